@@ -1,0 +1,1 @@
+"""Events in, Dataset out: sources, checks, cleaning, vocabulary, splits, artifacts, sample data."""

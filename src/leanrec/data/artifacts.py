@@ -1,0 +1,230 @@
+"""Frozen dataclasses of arrays on disk: one folder, JSON and .npy files, no pickle.
+
+``manifest.json`` holds the class, its plain fields, the versions of format and code, free-form
+provenance, and for every array its file, type, shape and SHA-256. A folder loads only if all of it
+verifies, and is put in place by one rename, so a half-written artifact never loads.
+"""
+
+import dataclasses
+import hashlib
+import importlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+import leanrec
+from leanrec.errors import ArtifactError, LeanrecError
+
+__all__ = ["FORMAT", "load", "read_manifest", "save", "size_of"]
+
+FORMAT = 1
+_MANIFEST = "manifest.json"
+
+
+def save(value: Any, path: str | Path, *, provenance: Mapping[str, Any] | None = None) -> Path:
+    """Write a frozen dataclass to the folder ``path``, replacing an older artifact there.
+
+    Fields may be numbers, strings, None, arrays, CSR matrices, tuples, dictionaries with string keys, and
+    dataclasses of these. Raises ArtifactError if ``path`` exists and is no artifact, or if the disk is full.
+    """
+    target = Path(path)
+    if target.exists() and not (target / _MANIFEST).exists():
+        raise ArtifactError(f"{target} exists and is not a leanrec artifact, so it is left alone. Choose another path.")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    try:
+        writer = _Writer(staging)
+        manifest = {
+            "format": FORMAT,
+            "leanrec": leanrec.__version__,
+            "value": writer.encode(value, "value"),
+            "arrays": writer.arrays,
+            "provenance": dict(provenance or {}),
+        }
+        _write(staging / _MANIFEST, json.dumps(manifest, indent=1).encode())
+        _swap(staging, target)
+    except OSError as error:
+        raise ArtifactError(f"Cannot write {target}: {error.strerror or error}. Nothing was changed there.") from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return target
+
+
+def load(path: str | Path, kind: type | None = None) -> Any:
+    """Read what ``save`` wrote. Raises ArtifactError unless every byte verifies.
+
+    Args:
+        path: the folder.
+        kind: the class it must be, or None for any.
+    """
+    folder = Path(path)
+    manifest = read_manifest(folder)
+    value = _Reader(folder, manifest).decode(manifest["value"])
+    if kind is not None and not isinstance(value, kind):
+        raise ArtifactError(f"{folder} must hold a {kind.__name__}. It holds a {type(value).__name__}.")
+    return value
+
+
+def read_manifest(path: str | Path) -> dict[str, Any]:
+    """The manifest of an artifact, checked for its format. Raises ArtifactError."""
+    file = Path(path) / _MANIFEST
+    try:
+        manifest = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ArtifactError(f"{path} is not a leanrec artifact: it has no {_MANIFEST}.") from error
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{file} cannot be read: {error}. The artifact is damaged; make it again.") from error
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT or "value" not in manifest:
+        found = manifest.get("format") if isinstance(manifest, dict) else type(manifest).__name__
+        raise ArtifactError(f"{path} must have the artifact format {FORMAT}. It has {found!r}; make it again with this version.")
+    return manifest
+
+
+def size_of(path: str | Path) -> int:
+    """Bytes of an artifact on disk."""
+    return sum(file.stat().st_size for file in Path(path).rglob("*") if file.is_file())
+
+
+def _write(file: Path, data: bytes) -> None:
+    with file.open("wb") as handle:
+        handle.write(data)
+        handle.flush()
+        os.fsync(handle.fileno())
+
+
+def _swap(staging: Path, target: Path) -> None:
+    staging.chmod(0o755)
+    if not target.exists():
+        staging.rename(target)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{target.name}-old-", dir=target.parent))
+    target.rename(old / "artifact")
+    staging.rename(target)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+class _Writer:
+    """Turns values into JSON and puts their arrays into files of ``folder``."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.arrays: dict[str, dict[str, Any]] = {}
+
+    def encode(self, value: Any, name: str) -> Any:
+        if value is None or isinstance(value, bool | int | float | str):
+            return value
+        if isinstance(value, np.generic):
+            return value.item()
+        if isinstance(value, np.ndarray):
+            return {"$array": self._strings(value, name) if value.dtype.kind == "T" else self._array(value, name)}
+        if isinstance(value, sp.csr_array):
+            parts = {part: self._array(getattr(value, part), f"{name}.{part}") for part in ("data", "indices", "indptr")}
+            return {"$csr": parts, "shape": list(value.shape)}
+        if isinstance(value, tuple):
+            return {"$tuple": [self.encode(each, f"{name}.{i}") for i, each in enumerate(value)]}
+        if isinstance(value, Mapping):
+            return {"$dict": [[key, self.encode(each, f"{name}.{i}")] for i, (key, each) in enumerate(value.items())]}
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            fields = {f.name: self.encode(getattr(value, f.name), f"{name}.{f.name}") for f in dataclasses.fields(value) if f.init}
+            return {"$class": f"{type(value).__module__}:{type(value).__qualname__}", "fields": fields}
+        raise ArtifactError(f"A {type(value).__name__} cannot be saved ({name}). Use arrays, numbers, strings, tuples and dataclasses.")
+
+    def _array(self, array: NDArray[Any], name: str) -> str:
+        if array.dtype.hasobject:
+            raise ArtifactError(f"An array of Python objects cannot be saved ({name}). Use numbers or StringDType.")
+        file = self.folder / f"{name}.npy"
+        with file.open("wb") as handle:
+            np.save(handle, array, allow_pickle=False)
+            handle.flush()
+            os.fsync(handle.fileno())
+        self.arrays[name] = {"sha256": _digest(file), "shape": list(array.shape), "dtype": array.dtype.str}
+        return name
+
+    def _strings(self, array: NDArray[Any], name: str) -> dict[str, Any]:
+        encoded = [text.encode() for text in array.ravel().tolist()]
+        lengths = np.array([len(each) for each in encoded], dtype=np.int64)
+        blob = np.frombuffer(b"".join(encoded), dtype=np.uint8)
+        return {"utf8": self._array(blob, f"{name}.utf8"), "lengths": self._array(lengths, f"{name}.lengths")}
+
+
+class _Reader:
+    """The reverse of ``_Writer``."""
+
+    def __init__(self, folder: Path, manifest: Mapping[str, Any]) -> None:
+        self.folder = folder
+        self.arrays = manifest["arrays"]
+
+    def decode(self, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        try:
+            return self._decode(value)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            if isinstance(error, LeanrecError):
+                raise
+            raise ArtifactError(f"{self.folder} does not verify: {error}. Make it again.") from error
+
+    def _decode(self, value: dict[str, Any]) -> Any:
+        if "$array" in value:
+            name = value["$array"]
+            return self._array(name) if isinstance(name, str) else self._strings(name)
+        if "$csr" in value:
+            parts = value["$csr"]
+            data, indices, indptr = (self._array(parts[part]) for part in ("data", "indices", "indptr"))
+            matrix = sp.csr_array((data, indices, indptr), shape=tuple(value["shape"]))
+            matrix.check_format(full_check=True)
+            return matrix
+        if "$tuple" in value:
+            return tuple(self.decode(each) for each in value["$tuple"])
+        if "$dict" in value:
+            return {key: self.decode(each) for key, each in value["$dict"]}
+        kind = _class(value["$class"])
+        return kind(**{name: self.decode(each) for name, each in value["fields"].items()})
+
+    def _array(self, name: str) -> NDArray[Any]:
+        if name not in self.arrays or "/" in name or name.startswith("."):
+            raise ArtifactError(f"{self.folder} does not verify: it lists no array {name!r}. Make it again.")
+        file = self.folder / f"{name}.npy"
+        if not file.is_file() or _digest(file) != self.arrays[name]["sha256"]:
+            raise ArtifactError(f"{file} is missing or damaged: its SHA-256 is not the one in the manifest. Make it again.")
+        array: NDArray[Any] = np.load(file, allow_pickle=False)
+        return array
+
+    def _strings(self, parts: Mapping[str, str]) -> NDArray[Any]:
+        blob, lengths = self._array(parts["utf8"]).tobytes(), self._array(parts["lengths"])
+        ends = np.cumsum(lengths).tolist()
+        starts = [0, *ends[:-1]]
+        texts = [blob[start:end].decode() for start, end in zip(starts, ends, strict=True)] if ends else []
+        return np.array(texts, dtype=np.dtypes.StringDType())
+
+
+def _class(path: str) -> type:
+    """The dataclass that a manifest names: one of leanrec, or of a package that registers models for it."""
+    module, _, name = path.partition(":")
+    package = module.partition(".")[0]
+    allowed = {"leanrec", *(point.value.partition(":")[0].partition(".")[0] for point in entry_points(group="leanrec.models"))}
+    if package not in allowed:
+        raise ArtifactError(
+            f"The artifact names the class {path!r}, which is not of leanrec or of an installed package that registers models. It was not loaded."
+        )
+    try:
+        kind = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ArtifactError(f"The artifact needs {path!r}, which this version of leanrec does not have.") from error
+    if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
+        raise ArtifactError(f"The artifact names {path!r}, which is not a dataclass. It was not loaded.")
+    return kind
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()

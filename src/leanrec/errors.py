@@ -1,0 +1,67 @@
+"""Every error leanrec raises on purpose.
+
+    LeanrecError
+    ├── DataError (ValueError)         the data cannot be used as it is
+    │   ├── SourceError                a file, frame or query cannot be read
+    │   └── ColumnError                a column is missing or has the wrong type
+    ├── SettingError (ValueError)      a setting is outside its range or unknown
+    ├── UnknownIdError (LookupError)   a user or an item that was never seen
+    ├── ArtifactError                  a saved model or data set does not verify
+    ├── BudgetError                    the work would not fit the memory or time it was given
+    └── MissingExtraError (ImportError)  an optional dependency is not installed
+
+Each message says what must hold, what came, and what to do about it. The command line prints the
+message alone and exits with 2; a traceback there means a defect in leanrec.
+"""
+
+__all__ = [
+    "ArtifactError",
+    "BudgetError",
+    "ColumnError",
+    "DataError",
+    "LeanrecError",
+    "MissingExtraError",
+    "SettingError",
+    "SourceError",
+    "UnknownIdError",
+]
+
+
+class LeanrecError(Exception):
+    """Root of the errors that leanrec raises on purpose."""
+
+
+class DataError(LeanrecError, ValueError):
+    """The data cannot be used as it is."""
+
+
+class SourceError(DataError):
+    """A file, frame or query cannot be read."""
+
+
+class ColumnError(DataError):
+    """A column is missing or has the wrong type."""
+
+
+class SettingError(LeanrecError, ValueError):
+    """A setting is outside its range, or no such setting exists."""
+
+
+class UnknownIdError(LeanrecError, LookupError):
+    """A user or an item that was never seen."""
+
+
+class ArtifactError(LeanrecError):
+    """A saved model or data set is damaged, foreign, or of another format."""
+
+
+class BudgetError(LeanrecError):
+    """The work would not fit the memory or time it was given."""
+
+
+class MissingExtraError(LeanrecError, ImportError):
+    """An optional dependency is not installed."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        """Name the feature that was asked for and the extra that brings it."""
+        super().__init__(f'{what} needs an optional package. Install it with: pip install "leanrec[{extra}]"')

@@ -1,0 +1,136 @@
+"""What each stage promises. Computes nothing."""
+
+import dataclasses
+from typing import Protocol, runtime_checkable
+
+from leanrec.data.dataset import Dataset, Shape
+from leanrec.data.table import Table
+from leanrec.run import Run
+from leanrec.types import Candidates, Events, Float32Array, Int32Array, Queries
+
+__all__ = [
+    "Embedder",
+    "Estimator",
+    "Explainable",
+    "Explanation",
+    "Extendable",
+    "Ranker",
+    "RatingPredictor",
+    "Retriever",
+    "Scorer",
+    "Updatable",
+]
+
+
+@runtime_checkable
+class Scorer(Protocol):
+    """What was learnt: a frozen dataclass of arrays."""
+
+    @property
+    def n_items(self) -> int:
+        """N, the number of items that can be scored."""
+        ...
+
+    def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
+        """Scores, higher is better: (B, N), or (B, K) for the given ``items`` (K,) or (B, K).
+
+        A row of equal scores means the model knows nothing about that asker; retrieval then falls back.
+        """
+        ...
+
+
+@runtime_checkable
+class Estimator(Protocol):
+    """Settings, as a frozen dataclass, with ``fit``."""
+
+    def fit(self, data: Dataset, run: Run = ...) -> Scorer:
+        """Learn from the data under the conditions of ``run``."""
+        ...
+
+    def fit_bytes(self, shape: Shape) -> int:
+        """Upper estimate of the memory that ``fit`` needs on top of the data, in bytes."""
+        ...
+
+
+@runtime_checkable
+class Embedder(Protocol):
+    """A scorer whose score is a dot product, so that fast exact and approximate search apply."""
+
+    def embed_queries(self, queries: Queries) -> Float32Array:
+        """(B, D)."""
+        ...
+
+    def embed_items(self) -> Float32Array:
+        """(N, D)."""
+        ...
+
+
+@runtime_checkable
+class Updatable(Protocol):
+    """A scorer that learns from new events without a refit."""
+
+    def update(self, events: Events) -> Scorer:
+        """A new scorer that also knows the (row-indexed) events. The old one keeps answering."""
+        ...
+
+
+@runtime_checkable
+class Extendable(Protocol):
+    """A scorer that can take in items that have content and no events."""
+
+    def extend(self, items: Table) -> Scorer:
+        """A scorer of N + M items: the M rows of ``items`` follow the old ones."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Explanation:
+    """Why an item was recommended.
+
+    Attributes:
+        reason: one sentence stem: "history", "content", "neighbours", "popularity", "factors".
+        items: (R,) int32 rows of history items that speak for it, strongest first.
+        weights: (R,) float32 what each adds to the score.
+        features: words, genres or other content that speak for it, strongest first.
+    """
+
+    reason: str
+    items: Int32Array
+    weights: Float32Array
+    features: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class Explainable(Protocol):
+    """A scorer that can say why."""
+
+    def explain(self, queries: Queries, item: int) -> Explanation:
+        """Why ``item`` for the one asker in ``queries`` (B = 1)."""
+        ...
+
+
+@runtime_checkable
+class RatingPredictor(Protocol):
+    """A scorer whose scores are ratings on the scale of the data."""
+
+    def predict(self, queries: Queries, items: Int32Array) -> Float32Array:
+        """(B,) the rating that asker b would give ``items[b]``, inside the range of the data."""
+        ...
+
+
+@runtime_checkable
+class Retriever(Protocol):
+    """All items → K candidates."""
+
+    def retrieve(self, queries: Queries, k: int) -> Candidates:
+        """The k best items for each asker."""
+        ...
+
+
+@runtime_checkable
+class Ranker(Protocol):
+    """K candidates → the order to show."""
+
+    def rank(self, queries: Queries, candidates: Candidates) -> Candidates:
+        """The same candidates, or fewer, in another order."""
+        ...

@@ -1,0 +1,1 @@
+"""All items → K candidates."""
