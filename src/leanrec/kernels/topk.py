@@ -5,7 +5,7 @@ import numpy as np
 
 from leanrec.types import CSR, Float32Array, Int32Array
 
-__all__ = ["hide", "top_k"]
+__all__ = ["hide", "sink", "top_k"]
 
 
 def top_k(scores: Float32Array, k: int) -> tuple[Int32Array, Float32Array]:
@@ -52,12 +52,12 @@ def _select(scores, items, best):  # type: ignore[no-untyped-def]  # noqa: ANN00
             # The root is the worst kept; a later column with an equal score never replaces it.
             if score > floor:
                 heap_item[0], heap_score[0] = column, score
-                _sink(heap_item, heap_score, 0, k)
+                sink(heap_item, heap_score, 0, k)
                 floor = heap_score[0]
         for end in range(k - 1, 0, -1):
             heap_item[0], heap_item[end] = heap_item[end], heap_item[0]
             heap_score[0], heap_score[end] = heap_score[end], heap_score[0]
-            _sink(heap_item, heap_score, 0, end)
+            sink(heap_item, heap_score, 0, end)
 
 
 @numba.njit(cache=True, inline="always")
@@ -67,7 +67,7 @@ def _worse(score_a, item_a, score_b, item_b):  # type: ignore[no-untyped-def]  #
 
 
 @numba.njit(cache=True)
-def _sink(item, score, start, end):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def sink(item, score, start, end):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """Restore the heap below ``start``: every parent is worse than its children."""
     parent = start
     while True:
