@@ -134,6 +134,17 @@ class Queries:
             last=None if self.last is None else self.last[cut],
         )
 
+    def take(self, rows: NDArray[Any]) -> "Queries":
+        """The queries at the given positions, in that order; a position may come twice."""
+        return Queries(
+            users=self.users[rows],
+            history=self.history[rows],
+            seen=None if self.seen is None else self.seen[rows],
+            ratings=None if self.ratings is None else self.ratings[rows],
+            time=None if self.time is None else self.time[rows],
+            last=None if self.last is None else tuple(self.last[row] for row in rows.tolist()),
+        )
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Candidates:

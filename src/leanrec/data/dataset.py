@@ -99,19 +99,25 @@ class Dataset:
     def queries(self, users: Int32Array | None = None) -> Queries:
         """The given users (default: all of them) as askers, with the histories of this data set."""
         rows = np.arange(len(self.users), dtype=np.int32) if users is None else np.asarray(users, dtype=np.int32)
-        positive = self.events.weight > 0
-        last = tuple(self._sequence(row, positive) for row in rows)
         return Queries(
             users=rows,
             history=self.interactions[rows],
             seen=self.seen[rows],
             ratings=None if self.ratings is None else self.ratings[rows],
-            last=last,
+            last=self._sequences(rows),
         )
 
-    def _sequence(self, user: int, positive: np.ndarray) -> Int32Array:
-        cut = slice(self.indptr[user], self.indptr[user + 1])
-        return self.events.item[cut][positive[cut]]
+    @functools.cached_property
+    def _positives(self) -> tuple[Int32Array, Int64Array]:
+        """Items of all positive events, and where each user's begin: (P,) and (U + 1,)."""
+        positive = self.events.weight > 0
+        counts = np.bincount(self.events.user[positive], minlength=len(self.users))
+        return self.events.item[positive], np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+
+    def _sequences(self, users: Int32Array) -> tuple[Int32Array, ...]:
+        items, bounds = self._positives
+        spans = zip(bounds[users].tolist(), bounds[users + 1].tolist(), strict=True)
+        return tuple(items[start:stop] for start, stop in spans)
 
     def with_events(self, events: Events) -> "Dataset":
         """The same users and items with other events (row-indexed, in any order)."""
