@@ -250,7 +250,7 @@ def _add_moments(row, ap, ai, ad, yp, yi, yd, moments, touched):  # type: ignore
 def _gather(  # type: ignore[no-untyped-def]  # noqa: ANN202
     ap, ai, ad, yp, yi, yd, order, shrinkage, min_shared, measure, counting, skip_self, axx, an, yyy, yn, items, best  # noqa: ANN001
 ):
-    workers, n_columns = numba.get_num_threads(), len(yn)
+    n_columns = len(yn)
     for worker in numba.prange(workers):
         pearson = measure == 7
         dots = np.zeros(1 if pearson else n_columns, np.float32)
