@@ -1,0 +1,115 @@
+"""Closing the loop: what was recorded joins what the model was fitted on."""
+
+import dataclasses
+
+import numpy as np
+from numpy.typing import NDArray
+
+from leanrec.data.dataset import Dataset
+from leanrec.data.table import Table
+from leanrec.data.vocabulary import Vocabulary
+from leanrec.errors import DataError
+from leanrec.types import Events, IdArray
+
+__all__ = ["MAX_KINDS", "extended_ids", "extended_table", "merge"]
+
+MAX_KINDS = 120  # codes are int8
+
+
+def merge(data: Dataset, events: Events, new_items: tuple[IdArray, Table] | None = None) -> Dataset:
+    """The data set with more events, in own ids, among them new users and items.
+
+    Rows of users and items that were there stay what they were. An event that equals another one in user,
+    item, kind and time is the same event, so merging twice changes nothing. Text ids among whole numbers
+    turn the ids of that vocabulary into text.
+
+    Args:
+        data: what there was.
+        events: (E,) in own ids.
+        new_items: ids and content of items that may be new.
+
+    Cost: O(E log E) time for all events together.
+    """
+    items, item_table = data.items, data.item_table
+    if new_items is not None:
+        fresh = _fresh(items, new_items[0])
+        items = extended_ids(items, new_items[0][fresh])
+        item_table = extended_table(item_table, new_items[1].take(fresh))
+    users, items = extended_ids(data.users, events.user), extended_ids(items, events.item)
+    added = dataclasses.replace(events, user=users.rows(events.user), item=items.rows(events.item))
+    bare = dataclasses.replace(data, events=added, users=users, items=items, item_table=None, user_table=None)
+    every = concatenated(data.events, added)
+    return dataclasses.replace(
+        bare,
+        item_table=_padded(item_table, len(items)),
+        user_table=_padded(data.user_table, len(users)),
+    ).with_events(every.take(_distinct(every)))
+
+
+def extended_ids(ids: Vocabulary, values: IdArray) -> Vocabulary:
+    """The vocabulary with the ids it lacks appended; it becomes text if one of them is no whole number."""
+    try:
+        return ids.extended(values)
+    except (DataError, OverflowError):
+        text = np.array([str(each) for each in ids.ids.tolist()], np.dtypes.StringDType())
+        return Vocabulary(text, ids.what).extended(values)
+
+
+def extended_table(table: Table | None, below: Table) -> Table:
+    """The table with more rows below. Without a table, the rows stand alone."""
+    return below if table is None else table.concatenated(below)
+
+
+def concatenated(first: Events, second: Events) -> Events:
+    """Two row-indexed logs as one, the kinds joined; a column that one of them lacks is unknown there."""
+    kinds = tuple(dict.fromkeys([*first.kinds, *second.kinds]))
+    if len(kinds) > MAX_KINDS:
+        raise DataError(f"There can be at most {MAX_KINDS} kinds of events. Got {len(kinds)}.")
+    code = np.array([kinds.index(name) for name in second.kinds], np.int8)
+    one = first.columns()
+    two = second.columns() | {"kind": code[second.kind]}
+    names = [field.name for field in dataclasses.fields(Events) if field.name in one or field.name in two]
+    joined = {name: _joined(name, one.get(name), two.get(name), len(first), len(second)) for name in names}
+    return Events(**joined, kinds=kinds)
+
+
+def _joined(name: str, one: NDArray | None, two: NDArray | None, n_one: int, n_two: int) -> NDArray:
+    if one is None and two is not None:
+        one = _unknown(name, n_one, two)
+    if two is None and one is not None:
+        two = _unknown(name, n_two, one)
+    assert one is not None
+    assert two is not None
+    return np.concatenate([one, two.astype(one.dtype)])
+
+
+def _unknown(name: str, count: int, like: NDArray) -> NDArray:
+    missing = {"request": "", "rank": -1}.get(name, np.nan)
+    return np.full(count, missing, like.dtype)
+
+
+def _distinct(events: Events) -> NDArray[np.intp]:
+    """Positions of the first of each (user, item, kind, time)."""
+    order = np.lexsort((events.time, events.kind, events.item, events.user))
+    keys = [column[order] for column in (events.user, events.item, events.kind, events.time)]
+    new = np.ones(len(order), np.bool_)
+    if len(order):
+        new[1:] = np.logical_or.reduce([key[1:] != key[:-1] for key in keys])
+    return np.sort(order[new])
+
+
+def _fresh(ids: Vocabulary, values: IdArray) -> NDArray[np.intp]:
+    """Positions of the values that the vocabulary lacks, each id once."""
+    first: dict[str, int] = {}
+    for position, value in enumerate(values.tolist()):
+        if value not in ids:
+            first.setdefault(str(value), position)
+    return np.array(list(first.values()), np.intp)
+
+
+def _padded(table: Table | None, length: int) -> Table | None:
+    if table is None or len(table) == length:
+        return table
+    rows = np.full(length, -1, np.int64)
+    rows[: len(table)] = np.arange(len(table))
+    return table.take(rows)

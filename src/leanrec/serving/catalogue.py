@@ -1,0 +1,223 @@
+"""The items as people see them: titles, search, and filters over the item table."""
+
+import dataclasses
+import difflib
+import functools
+import json
+import math
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from leanrec.data.table import Table
+from leanrec.data.vocabulary import Id, Vocabulary
+from leanrec.errors import SettingError
+from leanrec.types import Int32Array
+
+__all__ = ["Catalogue", "Where"]
+
+Where = Mapping[str, Any]
+_SEPARATORS = ("|", ",", ";")
+_KEPT_MASKS = 64
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Catalogue:
+    """Ids and content of N items; immutable, so that one request sees one state.
+
+    Attributes:
+        items: N own ids.
+        table: N rows of content, or None.
+    """
+
+    items: Vocabulary
+    table: Table | None = None
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def own_id(self, row: int) -> Id:
+        """Own id of an item row."""
+        own: Id = self.items.ids[row]
+        return own.item() if isinstance(own, np.generic) else own
+
+    def title(self, row: int) -> str:
+        """What to call an item: its title, or its id where there is none."""
+        titles = self._titles
+        return (str(titles[row]) if titles is not None else "") or str(self.items.ids[row])
+
+    def content(self, row: int) -> dict[str, Any]:
+        """What the item table says about an item, without missing values."""
+        return {} if self.table is None else self.table.row(row)
+
+    def shared(self, row: int, other: int) -> tuple[str, ...]:
+        """Labels, such as genres, that the cells of two items have in common."""
+        here, there = self.content(row), self.content(other)
+        return tuple(
+            label.strip()
+            for name, cell in here.items()
+            if isinstance(cell, str) and "|" in cell + str(there.get(name, ""))
+            for label in cell.split("|")
+            if label in str(there.get(name, "")).split("|")
+        )
+
+    def search(self, text: str, limit: int) -> Int32Array:
+        """Rows of items whose title holds the text, whatever its case; titles that begin with it come first. O(N)."""
+        at = np.strings.find(self._lower_titles, text.lower())
+        found = np.flatnonzero(at >= 0)
+        return found[np.argsort(at[found] > 0, kind="stable")][:limit].astype(np.int32)
+
+    def matching(self, where: Where) -> Int32Array:
+        """Rows of the items that meet all conditions. O(N) the first time, then remembered.
+
+        A condition is written ``{column: wanted}``. For a column of text, ``wanted`` is a value or one of the
+        labels of a cell such as "Comedy|Drama", whatever its case; for a column of numbers, a number. Besides:
+        a list (any of them), ``{"min": a, "max": b}``, ``{"contains": text}`` and ``{"not": wanted}``.
+        Raises SettingError for an unknown column or a condition that makes no sense.
+        """
+        try:
+            key = json.dumps(where, sort_keys=True)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise SettingError(
+                "where must hold texts, numbers, lists and objects, a few levels deep."
+            ) from error
+        rows = self._masks.get(key)
+        if rows is None:
+            mask = np.ones(len(self), np.bool_)
+            for column, wanted in where.items():
+                mask &= self._condition(column, wanted)
+            rows = self._masks.put(key, np.flatnonzero(mask).astype(np.int32))
+        return rows
+
+    def _condition(self, column: str, wanted: Any) -> NDArray[np.bool_]:
+        cells = self._cells(column)
+        if isinstance(wanted, list | tuple):
+            mask = np.zeros(len(self), np.bool_)
+            for each in wanted:
+                mask |= self._condition(column, each)
+            return mask
+        if isinstance(wanted, Mapping):
+            return self._object(column, wanted)
+        if cells.dtype.kind == "T":
+            if not isinstance(wanted, str):
+                raise SettingError(
+                    f"where: {column!r} is text, so it must be compared with text. Got {wanted!r}."
+                )
+            return np.strings.find(self._labels[column], f"|{wanted.strip().lower()}|") >= 0
+        return cells.astype(np.float64) == _number(column, wanted)
+
+    def _object(self, column: str, wanted: Where) -> NDArray[np.bool_]:
+        mask = np.ones(len(self), np.bool_)
+        for word, value in wanted.items():
+            if word == "not":
+                mask &= ~self._condition(column, value)
+            elif word == "contains":
+                mask &= self._contains(column, value)
+            elif word in {"min", "max"}:
+                mask &= self._bound(column, word, value)
+            else:
+                raise SettingError(f"where: {column!r} can have min, max, contains and not. Got {word!r}.")
+        return mask
+
+    def _contains(self, column: str, value: Any) -> NDArray[np.bool_]:
+        cells = self._cells(column)
+        if cells.dtype.kind != "T" or not isinstance(value, str):
+            raise SettingError(
+                f"where: contains needs a column of text and a text. Got {column!r} and {value!r}."
+            )
+        return np.strings.find(_lowered(cells), value.lower()) >= 0
+
+    def _bound(self, column: str, word: str, value: Any) -> NDArray[np.bool_]:
+        cells = self._cells(column)
+        if cells.dtype.kind == "T":
+            raise SettingError(f"where: {word} needs a column of numbers. {column!r} is text.")
+        bound = _number(column, value)
+        return cells >= bound if word == "min" else cells <= bound
+
+    def _cells(self, column: str) -> NDArray[Any]:
+        columns = {} if self.table is None else self.table.columns
+        if column not in columns:
+            close = difflib.get_close_matches(str(column), columns, n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            known = ", ".join(columns) or "none: there is no item table"
+            raise SettingError(f"where: the items have no column {column!r}.{hint} Columns: {known}.")
+        return columns[column]
+
+    @functools.cached_property
+    def _titles(self) -> NDArray[Any] | None:
+        name = None if self.table is None else self.table.title
+        return None if self.table is None or name is None else self.table.columns[name]
+
+    @functools.cached_property
+    def _lower_titles(self) -> NDArray[Any]:
+        titles = self._titles
+        if titles is None:
+            titles = np.array([str(each) for each in self.items.ids.tolist()], np.dtypes.StringDType())
+        return _lowered(titles)
+
+    @functools.cached_property
+    def _labels(self) -> "_Labels":
+        return _Labels(self.table or Table({}))
+
+    @functools.cached_property
+    def _masks(self) -> "_Masks":
+        return _Masks()
+
+
+class _Labels:
+    """Text columns as "|comedy|drama|", made when first asked for."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self._made: dict[str, NDArray[Any]] = {}
+
+    def __getitem__(self, column: str) -> NDArray[Any]:
+        if column not in self._made:
+            cells = _lowered(self._table.columns[column])
+            texts = [_as_labels(cell) for cell in cells.tolist()]
+            self._made[column] = np.array(texts, np.dtypes.StringDType())
+        return self._made[column]
+
+
+def _as_labels(cell: str) -> str:
+    """The labels of a cell, and the whole cell, between bars."""
+    separator = next((each for each in _SEPARATORS if each in cell), None)
+    labels = [part.strip() for part in cell.split(separator)] if separator else []
+    return "|" + "|".join([*labels, cell.strip()]) + "|"
+
+
+class _Masks:
+    """The rows of the filters used last."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[str, Int32Array] = OrderedDict()
+
+    def get(self, key: str) -> Int32Array | None:
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+            return self._kept.get(key)
+
+    def put(self, key: str, rows: Int32Array) -> Int32Array:
+        with self._lock:
+            self._kept[key] = rows
+            if len(self._kept) > _KEPT_MASKS:
+                self._kept.popitem(last=False)
+        return rows
+
+
+def _lowered(cells: NDArray[Any]) -> NDArray[Any]:
+    return np.array([cell.lower() for cell in cells.tolist()], np.dtypes.StringDType())
+
+
+def _number(column: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise SettingError(
+            f"where: {column!r} is a number, so it must be compared with a number. Got {value!r}."
+        )
+    return float(value)

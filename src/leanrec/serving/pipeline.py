@@ -1,0 +1,539 @@
+"""Pipeline: a fitted model with all it needs to answer people, in own ids."""
+
+import dataclasses
+import functools
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from leanrec import models
+from leanrec.data import artifacts
+from leanrec.data.dataset import Dataset
+from leanrec.data.table import Table
+from leanrec.data.vocabulary import Id
+from leanrec.errors import ArtifactError, SettingError
+from leanrec.feedback.merge import extended_ids, extended_table
+from leanrec.feedback.reactions import Strength
+from leanrec.protocols import Embedder, Estimator, Explainable, Explanation, Extendable, Scorer
+from leanrec.retrieval.exact import ExactRetriever
+from leanrec.run import Run, measure
+from leanrec.serving.answers import Because, Past, Recorded, Served, SetAside, Shown, Why
+from leanrec.serving.catalogue import Catalogue, Where
+from leanrec.serving.histories import Histories, History
+from leanrec.serving.scorers import Fixed, Padded, one_query
+from leanrec.serving.words import in_words, verb_for
+from leanrec.types import Candidates, Events, Float32Array, IdArray, Int32Array, Queries
+
+__all__ = ["Pipeline", "Saved"]
+
+_MOST_EXPLAINED = 50  # newest items of a history that a model without reasons of its own is asked about
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Saved:
+    """What a pipeline is on disk.
+
+    Attributes:
+        name: of the model.
+        fallback_name: of the fallback.
+        model: the fitted scorer.
+        fallback: a scorer that can answer anybody, or None.
+        data: events, ids and tables, with all that was recorded until saving.
+        stale: user rows with events that the model has not learnt from.
+    """
+
+    name: str
+    fallback_name: str
+    model: Any
+    fallback: Any
+    data: Dataset
+    stale: Int32Array
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _State:
+    """What one request sees: it stays whole while new items come in."""
+
+    model: Scorer
+    fallback: Scorer | None
+    catalogue: Catalogue
+
+    @functools.cached_property
+    def directions(self) -> Float32Array | None:
+        """(N, D) item embeddings of length 1, if the model has embeddings."""
+        if not isinstance(self.model, Embedder):
+            return None
+        items = self.model.embed_items()
+        return items / np.maximum(np.linalg.norm(items, axis=1, keepdims=True), 1e-12)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Asker:
+    user: Id | None
+    history: History
+    row: int
+    ignored: tuple[Id, ...] = ()
+
+
+class Pipeline:
+    """Model, fallback, ids, histories and item table: own ids in, lists with titles and reasons out.
+
+    Safe to use from many threads. What ``record`` takes in, the next ``recommend`` reflects: histories change,
+    nothing is refitted, and from then on the model sees the user as their history alone.
+
+    Cost: a request is the model's cost of one query, O(N) vectorised work to select, and reasons for the shown
+    items; memory is the model plus about 25 bytes an event.
+    """
+
+    def __init__(self, saved: Saved, provenance: Mapping[str, Any] = MappingProxyType({})) -> None:
+        """Take a fitted model and its data; ``fit`` and ``load`` make both."""
+        self.name, self.fallback_name = saved.name, saved.fallback_name
+        self.provenance = provenance
+        self.strength = Strength.of(saved.data.events)
+        self._data = saved.data
+        self._histories = Histories(saved.data, saved.stale)
+        self._state = _State(saved.model, saved.fallback, Catalogue(saved.data.items, saved.data.item_table))
+        self._changing = threading.Lock()
+
+    @classmethod
+    def fit(
+        cls, estimator: Estimator, data: Dataset, run: Run = Run(), *, fallback: Estimator | None = None
+    ) -> "Pipeline":
+        """Fit a model and its fallback (popularity unless given) and note what the fit cost.
+
+        Raises BudgetError where the model would not fit the memory of ``run``.
+        """
+        with measure() as meter:
+            model = estimator.fit(data, run)
+        other = models.find("popularity")() if fallback is None else fallback
+        bare = dataclasses.replace(data.events, request=None, rank=None, propensity=None)
+        saved = Saved(
+            name=_name(estimator),
+            fallback_name=_name(other),
+            model=model,
+            fallback=other.fit(data, run),
+            data=dataclasses.replace(data, events=bare),
+            stale=np.zeros(0, np.int32),
+        )
+        return cls(saved, _provenance(estimator, data, run, dataclasses.asdict(meter.cost)))
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Pipeline":
+        """Read what ``save`` wrote. Raises ArtifactError unless all of it verifies."""
+        saved = artifacts.load(path, Saved)
+        if not isinstance(saved.model, Scorer) or saved.model.n_items != len(saved.data.items):
+            raise ArtifactError(
+                f"{path} does not verify: the model is not one over its {len(saved.data.items)} items."
+            )
+        return cls(saved, artifacts.read_manifest(path).get("provenance", {}))
+
+    def save(self, path: str | Path) -> Path:
+        """Write model, histories and tables to a folder, with what was recorded so far."""
+        data, stale = self._histories.merged(self._catalogued())
+        state = self._state
+        saved = Saved(self.name, self.fallback_name, state.model, state.fallback, data, stale)
+        return artifacts.save(saved, path, provenance=self.provenance)
+
+    @property
+    def model(self) -> Scorer:
+        """The fitted scorer."""
+        return self._state.model
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """The items, with titles, search and filters."""
+        return self._state.catalogue
+
+    @property
+    def n_users(self) -> int:
+        """Users known by now."""
+        return self._histories.n_users
+
+    @property
+    def rating_range(self) -> tuple[float, float] | None:
+        """Lowest and highest rating, or None where there are no ratings."""
+        return self._data.rating_range
+
+    def data(self) -> Dataset:
+        """The data of the fit with all that was recorded since: what the next fit should see. O(E)."""
+        return self._histories.merged(self._catalogued())[0]
+
+    def recommend(
+        self,
+        user: Id | None = None,
+        *,
+        history: Iterable[Id] | None = None,
+        weights: Sequence[float] | None = None,
+        ratings: Sequence[float | None] | None = None,
+        n: int = 10,
+        exclude_seen: bool = True,
+        allow: Iterable[Id] | None = None,
+        deny: Iterable[Id] | None = None,
+        where: Where | None = None,
+        reasons: bool = True,
+    ) -> Served:
+        """The n best items for a user, or for a history.
+
+        Args:
+            user: own id. Raises UnknownIdError if nobody has it and no history is given.
+            history: items, oldest first, that stand for the asker instead of what is known of them; empty = somebody
+                of whom nothing is known, who gets the fallback.
+            weights: strength of each item of ``history``; default: that of a usual positive event.
+            ratings: rating of each item of ``history``, None where there is none.
+            n: length of the list; a longer one than there are items is cut, and ``note`` says so.
+            exclude_seen: leave out items of the history.
+            allow: only these items.
+            deny: none of these items.
+            where: only items that meet these conditions; see ``Catalogue.matching``.
+            reasons: say why; switch it off to save its time.
+        """
+        _check_count(n)
+        asker = self._asker(user, history, weights, ratings)
+        state = self._state
+        queries = asker.history.queries(asker.row, len(state.catalogue))
+        allowed, denied, unknown = _rules(state.catalogue, allow, deny, where)
+        candidates = self._retrieve(state, queries, n, exclude_seen, allowed, denied)
+        fell_back = candidates.fallback is not None and bool(candidates.fallback[0])
+        verb = self._verb(asker.history)
+
+        def why(row: int) -> tuple[str, ...]:
+            return self._reasons(state, queries, row, verb, fell_back=fell_back) if reasons else ()
+
+        shown = _shown(state.catalogue, candidates, why)
+        return Served(
+            request=uuid.uuid4().hex,
+            items=shown,
+            fallback=self.fallback_name if fell_back else None,
+            user=asker.user,
+            ignored=(*asker.ignored, *unknown),
+            note=f"{len(shown)} of {n}: no other item may be shown." if len(shown) < n else None,
+        )
+
+    def similar(self, item: Id, n: int = 10, *, where: Where | None = None) -> Served:
+        """The n items most like one: by the angle of the model's embeddings where it has any, and otherwise
+        what it recommends to somebody who touched only this item. Raises UnknownIdError.
+        """
+        _check_count(n)
+        state = self._state
+        row = np.array([state.catalogue.items.row(item)], np.int32)
+        allowed, _, _ = _rules(state.catalogue, None, None, where)
+        if state.directions is None:
+            queries = self._given(row, None, None).queries(-1, len(state.catalogue))
+            candidates = self._retrieve(state, queries, n, True, allowed, row)
+        else:
+            cosine = Fixed(state.directions[row] @ state.directions.T)
+            queries = self._given(row, None, None).queries(-1, len(state.catalogue))
+            candidates = self._retrieve(
+                dataclasses.replace(state, model=cosine), queries, n, True, allowed, row
+            )
+        shown = _shown(
+            state.catalogue, candidates, lambda other: _common(state.catalogue, int(row[0]), other)
+        )
+        fell_back = candidates.fallback is not None and bool(candidates.fallback[0])
+        return Served(uuid.uuid4().hex, shown, self.fallback_name if fell_back else None)
+
+    def explain(self, user: Id | None, item: Id, *, history: Iterable[Id] | None = None) -> Why:
+        """Why an item suits a user (or somebody with this history). Raises UnknownIdError."""
+        asker = self._asker(user, history, None, None)
+        state = self._state
+        row = state.catalogue.items.row(item)
+        queries = asker.history.queries(asker.row, len(state.catalogue))
+        if not queries.history.nnz:
+            reasons = self._reasons(state, queries, row, "", fell_back=True)
+            return Why(
+                state.catalogue.own_id(row), state.catalogue.title(row), reasons, fallback=self.fallback_name
+            )
+        why = self._explanation(state, queries, row)
+        because = [
+            Because(state.catalogue.own_id(int(past)), state.catalogue.title(int(past)), float(weight))
+            for past, weight in zip(why.items, why.weights, strict=True)
+            if weight > 0
+        ]
+        words = in_words(why, state.catalogue.title, self._verb(asker.history))
+        return Why(
+            state.catalogue.own_id(row),
+            state.catalogue.title(row),
+            words,
+            tuple(because[:10]),
+            why.features[:10],
+        )
+
+    def record(self, events: Events) -> Recorded:
+        """Take in events in own ids, of known and new users; the next answer reflects them.
+
+        An event that is there already (user, item, kind and time) changes nothing, so a log may be replayed.
+        Events on unknown items, with a weight or rating outside its range, or of too many kinds, are set aside.
+        Cost: O(L) for each user named.
+        """
+        rows = self._state.catalogue.items.rows(events.item, missing=-1)
+        codes = [self._histories.code(name) for name in events.kinds]
+        aside = _set_aside(events, rows, codes, self.rating_range)
+        good = np.setdiff1d(np.arange(len(events)), list(aside), assume_unique=True).astype(np.intp)
+        kind = np.array([0 if code is None else code for code in codes], np.int8)[events.kind]
+        value = np.full(len(events), np.nan, np.float32) if events.value is None else events.value
+        for user, where in _by_user(events.user, good):
+            past = History(rows[where], kind[where], events.time[where], events.weight[where], value[where])
+            self._histories.add(user, past)
+        return Recorded(len(good), tuple(SetAside(position, why) for position, why in sorted(aside.items())))
+
+    def add_items(self, ids: IdArray | Sequence[Id], table: Table) -> int:
+        """Take in new items by their content; ids that are known are left as they are. Returns how many are new.
+
+        Raises SettingError if the model needs a refit for that.
+        """
+        with self._changing:
+            state = self._state
+            model, known = state.model, state.catalogue.items
+            fresh = [place for place, own in enumerate(ids) if own not in known]
+            if not fresh:
+                return 0
+            if not isinstance(model, Extendable):
+                raise SettingError(
+                    f"{self.name} cannot take in new items: it needs a refit. A model that reads content can."
+                )
+            wider = extended_ids(known, np.asarray(ids)[fresh])
+            added = _like(state.catalogue.table, table.take(np.array(fresh)))
+            fallback = (
+                state.fallback.extend(added) if isinstance(state.fallback, Extendable) else state.fallback
+            )
+            catalogue = Catalogue(wider, extended_table(state.catalogue.table, added))
+            self._state = _State(model.extend(added), fallback, catalogue)
+            return len(wider) - len(known)
+
+    def history(self, user: Id, limit: int | None = None) -> tuple[Past, ...]:
+        """What a user did, newest first. Raises UnknownIdError."""
+        past = self._histories.of(self._row(user))
+        catalogue, kinds = self._state.catalogue, self._histories.kinds
+        newest = range(len(past) - 1, -1, -1)[:limit]
+        return tuple(
+            Past(
+                id=catalogue.own_id(int(past.item[at])),
+                title=catalogue.title(int(past.item[at])),
+                kind=kinds[past.kind[at]],
+                time=int(past.time[at]),
+                weight=float(past.weight[at]),
+                value=float(past.value[at]) if np.isfinite(past.value[at]) else None,
+            )
+            for at in newest
+        )
+
+    def users(self, text: str = "", limit: int = 20) -> tuple[tuple[Id, int], ...]:
+        """Users whose id begins with the text, and how many events each has. O(U) for the first look."""
+        rows = self._histories.beginning_with(text, limit)
+        return tuple((self._histories.own_id(row), self._histories.count(row)) for row in rows)
+
+    def own_user(self, user: Id) -> Id:
+        """The id as the data writes it (12 for "12"), or as it came if nobody has it."""
+        row = self._histories.find(user)
+        return user if row is None else self._histories.own_id(row)
+
+    def own_item(self, item: Id) -> Id:
+        """The id as the data writes it, or as it came if it is unknown."""
+        catalogue = self._state.catalogue
+        return catalogue.own_id(catalogue.items.row(item)) if item in catalogue.items else item
+
+    @functools.cached_property
+    def _main_kind(self) -> int:
+        """Code of the most frequent kind of event."""
+        return int(np.bincount(self._data.events.kind, minlength=1).argmax())
+
+    def _verb(self, history: History) -> str:
+        """What the asker did with most of the items."""
+        code = int(np.bincount(history.kind).argmax()) if len(history) else self._main_kind
+        return verb_for(self._histories.kinds[code])
+
+    def _row(self, user: Id) -> int:
+        row = self._histories.find(user)
+        return self._data.users.row(user) if row is None else row
+
+    def _asker(
+        self,
+        user: Id | None,
+        history: Iterable[Id] | None,
+        weights: Sequence[float] | None,
+        ratings: Sequence[float | None] | None,
+    ) -> _Asker:
+        if history is None:
+            if user is None:
+                raise SettingError(
+                    "A user or a history must be given. Got neither; an empty history asks for the fallback."
+                )
+            if weights is not None or ratings is not None:
+                raise SettingError("weights and ratings go with a history. Got no history.")
+            row = self._row(user)
+            return _Asker(
+                self._histories.own_id(row), self._histories.of(row), self._histories.row_for_model(row)
+            )
+        ids = list(history)
+        for name, values in (("weights", weights), ("ratings", ratings)):
+            if values is not None and len(values) != len(ids):
+                raise SettingError(
+                    f"{name} must have one entry for each of the {len(ids)} items of history. Got {len(values)}."
+                )
+        rows = self._state.catalogue.items.rows(ids, missing=-1)
+        ignored = tuple(own for own, item in zip(ids, rows, strict=True) if item < 0)
+        return _Asker(
+            None if user is None else self.own_user(user), self._given(rows, weights, ratings), -1, ignored
+        )
+
+    def _given(
+        self, rows: Int32Array, weights: Sequence[float] | None, ratings: Sequence[float | None] | None
+    ) -> History:
+        """A history that came with the call: order stands in for time."""
+        values = [None] * len(rows) if ratings is None else ratings
+        if weights is None:
+            weights = [self.strength.weight("", value) for value in values]
+        history = History(
+            item=rows,
+            kind=np.full(len(rows), self._main_kind, np.int8),
+            time=np.arange(len(rows), dtype=np.int64),
+            weight=np.array(weights, np.float32),
+            value=np.array([np.nan if value is None else value for value in values], np.float32),
+        )
+        return History(**{name: column[rows >= 0] for name, column in history.columns().items()})
+
+    def _retrieve(
+        self,
+        state: _State,
+        queries: Queries,
+        n: int,
+        exclude_seen: bool,
+        allow: Int32Array | None,
+        deny: Int32Array | None,
+    ) -> Candidates:
+        fallback = None if state.fallback is None else Padded(state.fallback, len(state.catalogue))
+        now = dataclasses.replace(queries, time=np.array([int(time.time())], np.int64))
+        retriever = ExactRetriever(state.model, fallback, exclude_seen, allow, deny)
+        with one_query():
+            return retriever.retrieve(now, min(n, len(state.catalogue)))
+
+    def _reasons(
+        self, state: _State, queries: Queries, row: int, verb: str, *, fell_back: bool
+    ) -> tuple[str, ...]:
+        if fell_back:
+            popular = self.fallback_name == "popularity"
+            return ("popular with everybody" if popular else f"nothing is known of you yet: {self.fallback_name}",)
+        if not isinstance(state.model, Explainable):
+            return ()
+        return in_words(state.model.explain(queries, row), state.catalogue.title, verb)
+
+    def _explanation(self, state: _State, queries: Queries, row: int) -> Explanation:
+        """The model's own, or what each item of the history would say for the item if it stood alone."""
+        if isinstance(state.model, Explainable):
+            return state.model.explain(queries, row)
+        newest = (
+            queries.history.indices if queries.last is None else np.unique(queries.last[0][-_MOST_EXPLAINED:])
+        )
+        alone = [
+            self._given(np.array([each], np.int32), None, None).queries(-1, len(state.catalogue))
+            for each in newest
+        ]
+        scores = np.concatenate([state.model.score(each) for each in alone])
+        above = scores[:, row] - scores.mean(axis=1)
+        order = np.argsort(-above, kind="stable")
+        return Explanation("history", newest[order].astype(np.int32), above[order])
+
+    def _catalogued(self) -> Dataset:
+        """The data of the fit with the items there are by now."""
+        catalogue = self._state.catalogue
+        return dataclasses.replace(self._data, items=catalogue.items, item_table=catalogue.table)
+
+
+def _name(estimator: Estimator) -> str:
+    """What the command line calls a model: the name of its module."""
+    return type(estimator).__module__.rpartition(".")[2]
+
+
+def _provenance(estimator: Estimator, data: Dataset, run: Run, cost: Mapping[str, float]) -> dict[str, Any]:
+    return {
+        "model": _name(estimator),
+        "settings": repr(estimator),
+        "data": {"fingerprint": data.fingerprint, "source": data.source, **dataclasses.asdict(data.shape)},
+        "fit": dict(cost),
+        "seed": run.seed,
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _check_count(n: int) -> None:
+    if n < 1:
+        raise SettingError(f"n must be 1 or more. Got {n}.")
+
+
+def _rules(
+    catalogue: Catalogue, allow: Iterable[Id] | None, deny: Iterable[Id] | None, where: Where | None
+) -> tuple[Int32Array | None, Int32Array | None, tuple[Id, ...]]:
+    """Rows that may be shown, rows that may not (None = no such rule), and ids that are no items here."""
+    allowed, unknown = _known(catalogue, allow)
+    denied, more = _known(catalogue, deny)
+    if where:
+        matching = catalogue.matching(where)
+        allowed = matching if allowed is None else np.intersect1d(allowed, matching)
+    return allowed, denied, (*unknown, *more)
+
+
+def _known(catalogue: Catalogue, ids: Iterable[Id] | None) -> tuple[Int32Array | None, tuple[Id, ...]]:
+    if ids is None:
+        return None, ()
+    own = list(ids)
+    rows = catalogue.items.rows(own, missing=-1)
+    return rows[rows >= 0], tuple(each for each, row in zip(own, rows, strict=True) if row < 0)
+
+
+def _shown(
+    catalogue: Catalogue, candidates: Candidates, why: Callable[[int], tuple[str, ...]]
+) -> tuple[Shown, ...]:
+    """The one list of ``candidates``, with titles and reasons."""
+    pairs = zip(candidates.items[0].tolist(), candidates.scores[0].tolist(), strict=True)
+    return tuple(
+        Shown(catalogue.own_id(row), catalogue.title(row), score, why(row))
+        for row, score in pairs
+        if row >= 0
+    )
+
+
+def _common(catalogue: Catalogue, row: int, other: int) -> tuple[str, ...]:
+    labels = catalogue.shared(row, other)
+    return (f"both: {', '.join(labels[:3])}",) if labels else ()
+
+
+def _set_aside(
+    events: Events, rows: Int32Array, codes: Sequence[int | None], rating_range: tuple[float, float] | None
+) -> dict[int, str]:
+    """Positions of the events that cannot be used, and why."""
+    aside = {int(at): f"No item has the id {str(events.item[at])!r}." for at in np.flatnonzero(rows < 0)}
+    sane = np.isfinite(events.weight) & (events.weight >= 0)
+    aside |= {
+        int(at): f"The weight must be 0 or more. Got {events.weight[at]}." for at in np.flatnonzero(~sane)
+    }
+    if events.value is not None and rating_range is not None:
+        low, high = rating_range
+        outside = np.flatnonzero((events.value < low) | (events.value > high))
+        aside |= {
+            int(at): f"The rating must be from {low:g} to {high:g}. Got {events.value[at]:g}."
+            for at in outside
+        }
+    for code, name in zip(codes, events.kinds, strict=True):
+        if code is None:
+            late = np.flatnonzero(events.kind == events.kinds.index(name))
+            aside |= {int(at): f"There are too many kinds of events to add {name!r}." for at in late}
+    return aside
+
+
+def _by_user(users: IdArray, positions: np.ndarray) -> Iterator[tuple[Id, list[int]]]:
+    groups: dict[Id, list[int]] = {}
+    for user, position in zip(users[positions].tolist(), positions.tolist(), strict=True):
+        groups.setdefault(user, []).append(position)
+    yield from groups.items()
+
+
+def _like(table: Table | None, new: Table) -> Table:
+    """The new rows with the columns of the table there is: models read content by column."""
+    return new if table is None else table.take(np.zeros(0, np.intp)).concatenated(new)

@@ -1,0 +1,67 @@
+"""Reasons in words."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from leanrec.protocols import Explanation
+
+__all__ = ["in_words", "joined", "verb_for"]
+
+_VERBS = {
+    "rating": "rated",
+    "view": "viewed",
+    "click": "clicked",
+    "read": "read",
+    "purchase": "bought",
+    "buy": "bought",
+    "cart": "put into the cart",
+    "play": "played",
+    "listen": "listened to",
+    "watch": "watched",
+    "like": "liked",
+}
+_STEMS = {
+    "history": "because you {verb} {titles}",
+    "content": "like {titles}, which you {verb}",
+    "neighbours": "people whose taste is like yours also {verb} {titles}",
+    "factors": "close in taste to {titles}",
+    "popularity": "popular with people who {verb} {titles}",
+}
+_ALONE = {
+    "popularity": "popular with everybody",
+    "neighbours": "chosen by people whose taste is like yours",
+    "factors": "close to your taste",
+}
+
+
+def verb_for(kind: str) -> str:
+    """What "you" did with an item, for a kind of behaviour."""
+    return _VERBS.get(kind, "chose")
+
+
+def joined(texts: Sequence[str]) -> str:
+    """ "A", "A and B", "A, B and C"."""
+    *most, last = texts
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def in_words(why: Explanation, title: Callable[[int], str], verb: str, most: int = 2) -> tuple[str, ...]:
+    """The reasons of an explanation, strongest first: at most ``most`` titles and three features. O(R).
+
+    Args:
+        why: what the model says.
+        title: title of an item row.
+        verb: what the user did with the items, such as "watched".
+        most: titles to name.
+    """
+    speaking = np.asarray(why.items)[np.asarray(why.weights) > 0][:most]
+    reasons = []
+    if len(speaking):
+        titles = joined([title(int(row)) for row in speaking])
+        reasons.append(_STEMS.get(why.reason, _STEMS["history"]).format(verb=verb, titles=titles))
+    elif why.reason in _ALONE:
+        reasons.append(_ALONE[why.reason])
+    if why.features:
+        reasons.append(f"shares: {', '.join(why.features[:3])}")
+    return tuple(reasons)
