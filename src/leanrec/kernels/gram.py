@@ -126,6 +126,7 @@ def _related(
             *_parts(A),
             *_parts(Yt),
             _deal(A, Yt),
+            numba.get_num_threads(),
             np.float32(shrinkage),
             np.float32(min_shared),
             MEASURES.index(measure),
@@ -248,7 +249,7 @@ def _add_moments(row, ap, ai, ad, yp, yi, yd, moments, touched):  # type: ignore
 
 @numba.njit(parallel=True, cache=True)
 def _gather(  # type: ignore[no-untyped-def]  # noqa: ANN202
-    ap, ai, ad, yp, yi, yd, order, shrinkage, min_shared, measure, counting, skip_self, axx, an, yyy, yn, items, best  # noqa: ANN001
+    ap, ai, ad, yp, yi, yd, order, workers, shrinkage, min_shared, measure, counting, skip_self, axx, an, yyy, yn, items, best  # noqa: ANN001
 ):
     n_columns = len(yn)
     for worker in numba.prange(workers):

@@ -1,13 +1,14 @@
 """Exact retrieval: every item is scored, the k best are kept."""
 
 import dataclasses
+import functools
 from collections.abc import Iterator
 
 import numpy as np
 
 from leanrec.errors import SettingError
-from leanrec.kernels.topk import hide, top_k
-from leanrec.protocols import Scorer
+from leanrec.kernels.topk import top_k, top_k_dot
+from leanrec.protocols import Embedder, Scorer
 from leanrec.types import Candidates, Float32Array, Int32Array, Queries
 
 __all__ = ["ExactRetriever"]
@@ -22,7 +23,8 @@ class ExactRetriever:
     Where the model knows nothing about an asker (its scores over all items are equal), the list comes from
     ``fallback``, and ``Candidates.fallback`` says so.
 
-    Cost: the model's O(B · N) scores, plus O(B · N) to select; at most 64 MB of scores at a time.
+    Cost: the model's O(B · N) scores, plus O(B · N) to select; at most 64 MB of scores at a time. The scores of
+    an Embedder are never written out; there a query vector of zeros means that the model knows nothing.
 
     Attributes:
         scorer: the model.
@@ -43,38 +45,58 @@ class ExactRetriever:
         if k < 0:
             raise SettingError(f"k must be 0 or more. Got {k}.")
         blocks = [self._block(block, k) for block in self._blocks(queries)]
+        if len(blocks) == 1:
+            return blocks[0]
         if not blocks:
             empty = np.zeros((0, k))
             return Candidates(empty.astype(np.int32), empty.astype(np.float32), np.zeros(0, np.bool_))
-        items, scores, fallback = (np.concatenate(part) for part in zip(*blocks, strict=True))
-        return Candidates(items, scores, fallback)
+        parts = zip(*((part.items, part.scores, part.fallback) for part in blocks), strict=True)
+        return Candidates(*(np.concatenate(part) for part in parts))
 
     def _blocks(self, queries: Queries) -> Iterator[Queries]:
         size = max(1, _BLOCK_BYTES // (4 * max(1, self.scorer.n_items)))
+        if 0 < len(queries) <= size:
+            # A single request is not worth the cutting of its matrices.
+            yield queries
+            return
         for start in range(0, len(queries), size):
             yield queries.block(start, start + size)
 
-    def _block(self, queries: Queries, k: int) -> tuple[Int32Array, Float32Array, np.ndarray]:
-        scores = np.array(self.scorer.score(queries), dtype=np.float32, order="C")
-        unknown = _flat_rows(scores)
+    def _block(self, queries: Queries, k: int) -> Candidates:
+        seen = (queries.history if queries.seen is None else queries.seen) if self.exclude_seen else None
+        if isinstance(self.scorer, Embedder):
+            Q = self.scorer.embed_queries(queries)
+            unknown = ~Q.any(axis=1)
+            items, best = top_k_dot(Q, self.scorer.embed_items(), k, seen=seen, allowed=self._allowed)
+        else:
+            scores = self.scorer.score(queries)
+            unknown = _flat_rows(scores)
+            items, best = top_k(scores, k, seen=seen, allowed=self._allowed)
         if unknown.any():
-            scores[unknown] = -np.inf
-            if self.fallback is not None:
-                rows = np.flatnonzero(unknown)
-                scores[rows] = self.fallback.score(_pick(queries, rows))
-        self._apply_rules(scores, queries)
-        items, best = top_k(scores, k)
-        return items, best, unknown
+            self._fall_back(queries, np.flatnonzero(unknown), items, best)
+        return Candidates(items, best, unknown)
 
-    def _apply_rules(self, scores: Float32Array, queries: Queries) -> None:
-        if self.exclude_seen:
-            hide(scores, queries.history if queries.seen is None else queries.seen)
+    def _fall_back(self, queries: Queries, rows: np.ndarray, items: Int32Array, best: Float32Array) -> None:
+        """Replace the lists of ``rows``: by those of the fallback, or by empty ones."""
+        if self.fallback is None:
+            items[rows], best[rows] = -1, -np.inf
+            return
+        some = _pick(queries, rows)
+        seen = (some.history if some.seen is None else some.seen) if self.exclude_seen else None
+        scores = self.fallback.score(some)
+        items[rows], best[rows] = top_k(scores, items.shape[1], seen=seen, allowed=self._allowed)
+
+    @functools.cached_property
+    def _allowed(self) -> np.ndarray | None:
+        """(N,) bool, or None where every item may be shown."""
+        if self.allow is None and self.deny is None:
+            return None
+        allowed = np.full(self.scorer.n_items, self.allow is None)
         if self.allow is not None:
-            hidden = np.ones(scores.shape[1], dtype=np.bool_)
-            hidden[self.allow] = False
-            scores[:, hidden] = -np.inf
+            allowed[self.allow] = True
         if self.deny is not None:
-            scores[:, self.deny] = -np.inf
+            allowed[self.deny] = False
+        return allowed
 
 
 def _flat_rows(scores: Float32Array) -> np.ndarray:
