@@ -22,14 +22,14 @@ def id_array(ids: Sequence[Any] | IdArray) -> IdArray:
     Cost O(n).
     """
     array = np.asarray(ids)
+    if array.size == 0:
+        return np.zeros(0, np.int64)
     if array.dtype.kind in "iu":
         return array.astype(np.int64)
     if array.dtype.kind == "O" and all(type(each) is int for each in array):
         return array.astype(np.int64)
     if array.dtype.kind == "f":
         raise DataError(f"Ids must be whole numbers or strings. Got the type {array.dtype}.")
-    if array.size == 0:
-        return np.zeros(0, np.int64)
     return np.array([str(each) for each in array], dtype=np.dtypes.StringDType())
 
 
