@@ -116,14 +116,14 @@ class Leak:
     def __str__(self) -> str:
         if self.same_user is None:
             return "The events carry no time, so nobody can tell whether this split leaks the future."
-        own = f"{self.same_user:.1%} of {self.events} held-out events are earlier than what is known of the same user"
+        own = f"{self.same_user:.1%} of {self.events} held-out events are earlier than one known of the user"
         if self.overall is None:
             return f"{own}. There is no clock to compare different users by."
         if not self.leaks:
             return "No held-out event is earlier than a known one: this split does not leak the future."
         return (
-            f"This split leaks the future: {own}, and {self.overall:.1%} are earlier than the last known event "
-            "of anybody, so a model may know trends from after the moment of asking."
+            f"This split leaks the future: {own}, and {self.overall:.1%} are earlier than the last known "
+            "event of anybody, so a model may know trends from after the moment of asking."
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -177,14 +177,15 @@ def split(
 ) -> Split:
     """Cut a data set into training, validation and test. Cost O(E log E) time and about 60 E bytes.
 
-    ``time`` cuts everybody at two moments, quantiles of the times of positive events, so nothing of the future
-    is known. ``leave-one-out`` holds out each user's last positive event and, for validation, the one before
-    it, with all that follows; a user with one positive event stays in training, one with two gives no
-    validation event. ``ratio`` holds out the last shares of each user's positive events; one at least stays in
-    training. ``random`` draws events. ``cold-users`` draws users of whom training knows nothing; each brings
-    the first ``known`` share of the own events as history. ``cold-items`` draws items of which training knows
-    nothing. ``given`` takes the events it is handed. ``auto`` is ``time`` where there is a clock,
-    ``leave-one-out`` where there is only an order within each user, and ``random`` where there is neither.
+    ``time`` cuts everybody at two moments, quantiles of the times of positive events, so nothing of the
+    future is known. ``leave-one-out`` holds out each user's last positive event and, for validation, the one
+    before it, with all that follows; a user with one positive event stays in training, one with two gives no
+    validation event. ``ratio`` holds out the last shares of each user's positive events; one at least stays
+    in training. ``random`` draws events. ``cold-users`` draws users of whom training knows nothing; each
+    brings the first ``known`` share of the own events as history. ``cold-items`` draws items of which
+    training knows nothing. ``given`` takes the events it is handed. ``auto`` is ``time`` where there is a
+    clock, ``leave-one-out`` where there is only an order within each user, and ``random`` where there is
+    neither.
 
     With ``valid=0`` the test part is the same and training is everything before it: for the last fit, once
     the choice is made.
@@ -459,7 +460,7 @@ def pair_keys(matrix: CSR) -> Int64Array:
 
 
 def _leak(data: Dataset, part: Parts) -> Leak:
-    """Compare the held-out events (validation only if there is no test) with all that is known before them."""
+    """Compare the held-out events (validation if there is no test) with all that is known before them."""
     code = _TEST if (part == _TEST).any() else _VALID
     held = (part == code) & (data.events.weight > 0)
     known, clock = part != code, clock_of(data)

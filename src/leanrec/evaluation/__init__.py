@@ -1,0 +1,1 @@
+"""Lists and truth become numbers with intervals, beside what each model cost."""
