@@ -18,10 +18,12 @@ from leanrec.types import CSR, Float32Array, Int32Array
 
 __all__ = ["MEASURES", "Margins", "margins", "similar_bytes", "top_related", "top_similar"]
 
-MEASURES = ("dot", "cosine", "tanimoto", "euclidean", "jaccard", "dice", "overlap", "pearson")
+MEASURES = ("dot", "cosine", "tanimoto", "euclidean", "jaccard", "dice", "overlap", "pearson", "correlation")
 _ON_COUNTS = ("jaccard", "dice", "overlap")
 # Touched columns are noted by blocks of this many, so that the inner loop has no branch.
 _BLOCK = 64
+# Below this many rows, starting threads costs more than they save.
+_FEW = 4
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -29,20 +31,25 @@ class Margins:
     """What a measure needs to know of each of M vectors beside its products.
 
     Attributes:
-        squares: (M,) float32 sums of squared entries.
-        counts: (M,) float32 numbers of entries.
+        squares: (M,) float32 sums of squared entries; for "correlation", around the mean of the row.
+        counts: (M,) float32 numbers of entries; for "correlation", sum of the row / √F.
     """
 
     squares: Float32Array
     counts: Float32Array
 
 
-def margins(rows: CSR) -> Margins:
-    """Sum of squares and number of entries of each row of (M, F). O(entries)."""
+def margins(rows: CSR, measure: str = "cosine") -> Margins:
+    """What ``measure`` needs to know of each row of (M, F). O(entries)."""
     counts = np.diff(rows.indptr)
     owner = np.repeat(np.arange(rows.shape[0]), counts)
     squares = np.bincount(owner, weights=rows.data.astype(np.float64) ** 2, minlength=rows.shape[0])
-    return Margins(squares.astype(np.float32), counts.astype(np.float32))
+    if measure != "correlation":
+        return Margins(squares.astype(np.float32), counts.astype(np.float32))
+    sums = np.bincount(owner, weights=rows.data, minlength=rows.shape[0]) / np.sqrt(max(1, rows.shape[1]))
+    centred = squares - sums**2
+    # Below this share of the raw squares nothing is left but rounding: a constant has no correlation.
+    return Margins(np.where(centred > 1e-9 * squares, centred, 0).astype(np.float32), sums.astype(np.float32))
 
 
 def similar_bytes(n_rows: int, n_columns: int, k: int, threads: int) -> int:
@@ -60,7 +67,8 @@ def top_similar(X: CSR, k: int, measure: str = "cosine", *, shrinkage: float = 0
     Measures, for columns x and y over the rows (users) that touch them, c = number of shared rows:
     ``dot`` x·y; ``cosine`` x·y / |x||y|; ``tanimoto`` x·y / (|x|² + |y|² − x·y); ``euclidean``
     1 / (1 + |x − y|); ``jaccard`` c / (n_x + n_y − c); ``dice`` 2c / (n_x + n_y); ``overlap``
-    c / min(n_x, n_y); ``pearson`` the correlation over the shared rows alone (0 where c < 2).
+    c / min(n_x, n_y); ``pearson`` the correlation over the shared rows alone (0 where c < 2);
+    ``correlation`` the same over all rows, no entry being 0.
     Each is then multiplied by c / (c + shrinkage): few shared rows count for less.
 
     Time O(Σ_u L_u²) for rows of L_u entries; memory as ``similar_bytes`` says, and a transposed copy of X.
@@ -73,7 +81,7 @@ def top_similar(X: CSR, k: int, measure: str = "cosine", *, shrinkage: float = 0
         min_shared: pairs that share fewer rows are left out.
     """
     columns = _canonical(sp.csr_array(X.T))
-    return _related(columns, _canonical(X), k, measure, shrinkage, min_shared, margins(columns), skip_self=True)
+    return _related(columns, _canonical(X), k, measure, shrinkage, min_shared, margins(columns, measure), skip_self=True)
 
 
 def top_related(
@@ -99,12 +107,12 @@ def top_related(
         measure: one of ``MEASURES``.
         shrinkage: at least 0.
         min_shared: pairs that share fewer columns are left out.
-        of_y: ``margins(Y)``; made here if None, O(entries of Y).
+        of_y: ``margins(Y, measure)``; made here if None, O(entries of Y).
         skip_self: leave out row b of Y for row b of A.
     """
     if A.shape[1] != Yt.shape[0]:
         raise DataError(f"A must have a column for each of the {Yt.shape[0]} rows of Yt. Got {A.shape[1]}.")
-    of_y = of_y or margins(sp.csr_array(Yt.T))
+    of_y = of_y or margins(sp.csr_array(Yt.T), measure)
     return _related(_canonical(A), _canonical(Yt), k, measure, shrinkage, min_shared, of_y, skip_self=skip_self)
 
 
@@ -117,16 +125,17 @@ def _related(
     k = min(k, Yt.shape[1])
     if measure in _ON_COUNTS:
         A, Yt = _ones(A), _ones(Yt)
-    of_a = margins(A)
+    of_a = margins(A, measure)
     items = np.full((A.shape[0], k), -1, dtype=np.int32)
     best = np.full((A.shape[0], k), -np.inf, dtype=np.float32)
     if k and A.nnz and Yt.nnz:
         counting = bool(shrinkage > 0 or min_shared > 1) and not (measure in _ON_COUNTS or _is_binary(A, Yt))
-        _gather(
+        few = A.shape[0] < _FEW
+        (_gather_few if few else _gather_many)(
             *_parts(A),
             *_parts(Yt),
             _deal(A, Yt),
-            numba.get_num_threads(),
+            1 if few else numba.get_num_threads(),
             np.float32(shrinkage),
             np.float32(min_shared),
             MEASURES.index(measure),
@@ -197,6 +206,9 @@ def _similarity(measure, dot, shared, xx, yy, nx, ny):  # type: ignore[no-untype
         return shared / (nx + ny - shared)
     if measure == 5:
         return np.float32(2) * shared / (nx + ny)
+    if measure == 8:
+        scale = np.sqrt(xx) * np.sqrt(yy)
+        return (dot - nx * ny) / scale if scale > 0 else np.float32(0)
     return shared / min(nx, ny)
 
 
@@ -247,29 +259,48 @@ def _add_moments(row, ap, ai, ad, yp, yi, yd, moments, touched):  # type: ignore
             touched[yi[other] // _BLOCK] = True
 
 
-@numba.njit(parallel=True, cache=True)
+@numba.njit(cache=True, nogil=True)
 def _gather(  # type: ignore[no-untyped-def]  # noqa: ANN202
+    worker, ap, ai, ad, yp, yi, yd, order, workers, shrinkage, min_shared, measure, counting, skip_self, axx, an, yyy, yn, items, best  # noqa: ANN001
+):
+    n_columns, pearson = len(yn), measure == 7
+    dots = np.zeros(1 if pearson else n_columns, np.float32)
+    counts = np.zeros(n_columns if counting else 1, np.float32)
+    moments = np.zeros((n_columns if pearson else 1, 6), np.float64)
+    touched = np.zeros(n_columns // _BLOCK + 1, np.bool_)
+    for at in range(worker, len(order), workers):
+        row = order[at]
+        if pearson:
+            _add_moments(row, ap, ai, ad, yp, yi, yd, moments, touched)
+        else:
+            _add_dots(row, ap, ai, ad, yp, yi, yd, dots, touched)
+            if counting:
+                _add_counts(row, ap, ai, yp, yi, counts)
+        _keep(
+            row, dots, counts, moments, touched, shrinkage, min_shared, measure, counting, skip_self,
+            axx[row], an[row], yyy, yn, items[row], best[row],
+        )  # fmt: skip
+
+
+@numba.njit(cache=True, nogil=True)
+def _gather_few(  # type: ignore[no-untyped-def]  # noqa: ANN202
     ap, ai, ad, yp, yi, yd, order, workers, shrinkage, min_shared, measure, counting, skip_self, axx, an, yyy, yn, items, best  # noqa: ANN001
 ):
-    n_columns = len(yn)
+    _gather(
+        0, ap, ai, ad, yp, yi, yd, order, workers, shrinkage, min_shared, measure, counting, skip_self,
+        axx, an, yyy, yn, items, best,
+    )  # fmt: skip
+
+
+@numba.njit(parallel=True, cache=True)
+def _gather_many(  # type: ignore[no-untyped-def]  # noqa: ANN202
+    ap, ai, ad, yp, yi, yd, order, workers, shrinkage, min_shared, measure, counting, skip_self, axx, an, yyy, yn, items, best  # noqa: ANN001
+):
     for worker in numba.prange(workers):
-        pearson = measure == 7
-        dots = np.zeros(1 if pearson else n_columns, np.float32)
-        counts = np.zeros(n_columns if counting else 1, np.float32)
-        moments = np.zeros((n_columns if pearson else 1, 6), np.float64)
-        touched = np.zeros(n_columns // _BLOCK + 1, np.bool_)
-        for at in range(worker, len(order), workers):
-            row = order[at]
-            if pearson:
-                _add_moments(row, ap, ai, ad, yp, yi, yd, moments, touched)
-            else:
-                _add_dots(row, ap, ai, ad, yp, yi, yd, dots, touched)
-                if counting:
-                    _add_counts(row, ap, ai, yp, yi, counts)
-            _keep(
-                row, dots, counts, moments, touched, shrinkage, min_shared, measure, counting, skip_self,
-                axx[row], an[row], yyy, yn, items[row], best[row],
-            )  # fmt: skip
+        _gather(
+            worker, ap, ai, ad, yp, yi, yd, order, workers, shrinkage, min_shared, measure, counting, skip_self,
+            axx, an, yyy, yn, items, best,
+        )  # fmt: skip
 
 
 @numba.njit(cache=True)

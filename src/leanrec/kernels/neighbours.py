@@ -1,4 +1,4 @@
-"""What neighbours say: sums and weighted means over the rows of a sparse matrix."""
+"""What neighbours say: weighted means over the rows or the columns of a sparse matrix."""
 
 import dataclasses
 
@@ -8,7 +8,10 @@ import scipy.sparse as sp
 
 from leanrec.types import CSR, Float32Array, Int32Array
 
-__all__ = ["Ranked", "add_rows", "mean_of_rated", "mean_of_rows", "ranked", "without_own"]
+__all__ = ["FEW", "Ranked", "mean_of_rated", "mean_of_rows", "parts", "ranked", "without_own"]
+
+# Below this many rows, waking threads costs more than they save: milliseconds where other work holds the cores.
+FEW = 4
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -59,17 +62,6 @@ def without_own(similar: CSR, own: Int32Array, k: int) -> CSR:
     return sp.csr_array((weights, columns, indptr), shape=similar.shape)
 
 
-def add_rows(weights: CSR, matrix: CSR) -> Float32Array:
-    """(B, N) float32, dense: ``weights`` (B, M) × ``matrix`` (M, N), without a sparse product in between.
-
-    Time O(B · N + Σ over the entries of ``weights`` of the length of their rows in ``matrix``); memory O(B · N).
-    Each row is summed in the order of its entries, so the result is the same for any number of threads.
-    """
-    out = np.zeros((weights.shape[0], matrix.shape[1]), dtype=np.float32)
-    _add_rows(*_parts(weights), *_parts(matrix), out)
-    return out
-
-
 def mean_of_rows(similar: Ranked, values: CSR, k: int) -> tuple[Float32Array, Int32Array]:
     """For each column, the weighted mean of the k heaviest listed rows that have an entry there.
 
@@ -84,7 +76,8 @@ def mean_of_rows(similar: Ranked, values: CSR, k: int) -> tuple[Float32Array, In
     """
     shape = len(similar.columns), values.shape[1]
     means, spoke = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=np.int32)
-    _mean_of_rows(similar.columns, similar.weights, *_parts(values), k, means, spoke)
+    run = _rows_few if shape[0] < FEW else _rows_many
+    run(similar.columns, similar.weights, *parts(values), k, means, spoke)
     return means, spoke
 
 
@@ -103,11 +96,12 @@ def mean_of_rated(similar: Ranked, values: CSR, k: int, items: Int32Array) -> tu
     """
     means, spoke = np.zeros(items.shape, dtype=np.float32), np.zeros(items.shape, dtype=np.int32)
     items = np.ascontiguousarray(items, dtype=np.int32)
-    _mean_of_rated(similar.columns, similar.weights, *_parts(values), values.shape[1], k, items, means, spoke)
+    run = _rated_few if len(items) < FEW else _rated_many
+    run(similar.columns, similar.weights, *parts(values), values.shape[1], k, items, means, spoke)
     return means, spoke
 
 
-def _parts(matrix: CSR) -> tuple[np.ndarray, Int32Array, Float32Array]:
+def parts(matrix: CSR) -> tuple[np.ndarray, Int32Array, Float32Array]:
     """One type for each array, so that a query never meets an uncompiled kernel."""
     return (
         matrix.indptr.astype(np.int64, copy=False),
@@ -116,51 +110,64 @@ def _parts(matrix: CSR) -> tuple[np.ndarray, Int32Array, Float32Array]:
     )
 
 
-@numba.njit(parallel=True, cache=True)
-def _add_rows(wp, wi, wd, mp, mi, md, out):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    for row in numba.prange(len(out)):
-        for entry in range(wp[row], wp[row + 1]):
-            weight, middle = wd[entry], wi[entry]
-            for other in range(mp[middle], mp[middle + 1]):
-                out[row, mi[other]] += weight * md[other]
+@numba.njit(cache=True, nogil=True)
+def _rows_one(row, columns, weights, vp, vi, vd, k, means, spoke):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    total = np.zeros(means.shape[1], np.float32)
+    for place in range(columns.shape[1]):
+        neighbour, weight = columns[row, place], weights[row, place]
+        if neighbour < 0:
+            break
+        # Heaviest first: once k have spoken for a column, the rest have nothing to add.
+        for entry in range(vp[neighbour], vp[neighbour + 1]):
+            column = vi[entry]
+            if spoke[row, column] < k:
+                spoke[row, column] += 1
+                means[row, column] += weight * vd[entry]
+                total[column] += weight
+    for column in range(means.shape[1]):
+        if total[column] > 0:
+            means[row, column] /= total[column]
+
+
+@numba.njit(cache=True, nogil=True)
+def _rows_few(columns, weights, vp, vi, vd, k, means, spoke):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    for row in range(len(means)):
+        _rows_one(row, columns, weights, vp, vi, vd, k, means, spoke)
 
 
 @numba.njit(parallel=True, cache=True)
-def _mean_of_rows(columns, weights, vp, vi, vd, k, means, spoke):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _rows_many(columns, weights, vp, vi, vd, k, means, spoke):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     for row in numba.prange(len(means)):
-        total = np.zeros(means.shape[1], np.float32)
+        _rows_one(row, columns, weights, vp, vi, vd, k, means, spoke)
+
+
+@numba.njit(cache=True, nogil=True)
+def _rated_one(row, columns, weights, vp, vi, vd, n_items, k, items, means, spoke):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    value = np.full(n_items, np.nan, np.float32)
+    for entry in range(vp[row], vp[row + 1]):
+        value[vi[entry]] = vd[entry]
+    for at in range(items.shape[1]):
+        item, total, mean, count = items[row, at], np.float32(0), np.float32(0), 0
         for place in range(columns.shape[1]):
-            neighbour, weight = columns[row, place], weights[row, place]
-            if neighbour < 0:
+            other = columns[item, place]
+            if other < 0 or count == k:
                 break
-            # Heaviest first: once k have spoken for a column, the rest have nothing to add.
-            for entry in range(vp[neighbour], vp[neighbour + 1]):
-                column = vi[entry]
-                if spoke[row, column] < k:
-                    spoke[row, column] += 1
-                    means[row, column] += weight * vd[entry]
-                    total[column] += weight
-        for column in range(means.shape[1]):
-            if total[column] > 0:
-                means[row, column] /= total[column]
+            if not np.isnan(value[other]):
+                mean += weights[item, place] * value[other]
+                total += weights[item, place]
+                count += 1
+        if total > 0:
+            means[row, at] = mean / total
+            spoke[row, at] = count
+
+
+@numba.njit(cache=True, nogil=True)
+def _rated_few(columns, weights, vp, vi, vd, n_items, k, items, means, spoke):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    for row in range(len(items)):
+        _rated_one(row, columns, weights, vp, vi, vd, n_items, k, items, means, spoke)
 
 
 @numba.njit(parallel=True, cache=True)
-def _mean_of_rated(columns, weights, vp, vi, vd, n_items, k, items, means, spoke):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _rated_many(columns, weights, vp, vi, vd, n_items, k, items, means, spoke):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     for row in numba.prange(len(items)):
-        value = np.full(n_items, np.nan, np.float32)
-        for entry in range(vp[row], vp[row + 1]):
-            value[vi[entry]] = vd[entry]
-        for at in range(items.shape[1]):
-            item, total, mean, count = items[row, at], np.float32(0), np.float32(0), 0
-            for place in range(columns.shape[1]):
-                other = columns[item, place]
-                if other < 0 or count == k:
-                    break
-                if not np.isnan(value[other]):
-                    mean += weights[item, place] * value[other]
-                    total += weights[item, place]
-                    count += 1
-            if total > 0:
-                means[row, at] = mean / total
-                spoke[row, at] = count
+        _rated_one(row, columns, weights, vp, vi, vd, n_items, k, items, means, spoke)

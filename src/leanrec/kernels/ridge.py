@@ -3,6 +3,7 @@
 import numba
 import numpy as np
 
+from leanrec.kernels.neighbours import FEW, parts
 from leanrec.types import CSR, Float32Array
 
 __all__ = ["ridge_rows", "ridge_shares"]
@@ -24,7 +25,8 @@ def ridge_rows(design: Float32Array, targets: CSR, penalty: Float32Array, growth
         (B, W) float32.
     """
     out = np.zeros((targets.shape[0], design.shape[1]), dtype=np.float32)
-    _ridge_rows(*_parts(targets), design, penalty.astype(np.float64), growth, out)
+    run = _ridge_few if len(out) < FEW else _ridge_many
+    run(*parts(targets), design, penalty.astype(np.float64), growth, out)
     return out
 
 
@@ -39,38 +41,40 @@ def ridge_shares(design: Float32Array, penalty: Float32Array, growth: float, pro
     return shares
 
 
-def _parts(matrix: CSR) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    return (
-        matrix.indptr.astype(np.int64, copy=False),
-        matrix.indices.astype(np.int32, copy=False),
-        matrix.data.astype(np.float32, copy=False),
-    )
+@numba.njit(cache=True, nogil=True)
+def _ridge_one(row, tp, ti, td, design, penalty, growth, out):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    width, n = design.shape[1], tp[row + 1] - tp[row]
+    if n == 0:
+        return
+    gram, right = np.zeros((width, width)), np.zeros(width)
+    for entry in range(tp[row], tp[row + 1]):
+        vector, target = design[ti[entry]], np.float64(td[entry])
+        for i in range(width):
+            value = np.float64(vector[i])
+            right[i] += value * target
+            for j in range(i + 1):
+                gram[i, j] += value * vector[j]
+    strength = np.float64(n) ** growth
+    for i in range(width):
+        gram[i, i] += penalty[i] * strength
+    _solve(gram, right)
+    for i in range(width):
+        out[row, i] = right[i]
+
+
+@numba.njit(cache=True, nogil=True)
+def _ridge_few(tp, ti, td, design, penalty, growth, out):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    for row in range(len(out)):
+        _ridge_one(row, tp, ti, td, design, penalty, growth, out)
 
 
 @numba.njit(parallel=True, cache=True)
-def _ridge_rows(tp, ti, td, design, penalty, growth, out):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    width = design.shape[1]
+def _ridge_many(tp, ti, td, design, penalty, growth, out):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     for row in numba.prange(len(out)):
-        n = tp[row + 1] - tp[row]
-        if n == 0:
-            continue
-        gram, right = np.zeros((width, width)), np.zeros(width)
-        for entry in range(tp[row], tp[row + 1]):
-            vector, target = design[ti[entry]], np.float64(td[entry])
-            for i in range(width):
-                value = np.float64(vector[i])
-                right[i] += value * target
-                for j in range(i + 1):
-                    gram[i, j] += value * vector[j]
-        strength = np.float64(n) ** growth
-        for i in range(width):
-            gram[i, i] += penalty[i] * strength
-        _solve(gram, right)
-        for i in range(width):
-            out[row, i] = right[i]
+        _ridge_one(row, tp, ti, td, design, penalty, growth, out)
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def _solve(gram, right):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """Solve gram · w = right in place by Cholesky; only the lower triangle of ``gram`` is read."""
     width = len(right)
