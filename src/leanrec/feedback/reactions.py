@@ -6,13 +6,11 @@ from types import MappingProxyType
 
 import numpy as np
 
+from leanrec.data.kinds import kind_weights
 from leanrec.data.vocabulary import Id, id_array
 from leanrec.types import Events, Float32Array
 
 __all__ = ["Reaction", "Strength", "to_events"]
-
-# Behaviour that was noticed but says nothing good about an item.
-_NEUTRAL = frozenset({"impression", "skip", "dislike", "hide"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,8 +45,8 @@ class Strength:
     """How much a new reaction counts, read off the data that a model was fitted on.
 
     Attributes:
-        kinds: mean weight of the positive events of each kind.
-        default: weight of a kind that the data does not know: the mean over all positive events.
+        kinds: mean weight of the positive events of each kind; 0 for a kind without any.
+        default: mean weight of all positive events: what an item of a history counts that comes with nothing else.
         positive_from: lowest rating that counted as positive; None where there are no ratings.
     """
 
@@ -61,23 +59,31 @@ class Strength:
         """What the events show. O(E)."""
         positive = events.weight > 0
         kinds = {
-            name: float(events.weight[positive & (events.kind == code)].mean())
+            name: _mean(events.weight[positive & (events.kind == code)], 0.0)
             for code, name in enumerate(events.kinds)
-            if (positive & (events.kind == code)).any()
+            if (events.kind == code).any()
         }
         return cls(
             kinds=MappingProxyType(kinds),
-            default=float(events.weight[positive].mean()) if positive.any() else 1.0,
+            default=_mean(events.weight[positive], 1.0),
             positive_from=_lowest_positive(events.value, positive),
         )
 
-    def weight(self, kind: str, value: float | None = None) -> float:
-        """Weight of one reaction: 0 for a rating below ``positive_from`` and for kinds such as "skip"."""
-        if kind in _NEUTRAL:
-            return 0.0
+    def weight(self, kind: str | None = None, value: float | None = None) -> float:
+        """Weight of one reaction.
+
+        A rating below ``positive_from`` gets 0. A kind that the data does not have counts what kinds of its name
+        usually do; None is an event of which only the item is known.
+        """
         if value is not None and self.positive_from is not None and value < self.positive_from:
             return 0.0
-        return self.kinds.get(kind, self.default)
+        if kind is None:
+            return self.default
+        return self.kinds[kind] if kind in self.kinds else kind_weights([kind], None)[0][kind]
+
+
+def _mean(weights: Float32Array, otherwise: float) -> float:
+    return float(weights.mean()) if len(weights) else otherwise
 
 
 def _lowest_positive(value: Float32Array | None, positive: np.ndarray) -> float | None:

@@ -2,10 +2,11 @@
 
 import contextlib
 import json
+import signal
 import socket
 import time
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,14 +15,13 @@ import uvicorn
 from fastapi import FastAPI, Query, Response
 
 import leanrec
-from leanrec.data.vocabulary import Id
 from leanrec.errors import SettingError
 from leanrec.feedback.log import EventLog, ServedList, table_of
 from leanrec.feedback.reactions import Reaction, to_events
-from leanrec.serving.answers import Served
+from leanrec.serving.answers import Recorded, Served, SetAside
 from leanrec.serving.metrics import Measured, Metrics
 from leanrec.serving.pipeline import Pipeline
-from leanrec.serving.problems import answer, install
+from leanrec.serving.problems import install
 from leanrec.serving.schemas import (
     Added,
     Ask,
@@ -36,7 +36,293 @@ from leanrec.serving.schemas import (
     ItemsOut,
     ListOut,
     Problem,
+    SetAsideOut,
     UserOut,
     UsersOut,
     WhyOut,
 )
+
+__all__ = ["create_app", "replay", "serve"]
+
+_MOST_BYTES = 4 * 2**20
+_DAY = 86_400
+_PAGE = {"page.css": "text/css", "page.js": "text/javascript"}
+# The page loads nothing from elsewhere and nobody may frame it.
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-cache",
+}
+Text = Annotated[str, Query(max_length=200)]
+Texts = Annotated[list[str] | None, Query(max_length=1000)]
+
+
+def create_app(pipeline: Pipeline, log: EventLog) -> FastAPI:
+    """The HTTP app over a pipeline and an event log, both of which the caller opens and closes.
+
+    What the log holds is replayed first, so that a restarted server knows every event it has accepted.
+    """
+    replay(pipeline, log)
+    metrics = Metrics()
+    app = FastAPI(
+        title="leanrec",
+        version=leanrec.__version__,
+        summary="Recommendations whose quality and computing cost are both known.",
+        docs_url=None,  # the usual documentation pages load their scripts from another host
+        redoc_url=None,
+        responses={code: {"model": Problem} for code in (404, 422)},
+    )
+    app.add_middleware(Measured, metrics=metrics, most_bytes=_MOST_BYTES)
+    install(app)
+    _add_routes(app, _Service(pipeline, log, metrics))
+    return app
+
+
+def replay(pipeline: Pipeline, log: EventLog) -> Recorded:
+    """Tell a pipeline what a log holds: new items first, then events. Replaying twice changes nothing."""
+    ids, table = log.items()
+    with contextlib.suppress(SettingError):  # another model took these items in; events on them are set aside
+        pipeline.add_items(ids, table)
+    return pipeline.record(log.events())
+
+
+def serve(
+    model_path: str | Path, host: str = "127.0.0.1", port: int = 8000, log_path: str | Path | None = None
+) -> None:
+    """Serve a saved pipeline until SIGINT or SIGTERM; requests in flight are answered first.
+
+    Args:
+        model_path: what ``Pipeline.save`` wrote.
+        host: address to listen at; the default is this machine only.
+        port: 0 = any free one. The address is printed once requests are answered.
+        log_path: the event log; default: beside the model, with the ending ``.events.db``.
+
+    Raises ArtifactError, SourceError (event log) or SettingError (address) before anything is served.
+    """
+    pipeline = Pipeline.load(model_path)
+    listener = _listen(host, port)
+    path = Path(log_path) if log_path else Path(f"{Path(model_path)}.events.db")
+    with contextlib.closing(listener), EventLog(path) as log, contextlib.suppress(KeyboardInterrupt):
+        app = create_app(pipeline, log)
+        pipeline.warm()
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=10)
+        _Server(config, f"leanrec serves {pipeline.name}").run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    """Says where it listens once it does."""
+
+    def __init__(self, config: uvicorn.Config, greeting: str) -> None:
+        super().__init__(config)
+        self._greeting = greeting
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started and sockets:
+            host, port = sockets[0].getsockname()[:2]
+            shown = f"[{host}]" if ":" in host else host
+            print(f"{self._greeting} at http://{shown}:{port} (Ctrl-C stops)", flush=True)  # noqa: T201
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except (OSError, OverflowError) as error:
+        raise SettingError(f"Cannot listen at {host}:{port}: {error}. Choose another address or port 0.") from error
+
+
+class _Service:
+    """The routes. They are plain functions: each runs in a thread, so a slow disk does not hold up the others."""
+
+    def __init__(self, pipeline: Pipeline, log: EventLog, metrics: Metrics) -> None:
+        self.pipeline, self.log, self.metrics = pipeline, log, metrics
+
+    def ask(self, ask: Ask) -> ListOut:
+        """The best items for a user, or for a history that is given here."""
+        return self._served(self.pipeline.recommend(**dict(ask)))
+
+    def recommend(
+        self,
+        user: Annotated[str | None, Query(max_length=200, examples=["1"])] = None,
+        history: Texts = None,
+        n: Count = 10,
+        exclude_seen: bool = True,
+        where: Annotated[str | None, Query(max_length=5000, examples=['{"genres": "Comedy"}'])] = None,
+        reasons: bool = True,
+    ) -> ListOut:
+        """The same with the usual settings in the address; ``where`` is JSON."""
+        served = self.pipeline.recommend(
+            user, history=history, n=n, exclude_seen=exclude_seen, where=_conditions(where), reasons=reasons
+        )
+        return self._served(served)
+
+    def similar(self, item: str, n: Count = 10) -> ListOut:
+        """The items most like one."""
+        return self._out(self.pipeline.similar(item, n))
+
+    def explain(self, item: Text, user: Text | None = None, history: Texts = None) -> WhyOut:
+        """Why an item suits a user, or somebody with this history."""
+        return WhyOut.model_validate(self.pipeline.explain(user, item, history=history).to_dict())
+
+    def events(self, batch: EventsIn) -> EventsOut:
+        """Take in events. Once this answers, they are on disk and the next list reflects them."""
+        now = int(time.time())
+        reactions = [self._reaction(event, at, now) for at, event in enumerate(batch.events)]
+        accepted = self.log.append(reactions)
+        recorded = self.pipeline.record(to_events(accepted.new)) if accepted.new else Recorded(0)
+        aside = _positions(reactions, accepted.new, recorded.set_aside)
+        for outcome, count in (
+            ("accepted", len(accepted.new)),
+            ("duplicate", accepted.duplicates),
+            ("set aside", len(aside)),
+        ):
+            self.metrics.events.labels(outcome).inc(count)
+        return EventsOut(
+            accepted=len(accepted.new),
+            duplicates=accepted.duplicates,
+            reflected=recorded.reflected,
+            set_aside=aside,
+        )
+
+    def add_items(self, batch: ItemsIn) -> Added:
+        """Take in new items by their content, where the model reads content."""
+        contents = {item.id: item.content for item in batch.items}
+        added = self.pipeline.add_items(list(contents), table_of(list(contents.values())))
+        self.log.add_items(contents)
+        return Added(added=added)
+
+    def items(self, search: Text = "", limit: Count = 20) -> ItemsOut:
+        """Items whose title holds a text."""
+        catalogue = self.pipeline.catalogue
+        rows = catalogue.search(search, limit).tolist()
+        found = [ItemOut(id=catalogue.own_id(row), title=catalogue.title(row), content=catalogue.content(row)) for row in rows]
+        return ItemsOut(items=found)
+
+    def users(self, search: Text = "", limit: Count = 20) -> UsersOut:
+        """Users whose id begins with a text."""
+        found = [UserOut(id=own, events=events) for own, events in self.pipeline.users(search, limit)]
+        return UsersOut(users=found)
+
+    def history(self, user: str, limit: Count = 50) -> HistoryOut:
+        """What a user did, newest first."""
+        return HistoryOut(user=self.pipeline.own_user(user), events=list(self.pipeline.history(user, limit)))
+
+    def health(self) -> Health:
+        """What is served."""
+        pipeline, made = self.pipeline, self.pipeline.provenance
+        table = pipeline.catalogue.table
+        return Health(
+            status="ok",
+            model=pipeline.name,
+            settings=made.get("settings"),
+            made=made.get("made"),
+            fallback=pipeline.fallback_name,
+            version=leanrec.__version__,
+            users=pipeline.n_users,
+            items=len(pipeline.catalogue),
+            kinds=list(pipeline.kinds),
+            columns=[] if table is None else list(table.columns),
+            rating_range=pipeline.rating_range,
+        )
+
+    def show_metrics(self) -> Response:
+        """Metrics in the text format of Prometheus."""
+        self.metrics.lost.set(self.log.lost)
+        self.metrics.users.set(self.pipeline.n_users)
+        self.metrics.items.set(len(self.pipeline.catalogue))
+        return Response(self.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    def _served(self, served: Served) -> ListOut:
+        self.metrics.fallbacks.inc(served.fallback is not None)
+        ids, scores = tuple(item.id for item in served.items), tuple(item.score for item in served.items)
+        self.log.served(ServedList(served.request, int(time.time()), served.user, ids, scores, served.fallback))
+        return self._out(served)
+
+    def _out(self, served: Served) -> ListOut:
+        return ListOut(
+            request=served.request,
+            user=served.user,
+            items=list(served.items),
+            model=self.pipeline.name,
+            fallback=served.fallback,
+            ignored=list(served.ignored),
+            note=served.note,
+        )
+
+    def _reaction(self, event: EventIn, at: int, now: int) -> Reaction:
+        _check_time(event.time, at, now)
+        _check_rating(event.value, self.pipeline.rating_range, at)
+        weight = self.pipeline.strength.weight(event.kind, event.value) if event.weight is None else event.weight
+        return Reaction(
+            id=event.id or uuid.uuid4().hex,
+            user=self.pipeline.own_user(event.user),
+            item=self.pipeline.own_item(event.item),
+            kind=event.kind,
+            time=now if event.time is None else event.time,
+            weight=weight,
+            value=event.value,
+            request=event.request,
+            rank=event.rank,
+        )
+
+
+def _add_routes(app: FastAPI, service: _Service) -> None:
+    def add(path: str, endpoint: Callable[..., Any], method: str = "GET", **more: Any) -> None:
+        app.add_api_route(path, endpoint, methods=[method], **more)
+
+    add("/recommend", service.ask, "POST", summary="Recommend")
+    add("/recommend", service.recommend, summary="Recommend, by address")
+    add("/similar/{item:path}", service.similar)
+    add("/explain", service.explain)
+    add("/events", service.events, "POST")
+    add("/items", service.items)
+    add("/items", service.add_items, "POST")
+    add("/users", service.users)
+    add("/users/{user:path}", service.history)
+    add("/health", service.health)
+    add("/metrics", service.show_metrics, response_class=Response)
+    add("/", _page("index.html", "text/html"), include_in_schema=False)
+    for name, kind in _PAGE.items():
+        add(f"/page/{name}", _page(name, kind), include_in_schema=False)
+
+
+def _page(name: str, kind: str) -> Callable[[], Response]:
+    content = files("leanrec.serving").joinpath("page", name).read_bytes()
+
+    def page() -> Response:
+        return Response(content, media_type=kind, headers=_HEADERS)
+
+    return page
+
+
+def _conditions(where: str | None) -> dict[str, Any] | None:
+    if where is None:
+        return None
+    try:
+        conditions = json.loads(where)
+    except (ValueError, RecursionError) as error:
+        raise SettingError(f"where must be JSON such as {{\"genres\": \"Comedy\"}}. Got {where[:80]!r}.") from error
+    if not isinstance(conditions, dict):
+        raise SettingError(f"where must be a JSON object. Got {where[:80]!r}.")
+    return conditions
+
+
+def _check_time(moment: int | None, at: int, now: int) -> None:
+    if moment is not None and moment > now + _DAY:
+        unit = " It looks like milliseconds." if moment > 100 * now else ""
+        raise SettingError(f"events.{at}.time must be seconds since 1970 and not in the future. Got {moment}.{unit}")
+
+
+def _check_rating(value: float | None, allowed: tuple[float, float] | None, at: int) -> None:
+    if value is not None and allowed is not None and not allowed[0] <= value <= allowed[1]:
+        raise SettingError(f"events.{at}.value must be from {allowed[0]:g} to {allowed[1]:g}. Got {value:g}.")
+
+
+def _positions(
+    sent: list[Reaction], new: tuple[Reaction, ...], aside: tuple[SetAside, ...]
+) -> list[SetAsideOut]:
+    """What was set aside, by its position in the request."""
+    place = {id(reaction): at for at, reaction in enumerate(sent)}
+    return [SetAsideOut(position=place[id(new[each.position])], why=each.why) for each in aside]

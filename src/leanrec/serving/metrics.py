@@ -5,6 +5,7 @@ from collections.abc import MutableMapping
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 __all__ = ["Measured", "Metrics"]
@@ -52,7 +53,15 @@ class Measured:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        started, status = time.perf_counter(), 500
+        started, status, size = time.perf_counter(), 500, 0
+
+        async def limited() -> Message:
+            nonlocal size
+            message = await receive()
+            size += len(message.get("body", b""))
+            if size > self.most_bytes:
+                raise HTTPException(413, f"A request may have {self.most_bytes} bytes. This one has more.")
+            return message
 
         async def noted(message: Message) -> None:
             nonlocal status
@@ -63,7 +72,7 @@ class Measured:
             await send(message)
 
         try:
-            await self.app(scope, receive, noted)
+            await self.app(scope, limited, noted)
         finally:
             self._note(scope, status, time.perf_counter() - started)
 

@@ -161,6 +161,20 @@ class Pipeline:
         """Lowest and highest rating, or None where there are no ratings."""
         return self._data.rating_range
 
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Kinds of events known by now."""
+        return self._histories.kinds
+
+    def warm(self) -> None:
+        """Make ready what the first request would otherwise wait for: kernels, look-ups and texts."""
+        if len(self.catalogue):
+            first = self.catalogue.own_id(0)
+            self.recommend(history=[first], n=1)
+            self.similar(first, 1)
+            self.catalogue.search("", 1)
+        self.users("", 1)
+
     def data(self) -> Dataset:
         """The data of the fit with all that was recorded since: what the next fit should see. O(E)."""
         return self._histories.merged(self._catalogued())[0]
@@ -272,6 +286,8 @@ class Pipeline:
         Events on unknown items, with a weight or rating outside its range, or of too many kinds, are set aside.
         Cost: O(L) for each user named.
         """
+        if not len(events):
+            return Recorded(0)
         rows = self._state.catalogue.items.rows(events.item, missing=-1)
         codes = [self._histories.code(name) for name in events.kinds]
         aside = _set_aside(events, rows, codes, self.rating_range)
@@ -389,7 +405,7 @@ class Pipeline:
         """A history that came with the call: order stands in for time."""
         values = [None] * len(rows) if ratings is None else ratings
         if weights is None:
-            weights = [self.strength.weight("", value) for value in values]
+            weights = [self.strength.weight(None, value) for value in values]
         history = History(
             item=rows,
             kind=np.full(len(rows), self._main_kind, np.int8),

@@ -53,7 +53,7 @@ async def _refused(request: Request, error: Exception) -> JSONResponse:
 
 async def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101 - the handler is installed for it
-    do = _CORRECT if error.status_code != 404 else _DO[405]
+    do = _DO[405] if error.status_code == 404 else None
     return answer(error.status_code, str(error.detail), f"{request.method} {request.url.path}", do)
 
 
