@@ -21,7 +21,7 @@ __all__ = [
     "popularity_lift",
 ]
 
-_USERS = 10_000
+_ENTRIES = 500_000
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -40,15 +40,17 @@ class Background:
     def of(cls, train: Dataset, features: CSR | None = None, seed: int = 0) -> "Background":
         """Popularity from all users; similarity from ``features`` (N, F), or else from who touched the items.
 
-        Similarity by users is the cosine of co-occurrence over at most 10,000 users, drawn by ``seed``, so
-        that diversity costs the same on a large log. Time and memory O(entries).
+        Similarity by users is the cosine of co-occurrence. On a log of more than 500,000 entries it looks at
+        as many users as have about that many, drawn by ``seed``, so that diversity costs the same on a large
+        log. Time and memory O(entries).
         """
         touched = train.interactions
         active = np.flatnonzero(np.diff(touched.indptr))
         users, everybody = np.bincount(touched.indices, minlength=touched.shape[1]), max(len(active), 1)
         if features is None:
-            if len(active) > _USERS:
-                active = np.sort(np.random.default_rng(seed).choice(active, _USERS, replace=False))
+            if touched.nnz > _ENTRIES:
+                some = max(1, len(active) * _ENTRIES // touched.nnz)
+                active = np.sort(np.random.default_rng(seed).choice(active, some, replace=False))
             binary = sp.csr_array(touched[active], copy=True)
             binary.data[:] = 1.0
             features = binary.T.tocsr()

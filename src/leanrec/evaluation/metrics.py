@@ -1,8 +1,8 @@
 """Metrics of a ranked list: one value for each query.
 
 Every metric is a function of a ``Judged`` block and a cut-off k. It gives float64 (B,), NaN where the query
-has no answer. Higher is better and 1 is the best there is (for recall, if k reaches the number of answers, and
-for precision, if the answers reach k). Cost O(B · K) each.
+has no answer. Higher is better and 1 is the best there is (for recall, if k reaches the number of answers,
+and for precision, if the answers reach k). Cost O(B · K) each.
 """
 
 import dataclasses
