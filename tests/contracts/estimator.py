@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 
 from leanrec.data import artifacts
 from leanrec.data.dataset import Dataset
@@ -138,8 +139,7 @@ class EstimatorContract:
             assert dataset.item_table is not None
             larger = model.extend(dataset.item_table.take(np.array([0, 5])))
             assert larger.n_items == model.n_items + 2
-            history = empty_csr(1, larger.n_items)
-            history[0, 1] = 1.0
+            history = sp.csr_array((np.ones(1, np.float32), ([0], [1])), shape=(1, larger.n_items))
             scores = larger.score(Queries(users=np.array([-1], np.int32), history=history))
             assert scores.shape == (1, larger.n_items)
             # The new item is the twin of item 0 / 5 in content, so the user of a content model cannot tell them apart.
