@@ -1,4 +1,4 @@
-"""The event log of a server: SQLite in WAL mode, one writer, every accepted event on disk before the answer."""
+"""The event log of a server: SQLite in WAL mode, one writer; accepted means on disk."""
 
 import contextlib
 import dataclasses
@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from leanrec.errors import DataError, SourceError
 from leanrec.feedback.reactions import Reaction, to_events
 from leanrec.types import Events, IdArray, Int64Array
 
-__all__ = ["Accepted", "EventLog", "Reactions", "ServedList"]
+__all__ = ["Accepted", "EventLog", "Reactions", "ServedList", "table_of"]
 
 _APPLICATION = 0x6C656172  # "lear": tells our files from other SQLite files
 _VERSION = 1
@@ -35,7 +35,8 @@ CREATE TABLE event (
     time INTEGER NOT NULL, weight REAL NOT NULL, value REAL, request TEXT, rank INTEGER
 );
 CREATE TABLE served (
-    request TEXT PRIMARY KEY, time INTEGER NOT NULL, user, fallback TEXT, items TEXT NOT NULL, scores TEXT NOT NULL
+    request TEXT PRIMARY KEY, time INTEGER NOT NULL, user, fallback TEXT,
+    items TEXT NOT NULL, scores TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE item (seq INTEGER PRIMARY KEY, id NOT NULL UNIQUE, content TEXT NOT NULL);
 """
@@ -102,7 +103,7 @@ class EventLog:
         self._writer.start()
         ready.result()
 
-    def __enter__(self) -> "EventLog":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -123,10 +124,11 @@ class EventLog:
             new = [each for each in reactions if connection.execute(_ADD_EVENT, vars(each)).rowcount]
             return Accepted(tuple(new), len(reactions) - len(new))
 
-        return self._submit(write).result()
+        accepted: Accepted = self._submit(write).result()
+        return accepted
 
     def add_items(self, contents: Mapping[Id, Mapping[str, Any]]) -> None:
-        """Write the content of new items, so that a server that starts again knows them. Returns when on disk."""
+        """Write the content of new items, for a server that starts again. Returns when they are on disk."""
         rows = [(own, json.dumps(content)) for own, content in contents.items()]
 
         def write(connection: sqlite3.Connection) -> None:
@@ -187,7 +189,7 @@ class EventLog:
         with self._reader() as connection:
             lengths = connection.execute("SELECT json_array_length(items) FROM served").fetchall()
             ranks = connection.execute(
-                "SELECT event.rank FROM event JOIN served USING (request) WHERE event.rank >= 0 AND weight > 0"
+                "SELECT rank FROM event JOIN served USING (request) WHERE rank >= 0 AND weight > 0"
             ).fetchall()
         longest = max((length for (length,) in lengths), default=0)
         ends = np.bincount([length for (length,) in lengths], minlength=longest + 1)
@@ -232,7 +234,7 @@ class EventLog:
                     return
 
     def _write(self, jobs: "list[_Job]", connection: sqlite3.Connection) -> None:
-        """All jobs in one transaction; if that fails, each in its own, so that a bad one harms only itself."""
+        """All jobs in one transaction; if that fails, each in its own: a bad one harms only itself."""
         try:
             with connection:
                 connection.execute("BEGIN IMMEDIATE")
@@ -273,23 +275,28 @@ def _open(path: Path) -> sqlite3.Connection:
     path.parent.mkdir(parents=True, exist_ok=True)
     connection = sqlite3.connect(path, isolation_level=None, timeout=10)
     try:
-        known = connection.execute("PRAGMA application_id").fetchone()[0]
-        tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if tables and known != _APPLICATION:
-            raise SourceError(
-                f"{path} is a SQLite file of another program. Choose another path for the event log."
-            )
-        if tables and version != _VERSION:
-            raise SourceError(f"{path} must be an event log of version {_VERSION}. It has version {version}.")
+        empty = _is_empty(path, connection)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
-        if not tables:
+        if empty:
             connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _is_empty(path: Path, connection: sqlite3.Connection) -> bool:
+    """Whether the file is new. Raises SourceError if it is not ours."""
+    if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        return True
+    application = connection.execute("PRAGMA application_id").fetchone()[0]
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if application != _APPLICATION:
+        raise SourceError(f"{path} is a file of another program. Choose another path for the event log.")
+    if version != _VERSION:
+        raise SourceError(f"{path} must be an event log of version {_VERSION}. It has version {version}.")
+    return False
 
 
 def _readable(path: Path, error: BaseException) -> BaseException:
@@ -303,7 +310,7 @@ def _readable(path: Path, error: BaseException) -> BaseException:
 
 
 def table_of(contents: Sequence[Mapping[str, Any]]) -> Table:
-    """Rows of content as a table: a column whose values are all numbers is one of numbers, the others are text."""
+    """Rows of content as a table: a column that holds only numbers is one of numbers, the others are text."""
     names = dict.fromkeys(name for content in contents for name in content)
     return Table({name: _column([content.get(name) for content in contents]) for name in names})
 

@@ -1,6 +1,7 @@
 """Closing the loop: what was recorded joins what the model was fitted on."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from leanrec.data.vocabulary import Vocabulary
 from leanrec.errors import DataError
 from leanrec.types import Events, IdArray
 
-__all__ = ["MAX_KINDS", "extended_ids", "extended_table", "merge"]
+__all__ = ["MAX_KINDS", "concatenated", "extended_ids", "extended_table", "merge"]
 
 MAX_KINDS = 120  # codes are int8
 
@@ -69,21 +70,15 @@ def concatenated(first: Events, second: Events) -> Events:
     one = first.columns()
     two = second.columns() | {"kind": code[second.kind]}
     names = [field.name for field in dataclasses.fields(Events) if field.name in one or field.name in two]
-    joined = {name: _joined(name, one.get(name), two.get(name), len(first), len(second)) for name in names}
+    joined = {}
+    for name in names:
+        head = one[name] if name in one else _unknown(name, len(first), two[name])
+        tail = two[name] if name in two else _unknown(name, len(second), one[name])
+        joined[name] = np.concatenate([head, tail.astype(head.dtype)])
     return Events(**joined, kinds=kinds)
 
 
-def _joined(name: str, one: NDArray | None, two: NDArray | None, n_one: int, n_two: int) -> NDArray:
-    if one is None and two is not None:
-        one = _unknown(name, n_one, two)
-    if two is None and one is not None:
-        two = _unknown(name, n_two, one)
-    assert one is not None
-    assert two is not None
-    return np.concatenate([one, two.astype(one.dtype)])
-
-
-def _unknown(name: str, count: int, like: NDArray) -> NDArray:
+def _unknown(name: str, count: int, like: NDArray[Any]) -> NDArray[Any]:
     missing = {"request": "", "rank": -1}.get(name, np.nan)
     return np.full(count, missing, like.dtype)
 

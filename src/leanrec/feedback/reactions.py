@@ -46,7 +46,7 @@ class Strength:
 
     Attributes:
         kinds: mean weight of the positive events of each kind; 0 for a kind without any.
-        default: mean weight of all positive events: what an item of a history counts that comes with nothing else.
+        default: mean weight of all positive events: what an item counts of which nothing else is known.
         positive_from: lowest rating that counted as positive; None where there are no ratings.
     """
 
@@ -72,8 +72,8 @@ class Strength:
     def weight(self, kind: str | None = None, value: float | None = None) -> float:
         """Weight of one reaction.
 
-        A rating below ``positive_from`` gets 0. A kind that the data does not have counts what kinds of its name
-        usually do; None is an event of which only the item is known.
+        A rating below ``positive_from`` gets 0. A kind that the data does not have counts what kinds of its
+        name usually do; None is an event of which only the item is known.
         """
         if value is not None and self.positive_from is not None and value < self.positive_from:
             return 0.0

@@ -130,11 +130,13 @@ def _listen(host: str, port: int) -> socket.socket:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family, backlog=2048)
     except (OSError, OverflowError) as error:
-        raise SettingError(f"Cannot listen at {host}:{port}: {error}. Choose another address or port 0.") from error
+        raise SettingError(
+            f"Cannot listen at {host}:{port}: {error}. Choose another address or port 0."
+        ) from error
 
 
 class _Service:
-    """The routes. They are plain functions: each runs in a thread, so a slow disk does not hold up the others."""
+    """The routes, as plain functions: each runs in a thread, so that a slow disk holds up nobody else."""
 
     def __init__(self, pipeline: Pipeline, log: EventLog, metrics: Metrics) -> None:
         self.pipeline, self.log, self.metrics = pipeline, log, metrics
@@ -197,7 +199,10 @@ class _Service:
         """Items whose title holds a text."""
         catalogue = self.pipeline.catalogue
         rows = catalogue.search(search, limit).tolist()
-        found = [ItemOut(id=catalogue.own_id(row), title=catalogue.title(row), content=catalogue.content(row)) for row in rows]
+        found = [
+            ItemOut(id=catalogue.own_id(row), title=catalogue.title(row), content=catalogue.content(row))
+            for row in rows
+        ]
         return ItemsOut(items=found)
 
     def users(self, search: Text = "", limit: Count = 20) -> UsersOut:
@@ -237,7 +242,9 @@ class _Service:
     def _served(self, served: Served) -> ListOut:
         self.metrics.fallbacks.inc(served.fallback is not None)
         ids, scores = tuple(item.id for item in served.items), tuple(item.score for item in served.items)
-        self.log.served(ServedList(served.request, int(time.time()), served.user, ids, scores, served.fallback))
+        self.log.served(
+            ServedList(served.request, int(time.time()), served.user, ids, scores, served.fallback)
+        )
         return self._out(served)
 
     def _out(self, served: Served) -> ListOut:
@@ -254,7 +261,9 @@ class _Service:
     def _reaction(self, event: EventIn, at: int, now: int) -> Reaction:
         _check_time(event.time, at, now)
         _check_rating(event.value, self.pipeline.rating_range, at)
-        weight = self.pipeline.strength.weight(event.kind, event.value) if event.weight is None else event.weight
+        weight = (
+            self.pipeline.strength.weight(event.kind, event.value) if event.weight is None else event.weight
+        )
         return Reaction(
             id=event.id or uuid.uuid4().hex,
             user=self.pipeline.own_user(event.user),
@@ -303,7 +312,9 @@ def _conditions(where: str | None) -> dict[str, Any] | None:
     try:
         conditions = json.loads(where)
     except (ValueError, RecursionError) as error:
-        raise SettingError(f"where must be JSON such as {{\"genres\": \"Comedy\"}}. Got {where[:80]!r}.") from error
+        raise SettingError(
+            f'where must be JSON such as {{"genres": "Comedy"}}. Got {where[:80]!r}.'
+        ) from error
     if not isinstance(conditions, dict):
         raise SettingError(f"where must be a JSON object. Got {where[:80]!r}.")
     return conditions
@@ -312,7 +323,9 @@ def _conditions(where: str | None) -> dict[str, Any] | None:
 def _check_time(moment: int | None, at: int, now: int) -> None:
     if moment is not None and moment > now + _DAY:
         unit = " It looks like milliseconds." if moment > 100 * now else ""
-        raise SettingError(f"events.{at}.time must be seconds since 1970 and not in the future. Got {moment}.{unit}")
+        raise SettingError(
+            f"events.{at}.time must be seconds since 1970 and not in the future. Got {moment}.{unit}"
+        )
 
 
 def _check_rating(value: float | None, allowed: tuple[float, float] | None, at: int) -> None:

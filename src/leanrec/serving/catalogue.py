@@ -7,7 +7,7 @@ import json
 import math
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,11 +18,26 @@ from leanrec.data.vocabulary import Id, Vocabulary
 from leanrec.errors import SettingError
 from leanrec.types import Int32Array
 
-__all__ = ["Catalogue", "Where"]
+__all__ = ["Catalogue", "Rules", "Where"]
 
 Where = Mapping[str, Any]
 _SEPARATORS = ("|", ",", ";")
 _KEPT_MASKS = 64
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Rules:
+    """What may be shown.
+
+    Attributes:
+        allow: rows that may be shown; None = all.
+        deny: rows that must not be shown; None = none.
+        unknown: ids in the rules that are no items.
+    """
+
+    allow: Int32Array | None = None
+    deny: Int32Array | None = None
+    unknown: tuple[Id, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -66,16 +81,32 @@ class Catalogue:
         )
 
     def search(self, text: str, limit: int) -> Int32Array:
-        """Rows of items whose title holds the text, whatever its case; titles that begin with it come first. O(N)."""
+        """Rows of items whose title holds the text, in any case; titles that begin with it come first."""
         at = np.strings.find(self._lower_titles, text.lower())
         found = np.flatnonzero(at >= 0)
         return found[np.argsort(at[found] > 0, kind="stable")][:limit].astype(np.int32)
 
+    def rules(self, allow: Iterable[Id] | None, deny: Iterable[Id] | None, where: Where | None) -> Rules:
+        """Allowed and denied ids and conditions as rows; an item must pass all of them."""
+        allowed, unknown = self._known(allow)
+        denied, more = self._known(deny)
+        if where:
+            matching = self.matching(where)
+            allowed = matching if allowed is None else np.intersect1d(allowed, matching)
+        return Rules(allowed, denied, (*unknown, *more))
+
+    def _known(self, ids: Iterable[Id] | None) -> tuple[Int32Array | None, tuple[Id, ...]]:
+        if ids is None:
+            return None, ()
+        own = list(ids)
+        rows = self.items.rows(own, missing=-1)
+        return rows[rows >= 0], tuple(each for each, row in zip(own, rows, strict=True) if row < 0)
+
     def matching(self, where: Where) -> Int32Array:
         """Rows of the items that meet all conditions. O(N) the first time, then remembered.
 
-        A condition is written ``{column: wanted}``. For a column of text, ``wanted`` is a value or one of the
-        labels of a cell such as "Comedy|Drama", whatever its case; for a column of numbers, a number. Besides:
+        A condition is written ``{column: wanted}``. For a column of text, ``wanted`` is a value or one of
+        the labels of a cell such as "Comedy|Drama", in any case; for a column of numbers, a number. Besides:
         a list (any of them), ``{"min": a, "max": b}``, ``{"contains": text}`` and ``{"not": wanted}``.
         Raises SettingError for an unknown column or a condition that makes no sense.
         """
@@ -108,7 +139,8 @@ class Catalogue:
                     f"where: {column!r} is text, so it must be compared with text. Got {wanted!r}."
                 )
             return np.strings.find(self._labels[column], f"|{wanted.strip().lower()}|") >= 0
-        return cells.astype(np.float64) == _number(column, wanted)
+        equal: NDArray[np.bool_] = cells.astype(np.float64) == _number(column, wanted)
+        return equal
 
     def _object(self, column: str, wanted: Where) -> NDArray[np.bool_]:
         mask = np.ones(len(self), np.bool_)

@@ -42,13 +42,10 @@ class History:
         """The columns by name."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
-    def _keys(self) -> Iterator[tuple[int, int, int]]:
-        return zip(self.item.tolist(), self.kind.tolist(), self.time.tolist(), strict=True)
-
     def joined(self, other: "History") -> "History":
-        """Both, in time order; an event that is there already (item, kind and time) is not added again. O(L log L)."""
-        here = set(self._keys())
-        new = {key: place for place, key in reversed([*enumerate(other._keys())]) if key not in here}
+        """Both, in time order, without events that are there already (item, kind and time). O(L log L)."""
+        here = set(_keys(self))
+        new = {key: place for place, key in reversed([*enumerate(_keys(other))]) if key not in here}
         fresh = sorted(new.values())
         mine, theirs = self.columns(), other.columns()
         joined = {name: np.concatenate([mine[name], theirs[name][fresh]]) for name in mine}
@@ -71,6 +68,10 @@ class History:
             ratings=_last(self.item[rated], self.value[rated], n_items) if rated.any() else None,
             last=(self.item[positive],),
         )
+
+
+def _keys(history: History) -> Iterator[tuple[int, int, int]]:
+    return zip(history.item.tolist(), history.kind.tolist(), history.time.tolist(), strict=True)
 
 
 def _row(items: Int32Array, values: Float32Array, n_items: int) -> CSR:

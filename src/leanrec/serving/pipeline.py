@@ -5,7 +5,7 @@ import functools
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -21,57 +21,23 @@ from leanrec.data.vocabulary import Id
 from leanrec.errors import ArtifactError, SettingError
 from leanrec.feedback.merge import extended_ids, extended_table
 from leanrec.feedback.reactions import Strength
-from leanrec.protocols import Embedder, Estimator, Explainable, Explanation, Extendable, Scorer
+from leanrec.protocols import Estimator, Explanation, Extendable, Scorer
 from leanrec.retrieval.exact import ExactRetriever
 from leanrec.run import Run, measure
 from leanrec.serving.answers import Because, Past, Recorded, Served, SetAside, Shown, Why
-from leanrec.serving.catalogue import Catalogue, Where
+from leanrec.serving.catalogue import Catalogue, Rules, Where
 from leanrec.serving.histories import Histories, History
+from leanrec.serving.recording import by_user, unusable
 from leanrec.serving.scorers import Fixed, Padded, one_query
+from leanrec.serving.state import Saved, State
 from leanrec.serving.words import in_words, verb_for
-from leanrec.types import Candidates, Events, Float32Array, IdArray, Int32Array, Queries
+from leanrec.types import Candidates, Events, IdArray, Int32Array, Queries
 
-__all__ = ["Pipeline", "Saved"]
+__all__ = ["Pipeline"]
 
+_RUN = Run()
+_FALLBACK_REASON = {"popularity": "popular with everybody"}
 _MOST_EXPLAINED = 50  # newest items of a history that a model without reasons of its own is asked about
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Saved:
-    """What a pipeline is on disk.
-
-    Attributes:
-        name: of the model.
-        fallback_name: of the fallback.
-        model: the fitted scorer.
-        fallback: a scorer that can answer anybody, or None.
-        data: events, ids and tables, with all that was recorded until saving.
-        stale: user rows with events that the model has not learnt from.
-    """
-
-    name: str
-    fallback_name: str
-    model: Any
-    fallback: Any
-    data: Dataset
-    stale: Int32Array
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class _State:
-    """What one request sees: it stays whole while new items come in."""
-
-    model: Scorer
-    fallback: Scorer | None
-    catalogue: Catalogue
-
-    @functools.cached_property
-    def directions(self) -> Float32Array | None:
-        """(N, D) item embeddings of length 1, if the model has embeddings."""
-        if not isinstance(self.model, Embedder):
-            return None
-        items = self.model.embed_items()
-        return items / np.maximum(np.linalg.norm(items, axis=1, keepdims=True), 1e-12)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -85,11 +51,11 @@ class _Asker:
 class Pipeline:
     """Model, fallback, ids, histories and item table: own ids in, lists with titles and reasons out.
 
-    Safe to use from many threads. What ``record`` takes in, the next ``recommend`` reflects: histories change,
-    nothing is refitted, and from then on the model sees the user as their history alone.
+    Safe to use from many threads. What ``record`` takes in, the next ``recommend`` reflects: histories
+    change, nothing is refitted, and from then on the model sees the user as their history alone.
 
-    Cost: a request is the model's cost of one query, O(N) vectorised work to select, and reasons for the shown
-    items; memory is the model plus about 25 bytes an event.
+    Cost: a request is the model's cost of one query, O(N) vectorised work to select, and reasons for the
+    shown items; memory is the model plus about 25 bytes an event.
     """
 
     def __init__(self, saved: Saved, provenance: Mapping[str, Any] = MappingProxyType({})) -> None:
@@ -99,12 +65,12 @@ class Pipeline:
         self.strength = Strength.of(saved.data.events)
         self._data = saved.data
         self._histories = Histories(saved.data, saved.stale)
-        self._state = _State(saved.model, saved.fallback, Catalogue(saved.data.items, saved.data.item_table))
+        self._state = State(saved.model, saved.fallback, Catalogue(saved.data.items, saved.data.item_table))
         self._changing = threading.Lock()
 
     @classmethod
     def fit(
-        cls, estimator: Estimator, data: Dataset, run: Run = Run(), *, fallback: Estimator | None = None
+        cls, estimator: Estimator, data: Dataset, run: Run = _RUN, *, fallback: Estimator | None = None
     ) -> "Pipeline":
         """Fit a model and its fallback (popularity unless given) and note what the fit cost.
 
@@ -197,8 +163,8 @@ class Pipeline:
 
         Args:
             user: own id. Raises UnknownIdError if nobody has it and no history is given.
-            history: items, oldest first, that stand for the asker instead of what is known of them; empty = somebody
-                of whom nothing is known, who gets the fallback.
+            history: items, oldest first, that stand for the asker instead of what is known of them; empty =
+                somebody of whom nothing is known, who gets the fallback.
             weights: strength of each item of ``history``; default: that of a usual positive event.
             ratings: rating of each item of ``history``, None where there is none.
             n: length of the list; a longer one than there are items is cut, and ``note`` says so.
@@ -211,11 +177,10 @@ class Pipeline:
         _check_count(n)
         asker = self._asker(user, history, weights, ratings)
         state = self._state
+        rules = state.catalogue.rules(allow, deny, where)
         queries = asker.history.queries(asker.row, len(state.catalogue))
-        allowed, denied, unknown = _rules(state.catalogue, allow, deny, where)
-        candidates = self._retrieve(state, queries, n, exclude_seen, allowed, denied)
-        fell_back = candidates.fallback is not None and bool(candidates.fallback[0])
-        verb = self._verb(asker.history)
+        candidates = self._retrieve(state, queries, n, rules, exclude_seen=exclude_seen)
+        verb, fell_back = self._verb(asker.history), _fell_back(candidates)
 
         def why(row: int) -> tuple[str, ...]:
             return self._reasons(state, queries, row, verb, fell_back=fell_back) if reasons else ()
@@ -226,32 +191,27 @@ class Pipeline:
             items=shown,
             fallback=self.fallback_name if fell_back else None,
             user=asker.user,
-            ignored=(*asker.ignored, *unknown),
+            ignored=(*asker.ignored, *rules.unknown),
             note=f"{len(shown)} of {n}: no other item may be shown." if len(shown) < n else None,
         )
 
     def similar(self, item: Id, n: int = 10, *, where: Where | None = None) -> Served:
-        """The n items most like one: by the angle of the model's embeddings where it has any, and otherwise
-        what it recommends to somebody who touched only this item. Raises UnknownIdError.
+        """The n items most like one. Raises UnknownIdError.
+
+        Likeness is the angle between the model's embeddings where it has any, and otherwise what the model
+        recommends to somebody who touched only this item.
         """
         _check_count(n)
         state = self._state
-        row = np.array([state.catalogue.items.row(item)], np.int32)
-        allowed, _, _ = _rules(state.catalogue, None, None, where)
-        if state.directions is None:
-            queries = self._given(row, None, None).queries(-1, len(state.catalogue))
-            candidates = self._retrieve(state, queries, n, True, allowed, row)
-        else:
-            cosine = Fixed(state.directions[row] @ state.directions.T)
-            queries = self._given(row, None, None).queries(-1, len(state.catalogue))
-            candidates = self._retrieve(
-                dataclasses.replace(state, model=cosine), queries, n, True, allowed, row
-            )
-        shown = _shown(
-            state.catalogue, candidates, lambda other: _common(state.catalogue, int(row[0]), other)
-        )
-        fell_back = candidates.fallback is not None and bool(candidates.fallback[0])
-        return Served(uuid.uuid4().hex, shown, self.fallback_name if fell_back else None)
+        row = state.catalogue.items.row(item)
+        rules = state.catalogue.rules(None, [item], where)
+        queries = self._given(np.array([row], np.int32), None, None).queries(-1, len(state.catalogue))
+        if state.directions is not None:
+            cosine = state.directions @ state.directions[row]
+            state = dataclasses.replace(state, model=Fixed(cosine[None, :]))
+        candidates = self._retrieve(state, queries, n, rules, exclude_seen=True)
+        shown = _shown(state.catalogue, candidates, lambda other: _common(state.catalogue, row, other))
+        return Served(uuid.uuid4().hex, shown, self.fallback_name if _fell_back(candidates) else None)
 
     def explain(self, user: Id | None, item: Id, *, history: Iterable[Id] | None = None) -> Why:
         """Why an item suits a user (or somebody with this history). Raises UnknownIdError."""
@@ -283,24 +243,24 @@ class Pipeline:
         """Take in events in own ids, of known and new users; the next answer reflects them.
 
         An event that is there already (user, item, kind and time) changes nothing, so a log may be replayed.
-        Events on unknown items, with a weight or rating outside its range, or of too many kinds, are set aside.
+        Events on unknown items, of too many kinds, or with an impossible weight or rating are set aside.
         Cost: O(L) for each user named.
         """
         if not len(events):
             return Recorded(0)
         rows = self._state.catalogue.items.rows(events.item, missing=-1)
         codes = [self._histories.code(name) for name in events.kinds]
-        aside = _set_aside(events, rows, codes, self.rating_range)
+        aside = unusable(events, rows, codes, self.rating_range)
         good = np.setdiff1d(np.arange(len(events)), list(aside), assume_unique=True).astype(np.intp)
         kind = np.array([0 if code is None else code for code in codes], np.int8)[events.kind]
         value = np.full(len(events), np.nan, np.float32) if events.value is None else events.value
-        for user, where in _by_user(events.user, good):
+        for user, where in by_user(events.user, good):
             past = History(rows[where], kind[where], events.time[where], events.weight[where], value[where])
             self._histories.add(user, past)
         return Recorded(len(good), tuple(SetAside(position, why) for position, why in sorted(aside.items())))
 
     def add_items(self, ids: IdArray | Sequence[Id], table: Table) -> int:
-        """Take in new items by their content; ids that are known are left as they are. Returns how many are new.
+        """Take in new items by their content, leave known ones as they are, and return how many are new.
 
         Raises SettingError if the model needs a refit for that.
         """
@@ -320,7 +280,7 @@ class Pipeline:
                 state.fallback.extend(added) if isinstance(state.fallback, Extendable) else state.fallback
             )
             catalogue = Catalogue(wider, extended_table(state.catalogue.table, added))
-            self._state = _State(model.extend(added), fallback, catalogue)
+            self._state = State(model.extend(added), fallback, catalogue)
             return len(wider) - len(known)
 
     def history(self, user: Id, limit: int | None = None) -> tuple[Past, ...]:
@@ -390,9 +350,7 @@ class Pipeline:
         ids = list(history)
         for name, values in (("weights", weights), ("ratings", ratings)):
             if values is not None and len(values) != len(ids):
-                raise SettingError(
-                    f"{name} must have one entry for each of the {len(ids)} items of history. Got {len(values)}."
-                )
+                raise SettingError(f"{name} must have {len(ids)} entries, as history has. Got {len(values)}.")
         rows = self._state.catalogue.items.rows(ids, missing=-1)
         ignored = tuple(own for own, item in zip(ids, rows, strict=True) if item < 0)
         return _Asker(
@@ -416,34 +374,30 @@ class Pipeline:
         return History(**{name: column[rows >= 0] for name, column in history.columns().items()})
 
     def _retrieve(
-        self,
-        state: _State,
-        queries: Queries,
-        n: int,
-        exclude_seen: bool,
-        allow: Int32Array | None,
-        deny: Int32Array | None,
+        self, state: State, queries: Queries, n: int, rules: Rules, *, exclude_seen: bool
     ) -> Candidates:
         fallback = None if state.fallback is None else Padded(state.fallback, len(state.catalogue))
         now = dataclasses.replace(queries, time=np.array([int(time.time())], np.int64))
-        retriever = ExactRetriever(state.model, fallback, exclude_seen, allow, deny)
+        retriever = ExactRetriever(state.model, fallback, exclude_seen, rules.allow, rules.deny)
         with one_query():
             return retriever.retrieve(now, min(n, len(state.catalogue)))
 
     def _reasons(
-        self, state: _State, queries: Queries, row: int, verb: str, *, fell_back: bool
+        self, state: State, queries: Queries, row: int, verb: str, *, fell_back: bool
     ) -> tuple[str, ...]:
         if fell_back:
             popular = self.fallback_name == "popularity"
-            return ("popular with everybody" if popular else f"nothing is known of you yet: {self.fallback_name}",)
-        if not isinstance(state.model, Explainable):
+            return (
+                "popular with everybody" if popular else f"nothing is known of you yet: {self.fallback_name}",
+            )
+        if state.explainer is None:
             return ()
-        return in_words(state.model.explain(queries, row), state.catalogue.title, verb)
+        return in_words(state.explainer.explain(queries, row), state.catalogue.title, verb)
 
-    def _explanation(self, state: _State, queries: Queries, row: int) -> Explanation:
+    def _explanation(self, state: State, queries: Queries, row: int) -> Explanation:
         """The model's own, or what each item of the history would say for the item if it stood alone."""
-        if isinstance(state.model, Explainable):
-            return state.model.explain(queries, row)
+        if state.explainer is not None:
+            return state.explainer.explain(queries, row)
         newest = (
             queries.history.indices if queries.last is None else np.unique(queries.last[0][-_MOST_EXPLAINED:])
         )
@@ -483,26 +437,6 @@ def _check_count(n: int) -> None:
         raise SettingError(f"n must be 1 or more. Got {n}.")
 
 
-def _rules(
-    catalogue: Catalogue, allow: Iterable[Id] | None, deny: Iterable[Id] | None, where: Where | None
-) -> tuple[Int32Array | None, Int32Array | None, tuple[Id, ...]]:
-    """Rows that may be shown, rows that may not (None = no such rule), and ids that are no items here."""
-    allowed, unknown = _known(catalogue, allow)
-    denied, more = _known(catalogue, deny)
-    if where:
-        matching = catalogue.matching(where)
-        allowed = matching if allowed is None else np.intersect1d(allowed, matching)
-    return allowed, denied, (*unknown, *more)
-
-
-def _known(catalogue: Catalogue, ids: Iterable[Id] | None) -> tuple[Int32Array | None, tuple[Id, ...]]:
-    if ids is None:
-        return None, ()
-    own = list(ids)
-    rows = catalogue.items.rows(own, missing=-1)
-    return rows[rows >= 0], tuple(each for each, row in zip(own, rows, strict=True) if row < 0)
-
-
 def _shown(
     catalogue: Catalogue, candidates: Candidates, why: Callable[[int], tuple[str, ...]]
 ) -> tuple[Shown, ...]:
@@ -515,39 +449,13 @@ def _shown(
     )
 
 
+def _fell_back(candidates: Candidates) -> bool:
+    return candidates.fallback is not None and bool(candidates.fallback[0])
+
+
 def _common(catalogue: Catalogue, row: int, other: int) -> tuple[str, ...]:
     labels = catalogue.shared(row, other)
     return (f"both: {', '.join(labels[:3])}",) if labels else ()
-
-
-def _set_aside(
-    events: Events, rows: Int32Array, codes: Sequence[int | None], rating_range: tuple[float, float] | None
-) -> dict[int, str]:
-    """Positions of the events that cannot be used, and why."""
-    aside = {int(at): f"No item has the id {str(events.item[at])!r}." for at in np.flatnonzero(rows < 0)}
-    sane = np.isfinite(events.weight) & (events.weight >= 0)
-    aside |= {
-        int(at): f"The weight must be 0 or more. Got {events.weight[at]}." for at in np.flatnonzero(~sane)
-    }
-    if events.value is not None and rating_range is not None:
-        low, high = rating_range
-        outside = np.flatnonzero((events.value < low) | (events.value > high))
-        aside |= {
-            int(at): f"The rating must be from {low:g} to {high:g}. Got {events.value[at]:g}."
-            for at in outside
-        }
-    for code, name in zip(codes, events.kinds, strict=True):
-        if code is None:
-            late = np.flatnonzero(events.kind == events.kinds.index(name))
-            aside |= {int(at): f"There are too many kinds of events to add {name!r}." for at in late}
-    return aside
-
-
-def _by_user(users: IdArray, positions: np.ndarray) -> Iterator[tuple[Id, list[int]]]:
-    groups: dict[Id, list[int]] = {}
-    for user, position in zip(users[positions].tolist(), positions.tolist(), strict=True):
-        groups.setdefault(user, []).append(position)
-    yield from groups.items()
 
 
 def _like(table: Table | None, new: Table) -> Table:

@@ -59,7 +59,7 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
 
 async def _defect(request: Request, error: Exception) -> JSONResponse:
     what = f"{type(error).__name__} inside leanrec: this is a defect."
-    return answer(500, what, request.url.path, "Report it with the request that caused it; the server goes on.")
+    return answer(500, what, request.url.path, "Report it with the request; the server goes on.")
 
 
 def _place(parts: Sequence[Any]) -> str:

@@ -28,7 +28,10 @@ _MOST_IDS = 10_000
 _KIND = r"^[a-z][a-z0-9_-]{0,31}$"
 
 # Whole numbers of 64 bits, or text; a JSON true is neither.
-OwnId = Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)] | Annotated[StrictStr, Field(min_length=1, max_length=200)]
+OwnId = (
+    Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)]
+    | Annotated[StrictStr, Field(min_length=1, max_length=200)]
+)
 Ids = Annotated[list[OwnId], Field(max_length=_MOST_IDS)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
@@ -55,7 +58,9 @@ class Ask(_In):
     )
 
     user: OwnId | None = Field(None, description="Own id of the asker.")
-    history: Ids | None = Field(None, description="Items that stand for the asker, oldest first; [] = nothing is known.")
+    history: Ids | None = Field(
+        None, description="Items that stand for the asker, oldest first; [] = nothing is known."
+    )
     weights: Annotated[list[Positive], Field(max_length=_MOST_IDS)] | None = Field(
         None, description="Strength of each item of the history."
     )
@@ -63,7 +68,7 @@ class Ask(_In):
         None, description="Rating of each item of the history, null where there is none."
     )
     n: Count = Field(10, description="Length of the list.")
-    exclude_seen: bool = Field(True, description="Leave out what the asker has touched.")
+    exclude_seen: bool = Field(default=True, description="Leave out what the asker has touched.")
     allow: Ids | None = Field(None, description="Only these items.")
     deny: Ids | None = Field(None, description="None of these items.")
     where: dict[str, Any] | None = Field(
@@ -72,7 +77,7 @@ class Ask(_In):
         description="Conditions on columns of the item table: a label, a number, a list (any of them), "
         '{"min": a, "max": b}, {"contains": text} or {"not": …}.',
     )
-    reasons: bool = Field(True, description="Say why, in words.")
+    reasons: bool = Field(default=True, description="Say why, in words.")
 
 
 class EventIn(_In):
@@ -86,7 +91,7 @@ class EventIn(_In):
     kind: str = Field("click", pattern=_KIND, description="view, click, purchase, rating, skip …")
     time: int | None = Field(None, ge=0, description="Seconds since 1970; default: now.")
     value: Finite | None = Field(None, description="The rating, if it is one.")
-    weight: Positive | None = Field(None, description="Strength as evidence of liking; default: as in the data.")
+    weight: Positive | None = Field(None, description="Evidence of liking; default: as in the data.")
     request: StrictStr | None = Field(None, max_length=200, description="The list that it answers.")
     rank: int | None = Field(None, ge=0, lt=10_000, description="Position in that list, 0 = first.")
 
@@ -96,7 +101,9 @@ class EventsIn(_In):
 
     model_config = ConfigDict(
         extra="forbid",
-        json_schema_extra={"examples": [{"events": [{"id": "c-1", "user": 1, "item": 260, "kind": "click"}]}]},
+        json_schema_extra={
+            "examples": [{"events": [{"id": "c-1", "user": 1, "item": 260, "kind": "click"}]}]
+        },
     )
 
     events: list[EventIn] = Field(min_length=1, max_length=1000)
@@ -106,9 +113,9 @@ class ItemIn(_In):
     """A new item and its content."""
 
     id: OwnId
-    content: dict[Annotated[str, Field(max_length=200)], Finite | Annotated[str, Field(max_length=10_000)] | None] = Field(
-        max_length=100, description="Values of columns of the item table."
-    )
+    content: dict[
+        Annotated[str, Field(max_length=200)], Finite | Annotated[str, Field(max_length=10_000)] | None
+    ] = Field(max_length=100, description="Values of columns of the item table.")
 
 
 class ItemsIn(_In):
@@ -116,7 +123,9 @@ class ItemsIn(_In):
 
     model_config = ConfigDict(
         extra="forbid",
-        json_schema_extra={"examples": [{"items": [{"id": 900001, "content": {"title": "New", "genres": "Comedy"}}]}]},
+        json_schema_extra={
+            "examples": [{"items": [{"id": 900001, "content": {"title": "New", "genres": "Comedy"}}]}]
+        },
     )
 
     items: list[ItemIn] = Field(min_length=1, max_length=1000)
@@ -129,7 +138,7 @@ class ListOut(BaseModel):
     user: int | str | None = None
     items: list[Shown]
     model: str
-    fallback: str | None = Field(None, description="The model that answered because nothing is known of the asker.")
+    fallback: str | None = Field(None, description="The model that answered for want of a history.")
     ignored: list[int | str] = Field([], description="Ids of the request that are no items here.")
     note: str | None = None
 

@@ -18,7 +18,7 @@ _ONE_AT_A_TIME = threading.Lock()
 
 @contextlib.contextmanager
 def one_query() -> Iterator[None]:
-    """Conditions for one query among concurrent ones: a single kernel thread, since there is one row to work on.
+    """Conditions for one query among concurrent ones: one kernel thread, for there is one row to work on.
 
     Numba's portable threading layer ends the process when two threads enter it at once; with that layer, and
     until a first kernel has shown which layer there is, queries take turns.
@@ -34,7 +34,7 @@ def one_query() -> Iterator[None]:
 
 def _concurrent() -> bool:
     try:
-        layer: str = numba.threading_layer()
+        layer: str = numba.threading_layer()  # type: ignore[attr-defined]
     except ValueError:  # no kernel has run yet
         return False
     return layer != "workqueue"
@@ -48,6 +48,7 @@ class Padded:
     n_items: int
 
     def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
+        """Those of the scorer, and lower ones for newer items."""
         known = self.scorer.n_items
         if known < self.n_items:
             narrow = Queries(queries.users, queries.history[:, :known])
@@ -71,7 +72,9 @@ class Fixed:
 
     @property
     def n_items(self) -> int:
+        """N."""
         return int(self.scores.shape[1])
 
-    def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
+    def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:  # noqa: ARG002
+        """The scores, whoever asks."""
         return self.scores if items is None else self.scores[:, items]

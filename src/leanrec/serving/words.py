@@ -41,7 +41,7 @@ def verb_for(kind: str) -> str:
 
 
 def joined(texts: Sequence[str]) -> str:
-    """ "A", "A and B", "A, B and C"."""
+    """The texts as in a sentence: A; A and B; A, B and C."""
     *most, last = texts
     return f"{', '.join(most)} and {last}" if most else last
 

@@ -18,7 +18,7 @@ async function call(path, body) {
     throw new Error("The server does not answer. Is it still running?");
   }
   const answer = await response.json();
-  if (!response.ok) throw new Error(answer.error ? `${answer.error.what} ${answer.error.do}` : response.statusText);
+  if (!response.ok) throw new Error(answer.error?.what ?? response.statusText);
   const inside = Number(/dur=([\d.]+)/.exec(response.headers.get("server-timing"))?.[1]);
   return { ...answer, took: { inside, whole: performance.now() - started } };
 }
@@ -50,7 +50,7 @@ function bar(share) {
   return track;
 }
 
-const number = (value) => value.toPrecision(3).replace(/\.?0+$/, "");
+const number = (value) => String(Number(value.toPrecision(3)));
 const date = (seconds) => new Date(1000 * seconds).toISOString().slice(0, 10);
 
 // ---------------------------------------------------------------- the asker and their history
@@ -76,12 +76,12 @@ async function showHistory() {
 
 async function choose(id, known = true) {
   Object.assign(asker, { id, known, fresh: new Set() });
-  last = { items: [], request: null };
   $("user").value = id;
   $("guest").setAttribute("aria-pressed", String(!known));
   for (const button of $("tries").children) button.setAttribute("aria-pressed", String(known && button.textContent === String(id)));
   history.replaceState(null, "", known ? `#${encodeURIComponent(id)}` : "#");
-  await guarded(async () => { await showHistory(); await refresh(); });
+  $("list").replaceChildren();
+  await guarded(async () => { await showHistory(); await askAnew(); });
 }
 
 // ---------------------------------------------------------------- the list
@@ -100,12 +100,18 @@ function condition(text) {
   return /^-?\d+(\.\d+)?$/.test(text) ? Number(text) : text;
 }
 
+// A list for another question is no change of this one.
+async function askAnew() {
+  last = { items: [], request: null };
+  await refresh();
+}
+
 async function refresh() {
   const turn = ++asked;
   const answer = await call("/recommend", question());
   if (turn !== asked) return; // a later question has been asked meanwhile
   const took = $("took");
-  took.replaceChildren("answered in ", make("b", "", `${answer.took.inside.toFixed(1)} ms`), `, ${answer.took.whole.toFixed(1)} ms with the way here`);
+  took.replaceChildren("answered in ", make("b", "", `${answer.took.inside.toFixed(1)} ms`), ` · round trip ${answer.took.whole.toFixed(0)} ms`);
   const notes = [answer.fallback && `Nothing is known of this user yet, so the list comes from ${answer.fallback}.`, answer.note];
   $("notice").textContent = notes.filter(Boolean).join(" ");
   $("notice").hidden = !notes.some(Boolean);
@@ -123,6 +129,7 @@ function draw(answer) {
   list.replaceChildren(...rows);
   for (const row of rows) slide(row, before.get(row.dataset.id));
   $("change").textContent = places.size ? summary(answer.items, places) : "";
+  $("change").hidden = !places.size;
   last = answer;
 }
 
@@ -172,7 +179,11 @@ function slide(row, before) {
 function summary(items, places) {
   const fresh = items.filter((item) => !places.has(String(item.id))).length;
   const moved = items.filter((item, place) => places.has(String(item.id)) && places.get(String(item.id)) !== place).length;
-  return fresh || moved ? `The list changed: ${fresh} new, ${moved} moved.` : "The list stayed as it was.";
+  const here = new Set(items.map((item) => String(item.id)));
+  const gone = last.items.filter((item) => !here.has(String(item.id))).map((item) => item.title);
+  if (!fresh && !moved && !gone.length) return "The list stayed as it was.";
+  const left = gone.length ? ` Left the list: ${gone.slice(0, 3).join(", ")}${gone.length > 3 ? ` and ${gone.length - 3} more` : ""}.` : "";
+  return `The list changed: ${fresh} new, ${moved} moved.${left}`;
 }
 
 async function explain(row, item, button) {
@@ -270,8 +281,8 @@ $("who").addEventListener("submit", (event) => { event.preventDefault(); choose(
 $("guest").addEventListener("click", () => choose(`guest-${Date.now().toString(36)}${Math.floor(1e4 * Math.random())}`, false));
 $("user").addEventListener("input", () => guarded(offerUsers));
 $("rules").addEventListener("submit", (event) => event.preventDefault());
-for (const id of ["n", "column"]) $(id).addEventListener("change", () => guarded(refresh));
-$("wanted").addEventListener("change", () => guarded(refresh));
+for (const id of ["n", "column"]) $(id).addEventListener("change", () => guarded(askAnew));
+$("wanted").addEventListener("change", () => guarded(askAnew));
 $("theme").addEventListener("click", () => {
   const dark = getComputedStyle(document.documentElement).colorScheme === "dark"
     || (!document.documentElement.dataset.theme && matchMedia("(prefers-color-scheme: dark)").matches);
