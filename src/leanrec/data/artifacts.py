@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 import importlib
 import json
+import mmap
 import os
 import shutil
 import tempfile
@@ -28,6 +29,7 @@ __all__ = ["FORMAT", "load", "read_manifest", "save", "size_of"]
 
 FORMAT = 1
 _MANIFEST = "manifest.json"
+_MAPPED_FROM = 16_000_000
 
 
 def save(value: Any, path: str | Path, *, provenance: Mapping[str, Any] | None = None) -> Path:
@@ -59,16 +61,17 @@ def save(value: Any, path: str | Path, *, provenance: Mapping[str, Any] | None =
     return target
 
 
-def load(path: str | Path, kind: type | None = None) -> Any:
+def load(path: str | Path, kind: type | None = None, *, mapped: bool = False) -> Any:
     """Read what ``save`` wrote. Raises ArtifactError unless every byte verifies.
 
     Args:
         path: the folder.
         kind: the class it must be, or None for any.
+        mapped: map arrays of 16 MB and more from their files, read-only, instead of reading them into memory.
     """
     folder = Path(path)
     manifest = read_manifest(folder)
-    value = _Reader(folder, manifest).decode(manifest["value"])
+    value = _Reader(folder, manifest, mapped=mapped).decode(manifest["value"])
     if kind is not None and not isinstance(value, kind):
         raise ArtifactError(f"{folder} must hold a {kind.__name__}. It holds a {type(value).__name__}.")
     return value
@@ -98,6 +101,30 @@ def _write(file: Path, data: bytes) -> None:
     with file.open("wb") as handle:
         handle.write(data)
         handle.flush()
+        os.fsync(handle.fileno())
+
+
+def _file_behind(array: NDArray[Any]) -> Path | None:
+    """The .npy file whose whole content a read-only mapped array is, or None."""
+    if not isinstance(array, np.memmap) or array.flags.writeable or not isinstance(array.base, mmap.mmap):
+        return None
+    file = Path(str(array.filename))
+    # A slice or another shape of the same file is written out like any array.
+    whole = file.suffix == ".npy" and file.is_file() and array.offset + array.nbytes == file.stat().st_size
+    if not whole:
+        return None
+    stored = np.load(file, mmap_mode="r", allow_pickle=False)
+    same = stored.shape == array.shape and stored.dtype == array.dtype and stored.offset == array.offset
+    return file if same else None
+
+
+def _link(source: Path, target: Path) -> None:
+    """Give the file a second name, or copy it where the file system cannot: its content never passes through memory."""
+    try:
+        target.hardlink_to(source)
+    except OSError:
+        shutil.copyfile(source, target)
+    with target.open("rb") as handle:
         os.fsync(handle.fileno())
 
 
@@ -142,10 +169,14 @@ class _Writer:
         if array.dtype.hasobject:
             raise ArtifactError(f"An array of Python objects cannot be saved ({name}). Use numbers or StringDType.")
         file = self.folder / f"{name}.npy"
-        with file.open("wb") as handle:
-            np.save(handle, array, allow_pickle=False)
-            handle.flush()
-            os.fsync(handle.fileno())
+        behind = _file_behind(array)
+        if behind is not None:
+            _link(behind, file)
+        else:
+            with file.open("wb") as handle:
+                np.save(handle, array, allow_pickle=False)
+                handle.flush()
+                os.fsync(handle.fileno())
         self.arrays[name] = {"sha256": _digest(file), "shape": list(array.shape), "dtype": array.dtype.str}
         return name
 
@@ -159,9 +190,10 @@ class _Writer:
 class _Reader:
     """The reverse of ``_Writer``."""
 
-    def __init__(self, folder: Path, manifest: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, manifest: Mapping[str, Any], *, mapped: bool = False) -> None:
         self.folder = folder
         self.arrays = manifest["arrays"]
+        self.mapped = mapped
 
     def decode(self, value: Any) -> Any:
         if not isinstance(value, dict):
@@ -196,7 +228,8 @@ class _Reader:
         file = self.folder / f"{name}.npy"
         if not file.is_file() or _digest(file) != self.arrays[name]["sha256"]:
             raise ArtifactError(f"{file} is missing or damaged: its SHA-256 is not the one in the manifest. Make it again.")
-        array: NDArray[Any] = np.load(file, allow_pickle=False)
+        large = self.mapped and file.stat().st_size >= _MAPPED_FROM
+        array: NDArray[Any] = np.load(file, mmap_mode="r" if large else None, allow_pickle=False)
         return array
 
     def _strings(self, parts: Mapping[str, str]) -> NDArray[Any]:

@@ -1,0 +1,148 @@
+"""What is set aside, by which rule. Every rule is explicit, and every row it takes is counted.
+
+The rules that look at single rows (missing ids, times that cannot be, ratings outside their range) are part of
+the SQL in ``staging``. Here are the settings, and the rules that look at a user's events together: they work
+on blocks of whole users whose events are in time order, so that a log of any size passes through.
+"""
+
+import dataclasses
+import datetime
+import math
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from leanrec.errors import SettingError
+from leanrec.settings import check_at_least, check_one_of, check_positive
+from leanrec.types import Int64Array
+
+__all__ = ["Cleaning", "busiest_day", "log_limit", "repeats"]
+
+_DAY = 86_400
+
+
+@dataclasses.dataclass(frozen=True)
+class Cleaning:
+    """Settings of cleaning. The defaults take away only what is certainly wrong.
+
+    Attributes:
+        duplicates: "drop" sets aside an event that equals an earlier one in user, item, kind, time, weight and
+            rating. Where the log has neither times nor ratings a repeated row is a repeated event, and is kept.
+        min_user: events that a user must have (k-core, repeated until it holds together with ``min_item``).
+        min_item: events that an item must have.
+        since: earliest time kept: seconds since 1970 or an ISO date ("2019-05-01"), UTC.
+        until: first time that is not kept any more.
+        rating_range: lowest and highest rating allowed. None: the narrowest usual scale (1 to 5, 0 to 10, …)
+            that holds at least 99.9 % of the ratings.
+        bot_sigmas: a user is a bot if the logarithm of the number of events lies more than this many robust
+            standard deviations (1.4826 times the median absolute deviation, at least 1) above the median of all
+            users. At 8 that is never fewer than 2,980 times the median. None: no such rule.
+        max_per_day: a user with more events than this on one day (UTC) is a bot. None: no such rule.
+        outlier_sigmas: the same rule as ``bot_sigmas`` for the weight column (plays, hours), among the events of one kind.
+    """
+
+    duplicates: Literal["drop", "keep"] = "drop"
+    min_user: int = 1
+    min_item: int = 1
+    since: str | float | None = None
+    until: str | float | None = None
+    rating_range: tuple[float, float] | None = None
+    bot_sigmas: float | None = 8.0
+    max_per_day: int | None = None
+    outlier_sigmas: float | None = 8.0
+
+    def __post_init__(self) -> None:
+        check_one_of("duplicates", self.duplicates, ("drop", "keep"))
+        check_at_least("min_user", self.min_user, 1)
+        check_at_least("min_item", self.min_item, 1)
+        for name in ("bot_sigmas", "max_per_day", "outlier_sigmas"):
+            if getattr(self, name) is not None:
+                check_positive(name, getattr(self, name))
+        self._check_range()
+        since, until = self.window()
+        if since is not None and until is not None and since >= until:
+            raise SettingError(f"since must be before until. Got {self.since!r} and {self.until!r}.")
+
+    def _check_range(self) -> None:
+        if self.rating_range is None:
+            return
+        if len(self.rating_range) != 2 or not all(map(math.isfinite, self.rating_range)) or self.rating_range[0] >= self.rating_range[1]:
+            raise SettingError(f"rating_range must be a lower and a higher number. Got {self.rating_range!r}.")
+
+    def window(self) -> tuple[float | None, float | None]:
+        """``since`` and ``until`` in seconds since 1970."""
+        return _moment("since", self.since), _moment("until", self.until)
+
+
+def _moment(name: str, value: str | float | None) -> float | None:
+    if value is None or isinstance(value, int | float):
+        return value
+    try:
+        return float(value)
+    except ValueError:
+        pass
+    try:
+        moment = datetime.datetime.fromisoformat(value)
+    except ValueError as error:
+        raise SettingError(f"{name} must be an ISO date such as 2019-05-01, or seconds since 1970. Got {value!r}.") from error
+    return (moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)).timestamp()
+
+
+def repeats(keys: list[NDArray[Any]], tied: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which rows equal an earlier row in all of ``keys``.
+
+    Args:
+        keys: columns; the rows are sorted by the first two (user and time), ties in log order.
+        tied: (E - 1,) whether row j + 1 has the user and the time of row j: only those are compared.
+
+    Cost: O(T log T) time for the T rows that share user and time with another.
+    """
+    repeated = np.zeros(len(keys[0]), bool)
+    member = np.zeros(len(keys[0]), bool)
+    member[1:] |= tied
+    member[:-1] |= tied
+    rows = np.flatnonzero(member)
+    if not len(rows):
+        return repeated
+    # NaN (no rating) equals itself here.
+    columns = [np.nan_to_num(key[rows], nan=-np.inf) if key.dtype.kind == "f" else key[rows] for key in keys]
+    order = np.lexsort(columns[::-1])  # stable, so the earliest of equal rows comes first
+    same = np.ones(len(rows) - 1, bool)
+    for column in columns:
+        same &= column[order][1:] == column[order][:-1]
+    repeated[rows[order[1:][same]]] = True
+    return repeated
+
+
+def busiest_day(user: Int64Array, time: Int64Array) -> tuple[Int64Array, Int64Array]:
+    """Users (sorted, distinct) and the number of events on the busiest UTC day of each. Rows are sorted by (user, time)."""
+    day = time // _DAY
+    starts = np.flatnonzero(np.concatenate([[True], (user[1:] != user[:-1]) | (day[1:] != day[:-1])]))
+    lengths = np.diff(np.append(starts, len(user)))
+    of = user[starts]
+    first = np.flatnonzero(np.concatenate([[True], of[1:] != of[:-1]]))
+    return of[first], np.maximum.reduceat(lengths, first)
+
+
+def log_limit(values: NDArray[Any], sigmas: float, counts: NDArray[Any] | None = None) -> float:
+    """Highest value that is no outlier: exp(median + sigmas · max(1, 1.4826 · MAD)) of the logarithms.
+
+    Args:
+        values: (n,) positive numbers.
+        sigmas: robust standard deviations allowed above the median.
+        counts: how often each value occurs; None = once.
+    """
+    if not len(values):
+        return math.inf
+    weights = np.ones(len(values)) if counts is None else np.asarray(counts, np.float64)
+    logs = np.log(np.asarray(values, np.float64))
+    middle = _median(logs, weights)
+    spread = max(1.0, 1.4826 * _median(np.abs(logs - middle), weights))
+    return float(np.exp(min(middle + sigmas * spread, 700.0)))
+
+
+def _median(values: NDArray[Any], weights: NDArray[Any]) -> float:
+    order = np.argsort(values, kind="stable")
+    reached = np.cumsum(weights[order])
+    return float(values[order[np.searchsorted(reached, reached[-1] / 2)]])

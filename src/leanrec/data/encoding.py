@@ -1,0 +1,197 @@
+"""From own ids to rows: the dictionaries of users and items, and the log in order, read back in blocks of users.
+
+The work is DuckDB's: distinct ids, two hash joins and one sort, all parallel, all able to spill. Python sees
+numpy blocks of rows only; no object is made for an event.
+"""
+
+# ruff: noqa: S608 - every name and value in the SQL goes through ident() or text()
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from leanrec.data.engine import Engine, text
+from leanrec.data.kinds import kind_weights
+from leanrec.data.staging import Staged
+from leanrec.errors import ColumnError
+from leanrec.types import Float32Array, IdArray, Int32Array, Int64Array
+
+__all__ = ["Block", "EncodedLog", "encode", "fetch_ids", "make_dictionary"]
+
+_MOST_KINDS = 120
+_IDS_AT_ONCE = 100_000
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Block:
+    """Rows of the ordered log that hold whole users.
+
+    Attributes:
+        start: position of the first row in the ordered log.
+        user: (n,) codes, ascending.
+        item: (n,) codes.
+        time: (n,) seconds, or the order within the user.
+        kind: (n,) codes into the log's kinds.
+        amount: (n,) the weight column, None where the log has none.
+        value: (n,) ratings with NaN for none, None where the log has none.
+        sequence: (n,) number of the row as read, None where nobody asked.
+    """
+
+    start: int
+    user: Int32Array
+    item: Int32Array
+    time: Int64Array
+    kind: NDArray[np.int8]
+    amount: Float32Array | None
+    value: Float32Array | None
+    sequence: Int64Array | None
+
+    def __len__(self) -> int:
+        return len(self.user)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class EncodedLog:
+    """The log in DuckDB as codes, sorted by (user, time), ties in the order read.
+
+    Attributes:
+        engine: holds it as the table ``log``.
+        events: E.
+        users: number of user codes.
+        items: number of item codes.
+        per_user: (users,) events of each user.
+        columns: names of the optional columns that are there: t, k, w, v, seq.
+        kinds: name → weight, in the order of the codes.
+        unknown_kinds: kinds whose names say nothing about their weight.
+        block_rows: about how many rows a block holds.
+    """
+
+    engine: Engine
+    events: int
+    users: int
+    items: int
+    per_user: Int64Array
+    columns: tuple[str, ...]
+    kinds: Mapping[str, float]
+    unknown_kinds: tuple[str, ...]
+    block_rows: int
+
+    def blocks(self) -> Iterator[Block]:
+        """The log from front to back. Cost: one scan; memory for one block, or for the largest user."""
+        ends = np.cumsum(self.per_user)
+        start = 0
+        while start < self.events:
+            last = np.searchsorted(ends, min(start + self.block_rows, self.events), side="right") - 1
+            end = int(ends[last]) if last >= 0 and ends[last] > start else int(ends[np.searchsorted(ends, start, side="right")])
+            yield self._block(start, end)
+            start = end
+
+    def _block(self, start: int, end: int) -> Block:
+        columns = ", ".join(("u", "i", *self.columns))
+        raw = self.engine.arrays(f"SELECT {columns} FROM log WHERE rowid >= {start} AND rowid < {end}")
+        n = end - start
+        return Block(
+            start=start,
+            user=raw["u"],
+            item=raw["i"],
+            time=raw["t"] if "t" in raw else _positions(raw["u"]),
+            kind=raw.get("k", np.zeros(n, np.int8)),
+            amount=raw.get("w"),
+            value=raw.get("v"),
+            sequence=raw.get("seq"),
+        )
+
+
+def _positions(user: Int32Array) -> Int64Array:
+    """(n,) 0, 1, 2 … within each user."""
+    starts = np.flatnonzero(np.concatenate([[True], user[1:] != user[:-1]]))
+    lengths = np.diff(np.append(starts, len(user)))
+    return np.arange(len(user), dtype=np.int64) - np.repeat(starts, lengths)
+
+
+def make_dictionary(engine: Engine, name: str, distinct: str, *, untyped: bool) -> bool:
+    """Make the table ``name``: distinct ids (query ``distinct``, column ``id``) in sorted order; ``rowid`` is the code.
+
+    Ids from text files sort and are kept as numbers where each of them is the plain form of one ("007" is not).
+    Returns whether that is so.
+    """
+    engine.run(f"CREATE TEMP TABLE {name}_found AS {distinct}")
+    plain = untyped and bool(
+        engine.rows(f"SELECT coalesce(bool_and(coalesce(try_cast(id AS BIGINT)::VARCHAR = id::VARCHAR, false)), false) FROM {name}_found")[0][0]
+    )
+    engine.run(f"CREATE TEMP TABLE {name} AS SELECT id FROM {name}_found ORDER BY {'id::BIGINT' if plain else 'id'}")
+    engine.run(f"DROP TABLE {name}_found")
+    return plain
+
+
+def fetch_ids(engine: Engine, name: str, *, numbers: bool) -> IdArray:
+    """(n,) the ids of a dictionary: int64, or StringDType. At most 100,000 at a time are Python objects."""
+    size = int(engine.rows(f"SELECT count(*) FROM {name}")[0][0])
+    if numbers:
+        return engine.arrays(f"SELECT id::BIGINT AS id FROM {name} ORDER BY rowid")["id"].astype(np.int64)
+    ids = np.empty(size, np.dtypes.StringDType())
+    for start in range(0, size, _IDS_AT_ONCE):
+        some = engine.arrays(f"SELECT id FROM {name} WHERE rowid >= {start} AND rowid < {start + _IDS_AT_ONCE} ORDER BY rowid")["id"]
+        ids[start : start + len(some)] = some
+    return ids
+
+
+def encode(engine: Engine, staged: Staged, *, clocked: bool, kinds: Mapping[str, float] | None, keep_sequence: bool, block_rows: int) -> EncodedLog:
+    """Make the table ``log`` from ``judged`` and the dictionaries ``users`` and ``items``.
+
+    Args:
+        engine: holds them.
+        staged: what was read.
+        clocked: there is a time or an order to sort by.
+        kinds: weights that were given.
+        keep_sequence: keep the number of each row as read, for the quarantine file.
+        block_rows: rows of a block.
+    """
+    weights, unknown = kind_weights(_kinds(engine, staged, kinds), kinds)
+    fields = _fields(staged, list(weights), clocked=clocked, keep_sequence=keep_sequence)
+    order = "u, t, j.seq" if clocked else "u, j.seq"
+    listed = ", ".join(f"{expression} AS {name}" for name, expression in fields.items())
+    engine.run(
+        f"CREATE TEMP TABLE log AS SELECT users.rowid::INTEGER AS u, items.rowid::INTEGER AS i{', ' if listed else ''}{listed} "
+        f"FROM judged AS j JOIN users ON j.usr = users.id JOIN items ON j.itm = items.id WHERE j.reason = 0 ORDER BY {order}"
+    )
+    users, items = (int(engine.rows(f"SELECT count(*) FROM {name}")[0][0]) for name in ("users", "items"))
+    per_user = np.zeros(users, np.int64)
+    counted = engine.arrays("SELECT u, count(*) AS n FROM log GROUP BY u")
+    per_user[counted["u"]] = counted["n"]
+    return EncodedLog(engine, int(per_user.sum()), users, items, per_user, tuple(fields), weights, tuple(unknown), block_rows)
+
+
+def _fields(staged: Staged, kinds: Sequence[str], *, clocked: bool, keep_sequence: bool) -> dict[str, str]:
+    fields = {}
+    if clocked:
+        fields["t"] = "j.t"
+    if len(kinds) > 1:
+        cases = " ".join(f"WHEN {text(name)} THEN {code}" for code, name in enumerate(kinds))
+        fields["k"] = f"(CASE j.kind {cases} ELSE 0 END)::TINYINT"
+    if staged.has("weight"):
+        fields["w"] = "j.w"
+    if staged.has("value"):
+        fields["v"] = "coalesce(j.v, 'NaN'::FLOAT)"
+    if keep_sequence:
+        fields["seq"] = "j.seq::BIGINT"
+    return fields
+
+
+def _kinds(engine: Engine, staged: Staged, given: Mapping[str, float] | None) -> list[str]:
+    """Names of the behaviours: in the order of the files or of the given weights, otherwise sorted."""
+    if not staged.kind_named:
+        if staged.has("value"):
+            return ["rating"]
+        return ["play"] if staged.has("weight") else ["interaction"]
+    found = [row[0] for row in engine.rows(f"SELECT DISTINCT kind FROM staged WHERE kind IS NOT NULL LIMIT {_MOST_KINDS + 1}")]
+    if len(found) > _MOST_KINDS:
+        name = next(columns.kind for columns in staged.columns if columns.kind)
+        raise ColumnError(
+            f"The kind of behaviour must be one of a few names. The column {name!r} has more than {_MOST_KINDS} different values. "
+            'Name the right column: --column kind=NAME, or columns={"kind": "NAME"}.'
+        )
+    first = {name: i for i, name in enumerate([*(given or {}), *(part.kind for part in staged.parts if part.kind)])}
+    return sorted(found, key=lambda name: (first.get(name, len(first)), name))

@@ -1,0 +1,125 @@
+"""DuckDB as leanrec uses it: held to threads and memory, spilling to a folder of its own, no network.
+
+Everything that reads a log goes through one ``Engine``. It lives for one ingest and takes its spill files with it.
+"""
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+from numpy.typing import NDArray
+
+from leanrec.errors import BudgetError, LeanrecError, SourceError
+from leanrec.run import Run, format_bytes
+
+__all__ = ["Engine", "ident", "open_engine", "plain", "text"]
+
+# Below this DuckDB cannot hold the blocks that one scan of each thread pins.
+_LEAST = 40_000_000
+
+
+def ident(name: str) -> str:
+    """A column or table name, quoted for SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def text(value: object) -> str:
+    """A string literal for SQL."""
+    return "'" + str(value).replace("'", "''") + "'"
+
+
+class Engine:
+    """One DuckDB connection and the scratch folder it spills to."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, scratch: Path) -> None:
+        """Use ``open_engine``."""
+        self._connection = connection
+        self.scratch = scratch
+
+    def run(self, sql: str, what: str = "The log") -> None:
+        """Run a statement and forget its result."""
+        with _translated(what):
+            self._connection.execute(sql)
+
+    def rows(self, sql: str, what: str = "The log") -> list[tuple[Any, ...]]:
+        """The result as tuples: for small results only."""
+        with _translated(what):
+            return self._connection.execute(sql).fetchall()
+
+    def arrays(self, sql: str, what: str = "The log") -> dict[str, NDArray[Any]]:
+        """The result as numpy columns; one with missing values is a masked array."""
+        with _translated(what):
+            return self._connection.execute(sql).fetchnumpy()
+
+    def register(self, name: str, value: Any, what: str = "The frame") -> None:
+        """Make a frame, or a dictionary of arrays, a table of that name. Nothing is copied."""
+        with _translated(what):
+            try:
+                self._connection.register(name, value)
+            except (TypeError, duckdb.InvalidInputException) as error:
+                raise SourceError(
+                    f"A source must be a path, a list of paths, a pandas, Polars or Arrow frame, or an SQL query. Got {type(value).__name__}."
+                ) from error
+
+
+@contextlib.contextmanager
+def open_engine(run: Run, share: float = 0.55) -> Iterator[Engine]:
+    """An engine that uses at most ``share`` of the memory ``run`` allows; the rest is for arrays and buffers."""
+    limit = int(run.available() * share)
+    if limit < _LEAST:
+        raise BudgetError(
+            f"Reading a log needs at least {format_bytes(_LEAST / share)} of memory and {format_bytes(limit / share)} is allowed. Raise the limit."
+        )
+    with tempfile.TemporaryDirectory(prefix="leanrec-") as folder:
+        connection = duckdb.connect(":memory:", config=_config(run, limit, folder))
+        try:
+            yield Engine(connection, Path(folder))
+        finally:
+            connection.close()
+
+
+def _config(run: Run, limit: int, folder: str) -> dict[str, Any]:
+    return {
+        "threads": run.n_threads(),
+        "memory_limit": f"{limit}B",
+        "temp_directory": f"{folder}/spill",
+        "autoinstall_known_extensions": False,
+        "autoload_known_extensions": False,
+        "python_enable_replacements": False,
+        "preserve_insertion_order": True,
+    }
+
+
+@contextlib.contextmanager
+def _translated(what: str) -> Iterator[None]:
+    """DuckDB's errors as leanrec's."""
+    try:
+        yield
+    except duckdb.InterruptException as error:
+        raise KeyboardInterrupt from error
+    except duckdb.OutOfMemoryException as error:
+        raise BudgetError(
+            f"{what} does not fit the memory or the disk it was given: {_first_line(error)} Raise the limit, or set TMPDIR to a folder with more room."
+        ) from error
+    except duckdb.Error as error:
+        if isinstance(error.__cause__, LeanrecError):
+            raise error.__cause__ from error
+        raise SourceError(f"{what} cannot be read: {_first_line(error)}") from error
+
+
+def _first_line(error: BaseException) -> str:
+    line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return line if line.endswith((".", "!", "?")) else f"{line}."
+
+
+def plain(column: NDArray[Any]) -> NDArray[Any]:
+    """A column of text or numbers as a Table keeps it: StringDType with "", or float64 with NaN, where missing."""
+    if column.dtype.kind in "OUT":
+        filled = column.filled("") if isinstance(column, np.ma.MaskedArray) else column
+        return np.array([str(each) for each in filled.tolist()], dtype=np.dtypes.StringDType())
+    numbers = column.astype(np.float64)
+    return numbers.filled(np.nan) if isinstance(numbers, np.ma.MaskedArray) else numbers

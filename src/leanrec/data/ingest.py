@@ -1,0 +1,327 @@
+"""A log of any usual form → Dataset and a report of what it holds and of what was set aside.
+
+The work is done by DuckDB, under the limits of ``Run``: read once, give each row a reason if it cannot be used,
+replace ids by codes, sort by user and time. The ordered log then passes by in blocks of whole users, is cleaned
+by the rules that need more than one row, and lands in memory, or in mapped files where memory is short.
+"""
+
+import contextlib
+import dataclasses
+import math
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from leanrec.data import artifacts
+from leanrec.data.cleaning import Cleaning
+from leanrec.data.dataset import Dataset
+from leanrec.data.encoding import EncodedLog, encode, make_dictionary
+from leanrec.data.engine import Engine, open_engine
+from leanrec.data.judging import set_aside
+from leanrec.data.quarantine import check_path, write_quarantine
+from leanrec.data.report import DataReport, describe, report_from_dict
+from leanrec.data.sources import Source, describe_source
+from leanrec.data.staging import REASONS, Profile, Staged, judge, stage
+from leanrec.data.tables import Sides, open_sides
+from leanrec.data.understanding import Understood, understand
+from leanrec.data.writing import final_rows, make_dataset, write_events
+from leanrec.errors import ArtifactError, DataError, SettingError, SourceError
+from leanrec.run import Run, format_bytes
+
+__all__ = ["Ingested", "ingest", "open_dataset"]
+
+_UNREADABLE = "unreadable line"
+
+
+class Ingested(NamedTuple):
+    """A data set and the report about it."""
+
+    data: Dataset
+    report: DataReport
+
+
+@dataclasses.dataclass(frozen=True)
+class _Task:
+    """What was asked for; the fields are the arguments of ``ingest``."""
+
+    source: Source
+    items: Source | None
+    users: Source | None
+    columns: Mapping[str, str]
+    kinds: Mapping[str, float] | None
+    positive_from: float | None
+    cleaning: Cleaning
+    quarantine: Path | None
+    run: Run
+
+    def __post_init__(self) -> None:
+        if self.positive_from is not None and not math.isfinite(self.positive_from):
+            raise SettingError(f"positive_from must be a number. Got {self.positive_from!r}.")
+        if self.quarantine is not None:
+            check_path(self.quarantine)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether no option changes how the log is read."""
+        options = (self.items, self.users, self.kinds, self.positive_from, self.quarantine)
+        return all(option is None for option in options) and not self.columns and self.cleaning == Cleaning()
+
+
+def ingest(
+    source: Source,
+    *,
+    items: Source | None = None,
+    users: Source | None = None,
+    columns: Mapping[str, str] | None = None,
+    kinds: Mapping[str, float] | None = None,
+    positive_from: float | None = None,
+    cleaning: Cleaning = Cleaning(),  # noqa: B008 - frozen
+    quarantine: str | Path | None = None,
+    out: str | Path | None = None,
+    run: Run = Run(),  # noqa: B008 - frozen
+) -> Ingested:
+    """Read a log.
+
+    Args:
+        source: a file (CSV, TSV, JSON lines, Parquet; .gz and .zst too), a pattern, a folder, a list of these,
+            ``{"view": file, "purchase": file}`` with one behaviour per file, a pandas, Polars or Arrow frame,
+            ``"sql:SELECT …"`` or ``Sql(query, database)``.
+        items: a table about items, in any of these forms. Without one, content columns of the log
+            (content, text, title, category, …) become the item table.
+        users: a table about users.
+        columns: role → column, where the usual names do not fit. Roles: user, item, time, value, weight, kind,
+            label, content (several with commas); ``items.id`` and ``users.id`` for the tables. In a file
+            without a line of names the columns are called "1", "2", ….
+        kinds: behaviour → weight as evidence of liking. Others get a usual weight by name, otherwise 1.
+        positive_from: ratings below it get weight 0. None: every rating counts as an interaction.
+        cleaning: what is set aside.
+        quarantine: file (.csv or .parquet) for every row that was set aside, with reason, file and row.
+        out: folder to save the data set and its report to, which ``open_dataset`` opens. It appears whole or
+            not at all, and replaces an older data set there.
+        run: threads and memory. Where the events do not fit the memory they are mapped from files.
+
+    Raises:
+        SourceError: a source cannot be read or is empty.
+        ColumnError: a column is missing, or has the wrong type.
+        DataError: no event is left.
+        SettingError: an option that does not fit.
+        BudgetError: not even spilling to disk keeps the limit.
+        ArtifactError: ``out`` is something else than a data set, or the disk is full.
+
+    Cost: O(E log E) time; about 25 bytes an event for the result, and as much again, on disk if need be, for the sort.
+    """
+    path = None if quarantine is None else Path(quarantine)
+    task = _Task(source, items, users, dict(columns or {}), kinds, positive_from, cleaning, path, run)
+    if out is None:
+        return _ingest(task, None)
+    target = Path(out)
+    with _beside(target) as folder:
+        done = _ingest(task, folder)
+        artifacts.save(done.data, target, provenance={"report": done.report.to_dict()})
+    return done
+
+
+def open_dataset(
+    source: Source,
+    *,
+    items: Source | None = None,
+    users: Source | None = None,
+    columns: Mapping[str, str] | None = None,
+    kinds: Mapping[str, float] | None = None,
+    positive_from: float | None = None,
+    cleaning: Cleaning = Cleaning(),  # noqa: B008 - frozen
+    quarantine: str | Path | None = None,
+    run: Run = Run(),  # noqa: B008 - frozen
+) -> Ingested:
+    """A data set saved by ``ingest(…, out=folder)``, or anything that ``ingest`` takes, with the same options.
+
+    Large arrays of a saved data set are mapped, not read. Raises ArtifactError if it does not verify, and
+    SettingError for options that would change a saved data set.
+    """
+    path = None if quarantine is None else Path(quarantine)
+    task = _Task(source, items, users, dict(columns or {}), kinds, positive_from, cleaning, path, run)
+    if not (isinstance(source, str | Path) and (Path(source) / "manifest.json").is_file()):
+        return _ingest(task, None)
+    if not task.is_plain:
+        raise SettingError(
+            f"{source} is a saved data set; how it is read was settled when it was made. Leave the options out, or name the log itself."
+        )
+    data = artifacts.load(source, Dataset, mapped=True)
+    kept = artifacts.read_manifest(source).get("provenance", {}).get("report")
+    return Ingested(data, describe(data) if kept is None else report_from_dict(kept))
+
+
+@contextlib.contextmanager
+def _beside(target: Path) -> Iterator[Path]:
+    """A folder beside the target: what is written there becomes part of the artifact by a link, not by a second write."""
+    if target.exists() and not (target / "manifest.json").exists():
+        raise ArtifactError(f"{target} exists and is not a leanrec artifact, so it is left alone. Choose another path.")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f".{target.name}-events-", dir=target.parent))
+    except OSError as error:
+        raise ArtifactError(f"Cannot write {target}: {error.strerror or error}. Nothing was changed there.") from error
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _ingest(task: _Task, folder: Path | None) -> Ingested:
+    began = time.perf_counter()
+    with open_engine(task.run) as engine, _saying(task.run) as say:
+        say(f"Looking at {describe_source(task.source)}")
+        found = understand(engine, task.source, task.columns)
+        sides = open_sides(engine, task.items, task.users, found.columns, task.columns)
+        say(f"Reading {format_bytes(sum(part.size for part in found.parts))}; {_plan(found, task.run)}")
+        staged = stage(engine, found.parts, found.columns, raw=task.quarantine is not None, key_types=sides.key_types)
+        profile = judge(engine, staged, task.cleaning)
+        sides.load(engine, staged)
+        ingested = _index(task, engine, _Facts(found, staged, profile, sides), say, folder)
+    report = dataclasses.replace(ingested.report, seconds=time.perf_counter() - began)
+    return Ingested(ingested.data, report)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Facts:
+    """What was learnt about the source before its rows are indexed."""
+
+    found: Understood
+    staged: Staged
+    profile: Profile
+    sides: Sides
+
+
+def _index(task: _Task, engine: Engine, facts: _Facts, say: Callable[[str], None], folder: Path | None) -> Ingested:
+    """From ``judged`` rows to a Dataset."""
+    staged, sides, asked = facts.staged, facts.sides, task.quarantine is not None
+    say("Giving users and items their rows")
+    numbers = _dictionaries(engine, staged, sides)
+    log = encode(
+        engine, staged, clocked=staged.has("time"), kinds=task.kinds, keep_sequence=asked, block_rows=_block_rows(task.run)
+    )
+    counts = _first_counts(engine, staged, log)
+    if not asked:
+        _forget_rows(engine, staged)
+    say(f"Cleaning {log.events:,} events")
+    comparable = staged.has("time") or staged.has("value")
+    reason = set_aside(log, task.cleaning, clock=facts.profile.clock, comparable=comparable)
+    for code in np.flatnonzero(np.bincount(reason, minlength=len(REASONS))[1:]) + 1:
+        counts[REASONS[code]] = int(np.count_nonzero(reason == code))
+    if task.quarantine is not None:
+        write_quarantine(engine, staged, log, reason, task.quarantine)
+    if not (reason == 0).any():
+        raise DataError(_nothing_left(task, staged, counts))
+    say("Writing events")
+    core = task.cleaning.min_user > 1 or task.cleaning.min_item > 1
+    rows = final_rows(engine, log, reason, sides.loaded_items, core=core)
+    events, tally, where = write_events(
+        log, reason, rows, positive_from=task.positive_from, clock=facts.profile.clock, run=task.run, folder=folder
+    )
+    data = make_dataset(
+        engine, events, rows, tally, (sides.loaded_users, sides.loaded_items), numbers, describe_source(task.source)
+    )
+    report = tally.report(source=data.source, kinds=log.kinds, clock=facts.profile.clock, **_facts_of(task, facts, log, counts, data, where))
+    return Ingested(data, report)
+
+
+def _dictionaries(engine: Engine, staged: Staged, sides: Sides) -> tuple[bool, bool]:
+    """Make ``users`` and ``items``; whether the ids of each are numbers."""
+    users = make_dictionary(
+        engine, "users", "SELECT DISTINCT usr AS id FROM staged WHERE usr IS NOT NULL", untyped=staged.untyped_users
+    )
+    distinct = "SELECT DISTINCT itm AS id FROM staged WHERE itm IS NOT NULL"
+    untyped = staged.untyped_items
+    if sides.items is not None:
+        distinct += " UNION SELECT id FROM item_rows"
+        untyped = untyped and sides.items.untyped
+    items = make_dictionary(engine, "items", distinct, untyped=untyped)
+    return users or staged.integer_users, items or staged.integer_items
+
+
+def _first_counts(engine: Engine, staged: Staged, log: EncodedLog) -> dict[str, int]:
+    """Reason → rows, for the rules that look at single rows."""
+    counts: dict[str, int] = {}
+    for part in staged.parts:
+        lines = int(engine.rows(f"SELECT count(DISTINCT line) FROM {part.rejects}")[0][0]) if part.rejects else 0  # noqa: S608
+        if lines:
+            counts[_UNREADABLE] = counts.get(_UNREADABLE, 0) + lines
+    if log.events < staged.rows:
+        found = engine.rows("SELECT reason, count(*) FROM judged WHERE reason <> 0 GROUP BY reason ORDER BY reason")
+        counts |= {REASONS[code]: int(n) for code, n in found}
+    return counts
+
+
+def _forget_rows(engine: Engine, staged: Staged) -> None:
+    if not staged.is_view:
+        for statement in ("DROP VIEW judged", "DROP VIEW staged", "DROP TABLE staged_rows"):
+            engine.run(statement)
+
+
+def _facts_of(task: _Task, facts: _Facts, log: EncodedLog, counts: Mapping[str, int], data: Dataset, where: str) -> dict[str, object]:
+    """Fields of the report that no count of events tells."""
+    return {
+        "rows_read": facts.staged.rows + counts.get(_UNREADABLE, 0),
+        "set_aside": dict(counts),
+        "tables_set_aside": facts.sides.set_aside(),
+        "columns": facts.found.listed() | facts.sides.listed(),
+        "item_columns": () if data.item_table is None else tuple(data.item_table.columns),
+        "user_columns": () if data.user_table is None else tuple(data.user_table.columns),
+        "warnings": (*facts.found.warnings, *_warnings(task, facts, log, data)),
+        "memory": {"limit": task.run.memory, "plan": _plan(facts.found, task.run), "events": where},
+        "quarantine": None if task.quarantine is None else str(task.quarantine),
+    }
+
+
+def _warnings(task: _Task, facts: _Facts, log: EncodedLog, data: Dataset) -> Iterator[str]:
+    staged, profile = facts.staged, facts.profile
+    if not staged.has("time"):
+        yield "There is no time column: events keep the order of the log, and splits by time have nothing to go by."
+    elif not profile.clock:
+        yield "Times are an order, not a clock: recency and splits by date have nothing to go by."
+    if not (staged.has("time") or staged.has("value")):
+        yield "Without times and ratings a repeated row is taken for a repeated event, not for a duplicate."
+    if staged.has("value") and task.positive_from is None:
+        yield "Every rating counts as an interaction, low ones too. With positive_from, ratings below it get weight 0."
+    if log.unknown_kinds:
+        yield f"Kinds with no usual weight count 1: {', '.join(log.unknown_kinds[:10])}. Give weights with kinds."
+    if not (data.events.weight > 0).any():
+        yield "No event has a weight above zero, so nothing says what anybody likes. Give weights with kinds, or lower positive_from."
+
+
+def _nothing_left(task: _Task, staged: Staged, counts: Mapping[str, int]) -> str:
+    listed = "; ".join(f"{reason}: {n:,}" for reason, n in counts.items())
+    rows = staged.rows + counts.get(_UNREADABLE, 0)
+    if not rows:
+        return f"{describe_source(task.source)} has columns and no row. Check how it was written."
+    return f"No event is left of the {rows:,} rows of {describe_source(task.source)}. Set aside: {listed}. Check the columns, or loosen the cleaning."
+
+
+def _plan(found: Understood, run: Run) -> str:
+    """What the work needs by estimate, and what happens if that is more than it may use."""
+    need = sum(part.size * {"parquet": 5}.get(part.form, 2) for part in found.parts) + 64_000_000
+    limit = run.available()
+    how = "in memory" if need <= limit else "spilling to disk"
+    return f"needs about {format_bytes(need)} and may use {format_bytes(limit)}: {how}"
+
+
+def _block_rows(run: Run) -> int:
+    """Rows of a block: about a twentieth of the memory at 100 bytes a row."""
+    return int(min(1_000_000, max(50_000, run.available() // 2000)))
+
+
+@contextlib.contextmanager
+def _saying(run: Run) -> Iterator[Callable[[str], None]]:
+    """Say what is being done, on standard error, where progress is wanted."""
+    if not run.progress:
+        yield lambda _: None
+        return
+    from rich.console import Console  # noqa: PLC0415 - most runs show nothing
+
+    with Console(stderr=True).status("…") as status:
+        yield status.update
