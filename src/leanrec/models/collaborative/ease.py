@@ -8,7 +8,13 @@ import dataclasses
 import numpy as np
 
 from leanrec.data.dataset import Dataset, Shape
-from leanrec.kernels.dense import dense_gram, inverse_in_place, inverse_of_ridge, regression_weights, strongest
+from leanrec.kernels.dense import (
+    dense_gram,
+    inverse_in_place,
+    inverse_of_ridge,
+    regression_weights,
+    strongest,
+)
 from leanrec.kernels.sparse import history_scores
 from leanrec.kernels.weighting import weigh
 from leanrec.protocols import Explanation
@@ -53,7 +59,11 @@ class EASE:
 
     def fit(self, data: Dataset, run: Run = Run()) -> "EASEModel":
         """Solve for the weights. Raises BudgetError before starting if N² does not fit."""
-        run.require(self.fit_bytes(data.shape), f"EASE over {len(data.items)} items", "Cut rare items or raise the limit.")
+        run.require(
+            self.fit_bytes(data.shape),
+            f"EASE over {len(data.items)} items",
+            "Cut rare items or raise the limit.",
+        )
         with run.limits():
             X = weigh(data.interactions, self.weighting)
             if _by_users(data.shape):
@@ -92,8 +102,11 @@ class EASEModel:
     def explain(self, queries: Queries, item: int) -> Explanation:
         """The items of the history, by what each adds to the score."""
         history = weigh(queries.history[[0]], self.settings.weighting)
-        column = self.weights[history.indices][:, [item]]
-        added = history.data * (column if isinstance(column, np.ndarray) else column.toarray())[:, 0]
+        if isinstance(self.weights, np.ndarray):
+            column = self.weights[history.indices, item]
+        else:
+            column = self.weights[history.indices][:, [item]].toarray()[:, 0]
+        added = history.data * column
         order = np.argsort(-added, kind="stable")
         return Explanation("history", history.indices[order].astype(np.int32), added[order])
 
