@@ -126,13 +126,19 @@ class _Server(uvicorn.Server):
 
 
 def _listen(host: str, port: int) -> socket.socket:
+    listener = None
     try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family, backlog=2048)
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        # The protocol must be named: asyncio switches Nagle's delay (40 ms an answer) off only where it is.
+        listener = socket.socket(family, kind, socket.IPPROTO_TCP)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
     except (OSError, OverflowError) as error:
-        raise SettingError(
-            f"Cannot listen at {host}:{port}: {error}. Choose another address or port 0."
-        ) from error
+        if listener is not None:
+            listener.close()
+        advice = "Choose another address, or port 0 for any that is free."
+        raise SettingError(f"Cannot listen at {host}:{port}: {error}. {advice}") from error
+    return listener
 
 
 class _Service:

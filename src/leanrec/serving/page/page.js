@@ -81,6 +81,8 @@ async function choose(id, known = true) {
   for (const button of $("tries").children) button.setAttribute("aria-pressed", String(known && button.textContent === String(id)));
   history.replaceState(null, "", known ? `#${encodeURIComponent(id)}` : "#");
   $("list").replaceChildren();
+  $("took").replaceChildren();
+  $("change").hidden = $("notice").hidden = true;
   await guarded(async () => { await showHistory(); await askAnew(); });
 }
 
