@@ -1,0 +1,121 @@
+"""Sentence embeddings from a static table: the mean of the vectors of a text's word pieces, no network to run.
+
+Tulkens & van Dongen, "Model2Vec", 2024, with a table distilled from all-MiniLM-L6-v2 (Reimers & Gurevych, EMNLP 2019).
+"""
+
+import dataclasses
+import functools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.preprocessing import normalize
+
+from leanrec.errors import MissingExtraError, SettingError
+from leanrec.features.base import Column, as_texts, csr
+from leanrec.run import Run
+from leanrec.types import CSR, Float32Array, Int64Array, empty_csr
+
+__all__ = ["EmbeddingTable", "StaticEmbedding"]
+
+_BUNDLED = Path(__file__).with_name("minilm")
+
+
+@dataclasses.dataclass(frozen=True)
+class StaticEmbedding:
+    """What a text is about, as D numbers: texts that share no word can still be near. Rows have unit length.
+
+    Needs the extra ``text``. The table that leanrec ships reads English; a text without a word that the table
+    knows, such as one in Chinese, gives a zero row, never a random one. No network at run time.
+
+    Cost: O(characters) time; the table, 4 MB, is saved with the features so that serving cannot drift.
+
+    Attributes:
+        model: "minilm" for the table that leanrec ships (128 dimensions), or a folder that model2vec saved.
+        center: subtract the mean of the training texts, which all texts share and which hides differences.
+    """
+
+    model: str = "minilm"
+    center: bool = True
+
+    def fit(self, column: Column, run: Run = Run()) -> "EmbeddingTable":  # noqa: ARG002 - nothing random
+        """Load the table and learn the mean. Raises MissingExtraError or SettingError."""
+        static = _load(self.model)
+        table = EmbeddingTable(
+            settings=self,
+            vectors=np.ascontiguousarray(static.embedding),
+            tokenizer=np.frombuffer(static.tokenizer.to_str().encode(), dtype=np.uint8),
+            mean=np.zeros(static.embedding.shape[1], np.float32),
+            weights=None if static.weights is None else np.asarray(static.weights, dtype=np.float32),
+            mapping=None if static.token_mapping is None else np.asarray(static.token_mapping, dtype=np.int64),
+        )
+        rows = table.transform(column)
+        # The mean is of all columns, so a training column without a known word has none to subtract.
+        known = np.flatnonzero(np.diff(rows.indptr))
+        if not self.center or len(known) < 2:
+            return table
+        return dataclasses.replace(table, mean=np.asarray(rows[known].mean(axis=0), dtype=np.float32))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class EmbeddingTable:
+    """A fitted StaticEmbedding.
+
+    Attributes:
+        settings: what it was fitted with.
+        vectors: (V, D) of each word piece, in the number type of the table.
+        tokenizer: UTF-8 bytes of the tokenizer's JSON.
+        mean: (D,) float32 that is subtracted from a text of unit length.
+        weights: (V,) float32 of each word piece, or None.
+        mapping: (V,) row of ``vectors`` for each word piece, or None where it is the same.
+    """
+
+    settings: StaticEmbedding
+    vectors: NDArray[Any]
+    tokenizer: NDArray[np.uint8]
+    mean: Float32Array
+    weights: Float32Array | None = None
+    mapping: Int64Array | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """``dimension 1`` …: a dimension has no meaning of its own."""
+        return tuple(f"dimension {place + 1}" for place in range(self.vectors.shape[1]))
+
+    @functools.cached_property
+    def _model(self) -> Any:
+        _require(self.settings.model)
+        from model2vec import StaticModel  # noqa: PLC0415 - an optional package
+        from tokenizers import Tokenizer  # noqa: PLC0415
+
+        tokenizer = Tokenizer.from_str(self.tokenizer.tobytes().decode())
+        return StaticModel(self.vectors, tokenizer, weights=self.weights, token_mapping=self.mapping)
+
+    def transform(self, column: Column) -> CSR:
+        """(n, D), rows of unit length; zero where the table knows no word of the text."""
+        texts = as_texts(column)
+        if not texts:
+            return empty_csr(0, len(self.mean))
+        rows = normalize(self._model.encode(texts, use_multiprocessing=False).astype(np.float32))
+        known = np.abs(rows).sum(axis=1) > 0
+        rows[known] -= self.mean
+        return csr(normalize(rows))
+
+
+def _load(model: str) -> Any:
+    _require(model)
+    from model2vec import StaticModel  # noqa: PLC0415 - an optional package
+
+    folder = _BUNDLED if model == "minilm" else Path(model)
+    # A name that is no folder would be looked up on the network.
+    if not (folder / "config.json").is_file():
+        raise SettingError(f'model must be "minilm" or a folder saved by model2vec. Got {model!r}, which has no config.json.')
+    return StaticModel.from_pretrained(folder, force_download=False)
+
+
+def _require(model: str) -> None:
+    try:
+        import model2vec  # noqa: F401, PLC0415 - an optional package
+    except ImportError as error:
+        raise MissingExtraError(f"The static embedding {model!r}", "text") from error

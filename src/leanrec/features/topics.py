@@ -1,0 +1,136 @@
+"""Topics of a text column: non-negative factors of TF-IDF, or latent Dirichlet allocation of counts.
+
+Lee & Seung, "Learning the parts of objects by non-negative matrix factorization", Nature 1999; Blei, Ng & Jordan,
+"Latent Dirichlet Allocation", JMLR 2003 (here with the online updates of Hoffman, Blei & Bach, NIPS 2010).
+"""
+
+import dataclasses
+import functools
+import warnings
+from typing import Any
+
+import numpy as np
+import scipy.linalg
+import scipy.optimize
+from sklearn.decomposition import NMF, LatentDirichletAllocation
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.preprocessing import normalize
+
+from leanrec.features.base import Column, as_texts, csr
+from leanrec.features.text import Terms, idf, weigh_terms
+from leanrec.run import Run
+from leanrec.settings import check_at_least, check_one_of
+from leanrec.types import CSR, Float32Array, empty_csr
+
+__all__ = ["TopicWeights", "Topics"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Topics:
+    """How much of each of K topics a text holds. Rows have unit length.
+
+    Cost: fit O(passes · entries · K); a text O(words · K) and a K × K least-squares problem.
+
+    Attributes:
+        n: number of topics K; fewer where there are fewer texts or terms.
+        method: "nmf" (non-negative factors, sharper on short texts) or "lda" (a mixture, for longer ones).
+        max_terms: most terms to keep.
+        min_items: least number of texts that a term must be in.
+        passes: most passes over the texts.
+    """
+
+    n: int = 20
+    method: str = "nmf"
+    max_terms: int = 5_000
+    min_items: int = 2
+    passes: int = 200
+
+    def __post_init__(self) -> None:
+        for name in ("n", "max_terms", "min_items", "passes"):
+            check_at_least(name, getattr(self, name), 1)
+        check_one_of("method", self.method, ("nmf", "lda"))
+
+    def fit(self, column: Column, run: Run = Run()) -> "TopicWeights":
+        """Learn the topics; what is random follows ``run.seed``."""
+        terms, counts = Terms.learn(as_texts(column), 1, self.max_terms, self.min_items, 0.5)
+        weights = idf(counts)
+        k = min(self.n, *counts.shape)
+        if not k:
+            return TopicWeights(self, terms, weights, np.zeros((0, len(terms)), np.float32))
+        with run.limits():
+            topics = self._nmf(weigh_terms(counts, weights), k, run) if self.method == "nmf" else self._lda(counts, k, run)
+        return TopicWeights(self, terms, weights, topics)
+
+    def _nmf(self, X: CSR, k: int, run: Run) -> Float32Array:
+        model = NMF(k, init="nndsvda", random_state=run.seed, max_iter=self.passes, tol=1e-3)
+        with warnings.catch_warnings(), np.errstate(invalid="ignore"):
+            # The passes are the user's to set: factors that still move a little are good topics. The square
+            # root of a residual that rounding made negative is only reported.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model.fit(X.astype(np.float64))
+        topics: Float32Array = model.components_.astype(np.float32)
+        return topics[topics.sum(axis=1) > 0]
+
+    def _lda(self, X: CSR, k: int, run: Run) -> Float32Array:
+        passes = min(self.passes, 30)
+        model = LatentDirichletAllocation(k, random_state=run.seed, max_iter=passes, learning_method="online")
+        topics: Float32Array = model.fit(X).components_.astype(np.float32)
+        return topics
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TopicWeights:
+    """Fitted Topics.
+
+    Attributes:
+        settings: what it was fitted with.
+        terms: F terms.
+        idf: (F,) float32.
+        topics: (K, F) float32 weight of each term in each topic.
+    """
+
+    settings: Topics
+    terms: Terms
+    idf: Float32Array
+    topics: Float32Array
+
+    @functools.cached_property
+    def names(self) -> tuple[str, ...]:
+        """The three strongest terms of each topic."""
+        best = np.argsort(-self.topics, axis=1, kind="stable")[:, :3]
+        return tuple(" ".join(words) for words in self.terms.words[best].tolist())
+
+    def transform(self, column: Column) -> CSR:
+        """(n, K), rows of unit length or zero."""
+        counts = self.terms.count(as_texts(column))
+        if not len(self.topics) or not counts.nnz:
+            return empty_csr(counts.shape[0], len(self.topics))
+        some = np.flatnonzero(np.diff(counts.indptr))
+        shares = np.zeros((counts.shape[0], len(self.topics)))
+        shares[some] = self._nmf(counts[some]) if self.settings.method == "nmf" else self._lda(counts[some])
+        return csr(normalize(shares))
+
+    def _nmf(self, counts: CSR) -> Any:
+        """Exact non-negative least squares for each text, so that a text alone gets what it gets in a batch."""
+        gram = self.topics.astype(np.float64) @ self.topics.T
+        gram[np.diag_indices_from(gram)] += 1e-9 * gram.trace()
+        lower = scipy.linalg.cholesky(gram, lower=True)
+        products = weigh_terms(counts, self.idf) @ self.topics.T.astype(np.float64)
+        targets = scipy.linalg.solve_triangular(lower, products.T, lower=True).T
+        return np.array([scipy.optimize.nnls(lower.T, target)[0] for target in targets])
+
+    @functools.cached_property
+    def _model(self) -> Any:
+        k = len(self.topics)
+        model = LatentDirichletAllocation(k)
+        model.components_ = self.topics.astype(np.float64)
+        model.n_features_in_ = self.topics.shape[1]
+        model.doc_topic_prior_ = 1 / k
+        # exp(E[log β]) under the Dirichlet that the topics are the parameters of.
+        model.exp_dirichlet_component_ = np.exp(
+            scipy.special.digamma(model.components_) - scipy.special.digamma(model.components_.sum(axis=1))[:, None]
+        )
+        return model
+
+    def _lda(self, counts: CSR) -> Any:
+        return self._model.transform(counts.astype(np.float64))

@@ -1,0 +1,302 @@
+"""Content: items like what this user touched, by their words, labels and numbers.
+
+Rocchio, "Relevance feedback in information retrieval", 1971; Lops, de Gemmis & Semeraro, "Content-based Recommender
+Systems: State of the Art and Trends", Recommender Systems Handbook, 2011.
+"""
+
+import dataclasses
+import functools
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.preprocessing import normalize
+
+from leanrec.data.dataset import Dataset, Shape
+from leanrec.data.table import Table
+from leanrec.errors import DataError, SettingError
+from leanrec.features.pipeline import TEXT_FEATURES, Features, FeatureSpec, text_feature
+from leanrec.features.reduction import SVD
+from leanrec.features.selection import Select, audience_groups, popularity_groups
+from leanrec.features.similar import similar_items
+from leanrec.kernels.weighting import weigh
+from leanrec.protocols import Explanation
+from leanrec.run import Run
+from leanrec.settings import check_at_least, check_one_of
+from leanrec.types import CSR, Candidates, Float32Array, Int32Array, Queries
+
+__all__ = ["Content", "ContentModel", "DenseContentModel"]
+
+_FEATURES_EXPLAINED = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Content:
+    """The user's profile is the weighted mean of the features of what this user touched; items near it score high.
+
+    The score is the cosine with the profile, the dot product with it, or minus the *squared* distance to it
+    (which ranks as the distance does, and is a dot product in two more dimensions).
+
+    Cost: fit O(characters); a query O(L · F̄ + B · entries) for F̄ features an item, or O(N · D) where dense; the
+    model 8 bytes a stored feature, or 4 N · D bytes.
+
+    Attributes:
+        metric: "cosine", "euclidean" or "dot".
+        weighting: how much a repeated or stronger interaction counts: "binary", "log" or "none".
+        half_life: number of later interactions after which one counts half; 0 = all count alike. Needs the
+            order of the history (``Queries.last``).
+        dimensions: 0 = the features as they are, sparse; more = reduced to so many dimensions, which makes a
+            dense model that fast and approximate search can use.
+        columns: which columns of the item table to use; () = all that can be used.
+        text: what a column of text gives: "tfidf", "hashing", "nmf", "lda" or "embedding".
+        features: which features to make, in full; None = inferred, from ``columns`` and with ``text``.
+    """
+
+    metric: str = "cosine"
+    weighting: str = "log"
+    half_life: float = 0.0
+    dimensions: int = 0
+    columns: tuple[str, ...] = ()
+    text: str = "tfidf"
+    features: FeatureSpec | None = None
+
+    def __post_init__(self) -> None:
+        check_one_of("metric", self.metric, ("cosine", "euclidean", "dot"))
+        check_one_of("weighting", self.weighting, ("none", "binary", "log"))
+        check_at_least("half_life", self.half_life, 0)
+        check_at_least("dimensions", self.dimensions, 0)
+        check_one_of("text", self.text, TEXT_FEATURES)
+        if self.features is not None and (self.columns or self.text != "tfidf"):
+            raise SettingError("columns and text say what is inferred, so they must be left out where features are given.")
+
+    def fit_bytes(self, shape: Shape) -> int:
+        """4 kB of text and features an item, and the dense dimensions twice in float64; ``fit`` also looks at the real texts."""
+        return (4096 + 24 * self.dimensions) * shape.items + 2**24
+
+    def fit(self, data: Dataset, run: Run = Run()) -> "ContentModel | DenseContentModel":
+        """Fit the features. Raises DataError where there is no item table or nothing in it to learn from."""
+        if data.item_table is None:
+            raise DataError(
+                "The content model must have an item table (titles, genres, text …). This data set has none; "
+                "give one with the events, or choose a model that reads interactions."
+            )
+        run.require(self.fit_bytes(data.shape), f"Content features of {len(data.items)} items")
+        spec = self._spec()
+        features = spec.fit(data.item_table, run, groups=_groups(data, spec.select, run))
+        X = features.transform(data.item_table)
+        if features.reduction is not None:
+            return DenseContentModel(self, features, _dense(X, self.metric))
+        return ContentModel(self, features, _scaled(X, self.metric))
+
+    def _spec(self) -> FeatureSpec:
+        spec = self.features or FeatureSpec(columns=self.columns, text=text_feature(self.text))
+        return dataclasses.replace(spec, reduce=SVD(self.dimensions)) if self.dimensions else spec
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ContentModel:
+    """A fitted Content with sparse features.
+
+    Attributes:
+        settings: what it was fitted with.
+        features: the fitted features.
+        items: (N, F) CSR; rows of unit length for the cosine.
+    """
+
+    settings: Content
+    features: Features
+    items: CSR
+
+    @property
+    def n_items(self) -> int:
+        """N."""
+        return int(self.items.shape[0])
+
+    @functools.cached_property
+    def _by_feature(self) -> CSR:
+        """(F, N): to gather the items of a profile's features."""
+        return sp.csr_array(self.items.T)
+
+    @functools.cached_property
+    def _squares(self) -> Float32Array:
+        return _item_squares(self.items.multiply(self.items).sum(axis=1))
+
+    def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
+        """Nearness of each item to the profile; zeros where the history holds no content."""
+        profiles = self.profiles(queries)
+        scores = np.asarray((profiles @ self._by_feature).toarray(), dtype=np.float32)
+        if self.settings.metric == "euclidean":
+            squares = np.asarray(profiles.multiply(profiles).sum(axis=1), dtype=np.float32).reshape(-1, 1)
+            scores = np.where(squares > 0, 2 * scores - squares - self._squares, np.float32(0))
+        return _chosen(scores, items)
+
+    def profiles(self, queries: Queries) -> CSR:
+        """(B, F) what each asker likes: the mean of the history, of unit length for the cosine."""
+        return _scaled(sp.csr_array(_history(queries, self.settings) @ self.items), self.settings.metric)
+
+    def explain(self, queries: Queries, item: int) -> Explanation:
+        """The items of the history by what each adds to the score, and the features that it shares with the profile.
+
+        The weights sum to the score.
+        """
+        history = _history(queries.block(0, 1), self.settings)
+        profile = history @ self.items
+        match = profile.multiply(self.items[[item]]).tocsr()
+        products = (self.items[history.indices] @ self.items[[item]].T).toarray()[:, 0]
+        own = (self.items[history.indices] @ profile.T).toarray()[:, 0]
+        added = _added(self.settings.metric, history.data, products, own, float(self._squares[item]))
+        return _explanation(history.indices, added, match.data, match.indices, self.features.names)
+
+    def extend(self, items: Table) -> "ContentModel":
+        """The model of N + M items: the M rows of the table follow. Raises ColumnError if it has no known column."""
+        new = _scaled(self.features.transform(items), self.settings.metric)
+        return dataclasses.replace(self, items=sp.vstack([self.items, new], format="csr"))
+
+    def similar(self, items: Int32Array, k: int) -> Candidates:
+        """Candidates (B, k): the items nearest to each of the given ones (by the cosine for "dot"). Cost as ``similar_items``."""
+        return similar_items(self.items, items, k, metric=_between_items(self.settings.metric))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class DenseContentModel:
+    """A fitted Content in D dense dimensions, whose score is a dot product.
+
+    Attributes:
+        settings: what it was fitted with.
+        features: the fitted features, with their reduction.
+        items: (N, D) float32; rows of unit length for the cosine.
+    """
+
+    settings: Content
+    features: Features
+    items: Float32Array
+
+    @property
+    def n_items(self) -> int:
+        """N."""
+        return len(self.items)
+
+    @functools.cached_property
+    def _squares(self) -> Float32Array:
+        return _item_squares((self.items**2).sum(axis=1))
+
+    def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
+        """Nearness of each item to the profile; zeros where the history holds no content."""
+        return _chosen(self.embed_queries(queries) @ self.embed_items().T, items)
+
+    def profiles(self, queries: Queries) -> Float32Array:
+        """(B, D) what each asker likes: the mean of the history, of unit length for the cosine."""
+        return _dense(_history(queries, self.settings) @ self.items, self.settings.metric)
+
+    def embed_queries(self, queries: Queries) -> Float32Array:
+        """(B, D), or (B, D + 2) for the distance: (2p, −|p|², −1) · (x, 1, |x|²) = −|p − x|²."""
+        profiles = self.profiles(queries)
+        if self.settings.metric != "euclidean":
+            return profiles
+        squares = (profiles**2).sum(axis=1, keepdims=True)
+        return np.hstack([2 * profiles, -squares, -(squares > 0).astype(np.float32)])
+
+    def embed_items(self) -> Float32Array:
+        """(N, D), or (N, D + 2) for the distance."""
+        if self.settings.metric != "euclidean":
+            return self.items
+        return np.hstack([self.items, np.ones((self.n_items, 1), np.float32), self._squares[:, None]])
+
+    def explain(self, queries: Queries, item: int) -> Explanation:
+        """As the sparse model; the features are those that the dimensions stand for, so they are approximate."""
+        history = _history(queries.block(0, 1), self.settings)
+        profile = (history @ self.items)[0]
+        reduction = self.features.reduction
+        components = reduction.components if reduction is not None else np.zeros((len(profile), 0), np.float32)
+        match = (profile @ components) * (self.items[item] @ components)
+        rows = self.items[history.indices]
+        added = _added(self.settings.metric, history.data, rows @ self.items[item], rows @ profile, float(self._squares[item]))
+        names = () if reduction is None else tuple(reduction.names.tolist())
+        return _explanation(history.indices, added, match, np.arange(len(match)), names)
+
+    def extend(self, items: Table) -> "DenseContentModel":
+        """The model of N + M items: the M rows of the table follow. Raises ColumnError if it has no known column."""
+        new = _dense(self.features.transform(items), self.settings.metric)
+        return dataclasses.replace(self, items=np.concatenate([self.items, new]))
+
+    def similar(self, items: Int32Array, k: int) -> Candidates:
+        """Candidates (B, k): the items nearest to each of the given ones (by the cosine for "dot"). Cost as ``similar_items``."""
+        return similar_items(self.items, items, k, metric=_between_items(self.settings.metric))
+
+
+def _between_items(metric: str) -> str:
+    """Under the dot product the nearest item to any is a long one, so items are compared by the cosine."""
+    return "cosine" if metric == "dot" else metric
+
+
+def _groups(data: Dataset, select: Select | None, run: Run) -> Int32Array | None:
+    if select is None or select.by != "mutual-information":
+        return None
+    if select.target == "popularity":
+        return popularity_groups(data.interactions, select.groups)
+    return audience_groups(data.interactions, select.groups, run)
+
+
+def _scaled(X: CSR, metric: str) -> CSR:
+    return normalize(X) if metric == "cosine" and X.nnz else X
+
+
+def _dense(X: CSR | Float32Array, metric: str) -> Float32Array:
+    rows = np.asarray(X.toarray() if sp.issparse(X) else X, dtype=np.float32)
+    return normalize(rows) if metric == "cosine" and rows.size else rows
+
+
+def _item_squares(squares: np.ndarray) -> Float32Array:
+    """(N,) squared lengths; an item without content counts as the longest, or it would be near everybody."""
+    result = np.asarray(squares, dtype=np.float32).reshape(-1)
+    return np.where(result > 0, result, result.max(initial=0.0))
+
+
+def _history(queries: Queries, settings: Content) -> CSR:
+    """(B, N) weights of each history, summing to 1: less for what is longer ago, if there is a half-life."""
+    history = weigh(queries.history, settings.weighting)
+    if settings.half_life and queries.last is not None:
+        history.data = history.data * 0.5 ** (_steps_back(history, queries.last) / np.float32(settings.half_life))
+    return normalize(history, norm="l1") if history.nnz else history
+
+
+def _steps_back(history: CSR, last: tuple[Int32Array, ...]) -> Float32Array:
+    """For each entry, how many interactions came after it; one that is not in the order counts as the oldest."""
+    steps = np.zeros(history.nnz, dtype=np.float32)
+    place = np.full(history.shape[1], -1, dtype=np.int64)
+    for row, order in enumerate(last):
+        cut = slice(history.indptr[row], history.indptr[row + 1])
+        place[order] = np.arange(len(order))
+        steps[cut] = len(order) - 1 - place[history.indices[cut]]
+        place[order] = -1
+    return steps
+
+
+def _added(metric: str, weights: Float32Array, products: np.ndarray, own: np.ndarray, square: float) -> Float32Array:
+    """What each history item adds to the score.
+
+    With p = Σ w · h the score is p·x / |p|, p·x, or −|p − x|² = Σ w · (2 h·x − h·p − |x|²).
+
+    Args:
+        metric: of the model.
+        weights: (L,) w, summing to 1.
+        products: (L,) h·x.
+        own: (L,) h·p.
+        square: |x|².
+    """
+    if metric == "euclidean":
+        return np.asarray(weights * (2 * products - own - square), dtype=np.float32)
+    length = float(np.sqrt(max(weights @ own, 0.0))) if metric == "cosine" else 1.0
+    return np.asarray(weights * products / (length or 1.0), dtype=np.float32)
+
+
+def _explanation(items: Int32Array, added: Float32Array, match: np.ndarray, places: np.ndarray, names: tuple[str, ...]) -> Explanation:
+    order = np.argsort(-added, kind="stable")
+    best = np.argsort(-match, kind="stable")[:_FEATURES_EXPLAINED]
+    features = tuple(names[places[each]] for each in best.tolist() if match[each] > 0)
+    return Explanation("content", items[order].astype(np.int32), added[order], features)
+
+
+def _chosen(scores: Float32Array, items: Int32Array | None) -> Float32Array:
+    if items is None:
+        return scores
+    return np.take_along_axis(scores, np.broadcast_to(items, (len(scores), np.shape(items)[-1])), 1)

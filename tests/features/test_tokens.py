@@ -1,0 +1,56 @@
+"""Tokens: words of any script, pairs of characters where a script has no spaces."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from leanrec.features.tokens import tokens
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("The Matrix (1999)", ["the", "matrix", "1999"]),
+        ("Rocky 2", ["rocky", "2"]),
+        ("snake_case-and-dash", ["snake", "case", "and", "dash"]),
+        ("STRASSE Straße", ["strasse", "strasse"]),
+        ("ＦＵＬＬ　ｗｉｄｔｈ", ["full", "width"]),
+        ("机器学习", ["机器", "器学", "学习"]),
+        ("爱", ["爱"]),
+        ("用Python学习", ["用", "python", "学习"]),
+        ("東京タワー", ["東京", "京タ", "タワ", "ワー"]),
+        ("한국어 영화", ["한국어", "영화"]),
+        ("हिन्दी फ़िल्म", ["हिन्दी", "फ़िल्म"]),
+        ("ไทย", ["ไท", "ทย"]),
+        ("العربية السينما", ["العربية", "السينما"]),
+        ("😀 ... !?", []),
+        ("", []),
+    ],
+)
+def test_tokens(text: str, expected: list[str]) -> None:
+    assert tokens(text) == [*map(_nfkc, expected)]
+
+
+def _nfkc(text: str) -> str:
+    import unicodedata
+
+    return unicodedata.normalize("NFKC", text).casefold()
+
+
+def test_ngrams_follow_the_words() -> None:
+    assert tokens("a b c", 3) == ["a", "b", "c", "a b", "b c", "a b c"]
+    assert tokens("one", 3) == ["one"]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.text(max_size=60))
+def test_any_text_gives_tokens_without_blanks(text: str) -> None:
+    for token in tokens(text, 1):
+        assert token
+        assert not any(map(str.isspace, token))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.text(max_size=30), st.text(max_size=30))
+def test_texts_side_by_side_give_the_tokens_of_each(one: str, two: str) -> None:
+    assert tokens(f"{one} . {two}") == tokens(one) + tokens(two)
