@@ -1,0 +1,31 @@
+"""The command line: thin. Every command reads, calls one function of the library, and shows what came back."""
+
+import os
+import sys
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Run the ``leanrec`` command. Exit codes: 0 done, 2 wrong input, 130 interrupted."""
+    from leanrec.cli.app import app  # noqa: PLC0415 - `leanrec --version` should not load typer twice
+    from leanrec.errors import LeanrecError  # noqa: PLC0415
+
+    try:
+        app()
+    except LeanrecError as error:
+        _complain(str(error))
+        sys.exit(2)
+    except KeyboardInterrupt:
+        _complain("Interrupted. Nothing half-written was left.")
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of our output is gone (`leanrec … | head`); Python would complain again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _complain(message: str) -> None:
+    from rich.console import Console  # noqa: PLC0415
+
+    Console(stderr=True, highlight=False).print("[bold red]error:[/]", message, soft_wrap=True)

@@ -1,0 +1,132 @@
+"""``leanrec demo``: once round the loop on MovieLens data that comes with leanrec."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from leanrec.cli import show
+from leanrec.cli.ask import print_served
+from leanrec.cli.learn import draw, frontier_table
+from leanrec.cli.prepare import print_report
+
+if TYPE_CHECKING:
+    from leanrec.data.dataset import Dataset
+    from leanrec.evaluation.frontier import Frontier
+    from leanrec.serving.pipeline import Pipeline
+
+__all__ = ["run_demo"]
+
+_USER = 1
+# Both families, from the cheapest to the best, in sizes that fit under three minutes on two cores.
+_MODELS = (
+    "popularity",
+    "content",
+    "item_knn",
+    "user_knn",
+    "pure_svd",
+    "ials",
+    "bpr",
+    "slim",
+    "ease",
+    "bias",
+)
+
+
+def run_demo(out: Path, *, serve: bool, port: int) -> None:
+    """Ingest, report, fit and compare, recommend, click, recommend again. Everything lands in ``out``."""
+    start = time.perf_counter()
+    out.mkdir(parents=True, exist_ok=True)
+    data = _step_data(out)
+    found = _step_frontier(data, out)
+    pipeline = _step_recommend(data, found, out)
+    _step_click(pipeline)
+    _where_next(out, time.perf_counter() - start)
+    if serve:
+        from leanrec.serving.server import serve as run_server
+
+        run_server(out / "model", port=port)
+
+
+def _heading(text: str) -> None:
+    show.console.rule(f"[bold]{text}", align="left")
+
+
+def _step_data(out: Path) -> "Dataset":
+    from leanrec.data.ingest import ingest
+    from leanrec.data.samples import sample_path
+    from leanrec.evaluation.pictures import draw_data
+
+    _heading("1. A behaviour log becomes a data set")
+    folder = sample_path("ml-latest-small")
+    data, report = ingest(folder / "ratings.parquet", items=folder / "movies.parquet")
+    print_report(report)
+    show.console.print(f"Picture: {draw_data(out / 'data.png', data)}\n")
+    return data
+
+
+def _step_frontier(data: "Dataset", out: Path) -> "Frontier":
+    from leanrec.evaluation.budget import Budget
+    from leanrec.evaluation.frontier import frontier
+    from leanrec.run import Run
+
+    _heading("2. Every model: quality beside cost")
+    show.console.print("Each model is fitted in a process of its own. This is the long step: a minute or two.")
+    budget = Budget(max_p99="10ms", max_memory="1GB", max_fit="60s")
+    found = frontier(data, models=_MODELS, budget=budget, run=Run(progress=show.console.is_terminal))
+    frontier_table(found)
+    for picture in draw(found, out):
+        show.console.print(f"Picture: {picture}")
+    show.console.print()
+    return found
+
+
+def _step_recommend(data: "Dataset", found: "Frontier", out: Path) -> "Pipeline":
+    from leanrec.evaluation.pictures import draw_list
+    from leanrec.models import find
+    from leanrec.serving.pipeline import Pipeline
+
+    best = found.best or found.closest
+    name = "item_knn" if best is None else best.model
+    _heading(f"3. Top five for user {_USER} from the best within the budget, {name}")
+    pipeline = Pipeline.fit(find(name)(), data)
+    pipeline.save(out / "model")
+    liked = [past for past in pipeline.history(_USER) if (past.value or 0) >= 5][:5]
+    show.table(f"User {_USER} gave five stars to, lately", ("title",), [(past.title,) for past in liked])
+    served = pipeline.recommend(_USER, n=5)
+    print_served(served, "Recommended")
+    titles = [shown.title for shown in served.items]
+    chart = draw_list(out / "top5.png", titles, [shown.score for shown in served.items], title=f"Top 5 for user {_USER}")
+    show.console.print(f"Chart: {chart}\n")
+    return pipeline
+
+
+def _step_click(pipeline: "Pipeline") -> None:
+    from leanrec.feedback.reactions import reactions
+
+    _heading("4. One click, and the next answer has changed")
+    before = [shown.title for shown in pipeline.recommend(_USER, n=5).items]
+    clicked = pipeline.recommend(_USER, n=5).items[0]
+    pipeline.record(reactions([(_USER, clicked.id)]))
+    start = time.perf_counter()
+    after = [shown.title for shown in pipeline.recommend(_USER, n=5).items]
+    took = time.perf_counter() - start
+    rows = [(place, old, f"[green]{new}[/]" if new not in before else new) for place, (old, new) in enumerate(zip(before, after, strict=True), 1)]
+    show.table(f"After a click on {clicked.title} (answered in {took * 1e3:.1f} ms)", ("", "before", "after"), rows, left=3)
+    show.console.print()
+
+
+def _where_next(out: Path, seconds: float) -> None:
+    _heading(f"Done in {seconds:.0f} s. Where to look next")
+    show.table(
+        "",
+        ("", ""),
+        [
+            ("the Pareto page", f"{out}/frontier.html (open it in a browser)"),
+            ("click yourself", f"leanrec serve {out}/model"),
+            ("ask for anybody", f"leanrec recommend {out}/model --user 42 -n 5"),
+            ("somebody new", f"leanrec recommend {out}/model --history 1,260 -n 5"),
+            ("why", f"leanrec explain {out}/model --user 1 --item 260"),
+            ("your own data", "leanrec frontier my_log.csv --max-p99 5ms --max-memory 200MB"),
+        ],
+        left=2,
+    )

@@ -1,0 +1,209 @@
+"""Commands that fit and measure models: fit, evaluate, frontier."""
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from leanrec.cli import show
+from leanrec.cli.options import DataOptions, Json, RunOptions, Sources, gather, model_of, pairs
+from leanrec.models import find
+from leanrec.settings import build
+
+if TYPE_CHECKING:
+    from leanrec.evaluation.compare import Comparison
+    from leanrec.evaluation.evaluate import Evaluation
+    from leanrec.evaluation.frontier import Frontier
+
+__all__ = ["evaluate", "fit", "frontier"]
+
+Models = Annotated[
+    list[str] | None,
+    typer.Option("--model", "-m", help="A model, with settings after commas: ials,factors=32. Repeatable."),
+]
+How = Annotated[
+    str, typer.Option("--split", help="auto, time, leave-one-out, ratio, random, cold-users or cold-items.")
+]
+_COLUMNS = ("ndcg", "recall", "precision", "hitrate", "mrr", "map")
+
+
+@gather(DataOptions, RunOptions)
+def fit(
+    model: Annotated[str, typer.Argument(help="A model's name (see `leanrec models`) or import path.")],
+    source: Sources,
+    *,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the fitted model.")],
+    settings: Annotated[list[str] | None, typer.Option("--set", help="A setting, NAME=VALUE; repeatable.")] = None,
+    as_json: Json = False,
+    data: DataOptions,
+    run: RunOptions,
+) -> None:
+    """Fit a model on a data set or a raw log, and save it with all it needs to answer."""
+    from leanrec.data import artifacts
+    from leanrec.run import format_bytes, format_seconds
+    from leanrec.serving.pipeline import Pipeline
+
+    estimator = build(find(model), pairs(settings or (), "--set"))
+    ingested = data.open(source, run.run())
+    pipeline = Pipeline.fit(estimator, ingested.data, run.run())
+    path = pipeline.save(out)
+    cost = pipeline.provenance["fit"]
+    size = artifacts.size_of(path)
+    if as_json:
+        show.print_json({"model": model, "settings": dataclasses.asdict(estimator), "out": path, "cost": cost, "bytes": size})  # type: ignore[call-overload]
+        return
+    shape = ingested.data.shape
+    show.console.print(f"[bold]{model}[/] fitted on {shape.events:,} events of {shape.users:,} users and {shape.items:,} items")
+    show.console.print(
+        f"  {format_seconds(cost['wall'])} by the clock, {format_seconds(cost['cpu'])} of CPU, "
+        f"{format_bytes(cost['peak'])} of memory at the peak, {format_bytes(size)} on disk at {path}",
+        soft_wrap=True,
+    )
+    show.tell(f"Try it: leanrec recommend {path} --user {ingested.data.users.ids[0]} -n 5")
+
+
+@gather(DataOptions, RunOptions)
+def evaluate(
+    source: Sources,
+    *,
+    model: Models = None,
+    split: How = "auto",
+    k: Annotated[list[int] | None, typer.Option("-k", min=1, help="Cut-off of the lists; repeatable. Default: 10.")] = None,
+    auc: Annotated[bool, typer.Option("--auc", help="Also AUC, which scores every query a second time.")] = False,
+    as_json: Json = False,
+    data: DataOptions,
+    run: RunOptions,
+) -> None:
+    """Fit models on the training part and judge their lists on the test part, with intervals."""
+    from leanrec.data.splits import split as split_data
+    from leanrec.evaluation.compare import compare
+    from leanrec.evaluation.evaluate import evaluate as judge
+
+    work, depths = run.run(), tuple(k or (10,))
+    estimators = {text: model_of(text) for text in model or ("popularity", "item_knn", "ease")}
+    ingested = data.open(source, work)
+    parts = split_data(ingested.data, split, seed=work.seed)
+    fallback = find("popularity")().fit(parts.train, work)
+    judged = {}
+    for name, estimator in estimators.items():
+        show.tell(f"{name} …")
+        judged[name] = judge(
+            estimator.fit(parts.train, work), parts.test, k=depths, fallback=fallback, train=parts.train, with_auc=auc, run=work
+        )
+    metric = f"ndcg@{depths[0]}"
+    compared = compare(judged, metric) if len(judged) > 1 else None
+    if as_json:
+        report = {name: evaluation.to_dict() for name, evaluation in judged.items()}
+        show.print_json({"split": parts.how, "models": report, "comparison": None if compared is None else compared.to_dict()})
+        return
+    for note in filter(None, (parts.note, str(parts.leak) if parts.leak.leaks else "")):
+        show.tell(note)
+    _judged(judged, depths, parts.how)
+    _compared(compared)
+
+
+def _judged(judged: "dict[str, Evaluation]", depths: tuple[int, ...], how: str) -> None:
+    first = next(iter(judged.values()))
+    for depth in depths:
+        rows = []
+        for name, evaluation in judged.items():
+            intervals = evaluation.intervals()
+            cells = [_with_interval(intervals[f"{metric}@{depth}"]) for metric in _COLUMNS]
+            rows.append((name, *cells, f"{evaluation.catalogue[f'coverage@{depth}']:.1%}", f"{evaluation.fallback_share:.1%}"))
+        title = f"Test part of the split {how}: {first.n_queries:,} queries, full ranking, mean ± half of the 95 % interval"
+        show.table(title, ("model", *(f"{m}@{depth}" for m in _COLUMNS), "coverage", "fallback"), rows)
+    errors = [(name, each.ratings) for name, each in judged.items() if each.ratings is not None]
+    if errors:
+        rows = [(name, f"{each.means()['rmse']:.4f}", f"{each.means()['mae']:.4f}") for name, each in errors]
+        show.table("Predicted ratings", ("model", "RMSE", "MAE"), rows)
+
+
+def _with_interval(interval: dict[str, float]) -> str:
+    return f"{interval['mean']:.4f} ±{(interval['high'] - interval['low']) / 2:.4f}"
+
+
+def _compared(comparison: "Comparison | None") -> None:
+    if comparison is not None:
+        show.console.print("\n" + "\n".join(comparison.verdicts()), soft_wrap=True)
+
+
+@gather(DataOptions, RunOptions)
+def frontier(
+    source: Sources,
+    *,
+    model: Models = None,
+    max_p99: Annotated[str | None, typer.Option(help="Limit on the p99 of one request, e.g. 5ms.")] = None,
+    max_memory: Annotated[str | None, typer.Option(help="Limit on the peak memory of the fit, e.g. 200MB.")] = None,
+    max_fit: Annotated[str | None, typer.Option(help="Limit on the time to fit, e.g. 60s.")] = None,
+    max_artifact: Annotated[str | None, typer.Option(help="Limit on the size on disk, e.g. 50MB.")] = None,
+    metric: Annotated[str, typer.Option(help="The quality to choose by, with its cut-off.")] = "ndcg@10",
+    split: How = "auto",
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the pictures.")] = Path("out/frontier"),
+    keep_models: Annotated[bool, typer.Option("--keep-models", help="Save every fitted model below the folder.")] = False,
+    as_json: Json = False,
+    data: DataOptions,
+    run: RunOptions,
+) -> None:
+    """Fit every family, show quality beside what it cost, and pick the best within a budget."""
+    from leanrec.evaluation.budget import Budget
+    from leanrec.evaluation.frontier import frontier as measure
+
+    work = run.run()
+    budget = Budget(max_p99=max_p99, max_memory=max_memory, max_fit=max_fit, max_artifact=max_artifact)
+    models = None if model is None else {text: model_of(text) for text in model}
+    ingested = data.open(source, work)
+    save = out / "models" if keep_models else None
+    found = measure(ingested.data, models=models, budget=budget, metric=metric, split=split, run=work, save=save)
+    pictures = draw(found, out)
+    if as_json:
+        show.print_json(found.to_dict() | {"pictures": pictures})
+        return
+    frontier_table(found)
+    for picture in pictures:
+        show.tell(f"Picture: {picture}")
+
+
+def draw(found: "Frontier", out: Path) -> list[Path]:
+    """The interactive page, and the PNG where matplotlib is installed."""
+    from leanrec.errors import MissingExtraError
+    from leanrec.evaluation.page import write_frontier_page
+    from leanrec.evaluation.frontier_picture import draw_frontier
+    from leanrec.evaluation.pictures import require_plots
+
+    out.mkdir(parents=True, exist_ok=True)
+    pictures = [write_frontier_page(found, out / "frontier.html")]
+    try:
+        require_plots()
+    except MissingExtraError as error:
+        show.tell(str(error))
+    else:
+        pictures.append(draw_frontier(out / "frontier.png", found))
+    return pictures
+
+
+def frontier_table(found: "Frontier") -> None:
+    """Print quality and cost of each model, the best first, and the outcome in words."""
+    from leanrec.evaluation.budget import AXES
+
+    fitted = sorted((row for row in found.rows if row.valid is not None), key=lambda row: -_value(row.valid))
+    rows: list[tuple[Any, ...]] = []
+    for row in fitted:
+        marks = "★" if row.name == found.choice.best else "✗" if row.over else "·" if row.front else ""
+        costs = row.axes()
+        rows.append((marks, row.name, row.family, _quality(row.valid), _quality(row.test), *(AXES[a].show(costs[a]) if a in costs else "–" for a in AXES)))
+    rows += [("–", row.name, row.family, row.reason, "", "", "", "", "") for row in found.rows if row.valid is None]
+    show.console.print(found.about, soft_wrap=True)
+    columns = ("", "model", "family", f"{found.metric} valid", f"{found.metric} test", "p99", "memory", "fit", "disk")
+    show.table("Quality beside cost", columns, rows, left=3)
+    show.console.print("★ best within the budget   · on a Pareto front   ✗ over the budget\n")
+    for line in found.summary():
+        show.console.print(line, soft_wrap=True)
+
+
+def _value(quality: Any) -> float:
+    return float(quality.value)
+
+
+def _quality(quality: Any) -> str:
+    return "–" if quality is None else f"{quality.value:.4f} ±{(quality.high - quality.low) / 2:.4f}"

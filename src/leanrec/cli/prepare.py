@@ -1,0 +1,89 @@
+"""``leanrec ingest``: a log becomes a data set, with a report."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from leanrec.cli import show
+from leanrec.cli.options import DataOptions, Json, RunOptions, Sources, gather
+from leanrec.data.report import DataReport
+from leanrec.run import format_seconds
+
+__all__ = ["ingest", "print_report"]
+
+
+@gather(DataOptions, RunOptions)
+def ingest(
+    source: Sources,
+    *,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder to save the data set to.")] = None,
+    picture: Annotated[Path | None, typer.Option(help="Draw the data set (.png).")] = None,
+    as_json: Json = False,
+    data: DataOptions,
+    run: RunOptions,
+) -> None:
+    """Read, check and clean a log, and report what it holds and what was set aside."""
+    from leanrec.data.ingest import ingest as read
+    from leanrec.evaluation.pictures import draw_data, require_plots
+
+    if picture is not None:
+        require_plots()
+    ingested = read(**data.arguments(source), out=out, run=run.run())
+    if as_json:
+        show.print_json(ingested.report.to_dict())
+    else:
+        print_report(ingested.report)
+    if picture is not None:
+        show.tell(f"Picture: {draw_data(picture, ingested.data)}")
+    if out is not None:
+        show.tell(f"Saved to {out}. Next: leanrec frontier {out}")
+
+
+def print_report(report: DataReport) -> None:
+    """Print a data report: what was understood, counts, the long tail, and what was set aside."""
+    show.table(f"Data report: {report.source}", ("", ""), _facts(report), left=2)
+    if any(report.ratings):
+        show.console.print(f"Ratings    {_bars(report.ratings)}")
+    if any(report.activity):
+        days = list(report.activity)
+        show.console.print(f"Activity   {_spark(list(report.activity.values()))}  {days[0]} … {days[-1]}")
+    aside = {f"log: {why}": n for why, n in report.set_aside.items()} | {f"tables: {why}": n for why, n in report.tables_set_aside.items()}
+    if aside:
+        show.table("Set aside", ("reason", "rows"), [(why, f"{n:,}") for why, n in aside.items()])
+    for warning in report.warnings:
+        show.console.print(f"[yellow]note[/] {warning}", soft_wrap=True)
+
+
+def _facts(report: DataReport) -> list[tuple[str, str]]:
+    understood = "; ".join(
+        f"{table}: {', '.join(f'{role}={column}' for role, column in roles.items())}" for table, roles in report.columns.items()
+    )
+    span = f"{report.start} to {report.end} ({report.days:,.0f} days)" if report.days is not None else "no clock: events have an order only"
+    kinds = ", ".join(f"{kind} {facts['events']:,.0f} (weight {facts['weight']:g})" for kind, facts in report.kinds.items())
+    tail = ", ".join(f"top {share} of items: {report.top_share[share]:.0%}" for share in ("1%", "10%", "20%"))
+    user, item = report.events_per_user, report.events_per_item
+    return [
+        ("understood", understood),
+        ("rows", f"{report.rows_read:,} read, {report.events:,} events kept in {format_seconds(report.seconds)}"),
+        ("users", f"{report.users:,}, with {user['min']:g} to {user['max']:g} events (median {user['median']:g})"),
+        ("items", f"{report.items:,}, {report.items_touched:,} with 1 to {item['max']:g} events (median {item['median']:g})"),
+        ("density", f"{report.density:.4%}"),
+        ("span", span),
+        ("kinds", kinds),
+        ("long tail", f"{tail} of the events; Gini {report.gini:.2f}"),
+        *([("item columns", ", ".join(report.item_columns))] if report.item_columns else []),
+        *([("user columns", ", ".join(report.user_columns))] if report.user_columns else []),
+        ("memory", f"{report.memory.get('plan', 'not measured')}"),
+        *([("quarantine", report.quarantine)] if report.quarantine else []),
+    ]
+
+
+def _bars(counts: Mapping[str, int]) -> str:
+    return "  ".join(f"{value} {_spark([n, max(counts.values())])[0]} {n:,}" for value, n in counts.items())
+
+
+def _spark(values: list[int]) -> str:
+    highest = max(values, default=0) or 1
+    return "".join(" ▁▂▃▄▅▆▇█"[-(-8 * value // highest)] for value in values)

@@ -1,0 +1,57 @@
+"""How results look on a terminal: tables for people, JSON for programs."""
+
+import json
+import math
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+__all__ = ["console", "number", "print_json", "table", "tell"]
+
+# A pipe has no width; eighty columns would fold every table.
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
+_aside = Console(stderr=True, highlight=False)
+
+
+def tell(message: str) -> None:
+    """Say something that is not the result (to stderr, so that ``--json`` stays clean)."""
+    _aside.print(message)
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON document. NaN and infinities become null: JSON has no word for them."""
+    # Not through rich: it would wrap and colour what a program reads.
+    print(json.dumps(_plain(value), indent=2, ensure_ascii=False))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, np.ndarray):
+        return [_plain(each) for each in value.tolist()]
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    return value if value is None or isinstance(value, bool | int | str) else str(value)
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, left: int = 1) -> None:
+    """Print a table whose first ``left`` columns are text and the others numbers."""
+    grid = Table(title=title, title_justify="left", title_style="bold", header_style="bold", box=None, pad_edge=False)
+    for position, name in enumerate(columns):
+        grid.add_column(name, justify="left" if position < left else "right", overflow="fold")
+    for row in rows:
+        grid.add_row(*("" if cell is None else str(cell) for cell in row))
+    console.print(grid)
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """A number for a table: fixed digits, or a dash where there is none."""
+    return "–" if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
