@@ -46,7 +46,10 @@ class Table:
 
     def row(self, row: int) -> dict[str, Any]:
         """One row as a dictionary, without missing values."""
-        cells = {name: column[row].item() if hasattr(column[row], "item") else column[row] for name, column in self.columns.items()}
+        cells = {
+            name: column[row].item() if hasattr(column[row], "item") else column[row]
+            for name, column in self.columns.items()
+        }
         return {name: cell for name, cell in cells.items() if cell == cell and cell != ""}  # noqa: PLR0124 - NaN
 
     def concatenated(self, other: "Table") -> "Table":
@@ -54,7 +57,14 @@ class Table:
         rows = np.arange(len(other))
         return Table(
             {
-                name: np.concatenate([column, _like(column, other.columns[name]) if name in other.columns else _take(column, np.full(len(rows), -1))])
+                name: np.concatenate(
+                    [
+                        column,
+                        _like(column, other.columns[name])
+                        if name in other.columns
+                        else _take(column, np.full(len(rows), -1)),
+                    ]
+                )
                 for name, column in self.columns.items()
             }
         )
