@@ -93,8 +93,8 @@ def compare(
 ) -> Comparison:
     """Paired tests between models, corrected for their number.
 
-    p comes from a two-sided sign-flip test (Fisher 1935; recommended for ranking metrics by Smucker, Allan and
-    Carterette, CIKM 2007), the interval from a paired bootstrap, the correction from Holm, "A Simple
+    p comes from a two-sided sign-flip test (Fisher 1935; recommended for ranking metrics by Smucker, Allan
+    and Carterette, CIKM 2007), the interval from a paired bootstrap, the correction from Holm, "A Simple
     Sequentially Rejective Multiple Test Procedure", 1979. Cost O(resamples · queries · pairs).
 
     Args:

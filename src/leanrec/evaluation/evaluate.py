@@ -164,8 +164,9 @@ class _Judge:
         judged = judge(items, cases.truth)
         values = {f"{name}@{k}": metric(judged, k) for k in self.k for name, metric in self.metrics}
         if scorer is not None:
-            seen = None if cases.repeats else cases.queries.seen
-            values["auc"] = auc(scorer.score(cases.queries), cases.truth, seen)
+            queries = cases.queries
+            seen = queries.history if queries.seen is None else queries.seen
+            values["auc"] = auc(scorer.score(queries), cases.truth, None if cases.repeats else seen)
         for k in self.k:
             self.shown[k] += exposure(items[:, :k], len(self.shown[k]))
             values.update(self._variety(items[:, :k], k))
