@@ -40,7 +40,9 @@ def save(value: Any, path: str | Path, *, provenance: Mapping[str, Any] | None =
     """
     target = Path(path)
     if target.exists() and not (target / _MANIFEST).exists():
-        raise ArtifactError(f"{target} exists and is not a leanrec artifact, so it is left alone. Choose another path.")
+        raise ArtifactError(
+            f"{target} exists and is not a leanrec artifact, so it is left alone. Choose another path."
+        )
     target.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
@@ -55,7 +57,9 @@ def save(value: Any, path: str | Path, *, provenance: Mapping[str, Any] | None =
         _write(staging / _MANIFEST, json.dumps(manifest, indent=1).encode())
         _swap(staging, target)
     except OSError as error:
-        raise ArtifactError(f"Cannot write {target}: {error.strerror or error}. Nothing was changed there.") from error
+        raise ArtifactError(
+            f"Cannot write {target}: {error.strerror or error}. Nothing was changed there."
+        ) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return target
@@ -85,10 +89,14 @@ def read_manifest(path: str | Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise ArtifactError(f"{path} is not a leanrec artifact: it has no {_MANIFEST}.") from error
     except (OSError, ValueError) as error:
-        raise ArtifactError(f"{file} cannot be read: {error}. The artifact is damaged; make it again.") from error
+        raise ArtifactError(
+            f"{file} cannot be read: {error}. The artifact is damaged; make it again."
+        ) from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT or "value" not in manifest:
         found = manifest.get("format") if isinstance(manifest, dict) else type(manifest).__name__
-        raise ArtifactError(f"{path} must have the artifact format {FORMAT}. It has {found!r}; make it again with this version.")
+        raise ArtifactError(
+            f"{path} must have the artifact format {FORMAT}. It has {found!r}; make it again with this version."
+        )
     return manifest
 
 
@@ -152,22 +160,39 @@ class _Writer:
         if isinstance(value, np.generic):
             return value.item()
         if isinstance(value, np.ndarray):
-            return {"$array": self._strings(value, name) if value.dtype.kind == "T" else self._array(value, name)}
+            return {
+                "$array": self._strings(value, name) if value.dtype.kind == "T" else self._array(value, name)
+            }
         if isinstance(value, sp.csr_array):
-            parts = {part: self._array(getattr(value, part), f"{name}.{part}") for part in ("data", "indices", "indptr")}
+            parts = {
+                part: self._array(getattr(value, part), f"{name}.{part}")
+                for part in ("data", "indices", "indptr")
+            }
             return {"$csr": parts, "shape": list(value.shape)}
         if isinstance(value, tuple):
             return {"$tuple": [self.encode(each, f"{name}.{i}") for i, each in enumerate(value)]}
         if isinstance(value, Mapping):
-            return {"$dict": [[key, self.encode(each, f"{name}.{i}")] for i, (key, each) in enumerate(value.items())]}
+            return {
+                "$dict": [
+                    [key, self.encode(each, f"{name}.{i}")] for i, (key, each) in enumerate(value.items())
+                ]
+            }
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            fields = {f.name: self.encode(getattr(value, f.name), f"{name}.{f.name}") for f in dataclasses.fields(value) if f.init}
+            fields = {
+                f.name: self.encode(getattr(value, f.name), f"{name}.{f.name}")
+                for f in dataclasses.fields(value)
+                if f.init
+            }
             return {"$class": f"{type(value).__module__}:{type(value).__qualname__}", "fields": fields}
-        raise ArtifactError(f"A {type(value).__name__} cannot be saved ({name}). Use arrays, numbers, strings, tuples and dataclasses.")
+        raise ArtifactError(
+            f"A {type(value).__name__} cannot be saved ({name}). Use arrays, numbers, strings, tuples and dataclasses."
+        )
 
     def _array(self, array: NDArray[Any], name: str) -> str:
         if array.dtype.hasobject:
-            raise ArtifactError(f"An array of Python objects cannot be saved ({name}). Use numbers or StringDType.")
+            raise ArtifactError(
+                f"An array of Python objects cannot be saved ({name}). Use numbers or StringDType."
+            )
         file = self.folder / f"{name}.npy"
         behind = _file_behind(array)
         if behind is not None:
@@ -227,7 +252,9 @@ class _Reader:
             raise ArtifactError(f"{self.folder} does not verify: it lists no array {name!r}. Make it again.")
         file = self.folder / f"{name}.npy"
         if not file.is_file() or _digest(file) != self.arrays[name]["sha256"]:
-            raise ArtifactError(f"{file} is missing or damaged: its SHA-256 is not the one in the manifest. Make it again.")
+            raise ArtifactError(
+                f"{file} is missing or damaged: its SHA-256 is not the one in the manifest. Make it again."
+            )
         large = self.mapped and file.stat().st_size >= _MAPPED_FROM
         array: NDArray[Any] = np.load(file, mmap_mode="r" if large else None, allow_pickle=False)
         return array
@@ -244,7 +271,10 @@ def _class(path: str) -> type:
     """The dataclass that a manifest names: one of leanrec, or of a package that registers models for it."""
     module, _, name = path.partition(":")
     package = module.partition(".")[0]
-    allowed = {"leanrec", *(point.value.partition(":")[0].partition(".")[0] for point in entry_points(group="leanrec.models"))}
+    allowed = {
+        "leanrec",
+        *(point.value.partition(":")[0].partition(".")[0] for point in entry_points(group="leanrec.models")),
+    }
     if package not in allowed:
         raise ArtifactError(
             f"The artifact names the class {path!r}, which is not of leanrec or of an installed package that registers models. It was not loaded."
@@ -252,7 +282,9 @@ def _class(path: str) -> type:
     try:
         kind = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
-        raise ArtifactError(f"The artifact needs {path!r}, which this version of leanrec does not have.") from error
+        raise ArtifactError(
+            f"The artifact needs {path!r}, which this version of leanrec does not have."
+        ) from error
     if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
         raise ArtifactError(f"The artifact names {path!r}, which is not a dataclass. It was not loaded.")
     return kind

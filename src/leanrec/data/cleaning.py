@@ -67,8 +67,14 @@ class Cleaning:
     def _check_range(self) -> None:
         if self.rating_range is None:
             return
-        if len(self.rating_range) != 2 or not all(map(math.isfinite, self.rating_range)) or self.rating_range[0] >= self.rating_range[1]:
-            raise SettingError(f"rating_range must be a lower and a higher number. Got {self.rating_range!r}.")
+        if (
+            len(self.rating_range) != 2
+            or not all(map(math.isfinite, self.rating_range))
+            or self.rating_range[0] >= self.rating_range[1]
+        ):
+            raise SettingError(
+                f"rating_range must be a lower and a higher number. Got {self.rating_range!r}."
+            )
 
     def window(self) -> tuple[float | None, float | None]:
         """``since`` and ``until`` in seconds since 1970."""
@@ -85,7 +91,9 @@ def _moment(name: str, value: str | float | None) -> float | None:
     try:
         moment = datetime.datetime.fromisoformat(value)
     except ValueError as error:
-        raise SettingError(f"{name} must be an ISO date such as 2019-05-01, or seconds since 1970. Got {value!r}.") from error
+        raise SettingError(
+            f"{name} must be an ISO date such as 2019-05-01, or seconds since 1970. Got {value!r}."
+        ) from error
     return (moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)).timestamp()
 
 

@@ -29,7 +29,7 @@ class Dataset:
     """Events indexed by user and item rows, in time order within each user.
 
     Attributes:
-        events: E events whose ``user`` and ``item`` are int32 rows, sorted by (user, time), ties in log order.
+        events: E events; ``user`` and ``item`` are int32 rows; sorted by (user, time), ties in log order.
         users: U own ids ↔ rows.
         items: N own ids ↔ rows; items of the item table that nobody touched are among them.
         item_table: N rows of content, or None.

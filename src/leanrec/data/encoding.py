@@ -84,7 +84,11 @@ class EncodedLog:
         start = 0
         while start < self.events:
             last = np.searchsorted(ends, min(start + self.block_rows, self.events), side="right") - 1
-            end = int(ends[last]) if last >= 0 and ends[last] > start else int(ends[np.searchsorted(ends, start, side="right")])
+            end = (
+                int(ends[last])
+                if last >= 0 and ends[last] > start
+                else int(ends[np.searchsorted(ends, start, side="right")])
+            )
             yield self._block(start, end)
             start = end
 
@@ -119,9 +123,13 @@ def make_dictionary(engine: Engine, name: str, distinct: str, *, untyped: bool) 
     """
     engine.run(f"CREATE TEMP TABLE {name}_found AS {distinct}")
     plain = untyped and bool(
-        engine.rows(f"SELECT coalesce(bool_and(coalesce(try_cast(id AS BIGINT)::VARCHAR = id::VARCHAR, false)), false) FROM {name}_found")[0][0]
+        engine.rows(
+            f"SELECT coalesce(bool_and(coalesce(try_cast(id AS BIGINT)::VARCHAR = id::VARCHAR, false)), false) FROM {name}_found"
+        )[0][0]
     )
-    engine.run(f"CREATE TEMP TABLE {name} AS SELECT id FROM {name}_found ORDER BY {'id::BIGINT' if plain else 'id'}")
+    engine.run(
+        f"CREATE TEMP TABLE {name} AS SELECT id FROM {name}_found ORDER BY {'id::BIGINT' if plain else 'id'}"
+    )
     engine.run(f"DROP TABLE {name}_found")
     return plain
 
@@ -133,13 +141,25 @@ def fetch_ids(engine: Engine, name: str, *, numbers: bool) -> IdArray:
         return engine.arrays(f"SELECT id::BIGINT AS id FROM {name} ORDER BY rowid")["id"].astype(np.int64)
     ids = np.empty(size, np.dtypes.StringDType())
     for start in range(0, size, _IDS_AT_ONCE):
-        some = engine.arrays(f"SELECT id FROM {name} WHERE rowid >= {start} AND rowid < {start + _IDS_AT_ONCE} ORDER BY rowid")["id"]
+        some = engine.arrays(
+            f"SELECT id FROM {name} WHERE rowid >= {start} AND rowid < {start + _IDS_AT_ONCE} ORDER BY rowid"
+        )["id"]
         ids[start : start + len(some)] = some
     return ids
 
 
-def encode(engine: Engine, staged: Staged, *, clocked: bool, kinds: Mapping[str, float] | None, keep_sequence: bool, block_rows: int) -> EncodedLog:
+def encode(
+    engine: Engine,
+    staged: Staged,
+    *,
+    clocked: bool,
+    kinds: Mapping[str, float] | None,
+    keep_sequence: bool,
+    block_rows: int,
+) -> EncodedLog:
     """Make the table ``log`` from ``judged`` and the dictionaries ``users`` and ``items``.
+
+    Rows that were read into a table are dropped on the way unless ``keep_sequence`` says that they are still needed.
 
     Args:
         engine: holds them.
@@ -150,21 +170,52 @@ def encode(engine: Engine, staged: Staged, *, clocked: bool, kinds: Mapping[str,
         block_rows: rows of a block.
     """
     weights, unknown = kind_weights(_kinds(engine, staged, kinds), kinds)
-    fields = _fields(staged, list(weights), clocked=clocked, keep_sequence=keep_sequence)
-    order = "u, t, j.seq" if clocked else "u, j.seq"
-    listed = ", ".join(f"{expression} AS {name}" for name, expression in fields.items())
-    engine.run(
-        f"CREATE TEMP TABLE log AS SELECT users.rowid::INTEGER AS u, items.rowid::INTEGER AS i{', ' if listed else ''}{listed} "
-        f"FROM judged AS j JOIN users ON j.usr = users.id JOIN items ON j.itm = items.id WHERE j.reason = 0 ORDER BY {order}"
+    fields = _fields(staged, list(weights), clocked=clocked)
+    listed = ", ".join(
+        [
+            "users.rowid::INTEGER AS u",
+            "items.rowid::INTEGER AS i",
+            *(f"{value} AS {name}" for name, value in fields.items()),
+        ]
     )
+    coded = (
+        f"SELECT {listed}, j.seq::BIGINT AS seq "
+        "FROM judged AS j JOIN users ON j.usr = users.id JOIN items ON j.itm = items.id WHERE j.reason = 0"
+    )
+    if not (staged.is_view or keep_sequence):
+        # The text of the ids is let go before the sort, not after it: that is the peak of memory.
+        engine.run(f"CREATE TEMP TABLE unsorted AS {coded}")
+        forget_rows(engine)
+        coded = "SELECT * FROM unsorted"
+    if keep_sequence:
+        fields["seq"] = "seq"
+    columns, order = ", ".join(("u", "i", *fields)), "u, t, seq" if clocked else "u, seq"
+    engine.run(f"CREATE TEMP TABLE log AS SELECT {columns} FROM ({coded}) ORDER BY {order}")
+    engine.run("DROP TABLE IF EXISTS unsorted")
     users, items = (int(engine.rows(f"SELECT count(*) FROM {name}")[0][0]) for name in ("users", "items"))
     per_user = np.zeros(users, np.int64)
     counted = engine.arrays("SELECT u, count(*) AS n FROM log GROUP BY u")
     per_user[counted["u"]] = counted["n"]
-    return EncodedLog(engine, int(per_user.sum()), users, items, per_user, tuple(fields), weights, tuple(unknown), block_rows)
+    return EncodedLog(
+        engine,
+        int(per_user.sum()),
+        users,
+        items,
+        per_user,
+        tuple(fields),
+        weights,
+        tuple(unknown),
+        block_rows,
+    )
 
 
-def _fields(staged: Staged, kinds: Sequence[str], *, clocked: bool, keep_sequence: bool) -> dict[str, str]:
+def forget_rows(engine: Engine) -> None:
+    """Let go of the rows as they were read into a table."""
+    for statement in ("DROP VIEW judged", "DROP VIEW staged", "DROP TABLE staged_rows"):
+        engine.run(statement)
+
+
+def _fields(staged: Staged, kinds: Sequence[str], *, clocked: bool) -> dict[str, str]:
     fields = {}
     if clocked:
         fields["t"] = "j.t"
@@ -175,8 +226,6 @@ def _fields(staged: Staged, kinds: Sequence[str], *, clocked: bool, keep_sequenc
         fields["w"] = "j.w"
     if staged.has("value"):
         fields["v"] = "coalesce(j.v, 'NaN'::FLOAT)"
-    if keep_sequence:
-        fields["seq"] = "j.seq::BIGINT"
     return fields
 
 
@@ -186,12 +235,19 @@ def _kinds(engine: Engine, staged: Staged, given: Mapping[str, float] | None) ->
         if staged.has("value"):
             return ["rating"]
         return ["play"] if staged.has("weight") else ["interaction"]
-    found = [row[0] for row in engine.rows(f"SELECT DISTINCT kind FROM staged WHERE kind IS NOT NULL LIMIT {_MOST_KINDS + 1}")]
+    found = [
+        row[0]
+        for row in engine.rows(
+            f"SELECT DISTINCT kind FROM staged WHERE kind IS NOT NULL LIMIT {_MOST_KINDS + 1}"
+        )
+    ]
     if len(found) > _MOST_KINDS:
         name = next(columns.kind for columns in staged.columns if columns.kind)
         raise ColumnError(
             f"The kind of behaviour must be one of a few names. The column {name!r} has more than {_MOST_KINDS} different values. "
             'Name the right column: --column kind=NAME, or columns={"kind": "NAME"}.'
         )
-    first = {name: i for i, name in enumerate([*(given or {}), *(part.kind for part in staged.parts if part.kind)])}
+    first = {
+        name: i for i, name in enumerate([*(given or {}), *(part.kind for part in staged.parts if part.kind)])
+    }
     return sorted(found, key=lambda name: (first.get(name, len(first)), name))

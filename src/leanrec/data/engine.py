@@ -6,7 +6,6 @@ Everything that reads a log goes through one ``Engine``. It lives for one ingest
 import contextlib
 import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -20,6 +19,7 @@ __all__ = ["Engine", "ident", "open_engine", "plain", "text"]
 
 # Below this DuckDB cannot hold the blocks that one scan of each thread pins.
 _LEAST = 40_000_000
+_PER_THREAD = 50_000_000
 
 
 def ident(name: str) -> str:
@@ -33,12 +33,12 @@ def text(value: object) -> str:
 
 
 class Engine:
-    """One DuckDB connection and the scratch folder it spills to."""
+    """One DuckDB connection."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, scratch: Path) -> None:
-        """Use ``open_engine``."""
+    def __init__(self, connection: duckdb.DuckDBPyConnection, limit: int) -> None:
+        """Use ``open_engine``. ``limit`` is the memory in bytes that DuckDB may use."""
         self._connection = connection
-        self.scratch = scratch
+        self.limit = limit
 
     def run(self, sql: str, what: str = "The log") -> None:
         """Run a statement and forget its result."""
@@ -53,7 +53,7 @@ class Engine:
     def arrays(self, sql: str, what: str = "The log") -> dict[str, NDArray[Any]]:
         """The result as numpy columns; one with missing values is a masked array."""
         with _translated(what):
-            return self._connection.execute(sql).fetchnumpy()
+            return dict(self._connection.execute(sql).fetchnumpy())  # type: ignore[arg-type] - no column is categorical
 
     def register(self, name: str, value: Any, what: str = "The frame") -> None:
         """Make a frame, or a dictionary of arrays, a table of that name. Nothing is copied."""
@@ -77,14 +77,15 @@ def open_engine(run: Run, share: float = 0.55) -> Iterator[Engine]:
     with tempfile.TemporaryDirectory(prefix="leanrec-") as folder:
         connection = duckdb.connect(":memory:", config=_config(run, limit, folder))
         try:
-            yield Engine(connection, Path(folder))
+            yield Engine(connection, limit)
         finally:
             connection.close()
 
 
 def _config(run: Run, limit: int, folder: str) -> dict[str, Any]:
     return {
-        "threads": run.n_threads(),
+        # Each thread pins buffers of its own, which a small limit has no room for.
+        "threads": max(1, min(run.n_threads(), limit // _PER_THREAD)),
         "memory_limit": f"{limit}B",
         "temp_directory": f"{folder}/spill",
         "autoinstall_known_extensions": False,

@@ -30,7 +30,7 @@ from leanrec.data.staging import REASONS, Profile, Staged, judge, stage
 from leanrec.data.tables import Sides, open_sides
 from leanrec.data.understanding import Understood, understand
 from leanrec.data.writing import final_rows, make_dataset, write_events
-from leanrec.errors import ArtifactError, DataError, SettingError, SourceError
+from leanrec.errors import ArtifactError, DataError, SettingError
 from leanrec.run import Run, format_bytes
 
 __all__ = ["Ingested", "ingest", "open_dataset"]
@@ -83,7 +83,7 @@ def ingest(
     cleaning: Cleaning = Cleaning(),  # noqa: B008 - frozen
     quarantine: str | Path | None = None,
     out: str | Path | None = None,
-    run: Run = Run(),  # noqa: B008 - frozen
+    run: Run = Run(),
 ) -> Ingested:
     """Read a log.
 
@@ -136,7 +136,7 @@ def open_dataset(
     positive_from: float | None = None,
     cleaning: Cleaning = Cleaning(),  # noqa: B008 - frozen
     quarantine: str | Path | None = None,
-    run: Run = Run(),  # noqa: B008 - frozen
+    run: Run = Run(),
 ) -> Ingested:
     """A data set saved by ``ingest(…, out=folder)``, or anything that ``ingest`` takes, with the same options.
 
@@ -160,12 +160,16 @@ def open_dataset(
 def _beside(target: Path) -> Iterator[Path]:
     """A folder beside the target: what is written there becomes part of the artifact by a link, not by a second write."""
     if target.exists() and not (target / "manifest.json").exists():
-        raise ArtifactError(f"{target} exists and is not a leanrec artifact, so it is left alone. Choose another path.")
+        raise ArtifactError(
+            f"{target} exists and is not a leanrec artifact, so it is left alone. Choose another path."
+        )
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=f".{target.name}-events-", dir=target.parent))
     except OSError as error:
-        raise ArtifactError(f"Cannot write {target}: {error.strerror or error}. Nothing was changed there.") from error
+        raise ArtifactError(
+            f"Cannot write {target}: {error.strerror or error}. Nothing was changed there."
+        ) from error
     try:
         yield folder
     finally:
@@ -179,7 +183,9 @@ def _ingest(task: _Task, folder: Path | None) -> Ingested:
         found = understand(engine, task.source, task.columns)
         sides = open_sides(engine, task.items, task.users, found.columns, task.columns)
         say(f"Reading {format_bytes(sum(part.size for part in found.parts))}; {_plan(found, task.run)}")
-        staged = stage(engine, found.parts, found.columns, raw=task.quarantine is not None, key_types=sides.key_types)
+        staged = stage(
+            engine, found.parts, found.columns, raw=task.quarantine is not None, key_types=sides.key_types
+        )
         profile = judge(engine, staged, task.cleaning)
         sides.load(engine, staged)
         ingested = _index(task, engine, _Facts(found, staged, profile, sides), say, folder)
@@ -197,17 +203,22 @@ class _Facts:
     sides: Sides
 
 
-def _index(task: _Task, engine: Engine, facts: _Facts, say: Callable[[str], None], folder: Path | None) -> Ingested:
+def _index(
+    task: _Task, engine: Engine, facts: _Facts, say: Callable[[str], None], folder: Path | None
+) -> Ingested:
     """From ``judged`` rows to a Dataset."""
     staged, sides, asked = facts.staged, facts.sides, task.quarantine is not None
     say("Giving users and items their rows")
     numbers = _dictionaries(engine, staged, sides)
+    counts = _first_counts(engine, staged)
     log = encode(
-        engine, staged, clocked=staged.has("time"), kinds=task.kinds, keep_sequence=asked, block_rows=_block_rows(task.run)
+        engine,
+        staged,
+        clocked=staged.has("time"),
+        kinds=task.kinds,
+        keep_sequence=asked,
+        block_rows=_block_rows(task.run),
     )
-    counts = _first_counts(engine, staged, log)
-    if not asked:
-        _forget_rows(engine, staged)
     say(f"Cleaning {log.events:,} events")
     comparable = staged.has("time") or staged.has("value")
     reason = set_aside(log, task.cleaning, clock=facts.profile.clock, comparable=comparable)
@@ -221,19 +232,39 @@ def _index(task: _Task, engine: Engine, facts: _Facts, say: Callable[[str], None
     core = task.cleaning.min_user > 1 or task.cleaning.min_item > 1
     rows = final_rows(engine, log, reason, sides.loaded_items, core=core)
     events, tally, where = write_events(
-        log, reason, rows, positive_from=task.positive_from, clock=facts.profile.clock, run=task.run, folder=folder
+        log,
+        reason,
+        rows,
+        positive_from=task.positive_from,
+        clock=facts.profile.clock,
+        run=task.run,
+        folder=folder,
     )
     data = make_dataset(
-        engine, events, rows, tally, (sides.loaded_users, sides.loaded_items), numbers, describe_source(task.source)
+        engine,
+        events,
+        rows,
+        tally,
+        (sides.loaded_users, sides.loaded_items),
+        numbers,
+        describe_source(task.source),
     )
-    report = tally.report(source=data.source, kinds=log.kinds, clock=facts.profile.clock, **_facts_of(task, facts, log, counts, data, where))
+    report = tally.report(
+        source=data.source,
+        kinds=log.kinds,
+        clock=facts.profile.clock,
+        **_facts_of(task, facts, log, counts, data, where),
+    )
     return Ingested(data, report)
 
 
 def _dictionaries(engine: Engine, staged: Staged, sides: Sides) -> tuple[bool, bool]:
     """Make ``users`` and ``items``; whether the ids of each are numbers."""
     users = make_dictionary(
-        engine, "users", "SELECT DISTINCT usr AS id FROM staged WHERE usr IS NOT NULL", untyped=staged.untyped_users
+        engine,
+        "users",
+        "SELECT DISTINCT usr AS id FROM staged WHERE usr IS NOT NULL",
+        untyped=staged.untyped_users,
     )
     distinct = "SELECT DISTINCT itm AS id FROM staged WHERE itm IS NOT NULL"
     untyped = staged.untyped_items
@@ -244,26 +275,24 @@ def _dictionaries(engine: Engine, staged: Staged, sides: Sides) -> tuple[bool, b
     return users or staged.integer_users, items or staged.integer_items
 
 
-def _first_counts(engine: Engine, staged: Staged, log: EncodedLog) -> dict[str, int]:
+def _first_counts(engine: Engine, staged: Staged) -> dict[str, int]:
     """Reason → rows, for the rules that look at single rows."""
     counts: dict[str, int] = {}
     for part in staged.parts:
-        lines = int(engine.rows(f"SELECT count(DISTINCT line) FROM {part.rejects}")[0][0]) if part.rejects else 0  # noqa: S608
+        lines = (
+            int(engine.rows(f"SELECT count(DISTINCT line) FROM {part.rejects}")[0][0]) if part.rejects else 0
+        )
         if lines:
             counts[_UNREADABLE] = counts.get(_UNREADABLE, 0) + lines
-    if log.events < staged.rows:
-        found = engine.rows("SELECT reason, count(*) FROM judged WHERE reason <> 0 GROUP BY reason ORDER BY reason")
-        counts |= {REASONS[code]: int(n) for code, n in found}
-    return counts
+    found = engine.rows(
+        "SELECT reason, count(*) FROM judged WHERE reason <> 0 GROUP BY reason ORDER BY reason"
+    )
+    return counts | {REASONS[code]: int(n) for code, n in found}
 
 
-def _forget_rows(engine: Engine, staged: Staged) -> None:
-    if not staged.is_view:
-        for statement in ("DROP VIEW judged", "DROP VIEW staged", "DROP TABLE staged_rows"):
-            engine.run(statement)
-
-
-def _facts_of(task: _Task, facts: _Facts, log: EncodedLog, counts: Mapping[str, int], data: Dataset, where: str) -> dict[str, object]:
+def _facts_of(
+    task: _Task, facts: _Facts, log: EncodedLog, counts: Mapping[str, int], data: Dataset, where: str
+) -> dict[str, object]:
     """Fields of the report that no count of events tells."""
     return {
         "rows_read": facts.staged.rows + counts.get(_UNREADABLE, 0),

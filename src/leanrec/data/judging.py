@@ -33,7 +33,15 @@ def set_aside(log: EncodedLog, cleaning: Cleaning, *, clock: bool, comparable: b
     by_day = clock and cleaning.max_per_day is not None
     if (comparable and cleaning.duplicates == "drop") or bots is not None or by_day or heaviest is not None:
         for block in log.blocks():
-            _mark(block, reason[block.start : block.start + len(block)], cleaning, bots, heaviest, by_day=by_day, comparable=comparable)
+            _mark(
+                block,
+                reason[block.start : block.start + len(block)],
+                cleaning,
+                bots,
+                heaviest,
+                by_day=by_day,
+                comparable=comparable,
+            )
     if cleaning.min_user > 1 or cleaning.min_item > 1:
         _core(log, cleaning, reason)
     return reason
@@ -51,14 +59,22 @@ def _mark(
 ) -> None:
     """Write the reasons of one block. A later rule wins, so that all events of a bot have one reason."""
     if comparable and cleaning.duplicates == "drop":
-        keys = [block.user, block.time, block.item, block.kind, *(c for c in (block.amount, block.value) if c is not None)]
+        keys = [
+            block.user,
+            block.time,
+            block.item,
+            block.kind,
+            *(c for c in (block.amount, block.value) if c is not None),
+        ]
         tied = (block.user[1:] == block.user[:-1]) & (block.time[1:] == block.time[:-1])
         reason[repeats(keys, tied)] = _CODE["duplicate"]
     if heaviest is not None:
         reason[_amount(block) > heaviest[block.kind]] = _CODE["outlier: weight far above the others"]
     if by_day and cleaning.max_per_day is not None:
         users, most = busiest_day(block.user.astype(np.int64), block.time)
-        reason[np.isin(block.user, users[most > cleaning.max_per_day])] = _CODE["bot: too many events in one day"]
+        reason[np.isin(block.user, users[most > cleaning.max_per_day])] = _CODE[
+            "bot: too many events in one day"
+        ]
     if bots is not None:
         reason[bots[block.user]] = _CODE["bot: far more events than other users"]
 
@@ -83,7 +99,10 @@ def _heaviest(log: EncodedLog, cleaning: Cleaning) -> Float32Array | None:
             values, counts = np.unique(logs, return_counts=True)
             counter.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
     limits = [
-        log_limit(np.exp(np.array(list(each)) / _BINS), cleaning.outlier_sigmas, np.array(list(each.values()))) for each in bins
+        log_limit(
+            np.exp(np.array(list(each)) / _BINS), cleaning.outlier_sigmas, np.array(list(each.values()))
+        )
+        for each in bins
     ]
     return np.minimum(limits, np.finfo(np.float32).max).astype(np.float32)
 
@@ -98,7 +117,9 @@ def _core(log: EncodedLog, cleaning: Cleaning, reason: NDArray[np.int8]) -> None
     while True:
         of_user, of_item = np.zeros(log.users, np.int64), np.zeros(log.items, np.int64)
         for block in log.blocks():
-            alive = (reason[block.start : block.start + len(block)] == 0) & users[block.user] & items[block.item]
+            alive = (
+                (reason[block.start : block.start + len(block)] == 0) & users[block.user] & items[block.item]
+            )
             of_user += np.bincount(block.user[alive], minlength=log.users)
             of_item += np.bincount(block.item[alive], minlength=log.items)
         short = (users & (of_user < cleaning.min_user)).any() or (items & (of_item < cleaning.min_item)).any()
@@ -108,4 +129,6 @@ def _core(log: EncodedLog, cleaning: Cleaning, reason: NDArray[np.int8]) -> None
             break
     for block in log.blocks():
         mine = reason[block.start : block.start + len(block)]
-        mine[(mine == 0) & ~(users[block.user] & items[block.item])] = _CODE["fewer events than the k-core asks"]
+        mine[(mine == 0) & ~(users[block.user] & items[block.item])] = _CODE[
+            "fewer events than the k-core asks"
+        ]

@@ -27,7 +27,9 @@ def check_path(path: Path) -> None:
         raise SettingError(f"The quarantine file {path} is a folder. Name a file.")
 
 
-def write_quarantine(engine: Engine, staged: Staged, log: EncodedLog | None, reason: NDArray[np.int8], path: Path) -> None:
+def write_quarantine(
+    engine: Engine, staged: Staged, log: EncodedLog | None, reason: NDArray[np.int8], path: Path
+) -> None:
     """Write every set-aside row: reason, file, row (1 = the first row of data; for unreadable lines: line), own text.
 
     The file appears whole or not at all.
@@ -37,10 +39,13 @@ def write_quarantine(engine: Engine, staged: Staged, log: EncodedLog | None, rea
     if log is not None:
         _add_later(engine, log, reason)
     named = ", ".join(f"({code}, {text(name)})" for code, name in enumerate(REASONS))
-    places = ", ".join(f"({i}, {text(part.label)}, {first})" for i, (part, first) in enumerate(zip(staged.parts, staged.firsts, strict=True)))
+    places = ", ".join(
+        f"({i}, {text(part.label)}, {first})"
+        for i, (part, first) in enumerate(zip(staged.parts, staged.firsts, strict=True))
+    )
     kind = "kind" if staged.kind_named else "NULL"
     rows = (
-        f"SELECT r.name AS reason, p.file AS file, seq - p.first + 1 AS row, raw_user AS \"user\", raw_item AS item, raw_time AS time, "
+        f'SELECT r.name AS reason, p.file AS file, seq - p.first + 1 AS row, raw_user AS "user", raw_item AS item, raw_time AS time, '
         f"{kind} AS kind, raw_value AS value, raw_weight AS weight, NULL::VARCHAR AS line "
         f"FROM set_aside AS a JOIN staged AS s USING (seq) JOIN (VALUES {named}) AS r(code, name) ON a.reason = r.code "
         f"JOIN (VALUES {places}) AS p(number, file, first) ON s.part = p.number"
@@ -53,7 +58,10 @@ def write_quarantine(engine: Engine, staged: Staged, log: EncodedLog | None, rea
     form = "FORMAT parquet, COMPRESSION zstd" if path.suffix.lower() == ".parquet" else "FORMAT csv, HEADER"
     path.parent.mkdir(parents=True, exist_ok=True)
     with _in_one_piece(path) as half:
-        engine.run(f"COPY ({' UNION ALL '.join([rows, *lines])} ORDER BY file, row) TO {text(half)} ({form})", f"The quarantine file {path}")
+        engine.run(
+            f"COPY ({' UNION ALL '.join([rows, *lines])} ORDER BY file, row) TO {text(half)} ({form})",
+            f"The quarantine file {path}",
+        )
 
 
 def _add_later(engine: Engine, log: EncodedLog, reason: NDArray[np.int8]) -> None:
@@ -72,6 +80,8 @@ def _in_one_piece(path: Path) -> Iterator[Path]:
         yield half
         half.replace(path)
     except OSError as error:
-        raise SourceError(f"The quarantine file {path} cannot be written: {error.strerror or error}. Choose another path.") from error
+        raise SourceError(
+            f"The quarantine file {path} cannot be written: {error.strerror or error}. Choose another path."
+        ) from error
     finally:
         half.unlink(missing_ok=True)

@@ -88,15 +88,23 @@ class DataReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, strings, lists and dictionaries, ready for JSON."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in dataclasses.asdict(self).items()}
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in dataclasses.asdict(self).items()
+        }
 
 
 def report_from_dict(values: Mapping[str, Any]) -> DataReport:
     """The reverse of ``to_dict``. Raises ArtifactError if it is not one."""
     try:
-        return DataReport(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+        fields: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+        }
+        return DataReport(**fields)
     except TypeError as error:
-        raise ArtifactError(f"The report of the data set is of another version: {error}. Ingest the log again.") from error
+        raise ArtifactError(
+            f"The report of the data set is of another version: {error}. Ingest the log again."
+        ) from error
 
 
 class Tally:
@@ -120,7 +128,10 @@ class Tally:
         self.of_item += np.bincount(events.item, minlength=len(self.of_item))
         self.of_kind += np.bincount(events.kind, minlength=len(self.of_kind))
         self.positive += int(np.count_nonzero(events.weight > 0))
-        self.first, self.last = min(self.first, int(events.time.min())), max(self.last, int(events.time.max()))
+        self.first, self.last = (
+            min(self.first, int(events.time.min())),
+            max(self.last, int(events.time.max())),
+        )
         if clock:
             day = events.time // _DAY
             low = int(day.min())
@@ -130,7 +141,7 @@ class Tally:
             values, counts = np.unique(events.value[np.isfinite(events.value)], return_counts=True)
             self.values.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
 
-    def report(self, *, source: str, kinds: Mapping[str, float], clock: bool, **facts: Any) -> DataReport:  # noqa: D417 - facts are fields of DataReport
+    def report(self, *, source: str, kinds: Mapping[str, float], clock: bool, **facts: Any) -> DataReport:
         """The report. ``facts`` are further fields of DataReport."""
         events, touched = int(self.of_user.sum()), self.of_item[self.of_item > 0]
         users, items = len(self.of_user), len(self.of_item)
@@ -151,7 +162,10 @@ class Tally:
             events_per_user=_quantiles(self.of_user[self.of_user > 0]),
             events_per_item=_quantiles(touched),
             activity=self._activity(),
-            kinds={name: {"events": int(n), "weight": float(w)} for (name, w), n in zip(kinds.items(), self.of_kind, strict=True)},
+            kinds={
+                name: {"events": int(n), "weight": float(w)}
+                for (name, w), n in zip(kinds.items(), self.of_kind, strict=True)
+            },
             positive=self.positive,
             ratings=self._ratings(),
             **facts,
@@ -165,14 +179,19 @@ class Tally:
         bars: collections.Counter[int] = collections.Counter()
         for day, count in self.days.items():
             bars[(day - first) // width] += count
-        return {_iso((first + bar * width) * _DAY)[:10]: bars[bar] for bar in range((last - first) // width + 1)}
+        return {
+            _iso((first + bar * width) * _DAY)[:10]: bars[bar] for bar in range((last - first) // width + 1)
+        }
 
     def _ratings(self) -> dict[str, int]:
         if len(self.values) <= _BARS:
             return {f"{value:g}": self.values[value] for value in sorted(self.values)}
         values = np.array(sorted(self.values))
         counts, edges = np.histogram(values, bins=20, weights=[self.values[each] for each in values.tolist()])
-        return {f"{low:.3g} to {high:.3g}": int(n) for low, high, n in zip(edges[:-1], edges[1:], counts, strict=True)}
+        return {
+            f"{low:.3g} to {high:.3g}": int(n)
+            for low, high, n in zip(edges[:-1], edges[1:], counts, strict=True)
+        }
 
 
 def describe(data: Dataset) -> DataReport:
@@ -207,11 +226,22 @@ def _top_share(counts: Int64Array) -> dict[str, float]:
     if not len(counts):
         return {}
     running = np.cumsum(np.sort(counts)[::-1])
-    return {f"{percent}%": float(running[max(1, round(len(counts) * percent / 100)) - 1] / running[-1]) for percent in _TAIL}
+    return {
+        f"{percent}%": float(running[max(1, round(len(counts) * percent / 100)) - 1] / running[-1])
+        for percent in _TAIL
+    }
 
 
 def _quantiles(counts: NDArray[np.int64]) -> dict[str, float]:
     if not len(counts):
         return {}
     low, median, high, highest = np.quantile(counts, [0.1, 0.5, 0.9, 0.99]).tolist()
-    return {"min": float(counts.min()), "10%": low, "median": median, "mean": float(counts.mean()), "90%": high, "99%": highest, "max": float(counts.max())}
+    return {
+        "min": float(counts.min()),
+        "10%": low,
+        "median": median,
+        "mean": float(counts.mean()),
+        "90%": high,
+        "99%": highest,
+        "max": float(counts.max()),
+    }

@@ -58,7 +58,9 @@ class FileSink:
     def __enter__(self) -> "FileSink":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         for handle in self._files.values():
             handle.close()
 

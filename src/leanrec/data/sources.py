@@ -122,12 +122,16 @@ def _query(engine: Engine, sql: Sql, name: str) -> Part:
     if sql.database is not None:
         path = Path(sql.database).expanduser()
         if not path.is_file():
-            raise SourceError(f"{path} does not exist, so the query cannot run. Check the path of the database.")
+            raise SourceError(
+                f"{path} does not exist, so the query cannot run. Check the path of the database."
+            )
         engine.run(f"ATTACH {text(path)} AS leanrec_source (READ_ONLY)", f"The database {path}")
         engine.run("USE leanrec_source", f"The database {path}")
     try:
         # Kept as a table: a query may be costly, and may give another order when it is asked again.
-        engine.run(f"CREATE TEMP TABLE {name} AS {sql.query.strip().rstrip(';')}", f"The query {sql.query.strip()!r}")
+        engine.run(
+            f"CREATE TEMP TABLE {name} AS {sql.query.strip().rstrip(';')}", f"The query {sql.query.strip()!r}"
+        )
     finally:
         if sql.database is not None:
             engine.run("USE memory")
@@ -163,9 +167,15 @@ def _siblings(path: Path) -> list[Path]:
 
 def _folder(path: Path) -> list[Path]:
     hidden = (".", "_")
-    files = sorted(each for each in path.rglob("*") if each.is_file() and not each.name.startswith(hidden) and _form_by_name(each))
+    files = sorted(
+        each
+        for each in path.rglob("*")
+        if each.is_file() and not each.name.startswith(hidden) and _form_by_name(each)
+    )
     if not files:
-        raise SourceError(f"The folder {path} holds no data. It must hold files ending in {', '.join(_SUFFIXES)}.")
+        raise SourceError(
+            f"The folder {path} holds no data. It must hold files ending in {', '.join(_SUFFIXES)}."
+        )
     forms = sorted({_form_by_name(each) for each in files})
     if len(forms) > 1:
         raise SourceError(
@@ -179,7 +189,15 @@ def _form_by_name(path: Path) -> str:
     name = path.name.lower()
     for packed in _PACKED:
         name = name.removesuffix(packed)
-    forms = {".parquet": "parquet", ".pq": "parquet", ".jsonl": "json", ".ndjson": "json", ".json": "json", ".csv": "csv", ".tsv": "csv"}
+    forms = {
+        ".parquet": "parquet",
+        ".pq": "parquet",
+        ".jsonl": "json",
+        ".ndjson": "json",
+        ".json": "json",
+        ".csv": "csv",
+        ".tsv": "csv",
+    }
     return next((form for suffix, form in forms.items() if name.endswith(suffix)), "")
 
 
@@ -191,7 +209,11 @@ def _file(engine: Engine, path: Path, positions: bool, name: str) -> Part:
         types.pop("file_row_number", None)
         return Part(str(path), scan, types, form, size=path.stat().st_size)
     if form == "json":
-        lines = "format = 'newline_delimited', ignore_errors = true" if not _is_json_array(path) else "format = 'array'"
+        lines = (
+            "format = 'newline_delimited', ignore_errors = true"
+            if not _is_json_array(path)
+            else "format = 'array'"
+        )
         scan = f"read_json({text(path)}, {lines}, sample_size = 20480)"
         return Part(str(path), scan, _types(engine, scan, str(path)), form, size=path.stat().st_size)
     return _delimited(engine, path, positions, name)
@@ -212,12 +234,16 @@ def _form(path: Path) -> str:
     if path.suffix.lower() in _PACKED:
         return named or "csv"
     if named == "parquet":
-        raise SourceError(f"{path} is named as Parquet and is not: it does not begin with PAR1. It is damaged or of another form.")
+        raise SourceError(
+            f"{path} is named as Parquet and is not: it does not begin with PAR1. It is damaged or of another form."
+        )
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise SourceError(f"{path} is UTF-16 text. Save it as UTF-8.")
     if b"\0" in head:
         place = head.index(b"\0")
-        raise SourceError(f"{path} is a binary file (a zero byte at offset {place}), not delimited text, JSON lines or Parquet. Export it as one of these.")
+        raise SourceError(
+            f"{path} is a binary file (a zero byte at offset {place}), not delimited text, JSON lines or Parquet. Export it as one of these."
+        )
     if named == "json" or head.lstrip().startswith((b"{", b"[{")):
         return "json"
     return "csv"
@@ -239,17 +265,29 @@ def _delimited(engine: Engine, path: Path, positions: bool, name: str) -> Part:
     columns = ", ".join(f"{text(each)}: 'VARCHAR'" for each in names)
     options = (
         f"auto_detect = false, delim = {text(delimiter)}, quote = '\"', escape = '\"', "
-        f"header = {str(not positions).lower()}, columns = {{{columns}}}"
+        f"header = {str(not positions).lower()}, buffer_size = {_buffer(engine)}, columns = {{{columns}}}"
     )
     rejects = f"{name}_rejects"
     store = f"store_rejects = true, rejects_table = '{rejects}', rejects_scan = '{rejects}_scans'"
     quiet = f"read_csv({text(path)}, {options}, ignore_errors = true)"
     types = _guessed(engine, quiet, names, str(path))
-    return Part(str(path), f"read_csv({text(path)}, {options}, {store})", types, "csv", rejects=rejects, size=path.stat().st_size)
+    return Part(
+        str(path),
+        f"read_csv({text(path)}, {options}, {store})",
+        types,
+        "csv",
+        rejects=rejects,
+        size=path.stat().st_size,
+    )
+
+
+def _buffer(engine: Engine) -> int:
+    """Bytes that each thread reads at once: 16 MB, or what a small limit has room for."""
+    return min(16_000_000, max(4_000_000, engine.limit // 20))
 
 
 def _first_line(engine: Engine, path: Path) -> str:
-    scan = f"read_csv({text(path)}, auto_detect = false, header = false, delim = '\x01', quote = '', escape = '', columns = {{'line': 'VARCHAR'}})"
+    scan = f"read_csv({text(path)}, auto_detect = false, header = false, delim = '\x01', quote = '', escape = '', buffer_size = {_buffer(engine)}, columns = {{'line': 'VARCHAR'}})"
     rows = engine.rows(f"SELECT line FROM {scan} WHERE line IS NOT NULL LIMIT 1", str(path))
     if not rows:
         raise SourceError(f"{path} is empty: it has no line of text. Check how it was written.")
@@ -267,6 +305,9 @@ def _distinct(cells: Sequence[str]) -> list[str]:
 def _guessed(engine: Engine, scan: str, names: Iterable[str], what: str) -> dict[str, str]:
     """DOUBLE for columns whose first thousand values are all numbers, VARCHAR for the others."""
     names = list(names)
-    tests = ", ".join(f"count(try_cast({ident(name)} AS DOUBLE)) = count({ident(name)}) AND count({ident(name)}) > 0" for name in names)
+    tests = ", ".join(
+        f"count(try_cast({ident(name)} AS DOUBLE)) = count({ident(name)}) AND count({ident(name)}) > 0"
+        for name in names
+    )
     row = engine.rows(f"SELECT {tests} FROM (SELECT * FROM {scan} LIMIT 1000)", what)[0]
     return {name: "DOUBLE" if number else "VARCHAR" for name, number in zip(names, row, strict=True)}

@@ -131,7 +131,14 @@ def id_expression(name: str, kind: str, integer: bool) -> str:
     return f"nullif({_as_text(name, kind)}, '')"
 
 
-def stage(engine: Engine, parts: Sequence[Part], columns: Sequence[Columns], *, raw: bool, key_types: tuple[str | None, str | None]) -> Staged:
+def stage(
+    engine: Engine,
+    parts: Sequence[Part],
+    columns: Sequence[Columns],
+    *,
+    raw: bool,
+    key_types: tuple[str | None, str | None],
+) -> Staged:
     """Make ``staged``. Parquet stays where it is (a view reads it again); anything else is read once, into a table.
 
     Args:
@@ -141,7 +148,10 @@ def stage(engine: Engine, parts: Sequence[Part], columns: Sequence[Columns], *, 
         raw: keep the text of each field for a quarantine file.
         key_types: types of the id columns of the user and the item table, None where there is no table.
     """
-    integer = [_all_integer(parts, columns, role, extra) for role, extra in zip(("user", "item"), key_types, strict=True)]
+    integer = [
+        _all_integer(parts, columns, role, extra)
+        for role, extra in zip(("user", "item"), key_types, strict=True)
+    ]
     view = not raw and all(part.form == "parquet" for part in parts)
     counts: list[int] = []
     firsts: list[int] = []
@@ -154,12 +164,19 @@ def stage(engine: Engine, parts: Sequence[Part], columns: Sequence[Columns], *, 
         for i, (part, cols) in enumerate(zip(parts, columns, strict=True))
     ]
     if view:
-        sequence = [f"SELECT file_row_number + {first} AS seq, * FROM ({select})" for first, select in zip(firsts, selects, strict=True)]
+        sequence = [
+            f"SELECT file_row_number + {first} AS seq, * FROM ({select})"
+            for first, select in zip(firsts, selects, strict=True)
+        ]
         engine.run(f"CREATE TEMP VIEW staged AS {' UNION ALL BY NAME '.join(sequence)}", parts[0].label)
     else:
         engine.run(f"CREATE TEMP TABLE staged_rows AS {' UNION ALL BY NAME '.join(selects)}", parts[0].label)
         engine.run("CREATE TEMP VIEW staged AS SELECT rowid AS seq, * FROM staged_rows")
-        by_part = dict(engine.rows("SELECT part, count(*) FROM staged_rows GROUP BY part")) if len(parts) > 1 else None
+        by_part = (
+            dict(engine.rows("SELECT part, count(*) FROM staged_rows GROUP BY part"))
+            if len(parts) > 1
+            else None
+        )
         whole = engine.rows("SELECT count(*) FROM staged_rows")[0][0]
         counts = [int(whole)] if by_part is None else [int(by_part.get(i, 0)) for i in range(len(parts))]
         firsts = [sum(counts[:i]) for i in range(len(parts))]
@@ -178,7 +195,11 @@ def stage(engine: Engine, parts: Sequence[Part], columns: Sequence[Columns], *, 
 
 
 def _all_integer(parts: Sequence[Part], columns: Sequence[Columns], role: str, extra: str | None) -> bool:
-    kinds = [part.types[getattr(cols, role)] for part, cols in zip(parts, columns, strict=True) if part.form != "csv"]
+    kinds = [
+        part.types[getattr(cols, role)]
+        for part, cols in zip(parts, columns, strict=True)
+        if part.form != "csv"
+    ]
     if len(kinds) < len(parts):
         return False
     return all(map(is_integer, kinds)) and (extra is None or is_integer(extra))
@@ -186,7 +207,10 @@ def _all_integer(parts: Sequence[Part], columns: Sequence[Columns], role: str, e
 
 def _untyped(parts: Sequence[Part], columns: Sequence[Columns], role: str) -> bool:
     """Text files have no types, and other types than text (doubles, big integers) print as numbers."""
-    return all(part.form == "csv" or part.types[getattr(cols, role)] not in {"VARCHAR", "JSON"} for part, cols in zip(parts, columns, strict=True))
+    return all(
+        part.form == "csv" or part.types[getattr(cols, role)] not in {"VARCHAR", "JSON"}
+        for part, cols in zip(parts, columns, strict=True)
+    )
 
 
 def _as_text(name: str, kind: str) -> str:
@@ -195,28 +219,44 @@ def _as_text(name: str, kind: str) -> str:
 
 
 def _select(
-    part: Part, cols: Columns, number: int, integer: tuple[bool, bool], every: Sequence[Columns], kind_named: bool, raw: bool
+    part: Part,
+    cols: Columns,
+    number: int,
+    integer: tuple[bool, bool],
+    every: Sequence[Columns],
+    kind_named: bool,
+    raw: bool,
 ) -> str:
     """The rows of one part in the common form. Three levels, so that each cast is written, and done, once."""
-    types = {role: "VARCHAR" if part.form == "csv" else part.types[column] for role, column in cols.found().items()}
+    types = {
+        role: "VARCHAR" if part.form == "csv" else part.types[column] for role, column in cols.found().items()
+    }
     fields = {
         "part": f"{number}::SMALLINT",
         "usr": id_expression(cols.user, types["user"], integer[0]),
         "itm": id_expression(cols.item, types["item"], integer[1]),
     }
     if any(each.time for each in every):
-        fields["t"] = "NULL::BIGINT" if cols.time is None else _seconds(cols.time, types["time"], cols.is_order)
+        fields["t"] = (
+            "NULL::BIGINT" if cols.time is None else _seconds(cols.time, types["time"], cols.is_order)
+        )
     if any(each.value for each in every):
         fields["v"] = "NULL::FLOAT" if cols.value is None else f"try_cast({ident(cols.value)} AS FLOAT)"
     if any(each.weight for each in every):
         fields["w"] = "1::FLOAT" if cols.weight is None else f"try_cast({ident(cols.weight)} AS FLOAT)"
     if kind_named:
         fields["kind"] = _kind(part, cols, types)
-    passed = [f"{ident(column)} AS o_{role}" for role in ("time", "value", "weight") if (column := getattr(cols, role)) is not None]
+    passed = [
+        f"{ident(column)} AS o_{role}"
+        for role in ("time", "value", "weight")
+        if (column := getattr(cols, role)) is not None
+    ]
     extra = {"file_row_number": "file_row_number"} if part.form == "parquet" else {}
     if raw:
         for role in ("user", "item", "time", "value", "weight"):
-            extra[f"raw_{role}"] = _as_text(cols.found()[role], types[role]) if role in cols.found() else "NULL::VARCHAR"
+            extra[f"raw_{role}"] = (
+                _as_text(cols.found()[role], types[role]) if role in cols.found() else "NULL::VARCHAR"
+            )
     number_of_time = "" if cols.time is None else f", try_cast({ident(cols.time)} AS DOUBLE) AS n_time"
     if cols.time is not None and not (types["time"] == "VARCHAR" or _NUMBER.search(types["time"])):
         number_of_time = ""
@@ -262,7 +302,9 @@ def _scaled(number: str, divide: str) -> str:
     return f"CASE WHEN {number} < 100000000000 THEN {number} {cases} ELSE {number} END"
 
 
-def _bad(part: Part, cols: Columns, types: Mapping[str, str], fields: Mapping[str, str], kind_named: bool) -> str:
+def _bad(
+    part: Part, cols: Columns, types: Mapping[str, str], fields: Mapping[str, str], kind_named: bool
+) -> str:
     """Code of the first reason for which a row of the inner select cannot be used, 0 = none."""
     cases = [("usr IS NULL", "missing user"), ("itm IS NULL", "missing item")]
     if part.kind is None and (cols.kind or cols.label):
@@ -294,20 +336,28 @@ def judge(engine: Engine, staged: Staged, cleaning: Cleaning) -> Profile:
     cases = ["WHEN bad > 0 THEN bad"]
     if profile.clock:
         latest = int(time.time()) + _DAY
-        cases.append(f"WHEN t < {_FIRST_CLOCK} OR t > {latest} THEN {_CODE['time before 1990 or in the future']}")
+        cases.append(
+            f"WHEN t < {_FIRST_CLOCK} OR t > {latest} THEN {_CODE['time before 1990 or in the future']}"
+        )
     elif staged.has("time"):
         cases.append(f"WHEN t < 0 THEN {_CODE['negative order']}")
     if profile.scale is not None:
-        cases.append(f"WHEN v NOT BETWEEN {profile.scale[0]!r} AND {profile.scale[1]!r} THEN {_CODE['rating outside the range']}")
+        cases.append(
+            f"WHEN v NOT BETWEEN {profile.scale[0]!r} AND {profile.scale[1]!r} THEN {_CODE['rating outside the range']}"
+        )
     cases += _window(cleaning, profile.clock)
-    engine.run(f"CREATE TEMP VIEW judged AS SELECT *, CASE {' '.join(cases)} ELSE 0 END::TINYINT AS reason FROM staged")
+    engine.run(
+        f"CREATE TEMP VIEW judged AS SELECT *, CASE {' '.join(cases)} ELSE 0 END::TINYINT AS reason FROM staged"
+    )
     return profile
 
 
 def _window(cleaning: Cleaning, clock: bool) -> list[str]:
     since, until = cleaning.window()
     if not clock and (since, until) != (None, None):
-        raise SettingError("since and until need times that are a clock. This log has an order, or nothing, in their place; leave them out.")
+        raise SettingError(
+            "since and until need times that are a clock. This log has an order, or nothing, in their place; leave them out."
+        )
     cases = [] if since is None else [f"WHEN t < {since!r} THEN {_CODE['before since']}"]
     return cases if until is None else [*cases, f"WHEN t >= {until!r} THEN {_CODE['from until on']}"]
 
@@ -326,7 +376,9 @@ def _scale(engine: Engine, staged: Staged, cleaning: Cleaning) -> tuple[float, f
     if cleaning.rating_range is not None:
         return cleaning.rating_range
     tests = ", ".join(f"count_if(v BETWEEN {low} AND {high})" for low, high in _SCALES)
-    n, lowest, highest, *inside = engine.rows(f"SELECT count(*), min(v), max(v), {tests} FROM staged WHERE isfinite(v)")[0]
+    n, lowest, highest, *inside = engine.rows(
+        f"SELECT count(*), min(v), max(v), {tests} FROM staged WHERE isfinite(v)"
+    )[0]
     if not n:
         return None
     fitting = [scale for scale, count in zip(_SCALES, inside, strict=True) if count >= _NEARLY_ALL * n]

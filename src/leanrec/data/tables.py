@@ -13,7 +13,16 @@ from leanrec.data.staging import Staged, id_expression
 from leanrec.data.table import Table
 from leanrec.errors import SourceError
 
-__all__ = ["Loaded", "SideTable", "Sides", "content_table", "load_table", "open_sides", "open_table", "read_columns"]
+__all__ = [
+    "Loaded",
+    "SideTable",
+    "Sides",
+    "content_table",
+    "load_table",
+    "open_sides",
+    "open_table",
+    "read_columns",
+]
 
 _NUMBER = re.compile(r"^(U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|DOUBLE|FLOAT|DECIMAL.*|BOOLEAN)$")
 
@@ -62,13 +71,19 @@ class Loaded:
     repeated: int = 0
 
 
-def open_table(engine: Engine, source: Source, role: str, columns: Sequence[Columns], given: str | None) -> SideTable:
+def open_table(
+    engine: Engine, source: Source, role: str, columns: Sequence[Columns], given: str | None
+) -> SideTable:
     """Find the table and its id column. Raises SourceError or ColumnError."""
     parts = open_parts(engine, source, name=f"{role}_table")
     if len(parts) > 1:
-        raise SourceError(f"The {role} table must be one file or frame. Got {len(parts)}: {', '.join(part.label for part in parts[:5])}.")
+        raise SourceError(
+            f"The {role} table must be one file or frame. Got {len(parts)}: {', '.join(part.label for part in parts[:5])}."
+        )
     part = parts[0]
-    return SideTable(role, part, find_key(part.names, role, (getattr(cols, role) for cols in columns), given, part.label))
+    return SideTable(
+        role, part, find_key(part.names, role, (getattr(cols, role) for cols in columns), given, part.label)
+    )
 
 
 def load_table(engine: Engine, table: SideTable, *, integer: bool) -> Loaded:
@@ -77,8 +92,13 @@ def load_table(engine: Engine, table: SideTable, *, integer: bool) -> Loaded:
     names = [name for name in part.names if name != table.key]
     fields = [f"{_value(name, part)} AS c{i}" for i, name in enumerate(names)]
     identity = id_expression(table.key, table.key_type, integer)
-    engine.run(f"CREATE TEMP TABLE {role}_all AS SELECT {', '.join([f'{identity} AS id', *fields])} FROM {part.scan}", part.label)
-    rows, missing, distinct = engine.rows(f"SELECT count(*), count(*) - count(id), count(DISTINCT id) FROM {role}_all")[0]
+    engine.run(
+        f"CREATE TEMP TABLE {role}_all AS SELECT {', '.join([f'{identity} AS id', *fields])} FROM {part.scan}",
+        part.label,
+    )
+    rows, missing, distinct = engine.rows(
+        f"SELECT count(*), count(*) - count(id), count(DISTINCT id) FROM {role}_all"
+    )[0]
     engine.run(
         f"CREATE TEMP TABLE {role}_rows AS SELECT * FROM {role}_all "
         f"WHERE rowid IN (SELECT min(rowid) FROM {role}_all WHERE id IS NOT NULL GROUP BY id)"
@@ -88,7 +108,9 @@ def load_table(engine: Engine, table: SideTable, *, integer: bool) -> Loaded:
     return Loaded(role, columns, rows=rows, missing=missing, repeated=rows - missing - distinct)
 
 
-def content_table(engine: Engine, parts: Sequence[Part], columns: Sequence[Columns], *, integer: bool) -> Loaded | None:
+def content_table(
+    engine: Engine, parts: Sequence[Part], columns: Sequence[Columns], *, integer: bool
+) -> Loaded | None:
     """Gather ``item_rows`` from the log: for each item the first text given in each content column. None: no content."""
     names = list(dict.fromkeys(name for cols in columns for name in cols.content))
     if not names:
@@ -98,11 +120,23 @@ def content_table(engine: Engine, parts: Sequence[Part], columns: Sequence[Colum
         if not cols.content:
             continue
         kind = "VARCHAR" if part.form == "csv" else part.types[cols.item]
-        fields = [f"{_value(name, part) if name in cols.content else 'NULL'} AS c{i}" for i, name in enumerate(names)]
+        fields = [
+            f"{_value(name, part) if name in cols.content else 'NULL'} AS c{i}"
+            for i, name in enumerate(names)
+        ]
         order = "file_row_number" if part.form == "parquet" else "row_number() OVER ()"
-        listed = ", ".join([f"{id_expression(cols.item, kind, integer)} AS id", *fields, f"{number} AS part", f"{order} AS place"])
+        listed = ", ".join(
+            [
+                f"{id_expression(cols.item, kind, integer)} AS id",
+                *fields,
+                f"{number} AS part",
+                f"{order} AS place",
+            ]
+        )
         selects.append(f"SELECT {listed} FROM {part.scan}")
-    firsts = ", ".join(f"arg_min(c{i}, (part, place)) FILTER (c{i} IS NOT NULL) AS c{i}" for i in range(len(names)))
+    firsts = ", ".join(
+        f"arg_min(c{i}, (part, place)) FILTER (c{i} IS NOT NULL) AS c{i}" for i in range(len(names))
+    )
     engine.run(
         f"CREATE TEMP TABLE item_rows AS SELECT id, {firsts} FROM ({' UNION ALL BY NAME '.join(selects)}) WHERE id IS NOT NULL GROUP BY id",
         parts[0].label,
@@ -126,9 +160,14 @@ def read_columns(engine: Engine, loaded: Loaded, dictionary: str) -> Table | Non
     """One row for each id of ``dictionary``, in its order. A column of numbers in a text file becomes numbers."""
     if not loaded.columns:
         return None
-    tests = ", ".join(f"count({c}) > 0 AND count(try_cast({c} AS DOUBLE)) = count({c})" for c in loaded.columns.values())
+    tests = ", ".join(
+        f"count({c}) > 0 AND count(try_cast({c} AS DOUBLE)) = count({c})" for c in loaded.columns.values()
+    )
     numeric = engine.rows(f"SELECT {tests} FROM {loaded.role}_rows")[0]
-    fields = [f"r.{c}::DOUBLE AS {c}" if number else f"r.{c}::VARCHAR AS {c}" for c, number in zip(loaded.columns.values(), numeric, strict=True)]
+    fields = [
+        f"r.{c}::DOUBLE AS {c}" if number else f"r.{c}::VARCHAR AS {c}"
+        for c, number in zip(loaded.columns.values(), numeric, strict=True)
+    ]
     columns = engine.arrays(
         f"SELECT {', '.join(fields)} FROM {dictionary} AS d LEFT JOIN {loaded.role}_rows AS r ON d.id = r.id ORDER BY d.rowid"
     )
@@ -147,7 +186,8 @@ class Sides:
     @property
     def key_types(self) -> tuple[str | None, str | None]:
         """DuckDB types of the id columns: user table, item table."""
-        return self.users and self.users.key_type, self.items and self.items.key_type
+        users, items = (None if side is None else side.key_type for side in (self.users, self.items))
+        return users, items
 
     def load(self, engine: Engine, staged: Staged) -> None:
         """Read both; without an item table, gather content from the log."""
@@ -156,7 +196,9 @@ class Sides:
         if self.items is not None:
             self.loaded_items = load_table(engine, self.items, integer=staged.integer_items)
         else:
-            self.loaded_items = content_table(engine, staged.parts, staged.columns, integer=staged.integer_items)
+            self.loaded_items = content_table(
+                engine, staged.parts, staged.columns, integer=staged.integer_items
+            )
 
     def set_aside(self) -> dict[str, int]:
         """Reason → rows of the tables that were set aside."""
@@ -170,10 +212,18 @@ class Sides:
 
     def listed(self) -> dict[str, dict[str, str]]:
         """Table → its id column."""
-        return {f"{side.role} table": {"id": side.key} for side in (self.items, self.users) if side is not None}
+        return {
+            f"{side.role} table": {"id": side.key} for side in (self.items, self.users) if side is not None
+        }
 
 
-def open_sides(engine: Engine, items: Source | None, users: Source | None, columns: Sequence[Columns], given: Mapping[str, str]) -> Sides:
+def open_sides(
+    engine: Engine,
+    items: Source | None,
+    users: Source | None,
+    columns: Sequence[Columns],
+    given: Mapping[str, str],
+) -> Sides:
     """Find both tables before the log is read: the types of their ids decide how ids are compared."""
     return Sides(
         items=None if items is None else open_table(engine, items, "item", columns, given.get("items.id")),

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from leanrec.data.columns import Columns, find_columns, plain_name
 from leanrec.data.engine import Engine
@@ -42,7 +43,9 @@ class Understood:
 def understand(engine: Engine, source: Source, given: Mapping[str, str]) -> Understood:
     """Open the source and find its columns. Raises SourceError and ColumnError."""
     roles = {role: column for role, column in given.items() if role not in _TABLE_KEYS}
-    positions = bool(roles) and all(column.replace(",", "").replace(" ", "").isdigit() for column in roles.values())
+    positions = bool(roles) and all(
+        column.replace(",", "").replace(" ", "").isdigit() for column in roles.values()
+    )
     parts = open_parts(engine, source, positions=positions)
     columns, warnings = [], []
     for part in parts:
@@ -66,6 +69,11 @@ def _given_here(given: Mapping[str, str], part: Part, parts: Sequence[Part]) -> 
     }
 
 
+def _without(cols: Columns, role: str) -> Columns:
+    nothing: dict[str, Any] = {role: None}
+    return dataclasses.replace(cols, **nothing)
+
+
 def _checked(part: Part, cols: Columns, given: Mapping[str, str]) -> tuple[Columns, list[str]]:
     """Columns whose type fits their role. One that only its name spoke for is left out; one that was given must fit."""
     warnings = []
@@ -74,9 +82,13 @@ def _checked(part: Part, cols: Columns, given: Mapping[str, str]) -> tuple[Colum
         if column is None or is_number(part.types[column]):
             continue
         if role in given:
-            raise ColumnError(f"The {what} must be a number. The column {column!r} of {part.label} is {part.types[column]}; name another column.")
-        warnings.append(f"{part.label}: the column {column!r} holds no numbers and was not taken for the {what}.")
-        cols = dataclasses.replace(cols, **{role: None})
+            raise ColumnError(
+                f"The {what} must be a number. The column {column!r} of {part.label} is {part.types[column]}; name another column."
+            )
+        warnings.append(
+            f"{part.label}: the column {column!r} holds no numbers and was not taken for the {what}."
+        )
+        cols = _without(cols, role)
     if part.kind is not None:
         return dataclasses.replace(cols, kind=None, label=None), warnings
     if cols.kind is not None and "kind" not in given and is_number(part.types[cols.kind]):

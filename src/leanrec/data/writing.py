@@ -1,6 +1,6 @@
 """The last pass over the ordered log: kept events, under final rows, into memory or files; and the vocabularies."""
 
-# ruff: noqa: S608 - the SQL has no foreign name or value
+
 
 import contextlib
 import dataclasses
@@ -40,7 +40,9 @@ class Rows:
     item: NDArray[np.bool_]
 
 
-def final_rows(engine: Engine, log: EncodedLog, reason: NDArray[np.int8], items: Loaded | None, *, core: bool) -> Rows:
+def final_rows(
+    engine: Engine, log: EncodedLog, reason: NDArray[np.int8], items: Loaded | None, *, core: bool
+) -> Rows:
     """Who and what is kept: users and items with an event, and items of the item table unless a k-core is asked for."""
     user, item = log.per_user > 0, np.zeros(log.items, bool)
     if not reason.any():
@@ -52,12 +54,23 @@ def final_rows(engine: Engine, log: EncodedLog, reason: NDArray[np.int8], items:
             user[block.user[kept]] = True
             item[block.item[kept]] = True
     if items is not None and items.rows and not core:
-        item[engine.arrays("SELECT d.rowid AS code FROM items AS d SEMI JOIN item_rows AS r ON d.id = r.id")["code"]] = True
+        item[
+            engine.arrays("SELECT d.rowid AS code FROM items AS d SEMI JOIN item_rows AS r ON d.id = r.id")[
+                "code"
+            ]
+        ] = True
     return Rows(user, item)
 
 
 def write_events(
-    log: EncodedLog, reason: NDArray[np.int8], rows: Rows, *, positive_from: float | None, clock: bool, run: Run, folder: Path | None
+    log: EncodedLog,
+    reason: NDArray[np.int8],
+    rows: Rows,
+    *,
+    positive_from: float | None,
+    clock: bool,
+    run: Run,
+    folder: Path | None,
 ) -> tuple[Events, Tally, str]:
     """The kept events, what was counted on the way, and where they are ("memory" or "mapped files").
 
@@ -108,7 +121,12 @@ def _pour(
             sink.write(name, column)
 
 
-def _events(block: Block, kept: Any, maps: tuple[Int32Array, Int32Array, NDArray[np.float32]], positive_from: float | None) -> Events:
+def _events(
+    block: Block,
+    kept: Any,
+    maps: tuple[Int32Array, Int32Array, NDArray[np.float32]],
+    positive_from: float | None,
+) -> Events:
     new_user, new_item, weights = maps
     kind = block.kind[kept]
     weight = weights[kind]
@@ -141,7 +159,10 @@ def make_dataset(
     for name, table, kept in zip(("users", "items"), loaded, (rows.user, rows.item), strict=True):
         columns = None if table is None else read_columns(engine, table, name)
         tables.append(columns if columns is None or kept.all() else columns.take(np.flatnonzero(kept)))
-    user_ids, item_ids = (fetch_ids(engine, name, numbers=number) for name, number in zip(("users", "items"), numbers, strict=True))
+    user_ids, item_ids = (
+        fetch_ids(engine, name, numbers=number)
+        for name, number in zip(("users", "items"), numbers, strict=True)
+    )
     return Dataset(
         events=events,
         users=Vocabulary(user_ids[rows.user], "user"),
