@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 
 from leanrec.errors import SettingError
 
-__all__ = ["build", "check_at_least", "check_between", "check_one_of", "check_positive"]
+__all__ = ["build", "check_at_least", "check_between", "check_one_of", "check_positive", "split_list"]
 
 _S = typing.TypeVar("_S")
 
@@ -48,7 +48,7 @@ def build(kind: type[_S], texts: Mapping[str, str]) -> _S:
     """Build the settings dataclass ``kind`` from ``{"name": "text"}``, as a command line gives them.
 
     A text is read as JSON where that gives the type of the field, and as the string itself otherwise, so
-    ``l2=500``, ``sizes=[64,32]`` and ``metric=cosine`` all work. An unknown name raises SettingError and
+    ``l2=500``, ``sizes=[64,32]``, ``parts=[ease,content]`` and ``metric=cosine`` all work. An unknown name raises SettingError and
     names the closest setting there is.
     """
     hints = typing.get_type_hints(kind)
@@ -59,6 +59,18 @@ def build(kind: type[_S], texts: Mapping[str, str]) -> _S:
             raise SettingError(_unknown(kind.__name__, name, fields))
         values[name] = _parse(name, text, hints[name])
     return kind(**values)
+
+
+def split_list(text: str) -> tuple[str, ...]:
+    """The parts of ``"a, b(x=1, y=[2, 3])"`` at the commas outside brackets, without blanks around them or empty parts."""
+    parts, depth = [""], 0
+    for letter in text:
+        depth += (letter in "([{") - (letter in ")]}")
+        if letter == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return tuple(part.strip() for part in parts if part.strip())
 
 
 def _unknown(kind: str, name: str, fields: Iterable[str]) -> str:
@@ -75,6 +87,8 @@ def _parse(name: str, text: str, hint: object) -> object:
         value = {"True": True, "False": False, "None": None}.get(text, text)
     if isinstance(value, list):
         value = tuple(value)
+    if value == text and text.startswith("[") and text.endswith("]"):
+        value = split_list(text[1:-1])
     for candidate in (value, text):
         if _fits(candidate, hint):
             return candidate

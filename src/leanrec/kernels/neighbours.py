@@ -8,7 +8,7 @@ import scipy.sparse as sp
 
 from leanrec.types import CSR, Float32Array, Int32Array
 
-__all__ = ["FEW", "Ranked", "mean_of_rated", "mean_of_rows", "parts", "ranked", "without_own"]
+__all__ = ["FEW", "Ranked", "heaviest", "mean_of_rated", "mean_of_rows", "parts", "ranked", "without_own"]
 
 # Below this many rows, waking threads costs more than they save: milliseconds where other work holds the cores.
 FEW = 4
@@ -51,15 +51,24 @@ def without_own(similar: CSR, own: Int32Array, k: int) -> CSR:
     """The k heaviest entries of each row besides column ``own[b]`` (−1: none to leave out). O(entries · log)."""
     owner = np.repeat(np.arange(similar.shape[0]), np.diff(similar.indptr))
     others = similar.indices != own[owner]
-    owner, columns, weights = owner[others], similar.indices[others], similar.data[others]
-    counts = np.bincount(owner, minlength=similar.shape[0])
-    if counts.max(initial=0) > k:
-        order = np.lexsort((columns, -weights, owner))
-        place = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
-        kept = np.sort(order[place < k])
-        owner, columns, weights = owner[kept], columns[kept], weights[kept]
-    indptr = np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=similar.shape[0]))])
-    return sp.csr_array((weights, columns, indptr), shape=similar.shape)
+    if not others.all():
+        counts = np.bincount(owner[others], minlength=similar.shape[0])
+        indptr = np.concatenate([[0], np.cumsum(counts)])
+        similar = sp.csr_array((similar.data[others], similar.indices[others], indptr), shape=similar.shape)
+    return heaviest(similar, k)
+
+
+def heaviest(matrix: CSR, k: int) -> CSR:
+    """The k heaviest entries of each row; of equal ones the first columns. O(entries · log), or O(B) if none has more."""
+    counts = np.diff(matrix.indptr)
+    if counts.max(initial=0) <= k:
+        return matrix
+    owner = np.repeat(np.arange(matrix.shape[0]), counts)
+    order = np.lexsort((matrix.indices, -matrix.data, owner))
+    place = np.arange(matrix.nnz) - np.repeat(matrix.indptr[:-1], counts)
+    kept = np.sort(order[place < k])
+    indptr = np.concatenate([[0], np.cumsum(np.minimum(counts, k))])
+    return sp.csr_array((matrix.data[kept], matrix.indices[kept], indptr), shape=matrix.shape)
 
 
 def mean_of_rows(similar: Ranked, values: CSR, k: int) -> tuple[Float32Array, Int32Array]:
