@@ -2,15 +2,16 @@
 
 import dataclasses
 import json
+import math
 from collections import defaultdict
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import make_dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from conftest import make_dataset
 from leanrec.data.dataset import Dataset
 from leanrec.data.splits import HOW, Cases, Split, clock_of, split
 from leanrec.data.vocabulary import Vocabulary, id_array
@@ -54,7 +55,7 @@ def mixed(seed: int = 0, n_users: int = 25, n_items: int = 15, n_events: int = 4
     return Dataset(events, ids, Vocabulary(np.arange(n_items)), rating_range=(1, 5)).with_events(events)
 
 
-# --- a slow twin: the parts and the cases by plain loops -------------------------------------------------------
+# --- a slow twin: the parts and the cases by plain loops ------------------------------------------
 
 
 def slow_parts(data: Dataset, how: str, valid: float, test: float) -> list[int]:
@@ -98,12 +99,12 @@ def slow_case(data: Dataset, parts: list[int], code: int, user: int) -> dict[str
             if weight > 0:
                 history[item] += weight
                 last.append(item)
-            if value == value:
+            if not math.isnan(value):
                 ratings[item] = value
         elif part == code:
             if weight > 0:
                 truth[item] += weight
-            if value == value:
+            if not math.isnan(value):
                 held_ratings[item] = value
     return {
         "history": dict(history),
@@ -142,7 +143,7 @@ def test_agrees_with_plain_loops(how: str) -> None:
             assert sorted(cases.queries.last[b].tolist()) == sorted(case["last"])
 
 
-# --- what every way promises ------------------------------------------------------------------------------------
+# --- what every way promises ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("how", WAYS)
@@ -204,7 +205,7 @@ def test_any_log_is_cut_in_order_within_each_user(rows: list[tuple[int, int, int
         assert made.train.events.weight.sum() + made.valid.truth.sum() + made.test.truth.sum() == len(rows)
 
 
-# --- who asks ---------------------------------------------------------------------------------------------------
+# --- who asks -------------------------------------------------------------------------------------
 
 
 def test_users_are_rows_only_where_training_holds_their_whole_history() -> None:
@@ -250,7 +251,7 @@ def test_taken_queries_are_the_chosen_ones() -> None:
     assert taken.last[2].tolist() == queries.last[1].tolist()
 
 
-# --- single ways ------------------------------------------------------------------------------------------------
+# --- single ways ----------------------------------------------------------------------------------
 
 
 def test_time_leaves_the_future_out() -> None:
@@ -316,7 +317,7 @@ def test_cold_items_are_unknown_to_training() -> None:
     assert len(tested) == 8
 
 
-# --- given events -----------------------------------------------------------------------------------------------
+# --- given events ---------------------------------------------------------------------------------
 
 
 def own(data: Dataset, events: Events) -> Events:
@@ -384,11 +385,11 @@ def test_refuses_given_rows_outside_the_data_set() -> None:
         np.zeros(1, np.int8),
         np.ones(1, np.float32),
     )
-    with pytest.raises(DataError, match="from 0 to 39. Got 77 to 77"):
+    with pytest.raises(DataError, match=r"from 0 to 39\. Got 77 to 77"):
         split(make_dataset(), "given", test_events=rows)
 
 
-# --- clocks and leaks -------------------------------------------------------------------------------------------
+# --- clocks and leaks -----------------------------------------------------------------------------
 
 
 def positions() -> Dataset:
@@ -417,9 +418,9 @@ def test_auto_says_what_it_chose() -> None:
 
 
 def test_time_without_a_clock_names_the_way_out() -> None:
-    with pytest.raises(DataError, match="only count up within each user. Use how='leave-one-out'"):
+    with pytest.raises(DataError, match=r"only count up within each user\. Use how='leave-one-out'"):
         split(positions(), "time")
-    with pytest.raises(DataError, match="all events carry the same time. Use how='random'"):
+    with pytest.raises(DataError, match=r"all events carry the same time\. Use how='random'"):
         split(log((0, 0, 0), (1, 1, 0)), "time")
 
 
@@ -432,8 +433,8 @@ def test_leaks_are_counted() -> None:
     )
     leak = split(train, "given", test_events=held).leak
     assert (leak.same_user, leak.overall, leak.events) == (0.25, 0.5, 4)
-    assert "25.0% of 4" in str(leak)
-    assert "50.0% are earlier" in str(leak)
+    assert "50.0% of 4 held-out events" in str(leak)
+    assert "25.0% are earlier than a known event of the same user" in str(leak)
     assert split(make_dataset(), "random").leak.leaks
     unordered = split(positions()).leak
     assert (unordered.same_user, unordered.overall) == (0.0, None)
@@ -448,7 +449,7 @@ def test_says_when_hardly_anybody_has_a_history() -> None:
     assert split(make_dataset()).note == ""
 
 
-# --- refusals ---------------------------------------------------------------------------------------------------
+# --- refusals -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

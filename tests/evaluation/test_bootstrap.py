@@ -74,7 +74,7 @@ def test_a_wider_level_gives_a_wider_interval() -> None:
 
 def test_refuses_an_unknown_metric_and_a_level_outside_0_and_1() -> None:
     values = PerQuery({"recall@10": np.ones(3)}, "cases")
-    with pytest.raises(SettingError, match="no metric 'recall@5' here. There are: recall@10"):
+    with pytest.raises(SettingError, match=r"no metric 'recall@5' here\. There are: recall@10"):
         values.interval("recall@5")
     with pytest.raises(SettingError, match="level must be a number from 0 to 1"):
         values.interval("recall@10", 95)

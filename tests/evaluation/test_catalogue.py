@@ -6,8 +6,8 @@ import math
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from conftest import make_dataset
 
+from conftest import make_dataset
 from leanrec.data.dataset import Dataset
 from leanrec.errors import DataError
 from leanrec.evaluation import catalogue
@@ -92,7 +92,7 @@ def test_diversity_by_content_compares_features(data: Dataset, lists: np.ndarray
     assert diversity(np.array([[0, 3, 6], [0, 1, 2], [0, 3, 1]], np.int32), by_genre) == pytest.approx(
         [0, 1, 2 / 3]
     )
-    with pytest.raises(DataError, match="a row for each of 15 items. Got 9"):
+    with pytest.raises(DataError, match=r"a row for each of 15 items\. Got 9"):
         Background.of(data, genres[:9])
 
 

@@ -136,11 +136,11 @@ def test_refuses_other_cases_and_other_names() -> None:
     one = PerQuery({"x": np.ones(3)}, "these")
     with pytest.raises(DataError, match="'a' and 'b' are not: evaluate both on the same part"):
         compare({"a": one, "b": PerQuery({"x": np.ones(3)}, "those")}, "x")
-    with pytest.raises(SettingError, match="at least two evaluations. Got 1"):
+    with pytest.raises(SettingError, match=r"at least two evaluations\. Got 1"):
         compare({"a": one}, "x")
     with pytest.raises(SettingError, match="no metric 'y' here"):
         compare({"a": one, "b": one}, "y")
-    with pytest.raises(SettingError, match="against must be 'best', 'all' or one of a, b. Got 'c'"):
+    with pytest.raises(SettingError, match=r"against must be 'best', 'all' or one of a, b\. Got 'c'"):
         compare({"a": one, "b": one}, "x", against="c")
     with pytest.raises(SettingError, match="resamples must be a number of at least 100"):
         compare({"a": one, "b": one}, "x", resamples=1)

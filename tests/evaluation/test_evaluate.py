@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from conftest import make_dataset
 
+from conftest import make_dataset
 from leanrec.data.splits import Cases, Split, split
 from leanrec.errors import DataError, SettingError
 from leanrec.evaluation import evaluate as module

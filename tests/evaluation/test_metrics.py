@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from contracts.metric import MetricContract
 from sklearn.metrics import average_precision_score, ndcg_score, roc_auc_score
 
+from contracts.metric import MetricContract
 from leanrec.errors import DataError
 from leanrec.evaluation import metrics
 from leanrec.evaluation.metrics import auc, judge
@@ -85,7 +85,7 @@ class TestGradedNDCG(MetricContract):
     )
 
 
-# --- against other libraries ------------------------------------------------------------------------------------
+# --- against other libraries ----------------------------------------------------------------------
 
 
 def made(seed: int = 0, n: int = 30, n_items: int = 40, most: int = 8) -> tuple[np.ndarray, np.ndarray, CSR]:
@@ -182,7 +182,7 @@ def test_golden_values_by_hand() -> None:
     assert metrics.ndcg(judged, 4)[0] == pytest.approx(expected)
 
 
-# --- AUC --------------------------------------------------------------------------------------------------------
+# --- AUC ------------------------------------------------------------------------------------------
 
 
 def slow_auc(scores: np.ndarray, truth: set[int], seen: set[int]) -> float:
@@ -223,7 +223,7 @@ def test_auc_of_equal_scores_is_a_half_and_without_a_pair_unknown() -> None:
     assert np.isnan(values[1:]).all()
 
 
-# --- judging ----------------------------------------------------------------------------------------------------
+# --- judging --------------------------------------------------------------------------------------
 
 
 def test_an_entry_of_weight_0_is_no_answer() -> None:

@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 import pytest
-from conftest import make_dataset
 
+from conftest import make_dataset
 from leanrec.data.splits import split
 from leanrec.errors import DataError
 from leanrec.evaluation import ratings
@@ -59,5 +59,5 @@ def test_refuses_cases_without_ratings_and_predictions_that_are_none() -> None:
         def predict(self, queries: Queries, items: Int32Array) -> Float32Array:
             return np.full(len(items), np.nan, np.float32)
 
-    with pytest.raises(DataError, match="must be a number. 72 are not"):
+    with pytest.raises(DataError, match=r"must be a number\. 72 are not"):
         evaluate_ratings(Broken(), cases)

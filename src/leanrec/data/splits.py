@@ -116,14 +116,18 @@ class Leak:
     def __str__(self) -> str:
         if self.same_user is None:
             return "The events carry no time, so nobody can tell whether this split leaks the future."
-        own = f"{self.same_user:.1%} of {self.events} held-out events are earlier than one known of the user"
+        own = "earlier than a known event of the same user"
         if self.overall is None:
-            return f"{own}. There is no clock to compare different users by."
+            return (
+                f"{self.same_user:.1%} of {self.events} held-out events are {own}. "
+                "There is no clock to compare different users by."
+            )
         if not self.leaks:
             return "No held-out event is earlier than a known one: this split does not leak the future."
         return (
-            f"This split leaks the future: {own}, and {self.overall:.1%} are earlier than the last known "
-            "event of anybody, so a model may know trends from after the moment of asking."
+            f"This split leaks the future: {self.overall:.1%} of {self.events} held-out events are earlier "
+            "than the last known event of anybody, so a model may know trends from after the moment of asking; "
+            f"{self.same_user:.1%} are {own}."
         )
 
     def to_dict(self) -> dict[str, Any]:

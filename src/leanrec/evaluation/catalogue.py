@@ -21,7 +21,7 @@ __all__ = [
     "popularity_lift",
 ]
 
-_ENTRIES = 500_000
+_ENTRIES = 100_000
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -40,7 +40,7 @@ class Background:
     def of(cls, train: Dataset, features: CSR | None = None, seed: int = 0) -> "Background":
         """Popularity from all users; similarity from ``features`` (N, F), or else from who touched the items.
 
-        Similarity by users is the cosine of co-occurrence. On a log of more than 500,000 entries it looks at
+        Similarity by users is the cosine of co-occurrence. On a log of more than 100,000 entries it looks at
         as many users as have about that many, drawn by ``seed``, so that diversity costs the same on a large
         log. Time and memory O(entries).
         """

@@ -208,7 +208,7 @@ def _pair(
     shown = corrected < 1 - level
     verdict = (
         f"{_opening(metric, names, difference, shown)}: {means[names[0]]:.4f} against {means[names[1]]:.4f}, "
-        f"difference {difference:+.4f} ({level:.3g} interval {low:+.4f} to {high:+.4f}, "
+        f"difference {difference:+.4f} ({100 * level:g} % interval {low:+.4f} to {high:+.4f}, "
         f"corrected p {corrected:.2g})."
     )
     return Pair(*names, difference, low, high, p, corrected, shown, verdict)
