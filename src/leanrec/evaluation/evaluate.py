@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from leanrec.data.cases import Cases
 from leanrec.data.dataset import Dataset
-from leanrec.data.splits import Cases
 from leanrec.errors import DataError, SettingError
 from leanrec.evaluation.bootstrap import PerQuery
 from leanrec.evaluation.catalogue import (

@@ -13,7 +13,7 @@ import numpy as np
 import scipy.stats
 from numpy.typing import NDArray
 
-from leanrec.data.splits import pair_keys
+from leanrec.data.cases import pair_keys
 from leanrec.errors import DataError, SettingError
 from leanrec.types import CSR, Float32Array, Int32Array, Int64Array
 

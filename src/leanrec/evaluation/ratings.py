@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from leanrec.data.splits import Cases
+from leanrec.data.cases import Cases
 from leanrec.errors import DataError
 from leanrec.evaluation.bootstrap import Interval, PerQuery
 from leanrec.evaluation.metrics import divide
