@@ -109,8 +109,8 @@ class Leak:
             return "No held-out event is earlier than a known one: this split does not leak the future."
         return (
             f"This split leaks the future: {self.overall:.1%} of {self.events} held-out events are earlier "
-            "than the last known event of anybody, so a model may know trends from after the moment of asking,"
-            f" and {self.same_user:.1%} are {own}."
+            "than the last known event of anybody, so a model may know trends from after the moment of "
+            f"asking, and {self.same_user:.1%} are {own}."
         )
 
     def to_dict(self) -> dict[str, Any]:
