@@ -33,32 +33,38 @@ class Margins:
     Attributes:
         squares: (M,) float32 sums of squared entries; for "correlation", around the mean of the row.
         counts: (M,) float32 numbers of entries; for "correlation", sum of the row / √F.
+        binary: whether every entry is 1, so that a query need not look.
     """
 
     squares: Float32Array
     counts: Float32Array
+    binary: bool
 
 
 def margins(rows: CSR, measure: str = "cosine") -> Margins:
     """What ``measure`` needs to know of each row of (M, F). O(entries)."""
     counts = np.diff(rows.indptr)
     owner = np.repeat(np.arange(rows.shape[0]), counts)
+    binary = bool((rows.data == 1).all())
     squares = np.bincount(owner, weights=rows.data.astype(np.float64) ** 2, minlength=rows.shape[0])
     if measure != "correlation":
-        return Margins(squares.astype(np.float32), counts.astype(np.float32))
+        return Margins(squares.astype(np.float32), counts.astype(np.float32), binary)
     sums = np.bincount(owner, weights=rows.data, minlength=rows.shape[0]) / np.sqrt(max(1, rows.shape[1]))
     centred = squares - sums**2
     # Below this share of the raw squares nothing is left but rounding: a constant has no correlation.
-    return Margins(np.where(centred > 1e-9 * squares, centred, 0).astype(np.float32), sums.astype(np.float32))
+    known = np.where(centred > 1e-9 * squares, centred, 0)
+    return Margins(known.astype(np.float32), sums.astype(np.float32), binary)
 
 
 def similar_bytes(n_rows: int, n_columns: int, k: int, threads: int) -> int:
-    """Upper estimate of the memory of ``top_related``: its lists twice and a strip of sums for each thread."""
+    """Upper estimate of the memory of ``top_related``: its lists twice and a strip of sums per thread."""
     kept = n_rows * min(k, n_columns)
     return 24 * kept + 12 * (n_rows + n_columns) + threads * 25 * n_columns
 
 
-def top_similar(X: CSR, k: int, measure: str = "cosine", *, shrinkage: float = 0.0, min_shared: int = 1) -> CSR:
+def top_similar(
+    X: CSR, k: int, measure: str = "cosine", *, shrinkage: float = 0.0, min_shared: int = 1
+) -> CSR:
     """The k most similar other columns of each column: (N, N) float32, at most k a row, none on the diagonal.
 
     Only pairs that share a row, and only similarities above 0, are kept; equal ones in the order of their
@@ -81,7 +87,9 @@ def top_similar(X: CSR, k: int, measure: str = "cosine", *, shrinkage: float = 0
         min_shared: pairs that share fewer rows are left out.
     """
     columns = _canonical(sp.csr_array(X.T))
-    return _related(columns, _canonical(X), k, measure, shrinkage, min_shared, margins(columns, measure), skip_self=True)
+    return _related(
+        columns, _canonical(X), k, measure, shrinkage, min_shared, margins(columns, measure), skip_self=True
+    )
 
 
 def top_related(
@@ -113,41 +121,41 @@ def top_related(
     if A.shape[1] != Yt.shape[0]:
         raise DataError(f"A must have a column for each of the {Yt.shape[0]} rows of Yt. Got {A.shape[1]}.")
     of_y = of_y or margins(sp.csr_array(Yt.T), measure)
-    return _related(_canonical(A), _canonical(Yt), k, measure, shrinkage, min_shared, of_y, skip_self=skip_self)
+    return _related(
+        _canonical(A), _canonical(Yt), k, measure, shrinkage, min_shared, of_y, skip_self=skip_self
+    )
 
 
 def _related(
-    A: CSR, Yt: CSR, k: int, measure: str, shrinkage: float, min_shared: int, of_y: Margins, *, skip_self: bool
+    A: CSR,
+    Yt: CSR,
+    k: int,
+    measure: str,
+    shrinkage: float,
+    min_shared: int,
+    of_y: Margins,
+    *,
+    skip_self: bool,
 ) -> CSR:
     check_one_of("measure", measure, MEASURES)
     check_at_least("k", k, 0)
     check_at_least("shrinkage", shrinkage, 0)
     k = min(k, Yt.shape[1])
     if measure in _ON_COUNTS:
-        A, Yt = _ones(A), _ones(Yt)
+        A, Yt = _ones(A), Yt if of_y.binary else _ones(Yt)
     of_a = margins(A, measure)
     items = np.full((A.shape[0], k), -1, dtype=np.int32)
     best = np.full((A.shape[0], k), -np.inf, dtype=np.float32)
     if k and A.nnz and Yt.nnz:
-        counting = bool(shrinkage > 0 or min_shared > 1) and not (measure in _ON_COUNTS or _is_binary(A, Yt))
-        few = A.shape[0] < _FEW
-        (_gather_few if few else _gather_many)(
-            *_parts(A),
-            *_parts(Yt),
-            _deal(A, Yt),
-            1 if few else numba.get_num_threads(),
-            np.float32(shrinkage),
-            np.float32(min_shared),
-            MEASURES.index(measure),
-            counting,
-            skip_self,
-            of_a.squares,
-            of_a.counts,
-            of_y.squares,
-            of_y.counts,
-            items,
-            best,
+        counting = bool(shrinkage > 0 or min_shared > 1) and not (
+            measure in _ON_COUNTS or (of_a.binary and of_y.binary)
         )
+        few = A.shape[0] < _FEW
+        rule = np.float32(shrinkage), np.float32(min_shared), MEASURES.index(measure), counting, skip_self
+        known, other = (of_a.squares, of_a.counts), (of_y.squares, of_y.counts)
+        workers = 1 if few else numba.get_num_threads()
+        gather = _gather_few if few else _gather_many
+        gather(workers, _deal(A, Yt), _parts(A), _parts(Yt), rule, known, other, (items, best))
     return _to_csr(items, best, Yt.shape[1])
 
 
@@ -160,10 +168,6 @@ def _canonical(matrix: CSR) -> CSR:
 
 def _ones(matrix: CSR) -> CSR:
     return sp.csr_array((np.ones(matrix.nnz, np.float32), matrix.indices, matrix.indptr), shape=matrix.shape)
-
-
-def _is_binary(*matrices: CSR) -> bool:
-    return all(bool((matrix.data == 1).all()) for matrix in matrices)
 
 
 def _parts(matrix: CSR) -> tuple[np.ndarray, Int32Array, Float32Array]:
@@ -260,10 +264,11 @@ def _add_moments(row, ap, ai, ad, yp, yi, yd, moments, touched):  # type: ignore
 
 
 @numba.njit(cache=True, nogil=True)
-def _gather(  # type: ignore[no-untyped-def]  # noqa: ANN202
-    worker, ap, ai, ad, yp, yi, yd, order, workers, shrinkage, min_shared, measure, counting, skip_self, axx, an, yyy, yn, items, best  # noqa: ANN001
-):
-    n_columns, pearson = len(yn), measure == 7
+def _gather(worker, workers, order, a, y, rule, of_a, of_y, lists):  # type: ignore[no-untyped-def]  # noqa: ANN
+    """The rows of one worker. ``a`` and ``y`` are (indptr, indices, data), ``rule`` is unpacked in ``_keep``."""
+    ap, ai, ad = a
+    yp, yi, yd = y
+    n_columns, counting, pearson = len(of_y[1]), rule[3], rule[2] == 7
     dots = np.zeros(1 if pearson else n_columns, np.float32)
     counts = np.zeros(n_columns if counting else 1, np.float32)
     moments = np.zeros((n_columns if pearson else 1, 6), np.float64)
@@ -276,61 +281,33 @@ def _gather(  # type: ignore[no-untyped-def]  # noqa: ANN202
             _add_dots(row, ap, ai, ad, yp, yi, yd, dots, touched)
             if counting:
                 _add_counts(row, ap, ai, yp, yi, counts)
-        _keep(
-            row, dots, counts, moments, touched, shrinkage, min_shared, measure, counting, skip_self,
-            axx[row], an[row], yyy, yn, items[row], best[row],
-        )  # fmt: skip
+        _keep(row, (dots, counts, moments, touched), rule, of_a, of_y, lists)
 
 
 @numba.njit(cache=True, nogil=True)
-def _gather_few(  # type: ignore[no-untyped-def]  # noqa: ANN202
-    ap, ai, ad, yp, yi, yd, order, workers, shrinkage, min_shared, measure, counting, skip_self, axx, an, yyy, yn, items, best  # noqa: ANN001
-):
-    _gather(
-        0, ap, ai, ad, yp, yi, yd, order, workers, shrinkage, min_shared, measure, counting, skip_self,
-        axx, an, yyy, yn, items, best,
-    )  # fmt: skip
+def _gather_few(workers, order, a, y, rule, of_a, of_y, lists):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    for worker in range(workers):
+        _gather(worker, workers, order, a, y, rule, of_a, of_y, lists)
 
 
 @numba.njit(parallel=True, cache=True)
-def _gather_many(  # type: ignore[no-untyped-def]  # noqa: ANN202
-    ap, ai, ad, yp, yi, yd, order, workers, shrinkage, min_shared, measure, counting, skip_self, axx, an, yyy, yn, items, best  # noqa: ANN001
-):
+def _gather_many(workers, order, a, y, rule, of_a, of_y, lists):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     for worker in numba.prange(workers):
-        _gather(
-            worker, ap, ai, ad, yp, yi, yd, order, workers, shrinkage, min_shared, measure, counting, skip_self,
-            axx, an, yyy, yn, items, best,
-        )  # fmt: skip
+        _gather(worker, workers, order, a, y, rule, of_a, of_y, lists)
 
 
 @numba.njit(cache=True)
-def _keep(  # type: ignore[no-untyped-def]  # noqa: ANN202
-    row, dots, counts, moments, touched, shrinkage, min_shared, measure, counting, skip_self, xx, nx, yyy, yn, items, best  # noqa: ANN001
-):
-    """Turn the sums of one row into similarities, keep the largest in a heap, and leave the strips at zero."""
-    k, n_columns = len(items), len(yn)
+def _keep(row, strips, rule, of_a, of_y, lists):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    """Keep the largest similarities of one row in a heap, then sort it, and leave the strips at zero."""
+    touched, skip_self = strips[3], rule[4]
+    items, best = lists[0][row], lists[1][row]
+    k, n_columns = len(items), len(of_y[1])
     for block in range(len(touched)):
         if not touched[block]:
             continue
         touched[block] = False
         for column in range(block * _BLOCK, min((block + 1) * _BLOCK, n_columns)):
-            if measure == 7:
-                shared = np.float32(moments[column, 0])
-                value = _pearson(moments[column])
-                moments[column, :] = 0
-            else:
-                dot = dots[column]
-                shared = counts[column] if counting else dot
-                dots[column] = 0
-                if counting:
-                    counts[column] = 0
-                if dot == 0:
-                    continue
-                value = _similarity(measure, dot, shared, xx, yyy[column], nx, yn[column])
-            if min_shared > 1 and shared < min_shared:
-                continue
-            if shrinkage > 0 and value != 0:
-                value *= shared / (shared + shrinkage)
+            value = _take(row, column, strips, rule, of_a, of_y)
             if value > 0 and value > best[0] and not (skip_self and column == row):
                 items[0], best[0] = column, value
                 sink(items, best, 0, k)
@@ -338,3 +315,33 @@ def _keep(  # type: ignore[no-untyped-def]  # noqa: ANN202
         items[0], items[end] = items[end], items[0]
         best[0], best[end] = best[end], best[0]
         sink(items, best, 0, end)
+
+
+@numba.njit(cache=True)
+def _take(row, column, strips, rule, of_a, of_y):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    """The similarity that the sums of one pair give, after the shrinkage; the sums go back to zero."""
+    dots, counts, moments, _ = strips
+    shrinkage, min_shared, measure, counting, _ = rule
+    if measure == 7:
+        shared = np.float32(moments[column, 0])
+        value = _pearson(moments[column])
+        moments[column, :] = 0
+    else:
+        dot = dots[column]
+        if dot == 0:
+            # The sum may be 0 while the count is not: positive and negative entries can cancel.
+            if counting:
+                counts[column] = 0
+            return np.float32(0)
+        shared = counts[column] if counting else dot
+        dots[column] = 0
+        if counting:
+            counts[column] = 0
+        value = _similarity(
+            measure, dot, shared, of_a[0][row], of_y[0][column], of_a[1][row], of_y[1][column]
+        )
+    if min_shared > 1 and shared < min_shared:
+        return np.float32(0)
+    if shrinkage > 0:
+        value *= shared / (shared + shrinkage) if shared > 0 else np.float32(0)
+    return value
