@@ -12,7 +12,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from leanrec.errors import DataError
-from leanrec.kernels.topk import sink
+from leanrec.kernels.topk import sink, sort_heap
 from leanrec.settings import check_at_least, check_one_of
 from leanrec.types import CSR, Float32Array, Int32Array
 
@@ -264,8 +264,8 @@ def _add_moments(row, ap, ai, ad, yp, yi, yd, moments, touched):  # type: ignore
 
 
 @numba.njit(cache=True, nogil=True)
-def _gather(worker, workers, order, a, y, rule, of_a, of_y, lists):  # type: ignore[no-untyped-def]  # noqa: ANN
-    """The rows of one worker. ``a`` and ``y`` are (indptr, indices, data), ``rule`` is unpacked in ``_keep``."""
+def _gather(me, workers, order, a, y, rule, of_a, of_y, lists):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    """The rows of worker ``me``. ``a`` and ``y`` are (indptr, indices, data), ``rule`` is unpacked in ``_keep``."""
     ap, ai, ad = a
     yp, yi, yd = y
     n_columns, counting, pearson = len(of_y[1]), rule[3], rule[2] == 7
@@ -273,7 +273,7 @@ def _gather(worker, workers, order, a, y, rule, of_a, of_y, lists):  # type: ign
     counts = np.zeros(n_columns if counting else 1, np.float32)
     moments = np.zeros((n_columns if pearson else 1, 6), np.float64)
     touched = np.zeros(n_columns // _BLOCK + 1, np.bool_)
-    for at in range(worker, len(order), workers):
+    for at in range(me, len(order), workers):
         row = order[at]
         if pearson:
             _add_moments(row, ap, ai, ad, yp, yi, yd, moments, touched)
@@ -299,49 +299,34 @@ def _gather_many(workers, order, a, y, rule, of_a, of_y, lists):  # type: ignore
 @numba.njit(cache=True)
 def _keep(row, strips, rule, of_a, of_y, lists):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """Keep the largest similarities of one row in a heap, then sort it, and leave the strips at zero."""
-    touched, skip_self = strips[3], rule[4]
+    dots, counts, moments, touched = strips
+    shrinkage, min_shared, measure, counting, skip_self = rule
+    xx, nx, yyy, yn = of_a[0][row], of_a[1][row], of_y[0], of_y[1]
     items, best = lists[0][row], lists[1][row]
-    k, n_columns = len(items), len(of_y[1])
-    for block in range(len(touched)):
-        if not touched[block]:
-            continue
+    for block in np.flatnonzero(touched):
         touched[block] = False
-        for column in range(block * _BLOCK, min((block + 1) * _BLOCK, n_columns)):
-            value = _take(row, column, strips, rule, of_a, of_y)
-            if value > 0 and value > best[0] and not (skip_self and column == row):
+        for column in range(block * _BLOCK, min((block + 1) * _BLOCK, len(yn))):
+            if measure == 7:
+                shared, value = np.float32(moments[column, 0]), _pearson(moments[column])
+                moments[column, :] = 0
+            else:
+                dot = dots[column]
+                shared = counts[column] if counting else dot
+                value = np.float32(0)
+                if dot != 0:
+                    value = _similarity(measure, dot, shared, xx, yyy[column], nx, yn[column])
+                dots[column] = 0
+                counts[column if counting else 0] = 0
+            value *= _trust(shared, shrinkage, min_shared)
+            if value > best[0] and value > 0 and not (skip_self and column == row):
                 items[0], best[0] = column, value
-                sink(items, best, 0, k)
-    for end in range(k - 1, 0, -1):
-        items[0], items[end] = items[end], items[0]
-        best[0], best[end] = best[end], best[0]
-        sink(items, best, 0, end)
+                sink(items, best, 0, len(items))
+    sort_heap(items, best)
 
 
 @numba.njit(cache=True)
-def _take(row, column, strips, rule, of_a, of_y):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    """The similarity that the sums of one pair give, after the shrinkage; the sums go back to zero."""
-    dots, counts, moments, _ = strips
-    shrinkage, min_shared, measure, counting, _ = rule
-    if measure == 7:
-        shared = np.float32(moments[column, 0])
-        value = _pearson(moments[column])
-        moments[column, :] = 0
-    else:
-        dot = dots[column]
-        if dot == 0:
-            # The sum may be 0 while the count is not: positive and negative entries can cancel.
-            if counting:
-                counts[column] = 0
-            return np.float32(0)
-        shared = counts[column] if counting else dot
-        dots[column] = 0
-        if counting:
-            counts[column] = 0
-        value = _similarity(
-            measure, dot, shared, of_a[0][row], of_y[0][column], of_a[1][row], of_y[1][column]
-        )
+def _trust(shared, shrinkage, min_shared):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    """What a similarity is multiplied by for the number of rows it rests on."""
     if min_shared > 1 and shared < min_shared:
         return np.float32(0)
-    if shrinkage > 0:
-        value *= shared / (shared + shrinkage) if shared > 0 else np.float32(0)
-    return value
+    return shared / (shared + shrinkage) if shrinkage > 0 and shared > 0 else np.float32(1)
