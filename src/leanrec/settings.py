@@ -48,8 +48,8 @@ def build(kind: type[_S], texts: Mapping[str, str]) -> _S:
     """Build the settings dataclass ``kind`` from ``{"name": "text"}``, as a command line gives them.
 
     A text is read as JSON where that gives the type of the field, and as the string itself otherwise, so
-    ``l2=500``, ``sizes=[64,32]``, ``parts=[ease,content]`` and ``metric=cosine`` all work. An unknown name raises SettingError and
-    names the closest setting there is.
+    ``l2=500``, ``sizes=[64,32]``, ``parts=[ease,content]`` and ``metric=cosine`` all work. An unknown name
+    raises SettingError and names the closest setting there is.
     """
     hints = typing.get_type_hints(kind)
     fields = {field.name for field in dataclasses.fields(kind) if field.init}  # type: ignore[arg-type]
@@ -62,7 +62,7 @@ def build(kind: type[_S], texts: Mapping[str, str]) -> _S:
 
 
 def split_list(text: str) -> tuple[str, ...]:
-    """The parts of ``"a, b(x=1, y=[2, 3])"`` at the commas outside brackets, without blanks around them or empty parts."""
+    """The parts of ``"a, b(x=1, y=[2, 3])"``, cut at the commas outside brackets; without empty ones."""
     parts, depth = [""], 0
     for letter in text:
         depth += (letter in "([{") - (letter in ")]}")

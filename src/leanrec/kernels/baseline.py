@@ -11,7 +11,7 @@ import scipy.sparse as sp
 
 from leanrec.data.dataset import Dataset
 from leanrec.errors import DataError
-from leanrec.types import CSR, Float32Array, Queries
+from leanrec.types import CSR, Float32Array, Queries, empty_csr
 
 __all__ = ["Baseline", "Evidence", "fit_baseline"]
 
@@ -23,8 +23,8 @@ class Evidence:
     """What B askers have said about items, as ratings.
 
     Attributes:
-        ratings: (B, N) CSR float32, sorted: explicit ratings, and for a touched item without one the rating it
-            stands for.
+        ratings: (B, N) CSR float32, sorted: explicit ratings, and for a touched item without one the rating
+            it stands for.
         users: (B,) float32 offset of each asker: how far above the baseline of the items they rate.
     """
 
@@ -53,7 +53,7 @@ class Baseline:
     high: float
 
     def user_offsets(self, ratings: CSR) -> Float32Array:
-        """(B,) damped mean of what ratings (B, N) exceed mean + item offset by; 0 without ratings. O(entries)."""
+        """(B,) damped mean of what ratings (B, N) exceed mean + item offset by; 0 without any. O(entries)."""
         counts = np.diff(ratings.indptr)
         rest = ratings.data - np.float32(self.mean) - self.items[ratings.indices]
         total = np.bincount(np.repeat(np.arange(len(counts)), counts), weights=rest, minlength=len(counts))
@@ -65,8 +65,8 @@ class Baseline:
         A touch without a rating is taken as liking: it stands for the baseline of the asker and the item plus
         one standard deviation (``spread``), so that a click moves the next answer. O(entries).
         """
-        history = sp.csr_array(queries.history)
-        rated = sp.csr_array(history.shape, dtype=np.float32) if queries.ratings is None else queries.ratings
+        history = queries.history
+        rated = empty_csr(*history.shape) if queries.ratings is None else queries.ratings
         users = self.user_offsets(rated)
         said, touched = _pairs(rated), _pairs(history)
         new = ~np.isin(touched, said)
@@ -74,7 +74,9 @@ class Baseline:
         liked = np.clip(self.mean + self.items[item] + users[owner] + self.spread, self.low, self.high)
         key, value = np.concatenate([said, touched[new]]), np.concatenate([rated.data, liked])
         order = np.argsort(key, kind="stable")
-        indptr = rated.indptr + np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=history.shape[0]))])
+        indptr = rated.indptr + np.concatenate(
+            [[0], np.cumsum(np.bincount(owner, minlength=history.shape[0]))]
+        )
         columns = np.concatenate([rated.indices, item])[order].astype(np.int32)
         ratings = sp.csr_array((value[order].astype(np.float32), columns, indptr), shape=history.shape)
         return Evidence(ratings, users)
@@ -116,9 +118,11 @@ def fit_baseline(data: Dataset, user_damping: float, item_damping: float) -> Bas
 
 def _damped(values: np.ndarray, group: np.ndarray, n: int, damping: float) -> np.ndarray:
     counts = np.bincount(group, minlength=n)
-    return np.bincount(group, weights=values, minlength=n) / np.maximum(counts + damping, 1e-9)
+    means: np.ndarray = np.bincount(group, weights=values, minlength=n) / np.maximum(counts + damping, 1e-9)
+    return means
 
 
 def _pairs(matrix: CSR) -> np.ndarray:
     owner = np.repeat(np.arange(matrix.shape[0], dtype=np.int64), np.diff(matrix.indptr))
-    return owner * matrix.shape[1] + matrix.indices
+    pairs: np.ndarray = owner * matrix.shape[1] + matrix.indices
+    return pairs

@@ -264,8 +264,8 @@ def _add_moments(row, ap, ai, ad, yp, yi, yd, moments, touched):  # type: ignore
 
 
 @numba.njit(cache=True, nogil=True)
-def _gather(me, workers, order, a, y, rule, of_a, of_y, lists):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    """The rows of worker ``me``. ``a`` and ``y`` are (indptr, indices, data), ``rule`` is unpacked in ``_keep``."""
+def _gather(me, of, order, a, y, rule, of_a, of_y, lists):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    """The rows of worker ``me`` of ``of``. ``a`` and ``y`` are (indptr, indices, data)."""
     ap, ai, ad = a
     yp, yi, yd = y
     n_columns, counting, pearson = len(of_y[1]), rule[3], rule[2] == 7
@@ -273,7 +273,7 @@ def _gather(me, workers, order, a, y, rule, of_a, of_y, lists):  # type: ignore[
     counts = np.zeros(n_columns if counting else 1, np.float32)
     moments = np.zeros((n_columns if pearson else 1, 6), np.float64)
     touched = np.zeros(n_columns // _BLOCK + 1, np.bool_)
-    for at in range(me, len(order), workers):
+    for at in range(me, len(order), of):
         row = order[at]
         if pearson:
             _add_moments(row, ap, ai, ad, yp, yi, yd, moments, touched)
@@ -303,9 +303,11 @@ def _keep(row, strips, rule, of_a, of_y, lists):  # type: ignore[no-untyped-def]
     shrinkage, min_shared, measure, counting, skip_self = rule
     xx, nx, yyy, yn = of_a[0][row], of_a[1][row], of_y[0], of_y[1]
     items, best = lists[0][row], lists[1][row]
-    for block in np.flatnonzero(touched):
+    for block in range(len(touched)):
+        if not touched[block]:
+            continue
         touched[block] = False
-        for column in range(block * _BLOCK, min((block + 1) * _BLOCK, len(yn))):
+        for column in range(block * _BLOCK, min(block * _BLOCK + _BLOCK, len(yn))):
             if measure == 7:
                 shared, value = np.float32(moments[column, 0]), _pearson(moments[column])
                 moments[column, :] = 0

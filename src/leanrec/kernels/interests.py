@@ -1,4 +1,4 @@
-"""What people like, in terms of features instead of items: people with no item in common can still be compared."""
+"""What people like in terms of features: people with no item in common can still be compared."""
 
 import dataclasses
 
@@ -29,9 +29,10 @@ class Interests:
     def of(self, history: CSR) -> CSR:
         """(B, F) what each asker likes more than people do on average.
 
-        The profile is the mean of the features of the items touched, by weight; what exceeds the average profile is
-        kept, so that what everybody likes tells nobody apart; of that the ``KEPT`` strongest, so that long
-        histories stay as quick to compare as short ones. Time and memory O(features of the items touched).
+        The profile is the mean of the features of the items touched, by weight; what exceeds the average
+        profile is kept, so that what everybody likes tells nobody apart; of that the ``KEPT`` strongest, so
+        that long histories stay as quick to compare as short ones. Time and memory O(features of the items
+        touched).
         """
         profile = average_rows(history, self.features)
         above = np.maximum(profile.data - self.average[profile.indices], 0)
@@ -49,7 +50,7 @@ def fit_interests(history: CSR, features: CSR) -> Interests:
 
 
 def average_rows(weights: CSR, rows: CSR) -> CSR:
-    """(B, F) the mean of ``rows`` (M, F) for each row of ``weights`` (B, M) of at least 0; no entry for an empty one."""
+    """(B, F) the mean of ``rows`` (M, F) by each row of ``weights`` (B, M) ≥ 0; no entry for an empty one."""
     total = np.asarray(weights.sum(axis=1), dtype=np.float32)
     owner = np.repeat(np.arange(weights.shape[0]), np.diff(weights.indptr))
     share = (weights.data / np.maximum(total, 1e-30)[owner]).astype(np.float32)

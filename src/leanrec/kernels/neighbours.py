@@ -10,7 +10,7 @@ from leanrec.types import CSR, Float32Array, Int32Array
 
 __all__ = ["FEW", "Ranked", "heaviest", "mean_of_rated", "mean_of_rows", "parts", "ranked", "without_own"]
 
-# Below this many rows, waking threads costs more than they save: milliseconds where other work holds the cores.
+# Below this many rows, waking threads costs more than they save: milliseconds where the cores are busy.
 FEW = 4
 
 
@@ -48,7 +48,7 @@ def ranked(matrix: CSR, k: int | None = None) -> Ranked:
 
 
 def without_own(similar: CSR, own: Int32Array, k: int) -> CSR:
-    """The k heaviest entries of each row besides column ``own[b]`` (−1: none to leave out). O(entries · log)."""
+    """The k heaviest entries of each row besides column ``own[b]`` (−1: none). O(entries · log)."""
     owner = np.repeat(np.arange(similar.shape[0]), np.diff(similar.indptr))
     others = similar.indices != own[owner]
     if not others.all():
@@ -59,7 +59,7 @@ def without_own(similar: CSR, own: Int32Array, k: int) -> CSR:
 
 
 def heaviest(matrix: CSR, k: int) -> CSR:
-    """The k heaviest entries of each row; of equal ones the first columns. O(entries · log), or O(B) if none has more."""
+    """The k heaviest entries of each row, of equal ones the first. O(entries · log), or O(B) if all fit."""
     counts = np.diff(matrix.indptr)
     if counts.max(initial=0) <= k:
         return matrix

@@ -66,14 +66,16 @@ class BiasModel:
         return len(self.baseline.items)
 
     def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
-        """Expected ratings, not clipped, so that the best items stay apart: (B, N), or (B, K) for ``items``."""
+        """Expected ratings, not clipped so that the best stay apart: (B, N), or (B, K) for ``items``."""
         chosen = self.baseline.items if items is None else self.baseline.items[items]
         scores: Float32Array = chosen + (self._users(queries) + np.float32(self.baseline.mean))[:, None]
         return scores
 
     def predict(self, queries: Queries, items: Int32Array) -> Float32Array:
         """(B,) the rating that asker b would give ``items[b]``, inside the range of the data."""
-        return self.baseline.clip(np.float32(self.baseline.mean) + self.baseline.items[items] + self._users(queries))
+        return self.baseline.clip(
+            np.float32(self.baseline.mean) + self.baseline.items[items] + self._users(queries)
+        )
 
     def explain(self, queries: Queries, item: int) -> Explanation:  # noqa: ARG002 - nothing of the asker matters
         """The reason is "popularity": it is rated well by everybody."""

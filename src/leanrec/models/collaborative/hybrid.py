@@ -1,8 +1,8 @@
 """Hybrid: several models answer as one.
 
-Burke, "Hybrid Recommender Systems: Survey and Experiments", UMUAI 12(4), 2002 (weighted, switching); Cormack, Clarke and
-Büttcher, "Reciprocal Rank Fusion Outperforms Condorcet and Individual Rank Learning Methods", SIGIR 2009; Aslam and
-Montague, "Models for Metasearch", SIGIR 2001 (Borda count).
+Burke, "Hybrid Recommender Systems: Survey and Experiments", UMUAI 12(4), 2002 (weighted, switching); Cormack,
+Clarke and Büttcher, "Reciprocal Rank Fusion Outperforms Condorcet and Individual Rank Learning Methods",
+SIGIR 2009; Aslam and Montague, "Models for Metasearch", SIGIR 2001 (Borda count).
 """
 
 import dataclasses
@@ -33,8 +33,8 @@ _RANK_OFFSET = 60.0
 class Hybrid:
     """Fits several models and combines their scores, whatever they are.
 
-    A part that knows nothing about an asker (all its scores are equal) has no say for that asker. An empty history
-    gives equal scores, even where a part could answer it, so that retrieval falls back and says so.
+    A part that knows nothing about an asker (all its scores are equal) has no say for that asker. An empty
+    history gives equal scores, even where a part could answer it, so that retrieval falls back and says so.
 
     Cost: what the parts cost together, plus O(B · N) to combine, or O(B · N log N) in the modes that rank.
 
@@ -42,12 +42,12 @@ class Hybrid:
         parts: the models. A text names one as the command line does, with settings in brackets where they are
             not the default: ``("ease(l2=300)", "content")``. Hybrids may be parts of hybrids.
         mode: "weighted" adds up scores, each part's brought to mean 0 and deviation 1 for each asker;
-            "reciprocal" adds 1 / (60 + rank) and "borda" the share of items below, so that the size of scores does
-            not matter; "switch" lets the first of two parts answer short histories and the second all others.
+            "reciprocal" adds 1 / (60 + rank) and "borda" the share of items below, so that only the order of
+            scores matters; "switch" lets the first of two parts answer short histories, the second all others.
         weights: what each part counts, in the first three modes; () = all the same.
         threshold: "switch": number of items in a history from which the second part answers.
-        cold_items: "switch": an item with fewer training users than this is placed by the first part in either
-            case, among the others by the share of items that part puts below it; 0 = never.
+        cold_items: "switch": an item with fewer training users than this is placed by the first part in
+            either case, among the others by the share of items that part puts below it; 0 = never.
     """
 
     parts: tuple[str | Estimator, ...] = ("ease", "item_knn")
@@ -66,7 +66,9 @@ class Hybrid:
             wanted = "exactly two" if self.mode == "switch" else "two or more"
             raise SettingError(f"parts must name {wanted} models for mode {self.mode!r}. Got {len(parts)}.")
         if self.weights and len(self.weights) != len(parts):
-            raise SettingError(f"weights must have a number for each of the {len(parts)} parts. Got {len(self.weights)}.")
+            raise SettingError(
+                f"weights must have a number for each of the {len(parts)} parts. Got {len(self.weights)}."
+            )
         for weight in self.weights:
             check_at_least("weights", weight, 0)
         if self.weights and not sum(self.weights):
@@ -83,7 +85,11 @@ class Hybrid:
 
     def fit(self, data: Dataset, run: Run = Run()) -> "HybridModel":
         """Fit each part on the same data, one after the other."""
-        run.require(self.fit_bytes(data.shape), f"A hybrid of {len(self.parts)} models", "Raise the limit or name fewer parts.")
+        run.require(
+            self.fit_bytes(data.shape),
+            f"A hybrid of {len(self.parts)} models",
+            "Raise the limit or name fewer parts.",
+        )
         touched = np.bincount(data.interactions.indices, minlength=len(data.items)).astype(np.int32)
         return HybridModel(self, tuple(part.fit(data, run) for part in self.estimators), touched)
 
@@ -114,7 +120,7 @@ class HybridModel:
         return pick(scores, items)
 
     def explain(self, queries: Queries, item: int) -> Explanation:
-        """The reason that the part gives which speaks for the item most, of those that can explain and know it."""
+        """The reason given by the part that speaks most for the item, of those that can explain it."""
         one = queries.block(0, 1)
         says = [(float(self._says(place, one)[0, item]), place) for place in self._in_charge(one, item)]
         for _, place in sorted(says, key=lambda said: -said[0]):
@@ -124,12 +130,14 @@ class HybridModel:
         return Explanation("history", np.zeros(0, np.int32), np.zeros(0, np.float32))
 
     def extend(self, items: Table) -> "HybridModel":
-        """The model of N + M items. Parts that read content take the new items in; the others have no say on them.
+        """The model of N + M items. Parts that read content take them in; the others have no say on them.
 
         Raises DataError if no part can take in new items.
         """
         if not any(isinstance(part, Extendable) for part in self.parts):
-            raise DataError("None of the parts of this hybrid can take in new items. Add one that reads content, such as content.")
+            raise DataError(
+                "No part of this hybrid can take in new items. Add one that reads content, such as content."
+            )
         parts = tuple(part.extend(items) if isinstance(part, Extendable) else part for part in self.parts)
         touched = np.concatenate([self.touched, np.zeros(len(items), np.int32)])
         return dataclasses.replace(self, parts=parts, touched=touched)
@@ -153,7 +161,9 @@ class HybridModel:
             scores[warm_rows] = self._warm(queries.take(warm_rows))
         cold_rows = np.flatnonzero(cold)
         if len(cold_rows):
-            scores[cold_rows] = _either(*(functools.partial(self._says, place, queries.take(cold_rows)) for place in (0, 1)))
+            scores[cold_rows] = _either(
+                *(functools.partial(self._says, place, queries.take(cold_rows)) for place in (0, 1))
+            )
         return scores
 
     def _warm(self, queries: Queries) -> Float32Array:
@@ -192,7 +202,9 @@ def part_from_text(text: str) -> Estimator:
     """An estimator from ``name`` or ``name(setting=value, …)``. Raises SettingError."""
     match = re.fullmatch(r"\s*([\w.:]+)\s*(?:\((.*)\))?\s*", text, re.DOTALL)
     if not match:
-        raise SettingError(f"A part must be a model and its settings, such as ease or ease(l2=300). Got {text!r}.")
+        raise SettingError(
+            f"A part must be a model and its settings, such as ease or ease(l2=300). Got {text!r}."
+        )
     settings = {}
     for pair in split_list(match[2] or ""):
         name, equals, value = pair.partition("=")
@@ -202,8 +214,10 @@ def part_from_text(text: str) -> Estimator:
     return build(find(match[1]), settings)
 
 
-def _either(first: "functools.partial[Float32Array]", second: "functools.partial[Float32Array]") -> Float32Array:
-    """What the first says, and the second where the first has no say; 0 where neither has. The second is asked only if needed."""
+def _either(
+    first: "functools.partial[Float32Array]", second: "functools.partial[Float32Array]"
+) -> Float32Array:
+    """What the first says; where it has no say, the second, which is asked only then; 0 where neither has."""
     said = first()
     if np.isnan(said).any():
         said = np.where(np.isnan(said), second(), said)
@@ -214,12 +228,17 @@ def _scaled(scores: Float32Array, mode: str) -> Float32Array:
     """Scores on a scale that parts have in common: (B, n) in, (B, n) out, in the same order."""
     if mode == "weighted":
         deviation = scores.std(axis=1, keepdims=True)
-        return (scores - scores.mean(axis=1, keepdims=True)) / np.where(deviation > 0, deviation, 1)
+        centred: Float32Array = scores - scores.mean(axis=1, keepdims=True)
+        centred /= np.where(deviation > 0, deviation, 1)
+        return centred
     # Items with equal scores share the mean of their ranks, best = 1.
-    ranks = scipy.stats.rankdata(-scores, axis=1).astype(np.float32) if scores.size else scores
+    ranks: Float32Array = scores
+    if scores.size:
+        ranks = np.asarray(scipy.stats.rankdata(-scores, axis=1), dtype=np.float32)
     if mode == "reciprocal":
-        return 1 / (_RANK_OFFSET + ranks)
-    return 1 - ranks / np.float32(max(1, scores.shape[1]))
+        inverse: Float32Array = 1 / (np.float32(_RANK_OFFSET) + ranks)
+        return inverse
+    return np.asarray(1 - ranks / np.float32(max(1, scores.shape[1])), dtype=np.float32)
 
 
 def _about(queries: Queries, n_items: int) -> Queries:

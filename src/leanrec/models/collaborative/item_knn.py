@@ -21,7 +21,7 @@ from leanrec.kernels.weighting import WEIGHTINGS, weigh
 from leanrec.protocols import Explanation
 from leanrec.run import Run
 from leanrec.settings import check_at_least, check_one_of
-from leanrec.types import CSR, Float32Array, Int32Array, Queries
+from leanrec.types import CSR, Float32Array, Int32Array, Queries, empty_csr
 
 __all__ = ["ItemContent", "ItemKNN", "ItemKNNModel"]
 
@@ -32,22 +32,23 @@ _MEASURES = {"cosine": "cosine", "pearson": "correlation", "euclidean": "euclide
 class ItemKNN:
     """score(u, i) = sum over the k items j most like i of similarity(i, j) · how much u touched j.
 
-    Only items that share a user (or a feature) and have a similarity above 0 are neighbours. Each item keeps its
-    own k neighbours, so a rare item is found from its few neighbours as a popular one is from its many.
+    Only items that share a user (or a feature) and have a similarity above 0 are neighbours. Each item keeps
+    its own k neighbours, so a rare item is found from its few neighbours as a popular one is from its many.
 
     Cost: fit O(Σ_u L_u²) time for "users", the same over features otherwise, and ``fit_bytes``; a query
     O(L · k + N); the model 8 N · k bytes.
 
     Attributes:
         k: neighbours of each item; more than there are items is all of them.
-        by: "users" compares items by who touched them; "content" by their features; "interests" by what the people
-            who touched them like in terms of features. The last two need an item table.
+        by: "users" compares items by who touched them; "content" by their features; "interests" by what the
+            people who touched them like in terms of features. The last two need an item table.
         similarity: "cosine", "pearson" (over all U users or F features, no entry being 0), "euclidean"
             (1 / (1 + distance)) or "jaccard" (of the sets).
         weighting: how much an interaction counts: "none", "binary", "log", "tfidf", "bm25"; the last two
             let people with long histories say less. What the asker touched is weighted alike, without that.
         shrinkage: a similarity that rests on c shared users or features is multiplied by c / (c + shrinkage).
-        columns: which columns of the item table to read, for "content" and "interests"; () = all that can be used.
+        columns: which columns of the item table to read, for "content" and "interests"; () = all that can be
+            used.
     """
 
     k: int = 100
@@ -66,19 +67,27 @@ class ItemKNN:
 
     def fit_bytes(self, shape: Shape) -> int:
         """The interactions a few times over, the lists, and a strip of sums for each thread."""
-        lists = similar_bytes(shape.items, shape.items, self.k, Run().n_threads()) + 24 * shape.items * min(self.k, shape.items)
+        lists = similar_bytes(shape.items, shape.items, self.k, Run().n_threads()) + 24 * shape.items * min(
+            self.k, shape.items
+        )
         size = 72 * shape.events + 32 * (shape.users + shape.items) + lists + 2**20
         return size if self.by == "users" else size + 4096 * (shape.users + shape.items) + 2**24
 
     def fit(self, data: Dataset, run: Run = Run()) -> "ItemKNNModel":
         """Find the neighbours of each item. Raises DataError for content without an item table."""
-        run.require(self.fit_bytes(data.shape), f"Item-kNN over {len(data.items)} items", "Lower k or raise the limit.")
+        run.require(
+            self.fit_bytes(data.shape),
+            f"Item-kNN over {len(data.items)} items",
+            "Lower k or raise the limit.",
+        )
         with run.limits():
             if self.by == "users":
                 compared = weigh(sp.csr_array(data.interactions.T), self.weighting)
                 return ItemKNNModel(self, self._towards(compared), None)
             if data.item_table is None:
-                raise DataError(f'by="{self.by}" needs an item table, and the data set has none. Give one, or use by="users".')
+                raise DataError(
+                    f'by="{self.by}" needs an item table, and the data set has none. Give one, or by="users".'
+                )
             features = FeatureSpec(columns=self.columns).fit(data.item_table, run)
             rows = features.transform(data.item_table)
             if self.by == "content":
@@ -117,7 +126,8 @@ class ItemKNNModel:
 
     Attributes:
         settings: what it was fitted with.
-        similar: (N, N) CSR, ``similar[j, i]`` is what j in a history adds to the score of i; k entries a column.
+        similar: (N, N) CSR, ``similar[j, i]`` is what j in a history adds to the score of i; k entries a
+            column.
         content: by = "content" only.
     """
 
@@ -135,7 +145,7 @@ class ItemKNNModel:
         return history_scores(self._touched(queries), self.similar, items)
 
     def explain(self, queries: Queries, item: int) -> Explanation:
-        """The items of the history by what each adds, and for content the features they share with ``item``."""
+        """The items of the history by what each adds; for content, also the features shared with ``item``."""
         touched = self._touched(queries.block(0, 1))
         added = touched.data * self.similar[touched.indices][:, [item]].toarray()[:, 0]
         order = np.argsort(-added, kind="stable")
@@ -148,16 +158,18 @@ class ItemKNNModel:
     def extend(self, items: Table) -> "ItemKNNModel":
         """The model of N + M items. By content, the new items get their neighbours among the N at once.
 
-        Compared by users or interests, an item that nobody touched has no neighbours: its score is 0 until the
-        next fit.
+        Compared by users or interests, an item that nobody touched has no neighbours: its score is 0 until
+        the next fit.
         """
         if self.content is None:
-            new = sp.csr_array((len(items), self.n_items), dtype=np.float32)
-            return dataclasses.replace(self, similar=_appended(self.similar, new))
+            nothing = empty_csr(len(items), self.n_items)
+            return dataclasses.replace(self, similar=_appended(self.similar, nothing))
         settings, old = self.settings, self.content.rows
         rows = self.content.features.transform(items)
-        new = top_related(rows, sp.csr_array(old.T), settings.k, settings.measure(), shrinkage=settings.shrinkage)
-        content = dataclasses.replace(self.content, rows=sp.csr_array(sp.vstack([old, rows])))
+        new = top_related(
+            rows, sp.csr_array(old.T), settings.k, settings.measure(), shrinkage=settings.shrinkage
+        )
+        content = dataclasses.replace(self.content, rows=sp.vstack([old, rows], format="csr"))
         return dataclasses.replace(self, similar=_appended(self.similar, new), content=content)
 
     def _touched(self, queries: Queries) -> CSR:
@@ -166,8 +178,10 @@ class ItemKNNModel:
 
 def _appended(similar: CSR, new: CSR) -> CSR:
     """(N + M, N + M) from (N, N) and the neighbours (M, N) of M new items. Old lists stay as they are."""
-    below = sp.csr_array((new.shape[0], similar.shape[1] + new.shape[0]), dtype=np.float32)
-    return sp.csr_array(sp.vstack([sp.hstack([similar, new.T]), below]), dtype=np.float32)
+    below = empty_csr(new.shape[0], similar.shape[1] + new.shape[0])
+    return sp.csr_array(
+        sp.vstack([sp.hstack([similar, sp.csr_array(new.T)], format="csr"), below], format="csr")
+    )
 
 
 def _shared(content: ItemContent, item: int, speak: Int32Array) -> tuple[str, ...]:

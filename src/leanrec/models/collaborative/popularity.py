@@ -1,6 +1,7 @@
 """Popularity: the items that most people chose, lately.
 
-The decay by half-life is the exponential forgetting of Ding and Li, "Time Weight Collaborative Filtering", CIKM 2005.
+The decay by half-life is the exponential forgetting of Ding and Li, "Time Weight Collaborative Filtering",
+CIKM 2005.
 """
 
 import dataclasses
@@ -28,7 +29,8 @@ class Popularity:
     Attributes:
         half_life: days after which an event counts half, seen from the last event of the log; 0 = no decay.
             It needs times in seconds: where time is only an order, leave it at 0.
-        count: "users" counts each user once an item (their latest event); "weights" adds up all event weights.
+        count: "users" counts each user once an item (their latest event); "weights" adds up all event
+            weights.
     """
 
     half_life: float = 0.0
@@ -62,7 +64,8 @@ class Popularity:
     def _decay(self, time: np.ndarray) -> np.ndarray:
         if not self.half_life or not len(time):
             return np.ones(len(time))
-        return np.exp2((time - time.max()) / (self.half_life * _DAY))
+        say: np.ndarray = np.exp2((time - time.max()) / (self.half_life * _DAY))
+        return say
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

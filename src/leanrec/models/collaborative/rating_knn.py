@@ -1,19 +1,21 @@
 """Rating kNN: a rating from how similar users rated the item, or how the user rated similar items.
 
-Herlocker, Konstan, Borchers and Riedl, "An Algorithmic Framework for Performing Collaborative Filtering", SIGIR 1999
-(users); Sarwar, Karypis, Konstan and Riedl, "Item-based Collaborative Filtering Recommendation Algorithms", WWW 2001
-(items); deviations are taken from the baseline as in Koren, KDD 2008.
+Herlocker, Konstan, Borchers and Riedl, "An Algorithmic Framework for Performing Collaborative Filtering",
+SIGIR 1999 (users); Sarwar, Karypis, Konstan and Riedl, "Item-based Collaborative Filtering Recommendation
+Algorithms", WWW 2001 (items); deviations are taken from the baseline as in Koren, KDD 2008.
 """
 
 import dataclasses
 
 import numpy as np
 import scipy.sparse as sp
+from numpy.typing import NDArray
 
 from leanrec.data.dataset import Dataset, Shape
 from leanrec.kernels.baseline import Baseline, Evidence, fit_baseline
 from leanrec.kernels.gram import Margins, margins, similar_bytes, top_related
 from leanrec.kernels.neighbours import Ranked, mean_of_rated, mean_of_rows, ranked, without_own
+from leanrec.kernels.sparse import pick
 from leanrec.protocols import Explanation
 from leanrec.run import Run
 from leanrec.settings import check_at_least, check_one_of
@@ -30,8 +32,9 @@ class RatingKNN:
     their own means over these; "cosine" compares all ratings, less the offset of the user who gave them. Only
     similarities above 0 count.
 
-    Cost for users: fit O(E); a query O(Σ over its L items of their raters + lengths of ``pool`` histories + N);
-    the model 16 bytes a rating. Cost for items: fit O(Σ_u L_u²); a query O(N · pool); the model 8 N · pool bytes.
+    Cost for users: fit O(E); a query O(Σ over its L items of their raters + lengths of ``pool`` histories
+    + N); the model 16 bytes a rating. Cost for items: fit O(Σ_u L_u²); a query O(N · pool); the model
+    8 N · pool bytes.
 
     Attributes:
         by: "items" compares items, "users" compares users.
@@ -40,6 +43,7 @@ class RatingKNN:
         pool: how many neighbours are kept; those of them who rated the item may speak.
         shrinkage: a similarity over c shared ratings is multiplied by c / (c + shrinkage).
         min_shared: those with fewer shared ratings are no neighbours.
+        damping: neighbours at the baseline that are added to those who speak: few count for less.
         user_damping: as in ``bias``.
         item_damping: as in ``bias``.
     """
@@ -50,6 +54,7 @@ class RatingKNN:
     pool: int = 400
     shrinkage: float = 20.0
     min_shared: int = 2
+    damping: float = 5.0
     user_damping: float = 5.0
     item_damping: float = 3.0
 
@@ -60,18 +65,31 @@ class RatingKNN:
         check_at_least("pool", self.pool, self.k)
         check_at_least("shrinkage", self.shrinkage, 0)
         check_at_least("min_shared", self.min_shared, 1)
+        check_at_least("damping", self.damping, 0)
         check_at_least("user_damping", self.user_damping, 0)
         check_at_least("item_damping", self.item_damping, 0)
 
     def fit_bytes(self, shape: Shape) -> int:
         """The ratings a few times over, and for items the lists of the similar ones."""
-        lists = similar_bytes(shape.items, shape.items, self.pool, Run().n_threads()) + 48 * shape.items * self.pool
+        lists = (
+            similar_bytes(shape.items, shape.items, self.pool, Run().n_threads())
+            + 48 * shape.items * self.pool
+        )
         strips = 64 * shape.items * Run().n_threads()
-        return 96 * shape.events + 24 * (shape.users + shape.items) + 2**20 + (lists + strips if self.by == "items" else 0)
+        return (
+            96 * shape.events
+            + 24 * (shape.users + shape.items)
+            + 2**20
+            + (lists + strips if self.by == "items" else 0)
+        )
 
     def fit(self, data: Dataset, run: Run = Run()) -> "RatingKNNModel":
         """Fit the baseline and compare. Raises DataError if there are no ratings."""
-        run.require(self.fit_bytes(data.shape), f"Rating kNN over {len(data.items)} items", "Raise the limit or lower pool.")
+        run.require(
+            self.fit_bytes(data.shape),
+            f"Rating kNN over {len(data.items)} items",
+            "Raise the limit or lower pool.",
+        )
         baseline = fit_baseline(data, self.user_damping, self.item_damping)
         ratings = data.ratings
         assert ratings is not None  # noqa: S101 - fit_baseline has refused it
@@ -138,9 +156,11 @@ class RatingKNNModel:
         return len(self.baseline.items)
 
     def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
-        """Expected ratings, not clipped: (B, N), or (B, K) for ``items``; all equal for an asker without a past."""
+        """Expected ratings, not clipped: (B, N), or (B, K) for ``items``; all equal without a past."""
         evidence = self.baseline.evidence(queries)
-        asked = np.arange(self.n_items, dtype=np.int32) if items is None else np.asarray(items, dtype=np.int32)
+        asked = (
+            np.arange(self.n_items, dtype=np.int32) if items is None else np.asarray(items, dtype=np.int32)
+        )
         ratings = self._ratings(queries, evidence, np.broadcast_to(asked, (len(queries), asked.shape[-1])))
         ratings[np.diff(evidence.ratings.indptr) == 0] = self.baseline.mean
         return ratings
@@ -151,13 +171,12 @@ class RatingKNNModel:
         return self.baseline.clip(self._ratings(queries, evidence, np.asarray(items)[:, None])[:, 0])
 
     def explain(self, queries: Queries, item: int) -> Explanation:
-        """For items: what the asker's rating of each similar item adds. For users: what was rated by the neighbours too."""
+        """What each rating of the asker adds; by users, split over the items shared with the neighbours."""
         one = queries.block(0, 1)
         evidence = self.baseline.evidence(one)
         rated = self.baseline.left_over(evidence)
         if self.similar is not None:
-            shares = _item_shares(self.similar, rated, item, self.settings.k)
-            reason = "history"
+            shares, reason = self._item_shares(rated, item), "history"
         else:
             shares, reason = self._user_shares(one, evidence, item), "neighbours"
         own = rated.indices[shares[rated.indices] != 0]
@@ -167,12 +186,19 @@ class RatingKNNModel:
     def _ratings(self, queries: Queries, evidence: Evidence, items: Int32Array) -> Float32Array:
         base = self.baseline.items[items] + (np.float32(self.baseline.mean) + evidence.users)[:, None]
         if self.similar is not None:
-            more, _ = mean_of_rated(self.similar, self.baseline.left_over(evidence), self.settings.k, items)
+            means, spoke = mean_of_rated(
+                self.similar, self.baseline.left_over(evidence), self.settings.k, items
+            )
         else:
-            means, _ = self._from_users(queries, evidence)
-            more = np.take_along_axis(means, items, axis=1)
-        ratings: Float32Array = base + more
+            all_means, all_spoke = self._from_users(queries, evidence)
+            means, spoke = pick(all_means, items), np.take_along_axis(all_spoke, items, axis=1)
+        ratings: Float32Array = base + means * self._trust(spoke)
         return ratings
+
+    def _trust(self, spoke: NDArray[np.integer]) -> Float32Array:
+        """The share of a mean over so many neighbours that counts."""
+        share: Float32Array = (spoke / np.maximum(spoke + self.settings.damping, 1e-9)).astype(np.float32)
+        return share
 
     def _from_users(self, queries: Queries, evidence: Evidence) -> tuple[Float32Array, Int32Array]:
         others = self.others
@@ -183,10 +209,28 @@ class RatingKNNModel:
         others, settings = self.others, self.settings
         assert others is not None  # noqa: S101 - one of similar and others is there
         similar = top_related(
-            settings.compared(self.baseline, evidence), others.compared, settings.pool + 1, settings.similarity,
-            shrinkage=settings.shrinkage, min_shared=settings.min_shared, of_y=others.margins,
-        )  # fmt: skip
+            settings.compared(self.baseline, evidence),
+            others.compared,
+            settings.pool + 1,
+            settings.similarity,
+            shrinkage=settings.shrinkage,
+            min_shared=settings.min_shared,
+            of_y=others.margins,
+        )
         return without_own(similar, queries.users, settings.pool)
+
+    def _item_shares(self, rated: CSR, item: int) -> Float32Array:
+        """(N,) what each rated item adds to the rating of ``item``."""
+        assert self.similar is not None  # noqa: S101 - one of similar and others is there
+        left = np.full(self.n_items, np.nan, dtype=np.float32)
+        left[rated.indices] = rated.data
+        columns, weights = self.similar.columns[item], self.similar.weights[item]
+        speak = np.flatnonzero((columns >= 0) & ~np.isnan(left[columns]))[: self.settings.k]
+        shares = np.zeros(self.n_items, dtype=np.float32)
+        if len(speak):
+            trust = self._trust(np.array(len(speak)))
+            shares[columns[speak]] = trust * weights[speak] * left[columns[speak]] / weights[speak].sum()
+        return shares
 
     def _user_shares(self, query: Queries, evidence: Evidence, item: int) -> Float32Array:
         """What the neighbours say about the item, split evenly over the items each shares with the asker."""
@@ -194,25 +238,12 @@ class RatingKNNModel:
         assert others is not None  # noqa: S101 - one of similar and others is there
         shares = np.zeros(self.n_items, dtype=np.float32)
         nearest = ranked(self._nearest(query, evidence))
-        speakers: list[tuple[float, float, Int32Array]] = []
-        for user, weight in zip(nearest.columns[0].tolist(), nearest.weights[0].tolist(), strict=True):
-            theirs = others.left_over[[user]]
-            said = theirs.data[theirs.indices == item]
-            if len(said) and len(speakers) < self.settings.k:
-                speakers.append((weight, float(said[0]), np.intersect1d(theirs.indices, evidence.ratings.indices)))
-        total = sum(weight for weight, _, _ in speakers)
-        for weight, said_of_it, shared in speakers:
-            shares[shared] += weight * said_of_it / (total * len(shared))
+        said = others.left_over[:, [item]].tocoo()
+        by_user = dict(zip(said.coords[0].tolist(), said.data.tolist(), strict=True))
+        listed = zip(nearest.columns[0].tolist(), nearest.weights[0].tolist(), strict=True)
+        speakers = [(user, weight) for user, weight in listed if user in by_user][: self.settings.k]
+        scale = self._trust(np.array(len(speakers))) / max(1e-9, sum(weight for _, weight in speakers))
+        for user, weight in speakers:
+            shared = np.intersect1d(others.left_over[[user]].indices, evidence.ratings.indices)
+            shares[shared] += scale * weight * by_user[user] / len(shared)
         return shares
-
-
-def _item_shares(similar: Ranked, rated: CSR, item: int, k: int) -> Float32Array:
-    """(N,) what each rated item adds to the rating of ``item``."""
-    left = np.full(rated.shape[1], np.nan, dtype=np.float32)
-    left[rated.indices] = rated.data
-    columns, weights = similar.columns[item], similar.weights[item]
-    speak = np.flatnonzero((columns >= 0) & ~np.isnan(left[columns]))[:k]
-    shares = np.zeros(rated.shape[1], dtype=np.float32)
-    if len(speak):
-        shares[columns[speak]] = weights[speak] * left[columns[speak]] / weights[speak].sum()
-    return shares

@@ -1,7 +1,7 @@
 """Rating MF: biased matrix factorisation by alternating least squares.
 
-Koren, Bell and Volinsky, "Matrix Factorization Techniques for Recommender Systems", IEEE Computer 42(8), 2009; the
-penalty grows with the number of ratings as in Zhou, Wilkinson, Schreiber and Pan, AAIM 2008.
+Koren, Bell and Volinsky, "Matrix Factorization Techniques for Recommender Systems", IEEE Computer 42(8),
+2009; the penalty grows with the number of ratings as in Zhou, Wilkinson, Schreiber and Pan, AAIM 2008.
 """
 
 import dataclasses
@@ -26,10 +26,11 @@ __all__ = ["RatingMF", "RatingMFModel"]
 class RatingMF:
     """rating(u, i) = mean + item offset + user offset + p_u · q_i.
 
-    Each half step solves for the offset and the D factors of all users, then of all items, as ridge regressions.
-    A query is answered by the same regression on its own ratings, so a new user needs no refit.
+    A half step solves for the offset and the D factors of all users, or of all items, as ridge regressions. A
+    query is answered by the same regression on its own ratings, so a new user needs no refit.
 
-    Cost: fit O(sweeps · (E · D² + (U + N) · D³)) time; a query O(L · D² + D³ + N · D); the model 4 N (D + 2) bytes.
+    Cost: fit O(sweeps · (E · D² + (U + N) · D³)) time; a query O(L · D² + D³ + N · D); the model 4 N (D + 1)
+    bytes, and twice that once it has answered.
 
     Attributes:
         factors: D.
@@ -42,7 +43,7 @@ class RatingMF:
     """
 
     factors: int = 32
-    l2: float = 1.0
+    l2: float = 1.5
     offset_l2: float = 1.0
     growth: float = 0.5
     sweeps: int = 12
@@ -66,7 +67,11 @@ class RatingMF:
 
     def fit(self, data: Dataset, run: Run = Run()) -> "RatingMFModel":
         """Alternate until ``sweeps`` or the end of the time. Raises DataError if there are no ratings."""
-        run.require(self.fit_bytes(data.shape), f"Rating MF of {self.factors} factors", "Raise the limit or lower factors.")
+        run.require(
+            self.fit_bytes(data.shape),
+            f"Rating MF of {self.factors} factors",
+            "Raise the limit or lower factors.",
+        )
         baseline = fit_baseline(data, self.user_damping, self.item_damping)
         assert data.ratings is not None  # noqa: S101 - fit_baseline has refused it
         by_user = sp.csr_array(data.ratings)
@@ -83,7 +88,7 @@ class RatingMF:
         return RatingMFModel(self, dataclasses.replace(baseline, items=np.ascontiguousarray(offsets)), items)
 
     def solve(self, factors: Float32Array, targets: CSR) -> Float32Array:
-        """(B, 1 + D) offset and factors that explain the targets (B, M) by the factors (M, D) of the other side."""
+        """(B, 1 + D) offset and factors that explain targets (B, M) by the factors (M, D) opposite."""
         return ridge_rows(_with_one(factors), targets, self.penalty(), self.growth)
 
     def penalty(self) -> Float32Array:
@@ -160,7 +165,9 @@ class RatingMFModel:
 
 
 def _rated(queries: Queries) -> np.ndarray:
-    return np.zeros(len(queries), np.bool_) if queries.ratings is None else np.diff(queries.ratings.indptr) > 0
+    return (
+        np.zeros(len(queries), np.bool_) if queries.ratings is None else np.diff(queries.ratings.indptr) > 0
+    )
 
 
 def _less(ratings: CSR, mean: float, offsets: Float32Array) -> CSR:

@@ -1,8 +1,8 @@
 """User-kNN: what those liked who are like the asker.
 
-Herlocker, Konstan, Borchers and Riedl, "An Algorithmic Framework for Performing Collaborative Filtering", SIGIR 1999;
-for lists from implicit feedback as in Aiolli, "Efficient Top-N Recommendation for Very Large Scale Binary Rated
-Datasets", RecSys 2013.
+Herlocker, Konstan, Borchers and Riedl, "An Algorithmic Framework for Performing Collaborative Filtering",
+SIGIR 1999; for lists from implicit feedback as in Aiolli, "Efficient Top-N Recommendation for Very Large
+Scale Binary Rated Datasets", RecSys 2013.
 """
 
 import dataclasses
@@ -32,21 +32,21 @@ _MEASURES = {"cosine": "cosine", "pearson": "correlation", "euclidean": "euclide
 class UserKNN:
     """score(u, i) = sum over the k users v most like u of similarity(u, v) · strength of v's liking of i.
 
-    Askers are compared with the stored training users when they ask, so a new user and a new click need no refit.
-    A known user is never their own neighbour. Only users who share an item (or an interest) and have a similarity
-    above 0 are neighbours.
+    Askers are compared with the stored training users when they ask, so a new user and a new click need no
+    refit. A known user is never their own neighbour. Only users who share an item (or an interest) and have a
+    similarity above 0 are neighbours.
 
     Cost: fit O(E) time and 48 bytes an event; a query O(Σ over its L items of their users + lengths of the k
     histories + N); the model 16 bytes an event.
 
     Attributes:
         k: number of neighbours; more than there are users is all of them.
-        by: "items" compares by the items touched; "interests" by the features of the items touched, above what
-            people like on average, and needs an item table.
+        by: "items" compares by the items touched; "interests" by the features of the items touched, as far as
+            they exceed the average of all users, and needs an item table.
         similarity: "cosine", "pearson" (over all N items or F features, no entry being 0), "euclidean"
             (1 / (1 + distance)) or "jaccard" (of the sets).
         weighting: how much an interaction counts: "none", "binary", "log", "tfidf", "bm25".
-        shrinkage: a similarity that rests on c shared items or interests is multiplied by c / (c + shrinkage).
+        shrinkage: a similarity over c shared items or interests is multiplied by c / (c + shrinkage).
         columns: which columns of the item table to read, for "interests"; () = all that can be used.
     """
 
@@ -73,16 +73,23 @@ class UserKNN:
         """Store the users, weighted and by item. Raises DataError for "interests" without an item table."""
         run.require(self.fit_bytes(data.shape), f"User-kNN over {len(data.users)} users")
         X, idf = data.interactions, item_idf(data.interactions)
-        interests, names = None, ()
+        interests: Interests | None = None
+        names: tuple[str, ...] = ()
         with run.limits():
             if self.by == "interests":
                 if data.item_table is None:
-                    raise DataError('by="interests" needs an item table, and the data set has none. Give one, or use by="items".')
+                    raise DataError(
+                        'by="interests" needs an item table, and the data set has none. '
+                        'Give one, or use by="items".'
+                    )
                 features = FeatureSpec(columns=self.columns).fit(data.item_table, run)
                 interests, names = fit_interests(X, features.transform(data.item_table)), features.names
                 compared = interests.of(weigh(X, self.weighting, idf))
             else:
                 compared = weigh(X, self.weighting, idf)
+            if self.similarity == "jaccard":
+                # Sets: stored as such, so that a query need not make them.
+                compared = weigh(compared, "binary")
             of_users = margins(compared, _MEASURES[self.similarity])
             strength = weigh(X, self.weighting, np.ones_like(idf))
         return UserKNNModel(self, sp.csr_array(compared.T), of_users, strength, idf, interests, names)
@@ -120,7 +127,7 @@ class UserKNNModel:
         return history_scores(self.neighbours(queries), self.strength, items)
 
     def neighbours(self, queries: Queries) -> CSR:
-        """(B, U) the similarities of the k nearest training users; an asker who is one of them is left out."""
+        """(B, U) the similarities of the k nearest training users, the asker not among them."""
         settings = self.settings
         measure = _MEASURES[settings.similarity]
         similar = top_related(
