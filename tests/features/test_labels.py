@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from contracts.feature import FeatureContract, texts
 
+from contracts.feature import FeatureContract, texts
 from leanrec.errors import SettingError
 from leanrec.features.labels import Categories, Labels, find_separator, split_labels
 
@@ -37,7 +37,12 @@ class TestLabelsAlike(FeatureContract):
 def test_category_is_one_hot() -> None:
     fitted = Categories().fit(texts("red", "green", "red"))
     assert fitted.names == ("green", "red")
-    assert fitted.transform(texts("red", "green", "", "mauve")).toarray().tolist() == [[0, 1], [1, 0], [0, 0], [0, 0]]
+    assert fitted.transform(texts("red", "green", "", "mauve")).toarray().tolist() == [
+        [0, 1],
+        [1, 0],
+        [0, 0],
+        [0, 0],
+    ]
 
 
 def test_keeps_the_most_frequent_values() -> None:

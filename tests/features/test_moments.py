@@ -1,17 +1,17 @@
 """Moments: the contract, the circles of day and week, and recency."""
 
-import datetime
+import datetime as dt
 
 import numpy as np
 import pytest
-from contracts.feature import FeatureContract, texts
 
+from contracts.feature import FeatureContract, texts
 from leanrec.errors import SettingError
 from leanrec.features.base import as_seconds
 from leanrec.features.moments import Recency, TimeOfDay
 
 DAY = 86_400.0
-MONDAY = datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC).timestamp()
+MONDAY = dt.datetime(2024, 1, 1, tzinfo=dt.UTC).timestamp()
 
 
 class TestTimeOfDay(FeatureContract):

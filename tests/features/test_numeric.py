@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from contracts.feature import FeatureContract, texts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from contracts.feature import FeatureContract, texts
 from leanrec.errors import SettingError
 from leanrec.features.numeric import Bins, Standard
 
@@ -60,7 +60,11 @@ def test_knots_are_themselves() -> None:
     assert fitted.names == ("about 0", "about 10", "about 20")
     np.testing.assert_allclose(fitted.transform(fitted.knots).toarray(), np.eye(3))
     half = 0.5**0.5
-    np.testing.assert_allclose(fitted.transform(np.array([5.0, -9.0, 99.0])).toarray(), [[half, half, 0], [1, 0, 0], [0, 0, 1]], rtol=1e-6)
+    np.testing.assert_allclose(
+        fitted.transform(np.array([5.0, -9.0, 99.0])).toarray(),
+        [[half, half, 0], [1, 0, 0], [0, 0, 1]],
+        rtol=1e-6,
+    )
 
 
 def test_one_distinct_number_gives_one_knot() -> None:

@@ -2,15 +2,20 @@
 
 import numpy as np
 import pytest
-from contracts.feature import FeatureContract, texts
 from sklearn.feature_extraction.text import TfidfVectorizer
 
+from contracts.feature import FeatureContract, texts
 from leanrec.errors import SettingError
 from leanrec.features.text import HashedText, TfIdf
 from leanrec.features.tokens import tokens
 
 CORPUS = texts(
-    "a star and a ship", "the ship of love, love and love", "murder on the orbit", "", "star star star", "机器学习 and 数学"
+    "a star and a ship",
+    "the ship of love, love and love",
+    "murder on the orbit",
+    "",
+    "star star star",
+    "机器学习 and 数学",
 )
 
 

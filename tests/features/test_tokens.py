@@ -14,7 +14,7 @@ from leanrec.features.tokens import tokens
         ("Rocky 2", ["rocky", "2"]),
         ("snake_case-and-dash", ["snake", "case", "and", "dash"]),
         ("STRASSE Straße", ["strasse", "strasse"]),
-        ("ＦＵＬＬ　ｗｉｄｔｈ", ["full", "width"]),
+        ("\uff26\uff35\uff2c\uff2c\u3000\uff57\uff49\uff44\uff54\uff48", ["full", "width"]),
         ("机器学习", ["机器", "器学", "学习"]),
         ("爱", ["爱"]),
         ("用Python学习", ["用", "python", "学习"]),

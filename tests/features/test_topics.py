@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from contracts.feature import FeatureContract, texts
 from sklearn.decomposition import LatentDirichletAllocation
 
+from contracts.feature import FeatureContract, texts
 from leanrec.errors import SettingError
 from leanrec.features.text import weigh_terms
 from leanrec.features.topics import Topics

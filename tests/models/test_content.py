@@ -5,16 +5,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from conftest import make_dataset
 from contracts.estimator import EstimatorContract
-
 from leanrec.data import artifacts
 from leanrec.data.dataset import Dataset
 from leanrec.data.table import Table
 from leanrec.data.vocabulary import Vocabulary, id_array
 from leanrec.errors import BudgetError, ColumnError, DataError, SettingError
-from leanrec.features.pipeline import Block, FeatureSpec
 from leanrec.features.labels import Labels
+from leanrec.features.pipeline import Block, FeatureSpec
 from leanrec.features.selection import Select
 from leanrec.features.text import TfIdf
 from leanrec.models.content.content import Content, ContentModel, DenseContentModel
@@ -86,7 +86,9 @@ def test_profile_is_of_this_user_alone(dataset: Dataset) -> None:
     """The widely copied mistake is to average over everybody's items."""
     model = Content().fit(dataset)
     alone = model.score(ask([1], len(dataset.items)))
-    np.testing.assert_array_equal(model.score(dataset.queries())[5:6], model.score(dataset.queries().block(5, 6)))
+    np.testing.assert_array_equal(
+        model.score(dataset.queries())[5:6], model.score(dataset.queries().block(5, 6))
+    )
     # One item in the history: that item is the best match, with cosine 1.
     assert alone[0].argmax() == 1
     assert alone[0, 1] == pytest.approx(1.0, abs=1e-5)
@@ -220,7 +222,13 @@ def test_works_with_other_scripts_and_few_items() -> None:
 
 def test_columns_and_text_choose_the_features(dataset: Dataset) -> None:
     names = Content(columns=("genres",)).fit(dataset).features.names
-    assert set(names) == {"genres: space", "genres: romance", "genres: crime", "genres: music", "genres: drama"}
+    assert set(names) == {
+        "genres: space",
+        "genres: romance",
+        "genres: crime",
+        "genres: music",
+        "genres: drama",
+    }
     hashed = Content(columns=("title",), text="hashing").fit(dataset)
     assert hashed.items.shape[1] == 2**14
 

@@ -1,7 +1,8 @@
-"""What every kind of feature promises, and how a column is read. A column may come as text, numbers or dates."""
+"""What every kind of feature promises, and how a column of text, numbers or dates is read."""
 
 import contextlib
-import datetime
+import datetime as dt
+import math
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
@@ -11,7 +12,17 @@ from numpy.typing import NDArray
 from leanrec.run import Run
 from leanrec.types import CSR
 
-__all__ = ["Column", "Feature", "Fitted", "Float64Array", "StringArray", "as_numbers", "as_seconds", "as_texts", "csr"]
+__all__ = [
+    "Column",
+    "Feature",
+    "Fitted",
+    "Float64Array",
+    "StringArray",
+    "as_numbers",
+    "as_seconds",
+    "as_texts",
+    "csr",
+]
 
 Column: TypeAlias = NDArray[Any]
 Float64Array: TypeAlias = NDArray[np.float64]
@@ -55,7 +66,7 @@ def csr(matrix: Any) -> CSR:
 def as_texts(column: Column) -> list[str]:
     """The cells as texts, "" for missing. A whole number has no decimal point. O(n)."""
     if column.dtype.kind == "f":
-        return ["" if cell != cell else f"{cell:.0f}" if cell == int(cell) else repr(cell) for cell in _finite(column)]  # noqa: PLR0124 - NaN
+        return [_plain(cell) for cell in _finite(column)]
     if column.dtype.kind == "M":
         return ["" if cell == "NaT" else cell for cell in column.astype(str).tolist()]
     return ["" if cell is None else str(cell) for cell in column.tolist()]
@@ -73,8 +84,8 @@ def as_numbers(column: Column) -> Float64Array:
 def as_seconds(column: Column) -> Float64Array:
     """The cells as seconds since 1970 (UTC), NaN for missing. O(n).
 
-    Numbers are seconds, or milli- or microseconds where they are too large to be seconds of this age; texts are
-    numbers or ISO 8601 dates.
+    Numbers are seconds, or milli- or microseconds where they are too large to be seconds of this age; texts
+    are numbers or ISO 8601 dates.
     """
     if column.dtype.kind == "M":
         seconds = column.astype("datetime64[us]").astype(np.int64) / 1e6
@@ -92,6 +103,12 @@ def _finite(column: Column) -> list[float]:
     return np.where(np.isfinite(numbers), numbers, np.nan).tolist()  # type: ignore[no-any-return]
 
 
+def _plain(cell: float) -> str:
+    if math.isnan(cell):
+        return ""
+    return f"{cell:.0f}" if cell == int(cell) else repr(cell)
+
+
 def _number(text: str) -> float:
     with contextlib.suppress(ValueError):
         number = float(text)
@@ -105,8 +122,8 @@ def _moment(text: str) -> float:
     if not text:
         return np.nan
     with contextlib.suppress(ValueError, OverflowError):
-        moment = datetime.datetime.fromisoformat(text)
-        zoned = moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)
+        moment = dt.datetime.fromisoformat(text)
+        zoned = moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
         # fromisoformat also reads "20240101" and the like; a plain number of seconds has more digits.
         return zoned.timestamp()
     return _number(text)

@@ -1,6 +1,7 @@
-"""Sentence embeddings from a static table: the mean of the vectors of a text's word pieces, no network to run.
+"""Sentence embeddings from a static table: the mean of the vectors of a text's word pieces.
 
-Tulkens & van Dongen, "Model2Vec", 2024, with a table distilled from all-MiniLM-L6-v2 (Reimers & Gurevych, EMNLP 2019).
+Tulkens & van Dongen, "Model2Vec", 2024, with a table distilled from all-MiniLM-L6-v2 (Reimers & Gurevych,
+EMNLP 2019).
 """
 
 import dataclasses
@@ -48,7 +49,9 @@ class StaticEmbedding:
             tokenizer=np.frombuffer(static.tokenizer.to_str().encode(), dtype=np.uint8),
             mean=np.zeros(static.embedding.shape[1], np.float32),
             weights=None if static.weights is None else np.asarray(static.weights, dtype=np.float32),
-            mapping=None if static.token_mapping is None else np.asarray(static.token_mapping, dtype=np.int64),
+            mapping=None
+            if static.token_mapping is None
+            else np.asarray(static.token_mapping, dtype=np.int64),
         )
         rows = table.transform(column)
         # The mean is of all columns, so a training column without a known word has none to subtract.
@@ -110,7 +113,9 @@ def _load(model: str) -> Any:
     folder = _BUNDLED if model == "minilm" else Path(model)
     # A name that is no folder would be looked up on the network.
     if not (folder / "config.json").is_file():
-        raise SettingError(f'model must be "minilm" or a folder saved by model2vec. Got {model!r}, which has no config.json.')
+        raise SettingError(
+            f'model must be "minilm" or a folder saved by model2vec. Got {model!r}, which has no config.json.'
+        )
     return StaticModel.from_pretrained(folder, force_download=False)
 
 

@@ -66,7 +66,7 @@ def _look_at_numbers(name: str, column: Column) -> tuple[str, str]:
     if whole and _ID_NAME.search(name):
         return "dropped", "its name says that it is an id"
     gapless = distinct[-1] - distinct[0] + 1 == len(numbers) == len(distinct)
-    if whole and gapless and len(distinct) > 20:
+    if whole and gapless and distinct[0] in {0, 1} and len(distinct) > 20:
         return "dropped", f"it counts the rows: {len(distinct)} whole numbers without a gap"
     seconds = as_seconds(numbers)
     if _TIME_NAME.search(name) and ((seconds > 1e8) & (seconds < 1e10)).mean() > 0.9:
@@ -108,12 +108,13 @@ def _no_news(filled: int) -> tuple[str, str]:
 
 
 def _is_code(filled: list[str], distinct: set[str]) -> bool:
-    """Whether the cells are codes: almost all differ, and almost all hold a digit."""
+    """Whether the cells are codes: almost all differ, and almost all hold digits and letters."""
     return (
         len(distinct) > 20
         and len(distinct) > 0.95 * len(filled)
-        and _share(filled, lambda text: any(map(str.isdigit, text))) > 0.9
-        and any(map(str.isalpha, "".join(filled)))
+        and _share(filled, lambda text: any(map(str.isdigit, text)) and any(map(str.isalpha, text))) > 0.9
+        # A title in Chinese is one word with a digit, too; codes are plain letters.
+        and all(map(str.isascii, filled))
     )
 
 

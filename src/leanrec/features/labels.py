@@ -15,7 +15,15 @@ from leanrec.run import Run
 from leanrec.settings import check_at_least
 from leanrec.types import CSR, Float32Array
 
-__all__ = ["SEPARATORS", "Categories", "CategoryValues", "LabelValues", "Labels", "find_separator", "split_labels"]
+__all__ = [
+    "SEPARATORS",
+    "Categories",
+    "CategoryValues",
+    "LabelValues",
+    "Labels",
+    "find_separator",
+    "split_labels",
+]
 
 SEPARATORS = ("|", ";", ",", "/")
 _NONE = re.compile(r"^(\(no .+ listed\)|n/?a|none|null|nan|unknown)$", re.IGNORECASE)
@@ -134,7 +142,7 @@ class LabelValues:
 
 
 def split_labels(text: str, separator: str) -> list[str]:
-    """The labels of one cell, without blanks, quotes, the brackets of a written-out list and words for "none"."""
+    """The labels of one cell: no blanks, no quotes, no brackets of a written-out list, no word for "none"."""
     text = text.strip()
     if text[:1] + text[-1:] in {"[]", "{}"}:
         text = text[1:-1]
@@ -165,7 +173,9 @@ def _frequent(cells: Iterable[str], max_values: int, min_items: int) -> tuple[St
     counts = Counter(cell for cell in cells if cell)
     frequent = [pair for pair in counts.items() if pair[1] >= min_items]
     kept = sorted(sorted(frequent, key=lambda pair: (-pair[1], pair[0]))[:max_values])
-    return np.array([value for value, _ in kept], dtype=STRINGS), np.array([count for _, count in kept], dtype=np.int64)
+    return np.array([value for value, _ in kept], dtype=STRINGS), np.array(
+        [count for _, count in kept], dtype=np.int64
+    )
 
 
 def _indicator(cells: Sequence[Sequence[str]], places: dict[str, int]) -> CSR:
@@ -173,4 +183,6 @@ def _indicator(cells: Sequence[Sequence[str]], places: dict[str, int]) -> CSR:
     found = [sorted({places[value] for value in cell if value in places}) for cell in cells]
     indptr = np.concatenate([[0], np.cumsum([len(each) for each in found])]).astype(np.int32)
     indices = np.array([place for each in found for place in each], dtype=np.int32)
-    return csr(sp.csr_array((np.ones(len(indices), np.float32), indices, indptr), shape=(len(cells), len(places))))
+    return csr(
+        sp.csr_array((np.ones(len(indices), np.float32), indices, indptr), shape=(len(cells), len(places)))
+    )

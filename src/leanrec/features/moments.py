@@ -60,7 +60,7 @@ class TimeOfDayScale:
 
 @dataclasses.dataclass(frozen=True)
 class Recency:
-    """1 for the latest time of the training data, halved with every ``half_life`` days before it, 0 where missing.
+    """1 for the latest time of the training data, half with every ``half_life`` days before, 0 for missing.
 
     Attributes:
         half_life: days; 0 = half the age of the median row.

@@ -86,7 +86,9 @@ class Bins:
         """Learn the knots."""
         numbers = as_numbers(column)
         numbers = numbers[np.isfinite(numbers)]
-        return BinKnots(self, np.unique(np.quantile(numbers, np.linspace(0, 1, self.n))) if len(numbers) else numbers)
+        return BinKnots(
+            self, np.unique(np.quantile(numbers, np.linspace(0, 1, self.n))) if len(numbers) else numbers
+        )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -118,5 +120,8 @@ class BinKnots:
         gap = self.knots[right] - self.knots[left]
         share = np.divide(inside - self.knots[left], gap, out=np.ones_like(gap), where=gap > 0)
         length = np.hypot(share, 1 - share)
-        values, columns = np.concatenate([share, 1 - share]) / np.tile(length, 2), np.concatenate([right, left])
+        values, columns = (
+            np.concatenate([share, 1 - share]) / np.tile(length, 2),
+            np.concatenate([right, left]),
+        )
         return csr(sp.coo_array((values, (np.tile(rows, 2), columns)), shape=(len(numbers), len(self.knots))))

@@ -80,10 +80,12 @@ class FeatureSpec:
 
     def __post_init__(self) -> None:
         if self.blocks and (self.columns or self.text is not None):
-            raise SettingError("columns and text choose what is inferred, so they must be left out where blocks are given.")
+            raise SettingError(
+                "columns and text choose what is inferred, so they must be left out where blocks are given."
+            )
 
     def fit(self, table: Table, run: Run = Run(), *, groups: Int32Array | None = None) -> "Features":
-        """Learn from the table. Raises ColumnError if a named column is missing or nothing can be learnt from any.
+        """Learn from the table. Raises ColumnError if a named column is missing or none can be learnt from.
 
         Args:
             table: n rows.
@@ -92,7 +94,9 @@ class FeatureSpec:
         """
         run.require(_bytes_needed(table), f"Features of {len(table)} rows")
         inferred, blocks = self._choose(table)
-        fitted = tuple(FittedBlock(b.column, b.weight, b.feature.fit(table.columns[b.column], run)) for b in blocks)
+        fitted = tuple(
+            FittedBlock(b.column, b.weight, b.feature.fit(table.columns[b.column], run)) for b in blocks
+        )
         features = Features(self, fitted, inferred)
         if self.select is not None:
             chosen = self.select.fit(features.transform(table), features.names, groups)
@@ -106,14 +110,18 @@ class FeatureSpec:
         wanted = tuple(block.column for block in self.blocks) or self.columns or tuple(table.columns)
         missing = [name for name in wanted if name not in table.columns]
         if missing:
-            raise ColumnError(f"The table must have the column {missing[0]!r}. It has {', '.join(table.columns) or 'none'}.")
+            raise ColumnError(
+                f"The table must have the column {missing[0]!r}. It has {', '.join(table.columns) or 'none'}."
+            )
         if self.blocks:
             return (), self.blocks
         inferred = infer(Table({name: table.columns[name] for name in wanted}))
         blocks = tuple(block for kind in inferred for block in _blocks(kind, self.text or TfIdf()))
         if not blocks:
             why = "; ".join(f"{kind.column}: {kind.reason}" for kind in inferred) or "it has no column"
-            raise ColumnError(f"The table must have a column that features can be made of. It has none ({why}).")
+            raise ColumnError(
+                f"The table must have a column that features can be made of. It has none ({why})."
+            )
         return inferred, blocks
 
 
@@ -186,24 +194,37 @@ class Features:
         """(n, F) before the reduction: each column is a word, a label or the like."""
         wanted = list(dict.fromkeys(block.column for block in self.blocks))
         if not any(name in table.columns for name in wanted):
-            raise ColumnError(f"The table must have at least one of the columns {', '.join(wanted)}. It has {', '.join(table.columns) or 'none'}.")
+            raise ColumnError(
+                f"The table must have at least one of the columns {', '.join(wanted)}. "
+                f"It has {', '.join(table.columns) or 'none'}."
+            )
         nothing = np.zeros(len(table), dtype=np.dtypes.StringDType())
         parts = [block.transform(table.columns.get(block.column, nothing)) for block in self.blocks]
         X = csr(sp.hstack(parts, format="csr"))
         return X if self.selection is None else csr(self.selection.apply(X))
 
     def report(self) -> list[BlockReport]:
-        """For each column: what was made of it, how many features, with what weight, and why; dropped ones too."""
+        """For each column: what was made of it, how many features, their weight, and why; dropped too."""
         why = {kind.column: kind for kind in self.inferred}
         used = [
-            BlockReport(b.column, type(b.fitted).__name__, len(b.fitted.names), b.weight, why[b.column].reason if b.column in why else "as set")
+            BlockReport(
+                b.column,
+                type(b.fitted).__name__,
+                len(b.fitted.names),
+                b.weight,
+                why[b.column].reason if b.column in why else "as set",
+            )
             for b in self.blocks
         ]
-        return used + [BlockReport(kind.column, kind.kind, 0, 0.0, kind.reason) for kind in self.inferred if kind.kind == "dropped"]
+        return used + [
+            BlockReport(kind.column, kind.kind, 0, 0.0, kind.reason)
+            for kind in self.inferred
+            if kind.kind == "dropped"
+        ]
 
 
 def _blocks(kind: ColumnKind, text: Feature) -> tuple[Block, ...]:
-    """What to make of a column by default. Numbers and times say less of an item than its words and labels."""
+    """What to make of a column by default: numbers and times say less of an item than words do."""
     if kind.kind == "time":
         return Block(kind.column, Recency(), 0.25), Block(kind.column, TimeOfDay(), 0.1)
     made: dict[str, Block] = {
@@ -218,5 +239,7 @@ def _blocks(kind: ColumnKind, text: Feature) -> tuple[Block, ...]:
 def _bytes_needed(table: Table) -> int:
     """A token list, its counts and its weights cost about sixteen bytes for each byte of text."""
     texts = [column for column in table.columns.values() if column.dtype.kind not in "fiubM"]
-    characters = sum(int(np.strings.str_len(column.astype(np.dtypes.StringDType())).sum()) for column in texts)
+    characters = sum(
+        int(np.strings.str_len(column.astype(np.dtypes.StringDType())).sum()) for column in texts
+    )
     return 16 * characters + 64 * len(table) * len(table.columns)

@@ -1,6 +1,7 @@
 """Fewer, dense dimensions: the truncated singular value decomposition.
 
-Deerwester et al., "Indexing by latent semantic analysis", JASIS 1990; Halko, Martinsson & Tropp, SIAM Review 2011.
+Deerwester et al., "Indexing by latent semantic analysis", JASIS 1990; Halko, Martinsson & Tropp, "Finding
+structure with randomness", SIAM Review 2011.
 """
 
 import dataclasses
@@ -65,7 +66,9 @@ class Reduction:
     def labels(self) -> tuple[str, ...]:
         """(D,) the three features that weigh most in each component."""
         best = np.argsort(-np.abs(self.components), axis=1, kind="stable")[:, :3]
-        return tuple(f"component {i + 1} ({', '.join(names)})" for i, names in enumerate(self.names[best].tolist()))
+        return tuple(
+            f"component {i + 1} ({', '.join(names)})" for i, names in enumerate(self.names[best].tolist())
+        )
 
     def report(self) -> list[tuple[str, float]]:
         """Each component and the share of the sum of squares that it keeps."""
@@ -73,7 +76,7 @@ class Reduction:
 
 
 def truncated_svd(X: CSR, dimensions: int, run: Run) -> tuple[Float32Array, Float64Array]:
-    """The first right singular vectors (D, F) float32 and singular values (D,) of X (N, F). Follows ``run.seed``."""
+    """The first right singular vectors (D, F) float32 and values (D,) of X (N, F). Follows ``run.seed``."""
     if not dimensions or not X.nnz:
         return np.zeros((0, X.shape[1]), np.float32), np.zeros(0)
     _, singular, components = randomized_svd(X, dimensions, n_iter=4, random_state=run.seed)

@@ -16,7 +16,15 @@ from leanrec.run import Run
 from leanrec.settings import check_at_least, check_between, check_one_of
 from leanrec.types import CSR, Int32Array
 
-__all__ = ["Judged", "Select", "Selection", "audience_groups", "mutual_information", "popularity_groups", "variances"]
+__all__ = [
+    "Judged",
+    "Select",
+    "Selection",
+    "audience_groups",
+    "mutual_information",
+    "popularity_groups",
+    "variances",
+]
 
 
 class Judged(NamedTuple):
@@ -57,11 +65,13 @@ class Select:
         check_between("groups", self.groups, 2, 1000)
 
     def fit(self, X: CSR, names: tuple[str, ...], groups: Int32Array | None = None) -> "Selection":
-        """Score the F features of X (N, F). Raises SettingError if mutual information gets no ``groups`` (N,)."""
+        """Score the F columns of X (N, F). Raises SettingError where ``groups`` (N,) are needed."""
         if self.by == "variance":
             scores = variances(X)
         elif groups is None:
-            raise SettingError("Selection by mutual information must be given the group of each row. Got none; pass groups=.")
+            raise SettingError(
+                "Selection by mutual information must be given the group of each row. Got none; pass groups=."
+            )
         else:
             scores = mutual_information(X, groups)
         order = np.argsort(-scores, kind="stable")
@@ -94,15 +104,24 @@ class Selection:
     def report(self) -> list[Judged]:
         """Every feature, best first, with its score and the reason."""
         order = np.argsort(-self.scores, kind="stable").tolist()
-        rows = zip(self.names[order].tolist(), self.scores[order].tolist(), self.kept[order].tolist(), strict=True)
-        return [Judged(name, score, kept, self._reason(score, kept, rank)) for rank, (name, score, kept) in enumerate(rows)]
+        rows = zip(
+            self.names[order].tolist(), self.scores[order].tolist(), self.kept[order].tolist(), strict=True
+        )
+        return [
+            Judged(name, score, kept, self._reason(score, kept, rank))
+            for rank, (name, score, kept) in enumerate(rows)
+        ]
 
     def _reason(self, score: float, kept: bool, rank: int) -> str:
         what = self.settings.by.replace("-", " ")
         if kept:
             return f"{what} {score:.4g} is number {rank + 1} of {len(self.scores)}"
         if score <= 0:
-            return f"{what} is 0: it tells no two items apart" if self.settings.by == "variance" else f"{what} is 0: it says nothing of the group"
+            return (
+                f"{what} is 0: it tells no two items apart"
+                if self.settings.by == "variance"
+                else f"{what} is 0: it says nothing of the group"
+            )
         if score < self.settings.at_least:
             return f"{what} {score:.4g} is below {self.settings.at_least:g}"
         return f"{what} {score:.4g} is number {rank + 1}; {self.settings.keep} are kept"
@@ -119,7 +138,7 @@ def variances(X: CSR) -> Float64Array:
 
 
 def mutual_information(X: CSR, groups: Int32Array) -> Float64Array:
-    """(F,) mutual information, in nats, of "the row has the feature" and the group of the row. O(entries + F · G).
+    """(F,) mutual information, in nats, of having the feature and the row's group. O(entries + F · G).
 
     Args:
         X: (N, F).
@@ -145,7 +164,7 @@ def mutual_information(X: CSR, groups: Int32Array) -> Float64Array:
 
 
 def popularity_groups(interactions: CSR, groups: int = 8) -> Int32Array:
-    """(N,) which of ``groups`` equal slices of the ranking by popularity each item is in, 0 = least; −1 = untouched."""
+    """(N,) which of ``groups`` equal slices of the popularity ranking, 0 = least; −1 = untouched."""
     users = np.bincount(interactions.indices, minlength=interactions.shape[1])
     touched = np.flatnonzero(users)
     rank = np.empty(len(touched), dtype=np.int64)
@@ -164,10 +183,15 @@ def audience_groups(interactions: CSR, groups: int = 8, run: Run = Run()) -> Int
     users = np.bincount(interactions.indices, minlength=interactions.shape[1])
     touched = np.flatnonzero(users)
     group = np.full(len(users), -1, dtype=np.int32)
-    logs = sp.csr_array((np.log1p(interactions.data), interactions.indices, interactions.indptr), shape=interactions.shape)
+    if len(touched) < groups:
+        group[touched] = 0
+        return group
+    logs = sp.csr_array(
+        (np.log1p(interactions.data), interactions.indices, interactions.indptr), shape=interactions.shape
+    )
     audience = normalize(sp.csr_array(logs[:, touched].T))
     width = min(groups + 1, *audience.shape)
-    if width < 2 or len(touched) < groups:
+    if width < 2:
         group[touched] = 0
         return group
     with run.limits():

@@ -1,7 +1,7 @@
 """Sentiment of an English text: how positive and how subjective its words are.
 
-De Smedt & Daelemans, "Pattern for Python", JMLR 2012: the lexicon that TextBlob carries, with its rules for negation
-and for words like "very".
+De Smedt & Daelemans, "Pattern for Python", JMLR 2012: the lexicon that TextBlob carries, with its rules for
+negation and for words like "very".
 """
 
 import dataclasses

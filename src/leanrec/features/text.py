@@ -49,11 +49,13 @@ class Terms:
         return csr(self._counter.transform(texts))
 
     @staticmethod
-    def learn(texts: list[str], ngrams: int, max_terms: int, min_items: int, max_share: float) -> tuple["Terms", CSR]:
+    def learn(
+        texts: list[str], ngrams: int, max_terms: int, min_items: int, max_share: float
+    ) -> tuple["Terms", CSR]:
         """The vocabulary of the texts, and their counts (n, F).
 
-        Left out: terms in fewer than ``min_items`` texts, terms in more than ``max_share`` of them (and in more
-        than ten), and beyond ``max_terms`` the rarest.
+        Left out: terms in fewer than ``min_items`` texts, terms in more than ``max_share`` of them (and in
+        more than ten), and beyond ``max_terms`` the rarest.
         """
         counter = CountVectorizer(analyzer=functools.partial(tokens, ngrams=ngrams), dtype=np.float32)
         if not any(tokens(text) for text in texts):
@@ -69,7 +71,7 @@ class Terms:
 
 @dataclasses.dataclass(frozen=True)
 class TfIdf:
-    """Words by how often they are in the text and how rare they are among all: (1 + ln tf) · (1 + ln (1 + n) / (1 + df)).
+    """Words by how often they are in the text and how rare among all: (1 + ln tf) · (1 + ln (1+n)/(1+df)).
 
     Rows have unit length. Cost O(characters) time; 4 bytes a term and 8 a stored entry.
 
@@ -90,7 +92,9 @@ class TfIdf:
 
     def fit(self, column: Column, run: Run = Run()) -> "TfIdfWeights":  # noqa: ARG002 - nothing random
         """Learn the terms and their weights."""
-        terms, counts = Terms.learn(as_texts(column), self.ngrams, self.max_terms, self.min_items, self.max_share)
+        terms, counts = Terms.learn(
+            as_texts(column), self.ngrams, self.max_terms, self.min_items, self.max_share
+        )
         return TfIdfWeights(self, terms, idf(counts))
 
 
@@ -162,7 +166,9 @@ class HashedWeights:
     @functools.cached_property
     def _hasher(self) -> Any:
         analyzer = functools.partial(tokens, ngrams=self.settings.ngrams)
-        return HashingVectorizer(n_features=self.settings.buckets, analyzer=analyzer, norm=None, dtype=np.float32)
+        return HashingVectorizer(
+            n_features=self.settings.buckets, analyzer=analyzer, norm=None, dtype=np.float32
+        )
 
     def count(self, column: Column) -> CSR:
         """(n, F) signed counts."""

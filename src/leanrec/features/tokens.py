@@ -14,7 +14,7 @@ _SPACELESS = (
 
 
 def tokens(text: str, ngrams: int = 1) -> list[str]:
-    """The tokens of a text, lower-case, in order; then the runs of 2 … ``ngrams`` neighbours, joined by a space.
+    """The tokens of a text, lower-case, in order; then the runs of 2 … ``ngrams`` neighbours.
 
     A token is a word (letters, their combining marks, digits). A run of a script that puts no spaces between
     words gives its overlapping pairs of characters instead, which is how search engines index such scripts.

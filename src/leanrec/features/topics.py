@@ -1,7 +1,7 @@
 """Topics of a text column: non-negative factors of TF-IDF, or latent Dirichlet allocation of counts.
 
-Lee & Seung, "Learning the parts of objects by non-negative matrix factorization", Nature 1999; Blei, Ng & Jordan,
-"Latent Dirichlet Allocation", JMLR 2003 (here with the online updates of Hoffman, Blei & Bach, NIPS 2010).
+Lee & Seung, "Learning the parts of objects by non-negative matrix factorization", Nature 1999; Blei, Ng &
+Jordan, "Latent Dirichlet Allocation", JMLR 2003 (with the online updates of Hoffman, Blei & Bach, NIPS 2010).
 """
 
 import dataclasses
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import scipy.linalg
 import scipy.optimize
+import scipy.special
 from sklearn.decomposition import NMF, LatentDirichletAllocation
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import normalize
@@ -58,7 +59,11 @@ class Topics:
         if not k:
             return TopicWeights(self, terms, weights, np.zeros((0, len(terms)), np.float32))
         with run.limits():
-            topics = self._nmf(weigh_terms(counts, weights), k, run) if self.method == "nmf" else self._lda(counts, k, run)
+            topics = (
+                self._nmf(weigh_terms(counts, weights), k, run)
+                if self.method == "nmf"
+                else self._lda(counts, k, run)
+            )
         return TopicWeights(self, terms, weights, topics)
 
     def _nmf(self, X: CSR, k: int, run: Run) -> Float32Array:
@@ -68,8 +73,8 @@ class Topics:
             # root of a residual that rounding made negative is only reported.
             warnings.simplefilter("ignore", ConvergenceWarning)
             model.fit(X.astype(np.float64))
-        topics: Float32Array = model.components_.astype(np.float32)
-        return topics[topics.sum(axis=1) > 0]
+        topics: Float32Array = model.components_[model.components_.sum(axis=1) > 0].astype(np.float32)
+        return topics
 
     def _lda(self, X: CSR, k: int, run: Run) -> Float32Array:
         passes = min(self.passes, 30)
@@ -111,7 +116,7 @@ class TopicWeights:
         return csr(normalize(shares))
 
     def _nmf(self, counts: CSR) -> Any:
-        """Exact non-negative least squares for each text, so that a text alone gets what it gets in a batch."""
+        """Exact non-negative least squares for each text: a text alone gets what it gets in a batch."""
         gram = self.topics.astype(np.float64) @ self.topics.T
         gram[np.diag_indices_from(gram)] += 1e-9 * gram.trace()
         lower = scipy.linalg.cholesky(gram, lower=True)
@@ -128,7 +133,8 @@ class TopicWeights:
         model.doc_topic_prior_ = 1 / k
         # exp(E[log β]) under the Dirichlet that the topics are the parameters of.
         model.exp_dirichlet_component_ = np.exp(
-            scipy.special.digamma(model.components_) - scipy.special.digamma(model.components_.sum(axis=1))[:, None]
+            scipy.special.digamma(model.components_)
+            - scipy.special.digamma(model.components_.sum(axis=1))[:, None]
         )
         return model
 

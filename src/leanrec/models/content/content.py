@@ -1,7 +1,7 @@
 """Content: items like what this user touched, by their words, labels and numbers.
 
-Rocchio, "Relevance feedback in information retrieval", 1971; Lops, de Gemmis & Semeraro, "Content-based Recommender
-Systems: State of the Art and Trends", Recommender Systems Handbook, 2011.
+Rocchio, "Relevance feedback in information retrieval", 1971; Lops, de Gemmis & Semeraro, "Content-based
+Recommender Systems: State of the Art and Trends", Recommender Systems Handbook, 2011.
 """
 
 import dataclasses
@@ -31,13 +31,13 @@ _FEATURES_EXPLAINED = 5
 
 @dataclasses.dataclass(frozen=True)
 class Content:
-    """The user's profile is the weighted mean of the features of what this user touched; items near it score high.
+    """A user's profile is the weighted mean of what this user touched; items near it score high.
 
     The score is the cosine with the profile, the dot product with it, or minus the *squared* distance to it
     (which ranks as the distance does, and is a dot product in two more dimensions).
 
-    Cost: fit O(characters); a query O(L · F̄ + B · entries) for F̄ features an item, or O(N · D) where dense; the
-    model 8 bytes a stored feature, or 4 N · D bytes.
+    Cost: fit O(characters); a query at most O(entries of the item features), or O(N · D) where dense; the
+    model 8 bytes an entry, or 4 N · D bytes.
 
     Attributes:
         metric: "cosine", "euclidean" or "dot".
@@ -66,10 +66,12 @@ class Content:
         check_at_least("dimensions", self.dimensions, 0)
         check_one_of("text", self.text, TEXT_FEATURES)
         if self.features is not None and (self.columns or self.text != "tfidf"):
-            raise SettingError("columns and text say what is inferred, so they must be left out where features are given.")
+            raise SettingError(
+                "columns and text say what is inferred, so they must be left out where features are given."
+            )
 
     def fit_bytes(self, shape: Shape) -> int:
-        """4 kB of text and features an item, and the dense dimensions twice in float64; ``fit`` also looks at the real texts."""
+        """4 kB an item, and the dense dimensions; ``fit`` looks at the length of the real texts too."""
         return (4096 + 24 * self.dimensions) * shape.items + 2**24
 
     def fit(self, data: Dataset, run: Run = Run()) -> "ContentModel | DenseContentModel":
@@ -134,7 +136,7 @@ class ContentModel:
         return _scaled(sp.csr_array(_history(queries, self.settings) @ self.items), self.settings.metric)
 
     def explain(self, queries: Queries, item: int) -> Explanation:
-        """The items of the history by what each adds to the score, and the features that it shares with the profile.
+        """The items of the history by what each adds to the score, and the features shared with the profile.
 
         The weights sum to the score.
         """
@@ -147,12 +149,12 @@ class ContentModel:
         return _explanation(history.indices, added, match.data, match.indices, self.features.names)
 
     def extend(self, items: Table) -> "ContentModel":
-        """The model of N + M items: the M rows of the table follow. Raises ColumnError if it has no known column."""
+        """The model of N + M items: the M rows follow. Raises ColumnError where no known column is there."""
         new = _scaled(self.features.transform(items), self.settings.metric)
         return dataclasses.replace(self, items=sp.vstack([self.items, new], format="csr"))
 
     def similar(self, items: Int32Array, k: int) -> Candidates:
-        """Candidates (B, k): the items nearest to each of the given ones (by the cosine for "dot"). Cost as ``similar_items``."""
+        """Candidates (B, k): the items nearest to each given one, by the cosine where the metric is "dot"."""
         return similar_items(self.items, items, k, metric=_between_items(self.settings.metric))
 
 
@@ -202,24 +204,32 @@ class DenseContentModel:
         return np.hstack([self.items, np.ones((self.n_items, 1), np.float32), self._squares[:, None]])
 
     def explain(self, queries: Queries, item: int) -> Explanation:
-        """As the sparse model; the features are those that the dimensions stand for, so they are approximate."""
+        """As the sparse model; the features are what the dimensions stand for, so they are approximate."""
         history = _history(queries.block(0, 1), self.settings)
         profile = (history @ self.items)[0]
         reduction = self.features.reduction
-        components = reduction.components if reduction is not None else np.zeros((len(profile), 0), np.float32)
+        components = (
+            reduction.components if reduction is not None else np.zeros((len(profile), 0), np.float32)
+        )
         match = (profile @ components) * (self.items[item] @ components)
         rows = self.items[history.indices]
-        added = _added(self.settings.metric, history.data, rows @ self.items[item], rows @ profile, float(self._squares[item]))
+        added = _added(
+            self.settings.metric,
+            history.data,
+            rows @ self.items[item],
+            rows @ profile,
+            float(self._squares[item]),
+        )
         names = () if reduction is None else tuple(reduction.names.tolist())
         return _explanation(history.indices, added, match, np.arange(len(match)), names)
 
     def extend(self, items: Table) -> "DenseContentModel":
-        """The model of N + M items: the M rows of the table follow. Raises ColumnError if it has no known column."""
+        """The model of N + M items: the M rows follow. Raises ColumnError where no known column is there."""
         new = _dense(self.features.transform(items), self.settings.metric)
         return dataclasses.replace(self, items=np.concatenate([self.items, new]))
 
     def similar(self, items: Int32Array, k: int) -> Candidates:
-        """Candidates (B, k): the items nearest to each of the given ones (by the cosine for "dot"). Cost as ``similar_items``."""
+        """Candidates (B, k): the items nearest to each given one, by the cosine where the metric is "dot"."""
         return similar_items(self.items, items, k, metric=_between_items(self.settings.metric))
 
 
@@ -255,12 +265,14 @@ def _history(queries: Queries, settings: Content) -> CSR:
     """(B, N) weights of each history, summing to 1: less for what is longer ago, if there is a half-life."""
     history = weigh(queries.history, settings.weighting)
     if settings.half_life and queries.last is not None:
-        history.data = history.data * 0.5 ** (_steps_back(history, queries.last) / np.float32(settings.half_life))
+        history.data = history.data * 0.5 ** (
+            _steps_back(history, queries.last) / np.float32(settings.half_life)
+        )
     return normalize(history, norm="l1") if history.nnz else history
 
 
 def _steps_back(history: CSR, last: tuple[Int32Array, ...]) -> Float32Array:
-    """For each entry, how many interactions came after it; one that is not in the order counts as the oldest."""
+    """For each entry, how many interactions came after it; one that has no place counts as the oldest."""
     steps = np.zeros(history.nnz, dtype=np.float32)
     place = np.full(history.shape[1], -1, dtype=np.int64)
     for row, order in enumerate(last):
@@ -271,7 +283,9 @@ def _steps_back(history: CSR, last: tuple[Int32Array, ...]) -> Float32Array:
     return steps
 
 
-def _added(metric: str, weights: Float32Array, products: np.ndarray, own: np.ndarray, square: float) -> Float32Array:
+def _added(
+    metric: str, weights: Float32Array, products: np.ndarray, own: np.ndarray, square: float
+) -> Float32Array:
     """What each history item adds to the score.
 
     With p = Σ w · h the score is p·x / |p|, p·x, or −|p − x|² = Σ w · (2 h·x − h·p − |x|²).
@@ -289,7 +303,9 @@ def _added(metric: str, weights: Float32Array, products: np.ndarray, own: np.nda
     return np.asarray(weights * products / (length or 1.0), dtype=np.float32)
 
 
-def _explanation(items: Int32Array, added: Float32Array, match: np.ndarray, places: np.ndarray, names: tuple[str, ...]) -> Explanation:
+def _explanation(
+    items: Int32Array, added: Float32Array, match: np.ndarray, places: np.ndarray, names: tuple[str, ...]
+) -> Explanation:
     order = np.argsort(-added, kind="stable")
     best = np.argsort(-match, kind="stable")[:_FEATURES_EXPLAINED]
     features = tuple(names[places[each]] for each in best.tolist() if match[each] > 0)
