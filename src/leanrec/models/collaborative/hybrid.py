@@ -42,8 +42,9 @@ class Hybrid:
         parts: the models. A text names one as the command line does, with settings in brackets where they are
             not the default: ``("ease(l2=300)", "content")``. Hybrids may be parts of hybrids.
         mode: "weighted" adds up scores, each part's brought to mean 0 and deviation 1 for each asker;
-            "reciprocal" adds 1 / (60 + rank) and "borda" the share of items below, so that only the order of
-            scores matters; "switch" lets the first of two parts answer short histories, the second all others.
+            "reciprocal" adds 1 / (60 + rank) and "borda" the share of items below: only the order
+            of scores matters; "switch" lets the first of two parts answer short histories, the second all
+            others.
         weights: what each part counts, in the first three modes; () = all the same.
         threshold: "switch": number of items in a history from which the second part answers.
         cold_items: "switch": an item with fewer training users than this is placed by the first part in
@@ -236,8 +237,7 @@ def _scaled(scores: Float32Array, mode: str) -> Float32Array:
     if scores.size:
         ranks = np.asarray(scipy.stats.rankdata(-scores, axis=1), dtype=np.float32)
     if mode == "reciprocal":
-        inverse: Float32Array = 1 / (np.float32(_RANK_OFFSET) + ranks)
-        return inverse
+        return np.asarray(1 / (_RANK_OFFSET + ranks), dtype=np.float32)
     return np.asarray(1 - ranks / np.float32(max(1, scores.shape[1])), dtype=np.float32)
 
 
