@@ -59,7 +59,7 @@ def test_keeps_the_best_and_says_why() -> None:
     wide, narrow, same, never = selection.report()
     assert (wide.name, wide.kept, wide.score) == ("wide", True, pytest.approx(6.25))
     assert wide.reason == "variance 6.25 is number 1 of 4"
-    assert narrow.reason == "variance 0.1875 is number 2; 1 are kept"
+    assert narrow.reason == "variance 0.1875 is number 2; the first 1 stay"
     assert same.reason == never.reason == "variance is 0: it tells no two items apart"
     low = Select(at_least=1).fit(X, ("same", "never", "wide", "narrow")).report()[1]
     assert (low.kept, low.reason) == (False, "variance 0.1875 is below 1")

@@ -56,6 +56,12 @@ class TestContentTopics(EstimatorContract):
     estimator = Content(text="nmf")
 
 
+class TestContentEmbedding(EstimatorContract):
+    estimator = Content(text="embedding")
+    # The artifact holds the table, 4 MB, and so does the fit.
+    fit_slack = 32 * 2**20
+
+
 class TestContentSelected(EstimatorContract):
     estimator = Content(features=FeatureSpec(select=Select(by="mutual-information", groups=4, keep=30)))
 

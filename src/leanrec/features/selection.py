@@ -124,7 +124,7 @@ class Selection:
             )
         if score < self.settings.at_least:
             return f"{what} {score:.4g} is below {self.settings.at_least:g}"
-        return f"{what} {score:.4g} is number {rank + 1}; {self.settings.keep} are kept"
+        return f"{what} {score:.4g} is number {rank + 1}; the first {self.settings.keep} stay"
 
 
 def variances(X: CSR) -> Float64Array:

@@ -18,6 +18,7 @@ from leanrec.features.pipeline import TEXT_FEATURES, Features, FeatureSpec, text
 from leanrec.features.reduction import SVD
 from leanrec.features.selection import Select, audience_groups, popularity_groups
 from leanrec.features.similar import similar_items
+from leanrec.kernels.sparse import dot_scores, history_scores, pick
 from leanrec.kernels.weighting import weigh
 from leanrec.protocols import Explanation
 from leanrec.run import Run
@@ -125,11 +126,11 @@ class ContentModel:
     def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
         """Nearness of each item to the profile; zeros where the history holds no content."""
         profiles = self.profiles(queries)
-        scores = np.asarray((profiles @ self._by_feature).toarray(), dtype=np.float32)
+        scores = history_scores(profiles, self._by_feature)
         if self.settings.metric == "euclidean":
             squares = np.asarray(profiles.multiply(profiles).sum(axis=1), dtype=np.float32).reshape(-1, 1)
             scores = np.where(squares > 0, 2 * scores - squares - self._squares, np.float32(0))
-        return _chosen(scores, items)
+        return pick(scores, items)
 
     def profiles(self, queries: Queries) -> CSR:
         """(B, F) what each asker likes: the mean of the history, of unit length for the cosine."""
@@ -183,7 +184,7 @@ class DenseContentModel:
 
     def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
         """Nearness of each item to the profile; zeros where the history holds no content."""
-        return _chosen(self.embed_queries(queries) @ self.embed_items().T, items)
+        return dot_scores(self.embed_queries(queries), self.embed_items(), items)
 
     def profiles(self, queries: Queries) -> Float32Array:
         """(B, D) what each asker likes: the mean of the history, of unit length for the cosine."""
@@ -199,6 +200,10 @@ class DenseContentModel:
 
     def embed_items(self) -> Float32Array:
         """(N, D), or (N, D + 2) for the distance."""
+        return self._embedded
+
+    @functools.cached_property
+    def _embedded(self) -> Float32Array:
         if self.settings.metric != "euclidean":
             return self.items
         return np.hstack([self.items, np.ones((self.n_items, 1), np.float32), self._squares[:, None]])
@@ -310,9 +315,3 @@ def _explanation(
     best = np.argsort(-match, kind="stable")[:_FEATURES_EXPLAINED]
     features = tuple(names[places[each]] for each in best.tolist() if match[each] > 0)
     return Explanation("content", items[order].astype(np.int32), added[order], features)
-
-
-def _chosen(scores: Float32Array, items: Int32Array | None) -> Float32Array:
-    if items is None:
-        return scores
-    return np.take_along_axis(scores, np.broadcast_to(items, (len(scores), np.shape(items)[-1])), 1)
