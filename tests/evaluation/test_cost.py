@@ -84,7 +84,8 @@ def test_a_request_is_timed_alone(larger: Dataset, tmp_path: Path) -> None:
     assert found.batch_per_second <= 500
 
 
-def test_every_request_asks_for_another_user(dataset: Dataset) -> None:
+def test_every_request_asks_for_another_user(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    interruptions(monkeypatch, 0)
     asked = []
 
     class Spy(SlowModel):
@@ -117,13 +118,26 @@ def test_percentiles_are_times_that_were_observed(dataset: Dataset, monkeypatch:
 
 
 def test_a_busy_machine_is_named(dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    counter = iter([100, 103])
-    monkeypatch.setattr(cost, "_interruptions", lambda: next(counter))
+    interruptions(monkeypatch, 5, 3, 4)
     found = cost_of(Popularity(), dataset, tmp_path / "model", requests=FEW)
     assert found.cost.interrupted == 3
     assert found.cost.busy
     assert "interrupted 3 times in 40 requests" in found.notes[-1]
     assert not dataclasses.replace(found.cost, requests=600).busy
+
+
+def test_disturbed_requests_are_repeated_until_they_are_quiet(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interruptions(monkeypatch, 9, 0)
+    found = measure_requests(Popularity().fit(dataset), dataset.queries(), requests=FEW)
+    assert (found.interrupted, found.busy) == (0, False)
+
+
+def interruptions(monkeypatch: pytest.MonkeyPatch, *each: int) -> None:
+    """Let other work interrupt each series of requests that often."""
+    counter = iter([count for interrupted in each for count in (100, 100 + interrupted)])
+    monkeypatch.setattr(cost, "_interruptions", lambda: next(counter))
 
 
 def test_nobody_to_ask_is_an_error(dataset: Dataset) -> None:

@@ -49,7 +49,8 @@ METHOD: Mapping[str, str] = {
     "request": (
         "One user with a history → the ten best items, every item scored and what was seen left out, on "
         "one thread, one request after the other, each time another user. Building the history from "
-        "events and HTTP are not in it."
+        "events and HTTP are not in it. Where other work interrupted often, the requests are repeated up to "
+        "twice and the quietest series counts."
     ),
     "first answer": (
         "The first such request after the fit. It pays for kernels that are loaded or compiled then."
@@ -60,6 +61,7 @@ METHOD: Mapping[str, str] = {
 _TINY_USERS, _TINY_ITEMS = 64, 256
 # Interruptions by other work, as a share of the requests, from which p99 is no longer the model's own.
 _BUSY = 0.005
+_ROUNDS = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -213,9 +215,7 @@ def measure_requests(
         # Twenty more settle what is loaded lazily; they are not counted.
         for single in singles[:20]:
             retriever.retrieve(single, requests.k)
-        interrupted = _interruptions()
-        laps, total = _stream(retriever, singles, requests)
-        interrupted = _interruptions() - interrupted
+        laps, total, interrupted = _quietest(retriever, singles, requests)
     many = queries.block(0, requests.batch)
     with run.limits():
         retriever.retrieve(many, requests.k)  # a call for many may go another way, with kernels of its own
@@ -244,6 +244,20 @@ def _noise(answers: RequestCost) -> tuple[str, ...]:
 
 def _interruptions() -> int:
     return int(psutil.Process().num_ctx_switches().involuntary)
+
+
+def _quietest(
+    retriever: ExactRetriever, singles: list[Queries], requests: Requests
+) -> tuple[np.ndarray, float, int]:
+    """A stream that other work left alone; if none of three was, the one that it interrupted least."""
+    found: list[tuple[np.ndarray, float, int]] = []
+    for _ in range(_ROUNDS):
+        before = _interruptions()
+        laps, total = _stream(retriever, singles, requests)
+        found.append((laps, total, _interruptions() - before))
+        if found[-1][2] <= _BUSY * len(laps):
+            break
+    return min(found, key=lambda stream: stream[2] / len(stream[0]))
 
 
 def _stream(

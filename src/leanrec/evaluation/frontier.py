@@ -23,6 +23,7 @@ from leanrec.errors import DataError, SettingError
 from leanrec.evaluation.budget import AXES, Budget
 from leanrec.evaluation.choice import Choice, Tie, choose, mark, ties
 from leanrec.evaluation.cost import METHOD, Requests
+from leanrec.evaluation.pictures import name_of
 from leanrec.evaluation.portfolio import Candidate, candidates, portfolio
 from leanrec.evaluation.rows import Row
 from leanrec.evaluation.trial import trials
@@ -79,9 +80,10 @@ class Frontier:
             lines.append(f"Not in the comparison: {', '.join(missing)}.")
         busy = [row.name for row in self.rows if row.cost is not None and row.cost.busy]
         if busy:
+            which = ", ".join(busy) if len(busy) <= 3 else f"{len(busy)} of {len(self.rows)} models"
             lines.append(
-                f"The machine was busy with other work while it answered for {', '.join(busy)}, "
-                "so that their p99 is higher than on a quiet machine."
+                f"The machine was busy with other work while it answered for {which}, so that p99 is higher "
+                "there than on a quiet machine."
             )
         return (*lines, *self.notes)
 
@@ -195,7 +197,7 @@ def frontier(
         evaluations = {trial.row.name: trial.valid for trial in done if trial.valid is not None}
         choice = dataclasses.replace(choice, ties=ties(rows, choice.best, evaluations, metric, seed=run.seed))
     notes = tuple(filter(None, (parts.note, str(parts.leak) if parts.leak.leaks else "")))
-    return Frontier(rows, budget, choice, metric, data.source or "the data", _about(data, parts, run), notes)
+    return Frontier(rows, budget, choice, metric, name_of(data), _about(data, parts, run), notes)
 
 
 def _shown(chosen: Sequence[Candidate], run: Run) -> Iterator[Candidate]:

@@ -185,6 +185,7 @@ def _label(axes: "Axes", points: Sequence[_Point], frontier: Frontier) -> None:
     taken: list[tuple[float, ...]] = [
         (x - 5 * pixel, y - 5 * pixel, x + 5 * pixel, y + 5 * pixel) for x, y in at.values()
     ]
+    taken += [text.get_window_extent().extents for text in axes.texts]
     for point in order:
         is_best = point.row.name == frontier.choice.best
         for box in _places(point.row.name, at[point.row.name], pixel, is_best=is_best):
@@ -203,8 +204,8 @@ def _pixels(axes: "Axes", point: _Point) -> tuple[float, float]:
 
 def _places(name: str, at: tuple[float, float], pixel: float, *, is_best: bool) -> list[tuple[float, ...]]:
     """Boxes around a mark in which its name could stand, in pixels; the place liked most comes first."""
-    # Letters of 8.5 points are about 0.57 em wide.
-    width, height = len(name) * 8.5 * 0.57 * pixel * (1.1 if is_best else 1.0), 11 * pixel
+    # Letters of 8.5 points are about 0.6 em wide.
+    width, height = len(name) * 8.5 * 0.6 * pixel * (1.1 if is_best else 1.0), 11 * pixel
     gap, (x, y) = (11 if is_best else 7) * pixel, at
     left, right, middle = x - gap - width, x + gap, x - width / 2
     above, below, level = y + 2, y - height - 2, y - height / 2

@@ -25,12 +25,18 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
-__all__ = ["COLOURS", "draw_data", "draw_list", "figure", "require_plots", "tidy"]
+__all__ = ["COLOURS", "draw_data", "draw_list", "figure", "name_of", "require_plots", "tidy"]
 
 # Okabe and Ito's palette, darkened a little for thin lines: told apart with any kind of colour vision.
 COLOURS = {"blue": "#0072b2", "orange": "#c4500a", "green": "#00825f", "pink": "#a8528a", "grey": "#6b6b6b"}
 INK, SOFT, FAINT = "#1d1f23", "#5d636d", "#e4e2dd"
 _DAY = 86_400
+
+
+def name_of(data: Dataset) -> str:
+    """A short name for headings: the last folder and file of where the data came from."""
+    parts = [part for part in data.source.replace("\\", "/").split("/") if part]
+    return "/".join(parts[-2:]) if "/" in data.source else data.source or "the data"
 
 
 def require_plots() -> None:
@@ -96,7 +102,7 @@ def plain_decades(axis: "Axis") -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter  # noqa: PLC0415 - optional
 
     low, high = sorted(axis.get_view_interval())
-    few = high / max(low, 1e-300) < 50
+    few = high / max(low, 1e-300) < 300
     axis.set_major_locator(LogLocator(10, subs=(1.0, 2.0, 5.0) if few else (1.0,)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
     axis.set_minor_formatter(NullFormatter())
@@ -190,7 +196,7 @@ def draw_data(path: str | Path, data: Dataset) -> Path:
         ArtifactError: the file cannot be written.
     """
     events = data.events
-    name = data.source or "data"
+    name = name_of(data)
     with figure(path, 11.0, 7.2, [name]) as drawing:
         (tail, time), (activity, ratings) = drawing.subplots(2, 2)
         shape = data.shape
@@ -243,6 +249,7 @@ def _draw_time(axes: "Axes", time: NDArray[np.int64]) -> None:
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter  # noqa: PLC0415 - optional
 
     tidy(axes, title="Events over time", y="events")
+    axes.yaxis.set_major_formatter("{x:,.0f}")
     if not len(time) or time.min() == time.max():
         axes.text(
             0.5, 0.5, "All events carry the same time.", transform=axes.transAxes, ha="center", color=SOFT
@@ -263,12 +270,13 @@ def _draw_time(axes: "Axes", time: NDArray[np.int64]) -> None:
 
 def _draw_activity(axes: "Axes", counts: NDArray[Any]) -> None:
     tidy(axes, title="Events per user", x="events of one user", y="users")
+    axes.yaxis.set_major_formatter("{x:,.0f}")
     counts = counts[counts > 0]
     if not len(counts):
         return
-    edges = np.unique(np.round(np.geomspace(1, counts.max() + 1, 30)))
+    edges = np.unique(np.round(np.geomspace(counts.min(), counts.max() + 1, 30)))
     if len(edges) < 2:
-        edges = np.array([1.0, 2.0])
+        edges = np.array([counts.min(), counts.min() + 1.0])
     axes.hist(counts, bins=edges.tolist(), color=COLOURS["blue"], edgecolor="white", linewidth=0.6)
     axes.set_xscale("log")
     plain_decades(axes.xaxis)
@@ -291,6 +299,7 @@ def _draw_activity(axes: "Axes", counts: NDArray[Any]) -> None:
 
 def _draw_ratings(axes: "Axes", ratings: NDArray[np.float32]) -> None:
     tidy(axes, title="Ratings", x="rating", y="events")
+    axes.yaxis.set_major_formatter("{x:,.0f}")
     values, counts = np.unique(ratings, return_counts=True)
     if len(values) <= 25:
         gap = float(np.diff(values).min()) if len(values) > 1 else 1.0

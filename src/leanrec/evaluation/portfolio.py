@@ -94,18 +94,23 @@ def _sizes(candidate: Candidate) -> list[Candidate]:
 
 def _label(model: str, estimator: Any) -> str:
     """``ials width=16``: the settings that differ from the defaults."""
-    unusual = []
-    for field in dataclasses.fields(estimator):
-        value = getattr(estimator, field.name)
-        made = field.default_factory
-        if value != (field.default if made is dataclasses.MISSING else made()):
-            unusual.append(f"{field.name}={_short(value)}")
+    try:
+        # Not the defaults of the fields: settings may bring what they are given into another form.
+        usual = type(estimator)()
+    except TypeError:
+        usual = None
+    values = {field.name: getattr(estimator, field.name) for field in dataclasses.fields(estimator)}
+    unusual = [
+        f"{name}={_short(value)}" for name, value in values.items() if value != getattr(usual, name, None)
+    ]
     return " ".join([model, *unusual])
 
 
 def _short(value: object) -> str:
     if dataclasses.is_dataclass(value):
         return type(value).__name__
+    if isinstance(value, tuple):
+        return "+".join(map(_short, value))
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

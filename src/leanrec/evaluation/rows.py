@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from leanrec.evaluation.budget import Overshoot
 from leanrec.evaluation.cost import ModelCost
+from leanrec.protocols import Estimator
 
 __all__ = ["Quality", "Row", "Status"]
 
@@ -48,6 +49,7 @@ class Row:
         front: the costs against which it is Pareto-optimal on validation.
         notes: warnings given during the fit.
         estimate: bytes that the fit said beforehand it would need; None where it could not say.
+        estimator: the settings as they were fitted, for a fit on all the data once the choice is made.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Row:
     front: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     estimate: int | None = None
+    estimator: Estimator | None = dataclasses.field(default=None, repr=False, compare=False)
 
     def axes(self) -> dict[str, float]:
         """Its costs by the name of their axis; empty unless fitted."""
@@ -71,4 +74,6 @@ class Row:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        return dataclasses.asdict(self) | {"costs": self.axes()}
+        plain = dataclasses.asdict(dataclasses.replace(self, estimator=None)) | {"costs": self.axes()}
+        del plain["estimator"]
+        return plain

@@ -87,7 +87,8 @@ class _Bench:
     def attempt(self, candidate: Candidate) -> Trial:
         """Try one model. Whatever goes wrong with it is in its row."""
         settings = _settings(candidate)
-        row = Row(candidate.name, candidate.model, candidate.family, settings, "failed")
+        estimator = candidate.estimator
+        row = Row(candidate.name, candidate.model, candidate.family, settings, "failed", estimator=estimator)
         try:
             estimate = int(candidate.estimator.fit_bytes(self.split.train.shape))
             row = dataclasses.replace(row, estimate=estimate)
