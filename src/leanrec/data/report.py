@@ -195,14 +195,21 @@ class Tally:
 
 
 def describe(data: Dataset) -> DataReport:
-    """The report of any data set. Cost O(E + N log N) time, one block of memory."""
-    tally = Tally(len(data.users), len(data.items), len(data.events.kinds))
+    """The report of any data set. Cost O(E + N log N) time, one block of memory.
+
+    How the events were weighted is not known here: the weight of a kind is the mean over its events.
+    """
+    kinds = data.events.kinds
+    tally = Tally(len(data.users), len(data.items), len(kinds))
+    total = np.zeros(len(kinds))
     clock = bool(len(data.events)) and int(data.events.time[-1]) >= _FIRST_CLOCK
     for start in range(0, len(data.events), _BLOCK):
-        tally.add(data.events.take(slice(start, start + _BLOCK)), clock=clock)
+        block = data.events.take(slice(start, start + _BLOCK))
+        tally.add(block, clock=clock)
+        total += np.bincount(block.kind, weights=block.weight, minlength=len(kinds))
     return tally.report(
         source=data.source,
-        kinds=dict.fromkeys(data.events.kinds, float("nan")),
+        kinds=dict(zip(kinds, (total / np.maximum(1, tally.of_kind)).tolist(), strict=True)),
         clock=clock,
         item_columns=() if data.item_table is None else tuple(data.item_table.columns),
         user_columns=() if data.user_table is None else tuple(data.user_table.columns),

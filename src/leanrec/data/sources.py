@@ -287,7 +287,8 @@ def _buffer(engine: Engine) -> int:
 
 
 def _first_line(engine: Engine, path: Path) -> str:
-    scan = f"read_csv({text(path)}, auto_detect = false, header = false, delim = '\x01', quote = '', escape = '', buffer_size = {_buffer(engine)}, columns = {{'line': 'VARCHAR'}})"
+    options = "auto_detect = false, header = false, quote = '', escape = '', ignore_errors = true"
+    scan = f"read_csv({text(path)}, {options}, delim = '\x01', buffer_size = {_buffer(engine)}, columns = {{'line': 'VARCHAR'}})"
     rows = engine.rows(f"SELECT line FROM {scan} WHERE line IS NOT NULL LIMIT 1", str(path))
     if not rows:
         raise SourceError(f"{path} is empty: it has no line of text. Check how it was written.")
@@ -303,11 +304,10 @@ def _distinct(cells: Sequence[str]) -> list[str]:
 
 
 def _guessed(engine: Engine, scan: str, names: Iterable[str], what: str) -> dict[str, str]:
-    """DOUBLE for columns whose first thousand values are all numbers, VARCHAR for the others."""
+    """DOUBLE for columns most of whose first thousand values are numbers, VARCHAR for the others."""
     names = list(names)
     tests = ", ".join(
-        f"count(try_cast({ident(name)} AS DOUBLE)) = count({ident(name)}) AND count({ident(name)}) > 0"
-        for name in names
+        f"count(try_cast({ident(name)} AS DOUBLE)) * 2 > count({ident(name)})" for name in names
     )
     row = engine.rows(f"SELECT {tests} FROM (SELECT * FROM {scan} LIMIT 1000)", what)[0]
     return {name: "DOUBLE" if number else "VARCHAR" for name, number in zip(names, row, strict=True)}

@@ -292,8 +292,13 @@ def _seconds(name: str, kind: str, is_order: bool) -> str:
         return "NULL::BIGINT"
     if is_order:
         return "try_cast(n_time AS BIGINT)"
+    # A plain cast to TIMESTAMP forgets the offset from UTC; the one that heeds it is slower.
+    tail = f"substr({column}, 20)"
+    offset = f"contains({tail}, '+') OR contains({tail}, '-')"
     stamp = f"coalesce(try_cast({column} AS TIMESTAMP), try_strptime({column}, {_STRPTIME}))"
-    return f"CASE WHEN n_time IS NULL THEN try_cast(floor(epoch({stamp})) AS BIGINT) ELSE try_cast(floor({_scaled('n_time', '/')}) AS BIGINT) END"
+    seconds = f"CASE WHEN {offset} THEN epoch(try_cast({column} AS TIMESTAMPTZ)) ELSE epoch({stamp}) END"
+    number = f"try_cast(floor({_scaled('n_time', '/')}) AS BIGINT)"
+    return f"CASE WHEN n_time IS NULL THEN try_cast(floor({seconds}) AS BIGINT) ELSE {number} END"
 
 
 def _scaled(number: str, divide: str) -> str:

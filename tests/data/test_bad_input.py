@@ -1,0 +1,247 @@
+"""Whatever is wrong with the input: one clear message that says what, where and what to do, or a counted row."""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from leanrec.data.cleaning import Cleaning
+from leanrec.data.ingest import ingest
+from leanrec.errors import ArtifactError, ColumnError, DataError, SettingError, SourceError
+
+GOOD = "user,item,rating,time\n1,a,4,1600000000\n2,a,5,1600000001\n2,b,3,1600000002\n"
+
+
+def write(path: Path, text: str | bytes) -> Path:
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return path
+
+
+def message(kind: type[Exception], source: object, **options: object) -> str:
+    with pytest.raises(kind) as caught:
+        ingest(source, **options)
+    return str(caught.value)
+
+
+def test_a_missing_column_names_those_there_are_and_the_flag(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.csv", "who,item_id\n1,2\n")
+    assert message(ColumnError, path) == (
+        f"{path} has no user column. Its columns are: 'who', 'item_id'. Looked for user, userid, useruid, uid, visitor, visitorid "
+        'and the like, in any case. Name it: --column user=who, or columns={"user": "who"}.'
+    )
+    assert ingest(path, columns={"user": "WHO"}).data.users.ids.tolist() == [1]
+
+
+def test_a_misspelt_column_is_corrected(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.csv", "customer_name,item\n1,2\n")
+    found = message(ColumnError, path, columns={"user": "custmer_nme"})
+    assert "has no column 'custmer_nme', which was named as the user. Did you mean 'customer_name'?" in found
+
+
+def test_a_role_that_does_not_exist() -> None:
+    frame = pd.DataFrame({"user": [1], "item": [2]})
+    assert message(SettingError, frame, columns={"usr": "user"}) == (
+        "columns must map user, item, time, value, weight, kind, label or content to a column. Got 'usr'."
+    )
+
+
+def test_a_column_of_the_wrong_type(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.csv", "user,item,liked\n1,2,very\n")
+    assert message(ColumnError, path, columns={"value": "liked"}) == (
+        f"The rating must be a number. The column 'liked' of {path} is VARCHAR; name another column."
+    )
+
+
+def test_a_column_that_only_its_name_spoke_for_is_left_out_with_a_warning(tmp_path: Path) -> None:
+    _, report = ingest(write(tmp_path / "x.csv", "user,item,rating\n1,2,good\n1,3,bad\n"))
+    assert report.ratings == {}
+    assert any("the column 'rating' holds no numbers and was not taken for the rating" in each for each in report.warnings)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("x.csv", b"", "is empty: it has no byte. Check how it was written."),
+        ("x.csv", b"\n\n", "is empty: it has no line of text"),
+        ("x.csv", bytes(range(256)) * 9, "is a binary file (a zero byte at offset 0), not delimited text, JSON lines or Parquet"),
+        ("x.csv", "user,item\n1,2\n".encode("utf-16"), "is UTF-16 text. Save it as UTF-8."),
+        ("x.parquet", b"user,item\n1,2\n", "is named as Parquet and is not: it does not begin with PAR1"),
+        ("x.parquet", b"PAR1 and then nothing of the kind", "cannot be read"),
+        ("x.jsonl", b"not json at all\n", "cannot be read|has no user column"),
+        ("x.csv", b"user,item\n", "has columns and no row. Check how it was written."),
+    ],
+    ids=["empty", "blank", "binary", "utf16", "fake-parquet", "cut-parquet", "no-json", "header-only"],
+)
+def test_files_that_are_not_what_they_should_be(name: str, content: bytes, says: str, tmp_path: Path) -> None:
+    path = write(tmp_path / name, content)
+    found = message(DataError, path)
+    assert str(path) in found
+    assert any(each in found for each in says.split("|"))
+    assert "\n" not in found
+
+
+def test_a_missing_file_names_its_neighbours(tmp_path: Path) -> None:
+    write(tmp_path / "ratings.csv", GOOD)
+    path = tmp_path / "rating.csv"
+    assert message(SourceError, path) == f"{path} does not exist. In {tmp_path} there is: ratings.csv. Check the path."
+
+
+def test_a_folder_without_data_and_a_pattern_without_files(tmp_path: Path) -> None:
+    assert f"The folder {tmp_path} holds no data. It must hold files ending in .csv" in message(SourceError, tmp_path)
+    assert f"No file matches {tmp_path}/*.csv" in message(SourceError, f"{tmp_path}/*.csv")
+
+
+def test_a_folder_of_two_forms_is_ambiguous(tmp_path: Path) -> None:
+    write(tmp_path / "a.csv", GOOD)
+    write(tmp_path / "a.jsonl", '{"user": 1, "item": 2}\n')
+    assert "must hold one log in files of one form. It holds csv and json" in message(SourceError, tmp_path)
+
+
+def test_a_source_that_is_nothing_of_the_kind() -> None:
+    assert message(SourceError, 12) == (
+        "A source must be a path, a list of paths, a pandas, Polars or Arrow frame, or an SQL query. Got int."
+    )
+    assert message(SourceError, []) == "A source must name at least one file. Got none."
+
+
+def test_a_query_that_fails_says_why(tmp_path: Path) -> None:
+    assert "The query 'SELECT * FROM nowhere' cannot be read" in message(SourceError, "sql:SELECT * FROM nowhere")
+
+
+def test_ragged_lines_are_set_aside_with_their_line(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.csv", GOOD + "3\n4,a,3,1600000003,more,and more\n5,b,2,1600000004\n")
+    quarantine = tmp_path / "q.csv"
+    data, report = ingest(path, quarantine=quarantine)
+    assert report.set_aside == {"unreadable line": 2}
+    assert (report.rows_read, len(data.events)) == (6, 4)
+    rows = pd.read_csv(quarantine)
+    assert rows["row"].tolist() == [5, 6]
+    assert rows["line"].tolist() == ["3", "4,a,3,1600000003,more,and more"]
+    assert ingest(path).report.set_aside == {"unreadable line": 2}
+
+
+def test_lines_that_are_no_utf8_are_set_aside(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.csv", GOOD.encode() + "3,caf\xe9,3,1600000003\n".encode("latin-1"))
+    assert ingest(path).report.set_aside == {"unreadable line": 1}
+
+
+BAD_ROWS = {
+    ",a,4,1600000000": "missing user",
+    "1,,4,1600000000": "missing item",
+    "1,a,4,": "missing time",
+    "1,a,4,yesterday": "time not understood",
+    "1,a,,1600000000": "missing rating",
+    "1,a,nan,1600000000": "rating is not a finite number",
+    "1,a,inf,1600000000": "rating is not a finite number",
+    "1,a,good,1600000000": "rating is not a finite number",
+    "1,a,4,-5": "time before 1990 or in the future",
+    "1,a,4,99999999999": "time before 1990 or in the future",
+    "1,b,11,1600000000": "rating outside the range",
+    "1,a,4,1600000000": "duplicate",
+}
+
+
+@pytest.mark.parametrize("row", BAD_ROWS, ids=lambda row: row)
+@pytest.mark.parametrize("form", [".csv", ".parquet"])
+def test_a_bad_row_is_counted_and_quarantined(row: str, form: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "x.csv", GOOD + row + "\n")
+    quarantine = tmp_path / f"q{form}"
+    data, report = ingest(path, cleaning=Cleaning(rating_range=(1, 5)), quarantine=quarantine)
+    assert report.set_aside == {BAD_ROWS[row]: 1}
+    assert (report.rows_read, report.events, len(data.events)) == (4, 3, 3)
+    rows = pd.read_csv(quarantine, dtype=str, keep_default_na=False) if form == ".csv" else pd.read_parquet(quarantine).fillna("")
+    assert rows["reason"].tolist() == [BAD_ROWS[row]]
+    assert rows["file"].tolist() == [str(path)]
+    assert [int(each) for each in rows["row"]] == [4]
+    fields = [rows[name][0] or "" for name in ("user", "item", "value", "time")]
+    assert ",".join(fields) == row
+    assert [each.name for each in sorted(tmp_path.iterdir())] == [quarantine.name, "x.csv"]
+    # Without a quarantine file another road is taken: the counts must not differ.
+    assert ingest(path, cleaning=Cleaning(rating_range=(1, 5))).report.set_aside == {BAD_ROWS[row]: 1}
+
+
+@pytest.mark.parametrize(("plays", "reason"), [("-1", "negative weight"), ("", "missing weight"), ("inf", "weight is not a finite number")])
+def test_bad_weights(plays: str, reason: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "x.csv", f"user,item,plays\n1,a,3\n1,b,{plays}\n")
+    assert ingest(path).report.set_aside == {reason: 1}
+
+
+def test_a_missing_rating_is_fine_where_events_have_kinds(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.csv", "user,item,event,rating\n1,a,view,\n1,a,rating,4\n,a,view,\n2,a,,3\n")
+    data, report = ingest(path)
+    assert report.set_aside == {"missing user": 1, "missing kind": 1}
+    assert data.ratings.toarray().tolist() == [[4.0]]
+
+
+def test_a_scale_is_inferred_only_where_nearly_all_ratings_agree() -> None:
+    ratings = [1.0, 2, 3, 4, 5] * 400 + [99.0]
+    frame = pd.DataFrame({"user": range(len(ratings)), "item": 1, "rating": ratings})
+    assert ingest(frame).report.set_aside == {"rating outside the range": 1}
+    data, report = ingest(frame.iloc[-20:])
+    assert report.set_aside == {}
+    assert data.rating_range == (1.0, 99.0)
+
+
+def test_too_many_kinds_is_the_wrong_column() -> None:
+    frame = pd.DataFrame({"user": [1] * 200, "item": range(200), "type": [f"t{i}" for i in range(200)]})
+    assert "The column 'type' has more than 120 different values" in message(ColumnError, frame)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"kinds": {"buy": 3}}, "kinds must name behaviours of the log. Got 'buy'; the log has view."),
+        ({"kinds": {"view": -1}}, "The weight of the kind 'view' must be a number of at least 0. Got -1.0."),
+        ({"positive_from": float("nan")}, "positive_from must be a number. Got nan."),
+        ({"quarantine": "bad.txt"}, "The quarantine file must end in .csv or .parquet. Got 'bad.txt'."),
+        ({"cleaning": Cleaning(since="2020-01-01")}, "since and until need times that are a clock."),
+    ],
+    ids=["kind", "weight", "bar", "quarantine", "window"],
+)
+def test_options_that_do_not_fit(options: dict, says: str) -> None:
+    frame = pd.DataFrame({"user": [1], "item": [2], "event": ["view"]})
+    assert says in message(SettingError, frame, **options)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"min_user": 0}, "min_user must be a number of at least 1. Got 0."),
+        ({"duplicates": "maybe"}, "duplicates must be one of drop, keep. Got 'maybe'."),
+        ({"rating_range": (5, 1)}, "rating_range must be a lower and a higher number. Got (5, 1)."),
+        ({"since": "soon"}, "since must be an ISO date such as 2019-05-01, or seconds since 1970. Got 'soon'."),
+        ({"since": "2020-01-02", "until": "2020-01-01"}, "since must be before until."),
+        ({"bot_sigmas": -1}, "bot_sigmas must be a positive number. Got -1."),
+    ],
+)
+def test_settings_of_cleaning_are_checked_where_they_are_written(settings: dict, says: str) -> None:
+    with pytest.raises(SettingError, match=re.escape(says)):
+        Cleaning(**settings)
+
+
+def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("leanrec.data.artifacts.os.fsync", full)
+    path = write(tmp_path / "x.csv", GOOD)
+    assert message(ArtifactError, path, out=tmp_path / "set") == (
+        f"Cannot write {tmp_path / 'set'}: No space left on device. Nothing was changed there."
+    )
+    assert [each.name for each in tmp_path.iterdir()] == ["x.csv"]
+
+
+@pytest.mark.parametrize("where", ["leanrec.data.ingest.set_aside", "leanrec.data.ingest.write_events", "leanrec.data.artifacts._swap"])
+def test_ctrl_c_leaves_nothing_behind(where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    path = write(tmp_path / "x.csv", GOOD)
+    ingest(path, out=tmp_path / "set")
+    before = sorted(each.name for each in (tmp_path / "set").iterdir())
+    monkeypatch.setattr(where, stop)
+    with pytest.raises(KeyboardInterrupt):
+        ingest(path, out=tmp_path / "set", quarantine=tmp_path / "q.csv")
+    assert sorted(each.name for each in (tmp_path / "set").iterdir()) == before
+    assert {each.name for each in tmp_path.iterdir()} <= {"x.csv", "set", "q.csv"}
