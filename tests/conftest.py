@@ -23,7 +23,9 @@ def make_dataset(n_users: int = 60, n_items: int = 40, per_user: int = 12, seed:
         user += [u] * per_user
         item += chosen.tolist()
         time += np.sort(rng.integers(0, 100 * 86_400, per_user)).tolist()
-        value += np.clip(np.where(genre[chosen] == u % len(GENRES), 4.5, 2.5) + rng.normal(0, 0.5, per_user), 0.5, 5).tolist()
+        value += np.clip(
+            np.where(genre[chosen] == u % len(GENRES), 4.5, 2.5) + rng.normal(0, 0.5, per_user), 0.5, 5
+        ).tolist()
     events = Events(
         user=np.array(user, np.int32),
         item=np.array(item, np.int32),

@@ -16,9 +16,28 @@ import psutil
 
 from leanrec.errors import BudgetError, SettingError
 
-__all__ = ["Cost", "Meter", "Run", "format_bytes", "format_seconds", "measure", "parse_bytes", "parse_seconds"]
+__all__ = [
+    "Cost",
+    "Meter",
+    "Run",
+    "format_bytes",
+    "format_seconds",
+    "measure",
+    "parse_bytes",
+    "parse_seconds",
+]
 
-_BYTES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+_BYTES = {
+    "": 1,
+    "k": 10**3,
+    "m": 10**6,
+    "g": 10**9,
+    "t": 10**12,
+    "ki": 2**10,
+    "mi": 2**20,
+    "gi": 2**30,
+    "ti": 2**40,
+}
 _SECONDS = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 
@@ -146,7 +165,7 @@ class Meter:
 
 @contextlib.contextmanager
 def measure() -> Iterator[Meter]:
-    """Measure the block: ``with measure() as meter: …`` and then ``meter.cost``.
+    """What the block costs: ``with measure() as meter: …`` and then ``meter.cost``.
 
     Peak memory is the kernel's own high-water mark where it can be reset (Linux), and sampled every 5 ms
     elsewhere. Freed heap is handed back first, so an earlier allocation does not hide a later one.

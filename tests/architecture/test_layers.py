@@ -20,7 +20,9 @@ def test_imports_point_down_the_layers() -> None:
 
 
 def test_importing_leanrec_loads_no_library() -> None:
-    loaded = python("import leanrec, sys; print(*(m for m in ('numpy', 'scipy', 'numba', 'torch', 'matplotlib', 'sklearn') if m in sys.modules))")
+    loaded = python(
+        "import leanrec, sys; print(*(m for m in ('numpy', 'scipy', 'numba', 'torch', 'matplotlib', 'sklearn') if m in sys.modules))"
+    )
     assert loaded == ""
 
 

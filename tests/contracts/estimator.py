@@ -36,7 +36,11 @@ class EstimatorContract:
     def test_is_a_frozen_dataclass_of_settings(self) -> None:
         assert isinstance(self.estimator, Estimator)
         with pytest.raises(dataclasses.FrozenInstanceError):
-            setattr(self.estimator, dataclasses.fields(self.estimator)[0].name if dataclasses.fields(self.estimator) else "x", 1)
+            setattr(
+                self.estimator,
+                dataclasses.fields(self.estimator)[0].name if dataclasses.fields(self.estimator) else "x",
+                1,
+            )
         assert dataclasses.replace(self.estimator) == self.estimator
 
     def test_scores_every_item_for_every_asker(self, model: Any, dataset: Dataset) -> None:
@@ -64,7 +68,11 @@ class EstimatorContract:
 
     def test_answers_a_new_user_from_a_history(self, model: Any, dataset: Dataset) -> None:
         history = dataset.interactions[[0, 1]]
-        queries = Queries(users=np.array([-1, -1], np.int32), history=history, ratings=None if dataset.ratings is None else dataset.ratings[[0, 1]])
+        queries = Queries(
+            users=np.array([-1, -1], np.int32),
+            history=history,
+            ratings=None if dataset.ratings is None else dataset.ratings[[0, 1]],
+        )
         scores = model.score(queries)
         assert np.isfinite(scores).all()
         if self.personal:

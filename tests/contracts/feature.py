@@ -114,25 +114,19 @@ class FeatureContract:
         self.check(fitted.transform(self.missing), 2, fitted)
 
     def test_any_script_is_no_error(self) -> None:
-        column = texts(
-            "机器学习|数学", "машинное обучение", "תוכנה", "ภาษาไทย", "हिन्दी", "😀👍🏽", "a\x00b", "\u200d"
-        )
+        column = texts("机器学习|数学", "машинное обучение", "תוכנה", "ภาษาไทย", "हिन्दी", "😀👍🏽", "a\x00b", "\u200d")
         fitted = self.feature.fit(column)
         self.check(fitted.transform(column), len(column), fitted)
 
     def test_survives_saving(self, fitted: Any, tmp_path: Any) -> None:
         loaded = artifacts.load(artifacts.save(fitted, tmp_path / "feature"), type(fitted))
-        np.testing.assert_array_equal(
-            loaded.transform(self.column).toarray(), fitted.transform(self.column).toarray()
-        )
+        np.testing.assert_array_equal(loaded.transform(self.column).toarray(), fitted.transform(self.column).toarray())
         assert loaded.names == fitted.names
         assert loaded.settings == self.feature
 
     def test_same_seed_same_features(self, fitted: Any) -> None:
         again = self.feature.fit(self.column, Run(seed=3, threads=1))
-        np.testing.assert_array_equal(
-            again.transform(self.column).toarray(), fitted.transform(self.column).toarray()
-        )
+        np.testing.assert_array_equal(again.transform(self.column).toarray(), fitted.transform(self.column).toarray())
 
     def test_works_in_the_pipeline(self, fitted: Any, tmp_path: Any) -> None:
         table = Table({"it": self.column})

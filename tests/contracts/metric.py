@@ -23,9 +23,7 @@ Case = tuple[list[int], dict[int, float]]
 def cases(draw: Any) -> Case:
     """A list of distinct items, perhaps short, and a truth, perhaps empty."""
     items = draw(st.lists(st.integers(0, N_ITEMS - 1), unique=True, max_size=N_ITEMS))
-    truth = draw(
-        st.dictionaries(st.integers(0, N_ITEMS - 1), st.sampled_from([0.5, 1.0, 3.0]), max_size=N_ITEMS)
-    )
+    truth = draw(st.dictionaries(st.integers(0, N_ITEMS - 1), st.sampled_from([0.5, 1.0, 3.0]), max_size=N_ITEMS))
     return items, truth
 
 
@@ -86,10 +84,7 @@ class MetricContract:
         assert self.value([0, 1, 2], {2: 1.0}, 2) == 0
 
     def test_an_earlier_answer_is_never_worse(self) -> None:
-        values = [
-            self.value(items, {4: 1.0}, 4)
-            for items in ([0, 1, 2, 4], [0, 1, 4, 2], [0, 4, 1, 2], [4, 0, 1, 2])
-        ]
+        values = [self.value(items, {4: 1.0}, 4) for items in ([0, 1, 2, 4], [0, 1, 4, 2], [0, 4, 1, 2], [4, 0, 1, 2])]
         assert values == sorted(values)
         assert values[0] > 0
 
@@ -117,7 +112,5 @@ class MetricContract:
 
     def test_refuses_a_k_that_the_lists_do_not_reach(self) -> None:
         for k in (0, -1, 4):
-            with pytest.raises(
-                SettingError, match=f"k must be from 1 to 3, the length of the lists. Got {k}"
-            ):
+            with pytest.raises(SettingError, match=f"k must be from 1 to 3, the length of the lists. Got {k}"):
                 type(self).metric(judged(([0], {0: 1.0}), depth=3), k)

@@ -56,9 +56,7 @@ class RatingContract:
         rmse = float(np.sqrt(np.mean((predicted - test.value) ** 2)))
         assert rmse <= self.at_most, f"RMSE is {rmse:.3f}"
 
-    def test_a_new_user_gets_the_same_as_a_known_one_with_these_ratings(
-        self, model: Any, dataset: Dataset
-    ) -> None:
+    def test_a_new_user_gets_the_same_as_a_known_one_with_these_ratings(self, model: Any, dataset: Dataset) -> None:
         known = dataset.queries(np.array([3], np.int32))
         assert known.ratings is not None
         # A fourth rating is one that no training user has, so nobody is left out as being the asker.
@@ -83,9 +81,7 @@ class RatingContract:
 
     def test_constant_ratings_are_predicted(self) -> None:
         data = make_dataset()
-        flat = data.with_events(
-            dataclasses.replace(data.events, value=np.full(len(data.events), 3.5, np.float32))
-        )
+        flat = data.with_events(dataclasses.replace(data.events, value=np.full(len(data.events), 3.5, np.float32)))
         model = self.estimator.fit(flat, Run(threads=1))
         predicted = model.predict(flat.queries(), np.zeros(len(flat.users), np.int32))
         np.testing.assert_allclose(predicted, 3.5, atol=1e-4)

@@ -56,7 +56,9 @@ def test_a_column_of_the_wrong_type(tmp_path: Path) -> None:
 def test_a_column_that_only_its_name_spoke_for_is_left_out_with_a_warning(tmp_path: Path) -> None:
     _, report = ingest(write(tmp_path / "x.csv", "user,item,rating\n1,2,good\n1,3,bad\n"))
     assert report.ratings == {}
-    assert any("the column 'rating' holds no numbers and was not taken for the rating" in each for each in report.warnings)
+    assert any(
+        "the column 'rating' holds no numbers and was not taken for the rating" in each for each in report.warnings
+    )
 
 
 @pytest.mark.parametrize(
@@ -64,7 +66,11 @@ def test_a_column_that_only_its_name_spoke_for_is_left_out_with_a_warning(tmp_pa
     [
         ("x.csv", b"", "is empty: it has no byte. Check how it was written."),
         ("x.csv", b"\n\n", "is empty: it has no line of text"),
-        ("x.csv", bytes(range(256)) * 9, "is a binary file (a zero byte at offset 0), not delimited text, JSON lines or Parquet"),
+        (
+            "x.csv",
+            bytes(range(256)) * 9,
+            "is a binary file (a zero byte at offset 0), not delimited text, JSON lines or Parquet",
+        ),
         ("x.csv", "user,item\n1,2\n".encode("utf-16"), "is UTF-16 text. Save it as UTF-8."),
         ("x.parquet", b"user,item\n1,2\n", "is named as Parquet and is not: it does not begin with PAR1"),
         ("x.parquet", b"PAR1 and then nothing of the kind", "cannot be read"),
@@ -150,7 +156,11 @@ def test_a_bad_row_is_counted_and_quarantined(row: str, form: str, tmp_path: Pat
     data, report = ingest(path, cleaning=Cleaning(rating_range=(1, 5)), quarantine=quarantine)
     assert report.set_aside == {BAD_ROWS[row]: 1}
     assert (report.rows_read, report.events, len(data.events)) == (4, 3, 3)
-    rows = pd.read_csv(quarantine, dtype=str, keep_default_na=False) if form == ".csv" else pd.read_parquet(quarantine).fillna("")
+    rows = (
+        pd.read_csv(quarantine, dtype=str, keep_default_na=False)
+        if form == ".csv"
+        else pd.read_parquet(quarantine).fillna("")
+    )
     assert rows["reason"].tolist() == [BAD_ROWS[row]]
     assert rows["file"].tolist() == [str(path)]
     assert [int(each) for each in rows["row"]] == [4]
@@ -161,7 +171,10 @@ def test_a_bad_row_is_counted_and_quarantined(row: str, form: str, tmp_path: Pat
     assert ingest(path, cleaning=Cleaning(rating_range=(1, 5))).report.set_aside == {BAD_ROWS[row]: 1}
 
 
-@pytest.mark.parametrize(("plays", "reason"), [("-1", "negative weight"), ("", "missing weight"), ("inf", "weight is not a finite number")])
+@pytest.mark.parametrize(
+    ("plays", "reason"),
+    [("-1", "negative weight"), ("", "missing weight"), ("inf", "weight is not a finite number")],
+)
 def test_bad_weights(plays: str, reason: str, tmp_path: Path) -> None:
     path = write(tmp_path / "x.csv", f"user,item,plays\n1,a,3\n1,b,{plays}\n")
     assert ingest(path).report.set_aside == {reason: 1}
@@ -210,7 +223,10 @@ def test_options_that_do_not_fit(options: dict, says: str) -> None:
         ({"min_user": 0}, "min_user must be a number of at least 1. Got 0."),
         ({"duplicates": "maybe"}, "duplicates must be one of drop, keep. Got 'maybe'."),
         ({"rating_range": (5, 1)}, "rating_range must be a lower and a higher number. Got (5, 1)."),
-        ({"since": "soon"}, "since must be an ISO date such as 2019-05-01, or seconds since 1970. Got 'soon'."),
+        (
+            {"since": "soon"},
+            "since must be an ISO date such as 2019-05-01, or seconds since 1970. Got 'soon'.",
+        ),
         ({"since": "2020-01-02", "until": "2020-01-01"}, "since must be before until."),
         ({"bot_sigmas": -1}, "bot_sigmas must be a positive number. Got -1."),
     ],
@@ -232,7 +248,10 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.M
     assert [each.name for each in tmp_path.iterdir()] == ["x.csv"]
 
 
-@pytest.mark.parametrize("where", ["leanrec.data.ingest.set_aside", "leanrec.data.ingest.write_events", "leanrec.data.artifacts._swap"])
+@pytest.mark.parametrize(
+    "where",
+    ["leanrec.data.ingest.set_aside", "leanrec.data.ingest.write_events", "leanrec.data.artifacts._swap"],
+)
 def test_ctrl_c_leaves_nothing_behind(where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt

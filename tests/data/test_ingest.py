@@ -37,7 +37,13 @@ def events_of(data) -> list[tuple]:
     """The events in own ids."""
     e = data.events
     value = e.value if e.value is not None else np.full(len(e), np.nan)
-    rows = zip(data.users.ids[e.user].tolist(), data.items.ids[e.item].tolist(), value.tolist(), e.time.tolist(), strict=True)
+    rows = zip(
+        data.users.ids[e.user].tolist(),
+        data.items.ids[e.item].tolist(),
+        value.tolist(),
+        e.time.tolist(),
+        strict=True,
+    )
     return list(rows)
 
 
@@ -117,7 +123,18 @@ def as_database(folder: Path) -> object:
     return Sql("SELECT * FROM log", folder / "x.duckdb")
 
 
-FORMS = [as_csv, as_tsv, as_semicolons, as_gzip, as_json_lines, as_json, as_parquet, as_folder, as_glob, as_list]
+FORMS = [
+    as_csv,
+    as_tsv,
+    as_semicolons,
+    as_gzip,
+    as_json_lines,
+    as_json,
+    as_parquet,
+    as_folder,
+    as_glob,
+    as_list,
+]
 FORMS += [as_pandas, as_polars, as_arrow, as_sql, as_database]
 
 
@@ -142,17 +159,26 @@ def test_every_form_gives_the_same_data_set(form, tmp_path: Path) -> None:
 def test_a_bare_file_with_text_works_as_it_is(tmp_path: Path) -> None:
     path = write(
         tmp_path / "user_data.csv",
-        "user_id,behavior,content_id,content\n1,view,10,about cats\n1,like,11,\n2,view,11,\"dogs, mostly\"\n2,skip,10,other text\n",
+        'user_id,behavior,content_id,content\n1,view,10,about cats\n1,like,11,\n2,view,11,"dogs, mostly"\n2,skip,10,other text\n',
     )
     data, report = ingest(path)
     assert data.users.ids.tolist() == [1, 2]
     assert data.items.ids.tolist() == [10, 11]
     assert data.item_table.columns["content"].tolist() == ["about cats", "dogs, mostly"]
-    assert {name: kind["weight"] for name, kind in report.kinds.items()} == {"like": 2.0, "skip": 0.0, "view": 1.0}
+    assert {name: kind["weight"] for name, kind in report.kinds.items()} == {
+        "like": 2.0,
+        "skip": 0.0,
+        "view": 1.0,
+    }
     assert data.events.weight.tolist() == [1.0, 2.0, 1.0, 0.0]
     # No clock: the order of the log within each user.
     assert data.events.time.tolist() == [0, 1, 0, 1]
-    assert report.columns[str(path)] == {"user": "user_id", "item": "content_id", "kind": "behavior", "content": "content"}
+    assert report.columns[str(path)] == {
+        "user": "user_id",
+        "item": "content_id",
+        "kind": "behavior",
+        "content": "content",
+    }
 
 
 def test_one_file_per_behaviour_ignores_a_number_column_named_event(tmp_path: Path) -> None:
@@ -172,7 +198,9 @@ def test_a_single_number_column_named_event_is_pointed_out() -> None:
 
 
 def test_labels_are_clicks_and_impressions() -> None:
-    frame = pd.DataFrame({"user": [1, 1, 2], "title": ["x", "y", "x"], "label": [0, 1, 1], "entities": ["a:b", "", "q"]})
+    frame = pd.DataFrame(
+        {"user": [1, 1, 2], "title": ["x", "y", "x"], "label": [0, 1, 1], "entities": ["a:b", "", "q"]}
+    )
     data, report = ingest(frame, columns={"item": "title"})
     assert {name: kind["weight"] for name, kind in report.kinds.items()} == {"click": 1.0, "impression": 0.0}
     assert data.events.weight.tolist() == [0.0, 1.0, 1.0]
@@ -189,14 +217,22 @@ def test_ratings_below_the_bar_weigh_nothing_and_are_kept() -> None:
 def test_counts_become_weights_and_files_without_them_count_one() -> None:
     buy = pd.DataFrame({"User_ID": [1], "Game_ID": [7], "Purchase": [1.0]})
     play = pd.DataFrame({"User_ID": [1], "Game_ID": [7], "Hours": [12.5]})
-    data, _ = ingest({"purchase": buy, "play": play}, items=pd.DataFrame({"Game_ID": [7, 8], "Game Name": ["go", "chess"]}))
+    data, _ = ingest(
+        {"purchase": buy, "play": play}, items=pd.DataFrame({"Game_ID": [7, 8], "Game Name": ["go", "chess"]})
+    )
     assert data.events.weight.tolist() == [3.0, 12.5]
     assert data.item_table.title == "Game Name"
     assert data.items.ids.tolist() == [7, 8]  # nobody touched 8, and it can be recommended
 
 
 def test_tables_join_by_their_ids_whatever_their_type() -> None:
-    items = pd.DataFrame({"id": ["c", "a", "b", "a", None], "name": ["see", "ay", "bee", "again", "none"], "year": [1, 2.0, None, 4, 5]})
+    items = pd.DataFrame(
+        {
+            "id": ["c", "a", "b", "a", None],
+            "name": ["see", "ay", "bee", "again", "none"],
+            "year": [1, 2.0, None, 4, 5],
+        }
+    )
     users = pl.DataFrame({"userId": ["u1", "u9"], "gender": ["f", "m"]})
     data, report = ingest(FRAME, items=items, users=users)
     assert data.items.ids.tolist() == ["a", "b", "c"]
@@ -204,7 +240,10 @@ def test_tables_join_by_their_ids_whatever_their_type() -> None:
     np.testing.assert_array_equal(data.item_table.columns["year"], [2, np.nan, 1])
     assert data.users.ids.tolist() == ["u1", "u2", "u3"]
     assert data.user_table.columns["gender"].tolist() == ["f", "", ""]
-    assert report.tables_set_aside == {"item table: missing id": 1, "item table: repeated id (the first row was kept)": 1}
+    assert report.tables_set_aside == {
+        "item table: missing id": 1,
+        "item table: repeated id (the first row was kept)": 1,
+    }
 
 
 def test_integer_ids_meet_text_ids_of_a_table(tmp_path: Path) -> None:
@@ -226,7 +265,9 @@ def test_integer_ids_meet_text_ids_of_a_table(tmp_path: Path) -> None:
         (["ü", "a b", "NaN"], ["NaN", "a b", "ü"]),
     ],
 )
-def test_ids_in_text_are_numbers_only_where_they_are_the_plain_form_of_one(texts: list[str], ids: list, tmp_path: Path) -> None:
+def test_ids_in_text_are_numbers_only_where_they_are_the_plain_form_of_one(
+    texts: list[str], ids: list, tmp_path: Path
+) -> None:
     path = write(tmp_path / "x.csv", "user,item\n" + "".join(f"{each},1\n" for each in texts))
     assert ingest(path).data.users.ids.tolist() == ids
 
@@ -360,7 +401,9 @@ def test_threads_change_nothing(large: Path) -> None:
 
 
 def test_nothing_left_says_what_happened_to_all_rows() -> None:
-    with pytest.raises(DataError, match=r"No event is left of the 2 rows .* Set aside: missing user: 1; missing item: 1"):
+    with pytest.raises(
+        DataError, match=r"No event is left of the 2 rows .* Set aside: missing user: 1; missing item: 1"
+    ):
         ingest(pd.DataFrame({"user": [None, "a"], "item": ["x", None]}))
 
 

@@ -37,9 +37,7 @@ def test_what_is_no_limit_is_refused(limits: dict[str, object], words: str) -> N
 
 
 def test_worst_overshoot_comes_first_and_is_relative() -> None:
-    over = Budget(max_p99="5ms", max_memory="100MB", max_fit="1s").over(
-        {"p99": 0.006, "memory": 3e8, "fit": 1.0}
-    )
+    over = Budget(max_p99="5ms", max_memory="100MB", max_fit="1s").over({"p99": 0.006, "memory": 3e8, "fit": 1.0})
     assert over == (Overshoot("memory", 3e8, 1e8), Overshoot("p99", 0.006, 0.005))
     assert [each.relative for each in over] == pytest.approx([2.0, 0.2])
     assert str(over[1]) == "p99 of one request 6 ms, limit 5 ms (20% over)"

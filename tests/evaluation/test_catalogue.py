@@ -55,20 +55,14 @@ def mean(values: list[float]) -> float:
     return sum(values) / len(values) if values else math.nan
 
 
-def test_popularity_is_the_mean_share_of_users(
-    data: Dataset, background: Background, lists: np.ndarray
-) -> None:
+def test_popularity_is_the_mean_share_of_users(data: Dataset, background: Background, lists: np.ndarray) -> None:
     expected = [mean([len(users_of(data, item)) / 20 for item in shown(row)]) for row in lists]
     np.testing.assert_allclose(popularity(lists, background), expected)
 
 
-def test_novelty_is_the_mean_self_information(
-    data: Dataset, background: Background, lists: np.ndarray
-) -> None:
+def test_novelty_is_the_mean_self_information(data: Dataset, background: Background, lists: np.ndarray) -> None:
     least = min(len(users_of(data, item)) for item in range(15) if users_of(data, item))
-    expected = [
-        mean([-math.log2(max(len(users_of(data, i)), least) / 20) for i in shown(row)]) for row in lists
-    ]
+    expected = [mean([-math.log2(max(len(users_of(data, i)), least) / 20) for i in shown(row)]) for row in lists]
     np.testing.assert_allclose(novelty(lists, background), expected)
 
 
@@ -89,9 +83,7 @@ def test_diversity_by_content_compares_features(data: Dataset, lists: np.ndarray
     # Three genres: items of one genre are alike, of two genres are not.
     genres = sp.csr_array(np.eye(3)[np.arange(15) % 3] * 7)
     by_genre = Background.of(data, genres)
-    assert diversity(np.array([[0, 3, 6], [0, 1, 2], [0, 3, 1]], np.int32), by_genre) == pytest.approx(
-        [0, 1, 2 / 3]
-    )
+    assert diversity(np.array([[0, 3, 6], [0, 1, 2], [0, 3, 1]], np.int32), by_genre) == pytest.approx([0, 1, 2 / 3])
     with pytest.raises(DataError, match=r"a row for each of 15 items\. Got 9"):
         Background.of(data, genres[:9])
 
@@ -142,6 +134,6 @@ def test_lift_compares_lists_with_histories(data: Dataset, background: Backgroun
     nobody = sp.csr_array((4, 15), dtype=np.float32)
     assert math.isnan(popularity_lift(np.array(own), nobody, background))
     # An asker without a list or without a history is in neither mean.
-    assert popularity_lift(
-        np.array([own[0], np.nan, 2 * own[2], own[3]]), history, background
-    ) == pytest.approx((own[0] + 2 * own[2] + own[3]) / (own[0] + own[2] + own[3]) - 1)
+    assert popularity_lift(np.array([own[0], np.nan, 2 * own[2], own[3]]), history, background) == pytest.approx(
+        (own[0] + 2 * own[2] + own[3]) / (own[0] + own[2] + own[3]) - 1
+    )

@@ -17,10 +17,7 @@ def evaluations(seed: int = 0, n: int = 300, **lifts: float) -> dict[str, PerQue
     """Models that share hard and easy queries, each lifted a little."""
     rng = np.random.default_rng(seed)
     hard = rng.random(n)
-    return {
-        name: PerQuery({"ndcg@10": hard + lift + rng.normal(0, 0.05, n)}, "cases")
-        for name, lift in lifts.items()
-    }
+    return {name: PerQuery({"ndcg@10": hard + lift + rng.normal(0, 0.05, n)}, "cases") for name, lift in lifts.items()}
 
 
 def test_sign_flips_agree_with_all_signs() -> None:

@@ -104,9 +104,7 @@ def test_every_request_asks_for_another_user(dataset: Dataset, monkeypatch: pyte
 
 def test_a_slow_model_is_asked_less_often(dataset: Dataset) -> None:
     slow = SlowModel(Slow(), np.zeros(len(dataset.items), np.float32), seconds=0.004)
-    found = measure_requests(
-        slow, dataset.queries(), requests=Requests(count=500, seconds=0.01, least=7, batch=2)
-    )
+    found = measure_requests(slow, dataset.queries(), requests=Requests(count=500, seconds=0.01, least=7, batch=2))
     assert found.requests == 7
 
 
@@ -169,9 +167,7 @@ def test_the_clock_of_the_run_starts_with_the_fit(larger: Dataset, tmp_path: Pat
             seen.append((run.seconds, run.out_of_time()))
             return SlowModel(self, np.zeros(len(data.items), np.float32), seconds=0)
 
-    cost_of(
-        Looks(), larger, tmp_path / "model", run=Run(seconds=5, started=time.monotonic() - 60), requests=FEW
-    )
+    cost_of(Looks(), larger, tmp_path / "model", run=Run(seconds=5, started=time.monotonic() - 60), requests=FEW)
     assert seen == [(None, False), (5, False)]
 
 
@@ -279,9 +275,7 @@ def job(tmp_path: Path, larger: Dataset) -> Path:
 
 def test_a_process_apart_finds_what_this_one_finds(job: Path, larger: Dataset) -> None:
     assert can_run_apart(EASE(l2=30.0), job / "settings")
-    model, there, _ = cost_apart(
-        job, job / "data", run=Run(seed=1, threads=1), requests=FEW, provenance={"a": 1}
-    )
+    model, there, _ = cost_apart(job, job / "data", run=Run(seed=1, threads=1), requests=FEW, provenance={"a": 1})
     here = cost_of(EASE(l2=30.0), larger, job / "here", run=Run(seed=1, threads=1), requests=FEW)
     np.testing.assert_array_equal(model.score(larger.queries()), here.model.score(larger.queries()))
     assert there.apart

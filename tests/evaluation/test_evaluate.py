@@ -51,9 +51,7 @@ class Knows(Spy):
     """The same, but only for askers with a history."""
 
     def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
-        return super().score(queries, items) * (np.diff(queries.history.indptr) > 0)[:, None].astype(
-            np.float32
-        )
+        return super().score(queries, items) * (np.diff(queries.history.indptr) > 0)[:, None].astype(np.float32)
 
 
 def cases_of(truth: list[list[int]], history: list[list[int]], n_items: int = 6, **options: Any) -> Cases:
@@ -181,18 +179,12 @@ def test_with_training_data_it_measures_variety_too(parts: Split, model: EASEMod
     found = evaluate(model, parts.test, k=(3, 5), train=parts.train)
     for name in ("novelty@3", "popularity@5", "diversity@5"):
         assert np.isfinite(found.per_query[name]).all()
-    assert set(found.catalogue) == {
-        f"{name}@{k}" for name in ("coverage", "gini", "popularity_lift") for k in (3, 5)
-    }
-    top = evaluate(
-        Spy(np.bincount(parts.train.events.item, minlength=40)), parts.test, k=(5,), train=parts.train
-    )
+    assert set(found.catalogue) == {f"{name}@{k}" for name in ("coverage", "gini", "popularity_lift") for k in (3, 5)}
+    top = evaluate(Spy(np.bincount(parts.train.events.item, minlength=40)), parts.test, k=(5,), train=parts.train)
     assert top.catalogue["popularity_lift@5"] > found.catalogue["popularity_lift@5"]
     assert top.catalogue["gini@5"] > found.catalogue["gini@5"]
     assert top.means()["novelty@5"] < found.means()["novelty@5"]
-    by_content = evaluate(
-        model, parts.test, k=(5,), train=parts.train, features=sp.csr_array(np.ones((40, 1)))
-    )
+    by_content = evaluate(model, parts.test, k=(5,), train=parts.train, features=sp.csr_array(np.ones((40, 1))))
     assert by_content.means()["diversity@5"] == pytest.approx(0)
 
 
@@ -210,9 +202,7 @@ def test_ratings_are_judged_where_the_model_predicts_them(parts: Split, model: E
 
 
 def test_same_seed_same_numbers_and_a_report_in_plain_numbers(parts: Split, model: EASEModel) -> None:
-    first, again = (
-        evaluate(model, parts.test, train=parts.train, run=Run(seed=5)).to_dict() for _ in range(2)
-    )
+    first, again = (evaluate(model, parts.test, train=parts.train, run=Run(seed=5)).to_dict() for _ in range(2))
     assert first == again
     report = json.loads(json.dumps(first))
     assert report["n_queries"] == len(parts.test)

@@ -276,9 +276,7 @@ def test_a_fitted_row_says_everything(mixed: tuple[Frontier, Path], data: Datase
     assert {"recall@10", "coverage@10", "fallback_share"} <= set(row.metrics["test"])
 
 
-def test_quality_is_that_of_a_model_fitted_on_the_training_part(
-    mixed: tuple[Frontier, Path], data: Dataset
-) -> None:
+def test_quality_is_that_of_a_model_fitted_on_the_training_part(mixed: tuple[Frontier, Path], data: Dataset) -> None:
     from leanrec.evaluation.evaluate import evaluate
 
     parts = split(data, "leave-one-out")
@@ -373,10 +371,7 @@ def test_a_fit_that_ignores_its_time_is_ended(data: Dataset) -> None:
     assert apart._Deadline(Waits(), 60.0).fit(data).n_items == 40
     done = subprocess.run([sys.executable, "-c", HANG], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert (
-        apart._why(done, Run(seconds=2))
-        == "It was still fitting long after the limit of 2 s, so it was ended."
-    )
+    assert apart._why(done, Run(seconds=2)) == "It was still fitting long after the limit of 2 s, so it was ended."
     killed = subprocess.CompletedProcess([], -9, "", "")
     assert "memory of the machine ran out" in apart._why(killed, Run())
 
@@ -413,9 +408,7 @@ def test_the_portfolio_follows_the_data(data: Dataset) -> None:
     bare = dataclasses.replace(data, item_table=None)
     assert "content" not in {each.family for each in portfolio(bare)}
     assert {"collaborative"} <= families
-    unrated = dataclasses.replace(
-        data, events=dataclasses.replace(data.events, value=None), rating_range=None
-    )
+    unrated = dataclasses.replace(data, events=dataclasses.replace(data.events, value=None), rating_range=None)
     models = {each.model for each in portfolio(unrated)}
     assert {"popularity", "ease"} <= models
     assert not {"bias", "rating_knn", "rating_mf"} & models

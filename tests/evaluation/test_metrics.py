@@ -69,9 +69,7 @@ class TestAveragePrecision(MetricContract):
 
 class TestNDCG(MetricContract):
     metric = staticmethod(metrics.ndcg)
-    twin = staticmethod(
-        lambda items, truth, k: slow_dcg(hits(items, truth, k)) / slow_dcg([1.0] * min(k, len(truth)))
-    )
+    twin = staticmethod(lambda items, truth, k: slow_dcg(hits(items, truth, k)) / slow_dcg([1.0] * min(k, len(truth))))
 
 
 class TestGradedNDCG(MetricContract):
@@ -79,8 +77,7 @@ class TestGradedNDCG(MetricContract):
     graded = True
     twin = staticmethod(
         lambda items, truth, k: (
-            slow_dcg([truth.get(item, 0.0) for item in items[:k]])
-            / slow_dcg(sorted(truth.values(), reverse=True)[:k])
+            slow_dcg([truth.get(item, 0.0) for item in items[:k]]) / slow_dcg(sorted(truth.values(), reverse=True)[:k])
         )
     )
 
@@ -163,17 +160,13 @@ def test_ndcg_agrees_with_scikit_learn(k: int) -> None:
 
 def test_average_precision_over_everything_agrees_with_scikit_learn() -> None:
     scores, items, truth = made(seed=2)
-    expected = [
-        average_precision_score(row > 0, score) for row, score in zip(truth.toarray(), scores, strict=True)
-    ]
+    expected = [average_precision_score(row > 0, score) for row, score in zip(truth.toarray(), scores, strict=True)]
     np.testing.assert_allclose(metrics.average_precision(judge(items, truth), 40), expected, atol=1e-9)
 
 
 def test_golden_values_by_hand() -> None:
     # Answers a (0) and b (1); the list is x a y b: hits at places 2 and 4.
-    judged = judge(
-        np.array([[5, 0, 6, 1]], np.int32), sp.csr_array(np.array([[1, 1, 0, 0, 0, 0, 0]], np.float32))
-    )
+    judged = judge(np.array([[5, 0, 6, 1]], np.int32), sp.csr_array(np.array([[1, 1, 0, 0, 0, 0, 0]], np.float32)))
     assert metrics.recall(judged, 3)[0] == 0.5
     assert metrics.precision(judged, 4)[0] == 0.5
     assert metrics.reciprocal_rank(judged, 4)[0] == 0.5
@@ -188,9 +181,7 @@ def test_golden_values_by_hand() -> None:
 def slow_auc(scores: np.ndarray, truth: set[int], seen: set[int]) -> float:
     others = [i for i in range(len(scores)) if i not in truth and i not in seen]
     wins = [
-        1.0 if scores[a] > scores[o] else 0.5 if scores[a] == scores[o] else 0.0
-        for a in truth - seen
-        for o in others
+        1.0 if scores[a] > scores[o] else 0.5 if scores[a] == scores[o] else 0.0 for a in truth - seen for o in others
     ]
     return sum(wins) / len(wins) if wins else float("nan")
 
@@ -203,8 +194,7 @@ def test_auc_agrees_with_plain_loops_with_ties_and_seen_items() -> None:
     seen = sp.csr_array((rng.random((25, 20)) < 0.3).astype(np.float32))
     before = scores.copy()
     expected = [
-        slow_auc(scores[b], set(truth[[b]].indices.tolist()), set(seen[[b]].indices.tolist()))
-        for b in range(25)
+        slow_auc(scores[b], set(truth[[b]].indices.tolist()), set(seen[[b]].indices.tolist())) for b in range(25)
     ]
     np.testing.assert_allclose(auc(scores, truth, seen), expected, atol=1e-12)
     np.testing.assert_array_equal(scores, before)

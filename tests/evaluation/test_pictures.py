@@ -244,9 +244,9 @@ def test_what_is_not_a_number_becomes_null() -> None:
     found = make_frontier()
     row = dataclasses.replace(found.rows[0], metrics={"test": {"auc": float("nan")}})
     assert (
-        read_data(frontier_page(dataclasses.replace(found, rows=(row, *found.rows[1:]))))["rows"][0][
-            "metrics"
-        ]["test"]["auc"]
+        read_data(frontier_page(dataclasses.replace(found, rows=(row, *found.rows[1:]))))["rows"][0]["metrics"]["test"][
+            "auc"
+        ]
         is None
     )
 

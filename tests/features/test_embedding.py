@@ -10,9 +10,7 @@ from contracts.feature import FeatureContract, texts
 from leanrec.errors import MissingExtraError, SettingError
 from leanrec.features.embedding import StaticEmbedding
 
-COLUMN = texts(
-    "a movie about space travel", "romantic comedy in Paris", "", "the murder of a detective", "机器学习"
-)
+COLUMN = texts("a movie about space travel", "romantic comedy in Paris", "", "the murder of a detective", "机器学习")
 
 
 class TestStaticEmbedding(FeatureContract):
@@ -37,20 +35,13 @@ def test_texts_that_share_no_word_can_be_near() -> None:
 
 
 def test_texts_without_a_known_word_are_zero_and_not_a_direction() -> None:
-    X = (
-        StaticEmbedding()
-        .fit(COLUMN)
-        .transform(texts("机器学习大的", "машинное обучение", "!? 😀", "space"))
-        .toarray()
-    )
+    X = StaticEmbedding().fit(COLUMN).transform(texts("机器学习大的", "машинное обучение", "!? 😀", "space")).toarray()
     assert (X[:3] == 0).all()
     assert np.linalg.norm(X[3]) == pytest.approx(1, abs=1e-5)
 
 
 def test_centring_takes_the_common_direction_away() -> None:
-    column = texts(
-        *(f"a film about {word}" for word in ("love", "war", "cooking", "chess", "space", "horses"))
-    )
+    column = texts(*(f"a film about {word}" for word in ("love", "war", "cooking", "chess", "space", "horses")))
     plain, centred = (
         StaticEmbedding(center=center).fit(column).transform(column).toarray() for center in (False, True)
     )

@@ -134,9 +134,7 @@ def test_selection_and_reduction_name_what_is_left() -> None:
 def test_selection_by_group() -> None:
     genre = np.arange(40, dtype=np.int32) % 4
     spec = FeatureSpec(select=Select(by="mutual-information", keep=4))
-    assert set(spec.fit(TABLE, groups=genre).names) == {
-        f"genres: {g}" for g in ("space", "romance", "crime", "music")
-    }
+    assert set(spec.fit(TABLE, groups=genre).names) == {f"genres: {g}" for g in ("space", "romance", "crime", "music")}
     with pytest.raises(SettingError, match="must be given the group of each row"):
         spec.fit(TABLE)
 
@@ -164,16 +162,10 @@ def test_refuses_what_it_cannot_do() -> None:
 
 
 @settings(max_examples=25, deadline=None)
-@given(
-    st.lists(
-        st.tuples(st.text(max_size=20), st.text(max_size=8), st.floats() | st.none()), min_size=1, max_size=12
-    )
-)
+@given(st.lists(st.tuples(st.text(max_size=20), st.text(max_size=8), st.floats() | st.none()), min_size=1, max_size=12))
 def test_any_table_is_learnt_from_or_refused_with_a_reason(rows: list[tuple[str, str, float | None]]) -> None:
     numbers = np.array([np.nan if row[2] is None else row[2] for row in rows], dtype=np.float64)
-    table = Table(
-        {"a": texts(*(row[0] for row in rows)), "b": texts(*(row[1] for row in rows)), "c": numbers}
-    )
+    table = Table({"a": texts(*(row[0] for row in rows)), "b": texts(*(row[1] for row in rows)), "c": numbers})
     try:
         features = FeatureSpec().fit(table)
     except ColumnError as error:

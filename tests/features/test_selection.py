@@ -39,9 +39,7 @@ def test_rows_without_a_group_are_left_out() -> None:
     X = random_csr(3)
     groups = (np.arange(30) % 3).astype(np.int32)
     groups[20:] = -1
-    np.testing.assert_allclose(
-        mutual_information(X, groups), mutual_information(sp.csr_array(X[:20]), groups[:20])
-    )
+    np.testing.assert_allclose(mutual_information(X, groups), mutual_information(sp.csr_array(X[:20]), groups[:20]))
 
 
 @settings(max_examples=25, deadline=None)

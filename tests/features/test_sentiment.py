@@ -13,9 +13,7 @@ from leanrec.features.sentiment import Sentiment
 
 class TestSentiment(FeatureContract):
     feature = Sentiment()
-    column = texts(
-        "I love this great movie", "terrible, awful and boring", "", "a table of numbers", "not good"
-    )
+    column = texts("I love this great movie", "terrible, awful and boring", "", "a table of numbers", "not good")
     unseen = texts("机器学习", "zebra", "😀")
     unit = False
 

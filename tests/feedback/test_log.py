@@ -17,7 +17,14 @@ from leanrec.feedback.reactions import Reaction
 
 
 def reaction(number: int = 0, **changes: object) -> Reaction:
-    plain = {"id": f"e{number}", "user": 1, "item": 10 + number, "kind": "click", "time": number, "weight": 1.0}
+    plain = {
+        "id": f"e{number}",
+        "user": 1,
+        "item": 10 + number,
+        "kind": "click",
+        "time": number,
+        "weight": 1.0,
+    }
     return Reaction(**plain | changes)  # type: ignore[arg-type]
 
 
@@ -72,12 +79,14 @@ def test_many_threads_send_the_same_events_and_each_is_new_once(path: Path) -> N
 def test_a_reaction_is_attributed_to_its_place_in_the_list(path: Path) -> None:
     with EventLog(path) as log:
         log.served(ServedList("r1", 5, "u", (30, "x", 12), (3.0, 2.0, 1.0), fallback="popularity"))
-        log.append([
-            reaction(2, request="r1"),
-            reaction(0, item="x", request="r1"),
-            reaction(1, request="r1", rank=7),
-            reaction(5, request="nowhere"),
-        ])
+        log.append(
+            [
+                reaction(2, request="r1"),
+                reaction(0, item="x", request="r1"),
+                reaction(1, request="r1", rank=7),
+                reaction(5, request="nowhere"),
+            ]
+        )
         assert log.events().rank.tolist() == [2, 1, 7, -1]  # type: ignore[union-attr]
         assert list(log.lists()) == [ServedList("r1", 5, "u", (30, "x", 12), (3.0, 2.0, 1.0), "popularity")]
 

@@ -4,10 +4,10 @@ import dataclasses
 
 import numpy as np
 import pytest
-from conftest import STRINGS, make_dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from conftest import STRINGS, make_dataset
 from leanrec.data.dataset import Dataset
 from leanrec.data.table import Table
 from leanrec.data.vocabulary import Vocabulary, id_array

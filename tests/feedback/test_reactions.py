@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from conftest import make_dataset
 
+from conftest import make_dataset
 from leanrec.feedback.reactions import Reaction, Strength, to_events
 from leanrec.types import Events
 

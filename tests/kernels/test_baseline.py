@@ -14,9 +14,7 @@ from leanrec.types import Queries
 
 
 def by_hand() -> Baseline:
-    return Baseline(
-        mean=3.0, items=np.array([1, 0, -1], np.float32), user_damping=1.0, spread=0.5, low=1, high=5
-    )
+    return Baseline(mean=3.0, items=np.array([1, 0, -1], np.float32), user_damping=1.0, spread=0.5, low=1, high=5)
 
 
 def test_offsets_are_the_fixed_point_of_damped_means(dataset: Dataset) -> None:

@@ -39,7 +39,9 @@ def slow_pearson(x: np.ndarray, y: np.ndarray) -> float:
 
 def slow_matrix(X: np.ndarray, measure: str, shrinkage: float = 0.0, min_shared: int = 1) -> np.ndarray:
     n = X.shape[1]
-    matrix = np.array([[slow_similarity(X[:, i], X[:, j], measure, shrinkage, min_shared) for j in range(n)] for i in range(n)])
+    matrix = np.array(
+        [[slow_similarity(X[:, i], X[:, j], measure, shrinkage, min_shared) for j in range(n)] for i in range(n)]
+    )
     np.fill_diagonal(matrix, 0)
     return matrix
 
@@ -49,7 +51,9 @@ def slow_matrix(X: np.ndarray, measure: str, shrinkage: float = 0.0, min_shared:
 def test_agrees_with_the_definition(measure: str, shrinkage: float, min_shared: int) -> None:
     X = sp.random_array((40, 23), density=0.25, rng=np.random.default_rng(5), dtype=np.float32, format="csr")
     found = top_similar(X, 23, measure, shrinkage=shrinkage, min_shared=min_shared).toarray()
-    np.testing.assert_allclose(found, slow_matrix(X.toarray().astype(np.float64), measure, shrinkage, min_shared), atol=2e-6)
+    np.testing.assert_allclose(
+        found, slow_matrix(X.toarray().astype(np.float64), measure, shrinkage, min_shared), atol=2e-6
+    )
 
 
 @settings(max_examples=25, deadline=None)

@@ -19,9 +19,7 @@ def test_interests_are_what_exceeds_the_average() -> None:
     interests = fit_interests(HISTORY, FEATURES)
     # Averages of the two users with a history: 0.375, 0.625, 0.25.
     np.testing.assert_allclose(interests.average, [0.375, 0.625, 0.25])
-    np.testing.assert_allclose(
-        interests.of(HISTORY).toarray(), [[0.375, 0, 0], [0, 0.375, 0.25], [0, 0, 0]], atol=1e-7
-    )
+    np.testing.assert_allclose(interests.of(HISTORY).toarray(), [[0.375, 0, 0], [0, 0.375, 0.25], [0, 0, 0]], atol=1e-7)
 
 
 def test_weights_of_zero_say_nothing() -> None:

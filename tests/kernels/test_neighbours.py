@@ -34,10 +34,7 @@ def test_ranked_lists_the_heaviest_first(seed: int, k: int, steps: int) -> None:
     for row in range(6):
         expected = slow_order(matrix, row)[:k]
         kept = lists.columns[row] >= 0
-        assert (
-            list(zip(lists.columns[row][kept].tolist(), lists.weights[row][kept].tolist(), strict=True))
-            == expected
-        )
+        assert list(zip(lists.columns[row][kept].tolist(), lists.weights[row][kept].tolist(), strict=True)) == expected
         assert not lists.weights[row][~kept].any()
 
 
@@ -87,9 +84,7 @@ def test_means_of_rated_items_agree_with_a_loop(queries: int, k: int) -> None:
         for at, item in enumerate(items[b]):
             speakers = [(j, w) for j, w in slow_order(similar, int(item)) if dense[b, j]][:k]
             assert spoke[b, at] == len(speakers)
-            expected = (
-                sum(w * dense[b, j] for j, w in speakers) / sum(w for _, w in speakers) if speakers else 0
-            )
+            expected = sum(w * dense[b, j] for j, w in speakers) / sum(w for _, w in speakers) if speakers else 0
             assert means[b, at] == pytest.approx(expected, abs=1e-5)
 
 

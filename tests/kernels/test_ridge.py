@@ -29,9 +29,7 @@ def test_solves_each_row(seed: int, rows: int, growth: float, width: int) -> Non
     for row in range(rows):
         there = targets[[row]].indices
         wide, target = design[there].astype(np.float64), targets[[row]].data.astype(np.float64)
-        np.testing.assert_allclose(
-            solved[row], slow_ridge(wide, target, penalty, growth), rtol=1e-4, atol=1e-5
-        )
+        np.testing.assert_allclose(solved[row], slow_ridge(wide, target, penalty, growth), rtol=1e-4, atol=1e-5)
 
 
 def test_a_target_of_exactly_zero_counts() -> None:

@@ -92,9 +92,7 @@ def test_profile_is_of_this_user_alone(dataset: Dataset) -> None:
     """The widely copied mistake is to average over everybody's items."""
     model = Content().fit(dataset)
     alone = model.score(ask([1], len(dataset.items)))
-    np.testing.assert_array_equal(
-        model.score(dataset.queries())[5:6], model.score(dataset.queries().block(5, 6))
-    )
+    np.testing.assert_array_equal(model.score(dataset.queries())[5:6], model.score(dataset.queries().block(5, 6)))
     # One item in the history: that item is the best match, with cosine 1.
     assert alone[0].argmax() == 1
     assert alone[0, 1] == pytest.approx(1.0, abs=1e-5)

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from contracts.estimator import EstimatorContract
 
+from contracts.estimator import EstimatorContract
 from leanrec.data.dataset import Dataset
 from leanrec.errors import SettingError
 from leanrec.models.collaborative.ease import EASE

@@ -107,9 +107,7 @@ def test_reciprocal_ranks_by_hand(dataset: Dataset) -> None:
     model = Hybrid((Fixed(scores), Fixed(down())), mode="reciprocal").fit(dataset)
     found = model.score(asking(3))[0]
     # Items 0 and 1 share rank 1.5, item 2 has rank 3, the other 37 share rank 22; the second part: 1, 2, 3 …
-    np.testing.assert_allclose(
-        found[:3], [(1 / 61.5 + 1 / (61 + i)) / 2 for i in (0, 1)] + [1 / 63], rtol=1e-5
-    )
+    np.testing.assert_allclose(found[:3], [(1 / 61.5 + 1 / (61 + i)) / 2 for i in (0, 1)] + [1 / 63], rtol=1e-5)
     assert found[9] == pytest.approx((1 / 82 + 1 / 70) / 2, rel=1e-5)
 
 
@@ -135,9 +133,7 @@ def test_switch_asks_by_the_length_of_the_history(dataset: Dataset) -> None:
 
 
 def test_switch_asks_the_other_part_where_one_knows_nothing(dataset: Dataset) -> None:
-    model = Hybrid((Fixed(down(), "content", 2), Fixed(up(), "history", 9)), mode="switch", threshold=4).fit(
-        dataset
-    )
+    model = Hybrid((Fixed(down(), "content", 2), Fixed(up(), "history", 9)), mode="switch", threshold=4).fit(dataset)
     assert model.score(asking(2, 9)).argmax(axis=1).tolist() == [39, 0]
     assert model.explain(asking(2), 5).reason == "history"
     assert model.explain(asking(9), 5).reason == "content"

@@ -119,13 +119,9 @@ def of_items(columns: list[list[float]]) -> Dataset:
         ("pearson", [4, 4, 4], [4, 4, 5], 0.0),
     ],
 )
-def test_golden_similarities(
-    similarity: str, first: list[float], second: list[float], expected: float
-) -> None:
+def test_golden_similarities(similarity: str, first: list[float], second: list[float], expected: float) -> None:
     model = ItemKNN(similarity=similarity, weighting="none", shrinkage=0).fit(of_items([first, second]))
-    assert model.similar.toarray().tolist() == pytest.approx(
-        np.array([[0, expected], [expected, 0]]), abs=1e-6
-    )
+    assert model.similar.toarray().tolist() == pytest.approx(np.array([[0, expected], [expected, 0]]), abs=1e-6)
 
 
 def test_by_content_items_that_nobody_touched_have_neighbours(dataset: Dataset) -> None:

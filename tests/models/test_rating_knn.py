@@ -71,9 +71,7 @@ def slow_ratings(model: RatingKNNModel, data: Dataset) -> np.ndarray:
     out = base.copy()
     for u, i in np.ndindex(*R.shape):
         similar, said = (S[i], left[u]) if by_items else (S[u], left[:, i])
-        pool = [j for j in np.argsort(-S[i if by_items else u], kind="stable") if similar[j] > 0][
-            : settings.pool
-        ]
+        pool = [j for j in np.argsort(-S[i if by_items else u], kind="stable") if similar[j] > 0][: settings.pool]
         speak = [j for j in pool if not np.isnan(said[j])][: settings.k]
         if speak:
             mean = sum(similar[j] * said[j] for j in speak) / sum(similar[j] for j in speak)

@@ -102,9 +102,7 @@ def test_the_k_nearest_and_no_more() -> None:
     data = weighted(make_dataset(n_users=16, n_items=12, per_user=5), 1)
     estimator = UserKNN(3, weighting="none", shrinkage=0)
     X = data.interactions.toarray().astype(np.float64)
-    np.testing.assert_allclose(
-        estimator.fit(data).score(data.queries()), slow_scores(X, X, estimator), rtol=1e-4
-    )
+    np.testing.assert_allclose(estimator.fit(data).score(data.queries()), slow_scores(X, X, estimator), rtol=1e-4)
     assert np.diff(estimator.fit(data).neighbours(data.queries()).indptr).max() == 3
 
 
@@ -116,9 +114,7 @@ def test_by_interests_compares_what_exceeds_the_average(dataset: Dataset) -> Non
     profiles = (X / X.sum(axis=1, keepdims=True)) @ F
     rows = np.maximum(profiles - profiles.mean(axis=0), 0)
     rows[rows < 1e-6] = 0
-    np.testing.assert_allclose(
-        model.score(dataset.queries()), slow_scores(rows, X, estimator), rtol=1e-3, atol=1e-3
-    )
+    np.testing.assert_allclose(model.score(dataset.queries()), slow_scores(rows, X, estimator), rtol=1e-3, atol=1e-3)
 
 
 def test_by_interests_finds_people_who_share_no_item() -> None:
@@ -156,9 +152,7 @@ def two_users(first: list[float], second: list[float]) -> Dataset:
         ("pearson", [4, 4, 4], [4, 4, 5], 0.0),
     ],
 )
-def test_golden_similarities(
-    similarity: str, first: list[float], second: list[float], expected: float
-) -> None:
+def test_golden_similarities(similarity: str, first: list[float], second: list[float], expected: float) -> None:
     model = UserKNN(similarity=similarity, weighting="none", shrinkage=0).fit(two_users(first, second))
     asker = Queries(users=np.zeros(1, np.int32), history=sp.csr_array(np.array([first], np.float32)))
     assert model.neighbours(asker).toarray()[0].tolist() == pytest.approx([0, expected], abs=1e-6)

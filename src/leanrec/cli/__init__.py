@@ -8,8 +8,8 @@ __all__ = ["main"]
 
 def main() -> None:
     """Run the ``leanrec`` command. Exit codes: 0 done, 2 wrong input, 130 interrupted."""
-    from leanrec.cli.app import app  # noqa: PLC0415 - `leanrec --version` should not load typer twice
-    from leanrec.errors import LeanrecError  # noqa: PLC0415
+    from leanrec.cli.app import app
+    from leanrec.errors import LeanrecError
 
     try:
         app()
@@ -26,6 +26,6 @@ def main() -> None:
 
 
 def _complain(message: str) -> None:
-    from rich.console import Console  # noqa: PLC0415
+    from rich.console import Console
 
     Console(stderr=True, highlight=False).print("[bold red]error:[/]", message, soft_wrap=True)

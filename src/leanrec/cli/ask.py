@@ -17,11 +17,15 @@ __all__ = ["explain", "print_served", "recommend", "serve", "similar"]
 Model = Annotated[Path, typer.Argument(help="A folder that `leanrec fit --out` wrote.")]
 User = Annotated[str | None, typer.Option("--user", "-u", help="The user's id, as in the data.")]
 History = Annotated[
-    list[str] | None, typer.Option("--history", help="Ids of items somebody new has touched, oldest first; repeat or separate by commas.")
+    list[str] | None,
+    typer.Option(
+        "--history", help="Ids of items somebody new has touched, oldest first; repeat or separate by commas."
+    ),
 ]
 Count = Annotated[int, typer.Option("-n", "--count", min=0, help="Length of the list.")]
 Where = Annotated[
-    list[str] | None, typer.Option("--where", help="Only items with COLUMN=VALUE, or COLUMN=LOW..HIGH for numbers; repeatable.")
+    list[str] | None,
+    typer.Option("--where", help="Only items with COLUMN=VALUE, or COLUMN=LOW..HIGH for numbers; repeatable."),
 ]
 
 
@@ -31,7 +35,10 @@ def _ids(texts: list[str] | None) -> list[str] | None:
 
 def print_served(served: "Served", title: str) -> None:
     """Print a list with titles, scores and reasons."""
-    rows = [(place, shown.id, shown.title, f"{shown.score:.4g}", "; ".join(shown.reasons)) for place, shown in enumerate(served.items, 1)]
+    rows = [
+        (place, shown.id, shown.title, f"{shown.score:.4g}", "; ".join(shown.reasons))
+        for place, shown in enumerate(served.items, 1)
+    ]
     show.table(title, ("", "id", "title", "score", "why"), rows, left=5)
     if served.fallback:
         show.tell(f"The model knows nothing of this asker, so the list comes from {served.fallback}.")
@@ -137,9 +144,11 @@ def serve(
     model: Model,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on; 0 = a free one.")] = 8000,
-    log: Annotated[Path | None, typer.Option(help="The event log (SQLite); default: events.db beside the model.")] = None,
+    log: Annotated[
+        Path | None, typer.Option(help="The event log (SQLite); default: events.db beside the model.")
+    ] = None,
 ) -> None:
     """Answer over HTTP, take events in, and show a page to try it."""
-    from leanrec.serving.server import serve as run_server
+    from leanrec.serving.app import serve as run_server
 
     run_server(model, host=host, port=port, log_path=log)

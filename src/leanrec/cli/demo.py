@@ -42,7 +42,7 @@ def run_demo(out: Path, *, serve: bool, port: int) -> None:
     _step_click(pipeline)
     _where_next(out, time.perf_counter() - start)
     if serve:
-        from leanrec.serving.server import serve as run_server
+        from leanrec.serving.app import serve as run_server
 
         run_server(out / "model", port=port)
 
@@ -58,7 +58,7 @@ def _step_data(out: Path) -> "Dataset":
 
     _heading("1. A behaviour log becomes a data set")
     folder = sample_path("ml-latest-small")
-    data, report = ingest(folder / "ratings.parquet", items=folder / "movies.parquet")
+    data, report = ingest(folder / "ratings.parquet", items=folder / "movies.parquet", positive_from=3.5)
     print_report(report)
     show.console.print(f"Picture: {draw_data(out / 'data.png', data)}\n")
     return data
@@ -72,7 +72,7 @@ def _step_frontier(data: "Dataset", out: Path) -> "Frontier":
     _heading("2. Every model: quality beside cost")
     show.console.print("Each model is fitted in a process of its own. This is the long step: a minute or two.")
     budget = Budget(max_p99="10ms", max_memory="1GB", max_fit="60s")
-    found = frontier(data, models=_MODELS, budget=budget, run=Run(progress=show.console.is_terminal))
+    found = frontier(data, models=_MODELS, budget=budget, split="ratio", run=Run(progress=show.console.is_terminal))
     frontier_table(found)
     for picture in draw(found, out):
         show.console.print(f"Picture: {picture}")
@@ -88,30 +88,38 @@ def _step_recommend(data: "Dataset", found: "Frontier", out: Path) -> "Pipeline"
     best = found.best or found.closest
     name = "item_knn" if best is None else best.model
     _heading(f"3. Top five for user {_USER} from the best within the budget, {name}")
-    pipeline = Pipeline.fit(find(name)(), data)
+    pipeline = Pipeline.fit(find("item_knn")() if best is None else best.estimator, data)
     pipeline.save(out / "model")
     liked = [past for past in pipeline.history(_USER) if (past.value or 0) >= 5][:5]
     show.table(f"User {_USER} gave five stars to, lately", ("title",), [(past.title,) for past in liked])
     served = pipeline.recommend(_USER, n=5)
     print_served(served, "Recommended")
     titles = [shown.title for shown in served.items]
-    chart = draw_list(out / "top5.png", titles, [shown.score for shown in served.items], title=f"Top 5 for user {_USER}")
+    chart = draw_list(
+        out / "top5.png", titles, [shown.score for shown in served.items], title=f"Top 5 for user {_USER}"
+    )
     show.console.print(f"Chart: {chart}\n")
     return pipeline
 
 
 def _step_click(pipeline: "Pipeline") -> None:
-    from leanrec.feedback.reactions import reactions
-
     _heading("4. One click, and the next answer has changed")
     before = [shown.title for shown in pipeline.recommend(_USER, n=5).items]
     clicked = pipeline.recommend(_USER, n=5).items[0]
-    pipeline.record(reactions([(_USER, clicked.id)]))
+    pipeline.react(_USER, clicked.id)
     start = time.perf_counter()
     after = [shown.title for shown in pipeline.recommend(_USER, n=5).items]
     took = time.perf_counter() - start
-    rows = [(place, old, f"[green]{new}[/]" if new not in before else new) for place, (old, new) in enumerate(zip(before, after, strict=True), 1)]
-    show.table(f"After a click on {clicked.title} (answered in {took * 1e3:.1f} ms)", ("", "before", "after"), rows, left=3)
+    rows = [
+        (place, old, f"[green]{new}[/]" if new not in before else new)
+        for place, (old, new) in enumerate(zip(before, after, strict=True), 1)
+    ]
+    show.table(
+        f"After a click on {clicked.title} (answered in {took * 1e3:.1f} ms)",
+        ("", "before", "after"),
+        rows,
+        left=3,
+    )
     show.console.print()
 
 

@@ -55,7 +55,11 @@ def _machine() -> Finding:
     run = Run()
     free = run.available()
     state = "ok" if free > 10**9 else "note"
-    return Finding("machine", state, f"{run.n_threads()} of {os.cpu_count()} cores usable, {format_bytes(free)} of memory free")
+    return Finding(
+        "machine",
+        state,
+        f"{run.n_threads()} of {os.cpu_count()} cores usable, {format_bytes(free)} of memory free",
+    )
 
 
 def _disk() -> Finding:
@@ -64,7 +68,11 @@ def _disk() -> Finding:
     folder = tempfile.gettempdir()
     free = shutil.disk_usage(folder).free
     detail = f"{format_bytes(free)} free in {folder}, where large logs spill"
-    return Finding("disk", "ok" if free > 2 * 10**9 else "problem", detail if free > 2 * 10**9 else f"{detail}. Set TMPDIR to a larger disk.")
+    return Finding(
+        "disk",
+        "ok" if free > 2 * 10**9 else "problem",
+        detail if free > 2 * 10**9 else f"{detail}. Set TMPDIR to a larger disk.",
+    )
 
 
 def _sqlite() -> Finding:
@@ -96,7 +104,11 @@ def _blas() -> Finding:
     speed = 2 * size**3 / (time.perf_counter() - start) / 1e9
     pools = threadpoolctl.threadpool_info()
     names = sorted({f"{pool['internal_api']} {pool.get('architecture', '')}".strip() for pool in pools})
-    return Finding("matrix product", "ok" if speed > 10 else "note", f"{speed:.0f} GFLOP/s in float32 ({', '.join(names)})")
+    return Finding(
+        "matrix product",
+        "ok" if speed > 10 else "note",
+        f"{speed:.0f} GFLOP/s in float32 ({', '.join(names)})",
+    )
 
 
 def _loop() -> Finding:
@@ -111,9 +123,13 @@ def _loop() -> Finding:
     pipeline = Pipeline.fit(find("item_knn")(), data, Run())
     user = data.users.ids[0].item()
     before = [shown.id for shown in pipeline.recommend(user, n=10).items]
-    pipeline.record(user, [before[0]])
+    pipeline.react(user, before[0])
     after = [shown.id for shown in pipeline.recommend(user, n=10).items]
     if before[0] in after or before == after:
         return Finding("the loop", "problem", "a click did not change the next answer. Please report this.")
     took = format_seconds(time.perf_counter() - start)
-    return Finding("the loop", "ok", f"fit, answer, click and changed answer in {took} (compiling included at the first run)")
+    return Finding(
+        "the loop",
+        "ok",
+        f"fit, answer, click and changed answer in {took} (compiling included at the first run)",
+    )

@@ -51,10 +51,20 @@ def fit(
     cost = pipeline.provenance["fit"]
     size = artifacts.size_of(path)
     if as_json:
-        show.print_json({"model": model, "settings": dataclasses.asdict(estimator), "out": path, "cost": cost, "bytes": size})  # type: ignore[call-overload]
+        show.print_json(
+            {
+                "model": model,
+                "settings": dataclasses.asdict(estimator),
+                "out": path,
+                "cost": cost,
+                "bytes": size,
+            }
+        )  # type: ignore[call-overload]
         return
     shape = ingested.data.shape
-    show.console.print(f"[bold]{model}[/] fitted on {shape.events:,} events of {shape.users:,} users and {shape.items:,} items")
+    show.console.print(
+        f"[bold]{model}[/] fitted on {shape.events:,} events of {shape.users:,} users and {shape.items:,} items"
+    )
     show.console.print(
         f"  {format_seconds(cost['wall'])} by the clock, {format_seconds(cost['cpu'])} of CPU, "
         f"{format_bytes(cost['peak'])} of memory at the peak, {format_bytes(size)} on disk at {path}",
@@ -69,7 +79,9 @@ def evaluate(
     *,
     model: Models = None,
     split: How = "auto",
-    k: Annotated[list[int] | None, typer.Option("-k", min=1, help="Cut-off of the lists; repeatable. Default: 10.")] = None,
+    k: Annotated[
+        list[int] | None, typer.Option("-k", min=1, help="Cut-off of the lists; repeatable. Default: 10.")
+    ] = None,
     auc: Annotated[bool, typer.Option("--auc", help="Also AUC, which scores every query a second time.")] = False,
     as_json: Json = False,
     data: DataOptions,
@@ -89,13 +101,25 @@ def evaluate(
     for name, estimator in estimators.items():
         show.tell(f"{name} …")
         judged[name] = judge(
-            estimator.fit(parts.train, work), parts.test, k=depths, fallback=fallback, train=parts.train, with_auc=auc, run=work
+            estimator.fit(parts.train, work),
+            parts.test,
+            k=depths,
+            fallback=fallback,
+            train=parts.train,
+            with_auc=auc,
+            run=work,
         )
     metric = f"ndcg@{depths[0]}"
     compared = compare(judged, metric) if len(judged) > 1 else None
     if as_json:
         report = {name: evaluation.to_dict() for name, evaluation in judged.items()}
-        show.print_json({"split": parts.how, "models": report, "comparison": None if compared is None else compared.to_dict()})
+        show.print_json(
+            {
+                "split": parts.how,
+                "models": report,
+                "comparison": None if compared is None else compared.to_dict(),
+            }
+        )
         return
     for note in filter(None, (parts.note, str(parts.leak) if parts.leak.leaks else "")):
         show.tell(note)
@@ -110,13 +134,29 @@ def _judged(judged: "dict[str, Evaluation]", depths: tuple[int, ...], how: str) 
         for name, evaluation in judged.items():
             intervals = evaluation.intervals()
             cells = [_with_interval(intervals[f"{metric}@{depth}"]) for metric in _COLUMNS]
-            rows.append((name, *cells, f"{evaluation.catalogue[f'coverage@{depth}']:.1%}", f"{evaluation.fallback_share:.1%}"))
-        title = f"Test part of the split {how}: {first.n_queries:,} queries, full ranking, mean ± half of the 95 % interval"
+            rows.append(
+                (
+                    name,
+                    *cells,
+                    f"{evaluation.catalogue[f'coverage@{depth}']:.1%}",
+                    f"{evaluation.fallback_share:.1%}",
+                )
+            )
+        title = (
+            f"Test part of the split {how}: {first.n_queries:,} queries, full ranking, mean ± half of the 95 % interval"
+        )
         show.table(title, ("model", *(f"{m}@{depth}" for m in _COLUMNS), "coverage", "fallback"), rows)
     errors = [(name, each.ratings) for name, each in judged.items() if each.ratings is not None]
     if errors:
-        rows = [(name, f"{each.means()['rmse']:.4f}", f"{each.means()['mae']:.4f}") for name, each in errors]
-        show.table("Predicted ratings", ("model", "RMSE", "MAE"), rows)
+        rows = [
+            (
+                name,
+                *(_with_interval(each.interval(error)._asdict()) for error in ("rmse", "mae")),
+                f"{each.n_ratings:,}",
+            )
+            for name, each in errors
+        ]
+        show.table("Predicted ratings", ("model", "RMSE", "MAE", "ratings"), rows)
 
 
 def _with_interval(interval: dict[str, float]) -> str:
@@ -125,7 +165,7 @@ def _with_interval(interval: dict[str, float]) -> str:
 
 def _compared(comparison: "Comparison | None") -> None:
     if comparison is not None:
-        show.console.print("\n" + "\n".join(comparison.verdicts()), soft_wrap=True)
+        show.console.print(f"\n{comparison}", soft_wrap=True)
 
 
 @gather(DataOptions, RunOptions)
@@ -140,7 +180,9 @@ def frontier(
     metric: Annotated[str, typer.Option(help="The quality to choose by, with its cut-off.")] = "ndcg@10",
     split: How = "auto",
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the pictures.")] = Path("out/frontier"),
-    keep_models: Annotated[bool, typer.Option("--keep-models", help="Save every fitted model below the folder.")] = False,
+    keep_models: Annotated[
+        bool, typer.Option("--keep-models", help="Save every fitted model below the folder.")
+    ] = False,
     as_json: Json = False,
     data: DataOptions,
     run: RunOptions,
@@ -167,8 +209,8 @@ def frontier(
 def draw(found: "Frontier", out: Path) -> list[Path]:
     """The interactive page, and the PNG where matplotlib is installed."""
     from leanrec.errors import MissingExtraError
-    from leanrec.evaluation.page import write_frontier_page
     from leanrec.evaluation.frontier_picture import draw_frontier
+    from leanrec.evaluation.page import write_frontier_page
     from leanrec.evaluation.pictures import require_plots
 
     out.mkdir(parents=True, exist_ok=True)
@@ -191,10 +233,29 @@ def frontier_table(found: "Frontier") -> None:
     for row in fitted:
         marks = "★" if row.name == found.choice.best else "✗" if row.over else "·" if row.front else ""
         costs = row.axes()
-        rows.append((marks, row.name, row.family, _quality(row.valid), _quality(row.test), *(AXES[a].show(costs[a]) if a in costs else "–" for a in AXES)))
+        rows.append(
+            (
+                marks,
+                row.name,
+                row.family,
+                _quality(row.valid),
+                _quality(row.test),
+                *(AXES[a].show(costs[a]) if a in costs else "–" for a in AXES),
+            )
+        )
     rows += [("–", row.name, row.family, row.reason, "", "", "", "", "") for row in found.rows if row.valid is None]
     show.console.print(found.about, soft_wrap=True)
-    columns = ("", "model", "family", f"{found.metric} valid", f"{found.metric} test", "p99", "memory", "fit", "disk")
+    columns = (
+        "",
+        "model",
+        "family",
+        f"{found.metric} valid",
+        f"{found.metric} test",
+        "p99",
+        "memory",
+        "fit",
+        "disk",
+    )
     show.table("Quality beside cost", columns, rows, left=3)
     show.console.print("★ best within the budget   · on a Pareto front   ✗ over the budget\n")
     for line in found.summary():

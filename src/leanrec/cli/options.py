@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import inspect
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -77,30 +77,52 @@ def model_of(text: str) -> Estimator:
 class DataOptions:
     """How a log is read and cleaned. A prepared data set needs none of it."""
 
-    items: Annotated[str | None, typer.Option(help="A table about items (titles, genres, …).", rich_help_panel=_DATA)] = None
+    items: Annotated[
+        str | None, typer.Option(help="A table about items (titles, genres, …).", rich_help_panel=_DATA)
+    ] = None
     users: Annotated[str | None, typer.Option(help="A table about users.", rich_help_panel=_DATA)] = None
     column: Annotated[
         list[str] | None,
-        typer.Option("--column", "-c", help="Which column plays a role, e.g. user=visitor or items.id=sku; repeatable.", rich_help_panel=_DATA),
+        typer.Option(
+            "--column",
+            "-c",
+            help="Which column plays a role, e.g. user=visitor or items.id=sku; repeatable.",
+            rich_help_panel=_DATA,
+        ),
     ] = None
     kind: Annotated[
-        list[str] | None, typer.Option("--kind", help="How much a behaviour counts, e.g. purchase=3; repeatable.", rich_help_panel=_DATA)
+        list[str] | None,
+        typer.Option("--kind", help="How much a behaviour counts, e.g. purchase=3; repeatable.", rich_help_panel=_DATA),
     ] = None
     positive_from: Annotated[
         float | None, typer.Option(help="Ratings below it are no evidence of liking.", rich_help_panel=_DATA)
     ] = None
     min_user: Annotated[int, typer.Option(help="Keep users with that many events (k-core).", rich_help_panel=_DATA)] = 1
     min_item: Annotated[int, typer.Option(help="Keep items with that many events (k-core).", rich_help_panel=_DATA)] = 1
-    since: Annotated[str | None, typer.Option(help="Keep events from this date on, e.g. 2019-05-01.", rich_help_panel=_DATA)] = None
+    since: Annotated[
+        str | None,
+        typer.Option(help="Keep events from this date on, e.g. 2019-05-01.", rich_help_panel=_DATA),
+    ] = None
     until: Annotated[str | None, typer.Option(help="Keep events before this date.", rich_help_panel=_DATA)] = None
-    ratings: Annotated[str | None, typer.Option(help="Lowest and highest rating allowed, e.g. 1..5.", rich_help_panel=_DATA)] = None
-    bots: Annotated[bool, typer.Option(help="Set aside users and weights far outside the usual.", rich_help_panel=_DATA)] = True
+    ratings: Annotated[
+        str | None, typer.Option(help="Lowest and highest rating allowed, e.g. 1..5.", rich_help_panel=_DATA)
+    ] = None
+    bots: Annotated[
+        bool, typer.Option(help="Set aside users and weights far outside the usual.", rich_help_panel=_DATA)
+    ] = True
     max_per_day: Annotated[
         int | None, typer.Option(help="A user with more events on one day is a bot.", rich_help_panel=_DATA)
     ] = None
-    keep_duplicates: Annotated[bool, typer.Option("--keep-duplicates", help="Keep events that repeat an earlier one.", rich_help_panel=_DATA)] = False
+    keep_duplicates: Annotated[
+        bool,
+        typer.Option("--keep-duplicates", help="Keep events that repeat an earlier one.", rich_help_panel=_DATA),
+    ] = False
     quarantine: Annotated[
-        Path | None, typer.Option(help="File (.csv or .parquet) for the rows that are set aside, with the reason.", rich_help_panel=_DATA)
+        Path | None,
+        typer.Option(
+            help="File (.csv or .parquet) for the rows that are set aside, with the reason.",
+            rich_help_panel=_DATA,
+        ),
     ] = None
 
     def arguments(self, sources: list[str]) -> dict[str, Any]:
@@ -110,7 +132,8 @@ class DataOptions:
             "items": self.items,
             "users": self.users,
             "columns": pairs(self.column or (), "--column"),
-            "kinds": {name: _float(f"--kind {name}", text) for name, text in pairs(self.kind or (), "--kind").items()} or None,
+            "kinds": {name: _float(f"--kind {name}", text) for name, text in pairs(self.kind or (), "--kind").items()}
+            or None,
             "positive_from": self.positive_from,
             "cleaning": self._cleaning(),
             "quarantine": self.quarantine,
@@ -137,7 +160,9 @@ class DataOptions:
 
 def source_of(texts: list[str]) -> Source:
     """One path, several paths, or ``KIND=PATH`` for files that hold one behaviour each."""
-    named = [text.partition("=") for text in texts if "=" in text and not text.startswith("sql:") and not Path(text).exists()]
+    named = [
+        text.partition("=") for text in texts if "=" in text and not text.startswith("sql:") and not Path(text).exists()
+    ]
     if named and len(named) == len(texts):
         return {kind: path for kind, _, path in named}
     if named:
@@ -162,7 +187,8 @@ class RunOptions:
         str | None, typer.Option(help="Memory the work may use, e.g. 2GB; it is kept.", rich_help_panel=_WORK)
     ] = None
     time: Annotated[
-        str | None, typer.Option(help="Time after which a fit stops with the best it has, e.g. 60s.", rich_help_panel=_WORK)
+        str | None,
+        typer.Option(help="Time after which a fit stops with the best it has, e.g. 60s.", rich_help_panel=_WORK),
     ] = None
     progress: Annotated[bool, typer.Option(help="Show progress bars on a terminal.", rich_help_panel=_WORK)] = True
 
@@ -191,7 +217,10 @@ def gather(*kinds: type) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 
         @functools.wraps(command)
         def called(**values: Any) -> Any:
-            filled = {name: kind(**{f.name: values.pop(f.name) for f in dataclasses.fields(kind)}) for name, kind in names.items()}
+            filled = {
+                name: kind(**{f.name: values.pop(f.name) for f in dataclasses.fields(kind)})
+                for name, kind in names.items()
+            }
             return command(**values, **filled)
 
         parameters = [*own, *flags]

@@ -49,7 +49,9 @@ def print_report(report: DataReport) -> None:
     if any(report.activity):
         days = list(report.activity)
         show.console.print(f"Activity   {_spark(list(report.activity.values()))}  {days[0]} … {days[-1]}")
-    aside = {f"log: {why}": n for why, n in report.set_aside.items()} | {f"tables: {why}": n for why, n in report.tables_set_aside.items()}
+    aside = {f"log: {why}": n for why, n in report.set_aside.items()} | {
+        f"tables: {why}": n for why, n in report.tables_set_aside.items()
+    }
     if aside:
         show.table("Set aside", ("reason", "rows"), [(why, f"{n:,}") for why, n in aside.items()])
     for warning in report.warnings:
@@ -58,17 +60,33 @@ def print_report(report: DataReport) -> None:
 
 def _facts(report: DataReport) -> list[tuple[str, str]]:
     understood = "; ".join(
-        f"{table}: {', '.join(f'{role}={column}' for role, column in roles.items())}" for table, roles in report.columns.items()
+        f"{table}: {', '.join(f'{role}={column}' for role, column in roles.items())}"
+        for table, roles in report.columns.items()
     )
-    span = f"{report.start} to {report.end} ({report.days:,.0f} days)" if report.days is not None else "no clock: events have an order only"
-    kinds = ", ".join(f"{kind} {facts['events']:,.0f} (weight {facts['weight']:g})" for kind, facts in report.kinds.items())
+    span = (
+        f"{report.start} to {report.end} ({report.days:,.0f} days)"
+        if report.days is not None
+        else "no clock: events have an order only"
+    )
+    kinds = ", ".join(
+        f"{kind} {facts['events']:,.0f} (weight {facts['weight']:g})" for kind, facts in report.kinds.items()
+    )
     tail = ", ".join(f"top {share} of items: {report.top_share[share]:.0%}" for share in ("1%", "10%", "20%"))
     user, item = report.events_per_user, report.events_per_item
     return [
         ("understood", understood),
-        ("rows", f"{report.rows_read:,} read, {report.events:,} events kept in {format_seconds(report.seconds)}"),
-        ("users", f"{report.users:,}, with {user['min']:g} to {user['max']:g} events (median {user['median']:g})"),
-        ("items", f"{report.items:,}, {report.items_touched:,} with 1 to {item['max']:g} events (median {item['median']:g})"),
+        (
+            "rows",
+            f"{report.rows_read:,} read, {report.events:,} events kept in {format_seconds(report.seconds)}",
+        ),
+        (
+            "users",
+            f"{report.users:,}, with {user['min']:g} to {user['max']:g} events (median {user['median']:g})",
+        ),
+        (
+            "items",
+            f"{report.items:,}, {report.items_touched:,} with 1 to {item['max']:g} events (median {item['median']:g})",
+        ),
         ("density", f"{report.density:.4%}"),
         ("span", span),
         ("kinds", kinds),

@@ -26,20 +26,34 @@ def models(
     if as_json:
         show.print_json([dataclasses.asdict(info) for info in known])
         return
-    show.table("Models", ("model", "family", "what it is"), [(info.name, info.family, info.summary) for info in known], left=3)
+    show.table(
+        "Models",
+        ("model", "family", "what it is"),
+        [(info.name, info.family, info.summary) for info in known],
+        left=3,
+    )
     show.tell("Settings of one: leanrec models NAME")
 
 
 def _settings(kind: type, name: str, *, as_json: bool) -> None:
     fields = [
-        {"name": field.name, "type": str(getattr(field.type, "__name__", field.type)), "default": getattr(kind(), field.name)}
+        {
+            "name": field.name,
+            "type": str(getattr(field.type, "__name__", field.type)),
+            "default": getattr(kind(), field.name),
+        }
         for field in dataclasses.fields(kind)
     ]
     if as_json:
         show.print_json({"model": name, "about": kind.__doc__, "settings": fields})
         return
     show.console.print(f"[bold]{name}[/]\n\n{_dedent(kind.__doc__ or '')}\n", markup=True)
-    show.table("Settings", ("setting", "type", "default"), [(f["name"], f["type"], f["default"]) for f in fields], left=3)
+    show.table(
+        "Settings",
+        ("setting", "type", "default"),
+        [(f["name"], f["type"], f["default"]) for f in fields],
+        left=3,
+    )
 
 
 def _dedent(text: str) -> str:

@@ -40,9 +40,7 @@ def save(value: Any, path: str | Path, *, provenance: Mapping[str, Any] | None =
     """
     target = Path(path)
     if target.exists() and not (target / _MANIFEST).exists():
-        raise ArtifactError(
-            f"{target} exists and is not a leanrec artifact, so it is left alone. Choose another path."
-        )
+        raise ArtifactError(f"{target} exists and is not a leanrec artifact, so it is left alone. Choose another path.")
     target.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
@@ -57,9 +55,7 @@ def save(value: Any, path: str | Path, *, provenance: Mapping[str, Any] | None =
         _write(staging / _MANIFEST, json.dumps(manifest, indent=1).encode())
         _swap(staging, target)
     except OSError as error:
-        raise ArtifactError(
-            f"Cannot write {target}: {error.strerror or error}. Nothing was changed there."
-        ) from error
+        raise ArtifactError(f"Cannot write {target}: {error.strerror or error}. Nothing was changed there.") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return target
@@ -86,12 +82,10 @@ def read_manifest(path: str | Path) -> dict[str, Any]:
     file = Path(path) / _MANIFEST
     try:
         manifest = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise ArtifactError(f"{path} is not a leanrec artifact: it has no {_MANIFEST}.") from error
     except (OSError, ValueError) as error:
-        raise ArtifactError(
-            f"{file} cannot be read: {error}. The artifact is damaged; make it again."
-        ) from error
+        raise ArtifactError(f"{file} cannot be read: {error}. The artifact is damaged; make it again.") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT or "value" not in manifest:
         found = manifest.get("format") if isinstance(manifest, dict) else type(manifest).__name__
         raise ArtifactError(
@@ -160,23 +154,16 @@ class _Writer:
         if isinstance(value, np.generic):
             return value.item()
         if isinstance(value, np.ndarray):
-            return {
-                "$array": self._strings(value, name) if value.dtype.kind == "T" else self._array(value, name)
-            }
+            return {"$array": self._strings(value, name) if value.dtype.kind == "T" else self._array(value, name)}
         if isinstance(value, sp.csr_array):
             parts = {
-                part: self._array(getattr(value, part), f"{name}.{part}")
-                for part in ("data", "indices", "indptr")
+                part: self._array(getattr(value, part), f"{name}.{part}") for part in ("data", "indices", "indptr")
             }
             return {"$csr": parts, "shape": list(value.shape)}
         if isinstance(value, tuple):
             return {"$tuple": [self.encode(each, f"{name}.{i}") for i, each in enumerate(value)]}
         if isinstance(value, Mapping):
-            return {
-                "$dict": [
-                    [key, self.encode(each, f"{name}.{i}")] for i, (key, each) in enumerate(value.items())
-                ]
-            }
+            return {"$dict": [[key, self.encode(each, f"{name}.{i}")] for i, (key, each) in enumerate(value.items())]}
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             fields = {
                 f.name: self.encode(getattr(value, f.name), f"{name}.{f.name}")
@@ -190,9 +177,7 @@ class _Writer:
 
     def _array(self, array: NDArray[Any], name: str) -> str:
         if array.dtype.hasobject:
-            raise ArtifactError(
-                f"An array of Python objects cannot be saved ({name}). Use numbers or StringDType."
-            )
+            raise ArtifactError(f"An array of Python objects cannot be saved ({name}). Use numbers or StringDType.")
         file = self.folder / f"{name}.npy"
         behind = _file_behind(array)
         if behind is not None:
@@ -282,9 +267,7 @@ def _class(path: str) -> type:
     try:
         kind = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
-        raise ArtifactError(
-            f"The artifact needs {path!r}, which this version of leanrec does not have."
-        ) from error
+        raise ArtifactError(f"The artifact needs {path!r}, which this version of leanrec does not have.") from error
     if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
         raise ArtifactError(f"The artifact names {path!r}, which is not a dataclass. It was not loaded.")
     return kind

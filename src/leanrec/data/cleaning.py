@@ -72,9 +72,7 @@ class Cleaning:
             or not all(map(math.isfinite, self.rating_range))
             or self.rating_range[0] >= self.rating_range[1]
         ):
-            raise SettingError(
-                f"rating_range must be a lower and a higher number. Got {self.rating_range!r}."
-            )
+            raise SettingError(f"rating_range must be a lower and a higher number. Got {self.rating_range!r}.")
 
     def window(self) -> tuple[float | None, float | None]:
         """``since`` and ``until`` in seconds since 1970."""

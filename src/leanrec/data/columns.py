@@ -42,7 +42,40 @@ ROLES = tuple(_USUAL)
 _ORDERS = {"pos", "order", "sequence", "seq", "step"}
 
 CONTENT = frozenset(
-    ["content", "text", "title", "name", "headline", "itemname", "itemtitle", "description", "abstract", "summary", "body", "snippet", "category", "categories", "genre", "genres", "tag", "tags", "topic", "topics", "brand", "author", "authors", "artistname", "entities", "keywords", "language", "price", "url", "image", "picture", "year"]
+    [
+        "content",
+        "text",
+        "title",
+        "name",
+        "headline",
+        "itemname",
+        "itemtitle",
+        "description",
+        "abstract",
+        "summary",
+        "body",
+        "snippet",
+        "category",
+        "categories",
+        "genre",
+        "genres",
+        "tag",
+        "tags",
+        "topic",
+        "topics",
+        "brand",
+        "author",
+        "authors",
+        "artistname",
+        "entities",
+        "keywords",
+        "language",
+        "price",
+        "url",
+        "image",
+        "picture",
+        "year",
+    ]
 )
 
 
@@ -95,9 +128,7 @@ def find_columns(names: Sequence[str], given: Mapping[str, str], where: str) -> 
     unknown = [role for role in given if role not in {*ROLES, "content"}]
     if unknown:
         raise SettingError(f"columns must map {', '.join(ROLES)} or content to a column. Got {unknown[0]!r}.")
-    found = {
-        role: _own_name(column, names, role, where) for role, column in given.items() if role != "content"
-    }
+    found = {role: _own_name(column, names, role, where) for role, column in given.items() if role != "content"}
     for role in ROLES:
         if role not in found and (column := _usual(role, names, set(found.values()))) is not None:
             found[role] = column
@@ -107,9 +138,7 @@ def find_columns(names: Sequence[str], given: Mapping[str, str], where: str) -> 
     return Columns(**found, content=_content(names, found, given, where))
 
 
-def find_key(
-    names: Sequence[str], role: str, known_as: Iterable[str | None], given: str | None, where: str
-) -> str:
+def find_key(names: Sequence[str], role: str, known_as: Iterable[str | None], given: str | None, where: str) -> str:
     """The id column of an item or user table: given, or named as in the log, or by a usual name, or ``id``."""
     if given is not None:
         return _own_name(given, names, role, where)
@@ -134,14 +163,10 @@ def _own_name(column: str, names: Sequence[str], role: str, where: str) -> str:
         return plain[plain_name(column)]
     close = difflib.get_close_matches(column, names, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
-    raise ColumnError(
-        f"{where} has no column {column!r}, which was named as the {role}.{hint} {_there(names)}"
-    )
+    raise ColumnError(f"{where} has no column {column!r}, which was named as the {role}.{hint} {_there(names)}")
 
 
-def _content(
-    names: Sequence[str], found: Mapping[str, str], given: Mapping[str, str], where: str
-) -> tuple[str, ...]:
+def _content(names: Sequence[str], found: Mapping[str, str], given: Mapping[str, str], where: str) -> tuple[str, ...]:
     if "content" in given:
         return tuple(_own_name(name.strip(), names, "content", where) for name in given["content"].split(","))
     taken = {column for role, column in found.items() if role != "item"}

@@ -52,9 +52,7 @@ class Dataset:
             ("user_table", self.user_table, self.users),
         ):
             if table is not None and len(table) != len(ids):
-                raise DataError(
-                    f"{name} must have a row for each of the {len(ids)} ids. Got {len(table)} rows."
-                )
+                raise DataError(f"{name} must have a row for each of the {len(ids)} ids. Got {len(table)} rows.")
 
     @property
     def shape(self) -> Shape:
@@ -93,9 +91,7 @@ class Dataset:
         pair = self.events.user[rated].astype(np.int64) * len(self.items) + self.events.item[rated]
         _, from_the_end = np.unique(pair[::-1], return_index=True)
         last = rated[len(rated) - 1 - from_the_end]
-        return _csr(
-            value[last], self.events.user[last], self.events.item[last], (len(self.users), len(self.items))
-        )
+        return _csr(value[last], self.events.user[last], self.events.item[last], (len(self.users), len(self.items)))
 
     def _matrix(self, values: np.ndarray, where: np.ndarray | None) -> CSR:
         user, item = self.events.user, self.events.item
@@ -105,9 +101,7 @@ class Dataset:
 
     def queries(self, users: Int32Array | None = None) -> Queries:
         """The given users (default: all of them) as askers, with the histories of this data set."""
-        rows = (
-            np.arange(len(self.users), dtype=np.int32) if users is None else np.asarray(users, dtype=np.int32)
-        )
+        rows = np.arange(len(self.users), dtype=np.int32) if users is None else np.asarray(users, dtype=np.int32)
         return Queries(
             users=rows,
             history=self.interactions[rows],

@@ -4,8 +4,6 @@ The work is DuckDB's: distinct ids, two hash joins and one sort, all parallel, a
 numpy blocks of rows only; no object is made for an event.
 """
 
-# ruff: noqa: S608 - every name and value in the SQL goes through ident() or text()
-
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -127,9 +125,7 @@ def make_dictionary(engine: Engine, name: str, distinct: str, *, untyped: bool) 
             f"SELECT coalesce(bool_and(coalesce(try_cast(id AS BIGINT)::VARCHAR = id::VARCHAR, false)), false) FROM {name}_found"
         )[0][0]
     )
-    engine.run(
-        f"CREATE TEMP TABLE {name} AS SELECT id FROM {name}_found ORDER BY {'id::BIGINT' if plain else 'id'}"
-    )
+    engine.run(f"CREATE TEMP TABLE {name} AS SELECT id FROM {name}_found ORDER BY {'id::BIGINT' if plain else 'id'}")
     engine.run(f"DROP TABLE {name}_found")
     return plain
 
@@ -237,9 +233,7 @@ def _kinds(engine: Engine, staged: Staged, given: Mapping[str, float] | None) ->
         return ["play"] if staged.has("weight") else ["interaction"]
     found = [
         row[0]
-        for row in engine.rows(
-            f"SELECT DISTINCT kind FROM staged WHERE kind IS NOT NULL LIMIT {_MOST_KINDS + 1}"
-        )
+        for row in engine.rows(f"SELECT DISTINCT kind FROM staged WHERE kind IS NOT NULL LIMIT {_MOST_KINDS + 1}")
     ]
     if len(found) > _MOST_KINDS:
         name = next(columns.kind for columns in staged.columns if columns.kind)
@@ -247,7 +241,5 @@ def _kinds(engine: Engine, staged: Staged, given: Mapping[str, float] | None) ->
             f"The kind of behaviour must be one of a few names. The column {name!r} has more than {_MOST_KINDS} different values. "
             'Name the right column: --column kind=NAME, or columns={"kind": "NAME"}.'
         )
-    first = {
-        name: i for i, name in enumerate([*(given or {}), *(part.kind for part in staged.parts if part.kind)])
-    }
+    first = {name: i for i, name in enumerate([*(given or {}), *(part.kind for part in staged.parts if part.kind)])}
     return sorted(found, key=lambda name: (first.get(name, len(first)), name))

@@ -4,6 +4,7 @@ Everything that reads a log goes through one ``Engine``. It lives for one ingest
 """
 
 import contextlib
+import re
 import tempfile
 from collections.abc import Iterator
 from typing import Any
@@ -20,6 +21,8 @@ __all__ = ["Engine", "ident", "open_engine", "plain", "text"]
 # Below this DuckDB cannot hold the blocks that one scan of each thread pins.
 _LEAST = 40_000_000
 _PER_THREAD = 50_000_000
+_TOO_LARGE = "does not fit the memory or the disk it was given"
+_MORE_ROOM = "Raise the limit, or set TMPDIR to a folder with more room."
 
 
 def ident(name: str) -> str:
@@ -40,9 +43,9 @@ class Engine:
         self._connection = connection
         self.limit = limit
 
-    def run(self, sql: str, what: str = "The log") -> None:
-        """Run a statement and forget its result."""
-        with _translated(what):
+    def run(self, sql: str, what: str = "The log", failed: str = "cannot be read") -> None:
+        """Run a statement and forget its result. ``what`` and ``failed`` begin the message if it fails."""
+        with _translated(what, failed):
             self._connection.execute(sql)
 
     def rows(self, sql: str, what: str = "The log") -> list[tuple[Any, ...]]:
@@ -96,24 +99,25 @@ def _config(run: Run, limit: int, folder: str) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _translated(what: str) -> Iterator[None]:
-    """DuckDB's errors as leanrec's."""
+def _translated(what: str, failed: str = "cannot be read") -> Iterator[None]:
+    """DuckDB's errors as leanrec's: "<what> <failed>: <why>"."""
     try:
         yield
     except duckdb.InterruptException as error:
         raise KeyboardInterrupt from error
     except duckdb.OutOfMemoryException as error:
-        raise BudgetError(
-            f"{what} does not fit the memory or the disk it was given: {_first_line(error)} Raise the limit, or set TMPDIR to a folder with more room."
-        ) from error
+        raise BudgetError(f"{what} {_TOO_LARGE}: {_first_line(error)} {_MORE_ROOM}") from error
     except duckdb.Error as error:
         if isinstance(error.__cause__, LeanrecError):
             raise error.__cause__ from error
-        raise SourceError(f"{what} cannot be read: {_first_line(error)}") from error
+        if "No space left" in str(error):
+            raise BudgetError(f"{what} {_TOO_LARGE}: {_first_line(error)} {_MORE_ROOM}") from error
+        raise SourceError(f"{what} {failed}: {_first_line(error)}") from error
 
 
 def _first_line(error: BaseException) -> str:
     line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    line = re.sub(r"^[A-Z][A-Za-z ]+ Error: ", "", line)
     return line if line.endswith((".", "!", "?")) else f"{line}."
 
 

@@ -48,9 +48,7 @@ def join_given(data: Dataset, valid: Events | None, test: Events | None, *, by_t
 
 
 def _note(before: Dataset, after: Dataset, moved: int) -> str:
-    notes = (
-        [f"{moved} given events were also in the training data and were taken out of it."] if moved else []
-    )
+    notes = [f"{moved} given events were also in the training data and were taken out of it."] if moved else []
     new = (len(after.users) - len(before.users), len(after.items) - len(before.items))
     if any(new):
         notes.append(f"The given events bring {new[0]} users and {new[1]} items that training does not have.")

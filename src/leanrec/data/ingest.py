@@ -160,16 +160,12 @@ def open_dataset(
 def _beside(target: Path) -> Iterator[Path]:
     """A folder beside the target: what is written there becomes part of the artifact by a link, not by a second write."""
     if target.exists() and not (target / "manifest.json").exists():
-        raise ArtifactError(
-            f"{target} exists and is not a leanrec artifact, so it is left alone. Choose another path."
-        )
+        raise ArtifactError(f"{target} exists and is not a leanrec artifact, so it is left alone. Choose another path.")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=f".{target.name}-events-", dir=target.parent))
     except OSError as error:
-        raise ArtifactError(
-            f"Cannot write {target}: {error.strerror or error}. Nothing was changed there."
-        ) from error
+        raise ArtifactError(f"Cannot write {target}: {error.strerror or error}. Nothing was changed there.") from error
     try:
         yield folder
     finally:
@@ -183,9 +179,7 @@ def _ingest(task: _Task, folder: Path | None) -> Ingested:
         found = understand(engine, task.source, task.columns)
         sides = open_sides(engine, task.items, task.users, found.columns, task.columns)
         say(f"Reading {format_bytes(sum(part.size for part in found.parts))}; {_plan(found, task.run)}")
-        staged = stage(
-            engine, found.parts, found.columns, raw=task.quarantine is not None, key_types=sides.key_types
-        )
+        staged = stage(engine, found.parts, found.columns, raw=task.quarantine is not None, key_types=sides.key_types)
         profile = judge(engine, staged, task.cleaning)
         sides.load(engine, staged)
         ingested = _index(task, engine, _Facts(found, staged, profile, sides), say, folder)
@@ -203,9 +197,7 @@ class _Facts:
     sides: Sides
 
 
-def _index(
-    task: _Task, engine: Engine, facts: _Facts, say: Callable[[str], None], folder: Path | None
-) -> Ingested:
+def _index(task: _Task, engine: Engine, facts: _Facts, say: Callable[[str], None], folder: Path | None) -> Ingested:
     """From ``judged`` rows to a Dataset."""
     staged, sides, asked = facts.staged, facts.sides, task.quarantine is not None
     say("Giving users and items their rows")
@@ -279,14 +271,10 @@ def _first_counts(engine: Engine, staged: Staged) -> dict[str, int]:
     """Reason → rows, for the rules that look at single rows."""
     counts: dict[str, int] = {}
     for part in staged.parts:
-        lines = (
-            int(engine.rows(f"SELECT count(DISTINCT line) FROM {part.rejects}")[0][0]) if part.rejects else 0
-        )
+        lines = int(engine.rows(f"SELECT count(DISTINCT line) FROM {part.rejects}")[0][0]) if part.rejects else 0
         if lines:
             counts[_UNREADABLE] = counts.get(_UNREADABLE, 0) + lines
-    found = engine.rows(
-        "SELECT reason, count(*) FROM judged WHERE reason <> 0 GROUP BY reason ORDER BY reason"
-    )
+    found = engine.rows("SELECT reason, count(*) FROM judged WHERE reason <> 0 GROUP BY reason ORDER BY reason")
     return counts | {REASONS[code]: int(n) for code, n in found}
 
 

@@ -72,9 +72,7 @@ def _mark(
         reason[_amount(block) > heaviest[block.kind]] = _CODE["outlier: weight far above the others"]
     if by_day and cleaning.max_per_day is not None:
         users, most = busiest_day(block.user.astype(np.int64), block.time)
-        reason[np.isin(block.user, users[most > cleaning.max_per_day])] = _CODE[
-            "bot: too many events in one day"
-        ]
+        reason[np.isin(block.user, users[most > cleaning.max_per_day])] = _CODE["bot: too many events in one day"]
     if bots is not None:
         reason[bots[block.user]] = _CODE["bot: far more events than other users"]
 
@@ -99,9 +97,7 @@ def _heaviest(log: EncodedLog, cleaning: Cleaning) -> Float32Array | None:
             values, counts = np.unique(logs, return_counts=True)
             counter.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
     limits = [
-        log_limit(
-            np.exp(np.array(list(each)) / _BINS), cleaning.outlier_sigmas, np.array(list(each.values()))
-        )
+        log_limit(np.exp(np.array(list(each)) / _BINS), cleaning.outlier_sigmas, np.array(list(each.values())))
         for each in bins
     ]
     return np.minimum(limits, np.finfo(np.float32).max).astype(np.float32)
@@ -117,9 +113,7 @@ def _core(log: EncodedLog, cleaning: Cleaning, reason: NDArray[np.int8]) -> None
     while True:
         of_user, of_item = np.zeros(log.users, np.int64), np.zeros(log.items, np.int64)
         for block in log.blocks():
-            alive = (
-                (reason[block.start : block.start + len(block)] == 0) & users[block.user] & items[block.item]
-            )
+            alive = (reason[block.start : block.start + len(block)] == 0) & users[block.user] & items[block.item]
             of_user += np.bincount(block.user[alive], minlength=log.users)
             of_item += np.bincount(block.item[alive], minlength=log.items)
         short = (users & (of_user < cleaning.min_user)).any() or (items & (of_item < cleaning.min_item)).any()
@@ -129,6 +123,4 @@ def _core(log: EncodedLog, cleaning: Cleaning, reason: NDArray[np.int8]) -> None
             break
     for block in log.blocks():
         mine = reason[block.start : block.start + len(block)]
-        mine[(mine == 0) & ~(users[block.user] & items[block.item])] = _CODE[
-            "fewer events than the k-core asks"
-        ]
+        mine[(mine == 0) & ~(users[block.user] & items[block.item])] = _CODE["fewer events than the k-core asks"]

@@ -19,9 +19,7 @@ _USUAL = {
 _WEIGHTS = {name: weight for weight, names in _USUAL.items() for name in names.split()}
 
 
-def kind_weights(
-    names: Sequence[str], given: Mapping[str, float] | None
-) -> tuple[dict[str, float], list[str]]:
+def kind_weights(names: Sequence[str], given: Mapping[str, float] | None) -> tuple[dict[str, float], list[str]]:
     """Weight of each kind: given, or usual for its name, or 1. Also the kinds that were not known by name.
 
     Raises SettingError for a weight that is negative and for a given kind that the log does not have.
@@ -32,9 +30,7 @@ def kind_weights(
     there = {plain_name(name) for name in names}
     for name in given or {}:
         if plain_name(name) not in there:
-            raise SettingError(
-                f"kinds must name behaviours of the log. Got {name!r}; the log has {', '.join(names)}."
-            )
+            raise SettingError(f"kinds must name behaviours of the log. Got {name!r}; the log has {', '.join(names)}.")
     weights = {name: asked.get(plain_name(name), _WEIGHTS.get(plain_name(name), 1.0)) for name in names}
     unknown = [name for name in names if plain_name(name) not in asked and plain_name(name) not in _WEIGHTS]
     return weights, unknown

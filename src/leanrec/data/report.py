@@ -89,8 +89,7 @@ class DataReport:
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, strings, lists and dictionaries, ready for JSON."""
         return {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in dataclasses.asdict(self).items()
+            name: list(value) if isinstance(value, tuple) else value for name, value in dataclasses.asdict(self).items()
         }
 
 
@@ -179,19 +178,14 @@ class Tally:
         bars: collections.Counter[int] = collections.Counter()
         for day, count in self.days.items():
             bars[(day - first) // width] += count
-        return {
-            _iso((first + bar * width) * _DAY)[:10]: bars[bar] for bar in range((last - first) // width + 1)
-        }
+        return {_iso((first + bar * width) * _DAY)[:10]: bars[bar] for bar in range((last - first) // width + 1)}
 
     def _ratings(self) -> dict[str, int]:
         if len(self.values) <= _BARS:
             return {f"{value:g}": self.values[value] for value in sorted(self.values)}
         values = np.array(sorted(self.values))
         counts, edges = np.histogram(values, bins=20, weights=[self.values[each] for each in values.tolist()])
-        return {
-            f"{low:.3g} to {high:.3g}": int(n)
-            for low, high, n in zip(edges[:-1], edges[1:], counts, strict=True)
-        }
+        return {f"{low:.3g} to {high:.3g}": int(n) for low, high, n in zip(edges[:-1], edges[1:], counts, strict=True)}
 
 
 def describe(data: Dataset) -> DataReport:
@@ -234,8 +228,7 @@ def _top_share(counts: Int64Array) -> dict[str, float]:
         return {}
     running = np.cumsum(np.sort(counts)[::-1])
     return {
-        f"{percent}%": float(running[max(1, round(len(counts) * percent / 100)) - 1] / running[-1])
-        for percent in _TAIL
+        f"{percent}%": float(running[max(1, round(len(counts) * percent / 100)) - 1] / running[-1]) for percent in _TAIL
     }
 
 

@@ -35,18 +35,16 @@ def sample_items(name: str = "ml-latest-small") -> Sql:
     """The item table of a sample: title, genres and the tags that people gave, each with "|" between the parts."""
     folder = sample_path(name)
     tags = (
-        "SELECT movieId, string_agg(DISTINCT lower(trim(tag)), '|' ORDER BY lower(trim(tag))) AS tags "  # noqa: S608 - our own path
+        "SELECT movieId, string_agg(DISTINCT lower(trim(tag)), '|' ORDER BY lower(trim(tag))) AS tags "
         f"FROM read_parquet({text(folder / 'tags.parquet')}) GROUP BY movieId"
     )
     return Sql(
-        "SELECT m.movieId, m.title, m.genres, t.tags "  # noqa: S608 - our own path
+        "SELECT m.movieId, m.title, m.genres, t.tags "
         f"FROM read_parquet({text(folder / 'movies.parquet')}) AS m LEFT JOIN ({tags}) AS t USING (movieId) ORDER BY m.movieId"
     )
 
 
-def load_sample(
-    name: str = "ml-latest-small", *, positive_from: float | None = None, run: Run = Run()
-) -> Dataset:
+def load_sample(name: str = "ml-latest-small", *, positive_from: float | None = None, run: Run = Run()) -> Dataset:
     """A sample as a Dataset: 610 users, 9,742 films with titles, genres and tags, 100,836 ratings. Takes half a second."""
     return ingest(
         sample_path(name) / "ratings.parquet", items=sample_items(name), positive_from=positive_from, run=run

@@ -4,8 +4,6 @@ Each file, frame or query becomes a ``Part``: a table expression that DuckDB sca
 types. What a file is, its content decides first and its name second.
 """
 
-# ruff: noqa: S608 - every name and value in the SQL goes through ident() or text()
-
 import csv
 import dataclasses
 import glob
@@ -122,16 +120,12 @@ def _query(engine: Engine, sql: Sql, name: str) -> Part:
     if sql.database is not None:
         path = Path(sql.database).expanduser()
         if not path.is_file():
-            raise SourceError(
-                f"{path} does not exist, so the query cannot run. Check the path of the database."
-            )
+            raise SourceError(f"{path} does not exist, so the query cannot run. Check the path of the database.")
         engine.run(f"ATTACH {text(path)} AS leanrec_source (READ_ONLY)", f"The database {path}")
         engine.run("USE leanrec_source", f"The database {path}")
     try:
         # Kept as a table: a query may be costly, and may give another order when it is asked again.
-        engine.run(
-            f"CREATE TEMP TABLE {name} AS {sql.query.strip().rstrip(';')}", f"The query {sql.query.strip()!r}"
-        )
+        engine.run(f"CREATE TEMP TABLE {name} AS {sql.query.strip().rstrip(';')}", f"The query {sql.query.strip()!r}")
     finally:
         if sql.database is not None:
             engine.run("USE memory")
@@ -168,14 +162,10 @@ def _siblings(path: Path) -> list[Path]:
 def _folder(path: Path) -> list[Path]:
     hidden = (".", "_")
     files = sorted(
-        each
-        for each in path.rglob("*")
-        if each.is_file() and not each.name.startswith(hidden) and _form_by_name(each)
+        each for each in path.rglob("*") if each.is_file() and not each.name.startswith(hidden) and _form_by_name(each)
     )
     if not files:
-        raise SourceError(
-            f"The folder {path} holds no data. It must hold files ending in {', '.join(_SUFFIXES)}."
-        )
+        raise SourceError(f"The folder {path} holds no data. It must hold files ending in {', '.join(_SUFFIXES)}.")
     forms = sorted({_form_by_name(each) for each in files})
     if len(forms) > 1:
         raise SourceError(
@@ -209,11 +199,7 @@ def _file(engine: Engine, path: Path, positions: bool, name: str) -> Part:
         types.pop("file_row_number", None)
         return Part(str(path), scan, types, form, size=path.stat().st_size)
     if form == "json":
-        lines = (
-            "format = 'newline_delimited', ignore_errors = true"
-            if not _is_json_array(path)
-            else "format = 'array'"
-        )
+        lines = "format = 'newline_delimited', ignore_errors = true" if not _is_json_array(path) else "format = 'array'"
         scan = f"read_json({text(path)}, {lines}, sample_size = 20480)"
         return Part(str(path), scan, _types(engine, scan, str(path)), form, size=path.stat().st_size)
     return _delimited(engine, path, positions, name)
@@ -306,8 +292,6 @@ def _distinct(cells: Sequence[str]) -> list[str]:
 def _guessed(engine: Engine, scan: str, names: Iterable[str], what: str) -> dict[str, str]:
     """DOUBLE for columns most of whose first thousand values are numbers, VARCHAR for the others."""
     names = list(names)
-    tests = ", ".join(
-        f"count(try_cast({ident(name)} AS DOUBLE)) * 2 > count({ident(name)})" for name in names
-    )
+    tests = ", ".join(f"count(try_cast({ident(name)} AS DOUBLE)) * 2 > count({ident(name)})" for name in names)
     row = engine.rows(f"SELECT {tests} FROM (SELECT * FROM {scan} LIMIT 1000)", what)[0]
     return {name: "DOUBLE" if number else "VARCHAR" for name, number in zip(names, row, strict=True)}

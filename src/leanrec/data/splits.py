@@ -217,9 +217,7 @@ def _by_time(plan: _Plan) -> Parts:
                 "how='random', or how='leave-one-out' if the log is in order",
             ),
         }[plan.clock]
-        raise DataError(
-            f"A split by time needs times that can be compared between users. Here {here}. Use {instead}."
-        )
+        raise DataError(f"A split by time needs times that can be compared between users. Here {here}. Use {instead}.")
     time = plan.data.events.time
     ordered = np.sort(time[plan.positive])
     part = np.zeros(len(time), np.int8)
@@ -288,9 +286,7 @@ def _floor(values: Any) -> Any:
 def _assemble(data: Dataset, part: Parts, how: str, note: str, repeats: bool) -> Split:
     train = _part(data, part == _TRAIN)
     if not (train.events.weight > 0).any():
-        raise DataError(
-            f"The split {how!r} leaves no positive event to train on. Hold out less, or split another way."
-        )
+        raise DataError(f"The split {how!r} leaves no positive event to train on. Hold out less, or split another way.")
     known = _part(data, (part == _TRAIN) | (part == _ASIDE)) if (part == _ASIDE).any() else train
     valid = _cases(data, part, _VALID, known, repeats)
     test = _cases(data, part, _TEST, None, repeats)

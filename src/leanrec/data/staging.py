@@ -4,8 +4,6 @@
 the whole log can tell (is its time a clock, which ratings are outside the scale) as the view ``judged``.
 """
 
-# ruff: noqa: S608 - every name and value in the SQL goes through ident() or text()
-
 import dataclasses
 import re
 import time
@@ -47,7 +45,9 @@ REASONS = (
 _CODE = {reason: code for code, reason in enumerate(REASONS)}
 _INTEGER = re.compile(r"^(U?(TINY|SMALL)INT|U?INTEGER|BIGINT)$")
 _NUMBER = re.compile(r"INT|DOUBLE|FLOAT|DECIMAL|REAL|HUGE")
-_STRPTIME = "['%Y/%m/%d %H:%M:%S', '%Y/%m/%d', '%d.%m.%Y', '%d %b %Y', '%b %d, %Y', '%m %d, %Y', '%a %b %d %H:%M:%S %z %Y']"
+_STRPTIME = (
+    "['%Y/%m/%d %H:%M:%S', '%Y/%m/%d', '%d.%m.%Y', '%d %b %Y', '%b %d, %Y', '%m %d, %Y', '%a %b %d %H:%M:%S %z %Y']"
+)
 _FIRST_CLOCK = 631_152_000  # 1990-01-01
 _DAY = 86_400
 # Scales that ratings usually have; the narrowest that holds nearly all of them tells which are outside.
@@ -149,8 +149,7 @@ def stage(
         key_types: types of the id columns of the user and the item table, None where there is no table.
     """
     integer = [
-        _all_integer(parts, columns, role, extra)
-        for role, extra in zip(("user", "item"), key_types, strict=True)
+        _all_integer(parts, columns, role, extra) for role, extra in zip(("user", "item"), key_types, strict=True)
     ]
     view = not raw and all(part.form == "parquet" for part in parts)
     counts: list[int] = []
@@ -172,11 +171,7 @@ def stage(
     else:
         engine.run(f"CREATE TEMP TABLE staged_rows AS {' UNION ALL BY NAME '.join(selects)}", parts[0].label)
         engine.run("CREATE TEMP VIEW staged AS SELECT rowid AS seq, * FROM staged_rows")
-        by_part = (
-            dict(engine.rows("SELECT part, count(*) FROM staged_rows GROUP BY part"))
-            if len(parts) > 1
-            else None
-        )
+        by_part = dict(engine.rows("SELECT part, count(*) FROM staged_rows GROUP BY part")) if len(parts) > 1 else None
         whole = engine.rows("SELECT count(*) FROM staged_rows")[0][0]
         counts = [int(whole)] if by_part is None else [int(by_part.get(i, 0)) for i in range(len(parts))]
         firsts = [sum(counts[:i]) for i in range(len(parts))]
@@ -195,11 +190,7 @@ def stage(
 
 
 def _all_integer(parts: Sequence[Part], columns: Sequence[Columns], role: str, extra: str | None) -> bool:
-    kinds = [
-        part.types[getattr(cols, role)]
-        for part, cols in zip(parts, columns, strict=True)
-        if part.form != "csv"
-    ]
+    kinds = [part.types[getattr(cols, role)] for part, cols in zip(parts, columns, strict=True) if part.form != "csv"]
     if len(kinds) < len(parts):
         return False
     return all(map(is_integer, kinds)) and (extra is None or is_integer(extra))
@@ -228,18 +219,14 @@ def _select(
     raw: bool,
 ) -> str:
     """The rows of one part in the common form. Three levels, so that each cast is written, and done, once."""
-    types = {
-        role: "VARCHAR" if part.form == "csv" else part.types[column] for role, column in cols.found().items()
-    }
+    types = {role: "VARCHAR" if part.form == "csv" else part.types[column] for role, column in cols.found().items()}
     fields = {
         "part": f"{number}::SMALLINT",
         "usr": id_expression(cols.user, types["user"], integer[0]),
         "itm": id_expression(cols.item, types["item"], integer[1]),
     }
     if any(each.time for each in every):
-        fields["t"] = (
-            "NULL::BIGINT" if cols.time is None else _seconds(cols.time, types["time"], cols.is_order)
-        )
+        fields["t"] = "NULL::BIGINT" if cols.time is None else _seconds(cols.time, types["time"], cols.is_order)
     if any(each.value for each in every):
         fields["v"] = "NULL::FLOAT" if cols.value is None else f"try_cast({ident(cols.value)} AS FLOAT)"
     if any(each.weight for each in every):
@@ -307,9 +294,7 @@ def _scaled(number: str, divide: str) -> str:
     return f"CASE WHEN {number} < 100000000000 THEN {number} {cases} ELSE {number} END"
 
 
-def _bad(
-    part: Part, cols: Columns, types: Mapping[str, str], fields: Mapping[str, str], kind_named: bool
-) -> str:
+def _bad(part: Part, cols: Columns, types: Mapping[str, str], fields: Mapping[str, str], kind_named: bool) -> str:
     """Code of the first reason for which a row of the inner select cannot be used, 0 = none."""
     cases = [("usr IS NULL", "missing user"), ("itm IS NULL", "missing item")]
     if part.kind is None and (cols.kind or cols.label):
@@ -341,9 +326,7 @@ def judge(engine: Engine, staged: Staged, cleaning: Cleaning) -> Profile:
     cases = ["WHEN bad > 0 THEN bad"]
     if profile.clock:
         latest = int(time.time()) + _DAY
-        cases.append(
-            f"WHEN t < {_FIRST_CLOCK} OR t > {latest} THEN {_CODE['time before 1990 or in the future']}"
-        )
+        cases.append(f"WHEN t < {_FIRST_CLOCK} OR t > {latest} THEN {_CODE['time before 1990 or in the future']}")
     elif staged.has("time"):
         cases.append(f"WHEN t < 0 THEN {_CODE['negative order']}")
     if profile.scale is not None:
@@ -351,9 +334,7 @@ def judge(engine: Engine, staged: Staged, cleaning: Cleaning) -> Profile:
             f"WHEN v NOT BETWEEN {profile.scale[0]!r} AND {profile.scale[1]!r} THEN {_CODE['rating outside the range']}"
         )
     cases += _window(cleaning, profile.clock)
-    engine.run(
-        f"CREATE TEMP VIEW judged AS SELECT *, CASE {' '.join(cases)} ELSE 0 END::TINYINT AS reason FROM staged"
-    )
+    engine.run(f"CREATE TEMP VIEW judged AS SELECT *, CASE {' '.join(cases)} ELSE 0 END::TINYINT AS reason FROM staged")
     return profile
 
 

@@ -1,7 +1,5 @@
 """Item and user tables: read beside the log, or gathered from the log's own content columns."""
 
-# ruff: noqa: S608 - every name and value in the SQL goes through ident() or text()
-
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
@@ -71,9 +69,7 @@ class Loaded:
     repeated: int = 0
 
 
-def open_table(
-    engine: Engine, source: Source, role: str, columns: Sequence[Columns], given: str | None
-) -> SideTable:
+def open_table(engine: Engine, source: Source, role: str, columns: Sequence[Columns], given: str | None) -> SideTable:
     """Find the table and its id column. Raises SourceError or ColumnError."""
     parts = open_parts(engine, source, name=f"{role}_table")
     if len(parts) > 1:
@@ -96,9 +92,9 @@ def load_table(engine: Engine, table: SideTable, *, integer: bool) -> Loaded:
         f"CREATE TEMP TABLE {role}_all AS SELECT {', '.join([f'{identity} AS id', *fields])} FROM {part.scan}",
         part.label,
     )
-    rows, missing, distinct = engine.rows(
-        f"SELECT count(*), count(*) - count(id), count(DISTINCT id) FROM {role}_all"
-    )[0]
+    rows, missing, distinct = engine.rows(f"SELECT count(*), count(*) - count(id), count(DISTINCT id) FROM {role}_all")[
+        0
+    ]
     engine.run(
         f"CREATE TEMP TABLE {role}_rows AS SELECT * FROM {role}_all "
         f"WHERE rowid IN (SELECT min(rowid) FROM {role}_all WHERE id IS NOT NULL GROUP BY id)"
@@ -108,9 +104,7 @@ def load_table(engine: Engine, table: SideTable, *, integer: bool) -> Loaded:
     return Loaded(role, columns, rows=rows, missing=missing, repeated=rows - missing - distinct)
 
 
-def content_table(
-    engine: Engine, parts: Sequence[Part], columns: Sequence[Columns], *, integer: bool
-) -> Loaded | None:
+def content_table(engine: Engine, parts: Sequence[Part], columns: Sequence[Columns], *, integer: bool) -> Loaded | None:
     """Gather ``item_rows`` from the log: for each item the first text given in each content column. None: no content."""
     names = list(dict.fromkeys(name for cols in columns for name in cols.content))
     if not names:
@@ -120,10 +114,7 @@ def content_table(
         if not cols.content:
             continue
         kind = "VARCHAR" if part.form == "csv" else part.types[cols.item]
-        fields = [
-            f"{_value(name, part) if name in cols.content else 'NULL'} AS c{i}"
-            for i, name in enumerate(names)
-        ]
+        fields = [f"{_value(name, part) if name in cols.content else 'NULL'} AS c{i}" for i, name in enumerate(names)]
         order = "file_row_number" if part.form == "parquet" else "row_number() OVER ()"
         listed = ", ".join(
             [
@@ -134,9 +125,7 @@ def content_table(
             ]
         )
         selects.append(f"SELECT {listed} FROM {part.scan}")
-    firsts = ", ".join(
-        f"arg_min(c{i}, (part, place)) FILTER (c{i} IS NOT NULL) AS c{i}" for i in range(len(names))
-    )
+    firsts = ", ".join(f"arg_min(c{i}, (part, place)) FILTER (c{i} IS NOT NULL) AS c{i}" for i in range(len(names)))
     engine.run(
         f"CREATE TEMP TABLE item_rows AS SELECT id, {firsts} FROM ({' UNION ALL BY NAME '.join(selects)}) WHERE id IS NOT NULL GROUP BY id",
         parts[0].label,
@@ -196,9 +185,7 @@ class Sides:
         if self.items is not None:
             self.loaded_items = load_table(engine, self.items, integer=staged.integer_items)
         else:
-            self.loaded_items = content_table(
-                engine, staged.parts, staged.columns, integer=staged.integer_items
-            )
+            self.loaded_items = content_table(engine, staged.parts, staged.columns, integer=staged.integer_items)
 
     def set_aside(self) -> dict[str, int]:
         """Reason → rows of the tables that were set aside."""
@@ -212,9 +199,7 @@ class Sides:
 
     def listed(self) -> dict[str, dict[str, str]]:
         """Table → its id column."""
-        return {
-            f"{side.role} table": {"id": side.key} for side in (self.items, self.users) if side is not None
-        }
+        return {f"{side.role} table": {"id": side.key} for side in (self.items, self.users) if side is not None}
 
 
 def open_sides(

@@ -43,9 +43,7 @@ class Understood:
 def understand(engine: Engine, source: Source, given: Mapping[str, str]) -> Understood:
     """Open the source and find its columns. Raises SourceError and ColumnError."""
     roles = {role: column for role, column in given.items() if role not in _TABLE_KEYS}
-    positions = bool(roles) and all(
-        column.replace(",", "").replace(" ", "").isdigit() for column in roles.values()
-    )
+    positions = bool(roles) and all(column.replace(",", "").replace(" ", "").isdigit() for column in roles.values())
     parts = open_parts(engine, source, positions=positions)
     columns, warnings = [], []
     for part in parts:
@@ -85,9 +83,7 @@ def _checked(part: Part, cols: Columns, given: Mapping[str, str]) -> tuple[Colum
             raise ColumnError(
                 f"The {what} must be a number. The column {column!r} of {part.label} is {part.types[column]}; name another column."
             )
-        warnings.append(
-            f"{part.label}: the column {column!r} holds no numbers and was not taken for the {what}."
-        )
+        warnings.append(f"{part.label}: the column {column!r} holds no numbers and was not taken for the {what}.")
         cols = _without(cols, role)
     if part.kind is not None:
         return dataclasses.replace(cols, kind=None, label=None), warnings

@@ -92,15 +92,11 @@ class Vocabulary:
     def _unknown(self, value: Any) -> str:
         some = [str(each) for each in self.ids[:5000].tolist()]
         close = difflib.get_close_matches(str(value), some, n=3) or some[:3]
-        return (
-            f"No {self.what} with the id {str(value)!r} among {len(self)}. Ids look like: {', '.join(close)}."
-        )
+        return f"No {self.what} with the id {str(value)!r} among {len(self)}. Ids look like: {', '.join(close)}."
 
     def extended(self, values: Sequence[Any] | IdArray) -> "Vocabulary":
         """This vocabulary with the ids it does not have yet, appended in order."""
-        new = list(
-            dict.fromkeys(own for own in map(self._own, np.asarray(values).tolist()) if own not in self._rows)
-        )
+        new = list(dict.fromkeys(own for own in map(self._own, np.asarray(values).tolist()) if own not in self._rows))
         if not new:
             return self
         if self.ids.dtype.kind == "i" and any(isinstance(each, str) for each in new):

@@ -1,7 +1,5 @@
 """The last pass over the ordered log: kept events, under final rows, into memory or files; and the vocabularies."""
 
-
-
 import contextlib
 import dataclasses
 import shutil
@@ -40,9 +38,7 @@ class Rows:
     item: NDArray[np.bool_]
 
 
-def final_rows(
-    engine: Engine, log: EncodedLog, reason: NDArray[np.int8], items: Loaded | None, *, core: bool
-) -> Rows:
+def final_rows(engine: Engine, log: EncodedLog, reason: NDArray[np.int8], items: Loaded | None, *, core: bool) -> Rows:
     """Who and what is kept: users and items with an event, and items of the item table unless a k-core is asked for."""
     user, item = log.per_user > 0, np.zeros(log.items, bool)
     if not reason.any():
@@ -55,9 +51,7 @@ def final_rows(
             item[block.item[kept]] = True
     if items is not None and items.rows and not core:
         item[
-            engine.arrays("SELECT d.rowid AS code FROM items AS d SEMI JOIN item_rows AS r ON d.id = r.id")[
-                "code"
-            ]
+            engine.arrays("SELECT d.rowid AS code FROM items AS d SEMI JOIN item_rows AS r ON d.id = r.id")["code"]
         ] = True
     return Rows(user, item)
 
@@ -160,8 +154,7 @@ def make_dataset(
         columns = None if table is None else read_columns(engine, table, name)
         tables.append(columns if columns is None or kept.all() else columns.take(np.flatnonzero(kept)))
     user_ids, item_ids = (
-        fetch_ids(engine, name, numbers=number)
-        for name, number in zip(("users", "items"), numbers, strict=True)
+        fetch_ids(engine, name, numbers=number) for name, number in zip(("users", "items"), numbers, strict=True)
     )
     return Dataset(
         events=events,

@@ -97,9 +97,7 @@ def resampled_means(
     both = np.hstack([np.where(counted > 0, table, 0.0) * counted, counted])
     rng = np.random.default_rng(seed)
     step = max(1, _CELLS // n)
-    total = np.concatenate(
-        [_draw(rng, min(step, resamples - start), n) @ both for start in range(0, resamples, step)]
-    )
+    total = np.concatenate([_draw(rng, min(step, resamples - start), n) @ both for start in range(0, resamples, step)])
     weight = total[:, width:]
     means: Float64Array = np.full((resamples, width), np.nan)
     np.divide(total[:, :width], weight, out=means, where=weight > 0)

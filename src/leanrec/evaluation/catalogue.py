@@ -55,9 +55,7 @@ class Background:
             binary.data[:] = 1.0
             features = binary.T.tocsr()
         if features.shape[0] != touched.shape[1]:
-            raise DataError(
-                f"features must have a row for each of {touched.shape[1]} items. Got {features.shape[0]}."
-            )
+            raise DataError(f"features must have a row for each of {touched.shape[1]} items. Got {features.shape[0]}.")
         return cls(users / everybody, _unit_rows(features))
 
 

@@ -63,9 +63,7 @@ def mark(rows: Sequence[Row], budget: Budget) -> tuple[Row, ...]:
         for row, is_optimal in zip(fitted, front([row.axes()[axis] for row in fitted], quality), strict=True):
             if is_optimal:
                 optimal[row.name].append(axis)
-    return tuple(
-        dataclasses.replace(row, over=budget.over(row.axes()), front=tuple(optimal[row.name])) for row in rows
-    )
+    return tuple(dataclasses.replace(row, over=budget.over(row.axes()), front=tuple(optimal[row.name])) for row in rows)
 
 
 def choose(rows: Sequence[Row]) -> Choice:
@@ -102,16 +100,12 @@ def ties(
 
 def _turned(pair: Pair) -> Pair:
     """The same comparison seen from the other side."""
-    return dataclasses.replace(
-        pair, a=pair.b, b=pair.a, difference=-pair.difference, low=-pair.high, high=-pair.low
-    )
+    return dataclasses.replace(pair, a=pair.b, b=pair.a, difference=-pair.difference, low=-pair.high, high=-pair.low)
 
 
 def cheaper(rows: Sequence[Row], best: Row) -> tuple[Row, ...]:
     """Rows within the budget that cost less: at most 0.8 of ``best`` on one axis and 1.1 on every other."""
-    return tuple(
-        row for row in rows if row.valid is not None and not row.over and _is_cheaper(savings(row, best))
-    )
+    return tuple(row for row in rows if row.valid is not None and not row.over and _is_cheaper(savings(row, best)))
 
 
 def savings(row: Row, best: Row) -> dict[str, float]:

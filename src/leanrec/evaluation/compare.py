@@ -201,9 +201,7 @@ def _weighted_mean(table: Float64Array, weights: Float64Array | None) -> Float64
     return np.asarray((np.nan_to_num(table) * weight).sum(axis=0) / np.where(total > 0, total, np.nan))
 
 
-def _pair(
-    metric: str, means: dict[str, float], names: tuple[str, str], found: tuple[float, ...], level: float
-) -> Pair:
+def _pair(metric: str, means: dict[str, float], names: tuple[str, str], found: tuple[float, ...], level: float) -> Pair:
     difference, low, high, p, corrected = (float(each) for each in found)
     shown = corrected < 1 - level
     verdict = (

@@ -52,9 +52,7 @@ METHOD: Mapping[str, str] = {
         "events and HTTP are not in it. Where other work interrupted often, the requests are repeated up to "
         "twice and the quietest series counts."
     ),
-    "first answer": (
-        "The first such request after the fit. It pays for kernels that are loaded or compiled then."
-    ),
+    "first answer": ("The first such request after the fit. It pays for kernels that are loaded or compiled then."),
     "in memory, on disk": ("Bytes of the arrays of the model while it answers, and of its saved artifact."),
 }
 
@@ -246,9 +244,7 @@ def _interruptions() -> int:
     return int(psutil.Process().num_ctx_switches().involuntary)
 
 
-def _quietest(
-    retriever: ExactRetriever, singles: list[Queries], requests: Requests
-) -> tuple[np.ndarray, float, int]:
+def _quietest(retriever: ExactRetriever, singles: list[Queries], requests: Requests) -> tuple[np.ndarray, float, int]:
     """A stream that other work left alone; if none of three was, the one that it interrupted least."""
     found: list[tuple[np.ndarray, float, int]] = []
     for _ in range(_ROUNDS):
@@ -260,9 +256,7 @@ def _quietest(
     return min(found, key=lambda stream: stream[2] / len(stream[0]))
 
 
-def _stream(
-    retriever: ExactRetriever, singles: list[Queries], requests: Requests
-) -> tuple[np.ndarray, float]:
+def _stream(retriever: ExactRetriever, singles: list[Queries], requests: Requests) -> tuple[np.ndarray, float]:
     """Seconds of each request, and of all of them together."""
     laps: list[float] = []
     begin = time.perf_counter()
@@ -305,9 +299,7 @@ def _tiny(data: Dataset) -> Dataset:
     of_items = np.isin(data.events.item, items)
     users = np.unique(data.events.user[of_items])[:_TINY_USERS].astype(np.int32)
     events = data.events.take(of_items & np.isin(data.events.user, users))
-    events = dataclasses.replace(
-        events, user=_renumber(events.user, users), item=_renumber(events.item, items)
-    )
+    events = dataclasses.replace(events, user=_renumber(events.user, users), item=_renumber(events.item, items))
     return dataclasses.replace(
         data,
         events=events,
@@ -365,8 +357,6 @@ def _array_bytes(array: np.ndarray, counted: set[int]) -> int:
     counted.add(id(array))
     # Texts of up to 15 bytes live in the array itself, longer ones beside it.
     long = (
-        sum(len(text.encode()) for text in array.ravel().tolist() if len(text) > 15)
-        if array.dtype.kind == "T"
-        else 0
+        sum(len(text.encode()) for text in array.ravel().tolist() if len(text) > 15) if array.dtype.kind == "T" else 0
     )
     return array.nbytes + long

@@ -125,9 +125,7 @@ def evaluate(
     retriever = _retriever(model, cases, fallback)
     rows = np.flatnonzero(cases.relevant)
     if not len(rows):
-        raise DataError(
-            "None of the cases has an answer, so nothing can be measured. Split the data another way."
-        )
+        raise DataError("None of the cases has an answer, so nothing can be measured. Split the data another way.")
     asked = cases if len(rows) == len(cases) else cases.take(rows)
     background = None if train is None else Background.of(train, features, run.seed)
     judge_block = _Judge(depths, background, _graded(cases), cases.queries.n_items)
@@ -194,9 +192,7 @@ class _Judge:
             found[f"gini@{k}"] = gini(self.shown[k])
             if self.background is not None:
                 listed = np.concatenate([part[f"popularity@{k}"] for part in self.parts])
-                found[f"popularity_lift@{k}"] = popularity_lift(
-                    listed, cases.queries.history, self.background
-                )
+                found[f"popularity_lift@{k}"] = popularity_lift(listed, cases.queries.history, self.background)
         return found
 
 
@@ -210,9 +206,7 @@ def _cut_offs(k: Sequence[int]) -> tuple[int, ...]:
 def _retriever(model: Scorer | Retriever, cases: Cases, fallback: Scorer | None) -> Retriever:
     if isinstance(model, Retriever):
         if fallback is not None:
-            raise SettingError(
-                "A fallback goes with a scorer; a retriever brings its own. Leave fallback out."
-            )
+            raise SettingError("A fallback goes with a scorer; a retriever brings its own. Leave fallback out.")
         return model
     if model.n_items != cases.queries.n_items:
         raise DataError(
@@ -224,9 +218,7 @@ def _retriever(model: Scorer | Retriever, cases: Cases, fallback: Scorer | None)
 
 def _scorer(model: Scorer | Retriever) -> Scorer:
     if not isinstance(model, Scorer):
-        raise SettingError(
-            "AUC needs the scores of all items, and a retriever gives only lists. Pass the scorer."
-        )
+        raise SettingError("AUC needs the scores of all items, and a retriever gives only lists. Pass the scorer.")
     return model
 
 

@@ -94,9 +94,7 @@ class Frontier:
             return f"Best of {kept} {within}: {self._describe(self.best)}"
         if self.closest is not None:
             over = "; ".join(map(str, self.closest.over))
-            return (
-                f"No model fits {within}. The closest is {self._describe(self.closest)} It goes over: {over}."
-            )
+            return f"No model fits {within}. The closest is {self._describe(self.closest)} It goes over: {over}."
         if not self.rows:
             return "There was no model to fit."
         smallest = min(
@@ -112,9 +110,7 @@ class Frontier:
     def _describe(self, row: Row) -> str:
         assert row.valid is not None  # noqa: S101 - only fitted rows are chosen
         assert row.test is not None  # noqa: S101
-        costs = ", ".join(
-            f"{AXES[name].title} {AXES[name].show(value)}" for name, value in row.axes().items()
-        )
+        costs = ", ".join(f"{AXES[name].title} {AXES[name].show(value)}" for name, value in row.axes().items())
         return (
             f"{row.name}, {self.metric} {row.valid.value:.4f} on validation and {row.test.value:.4f} "
             f"({row.test.low:.4f} to {row.test.high:.4f}) on test; {costs}."
@@ -184,12 +180,9 @@ def frontier(
     for name, cases in (("validation", parts.valid), ("test", parts.test)):
         if not cases.truth.nnz:
             raise DataError(
-                f"The {name} part must hold at least one answer. It holds none; hold out more, or split "
-                "another way."
+                f"The {name} part must hold at least one answer. It holds none; hold out more, or split another way."
             )
-    with trials(
-        parts, budget=budget, metric=metric, run=run, apart=apart, requests=requests, save=save
-    ) as attempt:
+    with trials(parts, budget=budget, metric=metric, run=run, apart=apart, requests=requests, save=save) as attempt:
         done = [attempt(candidate) for candidate in _shown(chosen, run)]
     rows = mark([trial.row for trial in done], budget)
     choice = choose(rows)

@@ -58,17 +58,13 @@ def draw_frontier(path: str | Path, frontier: Frontier, *, part: str = "valid") 
     names = [row.name for row in fitted]
     with figure(path, 12.0, 9.0, [*names, frontier.data]) as drawing:
         panels = drawing.subplots(2, 2, sharey=True)
-        drawing.suptitle(
-            f"Quality and cost on {frontier.data}", x=0.012, ha="left", fontsize=14, fontweight="bold"
-        )
+        drawing.suptitle(f"Quality and cost on {frontier.data}", x=0.012, ha="left", fontsize=14, fontweight="bold")
         points = {}
         for axes, axis in zip(panels.flat, AXES.values(), strict=True):
             points[axis.name] = _points(fitted, axis, part)
             _panel(axes, points[axis.name], axis, frontier)
         for axes in panels[:, 0]:
-            axes.set_ylabel(
-                f"{frontier.metric} on {'validation' if part == 'valid' else 'test'}", fontsize=9.5
-            )
+            axes.set_ylabel(f"{frontier.metric} on {'validation' if part == 'valid' else 'test'}", fontsize=9.5)
         _legend(drawing, fitted, frontier)
         # Labels need the places that the layout gives to the panels.
         drawing.draw_without_rendering()
@@ -86,8 +82,7 @@ def _points(rows: Sequence[Row], axis: Axis, part: str) -> list[_Point]:
             found.append(_Point(row, max(_FLOOR[axis.unit], row.axes()[axis.name]), quality))
     optimal = front([point.x for point in found], [point.y.value for point in found])
     return [
-        dataclasses.replace(point, optimal=bool(is_optimal))
-        for point, is_optimal in zip(found, optimal, strict=True)
+        dataclasses.replace(point, optimal=bool(is_optimal)) for point, is_optimal in zip(found, optimal, strict=True)
     ]
 
 
@@ -176,9 +171,7 @@ def _note_limit(axes: "Axes", axis: Axis, limit: float, low: float, high: float)
 def _label(axes: "Axes", points: Sequence[_Point], frontier: Frontier) -> None:
     """Names beside the marks, where there is room: the best first, then the optimal ones, then the others."""
     chosen = (frontier.choice.best, frontier.choice.closest)
-    order = sorted(
-        points, key=lambda point: (point.row.name not in chosen, not point.optimal, -point.y.value)
-    )
+    order = sorted(points, key=lambda point: (point.row.name not in chosen, not point.optimal, -point.y.value))
     pixel = axes.figure.dpi / 72
     frame = axes.get_window_extent()
     at = {point.row.name: _pixels(axes, point) for point in points}
@@ -241,9 +234,7 @@ def _legend(drawing: Any, rows: Sequence[Row], frontier: Frontier) -> None:
     handles.append(Line2D([], [], color=SOFT, linewidth=1.3, label="nothing cheaper is better"))
     if frontier.budget.limits:
         handles.append(
-            Line2D(
-                [], [], marker="o", color=SOFT, markerfacecolor="white", linestyle="", label="breaks a limit"
-            )
+            Line2D([], [], marker="o", color=SOFT, markerfacecolor="white", linestyle="", label="breaks a limit")
         )
     if frontier.best is not None:
         handles.append(

@@ -108,9 +108,7 @@ def plain_decades(axis: "Axis") -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def draw_list(
-    path: str | Path, titles: Sequence[str], scores: ArrayLike, *, title: str = "", x: str = "score"
-) -> Path:
+def draw_list(path: str | Path, titles: Sequence[str], scores: ArrayLike, *, title: str = "", x: str = "score") -> Path:
     """A bar for each recommended item, the first on top.
 
     Long titles are broken over two lines and then cut. Letters that no installed font has become white
@@ -123,9 +121,7 @@ def draw_list(
     """
     values = np.asarray(scores, dtype=np.float64)
     if values.shape != (len(titles),):
-        raise DataError(
-            f"There must be one score for each of the {len(titles)} titles. Got the shape {values.shape}."
-        )
+        raise DataError(f"There must be one score for each of the {len(titles)} titles. Got the shape {values.shape}.")
     families = families_for([*titles, title]) if find_spec("matplotlib") else []
     with figure(path, 8.0, 1.1 + 0.52 * max(1, len(titles)), [*titles, title]) as drawing:
         axes = drawing.subplots()
@@ -202,9 +198,7 @@ def draw_data(path: str | Path, data: Dataset) -> Path:
         shape = data.shape
         families = families_for([name])
         drawing.suptitle(
-            drawable(
-                f"{name}: {shape.users:,} users, {shape.items:,} items, {shape.events:,} events", families
-            ),
+            drawable(f"{name}: {shape.users:,} users, {shape.items:,} items, {shape.events:,} events", families),
             x=0.012,
             ha="left",
             fontsize=13,
@@ -251,9 +245,7 @@ def _draw_time(axes: "Axes", time: NDArray[np.int64]) -> None:
     tidy(axes, title="Events over time", y="events")
     axes.yaxis.set_major_formatter("{x:,.0f}")
     if not len(time) or time.min() == time.max():
-        axes.text(
-            0.5, 0.5, "All events carry the same time.", transform=axes.transAxes, ha="center", color=SOFT
-        )
+        axes.text(0.5, 0.5, "All events carry the same time.", transform=axes.transAxes, ha="center", color=SOFT)
         return
     is_clock = time.max() >= 10**8
     counts, edges = np.histogram(time, bins=min(60, max(5, int(np.sqrt(len(time))))))

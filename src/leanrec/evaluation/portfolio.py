@@ -77,9 +77,7 @@ def _candidate(given: str | Estimator) -> Candidate:
     estimator: Any = models.find(given)() if isinstance(given, str) else given
     is_value = dataclasses.is_dataclass(estimator) and not isinstance(estimator, type)
     if not (is_value and isinstance(estimator, Estimator)):
-        raise SettingError(
-            f"A model must be given by name or as settings, such as EASE(l2=200). Got {given!r}."
-        )
+        raise SettingError(f"A model must be given by name or as settings, such as EASE(l2=200). Got {given!r}.")
     kind = type(estimator)
     known = {info.path: info for info in models.available().values()}
     info = known.get(f"{kind.__module__}:{kind.__qualname__}")
@@ -100,9 +98,7 @@ def _label(model: str, estimator: Any) -> str:
     except TypeError:
         usual = None
     values = {field.name: getattr(estimator, field.name) for field in dataclasses.fields(estimator)}
-    unusual = [
-        f"{name}={_short(value)}" for name, value in values.items() if value != getattr(usual, name, None)
-    ]
+    unusual = [f"{name}={_short(value)}" for name, value in values.items() if value != getattr(usual, name, None)]
     return " ".join([model, *unusual])
 
 

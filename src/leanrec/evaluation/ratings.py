@@ -64,9 +64,7 @@ def evaluate_ratings(model: RatingPredictor, cases: Cases, *, run: Run = Run()) 
         DataError: the cases hold no rating, or the model predicts something that is not a number.
     """
     if cases.ratings is None or not cases.ratings.nnz:
-        raise DataError(
-            "The cases hold no held-out ratings, so no RMSE can be measured. Use data with ratings."
-        )
+        raise DataError("The cases hold no held-out ratings, so no RMSE can be measured. Use data with ratings.")
     n = np.diff(cases.ratings.indptr)
     rows = np.repeat(np.arange(len(cases)), n)
     items = cases.ratings.indices.astype(np.int32)
@@ -77,9 +75,7 @@ def evaluate_ratings(model: RatingPredictor, cases: Cases, *, run: Run = Run()) 
         ]
     error = np.concatenate(parts).astype(np.float64) - cases.ratings.data
     if not np.isfinite(error).all():
-        raise DataError(
-            f"A predicted rating must be a number. {np.count_nonzero(~np.isfinite(error))} are not."
-        )
+        raise DataError(f"A predicted rating must be a number. {np.count_nonzero(~np.isfinite(error))} are not.")
     means = {
         name: divide(np.bincount(rows, values, len(cases)), n)
         for name, values in (("mse", error**2), ("mae", np.abs(error)))

@@ -94,9 +94,7 @@ class _Bench:
             row = dataclasses.replace(row, estimate=estimate)
             self._refuse(estimate)
             costed = self._measure(candidate)
-            valid, test = (
-                self.evaluate(costed.model, cases) for cases in (self.split.valid, self.split.test)
-            )
+            valid, test = (self.evaluate(costed.model, cases) for cases in (self.split.valid, self.split.test))
             self._keep(candidate, costed.model)
         except BudgetError as error:
             return Trial(dataclasses.replace(row, status="skipped", reason=str(error)))
@@ -136,9 +134,7 @@ class _Bench:
             job, run = Path(name), self._limits()
             if self.apart and can_run_apart(candidate.estimator, job / "settings"):
                 return cost_apart(job, self.train, run=run, requests=self.requests)
-            return cost_of(
-                candidate.estimator, self.split.train, job / "model", run=run, requests=self.requests
-            )
+            return cost_of(candidate.estimator, self.split.train, job / "model", run=run, requests=self.requests)
 
     def evaluate(self, model: Scorer, cases: Cases) -> Evaluation:
         """Quality of the lists for ``cases``, at the cut-off of the metric."""

@@ -49,9 +49,7 @@ class StaticEmbedding:
             tokenizer=np.frombuffer(static.tokenizer.to_str().encode(), dtype=np.uint8),
             mean=np.zeros(static.embedding.shape[1], np.float32),
             weights=None if static.weights is None else np.asarray(static.weights, dtype=np.float32),
-            mapping=None
-            if static.token_mapping is None
-            else np.asarray(static.token_mapping, dtype=np.int64),
+            mapping=None if static.token_mapping is None else np.asarray(static.token_mapping, dtype=np.int64),
         )
         rows = table.transform(column)
         # The mean is of all columns, so a training column without a known word has none to subtract.

@@ -173,9 +173,7 @@ def _frequent(cells: Iterable[str], max_values: int, min_items: int) -> tuple[St
     counts = Counter(cell for cell in cells if cell)
     frequent = [pair for pair in counts.items() if pair[1] >= min_items]
     kept = sorted(sorted(frequent, key=lambda pair: (-pair[1], pair[0]))[:max_values])
-    return np.array([value for value, _ in kept], dtype=STRINGS), np.array(
-        [count for _, count in kept], dtype=np.int64
-    )
+    return np.array([value for value, _ in kept], dtype=STRINGS), np.array([count for _, count in kept], dtype=np.int64)
 
 
 def _indicator(cells: Sequence[Sequence[str]], places: dict[str, int]) -> CSR:
@@ -183,6 +181,4 @@ def _indicator(cells: Sequence[Sequence[str]], places: dict[str, int]) -> CSR:
     found = [sorted({places[value] for value in cell if value in places}) for cell in cells]
     indptr = np.concatenate([[0], np.cumsum([len(each) for each in found])]).astype(np.int32)
     indices = np.array([place for each in found for place in each], dtype=np.int32)
-    return csr(
-        sp.csr_array((np.ones(len(indices), np.float32), indices, indptr), shape=(len(cells), len(places)))
-    )
+    return csr(sp.csr_array((np.ones(len(indices), np.float32), indices, indptr), shape=(len(cells), len(places))))

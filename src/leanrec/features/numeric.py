@@ -86,9 +86,7 @@ class Bins:
         """Learn the knots."""
         numbers = as_numbers(column)
         numbers = numbers[np.isfinite(numbers)]
-        return BinKnots(
-            self, np.unique(np.quantile(numbers, np.linspace(0, 1, self.n))) if len(numbers) else numbers
-        )
+        return BinKnots(self, np.unique(np.quantile(numbers, np.linspace(0, 1, self.n))) if len(numbers) else numbers)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -94,9 +94,7 @@ class FeatureSpec:
         """
         run.require(_bytes_needed(table), f"Features of {len(table)} rows")
         inferred, blocks = self._choose(table)
-        fitted = tuple(
-            FittedBlock(b.column, b.weight, b.feature.fit(table.columns[b.column], run)) for b in blocks
-        )
+        fitted = tuple(FittedBlock(b.column, b.weight, b.feature.fit(table.columns[b.column], run)) for b in blocks)
         features = Features(self, fitted, inferred)
         if self.select is not None:
             chosen = self.select.fit(features.transform(table), features.names, groups)
@@ -119,9 +117,7 @@ class FeatureSpec:
         blocks = tuple(block for kind in inferred for block in _blocks(kind, self.text or TfIdf()))
         if not blocks:
             why = "; ".join(f"{kind.column}: {kind.reason}" for kind in inferred) or "it has no column"
-            raise ColumnError(
-                f"The table must have a column that features can be made of. It has none ({why})."
-            )
+            raise ColumnError(f"The table must have a column that features can be made of. It has none ({why}).")
         return inferred, blocks
 
 
@@ -217,9 +213,7 @@ class Features:
             for b in self.blocks
         ]
         return used + [
-            BlockReport(kind.column, kind.kind, 0, 0.0, kind.reason)
-            for kind in self.inferred
-            if kind.kind == "dropped"
+            BlockReport(kind.column, kind.kind, 0, 0.0, kind.reason) for kind in self.inferred if kind.kind == "dropped"
         ]
 
 
@@ -239,7 +233,5 @@ def _blocks(kind: ColumnKind, text: Feature) -> tuple[Block, ...]:
 def _bytes_needed(table: Table) -> int:
     """A token list, its counts and its weights cost about sixteen bytes for each byte of text."""
     texts = [column for column in table.columns.values() if column.dtype.kind not in "fiubM"]
-    characters = sum(
-        int(np.strings.str_len(column.astype(np.dtypes.StringDType())).sum()) for column in texts
-    )
+    characters = sum(int(np.strings.str_len(column.astype(np.dtypes.StringDType())).sum()) for column in texts)
     return 16 * characters + 64 * len(table) * len(table.columns)

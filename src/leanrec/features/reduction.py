@@ -66,9 +66,7 @@ class Reduction:
     def labels(self) -> tuple[str, ...]:
         """(D,) the three features that weigh most in each component."""
         best = np.argsort(-np.abs(self.components), axis=1, kind="stable")[:, :3]
-        return tuple(
-            f"component {i + 1} ({', '.join(names)})" for i, names in enumerate(self.names[best].tolist())
-        )
+        return tuple(f"component {i + 1} ({', '.join(names)})" for i, names in enumerate(self.names[best].tolist()))
 
     def report(self) -> list[tuple[str, float]]:
         """Each component and the share of the sum of squares that it keeps."""

@@ -104,12 +104,9 @@ class Selection:
     def report(self) -> list[Judged]:
         """Every feature, best first, with its score and the reason."""
         order = np.argsort(-self.scores, kind="stable").tolist()
-        rows = zip(
-            self.names[order].tolist(), self.scores[order].tolist(), self.kept[order].tolist(), strict=True
-        )
+        rows = zip(self.names[order].tolist(), self.scores[order].tolist(), self.kept[order].tolist(), strict=True)
         return [
-            Judged(name, score, kept, self._reason(score, kept, rank))
-            for rank, (name, score, kept) in enumerate(rows)
+            Judged(name, score, kept, self._reason(score, kept, rank)) for rank, (name, score, kept) in enumerate(rows)
         ]
 
     def _reason(self, score: float, kept: bool, rank: int) -> str:
@@ -149,9 +146,7 @@ def mutual_information(X: CSR, groups: Int32Array) -> Float64Array:
     known = groups >= 0
     n_groups = int(groups.max(initial=0)) + 1
     has = sp.csr_array(((X.data != 0).astype(np.float64), X.indices, X.indptr), shape=X.shape)
-    member = sp.csr_array(
-        (np.ones(known.sum()), (np.flatnonzero(known), groups[known])), shape=(len(groups), n_groups)
-    )
+    member = sp.csr_array((np.ones(known.sum()), (np.flatnonzero(known), groups[known])), shape=(len(groups), n_groups))
     sizes = np.asarray(member.sum(axis=0)).reshape(-1)
     total = max(sizes.sum(), 1.0)
     having = (has.T @ member).toarray()

@@ -13,9 +13,7 @@ from leanrec.types import CSR, Candidates, Float32Array, Int32Array
 __all__ = ["similar_items"]
 
 
-def similar_items(
-    matrix: CSR | Float32Array, items: Int32Array, k: int, *, metric: str = "cosine"
-) -> Candidates:
+def similar_items(matrix: CSR | Float32Array, items: Int32Array, k: int, *, metric: str = "cosine") -> Candidates:
     """Candidates (B, k) for B = len(items): the other rows nearest to each, best first; no rows of zeros.
 
     Scores are the cosine, the dot product, or −distance. O(B · entries) time and 4 B · N bytes.

@@ -49,9 +49,7 @@ class Terms:
         return csr(self._counter.transform(texts))
 
     @staticmethod
-    def learn(
-        texts: list[str], ngrams: int, max_terms: int, min_items: int, max_share: float
-    ) -> tuple["Terms", CSR]:
+    def learn(texts: list[str], ngrams: int, max_terms: int, min_items: int, max_share: float) -> tuple["Terms", CSR]:
         """The vocabulary of the texts, and their counts (n, F).
 
         Left out: terms in fewer than ``min_items`` texts, terms in more than ``max_share`` of them (and in
@@ -92,9 +90,7 @@ class TfIdf:
 
     def fit(self, column: Column, run: Run = Run()) -> "TfIdfWeights":  # noqa: ARG002 - nothing random
         """Learn the terms and their weights."""
-        terms, counts = Terms.learn(
-            as_texts(column), self.ngrams, self.max_terms, self.min_items, self.max_share
-        )
+        terms, counts = Terms.learn(as_texts(column), self.ngrams, self.max_terms, self.min_items, self.max_share)
         return TfIdfWeights(self, terms, idf(counts))
 
 
@@ -166,9 +162,7 @@ class HashedWeights:
     @functools.cached_property
     def _hasher(self) -> Any:
         analyzer = functools.partial(tokens, ngrams=self.settings.ngrams)
-        return HashingVectorizer(
-            n_features=self.settings.buckets, analyzer=analyzer, norm=None, dtype=np.float32
-        )
+        return HashingVectorizer(n_features=self.settings.buckets, analyzer=analyzer, norm=None, dtype=np.float32)
 
     def count(self, column: Column) -> CSR:
         """(n, F) signed counts."""

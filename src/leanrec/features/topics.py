@@ -61,9 +61,7 @@ class Topics:
             return TopicWeights(self, terms, weights, np.zeros((0, len(terms)), np.float32))
         with run.limits():
             topics = (
-                self._nmf(weigh_terms(counts, weights), k, run)
-                if self.method == "nmf"
-                else self._lda(counts, k, run)
+                self._nmf(weigh_terms(counts, weights), k, run) if self.method == "nmf" else self._lda(counts, k, run)
             )
         return TopicWeights(self, terms, weights, topics)
 
@@ -134,8 +132,7 @@ class TopicWeights:
         model.doc_topic_prior_ = 1 / k
         # exp(E[log β]) under the Dirichlet that the topics are the parameters of.
         model.exp_dirichlet_component_ = np.exp(
-            scipy.special.digamma(model.components_)
-            - scipy.special.digamma(model.components_.sum(axis=1))[:, None]
+            scipy.special.digamma(model.components_) - scipy.special.digamma(model.components_.sum(axis=1))[:, None]
         )
         return model
 

@@ -132,9 +132,7 @@ class EventLog:
         rows = [(own, json.dumps(content)) for own, content in contents.items()]
 
         def write(connection: sqlite3.Connection) -> None:
-            connection.executemany(
-                "INSERT INTO item (id, content) VALUES (?, ?) ON CONFLICT (id) DO NOTHING", rows
-            )
+            connection.executemany("INSERT INTO item (id, content) VALUES (?, ?) ON CONFLICT (id) DO NOTHING", rows)
 
         self._submit(write).result()
 
@@ -180,9 +178,7 @@ class EventLog:
                 "SELECT request, time, user, items, scores, fallback FROM served ORDER BY time"
             ):
                 request, time, user, items, scores, fallback = row
-                yield ServedList(
-                    request, time, user, tuple(json.loads(items)), tuple(json.loads(scores)), fallback
-                )
+                yield ServedList(request, time, user, tuple(json.loads(items)), tuple(json.loads(scores)), fallback)
 
     def reactions(self) -> Reactions:
         """How often each rank was shown and answered: the raw numbers of position bias and click-through."""
@@ -301,9 +297,7 @@ def _is_empty(path: Path, connection: sqlite3.Connection) -> bool:
 
 def _readable(path: Path, error: BaseException) -> BaseException:
     if isinstance(error, sqlite3.DatabaseError | OSError):
-        return SourceError(
-            f"The event log {path} cannot be used: {error}. Check the path, its rights and the disk."
-        )
+        return SourceError(f"The event log {path} cannot be used: {error}. Check the path, its rights and the disk.")
     if isinstance(error, OverflowError | UnicodeError):
         return DataError(f"An event must hold numbers of at most 64 bits and valid text. Got: {error}.")
     return error

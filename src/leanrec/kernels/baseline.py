@@ -74,9 +74,7 @@ class Baseline:
         liked = np.clip(self.mean + self.items[item] + users[owner] + self.spread, self.low, self.high)
         key, value = np.concatenate([said, touched[new]]), np.concatenate([rated.data, liked])
         order = np.argsort(key, kind="stable")
-        indptr = rated.indptr + np.concatenate(
-            [[0], np.cumsum(np.bincount(owner, minlength=history.shape[0]))]
-        )
+        indptr = rated.indptr + np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=history.shape[0]))])
         columns = np.concatenate([rated.indices, item])[order].astype(np.int32)
         ratings = sp.csr_array((value[order].astype(np.float32), columns, indptr), shape=history.shape)
         return Evidence(ratings, users)

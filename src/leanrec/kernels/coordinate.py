@@ -73,9 +73,7 @@ def nets_over_near(X: CSR, near: CSR, penalty: Penalty, gram: Float32Array | Non
     weights = np.zeros(allowed.nnz, np.float32)
     starts, places = allowed.indptr.astype(np.int64), allowed.indices.astype(np.int32)
     columns = sp.csr_array(users.T)
-    _over_near(
-        *_parts(columns), *_parts(users), starts, places, *_numbers(penalty), numba.get_num_threads(), weights
-    )
+    _over_near(*_parts(columns), *_parts(users), starts, places, *_numbers(penalty), numba.get_num_threads(), weights)
     kept = weights > 0
     rows = np.repeat(order, np.diff(starts))[kept]
     return sp.coo_array((weights[kept], (rows, order[places[kept]])), shape=near.shape).tocsr()

@@ -62,9 +62,7 @@ def similar_bytes(n_rows: int, n_columns: int, k: int, threads: int) -> int:
     return 24 * kept + 12 * (n_rows + n_columns) + threads * 25 * n_columns
 
 
-def top_similar(
-    X: CSR, k: int, measure: str = "cosine", *, shrinkage: float = 0.0, min_shared: int = 1
-) -> CSR:
+def top_similar(X: CSR, k: int, measure: str = "cosine", *, shrinkage: float = 0.0, min_shared: int = 1) -> CSR:
     """The k most similar other columns of each column: (N, N) float32, at most k a row, none on the diagonal.
 
     Only pairs that share a row, and only similarities above 0, are kept; equal ones in the order of their
@@ -121,9 +119,7 @@ def top_related(
     if A.shape[1] != Yt.shape[0]:
         raise DataError(f"A must have a column for each of the {Yt.shape[0]} rows of Yt. Got {A.shape[1]}.")
     of_y = of_y or margins(sp.csr_array(Yt.T), measure)
-    return _related(
-        _canonical(A), _canonical(Yt), k, measure, shrinkage, min_shared, of_y, skip_self=skip_self
-    )
+    return _related(_canonical(A), _canonical(Yt), k, measure, shrinkage, min_shared, of_y, skip_self=skip_self)
 
 
 def _related(

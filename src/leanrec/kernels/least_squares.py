@@ -21,7 +21,12 @@ _FEW = 4
 
 
 def solve_rows(
-    C: CSR, V: Float32Array, base: Float32Array, ridge: Float32Array, start: Float32Array | None = None, steps: int = 0
+    C: CSR,
+    V: Float32Array,
+    base: Float32Array,
+    ridge: Float32Array,
+    start: Float32Array | None = None,
+    steps: int = 0,
 ) -> Float32Array:
     """The solutions w (R, D) for all rows of C; zeros where a row has no entries.
 
@@ -216,7 +221,11 @@ def _gradient_rows(
 ) -> None:
     width = V.shape[1]
     for worker in numba.prange(workers):
-        rest, way, image = np.empty(width, np.float32), np.empty(width, np.float32), np.empty(width, np.float32)
+        rest, way, image = (
+            np.empty(width, np.float32),
+            np.empty(width, np.float32),
+            np.empty(width, np.float32),
+        )
         for at in range(worker, len(order), workers):
             row = order[at]
             low, high = cp[row], cp[row + 1]

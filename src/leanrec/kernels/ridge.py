@@ -9,9 +9,7 @@ from leanrec.types import CSR, Float32Array
 __all__ = ["ridge_rows", "ridge_shares"]
 
 
-def ridge_rows(
-    design: Float32Array, targets: CSR, penalty: Float32Array, growth: float = 0.0
-) -> Float32Array:
+def ridge_rows(design: Float32Array, targets: CSR, penalty: Float32Array, growth: float = 0.0) -> Float32Array:
     """For each row b: the w that minimises Σ_j (targets[b, j] − design[j] · w)² + n^growth · Σ penalty · w².
 
     The sum is over the n entries of the row, exact zeros among them; a row without entries gives zeros. Sums
@@ -33,9 +31,7 @@ def ridge_rows(
     return out
 
 
-def ridge_shares(
-    design: Float32Array, penalty: Float32Array, growth: float, probe: Float32Array
-) -> Float32Array:
+def ridge_shares(design: Float32Array, penalty: Float32Array, growth: float, probe: Float32Array) -> Float32Array:
     """(n,) what one unit of each target adds to ``probe · w``, w from the regression on ``design`` (n, W).
 
     The prediction is linear in the targets, so it is the sum of share × target. O(n · W² + W³).

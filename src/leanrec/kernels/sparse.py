@@ -107,7 +107,12 @@ def _dense_chosen(
 
 @numba.njit(cache=True, nogil=True)
 def _sparse_row(
-    columns: Int32Array, data: Float32Array, wp: Int64Array, wi: Int32Array, wd: Float32Array, out: Float32Array
+    columns: Int32Array,
+    data: Float32Array,
+    wp: Int64Array,
+    wi: Int32Array,
+    wd: Float32Array,
+    out: Float32Array,
 ) -> None:
     for entry in range(len(columns)):
         weight, item = data[entry], columns[entry]
@@ -141,6 +146,4 @@ def _sparse_many(
     out: Float32Array,
 ) -> None:
     for row in numba.prange(len(out)):
-        _sparse_row(
-            columns[starts[row] : starts[row + 1]], data[starts[row] : starts[row + 1]], wp, wi, wd, out[row]
-        )
+        _sparse_row(columns[starts[row] : starts[row + 1]], data[starts[row] : starts[row + 1]], wp, wi, wd, out[row])

@@ -145,7 +145,12 @@ def _merge_all(
 
 @numba.njit(cache=True, nogil=True)
 def _select_few(
-    scores: Float32Array, items: Int32Array, best: Float32Array, starts: Int64Array, columns: Int32Array, mask: Mask
+    scores: Float32Array,
+    items: Int32Array,
+    best: Float32Array,
+    starts: Int64Array,
+    columns: Int32Array,
+    mask: Mask,
 ) -> None:
     for row in range(len(scores)):
         _merge(scores[row], 0, items[row], best[row], columns[starts[row] : starts[row + 1]], mask)
@@ -154,7 +159,12 @@ def _select_few(
 
 @numba.njit(parallel=True, cache=True)
 def _select_many(
-    scores: Float32Array, items: Int32Array, best: Float32Array, starts: Int64Array, columns: Int32Array, mask: Mask
+    scores: Float32Array,
+    items: Int32Array,
+    best: Float32Array,
+    starts: Int64Array,
+    columns: Int32Array,
+    mask: Mask,
 ) -> None:
     for row in numba.prange(len(scores)):
         _merge(scores[row], 0, items[row], best[row], columns[starts[row] : starts[row + 1]], mask)

@@ -70,6 +70,7 @@ def _read(file: Path, family: str) -> ModelInfo:
     settings = next(
         node.name
         for node in tree.body
-        if isinstance(node, ast.ClassDef) and any(isinstance(part, ast.FunctionDef) and part.name == "fit" for part in node.body)
+        if isinstance(node, ast.ClassDef)
+        and any(isinstance(part, ast.FunctionDef) and part.name == "fit" for part in node.body)
     )
     return ModelInfo(file.stem, family, f"leanrec.models.{family}.{file.stem}:{settings}", summary)

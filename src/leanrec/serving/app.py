@@ -248,9 +248,7 @@ class _Service:
     def _served(self, served: Served) -> ListOut:
         self.metrics.fallbacks.inc(served.fallback is not None)
         ids, scores = tuple(item.id for item in served.items), tuple(item.score for item in served.items)
-        self.log.served(
-            ServedList(served.request, int(time.time()), served.user, ids, scores, served.fallback)
-        )
+        self.log.served(ServedList(served.request, int(time.time()), served.user, ids, scores, served.fallback))
         return self._out(served)
 
     def _out(self, served: Served) -> ListOut:
@@ -267,9 +265,7 @@ class _Service:
     def _reaction(self, event: EventIn, at: int, now: int) -> Reaction:
         _check_time(event.time, at, now)
         _check_rating(event.value, self.pipeline.rating_range, at)
-        weight = (
-            self.pipeline.strength.weight(event.kind, event.value) if event.weight is None else event.weight
-        )
+        weight = self.pipeline.strength.weight(event.kind, event.value) if event.weight is None else event.weight
         return Reaction(
             id=event.id or uuid.uuid4().hex,
             user=self.pipeline.own_user(event.user),
@@ -318,9 +314,7 @@ def _conditions(where: str | None) -> dict[str, Any] | None:
     try:
         conditions = json.loads(where)
     except (ValueError, RecursionError) as error:
-        raise SettingError(
-            f'where must be JSON such as {{"genres": "Comedy"}}. Got {where[:80]!r}.'
-        ) from error
+        raise SettingError(f'where must be JSON such as {{"genres": "Comedy"}}. Got {where[:80]!r}.') from error
     if not isinstance(conditions, dict):
         raise SettingError(f"where must be a JSON object. Got {where[:80]!r}.")
     return conditions
@@ -329,9 +323,7 @@ def _conditions(where: str | None) -> dict[str, Any] | None:
 def _check_time(moment: int | None, at: int, now: int) -> None:
     if moment is not None and moment > now + _DAY:
         unit = " It looks like milliseconds." if moment > 100 * now else ""
-        raise SettingError(
-            f"events.{at}.time must be seconds since 1970 and not in the future. Got {moment}.{unit}"
-        )
+        raise SettingError(f"events.{at}.time must be seconds since 1970 and not in the future. Got {moment}.{unit}")
 
 
 def _check_rating(value: float | None, allowed: tuple[float, float] | None, at: int) -> None:
@@ -339,9 +331,7 @@ def _check_rating(value: float | None, allowed: tuple[float, float] | None, at: 
         raise SettingError(f"events.{at}.value must be from {allowed[0]:g} to {allowed[1]:g}. Got {value:g}.")
 
 
-def _positions(
-    sent: list[Reaction], new: tuple[Reaction, ...], aside: tuple[SetAside, ...]
-) -> list[SetAsideOut]:
+def _positions(sent: list[Reaction], new: tuple[Reaction, ...], aside: tuple[SetAside, ...]) -> list[SetAsideOut]:
     """What was set aside, by its position in the request."""
     place = {id(reaction): at for at, reaction in enumerate(sent)}
     return [SetAsideOut(position=place[id(new[each.position])], why=each.why) for each in aside]

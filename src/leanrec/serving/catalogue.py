@@ -113,9 +113,7 @@ class Catalogue:
         try:
             key = json.dumps(where, sort_keys=True)
         except (TypeError, ValueError, RecursionError) as error:
-            raise SettingError(
-                "where must hold texts, numbers, lists and objects, a few levels deep."
-            ) from error
+            raise SettingError("where must hold texts, numbers, lists and objects, a few levels deep.") from error
         rows = self._masks.get(key)
         if rows is None:
             mask = np.ones(len(self), np.bool_)
@@ -135,9 +133,7 @@ class Catalogue:
             return self._object(column, wanted)
         if cells.dtype.kind == "T":
             if not isinstance(wanted, str):
-                raise SettingError(
-                    f"where: {column!r} is text, so it must be compared with text. Got {wanted!r}."
-                )
+                raise SettingError(f"where: {column!r} is text, so it must be compared with text. Got {wanted!r}.")
             return np.strings.find(self._labels[column], f"|{wanted.strip().lower()}|") >= 0
         equal: NDArray[np.bool_] = cells.astype(np.float64) == _number(column, wanted)
         return equal
@@ -158,9 +154,7 @@ class Catalogue:
     def _contains(self, column: str, value: Any) -> NDArray[np.bool_]:
         cells = self._cells(column)
         if cells.dtype.kind != "T" or not isinstance(value, str):
-            raise SettingError(
-                f"where: contains needs a column of text and a text. Got {column!r} and {value!r}."
-            )
+            raise SettingError(f"where: contains needs a column of text and a text. Got {column!r} and {value!r}.")
         return np.strings.find(_lowered(cells), value.lower()) >= 0
 
     def _bound(self, column: str, word: str, value: Any) -> NDArray[np.bool_]:
@@ -249,7 +243,5 @@ def _lowered(cells: NDArray[Any]) -> NDArray[Any]:
 
 def _number(column: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise SettingError(
-            f"where: {column!r} is a number, so it must be compared with a number. Got {value!r}."
-        )
+        raise SettingError(f"where: {column!r} is a number, so it must be compared with a number. Got {value!r}.")
     return float(value)

@@ -199,16 +199,13 @@ class Histories:
         kept = ~np.isin(data.events.user, np.fromiter(changed, np.int32, len(changed)))
         parts = [_columns(data.events.take(kept))]
         parts += [
-            history.columns() | {"user": np.full(len(history), row, np.int32)}
-            for row, history in changed.items()
+            history.columns() | {"user": np.full(len(history), row, np.int32)} for row, history in changed.items()
         ]
         columns: dict[str, Any] = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         table = data.user_table
         if table is not None and new_ids:
             table = table.take(np.concatenate([np.arange(len(table)), np.full(len(new_ids), -1)]))
-        merged = dataclasses.replace(
-            data, users=users, user_table=table, events=Events(**columns, kinds=kinds)
-        )
+        merged = dataclasses.replace(data, users=users, user_table=table, events=Events(**columns, kinds=kinds))
         return merged.with_events(merged.events), stale
 
 

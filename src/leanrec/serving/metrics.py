@@ -22,18 +22,12 @@ class Metrics:
         self.seconds = Histogram(
             "leanrec_request_seconds", "Time to answer.", labels, buckets=_SECONDS, registry=self.registry
         )
-        self.requests = Counter(
-            "leanrec_requests", "Requests answered.", (*labels, "status"), registry=self.registry
-        )
+        self.requests = Counter("leanrec_requests", "Requests answered.", (*labels, "status"), registry=self.registry)
         self.events = Counter(
             "leanrec_events", "Events received, by what became of them.", ("outcome",), registry=self.registry
         )
-        self.fallbacks = Counter(
-            "leanrec_fallbacks", "Lists that came from the fallback.", registry=self.registry
-        )
-        self.lost = Gauge(
-            "leanrec_lists_lost", "Served lists that could not be logged.", registry=self.registry
-        )
+        self.fallbacks = Counter("leanrec_fallbacks", "Lists that came from the fallback.", registry=self.registry)
+        self.lost = Gauge("leanrec_lists_lost", "Served lists that could not be logged.", registry=self.registry)
         self.users = Gauge("leanrec_users", "Users known.", registry=self.registry)
         self.items = Gauge("leanrec_items", "Items known.", registry=self.registry)
 

@@ -20,7 +20,7 @@ from leanrec.data.table import Table
 from leanrec.data.vocabulary import Id
 from leanrec.errors import ArtifactError, SettingError
 from leanrec.feedback.merge import extended_ids, extended_table
-from leanrec.feedback.reactions import Strength
+from leanrec.feedback.reactions import Reaction, Strength, to_events
 from leanrec.protocols import Estimator, Explanation, Extendable, Scorer
 from leanrec.retrieval.exact import ExactRetriever
 from leanrec.run import Run, measure
@@ -29,7 +29,7 @@ from leanrec.serving.catalogue import Catalogue, Rules, Where
 from leanrec.serving.histories import Histories, History
 from leanrec.serving.recording import by_user, unusable
 from leanrec.serving.scorers import Fixed, Padded, one_query
-from leanrec.serving.state import Saved, State
+from leanrec.serving.state import SavedPipeline, State
 from leanrec.serving.words import in_words, verb_for
 from leanrec.types import Candidates, Events, IdArray, Int32Array, Queries
 
@@ -58,7 +58,7 @@ class Pipeline:
     shown items; memory is the model plus about 25 bytes an event.
     """
 
-    def __init__(self, saved: Saved, provenance: Mapping[str, Any] = MappingProxyType({})) -> None:
+    def __init__(self, saved: SavedPipeline, provenance: Mapping[str, Any] = MappingProxyType({})) -> None:
         """Take a fitted model and its data; ``fit`` and ``load`` make both."""
         self.name, self.fallback_name = saved.name, saved.fallback_name
         self.provenance = provenance
@@ -80,7 +80,7 @@ class Pipeline:
             model = estimator.fit(data, run)
         other = models.find("popularity")() if fallback is None else fallback
         bare = dataclasses.replace(data.events, request=None, rank=None, propensity=None)
-        saved = Saved(
+        saved = SavedPipeline(
             name=_name(estimator),
             fallback_name=_name(other),
             model=model,
@@ -93,18 +93,16 @@ class Pipeline:
     @classmethod
     def load(cls, path: str | Path) -> "Pipeline":
         """Read what ``save`` wrote. Raises ArtifactError unless all of it verifies."""
-        saved = artifacts.load(path, Saved)
+        saved = artifacts.load(path, SavedPipeline)
         if not isinstance(saved.model, Scorer) or saved.model.n_items != len(saved.data.items):
-            raise ArtifactError(
-                f"{path} does not verify: the model is not one over its {len(saved.data.items)} items."
-            )
+            raise ArtifactError(f"{path} does not verify: the model is not one over its {len(saved.data.items)} items.")
         return cls(saved, artifacts.read_manifest(path).get("provenance", {}))
 
     def save(self, path: str | Path) -> Path:
         """Write model, histories and tables to a folder, with what was recorded so far."""
         data, stale = self._histories.merged(self._catalogued())
         state = self._state
-        saved = Saved(self.name, self.fallback_name, state.model, state.fallback, data, stale)
+        saved = SavedPipeline(self.name, self.fallback_name, state.model, state.fallback, data, stale)
         return artifacts.save(saved, path, provenance=self.provenance)
 
     @property
@@ -221,9 +219,7 @@ class Pipeline:
         queries = asker.history.queries(asker.row, len(state.catalogue))
         if not queries.history.nnz:
             reasons = self._reasons(state, queries, row, "", fell_back=True)
-            return Why(
-                state.catalogue.own_id(row), state.catalogue.title(row), reasons, fallback=self.fallback_name
-            )
+            return Why(state.catalogue.own_id(row), state.catalogue.title(row), reasons, fallback=self.fallback_name)
         why = self._explanation(state, queries, row)
         because = [
             Because(state.catalogue.own_id(int(past)), state.catalogue.title(int(past)), float(weight))
@@ -238,6 +234,12 @@ class Pipeline:
             tuple(because[:10]),
             why.features[:10],
         )
+
+    def react(self, user: Id, item: Id, kind: str = "click", value: float | None = None) -> Recorded:
+        """Take in one thing that a user did just now: ``record`` for a single event in own ids."""
+        weight = self.strength.weight(kind, value)
+        now = int(time.time())
+        return self.record(to_events([Reaction(uuid.uuid4().hex, user, item, kind, now, weight, value)]))
 
     def record(self, events: Events) -> Recorded:
         """Take in events in own ids, of known and new users; the next answer reflects them.
@@ -276,9 +278,7 @@ class Pipeline:
                 )
             wider = extended_ids(known, np.asarray(ids)[fresh])
             added = _like(state.catalogue.table, table.take(np.array(fresh)))
-            fallback = (
-                state.fallback.extend(added) if isinstance(state.fallback, Extendable) else state.fallback
-            )
+            fallback = state.fallback.extend(added) if isinstance(state.fallback, Extendable) else state.fallback
             catalogue = Catalogue(wider, extended_table(state.catalogue.table, added))
             self._state = State(model.extend(added), fallback, catalogue)
             return len(wider) - len(known)
@@ -344,18 +344,14 @@ class Pipeline:
             if weights is not None or ratings is not None:
                 raise SettingError("weights and ratings go with a history. Got no history.")
             row = self._row(user)
-            return _Asker(
-                self._histories.own_id(row), self._histories.of(row), self._histories.row_for_model(row)
-            )
+            return _Asker(self._histories.own_id(row), self._histories.of(row), self._histories.row_for_model(row))
         ids = list(history)
         for name, values in (("weights", weights), ("ratings", ratings)):
             if values is not None and len(values) != len(ids):
                 raise SettingError(f"{name} must have {len(ids)} entries, as history has. Got {len(values)}.")
         rows = self._state.catalogue.items.rows(ids, missing=-1)
         ignored = tuple(own for own, item in zip(ids, rows, strict=True) if item < 0)
-        return _Asker(
-            None if user is None else self.own_user(user), self._given(rows, weights, ratings), -1, ignored
-        )
+        return _Asker(None if user is None else self.own_user(user), self._given(rows, weights, ratings), -1, ignored)
 
     def _given(
         self, rows: Int32Array, weights: Sequence[float] | None, ratings: Sequence[float | None] | None
@@ -373,23 +369,17 @@ class Pipeline:
         )
         return History(**{name: column[rows >= 0] for name, column in history.columns().items()})
 
-    def _retrieve(
-        self, state: State, queries: Queries, n: int, rules: Rules, *, exclude_seen: bool
-    ) -> Candidates:
+    def _retrieve(self, state: State, queries: Queries, n: int, rules: Rules, *, exclude_seen: bool) -> Candidates:
         fallback = None if state.fallback is None else Padded(state.fallback, len(state.catalogue))
         now = dataclasses.replace(queries, time=np.array([int(time.time())], np.int64))
         retriever = ExactRetriever(state.model, fallback, exclude_seen, rules.allow, rules.deny)
         with one_query():
             return retriever.retrieve(now, min(n, len(state.catalogue)))
 
-    def _reasons(
-        self, state: State, queries: Queries, row: int, verb: str, *, fell_back: bool
-    ) -> tuple[str, ...]:
+    def _reasons(self, state: State, queries: Queries, row: int, verb: str, *, fell_back: bool) -> tuple[str, ...]:
         if fell_back:
             popular = self.fallback_name == "popularity"
-            return (
-                "popular with everybody" if popular else f"nothing is known of you yet: {self.fallback_name}",
-            )
+            return ("popular with everybody" if popular else f"nothing is known of you yet: {self.fallback_name}",)
         if state.explainer is None:
             return ()
         return in_words(state.explainer.explain(queries, row), state.catalogue.title, verb)
@@ -398,12 +388,9 @@ class Pipeline:
         """The model's own, or what each item of the history would say for the item if it stood alone."""
         if state.explainer is not None:
             return state.explainer.explain(queries, row)
-        newest = (
-            queries.history.indices if queries.last is None else np.unique(queries.last[0][-_MOST_EXPLAINED:])
-        )
+        newest = queries.history.indices if queries.last is None else np.unique(queries.last[0][-_MOST_EXPLAINED:])
         alone = [
-            self._given(np.array([each], np.int32), None, None).queries(-1, len(state.catalogue))
-            for each in newest
+            self._given(np.array([each], np.int32), None, None).queries(-1, len(state.catalogue)) for each in newest
         ]
         scores = np.concatenate([state.model.score(each) for each in alone])
         above = scores[:, row] - scores.mean(axis=1)
@@ -437,15 +424,11 @@ def _check_count(n: int) -> None:
         raise SettingError(f"n must be 1 or more. Got {n}.")
 
 
-def _shown(
-    catalogue: Catalogue, candidates: Candidates, why: Callable[[int], tuple[str, ...]]
-) -> tuple[Shown, ...]:
+def _shown(catalogue: Catalogue, candidates: Candidates, why: Callable[[int], tuple[str, ...]]) -> tuple[Shown, ...]:
     """The one list of ``candidates``, with titles and reasons."""
     pairs = zip(candidates.items[0].tolist(), candidates.scores[0].tolist(), strict=True)
     return tuple(
-        Shown(catalogue.own_id(row), catalogue.title(row), score, why(row))
-        for row, score in pairs
-        if row >= 0
+        Shown(catalogue.own_id(row), catalogue.title(row), score, why(row)) for row, score in pairs if row >= 0
     )
 
 

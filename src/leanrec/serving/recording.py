@@ -16,16 +16,11 @@ def unusable(
     """Positions of the events that cannot be used, and why."""
     aside = {int(at): f"No item has the id {str(events.item[at])!r}." for at in np.flatnonzero(rows < 0)}
     sane = np.isfinite(events.weight) & (events.weight >= 0)
-    aside |= {
-        int(at): f"The weight must be 0 or more. Got {events.weight[at]}." for at in np.flatnonzero(~sane)
-    }
+    aside |= {int(at): f"The weight must be 0 or more. Got {events.weight[at]}." for at in np.flatnonzero(~sane)}
     if events.value is not None and rating_range is not None:
         low, high = rating_range
         outside = np.flatnonzero((events.value < low) | (events.value > high))
-        aside |= {
-            int(at): f"The rating must be from {low:g} to {high:g}. Got {events.value[at]:g}."
-            for at in outside
-        }
+        aside |= {int(at): f"The rating must be from {low:g} to {high:g}. Got {events.value[at]:g}." for at in outside}
     for code, name in zip(codes, events.kinds, strict=True):
         if code is None:
             late = np.flatnonzero(events.kind == events.kinds.index(name))

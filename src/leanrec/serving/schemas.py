@@ -28,10 +28,7 @@ _MOST_IDS = 10_000
 _KIND = r"^[a-z][a-z0-9_-]{0,31}$"
 
 # Whole numbers of 64 bits, or text; a JSON true is neither.
-OwnId = (
-    Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)]
-    | Annotated[StrictStr, Field(min_length=1, max_length=200)]
-)
+OwnId = Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)] | Annotated[StrictStr, Field(min_length=1, max_length=200)]
 Ids = Annotated[list[OwnId], Field(max_length=_MOST_IDS)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
@@ -101,9 +98,7 @@ class EventsIn(_In):
 
     model_config = ConfigDict(
         extra="forbid",
-        json_schema_extra={
-            "examples": [{"events": [{"id": "c-1", "user": 1, "item": 260, "kind": "click"}]}]
-        },
+        json_schema_extra={"examples": [{"events": [{"id": "c-1", "user": 1, "item": 260, "kind": "click"}]}]},
     )
 
     events: list[EventIn] = Field(min_length=1, max_length=1000)
@@ -113,9 +108,9 @@ class ItemIn(_In):
     """A new item and its content."""
 
     id: OwnId
-    content: dict[
-        Annotated[str, Field(max_length=200)], Finite | Annotated[str, Field(max_length=10_000)] | None
-    ] = Field(max_length=100, description="Values of columns of the item table.")
+    content: dict[Annotated[str, Field(max_length=200)], Finite | Annotated[str, Field(max_length=10_000)] | None] = (
+        Field(max_length=100, description="Values of columns of the item table.")
+    )
 
 
 class ItemsIn(_In):
@@ -123,9 +118,7 @@ class ItemsIn(_In):
 
     model_config = ConfigDict(
         extra="forbid",
-        json_schema_extra={
-            "examples": [{"items": [{"id": 900001, "content": {"title": "New", "genres": "Comedy"}}]}]
-        },
+        json_schema_extra={"examples": [{"items": [{"id": 900001, "content": {"title": "New", "genres": "Comedy"}}]}]},
     )
 
     items: list[ItemIn] = Field(min_length=1, max_length=1000)

@@ -11,11 +11,11 @@ from leanrec.protocols import Embedder, Explainable, Scorer
 from leanrec.serving.catalogue import Catalogue
 from leanrec.types import Float32Array, Int32Array
 
-__all__ = ["Saved", "State"]
+__all__ = ["SavedPipeline", "State"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Saved:
+class SavedPipeline:
     """What a pipeline is on disk.
 
     Attributes:

@@ -73,9 +73,7 @@ class BiasModel:
 
     def predict(self, queries: Queries, items: Int32Array) -> Float32Array:
         """(B,) the rating that asker b would give ``items[b]``, inside the range of the data."""
-        return self.baseline.clip(
-            np.float32(self.baseline.mean) + self.baseline.items[items] + self._users(queries)
-        )
+        return self.baseline.clip(np.float32(self.baseline.mean) + self.baseline.items[items] + self._users(queries))
 
     def explain(self, queries: Queries, item: int) -> Explanation:  # noqa: ARG002 - nothing of the asker matters
         """The reason is "popularity": it is rated well by everybody."""

@@ -58,7 +58,11 @@ class BPR:
 
     def fit(self, data: Dataset, run: Run = Run()) -> "BPRModel":
         """Step through the interactions; stops after an epoch when the time of ``run`` is over."""
-        run.require(self.fit_bytes(data.shape), f"BPR of width {self.width}", "Choose a smaller width or raise the limit.")
+        run.require(
+            self.fit_bytes(data.shape),
+            f"BPR of width {self.width}",
+            "Choose a smaller width or raise the limit.",
+        )
         rng = run.rng()
         X = data.interactions.sorted_indices()
         with run.limits():

@@ -203,9 +203,7 @@ def part_from_text(text: str) -> Estimator:
     """An estimator from ``name`` or ``name(setting=value, …)``. Raises SettingError."""
     match = re.fullmatch(r"\s*([\w.:]+)\s*(?:\((.*)\))?\s*", text, re.DOTALL)
     if not match:
-        raise SettingError(
-            f"A part must be a model and its settings, such as ease or ease(l2=300). Got {text!r}."
-        )
+        raise SettingError(f"A part must be a model and its settings, such as ease or ease(l2=300). Got {text!r}.")
     settings = {}
     for pair in split_list(match[2] or ""):
         name, equals, value = pair.partition("=")
@@ -215,9 +213,7 @@ def part_from_text(text: str) -> Estimator:
     return build(find(match[1]), settings)
 
 
-def _either(
-    first: "functools.partial[Float32Array]", second: "functools.partial[Float32Array]"
-) -> Float32Array:
+def _either(first: "functools.partial[Float32Array]", second: "functools.partial[Float32Array]") -> Float32Array:
     """What the first says; where it has no say, the second, which is asked only then; 0 where neither has."""
     said = first()
     if np.isnan(said).any():

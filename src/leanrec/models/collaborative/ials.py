@@ -71,11 +71,21 @@ class IALS:
     def fit_bytes(self, shape: Shape) -> int:
         """Both sides' vectors twice, two weighted copies of the data, and the working space of the threads."""
         vectors = 8 * self.width * (shape.users + shape.items)
-        return vectors + 60 * shape.events + 32 * (shape.users + shape.items) + 64 * 4 * self.width * (self.width + 256) + 2**20
+        return (
+            vectors
+            + 60 * shape.events
+            + 32 * (shape.users + shape.items)
+            + 64 * 4 * self.width * (self.width + 256)
+            + 2**20
+        )
 
     def fit(self, data: Dataset, run: Run = Run()) -> "IALSModel":
         """Alternate between users and items; stops after an epoch when the time of ``run`` is over."""
-        run.require(self.fit_bytes(data.shape), f"iALS of width {self.width}", "Choose a smaller width or raise the limit.")
+        run.require(
+            self.fit_bytes(data.shape),
+            f"iALS of width {self.width}",
+            "Choose a smaller width or raise the limit.",
+        )
         with run.limits():
             X = weigh(data.interactions, self.weighting)
             Xt = sp.csr_array(X.T)
@@ -125,7 +135,7 @@ class IALSModel:
     def embed_queries(self, queries: Queries) -> Float32Array:
         """(B, D) user vectors, solved from the histories; zeros for an empty one."""
         history = weigh(queries.history, self.settings.weighting)
-        return solve_rows(history, self.items, self._base, self.settings._ridge(history))  # noqa: SLF001 - its own settings
+        return solve_rows(history, self.items, self._base, self.settings._ridge(history))
 
     def embed_items(self) -> Float32Array:
         """(N, D)."""
@@ -139,7 +149,11 @@ class IALSModel:
         """The items of the history, by what each adds to the score: c · vᵀ A⁻¹ v of the user's own equations A."""
         history = weigh(queries.history[[0]], self.settings.weighting)
         V = self.items[history.indices]
-        A = self._base + (V.T * history.data) @ V + self.settings._ridge(history)[0] * np.eye(V.shape[1], dtype=np.float32)  # noqa: SLF001
+        A = (
+            self._base
+            + (V.T * history.data) @ V
+            + self.settings._ridge(history)[0] * np.eye(V.shape[1], dtype=np.float32)
+        )
         added = history.data * (V @ np.linalg.solve(A, self.items[item])).astype(np.float32)
         order = np.argsort(-added, kind="stable")
         return Explanation("history", history.indices[order].astype(np.int32), added[order])

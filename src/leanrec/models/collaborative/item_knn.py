@@ -166,9 +166,7 @@ class ItemKNNModel:
             return dataclasses.replace(self, similar=_appended(self.similar, nothing))
         settings, old = self.settings, self.content.rows
         rows = self.content.features.transform(items)
-        new = top_related(
-            rows, sp.csr_array(old.T), settings.k, settings.measure(), shrinkage=settings.shrinkage
-        )
+        new = top_related(rows, sp.csr_array(old.T), settings.k, settings.measure(), shrinkage=settings.shrinkage)
         content = dataclasses.replace(self.content, rows=sp.vstack([old, rows], format="csr"))
         return dataclasses.replace(self, similar=_appended(self.similar, new), content=content)
 
@@ -179,9 +177,7 @@ class ItemKNNModel:
 def _appended(similar: CSR, new: CSR) -> CSR:
     """(N + M, N + M) from (N, N) and the neighbours (M, N) of M new items. Old lists stay as they are."""
     below = empty_csr(new.shape[0], similar.shape[1] + new.shape[0])
-    return sp.csr_array(
-        sp.vstack([sp.hstack([similar, sp.csr_array(new.T)], format="csr"), below], format="csr")
-    )
+    return sp.csr_array(sp.vstack([sp.hstack([similar, sp.csr_array(new.T)], format="csr"), below], format="csr"))
 
 
 def _shared(content: ItemContent, item: int, speak: Int32Array) -> tuple[str, ...]:

@@ -71,16 +71,10 @@ class RatingKNN:
 
     def fit_bytes(self, shape: Shape) -> int:
         """The ratings a few times over, and for items the lists of the similar ones."""
-        lists = (
-            similar_bytes(shape.items, shape.items, self.pool, Run().n_threads())
-            + 48 * shape.items * self.pool
-        )
+        lists = similar_bytes(shape.items, shape.items, self.pool, Run().n_threads()) + 48 * shape.items * self.pool
         strips = 64 * shape.items * Run().n_threads()
         return (
-            96 * shape.events
-            + 24 * (shape.users + shape.items)
-            + 2**20
-            + (lists + strips if self.by == "items" else 0)
+            96 * shape.events + 24 * (shape.users + shape.items) + 2**20 + (lists + strips if self.by == "items" else 0)
         )
 
     def fit(self, data: Dataset, run: Run = Run()) -> "RatingKNNModel":
@@ -158,9 +152,7 @@ class RatingKNNModel:
     def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
         """Expected ratings, not clipped: (B, N), or (B, K) for ``items``; all equal without a past."""
         evidence = self.baseline.evidence(queries)
-        asked = (
-            np.arange(self.n_items, dtype=np.int32) if items is None else np.asarray(items, dtype=np.int32)
-        )
+        asked = np.arange(self.n_items, dtype=np.int32) if items is None else np.asarray(items, dtype=np.int32)
         ratings = self._ratings(queries, evidence, np.broadcast_to(asked, (len(queries), asked.shape[-1])))
         ratings[np.diff(evidence.ratings.indptr) == 0] = self.baseline.mean
         return ratings
@@ -186,9 +178,7 @@ class RatingKNNModel:
     def _ratings(self, queries: Queries, evidence: Evidence, items: Int32Array) -> Float32Array:
         base = self.baseline.items[items] + (np.float32(self.baseline.mean) + evidence.users)[:, None]
         if self.similar is not None:
-            means, spoke = mean_of_rated(
-                self.similar, self.baseline.left_over(evidence), self.settings.k, items
-            )
+            means, spoke = mean_of_rated(self.similar, self.baseline.left_over(evidence), self.settings.k, items)
         else:
             all_means, all_spoke = self._from_users(queries, evidence)
             means, spoke = pick(all_means, items), np.take_along_axis(all_spoke, items, axis=1)

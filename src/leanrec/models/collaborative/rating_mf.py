@@ -165,9 +165,7 @@ class RatingMFModel:
 
 
 def _rated(queries: Queries) -> np.ndarray:
-    return (
-        np.zeros(len(queries), np.bool_) if queries.ratings is None else np.diff(queries.ratings.indptr) > 0
-    )
+    return np.zeros(len(queries), np.bool_) if queries.ratings is None else np.diff(queries.ratings.indptr) > 0
 
 
 def _less(ratings: CSR, mean: float, offsets: Float32Array) -> CSR:

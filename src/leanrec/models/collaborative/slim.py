@@ -70,7 +70,11 @@ class SLIM:
 
     def fit(self, data: Dataset, run: Run = Run()) -> "SLIMModel":
         """Solve for the weights of every item; over all items, what is left when the time is over gets one sweep each."""
-        run.require(self.fit_bytes(data.shape), f"SLIM over {len(data.items)} items", "Set neighbours=100, or raise the limit.")
+        run.require(
+            self.fit_bytes(data.shape),
+            f"SLIM over {len(data.items)} items",
+            "Set neighbours=100, or raise the limit.",
+        )
         with run.limits():
             X = weigh(data.interactions, self.weighting)
             rows = self._near(X) if self.neighbours else self._all(X, run)

@@ -79,8 +79,7 @@ class UserKNN:
             if self.by == "interests":
                 if data.item_table is None:
                     raise DataError(
-                        'by="interests" needs an item table, and the data set has none. '
-                        'Give one, or use by="items".'
+                        'by="interests" needs an item table, and the data set has none. Give one, or use by="items".'
                     )
                 features = FeatureSpec(columns=self.columns).fit(data.item_table, run)
                 interests, names = fit_interests(X, features.transform(data.item_table)), features.names

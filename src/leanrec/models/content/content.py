@@ -213,9 +213,7 @@ class DenseContentModel:
         history = _history(queries.block(0, 1), self.settings)
         profile = (history @ self.items)[0]
         reduction = self.features.reduction
-        components = (
-            reduction.components if reduction is not None else np.zeros((len(profile), 0), np.float32)
-        )
+        components = reduction.components if reduction is not None else np.zeros((len(profile), 0), np.float32)
         match = (profile @ components) * (self.items[item] @ components)
         rows = self.items[history.indices]
         added = _added(
@@ -270,9 +268,7 @@ def _history(queries: Queries, settings: Content) -> CSR:
     """(B, N) weights of each history, summing to 1: less for what is longer ago, if there is a half-life."""
     history = weigh(queries.history, settings.weighting)
     if settings.half_life and queries.last is not None:
-        history.data = history.data * 0.5 ** (
-            _steps_back(history, queries.last) / np.float32(settings.half_life)
-        )
+        history.data = history.data * 0.5 ** (_steps_back(history, queries.last) / np.float32(settings.half_life))
     return normalize(history, norm="l1") if history.nnz else history
 
 
@@ -288,9 +284,7 @@ def _steps_back(history: CSR, last: tuple[Int32Array, ...]) -> Float32Array:
     return steps
 
 
-def _added(
-    metric: str, weights: Float32Array, products: np.ndarray, own: np.ndarray, square: float
-) -> Float32Array:
+def _added(metric: str, weights: Float32Array, products: np.ndarray, own: np.ndarray, square: float) -> Float32Array:
     """What each history item adds to the score.
 
     With p = Σ w · h the score is p·x / |p|, p·x, or −|p − x|² = Σ w · (2 h·x − h·p − |x|²).

@@ -1,0 +1,283 @@
+"""The commands, as somebody types them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from leanrec.cli import main
+from leanrec.data.samples import sample_path
+
+USER_DATA = """user_id,behavior,content_id,content
+1,click,a1,space ships and stars
+1,view,a2,romance in paris
+2,click,a1,space ships and stars
+2,like,a3,star wars and space
+3,view,a4,cooking pasta
+3,like,a2,romance in paris
+4,click,a5,pasta recipes from paris
+"""
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    def call(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["leanrec", *map(str, words)])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        captured = capsys.readouterr()
+        return int(stopped.value.code or 0), captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    file = tmp_path / "user_data.csv"
+    file.write_text(USER_DATA)
+    return file
+
+
+@pytest.fixture(scope="module")
+def movies(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model fitted on the bundled sample by the command itself."""
+    folder, out = sample_path("ml-latest-small"), tmp_path_factory.mktemp("models") / "item_knn"
+    words = [
+        "fit",
+        "item_knn",
+        folder / "ratings.parquet",
+        "--items",
+        folder / "movies.parquet",
+        "--out",
+        out,
+    ]
+    subprocess.run(
+        [sys.executable, "-c", "from leanrec.cli import main; main()", *map(str, words)],
+        check=True,
+        capture_output=True,
+    )
+    return out
+
+
+def test_a_bare_csv_goes_from_log_to_list(run: Any, log: Path, tmp_path: Path) -> None:
+    code, _, _ = run("fit", "content", log, "--out", tmp_path / "m")
+    assert code == 0
+    code, out, _ = run("recommend", tmp_path / "m", "--user", 1, "-n", 5, "--json")
+    served = json.loads(out)
+    assert code == 0
+    assert [item["id"] for item in served["items"]][:1] == ["a3"]
+    assert {"a1", "a2"}.isdisjoint(item["id"] for item in served["items"])
+    assert served["items"][0]["title"] == "star wars and space"
+
+
+def test_ingest_reports_and_saves(run: Any, log: Path, tmp_path: Path) -> None:
+    code, out, _ = run("ingest", log, "--out", tmp_path / "data", "--json")
+    report = json.loads(out)
+    assert code == 0
+    assert (report["events"], report["users"], report["items"]) == (7, 4, 5)
+    code, out, _ = run("fit", "popularity", tmp_path / "data", "--out", tmp_path / "m", "--json")
+    assert code == 0
+    assert json.loads(out)["cost"]["wall"] > 0
+
+
+def test_the_report_of_people_names_what_was_understood_and_set_aside(run: Any, tmp_path: Path) -> None:
+    file = tmp_path / "log.csv"
+    file.write_text(
+        "userId,movieId,rating,timestamp\n1,10,4,964982703\n1,11,nan,964982704\n,12,3,964982705\n2,10,5,964982706\n2,10,5,964982706\n"
+    )
+    quarantine = tmp_path / "aside.csv"
+    code, out, _ = run("ingest", file, "--quarantine", quarantine)
+    assert code == 0
+    assert "user=userId" in out
+    assert "Set aside" in out
+    assert "duplicate" in out
+    assert quarantine.read_text().count("\n") >= 3
+
+
+def test_recommend_shows_titles_scores_and_reasons(run: Any, movies: Path, tmp_path: Path) -> None:
+    plot = tmp_path / "top5.png"
+    code, out, err = run("recommend", movies, "--user", 1, "-n", 5, "--plot", plot)
+    assert code == 0
+    assert "because you" in out
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    assert str(plot) in err.replace("\n", "")
+
+
+def test_recommend_to_somebody_new_and_to_nobody_known(run: Any, movies: Path) -> None:
+    code, out, _ = run("recommend", movies, "--history", "1,260", "-n", 3, "--json")
+    assert code == 0
+    assert len(json.loads(out)["items"]) == 3
+    code, out, _ = run("recommend", movies, "--history", "", "-n", 3, "--json")
+    assert code == 0
+    assert json.loads(out)["fallback"] == "popularity"
+
+
+def test_recommend_obeys_filters(run: Any, movies: Path) -> None:
+    _, out, _ = run("recommend", movies, "--user", 1, "--where", "genres=Comedy", "--deny", "2918", "-n", 20, "--json")
+    ids = [item["id"] for item in json.loads(out)["items"]]
+    assert 2918 not in ids
+    assert len(ids) == 20
+
+
+def test_similar_and_explain(run: Any, movies: Path) -> None:
+    _, out, _ = run("similar", movies, "--item", 260, "-n", 2, "--json")
+    assert {item["id"] for item in json.loads(out)["items"]} == {1196, 1210}
+    _, out, _ = run("explain", movies, "--user", 1, "--item", 589, "--json")
+    assert json.loads(out)["because"]
+
+
+def test_evaluate_compares_models_with_intervals(run: Any, log: Path) -> None:
+    folder = sample_path("ml-latest-small")
+    words = (
+        "evaluate",
+        folder / "ratings.parquet",
+        "-m",
+        "popularity",
+        "-m",
+        "item_knn,k=50",
+        "--split",
+        "leave-one-out",
+        "--json",
+    )
+    code, out, _ = run(*words)
+    report = json.loads(out)
+    assert code == 0
+    assert set(report["models"]) == {"popularity", "item_knn,k=50"}
+    interval = report["models"]["item_knn,k=50"]["metrics"]["ndcg@10"]
+    assert interval["low"] < interval["mean"] < interval["high"]
+    assert report["comparison"]["metric"] == "ndcg@10"
+
+
+def test_frontier_draws_and_chooses(run: Any, tmp_path: Path) -> None:
+    folder = sample_path("ml-latest-small")
+    words = (
+        "frontier",
+        folder / "ratings.parquet",
+        "-m",
+        "popularity",
+        "-m",
+        "pure_svd,width=16",
+        "--split",
+        "ratio",
+    )
+    code, out, _ = run(*words, "--max-p99", "1s", "--out", tmp_path, "--json")
+    found = json.loads(out)
+    assert code == 0
+    assert found["best"] == "pure_svd,width=16"
+    assert (tmp_path / "frontier.html").exists()
+    assert (tmp_path / "frontier.png").exists()
+
+
+def test_models_lists_every_family_and_the_settings_of_one(run: Any) -> None:
+    _, out, _ = run("models", "--json")
+    assert {"popularity", "content", "ease", "ials", "user_knn"} <= {model["name"] for model in json.loads(out)}
+    _, out, _ = run("models", "ease")
+    assert "l2" in out
+
+
+def test_doctor_finds_this_machine_well(run: Any) -> None:
+    code, out, _ = run("doctor", "--json")
+    findings = {each["what"]: each["state"] for each in json.loads(out)}
+    assert code == 0
+    assert findings["the loop"] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("fit", "eaze", "{log}", "--out", "m"), "Did you mean 'ease'?"),
+        (("fit", "ease", "{log}", "--set", "l3=1", "--out", "m"), "has no setting 'l3'"),
+        (("fit", "ease", "{log}", "--set", "l2=-1", "--out", "m"), "l2 must be a positive number"),
+        (("fit", "ease", "{log}", "--set", "l2", "--out", "m"), "--set must have the form NAME=VALUE"),
+        (("fit", "ease", "missing.csv", "--out", "m"), "missing.csv"),
+        (("fit", "ease", "{log}", "--memory", "lots", "--out", "m"), "A size must be a number and a unit"),
+        (("ingest", "{log}", "--column", "user=nobody"), "nobody"),
+        (("recommend", "{log}", "--user", "1"), "is not a leanrec artifact"),
+        (("recommend", "nowhere", "--user", "1"), "is not a leanrec artifact"),
+        (("frontier", "{log}", "--max-p99", "fast"), "max_p99"),
+        (("ingest", "view={log}", "{log}"), "KIND=PATH"),
+    ],
+)
+def test_wrong_input_gets_one_clear_message(
+    run: Any, log: Path, tmp_path: Path, monkeypatch: Any, words: Any, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(*(word.format(log=log) for word in words))
+    assert code == 2
+    assert out == ""
+    assert err.startswith("error:")
+    assert message in " ".join(err.split())
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("damage", ["truncate", "swap", "delete", "not json"])
+def test_a_damaged_model_does_not_load(run: Any, log: Path, tmp_path: Path, damage: str) -> None:
+    model = tmp_path / "m"
+    run("fit", "ease", log, "--out", model)
+    array = model / "value.model.weights.npy"
+    data = array.read_bytes()
+    if damage == "truncate":
+        array.write_bytes(data[:-4])
+    elif damage == "swap":
+        array.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    elif damage == "delete":
+        array.unlink()
+    else:
+        (model / "manifest.json").write_text("{")
+    code, _, err = run("recommend", model, "--user", 1)
+    assert code == 2
+    assert "damaged" in " ".join(err.split())
+
+
+def test_a_model_that_names_a_foreign_class_is_not_loaded(run: Any, log: Path, tmp_path: Path) -> None:
+    model = tmp_path / "m"
+    run("fit", "popularity", log, "--out", model)
+    manifest = json.loads((model / "manifest.json").read_text())
+    manifest["value"]["$class"] = "subprocess:Popen"
+    (model / "manifest.json").write_text(json.dumps(manifest))
+    code, _, err = run("recommend", model, "--user", 1)
+    assert code == 2
+    assert "It was not loaded" in " ".join(err.split())
+
+
+def test_interrupting_a_fit_leaves_nothing(tmp_path: Path) -> None:
+    folder = sample_path("ml-latest-small")
+    words = ["fit", "bpr", folder / "ratings.parquet", "--set", "epochs=100000", "--out", tmp_path / "m"]
+    child = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "from leanrec.cli import main; print('started', flush=True); main()",
+            *map(str, words),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"NUMBA_NUM_THREADS": "1"},
+    )
+    assert child.stdout is not None
+    assert child.stdout.readline() == "started\n"
+    _wait_until_busy(child.pid)
+    child.send_signal(signal.SIGINT)
+    _, err = child.communicate(timeout=60)
+    assert child.returncode == 130
+    assert "Interrupted" in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def _wait_until_busy(pid: int) -> None:
+    """Until the process has used four seconds of CPU: imports are over and the fit goes on."""
+    ticks = os.sysconf("SC_CLK_TCK")
+    for _ in range(600):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        if (int(fields[11]) + int(fields[12])) / ticks > 4:
+            return
+        time.sleep(0.1)
+    raise AssertionError("the fit never got busy")

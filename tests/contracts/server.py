@@ -1,0 +1,31 @@
+"""A real server for tests: uvicorn in a thread, over a real connection."""
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import httpx
+import uvicorn
+from fastapi import FastAPI
+
+__all__ = ["running"]
+
+
+@contextlib.contextmanager
+def running(app: FastAPI) -> Iterator[httpx.Client]:
+    """Serve the app at a free port; yields a client of it."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
+        listener.bind(("127.0.0.1", 0))
+        server = uvicorn.Server(uvicorn.Config(app, log_level="critical", access_log=False))
+        thread = threading.Thread(target=server.run, args=([listener],))
+        thread.start()
+        while not server.started:
+            time.sleep(0.005)
+        try:
+            with httpx.Client(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=30) as client:
+                yield client
+        finally:
+            server.should_exit = True
+            thread.join()

@@ -1,0 +1,428 @@
+"""The HTTP app: every route, every kind of error, and input made to break it."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from conftest import make_dataset
+from contracts.server import running
+from leanrec.feedback.log import EventLog
+from leanrec.feedback.reactions import Reaction
+from leanrec.models import find
+from leanrec.models.collaborative.ease import EASE
+from leanrec.serving.app import create_app
+from leanrec.serving.pipeline import Pipeline
+
+DOCS = Path(__file__).parents[2] / "docs" / "guides" / "serving.md"
+
+
+def fit(estimator: Any = EASE(l2=20.0)) -> Pipeline:  # noqa: B008 - frozen
+    return Pipeline.fit(estimator, make_dataset())
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[EventLog]:
+    with EventLog(tmp_path / "events.db") as log:
+        yield log
+
+
+@pytest.fixture
+def client(log: EventLog) -> Iterator[httpx.Client]:
+    with running(create_app(fit(), log)) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """One app for all generated requests."""
+    with (
+        EventLog(tmp_path_factory.mktemp("log") / "events.db") as log,
+        running(create_app(fit(), log)) as client,
+    ):
+        yield client
+
+
+def ids(answer: httpx.Response) -> list[Any]:
+    assert answer.status_code == 200, answer.text
+    return [item["id"] for item in answer.json()["items"]]
+
+
+def trouble(answer: httpx.Response, status: int) -> dict[str, str]:
+    assert answer.status_code == status, answer.text
+    assert set(answer.json()) == {"error"}
+    error: dict[str, str] = answer.json()["error"]
+    assert set(error) == {"what", "where", "do"}
+    assert all(error.values())
+    return error
+
+
+class TestAnswers:
+    def test_both_forms_of_the_question_give_one_answer(self, client: httpx.Client) -> None:
+        where = {"genres": "music"}
+        posted = client.post("/recommend", json={"user": "user-3", "n": 3, "where": where})
+        got = client.get("/recommend", params={"user": "user-3", "n": 3, "where": json.dumps(where)})
+        assert posted.json()["items"] == got.json()["items"]
+        assert len(ids(got)) == 3
+        assert got.json()["user"] == "user-3"
+        assert got.json()["model"] == "ease"
+        assert float(got.headers["server-timing"].removeprefix("app;dur=")) > 0
+
+    def test_a_history_in_the_call(self, client: httpx.Client) -> None:
+        posted = client.post("/recommend", json={"history": [100, 104], "n": 4, "deny": [108], "exclude_seen": False})
+        assert 108 not in ids(posted)
+        assert ids(client.get("/recommend?history=100&history=104&n=4")) == ids(
+            client.post("/recommend", json={"history": ["100", 104], "n": 4})
+        )
+
+    def test_an_empty_history_is_answered_by_the_fallback(self, client: httpx.Client) -> None:
+        answer = client.post("/recommend", json={"history": []}).json()
+        assert answer["fallback"] == "popularity"
+        assert answer["items"][0]["reasons"] == ["popular with everybody"]
+
+    def test_similar_explain_items_users_history(self, client: httpx.Client) -> None:
+        assert len(ids(client.get("/similar/100?n=3"))) == 3
+        top = ids(client.get("/recommend?user=user-3&n=1"))[0]
+        why = client.get("/explain", params={"user": "user-3", "item": top}).json()
+        assert why["because"][0]["title"]
+        assert client.get("/explain?history=100&item=104").json()["because"][0]["id"] == 100
+        found = client.get("/items?search=STAR&limit=2").json()["items"]
+        assert [item["title"] for item in found] == ["star 0", "star 12"]
+        assert found[0]["content"]["year"] == 1980
+        assert client.get("/users?search=user-5&limit=2").json()["users"][0] == {"id": "user-5", "events": 12}
+        past = client.get("/users/user-3?limit=5").json()
+        assert past["user"] == "user-3"
+        assert len(past["events"]) == 5
+        assert past["events"][0]["time"] >= past["events"][1]["time"]
+
+    def test_health_and_metrics(self, client: httpx.Client) -> None:
+        health = client.get("/health").json()
+        assert health["status"] == "ok"
+        assert (health["users"], health["items"], health["model"]) == (60, 40, "ease")
+        client.get("/recommend?user=user-1")
+        client.get("/recommend?user=nobody")
+        client.get("/users/user-1")
+        client.post("/recommend", json={"history": []})
+        text = client.get("/metrics").text
+        assert 'leanrec_requests_total{method="GET",route="/recommend",status="200"} 1.0' in text
+        assert 'leanrec_requests_total{method="GET",route="/recommend",status="404"} 1.0' in text
+        assert 'leanrec_request_seconds_count{method="GET",route="/recommend"} 2.0' in text
+        assert 'route="/users/{user:path}"' in text
+        assert "leanrec_fallbacks_total 1.0" in text
+        assert "leanrec_items 40.0" in text
+
+    def test_ids_may_hold_slashes_and_any_script(self, client: httpx.Client) -> None:
+        event = {"user": "org/团队 1?", "item": 100}
+        assert client.post("/events", json={"events": [event]}).json()["reflected"] == 1
+        assert client.get("/users/org%2F%E5%9B%A2%E9%98%9F%201%3F").json()["user"] == "org/团队 1?"
+
+
+class TestEvents:
+    def test_the_next_answer_reflects_the_event(self, client: httpx.Client) -> None:
+        before = client.get("/recommend?user=user-3").json()
+        event = {"id": "c1", "user": "user-3", "item": before["items"][2]["id"], "request": before["request"]}
+        assert client.post("/events", json={"events": [event]}).json() == {
+            "accepted": 1,
+            "duplicates": 0,
+            "reflected": 1,
+            "set_aside": [],
+        }
+        after = client.get("/recommend?user=user-3").json()
+        assert event["item"] not in [item["id"] for item in after["items"]]
+        assert after["items"] != before["items"]
+        assert client.get("/users/user-3?limit=1").json()["events"][0]["id"] == event["item"]
+
+    def test_the_event_is_attributed_to_its_rank(self, client: httpx.Client, log: EventLog) -> None:
+        before = client.get("/recommend?user=user-3").json()
+        event = {"user": "user-3", "item": str(before["items"][2]["id"]), "request": before["request"]}
+        client.post("/events", json={"events": [event]})
+        assert log.events().rank.tolist() == [2]  # type: ignore[union-attr]
+        assert log.reactions().reacted.tolist()[:4] == [0, 0, 1, 0]
+
+    def test_sent_twice_it_counts_once(self, client: httpx.Client, log: EventLog) -> None:
+        event = {"id": "c1", "user": "user-3", "item": 100}
+        client.post("/events", json={"events": [event]})
+        again = client.post("/events", json={"events": [event, event | {"id": "c2", "item": 101}]}).json()
+        assert again == {"accepted": 1, "duplicates": 1, "reflected": 1, "set_aside": []}
+        assert len(log) == 2
+
+    def test_an_event_on_an_unknown_item_is_kept_and_named(self, client: httpx.Client, log: EventLog) -> None:
+        events = [{"user": "user-3", "item": 100}, {"user": "user-3", "item": "tomorrow's"}]
+        answer = client.post("/events", json={"events": events}).json()
+        assert (answer["accepted"], answer["reflected"]) == (2, 1)
+        assert answer["set_aside"] == [{"position": 1, "why": 'No item has the id "tomorrow\'s".'}]
+        assert log.events().item.tolist() == ["100", "tomorrow's"]
+
+    def test_a_restarted_app_knows_what_the_log_holds(self, log: EventLog) -> None:
+        with running(create_app(fit(), log)) as client:
+            client.post("/events", json={"events": [{"user": "guest", "item": 100, "kind": "rating", "value": 4.5}]})
+            before = ids(client.get("/recommend?user=guest"))
+        with running(create_app(fit(), log)) as client:
+            assert ids(client.get("/recommend?user=guest")) == before
+            assert client.get("/users/guest").json()["events"][0]["value"] == 4.5
+
+    def test_new_items_are_taken_in_and_known_after_a_restart(self, log: EventLog) -> None:
+        content = find("content")()
+        item = {
+            "id": 900,
+            "content": {"title": "New", "genres": "space", "description": "a story of star ship orbit"},
+        }
+        with running(create_app(fit(content), log)) as client:
+            assert client.post("/items", json={"items": [item]}).json() == {"added": 1}
+            assert client.post("/items", json={"items": [item]}).json() == {"added": 0}
+            assert client.post("/events", json={"events": [{"user": "guest", "item": 900}]}).json()["reflected"] == 1
+        with running(create_app(fit(content), log)) as client:
+            assert client.get("/users/guest").json()["events"][0]["title"] == "New"
+        with running(create_app(fit(), log)) as client:  # a model that cannot take it in serves all the same
+            assert client.get("/health").json()["items"] == 40
+
+    def test_the_log_is_refused_nothing_is_reflected(self, client: httpx.Client, log: EventLog) -> None:
+        before = ids(client.get("/recommend?user=user-3"))
+        log.close()
+        error = trouble(client.post("/events", json={"events": [{"user": "user-3", "item": before[0]}]}), 503)
+        assert "closed" in error["what"]
+        assert "Nothing was accepted" in error["do"]
+
+
+class TestErrors:
+    @pytest.mark.parametrize(
+        ("method", "path", "body", "status", "what"),
+        [
+            ("GET", "/recommend?user=user-99", None, 404, "Ids look like: user-"),
+            ("GET", "/similar/1", None, 404, "No item with the id '1'"),
+            ("GET", "/users/nobody", None, 404, "No user with the id 'nobody'"),
+            ("GET", "/explain?user=user-1&item=5", None, 404, "No item"),
+            ("GET", "/nowhere", None, 404, "Not Found"),
+            ("DELETE", "/events", None, 405, "Method Not Allowed"),
+            ("GET", "/recommend", None, 422, "A user or a history must be given"),
+            ("GET", "/recommend?user=user-1&n=0", None, 422, "query.n"),
+            ("GET", "/recommend?user=user-1&n=many", None, 422, "Got 'many'"),
+            ("GET", "/recommend?user=user-1&where={", None, 422, "where must be JSON"),
+            ("GET", "/recommend?user=user-1&where=3", None, 422, "must be a JSON object"),
+            ("GET", "/recommend?user=user-1&where={%22colour%22:1}", None, 422, "no column 'colour'"),
+            ("POST", "/recommend", {"usr": 1}, 422, "body.usr"),
+            ("POST", "/recommend", {"user": True}, 422, "body.user"),
+            ("POST", "/recommend", {"user": 2**80}, 422, "body.user"),
+            ("POST", "/recommend", {"history": [1.5]}, 422, "body.history"),
+            ("POST", "/recommend", [], 422, "body"),
+            ("POST", "/events", {"events": []}, 422, "body.events"),
+            ("POST", "/events", {"events": [{"user": 1}]}, 422, "body.events.0.item"),
+            ("POST", "/events", {"events": [{"user": 1, "item": 1, "kind": "A b"}]}, 422, "kind"),
+            ("POST", "/events", {"events": [{"user": 1, "item": 1, "time": -1}]}, 422, "time"),
+            ("POST", "/events", {"events": [{"user": 1, "item": 1, "time": 2**70}]}, 422, "time"),
+            (
+                "POST",
+                "/events",
+                {"events": [{"user": 1, "item": 1, "time": 1_700_000_000_000}]},
+                422,
+                "milliseconds",
+            ),
+            (
+                "POST",
+                "/events",
+                {"events": [{"user": 1, "item": 1, "value": 7}]},
+                422,
+                "from 0.5 to 5. Got 7",
+            ),
+            ("POST", "/items", {"items": [{"id": 900, "content": {}}]}, 422, "cannot take in new items"),
+        ],
+    )
+    def test_says_what_where_and_what_to_do(
+        self, shared: httpx.Client, method: str, path: str, body: Any, status: int, what: str
+    ) -> None:
+        error = trouble(shared.request(method, path, json=body), status)
+        assert what in error["what"]
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            b"",
+            b"{",
+            b"\xff\xfe",
+            b"nul",
+            b'{"user": NaN}',
+            b'{"history": [1e999]}',
+            b'{"user": ' + b"9" * 6000 + b"}",
+            b'{"where":' + b'{"a":' * 50_000 + b"1" + b"}" * 50_000 + b"}",
+            b'{"user": "\\ud800"}',
+            b'{"\\ud800": 1}',
+            b'{"where": {"\\ud800": "\\udfff"}, "history": []}',
+        ],
+    )
+    def test_what_is_no_json_or_strange_json(self, shared: httpx.Client, body: bytes) -> None:
+        answer = shared.post("/recommend", content=body, headers={"content-type": "application/json"})
+        assert answer.status_code in {400, 422}, answer.text[:500]
+        trouble(answer, answer.status_code)
+
+    def test_too_large_a_body_is_refused(self, shared: httpx.Client) -> None:
+        body = json.dumps({"history": ["x" * 100] * 50_000})
+        answer = shared.post("/recommend", content=body, headers={"content-type": "application/json"})
+        trouble(answer, 413)
+
+    def test_a_defect_is_an_answer_too_and_the_server_goes_on(self, client: httpx.Client, log: EventLog) -> None:
+        log.lists = log.served = None  # type: ignore[assignment, method-assign]
+        error = trouble(client.get("/recommend?user=user-1"), 500)
+        assert "defect" in error["what"]
+        assert client.get("/health").status_code == 200
+        assert 'status="500"' in client.get("/metrics").text
+
+
+scalar = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=8)
+    | st.sampled_from([100, "user-1", "genres"])
+)
+anything = st.recursive(
+    scalar,
+    lambda part: st.lists(part, max_size=4) | st.dictionaries(st.text(max_size=6), part, max_size=4),
+    max_leaves=8,
+)
+
+
+def near(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    """Bodies with the right names and values that are right, nearly right or anything."""
+    return st.fixed_dictionaries({}, optional={name: usual | anything for name, usual in fields.items()})
+
+
+ids_in = st.lists(st.sampled_from([100, "101", 102, "zz", 2**63 - 1, -1]), max_size=4)
+ask = near(
+    user=st.sampled_from(["user-1", "new"]),
+    history=ids_in,
+    weights=st.lists(st.floats(0, 10), max_size=4),
+    ratings=st.lists(st.floats(0, 5) | st.none(), max_size=4),
+    n=st.integers(-1, 50),
+    exclude_seen=st.booleans(),
+    allow=ids_in,
+    deny=ids_in,
+    where=st.dictionaries(st.sampled_from(["genres", "year", "title"]), anything, max_size=2),
+    reasons=st.booleans(),
+)
+event = near(
+    id=st.text(max_size=4),
+    user=st.sampled_from(["user-1", "new", 3]),
+    item=st.sampled_from([100, "101", "zz"]),
+    kind=st.sampled_from(["click", "rating", "skip", "x-y"]),
+    time=st.integers(0, 10**10),
+    value=st.floats(0, 6),
+    weight=st.floats(-1, 10),
+    request=st.text(max_size=4),
+    rank=st.integers(-1, 20),
+)
+item = near(id=st.integers(900, 905), content=st.dictionaries(st.sampled_from(["title", "year"]), scalar))
+generated = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def send(client: httpx.Client, path: str, body: Any) -> httpx.Response:
+    answer = client.post(path, content=json.dumps(body), headers={"content-type": "application/json"})
+    assert answer.status_code in {200, 404, 422}, f"{answer.status_code} for {body!r}: {answer.text}"
+    if answer.status_code != 200:
+        trouble(answer, answer.status_code)
+    return answer
+
+
+@generated
+@given(body=ask | anything)
+def test_no_question_breaks_the_server(shared: httpx.Client, body: Any) -> None:
+    answer = send(shared, "/recommend", body)
+    if answer.status_code == 200:
+        items = [item["id"] for item in answer.json()["items"]]
+        assert len(set(items)) == len(items) <= body.get("n", 10)
+        assert not set(items) & set(body.get("deny") or [])
+
+
+@generated
+@given(events=st.lists(event, min_size=1, max_size=3), whole=st.none() | anything)
+def test_no_event_breaks_the_server(shared: httpx.Client, events: Any, whole: Any) -> None:
+    answer = send(shared, "/events", {"events": events} if whole is None else whole)
+    if answer.status_code == 200:
+        told = answer.json()
+        assert told["accepted"] + told["duplicates"] == len(events)
+        assert told["reflected"] + len(told["set_aside"]) == told["accepted"]
+
+
+@generated
+@given(items=st.lists(item, max_size=2))
+def test_no_item_breaks_the_server(shared: httpx.Client, items: Any) -> None:
+    send(shared, "/items", {"items": items})
+
+
+@generated
+@given(
+    path=st.sampled_from(["/recommend", "/similar/100", "/explain", "/items", "/users", "/users/user-1"]),
+    query=near(
+        user=st.just("user-1"),
+        item=st.just("100"),
+        n=st.integers(),
+        search=st.text(),
+        limit=st.integers(),
+        where=anything,
+    ),
+)
+def test_no_address_breaks_the_server(shared: httpx.Client, path: str, query: dict[str, Any]) -> None:
+    shown = {name: value if isinstance(value, str) else json.dumps(value) for name, value in query.items()}
+    try:
+        answer = shared.get(path, params=shown)
+    except UnicodeEncodeError:  # the client cannot even send it
+        return
+    assert answer.status_code in {200, 404, 422}, answer.text
+
+
+class TestOpenAPI:
+    def test_every_route_has_words_a_typed_answer_and_typed_errors(self, shared: httpx.Client) -> None:
+        for path, methods in shared.get("/openapi.json").json()["paths"].items():
+            for method, route in methods.items():
+                assert route["description"], (method, path)
+                assert "404" in route["responses"], (method, path)
+                if path != "/metrics":
+                    answer = route["responses"]["200"]["content"]["application/json"]["schema"]
+                    assert "$ref" in answer, (method, path)
+
+    def test_the_examples_are_valid_requests(self, client: httpx.Client) -> None:
+        schemas = client.get("/openapi.json").json()["components"]["schemas"]
+        for name, path in (("Ask", "/recommend"), ("EventsIn", "/events"), ("ItemsIn", "/items")):
+            for example in schemas[name]["examples"]:
+                answer = client.post(path, json=example)
+                assert answer.status_code == 200 or not trouble(answer, answer.status_code)["where"].startswith("body")
+
+    def test_every_route_is_documented(self, shared: httpx.Client) -> None:
+        text = DOCS.read_text(encoding="utf-8")
+        for path, methods in shared.get("/openapi.json").json()["paths"].items():
+            for method in methods:
+                assert f"`{method.upper()} {path}`" in text, f"docs/guides/serving.md lacks {method.upper()} {path}"
+
+    def test_every_metric_is_documented(self, shared: httpx.Client) -> None:
+        text = DOCS.read_text(encoding="utf-8")
+        for line in shared.get("/metrics").text.splitlines():
+            if line.startswith("# HELP") and not line.split()[2].endswith("_created"):
+                assert f"`{line.split()[2]}`" in text, line
+
+
+class TestPage:
+    @pytest.mark.parametrize("path", ["/", "/page/page.css", "/page/page.js"])
+    def test_is_served_and_loads_nothing_from_elsewhere(self, shared: httpx.Client, path: str) -> None:
+        answer = shared.get(path)
+        assert answer.status_code == 200
+        assert "default-src 'self'" in answer.headers["content-security-policy"]
+        assert "//" not in answer.text.replace("http://www.w3.org/2000/svg", "").replace("// ", "")
+
+
+def test_two_apps_in_one_process_do_not_mix_their_metrics(tmp_path: Path) -> None:
+    with EventLog(tmp_path / "a.db") as a, EventLog(tmp_path / "b.db") as b:
+        with running(create_app(fit(), a)) as first, running(create_app(fit(), b)) as second:
+            first.get("/recommend?user=user-1")
+            assert 'route="/recommend"' in first.get("/metrics").text
+            assert 'route="/recommend"' not in second.get("/metrics").text
+
+
+def test_a_log_with_events_on_nothing_known_is_replayed(log: EventLog) -> None:
+    log.append([Reaction("a", "u", "gone", "click", 5, 1.0)])
+    with running(create_app(fit(), log)) as client:
+        assert client.get("/health").json()["users"] == 60

@@ -1,0 +1,42 @@
+"""Reasons in words."""
+
+import numpy as np
+import pytest
+
+from leanrec.protocols import Explanation
+from leanrec.serving.words import in_words, joined, verb_for
+
+
+def said(reason: str, weights: list[float], features: tuple[str, ...] = ()) -> tuple[str, ...]:
+    why = Explanation(reason, np.arange(len(weights), dtype=np.int32), np.array(weights, np.float32), features)
+    return in_words(why, lambda row: "ABCD"[row], "watched")
+
+
+@pytest.mark.parametrize(
+    ("reason", "weights", "features", "words"),
+    [
+        ("history", [3.0, 2.0, 1.0], (), ("because you watched A and B",)),
+        ("history", [3.0, -2.0], (), ("because you watched A",)),
+        ("history", [], (), ()),
+        (
+            "content",
+            [1.0],
+            ("space", "opera", "x", "y"),
+            ("like A, which you watched", "shares: space, opera, x"),
+        ),
+        ("neighbours", [1.0, 1.0], (), ("people whose taste is like yours also watched A and B",)),
+        ("neighbours", [], (), ("chosen by people whose taste is like yours",)),
+        ("popularity", [], (), ("popular with everybody",)),
+        ("factors", [1.0], (), ("close in taste to A",)),
+        ("a stem of tomorrow", [1.0], (), ("because you watched A",)),
+    ],
+)
+def test_words(reason: str, weights: list[float], features: tuple[str, ...], words: tuple[str, ...]) -> None:
+    assert said(reason, weights, features) == words
+
+
+def test_verbs_and_lists() -> None:
+    assert verb_for("purchase") == "bought"
+    assert verb_for("something") == "chose"
+    assert joined(["A"]) == "A"
+    assert joined(["A", "B", "C"]) == "A, B and C"
