@@ -117,7 +117,8 @@ class Run:
         import threadpoolctl  # noqa: PLC0415
 
         before = numba.get_num_threads()
-        numba.set_num_threads(min(self.n_threads(), numba.config.NUMBA_NUM_THREADS))
+        most = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]  # numba sets it at import
+        numba.set_num_threads(min(self.n_threads(), most))
         try:
             with threadpoolctl.threadpool_limits(self.n_threads()):
                 yield
@@ -165,7 +166,9 @@ class Meter:
 
 @contextlib.contextmanager
 def measure() -> Iterator[Meter]:
-    """What the block costs: ``with measure() as meter: …`` and then ``meter.cost``.
+    """Measure what the block costs.
+
+    Write ``with measure() as meter: …`` and then ``meter.cost``.
 
     Peak memory is the kernel's own high-water mark where it can be reset (Linux), and sampled every 5 ms
     elsewhere. Freed heap is handed back first, so an earlier allocation does not hide a later one.
@@ -213,7 +216,7 @@ def _reset_high_water() -> bool:
     except OSError:
         return False
     # Some sandboxed kernels accept the write and ignore it.
-    return _read_high_water() <= psutil.Process().memory_info().rss + 2**20
+    return bool(_read_high_water() <= psutil.Process().memory_info().rss + 2**20)
 
 
 def _read_high_water() -> int:

@@ -36,7 +36,7 @@ IdArray: TypeAlias = NDArray[Any]
 
 def empty_csr(rows: int, columns: int) -> CSR:
     """A (rows, columns) float32 matrix with no entry."""
-    return sp.csr_array((rows, columns), dtype=np.float32)
+    return sp.csr_array((rows, columns), dtype=np.float32)  # type: ignore[return-value]  # stubs take the shape for data
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -82,7 +82,8 @@ class Events:
 
     def take(self, which: NDArray[Any] | slice) -> "Events":
         """The events at the given positions, or where a boolean mask holds. Cost O(E) bytes."""
-        return dataclasses.replace(self, **{name: column[which] for name, column in self.columns().items()})
+        taken: dict[str, Any] = {name: column[which] for name, column in self.columns().items()}
+        return dataclasses.replace(self, **taken)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

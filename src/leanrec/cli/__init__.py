@@ -16,9 +16,11 @@ def main() -> None:
     except LeanrecError as error:
         _complain(str(error))
         sys.exit(2)
-    except KeyboardInterrupt:
-        _complain("Interrupted. Nothing half-written was left.")
-        sys.exit(130)
+    except SystemExit as stop:
+        # typer turns Ctrl-C into a silent exit.
+        if stop.code == 130:
+            _complain("Interrupted. Nothing half-written was left.")
+        raise
     except BrokenPipeError:
         # The reader of our output is gone (`leanrec … | head`); Python would complain again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -88,7 +88,8 @@ def _step_recommend(data: "Dataset", found: "Frontier", out: Path) -> "Pipeline"
     best = found.best or found.closest
     name = "item_knn" if best is None else best.model
     _heading(f"3. Top five for user {_USER} from the best within the budget, {name}")
-    pipeline = Pipeline.fit(find("item_knn")() if best is None else best.estimator, data)
+    estimator = find("item_knn")() if best is None else best.estimator
+    pipeline = Pipeline.fit(estimator, data)  # type: ignore[arg-type]  # a measured row has its estimator
     pipeline.save(out / "model")
     liked = [past for past in pipeline.history(_USER) if (past.value or 0) >= 5][:5]
     show.table(f"User {_USER} gave five stars to, lately", ("title",), [(past.title,) for past in liked])

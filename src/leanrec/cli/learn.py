@@ -54,12 +54,12 @@ def fit(
         show.print_json(
             {
                 "model": model,
-                "settings": dataclasses.asdict(estimator),
+                "settings": dataclasses.asdict(estimator),  # type: ignore[call-overload]  # each is a dataclass
                 "out": path,
                 "cost": cost,
                 "bytes": size,
             }
-        )  # type: ignore[call-overload]
+        )
         return
     shape = ingested.data.shape
     show.console.print(

@@ -233,5 +233,5 @@ def gather(*kinds: type) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 
 def _parameter(field: dataclasses.Field[Any], kind: type) -> inspect.Parameter:
     hint = typing.get_type_hints(kind, include_extras=True)[field.name]
-    default = field.default if field.default is not dataclasses.MISSING else field.default_factory()  # type: ignore[misc]
+    default = field.default if field.default is not dataclasses.MISSING else field.default_factory()  # type: ignore[operator]
     return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint)

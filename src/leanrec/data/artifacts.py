@@ -9,7 +9,6 @@ import dataclasses
 import hashlib
 import importlib
 import json
-import mmap
 import os
 import shutil
 import tempfile
@@ -32,11 +31,20 @@ _MANIFEST = "manifest.json"
 _MAPPED_FROM = 16_000_000
 
 
-def save(value: Any, path: str | Path, *, provenance: Mapping[str, Any] | None = None) -> Path:
+def save(
+    value: Any, path: str | Path, *, provenance: Mapping[str, Any] | None = None, adopt: Path | None = None
+) -> Path:
     """Write a frozen dataclass to the folder ``path``, replacing an older artifact there.
 
     Fields may be numbers, strings, None, arrays, CSR matrices, tuples, dictionaries with string keys, and
     dataclasses of these. Raises ArtifactError if ``path`` exists and is no artifact, or if the disk is full.
+
+    Args:
+        value: what to save.
+        path: the folder.
+        provenance: where the value comes from, free-form.
+        adopt: a folder of .npy files that nobody writes to any more. An array that maps one of them as a whole
+            is saved by a link to the file, so that it never passes through memory.
     """
     target = Path(path)
     if target.exists() and not (target / _MANIFEST).exists():
@@ -44,7 +52,7 @@ def save(value: Any, path: str | Path, *, provenance: Mapping[str, Any] | None =
     target.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
-        writer = _Writer(staging)
+        writer = _Writer(staging, adopt)
         manifest = {
             "format": FORMAT,
             "leanrec": leanrec.__version__,
@@ -106,18 +114,16 @@ def _write(file: Path, data: bytes) -> None:
         os.fsync(handle.fileno())
 
 
-def _file_behind(array: NDArray[Any]) -> Path | None:
-    """The .npy file whose whole content a read-only mapped array is, or None."""
-    if not isinstance(array, np.memmap) or array.flags.writeable or not isinstance(array.base, mmap.mmap):
-        return None
-    file = Path(str(array.filename))
-    # A slice or another shape of the same file is written out like any array.
-    whole = file.suffix == ".npy" and file.is_file() and array.offset + array.nbytes == file.stat().st_size
-    if not whole:
+def _file_behind(array: NDArray[Any], folder: Path) -> Path | None:
+    """The .npy file of ``folder`` whose whole content a mapped array is, or None."""
+    name = getattr(array, "filename", None)
+    file = None if name is None else Path(str(name))
+    if file is None or file.parent != folder or file.suffix != ".npy":
         return None
     stored = np.load(file, mmap_mode="r", allow_pickle=False)
-    same = stored.shape == array.shape and stored.dtype == array.dtype and stored.offset == array.offset
-    return file if same else None
+    # A slice or another shape of the file keeps its name; it is written out like any array.
+    whole = stored.shape == array.shape and stored.strides == array.strides and stored.dtype == array.dtype
+    return file if whole else None
 
 
 def _link(source: Path, target: Path) -> None:
@@ -144,8 +150,9 @@ def _swap(staging: Path, target: Path) -> None:
 class _Writer:
     """Turns values into JSON and puts their arrays into files of ``folder``."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, adopt: Path | None = None) -> None:
         self.folder = folder
+        self.adopt = adopt
         self.arrays: dict[str, dict[str, Any]] = {}
 
     def encode(self, value: Any, name: str) -> Any:
@@ -179,7 +186,7 @@ class _Writer:
         if array.dtype.hasobject:
             raise ArtifactError(f"An array of Python objects cannot be saved ({name}). Use numbers or StringDType.")
         file = self.folder / f"{name}.npy"
-        behind = _file_behind(array)
+        behind = None if self.adopt is None else _file_behind(array, self.adopt)
         if behind is not None:
             _link(behind, file)
         else:
@@ -262,7 +269,8 @@ def _class(path: str) -> type:
     }
     if package not in allowed:
         raise ArtifactError(
-            f"The artifact names the class {path!r}, which is not of leanrec or of an installed package that registers models. It was not loaded."
+            f"The artifact names the class {path!r}, which is not of leanrec or of an installed package "
+            "that registers models. It was not loaded."
         )
     try:
         kind = getattr(importlib.import_module(module), name)

@@ -1,6 +1,7 @@
 """What is set aside, by which rule. Every rule is explicit, and every row it takes is counted.
 
-The rules that look at single rows (missing ids, times that cannot be, ratings outside their range) are part of
+The rules that look at single rows (missing ids, times that cannot be, ratings outside their range) are
+part of
 the SQL in ``staging``. Here are the settings, and the rules that look at a user's events together: they work
 on blocks of whole users whose events are in time order, so that a log of any size passes through.
 """
@@ -27,8 +28,10 @@ class Cleaning:
     """Settings of cleaning. The defaults take away only what is certainly wrong.
 
     Attributes:
-        duplicates: "drop" sets aside an event that equals an earlier one in user, item, kind, time, weight and
-            rating. Where the log has neither times nor ratings a repeated row is a repeated event, and is kept.
+        duplicates: "drop" sets aside an event that equals an earlier one in user, item, kind, time,
+            weight and
+            rating. Where the log has neither times nor ratings a repeated row is a repeated event, and is
+            kept.
         min_user: events that a user must have (k-core, repeated until it holds together with ``min_item``).
         min_item: events that an item must have.
         since: earliest time kept: seconds since 1970 or an ISO date ("2019-05-01"), UTC.
@@ -36,10 +39,12 @@ class Cleaning:
         rating_range: lowest and highest rating allowed. None: the narrowest usual scale (1 to 5, 0 to 10, …)
             that holds at least 99.9 % of the ratings.
         bot_sigmas: a user is a bot if the logarithm of the number of events lies more than this many robust
-            standard deviations (1.4826 times the median absolute deviation, at least 1) above the median of all
+            standard deviations (1.4826 times the median absolute deviation, at least 1) above the median
+            of all
             users. At 8 that is never fewer than 2,980 times the median. None: no such rule.
         max_per_day: a user with more events than this on one day (UTC) is a bot. None: no such rule.
-        outlier_sigmas: the same rule as ``bot_sigmas`` for the weight column (plays, hours), among the events of one kind.
+        outlier_sigmas: the same rule as ``bot_sigmas`` for the weight column (plays, hours), among the
+            events of one kind.
     """
 
     duplicates: Literal["drop", "keep"] = "drop"
@@ -99,10 +104,11 @@ def repeats(keys: list[NDArray[Any]], tied: NDArray[np.bool_]) -> NDArray[np.boo
     """Which rows equal an earlier row in all of ``keys``.
 
     Args:
-        keys: columns; the rows are sorted by the first two (user and time), ties in log order.
-        tied: (E - 1,) whether row j + 1 has the user and the time of row j: only those are compared.
+        keys: columns; the rows are sorted by the first (user) or the first two (user and time), ties in
+            log order.
+        tied: (E - 1,) whether row j + 1 is equal to row j in these: only such rows are compared.
 
-    Cost: O(T log T) time for the T rows that share user and time with another.
+    Cost: O(T log T) time for the T rows that are tied with another.
     """
     repeated = np.zeros(len(keys[0]), bool)
     member = np.zeros(len(keys[0]), bool)

@@ -76,6 +76,11 @@ class EncodedLog:
     unknown_kinds: tuple[str, ...]
     block_rows: int
 
+    @property
+    def timed(self) -> bool:
+        """Whether the log itself tells a time or an order."""
+        return "t" in self.columns
+
     def blocks(self) -> Iterator[Block]:
         """The log from front to back. Cost: one scan; memory for one block, or for the largest user."""
         ends = np.cumsum(self.per_user)
@@ -116,13 +121,15 @@ def _positions(user: Int32Array) -> Int64Array:
 def make_dictionary(engine: Engine, name: str, distinct: str, *, untyped: bool) -> bool:
     """Make the table ``name``: distinct ids (query ``distinct``, column ``id``) in sorted order; ``rowid`` is the code.
 
-    Ids from text files sort and are kept as numbers where each of them is the plain form of one ("007" is not).
+    Ids from text files sort and are kept as numbers where each of them is the plain form of one ("007" is
+    not).
     Returns whether that is so.
     """
     engine.run(f"CREATE TEMP TABLE {name}_found AS {distinct}")
     plain = untyped and bool(
         engine.rows(
-            f"SELECT coalesce(bool_and(coalesce(try_cast(id AS BIGINT)::VARCHAR = id::VARCHAR, false)), false) FROM {name}_found"
+            "SELECT coalesce(bool_and(coalesce(try_cast(id AS BIGINT)::VARCHAR = id::VARCHAR, false)), "
+            f"false) FROM {name}_found"
         )[0][0]
     )
     engine.run(f"CREATE TEMP TABLE {name} AS SELECT id FROM {name}_found ORDER BY {'id::BIGINT' if plain else 'id'}")
@@ -155,7 +162,8 @@ def encode(
 ) -> EncodedLog:
     """Make the table ``log`` from ``judged`` and the dictionaries ``users`` and ``items``.
 
-    Rows that were read into a table are dropped on the way unless ``keep_sequence`` says that they are still needed.
+    Rows that were read into a table are dropped on the way unless ``keep_sequence`` says that they are
+    still needed.
 
     Args:
         engine: holds them.
@@ -238,7 +246,8 @@ def _kinds(engine: Engine, staged: Staged, given: Mapping[str, float] | None) ->
     if len(found) > _MOST_KINDS:
         name = next(columns.kind for columns in staged.columns if columns.kind)
         raise ColumnError(
-            f"The kind of behaviour must be one of a few names. The column {name!r} has more than {_MOST_KINDS} different values. "
+            f"The kind of behaviour must be one of a few names. The column {name!r} has more than "
+            f"{_MOST_KINDS} different values. "
             'Name the right column: --column kind=NAME, or columns={"kind": "NAME"}.'
         )
     first = {name: i for i, name in enumerate([*(given or {}), *(part.kind for part in staged.parts if part.kind)])}

@@ -1,13 +1,14 @@
 """DuckDB as leanrec uses it: held to threads and memory, spilling to a folder of its own, no network.
 
-Everything that reads a log goes through one ``Engine``. It lives for one ingest and takes its spill files with it.
+Everything that reads a log goes through one ``Engine``. It lives for one ingest and takes its spill files
+with it.
 """
 
 import contextlib
 import re
 import tempfile
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import duckdb
 import numpy as np
@@ -56,7 +57,7 @@ class Engine:
     def arrays(self, sql: str, what: str = "The log") -> dict[str, NDArray[Any]]:
         """The result as numpy columns; one with missing values is a masked array."""
         with _translated(what):
-            return dict(self._connection.execute(sql).fetchnumpy())  # type: ignore[arg-type] - no column is categorical
+            return dict(self._connection.execute(sql).fetchnumpy())  # type: ignore[arg-type]  # no column is categorical
 
     def register(self, name: str, value: Any, what: str = "The frame") -> None:
         """Make a frame, or a dictionary of arrays, a table of that name. Nothing is copied."""
@@ -65,7 +66,8 @@ class Engine:
                 self._connection.register(name, value)
             except (TypeError, duckdb.InvalidInputException) as error:
                 raise SourceError(
-                    f"A source must be a path, a list of paths, a pandas, Polars or Arrow frame, or an SQL query. Got {type(value).__name__}."
+                    "A source must be a path, a list of paths, a pandas, Polars or Arrow frame, or an "
+                    f"SQL query. Got {type(value).__name__}."
                 ) from error
 
 
@@ -75,7 +77,8 @@ def open_engine(run: Run, share: float = 0.55) -> Iterator[Engine]:
     limit = int(run.available() * share)
     if limit < _LEAST:
         raise BudgetError(
-            f"Reading a log needs at least {format_bytes(_LEAST / share)} of memory and {format_bytes(limit / share)} is allowed. Raise the limit."
+            f"Reading a log needs at least {format_bytes(_LEAST / share)} of memory and "
+            f"{format_bytes(limit / share)} is allowed. Raise the limit."
         )
     with tempfile.TemporaryDirectory(prefix="leanrec-") as folder:
         connection = duckdb.connect(":memory:", config=_config(run, limit, folder))

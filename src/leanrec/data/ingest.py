@@ -1,7 +1,9 @@
 """A log of any usual form → Dataset and a report of what it holds and of what was set aside.
 
-The work is done by DuckDB, under the limits of ``Run``: read once, give each row a reason if it cannot be used,
-replace ids by codes, sort by user and time. The ordered log then passes by in blocks of whole users, is cleaned
+The work is done by DuckDB, under the limits of ``Run``: read once, give each row a reason if it cannot be
+used,
+replace ids by codes, sort by user and time. The ordered log then passes by in blocks of whole users, is
+cleaned
 by the rules that need more than one row, and lands in memory, or in mapped files where memory is short.
 """
 
@@ -30,7 +32,7 @@ from leanrec.data.staging import REASONS, Profile, Staged, judge, stage
 from leanrec.data.tables import Sides, open_sides
 from leanrec.data.understanding import Understood, understand
 from leanrec.data.writing import final_rows, make_dataset, write_events
-from leanrec.errors import ArtifactError, DataError, SettingError
+from leanrec.errors import ArtifactError, DataError, SettingError, SourceError
 from leanrec.run import Run, format_bytes
 
 __all__ = ["Ingested", "ingest", "open_dataset"]
@@ -88,13 +90,15 @@ def ingest(
     """Read a log.
 
     Args:
-        source: a file (CSV, TSV, JSON lines, Parquet; .gz and .zst too), a pattern, a folder, a list of these,
+        source: a file (CSV, TSV, JSON lines, Parquet; .gz and .zst too), a pattern, a folder, a list of
+            these,
             ``{"view": file, "purchase": file}`` with one behaviour per file, a pandas, Polars or Arrow frame,
             ``"sql:SELECT …"`` or ``Sql(query, database)``.
         items: a table about items, in any of these forms. Without one, content columns of the log
             (content, text, title, category, …) become the item table.
         users: a table about users.
-        columns: role → column, where the usual names do not fit. Roles: user, item, time, value, weight, kind,
+        columns: role → column, where the usual names do not fit. Roles: user, item, time, value, weight,
+            kind,
             label, content (several with commas); ``items.id`` and ``users.id`` for the tables. In a file
             without a line of names the columns are called "1", "2", ….
         kinds: behaviour → weight as evidence of liking. Others get a usual weight by name, otherwise 1.
@@ -113,7 +117,8 @@ def ingest(
         BudgetError: not even spilling to disk keeps the limit.
         ArtifactError: ``out`` is something else than a data set, or the disk is full.
 
-    Cost: O(E log E) time; about 25 bytes an event for the result, and as much again, on disk if need be, for the sort.
+    Cost: O(E log E) time; about 25 bytes an event for the result, and as much again, on disk if need be,
+        for the sort.
     """
     path = None if quarantine is None else Path(quarantine)
     task = _Task(source, items, users, dict(columns or {}), kinds, positive_from, cleaning, path, run)
@@ -122,7 +127,7 @@ def ingest(
     target = Path(out)
     with _beside(target) as folder:
         done = _ingest(task, folder)
-        artifacts.save(done.data, target, provenance={"report": done.report.to_dict()})
+        artifacts.save(done.data, target, provenance={"report": done.report.to_dict()}, adopt=folder)
     return done
 
 
@@ -149,7 +154,8 @@ def open_dataset(
         return _ingest(task, None)
     if not task.is_plain:
         raise SettingError(
-            f"{source} is a saved data set; how it is read was settled when it was made. Leave the options out, or name the log itself."
+            f"{source} is a saved data set; how it is read was settled when it was made. Leave the "
+            "options out, or name the log itself."
         )
     data = artifacts.load(source, Dataset, mapped=True)
     kept = artifacts.read_manifest(source).get("provenance", {}).get("report")
@@ -219,7 +225,7 @@ def _index(task: _Task, engine: Engine, facts: _Facts, say: Callable[[str], None
     if task.quarantine is not None:
         write_quarantine(engine, staged, log, reason, task.quarantine)
     if not (reason == 0).any():
-        raise DataError(_nothing_left(task, staged, counts))
+        raise _nothing_left(task, staged, counts)
     say("Writing events")
     core = task.cleaning.min_user > 1 or task.cleaning.min_item > 1
     rows = final_rows(engine, log, reason, sides.loaded_items, core=core)
@@ -311,12 +317,15 @@ def _warnings(task: _Task, facts: _Facts, log: EncodedLog, data: Dataset) -> Ite
         yield "No event has a weight above zero, so nothing says what anybody likes. Give weights with kinds, or lower positive_from."
 
 
-def _nothing_left(task: _Task, staged: Staged, counts: Mapping[str, int]) -> str:
+def _nothing_left(task: _Task, staged: Staged, counts: Mapping[str, int]) -> DataError:
     listed = "; ".join(f"{reason}: {n:,}" for reason, n in counts.items())
     rows = staged.rows + counts.get(_UNREADABLE, 0)
     if not rows:
-        return f"{describe_source(task.source)} has columns and no row. Check how it was written."
-    return f"No event is left of the {rows:,} rows of {describe_source(task.source)}. Set aside: {listed}. Check the columns, or loosen the cleaning."
+        return SourceError(f"{describe_source(task.source)} has columns and no row. Check how it was written.")
+    return DataError(
+        f"No event is left of the {rows:,} rows of {describe_source(task.source)}. Set aside: {listed}. "
+        "Check the columns, or loosen the cleaning."
+    )
 
 
 def _plan(found: Understood, run: Run) -> str:

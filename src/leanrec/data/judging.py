@@ -1,6 +1,8 @@
 """The rules that need a user's events together, or the whole log, applied to the ordered log block by block."""
 
 import collections
+import dataclasses
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +18,30 @@ _CODE = {reason: code for code, reason in enumerate(REASONS)}
 _BINS = 64  # to the factor e: a limit is then exact to 1.6 %
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Rules:
+    """What a block is judged by.
+
+    Attributes:
+        repeats: look for duplicates.
+        timed: events of one user are told apart by their time first.
+        per_day: events that a user may have on one day, None = any number.
+        bots: (users,) who has far more events than the others, None = nobody.
+        heaviest: (kinds,) largest weight, None = any.
+    """
+
+    repeats: bool
+    timed: bool
+    per_day: int | None
+    bots: NDArray[np.bool_] | None
+    heaviest: Float32Array | None
+
+    @property
+    def idle(self) -> bool:
+        """Whether no rule can take anything."""
+        return not self.repeats and self.per_day is None and self.bots is None and self.heaviest is None
+
+
 def set_aside(log: EncodedLog, cleaning: Cleaning, *, clock: bool, comparable: bool) -> NDArray[np.int8]:
     """(E,) why each row of the ordered log is set aside, as a code into ``REASONS``; 0 = kept.
 
@@ -28,53 +54,38 @@ def set_aside(log: EncodedLog, cleaning: Cleaning, *, clock: bool, comparable: b
     Cost: one scan, one more for weights, and one for each round of the k-core; a byte for each event.
     """
     reason = np.zeros(log.events, np.int8)
-    bots = _many_events(log, cleaning)
-    heaviest = _heaviest(log, cleaning)
-    by_day = clock and cleaning.max_per_day is not None
-    if (comparable and cleaning.duplicates == "drop") or bots is not None or by_day or heaviest is not None:
+    rules = _Rules(
+        repeats=comparable and cleaning.duplicates == "drop",
+        timed=log.timed,
+        per_day=cleaning.max_per_day if clock else None,
+        bots=_many_events(log, cleaning),
+        heaviest=_heaviest(log, cleaning),
+    )
+    if not rules.idle:
         for block in log.blocks():
-            _mark(
-                block,
-                reason[block.start : block.start + len(block)],
-                cleaning,
-                bots,
-                heaviest,
-                by_day=by_day,
-                comparable=comparable,
-            )
+            _mark(block, reason[block.start : block.start + len(block)], rules)
     if cleaning.min_user > 1 or cleaning.min_item > 1:
         _core(log, cleaning, reason)
     return reason
 
 
-def _mark(
-    block: Block,
-    reason: NDArray[np.int8],
-    cleaning: Cleaning,
-    bots: NDArray[np.bool_] | None,
-    heaviest: Float32Array | None,
-    *,
-    by_day: bool,
-    comparable: bool,
-) -> None:
+def _mark(block: Block, reason: NDArray[np.int8], rules: _Rules) -> None:
     """Write the reasons of one block. A later rule wins, so that all events of a bot have one reason."""
-    if comparable and cleaning.duplicates == "drop":
-        keys = [
-            block.user,
-            block.time,
-            block.item,
-            block.kind,
-            *(c for c in (block.amount, block.value) if c is not None),
-        ]
-        tied = (block.user[1:] == block.user[:-1]) & (block.time[1:] == block.time[:-1])
-        reason[repeats(keys, tied)] = _CODE["duplicate"]
-    if heaviest is not None:
-        reason[_amount(block) > heaviest[block.kind]] = _CODE["outlier: weight far above the others"]
-    if by_day and cleaning.max_per_day is not None:
+    if rules.repeats:
+        keys: list[NDArray[Any]] = [block.user]
+        tied = block.user[1:] == block.user[:-1]
+        if rules.timed:
+            keys.append(block.time)
+            tied &= block.time[1:] == block.time[:-1]
+        optional = (column for column in (block.amount, block.value) if column is not None)
+        reason[repeats([*keys, block.item, block.kind, *optional], tied)] = _CODE["duplicate"]
+    if rules.heaviest is not None:
+        reason[_amount(block) > rules.heaviest[block.kind]] = _CODE["outlier: weight far above the others"]
+    if rules.per_day is not None:
         users, most = busiest_day(block.user.astype(np.int64), block.time)
-        reason[np.isin(block.user, users[most > cleaning.max_per_day])] = _CODE["bot: too many events in one day"]
-    if bots is not None:
-        reason[bots[block.user]] = _CODE["bot: far more events than other users"]
+        reason[np.isin(block.user, users[most > rules.per_day])] = _CODE["bot: too many events in one day"]
+    if rules.bots is not None:
+        reason[rules.bots[block.user]] = _CODE["bot: far more events than other users"]
 
 
 def _many_events(log: EncodedLog, cleaning: Cleaning) -> NDArray[np.bool_] | None:

@@ -45,16 +45,17 @@ def write_quarantine(
     rows = (
         f'SELECT r.name AS reason, p.file AS file, seq - p.first + 1 AS row, raw_user AS "user", raw_item AS item, raw_time AS time, '
         f"{kind} AS kind, raw_value AS value, raw_weight AS weight, NULL::VARCHAR AS line "
-        f"FROM set_aside AS a JOIN staged AS s USING (seq) JOIN (VALUES {named}) AS r(code, name) ON a.reason = r.code "
+        f"FROM set_aside AS a JOIN staged AS s USING (seq) JOIN (VALUES {named}) AS r(code, name) ON "
+        "a.reason = r.code "
         f"JOIN (VALUES {places}) AS p(number, file, first) ON s.part = p.number"
     )
     lines = [
-        f"SELECT {text(_UNREADABLE)}, {text(part.label)}, line, NULL, NULL, NULL, NULL, NULL, NULL, any_value(csv_line) FROM {part.rejects} GROUP BY line"
+        f"SELECT {text(_UNREADABLE)}, {text(part.label)}, line, NULL, NULL, NULL, NULL, NULL, NULL, "
+        f"any_value(csv_line) FROM {part.rejects} GROUP BY line"
         for part in staged.parts
         if part.rejects
     ]
     form = "FORMAT parquet, COMPRESSION zstd" if path.suffix.lower() == ".parquet" else "FORMAT csv, HEADER"
-    path.parent.mkdir(parents=True, exist_ok=True)
     with _in_one_piece(path) as half:
         engine.run(
             f"COPY ({' UNION ALL '.join([rows, *lines])} ORDER BY file, row) TO {text(half)} ({form})",
@@ -76,6 +77,7 @@ def _add_later(engine: Engine, log: EncodedLog, reason: NDArray[np.int8]) -> Non
 def _in_one_piece(path: Path) -> Iterator[Path]:
     half = path.with_name(f".{path.name}.half")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield half
         half.replace(path)
     except OSError as error:
@@ -83,4 +85,5 @@ def _in_one_piece(path: Path) -> Iterator[Path]:
             f"The quarantine file {path} cannot be written: {error.strerror or error}. Choose another path."
         ) from error
     finally:
-        half.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            half.unlink()

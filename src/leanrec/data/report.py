@@ -39,7 +39,8 @@ class DataReport:
         end: the last one.
         days: time between them in days.
         gini: inequality of events over touched items: 0 = all equal, towards 1 = one item has them all.
-        top_share: "1%" → share of events on the 1 % of touched items with the most events, and so on up to "100%".
+        top_share: "1%" → share of events on the 1 % of touched items with the most events, and so on up
+            to "100%".
         events_per_user: min, 10%, median, mean, 90%, 99%, max.
         events_per_item: the same for touched items.
         activity: up to 40 equal stretches of time, by their first day → events.

@@ -1,6 +1,7 @@
 """Data that comes along, and data that a person keeps.
 
-MovieLens ml-latest-small (F. M. Harper and J. A. Konstan, "The MovieLens Datasets: History and Context", 2015) is part
+MovieLens ml-latest-small (F. M. Harper and J. A. Konstan, "The MovieLens Datasets: History and Context",
+2015) is part
 of the package under its own terms, which stand beside it in LICENCE.txt: research, non-commercial, citation.
 """
 
@@ -40,7 +41,8 @@ def sample_items(name: str = "ml-latest-small") -> Sql:
     )
     return Sql(
         "SELECT m.movieId, m.title, m.genres, t.tags "
-        f"FROM read_parquet({text(folder / 'movies.parquet')}) AS m LEFT JOIN ({tags}) AS t USING (movieId) ORDER BY m.movieId"
+        f"FROM read_parquet({text(folder / 'movies.parquet')}) AS m LEFT JOIN ({tags}) AS t USING "
+        "(movieId) ORDER BY m.movieId"
     )
 
 

@@ -74,7 +74,8 @@ class FileSink:
             self._files[name].write(np.ascontiguousarray(block).data)
         except OSError as error:
             raise DataError(
-                f"The indexed events do not fit the disk: {error.strerror or error} in {self._folder}. Set TMPDIR to a folder with more room."
+                f"The indexed events do not fit the disk: {error.strerror or error} in {self._folder}. "
+                "Set TMPDIR to a folder with more room."
             ) from error
 
     def arrays(self) -> dict[str, NDArray[Any]]:

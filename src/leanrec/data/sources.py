@@ -20,6 +20,8 @@ __all__ = ["Part", "Source", "Sql", "describe_source", "open_parts"]
 _SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".pq")
 _PACKED = (".gz", ".zst")
 _HEAD = 65_536
+_ARRAY = "format = 'array'"
+_EXAMPLE = '{"user": 1, "item": 2}'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -199,9 +201,12 @@ def _file(engine: Engine, path: Path, positions: bool, name: str) -> Part:
         types.pop("file_row_number", None)
         return Part(str(path), scan, types, form, size=path.stat().st_size)
     if form == "json":
-        lines = "format = 'newline_delimited', ignore_errors = true" if not _is_json_array(path) else "format = 'array'"
-        scan = f"read_json({text(path)}, {lines}, sample_size = 20480)"
-        return Part(str(path), scan, _types(engine, scan, str(path)), form, size=path.stat().st_size)
+        lines = "format = 'newline_delimited', ignore_errors = true"
+        scan = f"read_json({text(path)}, {_ARRAY if _is_json_array(path) else lines}, sample_size = 20480)"
+        types = _types(engine, scan, str(path))
+        if tuple(types) == ("json",):
+            raise SourceError(f"{path} holds no JSON objects. Each line must be one, such as {_EXAMPLE}.")
+        return Part(str(path), scan, types, form, size=path.stat().st_size)
     return _delimited(engine, path, positions, name)
 
 
@@ -228,7 +233,8 @@ def _form(path: Path) -> str:
     if b"\0" in head:
         place = head.index(b"\0")
         raise SourceError(
-            f"{path} is a binary file (a zero byte at offset {place}), not delimited text, JSON lines or Parquet. Export it as one of these."
+            f"{path} is a binary file (a zero byte at offset {place}), not delimited text, JSON lines or "
+            "Parquet. Export it as one of these."
         )
     if named == "json" or head.lstrip().startswith((b"{", b"[{")):
         return "json"
@@ -273,7 +279,7 @@ def _buffer(engine: Engine) -> int:
 
 
 def _first_line(engine: Engine, path: Path) -> str:
-    options = "auto_detect = false, header = false, quote = '', escape = '', ignore_errors = true"
+    options = "auto_detect = false, header = false, quote = '', escape = '', ignore_errors = true, strict_mode = false"
     scan = f"read_csv({text(path)}, {options}, delim = '\x01', buffer_size = {_buffer(engine)}, columns = {{'line': 'VARCHAR'}})"
     rows = engine.rows(f"SELECT line FROM {scan} WHERE line IS NOT NULL LIMIT 1", str(path))
     if not rows:

@@ -342,7 +342,8 @@ def _window(cleaning: Cleaning, clock: bool) -> list[str]:
     since, until = cleaning.window()
     if not clock and (since, until) != (None, None):
         raise SettingError(
-            "since and until need times that are a clock. This log has an order, or nothing, in their place; leave them out."
+            "since and until need times that are a clock. This log has an order, or nothing, in their "
+            "place; leave them out."
         )
     cases = [] if since is None else [f"WHEN t < {since!r} THEN {_CODE['before since']}"]
     return cases if until is None else [*cases, f"WHEN t >= {until!r} THEN {_CODE['from until on']}"]

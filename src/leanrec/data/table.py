@@ -73,7 +73,8 @@ class Table:
 def _take(column: NDArray[Any], rows: NDArray[Any]) -> NDArray[Any]:
     missing = rows < 0
     if not missing.any():
-        return column[rows]
+        found: NDArray[Any] = column[rows]
+        return found
     if column.dtype.kind in "iub":
         column = column.astype(np.float64)
     taken = column[np.where(missing, 0, rows)] if len(column) else np.zeros(len(rows), column.dtype)

@@ -74,7 +74,8 @@ def open_table(engine: Engine, source: Source, role: str, columns: Sequence[Colu
     parts = open_parts(engine, source, name=f"{role}_table")
     if len(parts) > 1:
         raise SourceError(
-            f"The {role} table must be one file or frame. Got {len(parts)}: {', '.join(part.label for part in parts[:5])}."
+            f"The {role} table must be one file or frame. Got {len(parts)}: "
+            f"{', '.join(part.label for part in parts[:5])}."
         )
     part = parts[0]
     return SideTable(
@@ -127,7 +128,8 @@ def content_table(engine: Engine, parts: Sequence[Part], columns: Sequence[Colum
         selects.append(f"SELECT {listed} FROM {part.scan}")
     firsts = ", ".join(f"arg_min(c{i}, (part, place)) FILTER (c{i} IS NOT NULL) AS c{i}" for i in range(len(names)))
     engine.run(
-        f"CREATE TEMP TABLE item_rows AS SELECT id, {firsts} FROM ({' UNION ALL BY NAME '.join(selects)}) WHERE id IS NOT NULL GROUP BY id",
+        f"CREATE TEMP TABLE item_rows AS SELECT id, {firsts} FROM ({' UNION ALL BY NAME '.join(selects)}) "
+        "WHERE id IS NOT NULL GROUP BY id",
         parts[0].label,
     )
     return Loaded("item", {name: f"c{i}" for i, name in enumerate(names)})
@@ -158,7 +160,8 @@ def read_columns(engine: Engine, loaded: Loaded, dictionary: str) -> Table | Non
         for c, number in zip(loaded.columns.values(), numeric, strict=True)
     ]
     columns = engine.arrays(
-        f"SELECT {', '.join(fields)} FROM {dictionary} AS d LEFT JOIN {loaded.role}_rows AS r ON d.id = r.id ORDER BY d.rowid"
+        f"SELECT {', '.join(fields)} FROM {dictionary} AS d LEFT JOIN {loaded.role}_rows AS r ON d.id = "
+        "r.id ORDER BY d.rowid"
     )
     return Table({name: plain(columns[c]) for name, c in loaded.columns.items()})
 

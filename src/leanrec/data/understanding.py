@@ -81,7 +81,8 @@ def _checked(part: Part, cols: Columns, given: Mapping[str, str]) -> tuple[Colum
             continue
         if role in given:
             raise ColumnError(
-                f"The {what} must be a number. The column {column!r} of {part.label} is {part.types[column]}; name another column."
+                f"The {what} must be a number. The column {column!r} of {part.label} is "
+                f"{part.types[column]}; name another column."
             )
         warnings.append(f"{part.label}: the column {column!r} holds no numbers and was not taken for the {what}.")
         cols = _without(cols, role)
@@ -89,7 +90,8 @@ def _checked(part: Part, cols: Columns, given: Mapping[str, str]) -> tuple[Colum
         return dataclasses.replace(cols, kind=None, label=None), warnings
     if cols.kind is not None and "kind" not in given and is_number(part.types[cols.kind]):
         warnings.append(
-            f"{part.label}: the column {cols.kind!r} holds numbers and was not taken for the kind of behaviour. If it is, say so: --column kind={cols.kind}."
+            f"{part.label}: the column {cols.kind!r} holds numbers and was not taken for the kind of "
+            f"behaviour. If it is, say so: --column kind={cols.kind}."
         )
         cols = dataclasses.replace(cols, kind=None)
     return cols, warnings

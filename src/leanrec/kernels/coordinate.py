@@ -8,6 +8,7 @@ to one thread, so the result is the same for any number of threads.
 """
 
 import dataclasses
+from typing import Any
 
 import numba
 import numpy as np
@@ -100,7 +101,7 @@ def _parts(matrix: CSR) -> tuple[Int64Array, Int32Array, Float32Array]:
     return matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32), matrix.data.astype(np.float32)
 
 
-def _numbers(penalty: Penalty) -> tuple[np.float32, np.float32, int, np.float32]:
+def _numbers(penalty: Penalty) -> tuple[Any, Any, Any, Any]:
     return np.float32(penalty.l1), np.float32(penalty.l2), penalty.passes, np.float32(penalty.tolerance)
 
 

@@ -15,8 +15,8 @@ from leanrec.types import CSR, Float32Array, Int32Array, Int64Array
 
 __all__ = ["solve_rows", "solve_spd"]
 
-# Vectors gathered at a time: the product of a block is made by BLAS.
-_BLOCK = 256
+# Vectors gathered, and rows of a matrix worked on, at a time: the product of two blocks is made by BLAS.
+_BLOCK = 64
 _FEW = 4
 
 
@@ -50,15 +50,15 @@ def solve_rows(
             out[:] = start
         _gradient_rows(*parts, V, base, ridge, order, numba.get_num_threads(), steps, out)
     elif len(out) < _FEW:
-        _exact_few(*parts, V, base, ridge, out)
+        _exact(*parts, V, base, ridge, order, out)
     else:
         with single_blas():
-            _exact_rows(*parts, V, base, ridge, order, numba.get_num_threads(), out)
+            _exact_many(*parts, V, base, ridge, order, numba.get_num_threads(), out)
     return out
 
 
 @numba.njit(parallel=True, cache=True)
-def _exact_rows(
+def _exact_many(
     cp: Int64Array,
     ci: Int32Array,
     cd: Float32Array,
@@ -69,34 +69,31 @@ def _exact_rows(
     workers: int,
     out: Float32Array,
 ) -> None:
-    width = V.shape[1]
     for worker in numba.prange(workers):
-        A, part = np.empty((width, width), np.float32), np.empty((width, width), np.float32)
-        plain, scaled = np.empty((_BLOCK, width), np.float32), np.empty((_BLOCK, width), np.float32)
-        for at in range(worker, len(order), workers):
-            row = order[at]
-            low, high = cp[row], cp[row + 1]
-            if high > low:
-                _normal(ci[low:high], cd[low:high], V, base, ridge[row], A, part, plain, scaled, out[row])
-                solve_spd(A, out[row])
+        _exact(cp, ci, cd, V, base, ridge, order[worker::workers], out)
 
 
 @numba.njit(cache=True, nogil=True)
-def _exact_few(
+def _exact(
     cp: Int64Array,
     ci: Int32Array,
     cd: Float32Array,
     V: Float32Array,
     base: Float32Array,
     ridge: Float32Array,
+    rows: Int64Array,
     out: Float32Array,
 ) -> None:
     width = V.shape[1]
     A = np.empty((width, width), np.float32)
-    for row in range(len(out)):
+    plain, scaled = np.empty((_BLOCK, width), np.float32), np.empty((_BLOCK, width), np.float32)
+    for row in rows:
         low, high = cp[row], cp[row + 1]
         if high > low:
-            _normal_alone(ci[low:high], cd[low:high], V, base, ridge[row], A, out[row])
+            A[:, :] = base
+            for d in range(width):
+                A[d, d] += ridge[row]
+            _normal(ci[low:high], cd[low:high], V, plain, scaled, A, out[row])
             solve_spd(A, out[row])
 
 
@@ -105,18 +102,13 @@ def _normal(
     items: Int32Array,
     weights: Float32Array,
     V: Float32Array,
-    base: Float32Array,
-    ridge: float,
-    A: Float32Array,
-    part: Float32Array,
     plain: Float32Array,
     scaled: Float32Array,
+    A: Float32Array,
     right: Float32Array,
 ) -> None:
-    """The matrix and the right side of one row, its vectors gathered in blocks."""
+    """Add the outer products of one row to the upper triangle of A; its vectors are gathered in blocks."""
     width = V.shape[1]
-    right[:] = 0
-    A[:, :] = base
     for start in range(0, len(items), _BLOCK):
         n = min(_BLOCK, len(items) - start)
         for place in range(n):
@@ -125,49 +117,48 @@ def _normal(
                 plain[place, d] = vector[d]
                 scaled[place, d] = weight * vector[d]
                 right[d] += weight * vector[d]
-        np.dot(plain[:n].T, scaled[:n], part)
-        for i in range(width):
-            for j in range(width):
-                A[i, j] += part[i, j]
-    for d in range(width):
-        A[d, d] += ridge
+        _add_outer(plain[:n], scaled[:n], np.float32(1), A)
 
 
 @numba.njit(cache=True, nogil=True)
-def _normal_alone(
-    items: Int32Array,
-    weights: Float32Array,
-    V: Float32Array,
-    base: Float32Array,
-    ridge: float,
-    A: Float32Array,
-    right: Float32Array,
-) -> None:
-    """As ``_normal``, upper triangle only and without BLAS: one request must not wait for threads."""
-    width = V.shape[1]
-    right[:] = 0
-    A[:, :] = base
-    for entry in range(len(items)):
-        weight, vector = weights[entry], V[items[entry]]
-        for i in range(width):
-            value, line = weight * vector[i], A[i]
-            right[i] += value
-            for j in range(i, width):
-                line[j] += value * vector[j]
-    for d in range(width):
-        A[d, d] += ridge
+def _add_outer(X: Float32Array, Y: Float32Array, sign: float, A: Float32Array) -> None:
+    """The upper triangle of A += sign · XᵀY, in strips of rows.
+
+    Strips halve the work, and keep each product so small that BLAS makes it on the calling thread: one request
+    does not wait for threads.
+    """
+    n = A.shape[1]
+    for top in range(0, n, _BLOCK):
+        bottom = min(top + _BLOCK, n)
+        strip = np.dot(np.ascontiguousarray(X[:, top:bottom]).T, np.ascontiguousarray(Y[:, top:]))
+        for i in range(bottom - top):
+            line, more = A[top + i, top:], strip[i]
+            for j in range(len(more)):
+                line[j] += sign * more[j]
 
 
-@numba.njit(cache=True, nogil=True, fastmath={"contract"})
+@numba.njit(cache=True, nogil=True)
 def solve_spd(A: Float32Array, x: Float32Array) -> None:
     """Solve A · x = x in place for a positive definite A (D, D), of which the upper triangle is read and overwritten.
 
-    Cholesky by rows of the upper factor, four pivots to a pass over the rest. O(D³ / 3).
+    Cholesky by blocks of rows of the upper factor. O(D³ / 3).
     """
     n = len(x)
-    done = 0
-    while done < n:
-        last = min(done + 4, n)
+    for start in range(0, n, _BLOCK):
+        stop = min(start + _BLOCK, n)
+        _factor(A, start, stop)
+        if stop < n:
+            done = np.ascontiguousarray(A[start:stop, stop:])
+            _add_outer(done, done, np.float32(-1), A[stop:, stop:])
+    _back(A, x)
+
+
+@numba.njit(cache=True, nogil=True, fastmath={"contract"})
+def _factor(A: Float32Array, start: int, stop: int) -> None:
+    """Turn rows ``start`` to ``stop`` into rows of the factor: four pivots to a pass over the rows below."""
+    n = A.shape[1]
+    for done in range(start, stop, 4):
+        last = min(done + 4, stop)
         for k in range(done, last):
             pivot = A[k]
             # A pivot that rounding has made too small would turn the row into noise.
@@ -180,12 +171,10 @@ def solve_spd(A: Float32Array, x: Float32Array) -> None:
                     line[j] -= factor * pivot[j]
         if last - done == 4:
             a, b, c, d = A[done], A[done + 1], A[done + 2], A[done + 3]
-            for i in range(last, n):
+            for i in range(last, stop):
                 fa, fb, fc, fd, line = a[i], b[i], c[i], d[i], A[i]
                 for j in range(i, n):
                     line[j] -= fa * a[j] + fb * b[j] + fc * c[j] + fd * d[j]
-        done = last
-    _back(A, x)
 
 
 @numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
@@ -302,4 +291,4 @@ def _dot(a: Float32Array, b: Float32Array) -> float:
     total = np.float32(0)
     for d in range(len(a)):
         total += a[d] * b[d]
-    return total
+    return total  # type: ignore[return-value]  # compiled

@@ -6,6 +6,7 @@ result is the same for any number of threads.
 """
 
 import dataclasses
+from typing import Any
 
 import numba
 import numpy as np
@@ -87,7 +88,7 @@ def _entries(X: CSR) -> tuple[Int64Array, Int32Array]:
     return X.indptr.astype(np.int64, copy=False), X.indices.astype(np.int32, copy=False)
 
 
-def _numbers(step: Step) -> tuple[np.float32, np.float32, bool]:
+def _numbers(step: Step) -> tuple[Any, Any, Any]:
     return np.float32(step.rate), np.float32(step.l2), step.popular
 
 
@@ -103,7 +104,7 @@ def _next(state: np.uint64) -> np.uint64:
 @numba.njit(cache=True, nogil=True)
 def _below(state: np.uint64, n: int) -> int:
     """A number from 0 to n − 1 from the upper bits of the state; n below 2³¹."""
-    return np.int64(((state >> np.uint64(33)) * np.uint64(n)) >> np.uint64(31))
+    return np.int64(((state >> np.uint64(33)) * np.uint64(n)) >> np.uint64(31))  # type: ignore[return-value]  # compiled
 
 
 @numba.njit(cache=True, nogil=True)
@@ -125,7 +126,7 @@ def _pull(w: Float32Array, a: Float32Array, b: Float32Array) -> float:
     difference = a[width] - b[width]
     for d in range(width):
         difference += w[d] * (a[d] - b[d])
-    return np.float32(1) / (np.float32(1) + np.exp(difference))
+    return np.float32(1) / (np.float32(1) + np.exp(difference))  # type: ignore[no-any-return]  # compiled
 
 
 @numba.njit(parallel=True, cache=True)
@@ -231,7 +232,8 @@ def _fold(
         good = row[turn % len(row)]
         other = _draw(state, frequency, n, popular)
         if not _touched(other, row):
-            _move_user(w, items[good], items[other], rate * (np.float32(1) - np.float32(0.9) * turn / steps), l2)
+            step = rate * (np.float32(1) - np.float32(0.9) * turn / steps)
+            _move_user(w, items[good], items[other], step, l2)  # type: ignore[arg-type]  # compiled
         if turn >= steps // 2:
             taken += 1
             for d in range(width):
@@ -243,7 +245,7 @@ def _draw(state: np.uint64, frequency: Int64Array, n: int, popular: bool) -> int
     if not popular:
         return _below(state, n)
     # The item in whose share of the running sum the number falls.
-    return np.searchsorted(frequency, _below(state, frequency[n - 1]), side="right")
+    return np.searchsorted(frequency, _below(state, frequency[n - 1]), side="right")  # type: ignore[return-value]  # compiled
 
 
 @numba.njit(cache=True, nogil=True, fastmath={"contract"})

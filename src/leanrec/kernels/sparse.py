@@ -23,7 +23,7 @@ def dot_scores(Q: Float32Array, V: Float32Array, items: Int32Array | None = None
         return np.asarray(Q @ V.T, dtype=np.float32)
     if np.ndim(items) == 1:
         return np.asarray(Q @ V[items].T, dtype=np.float32)
-    return np.einsum("bd,bkd->bk", Q, V[items], dtype=np.float32)
+    return np.asarray(np.einsum("bd,bkd->bk", Q, V[items], dtype=np.float32))
 
 
 def history_scores(history: CSR, weights: Float32Array | CSR, items: Int32Array | None = None) -> Float32Array:

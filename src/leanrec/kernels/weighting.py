@@ -14,7 +14,8 @@ WEIGHTINGS = ("none", "binary", "log", "tfidf", "bm25")
 def item_idf(matrix: CSR) -> np.ndarray:
     """(N,) float32: log(U / users of the item), 0 for an item nobody touched."""
     users = np.bincount(matrix.indices, minlength=matrix.shape[1])
-    return np.log(np.maximum(matrix.shape[0], 1) / np.maximum(users, 1)).astype(np.float32) * (users > 0)
+    idf = np.log(np.maximum(matrix.shape[0], 1) / np.maximum(users, 1)).astype(np.float32)
+    return np.asarray(idf * (users > 0))
 
 
 def weigh(matrix: CSR, scheme: str, idf: np.ndarray | None = None) -> CSR:

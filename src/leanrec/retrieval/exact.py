@@ -66,7 +66,7 @@ class ExactRetriever:
         seen = (queries.history if queries.seen is None else queries.seen) if self.exclude_seen else None
         if isinstance(self.scorer, Embedder):
             Q = self.scorer.embed_queries(queries)
-            unknown = ~Q.any(axis=1)
+            unknown = np.asarray(~Q.any(axis=1))
             items, best = top_k_dot(Q, self.scorer.embed_items(), k, seen=seen, allowed=self._allowed)
         else:
             scores = self.scorer.score(queries)

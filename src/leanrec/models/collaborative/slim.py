@@ -18,7 +18,7 @@ from leanrec.kernels.weighting import weigh
 from leanrec.protocols import Explanation
 from leanrec.run import Run
 from leanrec.settings import check_at_least, check_one_of, check_positive
-from leanrec.types import CSR, Float32Array, Int32Array, Queries
+from leanrec.types import CSR, Float32Array, Int32Array, Queries, empty_csr
 
 __all__ = ["SLIM", "SLIMModel"]
 
@@ -96,7 +96,7 @@ class SLIM:
         for start in rich.progress.track(starts, "SLIM", disable=not run.progress, transient=True):
             penalty = self._penalty(1 if run.out_of_time() else self.passes)
             blocks.append(nets_over_all(gram, penalty, start, min(start + _ITEMS, len(gram))))
-        return sp.csr_array(sp.vstack(blocks, format="csr")) if blocks else sp.csr_array((0, 0), dtype=np.float32)
+        return sp.csr_array(sp.vstack(blocks, format="csr")) if blocks else empty_csr(0, 0)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

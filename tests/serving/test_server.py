@@ -1,0 +1,146 @@
+"""The whole server in a process of its own, over a real connection: restarts, kills and crowds."""
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from conftest import make_dataset
+
+from leanrec.errors import ArtifactError, SettingError, SourceError
+from leanrec.feedback.log import EventLog
+from leanrec.models.collaborative.ease import EASE
+from leanrec.serving.app import serve
+from leanrec.serving.pipeline import Pipeline
+
+_SERVE = "import sys; from leanrec.serving.app import serve; serve(sys.argv[1], port=0)"
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Pipeline.fit(EASE(l2=20.0), make_dataset()).save(tmp_path_factory.mktemp("served") / "model")
+
+
+@pytest.fixture
+def model(saved: Path, tmp_path: Path) -> Path:
+    """The model at a place of its own, so that its log is, too."""
+    (tmp_path / "model").symlink_to(saved)
+    return tmp_path / "model"
+
+
+class Server:
+    """A running server and a client of it."""
+
+    def __init__(self, process: "subprocess.Popen[str]", client: httpx.Client) -> None:
+        self.process, self.client = process, client
+
+    def list_for(self, user: str) -> list[Any]:
+        items: list[Any] = self.client.get("/recommend", params={"user": user}).raise_for_status().json()["items"]
+        return items
+
+    def click(self, user: str, item: object, **more: object) -> dict[str, Any]:
+        body = {"events": [{"user": user, "item": item} | more]}
+        told: dict[str, Any] = self.client.post("/events", json=body).raise_for_status().json()
+        return told
+
+    def stop(self, how: signal.Signals) -> int:
+        os.kill(self.process.pid, how)
+        return self.process.wait(timeout=60)
+
+
+@contextlib.contextmanager
+def started(model: Path) -> Iterator[Server]:
+    command = [sys.executable, "-c", _SERVE, str(model)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    try:
+        greeting = process.stdout.readline()
+        url = re.search(r"http://127\.0\.0\.1:\d+", greeting)
+        assert url, greeting + process.stderr.read()
+        with httpx.Client(base_url=url[0], timeout=60) as client:
+            yield Server(process, client)
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        process.stderr.close()
+
+
+def test_an_accepted_event_survives_a_kill_and_is_reflected(model: Path) -> None:
+    with started(model) as server:
+        before = server.list_for("user-3")
+        clicked = before[0]["id"]
+        assert server.click("user-3", clicked, id="c1")["reflected"] == 1
+        server.stop(signal.SIGKILL)
+    with started(model) as server:
+        after = server.list_for("user-3")
+        assert clicked not in [item["id"] for item in after]
+        assert server.client.get("/users/user-3?limit=1").json()["events"][0]["id"] == clicked
+        assert server.click("user-3", clicked, id="c1")["duplicates"] == 1
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_asked_to_stop_it_writes_what_is_waiting_and_ends_well(model: Path, how: signal.Signals) -> None:
+    with started(model) as server:
+        request = server.client.get("/recommend?user=user-3").json()["request"]
+        assert server.stop(how) == 0
+        assert server.process.stderr.read() == ""  # type: ignore[union-attr]
+    with EventLog(Path(f"{model}.events.db")) as log:
+        assert request in [each.request for each in log.lists()]
+
+
+def test_a_crowd_asks_and_clicks_at_once(model: Path) -> None:
+    errors: list[BaseException] = []
+
+    def visit(server: Server, number: int) -> None:
+        try:
+            with httpx.Client(base_url=server.client.base_url, timeout=60) as client:
+                mine = Server(server.process, client)
+                for step in range(15):
+                    item = 100 + (step * 7 + number) % 40
+                    assert mine.click(f"guest-{number}", item, id=f"{number}-{step}")["reflected"] == 1
+                    assert item not in [each["id"] for each in mine.list_for(f"guest-{number}")]
+                    mine.list_for(f"user-{number}")
+        except BaseException as error:
+            errors.append(error)
+
+    with started(model) as server:
+        threads = [threading.Thread(target=visit, args=(server, number)) for number in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert errors == []
+        metrics = server.client.get("/metrics").text
+        assert 'leanrec_events_total{outcome="accepted"} 120.0' in metrics
+        assert "leanrec_lists_lost 0.0" in metrics
+        assert server.client.get("/health").json()["users"] == 68
+        server.stop(signal.SIGKILL)
+    with EventLog(Path(f"{model}.events.db")) as log:
+        assert len(log) == 120
+
+
+def test_what_cannot_be_served_is_refused_before_anything_starts(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="not a leanrec artifact"):
+        serve(tmp_path / "nowhere")
+    with pytest.raises(SettingError, match="Choose another address"):
+        serve(model, port=99_999)
+    with pytest.raises(SettingError, match=r"Cannot listen at no\.such\.host\.invalid"):
+        serve(model, host="no.such.host.invalid")
+    (tmp_path / "log").write_text("text, and enough of it to be no database at all " * 50)
+    with pytest.raises(SourceError, match="cannot be used"):
+        serve(model, port=0, log_path=tmp_path / "log")
+
+
+def test_a_port_in_use_is_refused_with_advice(model: Path) -> None:
+    with started(model) as server, pytest.raises(SettingError, match="port 0 for any that is free"):
+        serve(model, port=server.client.base_url.port or 0, log_path=model.parent / "other.db")

@@ -1,0 +1,73 @@
+"""Once round the loop: a log, a fit, a list, a click, another list, and the click in the next fit."""
+
+from pathlib import Path
+
+import numpy as np
+
+from leanrec.data import artifacts
+from leanrec.data.dataset import Dataset
+from leanrec.data.ingest import ingest
+from leanrec.feedback.log import EventLog, ServedList
+from leanrec.feedback.merge import merge
+from leanrec.feedback.reactions import Reaction
+from leanrec.models.collaborative.ease import EASE
+from leanrec.serving.app import replay
+from leanrec.serving.pipeline import Pipeline
+
+NOW = 1_900_000_000
+
+
+def write_log(path: Path, data: Dataset) -> None:
+    """The made data set as the CSV that somebody would have."""
+    lines = ["userId,movieId,rating,timestamp"]
+    events = data.events
+    for user, item, value, time in zip(events.user, events.item, events.value, events.time, strict=True):  # type: ignore[arg-type]
+        lines.append(f"{data.users.ids[user]},{data.items.ids[item]},{value:.2f},{time}")
+    path.write_text("\n".join(lines) + "\n")
+
+
+def test_once_round_the_loop(dataset: Dataset, tmp_path: Path) -> None:
+    write_log(tmp_path / "ratings.csv", dataset)
+    data = ingest(tmp_path / "ratings.csv").data
+    assert data.shape == dataset.shape
+
+    model = Pipeline.fit(EASE(l2=20.0), data).save(tmp_path / "model")
+    pipeline = Pipeline.load(model)
+    with EventLog(tmp_path / "events.db") as log:
+        first = pipeline.recommend("user-3", n=5)
+        log.served(
+            ServedList(first.request, NOW, "user-3", *zip(*((item.id, item.score) for item in first.items), strict=True))
+        )
+        clicked = first.items[1].id
+        strength = pipeline.strength.weight("click")
+        accepted = log.append([
+            Reaction("c1", "user-3", clicked, "click", NOW, strength, request=first.request),
+            Reaction("c2", "somebody new", clicked, "click", NOW + 1, strength),
+        ])
+        assert len(accepted.new) == 2
+        assert replay(pipeline, log).reflected == 2
+
+        second = pipeline.recommend("user-3", n=5)
+        assert clicked not in [item.id for item in second.items]
+        assert second.items != first.items
+
+        events = log.events()
+        assert events.rank is not None
+        assert events.rank.tolist() == [1, -1]
+        wider = merge(data, events, log.items())
+    assert wider.shape.events == data.shape.events + 2
+    assert wider.shape.users == data.shape.users + 1
+    assert wider.fingerprint == pipeline.data().fingerprint
+    assert wider.interactions[wider.users.row("user-3"), wider.items.row(clicked)] > 0
+
+    kept = artifacts.load(artifacts.save(wider, tmp_path / "wider"), Dataset)
+    refitted = Pipeline.fit(EASE(l2=20.0), kept)
+    third = refitted.recommend("user-3", n=5)
+    assert clicked not in [item.id for item in third.items]
+    assert refitted.recommend("somebody new").fallback is None
+    assert not np.array_equal(refitted.model.weights, pipeline.model.weights)  # type: ignore[attr-defined]
+
+    with EventLog(tmp_path / "events.db") as log:
+        replay(refitted, log)  # what the fit has seen changes nothing
+    assert refitted.data().fingerprint == kept.fingerprint
+    assert refitted.recommend("user-3", n=5).items == third.items
