@@ -8,7 +8,7 @@ import contextlib
 import re
 import tempfile
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any
 
 import duckdb
 import numpy as np
