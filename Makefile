@@ -4,6 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --quiet --constraint constraints.txt
+BENCHMARKS := benchmarks/apart.py
 SUDO := $(shell test "$$(id -u)" = 0 || echo sudo)
 
 .PHONY: demo test check bench docs browser clean
@@ -21,7 +22,7 @@ check: $(VENV)/.test
 	$(BIN)/lint-imports
 
 bench: $(VENV)/.test
-	$(BIN)/python benchmarks/run.py --python $(PYTHON) $(ARGS)
+	for script in $(BENCHMARKS); do $(BIN)/python $$script $(ARGS) || exit 1; done
 
 docs: $(VENV)/.test
 	$(BIN)/mkdocs build --strict

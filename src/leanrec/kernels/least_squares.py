@@ -16,7 +16,7 @@ from leanrec.types import CSR, Float32Array, Int32Array, Int64Array
 __all__ = ["solve_rows", "solve_spd"]
 
 # Vectors gathered, and rows of a matrix worked on, at a time: the product of two blocks is made by BLAS.
-_BLOCK = 64
+_BLOCK = 32
 _FEW = 4
 
 
@@ -117,7 +117,7 @@ def _normal(
                 plain[place, d] = vector[d]
                 scaled[place, d] = weight * vector[d]
                 right[d] += weight * vector[d]
-        _add_outer(plain[:n], scaled[:n], np.float32(1), A)
+        _add_outer(plain[:n], scaled[:n], np.float32(1), A)  # type: ignore[arg-type]  # compiled
 
 
 @numba.njit(cache=True, nogil=True)
@@ -146,19 +146,22 @@ def solve_spd(A: Float32Array, x: Float32Array) -> None:
     n = len(x)
     for start in range(0, n, _BLOCK):
         stop = min(start + _BLOCK, n)
-        _factor(A, start, stop)
+        corner = A[start:stop, start:stop]
+        _factor(corner)
         if stop < n:
-            done = np.ascontiguousarray(A[start:stop, stop:])
-            _add_outer(done, done, np.float32(-1), A[stop:, stop:])
+            # Rows right of the corner: R = U⁻ᵀ A, by BLAS as well.
+            done = np.dot(_inverse(corner).T, np.ascontiguousarray(A[start:stop, stop:]))
+            A[start:stop, stop:] = done
+            _add_outer(done, done, np.float32(-1), A[stop:, stop:])  # type: ignore[arg-type]  # compiled
     _back(A, x)
 
 
 @numba.njit(cache=True, nogil=True, fastmath={"contract"})
-def _factor(A: Float32Array, start: int, stop: int) -> None:
-    """Turn rows ``start`` to ``stop`` into rows of the factor: four pivots to a pass over the rows below."""
-    n = A.shape[1]
-    for done in range(start, stop, 4):
-        last = min(done + 4, stop)
+def _factor(A: Float32Array) -> None:
+    """The upper triangle of a small A becomes its Cholesky factor, four pivots to a pass over the rows below."""
+    n = len(A)
+    for done in range(0, n, 4):
+        last = min(done + 4, n)
         for k in range(done, last):
             pivot = A[k]
             # A pivot that rounding has made too small would turn the row into noise.
@@ -171,10 +174,27 @@ def _factor(A: Float32Array, start: int, stop: int) -> None:
                     line[j] -= factor * pivot[j]
         if last - done == 4:
             a, b, c, d = A[done], A[done + 1], A[done + 2], A[done + 3]
-            for i in range(last, stop):
+            for i in range(last, n):
                 fa, fb, fc, fd, line = a[i], b[i], c[i], d[i], A[i]
                 for j in range(i, n):
                     line[j] -= fa * a[j] + fb * b[j] + fc * c[j] + fd * d[j]
+
+
+@numba.njit(cache=True, nogil=True, fastmath={"contract"})
+def _inverse(U: Float32Array) -> Float32Array:
+    """The inverse of a small upper factor."""
+    n = len(U)
+    out = np.zeros((n, n), np.float32)
+    for i in range(n - 1, -1, -1):
+        line, scale = out[i], np.float32(1) / U[i, i]
+        line[i] = 1
+        for k in range(i + 1, n):
+            factor, below = U[i, k], out[k]
+            for j in range(k, n):
+                line[j] -= factor * below[j]
+        for j in range(i, n):
+            line[j] *= scale
+    return out
 
 
 @numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
