@@ -36,14 +36,18 @@ def test_once_round_the_loop(dataset: Dataset, tmp_path: Path) -> None:
     with EventLog(tmp_path / "events.db") as log:
         first = pipeline.recommend("user-3", n=5)
         log.served(
-            ServedList(first.request, NOW, "user-3", *zip(*((item.id, item.score) for item in first.items), strict=True))
+            ServedList(
+                first.request, NOW, "user-3", *zip(*((item.id, item.score) for item in first.items), strict=True)
+            )
         )
         clicked = first.items[1].id
         strength = pipeline.strength.weight("click")
-        accepted = log.append([
-            Reaction("c1", "user-3", clicked, "click", NOW, strength, request=first.request),
-            Reaction("c2", "somebody new", clicked, "click", NOW + 1, strength),
-        ])
+        accepted = log.append(
+            [
+                Reaction("c1", "user-3", clicked, "click", NOW, strength, request=first.request),
+                Reaction("c2", "somebody new", clicked, "click", NOW + 1, strength),
+            ]
+        )
         assert len(accepted.new) == 2
         assert replay(pipeline, log).reflected == 2
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import httpx
 import pytest
+
 from conftest import make_dataset
 from contracts.browser import open_browser
 from contracts.server import running
-
 from leanrec.feedback.log import EventLog
 from leanrec.models.collaborative.ease import EASE
 from leanrec.serving.app import create_app
@@ -37,7 +37,9 @@ def page(browser: Any, server: httpx.Client) -> Iterator[Any]:
     page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
     elsewhere: list[str] = []
     host = str(server.base_url)
-    page.on("request", lambda request: None if request.url.startswith((host, "data:")) else elsewhere.append(request.url))
+    page.on(
+        "request", lambda request: None if request.url.startswith((host, "data:")) else elsewhere.append(request.url)
+    )
     page.goto(f"{host}/#user-3")
     page.wait_for_selector("#list > li")
     yield page

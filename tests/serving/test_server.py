@@ -13,8 +13,8 @@ from typing import Any
 
 import httpx
 import pytest
-from conftest import make_dataset
 
+from conftest import make_dataset
 from leanrec.errors import ArtifactError, SettingError, SourceError
 from leanrec.feedback.log import EventLog
 from leanrec.models.collaborative.ease import EASE
