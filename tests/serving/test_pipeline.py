@@ -263,7 +263,7 @@ class TestRecord:
                     pipeline.record(events((f"guest-{number}", 100 + step), time=NOW + step))
                     assert 100 + step not in ids(pipeline.recommend(f"guest-{number}"))
                     pipeline.recommend("user-1", where={"year": {"min": 1980 + step}})
-            except BaseException as error:  # noqa: BLE001 - a thread's error would otherwise vanish
+            except BaseException as error:
                 errors.append(error)
 
         threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
