@@ -90,3 +90,13 @@ def test_too_many_kinds_are_refused() -> None:
     many = [Reaction(str(k), "u", 100, f"kind-{k}", k, 1.0) for k in range(MAX_KINDS)]
     with pytest.raises(DataError, match="at most 120 kinds"):
         merge(DATA, to_events(many))
+
+
+def test_new_items_stand_in_their_rows_where_there_was_no_table() -> None:
+    bare = dataclasses.replace(DATA, item_table=None)
+    table = Table({"title": np.array(["New"], STRINGS)})
+    merged = merge(bare, to_events(reactions(("user-0", 778, 5))), (np.array([777]), table))
+    assert merged.item_table is not None
+    assert merged.item_table.columns["title"][merged.items.row(777)] == "New"
+    assert merged.item_table.columns["title"][0] == ""
+    assert merge(bare, to_events([]), (np.array([100]), table)).item_table is None

@@ -132,7 +132,7 @@ def test_a_crowd_asks_and_clicks_at_once(model: Path) -> None:
 def test_what_cannot_be_served_is_refused_before_anything_starts(model: Path, tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="not a leanrec artifact"):
         serve(tmp_path / "nowhere")
-    with pytest.raises(SettingError, match="Choose another address"):
+    with pytest.raises(SettingError, match="port must be a number from 0 to 65535"):
         serve(model, port=99_999)
     with pytest.raises(SettingError, match=r"Cannot listen at no\.such\.host\.invalid"):
         serve(model, host="no.such.host.invalid")

@@ -34,8 +34,8 @@ def merge(data: Dataset, events: Events, new_items: tuple[IdArray, Table] | None
     items, item_table = data.items, data.item_table
     if new_items is not None:
         fresh = _fresh(items, new_items[0])
+        item_table = extended_table(item_table, len(items), new_items[1].take(fresh))
         items = extended_ids(items, new_items[0][fresh])
-        item_table = extended_table(item_table, new_items[1].take(fresh))
     users, items = extended_ids(data.users, events.user), extended_ids(items, events.item)
     added = dataclasses.replace(events, user=users.rows(events.user), item=items.rows(events.item))
     bare = dataclasses.replace(data, events=added, users=users, items=items, item_table=None, user_table=None)
@@ -56,9 +56,13 @@ def extended_ids(ids: Vocabulary, values: IdArray) -> Vocabulary:
         return Vocabulary(text, ids.what).extended(values)
 
 
-def extended_table(table: Table | None, below: Table) -> Table:
-    """The table with more rows below. Without a table, the rows stand alone."""
-    return below if table is None else table.concatenated(below)
+def extended_table(table: Table | None, known: int, below: Table) -> Table | None:
+    """The table of ``known`` rows with more rows below; where there was none, nothing is known of the first rows."""
+    if not len(below):
+        return table
+    if table is None:
+        return below.take(np.concatenate([np.full(known, -1), np.arange(len(below))]))
+    return table.concatenated(below)
 
 
 def concatenated(first: Events, second: Events) -> Events:

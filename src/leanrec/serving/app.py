@@ -41,6 +41,7 @@ from leanrec.serving.schemas import (
     UsersOut,
     WhyOut,
 )
+from leanrec.settings import check_between
 
 __all__ = ["create_app", "replay", "serve"]
 
@@ -126,6 +127,7 @@ class _Server(uvicorn.Server):
 
 
 def _listen(host: str, port: int) -> socket.socket:
+    check_between("port", port, 0, 65_535)  # the system would take a larger one modulo 65,536
     listener = None
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -133,7 +135,7 @@ def _listen(host: str, port: int) -> socket.socket:
         listener = socket.socket(family, kind, socket.IPPROTO_TCP)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
-    except (OSError, OverflowError) as error:
+    except (OSError, UnicodeError) as error:
         if listener is not None:
             listener.close()
         advice = "Choose another address, or port 0 for any that is free."

@@ -279,7 +279,7 @@ class Pipeline:
             wider = extended_ids(known, np.asarray(ids)[fresh])
             added = _like(state.catalogue.table, table.take(np.array(fresh)))
             fallback = state.fallback.extend(added) if isinstance(state.fallback, Extendable) else state.fallback
-            catalogue = Catalogue(wider, extended_table(state.catalogue.table, added))
+            catalogue = Catalogue(wider, extended_table(state.catalogue.table, len(known), added))
             self._state = State(model.extend(added), fallback, catalogue)
             return len(wider) - len(known)
 

@@ -283,7 +283,11 @@ $("who").addEventListener("submit", (event) => { event.preventDefault(); choose(
 $("guest").addEventListener("click", () => choose(`guest-${Date.now().toString(36)}${Math.floor(1e4 * Math.random())}`, false));
 $("user").addEventListener("input", () => guarded(offerUsers));
 $("rules").addEventListener("submit", (event) => event.preventDefault());
-for (const id of ["n", "column"]) $(id).addEventListener("change", () => guarded(askAnew));
+$("n").addEventListener("change", () => guarded(askAnew));
+$("column").addEventListener("change", () => {
+  $("wanted").value = ""; // what was wanted of one column means nothing in another
+  guarded(askAnew);
+});
 $("wanted").addEventListener("change", () => guarded(askAnew));
 $("theme").addEventListener("click", () => {
   const dark = getComputedStyle(document.documentElement).colorScheme === "dark"
