@@ -1,16 +1,153 @@
-"""IALS: the contract."""
+"""iALS: the contract, the optimum of the loss, and a slow twin in float64."""
 
+import dataclasses
+import functools
+
+import numpy as np
 import pytest
+import scipy.sparse as sp
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from conftest import make_dataset
 from contracts.estimator import EstimatorContract
+from leanrec.data.dataset import Dataset
 from leanrec.errors import SettingError
 from leanrec.models.collaborative.ials import IALS
+from leanrec.run import Run
+from leanrec.types import Queries
+
+SMALL = IALS(width=8, l2=0.5, epochs=8)
 
 
 class TestIALS(EstimatorContract):
-    estimator = IALS(width=8)
+    estimator = SMALL
 
 
-def test_refuses_a_width_of_nothing() -> None:
-    with pytest.raises(SettingError, match="width"):
-        IALS(width=0)
+class TestGradients(EstimatorContract):
+    estimator = dataclasses.replace(SMALL, solver="cg", weighting="binary")
+
+
+class TestWiderThanTheCatalogue(EstimatorContract):
+    estimator = dataclasses.replace(SMALL, width=50)
+
+
+def slow_fit(C: np.ndarray, V: np.ndarray, W: np.ndarray, how: IALS) -> tuple[np.ndarray, np.ndarray]:
+    """Alternate as the paper writes it, one dense system a row, in float64."""
+    V, W, C = V.astype(np.float64), W.astype(np.float64), C.astype(np.float64)
+    for _ in range(how.epochs):
+        W = np.stack([slow_solve(c, V, how) for c in C])
+        V = np.stack([slow_solve(c, W, how) for c in C.T])
+    return W, V
+
+
+def slow_solve(c: np.ndarray, V: np.ndarray, how: IALS) -> np.ndarray:
+    if not c.any():
+        return np.zeros(V.shape[1])
+    ridge = how.l2 * (c > 0).sum() ** how.scaling * np.eye(V.shape[1])
+    return np.linalg.solve((V.T * (c + how.unobserved)) @ V + ridge, V.T @ c)
+
+
+def loss(C: np.ndarray, W: np.ndarray, V: np.ndarray, how: IALS) -> float:
+    scores = W @ V.T
+    fit = (C * (scores - 1) ** 2).sum() + how.unobserved * (scores**2).sum()
+    ridge_users = (((C > 0).sum(axis=1) ** how.scaling) * (W**2).sum(axis=1)).sum()
+    ridge_items = (((C > 0).sum(axis=0) ** how.scaling) * (V**2).sum(axis=1)).sum()
+    return float(fit + how.l2 * (ridge_users + ridge_items))
+
+
+def test_takes_the_same_way_as_the_slow_twin(dataset: Dataset) -> None:
+    how = dataclasses.replace(SMALL, epochs=3)
+    rng = Run(seed=5).rng()
+    V = rng.standard_normal((len(dataset.items), 8), dtype=np.float32) * 0.1 / np.sqrt(8)
+    C = np.log2(1 + dataset.interactions.toarray())
+    _, expected = slow_fit(C, V, np.zeros((len(dataset.users), 8)), how)
+    found = how.fit(dataset, Run(seed=5)).items
+    np.testing.assert_allclose(found @ found.T, expected @ expected.T, rtol=1e-3, atol=1e-3)
+
+
+def test_the_end_has_no_slope(dataset: Dataset) -> None:
+    how = dataclasses.replace(SMALL, epochs=400, unobserved=0.3)
+    model = how.fit(dataset)
+    C = np.log2(1 + dataset.interactions.toarray()).astype(np.float64)
+    W, V = model.embed_queries(dataset.queries()).astype(np.float64), model.items.astype(np.float64)
+    pull = C * (W @ V.T - 1) + how.unobserved * (W @ V.T)
+    slope_users = pull @ V + how.l2 * ((C > 0).sum(axis=1) ** how.scaling)[:, None] * W
+    slope_items = pull.T @ W + how.l2 * ((C > 0).sum(axis=0) ** how.scaling)[:, None] * V
+    assert abs(slope_users).max() < 1e-3 * abs(C @ V).max()
+    assert abs(slope_items).max() < 1e-2 * abs(C.T @ W).max()
+
+
+def test_every_epoch_lowers_the_loss(dataset: Dataset) -> None:
+    C = np.log2(1 + dataset.interactions.toarray()).astype(np.float64)
+    losses = []
+    for epochs in (1, 2, 4, 8, 16):
+        how = dataclasses.replace(SMALL, epochs=epochs)
+        model = how.fit(dataset)
+        losses.append(loss(C, model.embed_queries(dataset.queries()), model.items, how))
+    assert losses == sorted(losses, reverse=True)
+
+
+def test_gradients_end_where_the_exact_solver_ends(dataset: Dataset) -> None:
+    exact = dataclasses.replace(SMALL, epochs=60).fit(dataset)
+    steps = dataclasses.replace(SMALL, epochs=60, solver="cg").fit(dataset)
+    queries = dataset.queries()
+    np.testing.assert_allclose(steps.score(queries), exact.score(queries), atol=5e-3)
+
+
+def test_a_known_user_and_a_new_one_with_that_history_get_the_same(dataset: Dataset) -> None:
+    model = SMALL.fit(dataset)
+    known = dataset.queries(np.array([4], np.int32))
+    new = Queries(users=np.array([-1], np.int32), history=known.history)
+    np.testing.assert_array_equal(model.score(known), model.score(new))
+
+
+def test_the_reasons_add_up_to_the_score(dataset: Dataset) -> None:
+    model = SMALL.fit(dataset)
+    query = dataset.queries(np.array([7], np.int32))
+    explanation = model.explain(query, 11)
+    assert explanation.weights.sum() == pytest.approx(float(model.score(query)[0, 11]), abs=1e-4)
+
+
+def test_an_item_that_nobody_touched_scores_nothing(dataset: Dataset) -> None:
+    kept = dataset.events.take(dataset.events.item != 3)
+    model = SMALL.fit(dataset.with_events(kept))
+    assert not model.score(dataset.queries())[:, 3].any()
+
+
+def test_stops_when_the_time_is_over(dataset: Dataset) -> None:
+    short = SMALL.fit(dataset, Run(seconds=0.0))
+    np.testing.assert_array_equal(short.items, dataclasses.replace(SMALL, epochs=1).fit(dataset).items)
+
+
+@functools.cache
+def fitted() -> tuple[Dataset, object]:
+    data = make_dataset()
+    return data, SMALL.fit(data)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 39), st.floats(0.01, 1e4)), min_size=1, max_size=40, unique_by=lambda e: e[0]))
+def test_any_history_solves_its_own_equations(entries: list[tuple[int, float]]) -> None:
+    _, model = fitted()
+    items, weights = zip(*entries, strict=True)
+    history = sp.csr_array((np.array(weights, np.float32), (np.zeros(len(items), int), items)), shape=(1, 40))
+    w = model.embed_queries(Queries(users=np.array([-1], np.int32), history=history))[0]  # type: ignore[attr-defined]
+    expected = slow_solve(np.log2(1 + history.toarray()[0]), model.items.astype(np.float64), SMALL)  # type: ignore[attr-defined]
+    np.testing.assert_allclose(w, expected, rtol=2e-3, atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"width": 0}, "width must be a number of at least 1"),
+        ({"l2": 0.0}, "l2 must be a positive number"),
+        ({"unobserved": -0.1}, "unobserved must be a positive number"),
+        ({"scaling": 1.5}, "scaling must be a number from 0 to 1"),
+        ({"solver": "lu"}, "solver must be one of auto, cholesky, cg"),
+        ({"epochs": 0}, "epochs must be a number of at least 1"),
+    ],
+)
+def test_refuses_settings_outside_their_range(wrong: dict[str, object], says: str) -> None:
+    with pytest.raises(SettingError, match=says):
+        IALS(**wrong)  # type: ignore[arg-type]

@@ -40,7 +40,7 @@ class BPR:
     """
 
     width: int = 64
-    learning_rate: float = 0.1
+    learning_rate: float = 0.2
     l2: float = 0.01
     negatives: str = "uniform"
     epochs: int = 60

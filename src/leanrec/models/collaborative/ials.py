@@ -1,7 +1,9 @@
 """iALS: implicit-feedback factorisation by alternating least squares.
 
-Hu, Koren & Volinsky, "Collaborative Filtering for Implicit Feedback Datasets", ICDM 2008, with the loss and the
-frequency-scaled ridge of Rendle, Krichene, Zhang & Koren, "Revisiting the Performance of iALS", RecSys 2022.
+Hu, Koren & Volinsky, "Collaborative Filtering for Implicit Feedback Datasets", ICDM 2008, with the loss of
+Rendle, Krichene, Zhang & Koren, "Revisiting the Performance of iALS on Item Recommendation Benchmarks", RecSys 2022, and
+the frequency-scaled ridge of Zhou, Wilkinson, Schreiber & Pan, "Large-Scale Parallel Collaborative Filtering for the
+Netflix Prize", AAIM 2008: one setting then fits catalogues of very different size.
 """
 
 import dataclasses
@@ -31,7 +33,7 @@ class IALS:
     The loss, with c the weighted interaction, n_u and n_i the numbers of interactions of user and item:
 
         Σ_observed c (w·v − 1)² + unobserved · Σ_all (w·v)²
-            + l2 · (Σ_u (n_u + unobserved · N)^scaling |w|² + Σ_i (n_i + unobserved · U)^scaling |v|²)
+            + l2 · (Σ_u n_u^scaling |w|² + Σ_i n_i^scaling |v|²)
 
     A user's vector is solved from the history when asked, by the same equations as in the fit, so only item
     vectors are kept and a new user needs no refit.
@@ -52,9 +54,9 @@ class IALS:
     """
 
     width: int = 64
-    l2: float = 0.003
+    l2: float = 0.5
     unobserved: float = 0.1
-    scaling: float = 1.0
+    scaling: float = 0.5
     weighting: str = "log"
     epochs: int = 12
     solver: str = "auto"
@@ -101,9 +103,9 @@ class IALS:
             return IALSModel(settings=self, items=V)
 
     def _ridge(self, rows: CSR) -> Float32Array:
-        """The ridge of each row: l2 · (entries + unobserved · columns)^scaling."""
-        size = np.diff(rows.indptr) + self.unobserved * rows.shape[1]
-        return (self.l2 * size**self.scaling).astype(np.float32)
+        """The ridge of each row: l2 · entries^scaling."""
+        entries = np.maximum(np.diff(rows.indptr), 1)
+        return np.asarray(self.l2 * entries**self.scaling, dtype=np.float32)
 
     def _half(self, rows: CSR, V: Float32Array, ridge: Float32Array, start: Float32Array) -> Float32Array:
         exact = self.solver == "cholesky" or (self.solver == "auto" and self.width <= 128)

@@ -35,7 +35,7 @@ class PureSVD:
         weighting: how much a repeated or stronger interaction counts: "binary", "log" or "none".
     """
 
-    width: int = 32
+    width: int = 64
     passes: int = 4
     weighting: str = "log"
 

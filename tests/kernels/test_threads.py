@@ -1,0 +1,46 @@
+"""Threads: all tasks are done, errors come out, and BLAS gets its threads back."""
+
+import numpy as np
+import pytest
+import threadpoolctl
+
+from leanrec.kernels.threads import in_threads, single_blas
+from leanrec.run import Run
+
+
+def blas_threads() -> set[int]:
+    return {each["num_threads"] for each in threadpoolctl.threadpool_info() if each["user_api"] == "blas"}
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_does_every_task_once(threads: int) -> None:
+    done = np.zeros(50, int)
+
+    def work(task: int) -> None:
+        done[task] += 1
+
+    with Run(threads=threads).limits():
+        in_threads(work, range(50))
+    assert (done == 1).all()
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_an_error_of_a_task_is_raised(threads: int) -> None:
+    def work(task: int) -> None:
+        if task == 3:
+            raise ValueError("task 3")
+
+    before = blas_threads()
+    with Run(threads=threads).limits(), pytest.raises(ValueError, match="task 3"):
+        in_threads(work, range(9))
+    assert blas_threads() == before
+
+
+def test_blocks_inside_blocks_restore_what_was_found() -> None:
+    with threadpoolctl.threadpool_limits(2, user_api="blas"):
+        before = blas_threads()
+        with single_blas():
+            with single_blas():
+                assert blas_threads() == {1}
+            assert blas_threads() == {1}
+        assert blas_threads() == before

@@ -1,0 +1,45 @@
+"""Weights of interactions against their formulas."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from leanrec.errors import SettingError
+from leanrec.kernels.weighting import item_idf, weigh
+
+X = np.array([[1, 3, 0, 0], [0, 7, 0.5, 0]], np.float32)
+IDF = np.array([np.log(2), 0, np.log(2), 0])
+
+
+@pytest.mark.parametrize(
+    ("scheme", "expected"),
+    [
+        ("none", X),
+        ("binary", X > 0),
+        ("log", np.log2(1 + X)),
+        ("tfidf", np.log2(1 + X) * IDF),
+        ("bm25", 2.2 * X / (1.2 + X) * IDF),
+    ],
+)
+def test_follows_the_formula(scheme: str, expected: np.ndarray) -> None:
+    found = weigh(sp.csr_array(X), scheme)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found.toarray(), expected, rtol=1e-6)
+
+
+def test_a_query_is_weighted_as_the_training_was() -> None:
+    idf = item_idf(sp.csr_array(X))
+    np.testing.assert_allclose(idf, IDF, rtol=1e-6)
+    one = weigh(sp.csr_array(X[[1]]), "tfidf", idf)
+    np.testing.assert_allclose(one.toarray()[0], weigh(sp.csr_array(X), "tfidf").toarray()[1])
+
+
+def test_leaves_its_argument_alone() -> None:
+    matrix = sp.csr_array(X)
+    weigh(matrix, "log").data[:] = 0
+    np.testing.assert_array_equal(matrix.toarray(), X)
+
+
+def test_refuses_an_unknown_scheme() -> None:
+    with pytest.raises(SettingError, match="weighting must be one of"):
+        weigh(sp.csr_array(X), "sqrt")

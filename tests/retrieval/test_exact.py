@@ -1,0 +1,99 @@
+"""Exact retrieval: dense scores and embeddings lead to the same lists, under every rule."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from leanrec.data.dataset import Dataset
+from leanrec.errors import SettingError
+from leanrec.models.collaborative.pure_svd import PureSVD
+from leanrec.retrieval import exact
+from leanrec.retrieval.exact import ExactRetriever
+from leanrec.types import Float32Array, Int32Array, Queries, empty_csr
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Whole:
+    """Vectors of whole numbers: products are exact, whatever the order of the sum."""
+
+    vectors: Float32Array
+
+    @property
+    def n_items(self) -> int:
+        return len(self.vectors)
+
+    def embed_queries(self, queries: Queries) -> Float32Array:
+        return np.asarray(queries.history @ self.vectors, dtype=np.float32)
+
+    def embed_items(self) -> Float32Array:
+        return self.vectors
+
+    def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
+        scores = self.embed_queries(queries) @ self.vectors.T
+        return scores if items is None else scores[:, items]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Hidden:
+    """The same scores without the embeddings."""
+
+    inner: Whole
+
+    @property
+    def n_items(self) -> int:
+        return self.inner.n_items
+
+    def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
+        return self.inner.score(queries, items)
+
+
+@pytest.fixture(scope="module")
+def model() -> Whole:
+    return Whole(np.random.default_rng(0).integers(-2, 3, (40, 3)).astype(np.float32))
+
+
+@pytest.mark.parametrize("exclude_seen", [True, False])
+@pytest.mark.parametrize("allow", [None, np.array([1, 5, 6, 7, 30])])
+@pytest.mark.parametrize("deny", [None, np.array([5, 31])])
+def test_both_paths_give_the_same_lists(
+    model: Whole, dataset: Dataset, exclude_seen: bool, allow: Int32Array | None, deny: Int32Array | None
+) -> None:
+    rules = {"exclude_seen": exclude_seen, "allow": allow, "deny": deny, "fallback": Whole(model.vectors[::-1].copy())}
+    queries = dataset.queries()
+    fast = ExactRetriever(model, **rules).retrieve(queries, 12)  # type: ignore[arg-type]
+    slow = ExactRetriever(Hidden(model), **rules).retrieve(queries, 12)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(fast.items, slow.items)
+    np.testing.assert_array_equal(fast.scores, slow.scores)
+
+
+def test_blocks_join_without_a_seam(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    retriever = ExactRetriever(PureSVD(width=4).fit(dataset))
+    whole = retriever.retrieve(dataset.queries(), 5)
+    monkeypatch.setattr(exact, "_BLOCK_BYTES", 4 * 40 * 7)
+    parts = retriever.retrieve(dataset.queries(), 5)
+    assert (whole.items == parts.items).mean() > 0.99
+    np.testing.assert_allclose(whole.scores, parts.scores, rtol=1e-4)
+
+
+def test_nothing_known_and_no_fallback_is_an_empty_list(model: Whole) -> None:
+    nobody = Queries(users=np.array([-1, -1], np.int32), history=empty_csr(2, 40))
+    for scorer in (model, Hidden(model)):
+        candidates = ExactRetriever(scorer).retrieve(nobody, 3)
+        assert (candidates.items == -1).all()
+        assert candidates.fallback is not None
+        assert candidates.fallback.all()
+
+
+def test_a_list_longer_than_what_may_be_shown_ends_early(model: Whole, dataset: Dataset) -> None:
+    queries = dataset.queries(np.array([0], np.int32))
+    lists = ExactRetriever(model, allow=np.array([2, 9]), exclude_seen=False).retrieve(queries, 5)
+    assert set(lists.items[0].tolist()) == {2, 9, -1}
+    assert np.isneginf(lists.scores[0, 2:]).all()
+
+
+def test_no_place_and_no_query(model: Whole, dataset: Dataset) -> None:
+    assert ExactRetriever(model).retrieve(dataset.queries(), 0).items.shape == (60, 0)
+    assert ExactRetriever(model).retrieve(dataset.queries().block(0, 0), 4).items.shape == (0, 4)
+    with pytest.raises(SettingError, match="k must be 0 or more"):
+        ExactRetriever(model).retrieve(dataset.queries(), -1)
