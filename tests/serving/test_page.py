@@ -1,0 +1,166 @@
+"""The page in a real browser: a click changes the list, and one can see it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from playwright.sync_api import expect
+
+from conftest import make_dataset
+from contracts.browser import open_browser
+from contracts.server import running
+from leanrec.feedback.log import EventLog
+from leanrec.models.collaborative.ease import EASE
+from leanrec.serving.app import create_app
+from leanrec.serving.pipeline import Pipeline
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[httpx.Client]:
+    pipeline = Pipeline.fit(EASE(l2=20.0), make_dataset())
+    with EventLog(tmp_path / "events.db") as log, running(create_app(pipeline, log)) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with open_browser() as browser:
+        yield browser
+
+
+@pytest.fixture
+def page(browser: Any, server: httpx.Client) -> Iterator[Any]:
+    page = browser.new_page(reduced_motion="reduce")
+    complaints: list[str] = []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    elsewhere: list[str] = []
+    host = str(server.base_url)
+    page.on(
+        "request", lambda request: None if request.url.startswith((host, "data:")) else elsewhere.append(request.url)
+    )
+    page.goto(f"{host}/#user-3")
+    page.wait_for_selector("#list > li")
+    yield page
+    page.close()
+    assert elsewhere == []
+    assert complaints == []
+
+
+def titles(page: Any) -> list[str]:
+    shown: list[str] = page.eval_on_selector_all(
+        "#list .name", "names => names.map((name) => name.firstChild.textContent)"
+    )
+    return shown
+
+
+def expected(server: httpx.Client, user: str) -> list[str]:
+    return [item["title"] for item in server.get("/recommend", params={"user": user}).json()["items"]]
+
+
+def test_shows_the_list_the_reasons_and_the_history(page: Any, server: httpx.Client) -> None:
+    assert titles(page) == expected(server, "user-3")
+    assert "because you rated" in page.inner_text("#list > li:first-child .why")
+    assert page.locator("#history li").count() == 12
+    assert "ms" in page.inner_text("#took")
+    assert page.locator("#list .fill").first.evaluate("bar => bar.style.width") == "100%"
+
+
+def test_a_click_changes_the_list_and_marks_what_changed(page: Any, server: httpx.Client) -> None:
+    before = titles(page)
+    page.get_by_role("button", name=f"Click {before[0]}", exact=True).click()
+    page.wait_for_selector("#list .new")
+    after = titles(page)
+    assert before[0] not in after
+    assert after == expected(server, "user-3")
+    fresh = page.eval_on_selector_all("#list .new .name", "names => names.map((name) => name.firstChild.textContent)")
+    assert set(fresh) == set(after) - set(before)
+    moved = [title for place, title in enumerate(after) if title in before and before.index(title) != place]
+    assert page.locator("#list .moved").count() == len(moved)
+    assert "The list changed" in page.inner_text("#change")
+    assert before[0] in page.inner_text("#history li:first-child")
+    assert page.locator("#history .fresh").count() == 1
+
+
+def test_a_new_user_starts_with_the_popular_and_becomes_known(page: Any, server: httpx.Client) -> None:
+    page.get_by_role("button", name="New user").click()
+    expect(page.locator("#notice")).to_contain_text("the list comes from popularity")
+    page.get_by_label("Add an item to the history").fill("star 2")
+    page.wait_for_selector("#found [role=option]")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    expect(page.locator("#notice")).to_be_hidden()
+    assert "star 24" in page.inner_text("#history li:first-child")
+    user = page.input_value("#user")
+    assert titles(page) == expected(server, user)
+    assert "because you clicked star 24" in page.inner_text("#list > li:first-child .why")
+
+
+def test_a_filter_and_a_length_are_heeded(page: Any) -> None:
+    page.select_option("#n", "20")
+    expect(page.locator("#list > li")).to_have_count(20)
+    page.select_option("#column", "genres")
+    page.fill("#wanted", "romance")
+    page.keyboard.press("Enter")
+    expect(page.locator("#list > li").nth(12)).to_be_hidden()
+    words = ("love", "letter", "kiss")
+    assert all(title.split()[0] in words for title in titles(page))
+    page.select_option("#column", "year")
+    page.fill("#wanted", "1985-1990")
+    page.keyboard.press("Enter")
+    expect(page.locator("#list > li").nth(6)).to_be_hidden()
+    assert all(5 <= int(title.split()[1]) <= 10 for title in titles(page))
+
+
+def test_why_shows_what_each_item_of_the_history_adds(page: Any, server: httpx.Client) -> None:
+    page.locator("#list > li").first.get_by_role("button", name="Why").click()
+    page.wait_for_selector(".parts .track")
+    first = server.get("/recommend?user=user-3").json()["items"][0]["id"]
+    because = server.get("/explain", params={"user": "user-3", "item": first}).json()["because"]
+    assert because[0]["title"] in page.inner_text(".parts")
+    page.locator("#list > li").first.get_by_role("button", name="Why").click()
+    assert page.locator(".parts").count() == 0
+
+
+def test_titles_are_text_never_markup(browser: Any, tmp_path: Path) -> None:
+    data = make_dataset()
+    data.item_table.columns["title"][:] = "<img src=x onerror=document.title='owned'>"  # type: ignore[union-attr]
+    with (
+        EventLog(tmp_path / "e.db") as log,
+        running(create_app(Pipeline.fit(EASE(l2=20.0), data), log)) as client,
+    ):
+        page = browser.new_page()
+        page.goto(str(client.base_url))
+        page.wait_for_selector("#list > li")
+        assert page.locator("main img").count() == 0
+        assert page.title() == "leanrec · ease"
+        page.close()
+
+
+def test_every_control_has_a_name(page: Any) -> None:
+    unnamed = page.evaluate(
+        """[...document.querySelectorAll('button, input, select')].filter((one) =>
+            !(one.innerText?.trim() || one.getAttribute('aria-label') || one.labels?.length)).map((one) => one.outerHTML)"""
+    )
+    assert unnamed == []
+
+
+def test_dark_and_light(page: Any) -> None:
+    ground = "getComputedStyle(document.body).backgroundColor"
+    before = page.evaluate(ground)
+    page.get_by_role("button", name="Switch between light and dark").click()
+    assert page.evaluate(ground) != before
+
+
+def test_an_unknown_user_is_told_what_ids_look_like(browser: Any, server: httpx.Client) -> None:
+    page = browser.new_page()
+    page.goto(str(server.base_url))
+    page.wait_for_selector("#list > li")
+    page.fill("#user", "user-99")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#problem:not([hidden])")
+    assert "Ids look like: user-" in page.inner_text("#problem")
+    assert page.locator("#list > li").count() == 0
+    page.close()
