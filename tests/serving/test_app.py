@@ -268,6 +268,7 @@ class TestErrors:
         log.lists = log.served = None  # type: ignore[assignment, method-assign]
         error = trouble(client.get("/recommend?user=user-1"), 500)
         assert "defect" in error["what"]
+        assert client.get("/recommend?user=user-1").headers["Connection"] == "close"
         assert client.get("/health").status_code == 200
         assert 'status="500"' in client.get("/metrics").text
 

@@ -59,7 +59,10 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
 
 async def _defect(request: Request, error: Exception) -> JSONResponse:
     what = f"{type(error).__name__} inside leanrec: this is a defect."
-    return answer(500, what, request.url.path, "Report it with the request; the server goes on.")
+    response = answer(500, what, request.url.path, "Report it with the request; the server goes on.")
+    # The server drops the connection after a defect; a client that is not told so sends its next request into it.
+    response.headers["Connection"] = "close"
+    return response
 
 
 def _place(parts: Sequence[Any]) -> str:
