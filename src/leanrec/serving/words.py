@@ -28,6 +28,65 @@ _STEMS = {
     "factors": "close in taste to {titles}",
     "popularity": "popular with people who {verb} {titles}",
 }
+# A model may weigh these; a person learns nothing from them.
+_FUNCTION_WORDS = frozenset(
+    [
+        "a",
+        "an",
+        "and",
+        "are",
+        "as",
+        "at",
+        "be",
+        "but",
+        "by",
+        "for",
+        "from",
+        "has",
+        "have",
+        "he",
+        "her",
+        "his",
+        "how",
+        "i",
+        "if",
+        "in",
+        "into",
+        "is",
+        "it",
+        "its",
+        "my",
+        "no",
+        "not",
+        "of",
+        "on",
+        "or",
+        "our",
+        "she",
+        "so",
+        "than",
+        "that",
+        "the",
+        "their",
+        "them",
+        "they",
+        "this",
+        "to",
+        "up",
+        "was",
+        "we",
+        "what",
+        "when",
+        "where",
+        "which",
+        "who",
+        "why",
+        "will",
+        "with",
+        "you",
+        "your",
+    ]
+)
 _ALONE = {
     "popularity": "popular with everybody",
     "neighbours": "chosen by people whose taste is like yours",
@@ -62,6 +121,15 @@ def in_words(why: Explanation, title: Callable[[int], str], verb: str, most: int
         reasons.append(_STEMS.get(why.reason, _STEMS["history"]).format(verb=verb, titles=titles))
     elif why.reason in _ALONE:
         reasons.append(_ALONE[why.reason])
-    if why.features:
-        reasons.append(f"shares: {', '.join(why.features[:3])}")
+    shared = list(dict.fromkeys(filter(None, map(_plain, why.features))))
+    if shared:
+        reasons.append(f"shares: {', '.join(shared[:3])}")
     return tuple(reasons)
+
+
+def _plain(feature: str) -> str:
+    """A feature for people: a word without the name of its column, nothing for a word that says nothing."""
+    column, colon, value = feature.partition(": ")
+    if not colon or not value[:1].isalpha():
+        return "" if column.lower() in _FUNCTION_WORDS else feature
+    return "" if value.lower() in _FUNCTION_WORDS else value
