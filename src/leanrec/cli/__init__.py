@@ -29,5 +29,6 @@ def main() -> None:
 
 def _complain(message: str) -> None:
     from rich.console import Console
+    from rich.text import Text
 
-    Console(stderr=True, highlight=False).print("[bold red]error:[/]", message, soft_wrap=True)
+    Console(stderr=True, highlight=False).print(Text("error:", "bold red"), Text(message), soft_wrap=True)

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.text import Text
 
 from leanrec.cli import show
 from leanrec.cli.options import Json, conditions
@@ -130,14 +131,14 @@ def explain(
     if as_json:
         show.print_json(why.to_dict())
         return
-    show.console.print(f"[bold]{why.title}[/] ({why.id})")
+    show.say(Text(why.title, "bold"), f"({why.id})")
     for reason in why.reasons:
-        show.console.print(f"  {reason}", soft_wrap=True)
+        show.say(f"  {reason}")
     if why.because:
         rows = [(each.title, each.id, f"{each.weight:.4g}") for each in why.because]
         show.table("What in the history speaks for it", ("title", "id", "adds"), rows, left=2)
     if why.features:
-        show.console.print(f"Shared content: {', '.join(why.features)}", soft_wrap=True)
+        show.say(f"Shared content: {', '.join(why.features)}")
 
 
 def serve(

@@ -4,6 +4,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.text import Text
+
 from leanrec.cli import show
 from leanrec.cli.ask import print_served
 from leanrec.cli.learn import draw, frontier_table
@@ -48,7 +50,7 @@ def run_demo(out: Path, *, serve: bool, port: int) -> None:
 
 
 def _heading(text: str) -> None:
-    show.console.rule(f"[bold]{text}", align="left")
+    show.console.rule(Text(text, "bold"), align="left")
 
 
 def _step_data(out: Path) -> "Dataset":
@@ -60,7 +62,7 @@ def _step_data(out: Path) -> "Dataset":
     folder = sample_path("ml-latest-small")
     data, report = ingest(folder / "ratings.parquet", items=folder / "movies.parquet", positive_from=3.5)
     print_report(report)
-    show.console.print(f"Picture: {draw_data(out / 'data.png', data)}\n")
+    show.say(f"Picture: {draw_data(out / 'data.png', data)}\n")
     return data
 
 
@@ -70,12 +72,12 @@ def _step_frontier(data: "Dataset", out: Path) -> "Frontier":
     from leanrec.run import Run
 
     _heading("2. Every model: quality beside cost")
-    show.console.print("Each model is fitted in a process of its own. This is the long step: a minute or two.")
+    show.say("Each model is fitted in a process of its own. This is the long step: a minute or two.")
     budget = Budget(max_p99="10ms", max_memory="1GB", max_fit="60s")
     found = frontier(data, models=_MODELS, budget=budget, split="ratio", run=Run(progress=show.console.is_terminal))
     frontier_table(found)
     for picture in draw(found, out):
-        show.console.print(f"Picture: {picture}")
+        show.say(f"Picture: {picture}")
     show.console.print()
     return found
 
@@ -99,7 +101,7 @@ def _step_recommend(data: "Dataset", found: "Frontier", out: Path) -> "Pipeline"
     chart = draw_list(
         out / "top5.png", titles, [shown.score for shown in served.items], title=f"Top 5 for user {_USER}"
     )
-    show.console.print(f"Chart: {chart}\n")
+    show.say(f"Chart: {chart}\n")
     return pipeline
 
 
@@ -112,7 +114,7 @@ def _step_click(pipeline: "Pipeline") -> None:
     after = [shown.title for shown in pipeline.recommend(_USER, n=5).items]
     took = time.perf_counter() - start
     rows = [
-        (place, old, f"[green]{new}[/]" if new not in before else new)
+        (place, old, Text(new, "green") if new not in before else new)
         for place, (old, new) in enumerate(zip(before, after, strict=True), 1)
     ]
     show.table(

@@ -62,13 +62,10 @@ def fit(
         )
         return
     shape = ingested.data.shape
-    show.console.print(
-        f"[bold]{model}[/] fitted on {shape.events:,} events of {shape.users:,} users and {shape.items:,} items"
-    )
-    show.console.print(
+    show.say(f"{model} fitted on {shape.events:,} events of {shape.users:,} users and {shape.items:,} items")
+    show.say(
         f"  {format_seconds(cost['wall'])} by the clock, {format_seconds(cost['cpu'])} of CPU, "
-        f"{format_bytes(cost['peak'])} of memory at the peak, {format_bytes(size)} on disk at {path}",
-        soft_wrap=True,
+        f"{format_bytes(cost['peak'])} of memory at the peak, {format_bytes(size)} on disk at {path}"
     )
     show.tell(f"Try it: leanrec recommend {path} --user {ingested.data.users.ids[0]} -n 5")
 
@@ -165,7 +162,7 @@ def _with_interval(interval: dict[str, float]) -> str:
 
 def _compared(comparison: "Comparison | None") -> None:
     if comparison is not None:
-        show.console.print(f"\n{comparison}", soft_wrap=True)
+        show.say(f"\n{comparison}")
 
 
 @gather(DataOptions, RunOptions)
@@ -244,7 +241,7 @@ def frontier_table(found: "Frontier") -> None:
             )
         )
     rows += [("–", row.name, row.family, row.reason, "", "", "", "", "") for row in found.rows if row.valid is None]
-    show.console.print(found.about, soft_wrap=True)
+    show.say(found.about)
     columns = (
         "",
         "model",
@@ -259,7 +256,7 @@ def frontier_table(found: "Frontier") -> None:
     show.table("Quality beside cost", columns, rows, left=3)
     show.console.print("★ best within the budget   · on a Pareto front   ✗ over the budget\n")
     for line in found.summary():
-        show.console.print(line, soft_wrap=True)
+        show.say(line)
 
 
 def _value(quality: Any) -> float:

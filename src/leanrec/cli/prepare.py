@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from leanrec.cli import show
 from leanrec.cli.options import DataOptions, Json, RunOptions, Sources, gather
@@ -45,17 +46,17 @@ def print_report(report: DataReport) -> None:
     """Print a data report: what was understood, counts, the long tail, and what was set aside."""
     show.table(f"Data report: {report.source}", ("", ""), _facts(report), left=2)
     if any(report.ratings):
-        show.console.print(f"Ratings    {_bars(report.ratings)}")
+        show.say(f"Ratings    {_bars(report.ratings)}")
     if any(report.activity):
         days = list(report.activity)
-        show.console.print(f"Activity   {_spark(list(report.activity.values()))}  {days[0]} … {days[-1]}")
+        show.say(f"Activity   {_spark(list(report.activity.values()))}  {days[0]} … {days[-1]}")
     aside = {f"log: {why}": n for why, n in report.set_aside.items()} | {
         f"tables: {why}": n for why, n in report.tables_set_aside.items()
     }
     if aside:
         show.table("Set aside", ("reason", "rows"), [(why, f"{n:,}") for why, n in aside.items()])
     for warning in report.warnings:
-        show.console.print(f"[yellow]note[/] {warning}", soft_wrap=True)
+        show.say(Text("note", "yellow"), warning)
 
 
 def _facts(report: DataReport) -> list[tuple[str, str]]:

@@ -9,17 +9,23 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-__all__ = ["console", "number", "print_json", "table", "tell"]
+__all__ = ["console", "number", "print_json", "say", "table", "tell"]
 
 # A pipe has no width; eighty columns would fold every table.
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
 _aside = Console(stderr=True, highlight=False)
 
 
+def say(*parts: str | Text) -> None:
+    """Print a line of the result, to the letter: brackets in a title are no markup."""
+    console.print(*(part if isinstance(part, Text) else Text(part) for part in parts), soft_wrap=True)
+
+
 def tell(message: str) -> None:
     """Say something that is not the result (to stderr, so that ``--json`` stays clean)."""
-    _aside.print(message)
+    _aside.print(message, markup=False, soft_wrap=True)
 
 
 def print_json(value: Any) -> None:
@@ -43,12 +49,17 @@ def _plain(value: Any) -> Any:
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, left: int = 1) -> None:
-    """Print a table whose first ``left`` columns are text and the others numbers."""
-    grid = Table(title=title, title_justify="left", title_style="bold", header_style="bold", box=None, pad_edge=False)
+    """Print a table whose first ``left`` columns are text and the others numbers.
+
+    Cells are shown to the letter: a title such as "[REC] (2007)" is no markup. A styled cell is a rich Text.
+    """
+    grid = Table(
+        title=Text(title), title_justify="left", title_style="bold", header_style="bold", box=None, pad_edge=False
+    )
     for position, name in enumerate(columns):
         grid.add_column(name, justify="left" if position < left else "right", overflow="fold")
     for row in rows:
-        grid.add_row(*("" if cell is None else str(cell) for cell in row))
+        grid.add_row(*(cell if isinstance(cell, Text) else Text("" if cell is None else str(cell)) for cell in row))
     console.print(grid)
 
 

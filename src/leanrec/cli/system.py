@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from leanrec.cli import show
 from leanrec.cli.options import Json
@@ -72,8 +73,8 @@ def doctor(as_json: Json = False) -> None:
     if as_json:
         show.print_json([dataclasses.asdict(finding) for finding in findings])
     else:
-        marks = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "problem": "[bold red]problem[/]"}
-        rows = [(marks[finding.state], finding.what, finding.detail) for finding in findings]
+        styles = {"ok": "green", "note": "yellow", "problem": "bold red"}
+        rows = [(Text(finding.state, styles[finding.state]), finding.what, finding.detail) for finding in findings]
         show.table("leanrec doctor", ("", "what", "found"), rows, left=3)
     if any(finding.state == "problem" for finding in findings):
         raise typer.Exit(2)
