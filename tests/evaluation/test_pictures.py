@@ -329,7 +329,7 @@ def test_another_cost_moves_the_marks(page: Page) -> None:
     assert page.locator('.dot[data-name="ease"] .mark').get_attribute("transform") != before
     assert "size on disk (log scale" in page.locator("#plot").inner_text()
     assert page.locator(".limitline").count() == 0
-    assert "Less than 100 kB" in page.locator("figcaption").inner_text()
+    assert "is drawn at" not in page.locator("figcaption").inner_text()
 
 
 def test_the_page_draws_the_front_that_was_computed(page: Page) -> None:

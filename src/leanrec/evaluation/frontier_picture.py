@@ -26,7 +26,7 @@ _LOOKS = {
 }
 _OTHER = ("P", COLOURS["grey"])
 # A log axis starts here: less than this cannot be told apart.
-_FLOOR = {"s": 1e-7, "B": 1e5}
+_FLOOR = {"s": 1e-7, "B": 1e3}
 _LIMIT = "#a0561e"
 
 
