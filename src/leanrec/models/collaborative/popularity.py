@@ -42,7 +42,7 @@ class Popularity:
 
     def fit_bytes(self, shape: Shape) -> int:
         """A few columns over the events, and the counts."""
-        return 40 * shape.events + 12 * shape.items + 2**16
+        return 64 * shape.events + 12 * shape.items + 2**20
 
     def fit(self, data: Dataset, run: Run = Run()) -> "PopularityModel":
         """Count positive events. An item without any gets 0."""
