@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 from leanrec.data.dataset import Dataset, Shape
 from leanrec.data.table import Table
 from leanrec.run import Run
-from leanrec.types import Candidates, Events, Float32Array, Int32Array, Queries
+from leanrec.types import CSR, Candidates, Events, Float32Array, Int32Array, Queries
 
 __all__ = [
     "Embedder",
@@ -18,6 +18,7 @@ __all__ = [
     "RatingPredictor",
     "Retriever",
     "Scorer",
+    "SparseScorer",
     "Updatable",
 ]
 
@@ -62,6 +63,23 @@ class Embedder(Protocol):
 
     def embed_items(self) -> Float32Array:
         """(N, D)."""
+        ...
+
+
+@runtime_checkable
+class SparseScorer(Protocol):
+    """A scorer whose score is a product of sparse matrices, so that lists come without a dense row of scores.
+
+    Law: ``score(queries) == profile(queries) @ item_weights()``. The middle size M is N for item-item weights
+    and may be another (the training users, say).
+    """
+
+    def profile(self, queries: Queries) -> CSR:
+        """(B, M) float32: what each asker brings, without duplicates; an empty row where the history is empty."""
+        ...
+
+    def item_weights(self) -> CSR | None:
+        """(M, N) float32, of either sign; held by the model, not made for the call. None: this fit's are dense."""
         ...
 
 

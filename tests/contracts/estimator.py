@@ -11,7 +11,8 @@ import scipy.sparse as sp
 from leanrec.data import artifacts
 from leanrec.data.dataset import Dataset
 from leanrec.errors import BudgetError
-from leanrec.protocols import Embedder, Estimator, Explainable, Extendable, Scorer
+from leanrec.kernels.topk import top_k
+from leanrec.protocols import Embedder, Estimator, Explainable, Extendable, Scorer, SparseScorer
 from leanrec.retrieval.exact import ExactRetriever
 from leanrec.run import Run
 from leanrec.types import Queries, empty_csr
@@ -134,6 +135,21 @@ class EstimatorContract:
             queries = dataset.queries()
             product = model.embed_queries(queries) @ model.embed_items().T
             np.testing.assert_allclose(product, model.score(queries), rtol=1e-3, atol=1e-4)
+
+    def test_sparse_scores_obey_the_law_of_the_product(self, model: Any, dataset: Dataset) -> None:
+        if isinstance(model, SparseScorer) and (weights := model.item_weights()) is not None:
+            queries = dataset.queries()
+            profile = model.profile(queries)
+            assert profile.dtype == weights.dtype == np.float32
+            assert profile.has_canonical_format
+            scores = model.score(queries)
+            np.testing.assert_allclose((profile @ weights).toarray(), scores, rtol=1e-4, atol=1e-5)
+            lists = ExactRetriever(model).retrieve(queries, model.n_items)
+            items, best = top_k(scores, model.n_items, seen=queries.seen)
+            np.testing.assert_array_equal(lists.items, items)
+            np.testing.assert_array_equal(lists.scores, best)
+            nobody = Queries(users=np.array([-1], np.int32), history=empty_csr(1, model.n_items))
+            assert not model.profile(nobody).nnz
 
     def test_explains(self, model: Any, dataset: Dataset) -> None:
         if isinstance(model, Explainable):

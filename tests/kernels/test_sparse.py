@@ -3,8 +3,11 @@
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from leanrec.kernels.sparse import dot_scores, history_scores, pick
+from leanrec.kernels.sparse import dot_scores, history_scores, pick, top_k_sparse
+from leanrec.kernels.topk import top_k
 
 
 @pytest.mark.parametrize("rows", [0, 1, 3, 9])
@@ -33,3 +36,40 @@ def test_dots_of_all_chosen_and_own_items() -> None:
     np.testing.assert_allclose(dot_scores(Q, V, np.array([2, 7])), full[:, [2, 7]], rtol=1e-5)
     np.testing.assert_allclose(dot_scores(Q, V, each), np.take_along_axis(full, each, 1), rtol=1e-5, atol=1e-6)
     assert pick(full, None) is full
+
+
+def whole(rng: np.random.Generator, shape: tuple[int, int], share: float) -> sp.csr_array:
+    """Whole numbers of either sign, few of them: sums are exact, ties and zeros among the sums are the rule."""
+    dense = rng.integers(-2, 4, shape) * (rng.random(shape) < share)
+    return sp.csr_array(dense.astype(np.float32))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 2**32 - 1),
+    st.integers(0, 9),
+    st.integers(1, 200),
+    st.integers(0, 210),
+    st.sampled_from([0.0, 0.02, 0.3]),
+    st.integers(0, 3),
+)
+def test_sparse_lists_are_those_of_the_dense_row(
+    seed: int, rows: int, n: int, k: int, share: float, rules: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    profile, weights = whole(rng, (rows, 17), 0.3), whole(rng, (17, n), share)
+    seen = whole(rng, (rows, n), 0.2) if rules & 1 else None
+    allowed = rng.random(n) < 0.6 if rules & 2 else None
+    scores = history_scores(profile, weights)
+    items, best, flat = top_k_sparse(profile, weights, k, seen=seen, allowed=allowed)
+    expected = top_k(scores, k, seen=seen, allowed=allowed)
+    np.testing.assert_array_equal(items, expected[0])
+    np.testing.assert_array_equal(best, expected[1])
+    np.testing.assert_array_equal(flat, scores.max(axis=1) == scores.min(axis=1))
+
+
+def test_a_row_of_equal_scores_other_than_zero_is_flat() -> None:
+    weights = sp.csr_array(np.array([[2] * 130, [2] * 129 + [3]], np.float32))
+    items, _, flat = top_k_sparse(sp.csr_array(np.eye(2, dtype=np.float32)), weights, 2)
+    assert items.tolist() == [[0, 1], [129, 0]]
+    assert flat.tolist() == [True, False]

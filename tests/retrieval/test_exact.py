@@ -1,12 +1,14 @@
-"""Exact retrieval: dense scores and embeddings lead to the same lists, under every rule."""
+"""Exact retrieval: dense scores, embeddings and sparse weights lead to the same lists, under every rule."""
 
 import dataclasses
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 
 from leanrec.data.dataset import Dataset
 from leanrec.errors import SettingError
+from leanrec.kernels.sparse import history_scores
 from leanrec.models.collaborative.pure_svd import PureSVD
 from leanrec.retrieval import exact
 from leanrec.retrieval.exact import ExactRetriever
@@ -48,6 +50,27 @@ class Hidden:
         return self.inner.score(queries, items)
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Sparse:
+    """Item-item weights of whole numbers, of either sign; ``hidden``: dense, so that scores are written out."""
+
+    weights: sp.csr_array
+    hidden: bool = False
+
+    @property
+    def n_items(self) -> int:
+        return int(self.weights.shape[1])
+
+    def profile(self, queries: Queries) -> sp.csr_array:
+        return queries.history
+
+    def item_weights(self) -> sp.csr_array | None:
+        return None if self.hidden else self.weights
+
+    def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
+        return history_scores(queries.history, self.weights, items)
+
+
 @pytest.fixture(scope="module")
 def model() -> Whole:
     return Whole(np.random.default_rng(0).integers(-2, 3, (40, 3)).astype(np.float32))
@@ -56,13 +79,21 @@ def model() -> Whole:
 @pytest.mark.parametrize("exclude_seen", [True, False])
 @pytest.mark.parametrize("allow", [None, np.array([1, 5, 6, 7, 30])])
 @pytest.mark.parametrize("deny", [None, np.array([5, 31])])
+@pytest.mark.parametrize("is_sparse", [False, True])
 def test_both_paths_give_the_same_lists(
-    model: Whole, dataset: Dataset, exclude_seen: bool, allow: Int32Array | None, deny: Int32Array | None
+    model: Whole,
+    is_sparse: bool,
+    dataset: Dataset,
+    exclude_seen: bool,
+    allow: Int32Array | None,
+    deny: Int32Array | None,
 ) -> None:
     rules = {"exclude_seen": exclude_seen, "allow": allow, "deny": deny, "fallback": Whole(model.vectors[::-1].copy())}
     queries = dataset.queries()
-    fast = ExactRetriever(model, **rules).retrieve(queries, 12)  # type: ignore[arg-type]
-    slow = ExactRetriever(Hidden(model), **rules).retrieve(queries, 12)  # type: ignore[arg-type]
+    rng = np.random.default_rng(1)
+    weights = sp.csr_array((rng.integers(-2, 3, (40, 40)) * (rng.random((40, 40)) < 0.1)).astype(np.float32))
+    pair = (Sparse(weights), Sparse(weights, hidden=True)) if is_sparse else (model, Hidden(model))
+    fast, slow = (ExactRetriever(each, **rules).retrieve(queries, 12) for each in pair)  # type: ignore[arg-type]
     np.testing.assert_array_equal(fast.items, slow.items)
     np.testing.assert_array_equal(fast.scores, slow.scores)
 
@@ -78,7 +109,7 @@ def test_blocks_join_without_a_seam(dataset: Dataset, monkeypatch: pytest.Monkey
 
 def test_nothing_known_and_no_fallback_is_an_empty_list(model: Whole) -> None:
     nobody = Queries(users=np.array([-1, -1], np.int32), history=empty_csr(2, 40))
-    for scorer in (model, Hidden(model)):
+    for scorer in (model, Hidden(model), Sparse(sp.csr_array(np.eye(40, dtype=np.float32)))):
         candidates = ExactRetriever(scorer).retrieve(nobody, 3)
         assert (candidates.items == -1).all()
         assert candidates.fallback is not None

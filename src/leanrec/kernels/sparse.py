@@ -3,11 +3,15 @@
 import numba
 import numpy as np
 
+from leanrec.kernels.topk import sink, sort_heap
 from leanrec.types import CSR, Float32Array, Int32Array, Int64Array
 
-__all__ = ["dot_scores", "history_scores", "pick"]
+__all__ = ["dot_scores", "history_scores", "pick", "top_k_sparse"]
 
+Mask = np.ndarray[tuple[int], np.dtype[np.bool_]]
 _FEW = 4
+# Touched columns are noted by blocks of this many, so that the sums have no branch.
+_BLOCK = 64
 
 
 def pick(scores: Float32Array, items: Int32Array | None) -> Float32Array:
@@ -45,6 +49,40 @@ def history_scores(history: CSR, weights: Float32Array | CSR, items: Int32Array 
         return scores
     (_sparse_few if few else _sparse_many)(starts, columns, data, *_parts(weights), scores)
     return pick(scores, items)
+
+
+def top_k_sparse(
+    profile: CSR, weights: CSR, k: int, *, seen: CSR | None = None, allowed: Mask | None = None
+) -> tuple[Int32Array, Float32Array, Mask]:
+    """``top_k(history_scores(profile, weights), k)``, the same to the bit, without the (B, N) matrix of scores.
+
+    Sums, selection and the clearing of the sums stay in one row of N for each thread, and only blocks of 64
+    columns that an entry reached are looked at. A column that no entry reaches scores 0: it comes after the
+    scores above 0 and before those below. Time O(entries of the rows of ``weights`` that the profile picks +
+    64 · blocks reached + m log k); memory O(B · k) and 4 N bytes a thread.
+
+    Args:
+        profile: (B, M) what each asker brings.
+        weights: (M, N), of either sign.
+        k: length of the lists, at least 0.
+        seen: (B, N) entries that must not be chosen.
+        allowed: (N,) columns that may be chosen; None = all.
+
+    Returns:
+        items (B, k) int32, −1 past the end; scores (B, k) float32, −inf there; flat (B,) bool: all N scores
+        are equal, seen and forbidden ones among them.
+    """
+    rows, n = profile.shape[0], weights.shape[1]
+    items = np.full((rows, k), -1, np.int32)
+    best = np.full((rows, k), -np.inf, np.float32)
+    flat = np.ones(rows, np.bool_)
+    if rows and n:
+        hidden = (np.zeros(rows + 1, np.int64), np.zeros(0, np.int32)) if seen is None else _parts(seen)[:2]
+        mask = np.zeros(0, np.bool_) if allowed is None else allowed
+        work = _lists_few if rows < _FEW else _lists_many
+        workers = 1 if rows < _FEW else min(rows, numba.get_num_threads())
+        work(workers, n, _parts(profile), _parts(weights), hidden, mask, (items, best, flat))
+    return items, best, flat
 
 
 def _parts(matrix: CSR) -> tuple[Int64Array, Int32Array, Float32Array]:
@@ -147,3 +185,103 @@ def _sparse_many(
 ) -> None:
     for row in numba.prange(len(out)):
         _sparse_row(columns[starts[row] : starts[row + 1]], data[starts[row] : starts[row + 1]], wp, wi, wd, out[row])
+
+
+@numba.njit(cache=True, nogil=True)
+def _lists_of_worker(me, of, n, profile, weights, hidden, mask, lists):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    """The rows of worker ``me`` of ``of``; matrices are (indptr, indices, data)."""
+    starts, middles, data = profile
+    wp, wi, wd = weights
+    sums, reached = np.zeros(n, np.float32), np.zeros(n // _BLOCK + 1, np.bool_)
+    for row in range(me, len(starts) - 1, of):
+        for entry in range(starts[row], starts[row + 1]):
+            weight, middle = data[entry], middles[entry]
+            for other in range(wp[middle], wp[middle + 1]):
+                sums[wi[other]] += weight * wd[other]
+                reached[wi[other] // _BLOCK] = True
+        lists[2][row] = _is_flat(sums, reached)
+        seen = hidden[1][hidden[0][row] : hidden[0][row + 1]]
+        for column in seen:
+            sums[column] = -np.inf
+        if lists[0].shape[1]:
+            _fill(sums, reached, mask, lists[0][row], lists[1][row])
+        for column in seen:
+            sums[column] = 0
+        _clear(sums, reached)
+
+
+@numba.njit(cache=True, nogil=True)
+def _lists_few(workers, n, profile, weights, hidden, mask, lists):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    for worker in range(workers):
+        _lists_of_worker(worker, workers, n, profile, weights, hidden, mask, lists)
+
+
+@numba.njit(parallel=True, cache=True)
+def _lists_many(workers, n, profile, weights, hidden, mask, lists):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    for worker in numba.prange(workers):
+        _lists_of_worker(worker, workers, n, profile, weights, hidden, mask, lists)
+
+
+@numba.njit(cache=True)
+def _is_flat(sums, reached):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    """Whether all sums are equal: the first that differs ends the search."""
+    first = sums[0]
+    for block in range(len(reached)):
+        # Where the first is 0, a block that nothing reached cannot differ.
+        if reached[block] or first != 0:
+            for column in range(block * _BLOCK, min(block * _BLOCK + _BLOCK, len(sums))):
+                if sums[column] != first:
+                    return False
+    return True
+
+
+@numba.njit(cache=True)
+def _fill(sums, reached, mask, items, best):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    """One list: what is above 0; if that leaves places, columns of 0 in their order; then what is below."""
+    found = _select(sums, reached, mask, np.float32(0), items, best)
+    column = 0
+    while found < len(items) and column < len(sums):
+        if sums[column] == 0 and (not len(mask) or mask[column]):
+            _enter(column, np.float32(0), items, best)
+            found += 1
+        column += 1
+    if found < len(items):
+        _select(sums, reached, mask, np.float32(-np.inf), items, best)
+    sort_heap(items, best)
+
+
+@numba.njit(cache=True)
+def _select(sums, reached, mask, above, items, best):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    """Enter what lies above ``above`` (0, or −inf for all below 0); return how many entered, k at most."""
+    found = 0
+    floor = max(best[0], above)
+    for block in range(len(reached)):
+        if not reached[block]:
+            continue
+        start, stop = block * _BLOCK, min(block * _BLOCK + _BLOCK, len(sums))
+        better = 0
+        for column in range(start, stop):
+            better += sums[column] > floor
+        if better == 0:
+            continue
+        for column in range(start, stop):
+            score = sums[column]
+            if score > floor and (above == 0 or score < 0) and (not len(mask) or mask[column]):
+                _enter(column, score, items, best)
+                floor = max(best[0], above)
+                found += 1
+    return min(found, len(items))
+
+
+@numba.njit(cache=True)
+def _enter(column, score, items, best):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    items[0], best[0] = column, score
+    sink(items, best, 0, len(items))
+
+
+@numba.njit(cache=True)
+def _clear(sums, reached):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    for block in range(len(reached)):
+        if reached[block]:
+            reached[block] = False
+            sums[block * _BLOCK : block * _BLOCK + _BLOCK] = 0

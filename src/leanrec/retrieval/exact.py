@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from leanrec.errors import SettingError
+from leanrec.kernels.sparse import top_k_sparse
 from leanrec.kernels.topk import top_k, top_k_dot
-from leanrec.protocols import Embedder, Scorer
+from leanrec.protocols import Embedder, Scorer, SparseScorer
 from leanrec.types import Candidates, Float32Array, Int32Array, Queries
 
 __all__ = ["ExactRetriever"]
@@ -24,7 +25,8 @@ class ExactRetriever:
     ``fallback``, and ``Candidates.fallback`` says so.
 
     Cost: the model's O(B · N) scores, plus O(B · N) to select; at most 64 MB of scores at a time. The scores of
-    an Embedder are never written out; there a query vector of zeros means that the model knows nothing.
+    an Embedder and of a SparseScorer are never written out; for an Embedder a query vector of zeros means that
+    the model knows nothing.
 
     Attributes:
         scorer: the model.
@@ -68,6 +70,9 @@ class ExactRetriever:
             Q = self.scorer.embed_queries(queries)
             unknown = np.asarray(~Q.any(axis=1))
             items, best = top_k_dot(Q, self.scorer.embed_items(), k, seen=seen, allowed=self._allowed)
+        elif isinstance(self.scorer, SparseScorer) and (weights := self.scorer.item_weights()) is not None:
+            profile = self.scorer.profile(queries)
+            items, best, unknown = top_k_sparse(profile, weights, k, seen=seen, allowed=self._allowed)
         else:
             scores = self.scorer.score(queries)
             unknown = _flat_rows(scores)

@@ -140,13 +140,21 @@ class ItemKNNModel:
         """N."""
         return int(self.similar.shape[0])
 
+    def profile(self, queries: Queries) -> CSR:
+        """(B, N) what the askers touched, weighted."""
+        return weigh(queries.history, self.settings.weighting, np.ones(self.n_items, dtype=np.float32))
+
+    def item_weights(self) -> CSR:
+        """(N, N) the similarities."""
+        return self.similar
+
     def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
         """History × similarities: (B, N), or (B, K) for ``items``."""
-        return history_scores(self._touched(queries), self.similar, items)
+        return history_scores(self.profile(queries), self.similar, items)
 
     def explain(self, queries: Queries, item: int) -> Explanation:
         """The items of the history by what each adds; for content, also the features shared with ``item``."""
-        touched = self._touched(queries.block(0, 1))
+        touched = self.profile(queries.block(0, 1))
         added = touched.data * self.similar[touched.indices][:, [item]].toarray()[:, 0]
         order = np.argsort(-added, kind="stable")
         order = order[added[order] > 0]
@@ -169,9 +177,6 @@ class ItemKNNModel:
         new = top_related(rows, sp.csr_array(old.T), settings.k, settings.measure(), shrinkage=settings.shrinkage)
         content = dataclasses.replace(self.content, rows=sp.vstack([old, rows], format="csr"))
         return dataclasses.replace(self, similar=_appended(self.similar, new), content=content)
-
-    def _touched(self, queries: Queries) -> CSR:
-        return weigh(queries.history, self.settings.weighting, np.ones(self.n_items, dtype=np.float32))
 
 
 def _appended(similar: CSR, new: CSR) -> CSR:

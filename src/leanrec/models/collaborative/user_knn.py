@@ -125,6 +125,14 @@ class UserKNNModel:
         """Similarity × strength over the neighbours: (B, N), or (B, K) for ``items``."""
         return history_scores(self.neighbours(queries), self.strength, items)
 
+    def profile(self, queries: Queries) -> CSR:
+        """(B, U) the neighbours, as ``neighbours``."""
+        return self.neighbours(queries)
+
+    def item_weights(self) -> CSR:
+        """(U, N) what each training user's liking counts."""
+        return self.strength
+
     def neighbours(self, queries: Queries) -> CSR:
         """(B, U) the similarities of the k nearest training users, the asker not among them."""
         settings = self.settings
