@@ -1,0 +1,70 @@
+"""The real data that claims are measured on, found through $LEANREC_DATA."""
+
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import scipy.sparse as sp
+
+from leanrec.data.cases import Cases
+from leanrec.data.dataset import Dataset
+from leanrec.data.samples import find_data
+from leanrec.data.vocabulary import Vocabulary
+from leanrec.errors import SourceError
+from leanrec.types import CSR, Events, Queries
+
+USERS, ITEMS = 29_858, 40_981
+
+
+def gowalla(part: str = "train") -> CSR:
+    """(29,858, 40,981) float32 ones: "train", "fit" (train without valid), "valid" (part of train) or "test"."""
+    if part == "fit":
+        fit = sp.csr_array(gowalla("train") - gowalla("valid"))
+        fit.eliminate_zeros()
+        return fit
+    file = {"train": "train", "valid": "valid_subset_of_train", "test": "test"}[part]
+    with duckdb.connect() as con:
+        pairs = con.execute('SELECT DISTINCT "user", item FROM read_parquet(?)', [str(_file(file))]).fetchnumpy()
+    ones = np.ones(len(pairs["user"]), np.float32)
+    matrix = sp.coo_array((ones, (pairs["user"], pairs["item"])), shape=(USERS, ITEMS)).tocsr()
+    matrix.sort_indices()
+    return matrix
+
+
+def gowalla_data(part: str = "fit") -> Dataset:
+    """The same part as a data set, for estimators."""
+    return as_dataset(gowalla(part), f"Gowalla, {part}")
+
+
+def gowalla_cases(part: str = "valid", *, users: int | None = None, seed: int = 0) -> Cases:
+    """All users with held-out items: history "fit" for "valid", "train" for "test"; ``users``: a sample of them."""
+    truth, history = gowalla(part), gowalla({"valid": "fit", "test": "train"}[part])
+    rows = np.flatnonzero(np.diff(truth.indptr)).astype(np.int32)
+    if users is not None and users < len(rows):
+        rows = np.sort(np.random.default_rng(seed).choice(rows, users, replace=False))
+    return Cases(queries=Queries(users=rows, history=history[rows]), truth=truth[rows])
+
+
+def as_dataset(X: CSR, source: str = "") -> Dataset:
+    """A data set of the entries of X, with row numbers for ids and no times."""
+    entries = X.tocoo()
+    user, item = (each.astype(np.int32) for each in entries.coords)
+    events = Events(
+        user=user,
+        item=item,
+        time=np.zeros(len(user), np.int64),
+        kind=np.zeros(len(user), np.int8),
+        weight=entries.data.astype(np.float32),
+    )
+    users, items = Vocabulary(np.arange(X.shape[0]), "user"), Vocabulary(np.arange(X.shape[1]), "item")
+    return Dataset(events=events, users=users, items=items, source=source)
+
+
+def _file(name: str) -> Path:
+    try:
+        return find_data("gowalla") / f"{name}.parquet"
+    except SourceError as error:
+        raise SystemExit(
+            f"{error}\nThis benchmark reads Gowalla in LightGCN's split: gowalla/train.parquet, test.parquet and "
+            "valid_subset_of_train.parquet with the columns user and item (row numbers)."
+        ) from None

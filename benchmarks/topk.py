@@ -1,0 +1,165 @@
+"""Exact top-20 of a product: ours, implicit, FAISS and numpy, on random and on real vectors; one query on a million items.
+
+    python benchmarks/topk.py [--repeats 3] [--quick]
+"""
+
+import functools
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from harness import Claim, Comparison, Contestant, Probe, Roofline, main
+
+from leanrec.types import Float32Array, Int32Array
+
+USERS, ITEMS, WIDTH, K = 29_858, 40_981, 64, 20
+MANY = 1_000_000
+Search = Callable[[Float32Array, Float32Array, int], Int32Array]
+
+
+def vectors(kind: str, quick: bool) -> tuple[Float32Array, Float32Array]:
+    """Queries and items: random normal, or what iALS learns from Gowalla (kept in the temporary folder)."""
+    users, items = (USERS // 10, ITEMS // 10) if quick else (USERS, ITEMS)
+    if kind == "random":
+        rng = np.random.default_rng(0)
+        return tuple(rng.standard_normal((n, WIDTH), dtype=np.float32) for n in (users, items))  # type: ignore[return-value]
+    Q, V = learnt()
+    return Q[:users], V[:items]
+
+
+def learnt() -> tuple[Float32Array, Float32Array]:
+    """Vectors of iALS on Gowalla, fitted once for all contestants."""
+    from datasets import gowalla_data
+
+    from leanrec.models.collaborative.ials import IALS
+
+    file = Path(tempfile.gettempdir(), f"leanrec-topk-vectors-{os.getuid()}.npz")
+    if not file.exists():
+        data = gowalla_data()
+        model = IALS(width=WIDTH).fit(data)
+        part = file.with_suffix(f".{os.getpid()}.npz")
+        np.savez(part, Q=model.embed_queries(data.queries()), V=model.embed_items())
+        part.replace(file)
+    with np.load(file) as found:
+        return found["Q"], found["V"]
+
+
+def ours(Q: Float32Array, V: Float32Array, k: int) -> Int32Array:
+    from leanrec.kernels.topk import top_k_dot
+
+    return top_k_dot(Q, V, k)[0]
+
+
+def with_implicit(Q: Float32Array, V: Float32Array, k: int) -> Int32Array:
+    from implicit.cpu.topk import topk
+
+    return np.asarray(topk(V, Q, k)[0])
+
+
+def with_faiss(Q: Float32Array, V: Float32Array, k: int) -> Int32Array:
+    import faiss
+
+    index = faiss.IndexFlatIP(V.shape[1])
+    index.add(V)
+    return np.asarray(index.search(Q, k)[1], dtype=np.int32)
+
+
+def with_numpy(Q: Float32Array, V: Float32Array, k: int) -> Int32Array:
+    found = np.empty((len(Q), k), np.int32)
+    for start in range(0, len(Q), 1000):
+        scores = Q[start : start + 1000] @ V.T
+        best = np.argpartition(-scores, k, axis=1)[:, :k]
+        order = np.argsort(-np.take_along_axis(scores, best, axis=1), axis=1)
+        found[start : start + 1000] = np.take_along_axis(best, order, axis=1)
+    return found
+
+
+def batch(probe: Probe, kind: str, search: Search) -> None:
+    Q, V = vectors(kind, probe.quick)
+    with probe.warmup():
+        search(Q[:1000], V[:5000], K)
+    for _ in range(1 if probe.quick else 3):
+        with probe.timed():
+            found = search(Q, V, K)
+    some = np.linspace(0, len(Q) - 1, 500).astype(int)
+    exact = np.take_along_axis(Q[some] @ V.T, with_numpy(Q[some], V, K), axis=1)[:, -1:]
+    reached = np.take_along_axis(Q[some] @ V.T, found[some], axis=1)
+    probe.reached(exact=(reached >= exact - 1e-4).mean())
+
+
+def single(probe: Probe, search: Search) -> None:
+    rng = np.random.default_rng(0)
+    V = rng.standard_normal((MANY // 20 if probe.quick else MANY, WIDTH), dtype=np.float32)
+    Q = rng.standard_normal((50 if probe.quick else 300, WIDTH), dtype=np.float32)
+    probe.latency(lambda q: search(q[None], V, K), Q)
+
+
+def faiss_single(probe: Probe) -> None:
+    import faiss
+
+    index = faiss.IndexFlatIP(WIDTH)
+
+    def search(Q: Float32Array, V: Float32Array, k: int) -> Int32Array:
+        if not index.ntotal:
+            index.add(V)
+        return np.asarray(index.search(Q, k)[1], dtype=np.int32)
+
+    single(probe, search)
+
+
+TOOLS: dict[str, Search] = {"ours": ours, "implicit": with_implicit, "faiss": with_faiss, "numpy": with_numpy}
+# numpy takes ten times as long as the others: one round shows it.
+BATCHES = {
+    f"{name} {kind}": Contestant(functools.partial(batch, kind=kind, search=search), repeats=int(name == "numpy"))
+    for kind in ("random", "iALS")
+    for name, search in TOOLS.items()
+}
+SINGLES = {
+    "ours single": Contestant(functools.partial(single, search=ours), threads=1),
+    "implicit single": Contestant(functools.partial(single, search=with_implicit), threads=1),
+    "faiss single": Contestant(faiss_single, threads=1),
+}
+FLOOR = Roofline(
+    operations=2.0 * USERS * ITEMS * WIDTH,
+    bytes=4.0 * WIDTH * (USERS + ITEMS) + 8.0 * USERS * K,
+    why="float32 product 2 · B · N · D; vectors read once, lists written once",
+)
+ONE_FLOOR = Roofline(operations=2.0 * MANY * WIDTH, bytes=4.0 * MANY * WIDTH, why="2 · N · D; every vector read once")
+SIZE = f"{USERS:,} × {ITEMS:,} × {WIDTH}, k = {K}"
+
+
+def comparisons() -> list[Comparison]:
+    rows = []
+    for kind in ("random", "iALS"):
+        for peer in ("implicit", "faiss", "numpy"):
+            rows.append(
+                Comparison(
+                    what=f"exact top-k, {SIZE}, {kind} vectors",
+                    ours=f"ours {kind}",
+                    peer=f"{peer} {kind}",
+                    at_most=None if peer == "numpy" else 0.5,
+                    quality="exact",
+                    tolerance=1e-4,
+                    roofline=FLOOR if peer == "implicit" else None,
+                )
+            )
+    one = f"one query, {MANY:,} × {WIDTH}, one core"
+    rows.append(Comparison(what=one, ours="ours single", measure="p50", at_most=5e-3, roofline=ONE_FLOOR))
+    rows += [
+        Comparison(what=one, ours="ours single", peer=f"{peer} single", measure="p50") for peer in ("implicit", "faiss")
+    ]
+    return rows
+
+
+CLAIM = Claim(
+    name="topk",
+    title="Exact top-k of Q · Vᵀ.",
+    data="Random normal vectors, and the vectors of iALS on Gowalla (train without valid)",
+    contestants=BATCHES | SINGLES,
+    comparisons=comparisons(),
+)
+
+if __name__ == "__main__":
+    main(CLAIM, __doc__)
