@@ -176,9 +176,10 @@ def measure_apart(script: Path, name: str, contestant: Contestant, asked: argpar
             )
         except subprocess.TimeoutExpired:
             return {"failed": f"stopped after {contestant.seconds:g} s"}
+        if done.returncode or "Traceback" in done.stderr:
+            print(done.stderr[-3000:], file=sys.stderr)
         if into.exists():
             return dict(json.loads(into.read_text(encoding="utf-8")))
-        print(done.stderr[-3000:], file=sys.stderr)
         last = done.stderr.strip().splitlines()[-1:] or ["no message"]
         return {"failed": f"ended with {done.returncode}: {last[0][:300]}"}
 
@@ -311,7 +312,6 @@ def row(
     peer = stages.get(each.peer, {}) if each.peer else {}
     mine, other = ours.get(each.measure), peer.get(each.measure)
     ratio = mine["value"] / other["value"] if mine and other and other["value"] else None
-    failed = [f"{name}: {it['failed']}." for name, it in ((each.ours, ours), (each.peer, peer)) if "failed" in it]
     met = verdict(each, mine["value"] if mine else None, ratio)
     if met and each.quality:
         met = as_good(each, ours.get(each.quality), peer.get(each.quality))
@@ -327,7 +327,7 @@ def row(
         "met": met,
         "threads": own,
         "quality": _qualities(each, ours, peer),
-        "notes": " ".join([each.notes, *failed, *ours.get("notes", ()), *peer.get("notes", ())]).strip(),
+        "notes": each.notes,
         "cause": each.cause if met is False else "",
         "roofline": roofline(each.roofline, peaks.get(str(own)), mine["value"] if mine else None),
     }

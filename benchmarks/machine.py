@@ -58,7 +58,7 @@ def peaks(n: int = 3072, length: int = 25_000_000, repeats: int = 5) -> dict[str
     C = np.empty_like(A)
     product = best(lambda: np.dot(A, B, out=C), repeats)
 
-    @numba.njit(parallel=True, fastmath=True)  # type: ignore[untyped-decorator]
+    @numba.njit(parallel=True, fastmath=True)
     def triad(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> None:
         for i in numba.prange(len(a)):
             a[i] = b[i] + np.float32(3) * c[i]

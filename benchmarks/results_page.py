@@ -1,6 +1,6 @@
 """The results page, made anew from every result in the folder.
 
-    python benchmarks/results_page.py [FOLDER]
+python benchmarks/results_page.py [FOLDER]
 """
 
 import json
@@ -81,7 +81,8 @@ def _section(each: Mapping[str, Any]) -> list[str]:
         f"{each['data']}. `{each['command']}`, {each['date']}, {threads} threads, {each['repeats']} rounds, {format_seconds(each['seconds'])}. {known}.",
         "",
     ]
-    lines += [line for row in each["rows"] for line in _remarks(row)]
+    remarks = [*dict.fromkeys(line for row in each["rows"] for line in _remarks(row))]
+    lines += [*remarks, ""] if remarks else []
     lines += _qualities(each["rows"])
     lines += _rooflines(each)
     lines += _contestants(each["contestants"])
@@ -94,7 +95,7 @@ def _remarks(row: Mapping[str, Any]) -> list[str]:
     lines = [f"- {row['what']}: {row['notes']}"] if row["notes"] else []
     if row["cause"]:
         lines.append(f"- **Missed**: {row['what']} ({row['goal']}). {row['cause']}")
-    return [*lines, ""] if lines else []
+    return lines
 
 
 def _qualities(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -138,7 +139,8 @@ def _contestants(stages: Mapping[str, Mapping[str, Any]]) -> list[str]:
     for name, stage in stages.items():
         cells = [_figure(stage.get(measure, {}), measure) for measure in measures]
         lines.append(_line((name, *cells)) if "failed" not in stage else _line((name, stage["failed"], *[""] * 6)))
-    return [*lines, ""]
+    notes = [f"- {name}: {' '.join(stage['notes'])}" for name, stage in stages.items() if stage["notes"]]
+    return [*lines, "", *notes, *([""] if notes else [])]
 
 
 def _figure(figure: Mapping[str, Any], measure: str) -> str:

@@ -1,6 +1,6 @@
 """Exact top-20 of a product: ours, implicit, FAISS and numpy, on random and on real vectors; one query on a million items.
 
-    python benchmarks/topk.py [--repeats 3] [--quick]
+python benchmarks/topk.py [--repeats 3] [--quick]
 """
 
 import functools
@@ -49,13 +49,14 @@ def learnt() -> tuple[Float32Array, Float32Array]:
 def ours(Q: Float32Array, V: Float32Array, k: int) -> Int32Array:
     from leanrec.kernels.topk import top_k_dot
 
-    return top_k_dot(Q, V, k)[0]
+    items: Int32Array = top_k_dot(Q, V, k)[0]
+    return items
 
 
 def with_implicit(Q: Float32Array, V: Float32Array, k: int) -> Int32Array:
     from implicit.cpu.topk import topk
 
-    return np.asarray(topk(V, Q, k)[0])
+    return np.asarray(topk(V, Q, k)[0], dtype=np.int32)
 
 
 def with_faiss(Q: Float32Array, V: Float32Array, k: int) -> Int32Array:
@@ -130,27 +131,25 @@ ONE_FLOOR = Roofline(operations=2.0 * MANY * WIDTH, bytes=4.0 * MANY * WIDTH, wh
 SIZE = f"{USERS:,} × {ITEMS:,} × {WIDTH}, k = {K}"
 
 
+def versus(kind: str, peer: str) -> Comparison:
+    return Comparison(
+        what=f"exact top-k, {SIZE}, {kind} vectors",
+        ours=f"ours {kind}",
+        peer=f"{peer} {kind}",
+        at_most=None if peer == "numpy" else 0.5,
+        quality="exact",
+        tolerance=1e-4,
+        roofline=FLOOR if peer == "implicit" else None,
+    )
+
+
 def comparisons() -> list[Comparison]:
-    rows = []
-    for kind in ("random", "iALS"):
-        for peer in ("implicit", "faiss", "numpy"):
-            rows.append(
-                Comparison(
-                    what=f"exact top-k, {SIZE}, {kind} vectors",
-                    ours=f"ours {kind}",
-                    peer=f"{peer} {kind}",
-                    at_most=None if peer == "numpy" else 0.5,
-                    quality="exact",
-                    tolerance=1e-4,
-                    roofline=FLOOR if peer == "implicit" else None,
-                )
-            )
     one = f"one query, {MANY:,} × {WIDTH}, one core"
-    rows.append(Comparison(what=one, ours="ours single", measure="p50", at_most=5e-3, roofline=ONE_FLOOR))
-    rows += [
-        Comparison(what=one, ours="ours single", peer=f"{peer} single", measure="p50") for peer in ("implicit", "faiss")
+    return [
+        *(versus(kind, peer) for kind in ("random", "iALS") for peer in ("implicit", "faiss", "numpy")),
+        Comparison(what=one, ours="ours single", measure="p50", at_most=5e-3, roofline=ONE_FLOOR),
+        *(Comparison(what=one, ours="ours single", peer=f"{it} single", measure="p50") for it in ("implicit", "faiss")),
     ]
-    return rows
 
 
 CLAIM = Claim(

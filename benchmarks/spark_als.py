@@ -1,0 +1,104 @@
+"""iALS of Gowalla at 64 factors beside Spark's ALS: the same number of passes, no worse quality.
+
+python benchmarks/spark_als.py [--repeats 1] [--quick]
+"""
+
+import dataclasses
+
+import numpy as np
+from harness import Claim, Comparison, Contestant, Probe, main
+
+from leanrec.types import CSR, Float32Array, Int32Array, Queries
+
+WIDTH, PASSES, ALPHA, RIDGE = 64, 10, 40.0, 0.05
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Factors:
+    """Given vectors of users and items, as a scorer."""
+
+    users: Float32Array
+    items: Float32Array
+
+    @property
+    def n_items(self) -> int:
+        return len(self.items)
+
+    def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
+        assert items is None
+        return np.asarray(self.users[queries.users] @ self.items.T)
+
+
+def part(quick: bool) -> CSR:
+    from datasets import gowalla
+
+    X = gowalla("fit")
+    return X[:2000] if quick else X
+
+
+def ours(probe: Probe) -> None:
+    from datasets import as_dataset, gowalla_cases
+
+    from leanrec.evaluation.evaluate import evaluate
+    from leanrec.models.collaborative.ials import IALS
+
+    X = part(probe.quick)
+    estimator = IALS(width=WIDTH, epochs=2 if probe.quick else PASSES)
+    with probe.warmup():
+        estimator.fit(as_dataset(X[:300]), probe.run)
+    data = as_dataset(X)
+    assert data.interactions.nnz == X.nnz
+    with probe.timed():
+        model = estimator.fit(data, probe.run)
+    if not probe.quick:
+        means = evaluate(model, gowalla_cases("valid"), k=(20,)).means()
+        probe.reached(recall_20=means["recall@20"], ndcg_20=means["ndcg@20"])
+
+
+def with_spark(probe: Probe) -> None:
+    from datasets import gowalla_cases
+    from pyspark.ml.recommendation import ALS
+    from spark import frame, session, vectors
+
+    from leanrec.evaluation.evaluate import evaluate
+
+    X = part(probe.quick)
+    with probe.warmup():
+        spark = session(probe.threads)
+        passes = 2 if probe.quick else PASSES
+        als = ALS(userCol="user", itemCol="item", ratingCol="weight", rank=WIDTH, maxIter=passes, seed=0)
+        als.setImplicitPrefs(True).setAlpha(ALPHA).setRegParam(RIDGE).setNumBlocks(probe.threads)
+        als.copy({als.maxIter: 1}).fit(frame(spark, X[:300])).userFactors.count()
+    rows = frame(spark, X)
+    with probe.timed():
+        model = als.fit(rows)
+        model.itemFactors.count()
+    found = Factors(
+        *(vectors(v, n, WIDTH) for v, n in zip((model.userFactors, model.itemFactors), X.shape, strict=True))
+    )
+    if not probe.quick:
+        means = evaluate(found, gowalla_cases("valid"), k=(20,)).means()
+        probe.reached(recall_20=means["recall@20"], ndcg_20=means["ndcg@20"])
+    spark.stop()
+
+
+CLAIM = Claim(
+    name="spark_als",
+    title=f"iALS and Spark's ALS, both at {WIDTH} factors with {PASSES} passes.",
+    data="Gowalla, train without valid; quality on valid, all users",
+    contestants={"ours": Contestant(ours), "spark": Contestant(with_spark, repeats=1)},
+    comparisons=[
+        Comparison(
+            what=f"iALS, {WIDTH} factors, {PASSES} passes",
+            ours="ours",
+            peer="spark",
+            at_most=1 / 20,
+            quality="recall@20",
+            notes=f"Spark: implicitPrefs, alpha {ALPHA:g}, regParam {RIDGE:g}; its session, its copy of the data and a first small fit are warm-up.",
+        ),
+        Comparison(what="memory of the process during the fit", ours="ours", peer="spark", measure="peak"),
+    ],
+)
+
+if __name__ == "__main__":
+    main(CLAIM, __doc__)
