@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from leanrec.errors import SettingError
+from leanrec.kernels.inner_product import ItemIndex
 from leanrec.kernels.sparse import top_k_sparse
-from leanrec.kernels.topk import top_k, top_k_dot
+from leanrec.kernels.topk import top_k
 from leanrec.protocols import Embedder, Scorer, SparseScorer
 from leanrec.types import Candidates, Float32Array, Int32Array, Queries
 
@@ -69,7 +70,7 @@ class ExactRetriever:
         if isinstance(self.scorer, Embedder):
             Q = self.scorer.embed_queries(queries)
             unknown = np.asarray(~Q.any(axis=1))
-            items, best = top_k_dot(Q, self.scorer.embed_items(), k, seen=seen, allowed=self._allowed)
+            items, best = self._index.top_k(Q, k, seen=seen, allowed=self._allowed)
         elif isinstance(self.scorer, SparseScorer) and (weights := self.scorer.item_weights()) is not None:
             profile = self.scorer.profile(queries)
             items, best, unknown = top_k_sparse(profile, weights, k, seen=seen, allowed=self._allowed)
@@ -90,6 +91,10 @@ class ExactRetriever:
         seen = (some.history if some.seen is None else some.seen) if self.exclude_seen else None
         scores = self.fallback.score(some)
         items[rows], best[rows] = top_k(scores, items.shape[1], seen=seen, allowed=self._allowed)
+
+    @functools.cached_property
+    def _index(self) -> ItemIndex:
+        return ItemIndex.build(self.scorer.embed_items())  # type: ignore[attr-defined]  # asked only of an Embedder
 
     @functools.cached_property
     def _allowed(self) -> np.ndarray | None:
