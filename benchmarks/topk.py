@@ -47,7 +47,7 @@ def learnt() -> tuple[Float32Array, Float32Array]:
 
 
 def ours(Q: Float32Array, V: Float32Array, k: int) -> Int32Array:
-    from leanrec.kernels.topk import top_k_dot
+    from leanrec.kernels.inner_product import top_k_dot
 
     items: Int32Array = top_k_dot(Q, V, k)[0]
     return items

@@ -10,6 +10,7 @@ if typing.TYPE_CHECKING:
     from leanrec.data.dataset import Dataset
     from leanrec.data.ingest import ingest
     from leanrec.data.samples import load_sample
+    from leanrec.data.simulation import Simulation
     from leanrec.data.splits import Split, split
     from leanrec.evaluation.evaluate import evaluate
     from leanrec.evaluation.frontier import frontier
@@ -27,6 +28,7 @@ _HOME = {
     "Pipeline": "leanrec.serving.pipeline",
     "Queries": "leanrec.types",
     "Run": "leanrec.run",
+    "Simulation": "leanrec.data.simulation",
     "Split": "leanrec.data.splits",
     "evaluate": "leanrec.evaluation.evaluate",
     "find": "leanrec.models",
@@ -43,6 +45,7 @@ __all__ = [
     "Pipeline",
     "Queries",
     "Run",
+    "Simulation",
     "Split",
     "evaluate",
     "find",

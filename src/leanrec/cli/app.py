@@ -36,6 +36,7 @@ def _root(
 
 for command in (
     prepare.ingest,
+    prepare.simulate,
     learn.fit,
     learn.evaluate,
     learn.frontier,

@@ -1,6 +1,7 @@
-"""``leanrec ingest``: a log becomes a data set, with a report."""
+"""``leanrec ingest``: a log becomes a data set, with a report; ``leanrec simulate``: a log that has a known truth."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -8,11 +9,12 @@ import typer
 from rich.text import Text
 
 from leanrec.cli import show
-from leanrec.cli.options import DataOptions, Json, RunOptions, Sources, gather
+from leanrec.cli.options import DataOptions, Json, RunOptions, Sources, gather, pairs
 from leanrec.data.report import DataReport
-from leanrec.run import format_seconds
+from leanrec.run import format_bytes, format_seconds
+from leanrec.settings import build
 
-__all__ = ["ingest", "print_report"]
+__all__ = ["ingest", "print_report", "simulate"]
 
 
 @gather(DataOptions, RunOptions)
@@ -40,6 +42,37 @@ def ingest(
         show.tell(f"Picture: {draw_data(picture, ingested.data)}")
     if out is not None:
         show.tell(f"Saved to {out}. Next: leanrec frontier {out}")
+
+
+@gather(RunOptions)
+def simulate(
+    out: Annotated[Path, typer.Argument(help="File for the log: .csv, or Parquet for any other name.")],
+    *,
+    users: Annotated[int, typer.Option(help="How many users.")] = 10_000,
+    items: Annotated[int, typer.Option(help="How many items.")] = 5_000,
+    events: Annotated[int, typer.Option(help="How many events, exactly.")] = 500_000,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="A setting of the simulation, NAME=VALUE, e.g. drift=0.5; repeatable."),
+    ] = None,
+    as_json: Json = False,
+    run: RunOptions,
+) -> None:
+    """Make a log of simulated behaviour: long tails, interests that may drift, and as large as the disk allows."""
+    from leanrec.data.simulation import Simulation
+    from leanrec.run import measure
+
+    sizes = {"users": str(users), "items": str(items), "events": str(events)}
+    simulation = build(Simulation, sizes | pairs(settings or (), "--set"))
+    with measure() as meter:
+        path = simulation.write(out, run.run())
+    size = path.stat().st_size
+    if as_json:
+        show.print_json({"out": path, "bytes": size, "cost": asdict(meter.cost), "settings": asdict(simulation)})
+        return
+    show.say(f"{events:,} events of {users:,} users and {items:,} items in {path} ({format_bytes(size)})")
+    show.say(f"  {format_seconds(meter.cost.wall)} by the clock, {format_bytes(meter.cost.peak)} of memory at the peak")
+    show.tell(f"Next: leanrec frontier {path}")
 
 
 def print_report(report: DataReport) -> None:

@@ -1,0 +1,333 @@
+"""Simulated behaviour with a known truth: logs of any size to measure cost on, and the best quality that they allow.
+
+Every user has a mixture of interests and every interest a distribution over items (probabilistic latent semantics:
+Hofmann, "Latent Semantic Models for Collaborative Filtering", ACM TOIS 2004), so the probability that user u takes
+item i next is a dot product of two known vectors, ``θ_u · φ_i``. Items have a popularity with a long tail
+(Zipf–Mandelbrot), users an activity with a heavy one (log-normal), and interests may drift over the time of the log.
+"""
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from leanrec.data.dataset import Dataset
+from leanrec.data.engine import open_engine, text
+from leanrec.data.vocabulary import Vocabulary
+from leanrec.errors import SettingError
+from leanrec.run import Run
+from leanrec.settings import check_at_least, check_between, check_positive
+from leanrec.types import Events, Float32Array, Int32Array, Int64Array, Queries
+
+__all__ = ["Simulation", "Truth"]
+
+Float64Array = NDArray[np.float64]
+
+# Blocks are the same whoever reads the stream, so that a seed gives one log.
+_BLOCK = 2**20
+_START = 1_600_000_000
+_DAY = 86_400
+# Draws of an item the user has already, before any item will do.
+_PATIENCE = 20
+_EVENT_BYTES = 21
+_WORK_BYTES = 200 * _BLOCK
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Truth:
+    """What the simulated people really want; a Scorer and an Embedder.
+
+    Its lists are the best that any model can give on average, so ``evaluate(truth, cases)`` is the best reachable quality.
+
+    Attributes:
+        start: (U, D) float32 share of each interest for each user at the beginning of the log; a row adds up to 1.
+        end: (U, D) float32, the same for what they drift to.
+        items: (N, D) float32 probability of each item in each interest; a column adds up to 1.
+        drift: how much of the way is gone at the end of the log, from 0 to 1.
+        moment: part of the log's time, from 0 to 1, at which questions are answered.
+    """
+
+    start: Float32Array
+    end: Float32Array
+    items: Float32Array
+    drift: float = 0.0
+    moment: float = 1.0
+
+    @property
+    def n_items(self) -> int:
+        """N."""
+        return len(self.items)
+
+    def at(self, moment: float) -> "Truth":
+        """The truth at another moment, 0 = the first and 1 = the last of the log."""
+        check_between("moment", moment, 0, 1)
+        return dataclasses.replace(self, moment=moment)
+
+    @functools.cached_property
+    def _now(self) -> Float32Array:
+        gone = self.drift * self.moment
+        if gone == 0:
+            return self.start
+        return np.asarray((1 - gone) * self.start + gone * self.end, dtype=np.float32)
+
+    @functools.cached_property
+    def _anybody(self) -> Float32Array:
+        return np.asarray(self._now.mean(axis=0, dtype=np.float64), dtype=np.float32)
+
+    def embed_queries(self, queries: Queries) -> Float32Array:
+        """(B, D) interests of the users; those of the average user for a new one (−1)."""
+        new = queries.users < 0
+        found = self._now[np.where(new, 0, queries.users)]
+        found[new] = self._anybody
+        return found
+
+    def embed_items(self) -> Float32Array:
+        """(N, D)."""
+        return self.items
+
+    def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
+        """Probability that the next item is this one: (B, N), or (B, K) for given items."""
+        users = self.embed_queries(queries)
+        if items is None or items.ndim == 1:
+            return np.asarray(users @ (self.items if items is None else self.items[items]).T)
+        return np.asarray(np.einsum("bd,bkd->bk", users, self.items[items]))
+
+
+@dataclasses.dataclass(frozen=True)
+class Simulation:
+    """Settings of a simulated log.
+
+    Without ``repeats`` a user takes an item at most once, as in most public data sets, and no user takes more than half
+    of the items. Everything random follows ``run.seed``; the log does not depend on threads or memory.
+
+    Cost: O(E · (D + log N)) time on one core. Memory: 8 bytes per user and 20 per item for each interest, and 200 MB of
+    work; ``dataset`` needs 21 bytes an event on top, ``stream`` nothing.
+
+    Attributes:
+        users: U, each with one event at least.
+        items: N.
+        events: E, exactly.
+        width: D, how many interests there are.
+        popularity: exponent of the long tail: the item of popularity rank r is taken as (r + 10)^−popularity.
+        taste: how much an interest departs from popularity: the spread of the logarithm of an item's weight in it.
+        focus: share of a user's events that follow their own interests; the rest follow all interests alike.
+        concentration: of the Dirichlet distribution of a user's interests; small = few interests.
+        activity: spread of the logarithm of the events per user; 0 = all users alike.
+        drift: how far a user's interests move to other ones by the end of the log: 0 = not at all, 1 = entirely.
+        days: time that the log covers.
+        repeats: whether a user may take an item again.
+    """
+
+    users: int = 10_000
+    items: int = 5_000
+    events: int = 500_000
+    width: int = 16
+    popularity: float = 0.7
+    taste: float = 1.5
+    focus: float = 0.9
+    concentration: float = 0.2
+    activity: float = 1.0
+    drift: float = 0.0
+    days: float = 365.0
+    repeats: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("users", "items", "events", "width"):
+            check_at_least(name, getattr(self, name), 1)
+        for name in ("popularity", "taste", "activity"):
+            check_at_least(name, getattr(self, name), 0)
+        for name in ("focus", "drift"):
+            check_between(name, getattr(self, name), 0, 1)
+        check_positive("concentration", self.concentration)
+        check_positive("days", self.days)
+        if self.users > 2**31 - 1 or self.items > 2**31 - 1:
+            raise SettingError(f"users and items must be below 2³¹. Got {self.users} and {self.items}.")
+        if not self.users <= self.events <= self.users * self._most:
+            raise SettingError(
+                f"events must be from {self.users}, one for each user, to {self.users * self._most}, half of the items "
+                f"for each. Got {self.events}."
+            )
+
+    @property
+    def _most(self) -> int:
+        """Events that one user may have."""
+        return self.events if self.repeats else max(1, self.items // 2)
+
+    def truth(self, run: Run = Run()) -> Truth:
+        """What these users want, without making a log. O((U + N) · D)."""
+        self._require(run, 0)
+        rng = np.random.default_rng([run.seed, 0])
+        start = self._interests(rng)
+        end = self._interests(rng) if self.drift else start
+        return Truth(start=start, end=end, items=self._catalogue(rng), drift=self.drift)
+
+    def stream(self, run: Run = Run()) -> Iterator[Events]:
+        """The log in blocks of about a million events: rows of users and items, sorted by user, then time."""
+        truth = self.truth(run)
+        # (D, N) running sums: where a uniform number falls among them is the item.
+        sums = np.cumsum(truth.items.T, axis=1, dtype=np.float64)
+        sums /= sums[:, -1:]
+        counts = self._activity(np.random.default_rng([run.seed, 1]))
+        bounds = _cut(counts)
+        for block, (first, last) in enumerate(itertools.pairwise(bounds)):
+            rng = np.random.default_rng([run.seed, 2, block])
+            yield self._block(rng, truth, sums, first, counts[first:last])
+
+    def dataset(self, run: Run = Run()) -> Dataset:
+        """The whole log as a data set whose ids are row numbers. Raises BudgetError where it does not fit the memory."""
+        self._require(run, self.events)
+        columns: dict[str, NDArray[Any]] = {
+            "user": np.empty(self.events, np.int32),
+            "item": np.empty(self.events, np.int32),
+            "time": np.empty(self.events, np.int64),
+        }
+        start = 0
+        for block in self.stream(run):
+            for name, column in columns.items():
+                column[start : start + len(block)] = getattr(block, name)
+            start += len(block)
+        return Dataset(
+            events=_events(**columns),
+            users=Vocabulary(np.arange(self.users), "user"),
+            items=Vocabulary(np.arange(self.items), "item"),
+            source=f"simulated, seed {run.seed}",
+        )
+
+    def write(self, path: str | Path, run: Run = Run()) -> Path:
+        """The log as a file for ``ingest``: columns user, item and timestamp; .csv, or Parquet for any other name."""
+        target = Path(path)
+        form = "FORMAT csv, HEADER" if target.suffix == ".csv" else "FORMAT parquet"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with open_engine(run) as engine:
+            engine.run('CREATE TABLE log ("user" INTEGER, item INTEGER, "timestamp" BIGINT)')
+            for block in self.stream(run):
+                engine.register("block", {"user": block.user, "item": block.item, "timestamp": block.time})
+                engine.run("INSERT INTO log FROM block")
+            engine.run(f"COPY log TO {text(target)} ({form})", str(target), "cannot be written")
+        return target
+
+    def _require(self, run: Run, events: int) -> None:
+        sides = self.width * (8 * self.users + 20 * self.items) + 8 * self.users
+        size = _WORK_BYTES + sides + events * _EVENT_BYTES
+        run.require(size, f"A simulation of {self.events:,} events", "Simulate fewer events or raise the limit.")
+
+    def _interests(self, rng: np.random.Generator) -> Float32Array:
+        own = rng.dirichlet(np.full(self.width, self.concentration), self.users).astype(np.float32)
+        return np.asarray(self.focus * own + (1 - self.focus) / self.width, dtype=np.float32)
+
+    def _catalogue(self, rng: np.random.Generator) -> Float32Array:
+        """(N, D): popularity × what each interest makes of it."""
+        popularity = -self.popularity * np.log(rng.permutation(self.items) + 11.0)
+        found = rng.standard_normal((self.items, self.width), dtype=np.float32) * np.float32(self.taste)
+        found += popularity.astype(np.float32)[:, None]
+        np.exp(found - found.max(axis=0), out=found)
+        return np.asarray(found / found.sum(axis=0, dtype=np.float64), dtype=np.float32)
+
+    def _activity(self, rng: np.random.Generator) -> Int64Array:
+        """(U,) events of each user: at least one, at most ``_most``, E together."""
+        counts = np.ones(self.users, np.int64)
+        share = np.exp(self.activity * rng.standard_normal(self.users))
+        left = self.events - self.users
+        while left:
+            share[counts >= self._most] = 0
+            counts += rng.multinomial(left, share / share.sum())
+            left = int(np.maximum(counts - self._most, 0).sum())
+            np.minimum(counts, self._most, out=counts)
+        return counts
+
+    def _block(
+        self, rng: np.random.Generator, truth: Truth, sums: Float64Array, first: int, counts: Int64Array
+    ) -> Events:
+        """The events of users ``first`` to ``first + len(counts)``."""
+        users = np.repeat(np.arange(len(counts)), counts)
+        # One flat sort orders the moments within every user.
+        moments = np.sort(users + rng.random(len(users))) - users
+        np.clip(moments, 0, np.nextafter(1, 0), out=moments)
+        rows = (first + users).astype(np.int32)
+        items = self._choose(rng, truth, sums, rows, moments)
+        time = _START + (moments * (self.days * _DAY)).astype(np.int64)
+        return _events(rows, items, time)
+
+    def _choose(
+        self, rng: np.random.Generator, truth: Truth, sums: Float64Array, users: Int32Array, moments: Float64Array
+    ) -> Int32Array:
+        """An item for each event; unless they may repeat, drawn again until no user has one twice."""
+        items = _draw(rng, truth, sums, users, moments)
+        if self.repeats:
+            return items
+        missing, taken = np.arange(len(items)), np.zeros(0, np.int64)
+        for turn in itertools.count():
+            keys = users[missing].astype(np.int64) * self.items + items[missing]
+            new = _first_of_each(keys) & ~_among(taken, keys)
+            # The kept ones are in order already, so sorting them again is a merge.
+            taken = np.sort(np.concatenate([taken, np.sort(keys[new])]), kind="stable")
+            missing = missing[~new]
+            if not len(missing):
+                return items
+            if turn < _PATIENCE:
+                items[missing] = _draw(rng, truth, sums, users[missing], moments[missing])
+            else:
+                items[missing] = rng.integers(self.items, size=len(missing), dtype=np.int32)
+        raise AssertionError
+
+
+def _draw(
+    rng: np.random.Generator, truth: Truth, sums: Float64Array, users: Int32Array, moments: Float64Array
+) -> Int32Array:
+    """An item for each event: an interest of the user at that moment, then an item of that interest."""
+    interest = _pick(rng, truth.start, users)
+    if truth.drift:
+        moved = np.flatnonzero(rng.random(len(users)) < truth.drift * moments)
+        interest[moved] = _pick(rng, truth.end, users[moved])
+    order = np.argsort(interest, kind="stable")
+    ends = np.cumsum(np.bincount(interest, minlength=len(sums)))
+    where = rng.random(len(users))
+    items = np.empty(len(users), np.int32)
+    for each, (start, stop) in enumerate(zip(np.append(0, ends[:-1]), ends, strict=True)):
+        items[order[start:stop]] = np.searchsorted(sums[each], where[start:stop], side="right")
+    # A running sum may end a rounding error below the largest uniform number.
+    np.minimum(items, sums.shape[1] - 1, out=items)
+    return items
+
+
+def _pick(rng: np.random.Generator, shares: Float32Array, users: Int32Array) -> NDArray[np.int16]:
+    """An interest for each event, by the shares of its user."""
+    first, last = (int(users.min()), int(users.max()) + 1) if len(users) else (0, 0)
+    sums = np.ascontiguousarray(np.cumsum(shares[first:last], axis=1).T)
+    where = rng.random(len(users), dtype=np.float32)
+    interest = np.zeros(len(users), np.int16)
+    for bound in sums[:-1]:
+        interest += where > bound[users - first]
+    return interest
+
+
+def _first_of_each(keys: Int64Array) -> NDArray[np.bool_]:
+    first = np.zeros(len(keys), np.bool_)
+    first[np.unique(keys, return_index=True)[1]] = True
+    return first
+
+
+def _among(taken: Int64Array, keys: Int64Array) -> NDArray[np.bool_]:
+    """Whether each key is among the sorted ``taken``."""
+    if not len(taken):
+        return np.zeros(len(keys), np.bool_)
+    place = np.minimum(np.searchsorted(taken, keys), len(taken) - 1)
+    return np.asarray(taken[place] == keys)
+
+
+def _cut(counts: Int64Array) -> list[int]:
+    """Bounds of blocks of users with about ``_BLOCK`` events each."""
+    ends = np.cumsum(counts)
+    blocks = max(1, round(int(ends[-1]) / _BLOCK))
+    inner = np.searchsorted(ends, int(ends[-1]) * np.arange(1, blocks) / blocks)
+    return [0, *np.unique(inner[inner > 0]).tolist(), len(counts)]
+
+
+def _events(user: Int32Array, item: Int32Array, time: Int64Array) -> Events:
+    ones = np.ones(len(user), np.float32)
+    return Events(user=user, item=item, time=time, kind=np.zeros(len(user), np.int8), weight=ones)
