@@ -155,6 +155,28 @@ def test_evaluate_compares_models_with_intervals(run: Any, log: Path) -> None:
     assert report["comparison"]["metric"] == "ndcg@10"
 
 
+def test_files_to_hold_out_are_the_split_given(run: Any, log: Path, tmp_path: Path) -> None:
+    header, *rows = USER_DATA.splitlines()
+    train, valid, test = (tmp_path / f"{name}.csv" for name in ("train", "valid", "test"))
+    for file, part in ((train, rows[:5]), (valid, rows[5:6]), (test, rows[6:])):
+        file.write_text("\n".join([header, *part]))
+    words = ("-m", "popularity", "-m", "item_knn", "--json")
+    code, out, _ = run("evaluate", train, "--test", test, *words)
+    assert code == 0
+    report = json.loads(out)
+    assert report["split"] == "given"
+    assert report["models"]["popularity"]["n_queries"] == 1
+    code, _, error = run("evaluate", train, "--split", "given", *words)
+    assert code == 2
+    assert "--test FILE" in error
+    code, _, error = run("evaluate", train, "--split", "time", "--test", test, *words)
+    assert code == 2
+    assert "--split given" in error
+    code, out, _ = run("frontier", train, "--valid", valid, "--test", test, "--out", tmp_path / "f", *words)
+    assert code == 0
+    assert "split given" in json.loads(out)["about"]
+
+
 def test_frontier_draws_and_chooses(run: Any, tmp_path: Path) -> None:
     folder = sample_path("ml-latest-small")
     words = (

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from leanrec.cli import show
-from leanrec.cli.options import DataOptions, Json, RunOptions, Sources, gather, model_of, pairs
+from leanrec.cli.options import DataOptions, Json, RunOptions, Sources, SplitOptions, gather, model_of, pairs
 from leanrec.models import find
 from leanrec.settings import build
 
@@ -21,9 +21,6 @@ __all__ = ["evaluate", "fit", "frontier"]
 Models = Annotated[
     list[str] | None,
     typer.Option("--model", "-m", help="A model, with settings after commas: ials,factors=32. Repeatable."),
-]
-How = Annotated[
-    str, typer.Option("--split", help="auto, time, leave-one-out, ratio, random, cold-users or cold-items.")
 ]
 _COLUMNS = ("ndcg", "recall", "precision", "hitrate", "mrr", "map")
 
@@ -70,29 +67,28 @@ def fit(
     show.tell(f"Try it: leanrec recommend {path} --user {ingested.data.users.ids[0]} -n 5")
 
 
-@gather(DataOptions, RunOptions)
+@gather(DataOptions, SplitOptions, RunOptions)
 def evaluate(
     source: Sources,
     *,
     model: Models = None,
-    split: How = "auto",
     k: Annotated[
         list[int] | None, typer.Option("-k", min=1, help="Cut-off of the lists; repeatable. Default: 10.")
     ] = None,
     auc: Annotated[bool, typer.Option("--auc", help="Also AUC, which scores every query a second time.")] = False,
     as_json: Json = False,
     data: DataOptions,
+    split: SplitOptions,
     run: RunOptions,
 ) -> None:
     """Fit models on the training part and judge their lists on the test part, with intervals."""
-    from leanrec.data.splits import split as split_data
     from leanrec.evaluation.compare import compare
     from leanrec.evaluation.evaluate import evaluate as judge
 
     work, depths = run.run(), tuple(k or (10,))
     estimators = {text: model_of(text) for text in model or ("popularity", "item_knn", "ease")}
     ingested = data.open(source, work)
-    parts = split_data(ingested.data, split, seed=work.seed)
+    parts = split.apply(ingested.data, data, work)
     fallback = find("popularity")().fit(parts.train, work)
     judged = {}
     for name, estimator in estimators.items():
@@ -165,7 +161,7 @@ def _compared(comparison: "Comparison | None") -> None:
         show.say(f"\n{comparison}")
 
 
-@gather(DataOptions, RunOptions)
+@gather(DataOptions, SplitOptions, RunOptions)
 def frontier(
     source: Sources,
     *,
@@ -175,13 +171,13 @@ def frontier(
     max_fit: Annotated[str | None, typer.Option(help="Limit on the time to fit, e.g. 60s.")] = None,
     max_artifact: Annotated[str | None, typer.Option(help="Limit on the size on disk, e.g. 50MB.")] = None,
     metric: Annotated[str, typer.Option(help="The quality to choose by, with its cut-off.")] = "ndcg@10",
-    split: How = "auto",
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the pictures.")] = Path("out/frontier"),
     keep_models: Annotated[
         bool, typer.Option("--keep-models", help="Save every fitted model below the folder.")
     ] = False,
     as_json: Json = False,
     data: DataOptions,
+    split: SplitOptions,
     run: RunOptions,
 ) -> None:
     """Fit every family, show quality beside what it cost, and pick the best within a budget."""
@@ -193,7 +189,8 @@ def frontier(
     models = None if model is None else {text: model_of(text) for text in model}
     ingested = data.open(source, work)
     save = out / "models" if keep_models else None
-    found = measure(ingested.data, models=models, budget=budget, metric=metric, split=split, run=work, save=save)
+    parts = split.apply(ingested.data, data, work)
+    found = measure(ingested.data, models=models, budget=budget, metric=metric, split=parts, run=work, save=save)
     pictures = draw(found, out)
     if as_json:
         show.print_json(found.to_dict() | {"pictures": pictures})

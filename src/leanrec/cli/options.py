@@ -11,16 +11,19 @@ from typing import Annotated, Any
 import typer
 
 from leanrec.data.cleaning import Cleaning
+from leanrec.data.dataset import Dataset
 from leanrec.data.ingest import Ingested, open_dataset
 from leanrec.data.sources import Source
+from leanrec.data.splits import HOW, Split, split
 from leanrec.data.table import Table
 from leanrec.errors import SettingError
 from leanrec.models import find
 from leanrec.protocols import Estimator
 from leanrec.run import Run, parse_bytes, parse_seconds
 from leanrec.settings import build
+from leanrec.types import Events
 
-__all__ = ["DataOptions", "Json", "RunOptions", "Sources", "conditions", "gather", "model_of", "pairs"]
+__all__ = ["DataOptions", "Json", "RunOptions", "Sources", "SplitOptions", "conditions", "gather", "model_of", "pairs"]
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 Sources = Annotated[
@@ -31,6 +34,7 @@ Sources = Annotated[
     ),
 ]
 _DATA = "Data"
+_HELD_OUT = "Held out"
 _WORK = "Work"
 
 
@@ -143,6 +147,13 @@ class DataOptions:
         """The data set, from a prepared folder or from the log itself."""
         return open_dataset(**self.arguments(sources), run=run)
 
+    def held_out(self, source: str, run: Run) -> Events:
+        """Events, in own ids, of a file that is read as the log is; no event of it is set aside as unusual."""
+        usual = dataclasses.replace(self, items=None, users=None, bots=False, min_user=1, min_item=1, quarantine=None)
+        data = usual.open([source], run).data
+        events = data.events
+        return dataclasses.replace(events, user=data.users.ids[events.user], item=data.items.ids[events.item])
+
     def _cleaning(self) -> Cleaning:
         usual = Cleaning()
         return Cleaning(
@@ -175,6 +186,31 @@ def _range(text: str) -> tuple[float, float]:
     if not dots:
         raise SettingError(f"--ratings must have the form LOW..HIGH, e.g. 1..5. Got {text!r}.")
     return _float("--ratings", low), _float("--ratings", high)
+
+
+@dataclasses.dataclass(frozen=True)
+class SplitOptions:
+    """What is held out."""
+
+    split: Annotated[
+        str,
+        typer.Option(help=f"{', '.join(HOW[:-1])}; given = the files below.", rich_help_panel=_HELD_OUT),
+    ] = "auto"
+    valid: Annotated[
+        str | None, typer.Option(help="A log of events to choose models by.", rich_help_panel=_HELD_OUT)
+    ] = None
+    test: Annotated[str | None, typer.Option(help="A log of events to report on.", rich_help_panel=_HELD_OUT)] = None
+
+    def apply(self, data: Dataset, options: DataOptions, run: Run) -> Split:
+        """The three parts. Files to hold out mean the split ``given``."""
+        valid, test = (None if file is None else options.held_out(file, run) for file in (self.valid, self.test))
+        files = valid is not None or test is not None
+        how = "given" if files and self.split == "auto" else self.split
+        if how == "given" and not files:
+            raise SettingError("--split given needs the held-out events: --test FILE, --valid FILE or both.")
+        if files and how != "given":
+            raise SettingError(f"--valid and --test go with --split given. Got --split {how}.")
+        return split(data, how, seed=run.seed, valid_events=valid, test_events=test)
 
 
 @dataclasses.dataclass(frozen=True)
