@@ -23,7 +23,20 @@ from typing import Any
 import machine
 from probe import Probe, bind
 
-__all__ = ["Claim", "Comparison", "Contestant", "Probe", "Roofline", "main", "measure_apart", "parser", "run"]
+__all__ = [
+    "Claim",
+    "Comparison",
+    "Contestant",
+    "Probe",
+    "Roofline",
+    "keep",
+    "main",
+    "measure_apart",
+    "parser",
+    "rounds",
+    "run",
+    "summarise",
+]
 
 RESULTS = Path(__file__).parent / "results"
 THREADS = ("OMP", "OPENBLAS", "MKL", "NUMBA", "BLIS", "VECLIB_MAXIMUM", "RAYON")
@@ -128,6 +141,7 @@ def parser(description: str | None = None) -> argparse.ArgumentParser:
     options.add_argument("--results", type=Path, help="folder for the results (default benchmarks/results)")
     options.add_argument("--contestant", help=argparse.SUPPRESS)
     options.add_argument("--into", type=Path, help=argparse.SUPPRESS)
+    options.add_argument("--turn", type=int, default=0, help=argparse.SUPPRESS)
     return options
 
 
@@ -142,13 +156,19 @@ def run(claim: Claim, asked: argparse.Namespace) -> dict[str, Any]:
         _contest(claim.contestants[asked.contestant], asked)
         return {}
     start = time.perf_counter()
-    runs = _rounds(claim, asked)
-    results = _results(claim, asked, runs) | {"seconds": round(time.perf_counter() - start, 1)}
+    results = summarise(claim, asked, rounds(claim, asked))
+    results["seconds"] = round(time.perf_counter() - start, 1)
+    keep(results, asked)
+    return results
+
+
+def keep(results: dict[str, Any], asked: argparse.Namespace) -> Path | None:
+    """Print the rows, and write results and page unless it was only a try; the folder where they are."""
     _show(results)
-    folder = asked.results or (None if asked.quick or asked.only else RESULTS)
+    folder: Path | None = asked.results or (None if asked.quick or asked.only else RESULTS)
     if folder is not None:
         write(results, folder)
-    return results
+    return folder
 
 
 def write(results: dict[str, Any], folder: Path) -> Path:
@@ -162,14 +182,16 @@ def write(results: dict[str, Any], folder: Path) -> Path:
     return path
 
 
-def measure_apart(script: Path, name: str, contestant: Contestant, asked: argparse.Namespace) -> Measured:
+def measure_apart(
+    script: Path, name: str, contestant: Contestant, asked: argparse.Namespace, turn: int = 0
+) -> Measured:
     """One run of one contestant in a process of its own: what its probe holds, or why it failed under "failed"."""
     threads = contestant.threads or asked.threads
     environment = os.environ | {f"{each}_NUM_THREADS": str(threads) for each in THREADS} | dict(contestant.environment)
     with tempfile.TemporaryDirectory() as folder:
         into = Path(folder, "measured.json")
-        arguments = [*sys.argv[1:], "--contestant", name, "--into", str(into), "--threads", str(threads)]
-        command = [sys.executable, str(script), *arguments]
+        own = ["--contestant", name, "--into", str(into), "--threads", str(threads), "--turn", str(turn)]
+        command = [sys.executable, str(script), *sys.argv[1:], *own]
         try:
             done = subprocess.run(
                 command, env=environment, capture_output=True, text=True, timeout=contestant.seconds, check=False
@@ -186,7 +208,7 @@ def measure_apart(script: Path, name: str, contestant: Contestant, asked: argpar
 
 def _contest(contestant: Contestant, asked: argparse.Namespace) -> None:
     bind(asked.threads)
-    probe = Probe(threads=asked.threads, quick=asked.quick)
+    probe = Probe(threads=asked.threads, quick=asked.quick, turn=asked.turn)
     try:
         contestant.work(probe)
         measured = dataclasses.asdict(probe)
@@ -194,11 +216,12 @@ def _contest(contestant: Contestant, asked: argparse.Namespace) -> None:
         measured = {"failed": f"{error.name} is not installed"}
     except Exception as error:  # noqa: BLE001 - one contestant's failure is a result, the others go on
         traceback.print_exc()
-        measured = {"failed": f"{type(error).__name__}: {error}"[:300]}
+        said = str(error).strip().splitlines() or [""]
+        measured = {"failed": f"{type(error).__name__}: {said[0]}"[:300]}
     asked.into.write_text(json.dumps(measured), encoding="utf-8")
 
 
-def _rounds(claim: Claim, asked: argparse.Namespace) -> dict[str, list[Measured]]:
+def rounds(claim: Claim, asked: argparse.Namespace) -> dict[str, list[Measured]]:
     """All runs of all contestants, in alternating order; a contestant that failed is not asked again."""
     contestants = {n: each for n, each in claim.contestants.items() if not asked.only or n in asked.only}
     runs: dict[str, list[Measured]] = {name: [] for name in contestants}
@@ -206,7 +229,7 @@ def _rounds(claim: Claim, asked: argparse.Namespace) -> dict[str, list[Measured]
         for name in list(contestants)[:: -1 if turn % 2 else 1]:
             most = contestants[name].repeats or asked.repeats
             if turn < most and not any("failed" in each for each in runs[name]):
-                runs[name].append(measure_apart(Path(sys.argv[0]).resolve(), name, contestants[name], asked))
+                runs[name].append(measure_apart(Path(sys.argv[0]).resolve(), name, contestants[name], asked, turn))
                 print(f"  {name}: {_brief(runs[name][-1])}", file=sys.stderr, flush=True)
     return runs
 
@@ -219,7 +242,8 @@ def _brief(measured: Measured) -> str:
     return ", ".join([*parts, *(f"{name} {value:.4g}" for name, value in numbers.items())])
 
 
-def _results(claim: Claim, asked: argparse.Namespace, runs: dict[str, list[Measured]]) -> dict[str, Any]:
+def summarise(claim: Claim, asked: argparse.Namespace, runs: dict[str, list[Measured]]) -> dict[str, Any]:
+    """Everything that is kept of a claim's runs."""
     peaks = _peaks(claim, asked)
     stages = {name: summary(these) for name, these in runs.items()}
     script = f"benchmarks/{Path(sys.argv[0]).name}"
@@ -232,6 +256,7 @@ def _results(claim: Claim, asked: argparse.Namespace, runs: dict[str, list[Measu
         "hardware": machine.hardware(),
         "threads": asked.threads,
         "repeats": asked.repeats,
+        "seconds": 0.0,
         "versions": machine.versions(),
         "peaks": peaks,
         "rows": [row(each, claim, stages, runs, peaks, asked.threads) for each in claim.comparisons],

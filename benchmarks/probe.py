@@ -26,6 +26,7 @@ class Probe:
     Attributes:
         threads: what BLAS, Numba and OpenMP are set to; the process is bound to as many cores.
         quick: a small try-out; the contestant may shrink its data.
+        turn: which round this is, from 0: the seed of what draws numbers.
         wall: one entry for each timed block.
         cpu: CPU seconds of each timed block, of all threads and child processes.
         warmups: seconds of the warm-up blocks together (compilation, first call).
@@ -38,6 +39,7 @@ class Probe:
 
     threads: int
     quick: bool = False
+    turn: int = 0
     wall: list[float] = dataclasses.field(default_factory=list)
     cpu: list[float] = dataclasses.field(default_factory=list)
     warmups: float = 0.0
@@ -49,8 +51,8 @@ class Probe:
 
     @property
     def run(self) -> Run:
-        """The conditions for leanrec: seed 0 and this probe's threads."""
-        return Run(threads=self.threads)
+        """The conditions for leanrec: the round as seed, and this probe's threads."""
+        return Run(seed=self.turn, threads=self.threads)
 
     @contextlib.contextmanager
     def warmup(self) -> Iterator[None]:
@@ -88,11 +90,10 @@ class Probe:
             for argument in arguments[:warm]:
                 work(argument)
         took = np.empty(len(arguments))
-        with self.timed():
-            for place, argument in enumerate(arguments):
-                start = time.perf_counter()
-                work(argument)
-                took[place] = time.perf_counter() - start
+        for place, argument in enumerate(arguments):
+            start = time.perf_counter()
+            work(argument)
+            took[place] = time.perf_counter() - start
         p50, p99 = np.quantile(took, [0.5, 0.99])
         self.times = {"p50": float(p50), "p99": float(p99), "calls": float(len(took))}
 

@@ -52,7 +52,7 @@ def _machine(each: Mapping[str, Any]) -> str:
 
 
 def _overview(results: Sequence[Mapping[str, Any]]) -> list[str]:
-    lines = _table("claim", "what", "ours", "peer", "ours ÷ peer", "goal", "", "command")
+    lines = _table("claim", "what", "ours", "peer", "ours ÷ peer", "goal", "", "quality (ours / peer's)", "command")
     for each in results:
         for row in each["rows"]:
             peer = row["peer"]
@@ -64,6 +64,7 @@ def _overview(results: Sequence[Mapping[str, Any]]) -> list[str]:
                 _ratio(row),
                 row["goal"],
                 {True: "met", False: "**missed**", None: ""}[row["met"]],
+                _quality(row),
                 f"`{each['command']}`",
             )
             lines.append(_line(cells))
@@ -83,7 +84,6 @@ def _section(each: Mapping[str, Any]) -> list[str]:
     ]
     remarks = [*dict.fromkeys(line for row in each["rows"] for line in _remarks(row))]
     lines += [*remarks, ""] if remarks else []
-    lines += _qualities(each["rows"])
     lines += _rooflines(each)
     lines += _contestants(each["contestants"])
     for name in each["plots"]:
@@ -98,14 +98,10 @@ def _remarks(row: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _qualities(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    lines = []
-    for row in rows:
-        for name, (ours, peer) in row["quality"].items():
-            who = "" if row["peer"] is None else row["peer"]["name"]
-            beside = "" if peer is None else f"{who}: {peer:.5g}"
-            lines.append(_line((row["what"], name, "" if ours is None else f"{ours:.5g}", beside)))
-    return [*_table("what", "quality", "ours", "peer"), *dict.fromkeys(lines), ""] if lines else []
+def _quality(row: Mapping[str, Any]) -> str:
+    """Our quality, and the peer's behind a stroke."""
+    shown = {name: ["–" if each is None else f"{each:.4f}" for each in both] for name, both in row["quality"].items()}
+    return "; ".join(f"{name} {' / '.join(both if row['peer'] else both[:1])}" for name, both in shown.items())
 
 
 def _rooflines(each: Mapping[str, Any]) -> list[str]:
@@ -135,10 +131,13 @@ def _rooflines(each: Mapping[str, Any]) -> list[str]:
 
 def _contestants(stages: Mapping[str, Mapping[str, Any]]) -> list[str]:
     measures = ("wall", "cpu", "warmups", "peak", "added", "p50", "p99")
-    lines = _table("contestant", "time", "CPU", "warm-up", "memory of the process", "on top of the data", "p50", "p99")
+    titles = ("time", "CPU", "warm-up", "memory of the process", "on top of the data", "p50", "p99")
+    lines = _table("contestant", *titles, "quality")
+    usual = {*measures, "calls", "runs", "notes", "failed"}
     for name, stage in stages.items():
         cells = [_figure(stage.get(measure, {}), measure) for measure in measures]
-        lines.append(_line((name, *cells)) if "failed" not in stage else _line((name, stage["failed"], *[""] * 6)))
+        quality = ", ".join(f"{it} {_figure(stage[it], it)}" for it in stage if it not in usual)
+        lines.append(_line((name, *cells, stage.get("failed", quality))))
     notes = [f"- {name}: {' '.join(stage['notes'])}" for name, stage in stages.items() if stage["notes"]]
     return [*lines, "", *notes, *([""] if notes else [])]
 

@@ -136,6 +136,15 @@ def test_the_command_on_the_page_has_no_paths_of_this_machine(measured: tuple) -
     assert str(Path.home()) not in measured[1]
 
 
+def test_the_page_has_a_row_for_each_comparison_with_both_qualities(measured: tuple) -> None:
+    line = next(line for line in measured[1].splitlines() if "| as good (time) |" in line)
+    assert "peer: " in line
+    assert "recall@20 0.5000 / 0.6000" in line
+    assert "at most 0.9 × peer, recall@20 no worse | **missed** |" in line
+    table = [line for line in measured[1].splitlines() if line.startswith("|")]
+    assert len({line.count("|") for line in table[: 2 + len(measured[0]["rows"])]}) == 1
+
+
 def test_a_floor_is_set_by_what_takes_longer() -> None:
     peaks = {"operations": 1e9, "bytes": 1e8}
     found = harness.roofline(Roofline(operations=2e9, bytes=1e8), peaks, seconds=4.0)
@@ -244,6 +253,10 @@ def test_every_claim_of_the_makefile_is_a_script_that_explains_itself() -> None:
     for claim in claims:
         text = (BENCHMARKS / f"{claim}.py").read_text(encoding="utf-8")
         assert f"python benchmarks/{claim}.py" in text, claim
+
+
+def test_rounds_are_seeds() -> None:
+    assert Probe(threads=1, turn=3).run.seed == 3
 
 
 def test_options_of_a_script_stand_beside_the_usual_ones() -> None:

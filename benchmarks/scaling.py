@@ -1,0 +1,279 @@
+"""How time and memory of a fit grow: interactions from 0.1 M to 100 M, items from 10 k to 1 M, threads from 1 to 2.
+
+    python benchmarks/scaling.py [--full] [--quick] [--model NAME] [--limit SECONDS]
+
+Data come from leanrec's own simulator. A cell whose neighbours say that it would take longer than the limit is not
+run, and the page says so; --full allows ten minutes a cell instead of half a minute.
+"""
+
+import argparse
+import dataclasses
+import functools
+import itertools
+import math
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import harness
+import machine
+import numpy as np
+import scipy.sparse as sp
+from harness import Claim, Contestant, Measured, Probe
+
+from leanrec.data import artifacts
+from leanrec.data.dataset import Dataset
+from leanrec.data.simulation import Simulation
+from leanrec.models import available
+from leanrec.run import format_bytes, format_seconds
+from leanrec.settings import build
+
+# One pass or a few: what grows with the data is the same, and a curve needs no converged model.
+MODELS: dict[str, dict[str, str]] = {
+    "popularity": {},
+    "item_knn": {},
+    "local_regression": {},
+    "pure_svd": {},
+    "ials": {"epochs": "1"},
+    "slim": {"neighbours": "100"},
+    "ease": {},
+}
+PER_USER = 50
+AXES = ("events", "items", "threads")
+QUICK_LIMIT, LIMIT, FULL_LIMIT = 10.0, 30.0, 600.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One fit to measure: a model at one size."""
+
+    model: str
+    axis: str
+    events: int
+    items: int
+    threads: int
+
+    @property
+    def size(self) -> int:
+        """Where the cell is on its axis."""
+        return int(getattr(self, self.axis))
+
+    @property
+    def name(self) -> str:
+        return f"{self.model}, {self.events:,} events, {self.items:,} items, {self.threads} threads"
+
+
+def cells(model: str, threads: int, quick: bool) -> list[Cell]:
+    """The cells of a model, smallest first on each axis."""
+    events = [10**4, 10**5] if quick else [10**5, 10**6, 10**7, 10**8]
+    items = [10**3, 10**4] if quick else [10**4, 10**5, 10**6]
+    usual, few = (10**4, 10**3) if quick else (10**6, 10**4)
+    grown = [Cell(model, "events", each, few, threads) for each in events]
+    wide = [Cell(model, "items", usual, each, threads) for each in items]
+    return [*grown, *wide, *(Cell(model, "threads", usual, few, each) for each in range(1, threads + 1))]
+
+
+def stored(events: int, items: int) -> Path:
+    """A simulated data set in the temporary folder, made at the first call, with its matrix beside it."""
+    folder = Path(tempfile.gettempdir(), "leanrec-scaling", f"{events}-{items}")
+    if not (folder / "manifest.json").exists():
+        log = Simulation(users=max(100, events // PER_USER), items=items, events=events)
+        data = log.dataset()
+        matrix = data.interactions
+        folder.parent.mkdir(exist_ok=True)
+        for part in ("data", "indices", "indptr"):
+            np.save(folder.with_name(f"{folder.name}-{part}.npy"), getattr(matrix, part))
+        artifacts.save(data, folder)
+    return folder
+
+
+def read(folder: Path) -> Dataset:
+    """The data set, all of it in memory, with its matrix: making that is no part of a fit."""
+    data: Dataset = artifacts.load(folder)
+    columns: dict[str, Any] = {name: np.array(each) for name, each in data.events.columns().items()}
+    events = dataclasses.replace(data.events, **columns)
+    data = dataclasses.replace(data, events=events)
+    parts = [np.load(folder.with_name(f"{folder.name}-{part}.npy")) for part in ("data", "indices", "indptr")]
+    matrix = sp.csr_array(tuple(parts), shape=(data.shape.users, data.shape.items))
+    vars(data)["interactions"] = matrix
+    return data
+
+
+def fit(probe: Probe, cell: Cell) -> None:
+    estimator = build(find(cell.model), MODELS[cell.model])
+    data = read(stored(cell.events, cell.items))
+    with probe.warmup():
+        estimator.fit(Simulation(users=200, items=300, events=4000).dataset(), probe.run)
+    with probe.timed():
+        estimator.fit(data, probe.run)
+
+
+def find(model: str) -> Any:
+    from leanrec.models import find as found
+
+    return found(model)
+
+
+def sweep(plan: dict[str, Cell], claim: Claim, asked: argparse.Namespace, limit: float) -> dict[str, list[Measured]]:
+    """Measure the cells from small to large, so that the small ones say which large ones are out of reach."""
+    runs: dict[str, list[Measured]] = {}
+    for cell in sorted(plan.values(), key=lambda each: (each.events, each.items)):
+        if cell.name in runs:
+            continue
+        expected = forecast(cell, plan, runs)
+        if expected > limit:
+            why = (
+                f"about {format_seconds(expected)}, by the smaller ones"
+                if expected < math.inf
+                else "a smaller one failed"
+            )
+            runs[cell.name] = [{"failed": f"not run: {why}"}]
+        else:
+            stored(cell.events, cell.items)
+            runs[cell.name] = [harness.measure_apart(Path(__file__), cell.name, claim.contestants[cell.name], asked)]
+        print(f"  {cell.name}: {runs[cell.name][0].get('failed') or runs[cell.name][0]['wall'][0]}", flush=True)
+    return runs
+
+
+def forecast(cell: Cell, plan: dict[str, Cell], runs: dict[str, list[Measured]]) -> float:
+    """Seconds to expect, from the sizes below on the axis; infinite where a smaller one was not possible.
+
+    One size below says only that the next takes no less: small times are mostly overhead.
+    """
+    below = [it for it in plan.values() if (it.model, it.axis) == (cell.model, cell.axis) and it.size < cell.size]
+    if cell.axis == "threads" or not below:
+        return 0.0
+    known = [(it.size, value_of(runs.get(it.name), "wall")) for it in sorted(below, key=lambda it: it.size)]
+    if known[-1][1] is None:
+        return math.inf
+    if len(known) < 2 or known[-2][1] is None:
+        return known[-1][1]
+    return float(known[-1][1] * (cell.size / known[-1][0]) ** max(0.0, exponent(known[-2:])))
+
+
+def value_of(runs: Sequence[Measured] | None, measure: str) -> float | None:
+    return None if not runs or "failed" in runs[0] else harness.value_of(runs[0], measure)
+
+
+def exponent(points: Sequence[tuple[float, float | None]]) -> float:
+    """Slope of the least-squares line through the logarithms: y grows like x to that power."""
+    x, y = np.log(np.array(points, dtype=np.float64)).T
+    return float(np.polyfit(x, y, 1)[0])
+
+
+def series(plan: dict[str, Cell], runs: dict[str, list[Measured]], axis: str, measure: str) -> Iterator[Any]:
+    """(model, [(size, figure), …]) of each model that was measured on the axis."""
+    for model, group in itertools.groupby((it for it in plan.values() if it.axis == axis), key=lambda it: it.model):
+        found = [(it.size, value_of(runs.get(it.name), measure)) for it in group]
+        points = [(float(size), value) for size, value in found if value]
+        if points:
+            yield model, points
+
+
+def rows(plan: dict[str, Cell], runs: dict[str, list[Measured]]) -> list[dict[str, Any]]:
+    """The exponent of each curve, and the speed-up by threads, as rows of the page."""
+    found = []
+    for axis, measure in itertools.product(("events", "items"), ("wall", "added")):
+        for model, points in series(plan, runs, axis, measure):
+            if len(points) > 1:
+                slopes = [exponent(pair) for pair in itertools.pairwise(points)]
+                value = {"value": exponent(points), "low": min(slopes), "high": max(slopes)}
+                what = f"{model}: {'time' if measure == 'wall' else 'memory'} by {axis}, up to {points[-1][0]:,.0f}"
+                found.append(row(what, f"{model}", value, "exponent of the curve"))
+    for model, points in series(plan, runs, "threads", "wall"):
+        if len(points) > 1:
+            value = dict.fromkeys(("value", "low", "high"), points[0][1] / points[-1][1])
+            found.append(row(f"{model}: {points[-1][0]:.0f} threads", model, value, "times as fast as one thread"))
+    return found
+
+
+def row(what: str, model: str, value: dict[str, float], measure: str) -> dict[str, Any]:
+    empty = dict.fromkeys(("peer", "ratio", "ratio_range", "met", "roofline"))
+    ours = {"name": model, **value}
+    return empty | {"what": what, "measure": measure, "goal": "", "ours": ours, "quality": {}, "notes": "", "cause": ""}
+
+
+def draw(plan: dict[str, Cell], runs: dict[str, list[Measured]], folder: Path) -> list[str]:
+    """One picture for each axis, time beside memory; their names."""
+    try:
+        import matplotlib as mpl
+    except ModuleNotFoundError:
+        print("No pictures: matplotlib is not installed (the extra plots brings it).")
+        return []
+    mpl.use("agg")
+    folder.mkdir(parents=True, exist_ok=True)
+    return [draw_axis(plan, runs, axis, folder) for axis in AXES]
+
+
+def draw_axis(plan: dict[str, Cell], runs: dict[str, list[Measured]], axis: str, folder: Path) -> str:
+    from matplotlib import pyplot as plt
+
+    figure, panels = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+    marks = itertools.cycle("osv^D<>")
+    styles = {model: next(marks) for model in MODELS}
+    for panel, (measure, label) in zip(
+        panels, (("wall", "seconds"), ("added", "bytes on top of the data")), strict=True
+    ):
+        for model, points in series(plan, runs, axis, measure):
+            slope = f" ~ {axis}^{exponent(points):.2f}" if len(points) > 1 and axis != "threads" else ""
+            panel.plot(*zip(*points, strict=True), marker=styles[model], ms=4, lw=1, label=f"{model}{slope}")
+        panel.set(xscale="log", yscale="log", xlabel=axis, ylabel=label)
+        panel.grid(alpha=0.3)
+        panel.legend(fontsize=6)
+    if axis == "threads":
+        ticks = sorted({it.threads for it in plan.values()})
+        for panel in panels:
+            panel.set_xscale("linear")
+            panel.set_xticks(ticks)
+    name = f"scaling_{axis}.png"
+    figure.savefig(folder / name, dpi=90)
+    plt.close(figure)
+    return name
+
+
+def main() -> None:
+    options = harness.parser(__doc__)
+    options.add_argument("--full", action="store_true", help="allow ten minutes for each cell")
+    options.add_argument("--limit", type=float, help="seconds that a cell may take")
+    options.add_argument("--model", action="append", help="only this model; repeatable")
+    options.set_defaults(repeats=1)
+    asked = options.parse_args()
+    limit = asked.limit or (FULL_LIMIT if asked.full else QUICK_LIMIT if asked.quick else LIMIT)
+    models = [each for each in asked.model or MODELS if each in available()]
+    cores = machine.cores() if asked.contestant else asked.threads
+    plan = {f"{it.name} ({it.axis})": it for model in models for it in cells(model, cores, asked.quick)}
+    contestants = {
+        # Reading the data and compiling come on top of the limit.
+        it.name: Contestant(functools.partial(fit, cell=it), threads=it.threads, seconds=limit + 40 + it.events / 2e6)
+        for it in plan.values()
+    }
+    claim = Claim(
+        name="scaling",
+        title="How time and memory of a fit grow.",
+        data=f"Simulated, {PER_USER} events a user; by events: 10,000 items; by items and threads: 1,000,000 events; iALS makes one pass",
+        contestants=contestants,
+        comparisons=(),
+    )
+    if asked.contestant:
+        harness.run(claim, asked)
+        return
+    start = time.perf_counter()
+    runs = sweep(plan, claim, asked, limit)
+    results = harness.summarise(claim, asked, runs)
+    results |= {"rows": rows(plan, runs), "seconds": round(time.perf_counter() - start, 1)}
+    folder = asked.results or (None if asked.quick or asked.model else harness.RESULTS)
+    results["plots"] = draw(plan, runs, folder) if folder else []
+    harness.keep(results, asked)
+    print(
+        f"{len(runs)} cells, {format_bytes(sum(it.stat().st_size for it in stored_files()))} of data in {tempfile.gettempdir()}"
+    )
+
+
+def stored_files() -> Iterator[Path]:
+    return (it for it in Path(tempfile.gettempdir(), "leanrec-scaling").rglob("*") if it.is_file())
+
+
+if __name__ == "__main__":
+    main()
