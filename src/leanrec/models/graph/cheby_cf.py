@@ -1,0 +1,212 @@
+"""ChebyCF: a plateau filter over the whole spectrum of the item graph, and an ideal low-pass filter.
+
+Kim, Sung, Han & Lee, "Graph Spectral Filtering with Chebyshev Interpolation for Recommendation", SIGIR 2025.
+"""
+
+import dataclasses
+
+import numpy as np
+import rich.progress
+import scipy.sparse as sp
+
+from leanrec.data.dataset import Dataset, Shape
+from leanrec.errors import SettingError
+from leanrec.kernels.sparse import history_scores, pick
+from leanrec.kernels.spectrum import (
+    ItemGraph,
+    answer_bytes,
+    degrees,
+    graph_bytes,
+    inverse_power,
+    item_graph,
+    scaled,
+    strongest_answers,
+)
+from leanrec.kernels.weighting import weigh
+from leanrec.protocols import Explanation
+from leanrec.run import Run
+from leanrec.settings import check_at_least, check_one_of, check_positive
+from leanrec.types import CSR, Float32Array, Int32Array, Queries
+
+__all__ = ["ChebyCF", "ChebyCFModel"]
+
+Float64Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+# Beside directions, polynomials above this degree would be large differences of large numbers in float32.
+_DEGREE = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class ChebyCF:
+    """Scores x · D^−beta · (h(P) + ideal · V Vᵀ) · D^beta, P = R̃ᵀR̃ with eigenvalues λ from 0 to 1, D item degrees.
+
+    h is the paper's plateau: with x = 1 − 2λ, h(λ) = ½ − ½ · sign(x) · |x|^flatness, 1 for what all the graph has
+    in common and 0 for what it does not support. The paper interpolates h by one Chebyshev polynomial of degree 8
+    over all λ, which takes 8 products with P for each query. Here the D strongest directions V, which the low-pass
+    filter needs anyway, get h exactly, and only what lies below them, λ from 0 to λ_D, is interpolated. There h
+    is so nearly straight that degree 1 ranks alike (measured in docs/log.md). ``width`` = 0 and ``order`` = 8 is
+    the paper's filter without its low-pass part.
+
+    Cost: fit O(passes · (E · D + N · D²)) time and ``fit_bytes``; a query O(Σ over the users who share an item
+    of their histories + N · D), and O(E) for each order above 1; the model 16 E + 4 N · D bytes. With ``top`` the
+    fit also answers N queries, a query costs O(L · top) and the model 8 N · top bytes.
+
+    Attributes:
+        flatness: above 1; more for a longer plateau.
+        width: D, directions that the low-pass filter lets through.
+        ideal: weight of the low-pass filter beside the plateau.
+        beta: power of the degrees; 0.5 is the weight of popular items in R itself, more shows more of them.
+        order: degree of the polynomial below the directions: at most 3 unless ``width`` is 0.
+        passes: rounds of the subspace iteration that finds the directions.
+        top: keep only what each item adds to this many items, the most; 0 = all, by way of the users.
+        weighting: how much a repeated or stronger interaction counts: "binary", "log" or "none".
+    """
+
+    flatness: float = 1.5
+    width: int = 512
+    ideal: float = 0.2
+    beta: float = 0.4
+    order: int = 1
+    passes: int = 4
+    top: int = 0
+    weighting: str = "log"
+
+    def __post_init__(self) -> None:
+        check_positive("flatness", self.flatness)
+        check_at_least("width", self.width, 0)
+        check_at_least("ideal", self.ideal, 0)
+        check_at_least("beta", self.beta, 0)
+        check_at_least("order", self.order, 1)
+        check_at_least("passes", self.passes, 1)
+        check_at_least("top", self.top, 0)
+        check_one_of("weighting", self.weighting, ("none", "binary", "log"))
+        if self.width and self.order > _DEGREE:
+            raise SettingError(f"order must be at most {_DEGREE} unless width is 0. Got {self.order}.")
+
+    def fit_bytes(self, shape: Shape) -> int:
+        """The graph twice over, its directions, and the blocks of answers where only the top is kept."""
+        size = graph_bytes(shape.users, shape.items, shape.events, self.width) + 2**25
+        return size + (answer_bytes(shape.items, self.top) if self.top else 0)
+
+    def fit(self, data: Dataset, run: Run = Run()) -> "ChebyCFModel":
+        """Find the directions and the polynomial. The result follows from ``run.seed``."""
+        run.require(self.fit_bytes(data.shape), f"ChebyCF of width {self.width}", "Choose a smaller width or top.")
+        with run.limits():
+            X = weigh(data.interactions, self.weighting)
+            graph, strengths = item_graph(X, self.width, self.passes, run.rng())
+            ceiling = _ceiling(strengths, min(X.shape))
+            series = np.polynomial.chebyshev.chebinterpolate(lambda x: self.plateau((x + 1) / 2 * ceiling), self.order)
+            below = np.polynomial.chebyshev.chebval(2 * strengths / ceiling - 1, series)
+            gains = self.plateau(np.clip(strengths, 0, 1)) + self.ideal - below
+            even = inverse_power(degrees(X)[1], self.beta).astype(np.float32)
+            full = ChebyCFModel(self, even, gains.astype(np.float32), series, ceiling, graph, None)
+            if not self.top:
+                return full
+            weights = strongest_answers(
+                full.answer,
+                full.n_items,
+                self.top,
+                lambda blocks: rich.progress.track(blocks, "ChebyCF", disable=not run.progress, transient=True),
+            )
+            return dataclasses.replace(full, graph=None, weights=weights)
+
+    def plateau(self, eigenvalues: Float64Array) -> Float64Array:
+        """h(λ) for λ from 0 to 1."""
+        x = 1 - 2 * eigenvalues
+        return np.asarray(0.5 - 0.5 * np.sign(x) * np.abs(x) ** self.flatness)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ChebyCFModel:
+    """A fitted ChebyCF.
+
+    Attributes:
+        settings: what it was fitted with.
+        even: (N,) float32 degrees^−beta, 0 for items nobody touched.
+        gains: (D,) float32 what the directions get beside the polynomial.
+        series: (order + 1,) coefficients of the Chebyshev polynomials in 2P / ceiling − 1.
+        ceiling: the eigenvalue up to which the polynomial follows the plateau.
+        graph: the graph with its directions; None with ``top``.
+        weights: with ``top``, (N, N) CSR: ``weights[i, j]`` is what item i in a history adds to item j; else None.
+    """
+
+    settings: ChebyCF
+    even: Float32Array
+    gains: Float32Array
+    series: Float64Array
+    ceiling: float
+    graph: ItemGraph | None
+    weights: CSR | None
+
+    @property
+    def n_items(self) -> int:
+        """N."""
+        return len(self.even)
+
+    def profile(self, queries: Queries) -> CSR:
+        """(B, N) what the askers touched, weighted."""
+        return weigh(queries.history, self.settings.weighting)
+
+    def item_weights(self) -> CSR | None:
+        """(N, N) with ``top``; None where the graph is used whole."""
+        return self.weights
+
+    def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
+        """Filtered histories: (B, N), or (B, K) for ``items``."""
+        return pick(self.answer(self.profile(queries)), items)
+
+    def answer(self, signals: CSR) -> Float32Array:
+        """(B, N) from sparse signals (B, N): what each touched and how much."""
+        if self.weights is not None:
+            return history_scores(signals, self.weights)
+        scores = self._filtered(scaled(signals, np.ones(signals.shape[0]), self.even))
+        scores *= inverse_power(self.even, 1).astype(np.float32)
+        return scores
+
+    def explain(self, queries: Queries, item: int) -> Explanation:
+        """The items of the history, by what each adds to the score."""
+        history = self.profile(queries.block(0, 1))
+        touched = history.indices.astype(np.int32)
+        added = history.data * self._towards(item, touched)
+        order = np.argsort(-added, kind="stable")
+        return Explanation("history", touched[order], added[order])
+
+    def _towards(self, item: int, touched: Int32Array) -> Float32Array:
+        """What a unit of each touched item adds to ``item``: the filter is the same in both directions."""
+        if self.weights is not None:
+            return np.asarray(self.weights[touched][:, [item]].toarray()[:, 0])
+        back = inverse_power(self.even[[item]], 1).astype(np.float32)
+        alone = sp.csr_array((back, [item], [0, 1]), shape=(1, self.n_items))
+        return np.asarray(self._filtered(alone)[0, touched] * self.even[touched])
+
+    def _filtered(self, signals: CSR) -> Float32Array:
+        """Signals (B, N) · (polynomial of P + V · gains · Vᵀ), by the recurrence of Chebyshev."""
+        assert self.graph is not None  # noqa: S101 - a model has its graph or its weights
+        series, stretch = self.series.astype(np.float32), np.float32(2 / self.ceiling)
+        scores = self.graph.step(signals)
+        if len(series) == 2:
+            scores *= stretch * series[1]
+            _add(scores, signals, series[0] - series[1])
+        else:
+            before, now = signals.toarray(), stretch * scores
+            now -= before
+            scores = series[0] * before + series[1] * now
+            for share in series[2:]:
+                before, now = now, 2 * (stretch * self.graph.step_dense(now) - now) - before
+                scores += share * now
+        if len(self.gains):
+            scores += self.graph.project(signals, self.gains)
+        return scores
+
+
+def _add(scores: Float32Array, signals: CSR, share: np.float32) -> None:
+    """scores += share · signals, in place."""
+    rows = np.repeat(np.arange(len(scores)), np.diff(signals.indptr))
+    scores[rows, signals.indices] += share * signals.data
+
+
+def _ceiling(strengths: Float64Array, rank: int) -> float:
+    """The largest eigenvalue that the polynomial has to deal with."""
+    if not len(strengths):
+        return 1.0
+    # Where the directions hold the whole spectrum nothing lies below, and any interval will do.
+    return float(min(1.0, max(strengths[-1], 1e-3))) if len(strengths) < rank else 1.0

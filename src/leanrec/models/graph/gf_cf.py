@@ -1,0 +1,157 @@
+"""GF-CF: a linear graph filter and an ideal low-pass filter, in closed form.
+
+Shen, Wu, Zhang, Shan, Zhang, Letaief & Li, "How Powerful is Graph Convolution for Recommendation?", CIKM 2021.
+"""
+
+import dataclasses
+
+import numpy as np
+import rich.progress
+import scipy.sparse as sp
+
+from leanrec.data.dataset import Dataset, Shape
+from leanrec.kernels.sparse import history_scores, pick
+from leanrec.kernels.spectrum import (
+    ItemGraph,
+    answer_bytes,
+    degrees,
+    graph_bytes,
+    inverse_power,
+    item_graph,
+    scaled,
+    strongest_answers,
+)
+from leanrec.kernels.weighting import weigh
+from leanrec.protocols import Explanation
+from leanrec.run import Run
+from leanrec.settings import check_at_least, check_one_of
+from leanrec.types import CSR, Float32Array, Int32Array, Queries
+
+__all__ = ["GFCF", "GFCFModel"]
+
+
+@dataclasses.dataclass(frozen=True)
+class GFCF:
+    """Scores x · (P + ideal · D_I^−½ V Vᵀ D_I^½), P = R̃ᵀR̃, R̃ = D_U^−½ R D_I^−½, V its strongest directions.
+
+    Cost: fit O(passes · (E · D + N · D²)) time and ``fit_bytes``; a query O(Σ over the users who share an item
+    of their histories + N · D); the model 16 E + 4 N · D bytes. With ``top`` the fit also answers N queries, a
+    query costs O(L · top) and the model 8 N · top bytes.
+
+    Attributes:
+        width: D, directions that the low-pass filter lets through; 0 leaves it out.
+        ideal: weight of the low-pass filter beside the linear one.
+        passes: rounds of the subspace iteration that finds the directions.
+        top: keep only what each item adds to this many items, the most; 0 = all, by way of the users.
+        weighting: how much a repeated or stronger interaction counts: "binary", "log" or "none".
+    """
+
+    width: int = 256
+    ideal: float = 0.3
+    passes: int = 4
+    top: int = 0
+    weighting: str = "log"
+
+    def __post_init__(self) -> None:
+        check_at_least("width", self.width, 0)
+        check_at_least("ideal", self.ideal, 0)
+        check_at_least("passes", self.passes, 1)
+        check_at_least("top", self.top, 0)
+        check_one_of("weighting", self.weighting, ("none", "binary", "log"))
+
+    def fit_bytes(self, shape: Shape) -> int:
+        """The graph twice over, its directions, and the blocks of answers where only the top is kept."""
+        size = graph_bytes(shape.users, shape.items, shape.events, self.width) + 2**25
+        return size + (answer_bytes(shape.items, self.top) if self.top else 0)
+
+    def fit(self, data: Dataset, run: Run = Run()) -> "GFCFModel":
+        """Find the directions. The result follows from ``run.seed``."""
+        run.require(self.fit_bytes(data.shape), f"GF-CF of width {self.width}", "Choose a smaller width or top.")
+        with run.limits():
+            X = weigh(data.interactions, self.weighting)
+            graph, _ = item_graph(X, self.width, self.passes, run.rng())
+            root = np.sqrt(degrees(X)[1]).astype(np.float32)
+            full = GFCFModel(self, root, graph, None)
+            if not self.top:
+                return full
+            weights = strongest_answers(
+                full.answer,
+                full.n_items,
+                self.top,
+                lambda blocks: rich.progress.track(blocks, "GF-CF", disable=not run.progress, transient=True),
+            )
+            return GFCFModel(self, root, None, weights)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class GFCFModel:
+    """A fitted GF-CF.
+
+    Attributes:
+        settings: what it was fitted with.
+        root: (N,) float32 square roots of the degrees of the items.
+        graph: the graph with its directions; None with ``top``.
+        weights: with ``top``, (N, N) CSR: ``weights[i, j]`` is what item i in a history adds to item j; else None.
+    """
+
+    settings: GFCF
+    root: Float32Array
+    graph: ItemGraph | None
+    weights: CSR | None
+
+    @property
+    def n_items(self) -> int:
+        """N."""
+        return len(self.root)
+
+    def profile(self, queries: Queries) -> CSR:
+        """(B, N) what the askers touched, weighted."""
+        return weigh(queries.history, self.settings.weighting)
+
+    def item_weights(self) -> CSR | None:
+        """(N, N) with ``top``; None where the graph is used whole."""
+        return self.weights
+
+    def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
+        """Filtered histories: (B, N), or (B, K) for ``items``."""
+        return pick(self.answer(self.profile(queries)), items)
+
+    def answer(self, signals: CSR) -> Float32Array:
+        """(B, N) from sparse signals (B, N): what each touched and how much."""
+        if self.graph is None:
+            return history_scores(signals, self._kept)
+        scores = self.graph.step(signals)
+        if self._smooths:
+            even = scaled(signals, np.ones(signals.shape[0]), inverse_power(self.root, 1))
+            smooth = self.graph.project(even, np.float32(self.settings.ideal))
+            smooth *= self.root
+            scores += smooth
+        return scores
+
+    def explain(self, queries: Queries, item: int) -> Explanation:
+        """The items of the history, by what each adds to the score."""
+        history = self.profile(queries.block(0, 1))
+        touched = history.indices.astype(np.int32)
+        added = history.data * self._towards(item, touched)
+        order = np.argsort(-added, kind="stable")
+        return Explanation("history", touched[order], added[order])
+
+    def _towards(self, item: int, touched: Int32Array) -> Float32Array:
+        """What a unit of each touched item adds to ``item``: the graph is the same in both directions."""
+        if self.graph is None:
+            return self._kept[touched][:, [item]].toarray()[:, 0]
+        alone = sp.csr_array((np.ones(1, np.float32), [item], [0, 1]), shape=(1, self.n_items))
+        added = self.graph.step(alone)[0, touched]
+        if self._smooths:
+            smooth = self.graph.project(alone, np.float32(self.settings.ideal * self.root[item]))
+            added += smooth[0, touched] * inverse_power(self.root, 1).astype(np.float32)[touched]
+        return added
+
+    @property
+    def _smooths(self) -> bool:
+        return self.graph is not None and bool(self.settings.ideal and self.settings.width)
+
+    @property
+    def _kept(self) -> CSR:
+        assert self.weights is not None  # noqa: S101 - a model has its graph or its weights
+        return self.weights

@@ -1,0 +1,111 @@
+"""RP3: random walks of three steps, from the asker over liked items and other people to new items.
+
+Cooper, Lee, Radzik & Siantos, "Random Walks in Recommender Systems: Exact Computation and Simulations", WWW 2014
+companion (P3alpha); Paudel, Christoffel, Newell & Bernstein, "Updatable, Accurate, Diverse, and Scalable
+Recommendations for Interactive Applications", ACM TiiS 7(1), 2017 (RP3beta).
+"""
+
+import dataclasses
+
+import numpy as np
+import scipy.sparse as sp
+
+from leanrec.data.dataset import Dataset, Shape
+from leanrec.kernels.gram import similar_bytes, top_related
+from leanrec.kernels.sparse import history_scores
+from leanrec.kernels.spectrum import degrees, inverse_power, scaled
+from leanrec.kernels.weighting import weigh
+from leanrec.protocols import Explanation
+from leanrec.run import Run
+from leanrec.settings import check_at_least, check_one_of
+from leanrec.types import CSR, Float32Array, Int32Array, Queries
+
+__all__ = ["RP3", "RP3Model"]
+
+
+@dataclasses.dataclass(frozen=True)
+class RP3:
+    """score(u, j) = sum over the history of w_ui^alpha · Σ_v p(i → v)^alpha · p(v → j)^alpha / degree(j)^beta.
+
+    p are the probabilities of one step, the weight of an edge by the degree of where it starts. The first step of
+    the asker is left undivided: its degree is the same for all items. ``beta`` = 0 is P3alpha.
+
+    Cost: fit O(Σ_u L_u²) time and ``fit_bytes``; a query O(L · k); the model 8 N · k bytes.
+
+    Attributes:
+        alpha: power of each step's probability; below 1 rare ways count for more.
+        beta: how much popular items are held back.
+        k: walks that each item keeps, those most likely to lead on from it (after ``beta``).
+        weighting: how much a repeated or stronger interaction counts: "binary", "log" or "none".
+    """
+
+    alpha: float = 1.0
+    beta: float = 0.3
+    k: int = 500
+    weighting: str = "log"
+
+    def __post_init__(self) -> None:
+        check_at_least("alpha", self.alpha, 0)
+        check_at_least("beta", self.beta, 0)
+        check_at_least("k", self.k, 1)
+        check_one_of("weighting", self.weighting, ("none", "binary", "log"))
+
+    def fit_bytes(self, shape: Shape) -> int:
+        """The interactions a few times over, the lists, and a strip of sums for each thread."""
+        lists = similar_bytes(shape.items, shape.items, self.k, Run().n_threads())
+        return 100 * shape.events + 64 * (shape.users + shape.items) + lists + 2**21
+
+    def fit(self, data: Dataset, run: Run = Run()) -> "RP3Model":
+        """Walk from every item. Raises BudgetError before starting if the lists do not fit."""
+        run.require(
+            self.fit_bytes(data.shape), f"RP3 over {len(data.items)} items", "Lower k or raise the limit."
+        )
+        with run.limits():
+            X = weigh(data.interactions, self.weighting)
+            X.data **= np.float32(self.alpha)
+            users, items = degrees(weigh(data.interactions, self.weighting))
+            leaving = inverse_power(items, self.alpha)
+            there = scaled(sp.csr_array(X.T), leaving, np.ones(len(users)))
+            back = scaled(X, inverse_power(users, self.alpha), inverse_power(items, self.beta))
+            return RP3Model(self, top_related(there, back, self.k, "dot", skip_self=True))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class RP3Model:
+    """Where walks lead.
+
+    Attributes:
+        settings: what it was fitted with.
+        walks: (N, N) CSR float32, ``walks[i, j]`` is what item i in a history adds to the score of item j; at most
+            k entries a row.
+    """
+
+    settings: RP3
+    walks: CSR
+
+    @property
+    def n_items(self) -> int:
+        """N."""
+        return int(self.walks.shape[0])
+
+    def profile(self, queries: Queries) -> CSR:
+        """(B, N) the first step of the askers."""
+        history = weigh(queries.history, self.settings.weighting)
+        history.data **= np.float32(self.settings.alpha)
+        return history
+
+    def item_weights(self) -> CSR:
+        """(N, N) the walks."""
+        return self.walks
+
+    def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
+        """History × walks: (B, N), or (B, K) for ``items``."""
+        return history_scores(self.profile(queries), self.walks, items)
+
+    def explain(self, queries: Queries, item: int) -> Explanation:
+        """The items of the history from which walks lead to ``item``, by what each adds."""
+        history = self.profile(queries.block(0, 1))
+        added = history.data * self.walks[history.indices][:, [item]].toarray()[:, 0]
+        order = np.argsort(-added, kind="stable")
+        order = order[added[order] > 0]
+        return Explanation("history", history.indices[order].astype(np.int32), added[order].astype(np.float32))
