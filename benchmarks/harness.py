@@ -243,7 +243,12 @@ def _brief(measured: Measured) -> str:
 
 
 def summarise(claim: Claim, asked: argparse.Namespace, runs: dict[str, list[Measured]]) -> dict[str, Any]:
-    """Everything that is kept of a claim's runs."""
+    """Everything that is kept of a claim's runs. Stops where contestants found different facts."""
+    facts = {
+        json.dumps(each["facts"], sort_keys=True) for these in runs.values() for each in these if each.get("facts")
+    }
+    if len(facts) > 1:
+        raise SystemExit(f"The contestants of {claim.name} disagree: {' against '.join(sorted(facts))}")
     peaks = _peaks(claim, asked)
     stages = {name: summary(these) for name, these in runs.items()}
     script = f"benchmarks/{Path(sys.argv[0]).name}"
@@ -277,14 +282,15 @@ def _own_arguments() -> list[str]:
 
 
 def _peaks(claim: Claim, asked: argparse.Namespace) -> dict[str, dict[str, float]]:
-    """Peaks of the machine at each number of threads that a floor is needed for."""
+    """Peaks of the machine at each number of threads that a floor is needed for; none for small sizes."""
+    if asked.quick:
+        return {}
     floors = [each for each in claim.comparisons if each.roofline is not None]
     needed = {claim.contestants[each.ours].threads or asked.threads for each in floors}
     found = {}
     for threads in sorted(needed):
         command = [sys.executable, str(Path(machine.__file__)), "--json", "--threads", str(threads)]
         environment = os.environ | {f"{each}_NUM_THREADS": str(threads) for each in THREADS}
-        command += ["--quick"] if asked.quick else []
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
         found[str(threads)] = dict(json.loads(done.stdout))
     return found
@@ -294,8 +300,10 @@ def value_of(measured: Measured, measure: str) -> float | None:
     """One figure of one run: the median of its timed blocks, or the memory, latency or quality of that name."""
     if measure in {"wall", "cpu"}:
         return statistics.median(measured[measure]) if measured.get(measure) else None
-    if measure in {"warmups", "peak", "added"}:
+    if measure == "warmups":
         return measured.get(measure)
+    if measure in {"peak", "added"}:
+        return measured.get(measure) if measured.get("wall") else None
     found = (measured.get("times", {}) | measured.get("quality", {})).get(measure)
     return None if found is None else float(found)
 

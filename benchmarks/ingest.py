@@ -1,29 +1,22 @@
 """A log with string ids → dense codes sorted by user and time: CSV and Parquet, three tools, and memory limits.
 
-    python benchmarks/ingest.py [--rows 20000000] [--repeats 3] [--memory 400MB --memory 1GB] [--out results.md]
+    python benchmarks/ingest.py [--rows 20000000] [--repeats 3] [--memory 400MB --memory 1GB] [--folder FOLDER]
 
-leanrec, pandas and Polars read the same file, each in a process of its own, one after the other, round by round.
-All give users, items and kinds dense codes and sort by (user, time); leanrec also checks, cleans, counts and
-reports. Time runs from the first statement after the imports to the last array; memory is the highest resident
-size of the whole process. Each result is checked against the others.
+leanrec, pandas and Polars read the same file. All give users, items and kinds dense codes and sort by (user, time);
+leanrec also checks, cleans, counts and reports. Time runs from the first statement after the imports to the last
+array. The results of all tools are checked against each other.
 """
 
 import argparse
-import json
-import os
-import platform
-import re
-import statistics
-import subprocess
-import sys
+import functools
 import tempfile
-import time
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import harness
 import numpy as np
+from harness import Claim, Comparison, Contestant, Probe
 
 Arrays = dict[str, np.ndarray]
 COLUMNS = ["user_id", "item_id", "event", "timestamp"]
@@ -105,113 +98,61 @@ TOOLS: dict[str, Callable[[Path, str | None], Callable[[], Arrays]]] = {
 }
 
 
-def one(tool: str, path: Path, memory: str | None) -> dict[str, Any]:
-    """One run in this process: seconds, peak bytes and what was found."""
+def ingest(probe: Probe, tool: str, path: Path, memory: str | None = None) -> None:
     work = TOOLS[tool](path, memory)
-    start = time.perf_counter()
-    arrays = work()
-    seconds = time.perf_counter() - start
-    peak = high_water()
+    with probe.timed():
+        arrays = work()
+    probe.found(**facts(arrays))
+
+
+def facts(arrays: Arrays) -> dict[str, float]:
+    """What every tool has to find alike. Raises ValueError where the order is wrong."""
     user, moment = arrays["user"], arrays["time"]
     ordered = (user[1:] > user[:-1]) | ((user[1:] == user[:-1]) & (moment[1:] >= moment[:-1]))
-    facts: dict[str, Any] = {f"{name}s": int(arrays[name].max()) + 1 for name in ("user", "item", "kind")}
-    facts |= {"rows": len(user), "sorted": bool(ordered.all()), "time": int(moment.sum())}
-    facts["longest"] = int(np.bincount(user).max())
-    return {"seconds": seconds, "peak": peak, "facts": facts}
+    found: dict[str, Any] = {f"{name}s": int(arrays[name].max()) + 1 for name in ("user", "item", "kind")}
+    if not ordered.all():
+        raise ValueError("The rows must be sorted by user and time.")
+    return found | {"rows": len(user), "times": int(moment.sum()), "longest": int(np.bincount(user).max())}
 
 
-def high_water() -> int:
-    match = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
-    assert match
-    return int(match[1]) * 1024
-
-
-def run(tool: str, path: Path, memory: str | None = None) -> dict[str, Any]:
-    command = [sys.executable, __file__, "--one", tool, "--file", str(path), *(["--memory", memory] if memory else [])]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"{tool} on {path.name}: {done.stderr[-2000:]}")
-    return dict(json.loads(done.stdout))
-
-
-def compare(files: dict[str, Path], repeats: int, limits: list[str]) -> list[dict[str, Any]]:
-    """Median, least and largest of each measure for each file and tool."""
-    jobs = [(form, tool, None) for form in files for tool in TOOLS]
-    jobs += [(form, "leanrec", limit) for form in files for limit in limits]
-    runs: dict[tuple[str, str, str | None], list[dict[str, Any]]] = {job: [] for job in jobs}
-    for _ in range(repeats):
-        for form, tool, limit in jobs:
-            runs[form, tool, limit].append(run(tool, files[form], limit))
-            print(form, tool, limit or "", runs[form, tool, limit][-1], file=sys.stderr, flush=True)
-    facts = {json.dumps(each["facts"], sort_keys=True) for these in runs.values() for each in these}
-    assert len(facts) == 1, f"The tools disagree: {facts}"
-    return [summary(form, tool, limit, these) for (form, tool, limit), these in runs.items()]
-
-
-def summary(form: str, tool: str, limit: str | None, runs: list[dict[str, Any]]) -> dict[str, Any]:
-    seconds, peaks = [each["seconds"] for each in runs], [each["peak"] for each in runs]
-    return {
-        "form": form,
-        "tool": tool,
-        "limit": limit,
-        "seconds": statistics.median(seconds),
-        "seconds_range": [min(seconds), max(seconds)],
-        "rows_per_second": runs[0]["facts"]["rows"] / statistics.median(seconds),
-        "peak": statistics.median(peaks),
-        "peak_range": [min(peaks), max(peaks)],
-    }
-
-
-def table(results: list[dict[str, Any]], rows: int, repeats: int, sizes: dict[str, int]) -> str:
-    """The results as Markdown, with ratios to leanrec without a limit on the same file."""
-    cores = len(os.sched_getaffinity(0))
-    packages = ("leanrec", "duckdb", "pandas", "pyarrow", "polars", "numpy")
-    versions = ", ".join(f"{name} {version(name)}" for name in packages)
-    files = ", ".join(f"{form} {size / 1e6:.0f} MB" for form, size in sizes.items())
-    lines = [
-        f"# Ingest of {rows:,} rows, {time.strftime('%Y-%m-%d')}",
-        "",
-        f"`python benchmarks/ingest.py --rows {rows} --repeats {repeats}` on {cores} cores ({platform.machine()}). {versions}.",
-        f"Files: {files}. Median of {repeats} alternating runs, each in its own process (least to largest).",
-        "",
-        "| file | tool | memory limit | seconds | M rows/s | peak MB | time ÷ leanrec | peak ÷ leanrec |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    bases = {each["form"]: each for each in results if each["tool"] == "leanrec" and each["limit"] is None}
-    for each in results:
-        base, (low, high) = bases[each["form"]], each["seconds_range"]
-        least, most = (peak / 1e6 for peak in each["peak_range"])
-        lines.append(
-            f"| {each['form']} | {each['tool']} | {each['limit'] or '–'} | {each['seconds']:.2f} ({low:.2f} to {high:.2f}) "
-            f"| {each['rows_per_second'] / 1e6:.2f} | {each['peak'] / 1e6:.0f} ({least:.0f} to {most:.0f}) "
-            f"| {each['seconds'] / base['seconds']:.2f} | {each['peak'] / base['peak']:.2f} |"
-        )
-    return "\n".join(lines) + "\n"
+def make_claim(asked: argparse.Namespace, folder: Path) -> Claim:
+    rows = 100_000 if asked.quick else asked.rows
+    files = {form: folder / f"log-{rows}.{form}" for form in ("parquet", "csv")}
+    contestants, comparisons = {}, []
+    for form, path in files.items():
+        for tool in TOOLS:
+            contestants[f"{tool} {form}"] = Contestant(functools.partial(ingest, tool=tool, path=path))
+        for limit in asked.memory or ():
+            work = functools.partial(ingest, tool="leanrec", path=path, memory=limit)
+            contestants[f"leanrec {form} {limit}"] = Contestant(work)
+        what, ours = f"{rows:,} rows from {form}", f"leanrec {form}"
+        for peer, measure in ((peer, measure) for peer in ("polars", "pandas") for measure in ("wall", "peak")):
+            comparisons.append(Comparison(what=what, ours=ours, peer=f"{peer} {form}", measure=measure, at_most=1.0))
+        comparisons += [
+            Comparison(what=f"{what}, under {limit}", ours=f"{ours} {limit}", peer=ours, measure=measure)
+            for limit in asked.memory or ()
+            for measure in ("wall", "peak")
+        ]
+    if not asked.contestant and not all(path.exists() for path in files.values()):
+        make_log(rows, folder)
+    return Claim(
+        name="ingest",
+        title="A log with string ids becomes dense codes, sorted by user and time.",
+        data=f"{rows:,} made rows: users, items with a long tail, kinds, times in no order",
+        contestants=contestants,
+        comparisons=comparisons,
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=20_000_000)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--memory", action="append", help="also measure leanrec under this limit; repeatable")
-    parser.add_argument("--folder", type=Path, help="where to make the log; default: a temporary folder")
-    parser.add_argument("--out", type=Path, help="write the table here, and the numbers beside it as .json")
-    parser.add_argument("--one", choices=list(TOOLS), help=argparse.SUPPRESS)
-    parser.add_argument("--file", type=Path, help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.one:
-        print(json.dumps(one(asked.one, asked.file, asked.memory[0] if asked.memory else None)))
-        return
-    with tempfile.TemporaryDirectory() as scratch:
-        files = make_log(asked.rows, asked.folder or Path(scratch))
-        results = compare(files, asked.repeats, asked.memory or [])
-        sizes = {form: path.stat().st_size for form, path in files.items()}
-    text = table(results, asked.rows, asked.repeats, sizes)
-    print(text)
-    if asked.out:
-        asked.out.write_text(text, encoding="utf-8")
-        numbers = json.dumps({"rows": asked.rows, "results": results}, indent=1)
-        asked.out.with_suffix(".json").write_text(numbers, encoding="utf-8")
+    options = harness.parser(__doc__)
+    options.add_argument("--rows", type=int, default=20_000_000)
+    options.add_argument("--memory", action="append", help="also measure leanrec under this limit; repeatable")
+    options.add_argument("--folder", type=Path, help="where to make the log; default: the temporary folder")
+    asked = options.parse_args()
+    folder = asked.folder or Path(tempfile.gettempdir(), "leanrec-ingest")
+    folder.mkdir(parents=True, exist_ok=True)
+    harness.run(make_claim(asked, folder), asked)
 
 
 if __name__ == "__main__":

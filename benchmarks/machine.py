@@ -83,10 +83,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=cores())
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--quick", action="store_true")
     asked = parser.parse_args()
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-asked.threads :])
-    found = peaks(1024, 2_000_000, 3) if asked.quick else peaks()
+    found = peaks()
     if asked.json:
         print(json.dumps(found))
     else:

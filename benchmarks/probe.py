@@ -33,6 +33,7 @@ class Probe:
         peak: resident memory at the highest during the timed blocks, with everything the process held.
         added: how much of it came on top of what was held before the timed block.
         quality: the quality reached, by name, such as "recall@20".
+        facts: what all contestants of a claim have to find alike.
         times: p50 and p99 of single calls, and how many there were.
         notes: sentences for the results page.
     """
@@ -46,6 +47,7 @@ class Probe:
     peak: int = 0
     added: int = 0
     quality: dict[str, float] = dataclasses.field(default_factory=dict)
+    facts: dict[str, float] = dataclasses.field(default_factory=dict)
     times: dict[str, float] = dataclasses.field(default_factory=dict)
     notes: list[str] = dataclasses.field(default_factory=list)
 
@@ -100,6 +102,10 @@ class Probe:
     def reached(self, **quality: float) -> None:
         """Quality by name; ``recall_20`` is shown as recall@20."""
         self.quality |= {re.sub(r"_(\d+)$", r"@\1", name): float(value) for name, value in quality.items()}
+
+    def found(self, **facts: float) -> None:
+        """Facts that all contestants have to find alike; a claim whose contestants disagree is not written."""
+        self.facts |= facts
 
     def note(self, sentence: str) -> None:
         """A sentence for the results page."""

@@ -152,7 +152,9 @@ def _figure(figure: Mapping[str, Any], measure: str) -> str:
 def _shown(value: float, measure: str) -> str:
     if measure in TIMES:
         return format_seconds(value)
-    return format_bytes(value) if measure in BYTES else f"{value:.4f}"
+    if measure in BYTES:
+        return format_bytes(value)
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4f}"
 
 
 def _ratio(row: Mapping[str, Any]) -> str:

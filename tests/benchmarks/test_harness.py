@@ -145,6 +145,16 @@ def test_the_page_has_a_row_for_each_comparison_with_both_qualities(measured: tu
     assert len({line.count("|") for line in table[: 2 + len(measured[0]["rows"])]}) == 1
 
 
+def test_the_peaks_of_the_machine_are_positive() -> None:
+    import machine
+
+    found = machine.peaks(n=64, length=10_000, repeats=2)
+    assert found["operations"] > 0
+    assert found["bytes"] > 0
+    assert machine.hardware()["cores"] >= 1
+    assert {"python", "leanrec", "numpy"} <= set(machine.versions())
+
+
 def test_a_floor_is_set_by_what_takes_longer() -> None:
     peaks = {"operations": 1e9, "bytes": 1e8}
     found = harness.roofline(Roofline(operations=2e9, bytes=1e8), peaks, seconds=4.0)
@@ -253,6 +263,18 @@ def test_every_claim_of_the_makefile_is_a_script_that_explains_itself() -> None:
     for claim in claims:
         text = (BENCHMARKS / f"{claim}.py").read_text(encoding="utf-8")
         assert f"python benchmarks/{claim}.py" in text, claim
+
+
+def test_contestants_that_disagree_are_not_written() -> None:
+    claim = harness.Claim("none", "Nothing.", "none", {}, [])
+    asked = harness.parser().parse_args([])
+    runs = {
+        name: [{"wall": [1.0], "quality": {}, "times": {}, "notes": [], "facts": {"rows": n}}]
+        for name, n in (("a", 1), ("b", 2))
+    }
+    with pytest.raises(SystemExit, match="The contestants of none disagree"):
+        harness.summarise(claim, asked, runs)
+    assert harness.summarise(claim, asked, {"a": runs["a"]})["contestants"]["a"]["runs"] == 1
 
 
 def test_rounds_are_seeds() -> None:
