@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from conftest import make_dataset
 from contracts.estimator import EstimatorContract
 from leanrec.data.dataset import Dataset
-from leanrec.errors import SettingError
+from leanrec.data.vocabulary import Vocabulary
+from leanrec.errors import DataError, SettingError
 from leanrec.models.collaborative.ials import IALS
 from leanrec.run import Run
-from leanrec.types import Queries
+from leanrec.types import Events, Queries
 
 SMALL = IALS(width=8, l2=0.5, epochs=8)
 
@@ -26,6 +27,10 @@ class TestIALS(EstimatorContract):
 
 class TestGradients(EstimatorContract):
     estimator = dataclasses.replace(SMALL, solver="cg", weighting="binary")
+
+
+class TestBlocks(EstimatorContract):
+    estimator = dataclasses.replace(SMALL, solver="blocks", scaling=1.0, l2=0.1)
 
 
 class TestWiderThanTheCatalogue(EstimatorContract):
@@ -88,11 +93,67 @@ def test_every_epoch_lowers_the_loss(dataset: Dataset) -> None:
     assert losses == sorted(losses, reverse=True)
 
 
-def test_gradients_end_where_the_exact_solver_ends(dataset: Dataset) -> None:
-    exact = dataclasses.replace(SMALL, epochs=60).fit(dataset)
-    steps = dataclasses.replace(SMALL, epochs=60, solver="cg").fit(dataset)
-    queries = dataset.queries()
-    np.testing.assert_allclose(steps.score(queries), exact.score(queries), atol=5e-3)
+@pytest.mark.parametrize("solver", ["cg", "blocks"])
+def test_every_solver_ends_where_the_exact_one_ends(solver: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Users with more than 128 items and a width above 128, so that the approximations have rows to work on."""
+    rng = np.random.default_rng(2)
+    history = (rng.random((40, 300)) < np.where(np.arange(40) < 12, 0.6, 0.05)[:, None]).astype(np.float32)
+    data = dataset_of(history)
+    how = IALS(width=140, l2=2.0, epochs=30, solver="cholesky")
+    exact, found = how.fit(data), dataclasses.replace(how, solver=solver).fit(data)
+    queries = data.queries()
+    np.testing.assert_allclose(found.score(queries), exact.score(queries), atol=5e-3)
+    first = dataclasses.replace(how, epochs=1)
+    assert not np.array_equal(dataclasses.replace(first, solver=solver).fit(data).items, first.fit(data).items)
+
+
+def dataset_of(history: np.ndarray) -> Dataset:
+    user, item = np.nonzero(history)
+    events = Events(
+        user=user.astype(np.int32),
+        item=item.astype(np.int32),
+        time=np.zeros(len(user), np.int64),
+        kind=np.zeros(len(user), np.int8),
+        weight=history[user, item].astype(np.float32),
+    )
+    users, items = (Vocabulary(np.arange(n), name) for n, name in zip(history.shape, ("user", "item"), strict=True))
+    return Dataset(events=events, users=users, items=items)
+
+
+def test_the_items_lie_in_their_principal_axes(dataset: Dataset) -> None:
+    V = SMALL.fit(dataset).items.astype(np.float64)
+    gram = V.T @ V
+    np.testing.assert_allclose(gram, np.diag(np.diag(gram)), atol=1e-5 * gram.max())
+
+
+def test_a_user_who_touched_everything_and_one_item_of_nobody() -> None:
+    history = (np.random.default_rng(0).random((12, 20)) < 0.3).astype(np.float32)
+    history[3], history[:, 6] = 1, 0
+    data = dataset_of(history)
+    model = SMALL.fit(data)
+    expected = slow_solve(history[3], model.items.astype(np.float64), SMALL)
+    np.testing.assert_allclose(model.embed_queries(data.queries())[3], expected, rtol=1e-3, atol=1e-4)
+    assert not model.items[6].any()
+
+
+def query(items: list[int], weights: list[float], n: int) -> Queries:
+    """Entries as they come, duplicates and zeros included."""
+    entries = (np.array(weights, np.float32), np.array(items, np.int32), np.array([0, len(items)], np.int32))
+    return Queries(users=np.array([-1], np.int32), history=sp.csr_array(entries, shape=(1, n)))
+
+
+def test_duplicates_are_summed_and_zeros_are_no_interactions(dataset: Dataset) -> None:
+    model, n = SMALL.fit(dataset), len(dataset.items)
+    untidy, tidy = query([5, 2, 5, 9], [1, 2, 3, 0], n), query([2, 5], [2, 4], n)
+    np.testing.assert_allclose(model.embed_queries(untidy), model.embed_queries(tidy), rtol=1e-6)
+    assert untidy.history.nnz == 4
+
+
+@pytest.mark.parametrize("weight", [-1.0, np.nan, np.inf])
+def test_refuses_weights_that_are_none(dataset: Dataset, weight: float) -> None:
+    model = SMALL.fit(dataset)
+    with pytest.raises(DataError, match="finite numbers of at least 0"):
+        model.embed_queries(query([1, 2], [1, weight], len(dataset.items)))
 
 
 def test_a_known_user_and_a_new_one_with_that_history_get_the_same(dataset: Dataset) -> None:
@@ -144,7 +205,7 @@ def test_any_history_solves_its_own_equations(entries: list[tuple[int, float]]) 
         ({"l2": 0.0}, "l2 must be a positive number"),
         ({"unobserved": -0.1}, "unobserved must be a positive number"),
         ({"scaling": 1.5}, "scaling must be a number from 0 to 1"),
-        ({"solver": "lu"}, "solver must be one of auto, cholesky, cg"),
+        ({"solver": "lu"}, "solver must be one of auto, cholesky, cg, blocks"),
         ({"epochs": 0}, "epochs must be a number of at least 1"),
     ],
 )

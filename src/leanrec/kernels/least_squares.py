@@ -1,8 +1,14 @@
 """Many small regularised least-squares problems that share one design: a half step of alternating least squares.
 
-For row r with entries c over the N rows v of V:
+For row r with entries c over the N rows v of V, whose Gram matrix is diagonal (see ``principal_axes``):
 
-    (base + Σ c · v vᵀ + ridge · n_r · I) w = Σ c · v
+    (diag(base) + ridge_r · I + Σ c · v vᵀ) w = Σ c · v
+
+With s = (base + ridge_r)^-½, T = diag(√c) V diag(s) and w = s · x this is (I + TᵀT) x = Tᵀ√c, whose eigenvalues are
+all at least 1. A row of n entries costs a system of size min(n, D): where n is the smaller, x = Tᵀ (I + TTᵀ)⁻¹ √c
+(Woodbury). Long rows may be solved approximately from the last solution instead, by conjugate gradients (Takács,
+Pilászy & Tikk, RecSys 2011), which the scaling by s preconditions, or block by block of coordinates (Rendle,
+Krichene, Zhang & Koren, "iALS++", 2021), which needs no product with the Gram matrix because that is diagonal.
 
 Row r belongs to one thread and is summed in a fixed order: the result is the same for any number of threads.
 """
@@ -10,14 +16,45 @@ Row r belongs to one thread and is summed in a fixed order: the result is the sa
 import numba
 import numpy as np
 
-from leanrec.kernels.threads import single_blas
+from leanrec.kernels.tiles import add_products, padded, solve_shifted, stride
 from leanrec.types import CSR, Float32Array, Int32Array, Int64Array
 
-__all__ = ["solve_rows", "solve_spd"]
+__all__ = ["EXACT", "principal_axes", "solve_rows", "solve_rows_bytes"]
 
-# Vectors gathered, and rows of a matrix worked on, at a time: the product of two blocks is made by BLAS.
-_BLOCK = 32
-_FEW = 4
+# Systems up to this size are solved exactly whatever is asked for: that is as cheap as an approximation.
+EXACT = 128
+# Entries gathered at a time for an exact solution, and the longest row that the approximate solvers hold at once.
+_CHUNK = 512
+_LONG = 4096
+# Below this many rows, starting threads costs more than they save.
+_FEW = 8
+# Rows summed at a time in float32 for the Gram matrix.
+_STRIP = 8192
+
+
+def principal_axes(V: Float32Array) -> tuple[Float32Array, Float32Array]:
+    """The (D, D) orthogonal matrix Q for which the Gram matrix of V · Q is diagonal, and that diagonal (D,).
+
+    O(N · D² + D³).
+    """
+    gram = np.zeros((V.shape[1], V.shape[1]))
+    for start in range(0, len(V), _STRIP):
+        strip = V[start : start + _STRIP]
+        gram += strip.T @ strip
+    moments, axes = np.linalg.eigh(gram)
+    return axes.astype(np.float32), np.maximum(moments, 0).astype(np.float32)
+
+
+def solve_rows_bytes(width: int, longest: int, threads: int) -> int:
+    """Upper estimate of the working space of ``solve_rows``, beside its arguments and its result.
+
+    Args:
+        width: D.
+        longest: entries of the longest row.
+        threads: threads that work at once.
+    """
+    line, held = stride(width), stride(min(longest, _LONG))
+    return threads * (4 * line * (max(line, held) + line + 8) + 16 * (line + longest)) + 2**16
 
 
 def solve_rows(
@@ -26,39 +63,46 @@ def solve_rows(
     base: Float32Array,
     ridge: Float32Array,
     start: Float32Array | None = None,
+    *,
     steps: int = 0,
+    block: int = 0,
 ) -> Float32Array:
     """The solutions w (R, D) for all rows of C; zeros where a row has no entries.
 
-    By Cholesky, O(entries · D² + R · D³ / 3); or, with ``steps``, by that many steps of conjugate gradients from
-    ``start``, O(steps · (entries · D + R · D²)). Memory O(R · D) and D² for each thread.
+    Exact, O(n · D · min(n, D)) for a row of n entries. With ``steps`` or ``block`` only where min(n, D) ≤ 128, and
+    the other rows are improved from ``start``: by that many steps of conjugate gradients, O(steps · n · D), or by one
+    pass over blocks of that many coordinates, O(n · D · block + D · block²). Memory O(R · D) and ``solve_rows_bytes``.
 
     Args:
-        C: (R, N) weights of the squared errors, above 0.
-        V: (N, D) float32.
-        base: (D, D) float32, symmetric, what every row has in common.
+        C: (R, N) weights of the squared errors, at least 0; an entry that occurs twice counts twice.
+        V: (N, D) float32 whose Gram matrix is diagonal.
+        base: (D,) float32, at least 0: that diagonal, times the weight of all the pairs.
         ridge: (R,) float32 the ridge of each row, above 0.
-        start: (R, D) float32, read only if ``steps`` is set.
-        steps: 0 = Cholesky.
+        start: (R, D) float32 in the axes of V, read only with ``steps`` or ``block``; None = zeros.
+        steps: steps of conjugate gradients; 0 = none.
+        block: coordinates solved together, rounded up to a multiple of 16; 0 = all.
     """
-    order = np.argsort(-np.diff(C.indptr), kind="stable")
-    parts = (C.indptr.astype(np.int64), C.indices.astype(np.int32), C.data.astype(np.float32))
-    V, base = np.ascontiguousarray(V, dtype=np.float32), np.ascontiguousarray(base, dtype=np.float32)
-    out = np.zeros((C.shape[0], V.shape[1]), np.float32)
-    if steps:
-        if start is not None:
-            out[:] = start
-        _gradient_rows(*parts, V, base, ridge, order, numba.get_num_threads(), steps, out)
-    elif len(out) < _FEW:
-        _exact(*parts, V, base, ridge, order, out)
+    width, wide, block = V.shape[1], padded(V.shape[1]), padded(block)
+    lengths = np.diff(C.indptr)
+    parts = (C.indptr.astype(np.int64), C.indices.astype(np.int32, copy=False), C.data.astype(np.float32, copy=False))
+    V = np.ascontiguousarray(V, dtype=np.float32)
+    if wide != width:
+        V, base = np.pad(V, ((0, 0), (0, wide - width))), np.pad(base, (0, wide - width), constant_values=1)
+    out = np.zeros((len(lengths), wide), np.float32)
+    if start is not None and (steps or block):
+        out[:, :width] = start
+    # With the longest first and dealt out in turn, every thread gets as much work.
+    order = np.argsort(-lengths, kind="stable")
+    longest = int(lengths[order[0]]) if len(order) else 0
+    if len(out) < _FEW:
+        _solve(*parts, V, base, ridge, order, longest, steps, block, out)
     else:
-        with single_blas():
-            _exact_many(*parts, V, base, ridge, order, numba.get_num_threads(), out)
-    return out
+        _solve_many(*parts, V, base, ridge, order, longest, steps, block, numba.get_num_threads(), out)
+    return out if wide == width else np.ascontiguousarray(out[:, :width])
 
 
 @numba.njit(parallel=True, cache=True)
-def _exact_many(
+def _solve_many(
     cp: Int64Array,
     ci: Int32Array,
     cd: Float32Array,
@@ -66,15 +110,18 @@ def _exact_many(
     base: Float32Array,
     ridge: Float32Array,
     order: Int64Array,
+    longest: int,
+    steps: int,
+    block: int,
     workers: int,
     out: Float32Array,
 ) -> None:
     for worker in numba.prange(workers):
-        _exact(cp, ci, cd, V, base, ridge, order[worker::workers], out)
+        _solve(cp, ci, cd, V, base, ridge, order[worker::workers], longest, steps, block, out)
 
 
 @numba.njit(cache=True, nogil=True)
-def _exact(
+def _solve(
     cp: Int64Array,
     ci: Int32Array,
     cd: Float32Array,
@@ -82,233 +129,188 @@ def _exact(
     base: Float32Array,
     ridge: Float32Array,
     rows: Int64Array,
+    longest: int,
+    steps: int,
+    block: int,
     out: Float32Array,
 ) -> None:
     width = V.shape[1]
-    A = np.empty((width, width), np.float32)
-    plain, scaled = np.empty((_BLOCK, width), np.float32), np.empty((_BLOCK, width), np.float32)
+    size = min(padded(longest), width)
+    held = min(longest, _LONG if steps or block else _CHUNK)
+    space = np.empty(max(width * stride(held), size * stride(width)), np.float32)
+    M = np.empty((size + 4, stride(size)), np.float32)
+    scale = np.empty(width, np.float32)
     for row in rows:
         low, high = cp[row], cp[row + 1]
-        if high > low:
-            A[:, :] = base
-            for d in range(width):
-                A[d, d] += ridge[row]
-            _normal(ci[low:high], cd[low:high], V, plain, scaled, A, out[row])
-            solve_spd(A, out[row])
+        n = high - low
+        if n == 0:
+            out[row] = 0
+            continue
+        for d in range(width):
+            scale[d] = np.float32(1) / np.sqrt(base[d] + ridge[row])
+        items, roots, w = ci[low:high], np.sqrt(cd[low:high]), out[row]
+        improved = (steps or block) and min(n, width) > EXACT and n <= _LONG
+        if improved:
+            _improve(items, roots, V, scale, space, M, steps, block, w)
+        elif n <= width:
+            _short(items, roots, V, scale, space, M, w)
+        else:
+            _exact(items, roots, V, scale, space, M, w)
 
 
 @numba.njit(cache=True, nogil=True)
-def _normal(
+def _short(
     items: Int32Array,
-    weights: Float32Array,
+    roots: Float32Array,
     V: Float32Array,
-    plain: Float32Array,
-    scaled: Float32Array,
-    A: Float32Array,
-    right: Float32Array,
-) -> None:
-    """Add the outer products of one row to the upper triangle of A; its vectors are gathered in blocks."""
-    width = V.shape[1]
-    for start in range(0, len(items), _BLOCK):
-        n = min(_BLOCK, len(items) - start)
-        for place in range(n):
-            weight, vector = weights[start + place], V[items[start + place]]
-            for d in range(width):
-                plain[place, d] = vector[d]
-                scaled[place, d] = weight * vector[d]
-                right[d] += weight * vector[d]
-        _add_outer(plain[:n], scaled[:n], np.float32(1), A)  # type: ignore[arg-type]  # compiled
-
-
-@numba.njit(cache=True, nogil=True)
-def _add_outer(X: Float32Array, Y: Float32Array, sign: float, A: Float32Array) -> None:
-    """The upper triangle of A += sign · XᵀY, in strips of rows.
-
-    Strips halve the work, and keep each product so small that BLAS makes it on the calling thread: one request
-    does not wait for threads.
-    """
-    n = A.shape[1]
-    for top in range(0, n, _BLOCK):
-        bottom = min(top + _BLOCK, n)
-        strip = np.dot(np.ascontiguousarray(X[:, top:bottom]).T, np.ascontiguousarray(Y[:, top:]))
-        for i in range(bottom - top):
-            line, more = A[top + i, top:], strip[i]
-            for j in range(len(more)):
-                line[j] += sign * more[j]
-
-
-@numba.njit(cache=True, nogil=True)
-def solve_spd(A: Float32Array, x: Float32Array) -> None:
-    """Solve A · x = x in place for a positive definite A (D, D), of which the upper triangle is read and overwritten.
-
-    Cholesky by blocks of rows of the upper factor. O(D³ / 3).
-    """
-    n = len(x)
-    for start in range(0, n, _BLOCK):
-        stop = min(start + _BLOCK, n)
-        corner = A[start:stop, start:stop]
-        _factor(corner)
-        if stop < n:
-            # Rows right of the corner: R = U⁻ᵀ A, by BLAS as well.
-            done = np.dot(_inverse(corner).T, np.ascontiguousarray(A[start:stop, stop:]))
-            A[start:stop, stop:] = done
-            _add_outer(done, done, np.float32(-1), A[stop:, stop:])  # type: ignore[arg-type]  # compiled
-    _back(A, x)
-
-
-@numba.njit(cache=True, nogil=True, fastmath={"contract"})
-def _factor(A: Float32Array) -> None:
-    """The upper triangle of a small A becomes its Cholesky factor, four pivots to a pass over the rows below."""
-    n = len(A)
-    for done in range(0, n, 4):
-        last = min(done + 4, n)
-        for k in range(done, last):
-            pivot = A[k]
-            # A pivot that rounding has made too small would turn the row into noise.
-            scale = np.float32(1) / np.sqrt(max(pivot[k], np.float32(1e-12)))
-            for j in range(k, n):
-                pivot[j] *= scale
-            for i in range(k + 1, last):
-                factor, line = pivot[i], A[i]
-                for j in range(i, n):
-                    line[j] -= factor * pivot[j]
-        if last - done == 4:
-            a, b, c, d = A[done], A[done + 1], A[done + 2], A[done + 3]
-            for i in range(last, n):
-                fa, fb, fc, fd, line = a[i], b[i], c[i], d[i], A[i]
-                for j in range(i, n):
-                    line[j] -= fa * a[j] + fb * b[j] + fc * c[j] + fd * d[j]
-
-
-@numba.njit(cache=True, nogil=True, fastmath={"contract"})
-def _inverse(U: Float32Array) -> Float32Array:
-    """The inverse of a small upper factor."""
-    n = len(U)
-    out = np.zeros((n, n), np.float32)
-    for i in range(n - 1, -1, -1):
-        line, scale = out[i], np.float32(1) / U[i, i]
-        line[i] = 1
-        for k in range(i + 1, n):
-            factor, below = U[i, k], out[k]
-            for j in range(k, n):
-                line[j] -= factor * below[j]
-        for j in range(i, n):
-            line[j] *= scale
-    return out
-
-
-@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
-def _back(U: Float32Array, x: Float32Array) -> None:
-    """Solve UᵀU · x = x in place for an upper factor U."""
-    n = len(x)
-    for i in range(n):
-        line = U[i]
-        x[i] /= line[i]
-        value = x[i]
-        for j in range(i + 1, n):
-            x[j] -= value * line[j]
-    for i in range(n - 1, -1, -1):
-        line = U[i]
-        total = np.float32(0)
-        for j in range(i + 1, n):
-            total += line[j] * x[j]
-        x[i] = (x[i] - total) / line[i]
-
-
-@numba.njit(parallel=True, cache=True)
-def _gradient_rows(
-    cp: Int64Array,
-    ci: Int32Array,
-    cd: Float32Array,
-    V: Float32Array,
-    base: Float32Array,
-    ridge: Float32Array,
-    order: Int64Array,
-    workers: int,
-    steps: int,
-    out: Float32Array,
-) -> None:
-    width = V.shape[1]
-    for worker in numba.prange(workers):
-        rest, way, image = (
-            np.empty(width, np.float32),
-            np.empty(width, np.float32),
-            np.empty(width, np.float32),
-        )
-        for at in range(worker, len(order), workers):
-            row = order[at]
-            low, high = cp[row], cp[row + 1]
-            if high == low:
-                out[row] = 0
-                continue
-            _gradient(ci[low:high], cd[low:high], V, base, ridge[row], steps, rest, way, image, out[row])
-
-
-@numba.njit(cache=True, nogil=True)
-def _gradient(
-    items: Int32Array,
-    weights: Float32Array,
-    V: Float32Array,
-    base: Float32Array,
-    ridge: float,
-    steps: int,
-    rest: Float32Array,
-    way: Float32Array,
-    image: Float32Array,
+    scale: Float32Array,
+    space: Float32Array,
+    M: Float32Array,
     w: Float32Array,
 ) -> None:
-    """Conjugate gradients on one row from w, in place (Takács, Pilászy & Tikk, RecSys 2011)."""
-    width = len(w)
-    _apply(items, weights, V, base, ridge, w, rest)
-    rest[:] = -rest
-    for entry in range(len(items)):
-        weight, vector = weights[entry], V[items[entry]]
+    """A row with no more entries than coordinates: x = Tᵀ y from the system between its entries."""
+    n, width = len(items), len(scale)
+    size, line = padded(n), stride(width)
+    T = space[: size * line].reshape(size, line)
+    for entry in range(n):
+        vector, root, into = V[items[entry]], roots[entry], T[entry]
         for d in range(width):
-            rest[d] += weight * vector[d]
-    way[:] = rest
-    size = _dot(rest, rest)
-    for _ in range(steps):
-        if size < 1e-20:
-            return
-        _apply(items, weights, V, base, ridge, way, image)
-        length = size / _dot(way, image)
-        for d in range(width):
-            w[d] += length * way[d]
-            rest[d] -= length * image[d]
-        before, size = size, _dot(rest, rest)
-        share = size / before
-        for d in range(width):
-            way[d] = rest[d] + share * way[d]
+            into[d] = root * scale[d] * vector[d]
+    T[n:size] = 0
+    M[: size + 1, :size] = 0
+    M[size, :n] = roots
+    add_products(T, 0, n, width, M)
+    solve_shifted(M, n)
+    w[:] = 0
+    _combine(T, M[size], n, w)
+    for d in range(width):
+        w[d] *= scale[d]
 
 
 @numba.njit(cache=True, nogil=True)
-def _apply(
+def _exact(
     items: Int32Array,
-    weights: Float32Array,
+    roots: Float32Array,
     V: Float32Array,
-    base: Float32Array,
-    ridge: float,
-    x: Float32Array,
-    out: Float32Array,
+    scale: Float32Array,
+    space: Float32Array,
+    M: Float32Array,
+    w: Float32Array,
 ) -> None:
-    """The matrix of one row times x, without making the matrix."""
-    width = len(x)
+    """A row with more entries than coordinates: the system between the coordinates, summed chunk by chunk."""
+    width = len(scale)
+    M[: width + 1, :width] = 0
+    for start in range(0, len(items), _CHUNK):
+        stop = min(start + _CHUNK, len(items))
+        T = _gather(items[start:stop], roots[start:stop], V, scale, space)
+        add_products(T, 0, width, padded(stop - start), M)
+        for d in range(width):
+            M[width, d] += _dot(T[d], roots[start:stop])
+    solve_shifted(M, width)
     for d in range(width):
-        out[d] = ridge * x[d]
-    for i in range(width):
-        value, line = x[i], base[i]
-        for d in range(width):
-            out[d] += value * line[d]
-    for entry in range(len(items)):
-        vector = V[items[entry]]
-        value = weights[entry] * _dot(vector, x)
-        for d in range(width):
-            out[d] += value * vector[d]
+        w[d] = scale[d] * M[width, d]
 
 
-@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+@numba.njit(cache=True, nogil=True)
+def _gather(
+    items: Int32Array, roots: Float32Array, V: Float32Array, scale: Float32Array, space: Float32Array
+) -> Float32Array:
+    """Tᵀ (D, n), its rows filled up with zeros to a multiple of 16."""
+    n, width = len(items), len(scale)
+    line = stride(n)
+    T = space[: width * line].reshape(width, line)
+    for entry in range(n):
+        vector, root = V[items[entry]], roots[entry]
+        for d in range(width):
+            T[d, entry] = root * scale[d] * vector[d]
+    T[:, n:] = 0
+    return T
+
+
+@numba.njit(cache=True, nogil=True)
+def _improve(
+    items: Int32Array,
+    roots: Float32Array,
+    V: Float32Array,
+    scale: Float32Array,
+    space: Float32Array,
+    M: Float32Array,
+    steps: int,
+    block: int,
+    w: Float32Array,
+) -> None:
+    """A long row, closer to its solution than before."""
+    T = _gather(items, roots, V, scale, space)
+    x, rest = w / scale, np.zeros(T.shape[1], np.float32)
+    _combine(T, -x, len(x), rest)
+    for entry in range(len(roots)):
+        rest[entry] += roots[entry]
+    if steps:
+        _descend(T, rest, steps, x)
+    else:
+        for start in range(0, len(x), block):
+            _solve_block(T, start, min(start + block, len(x)), M, rest, x)
+    for d in range(len(x)):
+        w[d] = scale[d] * x[d]
+
+
+@numba.njit(cache=True, nogil=True)
+def _solve_block(T: Float32Array, start: int, stop: int, M: Float32Array, rest: Float32Array, x: Float32Array) -> None:
+    """The coordinates start … stop of x get the values that are best beside the others; ``rest`` = √c − T x."""
+    size = stop - start
+    M[:size, :size] = 0
+    add_products(T, start, size, T.shape[1], M)
+    for d in range(size):
+        M[size, d] = _dot(T[start + d], rest) - x[start + d]
+    solve_shifted(M, size)
+    for d in range(size):
+        x[start + d] += M[size, d]
+    change = np.zeros_like(rest)
+    _combine(T[start:stop], M[size], size, change)
+    for entry in range(len(rest)):
+        rest[entry] -= change[entry]
+
+
+@numba.njit(cache=True, nogil=True, fastmath={"contract"})
+def _descend(T: Float32Array, rest: Float32Array, steps: int, x: Float32Array) -> None:
+    """Steps of conjugate gradients on (I + TᵀT) x = Tᵀ√c; ``rest`` = √c − T x."""
+    slope, image = np.empty_like(x), np.empty_like(rest)
+    for d in range(len(x)):
+        slope[d] = _dot(T[d], rest) - x[d]
+    way, size = slope.copy(), _dot(slope, slope)
+    for _ in range(steps):
+        if size < np.float32(1e-20):
+            return
+        image[:] = 0
+        _combine(T, way, len(way), image)
+        length = size / (_dot(way, way) + _dot(image, image))
+        for d in range(len(x)):
+            x[d] += length * way[d]
+            slope[d] -= length * (way[d] + _dot(T[d], image))
+        before, size = size, _dot(slope, slope)
+        share = size / before
+        for d in range(len(x)):
+            way[d] = slope[d] + share * way[d]
+
+
+@numba.njit(cache=True, nogil=True, fastmath={"contract"})
+def _combine(T: Float32Array, weights: Float32Array, n: int, out: Float32Array) -> None:
+    """Add Σ weights[i] · T[i] over the first n rows to ``out``, four rows to a pass."""
+    whole = n // 4 * 4
+    for i in range(0, whole, 4):
+        a, b, c, d = T[i], T[i + 1], T[i + 2], T[i + 3]
+        fa, fb, fc, fd = weights[i], weights[i + 1], weights[i + 2], weights[i + 3]
+        for j in range(len(out)):
+            out[j] += fa * a[j] + fb * b[j] + fc * c[j] + fd * d[j]
+    for i in range(whole, n):
+        factor, line = weights[i], T[i]
+        for j in range(len(out)):
+            out[j] += factor * line[j]
+
+
+@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})
 def _dot(a: Float32Array, b: Float32Array) -> float:
     total = np.float32(0)
-    for d in range(len(a)):
+    for d in range(len(b)):
         total += a[d] * b[d]
     return total  # type: ignore[return-value]  # compiled

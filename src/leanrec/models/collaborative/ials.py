@@ -3,7 +3,8 @@
 Hu, Koren & Volinsky, "Collaborative Filtering for Implicit Feedback Datasets", ICDM 2008, with the loss of
 Rendle, Krichene, Zhang & Koren, "Revisiting the Performance of iALS on Item Recommendation Benchmarks", RecSys 2022, and
 the frequency-scaled ridge of Zhou, Wilkinson, Schreiber & Pan, "Large-Scale Parallel Collaborative Filtering for the
-Netflix Prize", AAIM 2008: one setting then fits catalogues of very different size.
+Netflix Prize", AAIM 2008: one setting then fits catalogues of very different size. The block solver follows Rendle,
+Krichene, Zhang & Koren, "iALS++: Speeding up Matrix Factorization with Subspace Optimization", 2021.
 """
 
 import dataclasses
@@ -15,7 +16,8 @@ import rich.progress
 import scipy.sparse as sp
 
 from leanrec.data.dataset import Dataset, Shape
-from leanrec.kernels.least_squares import solve_rows
+from leanrec.errors import DataError
+from leanrec.kernels.least_squares import EXACT, principal_axes, solve_rows, solve_rows_bytes
 from leanrec.kernels.sparse import dot_scores
 from leanrec.kernels.weighting import weigh
 from leanrec.protocols import Explanation
@@ -36,11 +38,13 @@ class IALS:
             + l2 · (Σ_u n_u^scaling |w|² + Σ_i n_i^scaling |v|²)
 
     A user's vector is solved from the history when asked, by the same equations as in the fit, so only item
-    vectors are kept and a new user needs no refit.
+    vectors are kept and a new user needs no refit. Both sides are kept in the axes in which their Gram matrix is
+    diagonal, which changes no product of two vectors: what all the pairs add to a user's equations is then a number
+    for each coordinate, and a user with L items costs a system of size min(L, D).
 
-    Cost: an epoch O(E · D² + (U + N) · D³) time by Cholesky, O(E · D + (U + N) · D²) by conjugate gradients; memory
-    4 D (U + N) bytes twice over and two weighted copies of the data. A query O(L · D² + D³ / 3) to solve (0.1 ms at
-    D = 64, L = 100) plus O(N · D) to score; the model 4 N · D bytes.
+    Cost: an epoch O(Σ n · D · min(n, D) + (U + N) · D² + D³) time over the rows of n interactions on both sides, or
+    O(E · D + (U + N) · D² + D³) by conjugate gradients; memory 16 D (U + N) bytes and two weighted copies of the data.
+    A query O(L · D · min(L, D)) to solve plus O(N · D) to score; the model 4 N · D bytes.
 
     Attributes:
         width: D, the length of a vector.
@@ -49,8 +53,9 @@ class IALS:
         scaling: 1 = a ridge in proportion to how often user or item occur, 0 = the same for all.
         weighting: how much a repeated or stronger interaction counts: "binary", "log" or "none".
         epochs: passes over users and items.
-        solver: "cholesky" is exact, "cg" takes three conjugate-gradient steps from the last epoch's vector; "auto" is
-            exact up to a width of 128.
+        solver: "cholesky" is exact. The others improve the vectors of users and items with more than 128
+            interactions, at a width above 128, from those of the last epoch: "cg" by three steps of conjugate
+            gradients, "blocks" coordinate by coordinate in blocks of 32. "auto" is "cg".
     """
 
     width: int = 64
@@ -68,18 +73,15 @@ class IALS:
         check_between("scaling", self.scaling, 0, 1)
         check_one_of("weighting", self.weighting, ("none", "binary", "log"))
         check_at_least("epochs", self.epochs, 1)
-        check_one_of("solver", self.solver, ("auto", "cholesky", "cg"))
+        check_one_of("solver", self.solver, ("auto", "cholesky", "cg", "blocks"))
 
     def fit_bytes(self, shape: Shape) -> int:
-        """Both sides' vectors twice, two weighted copies of the data, and the working space of the threads."""
-        vectors = 8 * self.width * (shape.users + shape.items)
-        return (
-            vectors
-            + 60 * shape.events
-            + 32 * (shape.users + shape.items)
-            + 64 * 4 * self.width * (self.width + 256)
-            + 2**20
-        )
+        """Vectors of both sides with the copies that a pass makes, weighted copies of the data, and working space."""
+        rows = shape.users + shape.items
+        vectors = 16 * (self.width + 15) * rows
+        threads, longest = Run().n_threads(), max(shape.users, shape.items)
+        working = solve_rows_bytes(self.width, longest, threads) + 40 * self.width**2
+        return vectors + 60 * shape.events + 48 * rows + working + 2**20
 
     def fit(self, data: Dataset, run: Run = Run()) -> "IALSModel":
         """Alternate between users and items; stops after an epoch when the time of ``run`` is over."""
@@ -89,28 +91,47 @@ class IALS:
             "Choose a smaller width or raise the limit.",
         )
         with run.limits():
-            X = weigh(data.interactions, self.weighting)
+            X = self._weigh(data.interactions)
             Xt = sp.csr_array(X.T)
             ridge_users, ridge_items = self._ridge(X), self._ridge(Xt)
             rng = run.rng()
             V = _draw(rng, X.shape[1], self.width)
             W = _draw(rng, X.shape[0], self.width)
             for _ in _epochs(self.epochs, run, "iALS"):
-                W = self._half(X, V, ridge_users, W)
-                V = self._half(Xt, W, ridge_items, V)
+                W, V = self._half(X, V, ridge_users, W)
+                V, W = self._half(Xt, W, ridge_items, V)
                 if run.out_of_time():
                     break
-            return IALSModel(settings=self, items=V)
+            return IALSModel(settings=self, items=V @ principal_axes(V)[0])
+
+    def _weigh(self, matrix: CSR) -> CSR:
+        """A weighted copy without duplicates and zeros; DataError for a weight that is no number or below 0."""
+        if not matrix.has_canonical_format:
+            matrix = matrix.copy()
+            matrix.sum_duplicates()
+        if matrix.nnz and not (matrix.data.min() > 0 and np.isfinite(matrix.data.max())):
+            wrong = matrix.data[~((matrix.data >= 0) & np.isfinite(matrix.data))]
+            if len(wrong):
+                raise DataError(f"Weights of interactions must be finite numbers of at least 0. Got {wrong[0]}.")
+            matrix = matrix.copy()
+            matrix.eliminate_zeros()
+        return weigh(matrix, self.weighting)
 
     def _ridge(self, rows: CSR) -> Float32Array:
         """The ridge of each row: l2 · entries^scaling."""
         entries = np.maximum(np.diff(rows.indptr), 1)
         return np.asarray(self.l2 * entries**self.scaling, dtype=np.float32)
 
-    def _half(self, rows: CSR, V: Float32Array, ridge: Float32Array, start: Float32Array) -> Float32Array:
-        exact = self.solver == "cholesky" or (self.solver == "auto" and self.width <= 128)
-        base = np.float32(self.unobserved) * (V.T @ V)
-        return solve_rows(rows, V, base, ridge, start, steps=0 if exact else 3)
+    def _half(
+        self, rows: CSR, V: Float32Array, ridge: Float32Array, start: Float32Array
+    ) -> tuple[Float32Array, Float32Array]:
+        """The vectors of the rows, and V; both in the axes of V."""
+        axes, moments = principal_axes(V)
+        V, base = V @ axes, np.float32(self.unobserved) * moments
+        if self.solver == "cholesky" or self.width <= EXACT:
+            return solve_rows(rows, V, base, ridge), V
+        how = {"block": 32} if self.solver == "blocks" else {"steps": 3}
+        return solve_rows(rows, V, base, ridge, start @ axes, **how), V
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -119,7 +140,7 @@ class IALSModel:
 
     Attributes:
         settings: what it was fitted with.
-        items: (N, D) float32 item vectors.
+        items: (N, D) float32 item vectors, whose Gram matrix is diagonal.
     """
 
     settings: IALS
@@ -132,11 +153,13 @@ class IALSModel:
 
     @functools.cached_property
     def _base(self) -> Float32Array:
-        return np.asarray(np.float32(self.settings.unobserved) * (self.items.T @ self.items))
+        """(D,) what all the pairs add to the equations of a user."""
+        moments = np.einsum("nd,nd->d", self.items, self.items, dtype=np.float64)
+        return np.asarray(self.settings.unobserved * moments, dtype=np.float32)
 
     def embed_queries(self, queries: Queries) -> Float32Array:
         """(B, D) user vectors, solved from the histories; zeros for an empty one."""
-        history = weigh(queries.history, self.settings.weighting)
+        history = self.settings._weigh(queries.history)
         return solve_rows(history, self.items, self._base, self.settings._ridge(history))
 
     def embed_items(self) -> Float32Array:
@@ -149,13 +172,9 @@ class IALSModel:
 
     def explain(self, queries: Queries, item: int) -> Explanation:
         """The items of the history, by what each adds to the score: c · vᵀ A⁻¹ v of the user's own equations A."""
-        history = weigh(queries.history[[0]], self.settings.weighting)
+        history = self.settings._weigh(queries.history[[0]])
         V = self.items[history.indices]
-        A = (
-            self._base
-            + (V.T * history.data) @ V
-            + self.settings._ridge(history)[0] * np.eye(V.shape[1], dtype=np.float32)
-        )
+        A = np.diag(self._base + self.settings._ridge(history)[0]) + (V.T * history.data) @ V
         added = history.data * (V @ np.linalg.solve(A, self.items[item])).astype(np.float32)
         order = np.argsort(-added, kind="stable")
         return Explanation("history", history.indices[order].astype(np.int32), added[order])
