@@ -1,10 +1,12 @@
 """Frozen dataclasses of arrays on disk: one folder, JSON and .npy files, no pickle.
 
 ``manifest.json`` holds the class, its plain fields, the versions of format and code, free-form
-provenance, and for every array its file, type, shape and SHA-256. A folder loads only if all of it
-verifies, and is put in place by one rename, so a half-written artifact never loads.
+provenance, for every array its file, type, shape and SHA-256, and the SHA-256 of all that. A folder loads only
+if every byte of it verifies. A new artifact is put in place by one rename, so a half-written one never loads; to
+replace an older one takes two, and a crash between them leaves the older one beside, in ``.<name>-old-…``.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import importlib
@@ -26,7 +28,7 @@ from leanrec.errors import ArtifactError, LeanrecError
 
 __all__ = ["FORMAT", "load", "read_manifest", "save", "size_of"]
 
-FORMAT = 1
+FORMAT = 2
 _MANIFEST = "manifest.json"
 _MAPPED_FROM = 16_000_000
 
@@ -60,7 +62,7 @@ def save(
             "arrays": writer.arrays,
             "provenance": dict(provenance or {}),
         }
-        _write(staging / _MANIFEST, json.dumps(manifest, indent=1).encode())
+        _write(staging / _MANIFEST, json.dumps(manifest | {"sha256": _seal(manifest)}, indent=1).encode())
         _swap(staging, target)
     except OSError as error:
         raise ArtifactError(f"Cannot write {target}: {error.strerror or error}. Nothing was changed there.") from error
@@ -79,7 +81,12 @@ def load(path: str | Path, kind: type | None = None, *, mapped: bool = False) ->
     """
     folder = Path(path)
     manifest = read_manifest(folder)
-    value = _Reader(folder, manifest, mapped=mapped).decode(manifest["value"])
+    try:
+        value = _Reader(folder, manifest, mapped=mapped).decode(manifest["value"])
+    except ArtifactError:
+        raise
+    except (LeanrecError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise ArtifactError(f"{folder} does not verify: {error or type(error).__name__}. Make it again.") from error
     if kind is not None and not isinstance(value, kind):
         raise ArtifactError(f"{folder} must hold a {kind.__name__}. It holds a {type(value).__name__}.")
     return value
@@ -92,14 +99,22 @@ def read_manifest(path: str | Path) -> dict[str, Any]:
         manifest = json.loads(file.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ArtifactError(f"{path} is not a leanrec artifact: it has no {_MANIFEST}.") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ArtifactError(f"{file} cannot be read: {error}. The artifact is damaged; make it again.") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT or "value" not in manifest:
         found = manifest.get("format") if isinstance(manifest, dict) else type(manifest).__name__
         raise ArtifactError(
             f"{path} must have the artifact format {FORMAT}. It has {found!r}; make it again with this version."
         )
+    if manifest.pop("sha256", None) != _seal(manifest):
+        raise ArtifactError(f"{file} is damaged or was edited: its SHA-256 is not the one it names. Make it again.")
     return manifest
+
+
+def _seal(manifest: Mapping[str, Any]) -> str:
+    """SHA-256 of a manifest, however it is laid out."""
+    text = json.dumps(manifest, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def size_of(path: str | Path) -> int:
@@ -140,11 +155,23 @@ def _swap(staging: Path, target: Path) -> None:
     staging.chmod(0o755)
     if not target.exists():
         staging.rename(target)
+        _sync(target.parent)
         return
     old = Path(tempfile.mkdtemp(prefix=f".{target.name}-old-", dir=target.parent))
     target.rename(old / "artifact")
     staging.rename(target)
+    _sync(target.parent)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _sync(folder: Path) -> None:
+    """Names of files reach the disk too: without this a loss of power can take a rename back."""
+    with contextlib.suppress(OSError):  # not every file system lets a folder be opened
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 class _Writer:
@@ -209,20 +236,12 @@ class _Reader:
 
     def __init__(self, folder: Path, manifest: Mapping[str, Any], *, mapped: bool = False) -> None:
         self.folder = folder
-        self.arrays = manifest["arrays"]
+        self.arrays = manifest.get("arrays", {})
         self.mapped = mapped
 
     def decode(self, value: Any) -> Any:
         if not isinstance(value, dict):
             return value
-        try:
-            return self._decode(value)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            if isinstance(error, LeanrecError):
-                raise
-            raise ArtifactError(f"{self.folder} does not verify: {error}. Make it again.") from error
-
-    def _decode(self, value: dict[str, Any]) -> Any:
         if "$array" in value:
             name = value["$array"]
             return self._array(name) if isinstance(name, str) else self._strings(name)

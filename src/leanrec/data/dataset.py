@@ -129,20 +129,33 @@ class Dataset:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over events and ids: two data sets with one fingerprint train the same models."""
-        digest = hashlib.sha256()
-        for column in (
-            self.events.user,
-            self.events.item,
-            self.events.time,
-            self.events.weight,
-            self.events.value,
-        ):
-            if column is not None:
-                digest.update(np.ascontiguousarray(column).tobytes())
+        """SHA-256 over events, ids and what is known about users and items.
+
+        Two data sets with one fingerprint train the same models. Cost O(E + U + N) and their tables.
+        """
+        digest = hashlib.sha256(repr((self.events.kinds, self.rating_range)).encode())
+        events = self.events
+        for column in (events.user, events.item, events.time, events.kind, events.weight, events.value):
+            _digest(digest, column)
         for ids in (self.users.ids, self.items.ids):
-            digest.update("\0".join(map(str, ids.tolist())).encode())
+            _digest(digest, ids)
+        for table in (self.user_table, self.item_table):
+            for name, column in sorted(() if table is None else table.columns.items()):
+                digest.update(repr(name).encode())
+                _digest(digest, column)
         return digest.hexdigest()
+
+
+def _digest(digest: "hashlib._Hash", column: np.ndarray | None) -> None:
+    """Add a column; strings with their lengths, so that no two columns look the same."""
+    if column is None:
+        digest.update(b"none")
+    elif column.dtype.kind == "T":
+        texts = [text.encode() for text in column.tolist()]
+        digest.update(np.array([len(text) for text in texts], np.int64).tobytes())
+        digest.update(b"".join(texts))
+    else:
+        digest.update(np.ascontiguousarray(column).tobytes())
 
 
 def _csr(values: np.ndarray, rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -> CSR:

@@ -60,7 +60,7 @@ class Table:
                 name: np.concatenate(
                     [
                         column,
-                        _like(column, other.columns[name])
+                        _like(name, column, other.columns[name])
                         if name in other.columns
                         else _take(column, np.full(len(rows), -1)),
                     ]
@@ -82,7 +82,19 @@ def _take(column: NDArray[Any], rows: NDArray[Any]) -> NDArray[Any]:
     return taken
 
 
-def _like(column: NDArray[Any], values: NDArray[Any]) -> NDArray[Any]:
+def _like(name: str, column: NDArray[Any], values: NDArray[Any]) -> NDArray[Any]:
     if column.dtype.kind == "T":
         return np.array([str(each) for each in values.tolist()], dtype=np.dtypes.StringDType())
-    return values.astype(np.float64)
+    try:
+        return values.astype(np.float64)
+    except ValueError:
+        row, text = next((row, each) for row, each in enumerate(values.tolist()) if not _is_number(each))
+        raise DataError(f"The column {name!r} holds numbers. Got {text!r} in row {row}.") from None
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return False
+    return True
