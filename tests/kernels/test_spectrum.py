@@ -25,10 +25,10 @@ def made(users: int, items: int, seed: int, density: float = 0.2) -> CSR:
     )
 
 
-def slow_normalised(X: np.ndarray) -> np.ndarray:
+def slow_normalised(X: np.ndarray, alpha: float = 0.5) -> np.ndarray:
     out = np.zeros_like(X)
     for u, i in zip(*np.nonzero(X), strict=True):
-        out[u, i] = X[u, i] / np.sqrt(X[u].sum() * X[:, i].sum())
+        out[u, i] = X[u, i] / X[u].sum() ** alpha / X[:, i].sum() ** 0.5
     return out
 
 
@@ -84,10 +84,12 @@ def test_apply_is_the_product(width: int) -> None:
     np.testing.assert_allclose(apply(X, signals), X.toarray() @ signals, atol=1e-5)
 
 
-def test_the_graph_is_the_dense_one() -> None:
+@pytest.mark.parametrize("alpha", [0.5, 0.3])
+def test_the_graph_is_the_dense_one(alpha: float) -> None:
     X = made(40, 25, 5)
-    graph, strengths = item_graph(X, 6, 15, np.random.default_rng(0))
-    R = slow_normalised(X.toarray().astype(np.float64))
+    graph, strengths = item_graph(X, alpha, 6, 30, np.random.default_rng(0))
+    R = slow_normalised(X.toarray().astype(np.float64), alpha)
+    R /= np.linalg.norm(R, 2)
     P = R.T @ R
     values, vectors = np.linalg.eigh(P)
     np.testing.assert_allclose(strengths, values[::-1][:6], atol=1e-4)

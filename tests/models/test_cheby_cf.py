@@ -25,10 +25,11 @@ class TestSparse(EstimatorContract):
     estimator = ChebyCF(width=8, top=15)
 
 
-def spectrum(data: Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def spectrum(data: Dataset, alpha: float = 0.5) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Histories, degrees of the items, eigenvalues falling, eigenvectors."""
     X = np.log2(1 + data.interactions.toarray()).astype(np.float64)
-    R = X / np.sqrt(X.sum(axis=1))[:, None] / np.sqrt(X.sum(axis=0))
+    R = X * X.sum(axis=1)[:, None] ** -alpha / np.sqrt(X.sum(axis=0))
+    R /= np.linalg.norm(R, 2)
     values, vectors = np.linalg.eigh(R.T @ R)
     return X, X.sum(axis=0), np.clip(values[::-1], 0, 1), vectors[:, ::-1]
 
@@ -38,11 +39,13 @@ def plateau(values: np.ndarray, flatness: float) -> np.ndarray:
 
 
 @pytest.mark.parametrize("order", [1, 2, 3])
-@pytest.mark.parametrize(("width", "flatness", "ideal", "beta"), [(6, 1.5, 0.2, 0.4), (10, 3.0, 0.0, 0.5)])
+@pytest.mark.parametrize(
+    ("width", "flatness", "ideal", "beta", "alpha"), [(6, 1.5, 0.2, 0.4, 0.5), (10, 3.0, 0.0, 0.5, 0.3)]
+)
 def test_scores_follow_the_formula(
-    dataset: Dataset, width: int, flatness: float, ideal: float, beta: float, order: int
+    dataset: Dataset, width: int, flatness: float, ideal: float, beta: float, alpha: float, order: int
 ) -> None:
-    X, items, values, vectors = spectrum(dataset)
+    X, items, values, vectors = spectrum(dataset, alpha)
     # The filter over the spectrum: the plateau on the strongest, its interpolation through Chebyshev's nodes below.
     nodes = np.cos(np.pi * (np.arange(order + 1) + 0.5) / (order + 1))
     ceiling = values[width - 1]
@@ -52,17 +55,18 @@ def test_scores_follow_the_formula(
     filtered = np.concatenate([plateau(values[:width], flatness) + ideal, below(values[width:])])
     H = vectors * filtered @ vectors.T
     expected = (X * items**-beta) @ H * items**beta
-    settings = ChebyCF(flatness=flatness, width=width, ideal=ideal, beta=beta, order=order, passes=80)
+    settings = ChebyCF(flatness, width, ideal, alpha, beta, order, passes=80)
     np.testing.assert_allclose(settings.fit(dataset).score(dataset.queries()), expected, atol=3e-3)
 
 
-def test_without_directions_it_is_one_polynomial_over_the_whole_spectrum(dataset: Dataset) -> None:
-    X, items, values, vectors = spectrum(dataset)
+@pytest.mark.parametrize("alpha", [0.5, 0.4])
+def test_without_directions_it_is_one_polynomial_over_the_whole_spectrum(dataset: Dataset, alpha: float) -> None:
+    X, items, values, vectors = spectrum(dataset, alpha)
     x = np.cos(np.pi * (np.arange(9) + 0.5) / 9)
     series = np.polynomial.chebyshev.chebfit(x, plateau((x + 1) / 2, 1.5), 8)
     H = vectors * np.polynomial.chebyshev.chebval(2 * values - 1, series) @ vectors.T
     expected = (X * items**-0.4) @ H * items**0.4
-    found = ChebyCF(width=0, order=8).fit(dataset).score(dataset.queries())
+    found = ChebyCF(width=0, order=8, alpha=alpha, beta=0.4, flatness=1.5).fit(dataset).score(dataset.queries())
     np.testing.assert_allclose(found, expected, atol=1e-3)
 
 
@@ -70,7 +74,7 @@ def test_all_directions_are_the_plateau_itself(dataset: Dataset) -> None:
     X, items, values, vectors = spectrum(dataset)
     H = vectors * (plateau(values, 1.5) + 0.2) @ vectors.T
     expected = (X * items**-0.4) @ H * items**0.4
-    found = ChebyCF(width=500, passes=80).fit(dataset).score(dataset.queries())
+    found = ChebyCF(1.5, 500, 0.2, 0.5, 0.4, passes=80).fit(dataset).score(dataset.queries())
     np.testing.assert_allclose(found, expected, atol=3e-3)
 
 
@@ -105,7 +109,7 @@ def test_an_item_that_nobody_touched_scores_nothing(dataset: Dataset) -> None:
     np.testing.assert_array_equal(scores[:, 3], 0)
 
 
-@pytest.mark.parametrize("wrong", [{"width": -1}, {"ideal": -0.1}, {"order": 0}, {"beta": -1.0}, {"top": -1}])
+@pytest.mark.parametrize("wrong", [{"width": -1}, {"ideal": -0.1}, {"order": 0}, {"beta": -1.0}, {"alpha": -0.5}, {"top": -1}])
 def test_refuses_settings_outside_their_range(wrong: dict[str, float]) -> None:
     with pytest.raises(SettingError, match=f"{next(iter(wrong))} must be a number of at least"):
         ChebyCF(**wrong)

@@ -23,25 +23,28 @@ class TestSparse(EstimatorContract):
     estimator = GFCF(width=8, top=15)
 
 
-def dense_weights(data: Dataset, width: int, ideal: float) -> np.ndarray:
+def dense_weights(data: Dataset, width: int, ideal: float, alpha: float = 0.5) -> np.ndarray:
     X = np.log2(1 + data.interactions.toarray()).astype(np.float64)
     users, items = X.sum(axis=1), X.sum(axis=0)
-    R = X / np.sqrt(users)[:, None] / np.sqrt(items)
+    R = X * users[:, None] ** -alpha / np.sqrt(items)
+    R /= np.linalg.norm(R, 2)
     _, _, Vt = np.linalg.svd(R)
     V = Vt[:width].T
     return R.T @ R + ideal * np.diag(items**-0.5) @ V @ V.T @ np.diag(items**0.5)
 
 
-@pytest.mark.parametrize(("width", "ideal"), [(5, 0.3), (12, 1.0), (0, 0.3), (40, 0.2)])
-def test_scores_follow_the_formula(dataset: Dataset, width: int, ideal: float) -> None:
-    model = GFCF(width=width, ideal=ideal, passes=60).fit(dataset)
-    expected = np.log2(1 + dataset.interactions.toarray()) @ dense_weights(dataset, width, ideal)
+@pytest.mark.parametrize(
+    ("width", "ideal", "alpha"), [(5, 0.3, 0.5), (12, 1.0, 0.4), (0, 0.3, 0.3), (0, 0.3, 0.5), (40, 0.2, 0.6)]
+)
+def test_scores_follow_the_formula(dataset: Dataset, width: int, ideal: float, alpha: float) -> None:
+    model = GFCF(width=width, ideal=ideal, alpha=alpha, passes=60).fit(dataset)
+    expected = np.log2(1 + dataset.interactions.toarray()) @ dense_weights(dataset, width, ideal, alpha)
     np.testing.assert_allclose(model.score(dataset.queries()), expected, atol=2e-3)
 
 
 def test_top_keeps_what_each_item_adds_most(dataset: Dataset) -> None:
     full = GFCF(width=5, passes=60)
-    expected = dense_weights(dataset, 5, full.ideal)
+    expected = dense_weights(dataset, 5, full.ideal, full.alpha)
     np.fill_diagonal(expected, -np.inf)
     kept = GFCF(width=5, passes=60, top=7).fit(dataset).weights.toarray()
     for item in range(40):
@@ -80,7 +83,7 @@ def test_the_number_of_threads_changes_nothing() -> None:
     np.testing.assert_allclose(one.score(data.queries()), two.score(data.queries()), atol=1e-5)
 
 
-@pytest.mark.parametrize("wrong", [{"width": -1}, {"ideal": -0.1}, {"passes": 0}, {"top": -1}])
+@pytest.mark.parametrize("wrong", [{"width": -1}, {"ideal": -0.1}, {"passes": 0}, {"alpha": -1.0}, {"top": -1}])
 def test_refuses_settings_outside_their_range(wrong: dict[str, float]) -> None:
     with pytest.raises(SettingError, match=f"{next(iter(wrong))} must be a number of at least"):
         GFCF(**wrong)

@@ -31,6 +31,8 @@ Float64Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 _EXTRA = 16
 _BLOCK = 4096
 _ANSWERS = 256
+# Below this many multiplications, starting threads costs more than they save.
+_FEW = 1_000_000
 # Shares of the largest eigenvalue below which a direction is rounding.
 _NOTHING = 1e-10
 
@@ -58,10 +60,10 @@ def scaled(X: CSR, rows: Float64Array, columns: Float64Array) -> CSR:
     return sp.csr_array((data.astype(np.float32), X.indices, X.indptr), shape=X.shape)
 
 
-def normalised(X: CSR) -> CSR:
-    """D_U^−½ · X · D_I^−½ with the sums of rows and columns as degrees: its largest singular value is 1."""
+def normalised(X: CSR, alpha: float = 0.5) -> CSR:
+    """D_U^−alpha · X · D_I^−½ with the sums of rows and columns as degrees: with ½, the largest singular value is 1."""
     users, items = degrees(X)
-    return scaled(X, inverse_power(users, 0.5), inverse_power(items, 0.5))
+    return scaled(X, inverse_power(users, alpha), inverse_power(items, 0.5))
 
 
 def singular_bytes(n_rows: int, n_columns: int, width: int) -> int:
@@ -106,8 +108,9 @@ def right_singular(
 def apply(X: CSR, signals: Float32Array) -> Float32Array:
     """X (U, N) times dense signals (N, D): (U, D) float32. O(entries · D), in threads, summed in a fixed order."""
     out = np.zeros((X.shape[0], signals.shape[1]), np.float32)
-    workers = numba.get_num_threads()
-    _apply(*_parts(X), np.ascontiguousarray(signals, dtype=np.float32), workers, out)
+    few = X.nnz * signals.shape[1] < _FEW
+    workers = 1 if few else numba.get_num_threads()
+    (_apply_few if few else _apply_many)(workers, *_parts(X), np.ascontiguousarray(signals, dtype=np.float32), out)
     return out
 
 
@@ -117,7 +120,7 @@ class ItemGraph:
 
     Attributes:
         to_users: (N, U) CSR, R̃ᵀ.
-        to_items: (U, N) CSR, R̃ = D_U^−½ · R · D_I^−½.
+        to_items: (U, N) CSR, R̃ = D_U^−alpha · R · D_I^−½, its largest singular value 1.
         directions: (N, D) the strongest eigenvectors of P, orthonormal or zero.
     """
 
@@ -139,12 +142,22 @@ class ItemGraph:
         return np.asarray(inside @ self.directions.T)
 
 
-def item_graph(X: CSR, width: int, passes: int, rng: np.random.Generator) -> tuple[ItemGraph, Float64Array]:
-    """The graph of X (U, N) with its ``width`` strongest directions, and their eigenvalues (D,), 1 at most, falling."""
-    R = normalised(X)
+def item_graph(
+    X: CSR, alpha: float, width: int, passes: int, rng: np.random.Generator
+) -> tuple[ItemGraph, Float64Array]:
+    """The graph of X (U, N) with its ``width`` strongest directions, and their eigenvalues (D,), falling from 1.
+
+    With an ``alpha`` other than ½ the graph is divided by its largest eigenvalue.
+    """
+    R = normalised(X, alpha)
     Rt = sp.csr_array(R.T)
-    directions, singular = right_singular(R, Rt, width, passes, rng)
-    return ItemGraph(Rt, R, directions), singular**2
+    needed = width if alpha == 0.5 else max(1, width)
+    directions, singular = right_singular(R, Rt, needed, passes, rng)
+    if alpha != 0.5 and singular.max(initial=0) > 0:
+        for matrix in (R, Rt):
+            matrix.data /= np.float32(singular[0])
+        singular = singular / singular[0]
+    return ItemGraph(Rt, R, directions[:, :width]), singular[:width] ** 2
 
 
 def graph_bytes(n_users: int, n_items: int, events: int, width: int) -> int:
@@ -209,16 +222,31 @@ def _parts(matrix: CSR) -> tuple[Int64Array, Int32Array, Float32Array]:
     )
 
 
-@numba.njit(parallel=True, cache=True)
-def _apply(
-    starts: Int64Array, columns: Int32Array, data: Float32Array, signals: Float32Array, workers: int, out: Float32Array
+@numba.njit(cache=True, nogil=True)
+def _apply_rows(
+    me: int, of: int, starts: Int64Array, columns: Int32Array, data: Float32Array, signals: Float32Array, out: Float32Array
 ) -> None:
+    """The rows of worker ``me`` of ``of``, in turn: the long ones do not all fall to one thread."""
     width = signals.shape[1]
+    for row in range(me, len(out), of):
+        sums = out[row]
+        for entry in range(starts[row], starts[row + 1]):
+            weight, signal = data[entry], signals[columns[entry]]
+            for d in range(width):
+                sums[d] += weight * signal[d]
+
+
+@numba.njit(cache=True, nogil=True)
+def _apply_few(
+    workers: int, starts: Int64Array, columns: Int32Array, data: Float32Array, signals: Float32Array, out: Float32Array
+) -> None:
+    for worker in range(workers):
+        _apply_rows(worker, workers, starts, columns, data, signals, out)
+
+
+@numba.njit(parallel=True, cache=True)
+def _apply_many(
+    workers: int, starts: Int64Array, columns: Int32Array, data: Float32Array, signals: Float32Array, out: Float32Array
+) -> None:
     for worker in numba.prange(workers):
-        # Rows in turn: the long ones of a popularity order do not all fall to one thread.
-        for row in range(worker, len(out), workers):
-            sums = out[row]
-            for entry in range(starts[row], starts[row + 1]):
-                weight, signal = data[entry], signals[columns[entry]]
-                for d in range(width):
-                    sums[d] += weight * signal[d]
+        _apply_rows(worker, workers, starts, columns, data, signals, out)

@@ -37,9 +37,9 @@ _DEGREE = 3
 
 @dataclasses.dataclass(frozen=True)
 class ChebyCF:
-    """Scores x · D^−beta · (h(P) + ideal · V Vᵀ) · D^beta, P = R̃ᵀR̃ with eigenvalues λ from 0 to 1, D item degrees.
+    """Scores x · D_I^−beta · (h(P) + ideal · V Vᵀ) · D_I^beta, P = R̃ᵀR̃, R̃ = D_U^−alpha R D_I^−½ / its norm.
 
-    h is the paper's plateau: with x = 1 − 2λ, h(λ) = ½ − ½ · sign(x) · |x|^flatness, 1 for what all the graph has
+    h is the paper's plateau over the eigenvalues λ of P, 0 to 1: with x = 1 − 2λ, h(λ) = ½ − ½ · sign(x) · |x|^flatness, 1 for what all the graph has
     in common and 0 for what it does not support. The paper interpolates h by one Chebyshev polynomial of degree 8
     over all λ, which takes 8 products with P for each query. Here the D strongest directions V, which the low-pass
     filter needs anyway, get h exactly, and only what lies below them, λ from 0 to λ_D, is interpolated. There h
@@ -54,7 +54,8 @@ class ChebyCF:
         flatness: above 1; more for a longer plateau.
         width: D, directions that the low-pass filter lets through.
         ideal: weight of the low-pass filter beside the plateau.
-        beta: power of the degrees; 0.5 is the weight of popular items in R itself, more shows more of them.
+        alpha: power of the users' degrees, ½ in the paper; less lets people with long histories say more.
+        beta: power of the items' degrees; more, and popular items say less of the asker and are shown more.
         order: degree of the polynomial below the directions: at most 3 unless ``width`` is 0.
         passes: rounds of the subspace iteration that finds the directions.
         top: keep only what each item adds to this many items, the most; 0 = all, by way of the users.
@@ -64,6 +65,7 @@ class ChebyCF:
     flatness: float = 1.5
     width: int = 512
     ideal: float = 0.2
+    alpha: float = 0.4
     beta: float = 0.4
     order: int = 1
     passes: int = 4
@@ -74,6 +76,7 @@ class ChebyCF:
         check_positive("flatness", self.flatness)
         check_at_least("width", self.width, 0)
         check_at_least("ideal", self.ideal, 0)
+        check_at_least("alpha", self.alpha, 0)
         check_at_least("beta", self.beta, 0)
         check_at_least("order", self.order, 1)
         check_at_least("passes", self.passes, 1)
@@ -92,7 +95,7 @@ class ChebyCF:
         run.require(self.fit_bytes(data.shape), f"ChebyCF of width {self.width}", "Choose a smaller width or top.")
         with run.limits():
             X = weigh(data.interactions, self.weighting)
-            graph, strengths = item_graph(X, self.width, self.passes, run.rng())
+            graph, strengths = item_graph(X, self.alpha, self.width, self.passes, run.rng())
             ceiling = _ceiling(strengths, min(X.shape))
             series = np.polynomial.chebyshev.chebinterpolate(lambda x: self.plateau((x + 1) / 2 * ceiling), self.order)
             below = np.polynomial.chebyshev.chebval(2 * strengths / ceiling - 1, series)

@@ -32,7 +32,7 @@ __all__ = ["GFCF", "GFCFModel"]
 
 @dataclasses.dataclass(frozen=True)
 class GFCF:
-    """Scores x · (P + ideal · D_I^−½ V Vᵀ D_I^½), P = R̃ᵀR̃, R̃ = D_U^−½ R D_I^−½, V its strongest directions.
+    """Scores x · (P + ideal · D_I^−½ V Vᵀ D_I^½), P = R̃ᵀR̃, R̃ = D_U^−alpha R D_I^−½, V its strongest directions.
 
     Cost: fit O(passes · (E · D + N · D²)) time and ``fit_bytes``; a query O(Σ over the users who share an item
     of their histories + N · D); the model 16 E + 4 N · D bytes. With ``top`` the fit also answers N queries, a
@@ -41,6 +41,7 @@ class GFCF:
     Attributes:
         width: D, directions that the low-pass filter lets through; 0 leaves it out.
         ideal: weight of the low-pass filter beside the linear one.
+        alpha: power of the users' degrees, ½ in the paper; less lets people with long histories say more.
         passes: rounds of the subspace iteration that finds the directions.
         top: keep only what each item adds to this many items, the most; 0 = all, by way of the users.
         weighting: how much a repeated or stronger interaction counts: "binary", "log" or "none".
@@ -48,6 +49,7 @@ class GFCF:
 
     width: int = 256
     ideal: float = 0.3
+    alpha: float = 0.5
     passes: int = 4
     top: int = 0
     weighting: str = "log"
@@ -55,6 +57,7 @@ class GFCF:
     def __post_init__(self) -> None:
         check_at_least("width", self.width, 0)
         check_at_least("ideal", self.ideal, 0)
+        check_at_least("alpha", self.alpha, 0)
         check_at_least("passes", self.passes, 1)
         check_at_least("top", self.top, 0)
         check_one_of("weighting", self.weighting, ("none", "binary", "log"))
@@ -69,7 +72,7 @@ class GFCF:
         run.require(self.fit_bytes(data.shape), f"GF-CF of width {self.width}", "Choose a smaller width or top.")
         with run.limits():
             X = weigh(data.interactions, self.weighting)
-            graph, _ = item_graph(X, self.width, self.passes, run.rng())
+            graph, _ = item_graph(X, self.alpha, self.width, self.passes, run.rng())
             root = np.sqrt(degrees(X)[1]).astype(np.float32)
             full = GFCFModel(self, root, graph, None)
             if not self.top:
