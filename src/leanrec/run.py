@@ -44,7 +44,7 @@ _SECONDS = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "": 1.0, "s": 1.0, "m": 60.0, "
 def parse_bytes(text: str | float) -> int:
     """Bytes from ``"2GB"``, ``"200 MB"``, ``"1.5GiB"`` or a number of bytes."""
     match = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*([kmgt]?i?)b?\s*", str(text).lower())
-    if not match:
+    if not match or (isinstance(text, str) and not match[2] and "b" not in text.lower()):
         raise SettingError(f"A size must be a number and a unit, such as 200MB or 2GB. Got {text!r}.")
     return int(float(match[1]) * _BYTES[match[2]])
 
@@ -52,7 +52,7 @@ def parse_bytes(text: str | float) -> int:
 def parse_seconds(text: str | float) -> float:
     """Seconds from ``"5ms"``, ``"60s"``, ``"2min"`` or a number of seconds."""
     match = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*(us|µs|ms|s|min|m|h|)\s*", str(text).lower())
-    if not match:
+    if not match or (isinstance(text, str) and not match[2]):
         raise SettingError(f"A duration must be a number and a unit, such as 5ms, 60s or 2min. Got {text!r}.")
     return float(match[1]) * _SECONDS[match[2]]
 

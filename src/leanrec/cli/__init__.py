@@ -16,15 +16,20 @@ def main() -> None:
     except LeanrecError as error:
         _complain(str(error))
         sys.exit(2)
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            # The reader of our output is gone (`leanrec … | head`); Python would complain again at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
+        if error.filename is None:
+            raise
+        _complain(f"{error.filename}: {error.strerror}. Choose a place that can be read and written.")
+        sys.exit(2)
     except SystemExit as stop:
         # typer turns Ctrl-C into a silent exit.
         if stop.code == 130:
             _complain("Interrupted. Nothing half-written was left.")
         raise
-    except BrokenPipeError:
-        # The reader of our output is gone (`leanrec … | head`); Python would complain again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
 
 
 def _complain(message: str) -> None:

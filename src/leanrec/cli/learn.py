@@ -1,6 +1,7 @@
 """Commands that fit and measure models: fit, evaluate, frontier."""
 
 import dataclasses
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,7 +10,7 @@ import typer
 from leanrec.cli import show
 from leanrec.cli.options import DataOptions, Json, RunOptions, Sources, SplitOptions, gather, model_of, pairs
 from leanrec.models import find
-from leanrec.settings import build
+from leanrec.settings import build, check_one_of
 
 if TYPE_CHECKING:
     from leanrec.evaluation.compare import Comparison
@@ -20,7 +21,7 @@ __all__ = ["evaluate", "fit", "frontier"]
 
 Models = Annotated[
     list[str] | None,
-    typer.Option("--model", "-m", help="A model, with settings after commas: ials,factors=32. Repeatable."),
+    typer.Option("--model", "-m", help="A model, with settings after commas: ials,width=32. Repeatable."),
 ]
 _COLUMNS = ("ndcg", "recall", "precision", "hitrate", "mrr", "map")
 
@@ -73,8 +74,14 @@ def evaluate(
     *,
     model: Models = None,
     k: Annotated[
-        list[int] | None, typer.Option("-k", min=1, help="Cut-off of the lists; repeatable. Default: 10.")
+        list[int] | None, typer.Option("-k", min=1, max=10_000, help="Cut-off of the lists; repeatable. Default: 10.")
     ] = None,
+    metric: Annotated[
+        str | None, typer.Option(help="What the comparison is of, with its cut-off. Default: ndcg at the first -k.")
+    ] = None,
+    part: Annotated[
+        str, typer.Option(help="test, or valid to choose models and settings by: look at test once, at the end.")
+    ] = "test",
     auc: Annotated[bool, typer.Option("--auc", help="Also AUC, which scores every query a second time.")] = False,
     as_json: Json = False,
     data: DataOptions,
@@ -84,49 +91,54 @@ def evaluate(
     """Fit models on the training part and judge their lists on the test part, with intervals."""
     from leanrec.evaluation.compare import compare
     from leanrec.evaluation.evaluate import evaluate as judge
+    from leanrec.evaluation.evaluate import warn_of_few
 
     work, depths = run.run(), tuple(k or (10,))
+    check_one_of("--part", part, ("test", "valid"))
     estimators = {text: model_of(text) for text in model or ("popularity", "item_knn", "ease")}
     ingested = data.open(source, work)
     parts = split.apply(ingested.data, data, work)
+    cases = parts.test if part == "test" else parts.valid
     fallback = find("popularity")().fit(parts.train, work)
     judged = {}
     for name, estimator in estimators.items():
         show.tell(f"{name} …")
+        # The time of a run counts for each fit, not for all that came before it.
+        timed = dataclasses.replace(work, started=time.monotonic())
         judged[name] = judge(
-            estimator.fit(parts.train, work),
-            parts.test,
+            estimator.fit(parts.train, timed),
+            cases,
             k=depths,
             fallback=fallback,
             train=parts.train,
             with_auc=auc,
             run=work,
         )
-    metric = f"ndcg@{depths[0]}"
-    compared = compare(judged, metric) if len(judged) > 1 else None
+    compared = compare(judged, metric or f"ndcg@{depths[0]}") if len(judged) > 1 else None
     if as_json:
         report = {name: evaluation.to_dict() for name, evaluation in judged.items()}
         show.print_json(
             {
                 "split": parts.how,
+                "part": part,
                 "models": report,
                 "comparison": None if compared is None else compared.to_dict(),
             }
         )
         return
-    for note in filter(None, (parts.note, str(parts.leak) if parts.leak.leaks else "")):
+    for note in filter(None, (parts.note, str(parts.leak) if parts.leak.leaks else "", warn_of_few(part, cases))):
         show.tell(note)
-    _judged(judged, depths, parts.how)
+    _judged(judged, depths, f"The {part} part of the split {parts.how}")
     _compared(compared)
 
 
-def _judged(judged: "dict[str, Evaluation]", depths: tuple[int, ...], how: str) -> None:
+def _judged(judged: "dict[str, Evaluation]", depths: tuple[int, ...], what: str) -> None:
     first = next(iter(judged.values()))
     for depth in depths:
         rows = []
         for name, evaluation in judged.items():
             intervals = evaluation.intervals()
-            cells = [_with_interval(intervals[f"{metric}@{depth}"]) for metric in _COLUMNS]
+            cells = [_with_interval(intervals[f"{metric}@{depth}"], first.n_queries) for metric in _COLUMNS]
             rows.append(
                 (
                     name,
@@ -135,16 +147,14 @@ def _judged(judged: "dict[str, Evaluation]", depths: tuple[int, ...], how: str) 
                     f"{evaluation.fallback_share:.1%}",
                 )
             )
-        title = (
-            f"Test part of the split {how}: {first.n_queries:,} queries, full ranking, mean ± half of the 95 % interval"
-        )
+        title = f"{what}: {first.n_queries:,} queries, full ranking, mean ± half of the 95 % interval"
         show.table(title, ("model", *(f"{m}@{depth}" for m in _COLUMNS), "coverage", "fallback"), rows)
     errors = [(name, each.ratings) for name, each in judged.items() if each.ratings is not None]
     if errors:
         rows = [
             (
                 name,
-                *(_with_interval(each.interval(error)._asdict()) for error in ("rmse", "mae")),
+                *(_with_interval(each.interval(error)._asdict(), each.n_ratings) for error in ("rmse", "mae")),
                 f"{each.n_ratings:,}",
             )
             for name, each in errors
@@ -152,8 +162,10 @@ def _judged(judged: "dict[str, Evaluation]", depths: tuple[int, ...], how: str) 
         show.table("Predicted ratings", ("model", "RMSE", "MAE", "ratings"), rows)
 
 
-def _with_interval(interval: dict[str, float]) -> str:
-    return f"{interval['mean']:.4f} ±{(interval['high'] - interval['low']) / 2:.4f}"
+def _with_interval(interval: dict[str, float], n: int) -> str:
+    # One value has no spread that could be seen.
+    spread = f" ±{(interval['high'] - interval['low']) / 2:.4f}" if n > 1 else ""
+    return f"{interval['mean']:.4f}{spread}"
 
 
 def _compared(comparison: "Comparison | None") -> None:
@@ -253,7 +265,7 @@ def frontier_table(found: "Frontier") -> None:
     show.table("Quality beside cost", columns, rows, left=3)
     show.console.print("★ best within the budget   · on a Pareto front   ✗ over the budget\n")
     for line in found.summary():
-        show.say(line)
+        show.say(show.in_flags(line))
 
 
 def _value(quality: Any) -> float:
@@ -261,4 +273,6 @@ def _value(quality: Any) -> float:
 
 
 def _quality(quality: Any) -> str:
-    return "–" if quality is None else f"{quality.value:.4f} ±{(quality.high - quality.low) / 2:.4f}"
+    if quality is None:
+        return "–"
+    return _with_interval({"mean": quality.value, "low": quality.low, "high": quality.high}, quality.queries)

@@ -20,7 +20,7 @@ from leanrec.errors import SettingError
 from leanrec.models import find
 from leanrec.protocols import Estimator
 from leanrec.run import Run, parse_bytes, parse_seconds
-from leanrec.settings import build
+from leanrec.settings import build, split_list
 from leanrec.types import Events
 
 __all__ = ["DataOptions", "Json", "RunOptions", "Sources", "SplitOptions", "conditions", "gather", "model_of", "pairs"]
@@ -72,9 +72,9 @@ def _float(what: str, text: str) -> float:
 
 
 def model_of(text: str) -> Estimator:
-    """``"ials,factors=32"`` as settings: a model's name, then settings that are not the usual ones."""
-    name, *settings = text.split(",")
-    return build(find(name.strip()), pairs(settings, f"--model {name}"))
+    """``"ials,width=32"`` as settings: a model's name, then settings that are not the usual ones."""
+    name, *settings = split_list(text) or ("",)
+    return build(find(name), pairs(settings, f"--model {name}"))
 
 
 @dataclasses.dataclass(frozen=True)

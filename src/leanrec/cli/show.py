@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -11,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["console", "number", "print_json", "say", "table", "tell"]
+__all__ = ["console", "in_flags", "number", "print_json", "say", "table", "tell"]
 
 # A pipe has no width; eighty columns would fold every table.
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
@@ -25,7 +26,12 @@ def say(*parts: str | Text) -> None:
 
 def tell(message: str) -> None:
     """Say something that is not the result (to stderr, so that ``--json`` stays clean)."""
-    _aside.print(message, markup=False, soft_wrap=True)
+    _aside.print(in_flags(message), markup=False, soft_wrap=True)
+
+
+def in_flags(message: str) -> str:
+    """The message with arguments of a Python call written as flags: how='ratio' becomes --split ratio."""
+    return re.sub(r"how='([\w-]+)'", r"--split \1", message)
 
 
 def print_json(value: Any) -> None:

@@ -16,6 +16,8 @@ __all__ = ["Choice", "Tie", "cheaper", "choose", "mark", "savings", "ties"]
 
 # Costs are measured, so they waver: a little more on one axis does not spoil much less on another.
 _NO_MORE, _MUCH_LESS = 1.1, 0.8
+# Nor does more of what the budget holds plenty of: a cost below this share of its limit.
+_PLENTY = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,11 +83,17 @@ def choose(rows: Sequence[Row]) -> Choice:
 
 
 def ties(
-    rows: Sequence[Row], best: str, evaluations: Mapping[str, PerQuery], metric: str, *, seed: int = 0
+    rows: Sequence[Row],
+    best: str,
+    evaluations: Mapping[str, PerQuery],
+    metric: str,
+    *,
+    budget: Budget = Budget(),
+    seed: int = 0,
 ) -> tuple[Tie, ...]:
     """Cheaper rows that a paired test, corrected for all pairs of them, cannot tell from the best."""
     winner = next(row for row in rows if row.name == best)
-    rivals = {row.name: row for row in cheaper(rows, winner)}
+    rivals = {row.name: row for row in cheaper(rows, winner, budget)}
     if not rivals:
         return ()
     found = compare({name: evaluations[name] for name in (best, *rivals)}, metric, seed=seed)
@@ -103,9 +111,12 @@ def _turned(pair: Pair) -> Pair:
     return dataclasses.replace(pair, a=pair.b, b=pair.a, difference=-pair.difference, low=-pair.high, high=-pair.low)
 
 
-def cheaper(rows: Sequence[Row], best: Row) -> tuple[Row, ...]:
-    """Rows within the budget that cost less: at most 0.8 of ``best`` on one axis and 1.1 on every other."""
-    return tuple(row for row in rows if row.valid is not None and not row.over and _is_cheaper(savings(row, best)))
+def cheaper(rows: Sequence[Row], best: Row, budget: Budget = Budget()) -> tuple[Row, ...]:
+    """Rows within the budget that cost less than ``best``.
+
+    Less is at most 0.8 of it on one axis and, on every other, at most 1.1 of it or a tenth of the limit.
+    """
+    return tuple(row for row in rows if row.valid is not None and not row.over and _is_cheaper(row, best, budget))
 
 
 def savings(row: Row, best: Row) -> dict[str, float]:
@@ -115,8 +126,12 @@ def savings(row: Row, best: Row) -> dict[str, float]:
     return {axis: (ours[axis] / theirs[axis] if theirs[axis] else 1.0 + ours[axis]) for axis in AXES}
 
 
-def _is_cheaper(shares: Mapping[str, float]) -> bool:
-    return max(shares.values()) <= _NO_MORE and min(shares.values()) <= _MUCH_LESS
+def _is_cheaper(row: Row, best: Row, budget: Budget) -> bool:
+    shares, costs = savings(row, best), row.axes()
+    plenty = {axis for axis, limit in budget.limits.items() if costs[axis] <= _PLENTY * limit}
+    return min(shares.values()) <= _MUCH_LESS and all(
+        share <= _NO_MORE or axis in plenty for axis, share in shares.items()
+    )
 
 
 def _goodness(row: Row) -> tuple[float, float]:

@@ -206,8 +206,8 @@ def _pair(metric: str, means: dict[str, float], names: tuple[str, str], found: t
     shown = corrected < 1 - level
     verdict = (
         f"{_opening(metric, names, difference, shown)}: {means[names[0]]:.4f} against {means[names[1]]:.4f}, "
-        f"difference {difference:+.4f} ({100 * level:g} % interval {low:+.4f} to {high:+.4f}, "
-        f"corrected p {corrected:.2g})."
+        f"difference {difference:+.4f} ({100 * level:g} % interval of this pair alone {low:+.4f} to {high:+.4f}, "
+        f"p corrected for all pairs {corrected:.2g})."
     )
     return Pair(*names, difference, low, high, p, corrected, shown, verdict)
 

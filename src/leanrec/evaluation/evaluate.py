@@ -33,9 +33,11 @@ from leanrec.retrieval.exact import ExactRetriever
 from leanrec.run import Run
 from leanrec.types import CSR, Candidates, Int32Array, Int64Array
 
-__all__ = ["Evaluation", "evaluate"]
+__all__ = ["Evaluation", "evaluate", "warn_of_few"]
 
 _BLOCK = 512
+# Queries below which a mean is an anecdote.
+_FEW = 30
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -86,6 +88,13 @@ class Evaluation(PerQuery):
             "cases": self.cases,
             "seed": self.seed,
         }
+
+
+def warn_of_few(part: str, cases: Cases) -> str:
+    """A sentence where a part holds so few queries that its means say little; else nothing."""
+    n = int((np.diff(cases.truth.indptr) > 0).sum())
+    few = f"The {part} part holds {n} {'query' if n == 1 else 'queries'}: means over fewer than {_FEW} say little."
+    return few if n < _FEW else ""
 
 
 def evaluate(

@@ -23,6 +23,7 @@ from leanrec.errors import DataError, SettingError
 from leanrec.evaluation.budget import AXES, Budget
 from leanrec.evaluation.choice import Choice, Tie, choose, mark, ties
 from leanrec.evaluation.cost import METHOD, Requests
+from leanrec.evaluation.evaluate import warn_of_few
 from leanrec.evaluation.pictures import name_of
 from leanrec.evaluation.portfolio import Candidate, candidates, portfolio
 from leanrec.evaluation.rows import Row
@@ -155,8 +156,8 @@ def frontier(
 ) -> Frontier:
     """Fit, measure and compare models; choose within the budget.
 
-    A model whose own estimate of memory is over the limit is not fitted; one that fails is a row with its
-    error. The fits are asked to stop within ``budget.max_fit``, and nothing more is started once
+    A model whose own estimate of memory, an upper bound, is more than four times the limit is not fitted; the
+    others are judged by what they took. One that fails is a row with its error. The fits are asked to stop within ``budget.max_fit``, and nothing more is started once
     ``run.seconds`` are over.
 
     Args:
@@ -188,8 +189,11 @@ def frontier(
     choice = choose(rows)
     if choice.best is not None:
         evaluations = {trial.row.name: trial.valid for trial in done if trial.valid is not None}
-        choice = dataclasses.replace(choice, ties=ties(rows, choice.best, evaluations, metric, seed=run.seed))
-    notes = tuple(filter(None, (parts.note, str(parts.leak) if parts.leak.leaks else "")))
+        choice = dataclasses.replace(
+            choice, ties=ties(rows, choice.best, evaluations, metric, budget=budget, seed=run.seed)
+        )
+    few = [warn_of_few(name, cases) for name, cases in (("validation", parts.valid), ("test", parts.test))]
+    notes = tuple(filter(None, (parts.note, str(parts.leak) if parts.leak.leaks else "", *few)))
     return Frontier(rows, budget, choice, metric, name_of(data), _about(data, parts, run), notes)
 
 

@@ -26,6 +26,8 @@ from leanrec.run import Run, format_bytes, format_seconds
 
 __all__ = ["Trial", "trials"]
 
+# Estimates of memory are upper bounds. A fit whose estimate is this many times the limit is not tried.
+_HOPELESS = 4
 # A model that stops by itself does so after the iteration in which its time was up: ask a little early.
 _STOP_AT = 0.9
 
@@ -93,7 +95,7 @@ class _Bench:
             estimate = int(candidate.estimator.fit_bytes(self.split.train.shape))
             row = dataclasses.replace(row, estimate=estimate)
             self._refuse(estimate)
-            costed = self._measure(candidate)
+            costed = self._under_limit(candidate, estimate)
             valid, test = (self.evaluate(costed.model, cases) for cases in (self.split.valid, self.split.test))
             self._keep(candidate, costed.model)
         except BudgetError as error:
@@ -109,11 +111,24 @@ class _Bench:
         if self.run.out_of_time():
             raise BudgetError(f"The {format_seconds(self.run.seconds or 0)} for everything were over.")
         limit = self.budget.limits.get("memory")
-        if limit is not None and estimate > limit:
+        if limit is not None and estimate > _HOPELESS * limit:
             raise BudgetError(
-                f"Its fit needs about {format_bytes(estimate)} of memory; the limit is {format_bytes(limit)}."
+                f"Its fit is estimated to need {format_bytes(estimate)} of memory; the limit is {format_bytes(limit)}."
             )
-        self._limits().require(estimate, "Its fit", "Raise the limit or choose a smaller model.")
+        self.run.require(estimate, "Its fit")
+
+    def _under_limit(self, candidate: Candidate, estimate: int) -> Costed:
+        """Measure a model that works within the limit; one that says it cannot is measured all the same.
+
+        What a model says beforehand is an upper bound. What it took decides whether it keeps the budget.
+        """
+        run = self._limits()
+        try:
+            return self._measure(candidate, run)
+        except BudgetError:
+            if run.memory is None or run.memory == self.run.memory or estimate <= run.memory:
+                raise
+        return self._measure(candidate, dataclasses.replace(self._limits(), memory=self.run.memory))
 
     def _limits(self) -> Run:
         """The run of one fit."""
@@ -129,9 +144,9 @@ class _Bench:
             progress=False,
         )
 
-    def _measure(self, candidate: Candidate) -> Costed:
+    def _measure(self, candidate: Candidate, run: Run) -> Costed:
         with tempfile.TemporaryDirectory(dir=self.folder) as name:
-            job, run = Path(name), self._limits()
+            job = Path(name)
             if self.apart and can_run_apart(candidate.estimator, job / "settings"):
                 return cost_apart(job, self.train, run=run, requests=self.requests)
             return cost_of(candidate.estimator, self.split.train, job / "model", run=run, requests=self.requests)
