@@ -11,6 +11,7 @@ from leanrec.kernels.dense import (
     inverse_of_ridge,
     regression_weights,
     strongest,
+    symmetric,
 )
 
 
@@ -59,12 +60,22 @@ def test_weights_of_the_autoencoder(n: int) -> None:
 
 
 @pytest.mark.parametrize("k", [1, 5, 70, 200])
-def test_strongest_of_each_column(k: int) -> None:
-    weights = np.random.default_rng(k).normal(size=(70, 70)).astype(np.float32)
-    np.fill_diagonal(weights, 0)
-    kept = strongest(weights, k).toarray()
-    for column in range(70):
-        order = np.lexsort((np.arange(70), -abs(weights[:, column])))[:k]
+def test_strongest_of_each_row(k: int) -> None:
+    rng = np.random.default_rng(k)
+    matrix, scale = rng.normal(size=(70, 70)).astype(np.float32), rng.uniform(0.5, 2, 70).astype(np.float32)
+    kept = strongest(matrix, k, scale, block=32).toarray()
+    for row in range(70):
+        size = abs(matrix[row]) * scale
+        size[row] = -1
+        order = np.lexsort((np.arange(70), -size))[: min(k, 69)]
         expected = np.zeros(70, np.float32)
-        expected[order] = weights[order, column]
-        np.testing.assert_array_equal(kept[:, column], expected)
+        expected[order] = matrix[row, order]
+        np.testing.assert_array_equal(kept[row], expected)
+
+
+@pytest.mark.parametrize("n", [1, 63, 64, 65, 200])
+def test_symmetric_copies_the_upper_half(n: int) -> None:
+    matrix = np.random.default_rng(n).normal(size=(n, n)).astype(np.float32)
+    upper = np.triu(matrix)
+    symmetric(matrix, block=70)
+    np.testing.assert_array_equal(matrix, upper + np.triu(upper, 1).T)

@@ -1,14 +1,19 @@
 """EASE: the contract, and the closed form by the slow road."""
 
+import dataclasses
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from conftest import make_dataset
 from contracts.estimator import EstimatorContract
 from leanrec.data.dataset import Dataset
-from leanrec.errors import SettingError
+from leanrec.errors import BudgetError, DataError, SettingError
+from leanrec.kernels.inverse import sweep_bytes
 from leanrec.models.collaborative import ease
 from leanrec.models.collaborative.ease import EASE
+from leanrec.run import Run
 
 
 class TestEASE(EstimatorContract):
@@ -45,13 +50,52 @@ def test_both_ways_to_the_inverse_give_the_same_weights(users: int, monkeypatch:
     np.testing.assert_allclose(by_users, EASE(l2=5.0).fit(data).weights, atol=2e-6)
 
 
-def test_top_keeps_the_largest_weights_of_each_item(dataset: Dataset) -> None:
+def test_top_keeps_the_weights_that_move_the_scores_most_and_solves_them_again(dataset: Dataset) -> None:
+    X = np.log2(1 + dataset.interactions.toarray()).astype(np.float64)
     full, kept = EASE(l2=20.0).fit(dataset).weights, EASE(l2=20.0, top=7).fit(dataset).weights.toarray()
+    share = abs(full) * ((X > 0).sum(axis=0) ** 0.3)[:, None]
     for item in range(40):
         there = np.flatnonzero(kept[:, item])
-        assert len(there) == 7
-        np.testing.assert_array_equal(kept[there, item], full[there, item])
-        assert abs(full[there, item]).min() >= np.delete(abs(full[:, item]), there).max()
+        assert sorted(there) == sorted(np.argsort(-share[:, item])[:7])
+        ridge = X[:, there].T @ X[:, there] + 20.0 * np.eye(7)
+        np.testing.assert_allclose(kept[there, item], np.linalg.solve(ridge, X[:, there].T @ X[:, item]), atol=1e-5)
+
+
+def test_top_of_everything_is_the_dense_model(dataset: Dataset) -> None:
+    kept = EASE(l2=20.0, top=40).fit(dataset).weights.toarray()
+    np.testing.assert_allclose(kept, EASE(l2=20.0).fit(dataset).weights, atol=1e-5)
+
+
+@pytest.mark.parametrize("top", [0, 7])
+def test_a_matrix_that_does_not_fit_is_inverted_in_a_file(top: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = make_dataset(n_users=90, n_items=300)
+    how = EASE(l2=5.0, top=top)
+    expected = how.fit(data).weights
+    monkeypatch.setattr(ease, "_ROWS", (16, 64))
+    monkeypatch.setattr(ease, "_by_users", lambda _: True)
+    room = how._around(data.shape) + sweep_bytes(300, 16)
+    assert room < how.fit_bytes(data.shape)
+    weights = how.fit(data, Run(memory=room)).weights
+    assert type(weights) is type(expected)
+    if top:
+        weights, expected = weights.toarray(), expected.toarray()
+    np.testing.assert_allclose(weights, expected, atol=2e-6)
+    with pytest.raises(BudgetError, match="even with its 360 kB in a file, needs about"):
+        how.fit(data, Run(memory=room - 1))
+
+
+def test_says_when_neither_memory_nor_disk_suffice(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ease.shutil, "disk_usage", lambda _: SimpleNamespace(free=100))
+    monkeypatch.setattr(EASE, "fit_bytes", lambda *_: 2**60)
+    with pytest.raises(BudgetError, match=r"needs 6\.4 kB in memory or on disk.*100 B in .*TMPDIR"):
+        EASE().fit(dataset)
+
+
+def test_refuses_a_ridge_that_float32_cannot_carry() -> None:
+    data = make_dataset(n_users=30, n_items=40)
+    heavy = dataclasses.replace(data.events, weight=np.full(len(data.events), 1e5, np.float32))
+    with pytest.raises(DataError, match=r"l2 must be large enough|positive definite"):
+        EASE(l2=1e-3, weighting="none").fit(data.with_events(heavy))
 
 
 def test_an_item_that_nobody_touched_neither_gives_nor_gets(dataset: Dataset) -> None:

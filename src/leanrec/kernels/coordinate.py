@@ -64,37 +64,35 @@ def nets_over_near(X: CSR, near: CSR, penalty: Penalty, gram: Float32Array | Non
         penalty: of the nets.
         gram: (N, N) XᵀX if it is at hand: the small ones are then copied from it.
     """
-    if gram is not None:
-        return _near_of_gram(gram, near.sorted_indices(), penalty)
-    # Items renamed by frequency: a pair is then met once, from its rarer side, in the front part of a user's row.
-    order, rank = _by_frequency(X)
+    how = _by_frequency(X, near) if gram is None else _Renamed(np.arange(X.shape[1]), X, near.sorted_indices())
+    starts, places = how.near.indptr.astype(np.int64), how.near.indices.astype(np.int32)
+    weights = np.zeros(len(places), np.float32)
+    full = np.zeros((0, 0), np.float32) if gram is None else gram
+    source = *_parts(sp.csr_array(how.users.T)), *_parts(how.users)
+    _over_near(full, *source, starts, places, *_numbers(penalty), numba.get_num_threads(), weights)
+    kept = weights > 0
+    rows = np.repeat(how.order, np.diff(starts))[kept]
+    return sp.coo_array((weights[kept], (rows, how.order[places[kept]])), shape=near.shape).tocsr()
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Renamed:
+    """Data under other names of the items; ``order`` has the old name of each."""
+
+    order: Int64Array
+    users: CSR
+    near: CSR
+
+
+def _by_frequency(X: CSR, near: CSR) -> _Renamed:
+    """Renamed by frequency: a pair is then met once, from its rarer side, in the front part of a user's row."""
+    order = np.argsort(-np.bincount(X.indices, minlength=X.shape[1]), kind="stable")
+    rank = np.empty(len(order), np.int32)
+    rank[order] = np.arange(len(order), dtype=np.int32)
     users = sp.csr_array((X.data, rank[X.indices], X.indptr), shape=X.shape).sorted_indices()
     allowed = near[order]
     allowed = sp.csr_array((allowed.data, rank[allowed.indices], allowed.indptr), shape=near.shape).sorted_indices()
-    weights = np.zeros(allowed.nnz, np.float32)
-    starts, places = allowed.indptr.astype(np.int64), allowed.indices.astype(np.int32)
-    columns = sp.csr_array(users.T)
-    _over_near(*_parts(columns), *_parts(users), starts, places, *_numbers(penalty), numba.get_num_threads(), weights)
-    kept = weights > 0
-    rows = np.repeat(order, np.diff(starts))[kept]
-    return sp.coo_array((weights[kept], (rows, order[places[kept]])), shape=near.shape).tocsr()
-
-
-def _near_of_gram(gram: Float32Array, near: CSR, penalty: Penalty) -> CSR:
-    weights = np.zeros(near.nnz, np.float32)
-    starts, places = near.indptr.astype(np.int64), near.indices.astype(np.int32)
-    _over_near_of_gram(gram, starts, places, *_numbers(penalty), numba.get_num_threads(), weights)
-    matrix = sp.csr_array((weights, near.indices, near.indptr), shape=near.shape)
-    matrix.eliminate_zeros()
-    return matrix
-
-
-def _by_frequency(X: CSR) -> tuple[Int32Array, Int32Array]:
-    counts = np.bincount(X.indices, minlength=X.shape[1])
-    order = np.argsort(-counts, kind="stable").astype(np.int32)
-    rank = np.empty_like(order)
-    rank[order] = np.arange(len(order), dtype=np.int32)
-    return order, rank
+    return _Renamed(order, users, allowed)
 
 
 def _parts(matrix: CSR) -> tuple[Int64Array, Int32Array, Float32Array]:
@@ -169,6 +167,7 @@ def _over_all(
 
 @numba.njit(parallel=True, cache=True)
 def _over_near(
+    full: Float32Array,
     cp: Int64Array,
     ci: Int32Array,
     cd: Float32Array,
@@ -184,51 +183,33 @@ def _over_near(
     workers: int,
     weights: Float32Array,
 ) -> None:
-    n = len(starts) - 1
+    n, counted = len(starts) - 1, len(full) == 0
     largest = 0
     for j in range(n):
         largest = max(largest, starts[j + 1] - starts[j])
     for worker in numba.prange(workers):
-        place = np.full(n, -1, np.int32)
+        place = np.full(n if counted else 0, -1, np.int32)
         space, rest = np.empty((largest, largest), np.float32), np.empty(largest, np.float32)
         everyone = np.arange(largest).astype(np.int32)
         for j in range(worker, n, workers):
             mine = near[starts[j] : starts[j + 1]]
             k = len(mine)
             gram, part = space[:k, :k], rest[:k]
-            _local_gram(mine, cp, ci, cd, rp, ri, rd, place, gram)
-            _against(j, mine, cp, ci, cd, rp, ri, rd, place, part)
+            if counted:
+                _local_gram(mine, cp, ci, cd, rp, ri, rd, place, gram)
+                _against(j, mine, cp, ci, cd, rp, ri, rd, place, part)
+            else:
+                _copy(full, j, mine, gram, part)
             _descend(gram, everyone[:k], part, weights[starts[j] : starts[j + 1]], l1, l2, passes, tolerance)
 
 
-@numba.njit(parallel=True, cache=True)
-def _over_near_of_gram(
-    gram: Float32Array,
-    starts: Int64Array,
-    near: Int32Array,
-    l1: float,
-    l2: float,
-    passes: int,
-    tolerance: float,
-    workers: int,
-    weights: Float32Array,
-) -> None:
-    n = len(starts) - 1
-    largest = 0
-    for j in range(n):
-        largest = max(largest, starts[j + 1] - starts[j])
-    for worker in numba.prange(workers):
-        space, rest = np.empty((largest, largest), np.float32), np.empty(largest, np.float32)
-        everyone = np.arange(largest).astype(np.int32)
-        for j in range(worker, n, workers):
-            mine = near[starts[j] : starts[j + 1]]
-            k = len(mine)
-            for a in range(k):
-                rest[a] = gram[j, mine[a]]
-                for b in range(k):
-                    space[a, b] = gram[mine[a], mine[b]]
-            part = weights[starts[j] : starts[j + 1]]
-            _descend(space[:k, :k], everyone[:k], rest[:k], part, l1, l2, passes, tolerance)
+@numba.njit(cache=True, nogil=True)
+def _copy(full: Float32Array, item: int, mine: Int32Array, gram: Float32Array, part: Float32Array) -> None:
+    for a in range(len(mine)):
+        part[a] = full[item, mine[a]]
+        line, source = gram[a], full[mine[a]]
+        for b in range(len(mine)):
+            line[b] = source[mine[b]]
 
 
 @numba.njit(cache=True, nogil=True)

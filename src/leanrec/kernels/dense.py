@@ -6,10 +6,19 @@ import scipy.linalg
 import scipy.sparse as sp
 
 from leanrec.errors import DataError
+from leanrec.kernels.inverse import BLOCK, bands, is_in_memory, release
 from leanrec.kernels.topk import sink
 from leanrec.types import CSR, Float32Array, Int32Array, Int64Array
 
-__all__ = ["dense_gram", "inverse_in_place", "inverse_of_ridge", "regression_weights", "strongest"]
+__all__ = [
+    "dense_gram",
+    "fill_gram",
+    "inverse_in_place",
+    "inverse_of_ridge",
+    "regression_weights",
+    "strongest",
+    "symmetric",
+]
 
 Float64Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 # A tile and its mirror image fit a first-level cache of 32 kB.
@@ -23,10 +32,41 @@ def dense_gram(X: CSR) -> Float32Array:
     Args:
         X: (U, N).
     """
-    columns = sp.csr_array(X.T)
     gram = np.zeros((X.shape[1], X.shape[1]), np.float32)
-    _gram(*_parts(columns), *_parts(X), _dear_first(columns, X), numba.get_num_threads(), gram)
+    fill_gram(X, 0.0, gram)
+    symmetric(gram)
     return gram
+
+
+def fill_gram(X: CSR, l2: float, gram: Float32Array, block: int = BLOCK) -> None:
+    """Add the upper triangle of XᵀX + l2 · I to ``gram`` (N, N), zeros before. O(Σ_u L_u²), half of the products.
+
+    Args:
+        X: (U, N).
+        l2: what is added to the diagonal.
+        gram: (N, N) float32, in memory or mapped from a file.
+        block: rows between two releases of a mapped matrix.
+    """
+    X = X.sorted_indices()
+    # Where each entry lies in its row: to the right of it are the items that are not yet met as a pair.
+    places = sp.csr_array((np.arange(X.nnz), X.indices, X.indptr), shape=X.shape)
+    columns = sp.csr_array(places.T)
+    steps = len(gram) if is_in_memory(gram) else block
+    for first, last in bands(len(gram), max(1, steps)):
+        order = first + _dear_first(columns[first:last], X)
+        _gram(
+            columns.indptr.astype(np.int64),
+            columns.indices.astype(np.int32),
+            columns.data,
+            *_parts(X),
+            order,
+            numba.get_num_threads(),
+            gram,
+        )
+        release(gram)
+    diagonal = np.arange(len(gram))
+    gram[diagonal, diagonal] += np.float32(l2)
+    release(gram)
 
 
 def inverse_in_place(matrix: Float32Array) -> Float32Array:
@@ -44,7 +84,7 @@ def inverse_in_place(matrix: Float32Array) -> Float32Array:
 
 
 def inverse_of_ridge(X: CSR, l2: float) -> tuple[Float32Array, Float32Array]:
-    """The upper triangle of l2 · (XᵀX + l2 · I)⁻¹ (N, N) and its diagonal (N,), by way of the users.
+    """The upper triangle of l2 · (XᵀX + l2 · I)⁻¹ (N, N) without its diagonal, and the diagonal (N,), by way of the users.
 
     With K = XXᵀ + l2 · I = LLᵀ and W = L⁻¹X it is I − WᵀW: U · N² + 2 U² · N + U³ operations in place of 2 N³, which pays where
     there are fewer users than items. The diagonal, which later divides, is summed in float64.
@@ -67,25 +107,54 @@ def inverse_of_ridge(X: CSR, l2: float) -> tuple[Float32Array, Float32Array]:
     return inverse, diagonal
 
 
-def regression_weights(inverse: Float32Array, diagonal: Float32Array) -> Float32Array:
-    """B = I − P · diag(1/P) from the upper triangle of P, in place: B[i, j] = −P[i, j] / P[j, j], B[i, i] = 0."""
-    _mirror(inverse, np.ascontiguousarray(1 / diagonal, dtype=np.float32))
+def regression_weights(inverse: Float32Array, diagonal: Float32Array, block: int = BLOCK) -> Float32Array:
+    """B = I − P · diag(1/P) from the upper triangle of P, in place: B[i, j] = −P[i, j] / P[j, j], B[i, i] = 0.
+
+    P and its diagonal may both come with the other sign.
+    """
+    scale = np.ascontiguousarray(-1 / diagonal, dtype=np.float32)
+    _both_halves(inverse, scale, block)
+    for first, last in bands(len(inverse), block):
+        inverse[np.arange(first, last), np.arange(first, last)] = 0
+        release(inverse)
     return inverse
 
 
-def strongest(weights: Float32Array, k: int) -> CSR:
-    """The k entries of each column of (N, N) that are largest in size, others dropped. O(N²) and about 32 N · k bytes.
+def symmetric(matrix: Float32Array, block: int = BLOCK) -> None:
+    """Copy the upper triangle of (N, N) over the lower one. O(N²)."""
+    _both_halves(matrix, np.ones(len(matrix), np.float32), block)
 
-    Equal sizes are kept in the order of their rows.
+
+def strongest(matrix: Float32Array, k: int, scale: Float32Array, block: int = BLOCK) -> CSR:
+    """The k entries of each row of (N, N), off the diagonal, that are largest in |value| · scale[column]. (N, N).
+
+    Equal sizes are kept in the order of their columns. O(N²) and about 32 N · k bytes.
     """
-    n = len(weights)
-    rows = np.full((n, min(k, n)), -1, dtype=np.int32)
-    sizes = np.full(rows.shape, -np.inf, dtype=np.float32)
-    _strongest(weights, rows, sizes)
-    kept = rows >= 0
-    columns = np.nonzero(kept)[0].astype(np.int32)
-    rows = rows[kept]
-    return sp.coo_array((weights[rows, columns], (rows, columns)), shape=weights.shape).tocsr()
+    n = len(matrix)
+    columns = np.full((n, min(k, n)), -1, dtype=np.int32)
+    sizes = np.full(columns.shape, -np.inf, dtype=np.float32)
+    for first, last in bands(n, block):
+        _strongest(matrix[first:last], first, scale, columns[first:last], sizes[first:last])
+        release(matrix)
+    kept = columns >= 0
+    rows = np.nonzero(kept)[0]
+    starts = np.concatenate([[0], np.cumsum(kept.sum(axis=1))])
+    values = np.empty(len(rows), np.float32)
+    chosen = columns[kept]
+    for first, last in bands(n, block):
+        part = slice(starts[first], starts[last])
+        values[part] = matrix[rows[part], chosen[part]]
+        release(matrix)
+    return sp.csr_array((values, chosen, starts), shape=matrix.shape).sorted_indices()
+
+
+def _both_halves(matrix: Float32Array, scale: Float32Array, block: int) -> None:
+    """Upper triangle to full, column j times scale[j]; the diagonal stays. Tile by tile, both halves at once."""
+    for first, last in bands(len(matrix), block):
+        for left, right in bands(len(matrix), block):
+            if right > first:
+                _mirror(matrix, scale, first, last, left, right)
+                release(matrix)
 
 
 def _parts(matrix: CSR) -> tuple[Int64Array, Int32Array, Float32Array]:
@@ -103,7 +172,7 @@ def _dear_first(columns: CSR, X: CSR) -> Int64Array:
 def _gram(
     cp: Int64Array,
     ci: Int32Array,
-    cd: Float32Array,
+    places: Int64Array,
     rp: Int64Array,
     ri: Int32Array,
     rd: Float32Array,
@@ -116,39 +185,33 @@ def _gram(
             column = order[at]
             out = gram[column]
             for entry in range(cp[column], cp[column + 1]):
-                weight, row = cd[entry], ci[entry]
-                for other in range(rp[row], rp[row + 1]):
+                place = places[entry]
+                weight = rd[place]
+                for other in range(place, rp[ci[entry] + 1]):
                     out[ri[other]] += weight * rd[other]
 
 
 @numba.njit(parallel=True, cache=True)
-def _mirror(matrix: Float32Array, scale: Float32Array) -> None:
-    """Upper triangle to full, column j times −scale[j], zeros on the diagonal: tile by tile, both halves at once."""
-    n = len(matrix)
-    tiles = (n + _TILE - 1) // _TILE
-    # Rows of tiles from both ends, so that each step of the loop is equally long.
-    for step in numba.prange(tiles):
-        band = step // 2 if step % 2 == 0 else tiles - 1 - step // 2
-        for left in range(band, tiles):
-            for i in range(band * _TILE, min((band + 1) * _TILE, n)):
-                for j in range(max(left * _TILE, i + 1), min((left + 1) * _TILE, n)):
-                    value = -matrix[i, j]
+def _mirror(matrix: Float32Array, scale: Float32Array, first: int, last: int, left: int, right: int) -> None:
+    """Rows first to last and columns left to right of the upper triangle, and their mirror image."""
+    tiles = (right - left + _TILE - 1) // _TILE
+    for tile in numba.prange(tiles):
+        start, stop = left + tile * _TILE, min(left + (tile + 1) * _TILE, right)
+        for top in range(first, last, _TILE):
+            for i in range(top, min(top + _TILE, last)):
+                for j in range(max(start, i + 1), stop):
+                    value = matrix[i, j]
                     matrix[i, j] = value * scale[j]
                     matrix[j, i] = value * scale[i]
-        for i in range(band * _TILE, min((band + 1) * _TILE, n)):
-            matrix[i, i] = 0
 
 
 @numba.njit(parallel=True, cache=True)
-def _strongest(weights: Float32Array, rows: Int32Array, sizes: Float32Array) -> None:
-    n, k = rows.shape
-    width = 64
-    for strip in numba.prange((n + width - 1) // width):
-        # A strip of columns at a time: a column alone would touch a cache line for each entry.
-        first, last = strip * width, min((strip + 1) * width, n)
-        for i in range(n):
-            for j in range(first, last):
-                size = abs(weights[i, j])
-                if size > 0 and size > sizes[j, 0]:
-                    rows[j, 0], sizes[j, 0] = i, size
-                    sink(rows[j], sizes[j], 0, k)
+def _strongest(matrix: Float32Array, first: int, scale: Float32Array, columns: Int32Array, sizes: Float32Array) -> None:
+    n, k = columns.shape
+    for row in numba.prange(n):
+        line, mine, best = matrix[row], columns[row], sizes[row]
+        for j in range(len(line)):
+            size = abs(line[j]) * scale[j]
+            if size > 0 and size > best[0] and j != first + row:
+                mine[0], best[0] = j, size
+                sink(mine, best, 0, k)
