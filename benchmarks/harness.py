@@ -163,8 +163,14 @@ def run(claim: Claim, asked: argparse.Namespace) -> dict[str, Any]:
 
 
 def keep(results: dict[str, Any], asked: argparse.Namespace) -> Path | None:
-    """Print the rows, and write results and page unless it was only a try; the folder where they are."""
+    """Print the rows, and write results and page unless it was only a try; the folder where they are.
+
+    Where no contestant could be measured, what an earlier run wrote stays, and the script fails.
+    """
     _show(results)
+    stages = results["contestants"].values()
+    if stages and all("failed" in stage for stage in stages):
+        raise SystemExit(f"Nothing of {results['claim']} could be measured: {next(iter(stages))['failed']}")
     folder: Path | None = asked.results or (None if asked.quick or asked.only else RESULTS)
     if folder is not None:
         write(results, folder)

@@ -277,6 +277,15 @@ def test_contestants_that_disagree_are_not_written() -> None:
     assert harness.summarise(claim, asked, {"a": runs["a"]})["contestants"]["a"]["runs"] == 1
 
 
+def test_what_could_not_be_measured_leaves_earlier_results_alone(tmp_path: Path) -> None:
+    claim = harness.Claim("none", "Nothing.", "none", {}, [])
+    asked = harness.parser().parse_args(["--results", str(tmp_path)])
+    results = harness.summarise(claim, asked, {"a": [{"failed": "no data"}]})
+    with pytest.raises(SystemExit, match="Nothing of none could be measured: no data"):
+        harness.keep(results, asked)
+    assert not list(tmp_path.iterdir())
+
+
 def test_rounds_are_seeds() -> None:
     assert Probe(threads=1, turn=3).run.seed == 3
 
