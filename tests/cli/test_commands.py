@@ -178,6 +178,30 @@ def test_files_to_hold_out_are_the_split_given(run: Any, log: Path, tmp_path: Pa
     assert "split given" in json.loads(out)["about"]
 
 
+def test_models_are_chosen_on_the_validation_part(run: Any, log: Path) -> None:
+    words = ("evaluate", log, "--split", "random", "-m", "popularity", "-m", "hybrid,parts=[popularity,content]")
+    code, out, _ = run(*words, "--part", "valid", "--metric", "recall@10", "--json")
+    assert code == 0
+    report = json.loads(out)
+    assert report["part"] == "valid"
+    assert report["comparison"]["metric"] == "recall@10"
+    code, out, err = run(*words)
+    assert code == 0
+    assert "say little" in err
+    assert "The test part" in out
+    code, _, err = run(*words, "--part", "train")
+    assert code == 2
+    assert "valid" in err
+
+
+@pytest.mark.parametrize("command", [("fit", "popularity"), ("frontier", "-m", "popularity", "--split", "random")])
+def test_a_place_that_cannot_be_written_is_one_message(run: Any, log: Path, command: tuple[str, ...]) -> None:
+    code, _, err = run(*command[:2], *command[2:], log, "--out", "/proc/nowhere")
+    assert code == 2
+    assert "/proc/nowhere" in err
+    assert "Traceback" not in err
+
+
 def test_frontier_draws_and_chooses(run: Any, tmp_path: Path) -> None:
     folder = sample_path("ml-latest-small")
     words = (

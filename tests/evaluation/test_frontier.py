@@ -100,6 +100,16 @@ def test_of_equals_the_faster_is_chosen() -> None:
     assert choose(mark(rows, Budget())).best == "fast"
 
 
+def test_validation_decides_and_test_is_only_reported() -> None:
+    honest, lucky = make_row("honest", 0.4), make_row("lucky", 0.3)
+    rows = [
+        dataclasses.replace(honest, test=Quality(0.1, 0.0, 0.2, 100)),
+        dataclasses.replace(lucky, test=Quality(0.9, 0.8, 1.0, 100)),
+    ]
+    assert choose(mark(rows, Budget())).best == "honest"
+    assert choose(mark(rows, Budget(max_p99="1us"))).closest == "honest"
+
+
 def test_if_none_fits_the_one_that_goes_over_least_is_named() -> None:
     rows = [
         make_row("slow", 0.4, p99=0.010, memory=10),  # 100 % over on p99
@@ -151,6 +161,14 @@ def test_cheaper_is_much_less_somewhere_and_no_more_elsewhere() -> None:
     dear = make_row("dear", 0.3, p99=0.02, memory=10, fit=0.1, artifact=10)
     assert [row.name for row in cheaper(mark([best, less, same, dear], Budget()), best)] == ["less"]
     assert cheaper(mark([best, less], Budget(max_fit=1)), best) == ()
+
+
+def test_more_of_what_the_budget_has_plenty_of_is_no_objection() -> None:
+    best = make_row("best", 0.4, fit=0.5, artifact=10**7)
+    small = make_row("small", 0.4, fit=2.0, artifact=10**5)
+    assert cheaper([best, small], best, Budget()) == ()
+    assert cheaper([best, small], best, Budget(max_fit="10s")) == ()
+    assert cheaper([best, small], best, Budget(max_fit="60s")) == (small,)
 
 
 def test_a_cheaper_model_that_is_as_good_is_named_and_one_that_is_worse_is_not() -> None:
@@ -322,6 +340,32 @@ def test_over_the_estimate_a_model_is_not_fitted(data: Dataset) -> None:
     assert "The smallest fit is popularity: about" in found.summary()[0]
 
 
+@dataclasses.dataclass(frozen=True)
+class Cautious:
+    """Needs a megabyte and says that it needs three times the limit."""
+
+    limit: int = 50_000_000
+
+    def fit_bytes(self, shape: object) -> int:
+        return 3 * self.limit
+
+    def fit(self, data: Dataset, run: Run = Run()) -> PopularityModel:
+        run.require(self.fit_bytes(data.shape), "Cautious")
+        return Popularity().fit(data)
+
+
+def test_an_estimate_is_an_upper_bound_and_what_was_taken_decides(data: Dataset) -> None:
+    found = run_frontier(data, [Cautious()], budget=Budget(max_memory=50_000_000))
+    assert [row.status for row in found.rows] == ["fitted"]
+    assert found.best is not None
+    assert found.rows[0].estimate == 150_000_000
+
+
+def test_few_queries_are_said_to_be_few() -> None:
+    few = make_dataset(n_users=8)
+    assert any("say little" in note for note in run_frontier(few, [Popularity()]).notes)
+
+
 def test_says_what_comes_closest_and_by_how_much(data: Dataset) -> None:
     found = run_frontier(data, [Popularity(), EASE()], budget=Budget(max_artifact=100))
     assert found.best is None
@@ -410,7 +454,9 @@ def test_the_portfolio_follows_the_data(data: Dataset) -> None:
     assert {"collaborative"} <= families
     unrated = dataclasses.replace(data, events=dataclasses.replace(data.events, value=None), rating_range=None)
     models = {each.model for each in portfolio(unrated)}
-    assert {"popularity", "ease"} <= models
+    assert {"popularity", "ease", "rp3", "cheby_cf"} <= models
+    assert not {"gf_cf", "turbo_cf"} & models
+    assert [each.model for each in candidates(["gf_cf", "turbo_cf"], sizes=True)] == ["gf_cf", "turbo_cf"]
     assert not {"bias", "rating_knn", "rating_mf"} & models
     assert {"bias", "rating_knn", "rating_mf"} <= {each.model for each in everything}
 
