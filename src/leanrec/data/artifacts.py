@@ -31,6 +31,11 @@ __all__ = ["FORMAT", "load", "read_manifest", "save", "size_of"]
 FORMAT = 2
 _MANIFEST = "manifest.json"
 _MAPPED_FROM = 16_000_000
+# What people keep in folders: in words, and what to do with it where something else was asked for.
+_SPOKEN = {
+    "Dataset": ("a data set", "Fit a model on it first: leanrec fit MODEL {} --out FOLDER."),
+    "SavedPipeline": ("a fitted model", "Name a data set, or the log that the model was fitted on."),
+}
 
 
 def save(
@@ -51,8 +56,11 @@ def save(
     target = Path(path)
     if target.exists() and not (target / _MANIFEST).exists():
         raise ArtifactError(f"{target} exists and is not a leanrec artifact, so it is left alone. Choose another path.")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    except OSError as error:
+        raise ArtifactError(f"Cannot write {target}: {error.strerror or error}.") from error
     try:
         writer = _Writer(staging, adopt)
         manifest = {
@@ -81,6 +89,7 @@ def load(path: str | Path, kind: type | None = None, *, mapped: bool = False) ->
     """
     folder = Path(path)
     manifest = read_manifest(folder)
+    _check_kind(folder, manifest["value"], kind)
     try:
         value = _Reader(folder, manifest, mapped=mapped).decode(manifest["value"])
     except ArtifactError:
@@ -92,13 +101,22 @@ def load(path: str | Path, kind: type | None = None, *, mapped: bool = False) ->
     return value
 
 
+def _check_kind(folder: Path, value: Any, kind: type | None) -> None:
+    """Raise for a data set where a model is asked for and the reverse, before anything is read."""
+    held = value.get("$class", "") if isinstance(value, dict) else ""
+    held = held.rpartition(":")[2] if isinstance(held, str) else ""
+    if kind is None or kind.__name__ == held or {held, kind.__name__} - set(_SPOKEN):
+        return
+    raise ArtifactError(f"{folder} is {_SPOKEN[held][0]}, not {_SPOKEN[kind.__name__][0]}. {_SPOKEN[held][1].format(folder)}")
+
+
 def read_manifest(path: str | Path) -> dict[str, Any]:
     """The manifest of an artifact, checked for its format. Raises ArtifactError."""
     file = Path(path) / _MANIFEST
     try:
         manifest = json.loads(file.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise ArtifactError(f"{path} is not a leanrec artifact: it has no {_MANIFEST}.") from error
+        raise ArtifactError(_no_artifact(Path(path))) from error
     except (OSError, ValueError, RecursionError) as error:
         raise ArtifactError(f"{file} cannot be read: {error}. The artifact is damaged; make it again.") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT or "value" not in manifest:
@@ -115,6 +133,14 @@ def _seal(manifest: Mapping[str, Any]) -> str:
     """SHA-256 of a manifest, however it is laid out."""
     text = json.dumps(manifest, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _no_artifact(path: Path) -> str:
+    if not path.exists():
+        return f"{path} does not exist. Check the path."
+    wrote = "which is what `leanrec fit --out` and `leanrec ingest --out` write"
+    what = f"a folder without {_MANIFEST}" if path.is_dir() else "a file"
+    return f"{path} is not a leanrec artifact, {wrote}: it is {what}. If it is a log, fit a model on it: leanrec fit MODEL {path} --out FOLDER."
 
 
 def size_of(path: str | Path) -> int:
