@@ -286,10 +286,11 @@ def _draw(
         interest[moved] = _pick(rng, truth.end, users[moved])
     order = np.argsort(interest, kind="stable")
     ends = np.cumsum(np.bincount(interest, minlength=len(sums)))
-    where = rng.random(len(users))
     items = np.empty(len(users), np.int32)
-    for each, (start, stop) in enumerate(zip(np.append(0, ends[:-1]), ends, strict=True)):
-        items[order[start:stop]] = np.searchsorted(sums[each], where[start:stop], side="right")
+    for each, (start, stop) in enumerate(itertools.pairwise([0, *ends.tolist()])):
+        # In order they are found in one walk through the sums; shuffled, they are independent again.
+        found = np.searchsorted(sums[each], np.sort(rng.random(stop - start)), side="right")
+        items[order[start:stop]] = rng.permutation(found)
     # A running sum may end a rounding error below the largest uniform number.
     np.minimum(items, sums.shape[1] - 1, out=items)
     return items
