@@ -64,4 +64,7 @@ class MissingExtraError(LeanrecError, ImportError):
 
     def __init__(self, what: str, extra: str) -> None:
         """Name the feature that was asked for and the extra that brings it."""
-        super().__init__(f'{what} needs an optional package. Install it with: pip install "leanrec[{extra}]"')
+        super().__init__(
+            f'{what} needs an optional package. Install it with: pip install "leanrec[{extra}]", '
+            f'or in a checkout: pip install ".[{extra}]".'
+        )

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import make_dataset
 
+from conftest import make_dataset
 from leanrec.data import artifacts
 from leanrec.data.dataset import Dataset
 from leanrec.data.table import Table

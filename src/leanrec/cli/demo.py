@@ -1,5 +1,7 @@
 """``leanrec demo``: once round the loop on MovieLens data that comes with leanrec."""
 
+import shutil
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -126,18 +128,28 @@ def _step_click(pipeline: "Pipeline") -> None:
     show.console.print()
 
 
+def _command() -> str:
+    """How this very leanrec is started from here: it may lie in an environment that is not on the path."""
+    here = Path(sys.argv[0])
+    found = shutil.which("leanrec")
+    if here.name != "leanrec" or (found is not None and Path(found).resolve() == here.resolve()):
+        return "leanrec"
+    return str(here.relative_to(Path.cwd())) if here.is_relative_to(Path.cwd()) else str(here)
+
+
 def _where_next(out: Path, seconds: float) -> None:
     _heading(f"Done in {seconds:.0f} s. Where to look next")
+    leanrec = _command()
     show.table(
         "",
         ("", ""),
         [
             ("the Pareto page", f"{out}/frontier.html (open it in a browser)"),
-            ("click yourself", f"leanrec serve {out}/model"),
-            ("ask for anybody", f"leanrec recommend {out}/model --user 42 -n 5"),
-            ("somebody new", f"leanrec recommend {out}/model --history 1,260 -n 5"),
-            ("why", f"leanrec explain {out}/model --user 1 --item 260"),
-            ("your own data", "leanrec frontier my_log.csv --max-p99 5ms --max-memory 200MB"),
+            ("click yourself", f"{leanrec} serve {out}/model"),
+            ("ask for anybody", f"{leanrec} recommend {out}/model --user 42 -n 5"),
+            ("somebody new", f"{leanrec} recommend {out}/model --history 1,260 -n 5"),
+            ("why", f"{leanrec} explain {out}/model --user 1 --item 260"),
+            ("your own data", f"{leanrec} frontier my_log.csv --max-p99 5ms --max-memory 200MB"),
         ],
         left=2,
     )

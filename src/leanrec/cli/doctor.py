@@ -88,7 +88,8 @@ def _sqlite() -> Finding:
 def _extras() -> Iterator[Finding]:
     for extra, modules in _EXTRAS.items():
         missing = [name for name in modules if importlib.util.find_spec(name) is None]
-        detail = f'not installed; bring it with: pip install "leanrec[{extra}]"' if missing else "installed"
+        how = f'pip install "leanrec[{extra}]", or in a checkout: pip install ".[{extra}]"'
+        detail = f"not installed; bring it with: {how}" if missing else "installed"
         yield Finding(f"extra [{extra}]", "note" if missing else "ok", detail)
 
 

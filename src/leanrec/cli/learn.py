@@ -9,6 +9,7 @@ import typer
 
 from leanrec.cli import show
 from leanrec.cli.options import DataOptions, Json, RunOptions, Sources, SplitOptions, gather, model_of, pairs
+from leanrec.errors import DataError
 from leanrec.models import find
 from leanrec.settings import build, check_one_of
 
@@ -99,6 +100,10 @@ def evaluate(
     ingested = data.open(source, work)
     parts = split.apply(ingested.data, data, work)
     cases = parts.test if part == "test" else parts.valid
+    if not cases.truth.nnz:
+        raise DataError(
+            f"The {part} part holds no answer. Take --part {'valid' if part == 'test' else 'test'}, or hold out more."
+        )
     fallback = find("popularity")().fit(parts.train, work)
     judged = {}
     for name, estimator in estimators.items():

@@ -21,7 +21,6 @@ from leanrec.models import find
 from leanrec.protocols import Estimator
 from leanrec.run import Run, parse_bytes, parse_seconds
 from leanrec.settings import build, split_list
-from leanrec.types import Events
 
 __all__ = ["DataOptions", "Json", "RunOptions", "Sources", "SplitOptions", "conditions", "gather", "model_of", "pairs"]
 
@@ -129,6 +128,14 @@ class DataOptions:
         ),
     ] = None
 
+    time_format: Annotated[
+        str | None,
+        typer.Option(
+            help="How times are written, where it is not told by themselves, e.g. '%d/%m/%Y %H:%M'.",
+            rich_help_panel=_DATA,
+        ),
+    ] = None
+
     def arguments(self, sources: list[str]) -> dict[str, Any]:
         """These options as arguments of ``leanrec.data.ingest``."""
         return {
@@ -141,18 +148,17 @@ class DataOptions:
             "positive_from": self.positive_from,
             "cleaning": self._cleaning(),
             "quarantine": self.quarantine,
+            "time_format": self.time_format,
         }
 
     def open(self, sources: list[str], run: Run) -> Ingested:
         """The data set, from a prepared folder or from the log itself."""
         return open_dataset(**self.arguments(sources), run=run)
 
-    def held_out(self, source: str, run: Run) -> Events:
-        """Events, in own ids, of a file that is read as the log is; no event of it is set aside as unusual."""
+    def held_out(self, source: str, run: Run) -> Dataset:
+        """A file of events that is read as the log is; no event of it is set aside as unusual."""
         usual = dataclasses.replace(self, items=None, users=None, bots=False, min_user=1, min_item=1, quarantine=None)
-        data = usual.open([source], run).data
-        events = data.events
-        return dataclasses.replace(events, user=data.users.ids[events.user], item=data.items.ids[events.item])
+        return usual.open([source], run).data
 
     def _cleaning(self) -> Cleaning:
         usual = Cleaning()
