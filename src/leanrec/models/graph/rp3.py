@@ -13,7 +13,7 @@ import scipy.sparse as sp
 from leanrec.data.dataset import Dataset, Shape
 from leanrec.kernels.gram import similar_bytes, top_related
 from leanrec.kernels.sparse import history_scores
-from leanrec.kernels.spectrum import degrees, inverse_power, scaled
+from leanrec.kernels.spectrum import degrees, inverse_power, narrow, scaled
 from leanrec.kernels.weighting import weigh
 from leanrec.protocols import Explanation
 from leanrec.run import Run
@@ -67,7 +67,7 @@ class RP3:
             leaving = inverse_power(items, self.alpha)
             there = scaled(sp.csr_array(X.T), leaving, np.ones(len(users)))
             back = scaled(X, inverse_power(users, self.alpha), inverse_power(items, self.beta))
-            return RP3Model(self, top_related(there, back, self.k, "dot", skip_self=True))
+            return RP3Model(self, narrow(top_related(there, back, self.k, "dot", skip_self=True)))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

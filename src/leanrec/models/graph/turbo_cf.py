@@ -11,7 +11,7 @@ import scipy.sparse as sp
 from leanrec.data.dataset import Dataset, Shape
 from leanrec.kernels.gram import similar_bytes, top_similar
 from leanrec.kernels.sparse import history_scores, pick
-from leanrec.kernels.spectrum import degrees, inverse_power, scaled
+from leanrec.kernels.spectrum import degrees, inverse_power, narrow, scaled
 from leanrec.kernels.weighting import weigh
 from leanrec.protocols import Explanation
 from leanrec.run import Run
@@ -70,7 +70,7 @@ class TurboCF:
             X = weigh(data.interactions, self.weighting)
             users, items = degrees(X)
             X = scaled(X, inverse_power(users, self.alpha), inverse_power(items, 1 - self.alpha))
-            graph = top_similar(X, self.k, "dot")
+            graph = narrow(top_similar(X, self.k, "dot"))
             graph.data **= np.float32(self.power)
             return TurboCFModel(self, graph)
 
