@@ -16,7 +16,7 @@ from leanrec.models import available
 
 # They need ratings, item content, or parts that somebody has to choose.
 NOT_HERE = frozenset({"bias", "rating_knn", "rating_mf", "content", "hybrid"})
-RANDOM = frozenset({"ials", "bpr"})
+RANDOM = frozenset({"ials", "bpr", "pure_svd", "gf_cf", "cheby_cf"})
 SEEDS = 5
 # What was tuned on valid and is not a model's default.
 TUNED: dict[str, str] = {}

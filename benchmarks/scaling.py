@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import itertools
 import math
+import os
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -27,7 +28,7 @@ from leanrec.data import artifacts
 from leanrec.data.dataset import Dataset
 from leanrec.data.simulation import Simulation
 from leanrec.models import available
-from leanrec.run import format_bytes, format_seconds
+from leanrec.run import format_seconds
 from leanrec.settings import build
 
 # One pass or a few: what grows with the data is the same, and a curve needs no converged model.
@@ -38,9 +39,12 @@ MODELS: dict[str, dict[str, str]] = {
     "pure_svd": {},
     "ials": {"epochs": "1"},
     "slim": {"neighbours": "100"},
+    "sansa": {},
     "ease": {},
 }
 PER_USER = 50
+# The environment names the folder that the processes share.
+FOLDER = "LEANREC_SCALING_FOLDER"
 AXES = ("events", "items", "threads")
 QUICK_LIMIT, LIMIT, FULL_LIMIT = 10.0, 30.0, 600.0
 
@@ -76,13 +80,12 @@ def cells(model: str, threads: int, quick: bool) -> list[Cell]:
 
 
 def stored(events: int, items: int) -> Path:
-    """A simulated data set in the temporary folder, made at the first call, with its matrix beside it."""
-    folder = Path(tempfile.gettempdir(), "leanrec-scaling", f"{events}-{items}")
+    """A simulated data set on disk, made at the first call, with its matrix beside it."""
+    folder = Path(os.environ[FOLDER], f"{events}-{items}")
     if not (folder / "manifest.json").exists():
         log = Simulation(users=max(100, events // PER_USER), items=items, events=events)
         data = log.dataset()
         matrix = data.interactions
-        folder.parent.mkdir(exist_ok=True)
         for part in ("data", "indices", "indptr"):
             np.save(folder.with_name(f"{folder.name}-{part}.npy"), getattr(matrix, part))
         artifacts.save(data, folder)
@@ -260,19 +263,14 @@ def main() -> None:
         harness.run(claim, asked)
         return
     start = time.perf_counter()
-    runs = sweep(plan, claim, asked, limit)
+    with tempfile.TemporaryDirectory() as shared:
+        os.environ[FOLDER] = shared
+        runs = sweep(plan, claim, asked, limit)
     results = harness.summarise(claim, asked, runs)
     results |= {"rows": rows(plan, runs), "seconds": round(time.perf_counter() - start, 1)}
     folder = asked.results or (None if asked.quick or asked.model else harness.RESULTS)
     results["plots"] = draw(plan, runs, folder) if folder else []
     harness.keep(results, asked)
-    print(
-        f"{len(runs)} cells, {format_bytes(sum(it.stat().st_size for it in stored_files()))} of data in {tempfile.gettempdir()}"
-    )
-
-
-def stored_files() -> Iterator[Path]:
-    return (it for it in Path(tempfile.gettempdir(), "leanrec-scaling").rglob("*") if it.is_file())
 
 
 if __name__ == "__main__":

@@ -4,14 +4,12 @@ python benchmarks/topk.py [--repeats 3] [--quick]
 """
 
 import functools
-import os
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 from harness import Claim, Comparison, Contestant, Probe, Roofline, main
 
+from leanrec.run import Run
 from leanrec.types import Float32Array, Int32Array
 
 USERS, ITEMS, WIDTH, K = 29_858, 40_981, 64, 20
@@ -19,31 +17,19 @@ MANY = 1_000_000
 Search = Callable[[Float32Array, Float32Array, int], Int32Array]
 
 
-def vectors(kind: str, quick: bool) -> tuple[Float32Array, Float32Array]:
-    """Queries and items: random normal, or what iALS learns from Gowalla (kept in the temporary folder)."""
-    users, items = (USERS // 10, ITEMS // 10) if quick else (USERS, ITEMS)
+def vectors(kind: str, probe: Probe) -> tuple[Float32Array, Float32Array]:
+    """Queries and items: random normal, or what iALS learns from Gowalla."""
+    users, items = (USERS // 10, ITEMS // 10) if probe.quick else (USERS, ITEMS)
     if kind == "random":
         rng = np.random.default_rng(0)
         return tuple(rng.standard_normal((n, WIDTH), dtype=np.float32) for n in (users, items))  # type: ignore[return-value]
-    Q, V = learnt()
-    return Q[:users], V[:items]
-
-
-def learnt() -> tuple[Float32Array, Float32Array]:
-    """Vectors of iALS on Gowalla, fitted once for all contestants."""
     from datasets import gowalla_data
 
     from leanrec.models.collaborative.ials import IALS
 
-    file = Path(tempfile.gettempdir(), f"leanrec-topk-vectors-{os.getuid()}.npz")
-    if not file.exists():
-        data = gowalla_data()
-        model = IALS(width=WIDTH).fit(data)
-        part = file.with_suffix(f".{os.getpid()}.npz")
-        np.savez(part, Q=model.embed_queries(data.queries()), V=model.embed_items())
-        part.replace(file)
-    with np.load(file) as found:
-        return found["Q"], found["V"]
+    data = gowalla_data()
+    model = IALS(width=WIDTH).fit(data, Run(threads=probe.threads))
+    return model.embed_queries(data.queries())[:users], model.embed_items()[:items]
 
 
 def ours(Q: Float32Array, V: Float32Array, k: int) -> Int32Array:
@@ -78,7 +64,7 @@ def with_numpy(Q: Float32Array, V: Float32Array, k: int) -> Int32Array:
 
 
 def batch(probe: Probe, kind: str, search: Search) -> None:
-    Q, V = vectors(kind, probe.quick)
+    Q, V = vectors(kind, probe)
     with probe.warmup():
         search(Q[:1000], V[:5000], K)
     for _ in range(1 if probe.quick else 3):
