@@ -7,12 +7,13 @@ import numpy as np
 from leanrec.data import artifacts
 from leanrec.data.dataset import Dataset
 from leanrec.data.ingest import ingest
-from leanrec.feedback.log import EventLog, ServedList
+from leanrec.feedback.log import EventLog
 from leanrec.feedback.merge import merge
 from leanrec.feedback.reactions import Reaction
+from leanrec.feedback.reader import ServedList
 from leanrec.models.collaborative.ease import EASE
-from leanrec.serving.app import replay
 from leanrec.serving.pipeline import Pipeline
+from leanrec.serving.replay import replay
 
 NOW = 1_900_000_000
 

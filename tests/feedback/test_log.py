@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from leanrec.errors import DataError, SourceError
-from leanrec.feedback.log import EventLog, ServedList, table_of
+from leanrec.errors import DataError, SettingError, SourceError
+from leanrec.feedback.log import EventLog, Keep
 from leanrec.feedback.reactions import Reaction
+from leanrec.feedback.reader import LogReader, Origin, ServedList, table_of
 
 
 def reaction(number: int = 0, **changes: object) -> Reaction:
@@ -190,3 +191,121 @@ def test_accepted_events_survive_a_kill(path: Path) -> None:
     writer.stdout.close()
     with EventLog(path) as log:
         assert set(seen) <= set(log.events().item.tolist())
+
+
+def test_what_is_accepted_is_written_through_to_the_disk(path: Path) -> None:
+    with EventLog(path) as log:
+        ask = {name: f"PRAGMA {name}" for name in ("synchronous", "journal_mode")}
+        settings = {name: log._submit(lambda c, q=q: c.execute(q).fetchone()[0]).result() for name, q in ask.items()}
+    assert settings == {"synchronous": 2, "journal_mode": "wal"}  # 2 = FULL
+
+
+def test_one_log_has_one_server(path: Path) -> None:
+    with EventLog(path) as log:
+        with pytest.raises(SourceError, match=rf"in use by process {os.getpid()} on .* since .*one server has one log"):
+            EventLog(path)
+        link = path.with_name("link.db")
+        link.symlink_to(path)
+        with pytest.raises(SourceError, match="in use"):
+            EventLog(link)
+        log.append([reaction(1)])
+    with EventLog(path) as log:
+        assert len(log) == 1
+
+
+def test_the_lock_goes_with_its_process(path: Path) -> None:
+    writer = subprocess.Popen([sys.executable, "-c", _WRITER, str(path)], stdout=subprocess.PIPE, text=True)
+    assert writer.stdout is not None
+    writer.stdout.readline()
+    with pytest.raises(SourceError, match=f"process {writer.pid} "):
+        EventLog(path)
+    assert len(LogReader(path)) > 0  # to read it, one needs no lock
+    writer.kill()
+    writer.wait()
+    writer.stdout.close()
+    EventLog(path).close()
+
+
+def test_a_path_that_no_system_has_is_refused_at_once() -> None:
+    with pytest.raises(SourceError, match="cannot be used"):
+        EventLog("log\0.db")
+
+
+def test_a_log_that_fails_to_open_in_an_unforeseen_way_says_so(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: Path) -> sqlite3.Connection:
+        raise MemoryError("no room")
+
+    monkeypatch.setattr("leanrec.feedback.log._open", fail)
+    with pytest.raises(MemoryError, match="no room"):
+        EventLog(path)
+    monkeypatch.undo()
+    EventLog(path).close()
+
+
+def test_served_lists_are_kept_for_a_time_and_reactions_for_good(path: Path) -> None:
+    with EventLog(path, Keep(lists=10, days=1)) as log:
+        for number in range(25):
+            log.served(ServedList(f"r{number}", number, 1, (10,), (1.0,)))
+        log.append([reaction(0, request="r24")])
+        assert [each.request for each in log.lists()][-1] == "r24"
+        assert 10 <= len(list(log.lists())) < 20
+        for number in range(10):
+            log.served(ServedList(f"s{number}", 2 * 86_400, 1, (10,), (1.0,)))
+        assert {each.request[0] for each in log.lists()} == {"s"}
+        assert log.events().rank.tolist() == [0]  # type: ignore[union-attr]
+    with EventLog(path, Keep(lists=0)) as log:
+        log.served(ServedList("t", 3 * 86_400, 1, (10,), (1.0,)))
+        assert {each.request[0] for each in log.lists()} == {"s"}
+
+
+@pytest.mark.parametrize(("setting", "message"), [({"lists": -1}, "lists must be"), ({"days": 0}, "days must be")])
+def test_wrong_settings_are_refused(setting: dict[str, float], message: str) -> None:
+    with pytest.raises(SettingError, match=message):
+        Keep(**setting)  # type: ignore[arg-type]
+
+
+SHOP, NEWER, OTHER = (Origin(name * 20, f"{name}.csv") for name in ("shop", "newer", "other"))
+
+
+def test_a_log_belongs_to_the_data_that_it_was_kept_for(path: Path) -> None:
+    with EventLog(path) as log:
+        log.belongs_to(SHOP)
+        log.check_origin(OTHER)  # nothing is in it yet
+        log.append([reaction(1)])
+        log.check_origin(SHOP)
+        with pytest.raises(SourceError, match=r"kept for other data \(shop.csv; .*than this model's \(other.csv;"):
+            log.check_origin(OTHER)
+        with pytest.raises(SourceError, match="--adopt-log"):
+            log.belongs_to(OTHER)
+        log.check_origin(Origin(NEWER.fingerprint, NEWER.about, log.id))  # a fit that took this log in
+        log.belongs_to(NEWER, adopt=True)
+        log.check_origin(NEWER)
+        log.check_origin(SHOP)
+        assert log.origins() == (SHOP, NEWER)
+        mine = log.id
+    with EventLog(path) as log:
+        assert log.id == mine
+    assert LogReader(path).id == mine
+
+
+def test_a_log_of_before_origins_belongs_to_who_opens_it(path: Path) -> None:
+    with EventLog(path) as log:
+        log.append([reaction(1)])
+    connection = sqlite3.connect(path)
+    connection.executescript("DROP TABLE origin; DROP TABLE log;")
+    connection.close()
+    assert (LogReader(path).id, LogReader(path).origins()) == ("", ())
+    with EventLog(path) as log:
+        assert log.id
+        log.belongs_to(SHOP)
+        with pytest.raises(SourceError, match="kept for other data"):
+            log.belongs_to(OTHER)
+
+
+def test_a_reader_makes_no_file(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="cannot be used"):
+        LogReader(tmp_path / "none.db")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "empty.db").touch()
+    with pytest.raises(SourceError, match="no event log yet"):
+        LogReader(tmp_path / "empty.db")

@@ -1,6 +1,7 @@
 """Recorded events join the data set."""
 
 import dataclasses
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from leanrec.data.dataset import Dataset
 from leanrec.data.table import Table
 from leanrec.data.vocabulary import Vocabulary, id_array
 from leanrec.errors import DataError
-from leanrec.feedback.merge import MAX_KINDS, merge
+from leanrec.feedback.merge import MAX_KINDS, merge, not_yet_there
 from leanrec.feedback.reactions import Reaction, to_events
 
 DATA = make_dataset(n_users=8, n_items=12, per_user=4)
@@ -54,8 +55,42 @@ def test_events_stay_in_time_order_within_a_user() -> None:
 def test_merging_twice_changes_nothing(rows: list[tuple[str, int, int]]) -> None:
     events = to_events(reactions(*rows))
     once = merge(DATA, events)
-    assert len(once.events) == len(DATA.events) + len(set(rows))
+    assert len(once.events) == len(DATA.events) + len(rows)
     assert merge(once, events).fingerprint == once.fingerprint
+
+
+def test_two_events_of_one_second_are_two_events() -> None:
+    first = Reaction("a", "user-0", 100, "rating", 2_000_000_000, 0.0, 1.0)
+    second = dataclasses.replace(first, id="b", weight=1.0, value=5.0)
+    merged = merge(DATA, to_events([first, second]))
+    assert len(merged.events) == len(DATA.events) + 2
+    assert merged.ratings is not None
+    assert merged.ratings[0, merged.items.row(100)] == 5.0
+    half = merge(DATA, to_events([first]))
+    assert merge(half, to_events([first, second])).fingerprint == merged.fingerprint
+
+
+def test_what_the_data_repeats_stays() -> None:
+    twice = DATA.with_events(DATA.events.take(np.repeat(np.arange(len(DATA.events)), 2)))
+    merged = merge(twice, to_events([]))
+    assert triples(merged) == triples(twice)
+    assert merged.events.kinds == ("rating",)
+
+
+small = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), max_size=8)
+
+
+@settings(max_examples=100, deadline=None)
+@given(old=small, new=small)
+def test_what_is_not_yet_there_agrees_with_counting(old: list[tuple[int, int]], new: list[tuple[int, int]]) -> None:
+    left, expected = Counter(old), []
+    for place, pair in enumerate(new, len(old)):
+        if left[pair] > 0:
+            left[pair] -= 1
+        else:
+            expected.append(place)
+    columns = np.array([*old, *new], np.int64).reshape(-1, 2).T
+    assert not_yet_there(len(old), *columns).tolist() == expected
 
 
 def test_a_text_id_among_numbers_turns_them_into_text() -> None:

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from conftest import make_dataset
 from contracts.server import running
+from leanrec.errors import SettingError, SourceError
 from leanrec.feedback.log import EventLog
 from leanrec.feedback.reactions import Reaction
 from leanrec.models import find
 from leanrec.models.collaborative.ease import EASE
-from leanrec.serving.app import create_app
+from leanrec.serving.app import Serving, create_app
 from leanrec.serving.pipeline import Pipeline
 
 DOCS = Path(__file__).parents[2] / "docs" / "guides" / "serving.md"
@@ -44,6 +45,16 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     with (
         EventLog(tmp_path_factory.mktemp("log") / "events.db") as log,
         running(create_app(fit(), log)) as client,
+    ):
+        yield client
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """One app whose model takes new items in."""
+    with (
+        EventLog(tmp_path_factory.mktemp("log") / "events.db") as log,
+        running(create_app(fit(find("content")()), log)) as client,
     ):
         yield client
 
@@ -116,6 +127,13 @@ class TestAnswers:
         assert "leanrec_fallbacks_total 1.0" in text
         assert "leanrec_items 40.0" in text
 
+    def test_invented_methods_make_no_metrics(self, client: httpx.Client) -> None:
+        for number in range(20):
+            trouble(client.request(f"VERB{number}", "/recommend"), 405)
+        text = client.get("/metrics").text
+        assert "VERB" not in text
+        assert 'method="other"' in text
+
     def test_ids_may_hold_slashes_and_any_script(self, client: httpx.Client) -> None:
         event = {"user": "org/团队 1?", "item": 100}
         assert client.post("/events", json={"events": [event]}).json()["reflected"] == 1
@@ -143,6 +161,17 @@ class TestEvents:
         client.post("/events", json={"events": [event]})
         assert log.events().rank.tolist() == [2]  # type: ignore[union-attr]
         assert log.reactions().reacted.tolist()[:4] == [0, 0, 1, 0]
+
+    def test_two_ids_in_one_second_are_two_events_and_the_last_rating_counts(self, client: httpx.Client) -> None:
+        rated = {"user": "guest", "item": 100, "kind": "rating", "time": 1_900_000_000 - 10**9}
+        for name, value in (("a", 1.0), ("b", 5.0)):
+            told = client.post("/events", json={"events": [rated | {"id": name, "value": value}]}).json()
+            assert told["reflected"] == 1
+        assert [event["value"] for event in client.get("/users/guest").json()["events"]] == [5.0, 1.0]
+        clicks = [{"id": name, "user": "other", "item": 100, "time": 5} for name in ("c", "d", "c")]
+        told = client.post("/events", json={"events": clicks}).json()
+        assert (told["accepted"], told["duplicates"], told["reflected"]) == (2, 1, 2)
+        assert len(client.get("/users/other").json()["events"]) == 2
 
     def test_sent_twice_it_counts_once(self, client: httpx.Client, log: EventLog) -> None:
         event = {"id": "c1", "user": "user-3", "item": 100}
@@ -181,6 +210,67 @@ class TestEvents:
         with running(create_app(fit(), log)) as client:  # a model that cannot take it in serves all the same
             assert client.get("/health").json()["items"] == 40
 
+    def test_a_log_of_other_data_is_refused_unless_it_is_adopted(self, log: EventLog) -> None:
+        other = Pipeline.fit(EASE(l2=20.0), make_dataset(seed=8))
+        with running(create_app(fit(), log)) as client:
+            client.post("/events", json={"events": [{"user": "user-3", "item": 100}]})
+        with pytest.raises(SourceError, match=r"kept for other data \(made for tests: 720 events of 60 users"):
+            create_app(other, log)
+        assert len(other.history("user-3")) == 12
+        create_app(other, log, Serving(adopt_log=True))
+        assert len(other.history("user-3")) == 13
+        create_app(fit(), log)
+
+    def test_a_fit_that_took_the_log_in_goes_on_with_it(self, log: EventLog, tmp_path: Path) -> None:
+        with running(create_app(fit(), log)) as client:
+            client.post("/events", json={"events": [{"user": "user-3", "item": 100}, {"user": "new", "item": "newer"}]})
+        refitted = Pipeline.fit(EASE(l2=20.0), make_dataset(per_user=14), log=log)
+        assert refitted.origin.log == log.id
+        assert (refitted.n_users, len(refitted.catalogue)) == (61, 41)
+        loaded = Pipeline.load(refitted.save(tmp_path / "m"))
+        with running(create_app(loaded, log)) as client:
+            assert len(client.get("/users/user-3").json()["events"]) == 15
+            assert client.get("/users/new").json()["events"][0]["id"] == "newer"
+
+    def test_a_hybrid_that_cannot_take_the_items_of_a_log_in_serves_without_them(
+        self, log: EventLog, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        with running(create_app(fit(find("content")()), log)) as client:
+            client.post("/items", json={"items": [{"id": 900, "content": {"title": "New", "genres": "space"}}]})
+            client.post("/events", json={"events": [{"user": "guest", "item": 900}]})
+        with running(create_app(fit(find("hybrid")(parts=("ease", "popularity"))), log)) as client:
+            assert client.get("/health").json()["items"] == 40
+        told = capsys.readouterr().err
+        assert "The new items of the log were left out: No part of this hybrid can take in new items." in told
+        assert "1 events of the log cannot be used" in told
+
+    def test_content_of_the_wrong_type_is_refused_and_written_nowhere(self, log: EventLog) -> None:
+        items = [{"id": 900, "content": {"year": 1999}}, {"id": 901, "content": {"year": "long ago"}}]
+        with running(create_app(fit(find("content")()), log)) as client:
+            error = trouble(client.post("/items", json={"items": items}), 422)
+            assert "'year' holds numbers. Got 'long ago' in row 1" in error["what"]
+            assert client.get("/health").json()["items"] == 40
+        assert len(log.items()[0]) == 0
+
+    def test_items_that_cannot_be_written_are_not_taken_in(self, log: EventLog) -> None:
+        item = {"id": 900, "content": {"title": "New", "genres": "space"}}
+        with running(create_app(fit(find("content")()), log)) as client:
+            log.close()
+            assert "Nothing was accepted" in trouble(client.post("/items", json={"items": [item]}), 503)["do"]
+            assert client.get("/health").json()["items"] == 40
+
+    def test_kinds_are_those_of_the_data_and_of_the_server(self, log: EventLog) -> None:
+        with running(create_app(fit(), log, Serving(kinds=("Read to end",)))) as client:
+            assert client.get("/health").json()["kinds"] == ["rating", "Read to end"]
+            event = {"user": "user-3", "item": 100}
+            error = trouble(client.post("/events", json={"events": [event | {"kind": "invented"}]}), 422)
+            assert "events.0.kind must be one of rating, Read to end. Got 'invented'" in error["what"]
+            told = client.post("/events", json={"events": [event | {"kind": "Read to end"}]}).json()
+            assert told["reflected"] == 1
+        assert len(log) == 1
+        with pytest.raises(SettingError, match="kinds must be at most"):
+            Serving(kinds=tuple(map(str, range(100))))
+
     def test_the_log_is_refused_nothing_is_reflected(self, client: httpx.Client, log: EventLog) -> None:
         before = ids(client.get("/recommend?user=user-3"))
         log.close()
@@ -205,6 +295,14 @@ class TestErrors:
             ("GET", "/recommend?user=user-1&where={", None, 422, "where must be JSON"),
             ("GET", "/recommend?user=user-1&where=3", None, 422, "must be a JSON object"),
             ("GET", "/recommend?user=user-1&where={%22colour%22:1}", None, 422, "no column 'colour'"),
+            ("POST", "/recommend", {"history": [], "where": {"genres": ["x"] * 200_000}}, 422, "at most 1,000 values"),
+            (
+                "POST",
+                "/recommend",
+                {"history": [], "where": {"genres": [{"not": "x"}] * 101}},
+                422,
+                "at most 100 conditions",
+            ),
             ("POST", "/recommend", {"usr": 1}, 422, "body.usr"),
             ("POST", "/recommend", {"user": True}, 422, "body.user"),
             ("POST", "/recommend", {"user": 2**80}, 422, "body.user"),
@@ -348,8 +446,9 @@ def test_no_event_breaks_the_server(shared: httpx.Client, events: Any, whole: An
 
 @generated
 @given(items=st.lists(item, max_size=2))
-def test_no_item_breaks_the_server(shared: httpx.Client, items: Any) -> None:
+def test_no_item_breaks_the_server(shared: httpx.Client, reader: httpx.Client, items: Any) -> None:
     send(shared, "/items", {"items": items})
+    send(reader, "/items", {"items": items})
 
 
 @generated

@@ -83,6 +83,42 @@ def test_a_condition_that_makes_no_sense_says_why(where: dict[str, object], mess
         CATALOGUE.matching(where)
 
 
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ({"genres": ["x"] * 1001}, "at most 1,000 values. Got 1,001"),
+        ({"year": {"not": [float(year) for year in range(2000)]}}, "at most 1,000 values"),
+        ({"genres": [{"contains": "x"}] * 101}, "at most 100 conditions"),
+        ({"genres": {"not": [["x", ["y"]] for _ in range(80)]}}, "at most 100 conditions"),
+        ({"genres": {"not": {"not": {"not": {"not": {"not": {"not": "x"}}}}}}}, "at most 5"),
+    ],
+)
+def test_conditions_without_end_are_refused(where: dict[str, object], message: str) -> None:
+    with pytest.raises(SettingError, match=message):
+        CATALOGUE.matching(where)
+
+
+def test_as_many_as_are_allowed() -> None:
+    assert found({"genres": ["drama", *map(str, range(999))]}) == "abe"
+    assert found({"year": [1990, *range(3000, 3999)]}) == "b"
+    assert found({"genres": [{"contains": "sci"}, "Music", ["Comedy"]]}) == "abc"
+    assert found({"genres": {"not": {"not": {"not": {"not": {"not": "drama"}}}}}}) == "cd"
+
+
+def test_one_text_for_a_list_of_ids_is_refused() -> None:
+    for rules in (("abc", None), (None, "abc")):
+        with pytest.raises(SettingError, match=r"must be a list of ids. Got the one text 'abc'; write \['abc'\]"):
+            CATALOGUE.rules(*rules, None)
+
+
+def test_pictures_are_secure_addresses_of_a_usual_column() -> None:
+    cells = ["https://a.b/c.jpg", "http://a.b/c.jpg", "javascript:alert(1)", ""]
+    shown = Catalogue(Vocabulary(id_array(range(4))), Table({"Poster": np.array(cells, STRINGS)}))
+    assert shown.pictures == "Poster"
+    assert [shown.picture(row) for row in range(4)] == ["https://a.b/c.jpg", None, None, None]
+    assert (CATALOGUE.pictures, CATALOGUE.picture(0)) == (None, None)
+
+
 def test_conditions_need_an_item_table() -> None:
     with pytest.raises(SettingError, match="there is no item table"):
         Catalogue(Vocabulary(id_array([1]))).matching({"genres": "x"})

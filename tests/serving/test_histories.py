@@ -1,5 +1,8 @@
 """Histories: what the fit saw, and what was recorded since."""
 
+import dataclasses
+from collections import Counter
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -42,6 +45,17 @@ def test_events_without_evidence_are_seen_and_no_more() -> None:
     assert queries.ratings is None
 
 
+def test_events_of_one_second_are_all_kept_in_order_of_arrival() -> None:
+    histories = Histories(DATA, NOTHING)
+    for value in (1.0, 5.0):
+        one = history((9, 2_000_000_000, 1.0))
+        assert histories.add("user-2", dataclasses.replace(one, value=np.array([value], np.float32))) == 1
+    assert histories.of(2).value[-2:].tolist() == [1.0, 5.0]
+    ratings = histories.of(2).queries(2, 10).ratings
+    assert ratings is not None
+    assert ratings[0, 9] == 5.0
+
+
 def test_the_last_rating_of_an_item_counts() -> None:
     past = history((3, 1, 1.0), (3, 2, 1.0))
     rated = History(past.item, past.kind, past.time, past.weight, np.array([2.0, 5.0], np.float32))
@@ -53,13 +67,17 @@ rows = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5), st.just(1.0)), m
 
 @settings(max_examples=60, deadline=None)
 @given(first=rows, second=rows)
-def test_joining_is_a_union_in_time_order(first: list, second: list) -> None:
-    old, new = history(*dict.fromkeys(first)), history(*second)
+def test_joining_keeps_all_in_time_order_and_a_replay_adds_nothing(first: list, second: list) -> None:
+    old, new = history(*first), history(*second)
     joined = old.joined(new)
     pairs = list(zip(joined.item.tolist(), joined.time.tolist(), strict=True))
-    assert sorted(pairs) == sorted({(item, time) for item, time, _ in [*first, *second]})
+    assert sorted(pairs) == sorted((item, time) for item, time, _ in [*first, *second])
     assert (np.diff(joined.time) >= 0).all()
-    assert len(joined.joined(new)) == len(joined)
+    assert len(joined.lacks(old)) == len(joined.lacks(new)) == 0
+    lacking = old.lacks(new)
+    assert len(old.joined(lacking).lacks(new)) == 0
+    extra = Counter(second) - Counter(first)
+    assert len(lacking) == extra.total()
 
 
 def test_a_changed_user_and_a_new_one_are_no_longer_rows_of_the_model() -> None:
@@ -78,7 +96,7 @@ def test_a_changed_user_and_a_new_one_are_no_longer_rows_of_the_model() -> None:
 
 def test_a_replayed_event_leaves_the_user_as_the_model_knows_them() -> None:
     histories = Histories(DATA, NOTHING)
-    histories.add("user-2", histories.of(2))
+    assert histories.add("user-2", histories.of(2), replayed=True) == 0
     assert histories.row_for_model(2) == 2
 
 

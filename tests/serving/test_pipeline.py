@@ -223,9 +223,20 @@ class TestRecord:
         log = events(("user-3", 100), ("guest", 104))
         pipeline.record(log)
         once = pipeline.data()
-        pipeline.record(log)
+        assert pipeline.record(log, replayed=True) == Recorded(0)
         assert pipeline.data().fingerprint == once.fingerprint
         assert pipeline._histories.row_for_model(4) == 4
+
+    def test_what_happens_twice_in_a_second_happened_twice(self, pipeline: Pipeline) -> None:
+        for value in (1.0, 5.0):
+            rated = to_events([Reaction("any", "user-3", 100, "rating", NOW, 1.0, value)])
+            assert pipeline.record(rated) == Recorded(1)
+        assert [past.value for past in pipeline.history("user-3", 2)] == [5.0, 1.0]
+        clicks = to_events([Reaction(name, "user-3", 101, "click", NOW, 1.0) for name in "ab"])
+        assert pipeline.record(clicks) == Recorded(2)
+        assert len(pipeline.history("user-3")) == 12 + 4
+        refitted = Pipeline.fit(EASE(l2=20.0), pipeline.data())
+        assert refitted.record(clicks, replayed=True) == Recorded(0)
 
     def test_order_is_by_time_not_by_arrival(self, pipeline: Pipeline) -> None:
         pipeline.record(events(("user-3", 100), time=5))

@@ -11,35 +11,46 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-import numpy as np
-
-from leanrec.data.table import Table
-from leanrec.data.vocabulary import Id, id_array
+from leanrec.data.vocabulary import Id
 from leanrec.errors import DataError, SourceError
-from leanrec.feedback.reactions import Reaction, to_events
-from leanrec.types import Events, IdArray, Int64Array
+from leanrec.feedback.lock import Lock
+from leanrec.feedback.reactions import Reaction
+from leanrec.feedback.reader import (
+    APPLICATION,
+    VERSION,
+    LogReader,
+    Origin,
+    ServedList,
+    check_ours,
+    unusable,
+)
+from leanrec.settings import check_at_least, check_positive
 
-__all__ = ["Accepted", "EventLog", "Reactions", "ServedList", "table_of"]
+__all__ = ["Accepted", "EventLog", "Keep"]
 
-_APPLICATION = 0x6C656172  # "lear": tells our files from other SQLite files
-_VERSION = 1
 _BATCH = 512
 _WAITING = 10_000  # lists that may wait for the disk before asking for a list waits too
+_SWEEP = 1000  # lists that are noted between two looks for old ones
+_DAY = 86_400
 
 # Columns of own ids have no type, so that 12 stays a number and "12" stays text.
 _SCHEMA = f"""
-PRAGMA application_id = {_APPLICATION};
-PRAGMA user_version = {_VERSION};
-CREATE TABLE event (
+PRAGMA application_id = {APPLICATION};
+PRAGMA user_version = {VERSION};
+CREATE TABLE IF NOT EXISTS event (
     seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, user NOT NULL, item NOT NULL, kind TEXT NOT NULL,
     time INTEGER NOT NULL, weight REAL NOT NULL, value REAL, request TEXT, rank INTEGER
 );
-CREATE TABLE served (
+CREATE TABLE IF NOT EXISTS served (
     request TEXT PRIMARY KEY, time INTEGER NOT NULL, user, fallback TEXT,
     items TEXT NOT NULL, scores TEXT NOT NULL
 ) WITHOUT ROWID;
-CREATE TABLE item (seq INTEGER PRIMARY KEY, id NOT NULL UNIQUE, content TEXT NOT NULL);
-"""
+CREATE INDEX IF NOT EXISTS served_by_time ON served (time);
+CREATE TABLE IF NOT EXISTS item (seq INTEGER PRIMARY KEY, id NOT NULL UNIQUE, content TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS origin (seq INTEGER PRIMARY KEY, fingerprint TEXT NOT NULL UNIQUE, about TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS log (id TEXT NOT NULL);
+INSERT INTO log SELECT lower(hex(randomblob(16))) WHERE NOT EXISTS (SELECT 1 FROM log);
+"""  # noqa: S608 - of our own numbers
 _ADD_EVENT = """
 INSERT INTO event (id, user, item, kind, time, weight, value, request, rank)
 VALUES (:id, :user, :item, :kind, :time, :weight, :value, :request, coalesce(:rank,
@@ -57,51 +68,57 @@ class Accepted(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class ServedList:
-    """One list as it was shown; its position in ``items`` is the rank of an item."""
-
-    request: str
-    time: int
-    user: Id | None
-    items: tuple[Id, ...]
-    scores: tuple[float, ...]
-    fallback: str | None = None
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Reactions:
-    """What happened at each rank.
+class Keep:
+    """How long served lists are kept. Reactions are kept for good, with the rank that they were given.
 
     Attributes:
-        shown: (K,) lists that were long enough to show an item at this rank.
-        reacted: (K,) reactions with positive weight that name the list and this rank.
+        lists: most lists; the oldest go first. A list of ten takes about 400 bytes.
+        days: a list goes when the newest is so much newer.
     """
 
-    shown: Int64Array
-    reacted: Int64Array
+    lists: int = 1_000_000
+    days: float = 90.0
+
+    def __post_init__(self) -> None:
+        check_at_least("lists", self.lists, 0)
+        check_positive("days", self.days)
 
 
-class EventLog:
+class EventLog(LogReader):
     """Reactions and served lists in one SQLite file.
 
     All writes go through one thread, which puts whatever is waiting into one transaction. ``append`` returns
     after that transaction is on disk (``synchronous=FULL``: it survives kill -9 and loss of power). Served
     lists do not make anybody wait, but they are written before a later reaction to them.
 
-    Safe to use from many threads. One server has one log.
+    Safe to use from many threads. One server has one log: a lock beside the file keeps a second one out. Others
+    may read it meanwhile, with a ``LogReader``.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        """Open or create the file. Raises SourceError if it is something else or cannot be written."""
-        self.path = Path(path)
+    def __init__(self, path: str | Path, keep: Keep = Keep()) -> None:
+        """Open or create the file.
+
+        Raises SourceError if it is something else, cannot be written, or is in use by another server.
+        """
+        self.path, self.keep = Path(path), keep
         self.lost = 0
+        self._noted = 0
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock = Lock(self.path)
+        except (OSError, ValueError) as error:
+            raise error if isinstance(error, SourceError) else unusable(self.path, error) from error
         self._jobs: queue.Queue[_Job | None] = queue.Queue(_WAITING)
         self._closing = threading.Lock()
         self._open = True
         ready: Future[None] = Future()
         self._writer = threading.Thread(target=self._work, args=(ready,), name="leanrec-log", daemon=True)
         self._writer.start()
-        ready.result()
+        try:
+            ready.result()
+        except BaseException:
+            self._lock.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -116,6 +133,14 @@ class EventLog:
                 self._open = False
                 self._jobs.put(None)
         self._writer.join()
+        self._lock.close()
+
+    def belongs_to(self, origin: Origin, *, adopt: bool = False) -> None:
+        """Note the data that this log is kept for; ``check_origin`` must find nothing against it, or ``adopt`` it."""
+        if not adopt:
+            self.check_origin(origin)
+        add = "INSERT INTO origin (fingerprint, about) VALUES (?, ?) ON CONFLICT (fingerprint) DO NOTHING"
+        self._submit(lambda connection: connection.execute(add, (origin.fingerprint, origin.about))).result()
 
     def append(self, reactions: Sequence[Reaction]) -> Accepted:
         """Write reactions; those whose id the log has are left out. Returns when they are on disk."""
@@ -137,7 +162,12 @@ class EventLog:
         self._submit(write).result()
 
     def served(self, shown: ServedList) -> None:
-        """Note a list that was served. Returns at once; what cannot be written is counted in ``lost``."""
+        """Note a list that was served, and let old ones go.
+
+        Returns at once; what cannot be written is counted in ``lost``.
+        """
+        if not self.keep.lists:
+            return
         row = (
             shown.request,
             shown.time,
@@ -149,53 +179,15 @@ class EventLog:
 
         def write(connection: sqlite3.Connection) -> None:
             connection.execute("INSERT OR REPLACE INTO served VALUES (?, ?, ?, ?, ?, ?)", row)
+            if self._noted % min(_SWEEP, self.keep.lists) == 0:
+                _sweep(connection, self.keep)
+            self._noted += 1
 
         self._submit(write).add_done_callback(self._count_lost)
 
     def flush(self) -> None:
         """Return when everything noted so far is on disk."""
         self._submit(lambda _: None).result()
-
-    def events(self) -> Events:
-        """Every reaction, in the order of arrival, in own ids, with request and rank where known. O(E)."""
-        with self._reader() as connection:
-            rows = connection.execute(
-                "SELECT id, user, item, kind, time, weight, value, request, rank FROM event ORDER BY seq"
-            )
-            return to_events([Reaction(*row) for row in rows])
-
-    def items(self) -> tuple[IdArray, Table]:
-        """Ids and content of the items that were added while serving."""
-        with self._reader() as connection:
-            rows = connection.execute("SELECT id, content FROM item ORDER BY seq").fetchall()
-        contents = [json.loads(content) for _, content in rows]
-        return id_array([own for own, _ in rows]), table_of(contents)
-
-    def lists(self) -> Iterator[ServedList]:
-        """Every list that was served, oldest first."""
-        with self._reader() as connection:
-            for row in connection.execute(
-                "SELECT request, time, user, items, scores, fallback FROM served ORDER BY time"
-            ):
-                request, time, user, items, scores, fallback = row
-                yield ServedList(request, time, user, tuple(json.loads(items)), tuple(json.loads(scores)), fallback)
-
-    def reactions(self) -> Reactions:
-        """How often each rank was shown and answered: the raw numbers of position bias and click-through."""
-        with self._reader() as connection:
-            lengths = connection.execute("SELECT json_array_length(items) FROM served").fetchall()
-            ranks = connection.execute(
-                "SELECT rank FROM event JOIN served USING (request) WHERE rank >= 0 AND weight > 0"
-            ).fetchall()
-        longest = max((length for (length,) in lengths), default=0)
-        ends = np.bincount([length for (length,) in lengths], minlength=longest + 1)
-        shown = np.cumsum(ends[::-1])[::-1][1:]
-        inside = [rank for (rank,) in ranks if rank < longest]
-        return Reactions(shown.astype(np.int64), np.bincount(inside, minlength=longest).astype(np.int64))
-
-    def __len__(self) -> int:
-        with self._reader() as connection:
-            return int(connection.execute("SELECT count(*) FROM event").fetchone()[0])
 
     def _submit(self, write: "_Write") -> "Future[Any]":
         job = _Job(write, Future())
@@ -211,13 +203,13 @@ class EventLog:
     @contextlib.contextmanager
     def _reader(self) -> Iterator[sqlite3.Connection]:
         self.flush()
-        with contextlib.closing(sqlite3.connect(self.path)) as connection:
+        with super()._reader() as connection:
             yield connection
 
     def _work(self, ready: "Future[None]") -> None:
         try:
             connection = _open(self.path)
-        except (SourceError, sqlite3.Error, OSError) as error:
+        except BaseException as error:  # noqa: BLE001 - whoever opens the log gets it, or would wait for ever
             ready.set_exception(_readable(self.path, error))
             return
         ready.set_result(None)
@@ -268,48 +260,30 @@ def _waiting(jobs: "queue.Queue[_Job | None]") -> "Iterator[_Job | None]":
 
 
 def _open(path: Path) -> sqlite3.Connection:
-    path.parent.mkdir(parents=True, exist_ok=True)
     connection = sqlite3.connect(path, isolation_level=None, timeout=10)
     try:
-        empty = _is_empty(path, connection)
+        check_ours(path, connection)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
-        if empty:
-            connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
+        connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-def _is_empty(path: Path, connection: sqlite3.Connection) -> bool:
-    """Whether the file is new. Raises SourceError if it is not ours."""
-    if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-        return True
-    application = connection.execute("PRAGMA application_id").fetchone()[0]
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if application != _APPLICATION:
-        raise SourceError(f"{path} is a file of another program. Choose another path for the event log.")
-    if version != _VERSION:
-        raise SourceError(f"{path} must be an event log of version {_VERSION}. It has version {version}.")
-    return False
+def _sweep(connection: sqlite3.Connection, keep: Keep) -> None:
+    """Let served lists go that are too old or too many. O(S + K log S) for K of S lists."""
+    connection.execute("DELETE FROM served WHERE time < (SELECT max(time) FROM served) - ?", (keep.days * _DAY,))
+    more = connection.execute("SELECT count(*) FROM served").fetchone()[0] - keep.lists
+    if more > 0:
+        oldest = "DELETE FROM served WHERE request IN (SELECT request FROM served ORDER BY time LIMIT ?)"
+        connection.execute(oldest, (more,))
 
 
 def _readable(path: Path, error: BaseException) -> BaseException:
     if isinstance(error, sqlite3.DatabaseError | OSError):
-        return SourceError(f"The event log {path} cannot be used: {error}. Check the path, its rights and the disk.")
+        return unusable(path, error)
     if isinstance(error, OverflowError | UnicodeError):
         return DataError(f"An event must hold numbers of at most 64 bits and valid text. Got: {error}.")
     return error
-
-
-def table_of(contents: Sequence[Mapping[str, Any]]) -> Table:
-    """Rows of content as a table: a column that holds only numbers is one of numbers, the others are text."""
-    names = dict.fromkeys(name for content in contents for name in content)
-    return Table({name: _column([content.get(name) for content in contents]) for name in names})
-
-
-def _column(cells: Sequence[Any]) -> np.ndarray:
-    if all(cell is None or (isinstance(cell, int | float) and not isinstance(cell, bool)) for cell in cells):
-        return np.array([np.nan if cell is None else float(cell) for cell in cells])
-    return np.array(["" if cell is None else str(cell) for cell in cells], np.dtypes.StringDType())

@@ -12,7 +12,7 @@ from leanrec.data.vocabulary import Vocabulary
 from leanrec.errors import DataError
 from leanrec.types import Events, IdArray
 
-__all__ = ["MAX_KINDS", "concatenated", "extended_ids", "extended_table", "merge"]
+__all__ = ["MAX_KINDS", "concatenated", "extended_ids", "extended_table", "merge", "not_yet_there"]
 
 MAX_KINDS = 120  # codes are int8
 
@@ -20,9 +20,9 @@ MAX_KINDS = 120  # codes are int8
 def merge(data: Dataset, events: Events, new_items: tuple[IdArray, Table] | None = None) -> Dataset:
     """The data set with more events, in own ids, among them new users and items.
 
-    Rows of users and items that were there stay what they were. An event that equals another one in user,
-    item, kind and time is the same event, so merging twice changes nothing. Text ids among whole numbers
-    turn the ids of that vocabulary into text.
+    Rows of users and items that were there stay what they were. An event that the data set has (user, item, kind
+    and time) is not added again, however often it is merged; events of one second that come several times count
+    as often. Text ids among whole numbers turn the ids of that vocabulary into text.
 
     Args:
         data: what there was.
@@ -39,12 +39,13 @@ def merge(data: Dataset, events: Events, new_items: tuple[IdArray, Table] | None
     users, items = extended_ids(data.users, events.user), extended_ids(items, events.item)
     added = dataclasses.replace(events, user=users.rows(events.user), item=items.rows(events.item))
     bare = dataclasses.replace(data, events=added, users=users, items=items, item_table=None, user_table=None)
-    every = concatenated(data.events, added)
+    every, known = concatenated(data.events, added), len(data.events)
+    new = not_yet_there(known, every.time, every.kind, every.item, every.user)
     return dataclasses.replace(
         bare,
         item_table=_padded(item_table, len(items)),
         user_table=_padded(data.user_table, len(users)),
-    ).with_events(every.take(_distinct(every)))
+    ).with_events(every.take(np.concatenate([np.arange(known), new])))
 
 
 def extended_ids(ids: Vocabulary, values: IdArray) -> Vocabulary:
@@ -67,10 +68,11 @@ def extended_table(table: Table | None, known: int, below: Table) -> Table | Non
 
 def concatenated(first: Events, second: Events) -> Events:
     """Two row-indexed logs as one, the kinds joined; a column that one of them lacks is unknown there."""
-    kinds = tuple(dict.fromkeys([*first.kinds, *second.kinds]))
+    used = [second.kinds[code] for code in np.unique(second.kind).tolist()]
+    kinds = tuple(dict.fromkeys([*first.kinds, *used]))
     if len(kinds) > MAX_KINDS:
         raise DataError(f"There can be at most {MAX_KINDS} kinds of events. Got {len(kinds)}.")
-    code = np.array([kinds.index(name) for name in second.kinds], np.int8)
+    code = np.array([kinds.index(name) if name in kinds else -1 for name in second.kinds], np.int8)
     one = first.columns()
     two = second.columns() | {"kind": code[second.kind]}
     names = [field.name for field in dataclasses.fields(Events) if field.name in one or field.name in two]
@@ -87,14 +89,27 @@ def _unknown(name: str, count: int, like: NDArray[Any]) -> NDArray[Any]:
     return np.full(count, missing, like.dtype)
 
 
-def _distinct(events: Events) -> NDArray[np.intp]:
-    """Positions of the first of each (user, item, kind, time)."""
-    order = np.lexsort((events.time, events.kind, events.item, events.user))
-    keys = [column[order] for column in (events.user, events.item, events.kind, events.time)]
-    new = np.ones(len(order), np.bool_)
-    if len(order):
-        new[1:] = np.logical_or.reduce([key[1:] != key[:-1] for key in keys])
-    return np.sort(order[new])
+def not_yet_there(known: int, *columns: NDArray[Any]) -> NDArray[np.intp]:
+    """Positions of the events that are not among the first ``known`` ones: (F,), in order. O(E log E).
+
+    Events that agree in all columns are told apart by how often they come: of three new ones where two are known,
+    the last is not yet there. So what is known in part can be added as a whole, once or again.
+
+    Args:
+        known: number of events that are there; the others follow them.
+        columns: (E,) each, of all events.
+    """
+    order = np.lexsort(columns)
+    same = np.ones(len(order), np.bool_)
+    for column in columns:
+        same[1:] &= column[order][1:] == column[order][:-1]
+    same[:1] = False
+    begins = np.flatnonzero(~same)
+    group = np.cumsum(~same) - 1
+    place = np.arange(len(order)) - begins[group]
+    there = np.bincount(group, order < known, len(begins))[group]
+    # The sort is stable: known events come first in their group, and the k-th new one stands at k + there.
+    return np.sort(order[(order >= known) & (place >= 2 * there)])
 
 
 def _fresh(ids: Vocabulary, values: IdArray) -> NDArray[np.intp]:

@@ -15,14 +15,17 @@ class Shown:
     Attributes:
         id: own id.
         title: what to call it.
-        score: the model's score; only its order within one list means something.
+        score: the model's score: the expected rating, inside the range of the data, of a model that predicts
+            ratings; of others only its order within one list means something.
         reasons: why, in words, strongest first.
+        picture: address of a picture of it, or None.
     """
 
     id: Id
     title: str
     score: float
     reasons: tuple[str, ...] = ()
+    picture: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +38,7 @@ class Served:
         fallback: name of the model that answered because the fitted one knew nothing of the asker; else None.
         user: the asker, where one was named.
         ignored: ids of the call (history, allow, deny) that are no items here.
-        note: what the asker should know, such as why the list is short.
+        note: what the asker should know: why the list is short, or from where on the model had nothing to say.
     """
 
     request: str
@@ -115,7 +118,12 @@ class SetAside:
 
 @dataclasses.dataclass(frozen=True)
 class Recorded:
-    """What became of recorded events: how many recommendations reflect, and the others with the reason."""
+    """What became of recorded events.
+
+    Attributes:
+        reflected: how many were added to histories, so that recommendations reflect them.
+        set_aside: those that cannot be used, with the reason.
+    """
 
     reflected: int
     set_aside: tuple[SetAside, ...] = ()

@@ -1,9 +1,12 @@
 """The HTTP app, and the server around it."""
 
 import contextlib
+import dataclasses
+import functools
 import json
 import signal
 import socket
+import sys
 import time
 import uuid
 from collections.abc import Callable
@@ -16,12 +19,14 @@ from fastapi import FastAPI, Query, Response
 
 import leanrec
 from leanrec.errors import SettingError
-from leanrec.feedback.log import EventLog, ServedList, table_of
+from leanrec.feedback.log import EventLog, Keep
 from leanrec.feedback.reactions import Reaction, to_events
+from leanrec.feedback.reader import ServedList, table_of
 from leanrec.serving.answers import Recorded, Served, SetAside
 from leanrec.serving.metrics import Measured, Metrics
 from leanrec.serving.pipeline import Pipeline
 from leanrec.serving.problems import install
+from leanrec.serving.replay import attach, log_beside
 from leanrec.serving.schemas import (
     Added,
     Ask,
@@ -43,27 +48,45 @@ from leanrec.serving.schemas import (
 )
 from leanrec.settings import check_between
 
-__all__ = ["create_app", "replay", "serve"]
+__all__ = ["Serving", "create_app", "serve"]
 
 _MOST_BYTES = 4 * 2**20
 _DAY = 86_400
+_MOST_KINDS = 50
 _PAGE = {"page.css": "text/css", "page.js": "text/javascript"}
-# The page loads nothing from elsewhere and nobody may frame it.
-_HEADERS = {
-    "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Cache-Control": "no-cache",
-}
+# Kinds of events that a server takes besides those of the data.
+_KINDS = ("view", "click", "like", "cart", "purchase", "rating", "skip")
 Text = Annotated[str, Query(max_length=200)]
 Texts = Annotated[list[str] | None, Query(max_length=1000)]
 
 
-def create_app(pipeline: Pipeline, log: EventLog) -> FastAPI:
+@dataclasses.dataclass(frozen=True)
+class Serving:
+    """How a pipeline is served.
+
+    Attributes:
+        kinds: kinds of events that are taken besides those that the data has; any other is answered with 422.
+        adopt_log: take a log over that was kept for other data, whose ids mean the same people and items.
+        keep: how long served lists are kept.
+    """
+
+    kinds: tuple[str, ...] = _KINDS
+    adopt_log: bool = False
+    keep: Keep = Keep()  # noqa: RUF009 - frozen
+
+    def __post_init__(self) -> None:
+        if len(self.kinds) > _MOST_KINDS:
+            raise SettingError(f"kinds must be at most {_MOST_KINDS}. Got {len(self.kinds)}.")
+
+
+def create_app(pipeline: Pipeline, log: EventLog, serving: Serving = Serving()) -> FastAPI:
     """The HTTP app over a pipeline and an event log, both of which the caller opens and closes.
 
-    What the log holds is replayed first, so that a restarted server knows every event it has accepted.
+    What the log holds is replayed first, so that a restarted server knows every event it has accepted. Raises
+    SourceError if the log was kept for other data.
     """
-    replay(pipeline, log)
+    for note in attach(pipeline, log, adopt=serving.adopt_log).notes():
+        print(note, file=sys.stderr, flush=True)  # noqa: T201 - whoever starts the server
     metrics = Metrics()
     app = FastAPI(
         title="leanrec",
@@ -75,20 +98,16 @@ def create_app(pipeline: Pipeline, log: EventLog) -> FastAPI:
     )
     app.add_middleware(Measured, metrics=metrics, most_bytes=_MOST_BYTES)
     install(app)
-    _add_routes(app, _Service(pipeline, log, metrics))
+    _add_routes(app, _Service(pipeline, log, metrics, serving.kinds))
     return app
 
 
-def replay(pipeline: Pipeline, log: EventLog) -> Recorded:
-    """Tell a pipeline what a log holds: new items first, then events. Replaying twice changes nothing."""
-    ids, table = log.items()
-    with contextlib.suppress(SettingError):  # another model took these items in; events on them are set aside
-        pipeline.add_items(ids, table)
-    return pipeline.record(log.events())
-
-
 def serve(
-    model_path: str | Path, host: str = "127.0.0.1", port: int = 8000, log_path: str | Path | None = None
+    model_path: str | Path,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    log_path: str | Path | None = None,
+    serving: Serving = Serving(),
 ) -> None:
     """Serve a saved pipeline until SIGINT or SIGTERM; requests in flight are answered first.
 
@@ -97,14 +116,15 @@ def serve(
         host: address to listen at; the default is this machine only.
         port: 0 = any free one. The address is printed once requests are answered.
         log_path: the event log; default: beside the model, with the ending ``.events.db``.
+        serving: how it is served.
 
     Raises ArtifactError, SourceError (event log) or SettingError (address) before anything is served.
     """
     pipeline = Pipeline.load(model_path)
     listener = _listen(host, port)
-    path = Path(log_path) if log_path else Path(f"{Path(model_path)}.events.db")
-    with contextlib.closing(listener), EventLog(path) as log, contextlib.suppress(KeyboardInterrupt):
-        app = create_app(pipeline, log)
+    path = Path(log_path) if log_path else log_beside(model_path)
+    with contextlib.closing(listener), EventLog(path, serving.keep) as log, contextlib.suppress(KeyboardInterrupt):
+        app = create_app(pipeline, log, serving)
         pipeline.warm()
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=10)
@@ -146,8 +166,8 @@ def _listen(host: str, port: int) -> socket.socket:
 class _Service:
     """The routes, as plain functions: each runs in a thread, so that a slow disk holds up nobody else."""
 
-    def __init__(self, pipeline: Pipeline, log: EventLog, metrics: Metrics) -> None:
-        self.pipeline, self.log, self.metrics = pipeline, log, metrics
+    def __init__(self, pipeline: Pipeline, log: EventLog, metrics: Metrics, kinds: tuple[str, ...]) -> None:
+        self.pipeline, self.log, self.metrics, self.kinds = pipeline, log, metrics, kinds
 
     def ask(self, ask: Ask) -> ListOut:
         """The best items for a user, or for a history that is given here."""
@@ -199,9 +219,9 @@ class _Service:
     def add_items(self, batch: ItemsIn) -> Added:
         """Take in new items by their content, where the model reads content."""
         contents = {item.id: item.content for item in batch.items}
-        added = self.pipeline.add_items(list(contents), table_of(list(contents.values())))
-        self.log.add_items(contents)
-        return Added(added=added)
+        table = table_of(list(contents.values()))
+        keep = functools.partial(self.log.add_items, contents)
+        return Added(added=self.pipeline.add_items(list(contents), table, keep=keep))
 
     def items(self, search: Text = "", limit: Count = 20) -> ItemsOut:
         """Items whose title holds a text."""
@@ -235,7 +255,7 @@ class _Service:
             version=leanrec.__version__,
             users=pipeline.n_users,
             items=len(pipeline.catalogue),
-            kinds=list(pipeline.kinds),
+            kinds=list(self._known_kinds()),
             columns=[] if table is None else list(table.columns),
             rating_range=pipeline.rating_range,
         )
@@ -264,7 +284,11 @@ class _Service:
             note=served.note,
         )
 
+    def _known_kinds(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((*self.pipeline.kinds, *self.kinds)))
+
     def _reaction(self, event: EventIn, at: int, now: int) -> Reaction:
+        _check_kind(event.kind, at, self._known_kinds())
         _check_time(event.time, at, now)
         _check_rating(event.value, self.pipeline.rating_range, at)
         weight = self.pipeline.strength.weight(event.kind, event.value) if event.weight is None else event.weight
@@ -296,16 +320,28 @@ def _add_routes(app: FastAPI, service: _Service) -> None:
     add("/users/{user:path}", service.history)
     add("/health", service.health)
     add("/metrics", service.show_metrics, response_class=Response)
-    add("/", _page("index.html", "text/html"), include_in_schema=False)
+    headers = _page_headers(pictures=service.pipeline.catalogue.pictures is not None)
+    add("/", _page("index.html", "text/html", headers), include_in_schema=False)
     for name, kind in _PAGE.items():
-        add(f"/page/{name}", _page(name, kind), include_in_schema=False)
+        add(f"/page/{name}", _page(name, kind, headers), include_in_schema=False)
 
 
-def _page(name: str, kind: str) -> Callable[[], Response]:
+def _page_headers(*, pictures: bool) -> dict[str, str]:
+    """The page loads nothing from elsewhere, but the pictures that the item table names; nobody may frame it."""
+    images = f"img-src 'self' data:{' https:' * pictures}"
+    return {
+        "Content-Security-Policy": f"default-src 'self'; {images}; frame-ancestors 'none'",
+        "Referrer-Policy": "no-referrer",
+        "X-Content-Type-Options": "nosniff",
+        "Cache-Control": "no-cache",
+    }
+
+
+def _page(name: str, kind: str, headers: dict[str, str]) -> Callable[[], Response]:
     content = files("leanrec.serving").joinpath("page", name).read_bytes()
 
     def page() -> Response:
-        return Response(content, media_type=kind, headers=_HEADERS)
+        return Response(content, media_type=kind, headers=headers)
 
     return page
 
@@ -320,6 +356,11 @@ def _conditions(where: str | None) -> dict[str, Any] | None:
     if not isinstance(conditions, dict):
         raise SettingError(f"where must be a JSON object. Got {where[:80]!r}.")
     return conditions
+
+
+def _check_kind(kind: str, at: int, known: tuple[str, ...]) -> None:
+    if kind not in known:
+        raise SettingError(f"events.{at}.kind must be one of {', '.join(known)}. Got {kind!r}.")
 
 
 def _check_time(moment: int | None, at: int, now: int) -> None:

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ import scipy.sparse as sp
 
 from leanrec.data.dataset import Dataset
 from leanrec.data.vocabulary import Id, Vocabulary
-from leanrec.feedback.merge import MAX_KINDS, extended_ids
+from leanrec.feedback.merge import MAX_KINDS, extended_ids, not_yet_there
 from leanrec.types import CSR, Events, Float32Array, Int32Array, Int64Array, Queries
 
 __all__ = ["Histories", "History"]
@@ -43,14 +42,18 @@ class History:
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
     def joined(self, other: "History") -> "History":
-        """Both, in time order, without events that are there already (item, kind and time). O(L log L)."""
-        here = set(_keys(self))
-        new = {key: place for place, key in reversed([*enumerate(_keys(other))]) if key not in here}
-        fresh = sorted(new.values())
+        """Both, in time order; of one second, in order of arrival. O(L log L)."""
         mine, theirs = self.columns(), other.columns()
-        joined = {name: np.concatenate([mine[name], theirs[name][fresh]]) for name in mine}
+        joined = {name: np.concatenate([mine[name], theirs[name]]) for name in mine}
         order = np.argsort(joined["time"], kind="stable")
         return History(**{name: column[order] for name, column in joined.items()})
+
+    def lacks(self, other: "History") -> "History":
+        """The events of ``other`` that are not here (item, kind and time), in their order. O(L log L)."""
+        mine, theirs = self.columns(), other.columns()
+        keys = [np.concatenate([mine[name], theirs[name]]) for name in ("time", "kind", "item")]
+        new = not_yet_there(len(self), *keys) - len(self)
+        return History(**{name: column[new] for name, column in other.columns().items()})
 
     def queries(self, user: int, n_items: int) -> Queries:
         """The one asker with this history. O(L log L).
@@ -68,10 +71,6 @@ class History:
             ratings=_last(self.item[rated], self.value[rated], n_items) if rated.any() else None,
             last=(self.item[positive],),
         )
-
-
-def _keys(history: History) -> Iterator[tuple[int, int, int]]:
-    return zip(history.item.tolist(), history.kind.tolist(), history.time.tolist(), strict=True)
 
 
 def _row(items: Int32Array, values: Float32Array, n_items: int) -> CSR:
@@ -172,8 +171,11 @@ class Histories:
                 self.kinds = (*self.kinds, kind)
             return self.kinds.index(kind)
 
-    def add(self, user: Id, events: History) -> None:
-        """Record events of one user, who may be new."""
+    def add(self, user: Id, events: History, *, replayed: bool = False) -> int:
+        """Record events of one user, who may be new, and return how many were added.
+
+        Of ``replayed`` events, those that are there already are left out.
+        """
         with self._lock:
             row = self.find(user)
             if row is None:
@@ -182,9 +184,10 @@ class Histories:
                 self._changed[row] = _EMPTY
                 self._new[str(user)] = row
             old = self.of(row)
-            joined = old.joined(events)
-            if len(joined) > len(old):
-                self._changed[row] = joined
+            new = old.lacks(events) if replayed else events
+            if len(new):
+                self._changed[row] = old.joined(new)
+            return len(new)
 
     def merged(self, data: Dataset) -> tuple[Dataset, Int32Array]:
         """``data`` with every event recorded so far and the rows whose learnt vectors are stale.

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 __all__ = ["Measured", "Metrics"]
 
+_METHODS = frozenset(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
 
 
@@ -72,6 +73,8 @@ class Measured:
 
     def _note(self, scope: MutableMapping[str, Any], status: int, seconds: float) -> None:
         # The template of the route, not the path: a label for each id would grow without end.
-        route, method = getattr(scope.get("route"), "path", "other"), scope["method"]
+        # And known verbs alone: a client may invent others.
+        route = getattr(scope.get("route"), "path", "other")
+        method = scope["method"] if scope["method"] in _METHODS else "other"
         self.metrics.seconds.labels(route, method).observe(seconds)
         self.metrics.requests.labels(route, method, status).inc()

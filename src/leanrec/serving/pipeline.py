@@ -6,7 +6,6 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -19,24 +18,26 @@ from leanrec.data.dataset import Dataset
 from leanrec.data.table import Table
 from leanrec.data.vocabulary import Id
 from leanrec.errors import ArtifactError, SettingError
-from leanrec.feedback.merge import extended_ids, extended_table
+from leanrec.feedback.merge import extended_ids, extended_table, merge
 from leanrec.feedback.reactions import Reaction, Strength, to_events
+from leanrec.feedback.reader import LogReader, Origin
 from leanrec.protocols import Estimator, Explanation, Extendable, Scorer
-from leanrec.retrieval.exact import ExactRetriever
 from leanrec.run import Run, measure
 from leanrec.serving.answers import Because, Past, Recorded, Served, SetAside, Shown, Why
-from leanrec.serving.catalogue import Catalogue, Rules, Where
+from leanrec.serving.catalogue import Catalogue, Rules, Where, listed_ids
 from leanrec.serving.histories import Histories, History
+from leanrec.serving.listing import Listed, listed
+from leanrec.serving.provenance import check_estimator, model_name, origin, provenance
 from leanrec.serving.recording import by_user, unusable
-from leanrec.serving.scorers import Fixed, Padded, one_query
+from leanrec.serving.scorers import Fixed
 from leanrec.serving.state import SavedPipeline, State
 from leanrec.serving.words import in_words, verb_for
-from leanrec.types import Candidates, Events, IdArray, Int32Array, Queries
+from leanrec.types import Events, IdArray, Int32Array, Queries
 
 __all__ = ["Pipeline"]
 
 _RUN = Run()
-_FALLBACK_REASON = {"popularity": "popular with everybody"}
+_SILENT = "nothing in the history speaks for it"
 _MOST_EXPLAINED = 50  # newest items of a history that a model without reasons of its own is asked about
 
 
@@ -70,25 +71,42 @@ class Pipeline:
 
     @classmethod
     def fit(
-        cls, estimator: Estimator, data: Dataset, run: Run = _RUN, *, fallback: Estimator | None = None
+        cls,
+        estimator: Estimator,
+        data: Dataset,
+        run: Run = _RUN,
+        *,
+        fallback: Estimator | None = None,
+        log: LogReader | None = None,
     ) -> "Pipeline":
         """Fit a model and its fallback (popularity unless given) and note what the fit cost.
 
+        Args:
+            estimator: settings of the model.
+            data: what to fit it on.
+            run: conditions of the fit.
+            fallback: settings of the model that answers people of whom nothing is known.
+            log: an event log whose reactions and new items join ``data`` first. A server of this pipeline can
+                go on with that log.
+
         Raises BudgetError where the model would not fit the memory of ``run``.
         """
+        check_estimator(estimator)
+        if log is not None:
+            data = merge(data, log.events(), log.items())
         with measure() as meter:
             model = estimator.fit(data, run)
         other = models.find("popularity")() if fallback is None else fallback
         bare = dataclasses.replace(data.events, request=None, rank=None, propensity=None)
         saved = SavedPipeline(
-            name=_name(estimator),
-            fallback_name=_name(other),
+            name=model_name(estimator),
+            fallback_name=model_name(other),
             model=model,
             fallback=other.fit(data, run),
             data=dataclasses.replace(data, events=bare),
             stale=np.zeros(0, np.int32),
         )
-        return cls(saved, _provenance(estimator, data, run, dataclasses.asdict(meter.cost)))
+        return cls(saved, provenance(estimator, data, run, dataclasses.asdict(meter.cost), log))
 
     @classmethod
     def load(cls, path: str | Path) -> "Pipeline":
@@ -104,6 +122,11 @@ class Pipeline:
         state = self._state
         saved = SavedPipeline(self.name, self.fallback_name, state.model, state.fallback, data, stale)
         return artifacts.save(saved, path, provenance=self.provenance)
+
+    @property
+    def origin(self) -> Origin:
+        """The data that the model was fitted on: what an event log is kept for."""
+        return origin(self.provenance, self._data)
 
     @property
     def model(self) -> Scorer:
@@ -177,20 +200,23 @@ class Pipeline:
         state = self._state
         rules = state.catalogue.rules(allow, deny, where)
         queries = asker.history.queries(asker.row, len(state.catalogue))
-        candidates = self._retrieve(state, queries, n, rules, exclude_seen=exclude_seen)
-        verb, fell_back = self._verb(asker.history), _fell_back(candidates)
+        found = self._listed(state, queries, n, rules, exclude_seen=exclude_seen)
+        verb = self._verb(asker.history)
 
-        def why(row: int) -> tuple[str, ...]:
-            return self._reasons(state, queries, row, verb, fell_back=fell_back) if reasons else ()
+        def why(place: int, row: int) -> tuple[str, ...]:
+            if not reasons:
+                return ()
+            if found.fell_back or place >= found.spoken:
+                return self._fallback_reason(fell_back=found.fell_back)
+            return self._reasons(state, queries, row, verb)
 
-        shown = _shown(state.catalogue, candidates, why)
         return Served(
             request=uuid.uuid4().hex,
-            items=shown,
-            fallback=self.fallback_name if fell_back else None,
+            items=_shown(state.catalogue, found, why),
+            fallback=self.fallback_name if found.fell_back else None,
             user=asker.user,
             ignored=(*asker.ignored, *rules.unknown),
-            note=f"{len(shown)} of {n}: no other item may be shown." if len(shown) < n else None,
+            note=self._note(found, n),
         )
 
     def similar(self, item: Id, n: int = 10, *, where: Where | None = None) -> Served:
@@ -207,9 +233,10 @@ class Pipeline:
         if state.directions is not None:
             cosine = state.directions @ state.directions[row]
             state = dataclasses.replace(state, model=Fixed(cosine[None, :]))
-        candidates = self._retrieve(state, queries, n, rules, exclude_seen=True)
-        shown = _shown(state.catalogue, candidates, lambda other: _common(state.catalogue, row, other))
-        return Served(uuid.uuid4().hex, shown, self.fallback_name if _fell_back(candidates) else None)
+        found = self._listed(state, queries, n, rules, exclude_seen=True)
+        shown = _shown(state.catalogue, found, lambda _, other: _common(state.catalogue, row, other))
+        fallback = self.fallback_name if found.fell_back else None
+        return Served(uuid.uuid4().hex, shown, fallback, note=self._note(found, n))
 
     def explain(self, user: Id | None, item: Id, *, history: Iterable[Id] | None = None) -> Why:
         """Why an item suits a user (or somebody with this history). Raises UnknownIdError."""
@@ -218,7 +245,7 @@ class Pipeline:
         row = state.catalogue.items.row(item)
         queries = asker.history.queries(asker.row, len(state.catalogue))
         if not queries.history.nnz:
-            reasons = self._reasons(state, queries, row, "", fell_back=True)
+            reasons = self._fallback_reason(fell_back=True)
             return Why(state.catalogue.own_id(row), state.catalogue.title(row), reasons, fallback=self.fallback_name)
         why = self._explanation(state, queries, row)
         because = [
@@ -230,7 +257,7 @@ class Pipeline:
         return Why(
             state.catalogue.own_id(row),
             state.catalogue.title(row),
-            words,
+            words or (_SILENT,),
             tuple(because[:10]),
             why.features[:10],
         )
@@ -241,12 +268,16 @@ class Pipeline:
         now = int(time.time())
         return self.record(to_events([Reaction(uuid.uuid4().hex, user, item, kind, now, weight, value)]))
 
-    def record(self, events: Events) -> Recorded:
+    def record(self, events: Events, *, replayed: bool = False) -> Recorded:
         """Take in events in own ids, of known and new users; the next answer reflects them.
 
-        An event that is there already (user, item, kind and time) changes nothing, so a log may be replayed.
         Events on unknown items, of too many kinds, or with an impossible weight or rating are set aside.
         Cost: O(L) for each user named.
+
+        Args:
+            events: (E,) in own ids.
+            replayed: some of them may be there already, from the fit or an earlier replay; these (user, item, kind
+                and time) change nothing. Otherwise each is something that happened, twice in a second or not.
         """
         if not len(events):
             return Recorded(0)
@@ -256,15 +287,22 @@ class Pipeline:
         good = np.setdiff1d(np.arange(len(events)), list(aside), assume_unique=True).astype(np.intp)
         kind = np.array([0 if code is None else code for code in codes], np.int8)[events.kind]
         value = np.full(len(events), np.nan, np.float32) if events.value is None else events.value
+        added = 0
         for user, where in by_user(events.user, good):
             past = History(rows[where], kind[where], events.time[where], events.weight[where], value[where])
-            self._histories.add(user, past)
-        return Recorded(len(good), tuple(SetAside(position, why) for position, why in sorted(aside.items())))
+            added += self._histories.add(user, past, replayed=replayed)
+        return Recorded(added, tuple(SetAside(position, why) for position, why in sorted(aside.items())))
 
-    def add_items(self, ids: IdArray | Sequence[Id], table: Table) -> int:
+    def add_items(self, ids: IdArray | Sequence[Id], table: Table, *, keep: Callable[[], None] | None = None) -> int:
         """Take in new items by their content, leave known ones as they are, and return how many are new.
 
-        Raises SettingError if the model needs a refit for that.
+        Raises SettingError if the model needs a refit for that, and DataError for content that does not fit.
+
+        Args:
+            ids: own ids.
+            table: a row for each.
+            keep: writes the items down; called when all is ready and before anybody sees them. If it raises,
+                nothing has changed.
         """
         with self._changing:
             state = self._state
@@ -280,7 +318,10 @@ class Pipeline:
             added = _like(state.catalogue.table, table.take(np.array(fresh)))
             fallback = state.fallback.extend(added) if isinstance(state.fallback, Extendable) else state.fallback
             catalogue = Catalogue(wider, extended_table(state.catalogue.table, len(known), added))
-            self._state = State(model.extend(added), fallback, catalogue)
+            wider_state = State(model.extend(added), fallback, catalogue)
+            if keep is not None:
+                keep()
+            self._state = wider_state
             return len(wider) - len(known)
 
     def history(self, user: Id, limit: int | None = None) -> tuple[Past, ...]:
@@ -345,7 +386,7 @@ class Pipeline:
                 raise SettingError("weights and ratings go with a history. Got no history.")
             row = self._row(user)
             return _Asker(self._histories.own_id(row), self._histories.of(row), self._histories.row_for_model(row))
-        ids = list(history)
+        ids = listed_ids("history", history)
         for name, values in (("weights", weights), ("ratings", ratings)):
             if values is not None and len(values) != len(ids):
                 raise SettingError(f"{name} must have {len(ids)} entries, as history has. Got {len(values)}.")
@@ -369,20 +410,25 @@ class Pipeline:
         )
         return History(**{name: column[rows >= 0] for name, column in history.columns().items()})
 
-    def _retrieve(self, state: State, queries: Queries, n: int, rules: Rules, *, exclude_seen: bool) -> Candidates:
-        fallback = None if state.fallback is None else Padded(state.fallback, len(state.catalogue))
-        now = dataclasses.replace(queries, time=np.array([int(time.time())], np.int64))
-        retriever = ExactRetriever(state.model, fallback, exclude_seen, rules.allow, rules.deny)
-        with one_query():
-            return retriever.retrieve(now, min(n, len(state.catalogue)))
+    def _listed(self, state: State, queries: Queries, n: int, rules: Rules, *, exclude_seen: bool) -> Listed:
+        return listed(state, queries, n, rules, exclude_seen=exclude_seen, rating_range=self.rating_range)
 
-    def _reasons(self, state: State, queries: Queries, row: int, verb: str, *, fell_back: bool) -> tuple[str, ...]:
-        if fell_back:
-            popular = self.fallback_name == "popularity"
-            return ("popular with everybody" if popular else f"nothing is known of you yet: {self.fallback_name}",)
+    def _reasons(self, state: State, queries: Queries, row: int, verb: str) -> tuple[str, ...]:
         if state.explainer is None:
             return ()
         return in_words(state.explainer.explain(queries, row), state.catalogue.title, verb)
+
+    def _fallback_reason(self, *, fell_back: bool) -> tuple[str, ...]:
+        if self.fallback_name == "popularity":
+            return ("popular with everybody",)
+        return (f"nothing is known of you yet: {self.fallback_name}" if fell_back else f"from {self.fallback_name}",)
+
+    def _note(self, found: Listed, n: int) -> str | None:
+        """What the asker should know about a list: where the model fell silent, and why it is short."""
+        count = len(found.rows)
+        silent = f"{count - found.spoken} of {count}, at the end, come from {self.fallback_name}: the model has nothing to say for them."
+        short = f"{count} of {n}: no other item may be shown."
+        return " ".join([silent] * (found.spoken < count) + [short] * (count < n)) or None
 
     def _explanation(self, state: State, queries: Queries, row: int) -> Explanation:
         """The model's own, or what each item of the history would say for the item if it stood alone."""
@@ -403,37 +449,17 @@ class Pipeline:
         return dataclasses.replace(self._data, items=catalogue.items, item_table=catalogue.table)
 
 
-def _name(estimator: Estimator) -> str:
-    """What the command line calls a model: the name of its module."""
-    return type(estimator).__module__.rpartition(".")[2]
-
-
-def _provenance(estimator: Estimator, data: Dataset, run: Run, cost: Mapping[str, float]) -> dict[str, Any]:
-    return {
-        "model": _name(estimator),
-        "settings": repr(estimator),
-        "data": {"fingerprint": data.fingerprint, "source": data.source, **dataclasses.asdict(data.shape)},
-        "fit": dict(cost),
-        "seed": run.seed,
-        "made": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-
-
 def _check_count(n: int) -> None:
     if n < 1:
         raise SettingError(f"n must be 1 or more. Got {n}.")
 
 
-def _shown(catalogue: Catalogue, candidates: Candidates, why: Callable[[int], tuple[str, ...]]) -> tuple[Shown, ...]:
-    """The one list of ``candidates``, with titles and reasons."""
-    pairs = zip(candidates.items[0].tolist(), candidates.scores[0].tolist(), strict=True)
+def _shown(catalogue: Catalogue, found: Listed, why: Callable[[int, int], tuple[str, ...]]) -> tuple[Shown, ...]:
+    """A list with titles, pictures and reasons."""
     return tuple(
-        Shown(catalogue.own_id(row), catalogue.title(row), score, why(row)) for row, score in pairs if row >= 0
+        Shown(catalogue.own_id(row), catalogue.title(row), score, why(place, row), catalogue.picture(row))
+        for place, (row, score) in enumerate(zip(found.rows, found.scores, strict=True))
     )
-
-
-def _fell_back(candidates: Candidates) -> bool:
-    return candidates.fallback is not None and bool(candidates.fallback[0])
 
 
 def _common(catalogue: Catalogue, row: int, other: int) -> tuple[str, ...]:

@@ -25,7 +25,6 @@ __all__ = [
 ]
 
 _MOST_IDS = 10_000
-_KIND = r"^[a-z][a-z0-9_-]{0,31}$"
 
 # Whole numbers of 64 bits, or text; a JSON true is neither.
 OwnId = Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)] | Annotated[StrictStr, Field(min_length=1, max_length=200)]
@@ -72,7 +71,7 @@ class Ask(_In):
         None,
         max_length=20,
         description="Conditions on columns of the item table: a label, a number, a list (any of them), "
-        '{"min": a, "max": b}, {"contains": text} or {"not": …}.',
+        '{"min": a, "max": b}, {"contains": text} or {"not": …}; at most 100, five levels deep.',
     )
     reasons: bool = Field(default=True, description="Say why, in words.")
 
@@ -85,7 +84,12 @@ class EventIn(_In):
     )
     user: OwnId
     item: OwnId
-    kind: str = Field("click", pattern=_KIND, description="view, click, purchase, rating, skip …")
+    kind: StrictStr = Field(
+        "click",
+        min_length=1,
+        max_length=100,
+        description="A kind of the data, or one that the server takes: GET /health.",
+    )
     time: int | None = Field(None, ge=0, description="Seconds since 1970; default: now.")
     value: Finite | None = Field(None, description="The rating, if it is one.")
     weight: Positive | None = Field(None, description="Evidence of liking; default: as in the data.")
@@ -214,7 +218,7 @@ class Health(BaseModel):
     version: str
     users: int
     items: int
-    kinds: list[str]
+    kinds: list[str] = Field(description="Kinds of events that are taken.")
     columns: list[str] = Field(description="Columns of the item table, for filters.")
     rating_range: tuple[float, float] | None = None
 
