@@ -49,9 +49,7 @@ def test_scores_follow_the_formula(
     # The filter over the spectrum: the plateau on the strongest, its interpolation through Chebyshev's nodes below.
     nodes = np.cos(np.pi * (np.arange(order + 1) + 0.5) / (order + 1))
     ceiling = values[width - 1]
-    below = np.polynomial.Polynomial.fit(
-        (nodes + 1) / 2 * ceiling, plateau((nodes + 1) / 2 * ceiling, flatness), order
-    )
+    below = np.polynomial.Polynomial.fit((nodes + 1) / 2 * ceiling, plateau((nodes + 1) / 2 * ceiling, flatness), order)
     filtered = np.concatenate([plateau(values[:width], flatness) + ideal, below(values[width:])])
     H = vectors * filtered @ vectors.T
     expected = (X * items**-beta) @ H * items**beta
@@ -109,7 +107,9 @@ def test_an_item_that_nobody_touched_scores_nothing(dataset: Dataset) -> None:
     np.testing.assert_array_equal(scores[:, 3], 0)
 
 
-@pytest.mark.parametrize("wrong", [{"width": -1}, {"ideal": -0.1}, {"order": 0}, {"beta": -1.0}, {"alpha": -0.5}, {"top": -1}])
+@pytest.mark.parametrize(
+    "wrong", [{"width": -1}, {"ideal": -0.1}, {"order": 0}, {"beta": -1.0}, {"alpha": -0.5}, {"top": -1}]
+)
 def test_refuses_settings_outside_their_range(wrong: dict[str, float]) -> None:
     with pytest.raises(SettingError, match=f"{next(iter(wrong))} must be a number of at least"):
         ChebyCF(**wrong)

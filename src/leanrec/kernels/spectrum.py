@@ -9,7 +9,7 @@ import scipy.sparse as sp
 
 from leanrec.kernels.sparse import history_scores
 from leanrec.kernels.topk import top_k
-from leanrec.types import CSR, Float32Array, Int32Array, Int64Array
+from leanrec.types import CSR, Float32Array, Int32Array, Int64Array, empty_csr
 
 __all__ = [
     "ItemGraph",
@@ -41,10 +41,9 @@ _NOTHING = 1e-13
 def degrees(X: CSR) -> tuple[Float64Array, Float64Array]:
     """Sums of the rows (U,) and of the columns (N,) of X, in float64. O(entries)."""
     rows = np.repeat(np.arange(X.shape[0]), np.diff(X.indptr))
-    return (
-        np.bincount(rows, weights=X.data, minlength=X.shape[0]),
-        np.bincount(X.indices, weights=X.data, minlength=X.shape[1]),
-    )
+    of_rows = np.bincount(rows, weights=X.data, minlength=X.shape[0])
+    of_columns = np.bincount(X.indices, weights=X.data, minlength=X.shape[1])
+    return of_rows.astype(np.float64), of_columns.astype(np.float64)
 
 
 def inverse_power(degree: Float64Array | Float32Array, exponent: float) -> Float64Array:
@@ -55,7 +54,7 @@ def inverse_power(degree: Float64Array | Float32Array, exponent: float) -> Float
     return powers
 
 
-def scaled(X: CSR, rows: Float64Array, columns: Float64Array) -> CSR:
+def scaled(X: CSR, rows: Float64Array, columns: Float64Array | Float32Array) -> CSR:
     """diag(rows) · X · diag(columns) in float32. O(entries); the structure is shared with X."""
     data = X.data * np.repeat(rows, np.diff(X.indptr)) * columns[X.indices]
     return sp.csr_array((data.astype(np.float32), X.indices, X.indptr), shape=X.shape)
@@ -63,7 +62,7 @@ def scaled(X: CSR, rows: Float64Array, columns: Float64Array) -> CSR:
 
 def narrow(matrix: CSR) -> CSR:
     """The matrix with its columns as int32, which every product wants: a request then copies nothing. N below 2³¹."""
-    narrowed = sp.csr_array((matrix.shape[0], matrix.shape[1]), dtype=np.float32)
+    narrowed = empty_csr(*matrix.shape)
     narrowed.data, narrowed.indices, narrowed.indptr = matrix.data, matrix.indices.astype(np.int32), matrix.indptr
     if matrix.nnz < 2**31:
         narrowed.indptr = matrix.indptr.astype(np.int32)
@@ -202,7 +201,7 @@ def strongest_answers(
         kept = best > 0
         starts = np.concatenate([[0], np.cumsum(kept.sum(axis=1))])
         parts.append(sp.csr_array((best[kept], items[kept], starts), shape=signals.shape))
-    weights = sp.csr_array(sp.vstack(parts, format="csr")) if parts else sp.csr_array((n, n), dtype=np.float32)
+    weights: CSR = sp.csr_array(sp.vstack(parts, format="csr")) if parts else empty_csr(n, n)
     weights.sort_indices()
     return narrow(weights)
 
@@ -235,7 +234,13 @@ def _parts(matrix: CSR) -> tuple[Int64Array, Int32Array, Float32Array]:
 
 @numba.njit(cache=True, nogil=True)
 def _apply_rows(
-    me: int, of: int, starts: Int64Array, columns: Int32Array, data: Float32Array, signals: Float32Array, out: Float32Array
+    me: int,
+    of: int,
+    starts: Int64Array,
+    columns: Int32Array,
+    data: Float32Array,
+    signals: Float32Array,
+    out: Float32Array,
 ) -> None:
     """The rows of worker ``me`` of ``of``, in turn: the long ones do not all fall to one thread."""
     width = signals.shape[1]

@@ -97,7 +97,7 @@ class ChebyCF:
             X = weigh(data.interactions, self.weighting)
             graph, strengths = item_graph(X, self.alpha, self.width, self.passes, run.rng())
             ceiling = _ceiling(strengths, min(X.shape))
-            series = np.polynomial.chebyshev.chebinterpolate(lambda x: self.plateau((x + 1) / 2 * ceiling), self.order)
+            series = self.series(ceiling)
             below = np.polynomial.chebyshev.chebval(2 * strengths / ceiling - 1, series)
             gains = self.plateau(np.clip(strengths, 0, 1)) + self.ideal - below
             even = inverse_power(degrees(X)[1], self.beta).astype(np.float32)
@@ -111,6 +111,12 @@ class ChebyCF:
                 lambda blocks: rich.progress.track(blocks, "ChebyCF", disable=not run.progress, transient=True),
             )
             return dataclasses.replace(full, graph=None, weights=weights)
+
+    def series(self, ceiling: float) -> Float64Array:
+        """Coefficients of the Chebyshev polynomials in 2λ / ceiling − 1 that meet h at their nodes from 0 to ``ceiling``."""
+        nodes = np.cos(np.pi * (np.arange(self.order + 1) + 0.5) / (self.order + 1))
+        series = np.polynomial.chebyshev.chebfit(nodes, self.plateau((nodes + 1) / 2 * ceiling), self.order)
+        return np.asarray(series, dtype=np.float64)
 
     def plateau(self, eigenvalues: Float64Array) -> Float64Array:
         """h(λ) for λ from 0 to 1."""
@@ -202,7 +208,7 @@ class ChebyCFModel:
 
 
 def _add(scores: Float32Array, signals: CSR, share: np.float32) -> None:
-    """scores += share · signals, in place."""
+    """Add share · signals in place."""
     rows = np.repeat(np.arange(len(scores)), np.diff(signals.indptr))
     scores[rows, signals.indices] += share * signals.data
 

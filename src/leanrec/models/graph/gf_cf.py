@@ -142,9 +142,9 @@ class GFCFModel:
     def _towards(self, item: int, touched: Int32Array) -> Float32Array:
         """What a unit of each touched item adds to ``item``: the graph is the same in both directions."""
         if self.graph is None:
-            return self._kept[touched][:, [item]].toarray()[:, 0]
+            return np.asarray(self._kept[touched][:, [item]].toarray()[:, 0])
         alone = sp.csr_array((np.ones(1, np.float32), [item], [0, 1]), shape=(1, self.n_items))
-        added = self.graph.step(alone)[0, touched]
+        added: Float32Array = self.graph.step(alone)[0, touched]
         if self._smooths:
             smooth = self.graph.project(alone, np.float32(self.settings.ideal * self.root[item]))
             added += smooth[0, touched] * inverse_power(self.root, 1).astype(np.float32)[touched]

@@ -57,9 +57,7 @@ class RP3:
 
     def fit(self, data: Dataset, run: Run = Run()) -> "RP3Model":
         """Walk from every item. Raises BudgetError before starting if the lists do not fit."""
-        run.require(
-            self.fit_bytes(data.shape), f"RP3 over {len(data.items)} items", "Lower k or raise the limit."
-        )
+        run.require(self.fit_bytes(data.shape), f"RP3 over {len(data.items)} items", "Lower k or raise the limit.")
         with run.limits():
             X = weigh(data.interactions, self.weighting)
             X.data **= np.float32(self.alpha)

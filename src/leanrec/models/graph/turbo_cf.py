@@ -63,9 +63,7 @@ class TurboCF:
 
     def fit(self, data: Dataset, run: Run = Run()) -> "TurboCFModel":
         """Find the neighbours. Raises BudgetError before starting if the lists do not fit."""
-        run.require(
-            self.fit_bytes(data.shape), f"Turbo-CF over {len(data.items)} items", "Lower k or raise the limit."
-        )
+        run.require(self.fit_bytes(data.shape), f"Turbo-CF over {len(data.items)} items", "Lower k or raise the limit.")
         with run.limits():
             X = weigh(data.interactions, self.weighting)
             users, items = degrees(X)
