@@ -7,6 +7,8 @@ is for the end, once, after every choice has been made. Models that draw numbers
 """
 
 import functools
+from pathlib import Path
+from typing import Any
 
 import harness
 from harness import Claim, Comparison, Contestant, Probe
@@ -72,6 +74,24 @@ def make_claim(models: list[str], best: str, part: str) -> Claim:
     )
 
 
+def draw(results: dict[str, Any], folder: Path) -> list[str]:
+    """Recall against the seconds of the fit, a point for each model."""
+    from matplotlib import pyplot as plt
+
+    figure, panel = plt.subplots(figsize=(6.4, 3.8), layout="constrained")
+    for name, stage in results["contestants"].items():
+        if "failed" not in stage:
+            x, y = stage["wall"]["value"], stage["recall@20"]["value"]
+            panel.plot(x, y, "o", ms=4)
+            panel.annotate(name, (x, y), fontsize=6, xytext=(3, 3), textcoords="offset points")
+    panel.set(xscale="log", xlabel="seconds of the fit", ylabel="Recall@20")
+    panel.grid(alpha=0.3)
+    name = f"{results['claim']}.png"
+    figure.savefig(folder / name, dpi=90)
+    plt.close(figure)
+    return [name]
+
+
 def main() -> None:
     options = harness.parser(__doc__)
     options.add_argument("--model", action="append", help="a model, with settings after commas; repeatable")
@@ -79,8 +99,10 @@ def main() -> None:
     options.add_argument("--test", action="store_true", help="judge on the test set: once, at the end")
     options.set_defaults(repeats=SEEDS)
     asked = options.parse_args()
+    if asked.model and not asked.contestant:
+        asked.only = asked.model  # a part is a try
     models = asked.model or [name for name in available() if name not in NOT_HERE]
-    harness.run(make_claim(models, asked.best, "test" if asked.test else "valid"), asked)
+    harness.run(make_claim(models, asked.best, "test" if asked.test else "valid"), asked, draw)
 
 
 if __name__ == "__main__":

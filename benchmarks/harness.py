@@ -41,6 +41,7 @@ __all__ = [
 RESULTS = Path(__file__).parent / "results"
 THREADS = ("OMP", "OPENBLAS", "MKL", "NUMBA", "BLIS", "VECLIB_MAXIMUM", "RAYON")
 Measured = dict[str, Any]
+Draw = Callable[[dict[str, Any], Path], list[str]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,7 +121,6 @@ class Claim:
         data: what it is measured on.
         contestants: name → contestant.
         comparisons: the rows.
-        plots: file names of pictures in the results folder.
     """
 
     name: str
@@ -128,7 +128,6 @@ class Claim:
     data: str
     contestants: Mapping[str, Contestant]
     comparisons: Sequence[Comparison]
-    plots: Sequence[str] = ()
 
 
 def parser(description: str | None = None) -> argparse.ArgumentParser:
@@ -150,19 +149,22 @@ def main(claim: Claim, description: str | None = None) -> None:
     run(claim, parser(description).parse_args())
 
 
-def run(claim: Claim, asked: argparse.Namespace) -> dict[str, Any]:
-    """Measure all contestants, print the rows, write the results and the page; or, as a contestant, be measured."""
+def run(claim: Claim, asked: argparse.Namespace, draw: Draw | None = None) -> dict[str, Any]:
+    """Measure all contestants, print the rows, write the results and the page; or, as a contestant, be measured.
+
+    ``draw`` makes pictures of the results in the folder where they are kept, and says how they are called.
+    """
     if asked.contestant:
         _contest(claim.contestants[asked.contestant], asked)
         return {}
     start = time.perf_counter()
     results = summarise(claim, asked, rounds(claim, asked))
     results["seconds"] = round(time.perf_counter() - start, 1)
-    keep(results, asked)
+    keep(results, asked, draw)
     return results
 
 
-def keep(results: dict[str, Any], asked: argparse.Namespace) -> Path | None:
+def keep(results: dict[str, Any], asked: argparse.Namespace, draw: Draw | None = None) -> Path | None:
     """Print the rows, and write results and page unless it was only a try; the folder where they are.
 
     Where no contestant could be measured, what an earlier run wrote stays, and the script fails.
@@ -173,8 +175,22 @@ def keep(results: dict[str, Any], asked: argparse.Namespace) -> Path | None:
         raise SystemExit(f"Nothing of {results['claim']} could be measured: {next(iter(stages))['failed']}")
     folder: Path | None = asked.results or (None if asked.quick or asked.only else RESULTS)
     if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        if draw is not None and can_draw():
+            results["plots"] = draw(results, folder)
         write(results, folder)
     return folder
+
+
+def can_draw() -> bool:
+    """Whether matplotlib is here; it draws into files only."""
+    try:
+        import matplotlib as mpl
+    except ModuleNotFoundError:
+        print("No pictures: matplotlib is not installed (the extra plots brings it).")
+        return False
+    mpl.use("agg")
+    return True
 
 
 def write(results: dict[str, Any], folder: Path) -> Path:
@@ -272,7 +288,7 @@ def summarise(claim: Claim, asked: argparse.Namespace, runs: dict[str, list[Meas
         "peaks": peaks,
         "rows": [row(each, claim, stages, runs, peaks, asked.threads) for each in claim.comparisons],
         "contestants": stages,
-        "plots": list(claim.plots),
+        "plots": [],
     }
 
 

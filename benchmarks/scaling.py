@@ -200,13 +200,6 @@ def row(what: str, model: str, value: dict[str, float], measure: str) -> dict[st
 
 def draw(plan: dict[str, Cell], runs: dict[str, list[Measured]], folder: Path) -> list[str]:
     """One picture for each axis, time beside memory; their names."""
-    try:
-        import matplotlib as mpl
-    except ModuleNotFoundError:
-        print("No pictures: matplotlib is not installed (the extra plots brings it).")
-        return []
-    mpl.use("agg")
-    folder.mkdir(parents=True, exist_ok=True)
     return [draw_axis(plan, runs, axis, folder) for axis in AXES]
 
 
@@ -268,9 +261,8 @@ def main() -> None:
         runs = sweep(plan, claim, asked, limit)
     results = harness.summarise(claim, asked, runs)
     results |= {"rows": rows(plan, runs), "seconds": round(time.perf_counter() - start, 1)}
-    folder = asked.results or (None if asked.quick or asked.model else harness.RESULTS)
-    results["plots"] = draw(plan, runs, folder) if folder else []
-    harness.keep(results, asked)
+    asked.only = asked.model
+    harness.keep(results, asked, lambda _, folder: draw(plan, runs, folder))
 
 
 if __name__ == "__main__":
