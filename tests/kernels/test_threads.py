@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import threadpoolctl
 
-from leanrec.kernels.threads import in_threads, single_blas
+from leanrec.kernels.threads import by_rows, in_threads, single_blas
 from leanrec.run import Run
 
 
@@ -44,3 +44,15 @@ def test_blocks_inside_blocks_restore_what_was_found() -> None:
                 assert blas_threads() == {1}
             assert blas_threads() == {1}
         assert blas_threads() == before
+
+
+@pytest.mark.parametrize("rows", [0, 3, 4, 5, 100])
+def test_every_row_is_in_one_stretch(rows: int) -> None:
+    done = np.zeros(rows, int)
+
+    def work(part: slice) -> None:
+        done[part] += 1
+
+    with Run(threads=2).limits():
+        by_rows(work, rows, 4)
+    assert (done == 1).all()

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 
 from contracts.estimator import EstimatorContract
 from leanrec.data.dataset import Dataset
@@ -84,6 +85,34 @@ def test_another_seed_is_another_model(dataset: Dataset) -> None:
 def test_stops_when_the_time_is_over(dataset: Dataset) -> None:
     first = SMALL.fit(dataset, Run(seconds=0.0))
     assert pair_loss(first, dataset, first.score(dataset.queries())) > 0.5
+
+
+@pytest.mark.parametrize("negatives", ["uniform", "popularity"])
+def test_the_reasons_are_those_without_which_the_score_falls(negatives: str, dataset: Dataset) -> None:
+    model = dataclasses.replace(SMALL, negatives=negatives).fit(dataset)
+    agree = []
+    for user in range(0, 60, 4):
+        query = as_new(dataset.queries(np.array([user], np.int32)))
+        item = int(np.argmax(np.where(query.history.toarray()[0] > 0, -np.inf, model.score(query)[0])))
+        told = model.explain(query, item)
+        dropped = []
+        for reason in told.items:
+            less = query.history.toarray()
+            less[0, reason] = 0
+            without = Queries(users=query.users, history=sp.csr_array(less))
+            dropped.append(model.score(query)[0, item] - model.score(without)[0, item])
+        agree.append(np.corrcoef(told.weights, dropped)[0, 1])
+    assert np.median(agree) > 0.6
+
+
+def test_the_reasons_add_up_to_the_asker_s_part_of_the_score(dataset: Dataset) -> None:
+    model = SMALL.fit(dataset)
+    query = dataset.queries(np.array([7], np.int32))
+    item = int(np.argmax(model.score(query)[0]))
+    told = model.explain(query, item)
+    own = float(model.score(query)[0, item] - model.items[item, -1])
+    assert told.weights.sum() == pytest.approx(own, rel=1e-4)
+    assert sorted(told.items) == sorted(query.history.indices)
 
 
 @pytest.mark.parametrize(

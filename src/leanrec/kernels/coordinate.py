@@ -2,7 +2,8 @@
 
 For item j: the w ≥ 0 with w_j = 0 that minimises ½|x_j − X w|² + ½ l2 |w|² + l1 Σ w.
 
-The derivative g = G_j − G w is kept up to date: a changed weight costs one row of the Gram matrix. As G ≥ 0 and
+The derivative g = G_j − G w is kept up to date: a changed weight costs one row of the Gram matrix. So between two sweeps
+over all items the few weights above zero settle among themselves, in a small Gram matrix of their own. As G ≥ 0 and
 w ≥ 0, g only falls below G_j, so an item with G_ij ≤ l1 can never enter and is never visited. Each item belongs
 to one thread, so the result is the same for any number of threads.
 """
@@ -18,6 +19,9 @@ from leanrec.types import CSR, Float32Array, Int32Array, Int64Array
 
 __all__ = ["Penalty", "nets_over_all", "nets_over_near"]
 
+# Weights above zero that settle in a Gram matrix of their own, 4 MB a thread.
+_SETTLING = 1024
+
 
 @dataclasses.dataclass(frozen=True)
 class Penalty:
@@ -26,7 +30,7 @@ class Penalty:
     Attributes:
         l1: at least 0.
         l2: above 0.
-        passes: at most this many sweeps over the weights of an item.
+        passes: at most this many sweeps over the weights of an item, and after each as many over those above zero.
         tolerance: a sweep that moves no weight by more than this ends the descent.
     """
 
@@ -113,17 +117,16 @@ def _descend(
     l2: float,
     passes: int,
     tolerance: float,
+    small: Float32Array,
 ) -> None:
-    """Sweep over ``places`` until nothing moves; between whole sweeps only over the weights that are not zero.
+    """Sweep over ``places`` until nothing moves; after each sweep the weights above zero settle among themselves.
 
-    ``rest`` enters as G_j and leaves as G_j − G w.
+    ``rest`` enters as G_j and leaves as G_j − G w. ``small`` (M, M) is room for the settling of up to M − 2 weights.
     """
-    whole = True
+    active = np.empty(len(places), np.int32)
     for _ in range(passes):
-        moved = np.float32(0)
+        moved, count = np.float32(0), 0
         for i in places:
-            if not whole and w[i] == 0:
-                continue
             line = gram[i]
             value = max(np.float32(0), (rest[i] + line[i] * w[i] - l1) / (line[i] + l2))
             step = value - w[i]
@@ -132,12 +135,61 @@ def _descend(
                 moved = max(moved, abs(step))
                 for k in range(len(rest)):
                     rest[k] -= step * line[k]
+            if value > 0:
+                active[count] = i
+                count += 1
         if moved <= tolerance:
-            if whole:
-                return
-            whole = True
-        else:
-            whole = False
+            return
+        if count + 2 <= len(small) and passes > 1:
+            _settle(gram, active[:count], rest, w, l1, l2, passes, tolerance, small)
+
+
+@numba.njit(cache=True, nogil=True)
+def _settle(
+    gram: Float32Array,
+    active: Int32Array,
+    rest: Float32Array,
+    w: Float32Array,
+    l1: float,
+    l2: float,
+    passes: int,
+    tolerance: float,
+    small: Float32Array,
+) -> None:
+    """Descend over the ``active`` weights in a Gram matrix of their own; ``rest`` is put right once, at the end."""
+    count = len(active)
+    mine, value = small[count], small[count + 1]
+    for a in range(count):
+        mine[a], value[a] = rest[active[a]], w[active[a]]
+        line, source = small[a], gram[active[a]]
+        for b in range(count):
+            line[b] = source[active[b]]
+    for _ in range(passes):
+        if _sweep(small, mine, value, count, l1, l2) <= tolerance:
+            break
+    for a in range(count):
+        step = value[a] - w[active[a]]
+        if step != 0:
+            w[active[a]] = value[a]
+            line = gram[active[a]]
+            for k in range(len(rest)):
+                rest[k] -= step * line[k]
+
+
+@numba.njit(cache=True, nogil=True)
+def _sweep(gram: Float32Array, rest: Float32Array, w: Float32Array, count: int, l1: float, l2: float) -> float:
+    """One sweep over the first ``count`` weights; the largest move."""
+    moved = np.float32(0)
+    for a in range(count):
+        line = gram[a]
+        value = max(np.float32(0), (rest[a] + line[a] * w[a] - l1) / (line[a] + l2))
+        step = value - w[a]
+        if step != 0:
+            w[a] = value
+            moved = max(moved, abs(step))
+            for b in range(count):
+                rest[b] -= step * line[b]
+    return moved  # type: ignore[return-value]  # compiled
 
 
 @numba.njit(parallel=True, cache=True)
@@ -154,6 +206,7 @@ def _over_all(
     n = len(gram)
     for worker in numba.prange(workers):
         rest, places = np.empty(n, np.float32), np.empty(n, np.int32)
+        small = np.empty((min(n, _SETTLING) + 2, min(n, _SETTLING) + 2), np.float32)
         for at in range(worker, len(out), workers):
             j = start + at
             rest[:] = gram[j]
@@ -162,7 +215,7 @@ def _over_all(
                 if i != j and rest[i] > l1:
                     places[count] = i
                     count += 1
-            _descend(gram, places[:count], rest, out[at], l1, l2, passes, tolerance)
+            _descend(gram, places[:count], rest, out[at], l1, l2, passes, tolerance, small)
 
 
 @numba.njit(parallel=True, cache=True)
@@ -191,6 +244,7 @@ def _over_near(
         place = np.full(n if counted else 0, -1, np.int32)
         space, rest = np.empty((largest, largest), np.float32), np.empty(largest, np.float32)
         everyone = np.arange(largest).astype(np.int32)
+        small = np.empty((min(largest, _SETTLING) + 2, min(largest, _SETTLING) + 2), np.float32)
         for j in range(worker, n, workers):
             mine = near[starts[j] : starts[j + 1]]
             k = len(mine)
@@ -200,7 +254,8 @@ def _over_near(
                 _against(j, mine, cp, ci, cd, rp, ri, rd, place, part)
             else:
                 _copy(full, j, mine, gram, part)
-            _descend(gram, everyone[:k], part, weights[starts[j] : starts[j + 1]], l1, l2, passes, tolerance)
+            out = weights[starts[j] : starts[j + 1]]
+            _descend(gram, everyone[:k], part, out, l1, l2, passes, tolerance, small)
 
 
 @numba.njit(cache=True, nogil=True)

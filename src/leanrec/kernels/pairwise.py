@@ -11,6 +11,7 @@ from typing import Any
 import numba
 import numpy as np
 
+from leanrec.kernels.threads import by_rows
 from leanrec.types import CSR, Float32Array, Int32Array, Int64Array
 
 __all__ = ["Step", "fold_in", "sweep"]
@@ -79,8 +80,12 @@ def fold_in(history: CSR, items: Float32Array, frequency: Int64Array, step: Step
     if not history.has_sorted_indices:
         history = history.sorted_indices()
     out = np.zeros((history.shape[0], items.shape[1] - 1), np.float32)
-    work = _fold_few if len(out) < 4 else _fold_many
-    work(*_entries(history), items, frequency, *_numbers(step), steps, out)
+    starts, places = _entries(history)
+
+    def some(rows: slice) -> None:
+        _fold_rows(starts[rows.start :], places, items, frequency, *_numbers(step), steps, out[rows])
+
+    by_rows(some, len(out), 4)
     return out
 
 
@@ -179,7 +184,7 @@ def _move(w: Float32Array, a: Float32Array, b: Float32Array, rate: float, l2: fl
 
 
 @numba.njit(cache=True, nogil=True)
-def _fold_few(
+def _fold_rows(
     xp: Int64Array,
     xi: Int32Array,
     items: Float32Array,
@@ -191,22 +196,6 @@ def _fold_few(
     out: Float32Array,
 ) -> None:
     for row in range(len(out)):
-        _fold(xi[xp[row] : xp[row + 1]], items, frequency, rate, l2, popular, steps, out[row])
-
-
-@numba.njit(parallel=True, cache=True)
-def _fold_many(
-    xp: Int64Array,
-    xi: Int32Array,
-    items: Float32Array,
-    frequency: Int64Array,
-    rate: float,
-    l2: float,
-    popular: bool,
-    steps: int,
-    out: Float32Array,
-) -> None:
-    for row in numba.prange(len(out)):
         _fold(xi[xp[row] : xp[row + 1]], items, frequency, rate, l2, popular, steps, out[row])
 
 

@@ -4,6 +4,7 @@ import numba
 import numpy as np
 
 from leanrec.kernels.neighbours import FEW, parts
+from leanrec.kernels.threads import by_rows
 from leanrec.types import CSR, Float32Array
 
 __all__ = ["ridge_rows", "ridge_shares"]
@@ -26,8 +27,13 @@ def ridge_rows(design: Float32Array, targets: CSR, penalty: Float32Array, growth
         (B, W) float32.
     """
     out = np.zeros((targets.shape[0], design.shape[1]), dtype=np.float32)
-    run = _ridge_few if len(out) < FEW else _ridge_many
-    run(*parts(targets), design, penalty.astype(np.float64), growth, out)
+    starts, places, values = parts(targets)
+    strength = penalty.astype(np.float64)
+
+    def some(rows: slice) -> None:
+        _ridges(starts[rows.start :], places, values, design, strength, growth, out[rows])
+
+    by_rows(some, len(out), FEW)
     return out
 
 
@@ -64,14 +70,8 @@ def _ridge_one(row, tp, ti, td, design, penalty, growth, out):  # type: ignore[n
 
 
 @numba.njit(cache=True, nogil=True)
-def _ridge_few(tp, ti, td, design, penalty, growth, out):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _ridges(tp, ti, td, design, penalty, growth, out):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     for row in range(len(out)):
-        _ridge_one(row, tp, ti, td, design, penalty, growth, out)
-
-
-@numba.njit(parallel=True, cache=True)
-def _ridge_many(tp, ti, td, design, penalty, growth, out):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    for row in numba.prange(len(out)):
         _ridge_one(row, tp, ti, td, design, penalty, growth, out)
 
 

@@ -10,7 +10,7 @@ from typing import TypeVar
 import numba
 import threadpoolctl
 
-__all__ = ["in_threads", "single_blas"]
+__all__ = ["by_rows", "in_threads", "single_blas"]
 
 _T = TypeVar("_T")
 _lock = threading.Lock()
@@ -60,3 +60,16 @@ def in_threads(work: Callable[[_T], None], tasks: Sequence[_T]) -> None:
     with single_blas(), ThreadPoolExecutor(workers) as pool:
         for done in [pool.submit(work, task) for task in tasks]:
             done.result()
+
+
+def by_rows(work: Callable[[slice], None], rows: int, few: int) -> None:
+    """``work`` on all rows at once where there are fewer than ``few``, else on stretches of rows in ``in_threads``.
+
+    Starting threads costs 0.1 ms. The rows must not depend on each other.
+    """
+    if rows < few:
+        work(slice(0, rows))
+        return
+    # More stretches than threads: rows are not equally dear.
+    step = -(-rows // (8 * numba.get_num_threads()))
+    in_threads(work, [slice(first, min(first + step, rows)) for first in range(0, rows, step)])

@@ -11,6 +11,7 @@ import rich.progress
 from leanrec.data.dataset import Dataset, Shape
 from leanrec.kernels.pairwise import Step, fold_in, sweep
 from leanrec.kernels.sparse import dot_scores
+from leanrec.protocols import Explanation
 from leanrec.run import Run
 from leanrec.settings import check_at_least, check_one_of, check_positive
 from leanrec.types import CSR, Float32Array, Int32Array, Int64Array, Queries
@@ -126,6 +127,32 @@ class BPRModel:
     def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
         """User vectors · item vectors + biases."""
         return dot_scores(self.embed_queries(queries), self.items, items)
+
+    def explain(self, queries: Queries, item: int) -> Explanation:
+        """The items of the history, by how far a step of learning on each would raise the score of ``item``.
+
+        A vector learnt by steps is a sum of such pushes: the step on item i moves the user by (v_i − the mean of the
+        vectors that it is drawn against), as far as i is not yet in front of them. The weights are those pushes along the
+        vector of ``item``, scaled so that together they make the part of the score that is the asker's own.
+        """
+        history = queries.history[[0]].indices
+        user = self.embed_queries(queries.block(0, 1))[0, :-1]
+        vectors, bias = self.items[:, :-1], self.items[:, -1]
+        against = self._drawn_against()
+        ahead = (vectors[history] - against[:-1]) @ user + bias[history] - against[-1]
+        push = ((vectors[history] - against[:-1]) @ vectors[item]) / (1 + np.exp(ahead))
+        total, own = float(push.sum()), float(user @ vectors[item])
+        # Pushes that cancel out, or point away from the score, have no scale: they are shown as they are.
+        added = push * (own / total) if total * own > 0 and abs(total) > 1e-6 * abs(push).sum() else push
+        order = np.argsort(-added, kind="stable")
+        return Explanation("history", history[order].astype(np.int32), added[order].astype(np.float32))
+
+    def _drawn_against(self) -> Float32Array:
+        """(D + 1,) the mean of the items as they are drawn."""
+        if not len(self.frequency):
+            return np.asarray(self.items.mean(axis=0))
+        share = np.diff(self.frequency, prepend=0) / max(1, int(self.frequency[-1]))
+        return np.asarray(share @ self.items, dtype=np.float32)
 
 
 def _draw(rng: np.random.Generator, rows: int, width: int) -> Float32Array:

@@ -134,9 +134,9 @@ class EASE:
     def _again(self, X: CSR, kept: CSR) -> CSR:
         """The weights solved again among those that are kept."""
         gram = dense_gram(X) if 4 * X.shape[1] ** 2 <= _DENSE_BYTES else None
-        solved = local_ridges(X, kept, np.full(X.shape[1], self.l2, np.float32), gram=gram)
-        # The kernel's row holds the weights of one item; a history needs the weights that one item gives.
-        return sp.csr_array(solved.T)
+        solved = local_ridges(sp.csr_array(X.T), kept, np.full(X.shape[1], self.l2, np.float32), gram=gram)
+        # A row of what is kept holds the weights of one item; a history needs the weights that one item gives.
+        return sp.csr_array(sp.csr_array((solved, kept.indices, kept.indptr), shape=kept.shape).T)
 
 
 def _in_memory(X: CSR, l2: float) -> tuple[Float32Array, Float32Array]:

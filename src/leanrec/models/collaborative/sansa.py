@@ -131,14 +131,15 @@ def _factor(X: CSR, l2: float, similar: CSR) -> CSR:
     n = X.shape[1]
     near = _more_frequent(X, similar)
     gram = dense_gram(X) if _dense(n) else None
-    weights = local_ridges(X, near, np.full(n, l2, np.float32), gram=gram)
+    solved = local_ridges(sp.csr_array(X.T), near, np.full(n, l2, np.float32), gram=gram)
     squares = np.bincount(X.indices, weights=X.data.astype(np.float64) ** 2, minlength=n)
     item = np.repeat(np.arange(n), np.diff(near.indptr))
     # A cosine times both lengths is the product of two columns.
     products = near.data * np.sqrt(squares[item] * squares[near.indices])
-    left = squares + l2 - np.bincount(item, weights=weights.data * products, minlength=n)
+    left = squares + l2 - np.bincount(item, weights=solved * products, minlength=n)
     # Nothing is left below the ridge but rounding.
     scale = 1 / np.sqrt(np.maximum(left, l2))
+    weights = sp.csr_array((solved, near.indices, near.indptr), shape=near.shape)
     return sp.csr_array(sp.diags_array(scale.astype(np.float32)) @ (sp.eye_array(n, dtype=np.float32) - weights))
 
 

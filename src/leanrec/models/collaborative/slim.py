@@ -64,9 +64,9 @@ class SLIM:
         n = shape.items
         data = 80 * shape.events + 64 * (shape.users + n) + 2**20
         if not self.neighbours:
-            return data + (4 + 8) * n**2 + 16 * _ITEMS * n
+            return data + (4 + 8) * n**2 + 16 * _ITEMS * n + 64 * 4 * min(n, 1026) ** 2
         k = min(self.neighbours, n)
-        return data + 70 * n * k + 64 * (4 * k**2 + 29 * n) + (4 * n**2 if _dense(n) else 0)
+        return data + 70 * n * k + 64 * (8 * (k + 2) ** 2 + 29 * n) + (4 * n**2 if _dense(n) else 0)
 
     def fit(self, data: Dataset, run: Run = Run()) -> "SLIMModel":
         """Solve for the weights of every item; over all items, what is left when the time is over gets one sweep each."""
@@ -116,9 +116,17 @@ class SLIMModel:
         """N."""
         return int(self.weights.shape[0])
 
+    def profile(self, queries: Queries) -> CSR:
+        """The weighted history."""
+        return weigh(queries.history, self.settings.weighting)
+
+    def item_weights(self) -> CSR | None:
+        """The weights."""
+        return self.weights
+
     def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
         """History × weights."""
-        return history_scores(weigh(queries.history, self.settings.weighting), self.weights, items)
+        return history_scores(self.profile(queries), self.weights, items)
 
     def explain(self, queries: Queries, item: int) -> Explanation:
         """The items of the history, by what each adds to the score."""
