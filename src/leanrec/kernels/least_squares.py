@@ -19,10 +19,10 @@ import numpy as np
 from leanrec.kernels.tiles import add_products, padded, solve_shifted, stride
 from leanrec.types import CSR, Float32Array, Int32Array, Int64Array
 
-__all__ = ["EXACT", "principal_axes", "solve_rows", "solve_rows_bytes"]
+__all__ = ["principal_axes", "solve_rows", "solve_rows_bytes"]
 
-# Systems up to this size are solved exactly whatever is asked for: that is as cheap as an approximation.
-EXACT = 128
+# Systems up to this size are solved exactly whatever is asked for: that is as cheap as the approximation.
+_FEW_FOR_STEPS, _FEW_FOR_BLOCKS = 16, 128
 # Entries gathered at a time for an exact solution, and the longest row that the approximate solvers hold at once.
 _CHUNK = 512
 _LONG = 4096
@@ -53,8 +53,8 @@ def solve_rows_bytes(width: int, longest: int, threads: int) -> int:
         longest: entries of the longest row.
         threads: threads that work at once.
     """
-    line, held = stride(width), stride(min(longest, _LONG))
-    return threads * (4 * line * (max(line, held) + line + 8) + 16 * (line + longest)) + 2**16
+    line, held = stride(width), stride(max(_CHUNK, min(longest, _LONG)))
+    return threads * (4 * line * (max(line, held) + line + 16) + 16 * (line + longest)) + 2**16
 
 
 def solve_rows(
@@ -69,9 +69,9 @@ def solve_rows(
 ) -> Float32Array:
     """The solutions w (R, D) for all rows of C; zeros where a row has no entries.
 
-    Exact, O(n · D · min(n, D)) for a row of n entries. With ``steps`` or ``block`` only where min(n, D) ≤ 128, and
-    the other rows are improved from ``start``: by that many steps of conjugate gradients, O(steps · n · D), or by one
-    pass over blocks of that many coordinates, O(n · D · block + D · block²). Memory O(R · D) and ``solve_rows_bytes``.
+    Exact, O(n · D · min(n, D)) for a row of n entries. With ``steps`` or ``block`` only where min(n, D) is at
+    most 16 or 128, and the other rows are improved from ``start``: by that many steps of conjugate gradients,
+    O(steps · n · D), or by one pass over blocks of that many coordinates, O(n · D · block + D · block²). Memory O(R · D) and ``solve_rows_bytes``.
 
     Args:
         C: (R, N) weights of the squared errors, at least 0; an entry that occurs twice counts twice.
@@ -136,10 +136,11 @@ def _solve(
 ) -> None:
     width = V.shape[1]
     size = min(padded(longest), width)
-    held = min(longest, _LONG if steps or block else _CHUNK)
-    space = np.empty(max(width * stride(held), size * stride(width)), np.float32)
-    M = np.empty((size + 4, stride(size)), np.float32)
+    held = padded(min(longest, _LONG)) if steps or block else _CHUNK
+    space = np.empty(max(width * stride(held), max(size, held if steps else 0) * stride(width)), np.float32)
+    M, vectors = np.empty((size + 4, stride(size)), np.float32), np.empty((4, width), np.float32)
     scale = np.empty(width, np.float32)
+    few = _FEW_FOR_STEPS if steps else _FEW_FOR_BLOCKS if block else width
     for row in rows:
         low, high = cp[row], cp[row + 1]
         n = high - low
@@ -149,13 +150,31 @@ def _solve(
         for d in range(width):
             scale[d] = np.float32(1) / np.sqrt(base[d] + ridge[row])
         items, roots, w = ci[low:high], np.sqrt(cd[low:high]), out[row]
-        improved = (steps or block) and min(n, width) > EXACT and n <= _LONG
-        if improved:
-            _improve(items, roots, V, scale, space, M, steps, block, w)
+        if few < min(n, width) and n <= _LONG:
+            if steps:
+                _descend(items, roots, V, scale, space, vectors, steps, w)
+            else:
+                _improve(items, roots, V, scale, space, M, block, w)
         elif n <= width:
             _short(items, roots, V, scale, space, M, w)
         else:
             _exact(items, roots, V, scale, space, M, w)
+
+
+@numba.njit(cache=True, nogil=True)
+def _gather(
+    items: Int32Array, roots: Float32Array, V: Float32Array, scale: Float32Array, space: Float32Array
+) -> Float32Array:
+    """T (n, D), filled up with rows of zeros to a multiple of 16."""
+    n, width = len(items), len(scale)
+    size, line = padded(n), stride(width)
+    T = space[: size * line].reshape(size, line)
+    for entry in range(n):
+        vector, root, into = V[items[entry]], roots[entry], T[entry]
+        for d in range(width):
+            into[d] = root * scale[d] * vector[d]
+    T[n:] = 0
+    return T
 
 
 @numba.njit(cache=True, nogil=True)
@@ -170,13 +189,8 @@ def _short(
 ) -> None:
     """A row with no more entries than coordinates: x = Tᵀ y from the system between its entries."""
     n, width = len(items), len(scale)
-    size, line = padded(n), stride(width)
-    T = space[: size * line].reshape(size, line)
-    for entry in range(n):
-        vector, root, into = V[items[entry]], roots[entry], T[entry]
-        for d in range(width):
-            into[d] = root * scale[d] * vector[d]
-    T[n:size] = 0
+    T = _gather(items, roots, V, scale, space)
+    size = len(T)
     M[: size + 1, :size] = 0
     M[size, :n] = roots
     add_products(T, 0, n, width, M)
@@ -202,7 +216,7 @@ def _exact(
     M[: width + 1, :width] = 0
     for start in range(0, len(items), _CHUNK):
         stop = min(start + _CHUNK, len(items))
-        T = _gather(items[start:stop], roots[start:stop], V, scale, space)
+        T = _gather_columns(items[start:stop], roots[start:stop], V, scale, space)
         add_products(T, 0, width, padded(stop - start), M)
         for d in range(width):
             M[width, d] += _dot(T[d], roots[start:stop])
@@ -212,7 +226,7 @@ def _exact(
 
 
 @numba.njit(cache=True, nogil=True)
-def _gather(
+def _gather_columns(
     items: Int32Array, roots: Float32Array, V: Float32Array, scale: Float32Array, space: Float32Array
 ) -> Float32Array:
     """Tᵀ (D, n), its rows filled up with zeros to a multiple of 16."""
@@ -235,21 +249,19 @@ def _improve(
     scale: Float32Array,
     space: Float32Array,
     M: Float32Array,
-    steps: int,
     block: int,
     w: Float32Array,
 ) -> None:
-    """A long row, closer to its solution than before."""
-    T = _gather(items, roots, V, scale, space)
-    x, rest = w / scale, np.zeros(T.shape[1], np.float32)
-    _combine(T, -x, len(x), rest)
-    for entry in range(len(roots)):
-        rest[entry] += roots[entry]
-    if steps:
-        _descend(T, rest, steps, x)
-    else:
-        for start in range(0, len(x), block):
-            _solve_block(T, start, min(start + block, len(x)), M, rest, x)
+    """One pass over the blocks of coordinates of a row."""
+    T = _gather_columns(items, roots, V, scale, space)
+    x, rest = np.empty_like(w), np.zeros(T.shape[1], np.float32)
+    for d in range(len(x)):
+        x[d] = w[d] / scale[d]
+    _combine(T, x, len(x), rest)
+    for entry in range(len(rest)):
+        rest[entry] = (roots[entry] if entry < len(roots) else np.float32(0)) - rest[entry]
+    for start in range(0, len(x), block):
+        _solve_block(T, start, min(start + block, len(x)), M, rest, x)
     for d in range(len(x)):
         w[d] = scale[d] * x[d]
 
@@ -272,25 +284,62 @@ def _solve_block(T: Float32Array, start: int, stop: int, M: Float32Array, rest: 
 
 
 @numba.njit(cache=True, nogil=True, fastmath={"contract"})
-def _descend(T: Float32Array, rest: Float32Array, steps: int, x: Float32Array) -> None:
-    """Steps of conjugate gradients on (I + TᵀT) x = Tᵀ√c; ``rest`` = √c − T x."""
-    slope, image = np.empty_like(x), np.empty_like(rest)
-    for d in range(len(x)):
-        slope[d] = _dot(T[d], rest) - x[d]
-    way, size = slope.copy(), _dot(slope, slope)
+def _descend(
+    items: Int32Array,
+    roots: Float32Array,
+    V: Float32Array,
+    scale: Float32Array,
+    space: Float32Array,
+    vectors: Float32Array,
+    steps: int,
+    w: Float32Array,
+) -> None:
+    """Steps of conjugate gradients for a row, on (I + TᵀT) x = Tᵀ√c from x = w / s."""
+    T, width = _gather(items, roots, V, scale, space), len(w)
+    x, slope, way, image = vectors[0], vectors[1], vectors[2], vectors[3]
+    for d in range(width):
+        x[d] = w[d] / scale[d]
+        slope[d] = -x[d]
+    _there_and_back(T, roots, np.float32(-1), x, slope)
+    way[:] = slope
+    size = _dot(slope, slope)
     for _ in range(steps):
         if size < np.float32(1e-20):
-            return
-        image[:] = 0
-        _combine(T, way, len(way), image)
-        length = size / (_dot(way, way) + _dot(image, image))
-        for d in range(len(x)):
+            break
+        image[:] = way
+        length = size / (_dot(way, way) + _there_and_back(T, roots[:0], np.float32(1), way, image))
+        for d in range(width):
             x[d] += length * way[d]
-            slope[d] -= length * (way[d] + _dot(T[d], image))
+            slope[d] -= length * image[d]
         before, size = size, _dot(slope, slope)
         share = size / before
-        for d in range(len(x)):
+        for d in range(width):
             way[d] = slope[d] + share * way[d]
+    for d in range(width):
+        w[d] = scale[d] * x[d]
+
+
+@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})
+def _there_and_back(
+    T: Float32Array, targets: Float32Array, sign: np.float32, x: Float32Array, out: Float32Array
+) -> np.float32:
+    """Add Tᵀ y to ``out``, for y = targets + sign · T x; the square of y. Every row of T is read once from far."""
+    square = np.float32(0)
+    for i in range(0, len(T), 4):
+        a, b, c, d = T[i], T[i + 1], T[i + 2], T[i + 3]
+        ya = yb = yc = yd = np.float32(0)
+        for j in range(len(x)):
+            ya, yb, yc, yd = ya + a[j] * x[j], yb + b[j] * x[j], yc + c[j] * x[j], yd + d[j] * x[j]
+        ya, yb, yc, yd = sign * ya, sign * yb, sign * yc, sign * yd
+        if i < len(targets):
+            ya += targets[i]
+            yb += targets[i + 1] if i + 1 < len(targets) else np.float32(0)
+            yc += targets[i + 2] if i + 2 < len(targets) else np.float32(0)
+            yd += targets[i + 3] if i + 3 < len(targets) else np.float32(0)
+        square += ya * ya + yb * yb + yc * yc + yd * yd
+        for j in range(len(out)):
+            out[j] += ya * a[j] + yb * b[j] + yc * c[j] + yd * d[j]
+    return square
 
 
 @numba.njit(cache=True, nogil=True, fastmath={"contract"})

@@ -96,6 +96,8 @@ def _invert_block(_context: Any, M: Any, _place: Any, _line: Any, inverse: Any) 
     """
 
     def emit(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        # Two dozen copies of this in the callers would take seconds to compile.
+        builder.function.attributes.add("noinline")
         matrix, result = (_data(context, builder, signature, arguments, which) for which in (0, 3))
         places = [builder.add(arguments[1], builder.mul(arguments[2], _I64(i))) for i in range(LANES)]
         rows = [builder.fadd(_load(builder, matrix, at), _unit(i)) for i, at in enumerate(places)]
@@ -204,7 +206,9 @@ def solve_shifted(M: Float32Array, n: int) -> None:
     """
     last = padded(n)
     line, inverse = M.shape[1], np.empty((LANES, LANES), np.float32)
-    M[last + 1 : last + 4, :last] = 0
+    for i in range(last + 1, last + 4):
+        for j in range(last):
+            M[i, j] = 0
     for start in range(0, last, LANES):
         stop = start + LANES
         if start:
@@ -222,12 +226,14 @@ def _back(M: Float32Array, n: int) -> None:
     """Solve Lᵀ x = y for y in row n, where M holds the factor L below its diagonal blocks and their inverses in them."""
     x, part = M[n], np.empty(LANES, np.float32)
     for start in range(n - LANES, -1, -LANES):
-        part[:] = 0
+        for j in range(LANES):
+            part[j] = 0
         for k in range(start, start + LANES):
             value, line = x[k], M[k, start : start + LANES]
             for j in range(LANES):
                 part[j] += value * line[j]
-        x[start : start + LANES] = part
+        for j in range(LANES):
+            x[start + j] = part[j]
         for k in range(start, start + LANES, 4):
             a, b, c, d = M[k], M[k + 1], M[k + 2], M[k + 3]
             fa, fb, fc, fd = x[k], x[k + 1], x[k + 2], x[k + 3]

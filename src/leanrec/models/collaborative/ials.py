@@ -17,7 +17,7 @@ import scipy.sparse as sp
 
 from leanrec.data.dataset import Dataset, Shape
 from leanrec.errors import DataError
-from leanrec.kernels.least_squares import EXACT, principal_axes, solve_rows, solve_rows_bytes
+from leanrec.kernels.least_squares import principal_axes, solve_rows, solve_rows_bytes
 from leanrec.kernels.sparse import dot_scores
 from leanrec.kernels.weighting import weigh
 from leanrec.protocols import Explanation
@@ -53,9 +53,9 @@ class IALS:
         scaling: 1 = a ridge in proportion to how often user or item occur, 0 = the same for all.
         weighting: how much a repeated or stronger interaction counts: "binary", "log" or "none".
         epochs: passes over users and items.
-        solver: "cholesky" is exact. The others improve the vectors of users and items with more than 128
-            interactions, at a width above 128, from those of the last epoch: "cg" by three steps of conjugate
-            gradients, "blocks" coordinate by coordinate in blocks of 32. "auto" is "cg".
+        solver: "cholesky" is exact. The others start from the vectors of the last epoch wherever the exact system would
+            be large: "cg" takes three steps of conjugate gradients where both the width and the number of a row's
+            interactions exceed 16, "blocks" solves 32 coordinates at a time where both exceed 128. "auto" is "cg".
     """
 
     width: int = 64
@@ -128,7 +128,7 @@ class IALS:
         """The vectors of the rows, and V; both in the axes of V."""
         axes, moments = principal_axes(V)
         V, base = V @ axes, np.float32(self.unobserved) * moments
-        if self.solver == "cholesky" or self.width <= EXACT:
+        if self.solver == "cholesky":
             return solve_rows(rows, V, base, ridge), V
         how = {"block": 32} if self.solver == "blocks" else {"steps": 3}
         return solve_rows(rows, V, base, ridge, start @ axes, **how), V
