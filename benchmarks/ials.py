@@ -1,0 +1,249 @@
+"""iALS of Gowalla beside implicit and irspack: the same loss from the same start, and the vector of a new user.
+
+    python benchmarks/ials.py [--repeats 3] [--quick] [--curve]
+
+The loss of implicit, with a confidence of a for what was touched, 1 for the rest, and a ridge r on every vector, is
+
+    Σ_touched a (w·v − 1)² + Σ_rest (w·v)² + r (Σ|w|² + Σ|v|²)
+
+and with w·v = t · x·y, t = a / (a − 1), it is t² (a − 1) times the loss of leanrec with unobserved = 1 / (a − 1),
+l2 = r / a, scaling = 0, plus a constant. irspack's loss with nu = 0 is that of leanrec as it is. All are judged by their
+item vectors alone: the loss when every user has the vector that is best beside them.
+--curve prints the loss after each pass against the seconds until then.
+"""
+
+import dataclasses
+import functools
+import time
+from collections.abc import Callable
+
+import numpy as np
+import scipy.sparse as sp
+from harness import Claim, Comparison, Contestant, Probe, Roofline, parser, run
+
+from leanrec.types import CSR, Float32Array, Queries
+
+ALPHA, RIDGE = 50.0, 20.0
+STRETCH = ALPHA / (ALPHA - 1)
+PASSES = 15
+SINGLE = {"OPENBLAS_NUM_THREADS": "1"}
+
+
+def part(quick: bool) -> CSR:
+    from datasets import gowalla
+
+    X = gowalla("fit")
+    return sp.csr_array(X[:2000]) if quick else X
+
+
+def settings(width: int, passes: int = PASSES, solver: str = "auto"):  # noqa: ANN201 - imported inside
+    from leanrec.models.collaborative.ials import IALS
+
+    how = IALS(width=width, epochs=passes, solver=solver, weighting="binary", scaling=0.0)
+    return dataclasses.replace(how, unobserved=1 / (ALPHA - 1), l2=RIDGE / ALPHA)
+
+
+def loss(X: CSR, items: Float32Array) -> float:
+    """The loss of leanrec for given item vectors, with the best vectors of the users, in float64."""
+    from leanrec.kernels.least_squares import principal_axes, solve_rows
+
+    how = settings(items.shape[1])
+    axes, moments = principal_axes(items)
+    V = items @ axes
+    ridge = np.full(X.shape[0], how.l2, np.float32)
+    W = solve_rows(X, V, np.float32(how.unobserved) * moments, ridge).astype(np.float64)
+    V = V.astype(np.float64)
+    entries = X.tocoo()
+    scores = np.einsum("ed,ed->e", W[entries.row], V[entries.col])
+    everything = ((W.T @ W) * (V.T @ V)).sum()
+    return float(((scores - 1) ** 2).sum() + how.unobserved * everything + how.l2 * ((W**2).sum() + (V**2).sum()))
+
+
+def start(rows: int, width: int, seed: int) -> Float32Array:
+    """As leanrec begins."""
+    rng = np.random.default_rng(seed)
+    return rng.standard_normal((rows, width), dtype=np.float32) * np.float32(0.1 / np.sqrt(width))
+
+
+def fit_ours(X: CSR, width: int, passes: int, probe: Probe, solver: str = "auto") -> Callable[[], Float32Array]:
+    from datasets import as_dataset
+
+    data = as_dataset(X)
+    assert data.interactions.nnz == X.nnz
+    how = settings(width, passes, solver)
+    return lambda: how.fit(data, probe.run).items
+
+
+def fit_implicit(X: CSR, width: int, passes: int, probe: Probe, *, steps: bool) -> Callable[[], Float32Array]:
+    from implicit.cpu.als import AlternatingLeastSquares
+
+    model = AlternatingLeastSquares(
+        factors=width, regularization=RIDGE, alpha=ALPHA, use_cg=steps, iterations=passes, num_threads=probe.threads
+    )
+    rows = sp.csr_matrix(X)
+    model.item_factors = start(X.shape[1], width, probe.turn) * np.float32(np.sqrt(STRETCH))
+    model.user_factors = start(X.shape[0], width, probe.turn + 1) * np.float32(np.sqrt(STRETCH))
+
+    def fit() -> Float32Array:
+        model.fit(rows, show_progress=False)
+        return np.asarray(model.item_factors / np.sqrt(STRETCH), dtype=np.float32)
+
+    return fit
+
+
+def fit_irspack(X: CSR, width: int, passes: int, probe: Probe, *, solver: str) -> Callable[[], Float32Array]:
+    from irspack import IALSRecommender
+
+    how = settings(width)
+    model = IALSRecommender(
+        sp.csr_matrix(X, dtype=np.float64), n_components=width, alpha0=how.unobserved, reg=how.l2, nu=0.0,
+        solver_type=solver, train_epochs=passes, n_threads=probe.threads, random_seed=probe.turn,
+    )  # fmt: skip
+
+    def fit() -> Float32Array:
+        model.learn()
+        return np.asarray(model.get_item_embedding(), dtype=np.float32)
+
+    return fit
+
+
+Fit = Callable[[CSR, int, int, Probe], Callable[[], Float32Array]]
+FITS: dict[str, Fit] = {
+    "ours": fit_ours,
+    "implicit, conjugate gradients": functools.partial(fit_implicit, steps=True),
+    "implicit, Cholesky": functools.partial(fit_implicit, steps=False),
+    "irspack, conjugate gradients": functools.partial(fit_irspack, solver="CG"),
+    "irspack, iALS++": functools.partial(fit_irspack, solver="IALSPP"),
+}
+
+
+def contest(probe: Probe, name: str, width: int) -> None:
+    X = part(probe.quick)
+    with probe.warmup():
+        FITS[name](sp.csr_array(X[:300]), width, 1, probe)()
+    fit = FITS[name](X, width, 2 if probe.quick else PASSES, probe)
+    with probe.timed():
+        items = fit()
+    probe.reached(loss=loss(X, items))
+
+
+def histories(X: CSR, count: int) -> list[CSR]:
+    """The histories of users drawn at random, one row each."""
+    rows = np.random.default_rng(0).choice(X.shape[0], count, replace=False)
+    return [X[[row]] for row in rows]
+
+
+def foldin(probe: Probe) -> None:
+    from datasets import as_dataset
+
+    X = part(probe.quick)
+    model = settings(64, 1 if probe.quick else 3).fit(as_dataset(X), probe.run)
+    queries = [Queries(users=np.array([-1], np.int32), history=row) for row in histories(X, 2000)]
+    probe.latency(model.embed_queries, queries)
+
+
+def foldin_implicit(probe: Probe) -> None:
+    from implicit.cpu.als import AlternatingLeastSquares
+
+    X = part(probe.quick)
+    model = AlternatingLeastSquares(
+        factors=64, regularization=RIDGE, alpha=ALPHA, iterations=3, num_threads=probe.threads
+    )
+    model.fit(sp.csr_matrix(X), show_progress=False)
+    rows = [sp.csr_matrix(row) for row in histories(X, 2000)]
+    probe.latency(lambda row: model.recalculate_user(0, row), rows)
+
+
+def roofline(width: int) -> Roofline:
+    """What the exact solution of all passes needs at least."""
+    X = part(quick=False)
+    n = np.concatenate([np.diff(X.indptr), np.bincount(X.indices, minlength=X.shape[1])]).astype(np.float64)
+    few, many = np.minimum(n, width), np.maximum(n, width)
+    a_pass = (few**2 * many + few**3 / 3).sum() + 3 * len(n) * width**2
+    return Roofline(
+        operations=PASSES * a_pass,
+        bytes=PASSES * 4 * (2 * X.nnz * width + 6 * len(n) * width),
+        why="per row min(n, D)² max(n, D) for the symmetric products and min(n, D)³ / 3 to solve, 3 D² for Gram matrix and axes; "
+        "every entry's vector read once, both sides read and written three times",
+    )
+
+
+def rows_of(width: int, goal: float) -> list[Comparison]:
+    peers = [name for name in FITS if name != "ours" and not (width > 64 and name.endswith("Cholesky"))]
+    return [
+        Comparison(
+            what=f"iALS, {width} factors, {PASSES} passes, beside {peer}",
+            ours=f"ours {width}",
+            peer=f"{peer} {width}",
+            at_most=goal if peer.startswith("implicit") else None,
+            quality="loss",
+            tolerance=1.0,
+            lower_is_better=True,
+            roofline=roofline(width) if place == 0 else None,
+            notes="From the same start, by the loss of the item vectors." if peer.startswith("implicit") else "",
+        )
+        for place, peer in enumerate(peers)
+    ]
+
+
+def claim() -> Claim:
+    widths = {64: 0.6, 256: 0.35}
+    contestants = {
+        f"{name} {width}": Contestant(
+            functools.partial(contest, name=name, width=width),
+            environment={} if name == "ours" else SINGLE,
+            repeats=1 if name.endswith("Cholesky") else 0,
+        )
+        for width in widths
+        for name in FITS
+        if not (width > 64 and name.endswith("Cholesky"))
+    }
+    contestants |= {
+        "ours, a new user": Contestant(foldin),
+        "implicit, a new user": Contestant(foldin_implicit, environment=SINGLE),
+    }
+    comparisons = [row for width, goal in widths.items() for row in rows_of(width, goal)]
+    new_user = "the vector of a new user, 64 factors"
+    comparisons += [
+        Comparison(what=f"{new_user}, p50", ours="ours, a new user", measure="p50", at_most=2e-4),
+        Comparison(what=f"{new_user}, p99", ours="ours, a new user", measure="p99", at_most=2e-3),
+        Comparison(
+            what=f"{new_user}, p99 beside implicit", ours="ours, a new user", peer="implicit, a new user", measure="p99"
+        ),
+    ]
+    return Claim(
+        name="ials",
+        title="iALS: the same loss from the same start, and the vector of a new user.",
+        data="Gowalla, train without valid",
+        contestants=contestants,
+        comparisons=comparisons,
+    )
+
+
+def curve(threads: int, widths: tuple[int, ...] = (64, 256)) -> None:
+    """The loss after each pass; every point is a fit of its own, so that nothing is measured but the fit."""
+    probe, X = Probe(threads=threads), part(quick=False)
+    for width in widths:
+        for name, fit in FITS.items():
+            if width > 64 and name.endswith("Cholesky"):
+                continue
+            fit(sp.csr_array(X[:300]), width, 1, probe)()
+            for passes in (1, 2, 4, 8, PASSES):
+                work = fit(X, width, passes, probe)
+                began, cpu = time.perf_counter(), time.process_time()
+                items = work()
+                wall, cpu = time.perf_counter() - began, time.process_time() - cpu
+                print(
+                    f"{width:4} {name:30} {passes:3} passes {wall:7.2f} s {cpu:7.2f} CPU s  loss {loss(X, items):.1f}",
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    options = parser(__doc__)
+    options.add_argument("--curve", action="store_true", help="print the loss after each pass instead")
+    asked = options.parse_args()
+    if asked.curve:
+        curve(asked.threads or 2)
+    else:
+        run(claim(), asked)
