@@ -1,5 +1,6 @@
 """What every estimator and its scorer must do. A model's test subclasses ``EstimatorContract``."""
 
+import contextlib
 import dataclasses
 import tracemalloc
 from typing import Any, ClassVar
@@ -10,12 +11,29 @@ import scipy.sparse as sp
 
 from leanrec.data import artifacts
 from leanrec.data.dataset import Dataset
-from leanrec.errors import BudgetError
+from leanrec.errors import BudgetError, DataError
 from leanrec.kernels.topk import top_k
 from leanrec.protocols import Embedder, Estimator, Explainable, Extendable, Scorer, SparseScorer
 from leanrec.retrieval.exact import ExactRetriever
 from leanrec.run import Run
-from leanrec.types import Queries, empty_csr
+from leanrec.types import CSR, Events, Queries, empty_csr
+
+# Settings that say how many of something a model keeps.
+_SIZES = ("width", "k", "neighbours", "top", "factors", "rank", "pool")
+
+
+def joined(first: Events, second: Events) -> Events:
+    """The events of both."""
+    columns, others = first.columns(), second.columns()
+    both: dict[str, Any] = {name: np.concatenate([columns[name], others[name]]) for name in columns}
+    return dataclasses.replace(first, **both)
+
+
+def wide(matrix: CSR) -> CSR:
+    """The same matrix with indices of 64 bits."""
+    copy = matrix.copy()
+    copy.indices, copy.indptr = copy.indices.astype(np.int64), copy.indptr.astype(np.int64)
+    return copy
 
 
 class EstimatorContract:
@@ -157,6 +175,72 @@ class EstimatorContract:
             assert len(explanation.items) == len(explanation.weights)
             assert (np.diff(explanation.weights) <= 1e-6).all()
             assert set(explanation.items.tolist()) <= set(dataset.seen[[0]].indices.tolist())
+
+    def test_an_item_nobody_touched_and_somebody_who_touched_all(self, dataset: Dataset) -> None:
+        first = dataset.events.take(np.zeros(len(dataset.items), np.int64))
+        everything = np.arange(len(dataset.items), dtype=np.int32)
+        events = joined(dataset.events, dataclasses.replace(first, item=everything))
+        data = dataset.with_events(events.take(events.item != 3))
+        self._answers(data)
+        lists = ExactRetriever(self.estimator.fit(data)).retrieve(data.queries(np.zeros(1, np.int32)), 5)
+        assert set(lists.items[0].tolist()) <= {3, -1}
+
+    def test_duplicate_events_add_up(self, dataset: Dataset) -> None:
+        half = dataclasses.replace(dataset.events, weight=dataset.events.weight / 2)
+        self._answers(twice := dataset.with_events(joined(half, half)))
+        np.testing.assert_array_equal(twice.interactions.toarray(), dataset.interactions.toarray())
+
+    def test_events_of_no_or_negative_weight_are_no_liking(self, model: Any, dataset: Dataset) -> None:
+        nothing = dataset.events.take(np.arange(30))
+        nothing = dataclasses.replace(
+            nothing,
+            item=(nothing.item + 1) % len(dataset.items),
+            weight=-(np.arange(30) % 2).astype(np.float32),
+            value=np.full(30, np.nan, np.float32),
+        )
+        data = dataset.with_events(joined(dataset.events, nothing))
+        np.testing.assert_array_equal(data.interactions.toarray(), dataset.interactions.toarray())
+        scores = self._answers(data)
+        np.testing.assert_allclose(scores, model.score(dataset.queries()), rtol=1e-3, atol=1e-4)
+
+    def test_nobody_touched_anything(self, dataset: Dataset) -> None:
+        # A model of ratings says that there are none.
+        with contextlib.suppress(DataError):
+            self._answers(dataset.with_events(dataset.events.take(np.zeros(0, np.int64))))
+
+    def test_one_event_is_all_there_is(self, dataset: Dataset) -> None:
+        self._answers(dataset.with_events(dataset.events.take(np.array([5]))))
+
+    def test_sizes_above_the_number_of_items(self, dataset: Dataset) -> None:
+        names = {field.name for field in dataclasses.fields(self.estimator)}
+        sizes = {name: 3 * len(dataset.items) for name in _SIZES if name in names and getattr(self.estimator, name)}
+        self._answers(dataset, dataclasses.replace(self.estimator, **sizes))
+
+    def test_a_list_of_no_places(self, model: Any, dataset: Dataset) -> None:
+        lists = ExactRetriever(model).retrieve(dataset.queries(), 0)
+        assert lists.items.shape == lists.scores.shape == (len(dataset.users), 0)
+
+    def test_wide_indices_make_no_difference(self, model: Any, dataset: Dataset) -> None:
+        """SciPy stores more than 2³¹ entries under indices of 64 bits."""
+        data = dataset.with_events(dataset.events)
+        vars(data)["interactions"] = wide(data.interactions)
+        if data.ratings is not None:
+            vars(data)["ratings"] = wide(data.ratings)
+        scores = self._answers(data, run=Run(seed=3, threads=1))
+        np.testing.assert_array_equal(scores, model.score(dataset.queries()))
+
+    def _answers(self, data: Dataset, estimator: Any = None, run: Run = Run(seed=3)) -> np.ndarray:
+        """A fit on odd data gives finite scores and lists without a seen item; (U, N) the scores."""
+        model = (estimator or self.estimator).fit(data, run)
+        queries = data.queries()
+        queries = dataclasses.replace(queries, history=data.interactions[queries.users])
+        scores = model.score(queries)
+        assert np.isfinite(scores).all()
+        lists = ExactRetriever(model).retrieve(queries, 5).items
+        rows = np.repeat(np.arange(len(lists)), 5)[lists.ravel() >= 0]
+        shown = sp.csr_array((np.ones(len(rows)), (rows, lists[lists >= 0])), shape=data.seen.shape)
+        assert not (shown * data.seen).nnz
+        return np.asarray(scores)
 
     def test_takes_in_new_items(self, model: Any, dataset: Dataset) -> None:
         if isinstance(model, Extendable):
