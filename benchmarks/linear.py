@@ -27,8 +27,8 @@ def ml_1m() -> tuple[CSR, CSR]:
     """Binary ML-1M: four entries in five, and the fifth."""
     file = find_data("ml-1m") / "ratings.parquet"
     with duckdb.connect() as con:
-        pairs = con.execute('SELECT "user", item FROM read_parquet(?) ORDER BY ALL', [str(file)]).fetchnumpy()
-    codes = [np.unique(pairs[name], return_inverse=True)[1] for name in ("user", "item")]
+        pairs = con.execute("SELECT userId, movieId FROM read_parquet(?) ORDER BY ALL", [str(file)]).fetchnumpy()
+    codes = [np.unique(pairs[name], return_inverse=True)[1] for name in ("userId", "movieId")]
     shape = tuple(int(each.max()) + 1 for each in codes)
     out = np.random.default_rng(0).random(len(codes[0])) < 0.2
     return tuple(_ones(codes[0][part], codes[1][part], shape) for part in (~out, out))  # type: ignore[return-value]
