@@ -33,6 +33,21 @@ def test_a_missing_column_names_those_there_are_and_the_flag(tmp_path: Path) -> 
     assert ingest(path, columns={"user": "WHO"}).data.users.ids.tolist() == [1]
 
 
+def test_a_missing_column_is_looked_for_among_those_that_play_no_role(tmp_path: Path) -> None:
+    several = message(ColumnError, write(tmp_path / "a.csv", "user,title,label,entities\n1,x,1,y\n"))
+    assert several.endswith(
+        "Name it: --column item=COLUMN, or columns={\"item\": \"COLUMN\"}, where COLUMN is one of 'title', 'entities'."
+    )
+    one = message(ColumnError, write(tmp_path / "b.csv", "user,thing\n1,x\n"))
+    assert one.endswith('Name it: --column item=thing, or columns={"item": "thing"}.')
+    none = message(ColumnError, write(tmp_path / "c.csv", "user,label\n1,1\n"))
+    assert none.endswith('Name it: --column item=COLUMN, or columns={"item": "COLUMN"}.')
+    table = message(ColumnError, pd.DataFrame({"user": [1], "item": [2]}), items=pd.DataFrame({"a": [1], "b": [2]}))
+    assert table.endswith(
+        "Name it: --column items.id=COLUMN, or columns={\"items.id\": \"COLUMN\"}, where COLUMN is one of 'a', 'b'."
+    )
+
+
 def test_a_misspelt_column_is_corrected(tmp_path: Path) -> None:
     path = write(tmp_path / "x.csv", "customer_name,item\n1,2\n")
     found = message(ColumnError, path, columns={"user": "custmer_nme"})
@@ -49,7 +64,7 @@ def test_a_role_that_does_not_exist() -> None:
 def test_a_column_of_the_wrong_type(tmp_path: Path) -> None:
     path = write(tmp_path / "x.csv", "user,item,liked\n1,2,very\n")
     assert message(ColumnError, path, columns={"value": "liked"}) == (
-        f"The rating must be a number. The column 'liked' of {path} is VARCHAR; name another column."
+        f"The rating must be a number. The column 'liked' of {path} holds 'very'; name another column."
     )
 
 
@@ -131,9 +146,57 @@ def test_ragged_lines_are_set_aside_with_their_line(tmp_path: Path) -> None:
     assert ingest(path).report.set_aside == {"unreadable line": 2}
 
 
-def test_lines_that_are_no_utf8_are_set_aside(tmp_path: Path) -> None:
-    path = write(tmp_path / "x.csv", GOOD.encode() + "3,caf\xe9,3,1600000003\n".encode("latin-1"))
-    assert ingest(path).report.set_aside == {"unreadable line": 1}
+def test_blanks_around_ids_are_trimmed_and_counted(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.csv", "user , item,rating\n a , x ,4\nb,x,5\n a,y,3\n  ,z,3\n7,\t,3\n")
+    items = write(tmp_path / "items.csv", "item,title\n x ,ex\n")
+    data, report = ingest(path, items=items, quarantine=tmp_path / "q.csv")
+    assert (data.users.ids.tolist(), data.items.ids.tolist()) == (["a", "b"], ["x", "y"])
+    assert data.item_table is not None
+    assert data.item_table.columns["title"].tolist() == ["ex", ""]
+    assert report.set_aside == {"missing user": 1, "missing item": 1}
+    assert "Ids with blanks around them count as the same without, in 4 rows." in report.warnings
+    assert pd.read_csv(tmp_path / "q.csv")["row"].tolist() == [4, 5]
+
+
+def test_numbers_with_blanks_around_them_are_numbers(tmp_path: Path) -> None:
+    data, _ = ingest(write(tmp_path / "x.csv", "user,item\n 7,1\n7, 2\n"))
+    assert (data.users.ids.tolist(), data.items.ids.tolist()) == ([7], [1, 2])
+
+
+def test_capital_letters_make_no_kind_of_their_own(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.csv", "user,item,event\na,x,View\nb,x,view\na,y,view\nb,y,Purchase\n")
+    data, report = ingest(path, kinds={"VIEW": 0.5})
+    assert {name: kind["events"] for name, kind in report.kinds.items()} == {"view": 3, "Purchase": 1}
+    assert sorted(data.events.weight.tolist()) == [0.5, 0.5, 0.5, 3.0]
+    assert "Kinds that differ in capital letters only count as one: View, view." in report.warnings
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("user;item;rating\na;x;4,5\na;y;3\na;z;1,125\n", [4.5, 3.0, 1.125]),
+        ("user\titem\trating\na\tx\t4,5\na\ty\t3\n", [4.5, 3.0]),
+        ('user,item,rating\na,x,"4,5"\na,y,3\n', [4.5, 3.0]),
+    ],
+    ids=["semicolons", "tabs", "quoted"],
+)
+def test_a_comma_may_mark_the_decimals(text: str, values: list[float], tmp_path: Path) -> None:
+    assert sorted(ingest(write(tmp_path / "x.csv", text)).data.events.value.tolist()) == sorted(values)
+
+
+def test_a_comma_that_may_mark_thousands_is_no_decimal_comma(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.csv", 'user,item,plays\na,x,5\na,y,7\na,z,"1,234"\n')
+    report = ingest(path).report
+    assert report.set_aside == {"weight is not a finite number": 1}
+    assert "Weight is not a finite number, such as '1,234': 1 row was set aside." in report.warnings
+
+
+def test_a_folder_of_leanrec_is_no_log(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.csv", GOOD)
+    ingest(path, out=tmp_path / "set")
+    beside = message(SourceError, [tmp_path / "set", path])
+    assert beside.startswith(f"{tmp_path / 'set'} is a folder that leanrec wrote, not a log")
+    assert message(SourceError, path, items=tmp_path / "set") == beside
 
 
 BAD_ROWS = {

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -337,8 +338,8 @@ def test_given_parts_make_the_split_they_were_cut_from() -> None:
             data.events.time >= cut[1],
         )
     )
-    apart = split(data.with_events(train), "given", valid_events=valid, test_events=own(data, test))
-    within = split(data, "given", valid_events=own(data, valid), test_events=test)
+    apart = split(data.with_events(train), "given", valid_events=data.with_events(valid), test_events=own(data, test))
+    within = split(data, "given", valid_events=own(data, valid), test_events=data.with_events(test))
     assert apart.test.fingerprint == within.test.fingerprint
     assert apart.valid.fingerprint == within.valid.fingerprint
     assert apart.note == ""
@@ -380,15 +381,38 @@ def test_without_a_clock_given_pairs_leave_training_whatever_their_order() -> No
     assert made.test.queries.last[0].tolist() == [0, 1]
 
 
-def test_refuses_given_rows_outside_the_data_set() -> None:
-    rows = Events(
-        *(np.array([c], np.int32) for c in (0, 77)),
-        np.zeros(1, np.int64),
-        np.zeros(1, np.int8),
-        np.ones(1, np.float32),
-    )
-    with pytest.raises(DataError, match=r"from 0 to 39\. Got 77 to 77"):
-        split(make_dataset(), "given", test_events=rows)
+def test_a_given_data_set_is_read_by_its_own_ids() -> None:
+    train = ingest(pd.DataFrame({"user": ["a", "a", "b"], "item": ["x", "y", "x"], "time": EPOCH + np.arange(3)})).data
+    held = ingest(pd.DataFrame({"user": ["b", "c"], "item": ["y", "z"], "time": EPOCH + 9})).data
+    made = split(train, "given", test_events=held)
+    users = made.train.users.ids.tolist()
+    assert users == ["a", "b", "c"]
+    assert made.train.items.ids.tolist() == ["x", "y", "z"]
+    assert made.test.queries.users.tolist() == [1, -1]
+    assert [row(made.test.truth, b) for b in range(2)] == [{1: 1.0}, {2: 1.0}]
+    assert len(made.train.events) == 3
+
+
+def test_only_ids_with_events_come_from_a_given_data_set() -> None:
+    train = log((0, 0, EPOCH), (0, 1, EPOCH + 1), (1, 2, EPOCH), n_items=4)
+    held = log((0, 3, EPOCH + 5), n_items=50)
+    made = split(train, "given", test_events=held)
+    assert len(made.train.items) == 4
+    assert made.note == ""
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (make_dataset().events, "int32 columns, which are rows of some data set, and nothing says of which"),
+        (pd.DataFrame({"user": [1], "item": [2]}), r"Got DataFrame\. Read it first: ingest\(source\)\.data"),
+        ("test.csv", r"test_events must be a Dataset, or Events with own ids\. Got str"),
+    ],
+    ids=["rows", "frame", "path"],
+)
+def test_refuses_given_events_without_own_ids(given: Any, says: str) -> None:
+    with pytest.raises(SettingError, match=says):
+        split(make_dataset(), "given", test_events=given)
 
 
 # --- clocks and leaks -----------------------------------------------------------------------------

@@ -107,7 +107,9 @@ def _check_kind(folder: Path, value: Any, kind: type | None) -> None:
     held = held.rpartition(":")[2] if isinstance(held, str) else ""
     if kind is None or kind.__name__ == held or {held, kind.__name__} - set(_SPOKEN):
         return
-    raise ArtifactError(f"{folder} is {_SPOKEN[held][0]}, not {_SPOKEN[kind.__name__][0]}. {_SPOKEN[held][1].format(folder)}")
+    raise ArtifactError(
+        f"{folder} is {_SPOKEN[held][0]}, not {_SPOKEN[kind.__name__][0]}. {_SPOKEN[held][1].format(folder)}"
+    )
 
 
 def read_manifest(path: str | Path) -> dict[str, Any]:
@@ -137,7 +139,7 @@ def _seal(manifest: Mapping[str, Any]) -> str:
 
 def _no_artifact(path: Path) -> str:
     if not path.exists():
-        return f"{path} does not exist. Check the path."
+        return f"{path} does not exist, so it is not a leanrec artifact. Check the path."
     wrote = "which is what `leanrec fit --out` and `leanrec ingest --out` write"
     what = f"a folder without {_MANIFEST}" if path.is_dir() else "a file"
     return f"{path} is not a leanrec artifact, {wrote}: it is {what}. If it is a log, fit a model on it: leanrec fit MODEL {path} --out FOLDER."

@@ -18,19 +18,29 @@ _USUAL: dict[str, tuple[str, ...]] = {
     "user": (
         "user", "userid", "useruid", "uid", "visitor", "visitorid", "customer", "customerid", "member", "memberid",
         "reviewer", "reviewerid", "account", "accountid", "client", "clientid", "profileid", "person", "personid",
-        "session", "sessionid", "u",
+        "username", "userkey", "usercode", "userpseudoid", "login", "nickname", "email", "useremail", "emailaddress", "mail",
+        "customercode", "customerno", "customernumber", "customeruniqueid", "custid", "cust", "buyer", "buyerid", "shopper", "shopperid",
+        "subscriber", "subscriberid", "reader", "readerid", "viewer", "viewerid", "listener", "listenerid", "player", "playerid",
+        "student", "studentid", "household", "householdkey", "householdid", "device", "deviceid", "cookie", "cookieid",
+        "fullvisitorid", "session", "sessionid", "u",
     ),
     "item": (
         "item", "itemid", "iid", "content_id", "movie", "movieid", "product", "productid", "asin", "parentasin", "artist", "artistid",
         "game", "gameid", "track", "trackid", "song", "songid", "book", "bookid", "isbn", "news", "newsid", "article",
         "articleid", "video", "videoid", "post", "postid", "show", "showid", "anime", "animeid", "recipe", "recipeid",
+        "itemcode", "itemno", "itemnumber", "productcode", "productno", "productnumber", "stockcode", "articleno", "articlenumber",
+        "materialid", "beer", "beerid", "wine", "wineid", "paper", "paperid", "course", "courseid", "job", "jobid", "hotel", "hotelid",
+        "restaurant", "restaurantid", "listing", "listingid", "offerid", "venueid", "locationid", "episode", "episodeid", "podcast",
+        "podcastid", "albumid", "playlistid", "questionid", "ean", "upc", "gtin",
         "business", "businessid", "place", "placeid", "poi", "ad", "adid", "sku", "doc", "docid", "app", "appid", "i",
     ),
     "time": (
         "timestamp", "ts", "time", "date", "datetime", "eventtime", "eventtimestamp", "eventdate", "createdat", "created",
+        "timestampms", "eventts", "servertime", "localtime", "purchasedate", "purchasetime", "orderdate", "ordertime", "invoicedate",
+        "transactiondate", "transdat", "clicktime", "viewedat", "playedat", "visittime", "checkintime", "reviewdate", "ratingdate",
         "unixtime", "unixreviewtime", "reviewtime", "ratedat", "when", "pos", "order", "sequence", "seq", "step",
     ),
-    "value": ("rating", "value", "score", "stars", "overall", "r"),
+    "value": ("rating", "value", "score", "stars", "overall", "starrating", "ratingvalue", "ratingscore", "reviewscore", "reviewrating", "r"),
     "weight": ("weight", "plays", "playcount", "hours", "hoursplayed", "playtime", "count", "listens", "quantity", "qty"),
     "kind": ("event", "behavior", "behaviour", "action", "type", "eventtype", "behaviortype", "behaviourtype", "kind", "interaction"),
     "label": ("label", "click", "clicked", "isclick"),
@@ -38,6 +48,10 @@ _USUAL: dict[str, tuple[str, ...]] = {
 _USUAL = {role: tuple(name.replace("_", "") for name in names) for role, names in _USUAL.items()}
 
 ROLES = tuple(_USUAL)
+
+_DESCRIBE = frozenset(
+    ("username", "login", "nickname", "email", "useremail", "emailaddress", "mail", "ean", "upc", "gtin")
+)
 
 _ORDERS = {"pos", "order", "sequence", "seq", "step"}
 
@@ -134,7 +148,7 @@ def find_columns(names: Sequence[str], given: Mapping[str, str], where: str) -> 
             found[role] = column
     for role in ("user", "item"):
         if role not in found:
-            raise ColumnError(_missing(role, names, where))
+            raise ColumnError(_missing(role, [name for name in names if name not in found.values()], names, where))
     return Columns(**found, content=_content(names, found, given, where))
 
 
@@ -144,10 +158,12 @@ def find_key(names: Sequence[str], role: str, known_as: Iterable[str | None], gi
         return _own_name(given, names, role, where)
     wanted = [plain_name(name) for name in known_as if name]
     plain = {plain_name(name): name for name in reversed(names)}
-    for name in (*wanted, *_USUAL[role], "id"):
+    # In a table about users "email" says something about who "id" is.
+    clear = [name for name in _USUAL[role] if name not in _DESCRIBE]
+    for name in (*wanted, *clear, "id", *_USUAL[role]):
         if name in plain:
             return plain[name]
-    raise ColumnError(_missing(role, names, where, extra=("id",)))
+    raise ColumnError(_missing(role, list(names), names, where, extra=("id",)))
 
 
 def _usual(role: str, names: Sequence[str], taken: set[str]) -> str | None:
@@ -173,12 +189,15 @@ def _content(names: Sequence[str], found: Mapping[str, str], given: Mapping[str,
     return tuple(name for name in names if name not in taken and plain_name(name) in CONTENT)
 
 
-def _missing(role: str, names: Sequence[str], where: str, extra: tuple[str, ...] = ()) -> str:
+def _missing(role: str, free: Sequence[str], names: Sequence[str], where: str, extra: tuple[str, ...] = ()) -> str:
+    """What to do where no column plays a role. ``free`` are the columns that play none; two roles may share a column."""
     usual = ", ".join([*_USUAL[role][:6], *extra])
-    example = names[0] if names else "NAME"
+    example = free[0] if len(free) == 1 else "COLUMN"
+    flag = f"{role}s.id" if extra else role
+    one_of = f", where COLUMN is one of {', '.join(map(repr, free[:10]))}" if len(free) > 1 else ""
     return (
         f"{where} has no {role} column. {_there(names)} Looked for {usual} and the like, in any case. "
-        f'Name it: --column {role}={example}, or columns={{"{role}": "{example}"}}.'
+        f'Name it: --column {flag}={example}, or columns={{"{flag}": "{example}"}}{one_of}.'
     )
 
 

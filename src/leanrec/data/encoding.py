@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from leanrec.data.engine import Engine, text
 from leanrec.data.kinds import kind_weights
+from leanrec.data.selects import trimmed
 from leanrec.data.staging import Staged
 from leanrec.errors import ColumnError
 from leanrec.types import Float32Array, IdArray, Int32Array, Int64Array
 
-__all__ = ["Block", "EncodedLog", "encode", "fetch_ids", "make_dictionary"]
+__all__ = ["Block", "EncodedLog", "encode", "fetch_ids", "find_ids", "make_dictionary"]
 
 _MOST_KINDS = 120
 _IDS_AT_ONCE = 100_000
@@ -63,6 +64,7 @@ class EncodedLog:
         columns: names of the optional columns that are there: t, k, w, v, seq.
         kinds: name → weight, in the order of the codes.
         unknown_kinds: kinds whose names say nothing about their weight.
+        spellings: spellings of kinds that count as one, such as "View, view".
         block_rows: about how many rows a block holds.
     """
 
@@ -74,6 +76,7 @@ class EncodedLog:
     columns: tuple[str, ...]
     kinds: Mapping[str, float]
     unknown_kinds: tuple[str, ...]
+    spellings: tuple[str, ...]
     block_rows: int
 
     @property
@@ -112,14 +115,19 @@ class EncodedLog:
         )
 
 
-def make_dictionary(engine: Engine, name: str, distinct: str, *, untyped: bool) -> bool:
-    """Make the table ``name``: distinct ids (query ``distinct``, column ``id``) in sorted order; ``rowid`` is the code.
+def find_ids(engine: Engine, name: str, distinct: str) -> bool:
+    """Make the table ``<name>_found`` of distinct ids (query ``distinct``, column ``id``); whether one has blanks around it."""
+    engine.run(f"CREATE OR REPLACE TEMP TABLE {name}_found AS {distinct}")
+    return bool(engine.rows(f"SELECT 1 FROM {name}_found WHERE id::VARCHAR <> {trimmed('id::VARCHAR')} LIMIT 1"))
+
+
+def make_dictionary(engine: Engine, name: str, *, untyped: bool) -> bool:
+    """Make the table ``name`` of ``<name>_found``: the ids in sorted order; ``rowid`` is the code.
 
     Ids from text files sort and are kept as numbers where each of them is the plain form of one ("007" is
     not).
     Returns whether that is so.
     """
-    engine.run(f"CREATE TEMP TABLE {name}_found AS {distinct}")
     plain = untyped and bool(
         engine.rows(
             "SELECT coalesce(bool_and(coalesce(try_cast(id AS BIGINT)::VARCHAR = id::VARCHAR, false)), "
@@ -167,17 +175,11 @@ def encode(
         keep_sequence: keep the number of each row as read, for the quarantine file.
         block_rows: rows of a block.
     """
-    weights, unknown = kind_weights(_kinds(engine, staged, kinds), kinds)
-    fields = _fields(staged, list(weights), clocked=clocked)
-    listed = ", ".join(
-        [
-            "users.rowid::INTEGER AS u",
-            "items.rowid::INTEGER AS i",
-            *(f"{value} AS {name}" for name, value in fields.items()),
-        ]
-    )
+    spelt = _kinds(engine, staged, kinds)
+    weights, unknown = kind_weights(list(spelt), kinds)
+    fields = _fields(staged, list(spelt.values()), clocked=clocked)
     coded = (
-        f"SELECT {listed}, j.seq::BIGINT AS seq "
+        f"SELECT users.rowid::INTEGER AS u, items.rowid::INTEGER AS i, {''.join(f'{v} AS {n}, ' for n, v in fields.items())}j.seq::BIGINT AS seq "
         "FROM judged AS j JOIN users ON j.usr = users.id JOIN items ON j.itm = items.id WHERE j.reason = 0"
     )
     if not (staged.is_view or keep_sequence):
@@ -190,20 +192,24 @@ def encode(
     columns, order = ", ".join(("u", "i", *fields)), "u, t, seq" if clocked else "u, seq"
     engine.run(f"CREATE TEMP TABLE log AS SELECT {columns} FROM ({coded}) ORDER BY {order}")
     engine.run("DROP TABLE IF EXISTS unsorted")
+    several = (", ".join(sorted(each)) for each in spelt.values() if len(each) > 1)
+    return _encoded(engine, tuple(fields), weights, tuple(unknown), tuple(several), block_rows)
+
+
+def _encoded(
+    engine: Engine,
+    columns: tuple[str, ...],
+    weights: Mapping[str, float],
+    unknown: tuple[str, ...],
+    spellings: tuple[str, ...],
+    block_rows: int,
+) -> EncodedLog:
     users, items = (int(engine.rows(f"SELECT count(*) FROM {name}")[0][0]) for name in ("users", "items"))
     per_user = np.zeros(users, np.int64)
     counted = engine.arrays("SELECT u, count(*) AS n FROM log GROUP BY u")
     per_user[counted["u"]] = counted["n"]
     return EncodedLog(
-        engine,
-        int(per_user.sum()),
-        users,
-        items,
-        per_user,
-        tuple(fields),
-        weights,
-        tuple(unknown),
-        block_rows,
+        engine, int(per_user.sum()), users, items, per_user, columns, weights, unknown, spellings, block_rows
     )
 
 
@@ -213,12 +219,12 @@ def forget_rows(engine: Engine) -> None:
         engine.run(statement)
 
 
-def _fields(staged: Staged, kinds: Sequence[str], *, clocked: bool) -> dict[str, str]:
+def _fields(staged: Staged, kinds: Sequence[Sequence[str]], *, clocked: bool) -> dict[str, str]:
     fields = {}
     if clocked:
         fields["t"] = "j.t"
     if len(kinds) > 1:
-        cases = " ".join(f"WHEN {text(name)} THEN {code}" for code, name in enumerate(kinds))
+        cases = " ".join(f"WHEN {text(name)} THEN {code}" for code, names in enumerate(kinds) for name in names)
         fields["k"] = f"(CASE j.kind {cases} ELSE 0 END)::TINYINT"
     if staged.has("weight"):
         fields["w"] = "j.w"
@@ -227,16 +233,16 @@ def _fields(staged: Staged, kinds: Sequence[str], *, clocked: bool) -> dict[str,
     return fields
 
 
-def _kinds(engine: Engine, staged: Staged, given: Mapping[str, float] | None) -> list[str]:
-    """Names of the behaviours: in the order of the files or of the given weights, otherwise sorted."""
+def _kinds(engine: Engine, staged: Staged, given: Mapping[str, float] | None) -> dict[str, list[str]]:
+    """Name of each behaviour → its spellings; in the order of the files or of the given weights, otherwise sorted.
+
+    ``View`` and ``view`` are one behaviour, under the spelling that occurs most.
+    """
     if not staged.kind_named:
-        if staged.has("value"):
-            return ["rating"]
-        return ["play"] if staged.has("weight") else ["interaction"]
-    found = [
-        row[0]
-        for row in engine.rows(f"SELECT DISTINCT kind FROM staged WHERE kind IS NOT NULL LIMIT {_MOST_KINDS + 1}")
-    ]
+        name = "rating" if staged.has("value") else "play" if staged.has("weight") else "interaction"
+        return {name: [name]}
+    counted = f"SELECT kind, count(*) FROM staged WHERE kind IS NOT NULL GROUP BY kind LIMIT {_MOST_KINDS + 1}"
+    found = {str(name): int(n) for name, n in engine.rows(counted)}
     if len(found) > _MOST_KINDS:
         name = next(columns.kind for columns in staged.columns if columns.kind)
         raise ColumnError(
@@ -244,5 +250,10 @@ def _kinds(engine: Engine, staged: Staged, given: Mapping[str, float] | None) ->
             f"{_MOST_KINDS} different values. "
             'Name the right column: --column kind=NAME, or columns={"kind": "NAME"}.'
         )
-    first = {name: i for i, name in enumerate([*(given or {}), *(part.kind for part in staged.parts if part.kind)])}
-    return sorted(found, key=lambda name: (first.get(name, len(first)), name))
+    groups: dict[str, list[str]] = {}
+    for name in sorted(found, key=lambda name: (-found[name], name)):
+        groups.setdefault(name.casefold(), []).append(name)
+    wanted = [*(given or {}), *(part.kind for part in staged.parts if part.kind)]
+    first = {name.casefold(): i for i, name in reversed(list(enumerate(wanted)))}
+    order = sorted(groups, key=lambda folded: (first.get(folded, len(wanted)), groups[folded][0]))
+    return {groups[folded][0]: groups[folded] for folded in order}

@@ -8,6 +8,7 @@ import contextlib
 import re
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -22,6 +23,7 @@ __all__ = ["Engine", "ident", "open_engine", "plain", "text"]
 # Below this DuckDB cannot hold the blocks that one scan of each thread pins.
 _LEAST = 40_000_000
 _PER_THREAD = 50_000_000
+_AT_ONCE = 50_000
 _TOO_LARGE = "does not fit the memory or the disk it was given"
 _MORE_ROOM = "Raise the limit, or set TMPDIR to a folder with more room."
 
@@ -39,10 +41,11 @@ def text(value: object) -> str:
 class Engine:
     """One DuckDB connection."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, limit: int) -> None:
-        """Use ``open_engine``. ``limit`` is the memory in bytes that DuckDB may use."""
+    def __init__(self, connection: duckdb.DuckDBPyConnection, limit: int, folder: Path) -> None:
+        """Use ``open_engine``. ``limit`` is the memory in bytes that DuckDB may use, ``folder`` goes with the engine."""
         self._connection = connection
         self.limit = limit
+        self.folder = folder
 
     def run(self, sql: str, what: str = "The log", failed: str = "cannot be read") -> None:
         """Run a statement and forget its result. ``what`` and ``failed`` begin the message if it fails."""
@@ -53,6 +56,13 @@ class Engine:
         """The result as tuples: for small results only."""
         with _translated(what):
             return self._connection.execute(sql).fetchall()
+
+    def stream(self, sql: str, what: str = "The log") -> Iterator[list[tuple[Any, ...]]]:
+        """The result as tuples, some at a time. Nothing else may run before it ends."""
+        with _translated(what):
+            result = self._connection.execute(sql)
+            while some := result.fetchmany(_AT_ONCE):
+                yield some
 
     def arrays(self, sql: str, what: str = "The log") -> dict[str, NDArray[Any]]:
         """The result as numpy columns; one with missing values is a masked array."""
@@ -83,7 +93,7 @@ def open_engine(run: Run, share: float = 0.55) -> Iterator[Engine]:
     with tempfile.TemporaryDirectory(prefix="leanrec-") as folder:
         connection = duckdb.connect(":memory:", config=_config(run, limit, folder))
         try:
-            yield Engine(connection, limit)
+            yield Engine(connection, limit, Path(folder))
         finally:
             connection.close()
 

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from leanrec.data.dataset import Dataset
 from leanrec.data.table import Table
 from leanrec.data.vocabulary import Vocabulary
-from leanrec.errors import DataError
-from leanrec.types import Events
+from leanrec.errors import SettingError
+from leanrec.types import Events, IdArray
 
 __all__ = ["Joined", "join_given"]
 
@@ -23,18 +23,22 @@ class Joined(NamedTuple):
     note: str
 
 
-def join_given(data: Dataset, valid: Events | None, test: Events | None, *, by_time: bool) -> Joined:
+def join_given(
+    data: Dataset, valid: Dataset | Events | None, test: Dataset | Events | None, *, by_time: bool
+) -> Joined:
     """Index the given events with the vocabularies of ``data`` and join all into one data set. O(E log E).
 
-    Events with int32 columns are rows of ``data``; others carry own ids. Ids that ``data`` does not have are
-    appended, so an item that training never saw counts as a miss. Held-out events that ``data`` holds too are
-    taken out of training: found by user, item and time, or by user and item where ``by_time`` is False.
+    Ids that ``data`` does not have are appended, so an item that training never saw counts as a miss. Held-out
+    events that ``data`` holds too are taken out of training: found by user, item and time, or by user and item
+    where ``by_time`` is False. Raises SettingError for what is neither a data set nor events with own ids.
     """
     before = data
-    held = []
-    for events in (valid, test):
-        if events is not None and len(events):
-            data, events = _indexed(data, events)  # noqa: PLW2901 - the vocabularies grow as the events come
+    held: list[Events | None] = []
+    for name, given in (("valid_events", valid), ("test_events", test)):
+        if given is None:
+            held.append(None)
+            continue
+        data, events = _indexed(data, name, given)  # the vocabularies grow as the events come
         held.append(events)
     parts = [data.events, *(each for each in held if each is not None)]
     codes = [0, *(code for code, each in zip((1, 2), held, strict=True) if each is not None)]
@@ -55,16 +59,10 @@ def _note(before: Dataset, after: Dataset, moved: int) -> str:
     return " ".join(notes)
 
 
-def _indexed(data: Dataset, events: Events) -> tuple[Dataset, Events]:
-    if events.user.dtype == np.int32 and events.item.dtype == np.int32:
-        for what, rows, n in (("user", events.user, len(data.users)), ("item", events.item, len(data.items))):
-            if rows.min() < 0 or rows.max() >= n:
-                raise DataError(
-                    f"Given events with int32 {what}s hold rows of the data set, from 0 to {n - 1}. "
-                    f"Got {rows.min()} to {rows.max()}. Own ids must be int64 or strings."
-                )
-        return data, events
-    users, items = data.users.extended(events.user), data.items.extended(events.item)
+def _indexed(data: Dataset, name: str, given: Dataset | Events) -> tuple[Dataset, Events]:
+    """The data set with the ids of the given events too, and the events as its rows."""
+    user, item, events = _own_ids(name, given)
+    users, items = data.users.extended(user), data.items.extended(item)
     data = dataclasses.replace(
         data,
         users=users,
@@ -72,7 +70,33 @@ def _indexed(data: Dataset, events: Events) -> tuple[Dataset, Events]:
         user_table=_longer(data.user_table, users),
         item_table=_longer(data.item_table, items),
     )
-    return data, dataclasses.replace(events, user=users.rows(events.user), item=items.rows(events.item))
+    if isinstance(given, Dataset):
+        # A vocabulary has far fewer ids than the events.
+        user, item = users.rows(user)[events.user], items.rows(item)[events.item]
+    else:
+        user, item = users.rows(user), items.rows(item)
+    return data, dataclasses.replace(events, user=user, item=item)
+
+
+def _own_ids(name: str, given: Dataset | Events) -> tuple[IdArray, IdArray, Events]:
+    """Own ids of users and items, of a whole data set or of each event, and the events."""
+    if isinstance(given, Dataset):
+        # Only ids that occur: a part of a data set has the ids of the whole, and a table ids that nobody touched.
+        rows = [np.unique(column, return_inverse=True) for column in (given.events.user, given.events.item)]
+        events = dataclasses.replace(given.events, user=rows[0][1], item=rows[1][1])
+        return given.users.ids[rows[0][0]], given.items.ids[rows[1][0]], events
+    if not isinstance(given, Events):
+        raise SettingError(
+            f"{name} must be a Dataset, or Events with own ids. Got {type(given).__name__}. "
+            "Read it first: ingest(source).data takes files and frames."
+        )
+    if np.int32 in (given.user.dtype, given.item.dtype):
+        raise SettingError(
+            f"{name} holds Events with int32 columns, which are rows of some data set, and nothing says of which. "
+            f"Hand in the data set: {name}=ingest(source).data, or {name}=data.with_events(events) for rows of this one. "
+            "Own ids must be int64 or strings."
+        )
+    return given.user, given.item, given
 
 
 def _longer(table: Table | None, ids: Vocabulary) -> Table | None:

@@ -18,26 +18,32 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from leanrec.data import artifacts
 from leanrec.data.cleaning import Cleaning
 from leanrec.data.dataset import Dataset
-from leanrec.data.encoding import EncodedLog, encode, make_dictionary
+from leanrec.data.encoding import EncodedLog, encode, find_ids, make_dictionary
 from leanrec.data.engine import Engine, open_engine
 from leanrec.data.judging import set_aside
+from leanrec.data.mending import count_aside
 from leanrec.data.quarantine import check_path, write_quarantine
+from leanrec.data.reasons import REASONS
 from leanrec.data.report import DataReport, describe, report_from_dict
 from leanrec.data.sources import Source, describe_source
-from leanrec.data.staging import REASONS, Profile, Staged, judge, stage
+from leanrec.data.staging import Profile, Staged, example, judge, stage, trim_ids
 from leanrec.data.tables import Sides, open_sides
+from leanrec.data.times import FORMS
 from leanrec.data.understanding import Understood, understand
-from leanrec.data.writing import final_rows, make_dataset, write_events
+from leanrec.data.writing import Rows, final_rows, make_dataset, write_events
 from leanrec.errors import ArtifactError, DataError, SettingError, SourceError
 from leanrec.run import Run, format_bytes
 
 __all__ = ["Ingested", "ingest", "open_dataset"]
 
-_UNREADABLE = "unreadable line"
+# A field that could not be used is shown where so many rows have one that it is found at once.
+_SHOWN_FROM = 0.01
+_SHOWN = ("time not understood", "rating is not a finite number", "weight is not a finite number")
 
 
 class Ingested(NamedTuple):
@@ -59,6 +65,7 @@ class _Task:
     positive_from: float | None
     cleaning: Cleaning
     quarantine: Path | None
+    time_format: str | None
     run: Run
 
     def __post_init__(self) -> None:
@@ -70,7 +77,7 @@ class _Task:
     @property
     def is_plain(self) -> bool:
         """Whether no option changes how the log is read."""
-        options = (self.items, self.users, self.kinds, self.positive_from, self.quarantine)
+        options = (self.items, self.users, self.kinds, self.positive_from, self.quarantine, self.time_format)
         return all(option is None for option in options) and not self.columns and self.cleaning == Cleaning()
 
 
@@ -84,6 +91,7 @@ def ingest(
     positive_from: float | None = None,
     cleaning: Cleaning = Cleaning(),  # noqa: B008 - frozen
     quarantine: str | Path | None = None,
+    time_format: str | None = None,
     out: str | Path | None = None,
     run: Run = Run(),
 ) -> Ingested:
@@ -105,6 +113,8 @@ def ingest(
         positive_from: ratings below it get weight 0. None: every rating counts as an interaction.
         cleaning: what is set aside.
         quarantine: file (.csv or .parquet) for every row that was set aside, with reason, file and row.
+        time_format: how the times are written, in the letters of strptime ("%d/%m/%Y %H:%M"). None: numbers,
+            ISO dates and other usual forms, told apart by the values themselves.
         out: folder to save the data set and its report to, which ``open_dataset`` opens. It appears whole or
             not at all, and replaces an older data set there.
         run: threads and memory. Where the events do not fit the memory they are mapped from files.
@@ -121,7 +131,7 @@ def ingest(
         for the sort.
     """
     path = None if quarantine is None else Path(quarantine)
-    task = _Task(source, items, users, dict(columns or {}), kinds, positive_from, cleaning, path, run)
+    task = _Task(source, items, users, dict(columns or {}), kinds, positive_from, cleaning, path, time_format, run)
     if out is None:
         return _ingest(task, None)
     target = Path(out)
@@ -141,6 +151,7 @@ def open_dataset(
     positive_from: float | None = None,
     cleaning: Cleaning = Cleaning(),  # noqa: B008 - frozen
     quarantine: str | Path | None = None,
+    time_format: str | None = None,
     run: Run = Run(),
 ) -> Ingested:
     """A data set saved by ``ingest(…, out=folder)``, or anything that ``ingest`` takes, with the same options.
@@ -149,7 +160,7 @@ def open_dataset(
     SettingError for options that would change a saved data set.
     """
     path = None if quarantine is None else Path(quarantine)
-    task = _Task(source, items, users, dict(columns or {}), kinds, positive_from, cleaning, path, run)
+    task = _Task(source, items, users, dict(columns or {}), kinds, positive_from, cleaning, path, time_format, run)
     if not (isinstance(source, str | Path) and (Path(source) / "manifest.json").is_file()):
         return _ingest(task, None)
     if not task.is_plain:
@@ -185,7 +196,14 @@ def _ingest(task: _Task, folder: Path | None) -> Ingested:
         found = understand(engine, task.source, task.columns)
         sides = open_sides(engine, task.items, task.users, found.columns, task.columns)
         say(f"Reading {format_bytes(sum(part.size for part in found.parts))}; {_plan(found, task.run)}")
-        staged = stage(engine, found.parts, found.columns, raw=task.quarantine is not None, key_types=sides.key_types)
+        staged = stage(
+            engine,
+            found.parts,
+            found.columns,
+            raw=task.quarantine is not None,
+            key_types=sides.key_types,
+            time_format=task.time_format,
+        )
         profile = judge(engine, staged, task.cleaning)
         sides.load(engine, staged)
         ingested = _index(task, engine, _Facts(found, staged, profile, sides), say, folder)
@@ -202,19 +220,74 @@ class _Facts:
     profile: Profile
     sides: Sides
 
+    def notes(self) -> tuple[str, ...]:
+        """What was left out or put right while reading, in sentences."""
+        read = (note for part in self.staged.parts for note in part.notes)
+        return (*self.found.warnings, *read, *self.sides.notes())
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Judged:
+    """The log in order, and why each row of it is kept or not.
+
+    Attributes:
+        log: the ordered log.
+        reason: (E,) 0 = kept.
+        counts: reason → rows set aside, those that never got into the log among them.
+        notes: what was put right in ids and kinds, in sentences.
+        numbers: whether the ids of users, and of items, are numbers.
+    """
+
+    log: EncodedLog
+    reason: NDArray[np.int8]
+    counts: dict[str, int]
+    notes: tuple[str, ...]
+    numbers: tuple[bool, bool]
+
 
 def _index(task: _Task, engine: Engine, facts: _Facts, say: Callable[[str], None], folder: Path | None) -> Ingested:
     """From ``judged`` rows to a Dataset."""
-    staged, sides, asked = facts.staged, facts.sides, task.quarantine is not None
     say("Giving users and items their rows")
-    numbers = _dictionaries(engine, staged, sides)
+    judged = _clean(task, engine, facts, say)
+    if task.quarantine is not None:
+        write_quarantine(engine, facts.staged, judged.log, judged.reason, task.quarantine)
+    if not (judged.reason == 0).any():
+        raise _nothing_left(task, engine, facts.staged, judged.counts)
+    say("Writing events")
+    sides, clock = facts.sides, facts.profile.clock
+    core = task.cleaning.min_user > 1 or task.cleaning.min_item > 1
+    rows: Rows = final_rows(engine, judged.log, judged.reason, sides.loaded_items, core=core)
+    events, tally, where = write_events(
+        judged.log, judged.reason, rows, positive_from=task.positive_from, clock=clock, run=task.run, folder=folder
+    )
+    tables = (sides.loaded_users, sides.loaded_items)
+    data = make_dataset(engine, events, rows, tally, tables, judged.numbers, describe_source(task.source))
+    report = tally.report(
+        source=data.source,
+        kinds=judged.log.kinds,
+        clock=clock,
+        warnings=(
+            *facts.notes(),
+            *judged.notes,
+            *_examples(engine, facts.staged, judged.counts),
+            *_warnings(task, facts, judged.log, data),
+        ),
+        **_facts_of(task, facts, judged.counts, data, where),
+    )
+    return Ingested(data, report)
+
+
+def _clean(task: _Task, engine: Engine, facts: _Facts, say: Callable[[str], None]) -> _Judged:
+    """Give users and items their codes, put the log in order, and judge it by all rules."""
+    staged = facts.staged
+    numbers, spaced = _dictionaries(engine, staged, facts.sides)
     counts = _first_counts(engine, staged)
     log = encode(
         engine,
         staged,
         clocked=staged.has("time"),
         kinds=task.kinds,
-        keep_sequence=asked,
+        keep_sequence=task.quarantine is not None,
         block_rows=_block_rows(task.run),
     )
     say(f"Cleaning {log.events:,} events")
@@ -222,83 +295,62 @@ def _index(task: _Task, engine: Engine, facts: _Facts, say: Callable[[str], None
     reason = set_aside(log, task.cleaning, clock=facts.profile.clock, comparable=comparable)
     for code in np.flatnonzero(np.bincount(reason, minlength=len(REASONS))[1:]) + 1:
         counts[REASONS[code]] = int(np.count_nonzero(reason == code))
-    if task.quarantine is not None:
-        write_quarantine(engine, staged, log, reason, task.quarantine)
-    if not (reason == 0).any():
-        raise _nothing_left(task, staged, counts)
-    say("Writing events")
-    core = task.cleaning.min_user > 1 or task.cleaning.min_item > 1
-    rows = final_rows(engine, log, reason, sides.loaded_items, core=core)
-    events, tally, where = write_events(
-        log,
-        reason,
-        rows,
-        positive_from=task.positive_from,
-        clock=facts.profile.clock,
-        run=task.run,
-        folder=folder,
-    )
-    data = make_dataset(
-        engine,
-        events,
-        rows,
-        tally,
-        (sides.loaded_users, sides.loaded_items),
-        numbers,
-        describe_source(task.source),
-    )
-    report = tally.report(
-        source=data.source,
-        kinds=log.kinds,
-        clock=facts.profile.clock,
-        **_facts_of(task, facts, log, counts, data, where),
-    )
-    return Ingested(data, report)
+    notes = [f"Ids with blanks around them count as the same without, in {spaced:,} rows."] if spaced else []
+    notes += [f"Kinds that differ in capital letters only count as one: {each}." for each in log.spellings]
+    return _Judged(log, reason, counts, tuple(notes), numbers)
 
 
-def _dictionaries(engine: Engine, staged: Staged, sides: Sides) -> tuple[bool, bool]:
-    """Make ``users`` and ``items``; whether the ids of each are numbers."""
-    users = make_dictionary(
-        engine,
-        "users",
-        "SELECT DISTINCT usr AS id FROM staged WHERE usr IS NOT NULL",
-        untyped=staged.untyped_users,
-    )
-    distinct = "SELECT DISTINCT itm AS id FROM staged WHERE itm IS NOT NULL"
-    untyped = staged.untyped_items
+def _dictionaries(engine: Engine, staged: Staged, sides: Sides) -> tuple[tuple[bool, bool], int]:
+    """Make ``users`` and ``items``; whether the ids of each are numbers, and rows whose ids had blanks around them."""
+    of_users = "SELECT DISTINCT usr AS id FROM staged WHERE usr IS NOT NULL"
+    of_items = "SELECT DISTINCT itm AS id FROM staged WHERE itm IS NOT NULL"
+    untyped_items = staged.untyped_items
     if sides.items is not None:
-        distinct += " UNION SELECT id FROM item_rows"
-        untyped = untyped and sides.items.untyped
-    items = make_dictionary(engine, "items", distinct, untyped=untyped)
-    return users or staged.integer_users, items or staged.integer_items
+        of_items += " UNION SELECT id FROM item_rows"
+        untyped_items = untyped_items and sides.items.untyped
+    named = (("users", of_users), ("items", of_items))
+    blanks = [find_ids(engine, *each) for each in named]
+    rows = 0
+    if any(blanks) and any(part.form == "csv" for part in staged.parts):
+        rows = trim_ids(engine, staged)
+        for each in named:
+            find_ids(engine, *each)
+    users = make_dictionary(engine, "users", untyped=staged.untyped_users)
+    items = make_dictionary(engine, "items", untyped=untyped_items)
+    return (users or staged.integer_users, items or staged.integer_items), rows
 
 
 def _first_counts(engine: Engine, staged: Staged) -> dict[str, int]:
     """Reason → rows, for the rules that look at single rows."""
-    counts: dict[str, int] = {}
-    for part in staged.parts:
-        lines = int(engine.rows(f"SELECT count(DISTINCT line) FROM {part.rejects}")[0][0]) if part.rejects else 0
-        if lines:
-            counts[_UNREADABLE] = counts.get(_UNREADABLE, 0) + lines
     found = engine.rows("SELECT reason, count(*) FROM judged WHERE reason <> 0 GROUP BY reason ORDER BY reason")
-    return counts | {REASONS[code]: int(n) for code, n in found}
+    return count_aside(engine, staged.parts) | {REASONS[code]: int(n) for code, n in found}
 
 
-def _facts_of(
-    task: _Task, facts: _Facts, log: EncodedLog, counts: Mapping[str, int], data: Dataset, where: str
-) -> dict[str, object]:
+def _rows_read(staged: Staged, counts: Mapping[str, int]) -> int:
+    return staged.rows + sum(n for reason, n in counts.items() if reason not in REASONS)
+
+
+def _facts_of(task: _Task, facts: _Facts, counts: Mapping[str, int], data: Dataset, where: str) -> dict[str, object]:
     """Fields of the report that no count of events tells."""
     return {
-        "rows_read": facts.staged.rows + counts.get(_UNREADABLE, 0),
+        "rows_read": _rows_read(facts.staged, counts),
         "set_aside": dict(counts),
         "tables_set_aside": facts.sides.set_aside(),
         "columns": facts.found.listed() | facts.sides.listed(),
         "item_columns": () if data.item_table is None else tuple(data.item_table.columns),
         "user_columns": () if data.user_table is None else tuple(data.user_table.columns),
-        "warnings": (*facts.found.warnings, *_warnings(task, facts, log, data)),
         "memory": {"limit": task.run.memory, "plan": _plan(facts.found, task.run), "events": where},
         "quarantine": None if task.quarantine is None else str(task.quarantine),
     }
+
+
+def _examples(engine: Engine, staged: Staged, counts: Mapping[str, int]) -> Iterator[str]:
+    """What fields hold that many rows were set aside for."""
+    for reason in _SHOWN:
+        if counts.get(reason, 0) >= max(1, _SHOWN_FROM * staged.rows):
+            found = example(engine, staged, reason)
+            rows = "1 row was" if counts[reason] == 1 else f"{counts[reason]:,} rows were"
+            yield f"{reason[0].upper()}{reason[1:]}, such as {found!r}: {rows} set aside."
 
 
 def _warnings(task: _Task, facts: _Facts, log: EncodedLog, data: Dataset) -> Iterator[str]:
@@ -317,14 +369,23 @@ def _warnings(task: _Task, facts: _Facts, log: EncodedLog, data: Dataset) -> Ite
         yield "No event has a weight above zero, so nothing says what anybody likes. Give weights with kinds, or lower positive_from."
 
 
-def _nothing_left(task: _Task, staged: Staged, counts: Mapping[str, int]) -> DataError:
+def _nothing_left(task: _Task, engine: Engine, staged: Staged, counts: Mapping[str, int]) -> DataError:
     listed = "; ".join(f"{reason}: {n:,}" for reason, n in counts.items())
-    rows = staged.rows + counts.get(_UNREADABLE, 0)
+    rows = _rows_read(staged, counts)
     if not rows:
         return SourceError(f"{describe_source(task.source)} has columns and no row. Check how it was written.")
+    worst = max(counts, key=lambda reason: counts[reason])
+    what_to_do = "Check the columns, or loosen the cleaning."
+    if worst in (*_SHOWN, "time before 1990 or in the future"):
+        what_to_do = f"A field that was set aside so holds {example(engine, staged, worst)!r}. "
+        what_to_do += "Name the right column, or correct the values."
+        if worst.startswith("time"):
+            what_to_do += (
+                f' Times are understood as {FORMS}. For another form say how it is written: --time-format "%d-%b-%y", or '
+                'time_format="%d-%b-%y".'
+            )
     return DataError(
-        f"No event is left of the {rows:,} rows of {describe_source(task.source)}. Set aside: {listed}. "
-        "Check the columns, or loosen the cleaning."
+        f"No event is left of the {rows:,} rows of {describe_source(task.source)}. Set aside: {listed}. {what_to_do}"
     )
 
 

@@ -9,12 +9,11 @@ from numpy.typing import NDArray
 
 from leanrec.data.cleaning import Cleaning, busiest_day, log_limit, repeats
 from leanrec.data.encoding import Block, EncodedLog
-from leanrec.data.staging import REASONS
+from leanrec.data.reasons import CODE
 from leanrec.types import Float32Array
 
 __all__ = ["set_aside"]
 
-_CODE = {reason: code for code, reason in enumerate(REASONS)}
 _BINS = 64  # to the factor e: a limit is then exact to 1.6 %
 
 
@@ -78,14 +77,14 @@ def _mark(block: Block, reason: NDArray[np.int8], rules: _Rules) -> None:
             keys.append(block.time)
             tied &= block.time[1:] == block.time[:-1]
         optional = (column for column in (block.amount, block.value) if column is not None)
-        reason[repeats([*keys, block.item, block.kind, *optional], tied)] = _CODE["duplicate"]
+        reason[repeats([*keys, block.item, block.kind, *optional], tied)] = CODE["duplicate"]
     if rules.heaviest is not None:
-        reason[_amount(block) > rules.heaviest[block.kind]] = _CODE["outlier: weight far above the others"]
+        reason[_amount(block) > rules.heaviest[block.kind]] = CODE["outlier: weight far above the others"]
     if rules.per_day is not None:
         users, most = busiest_day(block.user.astype(np.int64), block.time)
-        reason[np.isin(block.user, users[most > rules.per_day])] = _CODE["bot: too many events in one day"]
+        reason[np.isin(block.user, users[most > rules.per_day])] = CODE["bot: too many events in one day"]
     if rules.bots is not None:
-        reason[rules.bots[block.user]] = _CODE["bot: far more events than other users"]
+        reason[rules.bots[block.user]] = CODE["bot: far more events than other users"]
 
 
 def _many_events(log: EncodedLog, cleaning: Cleaning) -> NDArray[np.bool_] | None:
@@ -134,4 +133,4 @@ def _core(log: EncodedLog, cleaning: Cleaning, reason: NDArray[np.int8]) -> None
             break
     for block in log.blocks():
         mine = reason[block.start : block.start + len(block)]
-        mine[(mine == 0) & ~(users[block.user] & items[block.item])] = _CODE["fewer events than the k-core asks"]
+        mine[(mine == 0) & ~(users[block.user] & items[block.item])] = CODE["fewer events than the k-core asks"]

@@ -9,12 +9,11 @@ from numpy.typing import NDArray
 
 from leanrec.data.encoding import EncodedLog
 from leanrec.data.engine import Engine, text
-from leanrec.data.staging import REASONS, Staged
+from leanrec.data.reasons import REASONS
+from leanrec.data.staging import Staged
 from leanrec.errors import SettingError, SourceError
 
 __all__ = ["check_path", "write_quarantine"]
-
-_UNREADABLE = "unreadable line"
 
 
 def check_path(path: Path) -> None:
@@ -50,10 +49,9 @@ def write_quarantine(
         f"JOIN (VALUES {places}) AS p(number, file, first) ON s.part = p.number"
     )
     lines = [
-        f"SELECT {text(_UNREADABLE)}, {text(part.label)}, line, NULL, NULL, NULL, NULL, NULL, NULL, "
-        f"any_value(csv_line) FROM {part.rejects} GROUP BY line"
+        f"SELECT reason, {text(part.label)}, line, NULL, NULL, NULL, NULL, NULL, NULL, csv_line FROM {part.aside}"
         for part in staged.parts
-        if part.rejects
+        if part.aside
     ]
     form = "FORMAT parquet, COMPRESSION zstd" if path.suffix.lower() == ".parquet" else "FORMAT csv, HEADER"
     with _in_one_piece(path) as half:

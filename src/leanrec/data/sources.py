@@ -4,21 +4,20 @@ Each file, frame or query becomes a ``Part``: a table expression that DuckDB sca
 types. What a file is, its content decides first and its name second.
 """
 
-import csv
 import dataclasses
 import glob
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from leanrec.data.engine import Engine, ident, text
+from leanrec.data.delimited import PACKED, Delimited, guess_types, open_delimited
+from leanrec.data.engine import Engine, text
 from leanrec.errors import SourceError
 
 __all__ = ["Part", "Source", "Sql", "describe_source", "open_parts"]
 
 _SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".pq")
-_PACKED = (".gz", ".zst")
 _HEAD = 65_536
 _ARRAY = "format = 'array'"
 _EXAMPLE = '{"user": 1, "item": 2}'
@@ -51,8 +50,10 @@ class Part:
         types: column name → DuckDB type. In delimited text it is what the first rows look like.
         form: "csv", "json", "parquet", "frame" or "sql".
         kind: the behaviour that all its rows are, or None.
-        rejects: prefix of the tables in which DuckDB lists lines it could not read (csv), else "".
         size: bytes on disk; 0 = unknown.
+        file: delimited text as it lies on disk; None for other forms.
+        aside: table of the lines that could not be read (line, csv_line, reason) once the text was read, else "".
+        notes: what reading it had to put right, in sentences.
     """
 
     label: str
@@ -60,8 +61,10 @@ class Part:
     types: Mapping[str, str]
     form: str
     kind: str | None = None
-    rejects: str = ""
     size: int = 0
+    file: Delimited | None = None
+    aside: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -140,6 +143,11 @@ def _types(engine: Engine, scan: str, what: str) -> dict[str, str]:
 
 
 def _files(path: Path) -> list[Path]:
+    if (path / "manifest.json").is_file():
+        raise SourceError(
+            f"{path} is a folder that leanrec wrote, not a log, and cannot be read beside other files or as a table. "
+            "If it is a data set, name it alone; otherwise name the log that it was made of."
+        )
     if path.is_dir():
         return _folder(path)
     if path.exists():
@@ -179,7 +187,7 @@ def _folder(path: Path) -> list[Path]:
 
 def _form_by_name(path: Path) -> str:
     name = path.name.lower()
-    for packed in _PACKED:
+    for packed in PACKED:
         name = name.removesuffix(packed)
     forms = {
         ".parquet": "parquet",
@@ -207,7 +215,8 @@ def _file(engine: Engine, path: Path, positions: bool, name: str) -> Part:
         if tuple(types) == ("json",):
             raise SourceError(f"{path} holds no JSON objects. Each line must be one, such as {_EXAMPLE}.")
         return Part(str(path), scan, types, form, size=path.stat().st_size)
-    return _delimited(engine, path, positions, name)
+    file = open_delimited(engine, path, positions=positions, rejects=f"{name}_rejects")
+    return Part(str(path), file.scan(), guess_types(engine, file), form, size=path.stat().st_size, file=file)
 
 
 def _form(path: Path) -> str:
@@ -222,7 +231,7 @@ def _form(path: Path) -> str:
     if head.startswith(b"PAR1"):
         return "parquet"
     named = _form_by_name(path)
-    if path.suffix.lower() in _PACKED:
+    if path.suffix.lower() in PACKED:
         return named or "csv"
     if named == "parquet":
         raise SourceError(
@@ -242,62 +251,7 @@ def _form(path: Path) -> str:
 
 
 def _is_json_array(path: Path) -> bool:
-    if path.suffix.lower() in _PACKED:
+    if path.suffix.lower() in PACKED:
         return False
     with path.open("rb") as handle:
         return handle.read(_HEAD).lstrip().startswith(b"[")
-
-
-def _delimited(engine: Engine, path: Path, positions: bool, name: str) -> Part:
-    """Delimited text: names in the first line, quotes doubled, one of , ; tab | between the fields."""
-    line = _first_line(engine, path)
-    delimiter = max((",", "\t", ";", "|"), key=line.count)
-    cells = next(csv.reader([line], delimiter=delimiter), [])
-    names = [str(i + 1) for i in range(len(cells))] if positions else _distinct(cells)
-    columns = ", ".join(f"{text(each)}: 'VARCHAR'" for each in names)
-    options = (
-        f"auto_detect = false, delim = {text(delimiter)}, quote = '\"', escape = '\"', "
-        f"header = {str(not positions).lower()}, buffer_size = {_buffer(engine)}, columns = {{{columns}}}"
-    )
-    rejects = f"{name}_rejects"
-    store = f"store_rejects = true, rejects_table = '{rejects}', rejects_scan = '{rejects}_scans'"
-    quiet = f"read_csv({text(path)}, {options}, ignore_errors = true)"
-    types = _guessed(engine, quiet, names, str(path))
-    return Part(
-        str(path),
-        f"read_csv({text(path)}, {options}, {store})",
-        types,
-        "csv",
-        rejects=rejects,
-        size=path.stat().st_size,
-    )
-
-
-def _buffer(engine: Engine) -> int:
-    """Bytes that each thread reads at once: 16 MB, or what a small limit has room for."""
-    return min(16_000_000, max(4_000_000, engine.limit // 20))
-
-
-def _first_line(engine: Engine, path: Path) -> str:
-    options = "auto_detect = false, header = false, quote = '', escape = '', ignore_errors = true, strict_mode = false"
-    scan = f"read_csv({text(path)}, {options}, delim = '\x01', buffer_size = {_buffer(engine)}, columns = {{'line': 'VARCHAR'}})"
-    rows = engine.rows(f"SELECT line FROM {scan} WHERE line IS NOT NULL LIMIT 1", str(path))
-    if not rows:
-        raise SourceError(f"{path} is empty: it has no line of text. Check how it was written.")
-    return str(rows[0][0]).lstrip("\ufeff")
-
-
-def _distinct(cells: Sequence[str]) -> list[str]:
-    names: list[str] = []
-    for i, cell in enumerate(cells):
-        name = cell.strip() or f"column{i + 1}"
-        names.append(name if name.lower() not in {each.lower() for each in names} else f"{name}_{i + 1}")
-    return names
-
-
-def _guessed(engine: Engine, scan: str, names: Iterable[str], what: str) -> dict[str, str]:
-    """DOUBLE for columns most of whose first thousand values are numbers, VARCHAR for the others."""
-    names = list(names)
-    tests = ", ".join(f"count(try_cast({ident(name)} AS DOUBLE)) * 2 > count({ident(name)})" for name in names)
-    row = engine.rows(f"SELECT {tests} FROM (SELECT * FROM {scan} LIMIT 1000)", what)[0]
-    return {name: "DOUBLE" if number else "VARCHAR" for name, number in zip(names, row, strict=True)}

@@ -70,8 +70,8 @@ def split(
     valid: float = 0.1,
     test: float = 0.1,
     seed: int = 0,
-    valid_events: Events | None = None,
-    test_events: Events | None = None,
+    valid_events: Dataset | Events | None = None,
+    test_events: Dataset | Events | None = None,
     known: float = 0.8,
     repeats: bool = False,
 ) -> Split:
@@ -99,13 +99,14 @@ def split(
         valid: share of positive events, users or items; leave-one-out only asks whether it is 0.
         test: the same for test.
         seed: what random, cold-users and cold-items draw from.
-        valid_events: for given: row-indexed (int32) events of this data set, or events with own ids.
+        valid_events: for given: a data set of its own (``ingest(file).data``; a part of this one is
+            ``data.with_events(events)``), or Events with own ids. Users and items are matched by their own ids.
         test_events: the same for test.
         known: for cold-users: share of a new user's positive events that the query brings as history.
         repeats: count items the asker touched before as answers.
 
     Raises:
-        SettingError: a share outside [0, 1), or no such way to split.
+        SettingError: a share outside [0, 1), no such way to split, or given events that carry no own ids.
         DataError: the data cannot be split this way, with a way that would work.
     """
     _check(how, valid, test, known, valid_events, test_events)
@@ -137,7 +138,7 @@ def clock_of(data: Dataset) -> Clock:
     return "order" if counting and (firsts <= time.min() + 1).mean() >= 0.5 else "clock"
 
 
-def _check(how: str, valid: float, test: float, known: float, *events: Events | None) -> None:
+def _check(how: str, valid: float, test: float, known: float, *events: Dataset | Events | None) -> None:
     check_one_of("how", how, HOW)
     for name, share in (("valid", valid), ("test", test), ("known", known)):
         check_between(name, share, 0, 1)

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from leanrec.data.columns import Columns, find_key
 from leanrec.data.engine import Engine, ident, plain
+from leanrec.data.mending import copy_parts, count_aside
+from leanrec.data.selects import id_expression
 from leanrec.data.sources import Part, Source, open_parts
-from leanrec.data.staging import Staged, id_expression
+from leanrec.data.staging import Staged
 from leanrec.data.table import Table
 from leanrec.errors import SourceError
 
@@ -60,6 +62,8 @@ class Loaded:
         rows: rows read.
         missing: rows set aside for want of an id.
         repeated: rows set aside because an earlier row has the id.
+        unreadable: reason → lines that are no rows.
+        notes: what reading it had to put right.
     """
 
     role: str
@@ -67,6 +71,8 @@ class Loaded:
     rows: int = 0
     missing: int = 0
     repeated: int = 0
+    unreadable: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def open_table(engine: Engine, source: Source, role: str, columns: Sequence[Columns], given: str | None) -> SideTable:
@@ -88,21 +94,29 @@ def load_table(engine: Engine, table: SideTable, *, integer: bool) -> Loaded:
     role, part = table.role, table.part
     names = [name for name in part.names if name != table.key]
     fields = [f"{_value(name, part)} AS c{i}" for i, name in enumerate(names)]
-    identity = id_expression(table.key, table.key_type, integer)
-    engine.run(
-        f"CREATE TEMP TABLE {role}_all AS SELECT {', '.join([f'{identity} AS id', *fields])} FROM {part.scan}",
-        part.label,
-    )
-    rows, missing, distinct = engine.rows(f"SELECT count(*), count(*) - count(id), count(DISTINCT id) FROM {role}_all")[
-        0
-    ]
+    identity = id_expression(table.key, table.key_type, integer, trim=part.form == "csv")
+    listed = ", ".join([f"{identity} AS id", *fields])
+
+    def copy(parts: Sequence[Part]) -> list[int]:
+        engine.run(f"CREATE OR REPLACE TEMP TABLE {role}_all AS SELECT {listed} FROM {parts[0].scan}", part.label)
+        return [int(engine.rows(f"SELECT count(*) FROM {role}_all")[0][0])]
+
+    (part,), (rows,) = copy_parts(engine, [part], copy)
+    missing, distinct = engine.rows(f"SELECT count(*) - count(id), count(DISTINCT id) FROM {role}_all")[0]
     engine.run(
         f"CREATE TEMP TABLE {role}_rows AS SELECT * FROM {role}_all "
         f"WHERE rowid IN (SELECT min(rowid) FROM {role}_all WHERE id IS NOT NULL GROUP BY id)"
     )
     engine.run(f"DROP TABLE {role}_all")
-    columns = {name: f"c{i}" for i, name in enumerate(names)}
-    return Loaded(role, columns, rows=rows, missing=missing, repeated=rows - missing - distinct)
+    return Loaded(
+        role,
+        {name: f"c{i}" for i, name in enumerate(names)},
+        rows=rows,
+        missing=missing,
+        repeated=rows - missing - distinct,
+        unreadable=count_aside(engine, [part]),
+        notes=part.notes,
+    )
 
 
 def content_table(engine: Engine, parts: Sequence[Part], columns: Sequence[Columns], *, integer: bool) -> Loaded | None:
@@ -119,7 +133,7 @@ def content_table(engine: Engine, parts: Sequence[Part], columns: Sequence[Colum
         order = "file_row_number" if part.form == "parquet" else "row_number() OVER ()"
         listed = ", ".join(
             [
-                f"{id_expression(cols.item, kind, integer)} AS id",
+                f"{id_expression(cols.item, kind, integer, trim=part.form == 'csv')} AS id",
                 *fields,
                 f"{number} AS part",
                 f"{order} AS place",
@@ -192,13 +206,18 @@ class Sides:
 
     def set_aside(self) -> dict[str, int]:
         """Reason → rows of the tables that were set aside."""
-        counts = {}
-        for loaded in (self.loaded_items, self.loaded_users):
-            if loaded is not None and loaded.missing:
+        counts: dict[str, int] = {}
+        for loaded in filter(None, (self.loaded_items, self.loaded_users)):
+            counts |= {f"{loaded.role} table: {reason}": lines for reason, lines in loaded.unreadable.items()}
+            if loaded.missing:
                 counts[f"{loaded.role} table: missing id"] = loaded.missing
-            if loaded is not None and loaded.repeated:
+            if loaded.repeated:
                 counts[f"{loaded.role} table: repeated id (the first row was kept)"] = loaded.repeated
         return counts
+
+    def notes(self) -> tuple[str, ...]:
+        """What reading the tables had to put right, in sentences."""
+        return tuple(note for loaded in (self.loaded_items, self.loaded_users) if loaded for note in loaded.notes)
 
     def listed(self) -> dict[str, dict[str, str]]:
         """Table → its id column."""

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from leanrec.data.columns import Columns, find_columns, plain_name
-from leanrec.data.engine import Engine
+from leanrec.data.engine import Engine, ident
 from leanrec.data.sources import Part, Source, open_parts
-from leanrec.data.staging import is_number
+from leanrec.data.times import is_number
 from leanrec.errors import ColumnError
 
 __all__ = ["Understood", "understand"]
@@ -48,7 +48,7 @@ def understand(engine: Engine, source: Source, given: Mapping[str, str]) -> Unde
     columns, warnings = [], []
     for part in parts:
         mine = _given_here(roles, part, parts)
-        cols, left_out = _checked(part, find_columns(part.names, mine, part.label), mine)
+        cols, left_out = _checked(engine, part, find_columns(part.names, mine, part.label), mine)
         columns.append(cols)
         warnings += left_out
     return Understood(tuple(parts), tuple(columns), tuple(dict.fromkeys(warnings)))
@@ -72,7 +72,7 @@ def _without(cols: Columns, role: str) -> Columns:
     return dataclasses.replace(cols, **nothing)
 
 
-def _checked(part: Part, cols: Columns, given: Mapping[str, str]) -> tuple[Columns, list[str]]:
+def _checked(engine: Engine, part: Part, cols: Columns, given: Mapping[str, str]) -> tuple[Columns, list[str]]:
     """Columns whose type fits their role. One that only its name spoke for is left out; one that was given must fit."""
     warnings = []
     for role, what in _MUST_BE_NUMBERS.items():
@@ -81,8 +81,8 @@ def _checked(part: Part, cols: Columns, given: Mapping[str, str]) -> tuple[Colum
             continue
         if role in given:
             raise ColumnError(
-                f"The {what} must be a number. The column {column!r} of {part.label} is "
-                f"{part.types[column]}; name another column."
+                f"The {what} must be a number. The column {column!r} of {part.label} holds "
+                f"{_first_value(engine, part, column)}; name another column."
             )
         warnings.append(f"{part.label}: the column {column!r} holds no numbers and was not taken for the {what}.")
         cols = _without(cols, role)
@@ -95,3 +95,11 @@ def _checked(part: Part, cols: Columns, given: Mapping[str, str]) -> tuple[Colum
         )
         cols = dataclasses.replace(cols, kind=None)
     return cols, warnings
+
+
+def _first_value(engine: Engine, part: Part, column: str) -> str:
+    scan = part.scan if part.file is None else part.file.glance()
+    found = engine.rows(
+        f"SELECT {ident(column)}::VARCHAR FROM {scan} WHERE {ident(column)} IS NOT NULL LIMIT 1", part.label
+    )
+    return repr(found[0][0]) if found else "no value"
