@@ -18,6 +18,7 @@ _SIZES: Mapping[str, tuple[Mapping[str, Any], ...]] = {
     "ease": ({"top": 100},),
     "ials": ({"width": 16}, {"width": 128}),
     "item_knn": ({"k": 20},),
+    "local_regression": ({"neighbours": 50},),
     "pure_svd": ({"width": 16}, {"width": 128}),
     "rating_knn": ({"by": "users"},),
 }
