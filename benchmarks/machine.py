@@ -16,6 +16,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from probe import bind
+
 PACKAGES = (
     "leanrec", "numpy", "scipy", "numba", "scikit-learn", "implicit", "irspack", "faiss-cpu", "pyspark", "duckdb",
     "pandas", "polars", "pyarrow",
@@ -84,7 +86,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=cores())
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-asked.threads :])
+    bind(asked.threads)
     found = peaks()
     if asked.json:
         print(json.dumps(found))

@@ -114,8 +114,8 @@ class Probe:
 
 def bind(threads: int) -> None:
     """Keep this process on as many cores as it has threads, so that a library that ignores the setting gains nothing."""
-    cores = sorted(os.sched_getaffinity(0))
-    os.sched_setaffinity(0, cores[-threads:])
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-threads:])
 
 
 def _children() -> tuple[float, int]:
