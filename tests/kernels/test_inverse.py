@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from leanrec.errors import DataError
 from leanrec.kernels.dense import fill_gram, inverse_in_place
-from leanrec.kernels.inverse import is_in_memory, largest_residual, minus_inverse, sweep_bytes
+from leanrec.kernels.inverse import diagonal_of, is_in_memory, largest_residual, minus_inverse, sweep_bytes
 
 
 def some_X(columns: int, seed: int = 4) -> sp.csr_array:
@@ -38,6 +38,7 @@ def test_the_same_in_a_file_as_in_memory(tmp_path: Path) -> None:
         fill_gram(X, 2.0, space, block=64)
         minus_inverse(space, 64)
     np.testing.assert_array_equal(np.asarray(mapped), memory)
+    np.testing.assert_array_equal(diagonal_of(mapped, 64), np.diag(memory))
     np.testing.assert_array_equal(np.fromfile(tmp_path / "matrix", np.float32).reshape(150, 150), memory)
 
 

@@ -63,10 +63,8 @@ def fill_gram(X: CSR, l2: float, gram: Float32Array, block: int = BLOCK) -> None
             numba.get_num_threads(),
             gram,
         )
+        gram[np.arange(first, last), np.arange(first, last)] += np.float32(l2)
         release(gram)
-    diagonal = np.arange(len(gram))
-    gram[diagonal, diagonal] += np.float32(l2)
-    release(gram)
 
 
 def inverse_in_place(matrix: Float32Array) -> Float32Array:

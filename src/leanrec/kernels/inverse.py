@@ -19,7 +19,16 @@ from numpy.typing import NDArray
 from leanrec.errors import DataError
 from leanrec.types import CSR, Float32Array
 
-__all__ = ["BLOCK", "bands", "is_in_memory", "largest_residual", "minus_inverse", "release", "sweep_bytes"]
+__all__ = [
+    "BLOCK",
+    "bands",
+    "diagonal_of",
+    "is_in_memory",
+    "largest_residual",
+    "minus_inverse",
+    "release",
+    "sweep_bytes",
+]
 
 BLOCK = 512
 _FLOAT = 4
@@ -94,6 +103,16 @@ def bands(n: int, block: int) -> Iterator[tuple[int, int]]:
     """First and one past the last row of each band."""
     for first in range(0, n, block):
         yield first, min(first + block, n)
+
+
+def diagonal_of(matrix: Float32Array, block: int = BLOCK) -> Float32Array:
+    """(N,) a copy of the diagonal."""
+    diagonal = np.empty(len(matrix), np.float32)
+    for first, last in bands(len(matrix), block):
+        # A fault brings the neighbouring pages too, so that a diagonal alone would map the whole file.
+        diagonal[first:last] = np.diagonal(matrix[first:last, first:last])
+        release(matrix)
+    return diagonal
 
 
 def is_in_memory(matrix: NDArray[np.float32]) -> bool:

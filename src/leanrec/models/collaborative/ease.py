@@ -21,7 +21,7 @@ from leanrec.kernels.dense import (
     strongest,
     symmetric,
 )
-from leanrec.kernels.inverse import BLOCK, largest_residual, minus_inverse, sweep_bytes
+from leanrec.kernels.inverse import BLOCK, diagonal_of, largest_residual, minus_inverse, sweep_bytes
 from leanrec.kernels.local import local_ridges
 from leanrec.kernels.sparse import history_scores
 from leanrec.kernels.weighting import weigh
@@ -152,7 +152,7 @@ def _in_memory(X: CSR, l2: float) -> tuple[Float32Array, Float32Array]:
     else:
         minus_inverse(inverse)
     _check(X, l2, inverse)
-    return inverse, np.diag(inverse).copy()
+    return inverse, diagonal_of(inverse)
 
 
 def _in_file(X: CSR, l2: float, rows: int) -> tuple[Float32Array, Float32Array]:
@@ -163,7 +163,7 @@ def _in_file(X: CSR, l2: float, rows: int) -> tuple[Float32Array, Float32Array]:
     fill_gram(X, l2, inverse, rows)
     minus_inverse(inverse, rows)
     _check(X, l2, inverse)
-    return inverse, np.diag(inverse).copy()
+    return inverse, diagonal_of(inverse)
 
 
 def _check(X: CSR, l2: float, inverse: Float32Array) -> None:
