@@ -1,5 +1,8 @@
 """Similarities: every measure against its definition, pair by pair."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -7,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leanrec.errors import DataError, SettingError
-from leanrec.kernels.gram import MEASURES, margins, similar_bytes, top_related, top_similar
+from leanrec.kernels.gram import MEASURES, _add, _products, margins, similar_bytes, top_related, top_similar
+from leanrec.kernels.neighbours import parts
+from leanrec.kernels.sparse import history_scores, top_k_sparse
 from leanrec.run import Run
 
 
@@ -113,3 +118,28 @@ def test_refuses_unknown_measures_and_shapes_that_do_not_meet() -> None:
 
 def test_estimate_covers_lists_and_strips() -> None:
     assert similar_bytes(100, 100, 10, 2) >= 100 * 10 * 8 * 2 + 2 * 100 * 8
+
+
+def beyond(entries: list[int], shape: tuple[int, int]) -> SimpleNamespace:
+    """One row whose entries lie behind 2³¹ others, which take no memory: they all are the same four bytes."""
+    start = 2**31 + 7
+    return SimpleNamespace(
+        indptr=np.array([start, start + len(entries)]),
+        indices=np.lib.stride_tricks.as_strided(np.array(entries[:1], np.int32), (start + len(entries),), (0,)),
+        data=np.broadcast_to(np.float32(2), start + len(entries)),
+        shape=shape,
+        nnz=start + len(entries),
+    )
+
+
+def test_entries_behind_the_first_two_thousand_million_are_found() -> None:
+    Y = sp.csr_array(np.array([[0, 3, 0], [5, 0, 7]], np.float32))
+    far: Any = beyond([1], (1, 2))
+    assert history_scores(far, Y).tolist() == [[10, 0, 14]]
+    assert top_k_sparse(far, Y, 2)[0].tolist() == [[2, 0]]
+    starts, columns, data = parts(far)
+    assert starts.dtype == np.int64
+    assert _products(starts, columns.view(np.uint32), Y.indptr.astype(np.int64)).tolist() == [2]
+    sums = np.zeros(3, np.float32)
+    _add(0, (starts, columns, data), parts(Y), sums)
+    assert sums.tolist() == [10, 0, 14]
