@@ -62,10 +62,10 @@ class ChebyCF:
         weighting: how much a repeated or stronger interaction counts: "binary", "log" or "none".
     """
 
-    flatness: float = 1.5
+    flatness: float = 2.0
     width: int = 512
     ideal: float = 0.2
-    alpha: float = 0.4
+    alpha: float = 0.3
     beta: float = 0.4
     order: int = 1
     passes: int = 4

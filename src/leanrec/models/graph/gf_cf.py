@@ -47,9 +47,9 @@ class GFCF:
         weighting: how much a repeated or stronger interaction counts: "binary", "log" or "none".
     """
 
-    width: int = 256
+    width: int = 512
     ideal: float = 0.3
-    alpha: float = 0.5
+    alpha: float = 0.3
     passes: int = 4
     top: int = 0
     weighting: str = "log"

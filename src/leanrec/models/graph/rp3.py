@@ -39,9 +39,9 @@ class RP3:
         weighting: how much a repeated or stronger interaction counts: "binary", "log" or "none".
     """
 
-    alpha: float = 1.0
-    beta: float = 0.3
-    k: int = 500
+    alpha: float = 0.7
+    beta: float = 0.2
+    k: int = 200
     weighting: str = "log"
 
     def __post_init__(self) -> None:
@@ -53,7 +53,7 @@ class RP3:
     def fit_bytes(self, shape: Shape) -> int:
         """The interactions a few times over, the lists, and a strip of sums for each thread."""
         lists = similar_bytes(shape.items, shape.items, self.k, Run().n_threads())
-        return 100 * shape.events + 64 * (shape.users + shape.items) + lists + 2**21
+        return 100 * shape.events + 64 * (shape.users + shape.items) + lists + 2**25
 
     def fit(self, data: Dataset, run: Run = Run()) -> "RP3Model":
         """Walk from every item. Raises BudgetError before starting if the lists do not fit."""

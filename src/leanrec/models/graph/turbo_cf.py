@@ -59,7 +59,7 @@ class TurboCF:
     def fit_bytes(self, shape: Shape) -> int:
         """The interactions a few times over, the lists, and a strip of sums for each thread."""
         lists = similar_bytes(shape.items, shape.items, self.k, Run().n_threads())
-        return 100 * shape.events + 64 * (shape.users + shape.items) + lists + 2**21
+        return 100 * shape.events + 64 * (shape.users + shape.items) + lists + 2**25
 
     def fit(self, data: Dataset, run: Run = Run()) -> "TurboCFModel":
         """Find the neighbours. Raises BudgetError before starting if the lists do not fit."""
