@@ -8,7 +8,7 @@ import pytest
 
 from conftest import make_dataset
 from contracts.estimator import EstimatorContract
-from leanrec.data.dataset import Dataset
+from leanrec.data.dataset import Dataset, Shape
 from leanrec.errors import SettingError
 from leanrec.models.collaborative import local_regression
 from leanrec.models.collaborative.local_regression import LocalRegression
@@ -55,7 +55,8 @@ def by_numpy(data: Dataset, how: LocalRegression) -> np.ndarray:
 def test_weights_are_those_of_the_slow_twin(
     dataset: Dataset, how: LocalRegression, dense_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local_regression, "_DENSE_BYTES", dense_bytes)
+    monkeypatch.setattr(local_regression, "_SMALL_BYTES", dense_bytes)
+    monkeypatch.setattr(local_regression, "_LARGE_BYTES", dense_bytes)
     np.testing.assert_allclose(how.fit(dataset).weights.toarray(), by_numpy(dataset, how), atol=2e-4)
 
 
@@ -148,5 +149,15 @@ def test_refuses_settings_out_of_range(name: str, value: Any, message: str) -> N
 def test_larger_data_by_both_ways(monkeypatch: pytest.MonkeyPatch) -> None:
     data = make_dataset(n_users=200, n_items=120, per_user=15)
     by_copy = LocalRegression(neighbours=30).fit(data).weights.toarray()
-    monkeypatch.setattr(local_regression, "_DENSE_BYTES", 0)
+    monkeypatch.setattr(local_regression, "_SMALL_BYTES", 0)
+    monkeypatch.setattr(local_regression, "_LARGE_BYTES", 0)
     np.testing.assert_allclose(LocalRegression(neighbours=30).fit(data).weights.toarray(), by_copy, atol=1e-4)
+
+
+def test_memory_holds_the_large_gram_matrix_only_where_it_is_made() -> None:
+    how, n = LocalRegression(), 20_000
+    sparse, dense = (how.fit_bytes(Shape(50_000, n, events)) for events in (1_000_000, 10_000_000))
+    assert sparse < 4 * n**2 < dense
+    small, huge = (how.fit_bytes(Shape(50_000, items, 50_000_000)) for items in (2_000, 200_000))
+    assert small > 4 * 2_000**2
+    assert huge < 4 * 200_000**2

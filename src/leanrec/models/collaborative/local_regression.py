@@ -28,7 +28,8 @@ from leanrec.types import CSR, Float32Array, Int32Array, Queries
 __all__ = ["LocalRegression", "LocalRegressionModel"]
 
 _ITEMS = 4096
-_DENSE_BYTES = 512 * 2**20
+# A Gram matrix of all items is made where it is small, or where it is not large and making the small ones takes longer.
+_SMALL_BYTES, _LARGE_BYTES = 2**29, 2**32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +80,15 @@ class LocalRegression:
         k = min(self.neighbours, n)
         work = local_bytes(shape.users, shape.events, k, n, threads)
         size = 72 * shape.events + 64 * (shape.users + n) + similar_bytes(n, n, k, threads) + work + 24 * n * k
-        return size + (4 * n**2 if _dense(n) else 0) + 2**21
+        return size + (4 * n**2 if self._by_gram(shape) else 0) + 2**21
+
+    def _by_gram(self, shape: Shape) -> bool:
+        """Whether the small Gram matrices are copied from that of all items rather than counted one by one.
+
+        A copy is K² / 2 numbers; counting visits at least K times the mean number of users of an item.
+        """
+        size, counts = 4 * shape.items**2, 2 * shape.events > self.neighbours * shape.items
+        return size <= _SMALL_BYTES or (size <= _LARGE_BYTES and counts)
 
     def fit(self, data: Dataset, run: Run = Run()) -> "LocalRegressionModel":
         """Find the neighbours and solve for the weights.
@@ -95,16 +104,17 @@ class LocalRegression:
         with run.limits():
             X = weigh(data.interactions, self.weighting)
             of_users, of_items = degrees(X)
-            rows = self._regressions(_scaled(X, _power(of_users, -self.alpha)), run)
+            X = _scaled(X, _power(of_users, -self.alpha))
+            rows = self._regressions(X, dense_gram(X) if self._by_gram(data.shape) else None, run)
             rows.data[:] *= _power(of_items, -self.beta)[rows.indices]
             rows = _scaled(rows, _power(of_items, self.gamma))
             # A row holds what one item takes; a history needs what one item gives.
             return LocalRegressionModel(settings=self, weights=sp.csr_array(_larger(rows, self.least).T))
 
-    def _regressions(self, X: CSR, run: Run) -> CSR:
+    def _regressions(self, X: CSR, gram: Float32Array | None, run: Run) -> CSR:
         """(N, N) the weights, row j those that rebuild column j of X."""
         near = top_similar(X, self.neighbours, "cosine")
-        columns, gram = sp.csr_array(X.T), dense_gram(X) if _dense(X.shape[1]) else None
+        columns = sp.csr_array(X.T)
         squares = np.bincount(X.indices, weights=X.data**2, minlength=X.shape[1]).astype(np.float32)
         ridge = self._ridge(squares, X.nnz)
         lengths = np.sqrt(squares)
@@ -166,11 +176,6 @@ class LocalRegressionModel:
         added = history.data * self.weights[history.indices][:, [item]].toarray()[:, 0]
         order = np.argsort(-added, kind="stable")
         return Explanation("history", history.indices[order].astype(np.int32), added[order])
-
-
-def _dense(n_items: int) -> bool:
-    """Whether the Gram matrix of all items is small enough to keep: the small ones are then copied from it."""
-    return 4 * n_items**2 <= _DENSE_BYTES
 
 
 def _power(degree: NDArray[np.float64], exponent: float) -> Float32Array:
