@@ -13,9 +13,12 @@ Krichene, Zhang & Koren, "iALS++", 2021), which needs no product with the Gram m
 Row r belongs to one thread and is summed in a fixed order: the result is the same for any number of threads.
 """
 
+import contextlib
+
 import numba
 import numpy as np
 
+from leanrec.kernels.threads import single_blas
 from leanrec.kernels.tiles import add_products, padded, solve_shifted, stride
 from leanrec.types import CSR, Float32Array, Int32Array, Int64Array
 
@@ -28,6 +31,8 @@ _CHUNK = 512
 _LONG = 4096
 # Below this many rows, starting threads costs more than they save.
 _FEW = 8
+# Up to this width BLAS decomposes a matrix faster on one thread.
+_SMALL = 512
 # Rows summed at a time in float32 for the Gram matrix.
 _STRIP = 8192
 
@@ -41,7 +46,9 @@ def principal_axes(V: Float32Array) -> tuple[Float32Array, Float32Array]:
     for start in range(0, len(V), _STRIP):
         strip = V[start : start + _STRIP]
         gram += strip.T @ strip
-    moments, axes = np.linalg.eigh(gram)
+    # On several threads a small decomposition mostly waits for them.
+    with single_blas() if len(gram) <= _SMALL else contextlib.nullcontext():
+        moments, axes = np.linalg.eigh(gram)
     return axes.astype(np.float32), np.maximum(moments, 0).astype(np.float32)
 
 
