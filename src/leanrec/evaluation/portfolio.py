@@ -22,7 +22,7 @@ _SIZES: Mapping[str, tuple[Mapping[str, Any], ...]] = {
     "pure_svd": ({"width": 16}, {"width": 128}),
     "rating_knn": ({"by": "users"},),
 }
-# Models that others of their kind match on every data set measured so far, at no more cost: tried when asked for.
+# Close kin of models that do take part, at like cost and never far from them: tried when asked for.
 _ON_REQUEST = frozenset({"gf_cf", "turbo_cf"})
 
 
@@ -46,8 +46,8 @@ class Candidate:
 def portfolio(data: Dataset) -> tuple[Candidate, ...]:
     """Every installed model that ``data`` can feed, and a few sizes of some.
 
-    Two graph filters wait to be named, because ``cheby_cf`` and ``rp3`` stand for them. Models of the family content take part only with an item table, models that predict ratings only with
-    ratings.
+    Two graph filters wait to be named, because ``cheby_cf`` and ``rp3`` are close kin. Models of the family
+    content take part only with an item table, models that predict ratings only with ratings.
     """
     return candidates(
         [
