@@ -1,5 +1,7 @@
 """TF-IDF and hashed text: the contract, and scikit-learn as the independent twin."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -41,7 +43,7 @@ class TestHashedText(FeatureContract):
 def test_agrees_with_scikit_learn() -> None:
     theirs = TfidfVectorizer(analyzer=tokens, sublinear_tf=True)
     expected = theirs.fit_transform(CORPUS.tolist())
-    fitted = TfIdf(max_share=1.0).fit(CORPUS)
+    fitted = TfIdf(max_share=1.0, function_words=True).fit(CORPUS)
     assert fitted.names == tuple(theirs.get_feature_names_out())
     np.testing.assert_allclose(fitted.transform(CORPUS).toarray(), expected.toarray(), rtol=1e-5)
 
@@ -52,12 +54,25 @@ def test_leaves_out_rare_and_common_words() -> None:
 
 
 def test_keeps_common_words_of_a_small_table() -> None:
-    assert "the" in TfIdf(max_share=0.1).fit(texts(*["the end"] * 10)).names
-    assert "the" not in TfIdf(max_share=0.1).fit(texts(*["the end"] * 11)).names
+    assert "the" in TfIdf(max_share=0.1, function_words=True).fit(texts(*["the end"] * 10)).names
+    assert "the" not in TfIdf(max_share=0.1, function_words=True).fit(texts(*["the end"] * 11)).names
+
+
+def test_words_that_say_nothing_bring_no_texts_together() -> None:
+    column = texts(
+        "Python for data science", "Sourdough bread for beginners", "Brot für die Welt", "Zucker für uns", "It"
+    )
+    for feature in (TfIdf(), TfIdf(ngrams=2), HashedText(buckets=2**16)):
+        X = feature.fit(column).transform(column).toarray()
+        assert np.count_nonzero(X @ X.T) == len(column)  # each is like itself alone, also the one of such words only
+        with_all = dataclasses.replace(feature, function_words=True)
+        Y = with_all.fit(column).transform(column).toarray()
+        assert Y[0] @ Y[1] > 0
+        assert Y[2] @ Y[3] > 0
 
 
 def test_keeps_the_most_widespread_terms() -> None:
-    assert TfIdf(max_terms=2).fit(texts("a b", "b c", "c d", "b d d d d")).names == ("b", "c")
+    assert TfIdf(max_terms=2).fit(texts("w b", "b z", "z x", "b x x x x")).names == ("b", "x")
 
 
 def test_same_words_are_near_whatever_the_script() -> None:

@@ -1,20 +1,27 @@
 """The page in a real browser: a click changes the list, and one can see it."""
 
+import base64
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from playwright.sync_api import expect
 
 from conftest import make_dataset
 from contracts.browser import open_browser
 from contracts.server import running
+from leanrec.data.table import Table
 from leanrec.feedback.log import EventLog
 from leanrec.models.collaborative.ease import EASE
 from leanrec.serving.app import create_app
 from leanrec.serving.pipeline import Pipeline
+
+# A picture of one dot.
+_BLOT = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 
 
 @pytest.fixture
@@ -137,6 +144,34 @@ def test_titles_are_text_never_markup(browser: Any, tmp_path: Path) -> None:
         assert page.locator("main img").count() == 0
         assert page.title() == "leanrec · ease"
         page.close()
+
+
+def test_pictures_are_shown_where_the_table_has_them(browser: Any, tmp_path: Path) -> None:
+    data = make_dataset()
+    made = np.array(["https://pictures.invalid/one.png"] * 20 + [""] * 20, np.dtypes.StringDType())
+    data = dataclasses.replace(data, item_table=Table({**data.item_table.columns, "poster": made}))  # type: ignore[union-attr]
+    with (
+        EventLog(tmp_path / "e.db") as log,
+        running(create_app(Pipeline.fit(EASE(l2=20.0), data), log)) as client,
+    ):
+        assert "img-src 'self' data: https:;" in client.get("/").headers["content-security-policy"]
+        page = browser.new_page()
+        blot = base64.b64decode(_BLOT)
+        page.route("https://pictures.invalid/**", lambda route: route.fulfill(body=blot, content_type="image/png"))
+        page.goto(f"{client.base_url}/#user-3")
+        page.wait_for_selector("#list > li")
+        page.select_option("#n", "50")
+        expect(page.locator("#list > li")).to_have_count(28)
+        shown = {item["id"] for item in client.get("/recommend?user=user-3&n=50").json()["items"]}
+        expect(page.locator("#list .tile img")).to_have_count(len([each for each in shown if each < 120]))
+        page.close()
+
+
+def test_an_item_without_a_picture_has_a_tile(page: Any) -> None:
+    assert page.locator("#list .tile").count() == 10
+    assert page.locator("#list img").count() == 0
+    first = titles(page)[0].split()
+    assert page.locator("#list .tile").first.inner_text() == (first[0][0] + first[1][0]).upper()
 
 
 def test_every_control_has_a_name(page: Any) -> None:

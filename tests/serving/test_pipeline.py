@@ -14,7 +14,7 @@ from leanrec.data import artifacts
 from leanrec.data.dataset import Dataset
 from leanrec.data.table import Table
 from leanrec.data.vocabulary import Vocabulary, id_array
-from leanrec.errors import ArtifactError, SettingError, UnknownIdError
+from leanrec.errors import ArtifactError, SettingError, SourceError, UnknownIdError
 from leanrec.feedback.reactions import Reaction, to_events
 from leanrec.models import find
 from leanrec.models.collaborative.ease import EASE
@@ -97,6 +97,38 @@ class TestRecommend:
         )
         assert pipeline.recommend(history=[104], ratings=[1.0]).fallback == "popularity"
 
+    def test_where_the_model_falls_silent_popularity_goes_on(self, dataset: Dataset) -> None:
+        pipeline = Pipeline.fit(find("content")(columns=("genres",)), dataset)
+        served = pipeline.recommend(history=[101], n=39, deny=[103])
+        silent = [place for place, item in enumerate(served.items) if item.score == 0]
+        assert silent == list(range(silent[0], 38))
+        popular = [item.id for item in pipeline.recommend(history=[], n=40).items]
+        places = [popular.index(served.items[place].id) for place in silent]
+        assert places == sorted(places)
+        assert all(served.items[place].reasons == ("popular with everybody",) for place in silent)
+        assert served.items[0].reasons != ("popular with everybody",)
+        assert served.note == (
+            f"{len(silent)} of 38, at the end, come from popularity: the model has nothing to say for them. "
+            "38 of 39: no other item may be shown."
+        )
+        assert not {101, 103} & set(ids(served))
+        allowed = popular[:9]
+        assert ids(pipeline.recommend(history=[101], n=39, deny=[103], allow=allowed)) == [
+            each for each in ids(served) if each in allowed
+        ]
+
+    @pytest.mark.parametrize("name", ["rating_mf", "bias", "rating_knn"])
+    def test_predicted_ratings_are_shown_inside_their_range(self, dataset: Dataset, name: str) -> None:
+        pipeline = Pipeline.fit(find(name)(), dataset)
+        served = pipeline.recommend(history=[100, 104, 108], ratings=[5.0, 5.0, 5.0], n=37)
+        scores = [item.score for item in served.items]
+        assert scores == sorted(scores, reverse=True)
+        assert 0.5 <= scores[-1] <= scores[0] <= 5.0
+        past = pipeline._given(np.array([0, 4, 8], np.int32), None, [5.0, 5.0, 5.0]).queries(-1, 40)
+        raw = pipeline.model.score(past)[0]
+        assert ids(served) == ids(pipeline.recommend(history=[100, 104, 108], ratings=[5.0, 5.0, 5.0], n=37))
+        np.testing.assert_allclose(scores, np.sort(np.delete(raw, [0, 4, 8]))[::-1].clip(0.5, 5.0), rtol=1e-5)
+
     def test_what_was_seen_is_left_out_unless_asked_for(self, fitted: Pipeline) -> None:
         seen = {event.id for event in fitted.history("user-5")}
         assert not seen & set(ids(fitted.recommend("user-5", n=40)))
@@ -126,6 +158,8 @@ class TestRecommend:
         [
             ({"user": "user-99"}, UnknownIdError, "No user with the id 'user-99'"),
             ({}, SettingError, "A user or a history must be given"),
+            ({"history": "art-1"}, SettingError, r"history must be a list of ids. Got the one text 'art-1'"),
+            ({"user": "user-1", "deny": "101"}, SettingError, "deny must be a list of ids"),
             ({"user": "user-1", "n": 0}, SettingError, "n must be 1 or more. Got 0"),
             ({"history": [100], "weights": [1.0, 2.0]}, SettingError, "weights must have 1 entries"),
             ({"history": [100], "ratings": []}, SettingError, "ratings must have 1 entries"),
@@ -180,6 +214,10 @@ class TestSimilarAndExplain:
         why = fitted.explain(None, 104, history=[])
         assert why.fallback == "popularity"
         assert why.reasons == ("popular with everybody",)
+
+    def test_nothing_that_speaks_for_an_item_is_said(self, dataset: Dataset) -> None:
+        pipeline = Pipeline.fit(find("content")(columns=("genres",)), dataset)
+        assert pipeline.explain(None, 102, history=[101]).reasons == ("nothing in the history speaks for it",)
 
     def test_unknown_ids_are_refused(self, fitted: Pipeline) -> None:
         with pytest.raises(UnknownIdError, match="No item"):
@@ -311,6 +349,30 @@ class TestNewItems:
         with pytest.raises(SettingError, match="ease cannot take in new items"):
             pipeline.add_items([900], dataset.item_table.take(np.array([0])))  # type: ignore[union-attr]
 
+    def test_what_is_written_down_first_decides(self, dataset: Dataset) -> None:
+        pipeline = Pipeline.fit(find("content")(), dataset)
+        row = dataset.item_table.take(np.array([0]))  # type: ignore[union-attr]
+        seen = []
+
+        def fail() -> None:
+            seen.append(len(pipeline.catalogue))
+            raise SourceError("the disk is full")
+
+        with pytest.raises(SourceError, match="full"):
+            pipeline.add_items([900], row, keep=fail)
+        assert seen == [40]
+        assert len(pipeline.catalogue) == 40
+        assert pipeline.add_items([900], row, keep=lambda: None) == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "write"),
+    [("ease", r"leanrec.models.find\('ease'\)\(\)"), (EASE, r"EASE\(\)"), (3, "such as leanrec.models.find")],
+)
+def test_what_is_no_estimator_is_refused(dataset: Dataset, given: Any, write: str) -> None:
+    with pytest.raises(SettingError, match=f"estimator must be the settings of a model. Got .*; write {write}"):
+        Pipeline.fit(given, dataset)
+
 
 class TestSaving:
     def test_a_loaded_pipeline_answers_alike(self, pipeline: Pipeline, dataset: Dataset, tmp_path: Path) -> None:
@@ -342,7 +404,7 @@ class TestSaving:
     def test_what_is_no_pipeline_is_refused(self, fitted: Pipeline, dataset: Dataset, tmp_path: Path) -> None:
         with pytest.raises(ArtifactError, match="not a leanrec artifact"):
             Pipeline.load(tmp_path / "nowhere")
-        with pytest.raises(ArtifactError, match="must hold a SavedPipeline"):
+        with pytest.raises(ArtifactError, match="must hold a SavedPipeline|not a fitted model"):
             Pipeline.load(artifacts.save(dataset, tmp_path / "data"))
         folder = fitted.save(tmp_path / "m")
         manifest = json.loads((folder / "manifest.json").read_text())

@@ -1,5 +1,6 @@
 """Commands that ask a fitted model: recommend, similar, explain, serve."""
 
+import csv
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,10 +9,11 @@ from rich.text import Text
 
 from leanrec.cli import show
 from leanrec.cli.options import Json, conditions
-from leanrec.errors import SettingError
+from leanrec.errors import LeanrecError, SettingError
 
 if TYPE_CHECKING:
     from leanrec.serving.answers import Served
+    from leanrec.serving.pipeline import Pipeline
 
 __all__ = ["explain", "print_served", "recommend", "serve", "similar"]
 
@@ -20,7 +22,15 @@ User = Annotated[str | None, typer.Option("--user", "-u", help="The user's id, a
 History = Annotated[
     list[str] | None,
     typer.Option(
-        "--history", help="Ids of items somebody new has touched, oldest first; repeat or separate by commas."
+        "--history",
+        help="Ids of items somebody new has touched, oldest first; repeat or separate by commas. An id that holds a "
+        "comma stands alone, or in double quotes.",
+    ),
+]
+Log = Annotated[
+    Path | None,
+    typer.Option(
+        help="An event log of a server, whose events count too; default: the one beside the model, if there is one."
     ),
 ]
 Count = Annotated[int, typer.Option("-n", "--count", min=0, help="Length of the list.")]
@@ -30,8 +40,36 @@ Where = Annotated[
 ]
 
 
-def _ids(texts: list[str] | None) -> list[str] | None:
-    return None if texts is None else [each.strip() for text in texts for each in text.split(",") if each.strip()]
+def _ids(texts: list[str] | None, pipeline: "Pipeline") -> list[str] | None:
+    """The ids of a repeatable flag: a text that is an item's id as it is, any other one cut at its commas."""
+    if texts is None:
+        return None
+    known = pipeline.catalogue.items
+    parts = [[text] if text in known else next(csv.reader([text], skipinitialspace=True), []) for text in texts]
+    return [each.strip() for part in parts for each in part if each.strip()]
+
+
+def _opened(model: Path, log: Path | None) -> "Pipeline":
+    """The pipeline with the events of a log: of the one named, or of the one beside the model, and that is said."""
+    from leanrec.feedback.reader import LogReader
+    from leanrec.serving.pipeline import Pipeline
+    from leanrec.serving.replay import attach, log_beside
+
+    pipeline = Pipeline.load(model)
+    path = log_beside(model) if log is None else log
+    if log is None and not path.exists():
+        return pipeline
+    try:
+        replayed = attach(pipeline, LogReader(path))
+    except LeanrecError as error:
+        if log is not None:
+            raise
+        show.tell(f"Without the log beside the model. {error}")
+        return pipeline
+    show.tell(f"With the log {path}: {replayed.reflected} events and {replayed.items} items that the fit did not see.")
+    for note in replayed.notes():
+        show.tell(note)
+    return pipeline
 
 
 def print_served(served: "Served", title: str) -> None:
@@ -62,29 +100,28 @@ def recommend(
     history: History = None,
     count: Count = 10,
     where: Where = None,
-    allow: Annotated[list[str] | None, typer.Option(help="Only these ids; repeat or separate by commas.")] = None,
-    deny: Annotated[list[str] | None, typer.Option(help="None of these ids.")] = None,
+    allow: Annotated[list[str] | None, typer.Option(help="Only these ids, written as for --history.")] = None,
+    deny: Annotated[list[str] | None, typer.Option(help="None of these ids, written as for --history.")] = None,
     include_seen: Annotated[bool, typer.Option(help="Also items the asker has touched.")] = False,
+    log: Log = None,
     plot: Annotated[Path | None, typer.Option(help="Draw the list as a bar chart (.png).")] = None,
     as_json: Json = False,
 ) -> None:
     """The best items for a user, or for somebody new with a history."""
-    from leanrec.serving.pipeline import Pipeline
-
     if user is None and history is None:
         raise SettingError("Say whom the list is for: --user ID, or --history ID,ID for somebody new.")
     if plot is not None:
         from leanrec.evaluation.pictures import require_plots
 
         require_plots()
-    pipeline = Pipeline.load(model)
+    pipeline = _opened(model, log)
     served = pipeline.recommend(
         user,
-        history=_ids(history),
+        history=_ids(history, pipeline),
         n=count,
         exclude_seen=not include_seen,
-        allow=_ids(allow),
-        deny=_ids(deny),
+        allow=_ids(allow, pipeline),
+        deny=_ids(deny, pipeline),
         where=conditions(where, pipeline.catalogue.table),
     )
     title = f"Top {len(served.items)} for {'this history' if user is None else f'user {user}'}"
@@ -101,12 +138,11 @@ def similar(
     item: Annotated[str, typer.Option("--item", "-i", help="The item's id, as in the data.")],
     count: Count = 10,
     where: Where = None,
+    log: Log = None,
     as_json: Json = False,
 ) -> None:
     """The items most like one."""
-    from leanrec.serving.pipeline import Pipeline
-
-    pipeline = Pipeline.load(model)
+    pipeline = _opened(model, log)
     served = pipeline.similar(item, count, where=conditions(where, pipeline.catalogue.table))
     if as_json:
         show.print_json(served.to_dict())
@@ -120,14 +156,14 @@ def explain(
     item: Annotated[str, typer.Option("--item", "-i", help="The item's id, as in the data.")],
     user: User = None,
     history: History = None,
+    log: Log = None,
     as_json: Json = False,
 ) -> None:
     """Why an item suits a user."""
-    from leanrec.serving.pipeline import Pipeline
-
     if user is None and history is None:
         raise SettingError("Say whom to explain it to: --user ID, or --history ID,ID for somebody new.")
-    why = Pipeline.load(model).explain(user, item, history=_ids(history))
+    pipeline = _opened(model, log)
+    why = pipeline.explain(user, item, history=_ids(history, pipeline))
     if as_json:
         show.print_json(why.to_dict())
         return
@@ -148,8 +184,30 @@ def serve(
     log: Annotated[
         Path | None, typer.Option(help="The event log (SQLite); default: beside the model, with the ending .events.db.")
     ] = None,
+    adopt_log: Annotated[
+        bool,
+        typer.Option(
+            "--adopt-log", help="Take over a log of other data, whose ids mean the same people and the same items."
+        ),
+    ] = False,
+    kind: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--kind",
+            help="A kind of event to take besides those of the data; repeatable. Default: view, click, like, cart, "
+            "purchase, rating, skip.",
+        ),
+    ] = None,
+    keep_lists: Annotated[
+        int, typer.Option(min=0, help="Served lists to keep in the log; the oldest go first.")
+    ] = 1_000_000,
+    keep_days: Annotated[float, typer.Option(help="Days after which a served list goes from the log.")] = 90,
 ) -> None:
     """Answer over HTTP, take events in, and show a page to try it."""
+    from leanrec.feedback.log import Keep
+    from leanrec.serving.app import Serving
     from leanrec.serving.app import serve as run_server
 
-    run_server(model, host=host, port=port, log_path=log)
+    keep = Keep(keep_lists, keep_days)
+    serving = Serving(adopt_log=adopt_log, keep=keep) if kind is None else Serving(tuple(kind), adopt_log, keep)
+    run_server(model, host=host, port=port, log_path=log, serving=serving)

@@ -34,19 +34,31 @@ def fit(
     *,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the fitted model.")],
     settings: Annotated[list[str] | None, typer.Option("--set", help="A setting, NAME=VALUE; repeatable.")] = None,
+    log: Annotated[
+        Path | None,
+        typer.Option(help="An event log of a server: its events and new items join the data. It may still run."),
+    ] = None,
     as_json: Json = False,
     data: DataOptions,
     run: RunOptions,
 ) -> None:
     """Fit a model on a data set or a raw log, and save it with all it needs to answer."""
     from leanrec.data import artifacts
+    from leanrec.feedback.reader import LogReader
     from leanrec.run import format_bytes, format_seconds
     from leanrec.serving.pipeline import Pipeline
+    from leanrec.serving.replay import log_beside
 
     estimator = build(find(model), pairs(settings or (), "--set"))
     ingested = data.open(source, run.run())
-    pipeline = Pipeline.fit(estimator, ingested.data, run.run())
+    recorded = None if log is None else LogReader(log)
+    pipeline = Pipeline.fit(estimator, ingested.data, run.run(), log=recorded)
     path = pipeline.save(out)
+    if log is not None:
+        joined = pipeline.provenance["data"]["events"] - ingested.data.shape.events
+        show.tell(f"{joined} events of {log} joined the data.")
+    elif log_beside(path).exists():
+        show.tell(f"The events of {log_beside(path)} are not in this fit; --log {log_beside(path)} takes them in.")
     cost = pipeline.provenance["fit"]
     size = artifacts.size_of(path)
     if as_json:
@@ -60,8 +72,10 @@ def fit(
             }
         )
         return
-    shape = ingested.data.shape
-    show.say(f"{model} fitted on {shape.events:,} events of {shape.users:,} users and {shape.items:,} items")
+    show.say(
+        f"{model} fitted on "
+        + "{events:,} events of {users:,} users and {items:,} items".format(**pipeline.provenance["data"])
+    )
     show.say(
         f"  {format_seconds(cost['wall'])} by the clock, {format_seconds(cost['cpu'])} of CPU, "
         f"{format_bytes(cost['peak'])} of memory at the peak, {format_bytes(size)} on disk at {path}"

@@ -14,6 +14,7 @@ from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer
 from sklearn.preprocessing import normalize
 
 from leanrec.features.base import STRINGS, Column, StringArray, as_texts, csr
+from leanrec.features.function_words import FUNCTION_WORDS
 from leanrec.features.tokens import tokens
 from leanrec.run import Run
 from leanrec.settings import check_at_least, check_between
@@ -29,17 +30,19 @@ class Terms:
     Attributes:
         words: (F,) StringDType, sorted.
         ngrams: longest run of tokens that counts as one term.
+        function_words: whether words such as "the" count.
     """
 
     words: StringArray
     ngrams: int
+    function_words: bool = True
 
     def __len__(self) -> int:
         return len(self.words)
 
     @functools.cached_property
     def _counter(self) -> Any:
-        analyzer = functools.partial(tokens, ngrams=self.ngrams)
+        analyzer = _analyzer(self.ngrams, function_words=self.function_words)
         return CountVectorizer(analyzer=analyzer, vocabulary=self.words.tolist(), dtype=np.float32)
 
     def count(self, texts: list[str]) -> CSR:
@@ -49,22 +52,24 @@ class Terms:
         return csr(self._counter.transform(texts))
 
     @staticmethod
-    def learn(texts: list[str], ngrams: int, max_terms: int, min_items: int, max_share: float) -> tuple["Terms", CSR]:
+    def learn(
+        texts: list[str], ngrams: int, max_terms: int, min_items: int, max_share: float, *, function_words: bool
+    ) -> tuple["Terms", CSR]:
         """The vocabulary of the texts, and their counts (n, F).
 
         Left out: terms in fewer than ``min_items`` texts, terms in more than ``max_share`` of them (and in
         more than ten), and beyond ``max_terms`` the rarest.
         """
-        counter = CountVectorizer(analyzer=functools.partial(tokens, ngrams=ngrams), dtype=np.float32)
+        counter = CountVectorizer(analyzer=_analyzer(ngrams, function_words=function_words), dtype=np.float32)
         if not any(tokens(text) for text in texts):
-            return Terms(np.zeros(0, STRINGS), ngrams), empty_csr(len(texts), 0)
+            return Terms(np.zeros(0, STRINGS), ngrams, function_words), empty_csr(len(texts), 0)
         counts = csr(counter.fit_transform(texts))
         items = np.bincount(counts.indices, minlength=counts.shape[1])
         fits = (items >= min_items) & (items <= max(max_share * len(texts), 10))
         most = np.argsort(-np.where(fits, items, 0), kind="stable")[:max_terms]
         kept = np.sort(most[fits[most]])
         words = np.array(counter.get_feature_names_out().tolist(), dtype=STRINGS)
-        return Terms(words[kept], ngrams), csr(counts[:, kept])
+        return Terms(words[kept], ngrams, function_words), csr(counts[:, kept])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,19 +83,29 @@ class TfIdf:
         max_terms: most terms to keep, the most widespread first.
         min_items: least number of texts that a term must be in.
         max_share: a term in more than this share of the texts (and in more than ten) is left out.
+        function_words: whether words such as "the" and "für" count. They say nothing about a topic, so that two
+            texts that share only these have nothing in common.
     """
 
     ngrams: int = 1
     max_terms: int = 50_000
     min_items: int = 1
     max_share: float = 0.5
+    function_words: bool = False
 
     def __post_init__(self) -> None:
         _check(self.ngrams, self.max_terms, self.min_items, self.max_share)
 
     def fit(self, column: Column, run: Run = Run()) -> "TfIdfWeights":  # noqa: ARG002 - nothing random
         """Learn the terms and their weights."""
-        terms, counts = Terms.learn(as_texts(column), self.ngrams, self.max_terms, self.min_items, self.max_share)
+        terms, counts = Terms.learn(
+            as_texts(column),
+            self.ngrams,
+            self.max_terms,
+            self.min_items,
+            self.max_share,
+            function_words=self.function_words,
+        )
         return TfIdfWeights(self, terms, idf(counts))
 
 
@@ -127,10 +142,12 @@ class HashedText:
     Attributes:
         buckets: number of columns F.
         ngrams: longest run of words.
+        function_words: as in TfIdf.
     """
 
     buckets: int = 2**14
     ngrams: int = 2
+    function_words: bool = False
 
     def __post_init__(self) -> None:
         check_at_least("buckets", self.buckets, 1)
@@ -161,7 +178,7 @@ class HashedWeights:
 
     @functools.cached_property
     def _hasher(self) -> Any:
-        analyzer = functools.partial(tokens, ngrams=self.settings.ngrams)
+        analyzer = _analyzer(self.settings.ngrams, function_words=self.settings.function_words)
         return HashingVectorizer(n_features=self.settings.buckets, analyzer=analyzer, norm=None, dtype=np.float32)
 
     def count(self, column: Column) -> CSR:
@@ -172,6 +189,10 @@ class HashedWeights:
     def transform(self, column: Column) -> CSR:
         """(n, F), rows of unit length or zero."""
         return weigh_terms(self.count(column), self.idf)
+
+
+def _analyzer(ngrams: int, *, function_words: bool) -> "functools.partial[list[str]]":
+    return functools.partial(tokens, ngrams=ngrams, without=frozenset() if function_words else FUNCTION_WORDS)
 
 
 def idf(counts: CSR) -> Float32Array:

@@ -13,8 +13,10 @@ _SPACELESS = (
 )
 
 
-def tokens(text: str, ngrams: int = 1) -> list[str]:
+def tokens(text: str, ngrams: int = 1, without: frozenset[str] = frozenset()) -> list[str]:
     """The tokens of a text, lower-case, in order; then the runs of 2 … ``ngrams`` neighbours.
+
+    Tokens of ``without`` are left out, unless the text has no other: "It" is a title.
 
     A token is a word (letters, their combining marks, digits). A run of a script that puts no spaces between
     words gives its overlapping pairs of characters instead, which is how search engines index such scripts.
@@ -29,6 +31,7 @@ def tokens(text: str, ngrams: int = 1) -> list[str]:
             found.append(spaceless)
         else:
             found += [spaceless[at : at + 2] for at in range(len(spaceless) - 1)]
+    found = [each for each in found if each not in without] or found
     words = len(found)
     for n in range(2, ngrams + 1):
         found += [" ".join(found[at : at + n]) for at in range(words - n + 1)]

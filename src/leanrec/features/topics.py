@@ -54,7 +54,7 @@ class Topics:
 
     def fit(self, column: Column, run: Run = Run()) -> "TopicWeights":
         """Learn the topics; what is random follows ``run.seed``."""
-        terms, counts = Terms.learn(as_texts(column), 1, self.max_terms, self.min_items, 0.5)
+        terms, counts = Terms.learn(as_texts(column), 1, self.max_terms, self.min_items, 0.5, function_words=False)
         weights = idf(counts)
         k = min(self.n, *counts.shape)
         if not k:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from leanrec.features.function_words import FUNCTION_WORDS
 from leanrec.protocols import Explanation
 
 __all__ = ["in_words", "joined", "verb_for"]
@@ -28,65 +29,6 @@ _STEMS = {
     "factors": "close in taste to {titles}",
     "popularity": "popular with people who {verb} {titles}",
 }
-# A model may weigh these; a person learns nothing from them.
-_FUNCTION_WORDS = frozenset(
-    [
-        "a",
-        "an",
-        "and",
-        "are",
-        "as",
-        "at",
-        "be",
-        "but",
-        "by",
-        "for",
-        "from",
-        "has",
-        "have",
-        "he",
-        "her",
-        "his",
-        "how",
-        "i",
-        "if",
-        "in",
-        "into",
-        "is",
-        "it",
-        "its",
-        "my",
-        "no",
-        "not",
-        "of",
-        "on",
-        "or",
-        "our",
-        "she",
-        "so",
-        "than",
-        "that",
-        "the",
-        "their",
-        "them",
-        "they",
-        "this",
-        "to",
-        "up",
-        "was",
-        "we",
-        "what",
-        "when",
-        "where",
-        "which",
-        "who",
-        "why",
-        "will",
-        "with",
-        "you",
-        "your",
-    ]
-)
 _ALONE = {
     "popularity": "popular with everybody",
     "neighbours": "chosen by people whose taste is like yours",
@@ -128,8 +70,11 @@ def in_words(why: Explanation, title: Callable[[int], str], verb: str, most: int
 
 
 def _plain(feature: str) -> str:
-    """A feature for people: a word without the name of its column, nothing for a word that says nothing."""
+    """A feature for people: a word without the name of its column, nothing for a word that says nothing.
+
+    A model may weigh such words; a person learns nothing from them.
+    """
     column, colon, value = feature.partition(": ")
     if not colon or not value[:1].isalpha():
-        return "" if column.lower() in _FUNCTION_WORDS else feature
-    return "" if value.lower() in _FUNCTION_WORDS else value
+        return "" if column.lower() in FUNCTION_WORDS else feature
+    return "" if value.lower() in FUNCTION_WORDS else value

@@ -50,6 +50,20 @@ function bar(share) {
   return track;
 }
 
+// A picture where the item has one; until it is there, and where it has none, a tile with initials.
+function tile(item) {
+  const box = make("span", "tile", item.title.split(/\s+/).slice(0, 2).map((word) => [...word][0] ?? "").join("").toUpperCase());
+  box.setAttribute("aria-hidden", "true");
+  box.style.setProperty("--hue", [...String(item.id)].reduce((sum, letter) => (31 * sum + letter.codePointAt(0)) % 360, 7));
+  if (item.picture) {
+    const picture = make("img");
+    Object.assign(picture, { loading: "lazy", alt: "", referrerPolicy: "no-referrer", src: item.picture });
+    picture.addEventListener("error", () => picture.remove());
+    box.append(picture);
+  }
+  return box;
+}
+
 const number = (value) => String(Number(value.toPrecision(3)));
 const date = (seconds) => new Date(1000 * seconds).toISOString().slice(0, 10);
 
@@ -154,7 +168,7 @@ function card(item, place, share, places) {
   why.addEventListener("click", () => guarded(() => explain(row, item, why)));
   const acts = make("div", "acts");
   acts.append(why, click);
-  row.append(make("span", "place", place + 1), name, acts, score, make("div", "why", item.reasons.join(" · ")));
+  row.append(make("span", "place", place + 1), tile(item), name, acts, score, make("div", "why", item.reasons.join(" · ")));
   return row;
 }
 
