@@ -58,7 +58,7 @@ class SANSA:
         """The similar items and the factor in several forms, the strips of the regressions, and copies of the data."""
         n = shape.items
         k = min(self.neighbours, n)
-        lists = similar_bytes(n, n, k, 64) + 120 * n * k
+        lists = similar_bytes(n, n, k, 16) + 120 * n * k
         # An item may be near to more than K others; eight times as many has not been seen.
         regressions = local_bytes(shape.users, shape.events, min(n, 8 * k), n, 8)
         return lists + regressions + 80 * shape.events + (4 * n**2 if _dense(n) else 0) + 2**25
