@@ -60,7 +60,7 @@ class IALS:
 
     width: int = 64
     l2: float = 0.5
-    unobserved: float = 0.1
+    unobserved: float = 0.05
     scaling: float = 0.5
     weighting: str = "log"
     epochs: int = 12
