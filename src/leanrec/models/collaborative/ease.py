@@ -60,7 +60,7 @@ class EASE:
         top: keep only this many weights of each item; 0 = all.
     """
 
-    l2: float = 200.0
+    l2: float = 100.0
     weighting: str = "log"
     top: int = 0
 

@@ -45,7 +45,7 @@ class SANSA:
         weighting: how much a repeated or stronger interaction counts: "binary", "log" or "none".
     """
 
-    l2: float = 200.0
+    l2: float = 100.0
     neighbours: int = 100
     weighting: str = "log"
 
