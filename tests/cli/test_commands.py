@@ -247,7 +247,11 @@ def test_doctor_finds_this_machine_well(run: Any) -> None:
         (("fit", "ease", "{log}", "--memory", "lots", "--out", "m"), "A size must be a number and a unit"),
         (("ingest", "{log}", "--column", "user=nobody"), "nobody"),
         (("recommend", "{log}", "--user", "1"), "is not a leanrec artifact"),
-        (("recommend", "nowhere", "--user", "1"), "is not a leanrec artifact"),
+        (
+            ("recommend", "nowhere", "--user", "1"),
+            "nowhere does not exist, so it is not a leanrec artifact. Check the path.",
+        ),
+        (("ingest", "{log}", "--time-format", "%Y"), "time_format goes with a time column of text or numbers."),
         (("frontier", "{log}", "--max-p99", "fast"), "max_p99"),
         (("ingest", "view={log}", "{log}"), "KIND=PATH"),
     ],
@@ -262,6 +266,34 @@ def test_wrong_input_gets_one_clear_message(
     assert err.startswith("error:")
     assert message in " ".join(err.split())
     assert "Traceback" not in err
+
+
+def test_a_data_set_is_no_model_and_no_part_of_a_log(run: Any, log: Path, tmp_path: Path) -> None:
+    data, model = tmp_path / "data", tmp_path / "m"
+    run("ingest", log, "--out", data)
+    run("fit", "popularity", data, "--out", model)
+    code, _, err = run("recommend", data, "--user", "1")
+    assert code == 2
+    assert f"is a data set, not a fitted model. Fit a model on it first: leanrec fit MODEL {data}" in " ".join(
+        err.split()
+    )
+    code, _, err = run("evaluate", model)
+    assert code == 2
+    assert "is a fitted model, not a data set. Name a data set" in " ".join(err.split())
+    code, _, err = run("evaluate", data, log)
+    assert code == 2
+    assert "is a folder that leanrec wrote, not a log" in " ".join(err.split())
+
+
+def test_the_form_of_times_is_a_flag(run: Any, tmp_path: Path) -> None:
+    log = tmp_path / "log.csv"
+    log.write_text("user,item,date\na,x,05/03/2024\nb,y,01/02/2024\n")
+    code, _, err = run("ingest", log)
+    assert code == 2
+    assert '--time-format "%d/%m/%Y" or --time-format "%m/%d/%Y"' in " ".join(err.split())
+    code, out, _ = run("ingest", log, "--time-format", "%d/%m/%Y", "--json")
+    assert code == 0
+    assert json.loads(out)["start"] == "2024-02-01T00:00:00Z"
 
 
 @pytest.mark.parametrize("damage", ["truncate", "swap", "delete", "not json"])

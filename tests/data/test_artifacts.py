@@ -104,3 +104,14 @@ def test_text_in_a_column_of_numbers_names_the_row() -> None:
     new = Table({"year": np.array(["1992", "unknown"], dtype=np.dtypes.StringDType())})
     with pytest.raises(DataError, match=r"'year' holds numbers. Got 'unknown' in row 1"):
         years.concatenated(new)
+
+
+def test_what_is_no_artifact_says_what_it_is(tmp_path: Path) -> None:
+    file = tmp_path / "log.csv"
+    file.write_text("user,item\n")
+    with pytest.raises(ArtifactError, match="nowhere does not exist, so it is not a leanrec artifact. Check the path"):
+        artifacts.load(tmp_path / "nowhere")
+    with pytest.raises(ArtifactError, match="it is a folder without manifest.json"):
+        artifacts.load(tmp_path)
+    with pytest.raises(ArtifactError, match=r"it is a file\. If it is a log, fit a model on it: leanrec fit MODEL"):
+        artifacts.load(file)

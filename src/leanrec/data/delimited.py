@@ -13,6 +13,7 @@ __all__ = ["PACKED", "Delimited", "decimal_comma", "guess_types", "line_scan", "
 PACKED = (".gz", ".zst")
 _DELIMITERS = (",", "\t", ";", "|")
 _HEAD = 65_536
+_LEAST_BUFFER = 4_000_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,17 +39,18 @@ class Delimited:
     def scan(self) -> str:
         """The SQL table expression. Lines that cannot be read go to ``rejects``."""
         store = f"store_rejects = true, rejects_table = '{self.rejects}', rejects_scan = '{self.rejects}_scans'"
-        return f"read_csv({text(self.path)}, {self._options()}, {store})"
+        return f"read_csv({text(self.path)}, {self._options(self.buffer)}, {store})"
 
     def glance(self) -> str:
         """The same for a look at the first rows: what cannot be read is passed over, whatever is wrong with it."""
-        return f"read_csv({text(self.path)}, {self._options()}, ignore_errors = true, strict_mode = false)"
+        options = self._options(_LEAST_BUFFER)
+        return f"read_csv({text(self.path)}, {options}, ignore_errors = true, strict_mode = false)"
 
-    def _options(self) -> str:
+    def _options(self, buffer: int) -> str:
         columns = ", ".join(f"{text(each)}: 'VARCHAR'" for each in self.names)
         return (
             f"auto_detect = false, delim = {text(self.delimiter)}, quote = '\"', escape = '\"', "
-            f"header = {str(self.header).lower()}, buffer_size = {self.buffer}, columns = {{{columns}}}"
+            f"header = {str(self.header).lower()}, buffer_size = {buffer}, columns = {{{columns}}}"
         )
 
 
@@ -92,7 +94,7 @@ def line_scan(path: Path, buffer: int, encoding: str = "utf-8") -> str:
 
 def _buffer(engine: Engine) -> int:
     """Bytes that each thread reads at once: 16 MB, or what a small limit has room for."""
-    return min(16_000_000, max(4_000_000, engine.limit // 20))
+    return min(16_000_000, max(_LEAST_BUFFER, engine.limit // 20))
 
 
 def _first_line(engine: Engine, path: Path) -> str:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from leanrec.data.engine import Engine, text
 from leanrec.data.kinds import kind_weights
 from leanrec.data.selects import trimmed
-from leanrec.data.staging import Staged
+from leanrec.data.staging import Staged, trim_ids
 from leanrec.errors import ColumnError
 from leanrec.types import Float32Array, IdArray, Int32Array, Int64Array
 
@@ -115,10 +115,28 @@ class EncodedLog:
         )
 
 
-def find_ids(engine: Engine, name: str, distinct: str) -> bool:
-    """Make the table ``<name>_found`` of distinct ids (query ``distinct``, column ``id``); whether one has blanks around it."""
-    engine.run(f"CREATE OR REPLACE TEMP TABLE {name}_found AS {distinct}")
-    return bool(engine.rows(f"SELECT 1 FROM {name}_found WHERE id::VARCHAR <> {trimmed('id::VARCHAR')} LIMIT 1"))
+def find_ids(engine: Engine, staged: Staged) -> int:
+    """Make ``users_found`` and ``items_found``, the distinct ids of the log; the number of rows whose ids had blanks around them.
+
+    In delimited text these are taken away. Only the distinct ids are looked at, unless there is one with blanks.
+    """
+    blank = [_distinct(engine, staged, *each) for each in (("users", "usr"), ("items", "itm"))]
+    if not any(blank):
+        return 0
+    rows = trim_ids(engine, staged)
+    for each in (("users", "usr"), ("items", "itm")):
+        _distinct(engine, staged, *each)
+    return rows
+
+
+def _distinct(engine: Engine, staged: Staged, name: str, column: str) -> bool:
+    """Make the table of distinct ids; whether one that comes from delimited text may have blanks around it."""
+    engine.run(
+        f"CREATE OR REPLACE TEMP TABLE {name}_found AS SELECT DISTINCT {column} AS id FROM staged WHERE {column} IS NOT NULL"
+    )
+    if not any(part.form == "csv" for part in staged.parts):
+        return False
+    return bool(engine.rows(f"SELECT 1 FROM {name}_found WHERE id <> {trimmed('id')} LIMIT 1"))
 
 
 def make_dictionary(engine: Engine, name: str, *, untyped: bool) -> bool:

@@ -31,7 +31,7 @@ from leanrec.data.quarantine import check_path, write_quarantine
 from leanrec.data.reasons import REASONS
 from leanrec.data.report import DataReport, describe, report_from_dict
 from leanrec.data.sources import Source, describe_source
-from leanrec.data.staging import Profile, Staged, example, judge, stage, trim_ids
+from leanrec.data.staging import Profile, Staged, example, judge, stage
 from leanrec.data.tables import Sides, open_sides
 from leanrec.data.times import FORMS
 from leanrec.data.understanding import Understood, understand
@@ -204,9 +204,10 @@ def _ingest(task: _Task, folder: Path | None) -> Ingested:
             key_types=sides.key_types,
             time_format=task.time_format,
         )
+        blanks = find_ids(engine, staged)
         profile = judge(engine, staged, task.cleaning)
-        sides.load(engine, staged)
-        ingested = _index(task, engine, _Facts(found, staged, profile, sides), say, folder)
+        sides.load(engine, staged, trim=blanks > 0)
+        ingested = _index(task, engine, _Facts(found, staged, blanks, profile, sides), say, folder)
     report = dataclasses.replace(ingested.report, seconds=time.perf_counter() - began)
     return Ingested(ingested.data, report)
 
@@ -217,13 +218,15 @@ class _Facts:
 
     found: Understood
     staged: Staged
+    blanks: int
     profile: Profile
     sides: Sides
 
     def notes(self) -> tuple[str, ...]:
         """What was left out or put right while reading, in sentences."""
         read = (note for part in self.staged.parts for note in part.notes)
-        return (*self.found.warnings, *read, *self.sides.notes())
+        blanks = f"Ids with blanks around them count as the same without, in {self.blanks:,} rows."
+        return (*self.found.warnings, *read, *self.sides.notes(), *([blanks] if self.blanks else []))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -280,7 +283,7 @@ def _index(task: _Task, engine: Engine, facts: _Facts, say: Callable[[str], None
 def _clean(task: _Task, engine: Engine, facts: _Facts, say: Callable[[str], None]) -> _Judged:
     """Give users and items their codes, put the log in order, and judge it by all rules."""
     staged = facts.staged
-    numbers, spaced = _dictionaries(engine, staged, facts.sides)
+    numbers = _dictionaries(engine, staged, facts.sides)
     counts = _first_counts(engine, staged)
     log = encode(
         engine,
@@ -295,29 +298,19 @@ def _clean(task: _Task, engine: Engine, facts: _Facts, say: Callable[[str], None
     reason = set_aside(log, task.cleaning, clock=facts.profile.clock, comparable=comparable)
     for code in np.flatnonzero(np.bincount(reason, minlength=len(REASONS))[1:]) + 1:
         counts[REASONS[code]] = int(np.count_nonzero(reason == code))
-    notes = [f"Ids with blanks around them count as the same without, in {spaced:,} rows."] if spaced else []
-    notes += [f"Kinds that differ in capital letters only count as one: {each}." for each in log.spellings]
+    notes = [f"Kinds that differ in capital letters only count as one: {each}." for each in log.spellings]
     return _Judged(log, reason, counts, tuple(notes), numbers)
 
 
-def _dictionaries(engine: Engine, staged: Staged, sides: Sides) -> tuple[tuple[bool, bool], int]:
-    """Make ``users`` and ``items``; whether the ids of each are numbers, and rows whose ids had blanks around them."""
-    of_users = "SELECT DISTINCT usr AS id FROM staged WHERE usr IS NOT NULL"
-    of_items = "SELECT DISTINCT itm AS id FROM staged WHERE itm IS NOT NULL"
+def _dictionaries(engine: Engine, staged: Staged, sides: Sides) -> tuple[bool, bool]:
+    """Make ``users`` and ``items``; whether the ids of each are numbers."""
     untyped_items = staged.untyped_items
     if sides.items is not None:
-        of_items += " UNION SELECT id FROM item_rows"
+        engine.run("INSERT INTO items_found SELECT id FROM item_rows ANTI JOIN items_found USING (id)")
         untyped_items = untyped_items and sides.items.untyped
-    named = (("users", of_users), ("items", of_items))
-    blanks = [find_ids(engine, *each) for each in named]
-    rows = 0
-    if any(blanks) and any(part.form == "csv" for part in staged.parts):
-        rows = trim_ids(engine, staged)
-        for each in named:
-            find_ids(engine, *each)
     users = make_dictionary(engine, "users", untyped=staged.untyped_users)
     items = make_dictionary(engine, "items", untyped=untyped_items)
-    return (users or staged.integer_users, items or staged.integer_items), rows
+    return users or staged.integer_users, items or staged.integer_items
 
 
 def _first_counts(engine: Engine, staged: Staged) -> dict[str, int]:

@@ -119,7 +119,9 @@ def load_table(engine: Engine, table: SideTable, *, integer: bool) -> Loaded:
     )
 
 
-def content_table(engine: Engine, parts: Sequence[Part], columns: Sequence[Columns], *, integer: bool) -> Loaded | None:
+def content_table(
+    engine: Engine, parts: Sequence[Part], columns: Sequence[Columns], *, integer: bool, trim: bool
+) -> Loaded | None:
     """Gather ``item_rows`` from the log: for each item the first text given in each content column. None: no content."""
     names = list(dict.fromkeys(name for cols in columns for name in cols.content))
     if not names:
@@ -133,7 +135,7 @@ def content_table(engine: Engine, parts: Sequence[Part], columns: Sequence[Colum
         order = "file_row_number" if part.form == "parquet" else "row_number() OVER ()"
         listed = ", ".join(
             [
-                f"{id_expression(cols.item, kind, integer, trim=part.form == 'csv')} AS id",
+                f"{id_expression(cols.item, kind, integer, trim=trim and part.form == 'csv')} AS id",
                 *fields,
                 f"{number} AS part",
                 f"{order} AS place",
@@ -195,14 +197,16 @@ class Sides:
         users, items = (None if side is None else side.key_type for side in (self.users, self.items))
         return users, items
 
-    def load(self, engine: Engine, staged: Staged) -> None:
-        """Read both; without an item table, gather content from the log."""
+    def load(self, engine: Engine, staged: Staged, *, trim: bool) -> None:
+        """Read both; without an item table, gather content from the log, whose ids have blanks around them if ``trim``."""
         if self.users is not None:
             self.loaded_users = load_table(engine, self.users, integer=staged.integer_users)
         if self.items is not None:
             self.loaded_items = load_table(engine, self.items, integer=staged.integer_items)
         else:
-            self.loaded_items = content_table(engine, staged.parts, staged.columns, integer=staged.integer_items)
+            self.loaded_items = content_table(
+                engine, staged.parts, staged.columns, integer=staged.integer_items, trim=trim
+            )
 
     def set_aside(self) -> dict[str, int]:
         """Reason → rows of the tables that were set aside."""
