@@ -288,6 +288,16 @@ def test_a_log_belongs_to_the_data_that_it_was_kept_for(path: Path) -> None:
     assert LogReader(path).id == mine
 
 
+def test_an_empty_log_forgets_whom_it_belonged_to(path: Path) -> None:
+    with EventLog(path) as log:
+        log.belongs_to(SHOP)
+        log.belongs_to(OTHER)
+        log.append([reaction(1)])
+        log.check_origin(OTHER)
+        with pytest.raises(SourceError, match="kept for other data"):
+            log.check_origin(SHOP)
+
+
 def test_a_log_of_before_origins_belongs_to_who_opens_it(path: Path) -> None:
     with EventLog(path) as log:
         log.append([reaction(1)])

@@ -136,11 +136,21 @@ class EventLog(LogReader):
         self._lock.close()
 
     def belongs_to(self, origin: Origin, *, adopt: bool = False) -> None:
-        """Note the data that this log is kept for; ``check_origin`` must find nothing against it, or ``adopt`` it."""
+        """Note the data that this log is kept for; ``check_origin`` must find nothing against it, or ``adopt`` it.
+
+        An empty log forgets whom it belonged to: what comes now is of this data alone.
+        """
         if not adopt:
             self.check_origin(origin)
-        add = "INSERT INTO origin (fingerprint, about) VALUES (?, ?) ON CONFLICT (fingerprint) DO NOTHING"
-        self._submit(lambda connection: connection.execute(add, (origin.fingerprint, origin.about))).result()
+        empty = self._empty()
+
+        def write(connection: sqlite3.Connection) -> None:
+            if empty:
+                connection.execute("DELETE FROM origin")
+            add = "INSERT INTO origin (fingerprint, about) VALUES (?, ?) ON CONFLICT (fingerprint) DO NOTHING"
+            connection.execute(add, (origin.fingerprint, origin.about))
+
+        self._submit(write).result()
 
     def append(self, reactions: Sequence[Reaction]) -> Accepted:
         """Write reactions; those whose id the log has are left out. Returns when they are on disk."""
