@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leanrec.kernels.largest import PAD, joined, keep_largest, new_picker
+from leanrec.kernels.largest import PAD, joined, keep_largest, new_picker, row_starts
 
 
 def kept(values: np.ndarray, ids: np.ndarray, names: np.ndarray, k: int) -> tuple[list[int], list[float]]:
@@ -54,3 +54,9 @@ def test_joins_lists_of_any_length(counts: list[int]) -> None:
     for row, count in enumerate(counts):
         expected[row, items[row, :count]] = values[row, :count]
     assert joined(items, values, np.array(counts), 4).toarray().tolist() == expected.tolist()
+
+
+def test_row_starts_are_narrow_while_they_fit() -> None:
+    assert joined(np.zeros((1, 2), np.int32), np.ones((1, 2), np.float32), np.array([1]), 4).indices.dtype == np.int32
+    assert row_starts(np.array([2**31 - 1])).dtype == np.int32
+    assert row_starts(np.array([2**31 - 1, 1])).tolist() == [0, 2**31 - 1, 2**31]

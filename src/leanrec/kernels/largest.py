@@ -11,7 +11,7 @@ import scipy.sparse as sp
 
 from leanrec.types import CSR, Float32Array, Int32Array, Int64Array
 
-__all__ = ["PAD", "joined", "keep_largest", "new_picker"]
+__all__ = ["PAD", "joined", "keep_largest", "new_picker", "row_starts"]
 
 # Values are read up to the next multiple of this, past the last of them.
 PAD = 64
@@ -179,9 +179,15 @@ def _lowest(bits):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     return _PLACES[((bits & (~bits + np.uint64(1))) * _DE_BRUIJN) >> np.uint64(58)]
 
 
+def row_starts(counts: np.ndarray) -> np.ndarray:
+    """(B + 1,) where each row begins; 32 bits where they do, since SciPy widens the columns to the type of these."""
+    starts = np.concatenate([[0], np.cumsum(counts)])
+    return starts.astype(np.int32) if starts[-1] < 2**31 else starts
+
+
 def joined(items: Int32Array, values: Float32Array, counts: Int64Array, n_columns: int) -> CSR:
     """(B, n_columns) from lists (B, k) of which row b holds ``counts[b]``, columns ascending. O(B · k)."""
-    indptr = np.concatenate([[0], np.cumsum(counts)])
+    indptr = row_starts(counts)
     columns, data = items.ravel(), values.ravel()
     if indptr[-1] < items.size:
         columns, data = np.empty(indptr[-1], np.int32), np.empty(indptr[-1], np.float32)

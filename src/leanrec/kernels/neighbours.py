@@ -6,6 +6,7 @@ import numba
 import numpy as np
 import scipy.sparse as sp
 
+from leanrec.kernels.largest import row_starts
 from leanrec.types import CSR, Float32Array, Int32Array
 
 __all__ = ["FEW", "Ranked", "heaviest", "mean_of_rated", "mean_of_rows", "parts", "ranked", "without_own"]
@@ -53,7 +54,7 @@ def without_own(similar: CSR, own: Int32Array, k: int) -> CSR:
     others = similar.indices != own[owner]
     if not others.all():
         counts = np.bincount(owner[others], minlength=similar.shape[0])
-        indptr = np.concatenate([[0], np.cumsum(counts)])
+        indptr = row_starts(counts)
         similar = sp.csr_array((similar.data[others], similar.indices[others], indptr), shape=similar.shape)
     return heaviest(similar, k)
 
@@ -67,7 +68,7 @@ def heaviest(matrix: CSR, k: int) -> CSR:
     order = np.lexsort((matrix.indices, -matrix.data, owner))
     place = np.arange(matrix.nnz) - np.repeat(matrix.indptr[:-1], counts)
     kept = np.sort(order[place < k])
-    indptr = np.concatenate([[0], np.cumsum(np.minimum(counts, k))])
+    indptr = row_starts(np.minimum(counts, k))
     return sp.csr_array((matrix.data[kept], matrix.indices[kept], indptr), shape=matrix.shape)
 
 

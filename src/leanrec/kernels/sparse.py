@@ -47,7 +47,7 @@ def history_scores(history: CSR, weights: Float32Array | CSR, items: Int32Array 
     if isinstance(weights, np.ndarray):
         (_dense_few if few else _dense_many)(starts, columns, data, weights, scores)
         return scores
-    (_sparse_few if few else _sparse_many)(starts, columns, data, *_parts(weights), scores)
+    (_sparse_few if few else _sparse_many)(_picked(history, weights), scores)
     return pick(scores, items)
 
 
@@ -81,16 +81,28 @@ def top_k_sparse(
         mask = np.zeros(0, np.bool_) if allowed is None else allowed
         work = _lists_few if rows < _FEW else _lists_many
         workers = 1 if rows < _FEW else min(rows, numba.get_num_threads())
-        work(workers, n, _parts(profile), _parts(weights), hidden, mask, (items, best, flat))
+        work(workers, n, _picked(profile, weights), hidden, mask, (items, best, flat))
     return items, best, flat
 
 
+def _picked(history: CSR, weights: CSR) -> tuple[np.ndarray, ...]:
+    """What the kernels read: row starts, weights, first and last places in ``weights``; its columns and its data.
+
+    Places are looked up for the entries of the history alone: to widen all row starts of a million items would
+    cost more than an answer.
+    """
+    starts, rows, data = _parts(history)
+    bounds = weights.indptr
+    begin, end = bounds[rows].astype(np.int64, copy=False), bounds[1:][rows].astype(np.int64, copy=False)
+    return starts, data, begin, end, *_entries(weights)
+
+
 def _parts(matrix: CSR) -> tuple[Int64Array, Int32Array, Float32Array]:
-    return (
-        matrix.indptr.astype(np.int64, copy=False),
-        matrix.indices.astype(np.int32, copy=False),
-        matrix.data.astype(np.float32, copy=False),
-    )
+    return (matrix.indptr.astype(np.int64, copy=False), *_entries(matrix))
+
+
+def _entries(matrix: CSR) -> tuple[Int32Array, Float32Array]:
+    return matrix.indices.astype(np.int32, copy=False), matrix.data.astype(np.float32, copy=False)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -144,59 +156,35 @@ def _dense_chosen(
 
 
 @numba.njit(cache=True, nogil=True)
-def _sparse_row(
-    columns: Int32Array,
-    data: Float32Array,
-    wp: Int64Array,
-    wi: Int32Array,
-    wd: Float32Array,
-    out: Float32Array,
-) -> None:
-    for entry in range(len(columns)):
-        weight, item = data[entry], columns[entry]
-        for other in range(wp[item], wp[item + 1]):
-            out[wi[other]] += weight * wd[other]
+def _sparse_row(row, picked, out):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    starts, data, begin, end, wi, wd = picked
+    for entry in range(starts[row], starts[row + 1]):
+        weight = data[entry]
+        for other in range(begin[entry], end[entry]):
+            out[row, wi[other]] += weight * wd[other]
 
 
 @numba.njit(cache=True, nogil=True)
-def _sparse_few(
-    starts: Int64Array,
-    columns: Int32Array,
-    data: Float32Array,
-    wp: Int64Array,
-    wi: Int32Array,
-    wd: Float32Array,
-    out: Float32Array,
-) -> None:
+def _sparse_few(picked, out):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     for row in range(len(out)):
-        part = slice(starts[row], starts[row + 1])
-        _sparse_row(columns[part], data[part], wp, wi, wd, out[row])
+        _sparse_row(row, picked, out)
 
 
 @numba.njit(parallel=True, cache=True)
-def _sparse_many(
-    starts: Int64Array,
-    columns: Int32Array,
-    data: Float32Array,
-    wp: Int64Array,
-    wi: Int32Array,
-    wd: Float32Array,
-    out: Float32Array,
-) -> None:
+def _sparse_many(picked, out):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     for row in numba.prange(len(out)):
-        _sparse_row(columns[starts[row] : starts[row + 1]], data[starts[row] : starts[row + 1]], wp, wi, wd, out[row])
+        _sparse_row(row, picked, out)
 
 
 @numba.njit(cache=True, nogil=True)
-def _lists_of_worker(me, of, n, profile, weights, hidden, mask, lists):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    """The rows of worker ``me`` of ``of``; matrices are (indptr, indices, data)."""
-    starts, middles, data = profile
-    wp, wi, wd = weights
+def _lists_of_worker(me, of, n, picked, hidden, mask, lists):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    """The rows of worker ``me`` of ``of``."""
+    starts, data, begin, end, wi, wd = picked
     sums, reached = np.zeros(n, np.float32), np.zeros(n // _BLOCK + 1, np.bool_)
     for row in range(me, len(starts) - 1, of):
         for entry in range(starts[row], starts[row + 1]):
-            weight, middle = data[entry], middles[entry]
-            for other in range(wp[middle], wp[middle + 1]):
+            weight = data[entry]
+            for other in range(begin[entry], end[entry]):
                 sums[wi[other]] += weight * wd[other]
                 reached[wi[other] // _BLOCK] = True
         lists[2][row] = _is_flat(sums, reached)
@@ -211,15 +199,15 @@ def _lists_of_worker(me, of, n, profile, weights, hidden, mask, lists):  # type:
 
 
 @numba.njit(cache=True, nogil=True)
-def _lists_few(workers, n, profile, weights, hidden, mask, lists):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _lists_few(workers, n, picked, hidden, mask, lists):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     for worker in range(workers):
-        _lists_of_worker(worker, workers, n, profile, weights, hidden, mask, lists)
+        _lists_of_worker(worker, workers, n, picked, hidden, mask, lists)
 
 
 @numba.njit(parallel=True, cache=True)
-def _lists_many(workers, n, profile, weights, hidden, mask, lists):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _lists_many(workers, n, picked, hidden, mask, lists):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     for worker in numba.prange(workers):
-        _lists_of_worker(worker, workers, n, profile, weights, hidden, mask, lists)
+        _lists_of_worker(worker, workers, n, picked, hidden, mask, lists)
 
 
 @numba.njit(cache=True)
