@@ -19,6 +19,7 @@ from leanrec.data.dataset import Dataset, Shape
 from leanrec.errors import DataError
 from leanrec.kernels.least_squares import principal_axes, solve_rows, solve_rows_bytes
 from leanrec.kernels.sparse import dot_scores
+from leanrec.kernels.threads import in_threads, single_blas
 from leanrec.kernels.weighting import weigh
 from leanrec.protocols import Explanation
 from leanrec.run import Run
@@ -26,6 +27,8 @@ from leanrec.settings import check_at_least, check_between, check_one_of, check_
 from leanrec.types import CSR, Float32Array, Int32Array, Queries
 
 __all__ = ["IALS", "IALSModel"]
+
+_STRIP = 4096
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,12 +129,13 @@ class IALS:
         self, rows: CSR, V: Float32Array, ridge: Float32Array, start: Float32Array
     ) -> tuple[Float32Array, Float32Array]:
         """The vectors of the rows, and V; both in the axes of V."""
-        axes, moments = principal_axes(V)
-        V, base = V @ axes, np.float32(self.unobserved) * moments
+        with single_blas():
+            axes, moments = principal_axes(V)
+        V, base = _turn(V, axes), np.float32(self.unobserved) * moments
         if self.solver == "cholesky":
             return solve_rows(rows, V, base, ridge), V
         how = {"block": 32} if self.solver == "blocks" else {"steps": 3}
-        return solve_rows(rows, V, base, ridge, start @ axes, **how), V
+        return solve_rows(rows, V, base, ridge, _turn(start, axes), **how), V
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -183,6 +187,17 @@ class IALSModel:
 def _draw(rng: np.random.Generator, rows: int, width: int) -> Float32Array:
     """Vectors whose dot products start near 0.1² / √D of noise."""
     return (rng.standard_normal((rows, width), dtype=np.float32) * np.float32(0.1 / np.sqrt(width))).astype(np.float32)
+
+
+def _turn(V: Float32Array, axes: Float32Array) -> Float32Array:
+    """V · axes, strip by strip on our own threads: those of BLAS burn the other cores while they wait."""
+    out = np.empty_like(V)
+
+    def turn(strip: slice) -> None:
+        np.matmul(V[strip], axes, out=out[strip])
+
+    in_threads(turn, [slice(start, start + _STRIP) for start in range(0, len(V), _STRIP)])
+    return out
 
 
 def _epochs(n: int, run: Run, what: str) -> typing.Iterator[int]:
