@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from leanrec.data import mending
 from leanrec.data.ingest import ingest
-from leanrec.errors import SourceError
+from leanrec.errors import DataError, SourceError
 
 HEAD = "user,item,title\n"
 
@@ -67,6 +67,17 @@ def test_a_file_of_three_rows_with_an_unclosed_quote(tmp_path: Path) -> None:
     data, report = ingest(write(tmp_path / "x.csv", HEAD + 'u1,i1,a\nu1,i3,"title broken\nu2,i2,b\n'))
     assert (report.rows_read, report.events) == (3, 2)
     assert data.items.ids.tolist() == ["i1", "i2"]
+
+
+def test_where_nothing_can_be_read_the_reason_is_said(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.csv", HEAD + 'u1,i1,"a\n')
+    with pytest.raises(DataError) as caught:
+        ingest(path)
+    assert str(caught.value) == (
+        f"No event is left of the 1 rows of {path}. Set aside: unreadable line: 1. {path}: 1 line has quotation marks that do "
+        "not pair (the first is line 2) and was set aside; the lines around were read one by one. Check how the lines were "
+        "written: --quarantine FILE keeps each of them."
+    )
 
 
 def test_records_that_a_quote_swallowed_are_found_where_nothing_complains(tmp_path: Path) -> None:

@@ -369,6 +369,9 @@ def _nothing_left(task: _Task, engine: Engine, staged: Staged, counts: Mapping[s
         return SourceError(f"{describe_source(task.source)} has columns and no row. Check how it was written.")
     worst = max(counts, key=lambda reason: counts[reason])
     what_to_do = "Check the columns, or loosen the cleaning."
+    if worst not in REASONS:
+        read = " ".join(note for part in staged.parts for note in part.notes)
+        what_to_do = f"{read} Check how the lines were written: --quarantine FILE keeps each of them.".lstrip()
     if worst in (*_SHOWN, "time before 1990 or in the future"):
         what_to_do = f"A field that was set aside so holds {example(engine, staged, worst)!r}. "
         what_to_do += "Name the right column, or correct the values."
