@@ -160,6 +160,8 @@ class EstimatorContract:
             profile = model.profile(queries)
             assert profile.dtype == weights.dtype == np.float32
             assert profile.has_canonical_format
+            # Wide indices would be copied at every request.
+            assert weights.indices.dtype == profile.indices.dtype == np.int32
             scores = model.score(queries)
             np.testing.assert_allclose((profile @ weights).toarray(), scores, rtol=1e-4, atol=1e-5)
             lists = ExactRetriever(model).retrieve(queries, model.n_items)

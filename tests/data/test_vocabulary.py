@@ -10,7 +10,23 @@ from leanrec.errors import DataError, UnknownIdError
 def test_one_way_to_write_a_number_finds_it() -> None:
     whole = Vocabulary(id_array([7, 10, -3]))
     assert [whole.row(each) for each in (7, "7", np.int32(10), "-3")] == [0, 0, 1, 2]
-    for other in ("007", " 7", "+7", "\uff17", "7\n", 7.9, 7.0, b"7", "1_0", "--3", "-0", "", "9" * 400, float("inf"), True):
+    for other in (
+        "007",
+        " 7",
+        "+7",
+        "\uff17",
+        "7\n",
+        7.9,
+        7.0,
+        b"7",
+        "1_0",
+        "--3",
+        "-0",
+        "",
+        "9" * 400,
+        float("inf"),
+        True,
+    ):
         assert other not in whole
         with pytest.raises(UnknownIdError):
             whole.row(other)

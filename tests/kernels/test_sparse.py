@@ -6,7 +6,7 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leanrec.kernels.sparse import dot_scores, history_scores, pick, top_k_sparse
+from leanrec.kernels.sparse import dot_scores, history_scores, narrow, pick, top_k_sparse
 from leanrec.kernels.topk import top_k
 
 
@@ -73,3 +73,12 @@ def test_a_row_of_equal_scores_other_than_zero_is_flat() -> None:
     items, _, flat = top_k_sparse(sp.csr_array(np.eye(2, dtype=np.float32)), weights, 2)
     assert items.tolist() == [[0, 1], [129, 0]]
     assert flat.tolist() == [True, False]
+
+
+def test_narrow_changes_the_type_alone() -> None:
+    X = sp.random_array((20, 15), density=0.3, rng=np.random.default_rng(1), format="csr", dtype=np.float32)
+    wide = sp.csr_array((X.data, X.indices.astype(np.int64), X.indptr.astype(np.int64)), shape=X.shape)
+    found = narrow(wide)
+    assert found.indices.dtype == found.indptr.dtype == np.int32
+    np.testing.assert_array_equal(found.toarray(), X.toarray())
+    assert found.has_canonical_format

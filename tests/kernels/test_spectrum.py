@@ -11,7 +11,6 @@ from leanrec.kernels.spectrum import (
     degrees,
     inverse_power,
     item_graph,
-    narrow,
     normalised,
     right_singular,
     scaled,
@@ -66,15 +65,6 @@ def test_directions_are_those_of_the_dense_decomposition(users: int, items: int,
     # X V has the singular values as the lengths of its columns, and they are orthogonal.
     product = X.toarray() @ V
     np.testing.assert_allclose(product.T @ product, np.diag(singular**2), atol=1e-3)
-
-
-def test_narrow_changes_the_type_alone() -> None:
-    X = made(20, 15, 1)
-    wide = sp.csr_array((X.data, X.indices.astype(np.int64), X.indptr.astype(np.int64)), shape=X.shape)
-    found = narrow(wide)
-    assert found.indices.dtype == found.indptr.dtype == np.int32
-    np.testing.assert_array_equal(found.toarray(), X.toarray())
-    assert found.has_canonical_format
 
 
 def test_no_direction_of_nothing() -> None:

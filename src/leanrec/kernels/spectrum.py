@@ -7,7 +7,7 @@ import numba
 import numpy as np
 import scipy.sparse as sp
 
-from leanrec.kernels.sparse import history_scores
+from leanrec.kernels.sparse import history_scores, narrow
 from leanrec.kernels.topk import top_k
 from leanrec.types import CSR, Float32Array, Int32Array, Int64Array, empty_csr
 
@@ -19,7 +19,6 @@ __all__ = [
     "graph_bytes",
     "inverse_power",
     "item_graph",
-    "narrow",
     "normalised",
     "right_singular",
     "scaled",
@@ -58,15 +57,6 @@ def scaled(X: CSR, rows: Float64Array, columns: Float64Array | Float32Array) -> 
     """diag(rows) · X · diag(columns) in float32. O(entries); the structure is shared with X."""
     data = X.data * np.repeat(rows, np.diff(X.indptr)) * columns[X.indices]
     return sp.csr_array((data.astype(np.float32), X.indices, X.indptr), shape=X.shape)
-
-
-def narrow(matrix: CSR) -> CSR:
-    """The matrix with its columns as int32, which every product wants: a request then copies nothing. N below 2³¹."""
-    narrowed = empty_csr(*matrix.shape)
-    narrowed.data, narrowed.indices, narrowed.indptr = matrix.data, matrix.indices.astype(np.int32), matrix.indptr
-    if matrix.nnz < 2**31:
-        narrowed.indptr = matrix.indptr.astype(np.int32)
-    return narrowed
 
 
 def normalised(X: CSR, alpha: float = 0.5) -> CSR:

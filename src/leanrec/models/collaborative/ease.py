@@ -23,7 +23,7 @@ from leanrec.kernels.dense import (
 )
 from leanrec.kernels.inverse import BLOCK, diagonal_of, largest_residual, minus_inverse, sweep_bytes
 from leanrec.kernels.local import local_ridges
-from leanrec.kernels.sparse import history_scores
+from leanrec.kernels.sparse import history_scores, narrow
 from leanrec.kernels.weighting import weigh
 from leanrec.protocols import Explanation
 from leanrec.run import Run, format_bytes
@@ -140,7 +140,7 @@ class EASE:
         gram = dense_gram(X) if 4 * X.shape[1] ** 2 <= _DENSE_BYTES else None
         solved = local_ridges(sp.csr_array(X.T), kept, np.full(X.shape[1], self.l2, np.float32), gram=gram)
         # A row of what is kept holds the weights of one item; a history needs the weights that one item gives.
-        return sp.csr_array(sp.csr_array((solved, kept.indices, kept.indptr), shape=kept.shape).T)
+        return narrow(sp.csr_array(sp.csr_array((solved, kept.indices, kept.indptr), shape=kept.shape).T))
 
 
 def _in_memory(X: CSR, l2: float) -> tuple[Float32Array, Float32Array]:

@@ -17,7 +17,7 @@ from leanrec.data.dataset import Dataset, Shape
 from leanrec.kernels.dense import dense_gram
 from leanrec.kernels.gram import similar_bytes, top_similar
 from leanrec.kernels.local import local_bytes, local_ridges
-from leanrec.kernels.sparse import history_scores
+from leanrec.kernels.sparse import history_scores, narrow
 from leanrec.kernels.spectrum import degrees
 from leanrec.kernels.weighting import weigh
 from leanrec.protocols import Explanation
@@ -109,7 +109,7 @@ class LocalRegression:
             rows.data[:] *= _power(of_items, -self.beta)[rows.indices]
             rows = _scaled(rows, _power(of_items, self.gamma))
             # A row holds what one item takes; a history needs what one item gives.
-            return LocalRegressionModel(settings=self, weights=sp.csr_array(_larger(rows, self.least).T))
+            return LocalRegressionModel(settings=self, weights=narrow(sp.csr_array(_larger(rows, self.least).T)))
 
     def _regressions(self, X: CSR, gram: Float32Array | None, run: Run) -> CSR:
         """(N, N) the weights, row j those that rebuild column j of X."""

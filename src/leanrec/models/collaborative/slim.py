@@ -13,7 +13,7 @@ from leanrec.data.dataset import Dataset, Shape
 from leanrec.kernels.coordinate import Penalty, nets_over_all, nets_over_near
 from leanrec.kernels.dense import dense_gram
 from leanrec.kernels.gram import top_similar
-from leanrec.kernels.sparse import history_scores
+from leanrec.kernels.sparse import history_scores, narrow
 from leanrec.kernels.weighting import weigh
 from leanrec.protocols import Explanation
 from leanrec.run import Run
@@ -79,7 +79,7 @@ class SLIM:
             X = weigh(data.interactions, self.weighting)
             rows = self._near(X) if self.neighbours else self._all(X, run)
             # A kernel's row holds the weights of one item; a history needs the weights that one item gives.
-            return SLIMModel(settings=self, weights=sp.csr_array(rows.T))
+            return SLIMModel(settings=self, weights=narrow(sp.csr_array(rows.T)))
 
     def _penalty(self, passes: int) -> Penalty:
         return Penalty(self.l1, self.l2, passes, self.tolerance)

@@ -12,8 +12,8 @@ import scipy.sparse as sp
 
 from leanrec.data.dataset import Dataset, Shape
 from leanrec.kernels.gram import similar_bytes, top_related
-from leanrec.kernels.sparse import history_scores
-from leanrec.kernels.spectrum import degrees, inverse_power, narrow, scaled
+from leanrec.kernels.sparse import history_scores, narrow
+from leanrec.kernels.spectrum import degrees, inverse_power, scaled
 from leanrec.kernels.weighting import weigh
 from leanrec.protocols import Explanation
 from leanrec.run import Run
