@@ -292,7 +292,7 @@ def test_settings_of_a_script_stay_in_this_process(job: Path) -> None:
 
 def test_a_refusal_apart_is_still_a_refusal(job: Path) -> None:
     assert can_run_apart(EASE(), job / "settings")
-    with pytest.raises(BudgetError, match="EASE over 300 items needs about"):
+    with pytest.raises(BudgetError, match="EASE over 300 items, even with"):
         cost_apart(job, job / "data", run=Run(memory=1000), requests=FEW)
 
 
