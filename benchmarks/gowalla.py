@@ -31,6 +31,11 @@ TUNED = {
 BEST, SPARSE = "blend", "local_regression"
 # The goals are for the test set; valid holds other numbers of items a user.
 GOALS = ((0.1965, 0.1635, 60.0), (0.189, 0.157, 15.0))
+CAUSE = (
+    "Settings were chosen on valid, a random tenth of train, and test differs from it: local regression keeps .80 of its recall there, ChebyCF .84, RP3 .86, "
+    "in the order of the power by which users' degrees are divided out, so on test ChebyCF alone is ahead of the blend that valid preferred. Nothing was tuned after the look. "
+    "Next: hold out groups of items rather than single ones, and see on other sets which validation part foretells test."
+)
 PUBLISHED = (
     "Published, nearly all chosen on the test set (Recall@20/NDCG@20): ItemKNN .1570/.1214, SLIM .1699/.1382, EASE .1765/.1467, "
     "LightGCN .1830/.1554, GF-CF .1849/.1518, UltraGCN .1862/.1580, SimpleX .1872/.1557, BSPM .1921/.1597, ChebyCF .1941/.1616"
@@ -56,8 +61,8 @@ def judge(probe: Probe, text: str, part: str) -> None:
 
 def goals(model: str, what: str, recall: float, ndcg: float, seconds: float) -> list[Comparison]:
     return [
-        Comparison(what=f"{what}: {model}", ours=model, measure="recall@20", at_least=recall),
-        Comparison(what=f"{what}: {model}", ours=model, measure="ndcg@20", at_least=ndcg),
+        Comparison(what=f"{what}: {model}", ours=model, measure="recall@20", at_least=recall, cause=CAUSE),
+        Comparison(what=f"{what}: {model}", ours=model, measure="ndcg@20", at_least=ndcg, cause=CAUSE),
         Comparison(what=f"{what}: fit of {model}", ours=model, at_most=seconds),
     ]
 

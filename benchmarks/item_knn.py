@@ -111,7 +111,7 @@ def contestants() -> dict[str, Contestant]:
             found[f"implicit, {name}, {k}"] = Contestant(implicit(name, k))
         found[f"ours, {name}, BM25"] = Contestant(ours(name, 100, weighted=True))
         found[f"implicit, {name}, BM25"] = Contestant(implicit(name, 100, weighted=True))
-        found[f"scikit-learn, {name}, 100"] = Contestant(sklearn_neighbours(name, 100), repeats=1, seconds=900)
+        found[f"scikit-learn, {name}, 100"] = Contestant(sklearn_neighbours(name, 100), repeats=1, seconds=120)
     return found
 
 

@@ -36,7 +36,7 @@ __all__ = ["EASE", "EASEModel"]
 _RESIDUAL = 1e-2
 _DENSE_BYTES = 512 * 2**20
 _ROWS = (256, 4096)
-# Above this many items the sweep costs at most a tenth more than LAPACK, which crashed at 40,981.
+# Above this many items the sweep costs little more than LAPACK, which seems to have crashed once at 40,981.
 _LAPACK = 16_384
 # What a weight moves grows with how often it is used; 0.3 lost least among 0, 0.3, 0.5 and 0.7 on two data sets.
 _FREQUENCY = 0.3
