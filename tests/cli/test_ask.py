@@ -1,14 +1,11 @@
 """Asking a fitted model, with what a server has recorded since: recommend, similar, explain, fit --log."""
 
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from leanrec.cli import main
 from leanrec.feedback.log import EventLog
 from leanrec.feedback.reactions import Reaction
 from leanrec.serving.pipeline import Pipeline
@@ -21,18 +18,6 @@ ITEMS = """user,item,title
 3,d,Data science with Python
 3,c,Rust for the impatient
 """
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    def call(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["leanrec", *map(str, words)])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        captured = capsys.readouterr()
-        return int(stopped.value.code or 0), captured.out, captured.err
-
-    return call
 
 
 @pytest.fixture
