@@ -8,6 +8,7 @@
     ├── UnknownIdError (LookupError)   a user or an item that was never seen
     ├── ArtifactError                  a saved model or data set does not verify
     ├── BudgetError                    the work would not fit the memory or time it was given
+    ├── DivergedError                  a training whose loss is not a number, and nothing to go back to
     └── MissingExtraError (ImportError)  an optional dependency is not installed
 
 Each message says what must hold, what came, and what to do about it. The command line prints the
@@ -19,6 +20,7 @@ __all__ = [
     "BudgetError",
     "ColumnError",
     "DataError",
+    "DivergedError",
     "LeanrecError",
     "MissingExtraError",
     "SettingError",
@@ -57,6 +59,10 @@ class ArtifactError(LeanrecError):
 
 class BudgetError(LeanrecError):
     """The work would not fit the memory or time it was given."""
+
+
+class DivergedError(LeanrecError):
+    """The loss of a training is not a number, and there is nothing good to go back to."""
 
 
 class MissingExtraError(LeanrecError, ImportError):

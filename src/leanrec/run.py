@@ -87,6 +87,7 @@ class Run:
         seconds: wall time after which iterative work stops with the best it has; None = no limit.
         started: ``time.monotonic()`` at which ``seconds`` began to count.
         progress: show a progress bar where the work is long.
+        checkpoint: folder where training by gradients keeps its state after each epoch, and goes on from; None = nowhere.
     """
 
     seed: int = 0
@@ -95,6 +96,7 @@ class Run:
     memory: int | None = None
     seconds: float | None = None
     progress: bool = False
+    checkpoint: Path | None = None
     started: float = dataclasses.field(default_factory=time.monotonic, compare=False)
 
     def __post_init__(self) -> None:

@@ -1,0 +1,1 @@
+"""Models that train with torch: sequences, fusion of features, autoencoders."""

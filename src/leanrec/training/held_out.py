@@ -1,0 +1,51 @@
+"""The latest events of a few users, kept from training so that it can see when to stop."""
+
+import numpy as np
+
+from leanrec.data.cases import Cases
+from leanrec.data.dataset import Dataset
+from leanrec.types import Float32Array
+
+__all__ = ["hold_out", "mean_ndcg"]
+
+_SHARE, _MOST = 0.05, 2_000
+
+
+def hold_out(data: Dataset, rng: np.random.Generator) -> tuple[Dataset, Cases]:
+    """Training without the latest positive event of 5 % of the users (at most 2,000), and these events as cases.
+
+    Only users of two events or more take part. Cost O(E).
+    """
+    import scipy.sparse as sp
+
+    events = data.events
+    positive = np.flatnonzero(events.weight > 0)
+    last = np.flatnonzero(np.diff(events.user[positive], append=-1) != 0)
+    first = np.concatenate([[0], last[:-1] + 1])
+    able = last[last > first]
+    chosen = rng.permutation(able)[: max(1, min(_MOST, int(_SHARE * len(able))))] if len(able) else able
+    held = np.sort(positive[chosen])
+    keep = np.ones(len(events), np.bool_)
+    keep[held] = False
+    train = data.with_events(events.take(keep))
+    users = events.user[held].astype(np.int32)
+    shape = (len(held), len(data.items))
+    truth = sp.csr_array((np.ones(len(held), np.float32), (np.arange(len(held)), events.item[held])), shape=shape)
+    return train, Cases(train.queries(users), truth)
+
+
+def mean_ndcg(states: Float32Array, items: Float32Array, cases: Cases, k: int = 10) -> float:
+    """Mean NDCG@k of the lists by ``states`` · ``items``, seen items left out, over queries that have an answer."""
+    from leanrec.kernels.topk import top_k
+
+    truth, seen = cases.truth, cases.queries.seen if cases.queries.seen is not None else cases.queries.history
+    asked = np.flatnonzero(np.diff(truth.indptr))
+    gains = 1 / np.log2(np.arange(2, k + 2))
+    total = 0.0
+    for start in range(0, len(asked), 512):
+        rows = asked[start : start + 512]
+        lists, _ = top_k(states[rows] @ items.T, k, seen=None if cases.repeats else seen[rows])
+        for row, listed in zip(rows.tolist(), lists, strict=True):
+            answers = truth.indices[truth.indptr[row] : truth.indptr[row + 1]]
+            total += float(gains[: len(listed)][np.isin(listed, answers)].sum() / gains[: len(answers)].sum())
+    return total / max(1, len(asked))

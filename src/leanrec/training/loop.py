@@ -1,0 +1,236 @@
+"""The loop: batches → loss → step, until the epochs, the time or the patience are used up."""
+
+import contextlib
+import copy
+import dataclasses
+import math
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import rich.progress
+import torch
+from torch import Tensor, nn
+
+from leanrec.errors import DivergedError, SettingError
+from leanrec.run import Run
+from leanrec.training.checkpoint import Progress, read_checkpoint, write_checkpoint
+from leanrec.training.distributed import Workers
+from leanrec.training.optimisers import make_optimiser
+from leanrec.training.settings import Training
+
+__all__ = ["History", "Objective", "TrainingWarning", "device_of", "torch_threads", "train"]
+
+_LOWEST_RATE = 0.01
+
+
+class TrainingWarning(UserWarning):
+    """Training ended early, with the best weights it had."""
+
+
+class Objective(Protocol):
+    """What a model brings to the loop."""
+
+    def batches(self, rng: np.random.Generator) -> Sequence[Any]:
+        """The batches of one epoch, in order; whatever ``loss`` takes. They follow from ``rng`` alone."""
+        ...
+
+    def loss(self, network: nn.Module, batch: Any, rng: np.random.Generator) -> Tensor:
+        """The mean loss over the examples of a batch."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class History:
+    """What happened.
+
+    Attributes:
+        losses: mean loss of each epoch.
+        scores: held-out score after each epoch, higher is better; empty where there was none.
+        best: the epoch whose weights are kept, from 0.
+        stopped: why training ended: "epochs", "patience", "time" or "diverged".
+    """
+
+    losses: tuple[float, ...]
+    scores: tuple[float, ...]
+    best: int
+    stopped: str
+
+
+def device_of(run: Run) -> torch.device:
+    """The device that ``run`` asks for. Raises SettingError if it is not there."""
+    try:
+        device = torch.device(run.device)
+    except RuntimeError as error:
+        raise SettingError(f"device must be cpu, cuda or cuda:N. Got {run.device!r}.") from error
+    if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        raise SettingError(
+            f"device {run.device!r} is not there: torch {torch.__version__} sees {count} GPUs. Use device='cpu'."
+        )
+    return device
+
+
+@contextlib.contextmanager
+def torch_threads(run: Run) -> Iterator[None]:
+    """Hold torch to the threads of ``run`` inside the block."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(run.n_threads())
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def train(
+    network: nn.Module,
+    objective: Objective,
+    settings: Training,
+    run: Run,
+    *,
+    score: Callable[[], float] | None = None,
+    name: str = "Training",
+) -> History:
+    """Train ``network`` in place. It ends with the weights of the best epoch where ``score`` tells, else of the last.
+
+    Deterministic for a seed, a device and a number of threads. A run with a ``checkpoint`` folder writes its whole state
+    there after each epoch, and a run that finds one of the same settings goes on from it as if it had never stopped.
+
+    Raises DivergedError if the loss is not a number before any epoch has ended; later, the weights of the last good
+    epoch are kept and a TrainingWarning says so.
+    """
+    with torch_threads(run):
+        return _Loop(network, objective, settings, run, score, name).work()
+
+
+class _Loop:
+    def __init__(
+        self,
+        network: nn.Module,
+        objective: Objective,
+        settings: Training,
+        run: Run,
+        score: Callable[[], float] | None,
+        name: str,
+    ) -> None:
+        self.network, self.objective, self.settings, self.run = network, objective, settings, run
+        self.score, self.name = score, name
+        self.device = device_of(run)
+        self.workers = Workers.now()
+        network.to(self.device)
+        self.workers.share(network)
+        self.optimiser = make_optimiser(network, settings)
+        self.progress = Progress()
+        self.best = self._weights()
+
+    def work(self) -> History:
+        torch.manual_seed(self.run.seed)
+        self._resume()
+        bar = rich.progress.Progress(transient=True, disable=not self.run.progress)
+        with bar:
+            task = bar.add_task(self.name, total=self.settings.epochs, completed=self.progress.epoch)
+            stopped = "epochs"
+            while self.progress.epoch < self.settings.epochs:
+                stopped = self._epoch(lambda done: bar.update(task, completed=self.progress.epoch + done))
+                if stopped:
+                    break
+                if self._out_of_patience():
+                    stopped = "patience"
+                    break
+        self.network.load_state_dict(self.best)
+        state = self.progress
+        return History(tuple(state.losses), tuple(state.scores), state.best, stopped or "epochs")
+
+    def _epoch(self, show: Callable[[float], None]) -> str:
+        """One pass; why it did not end, or "" where it did."""
+        state = self.progress
+        # A generator for each epoch: an epoch that is run again after a break is the same.
+        rng = np.random.default_rng([self.run.seed, state.epoch])
+        batches = self.workers.deal(self.objective.batches(rng))
+        self.network.train()
+        total = 0.0
+        for step in range(len(batches)):
+            if self.run.out_of_time() and (state.losses or step):
+                return self._keep_if_first("time")
+            self._set_rate((state.epoch + step / len(batches)) / self.settings.epochs)
+            loss = self._step(batches[step], rng, last=(step + 1) % self.settings.accumulate == 0 or step + 1 == len(batches))
+            if not math.isfinite(loss):
+                return self._diverged(loss, step)
+            total += loss
+            show(step / len(batches))
+        state.losses.append(self.workers.mean(total / max(1, len(batches))))
+        self._judge()
+        state.epoch += 1
+        if self.run.checkpoint is not None and self.workers.first:
+            write_checkpoint(self.run.checkpoint, self.network, self.best, self.optimiser, state, self._identity())
+        return ""
+
+    def _step(self, batch: Any, rng: np.random.Generator, *, last: bool) -> float:
+        bf16 = self.settings.precision == "bfloat16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
+            loss = self.objective.loss(self.network, batch, rng)
+        (loss / self.settings.accumulate).backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        value = float(loss.detach())
+        if last and math.isfinite(value):
+            self.workers.average(self.network)
+            if self.settings.clip:
+                nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip)
+            self.optimiser.step()
+            self.optimiser.zero_grad()
+        return value
+
+    def _set_rate(self, done: float) -> None:
+        settings = self.settings
+        if done < settings.warmup:
+            share = max(done, 1e-3) / settings.warmup
+        else:
+            left = (done - settings.warmup) / max(1e-9, 1 - settings.warmup)
+            curve = {"cosine": 0.5 + 0.5 * math.cos(math.pi * left), "linear": 1 - left, "constant": 1.0}
+            share = _LOWEST_RATE + (1 - _LOWEST_RATE) * curve[settings.schedule]
+        for group in self.optimiser.param_groups:
+            group["lr"] = group["base"] * share
+
+    def _judge(self) -> None:
+        """Score the weights as they are, and keep them if they are the best so far or nothing tells."""
+        state = self.progress
+        if self.score is not None:
+            self.network.eval()
+            with torch.no_grad():
+                state.scores.append(float(self.score()))
+        if self.score is None or state.scores[-1] > max(state.scores[:-1], default=-math.inf):
+            state.best, self.best = state.epoch, self._weights()
+
+    def _out_of_patience(self) -> bool:
+        return bool(self.settings.patience) and self.progress.epoch - 1 - self.progress.best >= self.settings.patience
+
+    def _keep_if_first(self, why: str) -> str:
+        """Half an epoch is better than none."""
+        if not self.progress.losses:
+            self.best = self._weights()
+        return why
+
+    def _diverged(self, loss: float, step: int) -> str:
+        epoch = self.progress.epoch
+        where = f"{self.name}: the loss became {loss} in epoch {epoch + 1}, step {step + 1}."
+        if not self.progress.losses:
+            raise DivergedError(f"{where} Lower learning_rate, or set clip=1.")
+        warnings.warn(
+            f"{where} The weights of epoch {self.progress.best + 1} are kept. Lower learning_rate, or set clip=1.",
+            TrainingWarning,
+            stacklevel=4,
+        )
+        return "diverged"
+
+    def _weights(self) -> dict[str, Tensor]:
+        return copy.deepcopy(self.network.state_dict())
+
+    def _identity(self) -> dict[str, Any]:
+        shapes = {name: list(value.shape) for name, value in self.network.state_dict().items()}
+        return {"name": self.name, "settings": dataclasses.asdict(self.settings), "seed": self.run.seed, "shapes": shapes}
+
+    def _resume(self) -> None:
+        if self.run.checkpoint is not None:
+            found = read_checkpoint(self.run.checkpoint, self.network, self.optimiser, self._identity())
+            if found is not None:
+                self.progress, self.best = found

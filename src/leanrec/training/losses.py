@@ -1,0 +1,101 @@
+"""Losses over hidden states and a table of items: which item comes next among all, among a few, or among the batch.
+
+Shapes: T targets in a step, D width, N items, S negatives. Every loss returns the mean over the T targets.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+__all__ = ["bce", "bpr", "cross_entropy", "gbce", "sampled_softmax"]
+
+# Logits of one stretch of targets: 4 MB stay in the cache between the product and the softmax.
+_STRETCH_BYTES = 4 * 2**20
+
+
+class _CrossEntropy(torch.autograd.Function):
+    """Softmax over all items, a stretch of targets at a time; gradients are made on the way forward."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, table: Tensor, targets: Tensor, bias: Tensor | None) -> Tensor:
+        total = hidden.new_zeros(())
+        d_hidden, d_table = torch.empty_like(hidden), torch.zeros_like(table)
+        d_bias = None if bias is None else torch.zeros_like(bias)
+        step = max(16, _STRETCH_BYTES // (4 * len(table)))
+        for start in range(0, len(hidden), step):
+            h, t = hidden[start : start + step], targets[start : start + step, None]
+            logits = h @ table.T if bias is None else torch.addmm(bias, h, table.T)
+            log_z = logits.logsumexp(1, keepdim=True)
+            total += (log_z - logits.gather(1, t)).sum()
+            p = logits.sub_(log_z).exp_()
+            p.scatter_add_(1, t, p.new_full(t.shape, -1))
+            torch.mm(p, table, out=d_hidden[start : start + step])
+            d_table.addmm_(p.T, h)
+            if d_bias is not None:
+                d_bias += p.sum(0)
+        ctx.save_for_backward(d_hidden, d_table, *([] if d_bias is None else [d_bias]))
+        ctx.n = max(1, len(hidden))
+        return total / ctx.n
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        scale = grads[0] / ctx.n
+        d_hidden, d_table, *d_bias = ctx.saved_tensors
+        return d_hidden * scale, d_table * scale, None, d_bias[0] * scale if d_bias else None
+
+
+def cross_entropy(hidden: Tensor, table: Tensor, targets: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Softmax cross-entropy of ``hidden`` (T, D) against all rows of ``table`` (N, D); ``targets`` (T,).
+
+    The (T, N) logits are never held: each stretch of targets makes its part of the gradients as it passes.
+    Cost 6 T N D operations forward and none of that order backward; memory 4 MB, T D and N D numbers.
+    """
+    loss: Tensor = _CrossEntropy.apply(hidden, table, targets, bias)
+    return loss
+
+
+def sampled_softmax(
+    hidden: Tensor, table: Tensor, targets: Tensor, negatives: Tensor, log_q: Tensor | None = None
+) -> Tensor:
+    """Softmax of each target against S negatives that the whole step shares.
+
+    ``negatives`` (S,) rows of the table. ``log_q`` (N,) the logarithm of the expected number of draws of each item:
+    subtracted from the logits of the negatives, the loss estimates the full one (Bengio & Senécal 2008;
+    for the batch's own items Yi et al., RecSys 2019). A negative that is the target itself does not count.
+    """
+    positive = (hidden * F.embedding(targets, table)).sum(1, keepdim=True)
+    logits = hidden @ F.embedding(negatives, table).T
+    if log_q is not None:
+        logits = logits - log_q[negatives]
+    logits = logits.masked_fill(negatives[None, :] == targets[:, None], -torch.inf)
+    return (torch.logaddexp(logits.logsumexp(1, keepdim=True), positive) - positive).mean()
+
+
+def _scores(hidden: Tensor, table: Tensor, targets: Tensor, negatives: Tensor) -> tuple[Tensor, Tensor]:
+    """(T,) of the targets and (T, S) of each target's own negatives."""
+    positive = (hidden * F.embedding(targets, table)).sum(1)
+    return positive, torch.einsum("td,tsd->ts", hidden, F.embedding(negatives, table))
+
+
+def bce(hidden: Tensor, table: Tensor, targets: Tensor, negatives: Tensor) -> Tensor:
+    """Binary cross-entropy of a target against its own negatives (T, S) (SASRec, Kang & McAuley 2018)."""
+    positive, negative = _scores(hidden, table, targets, negatives)
+    return (F.softplus(-positive) + F.softplus(negative).sum(1)).mean()
+
+
+def gbce(hidden: Tensor, table: Tensor, targets: Tensor, negatives: Tensor, *, share: float, t: float = 0.75) -> Tensor:
+    """Binary cross-entropy whose positive part is tempered to undo overconfidence (gSASRec, Petrov & Macdonald 2023).
+
+    ``share`` is S / (N − 1), how many of the others were drawn; t = 1 undoes all of the bias, t = 0 none.
+    """
+    beta = share * (t * (1 - 1 / share) + 1 / share)
+    positive, negative = _scores(hidden, table, targets, negatives)
+    return (beta * F.softplus(-positive) + F.softplus(negative).sum(1)).mean()
+
+
+def bpr(hidden: Tensor, table: Tensor, targets: Tensor, negatives: Tensor) -> Tensor:
+    """−log σ(score of the target − score of each of its negatives), mean over the negatives (Rendle et al. 2009)."""
+    positive, negative = _scores(hidden, table, targets, negatives)
+    return F.softplus(negative - positive[:, None]).mean()

@@ -1,0 +1,240 @@
+"""What comes next: the training and the answers that all sequence models share.
+
+A model brings a network from items (B, L) to states (B, L, D). The state after a history is compared with the
+vectors of all items; the highest product is the best next item.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from leanrec.data.cases import Cases
+from leanrec.data.dataset import Dataset, Shape
+from leanrec.kernels.sparse import dot_scores
+from leanrec.nn.arrays import to_arrays, with_arrays
+from leanrec.protocols import Explanation
+from leanrec.run import Run
+from leanrec.settings import check_at_least, check_between, check_one_of
+from leanrec.training import losses
+from leanrec.training.held_out import hold_out, mean_ndcg
+from leanrec.training.histories import Histories, Padded, by_length, padded
+from leanrec.training.loop import torch_threads, train
+from leanrec.training.negatives import Draw
+from leanrec.training.settings import Training
+from leanrec.types import Float32Array, Int32Array, Int64Array, Queries
+
+__all__ = ["NextItem", "NextItemModel", "NextItemNetwork", "fit_next_item"]
+
+_LOSSES = ("cross_entropy", "sampled_softmax", "bce", "gbce", "bpr")
+_ANSWER_CELLS = 16_384
+
+
+class NextItemNetwork(Protocol):
+    """A network over histories, an ``nn.Module``."""
+
+    items: nn.Embedding
+
+    def __call__(self, items: Tensor, lengths: Tensor) -> Tensor:
+        """(B, L, D) the state after each item, of it and those before; items (B, L), −1 past the ``lengths`` (B,)."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NextItem(Training):
+    """The settings of a model of what comes next. ``batch`` counts items.
+
+    Attributes:
+        width: D, the length of an item's vector.
+        length: the latest items of a history that are looked at.
+        dropout: share of cells that are set to zero in training.
+        loss: "cross_entropy" over all items, "sampled_softmax" over ``negatives`` that a batch shares, with logQ
+            correction, or "bce", "gbce" or "bpr" against ``negatives`` for each item.
+        negatives: how many.
+        draw: where negatives come from: "uniform", "popularity", or "batch" (sampled_softmax alone).
+    """
+
+    width: int = 64
+    length: int = 200
+    dropout: float = 0.2
+    loss: str = "cross_entropy"
+    negatives: int = 256
+    draw: str = "uniform"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_at_least("width", self.width, 1)
+        check_at_least("length", self.length, 1)
+        check_between("dropout", self.dropout, 0, 0.99)
+        check_one_of("loss", self.loss, _LOSSES)
+        check_at_least("negatives", self.negatives, 1)
+        check_one_of("draw", self.draw, ("uniform", "popularity", "batch") if self.loss == "sampled_softmax" else ("uniform", "popularity"))
+
+    def network(self, n_items: int) -> nn.Module:
+        """A ``NextItemNetwork`` with fresh weights. Every model brings its own."""
+        raise NotImplementedError
+
+    def fit_bytes(self, shape: Shape) -> int:
+        """Weights with gradients, two moments and two copies; the cells of a batch with what a step back needs; the histories."""
+        table = 4 * shape.items * self.width
+        cells = 4 * max(self.batch, self.length) * self.width * 40
+        scores = 4 * max(self.batch, self.length) * self.negatives * (1 if self.loss != "cross_entropy" else 0)
+        per_negative = self.width if self.loss in {"bce", "gbce", "bpr"} else 3
+        return 10 * table + 2_000 * self.width**2 + cells + scores * per_negative + 64 * shape.events + 40 * 2**20
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Objective:
+    """Batches of like lengths, and the loss of the next item at every place of them."""
+
+    settings: NextItem
+    histories: Histories
+    draw: Draw
+
+    def batches(self, rng: np.random.Generator) -> Sequence[Any]:
+        length = self.settings.length + 1
+        shift = rng.integers(0, length - 1, len(self.histories)) if length > 2 else 0
+        starts, ends = self.histories.windows(length, shift)
+        # One item has nothing after it.
+        starts, ends = starts[ends - starts > 1], ends[ends - starts > 1]
+        return _Cut(self.histories, starts, ends, by_length(ends - starts - 1, self.settings.batch, rng))
+
+    def loss(self, network: nn.Module, batch: Padded, rng: np.random.Generator) -> Tensor:
+        items, lengths = batch.items.to(_device(network)), batch.lengths.to(_device(network)) - 1
+        states = network(items[:, :-1], lengths)
+        targets = items[:, 1:]
+        inside = targets >= 0
+        table = cast(nn.Embedding, network.items).weight
+        return self._compare(states[inside], table, targets[inside], rng)
+
+    def _compare(self, states: Tensor, table: Tensor, targets: Tensor, rng: np.random.Generator) -> Tensor:
+        settings = self.settings
+        if settings.loss == "cross_entropy":
+            return losses.cross_entropy(states, table, targets)
+        if settings.loss == "sampled_softmax":
+            if settings.draw == "batch":
+                negatives, log_q = targets, self.draw.log_p
+            else:
+                negatives, log_q = self.draw.items((settings.negatives,), rng), self.draw.log_p + np.log(settings.negatives)
+            return losses.sampled_softmax(states, table, targets, negatives.to(targets.device), log_q.to(targets.device))
+        negatives = self.draw.items((len(targets), settings.negatives), rng).to(targets.device)
+        if settings.loss == "gbce":
+            return losses.gbce(states, table, targets, negatives, share=min(1.0, settings.negatives / max(1, len(table) - 1)))
+        return getattr(losses, settings.loss)(states, table, targets, negatives)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Cut(Sequence[Padded]):
+    """Batches that are put together when they are asked for."""
+
+    histories: Histories
+    starts: Int64Array
+    ends: Int64Array
+    groups: list[Int64Array]
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    def __getitem__(self, i: int) -> Padded:
+        return padded(self.histories, self.starts[self.groups[i]], self.ends[self.groups[i]])
+
+
+def fit_next_item(settings: NextItem, data: Dataset, run: Run, valid: Cases | None = None) -> "NextItemModel":
+    """Train ``settings.network`` on the histories of ``data``.
+
+    With ``patience`` the score is NDCG@10 on ``valid``, or on the latest items of 5 % of the users, who are then left
+    out of training, where that is None.
+    """
+    name = type(settings).__name__
+    run.require(settings.fit_bytes(data.shape), f"{name} of width {settings.width}", "Choose a smaller width or batch, or raise the limit.")
+    if settings.patience and valid is None:
+        data, valid = hold_out(data, run.rng())
+    histories = Histories.of(data)
+    counts = np.bincount(histories.items, minlength=len(data.items))
+    how = "popularity" if settings.draw == "popularity" else "uniform"
+    draw = Draw.by(how, counts) if settings.draw != "batch" else Draw.by("popularity", counts, power=1.0)
+    with torch.random.fork_rng(devices=[]), torch_threads(run):
+        torch.manual_seed(run.seed)
+        network = settings.network(len(data.items))
+        judge = None if valid is None else functools.partial(_judge, network, settings, valid)
+        train(network, _Objective(settings, histories, draw), settings, run, score=judge, name=name)
+    return NextItemModel(settings, to_arrays(network))
+
+
+def _judge(network: nn.Module, settings: NextItem, valid: Cases) -> float:
+    states = _states(network, Histories.from_queries(valid.queries, settings.length))
+    return mean_ndcg(states, cast(nn.Embedding, network.items).weight.detach().cpu().numpy(), valid)
+
+
+def _device(network: nn.Module) -> torch.device:
+    return next(network.parameters()).device
+
+
+def _states(network: nn.Module, histories: Histories) -> Float32Array:
+    """(B, D) the state after each whole history; zeros after an empty one."""
+    table = cast(nn.Embedding, network.items)
+    out = np.zeros((len(histories), table.embedding_dim), np.float32)
+    lengths = histories.lengths
+    some = np.flatnonzero(lengths)
+    order = some[np.argsort(lengths[some], kind="stable")]
+    while len(order):
+        # The longest decide how many fit.
+        block = order[-max(1, _ANSWER_CELLS // int(lengths[order[-1]])) :]
+        order = order[: -len(block)]
+        batch = padded(histories, histories.bounds[block], histories.bounds[block + 1])
+        with torch.inference_mode():
+            states = network(batch.items.to(_device(network)), batch.lengths.to(_device(network)))
+            out[block] = states[torch.arange(len(block)), batch.lengths - 1].float().cpu().numpy()
+    return out
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class NextItemModel:
+    """A fitted model of what comes next.
+
+    Attributes:
+        settings: what it was fitted with; they know the network.
+        weights: its weights by name; "items.weight" is (N, D).
+    """
+
+    settings: NextItem
+    weights: Mapping[str, NDArray[Any]]
+
+    @property
+    def n_items(self) -> int:
+        """N."""
+        return len(self.weights["items.weight"])
+
+    @functools.cached_property
+    def _network(self) -> nn.Module:
+        return with_arrays(self.settings.network(self.n_items), self.weights)
+
+    def embed_queries(self, queries: Queries) -> Float32Array:
+        """(B, D) the state after each history; zeros for an empty one."""
+        return _states(self._network, Histories.from_queries(queries, self.settings.length))
+
+    def embed_items(self) -> Float32Array:
+        """(N, D)."""
+        return self.weights["items.weight"]
+
+    def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
+        """States · item vectors."""
+        return dot_scores(self.embed_queries(queries), self.embed_items(), items)
+
+    def explain(self, queries: Queries, item: int) -> Explanation:
+        """The items of the history, by how far the score of ``item`` falls without each. L passes through the network."""
+        history = Histories.from_queries(queries.block(0, 1), self.settings.length).items
+        without = [np.delete(history, i) for i in range(len(history))]
+        states = _states(self._network, Histories.from_rows([history, *without]))
+        scores = states @ self.embed_items()[item]
+        added: dict[int, float] = {}
+        for touched, less in zip(history.tolist(), scores[1:].tolist(), strict=True):
+            added[touched] = added.get(touched, 0.0) + float(scores[0]) - less
+        order = sorted(added, key=lambda row: -added[row])
+        weights = np.array([added[row] for row in order], np.float32)
+        return Explanation("history", np.array(order, np.int32), weights)
