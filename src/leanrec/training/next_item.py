@@ -7,7 +7,7 @@ vectors of all items; the highest product is the best next item.
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
 import torch
@@ -29,7 +29,7 @@ from leanrec.training.negatives import Draw
 from leanrec.training.settings import Training
 from leanrec.types import Float32Array, Int32Array, Int64Array, Queries
 
-__all__ = ["NextItem", "NextItemModel", "NextItemNetwork", "fit_next_item"]
+__all__ = ["Lesson", "NextItem", "NextItemModel", "NextItemNetwork", "fit_next_item"]
 
 _LOSSES = ("cross_entropy", "sampled_softmax", "bce", "gbce", "bpr")
 _ANSWER_CELLS = 16_384
@@ -43,6 +43,20 @@ class NextItemNetwork(Protocol):
     def __call__(self, items: Tensor, lengths: Tensor) -> Tensor:
         """(B, L, D) the state after each item, of it and those before; items (B, L), −1 past the ``lengths`` (B,)."""
         ...
+
+
+class Lesson(NamedTuple):
+    """One step's inputs and what they have to tell.
+
+    Attributes:
+        items: (B, L) what the network sees, −1 past the end.
+        lengths: (B,)
+        targets: (B, L) the item to tell at each place, −1 for none.
+    """
+
+    items: Tensor
+    lengths: Tensor
+    targets: Tensor
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -79,6 +93,14 @@ class NextItem(Training):
         """A ``NextItemNetwork`` with fresh weights. Every model brings its own."""
         raise NotImplementedError
 
+    def lesson(self, items: Tensor, lengths: Tensor, rng: np.random.Generator) -> Lesson:  # noqa: ARG002 - for those that draw
+        """What is asked of the network about stretches of histories (B, L + 1): at each item, the next one."""
+        return Lesson(items[:, :-1], lengths - 1, items[:, 1:])
+
+    def question(self, items: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """What the network sees of whole histories (B, L) when it answers, by its state at the last place: all as it is."""
+        return items, lengths
+
     def fit_bytes(self, shape: Shape) -> int:
         """Weights with gradients, two moments and two copies; the cells of a batch with what a step back needs; the histories."""
         table = 4 * shape.items * self.width
@@ -105,9 +127,9 @@ class _Objective:
         return _Cut(self.histories, starts, ends, by_length(ends - starts - 1, self.settings.batch, rng))
 
     def loss(self, network: nn.Module, batch: Padded, rng: np.random.Generator) -> Tensor:
-        items, lengths = batch.items.to(_device(network)), batch.lengths.to(_device(network)) - 1
-        states = network(items[:, :-1], lengths)
-        targets = items[:, 1:]
+        items, lengths = batch.items.to(_device(network)), batch.lengths.to(_device(network))
+        items, lengths, targets = self.settings.lesson(items, lengths, rng)
+        states = network(items, lengths)
         inside = targets >= 0
         table = cast(nn.Embedding, network.items).weight
         return self._compare(states[inside], table, targets[inside], rng)
@@ -167,7 +189,7 @@ def fit_next_item(settings: NextItem, data: Dataset, run: Run, valid: Cases | No
 
 
 def _judge(network: nn.Module, settings: NextItem, valid: Cases) -> float:
-    states = _states(network, Histories.from_queries(valid.queries, settings.length))
+    states = _states(network, settings, Histories.from_queries(valid.queries, settings.length))
     return mean_ndcg(states, cast(nn.Embedding, network.items).weight.detach().cpu().numpy(), valid)
 
 
@@ -175,7 +197,7 @@ def _device(network: nn.Module) -> torch.device:
     return next(network.parameters()).device
 
 
-def _states(network: nn.Module, histories: Histories) -> Float32Array:
+def _states(network: nn.Module, settings: NextItem, histories: Histories) -> Float32Array:
     """(B, D) the state after each whole history; zeros after an empty one."""
     table = cast(nn.Embedding, network.items)
     out = np.zeros((len(histories), table.embedding_dim), np.float32)
@@ -188,8 +210,8 @@ def _states(network: nn.Module, histories: Histories) -> Float32Array:
         order = order[: -len(block)]
         batch = padded(histories, histories.bounds[block], histories.bounds[block + 1])
         with torch.inference_mode():
-            states = network(batch.items.to(_device(network)), batch.lengths.to(_device(network)))
-            out[block] = states[torch.arange(len(block)), batch.lengths - 1].float().cpu().numpy()
+            items, seen = settings.question(batch.items.to(_device(network)), batch.lengths.to(_device(network)))
+            out[block] = network(items, seen)[torch.arange(len(block)), seen - 1].float().cpu().numpy()
     return out
 
 
@@ -216,7 +238,7 @@ class NextItemModel:
 
     def embed_queries(self, queries: Queries) -> Float32Array:
         """(B, D) the state after each history; zeros for an empty one."""
-        return _states(self._network, Histories.from_queries(queries, self.settings.length))
+        return _states(self._network, self.settings, Histories.from_queries(queries, self.settings.length))
 
     def embed_items(self) -> Float32Array:
         """(N, D)."""
@@ -230,7 +252,7 @@ class NextItemModel:
         """The items of the history, by how far the score of ``item`` falls without each. L passes through the network."""
         history = Histories.from_queries(queries.block(0, 1), self.settings.length).items
         without = [np.delete(history, i) for i in range(len(history))]
-        states = _states(self._network, Histories.from_rows([history, *without]))
+        states = _states(self._network, self.settings, Histories.from_rows([history, *without]))
         scores = states @ self.embed_items()[item]
         added: dict[int, float] = {}
         for touched, less in zip(history.tolist(), scores[1:].tolist(), strict=True):
