@@ -8,7 +8,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -88,6 +88,8 @@ class Run:
         started: ``time.monotonic()`` at which ``seconds`` began to count.
         progress: show a progress bar where the work is long.
         checkpoint: folder where training by gradients keeps its state after each epoch, and goes on from; None = nowhere.
+        report: called with each epoch, from 0, and its held-out score, higher is better, by fits that have one. What it
+            raises ends the fit.
     """
 
     seed: int = 0
@@ -97,6 +99,7 @@ class Run:
     seconds: float | None = None
     progress: bool = False
     checkpoint: Path | None = None
+    report: Callable[[int, float], None] | None = dataclasses.field(default=None, compare=False)
     started: float = dataclasses.field(default_factory=time.monotonic, compare=False)
 
     def __post_init__(self) -> None:

@@ -200,6 +200,8 @@ class _Loop:
                 state.scores.append(float(self.score()))
         if self.score is None or state.scores[-1] > max(state.scores[:-1], default=-math.inf):
             state.best, self.best = state.epoch, self._weights()
+        if self.run.report is not None and state.scores:
+            self.run.report(state.epoch, state.scores[-1])
 
     def _out_of_patience(self) -> bool:
         return bool(self.settings.patience) and self.progress.epoch - 1 - self.progress.best >= self.settings.patience
