@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from leanrec.nn.dropout import dropout
+
 __all__ = ["TransformerBlock"]
 
 
@@ -35,4 +37,4 @@ class TransformerBlock(nn.Module):
         return out.transpose(1, 2).reshape(B, L, D)
 
     def _drop(self, x: Tensor) -> Tensor:
-        return F.dropout(x, self.dropout, self.training)
+        return dropout(x, self.dropout, self.training)

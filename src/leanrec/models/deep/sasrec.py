@@ -8,11 +8,11 @@ import dataclasses
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from leanrec.data.cases import Cases
 from leanrec.data.dataset import Dataset
 from leanrec.errors import SettingError
+from leanrec.nn.dropout import dropout
 from leanrec.nn.transformer import TransformerBlock
 from leanrec.run import Run
 from leanrec.settings import check_at_least
@@ -69,7 +69,7 @@ class _SASRecNetwork(nn.Module):
         """(B, L) to (B, L, D). Places count back from the end, so that the latest item always has the same."""
         back = (lengths[:, None] - 1 - torch.arange(items.shape[1], device=items.device)).clamp_(min=0)
         x = self.items(items.clamp(min=0)) + self.places(back)
-        x = F.dropout(x, self.dropout, self.training)
+        x = dropout(x, self.dropout, self.training)
         for block in self.blocks:
             x = block(x)
         out: Tensor = self.norm(x)
