@@ -13,9 +13,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from leanrec.data.cases import Cases
 from leanrec.data.dataset import Dataset, Shape
+from leanrec.data.table import Table
+from leanrec.features.pipeline import TEXT_FEATURES
 from leanrec.kernels.sparse import dot_scores
 from leanrec.nn.arrays import to_arrays, with_arrays
 from leanrec.protocols import Explanation
@@ -24,12 +27,13 @@ from leanrec.settings import check_at_least, check_between, check_one_of
 from leanrec.training import losses
 from leanrec.training.held_out import hold_out, mean_ndcg
 from leanrec.training.histories import Histories, Padded, by_length, padded
+from leanrec.training.item_content import CONTENT_DIMENSIONS, ItemContent, add_content, fit_features, take_content
 from leanrec.training.loop import torch_threads, train
 from leanrec.training.negatives import Draw
 from leanrec.training.settings import Training
 from leanrec.types import Float32Array, Int32Array, Int64Array, Queries
 
-__all__ = ["Lesson", "NextItem", "NextItemModel", "NextItemNetwork", "fit_next_item"]
+__all__ = ["Lesson", "NextItem", "NextItemContentModel", "NextItemModel", "NextItemNetwork", "fit_next_item"]
 
 _LOSSES = ("cross_entropy", "sampled_softmax", "bce", "gbce", "bpr")
 _ANSWER_CELLS = 16_384
@@ -71,6 +75,9 @@ class NextItem(Training):
             correction, or "bce", "gbce" or "bpr" against ``negatives`` for each item.
         negatives: how many.
         draw: where negatives come from: "uniform", "popularity", or "batch" (sampled_softmax alone).
+        content: "none", or what a column of text in the item table gives ("tfidf", "hashing", "nmf", "lda" or
+            "embedding"): then an item's vector is its own plus a projection of its content, and the model takes in
+            new items.
     """
 
     width: int = 64
@@ -79,6 +86,7 @@ class NextItem(Training):
     loss: str = "cross_entropy"
     negatives: int = 256
     draw: str = "uniform"
+    content: str = "none"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -87,6 +95,7 @@ class NextItem(Training):
         check_between("dropout", self.dropout, 0, 0.99)
         check_one_of("loss", self.loss, _LOSSES)
         check_at_least("negatives", self.negatives, 1)
+        check_one_of("content", self.content, ("none", *TEXT_FEATURES))
         check_one_of("draw", self.draw, ("uniform", "popularity", "batch") if self.loss == "sampled_softmax" else ("uniform", "popularity"))
 
     def network(self, n_items: int) -> nn.Module:
@@ -106,8 +115,9 @@ class NextItem(Training):
         table = 4 * shape.items * self.width
         cells = 4 * max(self.batch, self.length) * self.width * 40
         scores = 4 * max(self.batch, self.length) * self.negatives * (1 if self.loss != "cross_entropy" else 0)
+        content = 0 if self.content == "none" else 3 * table + 16 * shape.items * CONTENT_DIMENSIONS
         per_negative = self.width if self.loss in {"bce", "gbce", "bpr"} else 3
-        return 10 * table + 2_000 * self.width**2 + cells + scores * per_negative + 64 * shape.events + 40 * 2**20
+        return 10 * table + content + 2_000 * self.width**2 + cells + scores * per_negative + 64 * shape.events + 40 * 2**20
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -129,9 +139,10 @@ class _Objective:
     def loss(self, network: nn.Module, batch: Padded, rng: np.random.Generator) -> Tensor:
         items, lengths = batch.items.to(_device(network)), batch.lengths.to(_device(network))
         items, lengths, targets = self.settings.lesson(items, lengths, rng)
-        states = network(items, lengths)
         inside = targets >= 0
-        table = cast(nn.Embedding, network.items).weight
+        with parametrize.cached():  # vectors with content are put together once a step
+            states = network(items, lengths)
+            table = cast(nn.Embedding, network.items).weight
         return self._compare(states[inside], table, targets[inside], rng)
 
     def _compare(self, states: Tensor, table: Tensor, targets: Tensor, rng: np.random.Generator) -> Tensor:
@@ -176,6 +187,7 @@ def fit_next_item(settings: NextItem, data: Dataset, run: Run, valid: Cases | No
     run.require(settings.fit_bytes(data.shape), f"{name} of width {settings.width}", "Choose a smaller width or batch, or raise the limit.")
     if settings.patience and valid is None:
         data, valid = hold_out(data, run.rng())
+    features = None if settings.content == "none" else fit_features(data, settings.content, run)
     histories = Histories.of(data)
     counts = np.bincount(histories.items, minlength=len(data.items))
     how = "popularity" if settings.draw == "popularity" else "uniform"
@@ -183,9 +195,14 @@ def fit_next_item(settings: NextItem, data: Dataset, run: Run, valid: Cases | No
     with torch.random.fork_rng(devices=[]), torch_threads(run):
         torch.manual_seed(run.seed)
         network = settings.network(len(data.items))
+        table = cast(nn.Embedding, network.items)
+        if features is not None and data.item_table is not None:
+            add_content(table, features, data.item_table)
         judge = None if valid is None else functools.partial(_judge, network, settings, valid)
         train(network, _Objective(settings, histories, draw), settings, run, score=judge, name=name)
-    return NextItemModel(settings, to_arrays(network))
+        content = None if features is None else take_content(table, features)
+    weights = to_arrays(network)
+    return NextItemModel(settings, weights) if content is None else NextItemContentModel(settings, weights, content)
 
 
 def _judge(network: nn.Module, settings: NextItem, valid: Cases) -> float:
@@ -260,3 +277,19 @@ class NextItemModel:
         order = sorted(added, key=lambda row: -added[row])
         weights = np.array([added[row] for row in order], np.float32)
         return Explanation("history", np.array(order, np.int32), weights)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class NextItemContentModel(NextItemModel):
+    """A model of what comes next that takes in new items by their content.
+
+    Attributes:
+        content: what gave each item a part of its vector, and gives a new one all of it.
+    """
+
+    content: ItemContent
+
+    def extend(self, items: Table) -> "NextItemContentModel":
+        """The model of N + M items: the M rows follow. Raises ColumnError where no known column is there."""
+        vectors = np.concatenate([self.embed_items(), self.content.vectors(items)])
+        return dataclasses.replace(self, weights={**self.weights, "items.weight": vectors})
