@@ -9,6 +9,7 @@
     ├── ArtifactError                  a saved model or data set does not verify
     ├── BudgetError                    the work would not fit the memory or time it was given
     ├── DivergedError                  a training whose loss is not a number, and nothing to go back to
+    ├── WorkerError                    processes that train together lost each other, or do not agree
     └── MissingExtraError (ImportError)  an optional dependency is not installed
 
 Each message says what must hold, what came, and what to do about it. The command line prints the
@@ -26,6 +27,7 @@ __all__ = [
     "SettingError",
     "SourceError",
     "UnknownIdError",
+    "WorkerError",
 ]
 
 
@@ -65,8 +67,21 @@ class DivergedError(LeanrecError):
     """The loss of a training is not a number, and there is nothing good to go back to."""
 
 
+class WorkerError(LeanrecError):
+    """Processes that train together lost one of them, or have not been given the same work."""
+
+
 class MissingExtraError(LeanrecError, ImportError):
     """An optional dependency is not installed."""
+
+    # The extra that brings a package which leanrec's own modules import at their top.
+    _OF = {"torch": "deep", "safetensors": "deep", "optuna": "tune"}  # noqa: RUF012 - never changed
+
+    @classmethod
+    def of(cls, what: str, error: ImportError) -> "MissingExtraError | None":
+        """What to raise where ``what`` failed to import because of a package that an extra brings; else None."""
+        extra = cls._OF.get((error.name or "").partition(".")[0])
+        return None if extra is None else cls(what, extra)
 
     def __init__(self, what: str, extra: str) -> None:
         """Name the feature that was asked for and the extra that brings it."""

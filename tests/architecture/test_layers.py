@@ -1,10 +1,13 @@
 """The folders are the architecture: imports point one way, and stay light."""
 
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import leanrec
+from leanrec.models import available
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,6 +35,36 @@ def test_serving_a_linear_model_loads_no_heavy_library() -> None:
         "print(*(m for m in ('torch', 'matplotlib', 'sklearn', 'pandas') if m in sys.modules))"
     )
     assert python(code) == ""
+
+
+def without_torch() -> list[str]:
+    """The modules that the contract of pyproject.toml keeps from torch."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    return next(each["source_modules"] for each in contracts if "torch" in each.get("forbidden_modules", ()))
+
+
+def test_models_that_need_no_torch_do_not_load_it() -> None:
+    light, heavy = [], []
+    for info in available().values():
+        module = info.path.partition(":")[0]
+        (light if any(f"{module}.".startswith(f"{kept}.") for kept in without_torch()) else heavy).append(module)
+    assert python(f"import sys, {', '.join(light)}; print('torch' in sys.modules)") == "False"
+    for module in heavy:
+        text = (ROOT / "src" / module.replace(".", "/")).with_suffix(".py").read_text(encoding="utf-8")
+        needs = re.search(r"^(import|from) (torch|leanrec\.(training|nn))", text, re.MULTILINE)
+        assert needs, f"{module} needs no torch: name it in the contract of pyproject.toml"
+
+
+def test_a_model_that_needs_torch_names_the_extra_where_it_is_missing() -> None:
+    code = (
+        "import sys; sys.modules['torch'] = None; from leanrec.models import available, find; print(*available());"
+        "from leanrec.errors import MissingExtraError\n"
+        "try: find('sasrec')\nexcept MissingExtraError as error: print(error)"
+    )
+    listed, message = python(code).splitlines()
+    assert "sasrec" in listed.split()
+    assert message.startswith("The model 'sasrec' needs an optional package.")
+    assert 'pip install "leanrec[deep]"' in message
 
 
 def test_every_public_name_is_there() -> None:

@@ -24,7 +24,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 import leanrec
-from leanrec.errors import ArtifactError, LeanrecError
+from leanrec.errors import ArtifactError, LeanrecError, MissingExtraError
 
 __all__ = ["FORMAT", "load", "read_manifest", "save", "size_of"]
 
@@ -82,6 +82,8 @@ def save(
 def load(path: str | Path, kind: type | None = None, *, mapped: bool = False) -> Any:
     """Read what ``save`` wrote. Raises ArtifactError unless every byte verifies.
 
+    Raises MissingExtraError if it is of a class that needs a package which is not installed.
+
     Args:
         path: the folder.
         kind: the class it must be, or None for any.
@@ -92,7 +94,7 @@ def load(path: str | Path, kind: type | None = None, *, mapped: bool = False) ->
     _check_kind(folder, manifest["value"], kind)
     try:
         value = _Reader(folder, manifest, mapped=mapped).decode(manifest["value"])
-    except ArtifactError:
+    except (ArtifactError, MissingExtraError):
         raise
     except (LeanrecError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise ArtifactError(f"{folder} does not verify: {error or type(error).__name__}. Make it again.") from error
@@ -322,7 +324,8 @@ def _class(path: str) -> type:
     try:
         kind = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
-        raise ArtifactError(f"The artifact needs {path!r}, which this version of leanrec does not have.") from error
+        missing = MissingExtraError.of("This artifact", error) if isinstance(error, ImportError) else None
+        raise missing or ArtifactError(f"The artifact needs {path!r}, which this version of leanrec does not have.") from error
     if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
         raise ArtifactError(f"The artifact names {path!r}, which is not a dataclass. It was not loaded.")
     return kind

@@ -9,7 +9,7 @@ from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
 
-from leanrec.errors import SettingError
+from leanrec.errors import MissingExtraError, SettingError
 from leanrec.protocols import Estimator
 
 __all__ = ["ModelInfo", "available", "find"]
@@ -47,7 +47,10 @@ def available() -> dict[str, ModelInfo]:
 
 
 def find(name: str) -> type[Estimator]:
-    """The settings class of a model, by module name or import path. Raises SettingError with the closest names."""
+    """The settings class of a model, by module name or import path.
+
+    Raises SettingError with the closest names, and MissingExtraError where the model needs a package that is not there.
+    """
     path = name
     if ":" not in name:
         known = available()
@@ -59,7 +62,10 @@ def find(name: str) -> type[Estimator]:
     module, _, attribute = path.partition(":")
     if find_spec(module.partition(".")[0]) is None:
         raise SettingError(f"The model {name!r} is in the package {module!r}, which is not installed.")
-    estimator: type[Estimator] = getattr(importlib.import_module(module), attribute)
+    try:
+        estimator: type[Estimator] = getattr(importlib.import_module(module), attribute)
+    except ImportError as error:
+        raise MissingExtraError.of(f"The model {name!r}", error) or error from error
     return estimator
 
 

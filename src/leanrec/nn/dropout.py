@@ -9,7 +9,7 @@ from torch.nn import functional as F
 __all__ = ["dropout"]
 
 
-def dropout(x: Tensor, p: float, training: bool) -> Tensor:  # noqa: FBT001 - as torch's own
+def dropout(x: Tensor, p: float, training: bool) -> Tensor:
     """Set a share ``p`` of the cells to zero in training, and scale up the others so that the mean stays.
 
     On a CPU the share is that multiple of 1/256 which is nearest: a byte decides for each cell, and torch's generator

@@ -1,6 +1,5 @@
 """Self-attention over histories."""
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 

@@ -37,7 +37,8 @@ class _CrossEntropy(torch.autograd.Function):
                 d_bias += p.sum(0)
         ctx.save_for_backward(d_hidden, d_table, *([] if d_bias is None else [d_bias]))
         ctx.n = max(1, len(hidden))
-        return total / ctx.n
+        mean: Tensor = total / ctx.n
+        return mean
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:

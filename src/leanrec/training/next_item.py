@@ -158,7 +158,7 @@ class _Objective:
         negatives = self.draw.items((len(targets), settings.negatives), rng).to(targets.device)
         if settings.loss == "gbce":
             return losses.gbce(states, table, targets, negatives, share=min(1.0, settings.negatives / max(1, len(table) - 1)))
-        return getattr(losses, settings.loss)(states, table, targets, negatives)
+        return (losses.bce if settings.loss == "bce" else losses.bpr)(states, table, targets, negatives)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -173,7 +173,7 @@ class _Cut(Sequence[Padded]):
     def __len__(self) -> int:
         return len(self.groups)
 
-    def __getitem__(self, i: int) -> Padded:
+    def __getitem__(self, i: int) -> Padded:  # type: ignore[override]  # nobody asks for a slice
         return padded(self.histories, self.starts[self.groups[i]], self.ends[self.groups[i]])
 
 
