@@ -26,6 +26,7 @@ from leanrec.evaluation.frontier import Frontier, frontier
 from leanrec.evaluation.pareto import front
 from leanrec.evaluation.portfolio import candidates, portfolio
 from leanrec.evaluation.rows import Quality, Row
+from leanrec.models import available
 from leanrec.models.collaborative.bias import Bias
 from leanrec.models.collaborative.ease import EASE
 from leanrec.models.collaborative.hybrid import Hybrid
@@ -459,6 +460,14 @@ def test_the_portfolio_follows_the_data(data: Dataset) -> None:
     assert [each.model for each in candidates(["gf_cf", "turbo_cf"], sizes=True)] == ["gf_cf", "turbo_cf"]
     assert not {"bias", "rating_knn", "rating_mf"} & models
     assert {"bias", "rating_knn", "rating_mf"} <= {each.model for each in everything}
+
+
+def test_models_that_train_with_torch_take_part_when_asked(data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    usual, all_of_them = ({each.model for each in portfolio(data, deep=deep)} for deep in (False, True))
+    assert "sasrec" in all_of_them - usual
+    assert usual <= all_of_them
+    monkeypatch.setattr("leanrec.evaluation.portfolio.find_spec", lambda name: None)
+    assert not {each.model for each in portfolio(data)} & {name for name, info in available().items() if info.extra}
 
 
 def test_every_size_in_the_portfolio_is_a_setting_that_exists(data: Dataset) -> None:

@@ -146,6 +146,7 @@ def frontier(
     data: Dataset,
     *,
     models: Sequence[str | Estimator] | Mapping[str, str | Estimator] | None = None,
+    deep: bool = False,
     budget: Budget = Budget(),
     metric: str = "ndcg@10",
     split: str | Split = "auto",
@@ -163,6 +164,7 @@ def frontier(
     Args:
         data: the data set.
         models: names, settings, or own names → either; None takes every model that the data can feed.
+        deep: without ``models``, also those that train with torch, which take minutes each.
         budget: limits on what the model may cost.
         metric: which quality to choose by, with its cut-off.
         split: a way to split (see ``leanrec.data.splits.split``), or a split that was made.
@@ -176,7 +178,7 @@ def frontier(
         SettingError: an unknown model, metric or split.
         DataError: the data cannot be split, or a part has nothing to ask.
     """
-    chosen = portfolio(data) if models is None else candidates(models)
+    chosen = portfolio(data, deep=deep) if models is None else candidates(models)
     parts = split if isinstance(split, Split) else split_data(data, split, seed=run.seed)
     for name, cases in (("validation", parts.valid), ("test", parts.test)):
         if not cases.truth.nnz:

@@ -3,6 +3,7 @@
 import dataclasses
 import typing
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 from leanrec import models
@@ -22,6 +23,8 @@ _SIZES: Mapping[str, tuple[Mapping[str, Any], ...]] = {
     "pure_svd": ({"width": 16}, {"width": 128}),
     "rating_knn": ({"by": "users"},),
 }
+# Of the models that train with torch, those that take seconds where others do.
+_QUICK: frozenset[str] = frozenset()
 # Close kin of models that do take part, at like cost and never far from them: tried when asked for.
 _ON_REQUEST = frozenset({"gf_cf", "turbo_cf"})
 
@@ -43,17 +46,24 @@ class Candidate:
     estimator: Estimator
 
 
-def portfolio(data: Dataset) -> tuple[Candidate, ...]:
+def portfolio(data: Dataset, *, deep: bool = False) -> tuple[Candidate, ...]:
     """Every installed model that ``data`` can feed, and a few sizes of some.
 
     Two graph filters wait to be named, because ``cheby_cf`` and ``rp3`` are close kin. Models of the family
     content take part only with an item table, models that predict ratings only with ratings.
+
+    Models that train with torch need minutes where others need seconds. All of them take part with ``deep``, and then
+    torch must be installed.
     """
+    ready = {"", "deep"} if deep or find_spec("torch") is not None else {""}
     return candidates(
         [
             name
             for name, info in models.available().items()
-            if name not in _ON_REQUEST and _can_use(data, name, info.family)
+            if name not in _ON_REQUEST
+            and info.extra in ready
+            and (deep or not info.extra or name in _QUICK)
+            and _can_use(data, name, info.family)
         ],
         sizes=True,
     )

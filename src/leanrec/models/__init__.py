@@ -24,12 +24,14 @@ class ModelInfo:
         family: the folder it is in: content, collaborative, …
         path: import path of its settings class.
         summary: first line of its module docstring.
+        extra: the extra that it needs, "deep" where it imports torch, else "".
     """
 
     name: str
     family: str
     path: str
     summary: str
+    extra: str = ""
 
 
 def available() -> dict[str, ModelInfo]:
@@ -79,4 +81,11 @@ def _read(file: Path, family: str) -> ModelInfo:
         if isinstance(node, ast.ClassDef)
         and any(isinstance(part, ast.FunctionDef) and part.name == "fit" for part in node.body)
     )
-    return ModelInfo(file.stem, family, f"leanrec.models.{family}.{file.stem}:{settings}", summary)
+    deep = any(isinstance(node, ast.Import | ast.ImportFrom) and _is_deep(node) for node in tree.body)
+    path = f"leanrec.models.{family}.{file.stem}:{settings}"
+    return ModelInfo(file.stem, family, path, summary, "deep" if deep else "")
+
+
+def _is_deep(node: ast.Import | ast.ImportFrom) -> bool:
+    names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
+    return any(f"{name}.".startswith(("torch.", "leanrec.training.", "leanrec.nn.")) for name in names)
