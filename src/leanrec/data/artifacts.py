@@ -325,7 +325,9 @@ def _class(path: str) -> type:
         kind = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         missing = MissingExtraError.of("This artifact", error) if isinstance(error, ImportError) else None
-        raise missing or ArtifactError(f"The artifact needs {path!r}, which this version of leanrec does not have.") from error
+        raise missing or ArtifactError(
+            f"The artifact needs {path!r}, which this version of leanrec does not have."
+        ) from error
     if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
         raise ArtifactError(f"The artifact names {path!r}, which is not a dataclass. It was not loaded.")
     return kind

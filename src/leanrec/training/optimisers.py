@@ -30,10 +30,10 @@ class RowAdam(torch.optim.Optimizer):
         for group in self.param_groups:
             for table in group["params"]:
                 if table.grad is not None:
-                    self._rows(table, group)
+                    self._rows(table, table.grad, group)
 
-    def _rows(self, table: Tensor, group: dict[str, Any]) -> None:
-        grad = table.grad.coalesce() if table.grad.is_sparse else table.grad.to_sparse(1)
+    def _rows(self, table: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
+        grad = grad.coalesce() if grad.is_sparse else grad.to_sparse(1)
         rows, values = grad.indices()[0], grad.values()
         state = self.state[table]
         if not state:
