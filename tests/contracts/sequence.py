@@ -1,0 +1,168 @@
+"""What every model of what comes next must do beyond the contract of all estimators."""
+
+import dataclasses
+import functools
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+
+from contracts.estimator import EstimatorContract
+from leanrec.data.dataset import Dataset
+from leanrec.data.vocabulary import Vocabulary, id_array
+from leanrec.errors import BudgetError, DataError
+from leanrec.protocols import Extendable
+from leanrec.run import Run
+from leanrec.training.histories import Histories, padded
+from leanrec.types import Events, Queries
+
+N_RING = 12
+
+
+@functools.cache
+def ring(walks: int = 240, seed: int = 5) -> Dataset:
+    """Walks round a ring of items in either direction: the next item follows from the latest two, in their order."""
+    rng = np.random.default_rng(seed)
+    names = rng.permutation(N_RING)
+    lengths = rng.integers(3, 2 * N_RING, walks)
+    rows = [
+        names[(rng.integers(N_RING) + rng.choice([-1, 1]) * np.arange(length)) % N_RING] for length in lengths.tolist()
+    ]
+    events = Events(
+        user=np.repeat(np.arange(walks), lengths).astype(np.int32),
+        item=np.concatenate(rows).astype(np.int32),
+        time=np.concatenate([np.arange(length) for length in lengths]).astype(np.int64),
+        kind=np.zeros(lengths.sum(), np.int8),
+        weight=np.ones(lengths.sum(), np.float32),
+    )
+    users, items = Vocabulary(np.arange(walks), "user"), Vocabulary(id_array(np.arange(N_RING)), "item")
+    data = Dataset(events=events, users=users, items=items)
+    # The ring itself, for whoever asks what comes next.
+    vars(data)["names"] = names
+    return data
+
+
+def laps(data: Dataset) -> tuple[Queries, np.ndarray]:
+    """Askers who went round once, in both directions from every item: all have touched the same; and what comes next."""
+    names = vars(data)["names"]
+    steps = np.arange(N_RING)
+    rows = [names[(start + way * steps) % N_RING].astype(np.int32) for start in range(N_RING) for way in (-1, 1)]
+    queries = Queries(
+        users=np.full(len(rows), -1, np.int32),
+        history=sp.csr_array(np.ones((len(rows), N_RING), np.float32)),
+        last=tuple(rows),
+    )
+    return queries, np.array([row[0] for row in rows])
+
+
+def hits(model: Any, data: Dataset) -> float:
+    """Share of the laps after which the item that comes next has the highest score."""
+    queries, following = laps(data)
+    scores = model.score(queries)
+    # A model that cannot tell gives equal scores; then it is not taken to know.
+    best = scores.argmax(1) == following
+    return float((best & (np.ptp(scores, 1) > 1e-4)).mean())
+
+
+def states(network: torch.nn.Module, rows: list[np.ndarray]) -> np.ndarray:
+    """(B, L, D) the state after every item of some histories, padded at the right."""
+    histories = Histories.from_rows([row.astype(np.int32) for row in rows])
+    batch = padded(histories, histories.bounds[:-1], histories.bounds[1:])
+    with torch.inference_mode():
+        return np.asarray(network(batch.items, batch.lengths))
+
+
+class SequenceContract(EstimatorContract):
+    """Subclass it with ``estimator``, and ``learner`` with settings that learn the ring in seconds."""
+
+    learner: ClassVar[Any]
+    # Whether a state knows nothing of later items.
+    causal: ClassVar[bool] = True
+    # Whether a state stays exactly the same, wherever it is counted from the end.
+    anywhere: ClassVar[bool] = False
+
+    def test_learns_the_order(self) -> None:
+        data = ring()
+        model = self.learner.fit(data, Run(seed=1, threads=1))
+        assert hits(model, data) >= 0.9
+
+    def test_knows_nothing_of_the_order_at_first(self) -> None:
+        data = ring()
+        untrained = dataclasses.replace(self.learner, epochs=1, learning_rate=1e-9)
+        assert hits(untrained.fit(data, Run(seed=1)), data) < 0.5
+
+    def test_a_later_item_changes_no_earlier_state(self, model: Any) -> None:
+        if self.causal:
+            history = np.arange(6)
+            other = history.copy()
+            other[-1] = 20
+            one, two = states(model._network, [history])[0], states(model._network, [other])[0]
+            np.testing.assert_allclose(one[:-1], two[:-1], rtol=1e-4, atol=1e-5)
+            assert not np.allclose(one[-1], two[-1], atol=1e-3)
+
+    def test_the_order_of_a_history_matters(self, model: Any) -> None:
+        there, back = (_asker(row, model.n_items) for row in ([1, 2, 3, 4], [4, 3, 2, 1]))
+        assert not np.allclose(model.score(there), model.score(back), atol=1e-3)
+
+    def test_padding_changes_nothing(self, model: Any) -> None:
+        rows = [[5], [1, 2, 3, 4, 5, 6, 7, 8], [9, 3]]
+        together = Queries(
+            users=np.full(3, -1, np.int32),
+            history=sp.vstack([_asker(row, model.n_items).history for row in rows], format="csr"),
+            last=tuple(np.array(row, np.int32) for row in rows),
+        )
+        alone = np.concatenate([model.embed_queries(_asker(row, model.n_items)) for row in rows])
+        np.testing.assert_allclose(model.embed_queries(together), alone, rtol=1e-4, atol=1e-5)
+
+    def test_what_is_before_the_limit_is_not_looked_at(self, model: Any) -> None:
+        length = model.settings.length
+        row = (np.arange(3 * length) * 7) % model.n_items
+        long, short = (_asker(each.tolist(), model.n_items) for each in (row, row[-length:]))
+        np.testing.assert_allclose(model.embed_queries(long), model.embed_queries(short), rtol=1e-5, atol=1e-6)
+
+    def test_one_request_after_one_item(self, model: Any) -> None:
+        scores = model.score(_asker([4], model.n_items))
+        assert scores.shape == (1, model.n_items)
+        assert np.ptp(scores) > 0
+
+    def test_says_which_items_speak_for_it(self, model: Any) -> None:
+        explanation = model.explain(_asker([1, 2, 3, 2], model.n_items), 7)
+        assert sorted(explanation.items.tolist()) == [1, 2, 3]
+        assert np.isfinite(explanation.weights).all()
+
+    def test_takes_in_new_items_by_their_content(self, dataset: Dataset) -> None:
+        estimator = dataclasses.replace(self.estimator, content="tfidf")
+        model = estimator.fit(dataset, Run(seed=3, threads=1))
+        assert isinstance(model, Extendable)
+        assert dataset.item_table is not None
+        larger = model.extend(dataset.item_table.take(np.array([0, 1])))
+        assert larger.n_items == model.n_items + 2
+        # Those who like the first genre would get its twin before that of the second.
+        fans = dataset.queries(np.arange(0, 60, 4, dtype=np.int32))
+        wider = dataclasses.replace(fans, history=_widened(fans.history, 2), seen=None)
+        scores = larger.score(wider)
+        np.testing.assert_allclose(scores[:, :-2], model.score(fans), rtol=1e-4, atol=1e-5)
+        assert scores[:, -2].mean() > scores[:, -1].mean()
+
+    def test_content_needs_an_item_table(self, dataset: Dataset) -> None:
+        bare = dataclasses.replace(dataset, item_table=None)
+        with pytest.raises(DataError, match="item table"):
+            dataclasses.replace(self.estimator, content="tfidf").fit(bare)
+
+    def test_without_content_there_are_no_new_items(self, model: Any) -> None:
+        assert not isinstance(model, Extendable)
+
+    def test_a_width_that_does_not_fit_is_refused(self, dataset: Dataset) -> None:
+        with pytest.raises(BudgetError, match="width"):
+            dataclasses.replace(self.estimator, width=1 << 14).fit(dataset, Run(memory=2**30))
+
+
+def _asker(row: list[int], n_items: int) -> Queries:
+    history = sp.csr_array(np.bincount(row, minlength=n_items)[None].astype(np.float32))
+    return Queries(users=np.array([-1], np.int32), history=history, last=(np.array(row, np.int32),))
+
+
+def _widened(history: sp.csr_array, more: int) -> sp.csr_array:
+    return sp.csr_array((history.data, history.indices, history.indptr), (history.shape[0], history.shape[1] + more))
