@@ -21,10 +21,24 @@ from leanrec.errors import DataError, SettingError
 from leanrec.settings import check_between, check_one_of
 from leanrec.types import CSR, Events, Int64Array
 
-__all__ = ["HOW", "Cases", "Leak", "Split", "clock_of", "split"]
+__all__ = [
+    "ASIDE",
+    "HOW",
+    "TEST",
+    "TRAIN",
+    "VALID",
+    "Cases",
+    "Leak",
+    "Parts",
+    "Split",
+    "assemble",
+    "clock_of",
+    "known_of_new_users",
+    "split",
+]
 
 HOW = ("auto", "time", "leave-one-out", "ratio", "random", "cold-users", "cold-items", "given")
-_TRAIN, _VALID, _TEST, _ASIDE = range(4)  # aside: known of a new asker, but not trained on
+TRAIN, VALID, TEST, ASIDE = range(4)  # aside: known of a new asker, but not trained on
 _EPOCH_LIKE = 10**8  # seconds until 1973; an order within a user never gets there
 
 Parts = NDArray[np.int8]
@@ -112,11 +126,11 @@ def split(
     _check(how, valid, test, known, valid_events, test_events)
     if how == "given":
         joined = join_given(data, valid_events, test_events, by_time=clock_of(data) == "clock")
-        return _assemble(joined.data, joined.part, how, joined.note, repeats)
+        return assemble(joined.data, joined.part, how, joined.note, repeats)
     clock = clock_of(data)
     chosen, note = _choose(how, clock)
     part = _WAYS[chosen](_Plan(data, clock, valid, test, seed, known))
-    return _assemble(data, part, chosen, note, repeats)
+    return assemble(data, part, chosen, note, repeats)
 
 
 def clock_of(data: Dataset) -> Clock:
@@ -200,8 +214,8 @@ class _Plan:
     def by_rank(self, keep_valid: Int64Array, keep_test: Int64Array) -> Parts:
         """Hold out all that follows the first ``keep`` positive events of each user."""
         user, part = self.data.events.user, np.zeros(len(self.data.events), np.int8)
-        part[self.rank > keep_valid[user]] = _VALID
-        part[self.rank > keep_test[user]] = _TEST
+        part[self.rank > keep_valid[user]] = VALID
+        part[self.rank > keep_test[user]] = TEST
         return part
 
     def draw(self, n: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -225,7 +239,7 @@ def _by_time(plan: _Plan) -> Parts:
     time = plan.data.events.time
     ordered = np.sort(time[plan.positive])
     part = np.zeros(len(time), np.int8)
-    for share, code in ((plan.valid + plan.test, _VALID), (plan.test, _TEST)):
+    for share, code in ((plan.valid + plan.test, VALID), (plan.test, TEST)):
         if share and len(ordered):
             part[time >= ordered[_floor(len(ordered) * (1 - share))]] = code
     return part
@@ -246,7 +260,7 @@ def _by_ratio(plan: _Plan) -> Parts:
 def _at_random(plan: _Plan) -> Parts:
     part = np.zeros(len(plan.data.events), np.int8)
     valid, test = plan.draw(len(part))
-    part[valid], part[test] = _VALID, _TEST
+    part[valid], part[test] = VALID, TEST
     return part
 
 
@@ -254,13 +268,20 @@ def _cold_users(plan: _Plan) -> Parts:
     able = np.flatnonzero(plan.positives)
     valid, test = plan.draw(len(able))
     code = np.zeros(len(plan.data.users), np.int8)
-    code[able[valid]], code[able[test]] = _VALID, _TEST
+    code[able[valid]], code[able[test]] = VALID, TEST
+    brought = known_of_new_users(plan.data, code != TRAIN, plan.known)
+    return np.where(brought, np.int8(ASIDE), code[plan.data.events.user])
+
+
+def known_of_new_users(data: Dataset, new: NDArray[np.bool_], known: float) -> NDArray[np.bool_]:
+    """(E,) the first ``known`` share of the positive events of each ``new`` user (U,), and all up to these: their history."""
+    plan = _Plan(data, "none", 0, 0, 0, known)
     # At least one event is asked for; at least one is known where there are two and any is to be known.
     most = np.maximum(plan.positives - 1, 0)
-    kept = np.clip(_floor(plan.positives * plan.known), int(plan.known > 0), most)
-    user = plan.data.events.user
-    brought = (code[user] != _TRAIN) & (plan.rank <= kept[user])
-    return np.where(brought, np.int8(_ASIDE), code[user])
+    kept = np.clip(_floor(plan.positives * known), int(known > 0), most)
+    user = data.events.user
+    brought: NDArray[np.bool_] = new[user] & (plan.rank <= kept[user])
+    return brought
 
 
 def _cold_items(plan: _Plan) -> Parts:
@@ -268,7 +289,7 @@ def _cold_items(plan: _Plan) -> Parts:
     able = np.flatnonzero(np.bincount(item[plan.positive], minlength=len(plan.data.items)))
     valid, test = plan.draw(len(able))
     code = np.zeros(len(plan.data.items), np.int8)
-    code[able[valid]], code[able[test]] = _VALID, _TEST
+    code[able[valid]], code[able[test]] = VALID, TEST
     return code[item]
 
 
@@ -287,13 +308,14 @@ def _floor(values: Any) -> Any:
     return np.floor(np.round(values, 9)).astype(np.int64)
 
 
-def _assemble(data: Dataset, part: Parts, how: str, note: str, repeats: bool) -> Split:
-    train = _part(data, part == _TRAIN)
+def assemble(data: Dataset, part: Parts, how: str, note: str = "", repeats: bool = False) -> Split:
+    """A split from the part of each event: (E,) of TRAIN, VALID, TEST and ASIDE. Raises DataError if it trains on nothing or asks nothing."""
+    train = _part(data, part == TRAIN)
     if not (train.events.weight > 0).any():
         raise DataError(f"The split {how!r} leaves no positive event to train on. Hold out less, or split another way.")
-    known = _part(data, (part == _TRAIN) | (part == _ASIDE)) if (part == _ASIDE).any() else train
-    valid = _cases(data, part, _VALID, known, repeats)
-    test = _cases(data, part, _TEST, None, repeats)
+    known = _part(data, (part == TRAIN) | (part == ASIDE)) if (part == ASIDE).any() else train
+    valid = _cases(data, part, VALID, known, repeats)
+    test = _cases(data, part, TEST, None, repeats)
     if not (valid.truth.nnz or test.truth.nnz):
         raise DataError(
             f"The split {how!r} holds out no positive event that its asker had not touched before. "
@@ -328,7 +350,7 @@ def _cases(data: Dataset, part: Parts, code: int, known: Dataset | None, repeats
 
 def _as_trained(data: Dataset, part: Parts, known: Dataset) -> NDArray[np.bool_]:
     """(U,) whether the training part holds events of the user, and all that are known of the user."""
-    trained = np.bincount(data.events.user[part == _TRAIN], minlength=len(data.users))
+    trained = np.bincount(data.events.user[part == TRAIN], minlength=len(data.users))
     same: NDArray[np.bool_] = (trained > 0) & (trained == np.diff(known.indptr))
     return same
 
@@ -355,7 +377,7 @@ def _without(truth: CSR, seen: CSR) -> tuple[CSR, int]:
 
 def _leak(data: Dataset, part: Parts) -> Leak:
     """Compare the held-out events (validation if there is no test) with all that is known before them."""
-    code = _TEST if (part == _TEST).any() else _VALID
+    code = TEST if (part == TEST).any() else VALID
     held = (part == code) & (data.events.weight > 0)
     known, clock = part != code, clock_of(data)
     user, time, n = data.events.user, data.events.time, int(held.sum())
