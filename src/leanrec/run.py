@@ -111,9 +111,9 @@ class Run:
         return np.random.default_rng(self.seed)
 
     def n_threads(self) -> int:
-        """Threads to use, never more than the cores this process may run on."""
+        """Threads to use, never more than the cores this process may run on; workers of torchrun divide these."""
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return min(self.threads, cores) if self.threads else cores
+        return min(self.threads, cores) if self.threads else max(1, cores // _workers_here())
 
     @contextlib.contextmanager
     def limits(self) -> Iterator[None]:
@@ -135,8 +135,8 @@ class Run:
         return self.seconds is not None and time.monotonic() - self.started >= self.seconds
 
     def available(self) -> int:
-        """Bytes that the work may still use."""
-        free = int(psutil.virtual_memory().available)
+        """Bytes that the work may still use; workers of torchrun divide what is free."""
+        free = int(psutil.virtual_memory().available) // _workers_here()
         return free if self.memory is None else min(self.memory, free)
 
     def require(self, size: int, what: str, advice: str = "Raise the limit or choose a smaller model.") -> None:
@@ -146,6 +146,11 @@ class Run:
             raise BudgetError(
                 f"{what} needs about {format_bytes(size)} of memory and {format_bytes(available)} is available. {advice}"
             )
+
+
+def _workers_here() -> int:
+    """How many processes torchrun started on this machine for one piece of work."""
+    return max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,6 +4,7 @@ import contextlib
 import copy
 import dataclasses
 import math
+import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
@@ -33,11 +34,14 @@ class Objective(Protocol):
     """What a model brings to the loop."""
 
     def batches(self, rng: np.random.Generator) -> Sequence[Any]:
-        """The batches of one epoch, in order; whatever ``loss`` takes. They follow from ``rng`` alone."""
+        """The batches of one epoch, in order; whatever ``loss`` takes. They follow from ``rng`` alone.
+
+        Under torchrun every worker asks for its own ones alone, so a sequence that makes them when asked saves time.
+        """
         ...
 
     def loss(self, network: nn.Module, batch: Any, rng: np.random.Generator) -> Tensor:
-        """The mean loss over the examples of a batch."""
+        """The mean loss over the examples of a batch. What it draws, from ``rng`` or torch, follows from the batch's number."""
         ...
 
 
@@ -64,6 +68,8 @@ def device_of(run: Run) -> torch.device:
         device = torch.device(run.device)
     except RuntimeError as error:
         raise SettingError(f"device must be cpu, cuda or cuda:N. Got {run.device!r}.") from error
+    if run.device == "cuda" and "LOCAL_RANK" in os.environ:
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
     if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         raise SettingError(
@@ -94,8 +100,11 @@ def train(
 ) -> History:
     """Train ``network`` in place. It ends with the weights of the best epoch where ``score`` tells, else of the last.
 
-    Deterministic for a seed, a device and a number of threads. A run with a ``checkpoint`` folder writes its whole state
-    there after each epoch, and a run that finds one of the same settings goes on from it as if it had never stopped.
+    Deterministic for a seed, a device and a number of threads. Under torchrun all workers train together and end with the
+    same weights: to the rounding of sums those of one process with as many batches for each step (``accumulate``).
+
+    A run with a ``checkpoint`` folder writes its whole state there after each epoch, and a run that finds one of the same
+    settings goes on from it as if it had never stopped.
 
     Raises DivergedError if the loss is not a number before any epoch has ended; later, the weights of the last good
     epoch are kept and a TrainingWarning says so.
@@ -123,11 +132,13 @@ class _Loop:
         self.optimiser = make_optimiser(network, settings)
         self.progress = Progress()
         self.best = self._weights()
+        self.bad = self.late = self.unsure = False
 
     def work(self) -> History:
         torch.manual_seed(self.run.seed)
         self._resume()
-        bar = rich.progress.Progress(transient=True, disable=not self.run.progress)
+        self.workers.agree("finished epochs", self.progress.epoch)
+        bar = rich.progress.Progress(transient=True, disable=not (self.run.progress and self.workers.first))
         with bar:
             task = bar.add_task(self.name, total=self.settings.epochs, completed=self.progress.epoch)
             stopped = "epochs"
@@ -146,39 +157,69 @@ class _Loop:
         """One pass; why it did not end, or "" where it did."""
         state = self.progress
         # A generator for each epoch: an epoch that is run again after a break is the same.
-        rng = np.random.default_rng([self.run.seed, state.epoch])
-        batches = self.workers.deal(self.objective.batches(rng))
+        batches = self.objective.batches(np.random.default_rng([self.run.seed, state.epoch]))
+        self.workers.agree("number of batches", len(batches))
+        mine = self.workers.deal(len(batches))
         self.network.train()
         total = 0.0
-        for step in range(len(batches)):
-            if self.run.out_of_time() and (state.losses or step):
+        for step, place in enumerate(mine):
+            if self._out_of_time() and (state.losses or step):
                 return self._keep_if_first("time")
-            self._set_rate((state.epoch + step / len(batches)) / self.settings.epochs)
-            loss = self._step(batches[step], rng, last=(step + 1) % self.settings.accumulate == 0 or step + 1 == len(batches))
-            if not math.isfinite(loss):
+            begun = (step - step % self.settings.accumulate) * self.workers.count
+            self._set_rate((state.epoch + begun / len(batches)) / self.settings.epochs)
+            loss = self._step(batches, place, last=(step + 1) % self.settings.accumulate == 0 or step + 1 == len(mine))
+            if self.bad:
                 return self._diverged(loss, step)
             total += loss
-            show(step / len(batches))
-        state.losses.append(self.workers.mean(total / max(1, len(batches))))
+            show(step / len(mine))
+        state.losses.append(self.workers.sum(total) / max(1, len(batches)))
         self._judge()
         state.epoch += 1
         if self.run.checkpoint is not None and self.workers.first:
             write_checkpoint(self.run.checkpoint, self.network, self.best, self.optimiser, state, self._identity())
         return ""
 
-    def _step(self, batch: Any, rng: np.random.Generator, *, last: bool) -> float:
+    def _step(self, batches: Sequence[Any], place: int, *, last: bool) -> float:
+        """Add the gradient of the batch at ``place``, and with the ``last`` one of a step do it; the loss."""
+        # Past the last batch there is nothing to learn, but the others count on this worker to take part.
+        beyond, place = place >= len(batches), place % len(batches)
         bf16 = self.settings.precision == "bfloat16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
-            loss = self.objective.loss(self.network, batch, rng)
-        (loss / self.settings.accumulate).backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            loss = self.objective.loss(self.network, batches[place], self._draws(place))
+        loss = loss * 0 if beyond else loss
+        (loss / self.settings.accumulate).backward()
         value = float(loss.detach())
-        if last and math.isfinite(value):
-            self.workers.average(self.network)
-            if self.settings.clip:
-                nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip)
-            self.optimiser.step()
-            self.optimiser.zero_grad()
+        bad = not math.isfinite(value) or self.unsure
+        if last or (bad and self.workers.count == 1):
+            self._together(bad)
+        self.unsure = bad and not last
         return value
+
+    def _together(self, bad: bool) -> None:
+        """One step by the gradients of all workers, unless the loss of one is no number."""
+        signs = self.workers.average(self.network, float(bad), float(self.run.out_of_time()))
+        self.bad, self.late = signs[0] > 0, signs[1] > 0
+        if self.bad:
+            return
+        if self.settings.clip:
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip)
+        self.optimiser.step()
+        self.optimiser.zero_grad()
+
+    def _out_of_time(self) -> bool:
+        """Alone, whether time is up now; together, whether it was for anybody at the last step, so that all stop at one."""
+        return self.late if self.workers.count > 1 else self.run.out_of_time()
+
+    def _draws(self, place: int) -> np.random.Generator:
+        """The generator of one batch, and torch's set for it: what it draws is the same in whichever process."""
+        # A sequence of seeds does not tell [a, b] from [a, b, 0].
+        seeds = np.random.SeedSequence([self.run.seed, self.progress.epoch, place + 1])
+        seed = int(seeds.generate_state(1, np.uint64)[0])
+        # torch.manual_seed takes 0.25 ms to see to devices that are not there.
+        torch.default_generator.manual_seed(seed)
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
+        return np.random.default_rng(seeds)
 
     def _set_rate(self, done: float) -> None:
         settings = self.settings
@@ -194,10 +235,11 @@ class _Loop:
     def _judge(self) -> None:
         """Score the weights as they are, and keep them if they are the best so far or nothing tells."""
         state = self.progress
+        self.workers.share(self.network, buffers=True)
         if self.score is not None:
             self.network.eval()
             with torch.no_grad():
-                state.scores.append(float(self.score()))
+                state.scores.append(self.workers.first_says(float(self.score())))
         if self.score is None or state.scores[-1] > max(state.scores[:-1], default=-math.inf):
             state.best, self.best = state.epoch, self._weights()
         if self.run.report is not None and state.scores:
@@ -214,14 +256,16 @@ class _Loop:
 
     def _diverged(self, loss: float, step: int) -> str:
         epoch = self.progress.epoch
-        where = f"{self.name}: the loss became {loss} in epoch {epoch + 1}, step {step + 1}."
+        became = f"the loss became {loss}" if not math.isfinite(loss) else "the loss of a worker is not a number"
+        where = f"{self.name}: {became} in epoch {epoch + 1}, step {step + 1}."
         if not self.progress.losses:
             raise DivergedError(f"{where} Lower learning_rate, or set clip=1.")
-        warnings.warn(
-            f"{where} The weights of epoch {self.progress.best + 1} are kept. Lower learning_rate, or set clip=1.",
-            TrainingWarning,
-            stacklevel=4,
-        )
+        if self.workers.first:
+            warnings.warn(
+                f"{where} The weights of epoch {self.progress.best + 1} are kept. Lower learning_rate, or set clip=1.",
+                TrainingWarning,
+                stacklevel=4,
+            )
         return "diverged"
 
     def _weights(self) -> dict[str, Tensor]:
@@ -229,7 +273,12 @@ class _Loop:
 
     def _identity(self) -> dict[str, Any]:
         shapes = {name: list(value.shape) for name, value in self.network.state_dict().items()}
-        return {"name": self.name, "settings": dataclasses.asdict(self.settings), "seed": self.run.seed, "shapes": shapes}
+        return {
+            "name": self.name,
+            "settings": dataclasses.asdict(self.settings),
+            "seed": self.run.seed,
+            "shapes": shapes,
+        }
 
     def _resume(self) -> None:
         if self.run.checkpoint is not None:
