@@ -22,7 +22,18 @@ from leanrec.protocols import Estimator
 from leanrec.run import Run, parse_bytes, parse_seconds
 from leanrec.settings import build, split_list
 
-__all__ = ["DataOptions", "Json", "RunOptions", "Sources", "SplitOptions", "conditions", "gather", "model_of", "pairs"]
+__all__ = [
+    "DataOptions",
+    "Json",
+    "RunOptions",
+    "Sources",
+    "SplitOptions",
+    "TrainOptions",
+    "conditions",
+    "gather",
+    "model_of",
+    "pairs",
+]
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 Sources = Annotated[
@@ -84,12 +95,19 @@ class DataOptions:
         str | None, typer.Option(help="A table about items (titles, genres, …).", rich_help_panel=_DATA)
     ] = None
     users: Annotated[str | None, typer.Option(help="A table about users.", rich_help_panel=_DATA)] = None
+    item_links: Annotated[
+        str | None, typer.Option(help="Knowledge about items: triples head, relation, tail.", rich_help_panel=_DATA)
+    ] = None
+    user_links: Annotated[
+        str | None,
+        typer.Option(help="Who trusts or befriends whom: user, friend, maybe weight.", rich_help_panel=_DATA),
+    ] = None
     column: Annotated[
         list[str] | None,
         typer.Option(
             "--column",
             "-c",
-            help="Which column plays a role, e.g. user=visitor or items.id=sku; repeatable.",
+            help="Which column plays a role, e.g. user=visitor, items.id=sku or item_links.head=movie; repeatable.",
             rich_help_panel=_DATA,
         ),
     ] = None
@@ -149,6 +167,8 @@ class DataOptions:
             "cleaning": self._cleaning(),
             "quarantine": self.quarantine,
             "time_format": self.time_format,
+            "item_links": self.item_links,
+            "user_links": self.user_links,
         }
 
     def open(self, sources: list[str], run: Run) -> Ingested:
@@ -158,6 +178,7 @@ class DataOptions:
     def held_out(self, source: str, run: Run) -> Dataset:
         """A file of events that is read as the log is; no event of it is set aside as unusual."""
         usual = dataclasses.replace(self, items=None, users=None, bots=False, min_user=1, min_item=1, quarantine=None)
+        usual = dataclasses.replace(usual, item_links=None, user_links=None)
         return usual.open([source], run).data
 
     def _cleaning(self) -> Cleaning:
@@ -243,6 +264,20 @@ class RunOptions:
             seconds=None if self.time is None else parse_seconds(self.time),
             progress=self.progress and typer.get_text_stream("stderr").isatty(),
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainOptions(RunOptions):
+    """How models are fitted."""
+
+    device: Annotated[
+        str,
+        typer.Option(help="Where models that train with torch do so: cpu, cuda or cuda:N.", rich_help_panel=_WORK),
+    ] = "cpu"
+
+    def run(self) -> Run:
+        """These options as the conditions of a run."""
+        return dataclasses.replace(super().run(), device=self.device)
 
 
 def gather(*kinds: type) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

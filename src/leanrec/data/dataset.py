@@ -7,6 +7,7 @@ import hashlib
 import numpy as np
 import scipy.sparse as sp
 
+from leanrec.data.links import ItemLinks, UserLinks
 from leanrec.data.table import Table
 from leanrec.data.vocabulary import Vocabulary
 from leanrec.errors import DataError
@@ -36,6 +37,8 @@ class Dataset:
         user_table: U rows, or None.
         rating_range: lowest and highest rating allowed, or None where there are no ratings.
         source: where the events came from, for people.
+        item_links: knowledge triples about items, or None.
+        user_links: trust or friendship between users, or None.
     """
 
     events: Events
@@ -45,6 +48,8 @@ class Dataset:
     user_table: Table | None = None
     rating_range: tuple[float, float] | None = None
     source: str = ""
+    item_links: ItemLinks | None = None
+    user_links: UserLinks | None = None
 
     def __post_init__(self) -> None:
         for name, table, ids in (
@@ -92,6 +97,11 @@ class Dataset:
         _, from_the_end = np.unique(pair[::-1], return_index=True)
         last = rated[len(rated) - 1 - from_the_end]
         return _csr(value[last], self.events.user[last], self.events.item[last], (len(self.users), len(self.items)))
+
+    @functools.cached_property
+    def friends(self) -> CSR | None:
+        """(U, U) float32: the weight with which each user trusts another, or None where there are no user links."""
+        return None if self.user_links is None else self.user_links.matrix(self.users)
 
     def _matrix(self, values: np.ndarray, where: np.ndarray | None) -> CSR:
         user, item = self.events.user, self.events.item
@@ -143,6 +153,12 @@ class Dataset:
             for name, column in sorted(() if table is None else table.columns.items()):
                 digest.update(repr(name).encode())
                 _digest(digest, column)
+        for links in (self.item_links, self.user_links):
+            # Data without links keeps the fingerprint it had before there were any.
+            if links is not None:
+                digest.update(type(links).__name__.encode())
+                for column in links.columns:
+                    _digest(digest, column)
         return digest.hexdigest()
 
 

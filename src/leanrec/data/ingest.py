@@ -26,6 +26,7 @@ from leanrec.data.dataset import Dataset
 from leanrec.data.encoding import EncodedLog, encode, find_ids, make_dictionary
 from leanrec.data.engine import Engine, open_engine
 from leanrec.data.judging import set_aside
+from leanrec.data.link_files import FoundLinks, attach, read_links
 from leanrec.data.mending import count_aside
 from leanrec.data.quarantine import check_path, write_quarantine
 from leanrec.data.reasons import REASONS
@@ -66,6 +67,8 @@ class _Task:
     cleaning: Cleaning
     quarantine: Path | None
     time_format: str | None
+    item_links: Source | None
+    user_links: Source | None
     run: Run
 
     def __post_init__(self) -> None:
@@ -77,7 +80,16 @@ class _Task:
     @property
     def is_plain(self) -> bool:
         """Whether no option changes how the log is read."""
-        options = (self.items, self.users, self.kinds, self.positive_from, self.quarantine, self.time_format)
+        options = (
+            self.items,
+            self.users,
+            self.kinds,
+            self.positive_from,
+            self.quarantine,
+            self.time_format,
+            self.item_links,
+            self.user_links,
+        )
         return all(option is None for option in options) and not self.columns and self.cleaning == Cleaning()
 
 
@@ -92,6 +104,8 @@ def ingest(
     cleaning: Cleaning = Cleaning(),  # noqa: B008 - frozen
     quarantine: str | Path | None = None,
     time_format: str | None = None,
+    item_links: Source | None = None,
+    user_links: Source | None = None,
     out: str | Path | None = None,
     run: Run = Run(),
 ) -> Ingested:
@@ -107,7 +121,8 @@ def ingest(
         users: a table about users.
         columns: role → column, where the usual names do not fit. Roles: user, item, time, value, weight,
             kind,
-            label, content (several with commas); ``items.id`` and ``users.id`` for the tables. In a file
+            label, content (several with commas); ``items.id`` and ``users.id`` for the tables;
+            ``item_links.head``, ``.relation``, ``.tail`` and ``user_links.user``, ``.friend``, ``.weight``. In a file
             without a line of names the columns are called "1", "2", ….
         kinds: behaviour → weight as evidence of liking. Others get a usual weight by name, otherwise 1.
         positive_from: ratings below it get weight 0. None: every rating counts as an interaction.
@@ -115,6 +130,10 @@ def ingest(
         quarantine: file (.csv or .parquet) for every row that was set aside, with reason, file and row.
         time_format: how the times are written, in the letters of strptime ("%d/%m/%Y %H:%M"). None: numbers,
             ISO dates and other usual forms, told apart by the values themselves.
+        item_links: knowledge triples (head, relation, tail) about items, in any of these forms; heads and tails are
+            items by their own id, or other entities.
+        user_links: who trusts or befriends whom (user, friend and, where there is one, weight). People whom only
+            links know become users without events.
         out: folder to save the data set and its report to, which ``open_dataset`` opens. It appears whole or
             not at all, and replaces an older data set there.
         run: threads and memory. Where the events do not fit the memory they are mapped from files.
@@ -131,7 +150,9 @@ def ingest(
         for the sort.
     """
     path = None if quarantine is None else Path(quarantine)
-    task = _Task(source, items, users, dict(columns or {}), kinds, positive_from, cleaning, path, time_format, run)
+    named = dict(columns or {})
+    links = (item_links, user_links)
+    task = _Task(source, items, users, named, kinds, positive_from, cleaning, path, time_format, *links, run)
     if out is None:
         return _ingest(task, None)
     target = Path(out)
@@ -152,6 +173,8 @@ def open_dataset(
     cleaning: Cleaning = Cleaning(),  # noqa: B008 - frozen
     quarantine: str | Path | None = None,
     time_format: str | None = None,
+    item_links: Source | None = None,
+    user_links: Source | None = None,
     run: Run = Run(),
 ) -> Ingested:
     """A data set saved by ``ingest(…, out=folder)``, or anything that ``ingest`` takes, with the same options.
@@ -160,7 +183,9 @@ def open_dataset(
     SettingError for options that would change a saved data set.
     """
     path = None if quarantine is None else Path(quarantine)
-    task = _Task(source, items, users, dict(columns or {}), kinds, positive_from, cleaning, path, time_format, run)
+    named = dict(columns or {})
+    links = (item_links, user_links)
+    task = _Task(source, items, users, named, kinds, positive_from, cleaning, path, time_format, *links, run)
     if not (isinstance(source, str | Path) and (Path(source) / "manifest.json").is_file()):
         return _ingest(task, None)
     if not task.is_plain:
@@ -195,6 +220,7 @@ def _ingest(task: _Task, folder: Path | None) -> Ingested:
         say(f"Looking at {describe_source(task.source)}")
         found = understand(engine, task.source, task.columns)
         sides = open_sides(engine, task.items, task.users, found.columns, task.columns)
+        links = read_links(engine, task.item_links, task.user_links, task.columns)
         say(f"Reading {format_bytes(sum(part.size for part in found.parts))}; {_plan(found, task.run)}")
         staged = stage(
             engine,
@@ -207,9 +233,21 @@ def _ingest(task: _Task, folder: Path | None) -> Ingested:
         blanks = find_ids(engine, staged)
         profile = judge(engine, staged, task.cleaning)
         sides.load(engine, staged, trim=blanks > 0)
-        ingested = _index(task, engine, _Facts(found, staged, blanks, profile, sides), say, folder)
+        ingested = _linked(_index(task, engine, _Facts(found, staged, blanks, profile, sides), say, folder), links)
     report = dataclasses.replace(ingested.report, seconds=time.perf_counter() - began)
     return Ingested(ingested.data, report)
+
+
+def _linked(ingested: Ingested, links: FoundLinks) -> Ingested:
+    """The same with links, and what the report says of them."""
+    data, notes = attach(ingested.data, links)
+    report = dataclasses.replace(
+        ingested.report,
+        tables_set_aside={**ingested.report.tables_set_aside, **links.set_aside},
+        columns={**ingested.report.columns, **links.columns},
+        warnings=(*ingested.report.warnings, *links.notes, *notes),
+    )
+    return Ingested(data, report)
 
 
 @dataclasses.dataclass(frozen=True)

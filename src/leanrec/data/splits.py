@@ -349,9 +349,10 @@ def _cases(data: Dataset, part: Parts, code: int, known: Dataset | None, repeats
 
 
 def _as_trained(data: Dataset, part: Parts, known: Dataset) -> NDArray[np.bool_]:
-    """(U,) whether the training part holds events of the user, and all that are known of the user."""
+    """(U,) whether the training part holds events or links of the user, and all events that are known of the user."""
     trained = np.bincount(data.events.user[part == TRAIN], minlength=len(data.users))
-    same: NDArray[np.bool_] = (trained > 0) & (trained == np.diff(known.indptr))
+    linked = False if data.friends is None else np.diff(data.friends.indptr) > 0
+    same: NDArray[np.bool_] = ((trained > 0) | linked) & (trained == np.diff(known.indptr))
     return same
 
 

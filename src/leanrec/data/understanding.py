@@ -6,13 +6,14 @@ from typing import Any
 
 from leanrec.data.columns import Columns, find_columns, plain_name
 from leanrec.data.engine import Engine, ident
+from leanrec.data.link_files import LINK_ROLES
 from leanrec.data.sources import Part, Source, open_parts
 from leanrec.data.times import is_number
 from leanrec.errors import ColumnError
 
 __all__ = ["Understood", "understand"]
 
-_TABLE_KEYS = ("items.id", "users.id")
+_TABLE_KEYS = ("items.id", "users.id", *LINK_ROLES)
 _MUST_BE_NUMBERS = {"value": "rating", "weight": "weight", "label": "label"}
 
 
