@@ -74,6 +74,18 @@ def test_ingest_reports_and_saves(run: Any, log: Path, tmp_path: Path) -> None:
     assert json.loads(out)["cost"]["wall"] > 0
 
 
+def test_a_fit_with_a_checkpoint_goes_on_where_it_ended(run: Any, log: Path, tmp_path: Path) -> None:
+    words = ("fit", "sasrec", log, "--set", "width=8", "--set", "epochs=2", "--checkpoint", tmp_path / "state")
+    assert run(*words, "--out", tmp_path / "first")[0] == 0
+    assert (tmp_path / "state" / "checkpoint.safetensors").is_file()
+    assert run(*words, "--out", tmp_path / "second")[0] == 0
+    lists = [run("recommend", tmp_path / name, "--user", 1, "--json")[1] for name in ("first", "second")]
+    assert json.loads(lists[0])["items"] == json.loads(lists[1])["items"]
+    code, _, err = run(*words, "--set", "epochs=3", "--out", tmp_path / "third")
+    assert code == 2
+    assert "is the checkpoint of another training: its settings" in err
+
+
 def test_the_report_of_people_names_what_was_understood_and_set_aside(run: Any, tmp_path: Path) -> None:
     file = tmp_path / "log.csv"
     file.write_text(
@@ -219,7 +231,7 @@ def test_doctor_finds_this_machine_well(run: Any) -> None:
     code, out, _ = run("doctor", "--json")
     findings = {each["what"]: each["state"] for each in json.loads(out)}
     assert code == 0
-    assert findings["the loop"] == "ok"
+    assert findings["the loop"] == findings["torch"] == findings["extra [deep]"] == "ok"
 
 
 @pytest.mark.parametrize(
@@ -230,6 +242,9 @@ def test_doctor_finds_this_machine_well(run: Any) -> None:
         (("fit", "ease", "{log}", "--set", "l2=-1", "--out", "m"), "l2 must be a positive number"),
         (("fit", "ease", "{log}", "--set", "l2", "--out", "m"), "--set must have the form NAME=VALUE"),
         (("fit", "ease", "missing.csv", "--out", "m"), "missing.csv"),
+        (("fit", "ease", "{log}", "--checkpoint", "c", "--out", "m"), "--checkpoint must be left out"),
+        (("fit", "sasrec", "{log}", "--device", "cuda:99", "--out", "m"), "device 'cuda:99' is not there"),
+        (("fit", "sasrec", "{log}", "--device", "gpu", "--out", "m"), "device must be cpu, cuda or cuda:N"),
         (("fit", "ease", "{log}", "--memory", "lots", "--out", "m"), "A size must be a number and a unit"),
         (("ingest", "{log}", "--column", "user=nobody"), "nobody"),
         (("recommend", "{log}", "--user", "1"), "is not a leanrec artifact"),

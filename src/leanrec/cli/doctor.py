@@ -14,7 +14,13 @@ from pathlib import Path
 
 __all__ = ["Finding", "examine"]
 
-_EXTRAS = {"plots": ("matplotlib",), "text": ("model2vec",), "sentiment": ("textblob",)}
+_EXTRAS = {
+    "plots": ("matplotlib",),
+    "text": ("model2vec",),
+    "sentiment": ("textblob",),
+    "deep": ("torch", "safetensors"),
+    "tune": ("optuna",),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +46,7 @@ def examine() -> Iterator[Finding]:
     yield _disk()
     yield _sqlite()
     yield from _extras()
+    yield from _torch()
     yield _blas()
     yield _loop()
 
@@ -91,6 +98,20 @@ def _extras() -> Iterator[Finding]:
         how = f'pip install "leanrec[{extra}]", or in a checkout: pip install ".[{extra}]"'
         detail = f"not installed; bring it with: {how}" if missing else "installed"
         yield Finding(f"extra [{extra}]", "note" if missing else "ok", detail)
+
+
+def _torch() -> Iterator[Finding]:
+    """What models that train by gradients would run on."""
+    if importlib.util.find_spec("torch") is None:
+        return
+    import torch
+
+    from leanrec.run import format_bytes
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    cards = [torch.cuda.get_device_properties(i) for i in range(count)]
+    named = ", ".join(f"cuda:{i} {card.name} ({format_bytes(card.total_memory)})" for i, card in enumerate(cards))
+    yield Finding("torch", "ok", f"{torch.__version__} on {named or 'the CPU; it sees no GPU'}")
 
 
 def _blas() -> Finding:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from leanrec.cli import show
-from leanrec.cli.options import DataOptions, Json, RunOptions, Sources, SplitOptions, gather, model_of, pairs
-from leanrec.errors import DataError
+from leanrec.cli.options import DataOptions, Json, Sources, SplitOptions, TrainOptions, gather, model_of, pairs
+from leanrec.errors import DataError, SettingError
 from leanrec.models import find
 from leanrec.settings import build, check_one_of
 
@@ -27,7 +27,7 @@ Models = Annotated[
 _COLUMNS = ("ndcg", "recall", "precision", "hitrate", "mrr", "map")
 
 
-@gather(DataOptions, RunOptions)
+@gather(DataOptions, TrainOptions)
 def fit(
     model: Annotated[str, typer.Argument(help="A model's name (see `leanrec models`) or import path.")],
     source: Sources,
@@ -38,9 +38,13 @@ def fit(
         Path | None,
         typer.Option(help="An event log of a server: its events and new items join the data. It may still run."),
     ] = None,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(help="Folder where a model that trains with torch keeps its state each epoch, and goes on from."),
+    ] = None,
     as_json: Json = False,
     data: DataOptions,
-    run: RunOptions,
+    train: TrainOptions,
 ) -> None:
     """Fit a model on a data set or a raw log, and save it with all it needs to answer."""
     from leanrec.data import artifacts
@@ -48,11 +52,15 @@ def fit(
     from leanrec.run import format_bytes, format_seconds
     from leanrec.serving.pipeline import Pipeline
     from leanrec.serving.replay import log_beside
+    from leanrec.training.settings import Training
 
     estimator = build(find(model), pairs(settings or (), "--set"))
-    ingested = data.open(source, run.run())
+    if checkpoint is not None and not isinstance(estimator, Training):
+        raise SettingError(f"--checkpoint must be left out: {model} does not train with torch, and keeps no state.")
+    work = dataclasses.replace(train.run(), checkpoint=checkpoint)
+    ingested = data.open(source, work)
     recorded = None if log is None else LogReader(log)
-    pipeline = Pipeline.fit(estimator, ingested.data, run.run(), log=recorded)
+    pipeline = Pipeline.fit(estimator, ingested.data, work, log=recorded)
     path = pipeline.save(out)
     if log is not None:
         joined = pipeline.provenance["data"]["events"] - ingested.data.shape.events
@@ -83,7 +91,7 @@ def fit(
     show.tell(f"Try it: leanrec recommend {path} --user {ingested.data.users.ids[0]} -n 5")
 
 
-@gather(DataOptions, SplitOptions, RunOptions)
+@gather(DataOptions, SplitOptions, TrainOptions)
 def evaluate(
     source: Sources,
     *,
@@ -101,14 +109,14 @@ def evaluate(
     as_json: Json = False,
     data: DataOptions,
     split: SplitOptions,
-    run: RunOptions,
+    train: TrainOptions,
 ) -> None:
     """Fit models on the training part and judge their lists on the test part, with intervals."""
     from leanrec.evaluation.compare import compare
     from leanrec.evaluation.evaluate import evaluate as judge
     from leanrec.evaluation.evaluate import warn_of_few
 
-    work, depths = run.run(), tuple(k or (10,))
+    work, depths = train.run(), tuple(k or (10,))
     check_one_of("--part", part, ("test", "valid"))
     estimators = {text: model_of(text) for text in model or ("popularity", "item_knn", "ease")}
     ingested = data.open(source, work)
@@ -192,11 +200,14 @@ def _compared(comparison: "Comparison | None") -> None:
         show.say(f"\n{comparison}")
 
 
-@gather(DataOptions, SplitOptions, RunOptions)
+@gather(DataOptions, SplitOptions, TrainOptions)
 def frontier(
     source: Sources,
     *,
     model: Models = None,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Without --model: also models that train with torch, minutes each.")
+    ] = False,
     max_p99: Annotated[str | None, typer.Option(help="Limit on the p99 of one request, e.g. 5ms.")] = None,
     max_memory: Annotated[str | None, typer.Option(help="Limit on the peak memory of the fit, e.g. 200MB.")] = None,
     max_fit: Annotated[str | None, typer.Option(help="Limit on the time to fit, e.g. 60s.")] = None,
@@ -209,19 +220,21 @@ def frontier(
     as_json: Json = False,
     data: DataOptions,
     split: SplitOptions,
-    run: RunOptions,
+    train: TrainOptions,
 ) -> None:
     """Fit every family, show quality beside what it cost, and pick the best within a budget."""
     from leanrec.evaluation.budget import Budget
     from leanrec.evaluation.frontier import frontier as measure
 
-    work = run.run()
+    work = train.run()
     budget = Budget(max_p99=max_p99, max_memory=max_memory, max_fit=max_fit, max_artifact=max_artifact)
     models = None if model is None else {text: model_of(text) for text in model}
     ingested = data.open(source, work)
     save = out / "models" if keep_models else None
     parts = split.apply(ingested.data, data, work)
-    found = measure(ingested.data, models=models, budget=budget, metric=metric, split=parts, run=work, save=save)
+    found = measure(
+        ingested.data, models=models, deep=deep, budget=budget, metric=metric, split=parts, run=work, save=save
+    )
     pictures = draw(found, out)
     if as_json:
         show.print_json(found.to_dict() | {"pictures": pictures})
