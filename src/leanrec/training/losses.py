@@ -3,13 +3,23 @@
 Shapes: T targets in a step, D width, N items, S negatives. Every loss returns the mean over the T targets.
 """
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["bce", "bpr", "cross_entropy", "gbce", "sampled_softmax"]
+__all__ = [
+    "alignment",
+    "bce",
+    "bpr",
+    "cross_entropy",
+    "gbce",
+    "info_nce",
+    "sampled_softmax",
+    "uniformity",
+]
 
 # Logits of one stretch of targets: 4 MB stay in the cache between the product and the softmax.
 _STRETCH_BYTES = 4 * 2**20
@@ -20,21 +30,28 @@ class _CrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, table: Tensor, targets: Tensor, bias: Tensor | None) -> Tensor:
-        total = hidden.new_zeros(())
-        d_hidden, d_table = torch.empty_like(hidden), torch.zeros_like(table)
+        total, d_hidden, d_table = table.new_zeros(()), torch.empty_like(hidden), torch.zeros_like(table)
         d_bias = None if bias is None else torch.zeros_like(bias)
+        # Where the states are in bfloat16 so are the products; sums and the softmax are in the type of the table.
+        W = table.to(hidden.dtype)
         step = max(16, _STRETCH_BYTES // (4 * len(table)))
         for start in range(0, len(hidden), step):
             h, t = hidden[start : start + step], targets[start : start + step, None]
-            logits = h @ table.T if bias is None else torch.addmm(bias, h, table.T)
+            logits = (h @ W.T).to(table.dtype)
+            if bias is not None:
+                logits += bias
             log_z = logits.logsumexp(1, keepdim=True)
             total += (log_z - logits.gather(1, t)).sum()
             p = logits.sub_(log_z).exp_()
             p.scatter_add_(1, t, p.new_full(t.shape, -1))
-            torch.mm(p, table, out=d_hidden[start : start + step])
-            d_table.addmm_(p.T, h)
             if d_bias is not None:
                 d_bias += p.sum(0)
+            p = p.to(hidden.dtype)
+            torch.mm(p, W, out=d_hidden[start : start + step])
+            if W is table:
+                d_table.addmm_(p.T, h)
+            else:
+                d_table += p.T @ h
         ctx.save_for_backward(d_hidden, d_table, *([] if d_bias is None else [d_bias]))
         ctx.n = max(1, len(hidden))
         mean: Tensor = total / ctx.n
@@ -53,7 +70,11 @@ def cross_entropy(hidden: Tensor, table: Tensor, targets: Tensor, bias: Tensor |
     The (T, N) logits are never held: each stretch of targets makes its part of the gradients as it passes.
     Cost 6 T N D operations forward and none of that order backward; memory 4 MB, T D and N D numbers.
     """
-    loss: Tensor = _CrossEntropy.apply(hidden, table, targets, bias)
+    kind = hidden.device.type
+    if torch.is_autocast_enabled(kind):
+        hidden = hidden.to(torch.get_autocast_dtype(kind))
+    with torch.autocast(kind, enabled=False):
+        loss: Tensor = _CrossEntropy.apply(hidden, table, targets, bias)
     return loss
 
 
@@ -71,7 +92,7 @@ def sampled_softmax(
     if log_q is not None:
         logits = logits - log_q[negatives]
     logits = logits.masked_fill(negatives[None, :] == targets[:, None], -torch.inf)
-    return (torch.logaddexp(logits.logsumexp(1, keepdim=True), positive) - positive).mean()
+    return (torch.cat([positive, logits], 1).logsumexp(1, keepdim=True) - positive).mean()
 
 
 def _scores(hidden: Tensor, table: Tensor, targets: Tensor, negatives: Tensor) -> tuple[Tensor, Tensor]:
@@ -100,3 +121,34 @@ def bpr(hidden: Tensor, table: Tensor, targets: Tensor, negatives: Tensor) -> Te
     """−log σ(score of the target − score of each of its negatives), mean over the negatives (Rendle et al. 2009)."""
     positive, negative = _scores(hidden, table, targets, negatives)
     return F.softplus(negative - positive[:, None]).mean()
+
+
+def info_nce(first: Tensor, second: Tensor, temperature: float = 0.2) -> Tensor:
+    """Contrast of two views (T, D) of the same things: each row has to find its twin among all rows of the other view.
+
+    Softmax cross-entropy over cosines / ``temperature`` (van den Oord et al. 2018; for graphs XSimGCL, Yu et al. 2023).
+    The (T, T) logits are never held.
+    """
+    twins = torch.arange(len(first), device=first.device)
+    return cross_entropy(F.normalize(first, dim=1) / temperature, F.normalize(second, dim=1), twins)
+
+
+def alignment(first: Tensor, second: Tensor) -> Tensor:
+    """Mean squared distance, on the unit sphere, of what belongs together: row t of ``first`` and of ``second`` (T, D).
+
+    With ``uniformity`` of either side it is all of DirectAU's loss (Wang et al., KDD 2022).
+    """
+    return (F.normalize(first, dim=1) - F.normalize(second, dim=1)).square().sum(1).mean()
+
+
+def uniformity(x: Tensor) -> Tensor:
+    """Logarithm of the mean of exp(−2 · squared distance) over pairs of rows (T, D) on the unit sphere: low when spread out.
+
+    0 for a single row (Wang & Isola, ICML 2020). Memory T² numbers.
+    """
+    n = len(x)
+    if n < 2:
+        return x.sum() * 0
+    x = F.normalize(x, dim=1)
+    near = (4 * (x @ x.T) - 4).masked_fill(torch.eye(n, dtype=torch.bool, device=x.device), -torch.inf)
+    return near.flatten().logsumexp(0) - math.log(n * (n - 1))

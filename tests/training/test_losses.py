@@ -1,0 +1,187 @@
+"""Losses beside slow twins, by value and by gradient."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from leanrec.training import losses
+
+T, N, D = 37, 23, 6
+
+
+def made(seed: int = 0, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor]:
+    """States (T, D), a table (N, D) and targets (T,)."""
+    g = torch.Generator().manual_seed(seed)
+    hidden = torch.randn(T, D, generator=g, dtype=dtype).requires_grad_()
+    table = torch.randn(N, D, generator=g, dtype=dtype).requires_grad_()
+    return hidden, table, torch.randint(N, (T,), generator=g)
+
+
+def agree(found: Callable[..., Tensor], slow: Callable[..., Tensor], *inputs: Tensor, tolerance: float = 1e-9) -> None:
+    """The same value and the same gradients, also where the loss is a part of a larger one."""
+    values, gradients = [], []
+    for loss in (found, slow):
+        value = loss(*inputs)
+        values.append(float(value.detach()))
+        gradients.append(torch.autograd.grad(3 * value, inputs))
+    assert values[0] == pytest.approx(values[1], rel=tolerance)
+    for mine, slowly in zip(*gradients, strict=True):
+        torch.testing.assert_close(mine, slowly, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("stretch", [1, 4 * 2**20])
+def test_cross_entropy_over_all_items(stretch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One stretch, and three of 16 targets or fewer."""
+    monkeypatch.setattr(losses, "_STRETCH_BYTES", stretch)
+    hidden, table, targets = made()
+    agree(
+        lambda h, w: losses.cross_entropy(h, w, targets), lambda h, w: F.cross_entropy(h @ w.T, targets), hidden, table
+    )
+
+
+@pytest.mark.parametrize("stretch", [1, 4 * 2**20])
+def test_cross_entropy_with_a_bias_for_each_item(stretch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(losses, "_STRETCH_BYTES", stretch)
+    hidden, table, targets = made(1)
+    bias = torch.randn(N, dtype=torch.float64).requires_grad_()
+    agree(
+        lambda h, w, b: losses.cross_entropy(h, w, targets, b),
+        lambda h, w, b: F.cross_entropy(h @ w.T + b, targets),
+        hidden, table, bias,
+    )  # fmt: skip
+
+
+def test_cross_entropy_of_one_item_and_of_no_target() -> None:
+    hidden, table, targets = made()
+    one = losses.cross_entropy(hidden, table[:1], torch.zeros_like(targets))
+    assert float(one.detach()) == pytest.approx(0, abs=1e-9)
+    none = losses.cross_entropy(hidden[:0], table, targets[:0])
+    none.backward()
+    assert float(none.detach()) == 0
+    assert not table.grad.any()
+
+
+def test_cross_entropy_survives_large_logits() -> None:
+    hidden, table, targets = made(dtype=torch.float32)
+    loss = losses.cross_entropy(1e4 * hidden, table, targets)
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert torch.isfinite(hidden.grad).all()
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "sampled_softmax", "bce", "bpr"])
+def test_losses_under_bfloat16_stay_close(loss: str) -> None:
+    hidden, table, targets = made(dtype=torch.float32)
+    negatives = torch.arange(N) if loss == "sampled_softmax" else torch.randint(N, (T, 4))
+    more = () if loss == "cross_entropy" else (negatives,)
+    exact = getattr(losses, loss)(hidden, table, targets, *more)
+    with torch.autocast("cpu", torch.bfloat16):
+        # What a network gives under autocast is in bfloat16.
+        rough = getattr(losses, loss)(hidden.to(torch.bfloat16), table, targets, *more)
+    assert float(rough.detach()) == pytest.approx(float(exact.detach()), rel=0.03)
+    rough.backward()
+    assert torch.isfinite(hidden.grad).all()
+    assert torch.isfinite(table.grad).all()
+
+
+def test_sampled_softmax_with_all_items_is_the_full_one() -> None:
+    hidden, table, targets = made(2)
+    agree(
+        lambda h, w: losses.sampled_softmax(h, w, targets, torch.arange(N)),
+        lambda h, w: F.cross_entropy(h @ w.T, targets),
+        hidden,
+        table,
+    )
+
+
+def test_log_q_makes_the_sum_over_negatives_unbiased() -> None:
+    """exp(loss) − 1 is Σ over the others of exp(score − target's): its mean over all pairs of draws is that of all."""
+    hidden, table, targets = made(3)
+    hidden, table, targets = hidden.detach(), table.detach()[:7], targets % 7
+    p = np.random.default_rng(0).dirichlet(np.ones(7))
+    log_q = torch.from_numpy(np.log(2 * p))
+    for t in range(5):
+        full = torch.exp(F.cross_entropy(hidden[t : t + 1] @ table.T, targets[t : t + 1])) - 1
+        mean = 0.0
+        for i, j in np.ndindex(7, 7):
+            drawn = torch.tensor([i, j])
+            loss = losses.sampled_softmax(hidden[t : t + 1], table, targets[t : t + 1], drawn, log_q)
+            mean += p[i] * p[j] * (float(torch.exp(loss)) - 1)
+        assert mean == pytest.approx(float(full), rel=1e-6)
+
+
+def test_sampled_softmax_where_only_the_target_was_drawn() -> None:
+    hidden, table, targets = made(4)
+    loss = losses.sampled_softmax(hidden[:1], table, targets[:1], targets[:1].repeat(3))
+    loss.backward()
+    assert float(loss.detach()) == pytest.approx(0, abs=1e-12)
+    assert torch.isfinite(table.grad).all()
+
+
+def test_losses_against_negatives_of_each_target() -> None:
+    hidden, table, targets = made(5)
+    negatives = torch.randint(N, (T, 4), generator=torch.Generator().manual_seed(1))
+
+    def slowly(one: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
+        def loss(h: Tensor, w: Tensor) -> Tensor:
+            return torch.stack([one(h[t] @ w[targets[t]], w[negatives[t]] @ h[t]) for t in range(T)]).mean()
+
+        return loss
+
+    def bce(positive: Tensor, negative: Tensor) -> Tensor:
+        return -torch.log(torch.sigmoid(positive)) - torch.log(1 - torch.sigmoid(negative)).sum()
+
+    def gbce(positive: Tensor, negative: Tensor) -> Tensor:
+        a = 4 / (N - 1)
+        beta = a * (0.6 * (1 - 1 / a) + 1 / a)
+        return -torch.log(torch.sigmoid(positive) ** beta) - torch.log(1 - torch.sigmoid(negative)).sum()
+
+    def bpr(positive: Tensor, negative: Tensor) -> Tensor:
+        return -torch.log(torch.sigmoid(positive - negative)).mean()
+
+    agree(lambda h, w: losses.bce(h, w, targets, negatives), slowly(bce), hidden, table)
+    share = 4 / (N - 1)
+    agree(lambda h, w: losses.gbce(h, w, targets, negatives, share=share, t=0.6), slowly(gbce), hidden, table)
+    agree(lambda h, w: losses.bpr(h, w, targets, negatives), slowly(bpr), hidden, table)
+
+
+def test_gbce_without_calibration_is_bce() -> None:
+    hidden, table, targets = (each.detach() for each in made(6))
+    negatives = torch.randint(N, (T, 4))
+    plain = losses.bce(hidden, table, targets, negatives)
+    assert float(losses.gbce(hidden, table, targets, negatives, share=0.2, t=0)) == pytest.approx(float(plain))
+
+
+def test_info_nce() -> None:
+    first, _, _ = made(7)
+    second = torch.randn(T, D, dtype=torch.float64).requires_grad_()
+
+    def slow(a: Tensor, b: Tensor) -> Tensor:
+        cosine = F.cosine_similarity(a[:, None], b[None], dim=2) / 0.3
+        return F.cross_entropy(cosine, torch.arange(T))
+
+    agree(lambda a, b: losses.info_nce(a, b, 0.3), slow, first, second)
+    assert losses.info_nce(first, first, 0.01) < losses.info_nce(first, second, 0.01)
+
+
+def test_alignment_and_uniformity() -> None:
+    first, _, _ = made(8)
+    second = torch.randn(T, D, dtype=torch.float64).requires_grad_()
+
+    def align(a: Tensor, b: Tensor) -> Tensor:
+        return torch.stack([(a[t] / a[t].norm() - b[t] / b[t].norm()).norm() ** 2 for t in range(T)]).mean()
+
+    def uniform(a: Tensor) -> Tensor:
+        return torch.pdist(F.normalize(a, dim=1)).square().mul(-2).exp().mean().log()
+
+    agree(losses.alignment, align, first, second)
+    agree(losses.uniformity, uniform, first)
+    assert float(losses.uniformity(first.detach()[:1])) == 0
+    opposite = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
+    assert float(losses.uniformity(opposite)) == pytest.approx(-8)
+    assert math.isclose(float(losses.uniformity(torch.ones(5, 3))), 0, abs_tol=1e-5)
