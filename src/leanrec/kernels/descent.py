@@ -1,0 +1,140 @@
+"""Steps down a gradient that was made by hand: Adam on dense arrays, and a learning rate that rises and falls."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterable, Mapping
+
+import numba
+import numpy as np
+
+from leanrec.errors import DivergedError
+from leanrec.types import Float32Array
+
+__all__ = ["Adam", "descend", "rate"]
+
+_LOWEST = 0.01
+
+
+def rate(done: float, warmup: float) -> float:
+    """Share of the highest learning rate when the share ``done`` of all steps is behind: up in a line, down by a cosine."""
+    if done < warmup:
+        return max(done, 0.1 * warmup) / warmup
+    left = (done - warmup) / max(1e-9, 1 - warmup)
+    return _LOWEST + (1 - _LOWEST) * 0.5 * (1 + math.cos(math.pi * left))
+
+
+class Adam:
+    """Adam with decoupled decay (Kingma & Ba 2015; Loshchilov & Hutter 2019) on named arrays, changed in place.
+
+    Two moments for each number; a step passes once over them, in threads.
+    """
+
+    def __init__(self, arrays: Mapping[str, Float32Array], decay: float = 0.0) -> None:
+        self.arrays, self.decay, self.steps = arrays, decay, 0
+        self.first = {name: np.zeros_like(array) for name, array in arrays.items()}
+        self.second = {name: np.zeros_like(array) for name, array in arrays.items()}
+
+    def step(self, gradients: Mapping[str, Float32Array], learning_rate: float) -> None:
+        """One step against ``gradients``, one for each array."""
+        self.steps += 1
+        b1, b2 = 0.9, 0.99
+        scale = np.array(
+            [learning_rate / (1 - b1**self.steps), 1 / (1 - b2**self.steps), learning_rate * self.decay], np.float32
+        )
+        for name, array in self.arrays.items():
+            gradient = np.ascontiguousarray(gradients[name], dtype=np.float32)
+            flat = (each.reshape(-1) for each in (array, gradient, self.first[name], self.second[name]))
+            (_adam_few if array.size < 2**15 else _adam_many)(*flat, scale, np.float32(b1), np.float32(b2))
+
+
+def descend(
+    arrays: Mapping[str, Float32Array],
+    epochs: Iterable[int],
+    batches: Callable[[np.random.Generator], Iterable[Callable[[], tuple[float, Mapping[str, Float32Array]]]]],
+    *,
+    of: int,
+    learning_rate: float,
+    warmup: float,
+    decay: float,
+    seed: int,
+    enough: Callable[[], bool],
+) -> list[float]:
+    """Change ``arrays`` in place, epoch by epoch; the mean loss of each.
+
+    Args:
+        arrays: what is learnt.
+        epochs: the numbers 0, 1, …; a progress bar, say.
+        batches: the batches of an epoch from its generator; each, when called, gives its loss and its gradients.
+        of: number of epochs.
+        learning_rate: the highest.
+        warmup: share of all steps over which it rises.
+        decay: per step, in units of the learning rate.
+        seed: the generator of an epoch follows from it.
+        enough: whether to stop now, asked before each step but the first.
+
+    Raises:
+        DivergedError: a loss is not a number.
+    """
+    adam, losses = Adam(arrays, decay), []
+    for epoch in epochs:
+        work = list(batches(np.random.default_rng([seed, epoch])))
+        total = 0.0
+        for step, batch in enumerate(work):
+            if adam.steps and enough():
+                return losses
+            loss, gradients = batch()
+            if not math.isfinite(loss):
+                raise DivergedError(
+                    f"The loss became {loss} in epoch {epoch + 1}, step {step + 1}. Lower learning_rate."
+                )
+            adam.step(gradients, learning_rate * rate((epoch + step / len(work)) / of, warmup))
+            total += loss
+        losses.append(total / max(1, len(work)))
+    return losses
+
+
+@numba.njit(cache=True, nogil=True, fastmath=True)
+def _adam(
+    first_row: int,
+    last_row: int,
+    x: Float32Array,
+    g: Float32Array,
+    m: Float32Array,
+    v: Float32Array,
+    scale: Float32Array,
+    b1: np.float32,
+    b2: np.float32,
+) -> None:
+    one = np.float32(1)
+    for i in range(first_row, last_row):
+        m[i] = b1 * m[i] + (one - b1) * g[i]
+        v[i] = b2 * v[i] + (one - b2) * g[i] * g[i]
+        x[i] -= scale[0] * m[i] / (np.sqrt(v[i] * scale[1]) + np.float32(1e-12)) + scale[2] * x[i]
+
+
+@numba.njit(cache=True)
+def _adam_few(
+    x: Float32Array,
+    g: Float32Array,
+    m: Float32Array,
+    v: Float32Array,
+    scale: Float32Array,
+    b1: np.float32,
+    b2: np.float32,
+) -> None:
+    _adam(0, len(x), x, g, m, v, scale, b1, b2)
+
+
+@numba.njit(parallel=True, cache=True)
+def _adam_many(
+    x: Float32Array,
+    g: Float32Array,
+    m: Float32Array,
+    v: Float32Array,
+    scale: Float32Array,
+    b1: np.float32,
+    b2: np.float32,
+) -> None:
+    step = 2**14
+    for part in numba.prange((len(x) + step - 1) // step):
+        _adam(part * step, min(len(x), (part + 1) * step), x, g, m, v, scale, b1, b2)
