@@ -9,6 +9,7 @@ import atexit
 import contextlib
 import dataclasses
 import datetime
+import math
 import os
 from collections.abc import Iterator, Sequence
 
@@ -122,8 +123,19 @@ class Workers:
         """(count, length) the vectors of all workers; shorter ones are filled up."""
         padded = value if length is None else nn.functional.pad(value, (0, length - len(value)))
         out = padded.new_empty(self.count * len(padded))
-        dist.all_gather_into_tensor(out, padded.contiguous())
+        dist.all_gather(list(out.view(self.count, -1).unbind()), padded.contiguous())
         return out.view(self.count, -1)
+
+    def clip(self, network: nn.Module, most: float) -> None:
+        """Scale all gradients down so that their norm, over every worker's own weights too, is at most ``most``."""
+        own = apart_from_others(network)
+        grads = {p: _values(p, p.grad) for p in network.parameters() if p.grad is not None}
+        square = sum(float(grad.square().sum()) for p, grad in grads.items() if p not in own)
+        if own:
+            square += self.sum(sum(float(grad.square().sum()) for p, grad in grads.items() if p in own))
+        if square > most**2:
+            for grad in grads.values():
+                grad.mul_(most / math.sqrt(square))
 
     def sum(self, value: float) -> float:
         """The sum of a number over the workers."""
@@ -188,6 +200,14 @@ def _rows(table: nn.Parameter) -> tuple[Tensor, Tensor]:
         return torch.zeros(0, dtype=torch.int64, device=table.device), table.new_zeros(0, table.shape[1])
     grad = table.grad.coalesce() if table.grad.is_sparse else table.grad.to_sparse(1)
     return grad.indices()[0], grad.values()
+
+
+def _values(parameter: nn.Parameter, grad: Tensor) -> Tensor:
+    """The numbers of a gradient, to be changed in place; of a sparse one those of its rows, each once."""
+    if not grad.is_sparse:
+        return grad
+    parameter.grad = grad.coalesce()
+    return parameter.grad.values()
 
 
 def _meet() -> None:
