@@ -23,7 +23,7 @@ from leanrec.types import Float32Array
 __all__ = ["CONTENT_DIMENSIONS", "ItemContent", "add_content", "fit_features", "take_content"]
 
 CONTENT_DIMENSIONS = 128
-_OWN_LEFT_OUT = 0.1
+_OWN_LEFT_OUT = 0.25
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
