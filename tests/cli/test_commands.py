@@ -83,7 +83,7 @@ def test_a_fit_with_a_checkpoint_goes_on_where_it_ended(run: Any, log: Path, tmp
     assert json.loads(lists[0])["items"] == json.loads(lists[1])["items"]
     code, _, err = run(*words, "--set", "epochs=3", "--out", tmp_path / "third")
     assert code == 2
-    assert "is the checkpoint of another training: its settings" in err
+    assert "is the checkpoint of another training: its epochs is 2" in err
 
 
 def test_the_report_of_people_names_what_was_understood_and_set_aside(run: Any, tmp_path: Path) -> None:

@@ -1,11 +1,13 @@
 """The whole state of a training in one safetensors file: weights and moments, and the rest as JSON in its header."""
 
 import dataclasses
+import hashlib
 import json
 import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
@@ -14,7 +16,7 @@ from torch import Tensor, nn
 from leanrec.errors import ArtifactError
 from leanrec.training.optimisers import Steps
 
-__all__ = ["Progress", "read_checkpoint", "write_checkpoint"]
+__all__ = ["Progress", "fingerprint", "read_checkpoint", "write_checkpoint"]
 
 FORMAT = 1
 _TENSORS = "checkpoint.safetensors"
@@ -90,6 +92,31 @@ def read_checkpoint(
     return Progress(**state["progress"]), _part(tensors, "best.")
 
 
+def fingerprint(value: Any) -> str:
+    """SHA-256 of the numbers in tensors, arrays, sequences, mappings and dataclasses of these."""
+    digest = hashlib.sha256()
+    _feed(digest, value)
+    return digest.hexdigest()
+
+
+def _feed(digest: Any, value: Any) -> None:
+    if isinstance(value, Tensor):
+        _feed(digest, (value.to_dense() if value.is_sparse else value).detach().cpu().numpy())
+    elif isinstance(value, np.ndarray):
+        digest.update(f"{value.dtype.str}{value.shape}".encode())
+        digest.update(np.ascontiguousarray(value).tobytes())
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        _feed(digest, [getattr(value, field.name) for field in dataclasses.fields(value)])
+    elif isinstance(value, dict):
+        _feed(digest, list(value.items()))
+    elif isinstance(value, list | tuple):
+        digest.update(f"[{len(value)}".encode())
+        for each in value:
+            _feed(digest, each)
+    else:
+        digest.update((repr(value) if isinstance(value, int | float | str | None) else type(value).__name__).encode())
+
+
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
@@ -106,10 +133,17 @@ def _read(file: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 def _check(file: Path, found: dict[str, Any], asked: dict[str, Any]) -> None:
     for key, value in asked.items():
         if found.get(key) != value:
-            raise ArtifactError(
-                f"{file} is the checkpoint of another training: its {key} is {_short(found.get(key))}, "
-                f"and this one's is {_short(value)}. Choose another folder."
-            )
+            difference = _difference(key, found.get(key), value)
+            raise ArtifactError(f"{file} is the checkpoint of another training: {difference}. Choose another folder.")
+
+
+def _difference(key: str, held: Any, asked: Any) -> str:
+    if isinstance(held, dict) and isinstance(asked, dict):
+        name = next((name for name in asked if held.get(name) != asked[name]), "")
+        return _difference(name or f"list of {key}", held.get(name), asked.get(name))
+    if key == "data":
+        return "it began with other batches, so its data were others"
+    return f"its {key} is {_short(held)}, and this one's is {_short(asked)}"
 
 
 def _short(value: object) -> str:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from leanrec.errors import DivergedError, SettingError
 from leanrec.run import Run
-from leanrec.training.checkpoint import Progress, read_checkpoint, write_checkpoint
+from leanrec.training.checkpoint import Progress, fingerprint, read_checkpoint, write_checkpoint
 from leanrec.training.distributed import Workers
 from leanrec.training.optimisers import make_optimiser
 from leanrec.training.settings import Training
@@ -24,6 +24,7 @@ from leanrec.training.settings import Training
 __all__ = ["History", "Objective", "TrainingWarning", "device_of", "torch_threads", "train"]
 
 _LOWEST_RATE = 0.01
+_NO_DEVICE = "device must be cpu, cuda or cuda:N. Got {!r}."
 
 
 class TrainingWarning(UserWarning):
@@ -67,7 +68,9 @@ def device_of(run: Run) -> torch.device:
     try:
         device = torch.device(run.device)
     except RuntimeError as error:
-        raise SettingError(f"device must be cpu, cuda or cuda:N. Got {run.device!r}.") from error
+        raise SettingError(_NO_DEVICE.format(run.device)) from error
+    if device.type not in {"cpu", "cuda"}:
+        raise SettingError(_NO_DEVICE.format(run.device))
     if run.device == "cuda" and "LOCAL_RANK" in os.environ:
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
     if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
@@ -109,7 +112,7 @@ def train(
     Raises DivergedError if the loss is not a number before any epoch has ended; later, the weights of the last good
     epoch are kept and a TrainingWarning says so.
     """
-    with torch_threads(run):
+    with torch_threads(run), torch.random.fork_rng(devices=[]):
         return _Loop(network, objective, settings, run, score, name).work()
 
 
@@ -132,7 +135,9 @@ class _Loop:
         self.optimiser = make_optimiser(network, settings)
         self.progress = Progress()
         self.best = self._weights()
+        self.trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
         self.bad = self.late = self.unsure = False
+        self.data = ""
 
     def work(self) -> History:
         torch.manual_seed(self.run.seed)
@@ -141,14 +146,14 @@ class _Loop:
         bar = rich.progress.Progress(transient=True, disable=not (self.run.progress and self.workers.first))
         with bar:
             task = bar.add_task(self.name, total=self.settings.epochs, completed=self.progress.epoch)
-            stopped = "epochs"
-            while self.progress.epoch < self.settings.epochs:
-                stopped = self._epoch(lambda done: bar.update(task, completed=self.progress.epoch + done))
-                if stopped:
-                    break
-                if self._out_of_patience():
-                    stopped = "patience"
-                    break
+            stopped = ""
+            while not stopped and self.progress.epoch < self.settings.epochs:
+                # Asked first: a training that had lost its patience and was read back has not found it again.
+                stopped = (
+                    "patience"
+                    if self._out_of_patience()
+                    else self._epoch(lambda done: bar.update(task, completed=self.progress.epoch + done))
+                )
         self.network.load_state_dict(self.best)
         state = self.progress
         return History(tuple(state.losses), tuple(state.scores), state.best, stopped or "epochs")
@@ -169,9 +174,14 @@ class _Loop:
             self._set_rate((state.epoch + begun / len(batches)) / self.settings.epochs)
             loss = self._step(batches, place, last=(step + 1) % self.settings.accumulate == 0 or step + 1 == len(mine))
             if self.bad:
-                return self._diverged(loss, step)
+                became = (
+                    f"the loss became {loss}" if not math.isfinite(loss) else "the loss of another worker became nan"
+                )
+                return self._diverged(became, step)
             total += loss
             show(step / len(mine))
+        if self.workers.sum(float(not self._finite())):
+            return self._diverged("the weights became infinite or nan", len(mine) - 1)
         state.losses.append(self.workers.sum(total) / max(1, len(batches)))
         self._judge()
         state.epoch += 1
@@ -186,9 +196,13 @@ class _Loop:
         bf16 = self.settings.precision == "bfloat16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
             loss = self.objective.loss(self.network, batches[place], self._draws(place))
-        loss = loss * 0 if beyond else loss
+        if beyond:
+            torch.autograd.grad(loss * 0, self.trained, allow_unused=True)
+            return self._end(0.0, last=last)
         (loss / self.settings.accumulate).backward()
-        value = float(loss.detach())
+        return self._end(float(loss.detach()), last=last)
+
+    def _end(self, value: float, *, last: bool) -> float:
         bad = not math.isfinite(value) or self.unsure
         if last or (bad and self.workers.count == 1):
             self._together(bad)
@@ -202,7 +216,7 @@ class _Loop:
         if self.bad:
             return
         if self.settings.clip:
-            nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip)
+            self.workers.clip(self.network, self.settings.clip)
         self.optimiser.step()
         self.optimiser.zero_grad()
 
@@ -254,10 +268,12 @@ class _Loop:
             self.best = self._weights()
         return why
 
-    def _diverged(self, loss: float, step: int) -> str:
-        epoch = self.progress.epoch
-        became = f"the loss became {loss}" if not math.isfinite(loss) else "the loss of a worker is not a number"
-        where = f"{self.name}: {became} in epoch {epoch + 1}, step {step + 1}."
+    def _finite(self) -> bool:
+        """Whether the last steps left numbers: a loss tells of a step only when the next one is made."""
+        return all(bool(torch.isfinite(p).all()) for p in self.network.parameters())
+
+    def _diverged(self, what: str, step: int) -> str:
+        where = f"{self.name}: {what} in epoch {self.progress.epoch + 1}, step {step + 1}."
         if not self.progress.losses:
             raise DivergedError(f"{where} Lower learning_rate, or set clip=1.")
         if self.workers.first:
@@ -278,10 +294,13 @@ class _Loop:
             "settings": dataclasses.asdict(self.settings),
             "seed": self.run.seed,
             "shapes": shapes,
+            "data": self.data,
         }
 
     def _resume(self) -> None:
         if self.run.checkpoint is not None:
+            batches = self.objective.batches(np.random.default_rng([self.run.seed, 0]))
+            self.data = fingerprint([len(batches), *(batches[i] for i in {0, len(batches) - 1} if len(batches))])
             found = read_checkpoint(self.run.checkpoint, self.network, self.optimiser, self._identity())
             if found is not None:
                 self.progress, self.best = found
