@@ -1,0 +1,107 @@
+"""Multi-task: what a user will do with an item, each kind of behaviour foretold by its own gate over shared experts.
+
+Ma, Zhao, Yi, Chen, Hong & Chi, "Modeling Task Relationships in Multi-task Learning with Multi-gate
+Mixture-of-Experts", KDD 2018; shared bottom: Caruana, "Multitask Learning", Machine Learning 28, 1997.
+"""
+
+import dataclasses
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from leanrec.data.cases import Cases
+from leanrec.data.dataset import Dataset
+from leanrec.errors import SettingError
+from leanrec.nn.fields import FieldNetwork, Fields, FieldVectors, Perceptron
+from leanrec.run import Run
+from leanrec.settings import check_at_least, check_one_of
+from leanrec.training.ranking import ByFields, FieldModel, RowModel, fit_events, fit_rows
+from leanrec.training.rows import Examples
+
+__all__ = ["MultiTask"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MultiTask(ByFields):
+    """A task for each kind of positive event (view, click, purchase …), in the order of the data's kinds.
+
+    An example is a positive event, and its label for a task is 1 if this user and item ever had an event of that kind;
+    untouched items have 0 for all. The score is Π pₜ ^ importanceₜ, a weighted product of the probabilities, as its
+    logarithm: with equal importance that of click and purchase both.
+
+    Cost of a row with X = F · D: experts · (X · hidden[0] + …) and T towers; a query judges N rows, or the K that are
+    asked for.
+
+    Attributes:
+        sharing: "experts" (MMoE: each task mixes them by a gate of its own) or "bottom" (one that all tasks share).
+        experts: how many; not for "bottom".
+        tower: width of the hidden layer of each task.
+        importance: exponent of each task in the score; () = 1 for all.
+    """
+
+    sharing: str = "experts"
+    experts: int = 4
+    tower: int = 32
+    importance: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_one_of("sharing", self.sharing, ("experts", "bottom"))
+        check_at_least("experts", self.experts, 1)
+        check_at_least("tower", self.tower, 1)
+        for each in self.importance:
+            check_at_least("importance", each, 0)
+        if self.importance and not any(self.importance):
+            raise SettingError(f"importance must be above 0 for one task at least. Got {self.importance}.")
+
+    def network(self, sides: tuple[Fields, ...], tasks: int) -> FieldNetwork:
+        """The network with fresh weights."""
+        return _MultiTaskNetwork(self, sides, tasks)
+
+    def tasks(self, data: Dataset) -> tuple[str, ...]:
+        """The kinds that have a positive event. Raises SettingError where importance has another number."""
+        events = data.events
+        some = np.unique(events.kind[events.weight > 0])
+        kinds = tuple(events.kinds[code] for code in some.tolist()) or events.kinds[:1]
+        if self.importance and len(self.importance) != len(kinds):
+            raise SettingError(
+                f"importance must have one number for each kind of positive event: {', '.join(kinds)}. Got {self.importance}."
+            )
+        return kinds
+
+    def combined(self, logits: Tensor) -> Tensor:
+        """(R,) Σ importance · log p."""
+        weights = logits.new_tensor(self.importance or (1.0,) * logits.shape[1])
+        return F.logsigmoid(logits) @ weights
+
+    def fit(self, data: Dataset, run: Run = Run(), valid: Cases | None = None) -> FieldModel:
+        """Learn from positive events against untouched items."""
+        return fit_events(self, data, run, valid)
+
+    def fit_rows(self, examples: Examples, run: Run = Run(), valid: Examples | None = None) -> RowModel:
+        """Learn from rows and what came of them, a column of labels for each task."""
+        return fit_rows(self, examples, run, valid)
+
+
+class _MultiTaskNetwork(FieldNetwork):
+    def __init__(self, settings: MultiTask, sides: tuple[Fields, ...], tasks: int) -> None:
+        super().__init__(sides, settings.width)
+        width = self.fields * settings.width + self.numbers
+        many = settings.sharing == "experts"
+        drop, norm = settings.dropout, settings.batch_norm
+        self.experts = nn.ModuleList(
+            Perceptron(width, settings.hidden, dropout=drop, batch_norm=norm)
+            for _ in range(settings.experts if many else 1)
+        )
+        self.gates = nn.ModuleList(nn.Linear(width, settings.experts) for _ in range(tasks if many else 0))
+        self.towers = nn.ModuleList(Perceptron(settings.hidden[-1], (settings.tower,), 1) for _ in range(tasks))
+
+    def judge(self, rows: FieldVectors) -> Tensor:
+        """(R, T) logits."""
+        x = torch.cat([rows.vectors.flatten(1), rows.numbers], 1)
+        shared = torch.stack([expert(x) for expert in self.experts], 1)
+        mixed = [torch.einsum("re,rew->rw", gate(x).softmax(1), shared) for gate in self.gates]
+        inputs = mixed or [shared[:, 0]] * len(self.towers)
+        return torch.cat([tower(each) for tower, each in zip(self.towers, inputs, strict=True)], 1)

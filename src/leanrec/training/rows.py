@@ -1,0 +1,419 @@
+"""Rows of fields: what models that rank by features learn from, made of a data set or of any table.
+
+Dimension key: E rows, F fields of one value, M numbers, T targets.
+"""
+
+import dataclasses
+import functools
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from numpy.typing import NDArray
+
+from leanrec.data.dataset import Dataset
+from leanrec.data.table import Table
+from leanrec.errors import ColumnError, DataError
+from leanrec.features.base import as_numbers, as_texts
+from leanrec.features.labels import Labels
+from leanrec.features.numeric import Standard
+from leanrec.features.pipeline import Block, Features, FeatureSpec, text_feature
+from leanrec.nn.fields import Bag, FieldBatch, Fields
+from leanrec.run import Run
+from leanrec.settings import check_at_least
+from leanrec.training.histories import Histories
+from leanrec.types import CSR, Float32Array, Int32Array, Int64Array, Queries
+
+__all__ = ["Askers", "Content", "Examples", "RowCoder", "RowSpec", "Rows", "has_order", "item_rows", "spans"]
+
+_HOUR, _DAY = 3600, 86_400
+# The log is older than any clock: times below are an order within the user.
+_CLOCK_FROM = 10**8
+
+
+def spans(starts: NDArray[Any], lengths: NDArray[Any]) -> Int64Array:
+    """Positions ``starts[i]``, ``starts[i] + 1`` … of every stretch, end to end."""
+    ends = np.cumsum(lengths)
+    total = int(ends[-1]) if len(ends) else 0
+    return np.asarray(np.arange(total) + np.repeat(starts - ends + lengths, lengths), np.int64)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Rows:
+    """E rows of fields.
+
+    Attributes:
+        codes: (E, F) int32, fields of one value; 0 = unknown.
+        sizes: number of codes of each of them.
+        bags: fields of several, weighted values: a matrix (E, values) for each.
+        numbers: (E, M) float32, of about unit size; 0 = missing.
+    """
+
+    codes: Int32Array
+    sizes: tuple[int, ...]
+    bags: tuple[CSR, ...]
+    numbers: Float32Array
+
+    @classmethod
+    def of(
+        cls,
+        n: int,
+        *,
+        codes: tuple[tuple[NDArray[Any], int], ...] = (),
+        bags: tuple[CSR, ...] = (),
+        numbers: Float32Array | None = None,
+    ) -> "Rows":
+        """Rows of columns of codes with their sizes, bags, and numbers."""
+        columns = np.zeros((n, len(codes)), np.int32)
+        for place, (column, _) in enumerate(codes):
+            columns[:, place] = column
+        none = np.zeros((n, 0), np.float32) if numbers is None else numbers
+        return cls(columns, tuple(size for _, size in codes), bags, none)
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    @property
+    def fields(self) -> Fields:
+        """What a row is made of."""
+        return Fields(self.sizes, tuple(int(bag.shape[1]) for bag in self.bags), self.numbers.shape[1])
+
+    def take(self, rows: NDArray[Any]) -> "Rows":
+        """The given rows; −1 gives one of which nothing is known. O(values taken)."""
+        lost = rows < 0
+        codes, numbers = self.codes[rows], self.numbers[rows]
+        codes[lost], numbers[lost] = 0, 0
+        return Rows(codes, self.sizes, tuple(_take(bag, rows, lost) for bag in self.bags), numbers)
+
+    def beside(self, other: "Rows") -> "Rows":
+        """The fields of both, row by row."""
+        return Rows(
+            np.concatenate([self.codes, other.codes], 1),
+            (*self.sizes, *other.sizes),
+            (*self.bags, *other.bags),
+            np.concatenate([self.numbers, other.numbers], 1),
+        )
+
+    def below(self, other: "Rows") -> "Rows":
+        """These rows, and those of ``other`` with the same fields."""
+        bags = tuple(
+            sp.csr_array(sp.vstack(pair, format="csr", dtype=np.float32))
+            for pair in zip(self.bags, other.bags, strict=True)
+        )
+        codes = np.concatenate([self.codes, other.codes])
+        return Rows(codes, self.sizes, bags, np.concatenate([self.numbers, other.numbers]))
+
+    def forgetting(self, share: float, rng: np.random.Generator) -> "Rows":
+        """The same with each code made unknown with probability ``share``: so the unknown ones are trained, too."""
+        if not share or not self.codes.size:
+            return self
+        lost = rng.random(self.codes.shape, dtype=np.float32) < share
+        return dataclasses.replace(self, codes=np.where(lost, np.int32(0), self.codes))
+
+    def batch(self) -> FieldBatch:
+        """As tensors."""
+        bags = tuple(
+            Bag(
+                *(
+                    torch.from_numpy(part)
+                    for part in (bag.indices.astype(np.int64), bag.indptr.astype(np.int64), bag.data)
+                )
+            )
+            for bag in self.bags
+        )
+        numbers = np.ascontiguousarray(self.numbers, np.float32)
+        return FieldBatch(torch.from_numpy(self.codes.astype(np.int64)), bags, torch.from_numpy(numbers))
+
+
+def _take(bag: CSR, rows: NDArray[Any], lost: NDArray[np.bool_]) -> CSR:
+    starts, lengths = bag.indptr[:-1][rows], np.diff(bag.indptr)[rows]
+    lengths = np.where(lost, 0, lengths)
+    cells = spans(starts, lengths)
+    indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    shape = (len(rows), bag.shape[1])
+    return sp.csr_array((bag.data[cells].astype(np.float32), bag.indices[cells], indptr), shape=shape)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Examples:
+    """Rows and what came of them.
+
+    Attributes:
+        rows: E rows.
+        labels: (E, T) float32, 0 or 1.
+        weights: (E,) float32, how much each counts; None = all alike.
+    """
+
+    rows: Rows
+    labels: Float32Array
+    weights: Float32Array | None = None
+
+    def __post_init__(self) -> None:
+        if self.labels.ndim != 2 or len(self.labels) != len(self.rows):
+            raise DataError(f"Examples: labels must be ({len(self.rows)}, T). Got {self.labels.shape}.")
+        if not np.isin(self.labels, (0, 1)).all():
+            raise DataError("Examples: labels must be 0 or 1. Got others.")
+        if self.weights is not None and len(self.weights) != len(self.rows):
+            raise DataError(f"Examples: weights must have {len(self.rows)} entries. Got {len(self.weights)}.")
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def take(self, rows: NDArray[Any]) -> "Examples":
+        """The given ones."""
+        weights = None if self.weights is None else self.weights[rows]
+        return Examples(self.rows.take(rows), self.labels[rows], weights)
+
+
+@dataclasses.dataclass(frozen=True)
+class RowSpec:
+    """Which columns of a table of examples are what.
+
+    Attributes:
+        categories: columns of one value each, numbers or texts, taken as names.
+        labels: columns of several values each ("Comedy|Drama").
+        numbers: columns of numbers; each gives its standardised value and whether it is missing.
+        targets: columns of 0 and 1 that are to be foretold.
+        at_least: rows that a category must have to get a code of its own.
+    """
+
+    categories: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    numbers: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ("label",)
+    at_least: int = 1
+
+    def __post_init__(self) -> None:
+        check_at_least("at_least", self.at_least, 1)
+
+    def fit(self, table: Table, run: Run = Run()) -> "RowCoder":
+        """Learn values and scales. Raises ColumnError where a column is missing. O(cells log cells)."""
+        _check_columns(table, (*self.categories, *self.labels, *self.numbers))
+        values = tuple(_frequent(table.columns[name], self.at_least) for name in self.categories)
+        several = tuple(FeatureSpec((Block(name, Labels()),)).fit(table, run) for name in self.labels)
+        return RowCoder(self, values, several, _standard(table, self.numbers, run))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class RowCoder:
+    """A fitted RowSpec.
+
+    Attributes:
+        spec: what it was fitted with.
+        values: the sorted values of each category; code 1 is the first.
+        several: the labels of each column of labels.
+        scales: of the numbers; None where there are none.
+    """
+
+    spec: RowSpec
+    values: tuple[NDArray[Any], ...]
+    several: tuple[Features, ...]
+    scales: Features | None
+
+    def rows(self, table: Table) -> Rows:
+        """The fields of a table; values that were not there before are unknown."""
+        _check_columns(table, (*self.spec.categories, *self.spec.labels, *self.spec.numbers))
+        pairs = zip(self.spec.categories, self.values, strict=True)
+        codes = tuple((_code(table.columns[name], values), len(values) + 1) for name, values in pairs)
+        bags = tuple(each.transform(table) for each in self.several)
+        return Rows.of(len(table), codes=codes, bags=bags, numbers=_dense(self.scales, table))
+
+    def examples(self, table: Table, weights: Float32Array | None = None) -> Examples:
+        """Fields and targets."""
+        _check_columns(table, self.spec.targets)
+        labels = np.stack([as_numbers(table.columns[name]) for name in self.spec.targets], 1).astype(np.float32)
+        return Examples(self.rows(table), labels, weights)
+
+
+def _check_columns(table: Table, names: tuple[str, ...]) -> None:
+    missing = [name for name in names if name not in table.columns]
+    if missing:
+        raise ColumnError(
+            f"The table must have the column {missing[0]!r}. It has {', '.join(table.columns) or 'none'}."
+        )
+
+
+def _names(column: NDArray[Any]) -> NDArray[Any]:
+    """The cells as they are compared: numbers as such, all else as text."""
+    if column.dtype.kind in "fiub":
+        return as_numbers(column)
+    return np.array(as_texts(column), dtype=np.dtypes.StringDType())
+
+
+def _there(names: NDArray[Any]) -> NDArray[np.bool_]:
+    return np.asarray(np.isfinite(names) if names.dtype.kind == "f" else names != "")
+
+
+def _frequent(column: NDArray[Any], at_least: int) -> NDArray[Any]:
+    names = _names(column)
+    values, counts = np.unique(names[_there(names)], return_counts=True)
+    kept: NDArray[Any] = values[counts >= at_least]
+    return kept
+
+
+def _code(column: NDArray[Any], values: NDArray[Any]) -> Int64Array:
+    """1 + the place among the values; 0 for any other."""
+    names = _names(column)
+    if names.dtype.kind != values.dtype.kind:
+        names = _names(np.array(as_texts(column), dtype=np.dtypes.StringDType()))
+        values = _names(np.array(as_texts(values), dtype=np.dtypes.StringDType()))
+    if not len(values):
+        return np.zeros(len(names), np.int64)
+    order = np.argsort(values, kind="stable")
+    place = np.minimum(np.searchsorted(values, names, sorter=order), len(values) - 1)
+    return np.where(values[order[place]] == names, order[place] + 1, 0)
+
+
+def _standard(table: Table, columns: tuple[str, ...], run: Run) -> Features | None:
+    blocks = tuple(Block(name, Standard()) for name in columns)
+    return FeatureSpec(blocks).fit(table, run) if blocks else None
+
+
+def _dense(scales: Features | None, table: Table) -> Float32Array:
+    if scales is None:
+        return np.zeros((len(table), 0), np.float32)
+    return np.asarray(scales.transform(table).toarray(), np.float32)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Content:
+    """The columns of a table of items or users as fields: a bag for each feature, and its numbers once more as such.
+
+    Attributes:
+        features: a block for each field.
+        scales: of the columns of numbers; None where there are none.
+    """
+
+    features: Features
+    scales: Features | None
+
+    @classmethod
+    def of(cls, table: Table | None, columns: tuple[str, ...], text: str, run: Run) -> "Content | None":
+        """What can be learnt from a table; None where there is no table, or nothing in it.
+
+        Raises ColumnError where ``columns`` names one that is not there.
+        """
+        if table is None:
+            return None
+        try:
+            features = FeatureSpec(columns=columns, text=text_feature(text)).fit(table, run)
+        except ColumnError:
+            if columns:
+                raise
+            return None
+        numbers = tuple(kind.column for kind in features.inferred if kind.kind == "number")
+        return cls(features, _standard(table, numbers, run))
+
+    def rows(self, table: Table) -> Rows:
+        """A row for each of the table; a column that is not there counts as missing."""
+        nothing = np.zeros(len(table), dtype=np.dtypes.StringDType())
+        blocks = self.features.blocks
+        bags = tuple(block.transform(table.columns.get(block.column, nothing)) for block in blocks)
+        there = Table({name: table.columns.get(name, nothing) for name in self._numbers})
+        return Rows.of(len(table), bags=bags, numbers=_dense(self.scales, there) if there.columns else None)
+
+    @functools.cached_property
+    def _numbers(self) -> tuple[str, ...]:
+        return () if self.scales is None else tuple(block.column for block in self.scales.blocks)
+
+
+def content_rows(content: Content | None, table: Table | None, n: int) -> Rows:
+    """``n`` rows of content; without fields where there is none."""
+    return Rows.of(n) if content is None or table is None else content.rows(table)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Askers:
+    """Who asks, when, and with what history, as rows of fields.
+
+    Attributes:
+        users: U rows: the user's code and content. A user without positive events has the unknown code.
+        clocked: whether the hour of the day and the weekday (UTC) are fields.
+        n_items: items that a history may hold; others are passed over.
+        length: so many of the latest items of a history are pooled.
+    """
+
+    users: Rows
+    clocked: bool
+    n_items: int
+    length: int
+
+    @classmethod
+    def of(cls, data: Dataset, content: Content | None, length: int) -> "Askers":
+        """Those of a data set."""
+        n = len(data.users)
+        active = np.diff(data.interactions.indptr) > 0
+        codes = Rows.of(n, codes=((np.where(active, np.arange(1, n + 1), 0), n + 1),))
+        users = codes.beside(content_rows(content, data.user_table, n))
+        return cls(users, has_clock(data), len(data.items), length)
+
+    def rows(self, users: NDArray[Any], times: Int64Array | None, histories: Histories) -> Rows:
+        """A row for each asker; users −1 and times None are unknown ones."""
+        return self.users.take(users).beside(self._moments(len(users), times)).beside(self._past(histories))
+
+    @property
+    def fields(self) -> Fields:
+        """What a row is made of."""
+        return self.rows(np.zeros(0, np.int32), None, Histories.from_rows([])).fields
+
+    def of_queries(self, queries: Queries) -> tuple[Rows, NDArray[np.bool_]]:
+        """Rows, and (B,) whether anything is known of each asker besides the time."""
+        users = self.own(queries.users)
+        histories = self.histories(queries)
+        rows = self.users.take(users)
+        known = (histories.lengths > 0) | rows.codes.any(1) | (rows.numbers != 0).any(1)
+        for bag in rows.bags:
+            known |= np.diff(bag.indptr) > 0
+        return self.rows(users, queries.time, histories), known
+
+    def own(self, users: NDArray[Any]) -> NDArray[Any]:
+        """The users, −1 for those of another data set."""
+        return np.where(users < len(self.users), users, -1)
+
+    def histories(self, queries: Queries) -> Histories:
+        """The latest known items of each asker."""
+        whole = Histories.from_queries(queries, max(1, queries.n_items, *map(len, queries.last or ((),))))
+        kept = whole.items < self.n_items
+        bounds = np.concatenate([[0], np.cumsum(kept)])[whole.bounds]
+        starts = np.maximum(bounds[:-1], bounds[1:] - self.length)
+        lengths = bounds[1:] - starts
+        cells = spans(starts, lengths)
+        return Histories(whole.items[kept][cells], np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
+
+    def _moments(self, n: int, times: Int64Array | None) -> Rows:
+        if not self.clocked:
+            return Rows.of(n)
+        if times is None:
+            return Rows.of(n, codes=((np.zeros(n, np.int32), 25), (np.zeros(n, np.int32), 8)))
+        # 1 January 1970 was a Thursday, the fourth day.
+        hour, weekday = times % _DAY // _HOUR, (times // _DAY + 3) % 7
+        return Rows.of(n, codes=((hour + 1, 25), (weekday + 1, 8)))
+
+    def _past(self, histories: Histories) -> Rows:
+        """The mean of the items of each history, and how many there are, as a number of about unit size."""
+        lengths = histories.lengths
+        weights = np.repeat(1 / np.maximum(1, lengths), lengths).astype(np.float32)
+        bag = sp.csr_array((weights, histories.items, histories.bounds), shape=(len(lengths), self.n_items))
+        share = np.log1p(lengths) / np.log1p(self.length)
+        return Rows.of(len(lengths), bags=(bag,), numbers=share[:, None].astype(np.float32))
+
+
+def item_rows(data: Dataset, content: Content | None) -> Rows:
+    """N rows: code and content. An item that nobody touched has the unknown code: nothing was learnt of it."""
+    n = len(data.items)
+    active = np.bincount(data.interactions.indices, minlength=n) > 0
+    codes = Rows.of(n, codes=((np.where(active, np.arange(1, n + 1), 0), n + 1),))
+    return codes.beside(content_rows(content, data.item_table, n))
+
+
+def has_order(data: Dataset) -> bool:
+    """Whether the events of any user differ in time."""
+    user, time = data.events.user, data.events.time
+    return bool(((user[1:] == user[:-1]) & (time[1:] != time[:-1])).any())
+
+
+def has_clock(data: Dataset) -> bool:
+    """Whether the times of the events are seconds since 1970 and not an order."""
+    times = data.events.time
+    return bool(len(times)) and int(times.min()) >= _CLOCK_FROM and int(times.max()) > int(times.min())

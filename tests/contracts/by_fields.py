@@ -1,0 +1,115 @@
+"""What every model that ranks by features must do beyond what every estimator must."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+
+from conftest import STRINGS, make_dataset
+from contracts.estimator import EstimatorContract
+from leanrec.data.cases import Cases
+from leanrec.data.dataset import Dataset
+from leanrec.data.table import Table
+from leanrec.errors import DataError, SettingError
+from leanrec.protocols import Extendable, Ranker
+from leanrec.run import Run
+from leanrec.training.ranking import mean_auc
+from leanrec.training.rows import RowSpec
+from leanrec.types import Candidates, Queries, empty_csr
+
+
+def crossed_table(n: int, seed: int = 0) -> Table:
+    """A label that follows from two categories together and from neither alone, and a number that does not matter."""
+    rng = np.random.default_rng(seed)
+    a, b = rng.integers(0, 6, n), rng.integers(0, 6, n)
+    label = ((a + b) % 2 == 0) ^ (rng.random(n) < 0.02)
+    return Table(
+        {
+            "colour": np.array([f"c{each}" for each in a], STRINGS),
+            "size": b.astype(np.float64),
+            "noise": rng.normal(size=n),
+            "label": label.astype(np.float64),
+        }
+    )
+
+
+SPEC = RowSpec(categories=("colour", "size"), numbers=("noise",))
+
+
+class ByFieldsContract(EstimatorContract):
+    """Subclass it as ``TestDeepFM``."""
+
+    def test_a_user_of_the_data_is_more_than_a_history(self, model: Any, dataset: Dataset) -> None:
+        known = dataset.queries(np.zeros(1, np.int32))
+        new = dataclasses.replace(known, users=np.array([-1], np.int32))
+        assert not np.allclose(model.score(known), model.score(new))
+
+    def test_a_stranger_without_history_gets_zeros(self, model: Any) -> None:
+        nobody = Queries(users=np.array([-1, 10**6], np.int32), history=empty_csr(2, model.n_items))
+        assert not model.score(nobody).any()
+
+    def test_a_new_item_is_judged_by_its_content(self, model: Any, dataset: Dataset) -> None:
+        assert isinstance(model, Extendable)
+        assert dataset.item_table is not None
+        larger = model.extend(dataset.item_table.take(np.array([0, 1, 2, 3])))
+        history = dataset.interactions.copy()
+        history.resize((len(dataset.users), larger.n_items))
+        users = np.arange(len(dataset.users), dtype=np.int32)
+        scores = larger.score(Queries(users=users, history=history))
+        np.testing.assert_allclose(scores[:, : model.n_items], model.score(dataset.queries()), rtol=1e-4, atol=1e-4)
+        # User u likes the genre u % 4, and the new items have one genre each.
+        new = scores[:, model.n_items :]
+        assert (new.argmax(1) == users % 4).mean() > 0.6
+
+    def test_a_model_without_content_asks_for_a_refit(self, dataset: Dataset) -> None:
+        bare = dataclasses.replace(dataset, item_table=None)
+        model = dataclasses.replace(self.estimator, epochs=1).fit(bare)
+        with pytest.raises(SettingError, match="refit"):
+            model.extend(Table({"title": np.array(["x"], STRINGS)}))
+
+    def test_ranks_a_short_list(self, model: Any, dataset: Dataset) -> None:
+        assert isinstance(model, Ranker)
+        queries = dataset.queries(np.arange(3, dtype=np.int32))
+        items = np.array([[5, 1, 9, -1], [2, 0, -1, -1], [7, 8, 3, 4]], np.int32)
+        scores = np.where(items >= 0, np.float32(1), -np.inf).astype(np.float32)
+        ranked = model.rank(queries, Candidates(items, scores))
+        full = model.score(queries)
+        for row in range(3):
+            listed = items[row][items[row] >= 0]
+            expected = listed[np.argsort(-full[row, listed], kind="stable")]
+            assert ranked.items[row].tolist() == [*expected.tolist(), *[-1] * (4 - len(listed))]
+        assert (np.diff(np.where(ranked.items >= 0, ranked.scores, -1e9)) <= 0).all()
+
+    def test_stops_by_the_held_out_events(self, dataset: Dataset) -> None:
+        model = dataclasses.replace(self.estimator, epochs=3, patience=1).fit(dataset, Run(threads=1))
+        assert np.isfinite(model.score(dataset.queries())).all()
+        cases = Cases(dataset.queries(), dataset.interactions, repeats=True)
+        dataclasses.replace(self.estimator, epochs=2, patience=1).fit(dataset, Run(threads=1), cases)
+
+    def test_rows_of_a_table(self) -> None:
+        coder = SPEC.fit(crossed_table(1500))
+        estimator = dataclasses.replace(self.estimator, epochs=30, batch=128, forget=0.0, patience=0)
+        model = estimator.fit_rows(coder.examples(crossed_table(1500)), Run(seed=1, threads=1))
+        test = coder.examples(crossed_table(400, seed=9))
+        p = model.predict(test.rows)
+        assert p.shape == (400, 1)
+        assert ((p > 0) & (p < 1)).all()
+        assert mean_auc(test.labels, p) > 0.9
+        with pytest.raises(DataError, match="fields"):
+            model.predict(test.rows.beside(test.rows))
+
+    def test_rows_stop_by_held_out_rows(self) -> None:
+        table = crossed_table(300)
+        examples = SPEC.fit(table).examples(table)
+        estimator = dataclasses.replace(self.estimator, epochs=4, patience=1)
+        assert estimator.fit_rows(examples, Run(threads=1)).predict(examples.rows).shape == (300, 1)
+        with pytest.raises(DataError, match="none"):
+            estimator.fit_rows(examples.take(np.zeros(0, np.int64)))
+
+    def test_times_and_users_that_are_not_there_are_unknown(self) -> None:
+        data = make_dataset(n_users=12, n_items=9, per_user=4)
+        model = dataclasses.replace(self.estimator, epochs=2).fit(data, Run(threads=1))
+        queries = data.queries()
+        timed = dataclasses.replace(queries, time=data.events.time[data.indptr[1:] - 1])
+        assert not np.allclose(model.score(timed), model.score(queries))

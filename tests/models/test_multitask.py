@@ -1,0 +1,8 @@
+"""MultiTask: the contract."""
+
+from contracts.by_fields import ByFieldsContract
+from leanrec.models.deep.multitask import MultiTask
+
+
+class TestMultiTask(ByFieldsContract):
+    estimator = MultiTask(width=8, hidden=(32,), epochs=8, batch=512, learning_rate=0.02, columns=("genres",))
