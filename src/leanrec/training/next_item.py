@@ -19,8 +19,10 @@ from leanrec.data.cases import Cases
 from leanrec.data.dataset import Dataset, Shape
 from leanrec.data.table import Table
 from leanrec.features.pipeline import TEXT_FEATURES
+from leanrec.errors import SettingError
 from leanrec.kernels.sparse import dot_scores
 from leanrec.nn.arrays import to_arrays, with_arrays
+from leanrec.nn.recompute import recompute_blocks
 from leanrec.protocols import Explanation
 from leanrec.run import Run
 from leanrec.settings import check_at_least, check_between, check_one_of
@@ -29,13 +31,15 @@ from leanrec.training.held_out import hold_out, mean_ndcg
 from leanrec.training.histories import Histories, Padded, by_length, padded
 from leanrec.training.item_content import CONTENT_DIMENSIONS, ItemContent, add_content, fit_features, take_content
 from leanrec.training.loop import torch_threads, train
-from leanrec.training.negatives import Draw
+from leanrec.training.negatives import Draw, hardest
 from leanrec.training.settings import Training
 from leanrec.types import Float32Array, Int32Array, Int64Array, Queries
 
 __all__ = ["Lesson", "NextItem", "NextItemContentModel", "NextItemModel", "NextItemNetwork", "fit_next_item"]
 
 _LOSSES = ("cross_entropy", "sampled_softmax", "bce", "gbce", "bpr")
+# Losses with negatives of each target's own.
+_OWN_NEGATIVES = frozenset({"bce", "gbce", "bpr"})
 _ANSWER_CELLS = 16_384
 
 
@@ -75,9 +79,12 @@ class NextItem(Training):
             correction, or "bce", "gbce" or "bpr" against ``negatives`` for each item.
         negatives: how many.
         draw: where negatives come from: "uniform", "popularity", or "batch" (sampled_softmax alone).
+        harder: so many are drawn for each negative of "bce", "gbce" or "bpr", and those of highest score are kept.
         content: "none", or what a column of text in the item table gives ("tfidf", "hashing", "nmf", "lda" or
             "embedding"): then an item's vector is its own plus a projection of its content, and the model takes in
             new items.
+        recompute: keep only what comes into each block of a step and compute the rest again on the way back: a third more
+            time, for longer histories, larger batches or deeper models in the same memory.
     """
 
     width: int = 64
@@ -86,7 +93,9 @@ class NextItem(Training):
     loss: str = "cross_entropy"
     negatives: int = 256
     draw: str = "uniform"
+    harder: int = 1
     content: str = "none"
+    recompute: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -95,6 +104,9 @@ class NextItem(Training):
         check_between("dropout", self.dropout, 0, 0.99)
         check_one_of("loss", self.loss, _LOSSES)
         check_at_least("negatives", self.negatives, 1)
+        check_at_least("harder", self.harder, 1)
+        if self.harder > 1 and self.loss not in _OWN_NEGATIVES:
+            raise SettingError(f"harder must be 1 unless the loss is bce, gbce or bpr. Got harder={self.harder}, loss={self.loss!r}.")
         check_one_of("content", self.content, ("none", *TEXT_FEATURES))
         check_one_of("draw", self.draw, ("uniform", "popularity", "batch") if self.loss == "sampled_softmax" else ("uniform", "popularity"))
 
@@ -114,9 +126,10 @@ class NextItem(Training):
         """Weights with gradients, two moments and two copies; the cells of a batch with what a step back needs; the histories."""
         table = 4 * shape.items * self.width
         cells = 4 * max(self.batch, self.length) * self.width * 40
-        scores = 4 * max(self.batch, self.length) * self.negatives * (1 if self.loss != "cross_entropy" else 0)
+        drawn = max(self.batch, self.length) if self.draw == "batch" else self.negatives * self.harder
+        scores = 4 * max(self.batch, self.length) * drawn * (1 if self.loss != "cross_entropy" else 0)
         content = 0 if self.content == "none" else 3 * table + 16 * shape.items * CONTENT_DIMENSIONS
-        per_negative = self.width if self.loss in {"bce", "gbce", "bpr"} else 3
+        per_negative = 2 * self.width if self.loss in _OWN_NEGATIVES else 4
         return 10 * table + content + 2_000 * self.width**2 + cells + scores * per_negative + 64 * shape.events + 40 * 2**20
 
 
@@ -151,11 +164,13 @@ class _Objective:
             return losses.cross_entropy(states, table, targets)
         if settings.loss == "sampled_softmax":
             if settings.draw == "batch":
-                negatives, log_q = targets, self.draw.log_p
+                negatives, log_q = targets, self.draw.log_p + np.log(len(targets))
             else:
                 negatives, log_q = self.draw.items((settings.negatives,), rng), self.draw.log_p + np.log(settings.negatives)
             return losses.sampled_softmax(states, table, targets, negatives.to(targets.device), log_q.to(targets.device))
-        negatives = self.draw.items((len(targets), settings.negatives), rng).to(targets.device)
+        negatives = self.draw.items((len(targets), settings.negatives * settings.harder), rng).to(targets.device)
+        if settings.harder > 1:
+            negatives = hardest(states, table, targets, negatives, settings.negatives)
         if settings.loss == "gbce":
             return losses.gbce(states, table, targets, negatives, share=min(1.0, settings.negatives / max(1, len(table) - 1)))
         return (losses.bce if settings.loss == "bce" else losses.bpr)(states, table, targets, negatives)
@@ -198,6 +213,8 @@ def fit_next_item(settings: NextItem, data: Dataset, run: Run, valid: Cases | No
         table = cast(nn.Embedding, network.items)
         if features is not None and data.item_table is not None:
             add_content(table, features, data.item_table)
+        if settings.recompute:
+            recompute_blocks(network)
         judge = None if valid is None else functools.partial(_judge, network, settings, valid)
         train(network, _Objective(settings, histories, draw), settings, run, score=judge, name=name)
         content = None if features is None else take_content(table, features)
