@@ -1,12 +1,18 @@
 """The latest events of a few users, kept from training so that it can see when to stop."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
 
 from leanrec.data.cases import Cases
 from leanrec.data.dataset import Dataset
-from leanrec.types import Float32Array
+from leanrec.kernels.topk import top_k
+from leanrec.types import Float32Array, Queries
 
-__all__ = ["hold_out", "mean_ndcg"]
+__all__ = ["hold_out", "mean_ndcg", "mean_ndcg_of"]
 
 _SHARE, _MOST = 0.05, 2_000
 
@@ -16,8 +22,6 @@ def hold_out(data: Dataset, rng: np.random.Generator) -> tuple[Dataset, Cases]:
 
     Only users of two events or more take part. Cost O(E).
     """
-    import scipy.sparse as sp
-
     events = data.events
     positive = np.flatnonzero(events.weight > 0)
     last = np.flatnonzero(np.diff(events.user[positive], append=-1) != 0)
@@ -36,15 +40,22 @@ def hold_out(data: Dataset, rng: np.random.Generator) -> tuple[Dataset, Cases]:
 
 def mean_ndcg(states: Float32Array, items: Float32Array, cases: Cases, k: int = 10) -> float:
     """Mean NDCG@k of the lists by ``states`` · ``items``, seen items left out, over queries that have an answer."""
-    from leanrec.kernels.topk import top_k
+    return _mean(lambda rows: states[rows] @ items.T, cases, k)
 
+
+def mean_ndcg_of(score: Callable[[Queries], Float32Array], cases: Cases, k: int = 10) -> float:
+    """The same for scores that are no product of vectors: ``score`` gives (B, N) for a block of queries."""
+    return _mean(lambda rows: score(cases.queries.take(rows)), cases, k)
+
+
+def _mean(scores: Callable[[NDArray[Any]], Float32Array], cases: Cases, k: int) -> float:
     truth, seen = cases.truth, cases.queries.seen if cases.queries.seen is not None else cases.queries.history
     asked = np.flatnonzero(np.diff(truth.indptr))
     gains = 1 / np.log2(np.arange(2, k + 2))
     total = 0.0
     for start in range(0, len(asked), 512):
         rows = asked[start : start + 512]
-        lists, _ = top_k(states[rows] @ items.T, k, seen=None if cases.repeats else seen[rows])
+        lists, _ = top_k(scores(rows), k, seen=None if cases.repeats else seen[rows])
         for row, listed in zip(rows.tolist(), lists, strict=True):
             answers = truth.indices[truth.indptr[row] : truth.indptr[row + 1]]
             total += float(gains[: len(listed)][np.isin(listed, answers)].sum() / gains[: len(answers)].sum())

@@ -1,0 +1,154 @@
+"""NeuMF beside iALS in the protocol of Neural Collaborative Filtering: ML-1M, the latest event of each user among 99 others.
+
+    python benchmarks/ncf.py [--model NAME[,SETTING=VALUE]] [--test] [--repeats 3]
+
+Judged on the latest *training* event of each user, among 99 random items that the user never touched, which is where settings
+were chosen. With --test: fitted on all of train and judged on the paper's left-out events and its negatives; once, at the end.
+"""
+
+import functools
+from typing import Any
+
+import duckdb
+import harness
+import numpy as np
+from harness import Claim, Comparison, Contestant, Probe
+
+from leanrec.cli.options import model_of
+from leanrec.data.dataset import Dataset
+from leanrec.data.samples import find_data
+from leanrec.data.vocabulary import Vocabulary
+from leanrec.errors import SourceError
+from leanrec.types import Events, Int32Array, Int64Array
+
+USERS, ITEMS, OTHERS = 6_040, 3_706, 99
+# What was tuned on the validation part and is not a model's default.
+TUNED: dict[str, str] = {}
+MODELS = ("neumf", "ials", "popularity")
+RANDOM = frozenset({"neumf", "ials"})
+PUBLISHED = (
+    "Published (HR@10/NDCG@10): popularity .4538/.2536, NeuMF .730/.447 (He et al. 2017, chosen on test); "
+    "NeuMF .7093/.4349 and a tuned matrix factorisation .7294/.4523 (Rendle et al., RecSys 2020)"
+)
+
+
+def read(name: str, columns: str = "*") -> dict[str, np.ndarray]:
+    try:
+        file = find_data("ml-1m") / f"{name}.parquet"
+    except SourceError as error:
+        raise SystemExit(
+            f"{error}\nThis benchmark reads ML-1M: ml-1m/ratings.parquet and ncf_train, ncf_test and ncf_test_negatives."
+        ) from None
+    with duckdb.connect() as con:
+        con.execute("SET preserve_insertion_order=true")
+        found: dict[str, np.ndarray] = con.execute(f"SELECT {columns} FROM read_parquet(?)", [str(file)]).fetchnumpy()
+    return found
+
+
+def train_events() -> tuple[Int64Array, Int64Array, Int64Array]:
+    """User, item and place in time of the training events, by user and time.
+
+    The split tells no order. Its item ids are those of ML-1M's file of ratings in the order of their first appearance, and
+    its users are those of that file less 1, so the order is that of ``ratings``.
+    """
+    ratings, train = read("ratings"), read("ncf_train")
+    user = ratings["userId"].astype(np.int64) - 1
+    _, first, index = np.unique(ratings["movieId"], return_index=True, return_inverse=True)
+    item = np.argsort(np.argsort(first))[index]
+    pair = user * ITEMS + item
+    kept = np.isin(pair, train["u"].astype(np.int64) * ITEMS + train["i"])
+    if kept.sum() != len(train["u"]) or len(pair) - kept.sum() != USERS:
+        raise SystemExit("The NCF split does not agree with ml-1m/ratings.parquet.")
+    user, item, place = user[kept], item[kept], ratings["pos"][kept].astype(np.int64)
+    order = np.lexsort((place, user))
+    return user[order], item[order], place[order]
+
+
+def valid_part(quick: bool = False) -> tuple[Dataset, Int32Array]:
+    """Training without each user's latest event, and (U, 100) candidates, the latest event first."""
+    user, item, place = train_events()
+    last = np.flatnonzero(np.diff(user, append=-1))
+    rng, touched = np.random.default_rng(2017), user * ITEMS + item
+    others = rng.integers(0, ITEMS, (USERS, OTHERS))
+    while (again := np.isin(others + np.arange(USERS)[:, None] * ITEMS, touched)).any():
+        others[again] = rng.integers(0, ITEMS, int(again.sum()))
+    kept = np.delete(np.arange(len(user)), last)
+    return _data(user[kept], item[kept], place[kept]), _few(np.column_stack([item[last], others]), quick)
+
+
+def test_part(quick: bool = False) -> tuple[Dataset, Int32Array]:
+    """All of train, and the paper's candidates (U, 100), the left-out event first."""
+    given = read("ncf_test_negatives")
+    rows = np.column_stack([given["pos"], *(given[f"n{i}"] for i in range(OTHERS))])
+    return _data(*train_events()), _few(rows[np.argsort(given["u"])], quick)
+
+
+def _few(rows: np.ndarray, quick: bool) -> Int32Array:
+    return rows[: 500 if quick else None].astype(np.int32)
+
+
+def _data(user: np.ndarray, item: np.ndarray, place: np.ndarray) -> Dataset:
+    ones, zeros = np.ones(len(user), np.float32), np.zeros(len(user), np.int8)
+    events = Events(user=user.astype(np.int32), item=item.astype(np.int32), time=place, kind=zeros, weight=ones)
+    users, items = Vocabulary(np.arange(USERS), "user"), Vocabulary(np.arange(ITEMS), "item")
+    return Dataset(events=events, users=users, items=items, source="ML-1M, NCF's split")
+
+
+def hit_and_ndcg(model: Any, data: Dataset, candidates: Int32Array) -> tuple[float, float]:
+    """HR@10 and NDCG@10 of the first candidate among all of its row; a tie is lost."""
+    queries = data.queries(np.arange(len(candidates), dtype=np.int32))
+    blocks = range(0, len(candidates), 512)
+    scores = np.concatenate([model.score(queries.block(b, b + 512), candidates[b : b + 512]) for b in blocks])
+    rank = (scores[:, 1:] >= scores[:, :1]).sum(axis=1)
+    hit = rank < 10
+    return float(hit.mean()), float((hit / np.log2(rank + 2)).mean())
+
+
+def judge(probe: Probe, text: str, part: str) -> None:
+    from leanrec.data.simulation import Simulation
+
+    estimator = model_of(text)
+    data, candidates = (test_part if part == "test" else valid_part)(probe.quick)
+    data.interactions  # noqa: B018 - made before the clock starts
+    with probe.warmup():
+        estimator.fit(Simulation(users=300, items=400, events=6_000).dataset(), probe.run)
+    with probe.timed():
+        model = estimator.fit(data, probe.run)
+    hit, ndcg = hit_and_ndcg(model, data, candidates)
+    probe.reached(hr_10=hit, ndcg_10=ndcg)
+    probe.note(repr(estimator))
+
+
+def make_claim(models: list[str], part: str) -> Claim:
+    contestants = {}
+    for name in models:
+        work = functools.partial(judge, text=TUNED.get(name, name), part=part)
+        contestants[name] = Contestant(work, repeats=0 if name.partition(",")[0] in RANDOM else 1)
+    goals = {"hr@10": 0.730, "ndcg@10": 0.447} if part == "test" else {"hr@10": None, "ndcg@10": None}
+    rows = [
+        Comparison(what=f"{name}, {part}", ours=name, measure=measure, at_least=goal if name == "neumf" else None)
+        for name in models
+        for measure, goal in goals.items()
+    ]
+    return Claim(
+        name="ncf" if part == "valid" else "ncf_test",
+        title=f"NeuMF beside iALS under the protocol of its paper. {PUBLISHED}.",
+        data=f"ML-1M in NCF's split, judged on {part}: one left-out event of each user among {OTHERS} sampled items (only to compare "
+        "with that paper: sampled metrics do not order models as full ranking does); several runs are several seeds",
+        contestants=contestants,
+        comparisons=rows,
+    )
+
+
+def main() -> None:
+    options = harness.parser(__doc__)
+    options.add_argument("--model", action="append", help="a model, with settings after commas; repeatable")
+    options.add_argument("--test", action="store_true", help="judge on the paper's test events: once, at the end")
+    asked = options.parse_args()
+    if asked.model and not asked.contestant:
+        asked.only = asked.model  # a part is a try
+    harness.run(make_claim(asked.model or list(MODELS), "test" if asked.test else "valid"), asked)
+
+
+if __name__ == "__main__":
+    main()
