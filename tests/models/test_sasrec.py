@@ -22,7 +22,7 @@ ONE = Run(threads=1)
 
 class TestSASRec(EstimatorContract):
     estimator = SASRec(
-        width=32, layers=1, length=12, epochs=30, batch=128, learning_rate=1e-2, dropout=0.3, weight_decay=1.0
+        width=16, layers=1, length=12, epochs=30, batch=128, learning_rate=1e-2, dropout=0.3, weight_decay=1.0
     )
 
 

@@ -33,6 +33,7 @@ from leanrec.training.item_content import CONTENT_DIMENSIONS, ItemContent, add_c
 from leanrec.training.loop import torch_threads, train
 from leanrec.training.negatives import Draw, hardest
 from leanrec.training.settings import Training
+from leanrec.training.warm_start import start_bytes, start_vectors
 from leanrec.types import Float32Array, Int32Array, Int64Array, Queries
 
 __all__ = ["Lesson", "NextItem", "NextItemContentModel", "NextItemModel", "NextItemNetwork", "fit_next_item"]
@@ -80,6 +81,7 @@ class NextItem(Training):
         negatives: how many.
         draw: where negatives come from: "uniform", "popularity", or "batch" (sampled_softmax alone).
         harder: so many are drawn for each negative of "bce", "gbce" or "bpr", and those of highest score are kept.
+        start: item vectors before the first step: "spectral", by which items stand near each other in histories, or "random".
         content: "none", or what a column of text in the item table gives ("tfidf", "hashing", "nmf", "lda" or
             "embedding"): then an item's vector is its own plus a projection of its content, and the model takes in
             new items.
@@ -94,6 +96,7 @@ class NextItem(Training):
     negatives: int = 256
     draw: str = "uniform"
     harder: int = 1
+    start: str = "spectral"
     content: str = "none"
     recompute: bool = False
 
@@ -107,6 +110,7 @@ class NextItem(Training):
         check_at_least("harder", self.harder, 1)
         if self.harder > 1 and self.loss not in _OWN_NEGATIVES:
             raise SettingError(f"harder must be 1 unless the loss is bce, gbce or bpr. Got harder={self.harder}, loss={self.loss!r}.")
+        check_one_of("start", self.start, ("spectral", "random"))
         check_one_of("content", self.content, ("none", *TEXT_FEATURES))
         check_one_of("draw", self.draw, ("uniform", "popularity", "batch") if self.loss == "sampled_softmax" else ("uniform", "popularity"))
 
@@ -130,7 +134,8 @@ class NextItem(Training):
         scores = 4 * max(self.batch, self.length) * drawn * (1 if self.loss != "cross_entropy" else 0)
         content = 0 if self.content == "none" else 3 * table + 16 * shape.items * CONTENT_DIMENSIONS
         per_negative = 2 * self.width if self.loss in _OWN_NEGATIVES else 4
-        return 10 * table + content + 2_000 * self.width**2 + cells + scores * per_negative + 64 * shape.events + 40 * 2**20
+        start = start_bytes(shape.items, shape.events, self.width) if self.start == "spectral" else 0
+        return start + 10 * table + content + 2_000 * self.width**2 + cells + scores * per_negative + 64 * shape.events + 40 * 2**20
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -211,6 +216,10 @@ def fit_next_item(settings: NextItem, data: Dataset, run: Run, valid: Cases | No
         torch.manual_seed(run.seed)
         network = settings.network(len(data.items))
         table = cast(nn.Embedding, network.items)
+        if settings.start == "spectral":
+            vectors = start_vectors(histories, len(data.items), settings.width, run.rng())
+            with torch.no_grad():
+                table.weight.copy_(torch.from_numpy(vectors))
         if features is not None and data.item_table is not None:
             add_content(table, features, data.item_table)
         if settings.recompute:

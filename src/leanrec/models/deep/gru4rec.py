@@ -57,11 +57,15 @@ class _GRU4RecNetwork(nn.Module):
         self.units = nn.ModuleList([nn.GRU(width, width, batch_first=True) for _ in range(settings.layers)])
         self.out = nn.Linear(width, width)
         self.norm = nn.LayerNorm(width)
+        # At first a state is the latest item, whose vector may know something already; the units add to it.
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
 
     def forward(self, items: Tensor, lengths: Tensor) -> Tensor:  # noqa: ARG002 - what is past the end comes later and changes nothing
         """(B, L) to (B, L, D)."""
-        x = dropout(self.items(items.clamp(min=0)), self.dropout, self.training)
+        latest = dropout(self.items(items.clamp(min=0)), self.dropout, self.training)
+        x = latest
         for unit in self.units:
             x = dropout(unit(x)[0], self.dropout, self.training)
-        out: Tensor = self.norm(self.out(x))
+        out: Tensor = self.norm(latest + self.out(x))
         return out

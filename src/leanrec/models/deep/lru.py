@@ -78,6 +78,10 @@ class _Block(nn.Module):
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
         self.unit = _Unit(width, 2 * width)
         self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+        # A fresh block hands on what comes in.
+        for last in (self.unit.write, self.down):
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, L, D) to (B, L, D)."""

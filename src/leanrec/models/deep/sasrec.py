@@ -60,7 +60,7 @@ class _SASRecNetwork(nn.Module):
         self.items = nn.Embedding(n_items, width)
         self.places = nn.Embedding(settings.length, width)
         nn.init.normal_(self.items.weight, std=width**-0.5)
-        nn.init.normal_(self.places.weight, std=width**-0.5)
+        nn.init.normal_(self.places.weight, std=0.01)
         make = lambda: TransformerBlock(width, settings.heads, 4 * width, settings.dropout)  # noqa: E731
         self.blocks = nn.ModuleList([make() for _ in range(settings.layers)])
         self.norm = nn.LayerNorm(width)
