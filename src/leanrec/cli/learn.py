@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from leanrec.cli import show
+from leanrec.cli import show, together
 from leanrec.cli.options import DataOptions, Json, Sources, SplitOptions, TrainOptions, gather, model_of, pairs
 from leanrec.errors import DataError, SettingError
 from leanrec.models import find
@@ -58,9 +58,11 @@ def fit(
     if checkpoint is not None and not isinstance(estimator, Training):
         raise SettingError(f"--checkpoint must be left out: {model} does not train with torch, and keeps no state.")
     work = dataclasses.replace(train.run(), checkpoint=checkpoint)
-    ingested = data.open(source, work)
+    ingested = (data if together.first() else dataclasses.replace(data, quarantine=None)).open(source, work)
     recorded = None if log is None else LogReader(log)
     pipeline = Pipeline.fit(estimator, ingested.data, work, log=recorded)
+    if not together.first():
+        return
     path = pipeline.save(out)
     if log is not None:
         joined = pipeline.provenance["data"]["events"] - ingested.data.shape.events

@@ -12,11 +12,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["console", "in_flags", "number", "print_json", "say", "table", "tell"]
+__all__ = ["console", "hush", "in_flags", "number", "print_json", "say", "table", "tell"]
 
 # A pipe has no width; eighty columns would fold every table.
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
 _aside = Console(stderr=True, highlight=False)
+
+
+def hush() -> None:
+    """Show nothing from now on."""
+    console.quiet = _aside.quiet = True
 
 
 def say(*parts: str | Text) -> None:
@@ -37,7 +42,8 @@ def in_flags(message: str) -> str:
 def print_json(value: Any) -> None:
     """Print one JSON document. NaN and infinities become null: JSON has no word for them."""
     # Not through rich: it would wrap and colour what a program reads.
-    print(json.dumps(_plain(value), indent=2, ensure_ascii=False))
+    if not console.quiet:
+        print(json.dumps(_plain(value), indent=2, ensure_ascii=False))
 
 
 def _plain(value: Any) -> Any:
