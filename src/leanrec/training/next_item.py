@@ -18,8 +18,8 @@ from torch.nn.utils import parametrize
 from leanrec.data.cases import Cases
 from leanrec.data.dataset import Dataset, Shape
 from leanrec.data.table import Table
-from leanrec.features.pipeline import TEXT_FEATURES
 from leanrec.errors import SettingError
+from leanrec.features.pipeline import TEXT_FEATURES
 from leanrec.kernels.sparse import dot_scores
 from leanrec.nn.arrays import to_arrays, with_arrays
 from leanrec.nn.recompute import recompute_blocks
