@@ -86,8 +86,8 @@ class _BERT4RecNetwork(nn.Module):
         self.items = nn.Embedding(n_items, width)
         self.places = nn.Embedding(settings.length + 1, width)
         self.hidden = nn.Parameter(torch.empty(width))
-        for weight in (self.items.weight, self.places.weight, self.hidden):
-            nn.init.normal_(weight, std=width**-0.5)
+        for weight, size in (self.items.weight, width**-0.5), (self.places.weight, 0.01), (self.hidden, 0.01):
+            nn.init.normal_(weight, std=size)
         make = lambda: TransformerBlock(width, settings.heads, 4 * width, settings.dropout, causal=False)  # noqa: E731
         self.blocks = nn.ModuleList([make() for _ in range(settings.layers)])
         self.norm = nn.LayerNorm(width)

@@ -65,8 +65,11 @@ class _CaserNetwork(nn.Module):
         self.across = nn.ModuleList([nn.Conv1d(width, settings.horizontal, height) for height in heights])
         self.down = nn.Linear(self.window, settings.vertical, bias=False)
         self.mix = nn.Linear(settings.horizontal * self.window + settings.vertical * width, width)
-        self.taste = nn.Linear(width, width)
+        self.out = nn.Linear(2 * width, width)
         self.norm = nn.LayerNorm(width)
+        # At first a state is the mean of the history, whose vectors may know something already.
+        with torch.no_grad():
+            self.out.weight.copy_(torch.cat([torch.zeros(width, width), torch.eye(width)], 1))
 
     def forward(self, items: Tensor, lengths: Tensor) -> Tensor:  # noqa: ARG002 - what is past the end comes later and changes nothing
         """(B, L) to (B, L, D)."""
@@ -75,7 +78,8 @@ class _CaserNetwork(nn.Module):
         filled = F.pad(x, (0, 0, self.window - 1, 0))
         patterns = dropout(torch.cat([self._across(filled), self._down(filled)], 2), self.dropout, self.training)
         so_far = x.cumsum(1) / torch.arange(1, x.shape[1] + 1, device=x.device)[:, None]
-        out: Tensor = self.norm(F.relu(self.mix(patterns)) + self.taste(dropout(so_far, self.dropout, self.training)))
+        both = torch.cat([F.relu(self.mix(patterns)), dropout(so_far, self.dropout, self.training)], 2)
+        out: Tensor = self.norm(self.out(both))
         return out
 
     def _across(self, filled: Tensor) -> Tensor:

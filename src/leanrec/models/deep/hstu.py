@@ -71,7 +71,7 @@ class _HSTUNetwork(nn.Module):
         self.items = nn.Embedding(n_items, width)
         self.places = nn.Embedding(settings.length, width)
         nn.init.normal_(self.items.weight, std=width**-0.5)
-        nn.init.normal_(self.places.weight, std=width**-0.5)
+        nn.init.normal_(self.places.weight, std=0.01)
         self.blocks = nn.ModuleList([_Block(settings) for _ in range(settings.layers)])
         self.norm = nn.LayerNorm(width)
 
@@ -95,6 +95,9 @@ class _Block(nn.Module):
         self.four = nn.Linear(width, 4 * width)
         self.out = nn.Linear(width, width)
         self.apart = nn.Parameter(torch.zeros(settings.heads, settings.length))
+        # A fresh block hands on what comes in.
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, L, D) to (B, L, D)."""
