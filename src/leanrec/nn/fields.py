@@ -143,6 +143,14 @@ class FieldNetwork(nn.Module):
         vectors: FieldVectors = self.sides[side](batch)
         return vectors
 
+    def squares(self) -> Tensor:
+        """The sum of the squares of all tables that have dense gradients."""
+        total = next(self.parameters()).new_zeros(())
+        for table in self.sides.modules():
+            if isinstance(table, nn.Embedding | nn.EmbeddingBag) and not table.sparse:
+                total = total + table.weight.square().sum()
+        return total
+
     def judge(self, rows: FieldVectors) -> Tensor:
         """(R, T) logits of whole rows."""
         raise NotImplementedError
