@@ -1,0 +1,218 @@
+"""UltraGCN: what endless passes over the graph would come to, as weights of a loss; nothing is passed on.
+
+Mao, Zhu, Xiao, Lu, Wang & He, "UltraGCN: Ultra Simplification of Graph Convolutional Networks for Recommendation",
+CIKM 2021.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+
+import numpy as np
+import rich.progress
+import scipy.sparse as sp
+
+from leanrec.data.dataset import Dataset, Shape
+from leanrec.kernels.contrast import binary, contrast_bytes
+from leanrec.kernels.descent import descend
+from leanrec.kernels.folding import bridge, learnt_or_folded, reasons, spectral_start
+from leanrec.kernels.gram import similar_bytes, top_similar
+from leanrec.kernels.propagate import Graph, Links, links_bytes
+from leanrec.kernels.sparse import dot_scores
+from leanrec.kernels.spectrum import degrees, inverse_power, scaled, singular_bytes
+from leanrec.kernels.weighting import weigh
+from leanrec.protocols import Explanation
+from leanrec.run import Run
+from leanrec.settings import check_at_least, check_one_of, check_positive
+from leanrec.types import CSR, Float32Array, Int32Array, Int64Array, Queries
+
+__all__ = ["UltraGCN", "UltraGCNModel"]
+
+_Step = Callable[[], tuple[float, Mapping[str, Float32Array]]]
+
+
+@dataclasses.dataclass(frozen=True)
+class UltraGCN:
+    """Scores u · v, learnt by binary cross-entropy whose weights are the limit of LightGCN's layers.
+
+    With β = √(d_u + 1) / (d_u √(d_i + 1)), an interaction counts β, and so does each of its shared negatives, times
+    ``negative_weight`` over their number. An item's ``neighbours`` by users in common count ω · ``item_weight`` as if they
+    were touched too. These weights are a sparse matrix that is known before training, so a step is one pass over its rows.
+
+    Cost: fit O(Σ_u L_u²) for the neighbours, then a step O(batch · (L · neighbours + negatives) · D); memory ``fit_bytes``; a
+    query O(L · D + N · D); the model 4 D (U + 2 N) bytes.
+
+    Attributes:
+        width: D, the length of the vectors.
+        epochs: passes over the users.
+        batch: users in a step; 0 = all of them.
+        learning_rate: of Adam, the highest; it rises over a twentieth of the steps and falls by a cosine.
+        weight_decay: decoupled, per step and in units of the learning rate.
+        negatives: items that all users of a step are compared with.
+        negative_weight: what the negatives of an interaction weigh together.
+        neighbours: items most like an item, by the users they share; 0 = none.
+        item_weight: what an interaction's neighbours weigh beside it.
+        passes: rounds of the iteration that finds the graph's strongest directions; 0 = start from random numbers.
+        weighting: how much a repeated or stronger interaction counts: "binary", "log" or "none".
+    """
+
+    width: int = 64
+    epochs: int = 24
+    batch: int = 4096
+    learning_rate: float = 0.01
+    weight_decay: float = 0.0
+    negatives: int = 1024
+    negative_weight: float = 300.0
+    neighbours: int = 10
+    item_weight: float = 0.1
+    passes: int = 4
+    weighting: str = "log"
+
+    def __post_init__(self) -> None:
+        check_at_least("width", self.width, 1)
+        check_at_least("epochs", self.epochs, 1)
+        check_at_least("batch", self.batch, 0)
+        check_positive("learning_rate", self.learning_rate)
+        check_at_least("weight_decay", self.weight_decay, 0)
+        check_at_least("negatives", self.negatives, 1)
+        check_positive("negative_weight", self.negative_weight)
+        check_at_least("neighbours", self.neighbours, 0)
+        check_at_least("item_weight", self.item_weight, 0)
+        check_at_least("passes", self.passes, 0)
+        check_one_of("weighting", self.weighting, ("none", "binary", "log"))
+
+    def fit_bytes(self, shape: Shape) -> int:
+        """The weights of interactions and of their neighbours; tables of vectors; a stretch of scores."""
+        U, N, E, D = shape.users, shape.items, shape.events, self.width
+        edges = E * (1 + min(self.neighbours, N))
+        tables = 4 * D * (U + N) * 12
+        start = singular_bytes(U, N, min(D, U, N)) + 32 * E if self.passes else 0
+        stretches = contrast_bytes(U, N, edges, min(self.negatives, N), D) + links_bytes(U, N, edges)
+        lists = similar_bytes(N, N, self.neighbours, Run().n_threads())
+        return links_bytes(U, N, E) + 40 * E + 40 * edges + tables + max(start, stretches, lists) + 2**24
+
+    def fit(self, data: Dataset, run: Run = Run()) -> "UltraGCNModel":
+        """Learn the vectors. The result follows from ``run.seed``; an end of the time keeps what is there."""
+        run.require(self.fit_bytes(data.shape), f"UltraGCN of width {self.width}", "Choose a smaller width or fewer neighbours.")
+        with run.limits():
+            X = weigh(data.interactions, self.weighting)
+            of_users, of_items = degrees(X)
+            arrays = self._start(X, run.rng())
+            if X.nnz:
+                work = _Work(self, self._targets(X, of_users, of_items), of_users, of_items, arrays)
+                epochs = rich.progress.track(range(self.epochs), "UltraGCN", disable=not run.progress, transient=True)
+                how = {"of": self.epochs, "learning_rate": self.learning_rate, "warmup": 0.05, "decay": self.weight_decay}
+                descend(arrays, epochs, work.batches, seed=run.seed, enough=run.out_of_time, **how)  # type: ignore[arg-type]
+            return self._model(X, of_users, of_items, arrays)
+
+    def _start(self, X: CSR, rng: np.random.Generator) -> dict[str, Float32Array]:
+        if self.passes:
+            users, items = spectral_start(X, self.width, self.passes, rng)
+        else:
+            users, items = (0.1 * rng.standard_normal((n, self.width), dtype=np.float32) for n in X.shape)
+        return {"users": users.astype(np.float32), "items": items.astype(np.float32)}
+
+    def _targets(self, X: CSR, of_users: np.ndarray, of_items: np.ndarray) -> CSR:
+        """(U, N): what counts as touched, and how much: interactions by β, neighbours of touched items by ω."""
+        left = np.sqrt(of_users + 1) * inverse_power(of_users, 1.0)
+        touched = scaled(X, left, inverse_power(of_items + 1, 0.5))
+        if not (self.neighbours and self.item_weight):
+            return touched
+        near = sp.csr_array(X @ self._near(X)).astype(np.float32)
+        near.data *= np.float32(self.item_weight) * np.repeat(inverse_power(of_users, 0.5), np.diff(near.indptr))
+        targets: CSR = sp.csr_array(touched + near.astype(np.float32))
+        targets.data = targets.data.astype(np.float32)
+        return targets
+
+    def _near(self, X: CSR) -> CSR:
+        """(N, N) ω: the strongest neighbours of each item, G_ij / (g_i − G_ii) · √(g_i / g_j) with G = XᵀX, g its row sums.
+
+        G_ij / √(g_i g_j) orders the neighbours of i alike, and is a product of columns of X divided by √g.
+        """
+        g = X.T @ np.asarray(X.sum(axis=1)).reshape(-1)
+        even = top_similar(scaled(X, np.ones(X.shape[0]), inverse_power(g, 0.5)), self.neighbours, "dot")
+        own = np.bincount(X.indices, weights=X.data.astype(np.float64) ** 2, minlength=X.shape[1])
+        return scaled(even, g * inverse_power(np.maximum(g - own, 0), 1.0), np.ones(X.shape[1]))
+
+    def _model(
+        self, X: CSR, of_users: np.ndarray, of_items: np.ndarray, arrays: Mapping[str, Float32Array]
+    ) -> "UltraGCNModel":
+        """In the limit a user is Σ β · items: that, brought near to the learnt vectors, is the vector of a new user."""
+        by_item = inverse_power(of_items + 1, 0.5)
+        sources = arrays["items"] * by_item[:, None].astype(np.float32)
+        folded = Graph.of(scaled(X, inverse_power(of_users, 0.5), by_item)).to_rows(arrays["items"])
+        return UltraGCNModel(self, arrays["users"], arrays["items"], sources @ bridge(folded, arrays["users"]))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Work:
+    """What every step of a fit needs."""
+
+    settings: UltraGCN
+    targets: CSR
+    of_users: np.ndarray
+    of_items: np.ndarray
+    arrays: Mapping[str, Float32Array]
+
+    def batches(self, rng: np.random.Generator) -> Iterator[_Step]:
+        U, N = self.targets.shape
+        order = rng.permutation(U)
+        for users in np.array_split(order, -(-U // (self.settings.batch or U))):
+            negatives = rng.choice(N, min(self.settings.negatives, N), replace=False)
+            yield lambda users=np.sort(users), negatives=negatives: self.gradients(users, negatives)
+
+    def gradients(self, users: Int64Array, negatives: Int64Array) -> tuple[float, Mapping[str, Float32Array]]:
+        """The loss of some users over the number of them, and its gradients by all vectors."""
+        part = self.targets[users]
+        heavy = self.settings.negative_weight / len(negatives)
+        active = self.of_users[users] > 0
+        found = binary(
+            Links.of(part),
+            self.arrays["users"][users],
+            self.arrays["items"],
+            negatives,
+            positive=part.data,
+            of_rows=(active * np.sqrt(self.of_users[users] + 1)).astype(np.float32),
+            of_negatives=(heavy * inverse_power(self.of_items[negatives] + 1, 0.5)).astype(np.float32),
+        )
+        d_users = np.zeros_like(self.arrays["users"])
+        d_users[users] = found.rows
+        share = np.float32(1 / max(1, len(users)))
+        return found.loss * float(share), {"users": share * d_users, "items": share * found.columns}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class UltraGCNModel:
+    """A fitted UltraGCN.
+
+    Attributes:
+        settings: what it was fitted with.
+        users: (U, D) float32 the users of the fit.
+        items: (N, D) float32.
+        sources: (N, D) float32 what an item of a history adds to the vector of its asker.
+    """
+
+    settings: UltraGCN
+    users: Float32Array
+    items: Float32Array
+    sources: Float32Array
+
+    @property
+    def n_items(self) -> int:
+        """N."""
+        return len(self.items)
+
+    def embed_queries(self, queries: Queries) -> Float32Array:
+        """(B, D): learnt vectors of known users, sums over the history for others; zeros for an empty history."""
+        return learnt_or_folded(queries, self.users, self.sources, self.settings.weighting, 0.5)
+
+    def embed_items(self) -> Float32Array:
+        """(N, D)."""
+        return self.items
+
+    def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
+        """User vectors · item vectors."""
+        return dot_scores(self.embed_queries(queries), self.items, items)
+
+    def explain(self, queries: Queries, item: int) -> Explanation:
+        """The items of the history, by what each adds to the score; for a new user these sum to the score."""
+        return reasons(queries, self.sources, self.items[item], self.settings.weighting, 0.5)
