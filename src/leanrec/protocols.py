@@ -14,6 +14,7 @@ __all__ = [
     "Explainable",
     "Explanation",
     "Extendable",
+    "Path",
     "Ranker",
     "RatingPredictor",
     "Retriever",
@@ -101,6 +102,21 @@ class Extendable(Protocol):
         ...
 
 
+@dataclasses.dataclass(frozen=True)
+class Path:
+    """A way from an item of the history to the recommended one.
+
+    Attributes:
+        item: row of the item of the history.
+        through: what both are tied to, in words: "actor: Al Pacino".
+        weight: what passes over it to the score.
+    """
+
+    item: int
+    through: str
+    weight: float
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Explanation:
     """Why an item was recommended.
@@ -110,12 +126,14 @@ class Explanation:
         items: (R,) int32 rows of history items that speak for it, strongest first.
         weights: (R,) float32 what each adds to the score.
         features: words, genres or other content that speak for it, strongest first.
+        paths: how items of the history lead to it, strongest first; empty where the model knows of no links.
     """
 
     reason: str
     items: Int32Array
     weights: Float32Array
     features: tuple[str, ...] = ()
+    paths: tuple[Path, ...] = ()
 
 
 @runtime_checkable

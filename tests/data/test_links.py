@@ -129,7 +129,7 @@ def test_trust_and_people_whom_only_links_know(text: str, log: Path, tmp_path: P
     assert data.friends is not None
     assert data.friends.toarray().tolist() == [[0, 0.5, 0], [0, 0, 1], [2, 0, 0]]
     assert data.interactions.shape == (3, 2)
-    assert any("3 among 2 of 2 users and 1 people without events" in note for note in report.warnings)
+    assert any("3 among 2 of 2 users and 1 of whom nothing else is known" in note for note in report.warnings)
 
 
 def test_friends_without_weights_count_one(log: Path, tmp_path: Path) -> None:

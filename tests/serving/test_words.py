@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from leanrec.protocols import Explanation
-from leanrec.serving.words import in_words, joined, verb_for
+from leanrec.protocols import Explanation, Path
+from leanrec.serving.words import in_words, joined, path_words, verb_for
 
 
 def said(reason: str, weights: list[float], features: tuple[str, ...] = ()) -> tuple[str, ...]:
@@ -53,3 +53,16 @@ def test_shared_content_is_named_without_columns_and_function_words() -> None:
     )
     assert said("content", [], features) == ("shares: space, Sci-Fi, year: 1980 to 1990",)
     assert said("content", [], ("content: the", "and")) == ()
+
+
+def test_paths_are_said_with_what_both_are_tied_to() -> None:
+    paths = (Path(0, "actor: Al Pacino", 2.0), Path(2, "director: Mann", 1.0), Path(1, "actor: Al Pacino", 0.5))
+    why = Explanation("history", np.zeros(0, np.int32), np.zeros(0, np.float32), ("actor: Al Pacino",), paths)
+    words = ("actor: Al Pacino, as in A and B", "director: Mann, as in C")
+    assert in_words(why, lambda row: "ABCD"[row], "watched") == words
+    assert path_words(paths[0], lambda row: "ABCD"[row], "D") == "A → actor: Al Pacino → D"
+
+
+def test_friends_are_a_reason() -> None:
+    assert said("friends", []) == ("close to what people you trust chose",)
+    assert said("friends", [1.0]) == ("close to what people you trust chose, and to A",)

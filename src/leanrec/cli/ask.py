@@ -173,7 +173,9 @@ def explain(
     if why.because:
         rows = [(each.title, each.id, f"{each.weight:.4g}") for each in why.because]
         show.table("What in the history speaks for it", ("title", "id", "adds"), rows, left=2)
-    if why.features:
+    for path in why.paths:
+        show.say(f"  {path}")
+    if why.features and not why.paths:
         show.say(f"Shared content: {', '.join(why.features)}")
 
 

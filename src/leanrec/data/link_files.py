@@ -277,7 +277,7 @@ def _with_people(links: UserLinks, data: Dataset) -> tuple[Vocabulary, str]:
     users = data.users.extended(fitting)
     note = (
         f"User links: {len(links):,} among {int(known.sum()):,} of {len(data.users):,} users and "
-        f"{len(new):,} people without events."
+        f"{len(new):,} of whom nothing else is known."
     )
     if len(fitting) < len(new):
         note += f" {len(new) - len(fitting):,} of those have ids that are no whole numbers, as the others are, and stay out."

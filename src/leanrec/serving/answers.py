@@ -73,6 +73,7 @@ class Why:
         because: items of the history that speak for it, strongest first.
         features: words and labels that speak for it, strongest first.
         fallback: name of the fallback where the model knew nothing of the asker; else None.
+        paths: how items of the history lead to it, such as "Heat → actor: Al Pacino → The Insider", strongest first.
     """
 
     id: Id
@@ -81,6 +82,7 @@ class Why:
     because: tuple[Because, ...] = ()
     features: tuple[str, ...] = ()
     fallback: str | None = None
+    paths: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """As plain dictionaries and lists, for JSON."""

@@ -31,7 +31,7 @@ from leanrec.serving.provenance import check_estimator, model_name, origin, prov
 from leanrec.serving.recording import by_user, unusable
 from leanrec.serving.scorers import Fixed
 from leanrec.serving.state import SavedPipeline, State
-from leanrec.serving.words import in_words, verb_for
+from leanrec.serving.words import in_words, path_words, verb_for
 from leanrec.types import Events, IdArray, Int32Array, Queries
 
 __all__ = ["Pipeline"]
@@ -244,7 +244,7 @@ class Pipeline:
         state = self._state
         row = state.catalogue.items.row(item)
         queries = asker.history.queries(asker.row, len(state.catalogue))
-        if not queries.history.nnz:
+        if not queries.history.nnz and not self._knows(state, queries):
             reasons = self._fallback_reason(fell_back=True)
             return Why(state.catalogue.own_id(row), state.catalogue.title(row), reasons, fallback=self.fallback_name)
         why = self._explanation(state, queries, row)
@@ -260,6 +260,7 @@ class Pipeline:
             words or (_SILENT,),
             tuple(because[:10]),
             why.features[:10],
+            paths=tuple(path_words(path, state.catalogue.title, state.catalogue.title(row)) for path in why.paths),
         )
 
     def react(self, user: Id, item: Id, kind: str = "click", value: float | None = None) -> Recorded:
@@ -442,6 +443,13 @@ class Pipeline:
         above = scores[:, row] - scores.mean(axis=1)
         order = np.argsort(-above, kind="stable")
         return Explanation("history", newest[order].astype(np.int32), above[order])
+
+    def _knows(self, state: State, queries: Queries) -> bool:
+        """Whether a model with reasons of its own knows something of a user without a history: links, say."""
+        if queries.users[0] < 0 or state.explainer is None:
+            return False
+        scores = state.model.score(queries)[0]
+        return bool(scores.max(initial=0) > scores.min(initial=0))
 
     def _catalogued(self) -> Dataset:
         """The data of the fit with the items there are by now."""

@@ -148,6 +148,7 @@ class WhyOut(BaseModel):
     reasons: list[str]
     because: list[Because] = []
     features: list[str] = []
+    paths: list[str] = []
     fallback: str | None = None
 
 

@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from leanrec.features.function_words import FUNCTION_WORDS
-from leanrec.protocols import Explanation
+from leanrec.protocols import Explanation, Path
 
-__all__ = ["in_words", "joined", "verb_for"]
+__all__ = ["in_words", "joined", "path_words", "verb_for"]
 
 _VERBS = {
     "rating": "rated",
@@ -28,11 +28,13 @@ _STEMS = {
     "neighbours": "people whose taste is like yours also {verb} {titles}",
     "factors": "close in taste to {titles}",
     "popularity": "popular with people who {verb} {titles}",
+    "friends": "close to what people you trust chose, and to {titles}",
 }
 _ALONE = {
     "popularity": "popular with everybody",
     "neighbours": "chosen by people whose taste is like yours",
     "factors": "close to your taste",
+    "friends": "close to what people you trust chose",
 }
 
 
@@ -64,9 +66,27 @@ def in_words(why: Explanation, title: Callable[[int], str], verb: str, most: int
     elif why.reason in _ALONE:
         reasons.append(_ALONE[why.reason])
     shared = list(dict.fromkeys(filter(None, map(_plain, why.features))))
-    if shared:
+    if why.paths:
+        reasons += _as_in(why, title, most)
+    elif shared:
         reasons.append(f"shares: {', '.join(shared[:3])}")
     return tuple(reasons)
+
+
+def path_words(path: Path, title: Callable[[int], str], to: str) -> str:
+    """A path from a touched item to the one called ``to``: "Heat → actor: Al Pacino → The Insider"."""
+    return f"{title(path.item)} → {path.through} → {to}"
+
+
+def _as_in(why: Explanation, title: Callable[[int], str], most: int) -> list[str]:
+    """What leads to the item, with the items that share it, at most three: "actor: Al Pacino, as in Heat and Serpico"."""
+    sharing: dict[str, list[int]] = {}
+    for path in why.paths:
+        sharing.setdefault(path.through, []).append(path.item)
+    return [
+        f"{through}, as in {joined([title(row) for row in dict.fromkeys(rows[:most])])}"
+        for through, rows in list(sharing.items())[:3]
+    ]
 
 
 def _plain(feature: str) -> str:

@@ -1,0 +1,210 @@
+"""A knowledge graph of items and entities, from triples and from the labels of the item table.
+
+A label of an item table ("genres": "Crime|Drama") is a triple like any other: the item, the column, the label.
+"""
+
+import dataclasses
+import functools
+import re
+
+import numpy as np
+from numpy.typing import NDArray
+
+from leanrec.data.dataset import Dataset
+from leanrec.data.links import ItemLinks
+from leanrec.data.table import Table
+from leanrec.features.base import STRINGS, StringArray, as_texts
+from leanrec.features.inference import infer_column
+from leanrec.features.labels import find_separator, split_labels
+from leanrec.types import Int32Array, Int64Array
+
+__all__ = ["Knowledge", "Neighbours", "knowledge_of"]
+
+_KINDS = ("labels", "category")
+_TRIPLES = ""  # the namespace of entities that come from triples; those of labels have the name of their column
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Neighbours:
+    """What each of a number of nodes is tied to.
+
+    Attributes:
+        indptr: (n + 1,) the links of node v are ``indptr[v]:indptr[v + 1]``.
+        relation: (links,) int32, r as it is read from the node: r + R where the node is the tail of a triple.
+        node: (links,) int32 an item row, or −1 − e for entity e.
+    """
+
+    indptr: Int64Array
+    relation: Int32Array
+    node: Int32Array
+
+    def of(self, row: int) -> tuple[Int32Array, Int32Array]:
+        """Relations and nodes of one."""
+        part = slice(int(self.indptr[row]), int(self.indptr[row + 1]))
+        return self.relation[part], self.node[part]
+
+    def below(self, other: "Neighbours") -> "Neighbours":
+        """These with the nodes of ``other`` after them."""
+        return Neighbours(
+            np.concatenate([self.indptr, self.indptr[-1] + other.indptr[1:]]),
+            np.concatenate([self.relation, other.relation]),
+            np.concatenate([self.node, other.node]),
+        )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Knowledge:
+    """N items and M entities, tied by R relations.
+
+    Attributes:
+        items: what each item is tied to.
+        entities: what each entity is tied to.
+        relations: (R,) StringDType names.
+        names: (M,) StringDType names of the entities.
+        spaces: (M,) StringDType: the column of an entity that is a label, "" for one of the triples.
+        separators: column of labels → what stands between them, "" where a cell is one label.
+        titles: (N,) StringDType what to call an item where items are tied to items; else empty.
+    """
+
+    items: Neighbours
+    entities: Neighbours
+    relations: StringArray
+    names: StringArray
+    spaces: StringArray
+    separators: dict[str, str]
+    titles: StringArray
+
+    @property
+    def n_relations(self) -> int:
+        """R; codes go to 2 R."""
+        return len(self.relations)
+
+    def words(self, relation: int, node: int) -> str:
+        """A link in words: "actor: Al Pacino", or "Al Pacino (acts in)" where the triple is read backwards."""
+        entity = -1 - node
+        name = str(self.names[entity] if entity >= 0 else self.titles[node])
+        what = plain_relation(str(self.relations[relation % self.n_relations]))
+        return f"{what}: {name}" if relation < self.n_relations else f"{name} ({what})"
+
+    def relation_words(self, relation: int) -> str:
+        """The name of a relation."""
+        return plain_relation(str(self.relations[relation % self.n_relations]))
+
+    @functools.cached_property
+    def _labels(self) -> dict[tuple[str, str], int]:
+        pairs = zip(self.spaces.tolist(), self.names.tolist(), strict=True)
+        return {pair: entity for entity, pair in enumerate(pairs) if pair[0] != _TRIPLES}
+
+    def read(self, table: Table) -> Neighbours:
+        """What the rows of a table are tied to by the labels that are known. O(cells)."""
+        codes = {name: code for code, name in enumerate(self.relations.tolist())}
+        rows: list[list[tuple[int, int]]] = [[] for _ in range(len(table))]
+        for column, separator in self.separators.items():
+            if column in table.columns:
+                for row, labels in enumerate(_cells(table, column, separator)):
+                    known = (self._labels.get((column, label)) for label in labels)
+                    rows[row] += [(codes[column], -1 - entity) for entity in known if entity is not None]
+        flat = [link for links in rows for link in links]
+        indptr = np.concatenate([[0], np.cumsum([len(links) for links in rows])]).astype(np.int64)
+        relation, node = (np.array(list(part), np.int32) for part in (zip(*flat, strict=True) if flat else ((), ())))
+        return Neighbours(indptr, relation, node)
+
+
+def plain_relation(name: str) -> str:
+    """The last part of a relation's name: "film.film.actor" and "http://x/y#actor" are "actor"."""
+    last = re.split(r"[./#:]", name.rstrip("./#:"))[-1] or name
+    return last.replace("_", " ").strip() or name
+
+
+def knowledge_of(data: Dataset, *, labels: bool = True) -> Knowledge:
+    """The graph of the triples of ``data``, and of the labels of its item table unless ``labels`` is False.
+
+    Without either it has no link. Cost O(T log T + cells).
+    """
+    links = data.item_links if data.item_links is not None else ItemLinks.of([])
+    n = len(data.items)
+    rows = links.rows(data.items)
+    entity = np.cumsum(rows < 0) - 1
+    code = np.where(rows >= 0, rows, n + entity)
+    found = _labels_of(data.item_table) if labels and data.item_table is not None else _Found.none()
+    known = {name: relation for relation, name in enumerate(links.relations.tolist())}
+    new = [column for column in found.separators if column not in known]
+    known |= {column: len(known) + i for i, column in enumerate(new)}
+    n_linked = int((rows < 0).sum())
+    label_relation = np.array([known[column] for column in found.columns], np.int64)
+    heads = np.concatenate([code[links.head], found.rows])
+    relations = np.concatenate([links.relation, label_relation[found.codes] if len(found.codes) else found.codes])
+    tails = np.concatenate([code[links.tail], n + n_linked + found.codes])
+    near = _both_ways(heads, relations, tails, len(known), n + n_linked + len(found.columns))
+    cut = int(near.indptr[n])
+    node = np.where(near.node < n, near.node, n - 1 - near.node).astype(np.int32)
+    return Knowledge(
+        items=Neighbours(near.indptr[: n + 1], near.relation[:cut], node[:cut]),
+        entities=Neighbours(near.indptr[n:] - cut, near.relation[cut:], node[cut:]),
+        relations=np.array(list(known), STRINGS),
+        names=np.concatenate([links.nodes.ids[rows < 0].astype(STRINGS), found.names]),
+        spaces=np.array([_TRIPLES] * n_linked + list(found.columns), STRINGS),
+        separators=found.separators,
+        titles=_titles(data) if (node >= 0)[:cut].any() else np.zeros(0, STRINGS),
+    )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Found:
+    """Labels: item ``rows`` have the label ``codes``; a label has a column and a name."""
+
+    rows: Int64Array
+    codes: Int64Array
+    columns: list[str]
+    names: StringArray
+    separators: dict[str, str]
+
+    @classmethod
+    def none(cls) -> "_Found":
+        nothing = np.zeros(0, np.int64)
+        return cls(nothing, nothing, [], np.zeros(0, STRINGS), {})
+
+
+def _labels_of(table: Table) -> _Found:
+    places: dict[tuple[str, str], int] = {}
+    rows: list[int] = []
+    codes: list[int] = []
+    separators: dict[str, str] = {}
+    for column, cells in table.columns.items():
+        kind = infer_column(column, cells).kind
+        if kind in _KINDS and cells.dtype.kind == "T":
+            separators[column] = (find_separator(as_texts(cells)) or "") if kind == "labels" else ""
+            for row, labels in enumerate(_cells(table, column, separators[column])):
+                rows += [row] * len(labels)
+                codes += [places.setdefault((column, label), len(places)) for label in labels]
+    names = np.array([name for _, name in places], STRINGS)
+    columns = [column for column, _ in places]
+    return _Found(np.array(rows, np.int64), np.array(codes, np.int64), columns, names, separators)
+
+
+def _cells(table: Table, column: str, separator: str) -> list[list[str]]:
+    """The distinct labels of each row."""
+    texts = as_texts(table.columns[column])
+    if not separator:
+        return [[text.strip()] if text.strip() else [] for text in texts]
+    return [list(dict.fromkeys(split_labels(text, separator))) for text in texts]
+
+
+def _both_ways(
+    heads: NDArray[np.integer], relations: NDArray[np.integer], tails: NDArray[np.integer], R: int, nodes: int
+) -> Neighbours:
+    """The links of every node, each triple read from both of its ends."""
+    start = np.concatenate([heads, tails]).astype(np.int64)
+    order = np.argsort(start, kind="stable")
+    indptr = np.concatenate([[0], np.cumsum(np.bincount(start, minlength=nodes))]).astype(np.int64)
+    relation = np.concatenate([relations, relations + R])[order].astype(np.int32)
+    return Neighbours(indptr, relation, np.concatenate([tails, heads])[order].astype(np.int32))
+
+
+def _titles(data: Dataset) -> StringArray:
+    table = data.item_table
+    ids = [str(each) for each in data.items.ids.tolist()]
+    if table is None or table.title is None:
+        return np.array(ids, STRINGS)
+    titles = table.columns[table.title].tolist()
+    return np.array([title or own for title, own in zip(titles, ids, strict=True)], STRINGS)

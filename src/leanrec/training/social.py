@@ -1,0 +1,144 @@
+"""Training over links between users: what an item says of somebody who touched it, and how much of it friends pass on."""
+
+import functools
+from collections.abc import Callable
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from leanrec.data.cases import Cases
+from leanrec.data.dataset import Dataset
+from leanrec.nn.dropout import dropout
+from leanrec.protocols import Embedder
+from leanrec.run import Run
+from leanrec.training.by_history import ByHistory
+from leanrec.training.held_out import hold_out, mean_ndcg
+from leanrec.training.leave_one_out import Asked, Items, LeaveOneOut
+from leanrec.training.loop import torch_threads, train
+from leanrec.training.negatives import Draw
+from leanrec.types import CSR, Float32Array
+
+__all__ = ["fit_social", "influence"]
+
+Learnt = dict[str, Float32Array]
+
+
+def influence(friends: CSR, layers: int) -> list[CSR]:
+    """(U, U) for each hop: the share that somebody so many links away has in what reaches a user; nobody reaches themselves.
+
+    Rows sum to one, or to less where ways lead back, or to nothing.
+    """
+    total = np.asarray(friends.sum(axis=1)).ravel()
+    each = np.repeat(total, np.diff(friends.indptr))
+    step = sp.csr_array((friends.data / np.maximum(each, 1e-12), friends.indices, friends.indptr), shape=friends.shape)
+    hops, reach = [], step
+    for hop in range(layers):
+        reach = step if hop == 0 else sp.csr_array(reach @ step)
+        without = sp.csr_array(reach - sp.diags_array(reach.diagonal()))
+        without.eliminate_zeros()
+        hops.append(without.astype(np.float32))
+    return hops
+
+
+def fit_social(
+    settings: ByHistory,
+    data: Dataset,
+    friends: CSR,
+    run: Run,
+    valid: Cases | None,
+    model: Callable[[Learnt], Embedder],
+) -> Learnt:
+    """Train on the histories of ``data`` and on ``friends`` (U, U); the arrays that answers are made of.
+
+    ``model`` makes something that answers of them, to judge an epoch by.
+    """
+    if settings.patience and valid is None:
+        data, valid = hold_out(data, run.rng())
+    counts = np.bincount(data.interactions.indices, minlength=len(data.items)).astype(np.int64)
+    objective = LeaveOneOut(
+        data.interactions, Draw.by(settings.draw, counts), min(settings.negatives, 4 * len(data.items)), settings.batch
+    )
+    with torch.random.fork_rng(devices=[]), torch_threads(run):
+        torch.manual_seed(run.seed)
+        network = _Network(settings, data.interactions, influence(friends, settings.layers), counts)
+        judge = None if valid is None else functools.partial(_judge, network, model, valid)
+        train(network, objective, settings, run, score=judge, name=type(settings).__name__)
+        return network.learnt()
+
+
+def _judge(network: "_Network", model: Callable[[Learnt], Embedder], valid: Cases) -> float:
+    fitted = model(network.learnt())
+    return mean_ndcg(fitted.embed_queries(valid.queries), fitted.embed_items(), valid)
+
+
+class _Network(nn.Module):
+    def __init__(self, settings: ByHistory, histories: CSR, hops: list[CSR], counts: np.ndarray) -> None:
+        super().__init__()
+        self.settings, self.histories, self.hops = settings, histories, hops
+        self.vectors = nn.Embedding(len(counts), settings.width)
+        nn.init.normal_(self.vectors.weight, std=0.1)
+        # How much of each cell of a taste counts: of one's own first, then of those one hop away, two hops away.
+        self.gates = nn.Parameter(torch.ones(1 + len(hops), settings.width))
+        # Where a step begins matters much for so few epochs: at the logarithm of how often an item was touched.
+        usual = np.log(counts + 0.5) - np.log(counts.mean() + 0.5)
+        self.bias = nn.Parameter(torch.from_numpy(usual.astype(np.float32)))
+
+    def items(self) -> Items:
+        return Items(self.vectors.weight, self.vectors.weight, self.bias)
+
+    def ask(self, asked: Asked, items: Items) -> Tensor:
+        own = asked.sums / asked.counts.clamp(min=1)[:, None] ** self.settings.damping * self.gates[0]
+        users, place = torch.unique_consecutive(asked.users, return_inverse=True)
+        friends = F.embedding(place, self._from_friends(users.cpu().numpy(), items.touched))
+        if self.training and self.settings.hide and self.hops:
+            own = own * (torch.rand(len(own), 1, device=own.device) >= self.settings.hide)
+        return dropout(own + friends, self.settings.dropout, self.training)
+
+    def _from_friends(self, users: np.ndarray, touched: Tensor) -> Tensor:
+        """(B, D) what friends pass on: the tastes of those who reach these users, and of nobody else, are made."""
+        rows = [hop[users] for hop in self.hops]
+        out = touched.new_zeros(len(users), touched.shape[1])
+        asked = np.unique(np.concatenate([np.zeros(0, np.int64), *(row.indices for row in rows)])).astype(np.int64)
+        if not len(asked):
+            return out
+        tastes = self._tastes(asked, touched)
+        for row, gate in zip(rows, self.gates[1:], strict=True):
+            places = np.searchsorted(asked, row.indices)
+            out = out + gate * _sum_rows(tastes, row.indptr, places, row.data)
+        return out
+
+    def _tastes(self, users: np.ndarray, touched: Tensor) -> Tensor:
+        histories = self.histories[users]
+        lengths = np.diff(histories.indptr)
+        scale = np.maximum(lengths, 1.0) ** -self.settings.damping
+        return _sum_rows(touched, histories.indptr, histories.indices, np.repeat(scale, lengths))
+
+    @torch.no_grad()
+    def learnt(self) -> Learnt:
+        """The arrays that answers are made of."""
+        training = self.training
+        self.eval()
+        users = np.arange(self.histories.shape[0])
+        vectors = self.vectors.weight
+        arrays = {
+            "items": torch.cat([vectors, self.bias[:, None]], 1),
+            "own": self.gates[0],
+            "friends": self._from_friends(users, vectors),
+        }
+        self.train(training)
+        return {name: value.detach().to("cpu", copy=True).numpy() for name, value in arrays.items()}
+
+
+def _sum_rows(table: Tensor, indptr: np.ndarray, rows: np.ndarray, weights: np.ndarray) -> Tensor:
+    """(B, D) weighted sums of rows of a table: a sparse matrix times the table."""
+    device = table.device
+    return F.embedding_bag(
+        torch.from_numpy(rows.astype(np.int64)).to(device),
+        table,
+        torch.from_numpy(indptr[:-1].astype(np.int64)).to(device),
+        mode="sum",
+        per_sample_weights=torch.from_numpy(weights.astype(np.float32)).to(device),
+    )
