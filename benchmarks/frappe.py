@@ -32,7 +32,9 @@ def frappe(part: str) -> Table:
     try:
         path = find_data("frappe") / f"{file}.parquet"
     except SourceError as error:
-        raise SystemExit(f"{error}\nThis benchmark reads frappe/{file}.parquet: label, and codes of {', '.join(FIELDS)}.") from None
+        raise SystemExit(
+            f"{error}\nThis benchmark reads frappe/{file}.parquet: label, and codes of {', '.join(FIELDS)}."
+        ) from None
     with duckdb.connect() as con:
         found = con.execute("SELECT * FROM read_parquet(?)", [str(path)]).fetchnumpy()
     return Table({name: np.asarray(found[name]).astype(np.float64) for name in (*FIELDS, "label")})
@@ -64,9 +66,12 @@ def judge(probe: Probe, text: str, part: str) -> None:
 
 def make_claim(models: list[str], part: str) -> Claim:
     contestants = {
-        name: Contestant(functools.partial(judge, text=TUNED.get(name, name), part=part), repeats=SEEDS) for name in models
+        name: Contestant(functools.partial(judge, text=TUNED.get(name, name), part=part), repeats=SEEDS)
+        for name in models
     }
-    rows = [Comparison(what=f"{name}, {part}", ours=name, measure="auc", at_least=0.984, notes=NOTES) for name in models]
+    rows = [
+        Comparison(what=f"{name}, {part}", ours=name, measure="auc", at_least=0.984, notes=NOTES) for name in models
+    ]
     trained = "train, judged on valid" if part == "valid" else "nine tenths of train, judged on the rest"
     return Claim(
         name="frappe" if part == "valid" else "frappe_held_out",
