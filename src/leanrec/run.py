@@ -88,6 +88,8 @@ class Run:
         started: ``time.monotonic()`` at which ``seconds`` began to count.
         progress: show a progress bar where the work is long.
         checkpoint: folder where training by gradients keeps its state after each epoch, and goes on from; None = nowhere.
+        shard: deal the rows of the item table over the workers of torchrun, for tables larger than the memory of one; only
+            models that learn from few items at a step can do so.
         report: called with each epoch, from 0, and its held-out score, higher is better, by fits that have one. What it
             raises ends the fit.
     """
@@ -99,6 +101,7 @@ class Run:
     seconds: float | None = None
     progress: bool = False
     checkpoint: Path | None = None
+    shard: bool = False
     report: Callable[[int, float], None] | None = dataclasses.field(default=None, compare=False)
     started: float = dataclasses.field(default_factory=time.monotonic, compare=False)
 

@@ -1,10 +1,8 @@
 """Two real processes against one: the same weights, decisions taken together, and a clear end where one is lost."""
 
 import dataclasses
-import json
 import math
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -16,8 +14,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from leanrec.errors import DivergedError, LeanrecError, WorkerError
+from contracts import two
+from leanrec.cli import together
+from leanrec.errors import DivergedError, LeanrecError, SettingError, WorkerError
 from leanrec.run import Run
+from leanrec.serving.pipeline import Pipeline
 from leanrec.training.distributed import Workers
 from leanrec.training.loop import History, train
 from leanrec.training.settings import Training
@@ -169,43 +170,16 @@ def lose_one(how: str) -> dict[str, Any]:
 
 def main(what: str, folder: Path) -> None:
     found = tasks(folder) if what == "tasks" else lose_one(what)
-    Path(folder, f"{what}-{os.environ['RANK']}.json").write_text(json.dumps(found), encoding="utf-8")
+    two.write(what, folder, found)
 
 
 # ---- what is expected of them
 
 
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
-
-
-def start(what: str, folder: Path, **more: str) -> list[subprocess.Popen[str]]:
-    """Two processes, as torchrun would start them."""
-    common = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
-    paths = os.pathsep.join(str(Path(__file__).parents[i]) for i in (0, 1))
-    found = []
-    for rank in "01":
-        environment = (
-            os.environ | common | {"RANK": rank, "LOCAL_RANK": rank, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"} | more
-        )
-        command = [sys.executable, __file__, what, str(folder)]
-        found.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
-    return found
-
-
-def answer(what: str, folder: Path, rank: int) -> dict[str, Any]:
-    return dict(json.loads(Path(folder, f"{what}-{rank}.json").read_text(encoding="utf-8")))
-
-
 @pytest.fixture(scope="module")
 def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict[str, Any]]:
     """What the two workers found."""
-    folder = tmp_path_factory.mktemp("two")
-    said = [each.communicate(timeout=120)[1] for each in start("tasks", folder)]
-    assert all(Path(folder, f"tasks-{rank}.json").exists() for rank in (0, 1)), "\n".join(said)
-    return answer("tasks", folder, 0), answer("tasks", folder, 1)
+    return two.both(__file__, "tasks", tmp_path_factory.mktemp("two"))
 
 
 def test_two_processes_are_one_that_accumulates(both: tuple[dict[str, Any], ...]) -> None:
@@ -253,14 +227,16 @@ def test_workers_with_other_data_are_told(both: tuple[dict[str, Any], ...]) -> N
 
 @pytest.mark.parametrize("how", ["dead", "silent"])
 def test_a_lost_worker_is_an_error_and_no_hang(how: str, tmp_path: Path) -> None:
-    first, second = start(how, tmp_path, LEANREC_WORKER_TIME="2s")
+    first, second = two.start(__file__, how, tmp_path, LEANREC_WORKER_TIME="2s")
     try:
         said = first.communicate(timeout=60)[1]
         assert Path(tmp_path, f"{how}-0.json").exists(), said
     finally:
         second.kill()
         second.communicate()
-    assert "Worker 0 of 2 lost another one, which ended or gave no answer for 2 s" in answer(how, tmp_path, 0)["error"]
+    assert (
+        "Worker 0 of 2 lost another one, which ended or gave no answer for 2 s" in two.answer(how, tmp_path, 0)["error"]
+    )
 
 
 def test_workers_that_do_not_meet_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -268,6 +244,36 @@ def test_workers_that_do_not_meet_say_so(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.delenv("MASTER_ADDR", raising=False)
     with pytest.raises(LeanrecError, match="WORLD_SIZE is 2, but the workers do not meet.*Start them by torchrun"):
         Workers.now()
+
+
+def test_torchrun_fits_what_one_process_fits_and_only_the_first_speaks(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    events = [f"{user},{(user * 7 + place + rng.integers(2)) % 25},{place}" for user in range(30) for place in range(8)]
+    Path(tmp_path, "log.csv").write_text("user,item,time\n" + "\n".join(events), encoding="utf-8")
+    common = ["fit", "sasrec", str(tmp_path / "log.csv"), "--threads", "1"]
+    for each in ("epochs=2", "width=8", "length=8", "batch=32"):
+        common += ["--set", each]
+    run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "leanrec"]
+    alone = [sys.executable, "-m", "leanrec"]
+    outs = tmp_path / "two", tmp_path / "one"
+    said = subprocess.run([*run, *common, "--out", outs[0]], capture_output=True, text=True, timeout=200)
+    assert said.returncode == 0, said.stderr
+    assert said.stdout.count("sasrec fitted on 240 events") == 1
+    subprocess.run(
+        [*alone, *common, "--set", "accumulate=2", "--out", outs[1]], capture_output=True, check=True, timeout=100
+    )
+    first, second = (Pipeline.load(out) for out in outs)
+    for user in range(5):
+        scores = [{shown.id: shown.score for shown in each.recommend(user=user, n=5).items} for each in (first, second)]
+        assert scores[0] == pytest.approx(scores[1], rel=1e-3, abs=1e-4)
+
+
+def test_under_torchrun_nothing_else_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    with pytest.raises(SettingError, match="Under torchrun the command must be fit. Got 'evaluate'"):
+        together.prepare(["evaluate", "log.csv"])
+    assert together.name() == "error in worker 1:"
 
 
 def test_every_worker_gets_as_many_batches() -> None:

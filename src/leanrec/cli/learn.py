@@ -42,6 +42,10 @@ def fit(
         Path | None,
         typer.Option(help="Folder where a model that trains with torch keeps its state each epoch, and goes on from."),
     ] = None,
+    shard: Annotated[
+        bool,
+        typer.Option("--shard", help="Under torchrun: deal the rows of the item table over the workers."),
+    ] = False,
     as_json: Json = False,
     data: DataOptions,
     train: TrainOptions,
@@ -57,7 +61,9 @@ def fit(
     estimator = build(find(model), pairs(settings or (), "--set"))
     if checkpoint is not None and not isinstance(estimator, Training):
         raise SettingError(f"--checkpoint must be left out: {model} does not train with torch, and keeps no state.")
-    work = dataclasses.replace(train.run(), checkpoint=checkpoint)
+    if shard and not getattr(estimator, "shardable", False):
+        raise SettingError(f"--shard must be left out: the items of {model} cannot be dealt over workers.")
+    work = dataclasses.replace(train.run(), checkpoint=checkpoint, shard=shard)
     ingested = (data if together.first() else dataclasses.replace(data, quarantine=None)).open(source, work)
     recorded = None if log is None else LogReader(log)
     pipeline = Pipeline.fit(estimator, ingested.data, work, log=recorded)

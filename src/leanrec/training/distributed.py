@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from leanrec.errors import WorkerError
 from leanrec.run import parse_seconds
 
-__all__ = ["Workers", "apart_from_others"]
+__all__ = ["Workers", "apart_from_others", "together"]
 
 # A bucket of gradients: large enough that the start of a reduction costs nothing, small enough to be copied in the cache's reach.
 _BUCKET_BYTES = 32 * 2**20
@@ -63,7 +63,7 @@ class Workers:
             return
         own = apart_from_others(network)
         values = list(network.buffers()) if buffers else [*network.parameters(), *network.buffers()]
-        with _together():
+        with together():
             for value in values:
                 if value not in own:
                     dist.broadcast(value.detach(), 0)
@@ -79,7 +79,7 @@ class Workers:
         own = apart_from_others(network)
         tables = {m.weight for m in network.modules() if isinstance(m, nn.Embedding | nn.EmbeddingBag) and m.sparse}
         shared = [p for p in network.parameters() if p.requires_grad and p not in own]
-        with _together():
+        with together():
             sums = self._average_dense([p for p in shared if p not in tables], signs)
             self._average_rows([p for p in shared if p in tables])
         return sums
@@ -141,7 +141,7 @@ class Workers:
         """The sum of a number over the workers."""
         if self.count == 1:
             return value
-        with _together():
+        with together():
             total = torch.tensor(value, dtype=torch.float64)
             dist.all_reduce(total)
         return float(total)
@@ -150,7 +150,7 @@ class Workers:
         """The number that the first worker has."""
         if self.count == 1:
             return value
-        with _together():
+        with together():
             said = torch.tensor(value, dtype=torch.float64)
             dist.broadcast(said, 0)
         return float(said)
@@ -159,7 +159,7 @@ class Workers:
         """Raise WorkerError, in every worker, unless all have the same number."""
         if self.count == 1:
             return
-        with _together():
+        with together():
             found = self._gather(torch.tensor([value])).reshape(-1).tolist()
         if len(set(found)) > 1:
             raise WorkerError(
@@ -232,7 +232,7 @@ def _seconds() -> float:
 
 
 @contextlib.contextmanager
-def _together() -> Iterator[None]:
+def together() -> Iterator[None]:
     """What all workers do at once; what goes wrong there has to do with another one."""
     try:
         yield

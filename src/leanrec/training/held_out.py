@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from leanrec.data.cases import Cases
 from leanrec.data.dataset import Dataset
 from leanrec.kernels.topk import top_k
-from leanrec.types import Float32Array, Queries
+from leanrec.types import CSR, Float32Array, Queries
 
-__all__ = ["hold_out", "mean_ndcg", "mean_ndcg_of"]
+__all__ = ["hold_out", "mean_ndcg", "mean_ndcg_of", "mean_ndcg_of_lists"]
 
 _SHARE, _MOST = 0.05, 2_000
 
@@ -49,13 +49,20 @@ def mean_ndcg_of(score: Callable[[Queries], Float32Array], cases: Cases, k: int 
 
 
 def _mean(scores: Callable[[NDArray[Any]], Float32Array], cases: Cases, k: int) -> float:
+    return mean_ndcg_of_lists(lambda rows, seen: top_k(scores(rows), k, seen=seen)[0], cases, k)
+
+
+def mean_ndcg_of_lists(
+    best: Callable[[NDArray[Any], CSR | None], NDArray[Any]], cases: Cases, k: int = 10, block: int = 512
+) -> float:
+    """The same for lists that are made elsewhere: ``best`` gives (B, k) items for rows of the cases and what these have seen."""
     truth, seen = cases.truth, cases.queries.seen if cases.queries.seen is not None else cases.queries.history
     asked = np.flatnonzero(np.diff(truth.indptr))
     gains = 1 / np.log2(np.arange(2, k + 2))
     total = 0.0
-    for start in range(0, len(asked), 512):
-        rows = asked[start : start + 512]
-        lists, _ = top_k(scores(rows), k, seen=None if cases.repeats else seen[rows])
+    for start in range(0, len(asked), block):
+        rows = asked[start : start + block]
+        lists = best(rows, None if cases.repeats else seen[rows])
         for row, listed in zip(rows.tolist(), lists, strict=True):
             answers = truth.indices[truth.indptr[row] : truth.indptr[row + 1]]
             total += float(gains[: len(listed)][np.isin(listed, answers)].sum() / gains[: len(answers)].sum())

@@ -7,6 +7,7 @@ import math
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from leanrec.errors import DivergedError, SettingError
 from leanrec.run import Run
 from leanrec.training.checkpoint import Progress, fingerprint, read_checkpoint, write_checkpoint
-from leanrec.training.distributed import Workers
+from leanrec.training.distributed import Workers, apart_from_others
 from leanrec.training.optimisers import make_optimiser
 from leanrec.training.settings import Training
 
@@ -138,6 +139,7 @@ class _Loop:
         self.trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
         self.bad = self.late = self.unsure = False
         self.data = ""
+        self.own = apart_from_others(network)
 
     def work(self) -> History:
         torch.manual_seed(self.run.seed)
@@ -185,8 +187,9 @@ class _Loop:
         state.losses.append(self.workers.sum(total) / max(1, len(batches)))
         self._judge()
         state.epoch += 1
-        if self.run.checkpoint is not None and self.workers.first:
-            write_checkpoint(self.run.checkpoint, self.network, self.best, self.optimiser, state, self._identity())
+        folder = self._folder()
+        if folder is not None and (self.workers.first or self.own):
+            write_checkpoint(folder, self.network, self.best, self.optimiser, state, self._identity())
         return ""
 
     def _step(self, batches: Sequence[Any], place: int, *, last: bool) -> float:
@@ -197,10 +200,17 @@ class _Loop:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
             loss = self.objective.loss(self.network, batches[place], self._draws(place))
         if beyond:
-            torch.autograd.grad(loss * 0, self.trained, allow_unused=True)
+            self._take_part(loss * 0)
             return self._end(0.0, last=last)
         (loss / self.settings.accumulate).backward()
         return self._end(float(loss.detach()), last=last)
+
+    def _take_part(self, nothing: Tensor) -> None:
+        """The way back of a batch that does not count: what others send to this worker's own weights on it does."""
+        grads = torch.autograd.grad(nothing, self.trained, allow_unused=True)
+        for parameter, grad in zip(self.trained, grads, strict=True):
+            if parameter in self.own and grad is not None:
+                parameter.grad = grad if parameter.grad is None else parameter.grad + grad
 
     def _end(self, value: float, *, last: bool) -> float:
         bad = not math.isfinite(value) or self.unsure
@@ -297,10 +307,17 @@ class _Loop:
             "data": self.data,
         }
 
+    def _folder(self) -> Path | None:
+        """Where the state is kept; workers with parts of their own keep one each."""
+        if self.run.checkpoint is None or not self.own:
+            return self.run.checkpoint
+        return self.run.checkpoint / f"worker-{self.workers.rank + 1}-of-{self.workers.count}"
+
     def _resume(self) -> None:
-        if self.run.checkpoint is not None:
+        folder = self._folder()
+        if folder is not None:
             batches = self.objective.batches(np.random.default_rng([self.run.seed, 0]))
             self.data = fingerprint([len(batches), *(batches[i] for i in {0, len(batches) - 1} if len(batches))])
-            found = read_checkpoint(self.run.checkpoint, self.network, self.optimiser, self._identity())
+            found = read_checkpoint(folder, self.network, self.optimiser, self._identity())
             if found is not None:
                 self.progress, self.best = found

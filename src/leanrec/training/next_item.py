@@ -7,7 +7,7 @@ vectors of all items; the highest product is the best next item.
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, ClassVar, NamedTuple, Protocol, cast
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from leanrec.data.table import Table
 from leanrec.errors import SettingError
 from leanrec.features.pipeline import TEXT_FEATURES
 from leanrec.kernels.sparse import dot_scores
-from leanrec.nn.arrays import to_arrays, with_arrays
+from leanrec.nn.arrays import with_arrays
 from leanrec.nn.recompute import recompute_blocks
 from leanrec.protocols import Explanation
 from leanrec.run import Run
@@ -33,6 +33,7 @@ from leanrec.training.item_content import CONTENT_DIMENSIONS, ItemContent, add_c
 from leanrec.training.loop import torch_threads, train
 from leanrec.training.negatives import Draw, hardest
 from leanrec.training.settings import Training
+from leanrec.training.sharded import ShardedTable, mean_ndcg_sharded, part_of, rows_of_step, sharded, whole_arrays
 from leanrec.training.warm_start import start_bytes, start_vectors
 from leanrec.types import Float32Array, Int32Array, Int64Array, Queries
 
@@ -88,6 +89,8 @@ class NextItem(Training):
         recompute: keep only what comes into each block of a step and compute the rest again on the way back: a third more
             time, for longer histories, larger batches or deeper models in the same memory.
     """
+
+    shardable: ClassVar[bool] = True
 
     width: int = 64
     length: int = 200
@@ -160,24 +163,27 @@ class _Objective:
         inside = targets >= 0
         with parametrize.cached():  # vectors with content are put together once a step
             states = network(items, lengths)
-            table = cast(nn.Embedding, network.items).weight
+            table = _table(network)
         return self._compare(states[inside], table, targets[inside], rng)
 
-    def _compare(self, states: Tensor, table: Tensor, targets: Tensor, rng: np.random.Generator) -> Tensor:
+    def _compare(self, states: Tensor, table: Tensor | ShardedTable, targets: Tensor, rng: np.random.Generator) -> Tensor:
         settings = self.settings
-        if settings.loss == "cross_entropy":
+        if settings.loss == "cross_entropy" and isinstance(table, Tensor):
             return losses.cross_entropy(states, table, targets)
         if settings.loss == "sampled_softmax":
             if settings.draw == "batch":
                 negatives, log_q = targets, self.draw.log_p + np.log(len(targets))
             else:
                 negatives, log_q = self.draw.items((settings.negatives,), rng), self.draw.log_p + np.log(settings.negatives)
-            return losses.sampled_softmax(states, table, targets, negatives.to(targets.device), log_q.to(targets.device))
+            negatives, log_q = negatives.to(targets.device), log_q.to(targets.device)
+            table, log_q, targets, negatives = rows_of_step(table, log_q, targets, negatives)
+            return losses.sampled_softmax(states, table, targets, negatives, log_q)
         negatives = self.draw.items((len(targets), settings.negatives * settings.harder), rng).to(targets.device)
+        table, _, targets, negatives = rows_of_step(table, self.draw.log_p, targets, negatives)
         if settings.harder > 1:
             negatives = hardest(states, table, targets, negatives, settings.negatives)
         if settings.loss == "gbce":
-            return losses.gbce(states, table, targets, negatives, share=min(1.0, settings.negatives / max(1, len(table) - 1)))
+            return losses.gbce(states, table, targets, negatives, share=min(1.0, settings.negatives / max(1, len(self.draw.log_p) - 1)))
         return (losses.bce if settings.loss == "bce" else losses.bpr)(states, table, targets, negatives)
 
 
@@ -204,7 +210,9 @@ def fit_next_item(settings: NextItem, data: Dataset, run: Run, valid: Cases | No
     out of training, where that is None.
     """
     name = type(settings).__name__
-    run.require(settings.fit_bytes(data.shape), f"{name} of width {settings.width}", "Choose a smaller width or batch, or raise the limit.")
+    if run.shard:
+        _check_shard(settings)
+    run.require(settings.fit_bytes(part_of(data.shape, run)), f"{name} of width {settings.width}", "Choose a smaller width or batch, or raise the limit.")
     if settings.patience and valid is None:
         data, valid = hold_out(data, run.rng())
     features = None if settings.content == "none" else fit_features(data, settings.content, run)
@@ -214,7 +222,7 @@ def fit_next_item(settings: NextItem, data: Dataset, run: Run, valid: Cases | No
     draw = Draw.by(how, counts) if settings.draw != "batch" else Draw.by("popularity", counts, power=1.0)
     with torch.random.fork_rng(devices=[]), torch_threads(run):
         torch.manual_seed(run.seed)
-        network = settings.network(len(data.items))
+        network = sharded(settings.network, len(data.items), run)
         table = cast(nn.Embedding, network.items)
         if settings.start == "spectral":
             vectors = start_vectors(histories, len(data.items), settings.width, run.rng())
@@ -227,13 +235,31 @@ def fit_next_item(settings: NextItem, data: Dataset, run: Run, valid: Cases | No
         judge = None if valid is None else functools.partial(_judge, network, settings, valid)
         train(network, _Objective(settings, histories, draw), settings, run, score=judge, name=name)
         content = None if features is None else take_content(table, features)
-    weights = to_arrays(network)
+    weights = whole_arrays(network)
     return NextItemModel(settings, weights) if content is None else NextItemContentModel(settings, weights, content)
+
+
+def _check_shard(settings: NextItem) -> None:
+    """Whatever needs the vectors of all items at once cannot be done by workers that hold a part of them."""
+    allowed = {"loss": tuple(loss for loss in _LOSSES if loss != "cross_entropy"), "start": ("random",), "content": ("none",)}
+    for name, values in allowed.items():
+        if getattr(settings, name) not in values:
+            raise SettingError(
+                f"With shard=True {name} must be {' or '.join(map(repr, values))}. Got {name}={getattr(settings, name)!r}."
+            )
 
 
 def _judge(network: nn.Module, settings: NextItem, valid: Cases) -> float:
     states = _states(network, settings, Histories.from_queries(valid.queries, settings.length))
-    return mean_ndcg(states, cast(nn.Embedding, network.items).weight.detach().cpu().numpy(), valid)
+    table = _table(network)
+    if isinstance(table, ShardedTable):
+        return mean_ndcg_sharded(states, table, valid)
+    return mean_ndcg(states, table.detach().cpu().numpy(), valid)
+
+
+def _table(network: nn.Module) -> Tensor | ShardedTable:
+    """The vectors of the items, or who has them."""
+    return network.items if isinstance(network.items, ShardedTable) else cast(nn.Embedding, network.items).weight
 
 
 def _device(network: nn.Module) -> torch.device:

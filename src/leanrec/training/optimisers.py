@@ -35,6 +35,8 @@ class RowAdam(torch.optim.Optimizer):
     def _rows(self, table: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
         grad = grad.coalesce() if grad.is_sparse else grad.to_sparse(1)
         rows, values = grad.indices()[0], grad.values()
+        some = values.any(1)  # nothing is learnt from zeros, whichever way they came
+        rows, values = rows[some], values[some]
         state = self.state[table]
         if not state:
             state["first"] = torch.zeros_like(table)

@@ -1,6 +1,7 @@
 """The settings that every model trained by gradients has, under the same names."""
 
 import dataclasses
+from typing import ClassVar
 
 from leanrec.settings import check_at_least, check_between, check_one_of, check_positive
 
@@ -23,6 +24,9 @@ class Training:
         precision: "float32", or "bfloat16" for the products of a forward pass (weights stay in float32).
         patience: epochs without a better score on held-out events after which training stops; 0 = never look.
     """
+
+    # Whether Run.shard can deal its items over workers.
+    shardable: ClassVar[bool] = False
 
     epochs: int = 20
     batch: int = 1024
