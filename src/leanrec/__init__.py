@@ -12,8 +12,10 @@ if typing.TYPE_CHECKING:
     from leanrec.data.samples import load_sample
     from leanrec.data.simulation import Simulation
     from leanrec.data.splits import Split, split
+    from leanrec.evaluation.cross_validation import cross_validate
     from leanrec.evaluation.evaluate import evaluate
     from leanrec.evaluation.frontier import frontier
+    from leanrec.evaluation.tuning import tune
     from leanrec.models import find
     from leanrec.run import Run
     from leanrec.serving.pipeline import Pipeline
@@ -30,12 +32,14 @@ _HOME = {
     "Run": "leanrec.run",
     "Simulation": "leanrec.data.simulation",
     "Split": "leanrec.data.splits",
+    "cross_validate": "leanrec.evaluation.cross_validation",
     "evaluate": "leanrec.evaluation.evaluate",
     "find": "leanrec.models",
     "frontier": "leanrec.evaluation.frontier",
     "ingest": "leanrec.data.ingest",
     "load_sample": "leanrec.data.samples",
     "split": "leanrec.data.splits",
+    "tune": "leanrec.evaluation.tuning",
 }
 
 __all__ = [
@@ -47,12 +51,14 @@ __all__ = [
     "Run",
     "Simulation",
     "Split",
+    "cross_validate",
     "evaluate",
     "find",
     "frontier",
     "ingest",
     "load_sample",
     "split",
+    "tune",
 ]
 
 

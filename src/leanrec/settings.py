@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 
 from leanrec.errors import SettingError
 
-__all__ = ["build", "check_at_least", "check_between", "check_one_of", "check_positive", "split_list"]
+__all__ = ["build", "check_at_least", "check_between", "check_one_of", "check_positive", "split_list", "value_of"]
 
 _S = typing.TypeVar("_S")
 
@@ -59,6 +59,11 @@ def build(kind: type[_S], texts: Mapping[str, str]) -> _S:
             raise SettingError(_unknown(kind.__name__, name, fields))
         values[name] = _parse(name, text, hints[name])
     return kind(**values)
+
+
+def value_of(kind: type, name: str, text: str) -> typing.Any:
+    """The value of one setting of the dataclass ``kind`` from text, read as ``build`` reads it, but not checked further."""
+    return _parse(name, text, typing.get_type_hints(kind)[name])
 
 
 def split_list(text: str) -> tuple[str, ...]:

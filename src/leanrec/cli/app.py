@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 import leanrec
-from leanrec.cli import ask, learn, prepare, system
+from leanrec.cli import ask, learn, prepare, system, tune
 
 __all__ = ["app"]
 
@@ -40,6 +40,7 @@ for command in (
     learn.fit,
     learn.evaluate,
     learn.frontier,
+    tune.tune,
     ask.recommend,
     ask.similar,
     ask.explain,

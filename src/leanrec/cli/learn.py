@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from leanrec.cli import show, together
+from leanrec.cli.folds import evaluate_in_folds
 from leanrec.cli.options import DataOptions, Json, Sources, SplitOptions, TrainOptions, gather, model_of, pairs
 from leanrec.errors import DataError, SettingError
 from leanrec.models import find
@@ -114,6 +115,13 @@ def evaluate(
         str, typer.Option(help="test, or valid to choose models and settings by: look at test once, at the end.")
     ] = "test",
     auc: Annotated[bool, typer.Option("--auc", help="Also AUC, which scores every query a second time.")] = False,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            help="Cross-validation with so many splits: rolling in time (--split time, the default where there is a clock), "
+            "over users (cold-users) or over events (random)."
+        ),
+    ] = None,
     as_json: Json = False,
     data: DataOptions,
     split: SplitOptions,
@@ -127,7 +135,21 @@ def evaluate(
     work, depths = train.run(), tuple(k or (10,))
     check_one_of("--part", part, ("test", "valid"))
     estimators = {text: model_of(text) for text in model or ("popularity", "item_knn", "ease")}
+    if folds is not None and (auc or part != "test" or split.valid or split.test):
+        raise SettingError("--folds makes the parts itself: leave out --auc, --part, --valid and --test.")
     ingested = data.open(source, work)
+    if folds is not None:
+        evaluate_in_folds(
+            estimators,
+            ingested.data,
+            work,
+            folds=folds,
+            how=split.split,
+            depths=depths,
+            metric=metric,
+            as_json=as_json,
+        )
+        return
     parts = split.apply(ingested.data, data, work)
     cases = parts.test if part == "test" else parts.valid
     if not cases.truth.nnz:

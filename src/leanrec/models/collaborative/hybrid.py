@@ -8,6 +8,8 @@ SIGIR 2009; Aslam and Montague, "Models for Metasearch", SIGIR 2001 (Borda count
 import dataclasses
 import functools
 import re
+from collections.abc import Mapping
+from typing import ClassVar
 
 import numpy as np
 import scipy.stats
@@ -50,6 +52,12 @@ class Hybrid:
         cold_items: "switch": an item with fewer training users than this is placed by the first part in
             either case, among the others by the share of items that part puts below it; 0 = never.
     """
+
+    SPACE: ClassVar[Mapping[str, str]] = {
+        "mode": "weighted,reciprocal,borda,switch",
+        "weights": "[],[4,1],[2,1],[1,2],[1,4]",
+        "threshold": "2..50:log",
+    }
 
     parts: tuple[str | Estimator, ...] = ("ease", "item_knn")
     mode: str = "weighted"

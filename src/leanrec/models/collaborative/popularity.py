@@ -5,6 +5,8 @@ CIKM 2005.
 """
 
 import dataclasses
+from collections.abc import Mapping
+from typing import ClassVar
 
 import numpy as np
 
@@ -32,6 +34,8 @@ class Popularity:
         count: "users" counts each user once an item (their latest event); "weights" adds up all event
             weights.
     """
+
+    SPACE: ClassVar[Mapping[str, str]] = {"half_life": "0,7,30,90,365", "count": "users,weights"}
 
     half_life: float = 0.0
     count: str = "users"

@@ -6,6 +6,8 @@ Recommendations for Interactive Applications", ACM TiiS 7(1), 2017 (RP3beta).
 """
 
 import dataclasses
+from collections.abc import Mapping
+from typing import ClassVar
 
 import numpy as np
 import scipy.sparse as sp
@@ -38,6 +40,8 @@ class RP3:
         k: walks that each item keeps, those most likely to lead on from it (after ``beta``).
         weighting: how much a repeated or stronger interaction counts: "binary", "log" or "none".
     """
+
+    SPACE: ClassVar[Mapping[str, str]] = {"alpha": "0.2..2"}
 
     alpha: float = 0.7
     beta: float = 0.2

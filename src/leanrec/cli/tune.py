@@ -1,0 +1,138 @@
+"""``leanrec tune``: the settings of a model that do best on data."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from leanrec.cli import show
+from leanrec.cli.options import DataOptions, Json, Sources, SplitOptions, TrainOptions, gather, pairs
+from leanrec.models import find
+from leanrec.settings import build
+
+if TYPE_CHECKING:
+    from leanrec.evaluation.tuning import Tuned
+
+__all__ = ["tune"]
+
+_SHOWN = 10
+
+
+@gather(DataOptions, SplitOptions, TrainOptions)
+def tune(
+    model: Annotated[str, typer.Argument(help="A model's name (see `leanrec models`) or import path.")],
+    source: Sources,
+    *,
+    trials: Annotated[int, typer.Option(help="How many sets of settings to try, the usual ones first.")] = 50,
+    max_tune: Annotated[
+        str | None, typer.Option(help="Time for the whole search, e.g. 10min. --time is for each fit.")
+    ] = None,
+    space: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--space",
+            help="Values of a setting to search: NAME=LOW..HIGH, NAME=LOW..HIGH:log or NAME=A,B; repeatable. Default: usual ranges.",
+        ),
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="A setting that stays as it is, NAME=VALUE; repeatable.")
+    ] = None,
+    metric: Annotated[
+        str,
+        typer.Option(help="What to compare, on the validation part: a ranking metric with its cut-off, rmse or mae."),
+    ] = "ndcg@10",
+    prune: Annotated[
+        str, typer.Option(help="What is given up early: median, halving (of what trains by epochs), or none.")
+    ] = "median",
+    store: Annotated[
+        Path | None, typer.Option(help="A file that keeps the search; the same command goes on with it.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Folder for the model, fitted on all the data with the best settings."),
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw the search (.png).")] = None,
+    as_json: Json = False,
+    data: DataOptions,
+    split: SplitOptions,
+    train: TrainOptions,
+) -> None:
+    """Search for the settings of a model that do best on held-out events, within a time."""
+    from leanrec.evaluation.pictures import require_plots
+    from leanrec.evaluation.spaces import read_space
+    from leanrec.evaluation.study import require_tune
+    from leanrec.evaluation.tuning import Search
+    from leanrec.evaluation.tuning import tune as search
+
+    require_tune()
+    if plot is not None:
+        require_plots()
+    work, kept = train.run(), pairs(settings or (), "--set")
+    wanted = Search(trials=trials, seconds=max_tune, prune=prune, store=store)
+    estimator = build(find(model), kept)
+    ranges = kept | read_space(space or ())
+    ingested = data.open(source, work)
+    parts = split.apply(ingested.data, data, work)
+    tuned = search(estimator, ingested.data, space=ranges, search=wanted, metric=metric, split=parts, run=work)
+    saved = None if out is None else _save(tuned, ingested.data, out, work)
+    picture = None if plot is None else _draw(tuned, plot)
+    if as_json:
+        show.print_json(tuned.to_dict() | {"out": saved, "plot": picture})
+        return
+    _print(tuned)
+    if picture is not None:
+        show.tell(f"Picture: {picture}")
+    if saved is not None:
+        show.tell(
+            f"Saved to {saved}, fitted on all the data. Try it: leanrec recommend {saved} --user {ingested.data.users.ids[0]}"
+        )
+
+
+def _save(tuned: "Tuned", data: Any, out: Path, run: Any) -> Path:
+    import dataclasses
+    import time
+
+    from leanrec.serving.pipeline import Pipeline
+
+    return Pipeline.fit(tuned.estimator, data, dataclasses.replace(run, started=time.monotonic())).save(out)
+
+
+def _draw(tuned: "Tuned", plot: Path) -> Path:
+    from leanrec.evaluation.tuning_picture import draw_tuning
+
+    return draw_tuning(plot, tuned)
+
+
+def _print(tuned: "Tuned") -> None:
+    """The best trials, what mattered, and the outcome in sentences."""
+    from leanrec.evaluation.spaces import searched
+    from leanrec.run import format_seconds
+
+    names = searched(tuned.space)
+    ranked = tuned.ranked()
+    rows = [
+        (
+            trial.number or "usual",
+            *(_cell(trial.settings[name]) for name in names),
+            show.number(trial.value),
+            format_seconds(trial.seconds) + (" (cut)" if trial.cut else ""),
+        )
+        for trial in ranked[:_SHOWN]
+    ]
+    show.table(
+        f"The best {len(rows)} of {len(tuned.trials)} trials of {tuned.model}",
+        ("trial", *names, f"{tuned.metric} valid", "took"),
+        rows,
+    )
+    if tuned.importance:
+        shares = [(name, f"{share:.0%}") for name, share in tuned.importance.items()]
+        show.table("What mattered", ("setting", "share of the differences"), shares)
+    lost = [trial for trial in tuned.trials if trial.status in {"refused", "failed"}]
+    if lost:
+        show.tell(f"{len(lost)} could not be fitted, such as trial {lost[0].number}: {lost[0].reason}")
+    for line in tuned.summary():
+        show.say(show.in_flags(line))
+
+
+def _cell(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,500 @@
+"""Search for the settings of a model, within a time, and say honestly how much the search found.
+
+Every set of settings is fitted on the training part and judged on the validation part, the usual settings first.
+What is clearly worse is given up early: on a sample of the queries, or after a few epochs. The test part is asked once, by the
+winner.
+"""
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from leanrec import models
+from leanrec.data.dataset import Dataset
+from leanrec.data.splits import Split
+from leanrec.data.splits import split as split_data
+from leanrec.errors import BudgetError, DataError, LeanrecError, SettingError
+from leanrec.evaluation.rows import Quality
+from leanrec.evaluation.spaces import Range, Space, searched, space_of
+from leanrec.evaluation.study import Given, Study, Trial, require_tune
+from leanrec.evaluation.yardstick import Gap, Judged, WrongMetricError, Yardstick, clearly_worse, optimism
+from leanrec.models.collaborative.popularity import Popularity
+from leanrec.protocols import Estimator, Scorer
+from leanrec.run import Run, format_seconds, parse_seconds
+from leanrec.settings import check_at_least, check_one_of, check_positive
+
+__all__ = ["Search", "Trial", "Tuned", "tune"]
+
+# Samples of the queries, as parts of all, before all are asked; none has fewer than the least.
+_SAMPLES, _LEAST = (1 / 9, 1 / 3), 100
+_REPEATS = 20
+_FEW = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Search:
+    """How long and how to search.
+
+    Attributes:
+        trials: how many sets of settings, the usual ones among them.
+        seconds: for the whole search, or a text such as "10min"; nothing is started that would not end in time, as far as
+            half of the fits so far tell. None = no limit. A limit for each fit is ``Run.seconds``.
+        prune: what is given up after some epochs: "median" = worse than half of the others were then, "halving" = not among the best
+            third then (asynchronous successive halving); "none" = nothing, on samples of the queries neither.
+        store: a file that keeps the search, to go on with it later; None = in memory.
+    """
+
+    trials: int = 50
+    seconds: float | str | None = None
+    prune: str = "median"
+    store: Path | None = None
+
+    def __post_init__(self) -> None:
+        check_at_least("trials", self.trials, 1)
+        check_one_of("prune", self.prune, ("median", "halving", "none"))
+        if self.seconds is not None:
+            object.__setattr__(
+                self, "seconds", parse_seconds(self.seconds) if isinstance(self.seconds, str) else float(self.seconds)
+            )
+            check_positive("seconds", float(self.seconds))
+
+
+@dataclasses.dataclass(frozen=True)
+class Tuned:
+    """What a search found.
+
+    Attributes:
+        model: name of the model.
+        estimator: the settings that did best on validation.
+        usual: the settings that the search began with.
+        metric: what was compared.
+        space: what was searched.
+        trials: all that was tried; number 0 has the usual settings.
+        valid: quality of the winner on the validation queries; higher than it will do elsewhere, for it was chosen by them.
+        valid_usual: the same for the usual settings, where they could be fitted.
+        gain: by how much the winner is better than the usual settings on the validation queries.
+        selection: how much of ``valid`` is owed to having chosen by these very queries.
+        test: quality of the winner on the test part, which nothing else looked at; None where the split has none.
+        importance: share of the differences that each setting explains; empty after few trials.
+        seconds: the whole search, by the clock.
+        stopped: why it ended: "trials", "time" or "all tried".
+        notes: what one should know, in sentences.
+    """
+
+    model: str
+    estimator: Estimator
+    usual: Estimator
+    metric: str
+    space: Space
+    trials: tuple[Trial, ...]
+    valid: Quality
+    valid_usual: Quality | None
+    gain: Gap | None
+    selection: float
+    test: Quality | None
+    importance: Mapping[str, float]
+    seconds: float
+    stopped: str
+    notes: tuple[str, ...] = ()
+
+    @property
+    def best(self) -> Trial:
+        """The trial that won."""
+        done = [trial for trial in self.trials if trial.status == "done"]
+        return _first_best(done, lower=Yardstick(self.metric).is_error)
+
+    def ranked(self) -> tuple[Trial, ...]:
+        """The trials that were done, the best first."""
+        lower = Yardstick(self.metric).is_error
+        done = [trial for trial in self.trials if trial.status == "done"]
+        return tuple(sorted(done, key=lambda trial: (_signed(trial, lower), trial.number)))
+
+    def summary(self) -> tuple[str, ...]:
+        """The outcome in sentences."""
+        counts = {status: sum(trial.status == status for trial in self.trials) for status in _STATUSES}
+        tried = ", ".join(f"{n} {status}" for status, n in counts.items() if n)
+        won = ", ".join(f"{name}={_short(self.best.settings[name])}" for name in searched(self.space))
+        lines = [
+            f"{len(self.trials)} trials in {format_seconds(self.seconds)} ({tried}){_ENDED[self.stopped]}.",
+            f"Best: trial {self.best.number}, {won}: {self.metric} {_shown(self.valid)} on validation.",
+        ]
+        if self.gain is not None and self.valid_usual is not None and self.best.number:
+            verdict = (
+                ""
+                if self.gain.shown
+                else " No difference shown: keeping the usual settings costs nothing that can be seen."
+            )
+            lines.append(
+                f"The usual settings have {_shown(self.valid_usual)} there; the best is better by {self.gain.value:.4f} "
+                f"(95 % interval {self.gain.low:.4f} to {self.gain.high:.4f}, not corrected for the choice).{verdict}"
+            )
+        elif self.valid_usual is not None:
+            lines.append("Nothing beat the usual settings.")
+        if self.selection:
+            lines.append(
+                f"About {self.selection:.4f} of the figure on validation is owed to choosing by these very queries (bootstrap)."
+            )
+        if self.test is not None:
+            lines.append(f"On the test part, asked this once: {self.metric} {_shown(self.test)}.")
+        return (*lines, *self.notes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        plain = {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if field.name not in {"estimator", "usual", "space", "trials"}
+        }
+        for name in ("valid", "valid_usual", "gain", "test"):
+            plain[name] = None if plain[name] is None else dataclasses.asdict(plain[name])
+        return plain | {
+            "settings": dataclasses.asdict(self.estimator),  # type: ignore[call-overload]  # each is a dataclass
+            "usual": dataclasses.asdict(self.usual),  # type: ignore[call-overload]
+            "space": {name: str(each) for name, each in self.space.items()},
+            "best": self.best.number,
+            "trials": [dataclasses.asdict(trial) for trial in self.trials],
+            "summary": list(self.summary()),
+        }
+
+
+_ENDED = {"trials": "", "time": "; then the time was over", "all tried": "; nothing new was left to try"}
+_STATUSES = ("done", "pruned", "repeated", "refused", "failed")
+
+
+def _signed(trial: Trial, lower: bool) -> float:
+    value = float("nan") if trial.value is None else trial.value
+    return value if lower else -value
+
+
+def _first_best(done: list[Trial], *, lower: bool) -> Trial:
+    return min(done, key=lambda trial: (_signed(trial, lower), trial.number))
+
+
+def _shown(quality: Quality) -> str:
+    return f"{quality.value:.4f} ({quality.low:.4f} to {quality.high:.4f})"
+
+
+def _short(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def tune(
+    estimator: str | Estimator,
+    data: Dataset,
+    *,
+    space: Mapping[str, str | Range] | None = None,
+    search: Search = Search(),
+    metric: str = "ndcg@10",
+    split: str | Split = "auto",
+    run: Run = Run(),
+) -> Tuned:
+    """Search for the settings that do best on the validation part, with a tree-structured Parzen estimator.
+
+    Bergstra, Bardenet, Bengio & Kégl, "Algorithms for Hyper-Parameter Optimization", NIPS 2011; by optuna. Follows from
+    ``run.seed``; a time limit makes it depend on the machine. Cost: a fit and an evaluation for each trial; memory for
+    two models, and 16 bytes for each trial that was done and each query.
+
+    Models that judge themselves on held-out events after each epoch are watched: what is far behind is given up. For that
+    ``patience`` is set to ``epochs`` where it is 0. All others are judged on a ninth of the queries, a third, and all: what is worse
+    than the best so far, by the 99 % interval of the paired difference, is given up.
+
+    Args:
+        estimator: a model by name, or settings. A setting that is not the usual one stays as it is.
+        data: the data set.
+        space: what to search, by setting: ``{"l2": "1..1e4:log", "width": "16,32,64"}``. Settings without a range
+            have the usual one of their name, or none. A single value holds a setting.
+        search: how long and how.
+        metric: what to compare: a ranking metric with its cut-off, or "rmse" or "mae".
+        split: a way to split (see ``leanrec.data.splits.split``), or a split that was made.
+        run: seed, threads, memory and progress bar; its seconds are for each fit.
+
+    Raises:
+        MissingExtraError: optuna is not installed.
+        SettingError: an unknown model, metric or setting, or a range that makes no sense.
+        DataError: the data cannot be split, or validation has nothing to ask.
+        ArtifactError: the store holds another search.
+        LeanrecError: of the usual or the last settings, if none could be fitted.
+    """
+    require_tune()
+    begun, yard = time.monotonic(), Yardstick(metric)
+    usual = _watched(models.find(estimator)() if isinstance(estimator, str) else estimator, search)
+    ranges = space_of(usual, space)
+    parts = split if isinstance(split, Split) else split_data(data, split, seed=run.seed)
+    bench = _Bench(parts, yard, search, dataclasses.replace(run, progress=False), begun)
+    about = {
+        "model": type(usual).__name__,
+        "settings": {name: str(value) for name, value in _values(usual).items()},
+        "space": {name: str(each) for name, each in ranges.items()},
+        "metric": metric,
+        "seed": run.seed,
+        "prune": search.prune,
+        "data": parts.train.fingerprint,
+        "asked": parts.valid.fingerprint,
+    }
+    study = Study(ranges, seed=run.seed, prune=search.prune, store=search.store, about=about)
+    with _bar(run, search.trials) as show:
+        stopped = _work(bench, study, usual, show)
+    return _tuned(bench, study, usual, stopped)
+
+
+def _values(estimator: Any) -> dict[str, Any]:
+    return {field.name: getattr(estimator, field.name) for field in dataclasses.fields(estimator) if field.init}
+
+
+def _watched(estimator: Any, search: Search) -> Any:
+    """The settings, with a patience as long as the epochs where a model would not look at held-out events at all."""
+    values = _values(estimator)
+    if search.prune == "none" or values.get("patience") != 0 or "epochs" not in values:
+        return estimator
+    return dataclasses.replace(estimator, patience=values["epochs"])
+
+
+class _GiveUpError(Exception):
+    """A trial is clearly worse than others."""
+
+    def __init__(self, reason: str, value: float, queries: int = 0) -> None:
+        super().__init__(reason)
+        self.reason, self.value, self.queries = reason, value, queries
+
+
+class _Bench:
+    """Fits and judges, and holds the best model so far."""
+
+    def __init__(self, parts: Split, yard: Yardstick, search: Search, run: Run, begun: float) -> None:
+        self.parts, self.yard, self.search, self.run, self.begun = parts, yard, search, run, begun
+        rows = yard.answerable(parts.valid)
+        if not len(rows):
+            raise DataError(
+                "The validation part must hold at least one answer. It holds none; hold out more, or split another way."
+            )
+        # A random order, so that the first are a sample of all.
+        self.cases = parts.valid.take(rows[run.rng().permutation(len(rows))])
+        self.fallback = Popularity().fit(parts.train)
+        self.judged: dict[int, Judged] = {}
+        self.best: tuple[int, Scorer] | None = None
+        self.took: list[float] = []
+
+    def left(self) -> float | None:
+        """Seconds that the search still has."""
+        limit = self.search.seconds
+        return None if limit is None else float(limit) - (time.monotonic() - self.begun)
+
+    def attempt(self, estimator: Any, given: Given) -> tuple[Trial, float | None]:
+        """Fit and judge one set of settings; what came of it, and its value, higher is better, if all queries were asked."""
+        start, run = time.monotonic(), self._limits(given)
+        row = Trial(given.number, given.settings, "failed")
+        value: float | None = None
+        try:
+            model = estimator.fit(self.parts.train, run)
+            row = dataclasses.replace(row, cut=run.out_of_time())
+            judged = self._judge(model, given)
+            value = judged.mean
+            self.keep(given.number, model, judged)
+            row = dataclasses.replace(
+                row, status="done", value=float(self.yard.show(value)), queries=len(judged.values)
+            )
+        except _GiveUpError as given_up:
+            row = dataclasses.replace(
+                row, status="pruned", reason=given_up.reason, value=given_up.value, queries=given_up.queries
+            )
+        except WrongMetricError:
+            raise
+        except (BudgetError, SettingError) as error:
+            row = dataclasses.replace(row, status="refused", reason=str(error))
+        except LeanrecError as error:
+            row = dataclasses.replace(row, reason=str(error))
+        except Exception as error:  # noqa: BLE001 - settings that fail are one line of the table
+            row = dataclasses.replace(row, reason=f"{type(error).__name__}: {error}")
+        seconds = time.monotonic() - start
+        if row.status in {"done", "pruned"}:
+            self.took.append(seconds)
+        return dataclasses.replace(row, seconds=seconds, epochs=given.epochs), value
+
+    def _limits(self, given: Given) -> Run:
+        limits = [each for each in (self.run.seconds, self.left()) if each is not None]
+        return dataclasses.replace(
+            self.run,
+            seconds=max(0.0, min(limits)) if limits else None,
+            started=time.monotonic(),
+            report=None if self.search.prune == "none" else self._watch(given),
+        )
+
+    def _watch(self, given: Given) -> Callable[[int, float], None]:
+        def report(epoch: int, score: float) -> None:
+            if given.epoch(epoch, score):
+                raise _GiveUpError(f"behind the others after epoch {epoch + 1}", score)
+
+        return report
+
+    def _judge(self, model: Scorer, given: Given) -> Judged:
+        """All queries, in growing samples while there is something to be worse than."""
+        judged: Judged | None = None
+        for stop in self._stops():
+            start = 0 if judged is None else len(judged.values)
+            block = self.cases.take(np.arange(start, stop))
+            judged = self.yard.judge(model, block, self.fallback, self.run).and_more(judged)
+            if stop < len(self.cases):
+                given.sample(stop, judged.mean)
+                rival = Judged(*(each[:stop] for each in self._rival))
+                if clearly_worse(judged, rival):
+                    raise _GiveUpError(f"clearly worse on {stop} queries", float(self.yard.show(judged.mean)), stop)
+        assert judged is not None  # noqa: S101 - the last stop is all of them
+        return judged
+
+    @property
+    def _rival(self) -> Judged:
+        assert self.best is not None  # noqa: S101 - there are stops only where there is a best
+        return self.judged[self.best[0]]
+
+    def _stops(self) -> list[int]:
+        n = len(self.cases)
+        if self.search.prune == "none" or self.best is None:
+            return [n]
+        return sorted({max(_LEAST, int(part * n)) for part in _SAMPLES if max(_LEAST, int(part * n)) <= n // 2} | {n})
+
+    def keep(self, number: int, model: Scorer, judged: Judged) -> None:
+        """Note what a model did, and hold it if it is the best so far."""
+        self.judged[number] = judged
+        if self.best is None or judged.mean > self._rival.mean:
+            self.best = (number, model)
+
+
+def _work(bench: _Bench, study: Study, usual: Any, show: Callable[[Trial], None]) -> str:
+    """Try settings until something ends it; which of the three it was."""
+    known = study.trials()
+    for trial in known:
+        show(trial)
+    _again(bench, known, usual)
+    repeats = 0
+    while len(known) < bench.search.trials:
+        left = bench.left()
+        if known and left is not None and left <= (float(np.median(bench.took)) if bench.took else 0.0):
+            return "time"
+        given = study.ask(None if known else {name: getattr(usual, name) for name in study.space})
+        trial, value = _try(bench, usual, given, known)
+        study.tell(given, trial, value)
+        known.append(trial)
+        show(trial)
+        repeats = repeats + 1 if trial.status == "repeated" else 0
+        if repeats == _REPEATS:
+            return "all tried"
+    return "trials"
+
+
+def _again(bench: _Bench, known: list[Trial], usual: Any) -> None:
+    """Fit the best and the usual settings of an earlier session again: only their values were kept."""
+    done = [trial for trial in known if trial.status == "done"]
+    if not done:
+        return
+    best = _first_best(done, lower=bench.yard.is_error)
+    for trial in {each.number: each for each in (best, done[0])}.values():
+        if trial is best or trial.number == 0:
+            estimator = usual if trial.number == 0 else dataclasses.replace(usual, **trial.settings)
+            model = estimator.fit(bench.parts.train, bench.run)
+            bench.keep(trial.number, model, bench.yard.judge(model, bench.cases, bench.fallback, bench.run))
+
+
+def _try(bench: _Bench, usual: Any, given: Given, known: list[Trial]) -> tuple[Trial, float | None]:
+    for trial in known:
+        if trial.settings == given.settings and trial.status != "failed":
+            value = None if trial.status not in {"done", "repeated"} else trial.value
+            signed = None if value is None else _unsigned(bench.yard, value)
+            reason = f"the same as trial {trial.number}"
+            return Trial(given.number, given.settings, "repeated", value, reason=reason), signed
+    try:
+        estimator = usual if given.number == 0 else dataclasses.replace(usual, **given.settings)
+    except SettingError as error:
+        return Trial(given.number, given.settings, "refused", reason=str(error)), None
+    return bench.attempt(estimator, given)
+
+
+def _unsigned(yard: Yardstick, shown: float) -> float:
+    """The signed mean that was shown as ``shown``."""
+    if yard.metric == "rmse":
+        return -(shown**2)
+    return -shown if yard.is_error else shown
+
+
+def _tuned(bench: _Bench, study: Study, usual: Any, stopped: str) -> Tuned:
+    trials, yard, seed = tuple(study.trials()), bench.yard, bench.run.seed
+    if bench.best is None:
+        last = trials[-1]
+        kind = BudgetError if any(trial.status == "refused" for trial in trials) else DataError
+        raise kind(f"None of the {len(trials)} settings could be fitted. The last, trial {last.number}: {last.reason}")
+    number, model = bench.best
+    winner, first = bench.judged[number], bench.judged.get(0)
+    estimator = usual if number == 0 else dataclasses.replace(usual, **trials[number].settings)
+    asked = yard.answerable(bench.parts.test)
+    test = None
+    if len(asked):
+        test = yard.quality(yard.judge(model, bench.parts.test.take(asked), bench.fallback, bench.run), seed)
+    return Tuned(
+        model=_name(usual),
+        estimator=estimator,
+        usual=usual,
+        metric=yard.metric,
+        space=study.space,
+        trials=trials,
+        valid=yard.quality(winner, seed),
+        valid_usual=None if first is None else yard.quality(first, seed),
+        gain=None if first is None else yard.gap(winner, first, seed),
+        selection=_selection(bench, winner),
+        test=test,
+        importance=study.importance(),
+        seconds=time.monotonic() - bench.begun,
+        stopped=stopped,
+        notes=_notes(bench, trials, usual, stopped),
+    )
+
+
+def _selection(bench: _Bench, winner: Judged) -> float:
+    """In the unit of the metric."""
+    by = optimism(list(bench.judged.values()), bench.run.seed)
+    return abs(float(bench.yard.show(winner.mean) - bench.yard.show(winner.mean - by)))
+
+
+def _notes(bench: _Bench, trials: tuple[Trial, ...], usual: Any, stopped: str) -> tuple[str, ...]:
+    notes = [bench.parts.note, str(bench.parts.leak) if bench.parts.leak.leaks else ""]
+    cut = sum(trial.cut for trial in trials)
+    if cut:
+        notes.append(f"{cut} of {len(trials)} fits were stopped by their time and judged with the best that they had.")
+    if stopped == "time" and len(trials) < _FEW:
+        notes.append("So few trials tell little: give the search more time, or limit the time of each fit.")
+    done = sum(trial.status == "done" for trial in trials)
+    if done > len(bench.judged):
+        notes.append(f"What the choice adds is measured over the {len(bench.judged)} of {done} trials of this session.")
+    if len(bench.cases) < 2 * _LEAST:
+        notes.append(f"Validation holds {len(bench.cases)} queries: a search can hardly tell settings apart by so few.")
+    if trials and trials[0].epochs:
+        notes.append(
+            f"The settings hold patience={usual.patience}: each epoch is judged on events held out of training, and the best is kept."
+        )
+    return tuple(filter(None, notes))
+
+
+def _name(estimator: Estimator) -> str:
+    kind = type(estimator)
+    path = f"{kind.__module__}:{kind.__qualname__}"
+    return next((info.name for info in models.available().values() if info.path == path), kind.__name__)
+
+
+@contextlib.contextmanager
+def _bar(run: Run, total: int) -> Iterator[Callable[[Trial], None]]:
+    """What to call after each trial: a progress bar with the best so far, where the run wants one."""
+    from rich.console import Console  # noqa: PLC0415 - half a library that only a bar needs
+    from rich.progress import Progress  # noqa: PLC0415
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not (run.progress and console.is_terminal)) as bar:
+        task = bar.add_task("Trials", total=total)
+
+        def show(trial: Trial) -> None:
+            told = "" if trial.value is None else f" {trial.value:.4f}"
+            bar.update(task, description=f"Trial {trial.number}: {trial.status}{told}", advance=1)
+
+        yield show
