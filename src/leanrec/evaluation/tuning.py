@@ -19,13 +19,13 @@ from leanrec.data.dataset import Dataset
 from leanrec.data.splits import Split
 from leanrec.data.splits import split as split_data
 from leanrec.errors import BudgetError, DataError, LeanrecError, SettingError
-from leanrec.evaluation.rows import Quality
-from leanrec.evaluation.spaces import Range, Space, searched, space_of
+from leanrec.evaluation.spaces import Range, space_of
 from leanrec.evaluation.study import Given, Study, Trial, require_tune
-from leanrec.evaluation.yardstick import Gap, Judged, WrongMetricError, Yardstick, clearly_worse, optimism
+from leanrec.evaluation.tuned import Tuned, first_best
+from leanrec.evaluation.yardstick import Judged, WrongMetricError, Yardstick, clearly_worse, optimism
 from leanrec.models.collaborative.popularity import Popularity
 from leanrec.protocols import Estimator, Scorer
-from leanrec.run import Run, format_seconds, parse_seconds
+from leanrec.run import Run, parse_seconds
 from leanrec.settings import check_at_least, check_one_of, check_positive
 
 __all__ = ["Search", "Trial", "Tuned", "tune"]
@@ -62,125 +62,6 @@ class Search:
                 self, "seconds", parse_seconds(self.seconds) if isinstance(self.seconds, str) else float(self.seconds)
             )
             check_positive("seconds", float(self.seconds))
-
-
-@dataclasses.dataclass(frozen=True)
-class Tuned:
-    """What a search found.
-
-    Attributes:
-        model: name of the model.
-        estimator: the settings that did best on validation.
-        usual: the settings that the search began with.
-        metric: what was compared.
-        space: what was searched.
-        trials: all that was tried; number 0 has the usual settings.
-        valid: quality of the winner on the validation queries; higher than it will do elsewhere, for it was chosen by them.
-        valid_usual: the same for the usual settings, where they could be fitted.
-        gain: by how much the winner is better than the usual settings on the validation queries.
-        selection: how much of ``valid`` is owed to having chosen by these very queries.
-        test: quality of the winner on the test part, which nothing else looked at; None where the split has none.
-        importance: share of the differences that each setting explains; empty after few trials.
-        seconds: the whole search, by the clock.
-        stopped: why it ended: "trials", "time" or "all tried".
-        notes: what one should know, in sentences.
-    """
-
-    model: str
-    estimator: Estimator
-    usual: Estimator
-    metric: str
-    space: Space
-    trials: tuple[Trial, ...]
-    valid: Quality
-    valid_usual: Quality | None
-    gain: Gap | None
-    selection: float
-    test: Quality | None
-    importance: Mapping[str, float]
-    seconds: float
-    stopped: str
-    notes: tuple[str, ...] = ()
-
-    @property
-    def best(self) -> Trial:
-        """The trial that won."""
-        done = [trial for trial in self.trials if trial.status == "done"]
-        return _first_best(done, lower=Yardstick(self.metric).is_error)
-
-    def ranked(self) -> tuple[Trial, ...]:
-        """The trials that were done, the best first."""
-        lower = Yardstick(self.metric).is_error
-        done = [trial for trial in self.trials if trial.status == "done"]
-        return tuple(sorted(done, key=lambda trial: (_signed(trial, lower), trial.number)))
-
-    def summary(self) -> tuple[str, ...]:
-        """The outcome in sentences."""
-        counts = {status: sum(trial.status == status for trial in self.trials) for status in _STATUSES}
-        tried = ", ".join(f"{n} {status}" for status, n in counts.items() if n)
-        won = ", ".join(f"{name}={_short(self.best.settings[name])}" for name in searched(self.space))
-        lines = [
-            f"{len(self.trials)} trials in {format_seconds(self.seconds)} ({tried}){_ENDED[self.stopped]}.",
-            f"Best: trial {self.best.number}, {won}: {self.metric} {_shown(self.valid)} on validation.",
-        ]
-        if self.gain is not None and self.valid_usual is not None and self.best.number:
-            verdict = (
-                ""
-                if self.gain.shown
-                else " No difference shown: keeping the usual settings costs nothing that can be seen."
-            )
-            lines.append(
-                f"The usual settings have {_shown(self.valid_usual)} there; the best is better by {self.gain.value:.4f} "
-                f"(95 % interval {self.gain.low:.4f} to {self.gain.high:.4f}, not corrected for the choice).{verdict}"
-            )
-        elif self.valid_usual is not None:
-            lines.append("Nothing beat the usual settings.")
-        if self.selection:
-            lines.append(
-                f"About {self.selection:.4f} of the figure on validation is owed to choosing by these very queries (bootstrap)."
-            )
-        if self.test is not None:
-            lines.append(f"On the test part, asked this once: {self.metric} {_shown(self.test)}.")
-        return (*lines, *self.notes)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        plain = {
-            field.name: getattr(self, field.name)
-            for field in dataclasses.fields(self)
-            if field.name not in {"estimator", "usual", "space", "trials"}
-        }
-        for name in ("valid", "valid_usual", "gain", "test"):
-            plain[name] = None if plain[name] is None else dataclasses.asdict(plain[name])
-        return plain | {
-            "settings": dataclasses.asdict(self.estimator),  # type: ignore[call-overload]  # each is a dataclass
-            "usual": dataclasses.asdict(self.usual),  # type: ignore[call-overload]
-            "space": {name: str(each) for name, each in self.space.items()},
-            "best": self.best.number,
-            "trials": [dataclasses.asdict(trial) for trial in self.trials],
-            "summary": list(self.summary()),
-        }
-
-
-_ENDED = {"trials": "", "time": "; then the time was over", "all tried": "; nothing new was left to try"}
-_STATUSES = ("done", "pruned", "repeated", "refused", "failed")
-
-
-def _signed(trial: Trial, lower: bool) -> float:
-    value = float("nan") if trial.value is None else trial.value
-    return value if lower else -value
-
-
-def _first_best(done: list[Trial], *, lower: bool) -> Trial:
-    return min(done, key=lambda trial: (_signed(trial, lower), trial.number))
-
-
-def _shown(quality: Quality) -> str:
-    return f"{quality.value:.4f} ({quality.low:.4f} to {quality.high:.4f})"
-
-
-def _short(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def tune(
@@ -391,7 +272,7 @@ def _again(bench: _Bench, known: list[Trial], usual: Any) -> None:
     done = [trial for trial in known if trial.status == "done"]
     if not done:
         return
-    best = _first_best(done, lower=bench.yard.is_error)
+    best = first_best(done, lower=bench.yard.is_error)
     for trial in {each.number: each for each in (best, done[0])}.values():
         if trial is best or trial.number == 0:
             estimator = usual if trial.number == 0 else dataclasses.replace(usual, **trial.settings)

@@ -7,7 +7,8 @@ import numpy as np
 
 from leanrec.evaluation.pictures import COLOURS, INK, SOFT, figure, plain_decades, tidy
 from leanrec.evaluation.spaces import Numbers, searched
-from leanrec.evaluation.tuning import Trial, Tuned
+from leanrec.evaluation.study import Trial
+from leanrec.evaluation.tuned import Tuned
 from leanrec.evaluation.yardstick import Yardstick
 
 if TYPE_CHECKING:
