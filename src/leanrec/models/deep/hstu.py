@@ -94,7 +94,7 @@ class _Block(nn.Module):
         self.norm_in, self.norm_out = nn.LayerNorm(width), nn.LayerNorm(width)
         self.four = nn.Linear(width, 4 * width)
         self.out = nn.Linear(width, width)
-        self.apart = nn.Parameter(torch.zeros(settings.heads, settings.length))
+        self.distance = nn.Parameter(torch.zeros(settings.heads, settings.length))
         # A fresh block hands on what comes in.
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
@@ -116,7 +116,7 @@ class _Block(nn.Module):
             # Later places are never seen, so they are not computed either, but for the corner of the stretch.
             places = torch.arange(stop, device=values.device)
             apart = places[start:, None] - places
-            matches = q[:, :, start:stop] @ k[:, :, :stop].transpose(2, 3) + self.apart[:, apart.clamp(min=0)]
+            matches = q[:, :, start:stop] @ k[:, :, :stop].transpose(2, 3) + self.distance[:, apart.clamp(min=0)]
             weights = F.silu(matches) * ((apart >= 0) / self.length)
             parts.append(weights @ v[:, :, :stop])
         return torch.cat(parts, 2).transpose(1, 2).reshape(B, L, D)

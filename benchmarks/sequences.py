@@ -1,0 +1,171 @@
+"""What comes next: the sequence models on ML-1M (SASRec's file) or Amazon Beauty, leave-one-out, ranking all items.
+
+    python benchmarks/sequences.py [--data ml-1m|beauty] [--model NAME[,SETTING=VALUE]] [--repeats 1] [--test]
+
+Fitted without the last two items of each user. Judged on the one before the last, which is where settings were chosen. With --test:
+the same fit, judged on the last item with the one before it in the history; once, at the end. Several runs are several seeds.
+"""
+
+import functools
+from typing import Any
+
+import duckdb
+import harness
+import numpy as np
+from harness import Claim, Comparison, Contestant, Probe
+
+from leanrec.cli.options import model_of
+from leanrec.data.dataset import Dataset
+from leanrec.data.samples import find_data
+from leanrec.data.table import Table
+from leanrec.data.vocabulary import Vocabulary
+from leanrec.errors import SourceError
+from leanrec.types import Events
+
+MODELS = ("popularity", "item_knn", "gru4rec", "caser", "bert4rec", "sasrec", "hstu", "lru")
+DRAW_NOTHING = frozenset({"popularity", "item_knn"})
+# What was tuned on valid and is not a model's default.
+TUNED: dict[tuple[str, str], str] = {
+    ("beauty", "bert4rec"): "bert4rec,length=50",
+    ("beauty", "caser"): "caser,length=50",
+    ("beauty", "gru4rec"): "gru4rec,length=50",
+    ("beauty", "hstu"): "hstu,length=50",
+    ("beauty", "lru"): "lru,length=50",
+    ("beauty", "sasrec"): "sasrec,length=50",
+}
+FILES = {
+    "ml-1m": ("ml-1m", "ml1m_sasrec_sequences", "sasrec_items", "title, genres"),
+    "beauty": (
+        "beauty-s3rec",
+        "sequences",
+        "item_attributes",
+        "string_agg(attribute::VARCHAR, '|' ORDER BY attribute) AS attributes",
+    ),
+}
+# HR@10 and NDCG@10 of the goals, on test: SASRec, and the best of all models.
+GOALS = {"ml-1m": {"sasrec": (0.315, 0.182), "best": (0.330, 0.195)}, "beauty": {"best": (0.093, 0.053)}}
+PUBLISHED = {
+    "ml-1m": (
+        "Published on test (HR@10/NDCG@10): SASRec with one BCE negative .2392-.2500/.1259-.1341, gSASRec .3003/.1726, BERT4Rec .2843/.1537, "
+        "GRU4Rec with cross-entropy .2811/.1648, SASRec with full cross-entropy .3152/.1821, with 3,000 negatives .3159/.1857"
+    ),
+    "beauty": (
+        "Published on test (HR@10/NDCG@10): SASRec .0605/.0318 as first published, TIGER .0648/.0384, HSTU .0788/.0439, SASRec with sampled "
+        "softmax .0921/.0531, eSASRec .0928/.0523"
+    ),
+}
+
+
+def read(which: str, users: int | None = None) -> Dataset:
+    """The sequences as a data set, ids in the order of the file, with what is known of the items."""
+    folder, sequences, items, columns = FILES[which]
+    try:
+        home = find_data(folder)
+    except SourceError as error:
+        raise SystemExit(f"{error}\nThis benchmark reads {folder}/{sequences}.parquet and {items}.parquet.") from None
+    with duckdb.connect() as con:
+        found = con.execute(
+            'SELECT "user", item, pos FROM read_parquet(?) ORDER BY "user", pos', [str(home / f"{sequences}.parquet")]
+        ).fetchnumpy()
+        group = "GROUP BY item" if "agg" in columns else ""
+        known = con.execute(
+            f"SELECT item, {columns} FROM read_parquet(?) {group} ORDER BY item", [str(home / f"{items}.parquet")]
+        ).fetchnumpy()
+    user, item = (np.asarray(found[name], np.int32) - 1 for name in ("user", "item"))
+    n_items = int(item.max()) + 1
+    if users is not None:
+        some = user < users
+        user, item, found = user[some], item[some], {name: values[some] for name, values in found.items()}
+    zeros, ones = np.zeros(len(user), np.int8), np.ones(len(user), np.float32)
+    events = Events(user=user, item=item, time=found["pos"].astype(np.int64), kind=zeros, weight=ones)
+    table = Table({name: _column(known["item"], known[name], n_items) for name in known if name != "item"})
+    names = Vocabulary(np.arange(1, int(user.max()) + 2), "user"), Vocabulary(np.arange(1, n_items + 1), "item")
+    return Dataset(events=events, users=names[0], items=names[1], item_table=table, source=which)
+
+
+def _column(items: np.ndarray, texts: np.ndarray, n_items: int) -> np.ndarray:
+    column = np.full(n_items, "", dtype=np.dtypes.StringDType())
+    column[items.astype(np.int64) - 1] = texts.astype(np.dtypes.StringDType())
+    return column
+
+
+def judge(probe: Probe, text: str, which: str, part: str) -> None:
+    from leanrec.data.simulation import Simulation
+    from leanrec.data.splits import split
+    from leanrec.evaluation.evaluate import evaluate
+
+    estimator = model_of(text)
+    parts = split(read(which, 300 if probe.quick else None), "leave-one-out")
+    parts.train.interactions  # noqa: B018 - made before the clock starts
+    with probe.warmup():
+        model_of(text.partition(",")[0]).fit(Simulation(users=50, items=60, events=600).dataset(), probe.run)
+    with probe.timed():
+        model = estimator.fit(parts.train, probe.run)
+    means = evaluate(model, parts.test if part == "test" else parts.valid, k=(10,)).means()
+    probe.reached(hr_10=means["recall@10"], ndcg_10=means["ndcg@10"])
+    probe.note(repr(estimator))
+
+
+def make_claim(models: list[str], which: str, part: str, best: str) -> Claim:
+    contestants = {}
+    for name in models:
+        work = functools.partial(judge, text=TUNED.get((which, name), name), which=which, part=part)
+        repeats = 1 if name.partition(",")[0] in DRAW_NOTHING else 0
+        contestants[name] = Contestant(work, repeats=repeats, seconds=6 * 3600)
+    rows = [
+        Comparison(what=f"{name}, {part}", ours=name, measure=measure)
+        for name in models
+        for measure in ("hr@10", "ndcg@10")
+    ]
+    if part == "test":
+        for who, goals in GOALS[which].items():
+            ours = best if who == "best" else who
+            what = "the best" if who == "best" else f"goal of {who}"
+            rows += [
+                Comparison(what=f"{what}: {ours}", ours=ours, measure=measure, at_least=goal)
+                for measure, goal in zip(("hr@10", "ndcg@10"), goals, strict=True)
+            ]
+    short = {"ml-1m": "ml1m", "beauty": "beauty"}[which]
+    return Claim(
+        name=f"sequences_{short}" + ("_test" if part == "test" else ""),
+        title=f"What comes next: sequence models on {'ML-1M' if which == 'ml-1m' else 'Amazon Beauty'}. {PUBLISHED[which]}.",
+        data=f"{FILES[which][1]} of {FILES[which][0]}, leave-one-out, judged on {part}, all users, all items ranked but those seen; several runs are several seeds",
+        contestants=contestants,
+        comparisons=[each for each in rows if each.ours in contestants],
+    )
+
+
+def draw(results: dict[str, Any], folder: Any) -> list[str]:
+    """NDCG@10 against the seconds of the fit, a point for each model."""
+    from matplotlib import pyplot as plt
+
+    figure, panel = plt.subplots(figsize=(6.4, 3.8), layout="constrained")
+    for name, stage in results["contestants"].items():
+        if "failed" not in stage:
+            x, y = stage["wall"]["value"], stage["ndcg@10"]["value"]
+            panel.plot(x, y, "o", ms=4)
+            panel.annotate(name, (x, y), fontsize=6, xytext=(3, 3), textcoords="offset points")
+    panel.set(xscale="log", xlabel="seconds of the fit", ylabel="NDCG@10")
+    panel.grid(alpha=0.3)
+    name = f"{results['claim']}.png"
+    figure.savefig(folder / name, dpi=90)
+    plt.close(figure)
+    return [name]
+
+
+def main() -> None:
+    options = harness.parser(__doc__)
+    options.add_argument("--data", choices=sorted(FILES), default="ml-1m", help="what it is measured on")
+    options.add_argument("--model", action="append", help="a model, with settings after commas; repeatable")
+    options.add_argument("--best", default="hstu", help="the model that stands for the best")
+    options.add_argument("--test", action="store_true", help="judge on the last items: once, at the end")
+    options.set_defaults(repeats=1)
+    asked = options.parse_args()
+    if asked.model and not asked.contestant:
+        asked.only = asked.model  # a part is a try
+    models = asked.model or list(MODELS)
+    harness.run(make_claim(models, asked.data, "test" if asked.test else "valid", asked.best), asked, draw)
+
+
+if __name__ == "__main__":
+    main()

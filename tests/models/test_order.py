@@ -1,0 +1,15 @@
+"""The ring that tells models of order from others: whoever does not look at the order fails it."""
+
+import pytest
+
+from contracts.sequence import N_RING, hits, ring
+from leanrec.models.collaborative.ease import EASE
+from leanrec.models.collaborative.item_knn import ItemKNN
+from leanrec.models.collaborative.popularity import Popularity
+
+
+@pytest.mark.parametrize("estimator", [Popularity(), ItemKNN(), EASE()])
+def test_a_model_without_order_does_not_know_what_comes_next(estimator: object) -> None:
+    data = ring()
+    # Every history of the laps holds the same items, so such a model can do no better than by chance.
+    assert hits(estimator.fit(data), data) <= 2 / N_RING  # type: ignore[attr-defined]
