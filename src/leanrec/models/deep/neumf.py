@@ -1,7 +1,7 @@
 """NeuMF: a product of vectors and a small network look at user and item together.
 
-He, Liao, Zhang, Nie, Hu & Chua, "Neural Collaborative Filtering", WWW 2017. The user is what they are known by and what
-they touched (Koren, "Factorization Meets the Neighborhood", KDD 2008), so that somebody new is answered as well.
+He, Liao, Zhang, Nie, Hu & Chua, "Neural Collaborative Filtering", WWW 2017; a user is folded in from what they touched, by the
+equations of Hu, Koren & Volinsky, ICDM 2008, so that somebody new is answered as those of the fit are.
 """
 
 import dataclasses
@@ -21,88 +21,85 @@ from leanrec.errors import SettingError
 from leanrec.nn.arrays import to_arrays
 from leanrec.protocols import Explanation
 from leanrec.run import Run
-from leanrec.settings import check_at_least, check_between, check_one_of
+from leanrec.settings import check_at_least, check_between, check_one_of, check_positive
+from leanrec.training.folding import Folding, folding_bytes
 from leanrec.training.held_out import hold_out, mean_ndcg_of
 from leanrec.training.hiding import Hidden, Hiding, Touched, hidden_softmax, weights_of
 from leanrec.training.loop import device_of, torch_threads, train
 from leanrec.training.settings import Training
-from leanrec.training.starts import spectral_start, spectral_start_bytes
-from leanrec.types import CSR, Float32Array, Int32Array, Queries
+from leanrec.types import CSR, Float32Array, Int32Array, Queries, empty_csr
 
 __all__ = ["NeuMF", "NeuMFModel"]
 
 # Items of one stretch of an answer: its cells stay in the cache from layer to layer.
 _STRETCH = 1024
-# Where the spectrum begins, an item's bias is so much of the logarithm of its users.
-_POPULAR = 0.3
+# The scores of the factorisation vary by so much over pairs when gradients take over; measured on so many users.
+_SPREAD, _SAMPLE = 1.5, 256
+_SMALL = 1e-12
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NeuMF(Training):
-    """score(u, i) = g · (p_u ∘ q_i) + out · MLP([p'_u, q'_i]) + b_i, with the first D numbers of a vector for the product
-    and the last D for the network.
+    """score(u, i) = g · (T p_u ∘ q_i) + out · MLP([p_u, q'_i]) + b_i
 
-    A user's vector is the sum of one of their own and of (L + 1)^−power Σ h_j over the L items they touched. In training a
-    random part of the items is hidden and has to be found from the rest, and the own vector is left out for a random half of
-    the groups, so that the items alone come to say the same: they are all there is of a new user.
+    The paper gives every user a vector that is learnt, and trains GMF, the product alone, before the whole. Here alternating
+    least squares take the part of that first training, and p_u is solved from the history by their equations, so users of the
+    fit and new ones are one kind. The whole then begins as that factorisation (T the identity, q_i its item vectors, the network
+    adding nothing) and goes on with gradients: a random part of each user's items is hidden, p_u is solved from the rest, and
+    the hidden items have to be found.
 
     The first layer is a sum of a part of the user and one of the item. Those of the items are computed once, so an answer
     costs the upper layers only, and needs no torch.
 
-    Cost: an epoch O((E + U · parts · negatives) · (D + Σ sizes of neighbouring layers)); a query O(L · D + N · (D + the same
-    sum without the first)); the model 8 D (U + 2 N) bytes.
+    Cost: an epoch O((E + U · parts · negatives) · (D + Σ sizes of neighbouring layers) + U · parts · L · D · min(L, D)); a query
+    O(L · D · min(L, D) + N · (D + the same sum without the first)); the model 4 N (3 D + first layer) bytes.
 
     Attributes:
-        width: D, numbers for the product and again as many for the network.
+        width: D.
         layers: widths of the network's layers, the first at the bottom; () = the product alone (GMF).
+        l2: ridge of the least squares.
+        unobserved: weight of the pairs without an interaction in the least squares, relative to 1 for an observed one.
         loss: "softmax", each hidden item against ``negatives`` random ones that stand for all others, or "bce", yes or no for
             each pair as in the paper, with ``negatives`` weighing as four for each hidden item.
         negatives: random items that all users of a step are compared with, without those they touched.
         parts: the items of a user are hidden in so many parts, one after the other.
-        drop_user: share of the groups that train without the user's own vector; 1 = there is none.
-        power: of the number of items, by which the sum over them is divided.
         balance: a hidden item counts L^−balance: 0 = all alike, 1 = all users alike.
         dropout: share of cells of a user's vector and of the layers that are set to zero in training.
-        start: "spectrum", the strongest directions of the log, so that training begins where a singular value decomposition
-            ends (the paper trains GMF and MLP first, to the same purpose), or "random".
     """
 
-    epochs: int = 20
+    epochs: int = 8
     batch: int = 8192
-    learning_rate: float = 3e-3
+    learning_rate: float = 1e-3
     width: int = 64
     layers: tuple[int, ...] = (64, 32, 16)
+    l2: float = 0.5
+    unobserved: float = 0.2
     loss: str = "softmax"
     negatives: int = 128
     parts: int = 5
-    drop_user: float = 0.5
-    power: float = 0.5
     balance: float = 0.0
     dropout: float = 0.0
-    start: str = "spectrum"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_at_least("width", self.width, 1)
         if min(self.layers, default=1) < 1:
             raise SettingError(f"layers must be positive widths, such as [64,32,16]. Got {self.layers!r}.")
+        check_positive("l2", self.l2)
+        check_positive("unobserved", self.unobserved)
         check_one_of("loss", self.loss, ("softmax", "bce"))
         check_at_least("negatives", self.negatives, 1)
         check_at_least("parts", self.parts, 2)
-        check_between("drop_user", self.drop_user, 0, 1)
-        check_between("power", self.power, 0, 1)
         check_between("balance", self.balance, 0, 1)
         check_between("dropout", self.dropout, 0, 0.99)
-        check_one_of("start", self.start, ("spectrum", "random"))
 
     def fit_bytes(self, shape: Shape) -> int:
         """Weights with gradients, two moments and two copies; cells of a step and what the way back needs; the pairs."""
-        tables = 8 * self.width * (shape.users + 2 * shape.items)
-        inside = 4 * sum(a * b for a, b in zip((2 * self.width, *self.layers), (*self.layers, 1), strict=True))
+        tables = 4 * shape.items * (2 * self.width + 1)
+        inside = 4 * sum(a * b for a, b in zip((3 * self.width, *self.layers), (*self.layers, 1), strict=True))
         groups = min(self.batch, self.parts * max(1, shape.users))
-        pairs = self.batch + groups * self.negatives // max(1, self.batch // max(1, groups))
-        cells = 16 * (pairs + self.batch) * (sum(self.layers) + 2 * self.width)
-        start = spectral_start_bytes(shape.users, shape.items, shape.events, self.width)
+        cells = 16 * (self.batch + groups * self.negatives) * (sum(self.layers) + self.width)
+        start = folding_bytes(shape.users, shape.items, shape.events, self.width)
         return 7 * (tables + inside) + cells + start + 80 * shape.events + 40 * 2**20
 
     def fit(self, data: Dataset, run: Run = Run(), valid: Cases | None = None) -> "NeuMFModel":
@@ -116,56 +113,45 @@ class NeuMF(Training):
         if self.patience and valid is None:
             data, valid = hold_out(data, run.rng())
         X = data.interactions
-        with torch.random.fork_rng(devices=[]), torch_threads(run):
+        with torch.random.fork_rng(devices=[]), run.limits(), torch_threads(run):
             torch.manual_seed(run.seed)
-            network = _Network(self, *X.shape)
-            if self.start == "spectrum" and X.nnz:
-                with run.limits():
-                    network.begin(X, run.rng())
-            judge = None if valid is None else lambda: mean_ndcg_of(_model(self, network).score, valid)
-            train(network, _Objective(self, Touched(X)), self, run, score=judge, name="NeuMF")
-        return _model(self, network)
+            folding = Folding.fit(X, self.width, self.l2, self.unobserved, run)
+            network = _Network(self, folding, X)
+            judge = None if valid is None else lambda: mean_ndcg_of(_model(self, folding, network).score, valid)
+            train(network, _Objective(self, folding, Touched(X)), self, run, score=judge, name="NeuMF")
+        return _model(self, folding, network)
 
 
 class _Network(nn.Module):
-    def __init__(self, settings: NeuMF, n_users: int, n_items: int) -> None:
+    """Starts as the factorisation, at scores whose standard deviation over pairs is ``_SPREAD``."""
+
+    def __init__(self, settings: NeuMF, folding: Folding, X: CSR) -> None:
         super().__init__()
-        self.settings, D = settings, settings.width
-        self.users = nn.Embedding(n_users, 2 * D)
-        self.history = nn.Embedding(n_items, 2 * D)
-        self.items = nn.Embedding(n_items, 2 * D)
-        self.bias = nn.Embedding(n_items, 1)
-        for table in (self.users, self.history, self.items):
-            nn.init.normal_(table.weight, std=0.1 / D**0.5 if table is self.users else D**-0.5)
+        self.settings, (N, D) = settings, folding.items.shape
+        self.items, self.bias = nn.Embedding(N, 2 * D), nn.Embedding(N, 1)
+        self.turn = nn.Linear(D, D)
+        nn.init.eye_(self.turn.weight)
+        nn.init.zeros_(self.turn.bias)
         nn.init.zeros_(self.bias.weight)
-        self.product = nn.Parameter(torch.ones(D))
+        sample = folding.vectors(X[:_SAMPLE])
+        user, item, score = (max(_SMALL, float(np.std(each))) for each in (sample, folding.items, sample @ folding.items.T))
+        # Vectors at a size that suits the steps: those of users with a deviation of 1, those of items of D^−½.
+        self.register_buffer("size", torch.tensor(1 / user))
+        vectors = torch.from_numpy(folding.items) * (D**-0.5 / item)
+        self.items.weight.data = torch.cat([vectors, vectors], 1)
+        self.product = nn.Parameter(torch.full((D,), min(_SPREAD, 1e3 * score) * user * item / score * D**0.5))
         widths = settings.layers
         if widths:
             self.from_user = nn.Linear(D, widths[0])
             self.from_item = nn.Linear(D, widths[0], bias=False)
             self.upper = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True))
             self.out = nn.Linear(widths[-1], 1, bias=False)
-
-    @torch.no_grad()
-    def begin(self, X: CSR, rng: np.random.Generator) -> None:
-        """Begin with the strongest directions of X and with popularity, and let the network add nothing at first."""
-        D = self.settings.width
-        starts = spectral_start(X, D, self.settings.power, rng)
-        for table, vectors in zip((self.history, self.items), starts, strict=True):
-            table.weight[:, :D] = table.weight[:, D:] = torch.from_numpy(vectors)
-        popular = np.log1p(np.bincount(X.indices, minlength=X.shape[1])).astype(np.float32)
-        self.bias.weight[:, 0] = torch.from_numpy(_POPULAR * (popular - popular.mean()))
-        nn.init.normal_(self.users.weight, std=0.01)
-        if self.settings.layers:
             nn.init.zeros_(self.out.weight)
 
-    def represent(self, batch: Hidden) -> Tensor:
-        """(G, 2 D) each group's user, by own vector and by the items that are not hidden."""
-        settings = self.settings
-        touched = F.embedding_bag(batch.seen, self.history.weight, batch.offsets, mode="sum")
-        touched = touched * (batch.lengths[:, None] + 1.0) ** -settings.power
-        kept = torch.rand(len(touched), 1, device=touched.device) >= settings.drop_user
-        return F.dropout(touched + self.users(batch.users) * kept, settings.dropout, self.training)
+    def represent(self, vectors: Tensor) -> Tensor:
+        """(G, 2 D) for the product and for the network, of users' vectors (G, D)."""
+        x = F.dropout(vectors * cast(Tensor, self.size), self.settings.dropout, self.training)
+        return torch.cat([self.turn(x), x], 1)
 
     def forward(self, users: Tensor, items: Tensor, groups: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Scores of vectors of users (G, 2 D): of all of them with ``items`` (S,), and (P,) of ``groups`` with ``targets``.
@@ -195,6 +181,7 @@ class _Objective:
     """Hidden items against random ones."""
 
     settings: NeuMF
+    folding: Folding
     touched: Touched
 
     def batches(self, rng: np.random.Generator) -> Sequence[Hidden]:
@@ -205,8 +192,12 @@ class _Objective:
         device = net.product.device
         drawn = torch.from_numpy(rng.integers(0, n_items, settings.negatives))
         known = self.touched.among(batch.users, drawn).to(device)
+        history = empty_csr(len(batch.users), n_items)
+        history.data, history.indices = np.ones(len(batch.seen), np.float32), batch.seen.numpy().astype(np.int32)
+        history.indptr = np.append(batch.offsets.numpy(), len(batch.seen))
+        vectors = torch.from_numpy(self.folding.vectors(history)).to(device)
         batch = batch.to(device)
-        negative, positive = net(net.represent(batch), drawn.to(device), batch.groups, batch.targets)
+        negative, positive = net(net.represent(vectors), drawn.to(device), batch.groups, batch.targets)
         negative = negative.masked_fill(known, -torch.inf)
         if settings.loss == "softmax":
             return hidden_softmax(positive, negative - np.log(settings.negatives / n_items), batch, settings.balance)
@@ -215,8 +206,8 @@ class _Objective:
         return ((F.softplus(-positive) + others) * weight).sum() / weight.sum()
 
 
-def _model(settings: NeuMF, network: _Network) -> "NeuMFModel":
-    return NeuMFModel(settings, to_arrays(network))
+def _model(settings: NeuMF, folding: Folding, network: _Network) -> "NeuMFModel":
+    return NeuMFModel(settings, folding, to_arrays(network))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -225,17 +216,19 @@ class NeuMFModel:
 
     Attributes:
         settings: what it was fitted with.
-        weights: by name: "users.weight" (U, 2 D), "history.weight" and "items.weight" (N, 2 D), "bias.weight" (N, 1),
-            "product" (D,), and those of the network.
+        folding: gives the vector of a user from a history.
+        weights: by name: "items.weight" (N, 2 D) for the product and for the network, "bias.weight" (N, 1), "size" () of users'
+            vectors, "turn.weight" (D, D), "product" (D,), and those of the network.
     """
 
     settings: NeuMF
+    folding: Folding
     weights: Mapping[str, NDArray[Any]]
 
     @property
     def n_items(self) -> int:
         """N."""
-        return len(self.weights["items.weight"])
+        return len(self.folding.items)
 
     @functools.cached_property
     def _items(self) -> tuple[Float32Array, Float32Array, Float32Array]:
@@ -244,57 +237,51 @@ class NeuMFModel:
         first = vectors[:, D:] @ self.weights["from_item.weight"].T if self.settings.layers else vectors[:, :0]
         return vectors[:, :D] * self.weights["product"], self.weights["bias.weight"][:, 0], first
 
-    def represent(self, queries: Queries) -> Float32Array:
-        """(B, 2 D) users by their histories, and by their own vectors where they were in the fit."""
-        lengths = np.diff(queries.history.indptr)
-        owner = np.repeat(np.arange(len(lengths)), lengths)
-        touched = np.zeros((len(lengths), 2 * self.settings.width), np.float32)
-        np.add.at(touched, owner, self.weights["history.weight"][queries.history.indices])
-        touched *= ((lengths + np.float32(1)) ** np.float32(-self.settings.power))[:, None]
-        known = np.flatnonzero(queries.users >= 0)
-        if self.settings.drop_user < 1:
-            touched[known] += self.weights["users.weight"][queries.users[known]]
-        return touched
-
     def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
         """Product and network; zeros where the history is empty."""
-        users = self.represent(queries)
-        rows = np.arange(self.n_items) if items is None else np.asarray(items)
-        scores = np.empty((len(users), rows.shape[-1]), np.float32)
+        users = self.folding.vectors(queries.history)
+        rows = None if items is None else np.asarray(items)
+        scores = np.empty((len(users), self.n_items if rows is None else rows.shape[-1]), np.float32)
         for b, vector in enumerate(users):
-            self._score_one(vector, rows if rows.ndim == 1 else rows[b], scores[b], whole=items is None)
+            self._score_one(vector, rows if rows is None or rows.ndim == 1 else rows[b], scores[b])
         scores[np.diff(queries.history.indptr) == 0] = 0
         return scores
 
-    def _score_one(self, vector: Float32Array, rows: NDArray[Any], out: Float32Array, *, whole: bool) -> None:
-        D, weights = self.settings.width, self.weights
+    def _score_one(self, vector: Float32Array, rows: NDArray[Any] | None, out: Float32Array) -> None:
+        """Into ``out``, for the given rows of items or all of them."""
+        weights, layers = self.weights, self.settings.layers
         product, bias, first = self._items
-        at = vector[D:] @ weights["from_user.weight"].T + weights["from_user.bias"] if self.settings.layers else None
-        for start in range(0, len(rows), _STRETCH):
+        x = vector * weights["size"]
+        turned = weights["turn.weight"] @ x + weights["turn.bias"]
+        at = weights["from_user.weight"] @ x + weights["from_user.bias"] if layers else x
+        for start in range(0, len(out), _STRETCH):
             cut = slice(start, start + _STRETCH)
-            take = cut if whole else rows[cut]
-            out[cut] = product[take] @ vector[:D] + bias[take]
-            if at is not None:
-                x = np.maximum(first[take] + at, 0)
-                for i in range(len(self.settings.layers) - 1):
-                    x = x @ weights[f"upper.{i}.weight"].T
-                    x += weights[f"upper.{i}.bias"]
-                    np.maximum(x, 0, out=x)
-                out[cut] += x @ weights["out.weight"][0]
+            take = cut if rows is None else rows[cut]
+            out[cut] = product[take] @ turned + bias[take]
+            if layers:
+                out[cut] += self._network(first[take] + at)
+
+    def _network(self, x: Float32Array) -> Float32Array:
+        """(R,) what the network adds, from the sums (R, first layer) of its first layer, which are overwritten."""
+        np.maximum(x, 0, out=x)
+        for i in range(len(self.settings.layers) - 1):
+            x = x @ self.weights[f"upper.{i}.weight"].T
+            x += self.weights[f"upper.{i}.bias"]
+            np.maximum(x, 0, out=x)
+        added: Float32Array = x @ self.weights["out.weight"][0]
+        return added
 
     def explain(self, queries: Queries, item: int) -> Explanation:
-        """The items of the history, by how far the score of ``item`` falls without each. O(L · (D + layers))."""
-        one = queries.block(0, 1)
-        history, D = one.history.indices, 2 * self.settings.width
-        whole = self.represent(one)[0]
-        L, power = len(history), np.float32(self.settings.power)
-        parts = self.weights["history.weight"][history].reshape(L, D)
-        touched = parts.sum(0)
-        own = whole - touched * (L + np.float32(1)) ** -power
-        without = own + (touched - parts) * np.float32(max(1, L)) ** -power
-        row, score = np.array([item]), np.empty((L + 1, 1), np.float32)
-        for b, vector in enumerate([whole, *without]):
-            self._score_one(vector, row, score[b], whole=False)
-        added = score[0, 0] - score[1:, 0]
+        """The items of the history, by how far the score of ``item`` falls without what each brings to the user's vector.
+
+        O(L · (D² + layers)).
+        """
+        history = queries.history[[0]]
+        parts = self.folding.parts(history)
+        whole = parts.sum(axis=0)
+        row, scores = np.array([item]), np.empty((len(parts) + 1, 1), np.float32)
+        for b, vector in enumerate([whole, *(whole - parts)]):
+            self._score_one(vector, row, scores[b])
+        added = scores[0, 0] - scores[1:, 0]
         order = np.argsort(-added, kind="stable")
-        return Explanation("history", history[order].astype(np.int32), added[order])
+        return Explanation("history", history.indices[order].astype(np.int32), added[order])
