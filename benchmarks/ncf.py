@@ -23,7 +23,7 @@ from leanrec.types import Events, Int32Array, Int64Array
 
 USERS, ITEMS, OTHERS = 6_040, 3_706, 99
 # What was tuned on the validation part and is not a model's default.
-TUNED: dict[str, str] = {}
+TUNED = {"ials": "ials,unobserved=0.3"}
 MODELS = ("neumf", "ials", "popularity")
 RANDOM = frozenset({"neumf", "ials"})
 PUBLISHED = (
@@ -64,7 +64,7 @@ def train_events() -> tuple[Int64Array, Int64Array, Int64Array]:
     return user[order], item[order], place[order]
 
 
-def valid_part(quick: bool = False) -> tuple[Dataset, Int32Array]:
+def for_valid(*, quick: bool = False) -> tuple[Dataset, Int32Array]:
     """Training without each user's latest event, and (U, 100) candidates, the latest event first."""
     user, item, place = train_events()
     last = np.flatnonzero(np.diff(user, append=-1))
@@ -73,17 +73,17 @@ def valid_part(quick: bool = False) -> tuple[Dataset, Int32Array]:
     while (again := np.isin(others + np.arange(USERS)[:, None] * ITEMS, touched)).any():
         others[again] = rng.integers(0, ITEMS, int(again.sum()))
     kept = np.delete(np.arange(len(user)), last)
-    return _data(user[kept], item[kept], place[kept]), _few(np.column_stack([item[last], others]), quick)
+    return _data(user[kept], item[kept], place[kept]), _few(np.column_stack([item[last], others]), quick=quick)
 
 
-def test_part(quick: bool = False) -> tuple[Dataset, Int32Array]:
+def for_test(*, quick: bool = False) -> tuple[Dataset, Int32Array]:
     """All of train, and the paper's candidates (U, 100), the left-out event first."""
     given = read("ncf_test_negatives")
     rows = np.column_stack([given["pos"], *(given[f"n{i}"] for i in range(OTHERS))])
-    return _data(*train_events()), _few(rows[np.argsort(given["u"])], quick)
+    return _data(*train_events()), _few(rows[np.argsort(given["u"])], quick=quick)
 
 
-def _few(rows: np.ndarray, quick: bool) -> Int32Array:
+def _few(rows: np.ndarray, *, quick: bool) -> Int32Array:
     return rows[: 500 if quick else None].astype(np.int32)
 
 
@@ -108,7 +108,7 @@ def judge(probe: Probe, text: str, part: str) -> None:
     from leanrec.data.simulation import Simulation
 
     estimator = model_of(text)
-    data, candidates = (test_part if part == "test" else valid_part)(probe.quick)
+    data, candidates = (for_test if part == "test" else for_valid)(quick=probe.quick)
     data.interactions  # noqa: B018 - made before the clock starts
     with probe.warmup():
         estimator.fit(Simulation(users=300, items=400, events=6_000).dataset(), probe.run)

@@ -21,7 +21,7 @@ _SCALING = 0.5
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Folding:
-    """Item vectors v, and the user vector w that goes with a history:
+    """Item vectors v, and the user vector w that goes with a history.
 
         w = argmin Σ_(touched) (w·v − 1)² + Σ_(all) unobserved (w·v)² + l2 √L |w|²
 
@@ -48,7 +48,7 @@ class Folding:
             if run.out_of_time():
                 break
         axes, moments = principal_axes(V)
-        return cls(V @ axes, np.float32(unobserved) * moments, l2)
+        return cls((V @ axes).astype(np.float32), np.float32(unobserved) * moments, l2)
 
     def vectors(self, history: CSR) -> Float32Array:
         """(B, D) of histories (B, N), every item alike; zeros for an empty one. O(L · D · min(L, D)) each."""

@@ -84,7 +84,13 @@ class MultVAE(Training):
         inside = 4 * self.hidden * (self.layers * self.hidden + 2 * self.width) + 4 * self.width * self.decoder
         weights = 4 * shape.items * (self.hidden + (self.decoder or self.width) + 1) + inside
         logits = 3 * max(_STRETCH_BYTES, 64 * shape.items)
-        return 8 * weights + logits + 80 * self.batch * (self.hidden * self.layers + self.width) + 60 * shape.events + 40 * 2**20
+        return (
+            8 * weights
+            + logits
+            + 80 * self.batch * (self.hidden * self.layers + self.width)
+            + 60 * shape.events
+            + 40 * 2**20
+        )
 
     def fit(self, data: Dataset, run: Run = Run(), valid: Cases | None = None) -> "MultVAEModel":
         """Learn to complete histories.
@@ -92,7 +98,9 @@ class MultVAE(Training):
         With ``patience`` the score is NDCG@10 on ``valid``, or on the latest items of 5 % of the users, who then train without
         them, where that is None.
         """
-        run.require(self.fit_bytes(data.shape), f"Mult-VAE of width {self.width}", "Choose a smaller width or raise the limit.")
+        run.require(
+            self.fit_bytes(data.shape), f"Mult-VAE of width {self.width}", "Choose a smaller width or raise the limit."
+        )
         device_of(run)
         if self.patience and valid is None:
             data, valid = hold_out(data, run.rng())
@@ -158,7 +166,7 @@ class _Objective:
         rng.shuffle(users)
         return [users[start : start + self.settings.batch] for start in range(0, len(users), self.settings.batch)]
 
-    def loss(self, network: nn.Module, batch: Int64Array, rng: np.random.Generator) -> Tensor:
+    def loss(self, network: nn.Module, batch: Int64Array, rng: np.random.Generator) -> Tensor:  # noqa: ARG002 - torch draws here
         net = cast(_Network, network)
         rows, device = self.X[batch], net.items.weight.device
         items, bounds = (torch.from_numpy(each.astype(np.int64)).to(device) for each in (rows.indices, rows.indptr))
@@ -194,7 +202,8 @@ class _Multinomial(torch.autograd.Function):
                 d_bias += p.sum(0)
         ctx.save_for_backward(d_hidden, d_table, d_bias)
         ctx.n = max(1, len(items))
-        return total / ctx.n
+        mean: Tensor = total / ctx.n
+        return mean
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
@@ -253,7 +262,9 @@ class MultVAEModel:
         for i in range(self.settings.layers - 1):
             x = self._norm(x + _silu(x @ weights[f"upper.{i}.weight"].T + weights[f"upper.{i}.bias"]), i + 1)
         x = x @ weights["mean.weight"].T + weights["mean.bias"]
-        return np.tanh(x @ weights["between.weight"].T + weights["between.bias"]) if self.settings.decoder else x
+        if self.settings.decoder:
+            x = np.tanh(x @ weights["between.weight"].T + weights["between.bias"])
+        return np.asarray(x, dtype=np.float32)
 
     def _norm(self, x: Float32Array, layer: int) -> Float32Array:
         x = x - x.mean(axis=1, keepdims=True)

@@ -6,6 +6,7 @@ equations of Hu, Koren & Volinsky, ICDM 2008, so that somebody new is answered a
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -40,7 +41,9 @@ _SMALL = 1e-12
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NeuMF(Training):
-    """score(u, i) = g · (T p_u ∘ q_i) + out · MLP([p_u, q'_i]) + b_i
+    """The product of vectors and what a network adds, as the score of a pair.
+
+        score(u, i) = g · (T p_u ∘ q_i) + out · MLP([p_u, q'_i]) + b_i
 
     The paper gives every user a vector that is learnt, and trains GMF, the product alone, before the whole. Here alternating
     least squares take the part of that first training, and p_u is solved from the history by their equations, so users of the
@@ -67,15 +70,15 @@ class NeuMF(Training):
         dropout: share of cells of a user's vector and of the layers that are set to zero in training.
     """
 
-    epochs: int = 8
-    batch: int = 8192
-    learning_rate: float = 1e-3
+    epochs: int = 6
+    batch: int = 4096
+    learning_rate: float = 5e-4
     width: int = 64
-    layers: tuple[int, ...] = (64, 32, 16)
+    layers: tuple[int, ...] = (32, 16)
     l2: float = 0.5
     unobserved: float = 0.2
     loss: str = "softmax"
-    negatives: int = 128
+    negatives: int = 64
     parts: int = 5
     balance: float = 0.0
     dropout: float = 0.0
@@ -108,7 +111,9 @@ class NeuMF(Training):
         With ``patience`` the score is NDCG@10 on ``valid``, or on the latest items of 5 % of the users, who are then left
         out of training, where that is None.
         """
-        run.require(self.fit_bytes(data.shape), f"NeuMF of width {self.width}", "Choose a smaller width or raise the limit.")
+        run.require(
+            self.fit_bytes(data.shape), f"NeuMF of width {self.width}", "Choose a smaller width or raise the limit."
+        )
         device_of(run)
         if self.patience and valid is None:
             data, valid = hold_out(data, run.rng())
@@ -134,7 +139,9 @@ class _Network(nn.Module):
         nn.init.zeros_(self.turn.bias)
         nn.init.zeros_(self.bias.weight)
         sample = folding.vectors(X[:_SAMPLE])
-        user, item, score = (max(_SMALL, float(np.std(each))) for each in (sample, folding.items, sample @ folding.items.T))
+        user, item, score = (
+            max(_SMALL, float(np.std(each))) for each in (sample, folding.items, sample @ folding.items.T)
+        )
         # Vectors at a size that suits the steps: those of users with a deviation of 1, those of items of D^−½.
         self.register_buffer("size", torch.tensor(1 / user))
         vectors = torch.from_numpy(folding.items) * (D**-0.5 / item)
@@ -144,7 +151,7 @@ class _Network(nn.Module):
         if widths:
             self.from_user = nn.Linear(D, widths[0])
             self.from_item = nn.Linear(D, widths[0], bias=False)
-            self.upper = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True))
+            self.upper = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(widths))
             self.out = nn.Linear(widths[-1], 1, bias=False)
             nn.init.zeros_(self.out.weight)
 

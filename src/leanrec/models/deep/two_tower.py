@@ -108,7 +108,11 @@ class TwoTower(Training):
         With ``patience`` the score is NDCG@10 on ``valid``, or on the latest items of 5 % of the users, who are then left
         out of training, where that is None. Raises ColumnError where ``columns`` names one that is not there.
         """
-        run.require(self.fit_bytes(data.shape), f"Two towers of width {self.width}", "Choose a smaller width or raise the limit.")
+        run.require(
+            self.fit_bytes(data.shape),
+            f"Two towers of width {self.width}",
+            "Choose a smaller width or raise the limit.",
+        )
         device_of(run)
         if self.patience and valid is None:
             data, valid = hold_out(data, run.rng())
@@ -163,6 +167,10 @@ class _Network(nn.Module):
         self.user_features = nn.Embedding(about.users.shape[1], width)
         for table in (self.history, self.items, self.history_features, self.item_features, self.user_features):
             nn.init.normal_(table.weight, std=width**-0.5)
+        # What has features starts with these alone: an item that nobody touches stays where its content puts it.
+        bare = torch.from_numpy(np.diff(about.items.indptr) == 0)[:, None]
+        for own in (self.history, self.items):
+            own.weight.data *= bare
         self.asker, self.item = _Tower(width, settings.hidden), _Tower(width, settings.hidden)
 
     def of_items(self, rows: Tensor, features: CSR, kept: Tensor, *, history: bool) -> Tensor:
@@ -190,7 +198,9 @@ def _bag(rows: CSR, table: Tensor) -> Tensor:
     """(R, D) rows · table."""
     if not rows.shape[1] or not rows.nnz:
         return table.new_zeros((rows.shape[0], table.shape[1]))
-    parts = (torch.from_numpy(each.astype(kind)) for each, kind in ((rows.indices, np.int64), (rows.indptr[:-1], np.int64)))
+    parts = (
+        torch.from_numpy(each.astype(kind)) for each, kind in ((rows.indices, np.int64), (rows.indptr[:-1], np.int64))
+    )
     indices, offsets = (each.to(table.device) for each in parts)
     weights = torch.from_numpy(rows.data.astype(np.float32)).to(table.device)
     return F.embedding_bag(indices, table, offsets, mode="sum", per_sample_weights=weights)
