@@ -86,7 +86,7 @@ def test_a_column_that_only_its_name_spoke_for_is_left_out_with_a_warning(tmp_pa
             bytes(range(256)) * 9,
             "is a binary file (a zero byte at offset 0), not delimited text, JSON lines or Parquet",
         ),
-        ("x.csv", "user,item\n1,2\n".encode("utf-16"), "is UTF-16 text. Save it as UTF-8."),
+        ("x.csv", "user,item\n1,2\n".encode("utf-16"), "is UTF-16 text. Say so: --encoding utf-16"),
         ("x.parquet", b"user,item\n1,2\n", "is named as Parquet and is not: it does not begin with PAR1"),
         ("x.parquet", b"PAR1 and then nothing of the kind", "cannot be read: No magic bytes found at end of file"),
         (

@@ -157,7 +157,7 @@ def test_a_file_in_windows_1252_is_read_as_such_and_said(tmp_path: Path) -> None
     assert data.item_table.columns["title"].tolist() == ["café", "b €"]
     assert (report.rows_read, report.events, report.set_aside) == (2, 2, {})
     assert report.warnings[0].startswith(
-        f"{path}: 2 lines were read as Windows-1252 (Latin-1) because the file is not UTF-8, such as 'café'."
+        f"{path}: 2 lines were read as Windows-1252 (Latin-1) because the file is not UTF-8, such as 'café' (the first is line 2)."
     )
 
 
@@ -171,9 +171,7 @@ def test_one_foreign_line_of_a_utf8_file_is_set_aside_once(tmp_path: Path) -> No
 
 def test_names_that_are_no_utf8_say_how_to_convert_the_file(tmp_path: Path) -> None:
     path = write(tmp_path / "x.csv", "user,item,catégorie\n1,2,x\n".encode("latin-1"))
-    with pytest.raises(
-        SourceError, match="reads 'user,item,catégorie'. Convert the file: iconv -f WINDOWS-1252 -t UTF-8"
-    ):
+    with pytest.raises(SourceError, match="reads 'user,item,catégorie'. If that is right, say --encoding cp1252"):
         ingest(path)
 
 

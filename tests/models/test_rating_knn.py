@@ -108,7 +108,7 @@ def test_pearson_of_three_ratings_by_hand() -> None:
     data = ratings_of([[4, 3, 5], [4, 4, 5]])
     model = RatingKNN("users", "pearson", shrinkage=0).fit(data)
     queries = data.queries(np.array([0], np.int32))
-    nearest = model._nearest(queries, model.baseline.evidence(queries))
+    nearest = model._nearest(queries, model.baseline.evidence(queries.history, queries.ratings))
     assert nearest.indices.tolist() == [1]
     assert nearest.data[0] == pytest.approx(0.8660254, abs=1e-6)
 
@@ -117,7 +117,7 @@ def test_constant_ratings_have_no_correlation() -> None:
     data = ratings_of([[4, 4, 4], [2, 3, 4], [1, 3, 5]])
     model = RatingKNN("users", "pearson", shrinkage=0).fit(data)
     queries = data.queries()
-    nearest = model._nearest(queries, model.baseline.evidence(queries)).toarray()
+    nearest = model._nearest(queries, model.baseline.evidence(queries.history, queries.ratings)).toarray()
     assert not nearest[0].any()
     assert nearest[1, 2] == pytest.approx(1)
 
@@ -156,8 +156,8 @@ def test_a_known_user_is_not_their_own_neighbour() -> None:
     model = RatingKNN("users", shrinkage=0).fit(data)
     known = data.queries(np.array([0], np.int32))
     new = Queries(users=np.array([-1], np.int32), history=known.history, ratings=known.ratings)
-    assert 0 not in model._nearest(known, model.baseline.evidence(known)).indices
-    assert 0 in model._nearest(new, model.baseline.evidence(new)).indices
+    assert 0 not in model._nearest(known, model.baseline.evidence(known.history, known.ratings)).indices
+    assert 0 in model._nearest(new, model.baseline.evidence(new.history, new.ratings)).indices
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Commands that ask a fitted model: recommend, similar, explain, serve."""
 
 import csv
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from leanrec.serving.answers import Served
     from leanrec.serving.pipeline import Pipeline
 
-__all__ = ["explain", "print_served", "recommend", "serve", "similar"]
+__all__ = ["explain", "print_served", "recommend", "serve", "similar", "when_ready"]
 
 Model = Annotated[Path, typer.Argument(help="A folder that `leanrec fit --out` wrote.")]
 User = Annotated[str | None, typer.Option("--user", "-u", help="The user's id, as in the data.")]
@@ -179,6 +180,11 @@ def explain(
         show.say(f"Shared content: {', '.join(why.features)}")
 
 
+def when_ready(model: Path) -> Callable[[str, Path], None]:
+    """What tells a program, in one line of JSON, that a model is served."""
+    return lambda url, log: show.print_line({"url": url, "model": model, "log": log})
+
+
 def serve(
     model: Model,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
@@ -204,6 +210,9 @@ def serve(
         int, typer.Option(min=0, help="Served lists to keep in the log; the oldest go first.")
     ] = 1_000_000,
     keep_days: Annotated[float, typer.Option(help="Days after which a served list goes from the log.")] = 90,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Once requests are answered print one line of JSON: url, model and log.")
+    ] = False,
 ) -> None:
     """Answer over HTTP, take events in, and show a page to try it."""
     from leanrec.feedback.log import Keep
@@ -212,4 +221,5 @@ def serve(
 
     keep = Keep(keep_lists, keep_days)
     serving = Serving(adopt_log=adopt_log, keep=keep) if kind is None else Serving(tuple(kind), adopt_log, keep)
-    run_server(model, host=host, port=port, log_path=log, serving=serving)
+    ready = when_ready(model) if as_json else None
+    run_server(model, host=host, port=port, log_path=log, serving=serving, ready=ready)

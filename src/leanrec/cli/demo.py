@@ -4,7 +4,7 @@ import shutil
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
@@ -15,7 +15,9 @@ from leanrec.cli.prepare import print_report
 
 if TYPE_CHECKING:
     from leanrec.data.dataset import Dataset
+    from leanrec.data.ingest import Ingested
     from leanrec.evaluation.frontier import Frontier
+    from leanrec.serving.answers import Served
     from leanrec.serving.pipeline import Pipeline
 
 __all__ = ["run_demo"]
@@ -36,36 +38,48 @@ _MODELS = (
 )
 
 
-def run_demo(out: Path, *, serve: bool, port: int) -> None:
-    """Ingest, report, fit and compare, recommend, click, recommend again. Everything lands in ``out``."""
+def run_demo(out: Path, *, serve: bool, port: int, as_json: bool = False) -> None:
+    """Ingest, report, fit and compare, recommend, click, recommend again. Everything lands in ``out``.
+
+    With ``as_json`` the tables stay away and one JSON document tells what came of it; a line with the address follows
+    it where ``serve`` is asked for.
+    """
     start = time.perf_counter()
     out.mkdir(parents=True, exist_ok=True)
-    data = _step_data(out)
-    found = _step_frontier(data, out)
-    pipeline = _step_recommend(data, found, out)
-    _step_click(pipeline)
-    _where_next(out, time.perf_counter() - start)
+    with show.only_json(as_json):
+        data, report = _step_data(out)
+        found = _step_frontier(data, out)
+        pipeline, listed = _step_recommend(data, found, out)
+        click = _step_click(pipeline)
+        seconds = time.perf_counter() - start
+        _where_next(out, seconds)
+    if as_json:
+        told = {"data": report.to_dict(), "frontier": found.to_dict(), "recommended": listed.to_dict(), "click": click}
+        show.print_json(told | {"out": out, "model": out / "model", "seconds": seconds})
     if serve:
+        from leanrec.cli.ask import when_ready
         from leanrec.serving.app import serve as run_server
 
-        run_server(out / "model", port=port)
+        run_server(out / "model", port=port, ready=when_ready(out / "model") if as_json else None)
 
 
 def _heading(text: str) -> None:
     show.console.rule(Text(text, "bold"), align="left")
+    if show.console.quiet:
+        show.tell(text)
 
 
-def _step_data(out: Path) -> "Dataset":
+def _step_data(out: Path) -> "Ingested":
     from leanrec.data.ingest import ingest
     from leanrec.data.samples import sample_path
     from leanrec.evaluation.pictures import draw_data
 
     _heading("1. A behaviour log becomes a data set")
     folder = sample_path("ml-latest-small")
-    data, report = ingest(folder / "ratings.parquet", items=folder / "movies.parquet", positive_from=3.5)
-    print_report(report)
-    show.say(f"Picture: {draw_data(out / 'data.png', data)}\n")
-    return data
+    ingested = ingest(folder / "ratings.parquet", items=folder / "movies.parquet", positive_from=3.5)
+    print_report(ingested.report)
+    show.say(f"Picture: {draw_data(out / 'data.png', ingested.data)}\n")
+    return ingested
 
 
 def _step_frontier(data: "Dataset", out: Path) -> "Frontier":
@@ -84,7 +98,7 @@ def _step_frontier(data: "Dataset", out: Path) -> "Frontier":
     return found
 
 
-def _step_recommend(data: "Dataset", found: "Frontier", out: Path) -> "Pipeline":
+def _step_recommend(data: "Dataset", found: "Frontier", out: Path) -> "tuple[Pipeline, Served]":
     from leanrec.evaluation.pictures import draw_list
     from leanrec.models import find
     from leanrec.serving.pipeline import Pipeline
@@ -104,10 +118,10 @@ def _step_recommend(data: "Dataset", found: "Frontier", out: Path) -> "Pipeline"
         out / "top5.png", titles, [shown.score for shown in served.items], title=f"Top 5 for user {_USER}"
     )
     show.say(f"Chart: {chart}\n")
-    return pipeline
+    return pipeline, served
 
 
-def _step_click(pipeline: "Pipeline") -> None:
+def _step_click(pipeline: "Pipeline") -> dict[str, Any]:
     _heading("4. One click, and the next answer has changed")
     before = [shown.title for shown in pipeline.recommend(_USER, n=5).items]
     clicked = pipeline.recommend(_USER, n=5).items[0]
@@ -126,6 +140,7 @@ def _step_click(pipeline: "Pipeline") -> None:
         left=3,
     )
     show.console.print()
+    return {"item": clicked.id, "title": clicked.title, "before": before, "after": after, "seconds": took}
 
 
 def _command() -> str:

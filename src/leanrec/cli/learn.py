@@ -150,7 +150,7 @@ def evaluate(
             as_json=as_json,
         )
         return
-    parts = split.apply(ingested.data, data, work)
+    parts = split.apply(ingested, data, work)
     cases = parts.test if part == "test" else parts.valid
     if not cases.truth.nnz:
         raise DataError(
@@ -261,7 +261,7 @@ def frontier(
     models = None if model is None else {text: model_of(text) for text in model}
     ingested = data.open(source, work)
     save = out / "models" if keep_models else None
-    parts = split.apply(ingested.data, data, work)
+    parts = split.apply(ingested, data, work)
     found = measure(
         ingested.data, models=models, deep=deep, budget=budget, metric=metric, split=parts, run=work, save=save
     )

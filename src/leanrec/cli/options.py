@@ -13,6 +13,7 @@ import typer
 from leanrec.data.cleaning import Cleaning
 from leanrec.data.dataset import Dataset
 from leanrec.data.ingest import Ingested, open_dataset
+from leanrec.data.report import whole_log_note
 from leanrec.data.sources import Source
 from leanrec.data.splits import HOW, Split, split
 from leanrec.data.table import Table
@@ -154,6 +155,14 @@ class DataOptions:
         ),
     ] = None
 
+    encoding: Annotated[
+        str | None,
+        typer.Option(
+            help="Encoding of the text files, e.g. cp1252, gbk or utf-16. Default: UTF-8, and Windows-1252 where it is not.",
+            rich_help_panel=_DATA,
+        ),
+    ] = None
+
     def arguments(self, sources: list[str]) -> dict[str, Any]:
         """These options as arguments of ``leanrec.data.ingest``."""
         return {
@@ -167,6 +176,7 @@ class DataOptions:
             "cleaning": self._cleaning(),
             "quarantine": self.quarantine,
             "time_format": self.time_format,
+            "encoding": self.encoding,
             "item_links": self.item_links,
             "user_links": self.user_links,
         }
@@ -228,8 +238,8 @@ class SplitOptions:
     ] = None
     test: Annotated[str | None, typer.Option(help="A log of events to report on.", rich_help_panel=_HELD_OUT)] = None
 
-    def apply(self, data: Dataset, options: DataOptions, run: Run) -> Split:
-        """The three parts. Files to hold out mean the split ``given``."""
+    def apply(self, ingested: Ingested, options: DataOptions, run: Run) -> Split:
+        """The three parts. Files to hold out mean the split ``given``. The note tells of rules that saw them all."""
         valid, test = (None if file is None else options.held_out(file, run) for file in (self.valid, self.test))
         files = valid is not None or test is not None
         how = "given" if files and self.split == "auto" else self.split
@@ -237,7 +247,10 @@ class SplitOptions:
             raise SettingError("--split given needs the held-out events: --test FILE, --valid FILE or both.")
         if files and how != "given":
             raise SettingError(f"--valid and --test go with --split given. Got --split {how}.")
-        return split(data, how, seed=run.seed, valid_events=valid, test_events=test)
+        parts = split(ingested.data, how, seed=run.seed, valid_events=valid, test_events=test)
+        # Files of their own were not there when the log was cleaned.
+        note = "" if files else whole_log_note(ingested.report.set_aside)
+        return dataclasses.replace(parts, note=" ".join(filter(None, (parts.note, note))))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -35,7 +35,7 @@ def ingest(
         require_plots()
     ingested = read(**data.arguments(source), out=out, run=run.run())
     if as_json:
-        show.print_json(ingested.report.to_dict())
+        show.print_json(ingested.report.to_dict() | {"user_columns_used_by": _readers(ingested.report)})
     else:
         print_report(ingested.report)
     if picture is not None:
@@ -92,6 +92,20 @@ def print_report(report: DataReport) -> None:
         show.say(Text("note", "yellow"), warning)
 
 
+def _readers(report: DataReport) -> list[str]:
+    """Models that use what is known about users; none where nothing is."""
+    from leanrec.models import available
+
+    return [info.name for info in available().values() if info.reads_users] if report.user_columns else []
+
+
+def _ratings(report: DataReport) -> str:
+    low, high = report.rating_range or (0.0, 0.0)
+    outside = report.set_aside.get("rating outside the range", 0)
+    how = "inferred from the ratings" if report.rating_range_inferred else "as given"
+    return f"{low:g} to {high:g}, {how}; {outside:,} {'row' if outside == 1 else 'rows'} outside"
+
+
 def _facts(report: DataReport) -> list[tuple[str, str]]:
     understood = "; ".join(
         f"{table}: {', '.join(f'{role}={column}' for role, column in roles.items())}"
@@ -127,6 +141,8 @@ def _facts(report: DataReport) -> list[tuple[str, str]]:
         ("long tail", f"{tail} of the events; Gini {report.gini:.2f}"),
         *([("item columns", ", ".join(report.item_columns))] if report.item_columns else []),
         *([("user columns", ", ".join(report.user_columns))] if report.user_columns else []),
+        *([("", f"used by {', '.join(_readers(report))}; no other model does")] if report.user_columns else []),
+        *([("ratings", _ratings(report))] if report.rating_range is not None else []),
         ("memory", f"{report.memory.get('plan', 'not measured')}"),
         *([("quarantine", report.quarantine)] if report.quarantine else []),
     ]

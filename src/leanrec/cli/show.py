@@ -1,10 +1,11 @@
 """How results look on a terminal: tables for people, JSON for programs."""
 
+import contextlib
 import json
 import math
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["console", "hush", "in_flags", "number", "print_json", "say", "table", "tell"]
+__all__ = ["console", "hush", "in_flags", "number", "only_json", "print_json", "print_line", "say", "table", "tell"]
 
 # A pipe has no width; eighty columns would fold every table.
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
@@ -44,6 +45,22 @@ def print_json(value: Any) -> None:
     # Not through rich: it would wrap and colour what a program reads.
     if not console.quiet:
         print(json.dumps(_plain(value), indent=2, ensure_ascii=False))
+
+
+def print_line(value: Any) -> None:
+    """Print JSON in one line, at once: for a program that waits for it."""
+    print(json.dumps(_plain(value), ensure_ascii=False), flush=True)
+
+
+@contextlib.contextmanager
+def only_json(wanted: bool) -> Iterator[None]:
+    """Keep tables and pictures' names off standard output inside the block, where JSON is wanted there."""
+    before = console.quiet
+    console.quiet = wanted or before
+    try:
+        yield
+    finally:
+        console.quiet = before
 
 
 def _plain(value: Any) -> Any:

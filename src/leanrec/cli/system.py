@@ -84,8 +84,9 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder for what the demo makes.")] = Path("out/demo"),
     serve: Annotated[bool, typer.Option("--serve", help="Leave the page running at the end.")] = False,
     port: Annotated[int, typer.Option(help="Port of the page; 0 = a free one.")] = 8000,
+    as_json: Json = False,
 ) -> None:
     """The whole loop on MovieLens data that comes with leanrec, in under three minutes."""
     from leanrec.cli.demo import run_demo
 
-    run_demo(out, serve=serve, port=port)
+    run_demo(out, serve=serve, port=port, as_json=as_json)

@@ -72,7 +72,7 @@ def tune(
     estimator = build(find(model), kept)
     ranges = kept | read_space(space or ())
     ingested = data.open(source, work)
-    parts = split.apply(ingested.data, data, work)
+    parts = split.apply(ingested, data, work)
     tuned = search(estimator, ingested.data, space=ranges, search=wanted, metric=metric, split=parts, run=work)
     saved = None if out is None else _save(tuned, ingested.data, out, work)
     picture = None if plot is None else _draw(tuned, plot)

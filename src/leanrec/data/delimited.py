@@ -116,9 +116,9 @@ def _check_names(path: Path) -> None:
     except UnicodeDecodeError as error:
         if error.end < len(first) or len(first) < _HEAD:
             raise SourceError(
-                f"The first line of {path} is not UTF-8 text. As Windows-1252 (Latin-1) it reads "
+                f"{path}, line 1, is not UTF-8 text. As Windows-1252 (Latin-1) it reads "
                 f"{first.decode('cp1252', 'replace')[:80]!r}. "
-                f"Convert the file: iconv -f WINDOWS-1252 -t UTF-8 {path.name} > utf8-{path.name}"
+                "If that is right, say --encoding cp1252, or encoding='cp1252'; else name the encoding that the file has."
             ) from error
 
 

@@ -41,11 +41,23 @@ def text(value: object) -> str:
 class Engine:
     """One DuckDB connection."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, limit: int, folder: Path) -> None:
-        """Use ``open_engine``. ``limit`` is the memory in bytes that DuckDB may use, ``folder`` goes with the engine."""
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, limit: int, folder: Path, encoding: str | None = None
+    ) -> None:
+        """Use ``open_engine``. ``limit`` is the memory in bytes that DuckDB may use, ``folder`` goes with the engine.
+
+        ``encoding`` is that of all text files, None = UTF-8.
+        """
         self._connection = connection
         self.limit = limit
         self.folder = folder
+        self.encoding = encoding
+        self._copies = 0
+
+    def next_number(self) -> int:
+        """One that was not given before: for names of files."""
+        self._copies += 1
+        return self._copies
 
     def run(self, sql: str, what: str = "The log", failed: str = "cannot be read") -> None:
         """Run a statement and forget its result. ``what`` and ``failed`` begin the message if it fails."""
@@ -82,7 +94,7 @@ class Engine:
 
 
 @contextlib.contextmanager
-def open_engine(run: Run, share: float = 0.55) -> Iterator[Engine]:
+def open_engine(run: Run, share: float = 0.55, encoding: str | None = None) -> Iterator[Engine]:
     """An engine that uses at most ``share`` of the memory ``run`` allows; the rest is for arrays and buffers."""
     limit = int(run.available() * share)
     if limit < _LEAST:
@@ -93,7 +105,7 @@ def open_engine(run: Run, share: float = 0.55) -> Iterator[Engine]:
     with tempfile.TemporaryDirectory(prefix="leanrec-") as folder:
         connection = duckdb.connect(":memory:", config=_config(run, limit, folder))
         try:
-            yield Engine(connection, limit, Path(folder))
+            yield Engine(connection, limit, Path(folder), encoding)
         finally:
             connection.close()
 

@@ -30,7 +30,8 @@ from leanrec.data.link_files import FoundLinks, attach, read_links
 from leanrec.data.mending import count_aside
 from leanrec.data.quarantine import check_path, write_quarantine
 from leanrec.data.reasons import REASONS
-from leanrec.data.report import DataReport, describe, report_from_dict
+from leanrec.data.recoding import check_encoding
+from leanrec.data.report import DataReport, describe, report_from_dict, whole_log_note
 from leanrec.data.sources import Source, describe_source
 from leanrec.data.staging import Profile, Staged, example, judge, stage
 from leanrec.data.tables import Sides, open_sides
@@ -44,6 +45,7 @@ __all__ = ["Ingested", "ingest", "open_dataset"]
 
 # A field that could not be used is shown where so many rows have one that it is found at once.
 _SHOWN_FROM = 0.01
+_OUTSIDE = "rating outside the range"
 _SHOWN = ("time not understood", "rating is not a finite number", "weight is not a finite number")
 
 
@@ -67,6 +69,7 @@ class _Task:
     cleaning: Cleaning
     quarantine: Path | None
     time_format: str | None
+    encoding: str | None
     item_links: Source | None
     user_links: Source | None
     run: Run
@@ -74,6 +77,8 @@ class _Task:
     def __post_init__(self) -> None:
         if self.positive_from is not None and not math.isfinite(self.positive_from):
             raise SettingError(f"positive_from must be a number. Got {self.positive_from!r}.")
+        if self.encoding is not None:
+            check_encoding(self.encoding)
         if self.quarantine is not None:
             check_path(self.quarantine)
 
@@ -87,6 +92,7 @@ class _Task:
             self.positive_from,
             self.quarantine,
             self.time_format,
+            self.encoding,
             self.item_links,
             self.user_links,
         )
@@ -104,6 +110,7 @@ def ingest(
     cleaning: Cleaning = Cleaning(),  # noqa: B008 - frozen
     quarantine: str | Path | None = None,
     time_format: str | None = None,
+    encoding: str | None = None,
     item_links: Source | None = None,
     user_links: Source | None = None,
     out: str | Path | None = None,
@@ -130,6 +137,8 @@ def ingest(
         quarantine: file (.csv or .parquet) for every row that was set aside, with reason, file and row.
         time_format: how the times are written, in the letters of strptime ("%d/%m/%Y %H:%M"). None: numbers,
             ISO dates and other usual forms, told apart by the values themselves.
+        encoding: of all text files, such as "cp1252", "gbk" or "utf-16". None: UTF-8, and Windows-1252 where a file
+            is none of it.
         item_links: knowledge triples (head, relation, tail) about items, in any of these forms; heads and tails are
             items by their own id, or other entities.
         user_links: who trusts or befriends whom (user, friend and, where there is one, weight). People whom only
@@ -152,7 +161,7 @@ def ingest(
     path = None if quarantine is None else Path(quarantine)
     named = dict(columns or {})
     links = (item_links, user_links)
-    task = _Task(source, items, users, named, kinds, positive_from, cleaning, path, time_format, *links, run)
+    task = _Task(source, items, users, named, kinds, positive_from, cleaning, path, time_format, encoding, *links, run)
     if out is None:
         return _ingest(task, None)
     target = Path(out)
@@ -173,6 +182,7 @@ def open_dataset(
     cleaning: Cleaning = Cleaning(),  # noqa: B008 - frozen
     quarantine: str | Path | None = None,
     time_format: str | None = None,
+    encoding: str | None = None,
     item_links: Source | None = None,
     user_links: Source | None = None,
     run: Run = Run(),
@@ -185,7 +195,7 @@ def open_dataset(
     path = None if quarantine is None else Path(quarantine)
     named = dict(columns or {})
     links = (item_links, user_links)
-    task = _Task(source, items, users, named, kinds, positive_from, cleaning, path, time_format, *links, run)
+    task = _Task(source, items, users, named, kinds, positive_from, cleaning, path, time_format, encoding, *links, run)
     if not (isinstance(source, str | Path) and (Path(source) / "manifest.json").is_file()):
         return _ingest(task, None)
     if not task.is_plain:
@@ -216,7 +226,7 @@ def _beside(target: Path) -> Iterator[Path]:
 
 def _ingest(task: _Task, folder: Path | None) -> Ingested:
     began = time.perf_counter()
-    with open_engine(task.run) as engine, _saying(task.run) as say:
+    with open_engine(task.run, encoding=task.encoding) as engine, _saying(task.run) as say:
         say(f"Looking at {describe_source(task.source)}")
         found = understand(engine, task.source, task.columns)
         sides = open_sides(engine, task.items, task.users, found.columns, task.columns)
@@ -311,7 +321,7 @@ def _index(task: _Task, engine: Engine, facts: _Facts, say: Callable[[str], None
             *facts.notes(),
             *judged.notes,
             *_examples(engine, facts.staged, judged.counts),
-            *_warnings(task, facts, judged.log, data),
+            *_warnings(task, facts, judged.log, data, judged.counts),
         ),
         **_facts_of(task, facts, judged.counts, data, where),
     )
@@ -371,6 +381,8 @@ def _facts_of(task: _Task, facts: _Facts, counts: Mapping[str, int], data: Datas
         "item_columns": () if data.item_table is None else tuple(data.item_table.columns),
         "user_columns": () if data.user_table is None else tuple(data.user_table.columns),
         "memory": {"limit": task.run.memory, "plan": _plan(facts.found, task.run), "events": where},
+        "rating_range": facts.profile.scale,
+        "rating_range_inferred": facts.profile.inferred,
         "quarantine": None if task.quarantine is None else str(task.quarantine),
     }
 
@@ -384,7 +396,17 @@ def _examples(engine: Engine, staged: Staged, counts: Mapping[str, int]) -> Iter
             yield f"{reason[0].upper()}{reason[1:]}, such as {found!r}: {rows} set aside."
 
 
-def _warnings(task: _Task, facts: _Facts, log: EncodedLog, data: Dataset) -> Iterator[str]:
+def _outside(profile: Profile, n: int) -> str:
+    low, high = profile.scale or (math.nan, math.nan)
+    rows = "1 row outside was" if n == 1 else f"{n:,} rows outside were"
+    example = "" if profile.outside is None else f", such as {profile.outside:g}"
+    return (
+        f"Ratings are taken to go from {low:g} to {high:g}, the narrowest usual scale that holds 99.9 % of them; {rows} set "
+        f"aside{example}. If another scale is meant, name it: --ratings LOW..HIGH, or Cleaning(rating_range=(LOW, HIGH))."
+    )
+
+
+def _warnings(task: _Task, facts: _Facts, log: EncodedLog, data: Dataset, counts: Mapping[str, int]) -> Iterator[str]:
     staged, profile = facts.staged, facts.profile
     if not staged.has("time"):
         yield "There is no time column: events keep the order of the log, and splits by time have nothing to go by."
@@ -394,6 +416,10 @@ def _warnings(task: _Task, facts: _Facts, log: EncodedLog, data: Dataset) -> Ite
         yield "Without times and ratings a repeated row is taken for a repeated event, not for a duplicate."
     if staged.has("value") and task.positive_from is None:
         yield "Every rating counts as an interaction, low ones too. With positive_from, ratings below it get weight 0."
+    if profile.inferred and (n := counts.get(_OUTSIDE, 0)):
+        yield _outside(profile, n)
+    if note := whole_log_note(counts):
+        yield note
     if log.unknown_kinds:
         yield f"Kinds with no usual weight count 1: {', '.join(log.unknown_kinds[:10])}. Give weights with kinds."
     if not (data.events.weight > 0).any():

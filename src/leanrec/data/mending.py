@@ -346,6 +346,7 @@ class _Counts:
     quotes: int = 0
     first_quote: int = 0
     read_as: int = 0
+    first_read: int = 0
     example: str = ""
     left: int = 0
     first_left: int = 0
@@ -376,7 +377,7 @@ def _foreign(line: bytes, number: int, western: bool, counts: _Counts, reason: s
     if not western:
         counts.left, counts.first_left = counts.left + 1, counts.first_left or number
         return line, FOREIGN
-    counts.read_as += 1
+    counts.read_as, counts.first_read = counts.read_as + 1, counts.first_read or number
     return read.encode(), reason
 
 
@@ -395,13 +396,13 @@ def _notes(counts: _Counts) -> Iterator[str]:
         )
     if counts.read_as:
         yield (
-            f"{_lines_are(counts.read_as, 'was', 'were')} read as Windows-1252 (Latin-1) because the file is not UTF-8, such as {counts.example!r}. "
-            "If that is wrong, convert the file first: iconv -f ENCODING -t UTF-8."
+            f"{_lines_are(counts.read_as, 'was', 'were')} read as Windows-1252 (Latin-1) because the file is not UTF-8, such as {counts.example!r} "
+            f"(the first is line {counts.first_read:,}). If that is wrong, name the encoding: --encoding NAME, or encoding=NAME."
         )
     if counts.left:
         yield (
             f"{_lines_are(counts.left, 'was', 'were')} set aside: not UTF-8, while others are (the first is line {counts.first_left:,}; as "
-            f"Windows-1252 it holds {counts.example!r})."
+            f"Windows-1252 it holds {counts.example!r}). If the file has another encoding, name it: --encoding NAME, or encoding=NAME."
         )
 
 

@@ -13,13 +13,14 @@ from leanrec.data.dataset import Dataset
 from leanrec.errors import ArtifactError
 from leanrec.types import Events, Int64Array
 
-__all__ = ["DataReport", "Tally", "describe", "report_from_dict"]
+__all__ = ["DataReport", "Tally", "describe", "report_from_dict", "whole_log_note"]
 
 _TAIL = (1, 2, 5, 10, 20, 30, 50, 80, 100)
 _BARS = 40
 _DAY = 86_400
 _FIRST_CLOCK = 631_152_000
 _BLOCK = 1_000_000
+_WHOLE_LOG = {"k-core": "fewer events than the k-core", "bots": "bot:", "outliers": "outlier:"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +55,8 @@ class DataReport:
         user_columns: what is known about users.
         warnings: what to look at.
         memory: limit, the estimate made before reading, and where the events are.
+        rating_range: lowest and highest rating allowed, or None.
+        rating_range_inferred: whether it was found in the ratings: the narrowest usual scale that holds nearly all, or all.
         quarantine: the file that holds the set-aside rows, or None.
         seconds: wall time of the ingest.
     """
@@ -84,6 +87,8 @@ class DataReport:
     user_columns: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     memory: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    rating_range: tuple[float, float] | None = None
+    rating_range_inferred: bool = False
     quarantine: str | None = None
     seconds: float = 0.0
 
@@ -92,6 +97,21 @@ class DataReport:
         return {
             name: list(value) if isinstance(value, tuple) else value for name, value in dataclasses.asdict(self).items()
         }
+
+
+def whole_log_note(set_aside: Mapping[str, int]) -> str:
+    """What a split should say where rows were set aside by rules that look at the whole log; "" where none were."""
+    counts = {
+        name: sum(n for why, n in set_aside.items() if why.startswith(start)) for name, start in _WHOLE_LOG.items()
+    }
+    found = ", ".join(f"{name} {n:,}" for name, n in counts.items() if n)
+    if not found:
+        return ""
+    return (
+        f"Rows were set aside by rules that look at the whole log ({found}), before any split: which users and items are kept was "
+        "decided with the held-out events in sight. Where that matters, split the raw log first and hand the parts in: --valid "
+        "FILE and --test FILE, or how='given'."
+    )
 
 
 def report_from_dict(values: Mapping[str, Any]) -> DataReport:

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 
 from leanrec.data.delimited import PACKED, Delimited, guess_types, open_delimited
 from leanrec.data.engine import Engine, text
+from leanrec.data.recoding import recoded
 from leanrec.errors import SourceError
 
 __all__ = ["Part", "Source", "Sql", "describe_source", "open_parts"]
@@ -201,22 +202,23 @@ def _form_by_name(path: Path) -> str:
     return next((form for suffix, form in forms.items() if name.endswith(suffix)), "")
 
 
-def _file(engine: Engine, path: Path, positions: bool, name: str) -> Part:
+def _file(engine: Engine, source: Path, positions: bool, name: str) -> Part:
+    path = recoded(engine, source)
     form = _form(path)
     if form == "parquet":
         scan = f"read_parquet({text(path)}, file_row_number = true)"
         types = _types(engine, scan, str(path))
         types.pop("file_row_number", None)
-        return Part(str(path), scan, types, form, size=path.stat().st_size)
+        return Part(str(source), scan, types, form, size=path.stat().st_size)
     if form == "json":
         lines = "format = 'newline_delimited', ignore_errors = true"
         scan = f"read_json({text(path)}, {_ARRAY if _is_json_array(path) else lines}, sample_size = 20480)"
         types = _types(engine, scan, str(path))
         if tuple(types) == ("json",):
             raise SourceError(f"{path} holds no JSON objects. Each line must be one, such as {_EXAMPLE}.")
-        return Part(str(path), scan, types, form, size=path.stat().st_size)
+        return Part(str(source), scan, types, form, size=path.stat().st_size)
     file = open_delimited(engine, path, positions=positions, rejects=f"{name}_rejects")
-    return Part(str(path), file.scan(), guess_types(engine, file), form, size=path.stat().st_size, file=file)
+    return Part(str(source), file.scan(), guess_types(engine, file), form, size=path.stat().st_size, file=file)
 
 
 def _form(path: Path) -> str:
@@ -238,7 +240,9 @@ def _form(path: Path) -> str:
             f"{path} is named as Parquet and is not: it does not begin with PAR1. It is damaged or of another form."
         )
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise SourceError(f"{path} is UTF-16 text. Save it as UTF-8.")
+        raise SourceError(
+            f"{path} is UTF-16 text. Say so: --encoding utf-16, or encoding='utf-16'; or save it as UTF-8."
+        )
     if b"\0" in head:
         place = head.index(b"\0")
         raise SourceError(

@@ -80,10 +80,14 @@ class Profile:
     Attributes:
         clock: times are seconds since 1970 (otherwise an order, or nothing).
         scale: lowest and highest rating allowed, or None.
+        inferred: whether the scale was found in the ratings, not given.
+        outside: a rating that an inferred scale leaves out, or None.
     """
 
     clock: bool
     scale: tuple[float, float] | None
+    inferred: bool = False
+    outside: float | None = None
 
 
 def stage(
@@ -196,7 +200,9 @@ def _latest() -> int:
 
 def judge(engine: Engine, staged: Staged, cleaning: Cleaning) -> Profile:
     """Make the view ``judged`` = ``staged`` and the code of the reason why a row is set aside, 0 = kept."""
-    profile = Profile(_is_clock(engine, staged), _scale(engine, staged, cleaning))
+    scale, inferred = _scale(engine, staged, cleaning), cleaning.rating_range is None
+    outside = _outside(engine, scale) if inferred and scale is not None else None
+    profile = Profile(_is_clock(engine, staged), scale, inferred and scale is not None, outside)
     cases = ["WHEN bad > 0 THEN bad"]
     if profile.clock:
         cases.append(f"WHEN t < {FIRST_CLOCK} OR t > {_latest()} THEN {CODE['time before 1990 or in the future']}")
@@ -209,6 +215,13 @@ def judge(engine: Engine, staged: Staged, cleaning: Cleaning) -> Profile:
     cases += _window(cleaning, profile.clock)
     engine.run(f"CREATE TEMP VIEW judged AS SELECT *, CASE {' '.join(cases)} ELSE 0 END::TINYINT AS reason FROM staged")
     return profile
+
+
+def _outside(engine: Engine, scale: tuple[float, float]) -> float | None:
+    found = engine.rows(
+        f"SELECT v FROM staged WHERE isfinite(v) AND v NOT BETWEEN {scale[0]!r} AND {scale[1]!r} LIMIT 1"
+    )
+    return float(found[0][0]) if found else None
 
 
 def _window(cleaning: Cleaning, clock: bool) -> list[str]:

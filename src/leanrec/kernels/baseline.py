@@ -9,9 +9,8 @@ import dataclasses
 import numpy as np
 import scipy.sparse as sp
 
-from leanrec.data.dataset import Dataset
 from leanrec.errors import DataError
-from leanrec.types import CSR, Float32Array, Queries, empty_csr
+from leanrec.types import CSR, Float32Array, empty_csr
 
 __all__ = ["Baseline", "Evidence", "fit_baseline"]
 
@@ -59,14 +58,13 @@ class Baseline:
         total = np.bincount(np.repeat(np.arange(len(counts)), counts), weights=rest, minlength=len(counts))
         return (total / np.maximum(counts + self.user_damping, 1e-9)).astype(np.float32)
 
-    def evidence(self, queries: Queries) -> Evidence:
-        """The ratings of the askers, and a rating for every touched item that has none.
+    def evidence(self, history: CSR, ratings: CSR | None) -> Evidence:
+        """The ratings of the askers (B, N), and a rating for every touched item of ``history`` (B, N) that has none.
 
         A touch without a rating is taken as liking: it stands for the baseline of the asker and the item plus
         one standard deviation (``spread``), so that a click moves the next answer. O(entries).
         """
-        history = queries.history
-        rated = empty_csr(*history.shape) if queries.ratings is None else queries.ratings
+        rated = empty_csr(*history.shape) if ratings is None else ratings
         users = self.user_offsets(rated)
         said, touched = _pairs(rated), _pairs(history)
         new = ~np.isin(touched, said)
@@ -76,8 +74,8 @@ class Baseline:
         order = np.argsort(key, kind="stable")
         indptr = rated.indptr + np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=history.shape[0]))])
         columns = np.concatenate([rated.indices, item])[order].astype(np.int32)
-        ratings = sp.csr_array((value[order].astype(np.float32), columns, indptr), shape=history.shape)
-        return Evidence(ratings, users)
+        whole = sp.csr_array((value[order].astype(np.float32), columns, indptr), shape=history.shape)
+        return Evidence(whole, users)
 
     def left_over(self, evidence: Evidence) -> CSR:
         """(B, N) what the ratings exceed mean + item offset + user offset by; an exact 0 stays an entry."""
@@ -91,12 +89,13 @@ class Baseline:
         return np.clip(ratings, np.float32(self.low), np.float32(self.high))
 
 
-def fit_baseline(data: Dataset, user_damping: float, item_damping: float) -> Baseline:
-    """Fit mean and offsets by alternating damped means until they settle. O(ratings) time, 24 bytes a rating.
+def fit_baseline(
+    ratings: CSR | None, user_damping: float, item_damping: float, scale: tuple[float, float] | None = None
+) -> Baseline:
+    """Fit mean and offsets to ratings (U, N) by alternating damped means until they settle. O(ratings) time, 24 bytes a rating.
 
-    Raises DataError if the data set holds no explicit rating.
+    ``scale`` holds the lowest and the highest rating; None = those there are. Raises DataError if there is no rating.
     """
-    ratings = data.ratings
     if ratings is None:
         raise DataError(
             "A rating model needs explicit ratings, and the data set has none. "
@@ -110,7 +109,7 @@ def fit_baseline(data: Dataset, user_damping: float, item_damping: float) -> Bas
         items = _damped(rest - users[owner], ratings.indices, len(items), item_damping)
         users = _damped(rest - items[ratings.indices], owner, len(users), user_damping)
     spread = float(np.std(rest - users[owner] - items[ratings.indices]))
-    low, high = data.rating_range or (float(ratings.data.min()), float(ratings.data.max()))
+    low, high = scale or (float(ratings.data.min()), float(ratings.data.max()))
     return Baseline(mean, items.astype(np.float32), user_damping, spread, float(low), float(high))
 
 

@@ -25,6 +25,7 @@ class ModelInfo:
         path: import path of its settings class.
         summary: first line of its module docstring.
         extra: the extra that it needs, "deep" where it imports torch, else "".
+        reads_users: whether it uses the table about users.
     """
 
     name: str
@@ -32,6 +33,7 @@ class ModelInfo:
     path: str
     summary: str
     extra: str = ""
+    reads_users: bool = False
 
 
 def available() -> dict[str, ModelInfo]:
@@ -83,7 +85,14 @@ def _read(file: Path, family: str) -> ModelInfo:
     )
     deep = any(isinstance(node, ast.Import | ast.ImportFrom) and _is_deep(node) for node in tree.body)
     path = f"leanrec.models.{family}.{file.stem}:{settings}"
-    return ModelInfo(file.stem, family, path, summary, "deep" if deep else "")
+    return ModelInfo(file.stem, family, path, summary, "deep" if deep else "", _reads_users(tree))
+
+
+def _reads_users(tree: ast.Module) -> bool:
+    """Whether the source names the user table, or leaves it to the training that all rankers by features share."""
+    names = (node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute))
+    shared = (isinstance(node, ast.ImportFrom) and node.module == "leanrec.training.ranking" for node in tree.body)
+    return "user_table" in names or any(shared)
 
 
 def _is_deep(node: ast.Import | ast.ImportFrom) -> bool:

@@ -108,6 +108,7 @@ def serve(
     port: int = 8000,
     log_path: str | Path | None = None,
     serving: Serving = Serving(),
+    ready: Callable[[str, Path], None] | None = None,
 ) -> None:
     """Serve a saved pipeline until SIGINT or SIGTERM; requests in flight are answered first.
 
@@ -117,6 +118,7 @@ def serve(
         port: 0 = any free one. The address is printed once requests are answered.
         log_path: the event log; default: beside the model, with the ending ``.events.db``.
         serving: how it is served.
+        ready: called once requests are answered, with the address and the event log; None prints a line for people.
 
     Raises ArtifactError, SourceError (event log) or SettingError (address) before anything is served.
     """
@@ -128,22 +130,27 @@ def serve(
         pipeline.warm()
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=10)
-        _Server(config, f"leanrec serves {pipeline.name}").run(sockets=[listener])
+        greet = _greeting(pipeline.name) if ready is None else ready
+        _Server(config, lambda url: greet(url, path)).run(sockets=[listener])
+
+
+def _greeting(name: str) -> Callable[[str, Path], None]:
+    return lambda url, _: print(f"leanrec serves {name} at {url} (Ctrl-C stops)", flush=True)  # noqa: T201
 
 
 class _Server(uvicorn.Server):
     """Says where it listens once it does."""
 
-    def __init__(self, config: uvicorn.Config, greeting: str) -> None:
+    def __init__(self, config: uvicorn.Config, ready: Callable[[str], None]) -> None:
         super().__init__(config)
-        self._greeting = greeting
+        self._ready = ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started and sockets:
             host, port = sockets[0].getsockname()[:2]
             shown = f"[{host}]" if ":" in host else host
-            print(f"{self._greeting} at http://{shown}:{port} (Ctrl-C stops)", flush=True)  # noqa: T201
+            self._ready(f"http://{shown}:{port}")
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -45,7 +45,7 @@ class Bias:
     def fit(self, data: Dataset, run: Run = Run()) -> "BiasModel":
         """Alternate damped means. Raises DataError if there are no ratings."""
         run.require(self.fit_bytes(data.shape), f"Bias over {len(data.events)} events")
-        return BiasModel(self, fit_baseline(data, self.user_damping, self.item_damping))
+        return BiasModel(self, fit_baseline(data.ratings, self.user_damping, self.item_damping, data.rating_range))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

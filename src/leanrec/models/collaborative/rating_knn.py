@@ -84,7 +84,7 @@ class RatingKNN:
             f"Rating kNN over {len(data.items)} items",
             "Raise the limit or lower pool.",
         )
-        baseline = fit_baseline(data, self.user_damping, self.item_damping)
+        baseline = fit_baseline(data.ratings, self.user_damping, self.item_damping, data.rating_range)
         ratings = data.ratings
         assert ratings is not None  # noqa: S101 - fit_baseline has refused it
         evidence = Evidence(ratings, baseline.user_offsets(ratings))
@@ -151,7 +151,7 @@ class RatingKNNModel:
 
     def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
         """Expected ratings, not clipped: (B, N), or (B, K) for ``items``; all equal without a past."""
-        evidence = self.baseline.evidence(queries)
+        evidence = self.baseline.evidence(queries.history, queries.ratings)
         asked = np.arange(self.n_items, dtype=np.int32) if items is None else np.asarray(items, dtype=np.int32)
         ratings = self._ratings(queries, evidence, np.broadcast_to(asked, (len(queries), asked.shape[-1])))
         ratings[np.diff(evidence.ratings.indptr) == 0] = self.baseline.mean
@@ -159,13 +159,13 @@ class RatingKNNModel:
 
     def predict(self, queries: Queries, items: Int32Array) -> Float32Array:
         """(B,) the rating that asker b would give ``items[b]``, inside the range of the data."""
-        evidence = self.baseline.evidence(queries)
+        evidence = self.baseline.evidence(queries.history, queries.ratings)
         return self.baseline.clip(self._ratings(queries, evidence, np.asarray(items)[:, None])[:, 0])
 
     def explain(self, queries: Queries, item: int) -> Explanation:
         """What each rating of the asker adds; by users, split over the items shared with the neighbours."""
         one = queries.block(0, 1)
-        evidence = self.baseline.evidence(one)
+        evidence = self.baseline.evidence(one.history, one.ratings)
         rated = self.baseline.left_over(evidence)
         if self.similar is not None:
             shares, reason = self._item_shares(rated, item), "history"

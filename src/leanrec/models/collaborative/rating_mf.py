@@ -72,7 +72,7 @@ class RatingMF:
             f"Rating MF of {self.factors} factors",
             "Raise the limit or lower factors.",
         )
-        baseline = fit_baseline(data, self.user_damping, self.item_damping)
+        baseline = fit_baseline(data.ratings, self.user_damping, self.item_damping, data.rating_range)
         assert data.ratings is not None  # noqa: S101 - fit_baseline has refused it
         by_user = sp.csr_array(data.ratings)
         by_item = sp.csr_array(by_user.T)
@@ -158,7 +158,7 @@ class RatingMFModel:
         return Explanation("history", targets.indices[order].astype(np.int32), shares[order])
 
     def _targets(self, queries: Queries) -> CSR:
-        return _less(self.baseline.evidence(queries).ratings, self.baseline.mean, self.baseline.items)
+        return _less(self.baseline.evidence(queries.history, queries.ratings).ratings, self.baseline.mean, self.baseline.items)
 
     def _solve(self, queries: Queries) -> Float32Array:
         return self.settings.solve(self.items, self._targets(queries))
