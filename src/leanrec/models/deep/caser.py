@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from leanrec.data.cases import Cases
-from leanrec.data.dataset import Dataset
+from leanrec.data.dataset import Dataset, Shape
 from leanrec.nn.dropout import dropout
 from leanrec.run import Run
 from leanrec.settings import check_at_least
@@ -44,6 +44,11 @@ class Caser(NextItem):
         check_at_least("window", self.window, 1)
         check_at_least("horizontal", self.horizontal, 1)
         check_at_least("vertical", self.vertical, 1)
+
+    def fit_bytes(self, shape: Shape) -> int:
+        """What every model of what comes next needs, and the windows of a batch with what the filters found in them."""
+        found = self.width * (self.window + 3 * self.vertical) + 4 * self.horizontal * self.window
+        return super().fit_bytes(shape) + 4 * max(self.batch, self.length) * found
 
     def network(self, n_items: int) -> nn.Module:
         """The convolutions with fresh weights."""

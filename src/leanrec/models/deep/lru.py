@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from leanrec.data.cases import Cases
-from leanrec.data.dataset import Dataset
+from leanrec.data.dataset import Dataset, Shape
 from leanrec.nn.dropout import dropout
 from leanrec.nn.recurrence import recurrence
 from leanrec.run import Run
@@ -40,6 +40,10 @@ class LRURec(NextItem):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_at_least("layers", self.layers, 1)
+
+    def fit_bytes(self, shape: Shape) -> int:
+        """What every model of what comes next needs, and the inputs, states and inner cells of each block for a batch."""
+        return super().fit_bytes(shape) + 4 * max(self.batch, self.length) * self.width * 30 * self.layers
 
     def network(self, n_items: int) -> nn.Module:
         """The recurrences with fresh weights."""
