@@ -1,0 +1,196 @@
+"""SASRec to a quality: seconds until NDCG@10 on validation is .180, ours beside RecTools'.
+
+    python benchmarks/sasrec.py [--target 0.18] [--limit-seconds 14400] [--ours TEXT] [--rectools NAME=VALUE] [--quick]
+
+ML-1M in SASRec's file, leave-one-out: trained without the last two items of each user, judged after each epoch on the one
+before the last, all users, all items ranked but those seen. The time of judging is left out for both. Same threads, same
+data, same measure; 2 blocks, 64 wide, 200 long for both. RecTools runs in an environment of its own, because it needs an older NumPy:
+    python3 -m venv .venv-rectools && .venv-rectools/bin/pip install -r benchmarks/requirements-rectools.txt
+or another one through LEANREC_RECTOOLS_PYTHON. A run that does not reach the target in the limit has no time, only a curve.
+"""
+
+import argparse
+import contextlib
+import functools
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import harness
+import numpy as np
+from harness import Claim, Comparison, Contestant, Probe
+from sequences import read
+
+HERE = Path(__file__).resolve().parent
+PYTHON = Path(os.environ.get("LEANREC_RECTOOLS_PYTHON", HERE.parent / ".venv-rectools" / "bin" / "python"))
+EPOCHS = 400
+# The defaults of RecTools 0.19 but for size and length, which are those of its figures on ML-1M and ours.
+RECTOOLS: dict[str, Any] = {
+    "n_blocks": 2,
+    "n_heads": 2,
+    "n_factors": 64,
+    "session_max_len": 200,
+    "dropout_rate": 0.2,
+    "loss": "softmax",
+    "lr": 0.001,
+    "batch_size": 128,
+}
+Curve = list[dict[str, float]]
+
+
+class Reached(Exception):  # noqa: N818 - a reason to stop, no error
+    """The quality is there, or the time is over."""
+
+
+def parts(quick: bool) -> Any:
+    from leanrec.data.splits import split
+
+    return split(read("ml-1m", 300 if quick else None), "leave-one-out")
+
+
+def ours(probe: Probe, asked: argparse.Namespace) -> None:
+    from leanrec.cli.options import model_of
+    from leanrec.data.simulation import Simulation
+    from leanrec.training import next_item
+
+    text = asked.ours
+    data = parts(probe.quick)
+    curve: Curve = []
+    spent = {"wall": 0.0, "cpu": 0.0}
+    judge = next_item._judge  # noqa: SLF001 - its time is what is left out
+
+    def timed(*arguments: Any) -> float:
+        wall, cpu = time.perf_counter(), time.process_time()
+        curve.append({"seconds": wall - start - spent["wall"], "cpu": cpu - start_cpu - spent["cpu"]})
+        curve[-1]["ndcg@10"] = score = judge(*arguments)
+        print(json.dumps(curve[-1]), file=sys.stderr, flush=True)
+        spent["wall"] += time.perf_counter() - wall
+        spent["cpu"] += time.process_time() - cpu
+        if score >= asked.target or curve[-1]["seconds"] >= asked.limit_seconds:
+            raise Reached
+        return score
+
+    estimator = model_of(f"{text},patience={EPOCHS}")
+    with probe.warmup():
+        model_of("sasrec,epochs=1").fit(Simulation(users=50, items=60, events=600).dataset(), probe.run)
+    next_item._judge = timed  # noqa: SLF001
+    start, start_cpu = time.perf_counter(), time.process_time()
+    with contextlib.suppress(Reached):
+        estimator.fit(data.train, probe.run, data.valid)  # type: ignore[call-arg]
+    conclude(probe, asked, "ours", curve, len(data.valid))
+    probe.note(repr(estimator))
+
+
+def rectools(probe: Probe, asked: argparse.Namespace) -> None:
+    data = parts(probe.quick)
+    events, truth = data.train.events, data.valid.truth
+    rows = data.valid.queries.users
+    answers = np.full(len(data.train.users), -1, np.int64)
+    answers[rows] = truth.indices[truth.indptr[:-1]]
+    if len(rows) != len(answers):
+        raise SystemExit("Every user must have a validation item.")
+    settings = RECTOOLS | dict(asked.rectools)
+    job = {"target": asked.target, "limit": asked.limit_seconds, "epochs": EPOCHS, "seed": probe.turn}
+    job |= {"threads": probe.threads, "settings": settings}
+    if not PYTHON.exists():
+        raise FileNotFoundError(
+            f"RecTools has no environment: {PYTHON.name} of LEANREC_RECTOOLS_PYTHON is not there (see sasrec.py)"
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        file, out = Path(folder, "data.npz"), Path(folder, "out.json")
+        pos = np.arange(len(events.user)) - data.train.indptr[events.user]
+        np.savez(file, user=events.user, item=events.item, pos=pos, truth=answers)
+        command = [str(PYTHON), str(HERE / "sasrec_rectools.py"), str(file), str(out), json.dumps(job)]
+        subprocess.run(command, check=True, cwd=folder, stdout=sys.stderr)
+        found = json.loads(out.read_text(encoding="utf-8"))
+    conclude(probe, asked, "RecTools", found["curve"], found["users"])
+    probe.note(f"RecTools 0.19.0, {', '.join(f'{k}={v}' for k, v in settings.items())}")
+
+
+def conclude(probe: Probe, asked: argparse.Namespace, name: str, curve: Curve, users: int) -> None:
+    """Time to the target where it was reached, the best quality, and the curve for the picture."""
+    probe.found(users=users)
+    best = max(each["ndcg@10"] for each in curve)
+    probe.reached(ndcg_10=best)
+    if curve[-1]["ndcg@10"] >= asked.target:
+        probe.wall, probe.cpu = [curve[-1]["seconds"]], [curve[-1]["cpu"]]
+        probe.note(f"{len(curve)} epochs")
+    else:
+        probe.note(f"did not reach {asked.target:g} in {curve[-1]['seconds']:.0f} s, {len(curve)} epochs")
+    folder = curves(os.getppid())
+    folder.mkdir(exist_ok=True)
+    (folder / f"{name} {probe.turn}.json").write_text(json.dumps(curve), encoding="utf-8")
+
+
+def curves(process: int) -> Path:
+    """Where the contestants of one run leave their curves."""
+    return Path(tempfile.gettempdir()) / f"leanrec-sasrec-{process}"
+
+
+def draw(results: dict[str, Any], folder: Path, target: float = 0.18) -> list[str]:
+    """Quality against seconds; the curves go into the results too."""
+    from matplotlib import pyplot as plt
+
+    found = {
+        file.stem: json.loads(file.read_text(encoding="utf-8")) for file in sorted(curves(os.getpid()).glob("*.json"))
+    }
+    results["curves"] = found
+    figure, panel = plt.subplots(figsize=(6.4, 3.8), layout="constrained")
+    for name, curve in found.items():
+        colour = "C0" if name.startswith("ours") else "C1"
+        panel.plot([p["seconds"] for p in curve], [p["ndcg@10"] for p in curve], color=colour, label=name, lw=1)
+    panel.axhline(target, color="grey", lw=0.8, ls="--")
+    panel.set(xscale="log", xlabel="seconds of training", ylabel="NDCG@10 on validation")
+    panel.grid(alpha=0.3)
+    panel.legend(fontsize=6)
+    figure.savefig(folder / "sasrec.png", dpi=90)
+    plt.close(figure)
+    return ["sasrec.png"]
+
+
+def make_claim(asked: argparse.Namespace) -> Claim:
+    seconds = 3 * asked.limit_seconds + 3600
+    return Claim(
+        name="sasrec",
+        title=f"SASRec to NDCG@10 {asked.target:g} on validation: seconds of training, without those of judging.",
+        data="SASRec's file of ML-1M, leave-one-out, all users, all items ranked but those seen",
+        contestants={
+            "ours": Contestant(functools.partial(ours, asked=asked), seconds=seconds),
+            "RecTools": Contestant(functools.partial(rectools, asked=asked), seconds=seconds),
+        },
+        comparisons=[
+            Comparison(what=f"SASRec to NDCG@10 {asked.target:g}", ours="ours", peer="RecTools", at_most=0.25),
+            Comparison(what=f"SASRec to NDCG@10 {asked.target:g}", ours="ours", peer="RecTools", measure="cpu"),
+        ],
+    )
+
+
+def setting(text: str) -> tuple[str, Any]:
+    name, _, value = text.partition("=")
+    return name, json.loads(value) if value[:1].isdigit() else value
+
+
+def main() -> None:
+    options = harness.parser(__doc__)
+    options.add_argument("--target", type=float, help="NDCG@10 on validation (default .18; .03 with --quick)")
+    options.add_argument("--limit-seconds", type=float, help="of training, for each (default 4 h; 60 s with --quick)")
+    options.add_argument(
+        "--ours", default="sasrec", help="our model, with settings after commas (default its defaults)"
+    )
+    options.add_argument(
+        "--rectools", type=setting, action="append", default=[], help="a setting of RecTools, NAME=VALUE"
+    )
+    options.set_defaults(repeats=1)
+    asked = options.parse_args()
+    asked.target = asked.target or (0.03 if asked.quick else 0.18)
+    asked.limit_seconds = asked.limit_seconds or (60 if asked.quick else 4 * 3600)
+    harness.run(make_claim(asked), asked, functools.partial(draw, target=asked.target))
+
+
+if __name__ == "__main__":
+    main()
