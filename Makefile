@@ -23,7 +23,7 @@ check: $(VENV)/.test
 	$(BIN)/lint-imports
 
 # One script for each claim: make bench CLAIMS="topk gowalla" ARGS=--quick. Data is found through LEANREC_DATA.
-bench: $(BENCH)/.done
+bench: $(BENCH)/.done $(if $(filter sasrec,$(CLAIMS)),.venv-rectools/.done)
 	for claim in $(CLAIMS); do $(BENCH)/bin/python benchmarks/$$claim.py $(ARGS) || failed="$$failed $$claim"; done; \
 	  test -z "$$failed" || { echo "These claims could not be measured:$$failed"; exit 1; }
 
@@ -32,7 +32,13 @@ $(BENCH)/.done: pyproject.toml constraints.txt benchmarks/requirements.txt
 	$(PYTHON) -m venv $(BENCH)
 	$(BENCH)/bin/python -m pip --disable-pip-version-check install --quiet --upgrade "pip>=25.1"
 	$(BENCH)/bin/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt \
-	  --editable ".[plots]" --requirement benchmarks/requirements.txt
+	  --editable ".[plots,deep]" --requirement benchmarks/requirements.txt
+	@touch $@
+
+# RecTools needs an older NumPy than leanrec.
+.venv-rectools/.done: benchmarks/requirements-rectools.txt
+	$(PYTHON) -m venv .venv-rectools
+	.venv-rectools/bin/python -m pip --disable-pip-version-check install --quiet --requirement benchmarks/requirements-rectools.txt
 	@touch $@
 
 docs: $(VENV)/.test
