@@ -61,13 +61,13 @@ class MultVAE(Training):
     """
 
     epochs: int = 30
-    batch: int = 256
-    learning_rate: float = 1e-3
+    batch: int = 128
+    learning_rate: float = 3e-3
     width: int = 200
     hidden: int = 600
     layers: int = 1
     decoder: int = 0
-    beta: float = 0.005
+    beta: float = 0.002
     dropout: float = 0.5
 
     def __post_init__(self) -> None:
