@@ -313,6 +313,16 @@ def test_errors_are_better_the_lower(parts: Split, data: Dataset) -> None:
     assert found.ranked()[0] is found.best
 
 
+def test_a_single_value_holds_for_the_usual_settings_too(parts: Split, data: Dataset) -> None:
+    found = search_noise(parts, data, Epochs(), space={"epochs": "3", "noise": "5..6"}, trials=2)
+    assert [trial.settings["epochs"] for trial in found.trials] == [3, 3]
+    assert found.usual.epochs == 3  # type: ignore[attr-defined]
+    # The usual noise is outside the range, and tried all the same.
+    assert found.trials[0].settings["noise"] == 1.0
+    outside = search_noise(parts, data, Noisy(), space={"noise": "2,3"}, trials=2)
+    assert outside.trials[0].settings["noise"] == 1.0
+
+
 def test_importance_names_what_matters(parts: Split, data: Dataset) -> None:
     @dataclasses.dataclass(frozen=True)
     class Idle(Noisy):

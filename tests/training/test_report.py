@@ -3,6 +3,7 @@
 import pytest
 
 from conftest import make_dataset
+from leanrec.data.splits import split
 from leanrec.evaluation.tuning import Search, tune
 from leanrec.models.deep.sasrec import SASRec
 from leanrec.run import Run
@@ -42,10 +43,11 @@ def test_what_the_listener_raises_ends_the_fit() -> None:
 
 
 def test_a_search_gives_up_a_network_that_is_behind() -> None:
-    space = {"learning_rate": "0.0001,0.0002,0.0003,0.01,0.02,0.03"}
-    usual = SASRec(**(TINY | {"patience": 0, "learning_rate": 0.02}))
+    usual = SASRec(**(TINY | {"width": 16, "batch": 256, "patience": 0, "learning_rate": 0.01}))
+    space = {"learning_rate": "0.00001,0.00002,0.01,0.02,0.03", "dropout": "0.05..0.2"}
+    parts = split(make_dataset(n_users=400), "leave-one-out")
     found = tune(
-        usual, make_dataset(), space=space, search=Search(trials=12), split="leave-one-out", run=Run(threads=1)
+        usual, make_dataset(n_users=400), space=space, search=Search(trials=10), split=parts, run=Run(threads=1)
     )
     assert found.trials[0].epochs == 4
     assert found.estimator.patience == 4  # type: ignore[attr-defined]

@@ -17,7 +17,7 @@ from leanrec.errors import SettingError
 from leanrec.protocols import Estimator
 from leanrec.settings import split_list, value_of
 
-__all__ = ["Choices", "Numbers", "Space", "read_range", "read_space", "searched", "space_of", "usual_settings"]
+__all__ = ["Choices", "Numbers", "Space", "held", "read_range", "read_space", "searched", "space_of", "usual_settings"]
 
 _DIGITS = 3
 
@@ -163,6 +163,11 @@ def space_of(estimator: Estimator, given: Mapping[str, str | Range] | None = Non
 def searched(space: Space) -> list[str]:
     """The settings of which more than one value is tried."""
     return [name for name, each in space.items() if isinstance(each, Numbers) or len(each.values) > 1]
+
+
+def held(space: Space) -> dict[str, Any]:
+    """The values of the settings of which only one is tried."""
+    return {name: each.values[0] for name, each in space.items() if isinstance(each, Choices) and len(each.values) == 1}
 
 
 def read_space(texts: Iterable[str]) -> dict[str, str]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from leanrec.errors import ArtifactError, MissingExtraError
-from leanrec.evaluation.spaces import Numbers, Space, searched
+from leanrec.evaluation.spaces import Numbers, Space, held, searched
 
 if TYPE_CHECKING:
     import optuna
@@ -159,8 +159,7 @@ class Study:
             trial = self._study.ask({name: self._distribution(name) for name in self._searched})
         if usual is not None:
             return Given(trial, number, dict(usual), self._median)
-        single = {name: each.values[0] for name, each in self.space.items() if name not in self._searched}  # type: ignore[union-attr]
-        chosen = single | {name: self._value(name, trial.params[name]) for name in self._searched}
+        chosen = held(self.space) | {name: self._value(name, trial.params[name]) for name in self._searched}
         return Given(trial, number, chosen, self._median)
 
     def tell(self, given: Given, trial: Trial, value: float | None) -> None:
@@ -216,7 +215,7 @@ class Study:
         wanted = self.space[name]
         if isinstance(wanted, Numbers):
             return value
-        return next((str(each) for each in wanted.values if each == value), str(value))
+        return next((str(each) for each in wanted.values if each == value), value if _is_plain(value) else str(value))
 
     def _values(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         found = {}
@@ -225,6 +224,10 @@ class Study:
             known = {str(each): each for each in getattr(wanted, "values", ())}
             found[name] = known.get(value, value) if isinstance(value, str) else value
         return found
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, bool | int | float | str)
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ from leanrec.data.dataset import Dataset
 from leanrec.data.splits import Split
 from leanrec.data.splits import split as split_data
 from leanrec.errors import BudgetError, DataError, LeanrecError, SettingError
-from leanrec.evaluation.spaces import Range, space_of
+from leanrec.evaluation.spaces import Range, held, space_of
 from leanrec.evaluation.study import Given, Study, Trial, require_tune
 from leanrec.evaluation.tuned import Tuned, first_best
 from leanrec.evaluation.yardstick import Judged, WrongMetricError, Yardstick, clearly_worse, optimism
@@ -105,6 +105,7 @@ def tune(
     begun, yard = time.monotonic(), Yardstick(metric)
     usual = _watched(models.find(estimator)() if isinstance(estimator, str) else estimator, search)
     ranges = space_of(usual, space)
+    usual = dataclasses.replace(usual, **held(ranges))
     parts = split if isinstance(split, Split) else split_data(data, split, seed=run.seed)
     bench = _Bench(parts, yard, search, dataclasses.replace(run, progress=False), begun)
     about = {
