@@ -185,7 +185,9 @@ class EstimatorContract:
         events = joined(dataset.events, dataclasses.replace(first, item=everything))
         data = dataset.with_events(events.take(events.item != 3))
         self._answers(data)
-        lists = ExactRetriever(self.estimator.fit(data, Run(threads=1))).retrieve(data.queries(np.zeros(1, np.int32)), 5)
+        lists = ExactRetriever(self.estimator.fit(data, Run(threads=1))).retrieve(
+            data.queries(np.zeros(1, np.int32)), 5
+        )
         assert set(lists.items[0].tolist()) <= {3, -1}
 
     def test_duplicate_events_add_up(self, dataset: Dataset) -> None:

@@ -36,7 +36,9 @@ def slopes(loss: Callable[[np.ndarray], float], at: np.ndarray, step: float = 1e
     return out
 
 
-def by_formula(X: CSR, rows: np.ndarray, columns: np.ndarray, negatives: np.ndarray, log_q: np.ndarray, weights: np.ndarray) -> float:
+def by_formula(
+    X: CSR, rows: np.ndarray, columns: np.ndarray, negatives: np.ndarray, log_q: np.ndarray, weights: np.ndarray
+) -> float:
     total = 0.0
     for u, i in zip(*X.nonzero(), strict=True):
         Z = np.exp(rows[u] @ columns[negatives].T - log_q).sum()
@@ -77,7 +79,9 @@ def test_the_binary_loss_is_its_formula() -> None:
     positive = np.abs(vectors(X.nnz, 3, 1)[:, 0])
     ours = binary(Links.of(X), rows, columns, NEGATIVES, positive=positive, of_rows=WEIGHTS, of_negatives=np.abs(LOG_Q))
     S = rows @ columns.T
-    expected = positive @ np.log1p(np.exp(-S[X.nonzero()])) + WEIGHTS @ np.log1p(np.exp(S[:, NEGATIVES])) @ np.abs(LOG_Q)
+    expected = positive @ np.log1p(np.exp(-S[X.nonzero()])) + WEIGHTS @ np.log1p(np.exp(S[:, NEGATIVES])) @ np.abs(
+        LOG_Q
+    )
     assert ours.loss == pytest.approx(expected, rel=1e-4)
 
 
@@ -106,7 +110,15 @@ def test_large_scores_do_not_overflow() -> None:
     links, rows, columns = Links.of(edges()), 100 * vectors(U, 1), vectors(N, 2)
     for ours in (
         softmax(links, rows, columns, NEGATIVES, LOG_Q, WEIGHTS),
-        binary(links, rows, columns, NEGATIVES, positive=np.ones(len(links), np.float32), of_rows=WEIGHTS, of_negatives=np.abs(LOG_Q)),
+        binary(
+            links,
+            rows,
+            columns,
+            NEGATIVES,
+            positive=np.ones(len(links), np.float32),
+            of_rows=WEIGHTS,
+            of_negatives=np.abs(LOG_Q),
+        ),
     ):
         assert np.isfinite(ours.loss)
         assert np.isfinite(ours.rows).all()

@@ -20,7 +20,9 @@ def signals(rows: int, width: int, seed: int = 1) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal((rows, width)).astype(np.float32)
 
 
-@pytest.mark.parametrize(("rows", "columns", "edges", "width"), [(7, 5, 12, 3), (900, 700, 20_000, 64), (3, 4, 0, 2), (1, 9, 9, 1)])
+@pytest.mark.parametrize(
+    ("rows", "columns", "edges", "width"), [(7, 5, 12, 3), (900, 700, 20_000, 64), (3, 4, 0, 2), (1, 9, 9, 1)]
+)
 def test_sums_over_neighbours_are_products_of_matrices(rows: int, columns: int, edges: int, width: int) -> None:
     X = graph(rows, columns, edges)
     ours = Graph.of(X)
@@ -63,7 +65,9 @@ def test_the_gradient_of_propagation_is_propagation() -> None:
     ours, shares = Graph.of(X), np.full(3, 1 / 3, np.float32)
     u, v, gu, gv = signals(40, 6), signals(30, 6, 2), signals(40, 6, 3), signals(30, 6, 4)
     out, back = ours.layers(u, v, shares), ours.layers(gu, gv, shares)
-    assert (out[0] * gu).sum() + (out[1] * gv).sum() == pytest.approx((u * back[0]).sum() + (v * back[1]).sum(), rel=1e-4)
+    assert (out[0] * gu).sum() + (out[1] * gv).sum() == pytest.approx(
+        (u * back[0]).sum() + (v * back[1]).sum(), rel=1e-4
+    )
 
 
 def test_threads_do_not_change_a_bit() -> None:

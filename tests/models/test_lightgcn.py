@@ -37,7 +37,10 @@ def as_new(queries: Queries) -> Queries:
 
 def test_the_gradient_of_a_step_is_the_slope_of_its_loss(dataset: Dataset) -> None:
     X, rng = dataset.interactions, np.random.default_rng(0)
-    arrays = {"users": rng.standard_normal((60, 4)).astype(np.float32), "items": rng.standard_normal((40, 4)).astype(np.float32)}
+    arrays = {
+        "users": rng.standard_normal((60, 4)).astype(np.float32),
+        "items": rng.standard_normal((40, 4)).astype(np.float32),
+    }
     graph = Graph.of(sp.csr_array(X / 12))
     work = _Work(dataclasses.replace(SMALL, temperature=0.5), X, graph, np.full(4, 0.25, np.float32), arrays)
     users, negatives = np.array([1, 2, 9, 30, 44]), np.array([0, 5, 6, 31])

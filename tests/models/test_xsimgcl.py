@@ -32,7 +32,9 @@ def as_new(queries: Queries) -> Queries:
 def test_the_gradient_of_a_step_is_the_slope_of_its_loss(noise: float, dataset: Dataset) -> None:
     X, rng = dataset.interactions, np.random.default_rng(0)
     arrays = {n: rng.standard_normal((size, 4)).astype(np.float32) for n, size in (("users", 60), ("items", 40))}
-    settings = dataclasses.replace(SMALL, temperature=0.5, agreement=1.0, noise=noise, layers=3, contrast=2, agreement_temperature=0.5)
+    settings = dataclasses.replace(
+        SMALL, temperature=0.5, agreement=1.0, noise=noise, layers=3, contrast=2, agreement_temperature=0.5
+    )
     work = _Work(settings, X, Graph.of(X / 12), arrays)
     batch = _Batch(np.array([1, 2, 9, 30, 44]), np.array([0, 5, 6, 31]), np.array([1, 9, 44]), np.array([3, 4, 20, 35]))
     step = lambda: work.gradients(batch, np.random.default_rng(1))  # noqa: E731

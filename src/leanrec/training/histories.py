@@ -98,7 +98,9 @@ def padded(histories: Histories, starts: Int64Array, ends: Int64Array) -> Padded
     longest = int(lengths.max(initial=0))
     cells = starts[:, None] + np.arange(longest)
     inside = np.arange(longest) < lengths[:, None]
-    items = np.where(inside, histories.items[np.minimum(cells, max(0, len(histories.items) - 1))], -1) if longest else cells
+    items = (
+        np.where(inside, histories.items[np.minimum(cells, max(0, len(histories.items) - 1))], -1) if longest else cells
+    )
     return Padded(torch.from_numpy(items.astype(np.int64)), torch.from_numpy(lengths))
 
 

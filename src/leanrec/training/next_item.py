@@ -112,10 +112,16 @@ class NextItem(Training):
         check_at_least("negatives", self.negatives, 1)
         check_at_least("harder", self.harder, 1)
         if self.harder > 1 and self.loss not in _OWN_NEGATIVES:
-            raise SettingError(f"harder must be 1 unless the loss is bce, gbce or bpr. Got harder={self.harder}, loss={self.loss!r}.")
+            raise SettingError(
+                f"harder must be 1 unless the loss is bce, gbce or bpr. Got harder={self.harder}, loss={self.loss!r}."
+            )
         check_one_of("start", self.start, ("spectral", "random"))
         check_one_of("content", self.content, ("none", *TEXT_FEATURES))
-        check_one_of("draw", self.draw, ("uniform", "popularity", "batch") if self.loss == "sampled_softmax" else ("uniform", "popularity"))
+        check_one_of(
+            "draw",
+            self.draw,
+            ("uniform", "popularity", "batch") if self.loss == "sampled_softmax" else ("uniform", "popularity"),
+        )
 
     def network(self, n_items: int) -> nn.Module:
         """A ``NextItemNetwork`` with fresh weights. Every model brings its own."""
@@ -138,7 +144,16 @@ class NextItem(Training):
         content = 0 if self.content == "none" else 3 * table + 16 * shape.items * CONTENT_DIMENSIONS
         per_negative = 2 * self.width if self.loss in _OWN_NEGATIVES else 4
         start = start_bytes(shape.items, shape.events, self.width) if self.start == "spectral" else 0
-        return start + 10 * table + content + 2_000 * self.width**2 + cells + scores * per_negative + 64 * shape.events + 40 * 2**20
+        return (
+            start
+            + 10 * table
+            + content
+            + 2_000 * self.width**2
+            + cells
+            + scores * per_negative
+            + 64 * shape.events
+            + 40 * 2**20
+        )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -166,7 +181,9 @@ class _Objective:
             table = _table(network)
         return self._compare(states[inside], table, targets[inside], rng)
 
-    def _compare(self, states: Tensor, table: Tensor | ShardedTable, targets: Tensor, rng: np.random.Generator) -> Tensor:
+    def _compare(
+        self, states: Tensor, table: Tensor | ShardedTable, targets: Tensor, rng: np.random.Generator
+    ) -> Tensor:
         settings = self.settings
         if settings.loss == "cross_entropy" and isinstance(table, Tensor):
             return losses.cross_entropy(states, table, targets)
@@ -174,7 +191,10 @@ class _Objective:
             if settings.draw == "batch":
                 negatives, log_q = targets, self.draw.log_p + np.log(len(targets))
             else:
-                negatives, log_q = self.draw.items((settings.negatives,), rng), self.draw.log_p + np.log(settings.negatives)
+                negatives, log_q = (
+                    self.draw.items((settings.negatives,), rng),
+                    self.draw.log_p + np.log(settings.negatives),
+                )
             negatives, log_q = negatives.to(targets.device), log_q.to(targets.device)
             table, log_q, targets, negatives = rows_of_step(table, log_q, targets, negatives)
             return losses.sampled_softmax(states, table, targets, negatives, log_q)
@@ -183,7 +203,9 @@ class _Objective:
         if settings.harder > 1:
             negatives = hardest(states, table, targets, negatives, settings.negatives)
         if settings.loss == "gbce":
-            return losses.gbce(states, table, targets, negatives, share=min(1.0, settings.negatives / max(1, len(self.draw.log_p) - 1)))
+            return losses.gbce(
+                states, table, targets, negatives, share=min(1.0, settings.negatives / max(1, len(self.draw.log_p) - 1))
+            )
         return (losses.bce if settings.loss == "bce" else losses.bpr)(states, table, targets, negatives)
 
 
@@ -212,7 +234,11 @@ def fit_next_item(settings: NextItem, data: Dataset, run: Run, valid: Cases | No
     name = type(settings).__name__
     if run.shard:
         _check_shard(settings)
-    run.require(settings.fit_bytes(part_of(data.shape, run)), f"{name} of width {settings.width}", "Choose a smaller width or batch, or raise the limit.")
+    run.require(
+        settings.fit_bytes(part_of(data.shape, run)),
+        f"{name} of width {settings.width}",
+        "Choose a smaller width or batch, or raise the limit.",
+    )
     if settings.patience and valid is None:
         data, valid = hold_out(data, run.rng())
     features = None if settings.content == "none" else fit_features(data, settings.content, run)
@@ -241,7 +267,11 @@ def fit_next_item(settings: NextItem, data: Dataset, run: Run, valid: Cases | No
 
 def _check_shard(settings: NextItem) -> None:
     """Whatever needs the vectors of all items at once cannot be done by workers that hold a part of them."""
-    allowed = {"loss": tuple(loss for loss in _LOSSES if loss != "cross_entropy"), "start": ("random",), "content": ("none",)}
+    allowed = {
+        "loss": tuple(loss for loss in _LOSSES if loss != "cross_entropy"),
+        "start": ("random",),
+        "content": ("none",),
+    }
     for name, values in allowed.items():
         if getattr(settings, name) not in values:
             raise SettingError(

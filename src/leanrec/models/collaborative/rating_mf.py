@@ -158,7 +158,9 @@ class RatingMFModel:
         return Explanation("history", targets.indices[order].astype(np.int32), shares[order])
 
     def _targets(self, queries: Queries) -> CSR:
-        return _less(self.baseline.evidence(queries.history, queries.ratings).ratings, self.baseline.mean, self.baseline.items)
+        return _less(
+            self.baseline.evidence(queries.history, queries.ratings).ratings, self.baseline.mean, self.baseline.items
+        )
 
     def _solve(self, queries: Queries) -> Float32Array:
         return self.settings.solve(self.items, self._targets(queries))

@@ -92,7 +92,9 @@ class UltraGCN:
 
     def fit(self, data: Dataset, run: Run = Run()) -> "UltraGCNModel":
         """Learn the vectors. The result follows from ``run.seed``; an end of the time keeps what is there."""
-        run.require(self.fit_bytes(data.shape), f"UltraGCN of width {self.width}", "Choose a smaller width or fewer neighbours.")
+        run.require(
+            self.fit_bytes(data.shape), f"UltraGCN of width {self.width}", "Choose a smaller width or fewer neighbours."
+        )
         with run.limits():
             X = weigh(data.interactions, self.weighting)
             of_users, of_items = degrees(X)
@@ -100,7 +102,12 @@ class UltraGCN:
             if X.nnz:
                 work = _Work(self, self._targets(X, of_users, of_items), of_users, of_items, arrays)
                 epochs = rich.progress.track(range(self.epochs), "UltraGCN", disable=not run.progress, transient=True)
-                how = {"of": self.epochs, "learning_rate": self.learning_rate, "warmup": 0.05, "decay": self.weight_decay}
+                how = {
+                    "of": self.epochs,
+                    "learning_rate": self.learning_rate,
+                    "warmup": 0.05,
+                    "decay": self.weight_decay,
+                }
                 descend(arrays, epochs, work.batches, seed=run.seed, enough=run.out_of_time, **how)  # type: ignore[arg-type]
             return self._model(X, of_users, of_items, arrays)
 

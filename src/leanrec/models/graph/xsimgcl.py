@@ -119,7 +119,12 @@ class XSimGCL:
             work = _Work(self, X, graph, self._start(X, run.rng()))
             if X.nnz:
                 epochs = rich.progress.track(range(self.epochs), "XSimGCL", disable=not run.progress, transient=True)
-                how = {"of": self.epochs, "learning_rate": self.learning_rate, "warmup": 0.05, "decay": self.weight_decay}
+                how = {
+                    "of": self.epochs,
+                    "learning_rate": self.learning_rate,
+                    "warmup": 0.05,
+                    "decay": self.weight_decay,
+                }
                 descend(work.arrays, epochs, work.batches, seed=run.seed, enough=run.out_of_time, **how)  # type: ignore[arg-type]
             return work.model(of_items)
 
