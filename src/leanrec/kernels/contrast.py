@@ -191,4 +191,5 @@ def contrast_bytes(n_rows: int, n_columns: int, edges: int, negatives: int, widt
 def _sums(values: Float32Array, starts: Int64Array) -> Float32Array:
     """Sums over the stretches of ``values`` that ``starts`` (b + 1,) cut, 0 for an empty one."""
     running = np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])
-    return (running[starts[1:] - starts[0]] - running[starts[:-1] - starts[0]]).astype(np.float32)
+    sums = running[starts[1:] - starts[0]] - running[starts[:-1] - starts[0]]
+    return np.asarray(sums, np.float32)

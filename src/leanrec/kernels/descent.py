@@ -1,6 +1,5 @@
 """Steps down a gradient that was made by hand: Adam on dense arrays, and a learning rate that rises and falls."""
 
-import dataclasses
 import math
 from collections.abc import Callable, Iterable, Mapping
 
@@ -43,8 +42,11 @@ class Adam:
         )
         for name, array in self.arrays.items():
             gradient = np.ascontiguousarray(gradients[name], dtype=np.float32)
-            flat = (each.reshape(-1) for each in (array, gradient, self.first[name], self.second[name]))
-            (_adam_few if array.size < 2**15 else _adam_many)(*flat, scale, np.float32(b1), np.float32(b2))
+            value, slope, first, second = (
+                each.reshape(-1) for each in (array, gradient, self.first[name], self.second[name])
+            )
+            step = _adam_few if array.size < 2**15 else _adam_many
+            step(value, slope, first, second, scale, np.float32(b1), np.float32(b2))
 
 
 def descend(
@@ -75,7 +77,8 @@ def descend(
     Raises:
         DivergedError: a loss is not a number.
     """
-    adam, losses = Adam(arrays, decay), []
+    adam = Adam(arrays, decay)
+    losses: list[float] = []
     for epoch in epochs:
         work = list(batches(np.random.default_rng([seed, epoch])))
         total = 0.0

@@ -27,7 +27,7 @@ class Draw:
 
     @classmethod
     def by(cls, how: str, counts: Int64Array, power: float = 0.75) -> "Draw":
-        """ "uniform", or "popularity": in proportion to (count + 1) to the ``power`` (word2vec's .75)."""
+        """Draw by ``how``: "uniform", or "popularity", in proportion to (count + 1) to the ``power`` (word2vec: .75)."""
         weight = np.ones(len(counts)) if how == "uniform" else (counts + 1.0) ** power
         p = weight / weight.sum()
         cumulative = np.cumsum(p)

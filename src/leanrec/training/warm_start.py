@@ -10,7 +10,7 @@ import scipy.sparse as sp
 from leanrec.kernels.sparse import narrow
 from leanrec.kernels.spectrum import right_singular, singular_bytes
 from leanrec.training.histories import Histories
-from leanrec.types import CSR, Float32Array
+from leanrec.types import CSR, Float32Array, empty_csr
 
 __all__ = ["start_bytes", "start_vectors"]
 
@@ -45,13 +45,13 @@ def _pairs(histories: Histories, n_items: int) -> CSR:
     """(N, N) how often two items stand within reach of each other in a history."""
     items = histories.items
     owner = np.repeat(np.arange(len(histories), dtype=np.int32), histories.lengths)
-    total = sp.csr_array((n_items, n_items), dtype=np.float32)
+    shape = (n_items, n_items)
+    total = empty_csr(*shape)
     for reach in range(1, _REACH + 1):
         same = owner[reach:] == owner[:-reach]
         first, second = items[:-reach][same], items[reach:][same]
-        total += sp.coo_array((np.ones(len(first), np.float32), (first, second)), shape=total.shape).tocsr()
-    both: CSR = (total + total.T).tocsr()
-    return both
+        total = total + sp.csr_array((np.ones(len(first), np.float32), (first, second)), shape=shape)
+    return sp.csr_array(total + total.T)
 
 
 def _information(pairs: CSR) -> CSR:

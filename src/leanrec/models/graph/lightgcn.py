@@ -6,11 +6,11 @@ TOIS 2024.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import rich.progress
-import scipy.sparse as sp
 
 from leanrec.data.dataset import Dataset, Shape
 from leanrec.kernels.contrast import contrast_bytes, softmax, to_unit, to_unit_back
@@ -141,7 +141,7 @@ class _Work:
         count = -(-U // size)
         for users in np.array_split(order, count):
             negatives = rng.choice(N, min(self.settings.negatives, N), replace=False)
-            yield lambda users=np.sort(users), negatives=negatives: self.gradients(users, negatives)
+            yield functools.partial(self.gradients, np.sort(users), negatives)
 
     def gradients(self, users: np.ndarray, negatives: np.ndarray) -> tuple[float, Mapping[str, Float32Array]]:
         """The mean loss of the edges of some users, and its gradients by all that is learnt."""

@@ -5,6 +5,7 @@ CIKM 2021.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
@@ -165,7 +166,7 @@ class _Work:
         order = rng.permutation(U)
         for users in np.array_split(order, -(-U // (self.settings.batch or U))):
             negatives = rng.choice(N, min(self.settings.negatives, N), replace=False)
-            yield lambda users=np.sort(users), negatives=negatives: self.gradients(users, negatives)
+            yield functools.partial(self.gradients, np.sort(users), negatives)
 
     def gradients(self, users: Int64Array, negatives: Int64Array) -> tuple[float, Mapping[str, Float32Array]]:
         """The loss of some users over the number of them, and its gradients by all vectors."""

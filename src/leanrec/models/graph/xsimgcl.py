@@ -5,6 +5,7 @@ IEEE Transactions on Knowledge and Data Engineering 2023.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
@@ -167,7 +168,7 @@ class _Work:
                 item_views=rng.choice(touched, min(settings.views, len(touched)), replace=False),
             )
             seed = int(rng.integers(2**63))
-            yield lambda batch=batch, seed=seed: self.gradients(batch, np.random.default_rng(seed))
+            yield functools.partial(self.gradients, batch, np.random.default_rng(seed))
 
     def gradients(self, batch: _Batch, rng: np.random.Generator) -> tuple[float, Mapping[str, Float32Array]]:
         """The loss of the edges of some users and of the agreement of views, and the gradients by all that is learnt."""
@@ -250,7 +251,7 @@ class _Work:
 def _shaken(vectors: Float32Array, size: float, rng: np.random.Generator) -> Float32Array:
     """The vectors with noise of length ``size`` in their own orthant."""
     noise, _ = to_unit(rng.random(vectors.shape, dtype=np.float32))
-    return vectors + np.float32(size) * np.copysign(noise, vectors) * (vectors != 0)
+    return np.asarray(vectors + np.float32(size) * np.copysign(noise, vectors) * (vectors != 0), np.float32)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
