@@ -21,7 +21,9 @@ class TestUltraGCN(EstimatorContract):
 
 
 class TestWithoutNeighbours(EstimatorContract):
-    estimator = dataclasses.replace(SMALL, neighbours=0, passes=0, batch=0, learning_rate=0.05)
+    estimator = dataclasses.replace(SMALL, neighbours=0, passes=0, batch=0, learning_rate=0.05, epochs=100)
+    # From random vectors and pairs alone there is little to learn in 660 events.
+    at_least = 0.3
 
 
 def as_new(queries: Queries) -> Queries:
