@@ -145,6 +145,13 @@ class SequenceContract(EstimatorContract):
         liked = np.arange(60)[:, None] % 4 == twins % 4
         assert scores[:, -12:][liked].mean() > scores[:, -12:][~liked].mean()
 
+    def test_no_item_s_own_vector_is_left_out_in_the_end(self, dataset: Dataset) -> None:
+        # Training leaves some out in each step, so that content learns to stand alone.
+        model = dataclasses.replace(self.estimator, content="tfidf").fit(dataset, Run(seed=3, threads=1))
+        assert dataset.item_table is not None
+        own = model.embed_items() - model.content.vectors(dataset.item_table)
+        assert (np.linalg.norm(own, axis=1) > 1e-3).all()
+
     def test_content_needs_an_item_table(self, dataset: Dataset) -> None:
         bare = dataclasses.replace(dataset, item_table=None)
         with pytest.raises(DataError, match="item table"):

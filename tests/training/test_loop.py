@@ -69,6 +69,13 @@ def quality(network: nn.Module) -> float:
     return -float(F.mse_loss(network(X), Y))
 
 
+@dataclasses.dataclass
+class Named:
+    """Something that is told from others by its fingerprint."""
+
+    fingerprint: str
+
+
 def learn(
     settings: Training = HOW, run: Run = ONE, objective: Any = None, *, scored: bool = False, dropout: float = 0.2
 ) -> tuple[History, dict[str, Tensor]]:
@@ -263,6 +270,7 @@ def test_every_score_is_reported() -> None:
         ),
         ({"run": Run(seed=8, threads=1)}, "its seed is 4, and this one's is 8"),
         ({"objective": Lines(y=Y + 1)}, "its data were others"),
+        ({"of": (Named("other"),)}, "its data were others"),
         ({"name": "Curves"}, "its name is 'Lines', and this one's is 'Curves'"),
         ({"network": nn.Sequential(nn.Linear(3, 1))}, "its 0.weight is [8, 3], and this one's is [1, 3]"),
     ],
@@ -274,7 +282,7 @@ def test_a_checkpoint_of_another_training_is_refused(change: dict[str, Any], mes
     with pytest.raises(ArtifactError, match="is the checkpoint of another training") as caught:
         train(
             change.get("network", fresh()), change.get("objective", Lines()), change.get("settings", HOW), run,
-            name=change.get("name", "Lines"),
+            name=change.get("name", "Lines"), of=change.get("of", ()),
         )  # fmt: skip
     assert message in str(caught.value)
     assert (tmp_path / "checkpoint.safetensors").read_bytes() == before

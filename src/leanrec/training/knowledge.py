@@ -49,7 +49,7 @@ def fit_knowledge(
         torch.manual_seed(run.seed)
         network = _Network(settings, intents, knowledge, counts)
         judge = None if valid is None else functools.partial(_judge, network, knowledge, model, valid)
-        train(network, objective, settings, run, score=judge, name=type(settings).__name__)
+        train(network, objective, settings, run, score=judge, name=type(settings).__name__, of=(data, valid))
         return network.learnt()
 
 

@@ -22,7 +22,7 @@ from leanrec.training.distributed import Workers, apart_from_others
 from leanrec.training.optimisers import make_optimiser
 from leanrec.training.settings import Training
 
-__all__ = ["History", "Objective", "TrainingWarning", "device_of", "torch_threads", "train"]
+__all__ = ["Fingerprinted", "History", "Objective", "TrainingWarning", "device_of", "torch_threads", "train"]
 
 _LOWEST_RATE = 0.01
 _NO_DEVICE = "device must be cpu, cuda or cuda:N. Got {!r}."
@@ -44,6 +44,15 @@ class Objective(Protocol):
 
     def loss(self, network: nn.Module, batch: Any, rng: np.random.Generator) -> Tensor:
         """The mean loss over the examples of a batch. What it draws, from ``rng`` or torch, follows from the batch's number."""
+        ...
+
+
+class Fingerprinted(Protocol):
+    """Data that are told from other data by a digest: a Dataset, Cases."""
+
+    @property
+    def fingerprint(self) -> str:
+        """The digest of all of it."""
         ...
 
 
@@ -84,13 +93,14 @@ def device_of(run: Run) -> torch.device:
 
 @contextlib.contextmanager
 def torch_threads(run: Run) -> Iterator[None]:
-    """Hold torch to the threads of ``run`` inside the block."""
+    """Hold torch, BLAS and Numba to the threads of ``run`` inside the block."""
     before = torch.get_num_threads()
-    torch.set_num_threads(run.n_threads())
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    with run.limits():
+        torch.set_num_threads(run.n_threads())
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
 
 
 def train(
@@ -101,8 +111,10 @@ def train(
     *,
     score: Callable[[], float] | None = None,
     name: str = "Training",
+    of: Sequence[Fingerprinted | None] = (),
 ) -> History:
-    """Train ``network`` in place. It ends with the weights of the best epoch where ``score`` tells, else of the last.
+    """Train ``network`` in place. It ends with the weights of the best epoch where ``score`` tells, else of the last,
+    ready to answer. ``of`` is what it is trained and judged on, so that a checkpoint and other workers are known by it.
 
     Deterministic for a seed, a device and a number of threads. Under torchrun all workers train together and end with the
     same weights: to the rounding of sums those of one process with as many batches for each step (``accumulate``).
@@ -114,7 +126,7 @@ def train(
     epoch are kept and a TrainingWarning says so.
     """
     with torch_threads(run), torch.random.fork_rng(devices=[]):
-        return _Loop(network, objective, settings, run, score, name).work()
+        return _Loop(network, objective, settings, run, score, name, of).work()
 
 
 class _Loop:
@@ -126,9 +138,10 @@ class _Loop:
         run: Run,
         score: Callable[[], float] | None,
         name: str,
+        of: Sequence[Fingerprinted | None] = (),
     ) -> None:
         self.network, self.objective, self.settings, self.run = network, objective, settings, run
-        self.score, self.name = score, name
+        self.score, self.name, self.of = score, name, of
         self.device = device_of(run)
         self.workers = Workers.now()
         network.to(self.device)
@@ -157,6 +170,7 @@ class _Loop:
                     else self._epoch(lambda done: bar.update(task, completed=self.progress.epoch + done))
                 )
         self.network.load_state_dict(self.best)
+        self.network.eval()
         state = self.progress
         return History(tuple(state.losses), tuple(state.scores), state.best, stopped or "epochs")
 
@@ -317,7 +331,9 @@ class _Loop:
         folder = self._folder()
         if folder is not None:
             batches = self.objective.batches(np.random.default_rng([self.run.seed, 0]))
-            self.data = fingerprint([len(batches), *(batches[i] for i in {0, len(batches) - 1} if len(batches))])
+            ends = [batches[i] for i in {0, len(batches) - 1} if len(batches)]
+            known = [b"" if each is None else each.fingerprint.encode() for each in self.of]
+            self.data = fingerprint([*(np.frombuffer(each, np.uint8) for each in known), len(batches), *ends])
             found = read_checkpoint(folder, self.network, self.optimiser, self._identity())
             if found is not None:
                 self.progress, self.best = found

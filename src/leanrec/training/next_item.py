@@ -228,7 +228,7 @@ class _Cut(Sequence[Padded]):
 def fit_next_item(settings: NextItem, data: Dataset, run: Run, valid: Cases | None = None) -> "NextItemModel":
     """Train ``settings.network`` on the histories of ``data``.
 
-    With ``patience`` the score is NDCG@10 on ``valid``, or on the latest items of 5 % of the users, who are then left
+    With ``patience`` the score is NDCG@10 on ``valid``, or on the latest item of 5 % of the users, which is then left
     out of training, where that is None.
     """
     name = type(settings).__name__
@@ -259,7 +259,7 @@ def fit_next_item(settings: NextItem, data: Dataset, run: Run, valid: Cases | No
         if settings.recompute:
             recompute_blocks(network)
         judge = None if valid is None else functools.partial(_judge, network, settings, valid)
-        train(network, _Objective(settings, histories, draw), settings, run, score=judge, name=name)
+        train(network, _Objective(settings, histories, draw), settings, run, score=judge, name=name, of=(data, valid))
         content = None if features is None else take_content(table, features)
     weights = whole_arrays(network)
     return NextItemModel(settings, weights) if content is None else NextItemContentModel(settings, weights, content)

@@ -65,7 +65,7 @@ def fit_social(
         torch.manual_seed(run.seed)
         network = _Network(settings, data.interactions, influence(friends, settings.layers), counts)
         judge = None if valid is None else functools.partial(_judge, network, model, valid)
-        train(network, objective, settings, run, score=judge, name=type(settings).__name__)
+        train(network, objective, settings, run, score=judge, name=type(settings).__name__, of=(data, valid))
         return network.learnt()
 
 

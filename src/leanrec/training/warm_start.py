@@ -1,7 +1,7 @@
 """Item vectors before the first step: items that come near each other in histories start out alike.
 
-The factorisation of shifted-positive mutual information of Levy & Goldberg, "Neural Word Embedding as Implicit
-Matrix Factorization", NeurIPS 2014, in closed form: seconds of sparse products in the place of the first epochs.
+Positive mutual information of neighbours, by a truncated SVD (Levy & Goldberg, "Neural Word Embedding as Implicit
+Matrix Factorization", NeurIPS 2014): seconds of sparse products in the place of the first epochs.
 """
 
 import numpy as np

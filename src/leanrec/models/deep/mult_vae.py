@@ -109,7 +109,7 @@ class MultVAE(Training):
             torch.manual_seed(run.seed)
             network = _Network(self, X.shape[1])
             judge = None if valid is None else lambda: _judge(_model(self, network), valid)
-            train(network, _Objective(self, X), self, run, score=judge, name="MultVAE")
+            train(network, _Objective(self, X), self, run, score=judge, name="MultVAE", of=(data, valid))
         return _model(self, network)
 
 

@@ -108,7 +108,7 @@ class NeuMF(Training):
     def fit(self, data: Dataset, run: Run = Run(), valid: Cases | None = None) -> "NeuMFModel":
         """Learn from which items go together with which users.
 
-        With ``patience`` the score is NDCG@10 on ``valid``, or on the latest items of 5 % of the users, who are then left
+        With ``patience`` the score is NDCG@10 on ``valid``, or on the latest item of 5 % of the users, which is then left
         out of training, where that is None.
         """
         run.require(
@@ -123,7 +123,7 @@ class NeuMF(Training):
             folding = Folding.fit(X, self.width, self.l2, self.unobserved, run)
             network = _Network(self, folding, X)
             judge = None if valid is None else lambda: mean_ndcg_of(_model(self, folding, network).score, valid)
-            train(network, _Objective(self, folding, Touched(X)), self, run, score=judge, name="NeuMF")
+            train(network, _Objective(self, folding, Touched(X)), self, run, score=judge, name="NeuMF", of=(data, valid))
         return _model(self, folding, network)
 
 

@@ -105,7 +105,7 @@ class TwoTower(Training):
     def fit(self, data: Dataset, run: Run = Run(), valid: Cases | None = None) -> "TwoTowerModel":
         """Learn from which items go together, and what their features and those of the users say of it.
 
-        With ``patience`` the score is NDCG@10 on ``valid``, or on the latest items of 5 % of the users, who are then left
+        With ``patience`` the score is NDCG@10 on ``valid``, or on the latest item of 5 % of the users, which is then left
         out of training, where that is None. Raises ColumnError where ``columns`` names one that is not there.
         """
         run.require(
@@ -123,7 +123,7 @@ class TwoTower(Training):
             torch.manual_seed(run.seed)
             network = _Network(self, about)
             judge = None if valid is None else lambda: _judge(_model(self, network, features, about), valid)
-            train(network, _Objective(self, Touched(X), about), self, run, score=judge, name="TwoTower")
+            train(network, _Objective(self, Touched(X), about), self, run, score=judge, name="TwoTower", of=(data, valid))
         return _model(self, network, features, about)
 
 

@@ -35,7 +35,7 @@ class DiffNet(ByHistory):
     def fit(self, data: Dataset, run: Run = Run(), valid: Cases | None = None) -> "DiffNetModel":
         """Learn from the histories and the user links of ``data``.
 
-        With ``patience`` the score is NDCG@10 on ``valid``, or on the latest items of 5 % of the users, who are then left
+        With ``patience`` the score is NDCG@10 on ``valid``, or on the latest item of 5 % of the users, which is then left
         out of training. Raises MissingExtraError without torch.
         """
         try:
