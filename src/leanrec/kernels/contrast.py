@@ -13,7 +13,7 @@ from leanrec.kernels.propagate import Links
 from leanrec.kernels.threads import in_threads
 from leanrec.types import Float32Array, Int64Array
 
-__all__ = ["Gradients", "agreement", "binary", "contrast_bytes", "softmax", "to_unit", "to_unit_back"]
+__all__ = ["Gradients", "agreement", "binary", "contrast_bytes", "softmax", "to_power", "to_power_back", "to_unit", "to_unit_back"]
 
 _STRETCH = 512
 # Sums over stretches are kept in this many parts, whatever the number of threads.
@@ -46,6 +46,19 @@ def to_unit_back(gradient: Float32Array, unit: Float32Array, lengths: Float32Arr
     """The gradient by the vectors from that by their unit rows."""
     along = np.einsum("nd,nd->n", gradient, unit)[:, None]
     return np.asarray((gradient - along * unit) / lengths, dtype=np.float32)
+
+
+def to_power(unit: Float32Array, lengths: Float32Array, power: float, scale: float) -> Float32Array:
+    """The vectors at length scale · length^power."""
+    return np.asarray(unit * (np.float32(scale) * lengths ** np.float32(power)), dtype=np.float32)
+
+
+def to_power_back(
+    gradient: Float32Array, unit: Float32Array, lengths: Float32Array, power: float, scale: float
+) -> Float32Array:
+    """The gradient by the vectors from that by what ``to_power`` makes of them."""
+    along = np.float32(1 - power) * np.einsum("nd,nd->n", gradient, unit)[:, None]
+    return np.asarray(np.float32(scale) * lengths ** np.float32(power - 1) * (gradient - along * unit), dtype=np.float32)
 
 
 def softmax(

@@ -30,10 +30,14 @@ def fold_in(history: CSR, sources: Float32Array, weighting: str, alpha: float) -
 def learnt_or_folded(
     queries: Queries, users: Float32Array, sources: Float32Array, weighting: str, alpha: float
 ) -> Float32Array:
-    """(B, D): ``users`` (U, D) for known askers, folded in for others; zeros for an empty history."""
+    """(B, D): ``users`` (U, D) for known askers, folded in for others; zeros for an empty history.
+
+    No ``users`` (0, D): all are folded in.
+    """
     out = np.zeros((len(queries), sources.shape[1]), np.float32)
     some = np.diff(queries.history.indptr) > 0
-    known, new = np.flatnonzero(some & (queries.users >= 0)), np.flatnonzero(some & (queries.users < 0))
+    learnt = (queries.users >= 0) & (len(users) > 0)
+    known, new = np.flatnonzero(some & learnt), np.flatnonzero(some & ~learnt)
     out[known] = users[queries.users[known]]
     if len(new):
         history = queries.history if len(new) == len(queries) else queries.history[new]

@@ -13,7 +13,7 @@ import scipy.sparse as sp
 
 from leanrec.types import CSR, Float32Array, Int32Array, Int64Array
 
-__all__ = ["Graph", "Links", "links_bytes"]
+__all__ = ["Graph", "Links", "hide_edges", "links_bytes"]
 
 # Below this many multiplications, starting threads costs more than they save.
 _FEW = 500_000
@@ -133,6 +133,47 @@ class Graph:
             rows += share * of_rows
             columns += share * of_columns
         return rows, columns
+
+    def from_columns(self, of_columns: Float32Array, shares: Float32Array) -> tuple[Float32Array, Float32Array]:
+        """``layers`` from a start of zeros for the rows: odd layers belong to rows, even ones to columns. O(K · E · D)."""
+        rows = np.zeros((len(self.links.counts), of_columns.shape[1]), np.float32)
+        columns, layer = shares[0] * of_columns, of_columns
+        for k, share in enumerate(shares[1:], 1):
+            layer = self.to_rows(layer) if k % 2 else self.to_columns(layer)
+            if k % 2:
+                rows += share * layer
+            else:
+                columns += share * layer
+        return rows, columns
+
+    def back_to_columns(self, d_rows: Float32Array, d_columns: Float32Array, shares: Float32Array) -> Float32Array:
+        """The gradient by the start of ``from_columns`` from those by its results, from the last layer down. O(K · E · D)."""
+        layer = np.zeros_like(d_columns if len(shares) % 2 else d_rows)
+        for k in range(len(shares) - 1, -1, -1):
+            layer = layer + shares[k] * (d_rows if k % 2 else d_columns)
+            if k:
+                layer = self.to_columns(layer) if k % 2 else self.to_rows(layer)
+        return layer
+
+    def without(self, edges: Int64Array) -> "Graph":
+        """The same graph with the value 0 at some edges, by their places in the order of the rows. O(E)."""
+        values = self.by_rows.copy()
+        values[edges] = 0
+        return Graph(self.links, values, values[self.links.places])
+
+
+def hide_edges(matrix: CSR, rows: Int64Array, share: float, rng: np.random.Generator) -> tuple[CSR, Int64Array]:
+    """A random share of the edges of some rows: as a matrix of these rows (b, N), and their places in ``matrix``.
+
+    A row of one edge keeps it. O(edges of the rows).
+    """
+    numbered = sp.csr_array((np.arange(matrix.nnz), matrix.indices, matrix.indptr), shape=matrix.shape)[rows]
+    counts = np.diff(numbered.indptr)
+    chosen = (rng.random(numbered.nnz, dtype=np.float32) < share) & np.repeat(counts > 1, counts)
+    places = numbered.data[chosen].astype(np.int64)
+    kept = np.concatenate([[0], np.cumsum(chosen)])[numbered.indptr]
+    hidden = sp.csr_array((matrix.data[places], numbered.indices[chosen], kept), shape=numbered.shape)
+    return hidden, places
 
 
 def links_bytes(n_rows: int, n_columns: int, edges: int) -> int:

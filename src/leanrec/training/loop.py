@@ -113,8 +113,10 @@ def train(
     name: str = "Training",
     of: Sequence[Fingerprinted | None] = (),
 ) -> History:
-    """Train ``network`` in place. It ends with the weights of the best epoch where ``score`` tells, else of the last,
-    ready to answer. ``of`` is what it is trained and judged on, so that a checkpoint and other workers are known by it.
+    """Train ``network`` in place.
+
+    It ends with the weights of the best epoch where ``score`` tells, else of the last, ready to answer. ``of`` is what it
+    is trained and judged on: a checkpoint is known by it.
 
     Deterministic for a seed, a device and a number of threads. Under torchrun all workers train together and end with the
     same weights: to the rounding of sums those of one process with as many batches for each step (``accumulate``).

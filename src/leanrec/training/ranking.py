@@ -269,8 +269,8 @@ def _trained(
 def fit_events(settings: ByFields, data: Dataset, run: Run, valid: Cases | None = None) -> "FieldModel":
     """Train ``settings.network`` on the positive events of ``data`` against untouched items.
 
-    With ``patience`` the score is NDCG@10 on 300 of the ``valid`` cases, or of the latest items of 5 % of the users, who
-    are then left out of training, where that is None.
+    With ``patience`` the score is NDCG@10 on 300 of the ``valid`` cases, or of the latest item of 5 % of the users, which
+    is then left out of training, where that is None.
     """
     name = f"{type(settings).__name__} of width {settings.width}"
     run.require(settings.fit_bytes(data.shape), name, "Choose a smaller width or batch, or raise the limit.")
