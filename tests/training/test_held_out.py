@@ -38,6 +38,18 @@ def test_events_that_are_no_liking_are_neither_held_out_nor_lost() -> None:
     assert len(train.events) == len(data.events) - len(cases.queries)
 
 
+def test_where_there_is_a_clock_a_query_has_the_time_of_its_event() -> None:
+    data = make_dataset(n_users=200)
+    _, cases = hold_out(data, np.random.default_rng(0))
+    assert cases.queries.time is not None
+    expected = [data.events.time[data.events.user == user][-1] for user in cases.queries.users]
+    assert cases.queries.time.tolist() == expected
+    order = np.arange(len(data.events)) - data.indptr[data.events.user]
+    for time in (order, np.zeros(len(data.events), np.int64)):
+        timeless = data.with_events(dataclasses.replace(data.events, time=time))
+        assert hold_out(timeless, np.random.default_rng(0))[1].queries.time is None
+
+
 def test_users_of_one_event_stay_in_training(dataset: Dataset) -> None:
     events = dataset.events.take(dataset.indptr[:-1])
     train, cases = hold_out(dataset.with_events(events), np.random.default_rng(0))

@@ -126,10 +126,15 @@ def test_sampled_softmax_where_only_the_target_was_drawn() -> None:
 def test_losses_against_negatives_of_each_target() -> None:
     hidden, table, targets = made(5)
     negatives = torch.randint(N, (T, 4), generator=torch.Generator().manual_seed(1))
+    negatives[:5, 1] = targets[:5]
 
     def slowly(one: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
         def loss(h: Tensor, w: Tensor) -> Tensor:
-            return torch.stack([one(h[t] @ w[targets[t]], w[negatives[t]] @ h[t]) for t in range(T)]).mean()
+            each = []
+            for t in range(T):
+                others = negatives[t][negatives[t] != targets[t]]
+                each.append(one(h[t] @ w[targets[t]], w[others] @ h[t]))
+            return torch.stack(each).mean()
 
         return loss
 
@@ -148,6 +153,17 @@ def test_losses_against_negatives_of_each_target() -> None:
     share = 4 / (N - 1)
     agree(lambda h, w: losses.gbce(h, w, targets, negatives, share=share, t=0.6), slowly(gbce), hidden, table)
     agree(lambda h, w: losses.bpr(h, w, targets, negatives), slowly(bpr), hidden, table)
+
+
+@pytest.mark.parametrize("loss", ["bce", "bpr"])
+def test_a_target_that_drew_only_itself_has_no_negative(loss: str) -> None:
+    hidden, table, targets = made(4)
+    found = getattr(losses, loss)(hidden[:1], table, targets[:1], targets[:1, None].repeat(1, 3))
+    found.backward()
+    alone = F.softplus(-(hidden[0] @ table[targets[0]]).detach())
+    assert float(found.detach()) == pytest.approx(float(alone) if loss == "bce" else 0)
+    assert torch.isfinite(hidden.grad).all()
+    assert torch.isfinite(table.grad).all()
 
 
 def test_gbce_without_calibration_is_bce() -> None:

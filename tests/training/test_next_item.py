@@ -58,7 +58,8 @@ def knows(model: NextItemModel) -> float:
         {"loss": "sampled_softmax", "negatives": 15, "draw": "popularity"},
         {"loss": "sampled_softmax", "draw": "batch"},
         {"loss": "bce", "negatives": 4},
-        {"loss": "gbce", "negatives": 4, "draw": "popularity", "epochs": 50},
+        {"loss": "bce", "negatives": 4, "draw": "popularity", "epochs": 50},
+        {"loss": "gbce", "negatives": 4},
         {"loss": "bpr", "negatives": 4},
         {"loss": "bpr", "negatives": 2, "harder": 4},
     ],
@@ -79,7 +80,9 @@ def test_computing_again_changes_no_weight() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"harder": 2}, "harder must be 1 unless the loss is bce, gbce or bpr"),
+        ({"harder": 2}, "harder must be 1 unless the loss is bce or bpr"),
+        ({"loss": "gbce", "harder": 2}, "harder must be 1"),
+        ({"loss": "gbce", "draw": "popularity"}, "draw must be 'uniform'"),
         ({"loss": "guess"}, "loss must be one of"),
         ({"draw": "batch"}, "draw must be one of"),
         ({"loss": "bpr", "draw": "batch"}, "draw must be one of"),

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from conftest import STRINGS, make_dataset
+from contracts.estimator import joined
 from leanrec.data.table import Table
 from leanrec.errors import ColumnError, DataError
 from leanrec.models.deep.deepfm import DeepFM
@@ -115,6 +116,26 @@ def test_an_example_knows_only_what_was_before_it() -> None:
         first = int(data.indptr[data.events.user[place]])
         expected = data.events.item[max(first, place - 2) : place]
         assert past.items[past.bounds[row] : past.bounds[row + 1]].tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_no_example_finds_its_own_item_in_the_history(ordered: bool) -> None:
+    """Whoever touches an item views it first and plays it again: if positives alone were there, that would tell them."""
+    data = make_dataset(n_users=20, n_items=30, per_user=6)
+    again = [dataclasses.replace(data.events, time=data.events.time + shift * ordered) for shift in (0, 60, 10**7)]
+    data = data.with_events(joined(joined(again[0], again[1]), again[2]))
+    askers, items = Askers.of(data, None, 50), item_rows(data, None)
+    objective = _EventObjective.of(DeepFM(negatives=5), data, ("positive",), askers, items)
+    log, rng = objective.log if ordered else objective.log.shuffled(np.random.default_rng(0)), np.random.default_rng(1)
+    places = np.arange(len(log.user))
+    judged, which, _, _ = objective._examples(log, places, rng)
+    past = log.before(places, 50)
+    for place in places.tolist():
+        earlier = log.item[int(log.bounds[log.user[place]]) : place]
+        mine = past.items[past.bounds[place] : past.bounds[place + 1]]
+        assert mine.tolist() == earlier[earlier != log.item[place]].tolist()
+        assert not np.isin(judged[which == place], mine).any()
+    assert (np.bincount(log.user) == 18).all()
 
 
 def test_a_log_without_order_is_shuffled_within_each_user() -> None:

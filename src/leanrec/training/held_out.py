@@ -1,5 +1,6 @@
 """The latest events of a few users, kept from training so that it can see when to stop."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from leanrec.data.cases import Cases
 from leanrec.data.dataset import Dataset
+from leanrec.data.splits import clock_of
 from leanrec.kernels.topk import top_k
 from leanrec.types import CSR, Float32Array, Queries
 
@@ -20,7 +22,7 @@ _SHARE, _MOST = 0.05, 2_000
 def hold_out(data: Dataset, rng: np.random.Generator) -> tuple[Dataset, Cases]:
     """Training without the latest positive event of 5 % of the users (at most 2,000), and these events as cases.
 
-    Only users of two events or more take part. Cost O(E).
+    Only users of two events or more take part. Queries carry the time of their event where the log has a clock. Cost O(E).
     """
     events = data.events
     positive = np.flatnonzero(events.weight > 0)
@@ -35,7 +37,8 @@ def hold_out(data: Dataset, rng: np.random.Generator) -> tuple[Dataset, Cases]:
     users = events.user[held].astype(np.int32)
     shape = (len(held), len(data.items))
     truth = sp.csr_array((np.ones(len(held), np.float32), (np.arange(len(held)), events.item[held])), shape=shape)
-    return train, Cases(train.queries(users), truth)
+    time = events.time[held] if clock_of(data) == "clock" else None
+    return train, Cases(dataclasses.replace(train.queries(users), time=time), truth)
 
 
 def mean_ndcg(states: Float32Array, items: Float32Array, cases: Cases, k: int = 10) -> float:

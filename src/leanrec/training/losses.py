@@ -96,13 +96,17 @@ def sampled_softmax(
 
 
 def _scores(hidden: Tensor, table: Tensor, targets: Tensor, negatives: Tensor) -> tuple[Tensor, Tensor]:
-    """(T,) of the targets and (T, S) of each target's own negatives."""
+    """(T,) of the targets and (T, S) of each target's own negatives; −∞, which costs nothing, for a draw of the target itself."""
     positive = (hidden * F.embedding(targets, table)).sum(1)
-    return positive, torch.einsum("td,tsd->ts", hidden, F.embedding(negatives, table))
+    negative = torch.einsum("td,tsd->ts", hidden, F.embedding(negatives, table))
+    return positive, negative.masked_fill(negatives == targets[:, None], -torch.inf)
 
 
 def bce(hidden: Tensor, table: Tensor, targets: Tensor, negatives: Tensor) -> Tensor:
-    """Binary cross-entropy of a target against its own negatives (T, S) (SASRec, Kang & McAuley 2018)."""
+    """Binary cross-entropy of a target against its own negatives (T, S) (SASRec, Kang & McAuley 2018).
+
+    A negative that is the target itself does not count.
+    """
     positive, negative = _scores(hidden, table, targets, negatives)
     return (F.softplus(-positive) + F.softplus(negative).sum(1)).mean()
 
@@ -110,7 +114,8 @@ def bce(hidden: Tensor, table: Tensor, targets: Tensor, negatives: Tensor) -> Te
 def gbce(hidden: Tensor, table: Tensor, targets: Tensor, negatives: Tensor, *, share: float, t: float = 0.75) -> Tensor:
     """Binary cross-entropy whose positive part is tempered to undo overconfidence (gSASRec, Petrov & Macdonald 2023).
 
-    ``share`` is S / (N − 1), how many of the others were drawn; t = 1 undoes all of the bias, t = 0 none.
+    ``share`` is S / (N − 1), how many of the others were drawn, all alike; t = 1 undoes all of the bias, t = 0 none.
+    A negative that is the target itself does not count.
     """
     beta = share * (t * (1 - 1 / share) + 1 / share)
     positive, negative = _scores(hidden, table, targets, negatives)
@@ -118,9 +123,13 @@ def gbce(hidden: Tensor, table: Tensor, targets: Tensor, negatives: Tensor, *, s
 
 
 def bpr(hidden: Tensor, table: Tensor, targets: Tensor, negatives: Tensor) -> Tensor:
-    """−log σ(score of the target − score of each of its negatives), mean over the negatives (Rendle et al. 2009)."""
+    """−log σ(score of the target − score of each of its negatives), mean over the negatives (Rendle et al. 2009).
+
+    A negative that is the target itself does not count; a target without any other costs nothing.
+    """
     positive, negative = _scores(hidden, table, targets, negatives)
-    return F.softplus(negative - positive[:, None]).mean()
+    left = (negatives != targets[:, None]).sum(1).clamp(min=1)
+    return (F.softplus(negative - positive[:, None]).sum(1) / left).mean()
 
 
 def info_nce(first: Tensor, second: Tensor, temperature: float = 0.2) -> Tensor:

@@ -80,8 +80,8 @@ class NextItem(Training):
         loss: "cross_entropy" over all items, "sampled_softmax" over ``negatives`` that a batch shares, with logQ
             correction, or "bce", "gbce" or "bpr" against ``negatives`` for each item.
         negatives: how many.
-        draw: where negatives come from: "uniform", "popularity", or "batch" (sampled_softmax alone).
-        harder: so many are drawn for each negative of "bce", "gbce" or "bpr", and those of highest score are kept.
+        draw: where negatives come from: "uniform" ("gbce" knows no other), "popularity", or "batch" (sampled_softmax alone).
+        harder: so many are drawn for each negative of "bce" or "bpr", and those of highest score are kept.
         start: item vectors before the first step: "spectral", by which items stand near each other in histories, or "random".
         content: "none", or what a column of text in the item table gives ("tfidf", "hashing", "nmf", "lda" or
             "embedding"): then an item's vector is its own plus a projection of its content, and the model takes in
@@ -113,7 +113,7 @@ class NextItem(Training):
         check_at_least("harder", self.harder, 1)
         if self.harder > 1 and self.loss not in _OWN_NEGATIVES:
             raise SettingError(
-                f"harder must be 1 unless the loss is bce, gbce or bpr. Got harder={self.harder}, loss={self.loss!r}."
+                f"harder must be 1 unless the loss is bce or bpr. Got harder={self.harder}, loss={self.loss!r}."
             )
         check_one_of("start", self.start, ("spectral", "random"))
         check_one_of("content", self.content, ("none", *TEXT_FEATURES))
@@ -122,6 +122,12 @@ class NextItem(Training):
             self.draw,
             ("uniform", "popularity", "batch") if self.loss == "sampled_softmax" else ("uniform", "popularity"),
         )
+
+        if self.loss == "gbce" and (self.draw != "uniform" or self.harder > 1):
+            raise SettingError(
+                "gbce corrects for even draws, so draw must be 'uniform' and harder must be 1. "
+                f"Got draw={self.draw!r}, harder={self.harder}."
+            )
 
     def network(self, n_items: int) -> nn.Module:
         """A ``NextItemNetwork`` with fresh weights. Every model brings its own."""

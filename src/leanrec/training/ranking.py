@@ -21,6 +21,7 @@ from leanrec.data.cases import Cases
 from leanrec.data.dataset import Dataset, Shape
 from leanrec.data.table import Table
 from leanrec.errors import DataError, SettingError
+from leanrec.features.pipeline import TEXT_FEATURES
 from leanrec.nn.arrays import to_arrays, with_arrays
 from leanrec.nn.fields import FieldNetwork, Fields, FieldVectors, side_by_side
 from leanrec.protocols import Explanation
@@ -41,7 +42,6 @@ _PAIRS = 8_192
 # Held-out askers that early stopping looks at: each is a pass over all items.
 _JUDGED = 300
 _HELD = 0.1
-_TEXTS = ("tfidf", "hashing", "nmf", "lda", "embedding")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -87,7 +87,7 @@ class ByFields(Training):
         check_at_least("length", self.length, 1)
         check_between("forget", self.forget, 0, 0.99)
         check_at_least("l2", self.l2, 0)
-        check_one_of("text", self.text, _TEXTS)
+        check_one_of("text", self.text, TEXT_FEATURES)
 
     def network(self, sides: tuple[Fields, ...], tasks: int) -> FieldNetwork:
         """Fresh weights for rows of these fields. Every model brings its own."""
@@ -149,10 +149,13 @@ class _Log:
         return _Log(*cut, self.bounds, self.labels[order], self.weight[order])
 
     def before(self, places: Int64Array, length: int) -> Histories:
-        """The latest items before each event."""
+        """The latest items before each event, without the event's own: no negative is there, so it would give it away."""
         starts = np.maximum(self.bounds[self.user[places]], places - length)
         lengths = places - starts
-        return Histories(self.item[spans(starts, lengths)], np.concatenate([[0], np.cumsum(lengths)]))
+        items = self.item[spans(starts, lengths)]
+        kept = items != np.repeat(self.item[places], lengths)
+        ends = np.concatenate([[0], np.cumsum(lengths)])
+        return Histories(items[kept], np.concatenate([[0], np.cumsum(kept)])[ends].astype(np.int64))
 
 
 def _labels(events: Events, n_items: int, tasks: Sequence[str]) -> Float32Array:
