@@ -12,6 +12,8 @@
     ├── WorkerError                    processes that train together lost each other, or do not agree
     └── MissingExtraError (ImportError)  an optional dependency is not installed
 
+    TrainingWarning (UserWarning)      a training ended early, with the best it had
+
 Each message says what must hold, what came, and what to do about it. The command line prints the
 message alone and exits with 2; a traceback there means a defect in leanrec.
 """
@@ -26,6 +28,7 @@ __all__ = [
     "MissingExtraError",
     "SettingError",
     "SourceError",
+    "TrainingWarning",
     "UnknownIdError",
     "WorkerError",
 ]
@@ -65,6 +68,10 @@ class BudgetError(LeanrecError):
 
 class DivergedError(LeanrecError):
     """The loss of a training is not a number, and there is nothing good to go back to."""
+
+
+class TrainingWarning(UserWarning):
+    """Training ended early, with the best weights it had."""
 
 
 class WorkerError(LeanrecError):

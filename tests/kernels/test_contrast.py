@@ -7,7 +7,16 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from leanrec.kernels.contrast import Gradients, agreement, binary, softmax, to_unit, to_unit_back
+from leanrec.kernels.contrast import (
+    Gradients,
+    agreement,
+    binary,
+    softmax,
+    to_power,
+    to_power_back,
+    to_unit,
+    to_unit_back,
+)
 from leanrec.kernels.propagate import Links
 from leanrec.types import CSR
 
@@ -41,7 +50,7 @@ def by_formula(
 ) -> float:
     total = 0.0
     for u, i in zip(*X.nonzero(), strict=True):
-        Z = np.exp(rows[u] @ columns[negatives].T - log_q).sum()
+        Z = np.exp(rows[u] @ columns[negatives].T - log_q)[negatives != i].sum()
         total += weights[u] * -np.log(np.exp(rows[u] @ columns[i]) / (np.exp(rows[u] @ columns[i]) + Z))
     return total
 
@@ -55,6 +64,22 @@ def test_softmax_is_its_formula() -> None:
     X, rows, columns = edges(), vectors(U, 1), vectors(N, 2)
     ours = softmax(Links.of(X), rows, columns, NEGATIVES, LOG_Q, WEIGHTS)
     assert ours.loss == pytest.approx(by_formula(X, rows, columns, NEGATIVES, LOG_Q, WEIGHTS), rel=1e-4)
+
+
+def test_an_edge_whose_own_column_is_all_that_was_drawn_costs_nothing() -> None:
+    X, own = sp.csr_array(np.array([[0, 0, 1]], np.float32)), np.array([2, 2])
+    ours = softmax(Links.of(X), vectors(1, 1), vectors(3, 2), own, np.zeros(2, np.float32), np.ones(1, np.float32))
+    assert ours.loss == pytest.approx(0, abs=1e-6)
+    np.testing.assert_allclose(ours.rows, 0, atol=1e-6)
+    np.testing.assert_allclose(ours.columns, 0, atol=1e-6)
+
+
+def test_with_every_column_drawn_it_is_the_full_softmax() -> None:
+    X, rows, columns = edges(), vectors(U, 1), vectors(N, 2)
+    ours = softmax(Links.of(X), rows, columns, np.arange(N), np.zeros(N, np.float32), WEIGHTS)
+    S = (rows @ columns.T).astype(np.float64)
+    cost = np.log(np.exp(S).sum(axis=1, keepdims=True)) - S
+    assert ours.loss == pytest.approx(float((WEIGHTS[:, None] * cost)[X.nonzero()].sum()), rel=1e-4)
 
 
 def check(run: Callable[[np.ndarray, np.ndarray], Gradients], rows: np.ndarray, columns: np.ndarray) -> None:
@@ -98,6 +123,13 @@ def test_gradients_through_unit_length() -> None:
     unit, lengths = to_unit(x)
     expected = slopes(lambda y: float((to_unit(y)[0] * g).sum()), x)
     np.testing.assert_allclose(to_unit_back(g, unit, lengths), expected, rtol=0.02, atol=0.01)
+
+
+@pytest.mark.parametrize("power", [0.0, 0.3, 1.0])
+def test_gradients_through_a_power_of_the_length(power: float) -> None:
+    x, g = vectors(9, 1), vectors(9, 2)
+    expected = slopes(lambda y: float((to_power(*to_unit(y), power, 2.0) * g).sum()), x)
+    np.testing.assert_allclose(to_power_back(g, *to_unit(x), power, 2.0), expected, rtol=0.02, atol=0.01)
 
 
 def test_zeros_stay_zeros() -> None:

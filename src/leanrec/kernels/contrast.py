@@ -11,9 +11,19 @@ import numpy as np
 
 from leanrec.kernels.propagate import Links
 from leanrec.kernels.threads import in_threads
-from leanrec.types import Float32Array, Int64Array
+from leanrec.types import Float32Array, Int32Array, Int64Array
 
-__all__ = ["Gradients", "agreement", "binary", "contrast_bytes", "softmax", "to_power", "to_power_back", "to_unit", "to_unit_back"]
+__all__ = [
+    "Gradients",
+    "agreement",
+    "binary",
+    "contrast_bytes",
+    "softmax",
+    "to_power",
+    "to_power_back",
+    "to_unit",
+    "to_unit_back",
+]
 
 _STRETCH = 512
 # Sums over stretches are kept in this many parts, whatever the number of threads.
@@ -58,7 +68,9 @@ def to_power_back(
 ) -> Float32Array:
     """The gradient by the vectors from that by what ``to_power`` makes of them."""
     along = np.float32(1 - power) * np.einsum("nd,nd->n", gradient, unit)[:, None]
-    return np.asarray(np.float32(scale) * lengths ** np.float32(power - 1) * (gradient - along * unit), dtype=np.float32)
+    return np.asarray(
+        np.float32(scale) * lengths ** np.float32(power - 1) * (gradient - along * unit), dtype=np.float32
+    )
 
 
 def softmax(
@@ -71,9 +83,10 @@ def softmax(
 ) -> Gradients:
     """The sum over edges of weight · −log softmax of the edge against the shared negatives.
 
-    With Z_u = Σ_j exp(s_uj − log q_j) over the negatives, an edge costs log(1 + Z_u / exp(s_ui)), which estimates the loss
-    over all columns (Bengio & Senécal 2008). All edges of a row share Z_u, so S products serve all of them.
-    O(E · D + U · S · D) and U · S exponentials.
+    With Z_u = Σ_j exp(s_uj − log q_j) over the negatives, an edge costs log(1 + Z_ui / exp(s_ui)), which estimates the
+    loss over all columns (Bengio & Senécal 2008). Z_ui is Z_u without what the edge's own column i adds where it was drawn:
+    it stands in the sum as the 1. All edges of a row share Z_u, so S products serve all of them, and what is taken out
+    is corrected edge by edge. O(E · D + U · S · D) and U · S exponentials.
 
     Args:
         links: E edges of (U, N).
@@ -84,7 +97,8 @@ def softmax(
         weights: (U,) of the edges of each row.
     """
     scores = links.dots(rows, columns)
-    starts, counts = links.rows.starts, links.counts
+    starts, counts, others = links.rows.starts, links.counts, links.rows.others
+    drawn = _Drawn.of(negatives, len(columns))
 
     def stretch(first: int, last: int, pulls: Float32Array) -> float:
         """Turn scores into pulls, logits into the push on each negative; the loss of the stretch."""
@@ -93,15 +107,46 @@ def softmax(
         np.exp(np.subtract(pulls, top, out=pulls), out=pulls)
         total = pulls.sum(axis=1)
         edges, here = slice(starts[first], starts[last]), counts[first:last]
-        ahead = scores[edges] - np.repeat(np.log(total) + top[:, 0], here)
-        lost = np.logaddexp(np.float32(0), -ahead)
-        share = -np.expm1(-lost)
+        hits, places = drawn.among(others[edges])
+        own = np.searchsorted(starts[first : last + 1], hits + starts[first], side="right") - 1, places
+        own_parts = pulls[own]
+        # A column may be drawn more than once, and rounding may leave less than nothing.
+        rest = np.repeat(total, here)
+        np.subtract.at(rest, hits, own_parts)
+        np.maximum(rest, np.float32(1e-30), out=rest)
+        ahead = scores[edges] - np.repeat(top[:, 0], here)
+        lost = np.logaddexp(np.float32(0), np.log(rest) - ahead)
         each = np.repeat(weights[first:last], here)
-        scores[edges] = -each * share
-        pulls *= (_sums(share * each, starts[first : last + 1]) / total)[:, None]
+        slopes = each / (np.exp(np.minimum(ahead, 80)) + rest)
+        scores[edges] = -slopes * rest
+        of_rows = _sums(slopes, starts[first : last + 1])
+        pulls *= of_rows[:, None]
+        # A row has one edge to a column, so no place is met twice.
+        pulls[own] = np.maximum(of_rows[own[0]] - slopes[hits], 0) * own_parts
         return float(each @ lost)
 
     return _shared(links, rows, columns, negatives, stretch, scores)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Drawn:
+    """Where each column is among the negatives: ``times`` of them from ``first`` on in ``order``."""
+
+    order: Int64Array
+    first: Int64Array
+    times: Int64Array
+
+    @classmethod
+    def of(cls, negatives: Int64Array, n_columns: int) -> "_Drawn":
+        times = np.bincount(negatives, minlength=n_columns)
+        return cls(np.argsort(negatives, kind="stable"), np.cumsum(times) - times, times)
+
+    def among(self, columns: Int32Array) -> tuple[Int64Array, Int64Array]:
+        """Each meeting of a column with a negative: the place among the columns, and that among the negatives."""
+        met = np.flatnonzero(self.times[columns])
+        times = self.times[columns[met]]
+        places = np.repeat(self.first[columns[met]] - (np.cumsum(times) - times), times)
+        return np.repeat(met, times), self.order[places + np.arange(len(places))]
 
 
 def binary(
@@ -198,7 +243,13 @@ def agreement(one: Float32Array, other: Float32Array, temperature: float) -> Gra
 
 def contrast_bytes(n_rows: int, n_columns: int, edges: int, negatives: int, width: int) -> int:
     """Upper estimate of the memory of a call, gradients included."""
-    return 8 * width * (n_rows + n_columns) + 24 * edges + _PARTS * negatives * (4 * _STRETCH * 4 + 8 * width) + 2**20
+    return (
+        8 * width * (n_rows + n_columns)
+        + 16 * n_columns
+        + 48 * edges
+        + _PARTS * negatives * (4 * _STRETCH * 4 + 8 * width)
+        + 2**20
+    )
 
 
 def _sums(values: Float32Array, starts: Int64Array) -> Float32Array:

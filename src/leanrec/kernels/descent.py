@@ -1,12 +1,13 @@
 """Steps down a gradient that was made by hand: Adam on dense arrays, and a learning rate that rises and falls."""
 
 import math
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 
 import numba
 import numpy as np
 
-from leanrec.errors import DivergedError
+from leanrec.errors import DivergedError, TrainingWarning
 from leanrec.types import Float32Array
 
 __all__ = ["Adam", "descend", "rate"]
@@ -63,6 +64,9 @@ def descend(
 ) -> list[float]:
     """Change ``arrays`` in place, epoch by epoch; the mean loss of each.
 
+    Where a loss or an array is no longer a number, the arrays go back to the end of the last good epoch, of which a copy
+    is kept, and a TrainingWarning says so.
+
     Args:
         arrays: what is learnt.
         epochs: the numbers 0, 1, …; a progress bar, say.
@@ -75,28 +79,50 @@ def descend(
         enough: whether to stop now, asked before each step but the first.
 
     Raises:
-        DivergedError: a loss is not a number.
+        DivergedError: a loss or an array is not a number, and no epoch has ended to go back to.
     """
     adam = Adam(arrays, decay)
     losses: list[float] = []
+    last: dict[str, Float32Array] = {}
     for epoch in epochs:
         work = list(batches(np.random.default_rng([seed, epoch])))
         total = 0.0
         for step, batch in enumerate(work):
             if adam.steps and enough():
+                if not _finite(arrays):
+                    _go_back(arrays, last, f"The vectors became infinite or nan in epoch {epoch + 1}.", len(losses))
                 return losses
             loss, gradients = batch()
             if not math.isfinite(loss):
-                raise DivergedError(
-                    f"The loss became {loss} in epoch {epoch + 1}, step {step + 1}. Lower learning_rate."
-                )
+                _go_back(arrays, last, f"The loss became {loss} in epoch {epoch + 1}, step {step + 1}.", len(losses))
+                return losses
             adam.step(gradients, learning_rate * rate((epoch + step / len(work)) / of, warmup))
             total += loss
+        # A loss tells of a step only when the next one is made.
+        if not _finite(arrays):
+            _go_back(arrays, last, f"The vectors became infinite or nan in epoch {epoch + 1}.", len(losses))
+            return losses
         losses.append(total / max(1, len(work)))
+        last = {name: array.copy() for name, array in arrays.items()}
     return losses
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True)
+def _finite(arrays: Mapping[str, Float32Array]) -> bool:
+    return all(bool(np.isfinite(array).all()) for array in arrays.values())
+
+
+def _go_back(arrays: Mapping[str, Float32Array], last: Mapping[str, Float32Array], why: str, epochs: int) -> None:
+    """The arrays as they were when so many epochs had ended; raises where none had."""
+    if not epochs:
+        raise DivergedError(f"{why} Lower learning_rate.")
+    for name, array in arrays.items():
+        array[...] = last[name]
+    # From here to descend, to fit, to who called that.
+    warnings.warn(f"{why} Those of epoch {epochs} are kept. Lower learning_rate.", TrainingWarning, stacklevel=4)
+
+
+# Told that no number is nan, the compiler takes one for a zero; the errors of Python would raise it as a division by zero.
+@numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "arcp", "nsz"})
 def _adam(
     first_row: int,
     last_row: int,

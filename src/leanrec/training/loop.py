@@ -15,7 +15,7 @@ import rich.progress
 import torch
 from torch import Tensor, nn
 
-from leanrec.errors import DivergedError, SettingError
+from leanrec.errors import DivergedError, SettingError, TrainingWarning
 from leanrec.run import Run
 from leanrec.training.checkpoint import Progress, fingerprint, read_checkpoint, write_checkpoint
 from leanrec.training.distributed import Workers, apart_from_others
@@ -26,10 +26,6 @@ __all__ = ["Fingerprinted", "History", "Objective", "TrainingWarning", "device_o
 
 _LOWEST_RATE = 0.01
 _NO_DEVICE = "device must be cpu, cuda or cuda:N. Got {!r}."
-
-
-class TrainingWarning(UserWarning):
-    """Training ended early, with the best weights it had."""
 
 
 class Objective(Protocol):

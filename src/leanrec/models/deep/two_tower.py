@@ -5,6 +5,7 @@ Recommendations", RecSys 2019; Covington, Adams & Sargin, "Deep Neural Networks 
 """
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -123,7 +124,9 @@ class TwoTower(Training):
             torch.manual_seed(run.seed)
             network = _Network(self, about)
             judge = None if valid is None else lambda: _judge(_model(self, network, features, about), valid)
-            train(network, _Objective(self, Touched(X), about), self, run, score=judge, name="TwoTower", of=(data, valid))
+            train(
+                network, _Objective(self, Touched(X), about), self, run, score=judge, name="TwoTower", of=(data, valid)
+            )
         return _model(self, network, features, about)
 
 
@@ -231,10 +234,15 @@ class _Objective:
         negative = (scores + often.to(device)).masked_fill(known, -torch.inf)
         return hidden_softmax(positive, negative, batch.to(device), settings.balance)
 
+    @functools.cached_property
+    def _shares(self) -> NDArray[np.float64]:
+        """(N,) of the log, by item."""
+        X = self.touched.X
+        return np.bincount(X.indices, minlength=X.shape[1]) / max(1, X.nnz)
+
     def _expected(self, rows: Tensor, drawn: int) -> Tensor:
         """(R,) the logarithm of how often each item is expected among ``drawn`` hidden ones."""
-        counts = np.bincount(self.touched.X.indices, minlength=self.touched.X.shape[1])[rows.numpy()]
-        return torch.from_numpy(np.log(counts * (drawn / self.touched.X.nnz)).astype(np.float32))
+        return torch.from_numpy(np.log(self._shares[rows.numpy()] * drawn).astype(np.float32))
 
     def _items(self, net: _Network, rows: Tensor, rng: np.random.Generator, *, history: bool) -> Tensor:
         features = self.about.items[rows.numpy()]

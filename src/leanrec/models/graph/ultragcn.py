@@ -36,8 +36,8 @@ class UltraGCN:
     """Scores u · v, learnt by binary cross-entropy whose weights are the limit of LightGCN's layers.
 
     With β = √(d_u + 1) / (d_u √(d_i + 1)), an interaction counts β, and so does each of its shared negatives, times
-    ``negative_weight`` over their number. An item's ``neighbours`` by users in common count ω · ``item_weight`` as if they
-    were touched too. These weights are a sparse matrix that is known before training, so a step is one pass over its rows.
+    ``negative_weight`` over their number. An item's ``neighbours`` by users in common count ω · ``item_weight`` / √d_u as
+    if they were touched too; the paper has no √d_u there, which weighs long histories down. These weights are a sparse matrix that is known before training, so a step is one pass over its rows.
 
     Cost: fit O(Σ_u L_u²) for the neighbours, then a step O(batch · (L · neighbours + negatives) · D); memory ``fit_bytes``; a
     query O(L · D + N · D); the model 4 D (U + 2 N) bytes.
@@ -85,7 +85,7 @@ class UltraGCN:
         """The weights of interactions and of their neighbours; tables of vectors; a stretch of scores."""
         U, N, E, D = shape.users, shape.items, shape.events, self.width
         edges = E * (1 + min(self.neighbours, N))
-        tables = 4 * D * (U + N) * 12
+        tables = 4 * D * (U + N) * 13
         start = singular_bytes(U, N, min(D, U, N)) + 32 * E if self.passes else 0
         stretches = contrast_bytes(U, N, edges, min(self.negatives, N), D) + links_bytes(U, N, edges)
         lists = similar_bytes(N, N, self.neighbours, Run().n_threads())
@@ -120,7 +120,7 @@ class UltraGCN:
         return {"users": users.astype(np.float32), "items": items.astype(np.float32)}
 
     def _targets(self, X: CSR, of_users: np.ndarray, of_items: np.ndarray) -> CSR:
-        """(U, N): what counts as touched, and how much: interactions by β, neighbours of touched items by ω."""
+        """(U, N): what counts as touched, and how much: interactions by β, neighbours of touched items by ω / √d_u."""
         left = np.sqrt(of_users + 1) * inverse_power(of_users, 1.0)
         touched = scaled(X, left, inverse_power(of_items + 1, 0.5))
         if not (self.neighbours and self.item_weight):
