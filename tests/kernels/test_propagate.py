@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from leanrec.kernels.propagate import Graph, Links, links_bytes
+from leanrec.kernels.propagate import Graph, Links, hide_edges, links_bytes
 from leanrec.types import CSR
 
 
@@ -68,6 +68,41 @@ def test_the_gradient_of_propagation_is_propagation() -> None:
     assert (out[0] * gu).sum() + (out[1] * gv).sum() == pytest.approx(
         (u * back[0]).sum() + (v * back[1]).sum(), rel=1e-4
     )
+
+
+@pytest.mark.parametrize("layers", [0, 1, 2, 3, 4])
+def test_from_columns_alone_is_layers_from_zeros(layers: int) -> None:
+    X = graph(40, 30, 200)
+    ours, shares = Graph.of(X), np.random.default_rng(0).random(layers + 1).astype(np.float32)
+    start, d_rows, d_columns = signals(30, 6), signals(40, 6, 2), signals(30, 6, 3)
+    rows, columns = ours.from_columns(start, shares)
+    expected = ours.layers(np.zeros((40, 6), np.float32), start, shares)
+    np.testing.assert_allclose(rows, expected[0], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(columns, expected[1], rtol=1e-4, atol=1e-5)
+    back = ours.layers(d_rows, d_columns, shares)[1]
+    np.testing.assert_allclose(ours.back_to_columns(d_rows, d_columns, shares), back, rtol=1e-3, atol=1e-4)
+
+
+def test_hidden_edges_are_edges_of_the_rows_and_leave_the_graph() -> None:
+    X = graph(50, 40, 300)
+    rows = np.array([3, 4, 20, 41])
+    hidden, places = hide_edges(X, rows, 0.5, np.random.default_rng(0))
+    assert hidden.shape == (4, 40)
+    assert 0 < hidden.nnz == len(places) < X[rows].nnz
+    entries = hidden.tocoo()
+    np.testing.assert_array_equal(X.toarray()[rows[entries.row], entries.col], entries.data)
+    rest = X.toarray()
+    rest[rows[entries.row], entries.col] = 0
+    np.testing.assert_allclose(
+        Graph.of(X).without(places).to_columns(signals(50, 4)), rest.T @ signals(50, 4), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_a_row_of_one_edge_keeps_it() -> None:
+    X = sp.csr_array(np.array([[1, 0, 0], [1, 1, 1]], np.float32))
+    hidden, places = hide_edges(X, np.array([0, 1]), 0.999, np.random.default_rng(0))
+    assert places.tolist() == [1, 2, 3]
+    assert hidden.toarray().tolist() == [[0, 0, 0], [1, 1, 1]]
 
 
 def test_threads_do_not_change_a_bit() -> None:

@@ -1,0 +1,335 @@
+"""GraphSAGE: vectors made from content and from neighbours in the graph, so that new items need no refit.
+
+Hamilton, Ying & Leskovec, "Inductive Representation Learning on Large Graphs", NeurIPS 2017; with the importance
+neighbourhoods of PinSage: Ying, He, Chen, Eksombatchai, Hamilton & Leskovec, "Graph Convolutional Neural Networks for
+Web-Scale Recommender Systems", KDD 2018.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Mapping
+
+import numpy as np
+import rich.progress
+import scipy.sparse as sp
+
+from leanrec.data.dataset import Dataset, Shape
+from leanrec.data.table import Table
+from leanrec.errors import ColumnError, DataError
+from leanrec.features.pipeline import Features, FeatureSpec
+from leanrec.features.reduction import SVD
+from leanrec.kernels.contrast import contrast_bytes, softmax, to_unit, to_unit_back
+from leanrec.kernels.descent import descend
+from leanrec.kernels.folding import fold_in, reasons, spectral_start
+from leanrec.kernels.gram import similar_bytes, top_similar
+from leanrec.kernels.propagate import Graph, Links, hide_edges, links_bytes
+from leanrec.kernels.sparse import dot_scores
+from leanrec.kernels.spectrum import degrees, inverse_power, scaled, singular_bytes
+from leanrec.kernels.weighting import weigh
+from leanrec.protocols import Explanation
+from leanrec.run import Run
+from leanrec.settings import check_at_least, check_between, check_one_of, check_positive
+from leanrec.types import CSR, Float32Array, Int32Array, Int64Array, Queries
+
+__all__ = ["GraphSAGE", "GraphSAGEModel"]
+
+_Step = Callable[[], tuple[float, Mapping[str, Float32Array]]]
+_Weights = Mapping[str, Float32Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class GraphSAGE:
+    """Scores u · v: v by two layers over an item's features and its neighbours', u the sum of v over the history.
+
+    An item has features of its content (``content`` dimensions; none without an item table) and of its place in the graph
+    (``structure`` of its strongest directions). Its neighbours are the items that short random walks reach most often, and
+    count by how often; that is the limit of walks, computed instead of drawn. A layer is
+
+        h = relu(x W₁ + x̄ W₂), x̄ the weighted mean over the neighbours, and v = h V₁ + h̄ V₂.
+
+    In each step a part of every history is hidden and has to be found by a softmax against shared negatives, and a part of the
+    items is ``blind``: without structure and neighbours, as a new item will be. All weights are shared by all items, so
+    what is new needs content or a history, and no refit.
+
+    Cost: fit O(Σ_u L_u²) for the neighbours, then a step O(N · F · D + E · D + U · negatives · D) for F features; memory ``fit_bytes``;
+    a query O(L · D + N · D); the model 4 N · D bytes; a new item O(F · D).
+
+    Attributes:
+        width: D, the length of the vectors.
+        hidden_width: width of the first layer; 0 = twice ``width``.
+        content: dimensions that the item table is reduced to.
+        structure: strongest directions of the graph that are features; 0 = none.
+        neighbours: most important neighbours of an item that are looked at.
+        blind: share of the items of a step that see neither structure nor neighbours; 0 without an item table.
+        hidden: share of a history that has to be found from the rest.
+        steps: steps of training; each looks at all items and at ``batch`` users.
+        batch: users in a step; 0 = all of them.
+        learning_rate: of Adam, the highest; it rises over a twentieth of the steps and falls by a cosine.
+        weight_decay: decoupled, per step and in units of the learning rate.
+        negatives: items that all users of a step are compared with.
+        temperature: scores are divided by it.
+        alpha: power of the lengths of histories by which a user's vector is divided.
+        weighting: how much a repeated or stronger interaction counts: "binary", "log" or "none".
+    """
+
+    width: int = 64
+    hidden_width: int = 0
+    content: int = 64
+    structure: int = 64
+    neighbours: int = 20
+    blind: float = 0.2
+    hidden: float = 0.5
+    steps: int = 100
+    batch: int = 8192
+    learning_rate: float = 0.01
+    weight_decay: float = 0.0
+    negatives: int = 512
+    temperature: float = 0.2
+    alpha: float = 0.5
+    weighting: str = "log"
+
+    def __post_init__(self) -> None:
+        check_at_least("width", self.width, 1)
+        check_at_least("hidden_width", self.hidden_width, 0)
+        check_at_least("content", self.content, 1)
+        check_at_least("structure", self.structure, 0)
+        check_at_least("neighbours", self.neighbours, 0)
+        check_between("blind", self.blind, 0, 1)
+        check_between("hidden", self.hidden, 0.05, 0.95)
+        check_at_least("steps", self.steps, 1)
+        check_at_least("batch", self.batch, 0)
+        check_positive("learning_rate", self.learning_rate)
+        check_at_least("weight_decay", self.weight_decay, 0)
+        check_at_least("negatives", self.negatives, 1)
+        check_positive("temperature", self.temperature)
+        check_between("alpha", self.alpha, 0, 1)
+        check_one_of("weighting", self.weighting, ("none", "binary", "log"))
+
+    def fit_bytes(self, shape: Shape) -> int:
+        """Content at 4 kB an item, the graphs, a dozen tables of features and layers, a stretch of scores."""
+        U, N, E, D = shape.users, shape.items, shape.events, self.width
+        F = self.content + self.structure + 1
+        tables = 4 * N * (6 * F + 6 * self._hidden_width() + 8 * D) + 12 * U * D
+        near = links_bytes(N, N, N * min(self.neighbours, N)) + similar_bytes(N, N, self.neighbours, Run().n_threads())
+        start = singular_bytes(U, N, min(self.structure, U, N)) + 8 * U * self.structure
+        step = contrast_bytes(U, N, E, min(self.negatives, N), D) + links_bytes(U, N, E) + 40 * E
+        return links_bytes(U, N, E) + 40 * E + 4096 * N + tables + near + max(start, step) + 2**24
+
+    def fit(self, data: Dataset, run: Run = Run()) -> "GraphSAGEModel":
+        """Learn the weights. The result follows from ``run.seed``; an end of the time keeps what is there."""
+        run.require(self.fit_bytes(data.shape), f"GraphSAGE over {len(data.items)} items", "Choose fewer dimensions.")
+        features, content = self._content(data, run)
+        with run.limits():
+            X = weigh(data.interactions, self.weighting)
+            of_users, _ = degrees(X)
+            graph = Graph.of(scaled(X, inverse_power(of_users, self.alpha), np.ones(X.shape[1])))
+            rng = run.rng()
+            items = _Items(content, self._structure(X, rng), Graph.of(self._near(X, of_users)))
+            weights = self._start(items.width, rng)
+            work = _Work(self, X, graph, items, weights, features is not None)
+            if X.nnz:
+                steps = rich.progress.track(range(self.steps), "GraphSAGE", disable=not run.progress, transient=True)
+                how = {
+                    "of": self.steps,
+                    "learning_rate": self.learning_rate,
+                    "warmup": 0.05,
+                    "decay": self.weight_decay,
+                }
+                descend(weights, steps, work.batches, seed=run.seed, enough=run.out_of_time, **how)  # type: ignore[arg-type]
+            vectors = items.forward(weights, items.seen_by(np.zeros(len(content), np.bool_))).out
+        return GraphSAGEModel(self, features, weights, vectors)
+
+    def _hidden_width(self) -> int:
+        return self.hidden_width or 2 * self.width
+
+    def _content(self, data: Dataset, run: Run) -> tuple[Features | None, Float32Array]:
+        """The fitted features and (N, content) of unit length; (N, 0) where nothing is told of the items."""
+        nothing = np.zeros((len(data.items), 0), np.float32)
+        if data.item_table is None:
+            return None, nothing
+        try:
+            features = FeatureSpec(reduce=SVD(self.content)).fit(data.item_table, run)
+        except ColumnError:
+            return None, nothing
+        return features, _content_rows(features, data.item_table)
+
+    def _structure(self, X: CSR, rng: np.random.Generator) -> Float32Array:
+        """(N, structure) of a root mean square about 1 a number, zeros for an item nobody touched."""
+        if not self.structure:
+            return np.zeros((X.shape[1], 0), np.float32)
+        _, place = spectral_start(X, min(self.structure, *X.shape), 4, rng, size=1.0, noise=0.0)
+        return place / np.float32(max(1e-6, float(np.sqrt(np.mean(place**2)))))
+
+    def _near(self, X: CSR, of_users: np.ndarray) -> CSR:
+        """(N, N) shares of an item's neighbours, which sum to 1: walks item → user → item, by how often they end there."""
+        walks = top_similar(scaled(X, inverse_power(of_users, 0.5), np.ones(X.shape[1])), self.neighbours, "dot")
+        return scaled(walks, inverse_power(degrees(walks)[0], 1.0), np.ones(X.shape[1]))
+
+    def _start(self, features: int, rng: np.random.Generator) -> dict[str, Float32Array]:
+        hidden = self._hidden_width()
+        shapes = {
+            "own": (features, hidden),
+            "near": (features, hidden),
+            "up": (hidden, self.width),
+            "up_near": (hidden, self.width),
+        }
+        draw = {name: rng.standard_normal(shape, dtype=np.float32) for name, shape in shapes.items()}
+        return {name: (weight / np.sqrt(np.float32(len(weight)))).astype(np.float32) for name, weight in draw.items()}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Passed:
+    """What a pass over the items leaves for the way back."""
+
+    x: Float32Array
+    x_near: Float32Array
+    h: Float32Array
+    h_near: Float32Array
+    out: Float32Array
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Seen:
+    """Features, and who sees neighbours (N, 1)."""
+
+    x: Float32Array
+    open: Float32Array
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Items:
+    """Features of the items and the graph between them."""
+
+    content: Float32Array
+    structure: Float32Array
+    near: Graph
+
+    @property
+    def width(self) -> int:
+        """F, with the constant."""
+        return int(self.content.shape[1] + self.structure.shape[1] + 1)
+
+    def seen_by(self, blind: np.ndarray) -> _Seen:
+        """(N, F) where blind items (N,) have no place in the graph."""
+        visible = (~blind).astype(np.float32)[:, None]
+        return _Seen(_rows(self.content, self.structure * visible), visible)
+
+    def forward(self, weights: _Weights, seen: _Seen) -> _Passed:
+        """The vectors of all items."""
+        x_near = seen.open * self.near.to_rows(seen.x)
+        h = np.maximum(seen.x @ weights["own"] + x_near @ weights["near"], 0)
+        h_near = seen.open * self.near.to_rows(h)
+        out = np.asarray(h @ weights["up"] + h_near @ weights["up_near"], dtype=np.float32)
+        return _Passed(seen.x, x_near, h, h_near, out)
+
+    def backward(self, weights: _Weights, seen: _Seen, passed: _Passed, d_out: Float32Array) -> _Weights:
+        """The gradients by the weights from that by the vectors."""
+        d_h = d_out @ weights["up"].T + self.near.to_columns(seen.open * (d_out @ weights["up_near"].T))
+        d_h *= passed.h > 0
+        return {
+            "own": passed.x.T @ d_h,
+            "near": passed.x_near.T @ d_h,
+            "up": passed.h.T @ d_out,
+            "up_near": passed.h_near.T @ d_out,
+        }
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Work:
+    """What every step of a fit needs."""
+
+    settings: GraphSAGE
+    X: CSR
+    graph: Graph
+    items: _Items
+    weights: _Weights
+    told: bool
+
+    def batches(self, rng: np.random.Generator) -> Iterator[_Step]:
+        """The one step of an epoch."""
+        (U, N), settings = self.X.shape, self.settings
+        users = np.sort(rng.choice(U, min(settings.batch or U, U), replace=False))
+        negatives = rng.choice(N, min(settings.negatives, N), replace=False)
+        targets, hidden = hide_edges(self.X, users, settings.hidden, rng)
+        blind = rng.random(N) < (settings.blind if self.told else 0)
+        yield functools.partial(self.gradients, users, targets, hidden, negatives, blind)
+
+    def gradients(
+        self, users: Int64Array, targets: CSR, hidden: Int64Array, negatives: Int64Array, blind: np.ndarray
+    ) -> tuple[float, _Weights]:
+        """The mean loss of what is hidden of some users (b, N), and its gradients by the weights."""
+        settings, seen, graph = self.settings, self.items.seen_by(blind), self.graph.without(hidden)
+        passed = self.items.forward(self.weights, seen)
+        links, sharp = Links.of(targets), np.float32(1 / settings.temperature)
+        rows, lengths = to_unit(graph.to_rows(passed.out)[users])
+        share = np.full(len(users), 1 / max(1, len(links)), np.float32)
+        log_q = np.full(len(negatives), np.log(len(negatives) / len(passed.out)), np.float32)
+        found = softmax(links, sharp * rows, passed.out, negatives, log_q, share)
+        d_users = np.zeros((self.X.shape[0], settings.width), np.float32)
+        d_users[users] = to_unit_back(sharp * found.rows, rows, lengths)
+        d_out = found.columns + graph.to_columns(d_users)
+        return found.loss, self.items.backward(self.weights, seen, passed, d_out)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class GraphSAGEModel:
+    """A fitted GraphSAGE.
+
+    Attributes:
+        settings: what it was fitted with.
+        features: the fitted features of the item table; None where there was none.
+        weights: "own" and "near" (F, H) of the first layer, "up" and "up_near" (H, D) of the second.
+        items: (N, D) float32.
+    """
+
+    settings: GraphSAGE
+    features: Features | None
+    weights: Mapping[str, Float32Array]
+    items: Float32Array
+
+    @property
+    def n_items(self) -> int:
+        """N."""
+        return len(self.items)
+
+    def embed_queries(self, queries: Queries) -> Float32Array:
+        """(B, D): the weighted sum of a history's item vectors; zeros for an empty one."""
+        return fold_in(queries.history, self.items, self.settings.weighting, self.settings.alpha)
+
+    def embed_items(self) -> Float32Array:
+        """(N, D)."""
+        return self.items
+
+    def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
+        """User vectors · item vectors."""
+        return dot_scores(self.embed_queries(queries), self.items, items)
+
+    def explain(self, queries: Queries, item: int) -> Explanation:
+        """The items of the history, by what each adds to the score; these sum to it."""
+        return reasons(queries, self.items, self.items[item], self.settings.weighting, self.settings.alpha)
+
+    def extend(self, items: Table) -> "GraphSAGEModel":
+        """The model of N + M items: the M rows follow, made from their content by the layers of the fit.
+
+        Raises DataError where the fit had no item table, ColumnError where no known column is there.
+        """
+        if self.features is None:
+            raise DataError(
+                "New items are made from content, and this model was fitted without an item table. Fit it with one."
+            )
+        content = _content_rows(self.features, items)
+        structure = np.zeros((len(items), len(self.weights["own"]) - content.shape[1] - 1), np.float32)
+        hidden = np.maximum(_rows(content, structure) @ self.weights["own"], 0)
+        return dataclasses.replace(self, items=np.concatenate([self.items, hidden @ self.weights["up"]]))
+
+
+def _content_rows(features: Features, table: Table) -> Float32Array:
+    """(n, F) dense content, of a root mean square about 1 a number."""
+    rows = features.transform(table)
+    dense = np.asarray(rows.toarray() if sp.issparse(rows) else rows, dtype=np.float32)
+    return to_unit(dense)[0] * np.float32(np.sqrt(max(1, dense.shape[1])))
+
+
+def _rows(content: Float32Array, structure: Float32Array) -> Float32Array:
+    """(n, F): both, and a constant."""
+    return np.hstack([content, structure, np.ones((len(content), 1), np.float32)])
