@@ -123,7 +123,9 @@ class NeuMF(Training):
             folding = Folding.fit(X, self.width, self.l2, self.unobserved, run)
             network = _Network(self, folding, X)
             judge = None if valid is None else lambda: mean_ndcg_of(_model(self, folding, network).score, valid)
-            train(network, _Objective(self, folding, Touched(X)), self, run, score=judge, name="NeuMF", of=(data, valid))
+            train(
+                network, _Objective(self, folding, Touched(X)), self, run, score=judge, name="NeuMF", of=(data, valid)
+            )
         return _model(self, folding, network)
 
 
