@@ -4,7 +4,7 @@ import builtins
 import dataclasses
 import importlib.util
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,10 +12,13 @@ import numpy as np
 import pytest
 
 from conftest import make_dataset
+from leanrec import models
 from leanrec.data.dataset import Dataset, Shape
 from leanrec.data.splits import Split, split
 from leanrec.errors import ArtifactError, BudgetError, DataError, DivergedError, MissingExtraError, SettingError
 from leanrec.evaluation import tuning
+from leanrec.evaluation.cross_validation import cross_validate
+from leanrec.evaluation.spaces import Numbers, space_of
 from leanrec.evaluation.tuning import Search, Tuned, tune
 from leanrec.models.collaborative.ease import EASE
 from leanrec.models.collaborative.popularity import Popularity
@@ -95,6 +98,22 @@ def data() -> Dataset:
     return make_dataset(n_users=400)
 
 
+@pytest.fixture
+def asked(parts: Split, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Settings of the models that the test part is asked of, as it happens."""
+    settings: list[Any] = []
+    judge = tuning.Yardstick.judge
+    test = parts.test.take(np.flatnonzero(parts.test.relevant)).fingerprint
+
+    def noted(self: Any, model: Any, cases: Any, *rest: Any) -> Any:
+        if cases.fingerprint == test:
+            settings.append(model.settings)
+        return judge(self, model, cases, *rest)
+
+    monkeypatch.setattr(tuning.Yardstick, "judge", noted)
+    return settings
+
+
 def search_noise(
     parts: Split, data: Dataset, estimator: Any = Noisy(), run: Run = Run(seed=1), **options: Any
 ) -> Tuned:
@@ -135,20 +154,10 @@ def test_finds_better_settings_and_tells_what_they_are_worth(parts: Split, data:
     assert "better by" in found.summary()[2]
 
 
-def test_the_test_part_is_asked_once_by_the_winner(
-    parts: Split, data: Dataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked = []
-    usual = tuning.Yardstick.judge
-
-    def judge(self: Any, model: Any, cases: Any, *rest: Any) -> Any:
-        asked.append((model.settings, cases.fingerprint))
-        return usual(self, model, cases, *rest)
-
-    monkeypatch.setattr(tuning.Yardstick, "judge", judge)
+def test_the_test_part_is_asked_once_by_the_winner(parts: Split, data: Dataset, asked: list[Any]) -> None:
     found = search_noise(parts, data)
-    test = parts.test.take(np.flatnonzero(parts.test.relevant)).fingerprint
-    assert [settings for settings, cases in asked if cases == test] == [found.estimator]
+    assert asked == [found.estimator]
+    assert found.asked == 1
 
 
 def test_a_seed_gives_a_search_and_another_seed_another(parts: Split, data: Dataset) -> None:
@@ -230,6 +239,26 @@ def test_a_file_of_another_search_is_refused(parts: Split, data: Dataset, tmp_pa
         search_noise(parts, data, trials=2, store=tmp_path)
 
 
+def test_going_on_asks_the_test_part_again_only_for_another_winner(
+    parts: Split, data: Dataset, tmp_path: Path, asked: list[Any]
+) -> None:
+    options: dict[str, Any] = {"estimator": Noisy(noise=9.0), "space": {"noise": "0..9"}, "store": tmp_path / "s.log"}
+    first = search_noise(parts, data, trials=1, **options)
+    again = search_noise(parts, data, trials=1, **options)
+    assert (again.test, again.asked) == (first.test, 1)
+    assert "On the test part, asked once: " in again.summary()[-2]
+    assert asked == [first.estimator]
+    longer = search_noise(parts, data, trials=8, **options)
+    assert longer.estimator != first.estimator
+    assert longer.asked == 2
+    assert any("asked 2 times, by another winner each time" in line for line in longer.summary())
+    assert search_noise(parts, data, trials=8, **options).test == longer.test
+    assert asked == [first.estimator, longer.estimator]
+    # Another test part has not answered yet.
+    fewer = dataclasses.replace(parts, test=parts.test.take(np.arange(100)))
+    assert search_noise(fewer, data, trials=8, **options).asked == 1
+
+
 class Clock:
     """Time that passes only when something is fitted."""
 
@@ -257,6 +286,91 @@ def test_the_time_of_a_search_is_kept(parts: Split, data: Dataset, monkeypatch: 
     assert found.stopped == "time"
     assert limits == [20, 20, 16, 9]
     assert found.seconds <= 30
+
+
+def test_what_is_fitted_again_has_a_time_of_its_own(
+    parts: Split, data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, runs = Clock(), []
+    fit, pace = Noisy.fit, [7.0]
+
+    def slow(self: Noisy, data: Dataset, run: Run = Run()) -> NoisyModel:
+        runs.append((self.noise, run.started - clock.now, run.seconds))
+        clock.now += pace[0]
+        return fit(dataclasses.replace(self, noise=9.0) if run.out_of_time() else self, data, run)
+
+    monkeypatch.setattr(Noisy, "fit", slow)
+    monkeypatch.setattr("time.monotonic", clock.monotonic)
+    options: dict[str, Any] = {"estimator": Noisy(noise=4.0), "space": {"noise": "0..4"}, "store": tmp_path / "s.log"}
+    found = search_noise(parts, data, trials=6, run=Run(seed=1, seconds=10), **options)
+    assert found.best.number
+    runs.clear()
+    # The clock of the run itself is long over.
+    run = Run(seed=1, seconds=10)
+    clock.now += 1000
+    again = search_noise(parts, data, trials=6, seconds=100, run=run, **options)
+    assert runs == [(found.best.settings["noise"], 0, 10), (4.0, 0, 10)]
+    assert same(found, again)
+    assert not any(trial.cut for trial in again.trials)
+    # One that its time stops is told, and stays the winner for what it did when it was tried.
+    pace[0] = 12.0
+    cut = search_noise(parts, data, trials=6, run=Run(seed=1, seconds=10), **options)
+    assert cut.best.number == found.best.number
+    assert cut.best.cut
+    assert cut.estimator == found.estimator
+    assert cut.valid.value < found.valid.value
+    assert cut.test == found.test
+    assert any(f"Trial {cut.best.number} was fitted again" in note for note in cut.notes)
+
+
+@pytest.mark.parametrize(
+    "judge",
+    [
+        lambda data, run: tune(Noisy(), data, search=Search(trials=3), run=run),
+        lambda data, run: cross_validate(Noisy(), data, folds=2, run=run),
+    ],
+)
+def test_many_fits_share_no_checkpoint(
+    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, judge: Callable[[Dataset, Run], object]
+) -> None:
+    folders, fit = [], Noisy.fit
+
+    def noted(self: Noisy, data: Dataset, run: Run = Run()) -> NoisyModel:
+        folders.append(run.checkpoint)
+        return fit(self, data, run)
+
+    monkeypatch.setattr(Noisy, "fit", noted)
+    judge(data, Run(checkpoint=tmp_path))
+    assert len(folders) > 1
+    assert set(folders) == {None}
+
+
+def test_every_model_takes_the_ends_of_its_ranges() -> None:
+    for name in models.available():
+        try:
+            usual: Any = models.find(name)()
+        except MissingExtraError:
+            continue
+        for setting, found in space_of(usual).items():
+            if isinstance(found, Numbers):
+                for end in (found.low, found.high):
+                    dataclasses.replace(usual, **{setting: end})
+
+
+@pytest.mark.parametrize(
+    ("name", "setting", "wanted"),
+    [
+        ("kgin", "damping", Numbers(0, 1)),
+        ("diffnet", "damping", Numbers(0, 1)),
+        ("two_tower", "power", Numbers(0, 1)),
+        ("mult_vae", "beta", Numbers(1e-4, 0.1, log=True)),
+        ("rating_knn", "damping", Numbers(0.5, 50, log=True)),
+    ],
+)
+def test_a_name_that_means_something_else_has_a_range_of_its_own(name: str, setting: str, wanted: Numbers) -> None:
+    if name != "rating_knn":
+        pytest.importorskip("torch")
+    assert space_of(models.find(name)())[setting] == wanted
 
 
 def test_the_usual_settings_are_tried_even_if_the_time_is_over(parts: Split, data: Dataset) -> None:

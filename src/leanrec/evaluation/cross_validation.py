@@ -99,7 +99,8 @@ def cross_validate(
         folds: how many.
         how: "auto", "time", "users" or "random".
         k: cut-offs of the lists.
-        run: seed, threads and memory; its seconds are for each fit.
+        run: seed, threads and memory; its seconds are for each fit. A checkpoint folder is for a single training, and not
+            used.
 
     Raises:
         SettingError: an unknown model or way, or fewer than two folds.
@@ -109,7 +110,7 @@ def cross_validate(
     done, notes, ways, digest = [], [], set(), hashlib.sha256()
     for split in fold_splits(data, folds, how, seed=run.seed):
         fallback = Popularity().fit(split.train)
-        timed = dataclasses.replace(run, started=time.monotonic())
+        timed = dataclasses.replace(run, started=time.monotonic(), checkpoint=None)
         model = chosen.fit(split.train, timed)
         seconds, cut = time.monotonic() - timed.started, timed.out_of_time()
         found = evaluate(model, split.test, k=k, fallback=fallback, run=run)

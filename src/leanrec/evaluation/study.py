@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from leanrec.errors import ArtifactError, MissingExtraError
+from leanrec.evaluation.rows import Quality
 from leanrec.evaluation.spaces import Numbers, Space, held, searched
 
 if TYPE_CHECKING:
@@ -174,6 +175,16 @@ class Study:
             self._study.tell(given.trial, state=TrialState.PRUNED)
         else:
             self._study.tell(given.trial, value)
+
+    def tests(self, cases: str) -> dict[int, Quality]:
+        """What winners did on the test cases of that fingerprint, by number of the trial."""
+        known = self._study.user_attrs.get("tests", {}).get(cases, {})
+        return {int(number): Quality(**each) for number, each in known.items()}
+
+    def keep_tests(self, cases: str, found: Mapping[int, Quality]) -> None:
+        """Keep what winners did on the test cases of that fingerprint."""
+        plain = {str(number): dataclasses.asdict(each) for number, each in found.items()}
+        self._study.set_user_attr("tests", self._study.user_attrs.get("tests", {}) | {cases: plain})
 
     def importance(self) -> dict[str, float]:
         """Share of the differences in quality that each setting explains, by fANOVA (Hutter et al., ICML 2014).

@@ -29,7 +29,10 @@ class Tuned:
         valid_usual: the same for the usual settings, where they could be fitted.
         gain: by how much the winner is better than the usual settings on the validation queries.
         selection: how much of ``valid`` is owed to having chosen by these very queries.
-        test: quality of the winner on the test part, which nothing else looked at; None where the split has none.
+        test: quality of the winner on the test part, which no choice looked at; None where the split has none. A search that goes on
+            from its file asks again only where it has another winner.
+        asked: how many winners of this search have asked the test part, this one among them; above 1, earlier sessions had
+            other winners.
         importance: share of the differences that each setting explains; empty after few trials.
         seconds: the whole search, by the clock.
         stopped: why it ended: "trials", "time" or "all tried".
@@ -47,6 +50,7 @@ class Tuned:
     gain: Gap | None
     selection: float
     test: Quality | None
+    asked: int
     importance: Mapping[str, float]
     seconds: float
     stopped: str
@@ -90,7 +94,8 @@ class Tuned:
                 f"About {self.selection:.4f} of the figure on validation is owed to choosing by these very queries (bootstrap)."
             )
         if self.test is not None:
-            lines.append(f"On the test part, asked this once: {self.metric} {_shown(self.test)}.")
+            times = "once" if self.asked == 1 else f"{self.asked} times, by another winner each time"
+            lines.append(f"On the test part, asked {times}: {self.metric} {_shown(self.test)}.")
         return (*lines, *self.notes)
 
     def to_dict(self) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Search for the settings of a model, within a time, and say honestly how much the search found.
 
 Every set of settings is fitted on the training part and judged on the validation part, the usual settings first.
-What is clearly worse is given up early: on a sample of the queries, or after a few epochs. The test part is asked once, by the
-winner.
+What is clearly worse is given up early: on a sample of the queries, or after a few epochs. The test part is asked by the winner
+alone, and its answer is kept with the search.
 """
 
 import contextlib
@@ -19,6 +19,7 @@ from leanrec.data.dataset import Dataset
 from leanrec.data.splits import Split
 from leanrec.data.splits import split as split_data
 from leanrec.errors import BudgetError, DataError, LeanrecError, SettingError
+from leanrec.evaluation.rows import Quality
 from leanrec.evaluation.spaces import Range, held, space_of
 from leanrec.evaluation.study import Given, Study, Trial, require_tune
 from leanrec.evaluation.tuned import Tuned, first_best
@@ -92,7 +93,8 @@ def tune(
         search: how long and how.
         metric: what to compare: a ranking metric with its cut-off, or "rmse" or "mae".
         split: a way to split (see ``leanrec.data.splits.split``), or a split that was made.
-        run: seed, threads, memory and progress bar; its seconds are for each fit.
+        run: seed, threads, memory and progress bar; its seconds are for each fit. A checkpoint folder is for a single training,
+            and not used.
 
     Raises:
         MissingExtraError: optuna is not installed.
@@ -107,7 +109,7 @@ def tune(
     ranges = space_of(usual, space)
     usual = dataclasses.replace(usual, **held(ranges))
     parts = split if isinstance(split, Split) else split_data(data, split, seed=run.seed)
-    bench = _Bench(parts, yard, search, dataclasses.replace(run, progress=False), begun)
+    bench = _Bench(parts, yard, search, dataclasses.replace(run, progress=False, checkpoint=None), begun)
     about = {
         "model": type(usual).__name__,
         "settings": {name: str(value) for name, value in _values(usual).items()},
@@ -159,6 +161,8 @@ class _Bench:
         self.fallback = Popularity().fit(parts.train)
         self.judged: dict[int, Judged] = {}
         self.best: tuple[int, Scorer] | None = None
+        self.highest = -np.inf
+        self.cut_again: set[int] = set()
         self.took: list[float] = []
 
     def left(self) -> float | None:
@@ -168,7 +172,7 @@ class _Bench:
 
     def attempt(self, estimator: Any, given: Given) -> tuple[Trial, float | None]:
         """Fit and judge one set of settings; what came of it, and its value, higher is better, if all queries were asked."""
-        start, run = time.monotonic(), self._limits(given)
+        start, run = time.monotonic(), self._limits(None if self.search.prune == "none" else self._watch(given))
         row = Trial(given.number, given.settings, "failed")
         value: float | None = None
         try:
@@ -176,10 +180,9 @@ class _Bench:
             row = dataclasses.replace(row, cut=run.out_of_time())
             judged = self._judge(model, given)
             value = judged.mean
-            self.keep(given.number, model, judged)
-            row = dataclasses.replace(
-                row, status="done", value=float(self.yard.show(value)), queries=len(judged.values)
-            )
+            shown = float(self.yard.show(value))
+            self._keep(given.number, model, judged, shown)
+            row = dataclasses.replace(row, status="done", value=shown, queries=len(judged.values))
         except _GiveUpError as given_up:
             row = dataclasses.replace(
                 row, status="pruned", reason=given_up.reason, value=given_up.value, queries=given_up.queries
@@ -197,13 +200,25 @@ class _Bench:
             self.took.append(seconds)
         return dataclasses.replace(row, seconds=seconds, epochs=given.epochs), value
 
-    def _limits(self, given: Given) -> Run:
+    def again(self, trial: Trial, estimator: Any) -> None:
+        """Fit and judge settings of an earlier session. What they are worth in the search stays what was found then."""
+        assert trial.value is not None  # noqa: S101 - it was done
+        run = self._limits()
+        model = estimator.fit(self.parts.train, run)
+        if run.out_of_time():
+            self.cut_again.add(trial.number)
+        judged = self.yard.judge(model, self.cases, self.fallback, self.run)
+        self._keep(trial.number, model, judged, trial.value)
+        self.took.append(time.monotonic() - run.started)
+
+    def _limits(self, report: Callable[[int, float], None] | None = None) -> Run:
+        """A run whose clock starts now, with what is left of the time."""
         limits = [each for each in (self.run.seconds, self.left()) if each is not None]
         return dataclasses.replace(
             self.run,
             seconds=max(0.0, min(limits)) if limits else None,
             started=time.monotonic(),
-            report=None if self.search.prune == "none" else self._watch(given),
+            report=report,
         )
 
     def _watch(self, given: Given) -> Callable[[int, float], None]:
@@ -239,11 +254,12 @@ class _Bench:
             return [n]
         return sorted({max(_LEAST, int(part * n)) for part in _SAMPLES if max(_LEAST, int(part * n)) <= n // 2} | {n})
 
-    def keep(self, number: int, model: Scorer, judged: Judged) -> None:
-        """Note what a model did, and hold it if it is the best so far."""
+    def _keep(self, number: int, model: Scorer, judged: Judged, shown: float) -> None:
+        """Note what a model did, and hold it if its value is the best so far."""
         self.judged[number] = judged
-        if self.best is None or judged.mean > self._rival.mean:
-            self.best = (number, model)
+        signed = -shown if self.yard.is_error else shown
+        if self.best is None or signed > self.highest:
+            self.best, self.highest = (number, model), signed
 
 
 def _work(bench: _Bench, study: Study, usual: Any, show: Callable[[Trial], None]) -> str:
@@ -277,8 +293,7 @@ def _again(bench: _Bench, known: list[Trial], usual: Any) -> None:
     for trial in {each.number: each for each in (best, done[0])}.values():
         if trial is best or trial.number == 0:
             estimator = usual if trial.number == 0 else dataclasses.replace(usual, **trial.settings)
-            model = estimator.fit(bench.parts.train, bench.run)
-            bench.keep(trial.number, model, bench.yard.judge(model, bench.cases, bench.fallback, bench.run))
+            bench.again(trial, estimator)
 
 
 def _try(bench: _Bench, usual: Any, given: Given, known: list[Trial]) -> tuple[Trial, float | None]:
@@ -311,27 +326,39 @@ def _tuned(bench: _Bench, study: Study, usual: Any, stopped: str) -> Tuned:
     number, model = bench.best
     winner, first = bench.judged[number], bench.judged.get(0)
     estimator = usual if number == 0 else dataclasses.replace(usual, **trials[number].settings)
-    asked = yard.answerable(bench.parts.test)
-    test = None
-    if len(asked):
-        test = yard.quality(yard.judge(model, bench.parts.test.take(asked), bench.fallback, bench.run), seed)
+    test, asked = _test(bench, study, number, model)
     return Tuned(
         model=_name(usual),
         estimator=estimator,
         usual=usual,
         metric=yard.metric,
         space=study.space,
-        trials=trials,
+        trials=tuple(dataclasses.replace(each, cut=each.cut or each.number in bench.cut_again) for each in trials),
         valid=yard.quality(winner, seed),
         valid_usual=None if first is None else yard.quality(first, seed),
         gain=None if first is None else yard.gap(winner, first, seed),
         selection=_selection(bench, winner),
         test=test,
+        asked=asked,
         importance=study.importance(),
         seconds=time.monotonic() - bench.begun,
         stopped=stopped,
         notes=_notes(bench, trials, usual, stopped),
     )
+
+
+def _test(bench: _Bench, study: Study, number: int, model: Scorer) -> tuple[Quality | None, int]:
+    """The winner on the test part, and by how many winners of this search it was asked. The same settings ask but once."""
+    cases, yard = bench.parts.test, bench.yard
+    rows = yard.answerable(cases)
+    if not len(rows):
+        return None, 0
+    known = study.tests(cases.fingerprint)
+    if number not in known:
+        judged = yard.judge(model, cases.take(rows), bench.fallback, bench.run)
+        known[number] = yard.quality(judged, bench.run.seed)
+        study.keep_tests(cases.fingerprint, known)
+    return known[number], len(known)
 
 
 def _selection(bench: _Bench, winner: Judged) -> float:
@@ -345,6 +372,11 @@ def _notes(bench: _Bench, trials: tuple[Trial, ...], usual: Any, stopped: str) -
     cut = sum(trial.cut for trial in trials)
     if cut:
         notes.append(f"{cut} of {len(trials)} fits were stopped by their time and judged with the best that they had.")
+    notes.extend(
+        f"Trial {number} was fitted again for its values at each query, and stopped by its time: they may be lower than when it "
+        "was tried."
+        for number in sorted(bench.cut_again)
+    )
     if stopped == "time" and len(trials) < _FEW:
         notes.append("So few trials tell little: give the search more time, or limit the time of each fit.")
     done = sum(trial.status == "done" for trial in trials)

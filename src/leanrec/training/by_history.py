@@ -1,6 +1,8 @@
 """The settings of models that answer from the items of a history and are trained to find each of them by the others."""
 
 import dataclasses
+from collections.abc import Mapping
+from typing import ClassVar
 
 from leanrec.data.dataset import Shape
 from leanrec.settings import check_at_least, check_between, check_one_of
@@ -23,17 +25,19 @@ class ByHistory(Training):
         damping: power of the length of a history by which its sum is divided.
     """
 
+    SPACE: ClassVar[Mapping[str, str]] = {"damping": "0..1"}
+
     epochs: int = 30
     batch: int = 1024
     learning_rate: float = 3e-3
-    weight_decay: float = 1.0
+    weight_decay: float = 0.1
     width: int = 64
     layers: int = 2
     negatives: int = 256
     draw: str = "uniform"
     dropout: float = 0.2
     hide: float = 0.1
-    damping: float = 0.5
+    damping: float = 0.7
 
     def __post_init__(self) -> None:
         super().__post_init__()

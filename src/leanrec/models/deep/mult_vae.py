@@ -7,7 +7,7 @@ the linear decoder and the regulariser in proportion to the history of Shenbin, 
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -59,6 +59,8 @@ class MultVAE(Training):
         beta: weight of the divergence for each item of a history; 0 = a denoising autoencoder with noise in the middle.
         dropout: share of the items left out of what the encoder sees in training.
     """
+
+    SPACE: ClassVar[Mapping[str, str]] = {"beta": "0.0001..0.1:log"}
 
     epochs: int = 30
     batch: int = 128

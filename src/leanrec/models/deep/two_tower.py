@@ -7,7 +7,7 @@ Recommendations", RecSys 2019; Covington, Adams & Sargin, "Deep Neural Networks 
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -66,6 +66,8 @@ class TwoTower(Training):
         columns: which columns of the item table to use; () = all that can be used.
         text: what a column of text gives: "tfidf", "hashing", "nmf", "lda" or "embedding".
     """
+
+    SPACE: ClassVar[Mapping[str, str]] = {"power": "0..1"}
 
     epochs: int = 20
     batch: int = 8192
