@@ -36,22 +36,22 @@ SEEDS = 3
 # Chosen on validation with seed 0.
 MODELS = {
     "lastfm": {
-        "kgin": "kgin",
-        "kgin without triples": "kgin",
-        "ials": "ials,width=32",
-        "bpr": "bpr,epochs=30",
+        "kgin": "kgin,weight_decay=0.5,hide=0,epochs=40",
+        "kgin without triples": "kgin,weight_decay=0.5,hide=0,epochs=40",
+        "ials": "ials,width=64,l2=2",
+        "bpr": "bpr,epochs=120,l2=0.05",
         "popularity": "popularity",
     },
     "ml1m": {
-        "kgin": "kgin,batch=4096,epochs=15",
-        "kgin without triples": "kgin,batch=4096,epochs=15",
+        "kgin": "kgin,batch=4096,epochs=20",
+        "kgin without triples": "kgin,batch=4096,epochs=20",
         "ials": "ials,width=32",
-        "bpr": "bpr,epochs=30",
+        "bpr": "bpr,epochs=60,l2=0.03",
         "popularity": "popularity",
     },
     "filmtrust": {
-        "diffnet": "diffnet",
-        "diffnet without links": "diffnet",
+        "diffnet": "diffnet,epochs=60",
+        "diffnet without links": "diffnet,epochs=60",
         "ials": "ials,width=16",
         "ease": "ease,l2=100",
         "popularity": "popularity",

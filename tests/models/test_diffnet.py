@@ -111,7 +111,7 @@ def test_what_friends_pass_on_is_the_mean_of_their_tastes(silent: Dataset) -> No
         total = 0.0
         for friend, weight in zip(friends[[user]].indices, friends[[user]].data, strict=True):
             touched = histories[[friend]].indices
-            means[user] += weight * vectors[touched].sum(axis=0) / max(1, len(touched)) ** 0.5
+            means[user] += weight * vectors[touched].sum(axis=0) / max(1, len(touched)) ** SMALL.damping
             total += weight
         means[user] /= max(total, 1e-12)
     gate = model.friends[10] / means[10]
