@@ -246,7 +246,7 @@ def test_going_on_asks_the_test_part_again_only_for_another_winner(
     first = search_noise(parts, data, trials=1, **options)
     again = search_noise(parts, data, trials=1, **options)
     assert (again.test, again.asked) == (first.test, 1)
-    assert "On the test part, asked once: " in again.summary()[-2]
+    assert "On the test part, asked this once: " in again.summary()[-2]
     assert asked == [first.estimator]
     longer = search_noise(parts, data, trials=8, **options)
     assert longer.estimator != first.estimator

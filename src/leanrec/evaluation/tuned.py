@@ -94,7 +94,7 @@ class Tuned:
                 f"About {self.selection:.4f} of the figure on validation is owed to choosing by these very queries (bootstrap)."
             )
         if self.test is not None:
-            times = "once" if self.asked == 1 else f"{self.asked} times, by another winner each time"
+            times = "this once" if self.asked == 1 else f"{self.asked} times, by another winner each time"
             lines.append(f"On the test part, asked {times}: {self.metric} {_shown(self.test)}.")
         return (*lines, *self.notes)
 
