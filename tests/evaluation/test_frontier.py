@@ -462,12 +462,12 @@ def test_the_portfolio_follows_the_data(data: Dataset) -> None:
     assert {"bias", "rating_knn", "rating_mf"} <= {each.model for each in everything}
 
 
-def test_models_that_train_with_torch_take_part_when_asked(data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_models_that_train_for_long_take_part_when_asked(data: Dataset) -> None:
     usual, all_of_them = ({each.model for each in portfolio(data, deep=deep)} for deep in (False, True))
-    assert "sasrec" in all_of_them - usual
+    assert {"sasrec", "xsimgcl"} <= all_of_them - usual
     assert usual <= all_of_them
-    monkeypatch.setattr("leanrec.evaluation.portfolio.find_spec", lambda name: None)
-    assert not {each.model for each in portfolio(data)} & {name for name, info in available().items() if info.extra}
+    assert "lightgcn" in usual
+    assert not usual & {name for name, info in available().items() if info.extra}
 
 
 def test_every_size_in_the_portfolio_is_a_setting_that_exists(data: Dataset) -> None:

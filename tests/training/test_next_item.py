@@ -186,3 +186,13 @@ def test_a_checkpoint_of_other_data_is_refused(tmp_path: Path) -> None:
 def test_time_that_is_over_gives_what_was_learnt_so_far() -> None:
     model = dataclasses.replace(SMALL, epochs=10_000).fit(walks(), Run(seed=2, threads=1, seconds=1.5))
     assert np.isfinite(model.score(asked(20, [1, 2]))).all()
+
+
+def test_the_memory_that_is_asked_for_grows_with_what_a_step_keeps() -> None:
+    shape = walks().shape
+    deep = dataclasses.replace(SMALL, layers=12, batch=2**16, width=64)
+    plain, again = deep.fit_bytes(shape), dataclasses.replace(deep, recompute=True).fit_bytes(shape)
+    # Twelve blocks of 24 numbers for each place and number of the width.
+    assert plain - dataclasses.replace(deep, layers=6).fit_bytes(shape) >= 6 * 24 * 4 * 2**16 * 64
+    assert again < plain / 3
+    assert dataclasses.replace(SMALL, loss="sampled_softmax", draw="batch", batch=2**15).fit_bytes(shape) > 4 * 2**30

@@ -236,7 +236,7 @@ def frontier(
     *,
     model: Models = None,
     deep: Annotated[
-        bool, typer.Option("--deep", help="Without --model: also models that train with torch, minutes each.")
+        bool, typer.Option("--deep", help="Without --model: also models that train for minutes, most of them with torch.")
     ] = False,
     max_p99: Annotated[str | None, typer.Option(help="Limit on the p99 of one request, e.g. 5ms.")] = None,
     max_memory: Annotated[str | None, typer.Option(help="Limit on the peak memory of the fit, e.g. 200MB.")] = None,

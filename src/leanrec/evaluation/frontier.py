@@ -164,7 +164,7 @@ def frontier(
     Args:
         data: the data set.
         models: names, settings, or own names → either; None takes every model that the data can feed.
-        deep: without ``models``, also those that train with torch, which take minutes each.
+        deep: without ``models``, also those that train for minutes, most of them with torch.
         budget: limits on what the model may cost.
         metric: which quality to choose by, with its cut-off.
         split: a way to split (see ``leanrec.data.splits.split``), or a split that was made.

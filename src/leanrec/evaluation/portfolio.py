@@ -3,7 +3,6 @@
 import dataclasses
 import typing
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from typing import Any
 
 from leanrec import models
@@ -23,8 +22,8 @@ _SIZES: Mapping[str, tuple[Mapping[str, Any], ...]] = {
     "pure_svd": ({"width": 16}, {"width": 128}),
     "rating_knn": ({"by": "users"},),
 }
-# Of the models that train with torch, those that take seconds where others do.
-_QUICK: frozenset[str] = frozenset()
+# Models that train for longer than all others together, though without torch.
+_LONG = frozenset({"graphsage", "ultragcn", "xsimgcl"})
 # Close kin of models that do take part, at like cost and never far from them: tried when asked for.
 _ON_REQUEST = frozenset({"gf_cf", "turbo_cf"})
 
@@ -52,17 +51,15 @@ def portfolio(data: Dataset, *, deep: bool = False) -> tuple[Candidate, ...]:
     Two graph filters wait to be named, because ``cheby_cf`` and ``rp3`` are close kin. Models of the family
     content take part only with an item table, models that predict ratings only with ratings.
 
-    Models that train with torch need minutes where others need seconds. All of them take part with ``deep``, and then
-    torch must be installed.
+    Models that train with torch, and some that train for long without, take part with ``deep`` alone: they need minutes
+    where others need seconds. Without torch a ``deep`` portfolio raises MissingExtraError.
     """
-    ready = {"", "deep"} if deep or find_spec("torch") is not None else {""}
     return candidates(
         [
             name
             for name, info in models.available().items()
             if name not in _ON_REQUEST
-            and info.extra in ready
-            and (deep or not info.extra or name in _QUICK)
+            and (deep or not (info.extra or name in _LONG))
             and _can_use(data, name, info.family)
         ],
         sizes=True,

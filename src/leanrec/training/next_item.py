@@ -42,6 +42,10 @@ __all__ = ["Lesson", "NextItem", "NextItemContentModel", "NextItemModel", "NextI
 _LOSSES = ("cross_entropy", "sampled_softmax", "bce", "gbce", "bpr")
 # Losses with negatives of each target's own.
 _OWN_NEGATIVES = frozenset({"bce", "gbce", "bpr"})
+# Numbers that a block of a Transformer keeps for each place and each number of its width, with slack for what torch holds on to.
+_BLOCK = 24
+# What torch takes with its first step: its own code, and the work space of products.
+_TORCH_BYTES = 240 * 2**20
 _ANSWER_CELLS = 16_384
 
 
@@ -144,7 +148,10 @@ class NextItem(Training):
     def fit_bytes(self, shape: Shape) -> int:
         """Weights with gradients, two moments and two copies; the cells of a batch with what a step back needs; the histories."""
         table = 4 * shape.items * self.width
-        cells = 4 * max(self.batch, self.length) * self.width * 40
+        layers = getattr(self, "layers", 2)
+        # A block that is computed again keeps what comes into it, and one block at a time is whole.
+        kept = layers + _BLOCK if self.recompute else layers * _BLOCK
+        cells = 4 * max(self.batch, self.length) * self.width * (_BLOCK + kept)
         drawn = max(self.batch, self.length) if self.draw == "batch" else self.negatives * self.harder
         scores = 4 * max(self.batch, self.length) * drawn * (1 if self.loss != "cross_entropy" else 0)
         content = 0 if self.content == "none" else 3 * table + 16 * shape.items * CONTENT_DIMENSIONS
@@ -154,11 +161,11 @@ class NextItem(Training):
             start
             + 10 * table
             + content
-            + 2_000 * self.width**2
+            + 300 * (layers + 1) * self.width**2
             + cells
             + scores * per_negative
             + 64 * shape.events
-            + 40 * 2**20
+            + _TORCH_BYTES
         )
 
 
