@@ -18,7 +18,9 @@ from leanrec.models import available
 
 # They need ratings, item content, or parts that somebody has to choose; EASE needs 6.7 GB and a quarter of an hour.
 NOT_HERE = frozenset({"bias", "rating_knn", "rating_mf", "content", "hybrid", "ease"})
-RANDOM = frozenset({"ials", "bpr", "pure_svd", "gf_cf", "cheby_cf", "blend"})
+RANDOM = frozenset(
+    {"ials", "bpr", "pure_svd", "gf_cf", "cheby_cf", "blend", "lightgcn", "xsimgcl", "ultragcn", "graphsage"}
+)
 SEEDS = 5
 BLEND = "hybrid,parts=[local_regression,cheby_cf(flatness=2.5,alpha=0.3,beta=0.3)]"
 # What was tuned on valid and is not a model's default.
@@ -112,7 +114,10 @@ def main() -> None:
     asked = options.parse_args()
     if asked.model and not asked.contestant:
         asked.only = asked.model  # a part is a try
-    models = asked.model or [*(name for name in available() if name not in NOT_HERE), "blend"]
+    models = asked.model or [
+        *(name for name, info in available().items() if name not in NOT_HERE and not info.extra),
+        "blend",
+    ]
     harness.run(make_claim(models, asked.best, "test" if asked.test else "valid"), asked, draw)
 
 

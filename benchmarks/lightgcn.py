@@ -38,7 +38,8 @@ def ours(probe: Probe, text: str, part: str) -> None:
     data = gowalla_data({"valid": "fit", "test": "train"}[part])
     assert data.interactions.nnz
     with probe.warmup():
-        estimator.fit(Simulation(users=300, items=400, events=6_000).dataset(), probe.run)
+        # Large enough for the kernels that run in threads.
+        estimator.fit(Simulation(users=3_000, items=4_000, events=60_000).dataset(), probe.run)
     with probe.timed():
         model = estimator.fit(data, probe.run)
     means = evaluate(model, gowalla_cases(part, users=500 if probe.quick else None), k=(20,)).means()
