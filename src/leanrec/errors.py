@@ -12,7 +12,7 @@
     ├── WorkerError                    processes that train together lost each other, or do not agree
     └── MissingExtraError (ImportError)  an optional dependency is not installed
 
-    TrainingWarning (UserWarning)      a training ended early, with the best it had
+    TrainingWarning (UserWarning)      a training ended early with the best it had, or had nothing to learn from
 
 Each message says what must hold, what came, and what to do about it. The command line prints the
 message alone and exits with 2; a traceback there means a defect in leanrec.
@@ -71,7 +71,7 @@ class DivergedError(LeanrecError):
 
 
 class TrainingWarning(UserWarning):
-    """Training ended early, with the best weights it had."""
+    """Training ended early with the best weights it had, or had nothing to learn from."""
 
 
 class WorkerError(LeanrecError):

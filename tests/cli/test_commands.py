@@ -86,6 +86,15 @@ def test_a_fit_with_a_checkpoint_goes_on_where_it_ended(run: Any, log: Path, tmp
     assert "is the checkpoint of another training: its epochs is 2" in err
 
 
+def test_a_fit_that_its_time_ends_says_so(run: Any, log: Path, tmp_path: Path) -> None:
+    words = ("fit", "sasrec", log, "--set", "width=8", "--time", "1us", "--out", tmp_path / "m")
+    code, out, err = run(*words)
+    assert code == 0
+    assert "The time was up before the fit was done" in err
+    code, out, _ = run(*words, "--json")
+    assert json.loads(out)["stopped_by_time"] is True
+
+
 def test_the_report_of_people_names_what_was_understood_and_set_aside(run: Any, tmp_path: Path) -> None:
     file = tmp_path / "log.csv"
     file.write_text(

@@ -208,11 +208,13 @@ class EstimatorContract:
         scores = self._answers(data)
         np.testing.assert_allclose(scores, model.score(dataset.queries()), rtol=1e-3, atol=1e-4)
 
+    @pytest.mark.filterwarnings("ignore:.*nothing to train on")
     def test_nobody_touched_anything(self, dataset: Dataset) -> None:
         # A model of ratings says that there are none.
         with contextlib.suppress(DataError):
             self._answers(dataset.with_events(dataset.events.take(np.zeros(0, np.int64))))
 
+    @pytest.mark.filterwarnings("ignore:.*nothing to train on")
     def test_one_event_is_all_there_is(self, dataset: Dataset) -> None:
         self._answers(dataset.with_events(dataset.events.take(np.array([5]))))
 

@@ -425,12 +425,13 @@ def test_time_that_is_long_over_still_gives_a_model() -> None:
     assert history.stopped == "time"
 
 
-def test_nothing_to_learn_from_is_no_error() -> None:
+def test_nothing_to_learn_from_is_no_error_but_said() -> None:
     class Nothing(Lines):
         def batches(self, rng: np.random.Generator) -> Sequence[Any]:
             return []
 
-    history, found = learn(objective=Nothing())
+    with pytest.warns(TrainingWarning, match="the data hold nothing to train on"):
+        history, found = learn(objective=Nothing())
     assert history.losses == (0,) * 6
     assert same(found, weights(fresh()))
 

@@ -12,7 +12,7 @@ from conftest import make_dataset
 from leanrec.data.cases import Cases
 from leanrec.data.dataset import Dataset
 from leanrec.data.vocabulary import Vocabulary, id_array
-from leanrec.errors import ArtifactError, BudgetError, SettingError
+from leanrec.errors import ArtifactError, BudgetError, SettingError, TrainingWarning
 from leanrec.models.deep.sasrec import SASRec
 from leanrec.run import Run
 from leanrec.training import next_item
@@ -107,7 +107,8 @@ def test_histories_far_longer_than_the_limit_are_learnt_in_stretches() -> None:
 
 
 def test_where_everybody_has_one_item_there_is_nothing_to_learn_and_an_answer() -> None:
-    model = SMALL.fit(walks(per_user=1), ONE)
+    with pytest.warns(TrainingWarning, match="nothing to train on"):
+        model = SMALL.fit(walks(per_user=1), ONE)
     scores = model.score(asked(20, [3], []))
     assert np.isfinite(scores).all()
     assert not scores[1].any()

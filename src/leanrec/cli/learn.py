@@ -68,8 +68,11 @@ def fit(
     ingested = (data if together.first() else dataclasses.replace(data, quarantine=None)).open(source, work)
     recorded = None if log is None else LogReader(log)
     pipeline = Pipeline.fit(estimator, ingested.data, work, log=recorded)
+    late = work.out_of_time()
     if not together.first():
         return
+    if late:
+        show.tell("The time was up before the fit was done: the model is the best that it had by then.")
     path = pipeline.save(out)
     if log is not None:
         joined = pipeline.provenance["data"]["events"] - ingested.data.shape.events
@@ -85,6 +88,7 @@ def fit(
                 "settings": dataclasses.asdict(estimator),  # type: ignore[call-overload]  # each is a dataclass
                 "out": path,
                 "cost": cost,
+                "stopped_by_time": late,
                 "bytes": size,
             }
         )
@@ -236,7 +240,8 @@ def frontier(
     *,
     model: Models = None,
     deep: Annotated[
-        bool, typer.Option("--deep", help="Without --model: also models that train for minutes, most of them with torch.")
+        bool,
+        typer.Option("--deep", help="Without --model: also models that train for minutes, most of them with torch."),
     ] = False,
     max_p99: Annotated[str | None, typer.Option(help="Limit on the p99 of one request, e.g. 5ms.")] = None,
     max_memory: Annotated[str | None, typer.Option(help="Limit on the peak memory of the fit, e.g. 200MB.")] = None,

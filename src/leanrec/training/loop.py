@@ -178,6 +178,8 @@ class _Loop:
         # A generator for each epoch: an epoch that is run again after a break is the same.
         batches = self.objective.batches(np.random.default_rng([self.run.seed, state.epoch]))
         self.workers.agree("number of batches", len(batches))
+        if not len(batches) and not state.epoch:
+            self._warn(f"{self.name}: the data hold nothing to train on. The weights are those of the start.")
         mine = self.workers.deal(len(batches))
         self.network.train()
         total = 0.0
@@ -298,13 +300,13 @@ class _Loop:
         where = f"{self.name}: {what} in epoch {self.progress.epoch + 1}, step {step + 1}."
         if not self.progress.losses:
             raise DivergedError(f"{where} Lower learning_rate, or set clip=1.")
-        if self.workers.first:
-            warnings.warn(
-                f"{where} The weights of epoch {self.progress.best + 1} are kept. Lower learning_rate, or set clip=1.",
-                TrainingWarning,
-                stacklevel=4,
-            )
+        kept = f"The weights of epoch {self.progress.best + 1} are kept."
+        self._warn(f"{where} {kept} Lower learning_rate, or set clip=1.")
         return "diverged"
+
+    def _warn(self, what: str) -> None:
+        if self.workers.first:
+            warnings.warn(what, TrainingWarning, stacklevel=5)
 
     def _weights(self) -> dict[str, Tensor]:
         return copy.deepcopy(self.network.state_dict())

@@ -96,6 +96,8 @@ class NextItem(Training):
 
     shardable: ClassVar[bool] = True
 
+    batch: int = 2048
+    learning_rate: float = 2e-3
     width: int = 64
     length: int = 200
     dropout: float = 0.2

@@ -34,7 +34,7 @@ class SASRec(NextItem):
     """
 
     layers: int = 2
-    heads: int = 2
+    heads: int = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
