@@ -7,10 +7,9 @@ Web-Scale Recommender Systems", KDD 2018.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
-import rich.progress
 import scipy.sparse as sp
 
 from leanrec.data.dataset import Dataset, Shape
@@ -19,8 +18,6 @@ from leanrec.errors import ColumnError, DataError
 from leanrec.features.pipeline import Features, FeatureSpec
 from leanrec.features.reduction import SVD
 from leanrec.kernels.contrast import contrast_bytes, softmax, to_unit, to_unit_back
-from leanrec.kernels.descent import descend
-from leanrec.kernels.folding import fold_in, reasons, spectral_start
 from leanrec.kernels.gram import similar_bytes, top_similar
 from leanrec.kernels.propagate import Graph, Links, hide_edges, links_bytes
 from leanrec.kernels.sparse import dot_scores
@@ -29,11 +26,11 @@ from leanrec.kernels.weighting import weigh
 from leanrec.protocols import Explanation
 from leanrec.run import Run
 from leanrec.settings import check_at_least, check_between, check_one_of, check_positive
+from leanrec.training.graphs import Step, fold_in, learn, reasons, spectral_start
 from leanrec.types import CSR, Float32Array, Int32Array, Int64Array, Queries
 
 __all__ = ["GraphSAGE", "GraphSAGEModel"]
 
-_Step = Callable[[], tuple[float, Mapping[str, Float32Array]]]
 _Weights = Mapping[str, Float32Array]
 
 
@@ -128,14 +125,7 @@ class GraphSAGE:
             weights = self._start(items.width, rng)
             work = _Work(self, X, graph, items, weights, features is not None)
             if X.nnz:
-                steps = rich.progress.track(range(self.steps), "GraphSAGE", disable=not run.progress, transient=True)
-                how = {
-                    "of": self.steps,
-                    "learning_rate": self.learning_rate,
-                    "warmup": 0.05,
-                    "decay": self.weight_decay,
-                }
-                descend(weights, steps, work.batches, seed=run.seed, enough=run.out_of_time, **how)  # type: ignore[arg-type]
+                learn(weights, work.batches, self.steps, self.learning_rate, self.weight_decay, run, "GraphSAGE")
             vectors = items.forward(weights, items.seen_by(np.zeros(len(content), np.bool_))).out
         return GraphSAGEModel(self, features, weights, vectors)
 
@@ -245,7 +235,7 @@ class _Work:
     weights: _Weights
     told: bool
 
-    def batches(self, rng: np.random.Generator) -> Iterator[_Step]:
+    def batches(self, rng: np.random.Generator) -> Iterator[Step]:
         """The one step of an epoch."""
         (U, N), settings = self.X.shape, self.settings
         users = np.sort(rng.choice(U, min(settings.batch or U, U), replace=False))

@@ -6,33 +6,27 @@ CIKM 2021.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
-import rich.progress
 import scipy.sparse as sp
 
 from leanrec.data.dataset import Dataset, Shape
 from leanrec.kernels.contrast import binary, contrast_bytes
-from leanrec.kernels.descent import descend
-from leanrec.kernels.folding import bridge, learnt_or_folded, reasons, spectral_start
 from leanrec.kernels.gram import similar_bytes, top_similar
 from leanrec.kernels.propagate import Graph, Links, links_bytes
-from leanrec.kernels.sparse import dot_scores
 from leanrec.kernels.spectrum import degrees, inverse_power, scaled, singular_bytes
 from leanrec.kernels.weighting import weigh
-from leanrec.protocols import Explanation
 from leanrec.run import Run
-from leanrec.settings import check_at_least, check_one_of, check_positive
-from leanrec.types import CSR, Float32Array, Int32Array, Int64Array, Queries
+from leanrec.settings import check_at_least, check_positive
+from leanrec.training.graphs import GraphTraining, GraphVectors, Step, bridge
+from leanrec.types import CSR, Float32Array, Int64Array
 
 __all__ = ["UltraGCN", "UltraGCNModel"]
 
-_Step = Callable[[], tuple[float, Mapping[str, Float32Array]]]
-
 
 @dataclasses.dataclass(frozen=True)
-class UltraGCN:
+class UltraGCN(GraphTraining):
     """Scores u · v, learnt by binary cross-entropy whose weights are the limit of LightGCN's layers.
 
     With β = √(d_u + 1) / (d_u √(d_i + 1)), an interaction counts β, and so does each of its shared negatives, times
@@ -43,43 +37,23 @@ class UltraGCN:
     query O(L · D + N · D); the model 4 D (U + 2 N) bytes.
 
     Attributes:
-        width: D, the length of the vectors.
-        epochs: passes over the users.
-        batch: users in a step; 0 = all of them.
-        learning_rate: of Adam, the highest; it rises over a twentieth of the steps and falls by a cosine.
-        weight_decay: decoupled, per step and in units of the learning rate.
-        negatives: items that all users of a step are compared with.
         negative_weight: what the negatives of an interaction weigh together.
         neighbours: items most like an item, by the users they share; 0 = none.
         item_weight: what an interaction's neighbours weigh beside it.
-        passes: rounds of the iteration that finds the graph's strongest directions; 0 = start from random numbers.
-        weighting: how much a repeated or stronger interaction counts: "binary", "log" or "none".
     """
 
-    width: int = 64
-    epochs: int = 24
     batch: int = 4096
     learning_rate: float = 0.01
-    weight_decay: float = 0.0
     negatives: int = 1024
     negative_weight: float = 300.0
     neighbours: int = 10
     item_weight: float = 0.1
-    passes: int = 4
-    weighting: str = "log"
 
     def __post_init__(self) -> None:
-        check_at_least("width", self.width, 1)
-        check_at_least("epochs", self.epochs, 1)
-        check_at_least("batch", self.batch, 0)
-        check_positive("learning_rate", self.learning_rate)
-        check_at_least("weight_decay", self.weight_decay, 0)
-        check_at_least("negatives", self.negatives, 1)
+        super().__post_init__()
         check_positive("negative_weight", self.negative_weight)
         check_at_least("neighbours", self.neighbours, 0)
         check_at_least("item_weight", self.item_weight, 0)
-        check_at_least("passes", self.passes, 0)
-        check_one_of("weighting", self.weighting, ("none", "binary", "log"))
 
     def fit_bytes(self, shape: Shape) -> int:
         """The weights of interactions and of their neighbours; tables of vectors; a stretch of scores."""
@@ -99,25 +73,11 @@ class UltraGCN:
         with run.limits():
             X = weigh(data.interactions, self.weighting)
             of_users, of_items = degrees(X)
-            arrays = self._start(X, run.rng())
+            arrays = self.start(X, run.rng())
             if X.nnz:
                 work = _Work(self, self._targets(X, of_users, of_items), of_users, of_items, arrays)
-                epochs = rich.progress.track(range(self.epochs), "UltraGCN", disable=not run.progress, transient=True)
-                how = {
-                    "of": self.epochs,
-                    "learning_rate": self.learning_rate,
-                    "warmup": 0.05,
-                    "decay": self.weight_decay,
-                }
-                descend(arrays, epochs, work.batches, seed=run.seed, enough=run.out_of_time, **how)  # type: ignore[arg-type]
+                self.learn(arrays, work.batches, run)
             return self._model(X, of_users, of_items, arrays)
-
-    def _start(self, X: CSR, rng: np.random.Generator) -> dict[str, Float32Array]:
-        if self.passes:
-            users, items = spectral_start(X, self.width, self.passes, rng)
-        else:
-            users, items = (0.1 * rng.standard_normal((n, self.width), dtype=np.float32) for n in X.shape)
-        return {"users": users.astype(np.float32), "items": items.astype(np.float32)}
 
     def _targets(self, X: CSR, of_users: np.ndarray, of_items: np.ndarray) -> CSR:
         """(U, N): what counts as touched, and how much: interactions by β, neighbours of touched items by ω / √d_u."""
@@ -161,12 +121,10 @@ class _Work:
     of_items: np.ndarray
     arrays: Mapping[str, Float32Array]
 
-    def batches(self, rng: np.random.Generator) -> Iterator[_Step]:
+    def batches(self, rng: np.random.Generator) -> Iterator[Step]:
         U, N = self.targets.shape
-        order = rng.permutation(U)
-        for users in np.array_split(order, -(-U // (self.settings.batch or U))):
-            negatives = rng.choice(N, min(self.settings.negatives, N), replace=False)
-            yield functools.partial(self.gradients, np.sort(users), negatives)
+        for users in self.settings.steps(U, rng):
+            yield functools.partial(self.gradients, users, self.settings.drawn(N, rng))
 
     def gradients(self, users: Int64Array, negatives: Int64Array) -> tuple[float, Mapping[str, Float32Array]]:
         """The loss of some users over the number of them, and its gradients by all vectors."""
@@ -189,38 +147,7 @@ class _Work:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class UltraGCNModel:
-    """A fitted UltraGCN.
-
-    Attributes:
-        settings: what it was fitted with.
-        users: (U, D) float32 the users of the fit.
-        items: (N, D) float32.
-        sources: (N, D) float32 what an item of a history adds to the vector of its asker.
-    """
+class UltraGCNModel(GraphVectors):
+    """A fitted UltraGCN."""
 
     settings: UltraGCN
-    users: Float32Array
-    items: Float32Array
-    sources: Float32Array
-
-    @property
-    def n_items(self) -> int:
-        """N."""
-        return len(self.items)
-
-    def embed_queries(self, queries: Queries) -> Float32Array:
-        """(B, D): learnt vectors of known users, sums over the history for others; zeros for an empty history."""
-        return learnt_or_folded(queries, self.users, self.sources, self.settings.weighting, 0.5)
-
-    def embed_items(self) -> Float32Array:
-        """(N, D)."""
-        return self.items
-
-    def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
-        """User vectors · item vectors."""
-        return dot_scores(self.embed_queries(queries), self.items, items)
-
-    def explain(self, queries: Queries, item: int) -> Explanation:
-        """The items of the history, by what each adds to the score; for a new user these sum to the score."""
-        return reasons(queries, self.sources, self.items[item], self.settings.weighting, 0.5)
