@@ -48,8 +48,8 @@ def frappe(part: str) -> Table:
 
 
 def judge(probe: Probe, text: str, part: str) -> None:
+    from leanrec.training.examples import RowSpec
     from leanrec.training.ranking import mean_auc
-    from leanrec.training.rows import RowSpec
 
     estimator: Any = model_of(text)
     table = frappe("train")

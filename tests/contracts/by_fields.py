@@ -14,8 +14,8 @@ from leanrec.data.table import Table
 from leanrec.errors import DataError, SettingError
 from leanrec.protocols import Extendable, Ranker
 from leanrec.run import Run
+from leanrec.training.examples import RowSpec
 from leanrec.training.ranking import mean_auc
-from leanrec.training.rows import RowSpec
 from leanrec.types import Candidates, Queries, empty_csr
 
 

@@ -13,11 +13,13 @@ from conftest import STRINGS, make_dataset
 from contracts.estimator import joined
 from leanrec.data.table import Table
 from leanrec.errors import ColumnError, DataError
+from leanrec.kernels.sparse import spans
 from leanrec.models.deep.deepfm import DeepFM
 from leanrec.run import Run
+from leanrec.training.examples import Examples, RowSpec
 from leanrec.training.histories import Histories
 from leanrec.training.ranking import _EventObjective, _Log, mean_auc
-from leanrec.training.rows import Askers, Content, Examples, Rows, RowSpec, has_clock, has_order, item_rows, spans
+from leanrec.training.rows import Askers, Content, Rows, has_clock, has_order, item_rows
 from leanrec.types import Queries
 
 

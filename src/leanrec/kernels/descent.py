@@ -15,12 +15,17 @@ __all__ = ["Adam", "descend", "rate"]
 _LOWEST = 0.01
 
 
-def rate(done: float, warmup: float) -> float:
-    """Share of the highest learning rate when the share ``done`` of all steps is behind: up in a line, down by a cosine."""
+def rate(done: float, warmup: float, schedule: str = "cosine") -> float:
+    """Share of the highest learning rate when the share ``done`` of all steps is behind.
+
+    Up in a line over ``warmup``, then to a hundredth by a "cosine", in a line ("linear"), or as it is ("constant").
+    """
     if done < warmup:
-        return max(done, 0.1 * warmup) / warmup
+        # The first step of all is one, too.
+        return max(done, 1e-3) / warmup
     left = (done - warmup) / max(1e-9, 1 - warmup)
-    return _LOWEST + (1 - _LOWEST) * 0.5 * (1 + math.cos(math.pi * left))
+    curve = {"cosine": 0.5 + 0.5 * math.cos(math.pi * left), "linear": 1 - left, "constant": 1.0}
+    return _LOWEST + (1 - _LOWEST) * curve[schedule]
 
 
 class Adam:

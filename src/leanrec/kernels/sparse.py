@@ -1,12 +1,15 @@
 """Scores of histories: products of sparse rows with item-item weights or with item vectors."""
 
+from typing import Any
+
 import numba
 import numpy as np
+from numpy.typing import NDArray
 
 from leanrec.kernels.topk import sink, sort_heap
 from leanrec.types import CSR, Float32Array, Int32Array, Int64Array, empty_csr
 
-__all__ = ["dot_scores", "history_scores", "narrow", "pick", "top_k_sparse"]
+__all__ = ["dot_scores", "history_scores", "narrow", "pick", "spans", "top_k_sparse"]
 
 Mask = np.ndarray[tuple[int], np.dtype[np.bool_]]
 _FEW = 4
@@ -21,6 +24,13 @@ def narrow(matrix: CSR) -> CSR:
     if matrix.nnz < 2**31:
         narrowed.indptr = matrix.indptr.astype(np.int32)
     return narrowed
+
+
+def spans(starts: NDArray[Any], lengths: NDArray[Any]) -> Int64Array:
+    """Positions ``starts[i]``, ``starts[i] + 1`` … of every stretch, end to end."""
+    ends = np.cumsum(lengths)
+    total = int(ends[-1]) if len(ends) else 0
+    return np.asarray(np.arange(total) + np.repeat(starts - ends + lengths, lengths), np.int64)
 
 
 def pick(scores: Float32Array, items: Int32Array | None) -> Float32Array:

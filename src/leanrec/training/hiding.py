@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from leanrec.kernels.sparse import spans
 from leanrec.types import CSR, Int64Array
 
 __all__ = ["Hidden", "Hiding", "Touched", "hidden_softmax", "weights_of"]
@@ -89,10 +90,10 @@ class Hiding(Sequence[Hidden]):
         lengths = (around[1] - around[0]).reshape(-1, 2).sum(1)
         return Hidden(
             users=torch.from_numpy(users),
-            seen=torch.from_numpy(self.items[_ranges(*around)]),
+            seen=torch.from_numpy(self.items[spans(around[0], around[1] - around[0])]),
             offsets=torch.from_numpy(np.cumsum(lengths) - lengths),
             lengths=torch.from_numpy(lengths),
-            targets=torch.from_numpy(self.items[_ranges(starts, stops)]),
+            targets=torch.from_numpy(self.items[spans(starts, stops - starts)]),
             groups=torch.from_numpy(np.repeat(np.arange(len(users)), stops - starts)),
         )
 
@@ -139,10 +140,3 @@ def weights_of(batch: Hidden, balance: float) -> Tensor:
     """(P,) L^−balance for the L items of each hidden item's user."""
     hidden = torch.bincount(batch.groups, minlength=len(batch.users))
     return ((batch.lengths + hidden).float() ** -balance)[batch.groups]
-
-
-def _ranges(starts: Int64Array, stops: Int64Array) -> Int64Array:
-    """The numbers of every range, one range after the other."""
-    lengths = stops - starts
-    before = np.cumsum(lengths) - lengths
-    return np.repeat(starts - before, lengths) + np.arange(int(lengths.sum()))

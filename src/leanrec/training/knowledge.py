@@ -15,15 +15,10 @@ from leanrec.nn.knowledge import RelationLayers
 from leanrec.protocols import Embedder
 from leanrec.run import Run
 from leanrec.training.by_history import ByHistory
-from leanrec.training.held_out import hold_out, mean_ndcg
-from leanrec.training.leave_one_out import Asked, Items, LeaveOneOut
-from leanrec.training.loop import torch_threads, train
-from leanrec.training.negatives import Draw
-from leanrec.types import Float32Array
+from leanrec.training.leave_one_out import Asked, Items, Learnt, damped, fit_leave_one_out, popularity
+from leanrec.types import Int64Array
 
 __all__ = ["fit_knowledge"]
-
-Learnt = dict[str, Float32Array]
 
 
 def fit_knowledge(
@@ -39,25 +34,11 @@ def fit_knowledge(
 
     ``model`` makes something that answers of them, to judge an epoch by; ``intents`` says how many mixes of relations a taste has to choose from.
     """
-    if settings.patience and valid is None:
-        data, valid = hold_out(data, run.rng())
-    counts = np.bincount(data.interactions.indices, minlength=len(data.items)).astype(np.int64)
-    objective = LeaveOneOut(
-        data.interactions, Draw.by(settings.draw, counts), min(settings.negatives, 4 * len(data.items)), settings.batch
-    )
-    with torch.random.fork_rng(devices=[]), torch_threads(run):
-        torch.manual_seed(run.seed)
-        network = _Network(settings, intents, knowledge, counts)
-        judge = None if valid is None else functools.partial(_judge, network, knowledge, model, valid)
-        train(network, objective, settings, run, score=judge, name=type(settings).__name__, of=(data, valid))
-        return network.learnt()
 
+    def network(_: Dataset, counts: Int64Array) -> nn.Module:
+        return _Network(settings, intents, knowledge, counts)
 
-def _judge(
-    network: "_Network", knowledge: Knowledge, model: Callable[[Knowledge, Learnt], Embedder], valid: Cases
-) -> float:
-    fitted = model(knowledge, network.learnt())
-    return mean_ndcg(fitted.embed_queries(valid.queries), fitted.embed_items(), valid)
+    return fit_leave_one_out(settings, data, network, run, valid, functools.partial(model, knowledge))
 
 
 class _Network(nn.Module):
@@ -76,10 +57,8 @@ class _Network(nn.Module):
         nn.init.normal_(self.nodes.weight, std=0.1)
         self.relations = nn.Parameter(1 + 0.1 * torch.randn(n_relations, width))
         self.mix = nn.Parameter(0.1 * torch.randn(intents if n_relations and settings.layers else 0, n_relations))
-        # Where a step begins matters much for so few epochs: at the logarithm of how often an item was touched.
-        usual = np.log(counts + 0.5) - np.log(counts.mean() + 0.5)
-        unknown = np.log(0.5) - np.log(counts.mean() + 0.5)
-        self.bias = nn.Parameter(torch.from_numpy(np.append(usual, unknown).astype(np.float32)))
+        unknown = np.float32(np.log(0.5) - np.log(counts.mean() + 0.5))
+        self.bias = nn.Parameter(torch.from_numpy(np.append(popularity(counts), unknown)))
         touched = counts > 0
         known = np.concatenate([touched, np.ones(len(both.indptr) - 1 - self.n_items, np.bool_)])
         which = np.where(touched, np.arange(self.n_items), self.n_items)
@@ -101,8 +80,7 @@ class _Network(nn.Module):
         return reached
 
     def ask(self, asked: Asked, items: Items) -> Tensor:  # noqa: ARG002 - tastes are made of the sums alone
-        taste = asked.sums / asked.counts.clamp(min=1)[:, None] ** self.settings.damping
-        taste = dropout(taste, self.settings.dropout, self.training)
+        taste = dropout(damped(asked, self.settings.damping), self.settings.dropout, self.training)
         intents = self._intents()
         if not len(intents):
             return taste
@@ -113,15 +91,11 @@ class _Network(nn.Module):
         """(K, D): each a mix of the relations."""
         return torch.softmax(self.mix, 1) @ self.relations if len(self.mix) else self.relations[:0]
 
-    @torch.no_grad()
-    def learnt(self) -> Learnt:
-        """The arrays that answers are made of."""
-        training = self.training
-        self.eval()
+    def answers(self) -> dict[str, Tensor]:
         vectors, handed_on = self._reached()
         bias = self.bias[self.which][:, None]
         n = self.n_items
-        arrays = {
+        return {
             "items": torch.cat([vectors[:n], bias], 1),
             "item_reach": handed_on[:n],
             "entity_reach": handed_on[n:],
@@ -129,5 +103,3 @@ class _Network(nn.Module):
             "intents": self._intents(),
             "unknown": self.bias[-1:],
         }
-        self.train(training)
-        return {name: value.detach().to("cpu", copy=True).numpy() for name, value in arrays.items()}

@@ -5,7 +5,8 @@ of their own, and somebody new with the same history gets the same answer.
 """
 
 import dataclasses
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
@@ -14,11 +15,21 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from leanrec.data.cases import Cases
+from leanrec.data.dataset import Dataset
+from leanrec.kernels.sparse import spans
+from leanrec.protocols import Embedder
+from leanrec.run import Run
+from leanrec.training.by_history import ByHistory
+from leanrec.training.held_out import hold_out, mean_ndcg
+from leanrec.training.loop import torch_threads, train
 from leanrec.training.losses import sampled_softmax
 from leanrec.training.negatives import Draw
-from leanrec.types import CSR, Int64Array
+from leanrec.types import CSR, Float32Array, Int64Array
 
-__all__ = ["Asked", "Items", "LeaveOneOut", "LeaveOneOutNetwork"]
+__all__ = ["Asked", "Items", "Learnt", "LeaveOneOut", "LeaveOneOutNetwork", "damped", "fit_leave_one_out", "popularity"]
+
+Learnt = dict[str, Float32Array]
 
 
 class Items(NamedTuple):
@@ -52,6 +63,10 @@ class Asked(NamedTuple):
 class LeaveOneOutNetwork(Protocol):
     """A network over histories, an ``nn.Module``."""
 
+    def answers(self) -> Mapping[str, Tensor]:
+        """The arrays that answers are made of, as they are in evaluation."""
+        ...
+
     def items(self) -> Items:
         """The items as they are now."""
         ...
@@ -59,6 +74,62 @@ class LeaveOneOutNetwork(Protocol):
     def ask(self, asked: Asked, items: Items) -> Tensor:
         """(P, D) what is compared with ``offered``."""
         ...
+
+
+def fit_leave_one_out(
+    settings: ByHistory,
+    data: Dataset,
+    network: Callable[[Dataset, Int64Array], nn.Module],
+    run: Run,
+    valid: Cases | None,
+    model: Callable[[Learnt], Embedder],
+) -> Learnt:
+    """Train a network on the histories of ``data``; the arrays that answers are made of.
+
+    Args:
+        settings: of the training.
+        data: what is learnt from.
+        network: makes a ``LeaveOneOutNetwork`` of the data and the number of users of each item (N,).
+        run: its seed, threads and limits.
+        valid: what an epoch is judged by; None = with ``patience``, the latest item of a few users, else nothing.
+        model: makes something that answers of the arrays, to judge an epoch by.
+    """
+    if settings.patience and valid is None:
+        data, valid = hold_out(data, run.rng())
+    counts = np.bincount(data.interactions.indices, minlength=len(data.items)).astype(np.int64)
+    objective = LeaveOneOut(
+        data.interactions, Draw.by(settings.draw, counts), min(settings.negatives, 4 * len(data.items)), settings.batch
+    )
+    with torch.random.fork_rng(devices=[]), torch_threads(run):
+        torch.manual_seed(run.seed)
+        net = network(data, counts)
+        judge = None if valid is None else functools.partial(_judge, net, model, valid)
+        train(net, objective, settings, run, score=judge, name=type(settings).__name__, of=(data, valid))
+        return _learnt(net)
+
+
+def _judge(network: nn.Module, model: Callable[[Learnt], Embedder], valid: Cases) -> float:
+    fitted = model(_learnt(network))
+    return mean_ndcg(fitted.embed_queries(valid.queries), fitted.embed_items(), valid)
+
+
+@torch.no_grad()
+def _learnt(network: nn.Module) -> Learnt:
+    training = network.training
+    network.eval()
+    arrays = cast(LeaveOneOutNetwork, network).answers()
+    network.train(training)
+    return {name: value.detach().to("cpu", copy=True).numpy() for name, value in arrays.items()}
+
+
+def popularity(counts: Int64Array) -> Float32Array:
+    """(N,) where the bias of an item begins, which matters for few epochs: the logarithm of how often it was touched."""
+    return np.asarray(np.log(counts + 0.5) - np.log(counts.mean() + 0.5), dtype=np.float32)
+
+
+def damped(asked: Asked, damping: float) -> Tensor:
+    """(P, D) the sum over a history, divided as it is long."""
+    return asked.sums / asked.counts.clamp(min=1)[:, None] ** damping
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -116,6 +187,4 @@ def _rows(matrix: CSR, rows: NDArray[Any]) -> tuple[Int64Array, Int64Array]:
     """The columns of the given rows, end to end, and how many each has."""
     starts, stops = matrix.indptr[rows].astype(np.int64), matrix.indptr[rows + 1].astype(np.int64)
     lengths = stops - starts
-    ends = np.cumsum(lengths)
-    places = np.arange(int(ends[-1]) if len(ends) else 0) + np.repeat(starts - (ends - lengths), lengths)
-    return matrix.indices[places].astype(np.int64), lengths
+    return matrix.indices[spans(starts, lengths)].astype(np.int64), lengths

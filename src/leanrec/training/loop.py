@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from leanrec.errors import DivergedError, SettingError, TrainingWarning
+from leanrec.kernels.descent import rate
 from leanrec.run import Run
 from leanrec.training.checkpoint import Progress, fingerprint, read_checkpoint, write_checkpoint
 from leanrec.training.distributed import Workers, apart_from_others
@@ -24,7 +25,6 @@ from leanrec.training.settings import Training
 
 __all__ = ["Fingerprinted", "History", "Objective", "TrainingWarning", "device_of", "torch_threads", "train"]
 
-_LOWEST_RATE = 0.01
 _NO_DEVICE = "device must be cpu, cuda or cuda:N. Got {!r}."
 
 
@@ -260,13 +260,7 @@ class _Loop:
         return np.random.default_rng(seeds)
 
     def _set_rate(self, done: float) -> None:
-        settings = self.settings
-        if done < settings.warmup:
-            share = max(done, 1e-3) / settings.warmup
-        else:
-            left = (done - settings.warmup) / max(1e-9, 1 - settings.warmup)
-            curve = {"cosine": 0.5 + 0.5 * math.cos(math.pi * left), "linear": 1 - left, "constant": 1.0}
-            share = _LOWEST_RATE + (1 - _LOWEST_RATE) * curve[settings.schedule]
+        share = rate(done, self.settings.warmup, self.settings.schedule)
         for group in self.optimiser.param_groups:
             group["lr"] = group["base"] * share
 

@@ -1,4 +1,4 @@
-"""Rows of fields: what models that rank by features learn from, made of a data set or of any table.
+"""Rows of fields: who, when, what before, which item and its content, as codes, bags and numbers.
 
 Dimension key: E rows, F fields of one value, M numbers, T targets.
 """
@@ -14,29 +14,20 @@ from numpy.typing import NDArray
 
 from leanrec.data.dataset import Dataset
 from leanrec.data.table import Table
-from leanrec.errors import ColumnError, DataError
-from leanrec.features.base import as_numbers, as_texts
-from leanrec.features.labels import Labels
+from leanrec.errors import ColumnError
 from leanrec.features.numeric import Standard
 from leanrec.features.pipeline import Block, Features, FeatureSpec, text_feature
+from leanrec.kernels.sparse import spans
 from leanrec.nn.fields import Bag, FieldBatch, Fields
 from leanrec.run import Run
-from leanrec.settings import check_at_least
 from leanrec.training.histories import Histories
 from leanrec.types import CSR, Float32Array, Int32Array, Int64Array, Queries
 
-__all__ = ["Askers", "Content", "Examples", "RowCoder", "RowSpec", "Rows", "has_order", "item_rows", "spans"]
+__all__ = ["Askers", "Content", "Rows", "dense", "has_order", "item_rows", "standard"]
 
 _HOUR, _DAY = 3600, 86_400
 # The log is older than any clock: times below are an order within the user.
 _CLOCK_FROM = 10**8
-
-
-def spans(starts: NDArray[Any], lengths: NDArray[Any]) -> Int64Array:
-    """Positions ``starts[i]``, ``starts[i] + 1`` … of every stretch, end to end."""
-    ends = np.cumsum(lengths)
-    total = int(ends[-1]) if len(ends) else 0
-    return np.asarray(np.arange(total) + np.repeat(starts - ends + lengths, lengths), np.int64)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -135,142 +126,14 @@ def _take(bag: CSR, rows: NDArray[Any], lost: NDArray[np.bool_]) -> CSR:
     return sp.csr_array((bag.data[cells].astype(np.float32), bag.indices[cells], indptr), shape=shape)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Examples:
-    """Rows and what came of them.
-
-    Attributes:
-        rows: E rows.
-        labels: (E, T) float32, 0 or 1.
-        weights: (E,) float32, how much each counts; None = all alike.
-    """
-
-    rows: Rows
-    labels: Float32Array
-    weights: Float32Array | None = None
-
-    def __post_init__(self) -> None:
-        if self.labels.ndim != 2 or len(self.labels) != len(self.rows):
-            raise DataError(f"Examples: labels must be ({len(self.rows)}, T). Got {self.labels.shape}.")
-        if not np.isin(self.labels, (0, 1)).all():
-            raise DataError("Examples: labels must be 0 or 1. Got others.")
-        if self.weights is not None and len(self.weights) != len(self.rows):
-            raise DataError(f"Examples: weights must have {len(self.rows)} entries. Got {len(self.weights)}.")
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def take(self, rows: NDArray[Any]) -> "Examples":
-        """The given ones."""
-        weights = None if self.weights is None else self.weights[rows]
-        return Examples(self.rows.take(rows), self.labels[rows], weights)
-
-
-@dataclasses.dataclass(frozen=True)
-class RowSpec:
-    """Which columns of a table of examples are what.
-
-    Attributes:
-        categories: columns of one value each, numbers or texts, taken as names.
-        labels: columns of several values each ("Comedy|Drama").
-        numbers: columns of numbers; each gives its standardised value and whether it is missing.
-        targets: columns of 0 and 1 that are to be foretold.
-        at_least: rows that a category must have to get a code of its own.
-    """
-
-    categories: tuple[str, ...] = ()
-    labels: tuple[str, ...] = ()
-    numbers: tuple[str, ...] = ()
-    targets: tuple[str, ...] = ("label",)
-    at_least: int = 1
-
-    def __post_init__(self) -> None:
-        check_at_least("at_least", self.at_least, 1)
-
-    def fit(self, table: Table, run: Run = Run()) -> "RowCoder":
-        """Learn values and scales. Raises ColumnError where a column is missing. O(cells log cells)."""
-        _check_columns(table, (*self.categories, *self.labels, *self.numbers))
-        values = tuple(_frequent(table.columns[name], self.at_least) for name in self.categories)
-        several = tuple(FeatureSpec((Block(name, Labels()),)).fit(table, run) for name in self.labels)
-        return RowCoder(self, values, several, _standard(table, self.numbers, run))
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class RowCoder:
-    """A fitted RowSpec.
-
-    Attributes:
-        spec: what it was fitted with.
-        values: the sorted values of each category; code 1 is the first.
-        several: the labels of each column of labels.
-        scales: of the numbers; None where there are none.
-    """
-
-    spec: RowSpec
-    values: tuple[NDArray[Any], ...]
-    several: tuple[Features, ...]
-    scales: Features | None
-
-    def rows(self, table: Table) -> Rows:
-        """The fields of a table; values that were not there before are unknown."""
-        _check_columns(table, (*self.spec.categories, *self.spec.labels, *self.spec.numbers))
-        pairs = zip(self.spec.categories, self.values, strict=True)
-        codes = tuple((_code(table.columns[name], values), len(values) + 1) for name, values in pairs)
-        bags = tuple(each.transform(table) for each in self.several)
-        return Rows.of(len(table), codes=codes, bags=bags, numbers=_dense(self.scales, table))
-
-    def examples(self, table: Table, weights: Float32Array | None = None) -> Examples:
-        """Fields and targets."""
-        _check_columns(table, self.spec.targets)
-        labels = np.stack([as_numbers(table.columns[name]) for name in self.spec.targets], 1).astype(np.float32)
-        return Examples(self.rows(table), labels, weights)
-
-
-def _check_columns(table: Table, names: tuple[str, ...]) -> None:
-    missing = [name for name in names if name not in table.columns]
-    if missing:
-        raise ColumnError(
-            f"The table must have the column {missing[0]!r}. It has {', '.join(table.columns) or 'none'}."
-        )
-
-
-def _names(column: NDArray[Any]) -> NDArray[Any]:
-    """The cells as they are compared: numbers as such, all else as text."""
-    if column.dtype.kind in "fiub":
-        return as_numbers(column)
-    return np.array(as_texts(column), dtype=np.dtypes.StringDType())
-
-
-def _there(names: NDArray[Any]) -> NDArray[np.bool_]:
-    return np.asarray(np.isfinite(names) if names.dtype.kind == "f" else names != "")
-
-
-def _frequent(column: NDArray[Any], at_least: int) -> NDArray[Any]:
-    names = _names(column)
-    values, counts = np.unique(names[_there(names)], return_counts=True)
-    kept: NDArray[Any] = values[counts >= at_least]
-    return kept
-
-
-def _code(column: NDArray[Any], values: NDArray[Any]) -> Int64Array:
-    """1 + the place among the values; 0 for any other."""
-    names = _names(column)
-    if names.dtype.kind != values.dtype.kind:
-        names = _names(np.array(as_texts(column), dtype=np.dtypes.StringDType()))
-        values = _names(np.array(as_texts(values), dtype=np.dtypes.StringDType()))
-    if not len(values):
-        return np.zeros(len(names), np.int64)
-    order = np.argsort(values, kind="stable")
-    place = np.minimum(np.searchsorted(values, names, sorter=order), len(values) - 1)
-    return np.where(values[order[place]] == names, order[place] + 1, 0)
-
-
-def _standard(table: Table, columns: tuple[str, ...], run: Run) -> Features | None:
+def standard(table: Table, columns: tuple[str, ...], run: Run) -> Features | None:
+    """What columns of numbers are standardised by; None without columns."""
     blocks = tuple(Block(name, Standard()) for name in columns)
     return FeatureSpec(blocks).fit(table, run) if blocks else None
 
 
-def _dense(scales: Features | None, table: Table) -> Float32Array:
+def dense(scales: Features | None, table: Table) -> Float32Array:
+    """(n, M) the numbers of a table on these scales."""
     if scales is None:
         return np.zeros((len(table), 0), np.float32)
     return np.asarray(scales.transform(table).toarray(), np.float32)
@@ -303,7 +166,7 @@ class Content:
                 raise
             return None
         numbers = tuple(kind.column for kind in features.inferred if kind.kind == "number")
-        return cls(features, _standard(table, numbers, run))
+        return cls(features, standard(table, numbers, run))
 
     def rows(self, table: Table) -> Rows:
         """A row for each of the table; a column that is not there counts as missing."""
@@ -311,7 +174,7 @@ class Content:
         blocks = self.features.blocks
         bags = tuple(block.transform(table.columns.get(block.column, nothing)) for block in blocks)
         there = Table({name: table.columns.get(name, nothing) for name in self._numbers})
-        return Rows.of(len(table), bags=bags, numbers=_dense(self.scales, there) if there.columns else None)
+        return Rows.of(len(table), bags=bags, numbers=dense(self.scales, there) if there.columns else None)
 
     @functools.cached_property
     def _numbers(self) -> tuple[str, ...]:

@@ -1,6 +1,5 @@
 """Training over links between users: what an item says of somebody who touched it, and how much of it friends pass on."""
 
-import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -15,15 +14,10 @@ from leanrec.nn.dropout import dropout
 from leanrec.protocols import Embedder
 from leanrec.run import Run
 from leanrec.training.by_history import ByHistory
-from leanrec.training.held_out import hold_out, mean_ndcg
-from leanrec.training.leave_one_out import Asked, Items, LeaveOneOut
-from leanrec.training.loop import torch_threads, train
-from leanrec.training.negatives import Draw
-from leanrec.types import CSR, Float32Array
+from leanrec.training.leave_one_out import Asked, Items, Learnt, damped, fit_leave_one_out, popularity
+from leanrec.types import CSR, Int64Array
 
 __all__ = ["fit_social", "influence"]
-
-Learnt = dict[str, Float32Array]
 
 
 def influence(friends: CSR, layers: int) -> list[CSR]:
@@ -55,23 +49,11 @@ def fit_social(
 
     ``model`` makes something that answers of them, to judge an epoch by.
     """
-    if settings.patience and valid is None:
-        data, valid = hold_out(data, run.rng())
-    counts = np.bincount(data.interactions.indices, minlength=len(data.items)).astype(np.int64)
-    objective = LeaveOneOut(
-        data.interactions, Draw.by(settings.draw, counts), min(settings.negatives, 4 * len(data.items)), settings.batch
-    )
-    with torch.random.fork_rng(devices=[]), torch_threads(run):
-        torch.manual_seed(run.seed)
-        network = _Network(settings, data.interactions, influence(friends, settings.layers), counts)
-        judge = None if valid is None else functools.partial(_judge, network, model, valid)
-        train(network, objective, settings, run, score=judge, name=type(settings).__name__, of=(data, valid))
-        return network.learnt()
 
+    def network(used: Dataset, counts: Int64Array) -> nn.Module:
+        return _Network(settings, used.interactions, influence(friends, settings.layers), counts)
 
-def _judge(network: "_Network", model: Callable[[Learnt], Embedder], valid: Cases) -> float:
-    fitted = model(network.learnt())
-    return mean_ndcg(fitted.embed_queries(valid.queries), fitted.embed_items(), valid)
+    return fit_leave_one_out(settings, data, network, run, valid, model)
 
 
 class _Network(nn.Module):
@@ -82,15 +64,13 @@ class _Network(nn.Module):
         nn.init.normal_(self.vectors.weight, std=0.1)
         # How much of each cell of a taste counts: of one's own first, then of those one hop away, two hops away.
         self.gates = nn.Parameter(torch.ones(1 + len(hops), settings.width))
-        # Where a step begins matters much for so few epochs: at the logarithm of how often an item was touched.
-        usual = np.log(counts + 0.5) - np.log(counts.mean() + 0.5)
-        self.bias = nn.Parameter(torch.from_numpy(usual.astype(np.float32)))
+        self.bias = nn.Parameter(torch.from_numpy(popularity(counts)))
 
     def items(self) -> Items:
         return Items(self.vectors.weight, self.vectors.weight, self.bias)
 
     def ask(self, asked: Asked, items: Items) -> Tensor:
-        own = asked.sums / asked.counts.clamp(min=1)[:, None] ** self.settings.damping * self.gates[0]
+        own = damped(asked, self.settings.damping) * self.gates[0]
         users, place = torch.unique_consecutive(asked.users, return_inverse=True)
         friends = F.embedding(place, self._from_friends(users.cpu().numpy(), items.touched))
         if self.training and self.settings.hide and self.hops:
@@ -116,20 +96,13 @@ class _Network(nn.Module):
         scale = np.maximum(lengths, 1.0) ** -self.settings.damping
         return _sum_rows(touched, histories.indptr, histories.indices, np.repeat(scale, lengths))
 
-    @torch.no_grad()
-    def learnt(self) -> Learnt:
-        """The arrays that answers are made of."""
-        training = self.training
-        self.eval()
-        users = np.arange(self.histories.shape[0])
+    def answers(self) -> dict[str, Tensor]:
         vectors = self.vectors.weight
-        arrays = {
+        return {
             "items": torch.cat([vectors, self.bias[:, None]], 1),
             "own": self.gates[0],
-            "friends": self._from_friends(users, vectors),
+            "friends": self._from_friends(np.arange(self.histories.shape[0]), vectors),
         }
-        self.train(training)
-        return {name: value.detach().to("cpu", copy=True).numpy() for name, value in arrays.items()}
 
 
 def _sum_rows(table: Tensor, indptr: np.ndarray, rows: np.ndarray, weights: np.ndarray) -> Tensor:

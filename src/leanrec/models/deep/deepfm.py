@@ -9,8 +9,10 @@ from leanrec.data.cases import Cases
 from leanrec.data.dataset import Dataset
 from leanrec.nn.fields import FieldNetwork, Fields, WideAndDeep
 from leanrec.run import Run
-from leanrec.training.ranking import ByFields, FieldModel, RowModel, fit_events, fit_rows
-from leanrec.training.rows import Examples
+from leanrec.training.by_fields import ByFields
+from leanrec.training.examples import Examples
+from leanrec.training.field_models import FieldModel, RowModel
+from leanrec.training.ranking import fit_events, fit_rows
 
 __all__ = ["DeepFM"]
 

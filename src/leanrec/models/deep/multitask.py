@@ -17,8 +17,10 @@ from leanrec.errors import SettingError
 from leanrec.nn.fields import FieldNetwork, Fields, FieldVectors, Perceptron
 from leanrec.run import Run
 from leanrec.settings import check_at_least, check_one_of
-from leanrec.training.ranking import ByFields, FieldModel, RowModel, fit_events, fit_rows
-from leanrec.training.rows import Examples
+from leanrec.training.by_fields import ByFields
+from leanrec.training.examples import Examples
+from leanrec.training.field_models import FieldModel, RowModel
+from leanrec.training.ranking import fit_events, fit_rows
 
 __all__ = ["MultiTask"]
 
