@@ -20,6 +20,19 @@ class TestTwoTower(EstimatorContract):
     estimator = SMALL
 
 
+class TestTwoTowerAligned(EstimatorContract):
+    estimator = dataclasses.replace(SMALL, loss="alignment")
+
+
+def test_without_spreading_out_alignment_puts_all_in_one_place(dataset: Dataset) -> None:
+    def width_of(spread: float) -> float:
+        model = dataclasses.replace(SMALL, loss="alignment", spread=spread).fit(dataset, Run(seed=1, threads=1))
+        touched = np.flatnonzero(np.bincount(dataset.interactions.indices, minlength=model.n_items))
+        return float(np.linalg.norm(model.items[touched] - model.items[touched].mean(axis=0), axis=1).mean())
+
+    assert width_of(0.0) < 0.5 * width_of(1.0)
+
+
 @pytest.fixture(scope="module")
 def fitted(dataset: Dataset) -> TwoTowerModel:
     return SMALL.fit(dataset, Run(seed=1, threads=1))

@@ -25,6 +25,7 @@ from leanrec.nn.arrays import to_arrays
 from leanrec.protocols import Explanation
 from leanrec.run import Run
 from leanrec.settings import check_at_least, check_between, check_one_of, check_positive
+from leanrec.training import losses
 from leanrec.training.held_out import hold_out, mean_ndcg
 from leanrec.training.hiding import Hidden, Hiding, Touched, hidden_softmax
 from leanrec.training.loop import device_of, torch_threads, train
@@ -34,6 +35,8 @@ from leanrec.types import CSR, Float32Array, Int32Array, Queries, empty_csr
 __all__ = ["TwoTower", "TwoTowerModel"]
 
 _SMALL = 1e-6
+# Rows whose distances from each other are looked at in a step: that takes the square of so many numbers.
+_SPREAD = 2048
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,6 +51,8 @@ class TwoTower(Training):
     batch that its user never touched. These come as often as they are popular; dividing by the expected number of times (logQ)
     undoes that. Frequencies are counted rather than estimated on the way, because the log is at hand.
     The items' own vectors and the users' features are left out at random, so that a new item finds its place by its content.
+    With ``loss`` "alignment" there are no negatives: a hidden item and its asker come near each other, and items as well as askers
+    spread out over the sphere (DirectAU: Wang et al., KDD 2022).
 
     Cost: an epoch O((E + U · parts · items of a batch) · (D + hidden)); a query O(L · D + D · hidden + N · D); the model
     8 N · D bytes and 8 D bytes a feature.
@@ -56,6 +61,8 @@ class TwoTower(Training):
         width: D.
         hidden: cells between the two layers of a tower; 0 = the towers add nothing.
         temperature: by which the cosine is divided.
+        loss: "softmax" among the items of the batch, or "alignment".
+        spread: "alignment": weight of spreading out beside coming near.
         correction: share of the logarithm of an item's expected number in a batch that is taken from its score as a negative:
             1 = the loss estimates the softmax over all items, 0 = popular items are pushed down.
         parts: the items of a user are hidden in so many parts, one after the other.
@@ -75,6 +82,8 @@ class TwoTower(Training):
     width: int = 64
     hidden: int = 128
     temperature: float = 0.1
+    loss: str = "softmax"
+    spread: float = 1.0
     correction: float = 1.0
     parts: int = 5
     power: float = 0.5
@@ -89,6 +98,8 @@ class TwoTower(Training):
         check_at_least("width", self.width, 1)
         check_at_least("hidden", self.hidden, 0)
         check_positive("temperature", self.temperature)
+        check_one_of("loss", self.loss, ("softmax", "alignment"))
+        check_at_least("spread", self.spread, 0)
         check_between("correction", self.correction, 0, 1)
         check_at_least("parts", self.parts, 2)
         check_between("power", self.power, 0, 1)
@@ -103,7 +114,8 @@ class TwoTower(Training):
         groups = min(self.batch, self.parts * max(1, shape.users))
         grid = 24 * groups * min(self.batch, shape.items)
         cells = 40 * (self.batch + min(shape.items, self.batch * self.parts)) * (self.width + self.hidden)
-        return 7 * tables + grid + cells + 80 * shape.events + 4096 * (shape.items + shape.users) + 40 * 2**20
+        spread = 32 * _SPREAD**2 if self.loss == "alignment" else 0
+        return 7 * tables + grid + spread + cells + 80 * shape.events + 4096 * (shape.items + shape.users) + 40 * 2**20
 
     def fit(self, data: Dataset, run: Run = Run(), valid: Cases | None = None) -> "TwoTowerModel":
         """Learn from which items go together, and what their features and those of the users say of it.
@@ -226,15 +238,25 @@ class _Objective:
         net, settings = cast(_Network, network), self.settings
         device = net.items.weight.device
         rows, place, count = torch.unique(batch.targets, return_inverse=True, return_counts=True)
-        known = self.touched.among(batch.users, rows).to(device)
         items = net.item(self._drop(self._items(net, rows, rng, history=False)))
         askers = net.asker(self._drop(self._askers(net, batch, rng)))
+        if settings.loss == "alignment":
+            return self._align(askers, items, askers[batch.groups.to(device)], items[place.to(device)], rng)
+        known = self.touched.among(batch.users, rows).to(device)
         scores = askers @ items.T / settings.temperature
         positive = scores[batch.groups.to(device), place.to(device)]
         # What came often for being popular counts as it would if every item came once.
         often = torch.log(count.float()) - settings.correction * self._expected(rows, len(batch.targets))
         negative = (scores + often.to(device)).masked_fill(known, -torch.inf)
         return hidden_softmax(positive, negative, batch.to(device), settings.balance)
+
+    def _align(
+        self, askers: Tensor, items: Tensor, askers_of: Tensor, items_of: Tensor, rng: np.random.Generator
+    ) -> Tensor:
+        """DirectAU over the pairs ``askers_of`` and ``items_of``; at most ``_SPREAD`` rows of each side are kept apart."""
+        near = losses.alignment(askers_of, items_of)
+        some = (each[rng.permutation(len(each))[:_SPREAD]] for each in (askers, items))
+        return near + self.settings.spread * sum((losses.uniformity(each) for each in some), near * 0) / 2
 
     @functools.cached_property
     def _shares(self) -> NDArray[np.float64]:
