@@ -8,7 +8,9 @@ With --keep what was fitted stays in FOLDER, is judged from there when it is ask
 are of one history at a time, scores of all items, on one thread.
 """
 
+import argparse
 import contextlib
+import dataclasses
 import functools
 import hashlib
 import sys
@@ -99,14 +101,14 @@ def _column(items: np.ndarray, texts: np.ndarray, n_items: int) -> np.ndarray:
     return column
 
 
-def judge(probe: Probe, text: str, which: str, part: str, kept: Path | None) -> None:
+def judge(probe: Probe, text: str, which: str, part: str, kept: Path | None, device: str) -> None:
     from leanrec.data.splits import split
     from leanrec.evaluation.evaluate import evaluate
 
     estimator = model_of(text)
     parts = split(read(which, 300 if probe.quick else None), "leave-one-out")
     parts.train.interactions  # noqa: B018 - made before the clock starts
-    model = fitted(probe, estimator, parts.train, kept)
+    model = fitted(probe, estimator, parts.train, kept, dataclasses.replace(probe.run, device=device))
     # The parts of a hybrid are fitted one after the other.
     probe.wall, probe.cpu = [sum(probe.wall)], [sum(probe.cpu)]
     cases = parts.test if part == "test" else parts.valid
@@ -118,7 +120,7 @@ def judge(probe: Probe, text: str, which: str, part: str, kept: Path | None) -> 
     probe.note(repr(estimator))
 
 
-def fitted(probe: Probe, estimator: Any, data: Dataset, kept: Path | None) -> Any:
+def fitted(probe: Probe, estimator: Any, data: Dataset, kept: Path | None, run: Run) -> Any:
     """The model, timed; or as it was kept, with the cost that it had then. A hybrid of kept parts costs nothing more."""
     from leanrec.data import artifacts
     from leanrec.data.simulation import Simulation
@@ -126,8 +128,10 @@ def fitted(probe: Probe, estimator: Any, data: Dataset, kept: Path | None) -> An
 
     if isinstance(estimator, Hybrid) and kept is not None:
         touched = np.bincount(data.interactions.indices, minlength=len(data.items)).astype(np.int32)
-        return HybridModel(estimator, tuple(fitted(probe, each, data, kept) for each in estimator.estimators), touched)
-    known = hashlib.sha256(f"{estimator!r} {probe.run.seed} {data.fingerprint}".encode()).hexdigest()[:16]
+        return HybridModel(
+            estimator, tuple(fitted(probe, each, data, kept, run) for each in estimator.estimators), touched
+        )
+    known = hashlib.sha256(f"{estimator!r} {run.seed} {data.fingerprint}".encode()).hexdigest()[:16]
     place = None if kept is None else kept / f"{type(estimator).__name__.lower()}-{known}"
     if place is not None and place.exists():
         cost = artifacts.read_manifest(place)["provenance"]
@@ -136,9 +140,9 @@ def fitted(probe: Probe, estimator: Any, data: Dataset, kept: Path | None) -> An
         probe.peak, probe.added = max(probe.peak, cost["peak"]), max(probe.added, cost["added"])
         return artifacts.load(place)
     with probe.warmup():
-        estimator.__class__().fit(Simulation(users=50, items=60, events=600).dataset(), probe.run)
+        estimator.__class__().fit(Simulation(users=50, items=60, events=600).dataset(), run)
     with probe.timed():
-        model = estimator.fit(data, probe.run)
+        model = estimator.fit(data, run)
     if place is not None:
         cost = {"wall": probe.wall[-1], "cpu": probe.cpu[-1], "peak": probe.peak, "added": probe.added}
         artifacts.save(model, place, provenance=cost)
@@ -157,10 +161,12 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def make_claim(models: list[str], which: str, part: str, best: str, kept: Path | None) -> Claim:
+def make_claim(asked: argparse.Namespace) -> Claim:
+    models, which, part = asked.model or list(MODELS), asked.data, "test" if asked.test else "valid"
     contestants = {}
     for name in models:
-        work = functools.partial(judge, text=TUNED.get((which, name), name), which=which, part=part, kept=kept)
+        text = TUNED.get((which, name), name)
+        work = functools.partial(judge, text=text, which=which, part=part, kept=asked.keep, device=asked.device)
         repeats = 1 if name.partition(",")[0] in DRAW_NOTHING else 0
         contestants[name] = Contestant(work, repeats=repeats, seconds=6 * 3600)
     rows = [
@@ -175,7 +181,7 @@ def make_claim(models: list[str], which: str, part: str, best: str, kept: Path |
     ]
     if part == "test":
         for who, goals in GOALS[which].items():
-            ours = best if who == "best" else who
+            ours = asked.best if who == "best" else who
             what = "the best" if who == "best" else f"goal of {who}"
             rows += [
                 Comparison(what=f"{what}: {ours}", ours=ours, measure=measure, at_least=goal)
@@ -215,13 +221,13 @@ def main() -> None:
     options.add_argument("--model", action="append", help="a model, with settings after commas; repeatable")
     options.add_argument("--best", default="hstu", help="the model that stands for the best")
     options.add_argument("--keep", type=Path, help="folder of fitted models")
+    options.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N: where it is trained")
     options.add_argument("--test", action="store_true", help="judge on the last items: once, at the end")
     options.set_defaults(repeats=1)
     asked = options.parse_args()
     if asked.model and not asked.contestant:
         asked.only = asked.model  # a part is a try
-    models = asked.model or list(MODELS)
-    harness.run(make_claim(models, asked.data, "test" if asked.test else "valid", asked.best, asked.keep), asked, draw)
+    harness.run(make_claim(asked), asked, draw)
 
 
 if __name__ == "__main__":
