@@ -76,7 +76,7 @@ class GraphSAGE:
     neighbours: int = 20
     blind: float = 0.2
     hidden: float = 0.5
-    steps: int = 100
+    steps: int = 300
     batch: int = 8192
     learning_rate: float = 0.01
     weight_decay: float = 0.0

@@ -51,13 +51,14 @@ class LightGCN(GraphTraining):
         popularity: power of the length of an item's vector that its score keeps: 1 the product, 0 the cosine.
     """
 
-    layers: int = 3
+    epochs: int = 100
+    layers: int = 2
     learn_users: bool = False
     ego: bool = False
     hidden: float = 0.6
-    temperature: float = 0.1
-    balance: float = 0.5
-    alpha: float = 0.5
+    temperature: float = 0.06
+    balance: float = 0.25
+    alpha: float = 0.4
     popularity: float = 0.3
 
     def __post_init__(self) -> None:

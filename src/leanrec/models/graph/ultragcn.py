@@ -42,12 +42,13 @@ class UltraGCN(GraphTraining):
         item_weight: what an interaction's neighbours weigh beside it.
     """
 
+    epochs: int = 50
     batch: int = 4096
-    learning_rate: float = 0.01
+    learning_rate: float = 0.001
     negatives: int = 1024
-    negative_weight: float = 300.0
-    neighbours: int = 10
-    item_weight: float = 0.1
+    negative_weight: float = 10.0
+    neighbours: int = 20
+    item_weight: float = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()

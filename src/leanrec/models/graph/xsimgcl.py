@@ -49,6 +49,7 @@ class XSimGCL(GraphTraining):
         popularity: power of the length of an item's vector that its score keeps: 1 the product, 0 the cosine.
     """
 
+    epochs: int = 100
     layers: int = 2
     noise: float = 0.1
     contrast: int = 1
@@ -56,8 +57,8 @@ class XSimGCL(GraphTraining):
     agreement_temperature: float = 0.2
     views: int = 1024
     temperature: float = 0.1
-    balance: float = 0.5
-    alpha: float = 0.5
+    balance: float = 0.25
+    alpha: float = 0.4
     popularity: float = 0.3
 
     def __post_init__(self) -> None:
