@@ -180,7 +180,7 @@ def judge_trust(probe: Probe, text: str, *, links: bool, test: bool) -> None:
     reached = {f"{name}_10": float(value[asked].mean()) for name, value in values.items()}
     for low, high in GROUPS:
         group = asked & (known >= low) & (known <= high)
-        reached[f"ndcg_known_{low}_to_{high}" if high < 10_000 else f"ndcg_known_{low}_on"] = float(
+        reached[f"ndcg_{low}_to_{high}_known" if high < 10_000 else f"ndcg_{low}_on_known"] = float(
             values["ndcg"][group].mean()
         )
     linked = np.zeros(len(cases), bool)
@@ -227,7 +227,7 @@ def make_claim(name: str, *, test: bool) -> Claim:
 
 def rows_of(name: str, part: str) -> list[Comparison]:
     if name == "filmtrust":
-        measures = ["ndcg@10", "recall@10", "ndcg_known_0_to_0", "ndcg_known_1_to_5", "ndcg_with_friends"]
+        measures = ["ndcg@10", "recall@10", "ndcg_0_to_0_known", "ndcg_1_to_5_known", "ndcg_with_friends"]
         return [
             Comparison(what=f"{label}, {part}", ours=label, measure=each) for each in measures for label in MODELS[name]
         ]
