@@ -14,6 +14,9 @@ from leanrec.protocols import Estimator
 
 __all__ = ["ModelInfo", "available", "find"]
 
+# What the graph models without torch share; a contract in pyproject.toml keeps torch out of it.
+_WITHOUT_TORCH = "leanrec.training.graphs"
+
 
 @dataclasses.dataclass(frozen=True)
 class ModelInfo:
@@ -97,4 +100,7 @@ def _reads_users(tree: ast.Module) -> bool:
 
 def _is_deep(node: ast.Import | ast.ImportFrom) -> bool:
     names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
-    return any(f"{name}.".startswith(("torch.", "leanrec.training.", "leanrec.nn.")) for name in names)
+    return any(
+        f"{name}.".startswith(("torch.", "leanrec.training.", "leanrec.nn.")) and name != _WITHOUT_TORCH
+        for name in names
+    )
