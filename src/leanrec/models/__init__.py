@@ -3,8 +3,10 @@
 import ast
 import dataclasses
 import difflib
+import functools
 import importlib
 import pkgutil
+import re
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,8 +16,7 @@ from leanrec.protocols import Estimator
 
 __all__ = ["ModelInfo", "available", "find"]
 
-# What the graph models without torch share; a contract in pyproject.toml keeps torch out of it.
-_WITHOUT_TORCH = "leanrec.training.graphs"
+_IMPORTED = re.compile(r"^\s*(?:from|import) ([\w.]+)", re.MULTILINE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,9 +87,8 @@ def _read(file: Path, family: str) -> ModelInfo:
         if isinstance(node, ast.ClassDef)
         and any(isinstance(part, ast.FunctionDef) and part.name == "fit" for part in node.body)
     )
-    deep = any(isinstance(node, ast.Import | ast.ImportFrom) and _is_deep(node) for node in tree.body)
     path = f"leanrec.models.{family}.{file.stem}:{settings}"
-    return ModelInfo(file.stem, family, path, summary, "deep" if deep else "", _reads_users(tree))
+    return ModelInfo(file.stem, family, path, summary, "deep" if _needs_torch(file) else "", _reads_users(tree))
 
 
 def _reads_users(tree: ast.Module) -> bool:
@@ -98,9 +98,15 @@ def _reads_users(tree: ast.Module) -> bool:
     return "user_table" in names or any(shared)
 
 
-def _is_deep(node: ast.Import | ast.ImportFrom) -> bool:
-    names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
-    return any(
-        f"{name}.".startswith(("torch.", "leanrec.training.", "leanrec.nn.")) and name != _WITHOUT_TORCH
-        for name in names
-    )
+@functools.cache
+def _needs_torch(file: Path) -> bool:
+    """Whether the source imports torch, at once or when it fits, itself or through what leanrec trains with."""
+    package = Path(__file__).parents[1]
+    for name in _IMPORTED.findall(file.read_text(encoding="utf-8")):
+        if name.partition(".")[0] == "torch":
+            return True
+        parts = name.split(".")
+        below = package.joinpath(*parts[1:]).with_suffix(".py")
+        if parts[:2] in (["leanrec", "training"], ["leanrec", "nn"]) and below.is_file() and _needs_torch(below):
+            return True
+    return False

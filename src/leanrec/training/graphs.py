@@ -6,7 +6,6 @@ user of the fit gets the weighted sum of what the items of the history hand on.
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
 
 import numpy as np
 import rich.progress
@@ -115,7 +114,7 @@ class GraphVectors:
         sources: (N, D) float32 what an item of a history adds to the vector of its asker, by the weights of the graph.
     """
 
-    settings: Any
+    settings: GraphTraining
     users: Float32Array
     items: Float32Array
     sources: Float32Array
@@ -127,7 +126,7 @@ class GraphVectors:
 
     def embed_queries(self, queries: Queries) -> Float32Array:
         """(B, D): learnt vectors of known users where there are any, else sums over the history; zeros for an empty one."""
-        settings: GraphTraining = self.settings
+        settings = self.settings
         power = settings.power_of_histories()
         return _learnt_or_folded(queries, self.users, self.sources, settings.weighting, power)
 
@@ -141,7 +140,7 @@ class GraphVectors:
 
     def explain(self, queries: Queries, item: int) -> Explanation:
         """The items of the history, by what each adds to the score; for a new user these sum to the score."""
-        settings: GraphTraining = self.settings
+        settings = self.settings
         return reasons(queries, self.sources, self.items[item], settings.weighting, settings.power_of_histories())
 
 
