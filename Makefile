@@ -32,7 +32,7 @@ $(BENCH)/.done: pyproject.toml constraints.txt benchmarks/requirements.txt
 	$(PYTHON) -m venv $(BENCH)
 	$(BENCH)/bin/python -m pip --disable-pip-version-check install --quiet --upgrade "pip>=25.1"
 	$(BENCH)/bin/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt \
-	  --editable ".[plots,deep]" --requirement benchmarks/requirements.txt
+	  --editable ".[plots,deep,text]" --requirement benchmarks/requirements.txt
 	@touch $@
 
 # RecTools needs an older NumPy than leanrec.

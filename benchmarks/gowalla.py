@@ -1,9 +1,13 @@
 """Quality beside cost on Gowalla: every model, Recall@20 and NDCG@20 of all users, seconds and memory of the fit.
 
-    python benchmarks/gowalla.py [--model NAME[,SETTING=VALUE]] [--best NAME] [--test]
+    python benchmarks/gowalla.py [--model NAME[,SETTING=VALUE]] [--name NAME] [--best NAME] [--test]
 
 Fitted on train without valid and judged on valid. With --test: fitted on all of train and judged on the test set; that
-is for the end, once, after every choice has been made. Models that draw numbers run with five seeds.
+is for the end, once, after every choice has been made. Models that draw numbers run with five seeds. Chosen models are a
+try, and not kept, unless they get a name of their own: the slow ones are
+    python benchmarks/gowalla.py --test --name ease --model ease
+    python benchmarks/gowalla.py --test --name deep --model mult_vae
+and the trained graph models have benchmarks/lightgcn.py.
 """
 
 import functools
@@ -16,11 +20,10 @@ from harness import Claim, Comparison, Contestant, Probe
 from leanrec.cli.options import model_of
 from leanrec.models import available
 
-# They need ratings, item content, or parts that somebody has to choose; EASE needs 6.7 GB and a quarter of an hour.
-NOT_HERE = frozenset({"bias", "rating_knn", "rating_mf", "content", "hybrid", "ease"})
-RANDOM = frozenset(
-    {"ials", "bpr", "pure_svd", "gf_cf", "cheby_cf", "blend", "lightgcn", "xsimgcl", "ultragcn", "graphsage"}
-)
+# They need ratings, content, links or parts that somebody has to choose; EASE needs 6.7 GB and a quarter of an hour.
+NOT_HERE = frozenset({"bias", "rating_knn", "rating_mf", "content", "hybrid", "ease", "kgin", "diffnet"})
+TRAINED = frozenset({"lightgcn", "xsimgcl", "ultragcn", "graphsage"})
+RANDOM = frozenset({"ials", "bpr", "pure_svd", "gf_cf", "cheby_cf", "blend"})
 SEEDS = 5
 BLEND = "hybrid,parts=[local_regression,cheby_cf(flatness=2.5,alpha=0.3,beta=0.3)]"
 # What was tuned on valid and is not a model's default.
@@ -69,17 +72,18 @@ def goals(model: str, what: str, recall: float, ndcg: float, seconds: float) -> 
     ]
 
 
-def make_claim(models: list[str], best: str, part: str) -> Claim:
+def make_claim(models: list[str], best: str, part: str, name: str = "") -> Claim:
     contestants = {}
-    for name in models:
-        work = functools.partial(judge, text=TUNED.get(name, name), part=part)
-        contestants[name] = Contestant(work, repeats=SEEDS if name.partition(",")[0] in RANDOM else 1)
-    rows = [Comparison(what=f"{name}, {part}", ours=name, measure="recall@20") for name in models]
+    for model in models:
+        work = functools.partial(judge, text=TUNED.get(model, model), part=part)
+        repeats = SEEDS if model.partition(",")[0] in RANDOM else 1
+        contestants[model] = Contestant(work, repeats=repeats, seconds=3 * 3600)
+    rows = [Comparison(what=f"{model}, {part}", ours=model, measure="recall@20") for model in models]
     if part == "test":
         rows += goals(best, "the best", *GOALS[0]) + goals(SPARSE, "sparse regression", *GOALS[1])
     trained = "train, judged on test" if part == "test" else "train without valid, judged on valid"
     return Claim(
-        name="gowalla" if part == "valid" else "gowalla_test",
+        name="_".join(each for each in ("gowalla", name, "test" if part == "test" else "") if each),
         title=f"Quality beside cost on Gowalla. {PUBLISHED}.",
         data=f"Gowalla in LightGCN's split, {trained}, all users, full ranking, seen items left out; several runs are several seeds",
         contestants=contestants,
@@ -108,17 +112,18 @@ def draw(results: dict[str, Any], folder: Path) -> list[str]:
 def main() -> None:
     options = harness.parser(__doc__)
     options.add_argument("--model", action="append", help="a model, with settings after commas; repeatable")
+    options.add_argument("--name", default="", help="keep what came of the chosen models under this name")
     options.add_argument("--best", default=BEST, help="the model that stands for the best")
     options.add_argument("--test", action="store_true", help="judge on the test set: once, at the end")
     options.set_defaults(repeats=SEEDS)
     asked = options.parse_args()
-    if asked.model and not asked.contestant:
+    if asked.model and not asked.name and not asked.contestant:
         asked.only = asked.model  # a part is a try
     models = asked.model or [
-        *(name for name, info in available().items() if name not in NOT_HERE and not info.extra),
+        *(name for name, info in available().items() if name not in NOT_HERE | TRAINED and not info.extra),
         "blend",
     ]
-    harness.run(make_claim(models, asked.best, "test" if asked.test else "valid"), asked, draw)
+    harness.run(make_claim(models, asked.best, "test" if asked.test else "valid", asked.name), asked, draw)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """What comes next: the sequence models on ML-1M (SASRec's file) or Amazon Beauty, leave-one-out, ranking all items.
 
-    python benchmarks/sequences.py [--data ml-1m|beauty] [--model NAME[,SETTING=VALUE]] [--repeats 1] [--keep FOLDER] [--test]
+    python benchmarks/sequences.py [--data ml-1m|beauty] [--model NAME[,SETTING=VALUE]] [--name NAME] [--repeats 1] [--keep FOLDER] [--test]
 
 Fitted without the last two items of each user. Judged on the one before the last, which is where settings were chosen. With --test:
 the same fit, judged on the last item with the one before it in the history; once, at the end. Several runs are several seeds.
-With --keep what was fitted stays in FOLDER, is judged from there when it is asked for again, and is the part of a hybrid. p50 and p99
+Chosen models are a try, and not kept, unless they get a name of their own. With --keep what was fitted stays in FOLDER, is judged from there when it is asked for again, and is the part of a hybrid. p50 and p99
 are of one history at a time, scores of all items, on one thread.
 """
 
@@ -32,11 +32,11 @@ from leanrec.errors import SourceError
 from leanrec.run import Run
 from leanrec.types import Events
 
-MODELS = ("popularity", "item_knn", "gru4rec", "caser", "bert4rec", "sasrec", "hstu", "lru", "blend")
+MODELS = ("popularity", "item_knn", "two_tower", "gru4rec", "caser", "bert4rec", "sasrec", "hstu", "lru", "blend")
 # The goal of 10 ms for one request is for two layers of 64.
 REQUESTS = ("sasrec", "hstu", "bert4rec")
 # Fitted once, whatever the number of repeats: they draw nothing, or each fit takes long and none of them is a goal.
-ONCE = frozenset({"popularity", "item_knn", "gru4rec", "caser", "bert4rec", "lru", "blend"})
+ONCE = frozenset({"popularity", "item_knn", "two_tower", "gru4rec", "caser", "bert4rec", "lru", "blend"})
 # What was tuned on valid and is not a model's default: Beauty is small, and its histories are short.
 SHORT = "length=50,dropout=0.5"
 TUNED: dict[tuple[str, str], str] = {
@@ -51,6 +51,8 @@ FILES = {
         "item_attributes",
         "string_agg(attribute::VARCHAR, '|' ORDER BY attribute) AS attributes",
     ),
+    # For new_items.py alone.
+    "yelp": ("yelp-s3rec", "sequences", "item_text", "name, categories"),
 }
 # HR@10 and NDCG@10 of the goals, on test: SASRec, and the best of all models.
 GOALS = {"ml-1m": {"sasrec": (0.315, 0.182), "best": (0.330, 0.195)}, "beauty": {"best": (0.093, 0.053)}}
@@ -115,7 +117,16 @@ def judge(probe: Probe, text: str, which: str, part: str, kept: Path | None, dev
     with Run(threads=1).limits(), one_thread():
         some = np.random.default_rng(0).choice(len(cases), min(len(cases), 1020), replace=False)
         probe.latency(model.score, [cases.queries.block(int(row), int(row) + 1) for row in some])
-    probe.note(repr(estimator))
+    probe.note(repr(estimator) + named(device))
+
+
+def named(device: str) -> str:
+    """What a note says of where it was trained: nothing of the processor, which the page names anyway."""
+    if device == "cpu":
+        return ""
+    import torch
+
+    return f", trained on {torch.cuda.get_device_name(device)}"
 
 
 def fitted(probe: Probe, estimator: Any, data: Dataset, kept: Path | None, run: Run) -> Any:
@@ -185,9 +196,11 @@ def make_claim(asked: argparse.Namespace) -> Claim:
                 Comparison(what=f"{what}: {ours}", ours=ours, measure=measure, at_least=goal)
                 for measure, goal in zip(("hr@10", "ndcg@10"), goals, strict=True)
             ]
-    short = {"ml-1m": "ml1m", "beauty": "beauty"}[which]
+    short, where = which.replace("-", ""), asked.device.partition(":")[0].replace("cpu", "")
     return Claim(
-        name=f"sequences_{short}" + ("_test" if part == "test" else ""),
+        name="_".join(
+            each for each in ("sequences", short, where, asked.name, "test" if part == "test" else "") if each
+        ),
         title=f"What comes next: sequence models on {'ML-1M' if which == 'ml-1m' else 'Amazon Beauty'}. {PUBLISHED[which]}.",
         data=f"{FILES[which][1]} of {FILES[which][0]}, leave-one-out, judged on {part}, all users, all items ranked but those seen; several runs are several seeds",
         contestants=contestants,
@@ -215,15 +228,16 @@ def draw(results: dict[str, Any], folder: Any) -> list[str]:
 
 def main() -> None:
     options = harness.parser(__doc__)
-    options.add_argument("--data", choices=sorted(FILES), default="ml-1m", help="what it is measured on")
+    options.add_argument("--data", choices=sorted(PUBLISHED), default="ml-1m", help="what it is measured on")
     options.add_argument("--model", action="append", help="a model, with settings after commas; repeatable")
+    options.add_argument("--name", default="", help="keep what came of the chosen models under this name")
     options.add_argument("--best", default="blend", help="the model that stands for the best")
     options.add_argument("--keep", type=Path, help="folder of fitted models")
     options.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N: where it is trained")
     options.add_argument("--test", action="store_true", help="judge on the last items: once, at the end")
     options.set_defaults(repeats=1)
     asked = options.parse_args()
-    if asked.model and not asked.contestant:
+    if asked.model and not asked.name and not asked.contestant:
         asked.only = asked.model  # a part is a try
     harness.run(make_claim(asked), asked, draw)
 

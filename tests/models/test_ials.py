@@ -38,11 +38,12 @@ class TestWiderThanTheCatalogue(EstimatorContract):
 
 
 def slow_fit(C: np.ndarray, V: np.ndarray, W: np.ndarray, how: IALS) -> tuple[np.ndarray, np.ndarray]:
-    """Alternate as the paper writes it, one dense system a row, in float64."""
+    """Alternate as the paper writes it, one dense system a row, in float64; beyond the solution in all epochs but the last."""
     V, W, C = V.astype(np.float64), W.astype(np.float64), C.astype(np.float64)
-    for _ in range(how.epochs):
-        W = np.stack([slow_solve(c, V, how) for c in C])
-        V = np.stack([slow_solve(c, W, how) for c in C.T])
+    for epoch in range(how.epochs):
+        step = how.relaxation if epoch < how.epochs - 1 else 1
+        W += step * (np.stack([slow_solve(c, V, how) for c in C]) - W)
+        V += step * (np.stack([slow_solve(c, W, how) for c in C.T]) - V)
     return W, V
 
 
@@ -61,12 +62,14 @@ def loss(C: np.ndarray, W: np.ndarray, V: np.ndarray, how: IALS) -> float:
     return float(fit + how.l2 * (ridge_users + ridge_items))
 
 
-def test_takes_the_same_way_as_the_slow_twin(dataset: Dataset) -> None:
-    how = dataclasses.replace(SMALL, epochs=3)
+@pytest.mark.parametrize("relaxation", [1.0, 1.6])
+def test_takes_the_same_way_as_the_slow_twin(relaxation: float, dataset: Dataset) -> None:
+    how = dataclasses.replace(SMALL, epochs=3, relaxation=relaxation)
     rng = Run(seed=5).rng()
-    V = rng.standard_normal((len(dataset.items), 8), dtype=np.float32) * 0.1 / np.sqrt(8)
     C = np.log2(1 + dataset.interactions.toarray())
-    _, expected = slow_fit(C, V, np.zeros((len(dataset.users), 8)), how)
+    V, W = (rng.standard_normal((n, 8), dtype=np.float32) * 0.1 / np.sqrt(8) for n in C.shape[::-1])
+    V[~C.any(axis=0)], W[~C.any(axis=1)] = 0, 0
+    _, expected = slow_fit(C, V, W, how)
     found = how.fit(dataset, Run(seed=5)).items
     np.testing.assert_allclose(found @ found.T, expected @ expected.T, rtol=1e-3, atol=1e-3)
 
@@ -83,14 +86,42 @@ def test_the_end_has_no_slope(dataset: Dataset) -> None:
     assert abs(slope_items).max() < 1e-2 * abs(C.T @ W).max()
 
 
-def test_every_epoch_lowers_the_loss(dataset: Dataset) -> None:
+@pytest.mark.parametrize("relaxation", [1.0, 1.6])
+def test_every_epoch_lowers_the_loss(relaxation: float, dataset: Dataset) -> None:
     C = np.log2(1 + dataset.interactions.toarray()).astype(np.float64)
     losses = []
     for epochs in (1, 2, 4, 8, 16):
-        how = dataclasses.replace(SMALL, epochs=epochs)
+        how = dataclasses.replace(SMALL, epochs=epochs, relaxation=relaxation)
         model = how.fit(dataset)
         losses.append(loss(C, model.embed_queries(dataset.queries()), model.items, how))
     assert losses == sorted(losses, reverse=True)
+
+
+@pytest.mark.parametrize("solver", ["cholesky", "cg"])
+@pytest.mark.parametrize("step", [0.3, 1.0, 1.6, 1.9])
+def test_a_step_beyond_the_solution_leaves_its_square_of_the_gain(step: float, solver: str) -> None:
+    """Wide and long enough that three steps of conjugate gradients stop before the solution."""
+    rng = np.random.default_rng(0)
+    history = (rng.random((60, 50)) < 0.5).astype(np.float32)
+    history[7], history[:, 9] = 0, 0
+    how, X = IALS(width=24, solver=solver), sp.csr_array(history)
+    V, W = (rng.standard_normal((n, 24)).astype(np.float32) for n in (50, 60))
+    ridge = how._ridge(X)
+    states = {each: how._half(X, V, ridge, W, each) for each in (step, 1.0, 0.0)}
+    gone, best, before = (loss(history, *states[each], how) for each in (step, 1.0, 0.0))
+    assert gone - best == pytest.approx((1 - step) ** 2 * (before - best), rel=1e-3, abs=1e-2)
+
+
+def test_steps_beyond_the_solution_reach_the_same_in_fewer_epochs(dataset: Dataset) -> None:
+    C = np.log2(1 + dataset.interactions.toarray()).astype(np.float64)
+
+    def reached(epochs: int, relaxation: float) -> float:
+        how = dataclasses.replace(SMALL, epochs=epochs, relaxation=relaxation)
+        model = how.fit(dataset)
+        return loss(C, model.embed_queries(dataset.queries()), model.items, how)
+
+    assert reached(12, 1.6) < reached(20, 1.0)
+    assert reached(400, 1.6) == pytest.approx(reached(400, 1.0), rel=1e-3)
 
 
 @pytest.mark.parametrize("solver", ["cg", "blocks"])
@@ -177,8 +208,9 @@ def test_an_item_that_nobody_touched_scores_nothing(dataset: Dataset) -> None:
 
 
 def test_stops_when_the_time_is_over(dataset: Dataset) -> None:
-    short = SMALL.fit(dataset, Run(seconds=0.0))
-    np.testing.assert_array_equal(short.items, dataclasses.replace(SMALL, epochs=1).fit(dataset).items)
+    plain = dataclasses.replace(SMALL, relaxation=1.0)
+    short = plain.fit(dataset, Run(seconds=0.0))
+    np.testing.assert_array_equal(short.items, dataclasses.replace(plain, epochs=1).fit(dataset).items)
 
 
 @functools.cache
@@ -207,6 +239,8 @@ def test_any_history_solves_its_own_equations(entries: list[tuple[int, float]]) 
         ({"scaling": 1.5}, "scaling must be a number from 0 to 1"),
         ({"solver": "lu"}, "solver must be one of auto, cholesky, cg, blocks"),
         ({"epochs": 0}, "epochs must be a number of at least 1"),
+        ({"relaxation": 0.9}, "relaxation must be a number from 1 to 1.99"),
+        ({"relaxation": 2.0}, "relaxation must be a number from 1 to 1.99"),
     ],
 )
 def test_refuses_settings_outside_their_range(wrong: dict[str, object], says: str) -> None:

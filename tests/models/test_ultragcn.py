@@ -57,7 +57,8 @@ def test_an_interaction_counts_its_beta(dataset: Dataset) -> None:
 def test_the_gradient_of_a_step_is_the_slope_of_its_loss(dataset: Dataset) -> None:
     X, rng = dataset.interactions, np.random.default_rng(0)
     arrays = {n: rng.standard_normal((size, 4)).astype(np.float32) for n, size in (("users", 60), ("items", 40))}
-    work = _Work(SMALL, SMALL._targets(X, *degrees(X)), *degrees(X), arrays)
+    settings = dataclasses.replace(SMALL, l2=0.3)
+    work = _Work(settings, settings._targets(X, *degrees(X)), *degrees(X), arrays)
     users, negatives = np.array([1, 2, 9, 30, 44]), np.array([0, 5, 6, 31])
     gradients = work.gradients(users, negatives)[1]
     for name, array in arrays.items():
@@ -93,6 +94,7 @@ def test_stops_when_the_time_is_over(dataset: Dataset) -> None:
         ({"negatives": 0}, "negatives must be a number of at least 1"),
         ({"negative_weight": 0.0}, "negative_weight must be a positive number"),
         ({"item_weight": -1.0}, "item_weight must be a number of at least 0"),
+        ({"l2": -1.0}, "l2 must be a number of at least 0"),
     ],
 )
 def test_refuses_settings_outside_their_range(wrong: dict[str, object], says: str) -> None:

@@ -37,7 +37,7 @@ def agree(found: Callable[..., Tensor], slow: Callable[..., Tensor], *inputs: Te
 @pytest.mark.parametrize("stretch", [1, 4 * 2**20])
 def test_cross_entropy_over_all_items(stretch: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """One stretch, and three of 16 targets or fewer."""
-    monkeypatch.setattr(losses, "_STRETCH_BYTES", stretch)
+    monkeypatch.setitem(losses._STRETCH_BYTES, "cpu", stretch)
     hidden, table, targets = made()
     agree(
         lambda h, w: losses.cross_entropy(h, w, targets), lambda h, w: F.cross_entropy(h @ w.T, targets), hidden, table
@@ -46,7 +46,7 @@ def test_cross_entropy_over_all_items(stretch: int, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("stretch", [1, 4 * 2**20])
 def test_cross_entropy_with_a_bias_for_each_item(stretch: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(losses, "_STRETCH_BYTES", stretch)
+    monkeypatch.setitem(losses._STRETCH_BYTES, "cpu", stretch)
     hidden, table, targets = made(1)
     bias = torch.randn(N, dtype=torch.float64).requires_grad_()
     agree(

@@ -4,7 +4,8 @@ Hu, Koren & Volinsky, "Collaborative Filtering for Implicit Feedback Datasets", 
 Rendle, Krichene, Zhang & Koren, "Revisiting the Performance of iALS on Item Recommendation Benchmarks", RecSys 2022, and
 the frequency-scaled ridge of Zhou, Wilkinson, Schreiber & Pan, "Large-Scale Parallel Collaborative Filtering for the
 Netflix Prize", AAIM 2008: one setting then fits catalogues of very different size. The block solver follows Rendle,
-Krichene, Zhang & Koren, "iALS++: Speeding up Matrix Factorization with Subspace Optimization", 2021.
+Krichene, Zhang & Koren, "iALS++: Speeding up Matrix Factorization with Subspace Optimization", 2021. Steps beyond the solution
+are those of Young, "Iterative Methods for Solving Partial Difference Equations of Elliptic Type", Trans. AMS 76, 1954.
 """
 
 import dataclasses
@@ -45,6 +46,10 @@ class IALS:
     diagonal, which changes no product of two vectors: what all the pairs add to a user's equations is then a number
     for each coordinate, and a user with L items costs a system of size min(L, D).
 
+    Alternating between two sides creeps: what one side may move is held back by the other. So each vector goes
+    ``relaxation`` times the way to the solution of its equations. Its part of the loss is a square, which ``r`` times the way leaves
+    (1 − r)² of what could be gained: no step below 2 raises the loss, and half the passes reach the same.
+
     Cost: an epoch O(Σ n · D · min(n, D) + (U + N) · D² + D³) time over the rows of n interactions on both sides, or
     O(E · D + (U + N) · D² + D³) by conjugate gradients; memory 16 D (U + N) bytes and two weighted copies of the data.
     A query O(L · D · min(L, D)) to solve plus O(N · D) to score; the model 4 N · D bytes.
@@ -59,6 +64,7 @@ class IALS:
         solver: "cholesky" is exact. The others start from the vectors of the last epoch wherever the exact system would
             be large: "cg" takes three steps of conjugate gradients where both the width and the number of a row's
             interactions exceed 16, "blocks" solves 32 coordinates at a time where both exceed 128. "auto" is "cg".
+        relaxation: 1 = to the solution, above 1 and below 2 = beyond it, in all epochs but the last.
     """
 
     width: int = 64
@@ -68,6 +74,7 @@ class IALS:
     weighting: str = "log"
     epochs: int = 12
     solver: str = "auto"
+    relaxation: float = 1.6
 
     def __post_init__(self) -> None:
         check_at_least("width", self.width, 1)
@@ -77,6 +84,7 @@ class IALS:
         check_one_of("weighting", self.weighting, ("none", "binary", "log"))
         check_at_least("epochs", self.epochs, 1)
         check_one_of("solver", self.solver, ("auto", "cholesky", "cg", "blocks"))
+        check_between("relaxation", self.relaxation, 1, 1.99)
 
     def fit_bytes(self, shape: Shape) -> int:
         """Vectors of both sides with the copies that a pass makes, weighted copies of the data, and working space."""
@@ -98,11 +106,11 @@ class IALS:
             Xt = sp.csr_array(X.T)
             ridge_users, ridge_items = self._ridge(X), self._ridge(Xt)
             rng = run.rng()
-            V = _draw(rng, X.shape[1], self.width)
-            W = _draw(rng, X.shape[0], self.width)
-            for _ in _epochs(self.epochs, run, "iALS"):
-                W, V = self._half(X, V, ridge_users, W)
-                V, W = self._half(Xt, W, ridge_items, V)
+            V, W = _draw(rng, Xt, self.width), _draw(rng, X, self.width)
+            for epoch in _epochs(self.epochs, run, "iALS"):
+                step = 1.0 if epoch == self.epochs - 1 else self.relaxation
+                W, V = self._half(X, V, ridge_users, W, step)
+                V, W = self._half(Xt, W, ridge_items, V, step)
                 if run.out_of_time():
                     break
             return IALSModel(settings=self, items=V @ principal_axes(V)[0])
@@ -126,16 +134,18 @@ class IALS:
         return np.asarray(self.l2 * entries**self.scaling, dtype=np.float32)
 
     def _half(
-        self, rows: CSR, V: Float32Array, ridge: Float32Array, start: Float32Array
+        self, rows: CSR, V: Float32Array, ridge: Float32Array, start: Float32Array, step: float
     ) -> tuple[Float32Array, Float32Array]:
-        """The vectors of the rows, and V; both in the axes of V."""
+        """The vectors of the rows, ``step`` times the way from ``start`` to the solution, and V; both in the axes of V."""
         with single_blas():
             axes, moments = principal_axes(V)
         V, base = _turn(V, axes), np.float32(self.unobserved) * moments
-        if self.solver == "cholesky":
-            return solve_rows(rows, V, base, ridge), V
-        how = {"block": 32} if self.solver == "blocks" else {"steps": 3}
-        return solve_rows(rows, V, base, ridge, _turn(start, axes), **how), V
+        start = _turn(start, axes)
+        how = {"cholesky": {}, "blocks": {"block": 32}}.get(self.solver, {"steps": 3})
+        solved = solve_rows(rows, V, base, ridge, start, **how)
+        if step != 1:
+            _go_on(solved, start, step)
+        return solved, V
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -184,9 +194,11 @@ class IALSModel:
         return Explanation("history", history.indices[order].astype(np.int32), added[order])
 
 
-def _draw(rng: np.random.Generator, rows: int, width: int) -> Float32Array:
-    """Vectors whose dot products start near 0.1² / √D of noise."""
-    return (rng.standard_normal((rows, width), dtype=np.float32) * np.float32(0.1 / np.sqrt(width))).astype(np.float32)
+def _draw(rng: np.random.Generator, rows: CSR, width: int) -> Float32Array:
+    """Vectors whose dot products start near 0.1² / √D of noise; zeros, their solution, for rows without entries."""
+    drawn = rng.standard_normal((rows.shape[0], width), dtype=np.float32) * np.float32(0.1 / np.sqrt(width))
+    drawn[np.diff(rows.indptr) == 0] = 0
+    return np.asarray(drawn, dtype=np.float32)
 
 
 def _turn(V: Float32Array, axes: Float32Array) -> Float32Array:
@@ -198,6 +210,16 @@ def _turn(V: Float32Array, axes: Float32Array) -> Float32Array:
 
     in_threads(turn, [slice(start, start + _STRIP) for start in range(0, len(V), _STRIP)])
     return out
+
+
+def _go_on(ends: Float32Array, starts: Float32Array, step: float) -> None:
+    """Move ``ends`` in place to ``step`` times their way from ``starts``."""
+    further = np.float32(step - 1)
+
+    def move(strip: slice) -> None:
+        ends[strip] += further * (ends[strip] - starts[strip])
+
+    in_threads(move, [slice(start, start + _STRIP) for start in range(0, len(ends), _STRIP)])
 
 
 def _epochs(n: int, run: Run, what: str) -> typing.Iterator[int]:

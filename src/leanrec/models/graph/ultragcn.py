@@ -12,7 +12,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from leanrec.data.dataset import Dataset, Shape
-from leanrec.kernels.contrast import binary, contrast_bytes
+from leanrec.kernels.contrast import Gradients, binary, contrast_bytes
 from leanrec.kernels.gram import similar_bytes, top_similar
 from leanrec.kernels.propagate import Graph, Links, links_bytes
 from leanrec.kernels.spectrum import degrees, inverse_power, scaled, singular_bytes
@@ -40,6 +40,7 @@ class UltraGCN(GraphTraining):
         negative_weight: what the negatives of an interaction weigh together.
         neighbours: items most like an item, by the users they share; 0 = none.
         item_weight: what an interaction's neighbours weigh beside it.
+        l2: weight of half the squares of all vectors, in the sum of the losses of all users.
     """
 
     epochs: int = 50
@@ -49,12 +50,14 @@ class UltraGCN(GraphTraining):
     negative_weight: float = 10.0
     neighbours: int = 20
     item_weight: float = 1.0
+    l2: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_positive("negative_weight", self.negative_weight)
         check_at_least("neighbours", self.neighbours, 0)
         check_at_least("item_weight", self.item_weight, 0)
+        check_at_least("l2", self.l2, 0)
 
     def fit_bytes(self, shape: Shape) -> int:
         """The weights of interactions and of their neighbours; tables of vectors; a stretch of scores."""
@@ -141,10 +144,18 @@ class _Work:
             of_rows=(active * np.sqrt(self.of_users[users] + 1)).astype(np.float32),
             of_negatives=(heavy * inverse_power(self.of_items[negatives] + 1, 0.5)).astype(np.float32),
         )
-        d_users = np.zeros_like(self.arrays["users"])
-        d_users[users] = found.rows
-        share = np.float32(1 / max(1, len(users)))
-        return found.loss * float(share), {"users": share * d_users, "items": share * found.columns}
+        return self._shrunk(users, found)
+
+    def _shrunk(self, users: Int64Array, found: Gradients) -> tuple[float, Mapping[str, Float32Array]]:
+        """The means over the users of the step, with the squares of their vectors and their share of those of all items."""
+        of_users, of_items = self.arrays["users"], self.arrays["items"]
+        l2, mean = np.float32(self.settings.l2), np.float32(1 / max(1, len(users)))
+        rows, share = of_users[users], np.float32(len(users) / max(1, len(of_users)))
+        d_users = np.zeros_like(of_users)
+        d_users[users] = mean * (found.rows + l2 * rows)
+        d_items = mean * (found.columns + l2 * share * of_items)
+        squares = float(np.vdot(rows, rows)) + float(share) * float(np.vdot(of_items, of_items))
+        return (found.loss + float(l2) / 2 * squares) * float(mean), {"users": d_users, "items": d_items}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -1,0 +1,139 @@
+"""Several kinds of behaviour at once: views, carts and purchases of RetailRocket, judged on purchases and on views.
+
+    python benchmarks/multitask.py [--model NAME[,SETTING=VALUE]] [--repeats 3] [--test]
+
+A tenth of all pairs of a user and an item is held out for validation and another for the test, each with all that happened
+between the two. What is asked: which unseen item will this user buy (HR@10 and NDCG@10 over the purchases held out), and which
+will be looked at. The file has no times, so the split is by chance.
+"""
+
+import functools
+from typing import Any
+
+import duckdb
+import harness
+import numpy as np
+import scipy.sparse as sp
+from harness import Claim, Comparison, Contestant, Probe
+
+from leanrec.cli.options import model_of
+from leanrec.data.cases import Cases
+from leanrec.data.dataset import Dataset
+from leanrec.data.samples import find_data
+from leanrec.data.vocabulary import Vocabulary
+from leanrec.errors import SourceError
+from leanrec.types import CSR, Events, Queries
+
+KINDS = ("view", "add_to_cart", "purchase")
+SHARE = 0.1
+# What is fitted on, and how it is called: all kinds alike, purchases alone, or each kind a task of its own.
+MODELS = {
+    "popularity": ("popularity", KINDS),
+    "ials": ("ials", KINDS),
+    "deepfm, all events alike": ("deepfm", KINDS),
+    "deepfm, purchases alone": ("deepfm", KINDS[2:]),
+    "multitask, by purchase": ("multitask,importance=[0,0,1]", KINDS),
+    "multitask, by all three": ("multitask", KINDS),
+    "multitask, shared bottom, by purchase": ("multitask,sharing=bottom,importance=[0,0,1]", KINDS),
+}
+
+
+def read() -> Events:
+    """All events, rows of users and items."""
+    try:
+        home = find_data("retailrocket")
+    except SourceError as error:
+        raise SystemExit(
+            f"{error}\nThis benchmark reads retailrocket/view, add_to_cart and purchase.parquet."
+        ) from None
+    parts = []
+    with duckdb.connect() as con:
+        for kind in KINDS:
+            query = "SELECT visitorid, itemid FROM read_parquet(?)"
+            parts.append(con.execute(query, [str(home / f"{kind}.parquet")]).fetchnumpy())
+    user, item = (np.concatenate([part[name] for part in parts]) for name in ("visitorid", "itemid"))
+    kind = np.repeat(np.arange(len(KINDS), dtype=np.int8), [len(part["itemid"]) for part in parts])
+    rows = (np.unique(each, return_inverse=True)[1].astype(np.int32) for each in (user, item))
+    ones = np.ones(len(kind), np.float32)
+    return Events(*rows, time=np.zeros(len(kind), np.int64), kind=kind, weight=ones, kinds=KINDS)
+
+
+def parts_of(part: str, kinds: tuple[str, ...]) -> tuple[Dataset, dict[str, Cases]]:
+    """What is trained on, of these kinds, and the cases of each kind: a user's items of the part's pairs."""
+    events = read()
+    users, items = int(events.user.max()) + 1, int(events.item.max()) + 1
+    pair = events.user.astype(np.int64) * items + events.item
+    known, place = np.unique(pair, return_inverse=True)
+    draw = np.random.default_rng(0).random(len(known))[place]
+    low, high = (0, SHARE) if part == "test" else (SHARE, 2 * SHARE)
+    held, before = (draw >= low) & (draw < high), draw >= high
+    history = _matrix(events.take(before), (users, items))
+    wanted = np.isin(events.kind, [KINDS.index(kind) for kind in kinds])
+    names = Vocabulary(np.arange(users), "user"), Vocabulary(np.arange(items), "item")
+    train = Dataset(events=events.take(before & wanted), users=names[0], items=names[1], source="RetailRocket")
+    cases = {}
+    for code, kind in enumerate(KINDS):
+        truth = _matrix(events.take(held & (events.kind == code)), (users, items))
+        # Who asks is known by something.
+        rows = np.flatnonzero((np.diff(truth.indptr) > 0) & (np.diff(history.indptr) > 0)).astype(np.int32)
+        cases[kind] = Cases(queries=Queries(users=rows, history=history[rows]), truth=truth[rows])
+    return train, cases
+
+
+def _matrix(events: Events, shape: tuple[int, int]) -> CSR:
+    found = sp.coo_array((events.weight, (events.user, events.item)), shape=shape).tocsr()
+    found.sum_duplicates()
+    found.data[:] = 1
+    return found
+
+
+def judge(probe: Probe, text: str, part: str, kinds: tuple[str, ...]) -> None:
+    from leanrec.evaluation.evaluate import evaluate
+
+    estimator: Any = model_of(text)
+    train, cases = parts_of(part, kinds)
+    train.interactions  # noqa: B018 - made before the clock starts
+    with probe.timed():
+        model = estimator.fit(train, probe.run)
+    for kind in ("purchase", "view"):
+        asked = cases[kind] if not probe.quick else cases[kind].take(np.arange(min(50, len(cases[kind]))))
+        means = evaluate(model, asked, k=(10,)).means()
+        probe.reached(**{f"{kind}_ndcg_10": means["ndcg@10"], f"{kind}_recall_10": means["recall@10"]})
+    probe.found(purchases=len(cases["purchase"]), views=len(cases["view"]))
+    probe.note(f"{estimator!r}, on {', '.join(kinds)}")
+
+
+def make_claim(models: dict[str, tuple[str, tuple[str, ...]]], part: str) -> Claim:
+    contestants = {}
+    for name, (text, kinds) in models.items():
+        work = functools.partial(judge, text=text, part=part, kinds=kinds)
+        contestants[name] = Contestant(work, repeats=1 if text == "popularity" else 0)
+    rows = [
+        Comparison(what=f"{name}, {part}", ours=name, measure=measure)
+        for name in models
+        for measure in ("purchase_ndcg@10", "view_ndcg@10")
+    ]
+    return Claim(
+        name="multitask" + ("_test" if part == "test" else ""),
+        title="Views, carts and purchases: each kind a task, beside models of all events alike.",
+        data=f"RetailRocket, pairs held out by chance with all their events, judged on {part}, all items ranked but those seen; several runs are several seeds",
+        contestants=contestants,
+        comparisons=rows,
+    )
+
+
+def main() -> None:
+    options = harness.parser(__doc__)
+    options.add_argument(
+        "--model", action="append", help="a model on all events, with settings after commas; repeatable"
+    )
+    options.add_argument("--test", action="store_true", help="judge on the test pairs: once, at the end")
+    asked = options.parse_args()
+    if asked.model and not asked.contestant:
+        asked.only = asked.model  # a part is a try
+    models = {text: (text, KINDS) for text in asked.model} if asked.model else MODELS
+    harness.run(make_claim(models, "test" if asked.test else "valid"), asked)
+
+
+if __name__ == "__main__":
+    main()
