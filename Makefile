@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --quiet --constraint constraints.txt
 BENCH := .venv-bench
-CLAIMS ?= linear topk item_knn ials spark_als gowalla scaling ingest serving frappe
+CLAIMS ?= linear topk item_knn ials spark_als kernels gowalla scaling ingest serving frappe new_items
 SUDO := $(shell test "$$(id -u)" = 0 || echo sudo)
 
 .PHONY: demo test check bench docs browser clean

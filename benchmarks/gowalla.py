@@ -30,7 +30,7 @@ BLEND = "hybrid,parts=[local_regression,cheby_cf(flatness=2.5,alpha=0.3,beta=0.3
 TUNED = {
     "blend": BLEND,
     "cheby_cf": "cheby_cf,flatness=2.5,alpha=0.3,beta=0.3",
-    "ials": "ials,width=256,l2=0.7,epochs=8",
+    "ials": "ials,width=256,l2=0.7,epochs=8,relaxation=1",
     "rp3": "rp3,beta=0.28,k=500",
 }
 BEST, SPARSE = "blend", "local_regression"

@@ -33,26 +33,27 @@ from leanrec.data.vocabulary import Vocabulary
 from leanrec.types import CSR, Events, Float32Array
 
 SEEDS = 3
+PLAIN = "epochs=12,relaxation=1"
 # Chosen on validation with seed 0.
 MODELS = {
     "lastfm": {
         "kgin": "kgin,weight_decay=0.5,hide=0,epochs=40",
         "kgin without triples": "kgin,weight_decay=0.5,hide=0,epochs=40",
-        "ials": "ials,width=64,l2=2",
+        "ials": f"ials,width=64,l2=2,{PLAIN}",
         "bpr": "bpr,epochs=120,l2=0.05",
         "popularity": "popularity",
     },
     "ml1m": {
         "kgin": "kgin,batch=4096,epochs=20",
         "kgin without triples": "kgin,batch=4096,epochs=20",
-        "ials": "ials,width=32",
+        "ials": f"ials,width=32,{PLAIN}",
         "bpr": "bpr,epochs=60,l2=0.03",
         "popularity": "popularity",
     },
     "filmtrust": {
         "diffnet": "diffnet,epochs=60",
         "diffnet without links": "diffnet,epochs=60",
-        "ials": "ials,width=16",
+        "ials": f"ials,width=16,{PLAIN}",
         "ease": "ease,l2=100",
         "popularity": "popularity",
     },

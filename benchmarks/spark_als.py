@@ -43,7 +43,7 @@ def ours(probe: Probe) -> None:
     from leanrec.models.collaborative.ials import IALS
 
     X = part(probe.quick)
-    how = IALS(width=WIDTH, epochs=2 if probe.quick else PASSES, weighting="binary", scaling=1.0)
+    how = IALS(width=WIDTH, epochs=2 if probe.quick else PASSES, weighting="binary", scaling=1.0, relaxation=1.0)
     estimator = dataclasses.replace(how, unobserved=1 / ALPHA, l2=RIDGE / (1 + ALPHA))
     with probe.warmup():
         estimator.fit(as_dataset(X[:300]), probe.run)

@@ -72,7 +72,7 @@ class IALS:
     unobserved: float = 0.05
     scaling: float = 0.5
     weighting: str = "log"
-    epochs: int = 12
+    epochs: int = 8
     solver: str = "auto"
     relaxation: float = 1.6
 
