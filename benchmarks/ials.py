@@ -170,14 +170,6 @@ def roofline(width: int) -> Roofline:
     )
 
 
-# Why goals are missed: from a profile of both fits on two quiet cores.
-CAUSES = {
-    "64": "At 64 factors two thirds of the fit are the conjugate gradients, which fetch the vectors of each row's entries from the third-level cache; a second thread gains 1.5 in place of 2. irspack's form costs the same. Next: rows of one length together, so that their vectors are fetched in groups.",
-    "Cholesky": "Ours is .11 of its time, but takes three steps of conjugate gradients where it solves exactly, so its loss after the same passes is lower.",
-    "256": "At 256 factors 45 % of the fit are the conjugate gradients, 27 % waiting for the products that turn both sides into principal axes, 14 % the axes themselves. Next: turn one side only, and keep the axes for several passes.",
-}
-
-
 def rows_of(width: int, goal: float) -> list[Comparison]:
     peers = [name for name in FITS if name != "ours" and not (width > 64 and name.endswith("Cholesky"))]
     return [
@@ -190,8 +182,9 @@ def rows_of(width: int, goal: float) -> list[Comparison]:
             tolerance=1.0,
             lower_is_better=True,
             roofline=roofline(width) if place == 0 else None,
-            cause=CAUSES["Cholesky" if peer.endswith("Cholesky") else str(width)],
-            notes="From the same start, to no higher a loss of the item vectors." if peer.startswith("implicit") else "",
+            notes="From the same start, to no higher a loss of the item vectors."
+            if peer.startswith("implicit")
+            else "",
         )
         for place, peer in enumerate(peers)
     ]
