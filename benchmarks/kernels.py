@@ -109,8 +109,8 @@ def alternating(X: CSR, *, steps: int) -> Case:
     return Case(
         lambda: solve_rows(X, V, moments, ridge, start, steps=steps),
         float((approximate if steps else exact).sum()),
-        2 * X.nnz + WIDTH * (X.shape[1] + 2 * X.shape[0]),
-        f"{why}; matrix, item vectors and both sides of users once",
+        2 * X.nnz + WIDTH * (X.shape[1] + (2 if steps else 1) * X.shape[0]),
+        f"{why}; matrix, item vectors and those of users {'before and after' if steps else 'after'} once",
     )
 
 
@@ -151,7 +151,7 @@ def local(X: CSR) -> Case:
 
 
 def coordinate(X: CSR) -> Case:
-    """SLIM: non-negative elastic nets over the 200 nearest of each item."""
+    """SLIM: non-negative elastic nets over the 200 nearest of each of 4,096 items."""
     import scipy.sparse as sp
 
     from leanrec.kernels.coordinate import Penalty, nets_over_near
@@ -190,12 +190,13 @@ def sparse_scores(X: CSR) -> Case:
     from leanrec.kernels.sparse import top_k_sparse
 
     weights, some = neighbours_of(X), X[:2048]
-    picked = float(np.diff(weights.indptr)[some.indices].sum())
+    count = np.diff(weights.indptr).astype(np.float64)
+    picked, read = float(count[some.indices].sum()), float(count[np.unique(some.indices)].sum())
     return Case(
         lambda: top_k_sparse(some, weights, 20, seen=some),
         2 * picked,
-        2 * picked + 2 * some.nnz + 40 * some.shape[0],
-        "2 for each weight of an item of a history; these weights with their columns read, histories and lists once",
+        2 * read + 2 * some.nnz + 40 * some.shape[0],
+        "2 for each weight of an item of a history; the weights of all their items with their columns, histories and lists once",
     )
 
 
@@ -222,10 +223,10 @@ def selection(X: CSR) -> Case:
 
     scores, seen = vectors(1024, 0, X.shape[1]), X[:1024]
     return Case(
-        lambda: top_k(scores.copy(), 20, seen=seen),
+        lambda: top_k(scores, 20, seen=seen),
         float(scores.size),
-        3 * scores.size,
-        "a comparison a score; scores copied, then read once",
+        scores.size,
+        "a comparison a score; scores read once",
     )
 
 
@@ -324,7 +325,7 @@ def make_claim(asked: argparse.Namespace) -> Claim:
     return Claim(
         name="kernels",
         title="Each kernel beside the floor of the machine.",
-        data="Gowalla, train without valid; 29,858 users, 40,981 items, 729,147 interactions",
+        data="Gowalla, train without valid; 29,858 users, 40,981 items, 719,081 interactions",
         contestants={name: Contestant(functools.partial(judge, name=name)) for name in CASES},
         comparisons=[Comparison(what=describe(name), ours=name, roofline=counted.get(name)) for name in CASES],
     )

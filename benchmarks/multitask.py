@@ -55,7 +55,9 @@ def read() -> Events:
     kind = np.repeat(np.arange(len(KINDS), dtype=np.int8), [len(part["itemid"]) for part in parts])
     rows = (np.unique(each, return_inverse=True)[1].astype(np.int32) for each in (user, item))
     ones = np.ones(len(kind), np.float32)
-    return Events(*rows, time=np.zeros(len(kind), np.int64), kind=kind, weight=ones, kinds=KINDS)
+    events = Events(*rows, time=np.zeros(len(kind), np.int64), kind=kind, weight=ones, kinds=KINDS)
+    # A data set has its events by user.
+    return events.take(np.argsort(events.user, kind="stable"))
 
 
 def parts_of(part: str, kinds: tuple[str, ...]) -> tuple[Dataset, dict[str, Cases]]:
@@ -67,13 +69,14 @@ def parts_of(part: str, kinds: tuple[str, ...]) -> tuple[Dataset, dict[str, Case
     draw = np.random.default_rng(0).random(len(known))[place]
     low, high = (0, SHARE) if part == "test" else (SHARE, 2 * SHARE)
     held, before = (draw >= low) & (draw < high), draw >= high
-    history = _matrix(events.take(before), (users, items))
+    history = _matrix(events.take(before), (users, items))  # repeats add up, as in training
     wanted = np.isin(events.kind, [KINDS.index(kind) for kind in kinds])
     names = Vocabulary(np.arange(users), "user"), Vocabulary(np.arange(items), "item")
     train = Dataset(events=events.take(before & wanted), users=names[0], items=names[1], source="RetailRocket")
     cases = {}
     for code, kind in enumerate(KINDS):
         truth = _matrix(events.take(held & (events.kind == code)), (users, items))
+        truth.data[:] = 1
         # Who asks is known by something.
         rows = np.flatnonzero((np.diff(truth.indptr) > 0) & (np.diff(history.indptr) > 0)).astype(np.int32)
         cases[kind] = Cases(queries=Queries(users=rows, history=history[rows]), truth=truth[rows])
@@ -83,7 +86,6 @@ def parts_of(part: str, kinds: tuple[str, ...]) -> tuple[Dataset, dict[str, Case
 def _matrix(events: Events, shape: tuple[int, int]) -> CSR:
     found = sp.coo_array((events.weight, (events.user, events.item)), shape=shape).tocsr()
     found.sum_duplicates()
-    found.data[:] = 1
     return found
 
 

@@ -140,7 +140,8 @@ def fitted(probe: Probe, estimator: Any, data: Dataset, kept: Path | None, run: 
         return HybridModel(
             estimator, tuple(fitted(probe, each, data, kept, run) for each in estimator.estimators), touched
         )
-    known = hashlib.sha256(f"{estimator!r} {run.seed} {data.fingerprint}".encode()).hexdigest()[:16]
+    where = "" if run.device == "cpu" else f" {run.device}"
+    known = hashlib.sha256(f"{estimator!r} {run.seed} {data.fingerprint}{where}".encode()).hexdigest()[:16]
     place = None if kept is None else kept / f"{type(estimator).__name__.lower()}-{known}"
     if place is not None and place.exists():
         cost = artifacts.read_manifest(place)["provenance"]

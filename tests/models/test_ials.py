@@ -213,6 +213,24 @@ def test_stops_when_the_time_is_over(dataset: Dataset) -> None:
     np.testing.assert_array_equal(short.items, dataclasses.replace(plain, epochs=1).fit(dataset).items)
 
 
+def test_the_end_of_the_time_leaves_the_solution_for_the_items(dataset: Dataset) -> None:
+    """Not vectors beyond it: their Gram matrix is that of the plain half step after users beyond theirs."""
+    short = SMALL.fit(dataset, Run(seed=5, seconds=0.0))
+    rng, C = Run(seed=5).rng(), np.log2(1 + dataset.interactions.toarray())
+    V, W = (rng.standard_normal((n, 8), dtype=np.float32) * 0.1 / np.sqrt(8) for n in C.shape[::-1])
+    V[~C.any(axis=0)], W[~C.any(axis=1)] = 0, 0
+    W += SMALL.relaxation * (np.stack([slow_solve(c, V.astype(np.float64), SMALL) for c in C]) - W)
+    expected = np.stack([slow_solve(c, W.astype(np.float64), SMALL) for c in C.T])
+    np.testing.assert_allclose(short.items @ short.items.T, expected @ expected.T, rtol=1e-3, atol=1e-3)
+
+
+def test_blocks_take_no_step_beyond_the_solution() -> None:
+    data = dataset_of((np.random.default_rng(2).random((40, 300)) < 0.6).astype(np.float32))
+    how = IALS(width=140, epochs=4, solver="blocks")
+    plain = dataclasses.replace(how, relaxation=1.0)
+    np.testing.assert_array_equal(how.fit(data).items, plain.fit(data).items)
+
+
 @functools.cache
 def fitted() -> tuple[Dataset, object]:
     data = make_dataset()

@@ -54,6 +54,19 @@ def test_an_interaction_counts_its_beta(dataset: Dataset) -> None:
     assert (SMALL._targets(X, users, items).toarray() >= targets - 1e-6).all()
 
 
+def test_the_steps_of_a_pass_add_up_to_the_gradient_over_all_users(dataset: Dataset) -> None:
+    """Each step carries its users' share of the squares of all items, no more."""
+    X, rng = dataset.interactions, np.random.default_rng(0)
+    arrays = {n: rng.standard_normal((size, 4)).astype(np.float32) for n, size in (("users", 60), ("items", 40))}
+    settings = dataclasses.replace(SMALL, l2=0.3)
+    work = _Work(settings, settings._targets(X, *degrees(X)), *degrees(X), arrays)
+    everything, parts = np.arange(40), np.array_split(rng.permutation(60), 7)
+    whole = work.gradients(np.arange(60), everything)[1]
+    for name in arrays:
+        added = sum(len(part) * work.gradients(part, everything)[1][name] for part in parts)
+        np.testing.assert_allclose(added, 60 * whole[name], rtol=1e-3, atol=1e-3)
+
+
 def test_the_gradient_of_a_step_is_the_slope_of_its_loss(dataset: Dataset) -> None:
     X, rng = dataset.interactions, np.random.default_rng(0)
     arrays = {n: rng.standard_normal((size, 4)).astype(np.float32) for n, size in (("users", 60), ("items", 40))}

@@ -34,7 +34,7 @@ class _CrossEntropy(torch.autograd.Function):
         d_bias = None if bias is None else torch.zeros_like(bias)
         # Where the states are in bfloat16 so are the products; sums and the softmax are in the type of the table.
         W = table.to(hidden.dtype)
-        step = max(16, _STRETCH_BYTES[hidden.device.type] // (4 * len(table)))
+        step = max(16, _STRETCH_BYTES.get(hidden.device.type, _STRETCH_BYTES["cpu"]) // (4 * len(table)))
         for start in range(0, len(hidden), step):
             h, t = hidden[start : start + step], targets[start : start + step, None]
             logits = (h @ W.T).to(table.dtype)
@@ -68,7 +68,7 @@ def cross_entropy(hidden: Tensor, table: Tensor, targets: Tensor, bias: Tensor |
     """Softmax cross-entropy of ``hidden`` (T, D) against all rows of ``table`` (N, D); ``targets`` (T,).
 
     The (T, N) logits are never held: each stretch of targets makes its part of the gradients as it passes.
-    Cost 6 T N D operations forward and none of that order backward; memory 4 MB (512 MB on a GPU), T D and N D numbers.
+    Cost 6 T N D operations forward and none of that order backward; memory three stretches of at least 16 targets, each of about 4 MB (512 MB on a GPU), T D and N D numbers.
     """
     kind = hidden.device.type
     if torch.is_autocast_enabled(kind):
