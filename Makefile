@@ -46,7 +46,7 @@ docs: $(VENV)/.test
 
 # The page tests drive a real browser.
 browser:
-	@command -v chromium >/dev/null || { $(SUDO) apt-get update -qq && \
+	@{ command -v chromium && fc-list :lang=zh | grep -q .; } >/dev/null 2>&1 || { $(SUDO) apt-get update -qq && \
 	  DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq --no-install-recommends chromium fonts-noto-cjk >/dev/null; }
 
 $(VENV)/bin/python:

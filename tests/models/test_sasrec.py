@@ -18,7 +18,7 @@ ONE = Run(threads=1)
 
 class TestSASRec(SequenceContract):
     estimator = SASRec(
-        width=16, layers=1, length=12, epochs=30, batch=128, learning_rate=1e-2, dropout=0.3, weight_decay=1.0
+        width=16, layers=1, length=12, epochs=15, batch=128, learning_rate=1e-2, dropout=0.3, weight_decay=0.3
     )
     learner = SASRec(width=16, layers=1, length=24, epochs=20, batch=256, learning_rate=1e-2, dropout=0.0)
 
