@@ -14,10 +14,15 @@ from leanrec.errors import SourceError
 from leanrec.types import CSR, Events, Queries
 
 USERS, ITEMS = 29_858, 40_981
+# What is known when a part is asked for.
+KNOWN = {"valid": "fit", "fifth": "rest", "test": "train"}
 
 
 def gowalla(part: str = "train") -> CSR:
-    """(29,858, 40,981) float32 ones: "train", "fit" (train without valid), "valid" (part of train) or "test"."""
+    """(29,858, 40,981) float32 ones: "train", "fit" (train without valid), "valid" (part of train), "test", or
+    "fifth" (a fifth of each user's items in train, drawn at random) and "rest" (train without it)."""
+    if part in {"fifth", "rest"}:
+        return _fifth(gowalla("train"), held=part == "fifth")
     if part == "fit":
         fit = sp.csr_array(gowalla("train") - gowalla("valid"))
         fit.eliminate_zeros()
@@ -31,14 +36,26 @@ def gowalla(part: str = "train") -> CSR:
     return matrix
 
 
+def _fifth(X: CSR, *, held: bool) -> CSR:
+    count = np.diff(X.indptr)
+    rows = np.repeat(np.arange(X.shape[0]), count)
+    order = np.lexsort((np.random.default_rng(7).random(X.nnz), rows))
+    place = np.empty(X.nnz, np.int64)
+    place[order] = np.arange(X.nnz) - X.indptr[rows]
+    some = (place < np.maximum(1, np.round(count[rows] / 5))) == held
+    part = sp.coo_array((X.data[some], (rows[some], X.indices[some])), shape=X.shape).tocsr()
+    part.sort_indices()
+    return part
+
+
 def gowalla_data(part: str = "fit") -> Dataset:
     """The same part as a data set, for estimators."""
     return as_dataset(gowalla(part), f"Gowalla, {part}")
 
 
 def gowalla_cases(part: str = "valid", *, users: int | None = None, seed: int = 0) -> Cases:
-    """All users with held-out items: history "fit" for "valid", "train" for "test"; ``users``: a sample of them."""
-    truth, history = gowalla(part), gowalla({"valid": "fit", "test": "train"}[part])
+    """All users with held-out items: history "fit" for "valid", "rest" for "fifth", "train" for "test"; ``users``: a sample of them."""
+    truth, history = gowalla(part), gowalla(KNOWN[part])
     rows = np.flatnonzero(np.diff(truth.indptr)).astype(np.int32)
     if users is not None and users < len(rows):
         rows = np.sort(np.random.default_rng(seed).choice(rows, users, replace=False))

@@ -90,13 +90,10 @@ def make_claim(models: list[str], part: str) -> Claim:
 
 
 def main() -> None:
-    options = harness.parser(__doc__)
-    options.add_argument("--model", action="append", help="a model, with settings after commas; repeatable")
+    options = harness.parser(__doc__, models=True)
     options.add_argument("--held-out", action="store_true", help="judge on a tenth of train: to choose settings")
     options.set_defaults(repeats=SEEDS)
     asked = options.parse_args()
-    if asked.model and not asked.contestant:
-        asked.only = asked.model  # a part is a try
     models = asked.model or list(TUNED)
     harness.run(make_claim(models, "held out" if asked.held_out else "valid"), asked)
 

@@ -130,14 +130,21 @@ class Claim:
     comparisons: Sequence[Comparison]
 
 
-def parser(description: str | None = None) -> argparse.ArgumentParser:
-    """The options that every claim has; a script may add its own, which reach the contestants' processes too."""
+def parser(description: str | None = None, *, models: bool = False) -> argparse.ArgumentParser:
+    """The options that every claim has; a script may add its own, which reach the contestants' processes too.
+
+    With ``models`` the contestants can be chosen: that is a try, and not kept, unless it gets a name of its own.
+    """
     options = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--repeats", type=int, default=3, help="rounds (default 3)")
     options.add_argument("--threads", type=int, default=machine.cores(), help="for every library (default: all cores)")
     options.add_argument("--quick", action="store_true", help="small sizes, to see that it works; nothing is kept")
     options.add_argument("--only", action="append", help="measure only these contestants; nothing is kept")
     options.add_argument("--results", type=Path, help="folder for the results (default benchmarks/results)")
+    options.set_defaults(model=None, name="")
+    if models:
+        options.add_argument("--model", action="append", help="a model, with settings after commas; repeatable")
+        options.add_argument("--name", default="", help="keep what came of the chosen models under this name")
     options.add_argument("--contestant", help=argparse.SUPPRESS)
     options.add_argument("--into", type=Path, help=argparse.SUPPRESS)
     options.add_argument("--turn", type=int, default=0, help=argparse.SUPPRESS)
@@ -173,7 +180,8 @@ def keep(results: dict[str, Any], asked: argparse.Namespace, draw: Draw | None =
     stages = results["contestants"].values()
     if stages and all("failed" in stage for stage in stages):
         raise SystemExit(f"Nothing of {results['claim']} could be measured: {next(iter(stages))['failed']}")
-    folder: Path | None = asked.results or (None if asked.quick or asked.only else RESULTS)
+    a_try = asked.quick or asked.only or (asked.model and not asked.name)
+    folder: Path | None = asked.results or (None if a_try else RESULTS)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         if draw is not None and can_draw():
@@ -275,7 +283,7 @@ def summarise(claim: Claim, asked: argparse.Namespace, runs: dict[str, list[Meas
     stages = {name: summary(these) for name, these in runs.items()}
     script = f"benchmarks/{Path(sys.argv[0]).name}"
     return {
-        "claim": claim.name,
+        "claim": "_".join(each for each in (claim.name, asked.name) if each),
         "title": claim.title,
         "data": claim.data,
         "command": " ".join(["python", script, *_own_arguments()]),
@@ -293,12 +301,12 @@ def summarise(claim: Claim, asked: argparse.Namespace, runs: dict[str, list[Meas
 
 
 def _own_arguments() -> list[str]:
-    """The arguments as given, without the folder of the results: it is nobody's business on the page."""
-    given, kept = iter(sys.argv[1:]), []
+    """The arguments as given, without folders of results and fitted models: these are nobody's business on the page."""
+    given, kept, folders = iter(sys.argv[1:]), [], ("--results", "--keep")
     for each in given:
-        if each == "--results":
+        if each in folders:
             next(given, None)
-        elif not each.startswith("--results="):
+        elif each.partition("=")[0] not in folders:
             kept.append(each)
     return kept
 

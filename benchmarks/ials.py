@@ -1,6 +1,6 @@
 """iALS of Gowalla beside implicit and irspack: the same loss from the same start, and the vector of a new user.
 
-    python benchmarks/ials.py [--repeats 3] [--quick] [--curve]
+    python benchmarks/ials.py [--repeats 3] [--quick] [--curve [--relaxation 1.6]]
 
 The loss of implicit, with a confidence of a for what was touched, 1 for the rest, and a ridge r on every vector, is
 
@@ -37,10 +37,10 @@ def part(quick: bool) -> CSR:
     return sp.csr_array(X[:2000]) if quick else X
 
 
-def settings(width: int, passes: int = PASSES, solver: str = "auto"):  # noqa: ANN201 - imported inside
+def settings(width: int, passes: int = PASSES, **more: float):  # noqa: ANN201 - imported inside
     from leanrec.models.collaborative.ials import IALS
 
-    how = IALS(width=width, epochs=passes, solver=solver, weighting="binary", scaling=0.0)
+    how = IALS(width=width, epochs=passes, weighting="binary", scaling=0.0, **more)
     return dataclasses.replace(how, unobserved=1 / (ALPHA - 1), l2=RIDGE / ALPHA)
 
 
@@ -66,12 +66,12 @@ def start(rows: int, width: int, seed: int) -> Float32Array:
     return rng.standard_normal((rows, width), dtype=np.float32) * np.float32(0.1 / np.sqrt(width))
 
 
-def fit_ours(X: CSR, width: int, passes: int, probe: Probe, solver: str = "auto") -> Callable[[], Float32Array]:
+def fit_ours(X: CSR, width: int, passes: int, probe: Probe, **more: float) -> Callable[[], Float32Array]:
     from datasets import as_dataset
 
     data = as_dataset(X)
     assert data.interactions.nnz == X.nnz
-    how = settings(width, passes, solver)
+    how = settings(width, passes, **more)
     return lambda: how.fit(data, probe.run).items
 
 
@@ -227,15 +227,16 @@ def claim() -> Claim:
     )
 
 
-def curve(threads: int, widths: tuple[int, ...] = (64, 256)) -> None:
+def curve(threads: int, relaxation: float, widths: tuple[int, ...] = (64, 256)) -> None:
     """The loss after each pass; every point is a fit of its own, so that nothing is measured but the fit."""
+    fits = FITS | {"ours": functools.partial(fit_ours, relaxation=relaxation)}
     probe, X = Probe(threads=threads), part(quick=False)
     for width in widths:
-        for name, fit in FITS.items():
+        for name, fit in fits.items():
             if width > 64 and name.endswith("Cholesky"):
                 continue
             fit(sp.csr_array(X[:300]), width, 1, probe)()
-            for passes in (1, 2, 4, 8, PASSES):
+            for passes in (1, 2, 4, 7, 8, PASSES):
                 work = fit(X, width, passes, probe)
                 began, cpu = time.perf_counter(), time.process_time()
                 items = work()
@@ -249,8 +250,9 @@ def curve(threads: int, widths: tuple[int, ...] = (64, 256)) -> None:
 if __name__ == "__main__":
     options = parser(__doc__)
     options.add_argument("--curve", action="store_true", help="print the loss after each pass instead")
+    options.add_argument("--relaxation", type=float, default=1.6, help="of ours, for --curve (default 1.6)")
     asked = options.parse_args()
     if asked.curve:
-        curve(asked.threads or 2)
+        curve(asked.threads or 2, asked.relaxation)
     else:
         run(claim(), asked)

@@ -141,13 +141,7 @@ def local(X: CSR) -> Case:
 
     near, columns = neighbours_of(X)[:ITEMS], sp.csr_array(X.T)
     ridge, pairs = np.full(X.shape[1], 10.0, np.float32), pairs_in_rows(near, columns)
-    k = np.diff(near.indptr).astype(np.float64)
-    return Case(
-        lambda: local_ridges(columns, near, ridge),
-        2 * pairs + 2 * float((k**2).sum()),
-        2 * X.nnz + 2 * near.nnz,
-        "2 for each pair of neighbours in a history, 2 · K² for one pass of the solver; data, neighbours and weights once",
-    )
+    return regression(lambda: local_ridges(columns, near, ridge), pairs, near, 2 * X.nnz)
 
 
 def coordinate(X: CSR) -> Case:
@@ -159,12 +153,16 @@ def coordinate(X: CSR) -> Case:
     near = neighbours_of(X)
     near = sp.csr_array(sp.vstack([near[:ITEMS], sp.csr_array((X.shape[1] - ITEMS, X.shape[1]), dtype=np.float32)]))
     pairs, penalty = pairs_in_rows(near[:ITEMS], sp.csr_array(X.T)), Penalty(1.0, 50.0, 100, 1e-4)
+    return regression(lambda: nets_over_near(X, near, penalty), pairs, near, 4 * X.nnz)
+
+
+def regression(work: Callable[[], Any], pairs: float, near: CSR, data: float) -> Case:
     k = np.diff(near.indptr).astype(np.float64)
     return Case(
-        lambda: nets_over_near(X, near, penalty),
+        work,
         2 * pairs + 2 * float((k**2).sum()),
-        4 * X.nnz + 2 * near.nnz,
-        "2 for each pair of neighbours in a history, 2 · K² for one sweep; data both ways, neighbours and weights once",
+        data + 2 * near.nnz,
+        "2 for each pair of neighbours in a history, 2 · K² for one pass of the solver; data (SLIM: both ways), neighbours and weights once",
     )
 
 

@@ -1,10 +1,10 @@
 """Several kinds of behaviour at once: views, carts and purchases of RetailRocket, judged on purchases and on views.
 
-    python benchmarks/multitask.py [--model NAME[,SETTING=VALUE]] [--repeats 3] [--test]
+    python benchmarks/multitask.py [--model NAME[,SETTING=VALUE]] [--name NAME] [--repeats 3] [--test]
 
 A tenth of all pairs of a user and an item is held out for validation and another for the test, each with all that happened
 between the two. What is asked: which unseen item will this user buy (HR@10 and NDCG@10 over the purchases held out), and which
-will be looked at. The file has no times, so the split is by chance.
+will be looked at. Models chosen by --model take all events. The file has no times, so the split is by chance.
 """
 
 import functools
@@ -125,14 +125,9 @@ def make_claim(models: dict[str, tuple[str, tuple[str, ...]]], part: str) -> Cla
 
 
 def main() -> None:
-    options = harness.parser(__doc__)
-    options.add_argument(
-        "--model", action="append", help="a model on all events, with settings after commas; repeatable"
-    )
+    options = harness.parser(__doc__, models=True)
     options.add_argument("--test", action="store_true", help="judge on the test pairs: once, at the end")
     asked = options.parse_args()
-    if asked.model and not asked.contestant:
-        asked.only = asked.model  # a part is a try
     models = {text: (text, KINDS) for text in asked.model} if asked.model else MODELS
     harness.run(make_claim(models, "test" if asked.test else "valid"), asked)
 

@@ -141,12 +141,9 @@ def make_claim(models: list[str], part: str) -> Claim:
 
 
 def main() -> None:
-    options = harness.parser(__doc__)
-    options.add_argument("--model", action="append", help="a model, with settings after commas; repeatable")
+    options = harness.parser(__doc__, models=True)
     options.add_argument("--test", action="store_true", help="judge on the paper's test events: once, at the end")
     asked = options.parse_args()
-    if asked.model and not asked.contestant:
-        asked.only = asked.model  # a part is a try
     harness.run(make_claim(asked.model or list(MODELS), "test" if asked.test else "valid"), asked)
 
 

@@ -1,6 +1,6 @@
 """Items that nobody has touched: how well content alone places them, on ML-1M (titles, genres) and Yelp (names, categories).
 
-    python benchmarks/new_items.py [--data ml-1m|yelp] [--model NAME[,SETTING=VALUE]] [--repeats 3] [--test]
+    python benchmarks/new_items.py [--data ml-1m|yelp] [--model NAME[,SETTING=VALUE]] [--name NAME] [--repeats 3] [--test]
 
 A tenth of the items is held out for validation and another for the test, with all their events. Users are asked which of the
 held-out items they took: once among the held-out items alone, once among all items that they have not seen.
@@ -67,13 +67,10 @@ def make_claim(models: list[str], which: str, part: str) -> Claim:
 
 
 def main() -> None:
-    options = harness.parser(__doc__)
+    options = harness.parser(__doc__, models=True)
     options.add_argument("--data", choices=sorted(TITLES), default="ml-1m", help="what it is measured on")
-    options.add_argument("--model", action="append", help="a model, with settings after commas; repeatable")
     options.add_argument("--test", action="store_true", help="judge on the test items: once, at the end")
     asked = options.parse_args()
-    if asked.model and not asked.contestant:
-        asked.only = asked.model  # a part is a try
     harness.run(make_claim(asked.model or list(MODELS), asked.data, "test" if asked.test else "valid"), asked)
 
 

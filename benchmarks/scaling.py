@@ -270,7 +270,6 @@ def main() -> None:
         runs = sweep(plan, claim, asked, limit)
     results = harness.summarise(claim, asked, runs)
     results |= {"rows": rows(plan, runs), "seconds": round(time.perf_counter() - start, 1)}
-    asked.only = asked.model
     harness.keep(results, asked, lambda _, folder: draw(plan, runs, folder))
 
 

@@ -199,9 +199,7 @@ def make_claim(asked: argparse.Namespace) -> Claim:
             ]
     short, where = which.replace("-", ""), asked.device.partition(":")[0].replace("cpu", "")
     return Claim(
-        name="_".join(
-            each for each in ("sequences", short, where, asked.name, "test" if part == "test" else "") if each
-        ),
+        name="_".join(each for each in ("sequences", short, where, "test" if part == "test" else "") if each),
         title=f"What comes next: sequence models on {'ML-1M' if which == 'ml-1m' else 'Amazon Beauty'}. {PUBLISHED[which]}.",
         data=f"{FILES[which][1]} of {FILES[which][0]}, leave-one-out, judged on {part}, all users, all items ranked but those seen; several runs are several seeds",
         contestants=contestants,
@@ -228,18 +226,14 @@ def draw(results: dict[str, Any], folder: Any) -> list[str]:
 
 
 def main() -> None:
-    options = harness.parser(__doc__)
+    options = harness.parser(__doc__, models=True)
     options.add_argument("--data", choices=sorted(PUBLISHED), default="ml-1m", help="what it is measured on")
-    options.add_argument("--model", action="append", help="a model, with settings after commas; repeatable")
-    options.add_argument("--name", default="", help="keep what came of the chosen models under this name")
     options.add_argument("--best", default="blend", help="the model that stands for the best")
     options.add_argument("--keep", type=Path, help="folder of fitted models")
     options.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N: where it is trained")
     options.add_argument("--test", action="store_true", help="judge on the last items: once, at the end")
     options.set_defaults(repeats=1)
     asked = options.parse_args()
-    if asked.model and not asked.name and not asked.contestant:
-        asked.only = asked.model  # a part is a try
     harness.run(make_claim(asked), asked, draw)
 
 
