@@ -249,6 +249,8 @@ def test_doctor_finds_this_machine_well(run: Any) -> None:
         (("fit", "eaze", "{log}", "--out", "m"), "Did you mean 'ease'?"),
         (("fit", "ease", "{log}", "--set", "l3=1", "--out", "m"), "has no setting 'l3'"),
         (("fit", "ease", "{log}", "--set", "l2=-1", "--out", "m"), "l2 must be a positive number"),
+        (("fit", "ease,l2=-2", "{log}", "--out", "m"), "l2 must be a positive number. Got -2"),
+        (("fit", "ease,l2=5", "{log}", "--set", "l2=-3", "--out", "m"), "l2 must be a positive number. Got -3"),
         (("fit", "ease", "{log}", "--set", "l2", "--out", "m"), "--set must have the form NAME=VALUE"),
         (("fit", "ease", "missing.csv", "--out", "m"), "missing.csv"),
         (("fit", "ease", "{log}", "--checkpoint", "c", "--out", "m"), "--checkpoint must be left out"),

@@ -9,10 +9,10 @@ import typer
 
 from leanrec.cli import show, together
 from leanrec.cli.folds import evaluate_in_folds
-from leanrec.cli.options import DataOptions, Json, Sources, SplitOptions, TrainOptions, gather, model_of, pairs
+from leanrec.cli.options import DataOptions, Json, Sources, SplitOptions, TrainOptions, gather, model_of
 from leanrec.errors import DataError, SettingError
 from leanrec.models import find
-from leanrec.settings import build, check_one_of
+from leanrec.settings import check_one_of
 
 if TYPE_CHECKING:
     from leanrec.evaluation.compare import Comparison
@@ -30,7 +30,9 @@ _COLUMNS = ("ndcg", "recall", "precision", "hitrate", "mrr", "map")
 
 @gather(DataOptions, TrainOptions)
 def fit(
-    model: Annotated[str, typer.Argument(help="A model's name (see `leanrec models`) or import path.")],
+    model: Annotated[
+        str, typer.Argument(help="A model, with settings after commas (see `leanrec models`), or its import path.")
+    ],
     source: Sources,
     *,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the fitted model.")],
@@ -59,7 +61,7 @@ def fit(
     from leanrec.serving.replay import log_beside
     from leanrec.training.settings import Training
 
-    estimator = build(find(model), pairs(settings or (), "--set"))
+    estimator = model_of(model, settings or ())
     if checkpoint is not None and not isinstance(estimator, Training):
         raise SettingError(f"--checkpoint must be left out: {model} does not train with torch, and keeps no state.")
     if shard and not getattr(estimator, "shardable", False):

@@ -82,10 +82,10 @@ def _float(what: str, text: str) -> float:
         raise SettingError(f"{what}: must be a number. Got {text!r}.") from None
 
 
-def model_of(text: str) -> Estimator:
-    """``"ials,width=32"`` as settings: a model's name, then settings that are not the usual ones."""
+def model_of(text: str, more: Iterable[str] = ()) -> Estimator:
+    """``"ials,width=32"`` as settings: a model's name, then settings that are not the usual ones, and ``more`` of --set."""
     name, *settings = split_list(text) or ("",)
-    return build(find(name), pairs(settings, f"--model {name}"))
+    return build(find(name), pairs(settings, f"--model {name}") | pairs(more, "--set"))
 
 
 @dataclasses.dataclass(frozen=True)
