@@ -81,7 +81,7 @@ def goals(model: str, what: str, recall: float, ndcg: float, seconds: float) -> 
     ]
 
 
-def make_claim(models: list[str], best: str, part: str) -> Claim:
+def make_claim(models: list[str], best: str, part: str, device: str) -> Claim:
     contestants = {}
     for model in models:
         work = functools.partial(judge, text=TUNED.get(model, model), part=part)
@@ -90,9 +90,9 @@ def make_claim(models: list[str], best: str, part: str) -> Claim:
     rows = [Comparison(what=f"{model}, {part}", ours=model, measure="recall@20") for model in models]
     if part == "test":
         rows += goals(best, "the best", *GOALS[0]) + goals(SPARSE, "sparse regression", *GOALS[1])
-    trained = TRAINED_ON[part]
+    trained, where = TRAINED_ON[part], device.partition(":")[0].replace("cpu", "")
     return Claim(
-        name="gowalla" + ("" if part == "valid" else f"_{part}"),
+        name="_".join(each for each in ("gowalla", where, part.replace("valid", "")) if each),
         title=f"Quality beside cost on Gowalla. {PUBLISHED}.",
         data=f"Gowalla in LightGCN's split, {trained}, all users, full ranking, seen items left out; several runs are several seeds",
         contestants=contestants,
@@ -119,7 +119,7 @@ def draw(results: dict[str, Any], folder: Path) -> list[str]:
 
 
 def main() -> None:
-    options = harness.parser(__doc__, models=True)
+    options = harness.parser(__doc__, models=True, device=True)
     options.add_argument("--best", default=BEST, help="the model that stands for the best")
     options.add_argument("--fifth", action="store_true", help="judge on a fifth of each user's items in train")
     options.add_argument("--test", action="store_true", help="judge on the test set: once, at the end")
@@ -131,7 +131,7 @@ def main() -> None:
         "graph_blend",
     ]
     part = "test" if asked.test else "fifth" if asked.fifth else "valid"
-    harness.run(make_claim(models, asked.best, part), asked, draw)
+    harness.run(make_claim(models, asked.best, part, asked.device), asked, draw)
 
 
 if __name__ == "__main__":

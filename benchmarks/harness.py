@@ -130,10 +130,11 @@ class Claim:
     comparisons: Sequence[Comparison]
 
 
-def parser(description: str | None = None, *, models: bool = False) -> argparse.ArgumentParser:
+def parser(description: str | None = None, *, models: bool = False, device: bool = False) -> argparse.ArgumentParser:
     """The options that every claim has; a script may add its own, which reach the contestants' processes too.
 
-    With ``models`` the contestants can be chosen: that is a try, and not kept, unless it gets a name of its own.
+    With ``models`` the contestants can be chosen: that is a try, and not kept, unless it gets a name of its own. With ``device`` it can
+    be said where leanrec trains.
     """
     options = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--repeats", type=int, default=3, help="rounds (default 3)")
@@ -141,10 +142,12 @@ def parser(description: str | None = None, *, models: bool = False) -> argparse.
     options.add_argument("--quick", action="store_true", help="small sizes, to see that it works; nothing is kept")
     options.add_argument("--only", action="append", help="measure only these contestants; nothing is kept")
     options.add_argument("--results", type=Path, help="folder for the results (default benchmarks/results)")
-    options.set_defaults(model=None, name="")
+    options.set_defaults(model=None, name="", device="cpu")
     if models:
         options.add_argument("--model", action="append", help="a model, with settings after commas; repeatable")
         options.add_argument("--name", default="", help="keep what came of the chosen models under this name")
+    if device:
+        options.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N: where it is trained")
     options.add_argument("--contestant", help=argparse.SUPPRESS)
     options.add_argument("--into", type=Path, help=argparse.SUPPRESS)
     options.add_argument("--turn", type=int, default=0, help=argparse.SUPPRESS)
@@ -238,7 +241,7 @@ def measure_apart(
 
 def _contest(contestant: Contestant, asked: argparse.Namespace) -> None:
     bind(asked.threads)
-    probe = Probe(threads=asked.threads, quick=asked.quick, turn=asked.turn)
+    probe = Probe(threads=asked.threads, quick=asked.quick, turn=asked.turn, device=asked.device)
     try:
         contestant.work(probe)
         measured = dataclasses.asdict(probe)

@@ -7,13 +7,12 @@ six operations for each weight and item, the item vectors as often, and leaves t
 """
 
 import argparse
-import dataclasses
 import functools
 from typing import Any
 
 import harness
 from harness import Claim, Comparison, Contestant, Probe
-from sequences import named, read
+from sequences import read
 
 from leanrec.cli.options import model_of
 
@@ -33,17 +32,17 @@ SIZES = {
 }
 
 
-def grow(probe: Probe, name: str, size: tuple[int, int, int, int, str], device: str) -> None:
+def grow(probe: Probe, name: str, size: tuple[int, int, int, int, str]) -> None:
     width, layers, length, batch, precision = size
     heads = max(1, width // 64)
     text = f"{name},width={width},layers={layers},heads={heads},length={length},batch={batch},precision={precision},epochs=1,patience=0"
     estimator: Any = model_of(text)
-    data, run = read("ml-1m", 300 if probe.quick else None), dataclasses.replace(probe.run, device=device)
+    data = read("ml-1m", 300 if probe.quick else None)
     with probe.warmup():
-        estimator.fit(read("ml-1m", 50), run)
-    reset(device)
+        estimator.fit(read("ml-1m", 50), probe.run)
+    reset(probe.device)
     with probe.timed():
-        model = estimator.fit(data, run)
+        model = estimator.fit(data, probe.run)
     table = model.weights["items.weight"].size
     weights = sum(each.size for each in model.weights.values()) - table
     items = len(data.events)
@@ -52,9 +51,9 @@ def grow(probe: Probe, name: str, size: tuple[int, int, int, int, str], device: 
         items_per_second=items / probe.wall[-1],
         gflops=operations / probe.wall[-1] / 1e9,
         weights=weights + table,
-        device_memory=allocated(device),
+        device_memory=allocated(probe.device),
     )
-    probe.note(repr(estimator) + named(device))
+    probe.note(repr(estimator))
 
 
 def reset(device: str) -> None:
@@ -82,7 +81,7 @@ def make_claim(asked: argparse.Namespace) -> Claim:
         for name in ("sasrec", "hstu"):
             width, layers, length, batch, precision = size
             title = f"{name}, {layers} x {width}, {length} items, steps of {batch}, {precision}"
-            contestants[title] = Contestant(functools.partial(grow, name=name, size=size, device=asked.device))
+            contestants[title] = Contestant(functools.partial(grow, name=name, size=size))
             rows += [Comparison(what=title, ours=title, measure=measure) for measure in ("items_per_second", "gflops")]
     return Claim(
         name="large" + ("" if kind == "cpu" else f"_{kind}"),
@@ -94,9 +93,7 @@ def make_claim(asked: argparse.Namespace) -> Claim:
 
 
 def main() -> None:
-    options = harness.parser(__doc__)
-    options.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
-    asked = options.parse_args()
+    asked = harness.parser(__doc__, device=True).parse_args()
     harness.run(make_claim(asked), asked)
 
 

@@ -29,7 +29,9 @@ SHARE = 0.1
 # What is fitted on, and how it is called: all kinds alike, purchases alone, or each kind a task of its own.
 MODELS = {
     "popularity": ("popularity", KINDS),
+    "popularity, purchases alone": ("popularity", KINDS[2:]),
     "ials": ("ials", KINDS),
+    "ials, purchases alone": ("ials", KINDS[2:]),
     "deepfm, all events alike": ("deepfm", KINDS),
     "deepfm, purchases alone": ("deepfm", KINDS[2:]),
     "multitask, by purchase": ("multitask,importance=[0,0,1]", KINDS),
@@ -125,7 +127,7 @@ def make_claim(models: dict[str, tuple[str, tuple[str, ...]]], part: str) -> Cla
 
 
 def main() -> None:
-    options = harness.parser(__doc__, models=True)
+    options = harness.parser(__doc__, models=True, device=True)
     options.add_argument("--test", action="store_true", help="judge on the test pairs: once, at the end")
     asked = options.parse_args()
     models = {text: (text, KINDS) for text in asked.model} if asked.model else MODELS

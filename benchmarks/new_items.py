@@ -67,7 +67,7 @@ def make_claim(models: list[str], which: str, part: str) -> Claim:
 
 
 def main() -> None:
-    options = harness.parser(__doc__, models=True)
+    options = harness.parser(__doc__, models=True, device=True)
     options.add_argument("--data", choices=sorted(TITLES), default="ml-1m", help="what it is measured on")
     options.add_argument("--test", action="store_true", help="judge on the test items: once, at the end")
     asked = options.parse_args()

@@ -27,6 +27,7 @@ class Probe:
         threads: what BLAS, Numba and OpenMP are set to; the process is bound to as many cores.
         quick: a small try-out; the contestant may shrink its data.
         turn: which round this is, from 0: the seed of what draws numbers.
+        device: where leanrec trains.
         wall: one entry for each timed block.
         cpu: CPU seconds of each timed block, of all threads and child processes.
         warmups: seconds of the warm-up blocks together (compilation, first call).
@@ -41,6 +42,7 @@ class Probe:
     threads: int
     quick: bool = False
     turn: int = 0
+    device: str = "cpu"
     wall: list[float] = dataclasses.field(default_factory=list)
     cpu: list[float] = dataclasses.field(default_factory=list)
     warmups: float = 0.0
@@ -53,8 +55,8 @@ class Probe:
 
     @property
     def run(self) -> Run:
-        """The conditions for leanrec: the round as seed, and this probe's threads."""
-        return Run(seed=self.turn, threads=self.threads)
+        """The conditions for leanrec: the round as seed, this probe's threads and device."""
+        return Run(seed=self.turn, threads=self.threads, device=self.device)
 
     @contextlib.contextmanager
     def warmup(self) -> Iterator[None]:
@@ -108,14 +110,20 @@ class Probe:
         self.facts |= facts
 
     def note(self, sentence: str) -> None:
-        """A sentence for the results page."""
-        self.notes.append(sentence)
+        """A sentence for the results page. Where it is no processor that trains, it names that too."""
+        self.notes.append(sentence + ("" if self.device == "cpu" else f", trained on {_card(self.device)}"))
 
 
 def bind(threads: int) -> None:
     """Keep this process on as many cores as it has threads, so that a library that ignores the setting gains nothing."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-threads:])
+
+
+def _card(device: str) -> str:
+    import torch
+
+    return str(torch.cuda.get_device_name(device))
 
 
 def _children() -> tuple[float, int]:

@@ -10,7 +10,6 @@ are of one history at a time, scores of all items, on one thread.
 
 import argparse
 import contextlib
-import dataclasses
 import functools
 import hashlib
 import sys
@@ -101,14 +100,14 @@ def _column(items: np.ndarray, texts: np.ndarray, n_items: int) -> np.ndarray:
     return column
 
 
-def judge(probe: Probe, text: str, which: str, part: str, kept: Path | None, device: str) -> None:
+def judge(probe: Probe, text: str, which: str, part: str, kept: Path | None) -> None:
     from leanrec.data.splits import split
     from leanrec.evaluation.evaluate import evaluate
 
     estimator = model_of(text)
     parts = split(read(which, 300 if probe.quick else None), "leave-one-out")
     parts.train.interactions  # noqa: B018 - made before the clock starts
-    model = fitted(probe, estimator, parts.train, kept, dataclasses.replace(probe.run, device=device))
+    model = fitted(probe, estimator, parts.train, kept, probe.run)
     # The parts of a hybrid are fitted one after the other.
     probe.wall, probe.cpu = [sum(probe.wall)], [sum(probe.cpu)]
     cases = parts.test if part == "test" else parts.valid
@@ -117,16 +116,7 @@ def judge(probe: Probe, text: str, which: str, part: str, kept: Path | None, dev
     with Run(threads=1).limits(), one_thread():
         some = np.random.default_rng(0).choice(len(cases), min(len(cases), 1020), replace=False)
         probe.latency(model.score, [cases.queries.block(int(row), int(row) + 1) for row in some])
-    probe.note(repr(estimator) + named(device))
-
-
-def named(device: str) -> str:
-    """What a note says of where it was trained: nothing of the processor, which the page names anyway."""
-    if device == "cpu":
-        return ""
-    import torch
-
-    return f", trained on {torch.cuda.get_device_name(device)}"
+    probe.note(repr(estimator))
 
 
 def fitted(probe: Probe, estimator: Any, data: Dataset, kept: Path | None, run: Run) -> Any:
@@ -176,7 +166,7 @@ def make_claim(asked: argparse.Namespace) -> Claim:
     contestants = {}
     for name in models:
         text = TUNED.get((which, name), name)
-        work = functools.partial(judge, text=text, which=which, part=part, kept=asked.keep, device=asked.device)
+        work = functools.partial(judge, text=text, which=which, part=part, kept=asked.keep)
         repeats = 1 if name.partition(",")[0] in ONCE else 0
         contestants[name] = Contestant(work, repeats=repeats, seconds=6 * 3600)
     rows = [
@@ -226,11 +216,10 @@ def draw(results: dict[str, Any], folder: Any) -> list[str]:
 
 
 def main() -> None:
-    options = harness.parser(__doc__, models=True)
+    options = harness.parser(__doc__, models=True, device=True)
     options.add_argument("--data", choices=sorted(PUBLISHED), default="ml-1m", help="what it is measured on")
     options.add_argument("--best", default="blend", help="the model that stands for the best")
     options.add_argument("--keep", type=Path, help="folder of fitted models")
-    options.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N: where it is trained")
     options.add_argument("--test", action="store_true", help="judge on the last items: once, at the end")
     options.set_defaults(repeats=1)
     asked = options.parse_args()
