@@ -85,7 +85,7 @@ def make_claim(models: list[str], best: str, part: str, device: str) -> Claim:
     contestants = {}
     for model in models:
         work = functools.partial(judge, text=TUNED.get(model, model), part=part)
-        repeats = SEEDS if model.partition(",")[0] in RANDOM else 1
+        repeats = SEEDS if model.partition(",")[0] in RANDOM | TRAINED else 1
         contestants[model] = Contestant(work, repeats=repeats, seconds=3 * 3600)
     rows = [Comparison(what=f"{model}, {part}", ours=model, measure="recall@20") for model in models]
     if part == "test":

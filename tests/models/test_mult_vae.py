@@ -24,23 +24,6 @@ class TestDeeper(EstimatorContract):
     estimator = DEEPER
 
 
-def test_the_loss_in_stretches_and_its_gradients_are_those_of_a_dense_softmax(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mult_vae, "_STRETCH_BYTES", 0)  # stretches of 16 users
-    rng = torch.Generator().manual_seed(0)
-    hidden, table, bias = (
-        torch.randn(shape, generator=rng, dtype=torch.float64, requires_grad=True) for shape in ((40, 3), (5, 3), (5,))
-    )
-    dense = torch.rand(40, 5, generator=rng) < 0.4
-    bounds = torch.cat([torch.zeros(1, dtype=torch.int64), dense.sum(1).cumsum(0)])
-    loss = mult_vae._Multinomial.apply(hidden, table, bias, dense.nonzero()[:, 1], bounds)
-    fast = torch.autograd.grad(loss, (hidden, table, bias))
-    slow_loss = -(torch.log_softmax(hidden @ table.T + bias, 1) * dense).sum() / dense.sum()
-    slow = torch.autograd.grad(slow_loss, (hidden, table, bias))
-    assert float(loss.detach()) == pytest.approx(float(slow_loss.detach()))
-    for a, b in zip(fast, slow, strict=True):
-        torch.testing.assert_close(a, b)
-
-
 def test_answers_are_those_of_the_network(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     networks = []
     make = mult_vae._model

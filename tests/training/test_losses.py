@@ -201,3 +201,20 @@ def test_alignment_and_uniformity() -> None:
     opposite = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
     assert float(losses.uniformity(opposite)) == pytest.approx(-8)
     assert math.isclose(float(losses.uniformity(torch.ones(5, 3))), 0, abs_tol=1e-5)
+
+
+def test_whole_histories_in_stretches_are_a_dense_softmax(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(losses._STRETCH_BYTES, "cpu", 0)  # stretches of 16 users
+    rng = torch.Generator().manual_seed(0)
+    hidden, table, bias = (
+        torch.randn(shape, generator=rng, dtype=torch.float64, requires_grad=True) for shape in ((40, 3), (5, 3), (5,))
+    )
+    dense = torch.rand(40, 5, generator=rng) < 0.4
+    bounds = torch.cat([torch.zeros(1, dtype=torch.int64), dense.sum(1).cumsum(0)])
+    loss = losses.multinomial(hidden, table, bias, dense.nonzero()[:, 1], bounds)
+    fast = torch.autograd.grad(loss, (hidden, table, bias))
+    slow_loss = -(torch.log_softmax(hidden @ table.T + bias, 1) * dense).sum() / dense.sum()
+    slow = torch.autograd.grad(slow_loss, (hidden, table, bias))
+    assert float(loss.detach()) == pytest.approx(float(slow_loss.detach()))
+    for a, b in zip(fast, slow, strict=True):
+        torch.testing.assert_close(a, b)

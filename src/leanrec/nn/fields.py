@@ -22,6 +22,7 @@ __all__ = [
     "WideAndDeep",
     "dot_interactions",
     "factorisation",
+    "pair_products",
     "side_by_side",
 ]
 
@@ -186,7 +187,12 @@ class Perceptron(nn.Sequential):
 
 def factorisation(vectors: Tensor) -> Tensor:
     """(R, F, D) to (R,): the sum of the dot products of all pairs of fields in O(F · D) (Rendle, ICDM 2010)."""
-    return 0.5 * (vectors.sum(1).square() - vectors.square().sum(1)).sum(1)
+    return pair_products(vectors).sum(1)
+
+
+def pair_products(vectors: Tensor) -> Tensor:
+    """(R, F, D) to (R, D): the sum of the products of all pairs of fields, each column by itself."""
+    return 0.5 * (vectors.sum(1).square() - vectors.square().sum(1))
 
 
 def dot_interactions(vectors: Tensor) -> Tensor:

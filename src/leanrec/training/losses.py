@@ -11,18 +11,26 @@ from torch import Tensor
 from torch.nn import functional as F
 
 __all__ = [
+    "STRETCH_BYTES",
     "alignment",
     "bce",
     "bpr",
     "cross_entropy",
     "gbce",
     "info_nce",
+    "multinomial",
     "sampled_softmax",
     "uniformity",
 ]
 
 # Logits of one stretch of targets: 4 MB stay in a processor's cache between the product and the softmax; a GPU wants few, large calls.
-_STRETCH_BYTES = {"cpu": 4 * 2**20, "cuda": 512 * 2**20}
+STRETCH_BYTES = 4 * 2**20
+_STRETCH_BYTES = {"cpu": STRETCH_BYTES, "cuda": 512 * 2**20}
+
+
+def _stretch(table: Tensor) -> int:
+    """Rows of a stretch of logits over a table."""
+    return max(16, _STRETCH_BYTES.get(table.device.type, STRETCH_BYTES) // (4 * len(table)))
 
 
 class _CrossEntropy(torch.autograd.Function):
@@ -34,7 +42,7 @@ class _CrossEntropy(torch.autograd.Function):
         d_bias = None if bias is None else torch.zeros_like(bias)
         # Where the states are in bfloat16 so are the products; sums and the softmax are in the type of the table.
         W = table.to(hidden.dtype)
-        step = max(16, _STRETCH_BYTES.get(hidden.device.type, _STRETCH_BYTES["cpu"]) // (4 * len(table)))
+        step = _stretch(table)
         for start in range(0, len(hidden), step):
             h, t = hidden[start : start + step], targets[start : start + step, None]
             logits = (h @ W.T).to(table.dtype)
@@ -75,6 +83,51 @@ def cross_entropy(hidden: Tensor, table: Tensor, targets: Tensor, bias: Tensor |
         hidden = hidden.to(torch.get_autocast_dtype(kind))
     with torch.autocast(kind, enabled=False):
         loss: Tensor = _CrossEntropy.apply(hidden, table, targets, bias)
+    return loss
+
+
+class _Multinomial(torch.autograd.Function):
+    """−Σ log softmax over the items of each user, by the number of all items; gradients are made on the way forward."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, table: Tensor, bias: Tensor, items: Tensor, bounds: Tensor) -> Tensor:
+        hidden = hidden.to(table.dtype)
+        total = hidden.new_zeros(())
+        d_hidden, d_table, d_bias = torch.empty_like(hidden), torch.zeros_like(table), torch.zeros_like(bias)
+        step, lengths = _stretch(table), bounds.diff()
+        edges = bounds[::step].tolist() + bounds[-1:].tolist()
+        for i, start in enumerate(range(0, len(hidden), step)):
+            h, n = hidden[start : start + step], lengths[start : start + step, None]
+            columns = items[edges[i] : edges[i + 1]]
+            rows = torch.arange(len(h), device=h.device).repeat_interleave(n[:, 0])
+            logits = torch.addmm(bias, h, table.T)
+            log_z = logits.logsumexp(1, keepdim=True)
+            total += (log_z * n).sum() - logits[rows, columns].sum()
+            p = logits.sub_(log_z).exp_().mul_(n)
+            p.index_put_((rows, columns), p.new_full((len(rows),), -1.0), accumulate=True)
+            torch.mm(p, table, out=d_hidden[start : start + step])
+            d_table.addmm_(p.T, h)
+            d_bias += p.sum(0)
+        ctx.save_for_backward(d_hidden, d_table, d_bias)
+        ctx.n = max(1, len(items))
+        mean: Tensor = total / ctx.n
+        return mean
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        scale = grads[0] / ctx.n
+        d_hidden, d_table, d_bias = ctx.saved_tensors
+        return d_hidden * scale, d_table * scale, d_bias * scale, None, None
+
+
+def multinomial(hidden: Tensor, table: Tensor, bias: Tensor, items: Tensor, bounds: Tensor) -> Tensor:
+    """−Σ log softmax of ``hidden`` (B, D) against ``table`` (N, D) with ``bias`` (N,), over the items of each row, by their number.
+
+    ``items`` are those of all rows, one row after the other; ``bounds`` (B + 1,) says where each begins and ends. The (B, N) logits are
+    never held, as in ``cross_entropy``, and cost and memory are of the same kind with B in the place of T.
+    """
+    with torch.autocast(hidden.device.type, enabled=False):
+        loss: Tensor = _Multinomial.apply(hidden, table, bias, items, bounds)
     return loss
 
 

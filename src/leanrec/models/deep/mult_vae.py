@@ -24,13 +24,12 @@ from leanrec.run import Run
 from leanrec.settings import check_at_least, check_between
 from leanrec.training.held_out import hold_out, mean_ndcg
 from leanrec.training.loop import device_of, torch_threads, train
+from leanrec.training.losses import STRETCH_BYTES, multinomial
 from leanrec.training.settings import Training
 from leanrec.types import CSR, Float32Array, Int32Array, Int64Array, Queries
 
 __all__ = ["MultVAE", "MultVAEModel"]
 
-# Logits of one stretch of users: they stay in the cache between the product and the softmax.
-_STRETCH_BYTES = 4 * 2**20
 _EPSILON = 1e-5
 # Tables of so many rows take steps for the rows of a batch only.
 _MANY = 10_000
@@ -85,7 +84,7 @@ class MultVAE(Training):
         """Weights with gradients, two moments and two copies; a stretch of logits; the log as it is dealt out."""
         inside = 4 * self.hidden * (self.layers * self.hidden + 2 * self.width) + 4 * self.width * self.decoder
         weights = 4 * shape.items * (self.hidden + (self.decoder or self.width) + 1) + inside
-        logits = 3 * max(_STRETCH_BYTES, 64 * shape.items)
+        logits = 3 * max(STRETCH_BYTES, 64 * shape.items)
         return (
             8 * weights
             + logits
@@ -175,43 +174,8 @@ class _Objective:
         mean, spread = net.encode(_Batch(items, bounds))
         z = mean + torch.randn_like(mean) * (spread / 2).exp()
         divergence = (mean.square() + spread.exp() - 1 - spread).sum(1) / 2
-        of_items = cast(Tensor, _Multinomial.apply(net.decode(z), net.items.weight, net.items.bias, items, bounds))
+        of_items = multinomial(net.decode(z), net.items.weight, net.items.bias, items, bounds)
         return of_items + self.settings.beta * (divergence * bounds.diff()).sum() / max(1, len(items))
-
-
-class _Multinomial(torch.autograd.Function):
-    """−Σ log softmax over the items of each user, by the number of all items; gradients are made on the way forward."""
-
-    @staticmethod
-    def forward(ctx: Any, hidden: Tensor, table: Tensor, bias: Tensor, items: Tensor, bounds: Tensor) -> Tensor:
-        hidden = hidden.to(table.dtype)
-        total = hidden.new_zeros(())
-        d_hidden, d_table, d_bias = torch.empty_like(hidden), torch.zeros_like(table), torch.zeros_like(bias)
-        step, lengths = max(16, _STRETCH_BYTES // (4 * len(table))), bounds.diff()
-        edges = bounds[::step].tolist() + bounds[-1:].tolist()
-        with torch.autocast(hidden.device.type, enabled=False):
-            for i, start in enumerate(range(0, len(hidden), step)):
-                h, n = hidden[start : start + step], lengths[start : start + step, None]
-                columns = items[edges[i] : edges[i + 1]]
-                rows = torch.arange(len(h), device=h.device).repeat_interleave(n[:, 0])
-                logits = torch.addmm(bias, h, table.T)
-                log_z = logits.logsumexp(1, keepdim=True)
-                total += (log_z * n).sum() - logits[rows, columns].sum()
-                p = logits.sub_(log_z).exp_().mul_(n)
-                p.index_put_((rows, columns), p.new_full((len(rows),), -1.0), accumulate=True)
-                torch.mm(p, table, out=d_hidden[start : start + step])
-                d_table.addmm_(p.T, h)
-                d_bias += p.sum(0)
-        ctx.save_for_backward(d_hidden, d_table, d_bias)
-        ctx.n = max(1, len(items))
-        mean: Tensor = total / ctx.n
-        return mean
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        scale = grads[0] / ctx.n
-        d_hidden, d_table, d_bias = ctx.saved_tensors
-        return d_hidden * scale, d_table * scale, d_bias * scale, None, None
 
 
 def _judge(model: "MultVAEModel", valid: Cases) -> float:

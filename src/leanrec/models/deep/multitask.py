@@ -1,7 +1,8 @@
 """Multi-task: what a user will do with an item, each kind of behaviour foretold by its own gate over shared experts.
 
 Ma, Zhao, Yi, Chen, Hong & Chi, "Modeling Task Relationships in Multi-task Learning with Multi-gate
-Mixture-of-Experts", KDD 2018; shared bottom: Caruana, "Multitask Learning", Machine Learning 28, 1997.
+Mixture-of-Experts", KDD 2018; shared bottom: Caruana, "Multitask Learning", Machine Learning 28, 1997; the pairs of fields beside
+them as in Guo, Tang, Ye, Li & He, "DeepFM", IJCAI 2017.
 """
 
 import dataclasses
@@ -14,7 +15,7 @@ from torch.nn import functional as F
 from leanrec.data.cases import Cases
 from leanrec.data.dataset import Dataset
 from leanrec.errors import SettingError
-from leanrec.nn.fields import FieldNetwork, Fields, FieldVectors, Perceptron
+from leanrec.nn.fields import FieldNetwork, Fields, FieldVectors, Perceptron, pair_products
 from leanrec.run import Run
 from leanrec.settings import check_at_least, check_one_of
 from leanrec.training.by_fields import ByFields
@@ -40,12 +41,15 @@ class MultiTask(ByFields):
         sharing: "experts" (MMoE: each task mixes them by a gate of its own) or "bottom" (one that all tasks share).
         experts: how many; not for "bottom".
         tower: width of the hidden layer of each task.
+        pairs: add to each task's logit a linear part and the products of all pairs of field vectors, column by column
+            with weights of its own. A perceptron hardly learns such products by itself (Rendle et al., RecSys 2020).
         importance: exponent of each task in the score; () = 1 for all.
     """
 
     sharing: str = "experts"
     experts: int = 4
     tower: int = 32
+    pairs: bool = True
     importance: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
@@ -89,7 +93,8 @@ class MultiTask(ByFields):
 
 class _MultiTaskNetwork(FieldNetwork):
     def __init__(self, settings: MultiTask, sides: tuple[Fields, ...], tasks: int) -> None:
-        super().__init__(sides, settings.width)
+        self.linear = tasks if settings.pairs else 0
+        super().__init__(sides, settings.width + self.linear)
         width = self.fields * settings.width + self.numbers
         many = settings.sharing == "experts"
         drop, norm = settings.dropout, settings.batch_norm
@@ -99,11 +104,18 @@ class _MultiTaskNetwork(FieldNetwork):
         )
         self.gates = nn.ModuleList(nn.Linear(width, settings.experts) for _ in range(tasks if many else 0))
         self.towers = nn.ModuleList(Perceptron(settings.hidden[-1], (settings.tower,), 1) for _ in range(tasks))
+        self.pairs = nn.Linear(settings.width, tasks, bias=False) if settings.pairs else None
+        if self.pairs is not None:
+            nn.init.ones_(self.pairs.weight)
 
     def judge(self, rows: FieldVectors) -> Tensor:
         """(R, T) logits."""
-        x = torch.cat([rows.vectors.flatten(1), rows.numbers], 1)
+        vectors = rows.vectors[..., : rows.vectors.shape[-1] - self.linear]
+        x = torch.cat([vectors.flatten(1), rows.numbers], 1)
         shared = torch.stack([expert(x) for expert in self.experts], 1)
         mixed = [torch.einsum("re,rew->rw", gate(x).softmax(1), shared) for gate in self.gates]
         inputs = mixed or [shared[:, 0]] * len(self.towers)
-        return torch.cat([tower(each) for tower, each in zip(self.towers, inputs, strict=True)], 1)
+        logits = torch.cat([tower(each) for tower, each in zip(self.towers, inputs, strict=True)], 1)
+        if self.pairs is not None:
+            logits = logits + self.pairs(pair_products(vectors)) + rows.vectors[..., -self.linear :].sum(1)
+        return logits
