@@ -51,6 +51,15 @@ class Popularity:
     def fit(self, data: Dataset, run: Run = Run()) -> "PopularityModel":
         """Count positive events. An item without any gets 0."""
         run.require(self.fit_bytes(data.shape), f"Popularity over {len(data.events)} events")
+        counts = self._decayed(data) if self.half_life else self._counted(data)
+        return PopularityModel(self, counts.astype(np.float32))
+
+    def _counted(self, data: Dataset) -> np.ndarray:
+        """From the matrix that the other models share: it has each pair once, with the sum of its weights."""
+        X = data.interactions
+        return np.bincount(X.indices, weights=X.data if self.count == "weights" else None, minlength=len(data.items))
+
+    def _decayed(self, data: Dataset) -> np.ndarray:
         events, n_items = data.events, len(data.items)
         positive = np.flatnonzero(events.weight > 0)
         item = events.item[positive]
@@ -63,11 +72,11 @@ class Popularity:
             _, from_the_end = np.unique(pair[::-1], return_index=True)
             latest = len(pair) - 1 - from_the_end
             item, say = item[latest], say[latest]
-        return PopularityModel(self, np.bincount(item, weights=say, minlength=n_items).astype(np.float32))
+        return np.bincount(item, weights=say, minlength=n_items)
 
     def _decay(self, time: np.ndarray) -> np.ndarray:
-        if not self.half_life or not len(time):
-            return np.ones(len(time))
+        if not len(time):
+            return np.ones(0)
         say: np.ndarray = np.exp2((time - time.max()) / (self.half_life * _DAY))
         return say
 
