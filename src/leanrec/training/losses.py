@@ -11,7 +11,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 __all__ = [
-    "STRETCH_BYTES",
     "alignment",
     "bce",
     "bpr",
@@ -20,17 +19,24 @@ __all__ = [
     "info_nce",
     "multinomial",
     "sampled_softmax",
+    "stretch_bytes",
     "uniformity",
 ]
 
 # Logits of one stretch of targets: 4 MB stay in a processor's cache between the product and the softmax; a GPU wants few, large calls.
-STRETCH_BYTES = 4 * 2**20
-_STRETCH_BYTES = {"cpu": STRETCH_BYTES, "cuda": 512 * 2**20}
+_STRETCH_BYTES = {"cpu": 4 * 2**20, "cuda": 512 * 2**20}
+_LEAST = 16
 
 
-def _stretch(table: Tensor) -> int:
-    """Rows of a stretch of logits over a table."""
-    return max(16, _STRETCH_BYTES.get(table.device.type, STRETCH_BYTES) // (4 * len(table)))
+def _stretch(n_items: int, width: int, device: str = "cpu") -> int:
+    """Rows of a stretch of logits. Where the table does not stay in the cache, reading it pays for half as many rows as it is wide."""
+    room = _STRETCH_BYTES.get(device, _STRETCH_BYTES["cpu"]) // (4 * n_items)
+    return max(_LEAST, width // 2, room)
+
+
+def stretch_bytes(n_items: int, width: int) -> int:
+    """What the losses over all items hold on a processor beside states, tables and their gradients: three stretches of logits."""
+    return 3 * 4 * n_items * _stretch(n_items, width)
 
 
 class _CrossEntropy(torch.autograd.Function):
@@ -42,7 +48,7 @@ class _CrossEntropy(torch.autograd.Function):
         d_bias = None if bias is None else torch.zeros_like(bias)
         # Where the states are in bfloat16 so are the products; sums and the softmax are in the type of the table.
         W = table.to(hidden.dtype)
-        step = _stretch(table)
+        step = _stretch(*table.shape, table.device.type)
         for start in range(0, len(hidden), step):
             h, t = hidden[start : start + step], targets[start : start + step, None]
             logits = (h @ W.T).to(table.dtype)
@@ -76,7 +82,7 @@ def cross_entropy(hidden: Tensor, table: Tensor, targets: Tensor, bias: Tensor |
     """Softmax cross-entropy of ``hidden`` (T, D) against all rows of ``table`` (N, D); ``targets`` (T,).
 
     The (T, N) logits are never held: each stretch of targets makes its part of the gradients as it passes.
-    Cost 6 T N D operations forward and none of that order backward; memory three stretches of at least 16 targets, each of about 4 MB (512 MB on a GPU), T D and N D numbers.
+    Cost 6 T N D operations forward and none of that order backward; memory three stretches of at least 16 and D / 2 targets, each of about 4 MB where that is more (512 MB on a GPU), T D and N D numbers.
     """
     kind = hidden.device.type
     if torch.is_autocast_enabled(kind):
@@ -94,7 +100,7 @@ class _Multinomial(torch.autograd.Function):
         hidden = hidden.to(table.dtype)
         total = hidden.new_zeros(())
         d_hidden, d_table, d_bias = torch.empty_like(hidden), torch.zeros_like(table), torch.zeros_like(bias)
-        step, lengths = _stretch(table), bounds.diff()
+        step, lengths = _stretch(*table.shape, table.device.type), bounds.diff()
         edges = bounds[::step].tolist() + bounds[-1:].tolist()
         for i, start in enumerate(range(0, len(hidden), step)):
             h, n = hidden[start : start + step], lengths[start : start + step, None]

@@ -156,6 +156,7 @@ class NextItem(Training):
         cells = 4 * max(self.batch, self.length) * self.width * (_BLOCK + kept)
         drawn = max(self.batch, self.length) if self.draw == "batch" else self.negatives * self.harder
         scores = 4 * max(self.batch, self.length) * drawn * (1 if self.loss != "cross_entropy" else 0)
+        logits = losses.stretch_bytes(shape.items, self.width) if self.loss == "cross_entropy" else 0
         content = 0 if self.content == "none" else 3 * table + 16 * shape.items * CONTENT_DIMENSIONS
         per_negative = 2 * self.width if self.loss in _OWN_NEGATIVES else 4
         start = start_bytes(shape.items, shape.events, self.width) if self.start == "spectral" else 0
@@ -166,6 +167,7 @@ class NextItem(Training):
             + 300 * (layers + 1) * self.width**2
             + cells
             + scores * per_negative
+            + logits
             + 64 * shape.events
             + _TORCH_BYTES
         )

@@ -24,7 +24,7 @@ from leanrec.run import Run
 from leanrec.settings import check_at_least, check_between
 from leanrec.training.held_out import hold_out, mean_ndcg
 from leanrec.training.loop import device_of, torch_threads, train
-from leanrec.training.losses import STRETCH_BYTES, multinomial
+from leanrec.training.losses import multinomial, stretch_bytes
 from leanrec.training.settings import Training
 from leanrec.types import CSR, Float32Array, Int32Array, Int64Array, Queries
 
@@ -84,7 +84,7 @@ class MultVAE(Training):
         """Weights with gradients, two moments and two copies; a stretch of logits; the log as it is dealt out."""
         inside = 4 * self.hidden * (self.layers * self.hidden + 2 * self.width) + 4 * self.width * self.decoder
         weights = 4 * shape.items * (self.hidden + (self.decoder or self.width) + 1) + inside
-        logits = 3 * max(STRETCH_BYTES, 64 * shape.items)
+        logits = stretch_bytes(shape.items, self.decoder or self.width)
         return (
             8 * weights
             + logits
