@@ -14,7 +14,8 @@ from leanrec.data.table import Table
 from leanrec.errors import SettingError
 from leanrec.models.deep.multitask import MultiTask
 from leanrec.run import Run
-from leanrec.training.ranking import _Log, mean_auc
+from leanrec.training.ranking import _EventObjective, _Log, mean_auc
+from leanrec.training.rows import Askers, item_rows
 
 
 class TestMultiTask(ByFieldsContract):
@@ -32,10 +33,28 @@ def two_kinds() -> Dataset:
 
 def test_each_kind_of_positive_event_is_a_task() -> None:
     data = two_kinds()
-    assert MultiTask().tasks(data) == ("view", "purchase")
-    log = _Log.of(data, ("view", "purchase"))
-    assert log.labels[:, 0].all()
-    np.testing.assert_array_equal(log.labels[:, 1] == 1, log.item % 2 == 0)
+    assert MultiTask().tasks(data) == ("positive", "view", "purchase")
+    log = _Log.of(data, MultiTask().tasks(data))
+    assert log.labels[:, :2].all()
+    np.testing.assert_array_equal(log.labels[:, 2] == 1, log.item % 2 == 0)
+
+
+def test_one_kind_is_one_task() -> None:
+    assert MultiTask(importance=(2.0,)).tasks(make_dataset()) == ("positive",)
+
+
+def test_the_kind_is_asked_of_events_alone() -> None:
+    data = two_kinds()
+    settings = dataclasses.replace(TestMultiTask.estimator, columns=())
+    objective = _EventObjective.of(
+        settings, data, settings.tasks(data), Askers.of(data, None, settings.length), item_rows(data, None)
+    )
+    places = np.arange(20)
+    _, _, labels, _ = objective._examples(objective.log, places, np.random.default_rng(0))
+    assert len(labels) > 20
+    assert np.isfinite(labels[:20]).all()
+    assert (labels[20:, 0] == 0).all()
+    assert np.isnan(labels[20:, 1:]).all()
 
 
 def test_importance_moves_the_list_to_what_is_bought() -> None:
@@ -50,10 +69,12 @@ def test_importance_moves_the_list_to_what_is_bought() -> None:
 
 
 def test_the_score_is_the_logarithm_of_a_weighted_product() -> None:
-    logits = torch.tensor([[0.3, -1.0], [2.0, 0.5]])
+    logits = torch.tensor([[0.7, 0.3, -1.0], [-0.4, 2.0, 0.5]])
     p = torch.sigmoid(logits)
-    torch.testing.assert_close(MultiTask(importance=(1, 2)).combined(logits), torch.log(p[:, 0] * p[:, 1] ** 2))
-    torch.testing.assert_close(MultiTask().combined(logits), torch.log(p[:, 0] * p[:, 1]))
+    one, other = p[:, 0] * p[:, 1], p[:, 0] * p[:, 2]
+    torch.testing.assert_close(MultiTask(importance=(1, 2)).combined(logits), torch.log(one * other**2))
+    torch.testing.assert_close(MultiTask().combined(logits), torch.log(one * other))
+    torch.testing.assert_close(MultiTask(importance=(3,)).combined(logits[:, :1]), torch.log(p[:, 0]))
 
 
 @pytest.mark.parametrize("sharing", ["experts", "bottom"])

@@ -90,13 +90,14 @@ class _Log:
 
 
 def _labels(events: Events, n_items: int, tasks: Sequence[str]) -> Float32Array:
-    """(P, T): 1 for each kind of event that the pair of an event ever had; 1 for a single task."""
+    """(P, T): 1 for the first task, that there is an event, and for each kind of event that the pair ever had."""
+    touched = np.ones((len(events), 1), np.float32)
     if len(tasks) == 1:
-        return np.ones((len(events), 1), np.float32)
+        return touched
     _, pair = np.unique(events.user.astype(np.int64) * n_items + events.item, return_inverse=True)
     had = np.zeros((int(pair.max(initial=-1)) + 1, len(events.kinds)), np.float32)
     had[pair, events.kind] = 1
-    return had[pair][:, [events.kinds.index(task) for task in tasks]]
+    return np.concatenate([touched, had[pair][:, [events.kinds.index(task) for task in tasks[1:]]]], axis=1)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -146,7 +147,9 @@ class _EventObjective:
         keys = log.user[places, None].astype(np.int64) * len(self.items) + drawn
         found = np.minimum(np.searchsorted(self.touched, keys), len(self.touched) - 1)
         row, column = np.nonzero(self.touched[found] != keys)
-        labels = np.zeros((n + len(row), log.labels.shape[1]), np.float32)
+        # Of which kind an event would be is not asked where there is none.
+        labels = np.full((n + len(row), log.labels.shape[1]), np.nan, np.float32)
+        labels[:, 0] = 0
         weight = np.ones(n + len(row), np.float32)
         labels[:n], weight[:n] = log.labels[places], log.weight[places]
         items = np.concatenate([log.item[places], drawn[row, column]])
@@ -175,11 +178,11 @@ class _RowObjective:
 def _loss(
     network: FieldNetwork, rows: FieldVectors, labels: Float32Array, weights: Float32Array | None, l2: float
 ) -> Tensor:
-    """Binary cross-entropy of every task, and the squares of the tables."""
+    """Binary cross-entropy of every task that is asked of a row (its label is a number), and the squares of the tables."""
     logits = network.judge(rows).float()
-    each = F.binary_cross_entropy_with_logits(logits, torch.from_numpy(labels).to(logits.device), reduction="none").sum(
-        1
-    )
+    wanted = torch.from_numpy(labels).to(logits.device)
+    asked = ~wanted.isnan()
+    each = (F.binary_cross_entropy_with_logits(logits, wanted.nan_to_num(), reduction="none") * asked).sum(1)
     loss = each.mean() if weights is None else (each * torch.from_numpy(weights).to(logits.device)).mean()
     return loss + l2 / 2 * network.squares() if l2 else loss
 

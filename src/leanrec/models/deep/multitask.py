@@ -1,7 +1,8 @@
 """Multi-task: what a user will do with an item, each kind of behaviour foretold by its own gate over shared experts.
 
 Ma, Zhao, Yi, Chen, Hong & Chi, "Modeling Task Relationships in Multi-task Learning with Multi-gate
-Mixture-of-Experts", KDD 2018; shared bottom: Caruana, "Multitask Learning", Machine Learning 28, 1997; the pairs of fields beside
+Mixture-of-Experts", KDD 2018; that a kind is asked for where there is an event: Ma, Zhao, Huang, Wang, Hu, Zhu & Gai, "Entire
+Space Multi-Task Model", SIGIR 2018; shared bottom: Caruana, "Multitask Learning", Machine Learning 28, 1997; the pairs of fields beside
 them as in Guo, Tang, Ye, Li & He, "DeepFM", IJCAI 2017.
 """
 
@@ -28,11 +29,13 @@ __all__ = ["MultiTask"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MultiTask(ByFields):
-    """A task for each kind of positive event (view, click, purchase …), in the order of the data's kinds.
+    """A task for each kind of positive event (view, click, purchase …), in the order of the data's kinds, and one for any of them.
 
-    An example is a positive event, and its label for a task is 1 if this user and item ever had an event of that kind;
-    untouched items have 0 for all. The score is Π pₜ ^ importanceₜ, a weighted product of the probabilities, as its
-    logarithm: with equal importance that of click and purchase both.
+    An example is a positive event or an untouched item. The first task says whether the pair has an event at all, the others, of
+    events alone, whether it ever had one of their kind: pₜ = p(any) · p(kind t | any), so that what was viewed and not bought
+    does not count as if nobody had touched it. The score is Π pₜ ^ importanceₜ, as its logarithm: with equal
+    importance that of click and purchase both. With one kind of event there is one task. Rows of a table have the tasks that their
+    targets say.
 
     Cost of a row with X = F · D: experts · (X · hidden[0] + …) and T towers; a query judges N rows, or the K that are
     asked for.
@@ -67,7 +70,7 @@ class MultiTask(ByFields):
         return _MultiTaskNetwork(self, sides, tasks)
 
     def tasks(self, data: Dataset) -> tuple[str, ...]:
-        """The kinds that have a positive event. Raises SettingError where importance has another number."""
+        """Any event, and where there are several the kinds that have a positive one. Raises SettingError where importance has another number."""
         events = data.events
         some = np.unique(events.kind[events.weight > 0])
         kinds = tuple(events.kinds[code] for code in some.tolist()) or events.kinds[:1]
@@ -75,12 +78,15 @@ class MultiTask(ByFields):
             raise SettingError(
                 f"importance must have one number for each kind of positive event: {', '.join(kinds)}. Got {self.importance}."
             )
-        return kinds
+        return ("positive", *(kinds if len(kinds) > 1 else ()))
 
     def combined(self, logits: Tensor) -> Tensor:
-        """(R,) Σ importance · log p."""
-        weights = logits.new_tensor(self.importance or (1.0,) * logits.shape[1])
-        return F.logsigmoid(logits) @ weights
+        """(R,) Σ importance · log p, from logits of any event (R, 1), and of the kinds given that there is one (R, 1 + T)."""
+        log_p = F.logsigmoid(logits)
+        if log_p.shape[1] == 1:
+            return log_p[:, 0]
+        weights = logits.new_tensor(self.importance or (1.0,) * (log_p.shape[1] - 1))
+        return (log_p[:, :1] + log_p[:, 1:]) @ weights
 
     def fit(self, data: Dataset, run: Run = Run(), valid: Cases | None = None) -> FieldModel:
         """Learn from positive events against untouched items."""
