@@ -34,9 +34,10 @@ MODELS = {
     "ials, purchases alone": ("ials", KINDS[2:]),
     "deepfm, all events alike": ("deepfm", KINDS),
     "deepfm, purchases alone": ("deepfm", KINDS[2:]),
+    "multitask": ("multitask", KINDS),
+    "multitask, by any event": ("multitask,importance=[0,0,0]", KINDS),
     "multitask, by purchase": ("multitask,importance=[0,0,1]", KINDS),
-    "multitask, by all three": ("multitask", KINDS),
-    "multitask, shared bottom, by purchase": ("multitask,sharing=bottom,importance=[0,0,1]", KINDS),
+    "multitask, shared bottom": ("multitask,sharing=bottom", KINDS),
 }
 
 

@@ -14,7 +14,7 @@ from leanrec.data.table import Table
 from leanrec.errors import SettingError
 from leanrec.models.deep.multitask import MultiTask
 from leanrec.run import Run
-from leanrec.training.ranking import _EventObjective, _Log, mean_auc
+from leanrec.training.ranking import _EventObjective, _Log, _loss, mean_auc
 from leanrec.training.rows import Askers, item_rows
 
 
@@ -71,10 +71,11 @@ def test_importance_moves_the_list_to_what_is_bought() -> None:
 def test_the_score_is_the_logarithm_of_a_weighted_product() -> None:
     logits = torch.tensor([[0.7, 0.3, -1.0], [-0.4, 2.0, 0.5]])
     p = torch.sigmoid(logits)
-    one, other = p[:, 0] * p[:, 1], p[:, 0] * p[:, 2]
-    torch.testing.assert_close(MultiTask(importance=(1, 2)).combined(logits), torch.log(one * other**2))
-    torch.testing.assert_close(MultiTask().combined(logits), torch.log(one * other))
-    torch.testing.assert_close(MultiTask(importance=(3,)).combined(logits[:, :1]), torch.log(p[:, 0]))
+    touched, one, other = p.T
+    torch.testing.assert_close(MultiTask(importance=(1, 2)).combined(logits), torch.log(touched * one * other**2))
+    torch.testing.assert_close(MultiTask().combined(logits), torch.log((touched * one * touched * other) ** 0.5))
+    torch.testing.assert_close(MultiTask(importance=(0, 0)).combined(logits), torch.log(touched))
+    torch.testing.assert_close(MultiTask(importance=(3,)).combined(logits[:, :1]), torch.log(touched))
 
 
 @pytest.mark.parametrize("sharing", ["experts", "bottom"])
@@ -92,5 +93,21 @@ def test_several_targets_of_a_table(sharing: str) -> None:
 def test_importance_must_fit_the_kinds() -> None:
     with pytest.raises(SettingError, match="view, purchase"):
         MultiTask(importance=(1.0,)).fit(two_kinds())
-    with pytest.raises(SettingError, match="above 0"):
-        MultiTask(importance=(0.0, 0.0))
+    with pytest.raises(SettingError, match="importance"):
+        MultiTask(importance=(-1.0, 0.0))
+
+
+def test_the_loss_of_a_kind_weighs_less() -> None:
+    logits = torch.tensor([[0.5, -0.5, 1.0], [0.2, 0.0, 0.0]])
+    labels = np.array([[1, 1, 0], [0, np.nan, np.nan]], np.float32)
+    found = _loss(_Fixed(logits), None, labels, None, MultiTask(kinds=0.25).task_weights(3), 0.0)
+    log_p, log_q = torch.nn.functional.logsigmoid(logits), torch.nn.functional.logsigmoid(-logits)
+    expected = -(log_p[0, 0] + 0.25 * (log_p[0, 1] + log_q[0, 2]) + log_q[1, 0]) / 2
+    torch.testing.assert_close(found, expected)
+
+
+class _Fixed:
+    """A network that says the same of all rows."""
+
+    def __init__(self, logits: torch.Tensor) -> None:
+        self.judge = lambda _: logits

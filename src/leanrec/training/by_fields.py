@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 from torch import Tensor
 
 from leanrec.data.dataset import Dataset, Shape
@@ -10,6 +11,7 @@ from leanrec.features.pipeline import TEXT_FEATURES
 from leanrec.nn.fields import FieldNetwork, Fields
 from leanrec.settings import check_at_least, check_between, check_one_of
 from leanrec.training.settings import Training
+from leanrec.types import Float32Array
 
 __all__ = ["ByFields"]
 
@@ -67,6 +69,10 @@ class ByFields(Training):
         """What is foretold of a pair; one thing, unless the model says more: that a user touches an item."""
         del data
         return ("positive",)
+
+    def task_weights(self, tasks: int) -> Float32Array:
+        """(T,) what the loss of each task weighs in training on events."""
+        return np.ones(tasks, np.float32)
 
     def combined(self, logits: Tensor) -> Tensor:
         """(R, T) logits to (R,) scores."""

@@ -136,7 +136,7 @@ class _EventObjective:
         askers = network.embed(_ASKER, asker.forgetting(forget, rng).batch().to(device))
         judged = network.embed(_ITEM, self.items.take(items).forgetting(forget, rng).batch().to(device))
         rows = side_by_side([askers.take(torch.from_numpy(which).to(device)), judged])
-        return _loss(network, rows, labels, weight, self.settings.l2)
+        return _loss(network, rows, labels, weight, self.settings.task_weights(labels.shape[1]), self.settings.l2)
 
     def _examples(
         self, log: _Log, places: Int64Array, rng: np.random.Generator
@@ -172,16 +172,23 @@ class _RowObjective:
         device = next(network.parameters()).device
         some = self.examples.take(batch)
         rows = network.embed(0, some.rows.forgetting(self.settings.forget, rng).batch().to(device))
-        return _loss(network, rows, some.labels, some.weights, self.settings.l2)
+        return _loss(
+            network, rows, some.labels, some.weights, np.ones(some.labels.shape[1], np.float32), self.settings.l2
+        )
 
 
 def _loss(
-    network: FieldNetwork, rows: FieldVectors, labels: Float32Array, weights: Float32Array | None, l2: float
+    network: FieldNetwork,
+    rows: FieldVectors,
+    labels: Float32Array,
+    weights: Float32Array | None,
+    tasks: Float32Array,
+    l2: float,
 ) -> Tensor:
-    """Binary cross-entropy of every task that is asked of a row (its label is a number), and the squares of the tables."""
+    """Binary cross-entropy of every task that is asked of a row (its label is a number), times its weight, and the squares of the tables."""
     logits = network.judge(rows).float()
     wanted = torch.from_numpy(labels).to(logits.device)
-    asked = ~wanted.isnan()
+    asked = torch.from_numpy(tasks).to(logits.device) * ~wanted.isnan()
     each = (F.binary_cross_entropy_with_logits(logits, wanted.nan_to_num(), reduction="none") * asked).sum(1)
     loss = each.mean() if weights is None else (each * torch.from_numpy(weights).to(logits.device)).mean()
     return loss + l2 / 2 * network.squares() if l2 else loss

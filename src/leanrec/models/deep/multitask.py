@@ -23,6 +23,7 @@ from leanrec.training.by_fields import ByFields
 from leanrec.training.examples import Examples
 from leanrec.training.field_models import FieldModel, RowModel
 from leanrec.training.ranking import fit_events, fit_rows
+from leanrec.types import Float32Array
 
 __all__ = ["MultiTask"]
 
@@ -33,9 +34,8 @@ class MultiTask(ByFields):
 
     An example is a positive event or an untouched item. The first task says whether the pair has an event at all, the others, of
     events alone, whether it ever had one of their kind: pₜ = p(any) · p(kind t | any), so that what was viewed and not bought
-    does not count as if nobody had touched it. The score is Π pₜ ^ importanceₜ, as its logarithm: with equal
-    importance that of click and purchase both. With one kind of event there is one task. Rows of a table have the tasks that their
-    targets say.
+    does not count as if nobody had touched it. The score is the logarithm of p(any) · Π p(kind t | any) ^ importanceₜ. With
+    one kind of event there is one task. Rows of a table have the tasks that their targets say, all alike.
 
     Cost of a row with X = F · D: experts · (X · hidden[0] + …) and T towers; a query judges N rows, or the K that are
     asked for.
@@ -46,13 +46,16 @@ class MultiTask(ByFields):
         tower: width of the hidden layer of each task.
         pairs: add to each task's logit a linear part and the products of all pairs of field vectors, column by column
             with weights of its own. A perceptron hardly learns such products by itself (Rendle et al., RecSys 2020).
-        importance: exponent of each task in the score; () = 1 for all.
+        kinds: what the loss of each kind weighs beside that of any event.
+        importance: exponent of each kind in the score: (0, 0, 1) orders by the probability of the third, () = 1 / T for
+            all by the geometric mean of all, and zeros by that of any event.
     """
 
     sharing: str = "experts"
     experts: int = 4
     tower: int = 32
     pairs: bool = True
+    kinds: float = 0.1
     importance: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
@@ -62,8 +65,7 @@ class MultiTask(ByFields):
         check_at_least("tower", self.tower, 1)
         for each in self.importance:
             check_at_least("importance", each, 0)
-        if self.importance and not any(self.importance):
-            raise SettingError(f"importance must be above 0 for one task at least. Got {self.importance}.")
+        check_at_least("kinds", self.kinds, 0)
 
     def network(self, sides: tuple[Fields, ...], tasks: int) -> FieldNetwork:
         """The network with fresh weights."""
@@ -80,13 +82,17 @@ class MultiTask(ByFields):
             )
         return ("positive", *(kinds if len(kinds) > 1 else ()))
 
+    def task_weights(self, tasks: int) -> Float32Array:
+        """(1 + T,) one for any event."""
+        return np.array([1.0] + [self.kinds] * (tasks - 1), np.float32)
+
     def combined(self, logits: Tensor) -> Tensor:
-        """(R,) Σ importance · log p, from logits of any event (R, 1), and of the kinds given that there is one (R, 1 + T)."""
+        """(R,) log p(any) + Σ importance · log p(kind | any), from logits of any event (R, 1), and of the kinds given that there is one (R, 1 + T)."""
         log_p = F.logsigmoid(logits)
         if log_p.shape[1] == 1:
             return log_p[:, 0]
-        weights = logits.new_tensor(self.importance or (1.0,) * (log_p.shape[1] - 1))
-        return (log_p[:, :1] + log_p[:, 1:]) @ weights
+        kinds = log_p.shape[1] - 1
+        return log_p[:, 0] + log_p[:, 1:] @ logits.new_tensor(self.importance or (1 / kinds,) * kinds)
 
     def fit(self, data: Dataset, run: Run = Run(), valid: Cases | None = None) -> FieldModel:
         """Learn from positive events against untouched items."""
