@@ -48,7 +48,7 @@ class _CrossEntropy(torch.autograd.Function):
         d_bias = None if bias is None else torch.zeros_like(bias)
         # Where the states are in bfloat16 so are the products; sums and the softmax are in the type of the table.
         W = table.to(hidden.dtype)
-        step = _stretch(*table.shape, table.device.type)
+        step = _stretch(len(table), table.shape[1], table.device.type)
         for start in range(0, len(hidden), step):
             h, t = hidden[start : start + step], targets[start : start + step, None]
             logits = (h @ W.T).to(table.dtype)
@@ -100,7 +100,7 @@ class _Multinomial(torch.autograd.Function):
         hidden = hidden.to(table.dtype)
         total = hidden.new_zeros(())
         d_hidden, d_table, d_bias = torch.empty_like(hidden), torch.zeros_like(table), torch.zeros_like(bias)
-        step, lengths = _stretch(*table.shape, table.device.type), bounds.diff()
+        step, lengths = _stretch(len(table), table.shape[1], table.device.type), bounds.diff()
         edges = bounds[::step].tolist() + bounds[-1:].tolist()
         for i, start in enumerate(range(0, len(hidden), step)):
             h, n = hidden[start : start + step], lengths[start : start + step, None]
