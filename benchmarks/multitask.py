@@ -98,6 +98,8 @@ def judge(probe: Probe, text: str, part: str, kinds: tuple[str, ...]) -> None:
     estimator: Any = model_of(text)
     train, cases = parts_of(part, kinds)
     train.interactions  # noqa: B018 - made before the clock starts
+    with probe.warmup():
+        estimator.fit(train.with_events(train.events.take(slice(0, 2000))), probe.run)
     with probe.timed():
         model = estimator.fit(train, probe.run)
     for kind in ("purchase", "view"):
