@@ -147,7 +147,13 @@ def make_claim(asked: argparse.Namespace) -> Claim:
         Comparison(
             what=f"LightGCN, {part}", ours=OURS, measure="recall@20", at_least=0.183 if part == "test" else None
         ),
-        Comparison(what=f"LightGCN, {part}", ours=OURS, measure="ndcg@20", at_least=0.155 if part == "test" else None),
+        Comparison(
+            what=f"LightGCN, {part}",
+            ours=OURS,
+            measure="ndcg@20",
+            at_least=0.155 if part == "test" else None,
+            cause="The seeds differ by .0010, more than what is missing. Next: 128 numbers, .2178 / .1235 on valid where 64 have .2149 / .1222.",
+        ),
     ]
     rows += [
         Comparison(what=f"{name}, {part}", ours=name, measure=measure)

@@ -30,6 +30,10 @@ PUBLISHED = (
     "Published (HR@10/NDCG@10): popularity .4538/.2536, NeuMF .730/.447 (He et al. 2017, chosen on test); "
     "NeuMF .7093/.4349 and a tuned matrix factorisation .7294/.4523 (Rendle et al., RecSys 2020)"
 )
+CAUSE = (
+    "Less than a standard error of HR@10 over 6,040 users (.006). "
+    "On 1,500 users gradients made the design worse rather than better: there is too little data for the network. Next: more of a user's history than one factor in what the network sees."
+)
 
 
 def read(name: str, columns: str = "*") -> dict[str, np.ndarray]:
@@ -126,7 +130,9 @@ def make_claim(models: list[str], part: str) -> Claim:
         contestants[name] = Contestant(work, repeats=0 if name.partition(",")[0] in RANDOM else 1)
     goals = {"hr@10": 0.730, "ndcg@10": 0.447} if part == "test" else {"hr@10": None, "ndcg@10": None}
     rows = [
-        Comparison(what=f"{name}, {part}", ours=name, measure=measure, at_least=goal if name == "neumf" else None)
+        Comparison(
+            what=f"{name}, {part}", ours=name, measure=measure, at_least=goal if name == "neumf" else None, cause=CAUSE
+        )
         for name in models
         for measure, goal in goals.items()
     ]
