@@ -72,3 +72,10 @@ def test_refuses_wrong_settings() -> None:
         Popularity(half_life=-1)
     with pytest.raises(SettingError, match="count must be one of users, weights"):
         Popularity(count="clicks")
+
+
+@pytest.mark.parametrize("count", ["users", "weights"])
+def test_without_decay_as_with_hardly_any(count: str, dataset: Dataset) -> None:
+    fast, slow = (Popularity(half_life=days, count=count).fit(dataset).counts for days in (0.0, 1e12))
+    assert fast.sum() > 0
+    np.testing.assert_allclose(fast, slow, rtol=1e-5)

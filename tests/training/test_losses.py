@@ -218,3 +218,10 @@ def test_whole_histories_in_stretches_are_a_dense_softmax(monkeypatch: pytest.Mo
     assert float(loss.detach()) == pytest.approx(float(slow_loss.detach()))
     for a, b in zip(fast, slow, strict=True):
         torch.testing.assert_close(a, b)
+
+
+def test_a_stretch_holds_half_as_many_rows_as_a_large_table_is_wide() -> None:
+    assert losses._stretch(1_000_000, 8) == 16
+    assert losses._stretch(40_981, 200) == 100
+    assert losses._stretch(1_000, 64) == 4 * 2**20 // 4_000
+    assert losses.stretch_bytes(40_981, 200) == 3 * 4 * 40_981 * 100

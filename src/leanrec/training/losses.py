@@ -39,11 +39,29 @@ def stretch_bytes(n_items: int, width: int) -> int:
     return 3 * 4 * n_items * _stretch(n_items, width)
 
 
-class _CrossEntropy(torch.autograd.Function):
-    """Softmax over all items, a stretch of targets at a time; gradients are made on the way forward."""
+class _MadeForward(torch.autograd.Function):
+    """A mean whose gradients by states, table and bias, its first arguments, are made on the way forward."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, table: Tensor, targets: Tensor, bias: Tensor | None) -> Tensor:
+    def keep(ctx: Any, total: Tensor, n: int, *gradients: Tensor | None) -> Tensor:
+        """The mean of a sum over n, and what the way back needs."""
+        ctx.save_for_backward(*gradients)
+        ctx.n = max(1, n)
+        mean: Tensor = total / ctx.n
+        return mean
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        scale = grads[0] / ctx.n
+        found = [None if each is None else each * scale for each in ctx.saved_tensors]
+        return (*found, *[None] * (len(ctx.needs_input_grad) - len(found)))
+
+
+class _CrossEntropy(_MadeForward):
+    """Softmax over all items, a stretch of targets at a time."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, table: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
         total, d_hidden, d_table = table.new_zeros(()), torch.empty_like(hidden), torch.zeros_like(table)
         d_bias = None if bias is None else torch.zeros_like(bias)
         # Where the states are in bfloat16 so are the products; sums and the softmax are in the type of the table.
@@ -66,16 +84,7 @@ class _CrossEntropy(torch.autograd.Function):
                 d_table.addmm_(p.T, h)
             else:
                 d_table += p.T @ h
-        ctx.save_for_backward(d_hidden, d_table, *([] if d_bias is None else [d_bias]))
-        ctx.n = max(1, len(hidden))
-        mean: Tensor = total / ctx.n
-        return mean
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        scale = grads[0] / ctx.n
-        d_hidden, d_table, *d_bias = ctx.saved_tensors
-        return d_hidden * scale, d_table * scale, None, d_bias[0] * scale if d_bias else None
+        return _MadeForward.keep(ctx, total, len(hidden), d_hidden, d_table, d_bias)
 
 
 def cross_entropy(hidden: Tensor, table: Tensor, targets: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -88,12 +97,12 @@ def cross_entropy(hidden: Tensor, table: Tensor, targets: Tensor, bias: Tensor |
     if torch.is_autocast_enabled(kind):
         hidden = hidden.to(torch.get_autocast_dtype(kind))
     with torch.autocast(kind, enabled=False):
-        loss: Tensor = _CrossEntropy.apply(hidden, table, targets, bias)
+        loss: Tensor = _CrossEntropy.apply(hidden, table, bias, targets)
     return loss
 
 
-class _Multinomial(torch.autograd.Function):
-    """−Σ log softmax over the items of each user, by the number of all items; gradients are made on the way forward."""
+class _Multinomial(_MadeForward):
+    """−Σ log softmax over the items of each user, by the number of all items."""
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, table: Tensor, bias: Tensor, items: Tensor, bounds: Tensor) -> Tensor:
@@ -114,16 +123,7 @@ class _Multinomial(torch.autograd.Function):
             torch.mm(p, table, out=d_hidden[start : start + step])
             d_table.addmm_(p.T, h)
             d_bias += p.sum(0)
-        ctx.save_for_backward(d_hidden, d_table, d_bias)
-        ctx.n = max(1, len(items))
-        mean: Tensor = total / ctx.n
-        return mean
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        scale = grads[0] / ctx.n
-        d_hidden, d_table, d_bias = ctx.saved_tensors
-        return d_hidden * scale, d_table * scale, d_bias * scale, None, None
+        return _MadeForward.keep(ctx, total, len(items), d_hidden, d_table, d_bias)
 
 
 def multinomial(hidden: Tensor, table: Tensor, bias: Tensor, items: Tensor, bounds: Tensor) -> Tensor:

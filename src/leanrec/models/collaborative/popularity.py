@@ -63,7 +63,8 @@ class Popularity:
         events, n_items = data.events, len(data.items)
         positive = np.flatnonzero(events.weight > 0)
         item = events.item[positive]
-        say = self._decay(events.time[positive])
+        time = events.time[positive]
+        say = np.exp2((time - time.max(initial=np.iinfo(time.dtype).min)) / (self.half_life * _DAY))
         if self.count == "weights":
             say *= events.weight[positive]
         else:
@@ -73,12 +74,6 @@ class Popularity:
             latest = len(pair) - 1 - from_the_end
             item, say = item[latest], say[latest]
         return np.bincount(item, weights=say, minlength=n_items)
-
-    def _decay(self, time: np.ndarray) -> np.ndarray:
-        if not len(time):
-            return np.ones(0)
-        say: np.ndarray = np.exp2((time - time.max()) / (self.half_life * _DAY))
-        return say
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
