@@ -2,6 +2,7 @@
 
 import base64
 import dataclasses
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -198,4 +199,33 @@ def test_an_unknown_user_is_told_what_ids_look_like(browser: Any, server: httpx.
     page.wait_for_selector("#problem:not([hidden])")
     assert "Ids look like: user-" in page.inner_text("#problem")
     assert page.locator("#list > li").count() == 0
+    page.close()
+
+
+def test_a_late_answer_does_not_hide_a_newer_problem(browser: Any, server: httpx.Client) -> None:
+    page = browser.new_page()
+    page.goto(str(server.base_url))
+    page.wait_for_selector("#list > li")
+    held: list[Any] = []
+    page.route(re.compile(r"/users\?.*search=user-99"), lambda route: held.append(route))
+    page.fill("#user", "user-99")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#problem:not([hidden])")
+    assert page.locator("#users option").count() > 0
+    held[0].continue_()
+    expect(page.locator("#users option")).to_have_count(0)
+    assert page.is_visible("#problem")
+    page.fill("#user", "user-3")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#list > li")
+    expect(page.locator("#problem")).to_be_hidden()
+    page.close()
+
+
+def test_an_unknown_user_in_the_address_is_told_too(browser: Any, server: httpx.Client) -> None:
+    page = browser.new_page()
+    page.goto(f"{server.base_url}/#user-99")
+    page.wait_for_selector("#problem:not([hidden])")
+    page.wait_for_load_state("networkidle")
+    assert "Ids look like: user-" in page.inner_text("#problem")
     page.close()

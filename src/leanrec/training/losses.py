@@ -52,8 +52,9 @@ class _MadeForward(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        # In place, because fresh memory of a large table costs more than the product; a second way back is refused by torch.
         scale = grads[0] / ctx.n
-        found = [None if each is None else each * scale for each in ctx.saved_tensors]
+        found = [None if each is None else each.mul_(scale) for each in ctx.saved_tensors]
         return (*found, *[None] * (len(ctx.needs_input_grad) - len(found)))
 
 
@@ -72,9 +73,9 @@ class _CrossEntropy(_MadeForward):
             logits = (h @ W.T).to(table.dtype)
             if bias is not None:
                 logits += bias
-            log_z = logits.logsumexp(1, keepdim=True)
-            total += (log_z - logits.gather(1, t)).sum()
-            p = logits.sub_(log_z).exp_()
+            log_p = logits.log_softmax(1)
+            total -= log_p.gather(1, t).sum()
+            p = log_p.exp_()
             p.scatter_add_(1, t, p.new_full(t.shape, -1))
             if d_bias is not None:
                 d_bias += p.sum(0)
@@ -116,9 +117,9 @@ class _Multinomial(_MadeForward):
             columns = items[edges[i] : edges[i + 1]]
             rows = torch.arange(len(h), device=h.device).repeat_interleave(n[:, 0])
             logits = torch.addmm(bias, h, table.T)
-            log_z = logits.logsumexp(1, keepdim=True)
-            total += (log_z * n).sum() - logits[rows, columns].sum()
-            p = logits.sub_(log_z).exp_().mul_(n)
+            log_p = logits.log_softmax(1)
+            total -= log_p[rows, columns].sum()
+            p = log_p.exp_().mul_(n)
             p.index_put_((rows, columns), p.new_full((len(rows),), -1.0), accumulate=True)
             torch.mm(p, table, out=d_hidden[start : start + step])
             d_table.addmm_(p.T, h)

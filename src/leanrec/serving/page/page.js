@@ -5,6 +5,7 @@ const still = matchMedia("(prefers-reduced-motion: reduce)");
 const asker = { id: null, known: false, fresh: new Set() };
 let last = { items: [], request: null };
 let asked = 0;
+let problems = 0;
 
 // ---------------------------------------------------------------- talking to the server
 
@@ -23,11 +24,14 @@ async function call(path, body) {
   return { ...answer, took: { inside, whole: performance.now() - started } };
 }
 
+// What goes well clears the problem that was there when it began, never one that came up meanwhile.
 async function guarded(work) {
+  const before = problems;
   try {
     await work();
-    $("problem").hidden = true;
+    if (problems === before) $("problem").hidden = true;
   } catch (error) {
+    problems += 1;
     $("problem").textContent = error.message;
     $("problem").hidden = false;
   }
