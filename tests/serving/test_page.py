@@ -207,7 +207,7 @@ def test_a_late_answer_does_not_hide_a_newer_problem(browser: Any, server: httpx
     page.goto(str(server.base_url))
     page.wait_for_selector("#list > li")
     held: list[Any] = []
-    page.route(re.compile(r"/users\?.*search=user-99"), lambda route: held.append(route))
+    page.route(re.compile(r"/users\?.*search=user-99"), lambda route: held.append(route))  # noqa: PLW0108 - playwright asks a handler for its signature
     page.fill("#user", "user-99")
     page.keyboard.press("Enter")
     page.wait_for_selector("#problem:not([hidden])")
