@@ -225,3 +225,25 @@ def test_a_stretch_holds_half_as_many_rows_as_a_large_table_is_wide() -> None:
     assert losses._stretch(40_981, 200) == 100
     assert losses._stretch(1_000, 64) == 4 * 2**20 // 4_000
     assert losses.stretch_bytes(40_981, 200) == 3 * 4 * 40_981 * 100
+
+
+def test_a_second_way_back_over_the_same_loss_is_refused() -> None:
+    """Gradients are scaled in place, so a second one would be scaled twice."""
+    hidden, table = torch.randn(5, 4, requires_grad=True), torch.randn(9, 4, requires_grad=True)
+    loss = losses.cross_entropy(hidden, table, torch.arange(5))
+    loss.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="inplace operation"):
+        loss.backward()
+
+
+def test_losses_that_are_parts_of_a_sum_are_scaled_once_each() -> None:
+    hidden, table = torch.randn(5, 4, requires_grad=True), torch.randn(9, 4, requires_grad=True)
+    targets = torch.arange(5)
+    parts = [losses.cross_entropy(hidden[i:j], table, targets[i:j]) for i, j in ((0, 2), (2, 5))]
+    (0.4 * parts[0] + 0.6 * parts[1]).backward()
+    made = hidden.grad, table.grad
+    hidden.grad = table.grad = None
+    F.cross_entropy(hidden @ table.T, targets).backward()
+    for ours, slow in zip(made, (hidden.grad, table.grad), strict=True):
+        assert ours is not None
+        torch.testing.assert_close(ours, slow)
