@@ -32,7 +32,8 @@ from sequences import read
 HERE = Path(__file__).resolve().parent
 PYTHON = Path(os.environ.get("LEANREC_RECTOOLS_PYTHON", HERE.parent / ".venv-rectools" / "bin" / "python"))
 EPOCHS = 400
-PATIENCE = 4.5
+# RecTools goes on for at least so many times what ours took, whatever the limit says: the goal is four.
+AT_LEAST_TIMES = 4.5
 # The defaults of RecTools 0.19 but for size and length, which are those of its figures on ML-1M and ours.
 RECTOOLS: dict[str, Any] = {
     "n_blocks": 2,
@@ -101,7 +102,7 @@ def rectools(probe: Probe, asked: argparse.Namespace) -> None:
     settings = RECTOOLS | dict(asked.rectools)
     job = {
         "target": asked.target,
-        "limit": max(asked.limit_seconds, PATIENCE * slowest()),
+        "limit": max(asked.limit_seconds, AT_LEAST_TIMES * slowest()),
         "epochs": EPOCHS,
         "seed": probe.turn,
     }
@@ -117,7 +118,7 @@ def rectools(probe: Probe, asked: argparse.Namespace) -> None:
         command = [str(PYTHON), str(HERE / "sasrec_rectools.py"), str(file), str(out), json.dumps(job)]
         subprocess.run(command, check=True, cwd=folder, stdout=sys.stderr)
         found = json.loads(out.read_text(encoding="utf-8"))
-    probe.peak = 1024 * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    probe.peak = probe.added = 1024 * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     conclude(probe, asked, "RecTools", found["curve"], found["users"])
     probe.note(f"RecTools 0.19.0, {', '.join(f'{k}={v}' for k, v in settings.items())}")
 
@@ -170,7 +171,7 @@ def draw(results: dict[str, Any], folder: Path, target: float = 0.18) -> list[st
 
 
 def make_claim(asked: argparse.Namespace) -> Claim:
-    seconds = 3 * asked.limit_seconds + 3600
+    seconds = (1 + AT_LEAST_TIMES) * asked.limit_seconds + 3600
     return Claim(
         name="sasrec",
         title=f"SASRec to NDCG@10 {asked.target:g} on validation: seconds of training, without those of judging; of a peer that did not get there, until its end.",
