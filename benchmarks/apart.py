@@ -11,12 +11,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from leanrec.data import artifacts
+from leanrec import artifacts
 from leanrec.data.dataset import Dataset
-from leanrec.data.samples import load_sample
-from leanrec.evaluation.apart import can_run_apart, cost_apart
-from leanrec.evaluation.cost import ModelCost, cost_of
-from leanrec.models import find
+from leanrec.data.datasets.bundled import load_sample
+from leanrec.evaluation.frontier.cost import ModelCost, cost_of
+from leanrec.evaluation.frontier.isolation import can_run_apart, cost_apart
+from leanrec.models import get_model
 from leanrec.run import Run, format_bytes, format_seconds
 
 _MODELS = ("ease", "pure_svd", "item_knn", "ials", "popularity")
@@ -31,7 +31,7 @@ def main(models: list[str]) -> None:
 
 
 def compare(name: str, data: Dataset, folder: Path) -> None:
-    estimator = find(name)()
+    estimator = get_model(name)()
     assert can_run_apart(estimator, folder / "settings")
     (folder / "result.json").unlink(missing_ok=True)
     start = time.perf_counter()

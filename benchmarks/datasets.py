@@ -6,9 +6,9 @@ import duckdb
 import numpy as np
 import scipy.sparse as sp
 
-from leanrec.data.cases import Cases
 from leanrec.data.dataset import Dataset
-from leanrec.data.samples import find_data
+from leanrec.data.datasets.bundled import find_data
+from leanrec.data.splits.evaluation_set import Cases
 from leanrec.data.vocabulary import Vocabulary
 from leanrec.errors import SourceError
 from leanrec.types import CSR, Events, Queries

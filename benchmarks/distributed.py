@@ -47,8 +47,8 @@ def histories(users: int, items: int) -> Dataset:
 
 def fit(job: dict[str, Any]) -> dict[str, float]:
     """One fit in this process, as one worker or alone: seconds, memory, and what was said of it before."""
-    from leanrec.models.deep.sasrec import SASRec
-    from leanrec.training.sharded import part_of
+    from leanrec.models.sequential.sasrec import SASRec
+    from leanrec.training.sharded_embedding import part_of
 
     data = histories(job["users"], job["items"])
     estimator = SASRec(length=LENGTH, **job["settings"])
@@ -76,7 +76,7 @@ def together(probe: Probe, workers: int, job: dict[str, Any]) -> None:
 
 
 def worker(folder: str, job: str) -> None:
-    from leanrec.training.distributed import Workers
+    from leanrec.training.data_parallel import Workers
 
     Path(folder, f"{Workers.now().rank}.json").write_text(json.dumps(fit(json.loads(job))), encoding="utf-8")
 

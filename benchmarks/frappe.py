@@ -15,7 +15,7 @@ import numpy as np
 from harness import Claim, Comparison, Contestant, Probe
 
 from leanrec.cli.options import model_of
-from leanrec.data.samples import find_data
+from leanrec.data.datasets.bundled import find_data
 from leanrec.data.table import Table
 from leanrec.errors import SourceError
 
@@ -48,8 +48,8 @@ def frappe(part: str) -> Table:
 
 
 def judge(probe: Probe, text: str, part: str) -> None:
-    from leanrec.training.examples import RowSpec
-    from leanrec.training.ranking import mean_auc
+    from leanrec.models.ctr.core.examples import RowSpec
+    from leanrec.models.ctr.core.training import mean_auc
 
     estimator: Any = model_of(text)
     table = frappe("train")

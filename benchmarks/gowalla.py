@@ -18,7 +18,7 @@ import harness
 from harness import Claim, Comparison, Contestant, Probe
 
 from leanrec.cli.options import model_of
-from leanrec.models import available
+from leanrec.models import list_models
 
 # They need ratings, content, links or parts that somebody has to choose; EASE needs 6.7 GB and a quarter of an hour.
 NOT_HERE = frozenset({"bias", "rating_knn", "rating_mf", "content", "hybrid", "ease", "kgin", "diffnet"})
@@ -60,7 +60,7 @@ PUBLISHED = (
 def judge(probe: Probe, text: str, part: str) -> None:
     from datasets import KNOWN, gowalla_cases, gowalla_data
 
-    from leanrec.data.simulation import Simulation
+    from leanrec.data.datasets.simulation import Simulation
     from leanrec.evaluation.evaluate import evaluate
 
     estimator = model_of(text)
@@ -127,7 +127,7 @@ def main() -> None:
     options.set_defaults(repeats=SEEDS)
     asked = options.parse_args()
     models = asked.model or [
-        *(name for name, info in available().items() if name not in NOT_HERE | TRAINED and not info.extra),
+        *(name for name, info in list_models().items() if name not in NOT_HERE | TRAINED and not info.extra),
         "blend",
         "graph_blend",
     ]

@@ -38,7 +38,7 @@ def part(quick: bool) -> CSR:
 
 
 def settings(width: int, passes: int = PASSES, **more: float):  # noqa: ANN201 - imported inside
-    from leanrec.models.collaborative.ials import IALS
+    from leanrec.models.factorization.ials import IALS
 
     how = IALS(width=width, epochs=passes, weighting="binary", scaling=0.0, **more)
     return dataclasses.replace(how, unobserved=1 / (ALPHA - 1), l2=RIDGE / ALPHA)
@@ -46,7 +46,7 @@ def settings(width: int, passes: int = PASSES, **more: float):  # noqa: ANN201 -
 
 def loss(X: CSR, items: Float32Array) -> float:
     """The loss of leanrec for given item vectors, with the best vectors of the users, in float64."""
-    from leanrec.kernels.least_squares import principal_axes, solve_rows
+    from leanrec.kernels.solvers.least_squares import principal_axes, solve_rows
 
     how = settings(items.shape[1])
     axes, moments = principal_axes(items)

@@ -43,8 +43,8 @@ def make_log(rows: int, folder: Path) -> dict[str, Path]:
 
 
 def with_leanrec(path: Path, memory: str | None) -> Callable[[], Arrays]:
-    from leanrec.data.cleaning import Cleaning
-    from leanrec.data.ingest import ingest
+    from leanrec.data.ingest.cleaning import Cleaning
+    from leanrec.data.ingest.ingest import ingest
     from leanrec.run import Run, parse_bytes
 
     def work() -> Arrays:

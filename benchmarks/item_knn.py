@@ -13,7 +13,7 @@ import scipy.sparse as sp
 from datasets import gowalla
 from harness import Claim, Comparison, Contestant, Probe, Roofline, main
 
-from leanrec.data.samples import find_data
+from leanrec.data.datasets.bundled import find_data
 from leanrec.types import CSR
 
 Work = Callable[[Probe], None]
@@ -52,7 +52,7 @@ def ours(name: str, k: int, *, weighted: bool = False) -> Work:
     """leanrec's kernel."""
 
     def work(probe: Probe) -> None:
-        from leanrec.kernels.gram import top_similar
+        from leanrec.kernels.similarity.top_similar import top_similar
 
         X = bm25(load(name, probe)) if weighted else load(name, probe)
         measure = "dot" if weighted else "cosine"

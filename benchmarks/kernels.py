@@ -49,7 +49,7 @@ def vectors(n: int, seed: int = 0, width: int = WIDTH) -> np.ndarray:
 
 def propagate(X: CSR) -> Case:
     """A pass along the edges: sums of item vectors over histories."""
-    from leanrec.kernels.propagate import Graph
+    from leanrec.kernels.graph.propagation import Graph
 
     graph, V = Graph.of(X), vectors(X.shape[1])
     numbers = 2 * X.nnz + WIDTH * (X.shape[0] + X.shape[1])
@@ -58,8 +58,8 @@ def propagate(X: CSR) -> Case:
 
 def contrast(X: CSR) -> Case:
     """Softmax of all edges against shared negatives, with its gradients."""
-    from leanrec.kernels.contrast import softmax
-    from leanrec.kernels.propagate import Links
+    from leanrec.kernels.graph.propagation import Links
+    from leanrec.kernels.sgd.contrastive import softmax
 
     (U, N), S, links = X.shape, NEGATIVES, Links.of(X)
     rows, columns = 0.1 * vectors(U), 0.1 * vectors(N, 1)
@@ -77,7 +77,7 @@ def spectrum(X: CSR) -> Case:
     """The 64 strongest directions in four rounds of subspace iteration."""
     import scipy.sparse as sp
 
-    from leanrec.kernels.spectrum import normalised, right_singular
+    from leanrec.kernels.graph.spectral import normalised, right_singular
 
     R = normalised(X)
     Rt, passes, D = sp.csr_array(R.T), 4, WIDTH + 16
@@ -91,7 +91,7 @@ def spectrum(X: CSR) -> Case:
 
 def alternating(X: CSR, *, steps: int) -> Case:
     """A half step of iALS over all users: exact, or three steps of conjugate gradients."""
-    from leanrec.kernels.least_squares import principal_axes, solve_rows
+    from leanrec.kernels.solvers.least_squares import principal_axes, solve_rows
 
     V = 0.1 * vectors(X.shape[1])
     axes, moments = principal_axes(V)
@@ -115,7 +115,7 @@ def alternating(X: CSR, *, steps: int) -> Case:
 
 
 def neighbours_of(X: CSR) -> CSR:
-    from leanrec.kernels.gram import top_similar
+    from leanrec.kernels.similarity.top_similar import top_similar
 
     return top_similar(X, NEIGHBOURS, "cosine")
 
@@ -137,7 +137,7 @@ def local(X: CSR) -> Case:
     """Local regression: a ridge over the 200 nearest of each of 4,096 items."""
     import scipy.sparse as sp
 
-    from leanrec.kernels.local import local_ridges
+    from leanrec.kernels.solvers.local_ridge import local_ridges
 
     near, columns = neighbours_of(X)[:ITEMS], sp.csr_array(X.T)
     ridge, pairs = np.full(X.shape[1], 10.0, np.float32), pairs_in_rows(near, columns)
@@ -148,7 +148,7 @@ def coordinate(X: CSR) -> Case:
     """SLIM: non-negative elastic nets over the 200 nearest of each of 4,096 items."""
     import scipy.sparse as sp
 
-    from leanrec.kernels.coordinate import Penalty, nets_over_near
+    from leanrec.kernels.solvers.coordinate_descent import Penalty, nets_over_near
 
     near = neighbours_of(X)
     near = sp.csr_array(sp.vstack([near[:ITEMS], sp.csr_array((X.shape[1] - ITEMS, X.shape[1]), dtype=np.float32)]))
@@ -168,7 +168,7 @@ def regression(work: Callable[[], Any], pairs: float, near: CSR, data: float) ->
 
 def pairwise(X: CSR) -> Case:
     """BPR: a pass over all interactions."""
-    from leanrec.kernels.pairwise import Step, sweep
+    from leanrec.kernels.sgd.pairwise import Step, sweep
 
     users, items, step = (
         0.1 * vectors(X.shape[0]),
@@ -202,8 +202,8 @@ def user_means(X: CSR) -> Case:
     """User-kNN: means over the histories of the 100 nearest users of 1,024 users."""
     import scipy.sparse as sp
 
-    from leanrec.kernels.gram import top_similar
-    from leanrec.kernels.neighbours import mean_of_rows, ranked
+    from leanrec.kernels.similarity.aggregation import mean_of_rows, ranked
+    from leanrec.kernels.similarity.top_similar import top_similar
 
     near = ranked(top_similar(sp.csr_array(X.T), 100, "cosine")[:1024])
     entries = float(np.diff(X.indptr)[near.columns[near.columns >= 0]].sum())
@@ -217,7 +217,7 @@ def user_means(X: CSR) -> Case:
 
 def selection(X: CSR) -> Case:
     """The 20 best of given scores, 1,024 users."""
-    from leanrec.kernels.topk import top_k
+    from leanrec.kernels.topk.selection import top_k
 
     scores, seen = vectors(1024, 0, X.shape[1]), X[:1024]
     return Case(
@@ -230,7 +230,7 @@ def selection(X: CSR) -> Case:
 
 def gram(X: CSR) -> Case:
     """XᵀX of the 8,192 most touched items, dense."""
-    from leanrec.kernels.dense import dense_gram
+    from leanrec.kernels.solvers.dense import dense_gram
 
     part = most_touched(X)
     n = np.diff(part.indptr).astype(np.float64)
@@ -244,8 +244,8 @@ def gram(X: CSR) -> Case:
 
 def inverse(X: CSR) -> Case:
     """EASE: the inverse of XᵀX + 500 I of the 8,192 most touched items."""
-    from leanrec.kernels.dense import dense_gram
-    from leanrec.kernels.inverse import minus_inverse
+    from leanrec.kernels.solvers.dense import dense_gram
+    from leanrec.kernels.solvers.inverse import minus_inverse
 
     G = dense_gram(most_touched(X))
     G[np.diag_indices_from(G)] += 500
@@ -265,7 +265,7 @@ def most_touched(X: CSR) -> CSR:
 
 def adam(X: CSR) -> Case:
     """A step of Adam on all user and item vectors."""
-    from leanrec.kernels.descent import Adam
+    from leanrec.kernels.sgd.adam import Adam
 
     arrays = {"users": vectors(X.shape[0]), "items": vectors(X.shape[1], 1)}
     gradients, optimiser = {name: 0.1 * array for name, array in arrays.items()}, Adam(arrays)

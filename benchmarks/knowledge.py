@@ -27,8 +27,8 @@ from harness import Claim, Comparison, Contestant, Probe
 
 from leanrec.cli.options import model_of
 from leanrec.data.dataset import Dataset
+from leanrec.data.datasets.bundled import find_data
 from leanrec.data.links import ItemLinks
-from leanrec.data.samples import find_data
 from leanrec.data.vocabulary import Vocabulary
 from leanrec.types import CSR, Events, Float32Array
 
@@ -164,10 +164,10 @@ def judge_pairs(probe: Probe, text: str, name: str, *, triples: bool, test: bool
 
 
 def judge_trust(probe: Probe, text: str, *, links: bool, test: bool) -> None:
-    from leanrec.data.ingest import ingest
-    from leanrec.data.splits import split
+    from leanrec.data.ingest.ingest import ingest
+    from leanrec.data.splits.split import split
     from leanrec.evaluation.evaluate import evaluate
-    from leanrec.models.collaborative.popularity import Popularity
+    from leanrec.models.baselines.popularity import Popularity
 
     folder = find_data("filmtrust")
     data = ingest(folder / "ratings.parquet", user_links=folder / "trust.parquet", positive_from=3).data

@@ -33,7 +33,7 @@ def ours(probe: Probe, text: str, part: str) -> None:
     from datasets import gowalla_cases, gowalla_data
 
     from leanrec.cli.options import model_of
-    from leanrec.data.simulation import Simulation
+    from leanrec.data.datasets.simulation import Simulation
     from leanrec.evaluation.evaluate import evaluate
 
     estimator = model_of(text)
@@ -93,7 +93,7 @@ class Peer:
         import numpy as np
         from datasets import gowalla_cases
 
-        from leanrec.kernels.topk import top_k
+        from leanrec.kernels.topk.selection import top_k
 
         with self.torch.no_grad():
             vectors = self.model.get_embedding(self.graph).numpy()

@@ -13,9 +13,9 @@ import scipy.sparse as sp
 from datasets import as_dataset, gowalla
 from harness import Claim, Comparison, Contestant, Probe, Roofline, main
 
-from leanrec.data.cases import Cases
 from leanrec.data.dataset import Dataset
-from leanrec.data.samples import find_data
+from leanrec.data.datasets.bundled import find_data
+from leanrec.data.splits.evaluation_set import Cases
 from leanrec.types import CSR, Queries
 
 L2, L1 = 200.0, 1.0
@@ -89,25 +89,25 @@ def touch(data: Dataset) -> None:
 
 
 def ours_ease(probe: Probe, which: str) -> None:
-    from leanrec.models.collaborative.ease import EASE
+    from leanrec.models.linear.ease import EASE
 
     ours(probe, which, EASE(l2=L2))
 
 
 def ours_sparse_ease(probe: Probe, which: str) -> None:
-    from leanrec.models.collaborative.ease import EASE
+    from leanrec.models.linear.ease import EASE
 
     ours(probe, which, EASE(l2=L2, top=100))
 
 
 def ours_sansa(probe: Probe, which: str) -> None:
-    from leanrec.models.collaborative.sansa import SANSA
+    from leanrec.models.linear.sansa import SANSA
 
     ours(probe, which, SANSA(l2=L2))
 
 
 def ours_slim(probe: Probe, which: str) -> None:
-    from leanrec.models.collaborative.slim import SLIM
+    from leanrec.models.linear.slim import SLIM
 
     ours(probe, which, SLIM(l1=L1, l2=SLIM_L2, neighbours=0))
 

@@ -17,9 +17,9 @@ import scipy.sparse as sp
 from harness import Claim, Comparison, Contestant, Probe
 
 from leanrec.cli.options import model_of
-from leanrec.data.cases import Cases
 from leanrec.data.dataset import Dataset
-from leanrec.data.samples import find_data
+from leanrec.data.datasets.bundled import find_data
+from leanrec.data.splits.evaluation_set import Cases
 from leanrec.data.vocabulary import Vocabulary
 from leanrec.errors import SourceError
 from leanrec.types import CSR, Events, Queries

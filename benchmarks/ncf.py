@@ -16,7 +16,7 @@ from harness import Claim, Comparison, Contestant, Probe
 
 from leanrec.cli.options import model_of
 from leanrec.data.dataset import Dataset
-from leanrec.data.samples import find_data
+from leanrec.data.datasets.bundled import find_data
 from leanrec.data.vocabulary import Vocabulary
 from leanrec.errors import SourceError
 from leanrec.types import Events, Int32Array, Int64Array
@@ -109,7 +109,7 @@ def hit_and_ndcg(model: Any, data: Dataset, candidates: Int32Array) -> tuple[flo
 
 
 def judge(probe: Probe, text: str, part: str) -> None:
-    from leanrec.data.simulation import Simulation
+    from leanrec.data.datasets.simulation import Simulation
 
     estimator = model_of(text)
     data, candidates = (for_test if part == "test" else for_valid)(quick=probe.quick)

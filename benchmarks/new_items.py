@@ -22,7 +22,7 @@ TITLES = {"ml-1m": "ML-1M, titles and genres", "yelp": "Yelp (S3-Rec's file), na
 
 
 def judge(probe: Probe, text: str, which: str, part: str) -> None:
-    from leanrec.data.splits import split
+    from leanrec.data.splits.split import split
     from leanrec.evaluation.evaluate import evaluate
     from leanrec.retrieval.exact import ExactRetriever
 

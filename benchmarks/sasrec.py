@@ -53,15 +53,15 @@ class Reached(Exception):  # noqa: N818 - a reason to stop, no error
 
 
 def parts(quick: bool) -> Any:
-    from leanrec.data.splits import split
+    from leanrec.data.splits.split import split
 
     return split(read("ml-1m", 300 if quick else None), "leave-one-out")
 
 
 def ours(probe: Probe, asked: argparse.Namespace) -> None:
     from leanrec.cli.options import model_of
-    from leanrec.data.simulation import Simulation
-    from leanrec.training import next_item
+    from leanrec.data.datasets.simulation import Simulation
+    from leanrec.models.sequential.core import next_item
 
     text = asked.ours
     data = parts(probe.quick)

@@ -24,10 +24,10 @@ import numpy as np
 import scipy.sparse as sp
 from harness import Claim, Contestant, Measured, Probe
 
-from leanrec.data import artifacts
+from leanrec import artifacts
 from leanrec.data.dataset import Dataset
-from leanrec.data.simulation import Simulation
-from leanrec.models import available
+from leanrec.data.datasets.simulation import Simulation
+from leanrec.models import list_models
 from leanrec.run import format_seconds
 from leanrec.settings import build
 
@@ -113,16 +113,12 @@ def fit(probe: Probe, cell: Cell) -> None:
 
 def warmed(probe: Probe, model: str) -> Any:
     """The model's settings, after a small fit: what is compiled stays in the cache for the next process."""
-    estimator = build(find(model), MODELS[model])
+    from leanrec.models import get_model
+
+    estimator = build(get_model(model), MODELS[model])
     with probe.warmup():
         estimator.fit(Simulation(users=200, items=300, events=4000).dataset(), probe.run)
     return estimator
-
-
-def find(model: str) -> Any:
-    from leanrec.models import find as found
-
-    return found(model)
 
 
 def sweep(plan: dict[str, Cell], claim: Claim, asked: argparse.Namespace, limit: float) -> dict[str, list[Measured]]:
@@ -246,7 +242,7 @@ def main() -> None:
     options.set_defaults(repeats=1)
     asked = options.parse_args()
     limit = asked.limit or (FULL_LIMIT if asked.full else QUICK_LIMIT if asked.quick else LIMIT)
-    models = [each for each in asked.model or MODELS if each in available()]
+    models = [each for each in asked.model or MODELS if each in list_models()]
     cores = machine.cores() if asked.contestant else asked.threads
     plan = {f"{it.name} ({it.axis})": it for model in models for it in cells(model, cores, asked.quick)}
     contestants = {

@@ -24,24 +24,24 @@ from harness import Claim, Comparison, Contestant, Probe
 
 from leanrec.cli.options import model_of
 from leanrec.data.dataset import Dataset
-from leanrec.data.samples import find_data
+from leanrec.data.datasets.bundled import find_data
 from leanrec.data.table import Table
 from leanrec.data.vocabulary import Vocabulary
 from leanrec.errors import SourceError
 from leanrec.run import Run
 from leanrec.types import Events
 
-MODELS = ("popularity", "item_knn", "two_tower", "gru4rec", "caser", "bert4rec", "sasrec", "hstu", "lru", "blend")
+MODELS = ("popularity", "item_knn", "two_tower", "gru4rec", "caser", "bert4rec", "sasrec", "hstu", "lrurec", "blend")
 # The goal of 10 ms for one request is for two layers of 64.
 REQUESTS = ("sasrec", "hstu", "bert4rec")
 # Fitted once, whatever the number of repeats: they draw nothing, or each fit takes long and none of them is a goal.
-ONCE = frozenset({"popularity", "item_knn", "two_tower", "gru4rec", "caser", "bert4rec", "lru", "blend"})
+ONCE = frozenset({"popularity", "item_knn", "two_tower", "gru4rec", "caser", "bert4rec", "lrurec", "blend"})
 # What was tuned on valid and is not a model's default: Beauty is small, and its histories are short.
 SHORT = "length=50,dropout=0.5"
 TUNED: dict[tuple[str, str], str] = {
-    ("ml-1m", "blend"): "hybrid,parts=[hstu,lru,sasrec]",
-    ("beauty", "blend"): f"hybrid,parts=[hstu({SHORT}),lru({SHORT}),sasrec({SHORT})]",
-} | {("beauty", name): f"{name},{SHORT}" for name in ("bert4rec", "caser", "gru4rec", "hstu", "lru", "sasrec")}
+    ("ml-1m", "blend"): "hybrid,parts=[hstu,lrurec,sasrec]",
+    ("beauty", "blend"): f"hybrid,parts=[hstu({SHORT}),lrurec({SHORT}),sasrec({SHORT})]",
+} | {("beauty", name): f"{name},{SHORT}" for name in ("bert4rec", "caser", "gru4rec", "hstu", "lrurec", "sasrec")}
 FILES = {
     "ml-1m": ("ml-1m", "ml1m_sasrec_sequences", "sasrec_items", "title, genres"),
     "beauty": (
@@ -101,7 +101,7 @@ def _column(items: np.ndarray, texts: np.ndarray, n_items: int) -> np.ndarray:
 
 
 def judge(probe: Probe, text: str, which: str, part: str, kept: Path | None) -> None:
-    from leanrec.data.splits import split
+    from leanrec.data.splits.split import split
     from leanrec.evaluation.evaluate import evaluate
 
     estimator = model_of(text)
@@ -121,9 +121,9 @@ def judge(probe: Probe, text: str, which: str, part: str, kept: Path | None) -> 
 
 def fitted(probe: Probe, estimator: Any, data: Dataset, kept: Path | None, run: Run) -> Any:
     """The model, timed; or as it was kept, with the cost that it had then. A hybrid of kept parts costs nothing more."""
-    from leanrec.data import artifacts
-    from leanrec.data.simulation import Simulation
-    from leanrec.models.collaborative.hybrid import Hybrid, HybridModel
+    from leanrec import artifacts
+    from leanrec.data.datasets.simulation import Simulation
+    from leanrec.models.ensembles.hybrid import Hybrid, HybridModel
 
     if isinstance(estimator, Hybrid) and kept is not None:
         touched = np.bincount(data.interactions.indices, minlength=len(data.items)).astype(np.int32)

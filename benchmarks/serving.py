@@ -24,10 +24,10 @@ import httpx
 import numpy as np
 from harness import Claim, Comparison, Contestant, Probe
 
-from leanrec.data.samples import load_sample
-from leanrec.feedback.reactions import Reaction, to_events
-from leanrec.models import find
-from leanrec.serving.pipeline import Pipeline
+from leanrec.data.datasets.bundled import load_sample
+from leanrec.events.user_events import Reaction, to_events
+from leanrec.models import get_model
+from leanrec.pipeline.pipeline import Pipeline
 
 _SERVE = "import sys; from leanrec.serving.app import serve; serve(sys.argv[1], port=0)"
 _CLIENTS = 4
@@ -37,7 +37,7 @@ Ask = Callable[[int], object]
 def fitted(model: str, requests: int) -> tuple[Pipeline, list[int]]:
     """A pipeline on the sample, and the users who ask, round and round."""
     data = load_sample("ml-latest-small")
-    pipeline = Pipeline.fit(find(model)(), data)
+    pipeline = Pipeline.fit(get_model(model)(), data)
     return pipeline, list(itertools.islice(itertools.cycle(data.users.ids.tolist()), requests))
 
 

@@ -40,7 +40,7 @@ def ours(probe: Probe) -> None:
     from datasets import as_dataset, gowalla_cases
 
     from leanrec.evaluation.evaluate import evaluate
-    from leanrec.models.collaborative.ials import IALS
+    from leanrec.models.factorization.ials import IALS
 
     X = part(probe.quick)
     how = IALS(width=WIDTH, epochs=2 if probe.quick else PASSES, weighting="binary", scaling=1.0, relaxation=1.0)

@@ -25,7 +25,7 @@ def vectors(kind: str, probe: Probe) -> tuple[Float32Array, Float32Array]:
         return tuple(rng.standard_normal((n, WIDTH), dtype=np.float32) for n in (users, items))  # type: ignore[return-value]
     from datasets import gowalla_data
 
-    from leanrec.models.collaborative.ials import IALS
+    from leanrec.models.factorization.ials import IALS
 
     data = gowalla_data()
     model = IALS(width=WIDTH).fit(data, Run(threads=probe.threads))
@@ -33,7 +33,7 @@ def vectors(kind: str, probe: Probe) -> tuple[Float32Array, Float32Array]:
 
 
 def ours(Q: Float32Array, V: Float32Array, k: int) -> Int32Array:
-    from leanrec.kernels.inner_product import top_k_dot
+    from leanrec.kernels.topk.inner_product import top_k_dot
 
     items: Int32Array = top_k_dot(Q, V, k)[0]
     return items
@@ -84,7 +84,7 @@ def single(probe: Probe, search: Search) -> None:
 
 
 def ours_single(probe: Probe) -> None:
-    from leanrec.kernels.inner_product import ItemIndex
+    from leanrec.kernels.topk.inner_product import ItemIndex
 
     index: list[ItemIndex] = []
 

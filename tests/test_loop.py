@@ -4,16 +4,16 @@ from pathlib import Path
 
 import numpy as np
 
-from leanrec.data import artifacts
+from leanrec import artifacts
 from leanrec.data.dataset import Dataset
-from leanrec.data.ingest import ingest
-from leanrec.feedback.log import EventLog
-from leanrec.feedback.merge import merge
-from leanrec.feedback.reactions import Reaction
-from leanrec.feedback.reader import ServedList
-from leanrec.models.collaborative.ease import EASE
-from leanrec.serving.pipeline import Pipeline
-from leanrec.serving.replay import replay
+from leanrec.data.ingest.ingest import ingest
+from leanrec.data.merge import merge
+from leanrec.events.event_log import EventLog
+from leanrec.events.reader import ServedList
+from leanrec.events.user_events import Reaction
+from leanrec.models.linear.ease import EASE
+from leanrec.pipeline.pipeline import Pipeline
+from leanrec.pipeline.replay import replay
 
 NOW = 1_900_000_000
 

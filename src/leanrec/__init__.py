@@ -6,40 +6,41 @@ Public names are loaded when they are first used, so importing leanrec costs mil
 import importlib
 import typing
 
+from leanrec._version import __version__
+
 if typing.TYPE_CHECKING:
     from leanrec.data.dataset import Dataset
-    from leanrec.data.ingest import ingest
-    from leanrec.data.samples import load_sample
-    from leanrec.data.simulation import Simulation
-    from leanrec.data.splits import Split, split
+    from leanrec.data.datasets.bundled import load_sample
+    from leanrec.data.datasets.simulation import Simulation
+    from leanrec.data.ingest.ingest import ingest
+    from leanrec.data.splits.split import Split, split
     from leanrec.evaluation.cross_validation import cross_validate
     from leanrec.evaluation.evaluate import evaluate
-    from leanrec.evaluation.frontier import frontier
-    from leanrec.evaluation.tuning import tune
-    from leanrec.models import find
+    from leanrec.evaluation.frontier.frontier import frontier
+    from leanrec.evaluation.tuning.tuning import tune
+    from leanrec.models import get_model
+    from leanrec.pipeline.pipeline import Pipeline
     from leanrec.run import Run
-    from leanrec.serving.pipeline import Pipeline
     from leanrec.types import Candidates, Events, Queries
 
-__version__ = "0.1.0"
 
 _HOME = {
     "Candidates": "leanrec.types",
     "Dataset": "leanrec.data.dataset",
     "Events": "leanrec.types",
-    "Pipeline": "leanrec.serving.pipeline",
+    "Pipeline": "leanrec.pipeline.pipeline",
     "Queries": "leanrec.types",
     "Run": "leanrec.run",
-    "Simulation": "leanrec.data.simulation",
-    "Split": "leanrec.data.splits",
+    "Simulation": "leanrec.data.datasets.simulation",
+    "Split": "leanrec.data.splits.split",
     "cross_validate": "leanrec.evaluation.cross_validation",
     "evaluate": "leanrec.evaluation.evaluate",
-    "find": "leanrec.models",
-    "frontier": "leanrec.evaluation.frontier",
-    "ingest": "leanrec.data.ingest",
-    "load_sample": "leanrec.data.samples",
-    "split": "leanrec.data.splits",
-    "tune": "leanrec.evaluation.tuning",
+    "frontier": "leanrec.evaluation.frontier.frontier",
+    "get_model": "leanrec.models",
+    "ingest": "leanrec.data.ingest.ingest",
+    "load_sample": "leanrec.data.datasets.bundled",
+    "split": "leanrec.data.splits.split",
+    "tune": "leanrec.evaluation.tuning.tuning",
 }
 
 __all__ = [
@@ -51,10 +52,11 @@ __all__ = [
     "Run",
     "Simulation",
     "Split",
+    "__version__",
     "cross_validate",
     "evaluate",
-    "find",
     "frontier",
+    "get_model",
     "ingest",
     "load_sample",
     "split",

@@ -8,7 +8,7 @@ import typer.main
 import leanrec
 from leanrec.cli.app import app
 from leanrec.cli.reference import reference
-from leanrec.models import available
+from leanrec.models import list_models
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,7 +32,7 @@ def test_every_command_and_flag_has_help() -> None:
 
 def test_every_model_is_documented() -> None:
     page = read("docs/concepts/models.md")
-    for name in available():
+    for name in list_models():
         assert f"`{name}`" in page, name
 
 

@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 
 import leanrec
-from leanrec.models import available
+from leanrec.models import list_models
 
 ROOT = Path(__file__).parents[2]
 
@@ -30,7 +30,7 @@ def test_importing_leanrec_loads_no_library() -> None:
 
 def test_serving_a_linear_model_loads_no_heavy_library() -> None:
     code = (
-        "import sys, leanrec.serving.app, leanrec.serving.pipeline, leanrec.models.collaborative.ease;"
+        "import sys, leanrec.serving.app, leanrec.pipeline.pipeline, leanrec.models.linear.ease;"
         "print(*(m for m in ('torch', 'matplotlib', 'sklearn', 'pandas') if m in sys.modules))"
     )
     assert python(code) == ""
@@ -43,7 +43,7 @@ def without_torch() -> list[str]:
 
 
 def test_models_that_need_no_torch_do_not_load_it() -> None:
-    modules = {info.path.partition(":")[0]: info.extra for info in available().values()}
+    modules = {info.module: info.extra for info in list_models().values()}
     light = [name for name, extra in modules.items() if not extra]
     assert python(f"import sys, {', '.join(light)}; print('torch' in sys.modules)") == "False"
     for name in light:
@@ -52,9 +52,9 @@ def test_models_that_need_no_torch_do_not_load_it() -> None:
 
 def test_a_model_that_needs_torch_names_the_extra_where_it_is_missing() -> None:
     code = (
-        "import sys; sys.modules['torch'] = None; from leanrec.models import available, find; print(*available());"
+        "import sys; sys.modules['torch'] = None; from leanrec.models import get_model, list_models; print(*list_models());"
         "from leanrec.errors import MissingExtraError\n"
-        "try: find('sasrec')\nexcept MissingExtraError as error: print(error)"
+        "try: get_model('sasrec')\nexcept MissingExtraError as error: print(error)"
     )
     listed, message = python(code).splitlines()
     assert "sasrec" in listed.split()

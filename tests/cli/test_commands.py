@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from leanrec.data import artifacts
-from leanrec.data.samples import sample_path
+from leanrec import artifacts
+from leanrec.data.datasets.bundled import sample_path
 
 USER_DATA = """user_id,behavior,content_id,content
 1,click,a1,space ships and stars

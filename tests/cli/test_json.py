@@ -13,8 +13,8 @@ import pytest
 
 from conftest import make_dataset
 from leanrec.cli import demo
-from leanrec.models.collaborative.ease import EASE
-from leanrec.serving.pipeline import Pipeline
+from leanrec.models.linear.ease import EASE
+from leanrec.pipeline.pipeline import Pipeline
 
 
 def test_a_server_says_in_one_line_that_it_is_ready(tmp_path: Path) -> None:

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from leanrec.data.ingest import ingest
-from leanrec.data.report import report_from_dict
-from leanrec.models import available
+from leanrec.data.ingest.ingest import ingest
+from leanrec.data.ingest.report import report_from_dict
+from leanrec.models import list_models
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_who_reads_the_user_table_is_said(run: Any, tmp_path: Path) -> None:
 
 
 def test_models_know_whether_they_read_the_user_table() -> None:
-    infos = available()
+    infos = list_models()
     assert infos["two_tower"].reads_users
     assert infos["deepfm"].reads_users
     assert not infos["ease"].reads_users

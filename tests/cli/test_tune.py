@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from conftest import make_dataset
-from leanrec.data import artifacts
+from leanrec import artifacts
 
 
 @pytest.fixture(scope="module")

@@ -8,14 +8,14 @@ import pytest
 
 from conftest import STRINGS, make_dataset
 from contracts.estimator import EstimatorContract
-from leanrec.data.cases import Cases
 from leanrec.data.dataset import Dataset
+from leanrec.data.splits.evaluation_set import Cases
 from leanrec.data.table import Table
 from leanrec.errors import DataError, SettingError
+from leanrec.models.ctr.core.examples import RowSpec
+from leanrec.models.ctr.core.training import mean_auc
 from leanrec.protocols import Extendable, Ranker
 from leanrec.run import Run
-from leanrec.training.examples import RowSpec
-from leanrec.training.ranking import mean_auc
 from leanrec.types import Candidates, Queries, empty_csr
 
 

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from leanrec.data import artifacts
+from leanrec import artifacts
 from leanrec.data.dataset import Dataset
 from leanrec.errors import BudgetError, DataError
-from leanrec.kernels.topk import top_k
+from leanrec.kernels.topk.selection import top_k
 from leanrec.protocols import Embedder, Estimator, Explainable, Extendable, Scorer, SparseScorer
 from leanrec.retrieval.exact import ExactRetriever
 from leanrec.run import Run
-from leanrec.training.settings import Training
+from leanrec.training.config import Training
 from leanrec.types import CSR, Events, Queries, empty_csr
 
 # Settings that say how many of something a model keeps.

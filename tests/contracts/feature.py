@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from leanrec.data import artifacts
+from leanrec import artifacts
 from leanrec.data.table import Table
 from leanrec.features.base import Feature, Fitted
 from leanrec.features.pipeline import Block, Features, FeatureSpec

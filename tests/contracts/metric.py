@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from leanrec.errors import SettingError
-from leanrec.evaluation.metrics import Judged, Metric, judge
+from leanrec.evaluation.metrics.ranking import Judged, Metric, judge
 
 N_ITEMS = 12
 # Each metric's test class runs these properties: that is what a contract is for.

@@ -6,8 +6,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from leanrec.data.cleaning import Cleaning
-from leanrec.data.ingest import ingest
+from leanrec.data.ingest.cleaning import Cleaning
+from leanrec.data.ingest.ingest import ingest
 from leanrec.errors import ArtifactError, ColumnError, SettingError, SourceError
 
 GOOD = "user,item,rating,time\n1,a,4,1600000000\n2,a,5,1600000001\n2,b,3,1600000002\n"
@@ -314,7 +314,7 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.M
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("leanrec.data.artifacts.os.fsync", full)
+    monkeypatch.setattr("leanrec.artifacts.os.fsync", full)
     path = write(tmp_path / "x.csv", GOOD)
     assert message(ArtifactError, path, out=tmp_path / "set") == (
         f"Cannot write {tmp_path / 'set'}: No space left on device. Nothing was changed there."
@@ -324,7 +324,7 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.M
 
 @pytest.mark.parametrize(
     "where",
-    ["leanrec.data.ingest.set_aside", "leanrec.data.ingest.write_events", "leanrec.data.artifacts._swap"],
+    ["leanrec.data.ingest.ingest.set_aside", "leanrec.data.ingest.ingest.write_events", "leanrec.artifacts._swap"],
 )
 def test_ctrl_c_leaves_nothing_behind(where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def stop(*_: object, **__: object) -> None:

@@ -8,14 +8,14 @@ import pandas as pd
 import pytest
 
 from conftest import make_dataset
-from leanrec.data import artifacts
+from leanrec import artifacts
 from leanrec.data.dataset import Dataset
-from leanrec.data.ingest import ingest, open_dataset
+from leanrec.data.ingest.ingest import ingest, open_dataset
 from leanrec.data.links import ItemLinks, UserLinks
-from leanrec.data.splits import split
+from leanrec.data.merge import merge
+from leanrec.data.splits.split import split
 from leanrec.data.vocabulary import Vocabulary, id_array
 from leanrec.errors import ColumnError, DataError, SettingError, SourceError
-from leanrec.feedback.merge import merge
 from leanrec.types import Events
 
 LOG = "user,item,time\nann,heat,1600000001\nann,ronin,1600000002\nbob,heat,1600000003\n"

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from leanrec.data import artifacts
+from leanrec import artifacts
 from leanrec.errors import ArtifactError
 from leanrec.types import Candidates
 

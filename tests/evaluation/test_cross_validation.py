@@ -7,13 +7,13 @@ import pytest
 
 from conftest import make_dataset
 from leanrec.data.dataset import Dataset
-from leanrec.data.folds import folds
+from leanrec.data.splits.folds import folds
 from leanrec.errors import SettingError
 from leanrec.evaluation.compare import compare
 from leanrec.evaluation.cross_validation import cross_validate
 from leanrec.evaluation.evaluate import evaluate
-from leanrec.models.collaborative.ease import EASE
-from leanrec.models.collaborative.popularity import Popularity
+from leanrec.models.baselines.popularity import Popularity
+from leanrec.models.linear.ease import EASE
 from leanrec.run import Run
 
 

@@ -10,11 +10,11 @@ import pytest
 import scipy.sparse as sp
 
 from conftest import make_dataset
-from leanrec.data.splits import Cases, Split, split
+from leanrec.data.splits.split import Cases, Split, split
 from leanrec.errors import DataError, SettingError
 from leanrec.evaluation import evaluate as module
 from leanrec.evaluation.evaluate import Evaluation, evaluate
-from leanrec.models.collaborative.ease import EASE, EASEModel
+from leanrec.models.linear.ease import EASE, EASEModel
 from leanrec.retrieval.exact import ExactRetriever
 from leanrec.run import Run
 from leanrec.types import Candidates, Float32Array, Int32Array, Queries, empty_csr

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from conftest import make_dataset
 from contracts.feature import texts
-from leanrec.data import artifacts
+from leanrec import artifacts
 from leanrec.data.table import Table
 from leanrec.errors import BudgetError, ColumnError, SettingError
-from leanrec.features.labels import Labels
+from leanrec.features.categorical import Labels
 from leanrec.features.numeric import Standard
 from leanrec.features.pipeline import TEXT_FEATURES, Block, Features, FeatureSpec, text_feature
 from leanrec.features.reduction import SVD

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from leanrec.data import artifacts
+from leanrec import artifacts
 from leanrec.errors import SettingError
 from leanrec.features.reduction import SVD, Reduction
 from leanrec.run import Run

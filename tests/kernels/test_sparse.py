@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leanrec.kernels.sparse import dot_scores, history_scores, narrow, pick, top_k_sparse
-from leanrec.kernels.topk import top_k
+from leanrec.kernels.topk.selection import top_k
 
 
 @pytest.mark.parametrize("rows", [0, 1, 3, 9])

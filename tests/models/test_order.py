@@ -3,9 +3,9 @@
 import pytest
 
 from contracts.sequence import N_RING, hits, ring
-from leanrec.models.collaborative.ease import EASE
-from leanrec.models.collaborative.item_knn import ItemKNN
-from leanrec.models.collaborative.popularity import Popularity
+from leanrec.models.baselines.popularity import Popularity
+from leanrec.models.linear.ease import EASE
+from leanrec.models.neighbors.item_knn import ItemKNN
 
 
 @pytest.mark.parametrize("estimator", [Popularity(), ItemKNN(), EASE()])

@@ -50,7 +50,7 @@ def test_it_goes_from_a_log_to_a_list_and_carries_its_data(installed: Path, tmp_
     assert [item["id"] for item in served["items"]] == ["b"]
     code = (
         "import leanrec, importlib.resources as r;"
-        "print(len(leanrec.load_sample('ml-latest-small').events), (r.files('leanrec') / 'serving/page/index.html').is_file())"
+        "print(len(leanrec.load_sample('ml-latest-small').events), (r.files('leanrec') / 'serving/dashboard/index.html').is_file())"
     )
     assert run(installed / "bin" / "python", "-c", code, cwd=tmp_path).split() == ["100836", "True"]
 

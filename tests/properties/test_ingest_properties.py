@@ -10,8 +10,8 @@ import pandas as pd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leanrec.data.cleaning import Cleaning
-from leanrec.data.ingest import ingest, open_dataset
+from leanrec.data.ingest.cleaning import Cleaning
+from leanrec.data.ingest.ingest import ingest, open_dataset
 
 # Any text but "" (missing), line breaks included; a lone surrogate is no text.
 IDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=6)

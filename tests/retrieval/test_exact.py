@@ -9,7 +9,7 @@ import scipy.sparse as sp
 from leanrec.data.dataset import Dataset
 from leanrec.errors import SettingError
 from leanrec.kernels.sparse import history_scores
-from leanrec.models.collaborative.pure_svd import PureSVD
+from leanrec.models.factorization.pure_svd import PureSVD
 from leanrec.retrieval import exact
 from leanrec.retrieval.exact import ExactRetriever
 from leanrec.types import Float32Array, Int32Array, Queries, empty_csr

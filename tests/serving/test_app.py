@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from conftest import make_dataset
 from contracts.server import running
 from leanrec.errors import SettingError, SourceError
-from leanrec.feedback.log import EventLog
-from leanrec.feedback.reactions import Reaction
-from leanrec.models import find
-from leanrec.models.collaborative.ease import EASE
+from leanrec.events.event_log import EventLog
+from leanrec.events.user_events import Reaction
+from leanrec.models import get_model
+from leanrec.models.linear.ease import EASE
+from leanrec.pipeline.pipeline import Pipeline
 from leanrec.serving.app import Serving, create_app
-from leanrec.serving.pipeline import Pipeline
 
 DOCS = Path(__file__).parents[2] / "docs" / "guides" / "serving.md"
 
@@ -54,7 +54,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     """One app whose model takes new items in."""
     with (
         EventLog(tmp_path_factory.mktemp("log") / "events.db") as log,
-        running(create_app(fit(find("content")()), log)) as client,
+        running(create_app(fit(get_model("content")()), log)) as client,
     ):
         yield client
 
@@ -196,7 +196,7 @@ class TestEvents:
             assert client.get("/users/guest").json()["events"][0]["value"] == 4.5
 
     def test_new_items_are_taken_in_and_known_after_a_restart(self, log: EventLog) -> None:
-        content = find("content")()
+        content = get_model("content")()
         item = {
             "id": 900,
             "content": {"title": "New", "genres": "space", "description": "a story of star ship orbit"},
@@ -235,10 +235,10 @@ class TestEvents:
     def test_a_hybrid_that_cannot_take_the_items_of_a_log_in_serves_without_them(
         self, log: EventLog, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        with running(create_app(fit(find("content")()), log)) as client:
+        with running(create_app(fit(get_model("content")()), log)) as client:
             client.post("/items", json={"items": [{"id": 900, "content": {"title": "New", "genres": "space"}}]})
             client.post("/events", json={"events": [{"user": "guest", "item": 900}]})
-        with running(create_app(fit(find("hybrid")(parts=("ease", "popularity"))), log)) as client:
+        with running(create_app(fit(get_model("hybrid")(parts=("ease", "popularity"))), log)) as client:
             assert client.get("/health").json()["items"] == 40
         told = capsys.readouterr().err
         assert "The new items of the log were left out: No part of this hybrid can take in new items." in told
@@ -246,7 +246,7 @@ class TestEvents:
 
     def test_content_of_the_wrong_type_is_refused_and_written_nowhere(self, log: EventLog) -> None:
         items = [{"id": 900, "content": {"year": 1999}}, {"id": 901, "content": {"year": "long ago"}}]
-        with running(create_app(fit(find("content")()), log)) as client:
+        with running(create_app(fit(get_model("content")()), log)) as client:
             error = trouble(client.post("/items", json={"items": items}), 422)
             assert "'year' holds numbers. Got 'long ago' in row 1" in error["what"]
             assert client.get("/health").json()["items"] == 40
@@ -254,7 +254,7 @@ class TestEvents:
 
     def test_items_that_cannot_be_written_are_not_taken_in(self, log: EventLog) -> None:
         item = {"id": 900, "content": {"title": "New", "genres": "space"}}
-        with running(create_app(fit(find("content")()), log)) as client:
+        with running(create_app(fit(get_model("content")()), log)) as client:
             log.close()
             assert "Nothing was accepted" in trouble(client.post("/items", json={"items": [item]}), 503)["do"]
             assert client.get("/health").json()["items"] == 40

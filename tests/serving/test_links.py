@@ -8,11 +8,11 @@ from typer.testing import CliRunner
 
 from leanrec.cli.app import app
 from leanrec.data.dataset import Dataset
-from leanrec.data.ingest import ingest
-from leanrec.models.graph.diffnet import DiffNet
-from leanrec.models.graph.kgin import KGIN
+from leanrec.data.ingest.ingest import ingest
+from leanrec.models.deep.diffnet import DiffNet
+from leanrec.models.deep.kgin import KGIN
+from leanrec.pipeline.pipeline import Pipeline
 from leanrec.run import Run
-from leanrec.serving.pipeline import Pipeline
 
 ACTORS = ("Ann", "Bob", "Cid", "Dee")
 ONE = Run(seed=3, threads=1)

@@ -16,10 +16,10 @@ from conftest import make_dataset
 from contracts.browser import open_browser
 from contracts.server import running
 from leanrec.data.table import Table
-from leanrec.feedback.log import EventLog
-from leanrec.models.collaborative.ease import EASE
+from leanrec.events.event_log import EventLog
+from leanrec.models.linear.ease import EASE
+from leanrec.pipeline.pipeline import Pipeline
 from leanrec.serving.app import create_app
-from leanrec.serving.pipeline import Pipeline
 
 # A picture of one dot.
 _BLOT = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="

@@ -16,10 +16,10 @@ import pytest
 
 from conftest import make_dataset
 from leanrec.errors import ArtifactError, SettingError, SourceError
-from leanrec.feedback.log import EventLog
-from leanrec.models.collaborative.ease import EASE
+from leanrec.events.event_log import EventLog
+from leanrec.models.linear.ease import EASE
+from leanrec.pipeline.pipeline import Pipeline
 from leanrec.serving.app import serve
-from leanrec.serving.pipeline import Pipeline
 
 _SERVE = "import sys; from leanrec.serving.app import serve; serve(sys.argv[1], port=0)"
 

@@ -3,9 +3,9 @@
 import pytest
 
 from conftest import make_dataset
-from leanrec.data.splits import split
-from leanrec.evaluation.tuning import Search, tune
-from leanrec.models.deep.sasrec import SASRec
+from leanrec.data.splits.split import split
+from leanrec.evaluation.tuning.tuning import Search, tune
+from leanrec.models.sequential.sasrec import SASRec
 from leanrec.run import Run
 
 TINY = {"width": 8, "length": 10, "epochs": 4, "layers": 1, "heads": 1, "patience": 4}

@@ -8,12 +8,12 @@ __all__ = ["main"]
 
 def main() -> None:
     """Run the ``leanrec`` command. Exit codes: 0 done, 2 wrong input, 130 interrupted."""
-    from leanrec.cli import together
+    from leanrec.cli import distributed
     from leanrec.cli.app import app
     from leanrec.errors import LeanrecError
 
     try:
-        together.prepare(sys.argv[1:])
+        distributed.prepare(sys.argv[1:])
         app()
     except LeanrecError as error:
         _complain(str(error))
@@ -38,6 +38,6 @@ def _complain(message: str) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    from leanrec.cli.together import name
+    from leanrec.cli.distributed import name
 
     Console(stderr=True, highlight=False).print(Text(name(), "bold red"), Text(message), soft_wrap=True)

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 import leanrec
-from leanrec.cli import ask, learn, prepare, system, tune
+from leanrec.cli import ingest, recommend, system, train, tune
 
 __all__ = ["app"]
 
@@ -35,17 +35,17 @@ def _root(
 
 
 for command in (
-    prepare.ingest,
-    prepare.simulate,
-    learn.fit,
-    learn.evaluate,
-    learn.frontier,
+    ingest.ingest,
+    ingest.simulate,
+    train.fit,
+    train.evaluate,
+    train.frontier,
     tune.tune,
-    ask.recommend,
-    ask.similar,
-    ask.explain,
+    recommend.recommend,
+    recommend.similar,
+    recommend.explain,
     system.models,
-    ask.serve,
+    recommend.serve,
     system.doctor,
     system.demo,
 ):

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from leanrec.cli import show
-from leanrec.cli.ask import print_served
-from leanrec.cli.learn import draw, frontier_table
-from leanrec.cli.prepare import print_report
+from leanrec.cli import output
+from leanrec.cli.ingest import print_report
+from leanrec.cli.recommend import print_served
+from leanrec.cli.train import draw, frontier_table
 
 if TYPE_CHECKING:
     from leanrec.data.dataset import Dataset
-    from leanrec.data.ingest import Ingested
-    from leanrec.evaluation.frontier import Frontier
-    from leanrec.serving.answers import Served
-    from leanrec.serving.pipeline import Pipeline
+    from leanrec.data.ingest.ingest import Ingested
+    from leanrec.evaluation.frontier.frontier import Frontier
+    from leanrec.pipeline.pipeline import Pipeline
+    from leanrec.pipeline.responses import Served
 
 __all__ = ["run_demo"]
 
@@ -46,7 +46,7 @@ def run_demo(out: Path, *, serve: bool, port: int, as_json: bool = False) -> Non
     """
     start = time.perf_counter()
     out.mkdir(parents=True, exist_ok=True)
-    with show.only_json(as_json):
+    with output.only_json(as_json):
         data, report = _step_data(out)
         found = _step_frontier(data, out)
         pipeline, listed = _step_recommend(data, found, out)
@@ -55,69 +55,69 @@ def run_demo(out: Path, *, serve: bool, port: int, as_json: bool = False) -> Non
         _where_next(out, seconds)
     if as_json:
         told = {"data": report.to_dict(), "frontier": found.to_dict(), "recommended": listed.to_dict(), "click": click}
-        show.print_json(told | {"out": out, "model": out / "model", "seconds": seconds})
+        output.print_json(told | {"out": out, "model": out / "model", "seconds": seconds})
     if serve:
-        from leanrec.cli.ask import when_ready
+        from leanrec.cli.recommend import when_ready
         from leanrec.serving.app import serve as run_server
 
         run_server(out / "model", port=port, ready=when_ready(out / "model") if as_json else None)
 
 
 def _heading(text: str) -> None:
-    show.console.rule(Text(text, "bold"), align="left")
-    if show.console.quiet:
-        show.tell(text)
+    output.console.rule(Text(text, "bold"), align="left")
+    if output.console.quiet:
+        output.tell(text)
 
 
 def _step_data(out: Path) -> "Ingested":
-    from leanrec.data.ingest import ingest
-    from leanrec.data.samples import sample_path
-    from leanrec.evaluation.pictures import draw_data
+    from leanrec.data.datasets.bundled import sample_path
+    from leanrec.data.ingest.ingest import ingest
+    from leanrec.evaluation.plots.figures import draw_data
 
     _heading("1. A behaviour log becomes a data set")
     folder = sample_path("ml-latest-small")
     ingested = ingest(folder / "ratings.parquet", items=folder / "movies.parquet", positive_from=3.5)
     print_report(ingested.report)
-    show.say(f"Picture: {draw_data(out / 'data.png', ingested.data)}\n")
+    output.say(f"Picture: {draw_data(out / 'data.png', ingested.data)}\n")
     return ingested
 
 
 def _step_frontier(data: "Dataset", out: Path) -> "Frontier":
-    from leanrec.evaluation.budget import Budget
-    from leanrec.evaluation.frontier import frontier
+    from leanrec.evaluation.frontier.budget import Budget
+    from leanrec.evaluation.frontier.frontier import frontier
     from leanrec.run import Run
 
     _heading("2. Every model: quality beside cost")
-    show.say("Each model is fitted in a process of its own. This is the long step: a minute or two.")
+    output.say("Each model is fitted in a process of its own. This is the long step: a minute or two.")
     budget = Budget(max_p99="10ms", max_memory="1GB", max_fit="60s")
-    found = frontier(data, models=_MODELS, budget=budget, split="ratio", run=Run(progress=show.console.is_terminal))
+    found = frontier(data, models=_MODELS, budget=budget, split="ratio", run=Run(progress=output.console.is_terminal))
     frontier_table(found)
     for picture in draw(found, out):
-        show.say(f"Picture: {picture}")
-    show.console.print()
+        output.say(f"Picture: {picture}")
+    output.console.print()
     return found
 
 
 def _step_recommend(data: "Dataset", found: "Frontier", out: Path) -> "tuple[Pipeline, Served]":
-    from leanrec.evaluation.pictures import draw_list
-    from leanrec.models import find
-    from leanrec.serving.pipeline import Pipeline
+    from leanrec.evaluation.plots.figures import draw_list
+    from leanrec.models import get_model
+    from leanrec.pipeline.pipeline import Pipeline
 
     best = found.best or found.closest
     name = "item_knn" if best is None else best.model
     _heading(f"3. Top five for user {_USER} from the best within the budget, {name}")
-    estimator = find("item_knn")() if best is None else best.estimator
+    estimator = get_model("item_knn")() if best is None else best.estimator
     pipeline = Pipeline.fit(estimator, data)  # type: ignore[arg-type]  # a measured row has its estimator
     pipeline.save(out / "model")
     liked = [past for past in pipeline.history(_USER) if (past.value or 0) >= 5][:5]
-    show.table(f"User {_USER} gave five stars to, lately", ("title",), [(past.title,) for past in liked])
+    output.table(f"User {_USER} gave five stars to, lately", ("title",), [(past.title,) for past in liked])
     served = pipeline.recommend(_USER, n=5)
     print_served(served, "Recommended")
     titles = [shown.title for shown in served.items]
     chart = draw_list(
         out / "top5.png", titles, [shown.score for shown in served.items], title=f"Top 5 for user {_USER}"
     )
-    show.say(f"Chart: {chart}\n")
+    output.say(f"Chart: {chart}\n")
     return pipeline, served
 
 
@@ -133,13 +133,13 @@ def _step_click(pipeline: "Pipeline") -> dict[str, Any]:
         (place, old, Text(new, "green") if new not in before else new)
         for place, (old, new) in enumerate(zip(before, after, strict=True), 1)
     ]
-    show.table(
+    output.table(
         f"After a click on {clicked.title} (answered in {took * 1e3:.1f} ms)",
         ("", "before", "after"),
         rows,
         left=3,
     )
-    show.console.print()
+    output.console.print()
     return {"item": clicked.id, "title": clicked.title, "before": before, "after": after, "seconds": took}
 
 
@@ -155,7 +155,7 @@ def _command() -> str:
 def _where_next(out: Path, seconds: float) -> None:
     _heading(f"Done in {seconds:.0f} s. Where to look next")
     leanrec = _command()
-    show.table(
+    output.table(
         "",
         ("", ""),
         [

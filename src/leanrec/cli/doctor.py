@@ -135,14 +135,14 @@ def _blas() -> Finding:
 
 def _loop() -> Finding:
     """Fit on the bundled sample, ask, click, ask again."""
-    from leanrec.data.samples import load_sample
-    from leanrec.models import find
+    from leanrec.data.datasets.bundled import load_sample
+    from leanrec.models import get_model
+    from leanrec.pipeline.pipeline import Pipeline
     from leanrec.run import Run, format_seconds
-    from leanrec.serving.pipeline import Pipeline
 
     start = time.perf_counter()
     data = load_sample("ml-latest-small")
-    pipeline = Pipeline.fit(find("item_knn")(), data, Run())
+    pipeline = Pipeline.fit(get_model("item_knn")(), data, Run())
     user = data.users.ids[0].item()
     before = [shown.id for shown in pipeline.recommend(user, n=10).items]
     pipeline.react(user, before[0])

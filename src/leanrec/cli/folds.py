@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from leanrec.cli import show
+from leanrec.cli import output
 from leanrec.errors import SettingError
 from leanrec.protocols import Estimator
 from leanrec.run import Run, format_seconds
@@ -39,7 +39,7 @@ def evaluate_in_folds(
         raise SettingError(f"--folds goes with --split {', '.join(WAYS)}. Got --split {how}.")
     found: dict[str, CrossValidation] = {}
     for name, estimator in estimators.items():
-        show.tell(f"{name} …")
+        output.tell(f"{name} …")
         timed = dataclasses.replace(run, started=time.monotonic())
         found[name] = cross_validate(estimator, data, folds=folds, how=WAYS[how], k=depths, run=timed)
     chosen = metric or f"ndcg@{depths[0]}"
@@ -48,14 +48,14 @@ def evaluate_in_folds(
     if as_json:
         report = {name: each.to_dict() for name, each in found.items()}
         comparison = None if compared is None else compared.to_dict()
-        show.print_json({"folds": folds, "how": first.how, "models": report, "comparison": comparison})
+        output.print_json({"folds": folds, "how": first.how, "models": report, "comparison": comparison})
         return
     first.values(chosen)
     _print(found, chosen)
     if first.note:
-        show.tell(first.note)
+        output.tell(first.note)
     if compared is not None:
-        show.say(f"\n{compared}")
+        output.say(f"\n{compared}")
 
 
 def _print(found: "Mapping[str, CrossValidation]", metric: str) -> None:
@@ -67,16 +67,16 @@ def _print(found: "Mapping[str, CrossValidation]", metric: str) -> None:
         rows.append(
             (
                 name,
-                *(show.number(fold.evaluation.means()[metric]) for fold in each.folds),
-                f"{show.number(each.means()[metric])} ±{(high - low) / 2:.4f}",
-                show.number(each.spread(metric)),
+                *(output.number(fold.evaluation.means()[metric]) for fold in each.folds),
+                f"{output.number(each.means()[metric])} ±{(high - low) / 2:.4f}",
+                output.number(each.spread(metric)),
                 format_seconds(sum(fold.seconds for fold in each.folds)),
             )
         )
     sizes = ", ".join(f"{fold.train.events:,}/{fold.evaluation.n_queries:,}" for fold in first.folds)
-    show.table(
+    output.table(
         f"{metric} in {len(first.folds)} folds, {first.how}: full ranking, mean ± half of the 95 % interval over all queries",
         ("model", *(f"fold {i + 1}" for i in range(len(first.folds))), "all queries", "spread", "fits"),
         rows,
     )
-    show.tell(f"Events to train on / queries of each fold: {sizes}")
+    output.tell(f"Events to train on / queries of each fold: {sizes}")

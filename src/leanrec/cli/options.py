@@ -10,15 +10,15 @@ from typing import Annotated, Any
 
 import typer
 
-from leanrec.data.cleaning import Cleaning
 from leanrec.data.dataset import Dataset
-from leanrec.data.ingest import Ingested, open_dataset
-from leanrec.data.report import whole_log_note
-from leanrec.data.sources import Source
-from leanrec.data.splits import HOW, Split, split
+from leanrec.data.ingest.cleaning import Cleaning
+from leanrec.data.ingest.ingest import Ingested, open_dataset
+from leanrec.data.ingest.report import whole_log_note
+from leanrec.data.ingest.sources import Source
+from leanrec.data.splits.split import HOW, Split, split
 from leanrec.data.table import Table
 from leanrec.errors import SettingError
-from leanrec.models import find
+from leanrec.models import get_model
 from leanrec.protocols import Estimator
 from leanrec.run import Run, parse_bytes, parse_seconds
 from leanrec.settings import build, split_list
@@ -85,7 +85,7 @@ def _float(what: str, text: str) -> float:
 def model_of(text: str, more: Iterable[str] = ()) -> Estimator:
     """``"ials,width=32"`` as settings: a model's name, then settings that are not the usual ones, and ``more`` of --set."""
     name, *settings = split_list(text) or ("",)
-    return build(find(name), pairs(settings, f"--model {name}") | pairs(more, "--set"))
+    return build(get_model(name), pairs(settings, f"--model {name}") | pairs(more, "--set"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,7 +164,7 @@ class DataOptions:
     ] = None
 
     def arguments(self, sources: list[str]) -> dict[str, Any]:
-        """These options as arguments of ``leanrec.data.ingest``."""
+        """These options as arguments of ``leanrec.data.ingest.ingest``."""
         return {
             "source": source_of(sources),
             "items": self.items,

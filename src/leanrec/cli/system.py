@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from leanrec.cli import show
+from leanrec.cli import output
 from leanrec.cli.options import Json
 
 __all__ = ["demo", "doctor", "models"]
@@ -18,22 +18,22 @@ def models(
     as_json: Json = False,
 ) -> None:
     """The models there are, or the settings of one."""
-    from leanrec.models import available, find
+    from leanrec.models import get_model, list_models
 
     if name is not None:
-        _settings(find(name), name, as_json=as_json)
+        _settings(get_model(name), name, as_json=as_json)
         return
-    known = available().values()
+    known = list_models().values()
     if as_json:
-        show.print_json([dataclasses.asdict(info) for info in known])
+        output.print_json([dataclasses.asdict(info) | {"summary": info.summary} for info in known])
         return
-    show.table(
+    output.table(
         "Models",
         ("model", "family", "what it is"),
         [(info.name, info.family, info.summary) for info in known],
         left=3,
     )
-    show.tell("Settings of one: leanrec models NAME")
+    output.tell("Settings of one: leanrec models NAME")
 
 
 def _settings(kind: type, name: str, *, as_json: bool) -> None:
@@ -46,10 +46,10 @@ def _settings(kind: type, name: str, *, as_json: bool) -> None:
         for field in dataclasses.fields(kind)
     ]
     if as_json:
-        show.print_json({"model": name, "about": kind.__doc__, "settings": fields})
+        output.print_json({"model": name, "about": kind.__doc__, "settings": fields})
         return
-    show.console.print(f"[bold]{name}[/]\n\n{_dedent(kind.__doc__ or '')}\n", markup=True)
-    show.table(
+    output.console.print(f"[bold]{name}[/]\n\n{_dedent(kind.__doc__ or '')}\n", markup=True)
+    output.table(
         "Settings",
         ("setting", "type", "default"),
         [(f["name"], f["type"], f["default"]) for f in fields],
@@ -71,11 +71,11 @@ def doctor(as_json: Json = False) -> None:
 
     findings = list(examine())
     if as_json:
-        show.print_json([dataclasses.asdict(finding) for finding in findings])
+        output.print_json([dataclasses.asdict(finding) for finding in findings])
     else:
         styles = {"ok": "green", "note": "yellow", "problem": "bold red"}
         rows = [(Text(finding.state, styles[finding.state]), finding.what, finding.detail) for finding in findings]
-        show.table("leanrec doctor", ("", "what", "found"), rows, left=3)
+        output.table("leanrec doctor", ("", "what", "found"), rows, left=3)
     if any(finding.state == "problem" for finding in findings):
         raise typer.Exit(2)
 

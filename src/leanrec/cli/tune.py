@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from leanrec.cli import show
+from leanrec.cli import output
 from leanrec.cli.options import DataOptions, Json, Sources, SplitOptions, TrainOptions, gather, pairs
-from leanrec.models import find
+from leanrec.models import get_model
 from leanrec.settings import build
 
 if TYPE_CHECKING:
-    from leanrec.evaluation.tuning import Tuned
+    from leanrec.evaluation.tuning.tuning import Tuned
 
 __all__ = ["tune"]
 
@@ -58,18 +58,18 @@ def tune(
     train: TrainOptions,
 ) -> None:
     """Search for the settings of a model that do best on held-out events, within a time."""
-    from leanrec.evaluation.pictures import require_plots
-    from leanrec.evaluation.spaces import read_space
-    from leanrec.evaluation.study import require_tune
-    from leanrec.evaluation.tuning import Search
-    from leanrec.evaluation.tuning import tune as search
+    from leanrec.evaluation.plots.figures import require_plots
+    from leanrec.evaluation.tuning.search_space import read_space
+    from leanrec.evaluation.tuning.study import require_tune
+    from leanrec.evaluation.tuning.tuning import Search
+    from leanrec.evaluation.tuning.tuning import tune as search
 
     require_tune()
     if plot is not None:
         require_plots()
     work, kept = train.run(), pairs(settings or (), "--set")
     wanted = Search(trials=trials, seconds=max_tune, prune=prune, store=store)
-    estimator = build(find(model), kept)
+    estimator = build(get_model(model), kept)
     ranges = kept | read_space(space or ())
     ingested = data.open(source, work)
     parts = split.apply(ingested, data, work)
@@ -77,13 +77,13 @@ def tune(
     saved = None if out is None else _save(tuned, ingested.data, out, work)
     picture = None if plot is None else _draw(tuned, plot)
     if as_json:
-        show.print_json(tuned.to_dict() | {"out": saved, "plot": picture})
+        output.print_json(tuned.to_dict() | {"out": saved, "plot": picture})
         return
     _print(tuned)
     if picture is not None:
-        show.tell(f"Picture: {picture}")
+        output.tell(f"Picture: {picture}")
     if saved is not None:
-        show.tell(
+        output.tell(
             f"Saved to {saved}, fitted on all the data. Try it: leanrec recommend {saved} --user {ingested.data.users.ids[0]}"
         )
 
@@ -92,20 +92,20 @@ def _save(tuned: "Tuned", data: Any, out: Path, run: Any) -> Path:
     import dataclasses
     import time
 
-    from leanrec.serving.pipeline import Pipeline
+    from leanrec.pipeline.pipeline import Pipeline
 
     return Pipeline.fit(tuned.estimator, data, dataclasses.replace(run, started=time.monotonic())).save(out)
 
 
 def _draw(tuned: "Tuned", plot: Path) -> Path:
-    from leanrec.evaluation.tuning_picture import draw_tuning
+    from leanrec.evaluation.plots.tuning_figure import draw_tuning
 
     return draw_tuning(plot, tuned)
 
 
 def _print(tuned: "Tuned") -> None:
     """The best trials, what mattered, and the outcome in sentences."""
-    from leanrec.evaluation.spaces import searched
+    from leanrec.evaluation.tuning.search_space import searched
     from leanrec.run import format_seconds
 
     names = searched(tuned.space)
@@ -114,24 +114,24 @@ def _print(tuned: "Tuned") -> None:
         (
             trial.number or "usual",
             *(_cell(trial.settings[name]) for name in names),
-            show.number(trial.value),
+            output.number(trial.value),
             format_seconds(trial.seconds) + (" (cut)" if trial.cut else ""),
         )
         for trial in ranked[:_SHOWN]
     ]
-    show.table(
+    output.table(
         f"The best {len(rows)} of {len(tuned.trials)} trials of {tuned.model}",
         ("trial", *names, f"{tuned.metric} valid", "took"),
         rows,
     )
     if tuned.importance:
         shares = [(name, f"{share:.0%}") for name, share in tuned.importance.items()]
-        show.table("What mattered", ("setting", "share of the differences"), shares)
+        output.table("What mattered", ("setting", "share of the differences"), shares)
     lost = [trial for trial in tuned.trials if trial.status in {"refused", "failed"}]
     if lost:
-        show.tell(f"{len(lost)} could not be fitted, such as trial {lost[0].number}: {lost[0].reason}")
+        output.tell(f"{len(lost)} could not be fitted, such as trial {lost[0].number}: {lost[0].reason}")
     for line in tuned.summary():
-        show.say(show.in_flags(line))
+        output.say(output.in_flags(line))
 
 
 def _cell(value: object) -> str:

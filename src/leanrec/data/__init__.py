@@ -1,1 +1,1 @@
-"""Events in, Dataset out: sources, checks, cleaning, vocabulary, splits, artifacts, sample data."""
+"""Data sets: events, ids, item and user tables, splits and ingestion."""

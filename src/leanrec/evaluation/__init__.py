@@ -1,1 +1,1 @@
-"""Lists and truth become numbers with intervals, beside what each model cost."""
+"""Offline evaluation: metrics with confidence intervals, comparisons, the frontier and tuning."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from leanrec.errors import DataError, SettingError
 from leanrec.evaluation.bootstrap import PerQuery, resampled_means
-from leanrec.evaluation.metrics import RANKING, Float64Array
+from leanrec.evaluation.metrics.ranking import RANKING, Float64Array
 from leanrec.settings import check_at_least, check_between
 
 __all__ = ["Comparison", "Pair", "compare", "holm", "sign_flip"]

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from leanrec.data.dataset import Dataset, Shape
-from leanrec.data.folds import folds as fold_splits
+from leanrec.data.splits.folds import folds as fold_splits
 from leanrec.evaluation.bootstrap import PerQuery
 from leanrec.evaluation.evaluate import Evaluation, evaluate
-from leanrec.models import find
-from leanrec.models.collaborative.popularity import Popularity
+from leanrec.models import get_model
+from leanrec.models.baselines.popularity import Popularity
 from leanrec.protocols import Estimator
 from leanrec.run import Run
 
@@ -90,7 +90,7 @@ def cross_validate(
     """Fit and judge a model on several splits. The cost of that many fits and evaluations, one after the other.
 
     Folds in time, the default where the log has a clock, are a rolling origin: each trains on all before a moment and is judged on
-    what came next, so nothing of the future is known and a drift shows. See ``leanrec.data.folds.folds``. The same data, folds and seed
+    what came next, so nothing of the future is known and a drift shows. See ``leanrec.data.splits.folds.folds``. The same data, folds and seed
     give the same queries, so two models can be compared by ``leanrec.evaluation.compare.compare``.
 
     Args:
@@ -106,7 +106,7 @@ def cross_validate(
         SettingError: an unknown model or way, or fewer than two folds.
         DataError: the data cannot be cut into so many folds, or a fold has nothing to ask.
     """
-    chosen = find(estimator)() if isinstance(estimator, str) else estimator
+    chosen = get_model(estimator)() if isinstance(estimator, str) else estimator
     done, notes, ways, digest = [], [], set(), hashlib.sha256()
     for split in fold_splits(data, folds, how, seed=run.seed):
         fallback = Popularity().fit(split.train)

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from leanrec.data.cases import Cases
 from leanrec.data.dataset import Dataset
+from leanrec.data.splits.evaluation_set import Cases
 from leanrec.errors import DataError, SettingError
 from leanrec.evaluation.bootstrap import PerQuery
-from leanrec.evaluation.catalogue import (
+from leanrec.evaluation.metrics.beyond_accuracy import (
     Background,
     coverage,
     diversity,
@@ -26,8 +26,8 @@ from leanrec.evaluation.catalogue import (
     popularity,
     popularity_lift,
 )
-from leanrec.evaluation.metrics import RANKING, Float64Array, auc, graded_ndcg, judge
-from leanrec.evaluation.ratings import RatingErrors, evaluate_ratings
+from leanrec.evaluation.metrics.ranking import RANKING, Float64Array, auc, graded_ndcg, judge
+from leanrec.evaluation.metrics.ratings import RatingErrors, evaluate_ratings
 from leanrec.protocols import RatingPredictor, Retriever, Scorer
 from leanrec.retrieval.exact import ExactRetriever
 from leanrec.run import Run

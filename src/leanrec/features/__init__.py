@@ -1,1 +1,1 @@
-"""What is known of an item → numbers. Fitted once, applied the same in training and in serving."""
+"""Features of items and users from the columns of a table."""

@@ -14,8 +14,8 @@ from leanrec.data.dataset import Dataset
 from leanrec.data.links import ItemLinks
 from leanrec.data.table import Table
 from leanrec.features.base import STRINGS, StringArray, as_texts
-from leanrec.features.inference import infer_column
-from leanrec.features.labels import find_separator, split_labels
+from leanrec.features.categorical import find_separator, split_labels
+from leanrec.features.column_types import infer_column
 from leanrec.types import Int32Array, Int64Array
 
 __all__ = ["Knowledge", "Neighbours", "knowledge_of"]

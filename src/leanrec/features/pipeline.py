@@ -10,13 +10,13 @@ import scipy.sparse as sp
 from leanrec.data.table import Table
 from leanrec.errors import ColumnError, SettingError
 from leanrec.features.base import Column, Feature, Fitted, csr
+from leanrec.features.categorical import Categories, Labels
+from leanrec.features.column_types import ColumnKind, infer
 from leanrec.features.embedding import StaticEmbedding
-from leanrec.features.inference import ColumnKind, infer
-from leanrec.features.labels import Categories, Labels
-from leanrec.features.moments import Recency, TimeOfDay
 from leanrec.features.numeric import Bins
 from leanrec.features.reduction import SVD, Reduction
 from leanrec.features.selection import Select, Selection
+from leanrec.features.temporal import Recency, TimeOfDay
 from leanrec.features.text import HashedText, TfIdf
 from leanrec.features.topics import Topics
 from leanrec.run import Run

@@ -6,7 +6,7 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.preprocessing import normalize
 
-from leanrec.kernels.topk import top_k
+from leanrec.kernels.topk.selection import top_k
 from leanrec.settings import check_at_least, check_one_of
 from leanrec.types import CSR, Candidates, Float32Array, Int32Array
 

@@ -14,7 +14,7 @@ from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer
 from sklearn.preprocessing import normalize
 
 from leanrec.features.base import STRINGS, Column, StringArray, as_texts, csr
-from leanrec.features.function_words import FUNCTION_WORDS
+from leanrec.features.stop_words import FUNCTION_WORDS
 from leanrec.features.tokens import tokens
 from leanrec.run import Run
 from leanrec.settings import check_at_least, check_between

@@ -1,1 +1,1 @@
-"""The hot loops: numbers in, numbers out, compiled by Numba. Each has a slow reference twin in its test."""
+"""Numerical kernels compiled by Numba: arrays in, arrays out."""

@@ -6,7 +6,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from leanrec.kernels.topk import sink, sort_heap
+from leanrec.kernels.topk.selection import sink, sort_heap
 from leanrec.types import CSR, Float32Array, Int32Array, Int64Array, empty_csr
 
 __all__ = ["dot_scores", "history_scores", "narrow", "pick", "spans", "top_k_sparse"]

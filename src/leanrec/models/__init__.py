@@ -1,112 +1,123 @@
-"""One file per model. A model is named by its module (``ease``) or by an import path (``package.module:Class``)."""
+"""One file per model. A model is named by its module (``ease``) or by an import path (``package.module:Class``).
 
-import ast
+``from leanrec.models import EASE`` imports the one module that defines the class. The settings class of a module has its
+name without underscores, whatever the case (``item_knn`` → ``ItemKNN``), and the fitted class adds ``Model`` to it.
+"""
+
 import dataclasses
 import difflib
 import functools
 import importlib
 import pkgutil
-import re
 from importlib.metadata import entry_points
 from importlib.util import find_spec
-from pathlib import Path
+from typing import Any, cast
 
 from leanrec.errors import MissingExtraError, SettingError
 from leanrec.protocols import Estimator
 
-__all__ = ["ModelInfo", "available", "find"]
-
-_IMPORTED = re.compile(r"^\s*(?:from|import) ([\w.]+)", re.MULTILINE)
+__all__ = ["ModelInfo", "find_info", "get_model", "list_models"]
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelInfo:
-    """One model, as found on disk, without importing it.
+    """One model, found by its file name; nothing of it is imported until it is asked for.
 
     Attributes:
         name: what the command line calls it.
-        family: the folder it is in: content, collaborative, …
-        path: import path of its settings class.
-        summary: first line of its module docstring.
-        extra: the extra that it needs, "deep" where it imports torch, else "".
-        reads_users: whether it uses the table about users.
+        family: the folder it is in: linear, sequential, …; "plugin" for models of other packages.
+        module: import path of its module.
+        extra: the extra that it needs, "deep" where it needs torch, else "".
+        attribute: name of the settings class of a plugin; "" = by the naming rule.
     """
 
     name: str
     family: str
-    path: str
-    summary: str
+    module: str
     extra: str = ""
-    reads_users: bool = False
+    attribute: str = ""
+
+    @functools.cached_property
+    def summary(self) -> str:
+        """First line of the module docstring, read from the compiled module without running it."""
+        if self.attribute:
+            return f"from {self.module}:{self.attribute}"
+        spec = find_spec(self.module)
+        code = spec.loader.get_code(self.module) if spec and spec.loader else None  # type: ignore[attr-defined]
+        first = code.co_consts[0] if code else ""
+        return first.partition("\n")[0] if isinstance(first, str) else ""
+
+    @property
+    def settings(self) -> type[Estimator]:
+        """The settings class. Imports the module; raises MissingExtraError where its extra is not installed."""
+        try:
+            module = importlib.import_module(self.module)
+        except ImportError as error:
+            raise MissingExtraError.of(f"The model {self.name!r}", error) or error from error
+        name = self.attribute or next(name for name in vars(module)["__all__"] if name.lower() == _key(self.name))
+        return cast("type[Estimator]", getattr(module, name))
 
 
-def available() -> dict[str, ModelInfo]:
-    """Every model there is, by name: the modules of this package and the ``leanrec.models`` entry points."""
+@functools.cache
+def list_models() -> dict[str, ModelInfo]:
+    """Every model by name: the modules of this package and the ``leanrec.models`` entry points. About 1 ms, once."""
     found = {}
-    for package in pkgutil.iter_modules(__path__):
-        if package.ispkg:
-            folder = Path(__path__[0], package.name)
-            for module in pkgutil.iter_modules([str(folder)]):
-                if not module.name.startswith("_"):
-                    found[module.name] = _read(folder / f"{module.name}.py", package.name)
+    for family in pkgutil.iter_modules(__path__):
+        package = importlib.import_module(f"{__name__}.{family.name}")
+        for module in pkgutil.iter_modules(package.__path__):
+            if not module.ispkg:
+                path = f"{package.__name__}.{module.name}"
+                found[module.name] = ModelInfo(module.name, family.name, path, getattr(package, "EXTRA", ""))
     for point in entry_points(group="leanrec.models"):
-        found[point.name] = ModelInfo(point.name, "plugin", point.value, f"from {point.value}")
+        found[point.name] = ModelInfo(point.name, "plugin", point.module, attribute=point.attr)
     return dict(sorted(found.items(), key=lambda entry: (entry[1].family, entry[0])))
 
 
-def find(name: str) -> type[Estimator]:
+def get_model(name: str) -> type[Estimator]:
     """The settings class of a model, by module name or import path.
 
     Raises SettingError with the closest names, and MissingExtraError where the model needs a package that is not there.
     """
-    path = name
-    if ":" not in name:
-        known = available()
-        if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
-            raise SettingError(f"There is no model {name!r}.{hint} Models: {', '.join(known)}.")
-        path = known[name].path
-    module, _, attribute = path.partition(":")
-    if find_spec(module.partition(".")[0]) is None:
-        raise SettingError(f"The model {name!r} is in the package {module!r}, which is not installed.")
-    try:
-        estimator: type[Estimator] = getattr(importlib.import_module(module), attribute)
-    except ImportError as error:
-        raise MissingExtraError.of(f"The model {name!r}", error) or error from error
-    return estimator
+    if ":" in name:
+        module, _, attribute = name.partition(":")
+        if find_spec(module.partition(".")[0]) is None:
+            raise SettingError(f"The model {name!r} is in the package {module!r}, which is not installed.")
+        return ModelInfo(name, "plugin", module, attribute=attribute).settings
+    known = list_models()
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise SettingError(f"There is no model {name!r}.{hint} Models: {', '.join(known)}.")
+    return known[name].settings
 
 
-def _read(file: Path, family: str) -> ModelInfo:
-    """Read name, class and summary from the source: importing every model would load every library."""
-    tree = ast.parse(file.read_text(encoding="utf-8"))
-    summary = (ast.get_docstring(tree) or "").partition("\n")[0]
-    settings = next(
-        node.name
-        for node in tree.body
-        if isinstance(node, ast.ClassDef)
-        and any(isinstance(part, ast.FunctionDef) and part.name == "fit" for part in node.body)
-    )
-    path = f"leanrec.models.{family}.{file.stem}:{settings}"
-    return ModelInfo(file.stem, family, path, summary, "deep" if _needs_torch(file) else "", _reads_users(tree))
+def find_info(settings: type) -> ModelInfo | None:
+    """The entry of a settings class among the models, None for a class that is not listed."""
+    for info in list_models().values():
+        named = settings.__name__ == info.attribute if info.attribute else _key(info.name) == settings.__name__.lower()
+        if info.module == settings.__module__ and named:
+            return info
+    return None
 
 
-def _reads_users(tree: ast.Module) -> bool:
-    """Whether the source names the user table, or leaves it to the training that all rankers by features share."""
-    names = (node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute))
-    shared = (isinstance(node, ast.ImportFrom) and node.module == "leanrec.training.ranking" for node in tree.body)
-    return "user_table" in names or any(shared)
+def _key(name: str) -> str:
+    """What module and class names have in common."""
+    return name.replace("_", "").lower()
 
 
-@functools.cache
-def _needs_torch(file: Path) -> bool:
-    """Whether the source imports torch, at once or when it fits, itself or through what leanrec trains with."""
-    package = Path(__file__).parents[1]
-    for name in _IMPORTED.findall(file.read_text(encoding="utf-8")):
-        if name.partition(".")[0] == "torch":
-            return True
-        parts = name.split(".")
-        below = package.joinpath(*parts[1:]).with_suffix(".py")
-        if parts[:2] in (["leanrec", "training"], ["leanrec", "nn"]) and below.is_file() and _needs_torch(below):
-            return True
-    return False
+def __getattr__(name: str) -> Any:
+    if name.startswith("_"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    key = _key(name)
+    for info in list_models().values():
+        if not info.attribute and _key(info.name) in (key, key.removesuffix("model")):
+            settings = info.settings
+            fitted = getattr(importlib.import_module(info.module), f"{settings.__name__}Model", None)
+            found = {settings.__name__: settings, f"{settings.__name__}Model": fitted}.get(name)
+            if found is not None:
+                return found
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, *(info.name for info in list_models().values())]

@@ -1,1 +1,1 @@
-"""All items → K candidates."""
+"""Retrieval: all items to the best k candidates."""

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from leanrec.errors import SettingError
-from leanrec.kernels.inner_product import ItemIndex
 from leanrec.kernels.sparse import top_k_sparse
-from leanrec.kernels.topk import top_k
+from leanrec.kernels.topk.inner_product import ItemIndex
+from leanrec.kernels.topk.selection import top_k
 from leanrec.protocols import Embedder, Scorer, SparseScorer
 from leanrec.types import Candidates, Float32Array, Int32Array, Queries
 

@@ -1,1 +1,1 @@
-"""A fitted model, speaking own ids: in this process, over HTTP, and as a page."""
+"""The HTTP server and its dashboard."""

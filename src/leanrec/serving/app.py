@@ -19,14 +19,14 @@ from fastapi import FastAPI, Query, Response
 
 import leanrec
 from leanrec.errors import SettingError
-from leanrec.feedback.log import EventLog, Keep
-from leanrec.feedback.reactions import Reaction, to_events
-from leanrec.feedback.reader import ServedList, table_of
-from leanrec.serving.answers import Recorded, Served, SetAside
-from leanrec.serving.metrics import Measured, Metrics
-from leanrec.serving.pipeline import Pipeline
-from leanrec.serving.problems import install
-from leanrec.serving.replay import attach, log_beside
+from leanrec.events.event_log import EventLog, Keep
+from leanrec.events.reader import ServedList, table_of
+from leanrec.events.user_events import Reaction, to_events
+from leanrec.pipeline.pipeline import Pipeline
+from leanrec.pipeline.replay import attach, log_beside
+from leanrec.pipeline.responses import Recorded, Served, SetAside
+from leanrec.serving.error_handlers import install
+from leanrec.serving.prometheus import Measured, Metrics
 from leanrec.serving.schemas import (
     Added,
     Ask,
@@ -345,7 +345,7 @@ def _page_headers(*, pictures: bool) -> dict[str, str]:
 
 
 def _page(name: str, kind: str, headers: dict[str, str]) -> Callable[[], Response]:
-    content = files("leanrec.serving").joinpath("page", name).read_bytes()
+    content = files("leanrec.serving").joinpath("dashboard", name).read_bytes()
 
     def page() -> Response:
         return Response(content, media_type=kind, headers=headers)

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
 
-from leanrec.serving.answers import Because, Past, Shown
+from leanrec.pipeline.responses import Because, Past, Shown
 
 __all__ = [
     "Added",

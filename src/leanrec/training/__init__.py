@@ -1,1 +1,1 @@
-"""One loop for models that learn by gradients (torch): batches, losses, steps, checkpoints. Knows no model by name."""
+"""The training engine for models fitted by gradient descent (torch). Knows no model by name."""

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from leanrec.errors import ArtifactError
-from leanrec.training.optimisers import Steps
+from leanrec.training.optimizers import Steps
 
 __all__ = ["Progress", "fingerprint", "read_checkpoint", "write_checkpoint"]
 

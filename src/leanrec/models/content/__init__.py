@@ -1,1 +1,1 @@
-"""Models that read the content of items."""
+"""Content-based models."""

@@ -1,1 +1,4 @@
-"""Models that train with torch: sequences, fusion of features, autoencoders."""
+"""Other neural models (torch)."""
+
+# What a model of this folder needs beside the core: python -m pip install "leanrec[deep]".
+EXTRA = "deep"

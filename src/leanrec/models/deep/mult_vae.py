@@ -15,17 +15,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from leanrec.data.cases import Cases
 from leanrec.data.dataset import Dataset, Shape
+from leanrec.data.splits.evaluation_set import Cases
 from leanrec.kernels.sparse import dot_scores
 from leanrec.nn.arrays import to_arrays
 from leanrec.protocols import Explanation
 from leanrec.run import Run
 from leanrec.settings import check_at_least, check_between
-from leanrec.training.held_out import hold_out, mean_ndcg
-from leanrec.training.loop import device_of, torch_threads, train
+from leanrec.training.config import Training
+from leanrec.training.early_stopping import hold_out, mean_ndcg
 from leanrec.training.losses import multinomial, stretch_bytes
-from leanrec.training.settings import Training
+from leanrec.training.trainer import device_of, torch_threads, train
 from leanrec.types import CSR, Float32Array, Int32Array, Int64Array, Queries
 
 __all__ = ["MultVAE", "MultVAEModel"]

@@ -16,18 +16,18 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from leanrec.data.cases import Cases
 from leanrec.data.dataset import Dataset, Shape
+from leanrec.data.splits.evaluation_set import Cases
 from leanrec.errors import SettingError
+from leanrec.models.deep.core.fold_in import Folding, folding_bytes
+from leanrec.models.deep.core.masked_items import Hidden, Hiding, Touched, hidden_softmax, weights_of
 from leanrec.nn.arrays import to_arrays
 from leanrec.protocols import Explanation
 from leanrec.run import Run
 from leanrec.settings import check_at_least, check_between, check_one_of, check_positive
-from leanrec.training.folding import Folding, folding_bytes
-from leanrec.training.held_out import hold_out, mean_ndcg_of
-from leanrec.training.hiding import Hidden, Hiding, Touched, hidden_softmax, weights_of
-from leanrec.training.loop import device_of, torch_threads, train
-from leanrec.training.settings import Training
+from leanrec.training.config import Training
+from leanrec.training.early_stopping import hold_out, mean_ndcg_of
+from leanrec.training.trainer import device_of, torch_threads, train
 from leanrec.types import CSR, Float32Array, Int32Array, Queries, empty_csr
 
 __all__ = ["NeuMF", "NeuMFModel"]

@@ -11,8 +11,7 @@ import scipy.sparse as sp
 
 from leanrec.data.dataset import Dataset, Shape
 from leanrec.errors import SettingError
-from leanrec.kernels.sparse import history_scores, pick
-from leanrec.kernels.spectrum import (
+from leanrec.kernels.graph.spectral import (
     ItemGraph,
     answer_bytes,
     degrees,
@@ -22,6 +21,7 @@ from leanrec.kernels.spectrum import (
     scaled,
     strongest_answers,
 )
+from leanrec.kernels.sparse import history_scores, pick
 from leanrec.kernels.weighting import weigh
 from leanrec.protocols import Explanation
 from leanrec.run import Run

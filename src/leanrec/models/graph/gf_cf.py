@@ -10,8 +10,7 @@ import rich.progress
 import scipy.sparse as sp
 
 from leanrec.data.dataset import Dataset, Shape
-from leanrec.kernels.sparse import history_scores, pick
-from leanrec.kernels.spectrum import (
+from leanrec.kernels.graph.spectral import (
     ItemGraph,
     answer_bytes,
     degrees,
@@ -21,6 +20,7 @@ from leanrec.kernels.spectrum import (
     scaled,
     strongest_answers,
 )
+from leanrec.kernels.sparse import history_scores, pick
 from leanrec.kernels.weighting import weigh
 from leanrec.protocols import Explanation
 from leanrec.run import Run

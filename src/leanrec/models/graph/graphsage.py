@@ -17,16 +17,16 @@ from leanrec.data.table import Table
 from leanrec.errors import ColumnError, DataError
 from leanrec.features.pipeline import Features, FeatureSpec
 from leanrec.features.reduction import SVD
-from leanrec.kernels.contrast import contrast_bytes, softmax, to_unit, to_unit_back
-from leanrec.kernels.gram import similar_bytes, top_similar
-from leanrec.kernels.propagate import Graph, Links, hide_edges, links_bytes
+from leanrec.kernels.graph.propagation import Graph, Links, hide_edges, links_bytes
+from leanrec.kernels.graph.spectral import degrees, inverse_power, scaled, singular_bytes
+from leanrec.kernels.sgd.contrastive import contrast_bytes, softmax, to_unit, to_unit_back
+from leanrec.kernels.similarity.top_similar import similar_bytes, top_similar
 from leanrec.kernels.sparse import dot_scores
-from leanrec.kernels.spectrum import degrees, inverse_power, scaled, singular_bytes
 from leanrec.kernels.weighting import weigh
+from leanrec.models.graph.core.training import Step, fold_in, learn, reasons, spectral_start
 from leanrec.protocols import Explanation
 from leanrec.run import Run
 from leanrec.settings import check_at_least, check_between, check_one_of, check_positive
-from leanrec.training.graphs import Step, fold_in, learn, reasons, spectral_start
 from leanrec.types import CSR, Float32Array, Int32Array, Int64Array, Queries
 
 __all__ = ["GraphSAGE", "GraphSAGEModel"]

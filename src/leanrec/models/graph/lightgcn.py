@@ -12,13 +12,13 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from leanrec.data.dataset import Dataset, Shape
-from leanrec.kernels.contrast import contrast_bytes, to_power, to_unit
-from leanrec.kernels.propagate import Graph, Links, hide_edges, links_bytes
-from leanrec.kernels.spectrum import degrees, inverse_power, singular_bytes
+from leanrec.kernels.graph.propagation import Graph, Links, hide_edges, links_bytes
+from leanrec.kernels.graph.spectral import degrees, inverse_power, singular_bytes
+from leanrec.kernels.sgd.contrastive import contrast_bytes, to_power, to_unit
 from leanrec.kernels.weighting import weigh
+from leanrec.models.graph.core.training import GraphTraining, GraphVectors, Step, bridge, edge_softmax, graph_of
 from leanrec.run import Run
 from leanrec.settings import check_at_least, check_between, check_positive
-from leanrec.training.graphs import GraphTraining, GraphVectors, Step, bridge, edge_softmax, graph_of
 from leanrec.types import CSR, Float32Array, Int64Array
 
 __all__ = ["LightGCN", "LightGCNModel"]

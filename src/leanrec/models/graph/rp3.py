@@ -13,9 +13,9 @@ import numpy as np
 import scipy.sparse as sp
 
 from leanrec.data.dataset import Dataset, Shape
-from leanrec.kernels.gram import similar_bytes, top_related
+from leanrec.kernels.graph.spectral import degrees, inverse_power, scaled
+from leanrec.kernels.similarity.top_similar import similar_bytes, top_related
 from leanrec.kernels.sparse import history_scores, narrow
-from leanrec.kernels.spectrum import degrees, inverse_power, scaled
 from leanrec.kernels.weighting import weigh
 from leanrec.protocols import Explanation
 from leanrec.run import Run

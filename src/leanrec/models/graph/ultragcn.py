@@ -12,14 +12,14 @@ import numpy as np
 import scipy.sparse as sp
 
 from leanrec.data.dataset import Dataset, Shape
-from leanrec.kernels.contrast import Gradients, binary, contrast_bytes
-from leanrec.kernels.gram import similar_bytes, top_similar
-from leanrec.kernels.propagate import Graph, Links, links_bytes
-from leanrec.kernels.spectrum import degrees, inverse_power, scaled, singular_bytes
+from leanrec.kernels.graph.propagation import Graph, Links, links_bytes
+from leanrec.kernels.graph.spectral import degrees, inverse_power, scaled, singular_bytes
+from leanrec.kernels.sgd.contrastive import Gradients, binary, contrast_bytes
+from leanrec.kernels.similarity.top_similar import similar_bytes, top_similar
 from leanrec.kernels.weighting import weigh
+from leanrec.models.graph.core.training import GraphTraining, GraphVectors, Step, bridge
 from leanrec.run import Run
 from leanrec.settings import check_at_least, check_positive
-from leanrec.training.graphs import GraphTraining, GraphVectors, Step, bridge
 from leanrec.types import CSR, Float32Array, Int64Array
 
 __all__ = ["UltraGCN", "UltraGCNModel"]

@@ -11,13 +11,13 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from leanrec.data.dataset import Dataset, Shape
-from leanrec.kernels.contrast import agreement, contrast_bytes, to_unit, to_unit_back
-from leanrec.kernels.propagate import Graph, Links, links_bytes
-from leanrec.kernels.spectrum import degrees, inverse_power, singular_bytes
+from leanrec.kernels.graph.propagation import Graph, Links, links_bytes
+from leanrec.kernels.graph.spectral import degrees, inverse_power, singular_bytes
+from leanrec.kernels.sgd.contrastive import agreement, contrast_bytes, to_unit, to_unit_back
 from leanrec.kernels.weighting import weigh
+from leanrec.models.graph.core.training import GraphTraining, GraphVectors, Step, bridge, edge_softmax, graph_of
 from leanrec.run import Run
 from leanrec.settings import check_at_least, check_between, check_positive
-from leanrec.training.graphs import GraphTraining, GraphVectors, Step, bridge, edge_softmax, graph_of
 from leanrec.types import CSR, Float32Array, Int64Array
 
 __all__ = ["XSimGCL", "XSimGCLModel"]

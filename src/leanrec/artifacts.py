@@ -1,0 +1,435 @@
+"""Frozen dataclasses of arrays on disk: one folder, JSON and .npy files, no pickle.
+
+``manifest.json`` holds the class, its plain fields, the versions of format and code, free-form
+provenance, for every array its file, type, shape and SHA-256, and the SHA-256 of all that. A folder loads only
+if every byte of it verifies. A new artifact is put in place by one rename, so a half-written one never loads; to
+replace an older one takes two, and a crash between them leaves the older one beside, in ``.<name>-old-…``.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import importlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from leanrec._version import __version__
+from leanrec.errors import ArtifactError, LeanrecError, MissingExtraError
+
+__all__ = ["FORMAT", "load", "read_manifest", "save", "size_of", "type_id"]
+
+FORMAT = 3
+_MANIFEST = "manifest.json"
+_MAPPED_FROM = 16_000_000
+# Where the classes live that are not in the module of a model, by the first part of their type id. A module that moves
+# changes its line here and nothing on anybody's disk.
+_HOMES = {
+    "types": "leanrec.types",
+    "dataset": "leanrec.data.dataset",
+    "table": "leanrec.data.table",
+    "vocabulary": "leanrec.data.vocabulary",
+    "links": "leanrec.data.links",
+    "pipeline": "leanrec.pipeline.snapshot",
+    "rating_bias": "leanrec.kernels.solvers.rating_bias",
+    "profiles": "leanrec.features.profiles",
+    "features.base": "leanrec.features.base",
+    "features.categorical": "leanrec.features.categorical",
+    "features.column_types": "leanrec.features.column_types",
+    "features.embedding": "leanrec.features.embedding",
+    "features.knowledge": "leanrec.features.knowledge",
+    "features.numeric": "leanrec.features.numeric",
+    "features.pipeline": "leanrec.features.pipeline",
+    "features.reduction": "leanrec.features.reduction",
+    "features.selection": "leanrec.features.selection",
+    "features.sentiment": "leanrec.features.sentiment",
+    "features.temporal": "leanrec.features.temporal",
+    "features.text": "leanrec.features.text",
+    "features.topics": "leanrec.features.topics",
+    "fields": "leanrec.nn.fields",
+    "ctr.models": "leanrec.models.ctr.core.models",
+    "ctr.rows": "leanrec.models.ctr.core.rows",
+    "ctr.examples": "leanrec.models.ctr.core.examples",
+    "sequential.next_item": "leanrec.models.sequential.core.next_item",
+    "sequential.item_content": "leanrec.models.sequential.core.item_content",
+    "graph.training": "leanrec.models.graph.core.training",
+    "deep.history": "leanrec.models.deep.core.history_training",
+}
+# What people keep in folders: in words, and what to do with it where something else was asked for.
+_SPOKEN = {
+    "Dataset": ("a data set", "Fit a model on it first: leanrec fit MODEL {} --out FOLDER."),
+    "SavedPipeline": ("a fitted model", "Name a data set, or the log that the model was fitted on."),
+}
+
+
+def save(
+    value: Any, path: str | Path, *, provenance: Mapping[str, Any] | None = None, adopt: Path | None = None
+) -> Path:
+    """Write a frozen dataclass to the folder ``path``, replacing an older artifact there.
+
+    Fields may be numbers, strings, None, arrays, CSR matrices, tuples, dictionaries with string keys, and
+    dataclasses of these. Raises ArtifactError if ``path`` exists and is no artifact, or if the disk is full.
+
+    Args:
+        value: what to save.
+        path: the folder.
+        provenance: where the value comes from, free-form.
+        adopt: a folder of .npy files that nobody writes to any more. An array that maps one of them as a whole
+            is saved by a link to the file, so that it never passes through memory.
+    """
+    target = Path(path)
+    if target.exists() and not (target / _MANIFEST).exists():
+        raise ArtifactError(f"{target} exists and is not a leanrec artifact, so it is left alone. Choose another path.")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    except OSError as error:
+        raise ArtifactError(f"Cannot write {target}: {error.strerror or error}.") from error
+    try:
+        writer = _Writer(staging, adopt)
+        manifest = {
+            "format": FORMAT,
+            "leanrec": __version__,
+            "value": writer.encode(value, "value"),
+            "arrays": writer.arrays,
+            "provenance": dict(provenance or {}),
+        }
+        _write(staging / _MANIFEST, json.dumps(manifest | {"sha256": _seal(manifest)}, indent=1).encode())
+        _swap(staging, target)
+    except OSError as error:
+        raise ArtifactError(f"Cannot write {target}: {error.strerror or error}. Nothing was changed there.") from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return target
+
+
+def load(path: str | Path, kind: type | None = None, *, mapped: bool = False) -> Any:
+    """Read what ``save`` wrote. Raises ArtifactError unless every byte verifies.
+
+    Raises MissingExtraError if it is of a class that needs a package which is not installed.
+
+    Args:
+        path: the folder.
+        kind: the class it must be, or None for any.
+        mapped: map arrays of 16 MB and more from their files, read-only, instead of reading them into memory.
+    """
+    folder = Path(path)
+    manifest = read_manifest(folder)
+    _check_kind(folder, manifest["value"], kind)
+    try:
+        value = _Reader(folder, manifest, mapped=mapped).decode(manifest["value"])
+    except (ArtifactError, MissingExtraError):
+        raise
+    except (LeanrecError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise ArtifactError(f"{folder} does not verify: {error or type(error).__name__}. Make it again.") from error
+    if kind is not None and not isinstance(value, kind):
+        raise ArtifactError(f"{folder} must hold a {kind.__name__}. It holds a {type(value).__name__}.")
+    return value
+
+
+def _check_kind(folder: Path, value: Any, kind: type | None) -> None:
+    """Raise for a data set where a model is asked for and the reverse, before anything is read."""
+    held = value.get("$type", "") if isinstance(value, dict) else ""
+    held = held.partition("/")[0].rpartition(".")[2] if isinstance(held, str) else ""
+    if kind is None or kind.__name__ == held or {held, kind.__name__} - set(_SPOKEN):
+        return
+    raise ArtifactError(
+        f"{folder} is {_SPOKEN[held][0]}, not {_SPOKEN[kind.__name__][0]}. {_SPOKEN[held][1].format(folder)}"
+    )
+
+
+def read_manifest(path: str | Path) -> dict[str, Any]:
+    """The manifest of an artifact, checked for its format. Raises ArtifactError."""
+    file = Path(path) / _MANIFEST
+    try:
+        manifest = json.loads(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ArtifactError(_no_artifact(Path(path))) from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise ArtifactError(f"{file} cannot be read: {error}. The artifact is damaged; make it again.") from error
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT or "value" not in manifest:
+        raise ArtifactError(_other_format(Path(path), manifest))
+    if manifest.pop("sha256", None) != _seal(manifest):
+        raise ArtifactError(f"{file} is damaged or was edited: its SHA-256 is not the one it names. Make it again.")
+    return manifest
+
+
+def _other_format(path: Path, manifest: Any) -> str:
+    """What to say of an artifact of another format: how to make it again, as far as it tells where it came from."""
+    found = manifest.get("format") if isinstance(manifest, dict) else None
+    made = manifest.get("provenance") if isinstance(manifest, dict) else None
+    made = made if isinstance(made, dict) else {}
+    data = made["data"] if isinstance(made.get("data"), dict) else {}
+    again = (
+        f"leanrec ingest LOG --out {path}"
+        if "report" in made
+        else (f"leanrec fit {made.get('model', 'MODEL')} {data.get('source') or 'LOG'} --out {path}")
+    )
+    return (
+        f"{path} must have the artifact format {FORMAT}. It has {found!r}, of another version of leanrec, which this one "
+        f"does not read. Make it again: {again}"
+    )
+
+
+def _seal(manifest: Mapping[str, Any]) -> str:
+    """SHA-256 of a manifest, however it is laid out."""
+    text = json.dumps(manifest, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _no_artifact(path: Path) -> str:
+    if not path.exists():
+        return f"{path} does not exist, so it is not a leanrec artifact. Check the path."
+    wrote = "which is what `leanrec fit --out` and `leanrec ingest --out` write"
+    what = f"a folder without {_MANIFEST}" if path.is_dir() else "a file"
+    return f"{path} is not a leanrec artifact, {wrote}: it is {what}. If it is a log, fit a model on it: leanrec fit MODEL {path} --out FOLDER."
+
+
+def size_of(path: str | Path) -> int:
+    """Bytes of an artifact on disk."""
+    return sum(file.stat().st_size for file in Path(path).rglob("*") if file.is_file())
+
+
+def _write(file: Path, data: bytes) -> None:
+    with file.open("wb") as handle:
+        handle.write(data)
+        handle.flush()
+        os.fsync(handle.fileno())
+
+
+def _file_behind(array: NDArray[Any], folder: Path) -> Path | None:
+    """The .npy file of ``folder`` whose whole content a mapped array is, or None."""
+    name = getattr(array, "filename", None)
+    file = None if name is None else Path(str(name))
+    if file is None or file.parent != folder or file.suffix != ".npy":
+        return None
+    stored = np.load(file, mmap_mode="r", allow_pickle=False)
+    # A slice or another shape of the file keeps its name; it is written out like any array.
+    whole = stored.shape == array.shape and stored.strides == array.strides and stored.dtype == array.dtype
+    return file if whole else None
+
+
+def _link(source: Path, target: Path) -> None:
+    """Give the file a second name, or copy it where the file system cannot: its content never passes through memory."""
+    try:
+        target.hardlink_to(source)
+    except OSError:
+        shutil.copyfile(source, target)
+    with target.open("rb") as handle:
+        os.fsync(handle.fileno())
+
+
+def _swap(staging: Path, target: Path) -> None:
+    staging.chmod(0o755)
+    if not target.exists():
+        staging.rename(target)
+        _sync(target.parent)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{target.name}-old-", dir=target.parent))
+    target.rename(old / "artifact")
+    staging.rename(target)
+    _sync(target.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _sync(folder: Path) -> None:
+    """Names of files reach the disk too: without this a loss of power can take a rename back."""
+    with contextlib.suppress(OSError):  # not every file system lets a folder be opened
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+class _Writer:
+    """Turns values into JSON and puts their arrays into files of ``folder``."""
+
+    def __init__(self, folder: Path, adopt: Path | None = None) -> None:
+        self.folder = folder
+        self.adopt = adopt
+        self.arrays: dict[str, dict[str, Any]] = {}
+
+    def encode(self, value: Any, name: str) -> Any:
+        if value is None or isinstance(value, bool | int | float | str):
+            return value
+        if isinstance(value, np.generic):
+            return value.item()
+        if isinstance(value, np.ndarray):
+            return {"$array": self._strings(value, name) if value.dtype.kind == "T" else self._array(value, name)}
+        if isinstance(value, sp.csr_array):
+            parts = {
+                part: self._array(getattr(value, part), f"{name}.{part}") for part in ("data", "indices", "indptr")
+            }
+            return {"$csr": parts, "shape": list(value.shape)}
+        if isinstance(value, tuple):
+            return {"$tuple": [self.encode(each, f"{name}.{i}") for i, each in enumerate(value)]}
+        if isinstance(value, Mapping):
+            return {"$dict": [[key, self.encode(each, f"{name}.{i}")] for i, (key, each) in enumerate(value.items())]}
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            fields = {
+                f.name: self.encode(getattr(value, f.name), f"{name}.{f.name}")
+                for f in dataclasses.fields(value)
+                if f.init
+            }
+            return {"$type": type_id(type(value)), "fields": fields}
+        raise ArtifactError(
+            f"A {type(value).__name__} cannot be saved ({name}). Use arrays, numbers, strings, tuples and dataclasses."
+        )
+
+    def _array(self, array: NDArray[Any], name: str) -> str:
+        if array.dtype.hasobject:
+            raise ArtifactError(f"An array of Python objects cannot be saved ({name}). Use numbers or StringDType.")
+        file = self.folder / f"{name}.npy"
+        behind = None if self.adopt is None else _file_behind(array, self.adopt)
+        if behind is not None:
+            _link(behind, file)
+        else:
+            with file.open("wb") as handle:
+                np.save(handle, array, allow_pickle=False)
+                handle.flush()
+                os.fsync(handle.fileno())
+        self.arrays[name] = {"sha256": _digest(file), "shape": list(array.shape), "dtype": array.dtype.str}
+        return name
+
+    def _strings(self, array: NDArray[Any], name: str) -> dict[str, Any]:
+        encoded = [text.encode() for text in array.ravel().tolist()]
+        lengths = np.array([len(each) for each in encoded], dtype=np.int64)
+        blob = np.frombuffer(b"".join(encoded), dtype=np.uint8)
+        return {"utf8": self._array(blob, f"{name}.utf8"), "lengths": self._array(lengths, f"{name}.lengths")}
+
+
+class _Reader:
+    """The reverse of ``_Writer``."""
+
+    def __init__(self, folder: Path, manifest: Mapping[str, Any], *, mapped: bool = False) -> None:
+        self.folder = folder
+        self.arrays = manifest.get("arrays", {})
+        self.mapped = mapped
+
+    def decode(self, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        if "$array" in value:
+            name = value["$array"]
+            return self._array(name) if isinstance(name, str) else self._strings(name)
+        if "$csr" in value:
+            parts = value["$csr"]
+            data, indices, indptr = (self._array(parts[part]) for part in ("data", "indices", "indptr"))
+            matrix = sp.csr_array((data, indices, indptr), shape=tuple(value["shape"]))
+            matrix.check_format(full_check=True)
+            return matrix
+        if "$tuple" in value:
+            return tuple(self.decode(each) for each in value["$tuple"])
+        if "$dict" in value:
+            return {key: self.decode(each) for key, each in value["$dict"]}
+        kind, fields = _migrated(value["$type"], value["fields"])
+        return kind(**{name: self.decode(each) for name, each in fields.items()})
+
+    def _array(self, name: str) -> NDArray[Any]:
+        if name not in self.arrays or "/" in name or name.startswith("."):
+            raise ArtifactError(f"{self.folder} does not verify: it lists no array {name!r}. Make it again.")
+        file = self.folder / f"{name}.npy"
+        if not file.is_file() or _digest(file) != self.arrays[name]["sha256"]:
+            raise ArtifactError(
+                f"{file} is missing or damaged: its SHA-256 is not the one in the manifest. Make it again."
+            )
+        large = self.mapped and file.stat().st_size >= _MAPPED_FROM
+        array: NDArray[Any] = np.load(file, mmap_mode="r" if large else None, allow_pickle=False)
+        return array
+
+    def _strings(self, parts: Mapping[str, str]) -> NDArray[Any]:
+        blob, lengths = self._array(parts["utf8"]).tobytes(), self._array(parts["lengths"])
+        ends = np.cumsum(lengths).tolist()
+        starts = [0, *ends[:-1]]
+        texts = [blob[start:end].decode() for start, end in zip(starts, ends, strict=True)] if ends else []
+        return np.array(texts, dtype=np.dtypes.StringDType())
+
+
+def type_id(kind: type) -> str:
+    """What a manifest calls a class: ``ease/1`` for the settings of a model, ``ease.EASEModel/1`` for another class there.
+
+    The first part is the name of a model, or of one of the other modules whose values are saved; the number is the
+    class attribute ``ARTIFACT_VERSION``, 1 where there is none. Ids do not change when a module moves.
+    A class of another package keeps its import path: ``package.module:Class/1``. Raises ArtifactError for a class of
+    leanrec that has no id.
+    """
+    models = _models()
+    version = getattr(kind, "ARTIFACT_VERSION", 1)
+    if kind.__module__.partition(".")[0] != "leanrec":
+        return f"{kind.__module__}:{kind.__qualname__}/{version}"
+    if info := models.find_info(kind):
+        return f"{info.name}/{version}"
+    homes = {module: name for name, module in _HOMES.items()}
+    homes |= {info.module: info.name for info in models.list_models().values() if not info.attribute}
+    if kind.__module__ not in homes:
+        raise ArtifactError(f"{kind.__name__} has no type id. Add {kind.__module__} to the homes in leanrec.artifacts.")
+    return f"{homes[kind.__module__]}.{kind.__qualname__}/{version}"
+
+
+def _migrated(identifier: str, fields: Mapping[str, Any]) -> tuple[type, Mapping[str, Any]]:
+    """The class of a type id and its fields, brought to the present version.
+
+    A module whose class has changed its fields or its name has a dictionary ``MIGRATIONS``: from an old id to a function
+    that takes the fields as they are in the manifest and returns the next id with its fields.
+    """
+    for _ in range(100):
+        module, attribute = _locate(identifier)
+        try:
+            home = importlib.import_module(module)
+        except ImportError as error:
+            missing = MissingExtraError.of("This artifact", error)
+            raise missing or ArtifactError(f"The artifact needs the module {module!r}, which is not there.") from error
+        migrate = vars(home).get("MIGRATIONS", {}).get(identifier)
+        if migrate is None:
+            break
+        identifier, fields = migrate(fields)
+    kind = getattr(home, attribute, None)
+    if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)) or type_id(kind) != identifier:
+        raise ArtifactError(
+            f"The artifact holds a value of the type {identifier!r}, which this version of leanrec does not have. "
+            "Fit the model again, or install the version of leanrec that wrote it."
+        )
+    return kind, fields
+
+
+def _locate(identifier: str) -> tuple[str, str]:
+    """Module and class of a type id. Only modules of leanrec and of packages that register models are ever imported."""
+    name = identifier.partition("/")[0]
+    if ":" in name:
+        module, _, attribute = name.partition(":")
+        allowed = {point.module.partition(".")[0] for point in entry_points(group="leanrec.models")}
+        if module.partition(".")[0] not in allowed:
+            raise ArtifactError(
+                f"The artifact names the class {name!r}, which is not of leanrec or of an installed package "
+                "that registers models. It was not loaded."
+            )
+        return module, attribute
+    home, _, attribute = name.rpartition(".") if "." in name else (name, "", "")
+    if home in _HOMES:
+        return _HOMES[home], attribute
+    models = _models().list_models()
+    if home not in models:
+        raise ArtifactError(
+            f"The artifact names the type {identifier!r}, which leanrec does not have. It was not loaded."
+        )
+    return models[home].module, attribute or models[home].settings.__name__
+
+
+def _models() -> Any:
+    """The list of models, imported by name as an artifact's classes are: this module is below all that it saves."""
+    return importlib.import_module("leanrec.models")
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -1,0 +1,1 @@
+"""Training, validation and test parts, and the queries they are evaluated with."""

@@ -1,0 +1,1 @@
+"""Quality beside cost for many models, and the choice under a budget."""

@@ -1,0 +1,1 @@
+"""Metrics of recommendation lists and of predicted ratings."""

@@ -1,0 +1,1 @@
+"""User events: the event log, its lock and its reader."""

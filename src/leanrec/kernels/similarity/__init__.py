@@ -1,0 +1,1 @@
+"""Similarities between sparse rows, and sums over neighbors."""

@@ -1,0 +1,1 @@
+"""Linear systems: least squares, ridge regression, inverses and coordinate descent."""

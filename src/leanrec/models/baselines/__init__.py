@@ -1,0 +1,1 @@
+"""Baselines: popularity and rating biases."""

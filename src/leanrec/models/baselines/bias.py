@@ -1,0 +1,84 @@
+"""Bias: a rating from how the item is usually rated and how the user usually rates.
+
+Koren, "Factorization Meets the Neighborhood", KDD 2008, section 2.1.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from leanrec.data.dataset import Dataset, Shape
+from leanrec.kernels.solvers.rating_bias import Baseline, fit_baseline
+from leanrec.protocols import Explanation
+from leanrec.run import Run
+from leanrec.settings import check_at_least
+from leanrec.types import Float32Array, Int32Array, Queries, empty_csr
+
+__all__ = ["Bias", "BiasModel"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Bias:
+    """rating(u, i) = mean + item offset + user offset, both damped towards 0 where ratings are few.
+
+    A new user gets their offset from the ratings in the query; without ratings it is 0. As a ranking it is
+    the same for everybody: the best-rated items first.
+
+    Cost: fit O(E) time and 64 bytes a rating; a query O(L + N); the model 4 N bytes.
+
+    Attributes:
+        user_damping: ratings at the average added to those of each user.
+        item_damping: ratings at the average added to those of each item.
+    """
+
+    user_damping: float = 5.0
+    item_damping: float = 3.0
+
+    def __post_init__(self) -> None:
+        check_at_least("user_damping", self.user_damping, 0)
+        check_at_least("item_damping", self.item_damping, 0)
+
+    def fit_bytes(self, shape: Shape) -> int:
+        """Float64 working columns over the ratings."""
+        return 64 * shape.events + 24 * (shape.users + shape.items) + 2**16
+
+    def fit(self, data: Dataset, run: Run = Run()) -> "BiasModel":
+        """Alternate damped means. Raises DataError if there are no ratings."""
+        run.require(self.fit_bytes(data.shape), f"Bias over {len(data.events)} events")
+        return BiasModel(self, fit_baseline(data.ratings, self.user_damping, self.item_damping, data.rating_range))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class BiasModel:
+    """Fitted offsets.
+
+    Attributes:
+        settings: what it was fitted with.
+        baseline: mean and item offsets.
+    """
+
+    settings: Bias
+    baseline: Baseline
+
+    @property
+    def n_items(self) -> int:
+        """N."""
+        return len(self.baseline.items)
+
+    def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
+        """Expected ratings, not clipped so that the best stay apart: (B, N), or (B, K) for ``items``."""
+        chosen = self.baseline.items if items is None else self.baseline.items[items]
+        scores: Float32Array = chosen + (self._users(queries) + np.float32(self.baseline.mean))[:, None]
+        return scores
+
+    def predict(self, queries: Queries, items: Int32Array) -> Float32Array:
+        """(B,) the rating that asker b would give ``items[b]``, inside the range of the data."""
+        return self.baseline.clip(np.float32(self.baseline.mean) + self.baseline.items[items] + self._users(queries))
+
+    def explain(self, queries: Queries, item: int) -> Explanation:  # noqa: ARG002 - nothing of the asker matters
+        """The reason is "popularity": it is rated well by everybody."""
+        return Explanation("popularity", np.zeros(0, np.int32), np.zeros(0, np.float32))
+
+    def _users(self, queries: Queries) -> Float32Array:
+        ratings = empty_csr(len(queries), self.n_items) if queries.ratings is None else queries.ratings
+        return self.baseline.user_offsets(ratings)

@@ -1,0 +1,4 @@
+"""Click-through-rate models over feature fields (torch)."""
+
+# What a model of this folder needs beside the core: python -m pip install "leanrec[deep]".
+EXTRA = "deep"

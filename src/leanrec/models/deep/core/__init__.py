@@ -1,0 +1,1 @@
+"""Training shared by neural models that score from a history."""

@@ -1,0 +1,1 @@
+"""Training shared by graph models."""

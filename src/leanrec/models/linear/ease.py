@@ -1,0 +1,222 @@
+"""EASE: a linear item-item autoencoder in closed form.
+
+Steck, "Embarrassingly Shallow Autoencoders for Sparse Data", WWW 2019.
+"""
+
+import dataclasses
+import shutil
+import tempfile
+
+import numpy as np
+import scipy.sparse as sp
+
+from leanrec.data.dataset import Dataset, Shape
+from leanrec.errors import BudgetError, DataError
+from leanrec.kernels.solvers.dense import (
+    dense_gram,
+    fill_gram,
+    inverse_in_place,
+    inverse_of_ridge,
+    regression_weights,
+    strongest,
+    symmetric,
+)
+from leanrec.kernels.solvers.inverse import BLOCK, diagonal_of, largest_residual, minus_inverse, sweep_bytes
+from leanrec.kernels.solvers.local_ridge import local_ridges
+from leanrec.kernels.sparse import history_scores, narrow
+from leanrec.kernels.weighting import weigh
+from leanrec.protocols import Explanation
+from leanrec.run import Run, format_bytes
+from leanrec.settings import check_at_least, check_one_of, check_positive
+from leanrec.types import CSR, Float32Array, Int32Array, Queries
+
+__all__ = ["EASE", "EASEModel"]
+
+# What float32 may leave of (XᵀX + l2 · I) p − e. 1e-4 is usual; the lists do not change before 1e-2.
+_RESIDUAL = 1e-2
+_DENSE_BYTES = 512 * 2**20
+_ROWS = (256, 4096)
+# Above this many items the sweep costs little more than LAPACK, which seems to have crashed once at 40,981.
+_LAPACK = 16_384
+# What a weight moves grows with how often it is used; 0.3 lost least among 0, 0.3, 0.5 and 0.7 on two data sets.
+_FREQUENCY = 0.3
+
+
+@dataclasses.dataclass(frozen=True)
+class EASE:
+    """Weights B that rebuild each history from itself with a zero diagonal: B = I − P · diag(1/P), P = (XᵀX + l2 · I)⁻¹.
+
+    Cost: fit N³ operations and 4 N² bytes, or O(U · N²) and 4 N² + 4 U · N bytes where users are at most half as
+    many as items (the same weights by way of the users); a query O(L · N); the model 4 N² bytes. Where N² floats do
+    not fit into the memory of the run, they lie in a file without a name in the folder for temporary files and are
+    inverted there, a band of rows at a time; the model is then mapped from that file.
+
+    With ``top`` only the largest weights of each item are kept, in |weight| · frequency^0.3, and solved again
+    for what is kept: a query costs O(L · top) on average and the model 8 N · top bytes.
+
+    Attributes:
+        l2: ridge strength; more for sparser data.
+        weighting: how much a repeated or stronger interaction counts: "binary", "log" or "none".
+        top: keep only this many weights of each item; 0 = all.
+    """
+
+    l2: float = 100.0
+    weighting: str = "log"
+    top: int = 0
+
+    def __post_init__(self) -> None:
+        check_positive("l2", self.l2)
+        check_one_of("weighting", self.weighting, ("none", "binary", "log"))
+        check_at_least("top", self.top, 0)
+
+    def fit_bytes(self, shape: Shape) -> int:
+        """N² floats, inverted in place, plus the copies of the data and, by way of the users, their two matrices.
+
+        BLAS keeps buffers of its own; 32 MB covers them on the machines that were measured. A fit with less
+        memory than this works in a file.
+        """
+        size = 4 * shape.items**2 + self._around(shape)
+        if _by_users(shape):
+            size += 4 * shape.users * shape.items + 24 * shape.users**2 + 2 * 8 * 2048 * shape.users
+        elif shape.items > _LAPACK:
+            size += sweep_bytes(shape.items)
+        return size
+
+    def _around(self, shape: Shape) -> int:
+        """Memory beside the N² floats: copies of the data, and the lists of ``top``."""
+        size = 60 * shape.events + 64 * (shape.items + shape.users) + 2**25
+        top = min(self.top, shape.items)
+        return size + (48 * shape.items * top + 16 * 8 * top**2 if self.top else 0)
+
+    def fit(self, data: Dataset, run: Run = Run()) -> "EASEModel":
+        """Solve for the weights, in a file if N² floats do not fit into memory.
+
+        Raises BudgetError before starting if neither would do, and DataError if the ridge is too small for float32.
+        """
+        rows = 0 if self.fit_bytes(data.shape) <= run.available() else self._rows_in_memory(data.shape, run)
+        with run.limits():
+            X = weigh(data.interactions, self.weighting)
+            if rows:
+                inverse, diagonal = _in_file(X, self.l2, rows)
+            elif _by_users(data.shape):
+                inverse, diagonal = inverse_of_ridge(X, self.l2)
+            else:
+                inverse, diagonal = _in_memory(X, self.l2)
+            if not self.top:
+                weights = regression_weights(inverse, diagonal, rows or BLOCK)
+                # A map is an array like any other from here on.
+                return EASEModel(settings=self, weights=np.asarray(weights))
+            kept = self._strongest(X, inverse, rows or BLOCK)
+            del inverse
+            return EASEModel(settings=self, weights=self._again(X, kept))
+
+    def _rows_in_memory(self, shape: Shape, run: Run) -> int:
+        """Rows of a band, for a matrix in a file. Raises BudgetError if not even a few rows fit, or the disk is full."""
+        n = shape.items
+        least, most = (min(rows, n) for rows in _ROWS)
+        run.require(
+            self._around(shape) + sweep_bytes(n, least),
+            f"EASE over {n} items, even with its {format_bytes(4 * n**2)} in a file,",
+            "Cut rare items or raise the limit.",
+        )
+        free = shutil.disk_usage(tempfile.gettempdir()).free
+        if free < 4 * n**2:
+            raise BudgetError(
+                f"EASE over {n} items needs {format_bytes(4 * n**2)} in memory or on disk. There are "
+                f"{format_bytes(run.available())} of memory, and {format_bytes(free)} in {tempfile.gettempdir()}. "
+                "Raise the limit, or set TMPDIR to a larger disk."
+            )
+        room = run.available() - self._around(shape)
+        return next(rows for rows in range(most, least - 1, -1) if sweep_bytes(n, rows) <= room)
+
+    def _strongest(self, X: CSR, inverse: Float32Array, block: int) -> CSR:
+        """(N, N) where row j names the items that item j keeps: the largest |weight| · frequency^0.3 of the item it comes from."""
+        symmetric(inverse, block)
+        counts = np.bincount(X.indices, minlength=X.shape[1])
+        return strongest(inverse, self.top, (counts**_FREQUENCY).astype(np.float32), block)
+
+    def _again(self, X: CSR, kept: CSR) -> CSR:
+        """The weights solved again among those that are kept."""
+        gram = dense_gram(X) if 4 * X.shape[1] ** 2 <= _DENSE_BYTES else None
+        solved = local_ridges(sp.csr_array(X.T), kept, np.full(X.shape[1], self.l2, np.float32), gram=gram)
+        # A row of what is kept holds the weights of one item; a history needs the weights that one item gives.
+        return narrow(sp.csr_array(sp.csr_array((solved, kept.indices, kept.indptr), shape=kept.shape).T))
+
+
+def _in_memory(X: CSR, l2: float) -> tuple[Float32Array, Float32Array]:
+    """The upper triangle of the inverse or of minus the inverse, and its diagonal."""
+    inverse = np.zeros((X.shape[1], X.shape[1]), np.float32)
+    fill_gram(X, l2, inverse)
+    if len(inverse) <= _LAPACK:
+        inverse = inverse_in_place(inverse)
+    else:
+        minus_inverse(inverse)
+    _check(X, l2, inverse)
+    return inverse, diagonal_of(inverse)
+
+
+def _in_file(X: CSR, l2: float, rows: int) -> tuple[Float32Array, Float32Array]:
+    """The upper triangle of minus the inverse in a file that is gone when the array is, and its diagonal."""
+    n = X.shape[1]
+    with tempfile.TemporaryFile() as file:
+        inverse = np.memmap(file, np.float32, "w+", shape=(n, n))
+    fill_gram(X, l2, inverse, rows)
+    minus_inverse(inverse, rows)
+    _check(X, l2, inverse)
+    return inverse, diagonal_of(inverse)
+
+
+def _check(X: CSR, l2: float, inverse: Float32Array) -> None:
+    residual = largest_residual(X, l2, inverse)
+    if not residual <= _RESIDUAL:
+        raise DataError(
+            f"l2 must be large enough for float32: the inverse is wrong by {residual:.2g} where 1 is expected. "
+            f"Raise l2 above {l2:g}."
+        )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class EASEModel:
+    """A fitted EASE.
+
+    Attributes:
+        settings: what it was fitted with.
+        weights: (N, N) float32, CSR if ``top`` is set; ``weights[i, j]`` is what item i in a history adds to
+            the score of item j.
+    """
+
+    settings: EASE
+    weights: Float32Array | CSR
+
+    @property
+    def n_items(self) -> int:
+        """N."""
+        return int(self.weights.shape[0])
+
+    def profile(self, queries: Queries) -> CSR:
+        """The weighted history."""
+        return weigh(queries.history, self.settings.weighting)
+
+    def item_weights(self) -> CSR | None:
+        """The weights where they are sparse."""
+        return None if isinstance(self.weights, np.ndarray) else self.weights
+
+    def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
+        """History × weights."""
+        return history_scores(self.profile(queries), self.weights, items)
+
+    def explain(self, queries: Queries, item: int) -> Explanation:
+        """The items of the history, by what each adds to the score."""
+        history = self.profile(queries.block(0, 1))
+        if isinstance(self.weights, np.ndarray):
+            column = self.weights[history.indices, item]
+        else:
+            column = self.weights[history.indices][:, [item]].toarray()[:, 0]
+        added = history.data * column
+        order = np.argsort(-added, kind="stable")
+        return Explanation("history", history.indices[order].astype(np.int32), added[order])
+
+
+def _by_users(shape: Shape) -> bool:
+    """Whether the way through the users, U · N² + 2 U² · N operations, is shorter than 2 N³ at no more memory than twice."""
+    return 2 * shape.users <= shape.items

@@ -1,0 +1,206 @@
+"""Local regression: each item is rebuilt by a ridge regression on the items nearest to it.
+
+The idea of EASE (Steck, "Embarrassingly Shallow Autoencoders for Sparse Data", WWW 2019) kept to the neighbours that
+matter, as SLIM does (Ning & Karypis, ICDM 2011, section IV-D); powers of the degrees as in Christoffel, Paudel, Newell
+& Bernstein, "Blockbusters and Wallflowers", RecSys 2015, and Steck, "Autoencoders that don't overfit towards the
+Identity", NeurIPS 2020.
+"""
+
+import dataclasses
+
+import numpy as np
+import rich.progress
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from leanrec.data.dataset import Dataset, Shape
+from leanrec.kernels.graph.spectral import degrees
+from leanrec.kernels.similarity.top_similar import similar_bytes, top_similar
+from leanrec.kernels.solvers.dense import dense_gram
+from leanrec.kernels.solvers.local_ridge import local_bytes, local_ridges
+from leanrec.kernels.sparse import history_scores, narrow
+from leanrec.kernels.weighting import weigh
+from leanrec.protocols import Explanation
+from leanrec.run import Run
+from leanrec.settings import check_at_least, check_between, check_one_of, check_positive
+from leanrec.types import CSR, Float32Array, Int32Array, Queries
+
+__all__ = ["LocalRegression", "LocalRegressionModel"]
+
+_ITEMS = 4096
+# A Gram matrix of all items is made where it is small, or where it is not large and making the small ones takes longer.
+_SMALL_BYTES, _LARGE_BYTES = 2**29, 2**32
+
+
+@dataclasses.dataclass(frozen=True)
+class LocalRegression:
+    """Weights that rebuild the column of item j from those of its K nearest items: the w that minimises |x_j − X_S w|² + Σ r_i w_i².
+
+    Rows of X are scaled by (sum of the row)^−alpha; S are the items of the largest cosine with j. With g_i = |x_i|²,
+    its mean m and the mean number of users n, both over the items that somebody touched, the ridge is
+    r_i = l2 · m^(1 − growth) · g_i^growth / √n. It knows the scale of the data, and that counts are noisier where
+    they are small, so that one ``l2`` serves sparse and dense logs. The score of j is the sum over the history of
+    d_i^−beta · w_i · d_j^gamma, d the sums of the columns.
+
+    Cost: fit O(Σ_u L_u² + Σ_j entries of S_j and the pairs that share a user + N · K²) time and ``fit_bytes``; a query
+    O(L · K) on average; the model at most 8 N · K bytes.
+
+    Attributes:
+        neighbours: K; more is better and slower, with little to gain above 200.
+        l2: strength of the ridge, in units of the mean squared length of an item's column over √n.
+        growth: power with which the ridge follows the item: 0 = the same for all, 1 = in proportion.
+        alpha: power of the users' degrees; more lets people with long histories say less.
+        beta: power of the items' degrees in the history; more lets popular items say less of the asker.
+        gamma: power of the items' degrees in the score; more shows popular items more.
+        least: weights below this share of the largest of their item are not kept.
+        weighting: how much a repeated or stronger interaction counts: "binary", "log" or "none".
+    """
+
+    neighbours: int = 200
+    l2: float = 16.0
+    growth: float = 0.3
+    alpha: float = 0.1
+    beta: float = 0.1
+    gamma: float = 0.0
+    least: float = 0.01
+    weighting: str = "log"
+
+    def __post_init__(self) -> None:
+        check_at_least("neighbours", self.neighbours, 1)
+        check_positive("l2", self.l2)
+        check_between("growth", self.growth, 0, 1)
+        for name in ("alpha", "beta", "gamma"):
+            check_between(name, getattr(self, name), -2, 2)
+        check_between("least", self.least, 0, 1)
+        check_one_of("weighting", self.weighting, ("none", "binary", "log"))
+
+    def fit_bytes(self, shape: Shape) -> int:
+        """The data in three forms, the lists of neighbours with their weights in three, and strips for each thread."""
+        n, threads = shape.items, Run().n_threads()
+        k = min(self.neighbours, n)
+        work = local_bytes(shape.users, shape.events, k, n, threads)
+        size = 72 * shape.events + 64 * (shape.users + n) + similar_bytes(n, n, k, threads) + work + 24 * n * k
+        return size + (4 * n**2 if self._by_gram(shape) else 0) + 2**21
+
+    def _by_gram(self, shape: Shape) -> bool:
+        """Whether the small Gram matrices are copied from that of all items rather than counted one by one.
+
+        A copy is K² / 2 numbers; counting visits at least K times the mean number of users of an item.
+        """
+        size, counts = 4 * shape.items**2, 2 * shape.events > self.neighbours * shape.items
+        return size <= _SMALL_BYTES or (size <= _LARGE_BYTES and counts)
+
+    def fit(self, data: Dataset, run: Run = Run()) -> "LocalRegressionModel":
+        """Find the neighbours and solve for the weights.
+
+        Items that are not reached in time get the weights that each neighbour would have alone, brought to the size
+        of those that were solved for.
+        """
+        run.require(
+            self.fit_bytes(data.shape),
+            f"Local regression over {len(data.items)} items",
+            "Lower neighbours or raise the limit.",
+        )
+        with run.limits():
+            X = weigh(data.interactions, self.weighting)
+            of_users, of_items = degrees(X)
+            X = _scaled(X, _power(of_users, -self.alpha))
+            rows = self._regressions(X, dense_gram(X) if self._by_gram(data.shape) else None, run)
+            rows.data[:] *= _power(of_items, -self.beta)[rows.indices]
+            rows = _scaled(rows, _power(of_items, self.gamma))
+            # A row holds what one item takes; a history needs what one item gives.
+            return LocalRegressionModel(settings=self, weights=narrow(sp.csr_array(_larger(rows, self.least).T)))
+
+    def _regressions(self, X: CSR, gram: Float32Array | None, run: Run) -> CSR:
+        """(N, N) the weights, row j those that rebuild column j of X."""
+        near = top_similar(X, self.neighbours, "cosine")
+        columns = sp.csr_array(X.T)
+        squares = np.bincount(X.indices, weights=X.data**2, minlength=X.shape[1]).astype(np.float32)
+        ridge = self._ridge(squares, X.nnz)
+        lengths = np.sqrt(squares)
+        # Cosine times the two lengths is the product; over the square and the ridge, the regression on one alone.
+        near = _scaled(near, lengths)
+        near.data *= (lengths / (squares + ridge))[near.indices]
+        solved, n = 0, len(squares)
+        weights = near.data.copy()
+        starts = range(0, n, _ITEMS)
+        for first in rich.progress.track(starts, "Local regression", disable=not run.progress, transient=True):
+            if run.out_of_time():
+                break
+            low, solved = near.indptr[first], near.indptr[min(first + _ITEMS, n)]
+            block = near[first : first + _ITEMS]
+            weights[low:solved] = local_ridges(columns, block, ridge, first=first, gram=gram)
+        return sp.csr_array((_level(weights, near.data, solved), near.indices, near.indptr), shape=near.shape)
+
+    def _ridge(self, squares: Float32Array, entries: int) -> Float32Array:
+        """(N,) the ridge of each item; what it is where nobody touched it is no matter, if it is above 0."""
+        touched = squares > 0
+        known = max(1, int(touched.sum()))
+        mean = float(squares.sum(dtype=np.float64)) / known or 1.0
+        strength = self.l2 * mean ** (1 - self.growth) / np.sqrt(max(1, entries) / known)
+        return np.asarray(strength * np.where(touched, squares, mean) ** self.growth, dtype=np.float32)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class LocalRegressionModel:
+    """A fitted local regression.
+
+    Attributes:
+        settings: what it was fitted with.
+        weights: (N, N) CSR float32; ``weights[i, j]`` is what item i in a history adds to the score of item j.
+    """
+
+    settings: LocalRegression
+    weights: CSR
+
+    @property
+    def n_items(self) -> int:
+        """N."""
+        return int(self.weights.shape[0])
+
+    def profile(self, queries: Queries) -> CSR:
+        """(B, N) what the askers touched, weighted."""
+        return weigh(queries.history, self.settings.weighting)
+
+    def item_weights(self) -> CSR | None:
+        """(N, N), sparse always."""
+        return self.weights
+
+    def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
+        """History × weights: (B, N), or (B, K) for ``items``."""
+        return history_scores(self.profile(queries), self.weights, items)
+
+    def explain(self, queries: Queries, item: int) -> Explanation:
+        """The items of the history, by what each adds to the score."""
+        history = self.profile(queries.block(0, 1))
+        added = history.data * self.weights[history.indices][:, [item]].toarray()[:, 0]
+        order = np.argsort(-added, kind="stable")
+        return Explanation("history", history.indices[order].astype(np.int32), added[order])
+
+
+def _power(degree: NDArray[np.float64], exponent: float) -> Float32Array:
+    """degree^exponent; 1 where the degree is 0."""
+    return np.asarray(np.where(degree > 0, degree, 1) ** exponent, dtype=np.float32)
+
+
+def _scaled(matrix: CSR, rows: Float32Array) -> CSR:
+    """diag(rows) · matrix, the structure shared with ``matrix``."""
+    data = matrix.data * np.repeat(rows, np.diff(matrix.indptr))
+    return sp.csr_array((data, matrix.indices, matrix.indptr), shape=matrix.shape)
+
+
+def _level(weights: Float32Array, alone: Float32Array, solved: int) -> Float32Array:
+    """Entries from ``solved`` on, which are still those of each neighbour alone, at the size of those before."""
+    size = float(np.abs(alone[:solved]).sum())
+    if size and solved < len(weights):
+        weights[solved:] *= np.float32(np.abs(weights[:solved]).sum() / size)
+    return weights
+
+
+def _larger(rows: CSR, least: float) -> CSR:
+    """Without the entries below ``least`` times the largest size in their row, and without zeros."""
+    largest = np.zeros(rows.shape[0], np.float32)
+    np.maximum.at(largest, np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr)), np.abs(rows.data))
+    kept = np.abs(rows.data) > np.repeat(largest * np.float32(least), np.diff(rows.indptr))
+    counts = np.concatenate([[0], np.cumsum(kept)])[rows.indptr]
+    return sp.csr_array((rows.data[kept], rows.indices[kept], counts), shape=rows.shape)

@@ -1,0 +1,141 @@
+"""SLIM: a sparse, non-negative linear item-item model.
+
+Ning & Karypis, "SLIM: Sparse Linear Methods for Top-N Recommender Systems", ICDM 2011.
+"""
+
+import dataclasses
+
+import numpy as np
+import rich.progress
+import scipy.sparse as sp
+
+from leanrec.data.dataset import Dataset, Shape
+from leanrec.kernels.similarity.top_similar import top_similar
+from leanrec.kernels.solvers.coordinate_descent import Penalty, nets_over_all, nets_over_near
+from leanrec.kernels.solvers.dense import dense_gram
+from leanrec.kernels.sparse import history_scores, narrow
+from leanrec.kernels.weighting import weigh
+from leanrec.protocols import Explanation
+from leanrec.run import Run
+from leanrec.settings import check_at_least, check_one_of, check_positive
+from leanrec.types import CSR, Float32Array, Int32Array, Queries, empty_csr
+
+__all__ = ["SLIM", "SLIMModel"]
+
+_ITEMS = 256
+_DENSE_BYTES = 512 * 2**20
+
+
+@dataclasses.dataclass(frozen=True)
+class SLIM:
+    """Weights W ≥ 0 with a zero diagonal that minimise ½|X − XW|² + ½ l2 |W|² + l1 Σ W: item j is rebuilt from few others.
+
+    Cost: fit, over all items, O(Σ_u L_u² + weights · sweeps · N) time and 4 N² bytes; over ``neighbours`` K,
+    O(N · K² · sweeps) and the making of the small Gram matrices, in 70 N · K bytes (and 4 N² where that is below
+    512 MB). A query O(L · weights of an
+    item); the model 8 bytes a weight.
+
+    Attributes:
+        l1: strength of the pull to zero; more makes the model sparser.
+        l2: ridge strength.
+        neighbours: item j is rebuilt from its K most similar items (cosine) only; 0 = from all.
+        weighting: how much a repeated or stronger interaction counts: "binary", "log" or "none".
+        passes: at most this many sweeps over the weights of an item.
+        tolerance: a sweep that moves no weight of an item by more than this ends its descent.
+    """
+
+    l1: float = 1.0
+    l2: float = 50.0
+    neighbours: int = 200
+    weighting: str = "log"
+    passes: int = 100
+    tolerance: float = 1e-4
+
+    def __post_init__(self) -> None:
+        check_at_least("l1", self.l1, 0)
+        check_positive("l2", self.l2)
+        check_at_least("neighbours", self.neighbours, 0)
+        check_one_of("weighting", self.weighting, ("none", "binary", "log"))
+        check_at_least("passes", self.passes, 1)
+        check_positive("tolerance", self.tolerance)
+
+    def fit_bytes(self, shape: Shape) -> int:
+        """The Gram matrix and all weights in the worst case; or the lists of neighbours, in several forms."""
+        n = shape.items
+        data = 80 * shape.events + 64 * (shape.users + n) + 2**20
+        if not self.neighbours:
+            return data + (4 + 8) * n**2 + 16 * _ITEMS * n + 64 * 4 * min(n, 1026) ** 2
+        k = min(self.neighbours, n)
+        return data + 70 * n * k + 64 * (8 * (k + 2) ** 2 + 29 * n) + (4 * n**2 if _dense(n) else 0)
+
+    def fit(self, data: Dataset, run: Run = Run()) -> "SLIMModel":
+        """Solve for the weights of every item; over all items, what is left when the time is over gets one sweep each."""
+        run.require(
+            self.fit_bytes(data.shape),
+            f"SLIM over {len(data.items)} items",
+            "Set neighbours=100, or raise the limit.",
+        )
+        with run.limits():
+            X = weigh(data.interactions, self.weighting)
+            rows = self._near(X) if self.neighbours else self._all(X, run)
+            # A kernel's row holds the weights of one item; a history needs the weights that one item gives.
+            return SLIMModel(settings=self, weights=narrow(sp.csr_array(rows.T)))
+
+    def _penalty(self, passes: int) -> Penalty:
+        return Penalty(self.l1, self.l2, passes, self.tolerance)
+
+    def _near(self, X: CSR) -> CSR:
+        near = top_similar(X, self.neighbours, "cosine")
+        gram = dense_gram(X) if _dense(X.shape[1]) else None
+        return nets_over_near(X, near, self._penalty(self.passes), gram)
+
+    def _all(self, X: CSR, run: Run) -> CSR:
+        gram = dense_gram(X)
+        blocks = []
+        starts = range(0, len(gram), _ITEMS)
+        for start in rich.progress.track(starts, "SLIM", disable=not run.progress, transient=True):
+            penalty = self._penalty(1 if run.out_of_time() else self.passes)
+            blocks.append(nets_over_all(gram, penalty, start, min(start + _ITEMS, len(gram))))
+        return sp.csr_array(sp.vstack(blocks, format="csr")) if blocks else empty_csr(0, 0)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SLIMModel:
+    """A fitted SLIM.
+
+    Attributes:
+        settings: what it was fitted with.
+        weights: (N, N) CSR float32; ``weights[i, j]`` is what item i in a history adds to the score of item j.
+    """
+
+    settings: SLIM
+    weights: CSR
+
+    @property
+    def n_items(self) -> int:
+        """N."""
+        return int(self.weights.shape[0])
+
+    def profile(self, queries: Queries) -> CSR:
+        """The weighted history."""
+        return weigh(queries.history, self.settings.weighting)
+
+    def item_weights(self) -> CSR | None:
+        """The weights."""
+        return self.weights
+
+    def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
+        """History × weights."""
+        return history_scores(self.profile(queries), self.weights, items)
+
+    def explain(self, queries: Queries, item: int) -> Explanation:
+        """The items of the history, by what each adds to the score."""
+        history = weigh(queries.history[[0]], self.settings.weighting)
+        added = history.data * self.weights[history.indices][:, [item]].toarray()[:, 0]
+        order = np.argsort(-added, kind="stable")
+        return Explanation("history", history.indices[order].astype(np.int32), added[order])
+
+
+def _dense(n_items: int) -> bool:
+    """Whether the Gram matrix of all items is small enough to keep: the small ones are then copied, not counted again."""
+    return 4 * n_items**2 <= _DENSE_BYTES

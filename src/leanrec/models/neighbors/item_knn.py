@@ -1,0 +1,193 @@
+"""Item-kNN: items like those in the history.
+
+Sarwar, Karypis, Konstan and Riedl, "Item-based Collaborative Filtering Recommendation Algorithms", WWW 2001;
+Deshpande and Karypis, "Item-Based Top-N Recommendation Algorithms", TOIS 22(1), 2004.
+"""
+
+import dataclasses
+
+import numpy as np
+import scipy.sparse as sp
+
+from leanrec.data.dataset import Dataset, Shape
+from leanrec.data.table import Table
+from leanrec.errors import DataError
+from leanrec.features.pipeline import Features, FeatureSpec
+from leanrec.features.profiles import KEPT, average_rows, fit_interests
+from leanrec.kernels.similarity.aggregation import heaviest
+from leanrec.kernels.similarity.top_similar import similar_bytes, top_related, top_similar
+from leanrec.kernels.sparse import history_scores
+from leanrec.kernels.weighting import WEIGHTINGS, weigh
+from leanrec.protocols import Explanation
+from leanrec.run import Run
+from leanrec.settings import check_at_least, check_one_of
+from leanrec.types import CSR, Float32Array, Int32Array, Queries, empty_csr
+
+__all__ = ["ItemContent", "ItemKNN", "ItemKNNModel"]
+
+_MEASURES = {"cosine": "cosine", "pearson": "correlation", "euclidean": "euclidean", "jaccard": "jaccard"}
+
+
+@dataclasses.dataclass(frozen=True)
+class ItemKNN:
+    """score(u, i) = sum over the k items j most like i of similarity(i, j) · how much u touched j.
+
+    Only items that share a user (or a feature) and have a similarity above 0 are neighbours. Each item keeps
+    its own k neighbours, so a rare item is found from its few neighbours as a popular one is from its many.
+
+    Cost: fit O(Σ_u L_u²) time for "users", the same over features otherwise, and ``fit_bytes``; a query
+    O(L · k + N); the model 8 N · k bytes.
+
+    Attributes:
+        k: neighbours of each item; more than there are items is all of them.
+        by: "users" compares items by who touched them; "content" by their features; "interests" by what the
+            people who touched them like in terms of features. The last two need an item table.
+        similarity: "cosine", "pearson" (over all U users or F features, no entry being 0), "euclidean"
+            (1 / (1 + distance)) or "jaccard" (of the sets).
+        weighting: how much an interaction counts: "none", "binary", "log", "tfidf", "bm25"; the last two
+            let people with long histories say less. What the asker touched is weighted alike, without that.
+        shrinkage: a similarity that rests on c shared users or features is multiplied by c / (c + shrinkage).
+        columns: which columns of the item table to read, for "content" and "interests"; () = all that can be
+            used.
+    """
+
+    k: int = 100
+    by: str = "users"
+    similarity: str = "cosine"
+    weighting: str = "tfidf"
+    shrinkage: float = 10.0
+    columns: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_at_least("k", self.k, 1)
+        check_one_of("by", self.by, ("users", "content", "interests"))
+        check_one_of("similarity", self.similarity, _MEASURES)
+        check_one_of("weighting", self.weighting, WEIGHTINGS)
+        check_at_least("shrinkage", self.shrinkage, 0)
+
+    def fit_bytes(self, shape: Shape) -> int:
+        """The interactions a few times over, the lists, and a strip of sums for each thread."""
+        lists = similar_bytes(shape.items, shape.items, self.k, Run().n_threads()) + 24 * shape.items * min(
+            self.k, shape.items
+        )
+        size = 72 * shape.events + 32 * (shape.users + shape.items) + lists + 2**20
+        return size if self.by == "users" else size + 4096 * (shape.users + shape.items) + 2**24
+
+    def fit(self, data: Dataset, run: Run = Run()) -> "ItemKNNModel":
+        """Find the neighbours of each item. Raises DataError for content without an item table."""
+        run.require(
+            self.fit_bytes(data.shape),
+            f"Item-kNN over {len(data.items)} items",
+            "Lower k or raise the limit.",
+        )
+        with run.limits():
+            if self.by == "users":
+                compared = weigh(sp.csr_array(data.interactions.T), self.weighting)
+                return ItemKNNModel(self, self._towards(compared), None)
+            if data.item_table is None:
+                raise DataError(
+                    f'by="{self.by}" needs an item table, and the data set has none. Give one, or by="users".'
+                )
+            features = FeatureSpec(columns=self.columns).fit(data.item_table, run)
+            rows = features.transform(data.item_table)
+            if self.by == "content":
+                return ItemKNNModel(self, self._towards(rows), ItemContent(features, rows))
+            people = fit_interests(data.interactions, rows).of(weigh(data.interactions, self.weighting))
+            compared = average_rows(weigh(sp.csr_array(data.interactions.T), self.weighting), people)
+            compared = heaviest(compared, KEPT)
+            return ItemKNNModel(self, self._towards(compared), None)
+
+    def measure(self) -> str:
+        """The name of the similarity among the kernels."""
+        return _MEASURES[self.similarity]
+
+    def _towards(self, compared: CSR) -> CSR:
+        """(N, N) from item rows (N, F): the k neighbours of item i in column i."""
+        similar = top_similar(sp.csr_array(compared.T), self.k, self.measure(), shrinkage=self.shrinkage)
+        return sp.csr_array(similar.T)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ItemContent:
+    """What a new item is compared by.
+
+    Attributes:
+        features: the fitted pipeline.
+        rows: (N, F) CSR, the features of the items so far.
+    """
+
+    features: Features
+    rows: CSR
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ItemKNNModel:
+    """The neighbours of each item.
+
+    Attributes:
+        settings: what it was fitted with.
+        similar: (N, N) CSR, ``similar[j, i]`` is what j in a history adds to the score of i; k entries a
+            column.
+        content: by = "content" only.
+    """
+
+    settings: ItemKNN
+    similar: CSR
+    content: ItemContent | None
+
+    @property
+    def n_items(self) -> int:
+        """N."""
+        return int(self.similar.shape[0])
+
+    def profile(self, queries: Queries) -> CSR:
+        """(B, N) what the askers touched, weighted."""
+        return weigh(queries.history, self.settings.weighting, np.ones(self.n_items, dtype=np.float32))
+
+    def item_weights(self) -> CSR:
+        """(N, N) the similarities."""
+        return self.similar
+
+    def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
+        """History × similarities: (B, N), or (B, K) for ``items``."""
+        return history_scores(self.profile(queries), self.similar, items)
+
+    def explain(self, queries: Queries, item: int) -> Explanation:
+        """The items of the history by what each adds; for content, also the features shared with ``item``."""
+        touched = self.profile(queries.block(0, 1))
+        added = touched.data * self.similar[touched.indices][:, [item]].toarray()[:, 0]
+        order = np.argsort(-added, kind="stable")
+        order = order[added[order] > 0]
+        speak, weights = touched.indices[order].astype(np.int32), added[order].astype(np.float32)
+        if self.content is None:
+            return Explanation("history", speak, weights)
+        return Explanation("content", speak, weights, _shared(self.content, item, speak))
+
+    def extend(self, items: Table) -> "ItemKNNModel":
+        """The model of N + M items. By content, the new items get their neighbours among the N at once.
+
+        Compared by users or interests, an item that nobody touched has no neighbours: its score is 0 until
+        the next fit.
+        """
+        if self.content is None:
+            nothing = empty_csr(len(items), self.n_items)
+            return dataclasses.replace(self, similar=_appended(self.similar, nothing))
+        settings, old = self.settings, self.content.rows
+        rows = self.content.features.transform(items)
+        new = top_related(rows, sp.csr_array(old.T), settings.k, settings.measure(), shrinkage=settings.shrinkage)
+        content = dataclasses.replace(self.content, rows=sp.vstack([old, rows], format="csr"))
+        return dataclasses.replace(self, similar=_appended(self.similar, new), content=content)
+
+
+def _appended(similar: CSR, new: CSR) -> CSR:
+    """(N + M, N + M) from (N, N) and the neighbours (M, N) of M new items. Old lists stay as they are."""
+    below = empty_csr(new.shape[0], similar.shape[1] + new.shape[0])
+    return sp.csr_array(sp.vstack([sp.hstack([similar, sp.csr_array(new.T)], format="csr"), below], format="csr"))
+
+
+def _shared(content: ItemContent, item: int, speak: Int32Array) -> tuple[str, ...]:
+    """Names of the ten features that tie the item to those that speak for it."""
+    own = content.rows[[item]]
+    ties = own.data * np.asarray(content.rows[speak].sum(axis=0)).ravel()[own.indices]
+    order = np.argsort(-ties, kind="stable")[:10]
+    return tuple(content.features.names[own.indices[place]] for place in order if ties[place] > 0)

@@ -1,0 +1,239 @@
+"""Rating kNN: a rating from how similar users rated the item, or how the user rated similar items.
+
+Herlocker, Konstan, Borchers and Riedl, "An Algorithmic Framework for Performing Collaborative Filtering",
+SIGIR 1999 (users); Sarwar, Karypis, Konstan and Riedl, "Item-based Collaborative Filtering Recommendation
+Algorithms", WWW 2001 (items); deviations are taken from the baseline as in Koren, KDD 2008.
+"""
+
+import dataclasses
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from leanrec.data.dataset import Dataset, Shape
+from leanrec.kernels.similarity.aggregation import Ranked, mean_of_rated, mean_of_rows, ranked, without_own
+from leanrec.kernels.similarity.top_similar import Margins, margins, similar_bytes, top_related
+from leanrec.kernels.solvers.rating_bias import Baseline, Evidence, fit_baseline
+from leanrec.kernels.sparse import pick
+from leanrec.protocols import Explanation
+from leanrec.run import Run
+from leanrec.settings import check_at_least, check_one_of
+from leanrec.types import CSR, Float32Array, Int32Array, Queries
+
+__all__ = ["RatingKNN", "RatingKNNModel"]
+
+
+@dataclasses.dataclass(frozen=True)
+class RatingKNN:
+    """rating(u, i) = baseline + weighted mean of what the k nearest left over on i.
+
+    Users and items alike are compared by ratings: "pearson" correlates the ratings that both share, around
+    their own means over these; "cosine" compares all ratings, less the offset of the user who gave them. Only
+    similarities above 0 count.
+
+    Cost for users: fit O(E); a query O(Σ over its L items of their raters + lengths of ``pool`` histories
+    + N); the model 16 bytes a rating. Cost for items: fit O(Σ_u L_u²); a query O(N · pool); the model
+    8 N · pool bytes.
+
+    Attributes:
+        by: "items" compares items, "users" compares users.
+        similarity: "pearson" or "cosine".
+        k: how many neighbours speak for one rating.
+        pool: how many neighbours are kept; those of them who rated the item may speak.
+        shrinkage: a similarity over c shared ratings is multiplied by c / (c + shrinkage).
+        min_shared: those with fewer shared ratings are no neighbours.
+        damping: neighbours at the baseline that are added to those who speak: few count for less.
+        user_damping: as in ``bias``.
+        item_damping: as in ``bias``.
+    """
+
+    by: str = "items"
+    similarity: str = "cosine"
+    k: int = 40
+    pool: int = 400
+    shrinkage: float = 20.0
+    min_shared: int = 2
+    damping: float = 5.0
+    user_damping: float = 5.0
+    item_damping: float = 3.0
+
+    def __post_init__(self) -> None:
+        check_one_of("by", self.by, ("items", "users"))
+        check_one_of("similarity", self.similarity, ("pearson", "cosine"))
+        check_at_least("k", self.k, 1)
+        check_at_least("pool", self.pool, self.k)
+        check_at_least("shrinkage", self.shrinkage, 0)
+        check_at_least("min_shared", self.min_shared, 1)
+        check_at_least("damping", self.damping, 0)
+        check_at_least("user_damping", self.user_damping, 0)
+        check_at_least("item_damping", self.item_damping, 0)
+
+    def fit_bytes(self, shape: Shape) -> int:
+        """The ratings a few times over, and for items the lists of the similar ones."""
+        lists = similar_bytes(shape.items, shape.items, self.pool, Run().n_threads()) + 48 * shape.items * self.pool
+        strips = 64 * shape.items * Run().n_threads()
+        return (
+            96 * shape.events + 24 * (shape.users + shape.items) + 2**20 + (lists + strips if self.by == "items" else 0)
+        )
+
+    def fit(self, data: Dataset, run: Run = Run()) -> "RatingKNNModel":
+        """Fit the baseline and compare. Raises DataError if there are no ratings."""
+        run.require(
+            self.fit_bytes(data.shape),
+            f"Rating kNN over {len(data.items)} items",
+            "Raise the limit or lower pool.",
+        )
+        baseline = fit_baseline(data.ratings, self.user_damping, self.item_damping, data.rating_range)
+        ratings = data.ratings
+        assert ratings is not None  # noqa: S101 - fit_baseline has refused it
+        evidence = Evidence(ratings, baseline.user_offsets(ratings))
+        compared = self.compared(baseline, evidence)
+        with run.limits():
+            if self.by == "items":
+                by_item = sp.csr_array(compared.T)
+                similar = top_related(
+                    by_item, compared, self.pool, self.similarity,
+                    shrinkage=self.shrinkage, min_shared=self.min_shared, skip_self=True,
+                )  # fmt: skip
+                return RatingKNNModel(self, baseline, similar=ranked(similar))
+            others = Others(sp.csr_array(compared.T), margins(compared), baseline.left_over(evidence))
+            return RatingKNNModel(self, baseline, others=others)
+
+    def compared(self, baseline: Baseline, evidence: Evidence) -> CSR:
+        """(B, N) the ratings as the measure wants them: raw, or less the mean of the user who gave them."""
+        ratings = evidence.ratings
+        if self.similarity == "pearson":
+            return ratings
+        owner = np.repeat(np.arange(ratings.shape[0]), np.diff(ratings.indptr))
+        centred = ratings.data - np.float32(baseline.mean) - evidence.users[owner]
+        return sp.csr_array((centred, ratings.indices, ratings.indptr), shape=ratings.shape)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Others:
+    """The U training users, ready to be compared with.
+
+    Attributes:
+        compared: (N, U) CSR, their ratings as the measure wants them, by item.
+        margins: what the measure needs of each user.
+        left_over: (U, N) CSR, what their ratings exceed their baseline by.
+    """
+
+    compared: CSR
+    margins: Margins
+    left_over: CSR
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class RatingKNNModel:
+    """A fitted rating kNN.
+
+    An asker without any rating or history gets equal scores from ``score`` and the baseline of the item from
+    ``predict``. A touched item without a rating counts as liked (``Baseline.evidence``).
+
+    Attributes:
+        settings: what it was fitted with.
+        baseline: mean and offsets.
+        similar: the similar items of each item, by = "items" only.
+        others: the training users, by = "users" only.
+    """
+
+    settings: RatingKNN
+    baseline: Baseline
+    similar: Ranked | None = None
+    others: Others | None = None
+
+    @property
+    def n_items(self) -> int:
+        """N."""
+        return len(self.baseline.items)
+
+    def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
+        """Expected ratings, not clipped: (B, N), or (B, K) for ``items``; all equal without a past."""
+        evidence = self.baseline.evidence(queries.history, queries.ratings)
+        asked = np.arange(self.n_items, dtype=np.int32) if items is None else np.asarray(items, dtype=np.int32)
+        ratings = self._ratings(queries, evidence, np.broadcast_to(asked, (len(queries), asked.shape[-1])))
+        ratings[np.diff(evidence.ratings.indptr) == 0] = self.baseline.mean
+        return ratings
+
+    def predict(self, queries: Queries, items: Int32Array) -> Float32Array:
+        """(B,) the rating that asker b would give ``items[b]``, inside the range of the data."""
+        evidence = self.baseline.evidence(queries.history, queries.ratings)
+        return self.baseline.clip(self._ratings(queries, evidence, np.asarray(items)[:, None])[:, 0])
+
+    def explain(self, queries: Queries, item: int) -> Explanation:
+        """What each rating of the asker adds; by users, split over the items shared with the neighbours."""
+        one = queries.block(0, 1)
+        evidence = self.baseline.evidence(one.history, one.ratings)
+        rated = self.baseline.left_over(evidence)
+        if self.similar is not None:
+            shares, reason = self._item_shares(rated, item), "history"
+        else:
+            shares, reason = self._user_shares(one, evidence, item), "neighbours"
+        own = rated.indices[shares[rated.indices] != 0]
+        order = np.argsort(-shares[own], kind="stable")
+        return Explanation(reason, own[order].astype(np.int32), shares[own][order])
+
+    def _ratings(self, queries: Queries, evidence: Evidence, items: Int32Array) -> Float32Array:
+        base = self.baseline.items[items] + (np.float32(self.baseline.mean) + evidence.users)[:, None]
+        if self.similar is not None:
+            means, spoke = mean_of_rated(self.similar, self.baseline.left_over(evidence), self.settings.k, items)
+        else:
+            all_means, all_spoke = self._from_users(queries, evidence)
+            means, spoke = pick(all_means, items), np.take_along_axis(all_spoke, items, axis=1)
+        ratings: Float32Array = base + means * self._trust(spoke)
+        return ratings
+
+    def _trust(self, spoke: NDArray[np.integer]) -> Float32Array:
+        """The share of a mean over so many neighbours that counts."""
+        share: Float32Array = (spoke / np.maximum(spoke + self.settings.damping, 1e-9)).astype(np.float32)
+        return share
+
+    def _from_users(self, queries: Queries, evidence: Evidence) -> tuple[Float32Array, Int32Array]:
+        others = self.others
+        assert others is not None  # noqa: S101 - one of similar and others is there
+        return mean_of_rows(ranked(self._nearest(queries, evidence)), others.left_over, self.settings.k)
+
+    def _nearest(self, queries: Queries, evidence: Evidence) -> CSR:
+        others, settings = self.others, self.settings
+        assert others is not None  # noqa: S101 - one of similar and others is there
+        similar = top_related(
+            settings.compared(self.baseline, evidence),
+            others.compared,
+            settings.pool + 1,
+            settings.similarity,
+            shrinkage=settings.shrinkage,
+            min_shared=settings.min_shared,
+            of_y=others.margins,
+        )
+        return without_own(similar, queries.users, settings.pool)
+
+    def _item_shares(self, rated: CSR, item: int) -> Float32Array:
+        """(N,) what each rated item adds to the rating of ``item``."""
+        assert self.similar is not None  # noqa: S101 - one of similar and others is there
+        left = np.full(self.n_items, np.nan, dtype=np.float32)
+        left[rated.indices] = rated.data
+        columns, weights = self.similar.columns[item], self.similar.weights[item]
+        speak = np.flatnonzero((columns >= 0) & ~np.isnan(left[columns]))[: self.settings.k]
+        shares = np.zeros(self.n_items, dtype=np.float32)
+        if len(speak):
+            trust = self._trust(np.array(len(speak)))
+            shares[columns[speak]] = trust * weights[speak] * left[columns[speak]] / weights[speak].sum()
+        return shares
+
+    def _user_shares(self, query: Queries, evidence: Evidence, item: int) -> Float32Array:
+        """What the neighbours say about the item, split evenly over the items each shares with the asker."""
+        others = self.others
+        assert others is not None  # noqa: S101 - one of similar and others is there
+        shares = np.zeros(self.n_items, dtype=np.float32)
+        nearest = ranked(self._nearest(query, evidence))
+        said = others.left_over[:, [item]].tocoo()
+        by_user = dict(zip(said.coords[0].tolist(), said.data.tolist(), strict=True))
+        listed = zip(nearest.columns[0].tolist(), nearest.weights[0].tolist(), strict=True)
+        speakers = [(user, weight) for user, weight in listed if user in by_user][: self.settings.k]
+        scale = self._trust(np.array(len(speakers))) / max(1e-9, sum(weight for _, weight in speakers))
+        for user, weight in speakers:
+            shared = np.intersect1d(others.left_over[[user]].indices, evidence.ratings.indices)
+            shares[shared] += scale * weight * by_user[user] / len(shared)
+        return shares

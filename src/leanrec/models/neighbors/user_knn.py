@@ -1,0 +1,177 @@
+"""User-kNN: what those liked who are like the asker.
+
+Herlocker, Konstan, Borchers and Riedl, "An Algorithmic Framework for Performing Collaborative Filtering",
+SIGIR 1999; for lists from implicit feedback as in Aiolli, "Efficient Top-N Recommendation for Very Large
+Scale Binary Rated Datasets", RecSys 2013.
+"""
+
+import dataclasses
+
+import numpy as np
+import scipy.sparse as sp
+
+from leanrec.data.dataset import Dataset, Shape
+from leanrec.errors import DataError
+from leanrec.features.pipeline import FeatureSpec
+from leanrec.features.profiles import Interests, fit_interests
+from leanrec.kernels.similarity.aggregation import without_own
+from leanrec.kernels.similarity.top_similar import Margins, margins, top_related
+from leanrec.kernels.sparse import history_scores
+from leanrec.kernels.weighting import WEIGHTINGS, item_idf, weigh
+from leanrec.protocols import Explanation
+from leanrec.run import Run
+from leanrec.settings import check_at_least, check_one_of
+from leanrec.types import CSR, Float32Array, Int32Array, Queries
+
+__all__ = ["UserKNN", "UserKNNModel"]
+
+_MEASURES = {"cosine": "cosine", "pearson": "correlation", "euclidean": "euclidean", "jaccard": "jaccard"}
+
+
+@dataclasses.dataclass(frozen=True)
+class UserKNN:
+    """score(u, i) = sum over the k users v most like u of similarity(u, v) · strength of v's liking of i.
+
+    Askers are compared with the stored training users when they ask, so a new user and a new click need no
+    refit. A known user is never their own neighbour. Only users who share an item (or an interest) and have a
+    similarity above 0 are neighbours.
+
+    Cost: fit O(E) time and 48 bytes an event; a query O(Σ over its L items of their users + lengths of the k
+    histories + N); the model 16 bytes an event.
+
+    Attributes:
+        k: number of neighbours; more than there are users is all of them.
+        by: "items" compares by the items touched; "interests" by the features of the items touched, as far as
+            they exceed the average of all users, and needs an item table.
+        similarity: "cosine", "pearson" (over all N items or F features, no entry being 0), "euclidean"
+            (1 / (1 + distance)) or "jaccard" (of the sets).
+        weighting: how much an interaction counts: "none", "binary", "log", "tfidf", "bm25".
+        shrinkage: a similarity over c shared items or interests is multiplied by c / (c + shrinkage).
+        columns: which columns of the item table to read, for "interests"; () = all that can be used.
+    """
+
+    k: int = 100
+    by: str = "items"
+    similarity: str = "cosine"
+    weighting: str = "tfidf"
+    shrinkage: float = 10.0
+    columns: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_at_least("k", self.k, 1)
+        check_one_of("by", self.by, ("items", "interests"))
+        check_one_of("similarity", self.similarity, _MEASURES)
+        check_one_of("weighting", self.weighting, WEIGHTINGS)
+        check_at_least("shrinkage", self.shrinkage, 0)
+
+    def fit_bytes(self, shape: Shape) -> int:
+        """The weighted interactions, and what users are compared by, twice while it is transposed."""
+        size = 80 * shape.events + 32 * (shape.users + shape.items) + 2**20
+        return size if self.by == "items" else size + 4096 * (shape.users + shape.items) + 2**24
+
+    def fit(self, data: Dataset, run: Run = Run()) -> "UserKNNModel":
+        """Store the users, weighted and by item. Raises DataError for "interests" without an item table."""
+        run.require(self.fit_bytes(data.shape), f"User-kNN over {len(data.users)} users")
+        X, idf = data.interactions, item_idf(data.interactions)
+        interests: Interests | None = None
+        names: tuple[str, ...] = ()
+        with run.limits():
+            if self.by == "interests":
+                if data.item_table is None:
+                    raise DataError(
+                        'by="interests" needs an item table, and the data set has none. Give one, or use by="items".'
+                    )
+                features = FeatureSpec(columns=self.columns).fit(data.item_table, run)
+                interests, names = fit_interests(X, features.transform(data.item_table)), features.names
+                compared = interests.of(weigh(X, self.weighting, idf))
+            else:
+                compared = weigh(X, self.weighting, idf)
+            if self.similarity == "jaccard":
+                # Sets: stored as such, so that a query need not make them.
+                compared = weigh(compared, "binary")
+            of_users = margins(compared, _MEASURES[self.similarity])
+            strength = weigh(X, self.weighting, np.ones_like(idf))
+        return UserKNNModel(self, sp.csr_array(compared.T), of_users, strength, idf, interests, names)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class UserKNNModel:
+    """The training users, ready to be compared with.
+
+    Attributes:
+        settings: what it was fitted with.
+        compared: (N or F, U) CSR, what users are compared by, an item or feature a row.
+        of_users: what the measure needs to know of each user.
+        strength: (U, N) CSR, what each user's liking counts.
+        idf: (N,) float32 of the training users, so that a query is weighted as they were.
+        interests: from histories to interests; None when compared by items.
+        names: (F,) of the features; none when compared by items.
+    """
+
+    settings: UserKNN
+    compared: CSR
+    of_users: Margins
+    strength: CSR
+    idf: Float32Array
+    interests: Interests | None
+    names: tuple[str, ...]
+
+    @property
+    def n_items(self) -> int:
+        """N."""
+        return int(self.strength.shape[1])
+
+    def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
+        """Similarity × strength over the neighbours: (B, N), or (B, K) for ``items``."""
+        return history_scores(self.neighbours(queries), self.strength, items)
+
+    def profile(self, queries: Queries) -> CSR:
+        """(B, U) the neighbours, as ``neighbours``."""
+        return self.neighbours(queries)
+
+    def item_weights(self) -> CSR:
+        """(U, N) what each training user's liking counts."""
+        return self.strength
+
+    def neighbours(self, queries: Queries) -> CSR:
+        """(B, U) the similarities of the k nearest training users, the asker not among them."""
+        settings = self.settings
+        measure = _MEASURES[settings.similarity]
+        similar = top_related(
+            self._compared(queries), self.compared, settings.k + 1, measure,
+            shrinkage=settings.shrinkage, of_y=self.of_users,
+        )  # fmt: skip
+        return without_own(similar, queries.users, settings.k)
+
+    def explain(self, queries: Queries, item: int) -> Explanation:
+        """What the neighbours who like ``item`` share with the asker.
+
+        What each neighbour adds to the score is split evenly over the items of the asker's history that the
+        neighbour touched too. Interests that they share are named in ``features``.
+        """
+        one = queries.block(0, 1)
+        nearest = self.neighbours(one)
+        liking = self.strength[nearest.indices]
+        adds = nearest.data * liking[:, [item]].toarray()[:, 0]
+        shared = liking[:, one.history.indices].toarray() > 0
+        weights = (adds / np.maximum(shared.sum(axis=1), 1)).astype(np.float32) @ shared
+        order = np.argsort(-weights, kind="stable")
+        order = order[weights[order] > 0]
+        supporters = nearest.indices[adds > 0]
+        return Explanation(
+            "neighbours", one.history.indices[order].astype(np.int32), weights[order].astype(np.float32),
+            self._shared_interests(one, supporters),
+        )  # fmt: skip
+
+    def _compared(self, queries: Queries) -> CSR:
+        weighted = weigh(queries.history, self.settings.weighting, self.idf)
+        return weighted if self.interests is None else self.interests.of(weighted)
+
+    def _shared_interests(self, query: Queries, supporters: Int32Array) -> tuple[str, ...]:
+        """Names of the ten interests that tie the asker to the neighbours most."""
+        if self.interests is None or not len(supporters):
+            return ()
+        own = self._compared(query)
+        ties = own.data * self.compared[own.indices][:, supporters].sum(axis=1)
+        order = np.argsort(-ties, kind="stable")[:10]
+        return tuple(self.names[own.indices[place]] for place in order if ties[place] > 0)

@@ -1,0 +1,4 @@
+"""Sequential models (torch)."""
+
+# What a model of this folder needs beside the core: python -m pip install "leanrec[deep]".
+EXTRA = "deep"

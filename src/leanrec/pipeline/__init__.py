@@ -1,0 +1,1 @@
+"""A fitted model with everything needed to serve recommendations by external id."""

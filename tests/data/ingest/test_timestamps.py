@@ -1,0 +1,102 @@
+"""Times as people write them: what is understood, what the values decide, and what is asked back."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from leanrec.data.ingest.ingest import ingest
+from leanrec.errors import DataError, SettingError
+
+
+def write(path: Path, *times: str) -> Path:
+    path.write_text("user;item;date\n" + "".join(f"u;i{n};{time}\n" for n, time in enumerate(times)), encoding="utf-8")
+    return path
+
+
+def stamps(path: Path, **options: str) -> list[str]:
+    data = ingest(path, **options).data
+    return [f"{moment:%Y-%m-%d %H:%M:%S}" for moment in pd.to_datetime(data.events.time, unit="s")]
+
+
+@pytest.mark.parametrize(
+    ("times", "moments"),
+    [
+        (["01/02/2024", "13/03/2024"], ["2024-02-01 00:00:00", "2024-03-13 00:00:00"]),
+        (["01/02/2024", "12/25/2024"], ["2024-01-02 00:00:00", "2024-12-25 00:00:00"]),
+        (["1-2-2024 9:05", "13-2-2024 23:59:01"], ["2024-02-01 09:05:00", "2024-02-13 23:59:01"]),
+        (["01/02/24 1:05 PM", "1/31/24 12:00:00 AM"], ["2024-01-02 13:05:00", "2024-01-31 00:00:00"]),
+        (["01.02.2024 13:05", "02.03.2024 13:05:06"], ["2024-02-01 13:05:00", "2024-03-02 13:05:06"]),
+        (["05/05/2024", "06/06/2024"], ["2024-05-05 00:00:00", "2024-06-06 00:00:00"]),
+        (["20240105", "20240106"], ["2024-01-05 00:00:00", "2024-01-06 00:00:00"]),
+        (["20240105130500", "20240106000001"], ["2024-01-05 13:05:00", "2024-01-06 00:00:01"]),
+    ],
+    ids=["day", "month", "dashes", "twelve-hours", "dots", "same", "compact", "compact-clock"],
+)
+def test_the_values_tell_how_they_are_written(times: list[str], moments: list[str], tmp_path: Path) -> None:
+    assert stamps(write(tmp_path / "x.csv", *times)) == moments
+
+
+def test_a_value_of_one_file_decides_for_all(tmp_path: Path) -> None:
+    january, march = write(tmp_path / "a.csv", "05/01/2024"), write(tmp_path / "b.csv", "13/03/2024")
+    assert stamps([january, march]) == ["2024-01-05 00:00:00", "2024-03-13 00:00:00"]
+
+
+def test_a_damaged_value_among_dates_is_set_aside_and_shown(tmp_path: Path) -> None:
+    report = ingest(write(tmp_path / "x.csv", "01/02/2024", "13/03/2024", "soon")).report
+    assert report.set_aside == {"time not understood": 1}
+    assert "Time not understood, such as 'soon': 1 row was set aside." in report.warnings
+
+
+def test_days_and_months_that_nothing_tells_apart_are_asked_for(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.csv", "05/03/2024", "01/02/2024")
+    with pytest.raises(DataError) as caught:
+        ingest(path)
+    assert str(caught.value) == (
+        f"The times in the column 'date' of {path}, such as '01/02/2024', have the day or the month first, and no value tells "
+        'which. Say it: --time-format "%d/%m/%Y" or --time-format "%m/%d/%Y", in Python time_format="%d/%m/%Y" or '
+        'time_format="%m/%d/%Y".'
+    )
+    assert stamps(path, time_format="%d/%m/%Y") == ["2024-02-01 00:00:00", "2024-03-05 00:00:00"]
+    assert stamps(path, time_format="%m/%d/%Y") == ["2024-01-02 00:00:00", "2024-05-03 00:00:00"]
+    with pytest.raises(DataError, match=r"contradict each other: '13/03/2024' can only be the one, '01/22/2024' only"):
+        ingest(write(tmp_path / "y.csv", "13/03/2024", "01/22/2024"))
+
+
+def test_one_typing_error_among_thousands_decides_nothing(tmp_path: Path) -> None:
+    report = ingest(write(tmp_path / "x.csv", *["13/03/2024"] * 2000, "01/22/2024")).report
+    assert report.set_aside == {"time not understood": 1}
+    assert report.start == "2024-03-13T00:00:00Z"
+
+
+def test_times_that_nobody_understands_are_shown_with_the_forms_there_are(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="time not understood: 2") as caught:
+        ingest(write(tmp_path / "x.csv", "gestern", "heute"))
+    assert "holds 'gestern'" in str(caught.value)
+    assert "2024-03-13T13:05:00+01:00" in str(caught.value)
+    assert "--time-format" in str(caught.value)
+
+
+def test_compact_dates_of_a_frame_and_a_form_that_is_given() -> None:
+    frame = pd.DataFrame({"user": 1, "item": [1, 2], "time": [20240105, 20240301]})
+    assert ingest(frame).report.start == "2024-01-05T00:00:00Z"
+    assert ingest(frame, time_format="%Y%d%m").report.set_aside == {}
+    assert ingest(frame, time_format="%Y%d%m").report.start == "2024-01-03T00:00:00Z"
+
+
+@pytest.mark.parametrize("steps", [[1, 2, 3], [20000, 20001, 20002], [19000000, 19000001, 19000002]])
+def test_small_numbers_stay_an_order(steps: list[int]) -> None:
+    data, report = ingest(pd.DataFrame({"user": 1, "item": [1, 2, 3], "time": steps}))
+    assert data.events.time.tolist() == steps
+    assert not report.clock
+
+
+@pytest.mark.parametrize("given", ["%Q", "dd/mm/yyyy"])
+def test_a_form_that_is_none_is_refused(given: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match=f"letters of strptime, such as %d/%m/%Y %H:%M:%S. Got '{given}'"):
+        ingest(write(tmp_path / "x.csv", "2024-01-01"), time_format=given)
+
+
+def test_a_form_without_a_column_to_read_is_refused() -> None:
+    with pytest.raises(SettingError, match="time_format goes with a time column of text or numbers. There is none"):
+        ingest(pd.DataFrame({"user": [1], "item": [2]}), time_format="%Y")

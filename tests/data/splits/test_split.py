@@ -1,0 +1,535 @@
+"""Splits: every way against plain loops, what they promise, and what they say about leaks."""
+
+import dataclasses
+import json
+import math
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from conftest import make_dataset
+from leanrec.data.dataset import Dataset
+from leanrec.data.ingest.ingest import ingest
+from leanrec.data.splits.split import HOW, Cases, Split, clock_of, split
+from leanrec.data.vocabulary import Vocabulary, id_array
+from leanrec.errors import DataError, SettingError
+from leanrec.types import Events, Queries, empty_csr
+
+DAY = 86_400
+EPOCH = 1_600_000_000
+WAYS = [how for how in HOW if how not in {"auto", "given"}]
+
+
+def log(*rows: tuple[int, int, int] | tuple[int, int, int, float], n_items: int = 6) -> Dataset:
+    """A data set from (user, item, time[, weight]) rows."""
+    full = [(*row, 1.0)[:4] for row in rows]
+    user, item, time, weight = (np.array(column) for column in zip(*full, strict=True))
+    events = Events(
+        user.astype(np.int32),
+        item.astype(np.int32),
+        time.astype(np.int64),
+        np.zeros(len(full), np.int8),
+        weight.astype(np.float32),
+    )
+    users = Vocabulary(np.arange(user.max() + 1), "user")
+    return Dataset(events, users, Vocabulary(np.arange(n_items), "item")).with_events(events)
+
+
+def mixed(seed: int = 0, n_users: int = 25, n_items: int = 15, n_events: int = 400) -> Dataset:
+    """Ratings with repeats and ties in time; low ones carry no weight."""
+    rng = np.random.default_rng(seed)
+    value = rng.integers(1, 6, n_events).astype(np.float32)
+    value[rng.random(n_events) < 0.1] = np.nan
+    events = Events(
+        rng.integers(0, n_users, n_events).astype(np.int32),
+        rng.integers(0, n_items, n_events).astype(np.int32),
+        EPOCH + rng.integers(0, 90, n_events) * DAY,
+        np.zeros(n_events, np.int8),
+        np.where(value < 3, 0, np.where(np.isnan(value), 1, value)).astype(np.float32),
+        value,
+    )
+    ids = Vocabulary(id_array([f"u{u}" for u in range(n_users)]), "user")
+    return Dataset(events, ids, Vocabulary(np.arange(n_items)), rating_range=(1, 5)).with_events(events)
+
+
+# --- a slow twin: the parts and the cases by plain loops ------------------------------------------
+
+
+def slow_parts(data: Dataset, how: str, valid: float, test: float) -> list[int]:
+    events = data.events
+    if how == "time":
+        times = sorted(t for t, w in zip(events.time.tolist(), events.weight.tolist(), strict=True) if w > 0)
+        cut_valid = times[int(round(len(times) * (1 - valid - test), 9))]
+        cut_test = times[int(round(len(times) * (1 - test), 9))]
+        return [2 if t >= cut_test else 1 if t >= cut_valid else 0 for t in events.time.tolist()]
+    parts = []
+    for u in range(len(data.users)):
+        mine = [e for e in range(len(events)) if events.user[e] == u]
+        n = sum(events.weight[e] > 0 for e in mine)
+        if how == "leave-one-out":
+            keep_test = n - 1 if n >= 2 else n
+            keep_valid = keep_test - 1 if keep_test >= 2 else keep_test
+        else:
+            keep_test = max(1, int(round(n * (1 - test), 9)))
+            keep_valid = max(1, int(round(n * (1 - valid - test), 9)))
+        positives = 0
+        for e in mine:
+            positives += events.weight[e] > 0
+            parts.append(2 if positives > keep_test else 1 if positives > keep_valid else 0)
+    return parts
+
+
+def slow_case(data: Dataset, parts: list[int], code: int, user: int) -> dict[str, Any]:
+    history: dict[int, float] = defaultdict(float)
+    truth: dict[int, float] = defaultdict(float)
+    seen, last, ratings, held_ratings = set(), [], {}, {}
+    for e, part in enumerate(parts):
+        if data.events.user[e] != user:
+            continue
+        item, weight, value = (
+            int(data.events.item[e]),
+            float(data.events.weight[e]),
+            float(data.events.value[e]) if data.events.value is not None else float("nan"),
+        )
+        if part < code:
+            seen.add(item)
+            if weight > 0:
+                history[item] += weight
+                last.append(item)
+            if not math.isnan(value):
+                ratings[item] = value
+        elif part == code:
+            if weight > 0:
+                truth[item] += weight
+            if not math.isnan(value):
+                held_ratings[item] = value
+    return {
+        "history": dict(history),
+        "seen": seen,
+        "last": last,
+        "ratings": ratings,
+        "truth": {item: weight for item, weight in truth.items() if item not in seen},
+        "dropped": sum(item in seen for item in truth),
+        "held_ratings": held_ratings,
+    }
+
+
+def row(matrix: Any, b: int) -> dict[int, float]:
+    cut = slice(matrix.indptr[b], matrix.indptr[b + 1])
+    return dict(zip(matrix.indices[cut].tolist(), matrix.data[cut].tolist(), strict=True))
+
+
+@pytest.mark.parametrize("how", ["time", "leave-one-out", "ratio"])
+def test_agrees_with_plain_loops(how: str) -> None:
+    data = mixed()
+    made = split(data, how, valid=0.15, test=0.2)
+    parts = slow_parts(data, how, 0.15, 0.2)
+    assert len(made.train.events) == parts.count(0)
+    for code, cases in ((1, made.valid), (2, made.test)):
+        expected = [slow_case(data, parts, code, user) for user in range(len(data.users))]
+        expected = [case for case in expected if case["truth"] or case["dropped"] or case["held_ratings"]]
+        assert len(cases) == len(expected)
+        assert cases.dropped == sum(case["dropped"] for case in expected)
+        assert cases.queries.last is not None
+        for b, case in enumerate(expected):
+            assert row(cases.truth, b) == case["truth"]
+            assert row(cases.queries.history, b) == case["history"]
+            assert set(row(cases.queries.seen, b)) == case["seen"]
+            assert row(cases.queries.ratings, b) == case["ratings"]
+            assert row(cases.ratings, b) == case["held_ratings"]
+            assert sorted(cases.queries.last[b].tolist()) == sorted(case["last"])
+
+
+# --- what every way promises ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", WAYS)
+def test_keeps_vocabularies_and_hides_no_event(how: str) -> None:
+    data = mixed(seed=4)
+    made = split(data, how, repeats=True, seed=2)
+    assert made.how == how
+    assert made.train.users is data.users
+    assert made.train.items is data.items
+    assert made.test.truth.shape[1] == made.valid.truth.shape[1] == len(data.items)
+    # Weight is neither lost nor made: what is trained on, brought along by new users, or held out adds up.
+    total = made.train.events.weight.sum() + made.valid.truth.sum() + made.test.truth.sum()
+    if how == "cold-users":
+        total += made.valid.queries.history.sum() + made.test.queries.history.sum()
+    assert total == pytest.approx(data.events.weight.sum())
+
+
+@pytest.mark.parametrize("how", WAYS)
+def test_truth_holds_nothing_seen_unless_asked(how: str) -> None:
+    made = split(mixed(seed=4), how, seed=2)
+    kept = split(mixed(seed=4), how, seed=2, repeats=True)
+    for fresh, every in ((made.valid, kept.valid), (made.test, kept.test)):
+        assert fresh.queries.seen is not None
+        assert (fresh.truth.multiply(fresh.queries.seen)).nnz == 0
+        assert fresh.dropped == every.truth.nnz - fresh.truth.nnz
+        assert every.repeats
+        assert every.dropped == 0
+
+
+@pytest.mark.parametrize("how", WAYS)
+def test_same_seed_same_split_and_test_does_not_depend_on_valid(how: str) -> None:
+    data = mixed(seed=1)
+    first, again, final = (
+        split(data, how, seed=5),
+        split(data, how, seed=5),
+        split(data, how, seed=5, valid=0),
+    )
+    assert first.test.fingerprint == again.test.fingerprint == final.test.fingerprint
+    assert first.valid.fingerprint == again.valid.fingerprint
+    assert len(final.valid) == 0
+    assert len(final.train.events) > len(first.train.events)
+
+
+@pytest.mark.parametrize("how", ["random", "cold-users", "cold-items"])
+def test_another_seed_draws_others(how: str) -> None:
+    assert split(mixed(), how, seed=0).test.fingerprint != split(mixed(), how, seed=1).test.fingerprint
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5), st.integers(0, 30)), min_size=8, max_size=60))
+@settings(max_examples=40, deadline=None)
+def test_any_log_is_cut_in_order_within_each_user(rows: list[tuple[int, int, int]]) -> None:
+    data = log(*((user, item, EPOCH + day * DAY) for user, item, day in rows))
+    for how in ("ratio", "leave-one-out"):
+        try:
+            made = split(data, how, valid=0.2, test=0.2, repeats=True)
+        except DataError:
+            continue
+        assert not made.leak.same_user
+        assert made.train.events.weight.sum() + made.valid.truth.sum() + made.test.truth.sum() == len(rows)
+
+
+# --- who asks -------------------------------------------------------------------------------------
+
+
+def test_users_are_rows_only_where_training_holds_their_whole_history() -> None:
+    data = log(
+        *((0, item, EPOCH + item) for item in range(6)),  # trained on, validated, tested
+        (1, 0, EPOCH + 1),  # trained on, tested
+        (1, 1, EPOCH + 5),
+        (2, 4, EPOCH + 5),  # only tested
+    )
+    made = split(data, "time", valid=0.2, test=0.4)
+    assert made.test.queries.users.tolist() == [-1, 1, -1]
+    assert np.diff(made.test.queries.history.indptr).tolist() == [4, 1, 0]
+    assert made.valid.queries.users.tolist() == [0]
+
+
+def test_a_query_is_asked_at_the_first_held_out_like() -> None:
+    data = log((0, 0, EPOCH), (0, 1, EPOCH + 1), (0, 2, EPOCH + 8, 0.0), (0, 3, EPOCH + 9), (1, 0, EPOCH + 2))
+    made = split(data, "leave-one-out")
+    assert made.test.queries.time is not None
+    assert made.test.queries.time.tolist() == [EPOCH + 9]
+    assert split(log((0, 0, 0), (0, 1, 1), (1, 0, 0), (1, 1, 1))).test.queries.time is None
+
+
+def test_sequences_are_those_of_plain_loops() -> None:
+    data = mixed(seed=9)
+    chosen = np.array([3, 0, 24, 3], np.int32)
+    queries = data.queries(chosen)
+    assert queries.last is not None
+    for user, sequence in zip(chosen.tolist(), queries.last, strict=True):
+        mine = (data.events.user == user) & (data.events.weight > 0)
+        assert sequence.tolist() == data.events.item[mine].tolist()
+
+
+def test_taken_queries_are_the_chosen_ones() -> None:
+    queries = mixed().queries()
+    taken = queries.take(np.array([4, 4, 1]))
+    assert taken.users.tolist() == [4, 4, 1]
+    assert taken.ratings is not None
+    assert queries.ratings is not None
+    np.testing.assert_array_equal(taken.ratings.toarray(), queries.ratings.toarray()[[4, 4, 1]])
+    assert taken.last is not None
+    assert queries.last is not None
+    assert taken.last[2].tolist() == queries.last[1].tolist()
+
+
+# --- single ways ----------------------------------------------------------------------------------
+
+
+def test_time_leaves_the_future_out() -> None:
+    made = split(make_dataset(), "time")
+    assert made.test.queries.time is not None
+    assert made.train.events.time.max() < made.test.queries.time.min()
+    assert not made.leak.leaks
+    assert "does not leak" in str(made.leak)
+    held = made.test.truth.nnz / 720
+    assert 0.08 < held < 0.12
+
+
+def test_leave_one_out_holds_out_the_last_two() -> None:
+    data = make_dataset(per_user=5)
+    made = split(data, "leave-one-out")
+    items = data.events.item.reshape(-1, 5)
+    assert made.test.truth.indices.tolist() == items[:, 4].tolist()
+    assert made.valid.truth.indices.tolist() == items[:, 3].tolist()
+    assert len(made.train.events) == 3 * 60
+
+
+def test_leave_one_out_keeps_users_with_little_in_training() -> None:
+    made = split(
+        log(
+            (0, 0, EPOCH),
+            (1, 0, EPOCH),
+            (1, 1, EPOCH + 1),
+            (2, 0, EPOCH),
+            (2, 1, EPOCH + 2),
+            (2, 2, EPOCH + 3),
+        ),
+        "leave-one-out",
+    )
+    assert np.bincount(made.train.events.user).tolist() == [1, 1, 1]
+    assert len(made.valid) == 1
+    assert len(made.test) == 2
+
+
+def test_ratio_is_exact_where_shares_are() -> None:
+    made = split(make_dataset(per_user=10), "ratio", valid=0.1, test=0.2)
+    assert set(made.test.relevant.tolist()) == {2}
+    assert set(made.valid.relevant.tolist()) == {1}
+
+
+def test_cold_users_bring_the_first_part_of_their_own_events() -> None:
+    data = make_dataset(per_user=10)
+    made = split(data, "cold-users", valid=0.1, test=0.2, known=0.7, seed=3)
+    assert len(made.test) == 12
+    assert len(made.valid) == 6
+    assert set(made.test.queries.users.tolist()) == {-1}
+    assert set(made.test.relevant.tolist()) == {3}
+    assert len(np.unique(made.train.events.user)) == 42
+    assert made.leak.same_user == 0
+    assert set(split(data, "cold-users", known=0).test.relevant.tolist()) == {10}
+
+
+def test_cold_items_are_unknown_to_training() -> None:
+    made = split(make_dataset(), "cold-items", valid=0.1, test=0.2, seed=3)
+    trained = set(made.train.events.item.tolist())
+    tested, validated = set(made.test.truth.indices.tolist()), set(made.valid.truth.indices.tolist())
+    assert not trained & (tested | validated)
+    assert not tested & validated
+    assert len(tested) == 8
+
+
+# --- given events ---------------------------------------------------------------------------------
+
+
+def own(data: Dataset, events: Events) -> Events:
+    return dataclasses.replace(events, user=data.users.ids[events.user], item=data.items.ids[events.item])
+
+
+def test_given_parts_make_the_split_they_were_cut_from() -> None:
+    data = make_dataset()
+    cut = np.quantile(data.events.time, [0.8, 0.9])
+    train, valid, test = (
+        data.events.take(which)
+        for which in (
+            data.events.time < cut[0],
+            (data.events.time >= cut[0]) & (data.events.time < cut[1]),
+            data.events.time >= cut[1],
+        )
+    )
+    apart = split(data.with_events(train), "given", valid_events=data.with_events(valid), test_events=own(data, test))
+    within = split(data, "given", valid_events=own(data, valid), test_events=data.with_events(test))
+    assert apart.test.fingerprint == within.test.fingerprint
+    assert apart.valid.fingerprint == within.valid.fingerprint
+    assert apart.note == ""
+    assert f"{len(valid) + len(test)} given events" in within.note
+    assert within.train.fingerprint == data.with_events(train).fingerprint
+    assert within.train.rating_range == data.rating_range
+
+
+def test_given_events_may_name_new_users_and_items() -> None:
+    data = make_dataset()
+    held = Events(
+        user=id_array(["user-1", "stranger"]),
+        item=np.array([139, 9999]),
+        time=np.array([EPOCH, EPOCH]),
+        kind=np.array([0, 1], np.int8),
+        weight=np.ones(2, np.float32),
+        kinds=("view", "rating"),
+    )
+    made = split(data, "given", test_events=held, repeats=True)
+    assert len(made.train.users) == 61
+    assert len(made.train.items) == made.test.truth.shape[1] == 41
+    assert made.train.item_table is not None
+    assert made.train.item_table.columns["title"][40] == ""
+    assert np.isnan(made.train.item_table.columns["year"][40])
+    assert [row(made.test.truth, b) for b in range(2)] == [{39: 1.0}, {40: 1.0}]
+    assert made.test.queries.users.tolist() == [1, -1]
+    assert "1 users and 1 items" in made.note
+    assert made.train.events.kinds == ("rating", "view")
+    assert len(made.valid) == 0
+
+
+def test_without_a_clock_given_pairs_leave_training_whatever_their_order() -> None:
+    data = log((0, 0, 0), (0, 1, 1), (0, 2, 2), (1, 0, 0), (1, 1, 1))
+    held = Events(*(np.array(c) for c in ([0], [2], [0])), np.zeros(1, np.int8), np.ones(1, np.float32))
+    made = split(data, "given", test_events=held)
+    assert len(made.train.events) == 4
+    assert row(made.test.truth, 0) == {2: 1.0}
+    assert made.test.queries.last is not None
+    assert made.test.queries.last[0].tolist() == [0, 1]
+
+
+def test_a_given_data_set_is_read_by_its_own_ids() -> None:
+    train = ingest(pd.DataFrame({"user": ["a", "a", "b"], "item": ["x", "y", "x"], "time": EPOCH + np.arange(3)})).data
+    held = ingest(pd.DataFrame({"user": ["b", "c"], "item": ["y", "z"], "time": EPOCH + 9})).data
+    made = split(train, "given", test_events=held)
+    users = made.train.users.ids.tolist()
+    assert users == ["a", "b", "c"]
+    assert made.train.items.ids.tolist() == ["x", "y", "z"]
+    assert made.test.queries.users.tolist() == [1, -1]
+    assert [row(made.test.truth, b) for b in range(2)] == [{1: 1.0}, {2: 1.0}]
+    assert len(made.train.events) == 3
+
+
+def test_only_ids_with_events_come_from_a_given_data_set() -> None:
+    train = log((0, 0, EPOCH), (0, 1, EPOCH + 1), (1, 2, EPOCH), n_items=4)
+    held = log((0, 3, EPOCH + 5), n_items=50)
+    made = split(train, "given", test_events=held)
+    assert len(made.train.items) == 4
+    assert made.note == ""
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (make_dataset().events, "int32 columns, which are rows of some data set, and nothing says of which"),
+        (pd.DataFrame({"user": [1], "item": [2]}), r"Got DataFrame\. Read it first: ingest\(source\)\.data"),
+        ("test.csv", r"test_events must be a Dataset, or Events with own ids\. Got str"),
+    ],
+    ids=["rows", "frame", "path"],
+)
+def test_refuses_given_events_without_own_ids(given: Any, says: str) -> None:
+    with pytest.raises(SettingError, match=says):
+        split(make_dataset(), "given", test_events=given)
+
+
+# --- clocks and leaks -----------------------------------------------------------------------------
+
+
+def positions() -> Dataset:
+    """No absolute time: the order within the user, with holes that cleaning left."""
+    rows = [(u, (u + p) % 6, p) for u in range(8) for p in range(10) if (u * 7 + p) % 9]
+    return log(*rows)
+
+
+def test_tells_a_clock_from_an_order() -> None:
+    assert clock_of(make_dataset()) == "clock"
+    assert clock_of(positions()) == "order"
+    assert clock_of(log((0, 0, 0), (1, 1, 0))) == "none"
+    # Days since the start of the log, small as they are.
+    rng = np.random.default_rng(0)
+    assert clock_of(log(*((u, i, int(rng.integers(0, 90))) for u in range(9) for i in range(6)))) == "clock"
+
+
+def test_auto_says_what_it_chose() -> None:
+    assert split(make_dataset()).how == "time"
+    ordered = split(positions())
+    assert ordered.how == "leave-one-out"
+    assert "only give the order" in ordered.note
+    timeless = split(log(*((u, i, 0) for u in range(9) for i in range(6))), seed=1)
+    assert timeless.how == "random"
+    assert "no times" in timeless.note
+
+
+def test_time_without_a_clock_names_the_way_out() -> None:
+    with pytest.raises(DataError, match=r"only count up within each user\. Use how='leave-one-out'"):
+        split(positions(), "time")
+    with pytest.raises(DataError, match=r"all events carry the same time\. Use how='random'"):
+        split(log((0, 0, 0), (1, 1, 0)), "time")
+
+
+def test_leaks_are_counted() -> None:
+    train = log((0, 0, EPOCH), (0, 1, EPOCH + 10), (1, 2, EPOCH + 5))
+    held = Events(
+        *(np.array(c) for c in ([0, 0, 1, 2], [3, 4, 3, 0], [EPOCH + 7, EPOCH + 10, EPOCH + 6, EPOCH + 20])),
+        np.zeros(4, np.int8),
+        np.ones(4, np.float32),
+    )
+    leak = split(train, "given", test_events=held).leak
+    assert (leak.same_user, leak.overall, leak.events) == (0.25, 0.5, 4)
+    assert "50.0% of 4 held-out events" in str(leak)
+    assert "25.0% are earlier than a known event of the same user" in str(leak)
+    assert split(make_dataset(), "random").leak.leaks
+    unordered = split(positions()).leak
+    assert (unordered.same_user, unordered.overall) == (0.0, None)
+    assert "no clock" in str(unordered)
+    assert split(log(*((u, i, 0) for u in range(9) for i in range(6)))).leak.same_user is None
+
+
+def test_says_when_hardly_anybody_has_a_history() -> None:
+    rows = [(u, (u + p) % 6, EPOCH + u * DAY + p) for u in range(20) for p in range(4)]
+    made = split(log(*rows), "time")
+    assert "2 of 2 test queries come from users without a history" in made.note
+    assert split(make_dataset()).note == ""
+
+
+# --- refusals -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"how": "leave-two-out"}, "how must be one of auto, time"),
+        ({"test": 1.2}, "test must be a number from 0 to 1"),
+        ({"valid": float("nan")}, "valid must be a number from 0 to 1"),
+        ({"valid": 0.5, "test": 0.5}, r"valid \+ test must be above 0 and below 1. Got 0.5 \+ 0.5"),
+        ({"valid": 0.0, "test": 0.0}, "above 0"),
+        ({"how": "given"}, "needs valid_events or test_events"),
+        ({"how": "time", "test_events": make_dataset().events}, "go with how='given'. Got how='time'"),
+    ],
+)
+def test_refuses_settings_that_mean_nothing(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingError, match=message):
+        split(make_dataset(), **options)
+
+
+def test_refuses_a_split_that_leaves_nothing() -> None:
+    with pytest.raises(DataError, match="no positive event to train on"):
+        split(log((0, 0, EPOCH), (1, 1, EPOCH + 1, 0.0)), "time", test=0.5, valid=0.4)
+    with pytest.raises(DataError, match="holds out no positive event"):
+        split(log((0, 0, EPOCH), (1, 1, EPOCH + 1)), "leave-one-out")
+    with pytest.raises(DataError, match="repeats=True"):
+        split(log((0, 0, EPOCH), (0, 0, EPOCH + 1)), "leave-one-out")
+
+
+def test_refuses_truth_of_another_shape() -> None:
+    with pytest.raises(DataError, match="truth must have the shape"):
+        Cases(Queries(np.zeros(2, np.int32), empty_csr(2, 5)), empty_csr(2, 4))
+
+
+def test_reports_are_plain_numbers() -> None:
+    made: Split = split(mixed(), "time")
+    report = json.loads(json.dumps(made.to_dict()))
+    assert report["how"] == "time"
+    assert report["test"]["queries"] == len(made.test)
+    assert report["test"]["relevant"] == made.test.truth.nnz
+    assert report["leak"]["text"] == str(made.leak)
+
+
+def test_taken_cases_are_the_chosen_ones() -> None:
+    cases = split(mixed(), "ratio").test
+    some = cases.take(np.array([2, 0]))
+    assert len(some) == 2
+    assert row(some.truth, 0) == row(cases.truth, 2)
+    assert some.fingerprint != cases.fingerprint
+
+
+def test_the_order_of_a_file_is_not_taken_for_time(tmp_path: Path) -> None:
+    file = tmp_path / "log.csv"
+    file.write_text("user,item\n" + "".join(f"{user},{item}\n" for user in range(20) for item in range(10)))
+    parts = split(ingest(file).data)
+    assert parts.how == "random"
+    held = np.unique(parts.test.truth.indices)
+    assert len(held) > 3, "held-out items must not all come from the end of the file"

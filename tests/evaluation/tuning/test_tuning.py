@@ -1,0 +1,507 @@
+"""The search: what it finds, what it gives up, what it remembers, and that it is honest."""
+
+import builtins
+import dataclasses
+import importlib.util
+import itertools
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+
+from conftest import make_dataset
+from leanrec import models
+from leanrec.data.dataset import Dataset, Shape
+from leanrec.data.splits.split import Split, split
+from leanrec.errors import ArtifactError, BudgetError, DataError, DivergedError, MissingExtraError, SettingError
+from leanrec.evaluation.cross_validation import cross_validate
+from leanrec.evaluation.tuning import tuning
+from leanrec.evaluation.tuning.search_space import Numbers, space_of
+from leanrec.evaluation.tuning.tuning import Search, Tuned, tune
+from leanrec.models.baselines.popularity import Popularity
+from leanrec.models.factorization.rating_mf import RatingMF
+from leanrec.models.linear.ease import EASE
+from leanrec.run import Run
+from leanrec.types import Float32Array, Int32Array, Queries
+
+FITS: list[Any] = []
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class NoisyModel:
+    settings: Any
+    weights: Float32Array
+
+    @property
+    def n_items(self) -> int:
+        return len(self.weights)
+
+    def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
+        scores: Float32Array = queries.history @ self.weights
+        return scores if items is None else scores[:, items]
+
+
+@dataclasses.dataclass(frozen=True)
+class Noisy:
+    """What was touched together; the more noise, the worse. It notes each fit."""
+
+    SPACE: ClassVar[Mapping[str, str]] = {"noise": "0..4", "trap": ""}
+
+    noise: float = 1.0
+    trap: str = "none"
+
+    def fit_bytes(self, shape: Shape) -> int:
+        return 0
+
+    def fit(self, data: Dataset, run: Run = Run()) -> NoisyModel:
+        FITS.append(self)
+        if self.trap == "memory":
+            raise BudgetError("needs more memory than there is")
+        if self.trap == "diverge":
+            raise DivergedError("the loss became nan")
+        if self.trap == "defect":
+            raise ZeroDivisionError("division by zero")
+        together = (data.interactions.T @ data.interactions).toarray()
+        together /= together.std()
+        noise = np.random.default_rng(5).normal(0, self.noise, together.shape)
+        return NoisyModel(self, (together + noise).astype(np.float32))
+
+
+@dataclasses.dataclass(frozen=True)
+class Epochs(Noisy):
+    """The same by epochs; each is told."""
+
+    epochs: int = 6
+    patience: int = 0
+
+    def fit(self, data: Dataset, run: Run = Run()) -> NoisyModel:
+        if self.patience and run.report is not None:
+            for epoch in range(self.epochs):
+                run.report(epoch, epoch - self.noise)
+        return super().fit(data, run)
+
+
+@pytest.fixture(autouse=True)
+def _none() -> None:
+    FITS.clear()
+
+
+@pytest.fixture(scope="module")
+def parts() -> Split:
+    return split(make_dataset(n_users=400), "leave-one-out")
+
+
+@pytest.fixture(scope="module")
+def data() -> Dataset:
+    return make_dataset(n_users=400)
+
+
+@pytest.fixture
+def asked(parts: Split, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Settings of the models that the test part is asked of, as it happens."""
+    settings: list[Any] = []
+    judge = tuning.Yardstick.judge
+    test = parts.test.take(np.flatnonzero(parts.test.relevant)).fingerprint
+
+    def noted(self: Any, model: Any, cases: Any, *rest: Any) -> Any:
+        if cases.fingerprint == test:
+            settings.append(model.settings)
+        return judge(self, model, cases, *rest)
+
+    monkeypatch.setattr(tuning.Yardstick, "judge", noted)
+    return settings
+
+
+def search_noise(
+    parts: Split, data: Dataset, estimator: Any = Noisy(), run: Run = Run(seed=1), **options: Any
+) -> Tuned:
+    space = options.pop("space", None)
+    metric = options.pop("metric", "ndcg@10")
+    return tune(
+        estimator,
+        data,
+        space=space,
+        search=Search(**{"trials": 8, "prune": "none"} | options),
+        metric=metric,
+        split=parts,
+        run=run,
+    )
+
+
+def same(one: Tuned, other: Tuned) -> bool:
+    strip = lambda tuned: [dataclasses.replace(trial, seconds=0.0) for trial in tuned.trials]  # noqa: E731
+    return strip(one) == strip(other) and one.valid == other.valid and one.test == other.test
+
+
+def test_finds_better_settings_and_tells_what_they_are_worth(parts: Split, data: Dataset) -> None:
+    found = search_noise(parts, data, Noisy(noise=4.0), space={"noise": "0..4"}, trials=12)
+    assert isinstance(found.estimator, Noisy)
+    assert found.estimator.noise < 2
+    assert found.trials[0].settings == {"noise": 4.0}
+    assert found.valid_usual is not None
+    assert found.gain is not None
+    assert found.gain.shown
+    assert found.gain.value == pytest.approx(found.valid.value - found.valid_usual.value)
+    assert 0 <= found.selection < found.valid.value
+    assert found.valid.value == found.best.value
+    assert found.valid.low < found.valid.value < found.valid.high
+    assert found.test is not None
+    assert found.test.queries == len(parts.test)
+    assert found.stopped == "trials"
+    assert [trial.number for trial in found.trials] == list(range(12))
+    assert "better by" in found.summary()[2]
+
+
+def test_the_test_part_is_asked_once_by_the_winner(parts: Split, data: Dataset, asked: list[Any]) -> None:
+    found = search_noise(parts, data)
+    assert asked == [found.estimator]
+    assert found.asked == 1
+
+
+def test_a_seed_gives_a_search_and_another_seed_another(parts: Split, data: Dataset) -> None:
+    first, again, other = (search_noise(parts, data, run=Run(seed=seed)) for seed in (1, 1, 2))
+    assert same(first, again)
+    assert [trial.settings for trial in first.trials[1:]] != [trial.settings for trial in other.trials[1:]]
+
+
+def test_what_is_clearly_worse_is_given_up_on_a_sample(parts: Split, data: Dataset) -> None:
+    full = search_noise(parts, data, Noisy(noise=0.0), space={"noise": "0..9"}, trials=10)
+    pruned = search_noise(parts, data, Noisy(noise=0.0), space={"noise": "0..9"}, trials=10, prune="median")
+    given_up = [trial for trial in pruned.trials if trial.status == "pruned"]
+    assert given_up
+    assert all(trial.queries < len(parts.valid) for trial in given_up)
+    assert all("clearly worse on" in trial.reason for trial in given_up)
+    assert {trial.queries for trial in full.trials} == {len(parts.valid)}
+    assert (pruned.best.settings, pruned.valid) == (full.best.settings, full.valid)
+
+
+@pytest.mark.parametrize("how", ["median", "halving"])
+def test_what_is_behind_after_some_epochs_is_given_up(parts: Split, data: Dataset, how: str) -> None:
+    found = search_noise(parts, data, Epochs(noise=0.0), space={"noise": "0..9"}, trials=14, prune=how)
+    given_up = [trial for trial in found.trials if trial.status == "pruned" and "epoch" in trial.reason]
+    assert given_up
+    assert all(0 < trial.epochs < 6 for trial in given_up)
+    assert len(FITS) == 14 - len(given_up)
+    assert found.estimator.patience == 6  # type: ignore[attr-defined]
+    assert any("patience=6" in note for note in found.notes)
+
+
+def test_without_pruning_nobody_listens(parts: Split, data: Dataset) -> None:
+    found = search_noise(parts, data, Epochs(), trials=3)
+    assert {trial.epochs for trial in found.trials} == {0}
+    assert found.estimator.patience == 0  # type: ignore[attr-defined]
+
+
+def test_a_search_goes_on_from_its_file_as_if_it_had_never_stopped(parts: Split, data: Dataset, tmp_path: Path) -> None:
+    whole = search_noise(parts, data, trials=13)
+    store = tmp_path / "deep" / "noise.log"
+    search_noise(parts, data, trials=5, store=store)
+    FITS.clear()
+    rest = search_noise(parts, data, trials=13, store=store)
+    assert same(whole, rest)
+    # Eight new trials; the best of before and the usual settings once more, for their values at each query.
+    assert len(FITS) <= 8 + 2
+    assert any("of this session" in note for note in rest.notes)
+    assert rest.test == whole.test
+
+
+def test_a_search_that_was_killed_in_a_trial_makes_it_again(
+    parts: Split, data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = search_noise(parts, data, trials=6)
+    count = itertools.count()
+    fit = Noisy.fit
+
+    def killed(self: Noisy, data: Dataset, run: Run = Run()) -> NoisyModel:
+        if next(count) == 3:
+            raise KeyboardInterrupt
+        return fit(self, data, run)
+
+    monkeypatch.setattr(Noisy, "fit", killed)
+    with pytest.raises(KeyboardInterrupt):
+        search_noise(parts, data, trials=6, store=tmp_path / "s.log")
+    monkeypatch.setattr(Noisy, "fit", fit)
+    assert same(whole, search_noise(parts, data, trials=6, store=tmp_path / "s.log"))
+
+
+def test_a_file_of_another_search_is_refused(parts: Split, data: Dataset, tmp_path: Path) -> None:
+    search_noise(parts, data, trials=2, store=tmp_path / "s.log")
+    with pytest.raises(ArtifactError, match=r"holds another search \(metric: ndcg@10 there, ndcg@5 here\)"):
+        search_noise(parts, data, trials=2, store=tmp_path / "s.log", metric="ndcg@5")
+    with pytest.raises(ArtifactError, match="space: .*0..4"):
+        search_noise(parts, data, trials=2, store=tmp_path / "s.log", space={"noise": "0..2"})
+    (tmp_path / "junk").write_text("not a store\n")
+    with pytest.raises(ArtifactError, match="no store of a search"):
+        search_noise(parts, data, trials=2, store=tmp_path / "junk")
+    with pytest.raises(ArtifactError, match="no store of a search"):
+        search_noise(parts, data, trials=2, store=tmp_path)
+
+
+def test_going_on_asks_the_test_part_again_only_for_another_winner(
+    parts: Split, data: Dataset, tmp_path: Path, asked: list[Any]
+) -> None:
+    options: dict[str, Any] = {"estimator": Noisy(noise=9.0), "space": {"noise": "0..9"}, "store": tmp_path / "s.log"}
+    first = search_noise(parts, data, trials=1, **options)
+    again = search_noise(parts, data, trials=1, **options)
+    assert (again.test, again.asked) == (first.test, 1)
+    assert "On the test part, asked this once: " in again.summary()[-2]
+    assert asked == [first.estimator]
+    longer = search_noise(parts, data, trials=8, **options)
+    assert longer.estimator != first.estimator
+    assert longer.asked == 2
+    assert any("asked 2 times, by another winner each time" in line for line in longer.summary())
+    assert search_noise(parts, data, trials=8, **options).test == longer.test
+    assert asked == [first.estimator, longer.estimator]
+    # Another test part has not answered yet.
+    fewer = dataclasses.replace(parts, test=parts.test.take(np.arange(100)))
+    assert search_noise(fewer, data, trials=8, **options).asked == 1
+
+
+class Clock:
+    """Time that passes only when something is fitted."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+def test_the_time_of_a_search_is_kept(parts: Split, data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, limits = Clock(), []
+    fit = Noisy.fit
+
+    def slow(self: Noisy, data: Dataset, run: Run = Run()) -> NoisyModel:
+        limits.append(run.seconds)
+        clock.now += 7
+        return fit(self, data, run)
+
+    monkeypatch.setattr(Noisy, "fit", slow)
+    monkeypatch.setattr("time.monotonic", clock.monotonic)
+    found = search_noise(parts, data, trials=50, seconds="30s", run=Run(seed=1, seconds=20))
+    # After 7, 14, 21 and 28 seconds; a fifth would end at 35.
+    assert len(found.trials) == 4
+    assert found.stopped == "time"
+    assert limits == [20, 20, 16, 9]
+    assert found.seconds <= 30
+
+
+def test_what_is_fitted_again_has_a_time_of_its_own(
+    parts: Split, data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, runs = Clock(), []
+    fit, pace = Noisy.fit, [7.0]
+
+    def slow(self: Noisy, data: Dataset, run: Run = Run()) -> NoisyModel:
+        runs.append((self.noise, run.started - clock.now, run.seconds))
+        clock.now += pace[0]
+        return fit(dataclasses.replace(self, noise=9.0) if run.out_of_time() else self, data, run)
+
+    monkeypatch.setattr(Noisy, "fit", slow)
+    monkeypatch.setattr("time.monotonic", clock.monotonic)
+    options: dict[str, Any] = {"estimator": Noisy(noise=4.0), "space": {"noise": "0..4"}, "store": tmp_path / "s.log"}
+    found = search_noise(parts, data, trials=6, run=Run(seed=1, seconds=10), **options)
+    assert found.best.number
+    runs.clear()
+    # The clock of the run itself is long over.
+    run = Run(seed=1, seconds=10)
+    clock.now += 1000
+    again = search_noise(parts, data, trials=6, seconds=100, run=run, **options)
+    assert runs == [(found.best.settings["noise"], 0, 10), (4.0, 0, 10)]
+    assert same(found, again)
+    assert not any(trial.cut for trial in again.trials)
+    # One that its time stops is told, and stays the winner for what it did when it was tried.
+    pace[0] = 12.0
+    cut = search_noise(parts, data, trials=6, run=Run(seed=1, seconds=10), **options)
+    assert cut.best.number == found.best.number
+    assert cut.best.cut
+    assert cut.estimator == found.estimator
+    assert cut.valid.value < found.valid.value
+    assert cut.test == found.test
+    assert any(f"Trial {cut.best.number} was fitted again" in note for note in cut.notes)
+
+
+@pytest.mark.parametrize(
+    "judge",
+    [
+        lambda data, run: tune(Noisy(), data, search=Search(trials=3), run=run),
+        lambda data, run: cross_validate(Noisy(), data, folds=2, run=run),
+    ],
+)
+def test_many_fits_share_no_checkpoint(
+    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, judge: Callable[[Dataset, Run], object]
+) -> None:
+    folders, fit = [], Noisy.fit
+
+    def noted(self: Noisy, data: Dataset, run: Run = Run()) -> NoisyModel:
+        folders.append(run.checkpoint)
+        return fit(self, data, run)
+
+    monkeypatch.setattr(Noisy, "fit", noted)
+    judge(data, Run(checkpoint=tmp_path))
+    assert len(folders) > 1
+    assert set(folders) == {None}
+
+
+def test_every_model_takes_the_ends_of_its_ranges() -> None:
+    for name in models.list_models():
+        try:
+            usual: Any = models.get_model(name)()
+        except MissingExtraError:
+            continue
+        for setting, found in space_of(usual).items():
+            if isinstance(found, Numbers):
+                for end in (found.low, found.high):
+                    dataclasses.replace(usual, **{setting: end})
+
+
+@pytest.mark.parametrize(
+    ("name", "setting", "wanted"),
+    [
+        ("kgin", "damping", Numbers(0, 1)),
+        ("diffnet", "damping", Numbers(0, 1)),
+        ("two_tower", "power", Numbers(0, 1)),
+        ("mult_vae", "beta", Numbers(1e-4, 0.1, log=True)),
+        ("rating_knn", "damping", Numbers(0.5, 50, log=True)),
+    ],
+)
+def test_a_name_that_means_something_else_has_a_range_of_its_own(name: str, setting: str, wanted: Numbers) -> None:
+    if name != "rating_knn":
+        pytest.importorskip("torch")
+    assert space_of(models.get_model(name)())[setting] == wanted
+
+
+def test_the_usual_settings_are_tried_even_if_the_time_is_over(parts: Split, data: Dataset) -> None:
+    found = search_noise(parts, data, seconds=1e-9)
+    assert [trial.number for trial in found.trials] == [0]
+    assert "Nothing beat the usual settings." in found.summary()
+    assert found.summary()[0].endswith("then the time was over.")
+
+
+def test_a_fit_that_its_time_stopped_is_marked(parts: Split, data: Dataset) -> None:
+    found = search_noise(parts, data, trials=2, run=Run(seconds=0))
+    assert all(trial.cut for trial in found.trials)
+    assert any("2 of 2 fits were stopped by their time" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(
+    ("trap", "status", "reason"),
+    [
+        ("memory", "refused", "needs more memory"),
+        ("diverge", "failed", "the loss became nan"),
+        ("defect", "failed", "ZeroDivisionError: division by zero"),
+    ],
+)
+def test_settings_that_cannot_be_fitted_are_lines_of_the_table(
+    parts: Split, data: Dataset, trap: str, status: str, reason: str
+) -> None:
+    found = search_noise(parts, data, space={"noise": "0..1", "trap": f"none,{trap}"}, trials=10)
+    bad = [trial for trial in found.trials if trial.settings["trap"] == trap]
+    assert bad
+    assert {trial.status for trial in bad} == {status}
+    assert all(reason in trial.reason for trial in bad)
+    assert found.estimator.trap == "none"  # type: ignore[attr-defined]
+    with pytest.raises(BudgetError if trap == "memory" else DataError, match=f"None of the 3 settings.*{reason}"):
+        search_noise(parts, data, Noisy(trap=trap), trials=3)
+
+
+def test_the_same_settings_are_not_fitted_twice_and_a_small_space_ends(parts: Split, data: Dataset) -> None:
+    found = search_noise(parts, data, Noisy(noise=0.0), space={"noise": "0,1,2"}, trials=200)
+    assert len(FITS) == 3
+    assert found.stopped == "all tried"
+    repeated = [trial for trial in found.trials if trial.status == "repeated"]
+    assert repeated
+    assert all("the same as trial" in trial.reason for trial in repeated)
+
+
+def test_errors_are_better_the_lower(parts: Split, data: Dataset) -> None:
+    space = {"l2": "0.1..1000:log", "factors": "2", "sweeps": "3"}
+    found = tune(RatingMF(), data, space=space, search=Search(trials=6), metric="rmse", split=parts)
+    done = [trial.value for trial in found.trials if trial.status == "done"]
+    assert found.best.value == min(value for value in done if value is not None)
+    assert found.valid.low < found.valid.value < found.valid.high
+    assert found.gain is not None
+    assert found.gain.value >= 0
+    assert found.ranked()[0] is found.best
+
+
+def test_a_single_value_holds_for_the_usual_settings_too(parts: Split, data: Dataset) -> None:
+    found = search_noise(parts, data, Epochs(), space={"epochs": "3", "noise": "5..6"}, trials=2)
+    assert [trial.settings["epochs"] for trial in found.trials] == [3, 3]
+    assert found.usual.epochs == 3  # type: ignore[attr-defined]
+    # The usual noise is outside the range, and tried all the same.
+    assert found.trials[0].settings["noise"] == 1.0
+    outside = search_noise(parts, data, Noisy(), space={"noise": "2,3"}, trials=2)
+    assert outside.trials[0].settings["noise"] == 1.0
+
+
+def test_importance_names_what_matters(parts: Split, data: Dataset) -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Idle(Noisy):
+        """One setting moves nothing."""
+
+        idle: float = 1.0
+
+    found = search_noise(parts, data, Idle(), space={"noise": "0..4", "idle": "0..4"}, trials=15)
+    assert found.importance["noise"] > found.importance["idle"]
+    assert sum(found.importance.values()) == pytest.approx(1)
+    assert search_noise(parts, data, Idle(), space={"noise": "0..4", "idle": "0..4"}, trials=2).importance == {}
+
+
+def test_a_name_is_enough_and_everything_is_plain_for_json(data: Dataset) -> None:
+    import json
+
+    found = tune("popularity", data, split="leave-one-out", search=Search(trials=2))
+    assert isinstance(found.usual, Popularity)
+    assert found.model == "popularity"
+    plain = json.loads(json.dumps(found.to_dict()))
+    assert {"settings", "space", "trials", "best", "valid", "gain", "selection", "test", "seconds"} <= set(plain)
+
+
+def test_what_cannot_be_searched_is_refused_before_any_fit(parts: Split, data: Dataset) -> None:
+    with pytest.raises(SettingError, match="metric must be one of"):
+        search_noise(parts, data, metric="ndgc@10")
+    with pytest.raises(SettingError, match="has no setting 'nois'"):
+        search_noise(parts, data, space={"nois": "0..1"})
+    with pytest.raises(SettingError, match=r"trials must be a number of at least 1"):
+        Search(trials=0)
+    with pytest.raises(SettingError, match="prune must be one of"):
+        Search(prune="mean")
+    with pytest.raises(SettingError, match="A duration must be"):
+        Search(seconds="10")
+    with pytest.raises(SettingError, match="seconds must be a positive number"):
+        Search(seconds=0)
+    with pytest.raises(DataError, match="validation part must hold at least one answer"):
+        tune(Noisy(), data, split=split(data, "leave-one-out", valid=0))
+    unrated = dataclasses.replace(parts, valid=dataclasses.replace(parts.valid, ratings=None))
+    with pytest.raises(DataError, match="validation part must hold at least one answer"):
+        tune(RatingMF(), data, split=unrated, metric="rmse")
+    assert FITS == []
+
+
+def test_without_optuna_one_line_names_the_extra(parts: Split, data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    there, loaded = importlib.util.find_spec, builtins.__import__
+
+    def missing(name: str, *rest: Any, **named: Any) -> Any:
+        if name.partition(".")[0] == "optuna":
+            raise ImportError(name)
+        return loaded(name, *rest, **named)
+
+    monkeypatch.setattr(
+        "leanrec.evaluation.tuning.study.find_spec", lambda name: None if name == "optuna" else there(name)
+    )
+    monkeypatch.setattr(builtins, "__import__", missing)
+    with pytest.raises(MissingExtraError, match=r'pip install "leanrec\[tune\]"'):
+        search_noise(parts, data)
+
+
+def test_the_picture_shows_a_search(parts: Split, data: Dataset, tmp_path: Path) -> None:
+    from leanrec.evaluation.plots.tuning_figure import draw_tuning
+
+    space = {"l2": "1..1000:log", "weighting": "none,log"}
+    found = tune(EASE(), data, space=space, search=Search(trials=8), split=parts)
+    assert draw_tuning(tmp_path / "a" / "tune.png", found).read_bytes().startswith(b"\x89PNG")
+    few = search_noise(parts, data, trials=1)
+    assert draw_tuning(tmp_path / "few.png", few).exists()

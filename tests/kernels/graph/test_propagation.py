@@ -1,0 +1,134 @@
+"""Sums over neighbours against SciPy, and propagation against powers of the dense adjacency matrix."""
+
+import numba
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from leanrec.kernels.graph.propagation import Graph, Links, hide_edges, links_bytes
+from leanrec.types import CSR
+
+
+def graph(rows: int, columns: int, edges: int, seed: int = 0) -> CSR:
+    rng = np.random.default_rng(seed)
+    picked = rng.choice(rows * columns, edges, replace=False)
+    values = rng.standard_normal(edges).astype(np.float32)
+    return sp.csr_array((values, (picked // columns, picked % columns)), shape=(rows, columns))
+
+
+def signals(rows: int, width: int, seed: int = 1) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((rows, width)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "edges", "width"), [(7, 5, 12, 3), (900, 700, 20_000, 64), (3, 4, 0, 2), (1, 9, 9, 1)]
+)
+def test_sums_over_neighbours_are_products_of_matrices(rows: int, columns: int, edges: int, width: int) -> None:
+    X = graph(rows, columns, edges)
+    ours = Graph.of(X)
+    np.testing.assert_allclose(ours.to_rows(signals(columns, width)), X @ signals(columns, width), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(ours.to_columns(signals(rows, width)), X.T @ signals(rows, width), rtol=1e-4, atol=1e-4)
+
+
+def test_values_that_come_with_the_call_are_in_the_order_of_the_rows() -> None:
+    X = graph(60, 50, 400)
+    links, values = Links.of(X), signals(400, 1)[:, 0]
+    other = sp.csr_array((values, X.indices, X.indptr), shape=X.shape)
+    np.testing.assert_allclose(links.to_rows(values, signals(50, 4)), other @ signals(50, 4), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(links.to_columns(values, signals(60, 4)), other.T @ signals(60, 4), rtol=1e-4, atol=1e-5)
+    assert len(links) == 400
+    np.testing.assert_array_equal(links.counts, np.diff(X.indptr))
+
+
+@pytest.mark.parametrize("edges", [400, 20_000])
+def test_products_along_edges(edges: int) -> None:
+    X = graph(300, 200, edges)
+    U, V = signals(300, 32), signals(200, 32, seed=2)
+    entries = X.tocoo()
+    expected = (U[entries.row] * V[entries.col]).sum(axis=1)
+    np.testing.assert_allclose(Links.of(X).dots(U, V), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_layers_are_powers_of_the_whole_adjacency_matrix() -> None:
+    X = graph(12, 9, 40)
+    A = np.zeros((21, 21))
+    A[:12, 12:], A[12:, :12] = X.toarray(), X.toarray().T
+    start = signals(21, 5)
+    shares = np.array([0.4, 0.1, 0.3, 0.2], np.float32)
+    expected = sum(share * np.linalg.matrix_power(A, k) @ start for k, share in enumerate(shares))
+    rows, columns = Graph.of(X).layers(start[:12], start[12:], shares)
+    np.testing.assert_allclose(np.vstack([rows, columns]), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_the_gradient_of_propagation_is_propagation() -> None:
+    X = graph(40, 30, 200)
+    ours, shares = Graph.of(X), np.full(3, 1 / 3, np.float32)
+    u, v, gu, gv = signals(40, 6), signals(30, 6, 2), signals(40, 6, 3), signals(30, 6, 4)
+    out, back = ours.layers(u, v, shares), ours.layers(gu, gv, shares)
+    assert (out[0] * gu).sum() + (out[1] * gv).sum() == pytest.approx(
+        (u * back[0]).sum() + (v * back[1]).sum(), rel=1e-4
+    )
+
+
+@pytest.mark.parametrize("layers", [0, 1, 2, 3, 4])
+def test_from_columns_alone_is_layers_from_zeros(layers: int) -> None:
+    X = graph(40, 30, 200)
+    ours, shares = Graph.of(X), np.random.default_rng(0).random(layers + 1).astype(np.float32)
+    start, d_rows, d_columns = signals(30, 6), signals(40, 6, 2), signals(30, 6, 3)
+    rows, columns = ours.from_columns(start, shares)
+    expected = ours.layers(np.zeros((40, 6), np.float32), start, shares)
+    np.testing.assert_allclose(rows, expected[0], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(columns, expected[1], rtol=1e-4, atol=1e-5)
+    back = ours.layers(d_rows, d_columns, shares)[1]
+    np.testing.assert_allclose(ours.back_to_columns(d_rows, d_columns, shares), back, rtol=1e-3, atol=1e-4)
+
+
+def test_hidden_edges_are_edges_of_the_rows_and_leave_the_graph() -> None:
+    X = graph(50, 40, 300)
+    rows = np.array([3, 4, 20, 41])
+    hidden, places = hide_edges(X, rows, 0.5, np.random.default_rng(0))
+    assert hidden.shape == (4, 40)
+    assert 0 < hidden.nnz == len(places) < X[rows].nnz
+    entries = hidden.tocoo()
+    np.testing.assert_array_equal(X.toarray()[rows[entries.row], entries.col], entries.data)
+    rest = X.toarray()
+    rest[rows[entries.row], entries.col] = 0
+    np.testing.assert_allclose(
+        Graph.of(X).without(places).to_columns(signals(50, 4)), rest.T @ signals(50, 4), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_a_row_of_one_edge_keeps_it() -> None:
+    X = sp.csr_array(np.array([[1, 0, 0], [1, 1, 1]], np.float32))
+    hidden, places = hide_edges(X, np.array([0, 1]), 0.999, np.random.default_rng(0))
+    assert places.tolist() == [1, 2, 3]
+    assert hidden.toarray().tolist() == [[0, 0, 0], [1, 1, 1]]
+
+
+def test_threads_do_not_change_a_bit() -> None:
+    X, before = graph(2000, 1500, 30_000), numba.get_num_threads()
+    results = []
+    try:
+        for threads in (1, before):
+            numba.set_num_threads(threads)
+            ours = Graph.of(X)
+            results.append((ours.to_rows(signals(1500, 32)), ours.links.dots(signals(2000, 32), signals(1500, 32))))
+    finally:
+        numba.set_num_threads(before)
+    for one, two in zip(*results, strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_wide_indices_make_no_difference() -> None:
+    X = graph(50, 40, 300)
+    wide = X.copy()
+    wide.indices, wide.indptr = wide.indices.astype(np.int64), wide.indptr.astype(np.int64)
+    np.testing.assert_array_equal(Graph.of(wide).to_columns(signals(50, 4)), Graph.of(X).to_columns(signals(50, 4)))
+
+
+def test_memory_is_told_beforehand() -> None:
+    ours = Graph.of(graph(1000, 800, 9_000))
+    sides = (ours.links.rows, ours.links.columns)
+    held = sum(each.nbytes for side in sides for each in (side.starts, side.others, side.stretches))
+    held += ours.by_rows.nbytes + ours.by_columns.nbytes + ours.links.places.nbytes
+    assert held <= links_bytes(1000, 800, 9_000)

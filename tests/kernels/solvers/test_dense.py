@@ -1,0 +1,81 @@
+"""Dense Gram matrices and inverses against numpy in float64."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from leanrec.errors import DataError
+from leanrec.kernels.solvers.dense import (
+    dense_gram,
+    inverse_in_place,
+    inverse_of_ridge,
+    regression_weights,
+    strongest,
+    symmetric,
+)
+
+
+def some_X(rows: int = 50, columns: int = 140) -> sp.csr_array:
+    return sp.random_array((rows, columns), density=0.1, rng=np.random.default_rng(4), dtype=np.float32, format="csr")
+
+
+def test_gram_is_the_product() -> None:
+    X = some_X()
+    np.testing.assert_allclose(dense_gram(X), X.toarray().T @ X.toarray(), rtol=1e-5, atol=1e-6)
+
+
+def test_inverse_overwrites_its_argument() -> None:
+    X = some_X().toarray().astype(np.float64)
+    ridge = X.T @ X + 2 * np.eye(X.shape[1])
+    space = ridge.astype(np.float32)
+    inverse = inverse_in_place(space)
+    assert np.shares_memory(inverse, space)
+    np.testing.assert_allclose(np.triu(inverse), np.triu(np.linalg.inv(ridge)), atol=1e-5)
+
+
+def test_refuses_a_singular_matrix() -> None:
+    with pytest.raises(DataError, match="positive definite"):
+        inverse_in_place(np.zeros((3, 3), np.float32))
+
+
+def test_the_way_through_the_users_gives_the_same_inverse() -> None:
+    X = some_X()
+    dense = X.toarray().astype(np.float64)
+    expected = 2.0 * np.linalg.inv(dense.T @ dense + 2.0 * np.eye(X.shape[1]))
+    inverse, diagonal = inverse_of_ridge(X, 2.0)
+    np.testing.assert_allclose(diagonal, np.diag(expected), rtol=1e-6)
+    strict = np.triu_indices(X.shape[1], 1)
+    np.testing.assert_allclose(inverse[strict], expected[strict], atol=1e-6)
+
+
+@pytest.mark.parametrize("n", [1, 63, 64, 65, 200])
+def test_weights_of_the_autoencoder(n: int) -> None:
+    rng = np.random.default_rng(n)
+    half = rng.normal(size=(n, n))
+    P = half @ half.T + n * np.eye(n)
+    expected = -P / np.diag(P)
+    np.fill_diagonal(expected, 0)
+    weights = regression_weights(np.triu(P).astype(np.float32), np.diag(P))
+    np.testing.assert_allclose(weights, expected, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("k", [1, 5, 70, 200])
+def test_strongest_of_each_row(k: int) -> None:
+    rng = np.random.default_rng(k)
+    matrix, scale = rng.normal(size=(70, 70)).astype(np.float32), rng.uniform(0.5, 2, 70).astype(np.float32)
+    kept = strongest(matrix, k, scale, block=32).toarray()
+    for row in range(70):
+        size = abs(matrix[row]) * scale
+        size[row] = -1
+        order = np.lexsort((np.arange(70), -size))[: min(k, 69)]
+        expected = np.zeros(70, np.float32)
+        expected[order] = matrix[row, order]
+        np.testing.assert_array_equal(kept[row], expected)
+
+
+@pytest.mark.parametrize("n", [1, 63, 64, 65, 200])
+def test_symmetric_copies_the_upper_half(n: int) -> None:
+    matrix = np.random.default_rng(n).normal(size=(n, n)).astype(np.float32)
+    upper = np.triu(matrix)
+    symmetric(matrix, block=70)
+    np.testing.assert_array_equal(matrix, upper + np.triu(upper, 1).T)

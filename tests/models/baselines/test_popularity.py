@@ -1,0 +1,81 @@
+"""Popularity: the contract, and counts by hand."""
+
+import numpy as np
+import pytest
+
+from contracts.estimator import EstimatorContract
+from leanrec.data.dataset import Dataset
+from leanrec.data.vocabulary import Vocabulary, id_array
+from leanrec.errors import SettingError
+from leanrec.models.baselines.popularity import Popularity
+from leanrec.types import Events, Queries, empty_csr
+
+DAY = 86_400
+
+
+class TestPopularity(EstimatorContract):
+    estimator = Popularity()
+    personal = False
+    at_least = 0.2
+
+
+class TestWeighedAndDecayed(EstimatorContract):
+    estimator = Popularity(half_life=30.0, count="weights")
+    personal = False
+    at_least = 0.2
+
+
+def small() -> Dataset:
+    """Item 0: user 0 on days 0 and 10; item 1: both on day 0; item 2: without weight; item 3: nobody."""
+    events = Events(
+        user=np.array([0, 0, 0, 1, 1], np.int32),
+        item=np.array([0, 1, 0, 1, 2], np.int32),
+        time=np.array([0, 0, 10, 0, 10], np.int64) * DAY,
+        kind=np.zeros(5, np.int8),
+        weight=np.array([1, 1, 3, 1, 0], np.float32),
+    )
+    users, items = Vocabulary(id_array(["a", "b"]), "user"), Vocabulary(id_array([1, 2, 3, 4]), "item")
+    return Dataset(events, users, items).with_events(events)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (Popularity(), [1, 2, 0, 0]),
+        (Popularity(count="weights"), [4, 2, 0, 0]),
+        (Popularity(half_life=10), [1, 1, 0, 0]),
+        (Popularity(half_life=10, count="weights"), [3.5, 1, 0, 0]),
+        (Popularity(half_life=5), [1, 0.5, 0, 0]),
+    ],
+)
+def test_counts_by_hand(settings: Popularity, expected: list[float]) -> None:
+    np.testing.assert_allclose(settings.fit(small()).counts, expected)
+
+
+def test_answers_anybody_with_the_same() -> None:
+    model = Popularity().fit(small())
+    nobody = Queries(users=np.array([-1, 0], np.int32), history=empty_csr(2, 4))
+    assert model.score(nobody).tolist() == [[1, 2, 0, 0]] * 2
+    reason = model.explain(nobody, 1)
+    assert reason.reason == "popularity"
+    assert not len(reason.items)
+
+
+def test_no_events_give_no_preference() -> None:
+    data = small()
+    model = Popularity(half_life=3).fit(data.with_events(data.events.take(np.zeros(5, np.bool_))))
+    assert model.counts.tolist() == [0] * 4
+
+
+def test_refuses_wrong_settings() -> None:
+    with pytest.raises(SettingError, match="half_life must be a number of at least 0"):
+        Popularity(half_life=-1)
+    with pytest.raises(SettingError, match="count must be one of users, weights"):
+        Popularity(count="clicks")
+
+
+@pytest.mark.parametrize("count", ["users", "weights"])
+def test_without_decay_as_with_hardly_any(count: str, dataset: Dataset) -> None:
+    fast, slow = (Popularity(half_life=days, count=count).fit(dataset).counts for days in (0.0, 1e12))
+    assert fast.sum() > 0
+    np.testing.assert_allclose(fast, slow, rtol=1e-5)

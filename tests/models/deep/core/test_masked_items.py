@@ -1,0 +1,42 @@
+"""Hidden parts: each item is hidden once, and the rest is seen."""
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from leanrec.models.deep.core.masked_items import Hidden, Hiding, Touched, hidden_softmax
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10_000), st.integers(2, 6), st.integers(1, 20))
+def test_every_item_is_hidden_once_and_the_rest_is_seen(seed: int, parts: int, batch: int) -> None:
+    X = sp.csr_array(sp.random_array((7, 9), density=0.4, rng=np.random.default_rng(seed), dtype=np.float32))
+    hidden = []
+    for each in Hiding.of(X, parts, batch, np.random.default_rng(seed)):
+        ends = np.append(each.offsets.numpy()[1:], len(each.seen))
+        for g, user in enumerate(each.users.tolist()):
+            targets = each.targets[each.groups == g].tolist()
+            seen = each.seen[each.offsets[g] : ends[g]].tolist()
+            assert len(seen) == each.lengths[g]
+            assert sorted(targets + seen) == X.indices[X.indptr[user] : X.indptr[user + 1]].tolist()
+            hidden += [(user, item) for item in targets]
+    assert sorted(hidden) == list(zip(*(part.tolist() for part in X.tocoo().coords), strict=True))
+
+
+def test_touched_pairs_are_known() -> None:
+    X = sp.csr_array(np.array([[1, 0, 1], [0, 0, 0], [0, 1, 0]], np.float32))
+    found = Touched(X).among(torch.tensor([2, 0, 1]), torch.tensor([0, 1, 2, 2]))
+    np.testing.assert_array_equal(found.numpy(), X.toarray()[[2, 0, 1]][:, [0, 1, 2, 2]] > 0)
+
+
+def test_the_loss_is_that_of_each_hidden_item_against_what_its_user_never_touched() -> None:
+    one = torch.tensor
+    batch = Hidden(one([4, 1]), one([5]), one([0, 1]), one([1, 0]), one([0, 1, 2]), one([0, 0, 1]))
+    positive, negative = one([1.0, 2.0, 0.5]), one([[0.1, -torch.inf], [0.3, 0.7]])
+    loss = hidden_softmax(positive, negative, batch, balance=0.5)
+    rows = [[1.0, 0.1], [2.0, 0.1], [0.5, 0.3, 0.7]]
+    each = np.array([np.log(np.exp(row).sum()) - row[0] for row in rows])
+    weight = np.array([3, 3, 1]) ** -0.5
+    np.testing.assert_allclose(float(loss), (each * weight).sum() / weight.sum(), rtol=1e-5)

@@ -1,0 +1,130 @@
+"""BPR: the contract, the loss, and who is a new user."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from contracts.estimator import EstimatorContract
+from leanrec.data.dataset import Dataset
+from leanrec.errors import SettingError
+from leanrec.models.factorization.bpr import BPR, BPRModel
+from leanrec.run import Run
+from leanrec.types import Queries
+
+SMALL = BPR(width=8, epochs=40, learning_rate=0.1)
+
+
+class TestBPR(EstimatorContract):
+    estimator = SMALL
+
+
+class TestPopularNegatives(EstimatorContract):
+    estimator = dataclasses.replace(SMALL, negatives="popularity")
+    # Drawn by popularity, popular items are pushed down: the paper's uniform draw is better on this data.
+    at_least = 0.3
+
+
+def as_new(queries: Queries) -> Queries:
+    return Queries(users=np.full(len(queries), -1, np.int32), history=queries.history)
+
+
+def pair_loss(model: BPRModel, data: Dataset, scores: np.ndarray) -> float:
+    """−log σ of the score difference over all pairs of a touched and another item."""
+    touched = data.interactions.toarray() > 0
+    total = [
+        np.log1p(np.exp(row[~mine][None] - row[mine][:, None])).mean()
+        for row, mine in zip(scores, touched, strict=True)
+    ]
+    return float(np.mean(total))
+
+
+def test_learning_lowers_the_loss(dataset: Dataset) -> None:
+    losses = []
+    for epochs in (1, 5, 20, 80):
+        model = dataclasses.replace(SMALL, epochs=epochs).fit(dataset)
+        losses.append(pair_loss(model, dataset, model.score(dataset.queries())))
+    assert losses == sorted(losses, reverse=True)
+    assert losses[-1] < 0.5 * np.log(2)
+
+
+def test_a_new_user_is_served_as_well_as_a_known_one(dataset: Dataset) -> None:
+    model = SMALL.fit(dataset)
+    queries = dataset.queries()
+    known, new = model.score(queries), model.score(as_new(queries))
+    assert pair_loss(model, dataset, new) < 1.2 * pair_loss(model, dataset, known)
+    alike = [np.corrcoef(a, b)[0, 1] for a, b in zip(known, new, strict=True)]
+    assert np.median(alike) > 0.9
+
+
+def test_a_new_user_gets_the_same_answer_alone_and_in_a_batch(dataset: Dataset) -> None:
+    model = SMALL.fit(dataset)
+    queries = as_new(dataset.queries())
+    np.testing.assert_allclose(model.score(queries.block(9, 10))[0], model.score(queries)[9], rtol=1e-4, atol=1e-5)
+
+
+def test_known_and_new_users_in_one_batch(dataset: Dataset) -> None:
+    model = SMALL.fit(dataset)
+    queries = dataset.queries(np.arange(6, dtype=np.int32))
+    mixed = dataclasses.replace(queries, users=np.array([0, -1, 2, -1, 4, -1], np.int32))
+    expected = np.where((mixed.users < 0)[:, None], model.score(as_new(queries)), model.score(queries))
+    np.testing.assert_allclose(model.score(mixed), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_threads_do_not_change_a_bit(dataset: Dataset) -> None:
+    one, two = (SMALL.fit(dataset, Run(seed=1, threads=threads)) for threads in (1, 2))
+    np.testing.assert_array_equal(one.items, two.items)
+    np.testing.assert_array_equal(one.users, two.users)
+
+
+def test_another_seed_is_another_model(dataset: Dataset) -> None:
+    assert not np.array_equal(SMALL.fit(dataset, Run(seed=1)).items, SMALL.fit(dataset, Run(seed=2)).items)
+
+
+def test_stops_when_the_time_is_over(dataset: Dataset) -> None:
+    first = SMALL.fit(dataset, Run(seconds=0.0))
+    assert pair_loss(first, dataset, first.score(dataset.queries())) > 0.5
+
+
+@pytest.mark.parametrize("negatives", ["uniform", "popularity"])
+def test_the_reasons_are_those_without_which_the_score_falls(negatives: str, dataset: Dataset) -> None:
+    model = dataclasses.replace(SMALL, negatives=negatives).fit(dataset)
+    agree = []
+    for user in range(0, 60, 4):
+        query = as_new(dataset.queries(np.array([user], np.int32)))
+        item = int(np.argmax(np.where(query.history.toarray()[0] > 0, -np.inf, model.score(query)[0])))
+        told = model.explain(query, item)
+        dropped = []
+        for reason in told.items:
+            less = query.history.toarray()
+            less[0, reason] = 0
+            without = Queries(users=query.users, history=sp.csr_array(less))
+            dropped.append(model.score(query)[0, item] - model.score(without)[0, item])
+        agree.append(np.corrcoef(told.weights, dropped)[0, 1])
+    assert np.median(agree) > 0.6
+
+
+def test_the_reasons_add_up_to_the_asker_s_part_of_the_score(dataset: Dataset) -> None:
+    model = SMALL.fit(dataset)
+    query = dataset.queries(np.array([7], np.int32))
+    item = int(np.argmax(model.score(query)[0]))
+    told = model.explain(query, item)
+    own = float(model.score(query)[0, item] - model.items[item, -1])
+    assert told.weights.sum() == pytest.approx(own, rel=1e-4)
+    assert sorted(told.items) == sorted(query.history.indices)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"width": 0}, "width must be a number of at least 1"),
+        ({"learning_rate": 0.0}, "learning_rate must be a positive number"),
+        ({"l2": -1.0}, "l2 must be a number of at least 0"),
+        ({"negatives": "hard"}, "negatives must be one of uniform, popularity"),
+        ({"epochs": 0}, "epochs must be a number of at least 1"),
+    ],
+)
+def test_refuses_settings_outside_their_range(wrong: dict[str, object], says: str) -> None:
+    with pytest.raises(SettingError, match=says):
+        BPR(**wrong)  # type: ignore[arg-type]

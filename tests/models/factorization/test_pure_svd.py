@@ -1,0 +1,51 @@
+"""PureSVD: the contract, and the exact decomposition by numpy."""
+
+import numpy as np
+import pytest
+
+from contracts.estimator import EstimatorContract
+from leanrec.data.dataset import Dataset
+from leanrec.errors import SettingError
+from leanrec.models.factorization.pure_svd import PureSVD
+
+
+class TestPureSVD(EstimatorContract):
+    estimator = PureSVD(width=8)
+
+
+@pytest.mark.parametrize("width", [1, 5, 20])
+def test_scores_are_the_exact_projection(dataset: Dataset, width: int) -> None:
+    X = np.log2(1 + dataset.interactions.toarray()).astype(np.float64)
+    _, _, Vt = np.linalg.svd(X, full_matrices=False)
+    expected = X @ Vt[:width].T @ Vt[:width]
+    found = PureSVD(width=width, passes=15).fit(dataset).score(dataset.queries())
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
+def test_the_directions_are_orthonormal(dataset: Dataset) -> None:
+    V = PureSVD(width=10).fit(dataset).items
+    np.testing.assert_allclose(V.T @ V, np.eye(10), atol=1e-5)
+
+
+def test_more_directions_than_items_rebuild_the_data(dataset: Dataset) -> None:
+    model = PureSVD(width=500).fit(dataset)
+    assert model.items.shape == (40, 40)
+    np.testing.assert_allclose(model.score(dataset.queries()), np.log2(1 + dataset.interactions.toarray()), atol=1e-4)
+
+
+def test_an_item_that_nobody_touched_scores_nothing(dataset: Dataset) -> None:
+    kept = dataset.events.take(dataset.events.item != 3)
+    scores = PureSVD(width=8).fit(dataset.with_events(kept)).score(dataset.queries())
+    np.testing.assert_allclose(scores[:, 3], 0, atol=1e-5)
+
+
+def test_the_reasons_add_up_to_the_score(dataset: Dataset) -> None:
+    model = PureSVD(width=8).fit(dataset)
+    query = dataset.queries(np.array([7], np.int32))
+    assert model.explain(query, 11).weights.sum() == pytest.approx(float(model.score(query)[0, 11]), abs=1e-5)
+
+
+@pytest.mark.parametrize("wrong", [{"width": 0}, {"passes": -1}])
+def test_refuses_settings_outside_their_range(wrong: dict[str, int]) -> None:
+    with pytest.raises(SettingError, match=f"{next(iter(wrong))} must be a number of at least"):
+        PureSVD(**wrong)

@@ -1,0 +1,129 @@
+"""LightGCN: the contract, the gradient, and how near a new user is to a known one."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from contracts.estimator import EstimatorContract
+from leanrec.data.dataset import Dataset
+from leanrec.errors import SettingError
+from leanrec.kernels.graph.propagation import Graph, hide_edges
+from leanrec.models.graph.lightgcn import LightGCN, _Work
+from leanrec.run import Run
+from leanrec.types import Queries
+
+SMALL = LightGCN(width=8, epochs=30, batch=32, negatives=20)
+PAPER = dataclasses.replace(SMALL, learn_users=True, ego=True, hidden=0.0)
+
+
+class TestLightGCN(EstimatorContract):
+    estimator = SMALL
+
+
+class TestFromRandomNumbers(EstimatorContract):
+    estimator = dataclasses.replace(SMALL, passes=0, batch=0, layers=2, epochs=100, learning_rate=0.05)
+
+
+class TestAsInThePaper(EstimatorContract):
+    estimator = PAPER
+
+
+class TestWithoutLayers(EstimatorContract):
+    """Matrix factorisation by the same loss."""
+
+    estimator = dataclasses.replace(PAPER, layers=0)
+
+
+def as_new(queries: Queries) -> Queries:
+    return Queries(users=np.full(len(queries), -1, np.int32), history=queries.history)
+
+
+@pytest.mark.parametrize(
+    "settings", [PAPER, SMALL, dataclasses.replace(PAPER, ego=False, hidden=0.5), dataclasses.replace(SMALL, layers=2)]
+)
+def test_the_gradient_of_a_step_is_the_slope_of_its_loss(settings: LightGCN, dataset: Dataset) -> None:
+    X, rng = dataset.interactions, np.random.default_rng(0)
+    arrays = {"items": rng.standard_normal((40, 4)).astype(np.float32)}
+    if settings.learn_users:
+        arrays["users"] = rng.standard_normal((60, 4)).astype(np.float32)
+    # A scale that follows the lengths is no part of the gradient: without the power it is 1.
+    work = _Work(
+        dataclasses.replace(settings, temperature=0.5, popularity=0.0), X, Graph.of(sp.csr_array(X / 12)), arrays
+    )
+    users, negatives = np.array([1, 2, 9, 30, 44]), np.array([0, 5, 6, 31])
+    targets, hidden = hide_edges(X, users, settings.hidden, rng) if settings.hidden else (X[users], None)
+    gradients = work.gradients(users, targets, hidden, negatives)[1]
+    assert set(gradients) == set(arrays)
+    for name, array in arrays.items():
+        for row in range(0, len(array), 7):
+            slope = np.zeros(4)
+            for column in range(4):
+                for way in (1, -1):
+                    array[row, column] += way * 0.02
+                    slope[column] += way * work.gradients(users, targets, hidden, negatives)[0] / 0.04
+                    array[row, column] -= way * 0.02
+            np.testing.assert_allclose(gradients[name][row], slope, atol=3e-3)
+
+
+def test_without_own_vectors_known_and_new_users_are_one(dataset: Dataset) -> None:
+    model = SMALL.fit(dataset)
+    queries = dataset.queries()
+    assert model.users.shape == (0, 8)
+    np.testing.assert_array_equal(model.score(queries), model.score(as_new(queries)))
+
+
+def test_a_new_user_is_served_much_as_a_known_one(dataset: Dataset) -> None:
+    model = PAPER.fit(dataset)
+    queries = dataset.queries()
+    known, new = model.score(queries), model.score(as_new(queries))
+    alike = [np.corrcoef(a, b)[0, 1] for a, b in zip(known, new, strict=True)]
+    assert np.median(alike) > 0.9
+
+
+def test_known_and_new_users_in_one_batch(dataset: Dataset) -> None:
+    model = PAPER.fit(dataset)
+    queries = dataset.queries(np.arange(6, dtype=np.int32))
+    mixed = dataclasses.replace(queries, users=np.array([0, -1, 2, -1, 4, -1], np.int32))
+    expected = np.where((mixed.users < 0)[:, None], model.score(as_new(queries)), model.score(queries))
+    np.testing.assert_allclose(model.score(mixed), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_reasons_of_a_new_user_add_up_to_the_score(dataset: Dataset) -> None:
+    model = SMALL.fit(dataset)
+    query = as_new(dataset.queries(np.array([7], np.int32)))
+    for item in (0, 11, 39):
+        told = model.explain(query, item)
+        assert told.weights.sum() == pytest.approx(float(model.score(query)[0, item]), abs=1e-5)
+        assert sorted(told.items) == sorted(query.history.indices)
+
+
+def test_threads_do_not_change_a_bit(dataset: Dataset) -> None:
+    one, two = (SMALL.fit(dataset, Run(seed=1, threads=threads)) for threads in (1, 2))
+    np.testing.assert_array_equal(one.items, two.items)
+    np.testing.assert_array_equal(one.sources, two.sources)
+
+
+def test_another_seed_is_another_model(dataset: Dataset) -> None:
+    assert not np.array_equal(SMALL.fit(dataset, Run(seed=1)).items, SMALL.fit(dataset, Run(seed=2)).items)
+
+
+def test_stops_when_the_time_is_over(dataset: Dataset) -> None:
+    assert np.isfinite(SMALL.fit(dataset, Run(seconds=0.0)).items).all()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"width": 0}, "width must be a number of at least 1"),
+        ({"temperature": 0.0}, "temperature must be a positive number"),
+        ({"layers": 1}, "layers must be a number of at least 2"),
+        ({"hidden": 1.0}, "hidden must be a number from 0 to 0.95"),
+        ({"alpha": 2.0}, "alpha must be a number from 0 to 1"),
+        ({"weighting": "bm25"}, "weighting must be one of none, binary, log"),
+    ],
+)
+def test_refuses_settings_outside_their_range(wrong: dict[str, object], says: str) -> None:
+    with pytest.raises(SettingError, match=says):
+        LightGCN(**wrong)  # type: ignore[arg-type]

@@ -1,0 +1,115 @@
+"""UltraGCN: the contract, the weights of its loss by their formulas, and its gradient."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from contracts.estimator import EstimatorContract
+from leanrec.data.dataset import Dataset
+from leanrec.errors import SettingError
+from leanrec.kernels.graph.spectral import degrees
+from leanrec.models.graph.ultragcn import UltraGCN, _Work
+from leanrec.run import Run
+from leanrec.types import Queries
+
+SMALL = UltraGCN(width=8, epochs=40, batch=32, negatives=20, negative_weight=10.0, neighbours=4)
+
+
+class TestUltraGCN(EstimatorContract):
+    estimator = SMALL
+
+
+class TestWithoutNeighbours(EstimatorContract):
+    estimator = dataclasses.replace(SMALL, neighbours=0, passes=0, batch=0, learning_rate=0.05, epochs=100)
+    # From random vectors and pairs alone there is little to learn in 660 events.
+    at_least = 0.3
+
+
+def as_new(queries: Queries) -> Queries:
+    return Queries(users=np.full(len(queries), -1, np.int32), history=queries.history)
+
+
+def test_neighbours_are_the_paper_s(dataset: Dataset) -> None:
+    X = dataset.interactions
+    dense = X.toarray().astype(np.float64)
+    G = dense.T @ dense
+    g = G.sum(axis=1)
+    omega = G / (g - np.diag(G))[:, None] * np.sqrt(g[:, None] / g[None, :])
+    np.fill_diagonal(omega, 0)
+    near = SMALL._near(X).toarray()
+    for item in range(len(omega)):
+        strongest = np.sort(omega[item])[-SMALL.neighbours :]
+        np.testing.assert_allclose(np.sort(near[item])[-SMALL.neighbours :], strongest, rtol=1e-4)
+        kept = near[item] > 0
+        np.testing.assert_allclose(near[item][kept], omega[item][kept], rtol=1e-4)
+
+
+def test_an_interaction_counts_its_beta(dataset: Dataset) -> None:
+    X = dataset.interactions
+    users, items = degrees(X)
+    targets = dataclasses.replace(SMALL, neighbours=0)._targets(X, users, items).toarray()
+    for u, i in ((0, X.indices[0]), (59, X.indices[-1])):
+        assert targets[u, i] == pytest.approx(np.sqrt(users[u] + 1) / users[u] / np.sqrt(items[i] + 1), rel=1e-4)
+    assert (SMALL._targets(X, users, items).toarray() >= targets - 1e-6).all()
+
+
+def test_the_steps_of_a_pass_add_up_to_the_gradient_over_all_users(dataset: Dataset) -> None:
+    """Each step carries its users' share of the squares of all items, no more."""
+    X, rng = dataset.interactions, np.random.default_rng(0)
+    arrays = {n: rng.standard_normal((size, 4)).astype(np.float32) for n, size in (("users", 60), ("items", 40))}
+    settings = dataclasses.replace(SMALL, l2=0.3)
+    work = _Work(settings, settings._targets(X, *degrees(X)), *degrees(X), arrays)
+    everything, parts = np.arange(40), np.array_split(rng.permutation(60), 7)
+    whole = work.gradients(np.arange(60), everything)[1]
+    for name in arrays:
+        added = sum(len(part) * work.gradients(part, everything)[1][name] for part in parts)
+        np.testing.assert_allclose(added, 60 * whole[name], rtol=1e-3, atol=1e-3)
+
+
+def test_the_gradient_of_a_step_is_the_slope_of_its_loss(dataset: Dataset) -> None:
+    X, rng = dataset.interactions, np.random.default_rng(0)
+    arrays = {n: rng.standard_normal((size, 4)).astype(np.float32) for n, size in (("users", 60), ("items", 40))}
+    settings = dataclasses.replace(SMALL, l2=0.3)
+    work = _Work(settings, settings._targets(X, *degrees(X)), *degrees(X), arrays)
+    users, negatives = np.array([1, 2, 9, 30, 44]), np.array([0, 5, 6, 31])
+    gradients = work.gradients(users, negatives)[1]
+    for name, array in arrays.items():
+        for row in range(0, len(array), 9):
+            slope = np.zeros(4)
+            for column in range(4):
+                for way in (1, -1):
+                    array[row, column] += way * 0.02
+                    slope[column] += way * work.gradients(users, negatives)[0] / 0.04
+                    array[row, column] -= way * 0.02
+            np.testing.assert_allclose(gradients[name][row], slope, rtol=0.02, atol=5e-3)
+
+
+def test_a_new_user_is_served_much_as_a_known_one(dataset: Dataset) -> None:
+    model = SMALL.fit(dataset)
+    queries = dataset.queries()
+    alike = [np.corrcoef(a, b)[0, 1] for a, b in zip(model.score(queries), model.score(as_new(queries)), strict=True)]
+    assert np.median(alike) > 0.85
+
+
+def test_threads_do_not_change_a_bit(dataset: Dataset) -> None:
+    one, two = (SMALL.fit(dataset, Run(seed=1, threads=threads)) for threads in (1, 2))
+    np.testing.assert_array_equal(one.items, two.items)
+
+
+def test_stops_when_the_time_is_over(dataset: Dataset) -> None:
+    assert np.isfinite(SMALL.fit(dataset, Run(seconds=0.0)).items).all()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"negatives": 0}, "negatives must be a number of at least 1"),
+        ({"negative_weight": 0.0}, "negative_weight must be a positive number"),
+        ({"item_weight": -1.0}, "item_weight must be a number of at least 0"),
+        ({"l2": -1.0}, "l2 must be a number of at least 0"),
+    ],
+)
+def test_refuses_settings_outside_their_range(wrong: dict[str, object], says: str) -> None:
+    with pytest.raises(SettingError, match=says):
+        UltraGCN(**wrong)  # type: ignore[arg-type]

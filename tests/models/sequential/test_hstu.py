@@ -1,0 +1,37 @@
+"""HSTU: the contract, and what makes it a model of order."""
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from contracts.sequence import SequenceContract
+from leanrec.models.sequential.hstu import HSTU
+
+
+class TestHSTU(SequenceContract):
+    estimator = HSTU(width=16, length=12, epochs=12, batch=256, learning_rate=2e-2, dropout=0.1)
+    learner = HSTU(width=16, length=24, epochs=20, batch=256, learning_rate=1e-2, dropout=0.0)
+
+
+def test_stretches_give_what_the_whole_matrix_gives() -> None:
+    torch.manual_seed(3)
+    block = HSTU(width=8, heads=2, length=200).network(5).blocks[0]
+    with torch.inference_mode():
+        nn.init.normal_(block.distance)
+        v, q, k = torch.randn(3, 2, 150, 8)
+        found = block._gather(v, q, k)
+        apart = torch.arange(150)[:, None] - torch.arange(150)
+        whole = []
+        for head in range(2):
+            part = slice(4 * head, 4 * head + 4)
+            match = q[:, :, part] @ k[:, :, part].transpose(1, 2) + block.distance[head][apart.clamp(min=0)]
+            whole.append((F.silu(match) * (apart >= 0) / 200) @ v[:, :, part])
+        torch.testing.assert_close(found, torch.cat(whole, 2), rtol=1e-4, atol=1e-6)
+
+
+def test_no_softmax_so_that_twice_the_same_item_weighs_twice() -> None:
+    block = HSTU(width=8, heads=1, length=20).network(5).blocks[0]
+    with torch.inference_mode():
+        one = torch.ones(1, 1, 8)
+        twice = torch.ones(1, 2, 8)
+        torch.testing.assert_close(block._gather(twice, twice, twice)[:, 1], 2 * block._gather(one, one, one)[:, 0])

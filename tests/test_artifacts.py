@@ -1,0 +1,117 @@
+"""What is saved loads as it was, or not at all."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from conftest import make_dataset
+from leanrec import artifacts
+from leanrec.data.dataset import Dataset
+from leanrec.data.table import Table
+from leanrec.errors import ArtifactError, DataError
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    return artifacts.save(make_dataset(), tmp_path / "data", provenance={"from": "a test"})
+
+
+def _edit(folder: Path, change: Any, *, seal: bool) -> None:
+    file = folder / "manifest.json"
+    manifest = json.loads(file.read_text())
+    change(manifest)
+    if seal:
+        manifest.pop("sha256")
+        manifest["sha256"] = artifacts._seal(manifest)
+    file.write_text(json.dumps(manifest))
+
+
+def test_a_round_trip_keeps_the_fingerprint(saved: Path) -> None:
+    assert artifacts.load(saved, Dataset).fingerprint == make_dataset().fingerprint
+    assert artifacts.read_manifest(saved)["provenance"] == {"from": "a test"}
+
+
+def _swap_columns(manifest: dict[str, Any]) -> None:
+    fields = manifest["value"]["fields"]["events"]["fields"]
+    fields["user"], fields["item"] = fields["item"], fields["user"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _swap_columns,
+        lambda manifest: manifest["provenance"].update({"from": "elsewhere"}),
+        lambda manifest: manifest.pop("arrays"),
+        lambda manifest: manifest.update({"note": "one more line"}),
+    ],
+)
+def test_an_edited_manifest_does_not_load(saved: Path, change: Any) -> None:
+    _edit(saved, change, seal=False)
+    with pytest.raises(ArtifactError, match="damaged or was edited"):
+        artifacts.load(saved)
+
+
+def _nest(manifest: dict[str, Any]) -> None:
+    value: Any = 1
+    for _ in range(300):
+        value = {"$tuple": [value]}
+    manifest["value"]["fields"]["rating_range"] = value
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda manifest: manifest.pop("arrays"),
+        lambda manifest: manifest["value"]["fields"].pop("events"),
+        lambda manifest: manifest["value"]["fields"].update({"more": 1}),
+        lambda manifest: manifest["value"]["fields"].update({"events": {"$array": "../secret"}}),
+        lambda manifest: manifest.update({"value": {"$type": "types.Nothing/1", "fields": {}}}),
+        lambda manifest: manifest.update({"value": {"$type": 5, "fields": {}}}),
+        _nest,
+    ],
+)
+def test_a_forged_manifest_fails_with_one_kind_of_error(saved: Path, change: Any) -> None:
+    _edit(saved, change, seal=True)
+    try:
+        artifacts.load(saved, Dataset)
+    except ArtifactError:
+        return
+    # Deep but lawful nesting may load; nothing else may escape.
+    assert change is _nest
+
+
+def test_an_endless_manifest_is_damaged(saved: Path) -> None:
+    (saved / "manifest.json").write_text("[" * 100_000)
+    with pytest.raises(ArtifactError, match="damaged"):
+        artifacts.load(saved)
+
+
+def test_the_fingerprint_is_of_all_that_trains() -> None:
+    data = make_dataset()
+    genre = np.array([f"g{row % 3}" for row in range(len(data.items))], dtype=np.dtypes.StringDType())
+    told = dataclasses.replace(data, item_table=Table({"genre": genre}))
+    retold = dataclasses.replace(data, item_table=Table({"genre": genre[::-1].copy()}))
+    ranged = dataclasses.replace(data, rating_range=(1.0, 9.0))
+    assert len({each.fingerprint for each in (data, told, retold, ranged)}) == 4
+
+
+def test_text_in_a_column_of_numbers_names_the_row() -> None:
+    years = Table({"year": np.array([1990.0, 1991.0])})
+    new = Table({"year": np.array(["1992", "unknown"], dtype=np.dtypes.StringDType())})
+    with pytest.raises(DataError, match=r"'year' holds numbers. Got 'unknown' in row 1"):
+        years.concatenated(new)
+
+
+def test_what_is_no_artifact_says_what_it_is(tmp_path: Path) -> None:
+    file = tmp_path / "log.csv"
+    file.write_text("user,item\n")
+    with pytest.raises(ArtifactError, match="nowhere does not exist, so it is not a leanrec artifact. Check the path"):
+        artifacts.load(tmp_path / "nowhere")
+    with pytest.raises(ArtifactError, match="it is a folder without manifest.json"):
+        artifacts.load(tmp_path)
+    with pytest.raises(ArtifactError, match=r"it is a file\. If it is a log, fit a model on it: leanrec fit MODEL"):
+        artifacts.load(file)

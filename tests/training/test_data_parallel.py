@@ -1,0 +1,287 @@
+"""Two real processes against one: the same weights, decisions taken together, and a clear end where one is lost."""
+
+import dataclasses
+import math
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from contracts import two
+from leanrec.cli import distributed as together
+from leanrec.errors import DivergedError, LeanrecError, SettingError, WorkerError
+from leanrec.pipeline.pipeline import Pipeline
+from leanrec.run import Run
+from leanrec.training.config import Training
+from leanrec.training.data_parallel import Workers
+from leanrec.training.trainer import History, train
+
+SETTINGS = Training(epochs=3, batch=8, learning_rate=0.05, clip=1.0, weight_decay=0.1)
+TWO_AS_ONE = dataclasses.replace(SETTINGS, accumulate=2)
+
+
+class Network(nn.Module):
+    """Everything that can be different: dense and sparse tables, dropout, a weight that one batch uses, one that none does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(30, 4, sparse=True)
+        self.other = nn.Embedding(10, 4, sparse=True)
+        self.dense = nn.Embedding(30, 4)
+        self.out = nn.Linear(4, 1)
+        self.seldom, self.never = nn.Parameter(torch.ones(3)), nn.Parameter(torch.ones(2))
+        self.norm = nn.BatchNorm1d(4, affine=False, track_running_stats=False)
+
+
+@dataclasses.dataclass
+class Lessons:
+    """Seven batches: two workers cannot have equally many."""
+
+    count: int = 7
+    broken: tuple[int, ...] = ()
+    pause: float = 0.0
+    asked: int = 0
+
+    def batches(self, rng: np.random.Generator) -> list[tuple[int, Tensor]]:
+        order = rng.permutation(self.count).tolist()
+        return [(i, torch.from_numpy(rng.integers(0, 30, 8))) for i in order]
+
+    def loss(self, network: Network, batch: tuple[int, Tensor], rng: np.random.Generator) -> Tensor:
+        number, rows = batch
+        self.asked += 1
+        time.sleep(self.pause)
+        negatives = torch.from_numpy(rng.integers(0, 30, 8))
+        x = network.table(rows) * network.dense(negatives)
+        if number % 2:
+            x = x + network.other(rows % 10)
+        if number == 3:
+            x = x * network.seldom.sum()
+        x = nn.functional.dropout(network.norm(x), 0.5, training=True)
+        loss = (network.out(x)[:, 0] - rows / 30).square().mean()
+        return loss * math.nan if self.asked in self.broken else loss
+
+
+def learn(settings: Training, lessons: Lessons, run: Run = Run(threads=1), **more: Any) -> tuple[History, nn.Module]:
+    torch.manual_seed(Workers.now().rank)  # the first worker's weights count
+    network = Network()
+    return train(network, lessons, settings, run, **more), network
+
+
+def arrays(network: nn.Module) -> dict[str, Any]:
+    return {name: value.tolist() for name, value in network.state_dict().items()}
+
+
+# ---- what the two processes do
+
+
+def steps() -> dict[str, Any]:
+    history, network = learn(SETTINGS, Lessons())
+    return {"losses": history.losses, "weights": arrays(network)}
+
+
+def one_out_of_time() -> dict[str, Any]:
+    seconds = 0.2 if Workers.now().rank == 1 else None
+    lessons = Lessons(pause=0.05)
+    history, _ = learn(dataclasses.replace(SETTINGS, epochs=1000), lessons, Run(threads=1, seconds=seconds))
+    return {"stopped": history.stopped, "epochs": len(history.losses), "asked": lessons.asked}
+
+
+def scores_differ() -> dict[str, Any]:
+    """The first worker's scores fall, the other's rise."""
+    sign = -1 if Workers.now().first else 1
+    scores = iter(range(100))
+    history, _ = learn(
+        dataclasses.replace(SETTINGS, epochs=9, patience=2), Lessons(), score=lambda: sign * next(scores)
+    )
+    return {"stopped": history.stopped, "epochs": len(history.losses), "best": history.best}
+
+
+def one_diverges_later() -> dict[str, Any]:
+    # Step 6 is in the second epoch, and the first of two whose gradients make one step.
+    lessons = Lessons(broken=(7,) if Workers.now().rank == 1 else ())
+    history, network = learn(dataclasses.replace(SETTINGS, accumulate=2), lessons)
+    finite = all(bool(value.isfinite().all()) for value in network.state_dict().values())
+    return {"stopped": history.stopped, "epochs": len(history.losses), "finite": finite}
+
+
+def one_diverges_at_once() -> dict[str, Any]:
+    try:
+        learn(SETTINGS, Lessons(broken=(2,) if Workers.now().rank == 1 else ()))
+    except DivergedError as error:
+        return {"error": str(error)}
+    return {}
+
+
+def other_data() -> dict[str, Any]:
+    try:
+        learn(SETTINGS, Lessons(count=7 + Workers.now().rank))
+    except WorkerError as error:
+        return {"error": str(error)}
+    return {}
+
+
+def goes_on(folder: Path) -> dict[str, Any]:
+    """Two epochs, then all three with the checkpoint."""
+    run = Run(threads=1, checkpoint=folder / "checkpoint")
+    scores = iter(range(100))
+
+    def stop_after_two() -> float:
+        if next(scores) == 1:
+            raise KeyboardInterrupt
+        return 0.0
+
+    try:
+        learn(SETTINGS, Lessons(), run, score=stop_after_two)
+    except KeyboardInterrupt:
+        history, network = learn(SETTINGS, Lessons(), run, score=lambda: float(next(scores)))
+        return {"losses": history.losses, "weights": arrays(network)}
+    return {}
+
+
+def tasks(folder: Path) -> dict[str, Any]:
+    todo = (steps, one_out_of_time, scores_differ, one_diverges_later, one_diverges_at_once, other_data)
+    return {each.__name__: each() for each in todo} | {"goes_on": goes_on(folder)}
+
+
+def lose_one(how: str) -> dict[str, Any]:
+    """The second worker ends, or falls silent, in the middle."""
+    lessons = Lessons()
+    plain = lessons.loss
+
+    def loss(*arguments: Any) -> Tensor:
+        if Workers.now().rank == 1 and lessons.asked == 2:
+            os._exit(3) if how == "dead" else time.sleep(60)
+        return plain(*arguments)
+
+    lessons.loss = loss  # type: ignore[method-assign]
+    try:
+        learn(SETTINGS, lessons)
+    except WorkerError as error:
+        return {"error": str(error)}
+    return {}
+
+
+def main(what: str, folder: Path) -> None:
+    found = tasks(folder) if what == "tasks" else lose_one(what)
+    two.write(what, folder, found)
+
+
+# ---- what is expected of them
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the two workers found."""
+    return two.both(__file__, "tasks", tmp_path_factory.mktemp("two"))
+
+
+def test_two_processes_are_one_that_accumulates(both: tuple[dict[str, Any], ...]) -> None:
+    torch.manual_seed(0)
+    network = Network()
+    with torch.random.fork_rng(devices=[]):
+        history = train(network, Lessons(), TWO_AS_ONE, Run(threads=1))
+    assert both[0]["steps"] == both[1]["steps"]
+    np.testing.assert_allclose(both[0]["steps"]["losses"], history.losses, rtol=1e-5)
+    for name, value in arrays(network).items():
+        np.testing.assert_allclose(both[0]["steps"]["weights"][name], value, rtol=2e-4, atol=2e-5, err_msg=name)
+
+
+def test_a_training_that_was_broken_off_goes_on_as_if_it_had_not_been(both: tuple[dict[str, Any], ...]) -> None:
+    assert both[0]["goes_on"] == both[0]["steps"]
+    assert both[1]["goes_on"] == both[1]["steps"]
+
+
+def test_all_stop_when_one_is_out_of_time(both: tuple[dict[str, Any], ...]) -> None:
+    found = both[0]["one_out_of_time"]
+    assert found == both[1]["one_out_of_time"]
+    assert found["stopped"] == "time"
+    assert found["asked"] < 40
+
+
+def test_patience_is_the_first_workers(both: tuple[dict[str, Any], ...]) -> None:
+    for each in both:
+        assert each["scores_differ"] == {"stopped": "patience", "epochs": 3, "best": 0}
+
+
+def test_all_keep_the_last_good_weights_when_the_loss_of_one_is_no_number(both: tuple[dict[str, Any], ...]) -> None:
+    for each in both:
+        assert each["one_diverges_later"] == {"stopped": "diverged", "epochs": 1, "finite": True}
+
+
+def test_all_say_so_where_there_is_nothing_good_yet(both: tuple[dict[str, Any], ...]) -> None:
+    assert "the loss of another worker became nan in epoch 1, step 2" in both[0]["one_diverges_at_once"]["error"]
+    assert "the loss became nan in epoch 1, step 2" in both[1]["one_diverges_at_once"]["error"]
+
+
+def test_workers_with_other_data_are_told(both: tuple[dict[str, Any], ...]) -> None:
+    for each in both:
+        assert "the same number of batches. Found 7, 8" in each["other_data"]["error"]
+
+
+@pytest.mark.parametrize("how", ["dead", "silent"])
+def test_a_lost_worker_is_an_error_and_no_hang(how: str, tmp_path: Path) -> None:
+    first, second = two.start(__file__, how, tmp_path, LEANREC_WORKER_TIME="2s")
+    try:
+        said = first.communicate(timeout=60)[1]
+        assert Path(tmp_path, f"{how}-0.json").exists(), said
+    finally:
+        second.kill()
+        second.communicate()
+    assert (
+        "Worker 0 of 2 lost another one, which ended or gave no answer for 2 s" in two.answer(how, tmp_path, 0)["error"]
+    )
+
+
+def test_workers_that_do_not_meet_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    with pytest.raises(LeanrecError, match="WORLD_SIZE is 2, but the workers do not meet.*Start them by torchrun"):
+        Workers.now()
+
+
+def test_torchrun_fits_what_one_process_fits_and_only_the_first_speaks(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    events = [f"{user},{(user * 7 + place + rng.integers(2)) % 25},{place}" for user in range(30) for place in range(8)]
+    Path(tmp_path, "log.csv").write_text("user,item,time\n" + "\n".join(events), encoding="utf-8")
+    common = ["fit", "sasrec", str(tmp_path / "log.csv"), "--threads", "1"]
+    for each in ("epochs=2", "width=8", "length=8", "batch=32"):
+        common += ["--set", each]
+    run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "leanrec"]
+    alone = [sys.executable, "-m", "leanrec"]
+    outs = tmp_path / "two", tmp_path / "one"
+    said = subprocess.run([*run, *common, "--out", outs[0]], capture_output=True, text=True, timeout=200)
+    assert said.returncode == 0, said.stderr
+    assert said.stdout.count("sasrec fitted on 240 events") == 1
+    subprocess.run(
+        [*alone, *common, "--set", "accumulate=2", "--out", outs[1]], capture_output=True, check=True, timeout=100
+    )
+    first, second = (Pipeline.load(out) for out in outs)
+    for user in range(5):
+        scores = [{shown.id: shown.score for shown in each.recommend(user=user, n=5).items} for each in (first, second)]
+        assert scores[0] == pytest.approx(scores[1], rel=1e-3, abs=1e-4)
+
+
+def test_under_torchrun_nothing_else_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    with pytest.raises(SettingError, match="Under torchrun the command must be fit. Got 'evaluate'"):
+        together.prepare(["evaluate", "log.csv"])
+    assert together.name() == "error in worker 1:"
+
+
+def test_every_worker_gets_as_many_batches() -> None:
+    dealt = [Workers(rank, 3).deal(7) for rank in range(3)]
+    assert [list(each) for each in dealt] == [[0, 3, 6], [1, 4, 7], [2, 5, 8]]
+    assert list(Workers().deal(3)) == [0, 1, 2]
+    assert not list(Workers(1, 2).deal(0))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))

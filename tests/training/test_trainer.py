@@ -1,0 +1,443 @@
+"""The loop: what it learns, when it ends, and that a training which broke goes on as if it had not."""
+
+import dataclasses
+import json
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from leanrec.errors import ArtifactError, DivergedError, SettingError
+from leanrec.run import Run
+from leanrec.training import checkpoint, trainer
+from leanrec.training.config import Training
+from leanrec.training.trainer import History, TrainingWarning, device_of, train
+
+X = torch.from_numpy(np.random.default_rng(0).normal(size=(64, 3)).astype(np.float32))
+Y = (X @ torch.tensor([[1.0], [-2.0], [0.5]])) + 0.3
+ONE = Run(seed=4, threads=1)
+HOW = Training(epochs=6, learning_rate=0.03)
+
+
+@dataclasses.dataclass
+class Lines:
+    """A regression in batches of 8 that draws from both generators; ``before`` hears of every (epoch, step)."""
+
+    size: int = 8
+    noise: float = 0.1
+    before: Callable[[int, int], None] = lambda epoch, step: None
+    y: Tensor = dataclasses.field(default_factory=lambda: Y)
+    epoch: int = -1
+    step: int = 0
+
+    def batches(self, rng: np.random.Generator) -> Sequence[Any]:
+        self.epoch, self.step = self.epoch + 1, 0
+        order = torch.from_numpy(rng.permutation(64))
+        return [(X[rows], self.y[rows]) for rows in order.split(self.size)]
+
+    def loss(self, network: nn.Module, batch: Any, rng: np.random.Generator) -> Tensor:
+        self.before(self.epoch, self.step)
+        self.step += 1
+        x, y = batch
+        noise = torch.from_numpy(rng.normal(0, self.noise, x.shape).astype(np.float32)) if self.noise else 0
+        return F.mse_loss(network(x + noise), y)
+
+
+def fresh(dropout: float = 0.2) -> nn.Module:
+    torch.manual_seed(9)
+    return nn.Sequential(nn.Linear(3, 8), nn.Dropout(dropout), nn.ReLU(), nn.Linear(8, 1))
+
+
+def weights(network: nn.Module) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in network.state_dict().items()}
+
+
+def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
+    return all(torch.equal(first[name], second[name]) for name in first)
+
+
+@torch.no_grad()
+def quality(network: nn.Module) -> float:
+    return -float(F.mse_loss(network(X), Y))
+
+
+@dataclasses.dataclass
+class Named:
+    """Something that is told from others by its fingerprint."""
+
+    fingerprint: str
+
+
+def learn(
+    settings: Training = HOW, run: Run = ONE, objective: Any = None, *, scored: bool = False, dropout: float = 0.2
+) -> tuple[History, dict[str, Tensor]]:
+    network = fresh(dropout)
+    score = (lambda: quality(network)) if scored else None
+    history = train(network, objective or Lines(), settings, run, score=score, name="Lines")
+    return history, weights(network)
+
+
+def test_it_learns() -> None:
+    history, found = learn(Training(epochs=40, learning_rate=0.02), scored=True)
+    assert history.stopped == "epochs"
+    assert len(history.losses) == len(history.scores) == 40
+    assert history.losses[-1] < history.losses[0] / 5
+    # The weights are those of the best epoch.
+    network = fresh()
+    network.load_state_dict(found)
+    assert quality(network.eval()) == pytest.approx(max(history.scores))
+    assert history.scores[history.best] == max(history.scores)
+
+
+def test_the_seed_decides() -> None:
+    first, second, other = learn(), learn(), learn(run=Run(seed=5, threads=1))
+    assert first[0] == second[0]
+    assert same(first[1], second[1])
+    assert not same(first[1], other[1])
+
+
+def test_the_generator_and_threads_of_the_caller_are_left_as_they_were() -> None:
+    torch.manual_seed(1)
+    network, expected, before = fresh(), torch.get_rng_state(), torch.get_num_threads()
+    torch.set_rng_state(expected)
+    train(network, Lines(), HOW, ONE)
+    assert torch.equal(torch.get_rng_state(), expected)
+    assert torch.get_num_threads() == before
+
+
+def test_batches_that_are_gathered_are_one_larger_batch() -> None:
+    plain = Training(epochs=3, learning_rate=0.03, schedule="constant", warmup=0)
+    gathered = dataclasses.replace(plain, accumulate=4)
+    large = learn(plain, objective=Lines(size=32, noise=0), dropout=0)[1]
+    small = learn(gathered, objective=Lines(size=8, noise=0), dropout=0)[1]
+    for name, value in large.items():
+        torch.testing.assert_close(small[name], value, rtol=1e-4, atol=1e-5)
+
+
+def test_the_last_batches_make_a_step_even_if_they_are_few() -> None:
+    """Eight batches by three: steps of three, three and two."""
+    steps = []
+    watched = trainer._Loop(fresh(), Lines(), dataclasses.replace(HOW, epochs=1, accumulate=3), ONE, None, "Lines")
+    make = watched.optimiser.step
+    watched.optimiser.step = lambda: (steps.append(1), make())[1]  # type: ignore[method-assign]
+    watched.work()
+    assert len(steps) == 3
+
+
+@pytest.mark.parametrize(
+    ("schedule", "at"),
+    [
+        ("cosine", {0.6: 0.01 + 0.99 * 0.5, 1.0: 0.01}),
+        ("linear", {0.6: 0.01 + 0.99 * 0.5, 1.0: 0.01}),
+        ("constant", {0.6: 1, 1.0: 1}),
+    ],
+)
+def test_the_learning_rate_rises_and_falls(schedule: str, at: dict[float, float]) -> None:
+    settings = Training(learning_rate=0.4, schedule=schedule, warmup=0.2)
+    held = trainer._Loop(fresh(), Lines(), settings, ONE, None, "Lines")
+
+    def rate(done: float) -> float:
+        held._set_rate(done)
+        rates = {group["lr"] for group in held.optimiser.param_groups}
+        assert len(rates) == 1
+        return rates.pop() / 0.4
+
+    assert rate(0.1) == pytest.approx(0.5)
+    assert rate(0.2) == pytest.approx(1)
+    for done, share in at.items():
+        assert rate(done) == pytest.approx(share)
+
+
+def test_without_a_warm_up_the_first_step_is_a_full_one() -> None:
+    held = trainer._Loop(fresh(), Lines(), Training(warmup=0, learning_rate=0.4), ONE, None, "Lines")
+    held._set_rate(0.0)
+    assert {group["lr"] for group in held.optimiser.param_groups} == {0.4}
+
+
+def test_gradients_are_clipped() -> None:
+    norms = []
+    held = trainer._Loop(fresh(), Lines(), dataclasses.replace(HOW, epochs=1, clip=0.05), ONE, None, "Lines")
+    make = held.optimiser.step
+
+    def step() -> None:
+        norms.append(math.sqrt(sum(float(p.grad.square().sum()) for p in held.network.parameters())))
+        make()
+
+    held.optimiser.step = step  # type: ignore[method-assign]
+    held.work()
+    assert max(norms) == pytest.approx(0.05, rel=1e-3)
+
+
+def test_bfloat16_is_for_products_and_weights_stay_float32() -> None:
+    kinds = set()
+    network = fresh(0)
+    network[0].register_forward_hook(lambda module, given, out: kinds.add(out.dtype))
+    history = train(network, Lines(), dataclasses.replace(HOW, precision="bfloat16"), ONE)
+    assert kinds == {torch.bfloat16}
+    assert {value.dtype for value in network.state_dict().values()} == {torch.float32}
+    exact, _ = learn(dropout=0)
+    assert history.losses[-1] == pytest.approx(exact.losses[-1], rel=0.1)
+
+
+class UnpluggedError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("how", [KeyboardInterrupt, UnpluggedError])
+@pytest.mark.parametrize("scored", [False, True])
+@pytest.mark.parametrize("at", [(0, 3), (3, 0), (3, 5)])
+def test_a_training_that_broke_goes_on_as_if_it_had_not(
+    how: type[BaseException], scored: bool, at: tuple[int, int], tmp_path: Path
+) -> None:
+    settings = dataclasses.replace(HOW, weight_decay=0.1, clip=1.0, patience=4 if scored else 0)
+    expected = learn(settings, scored=scored)
+
+    def pull(epoch: int, step: int) -> None:
+        # The checkpoint asks for the batches of the first epoch once more, to tell data from data.
+        if (epoch - 1, step) == at:
+            raise how
+
+    run = dataclasses.replace(ONE, checkpoint=tmp_path / "state")
+    with pytest.raises(how):
+        learn(settings, run, Lines(before=pull), scored=scored)
+    found = learn(settings, run, scored=scored)
+    assert found[0] == expected[0]
+    assert same(found[1], expected[1])
+
+
+def test_a_checkpoint_every_epoch_changes_nothing(tmp_path: Path) -> None:
+    expected = learn(scored=True)
+    run = dataclasses.replace(ONE, checkpoint=tmp_path)
+    first, again = learn(run=run, scored=True), learn(run=run, scored=True)
+    assert first[0] == again[0] == expected[0]
+    assert same(first[1], expected[1])
+    assert same(again[1], expected[1])
+
+
+def falling(values: Sequence[float]) -> tuple[nn.Module, Callable[[], float]]:
+    """A network, and scores that come from a list."""
+    left = list(values)
+    return fresh(), lambda: left.pop(0)
+
+
+def test_patience_counts_epochs_without_a_better_score(tmp_path: Path) -> None:
+    network, score = falling([1, 3, 2, 3, 2.5, 9, 9])
+    run = dataclasses.replace(ONE, checkpoint=tmp_path)
+    settings = Training(epochs=20, patience=3)
+    history = train(network, Lines(), settings, run, score=score)
+    assert (history.stopped, history.best, history.scores) == ("patience", 1, (1, 3, 2, 3, 2.5))
+    # Read back, it has still lost its patience.
+    later, _ = falling([])
+    assert train(later, Lines(), settings, run, score=lambda: pytest.fail("trained on")) == history
+    assert same(weights(network), weights(later))
+
+
+def test_without_patience_all_epochs_are_made_and_the_best_is_kept() -> None:
+    network, score = falling([1, 3, 2, 1])
+    kept = []
+    history = train(network, Lines(before=lambda *_: kept.append(weights(network))), dataclasses.replace(HOW, epochs=4), ONE, score=score)  # fmt: skip
+    assert (history.stopped, history.best) == ("epochs", 1)
+    assert same(weights(network), kept[16])
+
+
+def test_a_score_that_is_no_number_is_never_the_best() -> None:
+    network, score = falling([0.5, math.nan, math.nan])
+    assert train(network, Lines(), dataclasses.replace(HOW, epochs=3), ONE, score=score).best == 0
+
+
+def test_every_score_is_reported() -> None:
+    network, score = falling([1, 3, 2])
+    heard: list[tuple[int, float]] = []
+    run = dataclasses.replace(ONE, report=lambda *each: heard.append(each))
+    train(network, Lines(), dataclasses.replace(HOW, epochs=3), run, score=score)
+    assert heard == [(0, 1), (1, 3), (2, 2)]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"settings": dataclasses.replace(HOW, learning_rate=0.04)},
+            "its learning_rate is 0.03, and this one's is 0.04",
+        ),
+        ({"run": Run(seed=8, threads=1)}, "its seed is 4, and this one's is 8"),
+        ({"objective": Lines(y=Y + 1)}, "its data were others"),
+        ({"of": (Named("other"),)}, "its data were others"),
+        ({"name": "Curves"}, "its name is 'Lines', and this one's is 'Curves'"),
+        ({"network": nn.Sequential(nn.Linear(3, 1))}, "its 0.weight is [8, 3], and this one's is [1, 3]"),
+    ],
+)
+def test_a_checkpoint_of_another_training_is_refused(change: dict[str, Any], message: str, tmp_path: Path) -> None:
+    learn(run=dataclasses.replace(ONE, checkpoint=tmp_path))
+    run = dataclasses.replace(change.get("run", ONE), checkpoint=tmp_path)
+    before = (tmp_path / "checkpoint.safetensors").read_bytes()
+    with pytest.raises(ArtifactError, match="is the checkpoint of another training") as caught:
+        train(
+            change.get("network", fresh()), change.get("objective", Lines()), change.get("settings", HOW), run,
+            name=change.get("name", "Lines"), of=change.get("of", ()),
+        )  # fmt: skip
+    assert message in str(caught.value)
+    assert (tmp_path / "checkpoint.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize("damage", ["cut", "text", "empty", "no state"])
+def test_a_damaged_checkpoint_is_refused(damage: str, tmp_path: Path) -> None:
+    run = dataclasses.replace(ONE, checkpoint=tmp_path)
+    learn(run=run)
+    file = tmp_path / "checkpoint.safetensors"
+    whole = file.read_bytes()
+    if damage == "no state":
+        save_file(load_file(file), file)
+    else:
+        file.write_bytes({"cut": whole[:-100], "text": b"hello, this is no checkpoint at all", "empty": b""}[damage])
+    with pytest.raises(ArtifactError, match=r"checkpoint\.safetensors cannot be read.*Delete it"):
+        learn(run=run)
+
+
+def test_a_checkpoint_of_another_format_is_refused(tmp_path: Path) -> None:
+    run = dataclasses.replace(ONE, checkpoint=tmp_path)
+    learn(run=run)
+    file = tmp_path / "checkpoint.safetensors"
+    with safe_open(file, "pt") as handle:
+        state = json.loads(handle.metadata()["state"])
+    save_file(load_file(file), file, {"state": json.dumps(state | {"format": 99})})
+    with pytest.raises(ArtifactError, match="must have the checkpoint format 1. It has 99"):
+        learn(run=run)
+
+
+def test_a_crash_while_writing_leaves_the_older_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = learn()
+    run = dataclasses.replace(ONE, checkpoint=tmp_path)
+    written = 0
+
+    def save(tensors: Any, path: Path, header: Any) -> None:
+        nonlocal written
+        written += 1
+        if written == 3:
+            Path(path).write_bytes(b"half a file")
+            raise OSError("disk full")
+        save_file(tensors, path, header)
+
+    monkeypatch.setattr(checkpoint, "save_file", save)
+    with pytest.raises(OSError, match="disk full"):
+        learn(run=run)
+    found = learn(run=run)
+    assert found[0] == expected[0]
+    assert same(found[1], expected[1])
+
+
+def break_at(epoch: int, step: int, network: nn.Module) -> Lines:
+    """Weights that make the loss of this step infinite."""
+
+    def spoil(e: int, s: int) -> None:
+        if (e, s) == (epoch, step):
+            with torch.no_grad():
+                network[3].weight.mul_(torch.nan)
+
+    return Lines(before=spoil)
+
+
+def test_a_loss_that_is_no_number_in_the_first_epoch_is_an_error() -> None:
+    network = fresh()
+    with pytest.raises(DivergedError, match=r"Lines: the loss became nan in epoch 1, step 3\. Lower learning_rate"):
+        train(network, break_at(0, 2, network), HOW, ONE, name="Lines")
+
+
+def test_a_loss_that_is_no_number_later_keeps_the_last_good_weights() -> None:
+    network = fresh()
+    with pytest.warns(
+        TrainingWarning, match=r"the loss became nan in epoch 3, step 2\. The weights of epoch 2 are kept"
+    ):
+        history = train(network, break_at(2, 1, network), HOW, ONE, name="Lines")
+    assert history.stopped == "diverged"
+    assert len(history.losses) == 2
+    twin = fresh()
+    with pytest.raises(UnpluggedError):
+        train(twin, Lines(before=_stop_at(2)), HOW, ONE)
+    assert same(weights(network), weights(twin))
+
+
+def _stop_at(epoch: int) -> Callable[[int, int], None]:
+    def stop(e: int, step: int) -> None:
+        if e == epoch:
+            raise UnpluggedError
+
+    return stop
+
+
+def test_weights_that_are_no_numbers_after_the_last_step_of_an_epoch_are_not_kept() -> None:
+    """The loss of the last step is a number; what its gradient did to the weights is not."""
+    network = fresh()
+    objective = Lines()
+    last = objective.loss
+
+    def loss(net: nn.Module, batch: Any, rng: np.random.Generator) -> Tensor:
+        value = last(net, batch, rng)
+        if (objective.epoch, objective.step) == (1, 8):
+            value = value + (net[0].weight - net[0].weight.detach()).abs().sqrt().sum()
+        return value
+
+    objective.loss = loss  # type: ignore[method-assign]
+    with pytest.warns(TrainingWarning, match="the weights became infinite or nan in epoch 2, step 8"):
+        history = train(network, objective, HOW, ONE, name="Lines")
+    assert history.stopped == "diverged"
+    assert all(torch.isfinite(value).all() for value in weights(network).values())
+
+
+class Hurried(Run):
+    """A run whose time is over once it has been asked so often."""
+
+    def __init__(self, asked: int) -> None:
+        super().__init__(seed=4, threads=1)
+        object.__setattr__(self, "left", [asked])
+
+    def out_of_time(self) -> bool:
+        self.left[0] -= 1  # type: ignore[attr-defined]
+        return self.left[0] < 0  # type: ignore[attr-defined]
+
+
+def test_when_time_is_over_the_best_so_far_is_kept() -> None:
+    counted: list[int] = []
+    whole = Lines(before=lambda epoch, step: counted.append(epoch))
+    history, found = learn(run=Hurried(0), objective=whole)
+    # Half an epoch is better than none: one step is made in any case.
+    assert (history.stopped, history.losses, len(counted)) == ("time", (), 1)
+    assert not same(found, weights(fresh()))
+    history, found = learn(run=Hurried(2 * 8 * 2 + 5))
+    assert history.stopped == "time"
+    assert len(history.losses) == 2
+    twin = fresh()
+    with pytest.raises(UnpluggedError):
+        train(twin, Lines(before=_stop_at(2)), HOW, ONE)
+    assert same(found, weights(twin))
+
+
+def test_time_that_is_long_over_still_gives_a_model() -> None:
+    history, _ = learn(run=Run(seed=4, threads=1, seconds=0.0))
+    assert history.stopped == "time"
+
+
+def test_nothing_to_learn_from_is_no_error_but_said() -> None:
+    class Nothing(Lines):
+        def batches(self, rng: np.random.Generator) -> Sequence[Any]:
+            return []
+
+    with pytest.warns(TrainingWarning, match="the data hold nothing to train on"):
+        history, found = learn(objective=Nothing())
+    assert history.losses == (0,) * 6
+    assert same(found, weights(fresh()))
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "gpu", "meta"])
+def test_a_device_that_is_not_there_is_one_clear_error(device: str) -> None:
+    with pytest.raises(SettingError, match="device") as caught:
+        device_of(Run(device=device))
+    assert "\n" not in str(caught.value)
