@@ -42,6 +42,7 @@ _HOMES = {
     "pipeline": "leanrec.pipeline.snapshot",
     "rating_bias": "leanrec.kernels.solvers.rating_bias",
     "profiles": "leanrec.features.profiles",
+    "aggregation": "leanrec.kernels.similarity.aggregation",
     "features.base": "leanrec.features.base",
     "features.categorical": "leanrec.features.categorical",
     "features.column_types": "leanrec.features.column_types",

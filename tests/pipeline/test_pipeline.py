@@ -367,7 +367,7 @@ class TestNewItems:
 
 @pytest.mark.parametrize(
     ("given", "write"),
-    [("ease", r"leanrec.models.find\('ease'\)\(\)"), (EASE, r"EASE\(\)"), (3, "such as leanrec.models.find")],
+    [("ease", r"leanrec.models.get_model\('ease'\)\(\)"), (EASE, r"EASE\(\)"), (3, "such as leanrec.models.get_model")],
 )
 def test_what_is_no_estimator_is_refused(dataset: Dataset, given: Any, write: str) -> None:
     with pytest.raises(SettingError, match=f"estimator must be the settings of a model. Got .*; write {write}"):

@@ -162,8 +162,8 @@ def test_a_worker_counts_its_own_items_alone(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_large_table_is_put_together_in_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sharded, "_IN_FILE", 100)
-    monkeypatch.setattr(sharded, "_BLOCK", 100)
+    monkeypatch.setattr(sharded_embedding, "_IN_FILE", 100)
+    monkeypatch.setattr(sharded_embedding, "_BLOCK", 100)
     table = ShardedTable(nn.Embedding(50, 4), N, Workers())
     whole = table.whole()
     assert isinstance(whole.base, np.memmap) or isinstance(whole.base.base, np.memmap)

@@ -208,7 +208,7 @@ def test_answers_need_no_torch(model: KGINModel, tmp_path: Path) -> None:
         "    def find_spec(self, name, path=None, target=None):\n"
         "        if name.partition('.')[0] == 'torch': raise ModuleNotFoundError('no torch', name='torch')\n"
         "sys.meta_path.insert(0, NoTorch())\n"
-        "from leanrec.data import artifacts;"
+        "from leanrec import artifacts;"
         f"m = artifacts.load({str(folder)!r}); print(m.items.shape[0], type(m).__name__)\n"
         "from leanrec.errors import MissingExtraError; from leanrec.data.datasets.bundled import load_sample\n"
         "try: m.settings.fit(load_sample())\nexcept MissingExtraError as error: print(error)"

@@ -31,7 +31,7 @@ def test_heads_divide_the_width() -> None:
 def test_an_artifact_names_the_extra_where_torch_is_missing(dataset: Dataset, tmp_path: Path) -> None:
     folder = artifacts.save(SASRec(width=8, epochs=1).fit(dataset, ONE), tmp_path / "model")
     code = (
-        "import sys; sys.modules['torch'] = None; from leanrec.data import artifacts; from leanrec.errors import MissingExtraError\n"
+        "import sys; sys.modules['torch'] = None; from leanrec import artifacts; from leanrec.errors import MissingExtraError\n"
         f"try: artifacts.load({str(folder)!r})\nexcept MissingExtraError as error: print(error)"
     )
     called = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
