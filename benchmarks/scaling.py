@@ -28,8 +28,8 @@ from leanrec import artifacts
 from leanrec.data.dataset import Dataset
 from leanrec.data.datasets.simulation import Simulation
 from leanrec.models import list_models
-from leanrec.run import format_seconds
-from leanrec.settings import build
+from leanrec.settings import parse_settings
+from leanrec.units import format_seconds
 
 # One pass or a few: what grows with the data is the same, and a curve needs no converged model.
 MODELS: dict[str, dict[str, str]] = {
@@ -115,7 +115,7 @@ def warmed(probe: Probe, model: str) -> Any:
     """The model's settings, after a small fit: what is compiled stays in the cache for the next process."""
     from leanrec.models import get_model
 
-    estimator = build(get_model(model), MODELS[model])
+    estimator = parse_settings(get_model(model), MODELS[model])
     with probe.warmup():
         estimator.fit(Simulation(users=200, items=300, events=4000).dataset(), probe.run)
     return estimator

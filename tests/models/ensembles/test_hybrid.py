@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from contracts.estimator import EstimatorContract
-from leanrec.data.dataset import Dataset, Shape
+from contracts.estimator import EstimatorContract, OddDataContract
+from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.errors import DataError, SettingError
 from leanrec.models.baselines.popularity import Popularity
 from leanrec.models.ensembles.hybrid import Hybrid, part_from_text
@@ -16,7 +16,7 @@ from leanrec.models.linear.ease import EASE
 from leanrec.models.neighbors.item_knn import ItemKNN
 from leanrec.protocols import Explanation
 from leanrec.run import Run
-from leanrec.settings import build
+from leanrec.settings import parse_settings
 from leanrec.types import Float32Array, Int32Array, Queries
 
 
@@ -26,25 +26,25 @@ def refuses_new_items(model: Any, dataset: Dataset) -> None:
         model.extend(dataset.item_table.take(np.array([2])))
 
 
-class TestWeighted(EstimatorContract):
+class TestWeighted(EstimatorContract, OddDataContract):
     estimator = Hybrid(("ease(l2=20)", "item_knn(k=20, shrinkage=2)"), weights=(2, 1))
 
 
-class TestReciprocal(EstimatorContract):
+class TestReciprocal(EstimatorContract, OddDataContract):
     estimator = Hybrid(("ease(l2=20)", "user_knn(k=20)"), mode="reciprocal")
 
     def test_takes_in_new_items(self, model: Any, dataset: Dataset) -> None:
         refuses_new_items(model, dataset)
 
 
-class TestBorda(EstimatorContract):
+class TestBorda(EstimatorContract, OddDataContract):
     estimator = Hybrid(("ease(l2=20)", "popularity"), mode="borda", weights=(5, 1))
 
     def test_takes_in_new_items(self, model: Any, dataset: Dataset) -> None:
         refuses_new_items(model, dataset)
 
 
-class TestSwitch(EstimatorContract):
+class TestSwitch(EstimatorContract, OddDataContract):
     estimator = Hybrid(
         ('item_knn(by=content, columns=["genres"], shrinkage=0)', "ease(l2=20)"), mode="switch", cold_items=1
     )
@@ -58,7 +58,7 @@ class Fixed:
     reason: str = "history"
     flat_for: int = -1
 
-    def fit_bytes(self, shape: Shape) -> int:
+    def fit_bytes(self, shape: DatasetShape) -> int:
         return 8 * shape.items
 
     def fit(self, data: Dataset, run: Run = Run()) -> "Fixed":
@@ -193,9 +193,9 @@ def test_parts_from_text() -> None:
         "mode": "borda",
         "weights": "[2, 1]",
     }
-    built = build(Hybrid, texts)
+    built = parse_settings(Hybrid, texts)
     assert built == Hybrid((EASE(l2=300, weighting="binary"), Popularity()), mode="borda", weights=(2, 1))
-    assert build(Hybrid, {"parts": '["ease", "item_knn"]'}) == Hybrid((EASE(), ItemKNN()))
+    assert parse_settings(Hybrid, {"parts": '["ease", "item_knn"]'}) == Hybrid((EASE(), ItemKNN()))
     content = part_from_text('item_knn(by=content, columns=["genres", "title"])')
     assert content == ItemKNN(by="content", columns=("genres", "title"))
 

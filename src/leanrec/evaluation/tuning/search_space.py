@@ -15,7 +15,7 @@ from typing import Any
 
 from leanrec.errors import SettingError
 from leanrec.protocols import Estimator
-from leanrec.settings import split_list, value_of
+from leanrec.settings import parse_setting, split_list
 
 __all__ = ["Choices", "Numbers", "Space", "held", "read_range", "read_space", "searched", "space_of", "usual_settings"]
 
@@ -205,7 +205,7 @@ def read_range(kind: type, name: str, text: str) -> Range:
 
 def _value(kind: type, name: str, text: str, what: str) -> Any:
     try:
-        value = value_of(kind, name, text)
+        value = parse_setting(kind, name, text)
     except SettingError as error:
         raise SettingError(f"{what}: {error}") from None
     return float(value) if typing.get_type_hints(kind)[name] is float else value

@@ -14,14 +14,14 @@ from typing import ClassVar
 import numpy as np
 import scipy.stats
 
-from leanrec.data.dataset import Dataset, Shape
+from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.data.table import Table
 from leanrec.errors import DataError, SettingError
 from leanrec.kernels.sparse import pick
 from leanrec.models import get_model
 from leanrec.protocols import Estimator, Explainable, Explanation, Extendable, Scorer
 from leanrec.run import Run
-from leanrec.settings import build, check_at_least, check_one_of, split_list
+from leanrec.settings import check_at_least, check_one_of, parse_settings, split_list
 from leanrec.types import CSR, Float32Array, Int32Array, Queries
 
 __all__ = ["Hybrid", "HybridModel", "part_from_text"]
@@ -88,13 +88,13 @@ class Hybrid:
         """The parts, resolved."""
         return tuple(part for part in self.parts if not isinstance(part, str))
 
-    def fit_bytes(self, shape: Shape) -> int:
+    def fit_bytes(self, shape: DatasetShape) -> int:
         """The parts together: each stays in memory while the next is fitted."""
         return sum(part.fit_bytes(shape) for part in self.estimators) + 8 * shape.items
 
     def fit(self, data: Dataset, run: Run = Run()) -> "HybridModel":
         """Fit each part on the same data, one after the other."""
-        run.require(
+        run.require_memory(
             self.fit_bytes(data.shape),
             f"A hybrid of {len(self.parts)} models",
             "Raise the limit or name fewer parts.",
@@ -218,7 +218,7 @@ def part_from_text(text: str) -> Estimator:
         if not equals:
             raise SettingError(f"A setting of a part must be name=value. Got {pair!r} in {text!r}.")
         settings[name.strip()] = value.strip()
-    return build(get_model(match[1]), settings)
+    return parse_settings(get_model(match[1]), settings)
 
 
 def _either(first: "functools.partial[Float32Array]", second: "functools.partial[Float32Array]") -> Float32Array:
@@ -250,13 +250,13 @@ def _about(queries: Queries, n_items: int) -> Queries:
     if n_items == queries.n_items:
         return queries
     cut = functools.partial(_cut, n_items=n_items)
-    last = queries.last
+    last = queries.sequences
     return dataclasses.replace(
         queries,
         history=cut(queries.history),
         seen=None if queries.seen is None else cut(queries.seen),
         ratings=None if queries.ratings is None else cut(queries.ratings),
-        last=None if last is None else tuple(each[each < n_items] for each in last),
+        sequences=None if last is None else tuple(each[each < n_items] for each in last),
     )
 
 

@@ -13,18 +13,17 @@ import functools
 import typing
 
 import numpy as np
-import rich.progress
 import scipy.sparse as sp
 
-from leanrec.data.dataset import Dataset, Shape
+from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.errors import DataError
 from leanrec.kernels.solvers.least_squares import principal_axes, solve_rows, solve_rows_bytes
 from leanrec.kernels.sparse import dot_scores
 from leanrec.kernels.threads import in_threads, single_blas
 from leanrec.kernels.weighting import weigh
-from leanrec.protocols import Explanation
+from leanrec.protocols import Explanation, rank_contributions
 from leanrec.run import Run
-from leanrec.settings import check_at_least, check_between, check_one_of, check_positive
+from leanrec.settings import check_settings, setting
 from leanrec.types import CSR, Float32Array, Int32Array, Queries
 
 __all__ = ["IALS", "IALSModel"]
@@ -53,40 +52,51 @@ class IALS:
     Cost: an epoch O(Σ n · D · min(n, D) + (U + N) · D² + D³) time over the rows of n interactions on both sides, or
     O(E · D + (U + N) · D² + D³) by conjugate gradients; memory 16 D (U + N) bytes and two weighted copies of the data.
     A query O(L · D · min(L, D)) to solve plus O(N · D) to score; the model 4 N · D bytes.
-
-    Attributes:
-        width: D, the length of a vector.
-        l2: ridge strength.
-        unobserved: weight of the pairs without an interaction, relative to 1 for an observed one.
-        scaling: 1 = a ridge in proportion to how often user or item occur, 0 = the same for all.
-        weighting: how much a repeated or stronger interaction counts: "binary", "log" or "none".
-        epochs: passes over users and items.
-        solver: "cholesky" is exact. The others start from the vectors of the last epoch wherever the exact system would
-            be large: "cg" takes three steps of conjugate gradients where both the width and the number of a row's
-            interactions exceed 16, "blocks" solves 32 coordinates at a time where both exceed 128. "auto" is "cg".
-        relaxation: 1 = to the solution, above 1 and below 2 = beyond it, in all epochs but the last; "blocks" takes no such steps.
     """
 
-    width: int = 64
-    l2: float = 0.5
-    unobserved: float = 0.05
-    scaling: float = 0.5
-    weighting: str = "log"
-    epochs: int = 8
-    solver: str = "auto"
-    relaxation: float = 1.6
+    width: int = setting(64, at_least=1, search="16,32,64,128", doc="D, the length of a vector.")
+    l2: float = setting(0.5, above=0, search="0.005..50:log", doc="Ridge strength.")
+    unobserved: float = setting(
+        0.05,
+        above=0,
+        search="0.00167..1.5:log",
+        doc="Weight of the pairs without an interaction, relative to 1 for an observed one.",
+    )
+    scaling: float = setting(
+        0.5,
+        between=(0, 1),
+        search="0..1",
+        doc="1 = a ridge in proportion to how often user or item occur, 0 = the same for all.",
+    )
+    weighting: str = setting(
+        "log",
+        one_of=("none", "binary", "log"),
+        search="none,binary,log",
+        doc='How much a repeated or stronger interaction counts: "binary", "log" or "none".',
+    )
+    epochs: int = setting(8, at_least=1, doc="Passes over users and items.")
+    solver: str = setting(
+        "auto",
+        one_of=("auto", "cholesky", "cg", "blocks"),
+        doc=(
+            '"cholesky" is exact. The others start from the vectors of the last epoch wherever the exact system would '
+            'be large: "cg" takes three steps of conjugate gradients where both the width and the number of a row\'s '
+            'interactions exceed 16, "blocks" solves 32 coordinates at a time where both exceed 128. "auto" is "cg".'
+        ),
+    )
+    relaxation: float = setting(
+        1.6,
+        between=(1, 1.99),
+        doc=(
+            '1 = to the solution, above 1 and below 2 = beyond it, in all epochs but the last; "blocks" takes no such '
+            "steps."
+        ),
+    )
 
     def __post_init__(self) -> None:
-        check_at_least("width", self.width, 1)
-        check_positive("l2", self.l2)
-        check_positive("unobserved", self.unobserved)
-        check_between("scaling", self.scaling, 0, 1)
-        check_one_of("weighting", self.weighting, ("none", "binary", "log"))
-        check_at_least("epochs", self.epochs, 1)
-        check_one_of("solver", self.solver, ("auto", "cholesky", "cg", "blocks"))
-        check_between("relaxation", self.relaxation, 1, 1.99)
+        check_settings(self)
 
-    def fit_bytes(self, shape: Shape) -> int:
+    def fit_bytes(self, shape: DatasetShape) -> int:
         """Vectors of both sides with the copies that a pass makes, weighted copies of the data, and working space."""
         rows = shape.users + shape.items
         vectors = 16 * (self.width + 15) * rows
@@ -96,12 +106,12 @@ class IALS:
 
     def fit(self, data: Dataset, run: Run = Run()) -> "IALSModel":
         """Alternate between users and items; the epoch in which the time of ``run`` ends is the last."""
-        run.require(
+        run.require_memory(
             self.fit_bytes(data.shape),
             f"iALS of width {self.width}",
             "Choose a smaller width or raise the limit.",
         )
-        with run.limits():
+        with run.limit_threads():
             X = self._weigh(data.interactions)
             Xt = sp.csr_array(X.T)
             ridge_users, ridge_items = self._ridge(X), self._ridge(Xt)
@@ -192,8 +202,7 @@ class IALSModel:
         V = self.items[history.indices]
         A = np.diag(self._base + self.settings._ridge(history)[0]) + (V.T * history.data) @ V
         added = history.data * (V @ np.linalg.solve(A, self.items[item])).astype(np.float32)
-        order = np.argsort(-added, kind="stable")
-        return Explanation("history", history.indices[order].astype(np.int32), added[order])
+        return rank_contributions(history.indices, added)
 
 
 def _draw(rng: np.random.Generator, rows: CSR, width: int) -> Float32Array:
@@ -227,4 +236,4 @@ def _go_on(ends: Float32Array, starts: Float32Array, step: float) -> None:
 
 
 def _epochs(n: int, run: Run, what: str) -> typing.Iterator[int]:
-    yield from rich.progress.track(range(n), description=what, disable=not run.progress, transient=True)
+    yield from run.track(range(n), what)

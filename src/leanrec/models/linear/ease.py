@@ -10,7 +10,7 @@ import tempfile
 import numpy as np
 import scipy.sparse as sp
 
-from leanrec.data.dataset import Dataset, Shape
+from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.errors import BudgetError, DataError
 from leanrec.kernels.solvers.dense import (
     dense_gram,
@@ -25,10 +25,11 @@ from leanrec.kernels.solvers.inverse import BLOCK, diagonal_of, largest_residual
 from leanrec.kernels.solvers.local_ridge import local_ridges
 from leanrec.kernels.sparse import history_scores, narrow
 from leanrec.kernels.weighting import weigh
-from leanrec.protocols import Explanation
-from leanrec.run import Run, format_bytes
-from leanrec.settings import check_at_least, check_one_of, check_positive
+from leanrec.protocols import Explanation, rank_contributions
+from leanrec.run import Run
+from leanrec.settings import check_settings, setting
 from leanrec.types import CSR, Float32Array, Int32Array, Queries
+from leanrec.units import format_bytes
 
 __all__ = ["EASE", "EASEModel"]
 
@@ -53,23 +54,21 @@ class EASE:
 
     With ``top`` only the largest weights of each item are kept, in |weight| · frequency^0.3, and solved again
     for what is kept: a query costs O(L · top) on average and the model 8 N · top bytes.
-
-    Attributes:
-        l2: ridge strength; more for sparser data.
-        weighting: how much a repeated or stronger interaction counts: "binary", "log" or "none".
-        top: keep only this many weights of each item; 0 = all.
     """
 
-    l2: float = 100.0
-    weighting: str = "log"
-    top: int = 0
+    l2: float = setting(100.0, above=0, search="1..1e4:log", doc="Ridge strength; more for sparser data.")
+    weighting: str = setting(
+        "log",
+        one_of=("none", "binary", "log"),
+        search="none,binary,log",
+        doc='How much a repeated or stronger interaction counts: "binary", "log" or "none".',
+    )
+    top: int = setting(0, at_least=0, doc="Keep only this many weights of each item; 0 = all.")
 
     def __post_init__(self) -> None:
-        check_positive("l2", self.l2)
-        check_one_of("weighting", self.weighting, ("none", "binary", "log"))
-        check_at_least("top", self.top, 0)
+        check_settings(self)
 
-    def fit_bytes(self, shape: Shape) -> int:
+    def fit_bytes(self, shape: DatasetShape) -> int:
         """N² floats, inverted in place, plus the copies of the data and, by way of the users, their two matrices.
 
         BLAS keeps buffers of its own; 32 MB covers them on the machines that were measured. A fit with less
@@ -82,7 +81,7 @@ class EASE:
             size += sweep_bytes(shape.items)
         return size
 
-    def _around(self, shape: Shape) -> int:
+    def _around(self, shape: DatasetShape) -> int:
         """Memory beside the N² floats: copies of the data, and the lists of ``top``."""
         size = 60 * shape.events + 64 * (shape.items + shape.users) + 2**25
         top = min(self.top, shape.items)
@@ -93,8 +92,8 @@ class EASE:
 
         Raises BudgetError before starting if neither would do, and DataError if the ridge is too small for float32.
         """
-        rows = 0 if self.fit_bytes(data.shape) <= run.available() else self._rows_in_memory(data.shape, run)
-        with run.limits():
+        rows = 0 if self.fit_bytes(data.shape) <= run.available_memory() else self._rows_in_memory(data.shape, run)
+        with run.limit_threads():
             X = weigh(data.interactions, self.weighting)
             if rows:
                 inverse, diagonal = _in_file(X, self.l2, rows)
@@ -110,11 +109,11 @@ class EASE:
             del inverse
             return EASEModel(settings=self, weights=self._again(X, kept))
 
-    def _rows_in_memory(self, shape: Shape, run: Run) -> int:
+    def _rows_in_memory(self, shape: DatasetShape, run: Run) -> int:
         """Rows of a band, for a matrix in a file. Raises BudgetError if not even a few rows fit, or the disk is full."""
         n = shape.items
         least, most = (min(rows, n) for rows in _ROWS)
-        run.require(
+        run.require_memory(
             self._around(shape) + sweep_bytes(n, least),
             f"EASE over {n} items, even with its {format_bytes(4 * n**2)} in a file,",
             "Cut rare items or raise the limit.",
@@ -123,10 +122,10 @@ class EASE:
         if free < 4 * n**2:
             raise BudgetError(
                 f"EASE over {n} items needs {format_bytes(4 * n**2)} in memory or on disk. There are "
-                f"{format_bytes(run.available())} of memory, and {format_bytes(free)} in {tempfile.gettempdir()}. "
+                f"{format_bytes(run.available_memory())} of memory, and {format_bytes(free)} in {tempfile.gettempdir()}. "
                 "Raise the limit, or set TMPDIR to a larger disk."
             )
-        room = run.available() - self._around(shape)
+        room = run.available_memory() - self._around(shape)
         return next(rows for rows in range(most, least - 1, -1) if sweep_bytes(n, rows) <= room)
 
     def _strongest(self, X: CSR, inverse: Float32Array, block: int) -> CSR:
@@ -213,10 +212,9 @@ class EASEModel:
         else:
             column = self.weights[history.indices][:, [item]].toarray()[:, 0]
         added = history.data * column
-        order = np.argsort(-added, kind="stable")
-        return Explanation("history", history.indices[order].astype(np.int32), added[order])
+        return rank_contributions(history.indices, added)
 
 
-def _by_users(shape: Shape) -> bool:
+def _by_users(shape: DatasetShape) -> bool:
     """Whether the way through the users, U · N² + 2 U² · N operations, is shorter than 2 N³ at no more memory than twice."""
     return 2 * shape.users <= shape.items

@@ -9,7 +9,7 @@ import dataclasses
 import numpy as np
 import scipy.sparse as sp
 
-from leanrec.data.dataset import Dataset, Shape
+from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.data.table import Table
 from leanrec.errors import DataError
 from leanrec.features.pipeline import Features, FeatureSpec
@@ -18,9 +18,9 @@ from leanrec.kernels.similarity.aggregation import heaviest
 from leanrec.kernels.similarity.top_similar import similar_bytes, top_related, top_similar
 from leanrec.kernels.sparse import history_scores
 from leanrec.kernels.weighting import WEIGHTINGS, weigh
-from leanrec.protocols import Explanation
+from leanrec.protocols import Explanation, rank_contributions
 from leanrec.run import Run
-from leanrec.settings import check_at_least, check_one_of
+from leanrec.settings import check_settings, setting
 from leanrec.types import CSR, Float32Array, Int32Array, Queries, empty_csr
 
 __all__ = ["ItemContent", "ItemKNN", "ItemKNNModel"]
@@ -37,35 +37,55 @@ class ItemKNN:
 
     Cost: fit O(Σ_u L_u²) time for "users", the same over features otherwise, and ``fit_bytes``; a query
     O(L · k + N); the model 8 N · k bytes.
-
-    Attributes:
-        k: neighbours of each item; more than there are items is all of them.
-        by: "users" compares items by who touched them; "content" by their features; "interests" by what the
-            people who touched them like in terms of features. The last two need an item table.
-        similarity: "cosine", "pearson" (over all U users or F features, no entry being 0), "euclidean"
-            (1 / (1 + distance)) or "jaccard" (of the sets).
-        weighting: how much an interaction counts: "none", "binary", "log", "tfidf", "bm25"; the last two
-            let people with long histories say less. What the asker touched is weighted alike, without that.
-        shrinkage: a similarity that rests on c shared users or features is multiplied by c / (c + shrinkage).
-        columns: which columns of the item table to read, for "content" and "interests"; () = all that can be
-            used.
     """
 
-    k: int = 100
-    by: str = "users"
-    similarity: str = "cosine"
-    weighting: str = "tfidf"
-    shrinkage: float = 10.0
-    columns: tuple[str, ...] = ()
+    k: int = setting(
+        100,
+        at_least=1,
+        search="12..400:log",
+        doc="Neighbours of each item; more than there are items is all of them.",
+    )
+    by: str = setting(
+        "users",
+        one_of=("users", "content", "interests"),
+        doc=(
+            '"users" compares items by who touched them; "content" by their features; "interests" by what the people '
+            "who touched them like in terms of features. The last two need an item table."
+        ),
+    )
+    similarity: str = setting(
+        "cosine",
+        one_of=_MEASURES,
+        search="cosine,pearson,jaccard",
+        doc=(
+            '"cosine", "pearson" (over all U users or F features, no entry being 0), "euclidean" (1 / (1 + distance)) '
+            'or "jaccard" (of the sets).'
+        ),
+    )
+    weighting: str = setting(
+        "tfidf",
+        one_of=WEIGHTINGS,
+        search="none,binary,log,tfidf,bm25",
+        doc=(
+            'How much an interaction counts: "none", "binary", "log", "tfidf", "bm25"; the last two let people with '
+            "long histories say less. What the asker touched is weighted alike, without that."
+        ),
+    )
+    shrinkage: float = setting(
+        10.0,
+        at_least=0,
+        search="0..100",
+        doc="A similarity that rests on c shared users or features is multiplied by c / (c + shrinkage).",
+    )
+    columns: tuple[str, ...] = setting(
+        (),
+        doc='Which columns of the item table to read, for "content" and "interests"; () = all that can be used.',
+    )
 
     def __post_init__(self) -> None:
-        check_at_least("k", self.k, 1)
-        check_one_of("by", self.by, ("users", "content", "interests"))
-        check_one_of("similarity", self.similarity, _MEASURES)
-        check_one_of("weighting", self.weighting, WEIGHTINGS)
-        check_at_least("shrinkage", self.shrinkage, 0)
+        check_settings(self)
 
-    def fit_bytes(self, shape: Shape) -> int:
+    def fit_bytes(self, shape: DatasetShape) -> int:
         """The interactions a few times over, the lists, and a strip of sums for each thread."""
         lists = similar_bytes(shape.items, shape.items, self.k, Run().n_threads()) + 24 * shape.items * min(
             self.k, shape.items
@@ -75,12 +95,12 @@ class ItemKNN:
 
     def fit(self, data: Dataset, run: Run = Run()) -> "ItemKNNModel":
         """Find the neighbours of each item. Raises DataError for content without an item table."""
-        run.require(
+        run.require_memory(
             self.fit_bytes(data.shape),
             f"Item-kNN over {len(data.items)} items",
             "Lower k or raise the limit.",
         )
-        with run.limits():
+        with run.limit_threads():
             if self.by == "users":
                 compared = weigh(sp.csr_array(data.interactions.T), self.weighting)
                 return ItemKNNModel(self, self._towards(compared), None)
@@ -156,12 +176,10 @@ class ItemKNNModel:
         """The items of the history by what each adds; for content, also the features shared with ``item``."""
         touched = self.profile(queries.block(0, 1))
         added = touched.data * self.similar[touched.indices][:, [item]].toarray()[:, 0]
-        order = np.argsort(-added, kind="stable")
-        order = order[added[order] > 0]
-        speak, weights = touched.indices[order].astype(np.int32), added[order].astype(np.float32)
+        ranked = rank_contributions(touched.indices, added, only_positive=True)
         if self.content is None:
-            return Explanation("history", speak, weights)
-        return Explanation("content", speak, weights, _shared(self.content, item, speak))
+            return ranked
+        return dataclasses.replace(ranked, reason="content", features=_shared(self.content, item, ranked.items))
 
     def extend(self, items: Table) -> "ItemKNNModel":
         """The model of N + M items. By content, the new items get their neighbours among the N at once.
