@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from conftest import STRINGS, make_dataset
-from contracts.estimator import EstimatorContract
+from contracts.estimator import EstimatorContract, OddDataContract
 from leanrec.data.dataset import Dataset
-from leanrec.data.splits.evaluation_set import Cases
+from leanrec.data.splits.evaluation_set import EvaluationSet
 from leanrec.data.table import Table
 from leanrec.errors import DataError, SettingError
 from leanrec.models.ctr.core.examples import RowSpec
@@ -37,7 +37,7 @@ def crossed_table(n: int, seed: int = 0) -> Table:
 SPEC = RowSpec(categories=("colour", "size"), numbers=("noise",))
 
 
-class ByFieldsContract(EstimatorContract):
+class CTRContract(EstimatorContract, OddDataContract):
     """Subclass it as ``TestDeepFM``."""
 
     def test_a_user_of_the_data_is_more_than_a_history(self, model: Any, dataset: Dataset) -> None:
@@ -84,7 +84,7 @@ class ByFieldsContract(EstimatorContract):
     def test_stops_by_the_held_out_events(self, dataset: Dataset) -> None:
         model = dataclasses.replace(self.estimator, epochs=3, patience=1).fit(dataset, Run(threads=1))
         assert np.isfinite(model.score(dataset.queries())).all()
-        cases = Cases(dataset.queries(), dataset.interactions, repeats=True)
+        cases = EvaluationSet(dataset.queries(), dataset.interactions, allow_repeats=True)
         dataclasses.replace(self.estimator, epochs=2, patience=1).fit(dataset, Run(threads=1), cases)
 
     def test_rows_of_a_table(self) -> None:

@@ -37,7 +37,7 @@ class RatingContract:
         # Ratings at both ends only: what is unclipped would leave the scale.
         rng = np.random.default_rng(5)
         value = rng.choice(np.array([0.5, 5.0], np.float32), len(dataset.events), p=[0.2, 0.8])
-        extreme = dataset.with_events(dataclasses.replace(dataset.events, value=value))
+        extreme = dataset.with_events(dataclasses.replace(dataset.events, rating=value))
         model = self.estimator.fit(extreme, Run(threads=1))
         for item in range(0, len(dataset.items), 5):
             ratings = model.predict(extreme.queries(), np.full(len(dataset.users), item, np.int32))
@@ -46,14 +46,14 @@ class RatingContract:
 
     def test_predicts_what_was_held_out(self, dataset: Dataset) -> None:
         events = dataset.events
-        assert events.value is not None
+        assert events.rating is not None
         held = np.random.default_rng(1).random(len(events)) < 0.2
         train = dataset.with_events(events.take(~held))
         test = events.take(held)
-        assert test.value is not None
+        assert test.rating is not None
         model = self.estimator.fit(train, Run(threads=1))
         predicted = model.predict(train.queries(test.user), test.item)
-        rmse = float(np.sqrt(np.mean((predicted - test.value) ** 2)))
+        rmse = float(np.sqrt(np.mean((predicted - test.rating) ** 2)))
         assert rmse <= self.at_most, f"RMSE is {rmse:.3f}"
 
     def test_a_new_user_gets_the_same_as_a_known_one_with_these_ratings(self, model: Any, dataset: Dataset) -> None:
@@ -81,13 +81,13 @@ class RatingContract:
 
     def test_constant_ratings_are_predicted(self) -> None:
         data = make_dataset()
-        flat = data.with_events(dataclasses.replace(data.events, value=np.full(len(data.events), 3.5, np.float32)))
+        flat = data.with_events(dataclasses.replace(data.events, rating=np.full(len(data.events), 3.5, np.float32)))
         model = self.estimator.fit(flat, Run(threads=1))
         predicted = model.predict(flat.queries(), np.zeros(len(flat.users), np.int32))
         np.testing.assert_allclose(predicted, 3.5, atol=1e-4)
 
     def test_refuses_data_without_ratings(self) -> None:
         data = make_dataset()
-        silent = data.with_events(dataclasses.replace(data.events, value=None))
+        silent = data.with_events(dataclasses.replace(data.events, rating=None))
         with pytest.raises(DataError, match="needs explicit ratings"):
             self.estimator.fit(silent)

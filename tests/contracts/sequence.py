@@ -9,13 +9,14 @@ import pytest
 import scipy.sparse as sp
 import torch
 
-from contracts.estimator import EstimatorContract
+from contracts.estimator import EstimatorContract, OddDataContract
+from leanrec.budget import Budget
 from leanrec.data.dataset import Dataset
 from leanrec.data.vocabulary import Vocabulary, id_array
 from leanrec.errors import BudgetError, DataError
 from leanrec.protocols import Extendable
 from leanrec.run import Run
-from leanrec.training.histories import Histories, padded
+from leanrec.training.histories import PackedHistories, pad_histories
 from leanrec.types import Events, Queries
 
 N_RING = 12
@@ -34,7 +35,7 @@ def ring(walks: int = 240, seed: int = 5) -> Dataset:
         user=np.repeat(np.arange(walks), lengths).astype(np.int32),
         item=np.concatenate(rows).astype(np.int32),
         time=np.concatenate([np.arange(length) for length in lengths]).astype(np.int64),
-        kind=np.zeros(lengths.sum(), np.int8),
+        event_type=np.zeros(lengths.sum(), np.int8),
         weight=np.ones(lengths.sum(), np.float32),
     )
     users, items = Vocabulary(np.arange(walks), "user"), Vocabulary(id_array(np.arange(N_RING)), "item")
@@ -52,7 +53,7 @@ def laps(data: Dataset) -> tuple[Queries, np.ndarray]:
     queries = Queries(
         users=np.full(len(rows), -1, np.int32),
         history=sp.csr_array(np.ones((len(rows), N_RING), np.float32)),
-        last=tuple(rows),
+        sequences=tuple(rows),
     )
     return queries, np.array([row[0] for row in rows])
 
@@ -68,13 +69,13 @@ def hits(model: Any, data: Dataset) -> float:
 
 def states(network: torch.nn.Module, rows: list[np.ndarray]) -> np.ndarray:
     """(B, L, D) the state after every item of some histories, padded at the right."""
-    histories = Histories.from_rows([row.astype(np.int32) for row in rows])
-    batch = padded(histories, histories.bounds[:-1], histories.bounds[1:])
+    histories = PackedHistories.from_rows([row.astype(np.int32) for row in rows])
+    batch = pad_histories(histories, histories.bounds[:-1], histories.bounds[1:])
     with torch.inference_mode():
         return np.asarray(network(batch.items, batch.lengths))
 
 
-class SequenceContract(EstimatorContract):
+class SequenceContract(EstimatorContract, OddDataContract):
     """Subclass it with ``estimator``, and ``learner`` with settings that learn the ring in seconds."""
 
     learner: ClassVar[Any]
@@ -109,7 +110,7 @@ class SequenceContract(EstimatorContract):
         together = Queries(
             users=np.full(3, -1, np.int32),
             history=sp.vstack([_asker(row, model.n_items).history for row in rows], format="csr"),
-            last=tuple(np.array(row, np.int32) for row in rows),
+            sequences=tuple(np.array(row, np.int32) for row in rows),
         )
         alone = np.concatenate([model.embed_queries(_asker(row, model.n_items)) for row in rows])
         np.testing.assert_allclose(model.embed_queries(together), alone, rtol=1e-4, atol=1e-5)
@@ -162,12 +163,12 @@ class SequenceContract(EstimatorContract):
 
     def test_a_width_that_does_not_fit_is_refused(self, dataset: Dataset) -> None:
         with pytest.raises(BudgetError, match="width"):
-            dataclasses.replace(self.estimator, width=1 << 14).fit(dataset, Run(memory=2**30))
+            dataclasses.replace(self.estimator, width=1 << 14).fit(dataset, Run(budget=Budget(memory=2**30)))
 
 
 def _asker(row: list[int], n_items: int) -> Queries:
     history = sp.csr_array(np.bincount(row, minlength=n_items)[None].astype(np.float32))
-    return Queries(users=np.array([-1], np.int32), history=history, last=(np.array(row, np.int32),))
+    return Queries(users=np.array([-1], np.int32), history=history, sequences=(np.array(row, np.int32),))
 
 
 def _widened(history: sp.csr_array, more: int) -> sp.csr_array:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from contracts.estimator import EstimatorContract
+from contracts.estimator import EstimatorContract, OddDataContract
 from contracts.rating import RatingContract
 from leanrec.data.dataset import Dataset
 from leanrec.errors import SettingError
@@ -13,10 +13,10 @@ from leanrec.models.baselines.bias import Bias, BiasModel
 from leanrec.types import Queries
 
 
-class TestBias(RatingContract, EstimatorContract):
+class TestBias(RatingContract, EstimatorContract, OddDataContract):
     estimator = Bias()
-    personal = False
-    at_least = 0.1
+    personalized = False
+    min_recall = 0.1
     # Users and items of the made data have no bias, only taste: no better than the mean.
     at_most = 1.2
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from contracts.estimator import EstimatorContract
+from contracts.estimator import EstimatorContract, OddDataContract
 from leanrec.data.dataset import Dataset
 from leanrec.data.vocabulary import Vocabulary, id_array
 from leanrec.errors import SettingError
@@ -13,16 +13,16 @@ from leanrec.types import Events, Queries, empty_csr
 DAY = 86_400
 
 
-class TestPopularity(EstimatorContract):
+class TestPopularity(EstimatorContract, OddDataContract):
     estimator = Popularity()
-    personal = False
-    at_least = 0.2
+    personalized = False
+    min_recall = 0.2
 
 
-class TestWeighedAndDecayed(EstimatorContract):
+class TestWeighedAndDecayed(EstimatorContract, OddDataContract):
     estimator = Popularity(half_life=30.0, count="weights")
-    personal = False
-    at_least = 0.2
+    personalized = False
+    min_recall = 0.2
 
 
 def small() -> Dataset:
@@ -31,7 +31,7 @@ def small() -> Dataset:
         user=np.array([0, 0, 0, 1, 1], np.int32),
         item=np.array([0, 1, 0, 1, 2], np.int32),
         time=np.array([0, 0, 10, 0, 10], np.int64) * DAY,
-        kind=np.zeros(5, np.int8),
+        event_type=np.zeros(5, np.int8),
         weight=np.array([1, 1, 3, 1, 0], np.float32),
     )
     users, items = Vocabulary(id_array(["a", "b"]), "user"), Vocabulary(id_array([1, 2, 3, 4]), "item")

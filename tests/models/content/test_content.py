@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from conftest import make_dataset
-from contracts.estimator import EstimatorContract
+from contracts.estimator import EstimatorContract, OddDataContract
 from leanrec import artifacts
+from leanrec.budget import Budget
 from leanrec.data.dataset import Dataset
 from leanrec.data.table import Table
 from leanrec.data.vocabulary import Vocabulary, id_array
@@ -28,48 +29,48 @@ METRICS = ("cosine", "euclidean", "dot")
 BOTH = [Content(metric=metric, dimensions=d) for metric in METRICS for d in (0, 12)]
 
 
-class TestContent(EstimatorContract):
+class TestContent(EstimatorContract, OddDataContract):
     estimator = Content()
 
 
-class TestContentEuclidean(EstimatorContract):
+class TestContentEuclidean(EstimatorContract, OddDataContract):
     estimator = Content(metric="euclidean")
 
 
-class TestContentDot(EstimatorContract):
+class TestContentDot(EstimatorContract, OddDataContract):
     estimator = Content(metric="dot")
 
 
-class TestContentWithHalfLife(EstimatorContract):
+class TestContentWithHalfLife(EstimatorContract, OddDataContract):
     estimator = Content(half_life=5.0)
 
 
-class TestContentDense(EstimatorContract):
+class TestContentDense(EstimatorContract, OddDataContract):
     estimator = Content(dimensions=12)
 
 
-class TestContentDenseEuclidean(EstimatorContract):
+class TestContentDenseEuclidean(EstimatorContract, OddDataContract):
     estimator = Content(dimensions=12, metric="euclidean")
 
 
-class TestContentTopics(EstimatorContract):
+class TestContentTopics(EstimatorContract, OddDataContract):
     estimator = Content(text="nmf")
 
 
-class TestContentEmbedding(EstimatorContract):
+class TestContentEmbedding(EstimatorContract, OddDataContract):
     estimator = Content(text="embedding")
     # The artifact holds the table, 4 MB, and so does the fit.
-    fit_slack = 32 * 2**20
+    memory_slack = 32 * 2**20
 
 
-class TestContentSelected(EstimatorContract):
+class TestContentSelected(EstimatorContract, OddDataContract):
     estimator = Content(features=FeatureSpec(select=Select(by="mutual-information", groups=4, keep=30)))
 
 
 def ask(items: list[int], n_items: int, weights: list[float] | None = None) -> Queries:
     history = empty_csr(1, n_items).tolil()
     history[0, items] = weights or [1.0] * len(items)
-    return Queries(users=np.array([-1], np.int32), history=history.tocsr(), last=(np.array(items, np.int32),))
+    return Queries(users=np.array([-1], np.int32), history=history.tocsr(), sequences=(np.array(items, np.int32),))
 
 
 @pytest.mark.parametrize("estimator", BOTH, ids=str)
@@ -110,12 +111,12 @@ def test_half_life_counts_an_item_from_its_last_time(dataset: Dataset) -> None:
     model = Content(half_life=1.0).fit(dataset)
     n = len(dataset.items)
     once = ask([4, 9], n)
-    again = dataclasses.replace(once, last=(np.array([9, 4, 9], np.int32),))
+    again = dataclasses.replace(once, sequences=(np.array([9, 4, 9], np.int32),))
     np.testing.assert_allclose(model.score(once), model.score(again), rtol=1e-5)
 
 
 def test_half_life_without_an_order_counts_all_alike(dataset: Dataset) -> None:
-    queries = dataclasses.replace(dataset.queries(), last=None)
+    queries = dataclasses.replace(dataset.queries(), sequences=None)
     np.testing.assert_array_equal(
         Content(half_life=1.0).fit(dataset).score(queries), Content().fit(dataset).score(queries)
     )
@@ -210,7 +211,7 @@ def test_says_why_no_column_can_be_used(dataset: Dataset) -> None:
 def test_looks_at_the_size_of_the_texts_before_it_starts(dataset: Dataset) -> None:
     long = Table({"text": np.array([f"w{i} " * 100_000 for i in range(len(dataset.items))], STRINGS)})
     with pytest.raises(BudgetError, match="Features of 40 rows"):
-        Content().fit(dataclasses.replace(dataset, item_table=long), Run(memory=40 * 2**20))
+        Content().fit(dataclasses.replace(dataset, item_table=long), Run(budget=Budget(memory=40 * 2**20)))
 
 
 def test_works_with_other_scripts_and_few_items() -> None:

@@ -1,12 +1,12 @@
 """DCN: the contract."""
 
-from contracts.by_fields import SPEC, ByFieldsContract, crossed_table
+from contracts.by_fields import SPEC, CTRContract, crossed_table
 from leanrec.models.ctr.core.training import mean_auc
 from leanrec.models.ctr.dcn import DCN
 from leanrec.run import Run
 
 
-class TestDCN(ByFieldsContract):
+class TestDCN(CTRContract):
     estimator = DCN(width=8, hidden=(32,), epochs=8, batch=512, learning_rate=0.02, columns=("genres",))
 
 

@@ -3,17 +3,17 @@
 import numpy as np
 import torch
 
-from contracts.by_fields import ByFieldsContract
+from contracts.by_fields import CTRContract
 from leanrec.models.ctr.deepfm import DeepFM
-from leanrec.nn.fields import FieldBatch, Fields
+from leanrec.nn.fields import FieldBatch, FieldSizes
 
 
-class TestDeepFM(ByFieldsContract):
+class TestDeepFM(CTRContract):
     estimator = DeepFM(width=8, hidden=(32,), epochs=8, batch=512, learning_rate=0.02, columns=("genres",))
 
 
 def test_the_logit_is_linear_part_pairs_and_perceptron() -> None:
-    network = DeepFM(width=3, hidden=(4,), batch_norm=False).network((Fields(sizes=(5, 7, 2)),), 1).eval()
+    network = DeepFM(width=3, hidden=(4,), batch_norm=False).network((FieldSizes(sizes=(5, 7, 2)),), 1).eval()
     codes = torch.tensor([[1, 6, 0], [4, 2, 1]])
     rows = network.embed(0, FieldBatch(codes, (), torch.zeros(2, 0)))
     table = network.sides[0].codes.weight.detach().numpy()

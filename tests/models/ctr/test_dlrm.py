@@ -3,18 +3,18 @@
 import pytest
 import torch
 
-from contracts.by_fields import ByFieldsContract
+from contracts.by_fields import CTRContract
 from leanrec.errors import SettingError
 from leanrec.models.ctr.dlrm import DLRM
-from leanrec.nn.fields import FieldBatch, Fields
+from leanrec.nn.fields import FieldBatch, FieldSizes
 
 
-class TestDLRM(ByFieldsContract):
+class TestDLRM(CTRContract):
     estimator = DLRM(width=8, hidden=(32,), epochs=8, batch=512, learning_rate=0.02)
 
 
 def test_the_top_reads_numbers_and_products() -> None:
-    sides = (Fields(sizes=(5, 7), numbers=2),)
+    sides = (FieldSizes(sizes=(5, 7), numbers=2),)
     network = DLRM(width=3, hidden=(4,), bottom=(), batch_norm=False).network(sides, 1).eval()
     rows = network.embed(0, FieldBatch(torch.tensor([[1, 6]]), (), torch.tensor([[0.5, -1.0]])))
     a, b = rows.vectors[0]
@@ -26,4 +26,4 @@ def test_the_top_reads_numbers_and_products() -> None:
 
 def test_one_field_cannot_be_multiplied() -> None:
     with pytest.raises(SettingError, match="two fields"):
-        DLRM().network((Fields(sizes=(5,)),), 1)
+        DLRM().network((FieldSizes(sizes=(5,)),), 1)

@@ -7,28 +7,28 @@ import pytest
 import torch
 
 from conftest import make_dataset
-from contracts.by_fields import SPEC, ByFieldsContract, crossed_table
-from contracts.estimator import joined
+from contracts.by_fields import SPEC, CTRContract, crossed_table
+from contracts.estimator import concat_events
 from leanrec.data.dataset import Dataset
 from leanrec.data.table import Table
 from leanrec.errors import SettingError
-from leanrec.models.ctr.core.rows import Askers, item_rows
+from leanrec.models.ctr.core.rows import QueryEncoder, encode_items
 from leanrec.models.ctr.core.training import _EventObjective, _Log, _loss, mean_auc
 from leanrec.models.ctr.multitask import MultiTask
 from leanrec.run import Run
 
 
-class TestMultiTask(ByFieldsContract):
+class TestMultiTask(CTRContract):
     estimator = MultiTask(width=8, hidden=(32,), epochs=8, batch=512, learning_rate=0.02, columns=("genres",))
 
 
 def two_kinds() -> Dataset:
     """Everybody views what the made data says, and buys of it what has an even row."""
     data = make_dataset()
-    events = dataclasses.replace(data.events, kinds=("view", "purchase", "never"))
+    events = dataclasses.replace(data.events, event_types=("view", "purchase", "never"))
     bought = events.take(events.item % 2 == 0)
-    bought = dataclasses.replace(bought, kind=np.ones(len(bought), np.int8), time=bought.time + 60)
-    return data.with_events(joined(events, bought))
+    bought = dataclasses.replace(bought, event_type=np.ones(len(bought), np.int8), time=bought.time + 60)
+    return data.with_events(concat_events(events, bought))
 
 
 def test_each_kind_of_positive_event_is_a_task() -> None:
@@ -47,7 +47,7 @@ def test_the_kind_is_asked_of_events_alone() -> None:
     data = two_kinds()
     settings = dataclasses.replace(TestMultiTask.estimator, columns=())
     objective = _EventObjective.of(
-        settings, data, settings.tasks(data), Askers.of(data, None, settings.length), item_rows(data, None)
+        settings, data, settings.tasks(data), QueryEncoder.of(data, None, settings.length), encode_items(data, None)
     )
     places = np.arange(20)
     _, _, labels, _ = objective._examples(objective.log, places, np.random.default_rng(0))

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from contracts.estimator import EstimatorContract
+from contracts.estimator import EstimatorContract, OddDataContract
+from contracts.fitting import fit_once
 from leanrec.data.dataset import Dataset
 from leanrec.data.links import UserLinks
 from leanrec.errors import SettingError
-from leanrec.models.deep.core.social import influence
+from leanrec.models.deep.core.social import influence_matrices
 from leanrec.models.deep.diffnet import DiffNet, DiffNetModel
 from leanrec.retrieval.exact import ExactRetriever
 from leanrec.run import Run
@@ -32,11 +33,11 @@ def with_trust(data: Dataset) -> Dataset:
     trust = [(u, (u + 4 * step) % 60, 1.0) for u in range(50) for step in (1, 2)]
     trust += [(u, (u + 1) % 60, 0.5) for u in range(50)]
     return dataclasses.replace(
-        data, user_links=UserLinks.of((f"user-{u}", f"user-{f}", weight) for u, f, weight in trust)
+        data, user_links=UserLinks.from_pairs((f"user-{u}", f"user-{f}", weight) for u, f, weight in trust)
     )
 
 
-class TestDiffNetWithTrust(EstimatorContract):
+class TestDiffNetWithTrust(EstimatorContract, OddDataContract):
     """With links."""
 
     estimator: ClassVar[Any] = SMALL
@@ -57,7 +58,7 @@ def silent(dataset: Dataset) -> Dataset:
 
 @pytest.fixture(scope="module")
 def model(silent: Dataset) -> DiffNetModel:
-    return SMALL.fit(silent, ONE)
+    return fit_once(SMALL, silent, ONE)
 
 
 def test_somebody_with_friends_alone_gets_an_answer_of_their_own(model: DiffNetModel, silent: Dataset) -> None:
@@ -93,11 +94,11 @@ def test_friends_change_the_answer_of_who_has_a_history(model: DiffNetModel, sil
 
 def test_influence_is_what_a_walk_over_trust_reaches() -> None:
     trust = sp.csr_array(np.array([[0, 1, 3, 0], [1, 0, 0, 0], [0, 0, 0, 2], [0, 0, 0, 0]], np.float32))
-    first, second = influence(trust, 2)
+    first, second = influence_matrices(trust, 2)
     np.testing.assert_allclose(first.toarray(), [[0, 0.25, 0.75, 0], [1, 0, 0, 0], [0, 0, 0, 1], [0, 0, 0, 0]])
     # From 0 over 1 back to 0: nobody reaches themselves.
     np.testing.assert_allclose(second.toarray(), [[0, 0, 0, 0.75], [0, 0, 0.75, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
-    assert influence(trust, 0) == []
+    assert influence_matrices(trust, 0) == []
 
 
 def test_what_friends_pass_on_is_the_mean_of_their_tastes(silent: Dataset) -> None:

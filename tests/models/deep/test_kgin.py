@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from contracts.estimator import EstimatorContract
+from contracts.estimator import EstimatorContract, OddDataContract
+from contracts.fitting import fit_once
 from leanrec import artifacts
 from leanrec.data.dataset import Dataset
 from leanrec.data.links import ItemLinks
@@ -39,10 +40,10 @@ def with_triples(data: Dataset) -> Dataset:
     triples += [(110, "sequel_of", 106), ("studio x", "made", 100), ("studio x", "made", 104)]
     assert data.item_table is not None
     title = {"title": data.item_table.columns["title"]}
-    return dataclasses.replace(data, item_links=ItemLinks.of(triples), item_table=Table(title))
+    return dataclasses.replace(data, item_links=ItemLinks.from_triples(triples), item_table=Table(title))
 
 
-class TestKGINWithTriples(EstimatorContract):
+class TestKGINWithTriples(EstimatorContract, OddDataContract):
     """With triples alone."""
 
     estimator: ClassVar[Any] = SMALL
@@ -60,7 +61,7 @@ def linked(dataset: Dataset) -> Dataset:
 
 @pytest.fixture(scope="module")
 def model(linked: Dataset) -> KGINModel:
-    return SMALL.fit(linked, Run(seed=3, threads=1))
+    return fit_once(SMALL, linked, Run(seed=3, threads=1))
 
 
 def without_items(data: Dataset, items: list[int]) -> Dataset:

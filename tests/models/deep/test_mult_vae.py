@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from contracts.estimator import EstimatorContract
+from contracts.estimator import EstimatorContract, OddDataContract
 from leanrec.data.dataset import Dataset
 from leanrec.models.deep import mult_vae
 from leanrec.models.deep.mult_vae import MultVAE
@@ -16,7 +16,7 @@ SMALL = MultVAE(width=8, hidden=16, epochs=15, batch=32, learning_rate=0.02)
 DEEPER = dataclasses.replace(SMALL, layers=2, decoder=8, beta=0.01, epochs=20, learning_rate=0.05)
 
 
-class TestMultVAE(EstimatorContract):
+class TestMultVAE(EstimatorContract, OddDataContract):
     estimator = SMALL
 
 

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from contracts.estimator import EstimatorContract
+from contracts.estimator import EstimatorContract, OddDataContract
 from leanrec.data.dataset import Dataset
 from leanrec.errors import SettingError
 from leanrec.models.deep.neumf import NeuMF, NeuMFModel
@@ -14,7 +14,7 @@ from leanrec.run import Run
 SMALL = NeuMF(width=8, layers=(16, 8), epochs=3, batch=256, negatives=20, learning_rate=0.005)
 
 
-class TestNeuMF(EstimatorContract):
+class TestNeuMF(EstimatorContract, OddDataContract):
     estimator = SMALL
 
 

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from contracts.estimator import EstimatorContract
+from contracts.estimator import EstimatorContract, OddDataContract
 from leanrec.data.dataset import Dataset
 from leanrec.data.table import Table
 from leanrec.errors import ColumnError, DataError
@@ -16,7 +16,7 @@ from leanrec.types import Queries
 SMALL = TwoTower(width=8, hidden=8, epochs=12, batch=256, learning_rate=0.02)
 
 
-class TestTwoTower(EstimatorContract):
+class TestTwoTower(EstimatorContract, OddDataContract):
     estimator = SMALL
 
 

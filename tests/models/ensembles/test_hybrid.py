@@ -33,14 +33,14 @@ class TestWeighted(EstimatorContract, OddDataContract):
 class TestReciprocal(EstimatorContract, OddDataContract):
     estimator = Hybrid(("ease(l2=20)", "user_knn(k=20)"), mode="reciprocal")
 
-    def test_takes_in_new_items(self, model: Any, dataset: Dataset) -> None:
+    def test_extends_to_new_items(self, model: Any, dataset: Dataset) -> None:
         refuses_new_items(model, dataset)
 
 
 class TestBorda(EstimatorContract, OddDataContract):
     estimator = Hybrid(("ease(l2=20)", "popularity"), mode="borda", weights=(5, 1))
 
-    def test_takes_in_new_items(self, model: Any, dataset: Dataset) -> None:
+    def test_extends_to_new_items(self, model: Any, dataset: Dataset) -> None:
         refuses_new_items(model, dataset)
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from contracts.estimator import EstimatorContract
+from contracts.estimator import EstimatorContract, OddDataContract
+from leanrec.budget import Budget
 from leanrec.data.dataset import Dataset
 from leanrec.errors import SettingError
 from leanrec.models.factorization.bpr import BPR, BPRModel
@@ -16,14 +17,14 @@ from leanrec.types import Queries
 SMALL = BPR(width=8, epochs=40, learning_rate=0.1)
 
 
-class TestBPR(EstimatorContract):
+class TestBPR(EstimatorContract, OddDataContract):
     estimator = SMALL
 
 
 class TestPopularNegatives(EstimatorContract):
     estimator = dataclasses.replace(SMALL, negatives="popularity")
     # Drawn by popularity, popular items are pushed down: the paper's uniform draw is better on this data.
-    at_least = 0.3
+    min_recall = 0.3
 
 
 def as_new(queries: Queries) -> Queries:
@@ -83,7 +84,7 @@ def test_another_seed_is_another_model(dataset: Dataset) -> None:
 
 
 def test_stops_when_the_time_is_over(dataset: Dataset) -> None:
-    first = SMALL.fit(dataset, Run(seconds=0.0))
+    first = SMALL.fit(dataset, Run(budget=Budget(fit_time=0.0)))
     assert pair_loss(first, dataset, first.score(dataset.queries())) > 0.5
 
 

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import make_dataset
-from contracts.estimator import EstimatorContract
+from contracts.estimator import EstimatorContract, OddDataContract
+from leanrec.budget import Budget
 from leanrec.data.dataset import Dataset
 from leanrec.data.vocabulary import Vocabulary
 from leanrec.errors import DataError, SettingError
@@ -21,19 +22,19 @@ from leanrec.types import Events, Queries
 SMALL = IALS(width=8, l2=0.5, epochs=8)
 
 
-class TestIALS(EstimatorContract):
+class TestIALS(EstimatorContract, OddDataContract):
     estimator = SMALL
 
 
-class TestGradients(EstimatorContract):
+class TestGradients(EstimatorContract, OddDataContract):
     estimator = dataclasses.replace(SMALL, solver="cg", weighting="binary")
 
 
-class TestBlocks(EstimatorContract):
+class TestBlocks(EstimatorContract, OddDataContract):
     estimator = dataclasses.replace(SMALL, solver="blocks", scaling=1.0, l2=0.1)
 
 
-class TestWiderThanTheCatalogue(EstimatorContract):
+class TestWiderThanTheCatalogue(EstimatorContract, OddDataContract):
     estimator = dataclasses.replace(SMALL, width=50)
 
 
@@ -144,7 +145,7 @@ def dataset_of(history: np.ndarray) -> Dataset:
         user=user.astype(np.int32),
         item=item.astype(np.int32),
         time=np.zeros(len(user), np.int64),
-        kind=np.zeros(len(user), np.int8),
+        event_type=np.zeros(len(user), np.int8),
         weight=history[user, item].astype(np.float32),
     )
     users, items = (Vocabulary(np.arange(n), name) for n, name in zip(history.shape, ("user", "item"), strict=True))
@@ -209,13 +210,13 @@ def test_an_item_that_nobody_touched_scores_nothing(dataset: Dataset) -> None:
 
 def test_stops_when_the_time_is_over(dataset: Dataset) -> None:
     plain = dataclasses.replace(SMALL, relaxation=1.0)
-    short = plain.fit(dataset, Run(seconds=0.0))
+    short = plain.fit(dataset, Run(budget=Budget(fit_time=0.0)))
     np.testing.assert_array_equal(short.items, dataclasses.replace(plain, epochs=1).fit(dataset).items)
 
 
 def test_the_end_of_the_time_leaves_the_solution_for_the_items(dataset: Dataset) -> None:
     """Not vectors beyond it: their Gram matrix is that of the plain half step after users beyond theirs."""
-    short = SMALL.fit(dataset, Run(seed=5, seconds=0.0))
+    short = SMALL.fit(dataset, Run(seed=5, budget=Budget(fit_time=0.0)))
     rng, C = Run(seed=5).rng(), np.log2(1 + dataset.interactions.toarray())
     V, W = (rng.standard_normal((n, 8), dtype=np.float32) * 0.1 / np.sqrt(8) for n in C.shape[::-1])
     V[~C.any(axis=0)], W[~C.any(axis=1)] = 0, 0

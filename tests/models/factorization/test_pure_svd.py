@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from contracts.estimator import EstimatorContract
+from contracts.estimator import EstimatorContract, OddDataContract
 from leanrec.data.dataset import Dataset
 from leanrec.errors import SettingError
 from leanrec.models.factorization.pure_svd import PureSVD
 
 
-class TestPureSVD(EstimatorContract):
+class TestPureSVD(EstimatorContract, OddDataContract):
     estimator = PureSVD(width=8)
 
 

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from contracts.estimator import EstimatorContract
+from contracts.estimator import EstimatorContract, OddDataContract
 from contracts.rating import RatingContract
+from leanrec.budget import Budget
 from leanrec.data.dataset import Dataset
 from leanrec.errors import SettingError
 from leanrec.models.factorization.rating_mf import RatingMF
@@ -13,10 +14,10 @@ from leanrec.run import Run
 from leanrec.types import Queries
 
 
-class TestRatingMF(RatingContract, EstimatorContract):
+class TestRatingMF(RatingContract, EstimatorContract, OddDataContract):
     estimator = RatingMF(factors=6, l2=0.5)
     # It ranks by expected rating, and the made users rate what they touch, not what they like most.
-    at_least = 0.3
+    min_recall = 0.3
     at_most = 0.85
 
 
@@ -48,7 +49,7 @@ def test_more_sweeps_fit_the_training_ratings_better(dataset: Dataset) -> None:
 
 
 def test_stops_when_its_time_is_over_with_what_it_has(dataset: Dataset) -> None:
-    late = RatingMF(factors=4, sweeps=500).fit(dataset, Run(seed=2, seconds=0))
+    late = RatingMF(factors=4, sweeps=500).fit(dataset, Run(seed=2, budget=Budget(fit_time=0)))
     once = RatingMF(factors=4, sweeps=1).fit(dataset, Run(seed=2))
     np.testing.assert_array_equal(late.items, once.items)
 

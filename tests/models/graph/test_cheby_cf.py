@@ -3,25 +3,25 @@
 import numpy as np
 import pytest
 
-from contracts.estimator import EstimatorContract
+from contracts.estimator import EstimatorContract, OddDataContract
 from leanrec.data.dataset import Dataset
 from leanrec.errors import SettingError
 from leanrec.models.graph.cheby_cf import ChebyCF
 
 
-class TestChebyCF(EstimatorContract):
+class TestChebyCF(EstimatorContract, OddDataContract):
     estimator = ChebyCF(width=8)
 
 
-class TestSecondOrder(EstimatorContract):
+class TestSecondOrder(EstimatorContract, OddDataContract):
     estimator = ChebyCF(width=8, order=2)
 
 
-class TestPolynomialAlone(EstimatorContract):
+class TestPolynomialAlone(EstimatorContract, OddDataContract):
     estimator = ChebyCF(width=0, order=8)
 
 
-class TestSparse(EstimatorContract):
+class TestSparse(EstimatorContract, OddDataContract):
     estimator = ChebyCF(width=8, top=15)
 
 

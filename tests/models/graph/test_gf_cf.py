@@ -4,22 +4,22 @@ import numpy as np
 import pytest
 
 from conftest import make_dataset
-from contracts.estimator import EstimatorContract
+from contracts.estimator import EstimatorContract, OddDataContract
 from leanrec.data.dataset import Dataset
 from leanrec.errors import SettingError
 from leanrec.models.graph.gf_cf import GFCF
 from leanrec.run import Run
 
 
-class TestGFCF(EstimatorContract):
+class TestGFCF(EstimatorContract, OddDataContract):
     estimator = GFCF(width=8)
 
 
-class TestLinear(EstimatorContract):
+class TestLinear(EstimatorContract, OddDataContract):
     estimator = GFCF(width=0)
 
 
-class TestSparse(EstimatorContract):
+class TestSparse(EstimatorContract, OddDataContract):
     estimator = GFCF(width=8, top=15)
 
 

@@ -7,7 +7,8 @@ import pytest
 import scipy.sparse as sp
 
 from conftest import make_dataset
-from contracts.estimator import EstimatorContract
+from contracts.estimator import EstimatorContract, OddDataContract
+from leanrec.budget import Budget
 from leanrec.data.dataset import Dataset
 from leanrec.errors import ColumnError, DataError, SettingError
 from leanrec.kernels.graph.propagation import Graph, hide_edges
@@ -20,7 +21,7 @@ SMALL = GraphSAGE(
 )
 
 
-class TestGraphSAGE(EstimatorContract):
+class TestGraphSAGE(EstimatorContract, OddDataContract):
     estimator = SMALL
 
 
@@ -120,7 +121,7 @@ def test_threads_hardly_change_it(dataset: Dataset) -> None:
 
 
 def test_stops_when_the_time_is_over(dataset: Dataset) -> None:
-    assert np.isfinite(SMALL.fit(dataset, Run(seconds=0.0)).items).all()
+    assert np.isfinite(SMALL.fit(dataset, Run(budget=Budget(fit_time=0.0))).items).all()
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from contracts.estimator import EstimatorContract
+from contracts.estimator import EstimatorContract, OddDataContract
+from leanrec.budget import Budget
 from leanrec.data.dataset import Dataset
 from leanrec.errors import SettingError
 from leanrec.kernels.graph.propagation import Graph, hide_edges
@@ -18,7 +19,7 @@ SMALL = LightGCN(width=8, epochs=30, batch=32, negatives=20)
 PAPER = dataclasses.replace(SMALL, learn_users=True, ego=True, hidden=0.0)
 
 
-class TestLightGCN(EstimatorContract):
+class TestLightGCN(EstimatorContract, OddDataContract):
     estimator = SMALL
 
 
@@ -110,7 +111,7 @@ def test_another_seed_is_another_model(dataset: Dataset) -> None:
 
 
 def test_stops_when_the_time_is_over(dataset: Dataset) -> None:
-    assert np.isfinite(SMALL.fit(dataset, Run(seconds=0.0)).items).all()
+    assert np.isfinite(SMALL.fit(dataset, Run(budget=Budget(fit_time=0.0))).items).all()
 
 
 @pytest.mark.parametrize(

@@ -3,17 +3,17 @@
 import numpy as np
 import pytest
 
-from contracts.estimator import EstimatorContract
+from contracts.estimator import EstimatorContract, OddDataContract
 from leanrec.data.dataset import Dataset
 from leanrec.errors import SettingError
 from leanrec.models.graph.rp3 import RP3
 
 
-class TestRP3(EstimatorContract):
+class TestRP3(EstimatorContract, OddDataContract):
     estimator = RP3(k=20)
 
 
-class TestP3(EstimatorContract):
+class TestP3(EstimatorContract, OddDataContract):
     estimator = RP3(alpha=1.0, beta=0.0, k=20)
 
 

@@ -3,23 +3,23 @@
 import numpy as np
 import pytest
 
-from contracts.estimator import EstimatorContract
+from contracts.estimator import EstimatorContract, OddDataContract
 from leanrec.data.dataset import Dataset
 from leanrec.errors import SettingError
 from leanrec.models.graph.turbo_cf import TurboCF
 
 
-class TestTurboCF(EstimatorContract):
+class TestTurboCF(EstimatorContract, OddDataContract):
     estimator = TurboCF(k=20)
 
 
-class TestSecondOrder(EstimatorContract):
+class TestSecondOrder(EstimatorContract, OddDataContract):
     estimator = TurboCF(k=20, order=2)
     # Subtracting the second step holds back what is near: on this small, dense catalogue it finds less.
-    at_least = 0.3
+    min_recall = 0.3
 
 
-class TestThirdOrder(EstimatorContract):
+class TestThirdOrder(EstimatorContract, OddDataContract):
     estimator = TurboCF(k=20, order=3)
 
 

@@ -5,7 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from contracts.estimator import EstimatorContract
+from contracts.estimator import EstimatorContract, OddDataContract
+from leanrec.budget import Budget
 from leanrec.data.dataset import Dataset
 from leanrec.errors import SettingError
 from leanrec.kernels.graph.spectral import degrees
@@ -16,14 +17,14 @@ from leanrec.types import Queries
 SMALL = UltraGCN(width=8, epochs=40, batch=32, negatives=20, negative_weight=10.0, neighbours=4)
 
 
-class TestUltraGCN(EstimatorContract):
+class TestUltraGCN(EstimatorContract, OddDataContract):
     estimator = SMALL
 
 
 class TestWithoutNeighbours(EstimatorContract):
     estimator = dataclasses.replace(SMALL, neighbours=0, passes=0, batch=0, learning_rate=0.05, epochs=100)
     # From random vectors and pairs alone there is little to learn in 660 events.
-    at_least = 0.3
+    min_recall = 0.3
 
 
 def as_new(queries: Queries) -> Queries:
@@ -98,7 +99,7 @@ def test_threads_do_not_change_a_bit(dataset: Dataset) -> None:
 
 
 def test_stops_when_the_time_is_over(dataset: Dataset) -> None:
-    assert np.isfinite(SMALL.fit(dataset, Run(seconds=0.0)).items).all()
+    assert np.isfinite(SMALL.fit(dataset, Run(budget=Budget(fit_time=0.0))).items).all()
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from contracts.estimator import EstimatorContract
+from contracts.estimator import EstimatorContract, OddDataContract
+from leanrec.budget import Budget
 from leanrec.data.dataset import Dataset
 from leanrec.errors import SettingError
 from leanrec.kernels.graph.propagation import Graph
@@ -16,7 +17,7 @@ from leanrec.types import Queries
 SMALL = XSimGCL(width=8, epochs=30, batch=32, negatives=20, views=16)
 
 
-class TestXSimGCL(EstimatorContract):
+class TestXSimGCL(EstimatorContract, OddDataContract):
     estimator = SMALL
 
 
@@ -80,7 +81,7 @@ def test_threads_do_not_change_a_bit(dataset: Dataset) -> None:
 
 
 def test_stops_when_the_time_is_over(dataset: Dataset) -> None:
-    assert np.isfinite(SMALL.fit(dataset, Run(seconds=0.0)).items).all()
+    assert np.isfinite(SMALL.fit(dataset, Run(budget=Budget(fit_time=0.0))).items).all()
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from conftest import make_dataset
-from contracts.estimator import EstimatorContract
+from contracts.estimator import EstimatorContract, OddDataContract
+from leanrec.budget import Budget
 from leanrec.data.dataset import Dataset
 from leanrec.errors import BudgetError, DataError, SettingError
 from leanrec.kernels.solvers.inverse import sweep_bytes
@@ -16,7 +17,7 @@ from leanrec.models.linear.ease import EASE
 from leanrec.run import Run
 
 
-class TestEASE(EstimatorContract):
+class TestEASE(EstimatorContract, OddDataContract):
     estimator = EASE(l2=20.0)
 
 
@@ -37,7 +38,7 @@ def test_refuses_a_ridge_that_is_not_positive(l2: float) -> None:
         EASE(l2=l2)
 
 
-class TestSparseEASE(EstimatorContract):
+class TestSparseEASE(EstimatorContract, OddDataContract):
     estimator = EASE(l2=20.0, top=15)
 
 
@@ -75,14 +76,14 @@ def test_a_matrix_that_does_not_fit_is_inverted_in_a_file(top: int, monkeypatch:
     monkeypatch.setattr(ease, "_by_users", lambda _: True)
     room = how._around(data.shape) + sweep_bytes(300, 16)
     assert room < how.fit_bytes(data.shape)
-    weights = how.fit(data, Run(memory=room)).weights
+    weights = how.fit(data, Run(budget=Budget(memory=room))).weights
     assert type(weights) is type(expected)
     if top:
         # Items that the same users touched tie, and rounding decides which of them is kept.
         weights, expected = (np.sort(each.toarray(), axis=0) for each in (weights, expected))
     np.testing.assert_allclose(weights, expected, atol=2e-6)
     with pytest.raises(BudgetError, match="even with its 360 kB in a file, needs about"):
-        how.fit(data, Run(memory=room - 1))
+        how.fit(data, Run(budget=Budget(memory=room - 1)))
 
 
 def test_large_catalogues_are_inverted_by_the_sweep(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:

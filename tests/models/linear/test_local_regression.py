@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from conftest import make_dataset
-from contracts.estimator import EstimatorContract
-from leanrec.data.dataset import Dataset, Shape
+from contracts.estimator import EstimatorContract, OddDataContract
+from leanrec.budget import Budget
+from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.errors import SettingError
 from leanrec.models.linear import local_regression
 from leanrec.models.linear.local_regression import LocalRegression
@@ -19,11 +20,11 @@ GOLDEN = (0.042213555, 21.036968)
 PLAIN = LocalRegression(neighbours=12, l2=3.0, growth=0.0, alpha=0.0, beta=0.0, gamma=0.0, least=0.0)
 
 
-class TestLocalRegression(EstimatorContract):
+class TestLocalRegression(EstimatorContract, OddDataContract):
     estimator = LocalRegression(neighbours=20)
 
 
-class TestExponents(EstimatorContract):
+class TestExponents(EstimatorContract, OddDataContract):
     estimator = LocalRegression(
         neighbours=15, growth=1.0, alpha=0.5, beta=0.3, gamma=0.2, least=0.1, weighting="binary"
     )
@@ -114,7 +115,7 @@ def test_threads_do_not_change_a_bit(dataset: Dataset) -> None:
 
 
 def test_out_of_time_gives_each_neighbour_its_own_weight(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    late = PLAIN.fit(dataset, Run(seconds=0.0)).weights.toarray()
+    late = PLAIN.fit(dataset, Run(budget=Budget(fit_time=0.0))).weights.toarray()
     assert late.any()
     X = np.log2(1 + dataset.interactions.toarray()).astype(np.float64)
     G = X.T @ X
@@ -156,8 +157,8 @@ def test_larger_data_by_both_ways(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_memory_holds_the_large_gram_matrix_only_where_it_is_made() -> None:
     how, n = LocalRegression(), 20_000
-    sparse, dense = (how.fit_bytes(Shape(50_000, n, events)) for events in (1_000_000, 10_000_000))
+    sparse, dense = (how.fit_bytes(DatasetShape(50_000, n, events)) for events in (1_000_000, 10_000_000))
     assert sparse < 4 * n**2 < dense
-    small, huge = (how.fit_bytes(Shape(50_000, items, 50_000_000)) for items in (2_000, 200_000))
+    small, huge = (how.fit_bytes(DatasetShape(50_000, items, 50_000_000)) for items in (2_000, 200_000))
     assert small > 4 * 2_000**2
     assert huge < 4 * 200_000**2

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from conftest import make_dataset
-from contracts.estimator import EstimatorContract
+from contracts.estimator import EstimatorContract, OddDataContract
 from leanrec.data.dataset import Dataset
 from leanrec.errors import SettingError
 from leanrec.models.linear import sansa
@@ -13,7 +13,7 @@ from leanrec.models.linear.sansa import SANSA, SANSAModel
 from leanrec.run import Run
 
 
-class TestSANSA(EstimatorContract):
+class TestSANSA(EstimatorContract, OddDataContract):
     estimator = SANSA(l2=20.0, neighbours=12)
 
 

@@ -5,7 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from contracts.estimator import EstimatorContract
+from contracts.estimator import EstimatorContract, OddDataContract
+from leanrec.budget import Budget
 from leanrec.data.dataset import Dataset
 from leanrec.errors import SettingError
 from leanrec.models.linear import slim
@@ -15,11 +16,11 @@ from leanrec.run import Run
 EXACT = SLIM(l1=0.5, l2=5.0, neighbours=0, passes=1000, tolerance=1e-7)
 
 
-class TestSLIM(EstimatorContract):
+class TestSLIM(EstimatorContract, OddDataContract):
     estimator = SLIM(l1=0.2, l2=5.0, neighbours=0)
 
 
-class TestNeighbours(EstimatorContract):
+class TestNeighbours(EstimatorContract, OddDataContract):
     estimator = SLIM(l1=0.2, l2=5.0, neighbours=15)
 
 
@@ -57,7 +58,7 @@ def test_threads_do_not_change_a_bit(dataset: Dataset) -> None:
 
 
 def test_out_of_time_leaves_a_model_of_one_sweep(dataset: Dataset) -> None:
-    late = EXACT.fit(dataset, Run(seconds=0.0)).weights.toarray()
+    late = EXACT.fit(dataset, Run(budget=Budget(fit_time=0.0))).weights.toarray()
     np.testing.assert_array_equal(late, dataclasses.replace(EXACT, passes=1).fit(dataset).weights.toarray())
 
 

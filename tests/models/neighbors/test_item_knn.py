@@ -9,36 +9,36 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import make_dataset
-from contracts.estimator import EstimatorContract
+from contracts.estimator import EstimatorContract, OddDataContract
 from leanrec.data.dataset import Dataset
 from leanrec.errors import DataError, SettingError
 from leanrec.models.neighbors.item_knn import ItemKNN
 from leanrec.types import Queries
 
 
-class TestItemKNN(EstimatorContract):
+class TestItemKNN(EstimatorContract, OddDataContract):
     estimator = ItemKNN(k=20, shrinkage=2)
 
 
-class TestPearson(EstimatorContract):
+class TestPearson(EstimatorContract, OddDataContract):
     estimator = ItemKNN(k=20, similarity="pearson", weighting="none", shrinkage=0)
 
 
-class TestEuclidean(EstimatorContract):
+class TestEuclidean(EstimatorContract, OddDataContract):
     # Distances favour items that few touched: it finds less than popularity does.
     estimator = ItemKNN(k=20, similarity="euclidean", weighting="log", shrinkage=2)
-    at_least = 0.2
+    min_recall = 0.2
 
 
-class TestJaccard(EstimatorContract):
+class TestJaccard(EstimatorContract, OddDataContract):
     estimator = ItemKNN(k=20, similarity="jaccard", weighting="binary", shrinkage=2)
 
 
-class TestByContent(EstimatorContract):
+class TestByContent(EstimatorContract, OddDataContract):
     estimator = ItemKNN(k=20, by="content", columns=("genres",), shrinkage=0)
 
 
-class TestByInterests(EstimatorContract):
+class TestByInterests(EstimatorContract, OddDataContract):
     estimator = ItemKNN(k=20, by="interests", columns=("genres",), shrinkage=0)
 
 

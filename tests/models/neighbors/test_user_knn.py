@@ -9,30 +9,30 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import make_dataset
-from contracts.estimator import EstimatorContract
+from contracts.estimator import EstimatorContract, OddDataContract
 from leanrec.data.dataset import Dataset
 from leanrec.errors import DataError, SettingError
 from leanrec.models.neighbors.user_knn import UserKNN
 from leanrec.types import Queries
 
 
-class TestUserKNN(EstimatorContract):
+class TestUserKNN(EstimatorContract, OddDataContract):
     estimator = UserKNN(k=20, shrinkage=2)
 
 
-class TestPearson(EstimatorContract):
+class TestPearson(EstimatorContract, OddDataContract):
     estimator = UserKNN(k=20, similarity="pearson", weighting="none", shrinkage=0)
 
 
-class TestEuclidean(EstimatorContract):
+class TestEuclidean(EstimatorContract, OddDataContract):
     estimator = UserKNN(k=20, similarity="euclidean", weighting="log", shrinkage=2)
 
 
-class TestJaccard(EstimatorContract):
+class TestJaccard(EstimatorContract, OddDataContract):
     estimator = UserKNN(k=20, similarity="jaccard", weighting="bm25")
 
 
-class TestByInterests(EstimatorContract):
+class TestByInterests(EstimatorContract, OddDataContract):
     estimator = UserKNN(k=20, by="interests", columns=("genres",), shrinkage=0)
 
 

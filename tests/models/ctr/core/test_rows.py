@@ -10,16 +10,16 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from conftest import STRINGS, make_dataset
-from contracts.estimator import joined
+from contracts.estimator import concat_events
 from leanrec.data.table import Table
 from leanrec.errors import ColumnError, DataError
 from leanrec.kernels.sparse import spans
-from leanrec.models.ctr.core.examples import Examples, RowSpec
-from leanrec.models.ctr.core.rows import Askers, Content, Rows, has_clock, has_order, item_rows
+from leanrec.models.ctr.core.examples import LabeledRows, RowSpec
+from leanrec.models.ctr.core.rows import ContentEncoder, FieldRows, QueryEncoder, encode_items, has_clock, has_order
 from leanrec.models.ctr.core.training import _EventObjective, _Log, mean_auc
 from leanrec.models.ctr.deepfm import DeepFM
 from leanrec.run import Run
-from leanrec.training.histories import Histories
+from leanrec.training.histories import PackedHistories
 from leanrec.types import Queries
 
 
@@ -28,9 +28,9 @@ def test_spans_are_ranges_end_to_end() -> None:
     assert spans(np.zeros(0, int), np.zeros(0, int)).tolist() == []
 
 
-def some_rows() -> Rows:
+def some_rows() -> FieldRows:
     bag = sp.csr_array(np.array([[1, 0, 2], [0, 0, 0], [0, 3, 0]], np.float32))
-    return Rows.of(
+    return FieldRows.of(
         3, codes=((np.array([1, 2, 0]), 4),), bags=(bag,), numbers=np.array([[0.5], [1.5], [2.5]], np.float32)
     )
 
@@ -52,7 +52,7 @@ def test_rows_go_beside_and_below() -> None:
 
 
 def test_forgetting_makes_codes_unknown_in_the_given_share() -> None:
-    rows = Rows.of(4000, codes=((np.ones(4000), 2),))
+    rows = FieldRows.of(4000, codes=((np.ones(4000), 2),))
     share = (rows.forgetting(0.3, np.random.default_rng(0)).codes == 0).mean()
     assert 0.27 < share < 0.33
     assert rows.forgetting(0, np.random.default_rng(0)) is rows
@@ -96,7 +96,7 @@ def test_missing_columns_and_impossible_labels_are_refused() -> None:
     with pytest.raises(DataError, match="0 or 1"):
         RowSpec(categories=("a",)).fit(table).examples(table)
     with pytest.raises(DataError, match="weights"):
-        Examples(some_rows(), np.zeros((3, 1), np.float32), np.ones(2, np.float32))
+        LabeledRows(some_rows(), np.zeros((3, 1), np.float32), np.ones(2, np.float32))
 
 
 @settings(max_examples=30, deadline=None)
@@ -125,8 +125,8 @@ def test_no_example_finds_its_own_item_in_the_history(ordered: bool) -> None:
     """Whoever touches an item views it first and plays it again: if positives alone were there, that would tell them."""
     data = make_dataset(n_users=20, n_items=30, per_user=6)
     again = [dataclasses.replace(data.events, time=data.events.time + shift * ordered) for shift in (0, 60, 10**7)]
-    data = data.with_events(joined(joined(again[0], again[1]), again[2]))
-    askers, items = Askers.of(data, None, 50), item_rows(data, None)
+    data = data.with_events(concat_events(concat_events(again[0], again[1]), again[2]))
+    askers, items = QueryEncoder.of(data, None, 50), encode_items(data, None)
     objective = _EventObjective.of(DeepFM(negatives=5), data, ("positive",), askers, items)
     log, rng = objective.log if ordered else objective.log.shuffled(np.random.default_rng(0)), np.random.default_rng(1)
     places = np.arange(len(log.user))
@@ -159,7 +159,7 @@ def test_a_log_without_order_is_shuffled_within_each_user() -> None:
 def test_negatives_are_touched_by_others_and_not_by_the_user() -> None:
     data = make_dataset(n_users=20, n_items=30, per_user=6)
     data = data.with_events(data.events.take(data.events.item != 4))
-    askers, items = Askers.of(data, None, 5), item_rows(data, None)
+    askers, items = QueryEncoder.of(data, None, 5), encode_items(data, None)
     objective = _EventObjective.of(DeepFM(negatives=50), data, ("positive",), askers, items)
     assert items.codes[4, 0] == 0
     places = np.arange(len(objective.log.user))
@@ -175,7 +175,7 @@ def test_negatives_are_touched_by_others_and_not_by_the_user() -> None:
 
 def test_what_is_known_of_an_asker() -> None:
     data = make_dataset(n_users=6, n_items=8, per_user=4)
-    askers = Askers.of(data, None, length=3)
+    askers = QueryEncoder.of(data, None, length=3)
     history = sp.csr_array((np.ones(3, np.float32), ([1, 1, 2], [2, 5, 9])), shape=(4, 10))
     queries = Queries(users=np.array([-1, -1, -1, 3], np.int32), history=history)
     rows, known = askers.of_queries(queries)
@@ -191,13 +191,13 @@ def test_the_moment_is_hour_and_weekday() -> None:
     data = make_dataset(n_users=3, n_items=8, per_user=4)
     # Thursday, 1 January 1970, 13:30; Sunday, 4 January, 00:00.
     times = np.array([13 * 3600 + 1800, 3 * 86_400])
-    rows = Askers.of(data, None, 3).rows(np.array([0, 1]), times, Histories.from_rows([np.zeros(0, np.int32)] * 2))
+    rows = QueryEncoder.of(data, None, 3).rows(np.array([0, 1]), times, PackedHistories.from_rows([np.zeros(0, np.int32)] * 2))
     assert rows.codes[:, 1:].tolist() == [[14, 4], [1, 7]]
 
 
 def test_content_is_a_field_for_each_feature_and_numbers_besides() -> None:
     data = make_dataset()
-    content = Content.of(data.item_table, ("genres", "year"), "tfidf", Run())
+    content = ContentEncoder.of(data.item_table, ("genres", "year"), "tfidf", Run())
     assert content is not None
     assert data.item_table is not None
     rows = content.rows(data.item_table)
@@ -207,5 +207,5 @@ def test_content_is_a_field_for_each_feature_and_numbers_besides() -> None:
     assert alone.bags[0].nnz == 1
     assert alone.numbers.tolist() == [[0, 1]]
     with pytest.raises(ColumnError):
-        Content.of(data.item_table, ("nothing",), "tfidf", Run())
-    assert Content.of(None, (), "tfidf", Run()) is None
+        ContentEncoder.of(data.item_table, ("nothing",), "tfidf", Run())
+    assert ContentEncoder.of(None, (), "tfidf", Run()) is None

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leanrec.models.deep.core.masked_items import Hidden, Hiding, Touched, hidden_softmax
+from leanrec.models.deep.core.masked_items import InteractionIndex, MaskedBatch, MaskedBatches, masked_item_loss
 
 
 @settings(max_examples=25, deadline=None)
@@ -14,7 +14,7 @@ from leanrec.models.deep.core.masked_items import Hidden, Hiding, Touched, hidde
 def test_every_item_is_hidden_once_and_the_rest_is_seen(seed: int, parts: int, batch: int) -> None:
     X = sp.csr_array(sp.random_array((7, 9), density=0.4, rng=np.random.default_rng(seed), dtype=np.float32))
     hidden = []
-    for each in Hiding.of(X, parts, batch, np.random.default_rng(seed)):
+    for each in MaskedBatches.of(X, parts, batch, np.random.default_rng(seed)):
         ends = np.append(each.offsets.numpy()[1:], len(each.seen))
         for g, user in enumerate(each.users.tolist()):
             targets = each.targets[each.groups == g].tolist()
@@ -27,15 +27,15 @@ def test_every_item_is_hidden_once_and_the_rest_is_seen(seed: int, parts: int, b
 
 def test_touched_pairs_are_known() -> None:
     X = sp.csr_array(np.array([[1, 0, 1], [0, 0, 0], [0, 1, 0]], np.float32))
-    found = Touched(X).among(torch.tensor([2, 0, 1]), torch.tensor([0, 1, 2, 2]))
+    found = InteractionIndex(X).among(torch.tensor([2, 0, 1]), torch.tensor([0, 1, 2, 2]))
     np.testing.assert_array_equal(found.numpy(), X.toarray()[[2, 0, 1]][:, [0, 1, 2, 2]] > 0)
 
 
 def test_the_loss_is_that_of_each_hidden_item_against_what_its_user_never_touched() -> None:
     one = torch.tensor
-    batch = Hidden(one([4, 1]), one([5]), one([0, 1]), one([1, 0]), one([0, 1, 2]), one([0, 0, 1]))
+    batch = MaskedBatch(one([4, 1]), one([5]), one([0, 1]), one([1, 0]), one([0, 1, 2]), one([0, 0, 1]))
     positive, negative = one([1.0, 2.0, 0.5]), one([[0.1, -torch.inf], [0.3, 0.7]])
-    loss = hidden_softmax(positive, negative, batch, balance=0.5)
+    loss = masked_item_loss(positive, negative, batch, balance=0.5)
     rows = [[1.0, 0.1], [2.0, 0.1], [0.5, 0.3, 0.7]]
     each = np.array([np.log(np.exp(row).sum()) - row[0] for row in rows])
     weight = np.array([3, 3, 1]) ** -0.5

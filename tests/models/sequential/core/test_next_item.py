@@ -9,12 +9,14 @@ import pytest
 import torch
 
 from conftest import make_dataset
+from leanrec.budget import Budget
+from leanrec.callbacks import ModelCheckpoint
 from leanrec.data.dataset import Dataset
-from leanrec.data.splits.evaluation_set import Cases
+from leanrec.data.splits.evaluation_set import EvaluationSet
 from leanrec.data.vocabulary import Vocabulary, id_array
 from leanrec.errors import ArtifactError, BudgetError, SettingError, TrainingWarning
 from leanrec.models.sequential.core import next_item
-from leanrec.models.sequential.core.next_item import NextItemModel
+from leanrec.models.sequential.core.next_item import SequentialModel
 from leanrec.models.sequential.sasrec import SASRec
 from leanrec.run import Run
 from leanrec.types import CSR, Queries
@@ -37,10 +39,10 @@ def asked(n_items: int, *histories: list[int]) -> Queries:
     history = np.zeros((len(rows), n_items), np.float32)
     for b, row in enumerate(rows):
         history[b, row] = 1
-    return Queries(np.full(len(rows), -1, np.int32), CSR(history), last=tuple(rows))
+    return Queries(np.full(len(rows), -1, np.int32), CSR(history), sequences=tuple(rows))
 
 
-def knows(model: NextItemModel) -> float:
+def knows(model: SequentialModel) -> float:
     """Share of the items after which the next one is the best."""
     n = model.n_items
     scores = model.score(asked(n, *([(i - 1) % n, i] for i in range(n))))
@@ -129,7 +131,7 @@ def test_patience_looks_at_cases_that_are_given_or_held_out(monkeypatch: pytest.
     scores = iter([0.3, 0.2, 0.1, 0.05, 0.9])
     monkeypatch.setattr(next_item, "mean_ndcg", lambda states, items, cases: (seen.append(len(cases)), next(scores))[1])
     data = walks()
-    valid = Cases(asked(20, [1, 2], [4]), CSR(np.eye(2, 20, dtype=np.float32)))
+    valid = EvaluationSet(asked(20, [1, 2], [4]), CSR(np.eye(2, 20, dtype=np.float32)))
     settings = dataclasses.replace(SMALL, patience=2)
     settings.fit(data, ONE, valid)
     assert seen == [2, 2, 2]
@@ -145,7 +147,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_made(monkeypatch: pytes
     with pytest.raises(
         BudgetError, match="SASRec of width 16 needs about .* of memory.*Choose a smaller width or batch"
     ):
-        SMALL.fit(walks(), Run(memory=10**6))
+        SMALL.fit(walks(), Run(budget=Budget(memory=10**6)))
 
 
 @pytest.mark.parametrize("patience", [0, 3])
@@ -154,7 +156,7 @@ def test_a_fit_that_was_interrupted_goes_on_bit_for_bit(
 ) -> None:
     settings = dataclasses.replace(SMALL, dropout=0.3, patience=patience, loss="sampled_softmax", negatives=9)
     expected = settings.fit(walks(), ONE)
-    run = dataclasses.replace(ONE, checkpoint=tmp_path)
+    run = dataclasses.replace(ONE, callbacks=(ModelCheckpoint(tmp_path),))
     with monkeypatch.context() as patched:
         calls = 0
         whole = next_item._Objective.loss
@@ -177,7 +179,7 @@ def test_a_fit_that_was_interrupted_goes_on_bit_for_bit(
 
 
 def test_a_checkpoint_of_other_data_is_refused(tmp_path: Path) -> None:
-    run = dataclasses.replace(ONE, checkpoint=tmp_path)
+    run = dataclasses.replace(ONE, callbacks=(ModelCheckpoint(tmp_path),))
     settings = dataclasses.replace(SMALL, epochs=1)
     settings.fit(walks(), run)
     with pytest.raises(ArtifactError, match="its data were others"):
@@ -185,7 +187,7 @@ def test_a_checkpoint_of_other_data_is_refused(tmp_path: Path) -> None:
 
 
 def test_time_that_is_over_gives_what_was_learnt_so_far() -> None:
-    model = dataclasses.replace(SMALL, epochs=10_000).fit(walks(), Run(seed=2, threads=1, seconds=1.5))
+    model = dataclasses.replace(SMALL, epochs=10_000).fit(walks(), Run(seed=2, threads=1, budget=Budget(fit_time=1.5)))
     assert np.isfinite(model.score(asked(20, [1, 2]))).all()
 
 
