@@ -17,7 +17,8 @@ from leanrec.data.datasets.bundled import load_sample
 from leanrec.evaluation.frontier.cost import ModelCost, cost_of
 from leanrec.evaluation.frontier.isolation import can_run_apart, cost_apart
 from leanrec.models import get_model
-from leanrec.run import Run, format_bytes, format_seconds
+from leanrec.run import Run
+from leanrec.units import format_bytes, format_seconds
 
 _MODELS = ("ease", "pure_svd", "item_knn", "ials", "popularity")
 

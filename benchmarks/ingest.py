@@ -43,15 +43,17 @@ def make_log(rows: int, folder: Path) -> dict[str, Path]:
 
 
 def with_leanrec(path: Path, memory: str | None) -> Callable[[], Arrays]:
-    from leanrec.data.ingest.cleaning import Cleaning
+    from leanrec.data.ingest.cleaning import CleaningRules
     from leanrec.data.ingest.ingest import ingest
-    from leanrec.run import Run, parse_bytes
+    from leanrec.budget import Budget
+    from leanrec.run import Run
+    from leanrec.units import parse_bytes
 
     def work() -> Arrays:
         limit = None if memory is None else parse_bytes(memory)
         # Duplicates are kept, so that all tools end with the same rows.
-        events = ingest(path, cleaning=Cleaning(duplicates="keep"), run=Run(memory=limit)).data.events
-        return {"user": events.user, "item": events.item, "kind": events.kind, "time": events.time}
+        events = ingest(path, cleaning=CleaningRules(duplicates="keep"), run=Run(budget=Budget(memory=limit))).data.events
+        return {"user": events.user, "item": events.item, "kind": events.event_type, "time": events.time}
 
     return work
 

@@ -298,7 +298,7 @@ CASES: dict[str, Callable[[CSR], Case]] = {
 
 def judge(probe: Probe, name: str) -> None:
     X = gowalla("fit")
-    with probe.run.limits():
+    with probe.run.limit_threads():
         probe.repeat(CASES[name](X[:3000] if probe.quick else X).work)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from leanrec.run import format_bytes, format_seconds
+from leanrec.units import format_bytes, format_seconds
 
 __all__ = ["page", "write"]
 

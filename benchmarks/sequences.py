@@ -22,7 +22,7 @@ import harness
 import numpy as np
 from harness import Claim, Comparison, Contestant, Probe
 
-from leanrec.cli.options import model_of
+from leanrec.cli.options import parse_model
 from leanrec.data.dataset import Dataset
 from leanrec.data.datasets.bundled import find_data
 from leanrec.data.table import Table
@@ -88,7 +88,7 @@ def read(which: str, users: int | None = None) -> Dataset:
         some = user < users
         user, item, found = user[some], item[some], {name: values[some] for name, values in found.items()}
     zeros, ones = np.zeros(len(user), np.int8), np.ones(len(user), np.float32)
-    events = Events(user=user, item=item, time=found["pos"].astype(np.int64), kind=zeros, weight=ones)
+    events = Events(user=user, item=item, time=found["pos"].astype(np.int64), event_type=zeros, weight=ones)
     table = Table({name: _column(known["item"], known[name], n_items) for name in known if name != "item"})
     names = Vocabulary(np.arange(1, int(user.max()) + 2), "user"), Vocabulary(np.arange(1, n_items + 1), "item")
     return Dataset(events=events, users=names[0], items=names[1], item_table=table, source=which)
@@ -104,7 +104,7 @@ def judge(probe: Probe, text: str, which: str, part: str, kept: Path | None) -> 
     from leanrec.data.splits.split import split
     from leanrec.evaluation.evaluate import evaluate
 
-    estimator = model_of(text)
+    estimator = parse_model(text)
     parts = split(read(which, 300 if probe.quick else None), "leave-one-out")
     parts.train.interactions  # noqa: B018 - made before the clock starts
     model = fitted(probe, estimator, parts.train, kept, probe.run)
@@ -113,7 +113,7 @@ def judge(probe: Probe, text: str, which: str, part: str, kept: Path | None) -> 
     cases = parts.test if part == "test" else parts.valid
     means = evaluate(model, cases, k=(10,)).means()
     probe.reached(hr_10=means["recall@10"], ndcg_10=means["ndcg@10"])
-    with Run(threads=1).limits(), one_thread():
+    with Run(threads=1).limit_threads(), one_thread():
         some = np.random.default_rng(0).choice(len(cases), min(len(cases), 1020), replace=False)
         probe.latency(model.score, [cases.queries.block(int(row), int(row) + 1) for row in some])
     probe.note(repr(estimator))

@@ -1,31 +1,56 @@
-"""Sizes and durations, as people write them."""
+"""Conditions of a run: threads, time, memory, progress; and the measurement of cost."""
 
+import time
+
+import numpy as np
 import pytest
 
-from leanrec.errors import SettingError
-from leanrec.run import parse_bytes, parse_seconds
+from leanrec.budget import Budget
+from leanrec.callbacks import ProgressBar
+from leanrec.errors import BudgetError, SettingError
+from leanrec.run import Run, measure
 
 
-@pytest.mark.parametrize(
-    ("text", "size"),
-    [("200MB", 200_000_000), ("1.5 GiB", 1_610_612_736), (".5k", 500), ("7B", 7), (1234, 1234), (2.5, 2)],
-)
-def test_sizes(text: str | float, size: int) -> None:
-    assert parse_bytes(text) == size
+def test_a_negative_number_of_threads_is_refused() -> None:
+    with pytest.raises(SettingError, match="threads must be 0"):
+        Run(threads=-1)
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("5ms", 0.005), ("2min", 120), ("1.5 h", 5400), (3, 3.0)])
-def test_durations(text: str | float, seconds: float) -> None:
-    assert parse_seconds(text) == pytest.approx(seconds)
+def test_the_same_seed_gives_the_same_numbers() -> None:
+    assert Run(seed=3).rng().integers(1000) == Run(seed=3).rng().integers(1000)
 
 
-@pytest.mark.parametrize("text", ["200", "5 apples", "1.2.3GB", ".GB", "-1MB", "", "GB", "1e3MB"])
-def test_what_is_no_size_is_refused(text: str) -> None:
-    with pytest.raises(SettingError, match="a number and a unit"):
-        parse_bytes(text)
+def test_threads_are_never_more_than_cores_and_are_divided_among_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    cores = Run().n_threads()
+    assert Run(threads=10_000).n_threads() == cores
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(cores))
+    assert Run().n_threads() == 1
 
 
-@pytest.mark.parametrize("text", ["5", "1parsec", "1..2s", "", "s", "-3s"])
-def test_what_is_no_duration_is_refused(text: str) -> None:
-    with pytest.raises(SettingError, match="a number and a unit"):
-        parse_seconds(text)
+def test_time_runs_out_from_the_start_and_restart_resets_the_clock() -> None:
+    late = Run(budget=Budget(fit_time=5), started=time.monotonic() - 6)
+    assert late.out_of_time()
+    fresh = late.restart(threads=1)
+    assert not fresh.out_of_time()
+    assert fresh == Run(threads=1, budget=Budget(fit_time=5))
+    assert not Run().out_of_time()
+
+
+def test_memory_above_the_budget_is_refused_with_both_sizes() -> None:
+    run = Run(budget=Budget(memory="2kB"))
+    assert run.available_memory() == 2000
+    run.require_memory(2000, "A matrix")
+    with pytest.raises(BudgetError, match="A matrix needs about 3 kB of memory and 2 kB is available"):
+        run.require_memory(3000, "A matrix")
+
+
+def test_tracked_steps_are_the_same_with_and_without_a_bar(capsys: pytest.CaptureFixture[str]) -> None:
+    assert list(Run().track(range(3), "Work")) == list(Run(callbacks=(ProgressBar(),)).track(range(3), "Work"))
+
+
+def test_measured_cost_contains_the_time_and_memory_of_the_block() -> None:
+    with measure() as meter:
+        kept = np.ones(4_000_000)
+        time.sleep(0.02)
+    assert meter.cost.wall >= 0.02
+    assert meter.cost.peak >= 0.8 * kept.nbytes

@@ -9,6 +9,7 @@ import typing
 from leanrec._version import __version__
 
 if typing.TYPE_CHECKING:
+    from leanrec.budget import Budget
     from leanrec.data.dataset import Dataset
     from leanrec.data.datasets.bundled import load_sample
     from leanrec.data.datasets.simulation import Simulation
@@ -25,6 +26,7 @@ if typing.TYPE_CHECKING:
 
 
 _HOME = {
+    "Budget": "leanrec.budget",
     "Candidates": "leanrec.types",
     "Dataset": "leanrec.data.dataset",
     "Events": "leanrec.types",
@@ -44,6 +46,7 @@ _HOME = {
 }
 
 __all__ = [
+    "Budget",
     "Candidates",
     "Dataset",
     "Events",

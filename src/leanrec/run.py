@@ -1,4 +1,4 @@
-"""The conditions of one piece of work (seed, threads, device, budget) and the meter of what it cost."""
+"""The conditions of one piece of work (seed, threads, device, budget, callbacks), and the measurement of its cost."""
 
 import contextlib
 import ctypes
@@ -8,118 +8,82 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import psutil
 
+from leanrec.budget import Budget
+from leanrec.callbacks import Callback, ProgressBar
 from leanrec.errors import BudgetError, SettingError
+from leanrec.units import format_bytes
 
-__all__ = [
-    "Cost",
-    "Meter",
-    "Run",
-    "format_bytes",
-    "format_seconds",
-    "measure",
-    "parse_bytes",
-    "parse_seconds",
-]
+__all__ = ["Cost", "Distributed", "Meter", "Run", "measure"]
 
-_BYTES = {
-    "": 1,
-    "k": 10**3,
-    "m": 10**6,
-    "g": 10**9,
-    "t": 10**12,
-    "ki": 2**10,
-    "mi": 2**20,
-    "gi": 2**30,
-    "ti": 2**40,
-}
-_SECONDS = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+_T = TypeVar("_T")
+_C = TypeVar("_C", bound=Callback)
 
 
-def parse_bytes(text: str | float) -> int:
-    """Bytes from ``"2GB"``, ``"200 MB"``, ``"1.5GiB"`` or a number of bytes."""
-    match = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*([kmgt]?i?)b?\s*", str(text).lower())
-    if not match or (isinstance(text, str) and not match[2] and "b" not in text.lower()):
-        raise SettingError(f"A size must be a number and a unit, such as 200MB or 2GB. Got {text!r}.")
-    return int(float(match[1]) * _BYTES[match[2]])
+@dataclasses.dataclass(frozen=True)
+class Distributed:
+    """How work is divided over the processes that torchrun starts.
 
+    Attributes:
+        shard_items: divide the rows of the item table among the workers, for tables larger than the memory of one. Only
+            models that learn from few items at a step support it.
+    """
 
-def parse_seconds(text: str | float) -> float:
-    """Seconds from ``"5ms"``, ``"60s"``, ``"2min"`` or a number of seconds."""
-    match = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*(us|µs|ms|s|min|m|h|)\s*", str(text).lower())
-    if not match or (isinstance(text, str) and not match[2]):
-        raise SettingError(f"A duration must be a number and a unit, such as 5ms, 60s or 2min. Got {text!r}.")
-    return float(match[1]) * _SECONDS[match[2]]
-
-
-def format_bytes(size: float) -> str:
-    """Bytes for people, in decimal units: ``1.2 GB``."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if abs(size) < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:.3g} TB"
-
-
-def format_seconds(seconds: float) -> str:
-    """Seconds for people: ``0.42 ms``, ``3.1 s``, ``2.5 min``."""
-    if seconds < 1e-3:
-        return f"{seconds * 1e6:.3g} µs"
-    if seconds < 1:
-        return f"{seconds * 1e3:.3g} ms"
-    return f"{seconds:.3g} s" if seconds < 120 else f"{seconds / 60:.3g} min"
+    shard_items: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
     """The conditions of one piece of work.
 
+    Seed, threads and device concern all work and are written often, so they are fields of their own. What may be spent is in
+    ``budget``, the division over processes in ``distributed``, and all that observes the work in ``callbacks``: a new feature
+    becomes a callback or a limit, not another field.
+
     Attributes:
-        seed: everything random follows from it.
+        seed: seed of everything random.
         threads: for BLAS and kernels alike; 0 = one for each core this process may use.
-        device: "cpu", "cuda" or "cuda:1"; only models that train with torch look at it.
-        memory: bytes that the work may use on top of what the process holds; None = what the machine has free.
-        seconds: wall time after which iterative work stops with the best it has; None = no limit.
-        started: ``time.monotonic()`` at which ``seconds`` began to count.
-        progress: show a progress bar where the work is long.
-        checkpoint: folder where training by gradients keeps its state after each epoch, and goes on from; None = nowhere.
-        shard: deal the rows of the item table over the workers of torchrun, for tables larger than the memory of one; only
-            models that learn from few items at a step can do so.
-        report: called with each epoch, from 0, and its held-out score, higher is better, by fits that have one. What it
-            raises ends the fit.
+        device: "cpu", "cuda" or "cuda:1"; used only by models that train with torch.
+        budget: ``memory`` is what the work may use on top of what the process holds, no limit = what the machine has free.
+            After ``fit_time`` iterative work stops with the best result so far. Other limits are ignored here.
+        callbacks: progress bar, checkpoint and hooks; see ``leanrec.callbacks``.
+        distributed: how work is divided over the processes of torchrun.
+        started: ``time.monotonic()`` at which ``budget.fit_time`` began to count.
     """
 
     seed: int = 0
     threads: int = 0
     device: str = "cpu"
-    memory: int | None = None
-    seconds: float | None = None
-    progress: bool = False
-    checkpoint: Path | None = None
-    shard: bool = False
-    report: Callable[[int, float], None] | None = dataclasses.field(default=None, compare=False)
-    started: float = dataclasses.field(default_factory=time.monotonic, compare=False)
+    budget: Budget = Budget()
+    callbacks: tuple[Callback, ...] = ()
+    distributed: Distributed = Distributed()
+    started: float = dataclasses.field(default_factory=time.monotonic, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.threads < 0:
             raise SettingError(f"threads must be 0 (one per core) or more. Got {self.threads}.")
 
+    def restart(self, **changes: Any) -> Self:
+        """The same conditions with ``changes`` to fields, and the clock of ``budget.fit_time`` started now."""
+        return dataclasses.replace(self, **{"started": time.monotonic(), **changes})
+
     def rng(self) -> np.random.Generator:
-        """A generator that starts at ``seed``."""
+        """A random generator seeded with ``seed``."""
         return np.random.default_rng(self.seed)
 
     def n_threads(self) -> int:
         """Threads to use, never more than the cores this process may run on; workers of torchrun divide these."""
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return min(self.threads, cores) if self.threads else max(1, cores // _workers_here())
+        return min(self.threads, cores) if self.threads else max(1, cores // _n_local_workers())
 
     @contextlib.contextmanager
-    def limits(self) -> Iterator[None]:
+    def limit_threads(self) -> Iterator[None]:
         """Hold BLAS and Numba to ``threads`` inside the block, so that they do not oversubscribe the cores."""
         import numba  # noqa: PLC0415 - 0.4 s that work without kernels need not pay
         import threadpoolctl  # noqa: PLC0415
@@ -134,36 +98,59 @@ class Run:
             numba.set_num_threads(before)
 
     def out_of_time(self) -> bool:
-        """Whether ``seconds`` have passed since ``started``."""
-        return self.seconds is not None and time.monotonic() - self.started >= self.seconds
+        """Whether ``budget.fit_time`` has passed since ``started``."""
+        limit = self.budget.fit_time
+        return limit is not None and time.monotonic() - self.started >= limit
 
-    def available(self) -> int:
+    def available_memory(self) -> int:
         """Bytes that the work may still use; workers of torchrun divide what is free."""
-        free = int(psutil.virtual_memory().available) // _workers_here()
-        return free if self.memory is None else min(self.memory, free)
+        free = int(psutil.virtual_memory().available) // _n_local_workers()
+        return free if self.budget.memory is None else min(int(self.budget.memory), free)
 
-    def require(self, size: int, what: str, advice: str = "Raise the limit or choose a smaller model.") -> None:
-        """Raise BudgetError, before anything is allocated, if ``what`` needs more than is available."""
-        available = self.available()
+    def require_memory(self, size: int, what: str, advice: str = "Raise the limit or choose a smaller model.") -> None:
+        """Raise BudgetError, before anything is allocated, if ``what`` needs more memory than is available."""
+        available = self.available_memory()
         if size > available:
             raise BudgetError(
                 f"{what} needs about {format_bytes(size)} of memory and {format_bytes(available)} is available. {advice}"
             )
 
+    def find_callback(self, kind: type[_C]) -> _C | None:
+        """The first callback of a class, or None."""
+        return next((each for each in self.callbacks if isinstance(each, kind)), None)
 
-def _workers_here() -> int:
+    @property
+    def shows_progress(self) -> bool:
+        """Whether a ``ProgressBar`` is among the callbacks."""
+        return self.find_callback(ProgressBar) is not None
+
+    def track(self, steps: Iterable[_T], description: str, total: float | None = None) -> Iterable[_T]:
+        """The same steps, with a progress bar on the terminal where one is wanted."""
+        if not self.shows_progress:
+            return steps
+        from rich.progress import track  # noqa: PLC0415 - only where a bar is wanted
+
+        return track(steps, description, total=total, transient=True)
+
+    def on_epoch_end(self, epoch: int, score: float) -> None:
+        """Call the hook of every callback. Exceptions of a callback pass through."""
+        for callback in self.callbacks:
+            callback.on_epoch_end(epoch, score)
+
+
+def _n_local_workers() -> int:
     """How many processes torchrun started on this machine for one piece of work."""
     return max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """What a piece of work cost.
+    """The cost of a piece of work.
 
     Attributes:
-        wall: seconds by the clock.
-        cpu: seconds of all cores together.
-        peak: bytes of resident memory at the highest, above what the process held at the start.
+        wall: seconds of wall time.
+        cpu: seconds of CPU time, all cores together.
+        peak: bytes of peak resident memory, above what the process held at the start.
     """
 
     wall: float
@@ -179,16 +166,16 @@ class Meter:
 
 @contextlib.contextmanager
 def measure() -> Iterator[Meter]:
-    """Measure what the block costs.
+    """Measure the cost of the block.
 
-    Write ``with measure() as meter: …`` and then ``meter.cost``.
+    Write ``with measure() as meter: …`` and then read ``meter.cost``.
 
-    Peak memory is the kernel's own high-water mark where it can be reset (Linux), and sampled every 5 ms
-    elsewhere. Freed heap is handed back first, so an earlier allocation does not hide a later one.
+    Peak memory is the high-water mark of the kernel where it can be reset (Linux), and sampled every 5 ms
+    elsewhere. Freed heap is returned to the system first, so an earlier allocation does not hide a later one.
     """
     gc.collect()
     _trim_heap()
-    peak = _HighWater()
+    peak = _PeakMemory()
     meter = Meter()
     wall, cpu = time.perf_counter(), time.process_time()
     try:
@@ -198,8 +185,8 @@ def measure() -> Iterator[Meter]:
         meter.cost = Cost(wall=wall, cpu=cpu, peak=peak.stop())
 
 
-class _HighWater:
-    """Highest resident memory since construction, minus the resident memory then."""
+class _PeakMemory:
+    """Peak resident memory since construction, minus the resident memory at construction."""
 
     def __init__(self) -> None:
         self._process = psutil.Process()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from conftest import make_dataset
+from leanrec.budget import Budget
 from leanrec.data.dataset import Dataset
 from leanrec.data.splits.folds import folds
 from leanrec.errors import SettingError
@@ -54,8 +55,12 @@ def test_everything_is_plain_for_json(data: Dataset) -> None:
 
 
 def test_the_time_of_a_run_is_for_each_fit(data: Dataset) -> None:
-    assert all(fold.cut for fold in cross_validate("popularity", data, folds=2, run=Run(seconds=0)).folds)
-    assert not any(fold.cut for fold in cross_validate("popularity", data, folds=2, run=Run(seconds=60)).folds)
+    assert all(
+        fold.cut for fold in cross_validate("popularity", data, folds=2, run=Run(budget=Budget(fit_time=0))).folds
+    )
+    assert not any(
+        fold.cut for fold in cross_validate("popularity", data, folds=2, run=Run(budget=Budget(fit_time=60))).folds
+    )
 
 
 def test_one_fold_is_none(data: Dataset) -> None:

@@ -10,7 +10,8 @@ import pytest
 import scipy.sparse as sp
 
 from conftest import make_dataset
-from leanrec.data.splits.split import Cases, Split, split
+from leanrec.callbacks import ProgressBar
+from leanrec.data.splits.split import EvaluationSet, Split, split
 from leanrec.errors import DataError, SettingError
 from leanrec.evaluation import evaluate as module
 from leanrec.evaluation.evaluate import Evaluation, evaluate
@@ -54,7 +55,7 @@ class Knows(Spy):
         return super().score(queries, items) * (np.diff(queries.history.indptr) > 0)[:, None].astype(np.float32)
 
 
-def cases_of(truth: list[list[int]], history: list[list[int]], n_items: int = 6, **options: Any) -> Cases:
+def cases_of(truth: list[list[int]], history: list[list[int]], n_items: int = 6, **options: Any) -> EvaluationSet:
     def matrix(rows: list[list[int]]) -> Any:
         dense = np.zeros((len(rows), n_items), np.float32)
         for b, row in enumerate(rows):
@@ -62,7 +63,7 @@ def cases_of(truth: list[list[int]], history: list[list[int]], n_items: int = 6,
         return sp.csr_array(dense)
 
     users = np.full(len(truth), -1, np.int32)
-    return Cases(Queries(users, matrix(history)), matrix(truth), **options)
+    return EvaluationSet(Queries(users, matrix(history)), matrix(truth), **options)
 
 
 def test_agrees_with_plain_loops(parts: Split, model: EASEModel) -> None:
@@ -71,7 +72,7 @@ def test_agrees_with_plain_loops(parts: Split, model: EASEModel) -> None:
     scores = model.score(cases.queries)
     for b in range(len(cases)):
         seen = set(cases.queries.seen[[b]].indices.tolist()) if cases.queries.seen is not None else set()
-        truth = set(cases.truth[[b]].indices.tolist())
+        truth = set(cases.ground_truth[[b]].indices.tolist())
         best = [i for i in sorted(range(40), key=lambda i: (-scores[b, i], i)) if i not in seen][:5]
         hits = [item in truth for item in best]
         dcg = sum(hit / math.log2(place + 2) for place, hit in enumerate(hits))
@@ -109,7 +110,7 @@ def test_seen_items_are_not_listed_unless_repeats_count() -> None:
     truth, history = [[5]], [[4, 5]]
     hidden = evaluate(Spy(np.arange(6)), cases_of(truth, history), k=(1,))
     assert hidden.means()["recall@1"] == 0
-    shown = evaluate(Spy(np.arange(6)), cases_of(truth, history, repeats=True), k=(1,))
+    shown = evaluate(Spy(np.arange(6)), cases_of(truth, history, allow_repeats=True), k=(1,))
     assert shown.means()["recall@1"] == 1
 
 
@@ -168,7 +169,7 @@ def test_auc_leaves_seen_items_out() -> None:
 def test_grades_count_where_truth_has_them() -> None:
     cases = cases_of([[4, 5]], [[]])
     assert "graded_ndcg@10" not in evaluate(Spy(np.arange(6)), cases).per_query
-    cases.truth.data[:] = [3, 1]
+    cases.ground_truth.data[:] = [3, 1]
     found = evaluate(Spy(np.arange(6)), cases, k=(2,))
     assert found.means()["ndcg@2"] == 1
     expected = (1 + 3 / math.log2(3)) / (3 + 1 / math.log2(3))
@@ -211,7 +212,9 @@ def test_same_seed_same_numbers_and_a_report_in_plain_numbers(parts: Split, mode
 
 
 def test_a_progress_bar_changes_nothing(parts: Split, model: EASEModel) -> None:
-    shown, quiet = (evaluate(model, parts.test, run=Run(progress=bar)) for bar in (True, False))
+    shown, quiet = (
+        evaluate(model, parts.test, run=Run(callbacks=(ProgressBar(),) if bar else ())) for bar in (True, False)
+    )
     assert shown.means() == quiet.means()
 
 
@@ -228,7 +231,7 @@ def test_refuses_what_cannot_be_asked(parts: Split, model: EASEModel) -> None:
 
 
 def test_no_case_at_all_is_refused() -> None:
-    nobody = Cases(Queries(np.zeros(0, np.int32), empty_csr(0, 6)), empty_csr(0, 6))
+    nobody = EvaluationSet(Queries(np.zeros(0, np.int32), empty_csr(0, 6)), empty_csr(0, 6))
     with pytest.raises(DataError, match="None of the cases"):
         evaluate(Spy(np.arange(6)), nobody)
 

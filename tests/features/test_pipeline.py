@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from conftest import make_dataset
 from contracts.feature import texts
 from leanrec import artifacts
+from leanrec.budget import Budget
 from leanrec.data.table import Table
 from leanrec.errors import BudgetError, ColumnError, SettingError
 from leanrec.features.categorical import Labels
@@ -158,7 +159,7 @@ def test_refuses_what_it_cannot_do() -> None:
     with pytest.raises(SettingError, match="weight must be a number of at least 0"):
         Block("a", TfIdf(), -1)
     with pytest.raises(BudgetError, match="Features of 40 rows"):
-        FeatureSpec().fit(TABLE, Run(memory=100))
+        FeatureSpec().fit(TABLE, Run(budget=Budget(memory=100)))
 
 
 @settings(max_examples=25, deadline=None)

@@ -19,7 +19,7 @@ def test_does_every_task_once(threads: int) -> None:
     def work(task: int) -> None:
         done[task] += 1
 
-    with Run(threads=threads).limits():
+    with Run(threads=threads).limit_threads():
         in_threads(work, range(50))
     assert (done == 1).all()
 
@@ -31,7 +31,7 @@ def test_an_error_of_a_task_is_raised(threads: int) -> None:
             raise ValueError("task 3")
 
     before = blas_threads()
-    with Run(threads=threads).limits(), pytest.raises(ValueError, match="task 3"):
+    with Run(threads=threads).limit_threads(), pytest.raises(ValueError, match="task 3"):
         in_threads(work, range(9))
     assert blas_threads() == before
 
@@ -53,6 +53,6 @@ def test_every_row_is_in_one_stretch(rows: int) -> None:
     def work(part: slice) -> None:
         done[part] += 1
 
-    with Run(threads=2).limits():
+    with Run(threads=2).limit_threads():
         by_rows(work, rows, 4)
     assert (done == 1).all()

@@ -15,15 +15,17 @@ import torch
 from torch import Tensor, nn
 
 from contracts import two
-from leanrec.cli import distributed as together
+from leanrec.budget import Budget
+from leanrec.callbacks import ModelCheckpoint
+from leanrec.cli import distributed
 from leanrec.errors import DivergedError, LeanrecError, SettingError, WorkerError
 from leanrec.pipeline.pipeline import Pipeline
 from leanrec.run import Run
-from leanrec.training.config import Training
-from leanrec.training.data_parallel import Workers
-from leanrec.training.trainer import History, train
+from leanrec.training.config import TrainingSettings
+from leanrec.training.data_parallel import WorkerGroup
+from leanrec.training.trainer import TrainingHistory, train
 
-SETTINGS = Training(epochs=3, batch=8, learning_rate=0.05, clip=1.0, weight_decay=0.1)
+SETTINGS = TrainingSettings(epochs=3, batch=8, learning_rate=0.05, clip=1.0, weight_decay=0.1)
 TWO_AS_ONE = dataclasses.replace(SETTINGS, accumulate=2)
 
 
@@ -68,8 +70,8 @@ class Lessons:
         return loss * math.nan if self.asked in self.broken else loss
 
 
-def learn(settings: Training, lessons: Lessons, run: Run = Run(threads=1), **more: Any) -> tuple[History, nn.Module]:
-    torch.manual_seed(Workers.now().rank)  # the first worker's weights count
+def learn(settings: TrainingSettings, lessons: Lessons, run: Run = Run(threads=1), **more: Any) -> tuple[TrainingHistory, nn.Module]:
+    torch.manual_seed(WorkerGroup.now().rank)  # the first worker's weights count
     network = Network()
     return train(network, lessons, settings, run, **more), network
 
@@ -87,15 +89,15 @@ def steps() -> dict[str, Any]:
 
 
 def one_out_of_time() -> dict[str, Any]:
-    seconds = 0.2 if Workers.now().rank == 1 else None
+    seconds = 0.2 if WorkerGroup.now().rank == 1 else None
     lessons = Lessons(pause=0.05)
-    history, _ = learn(dataclasses.replace(SETTINGS, epochs=1000), lessons, Run(threads=1, seconds=seconds))
+    history, _ = learn(dataclasses.replace(SETTINGS, epochs=1000), lessons, Run(threads=1, budget=Budget(fit_time=seconds)))
     return {"stopped": history.stopped, "epochs": len(history.losses), "asked": lessons.asked}
 
 
 def scores_differ() -> dict[str, Any]:
     """The first worker's scores fall, the other's rise."""
-    sign = -1 if Workers.now().first else 1
+    sign = -1 if WorkerGroup.now().first else 1
     scores = iter(range(100))
     history, _ = learn(
         dataclasses.replace(SETTINGS, epochs=9, patience=2), Lessons(), score=lambda: sign * next(scores)
@@ -105,7 +107,7 @@ def scores_differ() -> dict[str, Any]:
 
 def one_diverges_later() -> dict[str, Any]:
     # Step 6 is in the second epoch, and the first of two whose gradients make one step.
-    lessons = Lessons(broken=(7,) if Workers.now().rank == 1 else ())
+    lessons = Lessons(broken=(7,) if WorkerGroup.now().rank == 1 else ())
     history, network = learn(dataclasses.replace(SETTINGS, accumulate=2), lessons)
     finite = all(bool(value.isfinite().all()) for value in network.state_dict().values())
     return {"stopped": history.stopped, "epochs": len(history.losses), "finite": finite}
@@ -113,7 +115,7 @@ def one_diverges_later() -> dict[str, Any]:
 
 def one_diverges_at_once() -> dict[str, Any]:
     try:
-        learn(SETTINGS, Lessons(broken=(2,) if Workers.now().rank == 1 else ()))
+        learn(SETTINGS, Lessons(broken=(2,) if WorkerGroup.now().rank == 1 else ()))
     except DivergedError as error:
         return {"error": str(error)}
     return {}
@@ -121,7 +123,7 @@ def one_diverges_at_once() -> dict[str, Any]:
 
 def other_data() -> dict[str, Any]:
     try:
-        learn(SETTINGS, Lessons(count=7 + Workers.now().rank))
+        learn(SETTINGS, Lessons(count=7 + WorkerGroup.now().rank))
     except WorkerError as error:
         return {"error": str(error)}
     return {}
@@ -129,7 +131,7 @@ def other_data() -> dict[str, Any]:
 
 def goes_on(folder: Path) -> dict[str, Any]:
     """Two epochs, then all three with the checkpoint."""
-    run = Run(threads=1, checkpoint=folder / "checkpoint")
+    run = Run(threads=1, callbacks=(ModelCheckpoint(folder / "checkpoint"),))
     scores = iter(range(100))
 
     def stop_after_two() -> float:
@@ -156,7 +158,7 @@ def lose_one(how: str) -> dict[str, Any]:
     plain = lessons.loss
 
     def loss(*arguments: Any) -> Tensor:
-        if Workers.now().rank == 1 and lessons.asked == 2:
+        if WorkerGroup.now().rank == 1 and lessons.asked == 2:
             os._exit(3) if how == "dead" else time.sleep(60)
         return plain(*arguments)
 
@@ -243,7 +245,7 @@ def test_workers_that_do_not_meet_say_so(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.delenv("MASTER_ADDR", raising=False)
     with pytest.raises(LeanrecError, match="WORLD_SIZE is 2, but the workers do not meet.*Start them by torchrun"):
-        Workers.now()
+        WorkerGroup.now()
 
 
 def test_torchrun_fits_what_one_process_fits_and_only_the_first_speaks(tmp_path: Path) -> None:
@@ -272,15 +274,15 @@ def test_under_torchrun_nothing_else_runs(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "1")
     with pytest.raises(SettingError, match="Under torchrun the command must be fit. Got 'evaluate'"):
-        together.prepare(["evaluate", "log.csv"])
-    assert together.name() == "error in worker 1:"
+        distributed.prepare(["evaluate", "log.csv"])
+    assert distributed.name() == "error in worker 1:"
 
 
 def test_every_worker_gets_as_many_batches() -> None:
-    dealt = [Workers(rank, 3).deal(7) for rank in range(3)]
+    dealt = [WorkerGroup(rank, 3).deal(7) for rank in range(3)]
     assert [list(each) for each in dealt] == [[0, 3, 6], [1, 4, 7], [2, 5, 8]]
-    assert list(Workers().deal(3)) == [0, 1, 2]
-    assert not list(Workers(1, 2).deal(0))
+    assert list(WorkerGroup().deal(3)) == [0, 1, 2]
+    assert not list(WorkerGroup(1, 2).deal(0))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,11 @@
-"""A run hears how each epoch did, and may end the fit; a search listens."""
+"""Validation scores of each epoch are passed to callbacks, which may end the fit; tuning prunes by them."""
+
+import dataclasses
 
 import pytest
 
 from conftest import make_dataset
+from leanrec.callbacks import Callback
 from leanrec.data.splits.split import split
 from leanrec.evaluation.tuning.tuning import Search, tune
 from leanrec.models.sequential.sasrec import SASRec
@@ -11,35 +14,42 @@ from leanrec.run import Run
 TINY = {"width": 8, "length": 10, "epochs": 4, "layers": 1, "heads": 1, "patience": 4}
 
 
-def test_each_epoch_is_told_with_its_score() -> None:
-    told: list[tuple[int, float]] = []
-    SASRec(**TINY).fit(make_dataset(), Run(threads=1, report=lambda epoch, score: told.append((epoch, score))))
-    assert [epoch for epoch, _ in told] == [0, 1, 2, 3]
-    assert all(0 <= score <= 1 for _, score in told)
+@dataclasses.dataclass
+class Recorder(Callback):
+    """Keeps epochs and scores; raises after ``stop_after``."""
+
+    stop_after: int | None = None
+    calls: list[tuple[int, float]] = dataclasses.field(default_factory=list)
+
+    def on_epoch_end(self, epoch: int, score: float) -> None:
+        self.calls.append((epoch, score))
+        if epoch == self.stop_after:
+            raise EnoughError
 
 
-def test_nothing_is_told_where_nothing_is_judged() -> None:
-    told: list[int] = []
+def test_callbacks_get_the_score_of_each_epoch() -> None:
+    recorder = Recorder()
+    SASRec(**TINY).fit(make_dataset(), Run(threads=1, callbacks=(recorder,)))
+    assert [epoch for epoch, _ in recorder.calls] == [0, 1, 2, 3]
+    assert all(0 <= score <= 1 for _, score in recorder.calls)
+
+
+def test_callbacks_are_not_called_without_a_validation_score() -> None:
+    recorder = Recorder()
     silent = SASRec(**(TINY | {"patience": 0, "epochs": 1}))
-    silent.fit(make_dataset(), Run(threads=1, report=lambda epoch, _: told.append(epoch)))
-    assert told == []
+    silent.fit(make_dataset(), Run(threads=1, callbacks=(recorder,)))
+    assert recorder.calls == []
 
 
 class EnoughError(Exception):
-    """The listener has heard enough."""
+    """Raised by a callback."""
 
 
-def test_what_the_listener_raises_ends_the_fit() -> None:
-    told: list[int] = []
-
-    def stop(epoch: int, _: float) -> None:
-        told.append(epoch)
-        if epoch == 1:
-            raise EnoughError
-
+def test_an_exception_of_a_callback_ends_the_fit() -> None:
+    recorder = Recorder(stop_after=1)
     with pytest.raises(EnoughError):
-        SASRec(**TINY).fit(make_dataset(), Run(threads=1, report=stop))
-    assert told == [0, 1]
+        SASRec(**TINY).fit(make_dataset(), Run(threads=1, callbacks=(recorder,)))
+    assert [epoch for epoch, _ in recorder.calls] == [0, 1]
 
 
 def test_a_search_gives_up_a_network_that_is_behind() -> None:

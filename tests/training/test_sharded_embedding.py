@@ -13,21 +13,22 @@ from torch import nn
 
 from conftest import make_dataset
 from contracts import two
-from leanrec.data.dataset import Shape
+from leanrec.callbacks import ModelCheckpoint
+from leanrec.data.dataset import DatasetShape
 from leanrec.errors import SettingError
 from leanrec.models.sequential.core import next_item
 from leanrec.models.sequential.sasrec import SASRec
-from leanrec.run import Run
+from leanrec.run import Distributed, Run
 from leanrec.training import sharded_embedding
-from leanrec.training.data_parallel import Workers
+from leanrec.training.data_parallel import WorkerGroup
 from leanrec.training.early_stopping import hold_out
-from leanrec.training.histories import Histories
-from leanrec.training.negative_sampling import Draw
-from leanrec.training.sharded_embedding import ShardedTable
+from leanrec.training.histories import PackedHistories
+from leanrec.training.negative_sampling import NegativeSampler
+from leanrec.training.sharded_embedding import ShardedEmbedding
 from leanrec.training.trainer import train
 
 N = 41  # does not divide evenly
-RUN = Run(seed=5, threads=1, shard=True)
+RUN = Run(seed=5, threads=1, distributed=Distributed(shard_items=True))
 SETTINGS = SASRec(
     width=8, layers=1, length=10, epochs=4, batch=64, learning_rate=0.03, loss="sampled_softmax", negatives=20,
     start="random", clip=1.0, patience=4,
@@ -37,11 +38,11 @@ SETTINGS = SASRec(
 def learn(network: nn.Module, settings: SASRec) -> dict[str, Any]:
     """Losses, held-out scores and weights of a training of ``network``."""
     data, valid = hold_out(make_dataset(n_items=N), np.random.default_rng(0))
-    histories = Histories.of(data)
-    objective = next_item._Objective(settings, histories, Draw.by("uniform", np.zeros(N, np.int64)))
+    histories = PackedHistories.of(data)
+    objective = next_item._Objective(settings, histories, NegativeSampler.by("uniform", np.zeros(N, np.int64)))
     score = functools.partial(next_item._judge, network, settings, valid)
     history = train(network, objective, settings, RUN, score=score)
-    weights = {name: each.tolist() for name, each in sharded_embedding.whole_arrays(network).items()}
+    weights = {name: each.tolist() for name, each in sharded_embedding.gather_arrays(network).items()}
     return {"losses": history.losses, "scores": history.scores, "weights": weights}
 
 
@@ -50,11 +51,11 @@ def learn(network: nn.Module, settings: SASRec) -> dict[str, Any]:
 
 def lookups() -> dict[str, Any]:
     """One lookup with repeated rows, one without any; the gradient of own rows, and what is expected of both workers' loss."""
-    workers = Workers.now()
+    workers = WorkerGroup.now()
     whole = torch.arange(N * 3, dtype=torch.float32).view(N, 3)
     part = nn.Embedding(21, 3)
     part.weight.data[: len(whole[workers.rank :: 2])] = whole[workers.rank :: 2]
-    table = ShardedTable(part, N, workers)
+    table = ShardedEmbedding(part, N, workers)
     asked = [torch.tensor([[0, 5, 5], [40, 39, 5]]), torch.tensor([[7, 5]])]
     mine = asked[workers.rank]
     (table(mine).square().sum() + table(torch.empty(0, dtype=torch.int64)).sum()).backward()
@@ -69,16 +70,16 @@ def lookups() -> dict[str, Any]:
 
 
 def training() -> dict[str, Any]:
-    network = sharded_embedding.sharded(SETTINGS.network, N, RUN)
-    Workers.now().share(network)
-    before = {name: each.tolist() for name, each in sharded_embedding.whole_arrays(network).items()}
+    network = sharded_embedding.build_sharded(SETTINGS.network, N, RUN)
+    WorkerGroup.now().share(network)
+    before = {name: each.tolist() for name, each in sharded_embedding.gather_arrays(network).items()}
     held = [name for name, each in network.named_parameters() if len(each) == 21]
     return {"before": before, "held": held, **learn(network, SETTINGS)}
 
 
 def fitting(folder: Path) -> dict[str, Any]:
     """A whole fit, and again from the checkpoint of it."""
-    data, run = make_dataset(n_items=N), dataclasses.replace(RUN, checkpoint=folder / "checkpoint")
+    data, run = make_dataset(n_items=N), dataclasses.replace(RUN, callbacks=(ModelCheckpoint(folder / "checkpoint"),))
     first, second = SETTINGS.fit(data, run), SETTINGS.fit(data, run)
     again = np.array_equal(first.embed_items(), second.embed_items())
     return {"scores": first.score(data.queries()).tolist(), "again": again}
@@ -103,7 +104,7 @@ def test_rows_and_their_gradients_find_their_way(found: tuple[dict[str, Any], ..
 
 def test_two_that_hold_parts_learn_what_one_learns_that_holds_all(found: tuple[dict[str, Any], ...]) -> None:
     settings = dataclasses.replace(SETTINGS, accumulate=2)
-    network = sharded_embedding.sharded(settings.network, N, RUN)
+    network = sharded_embedding.build_sharded(settings.network, N, RUN)
     before = {
         name.replace("items.", "items.part."): torch.tensor(each)
         for name, each in found[0]["training"]["before"].items()
@@ -129,7 +130,7 @@ def test_every_worker_ends_with_the_same_whole_model(found: tuple[dict[str, Any]
 
 def test_alone_it_is_a_table_with_sparse_gradients() -> None:
     plain = SETTINGS.network(N)
-    table = ShardedTable(nn.Embedding(N, 8), N, Workers())
+    table = ShardedEmbedding(nn.Embedding(N, 8), N, WorkerGroup())
     table.part.load_state_dict(plain.items.state_dict())
     rows = torch.tensor([[3, 3, 9]])
     torch.testing.assert_close(table(rows), plain.items(rows))
@@ -152,19 +153,19 @@ def test_items_that_are_no_plain_table_are_refused() -> None:
         return network
 
     with pytest.raises(SettingError, match="shard=True must be left out: the items of Module are no plain table"):
-        sharded_embedding.sharded(make, 10, RUN)
+        sharded_embedding.build_sharded(make, 10, RUN)
 
 
 def test_a_worker_counts_its_own_items_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Workers, "now", lambda: Workers(0, 4))
-    assert sharded_embedding.part_of(Shape(users=3, items=41, events=5), RUN) == Shape(users=3, items=11, events=5)
-    assert sharded_embedding.part_of(Shape(users=3, items=41, events=5), Run()).items == 41
+    monkeypatch.setattr(WorkerGroup, "now", lambda: WorkerGroup(0, 4))
+    assert sharded_embedding.shape_per_worker(DatasetShape(users=3, items=41, events=5), RUN) == DatasetShape(users=3, items=11, events=5)
+    assert sharded_embedding.shape_per_worker(DatasetShape(users=3, items=41, events=5), Run()).items == 41
 
 
 def test_a_large_table_is_put_together_in_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sharded_embedding, "_IN_FILE", 100)
     monkeypatch.setattr(sharded_embedding, "_BLOCK", 100)
-    table = ShardedTable(nn.Embedding(50, 4), N, Workers())
+    table = ShardedEmbedding(nn.Embedding(50, 4), N, WorkerGroup())
     whole = table.whole()
     assert isinstance(whole.base, np.memmap) or isinstance(whole.base.base, np.memmap)
     np.testing.assert_array_equal(whole, table.part.weight.detach()[:N])

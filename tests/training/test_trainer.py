@@ -15,16 +15,18 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from leanrec.budget import Budget
+from leanrec.callbacks import ModelCheckpoint
 from leanrec.errors import ArtifactError, DivergedError, SettingError
 from leanrec.run import Run
 from leanrec.training import checkpoint, trainer
-from leanrec.training.config import Training
-from leanrec.training.trainer import History, TrainingWarning, device_of, train
+from leanrec.training.config import TrainingSettings
+from leanrec.training.trainer import TrainingHistory, TrainingWarning, resolve_device, train
 
 X = torch.from_numpy(np.random.default_rng(0).normal(size=(64, 3)).astype(np.float32))
 Y = (X @ torch.tensor([[1.0], [-2.0], [0.5]])) + 0.3
 ONE = Run(seed=4, threads=1)
-HOW = Training(epochs=6, learning_rate=0.03)
+HOW = TrainingSettings(epochs=6, learning_rate=0.03)
 
 
 @dataclasses.dataclass
@@ -77,8 +79,8 @@ class Named:
 
 
 def learn(
-    settings: Training = HOW, run: Run = ONE, objective: Any = None, *, scored: bool = False, dropout: float = 0.2
-) -> tuple[History, dict[str, Tensor]]:
+    settings: TrainingSettings = HOW, run: Run = ONE, objective: Any = None, *, scored: bool = False, dropout: float = 0.2
+) -> tuple[TrainingHistory, dict[str, Tensor]]:
     network = fresh(dropout)
     score = (lambda: quality(network)) if scored else None
     history = train(network, objective or Lines(), settings, run, score=score, name="Lines")
@@ -86,7 +88,7 @@ def learn(
 
 
 def test_it_learns() -> None:
-    history, found = learn(Training(epochs=40, learning_rate=0.02), scored=True)
+    history, found = learn(TrainingSettings(epochs=40, learning_rate=0.02), scored=True)
     assert history.stopped == "epochs"
     assert len(history.losses) == len(history.scores) == 40
     assert history.losses[-1] < history.losses[0] / 5
@@ -114,7 +116,7 @@ def test_the_generator_and_threads_of_the_caller_are_left_as_they_were() -> None
 
 
 def test_batches_that_are_gathered_are_one_larger_batch() -> None:
-    plain = Training(epochs=3, learning_rate=0.03, schedule="constant", warmup=0)
+    plain = TrainingSettings(epochs=3, learning_rate=0.03, schedule="constant", warmup=0)
     gathered = dataclasses.replace(plain, accumulate=4)
     large = learn(plain, objective=Lines(size=32, noise=0), dropout=0)[1]
     small = learn(gathered, objective=Lines(size=8, noise=0), dropout=0)[1]
@@ -125,7 +127,7 @@ def test_batches_that_are_gathered_are_one_larger_batch() -> None:
 def test_the_last_batches_make_a_step_even_if_they_are_few() -> None:
     """Eight batches by three: steps of three, three and two."""
     steps = []
-    watched = trainer._Loop(fresh(), Lines(), dataclasses.replace(HOW, epochs=1, accumulate=3), ONE, None, "Lines")
+    watched = trainer.Trainer(fresh(), Lines(), dataclasses.replace(HOW, epochs=1, accumulate=3), ONE, None, "Lines")
     make = watched.optimiser.step
     watched.optimiser.step = lambda: (steps.append(1), make())[1]  # type: ignore[method-assign]
     watched.work()
@@ -141,8 +143,8 @@ def test_the_last_batches_make_a_step_even_if_they_are_few() -> None:
     ],
 )
 def test_the_learning_rate_rises_and_falls(schedule: str, at: dict[float, float]) -> None:
-    settings = Training(learning_rate=0.4, schedule=schedule, warmup=0.2)
-    held = trainer._Loop(fresh(), Lines(), settings, ONE, None, "Lines")
+    settings = TrainingSettings(learning_rate=0.4, schedule=schedule, warmup=0.2)
+    held = trainer.Trainer(fresh(), Lines(), settings, ONE, None, "Lines")
 
     def rate(done: float) -> float:
         held._set_rate(done)
@@ -157,14 +159,14 @@ def test_the_learning_rate_rises_and_falls(schedule: str, at: dict[float, float]
 
 
 def test_without_a_warm_up_the_first_step_is_a_full_one() -> None:
-    held = trainer._Loop(fresh(), Lines(), Training(warmup=0, learning_rate=0.4), ONE, None, "Lines")
+    held = trainer.Trainer(fresh(), Lines(), TrainingSettings(warmup=0, learning_rate=0.4), ONE, None, "Lines")
     held._set_rate(0.0)
     assert {group["lr"] for group in held.optimiser.param_groups} == {0.4}
 
 
 def test_gradients_are_clipped() -> None:
     norms = []
-    held = trainer._Loop(fresh(), Lines(), dataclasses.replace(HOW, epochs=1, clip=0.05), ONE, None, "Lines")
+    held = trainer.Trainer(fresh(), Lines(), dataclasses.replace(HOW, epochs=1, clip=0.05), ONE, None, "Lines")
     make = held.optimiser.step
 
     def step() -> None:
@@ -205,7 +207,7 @@ def test_a_training_that_broke_goes_on_as_if_it_had_not(
         if (epoch - 1, step) == at:
             raise how
 
-    run = dataclasses.replace(ONE, checkpoint=tmp_path / "state")
+    run = dataclasses.replace(ONE, callbacks=(ModelCheckpoint(tmp_path / "state"),))
     with pytest.raises(how):
         learn(settings, run, Lines(before=pull), scored=scored)
     found = learn(settings, run, scored=scored)
@@ -215,7 +217,7 @@ def test_a_training_that_broke_goes_on_as_if_it_had_not(
 
 def test_a_checkpoint_every_epoch_changes_nothing(tmp_path: Path) -> None:
     expected = learn(scored=True)
-    run = dataclasses.replace(ONE, checkpoint=tmp_path)
+    run = dataclasses.replace(ONE, callbacks=(ModelCheckpoint(tmp_path),))
     first, again = learn(run=run, scored=True), learn(run=run, scored=True)
     assert first[0] == again[0] == expected[0]
     assert same(first[1], expected[1])
@@ -230,8 +232,8 @@ def falling(values: Sequence[float]) -> tuple[nn.Module, Callable[[], float]]:
 
 def test_patience_counts_epochs_without_a_better_score(tmp_path: Path) -> None:
     network, score = falling([1, 3, 2, 3, 2.5, 9, 9])
-    run = dataclasses.replace(ONE, checkpoint=tmp_path)
-    settings = Training(epochs=20, patience=3)
+    run = dataclasses.replace(ONE, callbacks=(ModelCheckpoint(tmp_path),))
+    settings = TrainingSettings(epochs=20, patience=3)
     history = train(network, Lines(), settings, run, score=score)
     assert (history.stopped, history.best, history.scores) == ("patience", 1, (1, 3, 2, 3, 2.5))
     # Read back, it has still lost its patience.
@@ -276,8 +278,8 @@ def test_every_score_is_reported() -> None:
     ],
 )
 def test_a_checkpoint_of_another_training_is_refused(change: dict[str, Any], message: str, tmp_path: Path) -> None:
-    learn(run=dataclasses.replace(ONE, checkpoint=tmp_path))
-    run = dataclasses.replace(change.get("run", ONE), checkpoint=tmp_path)
+    learn(run=dataclasses.replace(ONE, callbacks=(ModelCheckpoint(tmp_path),)))
+    run = dataclasses.replace(change.get("run", ONE), callbacks=(ModelCheckpoint(tmp_path),))
     before = (tmp_path / "checkpoint.safetensors").read_bytes()
     with pytest.raises(ArtifactError, match="is the checkpoint of another training") as caught:
         train(
@@ -290,7 +292,7 @@ def test_a_checkpoint_of_another_training_is_refused(change: dict[str, Any], mes
 
 @pytest.mark.parametrize("damage", ["cut", "text", "empty", "no state"])
 def test_a_damaged_checkpoint_is_refused(damage: str, tmp_path: Path) -> None:
-    run = dataclasses.replace(ONE, checkpoint=tmp_path)
+    run = dataclasses.replace(ONE, callbacks=(ModelCheckpoint(tmp_path),))
     learn(run=run)
     file = tmp_path / "checkpoint.safetensors"
     whole = file.read_bytes()
@@ -303,7 +305,7 @@ def test_a_damaged_checkpoint_is_refused(damage: str, tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_of_another_format_is_refused(tmp_path: Path) -> None:
-    run = dataclasses.replace(ONE, checkpoint=tmp_path)
+    run = dataclasses.replace(ONE, callbacks=(ModelCheckpoint(tmp_path),))
     learn(run=run)
     file = tmp_path / "checkpoint.safetensors"
     with safe_open(file, "pt") as handle:
@@ -315,7 +317,7 @@ def test_a_checkpoint_of_another_format_is_refused(tmp_path: Path) -> None:
 
 def test_a_crash_while_writing_leaves_the_older_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = learn()
-    run = dataclasses.replace(ONE, checkpoint=tmp_path)
+    run = dataclasses.replace(ONE, callbacks=(ModelCheckpoint(tmp_path),))
     written = 0
 
     def save(tensors: Any, path: Path, header: Any) -> None:
@@ -421,7 +423,7 @@ def test_when_time_is_over_the_best_so_far_is_kept() -> None:
 
 
 def test_time_that_is_long_over_still_gives_a_model() -> None:
-    history, _ = learn(run=Run(seed=4, threads=1, seconds=0.0))
+    history, _ = learn(run=Run(seed=4, threads=1, budget=Budget(fit_time=0.0)))
     assert history.stopped == "time"
 
 
@@ -439,5 +441,5 @@ def test_nothing_to_learn_from_is_no_error_but_said() -> None:
 @pytest.mark.parametrize("device", ["cuda:99", "gpu", "meta"])
 def test_a_device_that_is_not_there_is_one_clear_error(device: str) -> None:
     with pytest.raises(SettingError, match="device") as caught:
-        device_of(Run(device=device))
+        resolve_device(Run(device=device))
     assert "\n" not in str(caught.value)

@@ -1,29 +1,33 @@
-"""``leanrec demo``: once round the loop on MovieLens data that comes with leanrec."""
+"""``leanrec demo``: the whole workflow on the bundled MovieLens sample."""
 
 import shutil
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
 from rich.text import Text
 
+from leanrec.callbacks import ProgressBar
 from leanrec.cli import output
+from leanrec.cli.frontier import draw_plots, print_frontier
 from leanrec.cli.ingest import print_report
-from leanrec.cli.recommend import print_served
-from leanrec.cli.train import draw, frontier_table
+from leanrec.cli.options import Json
+from leanrec.cli.recommend import print_recommendations
+from leanrec.cli.serve import report_ready
 
 if TYPE_CHECKING:
     from leanrec.data.dataset import Dataset
-    from leanrec.data.ingest.ingest import Ingested
+    from leanrec.data.ingest.ingest import IngestResult
     from leanrec.evaluation.frontier.frontier import Frontier
     from leanrec.pipeline.pipeline import Pipeline
-    from leanrec.pipeline.responses import Served
+    from leanrec.pipeline.responses import Recommendations
 
-__all__ = ["run_demo"]
+__all__ = ["demo", "run_demo"]
 
 _USER = 1
-# Both families, from the cheapest to the best, in sizes that fit under three minutes on two cores.
+# From the cheapest to the best; all fits take under three minutes on two cores.
 _MODELS = (
     "popularity",
     "content",
@@ -38,113 +42,130 @@ _MODELS = (
 )
 
 
-def run_demo(out: Path, *, serve: bool, port: int, as_json: bool = False) -> None:
-    """Ingest, report, fit and compare, recommend, click, recommend again. Everything lands in ``out``.
+def demo(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")] = Path("out/demo"),
+    serve: Annotated[bool, typer.Option("--serve", help="Serve the model and the demo page at the end.")] = False,
+    port: Annotated[int, typer.Option(help="Port of the page; 0 = a free one.")] = 8000,
+    as_json: Json = False,
+) -> None:
+    """Run the whole workflow on the bundled MovieLens sample, in under three minutes."""
+    run_demo(out, serve=serve, port=port, as_json=as_json)
 
-    With ``as_json`` the tables stay away and one JSON document tells what came of it; a line with the address follows
-    it where ``serve`` is asked for.
+
+def run_demo(out: Path, *, serve: bool, port: int, as_json: bool = False) -> None:
+    """Ingest, compare models, recommend, record a click, recommend again. All files are written to ``out``.
+
+    With ``as_json`` one JSON document with the results replaces the tables. With ``serve`` too, a line of JSON with the
+    address of the server follows it.
     """
     start = time.perf_counter()
     out.mkdir(parents=True, exist_ok=True)
     with output.only_json(as_json):
-        data, report = _step_data(out)
-        found = _step_frontier(data, out)
-        pipeline, listed = _step_recommend(data, found, out)
-        click = _step_click(pipeline)
+        data, report = _ingest_sample(out)
+        result = _measure_frontier(data, out)
+        pipeline, recommended = _recommend_top_five(data, result, out)
+        click = _record_click(pipeline)
         seconds = time.perf_counter() - start
-        _where_next(out, seconds)
+        _print_next_steps(out, seconds)
     if as_json:
-        told = {"data": report.to_dict(), "frontier": found.to_dict(), "recommended": listed.to_dict(), "click": click}
-        output.print_json(told | {"out": out, "model": out / "model", "seconds": seconds})
+        output.print_json(
+            {
+                "data": report.to_dict(),
+                "frontier": result.to_dict(),
+                "recommended": recommended.to_dict(),
+                "click": click,
+                "out": out,
+                "model": out / "model",
+                "seconds": seconds,
+            }
+        )
     if serve:
-        from leanrec.cli.recommend import when_ready
         from leanrec.serving.app import serve as run_server
 
-        run_server(out / "model", port=port, ready=when_ready(out / "model") if as_json else None)
+        run_server(out / "model", port=port, ready=report_ready(out / "model") if as_json else None)
 
 
-def _heading(text: str) -> None:
+def _print_heading(text: str) -> None:
     output.console.rule(Text(text, "bold"), align="left")
     if output.console.quiet:
-        output.tell(text)
+        output.print_note(text)
 
 
-def _step_data(out: Path) -> "Ingested":
+def _ingest_sample(out: Path) -> "IngestResult":
     from leanrec.data.datasets.bundled import sample_path
     from leanrec.data.ingest.ingest import ingest
     from leanrec.evaluation.plots.figures import draw_data
 
-    _heading("1. A behaviour log becomes a data set")
+    _print_heading("1. Ingest the log")
     folder = sample_path("ml-latest-small")
     ingested = ingest(folder / "ratings.parquet", items=folder / "movies.parquet", positive_from=3.5)
     print_report(ingested.report)
-    output.say(f"Picture: {draw_data(out / 'data.png', ingested.data)}\n")
+    output.print_line(f"Plot: {draw_data(out / 'data.png', ingested.data)}\n")
     return ingested
 
 
-def _step_frontier(data: "Dataset", out: Path) -> "Frontier":
-    from leanrec.evaluation.frontier.budget import Budget
+def _measure_frontier(data: "Dataset", out: Path) -> "Frontier":
+    from leanrec.budget import Budget
     from leanrec.evaluation.frontier.frontier import frontier
     from leanrec.run import Run
 
-    _heading("2. Every model: quality beside cost")
-    output.say("Each model is fitted in a process of its own. This is the long step: a minute or two.")
-    budget = Budget(max_p99="10ms", max_memory="1GB", max_fit="60s")
-    found = frontier(data, models=_MODELS, budget=budget, split="ratio", run=Run(progress=output.console.is_terminal))
-    frontier_table(found)
-    for picture in draw(found, out):
-        output.say(f"Picture: {picture}")
+    _print_heading("2. Compare models: quality beside cost")
+    output.print_line("Each model is fitted in a separate process. This is the longest step: a minute or two.")
+    budget = Budget(p99="10ms", memory="1GB", fit_time="60s")
+    run = Run(callbacks=(ProgressBar(),) if output.console.is_terminal else ())
+    result = frontier(data, models=_MODELS, budget=budget, split="ratio", run=run)
+    print_frontier(result)
+    for plot in draw_plots(result, out):
+        output.print_line(f"Plot: {plot}")
     output.console.print()
-    return found
+    return result
 
 
-def _step_recommend(data: "Dataset", found: "Frontier", out: Path) -> "tuple[Pipeline, Served]":
+def _recommend_top_five(data: "Dataset", result: "Frontier", out: Path) -> "tuple[Pipeline, Recommendations]":
     from leanrec.evaluation.plots.figures import draw_list
     from leanrec.models import get_model
     from leanrec.pipeline.pipeline import Pipeline
 
-    best = found.best or found.closest
+    best = result.best or result.closest
     name = "item_knn" if best is None else best.model
-    _heading(f"3. Top five for user {_USER} from the best within the budget, {name}")
+    _print_heading(f"3. Recommend five items to user {_USER} with the best model within the budget, {name}")
     estimator = get_model("item_knn")() if best is None else best.estimator
     pipeline = Pipeline.fit(estimator, data)  # type: ignore[arg-type]  # a measured row has its estimator
     pipeline.save(out / "model")
-    liked = [past for past in pipeline.history(_USER) if (past.value or 0) >= 5][:5]
-    output.table(f"User {_USER} gave five stars to, lately", ("title",), [(past.title,) for past in liked])
-    served = pipeline.recommend(_USER, n=5)
-    print_served(served, "Recommended")
-    titles = [shown.title for shown in served.items]
-    chart = draw_list(
-        out / "top5.png", titles, [shown.score for shown in served.items], title=f"Top 5 for user {_USER}"
-    )
-    output.say(f"Chart: {chart}\n")
-    return pipeline, served
+    liked = [event for event in pipeline.history(_USER) if (event.value or 0) >= 5][:5]
+    output.print_table(f"Latest five-star ratings of user {_USER}", ("title",), [(event.title,) for event in liked])
+    recommended = pipeline.recommend(_USER, n=5)
+    print_recommendations(recommended, "Recommended")
+    titles, scores = [item.title for item in recommended.items], [item.score for item in recommended.items]
+    plot = draw_list(out / "top5.png", titles, scores, title=f"Top 5 for user {_USER}")
+    output.print_line(f"Plot: {plot}\n")
+    return pipeline, recommended
 
 
-def _step_click(pipeline: "Pipeline") -> dict[str, Any]:
-    _heading("4. One click, and the next answer has changed")
-    before = [shown.title for shown in pipeline.recommend(_USER, n=5).items]
+def _record_click(pipeline: "Pipeline") -> dict[str, Any]:
+    _print_heading("4. Record a click and recommend again")
+    before = [item.title for item in pipeline.recommend(_USER, n=5).items]
     clicked = pipeline.recommend(_USER, n=5).items[0]
-    pipeline.react(_USER, clicked.id)
+    pipeline.record_event(_USER, clicked.id)
     start = time.perf_counter()
-    after = [shown.title for shown in pipeline.recommend(_USER, n=5).items]
-    took = time.perf_counter() - start
+    after = [item.title for item in pipeline.recommend(_USER, n=5).items]
+    seconds = time.perf_counter() - start
     rows = [
-        (place, old, Text(new, "green") if new not in before else new)
-        for place, (old, new) in enumerate(zip(before, after, strict=True), 1)
+        (position, old, Text(new, "green") if new not in before else new)
+        for position, (old, new) in enumerate(zip(before, after, strict=True), 1)
     ]
-    output.table(
-        f"After a click on {clicked.title} (answered in {took * 1e3:.1f} ms)",
+    output.print_table(
+        f"After a click on {clicked.title} (recommended in {seconds * 1e3:.1f} ms)",
         ("", "before", "after"),
         rows,
         left=3,
     )
     output.console.print()
-    return {"item": clicked.id, "title": clicked.title, "before": before, "after": after, "seconds": took}
+    return {"item": clicked.id, "title": clicked.title, "before": before, "after": after, "seconds": seconds}
 
 
-def _command() -> str:
-    """How this very leanrec is started from here: it may lie in an environment that is not on the path."""
+def _find_command() -> str:
+    """The command that starts this leanrec from the current folder: its environment may not be on the path."""
     here = Path(sys.argv[0])
     found = shutil.which("leanrec")
     if here.name != "leanrec" or (found is not None and Path(found).resolve() == here.resolve()):
@@ -152,19 +173,19 @@ def _command() -> str:
     return str(here.relative_to(Path.cwd())) if here.is_relative_to(Path.cwd()) else str(here)
 
 
-def _where_next(out: Path, seconds: float) -> None:
-    _heading(f"Done in {seconds:.0f} s. Where to look next")
-    leanrec = _command()
-    output.table(
+def _print_next_steps(out: Path, seconds: float) -> None:
+    _print_heading(f"Done in {seconds:.0f} s. Where to look next")
+    leanrec = _find_command()
+    output.print_table(
         "",
         ("", ""),
         [
-            ("the Pareto page", f"{out}/frontier.html (open it in a browser)"),
-            ("click yourself", f"{leanrec} serve {out}/model"),
-            ("ask for anybody", f"{leanrec} recommend {out}/model --user 42 -n 5"),
-            ("somebody new", f"{leanrec} recommend {out}/model --history 1,260 -n 5"),
-            ("why", f"{leanrec} explain {out}/model --user 1 --item 260"),
-            ("your own data", f"{leanrec} frontier my_log.csv --max-p99 5ms --max-memory 200MB"),
+            ("Pareto page", f"{out}/frontier.html (open it in a browser)"),
+            ("demo page", f"{leanrec} serve {out}/model"),
+            ("another user", f"{leanrec} recommend {out}/model --user 42 -n 5"),
+            ("a new user", f"{leanrec} recommend {out}/model --history 1,260 -n 5"),
+            ("explanation", f"{leanrec} explain {out}/model --user 1 --item 260"),
+            ("your own log", f"{leanrec} frontier my_log.csv --max-p99 5ms --max-memory 200MB"),
         ],
         left=2,
     )

@@ -1,4 +1,4 @@
-"""``leanrec doctor``: does this machine have what leanrec needs, and does the loop turn here?"""
+"""``leanrec doctor``: check the installation and this machine."""
 
 import dataclasses
 import importlib.metadata
@@ -12,7 +12,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["Finding", "examine"]
+import typer
+from rich.text import Text
+
+from leanrec.cli import output
+from leanrec.cli.options import Json
+
+__all__ = ["CheckResult", "doctor", "run_checks"]
 
 _EXTRAS = {
     "plots": ("matplotlib",),
@@ -24,97 +30,117 @@ _EXTRAS = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at.
+class CheckResult:
+    """Result of one check.
 
     Attributes:
-        what: the thing.
-        state: "ok", "note" (works, but worth knowing) or "problem".
+        name: what was checked.
+        state: "ok", "note" (works with a limitation) or "problem".
         detail: what was found, and for a problem what to do.
     """
 
-    what: str
+    name: str
     state: str
     detail: str
 
 
-def examine() -> Iterator[Finding]:
-    """Look at Python, libraries, cores, memory, disk and extras, then go once round a small loop."""
-    yield Finding("python", "ok", f"{sys.version.split()[0]} at {sys.executable}")
-    yield _versions()
-    yield _machine()
-    yield _disk()
-    yield _sqlite()
-    yield from _extras()
-    yield from _torch()
-    yield _blas()
-    yield _loop()
+def doctor(as_json: Json = False) -> None:
+    """Check libraries, cores, memory, disk and extras, and run a small example."""
+    results = list(run_checks())
+    if as_json:
+        output.print_json([dataclasses.asdict(result) for result in results])
+    else:
+        styles = {"ok": "green", "note": "yellow", "problem": "bold red"}
+        rows = [(Text(result.state, styles[result.state]), result.name, result.detail) for result in results]
+        output.print_table("leanrec doctor", ("", "check", "result"), rows, left=3)
+    if any(result.state == "problem" for result in results):
+        raise typer.Exit(2)
 
 
-def _versions() -> Finding:
+def run_checks() -> Iterator[CheckResult]:
+    """Check Python, libraries, cores, memory, disk and extras, then run a small example."""
+    yield CheckResult("python", "ok", f"{sys.version.split()[0]} at {sys.executable}")
+    yield _check_versions()
+    yield _check_machine()
+    yield _check_disk()
+    yield _check_sqlite()
+    yield from _check_extras()
+    yield from _check_torch()
+    yield _check_blas()
+    yield _check_pipeline()
+
+
+def _check_versions() -> CheckResult:
     names = ("leanrec", "numpy", "scipy", "numba", "duckdb", "scikit-learn", "fastapi")
-    return Finding("libraries", "ok", ", ".join(f"{name} {importlib.metadata.version(name)}" for name in names))
+    return CheckResult("libraries", "ok", ", ".join(f"{name} {importlib.metadata.version(name)}" for name in names))
 
 
-def _machine() -> Finding:
-    from leanrec.run import Run, format_bytes
+def _check_machine() -> CheckResult:
+    from leanrec.run import Run
+    from leanrec.units import format_bytes
 
     run = Run()
-    free = run.available()
+    free = run.available_memory()
     state = "ok" if free > 10**9 else "note"
-    return Finding(
+    return CheckResult(
         "machine",
         state,
         f"{run.n_threads()} of {os.cpu_count()} cores usable, {format_bytes(free)} of memory free",
     )
 
 
-def _disk() -> Finding:
-    from leanrec.run import format_bytes
+def _check_disk() -> CheckResult:
+    from leanrec.units import format_bytes
 
     folder = tempfile.gettempdir()
     free = shutil.disk_usage(folder).free
     detail = f"{format_bytes(free)} free in {folder}, where large logs spill"
-    return Finding(
+    return CheckResult(
         "disk",
         "ok" if free > 2 * 10**9 else "problem",
-        detail if free > 2 * 10**9 else f"{detail}. Set TMPDIR to a larger disk.",
+        detail if free > 2 * 10**9 else f"{detail}. Set TMPDIR to a folder on a larger disk.",
     )
 
 
-def _sqlite() -> Finding:
+def _check_sqlite() -> CheckResult:
     with tempfile.TemporaryDirectory() as folder:
         connection = sqlite3.connect(Path(folder, "probe.db"))
         mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
         connection.close()
     if mode != "wal":
-        return Finding("event log", "problem", f"SQLite here answers {mode!r} to WAL. Put the log on a local disk.")
-    return Finding("event log", "ok", f"SQLite {sqlite3.sqlite_version} with a write-ahead log")
+        return CheckResult(
+            "event log",
+            "problem",
+            f"SQLite has no write-ahead log here (journal mode {mode!r}). Put the log on a local disk.",
+        )
+    return CheckResult("event log", "ok", f"SQLite {sqlite3.sqlite_version} with a write-ahead log")
 
 
-def _extras() -> Iterator[Finding]:
+def _check_extras() -> Iterator[CheckResult]:
     for extra, modules in _EXTRAS.items():
         missing = [name for name in modules if importlib.util.find_spec(name) is None]
         how = f'pip install "leanrec[{extra}]", or in a checkout: pip install ".[{extra}]"'
-        detail = f"not installed; bring it with: {how}" if missing else "installed"
-        yield Finding(f"extra [{extra}]", "note" if missing else "ok", detail)
+        detail = f"not installed; install it with: {how}" if missing else "installed"
+        yield CheckResult(f"extra [{extra}]", "note" if missing else "ok", detail)
 
 
-def _torch() -> Iterator[Finding]:
-    """What models that train by gradients would run on."""
+def _check_torch() -> Iterator[CheckResult]:
+    """The device of models that train with torch."""
     if importlib.util.find_spec("torch") is None:
         return
     import torch
 
-    from leanrec.run import format_bytes
+    from leanrec.units import format_bytes
 
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    cards = [torch.cuda.get_device_properties(i) for i in range(count)]
-    named = ", ".join(f"cuda:{i} {card.name} ({format_bytes(card.total_memory)})" for i, card in enumerate(cards))
-    yield Finding("torch", "ok", f"{torch.__version__} on {named or 'the CPU; it sees no GPU'}")
+    devices = [torch.cuda.get_device_properties(i) for i in range(count)]
+    named = ", ".join(
+        f"cuda:{i} {device.name} ({format_bytes(device.total_memory)})" for i, device in enumerate(devices)
+    )
+    yield CheckResult("torch", "ok", f"{torch.__version__} on {named or 'the CPU; it sees no GPU'}")
 
 
-def _blas() -> Finding:
+def _check_blas() -> CheckResult:
     import numpy as np
     import threadpoolctl
 
@@ -126,32 +152,35 @@ def _blas() -> Finding:
     speed = 2 * size**3 / (time.perf_counter() - start) / 1e9
     pools = threadpoolctl.threadpool_info()
     names = sorted({f"{pool['internal_api']} {pool.get('architecture', '')}".strip() for pool in pools})
-    return Finding(
+    return CheckResult(
         "matrix product",
         "ok" if speed > 10 else "note",
         f"{speed:.0f} GFLOP/s in float32 ({', '.join(names)})",
     )
 
 
-def _loop() -> Finding:
-    """Fit on the bundled sample, ask, click, ask again."""
+def _check_pipeline() -> CheckResult:
+    """Fit on the bundled sample, recommend, record a click, recommend again."""
     from leanrec.data.datasets.bundled import load_sample
     from leanrec.models import get_model
     from leanrec.pipeline.pipeline import Pipeline
-    from leanrec.run import Run, format_seconds
+    from leanrec.run import Run
+    from leanrec.units import format_seconds
 
     start = time.perf_counter()
     data = load_sample("ml-latest-small")
     pipeline = Pipeline.fit(get_model("item_knn")(), data, Run())
     user = data.users.ids[0].item()
-    before = [shown.id for shown in pipeline.recommend(user, n=10).items]
-    pipeline.react(user, before[0])
-    after = [shown.id for shown in pipeline.recommend(user, n=10).items]
+    before = [item.id for item in pipeline.recommend(user, n=10).items]
+    pipeline.record_event(user, before[0])
+    after = [item.id for item in pipeline.recommend(user, n=10).items]
     if before[0] in after or before == after:
-        return Finding("the loop", "problem", "a click did not change the next answer. Please report this.")
+        return CheckResult(
+            "pipeline", "problem", "a click did not change the next recommendations. Please report this."
+        )
     took = format_seconds(time.perf_counter() - start)
-    return Finding(
-        "the loop",
+    return CheckResult(
+        "pipeline",
         "ok",
-        f"fit, answer, click and changed answer in {took} (compiling included at the first run)",
+        f"fit, recommend, click and recommend again in {took} (includes compilation at the first run)",
     )

@@ -1,4 +1,4 @@
-"""Options that several commands share, written once."""
+"""Options that several commands share, and values parsed from their text."""
 
 import dataclasses
 import functools
@@ -10,18 +10,20 @@ from typing import Annotated, Any
 
 import typer
 
+from leanrec.budget import Budget
+from leanrec.callbacks import ProgressBar
 from leanrec.data.dataset import Dataset
-from leanrec.data.ingest.cleaning import Cleaning
-from leanrec.data.ingest.ingest import Ingested, open_dataset
-from leanrec.data.ingest.report import whole_log_note
+from leanrec.data.ingest.cleaning import CleaningRules
+from leanrec.data.ingest.ingest import IngestResult, open_dataset
+from leanrec.data.ingest.report import global_rules_note
 from leanrec.data.ingest.sources import Source
 from leanrec.data.splits.split import HOW, Split, split
 from leanrec.data.table import Table
 from leanrec.errors import SettingError
 from leanrec.models import get_model
 from leanrec.protocols import Estimator
-from leanrec.run import Run, parse_bytes, parse_seconds
-from leanrec.settings import build, split_list
+from leanrec.run import Run
+from leanrec.settings import parse_settings, split_list
 
 __all__ = [
     "DataOptions",
@@ -30,17 +32,17 @@ __all__ = [
     "Sources",
     "SplitOptions",
     "TrainOptions",
-    "conditions",
-    "gather",
-    "model_of",
-    "pairs",
+    "parse_conditions",
+    "parse_model",
+    "parse_pairs",
+    "with_options",
 ]
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 Sources = Annotated[
     list[str],
     typer.Argument(
-        help="A prepared data set, or a log: a file, pattern or folder; several files; KIND=FILE for each behaviour; sql:SELECT …",
+        help="A prepared data set, or a log: a file, pattern or folder; several files; TYPE=FILE for each event type; sql:SELECT …",
         metavar="DATA...",
     ),
 ]
@@ -49,198 +51,222 @@ _HELD_OUT = "Held out"
 _WORK = "Work"
 
 
-def pairs(texts: Iterable[str], flag: str) -> dict[str, str]:
-    """``["a=1", "b=2"]`` as a dictionary. Raises SettingError for a text without '='."""
-    found = {}
+def parse_pairs(texts: Iterable[str], flag: str) -> dict[str, str]:
+    """Parse ``["a=1", "b=2"]`` into a dictionary. Raises SettingError for a text without '='."""
+    values = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals or not name:
             raise SettingError(f"{flag} must have the form NAME=VALUE. Got {text!r}.")
-        found[name.strip()] = value.strip()
-    return found
+        values[name.strip()] = value.strip()
+    return values
 
 
-def conditions(texts: list[str] | None, items: Table | None) -> dict[str, Any] | None:
-    """``["genres=Comedy", "year=1990..1999"]`` as the conditions that a pipeline understands."""
-    found: dict[str, Any] = {}
-    for name, text in pairs(texts or (), "--where").items():
+def parse_conditions(texts: list[str] | None, items: Table | None) -> dict[str, Any] | None:
+    """Parse ``["genres=Comedy", "year=1990..1999"]`` into the ``where`` argument of a pipeline; None without any."""
+    conditions: dict[str, Any] = {}
+    for name, text in parse_pairs(texts or (), "--where").items():
         column = None if items is None else items.columns.get(name)
         if column is None or column.dtype.kind == "T":
-            found[name] = text
+            conditions[name] = text
             continue
         low, dots, high = text.partition("..")
         bounds = {"min": low, "max": high}
-        numbers = {bound: _float(f"--where {name}", value) for bound, value in bounds.items() if value}
-        found[name] = numbers if dots else _float(f"--where {name}", text)
-    return found or None
+        numbers = {bound: _parse_float(f"--where {name}", value) for bound, value in bounds.items() if value}
+        conditions[name] = numbers if dots else _parse_float(f"--where {name}", text)
+    return conditions or None
 
 
-def _float(what: str, text: str) -> float:
+def _parse_float(what: str, text: str) -> float:
     try:
         return float(text)
     except ValueError:
         raise SettingError(f"{what}: must be a number. Got {text!r}.") from None
 
 
-def model_of(text: str, more: Iterable[str] = ()) -> Estimator:
-    """``"ials,width=32"`` as settings: a model's name, then settings that are not the usual ones, and ``more`` of --set."""
+def parse_model(text: str, more: Iterable[str] = ()) -> Estimator:
+    """Build a model's settings from ``"ials,embedding_dim=32"`` and the values of ``--set`` in ``more``."""
     name, *settings = split_list(text) or ("",)
-    return build(get_model(name), pairs(settings, f"--model {name}") | pairs(more, "--set"))
+    return parse_settings(get_model(name), parse_pairs(settings, f"--model {name}") | parse_pairs(more, "--set"))
 
 
 @dataclasses.dataclass(frozen=True)
 class DataOptions:
-    """How a log is read and cleaned. A prepared data set needs none of it."""
+    """Options for reading and cleaning a log. A prepared data set needs none of them."""
 
     items: Annotated[
         str | None, typer.Option(help="A table about items (titles, genres, …).", rich_help_panel=_DATA)
     ] = None
     users: Annotated[str | None, typer.Option(help="A table about users.", rich_help_panel=_DATA)] = None
     item_links: Annotated[
-        str | None, typer.Option(help="Knowledge about items: triples head, relation, tail.", rich_help_panel=_DATA)
+        str | None,
+        typer.Option(
+            help="Knowledge graph about items: a table of triples head, relation, tail.", rich_help_panel=_DATA
+        ),
     ] = None
     user_links: Annotated[
         str | None,
-        typer.Option(help="Who trusts or befriends whom: user, friend, maybe weight.", rich_help_panel=_DATA),
+        typer.Option(help="Social links: a table of user, friend and optionally weight.", rich_help_panel=_DATA),
     ] = None
     column: Annotated[
         list[str] | None,
         typer.Option(
             "--column",
             "-c",
-            help="Which column plays a role, e.g. user=visitor, items.id=sku or item_links.head=movie; repeatable.",
+            help="Column for a role, e.g. user=visitor, items.id=sku or item_links.head=movie; repeatable.",
             rich_help_panel=_DATA,
         ),
     ] = None
-    kind: Annotated[
+    event_weight: Annotated[
         list[str] | None,
-        typer.Option("--kind", help="How much a behaviour counts, e.g. purchase=3; repeatable.", rich_help_panel=_DATA),
+        typer.Option(
+            "--event-weight", help="Weight of an event type, e.g. purchase=3; repeatable.", rich_help_panel=_DATA
+        ),
     ] = None
     positive_from: Annotated[
-        float | None, typer.Option(help="Ratings below it are no evidence of liking.", rich_help_panel=_DATA)
+        float | None, typer.Option(help="Ratings below this count as no evidence of liking.", rich_help_panel=_DATA)
     ] = None
-    min_user: Annotated[int, typer.Option(help="Keep users with that many events (k-core).", rich_help_panel=_DATA)] = 1
-    min_item: Annotated[int, typer.Option(help="Keep items with that many events (k-core).", rich_help_panel=_DATA)] = 1
+    min_user_events: Annotated[
+        int, typer.Option(help="Keep users with at least this many events (k-core).", rich_help_panel=_DATA)
+    ] = 1
+    min_item_events: Annotated[
+        int, typer.Option(help="Keep items with at least this many events (k-core).", rich_help_panel=_DATA)
+    ] = 1
     since: Annotated[
         str | None,
         typer.Option(help="Keep events from this date on, e.g. 2019-05-01.", rich_help_panel=_DATA),
     ] = None
     until: Annotated[str | None, typer.Option(help="Keep events before this date.", rich_help_panel=_DATA)] = None
-    ratings: Annotated[
+    rating_range: Annotated[
         str | None, typer.Option(help="Lowest and highest rating allowed, e.g. 1..5.", rich_help_panel=_DATA)
     ] = None
-    bots: Annotated[
-        bool, typer.Option(help="Set aside users and weights far outside the usual.", rich_help_panel=_DATA)
+    drop_outliers: Annotated[
+        bool,
+        typer.Option(
+            "--drop-outliers/--keep-outliers",
+            help="Reject the events of users with implausibly many events (bots), and implausible weights.",
+            rich_help_panel=_DATA,
+        ),
     ] = True
-    max_per_day: Annotated[
-        int | None, typer.Option(help="A user with more events on one day is a bot.", rich_help_panel=_DATA)
+    max_events_per_day: Annotated[
+        int | None,
+        typer.Option(help="Treat a user with more events than this on one day as a bot.", rich_help_panel=_DATA),
     ] = None
     keep_duplicates: Annotated[
         bool,
-        typer.Option("--keep-duplicates", help="Keep events that repeat an earlier one.", rich_help_panel=_DATA),
+        typer.Option("--keep-duplicates", help="Keep exact duplicates of earlier events.", rich_help_panel=_DATA),
     ] = False
-    quarantine: Annotated[
+    rejected: Annotated[
         Path | None,
-        typer.Option(
-            help="File (.csv or .parquet) for the rows that are set aside, with the reason.",
-            rich_help_panel=_DATA,
-        ),
+        typer.Option(help="File (.csv or .parquet) for rejected rows, with the reason.", rich_help_panel=_DATA),
     ] = None
-
     time_format: Annotated[
         str | None,
         typer.Option(
-            help="How times are written, where it is not told by themselves, e.g. '%d/%m/%Y %H:%M'.",
+            help="Format of the times where it cannot be inferred, e.g. '%d/%m/%Y %H:%M' (strptime).",
             rich_help_panel=_DATA,
         ),
     ] = None
-
     encoding: Annotated[
         str | None,
         typer.Option(
-            help="Encoding of the text files, e.g. cp1252, gbk or utf-16. Default: UTF-8, and Windows-1252 where it is not.",
+            help="Encoding of the text files, e.g. cp1252, gbk or utf-16. Default: UTF-8, with Windows-1252 as fallback.",
             rich_help_panel=_DATA,
         ),
     ] = None
 
-    def arguments(self, sources: list[str]) -> dict[str, Any]:
-        """These options as arguments of ``leanrec.data.ingest.ingest``."""
+    def to_ingest_arguments(self, sources: list[str]) -> dict[str, Any]:
+        """Keyword arguments of ``leanrec.ingest``."""
+        weights = parse_pairs(self.event_weight or (), "--event-weight")
         return {
-            "source": source_of(sources),
+            "source": parse_sources(sources),
             "items": self.items,
             "users": self.users,
-            "columns": pairs(self.column or (), "--column"),
-            "kinds": {name: _float(f"--kind {name}", text) for name, text in pairs(self.kind or (), "--kind").items()}
+            "columns": parse_pairs(self.column or (), "--column"),
+            "event_weights": {name: _parse_float(f"--event-weight {name}", text) for name, text in weights.items()}
             or None,
             "positive_from": self.positive_from,
-            "cleaning": self._cleaning(),
-            "quarantine": self.quarantine,
+            "cleaning": self.to_cleaning(),
+            "quarantine": self.rejected,
             "time_format": self.time_format,
             "encoding": self.encoding,
             "item_links": self.item_links,
             "user_links": self.user_links,
         }
 
-    def open(self, sources: list[str], run: Run) -> Ingested:
-        """The data set, from a prepared folder or from the log itself."""
-        return open_dataset(**self.arguments(sources), run=run)
+    def open_data(self, sources: list[str], run: Run) -> IngestResult:
+        """Open a prepared data set, or ingest the log."""
+        return open_dataset(**self.to_ingest_arguments(sources), run=run)
 
-    def held_out(self, source: str, run: Run) -> Dataset:
-        """A file of events that is read as the log is; no event of it is set aside as unusual."""
-        usual = dataclasses.replace(self, items=None, users=None, bots=False, min_user=1, min_item=1, quarantine=None)
-        usual = dataclasses.replace(usual, item_links=None, user_links=None)
-        return usual.open([source], run).data
+    def open_held_out(self, source: str, run: Run) -> Dataset:
+        """Ingest a file of held-out events with the format options of the log, but without filters that drop events."""
+        plain = dataclasses.replace(
+            self,
+            items=None,
+            users=None,
+            item_links=None,
+            user_links=None,
+            drop_outliers=False,
+            min_user_events=1,
+            min_item_events=1,
+            rejected=None,
+        )
+        return plain.open_data([source], run).data
 
-    def _cleaning(self) -> Cleaning:
-        usual = Cleaning()
-        return Cleaning(
+    def to_cleaning(self) -> CleaningRules:
+        """Settings of cleaning."""
+        default = CleaningRules()
+        return CleaningRules(
             duplicates="keep" if self.keep_duplicates else "drop",
-            min_user=self.min_user,
-            min_item=self.min_item,
+            min_user=self.min_user_events,
+            min_item=self.min_item_events,
             since=self.since,
             until=self.until,
-            rating_range=None if self.ratings is None else _range(self.ratings),
-            bot_sigmas=usual.bot_sigmas if self.bots else None,
-            max_per_day=self.max_per_day,
-            outlier_sigmas=usual.outlier_sigmas if self.bots else None,
+            rating_range=None if self.rating_range is None else _parse_range("--rating-range", self.rating_range),
+            bot_sigmas=default.bot_sigmas if self.drop_outliers else None,
+            max_per_day=self.max_events_per_day,
+            outlier_sigmas=default.outlier_sigmas if self.drop_outliers else None,
         )
 
 
-def source_of(texts: list[str]) -> Source:
-    """One path, several paths, or ``KIND=PATH`` for files that hold one behaviour each."""
+def parse_sources(texts: list[str]) -> Source:
+    """Parse the sources of a command: one path, several paths, or ``TYPE=PATH`` with one file for each event type."""
     named = [
         text.partition("=") for text in texts if "=" in text and not text.startswith("sql:") and not Path(text).exists()
     ]
     if named and len(named) == len(texts):
-        return {kind: path for kind, _, path in named}
+        return {event_type: path for event_type, _, path in named}
     if named:
-        raise SettingError(f"Either every source has the form KIND=PATH or none has. Got {' '.join(texts)}.")
+        raise SettingError(f"Either every source has the form TYPE=PATH or none has. Got {' '.join(texts)}.")
     return texts[0] if len(texts) == 1 else list(texts)
 
 
-def _range(text: str) -> tuple[float, float]:
+def _parse_range(flag: str, text: str) -> tuple[float, float]:
     low, dots, high = text.partition("..")
     if not dots:
-        raise SettingError(f"--ratings must have the form LOW..HIGH, e.g. 1..5. Got {text!r}.")
-    return _float("--ratings", low), _float("--ratings", high)
+        raise SettingError(f"{flag} must have the form LOW..HIGH, e.g. 1..5. Got {text!r}.")
+    return _parse_float(flag, low), _parse_float(flag, high)
 
 
 @dataclasses.dataclass(frozen=True)
 class SplitOptions:
-    """What is held out."""
+    """Options of the split into training, validation and test part."""
 
     split: Annotated[
         str,
-        typer.Option(help=f"{', '.join(HOW[:-1])}; given = the files below.", rich_help_panel=_HELD_OUT),
+        typer.Option(
+            help=f"{', '.join(HOW[:-1])}; given = the files of --valid and --test.", rich_help_panel=_HELD_OUT
+        ),
     ] = "auto"
-    valid: Annotated[
-        str | None, typer.Option(help="A log of events to choose models by.", rich_help_panel=_HELD_OUT)
-    ] = None
-    test: Annotated[str | None, typer.Option(help="A log of events to report on.", rich_help_panel=_HELD_OUT)] = None
+    valid: Annotated[str | None, typer.Option(help="A log of validation events.", rich_help_panel=_HELD_OUT)] = None
+    test: Annotated[str | None, typer.Option(help="A log of test events.", rich_help_panel=_HELD_OUT)] = None
 
-    def apply(self, ingested: Ingested, options: DataOptions, run: Run) -> Split:
-        """The three parts. Files to hold out mean the split ``given``. The note tells of rules that saw them all."""
-        valid, test = (None if file is None else options.held_out(file, run) for file in (self.valid, self.test))
+    def apply_split(self, ingested: IngestResult, options: DataOptions, run: Run) -> Split:
+        """Split the data. Files of held-out events imply the split ``given``.
+
+        The note of the result names cleaning rules that saw the held-out events.
+        """
+        valid, test = (None if file is None else options.open_held_out(file, run) for file in (self.valid, self.test))
         files = valid is not None or test is not None
         how = "given" if files and self.split == "auto" else self.split
         if how == "given" and not files:
@@ -248,80 +274,80 @@ class SplitOptions:
         if files and how != "given":
             raise SettingError(f"--valid and --test go with --split given. Got --split {how}.")
         parts = split(ingested.data, how, seed=run.seed, valid_events=valid, test_events=test)
-        # Files of their own were not there when the log was cleaned.
-        note = "" if files else whole_log_note(ingested.report.set_aside)
+        # Held-out events from files of their own were not in the log when it was cleaned.
+        note = "" if files else global_rules_note(ingested.report.rejected)
         return dataclasses.replace(parts, note=" ".join(filter(None, (parts.note, note))))
 
 
 @dataclasses.dataclass(frozen=True)
 class RunOptions:
-    """How the work is done."""
+    """Options of every command that computes."""
 
-    seed: Annotated[int, typer.Option(help="Everything random follows from it.", rich_help_panel=_WORK)] = 0
+    seed: Annotated[int, typer.Option(help="Seed of every random choice.", rich_help_panel=_WORK)] = 0
     threads: Annotated[int, typer.Option(help="Threads; 0 = one per core.", rich_help_panel=_WORK)] = 0
-    memory: Annotated[
-        str | None, typer.Option(help="Memory the work may use, e.g. 2GB; it is kept.", rich_help_panel=_WORK)
+    memory_limit: Annotated[
+        str | None, typer.Option(help="Memory limit, e.g. 2GB; larger work spills to disk.", rich_help_panel=_WORK)
     ] = None
-    time: Annotated[
+    time_limit: Annotated[
         str | None,
-        typer.Option(help="Time after which a fit stops with the best it has, e.g. 60s.", rich_help_panel=_WORK),
+        typer.Option(help="Time after which a fit stops and keeps its best state, e.g. 60s.", rich_help_panel=_WORK),
     ] = None
     progress: Annotated[bool, typer.Option(help="Show progress bars on a terminal.", rich_help_panel=_WORK)] = True
 
-    def run(self) -> Run:
-        """These options as the conditions of a run."""
+    def to_run(self) -> Run:
+        """The ``Run`` with these options."""
+        on_terminal = typer.get_text_stream("stderr").isatty()
         return Run(
             seed=self.seed,
             threads=self.threads,
-            memory=None if self.memory is None else parse_bytes(self.memory),
-            seconds=None if self.time is None else parse_seconds(self.time),
-            progress=self.progress and typer.get_text_stream("stderr").isatty(),
+            budget=Budget(memory=self.memory_limit, fit_time=self.time_limit),
+            callbacks=(ProgressBar(),) if self.progress and on_terminal else (),
         )
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainOptions(RunOptions):
-    """How models are fitted."""
+    """Options of commands that fit models."""
 
     device: Annotated[
         str,
-        typer.Option(help="Where models that train with torch do so: cpu, cuda or cuda:N.", rich_help_panel=_WORK),
+        typer.Option(help="Device of models that train with torch: cpu, cuda or cuda:N.", rich_help_panel=_WORK),
     ] = "cpu"
 
-    def run(self) -> Run:
-        """These options as the conditions of a run."""
-        return dataclasses.replace(super().run(), device=self.device)
+    def to_run(self) -> Run:
+        """The ``Run`` with these options."""
+        return dataclasses.replace(super().to_run(), device=self.device)
 
 
-def gather(*kinds: type) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Give a command one flag for each field of the dataclasses ``kinds``.
+def with_options(*groups: type) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give a command one flag for each field of the dataclasses ``groups``.
 
     The command takes one keyword argument for each dataclass, named by its class in lower case without
-    "Options" (``DataOptions`` → ``data``), and receives it filled in.
+    "Options" (``DataOptions`` → ``data``), and receives an instance of it.
     """
-    names = {kind.__name__.removesuffix("Options").lower(): kind for kind in kinds}
+    names = {group.__name__.removesuffix("Options").lower(): group for group in groups}
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         own = [p for name, p in inspect.signature(command).parameters.items() if name not in names]
-        flags = [_parameter(field, kind) for kind in kinds for field in dataclasses.fields(kind)]
+        flags = [_make_parameter(field, group) for group in groups for field in dataclasses.fields(group)]
 
         @functools.wraps(command)
-        def called(**values: Any) -> Any:
-            filled = {
-                name: kind(**{f.name: values.pop(f.name) for f in dataclasses.fields(kind)})
-                for name, kind in names.items()
+        def wrapper(**values: Any) -> Any:
+            options = {
+                name: group(**{f.name: values.pop(f.name) for f in dataclasses.fields(group)})
+                for name, group in names.items()
             }
-            return command(**values, **filled)
+            return command(**values, **options)
 
         parameters = [*own, *flags]
-        called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        called.__annotations__ = {p.name: p.annotation for p in parameters}
-        return called
+        wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        wrapper.__annotations__ = {p.name: p.annotation for p in parameters}
+        return wrapper
 
     return decorate
 
 
-def _parameter(field: dataclasses.Field[Any], kind: type) -> inspect.Parameter:
-    hint = typing.get_type_hints(kind, include_extras=True)[field.name]
+def _make_parameter(field: dataclasses.Field[Any], group: type) -> inspect.Parameter:
+    hint = typing.get_type_hints(group, include_extras=True)[field.name]
     default = field.default if field.default is not dataclasses.MISSING else field.default_factory()  # type: ignore[operator]
     return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint)

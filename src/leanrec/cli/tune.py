@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from leanrec.cli import output
-from leanrec.cli.options import DataOptions, Json, Sources, SplitOptions, TrainOptions, gather, pairs
+from leanrec.cli.options import DataOptions, Json, Sources, SplitOptions, TrainOptions
 from leanrec.models import get_model
-from leanrec.settings import build
+from leanrec.settings import parse_settings
 
 if TYPE_CHECKING:
     from leanrec.evaluation.tuning.tuning import Tuned
@@ -18,7 +18,7 @@ __all__ = ["tune"]
 _SHOWN = 10
 
 
-@gather(DataOptions, SplitOptions, TrainOptions)
+@with_options(DataOptions, SplitOptions, TrainOptions)
 def tune(
     model: Annotated[str, typer.Argument(help="A model's name (see `leanrec models`) or import path.")],
     source: Sources,
@@ -67,12 +67,12 @@ def tune(
     require_tune()
     if plot is not None:
         require_plots()
-    work, kept = train.run(), pairs(settings or (), "--set")
+    work, kept = train.to_run(), parse_pairs(settings or (), "--set")
     wanted = Search(trials=trials, seconds=max_tune, prune=prune, store=store)
-    estimator = build(get_model(model), kept)
+    estimator = parse_settings(get_model(model), kept)
     ranges = kept | read_space(space or ())
-    ingested = data.open(source, work)
-    parts = split.apply(ingested, data, work)
+    ingested = data.open_data(source, work)
+    parts = split.apply_split(ingested, data, work)
     tuned = search(estimator, ingested.data, space=ranges, search=wanted, metric=metric, split=parts, run=work)
     saved = None if out is None else _save(tuned, ingested.data, out, work)
     picture = None if plot is None else _draw(tuned, plot)
@@ -81,20 +81,18 @@ def tune(
         return
     _print(tuned)
     if picture is not None:
-        output.tell(f"Picture: {picture}")
+        output.print_note(f"Plot: {picture}")
     if saved is not None:
-        output.tell(
+        output.print_note(
             f"Saved to {saved}, fitted on all the data. Try it: leanrec recommend {saved} --user {ingested.data.users.ids[0]}"
         )
 
 
 def _save(tuned: "Tuned", data: Any, out: Path, run: Any) -> Path:
-    import dataclasses
-    import time
 
     from leanrec.pipeline.pipeline import Pipeline
 
-    return Pipeline.fit(tuned.estimator, data, dataclasses.replace(run, started=time.monotonic())).save(out)
+    return Pipeline.fit(tuned.estimator, data, run.restart()).save(out)
 
 
 def _draw(tuned: "Tuned", plot: Path) -> Path:
@@ -106,7 +104,7 @@ def _draw(tuned: "Tuned", plot: Path) -> Path:
 def _print(tuned: "Tuned") -> None:
     """The best trials, what mattered, and the outcome in sentences."""
     from leanrec.evaluation.tuning.search_space import searched
-    from leanrec.run import format_seconds
+    from leanrec.units import format_seconds
 
     names = searched(tuned.space)
     ranked = tuned.ranked()
@@ -114,24 +112,24 @@ def _print(tuned: "Tuned") -> None:
         (
             trial.number or "usual",
             *(_cell(trial.settings[name]) for name in names),
-            output.number(trial.value),
+            output.format_number(trial.value),
             format_seconds(trial.seconds) + (" (cut)" if trial.cut else ""),
         )
         for trial in ranked[:_SHOWN]
     ]
-    output.table(
+    output.print_table(
         f"The best {len(rows)} of {len(tuned.trials)} trials of {tuned.model}",
         ("trial", *names, f"{tuned.metric} valid", "took"),
         rows,
     )
     if tuned.importance:
         shares = [(name, f"{share:.0%}") for name, share in tuned.importance.items()]
-        output.table("What mattered", ("setting", "share of the differences"), shares)
+        output.print_table("What mattered", ("setting", "share of the differences"), shares)
     lost = [trial for trial in tuned.trials if trial.status in {"refused", "failed"}]
     if lost:
-        output.tell(f"{len(lost)} could not be fitted, such as trial {lost[0].number}: {lost[0].reason}")
+        output.print_note(f"{len(lost)} could not be fitted, such as trial {lost[0].number}: {lost[0].reason}")
     for line in tuned.summary():
-        output.say(output.in_flags(line))
+        output.print_line(translate(line))
 
 
 def _cell(value: object) -> str:

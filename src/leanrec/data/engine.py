@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leanrec.errors import BudgetError, LeanrecError, SourceError
-from leanrec.run import Run, format_bytes
+from leanrec.run import Run
+from leanrec.units import format_bytes
 
 __all__ = ["Engine", "ident", "open_engine", "plain", "text"]
 
@@ -28,7 +29,7 @@ _TOO_LARGE = "does not fit the memory or the disk it was given"
 _MORE_ROOM = "Raise the limit, or set TMPDIR to a folder with more room."
 
 
-def ident(name: str) -> str:
+def quote_identifier(name: str) -> str:
     """A column or table name, quoted for SQL."""
     return '"' + name.replace('"', '""') + '"'
 
@@ -38,7 +39,7 @@ def text(value: object) -> str:
     return "'" + str(value).replace("'", "''") + "'"
 
 
-class Engine:
+class SqlEngine:
     """One DuckDB connection."""
 
     def __init__(
@@ -94,9 +95,9 @@ class Engine:
 
 
 @contextlib.contextmanager
-def open_engine(run: Run, share: float = 0.55, encoding: str | None = None) -> Iterator[Engine]:
+def open_engine(run: Run, share: float = 0.55, encoding: str | None = None) -> Iterator[SqlEngine]:
     """An engine that uses at most ``share`` of the memory ``run`` allows; the rest is for arrays and buffers."""
-    limit = int(run.available() * share)
+    limit = int(run.available_memory() * share)
     if limit < _LEAST:
         raise BudgetError(
             f"Reading a log needs at least {format_bytes(_LEAST / share)} of memory and "
@@ -105,7 +106,7 @@ def open_engine(run: Run, share: float = 0.55, encoding: str | None = None) -> I
     with tempfile.TemporaryDirectory(prefix="leanrec-") as folder:
         connection = duckdb.connect(":memory:", config=_config(run, limit, folder))
         try:
-            yield Engine(connection, limit, Path(folder), encoding)
+            yield SqlEngine(connection, limit, Path(folder), encoding)
         finally:
             connection.close()
 

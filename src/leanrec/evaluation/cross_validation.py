@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from leanrec.data.dataset import Dataset, Shape
-from leanrec.data.splits.folds import folds as fold_splits
+from leanrec.callbacks import ModelCheckpoint
+from leanrec.data.dataset import Dataset, DatasetShape
+from leanrec.data.splits.folds import make_folds
 from leanrec.evaluation.bootstrap import PerQuery
 from leanrec.evaluation.evaluate import Evaluation, evaluate
 from leanrec.models import get_model
@@ -31,7 +32,7 @@ class Fold:
         cut: whether the fit was stopped by its time.
     """
 
-    train: Shape
+    train: DatasetShape
     evaluation: Evaluation
     seconds: float
     cut: bool = False
@@ -90,7 +91,7 @@ def cross_validate(
     """Fit and judge a model on several splits. The cost of that many fits and evaluations, one after the other.
 
     Folds in time, the default where the log has a clock, are a rolling origin: each trains on all before a moment and is judged on
-    what came next, so nothing of the future is known and a drift shows. See ``leanrec.data.splits.folds.folds``. The same data, folds and seed
+    what came next, so nothing of the future is known and a drift shows. See ``leanrec.data.splits.folds.make_folds``. The same data, folds and seed
     give the same queries, so two models can be compared by ``leanrec.evaluation.compare.compare``.
 
     Args:
@@ -99,8 +100,8 @@ def cross_validate(
         folds: how many.
         how: "auto", "time", "users" or "random".
         k: cut-offs of the lists.
-        run: seed, threads and memory; its seconds are for each fit. A checkpoint folder is for a single training, and not
-            used.
+        run: seed, threads and budget; its ``fit_time`` applies to each fit. A ``ModelCheckpoint`` belongs to a single training
+            and is ignored.
 
     Raises:
         SettingError: an unknown model or way, or fewer than two folds.
@@ -108,9 +109,10 @@ def cross_validate(
     """
     chosen = get_model(estimator)() if isinstance(estimator, str) else estimator
     done, notes, ways, digest = [], [], set(), hashlib.sha256()
-    for split in fold_splits(data, folds, how, seed=run.seed):
+    callbacks = tuple(each for each in run.callbacks if not isinstance(each, ModelCheckpoint))
+    for split in make_folds(data, folds, how, seed=run.seed):
         fallback = Popularity().fit(split.train)
-        timed = dataclasses.replace(run, started=time.monotonic(), checkpoint=None)
+        timed = run.restart(callbacks=callbacks)
         model = chosen.fit(split.train, timed)
         seconds, cut = time.monotonic() - timed.started, timed.out_of_time()
         found = evaluate(model, split.test, k=k, fallback=fallback, run=run)

@@ -6,14 +6,14 @@ U × N matrix is ever made.
 """
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from leanrec.data.dataset import Dataset
-from leanrec.data.splits.evaluation_set import Cases
+from leanrec.data.splits.evaluation_set import EvaluationSet
 from leanrec.errors import DataError, SettingError
 from leanrec.evaluation.bootstrap import PerQuery
 from leanrec.evaluation.metrics.beyond_accuracy import (
@@ -90,16 +90,16 @@ class Evaluation(PerQuery):
         }
 
 
-def warn_of_few(part: str, cases: Cases) -> str:
+def warn_of_few(part: str, cases: EvaluationSet) -> str:
     """A sentence where a part holds so few queries that its means say little; else nothing."""
-    n = int((np.diff(cases.truth.indptr) > 0).sum())
+    n = int((np.diff(cases.ground_truth.indptr) > 0).sum())
     few = f"The {part} part holds {n} {'query' if n == 1 else 'queries'}: means over fewer than {_FEW} say little."
     return few if n < _FEW else ""
 
 
 def evaluate(
     model: Scorer | Retriever,
-    cases: Cases,
+    cases: EvaluationSet,
     *,
     k: Sequence[int] = (10, 20),
     fallback: Scorer | None = None,
@@ -110,7 +110,7 @@ def evaluate(
 ) -> Evaluation:
     """Ask every case that has an answer and judge the lists.
 
-    A Scorer ranks all items, without those the asker has seen (unless ``cases.repeats``). A Retriever answers
+    A Scorer ranks all items, without those the asker has seen (unless ``cases.allow_repeats``). A Retriever answers
     as it is.
 
     Cost: the model's lists, O(B · K log) to judge them, memory for 512 queries at a time and 8 bytes for each
@@ -132,14 +132,14 @@ def evaluate(
     """
     depths = _cut_offs(k)
     retriever = _retriever(model, cases, fallback)
-    rows = np.flatnonzero(cases.relevant)
+    rows = np.flatnonzero(cases.n_relevant)
     if not len(rows):
         raise DataError("None of the cases has an answer, so nothing can be measured. Split the data another way.")
     asked = cases if len(rows) == len(cases) else cases.take(rows)
     background = None if train is None else Background.of(train, features, run.seed)
     judge_block = _Judge(depths, background, _graded(cases), cases.queries.n_items)
     scorer = _scorer(model) if with_auc else None
-    with run.limits():
+    with run.limit_threads():
         for part in _blocks(asked, run):
             judge_block.add(part, retriever.retrieve(part.queries, depths[-1]), scorer)
     return Evaluation(
@@ -166,14 +166,14 @@ class _Judge:
         self.fallback: list[NDArray[np.bool_]] = []
         self.empty = 0
 
-    def add(self, cases: Cases, candidates: Candidates, scorer: Scorer | None) -> None:
+    def add(self, cases: EvaluationSet, candidates: Candidates, scorer: Scorer | None) -> None:
         items = _padded(candidates.items, self.k[-1])
-        judged = judge(items, cases.truth)
+        judged = judge(items, cases.ground_truth)
         values = {f"{name}@{k}": metric(judged, k) for k in self.k for name, metric in self.metrics}
         if scorer is not None:
             queries = cases.queries
             seen = queries.history if queries.seen is None else queries.seen
-            values["auc"] = auc(scorer.score(queries), cases.truth, None if cases.repeats else seen)
+            values["auc"] = auc(scorer.score(queries), cases.ground_truth, None if cases.allow_repeats else seen)
         for k in self.k:
             self.shown[k] += exposure(items[:, :k], len(self.shown[k]))
             values.update(self._variety(items[:, :k], k))
@@ -194,7 +194,7 @@ class _Judge:
     def values(self) -> dict[str, Float64Array]:
         return {name: np.concatenate([part[name] for part in self.parts]) for name in self.parts[0]}
 
-    def catalogue(self, cases: Cases) -> dict[str, float]:
+    def catalogue(self, cases: EvaluationSet) -> dict[str, float]:
         found = {}
         for k in self.k:
             found[f"coverage@{k}"] = coverage(self.shown[k])
@@ -212,7 +212,7 @@ def _cut_offs(k: Sequence[int]) -> tuple[int, ...]:
     return depths
 
 
-def _retriever(model: Scorer | Retriever, cases: Cases, fallback: Scorer | None) -> Retriever:
+def _retriever(model: Scorer | Retriever, cases: EvaluationSet, fallback: Scorer | None) -> Retriever:
     if isinstance(model, Retriever):
         if fallback is not None:
             raise SettingError("A fallback goes with a scorer; a retriever brings its own. Leave fallback out.")
@@ -222,7 +222,7 @@ def _retriever(model: Scorer | Retriever, cases: Cases, fallback: Scorer | None)
             f"Model and cases must be about the same items. The model scores {model.n_items}, "
             f"the cases hold {cases.queries.n_items}. Fit on the training part of the same split."
         )
-    return ExactRetriever(model, fallback=fallback, exclude_seen=not cases.repeats)
+    return ExactRetriever(model, fallback=fallback, exclude_seen=not cases.allow_repeats)
 
 
 def _scorer(model: Scorer | Retriever) -> Scorer:
@@ -231,27 +231,23 @@ def _scorer(model: Scorer | Retriever) -> Scorer:
     return model
 
 
-def _rating_errors(model: object, cases: Cases, run: Run) -> RatingErrors | None:
+def _rating_errors(model: object, cases: EvaluationSet, run: Run) -> RatingErrors | None:
     if not isinstance(model, RatingPredictor) or cases.ratings is None or not cases.ratings.nnz:
         return None
     return evaluate_ratings(model, cases, run=run)
 
 
-def _graded(cases: Cases) -> bool:
-    data = cases.truth.data
+def _graded(cases: EvaluationSet) -> bool:
+    data = cases.ground_truth.data
     return bool(len(data)) and data.min() != data.max()
 
 
-def _blocks(cases: Cases, run: Run) -> Iterator[Cases]:
-    starts: Iterable[int] = range(0, len(cases), _BLOCK)
-    if run.progress:
-        from rich.progress import track  # noqa: PLC0415 - only where a bar is wanted
-
-        starts = track(starts, description="Evaluate", total=-(-len(cases) // _BLOCK), transient=True)
-    for start in starts:
+def _blocks(cases: EvaluationSet, run: Run) -> Iterator[EvaluationSet]:
+    starts = range(0, len(cases), _BLOCK)
+    for start in run.track(starts, "Evaluate", total=-(-len(cases) // _BLOCK)):
         stop = start + _BLOCK
         yield dataclasses.replace(
-            cases, queries=cases.queries.block(start, stop), truth=cases.truth[start:stop], ratings=None
+            cases, queries=cases.queries.block(start, stop), ground_truth=cases.ground_truth[start:stop], ratings=None
         )
 
 

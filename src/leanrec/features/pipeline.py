@@ -20,7 +20,7 @@ from leanrec.features.temporal import Recency, TimeOfDay
 from leanrec.features.text import HashedText, TfIdf
 from leanrec.features.topics import Topics
 from leanrec.run import Run
-from leanrec.settings import check_at_least, check_one_of
+from leanrec.settings import check_one_of, check_settings, setting
 from leanrec.types import CSR, Int32Array
 
 __all__ = ["TEXT_FEATURES", "Block", "BlockReport", "FeatureSpec", "Features", "FittedBlock", "text_feature"]
@@ -43,42 +43,37 @@ def text_feature(name: str) -> Feature:
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-    """One feature of one column.
-
-    Attributes:
-        column: name of the column.
-        feature: what is made of it.
-        weight: what its rows are multiplied by. A row of text, labels or a category has length 1 before that,
-            so blocks count by their weights, and a long text does not drown the genres.
-    """
+    """One feature of one column."""
 
     column: str
     feature: Feature
-    weight: float = 1.0
+    weight: float = setting(
+        1.0,
+        at_least=0,
+        doc=(
+            "What its rows are multiplied by. A row of text, labels or a category has length 1 before that, so blocks "
+            "count by their weights, and a long text does not drown the genres."
+        ),
+    )
 
     def __post_init__(self) -> None:
-        check_at_least("weight", self.weight, 0)
+        check_settings(self)
 
 
 @dataclasses.dataclass(frozen=True)
 class FeatureSpec:
-    """Which features to make of a table.
+    """Which features to make of a table."""
 
-    Attributes:
-        blocks: what to make of which column; () = found by looking at each column, and reported.
-        columns: where columns are looked at, only these; () = all.
-        text: what a column of text gives; None = ``TfIdf()``.
-        select: which features to keep; None = all.
-        reduce: fewer, dense dimensions; None = no.
-    """
-
-    blocks: tuple[Block, ...] = ()
-    columns: tuple[str, ...] = ()
-    text: Feature | None = None
-    select: Select | None = None
-    reduce: SVD | None = None
+    blocks: tuple[Block, ...] = setting(
+        (), doc="What to make of which column; () = found by looking at each column, and reported."
+    )
+    columns: tuple[str, ...] = setting((), doc="Where columns are looked at, only these; () = all.")
+    text: Feature | None = setting(None, doc="What a column of text gives; None = ``TfIdf()``.")
+    select: Select | None = setting(None, doc="Which features to keep; None = all.")
+    reduce: SVD | None = setting(None, doc="Fewer, dense dimensions; None = no.")
 
     def __post_init__(self) -> None:
+        check_settings(self)
         if self.blocks and (self.columns or self.text is not None):
             raise SettingError(
                 "columns and text choose what is inferred, so they must be left out where blocks are given."
@@ -92,7 +87,7 @@ class FeatureSpec:
             run: seed, threads and memory.
             groups: (n,) the group of each row, for a selection by mutual information.
         """
-        run.require(_bytes_needed(table), f"Features of {len(table)} rows")
+        run.require_memory(_bytes_needed(table), f"Features of {len(table)} rows")
         inferred, blocks = self._choose(table)
         fitted = tuple(FittedBlock(b.column, b.weight, b.feature.fit(table.columns[b.column], run)) for b in blocks)
         features = Features(self, fitted, inferred)

@@ -12,7 +12,7 @@ from sklearn.utils.extmath import randomized_svd
 
 from leanrec.features.base import STRINGS, Float64Array, StringArray
 from leanrec.run import Run
-from leanrec.settings import check_at_least
+from leanrec.settings import check_settings, setting
 from leanrec.types import CSR, Float32Array
 
 __all__ = ["SVD", "Reduction", "truncated_svd"]
@@ -23,19 +23,16 @@ class SVD:
     """The ``dimensions`` directions that keep most of the products between rows.
 
     Cost: O(entries · D + (N + F) · D²) time, 4 F · D bytes.
-
-    Attributes:
-        dimensions: D; fewer where there are fewer rows or features.
     """
 
-    dimensions: int = 64
+    dimensions: int = setting(64, at_least=1, doc="D; fewer where there are fewer rows or features.")
 
     def __post_init__(self) -> None:
-        check_at_least("dimensions", self.dimensions, 1)
+        check_settings(self)
 
     def fit(self, X: CSR, names: tuple[str, ...], run: Run = Run()) -> "Reduction":
         """Learn the directions of X (N, F)."""
-        with run.limits():
+        with run.limit_threads():
             components, singular = truncated_svd(X, min(self.dimensions, *X.shape), run)
         total = float((X.data.astype(np.float64) ** 2).sum())
         shares = singular**2 / total if total else singular

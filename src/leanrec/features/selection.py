@@ -13,7 +13,7 @@ from leanrec.errors import DataError, SettingError
 from leanrec.features.base import STRINGS, Float64Array, StringArray
 from leanrec.features.reduction import truncated_svd
 from leanrec.run import Run
-from leanrec.settings import check_at_least, check_between, check_one_of
+from leanrec.settings import check_settings, setting
 from leanrec.types import CSR, Int32Array
 
 __all__ = [
@@ -41,28 +41,27 @@ class Select:
     """How to choose among features.
 
     Cost: O(entries) for either score.
-
-    Attributes:
-        by: "variance", or "mutual-information" between having the feature and the group of the item.
-        target: what the groups are, if none are given to the fit: "audience" (who touches the item) or
-            "popularity" (how many do).
-        keep: most features to keep.
-        at_least: least score; features below it go, whatever ``keep`` says.
-        groups: number of groups.
     """
 
-    by: str = "variance"
-    target: str = "audience"
-    keep: int = 10_000
-    at_least: float = 0.0
-    groups: int = 8
+    by: str = setting(
+        "variance",
+        one_of=("variance", "mutual-information"),
+        doc='"variance", or "mutual-information" between having the feature and the group of the item.',
+    )
+    target: str = setting(
+        "audience",
+        one_of=("audience", "popularity"),
+        doc=(
+            'What the groups are, if none are given to the fit: "audience" (who touches the item) or "popularity" '
+            "(how many do)."
+        ),
+    )
+    keep: int = setting(10_000, at_least=1, doc="Most features to keep.")
+    at_least: float = setting(0.0, at_least=0, doc="Least score; features below it go, whatever ``keep`` says.")
+    groups: int = setting(8, between=(2, 1000), doc="Number of groups.")
 
     def __post_init__(self) -> None:
-        check_one_of("by", self.by, ("variance", "mutual-information"))
-        check_one_of("target", self.target, ("audience", "popularity"))
-        check_at_least("keep", self.keep, 1)
-        check_at_least("at_least", self.at_least, 0)
-        check_between("groups", self.groups, 2, 1000)
+        check_settings(self)
 
     def fit(self, X: CSR, names: tuple[str, ...], groups: Int32Array | None = None) -> "Selection":
         """Score the F columns of X (N, F). Raises SettingError where ``groups`` (N,) are needed."""
@@ -189,7 +188,7 @@ def audience_groups(interactions: CSR, groups: int = 8, run: Run = Run()) -> Int
     if width < 2:
         group[touched] = 0
         return group
-    with run.limits():
+    with run.limit_threads():
         basis = truncated_svd(audience.astype(np.float32), width, run)[0]
         places = normalize(np.asarray(audience @ basis.T)[:, 1:])
         group[touched] = KMeans(groups, n_init=4, random_state=run.seed).fit_predict(places)

@@ -20,7 +20,7 @@ from sklearn.preprocessing import normalize
 from leanrec.features.base import Column, as_texts, csr
 from leanrec.features.text import Terms, idf, weigh_terms
 from leanrec.run import Run
-from leanrec.settings import check_at_least, check_one_of
+from leanrec.settings import check_settings, setting
 from leanrec.types import CSR, Float32Array, empty_csr
 
 __all__ = ["TopicWeights", "Topics"]
@@ -31,26 +31,24 @@ class Topics:
     """How much of each of K topics a text holds. Rows have unit length.
 
     Cost: fit O(passes · entries · K); a text O(words · K) and a K × K least-squares problem.
-
-    Attributes:
-        n: number of topics K; fewer where there are fewer texts or terms.
-        method: "nmf" (non-negative factors, sharper on short texts) or "lda" (a mixture, for longer ones).
-        max_terms: most terms to keep.
-        min_items: least number of texts that a term must be in.
-        passes: most passes over the texts; 0 = 200 for "nmf", 10 for "lda", whose passes cost more.
     """
 
-    n: int = 20
-    method: str = "nmf"
-    max_terms: int = 5_000
-    min_items: int = 2
-    passes: int = 0
+    n: int = setting(20, at_least=1, doc="Number of topics K; fewer where there are fewer texts or terms.")
+    method: str = setting(
+        "nmf",
+        one_of=("nmf", "lda"),
+        doc='"nmf" (non-negative factors, sharper on short texts) or "lda" (a mixture, for longer ones).',
+    )
+    max_terms: int = setting(5_000, at_least=1, doc="Most terms to keep.")
+    min_items: int = setting(2, at_least=1, doc="Least number of texts that a term must be in.")
+    passes: int = setting(
+        0,
+        at_least=0,
+        doc='Most passes over the texts; 0 = 200 for "nmf", 10 for "lda", whose passes cost more.',
+    )
 
     def __post_init__(self) -> None:
-        for name in ("n", "max_terms", "min_items"):
-            check_at_least(name, getattr(self, name), 1)
-        check_at_least("passes", self.passes, 0)
-        check_one_of("method", self.method, ("nmf", "lda"))
+        check_settings(self)
 
     def fit(self, column: Column, run: Run = Run()) -> "TopicWeights":
         """Learn the topics; what is random follows ``run.seed``."""
@@ -59,7 +57,7 @@ class Topics:
         k = min(self.n, *counts.shape)
         if not k:
             return TopicWeights(self, terms, weights, np.zeros((0, len(terms)), np.float32))
-        with run.limits():
+        with run.limit_threads():
             topics = (
                 self._nmf(weigh_terms(counts, weights), k, run) if self.method == "nmf" else self._lda(counts, k, run)
             )

@@ -18,9 +18,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from leanrec.errors import WorkerError
-from leanrec.run import parse_seconds
+from leanrec.units import parse_seconds
 
-__all__ = ["Workers", "apart_from_others", "together"]
+__all__ = ["WorkerGroup", "local_parameters", "collective_errors"]
 
 # A bucket of gradients: large enough that the start of a reduction costs nothing, small enough to be copied in the cache's reach.
 _BUCKET_BYTES = 32 * 2**20
@@ -28,14 +28,14 @@ _SECONDS = "LEANREC_WORKER_TIME"
 
 
 @dataclasses.dataclass(frozen=True)
-class Workers:
+class WorkerGroup:
     """The processes that train together; one where nobody started more."""
 
     rank: int = 0
     count: int = 1
 
     @classmethod
-    def now(cls) -> "Workers":
+    def now(cls) -> "WorkerGroup":
         """The workers that ``torchrun`` started, or this process alone. Raises WorkerError if they do not meet."""
         if not dist.is_available():
             return cls()
@@ -61,9 +61,9 @@ class Workers:
         """Give every worker the weights of the first, or its buffers alone."""
         if self.count == 1:
             return
-        own = apart_from_others(network)
+        own = local_parameters(network)
         values = list(network.buffers()) if buffers else [*network.parameters(), *network.buffers()]
-        with together():
+        with collective_errors():
             for value in values:
                 if value not in own:
                     dist.broadcast(value.detach(), 0)
@@ -76,10 +76,10 @@ class Workers:
         """
         if self.count == 1:
             return list(signs)
-        own = apart_from_others(network)
+        own = local_parameters(network)
         tables = {m.weight for m in network.modules() if isinstance(m, nn.Embedding | nn.EmbeddingBag) and m.sparse}
         shared = [p for p in network.parameters() if p.requires_grad and p not in own]
-        with together():
+        with collective_errors():
             sums = self._average_dense([p for p in shared if p not in tables], signs)
             self._average_rows([p for p in shared if p in tables])
         return sums
@@ -128,7 +128,7 @@ class Workers:
 
     def clip(self, network: nn.Module, most: float) -> None:
         """Scale all gradients down so that their norm, over every worker's own weights too, is at most ``most``."""
-        own = apart_from_others(network)
+        own = local_parameters(network)
         grads = {p: _values(p, p.grad) for p in network.parameters() if p.grad is not None}
         square = sum(float(grad.square().sum()) for p, grad in grads.items() if p not in own)
         if own:
@@ -141,7 +141,7 @@ class Workers:
         """The sum of a number over the workers."""
         if self.count == 1:
             return value
-        with together():
+        with collective_errors():
             total = torch.tensor(value, dtype=torch.float64)
             dist.all_reduce(total)
         return float(total)
@@ -150,7 +150,7 @@ class Workers:
         """The number that the first worker has."""
         if self.count == 1:
             return value
-        with together():
+        with collective_errors():
             said = torch.tensor(value, dtype=torch.float64)
             dist.broadcast(said, 0)
         return float(said)
@@ -159,7 +159,7 @@ class Workers:
         """Raise WorkerError, in every worker, unless all have the same number."""
         if self.count == 1:
             return
-        with together():
+        with collective_errors():
             found = self._gather(torch.tensor([value])).reshape(-1).tolist()
         if len(set(found)) > 1:
             raise WorkerError(
@@ -168,7 +168,7 @@ class Workers:
             )
 
 
-def apart_from_others(network: nn.Module) -> set[Tensor]:
+def local_parameters(network: nn.Module) -> set[Tensor]:
     """The weights that are this worker's own part of something larger: those of modules that say so by ``apart``."""
     return {p for module in network.modules() if getattr(module, "apart", False) for p in module.parameters()}
 
@@ -232,7 +232,7 @@ def _seconds() -> float:
 
 
 @contextlib.contextmanager
-def together() -> Iterator[None]:
+def collective_errors() -> Iterator[None]:
     """What all workers do at once; what goes wrong there has to do with another one."""
     try:
         yield

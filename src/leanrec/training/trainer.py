@@ -15,20 +15,21 @@ import rich.progress
 import torch
 from torch import Tensor, nn
 
+from leanrec.callbacks import ModelCheckpoint
 from leanrec.errors import DivergedError, SettingError, TrainingWarning
 from leanrec.kernels.sgd.adam import rate
 from leanrec.run import Run
-from leanrec.training.checkpoint import Progress, fingerprint, read_checkpoint, write_checkpoint
-from leanrec.training.config import Training
-from leanrec.training.data_parallel import Workers, apart_from_others
-from leanrec.training.optimizers import make_optimiser
+from leanrec.training.checkpoint import TrainingProgress, fingerprint, read_checkpoint, write_checkpoint
+from leanrec.training.config import TrainingSettings
+from leanrec.training.data_parallel import WorkerGroup, local_parameters
+from leanrec.training.optimizers import make_optimizer
 
-__all__ = ["Fingerprinted", "History", "Objective", "TrainingWarning", "device_of", "torch_threads", "train"]
+__all__ = ["Trainer", "Fingerprinted", "TrainingHistory", "TrainingObjective", "TrainingWarning", "resolve_device", "limit_torch_threads", "train"]
 
 _NO_DEVICE = "device must be cpu, cuda or cuda:N. Got {!r}."
 
 
-class Objective(Protocol):
+class TrainingObjective(Protocol):
     """What a model brings to the loop."""
 
     def batches(self, rng: np.random.Generator) -> Sequence[Any]:
@@ -44,7 +45,7 @@ class Objective(Protocol):
 
 
 class Fingerprinted(Protocol):
-    """Data that are told from other data by a digest: a Dataset, Cases."""
+    """Data that are told from other data by a digest: a Dataset, EvaluationSet."""
 
     @property
     def fingerprint(self) -> str:
@@ -53,7 +54,7 @@ class Fingerprinted(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
-class History:
+class TrainingHistory:
     """What happened.
 
     Attributes:
@@ -69,7 +70,7 @@ class History:
     stopped: str
 
 
-def device_of(run: Run) -> torch.device:
+def resolve_device(run: Run) -> torch.device:
     """The device that ``run`` asks for. Raises SettingError if it is not there."""
     try:
         device = torch.device(run.device)
@@ -88,10 +89,10 @@ def device_of(run: Run) -> torch.device:
 
 
 @contextlib.contextmanager
-def torch_threads(run: Run) -> Iterator[None]:
+def limit_torch_threads(run: Run) -> Iterator[None]:
     """Hold torch, BLAS and Numba to the threads of ``run`` inside the block."""
     before = torch.get_num_threads()
-    with run.limits():
+    with run.limit_threads():
         torch.set_num_threads(run.n_threads())
         try:
             yield
@@ -101,14 +102,14 @@ def torch_threads(run: Run) -> Iterator[None]:
 
 def train(
     network: nn.Module,
-    objective: Objective,
-    settings: Training,
+    objective: TrainingObjective,
+    settings: TrainingSettings,
     run: Run,
     *,
     score: Callable[[], float] | None = None,
     name: str = "Training",
     of: Sequence[Fingerprinted | None] = (),
-) -> History:
+) -> TrainingHistory:
     """Train ``network`` in place.
 
     It ends with the weights of the best epoch where ``score`` tells, else of the last, ready to answer. ``of`` is what it
@@ -123,16 +124,16 @@ def train(
     Raises DivergedError if the loss is not a number before any epoch has ended; later, the weights of the last good
     epoch are kept and a TrainingWarning says so.
     """
-    with torch_threads(run), torch.random.fork_rng(devices=[]):
-        return _Loop(network, objective, settings, run, score, name, of).work()
+    with limit_torch_threads(run), torch.random.fork_rng(devices=[]):
+        return Trainer(network, objective, settings, run, score, name, of).work()
 
 
-class _Loop:
+class Trainer:
     def __init__(
         self,
         network: nn.Module,
-        objective: Objective,
-        settings: Training,
+        objective: TrainingObjective,
+        settings: TrainingSettings,
         run: Run,
         score: Callable[[], float] | None,
         name: str,
@@ -140,23 +141,23 @@ class _Loop:
     ) -> None:
         self.network, self.objective, self.settings, self.run = network, objective, settings, run
         self.score, self.name, self.of = score, name, of
-        self.device = device_of(run)
-        self.workers = Workers.now()
+        self.device = resolve_device(run)
+        self.workers = WorkerGroup.now()
         network.to(self.device)
         self.workers.share(network)
-        self.optimiser = make_optimiser(network, settings)
-        self.progress = Progress()
+        self.optimiser = make_optimizer(network, settings)
+        self.progress = TrainingProgress()
         self.best = self._weights()
         self.trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
         self.bad = self.late = self.unsure = False
         self.data = ""
-        self.own = apart_from_others(network)
+        self.own = local_parameters(network)
 
-    def work(self) -> History:
+    def work(self) -> TrainingHistory:
         torch.manual_seed(self.run.seed)
         self._resume()
         self.workers.agree("finished epochs", self.progress.epoch)
-        bar = rich.progress.Progress(transient=True, disable=not (self.run.progress and self.workers.first))
+        bar = rich.progress.Progress(transient=True, disable=not (self.run.shows_progress and self.workers.first))
         with bar:
             task = bar.add_task(self.name, total=self.settings.epochs, completed=self.progress.epoch)
             stopped = ""
@@ -170,7 +171,7 @@ class _Loop:
         self.network.load_state_dict(self.best)
         self.network.eval()
         state = self.progress
-        return History(tuple(state.losses), tuple(state.scores), state.best, stopped or "epochs")
+        return TrainingHistory(tuple(state.losses), tuple(state.scores), state.best, stopped or "epochs")
 
     def _epoch(self, show: Callable[[float], None]) -> str:
         """One pass; why it did not end, or "" where it did."""
@@ -186,9 +187,9 @@ class _Loop:
         for step, place in enumerate(mine):
             if self._out_of_time() and (state.losses or step):
                 return self._keep_if_first("time")
-            begun = (step - step % self.settings.accumulate) * self.workers.count
+            begun = (step - step % self.settings.gradient_accumulation) * self.workers.count
             self._set_rate((state.epoch + begun / len(batches)) / self.settings.epochs)
-            loss = self._step(batches, place, last=(step + 1) % self.settings.accumulate == 0 or step + 1 == len(mine))
+            loss = self._step(batches, place, last=(step + 1) % self.settings.gradient_accumulation == 0 or step + 1 == len(mine))
             if self.bad:
                 became = (
                     f"the loss became {loss}" if not math.isfinite(loss) else "the loss of another worker became nan"
@@ -216,7 +217,7 @@ class _Loop:
         if beyond:
             self._take_part(loss * 0)
             return self._end(0.0, last=last)
-        (loss / self.settings.accumulate).backward()
+        (loss / self.settings.gradient_accumulation).backward()
         return self._end(float(loss.detach()), last=last)
 
     def _take_part(self, nothing: Tensor) -> None:
@@ -239,8 +240,8 @@ class _Loop:
         self.bad, self.late = signs[0] > 0, signs[1] > 0
         if self.bad:
             return
-        if self.settings.clip:
-            self.workers.clip(self.network, self.settings.clip)
+        if self.settings.max_grad_norm:
+            self.workers.clip(self.network, self.settings.max_grad_norm)
         self.optimiser.step()
         self.optimiser.zero_grad()
 
@@ -274,8 +275,8 @@ class _Loop:
                 state.scores.append(self.workers.first_says(float(self.score())))
         if self.score is None or state.scores[-1] > max(state.scores[:-1], default=-math.inf):
             state.best, self.best = state.epoch, self._weights()
-        if self.run.report is not None and state.scores:
-            self.run.report(state.epoch, state.scores[-1])
+        if state.scores:
+            self.run.on_epoch_end(state.epoch, state.scores[-1])
 
     def _out_of_patience(self) -> bool:
         return bool(self.settings.patience) and self.progress.epoch - 1 - self.progress.best >= self.settings.patience
@@ -317,9 +318,10 @@ class _Loop:
 
     def _folder(self) -> Path | None:
         """Where the state is kept; workers with parts of their own keep one each."""
-        if self.run.checkpoint is None or not self.own:
-            return self.run.checkpoint
-        return self.run.checkpoint / f"worker-{self.workers.rank + 1}-of-{self.workers.count}"
+        checkpoint = self.run.find_callback(ModelCheckpoint)
+        if checkpoint is None or not self.own:
+            return None if checkpoint is None else checkpoint.folder
+        return checkpoint.folder / f"worker-{self.workers.rank + 1}-of-{self.workers.count}"
 
     def _resume(self) -> None:
         folder = self._folder()

@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from leanrec import artifacts
+from leanrec.budget import Budget
 from leanrec.data.dataset import Dataset
 from leanrec.data.datasets import simulation
-from leanrec.data.datasets.simulation import Simulation, Truth
+from leanrec.data.datasets.simulation import Simulation, TruePreferences
 from leanrec.data.ingest.ingest import ingest
-from leanrec.data.splits.evaluation_set import Cases
+from leanrec.data.splits.evaluation_set import EvaluationSet
 from leanrec.data.splits.split import split
 from leanrec.errors import BudgetError, SettingError
 from leanrec.evaluation.evaluate import evaluate
@@ -26,7 +27,7 @@ from leanrec.types import Queries, empty_csr
 SMALL = Simulation(users=300, items=200, events=6_000, width=4)
 
 
-def last_of_each(data: Dataset) -> tuple[Dataset, Cases]:
+def last_of_each(data: Dataset) -> tuple[Dataset, EvaluationSet]:
     """All events but the last quarter of every user's, and those as cases."""
     parts = split(data, "ratio", valid=0.0, test=0.25)
     return parts.train, parts.test
@@ -71,8 +72,8 @@ def test_the_stream_is_the_data_set_in_blocks_of_bounded_size(monkeypatch: pytes
 
 @pytest.mark.parametrize("drift", [0.0, 1.0])
 def test_items_are_taken_as_often_as_the_truth_says(drift: float) -> None:
-    log = Simulation(users=40, items=30, events=40_000, width=3, drift=drift, repeats=True)
-    data, truth = log.dataset(), log.truth()
+    log = Simulation(users=40, items=30, events=40_000, width=3, drift=drift, allow_repeats=True)
+    data, truth = log.dataset(), log.true_preferences()
     late = data.events.time > np.median(data.events.time)
     for half, moment in ((~late, 0.25), (late, 0.75)):
         users, items = data.events.user[half], data.events.item[half]
@@ -85,9 +86,9 @@ def test_items_are_taken_as_often_as_the_truth_says(drift: float) -> None:
 
 
 def test_one_user_takes_items_as_the_truth_says() -> None:
-    log = Simulation(users=1, items=25, events=30_000, width=4, repeats=True)
+    log = Simulation(users=1, items=25, events=30_000, width=4, allow_repeats=True)
     counts = np.bincount(log.dataset().events.item, minlength=25)
-    expected = log.truth().score(everybody(1, 25))[0].astype(np.float64)
+    expected = log.true_preferences().score(everybody(1, 25))[0].astype(np.float64)
     assert stats.chisquare(counts, expected / expected.sum() * counts.sum()).pvalue > 1e-3
 
 
@@ -110,7 +111,7 @@ def test_popularity_and_activity_have_tails() -> None:
 def test_nobody_does_better_than_the_truth() -> None:
     data = Simulation(users=1_500, items=400, events=45_000, width=6)
     train, cases = last_of_each(data.dataset())
-    truth = data.truth()
+    truth = data.true_preferences()
     popular = Popularity().fit(train)
     model = PureSVD(width=6).fit(train)
     reached = {
@@ -124,13 +125,13 @@ def test_nobody_does_better_than_the_truth() -> None:
 def test_interests_drift() -> None:
     log = Simulation(users=800, items=300, events=24_000, width=6, drift=1.0, concentration=0.05)
     _, cases = last_of_each(log.dataset())
-    truth = log.truth()
+    truth = log.true_preferences()
     now, before = (evaluate(truth.at(when), cases, k=(10,)).means()["ndcg@10"] for when in (0.9, 0.0))
     assert now > 1.3 * before
 
 
 def test_the_truth_is_a_distribution_and_a_dot_product() -> None:
-    truth = SMALL.truth()
+    truth = SMALL.true_preferences()
     asked = Queries(users=np.array([3, -1], np.int32), history=empty_csr(2, 200))
     scores = truth.score(asked)
     assert scores.sum(axis=1) == pytest.approx(1, abs=1e-5)
@@ -143,9 +144,9 @@ def test_the_truth_is_a_distribution_and_a_dot_product() -> None:
 
 
 def test_the_truth_can_be_kept(tmp_path: Path) -> None:
-    truth = SMALL.truth()
+    truth = SMALL.true_preferences()
     kept = artifacts.load(artifacts.save(truth, tmp_path / "truth"))
-    assert isinstance(kept, Truth)
+    assert isinstance(kept, TruePreferences)
     assert np.array_equal(kept.items, truth.items)
 
 
@@ -183,13 +184,13 @@ def test_settings_are_checked(change: dict, message: str) -> None:
 def test_too_large_a_log_is_refused_before_it_is_made() -> None:
     large = Simulation(users=1_000_000, items=100_000, events=10**9)
     with pytest.raises(BudgetError, match="A simulation of 1,000,000,000 events needs about 21"):
-        large.dataset(Run(memory=4 * 10**9))
+        large.dataset(Run(budget=Budget(memory=4 * 10**9)))
 
 
 def test_extremes() -> None:
     alone = Simulation(users=1, items=1, events=1).dataset()
     assert alone.events.item.tolist() == [0]
-    again = Simulation(users=1, items=1, events=50, repeats=True).dataset()
+    again = Simulation(users=1, items=1, events=50, allow_repeats=True).dataset()
     assert len(again.events) == 50
     full = Simulation(users=5, items=10, events=25, activity=3.0, taste=6.0).dataset()
     assert np.diff(full.indptr).tolist() == [5] * 5

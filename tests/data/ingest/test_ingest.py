@@ -10,11 +10,12 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from leanrec.data.dataset import Shape
+from leanrec.budget import Budget
+from leanrec.data.dataset import DatasetShape
 from leanrec.data.datasets.bundled import load_sample, sample_path
-from leanrec.data.ingest.cleaning import Cleaning
+from leanrec.data.ingest.cleaning import CleaningRules
 from leanrec.data.ingest.ingest import ingest, open_dataset
-from leanrec.data.ingest.sources import Sql
+from leanrec.data.ingest.sources import SqlQuery
 from leanrec.errors import ArtifactError, BudgetError, DataError, SettingError
 from leanrec.run import Run
 
@@ -36,7 +37,7 @@ def write(path: Path, text: str) -> Path:
 def events_of(data) -> list[tuple]:
     """The events in own ids."""
     e = data.events
-    value = e.value if e.value is not None else np.full(len(e), np.nan)
+    value = e.rating if e.rating is not None else np.full(len(e), np.nan)
     rows = zip(
         data.users.ids[e.user].tolist(),
         data.items.ids[e.item].tolist(),
@@ -120,7 +121,7 @@ def as_database(folder: Path) -> object:
     with duckdb.connect(str(folder / "x.duckdb")) as con:
         con.register("frame", FRAME)
         con.execute("CREATE TABLE log AS SELECT * FROM frame")
-    return Sql("SELECT * FROM log", folder / "x.duckdb")
+    return SqlQuery("SELECT * FROM log", folder / "x.duckdb")
 
 
 FORMS = [
@@ -149,7 +150,7 @@ def test_every_form_gives_the_same_data_set(form, tmp_path: Path) -> None:
         ("u3", "a", 2.0, 1_600_000_000),
     ]
     assert (report.rows_read, report.events, report.users, report.items) == (5, 5, 3, 3)
-    assert report.clock
+    assert report.has_clock
     assert data.rating_range == (1.0, 5.0)
     assert data.events.user.dtype == data.events.item.dtype == np.int32
     assert data.events.time.dtype == np.int64
@@ -165,7 +166,7 @@ def test_a_bare_file_with_text_works_as_it_is(tmp_path: Path) -> None:
     assert data.users.ids.tolist() == [1, 2]
     assert data.items.ids.tolist() == [10, 11]
     assert data.item_table.columns["content"].tolist() == ["about cats", "dogs, mostly"]
-    assert {name: kind["weight"] for name, kind in report.kinds.items()} == {
+    assert {name: kind["weight"] for name, kind in report.event_types.items()} == {
         "like": 2.0,
         "skip": 0.0,
         "view": 1.0,
@@ -184,17 +185,17 @@ def test_a_bare_file_with_text_works_as_it_is(tmp_path: Path) -> None:
 def test_one_file_per_behaviour_ignores_a_number_column_named_event(tmp_path: Path) -> None:
     view = pd.DataFrame({"visitorid": [1, 1, 2], "itemid": [5, 6, 5], "event": [1, 1, 1]})
     buy = pd.DataFrame({"visitorid": [2], "itemid": [5], "event": [1]})
-    data, report = ingest({"view": view, "purchase": buy}, kinds={"purchase": 7})
-    assert report.kinds == {"purchase": {"events": 1, "weight": 7.0}, "view": {"events": 3, "weight": 1.0}}
+    data, report = ingest({"view": view, "purchase": buy}, event_weights={"purchase": 7})
+    assert report.event_types == {"purchase": {"events": 1, "weight": 7.0}, "view": {"events": 3, "weight": 1.0}}
     assert data.interactions.toarray().tolist() == [[1, 1], [8, 0]]
 
 
 def test_a_single_number_column_named_event_is_pointed_out() -> None:
     _, report = ingest(pd.DataFrame({"user": [1], "item": [2], "event": [1]}))
-    assert list(report.kinds) == ["interaction"]
+    assert list(report.event_types) == ["interaction"]
     assert any("'event' holds numbers" in warning for warning in report.warnings)
     _, report = ingest(pd.DataFrame({"user": [1], "item": [2], "event": [1]}), columns={"kind": "event"})
-    assert list(report.kinds) == ["1"]
+    assert list(report.event_types) == ["1"]
 
 
 def test_labels_are_clicks_and_impressions() -> None:
@@ -202,7 +203,7 @@ def test_labels_are_clicks_and_impressions() -> None:
         {"user": [1, 1, 2], "title": ["x", "y", "x"], "label": [0, 1, 1], "entities": ["a:b", "", "q"]}
     )
     data, report = ingest(frame, columns={"item": "title"})
-    assert {name: kind["weight"] for name, kind in report.kinds.items()} == {"click": 1.0, "impression": 0.0}
+    assert {name: kind["weight"] for name, kind in report.event_types.items()} == {"click": 1.0, "impression": 0.0}
     assert data.events.weight.tolist() == [0.0, 1.0, 1.0]
     assert data.item_table.columns["title"].tolist() == ["x", "y"]
     assert data.item_table.columns["entities"].tolist() == ["a:b", ""]
@@ -211,7 +212,7 @@ def test_labels_are_clicks_and_impressions() -> None:
 def test_ratings_below_the_bar_weigh_nothing_and_are_kept() -> None:
     data, _ = ingest(FRAME, positive_from=3)
     assert data.events.weight.tolist() == [0.0, 1.0, 1.0, 1.0, 0.0]
-    assert data.events.value.tolist() == [1.0, 4.0, 5.0, 3.0, 2.0]
+    assert data.events.rating.tolist() == [1.0, 4.0, 5.0, 3.0, 2.0]
 
 
 def test_counts_become_weights_and_files_without_them_count_one() -> None:
@@ -240,7 +241,7 @@ def test_tables_join_by_their_ids_whatever_their_type() -> None:
     np.testing.assert_array_equal(data.item_table.columns["year"], [2, np.nan, 1])
     assert data.users.ids.tolist() == ["u1", "u2", "u3"]
     assert data.user_table.columns["gender"].tolist() == ["f", "", ""]
-    assert report.tables_set_aside == {
+    assert report.rejected_in_tables == {
         "item table: missing id": 1,
         "item table: repeated id (the first row was kept)": 1,
     }
@@ -279,7 +280,7 @@ def test_typed_text_stays_text() -> None:
 def test_whole_doubles_are_whole_numbers() -> None:
     data, report = ingest(pd.DataFrame({"user": [1.0, 2.0, None], "item": [3, 4, 5]}))
     assert data.users.ids.tolist() == [1, 2]
-    assert report.set_aside == {"missing user": 1}
+    assert report.rejected == {"missing user": 1}
 
 
 @pytest.mark.parametrize(
@@ -306,14 +307,14 @@ def test_times_of_any_unit_become_seconds(times, seconds: list[int], through_tex
         source = tmp_path / "x.csv"
     data, report = ingest(source)
     assert data.events.time.tolist() == seconds
-    assert report.clock
+    assert report.has_clock
 
 
 def test_an_order_is_kept_as_it_is() -> None:
     data, report = ingest(pd.DataFrame({"user": [1, 1, 2], "item": [5, 6, 5], "pos": [2, 1, 9]}))
     assert data.events.time.tolist() == [1, 2, 9]
     assert data.events.item.tolist() == [1, 0, 0]
-    assert not report.clock
+    assert not report.has_clock
     assert report.start is None
 
 
@@ -360,7 +361,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_small_limit_gives_the_same_data_set_through_files(large: Path, tmp_path: Path) -> None:
     free, _ = ingest(large)
-    tight, report = ingest(large, out=tmp_path / "set", run=Run(memory=75_000_000))
+    tight, report = ingest(large, out=tmp_path / "set", run=Run(budget=Budget(memory=75_000_000)))
     assert tight.fingerprint == free.fingerprint
     assert report.memory["plan"].endswith("may use 75 MB: spilling to disk")
     assert open_dataset(tmp_path / "set").data.fingerprint == free.fingerprint
@@ -384,11 +385,11 @@ def test_mapped_events_equal_those_in_memory(large: Path, monkeypatch: pytest.Mo
 
 def test_a_limit_that_nothing_fits_is_refused_before_reading() -> None:
     with pytest.raises(BudgetError, match="Reading a log needs at least 72.7 MB of memory and 2 MB is allowed"):
-        ingest(FRAME, run=Run(memory=2_000_000))
+        ingest(FRAME, run=Run(budget=Budget(memory=2_000_000)))
 
 
 def test_events_are_in_time_order_with_ties_in_log_order(large: Path) -> None:
-    data, _ = ingest(large, cleaning=Cleaning(duplicates="keep"))
+    data, _ = ingest(large, cleaning=CleaningRules(duplicates="keep"))
     frame = pd.read_csv(large)
     expected = frame.assign(row=np.arange(len(frame))).sort_values(["user", "time", "row"])
     assert data.users.ids[data.events.user].tolist() == expected["user"].tolist()
@@ -409,7 +410,7 @@ def test_nothing_left_says_what_happened_to_all_rows() -> None:
 
 def test_the_sample_is_the_published_one() -> None:
     data = load_sample()
-    assert data.shape == Shape(610, 9742, 100836)
+    assert data.shape == DatasetShape(610, 9742, 100836)
     assert data.rating_range == (0.5, 5.0)
     assert data.item_table.columns["title"][data.items.row(1)] == "Toy Story (1995)"
     assert data.item_table.columns["tags"][data.items.row(1)] == "fun|pixar"

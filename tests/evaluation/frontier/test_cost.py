@@ -11,7 +11,8 @@ import pytest
 
 from conftest import make_dataset
 from leanrec import artifacts
-from leanrec.data.dataset import Dataset, Shape
+from leanrec.budget import Budget
+from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.errors import BudgetError, DataError, SettingError
 from leanrec.evaluation.frontier import cost
 from leanrec.evaluation.frontier.cost import ModelCost, Requests, cost_of, measure_requests, resident_bytes
@@ -31,7 +32,7 @@ class Slow:
     seconds: float = 0.15
     megabytes: int = 40
 
-    def fit_bytes(self, shape: Shape) -> int:
+    def fit_bytes(self, shape: DatasetShape) -> int:
         return self.megabytes * 10**6
 
     def fit(self, data: Dataset, run: Run = Run()) -> "SlowModel":
@@ -164,10 +165,11 @@ def test_the_clock_of_the_run_starts_with_the_fit(larger: Dataset, tmp_path: Pat
     @dataclasses.dataclass(frozen=True)
     class Looks(Slow):
         def fit(self, data: Dataset, run: Run = Run()) -> SlowModel:
-            seen.append((run.seconds, run.out_of_time()))
+            seen.append((run.budget.fit_time, run.out_of_time()))
             return SlowModel(self, np.zeros(len(data.items), np.float32), seconds=0)
 
-    cost_of(Looks(), larger, tmp_path / "model", run=Run(seconds=5, started=time.monotonic() - 60), requests=FEW)
+    run = Run(started=time.monotonic() - 60, budget=Budget(fit_time=5))
+    cost_of(Looks(), larger, tmp_path / "model", run=run, requests=FEW)
     assert seen == [(None, False), (5, False)]
 
 
@@ -256,8 +258,8 @@ def test_axes_name_what_a_budget_can_limit(dataset: Dataset, tmp_path: Path) -> 
     assert found.axes() == {
         "p99": found.p99,
         "memory": found.fit_peak,
-        "fit": found.fit_wall,
-        "artifact": found.artifact_bytes,
+        "fit_time": found.fit_wall,
+        "size": found.artifact_bytes,
     }
 
 
@@ -293,7 +295,7 @@ def test_settings_of_a_script_stay_in_this_process(job: Path) -> None:
 def test_a_refusal_apart_is_still_a_refusal(job: Path) -> None:
     assert can_run_apart(EASE(), job / "settings")
     with pytest.raises(BudgetError, match="EASE over 300 items, even with"):
-        cost_apart(job, job / "data", run=Run(memory=1000), requests=FEW)
+        cost_apart(job, job / "data", run=Run(budget=Budget(memory=1000)), requests=FEW)
 
 
 def test_an_error_apart_is_told(job: Path, larger: Dataset) -> None:

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from conftest import make_dataset
 from leanrec import artifacts
-from leanrec.data.dataset import Dataset, Shape
+from leanrec.budget import Budget
+from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.data.splits.split import split
 from leanrec.errors import DataError, SettingError
 from leanrec.evaluation.bootstrap import PerQuery
-from leanrec.evaluation.frontier.budget import Budget
 from leanrec.evaluation.frontier.candidates import candidates, portfolio
 from leanrec.evaluation.frontier.cost import ModelCost, Requests
 from leanrec.evaluation.frontier.frontier import Frontier, frontier
@@ -80,10 +80,10 @@ def test_the_front_is_exactly_what_nobody_dominates(points: list[tuple[float, fl
 def test_rows_are_marked_for_each_cost() -> None:
     rows = mark(
         [make_row("small", 0.2, p99=0.001, memory=10), make_row("large", 0.3, p99=0.001, memory=100)],
-        Budget(max_memory=50),
+        Budget(memory=50),
     )
-    assert [row.front for row in rows] == [("memory",), ("p99", "memory", "fit", "artifact")]
-    assert [row.over[0].axis if row.over else None for row in rows] == [None, "memory"]
+    assert [row.front for row in rows] == [("memory",), ("p99", "memory", "fit_time", "size")]
+    assert [row.violations[0].axis if row.violations else None for row in rows] == [None, "memory"]
 
 
 def test_the_best_within_the_budget_is_chosen() -> None:
@@ -92,7 +92,7 @@ def test_the_best_within_the_budget_is_chosen() -> None:
         make_row("better", 0.4, p99=0.006),
         make_row("bad", 0.1, p99=0.001),
     ]
-    assert choose(mark(rows, Budget(max_p99="5ms"))) == Choice("good", None)
+    assert choose(mark(rows, Budget(p99="5ms"))) == Choice("good", None)
     assert choose(mark(rows, Budget())) == Choice("better", None)
 
 
@@ -108,7 +108,7 @@ def test_validation_decides_and_test_is_only_reported() -> None:
         dataclasses.replace(lucky, test=Quality(0.9, 0.8, 1.0, 100)),
     ]
     assert choose(mark(rows, Budget())).best == "honest"
-    assert choose(mark(rows, Budget(max_p99="1us"))).closest == "honest"
+    assert choose(mark(rows, Budget(p99="1us"))).closest == "honest"
 
 
 def test_if_none_fits_the_one_that_goes_over_least_is_named() -> None:
@@ -117,9 +117,9 @@ def test_if_none_fits_the_one_that_goes_over_least_is_named() -> None:
         make_row("heavy", 0.2, p99=0.006, memory=1300),  # 20 % and 30 % over
         make_row("both", 0.3, p99=0.0061, memory=1310),
     ]
-    marked = mark(rows, Budget(max_p99="5ms", max_memory=1000))
+    marked = mark(rows, Budget(p99="5ms", memory=1000))
     assert choose(marked) == Choice(None, "heavy")
-    assert [each.axis for each in marked[1].over] == ["memory", "p99"]
+    assert [each.axis for each in marked[1].violations] == ["memory", "p99"]
 
 
 def test_nothing_fitted_is_nothing_chosen() -> None:
@@ -138,7 +138,7 @@ def test_the_choice_keeps_the_budget_and_nothing_that_does_is_better(
 ) -> None:
     rows = mark(
         [make_row(str(i), q, p99=p, memory=m) for i, (q, p, m) in enumerate(costs)],
-        Budget(max_p99=max_p99, max_memory=max_memory),
+        Budget(p99=max_p99, memory=max_memory),
     )
     choice = choose(rows)
     fitting = [q for q, p, m in costs if p <= max_p99 and m <= max_memory]
@@ -147,7 +147,7 @@ def test_the_choice_keeps_the_budget_and_nothing_that_does_is_better(
         best = rows[int(choice.best)]
         assert best.valid is not None
         assert best.valid.value == max(fitting)
-        assert not best.over
+        assert not best.violations
     else:
         assert choice.best is None
         assert choice.closest is not None
@@ -161,15 +161,15 @@ def test_cheaper_is_much_less_somewhere_and_no_more_elsewhere() -> None:
     same = make_row("same", 0.3, p99=0.0095, memory=950, fit=9.5, artifact=990)
     dear = make_row("dear", 0.3, p99=0.02, memory=10, fit=0.1, artifact=10)
     assert [row.name for row in cheaper(mark([best, less, same, dear], Budget()), best)] == ["less"]
-    assert cheaper(mark([best, less], Budget(max_fit=1)), best) == ()
+    assert cheaper(mark([best, less], Budget(fit_time=1)), best) == ()
 
 
 def test_more_of_what_the_budget_has_plenty_of_is_no_objection() -> None:
     best = make_row("best", 0.4, fit=0.5, artifact=10**7)
     small = make_row("small", 0.4, fit=2.0, artifact=10**5)
     assert cheaper([best, small], best, Budget()) == ()
-    assert cheaper([best, small], best, Budget(max_fit="10s")) == ()
-    assert cheaper([best, small], best, Budget(max_fit="60s")) == (small,)
+    assert cheaper([best, small], best, Budget(fit_time="10s")) == ()
+    assert cheaper([best, small], best, Budget(fit_time="60s")) == (small,)
 
 
 def test_a_cheaper_model_that_is_as_good_is_named_and_one_that_is_worse_is_not() -> None:
@@ -190,7 +190,7 @@ def test_a_cheaper_model_that_is_as_good_is_named_and_one_that_is_worse_is_not()
     assert [tie.name for tie in found] == ["tied"]
     assert found[0].low <= found[0].difference <= found[0].high
     assert found[0].difference == pytest.approx(float(np.mean(values["best"] - values["tied"])))
-    assert found[0].saves == pytest.approx({"p99": 1.0, "memory": 1.0, "fit": 0.1, "artifact": 1.0})
+    assert found[0].saves == pytest.approx({"p99": 1.0, "memory": 1.0, "fit_time": 0.1, "size": 1.0})
 
 
 def test_an_exact_twin_that_is_cheaper_is_a_tie() -> None:
@@ -206,7 +206,7 @@ def test_an_exact_twin_that_is_cheaper_is_a_tie() -> None:
 # Models that go wrong in every way a model can.
 @dataclasses.dataclass(frozen=True)
 class Fails:
-    def fit_bytes(self, shape: Shape) -> int:
+    def fit_bytes(self, shape: DatasetShape) -> int:
         return 1
 
     def fit(self, data: Dataset, run: Run = Run()) -> PopularityModel:
@@ -215,14 +215,14 @@ class Fails:
 
 @dataclasses.dataclass(frozen=True)
 class Huge(Fails):
-    def fit_bytes(self, shape: Shape) -> int:
+    def fit_bytes(self, shape: DatasetShape) -> int:
         return 10**15
 
 
 @dataclasses.dataclass(frozen=True)
 class Refuses(Fails):
     def fit(self, data: Dataset, run: Run = Run()) -> PopularityModel:
-        run.require(10**15, "Refuses")
+        run.require_memory(10**15, "Refuses")
         raise AssertionError
 
 
@@ -239,7 +239,7 @@ class Waits(Fails):
     """Iterates until it is out of time."""
 
     def fit(self, data: Dataset, run: Run = Run()) -> PopularityModel:
-        while run.seconds is not None and not run.out_of_time():
+        while run.budget.fit_time is not None and not run.out_of_time():
             time.sleep(0.01)
         return Popularity().fit(data)
 
@@ -334,7 +334,7 @@ def test_goes_to_json_and_says_the_same_again(mixed: tuple[Frontier, Path]) -> N
 
 
 def test_over_the_estimate_a_model_is_not_fitted(data: Dataset) -> None:
-    found = run_frontier(data, [Popularity(), EASE()], budget=Budget(max_memory="1kB"))
+    found = run_frontier(data, [Popularity(), EASE()], budget=Budget(memory="1kB"))
     assert [row.status for row in found.rows] == ["skipped", "skipped"]
     assert all("the limit is 1 kB" in row.reason for row in found.rows)
     assert (found.best, found.closest) == (None, None)
@@ -351,12 +351,12 @@ class Cautious:
         return 3 * self.limit
 
     def fit(self, data: Dataset, run: Run = Run()) -> PopularityModel:
-        run.require(self.fit_bytes(data.shape), "Cautious")
+        run.require_memory(self.fit_bytes(data.shape), "Cautious")
         return Popularity().fit(data)
 
 
 def test_an_estimate_is_an_upper_bound_and_what_was_taken_decides(data: Dataset) -> None:
-    found = run_frontier(data, [Cautious()], budget=Budget(max_memory=50_000_000))
+    found = run_frontier(data, [Cautious()], budget=Budget(memory=50_000_000))
     assert [row.status for row in found.rows] == ["fitted"]
     assert found.best is not None
     assert found.rows[0].estimate == 150_000_000
@@ -368,7 +368,7 @@ def test_few_queries_are_said_to_be_few() -> None:
 
 
 def test_says_what_comes_closest_and_by_how_much(data: Dataset) -> None:
-    found = run_frontier(data, [Popularity(), EASE()], budget=Budget(max_artifact=100))
+    found = run_frontier(data, [Popularity(), EASE()], budget=Budget(size=100))
     assert found.best is None
     assert found.closest is not None
     assert found.closest.name == "popularity"
@@ -377,13 +377,13 @@ def test_says_what_comes_closest_and_by_how_much(data: Dataset) -> None:
 
 
 def test_a_model_stops_within_the_time_for_a_fit(data: Dataset) -> None:
-    row = run_frontier(data, [Waits()], budget=Budget(max_fit=0.3)).rows[0]
+    row = run_frontier(data, [Waits()], budget=Budget(fit_time=0.3)).rows[0]
     assert row.cost is not None
     assert row.cost.fit_wall >= 0.27
 
 
 def test_nothing_is_started_once_the_time_is_over(data: Dataset) -> None:
-    found = run_frontier(data, [Popularity()], run=Run(seconds=1, started=time.monotonic() - 5))
+    found = run_frontier(data, [Popularity()], run=Run(started=time.monotonic() - 5, budget=Budget(fit_time=1)))
     assert found.rows[0].status == "skipped"
     assert found.rows[0].reason == "The 1 s for everything were over."
 
@@ -416,7 +416,10 @@ def test_a_fit_that_ignores_its_time_is_ended(data: Dataset) -> None:
     assert apart._Deadline(Waits(), 60.0).fit(data).n_items == 40
     done = subprocess.run([sys.executable, "-c", HANG], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert apart._why(done, Run(seconds=2)) == "It was still fitting long after the limit of 2 s, so it was ended."
+    assert (
+        apart._why(done, Run(budget=Budget(fit_time=2)))
+        == "It was still fitting long after the limit of 2 s, so it was ended."
+    )
     killed = subprocess.CompletedProcess([], -9, "", "")
     assert "memory of the machine ran out" in apart._why(killed, Run())
 
@@ -479,7 +482,7 @@ def test_every_size_in_the_portfolio_is_a_setting_that_exists(data: Dataset) -> 
 
 def test_a_tie_is_told_in_words() -> None:
     best, other = mark([make_row("big", 0.4), make_row("small", 0.39)], Budget())
-    tie = Tie("small", 0.01, -0.002, 0.02, 0.4, {"p99": 0.5, "memory": 1.0, "fit": 0.1, "artifact": 1.0})
+    tie = Tie("small", 0.01, -0.002, 0.02, 0.4, {"p99": 0.5, "memory": 1.0, "fit_time": 0.1, "size": 1.0})
     found = Frontier((best, other), Budget(), Choice("big", None, (tie,)), "ndcg@10", "films", "about")
     assert found.summary()[1] == (
         "small is cheaper (0.5 × the p99 of one request, 0.1 × the time to fit), and validation cannot "

@@ -15,9 +15,9 @@ from playwright.sync_api import Browser, Page
 
 from conftest import make_dataset
 from contracts.browser import open_browser
+from leanrec.budget import Budget
 from leanrec.data.dataset import Dataset
 from leanrec.errors import ArtifactError, DataError, MissingExtraError
-from leanrec.evaluation.frontier.budget import Budget
 from leanrec.evaluation.frontier.cost import ModelCost
 from leanrec.evaluation.frontier.frontier import Frontier
 from leanrec.evaluation.frontier.results import Quality, Row
@@ -42,7 +42,7 @@ def make_row(name: str, family: str, quality: float, p99: float, size: int) -> R
     return Row(name, name, family, {"l2": 5.0}, "fitted", cost=cost, valid=valid, test=test)
 
 
-def make_frontier(budget: Budget = Budget(max_p99="5ms", max_memory="90MB")) -> Frontier:
+def make_frontier(budget: Budget = Budget(p99="5ms", memory="90MB")) -> Frontier:
     rows = [
         make_row("popularity", "collaborative", 0.10, 0.0001, 40_000),
         make_row("ease", "collaborative", 0.31, 0.002, 60_000_000),
@@ -207,7 +207,7 @@ def test_the_png_changes_with_the_numbers(tmp_path: Path) -> None:
         draw_frontier(tmp_path / "a.png", make_frontier()).read_bytes(),
         draw_frontier(tmp_path / "b.png", make_frontier(Budget())).read_bytes(),
         draw_frontier(tmp_path / "c.png", make_frontier(), part="test").read_bytes(),
-        draw_frontier(tmp_path / "d.png", make_frontier(Budget(max_p99="1us"))).read_bytes(),
+        draw_frontier(tmp_path / "d.png", make_frontier(Budget(p99="1us"))).read_bytes(),
     ]
     assert len(set(drawn)) == 4
 
@@ -335,7 +335,7 @@ def test_another_cost_moves_the_marks(page: Page) -> None:
 def test_the_page_draws_the_front_that_was_computed(page: Page) -> None:
     points = "fitted.map(row => ({ name: row.name, x: row.costs[axis], y: row.valid.value }))"
     script = f"axis => front({points}).map(row => row.name)"
-    for axis in ("p99", "memory", "fit", "artifact"):
+    for axis in ("p99", "memory", "fit_time", "size"):
         expected = {row.name for row in make_frontier().rows if axis in row.front}
         assert set(page.evaluate(script, axis)) == expected
 

@@ -13,7 +13,9 @@ import pytest
 
 from conftest import make_dataset
 from leanrec import models
-from leanrec.data.dataset import Dataset, Shape
+from leanrec.budget import Budget
+from leanrec.callbacks import ModelCheckpoint
+from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.data.splits.split import Split, split
 from leanrec.errors import ArtifactError, BudgetError, DataError, DivergedError, MissingExtraError, SettingError
 from leanrec.evaluation.cross_validation import cross_validate
@@ -52,7 +54,7 @@ class Noisy:
     noise: float = 1.0
     trap: str = "none"
 
-    def fit_bytes(self, shape: Shape) -> int:
+    def fit_bytes(self, shape: DatasetShape) -> int:
         return 0
 
     def fit(self, data: Dataset, run: Run = Run()) -> NoisyModel:
@@ -77,9 +79,9 @@ class Epochs(Noisy):
     patience: int = 0
 
     def fit(self, data: Dataset, run: Run = Run()) -> NoisyModel:
-        if self.patience and run.report is not None:
+        if self.patience:
             for epoch in range(self.epochs):
-                run.report(epoch, epoch - self.noise)
+                run.on_epoch_end(epoch, epoch - self.noise)
         return super().fit(data, run)
 
 
@@ -103,7 +105,7 @@ def asked(parts: Split, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Settings of the models that the test part is asked of, as it happens."""
     settings: list[Any] = []
     judge = tuning.Yardstick.judge
-    test = parts.test.take(np.flatnonzero(parts.test.relevant)).fingerprint
+    test = parts.test.take(np.flatnonzero(parts.test.n_relevant)).fingerprint
 
     def noted(self: Any, model: Any, cases: Any, *rest: Any) -> Any:
         if cases.fingerprint == test:
@@ -274,13 +276,13 @@ def test_the_time_of_a_search_is_kept(parts: Split, data: Dataset, monkeypatch: 
     fit = Noisy.fit
 
     def slow(self: Noisy, data: Dataset, run: Run = Run()) -> NoisyModel:
-        limits.append(run.seconds)
+        limits.append(run.budget.fit_time)
         clock.now += 7
         return fit(self, data, run)
 
     monkeypatch.setattr(Noisy, "fit", slow)
     monkeypatch.setattr("time.monotonic", clock.monotonic)
-    found = search_noise(parts, data, trials=50, seconds="30s", run=Run(seed=1, seconds=20))
+    found = search_noise(parts, data, trials=50, seconds="30s", run=Run(seed=1, budget=Budget(fit_time=20)))
     # After 7, 14, 21 and 28 seconds; a fifth would end at 35.
     assert len(found.trials) == 4
     assert found.stopped == "time"
@@ -295,18 +297,18 @@ def test_what_is_fitted_again_has_a_time_of_its_own(
     fit, pace = Noisy.fit, [7.0]
 
     def slow(self: Noisy, data: Dataset, run: Run = Run()) -> NoisyModel:
-        runs.append((self.noise, run.started - clock.now, run.seconds))
+        runs.append((self.noise, run.started - clock.now, run.budget.fit_time))
         clock.now += pace[0]
         return fit(dataclasses.replace(self, noise=9.0) if run.out_of_time() else self, data, run)
 
     monkeypatch.setattr(Noisy, "fit", slow)
     monkeypatch.setattr("time.monotonic", clock.monotonic)
     options: dict[str, Any] = {"estimator": Noisy(noise=4.0), "space": {"noise": "0..4"}, "store": tmp_path / "s.log"}
-    found = search_noise(parts, data, trials=6, run=Run(seed=1, seconds=10), **options)
+    found = search_noise(parts, data, trials=6, run=Run(seed=1, budget=Budget(fit_time=10)), **options)
     assert found.best.number
     runs.clear()
     # The clock of the run itself is long over.
-    run = Run(seed=1, seconds=10)
+    run = Run(seed=1, budget=Budget(fit_time=10))
     clock.now += 1000
     again = search_noise(parts, data, trials=6, seconds=100, run=run, **options)
     assert runs == [(found.best.settings["noise"], 0, 10), (4.0, 0, 10)]
@@ -314,7 +316,7 @@ def test_what_is_fitted_again_has_a_time_of_its_own(
     assert not any(trial.cut for trial in again.trials)
     # One that its time stops is told, and stays the winner for what it did when it was tried.
     pace[0] = 12.0
-    cut = search_noise(parts, data, trials=6, run=Run(seed=1, seconds=10), **options)
+    cut = search_noise(parts, data, trials=6, run=Run(seed=1, budget=Budget(fit_time=10)), **options)
     assert cut.best.number == found.best.number
     assert cut.best.cut
     assert cut.estimator == found.estimator
@@ -336,11 +338,11 @@ def test_many_fits_share_no_checkpoint(
     folders, fit = [], Noisy.fit
 
     def noted(self: Noisy, data: Dataset, run: Run = Run()) -> NoisyModel:
-        folders.append(run.checkpoint)
+        folders.append(run.find_callback(ModelCheckpoint))
         return fit(self, data, run)
 
     monkeypatch.setattr(Noisy, "fit", noted)
-    judge(data, Run(checkpoint=tmp_path))
+    judge(data, Run(callbacks=(ModelCheckpoint(tmp_path),)))
     assert len(folders) > 1
     assert set(folders) == {None}
 
@@ -381,7 +383,7 @@ def test_the_usual_settings_are_tried_even_if_the_time_is_over(parts: Split, dat
 
 
 def test_a_fit_that_its_time_stopped_is_marked(parts: Split, data: Dataset) -> None:
-    found = search_noise(parts, data, trials=2, run=Run(seconds=0))
+    found = search_noise(parts, data, trials=2, run=Run(budget=Budget(fit_time=0)))
     assert all(trial.cut for trial in found.trials)
     assert any("2 of 2 fits were stopped by their time" in note for note in found.notes)
 

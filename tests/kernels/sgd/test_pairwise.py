@@ -34,7 +34,7 @@ def test_threads_do_not_change_a_bit() -> None:
             rng.normal(size=(90, 6)).astype(np.float32),
             rng.normal(size=(300, 7)).astype(np.float32),
         )
-        with Run(threads=threads).limits():
+        with Run(threads=threads).limit_threads():
             sweep(X, users, items, UNIFORM, rng)
         results.append(np.concatenate([users.ravel(), items.ravel()]))
     np.testing.assert_array_equal(*results)

@@ -100,6 +100,6 @@ def test_threads_do_not_change_a_bit() -> None:
     similar, values = ranked(random_csr(50, 40, 7)), random_csr(40, 30, 8)
     results = []
     for threads in (1, 2):
-        with Run(threads=threads).limits():
+        with Run(threads=threads).limit_threads():
             results.append(mean_of_rows(similar, values, 5)[0])
     np.testing.assert_array_equal(*results)

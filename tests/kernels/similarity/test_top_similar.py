@@ -83,9 +83,9 @@ def test_keeps_the_k_largest_and_the_first_among_equals(seed: int, k: int, measu
 
 def test_threads_do_not_change_a_bit() -> None:
     X = sp.random_array((200, 150), density=0.1, rng=np.random.default_rng(1), dtype=np.float32, format="csr")
-    with Run(threads=1).limits():
+    with Run(threads=1).limit_threads():
         one = top_similar(X, 10)
-    with Run(threads=2).limits():
+    with Run(threads=2).limit_threads():
         two = top_similar(X, 10)
     np.testing.assert_array_equal(one.indices, two.indices)
     np.testing.assert_array_equal(one.data, two.data)

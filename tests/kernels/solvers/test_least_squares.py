@@ -83,7 +83,7 @@ def test_threads_do_not_change_a_bit(how: dict[str, int]) -> None:
     C, V, base, ridge = problem(20, 140, 3)
     results = []
     for threads in (1, 2):
-        with Run(threads=threads).limits():
+        with Run(threads=threads).limit_threads():
             results.append(solve_rows(C, V, base, ridge, **how))
     np.testing.assert_array_equal(*results)
 

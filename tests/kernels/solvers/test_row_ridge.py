@@ -53,6 +53,6 @@ def test_threads_do_not_change_a_bit() -> None:
     targets = sp.random_array((60, 40), density=0.3, rng=rng, dtype=np.float32, format="csr")
     results = []
     for threads in (1, 2):
-        with Run(threads=threads).limits():
+        with Run(threads=threads).limit_threads():
             results.append(ridge_rows(design, targets, np.ones(8, np.float32), 1.0))
     np.testing.assert_array_equal(*results)

@@ -39,7 +39,7 @@ _WORK_BYTES = 200 * _BLOCK
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Truth:
+class TruePreferences:
     """What the simulated people really want; a Scorer and an Embedder.
 
     Its lists are the best that any model can give on average, so ``evaluate(truth, cases)`` is the best reachable quality.
@@ -102,7 +102,7 @@ class Truth:
 class Simulation:
     """Settings of a simulated log.
 
-    Without ``repeats`` a user takes an item at most once, as in most public data sets, and no user takes more than half
+    Without ``allow_repeats`` a user takes an item at most once, as in most public data sets, and no user takes more than half
     of the items. Everything random follows ``run.seed``; the log does not depend on threads or memory.
 
     Cost: O(E · (D + log N)) time on one core. Memory: 8 bytes per user and 20 per item for each interest, and 200 MB of
@@ -120,7 +120,7 @@ class Simulation:
         activity: spread of the logarithm of the events per user; 0 = all users alike.
         drift: how far a user's interests move to other ones by the end of the log: 0 = not at all, 1 = entirely.
         days: time that the log covers.
-        repeats: whether a user may take an item again.
+        allow_repeats: whether a user may take an item again.
     """
 
     users: int = 10_000
@@ -134,7 +134,7 @@ class Simulation:
     activity: float = 1.0
     drift: float = 0.0
     days: float = 365.0
-    repeats: bool = False
+    allow_repeats: bool = False
 
     def __post_init__(self) -> None:
         for name in ("users", "items", "events", "width"):
@@ -156,19 +156,19 @@ class Simulation:
     @property
     def _most(self) -> int:
         """Events that one user may have."""
-        return self.events if self.repeats else max(1, self.items // 2)
+        return self.events if self.allow_repeats else max(1, self.items // 2)
 
-    def truth(self, run: Run = Run()) -> Truth:
+    def true_preferences(self, run: Run = Run()) -> TruePreferences:
         """What these users want, without making a log. O((U + N) · D)."""
         self._require(run, 0)
         rng = np.random.default_rng([run.seed, 0])
         start = self._interests(rng)
         end = self._interests(rng) if self.drift else start
-        return Truth(start=start, end=end, items=self._catalogue(rng), drift=self.drift)
+        return TruePreferences(start=start, end=end, items=self._catalogue(rng), drift=self.drift)
 
     def stream(self, run: Run = Run()) -> Iterator[Events]:
         """The log in blocks of about a million events: rows of users and items, sorted by user, then time."""
-        truth = self.truth(run)
+        truth = self.true_preferences(run)
         # (D, N) running sums: where a uniform number falls among them is the item.
         sums = np.cumsum(truth.items.T, axis=1, dtype=np.float64)
         sums /= sums[:, -1:]
@@ -204,17 +204,17 @@ class Simulation:
         form = "FORMAT csv, HEADER" if target.suffix == ".csv" else "FORMAT parquet"
         target.parent.mkdir(parents=True, exist_ok=True)
         with open_engine(run) as engine:
-            engine.run('CREATE TABLE log ("user" INTEGER, item INTEGER, "timestamp" BIGINT)')
+            engine.execute('CREATE TABLE log ("user" INTEGER, item INTEGER, "timestamp" BIGINT)')
             for block in self.stream(run):
-                engine.register("block", {"user": block.user, "item": block.item, "timestamp": block.time})
-                engine.run("INSERT INTO log FROM block")
-            engine.run(f"COPY log TO {text(target)} ({form})", str(target), "cannot be written")
+                engine.register_table("block", {"user": block.user, "item": block.item, "timestamp": block.time})
+                engine.execute("INSERT INTO log FROM block")
+            engine.execute(f"COPY log TO {text(target)} ({form})", str(target), "cannot be written")
         return target
 
     def _require(self, run: Run, events: int) -> None:
         sides = self.width * (8 * self.users + 20 * self.items) + 8 * self.users
         size = _WORK_BYTES + sides + events * _EVENT_BYTES
-        run.require(size, f"A simulation of {self.events:,} events", "Simulate fewer events or raise the limit.")
+        run.require_memory(size, f"A simulation of {self.events:,} events", "Simulate fewer events or raise the limit.")
 
     def _interests(self, rng: np.random.Generator) -> Float32Array:
         own = rng.dirichlet(np.full(self.width, self.concentration), self.users).astype(np.float32)
@@ -241,7 +241,7 @@ class Simulation:
         return counts
 
     def _block(
-        self, rng: np.random.Generator, truth: Truth, sums: Float64Array, first: int, counts: Int64Array
+        self, rng: np.random.Generator, truth: TruePreferences, sums: Float64Array, first: int, counts: Int64Array
     ) -> Events:
         """The events of users ``first`` to ``first + len(counts)``."""
         users = np.repeat(np.arange(len(counts)), counts)
@@ -254,11 +254,11 @@ class Simulation:
         return _events(rows, items, time)
 
     def _choose(
-        self, rng: np.random.Generator, truth: Truth, sums: Float64Array, users: Int32Array, moments: Float64Array
+        self, rng: np.random.Generator, truth: TruePreferences, sums: Float64Array, users: Int32Array, moments: Float64Array
     ) -> Int32Array:
         """An item for each event; unless they may repeat, drawn again until no user has one twice."""
         items = _draw(rng, truth, sums, users, moments)
-        if self.repeats:
+        if self.allow_repeats:
             return items
         missing, taken = np.arange(len(items)), np.zeros(0, np.int64)
         for turn in itertools.count():
@@ -277,7 +277,7 @@ class Simulation:
 
 
 def _draw(
-    rng: np.random.Generator, truth: Truth, sums: Float64Array, users: Int32Array, moments: Float64Array
+    rng: np.random.Generator, truth: TruePreferences, sums: Float64Array, users: Int32Array, moments: Float64Array
 ) -> Int32Array:
     """An item for each event: an interest of the user at that moment, then an item of that interest."""
     interest = _pick(rng, truth.start, users)
@@ -331,4 +331,4 @@ def _cut(counts: Int64Array) -> list[int]:
 
 def _events(user: Int32Array, item: Int32Array, time: Int64Array) -> Events:
     ones = np.ones(len(user), np.float32)
-    return Events(user=user, item=item, time=time, kind=np.zeros(len(user), np.int8), weight=ones)
+    return Events(user=user, item=item, time=time, event_type=np.zeros(len(user), np.int8), weight=ones)

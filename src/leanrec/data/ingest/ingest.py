@@ -22,26 +22,27 @@ from numpy.typing import NDArray
 
 from leanrec import artifacts
 from leanrec.data.dataset import Dataset
-from leanrec.data.engine import Engine, open_engine
-from leanrec.data.ingest.block_rules import set_aside
-from leanrec.data.ingest.cleaning import Cleaning
+from leanrec.data.engine import SqlEngine, open_engine
+from leanrec.data.ingest.block_rules import rejected
+from leanrec.data.ingest.cleaning import CleaningRules
 from leanrec.data.ingest.csv_repair import count_aside
 from leanrec.data.ingest.encoding import EncodedLog, encode, find_ids, make_dictionary
 from leanrec.data.ingest.link_files import FoundLinks, attach, read_links
-from leanrec.data.ingest.outputs import Rows, final_rows, make_dataset, write_events
+from leanrec.data.ingest.outputs import KeptRows, final_rows, make_dataset, write_events
 from leanrec.data.ingest.reject_reasons import REASONS
 from leanrec.data.ingest.rejects import check_path, write_quarantine
-from leanrec.data.ingest.report import DataReport, describe, report_from_dict, whole_log_note
-from leanrec.data.ingest.schema import Understood, understand
-from leanrec.data.ingest.side_tables import Sides, open_sides
+from leanrec.data.ingest.report import DataReport, describe_dataset, report_from_dict, global_rules_note
+from leanrec.data.ingest.schema import LogSchema, understand
+from leanrec.data.ingest.side_tables import SideTables, open_sides
 from leanrec.data.ingest.sources import Source, describe_source
-from leanrec.data.ingest.staging import Profile, Staged, example, judge, stage
+from leanrec.data.ingest.staging import LogProfile, StagedLog, example, judge, stage
 from leanrec.data.ingest.timestamps import FORMS
 from leanrec.data.ingest.transcoding import check_encoding
 from leanrec.errors import ArtifactError, DataError, SettingError, SourceError
-from leanrec.run import Run, format_bytes
+from leanrec.run import Run
+from leanrec.units import format_bytes
 
-__all__ = ["Ingested", "ingest", "open_dataset"]
+__all__ = ["IngestResult", "ingest", "open_dataset"]
 
 # A field that could not be used is shown where so many rows have one that it is found at once.
 _SHOWN_FROM = 0.01
@@ -49,7 +50,7 @@ _OUTSIDE = "rating outside the range"
 _SHOWN = ("time not understood", "rating is not a finite number", "weight is not a finite number")
 
 
-class Ingested(NamedTuple):
+class IngestResult(NamedTuple):
     """A data set and the report about it."""
 
     data: Dataset
@@ -64,9 +65,9 @@ class _Task:
     items: Source | None
     users: Source | None
     columns: Mapping[str, str]
-    kinds: Mapping[str, float] | None
+    event_weights: Mapping[str, float] | None
     positive_from: float | None
-    cleaning: Cleaning
+    cleaning: CleaningRules
     quarantine: Path | None
     time_format: str | None
     encoding: str | None
@@ -88,7 +89,7 @@ class _Task:
         options = (
             self.items,
             self.users,
-            self.kinds,
+            self.event_weights,
             self.positive_from,
             self.quarantine,
             self.time_format,
@@ -96,7 +97,7 @@ class _Task:
             self.item_links,
             self.user_links,
         )
-        return all(option is None for option in options) and not self.columns and self.cleaning == Cleaning()
+        return all(option is None for option in options) and not self.columns and self.cleaning == CleaningRules()
 
 
 def ingest(
@@ -105,9 +106,9 @@ def ingest(
     items: Source | None = None,
     users: Source | None = None,
     columns: Mapping[str, str] | None = None,
-    kinds: Mapping[str, float] | None = None,
+    event_weights: Mapping[str, float] | None = None,
     positive_from: float | None = None,
-    cleaning: Cleaning = Cleaning(),  # noqa: B008 - frozen
+    cleaning: CleaningRules = CleaningRules(),  # noqa: B008 - frozen
     quarantine: str | Path | None = None,
     time_format: str | None = None,
     encoding: str | None = None,
@@ -115,14 +116,14 @@ def ingest(
     user_links: Source | None = None,
     out: str | Path | None = None,
     run: Run = Run(),
-) -> Ingested:
+) -> IngestResult:
     """Read a log.
 
     Args:
         source: a file (CSV, TSV, JSON lines, Parquet; .gz and .zst too), a pattern, a folder, a list of
             these,
             ``{"view": file, "purchase": file}`` with one behaviour per file, a pandas, Polars or Arrow frame,
-            ``"sql:SELECT …"`` or ``Sql(query, database)``.
+            ``"sql:SELECT …"`` or ``SqlQuery(query, database)``.
         items: a table about items, in any of these forms. Without one, content columns of the log
             (content, text, title, category, …) become the item table.
         users: a table about users.
@@ -131,7 +132,7 @@ def ingest(
             label, content (several with commas); ``items.id`` and ``users.id`` for the tables;
             ``item_links.head``, ``.relation``, ``.tail`` and ``user_links.user``, ``.friend``, ``.weight``. In a file
             without a line of names the columns are called "1", "2", ….
-        kinds: behaviour → weight as evidence of liking. Others get a usual weight by name, otherwise 1.
+        event_weights: event type → weight as evidence of liking. Others get a usual weight by name, otherwise 1.
         positive_from: ratings below it get weight 0. None: every rating counts as an interaction.
         cleaning: what is set aside.
         quarantine: file (.csv or .parquet) for every row that was set aside, with reason, file and row.
@@ -161,7 +162,7 @@ def ingest(
     path = None if quarantine is None else Path(quarantine)
     named = dict(columns or {})
     links = (item_links, user_links)
-    task = _Task(source, items, users, named, kinds, positive_from, cleaning, path, time_format, encoding, *links, run)
+    task = _Task(source, items, users, named, event_weights, positive_from, cleaning, path, time_format, encoding, *links, run)
     if out is None:
         return _ingest(task, None)
     target = Path(out)
@@ -177,16 +178,16 @@ def open_dataset(
     items: Source | None = None,
     users: Source | None = None,
     columns: Mapping[str, str] | None = None,
-    kinds: Mapping[str, float] | None = None,
+    event_weights: Mapping[str, float] | None = None,
     positive_from: float | None = None,
-    cleaning: Cleaning = Cleaning(),  # noqa: B008 - frozen
+    cleaning: CleaningRules = CleaningRules(),  # noqa: B008 - frozen
     quarantine: str | Path | None = None,
     time_format: str | None = None,
     encoding: str | None = None,
     item_links: Source | None = None,
     user_links: Source | None = None,
     run: Run = Run(),
-) -> Ingested:
+) -> IngestResult:
     """A data set saved by ``ingest(…, out=folder)``, or anything that ``ingest`` takes, with the same options.
 
     Large arrays of a saved data set are mapped, not read. Raises ArtifactError if it does not verify, and
@@ -195,7 +196,7 @@ def open_dataset(
     path = None if quarantine is None else Path(quarantine)
     named = dict(columns or {})
     links = (item_links, user_links)
-    task = _Task(source, items, users, named, kinds, positive_from, cleaning, path, time_format, encoding, *links, run)
+    task = _Task(source, items, users, named, event_weights, positive_from, cleaning, path, time_format, encoding, *links, run)
     if not (isinstance(source, str | Path) and (Path(source) / "manifest.json").is_file()):
         return _ingest(task, None)
     if not task.is_plain:
@@ -205,7 +206,7 @@ def open_dataset(
         )
     data = artifacts.load(source, Dataset, mapped=True)
     kept = artifacts.read_manifest(source).get("provenance", {}).get("report")
-    return Ingested(data, describe(data) if kept is None else report_from_dict(kept))
+    return IngestResult(data, describe_dataset(data) if kept is None else report_from_dict(kept))
 
 
 @contextlib.contextmanager
@@ -224,7 +225,7 @@ def _beside(target: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _ingest(task: _Task, folder: Path | None) -> Ingested:
+def _ingest(task: _Task, folder: Path | None) -> IngestResult:
     began = time.perf_counter()
     with open_engine(task.run, encoding=task.encoding) as engine, _saying(task.run) as say:
         say(f"Looking at {describe_source(task.source)}")
@@ -245,30 +246,30 @@ def _ingest(task: _Task, folder: Path | None) -> Ingested:
         sides.load(engine, staged, trim=blanks > 0)
         ingested = _linked(_index(task, engine, _Facts(found, staged, blanks, profile, sides), say, folder), links)
     report = dataclasses.replace(ingested.report, seconds=time.perf_counter() - began)
-    return Ingested(ingested.data, report)
+    return IngestResult(ingested.data, report)
 
 
-def _linked(ingested: Ingested, links: FoundLinks) -> Ingested:
+def _linked(ingested: IngestResult, links: FoundLinks) -> IngestResult:
     """The same with links, and what the report says of them."""
     data, notes = attach(ingested.data, links)
     report = dataclasses.replace(
         ingested.report,
-        tables_set_aside={**ingested.report.tables_set_aside, **links.set_aside},
+        rejected_in_tables={**ingested.report.rejected_in_tables, **links.rejected},
         columns={**ingested.report.columns, **links.columns},
         warnings=(*ingested.report.warnings, *links.notes, *notes),
     )
-    return Ingested(data, report)
+    return IngestResult(data, report)
 
 
 @dataclasses.dataclass(frozen=True)
 class _Facts:
     """What was learnt about the source before its rows are indexed."""
 
-    found: Understood
-    staged: Staged
+    found: LogSchema
+    staged: StagedLog
     blanks: int
-    profile: Profile
-    sides: Sides
+    profile: LogProfile
+    sides: SideTables
 
     def notes(self) -> tuple[str, ...]:
         """What was left out or put right while reading, in sentences."""
@@ -296,7 +297,7 @@ class _Judged:
     numbers: tuple[bool, bool]
 
 
-def _index(task: _Task, engine: Engine, facts: _Facts, say: Callable[[str], None], folder: Path | None) -> Ingested:
+def _index(task: _Task, engine: SqlEngine, facts: _Facts, say: Callable[[str], None], folder: Path | None) -> IngestResult:
     """From ``judged`` rows to a Dataset."""
     say("Giving users and items their rows")
     judged = _clean(task, engine, facts, say)
@@ -307,7 +308,7 @@ def _index(task: _Task, engine: Engine, facts: _Facts, say: Callable[[str], None
     say("Writing events")
     sides, clock = facts.sides, facts.profile.clock
     core = task.cleaning.min_user > 1 or task.cleaning.min_item > 1
-    rows: Rows = final_rows(engine, judged.log, judged.reason, sides.loaded_items, core=core)
+    rows: KeptRows = final_rows(engine, judged.log, judged.reason, sides.loaded_items, core=core)
     events, tally, where = write_events(
         judged.log, judged.reason, rows, positive_from=task.positive_from, clock=clock, run=task.run, folder=folder
     )
@@ -315,7 +316,7 @@ def _index(task: _Task, engine: Engine, facts: _Facts, say: Callable[[str], None
     data = make_dataset(engine, events, rows, tally, tables, judged.numbers, describe_source(task.source))
     report = tally.report(
         source=data.source,
-        kinds=judged.log.kinds,
+        event_types=judged.log.event_types,
         clock=clock,
         warnings=(
             *facts.notes(),
@@ -325,10 +326,10 @@ def _index(task: _Task, engine: Engine, facts: _Facts, say: Callable[[str], None
         ),
         **_facts_of(task, facts, judged.counts, data, where),
     )
-    return Ingested(data, report)
+    return IngestResult(data, report)
 
 
-def _clean(task: _Task, engine: Engine, facts: _Facts, say: Callable[[str], None]) -> _Judged:
+def _clean(task: _Task, engine: SqlEngine, facts: _Facts, say: Callable[[str], None]) -> _Judged:
     """Give users and items their codes, put the log in order, and judge it by all rules."""
     staged = facts.staged
     numbers = _dictionaries(engine, staged, facts.sides)
@@ -337,37 +338,37 @@ def _clean(task: _Task, engine: Engine, facts: _Facts, say: Callable[[str], None
         engine,
         staged,
         clocked=staged.has("time"),
-        kinds=task.kinds,
+        event_weights=task.event_weights,
         keep_sequence=task.quarantine is not None,
         block_rows=_block_rows(task.run),
     )
     say(f"Cleaning {log.events:,} events")
-    comparable = staged.has("time") or staged.has("value")
-    reason = set_aside(log, task.cleaning, clock=facts.profile.clock, comparable=comparable)
+    comparable = staged.has("time") or staged.has("rating")
+    reason = rejected(log, task.cleaning, clock=facts.profile.clock, comparable=comparable)
     for code in np.flatnonzero(np.bincount(reason, minlength=len(REASONS))[1:]) + 1:
         counts[REASONS[code]] = int(np.count_nonzero(reason == code))
     notes = [f"Kinds that differ in capital letters only count as one: {each}." for each in log.spellings]
     return _Judged(log, reason, counts, tuple(notes), numbers)
 
 
-def _dictionaries(engine: Engine, staged: Staged, sides: Sides) -> tuple[bool, bool]:
+def _dictionaries(engine: SqlEngine, staged: StagedLog, sides: SideTables) -> tuple[bool, bool]:
     """Make ``users`` and ``items``; whether the ids of each are numbers."""
     untyped_items = staged.untyped_items
     if sides.items is not None:
-        engine.run("INSERT INTO items_found SELECT id FROM item_rows ANTI JOIN items_found USING (id)")
+        engine.execute("INSERT INTO items_found SELECT id FROM item_rows ANTI JOIN items_found USING (id)")
         untyped_items = untyped_items and sides.items.untyped
     users = make_dictionary(engine, "users", untyped=staged.untyped_users)
     items = make_dictionary(engine, "items", untyped=untyped_items)
     return users or staged.integer_users, items or staged.integer_items
 
 
-def _first_counts(engine: Engine, staged: Staged) -> dict[str, int]:
+def _first_counts(engine: SqlEngine, staged: StagedLog) -> dict[str, int]:
     """Reason → rows, for the rules that look at single rows."""
-    found = engine.rows("SELECT reason, count(*) FROM judged WHERE reason <> 0 GROUP BY reason ORDER BY reason")
+    found = engine.fetch_rows("SELECT reason, count(*) FROM judged WHERE reason <> 0 GROUP BY reason ORDER BY reason")
     return count_aside(engine, staged.parts) | {REASONS[code]: int(n) for code, n in found}
 
 
-def _rows_read(staged: Staged, counts: Mapping[str, int]) -> int:
+def _rows_read(staged: StagedLog, counts: Mapping[str, int]) -> int:
     return staged.rows + sum(n for reason, n in counts.items() if reason not in REASONS)
 
 
@@ -375,19 +376,19 @@ def _facts_of(task: _Task, facts: _Facts, counts: Mapping[str, int], data: Datas
     """Fields of the report that no count of events tells."""
     return {
         "rows_read": _rows_read(facts.staged, counts),
-        "set_aside": dict(counts),
-        "tables_set_aside": facts.sides.set_aside(),
+        "rejected": dict(counts),
+        "rejected_in_tables": facts.sides.rejected(),
         "columns": facts.found.listed() | facts.sides.listed(),
         "item_columns": () if data.item_table is None else tuple(data.item_table.columns),
         "user_columns": () if data.user_table is None else tuple(data.user_table.columns),
-        "memory": {"limit": task.run.memory, "plan": _plan(facts.found, task.run), "events": where},
+        "memory": {"limit": task.run.budget.memory, "plan": _plan(facts.found, task.run), "events": where},
         "rating_range": facts.profile.scale,
         "rating_range_inferred": facts.profile.inferred,
         "quarantine": None if task.quarantine is None else str(task.quarantine),
     }
 
 
-def _examples(engine: Engine, staged: Staged, counts: Mapping[str, int]) -> Iterator[str]:
+def _examples(engine: SqlEngine, staged: StagedLog, counts: Mapping[str, int]) -> Iterator[str]:
     """What fields hold that many rows were set aside for."""
     for reason in _SHOWN:
         if counts.get(reason, 0) >= max(1, _SHOWN_FROM * staged.rows):
@@ -396,13 +397,13 @@ def _examples(engine: Engine, staged: Staged, counts: Mapping[str, int]) -> Iter
             yield f"{reason[0].upper()}{reason[1:]}, such as {found!r}: {rows} set aside."
 
 
-def _outside(profile: Profile, n: int) -> str:
+def _outside(profile: LogProfile, n: int) -> str:
     low, high = profile.scale or (math.nan, math.nan)
     rows = "1 row outside was" if n == 1 else f"{n:,} rows outside were"
     example = "" if profile.outside is None else f", such as {profile.outside:g}"
     return (
         f"Ratings are taken to go from {low:g} to {high:g}, the narrowest usual scale that holds 99.9 % of them; {rows} set "
-        f"aside{example}. If another scale is meant, name it: --ratings LOW..HIGH, or Cleaning(rating_range=(LOW, HIGH))."
+        f"aside{example}. If another scale is meant, name it: --ratings LOW..HIGH, or CleaningRules(rating_range=(LOW, HIGH))."
     )
 
 
@@ -412,21 +413,21 @@ def _warnings(task: _Task, facts: _Facts, log: EncodedLog, data: Dataset, counts
         yield "There is no time column: events keep the order of the log, and splits by time have nothing to go by."
     elif not profile.clock:
         yield "Times are an order, not a clock: recency and splits by date have nothing to go by."
-    if not (staged.has("time") or staged.has("value")):
+    if not (staged.has("time") or staged.has("rating")):
         yield "Without times and ratings a repeated row is taken for a repeated event, not for a duplicate."
-    if staged.has("value") and task.positive_from is None:
+    if staged.has("rating") and task.positive_from is None:
         yield "Every rating counts as an interaction, low ones too. With positive_from, ratings below it get weight 0."
     if profile.inferred and (n := counts.get(_OUTSIDE, 0)):
         yield _outside(profile, n)
-    if note := whole_log_note(counts):
+    if note := global_rules_note(counts):
         yield note
-    if log.unknown_kinds:
-        yield f"Kinds with no usual weight count 1: {', '.join(log.unknown_kinds[:10])}. Give weights with kinds."
+    if log.unknown_types:
+        yield f"Kinds with no usual weight count 1: {', '.join(log.unknown_types[:10])}. Give weights with event_weights."
     if not (data.events.weight > 0).any():
-        yield "No event has a weight above zero, so nothing says what anybody likes. Give weights with kinds, or lower positive_from."
+        yield "No event has a weight above zero, so nothing says what anybody likes. Give weights with event_weights, or lower positive_from."
 
 
-def _nothing_left(task: _Task, engine: Engine, staged: Staged, counts: Mapping[str, int]) -> DataError:
+def _nothing_left(task: _Task, engine: SqlEngine, staged: StagedLog, counts: Mapping[str, int]) -> DataError:
     listed = "; ".join(f"{reason}: {n:,}" for reason, n in counts.items())
     rows = _rows_read(staged, counts)
     if not rows:
@@ -449,23 +450,23 @@ def _nothing_left(task: _Task, engine: Engine, staged: Staged, counts: Mapping[s
     )
 
 
-def _plan(found: Understood, run: Run) -> str:
+def _plan(found: LogSchema, run: Run) -> str:
     """What the work needs by estimate, and what happens if that is more than it may use."""
     need = sum(part.size * {"parquet": 5}.get(part.form, 2) for part in found.parts) + 64_000_000
-    limit = run.available()
+    limit = run.available_memory()
     how = "in memory" if need <= limit else "spilling to disk"
     return f"needs about {format_bytes(need)} and may use {format_bytes(limit)}: {how}"
 
 
 def _block_rows(run: Run) -> int:
     """Rows of a block: about a twentieth of the memory at 100 bytes a row."""
-    return int(min(1_000_000, max(50_000, run.available() // 2000)))
+    return int(min(1_000_000, max(50_000, run.available_memory() // 2000)))
 
 
 @contextlib.contextmanager
 def _saying(run: Run) -> Iterator[Callable[[str], None]]:
     """Say what is being done, on standard error, where progress is wanted."""
-    if not run.progress:
+    if not run.shows_progress:
         yield lambda _: None
         return
     from rich.console import Console  # noqa: PLC0415 - most runs show nothing

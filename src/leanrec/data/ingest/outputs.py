@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leanrec.data.dataset import Dataset
-from leanrec.data.engine import Engine
-from leanrec.data.ingest.encoding import Block, EncodedLog, fetch_ids
-from leanrec.data.ingest.report import Tally
-from leanrec.data.ingest.side_tables import Loaded, read_columns
+from leanrec.data.engine import SqlEngine
+from leanrec.data.ingest.encoding import EncodedLog, LogBlock, fetch_ids
+from leanrec.data.ingest.report import EventCounter
+from leanrec.data.ingest.side_tables import LoadedTable, read_columns
 from leanrec.data.ingest.sinks import FileSink, MemorySink, Sink, scratch_folder
 from leanrec.data.vocabulary import Vocabulary
 from leanrec.run import Run
@@ -26,7 +26,7 @@ _ARRAY_SHARE = 0.3
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Rows:
+class KeptRows:
     """Codes of the ordered log → rows of the Dataset.
 
     Attributes:
@@ -38,11 +38,11 @@ class Rows:
     item: NDArray[np.bool_]
 
 
-def final_rows(engine: Engine, log: EncodedLog, reason: NDArray[np.int8], items: Loaded | None, *, core: bool) -> Rows:
+def final_rows(engine: SqlEngine, log: EncodedLog, reason: NDArray[np.int8], items: LoadedTable | None, *, core: bool) -> KeptRows:
     """Who and what is kept: users and items with an event, and items of the item table unless a k-core is asked for."""
     user, item = log.per_user > 0, np.zeros(log.items, bool)
     if not reason.any():
-        item[engine.arrays("SELECT DISTINCT i FROM log")["i"]] = True
+        item[engine.fetch_arrays("SELECT DISTINCT i FROM log")["i"]] = True
     else:
         user = np.zeros(log.users, bool)
         for block in log.blocks():
@@ -51,21 +51,21 @@ def final_rows(engine: Engine, log: EncodedLog, reason: NDArray[np.int8], items:
             item[block.item[kept]] = True
     if items is not None and items.rows and not core:
         item[
-            engine.arrays("SELECT d.rowid AS code FROM items AS d SEMI JOIN item_rows AS r ON d.id = r.id")["code"]
+            engine.fetch_arrays("SELECT d.rowid AS code FROM items AS d SEMI JOIN item_rows AS r ON d.id = r.id")["code"]
         ] = True
-    return Rows(user, item)
+    return KeptRows(user, item)
 
 
 def write_events(
     log: EncodedLog,
     reason: NDArray[np.int8],
-    rows: Rows,
+    rows: KeptRows,
     *,
     positive_from: float | None,
     clock: bool,
     run: Run,
     folder: Path | None,
-) -> tuple[Events, Tally, str]:
+) -> tuple[Events, EventCounter, str]:
     """The kept events, what was counted on the way, and where they are ("memory" or "mapped files").
 
     Args:
@@ -78,20 +78,20 @@ def write_events(
         folder: where mapped files may go; None = a temporary folder that goes away with the events.
     """
     size = int(np.count_nonzero(reason == 0))
-    tally = Tally(int(rows.user.sum()), int(rows.item.sum()), len(log.kinds))
+    tally = EventCounter(int(rows.user.sum()), int(rows.item.sum()), len(log.event_types))
     new_user, new_item = (np.cumsum(kept, dtype=np.int32) - np.int32(1) for kept in (rows.user, rows.item))
-    weights = np.array(list(log.kinds.values()), np.float32)
-    if size * (25 if "v" in log.columns else 21) <= _ARRAY_SHARE * run.available():
+    weights = np.array(list(log.event_types.values()), np.float32)
+    if size * (25 if "v" in log.columns else 21) <= _ARRAY_SHARE * run.available_memory():
         memory = MemorySink(size)
         _pour(log, reason, (new_user, new_item, weights), positive_from, clock, memory, tally)
-        return Events(**memory.arrays(), kinds=tuple(log.kinds)), tally, "memory"
+        return Events(**memory.arrays(), event_types=tuple(log.event_types)), tally, "memory"
     place = folder or scratch_folder()
     with contextlib.ExitStack() as stack:
         if folder is None:
             stack.callback(shutil.rmtree, place, ignore_errors=True)
         with FileSink(size, place) as files:
             _pour(log, reason, (new_user, new_item, weights), positive_from, clock, files, tally)
-            events = Events(**files.arrays(), kinds=tuple(log.kinds))
+            events = Events(**files.arrays(), event_types=tuple(log.event_types))
         stack.pop_all()
     if folder is None:
         weakref.finalize(events, shutil.rmtree, place, ignore_errors=True)
@@ -105,7 +105,7 @@ def _pour(
     positive_from: float | None,
     clock: bool,
     sink: Sink,
-    tally: Tally,
+    tally: EventCounter,
 ) -> None:
     for block in log.blocks():
         kept = reason[block.start : block.start + len(block)] == 0
@@ -116,35 +116,35 @@ def _pour(
 
 
 def _events(
-    block: Block,
+    block: LogBlock,
     kept: Any,
     maps: tuple[Int32Array, Int32Array, NDArray[np.float32]],
     positive_from: float | None,
 ) -> Events:
     new_user, new_item, weights = maps
-    kind = block.kind[kept]
-    weight = weights[kind]
+    event_type = block.event_type[kept]
+    weight = weights[event_type]
     if block.amount is not None:
         weight *= block.amount[kept]
-    value = None if block.value is None else block.value[kept]
-    if value is not None and positive_from is not None:
-        weight[value < positive_from] = 0
+    rating = None if block.rating is None else block.rating[kept]
+    if rating is not None and positive_from is not None:
+        weight[rating < positive_from] = 0
     return Events(
         user=new_user[block.user[kept]],
         item=new_item[block.item[kept]],
         time=block.time[kept],
-        kind=kind,
+        event_type=event_type,
         weight=weight,
-        value=value,
+        rating=rating,
     )
 
 
 def make_dataset(
-    engine: Engine,
+    engine: SqlEngine,
     events: Events,
-    rows: Rows,
-    tally: Tally,
-    loaded: tuple[Loaded | None, Loaded | None],
+    rows: KeptRows,
+    tally: EventCounter,
+    loaded: tuple[LoadedTable | None, LoadedTable | None],
     numbers: tuple[bool, bool],
     source: str,
 ) -> Dataset:
@@ -162,6 +162,6 @@ def make_dataset(
         items=Vocabulary(item_ids[rows.item], "item"),
         item_table=tables[1],
         user_table=tables[0],
-        rating_range=(min(tally.values), max(tally.values)) if tally.values else None,
+        rating_range=(min(tally.ratings), max(tally.ratings)) if tally.ratings else None,
         source=source,
     )

@@ -15,6 +15,7 @@ import scipy.sparse as sp
 from numba.core import event
 
 from leanrec import artifacts
+from leanrec.budget import Budget
 from leanrec.data.dataset import Dataset
 from leanrec.errors import DataError
 from leanrec.protocols import Estimator, Scorer
@@ -148,8 +149,8 @@ class ModelCost(RequestCost):
         return {
             "p99": self.p99,
             "memory": float(self.fit_peak),
-            "fit": self.fit_wall,
-            "artifact": float(self.artifact_bytes),
+            "fit_time": self.fit_wall,
+            "size": float(self.artifact_bytes),
         }
 
 
@@ -172,7 +173,7 @@ def cost_of(
 ) -> Costed:
     """Fit in this process, save to ``folder``, answer requests, and say what each of these cost.
 
-    ``run.seconds`` begins to count when the fit begins. Besides the fit, this takes a second or two for a
+    ``run.budget.fit_time`` begins to count when the fit begins. Besides the fit, this takes a second or two for a
     model that answers in well under a millisecond, and at most ``requests.least`` answers of a slow one.
     """
     with _noting() as notes:
@@ -181,7 +182,7 @@ def cost_of(
         fresh = dataclasses.replace(data)
         compiled: list[float] = [0.0]
         with measure() as meter, event.install_timer("numba:compiler_lock", compiled.append):
-            model = estimator.fit(fresh, dataclasses.replace(run, started=time.monotonic()))
+            model = estimator.fit(fresh, run.restart())
         path = artifacts.save(model, folder, provenance=provenance)
         answers = measure_requests(model, _askers(fresh, requests.count, run), run=run, requests=requests)
     cost = ModelCost(
@@ -208,14 +209,14 @@ def measure_requests(
         raise DataError("Requests can be measured only if at least one user has a history. There is none.")
     retriever = ExactRetriever(model)
     singles = [queries.block(at, at + 1) for at in range(len(queries))]
-    with dataclasses.replace(run, threads=1).limits():
+    with dataclasses.replace(run, threads=1).limit_threads():
         first = _seconds(retriever, singles[0], requests.k)
         # Twenty more settle what is loaded lazily; they are not counted.
         for single in singles[:20]:
             retriever.retrieve(single, requests.k)
         laps, total, interrupted = _quietest(retriever, singles, requests)
     many = queries.block(0, requests.batch)
-    with run.limits():
+    with run.limit_threads():
         retriever.retrieve(many, requests.k)  # a call for many may go another way, with kernels of its own
         together = _seconds(retriever, many, requests.k)
     return RequestCost(
@@ -286,7 +287,7 @@ def _warm_up(estimator: Estimator, data: Dataset, run: Run) -> float | None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            estimator.fit(_tiny(data), dataclasses.replace(run, seconds=None, progress=False))
+            estimator.fit(_tiny(data), dataclasses.replace(run, callbacks=(), budget=Budget(memory=run.budget.memory)))
         except Exception:  # noqa: BLE001 - whatever is wrong shows again, and is reported, in the fit itself
             return None
     return time.perf_counter() - start

@@ -16,12 +16,12 @@ from rich.console import Console
 from rich.progress import Progress
 
 import leanrec
+from leanrec.budget import COST_AXES, Budget
 from leanrec.data.dataset import Dataset
 from leanrec.data.splits.split import Split
 from leanrec.data.splits.split import split as split_data
 from leanrec.errors import DataError, SettingError
 from leanrec.evaluation.evaluate import warn_of_few
-from leanrec.evaluation.frontier.budget import AXES, Budget
 from leanrec.evaluation.frontier.candidates import Candidate, candidates, portfolio
 from leanrec.evaluation.frontier.cost import METHOD, Requests
 from leanrec.evaluation.frontier.results import Row
@@ -29,7 +29,8 @@ from leanrec.evaluation.frontier.run_candidate import trials
 from leanrec.evaluation.frontier.selection import Choice, Tie, choose, mark, ties
 from leanrec.evaluation.plots.figures import name_of
 from leanrec.protocols import Estimator
-from leanrec.run import Run, format_bytes
+from leanrec.run import Run
+from leanrec.units import format_bytes
 
 __all__ = ["Frontier", "frontier"]
 
@@ -91,10 +92,10 @@ class Frontier:
     def _outcome(self) -> str:
         within = f"within {self.budget}" if self.budget.limits else "without a limit"
         if self.best is not None:
-            kept = sum(row.status == "fitted" and not row.over for row in self.rows)
+            kept = sum(row.status == "fitted" and not row.violations for row in self.rows)
             return f"Best of {kept} {within}: {self._describe(self.best)}"
         if self.closest is not None:
-            over = "; ".join(map(str, self.closest.over))
+            over = "; ".join(map(str, self.closest.violations))
             return f"No model fits {within}. The closest is {self._describe(self.closest)} It goes over: {over}."
         if not self.rows:
             return "There was no model to fit."
@@ -111,14 +112,16 @@ class Frontier:
     def _describe(self, row: Row) -> str:
         assert row.valid is not None  # noqa: S101 - only fitted rows are chosen
         assert row.test is not None  # noqa: S101
-        costs = ", ".join(f"{AXES[name].title} {AXES[name].show(value)}" for name, value in row.axes().items())
+        costs = ", ".join(
+            f"{COST_AXES[name].title} {COST_AXES[name].format(value)}" for name, value in row.axes().items()
+        )
         return (
             f"{row.name}, {self.metric} {row.valid.value:.4f} on validation and {row.test.value:.4f} "
             f"({row.test.low:.4f} to {row.test.high:.4f}) on test; {costs}."
         )
 
     def _tie(self, tie: Tie) -> str:
-        less = [f"{share:.2g} × the {AXES[axis].title}" for axis, share in tie.saves.items() if share <= 0.8]
+        less = [f"{share:.2g} × the {COST_AXES[axis].title}" for axis, share in tie.saves.items() if share <= 0.8]
         return (
             f"{tie.name} is cheaper ({', '.join(less)}), and validation cannot tell it from the best: its "
             f"{self.metric} is lower by {tie.difference:.4f} (95 % interval {tie.low:.4f} to {tie.high:.4f})."
@@ -132,7 +135,7 @@ class Frontier:
             "about": self.about,
             "metric": self.metric,
             "budget": self.budget.limits,
-            "axes": {name: {"title": axis.title, "unit": axis.unit} for name, axis in AXES.items()},
+            "axes": {name: {"title": axis.title, "unit": axis.unit} for name, axis in COST_AXES.items()},
             "best": self.choice.best,
             "closest": self.choice.closest,
             "ties": [dataclasses.asdict(tie) for tie in self.choice.ties],
@@ -159,7 +162,7 @@ def frontier(
 
     A model whose own estimate of memory, an upper bound, is more than four times the limit is not fitted; the
     others are judged by what they took. One that fails is a row with its error. The fits are asked to stop within ``budget.max_fit``, and nothing more is started once
-    ``run.seconds`` are over.
+    ``run.budget.fit_time`` is over.
 
     Args:
         data: the data set.
@@ -181,7 +184,7 @@ def frontier(
     chosen = portfolio(data, deep=deep) if models is None else candidates(models)
     parts = split if isinstance(split, Split) else split_data(data, split, seed=run.seed)
     for name, cases in (("validation", parts.valid), ("test", parts.test)):
-        if not cases.truth.nnz:
+        if not cases.ground_truth.nnz:
             raise DataError(
                 f"The {name} part must hold at least one answer. It holds none; hold out more, or split another way."
             )
@@ -195,14 +198,14 @@ def frontier(
             choice, ties=ties(rows, choice.best, evaluations, metric, budget=budget, seed=run.seed)
         )
     few = [warn_of_few(name, cases) for name, cases in (("validation", parts.valid), ("test", parts.test))]
-    notes = tuple(filter(None, (parts.note, str(parts.leak) if parts.leak.leaks else "", *few)))
+    notes = tuple(filter(None, (parts.note, str(parts.leakage) if parts.leakage.has_leakage else "", *few)))
     return Frontier(rows, budget, choice, metric, name_of(data), _about(data, parts, run), notes)
 
 
 def _shown(chosen: Sequence[Candidate], run: Run) -> Iterator[Candidate]:
     """The candidates, one after the other, with a progress bar where the run wants one."""
     console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not (run.progress and console.is_terminal)) as bar:
+    with Progress(console=console, transient=True, disable=not (run.shows_progress and console.is_terminal)) as bar:
         task = bar.add_task("", total=len(chosen))
         for candidate in chosen:
             bar.update(task, description=candidate.name)

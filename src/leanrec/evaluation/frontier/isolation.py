@@ -21,11 +21,13 @@ from pathlib import Path
 from typing import Any
 
 from leanrec import artifacts
+from leanrec.budget import Budget
 from leanrec.data.dataset import Dataset
 from leanrec.errors import ArtifactError, BudgetError, LeanrecError
 from leanrec.evaluation.frontier.cost import Costed, ModelCost, Requests, cost_of
 from leanrec.protocols import Estimator
-from leanrec.run import Run, format_seconds
+from leanrec.run import Run
+from leanrec.units import format_seconds
 
 __all__ = ["FitError", "can_run_apart", "cost_apart"]
 
@@ -57,7 +59,7 @@ def cost_apart(
 ) -> Costed:
     """Fit the settings in ``job/settings`` on the data set saved in ``data``, and say what the model cost.
 
-    The model is left in ``job/model``. A fit that ignores ``run.seconds`` is ended at one and a half times
+    The model is left in ``job/model``. A fit that ignores ``run.budget.fit_time`` is ended at one and a half times
     that, two seconds added. Raises BudgetError where the model refused for want of memory, FitError for all
     else that goes wrong.
     """
@@ -67,9 +69,8 @@ def cost_apart(
             "seed": run.seed,
             "threads": run.threads,
             "device": run.device,
-            "memory": run.memory,
-            "seconds": run.seconds,
         },
+        "budget": dataclasses.asdict(run.budget),
         "requests": dataclasses.asdict(requests),
         "provenance": dict(provenance or {}),
     }
@@ -95,8 +96,8 @@ def cost_apart(
 
 def _why(done: "subprocess.CompletedProcess[str]", run: Run) -> str:
     """What is known of a process that ended without a result."""
-    if done.stderr.startswith("Timeout (") and run.seconds is not None:
-        return f"It was still fitting long after the limit of {format_seconds(run.seconds)}, so it was ended."
+    if done.stderr.startswith("Timeout (") and run.budget.fit_time is not None:
+        return f"It was still fitting long after the limit of {format_seconds(run.budget.fit_time)}, so it was ended."
     if done.returncode == -getattr(signal, "SIGKILL", 9):
         return "The operating system ended the fit, most often because the memory of the machine ran out."
     last = (done.stderr.strip().splitlines() or ["It said nothing."])[-1]
@@ -108,13 +109,13 @@ def main(job: Path) -> None:
     plan = json.loads((job / "plan.json").read_text(encoding="utf-8"))
     estimator: Estimator = artifacts.load(job / "settings")
     data: Dataset = artifacts.load(plan["data"], Dataset)
-    seconds = plan["run"]["seconds"]
+    seconds = plan["budget"]["fit_time"]
     try:
         costed = cost_of(
             _Deadline(estimator, None if seconds is None else 1.5 * seconds + 2),
             data,
             job / "model",
-            run=Run(**plan["run"]),
+            run=Run(**plan["run"], budget=Budget(**plan["budget"])),
             requests=Requests(**plan["requests"]),
             provenance=plan["provenance"],
         )

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from leanrec.evaluation.frontier.budget import Overshoot
+from leanrec.budget import BudgetViolation
 from leanrec.evaluation.frontier.cost import ModelCost
 from leanrec.protocols import Estimator
 
@@ -62,7 +62,7 @@ class Row:
     valid: Quality | None = None
     test: Quality | None = None
     metrics: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)
-    over: tuple[Overshoot, ...] = ()
+    violations: tuple[BudgetViolation, ...] = ()
     front: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     estimate: int | None = None

@@ -12,17 +12,18 @@ from typing import Any
 import numpy as np
 
 from leanrec import artifacts
-from leanrec.data.splits.split import Cases, Split
+from leanrec.budget import Budget
+from leanrec.data.splits.split import EvaluationSet, Split
 from leanrec.errors import BudgetError, LeanrecError, SettingError
 from leanrec.evaluation.evaluate import Evaluation, evaluate
-from leanrec.evaluation.frontier.budget import Budget
 from leanrec.evaluation.frontier.candidates import Candidate
 from leanrec.evaluation.frontier.cost import Costed, Requests, cost_of
 from leanrec.evaluation.frontier.isolation import can_run_apart, cost_apart
 from leanrec.evaluation.frontier.results import Quality, Row
 from leanrec.models.baselines.popularity import Popularity
 from leanrec.protocols import Scorer
-from leanrec.run import Run, format_bytes, format_seconds
+from leanrec.run import Run
+from leanrec.units import format_bytes, format_seconds
 
 __all__ = ["Trial", "trials"]
 
@@ -109,13 +110,13 @@ class _Bench:
     def _refuse(self, estimate: int) -> None:
         """Raise BudgetError for a fit that would not keep its limits."""
         if self.run.out_of_time():
-            raise BudgetError(f"The {format_seconds(self.run.seconds or 0)} for everything were over.")
-        limit = self.budget.limits.get("memory")
+            raise BudgetError(f"The {format_seconds(self.run.budget.fit_time or 0)} for everything were over.")
+        limit = self.budget.memory
         if limit is not None and estimate > _HOPELESS * limit:
             raise BudgetError(
                 f"Its fit is estimated to need {format_bytes(estimate)} of memory; the limit is {format_bytes(limit)}."
             )
-        self.run.require(estimate, "Its fit")
+        self.run.require_memory(estimate, "Its fit")
 
     def _under_limit(self, candidate: Candidate, estimate: int) -> Costed:
         """Measure a model that works within the limit; one that says it cannot is measured all the same.
@@ -126,23 +127,21 @@ class _Bench:
         try:
             return self._measure(candidate, run)
         except BudgetError:
-            if run.memory is None or run.memory == self.run.memory or estimate <= run.memory:
+            limit = run.budget.memory
+            if limit is None or limit == self.run.budget.memory or estimate <= limit:
                 raise
-        return self._measure(candidate, dataclasses.replace(self._limits(), memory=self.run.memory))
+        run = self._limits()
+        budget = dataclasses.replace(run.budget, memory=self.run.budget.memory)
+        return self._measure(candidate, dataclasses.replace(run, budget=budget))
 
     def _limits(self) -> Run:
         """The run of one fit."""
-        memory = [limit for limit in (self.run.memory, self.budget.limits.get("memory")) if limit is not None]
-        seconds = [_STOP_AT * self.budget.limits["fit"]] if "fit" in self.budget.limits else []
-        if self.run.seconds is not None:
-            seconds.append(max(0.0, self.run.started + self.run.seconds - time.monotonic()))
-        return dataclasses.replace(
-            self.run,
-            memory=int(min(memory)) if memory else None,
-            seconds=min(seconds) if seconds else None,
-            started=time.monotonic(),
-            progress=False,
-        )
+        memory = [limit for limit in (self.run.budget.memory, self.budget.memory) if limit is not None]
+        seconds = [] if self.budget.fit_time is None else [_STOP_AT * self.budget.fit_time]
+        if self.run.budget.fit_time is not None:
+            seconds.append(max(0.0, self.run.started + self.run.budget.fit_time - time.monotonic()))
+        budget = Budget(memory=min(memory, default=None), fit_time=min(seconds, default=None))
+        return self.run.restart(budget=budget, callbacks=())
 
     def _measure(self, candidate: Candidate, run: Run) -> Costed:
         with tempfile.TemporaryDirectory(dir=self.folder) as name:
@@ -151,7 +150,7 @@ class _Bench:
                 return cost_apart(job, self.train, run=run, requests=self.requests)
             return cost_of(candidate.estimator, self.split.train, job / "model", run=run, requests=self.requests)
 
-    def evaluate(self, model: Scorer, cases: Cases) -> Evaluation:
+    def evaluate(self, model: Scorer, cases: EvaluationSet) -> Evaluation:
         """Quality of the lists for ``cases``, at the cut-off of the metric."""
         cut = re.search(r"@(\d+)$", self.metric)
         k = (int(cut[1]),) if cut else (10,)

@@ -6,9 +6,9 @@ Everything here looks at the validation part only.
 import dataclasses
 from collections.abc import Mapping, Sequence
 
+from leanrec.budget import COST_AXES, Budget
 from leanrec.evaluation.bootstrap import PerQuery
 from leanrec.evaluation.compare import Pair, compare
-from leanrec.evaluation.frontier.budget import AXES, Budget
 from leanrec.evaluation.frontier.pareto import front
 from leanrec.evaluation.frontier.results import Row
 
@@ -61,11 +61,14 @@ def mark(rows: Sequence[Row], budget: Budget) -> tuple[Row, ...]:
     fitted = [row for row in rows if row.valid is not None]
     quality = [row.valid.value for row in fitted if row.valid is not None]
     optimal: dict[str, list[str]] = {row.name: [] for row in rows}
-    for axis in AXES:
+    for axis in COST_AXES:
         for row, is_optimal in zip(fitted, front([row.axes()[axis] for row in fitted], quality), strict=True):
             if is_optimal:
                 optimal[row.name].append(axis)
-    return tuple(dataclasses.replace(row, over=budget.over(row.axes()), front=tuple(optimal[row.name])) for row in rows)
+    return tuple(
+        dataclasses.replace(row, violations=budget.violations(row.axes()), front=tuple(optimal[row.name]))
+        for row in rows
+    )
 
 
 def choose(rows: Sequence[Row]) -> Choice:
@@ -75,10 +78,10 @@ def choose(rows: Sequence[Row]) -> Choice:
     relative overshoots, of equals the better.
     """
     fitted = [row for row in rows if row.valid is not None]
-    fitting = [row for row in fitted if not row.over]
+    fitting = [row for row in fitted if not row.violations]
     if fitting:
         return Choice(best=min(fitting, key=_goodness).name, closest=None)
-    nearest = min(fitted, key=lambda row: (row.over[0].relative, *_goodness(row)), default=None)
+    nearest = min(fitted, key=lambda row: (row.violations[0].excess, *_goodness(row)), default=None)
     return Choice(best=None, closest=None if nearest is None else nearest.name)
 
 
@@ -116,14 +119,14 @@ def cheaper(rows: Sequence[Row], best: Row, budget: Budget = Budget()) -> tuple[
 
     Less is at most 0.8 of it on one axis and, on every other, at most 1.1 of it or a tenth of the limit.
     """
-    return tuple(row for row in rows if row.valid is not None and not row.over and _is_cheaper(row, best, budget))
+    return tuple(row for row in rows if row.valid is not None and not row.violations and _is_cheaper(row, best, budget))
 
 
 def savings(row: Row, best: Row) -> dict[str, float]:
     """Axis → the cost of ``row`` as a share of the cost of ``best``."""
     ours, theirs = row.axes(), best.axes()
     # A cost of nothing against nothing is neither more nor less.
-    return {axis: (ours[axis] / theirs[axis] if theirs[axis] else 1.0 + ours[axis]) for axis in AXES}
+    return {axis: (ours[axis] / theirs[axis] if theirs[axis] else 1.0 + ours[axis]) for axis in COST_AXES}
 
 
 def _is_cheaper(row: Row, best: Row, budget: Budget) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from leanrec.data.splits.evaluation_set import Cases
+from leanrec.data.splits.evaluation_set import EvaluationSet
 from leanrec.errors import DataError
 from leanrec.evaluation.bootstrap import Interval, PerQuery
 from leanrec.evaluation.metrics.ranking import divide
@@ -57,7 +57,7 @@ class RatingErrors(PerQuery):
         }
 
 
-def evaluate_ratings(model: RatingPredictor, cases: Cases, *, run: Run = Run()) -> RatingErrors:
+def evaluate_ratings(model: RatingPredictor, cases: EvaluationSet, *, run: Run = Run()) -> RatingErrors:
     """Predict every held-out rating and compare. Cost: one prediction a rating, 4096 at a time.
 
     Raises:
@@ -68,7 +68,7 @@ def evaluate_ratings(model: RatingPredictor, cases: Cases, *, run: Run = Run()) 
     n = np.diff(cases.ratings.indptr)
     rows = np.repeat(np.arange(len(cases)), n)
     items = cases.ratings.indices.astype(np.int32)
-    with run.limits():
+    with run.limit_threads():
         parts = [
             _predict(model, cases, rows[start : start + _BLOCK], items[start : start + _BLOCK])
             for start in range(0, len(rows), _BLOCK)
@@ -83,5 +83,5 @@ def evaluate_ratings(model: RatingPredictor, cases: Cases, *, run: Run = Run()) 
     return RatingErrors(means, cases.fingerprint, run.seed, n.astype(np.float64))
 
 
-def _predict(model: RatingPredictor, cases: Cases, rows: np.ndarray, items: np.ndarray) -> Float32Array:
+def _predict(model: RatingPredictor, cases: EvaluationSet, rows: np.ndarray, items: np.ndarray) -> Float32Array:
     return model.predict(cases.queries.take(rows), items)

@@ -207,10 +207,10 @@ def draw_data(path: str | Path, data: Dataset) -> Path:
         _draw_tail(tail, np.bincount(events.item, minlength=shape.items))
         _draw_time(time, events.time)
         _draw_activity(activity, np.bincount(events.user, minlength=shape.users))
-        if events.value is not None and np.isfinite(events.value).any():
-            _draw_ratings(ratings, events.value[np.isfinite(events.value)])
+        if events.rating is not None and np.isfinite(events.rating).any():
+            _draw_ratings(ratings, events.rating[np.isfinite(events.rating)])
         else:
-            _draw_kinds(ratings, events.kind, events.kinds)
+            _draw_kinds(ratings, events.event_type, events.event_types)
     return Path(path)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from leanrec.evaluation.frontier.budget import AXES, Axis
+from leanrec.budget import COST_AXES, CostAxis
 from leanrec.evaluation.frontier.frontier import Frontier
 from leanrec.evaluation.frontier.pareto import front
 from leanrec.evaluation.frontier.results import Quality, Row
@@ -60,7 +60,7 @@ def draw_frontier(path: str | Path, frontier: Frontier, *, part: str = "valid") 
         panels = drawing.subplots(2, 2, sharey=True)
         drawing.suptitle(f"Quality and cost on {frontier.data}", x=0.012, ha="left", fontsize=14, fontweight="bold")
         points = {}
-        for axes, axis in zip(panels.flat, AXES.values(), strict=True):
+        for axes, axis in zip(panels.flat, COST_AXES.values(), strict=True):
             points[axis.name] = _points(fitted, axis, part)
             _panel(axes, points[axis.name], axis, frontier)
         for axes in panels[:, 0]:
@@ -69,12 +69,12 @@ def draw_frontier(path: str | Path, frontier: Frontier, *, part: str = "valid") 
         # Labels need the places that the layout gives to the panels.
         drawing.draw_without_rendering()
         drawing.set_layout_engine("none")
-        for axes, axis in zip(panels.flat, AXES.values(), strict=True):
+        for axes, axis in zip(panels.flat, COST_AXES.values(), strict=True):
             _label(axes, points[axis.name], frontier)
     return Path(path)
 
 
-def _points(rows: Sequence[Row], axis: Axis, part: str) -> list[_Point]:
+def _points(rows: Sequence[Row], axis: CostAxis, part: str) -> list[_Point]:
     found = []
     for row in rows:
         quality = row.valid if part == "valid" else row.test
@@ -86,7 +86,7 @@ def _points(rows: Sequence[Row], axis: Axis, part: str) -> list[_Point]:
     ]
 
 
-def _panel(axes: "Axes", points: Sequence[_Point], axis: Axis, frontier: Frontier) -> None:
+def _panel(axes: "Axes", points: Sequence[_Point], axis: CostAxis, frontier: Frontier) -> None:
     tidy(axes, x=f"{axis.title} (log scale)")
     if not points:
         axes.text(0.5, 0.5, "No model was fitted.", transform=axes.transAxes, ha="center", color=SOFT)
@@ -110,7 +110,7 @@ def _panel(axes: "Axes", points: Sequence[_Point], axis: Axis, frontier: Frontie
 def _mark(axes: "Axes", point: _Point, frontier: Frontier) -> None:
     marker, colour = _LOOKS.get(point.row.family, _OTHER)
     axes.plot([point.x, point.x], [point.y.low, point.y.high], color=colour, alpha=0.4, linewidth=1, zorder=2)
-    face = "white" if point.row.over else colour
+    face = "white" if point.row.violations else colour
     axes.plot(
         point.x,
         point.y.value,
@@ -141,7 +141,7 @@ def _range(xs: Sequence[float], limit: float | None) -> tuple[float, float]:
     return low / pad, high * pad * (1.3 if high == limit else 1.0)
 
 
-def _ticks(axes: "Axes", axis: Axis, low: float, high: float) -> None:
+def _ticks(axes: "Axes", axis: CostAxis, low: float, high: float) -> None:
     from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator  # noqa: PLC0415 - optional
 
     decades = np.log10(high / low)
@@ -150,14 +150,14 @@ def _ticks(axes: "Axes", axis: Axis, low: float, high: float) -> None:
     values = [step * 10.0**exponent for exponent in exponents for step in steps]
     values = [value for value in values if low <= value <= high]
     axes.xaxis.set_major_locator(FixedLocator(values))
-    axes.xaxis.set_major_formatter(FixedFormatter([axis.show(value) for value in values]))
+    axes.xaxis.set_major_formatter(FixedFormatter([axis.format(value) for value in values]))
     axes.xaxis.set_minor_locator(NullLocator())
 
 
-def _note_limit(axes: "Axes", axis: Axis, limit: float, low: float, high: float) -> None:
+def _note_limit(axes: "Axes", axis: CostAxis, limit: float, low: float, high: float) -> None:
     on_the_left = np.log(limit / low) > 0.75 * np.log(high / low)
     axes.annotate(
-        f"limit {axis.show(limit)}",
+        f"limit {axis.format(limit)}",
         (limit, 0.02),
         xycoords=("data", "axes fraction"),
         xytext=(-5 if on_the_left else 5, 0),

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from leanrec.data.splits.evaluation_set import Cases
+from leanrec.data.splits.evaluation_set import EvaluationSet
 from leanrec.errors import DataError, SettingError
 from leanrec.evaluation.bootstrap import resampled_means
 from leanrec.evaluation.evaluate import Evaluation, evaluate
@@ -86,13 +86,13 @@ class Yardstick:
         """Whether lower is better."""
         return self.metric in _ERRORS
 
-    def answerable(self, cases: Cases) -> Any:
+    def answerable(self, cases: EvaluationSet) -> Any:
         """The positions of the cases that can be judged."""
         if not self.is_error:
-            return np.flatnonzero(cases.relevant)
+            return np.flatnonzero(cases.n_relevant)
         return np.flatnonzero(np.diff(cases.ratings.indptr)) if cases.ratings is not None else np.zeros(0, np.int64)
 
-    def judge(self, model: Scorer, cases: Cases, fallback: Scorer, run: Run) -> Judged:
+    def judge(self, model: Scorer, cases: EvaluationSet, fallback: Scorer, run: Run) -> Judged:
         """Ask every case. Raises WrongMetricError where the metric needs predicted ratings and the model has none."""
         if self.is_error:
             if not isinstance(model, RatingPredictor):
@@ -105,9 +105,9 @@ class Yardstick:
         values = evaluation.values(self.metric)
         return Judged(np.nan_to_num(values), np.isfinite(values).astype(np.float64))
 
-    def _lists(self, model: Scorer, cases: Cases, fallback: Scorer, run: Run) -> Evaluation:
+    def _lists(self, model: Scorer, cases: EvaluationSet, fallback: Scorer, run: Run) -> Evaluation:
         cut = int(self.metric.partition("@")[2])
-        return evaluate(model, cases, k=(cut,), fallback=fallback, run=dataclasses.replace(run, progress=False))
+        return evaluate(model, cases, k=(cut,), fallback=fallback, run=dataclasses.replace(run, callbacks=()))
 
     def show(self, signed: Any) -> Any:
         """A mean of values that are better the higher, in the unit of the metric."""

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 
 from leanrec import models
+from leanrec.budget import Budget
+from leanrec.callbacks import Callback
 from leanrec.data.dataset import Dataset
 from leanrec.data.splits.split import Split
 from leanrec.data.splits.split import split as split_data
@@ -26,8 +28,9 @@ from leanrec.evaluation.tuning.study import Given, Study, Trial, require_tune
 from leanrec.evaluation.tuning.tuning_result import Tuned, first_best
 from leanrec.models.baselines.popularity import Popularity
 from leanrec.protocols import Estimator, Scorer
-from leanrec.run import Run, parse_seconds
+from leanrec.run import Run
 from leanrec.settings import check_at_least, check_one_of, check_positive
+from leanrec.units import parse_seconds
 
 __all__ = ["Search", "Trial", "Tuned", "tune"]
 
@@ -93,8 +96,7 @@ def tune(
         search: how long and how.
         metric: what to compare: a ranking metric with its cut-off, or "rmse" or "mae".
         split: a way to split (see ``leanrec.data.splits.split.split``), or a split that was made.
-        run: seed, threads, memory and progress bar; its seconds are for each fit. A checkpoint folder is for a single training,
-            and not used.
+        run: seed, threads, budget and progress bar; its ``fit_time`` applies to each fit. Other callbacks are ignored.
 
     Raises:
         MissingExtraError: optuna is not installed.
@@ -109,7 +111,7 @@ def tune(
     ranges = space_of(usual, space)
     usual = dataclasses.replace(usual, **held(ranges))
     parts = split if isinstance(split, Split) else split_data(data, split, seed=run.seed)
-    bench = _Bench(parts, yard, search, dataclasses.replace(run, progress=False, checkpoint=None), begun)
+    bench = _Bench(parts, yard, search, dataclasses.replace(run, callbacks=()), begun)
     about = {
         "model": type(usual).__name__,
         "settings": {name: str(value) for name, value in _values(usual).items()},
@@ -146,6 +148,17 @@ class _GiveUpError(Exception):
         self.reason, self.value, self.queries = reason, value, queries
 
 
+class _PruneBehind(Callback):
+    """Ends the fit of a trial whose validation score is behind that of other trials at the same epoch."""
+
+    def __init__(self, given: Given) -> None:
+        self.given = given
+
+    def on_epoch_end(self, epoch: int, score: float) -> None:
+        if self.given.epoch(epoch, score):
+            raise _GiveUpError(f"behind the others after epoch {epoch + 1}", score)
+
+
 class _Bench:
     """Fits and judges, and holds the best model so far."""
 
@@ -172,7 +185,7 @@ class _Bench:
 
     def attempt(self, estimator: Any, given: Given) -> tuple[Trial, float | None]:
         """Fit and judge one set of settings; what came of it, and its value, higher is better, if all queries were asked."""
-        start, run = time.monotonic(), self._limits(None if self.search.prune == "none" else self._watch(given))
+        start, run = time.monotonic(), self._limits(() if self.search.prune == "none" else (_PruneBehind(given),))
         row = Trial(given.number, given.settings, "failed")
         value: float | None = None
         try:
@@ -211,22 +224,11 @@ class _Bench:
         self._keep(trial.number, model, judged, trial.value)
         self.took.append(time.monotonic() - run.started)
 
-    def _limits(self, report: Callable[[int, float], None] | None = None) -> Run:
+    def _limits(self, callbacks: tuple[Callback, ...] = ()) -> Run:
         """A run whose clock starts now, with what is left of the time."""
-        limits = [each for each in (self.run.seconds, self.left()) if each is not None]
-        return dataclasses.replace(
-            self.run,
-            seconds=max(0.0, min(limits)) if limits else None,
-            started=time.monotonic(),
-            report=report,
-        )
-
-    def _watch(self, given: Given) -> Callable[[int, float], None]:
-        def report(epoch: int, score: float) -> None:
-            if given.epoch(epoch, score):
-                raise _GiveUpError(f"behind the others after epoch {epoch + 1}", score)
-
-        return report
+        limits = [each for each in (self.run.budget.fit_time, self.left()) if each is not None]
+        seconds = max(0.0, min(limits)) if limits else None
+        return self.run.restart(budget=Budget(memory=self.run.budget.memory, fit_time=seconds), callbacks=callbacks)
 
     def _judge(self, model: Scorer, given: Given) -> Judged:
         """All queries, in growing samples while there is something to be worse than."""
@@ -368,7 +370,7 @@ def _selection(bench: _Bench, winner: Judged) -> float:
 
 
 def _notes(bench: _Bench, trials: tuple[Trial, ...], usual: Any, stopped: str) -> tuple[str, ...]:
-    notes = [bench.parts.note, str(bench.parts.leak) if bench.parts.leak.leaks else ""]
+    notes = [bench.parts.note, str(bench.parts.leakage) if bench.parts.leakage.has_leakage else ""]
     cut = sum(trial.cut for trial in trials)
     if cut:
         notes.append(f"{cut} of {len(trials)} fits were stopped by their time and judged with the best that they had.")
@@ -403,7 +405,7 @@ def _bar(run: Run, total: int) -> Iterator[Callable[[Trial], None]]:
     from rich.progress import Progress  # noqa: PLC0415
 
     console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not (run.progress and console.is_terminal)) as bar:
+    with Progress(console=console, transient=True, disable=not (run.shows_progress and console.is_terminal)) as bar:
         task = bar.add_task("Trials", total=total)
 
         def show(trial: Trial) -> None:

@@ -9,7 +9,7 @@ from leanrec.evaluation.tuning.objective import Gap, Yardstick
 from leanrec.evaluation.tuning.search_space import Space, searched
 from leanrec.evaluation.tuning.study import Trial
 from leanrec.protocols import Estimator
-from leanrec.run import format_seconds
+from leanrec.units import format_seconds
 
 __all__ = ["Tuned", "first_best"]
 

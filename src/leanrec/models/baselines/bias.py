@@ -7,11 +7,11 @@ import dataclasses
 
 import numpy as np
 
-from leanrec.data.dataset import Dataset, Shape
+from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.kernels.solvers.rating_bias import Baseline, fit_baseline
 from leanrec.protocols import Explanation
 from leanrec.run import Run
-from leanrec.settings import check_at_least
+from leanrec.settings import check_settings, setting
 from leanrec.types import Float32Array, Int32Array, Queries, empty_csr
 
 __all__ = ["Bias", "BiasModel"]
@@ -25,26 +25,31 @@ class Bias:
     the same for everybody: the best-rated items first.
 
     Cost: fit O(E) time and 64 bytes a rating; a query O(L + N); the model 4 N bytes.
-
-    Attributes:
-        user_damping: ratings at the average added to those of each user.
-        item_damping: ratings at the average added to those of each item.
     """
 
-    user_damping: float = 5.0
-    item_damping: float = 3.0
+    user_damping: float = setting(
+        5.0,
+        at_least=0,
+        search="0.5..50:log",
+        doc="Ratings at the average added to those of each user.",
+    )
+    item_damping: float = setting(
+        3.0,
+        at_least=0,
+        search="0.3..30:log",
+        doc="Ratings at the average added to those of each item.",
+    )
 
     def __post_init__(self) -> None:
-        check_at_least("user_damping", self.user_damping, 0)
-        check_at_least("item_damping", self.item_damping, 0)
+        check_settings(self)
 
-    def fit_bytes(self, shape: Shape) -> int:
+    def fit_bytes(self, shape: DatasetShape) -> int:
         """Float64 working columns over the ratings."""
         return 64 * shape.events + 24 * (shape.users + shape.items) + 2**16
 
     def fit(self, data: Dataset, run: Run = Run()) -> "BiasModel":
         """Alternate damped means. Raises DataError if there are no ratings."""
-        run.require(self.fit_bytes(data.shape), f"Bias over {len(data.events)} events")
+        run.require_memory(self.fit_bytes(data.shape), f"Bias over {len(data.events)} events")
         return BiasModel(self, fit_baseline(data.ratings, self.user_damping, self.item_damping, data.rating_range))
 
 

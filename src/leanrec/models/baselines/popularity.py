@@ -5,15 +5,13 @@ CIKM 2005.
 """
 
 import dataclasses
-from collections.abc import Mapping
-from typing import ClassVar
 
 import numpy as np
 
-from leanrec.data.dataset import Dataset, Shape
+from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.protocols import Explanation
 from leanrec.run import Run
-from leanrec.settings import check_at_least, check_one_of
+from leanrec.settings import check_settings, setting
 from leanrec.types import Float32Array, Int32Array, Queries
 
 __all__ = ["Popularity", "PopularityModel"]
@@ -27,30 +25,34 @@ class Popularity:
 
     Answers anybody, an empty history too: it is the fallback of all other models.
     Cost: fit O(E) time and 40 bytes an event; a query O(N) to copy; the model 4 N bytes.
-
-    Attributes:
-        half_life: days after which an event counts half, seen from the last event of the log; 0 = no decay.
-            It needs times in seconds: where time is only an order, leave it at 0.
-        count: "users" counts each user once an item (their latest event); "weights" adds up all event
-            weights.
     """
 
-    SPACE: ClassVar[Mapping[str, str]] = {"half_life": "0,7,30,90,365", "count": "users,weights"}
-
-    half_life: float = 0.0
-    count: str = "users"
+    half_life: float = setting(
+        0.0,
+        at_least=0,
+        search="0,7,30,90,365",
+        doc=(
+            "Days after which an event counts half, seen from the last event of the log; 0 = no decay. It needs times "
+            "in seconds: where time is only an order, leave it at 0."
+        ),
+    )
+    count: str = setting(
+        "users",
+        one_of=("users", "weights"),
+        search="users,weights",
+        doc='"users" counts each user once an item (their latest event); "weights" adds up all event weights.',
+    )
 
     def __post_init__(self) -> None:
-        check_at_least("half_life", self.half_life, 0)
-        check_one_of("count", self.count, ("users", "weights"))
+        check_settings(self)
 
-    def fit_bytes(self, shape: Shape) -> int:
+    def fit_bytes(self, shape: DatasetShape) -> int:
         """A few columns over the events, and the counts."""
         return 64 * shape.events + 12 * shape.items + 2**20
 
     def fit(self, data: Dataset, run: Run = Run()) -> "PopularityModel":
         """Count positive events. An item without any gets 0."""
-        run.require(self.fit_bytes(data.shape), f"Popularity over {len(data.events)} events")
+        run.require_memory(self.fit_bytes(data.shape), f"Popularity over {len(data.events)} events")
         counts = self._decayed(data) if self.half_life else self._counted(data)
         return PopularityModel(self, counts.astype(np.float32))
 

@@ -11,7 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.preprocessing import normalize
 
-from leanrec.data.dataset import Dataset, Shape
+from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.data.table import Table
 from leanrec.errors import DataError, SettingError
 from leanrec.features.pipeline import TEXT_FEATURES, Features, FeatureSpec, text_feature
@@ -20,9 +20,9 @@ from leanrec.features.selection import Select, audience_groups, popularity_group
 from leanrec.features.similar import similar_items
 from leanrec.kernels.sparse import dot_scores, history_scores, pick
 from leanrec.kernels.weighting import weigh
-from leanrec.protocols import Explanation
+from leanrec.protocols import Explanation, rank_contributions
 from leanrec.run import Run
-from leanrec.settings import check_at_least, check_one_of
+from leanrec.settings import check_settings, setting
 from leanrec.types import CSR, Candidates, Float32Array, Int32Array, Queries
 
 __all__ = ["Content", "ContentModel", "DenseContentModel"]
@@ -39,39 +39,50 @@ class Content:
 
     Cost: fit O(characters); a query at most O(entries of the item features), or O(N · D) where dense; the
     model 8 bytes an entry, or 4 N · D bytes.
-
-    Attributes:
-        metric: "cosine", "euclidean" or "dot".
-        weighting: how much a repeated or stronger interaction counts: "binary", "log" or "none".
-        half_life: number of later interactions after which one counts half; 0 = all count alike. Needs the
-            order of the history (``Queries.last``).
-        dimensions: 0 = the features as they are, sparse; more = reduced to so many dimensions, which makes a
-            dense model that fast and approximate search can use.
-        columns: which columns of the item table to use; () = all that can be used.
-        text: what a column of text gives: "tfidf", "hashing", "nmf", "lda" or "embedding".
-        features: which features to make, in full; None = inferred, from ``columns`` and with ``text``.
     """
 
-    metric: str = "cosine"
-    weighting: str = "log"
-    half_life: float = 0.0
-    dimensions: int = 0
-    columns: tuple[str, ...] = ()
-    text: str = "tfidf"
-    features: FeatureSpec | None = None
+    metric: str = setting("cosine", one_of=("cosine", "euclidean", "dot"), doc='"cosine", "euclidean" or "dot".')
+    weighting: str = setting(
+        "log",
+        one_of=("none", "binary", "log"),
+        search="none,binary,log",
+        doc='How much a repeated or stronger interaction counts: "binary", "log" or "none".',
+    )
+    half_life: float = setting(
+        0.0,
+        at_least=0,
+        doc=(
+            "Number of later interactions after which one counts half; 0 = all count alike. Needs the order of the "
+            "history (``Queries.sequences``)."
+        ),
+    )
+    dimensions: int = setting(
+        0,
+        at_least=0,
+        doc=(
+            "0 = the features as they are, sparse; more = reduced to so many dimensions, which makes a dense model "
+            "that fast and approximate search can use."
+        ),
+    )
+    columns: tuple[str, ...] = setting((), doc="Which columns of the item table to use; () = all that can be used.")
+    text: str = setting(
+        "tfidf",
+        one_of=TEXT_FEATURES,
+        doc='What a column of text gives: "tfidf", "hashing", "nmf", "lda" or "embedding".',
+    )
+    features: FeatureSpec | None = setting(
+        None,
+        doc="Which features to make, in full; None = inferred, from ``columns`` and with ``text``.",
+    )
 
     def __post_init__(self) -> None:
-        check_one_of("metric", self.metric, ("cosine", "euclidean", "dot"))
-        check_one_of("weighting", self.weighting, ("none", "binary", "log"))
-        check_at_least("half_life", self.half_life, 0)
-        check_at_least("dimensions", self.dimensions, 0)
-        check_one_of("text", self.text, TEXT_FEATURES)
+        check_settings(self)
         if self.features is not None and (self.columns or self.text != "tfidf"):
             raise SettingError(
                 "columns and text say what is inferred, so they must be left out where features are given."
             )
 
-    def fit_bytes(self, shape: Shape) -> int:
+    def fit_bytes(self, shape: DatasetShape) -> int:
         """4 kB an item, and the dense dimensions; ``fit`` looks at the length of the real texts too."""
         return (4096 + 24 * self.dimensions) * shape.items + 2**24
 
@@ -82,7 +93,7 @@ class Content:
                 "The content model must have an item table (titles, genres, text …). This data set has none; "
                 "give one with the events, or choose a model that reads interactions."
             )
-        run.require(self.fit_bytes(data.shape), f"Content features of {len(data.items)} items")
+        run.require_memory(self.fit_bytes(data.shape), f"Content features of {len(data.items)} items")
         spec = self._spec()
         features = spec.fit(data.item_table, run, groups=_groups(data, spec.select, run))
         X = features.transform(data.item_table)
@@ -267,8 +278,8 @@ def _item_squares(squares: np.ndarray) -> Float32Array:
 def _history(queries: Queries, settings: Content) -> CSR:
     """(B, N) weights of each history, summing to 1: less for what is longer ago, if there is a half-life."""
     history = weigh(queries.history, settings.weighting)
-    if settings.half_life and queries.last is not None:
-        history.data = history.data * 0.5 ** (_steps_back(history, queries.last) / np.float32(settings.half_life))
+    if settings.half_life and queries.sequences is not None:
+        history.data = history.data * 0.5 ** (_steps_back(history, queries.sequences) / np.float32(settings.half_life))
     return normalize(history, norm="l1") if history.nnz else history
 
 
@@ -305,7 +316,6 @@ def _added(metric: str, weights: Float32Array, products: np.ndarray, own: np.nda
 def _explanation(
     items: Int32Array, added: Float32Array, match: np.ndarray, places: np.ndarray, names: tuple[str, ...]
 ) -> Explanation:
-    order = np.argsort(-added, kind="stable")
     best = np.argsort(-match, kind="stable")[:_FEATURES_EXPLAINED]
     features = tuple(names[places[each]] for each in best.tolist() if match[each] > 0)
-    return Explanation("content", items[order].astype(np.int32), added[order], features)
+    return rank_contributions(items, added, reason="content", features=features)

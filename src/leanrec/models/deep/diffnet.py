@@ -10,11 +10,11 @@ import dataclasses
 import numpy as np
 
 from leanrec.data.dataset import Dataset
-from leanrec.data.splits.evaluation_set import Cases
+from leanrec.data.splits.evaluation_set import EvaluationSet
 from leanrec.errors import MissingExtraError
 from leanrec.kernels.sparse import dot_scores
-from leanrec.models.deep.core.settings import ByHistory
-from leanrec.protocols import Explanation
+from leanrec.models.deep.core.settings import HistorySettings
+from leanrec.protocols import Explanation, rank_contributions
 from leanrec.run import Run
 from leanrec.types import CSR, Float32Array, Int32Array, Queries, empty_csr
 
@@ -22,7 +22,7 @@ __all__ = ["DiffNet", "DiffNetModel"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DiffNet(ByHistory):
+class DiffNet(HistorySettings):
     """Own taste ⊙ g₀ + Σ over hops k of (mean taste of those k links away) ⊙ g_k, compared with item vectors; a bias on top.
 
     A taste is the sum of the vectors of L items / L^damping. Every item of a history is asked for given the others and the
@@ -32,7 +32,7 @@ class DiffNet(ByHistory):
     model 4 D (N + U) bytes.
     """
 
-    def fit(self, data: Dataset, run: Run = Run(), valid: Cases | None = None) -> "DiffNetModel":
+    def fit(self, data: Dataset, run: Run = Run(), valid: EvaluationSet | None = None) -> "DiffNetModel":
         """Learn from the histories and the user links of ``data``.
 
         With ``patience`` the score is NDCG@10 on ``valid``, or on the latest item of 5 % of the users, which is then left
@@ -41,10 +41,10 @@ class DiffNet(ByHistory):
         try:
             from leanrec.models.deep.core.social import fit_social  # noqa: PLC0415 - answers need no torch
         except ImportError as error:
-            raise MissingExtraError.of("The model 'diffnet'", error) or error from error
+            raise MissingExtraError.from_import_error("The model 'diffnet'", error) or error from error
         friends = empty_csr(len(data.users), len(data.users)) if data.friends is None else data.friends
         links = 12 * _paths(friends, self.layers)
-        run.require(
+        run.require_memory(
             self.fit_bytes(data.shape) + links,
             f"DiffNet of width {self.width} over {friends.nnz:,} links",
             "Choose a smaller width, batch or number of layers, or raise the limit.",
@@ -108,7 +108,7 @@ class DiffNetModel:
         ones = type(history)((np.ones(history.nnz, np.float32), history.indices, history.indptr), shape=history.shape)
         lengths = np.maximum(np.diff(history.indptr), 1).astype(np.float32)
         sums = np.asarray(ones @ self.items[:, :-1], np.float32)
-        return np.asarray(sums / lengths[:, None] ** np.float32(self.settings.damping) * self.own, np.float32)
+        return np.asarray(sums / lengths[:, None] ** np.float32(self.settings.length_exponent) * self.own, np.float32)
 
     def _from_friends(self, users: Int32Array) -> Float32Array:
         """(B, D) zeros for people who were not in the fit."""
@@ -124,9 +124,8 @@ class DiffNetModel:
         """
         history = queries.history[[0]].indices.astype(np.int32)
         vector = self.items[item, :-1]
-        scale = np.float32(max(1, len(history)) ** -self.settings.damping)
+        scale = np.float32(max(1, len(history)) ** -self.settings.length_exponent)
         added = self.items[history, :-1] @ (vector * self.own) * scale
         from_friends = float(self._from_friends(queries.users[:1])[0] @ vector)
-        order = np.argsort(-added, kind="stable")
         reason = "friends" if from_friends > max(0.0, float(added.sum())) else "history"
-        return Explanation(reason, history[order], added[order].astype(np.float32))
+        return rank_contributions(history, added, reason=reason)

@@ -10,14 +10,14 @@ import dataclasses
 import numpy as np
 
 from leanrec.data.dataset import Dataset
-from leanrec.data.splits.evaluation_set import Cases
+from leanrec.data.splits.evaluation_set import EvaluationSet
 from leanrec.data.table import Table
 from leanrec.errors import MissingExtraError
 from leanrec.features.base import STRINGS
 from leanrec.features.knowledge import Knowledge, knowledge_of
 from leanrec.kernels.sparse import dot_scores
-from leanrec.models.deep.core.settings import ByHistory
-from leanrec.protocols import Explanation, Path
+from leanrec.models.deep.core.settings import HistorySettings
+from leanrec.protocols import Explanation, Path, rank_contributions
 from leanrec.run import Run
 from leanrec.settings import check_at_least
 from leanrec.types import CSR, Float32Array, Int32Array, Queries
@@ -28,7 +28,7 @@ _MOST_PATHS = 10
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class KGIN(ByHistory):
+class KGIN(HistorySettings):
     """The vector of a node is its own + what reaches it over ``layers`` links: x_v ← mean over (r, w) of e_r ⊙ x_w.
 
     A history h sums the vectors of its L items to s / L^damping; the scores are (s ⊙ g) · x_i + a bias, where the gate g is a
@@ -49,7 +49,7 @@ class KGIN(ByHistory):
         super().__post_init__()
         check_at_least("intents", self.intents, 0)
 
-    def fit(self, data: Dataset, run: Run = Run(), valid: Cases | None = None) -> "KGINModel":
+    def fit(self, data: Dataset, run: Run = Run(), valid: EvaluationSet | None = None) -> "KGINModel":
         """Learn from the histories and the triples of ``data``.
 
         With ``patience`` the score is NDCG@10 on ``valid``, or on the latest item of 5 % of the users, which is then left
@@ -58,11 +58,11 @@ class KGIN(ByHistory):
         try:
             from leanrec.models.deep.core.knowledge import fit_knowledge  # noqa: PLC0415 - answers need no torch
         except ImportError as error:
-            raise MissingExtraError.of("The model 'kgin'", error) or error from error
+            raise MissingExtraError.from_import_error("The model 'kgin'", error) or error from error
         knowledge = knowledge_of(data, labels=self.labels)
         links, entities = len(knowledge.items.node) + len(knowledge.entities.node), len(knowledge.names)
         own = 4 * self.width * (16 * entities + 4 * (self.layers + 1) * links) if self.layers else 0
-        run.require(
+        run.require_memory(
             self.fit_bytes(data.shape) + own,
             f"KGIN of width {self.width} over {links:,} links",
             "Choose a smaller width or batch, or raise the limit.",
@@ -124,7 +124,7 @@ class KGINModel:
         counts = np.diff(history.indptr)
         ones = type(history)((np.ones(history.nnz, np.float32), history.indices, history.indptr), shape=history.shape)
         sums = np.asarray(ones @ self.items[:, :-1], np.float32)
-        sums /= (np.maximum(counts, 1) ** np.float32(self.settings.damping))[:, None].astype(np.float32)
+        sums /= (np.maximum(counts, 1) ** np.float32(self.settings.length_exponent))[:, None].astype(np.float32)
         return sums * self._gate(sums), counts
 
     def _gate(self, tastes: Float32Array) -> Float32Array:
@@ -145,14 +145,14 @@ class KGINModel:
         vectors = self.items[:, :-1]
         pull = self._pull(history)
         added = vectors[history] @ (pull * vectors[item])
-        order = np.argsort(-added, kind="stable")
-        paths = self._paths(history[order], item, pull)
+        ranked = rank_contributions(history, added)
+        paths = self._paths(ranked.items, item, pull)
         features = tuple(dict.fromkeys(path.through for path in paths))
-        return Explanation("history", history[order], added[order].astype(np.float32), features, paths)
+        return dataclasses.replace(ranked, features=features, paths=paths)
 
     def _pull(self, history: Int32Array) -> Float32Array:
         """(D,) what a cell of a touched item counts: the gate, divided as the history is long."""
-        count = max(1, len(history)) ** self.settings.damping
+        count = max(1, len(history)) ** self.settings.length_exponent
         sums = self.items[history, :-1].sum(axis=0, keepdims=True) / np.float32(count)
         return np.asarray(self._gate(sums)[0] / np.float32(count), np.float32)
 

@@ -15,17 +15,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from leanrec.data.dataset import Dataset, Shape
-from leanrec.data.splits.evaluation_set import Cases
+from leanrec.data.dataset import Dataset, DatasetShape
+from leanrec.data.splits.evaluation_set import EvaluationSet
 from leanrec.kernels.sparse import dot_scores
 from leanrec.nn.arrays import to_arrays
-from leanrec.protocols import Explanation
+from leanrec.protocols import Explanation, rank_contributions
 from leanrec.run import Run
 from leanrec.settings import check_at_least, check_between
-from leanrec.training.config import Training
+from leanrec.training.config import TrainingSettings
 from leanrec.training.early_stopping import hold_out, mean_ndcg
-from leanrec.training.losses import multinomial, stretch_bytes
-from leanrec.training.trainer import device_of, torch_threads, train
+from leanrec.training.losses import multinomial, logits_bytes
+from leanrec.training.trainer import limit_torch_threads, resolve_device, train
 from leanrec.types import CSR, Float32Array, Int32Array, Int64Array, Queries
 
 __all__ = ["MultVAE", "MultVAEModel"]
@@ -36,7 +36,7 @@ _MANY = 10_000
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class MultVAE(Training):
+class MultVAE(TrainingSettings):
     """A history becomes a few numbers, with noise in training, and these give a probability to every item.
 
     The loss of a user with the items x, n of them, z ~ q(z | x with some items left out):
@@ -80,11 +80,11 @@ class MultVAE(Training):
         check_at_least("beta", self.beta, 0)
         check_between("dropout", self.dropout, 0, 0.99)
 
-    def fit_bytes(self, shape: Shape) -> int:
+    def fit_bytes(self, shape: DatasetShape) -> int:
         """Weights with gradients, two moments and two copies; a stretch of logits; the log as it is dealt out."""
         inside = 4 * self.hidden * (self.layers * self.hidden + 2 * self.width) + 4 * self.width * self.decoder
         weights = 4 * shape.items * (self.hidden + (self.decoder or self.width) + 1) + inside
-        logits = stretch_bytes(shape.items, self.decoder or self.width)
+        logits = logits_bytes(shape.items, self.decoder or self.width)
         return (
             8 * weights
             + logits
@@ -93,20 +93,20 @@ class MultVAE(Training):
             + 40 * 2**20
         )
 
-    def fit(self, data: Dataset, run: Run = Run(), valid: Cases | None = None) -> "MultVAEModel":
+    def fit(self, data: Dataset, run: Run = Run(), valid: EvaluationSet | None = None) -> "MultVAEModel":
         """Learn to complete histories.
 
         With ``patience`` the score is NDCG@10 on ``valid``, or on the latest items of 5 % of the users, who then train without
         them, where that is None.
         """
-        run.require(
+        run.require_memory(
             self.fit_bytes(data.shape), f"Mult-VAE of width {self.width}", "Choose a smaller width or raise the limit."
         )
-        device_of(run)
+        resolve_device(run)
         if self.patience and valid is None:
             data, valid = hold_out(data, run.rng())
         X = data.interactions
-        with torch.random.fork_rng(devices=[]), torch_threads(run):
+        with torch.random.fork_rng(devices=[]), limit_torch_threads(run):
             torch.manual_seed(run.seed)
             network = _Network(self, X.shape[1])
             judge = None if valid is None else lambda: _judge(_model(self, network), valid)
@@ -125,17 +125,17 @@ class _Batch:
 class _Network(nn.Module):
     def __init__(self, settings: MultVAE, n_items: int) -> None:
         super().__init__()
-        self.settings, hidden = settings, settings.hidden
+        self.settings, hidden = settings, settings.hidden_dim
         self.first = nn.EmbeddingBag(n_items, hidden, mode="sum", sparse=n_items >= _MANY)
         nn.init.normal_(self.first.weight, std=0.05)
         self.first_bias = nn.Parameter(torch.zeros(hidden))
-        self.upper = nn.ModuleList(nn.Linear(hidden, hidden) for _ in range(settings.layers - 1))
-        self.norms = nn.ModuleList(nn.LayerNorm(hidden) for _ in range(settings.layers))
-        self.mean, self.spread = nn.Linear(hidden, settings.width), nn.Linear(hidden, settings.width)
+        self.upper = nn.ModuleList(nn.Linear(hidden, hidden) for _ in range(settings.n_layers - 1))
+        self.norms = nn.ModuleList(nn.LayerNorm(hidden) for _ in range(settings.n_layers))
+        self.mean, self.spread = nn.Linear(hidden, settings.embedding_dim), nn.Linear(hidden, settings.embedding_dim)
         nn.init.zeros_(self.spread.weight)
         nn.init.constant_(self.spread.bias, -4.0)
-        self.between = nn.Linear(settings.width, settings.decoder) if settings.decoder else None
-        self.items = nn.Linear(settings.decoder or settings.width, n_items)
+        self.between = nn.Linear(settings.embedding_dim, settings.decoder_dim) if settings.decoder_dim else None
+        self.items = nn.Linear(settings.decoder_dim or settings.embedding_dim, n_items)
         nn.init.normal_(self.items.weight, std=0.01)
         nn.init.zeros_(self.items.bias)
 
@@ -165,7 +165,7 @@ class _Objective:
     def batches(self, rng: np.random.Generator) -> Sequence[Int64Array]:
         users = np.flatnonzero(np.diff(self.X.indptr))
         rng.shuffle(users)
-        return [users[start : start + self.settings.batch] for start in range(0, len(users), self.settings.batch)]
+        return [users[start : start + self.settings.batch_size] for start in range(0, len(users), self.settings.batch_size)]
 
     def loss(self, network: nn.Module, batch: Int64Array, rng: np.random.Generator) -> Tensor:  # noqa: ARG002 - torch draws here
         net = cast(_Network, network)
@@ -178,7 +178,7 @@ class _Objective:
         return of_items + self.settings.beta * (divergence * bounds.diff()).sum() / max(1, len(items))
 
 
-def _judge(model: "MultVAEModel", valid: Cases) -> float:
+def _judge(model: "MultVAEModel", valid: EvaluationSet) -> float:
     return mean_ndcg(model.embed_queries(valid.queries), model.embed_items(), valid)
 
 
@@ -225,10 +225,10 @@ class MultVAEModel:
         """(B, D) from what the first layer gives."""
         weights = self.weights
         x = self._norm(_silu(sums + weights["first_bias"]), 0)
-        for i in range(self.settings.layers - 1):
+        for i in range(self.settings.n_layers - 1):
             x = self._norm(x + _silu(x @ weights[f"upper.{i}.weight"].T + weights[f"upper.{i}.bias"]), i + 1)
         x = x @ weights["mean.weight"].T + weights["mean.bias"]
-        if self.settings.decoder:
+        if self.settings.decoder_dim:
             x = np.tanh(x @ weights["between.weight"].T + weights["between.bias"])
         return np.asarray(x, dtype=np.float32)
 
@@ -255,8 +255,7 @@ class MultVAEModel:
         sums = np.concatenate([whole[None] / np.sqrt(max(1, L)), (whole - parts) / np.sqrt(max(1, L - 1))])
         scores = self._decode(sums.astype(np.float32)) @ vector[:-1]
         added = scores[0] - scores[1:]
-        order = np.argsort(-added, kind="stable")
-        return Explanation("history", history[order].astype(np.int32), added[order].astype(np.float32))
+        return rank_contributions(history, added)
 
 
 def _silu(x: Float32Array) -> Float32Array:

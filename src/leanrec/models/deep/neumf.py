@@ -16,18 +16,24 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from leanrec.data.dataset import Dataset, Shape
-from leanrec.data.splits.evaluation_set import Cases
+from leanrec.data.dataset import Dataset, DatasetShape
+from leanrec.data.splits.evaluation_set import EvaluationSet
 from leanrec.errors import SettingError
-from leanrec.models.deep.core.fold_in import Folding, folding_bytes
-from leanrec.models.deep.core.masked_items import Hidden, Hiding, Touched, hidden_softmax, weights_of
+from leanrec.models.deep.core.fold_in import FoldIn, fold_in_bytes
+from leanrec.models.deep.core.masked_items import (
+    InteractionIndex,
+    MaskedBatch,
+    MaskedBatches,
+    masked_item_loss,
+    user_balance_weights,
+)
 from leanrec.nn.arrays import to_arrays
-from leanrec.protocols import Explanation
+from leanrec.protocols import Explanation, rank_contributions
 from leanrec.run import Run
 from leanrec.settings import check_at_least, check_between, check_one_of, check_positive
-from leanrec.training.config import Training
-from leanrec.training.early_stopping import hold_out, mean_ndcg_of
-from leanrec.training.trainer import device_of, torch_threads, train
+from leanrec.training.config import TrainingSettings
+from leanrec.training.early_stopping import hold_out, mean_ndcg_of_scores
+from leanrec.training.trainer import limit_torch_threads, resolve_device, train
 from leanrec.types import CSR, Float32Array, Int32Array, Queries, empty_csr
 
 __all__ = ["NeuMF", "NeuMFModel"]
@@ -40,7 +46,7 @@ _SMALL = 1e-12
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class NeuMF(Training):
+class NeuMF(TrainingSettings):
     """The product of vectors and what a network adds, as the score of a pair.
 
         score(u, i) = g · (T p_u ∘ q_i) + out · MLP([p_u, q'_i]) + b_i
@@ -96,35 +102,35 @@ class NeuMF(Training):
         check_between("balance", self.balance, 0, 1)
         check_between("dropout", self.dropout, 0, 0.99)
 
-    def fit_bytes(self, shape: Shape) -> int:
+    def fit_bytes(self, shape: DatasetShape) -> int:
         """Weights with gradients, two moments and two copies; cells of a step and what the way back needs; the pairs."""
         tables = 4 * shape.items * (2 * self.width + 1)
         inside = 4 * sum(a * b for a, b in zip((3 * self.width, *self.layers), (*self.layers, 1), strict=True))
         groups = min(self.batch, self.parts * max(1, shape.users))
         cells = 16 * (self.batch + groups * self.negatives) * (sum(self.layers) + self.width)
-        start = folding_bytes(shape.users, shape.items, shape.events, self.width)
+        start = fold_in_bytes(shape.users, shape.items, shape.events, self.width)
         return 7 * (tables + inside) + cells + start + 80 * shape.events + 40 * 2**20
 
-    def fit(self, data: Dataset, run: Run = Run(), valid: Cases | None = None) -> "NeuMFModel":
+    def fit(self, data: Dataset, run: Run = Run(), valid: EvaluationSet | None = None) -> "NeuMFModel":
         """Learn from which items go together with which users.
 
         With ``patience`` the score is NDCG@10 on ``valid``, or on the latest item of 5 % of the users, which is then left
         out of training, where that is None.
         """
-        run.require(
+        run.require_memory(
             self.fit_bytes(data.shape), f"NeuMF of width {self.width}", "Choose a smaller width or raise the limit."
         )
-        device_of(run)
+        resolve_device(run)
         if self.patience and valid is None:
             data, valid = hold_out(data, run.rng())
         X = data.interactions
-        with torch.random.fork_rng(devices=[]), run.limits(), torch_threads(run):
+        with torch.random.fork_rng(devices=[]), run.limit_threads(), limit_torch_threads(run):
             torch.manual_seed(run.seed)
-            folding = Folding.fit(X, self.width, self.l2, self.unobserved, run)
+            folding = FoldIn.fit(X, self.width, self.l2, self.unobserved, run)
             network = _Network(self, folding, X)
-            judge = None if valid is None else lambda: mean_ndcg_of(_model(self, folding, network).score, valid)
+            judge = None if valid is None else lambda: mean_ndcg_of_scores(_model(self, folding, network).score, valid)
             train(
-                network, _Objective(self, folding, Touched(X)), self, run, score=judge, name="NeuMF", of=(data, valid)
+                network, _Objective(self, folding, InteractionIndex(X)), self, run, score=judge, name="NeuMF", of=(data, valid)
             )
         return _model(self, folding, network)
 
@@ -132,7 +138,7 @@ class NeuMF(Training):
 class _Network(nn.Module):
     """Starts as the factorisation, at scores whose standard deviation over pairs is ``_SPREAD``."""
 
-    def __init__(self, settings: NeuMF, folding: Folding, X: CSR) -> None:
+    def __init__(self, settings: NeuMF, folding: FoldIn, X: CSR) -> None:
         super().__init__()
         self.settings, (N, D) = settings, folding.items.shape
         self.items, self.bias = nn.Embedding(N, 2 * D), nn.Embedding(N, 1)
@@ -149,7 +155,7 @@ class _Network(nn.Module):
         vectors = torch.from_numpy(folding.items) * (D**-0.5 / item)
         self.items.weight.data = torch.cat([vectors, vectors], 1)
         self.product = nn.Parameter(torch.full((D,), min(_SPREAD, 1e3 * score) * user * item / score * D**0.5))
-        widths = settings.layers
+        widths = settings.hidden_sizes
         if widths:
             self.from_user = nn.Linear(D, widths[0])
             self.from_item = nn.Linear(D, widths[0], bias=False)
@@ -167,13 +173,13 @@ class _Network(nn.Module):
 
         What is one part of a pair only is computed once for it, and the upper layers see all pairs at once.
         """
-        D, S = self.settings.width, len(items)
+        D, S = self.settings.embedding_dim, len(items)
         rows, place = torch.unique(torch.cat([items, targets]), return_inverse=True)
         vectors, bias = self.items(rows), self.bias(rows)[:, 0]
         product = vectors[:, :D] * self.product
         of_all = users[:, :D] @ product[place[:S]].T + bias[place[:S]]
         of_targets = (users[groups, :D] * product[place[S:]]).sum(1) + bias[place[S:]]
-        if not self.settings.layers:
+        if not self.settings.hidden_sizes:
             return of_all, of_targets
         a, b = self.from_user(users[:, D:]), self.from_item(vectors[:, D:])
         pairs = (a[:, None] + b[place[:S]]).flatten(0, 1), a[groups] + b[place[S:]]
@@ -190,16 +196,16 @@ class _Objective:
     """Hidden items against random ones."""
 
     settings: NeuMF
-    folding: Folding
-    touched: Touched
+    folding: FoldIn
+    touched: InteractionIndex
 
-    def batches(self, rng: np.random.Generator) -> Sequence[Hidden]:
-        return Hiding.of(self.touched.X, self.settings.parts, self.settings.batch, rng)
+    def batches(self, rng: np.random.Generator) -> Sequence[MaskedBatch]:
+        return MaskedBatches.of(self.touched.X, self.settings.n_folds, self.settings.batch_size, rng)
 
-    def loss(self, network: nn.Module, batch: Hidden, rng: np.random.Generator) -> Tensor:
+    def loss(self, network: nn.Module, batch: MaskedBatch, rng: np.random.Generator) -> Tensor:
         net, settings, n_items = cast(_Network, network), self.settings, self.touched.X.shape[1]
         device = net.product.device
-        drawn = torch.from_numpy(rng.integers(0, n_items, settings.negatives))
+        drawn = torch.from_numpy(rng.integers(0, n_items, settings.n_negatives))
         known = self.touched.among(batch.users, drawn).to(device)
         history = empty_csr(len(batch.users), n_items)
         history.data, history.indices = np.ones(len(batch.seen), np.float32), batch.seen.numpy().astype(np.int32)
@@ -209,13 +215,13 @@ class _Objective:
         negative, positive = net(net.represent(vectors), drawn.to(device), batch.groups, batch.targets)
         negative = negative.masked_fill(known, -torch.inf)
         if settings.loss == "softmax":
-            return hidden_softmax(positive, negative - np.log(settings.negatives / n_items), batch, settings.balance)
-        weight = weights_of(batch, settings.balance)
-        others = F.softplus(negative).sum(1)[batch.groups] * 4 / settings.negatives
+            return masked_item_loss(positive, negative - np.log(settings.n_negatives / n_items), batch, settings.balance)
+        weight = user_balance_weights(batch, settings.balance)
+        others = F.softplus(negative).sum(1)[batch.groups] * 4 / settings.n_negatives
         return ((F.softplus(-positive) + others) * weight).sum() / weight.sum()
 
 
-def _model(settings: NeuMF, folding: Folding, network: _Network) -> "NeuMFModel":
+def _model(settings: NeuMF, folding: FoldIn, network: _Network) -> "NeuMFModel":
     return NeuMFModel(settings, folding, to_arrays(network))
 
 
@@ -231,7 +237,7 @@ class NeuMFModel:
     """
 
     settings: NeuMF
-    folding: Folding
+    folding: FoldIn
     weights: Mapping[str, NDArray[Any]]
 
     @property
@@ -242,8 +248,8 @@ class NeuMFModel:
     @functools.cached_property
     def _items(self) -> tuple[Float32Array, Float32Array, Float32Array]:
         """(N, D) and (N,) for the product, (N, first layer) for the network."""
-        D, vectors = self.settings.width, self.weights["items.weight"]
-        first = vectors[:, D:] @ self.weights["from_item.weight"].T if self.settings.layers else vectors[:, :0]
+        D, vectors = self.settings.embedding_dim, self.weights["items.weight"]
+        first = vectors[:, D:] @ self.weights["from_item.weight"].T if self.settings.hidden_sizes else vectors[:, :0]
         return vectors[:, :D] * self.weights["product"], self.weights["bias.weight"][:, 0], first
 
     def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
@@ -258,7 +264,7 @@ class NeuMFModel:
 
     def _score_one(self, vector: Float32Array, rows: NDArray[Any] | None, out: Float32Array) -> None:
         """Into ``out``, for the given rows of items or all of them."""
-        weights, layers = self.weights, self.settings.layers
+        weights, layers = self.weights, self.settings.hidden_sizes
         product, bias, first = self._items
         x = vector * weights["size"]
         turned = weights["turn.weight"] @ x + weights["turn.bias"]
@@ -273,7 +279,7 @@ class NeuMFModel:
     def _network(self, x: Float32Array) -> Float32Array:
         """(R,) what the network adds, from the sums (R, first layer) of its first layer, which are overwritten."""
         np.maximum(x, 0, out=x)
-        for i in range(len(self.settings.layers) - 1):
+        for i in range(len(self.settings.hidden_sizes) - 1):
             x = x @ self.weights[f"upper.{i}.weight"].T
             x += self.weights[f"upper.{i}.bias"]
             np.maximum(x, 0, out=x)
@@ -292,5 +298,4 @@ class NeuMFModel:
         for b, vector in enumerate([whole, *(whole - parts)]):
             self._score_one(vector, row, scores[b])
         added = scores[0, 0] - scores[1:, 0]
-        order = np.argsort(-added, kind="stable")
-        return Explanation("history", history.indices[order].astype(np.int32), added[order])
+        return rank_contributions(history.indices, added)

@@ -15,21 +15,21 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from leanrec.data.dataset import Dataset, Shape
-from leanrec.data.splits.evaluation_set import Cases
+from leanrec.data.dataset import Dataset, DatasetShape
+from leanrec.data.splits.evaluation_set import EvaluationSet
 from leanrec.data.table import Table
 from leanrec.errors import ColumnError, DataError
 from leanrec.features.pipeline import TEXT_FEATURES, Features, FeatureSpec, text_feature
 from leanrec.kernels.sparse import dot_scores
-from leanrec.models.deep.core.masked_items import Hidden, Hiding, Touched, hidden_softmax
+from leanrec.models.deep.core.masked_items import InteractionIndex, MaskedBatch, MaskedBatches, masked_item_loss
 from leanrec.nn.arrays import to_arrays
-from leanrec.protocols import Explanation
+from leanrec.protocols import Explanation, rank_contributions
 from leanrec.run import Run
 from leanrec.settings import check_at_least, check_between, check_one_of, check_positive
 from leanrec.training import losses
-from leanrec.training.config import Training
+from leanrec.training.config import TrainingSettings
 from leanrec.training.early_stopping import hold_out, mean_ndcg
-from leanrec.training.trainer import device_of, torch_threads, train
+from leanrec.training.trainer import limit_torch_threads, resolve_device, train
 from leanrec.types import CSR, Float32Array, Int32Array, Queries, empty_csr
 
 __all__ = ["TwoTower", "TwoTowerModel"]
@@ -40,7 +40,7 @@ _SPREAD = 2048
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TwoTower(Training):
+class TwoTower(TrainingSettings):
     """Vectors of unit length for asker and item, whose dot product over ``temperature`` is the score.
 
     The item goes in as a vector of its own plus one from the features of the item table. The asker goes in as
@@ -108,7 +108,7 @@ class TwoTower(Training):
         check_between("dropout", self.dropout, 0, 0.99)
         check_one_of("text", self.text, TEXT_FEATURES)
 
-    def fit_bytes(self, shape: Shape) -> int:
+    def fit_bytes(self, shape: DatasetShape) -> int:
         """Tables with gradients, two moments and two copies; the grid of a batch; pairs; 4 kB of features an item."""
         tables = 8 * self.width * (2 * shape.items + 1024)
         groups = min(self.batch, self.parts * max(1, shape.users))
@@ -117,29 +117,29 @@ class TwoTower(Training):
         spread = 32 * _SPREAD**2 if self.loss == "alignment" else 0
         return 7 * tables + grid + spread + cells + 80 * shape.events + 4096 * (shape.items + shape.users) + 40 * 2**20
 
-    def fit(self, data: Dataset, run: Run = Run(), valid: Cases | None = None) -> "TwoTowerModel":
+    def fit(self, data: Dataset, run: Run = Run(), valid: EvaluationSet | None = None) -> "TwoTowerModel":
         """Learn from which items go together, and what their features and those of the users say of it.
 
         With ``patience`` the score is NDCG@10 on ``valid``, or on the latest item of 5 % of the users, which is then left
         out of training, where that is None. Raises ColumnError where ``columns`` names one that is not there.
         """
-        run.require(
+        run.require_memory(
             self.fit_bytes(data.shape),
             f"Two towers of width {self.width}",
             "Choose a smaller width or raise the limit.",
         )
-        device_of(run)
+        resolve_device(run)
         if self.patience and valid is None:
             data, valid = hold_out(data, run.rng())
         features = _features(data.item_table, FeatureSpec(columns=self.columns, text=text_feature(self.text)), run)
         about = _About(_rows(features, data.item_table, len(data.items)), _user_rows(data, run))
         X = data.interactions
-        with torch.random.fork_rng(devices=[]), torch_threads(run):
+        with torch.random.fork_rng(devices=[]), limit_torch_threads(run):
             torch.manual_seed(run.seed)
             network = _Network(self, about)
             judge = None if valid is None else lambda: _judge(_model(self, network, features, about), valid)
             train(
-                network, _Objective(self, Touched(X), about), self, run, score=judge, name="TwoTower", of=(data, valid)
+                network, _Objective(self, InteractionIndex(X), about), self, run, score=judge, name="TwoTower", of=(data, valid)
             )
         return _model(self, network, features, about)
 
@@ -177,7 +177,7 @@ def _user_rows(data: Dataset, run: Run) -> CSR:
 class _Network(nn.Module):
     def __init__(self, settings: TwoTower, about: _About) -> None:
         super().__init__()
-        self.settings, width = settings, settings.width
+        self.settings, width = settings, settings.embedding_dim
         self.history, self.items = nn.Embedding(about.items.shape[0], width), nn.Embedding(about.items.shape[0], width)
         self.history_features = nn.Embedding(about.items.shape[1], width)
         self.item_features = nn.Embedding(about.items.shape[1], width)
@@ -188,7 +188,7 @@ class _Network(nn.Module):
         bare = torch.from_numpy(np.diff(about.items.indptr) == 0)[:, None]
         for own in (self.history, self.items):
             own.weight.data *= bare
-        self.asker, self.item = _Tower(width, settings.hidden), _Tower(width, settings.hidden)
+        self.asker, self.item = _Tower(width, settings.hidden_dim), _Tower(width, settings.hidden_dim)
 
     def of_items(self, rows: Tensor, features: CSR, kept: Tensor, *, history: bool) -> Tensor:
         """(R, D) what goes in for items: own vectors where ``kept``, and features."""
@@ -228,13 +228,13 @@ class _Objective:
     """Hidden items against those of the batch."""
 
     settings: TwoTower
-    touched: Touched
+    touched: InteractionIndex
     about: _About
 
-    def batches(self, rng: np.random.Generator) -> Sequence[Hidden]:
-        return Hiding.of(self.touched.X, self.settings.parts, self.settings.batch, rng)
+    def batches(self, rng: np.random.Generator) -> Sequence[MaskedBatch]:
+        return MaskedBatches.of(self.touched.X, self.settings.n_folds, self.settings.batch_size, rng)
 
-    def loss(self, network: nn.Module, batch: Hidden, rng: np.random.Generator) -> Tensor:
+    def loss(self, network: nn.Module, batch: MaskedBatch, rng: np.random.Generator) -> Tensor:
         net, settings = cast(_Network, network), self.settings
         device = net.items.weight.device
         rows, place, count = torch.unique(batch.targets, return_inverse=True, return_counts=True)
@@ -246,9 +246,9 @@ class _Objective:
         scores = askers @ items.T / settings.temperature
         positive = scores[batch.groups.to(device), place.to(device)]
         # What came often for being popular counts as it would if every item came once.
-        often = torch.log(count.float()) - settings.correction * self._expected(rows, len(batch.targets))
+        often = torch.log(count.float()) - settings.logq_correction * self._expected(rows, len(batch.targets))
         negative = (scores + often.to(device)).masked_fill(known, -torch.inf)
-        return hidden_softmax(positive, negative, batch.to(device), settings.balance)
+        return masked_item_loss(positive, negative, batch.to(device), settings.balance)
 
     def _align(
         self, askers: Tensor, items: Tensor, askers_of: Tensor, items_of: Tensor, rng: np.random.Generator
@@ -256,7 +256,7 @@ class _Objective:
         """DirectAU over the pairs ``askers_of`` and ``items_of``; at most ``_SPREAD`` rows of each side are kept apart."""
         near = losses.alignment(askers_of, items_of)
         some = (each[rng.permutation(len(each))[:_SPREAD]] for each in (askers, items))
-        return near + self.settings.spread * sum((losses.uniformity(each) for each in some), near * 0) / 2
+        return near + self.settings.uniformity_weight * sum((losses.uniformity(each) for each in some), near * 0) / 2
 
     @functools.cached_property
     def _shares(self) -> NDArray[np.float64]:
@@ -271,25 +271,25 @@ class _Objective:
     def _items(self, net: _Network, rows: Tensor, rng: np.random.Generator, *, history: bool) -> Tensor:
         features = self.about.items[rows.numpy()]
         bare = np.diff(features.indptr) == 0
-        kept = torch.from_numpy((bare | (rng.random(len(bare)) >= self.settings.drop_id)).astype(np.float32)[:, None])
+        kept = torch.from_numpy((bare | (rng.random(len(bare)) >= self.settings.id_dropout)).astype(np.float32)[:, None])
         device = net.items.weight.device
         return net.of_items(rows.to(device), features, kept.to(device), history=history)
 
-    def _askers(self, net: _Network, batch: Hidden, rng: np.random.Generator) -> Tensor:
+    def _askers(self, net: _Network, batch: MaskedBatch, rng: np.random.Generator) -> Tensor:
         rows, place = torch.unique(batch.seen, return_inverse=True)
         vectors = self._items(net, rows, rng, history=True)
         device = vectors.device
         touched = F.embedding_bag(place.to(device), vectors, batch.offsets.to(device), mode="sum")
-        touched = touched * (batch.lengths.to(device)[:, None] + 1.0) ** -self.settings.power
+        touched = touched * (batch.lengths.to(device)[:, None] + 1.0) ** -self.settings.length_exponent
         about = _bag(self.about.users[batch.users.numpy()], net.user_features.weight)
-        kept = torch.from_numpy((rng.random((len(about), 1)) >= self.settings.drop_id).astype(np.float32))
+        kept = torch.from_numpy((rng.random((len(about), 1)) >= self.settings.id_dropout).astype(np.float32))
         return touched + about * kept.to(device)
 
     def _drop(self, x: Tensor) -> Tensor:
         return F.dropout(x, self.settings.dropout)
 
 
-def _judge(model: "TwoTowerModel", valid: Cases) -> float:
+def _judge(model: "TwoTowerModel", valid: EvaluationSet) -> float:
     return mean_ndcg(model.embed_queries(valid.queries), model.embed_items(), valid)
 
 
@@ -342,7 +342,7 @@ class TwoTowerModel:
         return self._vectors(ones @ self.history, lengths, queries.users)
 
     def _vectors(self, sums: Float32Array, lengths: NDArray[Any], users: Int32Array) -> Float32Array:
-        touched = sums * ((lengths + np.float32(1)) ** np.float32(-self.settings.power))[:, None]
+        touched = sums * ((lengths + np.float32(1)) ** np.float32(-self.settings.length_exponent))[:, None]
         known = np.flatnonzero(users >= 0)
         touched[known] += self.users[users[known]]
         out = _tower(touched, self.weights, "asker") / np.float32(self.settings.temperature)
@@ -360,14 +360,13 @@ class TwoTowerModel:
     def explain(self, queries: Queries, item: int) -> Explanation:
         """The items of the history, by how far the score of ``item`` falls without each. O(L · D · hidden)."""
         history = queries.history[[0]].indices
-        parts = self.history[history].reshape(len(history), self.settings.width)
+        parts = self.history[history].reshape(len(history), self.settings.embedding_dim)
         sums = parts.sum(axis=0) - np.concatenate([np.zeros_like(parts[:1]), parts])
         lengths = np.full(len(sums), len(history) - 1)
         lengths[:1] += 1
         scores = self._vectors(sums, lengths, np.repeat(queries.users[:1], len(sums))) @ self.items[item]
         added = scores[:1] - scores[1:]
-        order = np.argsort(-added, kind="stable")
-        return Explanation("history", history[order].astype(np.int32), added[order])
+        return rank_contributions(history, added)
 
     def extend(self, items: Table) -> "TwoTowerModel":
         """The model of N + M items: the M rows follow, placed by their features, in lists and in histories.

@@ -8,8 +8,6 @@ SIGIR 2009; Aslam and Montague, "Models for Metasearch", SIGIR 2001 (Borda count
 import dataclasses
 import functools
 import re
-from collections.abc import Mapping
-from typing import ClassVar
 
 import numpy as np
 import scipy.stats
@@ -21,7 +19,7 @@ from leanrec.kernels.sparse import pick
 from leanrec.models import get_model
 from leanrec.protocols import Estimator, Explainable, Explanation, Extendable, Scorer
 from leanrec.run import Run
-from leanrec.settings import check_at_least, check_one_of, parse_settings, split_list
+from leanrec.settings import check_settings, parse_settings, setting, split_list
 from leanrec.types import CSR, Float32Array, Int32Array, Queries
 
 __all__ = ["Hybrid", "HybridModel", "part_from_text"]
@@ -39,38 +37,50 @@ class Hybrid:
     history gives equal scores, even where a part could answer it, so that retrieval falls back and says so.
 
     Cost: what the parts cost together, plus O(B · N) to combine, or O(B · N log N) in the modes that rank.
-
-    Attributes:
-        parts: the models. A text names one as the command line does, with settings in brackets where they are
-            not the default: ``("ease(l2=300)", "content")``. Hybrids may be parts of hybrids.
-        mode: "weighted" adds up scores, each part's brought to mean 0 and deviation 1 for each asker;
-            "reciprocal" adds 1 / (60 + rank) and "borda" the share of items below: only the order
-            of scores matters; "switch" lets the first of two parts answer short histories, the second all
-            others.
-        weights: what each part counts, in the first three modes; () = all the same.
-        threshold: "switch": number of items in a history from which the second part answers.
-        cold_items: "switch": an item with fewer training users than this is placed by the first part in
-            either case, among the others by the share of items that part puts below it; 0 = never.
     """
 
-    SPACE: ClassVar[Mapping[str, str]] = {
-        "mode": "weighted,reciprocal,borda,switch",
-        "weights": "[],[4,1],[2,1],[1,2],[1,4]",
-        "threshold": "2..50:log",
-    }
-
-    parts: tuple[str | Estimator, ...] = ("ease", "item_knn")
-    mode: str = "weighted"
-    weights: tuple[float, ...] = ()
-    threshold: int = 5
-    cold_items: int = 0
+    parts: tuple[str | Estimator, ...] = setting(
+        ("ease", "item_knn"),
+        doc=(
+            "The models. A text names one as the command line does, with settings in brackets where they are not the "
+            'default: ``("ease(l2=300)", "content")``. Hybrids may be parts of hybrids.'
+        ),
+    )
+    mode: str = setting(
+        "weighted",
+        one_of=_MODES,
+        search="weighted,reciprocal,borda,switch",
+        doc=(
+            '"weighted" adds up scores, each part\'s brought to mean 0 and deviation 1 for each asker; "reciprocal" '
+            'adds 1 / (60 + rank) and "borda" the share of items below: only the order of scores matters; "switch" '
+            "lets the first of two parts answer short histories, the second all others."
+        ),
+    )
+    weights: tuple[float, ...] = setting(
+        (),
+        at_least=0,
+        search="[],[4,1],[2,1],[1,2],[1,4]",
+        doc="What each part counts, in the first three modes; () = all the same.",
+    )
+    threshold: int = setting(
+        5,
+        at_least=1,
+        search="2..50:log",
+        doc='"switch": number of items in a history from which the second part answers.',
+    )
+    cold_items: int = setting(
+        0,
+        at_least=0,
+        doc=(
+            '"switch": an item with fewer training users than this is placed by the first part in either case, among '
+            "the others by the share of items that part puts below it; 0 = never."
+        ),
+    )
 
     def __post_init__(self) -> None:
+        check_settings(self)
         parts = tuple(part_from_text(part) if isinstance(part, str) else part for part in self.parts)
         object.__setattr__(self, "parts", parts)
-        check_one_of("mode", self.mode, _MODES)
-        check_at_least("threshold", self.threshold, 1)
-        check_at_least("cold_items", self.cold_items, 0)
         if len(parts) < 2 or (self.mode == "switch" and len(parts) != 2):
             wanted = "exactly two" if self.mode == "switch" else "two or more"
             raise SettingError(f"parts must name {wanted} models for mode {self.mode!r}. Got {len(parts)}.")
@@ -78,8 +88,6 @@ class Hybrid:
             raise SettingError(
                 f"weights must have a number for each of the {len(parts)} parts. Got {len(self.weights)}."
             )
-        for weight in self.weights:
-            check_at_least("weights", weight, 0)
         if self.weights and not sum(self.weights):
             raise SettingError("weights must not all be 0: no part would have a say.")
 

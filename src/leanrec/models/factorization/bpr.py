@@ -6,14 +6,13 @@ Rendle, Freudenthaler, Gantner & Schmidt-Thieme, "BPR: Bayesian Personalized Ran
 import dataclasses
 
 import numpy as np
-import rich.progress
 
-from leanrec.data.dataset import Dataset, Shape
+from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.kernels.sgd.pairwise import Step, fold_in, sweep
 from leanrec.kernels.sparse import dot_scores
-from leanrec.protocols import Explanation
+from leanrec.protocols import Explanation, rank_contributions
 from leanrec.run import Run
-from leanrec.settings import check_at_least, check_one_of, check_positive
+from leanrec.settings import check_settings, setting
 from leanrec.types import CSR, Float32Array, Int32Array, Int64Array, Queries
 
 __all__ = ["BPR", "BPRModel"]
@@ -31,45 +30,43 @@ class BPR:
 
     Cost: an epoch O(E · D) time; memory 4 D (U + N) bytes and 40 bytes an event. A query O(N · D), and 2,000 · D more
     for a user who was not in the fit; the model 4 D (U + N) bytes.
-
-    Attributes:
-        width: D, the length of a vector.
-        learning_rate: length of the first step; it falls to a tenth over the epochs.
-        l2: ridge strength.
-        negatives: how the other item is drawn: "uniform", or "popularity" (in proportion to how often items occur).
-        epochs: passes over the interactions.
     """
 
-    width: int = 64
-    learning_rate: float = 0.2
-    l2: float = 0.01
-    negatives: str = "uniform"
-    epochs: int = 60
+    width: int = setting(64, at_least=1, search="16,32,64,128", doc="D, the length of a vector.")
+    learning_rate: float = setting(
+        0.2,
+        above=0,
+        search="0.02..2:log",
+        doc="Length of the first step; it falls to a tenth over the epochs.",
+    )
+    l2: float = setting(0.01, at_least=0, search="0.0001..1:log", doc="Ridge strength.")
+    negatives: str = setting(
+        "uniform",
+        one_of=("uniform", "popularity"),
+        doc='How the other item is drawn: "uniform", or "popularity" (in proportion to how often items occur).',
+    )
+    epochs: int = setting(60, at_least=1, doc="Passes over the interactions.")
 
     def __post_init__(self) -> None:
-        check_at_least("width", self.width, 1)
-        check_positive("learning_rate", self.learning_rate)
-        check_at_least("l2", self.l2, 0)
-        check_one_of("negatives", self.negatives, ("uniform", "popularity"))
-        check_at_least("epochs", self.epochs, 1)
+        check_settings(self)
 
-    def fit_bytes(self, shape: Shape) -> int:
+    def fit_bytes(self, shape: DatasetShape) -> int:
         """The vectors with the draft of their random start, and the interactions in several orders."""
         return 12 * (self.width + 1) * (shape.users + shape.items) + 64 * shape.events + 2**20
 
     def fit(self, data: Dataset, run: Run = Run()) -> "BPRModel":
         """Step through the interactions; stops after an epoch when the time of ``run`` is over."""
-        run.require(
+        run.require_memory(
             self.fit_bytes(data.shape),
             f"BPR of width {self.width}",
             "Choose a smaller width or raise the limit.",
         )
         rng = run.rng()
         X = data.interactions.sorted_indices()
-        with run.limits():
+        with run.limit_threads():
             users, items = _draw(rng, X.shape[0], self.width), _draw(rng, X.shape[1], self.width + 1)
             items[:, -1] = 0
-            for epoch in rich.progress.track(range(self.epochs), "BPR", disable=not run.progress, transient=True):
+            for epoch in run.track(range(self.epochs), "BPR"):
                 sweep(X, users, items, self._step(1 - 0.9 * epoch / self.epochs), rng)
                 if run.out_of_time():
                     break
@@ -144,8 +141,7 @@ class BPRModel:
         total, own = float(push.sum()), float(user @ vectors[item])
         # Pushes that cancel out, or point away from the score, have no scale: they are shown as they are.
         added = push * (own / total) if total * own > 0 and abs(total) > 1e-6 * abs(push).sum() else push
-        order = np.argsort(-added, kind="stable")
-        return Explanation("history", history[order].astype(np.int32), added[order].astype(np.float32))
+        return rank_contributions(history, added)
 
     def _drawn_against(self) -> Float32Array:
         """(D + 1,) the mean of the items as they are drawn."""

@@ -9,12 +9,12 @@ import dataclasses
 import numpy as np
 import scipy.sparse as sp
 
-from leanrec.data.dataset import Dataset, Shape
+from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.kernels.sparse import dot_scores
 from leanrec.kernels.weighting import weigh
-from leanrec.protocols import Explanation
+from leanrec.protocols import Explanation, rank_contributions
 from leanrec.run import Run
-from leanrec.settings import check_at_least, check_one_of
+from leanrec.settings import check_settings, setting
 from leanrec.types import CSR, Float32Array, Int32Array, Queries
 
 __all__ = ["PureSVD", "PureSVDModel"]
@@ -28,31 +28,34 @@ class PureSVD:
 
     Cost: fit O(passes · (E · D + (U + N) · D²)) time and 36 (D + 10) (U + N) bytes; a query O(L · D + N · D);
     the model 4 N · D bytes.
-
-    Attributes:
-        width: D, the number of singular directions; more than min(U, N) is min(U, N).
-        passes: power iterations; more for a spectrum that falls slowly.
-        weighting: how much a repeated or stronger interaction counts: "binary", "log" or "none".
     """
 
-    width: int = 64
-    passes: int = 4
-    weighting: str = "log"
+    width: int = setting(
+        64,
+        at_least=1,
+        search="16,32,64,128",
+        doc="D, the number of singular directions; more than min(U, N) is min(U, N).",
+    )
+    passes: int = setting(4, at_least=0, doc="Power iterations; more for a spectrum that falls slowly.")
+    weighting: str = setting(
+        "log",
+        one_of=("none", "binary", "log"),
+        search="none,binary,log",
+        doc='How much a repeated or stronger interaction counts: "binary", "log" or "none".',
+    )
 
     def __post_init__(self) -> None:
-        check_at_least("width", self.width, 1)
-        check_at_least("passes", self.passes, 0)
-        check_one_of("weighting", self.weighting, ("none", "binary", "log"))
+        check_settings(self)
 
-    def fit_bytes(self, shape: Shape) -> int:
+    def fit_bytes(self, shape: DatasetShape) -> int:
         """Projections of both sides with the copies that their factorisation makes, and copies of the data."""
         width = min(self.width + _EXTRA, shape.users, shape.items)
         return 36 * width * (shape.users + shape.items) + 36 * shape.events + 16 * width**2 + 2**24
 
     def fit(self, data: Dataset, run: Run = Run()) -> "PureSVDModel":
         """Find the directions. The result follows from ``run.seed``."""
-        run.require(self.fit_bytes(data.shape), f"PureSVD of width {self.width}", "Choose a smaller width.")
-        with run.limits():
+        run.require_memory(self.fit_bytes(data.shape), f"PureSVD of width {self.width}", "Choose a smaller width.")
+        with run.limit_threads():
             X = weigh(data.interactions, self.weighting)
             V = _right_singular(X, min(self.width, *X.shape), self.passes, run.rng())
         return PureSVDModel(settings=self, items=V)
@@ -92,8 +95,7 @@ class PureSVDModel:
         """The items of the history, by what each adds to the score."""
         history = weigh(queries.history[[0]], self.settings.weighting)
         added = history.data * (self.items[history.indices] @ self.items[item])
-        order = np.argsort(-added, kind="stable")
-        return Explanation("history", history.indices[order].astype(np.int32), added[order])
+        return rank_contributions(history.indices, added)
 
 
 def _right_singular(X: CSR, width: int, passes: int, rng: np.random.Generator) -> Float32Array:

@@ -9,14 +9,13 @@ import functools
 
 import numpy as np
 import scipy.sparse as sp
-from rich.progress import track
 
-from leanrec.data.dataset import Dataset, Shape
+from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.kernels.solvers.rating_bias import Baseline, fit_baseline
 from leanrec.kernels.solvers.row_ridge import ridge_rows, ridge_shares
-from leanrec.protocols import Explanation
+from leanrec.protocols import Explanation, rank_contributions
 from leanrec.run import Run
-from leanrec.settings import check_at_least, check_between, check_positive
+from leanrec.settings import check_settings, setting
 from leanrec.types import CSR, Float32Array, Int32Array, Queries
 
 __all__ = ["RatingMF", "RatingMFModel"]
@@ -31,35 +30,25 @@ class RatingMF:
 
     Cost: fit O(sweeps · (E · D² + (U + N) · D³)) time; a query O(L · D² + D³ + N · D); the model 4 N (D + 1)
     bytes, and twice that once it has answered.
-
-    Attributes:
-        factors: D.
-        l2: penalty on the factors.
-        offset_l2: penalty on the offsets.
-        growth: both penalties are multiplied by n^growth for a user or item with n ratings.
-        sweeps: how often users and items are solved for.
-        user_damping: as in ``bias``; where the offsets start.
-        item_damping: as in ``bias``; where the offsets start.
     """
 
-    factors: int = 32
-    l2: float = 1.5
-    offset_l2: float = 1.0
-    growth: float = 0.5
-    sweeps: int = 12
-    user_damping: float = 5.0
-    item_damping: float = 3.0
+    factors: int = setting(32, at_least=1, search="8,16,32,64", doc="D.")
+    l2: float = setting(1.5, above=0, search="0.015..150:log", doc="Penalty on the factors.")
+    offset_l2: float = setting(1.0, above=0, search="0.0333..30:log", doc="Penalty on the offsets.")
+    growth: float = setting(
+        0.5,
+        between=(0, 1),
+        search="0..1",
+        doc="Both penalties are multiplied by n^growth for a user or item with n ratings.",
+    )
+    sweeps: int = setting(12, at_least=1, doc="How often users and items are solved for.")
+    user_damping: float = setting(5.0, at_least=0, search="0.5..50:log", doc="As in ``bias``; where the offsets start.")
+    item_damping: float = setting(3.0, at_least=0, search="0.3..30:log", doc="As in ``bias``; where the offsets start.")
 
     def __post_init__(self) -> None:
-        check_at_least("factors", self.factors, 1)
-        check_positive("l2", self.l2)
-        check_positive("offset_l2", self.offset_l2)
-        check_between("growth", self.growth, 0, 1)
-        check_at_least("sweeps", self.sweeps, 1)
-        check_at_least("user_damping", self.user_damping, 0)
-        check_at_least("item_damping", self.item_damping, 0)
+        check_settings(self)
 
-    def fit_bytes(self, shape: Shape) -> int:
+    def fit_bytes(self, shape: DatasetShape) -> int:
         """Ratings by user and by item, factors twice, and one system of equations for each thread."""
         width = self.factors + 1
         systems = 16 * width**2 * Run().n_threads()
@@ -67,7 +56,7 @@ class RatingMF:
 
     def fit(self, data: Dataset, run: Run = Run()) -> "RatingMFModel":
         """Alternate until ``sweeps`` or the end of the time. Raises DataError if there are no ratings."""
-        run.require(
+        run.require_memory(
             self.fit_bytes(data.shape),
             f"Rating MF of {self.factors} factors",
             "Raise the limit or lower factors.",
@@ -78,8 +67,8 @@ class RatingMF:
         by_item = sp.csr_array(by_user.T)
         items = run.rng().normal(0, 0.1, (len(data.items), self.factors)).astype(np.float32)
         offsets = baseline.items
-        with run.limits():
-            for _ in track(range(self.sweeps), "Rating MF", disable=not run.progress):
+        with run.limit_threads():
+            for _ in run.track(range(self.sweeps), "Rating MF"):
                 users = self.solve(items, _less(by_user, baseline.mean, offsets))
                 solved = self.solve(users[:, 1:], _less(by_item, baseline.mean, users[:, 0]))
                 offsets, items = solved[:, 0], np.ascontiguousarray(solved[:, 1:])
@@ -154,8 +143,7 @@ class RatingMFModel:
         targets = self._targets(queries.block(0, 1))
         design, probe = _with_one(self.items[targets.indices]), np.concatenate([[1], self.items[item]])
         shares = targets.data * ridge_shares(design, self.settings.penalty(), self.settings.growth, probe)
-        order = np.argsort(-shares, kind="stable")
-        return Explanation("history", targets.indices[order].astype(np.int32), shares[order])
+        return rank_contributions(targets.indices, shares)
 
     def _targets(self, queries: Queries) -> CSR:
         return _less(

@@ -6,10 +6,9 @@ Shen, Wu, Zhang, Shan, Zhang, Letaief & Li, "How Powerful is Graph Convolution f
 import dataclasses
 
 import numpy as np
-import rich.progress
 import scipy.sparse as sp
 
-from leanrec.data.dataset import Dataset, Shape
+from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.kernels.graph.spectral import (
     ItemGraph,
     answer_bytes,
@@ -22,9 +21,9 @@ from leanrec.kernels.graph.spectral import (
 )
 from leanrec.kernels.sparse import history_scores, pick
 from leanrec.kernels.weighting import weigh
-from leanrec.protocols import Explanation
+from leanrec.protocols import Explanation, rank_contributions
 from leanrec.run import Run
-from leanrec.settings import check_at_least, check_one_of
+from leanrec.settings import check_settings, setting
 from leanrec.types import CSR, Float32Array, Int32Array, Queries
 
 __all__ = ["GFCF", "GFCFModel"]
@@ -37,40 +36,46 @@ class GFCF:
     Cost: fit O(passes · (E · D + N · D²)) time and ``fit_bytes``; a query O(Σ over the users who share an item
     of their histories + N · D); the model 16 E + 4 N · D bytes. With ``top`` the fit also answers N queries, a
     query costs O(L · top) and the model 8 N · top bytes.
-
-    Attributes:
-        width: D, directions that the low-pass filter lets through; 0 leaves it out.
-        ideal: weight of the low-pass filter beside the linear one.
-        alpha: power of the users' degrees, ½ in the paper; less lets people with long histories say more.
-        passes: rounds of the subspace iteration that finds the directions.
-        top: keep only what each item adds to this many items, the most; 0 = all, by way of the users.
-        weighting: how much a repeated or stronger interaction counts: "binary", "log" or "none".
     """
 
-    width: int = 512
-    ideal: float = 0.3
-    alpha: float = 0.3
-    passes: int = 4
-    top: int = 0
-    weighting: str = "log"
+    width: int = setting(
+        512,
+        at_least=0,
+        search="128,256,512,1024",
+        doc="D, directions that the low-pass filter lets through; 0 leaves it out.",
+    )
+    ideal: float = setting(0.3, at_least=0, search="0..1", doc="Weight of the low-pass filter beside the linear one.")
+    alpha: float = setting(
+        0.3,
+        at_least=0,
+        search="0..1",
+        doc="Power of the users' degrees, ½ in the paper; less lets people with long histories say more.",
+    )
+    passes: int = setting(4, at_least=1, doc="Rounds of the subspace iteration that finds the directions.")
+    top: int = setting(
+        0,
+        at_least=0,
+        doc="Keep only what each item adds to this many items, the most; 0 = all, by way of the users.",
+    )
+    weighting: str = setting(
+        "log",
+        one_of=("none", "binary", "log"),
+        search="none,binary,log",
+        doc='How much a repeated or stronger interaction counts: "binary", "log" or "none".',
+    )
 
     def __post_init__(self) -> None:
-        check_at_least("width", self.width, 0)
-        check_at_least("ideal", self.ideal, 0)
-        check_at_least("alpha", self.alpha, 0)
-        check_at_least("passes", self.passes, 1)
-        check_at_least("top", self.top, 0)
-        check_one_of("weighting", self.weighting, ("none", "binary", "log"))
+        check_settings(self)
 
-    def fit_bytes(self, shape: Shape) -> int:
+    def fit_bytes(self, shape: DatasetShape) -> int:
         """The graph twice over, its directions, and the blocks of answers where only the top is kept."""
         size = graph_bytes(shape.users, shape.items, shape.events, self.width) + 2**25
         return size + (answer_bytes(shape.items, self.top) if self.top else 0)
 
     def fit(self, data: Dataset, run: Run = Run()) -> "GFCFModel":
         """Find the directions. The result follows from ``run.seed``."""
-        run.require(self.fit_bytes(data.shape), f"GF-CF of width {self.width}", "Choose a smaller width or top.")
-        with run.limits():
+        run.require_memory(self.fit_bytes(data.shape), f"GF-CF of width {self.width}", "Choose a smaller width or top.")
+        with run.limit_threads():
             X = weigh(data.interactions, self.weighting)
             graph, _ = item_graph(X, self.alpha, self.width, self.passes, run.rng())
             root = np.sqrt(degrees(X)[1]).astype(np.float32)
@@ -81,7 +86,7 @@ class GFCF:
                 full.answer,
                 full.n_items,
                 self.top,
-                lambda blocks: rich.progress.track(blocks, "GF-CF", disable=not run.progress, transient=True),
+                lambda blocks: run.track(blocks, "GF-CF"),
             )
             return GFCFModel(self, root, None, weights)
 
@@ -136,8 +141,7 @@ class GFCFModel:
         history = self.profile(queries.block(0, 1))
         touched = history.indices.astype(np.int32)
         added = history.data * self._towards(item, touched)
-        order = np.argsort(-added, kind="stable")
-        return Explanation("history", touched[order], added[order])
+        return rank_contributions(touched, added)
 
     def _towards(self, item: int, touched: Int32Array) -> Float32Array:
         """What a unit of each touched item adds to ``item``: the graph is the same in both directions."""

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import scipy.sparse as sp
 
-from leanrec.data.dataset import Dataset, Shape
+from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.data.table import Table
 from leanrec.errors import ColumnError, DataError
 from leanrec.features.pipeline import Features, FeatureSpec
@@ -26,7 +26,7 @@ from leanrec.kernels.weighting import weigh
 from leanrec.models.graph.core.training import Step, fold_in, learn, reasons, spectral_start
 from leanrec.protocols import Explanation
 from leanrec.run import Run
-from leanrec.settings import check_at_least, check_between, check_one_of, check_positive
+from leanrec.settings import check_settings, setting
 from leanrec.types import CSR, Float32Array, Int32Array, Int64Array, Queries
 
 __all__ = ["GraphSAGE", "GraphSAGEModel"]
@@ -50,59 +50,52 @@ class GraphSAGE:
 
     Cost: fit O(Σ_u L_u²) for the neighbours, then a step O(N · F · D + E · D + U · negatives · D) for F features; memory ``fit_bytes``;
     a query O(L · D + N · D); the model 4 N · D bytes; a new item O(F · D).
-
-    Attributes:
-        width: D, the length of the vectors.
-        hidden_width: width of the first layer; 0 = twice ``width``.
-        content: dimensions that the item table is reduced to.
-        structure: strongest directions of the graph that are features; 0 = none.
-        neighbours: most important neighbours of an item that are looked at.
-        blind: share of the items of a step that see neither structure nor neighbours; 0 without an item table.
-        hidden: share of a history that has to be found from the rest.
-        steps: steps of training; each looks at all items and at ``batch`` users.
-        batch: users in a step; 0 = all of them.
-        learning_rate: of Adam, the highest; it rises over a twentieth of the steps and falls by a cosine.
-        weight_decay: decoupled, per step and in units of the learning rate.
-        negatives: items that all users of a step are compared with.
-        temperature: scores are divided by it.
-        alpha: power of the lengths of histories by which a user's vector is divided.
-        weighting: how much a repeated or stronger interaction counts: "binary", "log" or "none".
     """
 
-    width: int = 64
-    hidden_width: int = 0
-    content: int = 64
-    structure: int = 64
-    neighbours: int = 20
-    blind: float = 0.2
-    hidden: float = 0.5
-    steps: int = 300
-    batch: int = 8192
-    learning_rate: float = 0.01
-    weight_decay: float = 0.0
-    negatives: int = 512
-    temperature: float = 0.2
-    alpha: float = 0.5
-    weighting: str = "log"
+    width: int = setting(64, at_least=1, search="16,32,64,128", doc="D, the length of the vectors.")
+    hidden_width: int = setting(0, at_least=0, doc="Width of the first layer; 0 = twice ``width``.")
+    content: int = setting(64, at_least=1, doc="Dimensions that the item table is reduced to.")
+    structure: int = setting(64, at_least=0, doc="Strongest directions of the graph that are features; 0 = none.")
+    neighbours: int = setting(
+        20,
+        at_least=0,
+        search="2..80:log",
+        doc="Most important neighbours of an item that are looked at.",
+    )
+    blind: float = setting(
+        0.2,
+        between=(0, 1),
+        doc="Share of the items of a step that see neither structure nor neighbours; 0 without an item table.",
+    )
+    hidden: float = setting(0.5, between=(0.05, 0.95), doc="Share of a history that has to be found from the rest.")
+    steps: int = setting(300, at_least=1, doc="Steps of training; each looks at all items and at ``batch`` users.")
+    batch: int = setting(8192, at_least=0, doc="Users in a step; 0 = all of them.")
+    learning_rate: float = setting(
+        0.01,
+        above=0,
+        search="0.001..0.1:log",
+        doc="Of Adam, the highest; it rises over a twentieth of the steps and falls by a cosine.",
+    )
+    weight_decay: float = setting(0.0, at_least=0, doc="Decoupled, per step and in units of the learning rate.")
+    negatives: int = setting(512, at_least=1, doc="Items that all users of a step are compared with.")
+    temperature: float = setting(0.2, above=0, doc="Scores are divided by it.")
+    alpha: float = setting(
+        0.5,
+        between=(0, 1),
+        search="0..1",
+        doc="Power of the lengths of histories by which a user's vector is divided.",
+    )
+    weighting: str = setting(
+        "log",
+        one_of=("none", "binary", "log"),
+        search="none,binary,log",
+        doc='How much a repeated or stronger interaction counts: "binary", "log" or "none".',
+    )
 
     def __post_init__(self) -> None:
-        check_at_least("width", self.width, 1)
-        check_at_least("hidden_width", self.hidden_width, 0)
-        check_at_least("content", self.content, 1)
-        check_at_least("structure", self.structure, 0)
-        check_at_least("neighbours", self.neighbours, 0)
-        check_between("blind", self.blind, 0, 1)
-        check_between("hidden", self.hidden, 0.05, 0.95)
-        check_at_least("steps", self.steps, 1)
-        check_at_least("batch", self.batch, 0)
-        check_positive("learning_rate", self.learning_rate)
-        check_at_least("weight_decay", self.weight_decay, 0)
-        check_at_least("negatives", self.negatives, 1)
-        check_positive("temperature", self.temperature)
-        check_between("alpha", self.alpha, 0, 1)
-        check_one_of("weighting", self.weighting, ("none", "binary", "log"))
+        check_settings(self)
 
-    def fit_bytes(self, shape: Shape) -> int:
+    def fit_bytes(self, shape: DatasetShape) -> int:
         """Content at 4 kB an item, the graphs, a dozen tables of features and layers, a stretch of scores."""
         U, N, E, D = shape.users, shape.items, shape.events, self.width
         F = self.content + self.structure + 1
@@ -114,9 +107,11 @@ class GraphSAGE:
 
     def fit(self, data: Dataset, run: Run = Run()) -> "GraphSAGEModel":
         """Learn the weights. The result follows from ``run.seed``; an end of the time keeps what is there."""
-        run.require(self.fit_bytes(data.shape), f"GraphSAGE over {len(data.items)} items", "Choose fewer dimensions.")
+        run.require_memory(
+            self.fit_bytes(data.shape), f"GraphSAGE over {len(data.items)} items", "Choose fewer dimensions."
+        )
         features, content = self._content(data, run)
-        with run.limits():
+        with run.limit_threads():
             X = weigh(data.interactions, self.weighting)
             of_users, _ = degrees(X)
             graph = Graph.of(scaled(X, inverse_power(of_users, self.alpha), np.ones(X.shape[1])))

@@ -11,14 +11,14 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from leanrec.data.dataset import Dataset, Shape
+from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.kernels.graph.propagation import Graph, Links, hide_edges, links_bytes
 from leanrec.kernels.graph.spectral import degrees, inverse_power, singular_bytes
 from leanrec.kernels.sgd.contrastive import contrast_bytes, to_power, to_unit
 from leanrec.kernels.weighting import weigh
 from leanrec.models.graph.core.training import GraphTraining, GraphVectors, Step, bridge, edge_softmax, graph_of
 from leanrec.run import Run
-from leanrec.settings import check_at_least, check_between, check_positive
+from leanrec.settings import check_settings, setting
 from leanrec.types import CSR, Float32Array, Int64Array
 
 __all__ = ["LightGCN", "LightGCNModel"]
@@ -38,44 +38,49 @@ class LightGCN(GraphTraining):
 
     Cost: a step O(2 layers · E · D + batch · negatives · D), with ``learn_users`` twice the passes, an epoch U / batch of
     them; memory ``fit_bytes``; a query O(L · D + N · D); the model 8 N · D bytes, with ``learn_users`` 4 U · D more.
-
-    Attributes:
-        layers: times that vectors pass over the graph.
-        learn_users: whether users have a vector of their own to start from.
-        ego: whether layer 0 counts.
-        hidden: share of the edges of a step's users that are hidden and have to be found; 0 = all are found in plain sight.
-        temperature: scores are divided by it; less looks at the nearest rivals alone.
-        balance: power of the length of a history by which its user's part of the loss is divided: 0 = interactions count
-            alike, 1 = users do.
-        alpha: power of the users' degrees in the graph, ½ in the paper.
-        popularity: power of the length of an item's vector that its score keeps: 1 the product, 0 the cosine.
     """
 
-    epochs: int = 100
-    layers: int = 2
-    learn_users: bool = False
-    ego: bool = False
-    hidden: float = 0.6
-    temperature: float = 0.06
-    balance: float = 0.25
-    alpha: float = 0.4
-    popularity: float = 0.3
+    epochs: int = setting(100)
+    layers: int = setting(2, at_least=0, doc="Times that vectors pass over the graph.")
+    learn_users: bool = setting(False, doc="Whether users have a vector of their own to start from.")
+    ego: bool = setting(False, doc="Whether layer 0 counts.")
+    hidden: float = setting(
+        0.6,
+        between=(0, 0.95),
+        doc=(
+            "Share of the edges of a step's users that are hidden and have to be found; 0 = all are found in plain "
+            "sight."
+        ),
+    )
+    temperature: float = setting(0.06, above=0, doc="Scores are divided by it; less looks at the nearest rivals alone.")
+    balance: float = setting(
+        0.25,
+        between=(0, 1),
+        doc=(
+            "Power of the length of a history by which its user's part of the loss is divided: 0 = interactions count "
+            "alike, 1 = users do."
+        ),
+    )
+    alpha: float = setting(
+        0.4,
+        between=(0, 1),
+        search="0..1",
+        doc="Power of the users' degrees in the graph, ½ in the paper.",
+    )
+    popularity: float = setting(
+        0.3,
+        between=(0, 1),
+        doc="Power of the length of an item's vector that its score keeps: 1 the product, 0 the cosine.",
+    )
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        # Items that only pass on to users, and users that only pass on to items, have no vector.
-        check_at_least("layers", self.layers, 2 - self.learn_users - self.ego)
-        check_between("hidden", self.hidden, 0, 0.95)
-        check_positive("temperature", self.temperature)
-        check_between("balance", self.balance, 0, 1)
-        check_between("alpha", self.alpha, 0, 1)
-        check_between("popularity", self.popularity, 0, 1)
+        check_settings(self)
 
     def power_of_histories(self) -> float:
         """``alpha``."""
         return self.alpha
 
-    def fit_bytes(self, shape: Shape) -> int:
+    def fit_bytes(self, shape: DatasetShape) -> int:
         """The graph; a dozen tables of vectors: learnt, their moments, layers and gradients; a stretch of scores."""
         U, N, E, D = shape.users, shape.items, shape.events, self.width
         negatives = min(self.negatives, N)
@@ -86,8 +91,8 @@ class LightGCN(GraphTraining):
 
     def fit(self, data: Dataset, run: Run = Run()) -> "LightGCNModel":
         """Learn the vectors. The result follows from ``run.seed``; an end of the time keeps what is there."""
-        run.require(self.fit_bytes(data.shape), f"LightGCN of width {self.width}", "Choose a smaller width.")
-        with run.limits():
+        run.require_memory(self.fit_bytes(data.shape), f"LightGCN of width {self.width}", "Choose a smaller width.")
+        with run.limit_threads():
             X = weigh(data.interactions, self.weighting)
             arrays = self.start(X, run.rng())
             if not self.learn_users:

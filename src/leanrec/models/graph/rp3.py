@@ -6,20 +6,18 @@ Recommendations for Interactive Applications", ACM TiiS 7(1), 2017 (RP3beta).
 """
 
 import dataclasses
-from collections.abc import Mapping
-from typing import ClassVar
 
 import numpy as np
 import scipy.sparse as sp
 
-from leanrec.data.dataset import Dataset, Shape
+from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.kernels.graph.spectral import degrees, inverse_power, scaled
 from leanrec.kernels.similarity.top_similar import similar_bytes, top_related
 from leanrec.kernels.sparse import history_scores, narrow
 from leanrec.kernels.weighting import weigh
-from leanrec.protocols import Explanation
+from leanrec.protocols import Explanation, rank_contributions
 from leanrec.run import Run
-from leanrec.settings import check_at_least, check_one_of
+from leanrec.settings import check_settings, setting
 from leanrec.types import CSR, Float32Array, Int32Array, Queries
 
 __all__ = ["RP3", "RP3Model"]
@@ -33,36 +31,42 @@ class RP3:
     the asker is left undivided: its degree is the same for all items. ``beta`` = 0 is P3alpha.
 
     Cost: fit O(Σ_u L_u²) time and ``fit_bytes``; a query O(L · k); the model 8 N · k bytes.
-
-    Attributes:
-        alpha: power of each step's probability; below 1 rare ways count for more.
-        beta: how much popular items are held back.
-        k: walks that each item keeps, those most likely to lead on from it (after ``beta``).
-        weighting: how much a repeated or stronger interaction counts: "binary", "log" or "none".
     """
 
-    SPACE: ClassVar[Mapping[str, str]] = {"alpha": "0.2..2"}
-
-    alpha: float = 0.7
-    beta: float = 0.2
-    k: int = 200
-    weighting: str = "log"
+    alpha: float = setting(
+        0.7,
+        at_least=0,
+        search="0.2..2",
+        doc="Power of each step's probability; below 1 rare ways count for more.",
+    )
+    beta: float = setting(0.2, at_least=0, search="0..1", doc="How much popular items are held back.")
+    k: int = setting(
+        200,
+        at_least=1,
+        search="25..800:log",
+        doc="Walks that each item keeps, those most likely to lead on from it (after ``beta``).",
+    )
+    weighting: str = setting(
+        "log",
+        one_of=("none", "binary", "log"),
+        search="none,binary,log",
+        doc='How much a repeated or stronger interaction counts: "binary", "log" or "none".',
+    )
 
     def __post_init__(self) -> None:
-        check_at_least("alpha", self.alpha, 0)
-        check_at_least("beta", self.beta, 0)
-        check_at_least("k", self.k, 1)
-        check_one_of("weighting", self.weighting, ("none", "binary", "log"))
+        check_settings(self)
 
-    def fit_bytes(self, shape: Shape) -> int:
+    def fit_bytes(self, shape: DatasetShape) -> int:
         """The interactions a few times over, the lists, and a strip of sums for each thread."""
         lists = similar_bytes(shape.items, shape.items, self.k, Run().n_threads())
         return 100 * shape.events + 64 * (shape.users + shape.items) + lists + 2**25
 
     def fit(self, data: Dataset, run: Run = Run()) -> "RP3Model":
         """Walk from every item. Raises BudgetError before starting if the lists do not fit."""
-        run.require(self.fit_bytes(data.shape), f"RP3 over {len(data.items)} items", "Lower k or raise the limit.")
-        with run.limits():
+        run.require_memory(
+            self.fit_bytes(data.shape), f"RP3 over {len(data.items)} items", "Lower k or raise the limit."
+        )
+        with run.limit_threads():
             X = weigh(data.interactions, self.weighting)
             X.data **= np.float32(self.alpha)
             users, items = degrees(weigh(data.interactions, self.weighting))
@@ -108,6 +112,4 @@ class RP3Model:
         """The items of the history from which walks lead to ``item``, by what each adds."""
         history = self.profile(queries.block(0, 1))
         added = history.data * self.walks[history.indices][:, [item]].toarray()[:, 0]
-        order = np.argsort(-added, kind="stable")
-        order = order[added[order] > 0]
-        return Explanation("history", history.indices[order].astype(np.int32), added[order].astype(np.float32))
+        return rank_contributions(history.indices, added, only_positive=True)

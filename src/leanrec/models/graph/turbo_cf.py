@@ -8,14 +8,14 @@ import dataclasses
 import numpy as np
 import scipy.sparse as sp
 
-from leanrec.data.dataset import Dataset, Shape
+from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.kernels.graph.spectral import degrees, inverse_power, scaled
 from leanrec.kernels.similarity.top_similar import similar_bytes, top_similar
 from leanrec.kernels.sparse import history_scores, narrow, pick
 from leanrec.kernels.weighting import weigh
-from leanrec.protocols import Explanation
+from leanrec.protocols import Explanation, rank_contributions
 from leanrec.run import Run
-from leanrec.settings import check_at_least, check_between, check_one_of, check_positive
+from leanrec.settings import check_settings, setting
 from leanrec.types import CSR, Float32Array, Int32Array, Queries
 
 __all__ = ["TurboCF", "TurboCFModel"]
@@ -33,38 +33,41 @@ class TurboCF:
 
     Cost: fit O(Σ_u L_u²) time and ``fit_bytes``; a query O(L · k), and O(N · k) more for each order above 1; the
     model 8 N · k bytes.
-
-    Attributes:
-        alpha: share of the normalisation that users bear; 0.5 is even, more holds back people with long
-            histories and less holds back popular items.
-        power: below 1 evens out strong and weak similarities.
-        order: degree of the filter: 1, 2 or 3.
-        k: neighbours of each item.
-        weighting: how much a repeated or stronger interaction counts: "binary", "log" or "none".
     """
 
-    alpha: float = 0.6
-    power: float = 0.7
-    order: int = 1
-    k: int = 1000
-    weighting: str = "log"
+    alpha: float = setting(
+        0.6,
+        between=(0, 1),
+        search="0..1",
+        doc=(
+            "Share of the normalisation that users bear; 0.5 is even, more holds back people with long histories and "
+            "less holds back popular items."
+        ),
+    )
+    power: float = setting(0.7, above=0, search="0.233..2.1:log", doc="Below 1 evens out strong and weak similarities.")
+    order: int = setting(1, one_of=_FILTERS, doc="Degree of the filter: 1, 2 or 3.")
+    k: int = setting(1000, at_least=1, search="125..4000:log", doc="Neighbours of each item.")
+    weighting: str = setting(
+        "log",
+        one_of=("none", "binary", "log"),
+        search="none,binary,log",
+        doc='How much a repeated or stronger interaction counts: "binary", "log" or "none".',
+    )
 
     def __post_init__(self) -> None:
-        check_between("alpha", self.alpha, 0, 1)
-        check_positive("power", self.power)
-        check_one_of("order", self.order, _FILTERS)
-        check_at_least("k", self.k, 1)
-        check_one_of("weighting", self.weighting, ("none", "binary", "log"))
+        check_settings(self)
 
-    def fit_bytes(self, shape: Shape) -> int:
+    def fit_bytes(self, shape: DatasetShape) -> int:
         """The interactions a few times over, the lists, and a strip of sums for each thread."""
         lists = similar_bytes(shape.items, shape.items, self.k, Run().n_threads())
         return 100 * shape.events + 64 * (shape.users + shape.items) + lists + 2**25
 
     def fit(self, data: Dataset, run: Run = Run()) -> "TurboCFModel":
         """Find the neighbours. Raises BudgetError before starting if the lists do not fit."""
-        run.require(self.fit_bytes(data.shape), f"Turbo-CF over {len(data.items)} items", "Lower k or raise the limit.")
-        with run.limits():
+        run.require_memory(
+            self.fit_bytes(data.shape), f"Turbo-CF over {len(data.items)} items", "Lower k or raise the limit."
+        )
+        with run.limit_threads():
             X = weigh(data.interactions, self.weighting)
             users, items = degrees(X)
             X = scaled(X, inverse_power(users, self.alpha), inverse_power(items, 1 - self.alpha))
@@ -109,8 +112,7 @@ class TurboCFModel:
             (history.data, history.indices, np.arange(history.nnz + 1)), shape=(history.nnz, self.n_items)
         )
         added = self._filter(alone, np.array([item], np.int32))[:, 0]
-        order = np.argsort(-added, kind="stable")
-        return Explanation("history", history.indices[order].astype(np.int32), added[order])
+        return rank_contributions(history.indices, added)
 
     def _filter(self, history: CSR, items: Int32Array | None) -> Float32Array:
         first, *others = _FILTERS[self.settings.order]

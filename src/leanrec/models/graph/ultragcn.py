@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import scipy.sparse as sp
 
-from leanrec.data.dataset import Dataset, Shape
+from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.kernels.graph.propagation import Graph, Links, links_bytes
 from leanrec.kernels.graph.spectral import degrees, inverse_power, scaled, singular_bytes
 from leanrec.kernels.sgd.contrastive import Gradients, binary, contrast_bytes
@@ -19,7 +19,7 @@ from leanrec.kernels.similarity.top_similar import similar_bytes, top_similar
 from leanrec.kernels.weighting import weigh
 from leanrec.models.graph.core.training import GraphTraining, GraphVectors, Step, bridge
 from leanrec.run import Run
-from leanrec.settings import check_at_least, check_positive
+from leanrec.settings import check_settings, setting
 from leanrec.types import CSR, Float32Array, Int64Array
 
 __all__ = ["UltraGCN", "UltraGCNModel"]
@@ -35,31 +35,30 @@ class UltraGCN(GraphTraining):
 
     Cost: fit O(Σ_u L_u²) for the neighbours, then a step O(batch · (L · neighbours + negatives) · D); memory ``fit_bytes``; a
     query O(L · D + N · D); the model 4 D (U + 2 N) bytes.
-
-    Attributes:
-        negative_weight: what the negatives of an interaction weigh together.
-        neighbours: items most like an item, by the users they share; 0 = none.
-        item_weight: what an interaction's neighbours weigh beside it.
-        l2: weight of half the squares of all vectors, in the sum of the losses of all users.
     """
 
-    epochs: int = 50
-    batch: int = 4096
-    learning_rate: float = 0.001
-    negatives: int = 1024
-    negative_weight: float = 10.0
-    neighbours: int = 20
-    item_weight: float = 1.0
-    l2: float = 0.0
+    epochs: int = setting(50)
+    batch: int = setting(4096)
+    learning_rate: float = setting(0.001, search="0.0001..0.01:log")
+    negatives: int = setting(1024)
+    negative_weight: float = setting(10.0, above=0, doc="What the negatives of an interaction weigh together.")
+    neighbours: int = setting(
+        20,
+        at_least=0,
+        search="2..80:log",
+        doc="Items most like an item, by the users they share; 0 = none.",
+    )
+    item_weight: float = setting(1.0, at_least=0, doc="What an interaction's neighbours weigh beside it.")
+    l2: float = setting(
+        0.0,
+        at_least=0,
+        doc="Weight of half the squares of all vectors, in the sum of the losses of all users.",
+    )
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        check_positive("negative_weight", self.negative_weight)
-        check_at_least("neighbours", self.neighbours, 0)
-        check_at_least("item_weight", self.item_weight, 0)
-        check_at_least("l2", self.l2, 0)
+        check_settings(self)
 
-    def fit_bytes(self, shape: Shape) -> int:
+    def fit_bytes(self, shape: DatasetShape) -> int:
         """The weights of interactions and of their neighbours; tables of vectors; a stretch of scores."""
         U, N, E, D = shape.users, shape.items, shape.events, self.width
         edges = E * (1 + min(self.neighbours, N))
@@ -71,10 +70,10 @@ class UltraGCN(GraphTraining):
 
     def fit(self, data: Dataset, run: Run = Run()) -> "UltraGCNModel":
         """Learn the vectors. The result follows from ``run.seed``; an end of the time keeps what is there."""
-        run.require(
+        run.require_memory(
             self.fit_bytes(data.shape), f"UltraGCN of width {self.width}", "Choose a smaller width or fewer neighbours."
         )
-        with run.limits():
+        with run.limit_threads():
             X = weigh(data.interactions, self.weighting)
             of_users, of_items = degrees(X)
             arrays = self.start(X, run.rng())

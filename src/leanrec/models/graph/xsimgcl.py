@@ -10,14 +10,14 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from leanrec.data.dataset import Dataset, Shape
+from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.kernels.graph.propagation import Graph, Links, links_bytes
 from leanrec.kernels.graph.spectral import degrees, inverse_power, singular_bytes
 from leanrec.kernels.sgd.contrastive import agreement, contrast_bytes, to_unit, to_unit_back
 from leanrec.kernels.weighting import weigh
 from leanrec.models.graph.core.training import GraphTraining, GraphVectors, Step, bridge, edge_softmax, graph_of
 from leanrec.run import Run
-from leanrec.settings import check_at_least, check_between, check_positive
+from leanrec.settings import check_settings, setting
 from leanrec.types import CSR, Float32Array, Int64Array
 
 __all__ = ["XSimGCL", "XSimGCLModel"]
@@ -35,50 +35,41 @@ class XSimGCL(GraphTraining):
 
     Cost: a step O(4 layers · E · D + batch · negatives · D + views² · D); memory ``fit_bytes``; a query O(L · D + N · D);
     the model 4 D (U + 2 N) bytes.
-
-    Attributes:
-        layers: times that vectors pass over the graph.
-        noise: length of the noise added to each vector in each layer.
-        contrast: the layer that is compared with the mean of all.
-        agreement: weight of that comparison.
-        agreement_temperature: cosines of views are divided by it.
-        views: users, and items, that are compared in a step.
-        temperature: cosines of users and items are divided by it.
-        balance: power of the length of a history by which its user's part of the loss is divided.
-        alpha: power of the users' degrees in the graph, ½ in the paper.
-        popularity: power of the length of an item's vector that its score keeps: 1 the product, 0 the cosine.
     """
 
-    epochs: int = 100
-    layers: int = 2
-    noise: float = 0.1
-    contrast: int = 1
-    agreement: float = 0.1
-    agreement_temperature: float = 0.2
-    views: int = 1024
-    temperature: float = 0.1
-    balance: float = 0.25
-    alpha: float = 0.4
-    popularity: float = 0.3
+    epochs: int = setting(100)
+    layers: int = setting(2, at_least=1, doc="Times that vectors pass over the graph.")
+    noise: float = setting(0.1, at_least=0, doc="Length of the noise added to each vector in each layer.")
+    contrast: int = setting(1, at_least=1, doc="The layer that is compared with the mean of all.")
+    agreement: float = setting(0.1, at_least=0, doc="Weight of that comparison.")
+    agreement_temperature: float = setting(0.2, above=0, doc="Cosines of views are divided by it.")
+    views: int = setting(1024, at_least=1, doc="Users, and items, that are compared in a step.")
+    temperature: float = setting(0.1, above=0, doc="Cosines of users and items are divided by it.")
+    balance: float = setting(
+        0.25,
+        between=(0, 1),
+        doc="Power of the length of a history by which its user's part of the loss is divided.",
+    )
+    alpha: float = setting(
+        0.4,
+        between=(0, 1),
+        search="0..1",
+        doc="Power of the users' degrees in the graph, ½ in the paper.",
+    )
+    popularity: float = setting(
+        0.3,
+        between=(0, 1),
+        doc="Power of the length of an item's vector that its score keeps: 1 the product, 0 the cosine.",
+    )
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        check_at_least("layers", self.layers, 1)
-        check_at_least("noise", self.noise, 0)
-        check_between("contrast", self.contrast, 1, self.layers)
-        check_at_least("agreement", self.agreement, 0)
-        check_positive("agreement_temperature", self.agreement_temperature)
-        check_at_least("views", self.views, 1)
-        check_positive("temperature", self.temperature)
-        check_between("balance", self.balance, 0, 1)
-        check_between("alpha", self.alpha, 0, 1)
-        check_between("popularity", self.popularity, 0, 1)
+        check_settings(self)
 
     def power_of_histories(self) -> float:
         """``alpha``."""
         return self.alpha
 
-    def fit_bytes(self, shape: Shape) -> int:
+    def fit_bytes(self, shape: DatasetShape) -> int:
         """The graph; the tables of vectors: learnt, their moments, layers, noise and gradients; the stretches of scores."""
         U, N, E, D = shape.users, shape.items, shape.events, self.width
         negatives, views = min(self.negatives, N), min(self.views, max(U, N))
@@ -89,8 +80,8 @@ class XSimGCL(GraphTraining):
 
     def fit(self, data: Dataset, run: Run = Run()) -> "XSimGCLModel":
         """Learn the vectors. The result follows from ``run.seed``; an end of the time keeps what is there."""
-        run.require(self.fit_bytes(data.shape), f"XSimGCL of width {self.width}", "Choose a smaller width.")
-        with run.limits():
+        run.require_memory(self.fit_bytes(data.shape), f"XSimGCL of width {self.width}", "Choose a smaller width.")
+        with run.limit_threads():
             X = weigh(data.interactions, self.weighting)
             work = _Work(self, X, graph_of(X, self.alpha), self.start(X, run.rng()))
             if X.nnz:

@@ -9,20 +9,19 @@ Identity", NeurIPS 2020.
 import dataclasses
 
 import numpy as np
-import rich.progress
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from leanrec.data.dataset import Dataset, Shape
+from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.kernels.graph.spectral import degrees
 from leanrec.kernels.similarity.top_similar import similar_bytes, top_similar
 from leanrec.kernels.solvers.dense import dense_gram
 from leanrec.kernels.solvers.local_ridge import local_bytes, local_ridges
 from leanrec.kernels.sparse import history_scores, narrow
 from leanrec.kernels.weighting import weigh
-from leanrec.protocols import Explanation
+from leanrec.protocols import Explanation, rank_contributions
 from leanrec.run import Run
-from leanrec.settings import check_at_least, check_between, check_one_of, check_positive
+from leanrec.settings import check_settings, setting
 from leanrec.types import CSR, Float32Array, Int32Array, Queries
 
 __all__ = ["LocalRegression", "LocalRegressionModel"]
@@ -44,37 +43,57 @@ class LocalRegression:
 
     Cost: fit O(Σ_u L_u² + Σ_j entries of S_j and the pairs that share a user + N · K²) time and ``fit_bytes``; a query
     O(L · K) on average; the model at most 8 N · K bytes.
-
-    Attributes:
-        neighbours: K; more is better and slower, with little to gain above 200.
-        l2: strength of the ridge, in units of the mean squared length of an item's column over √n.
-        growth: power with which the ridge follows the item: 0 = the same for all, 1 = in proportion.
-        alpha: power of the users' degrees; more lets people with long histories say less.
-        beta: power of the items' degrees in the history; more lets popular items say less of the asker.
-        gamma: power of the items' degrees in the score; more shows popular items more.
-        least: weights below this share of the largest of their item are not kept.
-        weighting: how much a repeated or stronger interaction counts: "binary", "log" or "none".
     """
 
-    neighbours: int = 200
-    l2: float = 16.0
-    growth: float = 0.3
-    alpha: float = 0.1
-    beta: float = 0.1
-    gamma: float = 0.0
-    least: float = 0.01
-    weighting: str = "log"
+    neighbours: int = setting(
+        200,
+        at_least=1,
+        search="25..800:log",
+        doc="K; more is better and slower, with little to gain above 200.",
+    )
+    l2: float = setting(
+        16.0,
+        above=0,
+        search="0.16..1.6e3:log",
+        doc="Strength of the ridge, in units of the mean squared length of an item's column over √n.",
+    )
+    growth: float = setting(
+        0.3,
+        between=(0, 1),
+        search="0..1",
+        doc="Power with which the ridge follows the item: 0 = the same for all, 1 = in proportion.",
+    )
+    alpha: float = setting(
+        0.1,
+        between=(-2, 2),
+        search="0..1",
+        doc="Power of the users' degrees; more lets people with long histories say less.",
+    )
+    beta: float = setting(
+        0.1,
+        between=(-2, 2),
+        search="0..1",
+        doc="Power of the items' degrees in the history; more lets popular items say less of the asker.",
+    )
+    gamma: float = setting(
+        0.0,
+        between=(-2, 2),
+        doc="Power of the items' degrees in the score; more shows popular items more.",
+    )
+    least: float = setting(
+        0.01, between=(0, 1), doc="Weights below this share of the largest of their item are not kept."
+    )
+    weighting: str = setting(
+        "log",
+        one_of=("none", "binary", "log"),
+        search="none,binary,log",
+        doc='How much a repeated or stronger interaction counts: "binary", "log" or "none".',
+    )
 
     def __post_init__(self) -> None:
-        check_at_least("neighbours", self.neighbours, 1)
-        check_positive("l2", self.l2)
-        check_between("growth", self.growth, 0, 1)
-        for name in ("alpha", "beta", "gamma"):
-            check_between(name, getattr(self, name), -2, 2)
-        check_between("least", self.least, 0, 1)
-        check_one_of("weighting", self.weighting, ("none", "binary", "log"))
+        check_settings(self)
 
-    def fit_bytes(self, shape: Shape) -> int:
+    def fit_bytes(self, shape: DatasetShape) -> int:
         """The data in three forms, the lists of neighbours with their weights in three, and strips for each thread."""
         n, threads = shape.items, Run().n_threads()
         k = min(self.neighbours, n)
@@ -82,7 +101,7 @@ class LocalRegression:
         size = 72 * shape.events + 64 * (shape.users + n) + similar_bytes(n, n, k, threads) + work + 24 * n * k
         return size + (4 * n**2 if self._by_gram(shape) else 0) + 2**21
 
-    def _by_gram(self, shape: Shape) -> bool:
+    def _by_gram(self, shape: DatasetShape) -> bool:
         """Whether the small Gram matrices are copied from that of all items rather than counted one by one.
 
         A copy is K² / 2 numbers; counting visits at least K times the mean number of users of an item.
@@ -96,12 +115,12 @@ class LocalRegression:
         Items that are not reached in time get the weights that each neighbour would have alone, brought to the size
         of those that were solved for.
         """
-        run.require(
+        run.require_memory(
             self.fit_bytes(data.shape),
             f"Local regression over {len(data.items)} items",
             "Lower neighbours or raise the limit.",
         )
-        with run.limits():
+        with run.limit_threads():
             X = weigh(data.interactions, self.weighting)
             of_users, of_items = degrees(X)
             X = _scaled(X, _power(of_users, -self.alpha))
@@ -124,7 +143,7 @@ class LocalRegression:
         solved, n = 0, len(squares)
         weights = near.data.copy()
         starts = range(0, n, _ITEMS)
-        for first in rich.progress.track(starts, "Local regression", disable=not run.progress, transient=True):
+        for first in run.track(starts, "Local regression"):
             if run.out_of_time():
                 break
             low, solved = near.indptr[first], near.indptr[min(first + _ITEMS, n)]
@@ -174,8 +193,7 @@ class LocalRegressionModel:
         """The items of the history, by what each adds to the score."""
         history = self.profile(queries.block(0, 1))
         added = history.data * self.weights[history.indices][:, [item]].toarray()[:, 0]
-        order = np.argsort(-added, kind="stable")
-        return Explanation("history", history.indices[order].astype(np.int32), added[order])
+        return rank_contributions(history.indices, added)
 
 
 def _power(degree: NDArray[np.float64], exponent: float) -> Float32Array:

@@ -12,15 +12,15 @@ import dataclasses
 import numpy as np
 import scipy.sparse as sp
 
-from leanrec.data.dataset import Dataset, Shape
+from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.kernels.similarity.top_similar import similar_bytes, top_similar
 from leanrec.kernels.solvers.dense import dense_gram
 from leanrec.kernels.solvers.local_ridge import local_bytes, local_ridges
 from leanrec.kernels.sparse import history_scores
 from leanrec.kernels.weighting import weigh
-from leanrec.protocols import Explanation
+from leanrec.protocols import Explanation, rank_contributions
 from leanrec.run import Run
-from leanrec.settings import check_at_least, check_one_of, check_positive
+from leanrec.settings import check_settings, setting
 from leanrec.types import CSR, Float32Array, Int32Array, Queries
 
 __all__ = ["SANSA", "SANSAModel"]
@@ -38,23 +38,26 @@ class SANSA:
 
     Cost: fit O(Σ_u L_u²) for the similar items and O(N · K²) for the regressions of K neighbours; a query
     O(L · K²) at most; the model 16 bytes for each of about 0.8 N · K entries.
-
-    Attributes:
-        l2: ridge strength; more for sparser data.
-        neighbours: K, pairs of items enter by the K most similar items (cosine) of either.
-        weighting: how much a repeated or stronger interaction counts: "binary", "log" or "none".
     """
 
-    l2: float = 100.0
-    neighbours: int = 100
-    weighting: str = "log"
+    l2: float = setting(100.0, above=0, search="1..1e4:log", doc="Ridge strength; more for sparser data.")
+    neighbours: int = setting(
+        100,
+        at_least=1,
+        search="12..400:log",
+        doc="K, pairs of items enter by the K most similar items (cosine) of either.",
+    )
+    weighting: str = setting(
+        "log",
+        one_of=("none", "binary", "log"),
+        search="none,binary,log",
+        doc='How much a repeated or stronger interaction counts: "binary", "log" or "none".',
+    )
 
     def __post_init__(self) -> None:
-        check_positive("l2", self.l2)
-        check_at_least("neighbours", self.neighbours, 1)
-        check_one_of("weighting", self.weighting, ("none", "binary", "log"))
+        check_settings(self)
 
-    def fit_bytes(self, shape: Shape) -> int:
+    def fit_bytes(self, shape: DatasetShape) -> int:
         """The similar items and the factor in several forms, the strips of the regressions, and copies of the data."""
         n = shape.items
         k = min(self.neighbours, n)
@@ -65,12 +68,12 @@ class SANSA:
 
     def fit(self, data: Dataset, run: Run = Run()) -> "SANSAModel":
         """Find the factor. Raises BudgetError before starting if its parts do not fit."""
-        run.require(
+        run.require_memory(
             self.fit_bytes(data.shape),
             f"SANSA over {len(data.items)} items",
             f"Set neighbours below {self.neighbours}, or raise the limit.",
         )
-        with run.limits():
+        with run.limit_threads():
             X = weigh(data.interactions, self.weighting)
             factor = _factor(X, self.l2, top_similar(X, self.neighbours, "cosine"))
             diagonal = np.bincount(factor.indices, weights=factor.data.astype(np.float64) ** 2, minlength=X.shape[1])
@@ -122,8 +125,7 @@ class SANSAModel:
         column = self.weights[: self.n_items, [item]]
         added = history.data * (self.spread[history.indices] @ column).toarray()[:, 0]
         added[history.indices == item] = 0
-        order = np.argsort(-added, kind="stable")
-        return Explanation("history", history.indices[order].astype(np.int32), added[order].astype(np.float32))
+        return rank_contributions(history.indices, added)
 
 
 def _factor(X: CSR, l2: float, similar: CSR) -> CSR:

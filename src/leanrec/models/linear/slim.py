@@ -5,19 +5,17 @@ Ning & Karypis, "SLIM: Sparse Linear Methods for Top-N Recommender Systems", ICD
 
 import dataclasses
 
-import numpy as np
-import rich.progress
 import scipy.sparse as sp
 
-from leanrec.data.dataset import Dataset, Shape
+from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.kernels.similarity.top_similar import top_similar
 from leanrec.kernels.solvers.coordinate_descent import Penalty, nets_over_all, nets_over_near
 from leanrec.kernels.solvers.dense import dense_gram
 from leanrec.kernels.sparse import history_scores, narrow
 from leanrec.kernels.weighting import weigh
-from leanrec.protocols import Explanation
+from leanrec.protocols import Explanation, rank_contributions
 from leanrec.run import Run
-from leanrec.settings import check_at_least, check_one_of, check_positive
+from leanrec.settings import check_settings, setting
 from leanrec.types import CSR, Float32Array, Int32Array, Queries, empty_csr
 
 __all__ = ["SLIM", "SLIMModel"]
@@ -34,32 +32,38 @@ class SLIM:
     O(N · K² · sweeps) and the making of the small Gram matrices, in 70 N · K bytes (and 4 N² where that is below
     512 MB). A query O(L · weights of an
     item); the model 8 bytes a weight.
-
-    Attributes:
-        l1: strength of the pull to zero; more makes the model sparser.
-        l2: ridge strength.
-        neighbours: item j is rebuilt from its K most similar items (cosine) only; 0 = from all.
-        weighting: how much a repeated or stronger interaction counts: "binary", "log" or "none".
-        passes: at most this many sweeps over the weights of an item.
-        tolerance: a sweep that moves no weight of an item by more than this ends its descent.
     """
 
-    l1: float = 1.0
-    l2: float = 50.0
-    neighbours: int = 200
-    weighting: str = "log"
-    passes: int = 100
-    tolerance: float = 1e-4
+    l1: float = setting(
+        1.0,
+        at_least=0,
+        search="0.01..100:log",
+        doc="Strength of the pull to zero; more makes the model sparser.",
+    )
+    l2: float = setting(50.0, above=0, search="0.5..5e3:log", doc="Ridge strength.")
+    neighbours: int = setting(
+        200,
+        at_least=0,
+        search="25..800:log",
+        doc="Item j is rebuilt from its K most similar items (cosine) only; 0 = from all.",
+    )
+    weighting: str = setting(
+        "log",
+        one_of=("none", "binary", "log"),
+        search="none,binary,log",
+        doc='How much a repeated or stronger interaction counts: "binary", "log" or "none".',
+    )
+    passes: int = setting(100, at_least=1, doc="At most this many sweeps over the weights of an item.")
+    tolerance: float = setting(
+        1e-4,
+        above=0,
+        doc="A sweep that moves no weight of an item by more than this ends its descent.",
+    )
 
     def __post_init__(self) -> None:
-        check_at_least("l1", self.l1, 0)
-        check_positive("l2", self.l2)
-        check_at_least("neighbours", self.neighbours, 0)
-        check_one_of("weighting", self.weighting, ("none", "binary", "log"))
-        check_at_least("passes", self.passes, 1)
-        check_positive("tolerance", self.tolerance)
+        check_settings(self)
 
-    def fit_bytes(self, shape: Shape) -> int:
+    def fit_bytes(self, shape: DatasetShape) -> int:
         """The Gram matrix and all weights in the worst case; or the lists of neighbours, in several forms."""
         n = shape.items
         data = 80 * shape.events + 64 * (shape.users + n) + 2**20
@@ -70,12 +74,12 @@ class SLIM:
 
     def fit(self, data: Dataset, run: Run = Run()) -> "SLIMModel":
         """Solve for the weights of every item; over all items, what is left when the time is over gets one sweep each."""
-        run.require(
+        run.require_memory(
             self.fit_bytes(data.shape),
             f"SLIM over {len(data.items)} items",
             "Set neighbours=100, or raise the limit.",
         )
-        with run.limits():
+        with run.limit_threads():
             X = weigh(data.interactions, self.weighting)
             rows = self._near(X) if self.neighbours else self._all(X, run)
             # A kernel's row holds the weights of one item; a history needs the weights that one item gives.
@@ -93,7 +97,7 @@ class SLIM:
         gram = dense_gram(X)
         blocks = []
         starts = range(0, len(gram), _ITEMS)
-        for start in rich.progress.track(starts, "SLIM", disable=not run.progress, transient=True):
+        for start in run.track(starts, "SLIM"):
             penalty = self._penalty(1 if run.out_of_time() else self.passes)
             blocks.append(nets_over_all(gram, penalty, start, min(start + _ITEMS, len(gram))))
         return sp.csr_array(sp.vstack(blocks, format="csr")) if blocks else empty_csr(0, 0)
@@ -132,8 +136,7 @@ class SLIMModel:
         """The items of the history, by what each adds to the score."""
         history = weigh(queries.history[[0]], self.settings.weighting)
         added = history.data * self.weights[history.indices][:, [item]].toarray()[:, 0]
-        order = np.argsort(-added, kind="stable")
-        return Explanation("history", history.indices[order].astype(np.int32), added[order])
+        return rank_contributions(history.indices, added)
 
 
 def _dense(n_items: int) -> bool:

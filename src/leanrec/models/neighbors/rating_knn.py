@@ -11,14 +11,14 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from leanrec.data.dataset import Dataset, Shape
+from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.kernels.similarity.aggregation import Ranked, mean_of_rated, mean_of_rows, ranked, without_own
 from leanrec.kernels.similarity.top_similar import Margins, margins, similar_bytes, top_related
 from leanrec.kernels.solvers.rating_bias import Baseline, Evidence, fit_baseline
 from leanrec.kernels.sparse import pick
-from leanrec.protocols import Explanation
+from leanrec.protocols import Explanation, rank_contributions
 from leanrec.run import Run
-from leanrec.settings import check_at_least, check_one_of
+from leanrec.settings import check_settings, setting
 from leanrec.types import CSR, Float32Array, Int32Array, Queries
 
 __all__ = ["RatingKNN", "RatingKNNModel"]
@@ -35,41 +35,41 @@ class RatingKNN:
     Cost for users: fit O(E); a query O(Σ over its L items of their raters + lengths of ``pool`` histories
     + N); the model 16 bytes a rating. Cost for items: fit O(Σ_u L_u²); a query O(N · pool); the model
     8 N · pool bytes.
-
-    Attributes:
-        by: "items" compares items, "users" compares users.
-        similarity: "pearson" or "cosine".
-        k: how many neighbours speak for one rating.
-        pool: how many neighbours are kept; those of them who rated the item may speak.
-        shrinkage: a similarity over c shared ratings is multiplied by c / (c + shrinkage).
-        min_shared: those with fewer shared ratings are no neighbours.
-        damping: neighbours at the baseline that are added to those who speak: few count for less.
-        user_damping: as in ``bias``.
-        item_damping: as in ``bias``.
     """
 
-    by: str = "items"
-    similarity: str = "cosine"
-    k: int = 40
-    pool: int = 400
-    shrinkage: float = 20.0
-    min_shared: int = 2
-    damping: float = 5.0
-    user_damping: float = 5.0
-    item_damping: float = 3.0
+    by: str = setting("items", one_of=("items", "users"), doc='"items" compares items, "users" compares users.')
+    similarity: str = setting(
+        "cosine",
+        one_of=("pearson", "cosine"),
+        search="cosine,pearson",
+        doc='"pearson" or "cosine".',
+    )
+    k: int = setting(40, at_least=1, search="5..160:log", doc="How many neighbours speak for one rating.")
+    pool: int = setting(
+        400,
+        at_least=1,
+        doc="How many neighbours are kept; those of them who rated the item may speak.",
+    )
+    shrinkage: float = setting(
+        20.0,
+        at_least=0,
+        search="0..200",
+        doc="A similarity over c shared ratings is multiplied by c / (c + shrinkage).",
+    )
+    min_shared: int = setting(2, at_least=1, doc="Those with fewer shared ratings are no neighbours.")
+    damping: float = setting(
+        5.0,
+        at_least=0,
+        search="0.5..50:log",
+        doc="Neighbours at the baseline that are added to those who speak: few count for less.",
+    )
+    user_damping: float = setting(5.0, at_least=0, search="0.5..50:log", doc="As in ``bias``.")
+    item_damping: float = setting(3.0, at_least=0, search="0.3..30:log", doc="As in ``bias``.")
 
     def __post_init__(self) -> None:
-        check_one_of("by", self.by, ("items", "users"))
-        check_one_of("similarity", self.similarity, ("pearson", "cosine"))
-        check_at_least("k", self.k, 1)
-        check_at_least("pool", self.pool, self.k)
-        check_at_least("shrinkage", self.shrinkage, 0)
-        check_at_least("min_shared", self.min_shared, 1)
-        check_at_least("damping", self.damping, 0)
-        check_at_least("user_damping", self.user_damping, 0)
-        check_at_least("item_damping", self.item_damping, 0)
+        check_settings(self)
 
-    def fit_bytes(self, shape: Shape) -> int:
+    def fit_bytes(self, shape: DatasetShape) -> int:
         """The ratings a few times over, and for items the lists of the similar ones."""
         lists = similar_bytes(shape.items, shape.items, self.pool, Run().n_threads()) + 48 * shape.items * self.pool
         strips = 64 * shape.items * Run().n_threads()
@@ -79,7 +79,7 @@ class RatingKNN:
 
     def fit(self, data: Dataset, run: Run = Run()) -> "RatingKNNModel":
         """Fit the baseline and compare. Raises DataError if there are no ratings."""
-        run.require(
+        run.require_memory(
             self.fit_bytes(data.shape),
             f"Rating kNN over {len(data.items)} items",
             "Raise the limit or lower pool.",
@@ -89,7 +89,7 @@ class RatingKNN:
         assert ratings is not None  # noqa: S101 - fit_baseline has refused it
         evidence = Evidence(ratings, baseline.user_offsets(ratings))
         compared = self.compared(baseline, evidence)
-        with run.limits():
+        with run.limit_threads():
             if self.by == "items":
                 by_item = sp.csr_array(compared.T)
                 similar = top_related(
@@ -172,8 +172,7 @@ class RatingKNNModel:
         else:
             shares, reason = self._user_shares(one, evidence, item), "neighbours"
         own = rated.indices[shares[rated.indices] != 0]
-        order = np.argsort(-shares[own], kind="stable")
-        return Explanation(reason, own[order].astype(np.int32), shares[own][order])
+        return rank_contributions(own, shares[own], reason=reason)
 
     def _ratings(self, queries: Queries, evidence: Evidence, items: Int32Array) -> Float32Array:
         base = self.baseline.items[items] + (np.float32(self.baseline.mean) + evidence.users)[:, None]

@@ -10,7 +10,7 @@ import dataclasses
 import numpy as np
 import scipy.sparse as sp
 
-from leanrec.data.dataset import Dataset, Shape
+from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.errors import DataError
 from leanrec.features.pipeline import FeatureSpec
 from leanrec.features.profiles import Interests, fit_interests
@@ -18,9 +18,9 @@ from leanrec.kernels.similarity.aggregation import without_own
 from leanrec.kernels.similarity.top_similar import Margins, margins, top_related
 from leanrec.kernels.sparse import history_scores
 from leanrec.kernels.weighting import WEIGHTINGS, item_idf, weigh
-from leanrec.protocols import Explanation
+from leanrec.protocols import Explanation, rank_contributions
 from leanrec.run import Run
-from leanrec.settings import check_at_least, check_one_of
+from leanrec.settings import check_settings, setting
 from leanrec.types import CSR, Float32Array, Int32Array, Queries
 
 __all__ = ["UserKNN", "UserKNNModel"]
@@ -38,44 +38,62 @@ class UserKNN:
 
     Cost: fit O(E) time and 48 bytes an event; a query O(Σ over its L items of their users + lengths of the k
     histories + N); the model 16 bytes an event.
-
-    Attributes:
-        k: number of neighbours; more than there are users is all of them.
-        by: "items" compares by the items touched; "interests" by the features of the items touched, as far as
-            they exceed the average of all users, and needs an item table.
-        similarity: "cosine", "pearson" (over all N items or F features, no entry being 0), "euclidean"
-            (1 / (1 + distance)) or "jaccard" (of the sets).
-        weighting: how much an interaction counts: "none", "binary", "log", "tfidf", "bm25".
-        shrinkage: a similarity over c shared items or interests is multiplied by c / (c + shrinkage).
-        columns: which columns of the item table to read, for "interests"; () = all that can be used.
     """
 
-    k: int = 100
-    by: str = "items"
-    similarity: str = "cosine"
-    weighting: str = "tfidf"
-    shrinkage: float = 10.0
-    columns: tuple[str, ...] = ()
+    k: int = setting(
+        100,
+        at_least=1,
+        search="12..400:log",
+        doc="Number of neighbours; more than there are users is all of them.",
+    )
+    by: str = setting(
+        "items",
+        one_of=("items", "interests"),
+        doc=(
+            '"items" compares by the items touched; "interests" by the features of the items touched, as far as they '
+            "exceed the average of all users, and needs an item table."
+        ),
+    )
+    similarity: str = setting(
+        "cosine",
+        one_of=_MEASURES,
+        search="cosine,pearson,jaccard",
+        doc=(
+            '"cosine", "pearson" (over all N items or F features, no entry being 0), "euclidean" (1 / (1 + distance)) '
+            'or "jaccard" (of the sets).'
+        ),
+    )
+    weighting: str = setting(
+        "tfidf",
+        one_of=WEIGHTINGS,
+        search="none,binary,log,tfidf,bm25",
+        doc='How much an interaction counts: "none", "binary", "log", "tfidf", "bm25".',
+    )
+    shrinkage: float = setting(
+        10.0,
+        at_least=0,
+        search="0..100",
+        doc="A similarity over c shared items or interests is multiplied by c / (c + shrinkage).",
+    )
+    columns: tuple[str, ...] = setting(
+        (), doc='Which columns of the item table to read, for "interests"; () = all that can be used.'
+    )
 
     def __post_init__(self) -> None:
-        check_at_least("k", self.k, 1)
-        check_one_of("by", self.by, ("items", "interests"))
-        check_one_of("similarity", self.similarity, _MEASURES)
-        check_one_of("weighting", self.weighting, WEIGHTINGS)
-        check_at_least("shrinkage", self.shrinkage, 0)
+        check_settings(self)
 
-    def fit_bytes(self, shape: Shape) -> int:
+    def fit_bytes(self, shape: DatasetShape) -> int:
         """The weighted interactions, and what users are compared by, twice while it is transposed."""
         size = 80 * shape.events + 32 * (shape.users + shape.items) + 2**20
         return size if self.by == "items" else size + 4096 * (shape.users + shape.items) + 2**24
 
     def fit(self, data: Dataset, run: Run = Run()) -> "UserKNNModel":
         """Store the users, weighted and by item. Raises DataError for "interests" without an item table."""
-        run.require(self.fit_bytes(data.shape), f"User-kNN over {len(data.users)} users")
+        run.require_memory(self.fit_bytes(data.shape), f"User-kNN over {len(data.users)} users")
         X, idf = data.interactions, item_idf(data.interactions)
         interests: Interests | None = None
         names: tuple[str, ...] = ()
-        with run.limits():
+        with run.limit_threads():
             if self.by == "interests":
                 if data.item_table is None:
                     raise DataError(
@@ -155,13 +173,10 @@ class UserKNNModel:
         adds = nearest.data * liking[:, [item]].toarray()[:, 0]
         shared = liking[:, one.history.indices].toarray() > 0
         weights = (adds / np.maximum(shared.sum(axis=1), 1)).astype(np.float32) @ shared
-        order = np.argsort(-weights, kind="stable")
-        order = order[weights[order] > 0]
-        supporters = nearest.indices[adds > 0]
-        return Explanation(
-            "neighbours", one.history.indices[order].astype(np.int32), weights[order].astype(np.float32),
-            self._shared_interests(one, supporters),
-        )  # fmt: skip
+        features = self._shared_interests(one, nearest.indices[adds > 0])
+        return rank_contributions(
+            one.history.indices, weights, reason="neighbours", features=features, only_positive=True
+        )
 
     def _compared(self, queries: Queries) -> CSR:
         weighted = weigh(queries.history, self.settings.weighting, self.idf)

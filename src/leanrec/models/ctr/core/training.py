@@ -18,19 +18,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from leanrec.data.dataset import Dataset
-from leanrec.data.splits.evaluation_set import Cases
+from leanrec.data.splits.evaluation_set import EvaluationSet
 from leanrec.errors import DataError
 from leanrec.kernels.sparse import spans
-from leanrec.models.ctr.core.examples import Examples
-from leanrec.models.ctr.core.models import FieldAnswers, FieldModel, RowModel, field_logits
-from leanrec.models.ctr.core.rows import Askers, Content, Rows, has_order, item_rows
-from leanrec.models.ctr.core.settings import ByFields
+from leanrec.models.ctr.core.examples import LabeledRows
+from leanrec.models.ctr.core.models import FieldModel, FieldScorer, RowModel, field_logits
+from leanrec.models.ctr.core.rows import ContentEncoder, FieldRows, QueryEncoder, encode_items, has_order
+from leanrec.models.ctr.core.settings import CTRSettings
 from leanrec.nn.arrays import to_arrays
-from leanrec.nn.fields import FieldNetwork, Fields, FieldVectors, side_by_side
+from leanrec.nn.fields import FieldNetwork, FieldSizes, FieldVectors, concat_fields
 from leanrec.run import Run
-from leanrec.training.early_stopping import hold_out, mean_ndcg_of
-from leanrec.training.histories import Histories
-from leanrec.training.trainer import Objective, torch_threads, train
+from leanrec.training.early_stopping import hold_out, mean_ndcg_of_scores
+from leanrec.training.histories import PackedHistories
+from leanrec.training.trainer import TrainingObjective, limit_torch_threads, train
 from leanrec.types import Events, Float32Array, Int32Array, Int64Array
 
 __all__ = ["fit_events", "fit_rows", "mean_auc"]
@@ -79,14 +79,14 @@ class _Log:
         cut = (self.user[order], self.item[order], self.time[order])
         return _Log(*cut, self.bounds, self.labels[order], self.weight[order])
 
-    def before(self, places: Int64Array, length: int) -> Histories:
+    def before(self, places: Int64Array, length: int) -> PackedHistories:
         """The latest items before each event, without the event's own: no negative is there, so it would give it away."""
         starts = np.maximum(self.bounds[self.user[places]], places - length)
         lengths = places - starts
         items = self.item[spans(starts, lengths)]
         kept = items != np.repeat(self.item[places], lengths)
         ends = np.concatenate([[0], np.cumsum(lengths)])
-        return Histories(items[kept], np.concatenate([[0], np.cumsum(kept)])[ends].astype(np.int64))
+        return PackedHistories(items[kept], np.concatenate([[0], np.cumsum(kept)])[ends].astype(np.int64))
 
 
 def _labels(events: Events, n_items: int, tasks: Sequence[str]) -> Float32Array:
@@ -95,26 +95,26 @@ def _labels(events: Events, n_items: int, tasks: Sequence[str]) -> Float32Array:
     if len(tasks) == 1:
         return touched
     _, pair = np.unique(events.user.astype(np.int64) * n_items + events.item, return_inverse=True)
-    had = np.zeros((int(pair.max(initial=-1)) + 1, len(events.kinds)), np.float32)
-    had[pair, events.kind] = 1
-    return np.concatenate([touched, had[pair][:, [events.kinds.index(task) for task in tasks[1:]]]], axis=1)
+    had = np.zeros((int(pair.max(initial=-1)) + 1, len(events.event_types)), np.float32)
+    had[pair, events.event_type] = 1
+    return np.concatenate([touched, had[pair][:, [events.event_types.index(task) for task in tasks[1:]]]], axis=1)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _EventObjective:
     """Positive events in random order, each with fresh negatives: items that somebody touched, but not this user."""
 
-    settings: ByFields
+    settings: CTRSettings
     log: _Log
     ordered: bool
-    askers: Askers
-    items: Rows
+    askers: QueryEncoder
+    items: FieldRows
     active: Int64Array
     touched: Int64Array
 
     @classmethod
     def of(
-        cls, settings: ByFields, data: Dataset, tasks: Sequence[str], askers: Askers, items: Rows
+        cls, settings: CTRSettings, data: Dataset, tasks: Sequence[str], askers: QueryEncoder, items: FieldRows
     ) -> "_EventObjective":
         pairs = data.interactions.tocoo()
         touched = np.sort(pairs.coords[0].astype(np.int64) * len(items) + pairs.coords[1])
@@ -123,19 +123,19 @@ class _EventObjective:
 
     def batches(self, rng: np.random.Generator) -> Sequence[Any]:
         log = self.log if self.ordered else self.log.shuffled(rng)
-        size = max(1, self.settings.batch // (1 + self.settings.negatives))
+        size = max(1, self.settings.batch_size // (1 + self.settings.n_negatives))
         order = rng.permutation(len(log.user))
         return [(log, order[start : start + size]) for start in range(0, len(order), size)]
 
     def loss(self, network: nn.Module, batch: Any, rng: np.random.Generator) -> Tensor:
         network = cast(FieldNetwork, network)
         log, places = batch
-        device, forget = next(network.parameters()).device, self.settings.forget
+        device, forget = next(network.parameters()).device, self.settings.id_dropout
         items, which, labels, weight = self._examples(log, places, rng)
-        asker = self.askers.rows(log.user[places], log.time[places], log.before(places, self.settings.length))
+        asker = self.askers.rows(log.user[places], log.time[places], log.before(places, self.settings.max_length))
         askers = network.embed(_ASKER, asker.forgetting(forget, rng).batch().to(device))
         judged = network.embed(_ITEM, self.items.take(items).forgetting(forget, rng).batch().to(device))
-        rows = side_by_side([askers.take(torch.from_numpy(which).to(device)), judged])
+        rows = concat_fields([askers.take(torch.from_numpy(which).to(device)), judged])
         return _loss(network, rows, labels, weight, self.settings.task_weights(labels.shape[1]), self.settings.l2)
 
     def _examples(
@@ -143,7 +143,7 @@ class _EventObjective:
     ) -> tuple[Int64Array, Int64Array, Float32Array, Float32Array]:
         """Items, the place in the batch that each belongs to, labels and weights; draws that the user touched are left out."""
         n = len(places)
-        drawn = self.active[rng.integers(0, len(self.active), (n, self.settings.negatives))]
+        drawn = self.active[rng.integers(0, len(self.active), (n, self.settings.n_negatives))]
         keys = log.user[places, None].astype(np.int64) * len(self.items) + drawn
         found = np.minimum(np.searchsorted(self.touched, keys), len(self.touched) - 1)
         row, column = np.nonzero(self.touched[found] != keys)
@@ -160,18 +160,18 @@ class _EventObjective:
 class _RowObjective:
     """Rows in random order."""
 
-    settings: ByFields
-    examples: Examples
+    settings: CTRSettings
+    examples: LabeledRows
 
     def batches(self, rng: np.random.Generator) -> Sequence[Any]:
         order = rng.permutation(len(self.examples))
-        return [order[start : start + self.settings.batch] for start in range(0, len(order), self.settings.batch)]
+        return [order[start : start + self.settings.batch_size] for start in range(0, len(order), self.settings.batch_size)]
 
     def loss(self, network: nn.Module, batch: Any, rng: np.random.Generator) -> Tensor:
         network = cast(FieldNetwork, network)
         device = next(network.parameters()).device
         some = self.examples.take(batch)
-        rows = network.embed(0, some.rows.forgetting(self.settings.forget, rng).batch().to(device))
+        rows = network.embed(0, some.rows.forgetting(self.settings.id_dropout, rng).batch().to(device))
         return _loss(
             network, rows, some.labels, some.weights, np.ones(some.labels.shape[1], np.float32), self.settings.l2
         )
@@ -195,47 +195,47 @@ def _loss(
 
 
 def _trained(
-    settings: ByFields,
-    sides: tuple[Fields, ...],
+    settings: CTRSettings,
+    sides: tuple[FieldSizes, ...],
     tasks: int,
-    objective: Objective,
+    objective: TrainingObjective,
     run: Run,
     judge: Callable[[FieldNetwork], float] | None,
 ) -> dict[str, NDArray[Any]]:
-    with torch.random.fork_rng(devices=[]), torch_threads(run):
+    with torch.random.fork_rng(devices=[]), limit_torch_threads(run):
         torch.manual_seed(run.seed)
-        network = settings.network(sides, tasks)
+        network = settings.build_network(sides, tasks)
         score = None if judge is None else functools.partial(judge, network)
         train(network, objective, settings, run, score=score, name=type(settings).__name__)
     return to_arrays(network)
 
 
-def fit_events(settings: ByFields, data: Dataset, run: Run, valid: Cases | None = None) -> FieldModel:
-    """Train ``settings.network`` on the positive events of ``data`` against untouched items.
+def fit_events(settings: CTRSettings, data: Dataset, run: Run, valid: EvaluationSet | None = None) -> FieldModel:
+    """Train ``settings.build_network`` on the positive events of ``data`` against untouched items.
 
     With ``patience`` the score is NDCG@10 on 300 of the ``valid`` cases, or of the latest item of 5 % of the users, which
     is then left out of training, where that is None.
     """
-    name = f"{type(settings).__name__} of width {settings.width}"
-    run.require(settings.fit_bytes(data.shape), name, "Choose a smaller width or batch, or raise the limit.")
+    name = f"{type(settings).__name__} of width {settings.embedding_dim}"
+    run.require_memory(settings.fit_bytes(data.shape), name, "Choose a smaller width or batch, or raise the limit.")
     if settings.patience and valid is None:
         data, valid = hold_out(data, run.rng())
-    with run.limits():
-        content = Content.of(data.item_table, settings.columns, settings.text, run)
-        askers = Askers.of(data, Content.of(data.user_table, (), settings.text, run), settings.length)
-    items = item_rows(data, content)
-    tasks, sides = settings.tasks(data), (askers.fields, items.fields)
+    with run.limit_threads():
+        content = ContentEncoder.of(data.item_table, settings.columns, settings.text, run)
+        askers = QueryEncoder.of(data, ContentEncoder.of(data.user_table, (), settings.text, run), settings.max_length)
+    items = encode_items(data, content)
+    tasks, sides = settings.task_names(data), (askers.fields, items.fields)
     objective = _EventObjective.of(settings, data, tasks, askers, items)
     judge = None
     if valid is not None:
         few = valid.take(np.sort(run.rng().permutation(len(valid))[:_JUDGED]))
-        judge = lambda network: mean_ndcg_of(FieldAnswers(network, settings, askers, items).score, few)  # noqa: E731
+        judge = lambda network: mean_ndcg_of_scores(FieldScorer(network, settings, askers, items).score, few)  # noqa: E731
     weights = _trained(settings, sides, len(tasks), objective, run, judge)
     return FieldModel(settings, sides, len(tasks), weights, askers, items, content)
 
 
-def fit_rows(settings: ByFields, examples: Examples, run: Run, valid: Examples | None = None) -> RowModel:
-    """Train ``settings.network`` on rows and what came of them.
+def fit_rows(settings: CTRSettings, examples: LabeledRows, run: Run, valid: LabeledRows | None = None) -> RowModel:
+    """Train ``settings.build_network`` on rows and what came of them.
 
     With ``patience`` the score is the mean AUC of the tasks on ``valid``, or on a random tenth that is then left out of
     training, where that is None. Raises DataError where there is no row.
@@ -244,8 +244,8 @@ def fit_rows(settings: ByFields, examples: Examples, run: Run, valid: Examples |
         raise DataError(f"{type(settings).__name__} must have examples to learn from. Got none.")
     fields, tasks = examples.rows.fields, examples.labels.shape[1]
     name = f"{type(settings).__name__} of {len(examples)} rows and {fields.values} values"
-    run.require(
-        settings.bytes_for(fields.values) + 64 * len(examples),
+    run.require_memory(
+        settings.estimate_bytes(fields.values) + 64 * len(examples),
         name,
         "Choose a smaller width or batch, or raise the limit.",
     )

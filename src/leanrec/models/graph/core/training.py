@@ -8,7 +8,6 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
-import rich.progress
 import scipy.sparse as sp
 
 from leanrec.kernels.graph.propagation import Graph, Links
@@ -17,9 +16,9 @@ from leanrec.kernels.sgd.adam import descend
 from leanrec.kernels.sgd.contrastive import softmax, to_power, to_power_back, to_unit, to_unit_back
 from leanrec.kernels.sparse import dot_scores
 from leanrec.kernels.weighting import weigh
-from leanrec.protocols import Explanation
+from leanrec.protocols import Explanation, rank_contributions
 from leanrec.run import Run
-from leanrec.settings import check_at_least, check_one_of, check_positive
+from leanrec.settings import check_settings, setting
 from leanrec.types import CSR, Float32Array, Int32Array, Int64Array, Queries
 
 __all__ = [
@@ -43,37 +42,33 @@ _WARMUP = 0.05
 
 @dataclasses.dataclass(frozen=True)
 class GraphTraining:
-    """The settings that models of learnt user and item vectors have, under the same names.
+    """The settings that models of learnt user and item vectors have, under the same names."""
 
-    Attributes:
-        width: D, the length of the vectors.
-        epochs: passes over the users.
-        batch: users in a step; 0 = all of them.
-        learning_rate: of Adam, the highest; it rises over a twentieth of the steps and falls by a cosine.
-        weight_decay: decoupled, per step and in units of the learning rate.
-        negatives: items that all users of a step are compared with.
-        passes: rounds of the iteration that finds the graph's strongest directions; 0 = start from random numbers.
-        weighting: how much a repeated or stronger interaction counts in the graph: "binary", "log" or "none".
-    """
-
-    width: int = 64
-    epochs: int = 24
-    batch: int = 8192
-    learning_rate: float = 0.02
-    weight_decay: float = 0.0
-    negatives: int = 512
-    passes: int = 4
-    weighting: str = "log"
+    width: int = setting(64, at_least=1, search="16,32,64,128", doc="D, the length of the vectors.")
+    epochs: int = setting(24, at_least=1, doc="Passes over the users.")
+    batch: int = setting(8192, at_least=0, doc="Users in a step; 0 = all of them.")
+    learning_rate: float = setting(
+        0.02,
+        above=0,
+        search="0.002..0.2:log",
+        doc="Of Adam, the highest; it rises over a twentieth of the steps and falls by a cosine.",
+    )
+    weight_decay: float = setting(0.0, at_least=0, doc="Decoupled, per step and in units of the learning rate.")
+    negatives: int = setting(512, at_least=1, doc="Items that all users of a step are compared with.")
+    passes: int = setting(
+        4,
+        at_least=0,
+        doc="Rounds of the iteration that finds the graph's strongest directions; 0 = start from random numbers.",
+    )
+    weighting: str = setting(
+        "log",
+        one_of=("none", "binary", "log"),
+        search="none,binary,log",
+        doc='How much a repeated or stronger interaction counts in the graph: "binary", "log" or "none".',
+    )
 
     def __post_init__(self) -> None:
-        check_at_least("width", self.width, 1)
-        check_at_least("epochs", self.epochs, 1)
-        check_at_least("batch", self.batch, 0)
-        check_positive("learning_rate", self.learning_rate)
-        check_at_least("weight_decay", self.weight_decay, 0)
-        check_at_least("negatives", self.negatives, 1)
-        check_at_least("passes", self.passes, 0)
-        check_one_of("weighting", self.weighting, ("none", "binary", "log"))
+        check_settings(self)
 
     def power_of_histories(self) -> float:
         """The power of a history's summed weights by which an asker's vector is divided."""
@@ -154,7 +149,7 @@ def learn(
     name: str,
 ) -> None:
     """Change ``arrays`` in place by the gradients of each batch, until the epochs or the time are over."""
-    bar = rich.progress.track(range(epochs), name, disable=not run.progress, transient=True)
+    bar = run.track(range(epochs), name)
     descend(
         arrays,
         bar,
@@ -262,8 +257,7 @@ def reasons(queries: Queries, sources: Float32Array, item: Float32Array, weighti
     """What each item of the history of the one asker adds to the folded-in score of the item of vector ``item`` (D,)."""
     history = _history_weights(queries.block(0, 1).history, weighting, alpha)
     added = history.data * (sources[history.indices] @ item)
-    order = np.argsort(-added, kind="stable")
-    return Explanation("history", history.indices[order].astype(np.int32), added[order].astype(np.float32))
+    return rank_contributions(history.indices, added)
 
 
 def spectral_start(

@@ -1,0 +1,148 @@
+"""``leanrec evaluate``: ranking metrics of models on held-out events, with confidence intervals."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from leanrec.cli import output
+from leanrec.cli.cross_validate import print_cross_validation
+from leanrec.cli.options import DataOptions, Json, Sources, SplitOptions, TrainOptions, parse_model, with_options
+from leanrec.errors import DataError, SettingError
+from leanrec.models import get_model
+from leanrec.settings import check_one_of
+
+if TYPE_CHECKING:
+    from leanrec.evaluation.evaluate import Evaluation
+
+__all__ = ["Models", "evaluate"]
+
+Models = Annotated[
+    list[str] | None,
+    typer.Option("--model", "-m", help="A model, with settings after commas: ials,embedding_dim=32. Repeatable."),
+]
+_METRICS = ("ndcg", "recall", "precision", "hitrate", "mrr", "map")
+
+
+@with_options(DataOptions, SplitOptions, TrainOptions)
+def evaluate(
+    source: Sources,
+    *,
+    model: Models = None,
+    top_k: Annotated[
+        list[int] | None,
+        typer.Option("--top-k", "-k", min=1, max=10_000, help="Cut-off of the metrics; repeatable. Default: 10."),
+    ] = None,
+    metric: Annotated[
+        str | None, typer.Option(help="Metric of the comparison, with its cut-off. Default: ndcg at the first --top-k.")
+    ] = None,
+    part: Annotated[
+        str,
+        typer.Option(help="Part to evaluate on: test, or valid to compare models and settings before the final test."),
+    ] = "test",
+    auc: Annotated[
+        bool, typer.Option("--auc", help="Also compute AUC, which scores every query a second time.")
+    ] = False,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            help="Cross-validate with this many folds: rolling in time (--split time, the default where events have times), "
+            "over users (cold-users) or over events (random)."
+        ),
+    ] = None,
+    as_json: Json = False,
+    data: DataOptions,
+    split: SplitOptions,
+    train: TrainOptions,
+) -> None:
+    """Fit models on the training part and evaluate their rankings on held-out events, with confidence intervals."""
+    from leanrec.evaluation.compare import compare
+    from leanrec.evaluation.evaluate import evaluate as evaluate_model
+    from leanrec.evaluation.evaluate import warn_of_few
+
+    run, cutoffs = train.to_run(), tuple(top_k or (10,))
+    check_one_of("--part", part, ("test", "valid"))
+    estimators = {text: parse_model(text) for text in model or ("popularity", "item_knn", "ease")}
+    if folds is not None and (auc or part != "test" or split.valid or split.test):
+        raise SettingError("--folds makes its own parts: leave out --auc, --part, --valid and --test.")
+    ingested = data.open_data(source, run)
+    if folds is not None:
+        print_cross_validation(
+            estimators,
+            ingested.data,
+            run,
+            n_folds=folds,
+            split=split.split,
+            cutoffs=cutoffs,
+            metric=metric,
+            as_json=as_json,
+        )
+        return
+    parts = split.apply_split(ingested, data, run)
+    queries = parts.test if part == "test" else parts.valid
+    if not queries.ground_truth.nnz:
+        other = "valid" if part == "test" else "test"
+        raise DataError(f"The {part} part has no held-out interactions. Choose --part {other}, or hold out more.")
+    fallback = get_model("popularity")().fit(parts.train, run)
+    evaluations = {}
+    for name, estimator in estimators.items():
+        output.print_note(f"{name} …")
+        # The time limit is one of each fit, not of all fits together.
+        evaluations[name] = evaluate_model(
+            estimator.fit(parts.train, run.restart()),
+            queries,
+            k=cutoffs,
+            fallback=fallback,
+            train=parts.train,
+            with_auc=auc,
+            run=run,
+        )
+    comparison = compare(evaluations, metric or f"ndcg@{cutoffs[0]}") if len(evaluations) > 1 else None
+    if as_json:
+        output.print_json(
+            {
+                "split": parts.how,
+                "part": part,
+                "models": {name: evaluation.to_dict() for name, evaluation in evaluations.items()},
+                "comparison": None if comparison is None else comparison.to_dict(),
+            }
+        )
+        return
+    for note in filter(
+        None, (parts.note, str(parts.leakage) if parts.leakage.has_leakage else "", warn_of_few(part, queries))
+    ):
+        output.print_note(note)
+    _print_metrics(evaluations, cutoffs, f"The {part} part of the split {parts.how}")
+    _print_rating_errors(evaluations)
+    if comparison is not None:
+        output.print_line(f"\n{comparison}")
+
+
+def _print_metrics(evaluations: "Mapping[str, Evaluation]", cutoffs: tuple[int, ...], title: str) -> None:
+    n_queries = next(iter(evaluations.values())).n_queries
+    for k in cutoffs:
+        rows = []
+        for name, evaluation in evaluations.items():
+            intervals = evaluation.intervals()
+            cells = [output.format_interval(**intervals[f"{metric}@{k}"], n=n_queries) for metric in _METRICS]
+            coverage = evaluation.catalogue[f"coverage@{k}"]
+            rows.append((name, *cells, f"{coverage:.1%}", f"{evaluation.fallback_share:.1%}"))
+        output.print_table(
+            f"{title}: {n_queries:,} queries, full ranking, mean ± half of the 95 % interval",
+            ("model", *(f"{metric}@{k}" for metric in _METRICS), "coverage", "fallback"),
+            rows,
+        )
+
+
+def _print_rating_errors(evaluations: "Mapping[str, Evaluation]") -> None:
+    rows = []
+    for name, evaluation in evaluations.items():
+        errors = evaluation.ratings
+        if errors is not None:
+            cells = [
+                output.format_interval(**errors.interval(error)._asdict(), n=errors.n_ratings)
+                for error in ("rmse", "mae")
+            ]
+            rows.append((name, *cells, f"{errors.n_ratings:,}"))
+    if rows:
+        output.print_table("Predicted ratings", ("model", "RMSE", "MAE", "ratings"), rows)

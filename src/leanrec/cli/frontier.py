@@ -1,0 +1,111 @@
+"""``leanrec frontier``: quality beside cost of many models, and the best within a budget."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from leanrec.cli import output
+from leanrec.cli.evaluate import Models
+from leanrec.cli.messages import to_flags
+from leanrec.cli.options import DataOptions, Json, Sources, SplitOptions, TrainOptions, parse_model, with_options
+
+if TYPE_CHECKING:
+    from leanrec.evaluation.frontier.frontier import Frontier
+
+__all__ = ["draw_plots", "frontier", "print_frontier"]
+
+
+@with_options(DataOptions, SplitOptions, TrainOptions)
+def frontier(
+    source: Sources,
+    *,
+    model: Models = None,
+    deep: Annotated[
+        bool,
+        typer.Option("--deep", help="Without --model: also models that train for minutes, most of them with torch."),
+    ] = False,
+    max_p99: Annotated[str | None, typer.Option(help="Limit on the p99 latency of one request, e.g. 5ms.")] = None,
+    max_memory: Annotated[str | None, typer.Option(help="Limit on the peak memory of the fit, e.g. 200MB.")] = None,
+    max_fit_time: Annotated[str | None, typer.Option(help="Limit on the time to fit, e.g. 60s.")] = None,
+    max_size: Annotated[str | None, typer.Option(help="Limit on the size on disk, e.g. 50MB.")] = None,
+    metric: Annotated[str, typer.Option(help="Quality metric, with its cut-off.")] = "ndcg@10",
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the plots.")] = Path("out/frontier"),
+    save_models: Annotated[
+        bool, typer.Option("--save-models", help="Save every fitted model in the folder of the plots.")
+    ] = False,
+    as_json: Json = False,
+    data: DataOptions,
+    split: SplitOptions,
+    train: TrainOptions,
+) -> None:
+    """Fit one model of every family, show quality beside cost, and choose the best within a budget."""
+    from leanrec.budget import Budget
+    from leanrec.evaluation.frontier.frontier import frontier as measure_frontier
+
+    run = train.to_run()
+    budget = Budget(p99=max_p99, memory=max_memory, fit_time=max_fit_time, size=max_size)
+    models = None if model is None else {text: parse_model(text) for text in model}
+    ingested = data.open_data(source, run)
+    result = measure_frontier(
+        ingested.data,
+        models=models,
+        deep=deep,
+        budget=budget,
+        metric=metric,
+        split=split.apply_split(ingested, data, run),
+        run=run,
+        save=out / "models" if save_models else None,
+    )
+    plots = draw_plots(result, out)
+    if as_json:
+        output.print_json(result.to_dict() | {"plots": plots})
+        return
+    print_frontier(result)
+    for plot in plots:
+        output.print_note(f"Plot: {plot}")
+
+
+def draw_plots(result: "Frontier", out: Path) -> list[Path]:
+    """Write the interactive page, and the PNG where matplotlib is installed; their paths."""
+    from leanrec.errors import MissingExtraError
+    from leanrec.evaluation.plots.figures import require_plots
+    from leanrec.evaluation.plots.frontier_figure import draw_frontier
+    from leanrec.evaluation.plots.html_report import write_frontier_page
+
+    out.mkdir(parents=True, exist_ok=True)
+    plots = [write_frontier_page(result, out / "frontier.html")]
+    try:
+        require_plots()
+    except MissingExtraError as error:
+        output.print_note(str(error))
+    else:
+        plots.append(draw_frontier(out / "frontier.png", result))
+    return plots
+
+
+def print_frontier(result: "Frontier") -> None:
+    """Print quality and cost of each model, the best first, and a summary."""
+    from leanrec.budget import COST_AXES
+
+    rows: list[tuple[Any, ...]] = []
+    for row in sorted(result.rows, key=lambda row: -row.valid.value if row.valid is not None else float("inf")):
+        if row.valid is None:
+            rows.append(("–", row.name, row.family, row.reason, *[""] * (1 + len(COST_AXES))))
+            continue
+        mark = "★" if row.name == result.choice.best else "✗" if row.violations else "·" if row.front else ""
+        costs = row.axes()
+        shown = [axis.format(costs[name]) if name in costs else "–" for name, axis in COST_AXES.items()]
+        rows.append((mark, row.name, row.family, _format_quality(row.valid), _format_quality(row.test), *shown))
+    output.print_line(result.about)
+    columns = ("", "model", "family", f"{result.metric} valid", f"{result.metric} test", "p99", "memory", "fit", "disk")
+    output.print_table("Quality beside cost", columns, rows, left=3)
+    output.console.print("★ best within the budget   · on a Pareto front   ✗ over the budget\n")
+    for line in result.summary():
+        output.print_line(to_flags(line))
+
+
+def _format_quality(quality: Any) -> str:
+    if quality is None:
+        return "–"
+    return output.format_interval(mean=quality.value, low=quality.low, high=quality.high, n=quality.queries)
