@@ -43,6 +43,8 @@ _HOMES = {
     "rating_bias": "leanrec.kernels.solvers.rating_bias",
     "profiles": "leanrec.features.profiles",
     "aggregation": "leanrec.kernels.similarity.aggregation",
+    "similarity": "leanrec.kernels.similarity.top_similar",
+    "spectral": "leanrec.kernels.graph.spectral",
     "features.base": "leanrec.features.base",
     "features.categorical": "leanrec.features.categorical",
     "features.column_types": "leanrec.features.column_types",
@@ -388,7 +390,7 @@ def _migrated(identifier: str, fields: Mapping[str, Any]) -> tuple[type, Mapping
         try:
             home = importlib.import_module(module)
         except ImportError as error:
-            missing = MissingExtraError.of("This artifact", error)
+            missing = MissingExtraError.from_import_error("This artifact", error)
             raise missing or ArtifactError(f"The artifact needs the module {module!r}, which is not there.") from error
         migrate = vars(home).get("MIGRATIONS", {}).get(identifier)
         if migrate is None:

@@ -1,14 +1,18 @@
-"""What each stage promises. Computes nothing."""
+"""Interfaces between the stages: estimators, scorers, retrievers, rankers and explanations."""
 
 import dataclasses
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
-from leanrec.data.dataset import Dataset, Shape
+import numpy as np
+from numpy.typing import NDArray
+
+from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.data.table import Table
 from leanrec.run import Run
 from leanrec.types import CSR, Candidates, Events, Float32Array, Int32Array, Queries
 
 __all__ = [
+    "Context",
     "Embedder",
     "Estimator",
     "Explainable",
@@ -20,7 +24,9 @@ __all__ = [
     "Retriever",
     "Scorer",
     "SparseScorer",
+    "Stage",
     "Updatable",
+    "rank_contributions",
 ]
 
 
@@ -49,7 +55,7 @@ class Estimator(Protocol):
         """Learn from the data under the conditions of ``run``."""
         ...
 
-    def fit_bytes(self, shape: Shape) -> int:
+    def fit_bytes(self, shape: DatasetShape) -> int:
         """Upper estimate of the memory that ``fit`` needs on top of the data, in bytes."""
         ...
 
@@ -136,6 +142,34 @@ class Explanation:
     paths: tuple[Path, ...] = ()
 
 
+def rank_contributions(
+    items: NDArray[Any],
+    contributions: NDArray[Any],
+    *,
+    reason: str = "history",
+    features: tuple[str, ...] = (),
+    only_positive: bool = False,
+) -> Explanation:
+    """An ``Explanation`` from the contribution of each item to the score, largest first, equal ones in the given order.
+
+    For ``explain`` of a model whose score is a sum over the history, say Σ history[i] · weight[i, item]:
+    ``rank_contributions(history.indices, history.data * weights[history.indices, item])``. O(R log R).
+
+    Args:
+        items: (R,) rows of history items.
+        contributions: (R,) what each adds to the score.
+        reason: ``Explanation.reason``.
+        features: ``Explanation.features``.
+        only_positive: leave out items whose contribution is 0 or below.
+    """
+    order = np.argsort(-contributions, kind="stable")
+    if only_positive:
+        order = order[contributions[order] > 0]
+    return Explanation(
+        reason, items[order].astype(np.int32), contributions[order].astype(np.float32), features=features
+    )
+
+
 @runtime_checkable
 class Explainable(Protocol):
     """A scorer that can say why."""
@@ -154,12 +188,35 @@ class RatingPredictor(Protocol):
         ...
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Context:
+    """Rules of one request, the same for all its queries, that every stage must respect.
+
+    Attributes:
+        exclude_seen: leave out the items that the user has interacted with.
+        allow: item rows that may be recommended; None = all.
+        deny: item rows that must not be recommended; None = none.
+    """
+
+    exclude_seen: bool = True
+    allow: Int32Array | None = None
+    deny: Int32Array | None = None
+
+
 @runtime_checkable
 class Retriever(Protocol):
-    """All items → K candidates."""
+    """First stage of a pipeline: all items → K candidates."""
 
-    def retrieve(self, queries: Queries, k: int) -> Candidates:
-        """The k best items for each asker."""
+    def retrieve(self, queries: Queries, k: int, context: Context | None = None) -> Candidates:
+        """The k best items for each query. None: the rules that the retriever was made with."""
+        ...
+
+
+class Stage(Protocol):
+    """A later stage of a pipeline: candidates → candidates."""
+
+    def __call__(self, queries: Queries, candidates: Candidates, context: Context) -> Candidates:
+        """New lists of the same shape, which obey the rules of ``context``."""
         ...
 
 

@@ -1,0 +1,105 @@
+"""Fitted sequential models: a query vector from the history, and scores as dot products with item vectors."""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from leanrec.data.table import Table
+from leanrec.kernels.sparse import dot_scores
+from leanrec.models.sequential.core.item_content import ItemContent
+from leanrec.models.sequential.core.settings import SequentialSettings
+from leanrec.nn.arrays import load_arrays
+from leanrec.protocols import Explanation, rank_contributions
+from leanrec.training.histories import PackedHistories, pad_histories
+from leanrec.types import Float32Array, Int32Array, Queries
+
+__all__ = ["SequentialContentModel", "SequentialModel", "encode_histories"]
+
+# Cells of one padded batch at inference.
+_BATCH_CELLS = 16_384
+
+
+def encode_histories(network: nn.Module, settings: SequentialSettings, histories: PackedHistories) -> Float32Array:
+    """(B, D) hidden state after each whole history; zeros for an empty one."""
+    device = next(network.parameters()).device
+    out = np.zeros((len(histories), cast(nn.Embedding, network.items).embedding_dim), np.float32)
+    lengths = histories.lengths
+    nonempty = np.flatnonzero(lengths)
+    order = nonempty[np.argsort(lengths[nonempty], kind="stable")]
+    while len(order):
+        # The longest history of a batch sets its width, and so how many fit.
+        block = order[-max(1, _BATCH_CELLS // int(lengths[order[-1]])) :]
+        order = order[: -len(block)]
+        batch = pad_histories(histories, histories.bounds[block], histories.bounds[block + 1])
+        with torch.inference_mode():
+            items, ends = settings.inference_inputs(batch.items.to(device), batch.lengths.to(device))
+            out[block] = network(items, ends)[torch.arange(len(block)), ends - 1].float().cpu().numpy()
+    return out
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SequentialModel:
+    """A fitted sequential model.
+
+    Attributes:
+        settings: the settings of the fit, which also build the network.
+        weights: weights of the network by name; "items.weight" is (N, D).
+    """
+
+    settings: SequentialSettings
+    weights: Mapping[str, NDArray[Any]]
+
+    @property
+    def n_items(self) -> int:
+        """N."""
+        return len(self.weights["items.weight"])
+
+    @functools.cached_property
+    def _network(self) -> nn.Module:
+        return load_arrays(self.settings.build_network(self.n_items), self.weights)
+
+    def embed_queries(self, queries: Queries) -> Float32Array:
+        """(B, D) hidden state after each history; zeros for an empty one."""
+        histories = PackedHistories.from_queries(queries, self.settings.max_length)
+        return encode_histories(self._network, self.settings, histories)
+
+    def embed_items(self) -> Float32Array:
+        """(N, D)."""
+        return self.weights["items.weight"]
+
+    def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
+        """Hidden states · item vectors."""
+        return dot_scores(self.embed_queries(queries), self.embed_items(), items)
+
+    def explain(self, queries: Queries, item: int) -> Explanation:
+        """Items of the history by how much the score of ``item`` drops without each. L passes through the network."""
+        history = PackedHistories.from_queries(queries.block(0, 1), self.settings.max_length).items
+        reduced = [np.delete(history, i) for i in range(len(history))]
+        histories = PackedHistories.from_rows([history, *reduced])
+        scores = encode_histories(self._network, self.settings, histories) @ self.embed_items()[item]
+        drops: dict[int, float] = {}
+        for row, score in zip(history.tolist(), scores[1:].tolist(), strict=True):
+            drops[row] = drops.get(row, 0.0) + float(scores[0]) - score
+        return rank_contributions(np.array(list(drops), np.int32), np.array(list(drops.values())))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SequentialContentModel(SequentialModel):
+    """A fitted sequential model that accepts new items by their content.
+
+    Attributes:
+        content: gives part of each item vector, and all of the vector of a new item.
+    """
+
+    content: ItemContent
+
+    def extend(self, items: Table) -> "SequentialContentModel":
+        """The model with the M ``items`` added at the end. Raises ColumnError if they have no column of the fit."""
+        vectors = np.concatenate([self.embed_items(), self.content.vectors(items)])
+        return dataclasses.replace(self, weights={**self.weights, "items.weight": vectors})
