@@ -14,7 +14,7 @@ import harness
 import numpy as np
 from harness import Claim, Comparison, Contestant, Probe
 
-from leanrec.cli.options import model_of
+from leanrec.cli.options import parse_model
 from leanrec.data.datasets.bundled import find_data
 from leanrec.data.table import Table
 from leanrec.errors import SourceError
@@ -51,7 +51,7 @@ def judge(probe: Probe, text: str, part: str) -> None:
     from leanrec.models.ctr.core.examples import RowSpec
     from leanrec.models.ctr.core.training import mean_auc
 
-    estimator: Any = model_of(text)
+    estimator: Any = parse_model(text)
     table = frappe("train")
     coder = RowSpec(categories=FIELDS).fit(table)
     train = coder.examples(table)

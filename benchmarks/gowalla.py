@@ -17,7 +17,7 @@ from typing import Any
 import harness
 from harness import Claim, Comparison, Contestant, Probe
 
-from leanrec.cli.options import model_of
+from leanrec.cli.options import parse_model
 from leanrec.models import list_models
 
 # They need ratings, content, links or parts that somebody has to choose; EASE needs 6.7 GB and a quarter of an hour.
@@ -32,8 +32,8 @@ TUNED = {
     "blend": f"hybrid,parts=[local_regression,{CHEBY}]",
     "graph_blend": f"hybrid,parts=[lightgcn(epochs=90),{CHEBY}],weights=[3,1]",
     "cheby_cf": "cheby_cf,flatness=2.5,alpha=0.3,beta=0.3",
-    "ials": "ials,width=256,l2=0.7,epochs=8,relaxation=1",
-    "rp3": "rp3,beta=0.28,k=500",
+    "ials": "ials,embedding_dim=256,l2=0.7,epochs=8,relaxation=1",
+    "rp3": "rp3,beta=0.28,n_neighbors=500",
 }
 TRAINED_ON = {
     "valid": "train without valid, judged on valid",
@@ -63,7 +63,7 @@ def judge(probe: Probe, text: str, part: str) -> None:
     from leanrec.data.datasets.simulation import Simulation
     from leanrec.evaluation.evaluate import evaluate
 
-    estimator = model_of(text)
+    estimator = parse_model(text)
     data = gowalla_data(KNOWN[part])
     with probe.warmup():
         estimator.fit(Simulation(users=300, items=400, events=6_000).dataset(), probe.run)

@@ -25,7 +25,7 @@ import harness
 import numpy as np
 from harness import Claim, Comparison, Contestant, Probe
 
-from leanrec.cli.options import model_of
+from leanrec.cli.options import parse_model
 from leanrec.data.dataset import Dataset
 from leanrec.data.datasets.bundled import find_data
 from leanrec.data.links import ItemLinks
@@ -39,21 +39,21 @@ MODELS = {
     "lastfm": {
         "kgin": "kgin,weight_decay=0.5,hide=0,epochs=40",
         "kgin without triples": "kgin,weight_decay=0.5,hide=0,epochs=40",
-        "ials": f"ials,width=64,l2=2,{PLAIN}",
+        "ials": f"ials,embedding_dim=64,l2=2,{PLAIN}",
         "bpr": "bpr,epochs=120,l2=0.05",
         "popularity": "popularity",
     },
     "ml1m": {
         "kgin": "kgin,batch=4096,epochs=20",
         "kgin without triples": "kgin,batch=4096,epochs=20",
-        "ials": f"ials,width=32,{PLAIN}",
+        "ials": f"ials,embedding_dim=32,{PLAIN}",
         "bpr": "bpr,epochs=60,l2=0.03",
         "popularity": "popularity",
     },
     "filmtrust": {
         "diffnet": "diffnet,epochs=60",
         "diffnet without links": "diffnet,epochs=60",
-        "ials": f"ials,width=16,{PLAIN}",
+        "ials": f"ials,embedding_dim=16,{PLAIN}",
         "ease": "ease,l2=100",
         "popularity": "popularity",
     },
@@ -109,7 +109,7 @@ def touched(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, ItemLinks]:
     known = np.isin(own, ids)
     item = np.array([row[each] for each in own[known].tolist()])
     _, user = np.unique(user[known], return_inverse=True)
-    return user, item, liked[known], ItemLinks.of(zip(*(each.tolist() for each in triples), strict=True))
+    return user, item, liked[known], ItemLinks.from_triples(zip(*(each.tolist() for each in triples), strict=True))
 
 
 def protocol(name: str, seed: int) -> tuple[Dataset, Pairs, Pairs]:
@@ -176,7 +176,7 @@ def judge_trust(probe: Probe, text: str, *, links: bool, test: bool) -> None:
     train = parts.train if links else dataclasses.replace(parts.train, user_links=None)
     model = fitted(probe, text, train)
     found = evaluate(model, cases, k=(10,), fallback=Popularity().fit(train))
-    known, asked = np.diff(cases.queries.history.indptr), cases.relevant > 0
+    known, asked = np.diff(cases.queries.history.indptr), cases.n_relevant > 0
     values = {"ndcg": found.per_query["ndcg@10"], "recall": found.per_query["recall@10"]}
     reached = {f"{name}_10": float(value[asked].mean()) for name, value in values.items()}
     for low, high in GROUPS:
@@ -198,7 +198,7 @@ def judge_trust(probe: Probe, text: str, *, links: bool, test: bool) -> None:
 
 def fitted(probe: Probe, text: str, data: Dataset) -> Any:
     """The model, timed; the kernels are compiled beforehand on a few events."""
-    estimator = model_of(text)
+    estimator = parse_model(text)
     some = data.with_events(data.events.take(np.arange(0, len(data.events), 20)))
     quick = dataclasses.replace(estimator, epochs=1) if hasattr(estimator, "epochs") else estimator
     with probe.warmup():

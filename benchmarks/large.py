@@ -14,7 +14,7 @@ import harness
 from harness import Claim, Comparison, Contestant, Probe
 from sequences import read
 
-from leanrec.cli.options import model_of
+from leanrec.cli.options import parse_model
 
 # Width, layers, latest items, items of a step, precision.
 SIZES = {
@@ -36,7 +36,7 @@ def grow(probe: Probe, name: str, size: tuple[int, int, int, int, str]) -> None:
     width, layers, length, batch, precision = size
     heads = max(1, width // 64)
     text = f"{name},width={width},layers={layers},heads={heads},length={length},batch={batch},precision={precision},epochs=1,patience=0"
-    estimator: Any = model_of(text)
+    estimator: Any = parse_model(text)
     data = read("ml-1m", 300 if probe.quick else None)
     with probe.warmup():
         estimator.fit(read("ml-1m", 50), probe.run)

@@ -32,11 +32,11 @@ OTHERS = {"xsimgcl": "xsimgcl", "ultragcn": "ultragcn", "graphsage": "graphsage"
 def ours(probe: Probe, text: str, part: str) -> None:
     from datasets import gowalla_cases, gowalla_data
 
-    from leanrec.cli.options import model_of
+    from leanrec.cli.options import parse_model
     from leanrec.data.datasets.simulation import Simulation
     from leanrec.evaluation.evaluate import evaluate
 
-    estimator = model_of(text)
+    estimator = parse_model(text)
     data = gowalla_data({"valid": "fit", "test": "train"}[part])
     assert data.interactions.nnz
     with probe.warmup():
@@ -103,7 +103,7 @@ class Peer:
             block = cases.queries.block(start, min(start + 1024, len(cases)))
             lists, _ = top_k(vectors[block.users] @ vectors[self.users :].T, 20, seen=block.history)
             for row, listed in enumerate(lists, start):
-                truth = cases.truth.indices[cases.truth.indptr[row] : cases.truth.indptr[row + 1]]
+                truth = cases.ground_truth.indices[cases.ground_truth.indptr[row] : cases.ground_truth.indptr[row + 1]]
                 hit = np.isin(listed, truth)
                 recall += hit.sum() / len(truth)
                 ndcg += gains[hit].sum() / gains[: len(truth)].sum()

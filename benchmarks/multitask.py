@@ -16,10 +16,10 @@ import numpy as np
 import scipy.sparse as sp
 from harness import Claim, Comparison, Contestant, Probe
 
-from leanrec.cli.options import model_of
+from leanrec.cli.options import parse_model
 from leanrec.data.dataset import Dataset
 from leanrec.data.datasets.bundled import find_data
-from leanrec.data.splits.evaluation_set import Cases
+from leanrec.data.splits.evaluation_set import EvaluationSet
 from leanrec.data.vocabulary import Vocabulary
 from leanrec.errors import SourceError
 from leanrec.types import CSR, Events, Queries
@@ -58,12 +58,12 @@ def read() -> Events:
     kind = np.repeat(np.arange(len(KINDS), dtype=np.int8), [len(part["itemid"]) for part in parts])
     rows = (np.unique(each, return_inverse=True)[1].astype(np.int32) for each in (user, item))
     ones = np.ones(len(kind), np.float32)
-    events = Events(*rows, time=np.zeros(len(kind), np.int64), kind=kind, weight=ones, kinds=KINDS)
+    events = Events(*rows, time=np.zeros(len(kind), np.int64), event_type=kind, weight=ones, event_types=KINDS)
     # A data set has its events by user.
     return events.take(np.argsort(events.user, kind="stable"))
 
 
-def parts_of(part: str, kinds: tuple[str, ...]) -> tuple[Dataset, dict[str, Cases]]:
+def parts_of(part: str, kinds: tuple[str, ...]) -> tuple[Dataset, dict[str, EvaluationSet]]:
     """What is trained on, of these kinds, and the cases of each kind: a user's items of the part's pairs."""
     events = read()
     users, items = int(events.user.max()) + 1, int(events.item.max()) + 1
@@ -73,16 +73,16 @@ def parts_of(part: str, kinds: tuple[str, ...]) -> tuple[Dataset, dict[str, Case
     low, high = (0, SHARE) if part == "test" else (SHARE, 2 * SHARE)
     held, before = (draw >= low) & (draw < high), draw >= high
     history = _matrix(events.take(before), (users, items))  # repeats add up, as in training
-    wanted = np.isin(events.kind, [KINDS.index(kind) for kind in kinds])
+    wanted = np.isin(events.event_type, [KINDS.index(kind) for kind in kinds])
     names = Vocabulary(np.arange(users), "user"), Vocabulary(np.arange(items), "item")
     train = Dataset(events=events.take(before & wanted), users=names[0], items=names[1], source="RetailRocket")
     cases = {}
     for code, kind in enumerate(KINDS):
-        truth = _matrix(events.take(held & (events.kind == code)), (users, items))
+        truth = _matrix(events.take(held & (events.event_type == code)), (users, items))
         truth.data[:] = 1
         # Who asks is known by something.
         rows = np.flatnonzero((np.diff(truth.indptr) > 0) & (np.diff(history.indptr) > 0)).astype(np.int32)
-        cases[kind] = Cases(queries=Queries(users=rows, history=history[rows]), truth=truth[rows])
+        cases[kind] = EvaluationSet(queries=Queries(users=rows, history=history[rows]), ground_truth=truth[rows])
     return train, cases
 
 
@@ -95,7 +95,7 @@ def _matrix(events: Events, shape: tuple[int, int]) -> CSR:
 def judge(probe: Probe, text: str, part: str, kinds: tuple[str, ...]) -> None:
     from leanrec.evaluation.evaluate import evaluate
 
-    estimator: Any = model_of(text)
+    estimator: Any = parse_model(text)
     train, cases = parts_of(part, kinds)
     train.interactions  # noqa: B018 - made before the clock starts
     with probe.warmup():

@@ -14,7 +14,7 @@ import harness
 import numpy as np
 from harness import Claim, Comparison, Contestant, Probe
 
-from leanrec.cli.options import model_of
+from leanrec.cli.options import parse_model
 from leanrec.data.dataset import Dataset
 from leanrec.data.datasets.bundled import find_data
 from leanrec.data.vocabulary import Vocabulary
@@ -23,7 +23,7 @@ from leanrec.types import Events, Int32Array, Int64Array
 
 USERS, ITEMS, OTHERS = 6_040, 3_706, 99
 # What was tuned on the validation part and is not a model's default.
-TUNED = {"ials": "ials,unobserved=0.3,epochs=12,relaxation=1"}
+TUNED = {"ials": "ials,unobserved_weight=0.3,epochs=12,relaxation=1"}
 MODELS = ("neumf", "ials", "popularity")
 RANDOM = frozenset({"neumf", "ials"})
 PUBLISHED = (
@@ -93,7 +93,7 @@ def _few(rows: np.ndarray, *, quick: bool) -> Int32Array:
 
 def _data(user: np.ndarray, item: np.ndarray, place: np.ndarray) -> Dataset:
     ones, zeros = np.ones(len(user), np.float32), np.zeros(len(user), np.int8)
-    events = Events(user=user.astype(np.int32), item=item.astype(np.int32), time=place, kind=zeros, weight=ones)
+    events = Events(user=user.astype(np.int32), item=item.astype(np.int32), time=place, event_type=zeros, weight=ones)
     users, items = Vocabulary(np.arange(USERS), "user"), Vocabulary(np.arange(ITEMS), "item")
     return Dataset(events=events, users=users, items=items, source="ML-1M, NCF's split")
 
@@ -111,7 +111,7 @@ def hit_and_ndcg(model: Any, data: Dataset, candidates: Int32Array) -> tuple[flo
 def judge(probe: Probe, text: str, part: str) -> None:
     from leanrec.data.datasets.simulation import Simulation
 
-    estimator = model_of(text)
+    estimator = parse_model(text)
     data, candidates = (for_test if part == "test" else for_valid)(quick=probe.quick)
     data.interactions  # noqa: B018 - made before the clock starts
     with probe.warmup():

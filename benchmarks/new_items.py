@@ -13,7 +13,7 @@ import numpy as np
 from harness import Claim, Comparison, Contestant, Probe
 from sequences import read
 
-from leanrec.cli.options import model_of
+from leanrec.cli.options import parse_model
 
 # All held-out items are alike to a model without content, and the order of the file, which is no chance, would decide.
 MODELS = ("content", "content,text=embedding", "graphsage", "two_tower", "two_tower,text=embedding")
@@ -24,14 +24,15 @@ TITLES = {"ml-1m": "ML-1M, titles and genres", "yelp": "Yelp (S3-Rec's file), na
 def judge(probe: Probe, text: str, which: str, part: str) -> None:
     from leanrec.data.splits.split import split
     from leanrec.evaluation.evaluate import evaluate
+    from leanrec.protocols import Context
     from leanrec.retrieval.exact import ExactRetriever
 
-    estimator = model_of(text)
+    estimator = parse_model(text)
     parts = split(read(which, 500 if probe.quick else None), "cold-items", valid=0.1 if part == "valid" else 0)
     cases = parts.valid if part == "valid" else parts.test
     train = parts.train
     train.interactions  # noqa: B018 - made before the clock starts
-    held = np.unique(cases.truth.indices).astype(np.int32)
+    held = np.unique(cases.ground_truth.indices).astype(np.int32)
     if np.isin(held, train.interactions.indices).any():
         raise SystemExit("A held-out item must not be in training.")
     with probe.timed():
@@ -39,7 +40,7 @@ def judge(probe: Probe, text: str, which: str, part: str) -> None:
     # Who asks without a history is left out: nobody can answer by content then.
     known = np.flatnonzero(np.diff(cases.queries.history.indptr))
     cases = cases.take(known)
-    among = evaluate(ExactRetriever(model, allow=held), cases, k=(10,)).means()
+    among = evaluate(ExactRetriever(model, context=Context(allow=held)), cases, k=(10,)).means()
     whole = evaluate(model, cases, k=(10,)).means()
     probe.found(items=len(held), users=len(known))
     probe.reached(ndcg_10=among["ndcg@10"], recall_10=among["recall@10"], recall_among_all_10=whole["recall@10"])

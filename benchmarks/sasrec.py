@@ -59,7 +59,7 @@ def parts(quick: bool) -> Any:
 
 
 def ours(probe: Probe, asked: argparse.Namespace) -> None:
-    from leanrec.cli.options import model_of
+    from leanrec.cli.options import parse_model
     from leanrec.data.datasets.simulation import Simulation
     from leanrec.models.sequential.core import next_item
 
@@ -80,9 +80,9 @@ def ours(probe: Probe, asked: argparse.Namespace) -> None:
             raise Reached
         return score
 
-    estimator = model_of(f"{text},patience={EPOCHS}")
+    estimator = parse_model(f"{text},patience={EPOCHS}")
     with probe.warmup():
-        model_of("sasrec,epochs=1").fit(Simulation(users=50, items=60, events=600).dataset(), probe.run)
+        parse_model("sasrec,epochs=1").fit(Simulation(users=50, items=60, events=600).dataset(), probe.run)
     next_item._judge = timed  # noqa: SLF001
     start, start_cpu = time.perf_counter(), time.process_time()
     with probe.timed(), contextlib.suppress(Reached):
@@ -93,7 +93,7 @@ def ours(probe: Probe, asked: argparse.Namespace) -> None:
 
 def rectools(probe: Probe, asked: argparse.Namespace) -> None:
     data = parts(probe.quick)
-    events, truth = data.train.events, data.valid.truth
+    events, truth = data.train.events, data.valid.ground_truth
     rows = data.valid.queries.users
     answers = np.full(len(data.train.users), -1, np.int64)
     answers[rows] = truth.indices[truth.indptr[:-1]]

@@ -87,7 +87,7 @@ def test_a_fit_with_a_checkpoint_goes_on_where_it_ended(run: Any, log: Path, tmp
 
 
 def test_a_fit_that_its_time_ends_says_so(run: Any, log: Path, tmp_path: Path) -> None:
-    words = ("fit", "sasrec", log, "--set", "width=8", "--time", "1us", "--out", tmp_path / "m")
+    words = ("fit", "sasrec", log, "--set", "width=8", "--time-limit", "1us", "--out", tmp_path / "m")
     code, out, err = run(*words)
     assert code == 0
     assert "The time was up before the fit was done" in err
@@ -101,7 +101,7 @@ def test_the_report_of_people_names_what_was_understood_and_set_aside(run: Any, 
         "userId,movieId,rating,timestamp\n1,10,4,964982703\n1,11,nan,964982704\n,12,3,964982705\n2,10,5,964982706\n2,10,5,964982706\n"
     )
     quarantine = tmp_path / "aside.csv"
-    code, out, _ = run("ingest", file, "--quarantine", quarantine)
+    code, out, _ = run("ingest", file, "--rejected", quarantine)
     assert code == 0
     assert "user=userId" in out
     assert "Set aside" in out
@@ -149,7 +149,7 @@ def test_evaluate_compares_models_with_intervals(run: Any, log: Path) -> None:
         "-m",
         "popularity",
         "-m",
-        "item_knn,k=50",
+        "item_knn,n_neighbors=50",
         "--split",
         "leave-one-out",
         "--json",
@@ -157,8 +157,8 @@ def test_evaluate_compares_models_with_intervals(run: Any, log: Path) -> None:
     code, out, _ = run(*words)
     report = json.loads(out)
     assert code == 0
-    assert set(report["models"]) == {"popularity", "item_knn,k=50"}
-    interval = report["models"]["item_knn,k=50"]["metrics"]["ndcg@10"]
+    assert set(report["models"]) == {"popularity", "item_knn,n_neighbors=50"}
+    interval = report["models"]["item_knn,n_neighbors=50"]["metrics"]["ndcg@10"]
     assert interval["low"] < interval["mean"] < interval["high"]
     assert report["comparison"]["metric"] == "ndcg@10"
 
@@ -217,14 +217,14 @@ def test_frontier_draws_and_chooses(run: Any, tmp_path: Path) -> None:
         "-m",
         "popularity",
         "-m",
-        "pure_svd,width=16",
+        "pure_svd,embedding_dim=16",
         "--split",
         "ratio",
     )
     code, out, _ = run(*words, "--max-p99", "1s", "--out", tmp_path, "--json")
     found = json.loads(out)
     assert code == 0
-    assert found["best"] == "pure_svd,width=16"
+    assert found["best"] == "pure_svd,embedding_dim=16"
     assert (tmp_path / "frontier.html").exists()
     assert (tmp_path / "frontier.png").exists()
 
@@ -238,9 +238,9 @@ def test_models_lists_every_family_and_the_settings_of_one(run: Any) -> None:
 
 def test_doctor_finds_this_machine_well(run: Any) -> None:
     code, out, _ = run("doctor", "--json")
-    findings = {each["what"]: each["state"] for each in json.loads(out)}
+    findings = {each["name"]: each["state"] for each in json.loads(out)}
     assert code == 0
-    assert findings["the loop"] == findings["torch"] == findings["extra [deep]"] == "ok"
+    assert findings["pipeline"] == findings["torch"] == findings["extra [deep]"] == "ok"
 
 
 @pytest.mark.parametrize(
@@ -256,7 +256,7 @@ def test_doctor_finds_this_machine_well(run: Any) -> None:
         (("fit", "ease", "{log}", "--checkpoint", "c", "--out", "m"), "--checkpoint must be left out"),
         (("fit", "sasrec", "{log}", "--device", "cuda:99", "--out", "m"), "device 'cuda:99' is not there"),
         (("fit", "sasrec", "{log}", "--device", "gpu", "--out", "m"), "device must be cpu, cuda or cuda:N"),
-        (("fit", "ease", "{log}", "--memory", "lots", "--out", "m"), "A size must be a number and a unit"),
+        (("fit", "ease", "{log}", "--memory-limit", "lots", "--out", "m"), "A size must be a number and a unit"),
         (("ingest", "{log}", "--column", "user=nobody"), "nobody"),
         (("recommend", "{log}", "--user", "1"), "is not a leanrec artifact"),
         (
@@ -265,7 +265,7 @@ def test_doctor_finds_this_machine_well(run: Any) -> None:
         ),
         (("ingest", "{log}", "--time-format", "%Y"), "time_format goes with a time column of text or numbers."),
         (("frontier", "{log}", "--max-p99", "fast"), "max_p99"),
-        (("ingest", "view={log}", "{log}"), "KIND=PATH"),
+        (("ingest", "view={log}", "{log}"), "TYPE=PATH"),
     ],
 )
 def test_wrong_input_gets_one_clear_message(

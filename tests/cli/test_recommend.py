@@ -1,4 +1,4 @@
-"""Asking a fitted model, with what a server has recorded since: recommend, similar, explain, fit --log."""
+"""Asking a fitted model, with what a server has recorded since: recommend, similar, explain, fit --event-log."""
 
 import json
 from pathlib import Path
@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from leanrec.events.event_log import EventLog
-from leanrec.events.user_events import Reaction
+from leanrec.events.sqlite_store import SQLiteEventStore
+from leanrec.events.user_events import UserEvent
 from leanrec.pipeline.pipeline import Pipeline
 
 ITEMS = """user,item,title
@@ -33,16 +33,16 @@ def model(run: Any, source: Path, tmp_path: Path) -> Path:
     return tmp_path / "m"
 
 
-def served(model: Path, path: Path, *reactions: Reaction) -> Path:
+def served(model: Path, path: Path, *reactions: UserEvent) -> Path:
     """What a server of the model leaves behind."""
-    with EventLog(path) as log:
-        log.belongs_to(Pipeline.load(model).origin)
+    with SQLiteEventStore(path) as log:
+        log.bind(Pipeline.load(model).origin)
         log.append(reactions)
     return path
 
 
-def click(user: str, item: str) -> Reaction:
-    return Reaction(f"{user}-{item}", user, item, "click", 2_000_000_000, 1.0)
+def click(user: str, item: str) -> UserEvent:
+    return UserEvent(f"{user}-{item}", user, item, "click", 2_000_000_000, 1.0)
 
 
 def ids(out: str) -> list[str]:
@@ -58,7 +58,7 @@ def test_clicks_of_the_server_count_outside_of_it(run: Any, model: Path) -> None
     assert f"With the log {path}: 2 events and 0 items that the fit did not see." in err
     assert "1 events of the log cannot be used" in err
     assert run("explain", model, "--user", "new", "--item", "art, one", "--json")[0] == 0
-    assert run("similar", model, "--item", "d", "--log", path)[0] == 0
+    assert run("similar", model, "--item", "d", "--event-log", path)[0] == 0
 
 
 def test_a_log_of_other_data_counts_only_if_it_is_named(run: Any, model: Path, source: Path, tmp_path: Path) -> None:
@@ -69,10 +69,10 @@ def test_a_log_of_other_data_counts_only_if_it_is_named(run: Any, model: Path, s
     code, out, err = run("recommend", model, "--user", 1, "--json")
     assert (code, sorted(ids(out))) == (0, ["c", "d"])
     assert "Without the log beside the model" in err
-    code, _, err = run("recommend", model, "--user", 1, "--log", path)
+    code, _, err = run("recommend", model, "--user", 1, "--event-log", path)
     assert code == 2
     assert "was kept for other data" in " ".join(err.split())
-    code, _, err = run("recommend", model, "--user", 1, "--log", tmp_path / "none.db")
+    code, _, err = run("recommend", model, "--user", 1, "--event-log", tmp_path / "none.db")
     assert code == 2
     assert "cannot be used" in err
 
@@ -81,8 +81,8 @@ def test_a_fit_takes_the_log_in(run: Any, model: Path, source: Path) -> None:
     path = served(model, Path(f"{model}.events.db"), click("1", "d"), click("new", "gone"))
     code, _, err = run("fit", "ease", source, "--out", model)
     assert code == 0
-    assert f"--log {path} takes them in" in err
-    code, out, err = run("fit", "ease", source, "--out", model, "--log", path)
+    assert f"--event-log {path} adds them" in err
+    code, out, err = run("fit", "ease", source, "--out", model, "--event-log", path)
     assert code == 0
     assert "8 events of 4 users and 5 items" in out
     assert f"2 events of {path} joined the data" in err
@@ -112,6 +112,6 @@ def test_an_item_that_nothing_speaks_for_is_told_so(run: Any, model: Path) -> No
 
 
 def test_a_wrong_setting_of_the_server_is_refused(run: Any, model: Path) -> None:
-    code, _, err = run("serve", model, "--keep-days", 0)
+    code, _, err = run("serve", model, "--retention-days", 0)
     assert code == 2
     assert "days must be a positive number" in err

@@ -25,18 +25,18 @@ def test_an_inferred_scale_says_what_it_left_out(run: Any, rated: Path) -> None:
     shown = " ".join(out.split())
     assert code == 0
     assert "1 to 5, inferred from the ratings; 1 row outside" in shown
-    assert "1 row outside was set aside, such as 99. If another scale is meant, name it: --ratings LOW..HIGH" in shown
+    assert "1 row outside was set aside, such as 99. If another scale is meant, name it: --rating-range LOW..HIGH" in shown
     report = ingest(rated).report
     assert (report.rating_range, report.rating_range_inferred) == ((1.0, 5.0), True)
     assert report_from_dict(json.loads(json.dumps(report.to_dict()))) == report
 
 
 def test_a_given_scale_is_not_commented_on(run: Any, rated: Path) -> None:
-    _, out, _ = run("ingest", rated, "--ratings", "1..100", "--json")
+    _, out, _ = run("ingest", rated, "--rating-range", "1..100", "--json")
     report = json.loads(out)
     assert (report["rating_range"], report["rating_range_inferred"]) == ([1.0, 100.0], False)
     assert not any("usual scale" in warning for warning in report["warnings"])
-    _, out, _ = run("ingest", rated, "--ratings", "1..5")
+    _, out, _ = run("ingest", rated, "--rating-range", "1..5")
     assert "1 to 5, as given; 1 row outside" in " ".join(out.split())
 
 
@@ -45,16 +45,16 @@ def test_rules_that_saw_the_held_out_events_are_named(run: Any, tmp_path: Path) 
     path = tmp_path / "log.csv"
     path.write_text("\n".join(["user,item,timestamp", *rows]))
     words = ("-m", "popularity", "--split", "leave-one-out")
-    _, out, _ = run("ingest", path, "--min-user", 3, "--json")
+    _, out, _ = run("ingest", path, "--min-user-events", 3, "--json")
     said = "rules that look at the whole log (k-core 1), before any split"
     assert any(said in warning for warning in json.loads(out)["warnings"])
-    _, _, err = run("evaluate", path, "--min-user", 3, *words)
+    _, _, err = run("evaluate", path, "--min-user-events", 3, *words)
     assert said in " ".join(err.split())
     _, _, err = run("evaluate", path, *words)
     assert "whole log" not in err
     held = tmp_path / "test.csv"
     held.write_text("user,item,timestamp\nu1,i29,1600002000\nu2,i28,1600002000\n")
-    _, _, err = run("evaluate", path, "--min-user", 3, "-m", "popularity", "--test", held)
+    _, _, err = run("evaluate", path, "--min-user-events", 3, "-m", "popularity", "--test", held)
     assert "whole log" not in err
 
 

@@ -24,7 +24,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     return call
 
 
-SIZES = ("--users", 50, "--items", 40, "--events", 500)
+SIZES = ("--n-users", 50, "--n-items", 40, "--n-events", 500)
 
 
 def test_a_simulated_log_is_a_log(run: Call, tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_json_has_settings_and_cost(run: Call, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--events", 3), "events must be from 50"),
+        (("--n-events", 3), "events must be from 50"),
         (("--set", "drit=1"), "Did you mean 'drift'?"),
     ],
 )

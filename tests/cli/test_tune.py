@@ -32,7 +32,7 @@ def test_tunes_reports_draws_and_saves_a_model_that_answers(run: Any, folder: Pa
 
 
 def test_json_is_one_document_and_a_store_goes_on(run: Any, folder: Path, tmp_path: Path) -> None:
-    words = ("tune", "item_knn", folder, "--split", "leave-one-out", "--store", tmp_path / "s", "--json", "--trials")
+    words = ("tune", "item_knn", folder, "--split", "leave-one-out", "--storage", tmp_path / "s", "--json", "--trials")
     code, out, _ = run(*words, 2)
     first = json.loads(out)
     assert code == 0
@@ -52,8 +52,8 @@ def test_json_is_one_document_and_a_store_goes_on(run: Any, folder: Path, tmp_pa
         (("--space", "l3=1..2"), "EASE has no setting 'l3'"),
         (("--space", "l2=9..1"), "the lower end must be below the higher"),
         (("--metric", "ndgc@10"), "metric must be one of"),
-        (("--max-tune", "10"), "A duration must be a number and a unit"),
-        (("--prune", "hard"), "prune must be one of median, halving, none"),
+        (("--timeout", "10"), "A duration must be a number and a unit"),
+        (("--pruner", "hard"), "prune must be one of median, halving, none"),
         (("--metric", "rmse"), "rmse needs a model that predicts ratings"),
     ],
 )

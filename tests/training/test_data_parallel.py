@@ -274,8 +274,8 @@ def test_under_torchrun_nothing_else_runs(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "1")
     with pytest.raises(SettingError, match="Under torchrun the command must be fit. Got 'evaluate'"):
-        distributed.prepare(["evaluate", "log.csv"])
-    assert distributed.name() == "error in worker 1:"
+        distributed.prepare_worker(["evaluate", "log.csv"])
+    assert distributed.error_prefix() == "error in worker 1:"
 
 
 def test_every_worker_gets_as_many_batches() -> None:

@@ -1,17 +1,19 @@
-"""The commands of ``leanrec``."""
+"""The typer application: every command of ``leanrec``."""
 
 from typing import Annotated
 
 import typer
 
 import leanrec
-from leanrec.cli import ingest, recommend, system, train, tune
+from leanrec.cli import demo, doctor, evaluate, fit, frontier, ingest, models, recommend, serve, simulate, tune
 
 __all__ = ["app"]
 
+_HELP = "Recommendations with known quality and known computing cost."
+
 app = typer.Typer(
     name="leanrec",
-    help="Recommendations whose quality and computing cost are both known.",
+    help=_HELP,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -19,34 +21,34 @@ app = typer.Typer(
 )
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         print(f"leanrec {leanrec.__version__}")
         raise typer.Exit
 
 
-@app.callback()
-def _root(
+@app.callback(help=_HELP)
+def _add_global_options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Recommendations whose quality and computing cost are both known."""
+    pass
 
 
 for command in (
     ingest.ingest,
-    ingest.simulate,
-    train.fit,
-    train.evaluate,
-    train.frontier,
+    simulate.simulate,
+    fit.fit,
+    evaluate.evaluate,
+    frontier.frontier,
     tune.tune,
     recommend.recommend,
     recommend.similar,
     recommend.explain,
-    system.models,
-    recommend.serve,
-    system.doctor,
-    system.demo,
+    models.models,
+    serve.serve,
+    doctor.doctor,
+    demo.demo,
 ):
     app.command()(command)

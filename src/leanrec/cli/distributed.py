@@ -1,4 +1,4 @@
-"""One command in several processes: torchrun starts it in each, and the first speaks and writes for all."""
+"""Commands under torchrun: every process runs the command, the first one prints and writes."""
 
 import os
 import warnings
@@ -6,36 +6,36 @@ from collections.abc import Sequence
 
 from leanrec.errors import SettingError
 
-__all__ = ["alone", "first", "name", "prepare"]
+__all__ = ["error_prefix", "is_first", "is_single", "prepare_worker"]
 
-# What divides its work among workers. Anything else would only be done several times over.
+# Commands that divide their work among workers. Others would only do it several times.
 _COMMANDS = ("fit",)
 
 
-def alone() -> bool:
+def is_single() -> bool:
     """Whether this is the only process."""
     return int(os.environ.get("WORLD_SIZE", "1")) <= 1
 
 
-def first() -> bool:
-    """Whether this process speaks and writes."""
-    return alone() or os.environ.get("RANK", "0") == "0"
+def is_first() -> bool:
+    """Whether this process prints and writes."""
+    return is_single() or os.environ.get("RANK", "0") == "0"
 
 
-def name() -> str:
-    """What a complaint of this process begins with."""
-    return "error:" if first() else f"error in worker {os.environ['RANK']}:"
+def error_prefix() -> str:
+    """First word of an error message, with the worker's rank where there are several."""
+    return "error:" if is_first() else f"error in worker {os.environ['RANK']}:"
 
 
-def prepare(arguments: Sequence[str]) -> None:
-    """Let only the first process speak. Raises SettingError for a command that several cannot do together."""
-    if alone():
+def prepare_worker(arguments: Sequence[str]) -> None:
+    """Silence every process but the first. Raises SettingError for a command that cannot run distributed."""
+    if is_single():
         return
     command = next((each for each in arguments if not each.startswith("-")), "")
     if command not in _COMMANDS:
         raise SettingError(f"Under torchrun the command must be {' or '.join(_COMMANDS)}. Got {command!r}.")
-    if not first():
+    if not is_first():
         from leanrec.cli import output
 
-        output.hush()
+        output.silence_output()
         warnings.simplefilter("ignore")

@@ -1,6 +1,5 @@
 """``leanrec evaluate``: ranking metrics of models on held-out events, with confidence intervals."""
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,6 +12,8 @@ from leanrec.models import get_model
 from leanrec.settings import check_one_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from leanrec.evaluation.evaluate import Evaluation
 
 __all__ = ["Models", "evaluate"]

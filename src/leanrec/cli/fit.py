@@ -43,7 +43,7 @@ def fit(
     """Fit a model on a data set or a raw log, and save it with everything needed to serve it."""
     from leanrec import artifacts
     from leanrec.callbacks import ModelCheckpoint
-    from leanrec.events.reader import SQLiteEventReader
+    from leanrec.events.sqlite_reader import SQLiteEventReader
     from leanrec.pipeline.pipeline import Pipeline
     from leanrec.pipeline.replay import default_log_path
     from leanrec.run import Distributed

@@ -1,9 +1,8 @@
-"""How results look on a terminal: tables for people, JSON for programs."""
+"""Output of the commands: tables and lines for people, JSON for programs, notes on standard error."""
 
 import contextlib
 import json
 import math
-import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -13,74 +12,82 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["console", "hush", "in_flags", "number", "only_json", "print_json", "print_line", "say", "table", "tell"]
+from leanrec.cli.messages import to_flags
+
+__all__ = [
+    "console",
+    "format_interval",
+    "format_number",
+    "only_json",
+    "print_json",
+    "print_json_line",
+    "print_line",
+    "print_note",
+    "print_table",
+    "silence_output",
+]
 
 # A pipe has no width; eighty columns would fold every table.
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
-_aside = Console(stderr=True, highlight=False)
+_errors = Console(stderr=True, highlight=False)
 
 
-def hush() -> None:
-    """Show nothing from now on."""
-    console.quiet = _aside.quiet = True
+def silence_output() -> None:
+    """Print nothing from now on."""
+    console.quiet = _errors.quiet = True
 
 
-def say(*parts: str | Text) -> None:
-    """Print a line of the result, to the letter: brackets in a title are no markup."""
+def print_line(*parts: str | Text) -> None:
+    """Print a line of the result. Brackets in it are not markup."""
     console.print(*(part if isinstance(part, Text) else Text(part) for part in parts), soft_wrap=True)
 
 
-def tell(message: str) -> None:
-    """Say something that is not the result (to stderr, so that ``--json`` stays clean)."""
-    _aside.print(in_flags(message), markup=False, soft_wrap=True)
-
-
-def in_flags(message: str) -> str:
-    """The message with arguments of a Python call written as flags: how='ratio' becomes --split ratio."""
-    return re.sub(r"how='([\w-]+)'", r"--split \1", message)
+def print_note(message: str) -> None:
+    """Print a message that is not the result, to stderr, so that ``--json`` stays clean."""
+    _errors.print(to_flags(message), markup=False, soft_wrap=True)
 
 
 def print_json(value: Any) -> None:
-    """Print one JSON document. NaN and infinities become null: JSON has no word for them."""
-    # Not through rich: it would wrap and colour what a program reads.
+    """Print one JSON document. NaN and infinities become null, since JSON has no value for them."""
+    # Not through rich: it would wrap and color what a program reads.
     if not console.quiet:
-        print(json.dumps(_plain(value), indent=2, ensure_ascii=False))
+        print(json.dumps(_to_plain(value), indent=2, ensure_ascii=False))
 
 
-def print_line(value: Any) -> None:
-    """Print JSON in one line, at once: for a program that waits for it."""
-    print(json.dumps(_plain(value), ensure_ascii=False), flush=True)
+def print_json_line(value: Any) -> None:
+    """Print JSON in one line and flush, for a program that waits for it."""
+    print(json.dumps(_to_plain(value), ensure_ascii=False), flush=True)
 
 
 @contextlib.contextmanager
-def only_json(wanted: bool) -> Iterator[None]:
-    """Keep tables and pictures' names off standard output inside the block, where JSON is wanted there."""
+def only_json(enabled: bool) -> Iterator[None]:
+    """Keep tables and notes off standard output inside the block where JSON is the result."""
     before = console.quiet
-    console.quiet = wanted or before
+    console.quiet = enabled or before
     try:
         yield
     finally:
         console.quiet = before
 
 
-def _plain(value: Any) -> Any:
+def _to_plain(value: Any) -> Any:
     if isinstance(value, np.generic):
-        return _plain(value.item())
+        return _to_plain(value.item())
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, np.ndarray):
-        return [_plain(each) for each in value.tolist()]
+        return [_to_plain(each) for each in value.tolist()]
     if isinstance(value, Mapping):
-        return {str(key): _plain(each) for key, each in value.items()}
+        return {str(key): _to_plain(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
+        return [_to_plain(each) for each in value]
     return value if value is None or isinstance(value, bool | int | str) else str(value)
 
 
-def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, left: int = 1) -> None:
-    """Print a table whose first ``left`` columns are text and the others numbers.
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, left: int = 1) -> None:
+    """Print a table whose first ``left`` columns are aligned left and the others right.
 
-    Cells are shown to the letter: a title such as "[REC] (2007)" is no markup. A styled cell is a rich Text.
+    Cells are printed literally: a title such as "[REC] (2007)" is not markup. A styled cell is a rich Text.
     """
     grid = Table(
         title=Text(title), title_justify="left", title_style="bold", header_style="bold", box=None, pad_edge=False
@@ -92,6 +99,11 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], 
     console.print(grid)
 
 
-def number(value: float | None, digits: int = 4) -> str:
-    """A number for a table: fixed digits, or a dash where there is none."""
+def format_number(value: float | None, digits: int = 4) -> str:
+    """A number with fixed digits, or a dash for None, NaN and infinities."""
     return "–" if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
+
+
+def format_interval(*, mean: float, low: float, high: float, n: int) -> str:
+    """A mean with half the width of its interval; without it for n = 1, which has no spread."""
+    return f"{mean:.4f} ±{(high - low) / 2:.4f}" if n > 1 else f"{mean:.4f}"

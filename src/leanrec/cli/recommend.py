@@ -1,7 +1,6 @@
-"""Commands that ask a fitted model: recommend, similar, explain, serve."""
+"""``leanrec recommend``, ``similar`` and ``explain``: recommendations of a fitted model."""
 
 import csv
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,149 +8,156 @@ import typer
 from rich.text import Text
 
 from leanrec.cli import output
-from leanrec.cli.options import Json, conditions
+from leanrec.cli.options import Json, parse_conditions
 from leanrec.errors import LeanrecError, SettingError
 
 if TYPE_CHECKING:
     from leanrec.pipeline.pipeline import Pipeline
-    from leanrec.pipeline.responses import Served
+    from leanrec.pipeline.responses import Recommendations
 
-__all__ = ["explain", "print_served", "recommend", "serve", "similar", "when_ready"]
+__all__ = ["Model", "explain", "print_recommendations", "recommend", "similar"]
 
-Model = Annotated[Path, typer.Argument(help="A folder that `leanrec fit --out` wrote.")]
+Model = Annotated[Path, typer.Argument(help="Folder of a model fitted by `leanrec fit --out`.")]
 User = Annotated[str | None, typer.Option("--user", "-u", help="The user's id, as in the data.")]
 History = Annotated[
     list[str] | None,
     typer.Option(
         "--history",
-        help="Ids of items somebody new has touched, oldest first; repeat or separate by commas. An id that holds a "
-        "comma stands alone, or in double quotes.",
+        help="Item ids that a new user interacted with, oldest first; repeat the option or separate ids by commas. Give an id "
+        "that contains a comma alone, or in double quotes.",
     ),
 ]
-Log = Annotated[
+EventLog = Annotated[
     Path | None,
     typer.Option(
-        help="An event log of a server, whose events count too; default: the one beside the model, if there is one."
+        help="Event log of a server, whose events are added. Default: the log beside the model, if it exists."
     ),
 ]
-Count = Annotated[int, typer.Option("-n", "--count", min=0, help="Length of the list.")]
+ListLength = Annotated[int, typer.Option("-n", "--n-items", min=0, help="Number of items to recommend.")]
 Where = Annotated[
     list[str] | None,
     typer.Option("--where", help="Only items with COLUMN=VALUE, or COLUMN=LOW..HIGH for numbers; repeatable."),
 ]
 
 
-def _ids(texts: list[str] | None, pipeline: "Pipeline") -> list[str] | None:
-    """The ids of a repeatable flag: a text that is an item's id as it is, any other one cut at its commas."""
+def _parse_ids(texts: list[str] | None, pipeline: "Pipeline") -> list[str] | None:
+    """Item ids of a repeatable flag. A text that is itself an item's id stays whole; any other is split at its commas."""
     if texts is None:
         return None
-    known = pipeline.catalogue.items
+    known = pipeline.catalog.items
     parts = [[text] if text in known else next(csv.reader([text], skipinitialspace=True), []) for text in texts]
     return [each.strip() for part in parts for each in part if each.strip()]
 
 
-def _opened(model: Path, log: Path | None) -> "Pipeline":
-    """The pipeline with the events of a log: of the one named, or of the one beside the model, and that is said."""
-    from leanrec.events.reader import LogReader
+def _load_pipeline(model: Path, event_log: Path | None) -> "Pipeline":
+    """Load a pipeline and replay an event log: the one given, or else the one beside the model."""
+    from leanrec.events.sqlite_reader import SQLiteEventReader
     from leanrec.pipeline.pipeline import Pipeline
-    from leanrec.pipeline.replay import attach, log_beside
+    from leanrec.pipeline.replay import bind_log, default_log_path
 
     pipeline = Pipeline.load(model)
-    path = log_beside(model) if log is None else log
-    if log is None and not path.exists():
+    path = default_log_path(model) if event_log is None else event_log
+    if event_log is None and not path.exists():
         return pipeline
     try:
-        replayed = attach(pipeline, LogReader(path))
+        replayed = bind_log(pipeline, SQLiteEventReader(path))
     except LeanrecError as error:
-        if log is not None:
+        if event_log is not None:
             raise
-        output.tell(f"Without the log beside the model. {error}")
+        output.print_note(f"The event log beside the model was not used. {error}")
         return pipeline
-    output.tell(
-        f"With the log {path}: {replayed.reflected} events and {replayed.items} items that the fit did not see."
+    output.print_note(
+        f"With the event log {path}: {replayed.applied} events and {replayed.items} items added since the fit."
     )
     for note in replayed.notes():
-        output.tell(note)
+        output.print_note(note)
     return pipeline
 
 
-def print_served(served: "Served", title: str) -> None:
-    """Print a list with titles, scores and reasons."""
+def print_recommendations(recommended: "Recommendations", title: str) -> None:
+    """Print a recommendation list with titles, scores and reasons."""
     rows = [
-        (place, shown.id, shown.title, f"{shown.score:.4g}", "; ".join(shown.reasons))
-        for place, shown in enumerate(served.items, 1)
+        (position, item.id, item.title, f"{item.score:.4g}", "; ".join(item.reasons))
+        for position, item in enumerate(recommended.items, 1)
     ]
-    output.table(title, ("", "id", "title", "score", "why"), rows, left=5)
-    if served.fallback:
-        output.tell(f"The model knows nothing of this asker, so the list comes from {served.fallback}.")
-    if served.ignored:
-        output.tell(f"Ids that are no items here were ignored: {', '.join(map(str, served.ignored))}.")
-    if served.note:
-        output.tell(served.note)
+    output.print_table(title, ("", "id", "title", "score", "why"), rows, left=5)
+    if recommended.fallback:
+        output.print_note(
+            f"The model cannot score this user without a history, so the list comes from {recommended.fallback}."
+        )
+    if recommended.ignored:
+        output.print_note(f"Unknown item ids were ignored: {', '.join(map(str, recommended.ignored))}.")
+    if recommended.note:
+        output.print_note(recommended.note)
 
 
-def _draw(served: "Served", plot: Path, title: str) -> None:
+def _draw_scores(recommended: "Recommendations", plot: Path, title: str) -> None:
     from leanrec.evaluation.plots.figures import draw_list
 
-    draw_list(plot, [shown.title for shown in served.items], [shown.score for shown in served.items], title=title)
-    output.tell(f"Chart: {plot}")
+    items = recommended.items
+    draw_list(plot, [item.title for item in items], [item.score for item in items], title=title)
+    output.print_note(f"Plot: {plot}")
 
 
 def recommend(
     model: Model,
     user: User = None,
     history: History = None,
-    count: Count = 10,
+    n_items: ListLength = 10,
     where: Where = None,
-    allow: Annotated[list[str] | None, typer.Option(help="Only these ids, written as for --history.")] = None,
-    deny: Annotated[list[str] | None, typer.Option(help="None of these ids, written as for --history.")] = None,
-    include_seen: Annotated[bool, typer.Option(help="Also items the asker has touched.")] = False,
-    log: Log = None,
-    plot: Annotated[Path | None, typer.Option(help="Draw the list as a bar chart (.png).")] = None,
+    allow: Annotated[
+        list[str] | None, typer.Option(help="Recommend only these item ids, written as for --history.")
+    ] = None,
+    deny: Annotated[
+        list[str] | None, typer.Option(help="Recommend none of these item ids, written as for --history.")
+    ] = None,
+    include_seen: Annotated[bool, typer.Option(help="Also recommend items that the user interacted with.")] = False,
+    event_log: EventLog = None,
+    plot: Annotated[Path | None, typer.Option(help="Plot the scores as a bar chart (.png).")] = None,
     as_json: Json = False,
 ) -> None:
-    """The best items for a user, or for somebody new with a history."""
+    """Recommend items to a user, or to a new user with a history."""
     if user is None and history is None:
-        raise SettingError("Say whom the list is for: --user ID, or --history ID,ID for somebody new.")
+        raise SettingError("A user or a history is needed: --user ID, or --history ID,ID for a new user.")
     if plot is not None:
         from leanrec.evaluation.plots.figures import require_plots
 
         require_plots()
-    pipeline = _opened(model, log)
-    served = pipeline.recommend(
+    pipeline = _load_pipeline(model, event_log)
+    recommended = pipeline.recommend(
         user,
-        history=_ids(history, pipeline),
-        n=count,
+        history=_parse_ids(history, pipeline),
+        n=n_items,
         exclude_seen=not include_seen,
-        allow=_ids(allow, pipeline),
-        deny=_ids(deny, pipeline),
-        where=conditions(where, pipeline.catalogue.table),
+        allow=_parse_ids(allow, pipeline),
+        deny=_parse_ids(deny, pipeline),
+        where=parse_conditions(where, pipeline.catalog.table),
     )
-    title = f"Top {len(served.items)} for {'this history' if user is None else f'user {user}'}"
+    title = f"Top {len(recommended.items)} for {'this history' if user is None else f'user {user}'}"
     if as_json:
-        output.print_json(served.to_dict())
+        output.print_json(recommended.to_dict())
     else:
-        print_served(served, title)
+        print_recommendations(recommended, title)
     if plot is not None:
-        _draw(served, plot, title)
+        _draw_scores(recommended, plot, title)
 
 
 def similar(
     model: Model,
     item: Annotated[str, typer.Option("--item", "-i", help="The item's id, as in the data.")],
-    count: Count = 10,
+    n_items: ListLength = 10,
     where: Where = None,
-    log: Log = None,
+    event_log: EventLog = None,
     as_json: Json = False,
 ) -> None:
-    """The items most like one."""
-    pipeline = _opened(model, log)
-    served = pipeline.similar(item, count, where=conditions(where, pipeline.catalogue.table))
+    """Find the items most similar to an item."""
+    pipeline = _load_pipeline(model, event_log)
+    recommended = pipeline.similar(item, n_items, where=parse_conditions(where, pipeline.catalog.table))
     if as_json:
-        output.print_json(served.to_dict())
+        output.print_json(recommended.to_dict())
         return
-    own = pipeline.own_item(item)
-    print_served(served, f"Like {pipeline.catalogue.title(pipeline.catalogue.items.row(own))}")
+    own = pipeline.external_item_id(item)
+    print_recommendations(recommended, f"Similar to {pipeline.catalog.title(pipeline.catalog.items.row(own))}")
 
 
 def explain(
@@ -159,69 +165,24 @@ def explain(
     item: Annotated[str, typer.Option("--item", "-i", help="The item's id, as in the data.")],
     user: User = None,
     history: History = None,
-    log: Log = None,
+    event_log: EventLog = None,
     as_json: Json = False,
 ) -> None:
-    """Why an item suits a user."""
+    """Explain why an item is recommended to a user."""
     if user is None and history is None:
-        raise SettingError("Say whom to explain it to: --user ID, or --history ID,ID for somebody new.")
-    pipeline = _opened(model, log)
-    why = pipeline.explain(user, item, history=_ids(history, pipeline))
+        raise SettingError("A user or a history is needed: --user ID, or --history ID,ID for a new user.")
+    pipeline = _load_pipeline(model, event_log)
+    explanation = pipeline.explain(user, item, history=_parse_ids(history, pipeline))
     if as_json:
-        output.print_json(why.to_dict())
+        output.print_json(explanation.to_dict())
         return
-    output.say(Text(why.title, "bold"), f"({why.id})")
-    for reason in why.reasons:
-        output.say(f"  {reason}")
-    if why.because:
-        rows = [(each.title, each.id, f"{each.weight:.4g}") for each in why.because]
-        output.table("What in the history speaks for it", ("title", "id", "adds"), rows, left=2)
-    for path in why.paths:
-        output.say(f"  {path}")
-    if why.features and not why.paths:
-        output.say(f"Shared content: {', '.join(why.features)}")
-
-
-def when_ready(model: Path) -> Callable[[str, Path], None]:
-    """What tells a program, in one line of JSON, that a model is served."""
-    return lambda url, log: output.print_line({"url": url, "model": model, "log": log})
-
-
-def serve(
-    model: Model,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on; 0 = a free one.")] = 8000,
-    log: Annotated[
-        Path | None, typer.Option(help="The event log (SQLite); default: beside the model, with the ending .events.db.")
-    ] = None,
-    adopt_log: Annotated[
-        bool,
-        typer.Option(
-            "--adopt-log", help="Take over a log of other data, whose ids mean the same people and the same items."
-        ),
-    ] = False,
-    kind: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--kind",
-            help="A kind of event to take besides those of the data; repeatable. Default: view, click, like, cart, "
-            "purchase, rating, skip.",
-        ),
-    ] = None,
-    keep_lists: Annotated[
-        int, typer.Option(min=0, help="Served lists to keep in the log; the oldest go first.")
-    ] = 1_000_000,
-    keep_days: Annotated[float, typer.Option(help="Days after which a served list goes from the log.")] = 90,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Once requests are answered print one line of JSON: url, model and log.")
-    ] = False,
-) -> None:
-    """Answer over HTTP, take events in, and show a page to try it."""
-    from leanrec.events.event_log import Keep
-    from leanrec.serving.app import Serving
-    from leanrec.serving.app import serve as run_server
-
-    keep = Keep(keep_lists, keep_days)
-    serving = Serving(adopt_log=adopt_log, keep=keep) if kind is None else Serving(tuple(kind), adopt_log, keep)
-    ready = when_ready(model) if as_json else None
-    run_server(model, host=host, port=port, log_path=log, serving=serving, ready=ready)
+    output.print_line(Text(explanation.title, "bold"), f"({explanation.id})")
+    for reason in explanation.reasons:
+        output.print_line(f"  {reason}")
+    if explanation.contributions:
+        rows = [(each.title, each.id, f"{each.weight:.4g}") for each in explanation.contributions]
+        output.print_table("Contributions of the history", ("title", "id", "contribution"), rows, left=2)
+    for path in explanation.paths:
+        output.print_line(f"  {path}")
+    if explanation.features and not explanation.paths:
+        output.print_line(f"Shared content: {', '.join(explanation.features)}")

@@ -1,0 +1,59 @@
+"""``leanrec serve``: serve a fitted model over HTTP."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from leanrec.cli import output
+from leanrec.cli.recommend import Model
+
+__all__ = ["report_ready", "serve"]
+
+
+def serve(
+    model: Model,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 = a free one.")] = 8000,
+    event_log: Annotated[
+        Path | None, typer.Option(help="Event log (SQLite). Default: beside the model, with the ending .events.db.")
+    ] = None,
+    rebind_log: Annotated[
+        bool,
+        typer.Option(
+            "--rebind-log", help="Accept a log of another data set whose ids mean the same users and the same items."
+        ),
+    ] = False,
+    event_type: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--event-type",
+            help="An event type to accept besides those of the data; repeatable. Default: view, click, like, cart, "
+            "purchase, rating, skip.",
+        ),
+    ] = None,
+    retention_lists: Annotated[
+        int, typer.Option(min=0, help="Served lists to keep in the log; the oldest are deleted first.")
+    ] = 1_000_000,
+    retention_days: Annotated[float, typer.Option(help="Days after which a served list is deleted from the log.")] = 90,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="When the server is ready print one line of JSON: url, model and log.")
+    ] = False,
+) -> None:
+    """Serve recommendations over HTTP, record events, and show a demo page."""
+    from leanrec.events.records import RetentionPolicy
+    from leanrec.serving.app import ServingSettings
+    from leanrec.serving.app import serve as run_server
+
+    event_types = {} if event_type is None else {"kinds": tuple(event_type)}
+    settings = ServingSettings(
+        rebind_log=rebind_log, keep=RetentionPolicy(retention_lists, retention_days), **event_types
+    )
+    ready = report_ready(model) if as_json else None
+    run_server(model, host=host, port=port, log_path=event_log, serving=settings, ready=ready)
+
+
+def report_ready(model: Path) -> Callable[[str, Path], None]:
+    """A callback that prints URL, model and log in one line of JSON once the server answers."""
+    return lambda url, log: output.print_json_line({"url": url, "model": model, "log": log})
