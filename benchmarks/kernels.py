@@ -49,24 +49,24 @@ def vectors(n: int, seed: int = 0, width: int = WIDTH) -> np.ndarray:
 
 def propagate(X: CSR) -> Case:
     """A pass along the edges: sums of item vectors over histories."""
-    from leanrec.kernels.graph.propagation import Graph
+    from leanrec.kernels.graph.propagation import BipartiteGraph
 
-    graph, V = Graph.of(X), vectors(X.shape[1])
+    graph, V = BipartiteGraph.of(X), vectors(X.shape[1])
     numbers = 2 * X.nnz + WIDTH * (X.shape[0] + X.shape[1])
     return Case(lambda: graph.to_rows(V), 2 * X.nnz * WIDTH, numbers, "2 · E · D; matrix, vectors and sums once")
 
 
 def contrast(X: CSR) -> Case:
     """Softmax of all edges against shared negatives, with its gradients."""
-    from leanrec.kernels.graph.propagation import Links
-    from leanrec.kernels.sgd.contrastive import softmax
+    from leanrec.kernels.graph.propagation import BipartiteEdges
+    from leanrec.kernels.sgd.contrastive import sampled_softmax
 
-    (U, N), S, links = X.shape, NEGATIVES, Links.of(X)
+    (U, N), S, links = X.shape, NEGATIVES, BipartiteEdges.of(X)
     rows, columns = 0.1 * vectors(U), 0.1 * vectors(N, 1)
     negatives = np.random.default_rng(2).choice(N, S, replace=False)
     weights, log_q = np.full(U, 1 / U, np.float32), np.zeros(S, np.float32)
     return Case(
-        lambda: softmax(links, rows, columns, negatives, log_q, weights),
+        lambda: sampled_softmax(links, rows, columns, negatives, log_q, weights),
         6 * U * S * WIDTH + 6 * X.nnz * WIDTH,
         4 * X.nnz + 2 * WIDTH * (U + N),
         "6 · U · S · D + 6 · E · D for scores and both gradients, exponentials not counted; graph and vectors once, gradients once",
@@ -77,12 +77,12 @@ def spectrum(X: CSR) -> Case:
     """The 64 strongest directions in four rounds of subspace iteration."""
     import scipy.sparse as sp
 
-    from leanrec.kernels.graph.spectral import normalised, right_singular
+    from leanrec.kernels.graph.spectral import normalize_adjacency, right_singular_vectors
 
-    R = normalised(X)
+    R = normalize_adjacency(X)
     Rt, passes, D = sp.csr_array(R.T), 4, WIDTH + 16
     return Case(
-        lambda: right_singular(R, Rt, WIDTH, passes, np.random.default_rng(0)),
+        lambda: right_singular_vectors(R, Rt, WIDTH, passes, np.random.default_rng(0)),
         passes * (4 * X.nnz * D + 4 * X.shape[1] * D**2),
         passes * (4 * X.nnz + D * (X.shape[0] + 3 * X.shape[1])),
         "a round: 4 · E · D for both products, 4 · N · D² for the basis; both matrices and the vectors once a round",
@@ -137,23 +137,23 @@ def local(X: CSR) -> Case:
     """Local regression: a ridge over the 200 nearest of each of 4,096 items."""
     import scipy.sparse as sp
 
-    from leanrec.kernels.solvers.local_ridge import local_ridges
+    from leanrec.kernels.solvers.local_ridge import fit_local_ridges
 
     near, columns = neighbours_of(X)[:ITEMS], sp.csr_array(X.T)
     ridge, pairs = np.full(X.shape[1], 10.0, np.float32), pairs_in_rows(near, columns)
-    return regression(lambda: local_ridges(columns, near, ridge), pairs, near, 2 * X.nnz)
+    return regression(lambda: fit_local_ridges(columns, near, ridge), pairs, near, 2 * X.nnz)
 
 
 def coordinate(X: CSR) -> Case:
     """SLIM: non-negative elastic nets over the 200 nearest of each of 4,096 items."""
     import scipy.sparse as sp
 
-    from leanrec.kernels.solvers.coordinate_descent import Penalty, nets_over_near
+    from leanrec.kernels.solvers.coordinate_descent import ElasticNetPenalty, fit_local_elastic_nets
 
     near = neighbours_of(X)
     near = sp.csr_array(sp.vstack([near[:ITEMS], sp.csr_array((X.shape[1] - ITEMS, X.shape[1]), dtype=np.float32)]))
-    pairs, penalty = pairs_in_rows(near[:ITEMS], sp.csr_array(X.T)), Penalty(1.0, 50.0, 100, 1e-4)
-    return regression(lambda: nets_over_near(X, near, penalty), pairs, near, 4 * X.nnz)
+    pairs, penalty = pairs_in_rows(near[:ITEMS], sp.csr_array(X.T)), ElasticNetPenalty(1.0, 50.0, 100, 1e-4)
+    return regression(lambda: fit_local_elastic_nets(X, near, penalty), pairs, near, 4 * X.nnz)
 
 
 def regression(work: Callable[[], Any], pairs: float, near: CSR, data: float) -> Case:
@@ -168,15 +168,15 @@ def regression(work: Callable[[], Any], pairs: float, near: CSR, data: float) ->
 
 def pairwise(X: CSR) -> Case:
     """BPR: a pass over all interactions."""
-    from leanrec.kernels.sgd.pairwise import Step, sweep
+    from leanrec.kernels.sgd.pairwise import PairwiseStep, run_epoch
 
     users, items, step = (
         0.1 * vectors(X.shape[0]),
         0.1 * vectors(X.shape[1], 1, WIDTH + 1),
-        Step(0.01, 0.01, popular=False),
+        PairwiseStep(0.01, 0.01, popular=False),
     )
     return Case(
-        lambda: sweep(X, users, items, step, np.random.default_rng(0)),
+        lambda: run_epoch(X, users, items, step, np.random.default_rng(0)),
         16 * X.nnz * WIDTH,
         2 * X.nnz + 2 * WIDTH * sum(X.shape),
         "16 · D an interaction: a difference of two products, three vectors moved; data once, vectors read and written once",
@@ -202,13 +202,13 @@ def user_means(X: CSR) -> Case:
     """User-kNN: means over the histories of the 100 nearest users of 1,024 users."""
     import scipy.sparse as sp
 
-    from leanrec.kernels.similarity.aggregation import mean_of_rows, ranked
+    from leanrec.kernels.similarity.aggregation import mean_over_neighbors, rank_entries
     from leanrec.kernels.similarity.top_similar import top_similar
 
-    near = ranked(top_similar(sp.csr_array(X.T), 100, "cosine")[:1024])
+    near = rank_entries(top_similar(sp.csr_array(X.T), 100, "cosine")[:1024])
     entries = float(np.diff(X.indptr)[near.columns[near.columns >= 0]].sum())
     return Case(
-        lambda: mean_of_rows(near, X, 50),
+        lambda: mean_over_neighbors(near, X, 50),
         4 * entries,
         2 * X.nnz + 2 * 1024 * X.shape[1],
         "4 for each entry of a neighbour; data once, means and counts for every user and item written",
@@ -245,13 +245,13 @@ def gram(X: CSR) -> Case:
 def inverse(X: CSR) -> Case:
     """EASE: the inverse of XᵀX + 500 I of the 8,192 most touched items."""
     from leanrec.kernels.solvers.dense import dense_gram
-    from leanrec.kernels.solvers.inverse import minus_inverse
+    from leanrec.kernels.solvers.inverse import sweep_inverse
 
     G = dense_gram(most_touched(X))
     G[np.diag_indices_from(G)] += 500
     n = len(G)
     return Case(
-        lambda: minus_inverse(G.copy()),
+        lambda: sweep_inverse(G.copy()),
         float(n) ** 3,
         5 * float(n) ** 2,
         "N³; the matrix copied, read and written once",

@@ -6,7 +6,7 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leanrec.kernels.sparse import dot_scores, history_scores, narrow, pick, top_k_sparse
+from leanrec.kernels.sparse import dot_scores, gather_scores, history_scores, narrow_indices, top_k_sparse
 from leanrec.kernels.topk.selection import top_k
 
 
@@ -35,7 +35,7 @@ def test_dots_of_all_chosen_and_own_items() -> None:
     np.testing.assert_allclose(dot_scores(Q, V), full, rtol=1e-6)
     np.testing.assert_allclose(dot_scores(Q, V, np.array([2, 7])), full[:, [2, 7]], rtol=1e-5)
     np.testing.assert_allclose(dot_scores(Q, V, each), np.take_along_axis(full, each, 1), rtol=1e-5, atol=1e-6)
-    assert pick(full, None) is full
+    assert gather_scores(full, None) is full
 
 
 def whole(rng: np.random.Generator, shape: tuple[int, int], share: float) -> sp.csr_array:
@@ -78,7 +78,7 @@ def test_a_row_of_equal_scores_other_than_zero_is_flat() -> None:
 def test_narrow_changes_the_type_alone() -> None:
     X = sp.random_array((20, 15), density=0.3, rng=np.random.default_rng(1), format="csr", dtype=np.float32)
     wide = sp.csr_array((X.data, X.indices.astype(np.int64), X.indptr.astype(np.int64)), shape=X.shape)
-    found = narrow(wide)
+    found = narrow_indices(wide)
     assert found.indices.dtype == found.indptr.dtype == np.int32
     np.testing.assert_array_equal(found.toarray(), X.toarray())
     assert found.has_canonical_format

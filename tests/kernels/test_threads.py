@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import threadpoolctl
 
-from leanrec.kernels.threads import by_rows, in_threads, single_blas
+from leanrec.kernels.threads import run_by_rows, run_in_threads, single_threaded_blas
 from leanrec.run import Run
 
 
@@ -20,7 +20,7 @@ def test_does_every_task_once(threads: int) -> None:
         done[task] += 1
 
     with Run(threads=threads).limit_threads():
-        in_threads(work, range(50))
+        run_in_threads(work, range(50))
     assert (done == 1).all()
 
 
@@ -30,17 +30,18 @@ def test_an_error_of_a_task_is_raised(threads: int) -> None:
         if task == 3:
             raise ValueError("task 3")
 
-    before = blas_threads()
-    with Run(threads=threads).limit_threads(), pytest.raises(ValueError, match="task 3"):
-        in_threads(work, range(9))
-    assert blas_threads() == before
+    with threadpoolctl.threadpool_limits(2, user_api="blas"):
+        before = blas_threads()
+        with Run(threads=threads).limit_threads(), pytest.raises(ValueError, match="task 3"):
+            run_in_threads(work, range(9))
+        assert blas_threads() == before
 
 
 def test_blocks_inside_blocks_restore_what_was_found() -> None:
     with threadpoolctl.threadpool_limits(2, user_api="blas"):
         before = blas_threads()
-        with single_blas():
-            with single_blas():
+        with single_threaded_blas():
+            with single_threaded_blas():
                 assert blas_threads() == {1}
             assert blas_threads() == {1}
         assert blas_threads() == before
@@ -54,5 +55,5 @@ def test_every_row_is_in_one_stretch(rows: int) -> None:
         done[part] += 1
 
     with Run(threads=2).limit_threads():
-        by_rows(work, rows, 4)
+        run_by_rows(work, rows, 4)
     assert (done == 1).all()

@@ -5,7 +5,7 @@ import pytest
 import scipy.sparse as sp
 
 from leanrec.errors import SettingError
-from leanrec.kernels.weighting import item_idf, weigh
+from leanrec.kernels.weighting import item_idf, weight_interactions
 
 X = np.array([[1, 3, 0, 0], [0, 7, 0.5, 0]], np.float32)
 IDF = np.array([np.log(2), 0, np.log(2), 0])
@@ -22,7 +22,7 @@ IDF = np.array([np.log(2), 0, np.log(2), 0])
     ],
 )
 def test_follows_the_formula(scheme: str, expected: np.ndarray) -> None:
-    found = weigh(sp.csr_array(X), scheme)
+    found = weight_interactions(sp.csr_array(X), scheme)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found.toarray(), expected, rtol=1e-6)
 
@@ -30,16 +30,16 @@ def test_follows_the_formula(scheme: str, expected: np.ndarray) -> None:
 def test_a_query_is_weighted_as_the_training_was() -> None:
     idf = item_idf(sp.csr_array(X))
     np.testing.assert_allclose(idf, IDF, rtol=1e-6)
-    one = weigh(sp.csr_array(X[[1]]), "tfidf", idf)
-    np.testing.assert_allclose(one.toarray()[0], weigh(sp.csr_array(X), "tfidf").toarray()[1])
+    one = weight_interactions(sp.csr_array(X[[1]]), "tfidf", idf)
+    np.testing.assert_allclose(one.toarray()[0], weight_interactions(sp.csr_array(X), "tfidf").toarray()[1])
 
 
 def test_leaves_its_argument_alone() -> None:
     matrix = sp.csr_array(X)
-    weigh(matrix, "log").data[:] = 0
+    weight_interactions(matrix, "log").data[:] = 0
     np.testing.assert_array_equal(matrix.toarray(), X)
 
 
 def test_refuses_an_unknown_scheme() -> None:
     with pytest.raises(SettingError, match="weighting must be one of"):
-        weigh(sp.csr_array(X), "sqrt")
+        weight_interactions(sp.csr_array(X), "sqrt")

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import scipy.sparse as sp
 
-from leanrec.kernels.similarity.aggregation import heaviest
+from leanrec.kernels.similarity.aggregation import keep_top_entries
 from leanrec.types import CSR, Float32Array
 
 __all__ = ["KEPT", "Interests", "average_rows", "fit_interests"]
@@ -38,7 +38,7 @@ class Interests:
         above = np.maximum(profile.data - self.average[profile.indices], 0)
         interests = sp.csr_array((above, profile.indices, profile.indptr), shape=profile.shape)
         interests.eliminate_zeros()
-        return heaviest(interests, KEPT)
+        return keep_top_entries(interests, KEPT)
 
 
 def fit_interests(history: CSR, features: CSR) -> Interests:

@@ -6,18 +6,18 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from leanrec.kernels.topk.selection import sink, sort_heap
+from leanrec.kernels.topk.selection import sift_down, sort_heap
 from leanrec.types import CSR, Float32Array, Int32Array, Int64Array, empty_csr
 
-__all__ = ["dot_scores", "history_scores", "narrow", "pick", "spans", "top_k_sparse"]
+__all__ = ["dot_scores", "history_scores", "narrow_indices", "gather_scores", "concat_ranges", "top_k_sparse"]
 
-Mask = np.ndarray[tuple[int], np.dtype[np.bool_]]
+ItemMask = np.ndarray[tuple[int], np.dtype[np.bool_]]
 _FEW = 4
 # Touched columns are noted by blocks of this many, so that the sums have no branch.
 _BLOCK = 64
 
 
-def narrow(matrix: CSR) -> CSR:
+def narrow_indices(matrix: CSR) -> CSR:
     """The matrix with its columns as int32, which every product wants: a request then copies nothing. N below 2³¹."""
     narrowed = empty_csr(*matrix.shape)
     narrowed.data, narrowed.indices, narrowed.indptr = matrix.data, matrix.indices.astype(np.int32), matrix.indptr
@@ -26,14 +26,14 @@ def narrow(matrix: CSR) -> CSR:
     return narrowed
 
 
-def spans(starts: NDArray[Any], lengths: NDArray[Any]) -> Int64Array:
+def concat_ranges(starts: NDArray[Any], lengths: NDArray[Any]) -> Int64Array:
     """Positions ``starts[i]``, ``starts[i] + 1`` … of every stretch, end to end."""
     ends = np.cumsum(lengths)
     total = int(ends[-1]) if len(ends) else 0
     return np.asarray(np.arange(total) + np.repeat(starts - ends + lengths, lengths), np.int64)
 
 
-def pick(scores: Float32Array, items: Int32Array | None) -> Float32Array:
+def gather_scores(scores: Float32Array, items: Int32Array | None) -> Float32Array:
     """(B, K) of the (B, N) scores, for ``items`` (K,) or (B, K); the scores themselves for None."""
     if items is None:
         return scores
@@ -67,12 +67,12 @@ def history_scores(history: CSR, weights: Float32Array | CSR, items: Int32Array 
         (_dense_few if few else _dense_many)(starts, columns, data, weights, scores)
         return scores
     (_sparse_few if few else _sparse_many)(_picked(history, weights), scores)
-    return pick(scores, items)
+    return gather_scores(scores, items)
 
 
 def top_k_sparse(
-    profile: CSR, weights: CSR, k: int, *, seen: CSR | None = None, allowed: Mask | None = None
-) -> tuple[Int32Array, Float32Array, Mask]:
+    profile: CSR, weights: CSR, k: int, *, seen: CSR | None = None, allowed: ItemMask | None = None
+) -> tuple[Int32Array, Float32Array, ItemMask]:
     """``top_k(history_scores(profile, weights), k)``, the same to the bit, without the (B, N) matrix of scores.
 
     Sums, selection and the clearing of the sums stay in one row of N for each thread, and only blocks of 64
@@ -283,7 +283,7 @@ def _select(sums, reached, mask, above, items, best):  # type: ignore[no-untyped
 @numba.njit(cache=True)
 def _enter(column, score, items, best):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     items[0], best[0] = column, score
-    sink(items, best, 0, len(items))
+    sift_down(items, best, 0, len(items))
 
 
 @numba.njit(cache=True)

@@ -10,7 +10,7 @@ from typing import TypeVar
 import numba
 import threadpoolctl
 
-__all__ = ["by_rows", "in_threads", "single_blas"]
+__all__ = ["run_by_rows", "run_in_threads", "single_threaded_blas"]
 
 _T = TypeVar("_T")
 _lock = threading.Lock()
@@ -27,7 +27,7 @@ def _controller() -> threadpoolctl.ThreadpoolController:
 
 
 @contextlib.contextmanager
-def single_blas() -> Iterator[None]:
+def single_threaded_blas() -> Iterator[None]:
     """BLAS on the calling thread alone while any thread is inside: the threads are ours, one product each.
 
     Nested and concurrent blocks count; the last to leave restores what the first found.
@@ -47,7 +47,7 @@ def single_blas() -> Iterator[None]:
                 _open.pop().close()
 
 
-def in_threads(work: Callable[[_T], None], tasks: Sequence[_T]) -> None:
+def run_in_threads(work: Callable[[_T], None], tasks: Sequence[_T]) -> None:
     """``work(task)`` for every task, on as many threads as Numba may use now; the work must release the GIL.
 
     The first error is raised once running tasks have ended.
@@ -57,13 +57,13 @@ def in_threads(work: Callable[[_T], None], tasks: Sequence[_T]) -> None:
         for task in tasks:
             work(task)
         return
-    with single_blas(), ThreadPoolExecutor(workers) as pool:
+    with single_threaded_blas(), ThreadPoolExecutor(workers) as pool:
         for done in [pool.submit(work, task) for task in tasks]:
             done.result()
 
 
-def by_rows(work: Callable[[slice], None], rows: int, few: int) -> None:
-    """``work`` on all rows at once where there are fewer than ``few``, else on stretches of rows in ``in_threads``.
+def run_by_rows(work: Callable[[slice], None], rows: int, few: int) -> None:
+    """``work`` on all rows at once where there are fewer than ``few``, else on stretches of rows in ``run_in_threads``.
 
     Starting threads costs 0.1 ms. The rows must not depend on each other.
     """
@@ -72,4 +72,4 @@ def by_rows(work: Callable[[slice], None], rows: int, few: int) -> None:
         return
     # More stretches than threads: rows are not equally dear.
     step = -(-rows // (8 * numba.get_num_threads()))
-    in_threads(work, [slice(first, min(first + step, rows)) for first in range(0, rows, step)])
+    run_in_threads(work, [slice(first, min(first + step, rows)) for first in range(0, rows, step)])

@@ -6,7 +6,7 @@ import scipy.sparse as sp
 from leanrec.settings import check_one_of
 from leanrec.types import CSR
 
-__all__ = ["WEIGHTINGS", "item_idf", "weigh"]
+__all__ = ["WEIGHTINGS", "item_idf", "weight_interactions"]
 
 WEIGHTINGS = ("none", "binary", "log", "tfidf", "bm25")
 
@@ -18,7 +18,7 @@ def item_idf(matrix: CSR) -> np.ndarray:
     return np.asarray(idf * (users > 0))
 
 
-def weigh(matrix: CSR, scheme: str, idf: np.ndarray | None = None) -> CSR:
+def weight_interactions(matrix: CSR, scheme: str, idf: np.ndarray | None = None) -> CSR:
     """A weighted copy of a (B, N) matrix of positive weights. O(entries).
 
     Schemes: ``none`` as it is; ``binary`` 1 for each; ``log`` log₂(1 + w), which leaves 1 at 1 and damps

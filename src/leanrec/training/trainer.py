@@ -1,4 +1,4 @@
-"""The loop: batches → loss → step, until the epochs, the time or the patience are used up."""
+"""Training loop: batches, loss, optimizer steps, validation, early stopping and checkpoints."""
 
 import contextlib
 import copy
@@ -17,51 +17,60 @@ from torch import Tensor, nn
 
 from leanrec.callbacks import ModelCheckpoint
 from leanrec.errors import DivergedError, SettingError, TrainingWarning
-from leanrec.kernels.sgd.adam import rate
+from leanrec.kernels.sgd.adam import learning_rate_factor
 from leanrec.run import Run
 from leanrec.training.checkpoint import TrainingProgress, fingerprint, read_checkpoint, write_checkpoint
 from leanrec.training.config import TrainingSettings
 from leanrec.training.data_parallel import WorkerGroup, local_parameters
 from leanrec.training.optimizers import make_optimizer
 
-__all__ = ["Trainer", "Fingerprinted", "TrainingHistory", "TrainingObjective", "TrainingWarning", "resolve_device", "limit_torch_threads", "train"]
+__all__ = [
+    "Fingerprinted",
+    "Trainer",
+    "TrainingHistory",
+    "TrainingObjective",
+    "TrainingWarning",
+    "limit_torch_threads",
+    "resolve_device",
+    "train",
+]
 
-_NO_DEVICE = "device must be cpu, cuda or cuda:N. Got {!r}."
+_UNKNOWN_DEVICE = "device must be cpu, cuda or cuda:N. Got {!r}."
 
 
 class TrainingObjective(Protocol):
-    """What a model brings to the loop."""
+    """Batches and loss of a model, as the trainer uses them."""
 
     def batches(self, rng: np.random.Generator) -> Sequence[Any]:
-        """The batches of one epoch, in order; whatever ``loss`` takes. They follow from ``rng`` alone.
+        """The batches of one epoch in order, of any type that ``loss`` takes. They must depend on ``rng`` alone.
 
-        Under torchrun every worker asks for its own ones alone, so a sequence that makes them when asked saves time.
+        In data-parallel training each worker accesses its own batches only, so a lazy sequence saves time.
         """
         ...
 
     def loss(self, network: nn.Module, batch: Any, rng: np.random.Generator) -> Tensor:
-        """The mean loss over the examples of a batch. What it draws, from ``rng`` or torch, follows from the batch's number."""
+        """The mean loss over the examples of a batch. ``rng`` and torch's generator are seeded by the batch number."""
         ...
 
 
 class Fingerprinted(Protocol):
-    """Data that are told from other data by a digest: a Dataset, EvaluationSet."""
+    """Data with a digest of its content, such as a Dataset or an EvaluationSet."""
 
     @property
     def fingerprint(self) -> str:
-        """The digest of all of it."""
+        """Digest of the content."""
         ...
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainingHistory:
-    """What happened.
+    """Losses and scores of a training.
 
     Attributes:
         losses: mean loss of each epoch.
-        scores: held-out score after each epoch, higher is better; empty where there was none.
-        best: the epoch whose weights are kept, from 0.
-        stopped: why training ended: "epochs", "patience", "time" or "diverged".
+        scores: validation score after each epoch, higher is better; empty without validation.
+        best: epoch whose weights are kept, from 0.
+        stopped: reason for the end: "epochs", "patience", "time" or "diverged".
     """
 
     losses: tuple[float, ...]
@@ -71,26 +80,26 @@ class TrainingHistory:
 
 
 def resolve_device(run: Run) -> torch.device:
-    """The device that ``run`` asks for. Raises SettingError if it is not there."""
+    """The torch device of ``run``. Raises SettingError if it does not exist."""
     try:
         device = torch.device(run.device)
     except RuntimeError as error:
-        raise SettingError(_NO_DEVICE.format(run.device)) from error
+        raise SettingError(_UNKNOWN_DEVICE.format(run.device)) from error
     if device.type not in {"cpu", "cuda"}:
-        raise SettingError(_NO_DEVICE.format(run.device))
+        raise SettingError(_UNKNOWN_DEVICE.format(run.device))
     if run.device == "cuda" and "LOCAL_RANK" in os.environ:
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
     if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         raise SettingError(
-            f"device {run.device!r} is not there: torch {torch.__version__} sees {count} GPUs. Use device='cpu'."
+            f"device must exist. Got {run.device!r}, and torch {torch.__version__} finds {count} GPUs. Use device='cpu'."
         )
     return device
 
 
 @contextlib.contextmanager
 def limit_torch_threads(run: Run) -> Iterator[None]:
-    """Hold torch, BLAS and Numba to the threads of ``run`` inside the block."""
+    """Limit torch, BLAS and Numba to the threads of ``run`` inside the block."""
     before = torch.get_num_threads()
     with run.limit_threads():
         torch.set_num_threads(run.n_threads())
@@ -108,27 +117,40 @@ def train(
     *,
     score: Callable[[], float] | None = None,
     name: str = "Training",
-    of: Sequence[Fingerprinted | None] = (),
+    data: Sequence[Fingerprinted | None] = (),
 ) -> TrainingHistory:
-    """Train ``network`` in place.
+    """Train ``network`` in place, and leave it in eval mode.
 
-    It ends with the weights of the best epoch where ``score`` tells, else of the last, ready to answer. ``of`` is what it
-    is trained and judged on: a checkpoint is known by it.
+    It ends with the weights of the epoch with the best ``score``, or of the last epoch without one. Deterministic for a
+    seed, a device and a number of threads. In data-parallel training all workers end with the same weights: up to
+    rounding those of one process that accumulates as many batches per step (``gradient_accumulation``).
 
-    Deterministic for a seed, a device and a number of threads. Under torchrun all workers train together and end with the
-    same weights: to the rounding of sums those of one process with as many batches for each step (``accumulate``).
+    With a ``ModelCheckpoint`` callback the whole state is written after each epoch, and a run that finds a checkpoint
+    of the same training resumes from it with the same result.
 
-    A run with a ``checkpoint`` folder writes its whole state there after each epoch, and a run that finds one of the same
-    settings goes on from it as if it had never stopped.
+    Args:
+        network: trained in place.
+        objective: batches and loss.
+        settings: of the training.
+        run: seed, device, threads and budget.
+        score: validation score of the current weights, higher is better.
+        name: of the model, for messages.
+        data: training and validation data, which identify a checkpoint.
 
-    Raises DivergedError if the loss is not a number before any epoch has ended; later, the weights of the last good
-    epoch are kept and a TrainingWarning says so.
+    Raises:
+        DivergedError: the loss is not finite before the first epoch has ended. Later the weights of the best epoch are
+            kept, with a TrainingWarning.
+        SettingError: the device does not exist.
+        ArtifactError: the checkpoint is damaged or belongs to another training.
+        WorkerError: another worker failed or differs.
     """
     with limit_torch_threads(run), torch.random.fork_rng(devices=[]):
-        return Trainer(network, objective, settings, run, score, name, of).work()
+        return Trainer(network, objective, settings, run, score, name, data).fit()
 
 
 class Trainer:
+    """One training with its state; see ``train``."""
+
     def __init__(
         self,
         network: nn.Module,
@@ -137,173 +159,171 @@ class Trainer:
         run: Run,
         score: Callable[[], float] | None,
         name: str,
-        of: Sequence[Fingerprinted | None] = (),
+        data: Sequence[Fingerprinted | None] = (),
     ) -> None:
         self.network, self.objective, self.settings, self.run = network, objective, settings, run
-        self.score, self.name, self.of = score, name, of
+        self.score, self.name, self.data = score, name, data
         self.device = resolve_device(run)
-        self.workers = WorkerGroup.now()
+        self.workers = WorkerGroup.current()
         network.to(self.device)
-        self.workers.share(network)
-        self.optimiser = make_optimizer(network, settings)
+        self.workers.broadcast_weights(network)
+        self.optimizer = make_optimizer(network, settings)
         self.progress = TrainingProgress()
-        self.best = self._weights()
-        self.trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-        self.bad = self.late = self.unsure = False
-        self.data = ""
-        self.own = local_parameters(network)
+        self.best = self._copy_weights()
+        self.trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        # Whether the last step diverged or ran out of time in any worker, and whether an unfinished step diverged here.
+        self.diverged = self.out_of_time = self.step_diverged = False
+        self.data_digest = ""
+        self.local = local_parameters(network)
 
-    def work(self) -> TrainingHistory:
+    def fit(self) -> TrainingHistory:
+        """Train until the epochs, the time or the patience are used up."""
         torch.manual_seed(self.run.seed)
         self._resume()
-        self.workers.agree("finished epochs", self.progress.epoch)
-        bar = rich.progress.Progress(transient=True, disable=not (self.run.shows_progress and self.workers.first))
-        with bar:
+        self.workers.check_equal("number of finished epochs", self.progress.epoch)
+        shown = self.run.shows_progress and self.workers.is_first
+        with rich.progress.Progress(transient=True, disable=not shown) as bar:
             task = bar.add_task(self.name, total=self.settings.epochs, completed=self.progress.epoch)
             stopped = ""
             while not stopped and self.progress.epoch < self.settings.epochs:
-                # Asked first: a training that had lost its patience and was read back has not found it again.
-                stopped = (
-                    "patience"
-                    if self._out_of_patience()
-                    else self._epoch(lambda done: bar.update(task, completed=self.progress.epoch + done))
-                )
+                # Checked before the epoch: a resumed training may have been stopped by patience already.
+                if self._is_out_of_patience():
+                    stopped = "patience"
+                else:
+                    stopped = self._run_epoch(lambda done: bar.update(task, completed=self.progress.epoch + done))
         self.network.load_state_dict(self.best)
         self.network.eval()
         state = self.progress
         return TrainingHistory(tuple(state.losses), tuple(state.scores), state.best, stopped or "epochs")
 
-    def _epoch(self, show: Callable[[float], None]) -> str:
-        """One pass; why it did not end, or "" where it did."""
-        state = self.progress
-        # A generator for each epoch: an epoch that is run again after a break is the same.
+    def _run_epoch(self, show: Callable[[float], None]) -> str:
+        """One pass over the data. Returns why it was stopped, or "" if it was completed."""
+        state, n_accumulate = self.progress, self.settings.gradient_accumulation
+        # One generator per epoch, so that a resumed epoch is the same.
         batches = self.objective.batches(np.random.default_rng([self.run.seed, state.epoch]))
-        self.workers.agree("number of batches", len(batches))
+        self.workers.check_equal("number of batches", len(batches))
         if not len(batches) and not state.epoch:
-            self._warn(f"{self.name}: the data hold nothing to train on. The weights are those of the start.")
-        mine = self.workers.deal(len(batches))
+            self._warn(f"{self.name}: the data contain no training examples. The weights stay at their initial values.")
+        own_batches = self.workers.assign_batches(len(batches))
         self.network.train()
         total = 0.0
-        for step, place in enumerate(mine):
-            if self._out_of_time() and (state.losses or step):
-                return self._keep_if_first("time")
-            begun = (step - step % self.settings.gradient_accumulation) * self.workers.count
-            self._set_rate((state.epoch + begun / len(batches)) / self.settings.epochs)
-            loss = self._step(batches, place, last=(step + 1) % self.settings.gradient_accumulation == 0 or step + 1 == len(mine))
-            if self.bad:
-                became = (
-                    f"the loss became {loss}" if not math.isfinite(loss) else "the loss of another worker became nan"
+        for step, index in enumerate(own_batches):
+            if self._is_out_of_time() and (state.losses or step):
+                if not state.losses:
+                    # Weights of half an epoch are better than the initial ones.
+                    self.best = self._copy_weights()
+                return "time"
+            done = (step - step % n_accumulate) * self.workers.count
+            self._set_learning_rate((state.epoch + done / len(batches)) / self.settings.epochs)
+            ends_step = (step + 1) % n_accumulate == 0 or step + 1 == len(own_batches)
+            loss = self._accumulate_batch(batches, index, ends_step=ends_step)
+            if self.diverged:
+                local = not math.isfinite(loss)
+                return self._handle_divergence(
+                    f"the loss became {loss}" if local else "the loss of another worker became nan", step
                 )
-                return self._diverged(became, step)
             total += loss
-            show(step / len(mine))
-        if self.workers.sum(float(not self._finite())):
-            return self._diverged("the weights became infinite or nan", len(mine) - 1)
-        state.losses.append(self.workers.sum(total) / max(1, len(batches)))
-        self._judge()
+            show(step / len(own_batches))
+        if self.workers.sum_over_workers(float(not self._weights_are_finite())):
+            return self._handle_divergence("the weights became infinite or nan", len(own_batches) - 1)
+        state.losses.append(self.workers.sum_over_workers(total) / max(1, len(batches)))
+        self._validate()
         state.epoch += 1
-        folder = self._folder()
-        if folder is not None and (self.workers.first or self.own):
-            write_checkpoint(folder, self.network, self.best, self.optimiser, state, self._identity())
+        folder = self._checkpoint_folder()
+        if folder is not None and (self.workers.is_first or self.local):
+            write_checkpoint(folder, self.network, self.best, self.optimizer, state, self._identity())
         return ""
 
-    def _step(self, batches: Sequence[Any], place: int, *, last: bool) -> float:
-        """Add the gradient of the batch at ``place``, and with the ``last`` one of a step do it; the loss."""
-        # Past the last batch there is nothing to learn, but the others count on this worker to take part.
-        beyond, place = place >= len(batches), place % len(batches)
+    def _accumulate_batch(self, batches: Sequence[Any], index: int, *, ends_step: bool) -> float:
+        """Add the gradient of batch ``index`` and, if it ``ends_step``, take the optimizer step. Returns the loss."""
+        # An index past the last batch fills up the last step: this worker joins the collective operations only.
+        is_filler, index = index >= len(batches), index % len(batches)
         bf16 = self.settings.precision == "bfloat16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
-            loss = self.objective.loss(self.network, batches[place], self._draws(place))
-        if beyond:
-            self._take_part(loss * 0)
-            return self._end(0.0, last=last)
-        (loss / self.settings.gradient_accumulation).backward()
-        return self._end(float(loss.detach()), last=last)
-
-    def _take_part(self, nothing: Tensor) -> None:
-        """The way back of a batch that does not count: what others send to this worker's own weights on it does."""
-        grads = torch.autograd.grad(nothing, self.trained, allow_unused=True)
-        for parameter, grad in zip(self.trained, grads, strict=True):
-            if parameter in self.own and grad is not None:
-                parameter.grad = grad if parameter.grad is None else parameter.grad + grad
-
-    def _end(self, value: float, *, last: bool) -> float:
-        bad = not math.isfinite(value) or self.unsure
-        if last or (bad and self.workers.count == 1):
-            self._together(bad)
-        self.unsure = bad and not last
+            loss = self.objective.loss(self.network, batches[index], self._seed_batch(index))
+        if is_filler:
+            self._backward_filler(loss * 0)
+            value = 0.0
+        else:
+            (loss / self.settings.gradient_accumulation).backward()
+            value = float(loss.detach())
+        diverged = not math.isfinite(value) or self.step_diverged
+        if ends_step or (diverged and self.workers.count == 1):
+            self._take_step(diverged)
+        self.step_diverged = diverged and not ends_step
         return value
 
-    def _together(self, bad: bool) -> None:
-        """One step by the gradients of all workers, unless the loss of one is no number."""
-        signs = self.workers.average(self.network, float(bad), float(self.run.out_of_time()))
-        self.bad, self.late = signs[0] > 0, signs[1] > 0
-        if self.bad:
+    def _backward_filler(self, zero: Tensor) -> None:
+        """Backward pass of a batch without weight, which still receives other workers' gradients of sharded rows."""
+        grads = torch.autograd.grad(zero, self.trainable, allow_unused=True)
+        for parameter, grad in zip(self.trainable, grads, strict=True):
+            if parameter in self.local and grad is not None:
+                parameter.grad = grad if parameter.grad is None else parameter.grad + grad
+
+    def _take_step(self, diverged: bool) -> None:
+        """One optimizer step by the gradients of all workers, unless the loss of any of them is not finite."""
+        flags = self.workers.average_gradients(self.network, float(diverged), float(self.run.out_of_time()))
+        self.diverged, self.out_of_time = flags[0] > 0, flags[1] > 0
+        if self.diverged:
             return
         if self.settings.max_grad_norm:
-            self.workers.clip(self.network, self.settings.max_grad_norm)
-        self.optimiser.step()
-        self.optimiser.zero_grad()
+            self.workers.clip_gradients(self.network, self.settings.max_grad_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
 
-    def _out_of_time(self) -> bool:
-        """Alone, whether time is up now; together, whether it was for anybody at the last step, so that all stop at one."""
-        return self.late if self.workers.count > 1 else self.run.out_of_time()
+    def _is_out_of_time(self) -> bool:
+        """Whether time is up; with several workers, whether it was for any of them at the last step, so that all agree."""
+        return self.out_of_time if self.workers.count > 1 else self.run.out_of_time()
 
-    def _draws(self, place: int) -> np.random.Generator:
-        """The generator of one batch, and torch's set for it: what it draws is the same in whichever process."""
-        # A sequence of seeds does not tell [a, b] from [a, b, 0].
-        seeds = np.random.SeedSequence([self.run.seed, self.progress.epoch, place + 1])
+    def _seed_batch(self, index: int) -> np.random.Generator:
+        """A generator for one batch, with torch seeded alike: results do not depend on which worker takes the batch."""
+        # SeedSequence does not distinguish [a, b] from [a, b, 0].
+        seeds = np.random.SeedSequence([self.run.seed, self.progress.epoch, index + 1])
         seed = int(seeds.generate_state(1, np.uint64)[0])
-        # torch.manual_seed takes 0.25 ms to see to devices that are not there.
+        # torch.manual_seed takes 0.25 ms because it visits all device types.
         torch.default_generator.manual_seed(seed)
         if self.device.type == "cuda":
             torch.cuda.manual_seed(seed)
         return np.random.default_rng(seeds)
 
-    def _set_rate(self, done: float) -> None:
-        share = rate(done, self.settings.warmup, self.settings.schedule)
-        for group in self.optimiser.param_groups:
-            group["lr"] = group["base"] * share
+    def _set_learning_rate(self, done: float) -> None:
+        factor = learning_rate_factor(done, self.settings.warmup, self.settings.schedule)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["base"] * factor
 
-    def _judge(self) -> None:
-        """Score the weights as they are, and keep them if they are the best so far or nothing tells."""
+    def _validate(self) -> None:
+        """Score the current weights, and keep them if they are the best so far or there is no score."""
         state = self.progress
-        self.workers.share(self.network, buffers=True)
+        self.workers.broadcast_weights(self.network, buffers=True)
         if self.score is not None:
             self.network.eval()
             with torch.no_grad():
-                state.scores.append(self.workers.first_says(float(self.score())))
+                state.scores.append(self.workers.broadcast_value(float(self.score())))
         if self.score is None or state.scores[-1] > max(state.scores[:-1], default=-math.inf):
-            state.best, self.best = state.epoch, self._weights()
+            state.best, self.best = state.epoch, self._copy_weights()
         if state.scores:
             self.run.on_epoch_end(state.epoch, state.scores[-1])
 
-    def _out_of_patience(self) -> bool:
+    def _is_out_of_patience(self) -> bool:
         return bool(self.settings.patience) and self.progress.epoch - 1 - self.progress.best >= self.settings.patience
 
-    def _keep_if_first(self, why: str) -> str:
-        """Half an epoch is better than none."""
-        if not self.progress.losses:
-            self.best = self._weights()
-        return why
-
-    def _finite(self) -> bool:
-        """Whether the last steps left numbers: a loss tells of a step only when the next one is made."""
+    def _weights_are_finite(self) -> bool:
+        """Whether the last step left finite weights; its own loss was computed before it."""
         return all(bool(torch.isfinite(p).all()) for p in self.network.parameters())
 
-    def _diverged(self, what: str, step: int) -> str:
+    def _handle_divergence(self, what: str, step: int) -> str:
         where = f"{self.name}: {what} in epoch {self.progress.epoch + 1}, step {step + 1}."
         if not self.progress.losses:
-            raise DivergedError(f"{where} Lower learning_rate, or set clip=1.")
+            raise DivergedError(f"{where} Lower learning_rate, or set max_grad_norm=1.")
         kept = f"The weights of epoch {self.progress.best + 1} are kept."
-        self._warn(f"{where} {kept} Lower learning_rate, or set clip=1.")
+        self._warn(f"{where} {kept} Lower learning_rate, or set max_grad_norm=1.")
         return "diverged"
 
-    def _warn(self, what: str) -> None:
-        if self.workers.first:
-            warnings.warn(what, TrainingWarning, stacklevel=5)
+    def _warn(self, message: str) -> None:
+        if self.workers.is_first:
+            warnings.warn(message, TrainingWarning, stacklevel=5)
 
-    def _weights(self) -> dict[str, Tensor]:
+    def _copy_weights(self) -> dict[str, Tensor]:
         return copy.deepcopy(self.network.state_dict())
 
     def _identity(self) -> dict[str, Any]:
@@ -313,23 +333,24 @@ class Trainer:
             "settings": dataclasses.asdict(self.settings),
             "seed": self.run.seed,
             "shapes": shapes,
-            "data": self.data,
+            "data": self.data_digest,
         }
 
-    def _folder(self) -> Path | None:
-        """Where the state is kept; workers with parts of their own keep one each."""
+    def _checkpoint_folder(self) -> Path | None:
+        """Folder of the checkpoint; workers with local parameters have one each."""
         checkpoint = self.run.find_callback(ModelCheckpoint)
-        if checkpoint is None or not self.own:
+        if checkpoint is None or not self.local:
             return None if checkpoint is None else checkpoint.folder
         return checkpoint.folder / f"worker-{self.workers.rank + 1}-of-{self.workers.count}"
 
     def _resume(self) -> None:
-        folder = self._folder()
+        """Load the checkpoint, if there is one of the same training."""
+        folder = self._checkpoint_folder()
         if folder is not None:
             batches = self.objective.batches(np.random.default_rng([self.run.seed, 0]))
             ends = [batches[i] for i in {0, len(batches) - 1} if len(batches)]
-            known = [b"" if each is None else each.fingerprint.encode() for each in self.of]
-            self.data = fingerprint([*(np.frombuffer(each, np.uint8) for each in known), len(batches), *ends])
-            found = read_checkpoint(folder, self.network, self.optimiser, self._identity())
-            if found is not None:
-                self.progress, self.best = found
+            digests = [b"" if each is None else each.fingerprint.encode() for each in self.data]
+            self.data_digest = fingerprint([*(np.frombuffer(each, np.uint8) for each in digests), len(batches), *ends])
+            state = read_checkpoint(folder, self.network, self.optimizer, self._identity())
+            if state is not None:
+                self.progress, self.best = state

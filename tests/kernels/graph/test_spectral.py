@@ -7,14 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leanrec.kernels.graph.spectral import (
-    apply,
-    degrees,
+    build_item_graph,
     inverse_power,
-    item_graph,
-    normalised,
-    right_singular,
-    scaled,
-    strongest_answers,
+    multiply_sparse,
+    normalize_adjacency,
+    right_singular_vectors,
+    scale_rows_and_columns,
+    sparsify_filter,
+    weighted_degrees,
 )
 from leanrec.types import CSR, Float32Array
 
@@ -36,18 +36,18 @@ def slow_normalised(X: np.ndarray, alpha: float = 0.5) -> np.ndarray:
 @given(st.integers(1, 30), st.integers(1, 30), st.integers(0, 10**6))
 def test_normalised_is_the_loop(users: int, items: int, seed: int) -> None:
     X = made(users, items, seed)
-    R = normalised(X)
+    R = normalize_adjacency(X)
     np.testing.assert_allclose(R.toarray(), slow_normalised(X.toarray().astype(np.float64)), atol=1e-6)
     assert np.linalg.norm(R.toarray(), 2) <= 1 + 1e-5
 
 
 def test_degrees_and_scaling() -> None:
     X = made(20, 15, 1)
-    users, items = degrees(X)
+    users, items = weighted_degrees(X)
     np.testing.assert_allclose(users, X.toarray().sum(axis=1), rtol=1e-6)
     np.testing.assert_allclose(items, X.toarray().sum(axis=0), rtol=1e-6)
     expected = np.diag(users) @ X.toarray() @ np.diag(items**2)
-    np.testing.assert_allclose(scaled(X, users, items**2).toarray(), expected, rtol=1e-5)
+    np.testing.assert_allclose(scale_rows_and_columns(X, users, items**2).toarray(), expected, rtol=1e-5)
     np.testing.assert_array_equal(inverse_power(np.array([4.0, 0.0]), 0.5), [0.5, 0.0])
 
 
@@ -55,7 +55,7 @@ def test_degrees_and_scaling() -> None:
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 50), st.integers(0, 10**6))
 def test_directions_are_those_of_the_dense_decomposition(users: int, items: int, width: int, seed: int) -> None:
     X = made(users, items, seed)
-    V, singular = right_singular(X, sp.csr_array(X.T), width, 12, np.random.default_rng(seed))
+    V, singular = right_singular_vectors(X, sp.csr_array(X.T), width, 12, np.random.default_rng(seed))
     found = min(width, users, items)
     assert V.shape == (items, found)
     expected = np.linalg.svd(X.toarray().astype(np.float64), compute_uv=False)[:found]
@@ -68,11 +68,11 @@ def test_directions_are_those_of_the_dense_decomposition(users: int, items: int,
 
 
 def test_no_direction_of_nothing() -> None:
-    V, singular = right_singular(made(5, 6, 0), sp.csr_array(made(5, 6, 0).T), 0, 3, np.random.default_rng(0))
+    V, singular = right_singular_vectors(made(5, 6, 0), sp.csr_array(made(5, 6, 0).T), 0, 3, np.random.default_rng(0))
     assert V.shape == (6, 0)
     assert len(singular) == 0
     empty = sp.csr_array((5, 6), dtype=np.float32)
-    V, singular = right_singular(empty, sp.csr_array(empty.T), 3, 3, np.random.default_rng(0))
+    V, singular = right_singular_vectors(empty, sp.csr_array(empty.T), 3, 3, np.random.default_rng(0))
     assert not V.any()
     assert not singular.any()
 
@@ -81,13 +81,13 @@ def test_no_direction_of_nothing() -> None:
 def test_apply_is_the_product(width: int) -> None:
     X = made(30, 20, 3)
     signals = np.random.default_rng(1).standard_normal((20, width)).astype(np.float32)
-    np.testing.assert_allclose(apply(X, signals), X.toarray() @ signals, atol=1e-5)
+    np.testing.assert_allclose(multiply_sparse(X, signals), X.toarray() @ signals, atol=1e-5)
 
 
 @pytest.mark.parametrize("alpha", [0.5, 0.3])
 def test_the_graph_is_the_dense_one(alpha: float) -> None:
     X = made(40, 25, 5)
-    graph, strengths = item_graph(X, alpha, 6, 30, np.random.default_rng(0))
+    graph, strengths = build_item_graph(X, alpha, 6, 30, np.random.default_rng(0))
     R = slow_normalised(X.toarray().astype(np.float64), alpha)
     R /= np.linalg.norm(R, 2)
     P = R.T @ R
@@ -109,7 +109,7 @@ def test_strongest_answers_are_those_of_each_row(k: int) -> None:
     def answer(signals: CSR) -> Float32Array:
         return np.asarray(signals @ W)
 
-    found = strongest_answers(answer, 300, k).toarray()
+    found = sparsify_filter(answer, 300, k).toarray()
     for row in range(300):
         others = np.where(np.arange(300) == row, -np.inf, W[row])
         expected = np.zeros(300, np.float32)

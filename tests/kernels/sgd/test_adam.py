@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from leanrec.errors import DivergedError, TrainingWarning
-from leanrec.kernels.sgd.adam import Adam, descend, rate
+from leanrec.kernels.sgd.adam import Adam, learning_rate_factor, train_with_adam
 
 
 @pytest.mark.parametrize("size", [7, 40_000])
@@ -25,7 +25,7 @@ def test_adam_is_its_formula(size: int) -> None:
 
 
 def test_the_rate_rises_and_falls() -> None:
-    rates = [rate(done, 0.1) for done in np.linspace(0, 1, 101)]
+    rates = [learning_rate_factor(done, 0.1) for done in np.linspace(0, 1, 101)]
     assert max(rates) == pytest.approx(1)
     assert np.argmax(rates) == 10
     assert rates[-1] == pytest.approx(0.01)
@@ -37,7 +37,7 @@ def test_the_rate_rises_and_falls() -> None:
 def run(loss: float = 1.0, epochs: int = 3, stop_after: int = 10**9) -> tuple[list[float], dict[str, np.ndarray]]:
     arrays = {"x": np.ones(3, np.float32)}
     asked = iter(range(10**6))
-    losses = descend(
+    losses = train_with_adam(
         arrays, range(epochs), lambda rng: [lambda: (loss, {"x": np.ones(3, np.float32)})] * 2,
         of=epochs, learning_rate=0.1, warmup=0.0, decay=0.0, seed=0, enough=lambda: next(asked) >= stop_after,
     )  # fmt: skip
@@ -72,7 +72,7 @@ def until(
         made[0] += 1
         return (loss if here else 1.0), {"x": np.full(3, gradient if here else 1.0, np.float32)}
 
-    losses = descend(
+    losses = train_with_adam(
         arrays, range(3), lambda rng: [batch] * 2,
         of=3, learning_rate=0.1, warmup=0.0, decay=0.0, seed=0, enough=lambda: enough(made[0]),
     )  # fmt: skip

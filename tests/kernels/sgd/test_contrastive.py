@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from leanrec.kernels.graph.propagation import Links
+from leanrec.kernels.graph.propagation import BipartiteEdges
 from leanrec.kernels.sgd.contrastive import (
-    Gradients,
-    agreement,
-    binary,
-    softmax,
-    to_power,
-    to_power_back,
-    to_unit,
-    to_unit_back,
+    LossGradients,
+    info_nce,
+    normalize_rows,
+    normalize_rows_backward,
+    rescale_rows,
+    rescale_rows_backward,
+    sampled_logistic,
+    sampled_softmax,
 )
 from leanrec.types import CSR
 
@@ -62,13 +62,13 @@ WEIGHTS = np.abs(vectors(U, 8, 1)[:, 0])
 
 def test_softmax_is_its_formula() -> None:
     X, rows, columns = edges(), vectors(U, 1), vectors(N, 2)
-    ours = softmax(Links.of(X), rows, columns, NEGATIVES, LOG_Q, WEIGHTS)
+    ours = sampled_softmax(BipartiteEdges.of(X), rows, columns, NEGATIVES, LOG_Q, WEIGHTS)
     assert ours.loss == pytest.approx(by_formula(X, rows, columns, NEGATIVES, LOG_Q, WEIGHTS), rel=1e-4)
 
 
 def test_an_edge_whose_own_column_is_all_that_was_drawn_costs_nothing() -> None:
     X, own = sp.csr_array(np.array([[0, 0, 1]], np.float32)), np.array([2, 2])
-    ours = softmax(Links.of(X), vectors(1, 1), vectors(3, 2), own, np.zeros(2, np.float32), np.ones(1, np.float32))
+    ours = sampled_softmax(BipartiteEdges.of(X), vectors(1, 1), vectors(3, 2), own, np.zeros(2, np.float32), np.ones(1, np.float32))
     assert ours.loss == pytest.approx(0, abs=1e-6)
     np.testing.assert_allclose(ours.rows, 0, atol=1e-6)
     np.testing.assert_allclose(ours.columns, 0, atol=1e-6)
@@ -76,33 +76,33 @@ def test_an_edge_whose_own_column_is_all_that_was_drawn_costs_nothing() -> None:
 
 def test_with_every_column_drawn_it_is_the_full_softmax() -> None:
     X, rows, columns = edges(), vectors(U, 1), vectors(N, 2)
-    ours = softmax(Links.of(X), rows, columns, np.arange(N), np.zeros(N, np.float32), WEIGHTS)
+    ours = sampled_softmax(BipartiteEdges.of(X), rows, columns, np.arange(N), np.zeros(N, np.float32), WEIGHTS)
     S = (rows @ columns.T).astype(np.float64)
     cost = np.log(np.exp(S).sum(axis=1, keepdims=True)) - S
     assert ours.loss == pytest.approx(float((WEIGHTS[:, None] * cost)[X.nonzero()].sum()), rel=1e-4)
 
 
-def check(run: Callable[[np.ndarray, np.ndarray], Gradients], rows: np.ndarray, columns: np.ndarray) -> None:
+def check(run: Callable[[np.ndarray, np.ndarray], LossGradients], rows: np.ndarray, columns: np.ndarray) -> None:
     ours = run(rows, columns)
     np.testing.assert_allclose(ours.rows, slopes(lambda r: run(r, columns).loss, rows), rtol=0.02, atol=0.02)
     np.testing.assert_allclose(ours.columns, slopes(lambda c: run(rows, c).loss, columns), rtol=0.02, atol=0.02)
 
 
 def test_gradients_of_the_softmax() -> None:
-    links = Links.of(edges())
-    check(lambda r, c: softmax(links, r, c, NEGATIVES, LOG_Q, WEIGHTS), vectors(U, 1), vectors(N, 2))
+    links = BipartiteEdges.of(edges())
+    check(lambda r, c: sampled_softmax(links, r, c, NEGATIVES, LOG_Q, WEIGHTS), vectors(U, 1), vectors(N, 2))
 
 
 def test_gradients_of_the_binary_loss() -> None:
-    links = Links.of(edges())
+    links = BipartiteEdges.of(edges())
     how = {"positive": np.abs(vectors(len(links), 3, 1)[:, 0]), "of_rows": WEIGHTS, "of_negatives": np.abs(LOG_Q)}
-    check(lambda r, c: binary(links, r, c, NEGATIVES, **how), vectors(U, 1), vectors(N, 2))
+    check(lambda r, c: sampled_logistic(links, r, c, NEGATIVES, **how), vectors(U, 1), vectors(N, 2))
 
 
 def test_the_binary_loss_is_its_formula() -> None:
     X, rows, columns = edges(), vectors(U, 1), vectors(N, 2)
     positive = np.abs(vectors(X.nnz, 3, 1)[:, 0])
-    ours = binary(Links.of(X), rows, columns, NEGATIVES, positive=positive, of_rows=WEIGHTS, of_negatives=np.abs(LOG_Q))
+    ours = sampled_logistic(BipartiteEdges.of(X), rows, columns, NEGATIVES, positive=positive, of_rows=WEIGHTS, of_negatives=np.abs(LOG_Q))
     S = rows @ columns.T
     expected = positive @ np.log1p(np.exp(-S[X.nonzero()])) + WEIGHTS @ np.log1p(np.exp(S[:, NEGATIVES])) @ np.abs(
         LOG_Q
@@ -111,38 +111,38 @@ def test_the_binary_loss_is_its_formula() -> None:
 
 
 def test_agreement_is_its_formula_and_so_are_its_gradients() -> None:
-    one, other = to_unit(vectors(15, 1))[0], to_unit(vectors(15, 2))[0]
+    one, other = normalize_rows(vectors(15, 1))[0], normalize_rows(vectors(15, 2))[0]
     logits = one @ other.T / 0.5
     expected = np.mean(np.log(np.exp(logits).sum(axis=1)) - np.diag(logits))
-    assert agreement(one, other, 0.5).loss == pytest.approx(expected, rel=1e-4)
-    check(lambda a, b: agreement(a, b, 0.5), one, other)
+    assert info_nce(one, other, 0.5).loss == pytest.approx(expected, rel=1e-4)
+    check(lambda a, b: info_nce(a, b, 0.5), one, other)
 
 
 def test_gradients_through_unit_length() -> None:
     x, g = vectors(9, 1), vectors(9, 2)
-    unit, lengths = to_unit(x)
-    expected = slopes(lambda y: float((to_unit(y)[0] * g).sum()), x)
-    np.testing.assert_allclose(to_unit_back(g, unit, lengths), expected, rtol=0.02, atol=0.01)
+    unit, lengths = normalize_rows(x)
+    expected = slopes(lambda y: float((normalize_rows(y)[0] * g).sum()), x)
+    np.testing.assert_allclose(normalize_rows_backward(g, unit, lengths), expected, rtol=0.02, atol=0.01)
 
 
 @pytest.mark.parametrize("power", [0.0, 0.3, 1.0])
 def test_gradients_through_a_power_of_the_length(power: float) -> None:
     x, g = vectors(9, 1), vectors(9, 2)
-    expected = slopes(lambda y: float((to_power(*to_unit(y), power, 2.0) * g).sum()), x)
-    np.testing.assert_allclose(to_power_back(g, *to_unit(x), power, 2.0), expected, rtol=0.02, atol=0.01)
+    expected = slopes(lambda y: float((rescale_rows(*normalize_rows(y), power, 2.0) * g).sum()), x)
+    np.testing.assert_allclose(rescale_rows_backward(g, *normalize_rows(x), power, 2.0), expected, rtol=0.02, atol=0.01)
 
 
 def test_zeros_stay_zeros() -> None:
-    unit, lengths = to_unit(np.zeros((3, 4), np.float32))
+    unit, lengths = normalize_rows(np.zeros((3, 4), np.float32))
     assert not unit.any()
-    assert np.isfinite(to_unit_back(np.ones((3, 4), np.float32), unit, lengths)).all()
+    assert np.isfinite(normalize_rows_backward(np.ones((3, 4), np.float32), unit, lengths)).all()
 
 
 def test_large_scores_do_not_overflow() -> None:
-    links, rows, columns = Links.of(edges()), 100 * vectors(U, 1), vectors(N, 2)
+    links, rows, columns = BipartiteEdges.of(edges()), 100 * vectors(U, 1), vectors(N, 2)
     for ours in (
-        softmax(links, rows, columns, NEGATIVES, LOG_Q, WEIGHTS),
-        binary(
+        sampled_softmax(links, rows, columns, NEGATIVES, LOG_Q, WEIGHTS),
+        sampled_logistic(
             links,
             rows,
             columns,
@@ -161,9 +161,9 @@ def test_threads_do_not_change_a_bit() -> None:
     rows, columns, weights = vectors(2500, 1), vectors(300, 2), np.ones(2500, np.float32)
     results = []
     try:
-        for threads in (1, before):
+        for threads in (1, 2):
             numba.set_num_threads(threads)
-            results.append(softmax(Links.of(X), rows, columns, np.arange(50), np.zeros(50, np.float32), weights))
+            results.append(sampled_softmax(BipartiteEdges.of(X), rows, columns, np.arange(50), np.zeros(50, np.float32), weights))
     finally:
         numba.set_num_threads(before)
     np.testing.assert_array_equal(results[0].columns, results[1].columns)
@@ -172,6 +172,6 @@ def test_threads_do_not_change_a_bit() -> None:
 
 def test_no_row_and_no_edge() -> None:
     none = edges(0, N)
-    ours = softmax(Links.of(none), vectors(0, 1), vectors(N, 2), NEGATIVES, LOG_Q, WEIGHTS[:0])
+    ours = sampled_softmax(BipartiteEdges.of(none), vectors(0, 1), vectors(N, 2), NEGATIVES, LOG_Q, WEIGHTS[:0])
     assert ours.loss == 0
     assert not ours.columns.any()

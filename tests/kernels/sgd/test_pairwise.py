@@ -3,10 +3,10 @@
 import numpy as np
 import scipy.sparse as sp
 
-from leanrec.kernels.sgd.pairwise import Step, fold_in, sweep
+from leanrec.kernels.sgd.pairwise import PairwiseStep, fold_in_users, run_epoch
 from leanrec.run import Run
 
-UNIFORM = Step(rate=0.1, l2=0.05, popular=False)
+UNIFORM = PairwiseStep(rate=0.1, l2=0.05, popular=False)
 
 
 def test_one_step_follows_the_formula() -> None:
@@ -19,7 +19,7 @@ def test_one_step_follows_the_formula() -> None:
     way_w = pull * (a - b)[:3] - 0.05 * w
     way_a = pull * np.append(w, 1) - 0.05 * a
     way_b = -pull * np.append(w, 1) - 0.05 * b
-    sweep(X, users, items, UNIFORM, rng)
+    run_epoch(X, users, items, UNIFORM, rng)
     np.testing.assert_allclose(users[0], w + 0.1 * way_w, rtol=1e-5)
     np.testing.assert_allclose(items[1], a + 0.1 * way_a, rtol=1e-5)
     np.testing.assert_allclose(items[0], b + 0.1 * way_b, rtol=1e-5)
@@ -35,7 +35,7 @@ def test_threads_do_not_change_a_bit() -> None:
             rng.normal(size=(300, 7)).astype(np.float32),
         )
         with Run(threads=threads).limit_threads():
-            sweep(X, users, items, UNIFORM, rng)
+            run_epoch(X, users, items, UNIFORM, rng)
         results.append(np.concatenate([users.ravel(), items.ravel()]))
     np.testing.assert_array_equal(*results)
 
@@ -43,7 +43,7 @@ def test_threads_do_not_change_a_bit() -> None:
 def test_a_user_who_touched_everything_moves_nothing() -> None:
     X = sp.csr_array(np.ones((1, 5), np.float32))
     users, items = np.ones((1, 2), np.float32), np.ones((5, 3), np.float32)
-    sweep(X, users, items, UNIFORM, np.random.default_rng(0))
+    run_epoch(X, users, items, UNIFORM, np.random.default_rng(0))
     assert (users == 1).all()
     assert (items == 1).all()
 
@@ -58,8 +58,8 @@ def test_popular_items_are_drawn_more() -> None:
     items = np.zeros((100, 3), np.float32)
     frequency = np.cumsum(np.bincount(X.indices, minlength=100)).astype(np.int64)
     items[1] = 1
-    drawn = fold_in(X[[0]], items, frequency, Step(0.1, 0.0, popular=True), 200)
-    alike = fold_in(X[[0]], items, frequency, Step(0.1, 0.0, popular=False), 200)
+    drawn = fold_in_users(X[[0]], items, frequency, PairwiseStep(0.1, 0.0, popular=True), 200)
+    alike = fold_in_users(X[[0]], items, frequency, PairwiseStep(0.1, 0.0, popular=False), 200)
     assert (drawn < 5 * alike).all()
     assert (alike <= 0).all()
 
@@ -68,7 +68,7 @@ def test_fold_in_comes_near_the_best_vector() -> None:
     rng = np.random.default_rng(5)
     items = rng.normal(size=(12, 4)).astype(np.float32)
     history = sp.csr_array(np.eye(12, dtype=np.float32)[[2]] + np.eye(12, dtype=np.float32)[[6]])
-    w = fold_in(history, items, np.zeros(0, np.int64), Step(0.1, 0.1, popular=False), 20_000)[0].astype(np.float64)
+    w = fold_in_users(history, items, np.zeros(0, np.int64), PairwiseStep(0.1, 0.1, popular=False), 20_000)[0].astype(np.float64)
     others = np.setdiff1d(np.arange(12), [2, 6])
     difference = items[[2, 6]][:, None] - items[others][None]
     pull = 1 / (1 + np.exp(difference[..., :3] @ w + difference[..., 3]))
@@ -79,4 +79,4 @@ def test_fold_in_comes_near_the_best_vector() -> None:
 
 def test_an_empty_history_has_no_direction() -> None:
     nobody = sp.csr_array((2, 12), dtype=np.float32)
-    assert not fold_in(nobody, np.ones((12, 4), np.float32), np.zeros(0, np.int64), UNIFORM, 50).any()
+    assert not fold_in_users(nobody, np.ones((12, 4), np.float32), np.zeros(0, np.int64), UNIFORM, 50).any()

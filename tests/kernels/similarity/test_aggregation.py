@@ -6,7 +6,14 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leanrec.kernels.similarity.aggregation import FEW, heaviest, mean_of_rated, mean_of_rows, ranked, without_own
+from leanrec.kernels.similarity.aggregation import (
+    MIN_ROWS_FOR_THREADS,
+    drop_own_column,
+    keep_top_entries,
+    mean_over_neighbors,
+    mean_over_rated_items,
+    rank_entries,
+)
 from leanrec.run import Run
 from leanrec.types import CSR
 
@@ -30,7 +37,7 @@ def slow_order(matrix: CSR, row: int) -> list[tuple[int, float]]:
 @given(st.integers(0, 2**32 - 1), st.integers(0, 9), st.integers(0, 4))
 def test_ranked_lists_the_heaviest_first(seed: int, k: int, steps: int) -> None:
     matrix = random_csr(6, 8, seed, steps=steps)
-    lists = ranked(matrix, k)
+    lists = rank_entries(matrix, k)
     for row in range(6):
         expected = slow_order(matrix, row)[:k]
         kept = lists.columns[row] >= 0
@@ -43,7 +50,7 @@ def test_ranked_lists_the_heaviest_first(seed: int, k: int, steps: int) -> None:
 def test_own_column_is_left_out_and_the_rest_is_cut(seed: int, k: int, steps: int) -> None:
     matrix = random_csr(6, 8, seed, steps=steps)
     own = np.array([0, -1, 2, 3, -1, 5], np.int32)
-    cut = without_own(matrix, own, k)
+    cut = drop_own_column(matrix, own, k)
     for row in range(6):
         expected = [entry for entry in slow_order(matrix, row) if entry[0] != own[row]][:k]
         assert slow_order(cut, row) == expected
@@ -52,16 +59,16 @@ def test_own_column_is_left_out_and_the_rest_is_cut(seed: int, k: int, steps: in
 
 def test_heaviest_leaves_short_rows_as_they_are() -> None:
     matrix = random_csr(5, 9, 1)
-    assert heaviest(matrix, 9) is matrix
-    assert heaviest(sp.csr_array((0, 4), dtype=np.float32), 2).shape == (0, 4)
+    assert keep_top_entries(matrix, 9) is matrix
+    assert keep_top_entries(sp.csr_array((0, 4), dtype=np.float32), 2).shape == (0, 4)
 
 
-@pytest.mark.parametrize("queries", [FEW - 1, FEW + 3])
+@pytest.mark.parametrize("queries", [MIN_ROWS_FOR_THREADS - 1, MIN_ROWS_FOR_THREADS + 3])
 @pytest.mark.parametrize("k", [1, 3, 20])
 def test_means_of_rows_agree_with_a_loop(queries: int, k: int) -> None:
     similar, values = random_csr(queries, 15, 3, steps=5), random_csr(15, 11, 4)
     values.data -= 0.5
-    means, spoke = mean_of_rows(ranked(similar), values, k)
+    means, spoke = mean_over_neighbors(rank_entries(similar), values, k)
     dense, there = values.toarray(), np.zeros(values.shape, bool)
     there[values.nonzero()] = True
     for b in range(queries):
@@ -73,12 +80,12 @@ def test_means_of_rows_agree_with_a_loop(queries: int, k: int) -> None:
             assert means[b, i] == pytest.approx(expected, abs=1e-5)
 
 
-@pytest.mark.parametrize("queries", [FEW - 1, FEW + 3])
+@pytest.mark.parametrize("queries", [MIN_ROWS_FOR_THREADS - 1, MIN_ROWS_FOR_THREADS + 3])
 @pytest.mark.parametrize("k", [1, 3, 20])
 def test_means_of_rated_items_agree_with_a_loop(queries: int, k: int) -> None:
     similar, values = random_csr(12, 12, 5, steps=5), random_csr(queries, 12, 6)
     items = np.random.default_rng(1).integers(0, 12, (queries, 4)).astype(np.int32)
-    means, spoke = mean_of_rated(ranked(similar), values, k, items)
+    means, spoke = mean_over_rated_items(rank_entries(similar), values, k, items)
     dense = values.toarray()
     for b in range(queries):
         for at, item in enumerate(items[b]):
@@ -89,17 +96,17 @@ def test_means_of_rated_items_agree_with_a_loop(queries: int, k: int) -> None:
 
 
 def test_a_value_of_exactly_zero_speaks() -> None:
-    similar = ranked(sp.csr_array(np.array([[0, 1], [1, 0]], np.float32)))
+    similar = rank_entries(sp.csr_array(np.array([[0, 1], [1, 0]], np.float32)))
     zero = sp.csr_array((np.zeros(1, np.float32), [1], [0, 1]), shape=(1, 2))
-    means, spoke = mean_of_rated(similar, zero, 5, np.array([[0, 1]], np.int32))
+    means, spoke = mean_over_rated_items(similar, zero, 5, np.array([[0, 1]], np.int32))
     assert means.tolist() == [[0, 0]]
     assert spoke.tolist() == [[1, 0]]
 
 
 def test_threads_do_not_change_a_bit() -> None:
-    similar, values = ranked(random_csr(50, 40, 7)), random_csr(40, 30, 8)
+    similar, values = rank_entries(random_csr(50, 40, 7)), random_csr(40, 30, 8)
     results = []
     for threads in (1, 2):
         with Run(threads=threads).limit_threads():
-            results.append(mean_of_rows(similar, values, 5)[0])
+            results.append(mean_over_neighbors(similar, values, 5)[0])
     np.testing.assert_array_equal(*results)

@@ -10,15 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leanrec.errors import DataError, SettingError
-from leanrec.kernels.similarity.aggregation import parts
+from leanrec.kernels.similarity.aggregation import csr_arrays
 from leanrec.kernels.similarity.top_similar import (
     MEASURES,
     _add,
     _products,
-    margins,
-    similar_bytes,
-    top_related,
+    compute_row_statistics,
     top_similar,
+    top_similar_bytes,
+    top_similar_rows,
 )
 from leanrec.kernels.sparse import history_scores, top_k_sparse
 from leanrec.run import Run
@@ -96,7 +96,7 @@ def test_relates_new_rows_to_known_ones() -> None:
     Y = sp.random_array((30, 20), density=0.3, rng=rng, dtype=np.float32, format="csr")
     Yt = sp.csr_array(Y.T)
     full = top_similar(Yt, 30)
-    some = top_related(Y[[4, 9]], Yt, 30, of_y=margins(Y)).toarray()
+    some = top_similar_rows(Y[[4, 9]], Yt, 30, of_y=compute_row_statistics(Y)).toarray()
     assert some[0, 4] == pytest.approx(1, abs=1e-6)
     some[0, 4] = some[1, 9] = 0
     np.testing.assert_allclose(some, full.toarray()[[4, 9]], atol=1e-6)
@@ -121,11 +121,11 @@ def test_refuses_unknown_measures_and_shapes_that_do_not_meet() -> None:
     with pytest.raises(SettingError, match="k must be"):
         top_similar(X, -1)
     with pytest.raises(DataError, match="A must have a column for each of the 4"):
-        top_related(X, sp.csr_array((4, 5), dtype=np.float32), 2)
+        top_similar_rows(X, sp.csr_array((4, 5), dtype=np.float32), 2)
 
 
 def test_estimate_covers_lists_and_strips() -> None:
-    assert similar_bytes(100, 100, 10, 2) >= 100 * 10 * 8 * 2 + 2 * 100 * 8
+    assert top_similar_bytes(100, 100, 10, 2) >= 100 * 10 * 8 * 2 + 2 * 100 * 8
 
 
 def beyond(entries: list[int], shape: tuple[int, int]) -> SimpleNamespace:
@@ -146,9 +146,9 @@ def test_entries_behind_the_first_two_thousand_million_are_found() -> None:
     one = sp.csr_array(np.array([[3]], np.float32))
     assert history_scores(one, far).tolist() == [[0, 6]]
     assert top_k_sparse(one, far, 2)[0].tolist() == [[1, 0]]
-    starts, columns, data = parts(far)
+    starts, columns, data = csr_arrays(far)
     assert starts.dtype == np.int64
     assert _products(starts, columns.view(np.uint32), Y.indptr.astype(np.int64)).tolist() == [2]
     sums = np.zeros(3, np.float32)
-    _add(0, (starts, columns, data), parts(Y), sums)
+    _add(0, (starts, columns, data), csr_arrays(Y), sums)
     assert sums.tolist() == [10, 0, 14]

@@ -5,10 +5,10 @@ import pytest
 import scipy.sparse as sp
 
 from leanrec.kernels.similarity.top_similar import top_similar
-from leanrec.kernels.solvers.coordinate_descent import Penalty, nets_over_all, nets_over_near
+from leanrec.kernels.solvers.coordinate_descent import ElasticNetPenalty, fit_elastic_nets, fit_local_elastic_nets
 from leanrec.kernels.solvers.dense import dense_gram
 
-PENALTY = Penalty(l1=0.3, l2=1.5, passes=500, tolerance=1e-7)
+PENALTY = ElasticNetPenalty(l1=0.3, l2=1.5, passes=500, tolerance=1e-7)
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def check_optimum(X: sp.csr_array, nets: sp.csr_array, may: np.ndarray) -> None:
 
 def test_over_all_items_is_optimal(X: sp.csr_array) -> None:
     gram = dense_gram(X)
-    nets = sp.vstack([nets_over_all(gram, PENALTY, 0, 25), nets_over_all(gram, PENALTY, 25, 40)], format="csr")
+    nets = sp.vstack([fit_elastic_nets(gram, PENALTY, 0, 25), fit_elastic_nets(gram, PENALTY, 25, 40)], format="csr")
     check_optimum(X, nets, ~np.eye(40, dtype=bool))
     assert nets[[7]].nnz == 0
 
@@ -39,11 +39,11 @@ def test_over_all_items_is_optimal(X: sp.csr_array) -> None:
 @pytest.mark.parametrize("with_gram", [False, True])
 def test_over_neighbours_is_optimal_among_them(X: sp.csr_array, with_gram: bool) -> None:
     near = top_similar(X, 9)
-    nets = nets_over_near(X, near, PENALTY, dense_gram(X) if with_gram else None)
+    nets = fit_local_elastic_nets(X, near, PENALTY, dense_gram(X) if with_gram else None)
     check_optimum(X, nets, near.toarray().T > 0)
 
 
 def test_both_ways_agree(X: sp.csr_array) -> None:
     near = top_similar(X, 9)
-    one, two = nets_over_near(X, near, PENALTY), nets_over_near(X, near, PENALTY, dense_gram(X))
+    one, two = fit_local_elastic_nets(X, near, PENALTY), fit_local_elastic_nets(X, near, PENALTY, dense_gram(X))
     np.testing.assert_allclose(one.toarray(), two.toarray(), atol=1e-6)

@@ -7,11 +7,11 @@ import scipy.sparse as sp
 from leanrec.errors import DataError
 from leanrec.kernels.solvers.dense import (
     dense_gram,
-    inverse_in_place,
-    inverse_of_ridge,
+    invert_in_place,
+    invert_ridge_by_users,
+    keep_largest_weights,
+    mirror_upper_triangle,
     regression_weights,
-    strongest,
-    symmetric,
 )
 
 
@@ -28,21 +28,21 @@ def test_inverse_overwrites_its_argument() -> None:
     X = some_X().toarray().astype(np.float64)
     ridge = X.T @ X + 2 * np.eye(X.shape[1])
     space = ridge.astype(np.float32)
-    inverse = inverse_in_place(space)
+    inverse = invert_in_place(space)
     assert np.shares_memory(inverse, space)
     np.testing.assert_allclose(np.triu(inverse), np.triu(np.linalg.inv(ridge)), atol=1e-5)
 
 
 def test_refuses_a_singular_matrix() -> None:
     with pytest.raises(DataError, match="positive definite"):
-        inverse_in_place(np.zeros((3, 3), np.float32))
+        invert_in_place(np.zeros((3, 3), np.float32))
 
 
 def test_the_way_through_the_users_gives_the_same_inverse() -> None:
     X = some_X()
     dense = X.toarray().astype(np.float64)
     expected = 2.0 * np.linalg.inv(dense.T @ dense + 2.0 * np.eye(X.shape[1]))
-    inverse, diagonal = inverse_of_ridge(X, 2.0)
+    inverse, diagonal = invert_ridge_by_users(X, 2.0)
     np.testing.assert_allclose(diagonal, np.diag(expected), rtol=1e-6)
     strict = np.triu_indices(X.shape[1], 1)
     np.testing.assert_allclose(inverse[strict], expected[strict], atol=1e-6)
@@ -63,7 +63,7 @@ def test_weights_of_the_autoencoder(n: int) -> None:
 def test_strongest_of_each_row(k: int) -> None:
     rng = np.random.default_rng(k)
     matrix, scale = rng.normal(size=(70, 70)).astype(np.float32), rng.uniform(0.5, 2, 70).astype(np.float32)
-    kept = strongest(matrix, k, scale, block=32).toarray()
+    kept = keep_largest_weights(matrix, k, scale, block=32).toarray()
     for row in range(70):
         size = abs(matrix[row]) * scale
         size[row] = -1
@@ -77,5 +77,5 @@ def test_strongest_of_each_row(k: int) -> None:
 def test_symmetric_copies_the_upper_half(n: int) -> None:
     matrix = np.random.default_rng(n).normal(size=(n, n)).astype(np.float32)
     upper = np.triu(matrix)
-    symmetric(matrix, block=70)
+    mirror_upper_triangle(matrix, block=70)
     np.testing.assert_array_equal(matrix, upper + np.triu(upper, 1).T)

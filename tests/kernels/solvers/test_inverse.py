@@ -9,8 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leanrec.errors import DataError
-from leanrec.kernels.solvers.dense import fill_gram, inverse_in_place
-from leanrec.kernels.solvers.inverse import diagonal_of, is_in_memory, largest_residual, minus_inverse, sweep_bytes
+from leanrec.kernels.solvers.dense import fill_gram, invert_in_place
+from leanrec.kernels.solvers.inverse import (
+    copy_diagonal,
+    is_in_memory,
+    max_inverse_residual,
+    sweep_inverse,
+    sweep_inverse_bytes,
+)
 
 
 def some_X(columns: int, seed: int = 4) -> sp.csr_array:
@@ -24,7 +30,7 @@ def test_is_minus_the_inverse_for_any_block(n: int, block: int, seed: int) -> No
     X = some_X(n, seed)
     ridge = (X.T @ X).toarray().astype(np.float64) + 0.5 * np.eye(n)
     space = np.triu(ridge).astype(np.float32)
-    minus_inverse(space, block)
+    sweep_inverse(space, block)
     np.testing.assert_allclose(np.triu(-space), np.triu(np.linalg.inv(ridge)), atol=2e-5)
 
 
@@ -36,9 +42,9 @@ def test_the_same_in_a_file_as_in_memory(tmp_path: Path) -> None:
     assert not is_in_memory(mapped)
     for space in (mapped, memory):
         fill_gram(X, 2.0, space, block=64)
-        minus_inverse(space, 64)
+        sweep_inverse(space, 64)
     np.testing.assert_array_equal(np.asarray(mapped), memory)
-    np.testing.assert_array_equal(diagonal_of(mapped, 64), np.diag(memory))
+    np.testing.assert_array_equal(copy_diagonal(mapped, 64), np.diag(memory))
     np.testing.assert_array_equal(np.fromfile(tmp_path / "matrix", np.float32).reshape(150, 150), memory)
 
 
@@ -47,26 +53,26 @@ def test_agrees_with_lapack() -> None:
     one, two = np.zeros((150, 150), np.float32), np.zeros((150, 150), np.float32)
     fill_gram(X, 2.0, one)
     fill_gram(X, 2.0, two)
-    minus_inverse(one, 64)
-    np.testing.assert_allclose(np.triu(-one), np.triu(inverse_in_place(two)), atol=1e-6)
+    sweep_inverse(one, 64)
+    np.testing.assert_allclose(np.triu(-one), np.triu(invert_in_place(two)), atol=1e-6)
 
 
 def test_refuses_a_matrix_that_is_not_positive_definite() -> None:
     with pytest.raises(DataError, match="positive definite"):
-        minus_inverse(np.zeros((3, 3), np.float32))
+        sweep_inverse(np.zeros((3, 3), np.float32))
 
 
 def test_the_check_sees_a_wrong_inverse() -> None:
     X = some_X(80)
     space = np.zeros((80, 80), np.float32)
     fill_gram(X, 2.0, space)
-    minus_inverse(space, 32)
-    assert largest_residual(X, 2.0, space) < 1e-5
-    assert largest_residual(X, 2.0, -space) < 1e-5
+    sweep_inverse(space, 32)
+    assert max_inverse_residual(X, 2.0, space) < 1e-5
+    assert max_inverse_residual(X, 2.0, -space) < 1e-5
     space[:, 79] *= np.float32(1.5)
-    assert largest_residual(X, 2.0, space) > 0.1
-    assert largest_residual(sp.csr_array((4, 0), dtype=np.float32), 1.0, np.zeros((0, 0), np.float32)) == 0
+    assert max_inverse_residual(X, 2.0, space) > 0.1
+    assert max_inverse_residual(sp.csr_array((4, 0), dtype=np.float32), 1.0, np.zeros((0, 0), np.float32)) == 0
 
 
 def test_the_panels_are_told_beforehand() -> None:
-    assert sweep_bytes(1000, 100) < sweep_bytes(1000, 200) <= sweep_bytes(1000, 4000)
+    assert sweep_inverse_bytes(1000, 100) < sweep_inverse_bytes(1000, 200) <= sweep_inverse_bytes(1000, 4000)

@@ -7,7 +7,7 @@ import scipy.sparse as sp
 
 from leanrec.kernels.similarity.top_similar import top_similar
 from leanrec.kernels.solvers.dense import dense_gram
-from leanrec.kernels.solvers.local_ridge import local_bytes, local_ridges
+from leanrec.kernels.solvers.local_ridge import fit_local_ridges, local_ridge_bytes
 from leanrec.types import CSR
 
 
@@ -37,47 +37,48 @@ def by_numpy(X: CSR, near: CSR) -> np.ndarray:
 def test_weights_are_those_of_the_dense_solver(X: CSR, k: int, with_gram: bool) -> None:
     near = top_similar(X, k)
     gram = dense_gram(X) if with_gram else None
-    weights = local_ridges(sp.csr_array(X.T), near, RIDGE, gram=gram, tolerance=1e-7)
+    weights = fit_local_ridges(sp.csr_array(X.T), near, RIDGE, gram=gram, tolerance=1e-7)
     np.testing.assert_allclose(weights, by_numpy(X, near), atol=2e-6)
 
 
 def test_the_usual_tolerance_is_close_enough_to_rank(X: CSR) -> None:
     near = top_similar(X, 20)
-    np.testing.assert_allclose(local_ridges(sp.csr_array(X.T), near, RIDGE), by_numpy(X, near), atol=1e-4)
+    np.testing.assert_allclose(fit_local_ridges(sp.csr_array(X.T), near, RIDGE), by_numpy(X, near), atol=1e-4)
 
 
 @pytest.mark.parametrize("with_gram", [False, True])
 def test_blocks_give_what_the_whole_gives(X: CSR, with_gram: bool) -> None:
     near, columns = top_similar(X, 9), sp.csr_array(X.T)
     gram = dense_gram(X) if with_gram else None
-    blocks = [local_ridges(columns, near[at : at + 17], RIDGE, first=at, gram=gram) for at in range(0, 50, 17)]
-    np.testing.assert_array_equal(np.concatenate(blocks), local_ridges(columns, near, RIDGE, gram=gram))
+    blocks = [fit_local_ridges(columns, near[at : at + 17], RIDGE, first=at, gram=gram) for at in range(0, 50, 17)]
+    np.testing.assert_array_equal(np.concatenate(blocks), fit_local_ridges(columns, near, RIDGE, gram=gram))
 
 
 def test_signs_and_repeated_rows_are_no_matter() -> None:
     rng = np.random.default_rng(2)
     X = sp.csr_array(rng.normal(size=(30, 50)).astype(np.float32))
     near = sp.csr_array(np.float32(1) - np.eye(50, dtype=np.float32))
-    weights = local_ridges(sp.csr_array(X.T), near, RIDGE, tolerance=1e-7)
+    weights = fit_local_ridges(sp.csr_array(X.T), near, RIDGE, tolerance=1e-7)
     np.testing.assert_allclose(weights, by_numpy(X, near), atol=5e-5)
 
 
 def test_threads_do_not_change_a_bit(X: CSR) -> None:
     near, columns, before = top_similar(X, 12), sp.csr_array(X.T), numba.get_num_threads()
-    two = local_ridges(columns, near, RIDGE)
-    numba.set_num_threads(1)
     try:
-        np.testing.assert_array_equal(local_ridges(columns, near, RIDGE), two)
+        numba.set_num_threads(2)
+        two = fit_local_ridges(columns, near, RIDGE)
+        numba.set_num_threads(1)
+        np.testing.assert_array_equal(fit_local_ridges(columns, near, RIDGE), two)
     finally:
         numba.set_num_threads(before)
 
 
 def test_no_neighbour_is_no_weight(X: CSR) -> None:
     nobody = sp.csr_array((50, 50), dtype=np.float32)
-    assert len(local_ridges(sp.csr_array(X.T), nobody, RIDGE)) == 0
+    assert len(fit_local_ridges(sp.csr_array(X.T), nobody, RIDGE)) == 0
     assert top_similar(X, 9)[[7]].nnz == 0
 
 
 def test_memory_grows_with_what_it_is_for() -> None:
-    few, many = local_bytes(100, 1_000, 10, 50, 1), local_bytes(100, 1_000, 20, 50, 2)
+    few, many = local_ridge_bytes(100, 1_000, 10, 50, 1), local_ridge_bytes(100, 1_000, 20, 50, 2)
     assert 0 < few < many

@@ -5,16 +5,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leanrec.kernels.solvers.microkernels import LANES, add_products, padded, solve_shifted, stride
+from leanrec.kernels.solvers.microkernels import LANES, add_products, round_up_to_lanes, row_stride, solve_shifted
 
 
 @settings(deadline=None)
 @given(st.integers(0, 10_000))
 def test_lengths_are_whole_cache_lines(n: int) -> None:
-    assert padded(n) % LANES == 0
-    assert n <= padded(n) < n + LANES
-    assert stride(n) % (2 * LANES) == LANES
-    assert stride(n) >= n
+    assert round_up_to_lanes(n) % LANES == 0
+    assert n <= round_up_to_lanes(n) < n + LANES
+    assert row_stride(n) % (2 * LANES) == LANES
+    assert row_stride(n) >= n
 
 
 @pytest.mark.parametrize("n", [1, 4, 7, 30])
@@ -22,7 +22,7 @@ def test_lengths_are_whole_cache_lines(n: int) -> None:
 def test_products_of_rows_are_added(n: int, length: int) -> None:
     rng = np.random.default_rng(n)
     A = rng.normal(size=(n + 8, length + 16)).astype(np.float32)
-    M = np.ones((n + 4, stride(n + 4)), np.float32)
+    M = np.ones((n + 4, row_stride(n + 4)), np.float32)
     add_products(A, 2, n, length, M)
     part = A[2 : n + 2, :length].astype(np.float64)
     lower = np.tril_indices(n)
@@ -31,11 +31,11 @@ def test_products_of_rows_are_added(n: int, length: int) -> None:
 
 def shifted(S: np.ndarray, b: np.ndarray) -> np.ndarray:
     n = len(b)
-    M = np.zeros((padded(n) + 4, stride(n)), np.float32)
+    M = np.zeros((round_up_to_lanes(n) + 4, row_stride(n)), np.float32)
     M[:n, :n] = np.tril(S)
-    M[padded(n), :n] = b
+    M[round_up_to_lanes(n), :n] = b
     solve_shifted(M, n)
-    return M[padded(n), :n]
+    return M[round_up_to_lanes(n), :n]
 
 
 @settings(max_examples=40, deadline=None)

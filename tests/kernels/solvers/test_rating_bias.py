@@ -9,15 +9,15 @@ import scipy.sparse as sp
 from conftest import make_dataset
 from leanrec.data.dataset import Dataset
 from leanrec.errors import DataError
-from leanrec.kernels.solvers.rating_bias import Baseline, fit_baseline
+from leanrec.kernels.solvers.rating_bias import RatingBias, fit_rating_bias
 
 
-def by_hand() -> Baseline:
-    return Baseline(mean=3.0, items=np.array([1, 0, -1], np.float32), user_damping=1.0, spread=0.5, low=1, high=5)
+def by_hand() -> RatingBias:
+    return RatingBias(mean=3.0, items=np.array([1, 0, -1], np.float32), user_damping=1.0, spread=0.5, low=1, high=5)
 
 
 def test_offsets_are_the_fixed_point_of_damped_means(dataset: Dataset) -> None:
-    baseline = fit_baseline(dataset.ratings, 4.0, 2.0)
+    baseline = fit_rating_bias(dataset.ratings, 4.0, 2.0)
     ratings = dataset.ratings
     assert ratings is not None
     users = baseline.user_offsets(ratings)
@@ -62,21 +62,21 @@ def test_what_a_touch_stands_for_stays_on_the_scale() -> None:
 
 def test_without_ratings_it_says_what_to_do() -> None:
     with pytest.raises(DataError, match="needs explicit ratings, and the data set has none"):
-        fit_baseline(None, 5, 5)
+        fit_rating_bias(None, 5, 5)
 
 
 def test_the_scale_is_that_of_the_ratings_unless_it_is_named() -> None:
     ratings = sp.csr_array(np.array([[2, 0, 4]], np.float32))
-    baseline = fit_baseline(ratings, 5, 5)
+    baseline = fit_rating_bias(ratings, 5, 5)
     assert (baseline.low, baseline.high) == (2, 4)
-    wide = fit_baseline(ratings, 5, 5, (0.5, 5))
+    wide = fit_rating_bias(ratings, 5, 5, (0.5, 5))
     assert (wide.low, wide.high) == (0.5, 5)
 
 
 def test_constant_ratings_leave_no_offset() -> None:
     data = make_dataset()
-    flat = data.with_events(dataclasses.replace(data.events, value=np.full(len(data.events), 4, np.float32)))
-    baseline = fit_baseline(flat.ratings, 5, 5)
+    flat = data.with_events(dataclasses.replace(data.events, rating=np.full(len(data.events), 4, np.float32)))
+    baseline = fit_rating_bias(flat.ratings, 5, 5)
     assert baseline.mean == 4
     assert not baseline.items.any()
     assert baseline.spread == 0

@@ -6,8 +6,8 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leanrec.kernels.similarity.aggregation import FEW
-from leanrec.kernels.solvers.row_ridge import ridge_rows, ridge_shares
+from leanrec.kernels.similarity.aggregation import MIN_ROWS_FOR_THREADS
+from leanrec.kernels.solvers.row_ridge import fit_row_ridges, ridge_target_weights
 from leanrec.run import Run
 
 
@@ -19,13 +19,13 @@ def slow_ridge(design: np.ndarray, target: np.ndarray, penalty: np.ndarray, grow
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.integers(0, 2**32 - 1), st.sampled_from([1, FEW + 4]), st.floats(0, 1), st.integers(1, 6))
+@given(st.integers(0, 2**32 - 1), st.sampled_from([1, MIN_ROWS_FOR_THREADS + 4]), st.floats(0, 1), st.integers(1, 6))
 def test_solves_each_row(seed: int, rows: int, growth: float, width: int) -> None:
     rng = np.random.default_rng(seed)
     design = rng.normal(size=(9, width)).astype(np.float32)
     targets = sp.random_array((rows, 9), density=0.5, rng=rng, dtype=np.float32, format="csr")
     penalty = rng.uniform(0.2, 3, width).astype(np.float32)
-    solved = ridge_rows(design, targets, penalty, growth)
+    solved = fit_row_ridges(design, targets, penalty, growth)
     for row in range(rows):
         there = targets[[row]].indices
         wide, target = design[there].astype(np.float64), targets[[row]].data.astype(np.float64)
@@ -34,7 +34,7 @@ def test_solves_each_row(seed: int, rows: int, growth: float, width: int) -> Non
 
 def test_a_target_of_exactly_zero_counts() -> None:
     zero = sp.csr_array((np.array([0, 1], np.float32), [0, 1], [0, 2]), shape=(1, 2))
-    solved = ridge_rows(np.ones((2, 1), np.float32), zero, np.ones(1, np.float32))
+    solved = fit_row_ridges(np.ones((2, 1), np.float32), zero, np.ones(1, np.float32))
     assert solved[0, 0] == pytest.approx(1 / 3)
 
 
@@ -42,7 +42,7 @@ def test_shares_add_up_to_the_prediction() -> None:
     rng = np.random.default_rng(4)
     design, target, probe = (rng.normal(size=size).astype(np.float32) for size in ((7, 3), 7, 3))
     penalty = np.array([0.5, 1, 2], np.float32)
-    shares = ridge_shares(design, penalty, 0.5, probe)
+    shares = ridge_target_weights(design, penalty, 0.5, probe)
     expected = probe @ slow_ridge(design.astype(np.float64), target, penalty, 0.5)
     assert shares @ target == pytest.approx(expected, rel=1e-4)
 
@@ -54,5 +54,5 @@ def test_threads_do_not_change_a_bit() -> None:
     results = []
     for threads in (1, 2):
         with Run(threads=threads).limit_threads():
-            results.append(ridge_rows(design, targets, np.ones(8, np.float32), 1.0))
+            results.append(fit_row_ridges(design, targets, np.ones(8, np.float32), 1.0))
     np.testing.assert_array_equal(*results)

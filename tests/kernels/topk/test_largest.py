@@ -5,14 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leanrec.kernels.topk.largest import PAD, joined, keep_largest, new_picker, row_starts
+from leanrec.kernels.topk.largest import PAD, indptr_from_counts, lists_to_csr, make_selection_buffers, select_largest
 
 
 def kept(values: np.ndarray, ids: np.ndarray, names: np.ndarray, k: int) -> tuple[list[int], list[float]]:
     items, best = np.full(k, -7, np.int32), np.full(k, -7, np.float32)
     padded = np.full(len(names) + PAD, 9, np.float32)
     padded[: len(values)] = values
-    n = keep_largest(padded, len(values), ids.copy(), names, items, best, new_picker(len(names)))
+    n = select_largest(padded, len(values), ids.copy(), names, items, best, make_selection_buffers(len(names)))
     assert (items[n:] == -7).all()
     return items[:n].tolist(), best[:n].tolist()
 
@@ -53,10 +53,10 @@ def test_joins_lists_of_any_length(counts: list[int]) -> None:
     expected = np.zeros((2, 4), np.float32)
     for row, count in enumerate(counts):
         expected[row, items[row, :count]] = values[row, :count]
-    assert joined(items, values, np.array(counts), 4).toarray().tolist() == expected.tolist()
+    assert lists_to_csr(items, values, np.array(counts), 4).toarray().tolist() == expected.tolist()
 
 
 def test_row_starts_are_narrow_while_they_fit() -> None:
-    assert joined(np.zeros((1, 2), np.int32), np.ones((1, 2), np.float32), np.array([1]), 4).indices.dtype == np.int32
-    assert row_starts(np.array([2**31 - 1])).dtype == np.int32
-    assert row_starts(np.array([2**31 - 1, 1])).tolist() == [0, 2**31 - 1, 2**31]
+    assert lists_to_csr(np.zeros((1, 2), np.int32), np.ones((1, 2), np.float32), np.array([1]), 4).indices.dtype == np.int32
+    assert indptr_from_counts(np.array([2**31 - 1])).dtype == np.int32
+    assert indptr_from_counts(np.array([2**31 - 1, 1])).tolist() == [0, 2**31 - 1, 2**31]

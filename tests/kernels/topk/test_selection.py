@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leanrec.kernels.topk.inner_product import top_k_dot
-from leanrec.kernels.topk.selection import hide, top_k
+from leanrec.kernels.topk.selection import mask_items, top_k
 
 
 def slow_top_k(scores: np.ndarray, k: int, seen: np.ndarray | None, allowed: np.ndarray | None) -> np.ndarray:
@@ -73,5 +73,5 @@ def test_empty_sides_give_empty_lists() -> None:
 
 def test_hides_in_place() -> None:
     scores = np.zeros((2, 3), np.float32)
-    hide(scores, sp.csr_array(np.array([[0, 1, 0], [1, 0, 1]], np.float32)))
+    mask_items(scores, sp.csr_array(np.array([[0, 1, 0], [1, 0, 1]], np.float32)))
     assert np.isinf(scores).tolist() == [[False, True, False], [True, False, True]]

@@ -8,7 +8,7 @@ from contracts.estimator import EstimatorContract, OddDataContract
 from contracts.rating import RatingContract
 from leanrec.data.dataset import Dataset
 from leanrec.errors import SettingError
-from leanrec.kernels.solvers.rating_bias import Baseline
+from leanrec.kernels.solvers.rating_bias import RatingBias
 from leanrec.models.baselines.bias import Bias, BiasModel
 from leanrec.types import Queries
 
@@ -23,7 +23,7 @@ class TestBias(RatingContract, EstimatorContract, OddDataContract):
 
 def test_a_rating_by_hand() -> None:
     items = np.array([1, 0, -1.5], np.float32)
-    model = BiasModel(Bias(), Baseline(mean=3.5, items=items, user_damping=1, spread=1, low=1, high=5))
+    model = BiasModel(Bias(), RatingBias(mean=3.5, items=items, user_damping=1, spread=1, low=1, high=5))
     # Rates items 1 and 2 with 5 and 3: (1.5 + 1) / (2 + 1) above the baseline.
     ratings = sp.csr_array(np.array([[0, 5, 3]], np.float32))
     query = Queries(users=np.array([-1], np.int32), history=ratings, ratings=ratings)

@@ -11,13 +11,13 @@ from contracts.estimator import EstimatorContract, OddDataContract
 from leanrec.budget import Budget
 from leanrec.data.dataset import Dataset
 from leanrec.errors import ColumnError, DataError, SettingError
-from leanrec.kernels.graph.propagation import Graph, hide_edges
+from leanrec.kernels.graph.propagation import BipartiteGraph, sample_masked_edges
 from leanrec.models.graph.graphsage import GraphSAGE, _Items, _Work
 from leanrec.run import Run
 from leanrec.types import Queries
 
 SMALL = GraphSAGE(
-    width=8, content=8, structure=8, neighbours=5, steps=80, negatives=20, batch=40, temperature=0.5, blind=0.5
+    embedding_dim=8, content_dim=8, structure_dim=8, n_neighbors=5, n_steps=80, n_negatives=20, batch_size=40, temperature=0.5, structure_dropout=0.5
 )
 
 
@@ -26,7 +26,7 @@ class TestGraphSAGE(EstimatorContract, OddDataContract):
 
 
 class TestOnContentAlone(EstimatorContract):
-    estimator = dataclasses.replace(SMALL, structure=0, neighbours=0, blind=0.0, batch=0)
+    estimator = dataclasses.replace(SMALL, structure_dim=0, n_neighbors=0, structure_dropout=0.0, batch_size=0)
 
 
 def bare(data: Dataset) -> Dataset:
@@ -48,13 +48,13 @@ def test_neighbours_are_where_walks_end(dataset: Dataset) -> None:
 
 def test_the_gradient_of_a_step_is_the_slope_of_its_loss(dataset: Dataset) -> None:
     X, rng = dataset.interactions, np.random.default_rng(0)
-    settings = dataclasses.replace(SMALL, temperature=0.5, width=3, hidden_width=4)
+    settings = dataclasses.replace(SMALL, temperature=0.5, embedding_dim=3, hidden_dim=4)
     draw = lambda *shape: rng.standard_normal(shape).astype(np.float32)  # noqa: E731
-    items = _Items(draw(40, 3), draw(40, 2), Graph.of(settings._near(X, np.asarray(X.sum(axis=1)))))
+    items = _Items(draw(40, 3), draw(40, 2), BipartiteGraph.of(settings._near(X, np.asarray(X.sum(axis=1)))))
     weights = settings._start(items.width, rng)
-    work = _Work(settings, X, Graph.of(sp.csr_array(X / 3)), items, weights, told=True)
+    work = _Work(settings, X, BipartiteGraph.of(sp.csr_array(X / 3)), items, weights, told=True)
     users, blind = np.array([1, 2, 9, 30, 44]), np.arange(40) % 5 == 0
-    targets, hidden = hide_edges(X, users, 0.5, rng)
+    targets, hidden = sample_masked_edges(X, users, 0.5, rng)
     negatives = np.array([0, 5, 6, 31])
     step = lambda: work.gradients(users, targets, hidden, negatives, blind)  # noqa: E731
     gradients = step()[1]
@@ -127,9 +127,9 @@ def test_stops_when_the_time_is_over(dataset: Dataset) -> None:
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
-        ({"content": 0}, "content must be a number of at least 1"),
-        ({"blind": 1.5}, "blind must be a number from 0 to 1"),
-        ({"hidden": 0.0}, "hidden must be a number from 0.05 to 0.95"),
+        ({"content_dim": 0}, "content must be a number of at least 1"),
+        ({"structure_dropout": 1.5}, "blind must be a number from 0 to 1"),
+        ({"mask_ratio": 0.0}, "hidden must be a number from 0.05 to 0.95"),
     ],
 )
 def test_refuses_settings_outside_their_range(wrong: dict[str, object], says: str) -> None:

@@ -10,13 +10,13 @@ from contracts.estimator import EstimatorContract, OddDataContract
 from leanrec.budget import Budget
 from leanrec.data.dataset import Dataset
 from leanrec.errors import SettingError
-from leanrec.kernels.graph.propagation import Graph, hide_edges
+from leanrec.kernels.graph.propagation import BipartiteGraph, sample_masked_edges
 from leanrec.models.graph.lightgcn import LightGCN, _Work
 from leanrec.run import Run
 from leanrec.types import Queries
 
-SMALL = LightGCN(width=8, epochs=30, batch=32, negatives=20)
-PAPER = dataclasses.replace(SMALL, learn_users=True, ego=True, hidden=0.0)
+SMALL = LightGCN(embedding_dim=8, epochs=30, batch_size=32, n_negatives=20)
+PAPER = dataclasses.replace(SMALL, learn_user_embeddings=True, include_layer_0=True, mask_ratio=0.0)
 
 
 class TestLightGCN(EstimatorContract, OddDataContract):
@@ -24,7 +24,7 @@ class TestLightGCN(EstimatorContract, OddDataContract):
 
 
 class TestFromRandomNumbers(EstimatorContract):
-    estimator = dataclasses.replace(SMALL, passes=0, batch=0, layers=2, epochs=100, learning_rate=0.05)
+    estimator = dataclasses.replace(SMALL, n_init_iter=0, batch_size=0, n_layers=2, epochs=100, learning_rate=0.05)
 
 
 class TestAsInThePaper(EstimatorContract):
@@ -34,7 +34,7 @@ class TestAsInThePaper(EstimatorContract):
 class TestWithoutLayers(EstimatorContract):
     """Matrix factorisation by the same loss."""
 
-    estimator = dataclasses.replace(PAPER, layers=0)
+    estimator = dataclasses.replace(PAPER, n_layers=0)
 
 
 def as_new(queries: Queries) -> Queries:
@@ -42,19 +42,19 @@ def as_new(queries: Queries) -> Queries:
 
 
 @pytest.mark.parametrize(
-    "settings", [PAPER, SMALL, dataclasses.replace(PAPER, ego=False, hidden=0.5), dataclasses.replace(SMALL, layers=2)]
+    "settings", [PAPER, SMALL, dataclasses.replace(PAPER, include_layer_0=False, mask_ratio=0.5), dataclasses.replace(SMALL, n_layers=2)]
 )
 def test_the_gradient_of_a_step_is_the_slope_of_its_loss(settings: LightGCN, dataset: Dataset) -> None:
     X, rng = dataset.interactions, np.random.default_rng(0)
     arrays = {"items": rng.standard_normal((40, 4)).astype(np.float32)}
-    if settings.learn_users:
+    if settings.learn_user_embeddings:
         arrays["users"] = rng.standard_normal((60, 4)).astype(np.float32)
     # A scale that follows the lengths is no part of the gradient: without the power it is 1.
     work = _Work(
-        dataclasses.replace(settings, temperature=0.5, popularity=0.0), X, Graph.of(sp.csr_array(X / 12)), arrays
+        dataclasses.replace(settings, temperature=0.5, norm_exponent=0.0), X, BipartiteGraph.of(sp.csr_array(X / 12)), arrays
     )
     users, negatives = np.array([1, 2, 9, 30, 44]), np.array([0, 5, 6, 31])
-    targets, hidden = hide_edges(X, users, settings.hidden, rng) if settings.hidden else (X[users], None)
+    targets, hidden = sample_masked_edges(X, users, settings.mask_ratio, rng) if settings.mask_ratio else (X[users], None)
     gradients = work.gradients(users, targets, hidden, negatives)[1]
     assert set(gradients) == set(arrays)
     for name, array in arrays.items():
@@ -117,10 +117,10 @@ def test_stops_when_the_time_is_over(dataset: Dataset) -> None:
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
-        ({"width": 0}, "width must be a number of at least 1"),
+        ({"embedding_dim": 0}, "width must be a number of at least 1"),
         ({"temperature": 0.0}, "temperature must be a positive number"),
-        ({"layers": 1}, "layers must be a number of at least 2"),
-        ({"hidden": 1.0}, "hidden must be a number from 0 to 0.95"),
+        ({"n_layers": 1}, "layers must be a number of at least 2"),
+        ({"mask_ratio": 1.0}, "hidden must be a number from 0 to 0.95"),
         ({"alpha": 2.0}, "alpha must be a number from 0 to 1"),
         ({"weighting": "bm25"}, "weighting must be one of none, binary, log"),
     ],

@@ -9,12 +9,12 @@ from contracts.estimator import EstimatorContract, OddDataContract
 from leanrec.budget import Budget
 from leanrec.data.dataset import Dataset
 from leanrec.errors import SettingError
-from leanrec.kernels.graph.spectral import degrees
+from leanrec.kernels.graph.spectral import weighted_degrees
 from leanrec.models.graph.ultragcn import UltraGCN, _Work
 from leanrec.run import Run
 from leanrec.types import Queries
 
-SMALL = UltraGCN(width=8, epochs=40, batch=32, negatives=20, negative_weight=10.0, neighbours=4)
+SMALL = UltraGCN(embedding_dim=8, epochs=40, batch_size=32, n_negatives=20, negative_weight=10.0, n_neighbors=4)
 
 
 class TestUltraGCN(EstimatorContract, OddDataContract):
@@ -22,7 +22,7 @@ class TestUltraGCN(EstimatorContract, OddDataContract):
 
 
 class TestWithoutNeighbours(EstimatorContract):
-    estimator = dataclasses.replace(SMALL, neighbours=0, passes=0, batch=0, learning_rate=0.05, epochs=100)
+    estimator = dataclasses.replace(SMALL, n_neighbors=0, n_init_iter=0, batch_size=0, learning_rate=0.05, epochs=100)
     # From random vectors and pairs alone there is little to learn in 660 events.
     min_recall = 0.3
 
@@ -40,16 +40,16 @@ def test_neighbours_are_the_paper_s(dataset: Dataset) -> None:
     np.fill_diagonal(omega, 0)
     near = SMALL._near(X).toarray()
     for item in range(len(omega)):
-        strongest = np.sort(omega[item])[-SMALL.neighbours :]
-        np.testing.assert_allclose(np.sort(near[item])[-SMALL.neighbours :], strongest, rtol=1e-4)
+        strongest = np.sort(omega[item])[-SMALL.n_neighbors :]
+        np.testing.assert_allclose(np.sort(near[item])[-SMALL.n_neighbors :], strongest, rtol=1e-4)
         kept = near[item] > 0
         np.testing.assert_allclose(near[item][kept], omega[item][kept], rtol=1e-4)
 
 
 def test_an_interaction_counts_its_beta(dataset: Dataset) -> None:
     X = dataset.interactions
-    users, items = degrees(X)
-    targets = dataclasses.replace(SMALL, neighbours=0)._targets(X, users, items).toarray()
+    users, items = weighted_degrees(X)
+    targets = dataclasses.replace(SMALL, n_neighbors=0)._targets(X, users, items).toarray()
     for u, i in ((0, X.indices[0]), (59, X.indices[-1])):
         assert targets[u, i] == pytest.approx(np.sqrt(users[u] + 1) / users[u] / np.sqrt(items[i] + 1), rel=1e-4)
     assert (SMALL._targets(X, users, items).toarray() >= targets - 1e-6).all()
@@ -60,7 +60,7 @@ def test_the_steps_of_a_pass_add_up_to_the_gradient_over_all_users(dataset: Data
     X, rng = dataset.interactions, np.random.default_rng(0)
     arrays = {n: rng.standard_normal((size, 4)).astype(np.float32) for n, size in (("users", 60), ("items", 40))}
     settings = dataclasses.replace(SMALL, l2=0.3)
-    work = _Work(settings, settings._targets(X, *degrees(X)), *degrees(X), arrays)
+    work = _Work(settings, settings._targets(X, *weighted_degrees(X)), *weighted_degrees(X), arrays)
     everything, parts = np.arange(40), np.array_split(rng.permutation(60), 7)
     whole = work.gradients(np.arange(60), everything)[1]
     for name in arrays:
@@ -72,7 +72,7 @@ def test_the_gradient_of_a_step_is_the_slope_of_its_loss(dataset: Dataset) -> No
     X, rng = dataset.interactions, np.random.default_rng(0)
     arrays = {n: rng.standard_normal((size, 4)).astype(np.float32) for n, size in (("users", 60), ("items", 40))}
     settings = dataclasses.replace(SMALL, l2=0.3)
-    work = _Work(settings, settings._targets(X, *degrees(X)), *degrees(X), arrays)
+    work = _Work(settings, settings._targets(X, *weighted_degrees(X)), *weighted_degrees(X), arrays)
     users, negatives = np.array([1, 2, 9, 30, 44]), np.array([0, 5, 6, 31])
     gradients = work.gradients(users, negatives)[1]
     for name, array in arrays.items():
@@ -105,9 +105,9 @@ def test_stops_when_the_time_is_over(dataset: Dataset) -> None:
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
-        ({"negatives": 0}, "negatives must be a number of at least 1"),
+        ({"n_negatives": 0}, "negatives must be a number of at least 1"),
         ({"negative_weight": 0.0}, "negative_weight must be a positive number"),
-        ({"item_weight": -1.0}, "item_weight must be a number of at least 0"),
+        ({"item_item_weight": -1.0}, "item_weight must be a number of at least 0"),
         ({"l2": -1.0}, "l2 must be a number of at least 0"),
     ],
 )

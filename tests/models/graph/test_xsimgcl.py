@@ -9,12 +9,12 @@ from contracts.estimator import EstimatorContract, OddDataContract
 from leanrec.budget import Budget
 from leanrec.data.dataset import Dataset
 from leanrec.errors import SettingError
-from leanrec.kernels.graph.propagation import Graph
+from leanrec.kernels.graph.propagation import BipartiteGraph
 from leanrec.models.graph.xsimgcl import XSimGCL, _Batch, _shaken, _Work
 from leanrec.run import Run
 from leanrec.types import Queries
 
-SMALL = XSimGCL(width=8, epochs=30, batch=32, negatives=20, views=16)
+SMALL = XSimGCL(embedding_dim=8, epochs=30, batch_size=32, n_negatives=20, contrast_batch_size=16)
 
 
 class TestXSimGCL(EstimatorContract, OddDataContract):
@@ -22,7 +22,7 @@ class TestXSimGCL(EstimatorContract, OddDataContract):
 
 
 class TestOneLayerFromRandomNumbers(EstimatorContract):
-    estimator = dataclasses.replace(SMALL, passes=0, batch=0, layers=1)
+    estimator = dataclasses.replace(SMALL, n_init_iter=0, batch_size=0, n_layers=1)
 
 
 def as_new(queries: Queries) -> Queries:
@@ -34,9 +34,9 @@ def test_the_gradient_of_a_step_is_the_slope_of_its_loss(noise: float, dataset: 
     X, rng = dataset.interactions, np.random.default_rng(0)
     arrays = {n: rng.standard_normal((size, 4)).astype(np.float32) for n, size in (("users", 60), ("items", 40))}
     settings = dataclasses.replace(
-        SMALL, temperature=0.5, agreement=1.0, noise=noise, layers=3, contrast=2, agreement_temperature=0.5
+        SMALL, temperature=0.5, contrast_weight=1.0, noise=noise, n_layers=3, contrast_layer=2, contrast_temperature=0.5
     )
-    work = _Work(settings, X, Graph.of(X / 12), arrays)
+    work = _Work(settings, X, BipartiteGraph.of(X / 12), arrays)
     batch = _Batch(np.array([1, 2, 9, 30, 44]), np.array([0, 5, 6, 31]), np.array([1, 9, 44]), np.array([3, 4, 20, 35]))
     step = lambda: work.gradients(batch, np.random.default_rng(1))  # noqa: E731
     gradients = step()[1]
@@ -62,7 +62,7 @@ def test_noise_has_its_length_and_keeps_signs() -> None:
 
 def test_agreement_spreads_the_items_out(dataset: Dataset) -> None:
     def closeness(agreement: float) -> float:
-        items = dataclasses.replace(SMALL, agreement=agreement, popularity=0.0).fit(dataset).items
+        items = dataclasses.replace(SMALL, contrast_weight=agreement, norm_exponent=0.0).fit(dataset).items
         return float(((items @ items.T) ** 2).mean())
 
     assert closeness(2.0) < closeness(0.0)
@@ -87,10 +87,10 @@ def test_stops_when_the_time_is_over(dataset: Dataset) -> None:
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
-        ({"layers": 0}, "layers must be a number of at least 1"),
-        ({"contrast": 3}, "contrast must be a number from 1 to 2"),
+        ({"n_layers": 0}, "layers must be a number of at least 1"),
+        ({"contrast_layer": 3}, "contrast must be a number from 1 to 2"),
         ({"noise": -0.1}, "noise must be a number of at least 0"),
-        ({"agreement_temperature": 0.0}, "agreement_temperature must be a positive number"),
+        ({"contrast_temperature": 0.0}, "agreement_temperature must be a positive number"),
     ],
 )
 def test_refuses_settings_outside_their_range(wrong: dict[str, object], says: str) -> None:

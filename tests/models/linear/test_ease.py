@@ -11,7 +11,7 @@ from contracts.estimator import EstimatorContract, OddDataContract
 from leanrec.budget import Budget
 from leanrec.data.dataset import Dataset
 from leanrec.errors import BudgetError, DataError, SettingError
-from leanrec.kernels.solvers.inverse import sweep_bytes
+from leanrec.kernels.solvers.inverse import sweep_inverse_bytes
 from leanrec.models.linear import ease
 from leanrec.models.linear.ease import EASE
 from leanrec.run import Run
@@ -39,7 +39,7 @@ def test_refuses_a_ridge_that_is_not_positive(l2: float) -> None:
 
 
 class TestSparseEASE(EstimatorContract, OddDataContract):
-    estimator = EASE(l2=20.0, top=15)
+    estimator = EASE(l2=20.0, top_k=15)
 
 
 @pytest.mark.parametrize("users", [8, 60])
@@ -53,7 +53,7 @@ def test_both_ways_to_the_inverse_give_the_same_weights(users: int, monkeypatch:
 
 def test_top_keeps_the_weights_that_move_the_scores_most_and_solves_them_again(dataset: Dataset) -> None:
     X = np.log2(1 + dataset.interactions.toarray()).astype(np.float64)
-    full, kept = EASE(l2=20.0).fit(dataset).weights, EASE(l2=20.0, top=7).fit(dataset).weights.toarray()
+    full, kept = EASE(l2=20.0).fit(dataset).weights, EASE(l2=20.0, top_k=7).fit(dataset).weights.toarray()
     share = abs(full) * ((X > 0).sum(axis=0) ** 0.3)[:, None]
     for item in range(40):
         there = np.flatnonzero(kept[:, item])
@@ -63,18 +63,18 @@ def test_top_keeps_the_weights_that_move_the_scores_most_and_solves_them_again(d
 
 
 def test_top_of_everything_is_the_dense_model(dataset: Dataset) -> None:
-    kept = EASE(l2=20.0, top=40).fit(dataset).weights.toarray()
+    kept = EASE(l2=20.0, top_k=40).fit(dataset).weights.toarray()
     np.testing.assert_allclose(kept, EASE(l2=20.0).fit(dataset).weights, atol=1e-5)
 
 
-@pytest.mark.parametrize("top", [0, 7])
+@pytest.mark.parametrize("top_k", [0, 7])
 def test_a_matrix_that_does_not_fit_is_inverted_in_a_file(top: int, monkeypatch: pytest.MonkeyPatch) -> None:
     data = make_dataset(n_users=90, n_items=300)
-    how = EASE(l2=5.0, top=top)
+    how = EASE(l2=5.0, top_k=top)
     expected = how.fit(data).weights
     monkeypatch.setattr(ease, "_ROWS", (16, 64))
     monkeypatch.setattr(ease, "_by_users", lambda _: True)
-    room = how._around(data.shape) + sweep_bytes(300, 16)
+    room = how._around(data.shape) + sweep_inverse_bytes(300, 16)
     assert room < how.fit_bytes(data.shape)
     weights = how.fit(data, Run(budget=Budget(memory=room))).weights
     assert type(weights) is type(expected)

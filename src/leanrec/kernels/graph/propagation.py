@@ -13,7 +13,7 @@ import scipy.sparse as sp
 
 from leanrec.types import CSR, Float32Array, Int32Array, Int64Array
 
-__all__ = ["Graph", "Links", "hide_edges", "links_bytes"]
+__all__ = ["BipartiteGraph", "BipartiteEdges", "sample_masked_edges", "bipartite_graph_bytes"]
 
 # Below this many multiplications, starting threads costs more than they save.
 _FEW = 500_000
@@ -45,7 +45,7 @@ class _Side:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Links:
+class BipartiteEdges:
     """The edges of a bipartite graph, sorted by rows and by columns; their values come with each call.
 
     Attributes:
@@ -59,7 +59,7 @@ class Links:
     places: Int64Array
 
     @classmethod
-    def of(cls, matrix: CSR) -> "Links":
+    def of(cls, matrix: CSR) -> "BipartiteEdges":
         """The structure of (U, N). O(E) time, 24 bytes an edge and 8 a row or column."""
         numbered = sp.csr_array((np.arange(matrix.nnz), matrix.indices, matrix.indptr), shape=matrix.shape)
         turned = sp.csr_array(numbered.T)
@@ -92,7 +92,7 @@ class Links:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Graph:
+class BipartiteGraph:
     """Edges with fixed values.
 
     Attributes:
@@ -101,14 +101,14 @@ class Graph:
         by_columns: the same in the order of the columns.
     """
 
-    links: Links
+    links: BipartiteEdges
     by_rows: Float32Array
     by_columns: Float32Array
 
     @classmethod
-    def of(cls, matrix: CSR) -> "Graph":
+    def of(cls, matrix: CSR) -> "BipartiteGraph":
         """The graph of (U, N) float32 with its values."""
-        links = Links.of(matrix)
+        links = BipartiteEdges.of(matrix)
         values = matrix.data.astype(np.float32, copy=False)
         return cls(links, values, values[links.places])
 
@@ -155,14 +155,14 @@ class Graph:
                 layer = self.to_columns(layer) if k % 2 else self.to_rows(layer)
         return layer
 
-    def without(self, edges: Int64Array) -> "Graph":
+    def without(self, edges: Int64Array) -> "BipartiteGraph":
         """The same graph with the value 0 at some edges, by their places in the order of the rows. O(E)."""
         values = self.by_rows.copy()
         values[edges] = 0
-        return Graph(self.links, values, values[self.links.places])
+        return BipartiteGraph(self.links, values, values[self.links.places])
 
 
-def hide_edges(matrix: CSR, rows: Int64Array, share: float, rng: np.random.Generator) -> tuple[CSR, Int64Array]:
+def sample_masked_edges(matrix: CSR, rows: Int64Array, share: float, rng: np.random.Generator) -> tuple[CSR, Int64Array]:
     """A random share of the edges of some rows: as a matrix of these rows (b, N), and their places in ``matrix``.
 
     A row of one edge keeps it. O(edges of the rows).
@@ -176,7 +176,7 @@ def hide_edges(matrix: CSR, rows: Int64Array, share: float, rng: np.random.Gener
     return hidden, places
 
 
-def links_bytes(n_rows: int, n_columns: int, edges: int) -> int:
+def bipartite_graph_bytes(n_rows: int, n_columns: int, edges: int) -> int:
     """Upper estimate of the memory of a Graph and of making it."""
     return 56 * edges + 24 * (n_rows + n_columns) + 2**16
 

@@ -7,23 +7,23 @@ import numba
 import numpy as np
 import scipy.sparse as sp
 
-from leanrec.kernels.sparse import history_scores, narrow
+from leanrec.kernels.sparse import history_scores, narrow_indices
 from leanrec.kernels.topk.selection import top_k
 from leanrec.types import CSR, Float32Array, Int32Array, Int64Array, empty_csr
 
 __all__ = [
     "ItemGraph",
-    "answer_bytes",
-    "apply",
-    "degrees",
-    "graph_bytes",
+    "sparsify_filter_bytes",
+    "multiply_sparse",
+    "weighted_degrees",
+    "item_graph_bytes",
     "inverse_power",
-    "item_graph",
-    "normalised",
-    "right_singular",
-    "scaled",
-    "singular_bytes",
-    "strongest_answers",
+    "build_item_graph",
+    "normalize_adjacency",
+    "right_singular_vectors",
+    "scale_rows_and_columns",
+    "singular_vectors_bytes",
+    "sparsify_filter",
 ]
 
 Float64Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
@@ -37,7 +37,7 @@ _FEW = 1_000_000
 _NOTHING = 1e-13
 
 
-def degrees(X: CSR) -> tuple[Float64Array, Float64Array]:
+def weighted_degrees(X: CSR) -> tuple[Float64Array, Float64Array]:
     """Sums of the rows (U,) and of the columns (N,) of X, in float64. O(entries)."""
     rows = np.repeat(np.arange(X.shape[0]), np.diff(X.indptr))
     of_rows = np.bincount(rows, weights=X.data, minlength=X.shape[0])
@@ -53,25 +53,25 @@ def inverse_power(degree: Float64Array | Float32Array, exponent: float) -> Float
     return powers
 
 
-def scaled(X: CSR, rows: Float64Array, columns: Float64Array | Float32Array) -> CSR:
+def scale_rows_and_columns(X: CSR, rows: Float64Array, columns: Float64Array | Float32Array) -> CSR:
     """diag(rows) · X · diag(columns) in float32. O(entries); the structure is shared with X."""
     data = X.data * np.repeat(rows, np.diff(X.indptr)) * columns[X.indices]
     return sp.csr_array((data.astype(np.float32), X.indices, X.indptr), shape=X.shape)
 
 
-def normalised(X: CSR, alpha: float = 0.5) -> CSR:
+def normalize_adjacency(X: CSR, alpha: float = 0.5) -> CSR:
     """D_U^−alpha · X · D_I^−½ with the sums of rows and columns as degrees: with ½, the largest singular value is 1."""
-    users, items = degrees(X)
-    return scaled(X, inverse_power(users, alpha), inverse_power(items, 0.5))
+    users, items = weighted_degrees(X)
+    return scale_rows_and_columns(X, inverse_power(users, alpha), inverse_power(items, 0.5))
 
 
-def singular_bytes(n_rows: int, n_columns: int, width: int) -> int:
-    """Upper estimate of the memory of ``right_singular`` on top of X: its transpose is the caller's."""
+def singular_vectors_bytes(n_rows: int, n_columns: int, width: int) -> int:
+    """Upper estimate of the memory of ``right_singular_vectors`` on top of X: its transpose is the caller's."""
     width = min(width + _EXTRA, n_rows, n_columns)
     return 4 * width * (n_rows + 3 * n_columns) + 32 * width**2 + 24 * _BLOCK * width
 
 
-def right_singular(
+def right_singular_vectors(
     X: CSR, Xt: CSR, width: int, passes: int, rng: np.random.Generator
 ) -> tuple[Float32Array, Float64Array]:
     """The ``width`` strongest right singular vectors (N, D) of X (U, N) and their singular values (D,), falling.
@@ -79,7 +79,7 @@ def right_singular(
     Subspace iteration from a random start (Halko, Martinsson & Tropp 2011). Bases are made orthonormal through
     their small Gram matrices in float64, which costs a few matrix products where a QR of tall matrices costs
     many sweeps. Directions of no strength are columns of zeros. O(passes · (entries · D + N · D²)) time, memory as
-    ``singular_bytes``.
+    ``singular_vectors_bytes``.
 
     Args:
         X: (U, N) float32.
@@ -94,10 +94,10 @@ def right_singular(
     basis = rng.standard_normal((X.shape[1], min(width + _EXTRA, *X.shape)), dtype=np.float32)
     basis = _orthonormal(_orthonormal(basis))
     for _ in range(max(1, passes)):
-        basis = _orthonormal(apply(Xt, apply(X, basis)))
+        basis = _orthonormal(multiply_sparse(Xt, multiply_sparse(X, basis)))
     # What the first time left of weak directions in float32, the second removes.
     basis = _orthonormal(basis)
-    strengths, turn = np.linalg.eigh(_gram(apply(X, basis)))
+    strengths, turn = np.linalg.eigh(_gram(multiply_sparse(X, basis)))
     best = np.argsort(-strengths, kind="stable")[:width]
     strengths = strengths[best]
     kept = strengths > _NOTHING * max(strengths[0], 0)
@@ -105,7 +105,7 @@ def right_singular(
     return np.asarray(basis @ turn.astype(np.float32)), np.sqrt(np.where(kept, strengths, 0))
 
 
-def apply(X: CSR, signals: Float32Array) -> Float32Array:
+def multiply_sparse(X: CSR, signals: Float32Array) -> Float32Array:
     """X (U, N) times dense signals (N, D): (U, D) float32. O(entries · D), in threads, summed in a fixed order."""
     out = np.zeros((X.shape[0], signals.shape[1]), np.float32)
     few = X.nnz * signals.shape[1] < _FEW
@@ -134,7 +134,7 @@ class ItemGraph:
 
     def step_dense(self, signals: Float32Array) -> Float32Array:
         """Dense signals (B, N) times P: (B, N). O(B · entries)."""
-        return np.ascontiguousarray(apply(self.to_users, apply(self.to_items, signals.T)).T)
+        return np.ascontiguousarray(multiply_sparse(self.to_users, multiply_sparse(self.to_items, signals.T)).T)
 
     def project(self, signals: CSR, gains: Float32Array | np.float32) -> Float32Array:
         """Signals (B, N) · V · diag(gains) · Vᵀ: (B, N). O(L · D + N · D) each."""
@@ -142,17 +142,17 @@ class ItemGraph:
         return np.asarray(inside @ self.directions.T)
 
 
-def item_graph(
+def build_item_graph(
     X: CSR, alpha: float, width: int, passes: int, rng: np.random.Generator
 ) -> tuple[ItemGraph, Float64Array]:
     """The graph of X (U, N) with its ``width`` strongest directions, and their eigenvalues (D,), falling from 1.
 
     With an ``alpha`` other than ½ the graph is divided by its largest eigenvalue.
     """
-    R = normalised(X, alpha)
+    R = normalize_adjacency(X, alpha)
     Rt = sp.csr_array(R.T)
     needed = width if alpha == 0.5 else max(1, width)
-    directions, singular = right_singular(R, Rt, needed, passes, rng)
+    directions, singular = right_singular_vectors(R, Rt, needed, passes, rng)
     if alpha != 0.5 and singular.max(initial=0) > 0:
         for matrix in (R, Rt):
             matrix.data /= np.float32(singular[0])
@@ -160,17 +160,17 @@ def item_graph(
     return ItemGraph(Rt, R, directions[:, :width]), singular[:width] ** 2
 
 
-def graph_bytes(n_users: int, n_items: int, events: int, width: int) -> int:
-    """Upper estimate of the memory of ``item_graph`` with the weighted copy of X that goes in."""
-    return 64 * events + 64 * (n_users + n_items) + singular_bytes(n_users, n_items, width)
+def item_graph_bytes(n_users: int, n_items: int, events: int, width: int) -> int:
+    """Upper estimate of the memory of ``build_item_graph`` with the weighted copy of X that goes in."""
+    return 64 * events + 64 * (n_users + n_items) + singular_vectors_bytes(n_users, n_items, width)
 
 
-def answer_bytes(n: int, k: int) -> int:
-    """Upper estimate of the memory of ``strongest_answers`` with ``step`` and ``project``."""
+def sparsify_filter_bytes(n: int, k: int) -> int:
+    """Upper estimate of the memory of ``sparsify_filter`` with ``step`` and ``project``."""
     return 28 * n * min(k, n) + _ANSWERS * (16 * n + 16 * min(k, n)) + 64 * n
 
 
-def strongest_answers(
+def sparsify_filter(
     answer: Callable[[CSR], Float32Array], n: int, k: int, tell: Callable[[range], Iterable[int]] = iter
 ) -> CSR:
     """(n, n): row i holds the k largest answers above 0 to a signal of 1 at i, itself left out. O(n) answers and a few blocks.
@@ -193,7 +193,7 @@ def strongest_answers(
         parts.append(sp.csr_array((best[kept], items[kept], starts), shape=signals.shape))
     weights: CSR = sp.csr_array(sp.vstack(parts, format="csr")) if parts else empty_csr(n, n)
     weights.sort_indices()
-    return narrow(weights)
+    return narrow_indices(weights)
 
 
 def _orthonormal(matrix: Float32Array) -> Float32Array:

@@ -10,12 +10,12 @@ import numpy as np
 from leanrec.errors import DivergedError, TrainingWarning
 from leanrec.types import Float32Array
 
-__all__ = ["Adam", "descend", "rate"]
+__all__ = ["Adam", "train_with_adam", "learning_rate_factor"]
 
 _LOWEST = 0.01
 
 
-def rate(done: float, warmup: float, schedule: str = "cosine") -> float:
+def learning_rate_factor(done: float, warmup: float, schedule: str = "cosine") -> float:
     """Share of the highest learning rate when the share ``done`` of all steps is behind.
 
     Up in a line over ``warmup``, then to a hundredth by a "cosine", in a line ("linear"), or as it is ("constant").
@@ -55,7 +55,7 @@ class Adam:
             step(value, slope, first, second, scale, np.float32(b1), np.float32(b2))
 
 
-def descend(
+def train_with_adam(
     arrays: Mapping[str, Float32Array],
     epochs: Iterable[int],
     batches: Callable[[np.random.Generator], Iterable[Callable[[], tuple[float, Mapping[str, Float32Array]]]]],
@@ -101,7 +101,7 @@ def descend(
             if not math.isfinite(loss):
                 _go_back(arrays, last, f"The loss became {loss} in epoch {epoch + 1}, step {step + 1}.", len(losses))
                 return losses
-            adam.step(gradients, learning_rate * rate((epoch + step / len(work)) / of, warmup))
+            adam.step(gradients, learning_rate * learning_rate_factor((epoch + step / len(work)) / of, warmup))
             total += loss
         # A loss tells of a step only when the next one is made.
         if not _finite(arrays):

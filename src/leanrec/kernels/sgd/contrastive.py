@@ -9,20 +9,20 @@ from collections.abc import Callable
 
 import numpy as np
 
-from leanrec.kernels.graph.propagation import Links
-from leanrec.kernels.threads import in_threads
+from leanrec.kernels.graph.propagation import BipartiteEdges
+from leanrec.kernels.threads import run_in_threads
 from leanrec.types import Float32Array, Int32Array, Int64Array
 
 __all__ = [
-    "Gradients",
-    "agreement",
-    "binary",
-    "contrast_bytes",
-    "softmax",
-    "to_power",
-    "to_power_back",
-    "to_unit",
-    "to_unit_back",
+    "LossGradients",
+    "info_nce",
+    "sampled_logistic",
+    "contrastive_bytes",
+    "sampled_softmax",
+    "rescale_rows",
+    "rescale_rows_backward",
+    "normalize_rows",
+    "normalize_rows_backward",
 ]
 
 _STRETCH = 512
@@ -31,7 +31,7 @@ _PARTS = 4
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Gradients:
+class LossGradients:
     """What a loss gives.
 
     Attributes:
@@ -45,42 +45,42 @@ class Gradients:
     columns: Float32Array
 
 
-def to_unit(vectors: Float32Array) -> tuple[Float32Array, Float32Array]:
+def normalize_rows(vectors: Float32Array) -> tuple[Float32Array, Float32Array]:
     """Rows at length 1 and their lengths (n, 1); a row of zeros stays one, with length 1."""
     lengths = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))[:, None]
     lengths[lengths < 1e-12] = 1
     return vectors / lengths, lengths
 
 
-def to_unit_back(gradient: Float32Array, unit: Float32Array, lengths: Float32Array) -> Float32Array:
+def normalize_rows_backward(gradient: Float32Array, unit: Float32Array, lengths: Float32Array) -> Float32Array:
     """The gradient by the vectors from that by their unit rows."""
     along = np.einsum("nd,nd->n", gradient, unit)[:, None]
     return np.asarray((gradient - along * unit) / lengths, dtype=np.float32)
 
 
-def to_power(unit: Float32Array, lengths: Float32Array, power: float, scale: float) -> Float32Array:
+def rescale_rows(unit: Float32Array, lengths: Float32Array, power: float, scale: float) -> Float32Array:
     """The vectors at length scale · length^power."""
     return np.asarray(unit * (np.float32(scale) * lengths ** np.float32(power)), dtype=np.float32)
 
 
-def to_power_back(
+def rescale_rows_backward(
     gradient: Float32Array, unit: Float32Array, lengths: Float32Array, power: float, scale: float
 ) -> Float32Array:
-    """The gradient by the vectors from that by what ``to_power`` makes of them."""
+    """The gradient by the vectors from that by what ``rescale_rows`` makes of them."""
     along = np.float32(1 - power) * np.einsum("nd,nd->n", gradient, unit)[:, None]
     return np.asarray(
         np.float32(scale) * lengths ** np.float32(power - 1) * (gradient - along * unit), dtype=np.float32
     )
 
 
-def softmax(
-    links: Links,
+def sampled_softmax(
+    links: BipartiteEdges,
     rows: Float32Array,
     columns: Float32Array,
     negatives: Int64Array,
     log_q: Float32Array,
     weights: Float32Array,
-) -> Gradients:
+) -> LossGradients:
     """The sum over edges of weight · −log softmax of the edge against the shared negatives.
 
     With Z_u = Σ_j exp(s_uj − log q_j) over the negatives, an edge costs log(1 + Z_ui / exp(s_ui)), which estimates the
@@ -149,8 +149,8 @@ class _Drawn:
         return np.repeat(met, times), self.order[places + np.arange(len(places))]
 
 
-def binary(
-    links: Links,
+def sampled_logistic(
+    links: BipartiteEdges,
     rows: Float32Array,
     columns: Float32Array,
     negatives: Int64Array,
@@ -158,10 +158,10 @@ def binary(
     positive: Float32Array,
     of_rows: Float32Array,
     of_negatives: Float32Array,
-) -> Gradients:
+) -> LossGradients:
     """Σ over edges of positive (E,) · softplus(−s) + Σ over rows and negatives of of_rows · of_negatives · softplus(s).
 
-    O(E · D + U · S · D) and U · S exponentials. Shapes as in ``softmax``; ``of_rows`` (U,), ``of_negatives`` (S,).
+    O(E · D + U · S · D) and U · S exponentials. Shapes as in ``sampled_softmax``; ``of_rows`` (U,), ``of_negatives`` (S,).
     """
     scores = links.dots(rows, columns)
     starts = links.rows.starts
@@ -184,13 +184,13 @@ def binary(
 
 
 def _shared(
-    links: Links,
+    links: BipartiteEdges,
     rows: Float32Array,
     columns: Float32Array,
     negatives: Int64Array,
     stretch: Callable[[int, int, Float32Array], float],
     scores: Float32Array,
-) -> Gradients:
+) -> LossGradients:
     """Both products of every stretch with the negatives, and the edges' own part from what ``stretch`` left in ``scores``."""
     chosen = np.ascontiguousarray(columns[negatives])
     d_rows = np.empty_like(rows)
@@ -204,14 +204,14 @@ def _shared(
             np.matmul(pulls, chosen, out=d_rows[first:last])
             parts[part] += pulls.T @ rows[first:last]
 
-    in_threads(work, range(_PARTS))
+    run_in_threads(work, range(_PARTS))
     d_rows += links.to_rows(scores, columns)
     d_columns = links.to_columns(scores, rows)
     np.add.at(d_columns, negatives, parts.sum(axis=0))
-    return Gradients(float(losses.sum()), d_rows, d_columns)
+    return LossGradients(float(losses.sum()), d_rows, d_columns)
 
 
-def agreement(one: Float32Array, other: Float32Array, temperature: float) -> Gradients:
+def info_nce(one: Float32Array, other: Float32Array, temperature: float) -> LossGradients:
     """InfoNCE (van den Oord et al. 2018): the mean over i of −log softmax of one_i · other_i among all one_i · other_j.
 
     Both (n, D) of unit length. ``rows`` and ``columns`` of the result belong to ``one`` and ``other``. O(n² · D).
@@ -237,11 +237,11 @@ def agreement(one: Float32Array, other: Float32Array, temperature: float) -> Gra
             np.matmul(p, other, out=d_one[first:last])
             parts[part] += p.T @ one[first:last]
 
-    in_threads(work, range(_PARTS))
-    return Gradients(float(losses.sum()) / max(1, n), d_one, parts.sum(axis=0))
+    run_in_threads(work, range(_PARTS))
+    return LossGradients(float(losses.sum()) / max(1, n), d_one, parts.sum(axis=0))
 
 
-def contrast_bytes(n_rows: int, n_columns: int, edges: int, negatives: int, width: int) -> int:
+def contrastive_bytes(n_rows: int, n_columns: int, edges: int, negatives: int, width: int) -> int:
     """Upper estimate of the memory of a call, gradients included."""
     return (
         8 * width * (n_rows + n_columns)

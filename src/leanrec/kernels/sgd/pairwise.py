@@ -11,10 +11,10 @@ from typing import Any
 import numba
 import numpy as np
 
-from leanrec.kernels.threads import by_rows
+from leanrec.kernels.threads import run_by_rows
 from leanrec.types import CSR, Float32Array, Int32Array, Int64Array
 
-__all__ = ["Step", "fold_in", "sweep"]
+__all__ = ["PairwiseStep", "fold_in_users", "run_epoch"]
 
 _BLOCKS = 16
 # A block must have items enough to draw others from.
@@ -23,7 +23,7 @@ _TRIES = 20
 
 
 @dataclasses.dataclass(frozen=True)
-class Step:
+class PairwiseStep:
     """How one gradient step is taken.
 
     Attributes:
@@ -37,7 +37,7 @@ class Step:
     popular: bool
 
 
-def sweep(X: CSR, users: Float32Array, items: Float32Array, step: Step, rng: np.random.Generator) -> None:
+def run_epoch(X: CSR, users: Float32Array, items: Float32Array, step: PairwiseStep, rng: np.random.Generator) -> None:
     """One pass over the entries of X in random order, in place. O(entries · D).
 
     Args:
@@ -64,7 +64,7 @@ def sweep(X: CSR, users: Float32Array, items: Float32Array, step: Step, rng: np.
         _round(*pairs, starts, members, firsts, *_entries(X), blocks, turn, *_numbers(step), seed, users, items)
 
 
-def fold_in(history: CSR, items: Float32Array, frequency: Int64Array, step: Step, steps: int) -> Float32Array:
+def fold_in_users(history: CSR, items: Float32Array, frequency: Int64Array, step: PairwiseStep, steps: int) -> Float32Array:
     """(B, D) vectors of users who were not in the fit: ``steps`` gradient steps on their own vector, the items fixed.
 
     The second half of the way is averaged. The draws are the same at every call, so an asker's answer depends on
@@ -85,7 +85,7 @@ def fold_in(history: CSR, items: Float32Array, frequency: Int64Array, step: Step
     def some(rows: slice) -> None:
         _fold_rows(starts[rows.start :], places, items, frequency, *_numbers(step), steps, out[rows])
 
-    by_rows(some, len(out), 4)
+    run_by_rows(some, len(out), 4)
     return out
 
 
@@ -93,7 +93,7 @@ def _entries(X: CSR) -> tuple[Int64Array, Int32Array]:
     return X.indptr.astype(np.int64, copy=False), X.indices.astype(np.int32, copy=False)
 
 
-def _numbers(step: Step) -> tuple[Any, Any, Any]:
+def _numbers(step: PairwiseStep) -> tuple[Any, Any, Any]:
     return np.float32(step.rate), np.float32(step.l2), step.popular
 
 

@@ -6,17 +6,17 @@ import numba
 import numpy as np
 import scipy.sparse as sp
 
-from leanrec.kernels.topk.largest import row_starts
+from leanrec.kernels.topk.largest import indptr_from_counts
 from leanrec.types import CSR, Float32Array, Int32Array
 
-__all__ = ["FEW", "Ranked", "heaviest", "mean_of_rated", "mean_of_rows", "parts", "ranked", "without_own"]
+__all__ = ["MIN_ROWS_FOR_THREADS", "RankedLists", "keep_top_entries", "mean_over_rated_items", "mean_over_neighbors", "csr_arrays", "rank_entries", "drop_own_column"]
 
 # Below this many rows, waking threads costs more than they save: milliseconds where the cores are busy.
-FEW = 4
+MIN_ROWS_FOR_THREADS = 4
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Ranked:
+class RankedLists:
     """Lists of weighted columns, heaviest first.
 
     Attributes:
@@ -28,7 +28,7 @@ class Ranked:
     weights: Float32Array
 
 
-def ranked(matrix: CSR, k: int | None = None) -> Ranked:
+def rank_entries(matrix: CSR, k: int | None = None) -> RankedLists:
     """The entries of each row by weight, heaviest first, equal ones by column. O(entries · log) time.
 
     Args:
@@ -45,21 +45,21 @@ def ranked(matrix: CSR, k: int | None = None) -> Ranked:
     weights = np.zeros((matrix.shape[0], width), dtype=np.float32)
     columns[owner[kept], place[kept]] = matrix.indices[order][kept]
     weights[owner[kept], place[kept]] = matrix.data[order][kept]
-    return Ranked(columns, weights)
+    return RankedLists(columns, weights)
 
 
-def without_own(similar: CSR, own: Int32Array, k: int) -> CSR:
+def drop_own_column(similar: CSR, own: Int32Array, k: int) -> CSR:
     """The k heaviest entries of each row besides column ``own[b]`` (−1: none). O(entries · log)."""
     owner = np.repeat(np.arange(similar.shape[0]), np.diff(similar.indptr))
     others = similar.indices != own[owner]
     if not others.all():
         counts = np.bincount(owner[others], minlength=similar.shape[0])
-        indptr = row_starts(counts)
+        indptr = indptr_from_counts(counts)
         similar = sp.csr_array((similar.data[others], similar.indices[others], indptr), shape=similar.shape)
-    return heaviest(similar, k)
+    return keep_top_entries(similar, k)
 
 
-def heaviest(matrix: CSR, k: int) -> CSR:
+def keep_top_entries(matrix: CSR, k: int) -> CSR:
     """The k heaviest entries of each row, of equal ones the first. O(entries · log), or O(B) if all fit."""
     counts = np.diff(matrix.indptr)
     if counts.max(initial=0) <= k:
@@ -68,11 +68,11 @@ def heaviest(matrix: CSR, k: int) -> CSR:
     order = np.lexsort((matrix.indices, -matrix.data, owner))
     place = np.arange(matrix.nnz) - np.repeat(matrix.indptr[:-1], counts)
     kept = np.sort(order[place < k])
-    indptr = row_starts(np.minimum(counts, k))
+    indptr = indptr_from_counts(np.minimum(counts, k))
     return sp.csr_array((matrix.data[kept], matrix.indices[kept], indptr), shape=matrix.shape)
 
 
-def mean_of_rows(similar: Ranked, values: CSR, k: int) -> tuple[Float32Array, Int32Array]:
+def mean_over_neighbors(similar: RankedLists, values: CSR, k: int) -> tuple[Float32Array, Int32Array]:
     """For each column, the weighted mean of the k heaviest listed rows that have an entry there.
 
     Args:
@@ -86,12 +86,12 @@ def mean_of_rows(similar: Ranked, values: CSR, k: int) -> tuple[Float32Array, In
     """
     shape = len(similar.columns), values.shape[1]
     means, spoke = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=np.int32)
-    run = _rows_few if shape[0] < FEW else _rows_many
-    run(similar.columns, similar.weights, *parts(values), k, means, spoke)
+    run = _rows_few if shape[0] < MIN_ROWS_FOR_THREADS else _rows_many
+    run(similar.columns, similar.weights, *csr_arrays(values), k, means, spoke)
     return means, spoke
 
 
-def mean_of_rated(similar: Ranked, values: CSR, k: int, items: Int32Array) -> tuple[Float32Array, Int32Array]:
+def mean_over_rated_items(similar: RankedLists, values: CSR, k: int, items: Int32Array) -> tuple[Float32Array, Int32Array]:
     """For each asked item, the weighted mean of ``values`` over its k most similar items that have a value.
 
     Args:
@@ -106,12 +106,12 @@ def mean_of_rated(similar: Ranked, values: CSR, k: int, items: Int32Array) -> tu
     """
     means, spoke = np.zeros(items.shape, dtype=np.float32), np.zeros(items.shape, dtype=np.int32)
     items = np.ascontiguousarray(items, dtype=np.int32)
-    run = _rated_few if len(items) < FEW else _rated_many
-    run(similar.columns, similar.weights, *parts(values), values.shape[1], k, items, means, spoke)
+    run = _rated_few if len(items) < MIN_ROWS_FOR_THREADS else _rated_many
+    run(similar.columns, similar.weights, *csr_arrays(values), values.shape[1], k, items, means, spoke)
     return means, spoke
 
 
-def parts(matrix: CSR) -> tuple[np.ndarray, Int32Array, Float32Array]:
+def csr_arrays(matrix: CSR) -> tuple[np.ndarray, Int32Array, Float32Array]:
     """One type for each array, so that a query never meets an uncompiled kernel."""
     return (
         matrix.indptr.astype(np.int64, copy=False),

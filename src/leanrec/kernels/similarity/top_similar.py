@@ -13,11 +13,11 @@ import numpy as np
 import scipy.sparse as sp
 
 from leanrec.errors import DataError
-from leanrec.kernels.topk.largest import PAD, joined, keep_largest, new_picker
+from leanrec.kernels.topk.largest import PAD, lists_to_csr, make_selection_buffers, select_largest
 from leanrec.settings import check_at_least, check_one_of
 from leanrec.types import CSR, Float32Array, empty_csr
 
-__all__ = ["MEASURES", "Margins", "margins", "similar_bytes", "top_related", "top_similar"]
+__all__ = ["MEASURES", "RowStatistics", "compute_row_statistics", "top_similar_bytes", "top_similar_rows", "top_similar"]
 
 MEASURES = ("dot", "cosine", "tanimoto", "euclidean", "jaccard", "dice", "overlap", "pearson", "correlation")
 _ON_COUNTS = ("jaccard", "dice", "overlap")
@@ -28,7 +28,7 @@ _FEW = 4
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Margins:
+class RowStatistics:
     """What a measure needs to know of each of M vectors beside its products.
 
     Attributes:
@@ -44,17 +44,17 @@ class Margins:
     binary: bool
 
 
-def margins(rows: CSR, measure: str = "cosine") -> Margins:
+def compute_row_statistics(rows: CSR, measure: str = "cosine") -> RowStatistics:
     """What ``measure`` needs to know of each row of (M, F). O(entries)."""
     squares, sums, binary = _squares_and_sums(*_parts(rows))
     if measure != "correlation":
         counts = np.diff(rows.indptr).astype(np.float32)
-        return Margins(squares.astype(np.float32), counts, _scale(squares), binary)
+        return RowStatistics(squares.astype(np.float32), counts, _scale(squares), binary)
     sums /= np.sqrt(max(1, rows.shape[1]))
     centred = squares - sums**2
     # Below this share of the raw squares nothing is left but rounding: a constant has no correlation.
     known = np.where(centred > 1e-9 * squares, centred, 0)
-    return Margins(known.astype(np.float32), sums.astype(np.float32), _scale(known), binary)
+    return RowStatistics(known.astype(np.float32), sums.astype(np.float32), _scale(known), binary)
 
 
 def _scale(squares: np.ndarray) -> Float32Array:
@@ -62,8 +62,8 @@ def _scale(squares: np.ndarray) -> Float32Array:
     return np.asarray(inverse, dtype=np.float32)
 
 
-def similar_bytes(n_rows: int, n_columns: int, k: int, threads: int) -> int:
-    """Upper estimate of the memory of ``top_related``: its lists twice and a strip of sums per thread."""
+def top_similar_bytes(n_rows: int, n_columns: int, k: int, threads: int) -> int:
+    """Upper estimate of the memory of ``top_similar_rows``: its lists twice and a strip of sums per thread."""
     kept = n_rows * min(k, n_columns)
     return 24 * kept + 40 * (n_rows + n_columns) + threads * 90 * n_columns
 
@@ -81,7 +81,7 @@ def top_similar(X: CSR, k: int, measure: str = "cosine", *, shrinkage: float = 0
     ``correlation`` the same over all rows, no entry being 0.
     Each is then multiplied by c / (c + shrinkage): few shared rows count for less.
 
-    Time O(Σ_u L_u²) for rows of L_u entries; memory as ``similar_bytes`` says, and a transposed copy of X.
+    Time O(Σ_u L_u²) for rows of L_u entries; memory as ``top_similar_bytes`` says, and a transposed copy of X.
 
     Args:
         X: (U, N), duplicates summed. For similarities between users give ``X.T.tocsr()``.
@@ -92,11 +92,11 @@ def top_similar(X: CSR, k: int, measure: str = "cosine", *, shrinkage: float = 0
     """
     columns = _canonical(sp.csr_array(X.T))
     return _related(
-        columns, _canonical(X), k, measure, shrinkage, min_shared, margins(columns, measure), skip_self=True
+        columns, _canonical(X), k, measure, shrinkage, min_shared, compute_row_statistics(columns, measure), skip_self=True
     )
 
 
-def top_related(
+def top_similar_rows(
     A: CSR,
     Yt: CSR,
     k: int,
@@ -104,7 +104,7 @@ def top_related(
     *,
     shrinkage: float = 0.0,
     min_shared: int = 1,
-    of_y: Margins | None = None,
+    of_y: RowStatistics | None = None,
     skip_self: bool = False,
 ) -> CSR:
     """The k rows of Y that are most similar to each row of A: (B, M) float32, as ``top_similar``.
@@ -119,12 +119,12 @@ def top_related(
         measure: one of ``MEASURES``.
         shrinkage: at least 0.
         min_shared: pairs that share fewer columns are left out.
-        of_y: ``margins(Y, measure)``; made here if None, O(entries of Y).
+        of_y: ``compute_row_statistics(Y, measure)``; made here if None, O(entries of Y).
         skip_self: leave out row b of Y for row b of A.
     """
     if A.shape[1] != Yt.shape[0]:
         raise DataError(f"A must have a column for each of the {Yt.shape[0]} rows of Yt. Got {A.shape[1]}.")
-    of_y = of_y or margins(sp.csr_array(Yt.T), measure)
+    of_y = of_y or compute_row_statistics(sp.csr_array(Yt.T), measure)
     return _related(_canonical(A), _canonical(Yt), k, measure, shrinkage, min_shared, of_y, skip_self=skip_self)
 
 
@@ -135,7 +135,7 @@ def _related(
     measure: str,
     shrinkage: float,
     min_shared: int,
-    of_y: Margins,
+    of_y: RowStatistics,
     *,
     skip_self: bool,
 ) -> CSR:
@@ -147,7 +147,7 @@ def _related(
         return empty_csr(rows, Yt.shape[1])
     if measure in _ON_COUNTS:
         A, Yt = _ones(A), Yt if of_y.binary else _ones(Yt)
-    of_a = margins(A, measure)
+    of_a = compute_row_statistics(A, measure)
     counting = bool(shrinkage > 0 or min_shared > 1) and not (
         measure in _ON_COUNTS or measure == "pearson" or (of_a.binary and of_y.binary)
     )
@@ -168,10 +168,10 @@ def _related(
         1 if few else numba.get_num_threads(), np.argsort(-cost, kind="stable"), cost, a, y, rule,
         (of_a.squares, of_a.counts, of_a.scale), _named(of_y, names), names.astype(np.uint32), lists,
     )  # fmt: skip
-    return joined(*lists, Yt.shape[1])
+    return lists_to_csr(*lists, Yt.shape[1])
 
 
-def _named(of: Margins, names: np.ndarray) -> tuple[Float32Array, Float32Array, Float32Array]:
+def _named(of: RowStatistics, names: np.ndarray) -> tuple[Float32Array, Float32Array, Float32Array]:
     return of.squares[names], of.counts[names], of.scale[names]
 
 
@@ -426,7 +426,7 @@ def _gather(me, of, order, cost, a, y, rule, of_a, of_y, names, lists):  # type:
     strips = np.zeros(width, np.float32), np.zeros(width if counting else 1, np.float32)
     moments = np.zeros((width if measure == 7 else 1, 6), np.float64)
     some, everything = np.empty(width, np.uint32), np.arange(width).astype(np.uint32)
-    values, shared, picker = np.zeros(width + PAD, np.float32), np.empty(width, np.float32), new_picker(width)
+    values, shared, picker = np.zeros(width + PAD, np.float32), np.empty(width, np.float32), make_selection_buffers(width)
     for at in range(me, len(order), of):
         row = order[at]
         few = cost[row] < width // _SPREAD or measure == 7
@@ -441,7 +441,7 @@ def _gather(me, of, order, cost, a, y, rule, of_a, of_y, names, lists):  # type:
             _trust(values[:n], shared[:n], shrinkage, min_shared)
         if skip_self:
             _forget(row, ids[:n], names, values)
-        lists[2][row] = keep_largest(values, n, ids, names, lists[0][row], lists[1][row], picker)
+        lists[2][row] = select_largest(values, n, ids, names, lists[0][row], lists[1][row], picker)
 
 
 @numba.njit(cache=True, nogil=True)

@@ -17,14 +17,14 @@ import scipy.sparse as sp
 
 from leanrec.types import CSR, Float32Array, Int32Array, Int64Array
 
-__all__ = ["Penalty", "nets_over_all", "nets_over_near"]
+__all__ = ["ElasticNetPenalty", "fit_elastic_nets", "fit_local_elastic_nets"]
 
 # Weights above zero that settle in a Gram matrix of their own, 4 MB a thread.
 _SETTLING = 1024
 
 
 @dataclasses.dataclass(frozen=True)
-class Penalty:
+class ElasticNetPenalty:
     """What the nets pay for their weights, and when the descent ends.
 
     Attributes:
@@ -40,7 +40,7 @@ class Penalty:
     tolerance: float
 
 
-def nets_over_all(gram: Float32Array, penalty: Penalty, start: int, stop: int) -> CSR:
+def fit_elastic_nets(gram: Float32Array, penalty: ElasticNetPenalty, start: int, stop: int) -> CSR:
     """Nets of items ``start`` to ``stop`` over all items: (stop − start, N), row j holds the weights of item j.
 
     Time O(moved weights · N) an item; memory 4 N (stop − start) bytes.
@@ -56,7 +56,7 @@ def nets_over_all(gram: Float32Array, penalty: Penalty, start: int, stop: int) -
     return sp.csr_array(out)
 
 
-def nets_over_near(X: CSR, near: CSR, penalty: Penalty, gram: Float32Array | None = None) -> CSR:
+def fit_local_elastic_nets(X: CSR, near: CSR, penalty: ElasticNetPenalty, gram: Float32Array | None = None) -> CSR:
     """Nets of all items in which item j may use only the items of row j of ``near``: (N, N), row j those of item j.
 
     The Gram matrix among the K neighbours of an item is made for that item alone: time O(Σ over neighbours of
@@ -103,7 +103,7 @@ def _parts(matrix: CSR) -> tuple[Int64Array, Int32Array, Float32Array]:
     return matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32), matrix.data.astype(np.float32)
 
 
-def _numbers(penalty: Penalty) -> tuple[Any, Any, Any, Any]:
+def _numbers(penalty: ElasticNetPenalty) -> tuple[Any, Any, Any, Any]:
     return np.float32(penalty.l1), np.float32(penalty.l2), penalty.passes, np.float32(penalty.tolerance)
 
 

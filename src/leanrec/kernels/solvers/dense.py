@@ -6,18 +6,18 @@ import scipy.linalg
 import scipy.sparse as sp
 
 from leanrec.errors import DataError
-from leanrec.kernels.solvers.inverse import BLOCK, bands, is_in_memory, release
-from leanrec.kernels.topk.selection import sink
+from leanrec.kernels.solvers.inverse import BLOCK_ROWS, is_in_memory, release_pages, row_blocks
+from leanrec.kernels.topk.selection import sift_down
 from leanrec.types import CSR, Float32Array, Int32Array, Int64Array
 
 __all__ = [
     "dense_gram",
     "fill_gram",
-    "inverse_in_place",
-    "inverse_of_ridge",
+    "invert_in_place",
+    "invert_ridge_by_users",
     "regression_weights",
-    "strongest",
-    "symmetric",
+    "keep_largest_weights",
+    "mirror_upper_triangle",
 ]
 
 Float64Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
@@ -34,11 +34,11 @@ def dense_gram(X: CSR) -> Float32Array:
     """
     gram = np.zeros((X.shape[1], X.shape[1]), np.float32)
     fill_gram(X, 0.0, gram)
-    symmetric(gram)
+    mirror_upper_triangle(gram)
     return gram
 
 
-def fill_gram(X: CSR, l2: float, gram: Float32Array, block: int = BLOCK) -> None:
+def fill_gram(X: CSR, l2: float, gram: Float32Array, block: int = BLOCK_ROWS) -> None:
     """Add the upper triangle of XᵀX + l2 · I to ``gram`` (N, N), zeros before. O(Σ_u L_u²), half of the products.
 
     Args:
@@ -52,7 +52,7 @@ def fill_gram(X: CSR, l2: float, gram: Float32Array, block: int = BLOCK) -> None
     places = sp.csr_array((np.arange(X.nnz), X.indices, X.indptr), shape=X.shape)
     columns = sp.csr_array(places.T)
     steps = len(gram) if is_in_memory(gram) else block
-    for first, last in bands(len(gram), max(1, steps)):
+    for first, last in row_blocks(len(gram), max(1, steps)):
         order = first + _dear_first(columns[first:last], X)
         _gram(
             columns.indptr.astype(np.int64),
@@ -64,10 +64,10 @@ def fill_gram(X: CSR, l2: float, gram: Float32Array, block: int = BLOCK) -> None
             gram,
         )
         gram[np.arange(first, last), np.arange(first, last)] += np.float32(l2)
-        release(gram)
+        release_pages(gram)
 
 
-def inverse_in_place(matrix: Float32Array) -> Float32Array:
+def invert_in_place(matrix: Float32Array) -> Float32Array:
     """The inverse of a symmetric positive definite (N, N), written over it. N³ multiply-adds, no copy.
 
     Only the upper triangle of the result is valid. Raises DataError if the matrix is not positive definite.
@@ -81,7 +81,7 @@ def inverse_in_place(matrix: Float32Array) -> Float32Array:
     return np.asarray(factor.T)
 
 
-def inverse_of_ridge(X: CSR, l2: float) -> tuple[Float32Array, Float32Array]:
+def invert_ridge_by_users(X: CSR, l2: float) -> tuple[Float32Array, Float32Array]:
     """The upper triangle of l2 · (XᵀX + l2 · I)⁻¹ (N, N) without its diagonal, and the diagonal (N,), by way of the users.
 
     With K = XXᵀ + l2 · I = LLᵀ and W = L⁻¹X it is I − WᵀW: U · N² + 2 U² · N + U³ operations in place of 2 N³, which pays where
@@ -105,25 +105,25 @@ def inverse_of_ridge(X: CSR, l2: float) -> tuple[Float32Array, Float32Array]:
     return inverse, diagonal
 
 
-def regression_weights(inverse: Float32Array, diagonal: Float32Array, block: int = BLOCK) -> Float32Array:
+def regression_weights(inverse: Float32Array, diagonal: Float32Array, block: int = BLOCK_ROWS) -> Float32Array:
     """B = I − P · diag(1/P) from the upper triangle of P, in place: B[i, j] = −P[i, j] / P[j, j], B[i, i] = 0.
 
     P and its diagonal may both come with the other sign.
     """
     scale = np.ascontiguousarray(-1 / diagonal, dtype=np.float32)
     _both_halves(inverse, scale, block)
-    for first, last in bands(len(inverse), block):
+    for first, last in row_blocks(len(inverse), block):
         inverse[np.arange(first, last), np.arange(first, last)] = 0
-        release(inverse)
+        release_pages(inverse)
     return inverse
 
 
-def symmetric(matrix: Float32Array, block: int = BLOCK) -> None:
+def mirror_upper_triangle(matrix: Float32Array, block: int = BLOCK_ROWS) -> None:
     """Copy the upper triangle of (N, N) over the lower one. O(N²)."""
     _both_halves(matrix, np.ones(len(matrix), np.float32), block)
 
 
-def strongest(matrix: Float32Array, k: int, scale: Float32Array, block: int = BLOCK) -> CSR:
+def keep_largest_weights(matrix: Float32Array, k: int, scale: Float32Array, block: int = BLOCK_ROWS) -> CSR:
     """The k entries of each row of (N, N), off the diagonal, that are largest in |value| · scale[column]. (N, N).
 
     Equal sizes are kept in the order of their columns. O(N²) and about 32 N · k bytes.
@@ -131,28 +131,28 @@ def strongest(matrix: Float32Array, k: int, scale: Float32Array, block: int = BL
     n = len(matrix)
     columns = np.full((n, min(k, n)), -1, dtype=np.int32)
     sizes = np.full(columns.shape, -np.inf, dtype=np.float32)
-    for first, last in bands(n, block):
+    for first, last in row_blocks(n, block):
         _strongest(matrix[first:last], first, scale, columns[first:last], sizes[first:last])
-        release(matrix)
+        release_pages(matrix)
     kept = columns >= 0
     rows = np.nonzero(kept)[0]
     starts = np.concatenate([[0], np.cumsum(kept.sum(axis=1))])
     values = np.empty(len(rows), np.float32)
     chosen = columns[kept]
-    for first, last in bands(n, block):
+    for first, last in row_blocks(n, block):
         part = slice(starts[first], starts[last])
         values[part] = matrix[rows[part], chosen[part]]
-        release(matrix)
+        release_pages(matrix)
     return sp.csr_array((values, chosen, starts), shape=matrix.shape).sorted_indices()
 
 
 def _both_halves(matrix: Float32Array, scale: Float32Array, block: int) -> None:
     """Upper triangle to full, column j times scale[j]; the diagonal stays. Tile by tile, both halves at once."""
-    for first, last in bands(len(matrix), block):
-        for left, right in bands(len(matrix), block):
+    for first, last in row_blocks(len(matrix), block):
+        for left, right in row_blocks(len(matrix), block):
             if right > first:
                 _mirror(matrix, scale, first, last, left, right)
-                release(matrix)
+                release_pages(matrix)
 
 
 def _parts(matrix: CSR) -> tuple[Int64Array, Int32Array, Float32Array]:
@@ -212,4 +212,4 @@ def _strongest(matrix: Float32Array, first: int, scale: Float32Array, columns: I
             size = abs(line[j]) * scale[j]
             if size > 0 and size > best[0] and j != first + row:
                 mine[0], best[0] = j, size
-                sink(mine, best, 0, k)
+                sift_down(mine, best, 0, k)

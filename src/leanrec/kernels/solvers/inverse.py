@@ -20,22 +20,22 @@ from leanrec.errors import DataError
 from leanrec.types import CSR, Float32Array
 
 __all__ = [
-    "BLOCK",
-    "bands",
-    "diagonal_of",
+    "BLOCK_ROWS",
+    "row_blocks",
+    "copy_diagonal",
     "is_in_memory",
-    "largest_residual",
-    "minus_inverse",
-    "release",
-    "sweep_bytes",
+    "max_inverse_residual",
+    "sweep_inverse",
+    "release_pages",
+    "sweep_inverse_bytes",
 ]
 
-BLOCK = 512
+BLOCK_ROWS = 512
 _FLOAT = 4
 
 
-def sweep_bytes(n: int, block: int = BLOCK) -> int:
-    """Memory of ``minus_inverse`` beside the (n, n) matrix: two panels, the mapped rows of a band, and the pivot in float64.
+def sweep_inverse_bytes(n: int, block: int = BLOCK_ROWS) -> int:
+    """Memory of ``sweep_inverse`` beside the (n, n) matrix: two panels, the mapped rows of a band, and the pivot in float64.
 
     For a matrix in memory the band is part of the matrix, so this is a little too much.
     """
@@ -43,33 +43,33 @@ def sweep_bytes(n: int, block: int = BLOCK) -> int:
     return _FLOAT * 4 * n * block + 40 * block**2
 
 
-def minus_inverse(matrix: Float32Array, block: int = BLOCK) -> None:
+def sweep_inverse(matrix: Float32Array, block: int = BLOCK_ROWS) -> None:
     """Write −A⁻¹ over the symmetric positive definite A (N, N), of which only the upper triangle is read.
 
     Only the upper triangle of the result is valid. N³ operations, nearly all in products of BLAS. A matrix mapped from a file has its pages handed back after each
-    band, so that no more than ``sweep_bytes`` of it are resident; it is read and written N / block times.
+    band, so that no more than ``sweep_inverse_bytes`` of it are resident; it is read and written N / block times.
     Raises DataError if A is not positive definite.
 
     Args:
         matrix: (N, N) float32, rows contiguous.
         block: rows of a band.
     """
-    for first, last in bands(len(matrix), block):
+    for first, last in row_blocks(len(matrix), block):
         column = _panel(matrix, first, last, block)
         pivot = _inverse_of_pivot(column[first:last])
         column[first:last] = 0
         scaled = column @ pivot.astype(np.float32)
-        for top, bottom in bands(len(matrix), block):
+        for top, bottom in row_blocks(len(matrix), block):
             _subtract_product(scaled[top:bottom], column[top:], matrix[top:bottom, top:])
             if bottom <= first:
                 matrix[top:bottom, first:last] = scaled[top:bottom]
             elif top == first:
                 matrix[first:last, first:last] = -pivot
                 matrix[first:last, last:] = scaled[last:].T
-            release(matrix)
+            release_pages(matrix)
 
 
-def largest_residual(X: CSR, l2: float, inverse: Float32Array, samples: int = 8) -> float:
+def max_inverse_residual(X: CSR, l2: float, inverse: Float32Array, samples: int = 8) -> float:
     """Largest |(XᵀX + l2 · I) p − e| in float64 over some columns p of P = (XᵀX + l2 · I)⁻¹: the check of a float32 inverse.
 
     The columns are spread over the items, the most frequent among them. O(samples · (entries + N)).
@@ -86,32 +86,32 @@ def largest_residual(X: CSR, l2: float, inverse: Float32Array, samples: int = 8)
     most = int(np.argmax(np.bincount(X.indices, minlength=n)))
     chosen = np.unique(np.append(np.linspace(0, n - 1, min(samples, n)).astype(np.int64), most))
     P = np.empty((n, len(chosen)))
-    for first, last in bands(n, BLOCK):
+    for first, last in row_blocks(n, BLOCK_ROWS):
         P[first:last] = inverse[first:last, chosen]
-        release(inverse)
+        release_pages(inverse)
     for place, j in enumerate(chosen):
         P[j:, place] = inverse[j, j:]
         P[:, place] *= np.sign(P[j, place])
-    release(inverse)
+    release_pages(inverse)
     wide = X.astype(np.float64)
     residual = wide.T @ (wide @ P) + l2 * P
     residual[chosen, np.arange(len(chosen))] -= 1
     return float(abs(residual).max())
 
 
-def bands(n: int, block: int) -> Iterator[tuple[int, int]]:
+def row_blocks(n: int, block: int) -> Iterator[tuple[int, int]]:
     """First and one past the last row of each band."""
     for first in range(0, n, block):
         yield first, min(first + block, n)
 
 
-def diagonal_of(matrix: Float32Array, block: int = BLOCK) -> Float32Array:
+def copy_diagonal(matrix: Float32Array, block: int = BLOCK_ROWS) -> Float32Array:
     """(N,) a copy of the diagonal."""
     diagonal = np.empty(len(matrix), np.float32)
-    for first, last in bands(len(matrix), block):
+    for first, last in row_blocks(len(matrix), block):
         # A fault brings the neighbouring pages too, so that a diagonal alone would map the whole file.
         diagonal[first:last] = np.diagonal(matrix[first:last, first:last])
-        release(matrix)
+        release_pages(matrix)
     return diagonal
 
 
@@ -120,7 +120,7 @@ def is_in_memory(matrix: NDArray[np.float32]) -> bool:
     return getattr(matrix, "_mmap", None) is None
 
 
-def release(matrix: NDArray[np.float32]) -> None:
+def release_pages(matrix: NDArray[np.float32]) -> None:
     """Hand the pages of a mapped matrix back to the system, which keeps what was written. Nothing for one in memory."""
     pages = getattr(matrix, "_mmap", None)
     if isinstance(pages, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
@@ -130,11 +130,11 @@ def release(matrix: NDArray[np.float32]) -> None:
 def _panel(matrix: Float32Array, first: int, last: int, block: int) -> Float32Array:
     """(N, last − first): the columns of the symmetric matrix, from its upper triangle."""
     column = np.empty((len(matrix), last - first), np.float32)
-    for top, bottom in bands(last, block):
+    for top, bottom in row_blocks(last, block):
         column[top:bottom] = matrix[top:bottom, first:last]
-        release(matrix)
+        release_pages(matrix)
     column[last:] = matrix[first:last, last:].T
-    release(matrix)
+    release_pages(matrix)
     return column
 
 

@@ -18,8 +18,8 @@ import contextlib
 import numba
 import numpy as np
 
-from leanrec.kernels.solvers.microkernels import add_products, padded, solve_shifted, stride
-from leanrec.kernels.threads import single_blas
+from leanrec.kernels.solvers.microkernels import add_products, round_up_to_lanes, row_stride, solve_shifted
+from leanrec.kernels.threads import single_threaded_blas
 from leanrec.types import CSR, Float32Array, Int32Array, Int64Array
 
 __all__ = ["principal_axes", "solve_rows", "solve_rows_bytes"]
@@ -47,7 +47,7 @@ def principal_axes(V: Float32Array) -> tuple[Float32Array, Float32Array]:
         strip = V[start : start + _STRIP]
         gram += strip.T @ strip
     # On several threads a small decomposition mostly waits for them.
-    with single_blas() if len(gram) <= _SMALL else contextlib.nullcontext():
+    with single_threaded_blas() if len(gram) <= _SMALL else contextlib.nullcontext():
         moments, axes = np.linalg.eigh(gram)
     return axes.astype(np.float32), np.maximum(moments, 0).astype(np.float32)
 
@@ -60,7 +60,7 @@ def solve_rows_bytes(width: int, longest: int, threads: int) -> int:
         longest: entries of the longest row.
         threads: threads that work at once.
     """
-    line, held = stride(width), stride(max(_CHUNK, min(longest, _LONG)))
+    line, held = row_stride(width), row_stride(max(_CHUNK, min(longest, _LONG)))
     return threads * (4 * line * (max(line, held) + line + 16) + 16 * (line + longest)) + 2**16
 
 
@@ -89,7 +89,7 @@ def solve_rows(
         steps: steps of conjugate gradients; 0 = none.
         block: coordinates solved together, rounded up to a multiple of 16; 0 = all.
     """
-    width, wide, block = V.shape[1], padded(V.shape[1]), padded(block)
+    width, wide, block = V.shape[1], round_up_to_lanes(V.shape[1]), round_up_to_lanes(block)
     lengths = np.diff(C.indptr)
     parts = (C.indptr.astype(np.int64), C.indices.astype(np.int32, copy=False), C.data.astype(np.float32, copy=False))
     V = np.ascontiguousarray(V, dtype=np.float32)
@@ -142,10 +142,10 @@ def _solve(
     out: Float32Array,
 ) -> None:
     width = V.shape[1]
-    size = min(padded(longest), width)
-    held = padded(min(longest, _LONG)) if steps or block else _CHUNK
-    space = np.empty(max(width * stride(held), max(size, held if steps else 0) * stride(width)), np.float32)
-    M, vectors = np.empty((size + 4, stride(size)), np.float32), np.empty((4, width), np.float32)
+    size = min(round_up_to_lanes(longest), width)
+    held = round_up_to_lanes(min(longest, _LONG)) if steps or block else _CHUNK
+    space = np.empty(max(width * row_stride(held), max(size, held if steps else 0) * row_stride(width)), np.float32)
+    M, vectors = np.empty((size + 4, row_stride(size)), np.float32), np.empty((4, width), np.float32)
     scale = np.empty(width, np.float32)
     few = _FEW_FOR_STEPS if steps else _FEW_FOR_BLOCKS if block else width
     for row in rows:
@@ -174,7 +174,7 @@ def _gather(
 ) -> Float32Array:
     """T (n, D), filled up with rows of zeros to a multiple of 16."""
     n, width = len(items), len(scale)
-    size, line = padded(n), stride(width)
+    size, line = round_up_to_lanes(n), row_stride(width)
     T = space[: size * line].reshape(size, line)
     for entry in range(n):
         vector, root, into = V[items[entry]], roots[entry], T[entry]
@@ -224,7 +224,7 @@ def _exact(
     for start in range(0, len(items), _CHUNK):
         stop = min(start + _CHUNK, len(items))
         T = _gather_columns(items[start:stop], roots[start:stop], V, scale, space)
-        add_products(T, 0, width, padded(stop - start), M)
+        add_products(T, 0, width, round_up_to_lanes(stop - start), M)
         for d in range(width):
             M[width, d] += _dot(T[d], roots[start:stop])
     solve_shifted(M, width)
@@ -238,7 +238,7 @@ def _gather_columns(
 ) -> Float32Array:
     """Tᵀ (D, n), its rows filled up with zeros to a multiple of 16."""
     n, width = len(items), len(scale)
-    line = stride(n)
+    line = row_stride(n)
     T = space[: width * line].reshape(width, line)
     for entry in range(n):
         vector, root = V[items[entry]], roots[entry]

@@ -15,14 +15,14 @@ import numpy as np
 
 from leanrec.types import CSR, Float32Array, Int64Array
 
-__all__ = ["local_bytes", "local_ridges"]
+__all__ = ["local_ridge_bytes", "fit_local_ridges"]
 
 # Entries of a chained column: next in the chain, its place in S, its row.
 _NEXT, _PLACE, _ROW = 0, 1, 2
 
 
-def local_bytes(rows: int, entries: int, k: int, columns: int, threads: int) -> int:
-    """Upper estimate of the memory of ``local_ridges`` beside its result: orders, and strips for each thread.
+def local_ridge_bytes(rows: int, entries: int, k: int, columns: int, threads: int) -> int:
+    """Upper estimate of the memory of ``fit_local_ridges`` beside its result: orders, and strips for each thread.
 
     The chains of one regression hold at most all entries.
     """
@@ -30,7 +30,7 @@ def local_bytes(rows: int, entries: int, k: int, columns: int, threads: int) -> 
     return 8 * k * columns + 48 * columns + threads * (4 * rows + 16 * entries + 4 * (k + 1) ** 2 + 16 * k)
 
 
-def local_ridges(
+def fit_local_ridges(
     columns: CSR,
     near: CSR,
     ridge: Float32Array,

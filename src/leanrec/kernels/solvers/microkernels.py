@@ -16,7 +16,7 @@ from numba.extending import intrinsic
 
 from leanrec.types import Float32Array
 
-__all__ = ["LANES", "add_products", "padded", "solve_shifted", "stride"]
+__all__ = ["LANES", "add_products", "round_up_to_lanes", "solve_shifted", "row_stride"]
 
 LANES = 16
 # The sums of a tile may be taken in any order; it is fixed when the code is compiled.
@@ -26,13 +26,13 @@ _FLOATS, _LANES = ir.VectorType(_FLOAT, LANES), ir.VectorType(ir.IntType(32), LA
 
 
 @numba.njit(cache=True, nogil=True)
-def padded(n: int) -> int:
+def round_up_to_lanes(n: int) -> int:
     """The multiple of 16 that is next to n."""
     return (n + LANES - 1) // LANES * LANES
 
 
 @numba.njit(cache=True, nogil=True)
-def stride(n: int) -> int:
+def row_stride(n: int) -> int:
     """A length of at least n for the rows of a matrix, an odd multiple of a cache line: rows do not share a cache set."""
     return ((n + LANES - 1) // LANES | 1) * LANES
 
@@ -201,10 +201,10 @@ _times: Callable[..., None] = intrinsic(_multiply)
 def solve_shifted(M: Float32Array, n: int) -> None:
     """Solve (I + M) x = b in place, for a positive semi-definite M (n, n) of which the lower triangle is read.
 
-    b is row ``padded(n)`` of M and becomes x. M has 4 rows more than ``padded(n)``, is 0 from row and column n up to
+    b is row ``round_up_to_lanes(n)`` of M and becomes x. M has 4 rows more than ``round_up_to_lanes(n)``, is 0 from row and column n up to
     there, and all of it is overwritten. Cholesky by blocks of 16 columns, O(n³ / 3).
     """
-    last = padded(n)
+    last = round_up_to_lanes(n)
     line, inverse = M.shape[1], np.empty((LANES, LANES), np.float32)
     for i in range(last + 1, last + 4):
         for j in range(last):

@@ -12,13 +12,13 @@ import scipy.sparse as sp
 from leanrec.errors import DataError
 from leanrec.types import CSR, Float32Array, empty_csr
 
-__all__ = ["Baseline", "Evidence", "fit_baseline"]
+__all__ = ["RatingBias", "RatingEvidence", "fit_rating_bias"]
 
 _SWEEPS = 10
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Evidence:
+class RatingEvidence:
     """What B askers have said about items, as ratings.
 
     Attributes:
@@ -32,7 +32,7 @@ class Evidence:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Baseline:
+class RatingBias:
     """Mean, item offsets, and what turns the ratings of an asker into their offset.
 
     Attributes:
@@ -58,7 +58,7 @@ class Baseline:
         total = np.bincount(np.repeat(np.arange(len(counts)), counts), weights=rest, minlength=len(counts))
         return (total / np.maximum(counts + self.user_damping, 1e-9)).astype(np.float32)
 
-    def evidence(self, history: CSR, ratings: CSR | None) -> Evidence:
+    def evidence(self, history: CSR, ratings: CSR | None) -> RatingEvidence:
         """The ratings of the askers (B, N), and a rating for every touched item of ``history`` (B, N) that has none.
 
         A touch without a rating is taken as liking: it stands for the baseline of the asker and the item plus
@@ -75,9 +75,9 @@ class Baseline:
         indptr = rated.indptr + np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=history.shape[0]))])
         columns = np.concatenate([rated.indices, item])[order].astype(np.int32)
         whole = sp.csr_array((value[order].astype(np.float32), columns, indptr), shape=history.shape)
-        return Evidence(whole, users)
+        return RatingEvidence(whole, users)
 
-    def left_over(self, evidence: Evidence) -> CSR:
+    def left_over(self, evidence: RatingEvidence) -> CSR:
         """(B, N) what the ratings exceed mean + item offset + user offset by; an exact 0 stays an entry."""
         ratings = evidence.ratings
         owner = np.repeat(np.arange(ratings.shape[0]), np.diff(ratings.indptr))
@@ -89,9 +89,9 @@ class Baseline:
         return np.clip(ratings, np.float32(self.low), np.float32(self.high))
 
 
-def fit_baseline(
+def fit_rating_bias(
     ratings: CSR | None, user_damping: float, item_damping: float, scale: tuple[float, float] | None = None
-) -> Baseline:
+) -> RatingBias:
     """Fit mean and offsets to ratings (U, N) by alternating damped means until they settle. O(ratings) time, 24 bytes a rating.
 
     ``scale`` holds the lowest and the highest rating; None = those there are. Raises DataError if there is no rating.
@@ -110,7 +110,7 @@ def fit_baseline(
         users = _damped(rest - items[ratings.indices], owner, len(users), user_damping)
     spread = float(np.std(rest - users[owner] - items[ratings.indices]))
     low, high = scale or (float(ratings.data.min()), float(ratings.data.max()))
-    return Baseline(mean, items.astype(np.float32), user_damping, spread, float(low), float(high))
+    return RatingBias(mean, items.astype(np.float32), user_damping, spread, float(low), float(high))
 
 
 def _damped(values: np.ndarray, group: np.ndarray, n: int, damping: float) -> np.ndarray:

@@ -3,14 +3,14 @@
 import numba
 import numpy as np
 
-from leanrec.kernels.similarity.aggregation import FEW, parts
-from leanrec.kernels.threads import by_rows
+from leanrec.kernels.similarity.aggregation import MIN_ROWS_FOR_THREADS, csr_arrays
+from leanrec.kernels.threads import run_by_rows
 from leanrec.types import CSR, Float32Array
 
-__all__ = ["ridge_rows", "ridge_shares"]
+__all__ = ["fit_row_ridges", "ridge_target_weights"]
 
 
-def ridge_rows(design: Float32Array, targets: CSR, penalty: Float32Array, growth: float = 0.0) -> Float32Array:
+def fit_row_ridges(design: Float32Array, targets: CSR, penalty: Float32Array, growth: float = 0.0) -> Float32Array:
     """For each row b: the w that minimises Σ_j (targets[b, j] − design[j] · w)² + n^growth · Σ penalty · w².
 
     The sum is over the n entries of the row, exact zeros among them; a row without entries gives zeros. Sums
@@ -27,17 +27,17 @@ def ridge_rows(design: Float32Array, targets: CSR, penalty: Float32Array, growth
         (B, W) float32.
     """
     out = np.zeros((targets.shape[0], design.shape[1]), dtype=np.float32)
-    starts, places, values = parts(targets)
+    starts, places, values = csr_arrays(targets)
     strength = penalty.astype(np.float64)
 
     def some(rows: slice) -> None:
         _ridges(starts[rows.start :], places, values, design, strength, growth, out[rows])
 
-    by_rows(some, len(out), FEW)
+    run_by_rows(some, len(out), MIN_ROWS_FOR_THREADS)
     return out
 
 
-def ridge_shares(design: Float32Array, penalty: Float32Array, growth: float, probe: Float32Array) -> Float32Array:
+def ridge_target_weights(design: Float32Array, penalty: Float32Array, growth: float, probe: Float32Array) -> Float32Array:
     """(n,) what one unit of each target adds to ``probe · w``, w from the regression on ``design`` (n, W).
 
     The prediction is linear in the targets, so it is the sum of share × target. O(n · W² + W³).

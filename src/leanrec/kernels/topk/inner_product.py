@@ -5,20 +5,27 @@ import dataclasses
 import numba
 import numpy as np
 
-from leanrec.kernels.threads import in_threads
+from leanrec.kernels.threads import run_in_threads
 from leanrec.kernels.topk.selection import (
-    Mask,
+    ItemMask,
     empty_lists,
-    may,
-    merge,
-    merge_all,
+    is_allowed,
+    merge_score_rows,
+    merge_scores,
+    ranks_below,
     row_entries,
-    sink,
-    sort_all,
+    sift_down,
     sort_heap,
-    worse,
+    sort_heaps,
 )
-from leanrec.kernels.topk.simd import PANEL, beats_1x2, beats_4x1, has_vnni, lowest_bit, place
+from leanrec.kernels.topk.simd import (
+    PANEL_ITEMS,
+    any_reaches_1x2,
+    any_reaches_4x1,
+    element_pointer,
+    has_vnni,
+    lowest_set_bit,
+)
 from leanrec.types import CSR, Float32Array, Int32Array, Int64Array
 
 __all__ = ["ItemIndex", "top_k_dot"]
@@ -31,7 +38,7 @@ Words = np.ndarray[tuple[int], np.dtype[np.uint64]]
 # A tile of float32 scores: half of it for each of two cores stays in a second-level cache of 1 MB.
 _TILE_QUERIES, _TILE_ITEMS = 256, 1024
 # Panels of one tile of codes: 1,024 items share a step and a bound.
-_TILE_PANELS = _TILE_ITEMS // PANEL
+_TILE_PANELS = _TILE_ITEMS // PANEL_ITEMS
 # Below this many queries, codes of the items cost more than they save.
 _FEW = 16
 # Below this share of allowed items, their vectors are taken out and searched alone.
@@ -41,7 +48,7 @@ _TINY = 1e-38
 
 
 def top_k_dot(
-    Q: Float32Array, V: Float32Array, k: int, *, seen: CSR | None = None, allowed: Mask | None = None
+    Q: Float32Array, V: Float32Array, k: int, *, seen: CSR | None = None, allowed: ItemMask | None = None
 ) -> tuple[Int32Array, Float32Array]:
     """``top_k(Q @ V.T, k)`` without the (B, N) matrix of scores.
 
@@ -95,11 +102,11 @@ class ItemIndex:
         V = np.ascontiguousarray(V, dtype=np.float32)
         norms = np.sqrt(np.einsum("nd,nd->n", V, V, dtype=np.float64))
         if not has_vnni() or not V.size or not np.isfinite(norms).all():
-            return cls(V, np.zeros(0, np.int32), np.zeros((0, 0, PANEL, 4), np.uint8), np.zeros((0, 4)))
+            return cls(V, np.zeros(0, np.int32), np.zeros((0, 0, PANEL_ITEMS, 4), np.uint8), np.zeros((0, 4)))
         n_tiles = -(-len(V) // _TILE_ITEMS)
         order = np.full(n_tiles * _TILE_ITEMS, -1, np.int32)
         order[: len(V)] = np.argsort(-norms, kind="stable")
-        panels = _aligned((n_tiles * _TILE_PANELS, -(-V.shape[1] // 4), PANEL, 4))
+        panels = _aligned((n_tiles * _TILE_PANELS, -(-V.shape[1] // 4), PANEL_ITEMS, 4))
         tiles = np.empty((n_tiles, 4))
         for tile in range(n_tiles):
             part = order[tile * _TILE_ITEMS : (tile + 1) * _TILE_ITEMS]
@@ -108,7 +115,7 @@ class ItemIndex:
         return cls(V, order, panels, tiles)
 
     def top_k(
-        self, Q: Float32Array, k: int, *, seen: CSR | None = None, allowed: Mask | None = None
+        self, Q: Float32Array, k: int, *, seen: CSR | None = None, allowed: ItemMask | None = None
     ) -> tuple[Int32Array, Float32Array]:
         """The k best items of each query, best first; equal scores in the order of the items. As ``top_k_dot``."""
         Q = np.ascontiguousarray(Q, dtype=np.float32)
@@ -129,7 +136,7 @@ class ItemIndex:
             lists = items[rows], best[rows]
             _search(Q[rows], *coded, self.V, self.order, self.panels, self.tiles, *lists, begin, columns, mask)
 
-        in_threads(work, range(0, len(Q), size))
+        run_in_threads(work, range(0, len(Q), size))
         return items, best
 
 
@@ -144,9 +151,9 @@ def _aligned(shape: tuple[int, ...]) -> Bytes:
 def _code_tile(V: Float32Array, panels: Bytes) -> tuple[float, float, float, float]:
     """Write the codes of at most 1,024 vectors into their panels; the row of ``tiles``."""
     step = max(float(np.abs(V).max()) / 127, _TINY)
-    codes = np.zeros((len(panels) * PANEL, panels.shape[1] * 4), np.float32)
+    codes = np.zeros((len(panels) * PANEL_ITEMS, panels.shape[1] * 4), np.float32)
     codes[: len(V), : V.shape[1]] = np.rint(V / step)
-    panels[:] = (codes + 128).astype(np.uint8).reshape(len(panels), PANEL, -1, 4).transpose(0, 2, 1, 3)
+    panels[:] = (codes + 128).astype(np.uint8).reshape(len(panels), PANEL_ITEMS, -1, 4).transpose(0, 2, 1, 3)
     coded = codes[: len(V), : V.shape[1]].astype(np.float64) * step
     return step, _longest(V - coded), _longest(coded), _longest(V.astype(np.float64))
 
@@ -171,12 +178,12 @@ def _code_queries(Q: Float32Array) -> tuple[SignedBytes, Int32Array, Float64Arra
     return codes, -128 * codes.sum(axis=1, dtype=np.int32), bounds
 
 
-def _sparse(allowed: Mask | None) -> bool:
+def _sparse(allowed: ItemMask | None) -> bool:
     return allowed is not None and bool(np.count_nonzero(allowed) < _SPARSE * len(allowed))
 
 
 def _multiply(
-    Q: Float32Array, V: Float32Array, k: int, seen: CSR | None, allowed: Mask | None
+    Q: Float32Array, V: Float32Array, k: int, seen: CSR | None, allowed: ItemMask | None
 ) -> tuple[Int32Array, Float32Array]:
     """Every product in float32; those of few allowed items alone."""
     items, best = empty_lists(len(Q), k)
@@ -202,7 +209,7 @@ def _tiles(
     best: Float32Array,
     starts: Int64Array,
     columns: Int32Array,
-    mask: Mask,
+    mask: ItemMask,
 ) -> None:
     """Deal blocks of queries to threads; each goes through the items tile by tile."""
     size = min(_TILE_QUERIES, max(4, -(-len(Q) // numba.get_num_threads())))
@@ -215,10 +222,10 @@ def _tiles(
             those = V[left : left + _TILE_ITEMS]
             scores = tile[: len(part) * len(those)].reshape(len(part), len(those))
             np.dot(part, those.T, out=scores)
-            merge_all(scores, left, items[rows], best[rows], begin, columns, mask)
-        sort_all(items[rows], best[rows])
+            merge_score_rows(scores, left, items[rows], best[rows], begin, columns, mask)
+        sort_heaps(items[rows], best[rows])
 
-    in_threads(work, range(0, len(Q), size))
+    run_in_threads(work, range(0, len(Q), size))
 
 
 @numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
@@ -232,14 +239,14 @@ def _dot(Q: Float32Array, row: int, V: Float32Array, item: int) -> float:
 
 @numba.njit(cache=True, nogil=True)
 def _dot_one(
-    Q: Float32Array, V: Float32Array, items: Int32Array, best: Float32Array, seen: Int32Array, mask: Mask
+    Q: Float32Array, V: Float32Array, items: Int32Array, best: Float32Array, seen: Int32Array, mask: ItemMask
 ) -> None:
     scores = np.empty(_TILE_ITEMS, np.float32)
     for start in range(0, len(V), _TILE_ITEMS):
         part = scores[: min(_TILE_ITEMS, len(V) - start)]
         for column in range(len(part)):
             part[column] = _dot(Q, 0, V, start + column)
-        merge(part, start, items, best, seen, mask)
+        merge_scores(part, start, items, best, seen, mask)
     sort_heap(items, best)
 
 
@@ -257,7 +264,7 @@ def _search(
     best: Float32Array,
     starts: Int64Array,
     columns: Int32Array,
-    mask: Mask,
+    mask: ItemMask,
 ) -> None:
     """Lists of one block of queries, on the calling thread."""
     groups, single = panels.shape[1], len(codes) == 1
@@ -269,21 +276,21 @@ def _search(
         if not _aim(floors, best, bounds, tiles, tile, margin):
             break
         first = tile * _TILE_PANELS
-        for panel in range(first, min(first + _TILE_PANELS, -(-len(V) // PANEL)), 2 if single else 1):
-            there = place(panels, panel * groups * PANEL * 4)
+        for panel in range(first, min(first + _TILE_PANELS, -(-len(V) // PANEL_ITEMS)), 2 if single else 1):
+            there = element_pointer(panels, panel * groups * PANEL_ITEMS * 4)
             for top in range(0, len(codes), 4):
-                asked, begin, reach = place(codes, top * groups * 4), place(base, top), place(floors, top)
+                asked, begin, reach = element_pointer(codes, top * groups * 4), element_pointer(base, top), element_pointer(floors, top)
                 if single:
-                    any_reaches = beats_1x2(there, asked, groups, begin, reach, place(words, 0))
+                    any_reaches = any_reaches_1x2(there, asked, groups, begin, reach, element_pointer(words, 0))
                 else:
-                    any_reaches = beats_4x1(there, asked, groups, begin, reach, place(words, 0))
+                    any_reaches = any_reaches_4x1(there, asked, groups, begin, reach, element_pointer(words, 0))
                 if not any_reaches:
                     continue
                 for pair in range(2 if single else 4):
-                    row, start = (0, (panel + pair) * PANEL) if single else (top + pair, panel * PANEL)
+                    row, start = (0, (panel + pair) * PANEL_ITEMS) if single else (top + pair, panel * PANEL_ITEMS)
                     if _take(Q, row, V, order, start, words[pair], items, best, starts, columns, mask):
                         floors[row] = _floor(best[row, 0], bounds, row, tiles, tile, margin)
-    sort_all(items, best)
+    sort_heaps(items, best)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -298,20 +305,20 @@ def _take(
     best: Float32Array,
     starts: Int64Array,
     columns: Int32Array,
-    mask: Mask,
+    mask: ItemMask,
 ) -> bool:
     """Multiply out the items whose bits are set and keep those that belong in the list; whether any did."""
     changed = False
     floor, last = best[row, 0], items[row, 0]
     while word:
-        item = order[start + lowest_bit(word)]
+        item = order[start + lowest_set_bit(word)]
         word &= word - np.uint64(1)
         if item < 0:
             continue
         score = _dot(Q, row, V, item)
-        if worse(floor, last, score, item) and may(item, columns[starts[row] : starts[row + 1]], mask):
+        if ranks_below(floor, last, score, item) and is_allowed(item, columns[starts[row] : starts[row + 1]], mask):
             items[row, 0], best[row, 0] = item, score
-            sink(items[row], best[row], 0, items.shape[1])
+            sift_down(items[row], best[row], 0, items.shape[1])
             floor, last = best[row, 0], items[row, 0]
             changed = True
     return changed
@@ -348,7 +355,7 @@ def _answer_zeros(
     best: Float32Array,
     starts: Int64Array,
     columns: Int32Array,
-    mask: Mask,
+    mask: ItemMask,
 ) -> None:
     """A query of zeros scores everything 0: its list is the first items that may be shown."""
     k = items.shape[1]
@@ -356,7 +363,7 @@ def _answer_zeros(
         item = n if bounds[row, 2] > 0 else 0
         found = 0
         while item < n and found < k:
-            if may(item, columns[starts[row] : starts[row + 1]], mask):
+            if is_allowed(item, columns[starts[row] : starts[row + 1]], mask):
                 # Worst first, empty places before it: a list under work is a heap.
                 items[row, k - 1 - found], best[row, k - 1 - found] = item, 0
                 found += 1

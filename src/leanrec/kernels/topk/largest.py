@@ -11,7 +11,7 @@ import scipy.sparse as sp
 
 from leanrec.types import CSR, Float32Array, Int32Array, Int64Array
 
-__all__ = ["PAD", "joined", "keep_largest", "new_picker", "row_starts"]
+__all__ = ["PAD", "lists_to_csr", "select_largest", "make_selection_buffers", "indptr_from_counts"]
 
 # Values are read up to the next multiple of this, past the last of them.
 PAD = 64
@@ -26,8 +26,8 @@ for _place in range(64):
 
 
 @numba.njit(cache=True, nogil=True)
-def new_picker(n_columns):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-    """Scratch of one thread for ``keep_largest``: 8.3 bytes a column."""
+def make_selection_buffers(n_columns):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """Scratch of one thread for ``select_largest``: 8.3 bytes a column."""
     words = n_columns // 64 + 1
     return (
         np.zeros(words, np.uint64),
@@ -104,7 +104,7 @@ def _cut(values, k, floats):  # type: ignore[no-untyped-def]  # noqa: ANN001, AN
 
 
 @numba.njit(cache=True, nogil=True)
-def keep_largest(values, n, ids, names, items, kept, picker):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def select_largest(values, n, ids, names, items, kept, picker):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """Write the k largest values above 0 and their columns, by column; of equal values those of the first columns.
 
     Time O(n) for each of at most 32 steps, most of them vectorised, and O(k + N / 4096).
@@ -116,7 +116,7 @@ def keep_largest(values, n, ids, names, items, kept, picker):  # type: ignore[no
         names: (N,) uint32 the column of each id.
         items: (k,) int32 columns kept, and
         kept: (k,) float32 their values: written; left as they are past the end.
-        picker: ``new_picker(N)``.
+        picker: ``make_selection_buffers(N)``.
 
     Returns:
         How many were written.
@@ -179,15 +179,15 @@ def _lowest(bits):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     return _PLACES[((bits & (~bits + np.uint64(1))) * _DE_BRUIJN) >> np.uint64(58)]
 
 
-def row_starts(counts: np.ndarray) -> np.ndarray:
+def indptr_from_counts(counts: np.ndarray) -> np.ndarray:
     """(B + 1,) where each row begins; 32 bits where they do, since SciPy widens the columns to the type of these."""
     starts = np.concatenate([[0], np.cumsum(counts)])
     return starts.astype(np.int32) if starts[-1] < 2**31 else starts
 
 
-def joined(items: Int32Array, values: Float32Array, counts: Int64Array, n_columns: int) -> CSR:
+def lists_to_csr(items: Int32Array, values: Float32Array, counts: Int64Array, n_columns: int) -> CSR:
     """(B, n_columns) from lists (B, k) of which row b holds ``counts[b]``, columns ascending. O(B · k)."""
-    indptr = row_starts(counts)
+    indptr = indptr_from_counts(counts)
     columns, data = items.ravel(), values.ravel()
     if indptr[-1] < items.size:
         columns, data = np.empty(indptr[-1], np.int32), np.empty(indptr[-1], np.float32)

@@ -6,21 +6,21 @@ import numpy as np
 from leanrec.types import CSR, Float32Array, Int32Array, Int64Array
 
 __all__ = [
-    "Mask",
+    "ItemMask",
     "empty_lists",
-    "hide",
-    "may",
-    "merge",
-    "merge_all",
+    "mask_items",
+    "is_allowed",
+    "merge_scores",
+    "merge_score_rows",
     "row_entries",
-    "sink",
-    "sort_all",
+    "sift_down",
+    "sort_heaps",
     "sort_heap",
     "top_k",
-    "worse",
+    "ranks_below",
 ]
 
-Mask = np.ndarray[tuple[int], np.dtype[np.bool_]]
+ItemMask = np.ndarray[tuple[int], np.dtype[np.bool_]]
 
 # Below this many rows, starting threads costs more than they save.
 _FEW = 4
@@ -28,7 +28,7 @@ _STRIDE = 32
 
 
 def top_k(
-    scores: Float32Array, k: int, *, seen: CSR | None = None, allowed: Mask | None = None
+    scores: Float32Array, k: int, *, seen: CSR | None = None, allowed: ItemMask | None = None
 ) -> tuple[Int32Array, Float32Array]:
     """The k best columns of each row, best first; equal scores in the order of their columns.
 
@@ -52,7 +52,7 @@ def top_k(
     return items, best
 
 
-def hide(scores: Float32Array, columns: CSR) -> None:
+def mask_items(scores: Float32Array, columns: CSR) -> None:
     """Set the given columns of each row to −inf, in place. O(entries)."""
     _hide(scores, columns.indptr, columns.indices)  # type: ignore[arg-type]  # either width of index compiles
 
@@ -71,7 +71,7 @@ def row_entries(seen: CSR | None, rows: int) -> tuple[Int64Array, Int32Array]:
     return seen.indptr.astype(np.int64, copy=False), seen.indices.astype(np.int32, copy=False)
 
 
-def _mask(allowed: Mask | None) -> Mask:
+def _mask(allowed: ItemMask | None) -> ItemMask:
     return np.zeros(0, np.bool_) if allowed is None else allowed
 
 
@@ -83,18 +83,18 @@ def _hide(scores: Float32Array, indptr: Int64Array, indices: Int32Array) -> None
 
 
 @numba.njit(cache=True, nogil=True)
-def merge_all(
+def merge_score_rows(
     scores: Float32Array,
     offset: int,
     items: Int32Array,
     best: Float32Array,
     starts: Int64Array,
     columns: Int32Array,
-    mask: Mask,
+    mask: ItemMask,
 ) -> None:
-    """``merge`` for every row of a block."""
+    """``merge_scores`` for every row of a block."""
     for row in range(len(scores)):
-        merge(scores[row], offset, items[row], best[row], columns[starts[row] : starts[row + 1]], mask)
+        merge_scores(scores[row], offset, items[row], best[row], columns[starts[row] : starts[row + 1]], mask)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -104,11 +104,11 @@ def _select_few(
     best: Float32Array,
     starts: Int64Array,
     columns: Int32Array,
-    mask: Mask,
+    mask: ItemMask,
 ) -> None:
-    """``merge`` for every row of a block."""
+    """``merge_scores`` for every row of a block."""
     for row in range(len(scores)):
-        merge(scores[row], 0, items[row], best[row], columns[starts[row] : starts[row + 1]], mask)
+        merge_scores(scores[row], 0, items[row], best[row], columns[starts[row] : starts[row + 1]], mask)
         sort_heap(items[row], best[row])
 
 
@@ -119,16 +119,16 @@ def _select_many(
     best: Float32Array,
     starts: Int64Array,
     columns: Int32Array,
-    mask: Mask,
+    mask: ItemMask,
 ) -> None:
     for row in numba.prange(len(scores)):
-        merge(scores[row], 0, items[row], best[row], columns[starts[row] : starts[row + 1]], mask)
+        merge_scores(scores[row], 0, items[row], best[row], columns[starts[row] : starts[row + 1]], mask)
         sort_heap(items[row], best[row])
 
 
 @numba.njit(cache=True)
-def merge(
-    scores: Float32Array, offset: int, items: Int32Array, best: Float32Array, seen: Int32Array, mask: Mask
+def merge_scores(
+    scores: Float32Array, offset: int, items: Int32Array, best: Float32Array, seen: Int32Array, mask: ItemMask
 ) -> None:
     """Merge a stretch of one row into its list, a min-heap in the output itself: nothing is allocated."""
     k, n = len(items), len(scores)
@@ -144,14 +144,14 @@ def merge(
         for column in range(start, stop):
             score = scores[column]
             # The root is the worst kept; a later column with an equal score never replaces it.
-            if score > floor and may(offset + column, seen, mask):
+            if score > floor and is_allowed(offset + column, seen, mask):
                 items[0], best[0] = offset + column, score
-                sink(items, best, 0, k)
+                sift_down(items, best, 0, k)
                 floor = best[0]
 
 
 @numba.njit(cache=True)
-def may(item: int, seen: Int32Array, mask: Mask) -> bool:
+def is_allowed(item: int, seen: Int32Array, mask: ItemMask) -> bool:
     """Whether the item is allowed and not among the sorted ``seen``."""
     if len(mask) and not mask[item]:
         return False
@@ -166,7 +166,7 @@ def may(item: int, seen: Int32Array, mask: Mask) -> bool:
 
 
 @numba.njit(cache=True, nogil=True)
-def sort_all(items: Int32Array, best: Float32Array) -> None:
+def sort_heaps(items: Int32Array, best: Float32Array) -> None:
     """``sort_heap`` for every row of a block."""
     for row in range(len(items)):
         sort_heap(items[row], best[row])
@@ -178,27 +178,27 @@ def sort_heap(item: Int32Array, score: Float32Array) -> None:
     for end in range(len(item) - 1, 0, -1):
         item[0], item[end] = item[end], item[0]
         score[0], score[end] = score[end], score[0]
-        sink(item, score, 0, end)
+        sift_down(item, score, 0, end)
 
 
 @numba.njit(cache=True, inline="always")
-def worse(score_a: float, item_a: int, score_b: float, item_b: int) -> bool:
+def ranks_below(score_a: float, item_a: int, score_b: float, item_b: int) -> bool:
     """Whether a belongs behind b in a list."""
     # An empty place (item −1, score −inf) is worse than any item; among equals the later column is worse.
     return score_a < score_b or (score_a == score_b and item_a > item_b)
 
 
 @numba.njit(cache=True)
-def sink(item: Int32Array, score: Float32Array, start: int, end: int) -> None:
+def sift_down(item: Int32Array, score: Float32Array, start: int, end: int) -> None:
     """Restore the heap below ``start``: every parent is worse than its children."""
     parent = start
     while True:
         child = 2 * parent + 1
         if child >= end:
             return
-        if child + 1 < end and worse(score[child + 1], item[child + 1], score[child], item[child]):
+        if child + 1 < end and ranks_below(score[child + 1], item[child + 1], score[child], item[child]):
             child += 1
-        if not worse(score[child], item[child], score[parent], item[parent]):
+        if not ranks_below(score[child], item[child], score[parent], item[parent]):
             return
         item[parent], item[child] = item[child], item[parent]
         score[parent], score[child] = score[child], score[parent]

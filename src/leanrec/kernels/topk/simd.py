@@ -15,10 +15,10 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-__all__ = ["PANEL", "beats_1x2", "beats_4x1", "has_vnni", "lowest_bit", "place"]
+__all__ = ["PANEL_ITEMS", "any_reaches_1x2", "any_reaches_4x1", "has_vnni", "lowest_set_bit", "element_pointer"]
 
 # Items side by side in one panel: four vectors of sixteen sums, and one bit each in a 64-bit word.
-PANEL = 64
+PANEL_ITEMS = 64
 _LANES, _VECTORS = 16, 4
 _I8, _I16, _I32, _I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 _LANES_I32 = ir.VectorType(_I32, _LANES)
@@ -120,11 +120,11 @@ def _beats(rows: int, panels: int) -> Callable[..., Any]:
 
 
 # Address of the element ``offset`` of a C-ordered array, counted from its first: place(array, offset).
-place: Callable[[Any, int], Any] = _place  # type: ignore[assignment]  # numba calls it, not Python
+element_pointer: Callable[[Any, int], Any] = _place  # type: ignore[assignment]  # numba calls it, not Python
 # Position of the lowest bit that is set in a uint64 other than 0.
-lowest_bit: Callable[[Any], int] = _lowest_bit  # type: ignore[assignment]
+lowest_set_bit: Callable[[Any], int] = _lowest_bit  # type: ignore[assignment]
 # beats(items, queries, groups, base, floors, words) -> bool: products of R queries (R, groups, 4) int8 with P panels
 # (P, groups, 64, 4) uint8, begun at base (R,) int32. Bit i of words (R, P) uint64 says whether item i of the panel
 # reaches floors (R,) int32; the answer says whether any does. Only where ``has_vnni()``.
-beats_1x2: Callable[..., bool] = _beats(1, 2)
-beats_4x1: Callable[..., bool] = _beats(4, 1)
+any_reaches_1x2: Callable[..., bool] = _beats(1, 2)
+any_reaches_4x1: Callable[..., bool] = _beats(4, 1)

@@ -8,7 +8,7 @@ import dataclasses
 import numpy as np
 
 from leanrec.data.dataset import Dataset, DatasetShape
-from leanrec.kernels.solvers.rating_bias import Baseline, fit_baseline
+from leanrec.kernels.solvers.rating_bias import RatingBias, fit_rating_bias
 from leanrec.protocols import Explanation
 from leanrec.run import Run
 from leanrec.settings import check_settings, setting
@@ -50,7 +50,7 @@ class Bias:
     def fit(self, data: Dataset, run: Run = Run()) -> "BiasModel":
         """Alternate damped means. Raises DataError if there are no ratings."""
         run.require_memory(self.fit_bytes(data.shape), f"Bias over {len(data.events)} events")
-        return BiasModel(self, fit_baseline(data.ratings, self.user_damping, self.item_damping, data.rating_range))
+        return BiasModel(self, fit_rating_bias(data.ratings, self.user_damping, self.item_damping, data.rating_range))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -63,7 +63,7 @@ class BiasModel:
     """
 
     settings: Bias
-    baseline: Baseline
+    baseline: RatingBias
 
     @property
     def n_items(self) -> int:

@@ -18,8 +18,8 @@ from leanrec.features.pipeline import TEXT_FEATURES, Features, FeatureSpec, text
 from leanrec.features.reduction import SVD
 from leanrec.features.selection import Select, audience_groups, popularity_groups
 from leanrec.features.similar import similar_items
-from leanrec.kernels.sparse import dot_scores, history_scores, pick
-from leanrec.kernels.weighting import weigh
+from leanrec.kernels.sparse import dot_scores, gather_scores, history_scores
+from leanrec.kernels.weighting import weight_interactions
 from leanrec.protocols import Explanation, rank_contributions
 from leanrec.run import Run
 from leanrec.settings import check_settings, setting
@@ -56,7 +56,7 @@ class Content:
             "history (``Queries.sequences``)."
         ),
     )
-    dimensions: int = setting(
+    embedding_dim: int = setting(
         0,
         at_least=0,
         doc=(
@@ -84,7 +84,7 @@ class Content:
 
     def fit_bytes(self, shape: DatasetShape) -> int:
         """4 kB an item, and the dense dimensions; ``fit`` looks at the length of the real texts too."""
-        return (4096 + 24 * self.dimensions) * shape.items + 2**24
+        return (4096 + 24 * self.embedding_dim) * shape.items + 2**24
 
     def fit(self, data: Dataset, run: Run = Run()) -> "ContentModel | DenseContentModel":
         """Fit the features. Raises DataError where there is no item table or nothing in it to learn from."""
@@ -103,7 +103,7 @@ class Content:
 
     def _spec(self) -> FeatureSpec:
         spec = self.features or FeatureSpec(columns=self.columns, text=text_feature(self.text))
-        return dataclasses.replace(spec, reduce=SVD(self.dimensions)) if self.dimensions else spec
+        return dataclasses.replace(spec, reduce=SVD(self.embedding_dim)) if self.embedding_dim else spec
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -141,7 +141,7 @@ class ContentModel:
         if self.settings.metric == "euclidean":
             squares = np.asarray(profiles.multiply(profiles).sum(axis=1), dtype=np.float32).reshape(-1, 1)
             scores = np.where(squares > 0, 2 * scores - squares - self._squares, np.float32(0))
-        return pick(scores, items)
+        return gather_scores(scores, items)
 
     def profiles(self, queries: Queries) -> CSR:
         """(B, F) what each asker likes: the mean of the history, of unit length for the cosine."""
@@ -256,8 +256,8 @@ def _groups(data: Dataset, select: Select | None, run: Run) -> Int32Array | None
     if select is None or select.by != "mutual-information":
         return None
     if select.target == "popularity":
-        return popularity_groups(data.interactions, select.groups)
-    return audience_groups(data.interactions, select.groups, run)
+        return popularity_groups(data.interactions, select.n_groups)
+    return audience_groups(data.interactions, select.n_groups, run)
 
 
 def _scaled(X: CSR, metric: str) -> CSR:
@@ -277,7 +277,7 @@ def _item_squares(squares: np.ndarray) -> Float32Array:
 
 def _history(queries: Queries, settings: Content) -> CSR:
     """(B, N) weights of each history, summing to 1: less for what is longer ago, if there is a half-life."""
-    history = weigh(queries.history, settings.weighting)
+    history = weight_interactions(queries.history, settings.weighting)
     if settings.half_life and queries.sequences is not None:
         history.data = history.data * 0.5 ** (_steps_back(history, queries.sequences) / np.float32(settings.half_life))
     return normalize(history, norm="l1") if history.nnz else history

@@ -15,7 +15,7 @@ import scipy.stats
 from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.data.table import Table
 from leanrec.errors import DataError, SettingError
-from leanrec.kernels.sparse import pick
+from leanrec.kernels.sparse import gather_scores
 from leanrec.models import get_model
 from leanrec.protocols import Estimator, Explainable, Explanation, Extendable, Scorer
 from leanrec.run import Run
@@ -134,7 +134,7 @@ class HybridModel:
         """Combined scores: (B, N), or (B, K) for ``items``; 0 throughout for an asker whom no part knows."""
         scores = self._switched(queries) if self.settings.mode == "switch" else self._added(queries)
         scores[np.diff(queries.history.indptr) == 0] = 0
-        return pick(scores, items)
+        return gather_scores(scores, items)
 
     def explain(self, queries: Queries, item: int) -> Explanation:
         """The reason given by the part that speaks most for the item, of those that can explain it."""

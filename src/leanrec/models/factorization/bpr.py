@@ -8,7 +8,7 @@ import dataclasses
 import numpy as np
 
 from leanrec.data.dataset import Dataset, DatasetShape
-from leanrec.kernels.sgd.pairwise import Step, fold_in, sweep
+from leanrec.kernels.sgd.pairwise import PairwiseStep, fold_in_users, run_epoch
 from leanrec.kernels.sparse import dot_scores
 from leanrec.protocols import Explanation, rank_contributions
 from leanrec.run import Run
@@ -32,7 +32,7 @@ class BPR:
     for a user who was not in the fit; the model 4 D (U + N) bytes.
     """
 
-    width: int = setting(64, at_least=1, search="16,32,64,128", doc="D, the length of a vector.")
+    embedding_dim: int = setting(64, at_least=1, search="16,32,64,128", doc="D, the length of a vector.")
     learning_rate: float = setting(
         0.2,
         above=0,
@@ -40,7 +40,7 @@ class BPR:
         doc="Length of the first step; it falls to a tenth over the epochs.",
     )
     l2: float = setting(0.01, at_least=0, search="0.0001..1:log", doc="Ridge strength.")
-    negatives: str = setting(
+    sampler: str = setting(
         "uniform",
         one_of=("uniform", "popularity"),
         doc='How the other item is drawn: "uniform", or "popularity" (in proportion to how often items occur).',
@@ -52,32 +52,32 @@ class BPR:
 
     def fit_bytes(self, shape: DatasetShape) -> int:
         """The vectors with the draft of their random start, and the interactions in several orders."""
-        return 12 * (self.width + 1) * (shape.users + shape.items) + 64 * shape.events + 2**20
+        return 12 * (self.embedding_dim + 1) * (shape.users + shape.items) + 64 * shape.events + 2**20
 
     def fit(self, data: Dataset, run: Run = Run()) -> "BPRModel":
         """Step through the interactions; stops after an epoch when the time of ``run`` is over."""
         run.require_memory(
             self.fit_bytes(data.shape),
-            f"BPR of width {self.width}",
+            f"BPR of width {self.embedding_dim}",
             "Choose a smaller width or raise the limit.",
         )
         rng = run.rng()
         X = data.interactions.sorted_indices()
         with run.limit_threads():
-            users, items = _draw(rng, X.shape[0], self.width), _draw(rng, X.shape[1], self.width + 1)
+            users, items = _draw(rng, X.shape[0], self.embedding_dim), _draw(rng, X.shape[1], self.embedding_dim + 1)
             items[:, -1] = 0
             for epoch in run.track(range(self.epochs), "BPR"):
-                sweep(X, users, items, self._step(1 - 0.9 * epoch / self.epochs), rng)
+                run_epoch(X, users, items, self._step(1 - 0.9 * epoch / self.epochs), rng)
                 if run.out_of_time():
                     break
         # Who or what was never in a pair has no direction.
         users[np.diff(X.indptr) == 0] = 0
         counts = np.bincount(X.indices, minlength=X.shape[1])
-        frequency = np.cumsum(counts) if self.negatives == "popularity" else np.zeros(0, np.int64)
+        frequency = np.cumsum(counts) if self.sampler == "popularity" else np.zeros(0, np.int64)
         return BPRModel(settings=self, users=users, items=items, frequency=frequency.astype(np.int64))
 
-    def _step(self, share: float = 1.0) -> Step:
-        return Step(self.learning_rate * share, self.l2, popular=self.negatives == "popularity")
+    def _step(self, share: float = 1.0) -> PairwiseStep:
+        return PairwiseStep(self.learning_rate * share, self.l2, popular=self.sampler == "popularity")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -115,7 +115,7 @@ class BPRModel:
         return out
 
     def _fold_in(self, history: CSR) -> Float32Array:
-        return fold_in(history, self.items, self.frequency, self.settings._step(), _FOLD_STEPS)  # noqa: SLF001 - its own settings
+        return fold_in_users(history, self.items, self.frequency, self.settings._step(), _FOLD_STEPS)  # noqa: SLF001 - its own settings
 
     def embed_items(self) -> Float32Array:
         """(N, D + 1), the bias last."""

@@ -19,8 +19,8 @@ from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.errors import DataError
 from leanrec.kernels.solvers.least_squares import principal_axes, solve_rows, solve_rows_bytes
 from leanrec.kernels.sparse import dot_scores
-from leanrec.kernels.threads import in_threads, single_blas
-from leanrec.kernels.weighting import weigh
+from leanrec.kernels.threads import run_in_threads, single_threaded_blas
+from leanrec.kernels.weighting import weight_interactions
 from leanrec.protocols import Explanation, rank_contributions
 from leanrec.run import Run
 from leanrec.settings import check_settings, setting
@@ -54,15 +54,15 @@ class IALS:
     A query O(L · D · min(L, D)) to solve plus O(N · D) to score; the model 4 N · D bytes.
     """
 
-    width: int = setting(64, at_least=1, search="16,32,64,128", doc="D, the length of a vector.")
+    embedding_dim: int = setting(64, at_least=1, search="16,32,64,128", doc="D, the length of a vector.")
     l2: float = setting(0.5, above=0, search="0.005..50:log", doc="Ridge strength.")
-    unobserved: float = setting(
+    unobserved_weight: float = setting(
         0.05,
         above=0,
         search="0.00167..1.5:log",
         doc="Weight of the pairs without an interaction, relative to 1 for an observed one.",
     )
-    scaling: float = setting(
+    l2_exponent: float = setting(
         0.5,
         between=(0, 1),
         search="0..1",
@@ -99,16 +99,16 @@ class IALS:
     def fit_bytes(self, shape: DatasetShape) -> int:
         """Vectors of both sides with the copies that a pass makes, weighted copies of the data, and working space."""
         rows = shape.users + shape.items
-        vectors = 16 * (self.width + 15) * rows
+        vectors = 16 * (self.embedding_dim + 15) * rows
         threads, longest = Run().n_threads(), max(shape.users, shape.items)
-        working = solve_rows_bytes(self.width, longest, threads) + 40 * self.width**2
+        working = solve_rows_bytes(self.embedding_dim, longest, threads) + 40 * self.embedding_dim**2
         return vectors + 60 * shape.events + 48 * rows + working + 2**20
 
     def fit(self, data: Dataset, run: Run = Run()) -> "IALSModel":
         """Alternate between users and items; the epoch in which the time of ``run`` ends is the last."""
         run.require_memory(
             self.fit_bytes(data.shape),
-            f"iALS of width {self.width}",
+            f"iALS of width {self.embedding_dim}",
             "Choose a smaller width or raise the limit.",
         )
         with run.limit_threads():
@@ -116,7 +116,7 @@ class IALS:
             Xt = sp.csr_array(X.T)
             ridge_users, ridge_items = self._ridge(X), self._ridge(Xt)
             rng = run.rng()
-            V, W = _draw(rng, Xt, self.width), _draw(rng, X, self.width)
+            V, W = _draw(rng, Xt, self.embedding_dim), _draw(rng, X, self.embedding_dim)
             for epoch in _epochs(self.epochs, run, "iALS"):
                 last = epoch == self.epochs - 1
                 W, V = self._half(X, V, ridge_users, W, 1.0 if last else self.relaxation)
@@ -137,20 +137,20 @@ class IALS:
                 raise DataError(f"Weights of interactions must be finite numbers of at least 0. Got {wrong[0]}.")
             matrix = matrix.copy()
             matrix.eliminate_zeros()
-        return weigh(matrix, self.weighting)
+        return weight_interactions(matrix, self.weighting)
 
     def _ridge(self, rows: CSR) -> Float32Array:
         """The ridge of each row: l2 · entries^scaling."""
         entries = np.maximum(np.diff(rows.indptr), 1)
-        return np.asarray(self.l2 * entries**self.scaling, dtype=np.float32)
+        return np.asarray(self.l2 * entries**self.l2_exponent, dtype=np.float32)
 
     def _half(
         self, rows: CSR, V: Float32Array, ridge: Float32Array, start: Float32Array, step: float
     ) -> tuple[Float32Array, Float32Array]:
         """The vectors of the rows, ``step`` times the way from ``start`` to the solution, and V; both in the axes of V."""
-        with single_blas():
+        with single_threaded_blas():
             axes, moments = principal_axes(V)
-        V, base = _turn(V, axes), np.float32(self.unobserved) * moments
+        V, base = _turn(V, axes), np.float32(self.unobserved_weight) * moments
         start = _turn(start, axes)
         how = {"cholesky": {}, "blocks": {"block": 32}}.get(self.solver, {"steps": 3})
         solved = solve_rows(rows, V, base, ridge, start, **how)
@@ -181,7 +181,7 @@ class IALSModel:
     def _base(self) -> Float32Array:
         """(D,) what all the pairs add to the equations of a user."""
         moments = np.einsum("nd,nd->d", self.items, self.items, dtype=np.float64)
-        return np.asarray(self.settings.unobserved * moments, dtype=np.float32)
+        return np.asarray(self.settings.unobserved_weight * moments, dtype=np.float32)
 
     def embed_queries(self, queries: Queries) -> Float32Array:
         """(B, D) user vectors, solved from the histories; zeros for an empty one."""
@@ -219,7 +219,7 @@ def _turn(V: Float32Array, axes: Float32Array) -> Float32Array:
     def turn(strip: slice) -> None:
         np.matmul(V[strip], axes, out=out[strip])
 
-    in_threads(turn, [slice(start, start + _STRIP) for start in range(0, len(V), _STRIP)])
+    run_in_threads(turn, [slice(start, start + _STRIP) for start in range(0, len(V), _STRIP)])
     return out
 
 
@@ -232,7 +232,7 @@ def _go_on(ends: Float32Array, starts: Float32Array, step: float) -> None:
         starts[strip] *= -further
         ends[strip] += starts[strip]
 
-    in_threads(move, [slice(start, start + _STRIP) for start in range(0, len(ends), _STRIP)])
+    run_in_threads(move, [slice(start, start + _STRIP) for start in range(0, len(ends), _STRIP)])
 
 
 def _epochs(n: int, run: Run, what: str) -> typing.Iterator[int]:

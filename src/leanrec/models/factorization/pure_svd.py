@@ -11,7 +11,7 @@ import scipy.sparse as sp
 
 from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.kernels.sparse import dot_scores
-from leanrec.kernels.weighting import weigh
+from leanrec.kernels.weighting import weight_interactions
 from leanrec.protocols import Explanation, rank_contributions
 from leanrec.run import Run
 from leanrec.settings import check_settings, setting
@@ -30,13 +30,13 @@ class PureSVD:
     the model 4 N · D bytes.
     """
 
-    width: int = setting(
+    embedding_dim: int = setting(
         64,
         at_least=1,
         search="16,32,64,128",
         doc="D, the number of singular directions; more than min(U, N) is min(U, N).",
     )
-    passes: int = setting(4, at_least=0, doc="Power iterations; more for a spectrum that falls slowly.")
+    n_iter: int = setting(4, at_least=0, doc="Power iterations; more for a spectrum that falls slowly.")
     weighting: str = setting(
         "log",
         one_of=("none", "binary", "log"),
@@ -49,15 +49,15 @@ class PureSVD:
 
     def fit_bytes(self, shape: DatasetShape) -> int:
         """Projections of both sides with the copies that their factorisation makes, and copies of the data."""
-        width = min(self.width + _EXTRA, shape.users, shape.items)
+        width = min(self.embedding_dim + _EXTRA, shape.users, shape.items)
         return 36 * width * (shape.users + shape.items) + 36 * shape.events + 16 * width**2 + 2**24
 
     def fit(self, data: Dataset, run: Run = Run()) -> "PureSVDModel":
         """Find the directions. The result follows from ``run.seed``."""
-        run.require_memory(self.fit_bytes(data.shape), f"PureSVD of width {self.width}", "Choose a smaller width.")
+        run.require_memory(self.fit_bytes(data.shape), f"PureSVD of width {self.embedding_dim}", "Choose a smaller width.")
         with run.limit_threads():
-            X = weigh(data.interactions, self.weighting)
-            V = _right_singular(X, min(self.width, *X.shape), self.passes, run.rng())
+            X = weight_interactions(data.interactions, self.weighting)
+            V = _right_singular(X, min(self.embedding_dim, *X.shape), self.n_iter, run.rng())
         return PureSVDModel(settings=self, items=V)
 
 
@@ -80,7 +80,7 @@ class PureSVDModel:
 
     def embed_queries(self, queries: Queries) -> Float32Array:
         """(B, D): the histories in the space of the directions."""
-        history = weigh(queries.history, self.settings.weighting)
+        history = weight_interactions(queries.history, self.settings.weighting)
         return np.asarray(history @ self.items, dtype=np.float32)
 
     def embed_items(self) -> Float32Array:
@@ -93,7 +93,7 @@ class PureSVDModel:
 
     def explain(self, queries: Queries, item: int) -> Explanation:
         """The items of the history, by what each adds to the score."""
-        history = weigh(queries.history[[0]], self.settings.weighting)
+        history = weight_interactions(queries.history[[0]], self.settings.weighting)
         added = history.data * (self.items[history.indices] @ self.items[item])
         return rank_contributions(history.indices, added)
 

@@ -11,8 +11,8 @@ import numpy as np
 import scipy.sparse as sp
 
 from leanrec.data.dataset import Dataset, DatasetShape
-from leanrec.kernels.solvers.rating_bias import Baseline, fit_baseline
-from leanrec.kernels.solvers.row_ridge import ridge_rows, ridge_shares
+from leanrec.kernels.solvers.rating_bias import RatingBias, fit_rating_bias
+from leanrec.kernels.solvers.row_ridge import fit_row_ridges, ridge_target_weights
 from leanrec.protocols import Explanation, rank_contributions
 from leanrec.run import Run
 from leanrec.settings import check_settings, setting
@@ -32,16 +32,16 @@ class RatingMF:
     bytes, and twice that once it has answered.
     """
 
-    factors: int = setting(32, at_least=1, search="8,16,32,64", doc="D.")
+    embedding_dim: int = setting(32, at_least=1, search="8,16,32,64", doc="D.")
     l2: float = setting(1.5, above=0, search="0.015..150:log", doc="Penalty on the factors.")
-    offset_l2: float = setting(1.0, above=0, search="0.0333..30:log", doc="Penalty on the offsets.")
-    growth: float = setting(
+    bias_l2: float = setting(1.0, above=0, search="0.0333..30:log", doc="Penalty on the offsets.")
+    l2_exponent: float = setting(
         0.5,
         between=(0, 1),
         search="0..1",
         doc="Both penalties are multiplied by n^growth for a user or item with n ratings.",
     )
-    sweeps: int = setting(12, at_least=1, doc="How often users and items are solved for.")
+    n_iter: int = setting(12, at_least=1, doc="How often users and items are solved for.")
     user_damping: float = setting(5.0, at_least=0, search="0.5..50:log", doc="As in ``bias``; where the offsets start.")
     item_damping: float = setting(3.0, at_least=0, search="0.3..30:log", doc="As in ``bias``; where the offsets start.")
 
@@ -50,25 +50,25 @@ class RatingMF:
 
     def fit_bytes(self, shape: DatasetShape) -> int:
         """Ratings by user and by item, factors twice, and one system of equations for each thread."""
-        width = self.factors + 1
+        width = self.embedding_dim + 1
         systems = 16 * width**2 * Run().n_threads()
         return 96 * shape.events + 16 * (shape.users + shape.items) * (width + 2) + systems + 2**20
 
     def fit(self, data: Dataset, run: Run = Run()) -> "RatingMFModel":
-        """Alternate until ``sweeps`` or the end of the time. Raises DataError if there are no ratings."""
+        """Alternate until ``n_iter`` or the end of the time. Raises DataError if there are no ratings."""
         run.require_memory(
             self.fit_bytes(data.shape),
-            f"Rating MF of {self.factors} factors",
+            f"Rating MF of {self.embedding_dim} factors",
             "Raise the limit or lower factors.",
         )
-        baseline = fit_baseline(data.ratings, self.user_damping, self.item_damping, data.rating_range)
+        baseline = fit_rating_bias(data.ratings, self.user_damping, self.item_damping, data.rating_range)
         assert data.ratings is not None  # noqa: S101 - fit_baseline has refused it
         by_user = sp.csr_array(data.ratings)
         by_item = sp.csr_array(by_user.T)
-        items = run.rng().normal(0, 0.1, (len(data.items), self.factors)).astype(np.float32)
+        items = run.rng().normal(0, 0.1, (len(data.items), self.embedding_dim)).astype(np.float32)
         offsets = baseline.items
         with run.limit_threads():
-            for _ in run.track(range(self.sweeps), "Rating MF"):
+            for _ in run.track(range(self.n_iter), "Rating MF"):
                 users = self.solve(items, _less(by_user, baseline.mean, offsets))
                 solved = self.solve(users[:, 1:], _less(by_item, baseline.mean, users[:, 0]))
                 offsets, items = solved[:, 0], np.ascontiguousarray(solved[:, 1:])
@@ -78,11 +78,11 @@ class RatingMF:
 
     def solve(self, factors: Float32Array, targets: CSR) -> Float32Array:
         """(B, 1 + D) offset and factors that explain targets (B, M) by the factors (M, D) opposite."""
-        return ridge_rows(_with_one(factors), targets, self.penalty(), self.growth)
+        return fit_row_ridges(_with_one(factors), targets, self.penalty(), self.l2_exponent)
 
     def penalty(self) -> Float32Array:
         """(1 + D,) on the offset and on each factor."""
-        return np.array([self.offset_l2] + [self.l2] * self.factors, dtype=np.float32)
+        return np.array([self.bias_l2] + [self.l2] * self.embedding_dim, dtype=np.float32)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -99,7 +99,7 @@ class RatingMFModel:
     """
 
     settings: RatingMF
-    baseline: Baseline
+    baseline: RatingBias
     items: Float32Array
 
     @property
@@ -142,7 +142,7 @@ class RatingMFModel:
         """What each rating of the asker adds to the rating of ``item``: the regression is linear in them."""
         targets = self._targets(queries.block(0, 1))
         design, probe = _with_one(self.items[targets.indices]), np.concatenate([[1], self.items[item]])
-        shares = targets.data * ridge_shares(design, self.settings.penalty(), self.settings.growth, probe)
+        shares = targets.data * ridge_target_weights(design, self.settings.penalty(), self.settings.l2_exponent, probe)
         return rank_contributions(targets.indices, shares)
 
     def _targets(self, queries: Queries) -> CSR:

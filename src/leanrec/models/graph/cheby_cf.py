@@ -12,16 +12,16 @@ from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.errors import SettingError
 from leanrec.kernels.graph.spectral import (
     ItemGraph,
-    answer_bytes,
-    degrees,
-    graph_bytes,
+    build_item_graph,
     inverse_power,
-    item_graph,
-    scaled,
-    strongest_answers,
+    item_graph_bytes,
+    scale_rows_and_columns,
+    sparsify_filter,
+    sparsify_filter_bytes,
+    weighted_degrees,
 )
-from leanrec.kernels.sparse import history_scores, pick
-from leanrec.kernels.weighting import weigh
+from leanrec.kernels.sparse import gather_scores, history_scores
+from leanrec.kernels.weighting import weight_interactions
 from leanrec.protocols import Explanation, rank_contributions
 from leanrec.run import Run
 from leanrec.settings import check_settings, setting
@@ -42,22 +42,22 @@ class ChebyCF:
     in common and 0 for what it does not support. The paper interpolates h by one Chebyshev polynomial of degree 8
     over all λ, which takes 8 products with P for each query. Here the D strongest directions V, which the low-pass
     filter needs anyway, get h exactly, and only what lies below them, λ from 0 to λ_D, is interpolated. There h
-    is so nearly straight that degree 1 ranks alike (measured in docs/log.md). ``width`` = 0 and ``order`` = 8 is
+    is so nearly straight that degree 1 ranks alike (measured in docs/log.md). ``n_components`` = 0 and ``order`` = 8 is
     the paper's filter without its low-pass part.
 
     Cost: fit O(passes · (E · D + N · D²)) time and ``fit_bytes``; a query O(Σ over the users who share an item
-    of their histories + N · D), and O(E) for each order above 1; the model 16 E + 4 N · D bytes. With ``top`` the
+    of their histories + N · D), and O(E) for each order above 1; the model 16 E + 4 N · D bytes. With ``top_k`` the
     fit also answers N queries, a query costs O(L · top) and the model 8 N · top bytes.
     """
 
     flatness: float = setting(2.0, above=0, search="0.5..8:log", doc="Above 1; more for a longer plateau.")
-    width: int = setting(
+    n_components: int = setting(
         512,
         at_least=0,
         search="128,256,512,1024",
         doc="D, directions that the low-pass filter lets through.",
     )
-    ideal: float = setting(0.2, at_least=0, search="0..1", doc="Weight of the low-pass filter beside the plateau.")
+    low_pass_weight: float = setting(0.2, at_least=0, search="0..1", doc="Weight of the low-pass filter beside the plateau.")
     alpha: float = setting(
         0.3,
         at_least=0,
@@ -73,10 +73,10 @@ class ChebyCF:
     order: int = setting(
         1,
         at_least=1,
-        doc="Degree of the polynomial below the directions: at most 3 unless ``width`` is 0.",
+        doc="Degree of the polynomial below the directions: at most 3 unless ``n_components`` is 0.",
     )
-    passes: int = setting(4, at_least=1, doc="Rounds of the subspace iteration that finds the directions.")
-    top: int = setting(
+    n_iter: int = setting(4, at_least=1, doc="Rounds of the subspace iteration that finds the directions.")
+    top_k: int = setting(
         0,
         at_least=0,
         doc="Keep only what each item adds to this many items, the most; 0 = all, by way of the users.",
@@ -90,34 +90,34 @@ class ChebyCF:
 
     def __post_init__(self) -> None:
         check_settings(self)
-        if self.width and self.order > _DEGREE:
+        if self.n_components and self.order > _DEGREE:
             raise SettingError(f"order must be at most {_DEGREE} unless width is 0. Got {self.order}.")
 
     def fit_bytes(self, shape: DatasetShape) -> int:
         """The graph twice over, its directions, and the blocks of answers where only the top is kept."""
-        size = graph_bytes(shape.users, shape.items, shape.events, self.width) + 2**25
-        return size + (answer_bytes(shape.items, self.top) if self.top else 0)
+        size = item_graph_bytes(shape.users, shape.items, shape.events, self.n_components) + 2**25
+        return size + (sparsify_filter_bytes(shape.items, self.top_k) if self.top_k else 0)
 
     def fit(self, data: Dataset, run: Run = Run()) -> "ChebyCFModel":
         """Find the directions and the polynomial. The result follows from ``run.seed``."""
         run.require_memory(
-            self.fit_bytes(data.shape), f"ChebyCF of width {self.width}", "Choose a smaller width or top."
+            self.fit_bytes(data.shape), f"ChebyCF of width {self.n_components}", "Choose a smaller width or top."
         )
         with run.limit_threads():
-            X = weigh(data.interactions, self.weighting)
-            graph, strengths = item_graph(X, self.alpha, self.width, self.passes, run.rng())
+            X = weight_interactions(data.interactions, self.weighting)
+            graph, strengths = build_item_graph(X, self.alpha, self.n_components, self.n_iter, run.rng())
             ceiling = _ceiling(strengths, min(X.shape))
             series = self.series(ceiling)
             below = np.polynomial.chebyshev.chebval(2 * strengths / ceiling - 1, series)
-            gains = self.plateau(np.clip(strengths, 0, 1)) + self.ideal - below
-            even = inverse_power(degrees(X)[1], self.beta).astype(np.float32)
+            gains = self.plateau(np.clip(strengths, 0, 1)) + self.low_pass_weight - below
+            even = inverse_power(weighted_degrees(X)[1], self.beta).astype(np.float32)
             full = ChebyCFModel(self, even, gains.astype(np.float32), series, ceiling, graph, None)
-            if not self.top:
+            if not self.top_k:
                 return full
-            weights = strongest_answers(
+            weights = sparsify_filter(
                 full.answer,
                 full.n_items,
-                self.top,
+                self.top_k,
                 lambda blocks: run.track(blocks, "ChebyCF"),
             )
             return dataclasses.replace(full, graph=None, weights=weights)
@@ -144,8 +144,8 @@ class ChebyCFModel:
         gains: (D,) float32 what the directions get beside the polynomial.
         series: (order + 1,) coefficients of the Chebyshev polynomials in 2P / ceiling − 1.
         ceiling: the eigenvalue up to which the polynomial follows the plateau.
-        graph: the graph with its directions; None with ``top``.
-        weights: with ``top``, (N, N) CSR: ``weights[i, j]`` is what item i in a history adds to item j; else None.
+        graph: the graph with its directions; None with ``top_k``.
+        weights: with ``top_k``, (N, N) CSR: ``weights[i, j]`` is what item i in a history adds to item j; else None.
     """
 
     settings: ChebyCF
@@ -163,21 +163,21 @@ class ChebyCFModel:
 
     def profile(self, queries: Queries) -> CSR:
         """(B, N) what the askers touched, weighted."""
-        return weigh(queries.history, self.settings.weighting)
+        return weight_interactions(queries.history, self.settings.weighting)
 
     def item_weights(self) -> CSR | None:
-        """(N, N) with ``top``; None where the graph is used whole."""
+        """(N, N) with ``top_k``; None where the graph is used whole."""
         return self.weights
 
     def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
         """Filtered histories: (B, N), or (B, K) for ``items``."""
-        return pick(self.answer(self.profile(queries)), items)
+        return gather_scores(self.answer(self.profile(queries)), items)
 
     def answer(self, signals: CSR) -> Float32Array:
         """(B, N) from sparse signals (B, N): what each touched and how much."""
         if self.weights is not None:
             return history_scores(signals, self.weights)
-        scores = self._filtered(scaled(signals, np.ones(signals.shape[0]), self.even))
+        scores = self._filtered(scale_rows_and_columns(signals, np.ones(signals.shape[0]), self.even))
         scores *= inverse_power(self.even, 1).astype(np.float32)
         return scores
 

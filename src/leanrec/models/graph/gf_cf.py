@@ -11,16 +11,16 @@ import scipy.sparse as sp
 from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.kernels.graph.spectral import (
     ItemGraph,
-    answer_bytes,
-    degrees,
-    graph_bytes,
+    build_item_graph,
     inverse_power,
-    item_graph,
-    scaled,
-    strongest_answers,
+    item_graph_bytes,
+    scale_rows_and_columns,
+    sparsify_filter,
+    sparsify_filter_bytes,
+    weighted_degrees,
 )
-from leanrec.kernels.sparse import history_scores, pick
-from leanrec.kernels.weighting import weigh
+from leanrec.kernels.sparse import gather_scores, history_scores
+from leanrec.kernels.weighting import weight_interactions
 from leanrec.protocols import Explanation, rank_contributions
 from leanrec.run import Run
 from leanrec.settings import check_settings, setting
@@ -34,25 +34,25 @@ class GFCF:
     """Scores x · (P + ideal · D_I^−½ V Vᵀ D_I^½), P = R̃ᵀR̃, R̃ = D_U^−alpha R D_I^−½, V its strongest directions.
 
     Cost: fit O(passes · (E · D + N · D²)) time and ``fit_bytes``; a query O(Σ over the users who share an item
-    of their histories + N · D); the model 16 E + 4 N · D bytes. With ``top`` the fit also answers N queries, a
+    of their histories + N · D); the model 16 E + 4 N · D bytes. With ``top_k`` the fit also answers N queries, a
     query costs O(L · top) and the model 8 N · top bytes.
     """
 
-    width: int = setting(
+    n_components: int = setting(
         512,
         at_least=0,
         search="128,256,512,1024",
         doc="D, directions that the low-pass filter lets through; 0 leaves it out.",
     )
-    ideal: float = setting(0.3, at_least=0, search="0..1", doc="Weight of the low-pass filter beside the linear one.")
+    low_pass_weight: float = setting(0.3, at_least=0, search="0..1", doc="Weight of the low-pass filter beside the linear one.")
     alpha: float = setting(
         0.3,
         at_least=0,
         search="0..1",
         doc="Power of the users' degrees, ½ in the paper; less lets people with long histories say more.",
     )
-    passes: int = setting(4, at_least=1, doc="Rounds of the subspace iteration that finds the directions.")
-    top: int = setting(
+    n_iter: int = setting(4, at_least=1, doc="Rounds of the subspace iteration that finds the directions.")
+    top_k: int = setting(
         0,
         at_least=0,
         doc="Keep only what each item adds to this many items, the most; 0 = all, by way of the users.",
@@ -69,23 +69,23 @@ class GFCF:
 
     def fit_bytes(self, shape: DatasetShape) -> int:
         """The graph twice over, its directions, and the blocks of answers where only the top is kept."""
-        size = graph_bytes(shape.users, shape.items, shape.events, self.width) + 2**25
-        return size + (answer_bytes(shape.items, self.top) if self.top else 0)
+        size = item_graph_bytes(shape.users, shape.items, shape.events, self.n_components) + 2**25
+        return size + (sparsify_filter_bytes(shape.items, self.top_k) if self.top_k else 0)
 
     def fit(self, data: Dataset, run: Run = Run()) -> "GFCFModel":
         """Find the directions. The result follows from ``run.seed``."""
-        run.require_memory(self.fit_bytes(data.shape), f"GF-CF of width {self.width}", "Choose a smaller width or top.")
+        run.require_memory(self.fit_bytes(data.shape), f"GF-CF of width {self.n_components}", "Choose a smaller width or top.")
         with run.limit_threads():
-            X = weigh(data.interactions, self.weighting)
-            graph, _ = item_graph(X, self.alpha, self.width, self.passes, run.rng())
-            root = np.sqrt(degrees(X)[1]).astype(np.float32)
+            X = weight_interactions(data.interactions, self.weighting)
+            graph, _ = build_item_graph(X, self.alpha, self.n_components, self.n_iter, run.rng())
+            root = np.sqrt(weighted_degrees(X)[1]).astype(np.float32)
             full = GFCFModel(self, root, graph, None)
-            if not self.top:
+            if not self.top_k:
                 return full
-            weights = strongest_answers(
+            weights = sparsify_filter(
                 full.answer,
                 full.n_items,
-                self.top,
+                self.top_k,
                 lambda blocks: run.track(blocks, "GF-CF"),
             )
             return GFCFModel(self, root, None, weights)
@@ -98,8 +98,8 @@ class GFCFModel:
     Attributes:
         settings: what it was fitted with.
         root: (N,) float32 square roots of the degrees of the items.
-        graph: the graph with its directions; None with ``top``.
-        weights: with ``top``, (N, N) CSR: ``weights[i, j]`` is what item i in a history adds to item j; else None.
+        graph: the graph with its directions; None with ``top_k``.
+        weights: with ``top_k``, (N, N) CSR: ``weights[i, j]`` is what item i in a history adds to item j; else None.
     """
 
     settings: GFCF
@@ -114,15 +114,15 @@ class GFCFModel:
 
     def profile(self, queries: Queries) -> CSR:
         """(B, N) what the askers touched, weighted."""
-        return weigh(queries.history, self.settings.weighting)
+        return weight_interactions(queries.history, self.settings.weighting)
 
     def item_weights(self) -> CSR | None:
-        """(N, N) with ``top``; None where the graph is used whole."""
+        """(N, N) with ``top_k``; None where the graph is used whole."""
         return self.weights
 
     def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
         """Filtered histories: (B, N), or (B, K) for ``items``."""
-        return pick(self.answer(self.profile(queries)), items)
+        return gather_scores(self.answer(self.profile(queries)), items)
 
     def answer(self, signals: CSR) -> Float32Array:
         """(B, N) from sparse signals (B, N): what each touched and how much."""
@@ -130,8 +130,8 @@ class GFCFModel:
             return history_scores(signals, self._kept)
         scores = self.graph.step(signals)
         if self._smooths:
-            even = scaled(signals, np.ones(signals.shape[0]), inverse_power(self.root, 1))
-            smooth = self.graph.project(even, np.float32(self.settings.ideal))
+            even = scale_rows_and_columns(signals, np.ones(signals.shape[0]), inverse_power(self.root, 1))
+            smooth = self.graph.project(even, np.float32(self.settings.low_pass_weight))
             smooth *= self.root
             scores += smooth
         return scores
@@ -150,13 +150,13 @@ class GFCFModel:
         alone = sp.csr_array((np.ones(1, np.float32), [item], [0, 1]), shape=(1, self.n_items))
         added: Float32Array = self.graph.step(alone)[0, touched]
         if self._smooths:
-            smooth = self.graph.project(alone, np.float32(self.settings.ideal * self.root[item]))
+            smooth = self.graph.project(alone, np.float32(self.settings.low_pass_weight * self.root[item]))
             added += smooth[0, touched] * inverse_power(self.root, 1).astype(np.float32)[touched]
         return added
 
     @property
     def _smooths(self) -> bool:
-        return self.graph is not None and bool(self.settings.ideal and self.settings.width)
+        return self.graph is not None and bool(self.settings.low_pass_weight and self.settings.n_components)
 
     @property
     def _kept(self) -> CSR:

@@ -17,12 +17,17 @@ from leanrec.data.table import Table
 from leanrec.errors import ColumnError, DataError
 from leanrec.features.pipeline import Features, FeatureSpec
 from leanrec.features.reduction import SVD
-from leanrec.kernels.graph.propagation import Graph, Links, hide_edges, links_bytes
-from leanrec.kernels.graph.spectral import degrees, inverse_power, scaled, singular_bytes
-from leanrec.kernels.sgd.contrastive import contrast_bytes, softmax, to_unit, to_unit_back
-from leanrec.kernels.similarity.top_similar import similar_bytes, top_similar
+from leanrec.kernels.graph.propagation import BipartiteEdges, BipartiteGraph, bipartite_graph_bytes, sample_masked_edges
+from leanrec.kernels.graph.spectral import (
+    inverse_power,
+    scale_rows_and_columns,
+    singular_vectors_bytes,
+    weighted_degrees,
+)
+from leanrec.kernels.sgd.contrastive import contrastive_bytes, normalize_rows, normalize_rows_backward, sampled_softmax
+from leanrec.kernels.similarity.top_similar import top_similar, top_similar_bytes
 from leanrec.kernels.sparse import dot_scores
-from leanrec.kernels.weighting import weigh
+from leanrec.kernels.weighting import weight_interactions
 from leanrec.models.graph.core.training import Step, fold_in, learn, reasons, spectral_start
 from leanrec.protocols import Explanation
 from leanrec.run import Run
@@ -38,38 +43,38 @@ _Weights = Mapping[str, Float32Array]
 class GraphSAGE:
     """Scores u · v: v by two layers over an item's features and its neighbours', u the sum of v over the history.
 
-    An item has features of its content (``content`` dimensions; none without an item table) and of its place in the graph
-    (``structure`` of its strongest directions). Its neighbours are the items that short random walks reach most often, and
+    An item has features of its content (``content_dim`` dimensions; none without an item table) and of its place in the graph
+    (``structure_dim`` of its strongest directions). Its neighbours are the items that short random walks reach most often, and
     count by how often; that is the limit of walks, computed instead of drawn. A layer is
 
         h = relu(x W₁ + x̄ W₂), x̄ the weighted mean over the neighbours, and v = h V₁ + h̄ V₂.
 
     In each step a part of every history is hidden and has to be found by a softmax against shared negatives, and a part of the
-    items is ``blind``: without structure and neighbours, as a new item will be. All weights are shared by all items, so
+    items is ``structure_dropout``: without structure and neighbours, as a new item will be. All weights are shared by all items, so
     what is new needs content or a history, and no refit.
 
     Cost: fit O(Σ_u L_u²) for the neighbours, then a step O(N · F · D + E · D + U · negatives · D) for F features; memory ``fit_bytes``;
     a query O(L · D + N · D); the model 4 N · D bytes; a new item O(F · D).
     """
 
-    width: int = setting(64, at_least=1, search="16,32,64,128", doc="D, the length of the vectors.")
-    hidden_width: int = setting(0, at_least=0, doc="Width of the first layer; 0 = twice ``width``.")
-    content: int = setting(64, at_least=1, doc="Dimensions that the item table is reduced to.")
-    structure: int = setting(64, at_least=0, doc="Strongest directions of the graph that are features; 0 = none.")
-    neighbours: int = setting(
+    embedding_dim: int = setting(64, at_least=1, search="16,32,64,128", doc="D, the length of the vectors.")
+    hidden_dim: int = setting(0, at_least=0, doc="Width of the first layer; 0 = twice ``embedding_dim``.")
+    content_dim: int = setting(64, at_least=1, doc="Dimensions that the item table is reduced to.")
+    structure_dim: int = setting(64, at_least=0, doc="Strongest directions of the graph that are features; 0 = none.")
+    n_neighbors: int = setting(
         20,
         at_least=0,
         search="2..80:log",
         doc="Most important neighbours of an item that are looked at.",
     )
-    blind: float = setting(
+    structure_dropout: float = setting(
         0.2,
         between=(0, 1),
         doc="Share of the items of a step that see neither structure nor neighbours; 0 without an item table.",
     )
-    hidden: float = setting(0.5, between=(0.05, 0.95), doc="Share of a history that has to be found from the rest.")
-    steps: int = setting(300, at_least=1, doc="Steps of training; each looks at all items and at ``batch`` users.")
-    batch: int = setting(8192, at_least=0, doc="Users in a step; 0 = all of them.")
+    mask_ratio: float = setting(0.5, between=(0.05, 0.95), doc="Share of a history that has to be found from the rest.")
+    n_steps: int = setting(300, at_least=1, doc="Steps of training; each looks at all items and at ``batch_size`` users.")
+    batch_size: int = setting(8192, at_least=0, doc="Users in a step; 0 = all of them.")
     learning_rate: float = setting(
         0.01,
         above=0,
@@ -77,7 +82,7 @@ class GraphSAGE:
         doc="Of Adam, the highest; it rises over a twentieth of the steps and falls by a cosine.",
     )
     weight_decay: float = setting(0.0, at_least=0, doc="Decoupled, per step and in units of the learning rate.")
-    negatives: int = setting(512, at_least=1, doc="Items that all users of a step are compared with.")
+    n_negatives: int = setting(512, at_least=1, doc="Items that all users of a step are compared with.")
     temperature: float = setting(0.2, above=0, doc="Scores are divided by it.")
     alpha: float = setting(
         0.5,
@@ -97,13 +102,13 @@ class GraphSAGE:
 
     def fit_bytes(self, shape: DatasetShape) -> int:
         """Content at 4 kB an item, the graphs, a dozen tables of features and layers, a stretch of scores."""
-        U, N, E, D = shape.users, shape.items, shape.events, self.width
-        F = self.content + self.structure + 1
+        U, N, E, D = shape.users, shape.items, shape.events, self.embedding_dim
+        F = self.content_dim + self.structure_dim + 1
         tables = 4 * N * (6 * F + 6 * self._hidden_width() + 8 * D) + 12 * U * D
-        near = links_bytes(N, N, N * min(self.neighbours, N)) + similar_bytes(N, N, self.neighbours, Run().n_threads())
-        start = singular_bytes(U, N, min(self.structure, U, N)) + 8 * U * self.structure
-        step = contrast_bytes(U, N, E, min(self.negatives, N), D) + links_bytes(U, N, E) + 40 * E
-        return links_bytes(U, N, E) + 40 * E + 4096 * N + tables + near + max(start, step) + 2**24
+        near = bipartite_graph_bytes(N, N, N * min(self.n_neighbors, N)) + top_similar_bytes(N, N, self.n_neighbors, Run().n_threads())
+        start = singular_vectors_bytes(U, N, min(self.structure_dim, U, N)) + 8 * U * self.structure_dim
+        step = contrastive_bytes(U, N, E, min(self.n_negatives, N), D) + bipartite_graph_bytes(U, N, E) + 40 * E
+        return bipartite_graph_bytes(U, N, E) + 40 * E + 4096 * N + tables + near + max(start, step) + 2**24
 
     def fit(self, data: Dataset, run: Run = Run()) -> "GraphSAGEModel":
         """Learn the weights. The result follows from ``run.seed``; an end of the time keeps what is there."""
@@ -112,20 +117,20 @@ class GraphSAGE:
         )
         features, content = self._content(data, run)
         with run.limit_threads():
-            X = weigh(data.interactions, self.weighting)
-            of_users, _ = degrees(X)
-            graph = Graph.of(scaled(X, inverse_power(of_users, self.alpha), np.ones(X.shape[1])))
+            X = weight_interactions(data.interactions, self.weighting)
+            of_users, _ = weighted_degrees(X)
+            graph = BipartiteGraph.of(scale_rows_and_columns(X, inverse_power(of_users, self.alpha), np.ones(X.shape[1])))
             rng = run.rng()
-            items = _Items(content, self._structure(X, rng), Graph.of(self._near(X, of_users)))
+            items = _Items(content, self._structure(X, rng), BipartiteGraph.of(self._near(X, of_users)))
             weights = self._start(items.width, rng)
             work = _Work(self, X, graph, items, weights, features is not None)
             if X.nnz:
-                learn(weights, work.batches, self.steps, self.learning_rate, self.weight_decay, run, "GraphSAGE")
+                learn(weights, work.batches, self.n_steps, self.learning_rate, self.weight_decay, run, "GraphSAGE")
             vectors = items.forward(weights, items.seen_by(np.zeros(len(content), np.bool_))).out
         return GraphSAGEModel(self, features, weights, vectors)
 
     def _hidden_width(self) -> int:
-        return self.hidden_width or 2 * self.width
+        return self.hidden_dim or 2 * self.embedding_dim
 
     def _content(self, data: Dataset, run: Run) -> tuple[Features | None, Float32Array]:
         """The fitted features and (N, content) of unit length; (N, 0) where nothing is told of the items."""
@@ -133,30 +138,30 @@ class GraphSAGE:
         if data.item_table is None:
             return None, nothing
         try:
-            features = FeatureSpec(reduce=SVD(self.content)).fit(data.item_table, run)
+            features = FeatureSpec(reduce=SVD(self.content_dim)).fit(data.item_table, run)
         except ColumnError:
             return None, nothing
         return features, _content_rows(features, data.item_table)
 
     def _structure(self, X: CSR, rng: np.random.Generator) -> Float32Array:
         """(N, structure) of a root mean square about 1 a number, zeros for an item nobody touched."""
-        if not self.structure:
+        if not self.structure_dim:
             return np.zeros((X.shape[1], 0), np.float32)
-        _, place = spectral_start(X, min(self.structure, *X.shape), 4, rng, size=1.0, noise=0.0)
+        _, place = spectral_start(X, min(self.structure_dim, *X.shape), 4, rng, size=1.0, noise=0.0)
         return place / np.float32(max(1e-6, float(np.sqrt(np.mean(place**2)))))
 
     def _near(self, X: CSR, of_users: np.ndarray) -> CSR:
         """(N, N) shares of an item's neighbours, which sum to 1: walks item → user → item, by how often they end there."""
-        walks = top_similar(scaled(X, inverse_power(of_users, 0.5), np.ones(X.shape[1])), self.neighbours, "dot")
-        return scaled(walks, inverse_power(degrees(walks)[0], 1.0), np.ones(X.shape[1]))
+        walks = top_similar(scale_rows_and_columns(X, inverse_power(of_users, 0.5), np.ones(X.shape[1])), self.n_neighbors, "dot")
+        return scale_rows_and_columns(walks, inverse_power(weighted_degrees(walks)[0], 1.0), np.ones(X.shape[1]))
 
     def _start(self, features: int, rng: np.random.Generator) -> dict[str, Float32Array]:
         hidden = self._hidden_width()
         shapes = {
             "own": (features, hidden),
             "near": (features, hidden),
-            "up": (hidden, self.width),
-            "up_near": (hidden, self.width),
+            "up": (hidden, self.embedding_dim),
+            "up_near": (hidden, self.embedding_dim),
         }
         draw = {name: rng.standard_normal(shape, dtype=np.float32) for name, shape in shapes.items()}
         return {name: (weight / np.sqrt(np.float32(len(weight)))).astype(np.float32) for name, weight in draw.items()}
@@ -187,7 +192,7 @@ class _Items:
 
     content: Float32Array
     structure: Float32Array
-    near: Graph
+    near: BipartiteGraph
 
     @property
     def width(self) -> int:
@@ -225,7 +230,7 @@ class _Work:
 
     settings: GraphSAGE
     X: CSR
-    graph: Graph
+    graph: BipartiteGraph
     items: _Items
     weights: _Weights
     told: bool
@@ -233,10 +238,10 @@ class _Work:
     def batches(self, rng: np.random.Generator) -> Iterator[Step]:
         """The one step of an epoch."""
         (U, N), settings = self.X.shape, self.settings
-        users = np.sort(rng.choice(U, min(settings.batch or U, U), replace=False))
-        negatives = rng.choice(N, min(settings.negatives, N), replace=False)
-        targets, hidden = hide_edges(self.X, users, settings.hidden, rng)
-        blind = rng.random(N) < (settings.blind if self.told else 0)
+        users = np.sort(rng.choice(U, min(settings.batch_size or U, U), replace=False))
+        negatives = rng.choice(N, min(settings.n_negatives, N), replace=False)
+        targets, hidden = sample_masked_edges(self.X, users, settings.mask_ratio, rng)
+        blind = rng.random(N) < (settings.structure_dropout if self.told else 0)
         yield functools.partial(self.gradients, users, targets, hidden, negatives, blind)
 
     def gradients(
@@ -245,13 +250,13 @@ class _Work:
         """The mean loss of what is hidden of some users (b, N), and its gradients by the weights."""
         settings, seen, graph = self.settings, self.items.seen_by(blind), self.graph.without(hidden)
         passed = self.items.forward(self.weights, seen)
-        links, sharp = Links.of(targets), np.float32(1 / settings.temperature)
-        rows, lengths = to_unit(graph.to_rows(passed.out)[users])
+        links, sharp = BipartiteEdges.of(targets), np.float32(1 / settings.temperature)
+        rows, lengths = normalize_rows(graph.to_rows(passed.out)[users])
         share = np.full(len(users), 1 / max(1, len(links)), np.float32)
         log_q = np.full(len(negatives), np.log(len(negatives) / len(passed.out)), np.float32)
-        found = softmax(links, sharp * rows, passed.out, negatives, log_q, share)
-        d_users = np.zeros((self.X.shape[0], settings.width), np.float32)
-        d_users[users] = to_unit_back(sharp * found.rows, rows, lengths)
+        found = sampled_softmax(links, sharp * rows, passed.out, negatives, log_q, share)
+        d_users = np.zeros((self.X.shape[0], settings.embedding_dim), np.float32)
+        d_users[users] = normalize_rows_backward(sharp * found.rows, rows, lengths)
         d_out = found.columns + graph.to_columns(d_users)
         return found.loss, self.items.backward(self.weights, seen, passed, d_out)
 
@@ -312,7 +317,7 @@ def _content_rows(features: Features, table: Table) -> Float32Array:
     """(n, F) dense content, of a root mean square about 1 a number."""
     rows = features.transform(table)
     dense = np.asarray(rows.toarray() if sp.issparse(rows) else rows, dtype=np.float32)
-    return to_unit(dense)[0] * np.float32(np.sqrt(max(1, dense.shape[1])))
+    return normalize_rows(dense)[0] * np.float32(np.sqrt(max(1, dense.shape[1])))
 
 
 def _rows(content: Float32Array, structure: Float32Array) -> Float32Array:

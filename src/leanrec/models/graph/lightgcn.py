@@ -12,13 +12,13 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from leanrec.data.dataset import Dataset, DatasetShape
-from leanrec.kernels.graph.propagation import Graph, Links, hide_edges, links_bytes
-from leanrec.kernels.graph.spectral import degrees, inverse_power, singular_bytes
-from leanrec.kernels.sgd.contrastive import contrast_bytes, to_power, to_unit
-from leanrec.kernels.weighting import weigh
+from leanrec.kernels.graph.propagation import BipartiteEdges, BipartiteGraph, bipartite_graph_bytes, sample_masked_edges
+from leanrec.kernels.graph.spectral import inverse_power, singular_vectors_bytes, weighted_degrees
+from leanrec.kernels.sgd.contrastive import contrastive_bytes, normalize_rows, rescale_rows
+from leanrec.kernels.weighting import weight_interactions
 from leanrec.models.graph.core.training import GraphTraining, GraphVectors, Step, bridge, edge_softmax, graph_of
 from leanrec.run import Run
-from leanrec.settings import check_settings, setting
+from leanrec.settings import check_at_least, check_settings, setting
 from leanrec.types import CSR, Float32Array, Int64Array
 
 __all__ = ["LightGCN", "LightGCNModel"]
@@ -36,15 +36,15 @@ class LightGCN(GraphTraining):
     By default u₀ = 0 and layer 0 does not count: an asker is what the history hands on, users of the fit and new users
     alike. The paper's model is ``learn_users=1, ego=1, hidden=0``.
 
-    Cost: a step O(2 layers · E · D + batch · negatives · D), with ``learn_users`` twice the passes, an epoch U / batch of
-    them; memory ``fit_bytes``; a query O(L · D + N · D); the model 8 N · D bytes, with ``learn_users`` 4 U · D more.
+    Cost: a step O(2 layers · E · D + batch · negatives · D), with ``learn_user_embeddings`` twice the passes, an epoch U / batch of
+    them; memory ``fit_bytes``; a query O(L · D + N · D); the model 8 N · D bytes, with ``learn_user_embeddings`` 4 U · D more.
     """
 
     epochs: int = setting(100)
-    layers: int = setting(2, at_least=0, doc="Times that vectors pass over the graph.")
-    learn_users: bool = setting(False, doc="Whether users have a vector of their own to start from.")
-    ego: bool = setting(False, doc="Whether layer 0 counts.")
-    hidden: float = setting(
+    n_layers: int = setting(2, at_least=0, doc="Times that vectors pass over the graph.")
+    learn_user_embeddings: bool = setting(False, doc="Whether users have a vector of their own to start from.")
+    include_layer_0: bool = setting(False, doc="Whether layer 0 counts.")
+    mask_ratio: float = setting(
         0.6,
         between=(0, 0.95),
         doc=(
@@ -53,7 +53,7 @@ class LightGCN(GraphTraining):
         ),
     )
     temperature: float = setting(0.06, above=0, doc="Scores are divided by it; less looks at the nearest rivals alone.")
-    balance: float = setting(
+    length_exponent: float = setting(
         0.25,
         between=(0, 1),
         doc=(
@@ -67,7 +67,7 @@ class LightGCN(GraphTraining):
         search="0..1",
         doc="Power of the users' degrees in the graph, ½ in the paper.",
     )
-    popularity: float = setting(
+    norm_exponent: float = setting(
         0.3,
         between=(0, 1),
         doc="Power of the length of an item's vector that its score keeps: 1 the product, 0 the cosine.",
@@ -75,6 +75,8 @@ class LightGCN(GraphTraining):
 
     def __post_init__(self) -> None:
         check_settings(self)
+        # Items that only pass on to users, and users that only pass on to items, have no vector.
+        check_at_least("n_layers", self.n_layers, 2 - self.learn_user_embeddings - self.include_layer_0)
 
     def power_of_histories(self) -> float:
         """``alpha``."""
@@ -82,20 +84,20 @@ class LightGCN(GraphTraining):
 
     def fit_bytes(self, shape: DatasetShape) -> int:
         """The graph; a dozen tables of vectors: learnt, their moments, layers and gradients; a stretch of scores."""
-        U, N, E, D = shape.users, shape.items, shape.events, self.width
-        negatives = min(self.negatives, N)
+        U, N, E, D = shape.users, shape.items, shape.events, self.embedding_dim
+        negatives = min(self.n_negatives, N)
         tables = 4 * D * (U + N) * 14
-        start = singular_bytes(U, N, min(D, U, N)) + 32 * E if self.passes else 0
-        step = contrast_bytes(U, N, E, negatives, D) + 40 * E
-        return links_bytes(U, N, E) + 40 * E + tables + max(start, step) + 2**24
+        start = singular_vectors_bytes(U, N, min(D, U, N)) + 32 * E if self.n_init_iter else 0
+        step = contrastive_bytes(U, N, E, negatives, D) + 40 * E
+        return bipartite_graph_bytes(U, N, E) + 40 * E + tables + max(start, step) + 2**24
 
     def fit(self, data: Dataset, run: Run = Run()) -> "LightGCNModel":
         """Learn the vectors. The result follows from ``run.seed``; an end of the time keeps what is there."""
-        run.require_memory(self.fit_bytes(data.shape), f"LightGCN of width {self.width}", "Choose a smaller width.")
+        run.require_memory(self.fit_bytes(data.shape), f"LightGCN of width {self.embedding_dim}", "Choose a smaller width.")
         with run.limit_threads():
-            X = weigh(data.interactions, self.weighting)
+            X = weight_interactions(data.interactions, self.weighting)
             arrays = self.start(X, run.rng())
-            if not self.learn_users:
+            if not self.learn_user_embeddings:
                 del arrays["users"]
             work = _Work(self, X, graph_of(X, self.alpha), arrays)
             if X.nnz:
@@ -104,8 +106,8 @@ class LightGCN(GraphTraining):
 
     def shares(self) -> Float32Array:
         """(layers + 1,) what each layer adds."""
-        shares = np.ones(self.layers + 1, np.float32)
-        shares[0] = self.ego
+        shares = np.ones(self.n_layers + 1, np.float32)
+        shares[0] = self.include_layer_0
         return np.asarray(shares / max(1, shares.sum()), dtype=np.float32)
 
 
@@ -115,7 +117,7 @@ class _Work:
 
     settings: LightGCN
     X: CSR
-    graph: Graph
+    graph: BipartiteGraph
     arrays: Mapping[str, Float32Array]
 
     def batches(self, rng: np.random.Generator) -> Iterator[Step]:
@@ -123,8 +125,8 @@ class _Work:
         for users in self.settings.steps(U, rng):
             negatives = self.settings.drawn(N, rng)
             targets, places = self.X[users], None
-            if self.settings.hidden:
-                targets, places = hide_edges(self.X, users, self.settings.hidden, rng)
+            if self.settings.mask_ratio:
+                targets, places = sample_masked_edges(self.X, users, self.settings.mask_ratio, rng)
             yield functools.partial(self.gradients, users, targets, places, negatives)
 
     def gradients(
@@ -134,23 +136,23 @@ class _Work:
         settings = self.settings
         graph = self.graph if hidden is None else self.graph.without(hidden)
         loss, d_users, d_items = edge_softmax(
-            Links.of(targets),
+            BipartiteEdges.of(targets),
             *self._forward(graph),
             users,
             negatives,
             temperature=settings.temperature,
-            balance=settings.balance,
-            popularity=settings.popularity,
+            balance=settings.length_exponent,
+            popularity=settings.norm_exponent,
         )
         return loss, self._backward(graph, d_users, d_items)
 
-    def _forward(self, graph: Graph, shares: Float32Array | None = None) -> tuple[Float32Array, Float32Array]:
+    def _forward(self, graph: BipartiteGraph, shares: Float32Array | None = None) -> tuple[Float32Array, Float32Array]:
         shares = self.settings.shares() if shares is None else shares
         if "users" in self.arrays:
             return graph.layers(self.arrays["users"], self.arrays["items"], shares)
         return graph.from_columns(self.arrays["items"], shares)
 
-    def _backward(self, graph: Graph, d_users: Float32Array, d_items: Float32Array) -> Mapping[str, Float32Array]:
+    def _backward(self, graph: BipartiteGraph, d_users: Float32Array, d_items: Float32Array) -> Mapping[str, Float32Array]:
         shares = self.settings.shares()
         if "users" in self.arrays:
             d_users, d_items = graph.layers(d_users, d_items, shares)
@@ -162,17 +164,17 @@ class _Work:
         settings, graph, shares = self.settings, self.graph, self.settings.shares()
         users, items = self._forward(graph)
         # A user's layers 1 … K are sums over the items' layers 0 … K − 1; without layers an item stands for its users.
-        passed = self._forward(graph, shares[1:])[1] if settings.layers else graph.to_columns(users)
-        sources = passed * inverse_power(degrees(self.X)[1], 0.5)[:, None].astype(np.float32)
-        if settings.learn_users:
+        passed = self._forward(graph, shares[1:])[1] if settings.n_layers else graph.to_columns(users)
+        sources = passed * inverse_power(weighted_degrees(self.X)[1], 0.5)[:, None].astype(np.float32)
+        if settings.learn_user_embeddings:
             sources = sources @ bridge(graph.to_rows(passed), users)
-        unit, lengths = to_unit(items)
-        kept = users if settings.learn_users else users[:0]
-        return LightGCNModel(settings, kept, to_power(unit, lengths, settings.popularity, 1.0), sources)
+        unit, lengths = normalize_rows(items)
+        kept = users if settings.learn_user_embeddings else users[:0]
+        return LightGCNModel(settings, kept, rescale_rows(unit, lengths, settings.norm_exponent, 1.0), sources)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class LightGCNModel(GraphVectors):
-    """A fitted LightGCN. Without ``learn_users`` its users are (0, D)."""
+    """A fitted LightGCN. Without ``learn_user_embeddings`` its users are (0, D)."""
 
     settings: LightGCN

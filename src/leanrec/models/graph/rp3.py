@@ -11,10 +11,10 @@ import numpy as np
 import scipy.sparse as sp
 
 from leanrec.data.dataset import Dataset, DatasetShape
-from leanrec.kernels.graph.spectral import degrees, inverse_power, scaled
-from leanrec.kernels.similarity.top_similar import similar_bytes, top_related
-from leanrec.kernels.sparse import history_scores, narrow
-from leanrec.kernels.weighting import weigh
+from leanrec.kernels.graph.spectral import inverse_power, scale_rows_and_columns, weighted_degrees
+from leanrec.kernels.similarity.top_similar import top_similar_bytes, top_similar_rows
+from leanrec.kernels.sparse import history_scores, narrow_indices
+from leanrec.kernels.weighting import weight_interactions
 from leanrec.protocols import Explanation, rank_contributions
 from leanrec.run import Run
 from leanrec.settings import check_settings, setting
@@ -40,7 +40,7 @@ class RP3:
         doc="Power of each step's probability; below 1 rare ways count for more.",
     )
     beta: float = setting(0.2, at_least=0, search="0..1", doc="How much popular items are held back.")
-    k: int = setting(
+    n_neighbors: int = setting(
         200,
         at_least=1,
         search="25..800:log",
@@ -58,7 +58,7 @@ class RP3:
 
     def fit_bytes(self, shape: DatasetShape) -> int:
         """The interactions a few times over, the lists, and a strip of sums for each thread."""
-        lists = similar_bytes(shape.items, shape.items, self.k, Run().n_threads())
+        lists = top_similar_bytes(shape.items, shape.items, self.n_neighbors, Run().n_threads())
         return 100 * shape.events + 64 * (shape.users + shape.items) + lists + 2**25
 
     def fit(self, data: Dataset, run: Run = Run()) -> "RP3Model":
@@ -67,13 +67,13 @@ class RP3:
             self.fit_bytes(data.shape), f"RP3 over {len(data.items)} items", "Lower k or raise the limit."
         )
         with run.limit_threads():
-            X = weigh(data.interactions, self.weighting)
+            X = weight_interactions(data.interactions, self.weighting)
             X.data **= np.float32(self.alpha)
-            users, items = degrees(weigh(data.interactions, self.weighting))
+            users, items = weighted_degrees(weight_interactions(data.interactions, self.weighting))
             leaving = inverse_power(items, self.alpha)
-            there = scaled(sp.csr_array(X.T), leaving, np.ones(len(users)))
-            back = scaled(X, inverse_power(users, self.alpha), inverse_power(items, self.beta))
-            return RP3Model(self, narrow(top_related(there, back, self.k, "dot", skip_self=True)))
+            there = scale_rows_and_columns(sp.csr_array(X.T), leaving, np.ones(len(users)))
+            back = scale_rows_and_columns(X, inverse_power(users, self.alpha), inverse_power(items, self.beta))
+            return RP3Model(self, narrow_indices(top_similar_rows(there, back, self.n_neighbors, "dot", skip_self=True)))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -96,7 +96,7 @@ class RP3Model:
 
     def profile(self, queries: Queries) -> CSR:
         """(B, N) the first step of the askers."""
-        history = weigh(queries.history, self.settings.weighting)
+        history = weight_interactions(queries.history, self.settings.weighting)
         history.data **= np.float32(self.settings.alpha)
         return history
 

@@ -9,10 +9,10 @@ import numpy as np
 import scipy.sparse as sp
 
 from leanrec.data.dataset import Dataset, DatasetShape
-from leanrec.kernels.graph.spectral import degrees, inverse_power, scaled
-from leanrec.kernels.similarity.top_similar import similar_bytes, top_similar
-from leanrec.kernels.sparse import history_scores, narrow, pick
-from leanrec.kernels.weighting import weigh
+from leanrec.kernels.graph.spectral import inverse_power, scale_rows_and_columns, weighted_degrees
+from leanrec.kernels.similarity.top_similar import top_similar, top_similar_bytes
+from leanrec.kernels.sparse import gather_scores, history_scores, narrow_indices
+from leanrec.kernels.weighting import weight_interactions
 from leanrec.protocols import Explanation, rank_contributions
 from leanrec.run import Run
 from leanrec.settings import check_settings, setting
@@ -46,7 +46,7 @@ class TurboCF:
     )
     power: float = setting(0.7, above=0, search="0.233..2.1:log", doc="Below 1 evens out strong and weak similarities.")
     order: int = setting(1, one_of=_FILTERS, doc="Degree of the filter: 1, 2 or 3.")
-    k: int = setting(1000, at_least=1, search="125..4000:log", doc="Neighbours of each item.")
+    n_neighbors: int = setting(1000, at_least=1, search="125..4000:log", doc="Neighbours of each item.")
     weighting: str = setting(
         "log",
         one_of=("none", "binary", "log"),
@@ -59,7 +59,7 @@ class TurboCF:
 
     def fit_bytes(self, shape: DatasetShape) -> int:
         """The interactions a few times over, the lists, and a strip of sums for each thread."""
-        lists = similar_bytes(shape.items, shape.items, self.k, Run().n_threads())
+        lists = top_similar_bytes(shape.items, shape.items, self.n_neighbors, Run().n_threads())
         return 100 * shape.events + 64 * (shape.users + shape.items) + lists + 2**25
 
     def fit(self, data: Dataset, run: Run = Run()) -> "TurboCFModel":
@@ -68,10 +68,10 @@ class TurboCF:
             self.fit_bytes(data.shape), f"Turbo-CF over {len(data.items)} items", "Lower k or raise the limit."
         )
         with run.limit_threads():
-            X = weigh(data.interactions, self.weighting)
-            users, items = degrees(X)
-            X = scaled(X, inverse_power(users, self.alpha), inverse_power(items, 1 - self.alpha))
-            graph = narrow(top_similar(X, self.k, "dot"))
+            X = weight_interactions(data.interactions, self.weighting)
+            users, items = weighted_degrees(X)
+            X = scale_rows_and_columns(X, inverse_power(users, self.alpha), inverse_power(items, 1 - self.alpha))
+            graph = narrow_indices(top_similar(X, self.n_neighbors, "dot"))
             graph.data **= np.float32(self.power)
             return TurboCFModel(self, graph)
 
@@ -95,7 +95,7 @@ class TurboCFModel:
 
     def profile(self, queries: Queries) -> CSR:
         """(B, N) what the askers touched, weighted."""
-        return weigh(queries.history, self.settings.weighting)
+        return weight_interactions(queries.history, self.settings.weighting)
 
     def item_weights(self) -> CSR | None:
         """(N, N) the graph where the filter is linear; a higher order has no sparse weights."""
@@ -123,4 +123,4 @@ class TurboCFModel:
         for share in others:
             signal = history_scores(sp.csr_array(signal), self.graph)
             scores += np.float32(share) * signal
-        return pick(scores, items)
+        return gather_scores(scores, items)

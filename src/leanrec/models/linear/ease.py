@@ -15,16 +15,22 @@ from leanrec.errors import BudgetError, DataError
 from leanrec.kernels.solvers.dense import (
     dense_gram,
     fill_gram,
-    inverse_in_place,
-    inverse_of_ridge,
+    invert_in_place,
+    invert_ridge_by_users,
+    keep_largest_weights,
+    mirror_upper_triangle,
     regression_weights,
-    strongest,
-    symmetric,
 )
-from leanrec.kernels.solvers.inverse import BLOCK, diagonal_of, largest_residual, minus_inverse, sweep_bytes
-from leanrec.kernels.solvers.local_ridge import local_ridges
-from leanrec.kernels.sparse import history_scores, narrow
-from leanrec.kernels.weighting import weigh
+from leanrec.kernels.solvers.inverse import (
+    BLOCK_ROWS,
+    copy_diagonal,
+    max_inverse_residual,
+    sweep_inverse,
+    sweep_inverse_bytes,
+)
+from leanrec.kernels.solvers.local_ridge import fit_local_ridges
+from leanrec.kernels.sparse import history_scores, narrow_indices
+from leanrec.kernels.weighting import weight_interactions
 from leanrec.protocols import Explanation, rank_contributions
 from leanrec.run import Run
 from leanrec.settings import check_settings, setting
@@ -52,7 +58,7 @@ class EASE:
     not fit into the memory of the run, they lie in a file without a name in the folder for temporary files and are
     inverted there, a band of rows at a time; the model is then mapped from that file.
 
-    With ``top`` only the largest weights of each item are kept, in |weight| · frequency^0.3, and solved again
+    With ``top_k`` only the largest weights of each item are kept, in |weight| · frequency^0.3, and solved again
     for what is kept: a query costs O(L · top) on average and the model 8 N · top bytes.
     """
 
@@ -63,7 +69,7 @@ class EASE:
         search="none,binary,log",
         doc='How much a repeated or stronger interaction counts: "binary", "log" or "none".',
     )
-    top: int = setting(0, at_least=0, doc="Keep only this many weights of each item; 0 = all.")
+    top_k: int = setting(0, at_least=0, doc="Keep only this many weights of each item; 0 = all.")
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -78,14 +84,14 @@ class EASE:
         if _by_users(shape):
             size += 4 * shape.users * shape.items + 24 * shape.users**2 + 2 * 8 * 2048 * shape.users
         elif shape.items > _LAPACK:
-            size += sweep_bytes(shape.items)
+            size += sweep_inverse_bytes(shape.items)
         return size
 
     def _around(self, shape: DatasetShape) -> int:
-        """Memory beside the N² floats: copies of the data, and the lists of ``top``."""
+        """Memory beside the N² floats: copies of the data, and the lists of ``top_k``."""
         size = 60 * shape.events + 64 * (shape.items + shape.users) + 2**25
-        top = min(self.top, shape.items)
-        return size + (48 * shape.items * top + 16 * 8 * top**2 if self.top else 0)
+        top = min(self.top_k, shape.items)
+        return size + (48 * shape.items * top + 16 * 8 * top**2 if self.top_k else 0)
 
     def fit(self, data: Dataset, run: Run = Run()) -> "EASEModel":
         """Solve for the weights, in a file if N² floats do not fit into memory.
@@ -94,18 +100,18 @@ class EASE:
         """
         rows = 0 if self.fit_bytes(data.shape) <= run.available_memory() else self._rows_in_memory(data.shape, run)
         with run.limit_threads():
-            X = weigh(data.interactions, self.weighting)
+            X = weight_interactions(data.interactions, self.weighting)
             if rows:
                 inverse, diagonal = _in_file(X, self.l2, rows)
             elif _by_users(data.shape):
-                inverse, diagonal = inverse_of_ridge(X, self.l2)
+                inverse, diagonal = invert_ridge_by_users(X, self.l2)
             else:
                 inverse, diagonal = _in_memory(X, self.l2)
-            if not self.top:
-                weights = regression_weights(inverse, diagonal, rows or BLOCK)
+            if not self.top_k:
+                weights = regression_weights(inverse, diagonal, rows or BLOCK_ROWS)
                 # A map is an array like any other from here on.
                 return EASEModel(settings=self, weights=np.asarray(weights))
-            kept = self._strongest(X, inverse, rows or BLOCK)
+            kept = self._strongest(X, inverse, rows or BLOCK_ROWS)
             del inverse
             return EASEModel(settings=self, weights=self._again(X, kept))
 
@@ -114,7 +120,7 @@ class EASE:
         n = shape.items
         least, most = (min(rows, n) for rows in _ROWS)
         run.require_memory(
-            self._around(shape) + sweep_bytes(n, least),
+            self._around(shape) + sweep_inverse_bytes(n, least),
             f"EASE over {n} items, even with its {format_bytes(4 * n**2)} in a file,",
             "Cut rare items or raise the limit.",
         )
@@ -126,20 +132,20 @@ class EASE:
                 "Raise the limit, or set TMPDIR to a larger disk."
             )
         room = run.available_memory() - self._around(shape)
-        return next(rows for rows in range(most, least - 1, -1) if sweep_bytes(n, rows) <= room)
+        return next(rows for rows in range(most, least - 1, -1) if sweep_inverse_bytes(n, rows) <= room)
 
     def _strongest(self, X: CSR, inverse: Float32Array, block: int) -> CSR:
         """(N, N) where row j names the items that item j keeps: the largest |weight| · frequency^0.3 of the item it comes from."""
-        symmetric(inverse, block)
+        mirror_upper_triangle(inverse, block)
         counts = np.bincount(X.indices, minlength=X.shape[1])
-        return strongest(inverse, self.top, (counts**_FREQUENCY).astype(np.float32), block)
+        return keep_largest_weights(inverse, self.top_k, (counts**_FREQUENCY).astype(np.float32), block)
 
     def _again(self, X: CSR, kept: CSR) -> CSR:
         """The weights solved again among those that are kept."""
         gram = dense_gram(X) if 4 * X.shape[1] ** 2 <= _DENSE_BYTES else None
-        solved = local_ridges(sp.csr_array(X.T), kept, np.full(X.shape[1], self.l2, np.float32), gram=gram)
+        solved = fit_local_ridges(sp.csr_array(X.T), kept, np.full(X.shape[1], self.l2, np.float32), gram=gram)
         # A row of what is kept holds the weights of one item; a history needs the weights that one item gives.
-        return narrow(sp.csr_array(sp.csr_array((solved, kept.indices, kept.indptr), shape=kept.shape).T))
+        return narrow_indices(sp.csr_array(sp.csr_array((solved, kept.indices, kept.indptr), shape=kept.shape).T))
 
 
 def _in_memory(X: CSR, l2: float) -> tuple[Float32Array, Float32Array]:
@@ -147,11 +153,11 @@ def _in_memory(X: CSR, l2: float) -> tuple[Float32Array, Float32Array]:
     inverse = np.zeros((X.shape[1], X.shape[1]), np.float32)
     fill_gram(X, l2, inverse)
     if len(inverse) <= _LAPACK:
-        inverse = inverse_in_place(inverse)
+        inverse = invert_in_place(inverse)
     else:
-        minus_inverse(inverse)
+        sweep_inverse(inverse)
     _check(X, l2, inverse)
-    return inverse, diagonal_of(inverse)
+    return inverse, copy_diagonal(inverse)
 
 
 def _in_file(X: CSR, l2: float, rows: int) -> tuple[Float32Array, Float32Array]:
@@ -160,13 +166,13 @@ def _in_file(X: CSR, l2: float, rows: int) -> tuple[Float32Array, Float32Array]:
     with tempfile.TemporaryFile() as file:
         inverse = np.memmap(file, np.float32, "w+", shape=(n, n))
     fill_gram(X, l2, inverse, rows)
-    minus_inverse(inverse, rows)
+    sweep_inverse(inverse, rows)
     _check(X, l2, inverse)
-    return inverse, diagonal_of(inverse)
+    return inverse, copy_diagonal(inverse)
 
 
 def _check(X: CSR, l2: float, inverse: Float32Array) -> None:
-    residual = largest_residual(X, l2, inverse)
+    residual = max_inverse_residual(X, l2, inverse)
     if not residual <= _RESIDUAL:
         raise DataError(
             f"l2 must be large enough for float32: the inverse is wrong by {residual:.2g} where 1 is expected. "
@@ -180,7 +186,7 @@ class EASEModel:
 
     Attributes:
         settings: what it was fitted with.
-        weights: (N, N) float32, CSR if ``top`` is set; ``weights[i, j]`` is what item i in a history adds to
+        weights: (N, N) float32, CSR if ``top_k`` is set; ``weights[i, j]`` is what item i in a history adds to
             the score of item j.
     """
 
@@ -194,7 +200,7 @@ class EASEModel:
 
     def profile(self, queries: Queries) -> CSR:
         """The weighted history."""
-        return weigh(queries.history, self.settings.weighting)
+        return weight_interactions(queries.history, self.settings.weighting)
 
     def item_weights(self) -> CSR | None:
         """The weights where they are sparse."""

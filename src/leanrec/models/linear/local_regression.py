@@ -13,12 +13,12 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from leanrec.data.dataset import Dataset, DatasetShape
-from leanrec.kernels.graph.spectral import degrees
-from leanrec.kernels.similarity.top_similar import similar_bytes, top_similar
+from leanrec.kernels.graph.spectral import weighted_degrees
+from leanrec.kernels.similarity.top_similar import top_similar, top_similar_bytes
 from leanrec.kernels.solvers.dense import dense_gram
-from leanrec.kernels.solvers.local_ridge import local_bytes, local_ridges
-from leanrec.kernels.sparse import history_scores, narrow
-from leanrec.kernels.weighting import weigh
+from leanrec.kernels.solvers.local_ridge import fit_local_ridges, local_ridge_bytes
+from leanrec.kernels.sparse import history_scores, narrow_indices
+from leanrec.kernels.weighting import weight_interactions
 from leanrec.protocols import Explanation, rank_contributions
 from leanrec.run import Run
 from leanrec.settings import check_settings, setting
@@ -45,7 +45,7 @@ class LocalRegression:
     O(L · K) on average; the model at most 8 N · K bytes.
     """
 
-    neighbours: int = setting(
+    n_neighbors: int = setting(
         200,
         at_least=1,
         search="25..800:log",
@@ -57,7 +57,7 @@ class LocalRegression:
         search="0.16..1.6e3:log",
         doc="Strength of the ridge, in units of the mean squared length of an item's column over √n.",
     )
-    growth: float = setting(
+    l2_exponent: float = setting(
         0.3,
         between=(0, 1),
         search="0..1",
@@ -80,7 +80,7 @@ class LocalRegression:
         between=(-2, 2),
         doc="Power of the items' degrees in the score; more shows popular items more.",
     )
-    least: float = setting(
+    min_weight: float = setting(
         0.01, between=(0, 1), doc="Weights below this share of the largest of their item are not kept."
     )
     weighting: str = setting(
@@ -96,9 +96,9 @@ class LocalRegression:
     def fit_bytes(self, shape: DatasetShape) -> int:
         """The data in three forms, the lists of neighbours with their weights in three, and strips for each thread."""
         n, threads = shape.items, Run().n_threads()
-        k = min(self.neighbours, n)
-        work = local_bytes(shape.users, shape.events, k, n, threads)
-        size = 72 * shape.events + 64 * (shape.users + n) + similar_bytes(n, n, k, threads) + work + 24 * n * k
+        k = min(self.n_neighbors, n)
+        work = local_ridge_bytes(shape.users, shape.events, k, n, threads)
+        size = 72 * shape.events + 64 * (shape.users + n) + top_similar_bytes(n, n, k, threads) + work + 24 * n * k
         return size + (4 * n**2 if self._by_gram(shape) else 0) + 2**21
 
     def _by_gram(self, shape: DatasetShape) -> bool:
@@ -106,7 +106,7 @@ class LocalRegression:
 
         A copy is K² / 2 numbers; counting visits at least K times the mean number of users of an item.
         """
-        size, counts = 4 * shape.items**2, 2 * shape.events > self.neighbours * shape.items
+        size, counts = 4 * shape.items**2, 2 * shape.events > self.n_neighbors * shape.items
         return size <= _SMALL_BYTES or (size <= _LARGE_BYTES and counts)
 
     def fit(self, data: Dataset, run: Run = Run()) -> "LocalRegressionModel":
@@ -121,18 +121,18 @@ class LocalRegression:
             "Lower neighbours or raise the limit.",
         )
         with run.limit_threads():
-            X = weigh(data.interactions, self.weighting)
-            of_users, of_items = degrees(X)
+            X = weight_interactions(data.interactions, self.weighting)
+            of_users, of_items = weighted_degrees(X)
             X = _scaled(X, _power(of_users, -self.alpha))
             rows = self._regressions(X, dense_gram(X) if self._by_gram(data.shape) else None, run)
             rows.data[:] *= _power(of_items, -self.beta)[rows.indices]
             rows = _scaled(rows, _power(of_items, self.gamma))
             # A row holds what one item takes; a history needs what one item gives.
-            return LocalRegressionModel(settings=self, weights=narrow(sp.csr_array(_larger(rows, self.least).T)))
+            return LocalRegressionModel(settings=self, weights=narrow_indices(sp.csr_array(_larger(rows, self.min_weight).T)))
 
     def _regressions(self, X: CSR, gram: Float32Array | None, run: Run) -> CSR:
         """(N, N) the weights, row j those that rebuild column j of X."""
-        near = top_similar(X, self.neighbours, "cosine")
+        near = top_similar(X, self.n_neighbors, "cosine")
         columns = sp.csr_array(X.T)
         squares = np.bincount(X.indices, weights=X.data**2, minlength=X.shape[1]).astype(np.float32)
         ridge = self._ridge(squares, X.nnz)
@@ -148,7 +148,7 @@ class LocalRegression:
                 break
             low, solved = near.indptr[first], near.indptr[min(first + _ITEMS, n)]
             block = near[first : first + _ITEMS]
-            weights[low:solved] = local_ridges(columns, block, ridge, first=first, gram=gram)
+            weights[low:solved] = fit_local_ridges(columns, block, ridge, first=first, gram=gram)
         return sp.csr_array((_level(weights, near.data, solved), near.indices, near.indptr), shape=near.shape)
 
     def _ridge(self, squares: Float32Array, entries: int) -> Float32Array:
@@ -156,8 +156,8 @@ class LocalRegression:
         touched = squares > 0
         known = max(1, int(touched.sum()))
         mean = float(squares.sum(dtype=np.float64)) / known or 1.0
-        strength = self.l2 * mean ** (1 - self.growth) / np.sqrt(max(1, entries) / known)
-        return np.asarray(strength * np.where(touched, squares, mean) ** self.growth, dtype=np.float32)
+        strength = self.l2 * mean ** (1 - self.l2_exponent) / np.sqrt(max(1, entries) / known)
+        return np.asarray(strength * np.where(touched, squares, mean) ** self.l2_exponent, dtype=np.float32)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -179,7 +179,7 @@ class LocalRegressionModel:
 
     def profile(self, queries: Queries) -> CSR:
         """(B, N) what the askers touched, weighted."""
-        return weigh(queries.history, self.settings.weighting)
+        return weight_interactions(queries.history, self.settings.weighting)
 
     def item_weights(self) -> CSR | None:
         """(N, N), sparse always."""
@@ -216,7 +216,7 @@ def _level(weights: Float32Array, alone: Float32Array, solved: int) -> Float32Ar
 
 
 def _larger(rows: CSR, least: float) -> CSR:
-    """Without the entries below ``least`` times the largest size in their row, and without zeros."""
+    """Without the entries below ``min_weight`` times the largest size in their row, and without zeros."""
     largest = np.zeros(rows.shape[0], np.float32)
     np.maximum.at(largest, np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr)), np.abs(rows.data))
     kept = np.abs(rows.data) > np.repeat(largest * np.float32(least), np.diff(rows.indptr))

@@ -13,11 +13,11 @@ import numpy as np
 import scipy.sparse as sp
 
 from leanrec.data.dataset import Dataset, DatasetShape
-from leanrec.kernels.similarity.top_similar import similar_bytes, top_similar
+from leanrec.kernels.similarity.top_similar import top_similar, top_similar_bytes
 from leanrec.kernels.solvers.dense import dense_gram
-from leanrec.kernels.solvers.local_ridge import local_bytes, local_ridges
+from leanrec.kernels.solvers.local_ridge import fit_local_ridges, local_ridge_bytes
 from leanrec.kernels.sparse import history_scores
-from leanrec.kernels.weighting import weigh
+from leanrec.kernels.weighting import weight_interactions
 from leanrec.protocols import Explanation, rank_contributions
 from leanrec.run import Run
 from leanrec.settings import check_settings, setting
@@ -41,7 +41,7 @@ class SANSA:
     """
 
     l2: float = setting(100.0, above=0, search="1..1e4:log", doc="Ridge strength; more for sparser data.")
-    neighbours: int = setting(
+    n_neighbors: int = setting(
         100,
         at_least=1,
         search="12..400:log",
@@ -60,10 +60,10 @@ class SANSA:
     def fit_bytes(self, shape: DatasetShape) -> int:
         """The similar items and the factor in several forms, the strips of the regressions, and copies of the data."""
         n = shape.items
-        k = min(self.neighbours, n)
-        lists = similar_bytes(n, n, k, 16) + 120 * n * k
+        k = min(self.n_neighbors, n)
+        lists = top_similar_bytes(n, n, k, 16) + 120 * n * k
         # An item may be near to more than K others; eight times as many has not been seen.
-        regressions = local_bytes(shape.users, shape.events, min(n, 8 * k), n, 8)
+        regressions = local_ridge_bytes(shape.users, shape.events, min(n, 8 * k), n, 8)
         return lists + regressions + 80 * shape.events + (4 * n**2 if _dense(n) else 0) + 2**25
 
     def fit(self, data: Dataset, run: Run = Run()) -> "SANSAModel":
@@ -71,11 +71,11 @@ class SANSA:
         run.require_memory(
             self.fit_bytes(data.shape),
             f"SANSA over {len(data.items)} items",
-            f"Set neighbours below {self.neighbours}, or raise the limit.",
+            f"Set neighbours below {self.n_neighbors}, or raise the limit.",
         )
         with run.limit_threads():
-            X = weigh(data.interactions, self.weighting)
-            factor = _factor(X, self.l2, top_similar(X, self.neighbours, "cosine"))
+            X = weight_interactions(data.interactions, self.weighting)
+            factor = _factor(X, self.l2, top_similar(X, self.n_neighbors, "cosine"))
             diagonal = np.bincount(factor.indices, weights=factor.data.astype(np.float64) ** 2, minlength=X.shape[1])
             back = factor @ sp.diags_array(-1 / diagonal.astype(np.float32))
             # An item's own part is taken out again by a second copy of the history in the profile.
@@ -105,7 +105,7 @@ class SANSAModel:
 
     def profile(self, queries: Queries) -> CSR:
         """(B, 2 N): the components of the histories, and the histories themselves."""
-        history = weigh(queries.history, self.settings.weighting)
+        history = weight_interactions(queries.history, self.settings.weighting)
         components = sp.csr_array(history @ self.spread)
         both = sp.csr_array(sp.hstack([components, history], format="csr"))
         both.sort_indices()
@@ -121,7 +121,7 @@ class SANSAModel:
 
     def explain(self, queries: Queries, item: int) -> Explanation:
         """The items of the history, by what each adds to the score."""
-        history = weigh(queries.history[[0]], self.settings.weighting)
+        history = weight_interactions(queries.history[[0]], self.settings.weighting)
         column = self.weights[: self.n_items, [item]]
         added = history.data * (self.spread[history.indices] @ column).toarray()[:, 0]
         added[history.indices == item] = 0
@@ -133,7 +133,7 @@ def _factor(X: CSR, l2: float, similar: CSR) -> CSR:
     n = X.shape[1]
     near = _more_frequent(X, similar)
     gram = dense_gram(X) if _dense(n) else None
-    solved = local_ridges(sp.csr_array(X.T), near, np.full(n, l2, np.float32), gram=gram)
+    solved = fit_local_ridges(sp.csr_array(X.T), near, np.full(n, l2, np.float32), gram=gram)
     squares = np.bincount(X.indices, weights=X.data.astype(np.float64) ** 2, minlength=n)
     item = np.repeat(np.arange(n), np.diff(near.indptr))
     # A cosine times both lengths is the product of two columns.

@@ -9,10 +9,10 @@ import scipy.sparse as sp
 
 from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.kernels.similarity.top_similar import top_similar
-from leanrec.kernels.solvers.coordinate_descent import Penalty, nets_over_all, nets_over_near
+from leanrec.kernels.solvers.coordinate_descent import ElasticNetPenalty, fit_elastic_nets, fit_local_elastic_nets
 from leanrec.kernels.solvers.dense import dense_gram
-from leanrec.kernels.sparse import history_scores, narrow
-from leanrec.kernels.weighting import weigh
+from leanrec.kernels.sparse import history_scores, narrow_indices
+from leanrec.kernels.weighting import weight_interactions
 from leanrec.protocols import Explanation, rank_contributions
 from leanrec.run import Run
 from leanrec.settings import check_settings, setting
@@ -28,7 +28,7 @@ _DENSE_BYTES = 512 * 2**20
 class SLIM:
     """Weights W ≥ 0 with a zero diagonal that minimise ½|X − XW|² + ½ l2 |W|² + l1 Σ W: item j is rebuilt from few others.
 
-    Cost: fit, over all items, O(Σ_u L_u² + weights · sweeps · N) time and 4 N² bytes; over ``neighbours`` K,
+    Cost: fit, over all items, O(Σ_u L_u² + weights · sweeps · N) time and 4 N² bytes; over ``n_neighbors`` K,
     O(N · K² · sweeps) and the making of the small Gram matrices, in 70 N · K bytes (and 4 N² where that is below
     512 MB). A query O(L · weights of an
     item); the model 8 bytes a weight.
@@ -41,7 +41,7 @@ class SLIM:
         doc="Strength of the pull to zero; more makes the model sparser.",
     )
     l2: float = setting(50.0, above=0, search="0.5..5e3:log", doc="Ridge strength.")
-    neighbours: int = setting(
+    n_neighbors: int = setting(
         200,
         at_least=0,
         search="25..800:log",
@@ -53,7 +53,7 @@ class SLIM:
         search="none,binary,log",
         doc='How much a repeated or stronger interaction counts: "binary", "log" or "none".',
     )
-    passes: int = setting(100, at_least=1, doc="At most this many sweeps over the weights of an item.")
+    max_iter: int = setting(100, at_least=1, doc="At most this many sweeps over the weights of an item.")
     tolerance: float = setting(
         1e-4,
         above=0,
@@ -67,9 +67,9 @@ class SLIM:
         """The Gram matrix and all weights in the worst case; or the lists of neighbours, in several forms."""
         n = shape.items
         data = 80 * shape.events + 64 * (shape.users + n) + 2**20
-        if not self.neighbours:
+        if not self.n_neighbors:
             return data + (4 + 8) * n**2 + 16 * _ITEMS * n + 64 * 4 * min(n, 1026) ** 2
-        k = min(self.neighbours, n)
+        k = min(self.n_neighbors, n)
         return data + 70 * n * k + 64 * (8 * (k + 2) ** 2 + 29 * n) + (4 * n**2 if _dense(n) else 0)
 
     def fit(self, data: Dataset, run: Run = Run()) -> "SLIMModel":
@@ -80,26 +80,26 @@ class SLIM:
             "Set neighbours=100, or raise the limit.",
         )
         with run.limit_threads():
-            X = weigh(data.interactions, self.weighting)
-            rows = self._near(X) if self.neighbours else self._all(X, run)
+            X = weight_interactions(data.interactions, self.weighting)
+            rows = self._near(X) if self.n_neighbors else self._all(X, run)
             # A kernel's row holds the weights of one item; a history needs the weights that one item gives.
-            return SLIMModel(settings=self, weights=narrow(sp.csr_array(rows.T)))
+            return SLIMModel(settings=self, weights=narrow_indices(sp.csr_array(rows.T)))
 
-    def _penalty(self, passes: int) -> Penalty:
-        return Penalty(self.l1, self.l2, passes, self.tolerance)
+    def _penalty(self, passes: int) -> ElasticNetPenalty:
+        return ElasticNetPenalty(self.l1, self.l2, passes, self.tolerance)
 
     def _near(self, X: CSR) -> CSR:
-        near = top_similar(X, self.neighbours, "cosine")
+        near = top_similar(X, self.n_neighbors, "cosine")
         gram = dense_gram(X) if _dense(X.shape[1]) else None
-        return nets_over_near(X, near, self._penalty(self.passes), gram)
+        return fit_local_elastic_nets(X, near, self._penalty(self.max_iter), gram)
 
     def _all(self, X: CSR, run: Run) -> CSR:
         gram = dense_gram(X)
         blocks = []
         starts = range(0, len(gram), _ITEMS)
         for start in run.track(starts, "SLIM"):
-            penalty = self._penalty(1 if run.out_of_time() else self.passes)
-            blocks.append(nets_over_all(gram, penalty, start, min(start + _ITEMS, len(gram))))
+            penalty = self._penalty(1 if run.out_of_time() else self.max_iter)
+            blocks.append(fit_elastic_nets(gram, penalty, start, min(start + _ITEMS, len(gram))))
         return sp.csr_array(sp.vstack(blocks, format="csr")) if blocks else empty_csr(0, 0)
 
 
@@ -122,7 +122,7 @@ class SLIMModel:
 
     def profile(self, queries: Queries) -> CSR:
         """The weighted history."""
-        return weigh(queries.history, self.settings.weighting)
+        return weight_interactions(queries.history, self.settings.weighting)
 
     def item_weights(self) -> CSR | None:
         """The weights."""
@@ -134,7 +134,7 @@ class SLIMModel:
 
     def explain(self, queries: Queries, item: int) -> Explanation:
         """The items of the history, by what each adds to the score."""
-        history = weigh(queries.history[[0]], self.settings.weighting)
+        history = weight_interactions(queries.history[[0]], self.settings.weighting)
         added = history.data * self.weights[history.indices][:, [item]].toarray()[:, 0]
         return rank_contributions(history.indices, added)
 

@@ -14,10 +14,10 @@ from leanrec.data.table import Table
 from leanrec.errors import DataError
 from leanrec.features.pipeline import Features, FeatureSpec
 from leanrec.features.profiles import KEPT, average_rows, fit_interests
-from leanrec.kernels.similarity.aggregation import heaviest
-from leanrec.kernels.similarity.top_similar import similar_bytes, top_related, top_similar
+from leanrec.kernels.similarity.aggregation import keep_top_entries
+from leanrec.kernels.similarity.top_similar import top_similar, top_similar_bytes, top_similar_rows
 from leanrec.kernels.sparse import history_scores
-from leanrec.kernels.weighting import WEIGHTINGS, weigh
+from leanrec.kernels.weighting import WEIGHTINGS, weight_interactions
 from leanrec.protocols import Explanation, rank_contributions
 from leanrec.run import Run
 from leanrec.settings import check_settings, setting
@@ -39,7 +39,7 @@ class ItemKNN:
     O(L · k + N); the model 8 N · k bytes.
     """
 
-    k: int = setting(
+    n_neighbors: int = setting(
         100,
         at_least=1,
         search="12..400:log",
@@ -87,8 +87,8 @@ class ItemKNN:
 
     def fit_bytes(self, shape: DatasetShape) -> int:
         """The interactions a few times over, the lists, and a strip of sums for each thread."""
-        lists = similar_bytes(shape.items, shape.items, self.k, Run().n_threads()) + 24 * shape.items * min(
-            self.k, shape.items
+        lists = top_similar_bytes(shape.items, shape.items, self.n_neighbors, Run().n_threads()) + 24 * shape.items * min(
+            self.n_neighbors, shape.items
         )
         size = 72 * shape.events + 32 * (shape.users + shape.items) + lists + 2**20
         return size if self.by == "users" else size + 4096 * (shape.users + shape.items) + 2**24
@@ -102,7 +102,7 @@ class ItemKNN:
         )
         with run.limit_threads():
             if self.by == "users":
-                compared = weigh(sp.csr_array(data.interactions.T), self.weighting)
+                compared = weight_interactions(sp.csr_array(data.interactions.T), self.weighting)
                 return ItemKNNModel(self, self._towards(compared), None)
             if data.item_table is None:
                 raise DataError(
@@ -112,9 +112,9 @@ class ItemKNN:
             rows = features.transform(data.item_table)
             if self.by == "content":
                 return ItemKNNModel(self, self._towards(rows), ItemContent(features, rows))
-            people = fit_interests(data.interactions, rows).of(weigh(data.interactions, self.weighting))
-            compared = average_rows(weigh(sp.csr_array(data.interactions.T), self.weighting), people)
-            compared = heaviest(compared, KEPT)
+            people = fit_interests(data.interactions, rows).of(weight_interactions(data.interactions, self.weighting))
+            compared = average_rows(weight_interactions(sp.csr_array(data.interactions.T), self.weighting), people)
+            compared = keep_top_entries(compared, KEPT)
             return ItemKNNModel(self, self._towards(compared), None)
 
     def measure(self) -> str:
@@ -123,7 +123,7 @@ class ItemKNN:
 
     def _towards(self, compared: CSR) -> CSR:
         """(N, N) from item rows (N, F): the k neighbours of item i in column i."""
-        similar = top_similar(sp.csr_array(compared.T), self.k, self.measure(), shrinkage=self.shrinkage)
+        similar = top_similar(sp.csr_array(compared.T), self.n_neighbors, self.measure(), shrinkage=self.shrinkage)
         return sp.csr_array(similar.T)
 
 
@@ -162,7 +162,7 @@ class ItemKNNModel:
 
     def profile(self, queries: Queries) -> CSR:
         """(B, N) what the askers touched, weighted."""
-        return weigh(queries.history, self.settings.weighting, np.ones(self.n_items, dtype=np.float32))
+        return weight_interactions(queries.history, self.settings.weighting, np.ones(self.n_items, dtype=np.float32))
 
     def item_weights(self) -> CSR:
         """(N, N) the similarities."""
@@ -192,7 +192,7 @@ class ItemKNNModel:
             return dataclasses.replace(self, similar=_appended(self.similar, nothing))
         settings, old = self.settings, self.content.rows
         rows = self.content.features.transform(items)
-        new = top_related(rows, sp.csr_array(old.T), settings.k, settings.measure(), shrinkage=settings.shrinkage)
+        new = top_similar_rows(rows, sp.csr_array(old.T), settings.n_neighbors, settings.measure(), shrinkage=settings.shrinkage)
         content = dataclasses.replace(self.content, rows=sp.vstack([old, rows], format="csr"))
         return dataclasses.replace(self, similar=_appended(self.similar, new), content=content)
 

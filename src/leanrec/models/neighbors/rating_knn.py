@@ -12,13 +12,24 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from leanrec.data.dataset import Dataset, DatasetShape
-from leanrec.kernels.similarity.aggregation import Ranked, mean_of_rated, mean_of_rows, ranked, without_own
-from leanrec.kernels.similarity.top_similar import Margins, margins, similar_bytes, top_related
-from leanrec.kernels.solvers.rating_bias import Baseline, Evidence, fit_baseline
-from leanrec.kernels.sparse import pick
+from leanrec.kernels.similarity.aggregation import (
+    RankedLists,
+    drop_own_column,
+    mean_over_neighbors,
+    mean_over_rated_items,
+    rank_entries,
+)
+from leanrec.kernels.similarity.top_similar import (
+    RowStatistics,
+    compute_row_statistics,
+    top_similar_bytes,
+    top_similar_rows,
+)
+from leanrec.kernels.solvers.rating_bias import RatingBias, RatingEvidence, fit_rating_bias
+from leanrec.kernels.sparse import gather_scores
 from leanrec.protocols import Explanation, rank_contributions
 from leanrec.run import Run
-from leanrec.settings import check_settings, setting
+from leanrec.settings import check_at_least, check_settings, setting
 from leanrec.types import CSR, Float32Array, Int32Array, Queries
 
 __all__ = ["RatingKNN", "RatingKNNModel"]
@@ -32,7 +43,7 @@ class RatingKNN:
     their own means over these; "cosine" compares all ratings, less the offset of the user who gave them. Only
     similarities above 0 count.
 
-    Cost for users: fit O(E); a query O(Σ over its L items of their raters + lengths of ``pool`` histories
+    Cost for users: fit O(E); a query O(Σ over its L items of their raters + lengths of ``n_candidates`` histories
     + N); the model 16 bytes a rating. Cost for items: fit O(Σ_u L_u²); a query O(N · pool); the model
     8 N · pool bytes.
     """
@@ -44,8 +55,8 @@ class RatingKNN:
         search="cosine,pearson",
         doc='"pearson" or "cosine".',
     )
-    k: int = setting(40, at_least=1, search="5..160:log", doc="How many neighbours speak for one rating.")
-    pool: int = setting(
+    n_neighbors: int = setting(40, at_least=1, search="5..160:log", doc="How many neighbours speak for one rating.")
+    n_candidates: int = setting(
         400,
         at_least=1,
         doc="How many neighbours are kept; those of them who rated the item may speak.",
@@ -68,10 +79,11 @@ class RatingKNN:
 
     def __post_init__(self) -> None:
         check_settings(self)
+        check_at_least("n_candidates", self.n_candidates, self.n_neighbors)
 
     def fit_bytes(self, shape: DatasetShape) -> int:
         """The ratings a few times over, and for items the lists of the similar ones."""
-        lists = similar_bytes(shape.items, shape.items, self.pool, Run().n_threads()) + 48 * shape.items * self.pool
+        lists = top_similar_bytes(shape.items, shape.items, self.n_candidates, Run().n_threads()) + 48 * shape.items * self.n_candidates
         strips = 64 * shape.items * Run().n_threads()
         return (
             96 * shape.events + 24 * (shape.users + shape.items) + 2**20 + (lists + strips if self.by == "items" else 0)
@@ -84,23 +96,23 @@ class RatingKNN:
             f"Rating kNN over {len(data.items)} items",
             "Raise the limit or lower pool.",
         )
-        baseline = fit_baseline(data.ratings, self.user_damping, self.item_damping, data.rating_range)
+        baseline = fit_rating_bias(data.ratings, self.user_damping, self.item_damping, data.rating_range)
         ratings = data.ratings
         assert ratings is not None  # noqa: S101 - fit_baseline has refused it
-        evidence = Evidence(ratings, baseline.user_offsets(ratings))
+        evidence = RatingEvidence(ratings, baseline.user_offsets(ratings))
         compared = self.compared(baseline, evidence)
         with run.limit_threads():
             if self.by == "items":
                 by_item = sp.csr_array(compared.T)
-                similar = top_related(
-                    by_item, compared, self.pool, self.similarity,
+                similar = top_similar_rows(
+                    by_item, compared, self.n_candidates, self.similarity,
                     shrinkage=self.shrinkage, min_shared=self.min_shared, skip_self=True,
                 )  # fmt: skip
-                return RatingKNNModel(self, baseline, similar=ranked(similar))
-            others = Others(sp.csr_array(compared.T), margins(compared), baseline.left_over(evidence))
+                return RatingKNNModel(self, baseline, similar=rank_entries(similar))
+            others = Others(sp.csr_array(compared.T), compute_row_statistics(compared), baseline.left_over(evidence))
             return RatingKNNModel(self, baseline, others=others)
 
-    def compared(self, baseline: Baseline, evidence: Evidence) -> CSR:
+    def compared(self, baseline: RatingBias, evidence: RatingEvidence) -> CSR:
         """(B, N) the ratings as the measure wants them: raw, or less the mean of the user who gave them."""
         ratings = evidence.ratings
         if self.similarity == "pearson":
@@ -116,12 +128,12 @@ class Others:
 
     Attributes:
         compared: (N, U) CSR, their ratings as the measure wants them, by item.
-        margins: what the measure needs of each user.
+        norms: what the measure needs of each user.
         left_over: (U, N) CSR, what their ratings exceed their baseline by.
     """
 
     compared: CSR
-    margins: Margins
+    compute_row_statistics: RowStatistics
     left_over: CSR
 
 
@@ -140,8 +152,8 @@ class RatingKNNModel:
     """
 
     settings: RatingKNN
-    baseline: Baseline
-    similar: Ranked | None = None
+    baseline: RatingBias
+    similar: RankedLists | None = None
     others: Others | None = None
 
     @property
@@ -174,13 +186,13 @@ class RatingKNNModel:
         own = rated.indices[shares[rated.indices] != 0]
         return rank_contributions(own, shares[own], reason=reason)
 
-    def _ratings(self, queries: Queries, evidence: Evidence, items: Int32Array) -> Float32Array:
+    def _ratings(self, queries: Queries, evidence: RatingEvidence, items: Int32Array) -> Float32Array:
         base = self.baseline.items[items] + (np.float32(self.baseline.mean) + evidence.users)[:, None]
         if self.similar is not None:
-            means, spoke = mean_of_rated(self.similar, self.baseline.left_over(evidence), self.settings.k, items)
+            means, spoke = mean_over_rated_items(self.similar, self.baseline.left_over(evidence), self.settings.n_neighbors, items)
         else:
             all_means, all_spoke = self._from_users(queries, evidence)
-            means, spoke = pick(all_means, items), np.take_along_axis(all_spoke, items, axis=1)
+            means, spoke = gather_scores(all_means, items), np.take_along_axis(all_spoke, items, axis=1)
         ratings: Float32Array = base + means * self._trust(spoke)
         return ratings
 
@@ -189,24 +201,24 @@ class RatingKNNModel:
         share: Float32Array = (spoke / np.maximum(spoke + self.settings.damping, 1e-9)).astype(np.float32)
         return share
 
-    def _from_users(self, queries: Queries, evidence: Evidence) -> tuple[Float32Array, Int32Array]:
+    def _from_users(self, queries: Queries, evidence: RatingEvidence) -> tuple[Float32Array, Int32Array]:
         others = self.others
         assert others is not None  # noqa: S101 - one of similar and others is there
-        return mean_of_rows(ranked(self._nearest(queries, evidence)), others.left_over, self.settings.k)
+        return mean_over_neighbors(rank_entries(self._nearest(queries, evidence)), others.left_over, self.settings.n_neighbors)
 
-    def _nearest(self, queries: Queries, evidence: Evidence) -> CSR:
+    def _nearest(self, queries: Queries, evidence: RatingEvidence) -> CSR:
         others, settings = self.others, self.settings
         assert others is not None  # noqa: S101 - one of similar and others is there
-        similar = top_related(
+        similar = top_similar_rows(
             settings.compared(self.baseline, evidence),
             others.compared,
-            settings.pool + 1,
+            settings.n_candidates + 1,
             settings.similarity,
             shrinkage=settings.shrinkage,
             min_shared=settings.min_shared,
-            of_y=others.margins,
+            of_y=others.norms,
         )
-        return without_own(similar, queries.users, settings.pool)
+        return drop_own_column(similar, queries.users, settings.n_candidates)
 
     def _item_shares(self, rated: CSR, item: int) -> Float32Array:
         """(N,) what each rated item adds to the rating of ``item``."""
@@ -214,23 +226,23 @@ class RatingKNNModel:
         left = np.full(self.n_items, np.nan, dtype=np.float32)
         left[rated.indices] = rated.data
         columns, weights = self.similar.columns[item], self.similar.weights[item]
-        speak = np.flatnonzero((columns >= 0) & ~np.isnan(left[columns]))[: self.settings.k]
+        speak = np.flatnonzero((columns >= 0) & ~np.isnan(left[columns]))[: self.settings.n_neighbors]
         shares = np.zeros(self.n_items, dtype=np.float32)
         if len(speak):
             trust = self._trust(np.array(len(speak)))
             shares[columns[speak]] = trust * weights[speak] * left[columns[speak]] / weights[speak].sum()
         return shares
 
-    def _user_shares(self, query: Queries, evidence: Evidence, item: int) -> Float32Array:
+    def _user_shares(self, query: Queries, evidence: RatingEvidence, item: int) -> Float32Array:
         """What the neighbours say about the item, split evenly over the items each shares with the asker."""
         others = self.others
         assert others is not None  # noqa: S101 - one of similar and others is there
         shares = np.zeros(self.n_items, dtype=np.float32)
-        nearest = ranked(self._nearest(query, evidence))
+        nearest = rank_entries(self._nearest(query, evidence))
         said = others.left_over[:, [item]].tocoo()
         by_user = dict(zip(said.coords[0].tolist(), said.data.tolist(), strict=True))
         listed = zip(nearest.columns[0].tolist(), nearest.weights[0].tolist(), strict=True)
-        speakers = [(user, weight) for user, weight in listed if user in by_user][: self.settings.k]
+        speakers = [(user, weight) for user, weight in listed if user in by_user][: self.settings.n_neighbors]
         scale = self._trust(np.array(len(speakers))) / max(1e-9, sum(weight for _, weight in speakers))
         for user, weight in speakers:
             shared = np.intersect1d(others.left_over[[user]].indices, evidence.ratings.indices)

@@ -14,10 +14,10 @@ from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.errors import DataError
 from leanrec.features.pipeline import FeatureSpec
 from leanrec.features.profiles import Interests, fit_interests
-from leanrec.kernels.similarity.aggregation import without_own
-from leanrec.kernels.similarity.top_similar import Margins, margins, top_related
+from leanrec.kernels.similarity.aggregation import drop_own_column
+from leanrec.kernels.similarity.top_similar import RowStatistics, compute_row_statistics, top_similar_rows
 from leanrec.kernels.sparse import history_scores
-from leanrec.kernels.weighting import WEIGHTINGS, item_idf, weigh
+from leanrec.kernels.weighting import WEIGHTINGS, item_idf, weight_interactions
 from leanrec.protocols import Explanation, rank_contributions
 from leanrec.run import Run
 from leanrec.settings import check_settings, setting
@@ -40,7 +40,7 @@ class UserKNN:
     histories + N); the model 16 bytes an event.
     """
 
-    k: int = setting(
+    n_neighbors: int = setting(
         100,
         at_least=1,
         search="12..400:log",
@@ -101,14 +101,14 @@ class UserKNN:
                     )
                 features = FeatureSpec(columns=self.columns).fit(data.item_table, run)
                 interests, names = fit_interests(X, features.transform(data.item_table)), features.names
-                compared = interests.of(weigh(X, self.weighting, idf))
+                compared = interests.of(weight_interactions(X, self.weighting, idf))
             else:
-                compared = weigh(X, self.weighting, idf)
+                compared = weight_interactions(X, self.weighting, idf)
             if self.similarity == "jaccard":
                 # Sets: stored as such, so that a query need not make them.
-                compared = weigh(compared, "binary")
-            of_users = margins(compared, _MEASURES[self.similarity])
-            strength = weigh(X, self.weighting, np.ones_like(idf))
+                compared = weight_interactions(compared, "binary")
+            of_users = compute_row_statistics(compared, _MEASURES[self.similarity])
+            strength = weight_interactions(X, self.weighting, np.ones_like(idf))
         return UserKNNModel(self, sp.csr_array(compared.T), of_users, strength, idf, interests, names)
 
 
@@ -128,7 +128,7 @@ class UserKNNModel:
 
     settings: UserKNN
     compared: CSR
-    of_users: Margins
+    of_users: RowStatistics
     strength: CSR
     idf: Float32Array
     interests: Interests | None
@@ -155,11 +155,11 @@ class UserKNNModel:
         """(B, U) the similarities of the k nearest training users, the asker not among them."""
         settings = self.settings
         measure = _MEASURES[settings.similarity]
-        similar = top_related(
-            self._compared(queries), self.compared, settings.k + 1, measure,
+        similar = top_similar_rows(
+            self._compared(queries), self.compared, settings.n_neighbors + 1, measure,
             shrinkage=settings.shrinkage, of_y=self.of_users,
         )  # fmt: skip
-        return without_own(similar, queries.users, settings.k)
+        return drop_own_column(similar, queries.users, settings.n_neighbors)
 
     def explain(self, queries: Queries, item: int) -> Explanation:
         """What the neighbours who like ``item`` share with the asker.
@@ -179,7 +179,7 @@ class UserKNNModel:
         )
 
     def _compared(self, queries: Queries) -> CSR:
-        weighted = weigh(queries.history, self.settings.weighting, self.idf)
+        weighted = weight_interactions(queries.history, self.settings.weighting, self.idf)
         return weighted if self.interests is None else self.interests.of(weighted)
 
     def _shared_interests(self, query: Queries, supporters: Int32Array) -> tuple[str, ...]:

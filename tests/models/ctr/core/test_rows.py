@@ -13,7 +13,7 @@ from conftest import STRINGS, make_dataset
 from contracts.estimator import concat_events
 from leanrec.data.table import Table
 from leanrec.errors import ColumnError, DataError
-from leanrec.kernels.sparse import spans
+from leanrec.kernels.sparse import concat_ranges
 from leanrec.models.ctr.core.examples import LabeledRows, RowSpec
 from leanrec.models.ctr.core.rows import ContentEncoder, FieldRows, QueryEncoder, encode_items, has_clock, has_order
 from leanrec.models.ctr.core.training import _EventObjective, _Log, mean_auc
@@ -24,8 +24,8 @@ from leanrec.types import Queries
 
 
 def test_spans_are_ranges_end_to_end() -> None:
-    assert spans(np.array([5, 0, 9]), np.array([2, 0, 3])).tolist() == [5, 6, 9, 10, 11]
-    assert spans(np.zeros(0, int), np.zeros(0, int)).tolist() == []
+    assert concat_ranges(np.array([5, 0, 9]), np.array([2, 0, 3])).tolist() == [5, 6, 9, 10, 11]
+    assert concat_ranges(np.zeros(0, int), np.zeros(0, int)).tolist() == []
 
 
 def some_rows() -> FieldRows:

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from leanrec.data.dataset import Dataset
 from leanrec.data.splits.evaluation_set import EvaluationSet
 from leanrec.errors import DataError
-from leanrec.kernels.sparse import spans
+from leanrec.kernels.sparse import concat_ranges
 from leanrec.models.ctr.core.examples import LabeledRows
 from leanrec.models.ctr.core.models import FieldModel, FieldScorer, RowModel, field_logits
 from leanrec.models.ctr.core.rows import ContentEncoder, FieldRows, QueryEncoder, encode_items, has_order
@@ -83,7 +83,7 @@ class _Log:
         """The latest items before each event, without the event's own: no negative is there, so it would give it away."""
         starts = np.maximum(self.bounds[self.user[places]], places - length)
         lengths = places - starts
-        items = self.item[spans(starts, lengths)]
+        items = self.item[concat_ranges(starts, lengths)]
         kept = items != np.repeat(self.item[places], lengths)
         ends = np.concatenate([[0], np.cumsum(lengths)])
         return PackedHistories(items[kept], np.concatenate([[0], np.cumsum(kept)])[ends].astype(np.int64))

@@ -16,23 +16,23 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from leanrec.data.dataset import Dataset
-from leanrec.data.splits.evaluation_set import Cases
-from leanrec.kernels.sparse import spans
-from leanrec.models.deep.core.settings import ByHistory
+from leanrec.data.splits.evaluation_set import EvaluationSet
+from leanrec.kernels.sparse import concat_ranges
+from leanrec.models.deep.core.settings import HistorySettings
 from leanrec.protocols import Embedder
 from leanrec.run import Run
 from leanrec.training.early_stopping import hold_out, mean_ndcg
 from leanrec.training.losses import sampled_softmax
-from leanrec.training.negative_sampling import Draw
-from leanrec.training.trainer import torch_threads, train
+from leanrec.training.negative_sampling import NegativeSampler
+from leanrec.training.trainer import limit_torch_threads, train
 from leanrec.types import CSR, Float32Array, Int64Array
 
-__all__ = ["Asked", "Items", "Learnt", "LeaveOneOut", "LeaveOneOutNetwork", "damped", "fit_leave_one_out", "popularity"]
+__all__ = ["HistoryQueries", "ItemTables", "LearnedArrays", "HistoryObjective", "HistoryNetwork", "normalize_sums", "fit_histories", "popularity_bias"]
 
-Learnt = dict[str, Float32Array]
+LearnedArrays = dict[str, Float32Array]
 
 
-class Items(NamedTuple):
+class ItemTables(NamedTuple):
     """What a network makes of the items for one step.
 
     Attributes:
@@ -46,7 +46,7 @@ class Items(NamedTuple):
     bias: Tensor
 
 
-class Asked(NamedTuple):
+class HistoryQueries(NamedTuple):
     """P questions.
 
     Attributes:
@@ -60,36 +60,36 @@ class Asked(NamedTuple):
     counts: Tensor
 
 
-class LeaveOneOutNetwork(Protocol):
+class HistoryNetwork(Protocol):
     """A network over histories, an ``nn.Module``."""
 
     def answers(self) -> Mapping[str, Tensor]:
         """The arrays that answers are made of, as they are in evaluation."""
         ...
 
-    def items(self) -> Items:
+    def items(self) -> ItemTables:
         """The items as they are now."""
         ...
 
-    def ask(self, asked: Asked, items: Items) -> Tensor:
+    def ask(self, asked: HistoryQueries, items: ItemTables) -> Tensor:
         """(P, D) what is compared with ``offered``."""
         ...
 
 
-def fit_leave_one_out(
-    settings: ByHistory,
+def fit_histories(
+    settings: HistorySettings,
     data: Dataset,
     network: Callable[[Dataset, Int64Array], nn.Module],
     run: Run,
-    valid: Cases | None,
-    model: Callable[[Learnt], Embedder],
-) -> Learnt:
+    valid: EvaluationSet | None,
+    model: Callable[[LearnedArrays], Embedder],
+) -> LearnedArrays:
     """Train a network on the histories of ``data``; the arrays that answers are made of.
 
     Args:
         settings: of the training.
         data: what is learnt from.
-        network: makes a ``LeaveOneOutNetwork`` of the data and the number of users of each item (N,).
+        network: makes a ``HistoryNetwork`` of the data and the number of users of each item (N,).
         run: its seed, threads and limits.
         valid: what an epoch is judged by; None = with ``patience``, the latest item of a few users, else nothing.
         model: makes something that answers of the arrays, to judge an epoch by.
@@ -97,10 +97,10 @@ def fit_leave_one_out(
     if settings.patience and valid is None:
         data, valid = hold_out(data, run.rng())
     counts = np.bincount(data.interactions.indices, minlength=len(data.items)).astype(np.int64)
-    objective = LeaveOneOut(
-        data.interactions, Draw.by(settings.draw, counts), min(settings.negatives, 4 * len(data.items)), settings.batch
+    objective = HistoryObjective(
+        data.interactions, NegativeSampler.by(settings.sampler, counts), min(settings.n_negatives, 4 * len(data.items)), settings.batch_size
     )
-    with torch.random.fork_rng(devices=[]), torch_threads(run):
+    with torch.random.fork_rng(devices=[]), limit_torch_threads(run):
         torch.manual_seed(run.seed)
         net = network(data, counts)
         judge = None if valid is None else functools.partial(_judge, net, model, valid)
@@ -108,32 +108,32 @@ def fit_leave_one_out(
         return _learnt(net)
 
 
-def _judge(network: nn.Module, model: Callable[[Learnt], Embedder], valid: Cases) -> float:
+def _judge(network: nn.Module, model: Callable[[LearnedArrays], Embedder], valid: EvaluationSet) -> float:
     fitted = model(_learnt(network))
     return mean_ndcg(fitted.embed_queries(valid.queries), fitted.embed_items(), valid)
 
 
 @torch.no_grad()
-def _learnt(network: nn.Module) -> Learnt:
+def _learnt(network: nn.Module) -> LearnedArrays:
     training = network.training
     network.eval()
-    arrays = cast(LeaveOneOutNetwork, network).answers()
+    arrays = cast(HistoryNetwork, network).answers()
     network.train(training)
     return {name: value.detach().to("cpu", copy=True).numpy() for name, value in arrays.items()}
 
 
-def popularity(counts: Int64Array) -> Float32Array:
+def popularity_bias(counts: Int64Array) -> Float32Array:
     """(N,) where the bias of an item begins, which matters for few epochs: the logarithm of how often it was touched."""
     return np.asarray(np.log(counts + 0.5) - np.log(counts.mean() + 0.5), dtype=np.float32)
 
 
-def damped(asked: Asked, damping: float) -> Tensor:
+def normalize_sums(asked: HistoryQueries, damping: float) -> Tensor:
     """(P, D) the sum over a history, divided as it is long."""
     return asked.sums / asked.counts.clamp(min=1)[:, None] ** damping
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class LeaveOneOut:
+class HistoryObjective:
     """An objective: batches of users, each with all their items; softmax against negatives that a step shares.
 
     Cost: a step O(P · (D + S) + S · D) for P items of the users of a batch, and what the network makes of the items.
@@ -146,7 +146,7 @@ class LeaveOneOut:
     """
 
     histories: CSR
-    draw: Draw
+    draw: NegativeSampler
     negatives: int
     batch: int
 
@@ -160,7 +160,7 @@ class LeaveOneOut:
 
     def loss(self, network: nn.Module, batch: Int64Array, rng: np.random.Generator) -> Tensor:
         """Mean over the items of the users in ``batch``."""
-        loo = cast(LeaveOneOutNetwork, network)
+        loo = cast(HistoryNetwork, network)
         items = loo.items()
         device = items.bias.device
         columns, lengths = _rows(self.histories, batch)
@@ -171,10 +171,10 @@ class LeaveOneOut:
         others = F.embedding(owner, sums) - F.embedding(targets, items.touched)
         counts = torch.from_numpy(np.repeat(lengths - 1, lengths)).to(device)
         users = torch.from_numpy(np.repeat(batch, lengths)).to(device)
-        queries = loo.ask(Asked(users, others, counts), items)
+        queries = loo.ask(HistoryQueries(users, others, counts), items)
         return self._compare(queries, items, targets, rng)
 
-    def _compare(self, queries: Tensor, items: Items, targets: Tensor, rng: np.random.Generator) -> Tensor:
+    def _compare(self, queries: Tensor, items: ItemTables, targets: Tensor, rng: np.random.Generator) -> Tensor:
         negatives = self.draw.items((self.negatives,), rng).to(targets.device)
         # The bias travels as one more cell, which every query multiplies by one.
         hidden = torch.cat([queries, queries.new_ones(len(queries), 1)], 1)
@@ -187,4 +187,4 @@ def _rows(matrix: CSR, rows: NDArray[Any]) -> tuple[Int64Array, Int64Array]:
     """The columns of the given rows, end to end, and how many each has."""
     starts, stops = matrix.indptr[rows].astype(np.int64), matrix.indptr[rows + 1].astype(np.int64)
     lengths = stops - starts
-    return matrix.indices[spans(starts, lengths)].astype(np.int64), lengths
+    return matrix.indices[concat_ranges(starts, lengths)].astype(np.int64), lengths

@@ -8,14 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from leanrec.kernels.sparse import spans
+from leanrec.kernels.sparse import concat_ranges
 from leanrec.types import CSR, Int64Array
 
-__all__ = ["Hidden", "Hiding", "Touched", "hidden_softmax", "weights_of"]
+__all__ = ["MaskedBatch", "MaskedBatches", "InteractionIndex", "masked_item_loss", "user_balance_weights"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Hidden:
+class MaskedBatch:
     """Some users with a part of their items hidden: G groups, each a user and one part.
 
     Attributes:
@@ -34,13 +34,13 @@ class Hidden:
     targets: Tensor
     groups: Tensor
 
-    def to(self, device: torch.device) -> "Hidden":
+    def to(self, device: torch.device) -> "MaskedBatch":
         """The same on another device."""
-        return Hidden(**{f.name: getattr(self, f.name).to(device) for f in dataclasses.fields(self)})
+        return MaskedBatch(**{f.name: getattr(self, f.name).to(device) for f in dataclasses.fields(self)})
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Hiding(Sequence[Hidden]):
+class MaskedBatches(Sequence[MaskedBatch]):
     """The batches of one epoch: every item of every user is hidden once, with others of its part.
 
     Attributes:
@@ -60,7 +60,7 @@ class Hiding(Sequence[Hidden]):
     cuts: Int64Array
 
     @classmethod
-    def of(cls, X: CSR, parts: int, batch: int, rng: np.random.Generator) -> "Hiding":
+    def of(cls, X: CSR, parts: int, batch: int, rng: np.random.Generator) -> "MaskedBatches":
         """Deal the items of each user of X (U, N) into ``parts`` parts, and these into batches of about ``batch`` items.
 
         A user of fewer items has as many parts as items. O(E log E).
@@ -83,23 +83,23 @@ class Hiding(Sequence[Hidden]):
     def __len__(self) -> int:
         return len(self.cuts) - 1
 
-    def __getitem__(self, i: int) -> Hidden:  # type: ignore[override]  # the loop asks for one batch at a time
+    def __getitem__(self, i: int) -> MaskedBatch:  # type: ignore[override]  # the loop asks for one batch at a time
         block = slice(self.cuts[i], self.cuts[i + 1])
         users, starts, stops = self.users[block], self.starts[block], self.stops[block]
         around = np.stack([self.bounds[users], stops], 1).ravel(), np.stack([starts, self.bounds[users + 1]], 1).ravel()
         lengths = (around[1] - around[0]).reshape(-1, 2).sum(1)
-        return Hidden(
+        return MaskedBatch(
             users=torch.from_numpy(users),
-            seen=torch.from_numpy(self.items[spans(around[0], around[1] - around[0])]),
+            seen=torch.from_numpy(self.items[concat_ranges(around[0], around[1] - around[0])]),
             offsets=torch.from_numpy(np.cumsum(lengths) - lengths),
             lengths=torch.from_numpy(lengths),
-            targets=torch.from_numpy(self.items[spans(starts, stops - starts)]),
+            targets=torch.from_numpy(self.items[concat_ranges(starts, stops - starts)]),
             groups=torch.from_numpy(np.repeat(np.arange(len(users)), stops - starts)),
         )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Touched:
+class InteractionIndex:
     """Which user touched what.
 
     Attributes:
@@ -121,7 +121,7 @@ class Touched:
         return torch.from_numpy(np.asarray(self._pairs[place] == asked))
 
 
-def hidden_softmax(positive: Tensor, negative: Tensor, batch: Hidden, balance: float) -> Tensor:
+def masked_item_loss(positive: Tensor, negative: Tensor, batch: MaskedBatch, balance: float) -> Tensor:
     """Softmax of each hidden item against the items that its user never touched: the mean over hidden items.
 
     Args:
@@ -132,11 +132,11 @@ def hidden_softmax(positive: Tensor, negative: Tensor, batch: Hidden, balance: f
         balance: a hidden item counts L^−balance, for the L items of its user.
     """
     log_z = negative.logsumexp(1)[batch.groups]
-    weight = weights_of(batch, balance)
+    weight = user_balance_weights(batch, balance)
     return ((torch.logaddexp(positive, log_z) - positive) * weight).sum() / weight.sum()
 
 
-def weights_of(batch: Hidden, balance: float) -> Tensor:
+def user_balance_weights(batch: MaskedBatch, balance: float) -> Tensor:
     """(P,) L^−balance for the L items of each hidden item's user."""
     hidden = torch.bincount(batch.groups, minlength=len(batch.users))
     return ((batch.lengths + hidden).float() ** -balance)[batch.groups]

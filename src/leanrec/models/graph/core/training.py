@@ -10,12 +10,24 @@ from collections.abc import Callable, Iterable, Mapping
 import numpy as np
 import scipy.sparse as sp
 
-from leanrec.kernels.graph.propagation import Graph, Links
-from leanrec.kernels.graph.spectral import degrees, inverse_power, normalised, right_singular, scaled
-from leanrec.kernels.sgd.adam import descend
-from leanrec.kernels.sgd.contrastive import softmax, to_power, to_power_back, to_unit, to_unit_back
+from leanrec.kernels.graph.propagation import BipartiteEdges, BipartiteGraph
+from leanrec.kernels.graph.spectral import (
+    inverse_power,
+    normalize_adjacency,
+    right_singular_vectors,
+    scale_rows_and_columns,
+    weighted_degrees,
+)
+from leanrec.kernels.sgd.adam import train_with_adam
+from leanrec.kernels.sgd.contrastive import (
+    normalize_rows,
+    normalize_rows_backward,
+    rescale_rows,
+    rescale_rows_backward,
+    sampled_softmax,
+)
 from leanrec.kernels.sparse import dot_scores
-from leanrec.kernels.weighting import weigh
+from leanrec.kernels.weighting import weight_interactions
 from leanrec.protocols import Explanation, rank_contributions
 from leanrec.run import Run
 from leanrec.settings import check_settings, setting
@@ -44,9 +56,9 @@ _WARMUP = 0.05
 class GraphTraining:
     """The settings that models of learnt user and item vectors have, under the same names."""
 
-    width: int = setting(64, at_least=1, search="16,32,64,128", doc="D, the length of the vectors.")
+    embedding_dim: int = setting(64, at_least=1, search="16,32,64,128", doc="D, the length of the vectors.")
     epochs: int = setting(24, at_least=1, doc="Passes over the users.")
-    batch: int = setting(8192, at_least=0, doc="Users in a step; 0 = all of them.")
+    batch_size: int = setting(8192, at_least=0, doc="Users in a step; 0 = all of them.")
     learning_rate: float = setting(
         0.02,
         above=0,
@@ -54,8 +66,8 @@ class GraphTraining:
         doc="Of Adam, the highest; it rises over a twentieth of the steps and falls by a cosine.",
     )
     weight_decay: float = setting(0.0, at_least=0, doc="Decoupled, per step and in units of the learning rate.")
-    negatives: int = setting(512, at_least=1, doc="Items that all users of a step are compared with.")
-    passes: int = setting(
+    n_negatives: int = setting(512, at_least=1, doc="Items that all users of a step are compared with.")
+    n_init_iter: int = setting(
         4,
         at_least=0,
         doc="Rounds of the iteration that finds the graph's strongest directions; 0 = start from random numbers.",
@@ -76,20 +88,20 @@ class GraphTraining:
 
     def start(self, X: CSR, rng: np.random.Generator) -> dict[str, Float32Array]:
         """Vectors of "users" (U, D) and "items" (N, D) before the first step."""
-        if self.passes:
-            users, items = spectral_start(X, self.width, self.passes, rng)
+        if self.n_init_iter:
+            users, items = spectral_start(X, self.embedding_dim, self.n_init_iter, rng)
         else:
-            users, items = (0.1 * rng.standard_normal((n, self.width), dtype=np.float32) for n in X.shape)
+            users, items = (0.1 * rng.standard_normal((n, self.embedding_dim), dtype=np.float32) for n in X.shape)
         return {"users": users.astype(np.float32), "items": items.astype(np.float32)}
 
     def steps(self, users: int, rng: np.random.Generator) -> list[Int64Array]:
         """The users of each step of an epoch, in order of their rows."""
         order = rng.permutation(users)
-        return [np.sort(part) for part in np.array_split(order, -(-users // (self.batch or users)))]
+        return [np.sort(part) for part in np.array_split(order, -(-users // (self.batch_size or users)))]
 
     def drawn(self, items: int, rng: np.random.Generator) -> Int64Array:
         """The negatives of a step."""
-        return rng.choice(items, min(self.negatives, items), replace=False)
+        return rng.choice(items, min(self.n_negatives, items), replace=False)
 
     def learn(
         self, arrays: Mapping[str, Float32Array], batches: Callable[[np.random.Generator], Iterable[Step]], run: Run
@@ -150,7 +162,7 @@ def learn(
 ) -> None:
     """Change ``arrays`` in place by the gradients of each batch, until the epochs or the time are over."""
     bar = run.track(range(epochs), name)
-    descend(
+    train_with_adam(
         arrays,
         bar,
         batches,
@@ -163,14 +175,14 @@ def learn(
     )
 
 
-def graph_of(X: CSR, alpha: float) -> Graph:
+def graph_of(X: CSR, alpha: float) -> BipartiteGraph:
     """The graph normalised by degrees: users' to the power ``alpha``, items' to ½."""
-    of_users, of_items = degrees(X)
-    return Graph.of(scaled(X, inverse_power(of_users, alpha), inverse_power(of_items, 0.5)))
+    of_users, of_items = weighted_degrees(X)
+    return BipartiteGraph.of(scale_rows_and_columns(X, inverse_power(of_users, alpha), inverse_power(of_items, 0.5)))
 
 
 def edge_softmax(
-    links: Links,
+    links: BipartiteEdges,
     of_users: Float32Array,
     of_items: Float32Array,
     users: Int64Array,
@@ -194,23 +206,23 @@ def edge_softmax(
         balance: power of the length of a history by which its user's part is divided.
         popularity: see above.
     """
-    rows, row_lengths = to_unit(of_users[users])
-    unit, lengths = to_unit(of_items)
+    rows, row_lengths = normalize_rows(of_users[users])
+    unit, lengths = normalize_rows(of_items)
     scale = float(1 / np.mean(lengths**popularity))
-    columns = to_power(unit, lengths, popularity, scale)
+    columns = rescale_rows(unit, lengths, popularity, scale)
     counts, sharp = links.counts, np.float32(1 / temperature)
     weights = (np.maximum(counts, 1) ** -balance).astype(np.float32)
     weights /= max(1.0, float(weights @ counts))
     log_q = np.full(len(negatives), np.log(len(negatives) / len(columns)), np.float32)
-    found = softmax(links, sharp * rows, columns, negatives, log_q, weights)
+    found = sampled_softmax(links, sharp * rows, columns, negatives, log_q, weights)
     d_users = np.zeros_like(of_users)
-    d_users[users] = to_unit_back(sharp * found.rows, rows, row_lengths)
-    return found.loss, d_users, to_power_back(found.columns, unit, lengths, popularity, scale)
+    d_users[users] = normalize_rows_backward(sharp * found.rows, rows, row_lengths)
+    return found.loss, d_users, rescale_rows_backward(found.columns, unit, lengths, popularity, scale)
 
 
 def _history_weights(history: CSR, weighting: str, alpha: float) -> CSR:
     """(B, N) weights with which a user of the graph sums over neighbours: w · (Σ w)^−alpha."""
-    X = weigh(history, weighting)
+    X = weight_interactions(history, weighting)
     degree = np.asarray(X.sum(axis=1), dtype=np.float64).reshape(-1)
     scale = np.repeat(inverse_power(degree, alpha), np.diff(X.indptr))
     return sp.csr_array(((X.data * scale).astype(np.float32), X.indices, X.indptr), shape=X.shape)
@@ -269,8 +281,8 @@ def spectral_start(
     ``size`` along the strongest; a little noise reaches what has no edge, and fills directions beyond min(U, N).
     O(passes · (E · D + N · D²)).
     """
-    R = normalised(X)
-    V, strengths = right_singular(R, sp.csr_array(R.T), width, passes, rng)
+    R = normalize_adjacency(X)
+    V, strengths = right_singular_vectors(R, sp.csr_array(R.T), width, passes, rng)
     root = np.sqrt(strengths).astype(np.float32)
     there = root > 1e-4
     inverse = np.zeros_like(root)
@@ -278,6 +290,6 @@ def spectral_start(
     scale = np.float32(size * np.sqrt(X.shape[1]))
     columns = np.float32(noise) * rng.standard_normal((X.shape[1], width), dtype=np.float32)
     rows = np.float32(noise) * rng.standard_normal((X.shape[0], width), dtype=np.float32)
-    rows[:, : V.shape[1]] += scale * Graph.of(R).to_rows(V) * inverse
+    rows[:, : V.shape[1]] += scale * BipartiteGraph.of(R).to_rows(V) * inverse
     columns[:, : V.shape[1]] += scale * V * root
     return rows, columns

@@ -7,12 +7,12 @@ Matrix Factorization", NeurIPS 2014): seconds of sparse products in the place of
 import numpy as np
 import scipy.sparse as sp
 
-from leanrec.kernels.graph.spectral import right_singular, singular_bytes
-from leanrec.kernels.sparse import narrow
-from leanrec.training.histories import Histories
+from leanrec.kernels.graph.spectral import right_singular_vectors, singular_vectors_bytes
+from leanrec.kernels.sparse import narrow_indices
+from leanrec.training.histories import PackedHistories
 from leanrec.types import CSR, Float32Array, empty_csr
 
-__all__ = ["start_bytes", "start_vectors"]
+__all__ = ["spectral_bytes", "spectral_vectors"]
 
 # Neighbours within five places count (Mikolov et al. 2013), rare ones with the usual power of their frequency.
 _REACH = 5
@@ -20,19 +20,19 @@ _POWER = 0.75
 _PASSES = 6
 
 
-def start_bytes(n_items: int, events: int, width: int) -> int:
-    """Upper estimate of the memory that ``start_vectors`` needs, in bytes."""
-    return 40 * _REACH * events + singular_bytes(n_items, n_items, width) + 8 * n_items * width
+def spectral_bytes(n_items: int, events: int, width: int) -> int:
+    """Upper estimate of the memory that ``spectral_vectors`` needs, in bytes."""
+    return 40 * _REACH * events + singular_vectors_bytes(n_items, n_items, width) + 8 * n_items * width
 
 
-def start_vectors(histories: Histories, n_items: int, width: int, rng: np.random.Generator) -> Float32Array:
+def spectral_vectors(histories: PackedHistories, n_items: int, width: int, rng: np.random.Generator) -> Float32Array:
     """(N, D) item vectors of length 1; random directions where there is nothing to go by.
 
     O(passes · (pairs · D + N · D²)) for at most 2 · 5 · E pairs of items.
     """
     vectors = rng.standard_normal((n_items, width), dtype=np.float32) / np.float32(np.sqrt(width))
     near = _information(_pairs(histories, n_items))
-    directions, strengths = right_singular(near, near, width, _PASSES, rng)
+    directions, strengths = right_singular_vectors(near, near, width, _PASSES, rng)
     known = directions * np.sqrt(strengths).astype(np.float32)
     length = np.linalg.norm(known, axis=1)
     there = length > 0
@@ -41,7 +41,7 @@ def start_vectors(histories: Histories, n_items: int, width: int, rng: np.random
     return vectors
 
 
-def _pairs(histories: Histories, n_items: int) -> CSR:
+def _pairs(histories: PackedHistories, n_items: int) -> CSR:
     """(N, N) how often two items stand within reach of each other in a history."""
     items = histories.items
     owner = np.repeat(np.arange(len(histories), dtype=np.int32), histories.lengths)
@@ -66,4 +66,4 @@ def _information(pairs: CSR) -> CSR:
     informed = sp.csr_array((values, pairs.indices, pairs.indptr), shape=pairs.shape)
     informed.eliminate_zeros()
     informed.sort_indices()
-    return narrow(informed)
+    return narrow_indices(informed)
