@@ -24,7 +24,6 @@ from leanrec.evaluation.frontier.results import Quality, Row
 from leanrec.evaluation.frontier.selection import choose, mark
 from leanrec.evaluation.plots import figures as pictures
 from leanrec.evaluation.plots.figures import draw_data, draw_list, name_of, require_plots
-from leanrec.evaluation.plots.fonts import drawable, families_for
 from leanrec.evaluation.plots.frontier_figure import draw_frontier
 from leanrec.evaluation.plots.html_report import frontier_page, write_frontier_page
 
@@ -119,14 +118,6 @@ def test_each_title_needs_a_score(tmp_path: Path) -> None:
 )
 def test_long_titles_are_broken_and_cut(text: str, expected: str) -> None:
     assert pictures._shorten(text, 12, lines=2) == expected
-
-
-def test_letters_without_a_font_become_squares() -> None:
-    assert drawable("abc", families_for(["abc"])) == "abc"
-    assert families_for(["abc"]) == ["DejaVu Sans"]
-    # The last plane of private letters belongs to nobody.
-    assert drawable("a\U0010fffdb", families_for(["a\U0010fffdb"])) in {"ab", "a\u25a1b"}
-    assert drawable("a\nb\x07", ["DejaVu Sans"]) == "a\nb"
 
 
 def test_without_matplotlib_the_extra_is_named_before_anything_else(

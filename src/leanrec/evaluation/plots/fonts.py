@@ -1,11 +1,12 @@
-"""Fonts that have the letters of a text, for pictures with titles in any script."""
+"""Fonts that have the letters of a text, for plots with titles in any script."""
 
 import functools
 from collections.abc import Iterable
+from pathlib import Path
 
 __all__ = ["drawable", "families_for"]
 
-_FIRST = "DejaVu Sans"  # matplotlib brings it along
+_DEFAULT = "DejaVu Sans"  # matplotlib brings it along
 _LIKELY = (
     "Noto Sans",
     "Noto Sans CJK",
@@ -19,54 +20,80 @@ _LIKELY = (
 
 
 def families_for(texts: Iterable[str]) -> list[str]:
-    """Font families that together have as many of the letters as can be had, the usual one first."""
-    missing = _letters(texts) - _letters_of(_FIRST)
-    families = [_FIRST]
-    for family in _others() if missing else ():
-        has = missing & _letters_of(family)
-        if has:
-            families.append(family)
-            missing -= has
-        if not missing:
-            break
+    """Font families that together have as many of the letters as possible, matplotlib's default first.
+
+    Matplotlib keeps the list of fonts in a file from the first time that it was used on a machine. Where a letter is in
+    none of them, fonts that were installed since are looked for, once in a process (about 40 ms).
+    """
+    letters = {ord(letter) for text in texts for letter in text if letter.isprintable()}
+    families, missing = _choose_families(letters)
+    if missing and _add_new_fonts():
+        families, _ = _choose_families(letters)
     return families
 
 
 def drawable(text: str, families: Iterable[str]) -> str:
-    """The text with a white square for every letter that none of the families has."""
+    """The text with a white square for every letter that none of the families has, without control characters."""
     has = frozenset().union(*(_letters_of(family) for family in families))
-    shown = (letter for letter in text if letter.isprintable() or letter == "\n")
-    kept = (letter if letter == "\n" or ord(letter) in has else "\u25a1" for letter in shown)
-    return "".join(kept)
+    printable = (letter for letter in text if letter.isprintable() or letter == "\n")
+    return "".join(letter if letter == "\n" or ord(letter) in has else "\u25a1" for letter in printable)
 
 
-def _letters(texts: Iterable[str]) -> set[int]:
-    return {ord(letter) for text in texts for letter in text if letter.isprintable()}
+def _choose_families(letters: set[int]) -> tuple[list[str], set[int]]:
+    """Families that have the letters, as few as a greedy choice needs, and the letters that none has."""
+    families, missing = [_DEFAULT], letters - _letters_of(_DEFAULT)
+    for family in _other_families() if missing else ():
+        if found := missing & _letters_of(family):
+            families.append(family)
+            missing -= found
+        if not missing:
+            break
+    return families, missing
+
+
+@functools.cache
+def _add_new_fonts() -> bool:
+    """Add the fonts of the system that matplotlib's list lacks. Returns whether there were any."""
+    from matplotlib.font_manager import findSystemFonts, fontManager  # noqa: PLC0415 - matplotlib is optional
+
+    known = {str(font.fname) for font in fontManager.ttflist}
+    added = False
+    for file in sorted(set(findSystemFonts()) - known):
+        try:
+            fontManager.addfont(file)
+        except Exception:  # noqa: BLE001, S112 - whatever is wrong with one file, the others are as good
+            continue
+        added = True
+    if added:
+        _files.cache_clear()
+        _other_families.cache_clear()
+    return added
 
 
 @functools.cache
 def _letters_of(family: str) -> frozenset[int]:
-    from matplotlib.font_manager import get_font  # noqa: PLC0415 - matplotlib is optional
+    from matplotlib.font_manager import get_font  # noqa: PLC0415
 
     return frozenset(get_font(_files()[family]).get_charmap())
 
 
 @functools.cache
 def _files() -> dict[str, str]:
-    """Family → file of its upright face of usual weight, for every family of the machine that has one."""
+    """Family → file of its upright face of regular weight, for every family of the machine that has one."""
     from matplotlib.font_manager import fontManager  # noqa: PLC0415
 
     return {
         font.name: font.fname
         for font in fontManager.ttflist
-        # "Last Resort" has a box for every letter there is, which says nothing.
+        # "Last Resort" has a box for every letter there is. A font may be gone since the list was made.
         if font.style == "normal"
         and font.weight in {400, "normal", "regular"}
         and "last resort" not in font.name.lower()
+        and Path(font.fname).is_file()
     }
 
 
 @functools.cache
-def _others() -> tuple[str, ...]:
-    """Families of the machine, those with many scripts first."""
-    return tuple(sorted(_files().keys() - {_FIRST}, key=lambda name: (not name.startswith(_LIKELY), name)))
+def _other_families() -> tuple[str, ...]:
+    """Families of the machine but the default, those with many scripts first."""
+    return tuple(sorted(_files().keys() - {_DEFAULT}, key=lambda name: (not name.startswith(_LIKELY), name)))
