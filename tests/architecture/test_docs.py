@@ -31,7 +31,7 @@ def test_every_command_and_flag_has_help() -> None:
 
 
 def test_every_model_is_documented() -> None:
-    page = read("docs/concepts/models.md")
+    page = read("docs/explanation/models.md")
     for name in list_models():
         assert f"`{name}`" in page, name
 

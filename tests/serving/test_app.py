@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from conftest import make_dataset
 from contracts.server import running
 from leanrec.errors import SettingError, SourceError
-from leanrec.events.event_log import EventLog
-from leanrec.events.user_events import Reaction
+from leanrec.events.sqlite_store import SQLiteEventStore
+from leanrec.events.user_events import UserEvent
 from leanrec.models import get_model
 from leanrec.models.linear.ease import EASE
 from leanrec.pipeline.pipeline import Pipeline
-from leanrec.serving.app import Serving, create_app
+from leanrec.serving.app import ServingSettings, create_app
 
-DOCS = Path(__file__).parents[2] / "docs" / "guides" / "serving.md"
+DOCS = Path(__file__).parents[2] / "docs" / "how-to" / "serve.md"
 
 
 def fit(estimator: Any = EASE(l2=20.0)) -> Pipeline:  # noqa: B008 - frozen
@@ -28,13 +28,13 @@ def fit(estimator: Any = EASE(l2=20.0)) -> Pipeline:  # noqa: B008 - frozen
 
 
 @pytest.fixture
-def log(tmp_path: Path) -> Iterator[EventLog]:
-    with EventLog(tmp_path / "events.db") as log:
+def log(tmp_path: Path) -> Iterator[SQLiteEventStore]:
+    with SQLiteEventStore(tmp_path / "events.db") as log:
         yield log
 
 
 @pytest.fixture
-def client(log: EventLog) -> Iterator[httpx.Client]:
+def client(log: SQLiteEventStore) -> Iterator[httpx.Client]:
     with running(create_app(fit(), log)) as client:
         yield client
 
@@ -43,7 +43,7 @@ def client(log: EventLog) -> Iterator[httpx.Client]:
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     """One app for all generated requests."""
     with (
-        EventLog(tmp_path_factory.mktemp("log") / "events.db") as log,
+        SQLiteEventStore(tmp_path_factory.mktemp("log") / "events.db") as log,
         running(create_app(fit(), log)) as client,
     ):
         yield client
@@ -53,7 +53,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
 def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     """One app whose model takes new items in."""
     with (
-        EventLog(tmp_path_factory.mktemp("log") / "events.db") as log,
+        SQLiteEventStore(tmp_path_factory.mktemp("log") / "events.db") as log,
         running(create_app(fit(get_model("content")()), log)) as client,
     ):
         yield client
@@ -148,14 +148,14 @@ class TestEvents:
             "accepted": 1,
             "duplicates": 0,
             "reflected": 1,
-            "set_aside": [],
+            "rejected": [],
         }
         after = client.get("/recommend?user=user-3").json()
         assert event["item"] not in [item["id"] for item in after["items"]]
         assert after["items"] != before["items"]
         assert client.get("/users/user-3?limit=1").json()["events"][0]["id"] == event["item"]
 
-    def test_the_event_is_attributed_to_its_rank(self, client: httpx.Client, log: EventLog) -> None:
+    def test_the_event_is_attributed_to_its_rank(self, client: httpx.Client, log: SQLiteEventStore) -> None:
         before = client.get("/recommend?user=user-3").json()
         event = {"user": "user-3", "item": str(before["items"][2]["id"]), "request": before["request"]}
         client.post("/events", json={"events": [event]})
@@ -173,21 +173,21 @@ class TestEvents:
         assert (told["accepted"], told["duplicates"], told["reflected"]) == (2, 1, 2)
         assert len(client.get("/users/other").json()["events"]) == 2
 
-    def test_sent_twice_it_counts_once(self, client: httpx.Client, log: EventLog) -> None:
+    def test_sent_twice_it_counts_once(self, client: httpx.Client, log: SQLiteEventStore) -> None:
         event = {"id": "c1", "user": "user-3", "item": 100}
         client.post("/events", json={"events": [event]})
         again = client.post("/events", json={"events": [event, event | {"id": "c2", "item": 101}]}).json()
-        assert again == {"accepted": 1, "duplicates": 1, "reflected": 1, "set_aside": []}
+        assert again == {"accepted": 1, "duplicates": 1, "reflected": 1, "rejected": []}
         assert len(log) == 2
 
-    def test_an_event_on_an_unknown_item_is_kept_and_named(self, client: httpx.Client, log: EventLog) -> None:
+    def test_an_event_on_an_unknown_item_is_kept_and_named(self, client: httpx.Client, log: SQLiteEventStore) -> None:
         events = [{"user": "user-3", "item": 100}, {"user": "user-3", "item": "tomorrow's"}]
         answer = client.post("/events", json={"events": events}).json()
         assert (answer["accepted"], answer["reflected"]) == (2, 1)
-        assert answer["set_aside"] == [{"position": 1, "why": 'No item has the id "tomorrow\'s".'}]
+        assert answer["rejected"] == [{"position": 1, "why": 'No item has the id "tomorrow\'s".'}]
         assert log.events().item.tolist() == ["100", "tomorrow's"]
 
-    def test_a_restarted_app_knows_what_the_log_holds(self, log: EventLog) -> None:
+    def test_a_restarted_app_knows_what_the_log_holds(self, log: SQLiteEventStore) -> None:
         with running(create_app(fit(), log)) as client:
             client.post("/events", json={"events": [{"user": "guest", "item": 100, "kind": "rating", "value": 4.5}]})
             before = ids(client.get("/recommend?user=guest"))
@@ -195,7 +195,7 @@ class TestEvents:
             assert ids(client.get("/recommend?user=guest")) == before
             assert client.get("/users/guest").json()["events"][0]["value"] == 4.5
 
-    def test_new_items_are_taken_in_and_known_after_a_restart(self, log: EventLog) -> None:
+    def test_new_items_are_taken_in_and_known_after_a_restart(self, log: SQLiteEventStore) -> None:
         content = get_model("content")()
         item = {
             "id": 900,
@@ -210,30 +210,30 @@ class TestEvents:
         with running(create_app(fit(), log)) as client:  # a model that cannot take it in serves all the same
             assert client.get("/health").json()["items"] == 40
 
-    def test_a_log_of_other_data_is_refused_unless_it_is_adopted(self, log: EventLog) -> None:
+    def test_a_log_of_other_data_is_refused_unless_it_is_adopted(self, log: SQLiteEventStore) -> None:
         other = Pipeline.fit(EASE(l2=20.0), make_dataset(seed=8))
         with running(create_app(fit(), log)) as client:
             client.post("/events", json={"events": [{"user": "user-3", "item": 100}]})
         with pytest.raises(SourceError, match=r"kept for other data \(made for tests: 720 events of 60 users"):
             create_app(other, log)
         assert len(other.history("user-3")) == 12
-        create_app(other, log, Serving(adopt_log=True))
+        create_app(other, log, ServingSettings(rebind_log=True))
         assert len(other.history("user-3")) == 13
         create_app(fit(), log)
 
-    def test_a_fit_that_took_the_log_in_goes_on_with_it(self, log: EventLog, tmp_path: Path) -> None:
+    def test_a_fit_that_took_the_log_in_goes_on_with_it(self, log: SQLiteEventStore, tmp_path: Path) -> None:
         with running(create_app(fit(), log)) as client:
             client.post("/events", json={"events": [{"user": "user-3", "item": 100}, {"user": "new", "item": "newer"}]})
         refitted = Pipeline.fit(EASE(l2=20.0), make_dataset(per_user=14), log=log)
         assert refitted.origin.log == log.id
-        assert (refitted.n_users, len(refitted.catalogue)) == (61, 41)
+        assert (refitted.n_users, len(refitted.catalog)) == (61, 41)
         loaded = Pipeline.load(refitted.save(tmp_path / "m"))
         with running(create_app(loaded, log)) as client:
             assert len(client.get("/users/user-3").json()["events"]) == 15
             assert client.get("/users/new").json()["events"][0]["id"] == "newer"
 
     def test_a_hybrid_that_cannot_take_the_items_of_a_log_in_serves_without_them(
-        self, log: EventLog, capsys: pytest.CaptureFixture[str]
+        self, log: SQLiteEventStore, capsys: pytest.CaptureFixture[str]
     ) -> None:
         with running(create_app(fit(get_model("content")()), log)) as client:
             client.post("/items", json={"items": [{"id": 900, "content": {"title": "New", "genres": "space"}}]})
@@ -244,23 +244,23 @@ class TestEvents:
         assert "The new items of the log were left out: No part of this hybrid can take in new items." in told
         assert "1 events of the log cannot be used" in told
 
-    def test_content_of_the_wrong_type_is_refused_and_written_nowhere(self, log: EventLog) -> None:
+    def test_content_of_the_wrong_type_is_refused_and_written_nowhere(self, log: SQLiteEventStore) -> None:
         items = [{"id": 900, "content": {"year": 1999}}, {"id": 901, "content": {"year": "long ago"}}]
         with running(create_app(fit(get_model("content")()), log)) as client:
             error = trouble(client.post("/items", json={"items": items}), 422)
-            assert "'year' holds numbers. Got 'long ago' in row 1" in error["what"]
+            assert "'year' must hold numbers. Got 'long ago' in row 1" in error["what"]
             assert client.get("/health").json()["items"] == 40
         assert len(log.items()[0]) == 0
 
-    def test_items_that_cannot_be_written_are_not_taken_in(self, log: EventLog) -> None:
+    def test_items_that_cannot_be_written_are_not_taken_in(self, log: SQLiteEventStore) -> None:
         item = {"id": 900, "content": {"title": "New", "genres": "space"}}
         with running(create_app(fit(get_model("content")()), log)) as client:
             log.close()
             assert "Nothing was accepted" in trouble(client.post("/items", json={"items": [item]}), 503)["do"]
             assert client.get("/health").json()["items"] == 40
 
-    def test_kinds_are_those_of_the_data_and_of_the_server(self, log: EventLog) -> None:
-        with running(create_app(fit(), log, Serving(kinds=("Read to end",)))) as client:
+    def test_kinds_are_those_of_the_data_and_of_the_server(self, log: SQLiteEventStore) -> None:
+        with running(create_app(fit(), log, ServingSettings(kinds=("Read to end",)))) as client:
             assert client.get("/health").json()["kinds"] == ["rating", "Read to end"]
             event = {"user": "user-3", "item": 100}
             error = trouble(client.post("/events", json={"events": [event | {"kind": "invented"}]}), 422)
@@ -269,9 +269,9 @@ class TestEvents:
             assert told["reflected"] == 1
         assert len(log) == 1
         with pytest.raises(SettingError, match="kinds must be at most"):
-            Serving(kinds=tuple(map(str, range(100))))
+            ServingSettings(kinds=tuple(map(str, range(100))))
 
-    def test_the_log_is_refused_nothing_is_reflected(self, client: httpx.Client, log: EventLog) -> None:
+    def test_the_log_is_refused_nothing_is_reflected(self, client: httpx.Client, log: SQLiteEventStore) -> None:
         before = ids(client.get("/recommend?user=user-3"))
         log.close()
         error = trouble(client.post("/events", json={"events": [{"user": "user-3", "item": before[0]}]}), 503)
@@ -362,7 +362,7 @@ class TestErrors:
         answer = shared.post("/recommend", content=body, headers={"content-type": "application/json"})
         trouble(answer, 413)
 
-    def test_a_defect_is_an_answer_too_and_the_server_goes_on(self, client: httpx.Client, log: EventLog) -> None:
+    def test_a_defect_is_an_answer_too_and_the_server_goes_on(self, client: httpx.Client, log: SQLiteEventStore) -> None:
         log.lists = log.served = None  # type: ignore[assignment, method-assign]
         error = trouble(client.get("/recommend?user=user-1"), 500)
         assert "defect" in error["what"]
@@ -441,7 +441,7 @@ def test_no_event_breaks_the_server(shared: httpx.Client, events: Any, whole: An
     if answer.status_code == 200:
         told = answer.json()
         assert told["accepted"] + told["duplicates"] == len(events)
-        assert told["reflected"] + len(told["set_aside"]) == told["accepted"]
+        assert told["reflected"] + len(told["rejected"]) == told["accepted"]
 
 
 @generated
@@ -484,7 +484,7 @@ class TestOpenAPI:
 
     def test_the_examples_are_valid_requests(self, client: httpx.Client) -> None:
         schemas = client.get("/openapi.json").json()["components"]["schemas"]
-        for name, path in (("Ask", "/recommend"), ("EventsIn", "/events"), ("ItemsIn", "/items")):
+        for name, path in (("RecommendRequest", "/recommend"), ("EventsRequest", "/events"), ("AddItemsRequest", "/items")):
             for example in schemas[name]["examples"]:
                 answer = client.post(path, json=example)
                 assert answer.status_code == 200 or not trouble(answer, answer.status_code)["where"].startswith("body")
@@ -493,7 +493,7 @@ class TestOpenAPI:
         text = DOCS.read_text(encoding="utf-8")
         for path, methods in shared.get("/openapi.json").json()["paths"].items():
             for method in methods:
-                assert f"`{method.upper()} {path}`" in text, f"docs/guides/serving.md lacks {method.upper()} {path}"
+                assert f"`{method.upper()} {path}`" in text, f"docs/how-to/serve.md lacks {method.upper()} {path}"
 
     def test_every_metric_is_documented(self, shared: httpx.Client) -> None:
         text = DOCS.read_text(encoding="utf-8")
@@ -512,14 +512,14 @@ class TestPage:
 
 
 def test_two_apps_in_one_process_do_not_mix_their_metrics(tmp_path: Path) -> None:
-    with EventLog(tmp_path / "a.db") as a, EventLog(tmp_path / "b.db") as b:
+    with SQLiteEventStore(tmp_path / "a.db") as a, SQLiteEventStore(tmp_path / "b.db") as b:
         with running(create_app(fit(), a)) as first, running(create_app(fit(), b)) as second:
             first.get("/recommend?user=user-1")
             assert 'route="/recommend"' in first.get("/metrics").text
             assert 'route="/recommend"' not in second.get("/metrics").text
 
 
-def test_a_log_with_events_on_nothing_known_is_replayed(log: EventLog) -> None:
-    log.append([Reaction("a", "u", "gone", "click", 5, 1.0)])
+def test_a_log_with_events_on_nothing_known_is_replayed(log: SQLiteEventStore) -> None:
+    log.append([UserEvent("a", "u", "gone", "click", 5, 1.0)])
     with running(create_app(fit(), log)) as client:
         assert client.get("/health").json()["users"] == 60

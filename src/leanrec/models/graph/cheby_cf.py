@@ -42,7 +42,7 @@ class ChebyCF:
     in common and 0 for what it does not support. The paper interpolates h by one Chebyshev polynomial of degree 8
     over all λ, which takes 8 products with P for each query. Here the D strongest directions V, which the low-pass
     filter needs anyway, get h exactly, and only what lies below them, λ from 0 to λ_D, is interpolated. There h
-    is so nearly straight that degree 1 ranks alike (measured in docs/log.md). ``n_components`` = 0 and ``order`` = 8 is
+    is so nearly straight that degree 1 ranks alike (measured in docs/project/journal/2026-11.md). ``n_components`` = 0 and ``order`` = 8 is
     the paper's filter without its low-pass part.
 
     Cost: fit O(passes · (E · D + N · D²)) time and ``fit_bytes``; a query O(Σ over the users who share an item
@@ -57,7 +57,9 @@ class ChebyCF:
         search="128,256,512,1024",
         doc="D, directions that the low-pass filter lets through.",
     )
-    low_pass_weight: float = setting(0.2, at_least=0, search="0..1", doc="Weight of the low-pass filter beside the plateau.")
+    low_pass_weight: float = setting(
+        0.2, at_least=0, search="0..1", doc="Weight of the low-pass filter beside the plateau."
+    )
     alpha: float = setting(
         0.3,
         at_least=0,
