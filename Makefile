@@ -8,13 +8,21 @@ BENCH := .venv-bench
 CLAIMS ?= linear topk item_knn ials spark_als kernels gowalla scaling ingest serving frappe new_items
 SUDO := $(shell test "$$(id -u)" = 0 || echo sudo)
 
-.PHONY: demo test check bench docs browser clean
+# Test files go to so many workers; each has one thread.
+WORKERS ?= 2
+PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
+
+.PHONY: demo test quick check bench docs browser clean
 
 demo: $(VENV)/.demo
 	$(BIN)/leanrec demo $(ARGS)
 
 test: $(VENV)/.test browser
-	$(BIN)/python -m pytest $(ARGS)
+	$(PYTEST) $(ARGS)
+
+# While you work: without browsers, wheels, servers and long training, under three minutes.
+quick: $(VENV)/.test
+	$(PYTEST) -m "not system and not slow" $(ARGS)
 
 check: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -62,4 +70,4 @@ $(VENV)/.test: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@touch $@ $(VENV)/.demo
 
 clean:
-	rm -rf $(VENV) $(BENCH) build dist site .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(BENCH) build dist site .cache .mypy_cache .ruff_cache .pytest_cache

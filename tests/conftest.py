@@ -1,5 +1,11 @@
-"""Data sets that many tests share: small, made from a known truth, the same at every run."""
+"""The process that runs tests, and data sets that many of them share: small, made from a known truth, reproducible."""
+# ruff: noqa: E402 - the number of threads is read when NumPy and Numba are imported
 
+from contracts.workers import in_worker, prepare_process, share_numba_cache
+
+prepare_process()
+
+import numba
 import numpy as np
 import pytest
 
@@ -11,15 +17,34 @@ from leanrec.types import Events
 STRINGS = np.dtypes.StringDType()
 GENRES = ("space", "romance", "crime", "music")
 
+# Fixtures of a test that needs more of the machine than this process.
+_SYSTEM_FIXTURES = {"browser", "installed"}
+
+
+def pytest_configure() -> None:
+    if in_worker():
+        share_numba_cache()
+        # Two workers, two cores. Tests of threads ask for two.
+        numba.set_num_threads(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests that need a browser or an installed wheel, and run the long files first, so that workers end together."""
+    for item in items:
+        if _SYSTEM_FIXTURES & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.system)
+    long_files = {item.path for item in items if item.get_closest_marker("system") or item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in long_files)
+
 
 def make_dataset(n_users: int = 60, n_items: int = 40, per_user: int = 12, seed: int = 7) -> Dataset:
-    """Users who mostly touch items of one genre, rate those higher, over a hundred days."""
+    """Users who mostly interact with items of one genre and rate those higher, over a hundred days."""
     rng = np.random.default_rng(seed)
     genre = np.arange(n_items) % len(GENRES)
     user, item, time, value = [], [], [], []
     for u in range(n_users):
-        liking = np.where(genre == u % len(GENRES), 8.0, 1.0) / (1 + np.arange(n_items) / 20)
-        chosen = rng.choice(n_items, per_user, replace=False, p=liking / liking.sum())
+        preference = np.where(genre == u % len(GENRES), 8.0, 1.0) / (1 + np.arange(n_items) / 20)
+        chosen = rng.choice(n_items, per_user, replace=False, p=preference / preference.sum())
         user += [u] * per_user
         item += chosen.tolist()
         time += np.sort(rng.integers(0, 100 * 86_400, per_user)).tolist()
@@ -30,10 +55,10 @@ def make_dataset(n_users: int = 60, n_items: int = 40, per_user: int = 12, seed:
         user=np.array(user, np.int32),
         item=np.array(item, np.int32),
         time=np.array(time, np.int64) + 1_500_000_000,
-        kind=np.zeros(len(user), np.int8),
+        event_type=np.zeros(len(user), np.int8),
         weight=np.ones(len(user), np.float32),
-        value=np.array(value, np.float32),
-        kinds=("rating",),
+        rating=np.array(value, np.float32),
+        event_types=("rating",),
     )
     words = ("star ship orbit", "love letter kiss", "murder police clue", "band song stage")
     table = Table(

@@ -15,6 +15,8 @@ import results_page
 from harness import Comparison, Roofline
 from probe import Probe
 
+pytestmark = pytest.mark.system
+
 BENCHMARKS = Path(harness.__file__).parent
 
 SCRIPT = """

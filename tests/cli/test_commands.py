@@ -74,6 +74,7 @@ def test_ingest_reports_and_saves(run: Any, log: Path, tmp_path: Path) -> None:
     assert json.loads(out)["cost"]["wall"] > 0
 
 
+@pytest.mark.system
 def test_a_fit_with_a_checkpoint_goes_on_where_it_ended(run: Any, log: Path, tmp_path: Path) -> None:
     words = ("fit", "sasrec", log, "--set", "width=8", "--set", "epochs=2", "--checkpoint", tmp_path / "state")
     assert run(*words, "--out", tmp_path / "first")[0] == 0
@@ -340,6 +341,7 @@ def test_a_model_that_names_a_foreign_class_is_not_loaded(run: Any, log: Path, t
     assert "It was not loaded" in " ".join(err.split())
 
 
+@pytest.mark.system
 def test_interrupting_a_fit_leaves_nothing(tmp_path: Path) -> None:
     folder = sample_path("ml-latest-small")
     words = ["fit", "bpr", folder / "ratings.parquet", "--set", "epochs=100000", "--out", tmp_path / "m"]

@@ -17,6 +17,7 @@ from leanrec.models.linear.ease import EASE
 from leanrec.pipeline.pipeline import Pipeline
 
 
+@pytest.mark.system
 def test_a_server_says_in_one_line_that_it_is_ready(tmp_path: Path) -> None:
     model = Pipeline.fit(EASE(l2=20.0), make_dataset()).save(tmp_path / "model")
     words = ["serve", str(model), "--port", "0", "--json"]
@@ -36,6 +37,7 @@ def test_a_server_says_in_one_line_that_it_is_ready(tmp_path: Path) -> None:
             process.kill()
 
 
+@pytest.mark.system
 def test_the_demo_ends_with_one_document(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo, "_MODELS", ("popularity", "item_knn"))
     code, out, err = run("demo", "--out", tmp_path / "demo", "--json")

@@ -16,10 +16,12 @@ import pytest
 
 from conftest import make_dataset
 from leanrec.errors import ArtifactError, SettingError, SourceError
-from leanrec.events.event_log import EventLog
+from leanrec.events.sqlite_store import SQLiteEventStore
 from leanrec.models.linear.ease import EASE
 from leanrec.pipeline.pipeline import Pipeline
 from leanrec.serving.app import serve
+
+pytestmark = pytest.mark.system
 
 _SERVE = "import sys; from leanrec.serving.app import serve; serve(sys.argv[1], port=0)"
 
@@ -94,7 +96,7 @@ def test_asked_to_stop_it_writes_what_is_waiting_and_ends_well(model: Path, how:
         request = server.client.get("/recommend?user=user-3").json()["request"]
         assert server.stop(how) == 0
         assert server.process.stderr.read() == ""  # type: ignore[union-attr]
-    with EventLog(Path(f"{model}.events.db")) as log:
+    with SQLiteEventStore(Path(f"{model}.events.db")) as log:
         assert request in [each.request for each in log.lists()]
 
 
@@ -125,7 +127,7 @@ def test_a_crowd_asks_and_clicks_at_once(model: Path) -> None:
         assert "leanrec_lists_lost 0.0" in metrics
         assert server.client.get("/health").json()["users"] == 68
         server.stop(signal.SIGKILL)
-    with EventLog(Path(f"{model}.events.db")) as log:
+    with SQLiteEventStore(Path(f"{model}.events.db")) as log:
         assert len(log) == 120
 
 

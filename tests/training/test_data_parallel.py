@@ -25,6 +25,8 @@ from leanrec.training.config import TrainingSettings
 from leanrec.training.data_parallel import WorkerGroup
 from leanrec.training.trainer import TrainingHistory, train
 
+pytestmark = pytest.mark.system
+
 SETTINGS = TrainingSettings(epochs=3, batch=8, learning_rate=0.05, clip=1.0, weight_decay=0.1)
 TWO_AS_ONE = dataclasses.replace(SETTINGS, accumulate=2)
 

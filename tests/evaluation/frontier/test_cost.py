@@ -15,14 +15,14 @@ from leanrec.budget import Budget
 from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.errors import BudgetError, DataError, SettingError
 from leanrec.evaluation.frontier import cost
-from leanrec.evaluation.frontier.cost import ModelCost, Requests, cost_of, measure_requests, resident_bytes
-from leanrec.evaluation.frontier.isolation import FitError, can_run_apart, cost_apart
+from leanrec.evaluation.frontier.cost import ModelCost, LatencyProtocol, measure_cost, measure_latency, resident_bytes
+from leanrec.evaluation.frontier.isolation import FitError, can_isolate, measure_in_subprocess
 from leanrec.models.baselines.popularity import Popularity
 from leanrec.models.linear.ease import EASE
 from leanrec.run import Run
 from leanrec.types import Float32Array, Int32Array, Queries
 
-FEW = Requests(count=40, least=5, seconds=5.0, batch=16)
+FEW = LatencyProtocol(count=40, least=5, seconds=5.0, batch=16)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,24 +65,24 @@ def larger() -> Dataset:
 
 
 def test_fit_time_and_memory_are_those_of_the_fit(larger: Dataset, tmp_path: Path) -> None:
-    model, found, notes = cost_of(Slow(), larger, tmp_path / "model", requests=FEW)
-    assert found.fit_wall >= 0.15
-    assert found.fit_cpu < found.fit_wall
-    assert 38e6 <= found.fit_peak <= 60e6
-    assert found.warm_up is not None
+    model, found, notes = measure_cost(Slow(), larger, tmp_path / "model", requests=FEW)
+    assert found.fit_seconds >= 0.15
+    assert found.fit_cpu_seconds < found.fit_seconds
+    assert 38e6 <= found.peak_memory <= 60e6
+    assert found.warm_up_seconds is not None
     assert notes[0] == "RuntimeWarning: did not converge"
     assert model.n_items == 300
 
 
 def test_a_request_is_timed_alone(larger: Dataset, tmp_path: Path) -> None:
-    found = cost_of(Slow(seconds=0.0), larger, tmp_path / "model", requests=FEW).cost
-    assert found.requests == 40
-    assert found.askers == 40
+    found = measure_cost(Slow(seconds=0.0), larger, tmp_path / "model", requests=FEW).cost
+    assert found.n_requests == 40
+    assert found.n_users == 40
     assert 0.002 <= found.p50 <= found.p99
-    assert found.first_answer >= 0.002
+    assert found.first_request >= 0.002
     # One at a time: the rate is the inverse of the mean, which cannot beat the sleep in each request.
-    assert found.per_second <= 500
-    assert found.batch_per_second <= 500
+    assert found.requests_per_second <= 500
+    assert found.batch_users_per_second <= 500
 
 
 def test_every_request_asks_for_another_user(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,42 +95,42 @@ def test_every_request_asks_for_another_user(dataset: Dataset, monkeypatch: pyte
             return super().score(queries, items)
 
     spy = Spy(Slow(), np.zeros(len(dataset.items), np.float32), seconds=0)
-    found = measure_requests(spy, dataset.queries(), requests=Requests(count=100, batch=8))
+    found = measure_latency(spy, dataset.queries(), requests=LatencyProtocol(count=100, batch=8))
     timed = asked[1 + 20 : -2]
     assert all(len(each) == 1 for each in timed)
     assert [each[0] for each in timed] == [*range(60), *range(40)]
-    assert (found.requests, found.askers) == (100, 60)
+    assert (found.n_requests, found.n_users) == (100, 60)
     assert asked[-1] == list(range(8))
 
 
 def test_a_slow_model_is_asked_less_often(dataset: Dataset) -> None:
     slow = SlowModel(Slow(), np.zeros(len(dataset.items), np.float32), seconds=0.004)
-    found = measure_requests(slow, dataset.queries(), requests=Requests(count=500, seconds=0.01, least=7, batch=2))
-    assert found.requests == 7
+    found = measure_latency(slow, dataset.queries(), requests=LatencyProtocol(count=500, seconds=0.01, least=7, batch=2))
+    assert found.n_requests == 7
 
 
 def test_percentiles_are_times_that_were_observed(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     laps = np.arange(1, 101) / 1000
     monkeypatch.setattr(cost, "_stream", lambda *_: (laps, 10.0))
-    found = measure_requests(Popularity().fit(dataset), dataset.queries(), requests=FEW)
-    assert (found.p50, found.p99, found.per_second) == (0.051, 0.1, 10.0)
+    found = measure_latency(Popularity().fit(dataset), dataset.queries(), requests=FEW)
+    assert (found.p50, found.p99, found.requests_per_second) == (0.051, 0.1, 10.0)
 
 
 def test_a_busy_machine_is_named(dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     interruptions(monkeypatch, 5, 3, 4)
-    found = cost_of(Popularity(), dataset, tmp_path / "model", requests=FEW)
-    assert found.cost.interrupted == 3
-    assert found.cost.busy
+    found = measure_cost(Popularity(), dataset, tmp_path / "model", requests=FEW)
+    assert found.cost.n_interruptions == 3
+    assert found.cost.is_noisy
     assert "interrupted 3 times in 40 requests" in found.notes[-1]
-    assert not dataclasses.replace(found.cost, requests=600).busy
+    assert not dataclasses.replace(found.cost, requests=600).is_noisy
 
 
 def test_disturbed_requests_are_repeated_until_they_are_quiet(
     dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     interruptions(monkeypatch, 9, 0)
-    found = measure_requests(Popularity().fit(dataset), dataset.queries(), requests=FEW)
-    assert (found.interrupted, found.busy) == (0, False)
+    found = measure_latency(Popularity().fit(dataset), dataset.queries(), requests=FEW)
+    assert (found.n_interruptions, found.is_noisy) == (0, False)
 
 
 def interruptions(monkeypatch: pytest.MonkeyPatch, *each: int) -> None:
@@ -141,7 +141,7 @@ def interruptions(monkeypatch: pytest.MonkeyPatch, *each: int) -> None:
 
 def test_nobody_to_ask_is_an_error(dataset: Dataset) -> None:
     with pytest.raises(DataError, match="at least one user"):
-        measure_requests(Popularity().fit(dataset), dataset.queries().block(0, 0))
+        measure_latency(Popularity().fit(dataset), dataset.queries().block(0, 0))
 
 
 def test_a_fit_pays_for_the_matrices_it_derives(larger: Dataset, tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_a_fit_pays_for_the_matrices_it_derives(larger: Dataset, tmp_path: Path)
             seen.append("interactions" in vars(data))
             return SlowModel(self, np.zeros(len(data.items), np.float32), seconds=0)
 
-    cost_of(Looks(), larger, tmp_path / "model", requests=FEW)
+    measure_cost(Looks(), larger, tmp_path / "model", requests=FEW)
     assert seen == [False, False]
 
 
@@ -169,7 +169,7 @@ def test_the_clock_of_the_run_starts_with_the_fit(larger: Dataset, tmp_path: Pat
             return SlowModel(self, np.zeros(len(data.items), np.float32), seconds=0)
 
     run = Run(started=time.monotonic() - 60, budget=Budget(fit_time=5))
-    cost_of(Looks(), larger, tmp_path / "model", run=run, requests=FEW)
+    measure_cost(Looks(), larger, tmp_path / "model", run=run, requests=FEW)
     assert seen == [(None, False), (5, False)]
 
 
@@ -182,9 +182,9 @@ def test_compiling_is_named_and_not_charged_to_the_fit(larger: Dataset, tmp_path
             return SlowModel(self, np.zeros(len(data.items), np.float32), seconds=0)
 
     before = time.perf_counter()
-    found = cost_of(Compiles(), larger, tmp_path / "model", requests=FEW).cost
+    found = measure_cost(Compiles(), larger, tmp_path / "model", requests=FEW).cost
     assert found.compile > 0
-    assert found.compile + found.fit_wall <= time.perf_counter() - before
+    assert found.compile + found.fit_seconds <= time.perf_counter() - before
 
 
 def test_too_small_a_part_to_warm_up_with_is_named(dataset: Dataset, tmp_path: Path) -> None:
@@ -195,8 +195,8 @@ def test_too_small_a_part_to_warm_up_with_is_named(dataset: Dataset, tmp_path: P
                 raise ValueError("too few")
             return SlowModel(self, np.zeros(len(data.items), np.float32), seconds=0)
 
-    found = cost_of(Picky(), make_dataset(80, 300), tmp_path / "model", requests=FEW).cost
-    assert found.warm_up is None
+    found = measure_cost(Picky(), make_dataset(80, 300), tmp_path / "model", requests=FEW).cost
+    assert found.warm_up_seconds is None
 
 
 def test_the_tiny_part_is_a_data_set_of_its_own() -> None:
@@ -246,7 +246,7 @@ def test_resident_bytes_see_what_a_model_cached_to_answer(dataset: Dataset) -> N
 
 
 def test_the_bytes_on_disk_are_those_of_the_artifact(dataset: Dataset, tmp_path: Path) -> None:
-    found = cost_of(EASE(), dataset, tmp_path / "model", requests=FEW, provenance={"data": "abc"}).cost
+    found = measure_cost(EASE(), dataset, tmp_path / "model", requests=FEW, provenance={"data": "abc"}).cost
     assert found.artifact_bytes == artifacts.size_of(tmp_path / "model")
     assert found.artifact_bytes > found.model_bytes - 200
     assert found.model_bytes >= 4 * len(dataset.items) ** 2
@@ -254,11 +254,11 @@ def test_the_bytes_on_disk_are_those_of_the_artifact(dataset: Dataset, tmp_path:
 
 
 def test_axes_name_what_a_budget_can_limit(dataset: Dataset, tmp_path: Path) -> None:
-    found = cost_of(EASE(), dataset, tmp_path / "model", requests=FEW).cost
-    assert found.axes() == {
+    found = measure_cost(EASE(), dataset, tmp_path / "model", requests=FEW).cost
+    assert found.costs() == {
         "p99": found.p99,
-        "memory": found.fit_peak,
-        "fit_time": found.fit_wall,
+        "memory": found.peak_memory,
+        "fit_time": found.fit_seconds,
         "size": found.artifact_bytes,
     }
 
@@ -266,7 +266,7 @@ def test_axes_name_what_a_budget_can_limit(dataset: Dataset, tmp_path: Path) -> 
 @pytest.mark.parametrize("wrong", [{"count": 0}, {"least": 0}, {"k": 0}, {"batch": 0}, {"seconds": 0.0}])
 def test_requests_refuse_what_cannot_be_measured(wrong: dict[str, int]) -> None:
     with pytest.raises(SettingError, match=next(iter(wrong))):
-        Requests(**wrong)  # type: ignore[arg-type]
+        LatencyProtocol(**wrong)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -275,13 +275,14 @@ def job(tmp_path: Path, larger: Dataset) -> Path:
     return tmp_path
 
 
+@pytest.mark.system
 def test_a_process_apart_finds_what_this_one_finds(job: Path, larger: Dataset) -> None:
-    assert can_run_apart(EASE(l2=30.0), job / "settings")
-    model, there, _ = cost_apart(job, job / "data", run=Run(seed=1, threads=1), requests=FEW, provenance={"a": 1})
-    here = cost_of(EASE(l2=30.0), larger, job / "here", run=Run(seed=1, threads=1), requests=FEW)
+    assert can_isolate(EASE(l2=30.0), job / "settings")
+    model, there, _ = measure_in_subprocess(job, job / "data", run=Run(seed=1, threads=1), requests=FEW, provenance={"a": 1})
+    here = measure_cost(EASE(l2=30.0), larger, job / "here", run=Run(seed=1, threads=1), requests=FEW)
     np.testing.assert_array_equal(model.score(larger.queries()), here.model.score(larger.queries()))
-    assert there.apart
-    assert not here.cost.apart
+    assert there.isolate
+    assert not here.cost.isolate
     assert there.model_bytes == here.cost.model_bytes
     assert abs(there.artifact_bytes - here.cost.artifact_bytes) < 100
     assert artifacts.read_manifest(job / "model")["provenance"] == {"a": 1}
@@ -289,24 +290,27 @@ def test_a_process_apart_finds_what_this_one_finds(job: Path, larger: Dataset) -
 
 
 def test_settings_of_a_script_stay_in_this_process(job: Path) -> None:
-    assert not can_run_apart(Slow(), job / "settings")
+    assert not can_isolate(Slow(), job / "settings")
 
 
+@pytest.mark.system
 def test_a_refusal_apart_is_still_a_refusal(job: Path) -> None:
-    assert can_run_apart(EASE(), job / "settings")
+    assert can_isolate(EASE(), job / "settings")
     with pytest.raises(BudgetError, match="EASE over 300 items, even with"):
-        cost_apart(job, job / "data", run=Run(budget=Budget(memory=1000)), requests=FEW)
+        measure_in_subprocess(job, job / "data", run=Run(budget=Budget(memory=1000)), requests=FEW)
 
 
+@pytest.mark.system
 def test_an_error_apart_is_told(job: Path, larger: Dataset) -> None:
     nobody = larger.with_events(larger.events.take(np.zeros(0, np.int64)))
     artifacts.save(nobody, job / "empty")
-    assert can_run_apart(Popularity(), job / "settings")
+    assert can_isolate(Popularity(), job / "settings")
     with pytest.raises(FitError, match="at least one user has a history"):
-        cost_apart(job, job / "empty", run=Run(), requests=FEW)
+        measure_in_subprocess(job, job / "empty", run=Run(), requests=FEW)
 
 
+@pytest.mark.system
 def test_a_process_that_dies_is_told(job: Path) -> None:
     (job / "settings").mkdir()
     with pytest.raises(FitError, match=r"ended with the code 1\. .*not a leanrec artifact"):
-        cost_apart(job, job / "data", run=Run(), requests=FEW)
+        measure_in_subprocess(job, job / "data", run=Run(), requests=FEW)

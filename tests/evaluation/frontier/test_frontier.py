@@ -19,13 +19,13 @@ from leanrec.budget import Budget
 from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.data.splits.split import split
 from leanrec.errors import DataError, SettingError
-from leanrec.evaluation.bootstrap import PerQuery
-from leanrec.evaluation.frontier.candidates import candidates, portfolio
-from leanrec.evaluation.frontier.cost import ModelCost, Requests
+from leanrec.evaluation.bootstrap import PerQueryMetrics
+from leanrec.evaluation.frontier.candidates import parse_candidates, list_candidates
+from leanrec.evaluation.frontier.cost import ModelCost, LatencyProtocol
 from leanrec.evaluation.frontier.frontier import Frontier, frontier
-from leanrec.evaluation.frontier.pareto import front
-from leanrec.evaluation.frontier.results import Quality, Row
-from leanrec.evaluation.frontier.selection import Choice, Tie, cheaper, choose, mark, ties
+from leanrec.evaluation.frontier.pareto import is_pareto_optimal
+from leanrec.evaluation.frontier.results import QualityEstimate, ModelResult
+from leanrec.evaluation.frontier.selection import ModelSelection, Equivalent, find_cheaper, select_model, annotate_results, ties
 from leanrec.models import list_models
 from leanrec.models.baselines.bias import Bias
 from leanrec.models.baselines.popularity import Popularity, PopularityModel
@@ -33,7 +33,7 @@ from leanrec.models.ensembles.hybrid import Hybrid
 from leanrec.models.linear.ease import EASE
 from leanrec.run import Run
 
-FEW = Requests(count=20, least=5, batch=8)
+FEW = LatencyProtocol(count=20, least=5, batch=8)
 NUMBERS = st.floats(0.001, 100) | st.sampled_from([0.0, 1.0, 2.0])
 
 
@@ -44,14 +44,14 @@ def make_row(
     memory: int = 10**6,
     fit: float = 1.0,
     artifact: int = 10**6,
-) -> Row:
+) -> ModelResult:
     cost = ModelCost(
-        first_answer=0.1, p50=p99 / 2, p99=p99, per_second=1 / p99, batch_per_second=1 / p99, requests=100,
-        askers=50, interrupted=0, fit_wall=fit, fit_cpu=fit, fit_peak=memory, warm_up=0.1, compile=0.0,
+        first_request=0.1, p50=p99 / 2, p99=p99, requests_per_second=1 / p99, batch_users_per_second=1 / p99, requests=100,
+        n_users=50, n_interruptions=0, fit_seconds=fit, fit_cpu_seconds=fit, peak_memory=memory, warm_up_seconds=0.1, compile=0.0,
         model_bytes=artifact, artifact_bytes=artifact,
     )  # fmt: skip
-    measured = Quality(quality, quality - 0.01, quality + 0.01, 100)
-    return Row(name, name, "collaborative", {}, "fitted", cost=cost, valid=measured, test=measured)
+    measured = QualityEstimate(quality, quality - 0.01, quality + 0.01, 100)
+    return ModelResult(name, name, "collaborative", {}, "fitted", cost=cost, valid=measured, test=measured)
 
 
 def dominated(point: tuple[float, float], others: Sequence[tuple[float, float]]) -> bool:
@@ -63,26 +63,26 @@ def dominated(point: tuple[float, float], others: Sequence[tuple[float, float]])
 def test_a_known_front() -> None:
     cost = [1.0, 2.0, 3.0, 2.5, 4.0, 1.0]
     quality = [0.1, 0.3, 0.3, 0.2, 0.4, 0.05]
-    assert front(cost, quality).tolist() == [True, True, False, False, True, False]
+    assert is_pareto_optimal(cost, quality).tolist() == [True, True, False, False, True, False]
 
 
 def test_twins_are_optimal_together_and_what_is_not_a_number_never_is() -> None:
-    assert front([1.0, 1.0, np.nan, 0.5], [0.2, 0.2, 0.9, np.nan]).tolist() == [True, True, False, False]
-    assert front([], []).tolist() == []
+    assert is_pareto_optimal([1.0, 1.0, np.nan, 0.5], [0.2, 0.2, 0.9, np.nan]).tolist() == [True, True, False, False]
+    assert is_pareto_optimal([], []).tolist() == []
 
 
 @given(st.lists(st.tuples(NUMBERS, NUMBERS), max_size=30))
 def test_the_front_is_exactly_what_nobody_dominates(points: list[tuple[float, float]]) -> None:
-    optimal = front([c for c, _ in points], [q for _, q in points])
+    optimal = is_pareto_optimal([c for c, _ in points], [q for _, q in points])
     assert optimal.tolist() == [not dominated(point, points) for point in points]
 
 
 def test_rows_are_marked_for_each_cost() -> None:
-    rows = mark(
+    rows = annotate_results(
         [make_row("small", 0.2, p99=0.001, memory=10), make_row("large", 0.3, p99=0.001, memory=100)],
         Budget(memory=50),
     )
-    assert [row.front for row in rows] == [("memory",), ("p99", "memory", "fit_time", "size")]
+    assert [row.pareto_axes for row in rows] == [("memory",), ("p99", "memory", "fit_time", "size")]
     assert [row.violations[0].axis if row.violations else None for row in rows] == [None, "memory"]
 
 
@@ -92,23 +92,23 @@ def test_the_best_within_the_budget_is_chosen() -> None:
         make_row("better", 0.4, p99=0.006),
         make_row("bad", 0.1, p99=0.001),
     ]
-    assert choose(mark(rows, Budget(p99="5ms"))) == Choice("good", None)
-    assert choose(mark(rows, Budget())) == Choice("better", None)
+    assert select_model(annotate_results(rows, Budget(p99="5ms"))) == ModelSelection("good", None)
+    assert select_model(annotate_results(rows, Budget())) == ModelSelection("better", None)
 
 
 def test_of_equals_the_faster_is_chosen() -> None:
     rows = [make_row("slow", 0.3, p99=0.004), make_row("fast", 0.3, p99=0.002)]
-    assert choose(mark(rows, Budget())).best == "fast"
+    assert select_model(annotate_results(rows, Budget())).best == "fast"
 
 
 def test_validation_decides_and_test_is_only_reported() -> None:
     honest, lucky = make_row("honest", 0.4), make_row("lucky", 0.3)
     rows = [
-        dataclasses.replace(honest, test=Quality(0.1, 0.0, 0.2, 100)),
-        dataclasses.replace(lucky, test=Quality(0.9, 0.8, 1.0, 100)),
+        dataclasses.replace(honest, test=QualityEstimate(0.1, 0.0, 0.2, 100)),
+        dataclasses.replace(lucky, test=QualityEstimate(0.9, 0.8, 1.0, 100)),
     ]
-    assert choose(mark(rows, Budget())).best == "honest"
-    assert choose(mark(rows, Budget(p99="1us"))).closest == "honest"
+    assert select_model(annotate_results(rows, Budget())).best == "honest"
+    assert select_model(annotate_results(rows, Budget(p99="1us"))).closest == "honest"
 
 
 def test_if_none_fits_the_one_that_goes_over_least_is_named() -> None:
@@ -117,15 +117,15 @@ def test_if_none_fits_the_one_that_goes_over_least_is_named() -> None:
         make_row("heavy", 0.2, p99=0.006, memory=1300),  # 20 % and 30 % over
         make_row("both", 0.3, p99=0.0061, memory=1310),
     ]
-    marked = mark(rows, Budget(p99="5ms", memory=1000))
-    assert choose(marked) == Choice(None, "heavy")
+    marked = annotate_results(rows, Budget(p99="5ms", memory=1000))
+    assert select_model(marked) == ModelSelection(None, "heavy")
     assert [each.axis for each in marked[1].violations] == ["memory", "p99"]
 
 
 def test_nothing_fitted_is_nothing_chosen() -> None:
-    rows = [Row("a", "a", "content", {}, "failed", reason="broken")]
-    assert choose(mark(rows, Budget())) == Choice(None, None)
-    assert choose([]) == Choice(None, None)
+    rows = [ModelResult("a", "a", "content", {}, "failed", reason="broken")]
+    assert select_model(annotate_results(rows, Budget())) == ModelSelection(None, None)
+    assert select_model([]) == ModelSelection(None, None)
 
 
 @given(
@@ -136,11 +136,11 @@ def test_nothing_fitted_is_nothing_chosen() -> None:
 def test_the_choice_keeps_the_budget_and_nothing_that_does_is_better(
     costs: list[tuple[float, float, int]], max_p99: float, max_memory: int
 ) -> None:
-    rows = mark(
+    rows = annotate_results(
         [make_row(str(i), q, p99=p, memory=m) for i, (q, p, m) in enumerate(costs)],
         Budget(p99=max_p99, memory=max_memory),
     )
-    choice = choose(rows)
+    choice = select_model(rows)
     fitting = [q for q, p, m in costs if p <= max_p99 and m <= max_memory]
     if fitting:
         assert choice.best is not None
@@ -160,23 +160,23 @@ def test_cheaper_is_much_less_somewhere_and_no_more_elsewhere() -> None:
     less = make_row("less", 0.3, p99=0.0105, memory=1000, fit=5.0, artifact=1000)
     same = make_row("same", 0.3, p99=0.0095, memory=950, fit=9.5, artifact=990)
     dear = make_row("dear", 0.3, p99=0.02, memory=10, fit=0.1, artifact=10)
-    assert [row.name for row in cheaper(mark([best, less, same, dear], Budget()), best)] == ["less"]
-    assert cheaper(mark([best, less], Budget(fit_time=1)), best) == ()
+    assert [row.name for row in find_cheaper(annotate_results([best, less, same, dear], Budget()), best)] == ["less"]
+    assert find_cheaper(annotate_results([best, less], Budget(fit_time=1)), best) == ()
 
 
 def test_more_of_what_the_budget_has_plenty_of_is_no_objection() -> None:
     best = make_row("best", 0.4, fit=0.5, artifact=10**7)
     small = make_row("small", 0.4, fit=2.0, artifact=10**5)
-    assert cheaper([best, small], best, Budget()) == ()
-    assert cheaper([best, small], best, Budget(fit_time="10s")) == ()
-    assert cheaper([best, small], best, Budget(fit_time="60s")) == (small,)
+    assert find_cheaper([best, small], best, Budget()) == ()
+    assert find_cheaper([best, small], best, Budget(fit_time="10s")) == ()
+    assert find_cheaper([best, small], best, Budget(fit_time="60s")) == (small,)
 
 
 def test_a_cheaper_model_that_is_as_good_is_named_and_one_that_is_worse_is_not() -> None:
     rng = np.random.default_rng(0)
     base = rng.random(200)
     values = {"best": base + 0.001, "tied": base + rng.normal(0, 0.3, 200), "worse": base - 0.2, "dear": base}
-    rows = mark(
+    rows = annotate_results(
         [
             make_row("best", 0.501, fit=10.0),
             make_row("tied", 0.5, fit=1.0),
@@ -185,20 +185,20 @@ def test_a_cheaper_model_that_is_as_good_is_named_and_one_that_is_worse_is_not()
         ],
         Budget(),
     )
-    evaluations = {name: PerQuery(per_query={"ndcg@10": each}, cases="same") for name, each in values.items()}
+    evaluations = {name: PerQueryMetrics(per_query={"ndcg@10": each}, cases="same") for name, each in values.items()}
     found = ties(rows, "best", evaluations, "ndcg@10")
     assert [tie.name for tie in found] == ["tied"]
     assert found[0].low <= found[0].difference <= found[0].high
     assert found[0].difference == pytest.approx(float(np.mean(values["best"] - values["tied"])))
-    assert found[0].saves == pytest.approx({"p99": 1.0, "memory": 1.0, "fit_time": 0.1, "size": 1.0})
+    assert found[0].cost_ratios == pytest.approx({"p99": 1.0, "memory": 1.0, "fit_time": 0.1, "size": 1.0})
 
 
 def test_an_exact_twin_that_is_cheaper_is_a_tie() -> None:
-    rows = mark(
+    rows = annotate_results(
         [make_row("z-best", 0.5, p99=0.001, fit=10.0), make_row("a-twin", 0.5, p99=0.001001, fit=1.0)],
         Budget(),
     )
-    same = PerQuery(per_query={"ndcg@10": np.full(50, 0.5)}, cases="same")
+    same = PerQueryMetrics(per_query={"ndcg@10": np.full(50, 0.5)}, cases="same")
     found = ties(rows, "z-best", {"z-best": same, "a-twin": same}, "ndcg@10")
     assert [(tie.name, tie.difference) for tie in found] == [("a-twin", 0.0)]
 
@@ -263,7 +263,7 @@ def mixed(data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> tuple[Fron
 
 def test_one_model_that_fails_is_one_line(mixed: tuple[Frontier, Path]) -> None:
     found = mixed[0]
-    assert [row.status for row in found.rows] == [
+    assert [row.status for row in found.results] == [
         "fitted",
         "failed",
         "fitted",
@@ -271,21 +271,21 @@ def test_one_model_that_fails_is_one_line(mixed: tuple[Frontier, Path]) -> None:
         "skipped",
         "failed",
     ]
-    assert found.rows[1].reason == "RuntimeError: singular matrix"
-    assert "needs about 1e+03 TB" in found.rows[3].reason
-    assert "Refuses needs about" in found.rows[4].reason
-    assert found.rows[5].reason
-    assert found.best is found.rows[2]
+    assert found.results[1].reason == "RuntimeError: singular matrix"
+    assert "needs about 1e+03 TB" in found.results[3].reason
+    assert "Refuses needs about" in found.results[4].reason
+    assert found.results[5].reason
+    assert found.best is found.results[2]
     assert any("Not in the comparison: Fails, Huge, Refuses, Wrong." in line for line in found.summary())
 
 
 def test_a_fitted_row_says_everything(mixed: tuple[Frontier, Path], data: Dataset) -> None:
-    row = mixed[0].row("ease l2=20")
+    row = mixed[0].result("ease l2=20")
     assert (row.model, row.family) == ("ease", "collaborative")
     assert row.settings["l2"] == 20.0
-    assert row.estimate == EASE(l2=20.0).fit_bytes(split(data, "leave-one-out").train.shape)
+    assert row.estimated_memory == EASE(l2=20.0).fit_bytes(split(data, "leave-one-out").train.shape)
     assert row.cost is not None
-    assert not row.cost.apart
+    assert not row.cost.isolate
     for part in (row.valid, row.test):
         assert part is not None
         assert part.low <= part.value <= part.high
@@ -300,7 +300,7 @@ def test_quality_is_that_of_a_model_fitted_on_the_training_part(mixed: tuple[Fro
 
     parts = split(data, "leave-one-out")
     model = EASE(l2=20.0).fit(parts.train)
-    row = mixed[0].row("ease l2=20")
+    row = mixed[0].result("ease l2=20")
     for cases, found in ((parts.valid, row.valid), (parts.test, row.test)):
         assert found is not None
         expected = evaluate(model, cases, k=(10,), fallback=Popularity().fit(parts.train)).interval("ndcg@10")
@@ -320,7 +320,7 @@ def test_fitted_models_are_kept_if_wanted(mixed: tuple[Frontier, Path]) -> None:
     assert sorted(path.name for path in folder.iterdir()) == ["ease_l2=20", "popularity"]
     assert artifacts.load(folder / "ease_l2=20").settings == EASE(l2=20.0)
     assert artifacts.read_manifest(folder / "popularity")["provenance"]["split"] == "leave-one-out"
-    assert found.rows[0].cost is not None
+    assert found.results[0].cost is not None
 
 
 def test_goes_to_json_and_says_the_same_again(mixed: tuple[Frontier, Path]) -> None:
@@ -335,8 +335,8 @@ def test_goes_to_json_and_says_the_same_again(mixed: tuple[Frontier, Path]) -> N
 
 def test_over_the_estimate_a_model_is_not_fitted(data: Dataset) -> None:
     found = run_frontier(data, [Popularity(), EASE()], budget=Budget(memory="1kB"))
-    assert [row.status for row in found.rows] == ["skipped", "skipped"]
-    assert all("the limit is 1 kB" in row.reason for row in found.rows)
+    assert [row.status for row in found.results] == ["skipped", "skipped"]
+    assert all("the limit is 1 kB" in row.reason for row in found.results)
     assert (found.best, found.closest) == (None, None)
     assert "The smallest fit is popularity: about" in found.summary()[0]
 
@@ -357,9 +357,9 @@ class Cautious:
 
 def test_an_estimate_is_an_upper_bound_and_what_was_taken_decides(data: Dataset) -> None:
     found = run_frontier(data, [Cautious()], budget=Budget(memory=50_000_000))
-    assert [row.status for row in found.rows] == ["fitted"]
+    assert [row.status for row in found.results] == ["fitted"]
     assert found.best is not None
-    assert found.rows[0].estimate == 150_000_000
+    assert found.results[0].estimated_memory == 150_000_000
 
 
 def test_few_queries_are_said_to_be_few() -> None:
@@ -377,26 +377,27 @@ def test_says_what_comes_closest_and_by_how_much(data: Dataset) -> None:
 
 
 def test_a_model_stops_within_the_time_for_a_fit(data: Dataset) -> None:
-    row = run_frontier(data, [Waits()], budget=Budget(fit_time=0.3)).rows[0]
+    row = run_frontier(data, [Waits()], budget=Budget(fit_time=0.3)).results[0]
     assert row.cost is not None
-    assert row.cost.fit_wall >= 0.27
+    assert row.cost.fit_seconds >= 0.27
 
 
 def test_nothing_is_started_once_the_time_is_over(data: Dataset) -> None:
     found = run_frontier(data, [Popularity()], run=Run(started=time.monotonic() - 5, budget=Budget(fit_time=1)))
-    assert found.rows[0].status == "skipped"
-    assert found.rows[0].reason == "The 1 s for everything were over."
+    assert found.results[0].status == "skipped"
+    assert found.results[0].reason == "The 1 s for everything were over."
 
 
+@pytest.mark.system
 def test_each_model_in_a_process_of_its_own_gives_the_same(data: Dataset) -> None:
     models = [EASE(l2=20.0), Bias(), Fails()]
-    there = run_frontier(data, models, apart=True, run=Run(seed=2))
+    there = run_frontier(data, models, isolate=True, run=Run(seed=2))
     here = run_frontier(data, models, run=Run(seed=2))
-    for ours, theirs in zip(there.rows[:2], here.rows[:2], strict=True):
+    for ours, theirs in zip(there.results[:2], here.results[:2], strict=True):
         assert ours.cost is not None
-        assert ours.cost.apart
+        assert ours.cost.isolate
         assert (ours.valid, ours.test) == (theirs.valid, theirs.test)
-    assert there.rows[2].reason == "RuntimeError: singular matrix"
+    assert there.results[2].reason == "RuntimeError: singular matrix"
 
 
 HANG = """
@@ -410,6 +411,7 @@ _Deadline(Hang(), 0.2).fit(None)
 """
 
 
+@pytest.mark.system
 def test_a_fit_that_ignores_its_time_is_ended(data: Dataset) -> None:
     from leanrec.evaluation.frontier import isolation as apart
 
@@ -436,37 +438,37 @@ def test_wrong_arguments_are_refused_before_anything_is_fitted(data: Dataset) ->
 
 
 def test_names_tell_settings_apart() -> None:
-    names = [each.name for each in candidates(["ease", EASE(l2=50.0), EASE(l2=50.0), Fails()])]
+    names = [each.name for each in parse_candidates(["ease", EASE(l2=50.0), EASE(l2=50.0), Fails()])]
     assert names == ["ease", "ease l2=50", "ease l2=50 #2", "Fails"]
-    assert [each.name for each in candidates(["hybrid", Hybrid(parts=("ease", "popularity"))])] == [
+    assert [each.name for each in parse_candidates(["hybrid", Hybrid(parts=("ease", "popularity"))])] == [
         "hybrid",
         "hybrid parts=EASE+Popularity",
     ]
-    assert [each.name for each in candidates({"mine": EASE(), "yours": "popularity"})] == ["mine", "yours"]
-    assert [(each.model, each.family) for each in candidates([EASE(l2=1.0), Fails()])] == [
+    assert [each.name for each in parse_candidates({"mine": EASE(), "yours": "popularity"})] == ["mine", "yours"]
+    assert [(each.model, each.family) for each in parse_candidates([EASE(l2=1.0), Fails()])] == [
         ("ease", "collaborative"),
         ("Fails", "plugin"),
     ]
 
 
 def test_the_portfolio_follows_the_data(data: Dataset) -> None:
-    everything = portfolio(data)
+    everything = list_candidates(data)
     assert len({each.name for each in everything}) == len(everything)
     families = {each.family for each in everything}
     bare = dataclasses.replace(data, item_table=None)
-    assert "content" not in {each.family for each in portfolio(bare)}
+    assert "content" not in {each.family for each in list_candidates(bare)}
     assert {"collaborative"} <= families
     unrated = dataclasses.replace(data, events=dataclasses.replace(data.events, value=None), rating_range=None)
-    models = {each.model for each in portfolio(unrated)}
+    models = {each.model for each in list_candidates(unrated)}
     assert {"popularity", "ease", "rp3", "cheby_cf"} <= models
     assert not {"gf_cf", "turbo_cf"} & models
-    assert [each.model for each in candidates(["gf_cf", "turbo_cf"], sizes=True)] == ["gf_cf", "turbo_cf"]
+    assert [each.model for each in parse_candidates(["gf_cf", "turbo_cf"], sizes=True)] == ["gf_cf", "turbo_cf"]
     assert not {"bias", "rating_knn", "rating_mf"} & models
     assert {"bias", "rating_knn", "rating_mf"} <= {each.model for each in everything}
 
 
 def test_models_that_train_for_long_take_part_when_asked(data: Dataset) -> None:
-    usual, all_of_them = ({each.model for each in portfolio(data, deep=deep)} for deep in (False, True))
+    usual, all_of_them = ({each.model for each in list_candidates(data, deep=deep)} for deep in (False, True))
     assert {"sasrec", "xsimgcl"} <= all_of_them - usual
     assert usual <= all_of_them
     assert "lightgcn" in usual
@@ -474,19 +476,17 @@ def test_models_that_train_for_long_take_part_when_asked(data: Dataset) -> None:
 
 
 def test_every_size_in_the_portfolio_is_a_setting_that_exists(data: Dataset) -> None:
-    sized = {each.model for each in portfolio(data) if each.name != each.model}
-    from leanrec.evaluation.frontier.candidates import _SIZES
-
-    assert sized == set(_SIZES)
+    sized = {each.model for each in list_candidates(data) if each.name != each.model}
+    assert sized == {info.name for info in list_models().values() if not info.extra and info.variants}
 
 
 def test_a_tie_is_told_in_words() -> None:
-    best, other = mark([make_row("big", 0.4), make_row("small", 0.39)], Budget())
-    tie = Tie("small", 0.01, -0.002, 0.02, 0.4, {"p99": 0.5, "memory": 1.0, "fit_time": 0.1, "size": 1.0})
-    found = Frontier((best, other), Budget(), Choice("big", None, (tie,)), "ndcg@10", "films", "about")
+    best, other = annotate_results([make_row("big", 0.4), make_row("small", 0.39)], Budget())
+    tie = Equivalent("small", 0.01, -0.002, 0.02, 0.4, {"p99": 0.5, "memory": 1.0, "fit_time": 0.1, "size": 1.0})
+    found = Frontier((best, other), Budget(), ModelSelection("big", None, (tie,)), "ndcg@10", "films", "about")
     assert found.summary()[1] == (
         "small is cheaper (0.5 × the p99 of one request, 0.1 × the time to fit), and validation cannot "
         "tell it from the best: its ndcg@10 is lower by 0.0100 (95 % interval -0.0020 to 0.0200)."
     )
     with pytest.raises(SettingError, match=r"There is no row 'tiny'\. Rows: big, small"):
-        found.row("tiny")
+        found.result("tiny")
