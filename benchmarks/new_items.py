@@ -11,7 +11,7 @@ import functools
 import harness
 import numpy as np
 from harness import Claim, Comparison, Contestant, Probe
-from sequences import read
+from sequences import read_sequences
 
 from leanrec.cli.options import parse_model
 
@@ -21,36 +21,38 @@ RANDOM = frozenset({"graphsage", "two_tower"})
 TITLES = {"ml-1m": "ML-1M, titles and genres", "yelp": "Yelp (S3-Rec's file), names and categories"}
 
 
-def judge(probe: Probe, text: str, which: str, part: str) -> None:
+def train_and_evaluate(probe: Probe, text: str, which: str, part: str) -> None:
     from leanrec.data.splits.split import split
     from leanrec.evaluation.evaluate import evaluate
     from leanrec.protocols import Context
     from leanrec.retrieval.exact import ExactRetriever
 
     estimator = parse_model(text)
-    parts = split(read(which, 500 if probe.quick else None), "cold-items", valid=0.1 if part == "valid" else 0)
-    cases = parts.valid if part == "valid" else parts.test
+    parts = split(
+        read_sequences(which, 500 if probe.quick else None), "cold-items", valid=0.1 if part == "valid" else 0
+    )
+    evaluation_set = parts.valid if part == "valid" else parts.test
     train = parts.train
     train.interactions  # noqa: B018 - made before the clock starts
-    held = np.unique(cases.ground_truth.indices).astype(np.int32)
+    held = np.unique(evaluation_set.ground_truth.indices).astype(np.int32)
     if np.isin(held, train.interactions.indices).any():
         raise SystemExit("A held-out item must not be in training.")
     with probe.timed():
         model = estimator.fit(train, probe.run)
     # Who asks without a history is left out: nobody can answer by content then.
-    known = np.flatnonzero(np.diff(cases.queries.history.indptr))
-    cases = cases.take(known)
-    among = evaluate(ExactRetriever(model, context=Context(allow=held)), cases, k=(10,)).means()
-    whole = evaluate(model, cases, k=(10,)).means()
-    probe.found(items=len(held), users=len(known))
-    probe.reached(ndcg_10=among["ndcg@10"], recall_10=among["recall@10"], recall_among_all_10=whole["recall@10"])
-    probe.note(repr(estimator))
+    known = np.flatnonzero(np.diff(evaluation_set.queries.history.indptr))
+    evaluation_set = evaluation_set.take(known)
+    among = evaluate(ExactRetriever(model, context=Context(allow=held)), evaluation_set, k=(10,)).means()
+    whole = evaluate(model, evaluation_set, k=(10,)).means()
+    probe.record_facts(items=len(held), users=len(known))
+    probe.record_quality(ndcg_10=among["ndcg@10"], recall_10=among["recall@10"], recall_among_all_10=whole["recall@10"])
+    probe.add_note(repr(estimator))
 
 
 def make_claim(models: list[str], which: str, part: str) -> Claim:
     contestants = {}
     for name in models:
-        work = functools.partial(judge, text=name, which=which, part=part)
+        work = functools.partial(train_and_evaluate, text=name, which=which, part=part)
         contestants[name] = Contestant(work, repeats=0 if name.partition(",")[0] in RANDOM else 1)
     rows = [
         Comparison(what=f"{name}, {part}", ours=name, measure=measure)
@@ -68,11 +70,11 @@ def make_claim(models: list[str], which: str, part: str) -> Claim:
 
 
 def main() -> None:
-    options = harness.parser(__doc__, models=True, device=True)
+    options = harness.build_parser(__doc__, models=True, device=True)
     options.add_argument("--data", choices=sorted(TITLES), default="ml-1m", help="what it is measured on")
     options.add_argument("--test", action="store_true", help="judge on the test items: once, at the end")
-    asked = options.parse_args()
-    harness.run(make_claim(asked.model or list(MODELS), asked.data, "test" if asked.test else "valid"), asked)
+    args = options.parse_args()
+    harness.run_claim(make_claim(args.model or list(MODELS), args.data, "test" if args.test else "valid"), args)
 
 
 if __name__ == "__main__":

@@ -109,7 +109,7 @@ class Extendable(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
-class Path:
+class ExplanationPath:
     """A way from an item of the history to the recommended one.
 
     Attributes:
@@ -128,7 +128,7 @@ class Explanation:
     """Why an item was recommended.
 
     Attributes:
-        reason: one sentence stem: "history", "content", "neighbours", "popularity", "factors".
+        reason: one sentence stem: "history", "content", "neighbors", "popularity", "factors".
         items: (R,) int32 rows of history items that speak for it, strongest first.
         weights: (R,) float32 what each adds to the score.
         features: words, genres or other content that speak for it, strongest first.
@@ -139,7 +139,7 @@ class Explanation:
     items: Int32Array
     weights: Float32Array
     features: tuple[str, ...] = ()
-    paths: tuple[Path, ...] = ()
+    paths: tuple[ExplanationPath, ...] = ()
 
 
 def rank_contributions(

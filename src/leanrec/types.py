@@ -1,19 +1,22 @@
-"""The values that flow through leanrec, and the key to their shapes.
+"""Core value types: event logs, queries and candidate lists, with the dimension key of their shapes.
 
 Dimension key, used in every docstring and as a suffix where it helps (``scores_BN``):
 
-    E  events      U  users      N  items      B  queries in one call
-    K  length of a list          D  width of an embedding      L  length of a history
+    E  events      U  users      N  items      B  queries in one batch
+    K  length of a recommendation list         D  embedding dimension      L  length of a history
 """
 
 import dataclasses
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from leanrec.errors import DataError
+
+if TYPE_CHECKING:
+    from leanrec.data.table import Table
 
 __all__ = [
     "CSR",
@@ -24,6 +27,7 @@ __all__ = [
     "Int32Array",
     "Int64Array",
     "Queries",
+    "compact_indices",
     "empty_csr",
 ]
 
@@ -34,38 +38,59 @@ Int64Array: TypeAlias = NDArray[np.int64]
 IdArray: TypeAlias = NDArray[Any]
 
 
+_INT32_LIMIT = 2**31
+
+
 def empty_csr(rows: int, columns: int) -> CSR:
-    """A (rows, columns) float32 matrix with no entry."""
+    """Return a (rows, columns) float32 matrix without entries."""
     return sp.csr_array((rows, columns), dtype=np.float32)  # type: ignore[return-value]  # stubs take the shape for data
+
+
+def compact_indices(matrix: CSR) -> CSR:
+    """Return the matrix with int32 ``indices`` and ``indptr`` wherever the values fit; the same object if it has them.
+
+    ``indices`` fit below 2³¹ columns, ``indptr`` below 2³¹ entries. The data are shared. Cost: none, or O(entries).
+    """
+    pointers = np.int32 if matrix.nnz < _INT32_LIMIT else np.int64
+    indices = np.int32 if matrix.shape[1] <= _INT32_LIMIT else np.int64
+    if matrix.indptr.dtype == pointers and matrix.indices.dtype == indices:
+        return matrix
+    compact: CSR = sp.csr_array(matrix.shape, dtype=matrix.dtype)  # type: ignore[assignment]  # stubs, as above
+    # Set one by one: the constructor would bring both to one type.
+    compact.data = matrix.data
+    compact.indices = matrix.indices.astype(indices, copy=False)
+    compact.indptr = matrix.indptr.astype(pointers, copy=False)
+    return compact
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Events:
-    """A log of behaviour: what training reads and what serving writes.
+    """An interaction log: the input of training and the output of serving.
 
     Attributes:
-        user: (E,) who: the user's own ids at the edge; int32 rows once a Dataset has indexed them.
-        item: (E,) what: own ids at the edge; int32 rows inside a Dataset.
-        time: (E,) int64 seconds since 1970, or the order within the user where there is no clock; all equal where the log has neither.
-        kind: (E,) int8 codes into ``kinds``.
-        weight: (E,) float32 strength as positive evidence; 0 = seen, but no evidence of liking.
-        value: (E,) float32 the explicit rating, NaN where the event is none. None: no event is a rating.
-        request: (E,) ids of the served list that an event answers, or None.
+        user: (E,) user ids: external ids outside a Dataset, int32 internal rows inside.
+        item: (E,) item ids, in the same way.
+        time: (E,) int64 seconds since 1970, or the order within the user where there are no timestamps; all equal
+            where the log has neither.
+        event_type: (E,) int8 codes into ``event_types``.
+        weight: (E,) float32 strength of the positive evidence; 0 = the item was seen, without evidence of a preference.
+        rating: (E,) float32 explicit rating, NaN where the event is not a rating. None: no event is a rating.
+        request: (E,) ids of the served recommendation list that an event answers, or None.
         rank: (E,) int32 position in that list, 0 = first, −1 = unknown, or None.
-        propensity: (E,) float32 probability with which it was shown, NaN = unknown, or None.
-        kinds: names of the behaviours, e.g. ("view", "purchase").
+        propensity: (E,) float32 probability with which the item was shown, NaN = unknown, or None.
+        event_types: names of the event types, e.g. ("view", "purchase").
     """
 
     user: IdArray
     item: IdArray
     time: Int64Array
-    kind: NDArray[np.int8]
+    event_type: NDArray[np.int8]
     weight: Float32Array
-    value: Float32Array | None = None
+    rating: Float32Array | None = None
     request: IdArray | None = None
     rank: Int32Array | None = None
     propensity: Float32Array | None = None
-    kinds: tuple[str, ...] = ("interaction",)
+    event_types: tuple[str, ...] = ("interaction",)
 
     def __post_init__(self) -> None:
         for name, column in self.columns().items():
@@ -76,30 +101,33 @@ class Events:
         return len(self.user)
 
     def columns(self) -> dict[str, NDArray[Any]]:
-        """The columns that are there, by name."""
-        values = ((f.name, getattr(self, f.name)) for f in dataclasses.fields(self) if f.name != "kinds")
+        """Return the columns that are present, by name."""
+        values = ((f.name, getattr(self, f.name)) for f in dataclasses.fields(self) if f.name != "event_types")
         return {name: value for name, value in values if value is not None}
 
     def take(self, which: NDArray[Any] | slice) -> "Events":
-        """The events at the given positions, or where a boolean mask holds. Cost O(E) bytes."""
+        """Return the events at the given positions, or where a boolean mask is True. Cost: O(E) bytes."""
         taken: dict[str, Any] = {name: column[which] for name, column in self.columns().items()}
         return dataclasses.replace(self, **taken)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Queries:
-    """All that may be known of B askers at the moment they ask.
+    """A batch of B recommendation requests: everything known about each query user at the time of the request.
 
-    A model scores from ``history`` where it can, so a new user or a new click needs no refit.
+    Models score from ``history`` where they can, so a new user or a new event needs no refit.
 
     Attributes:
-        users: (B,) int32 rows of the fitted data set. −1: a new user, or one whose history has changed
-            since the fit; only ``history`` may be used then.
-        history: (B, N) CSR float32, the summed positive weight of each item the asker touched (all > 0).
-        seen: (B, N) CSR, whatever must not be shown again; None means ``history``.
+        users: (B,) int32 internal rows of the fitted data set. −1: a new user, or one whose history has changed
+            since the fit; then only ``history`` may be used.
+        history: (B, N) CSR float32, summed positive weight of each item that the user interacted with (all > 0).
+        seen: (B, N) CSR, items that must not be recommended again; None means ``history``.
         ratings: (B, N) CSR float32, explicit ratings, for models that predict ratings; None where there are none.
-        time: (B,) int64 seconds since 1970: the moment of asking; None = unknown.
-        last: per query, int32 rows of the touched items in time order (for sequence models); None = unknown.
+        time: (B,) int64 seconds since 1970: time of the request; None = unknown.
+        sequences: per query, int32 rows of the items interacted with, in time order (for sequential models); None = unknown.
+        context: B rows of further request features (device, location, …); None where there are none.
+
+    The matrices have int32 ``indices`` and ``indptr`` where these fit; see ``compact_indices``.
     """
 
     users: Int32Array
@@ -107,63 +135,72 @@ class Queries:
     seen: CSR | None = None
     ratings: CSR | None = None
     time: Int64Array | None = None
-    last: tuple[Int32Array, ...] | None = None
+    sequences: tuple[Int32Array, ...] | None = None
+    context: "Table | None" = None
 
     def __post_init__(self) -> None:
         if self.history.shape[0] != len(self.users):
             raise DataError(
                 f"Queries: history must have one row per user ({len(self.users)}). Got {self.history.shape[0]}."
             )
+        if self.context is not None and len(self.context) != len(self.users):
+            raise DataError(
+                f"Queries: context must have one row per user ({len(self.users)}). Got {len(self.context)}."
+            )
+        for name in ("history", "seen", "ratings"):
+            matrix = getattr(self, name)
+            if matrix is not None and (compact := compact_indices(matrix)) is not matrix:
+                object.__setattr__(self, name, compact)
 
     def __len__(self) -> int:
         return len(self.users)
 
     @property
     def n_items(self) -> int:
-        """N, the number of items the histories are about."""
+        """N, the number of columns of ``history``."""
         return int(self.history.shape[1])
 
     def block(self, start: int, stop: int) -> "Queries":
-        """Queries ``start`` to ``stop``, for work that streams in blocks."""
-        cut = slice(start, stop)
-        return Queries(
-            users=self.users[cut],
-            history=self.history[cut],
-            seen=None if self.seen is None else self.seen[cut],
-            ratings=None if self.ratings is None else self.ratings[cut],
-            time=None if self.time is None else self.time[cut],
-            last=None if self.last is None else self.last[cut],
-        )
+        """Return the queries ``start`` to ``stop``, for work in blocks."""
+        return self._select(slice(start, stop))
 
     def take(self, rows: NDArray[Any]) -> "Queries":
-        """The queries at the given positions, in that order; a position may come twice."""
-        return Queries(
-            users=self.users[rows],
-            history=self.history[rows],
-            seen=None if self.seen is None else self.seen[rows],
-            ratings=None if self.ratings is None else self.ratings[rows],
-            time=None if self.time is None else self.time[rows],
-            last=None if self.last is None else tuple(self.last[row] for row in rows.tolist()),
-        )
+        """Return the queries at the given positions, in that order; a position may repeat."""
+        return self._select(rows)
+
+    def _select(self, rows: NDArray[Any] | slice) -> "Queries":
+        selected = {field.name: _select_rows(getattr(self, field.name), rows) for field in dataclasses.fields(self)}
+        return Queries(**selected)
+
+
+def _select_rows(value: Any, rows: NDArray[Any] | slice) -> Any:
+    """Return rows of a field of ``Queries``: an array, a matrix, a tuple of arrays, a table, or None."""
+    if value is None:
+        return None
+    if isinstance(value, np.ndarray | sp.csr_array):
+        return value[rows]
+    if isinstance(value, tuple):
+        return value[rows] if isinstance(rows, slice) else tuple(value[row] for row in rows.tolist())
+    return value.take(np.arange(len(value))[rows])
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Candidates:
-    """Lists of items, best first.
-
-    Retrieval makes them, ranking reorders them, serving sends them, evaluation measures them and feedback
-    logs them.
+    """Lists of items, best first: the output of retrieval and ranking, the input of serving and evaluation.
 
     Attributes:
         items: (B, K) int32 item rows, −1 past the end of a list.
         scores: (B, K) float32, non-increasing along a row, −inf past the end.
-        fallback: (B,) bool, True where the model had nothing to go on (no history it can use) and the list
-            comes from the fallback; None means nowhere.
+        fallback: (B,) bool, True where the model had no usable history and the list comes from the fallback;
+            None means nowhere.
+        n_from_model: (B,) int32, how many items at the head of each list the model ranked; the fallback filled in
+            the rest. None means all.
     """
 
     items: Int32Array
     scores: Float32Array
     fallback: NDArray[np.bool_] | None = None
+    n_from_model: Int32Array | None = None
 
     def __len__(self) -> int:
         return len(self.items)

@@ -10,6 +10,7 @@ from leanrec.data.dataset import Dataset
 from leanrec.errors import SettingError
 from leanrec.kernels.sparse import history_scores
 from leanrec.models.factorization.pure_svd import PureSVD
+from leanrec.protocols import Context
 from leanrec.retrieval import exact
 from leanrec.retrieval.exact import ExactRetriever
 from leanrec.types import Float32Array, Int32Array, Queries, empty_csr
@@ -88,18 +89,19 @@ def test_both_paths_give_the_same_lists(
     allow: Int32Array | None,
     deny: Int32Array | None,
 ) -> None:
-    rules = {"exclude_seen": exclude_seen, "allow": allow, "deny": deny, "fallback": Whole(model.vectors[::-1].copy())}
+    context = Context(exclude_seen, allow, deny)
+    fallback = Whole(model.vectors[::-1].copy())
     queries = dataset.queries()
     rng = np.random.default_rng(1)
     weights = sp.csr_array((rng.integers(-2, 3, (40, 40)) * (rng.random((40, 40)) < 0.1)).astype(np.float32))
     pair = (Sparse(weights), Sparse(weights, hidden=True)) if is_sparse else (model, Hidden(model))
-    fast, slow = (ExactRetriever(each, **rules).retrieve(queries, 12) for each in pair)  # type: ignore[arg-type]
+    fast, slow = (ExactRetriever(each, fallback).retrieve(queries, 12, context) for each in pair)
     np.testing.assert_array_equal(fast.items, slow.items)
     np.testing.assert_array_equal(fast.scores, slow.scores)
 
 
 def test_blocks_join_without_a_seam(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    retriever = ExactRetriever(PureSVD(width=4).fit(dataset))
+    retriever = ExactRetriever(PureSVD(embedding_dim=4).fit(dataset))
     whole = retriever.retrieve(dataset.queries(), 5)
     monkeypatch.setattr(exact, "_BLOCK_BYTES", 4 * 40 * 7)
     parts = retriever.retrieve(dataset.queries(), 5)
@@ -118,7 +120,7 @@ def test_nothing_known_and_no_fallback_is_an_empty_list(model: Whole) -> None:
 
 def test_a_list_longer_than_what_may_be_shown_ends_early(model: Whole, dataset: Dataset) -> None:
     queries = dataset.queries(np.array([0], np.int32))
-    lists = ExactRetriever(model, allow=np.array([2, 9]), exclude_seen=False).retrieve(queries, 5)
+    lists = ExactRetriever(model).retrieve(queries, 5, Context(exclude_seen=False, allow=np.array([2, 9], np.int32)))
     assert set(lists.items[0].tolist()) == {2, 9, -1}
     assert np.isneginf(lists.scores[0, 2:]).all()
 
