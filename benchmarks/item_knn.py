@@ -1,8 +1,8 @@
-"""Item-kNN: the neighbours of every item beside implicit and scikit-learn, on Gowalla and on ml-1m.
+"""Item-kNN: neighbors of every item compared with implicit and scikit-learn, on Gowalla and ml-1m.
 
     python benchmarks/item_knn.py [--repeats 3] [--quick]
 
-All take the same binary matrix and keep K items a row by cosine, or by the dot product of BM25 weights.
+All take the same binary matrix and keep K items per row by cosine, or by the dot product of BM25 weights.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from collections.abc import Callable
 import duckdb
 import numpy as np
 import scipy.sparse as sp
-from datasets import gowalla
+from datasets import read_gowalla
 from harness import Claim, Comparison, Contestant, Probe, Roofline, main
 
 from leanrec.data.datasets.bundled import find_data
@@ -19,42 +19,42 @@ from leanrec.types import CSR
 Work = Callable[[Probe], None]
 
 
-def load(name: str, probe: Probe | None = None) -> CSR:
+def load_matrix(name: str, probe: Probe | None = None) -> CSR:
     """(U, N) ones; the first 2,000 users under ``--quick``."""
     if name == "gowalla":
-        X = gowalla("fit")
+        X = read_gowalla("fit")
     else:
         with duckdb.connect() as con:
-            # Columns by place: user, item, rating, time.
+            # Columns in order: user, item, rating, time.
             source = con.read_parquet(str(find_data(name) / "ratings.parquet"))
             user, item, *_ = source.fetchnumpy().values()
-        places = [np.unique(each, return_inverse=True)[1] for each in (user, item)]
-        X = sp.csr_array(sp.coo_array((np.ones(len(user), np.float32), tuple(places))))
+        codes = [np.unique(each, return_inverse=True)[1] for each in (user, item)]
+        X = sp.csr_array(sp.coo_array((np.ones(len(user), np.float32), tuple(codes))))
         X.sum_duplicates()
     return X[:2000] if probe is not None and probe.quick else X
 
 
-def bm25(X: CSR) -> CSR:
-    """Weights as implicit makes them for items: K1 = 1.2, B = 0.75."""
+def weight_bm25(X: CSR) -> CSR:
+    """BM25 weights of implicit for items: K1 = 1.2, B = 0.75."""
     from implicit.nearest_neighbours import bm25_weight
 
     return sp.csr_array(sp.csr_matrix(bm25_weight(sp.coo_matrix(X.T), K1=1.2, B=0.75)).T.tocsr().astype(np.float32))
 
 
-def strength(similar: CSR) -> float:
-    """Mean similarity that a list keeps, without the item itself: equal for lists that are equally good."""
+def mean_similarity(similar: CSR) -> float:
+    """Sum of similarities that an item keeps without its own, averaged over items: equal for lists of equal quality."""
     others = sp.csr_array(similar).copy()
     others.setdiag(0)
     return float(others.sum() / others.shape[0])
 
 
-def ours(name: str, k: int, *, weighted: bool = False) -> Work:
+def with_leanrec(name: str, k: int, *, weighted: bool = False) -> Work:
     """leanrec's kernel."""
 
     def work(probe: Probe) -> None:
         from leanrec.kernels.similarity.top_similar import top_similar
 
-        X = bm25(load(name, probe)) if weighted else load(name, probe)
+        X = weight_bm25(load_matrix(name, probe)) if weighted else load_matrix(name, probe)
         measure = "dot" if weighted else "cosine"
         with probe.run.limit_threads():
             with probe.warmup():
@@ -62,87 +62,89 @@ def ours(name: str, k: int, *, weighted: bool = False) -> Work:
             for _ in range(3):
                 with probe.timed():
                     similar = top_similar(X, k, measure)
-        probe.reached(strength=strength(similar))
+        probe.record_quality(mean_similarity=mean_similarity(similar))
 
     return work
 
 
-def implicit(name: str, k: int, *, weighted: bool = False) -> Work:
-    """implicit's recommenders. They keep the item itself among the K, so they are asked for K + 1."""
+def with_implicit(name: str, k: int, *, weighted: bool = False) -> Work:
+    """implicit's recommenders, with K + 1 because they keep the item itself among the K."""
 
     def work(probe: Probe) -> None:
         from implicit.nearest_neighbours import CosineRecommender, ItemItemRecommender
 
-        # It takes double precision and nothing else.
-        X = sp.csr_matrix(bm25(load(name, probe)) if weighted else load(name, probe)).astype(np.float64)
-        kind = ItemItemRecommender if weighted else CosineRecommender
+        # It takes double precision only.
+        X = sp.csr_matrix(weight_bm25(load_matrix(name, probe)) if weighted else load_matrix(name, probe)).astype(
+            np.float64
+        )
+        recommender = ItemItemRecommender if weighted else CosineRecommender
         for _ in range(3):
             with probe.timed():
-                model = kind(K=k + 1, num_threads=probe.threads)
+                model = recommender(K=k + 1, num_threads=probe.threads)
                 model.fit(X, show_progress=False)
-        probe.reached(strength=strength(sp.csr_array(model.similarity)))
+        probe.record_quality(mean_similarity=mean_similarity(sp.csr_array(model.similarity)))
 
     return work
 
 
-def sklearn_neighbours(name: str, k: int) -> Work:
-    """NearestNeighbors by cosine, brute force: the only way that takes sparse rows."""
+def with_sklearn(name: str, k: int) -> Work:
+    """NearestNeighbors by cosine with brute force, the only algorithm that takes sparse rows."""
 
     def work(probe: Probe) -> None:
         from sklearn.neighbors import NearestNeighbors
 
-        columns = sp.csr_matrix(load(name, probe).T)
+        columns = sp.csr_matrix(load_matrix(name, probe).T)
         with probe.timed():
             model = NearestNeighbors(n_neighbors=k + 1, metric="cosine", n_jobs=probe.threads).fit(columns)
             distance, item = model.kneighbors(columns)
         rows = np.repeat(np.arange(len(item)), k + 1)
         similar = sp.csr_array((1 - distance.ravel(), (rows, item.ravel())), shape=(len(item), len(item)))
-        probe.reached(strength=strength(similar))
+        probe.record_quality(mean_similarity=mean_similarity(similar))
 
     return work
 
 
-def contestants() -> dict[str, Contestant]:
-    """For each set and length of list: ours, implicit, scikit-learn (once: it takes minutes)."""
+def make_contestants() -> dict[str, Contestant]:
+    """For each data set and K: leanrec, implicit, scikit-learn (once: it takes minutes)."""
     found = {}
     for name in ("gowalla", "ml-1m"):
         for k in (100, 200):
-            found[f"ours, {name}, {k}"] = Contestant(ours(name, k))
-            found[f"implicit, {name}, {k}"] = Contestant(implicit(name, k))
-        found[f"ours, {name}, BM25"] = Contestant(ours(name, 100, weighted=True))
-        found[f"implicit, {name}, BM25"] = Contestant(implicit(name, 100, weighted=True))
-        found[f"scikit-learn, {name}, 100"] = Contestant(sklearn_neighbours(name, 100), repeats=1, seconds=120)
+            found[f"ours, {name}, {k}"] = Contestant(with_leanrec(name, k))
+            found[f"implicit, {name}, {k}"] = Contestant(with_implicit(name, k))
+        found[f"ours, {name}, BM25"] = Contestant(with_leanrec(name, 100, weighted=True))
+        found[f"implicit, {name}, BM25"] = Contestant(with_implicit(name, 100, weighted=True))
+        found[f"scikit-learn, {name}, 100"] = Contestant(with_sklearn(name, 100), repeats=1, seconds=120)
     return found
 
 
-def roofline(name: str, k: int) -> Roofline:
-    """A multiplication and an addition a product; the matrix twice, each column read once a product, and the lists."""
-    X = load(name)
+def knn_roofline(name: str, k: int) -> Roofline:
+    """Two operations per product; the matrix twice, a column number per product, and the lists."""
+    X = load_matrix(name)
     products = float((np.diff(X.indptr).astype(np.float64) ** 2).sum())
     moved = 16 * X.nnz + 4 * products + 8 * k * X.shape[1]
     return Roofline(2 * products, moved, f"{products / 1e6:.0f} M products, each reads a column number of 4 bytes")
 
 
-def comparisons() -> list[Comparison]:
-    """Three times as fast, with lists that are as strong."""
+def make_comparisons() -> list[Comparison]:
+    """Three times as fast, with lists of equal similarity."""
     found = []
     for name in ("gowalla", "ml-1m"):
         for kind in ("100", "200", "BM25"):
-            floor = None if kind == "BM25" else roofline(name, int(kind))
+            floor = None if kind == "BM25" else knn_roofline(name, int(kind))
             text = "100 by the dot product of BM25 weights" if kind == "BM25" else f"{kind} by cosine"
             found.append(
                 Comparison(
-                    what=f"neighbours of every item of {name}, {text}",
+                    what=f"neighbors of every item of {name}, {text}",
                     ours=f"ours, {name}, {kind}", peer=f"implicit, {name}, {kind}", at_most=1 / 3,
-                    quality="strength", tolerance=1e-3, roofline=floor,
-                    cause="The strip of sums is read and written once a product, and a sparse row lists its columns "
-                    "by the way: about 3 ns a product. Next: sums of two rows at a time for the same users.",
+                    quality="mean_similarity", tolerance=1e-3, roofline=floor,
+                    cause="The block of sums is read and written once per product, and a sparse row lists its columns "
+                    "on the fly: about 3 ns per product. Next: sums of two rows at a time for the same users.",
                 )
             )  # fmt: skip
         found.append(
             Comparison(
-                what=f"neighbours of every item of {name}, 100 by cosine", ours=f"ours, {name}, 100",
-                peer=f"scikit-learn, {name}, 100", at_most=1 / 3, quality="strength", tolerance=1e-3,
+                what=f"neighbors of every item of {name}, 100 by cosine", ours=f"ours, {name}, 100",
+                peer=f"scikit-learn, {name}, 100", at_most=1 / 3, quality="mean_similarity", tolerance=1e-3,
             )
         )  # fmt: skip
     return found
@@ -154,8 +156,8 @@ if __name__ == "__main__":
             name="item_knn",
             title="Item-kNN: implicit, scikit-learn",
             data="Gowalla (train without valid) and MovieLens 1M, binary",
-            contestants=contestants(),
-            comparisons=comparisons(),
+            contestants=make_contestants(),
+            comparisons=make_comparisons(),
         ),
         __doc__,
     )

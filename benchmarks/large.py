@@ -1,9 +1,9 @@
-"""How far a sequence model can grow: items a second, memory and use of the device by width, depth, length and precision.
+"""Training throughput of large sequence models: items per second and memory by dimension, depth, length and precision.
 
     python benchmarks/large.py [--device cpu|cuda] [--repeats 3]
 
-One epoch of HSTU and of SASRec on ML-1M (SASRec's file) with all items in the loss. The share of the device's products counts
-six operations for each weight and item, the item vectors as often, and leaves the attention out.
+One epoch of HSTU and of SASRec on ML-1M (SASRec's file) with all items in the loss. GFLOP/s count six operations for each
+weight and item of a history, the item embedding included and the attention excluded.
 """
 
 import argparse
@@ -12,11 +12,11 @@ from typing import Any
 
 import harness
 from harness import Claim, Comparison, Contestant, Probe
-from sequences import read
+from sequences import read_sequences
 
 from leanrec.cli.options import parse_model
 
-# Width, layers, latest items, items of a step, precision.
+# Embedding dimension, layers, history length, items per step, precision.
 SIZES = {
     "cpu": [(64, 2, 200, 2048, "float32"), (128, 2, 200, 2048, "float32"), (64, 4, 200, 2048, "float32")],
     "cuda": [
@@ -32,32 +32,32 @@ SIZES = {
 }
 
 
-def grow(probe: Probe, name: str, size: tuple[int, int, int, int, str]) -> None:
+def train_size(probe: Probe, name: str, size: tuple[int, int, int, int, str]) -> None:
     width, layers, length, batch, precision = size
     heads = max(1, width // 64)
     text = f"{name},width={width},layers={layers},heads={heads},length={length},batch={batch},precision={precision},epochs=1,patience=0"
     estimator: Any = parse_model(text)
-    data = read("ml-1m", 300 if probe.quick else None)
+    data = read_sequences("ml-1m", 300 if probe.quick else None)
     with probe.warmup():
-        estimator.fit(read("ml-1m", 50), probe.run)
-    reset(probe.device)
+        estimator.fit(read_sequences("ml-1m", 50), probe.run)
+    reset_device_memory(probe.device)
     with probe.timed():
         model = estimator.fit(data, probe.run)
     table = model.weights["items.weight"].size
     weights = sum(each.size for each in model.weights.values()) - table
     items = len(data.events)
     operations = 6.0 * items * (weights + table)
-    probe.reached(
+    probe.record_quality(
         items_per_second=items / probe.wall[-1],
         gflops=operations / probe.wall[-1] / 1e9,
         weights=weights + table,
-        device_memory=allocated(probe.device),
+        device_memory=peak_device_memory(probe.device),
     )
-    probe.note(repr(estimator))
+    probe.add_note(repr(estimator))
 
 
-def reset(device: str) -> None:
-    """Count the memory of the device from now on."""
+def reset_device_memory(device: str) -> None:
+    """Start to count the peak memory of the device."""
     if device != "cpu":
         import torch
 
@@ -65,8 +65,8 @@ def reset(device: str) -> None:
         torch.cuda.synchronize(device)
 
 
-def allocated(device: str) -> float:
-    """Bytes of the device that were in use at most; 0 where that is the process' own memory."""
+def peak_device_memory(device: str) -> float:
+    """Peak memory of the device in bytes; 0 on the CPU."""
     if device == "cpu":
         return 0.0
     import torch
@@ -74,27 +74,27 @@ def allocated(device: str) -> float:
     return float(torch.cuda.max_memory_allocated(device))
 
 
-def make_claim(asked: argparse.Namespace) -> Claim:
-    kind = asked.device.partition(":")[0]
+def make_claim(args: argparse.Namespace) -> Claim:
+    device = args.device.partition(":")[0]
     contestants, rows = {}, []
-    for size in SIZES[kind]:
+    for size in SIZES[device]:
         for name in ("sasrec", "hstu"):
             width, layers, length, batch, precision = size
             title = f"{name}, {layers} x {width}, {length} items, steps of {batch}, {precision}"
-            contestants[title] = Contestant(functools.partial(grow, name=name, size=size))
+            contestants[title] = Contestant(functools.partial(train_size, name=name, size=size))
             rows += [Comparison(what=title, ours=title, measure=measure) for measure in ("items_per_second", "gflops")]
     return Claim(
-        name="large" + ("" if kind == "cpu" else f"_{kind}"),
-        title="How far a sequence model can grow: items a second and use of the device, an epoch each.",
-        data="ml1m_sasrec_sequences of ml-1m, all items in the loss, start and compilation left out",
+        name="large" + ("" if device == "cpu" else f"_{device}"),
+        title="Throughput of large sequence models: items per second and use of the device, one epoch each.",
+        data="ml1m_sasrec_sequences of ml-1m, all items in the loss, start and compilation not timed",
         contestants=contestants,
         comparisons=rows,
     )
 
 
 def main() -> None:
-    asked = harness.parser(__doc__, device=True).parse_args()
-    harness.run(make_claim(asked), asked)
+    args = harness.build_parser(__doc__, device=True).parse_args()
+    harness.run_claim(make_claim(args), args)
 
 
 if __name__ == "__main__":

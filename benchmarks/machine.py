@@ -1,4 +1,4 @@
-"""What this machine can do: name, and the peaks that floors are computed from.
+"""The hardware, and its peaks that rooflines are computed from.
 
     python benchmarks/machine.py [--threads 2]
 
@@ -16,7 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from probe import bind
+from probe import pin_to_cores
 
 PACKAGES = (
     "leanrec", "numpy", "scipy", "numba", "scikit-learn", "implicit", "irspack", "faiss-cpu", "pyspark", "duckdb",
@@ -24,7 +24,7 @@ PACKAGES = (
 )  # fmt: skip
 
 
-def hardware() -> dict[str, Any]:
+def describe_hardware() -> dict[str, Any]:
     """Processor, cores this process may use, and memory."""
     try:
         found = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
@@ -32,16 +32,16 @@ def hardware() -> dict[str, Any]:
     except (OSError, ValueError):
         found, memory = None, 0
     cpu = found[1].strip() if found else platform.processor() or platform.machine()
-    return {"cpu": cpu, "cores": cores(), "memory": memory, "system": f"{platform.system()} {platform.machine()}"}
+    return {"cpu": cpu, "cores": count_cores(), "memory": memory, "system": f"{platform.system()} {platform.machine()}"}
 
 
-def cores() -> int:
+def count_cores() -> int:
     """Cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def versions() -> dict[str, str]:
-    """Python and whatever of the packages in question is installed."""
+def package_versions() -> dict[str, str]:
+    """Versions of Python and of the installed packages."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -51,14 +51,14 @@ def versions() -> dict[str, str]:
     return found
 
 
-def peaks(n: int = 3072, length: int = 25_000_000, repeats: int = 5) -> dict[str, float]:
-    """Highest of ``repeats``: operations per second of an n × n float32 product, bytes per second of a triad."""
+def measure_peaks(n: int = 3072, length: int = 25_000_000, repeats: int = 5) -> dict[str, float]:
+    """Best of ``repeats``: operations per second of an n × n float32 product, bytes per second of a triad."""
     import numba
     import numpy as np
 
     A, B = (np.random.default_rng(seed).standard_normal((n, n), dtype=np.float32) for seed in (0, 1))
     C = np.empty_like(A)
-    product = best(lambda: np.dot(A, B, out=C), repeats)
+    product = best_time(lambda: np.dot(A, B, out=C), repeats)
 
     @numba.njit(parallel=True, fastmath=True)
     def triad(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> None:
@@ -66,12 +66,12 @@ def peaks(n: int = 3072, length: int = 25_000_000, repeats: int = 5) -> dict[str
             a[i] = b[i] + np.float32(3) * c[i]
 
     a, b, c = (np.full(length, value, np.float32) for value in (0.0, 1.0, 2.0))
-    moved = best(lambda: triad(a, b, c), repeats)
+    moved = best_time(lambda: triad(a, b, c), repeats)
     return {"operations": 2.0 * n**3 / product, "bytes": 12.0 * length / moved}
 
 
-def best(work: Callable[[], object], repeats: int) -> float:
-    """Least seconds of ``repeats`` calls, after one that does not count."""
+def best_time(work: Callable[[], object], repeats: int) -> float:
+    """Minimum seconds of ``repeats`` calls, after one that is not counted."""
     work()
     took = []
     for _ in range(repeats):
@@ -83,15 +83,15 @@ def best(work: Callable[[], object], repeats: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, default=cores())
+    parser.add_argument("--threads", type=int, default=count_cores())
     parser.add_argument("--json", action="store_true")
-    asked = parser.parse_args()
-    bind(asked.threads)
-    found = peaks()
-    if asked.json:
+    args = parser.parse_args()
+    pin_to_cores(args.threads)
+    found = measure_peaks()
+    if args.json:
         print(json.dumps(found))
     else:
-        print(f"{found['operations'] / 1e9:.0f} GFLOP/s, {found['bytes'] / 1e9:.1f} GB/s on {asked.threads} threads")
+        print(f"{found['operations'] / 1e9:.0f} GFLOP/s, {found['bytes'] / 1e9:.1f} GB/s on {args.threads} threads")
 
 
 if __name__ == "__main__":

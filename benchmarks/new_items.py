@@ -1,9 +1,9 @@
-"""Items that nobody has touched: how well content alone places them, on ML-1M (titles, genres) and Yelp (names, categories).
+"""Cold-start items ranked by content alone, on ML-1M (titles, genres) and Yelp (names, categories).
 
     python benchmarks/new_items.py [--data ml-1m|yelp] [--model NAME[,SETTING=VALUE]] [--name NAME] [--repeats 3] [--test]
 
-A tenth of the items is held out for validation and another for the test, with all their events. Users are asked which of the
-held-out items they took: once among the held-out items alone, once among all items that they have not seen.
+A tenth of the items is held out for validation and another for the test, with all their events. Ground truth is the held-out
+items of each user, ranked once among the held-out items alone and once among all unseen items.
 """
 
 import functools
@@ -15,7 +15,7 @@ from sequences import read_sequences
 
 from leanrec.cli.options import parse_model
 
-# All held-out items are alike to a model without content, and the order of the file, which is no chance, would decide.
+# A model without content scores all held-out items equally, and the order of the file, which is not random, would decide.
 MODELS = ("content", "content,text=embedding", "graphsage", "two_tower", "two_tower,text=embedding")
 RANDOM = frozenset({"graphsage", "two_tower"})
 TITLES = {"ml-1m": "ML-1M, titles and genres", "yelp": "Yelp (S3-Rec's file), names and categories"}
@@ -33,18 +33,18 @@ def train_and_evaluate(probe: Probe, text: str, which: str, part: str) -> None:
     )
     evaluation_set = parts.valid if part == "valid" else parts.test
     train = parts.train
-    train.interactions  # noqa: B018 - made before the clock starts
-    held = np.unique(evaluation_set.ground_truth.indices).astype(np.int32)
-    if np.isin(held, train.interactions.indices).any():
+    train.interactions  # noqa: B018 - built before the timer starts
+    held_out = np.unique(evaluation_set.ground_truth.indices).astype(np.int32)
+    if np.isin(held_out, train.interactions.indices).any():
         raise SystemExit("A held-out item must not be in training.")
     with probe.timed():
         model = estimator.fit(train, probe.run)
-    # Who asks without a history is left out: nobody can answer by content then.
+    # Users without a history are excluded: content cannot rank for them.
     known = np.flatnonzero(np.diff(evaluation_set.queries.history.indptr))
     evaluation_set = evaluation_set.take(known)
-    among = evaluate(ExactRetriever(model, context=Context(allow=held)), evaluation_set, k=(10,)).means()
+    among = evaluate(ExactRetriever(model, context=Context(allow=held_out)), evaluation_set, k=(10,)).means()
     whole = evaluate(model, evaluation_set, k=(10,)).means()
-    probe.record_facts(items=len(held), users=len(known))
+    probe.record_facts(items=len(held_out), users=len(known))
     probe.record_quality(ndcg_10=among["ndcg@10"], recall_10=among["recall@10"], recall_among_all_10=whole["recall@10"])
     probe.add_note(repr(estimator))
 
@@ -62,8 +62,8 @@ def make_claim(models: list[str], which: str, part: str) -> Claim:
     short = which.replace("-", "")
     return Claim(
         name=f"new_items_{short}" + ("_test" if part == "test" else ""),
-        title="Items that nobody has touched, placed by their content.",
-        data=f"{TITLES[which]}; a tenth of the items held out with all their events, judged on {part} among these items alone; several runs are several seeds",
+        title="Cold-start items ranked by their content.",
+        data=f"{TITLES[which]}; a tenth of the items held out with all their events, evaluated on {part} among these items alone; runs differ in the seed",
         contestants=contestants,
         comparisons=rows,
     )
@@ -71,8 +71,8 @@ def make_claim(models: list[str], which: str, part: str) -> Claim:
 
 def main() -> None:
     options = harness.build_parser(__doc__, models=True, device=True)
-    options.add_argument("--data", choices=sorted(TITLES), default="ml-1m", help="what it is measured on")
-    options.add_argument("--test", action="store_true", help="judge on the test items: once, at the end")
+    options.add_argument("--data", choices=sorted(TITLES), default="ml-1m", help="data set (default ml-1m)")
+    options.add_argument("--test", action="store_true", help="evaluate on the test items: once, at the end")
     args = options.parse_args()
     harness.run_claim(make_claim(args.model or list(MODELS), args.data, "test" if args.test else "valid"), args)
 

@@ -103,21 +103,21 @@ def main() -> None:
         "--under", default="", help="only modules whose path in the package begins so: data, models/deep"
     )
     parser.add_argument("--list", choices=["functions", "classes", "once", "folders", "twice", "untested"])
-    asked = parser.parse_args()
-    source = read_source(asked.package, asked.under)
+    args = parser.parse_args()
+    source = read_source(args.package, args.under)
     functions = one_word(source.functions, ONE_WORD_FUNCTION)
     classes = one_word(source.classes, ONE_WORD_CLASS)
     names = Counter(each.name for each in source.classes)
     twice = [each for each in source.classes if names[each.name] > 1]
-    folders = full_folders(source, asked.package)
-    missing = untested(source, asked.package, ROOT / "tests")
-    if asked.list:
+    folders = full_folders(source, args.package)
+    missing = untested(source, args.package, ROOT / "tests")
+    if args.list:
         offenders = {"functions": functions, "classes": classes, "once": source.once, "twice": twice}
-        for each in offenders.get(asked.list, ()):
-            print(f"{each.file.relative_to(asked.package)}  {each.name}  {each.lines} lines")
-        for file in missing if asked.list == "untested" else ():
-            print(file.relative_to(asked.package))
-        for folder, count in folders.items() if asked.list == "folders" else ():
+        for each in offenders.get(args.list, ()):
+            print(f"{each.file.relative_to(args.package)}  {each.name}  {each.lines} lines")
+        for file in missing if args.list == "untested" else ():
+            print(file.relative_to(args.package))
+        for folder, count in folders.items() if args.list == "folders" else ():
             print(folder, count)
         return
     lengths = sorted(each.lines for each in source.every_function) or [0]

@@ -1,14 +1,14 @@
-"""SASRec to a quality: seconds until NDCG@10 on validation is .180, ours beside RecTools'.
+"""SASRec compared with RecTools: seconds of training until NDCG@10 on validation is .180.
 
     python benchmarks/sasrec.py [--target 0.18] [--limit-seconds 14400] [--ours TEXT] [--rectools NAME=VALUE] [--quick]
 
-ML-1M in SASRec's file, leave-one-out: trained without the last two items of each user, judged after each epoch on the one
-before the last, all users, all items ranked but those seen. The time of judging is left out for both. Same threads, same
-data, same measure; 2 blocks, 64 wide, 200 long for both. RecTools runs in an environment of its own, because it needs an older NumPy:
+ML-1M in SASRec's file, leave-one-out: trained without the last two items of each user, evaluated after each epoch on the
+last but one, all users, all unseen items ranked. Evaluation is not timed. Same threads, same data, same metric; 2 blocks,
+64 dimensions, length 200 for both. RecTools runs in an environment of its own, because it needs an older NumPy:
     python3 -m venv .venv-rectools && .venv-rectools/bin/pip install -r benchmarks/requirements-rectools.txt
-or another one through LEANREC_RECTOOLS_PYTHON. Where RecTools does not reach the target in the limit, its time is that of its end: the
-ratio can only be lower. It gets at least 4.5 times what ours took, so that a goal of four times can be told. Where ours does not reach
-the target, it has no time.
+or another one through LEANREC_RECTOOLS_PYTHON. Where RecTools does not reach the target within the limit, its time is the
+limit, and the true ratio is lower. It gets at least 4.5 times the time of leanrec, so that a goal of four times can be
+decided. Where leanrec does not reach the target, it has no time.
 """
 
 import argparse
@@ -27,14 +27,14 @@ from typing import Any
 import harness
 import numpy as np
 from harness import Claim, Comparison, Contestant, Probe
-from sequences import read
+from sequences import read_sequences
 
 HERE = Path(__file__).resolve().parent
 PYTHON = Path(os.environ.get("LEANREC_RECTOOLS_PYTHON", HERE.parent / ".venv-rectools" / "bin" / "python"))
 EPOCHS = 400
-# RecTools goes on for at least so many times what ours took, whatever the limit says: the goal is four.
+# RecTools runs for at least this many times the time of leanrec, whatever the limit is: the goal is four.
 AT_LEAST_TIMES = 4.5
-# The defaults of RecTools 0.19 but for size and length, which are those of its figures on ML-1M and ours.
+# The defaults of RecTools 0.19 except size and length, which are those of its published ML-1M results and of leanrec.
 RECTOOLS: dict[str, Any] = {
     "n_blocks": 2,
     "n_heads": 2,
@@ -48,26 +48,26 @@ RECTOOLS: dict[str, Any] = {
 Curve = list[dict[str, float]]
 
 
-class Reached(Exception):  # noqa: N818 - a reason to stop, no error
-    """The quality is there, or the time is over."""
+class TargetReached(Exception):  # noqa: N818 - a reason to stop, no error
+    """The target was reached, or the time limit."""
 
 
-def parts(quick: bool) -> Any:
+def read_split(quick: bool) -> Any:
     from leanrec.data.splits.split import split
 
-    return split(read("ml-1m", 300 if quick else None), "leave-one-out")
+    return split(read_sequences("ml-1m", 300 if quick else None), "leave-one-out")
 
 
-def ours(probe: Probe, asked: argparse.Namespace) -> None:
+def train_leanrec(probe: Probe, args: argparse.Namespace) -> None:
     from leanrec.cli.options import parse_model
     from leanrec.data.datasets.simulation import Simulation
     from leanrec.models.sequential.core import next_item
 
-    text = asked.ours
-    data = parts(probe.quick)
+    text = args.ours
+    data = read_split(probe.quick)
     curve: Curve = []
     spent = {"wall": 0.0, "cpu": 0.0}
-    judge = next_item._judge  # noqa: SLF001 - its time is what is left out
+    judge = next_item._judge  # noqa: SLF001 - its time is not counted
 
     def timed(*arguments: Any) -> float:
         wall, cpu = time.perf_counter(), time.process_time()
@@ -76,8 +76,8 @@ def ours(probe: Probe, asked: argparse.Namespace) -> None:
         print(json.dumps(curve[-1]), file=sys.stderr, flush=True)
         spent["wall"] += time.perf_counter() - wall
         spent["cpu"] += time.process_time() - cpu
-        if score >= asked.target or curve[-1]["seconds"] >= asked.limit_seconds:
-            raise Reached
+        if score >= args.target or curve[-1]["seconds"] >= args.limit_seconds:
+            raise TargetReached
         return score
 
     estimator = parse_model(f"{text},patience={EPOCHS}")
@@ -85,26 +85,26 @@ def ours(probe: Probe, asked: argparse.Namespace) -> None:
         parse_model("sasrec,epochs=1").fit(Simulation(users=50, items=60, events=600).dataset(), probe.run)
     next_item._judge = timed  # noqa: SLF001
     start, start_cpu = time.perf_counter(), time.process_time()
-    with probe.timed(), contextlib.suppress(Reached):
+    with probe.timed(), contextlib.suppress(TargetReached):
         estimator.fit(data.train, probe.run, data.valid)  # type: ignore[call-arg]
-    conclude(probe, asked, "ours", curve, len(data.valid))
-    probe.note(repr(estimator))
+    record_curve(probe, args, "ours", curve, len(data.valid))
+    probe.add_note(repr(estimator))
 
 
-def rectools(probe: Probe, asked: argparse.Namespace) -> None:
-    data = parts(probe.quick)
+def train_rectools(probe: Probe, args: argparse.Namespace) -> None:
+    data = read_split(probe.quick)
     events, truth = data.train.events, data.valid.ground_truth
     rows = data.valid.queries.users
     answers = np.full(len(data.train.users), -1, np.int64)
     answers[rows] = truth.indices[truth.indptr[:-1]]
     if len(rows) != len(answers):
         raise SystemExit("Every user must have a validation item.")
-    settings = RECTOOLS | dict(asked.rectools)
+    settings = RECTOOLS | dict(args.rectools)
     job = {
-        "target": asked.target,
-        "limit": max(asked.limit_seconds, AT_LEAST_TIMES * slowest()),
+        "target": args.target,
+        "limit": max(args.limit_seconds, AT_LEAST_TIMES * longest_run()),
         "epochs": EPOCHS,
-        "seed": probe.turn,
+        "seed": probe.round_number,
     }
     job |= {"threads": probe.threads, "settings": settings}
     if not PYTHON.exists():
@@ -119,48 +119,49 @@ def rectools(probe: Probe, asked: argparse.Namespace) -> None:
         subprocess.run(command, check=True, cwd=folder, stdout=sys.stderr)
         found = json.loads(out.read_text(encoding="utf-8"))
     probe.peak = probe.added = 1024 * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    conclude(probe, asked, "RecTools", found["curve"], found["users"])
-    probe.note(f"RecTools 0.19.0, {', '.join(f'{k}={v}' for k, v in settings.items())}")
+    record_curve(probe, args, "RecTools", found["curve"], found["users"])
+    probe.add_note(f"RecTools 0.19.0, {', '.join(f'{k}={v}' for k, v in settings.items())}")
 
 
-def conclude(probe: Probe, asked: argparse.Namespace, name: str, curve: Curve, users: int) -> None:
-    """Time to the target where it was reached, the best quality, and the curve for the picture."""
-    probe.found(users=users)
+def record_curve(probe: Probe, args: argparse.Namespace, name: str, curve: Curve, users: int) -> None:
+    """Record the time to the target where it was reached, the best quality, and the curve for the plot."""
+    probe.record_facts(users=users)
     best = max(each["ndcg@10"] for each in curve)
-    probe.reached(ndcg_10=best)
-    reached = curve[-1]["ndcg@10"] >= asked.target
+    probe.record_quality(ndcg_10=best)
+    reached = curve[-1]["ndcg@10"] >= args.target
     timed = curve[-1:] if reached or name != "ours" else []
     probe.wall, probe.cpu = [each["seconds"] for each in timed], [each["cpu"] for each in timed]
-    how = "" if reached else f"did not reach {asked.target:g} in {curve[-1]['seconds']:.0f} s, "
-    probe.note(f"{how}{len(curve)} epochs")
-    folder = curves(os.getppid())
+    how = "" if reached else f"did not reach {args.target:g} in {curve[-1]['seconds']:.0f} s, "
+    probe.add_note(f"{how}{len(curve)} epochs")
+    folder = curve_folder(os.getppid())
     folder.mkdir(exist_ok=True)
-    (folder / f"{name} {probe.turn}.json").write_text(json.dumps(curve), encoding="utf-8")
+    (folder / f"{name} {probe.round_number}.json").write_text(json.dumps(curve), encoding="utf-8")
 
 
-def curves(process: int) -> Path:
-    """Where the contestants of one run leave their curves."""
+def curve_folder(process: int) -> Path:
+    """Folder of the curves of one run of the script."""
     return Path(tempfile.gettempdir()) / f"leanrec-sasrec-{process}"
 
 
-def slowest() -> float:
-    """The seconds of our longest run so far; 0 before the first."""
-    files = curves(os.getppid()).glob("ours *.json")
+def longest_run() -> float:
+    """Seconds of leanrec's longest run so far; 0 before the first."""
+    files = curve_folder(os.getppid()).glob("ours *.json")
     return max((json.loads(file.read_text(encoding="utf-8"))[-1]["seconds"] for file in files), default=0.0)
 
 
-def draw(results: dict[str, Any], folder: Path, target: float = 0.18) -> list[str]:
-    """Quality against seconds; the curves go into the results too."""
+def draw_curves(results: dict[str, Any], folder: Path, target: float = 0.18) -> list[str]:
+    """Plot quality against seconds, and add the curves to the results."""
     from matplotlib import pyplot as plt
 
     found = {
-        file.stem: json.loads(file.read_text(encoding="utf-8")) for file in sorted(curves(os.getpid()).glob("*.json"))
+        file.stem: json.loads(file.read_text(encoding="utf-8"))
+        for file in sorted(curve_folder(os.getpid()).glob("*.json"))
     }
     results["curves"] = found
     figure, panel = plt.subplots(figsize=(6.4, 3.8), layout="constrained")
     for name, curve in found.items():
-        colour = "C0" if name.startswith("ours") else "C1"
-        panel.plot([p["seconds"] for p in curve], [p["ndcg@10"] for p in curve], color=colour, label=name, lw=1)
+        color = "C0" if name.startswith("ours") else "C1"
+        panel.plot([p["seconds"] for p in curve], [p["ndcg@10"] for p in curve], color=color, label=name, lw=1)
     panel.axhline(target, color="grey", lw=0.8, ls="--")
     panel.set(xscale="log", xlabel="seconds of training", ylabel="NDCG@10 on validation")
     panel.grid(alpha=0.3)
@@ -170,43 +171,43 @@ def draw(results: dict[str, Any], folder: Path, target: float = 0.18) -> list[st
     return ["sasrec.png"]
 
 
-def make_claim(asked: argparse.Namespace) -> Claim:
-    seconds = (1 + AT_LEAST_TIMES) * asked.limit_seconds + 3600
+def make_claim(args: argparse.Namespace) -> Claim:
+    seconds = (1 + AT_LEAST_TIMES) * args.limit_seconds + 3600
     return Claim(
         name="sasrec",
-        title=f"SASRec to NDCG@10 {asked.target:g} on validation: seconds of training, without those of judging; of a peer that did not get there, until its end.",
-        data="SASRec's file of ML-1M, leave-one-out, all users, all items ranked but those seen",
+        title=f"SASRec to NDCG@10 {args.target:g} on validation: seconds of training without evaluation; a peer that did not reach it has the time of its end.",
+        data="SASRec's file of ML-1M, leave-one-out, all users, all unseen items ranked",
         contestants={
-            "ours": Contestant(functools.partial(ours, asked=asked), seconds=seconds),
-            "RecTools": Contestant(functools.partial(rectools, asked=asked), seconds=seconds),
+            "ours": Contestant(functools.partial(train_leanrec, args=args), seconds=seconds),
+            "RecTools": Contestant(functools.partial(train_rectools, args=args), seconds=seconds),
         },
         comparisons=[
-            Comparison(what=f"SASRec to NDCG@10 {asked.target:g}", ours="ours", peer="RecTools", at_most=0.25),
-            Comparison(what=f"SASRec to NDCG@10 {asked.target:g}", ours="ours", peer="RecTools", measure="cpu"),
+            Comparison(what=f"SASRec to NDCG@10 {args.target:g}", ours="ours", peer="RecTools", at_most=0.25),
+            Comparison(what=f"SASRec to NDCG@10 {args.target:g}", ours="ours", peer="RecTools", measure="cpu"),
         ],
     )
 
 
-def setting(text: str) -> tuple[str, Any]:
+def parse_setting(text: str) -> tuple[str, Any]:
     name, _, value = text.partition("=")
     return name, json.loads(value) if value[:1].isdigit() else value
 
 
 def main() -> None:
-    options = harness.parser(__doc__)
+    options = harness.build_parser(__doc__)
     options.add_argument("--target", type=float, help="NDCG@10 on validation (default .18; .03 with --quick)")
     options.add_argument("--limit-seconds", type=float, help="of training, for each (default 4 h; 60 s with --quick)")
     options.add_argument(
-        "--ours", default="sasrec", help="our model, with settings after commas (default its defaults)"
+        "--ours", default="sasrec", help="leanrec's model, with settings after commas (default its defaults)"
     )
     options.add_argument(
-        "--rectools", type=setting, action="append", default=[], help="a setting of RecTools, NAME=VALUE"
+        "--rectools", type=parse_setting, action="append", default=[], help="a setting of RecTools, NAME=VALUE"
     )
     options.set_defaults(repeats=1)
-    asked = options.parse_args()
-    asked.target = asked.target or (0.03 if asked.quick else 0.18)
-    asked.limit_seconds = asked.limit_seconds or (60 if asked.quick else 4 * 3600)
-    harness.run(make_claim(asked), asked, functools.partial(draw, target=asked.target))
+    args = options.parse_args()
+    args.target = args.target or (0.03 if args.quick else 0.18)
+    args.limit_seconds = args.limit_seconds or (60 if args.quick else 4 * 3600)
+    harness.run_claim(make_claim(args), args, functools.partial(draw_curves, target=args.target))
 
 
 if __name__ == "__main__":

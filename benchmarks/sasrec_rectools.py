@@ -1,9 +1,9 @@
-"""RecTools' SASRec in its own environment: trained until it reaches a quality; the curve is written down. See sasrec.py.
+"""Train RecTools' SASRec in its own environment until it reaches a quality, and write the curve. See sasrec.py.
 
     python benchmarks/sasrec_rectools.py DATA.npz OUT.json JOB
 
 DATA.npz: user, item, pos of the training events in order; truth (U,) the validation item of each user. JOB: JSON with target,
-limit, epochs, seed, threads and settings. It knows nothing of leanrec, and runs on a NumPy that leanrec does not.
+limit, epochs, seed, threads and settings. It does not import leanrec, because it runs on an older NumPy.
 """
 
 import json
@@ -24,16 +24,16 @@ from rectools.models import SASRecModel
 CURVE: list[dict[str, float]] = []
 
 
-class Judge(Callback):
-    """NDCG@10 of all users after each epoch, by RecTools' own encoding of histories; its time does not count."""
+class ValidationCallback(Callback):
+    """NDCG@10 of all users after each epoch, by RecTools' own encoding of histories; its time is not counted."""
 
     def __init__(self, model: Any, dataset: Dataset, truth: np.ndarray, job: dict[str, Any]) -> None:
         self.model, self.dataset, self.truth, self.job = model, dataset, truth, job
         self.start = self.cpu = 0.0
         self.loader: Any = None
 
-    def __deepcopy__(self, memo: object) -> "Judge":
-        return self  # RecTools copies its trainer; the clock is one
+    def __deepcopy__(self, memo: object) -> "ValidationCallback":
+        return self  # RecTools copies its trainer, and the timer must stay the same
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:  # noqa: ARG002 - Lightning's
         self.start, self.cpu = time.perf_counter(), time.process_time()
@@ -52,22 +52,22 @@ class Judge(Callback):
         preparator = self.model.data_preparator
         if self.loader is None:
             users = self.dataset.user_id_map.external_ids
-            self.asked = preparator.transform_dataset_u2i(self.dataset, users)
-            self.loader = preparator.get_dataloader_recommend(self.asked, 256)
+            self.query_data = preparator.transform_dataset_u2i(self.dataset, users)
+            self.loader = preparator.get_dataloader_recommend(self.query_data, 256)
         states, items = (np.asarray(each) for each in pl_module._get_user_item_embeddings(self.loader, "cpu"))  # noqa: SLF001
         pl_module.train()
-        return ndcg(states, items, self.asked, preparator.n_item_extra_tokens, self.truth)
+        return ndcg(states, items, self.query_data, preparator.n_item_extra_tokens, self.truth)
 
 
-def ndcg(states: np.ndarray, items: np.ndarray, asked: Dataset, extra: int, truth: np.ndarray) -> float:
-    """Mean NDCG@10 with one answer each, seen items left out."""
-    seen = asked.get_user_item_matrix(include_weights=False, include_warm_items=True).tocsr()
-    names = asked.item_id_map.external_ids
-    place = {name: i for i, name in enumerate(names)}
-    users = asked.user_id_map.external_ids
+def ndcg(states: np.ndarray, items: np.ndarray, query_data: Dataset, extra: int, truth: np.ndarray) -> float:
+    """Mean NDCG@10 with one relevant item each, seen items excluded."""
+    seen = query_data.get_user_item_matrix(include_weights=False, include_warm_items=True).tocsr()
+    names = query_data.item_id_map.external_ids
+    position = {name: i for i, name in enumerate(names)}
+    users = query_data.user_id_map.external_ids
     total = 0.0
     for row, user in enumerate(users):
-        answer = place.get(truth[user])
+        answer = position.get(truth[user])
         if answer is None:
             continue
         scores = items @ states[row]
@@ -92,19 +92,19 @@ def main(data: str, out: str, job_text: str) -> None:
         Columns.Datetime: pd.Timestamp("2000-01-01") + pd.to_timedelta(found["pos"], unit="s"),
     })  # fmt: skip
     dataset = Dataset.construct(frame)
-    judge: Judge
+    callback: ValidationCallback
 
     def trainer() -> Trainer:
         return Trainer(
             max_epochs=job["epochs"], accelerator="cpu", devices=1, logger=False, enable_checkpointing=False,
-            enable_progress_bar=False, enable_model_summary=False, callbacks=[judge],
+            enable_progress_bar=False, enable_model_summary=False, callbacks=[callback],
         )  # fmt: skip
 
     model = SASRecModel(epochs=job["epochs"], get_trainer_func=None, **job["settings"])
-    judge = Judge(model, dataset, found["truth"], job)
-    model._trainer = trainer()  # noqa: SLF001 - the callback has to know the model, which get_trainer_func cannot
+    callback = ValidationCallback(model, dataset, found["truth"], job)
+    model._trainer = trainer()  # noqa: SLF001 - the callback needs the model, which get_trainer_func cannot pass
     model.fit(dataset)
-    with open(out, "w", encoding="utf-8") as file:  # noqa: PTH123 - a script of its own
+    with open(out, "w", encoding="utf-8") as file:  # noqa: PTH123
         json.dump({"curve": CURVE, "users": len(found["truth"]), "settings": job["settings"]}, file)
 
 

@@ -1,9 +1,9 @@
-"""How time and memory of a fit grow: interactions from 0.1 M to 100 M, items from 10 k to 1 M, threads from 1 to 2.
+"""Scaling of the time and memory of a fit: 0.1 M to 100 M interactions, 10 k to 1 M items, 1 to 2 threads.
 
     python benchmarks/scaling.py [--full] [--quick] [--model NAME] [--limit SECONDS]
 
-Data come from leanrec's own simulator. A cell whose neighbours say that it would take longer than the limit is not
-run, and the page says so; --full allows ten minutes a cell instead of half a minute.
+The data is simulated. A cell that would take longer than the limit by extrapolation from the smaller ones is not run, and
+is marked on the page; --full allows ten minutes per cell instead of half a minute.
 """
 
 import argparse
@@ -31,19 +31,19 @@ from leanrec.models import list_models
 from leanrec.settings import parse_settings
 from leanrec.units import format_seconds
 
-# One pass or a few: what grows with the data is the same, and a curve needs no converged model.
+# One epoch is enough: the growth with the data is the same for a model that has not converged.
 MODELS: dict[str, dict[str, str]] = {
     "popularity": {},
     "item_knn": {},
     "local_regression": {},
     "pure_svd": {},
     "ials": {"epochs": "1"},
-    "slim": {"neighbours": "100"},
+    "slim": {"n_neighbors": "100"},
     "sansa": {},
     "ease": {},
 }
 PER_USER = 50
-# The environment names the folder that the processes share.
+# Environment variable with the folder that the processes share.
 FOLDER = "LEANREC_SCALING_FOLDER"
 AXES = ("events", "items", "threads")
 QUICK_LIMIT, LIMIT, FULL_LIMIT = 10.0, 30.0, 600.0
@@ -61,7 +61,7 @@ class Cell:
 
     @property
     def size(self) -> int:
-        """Where the cell is on its axis."""
+        """The value of the cell on its axis."""
         return int(getattr(self, self.axis))
 
     @property
@@ -69,18 +69,22 @@ class Cell:
         return f"{self.model}, {self.events:,} events, {self.items:,} items, {self.threads} threads"
 
 
-def cells(model: str, threads: int, quick: bool) -> list[Cell]:
+def plan_cells(model: str, threads: int, quick: bool) -> list[Cell]:
     """The cells of a model, smallest first on each axis."""
     events = [10**4, 10**5] if quick else [10**5, 10**6, 10**7, 10**8]
     items = [10**3, 10**4] if quick else [10**4, 10**5, 10**6]
-    usual, few = (10**4, 10**3) if quick else (10**6, 10**4)
-    grown = [Cell(model, "events", each, few, threads) for each in events]
-    wide = [Cell(model, "items", usual, each, threads) for each in items]
-    return [*grown, *wide, *(Cell(model, "threads", usual, few, each) for each in range(1, threads + 1))]
+    default_events, default_items = (10**4, 10**3) if quick else (10**6, 10**4)
+    by_events = [Cell(model, "events", each, default_items, threads) for each in events]
+    by_items = [Cell(model, "items", default_events, each, threads) for each in items]
+    return [
+        *by_events,
+        *by_items,
+        *(Cell(model, "threads", default_events, default_items, each) for each in range(1, threads + 1)),
+    ]
 
 
-def stored(events: int, items: int) -> Path:
-    """A simulated data set on disk, made at the first call, with its matrix beside it."""
+def store_dataset(events: int, items: int) -> Path:
+    """Folder of a simulated data set and its matrix, written at the first call."""
     folder = Path(os.environ[FOLDER], f"{events}-{items}")
     if not (folder / "manifest.json").exists():
         log = Simulation(users=max(100, events // PER_USER), items=items, events=events)
@@ -92,8 +96,8 @@ def stored(events: int, items: int) -> Path:
     return folder
 
 
-def read(folder: Path) -> Dataset:
-    """The data set, all of it in memory, with its matrix: making that is no part of a fit."""
+def load_dataset(folder: Path) -> Dataset:
+    """The data set in memory with its matrix, so that building it is no part of the fit."""
     data: Dataset = artifacts.load(folder)
     columns: dict[str, Any] = {name: np.array(each) for name, each in data.events.columns().items()}
     events = dataclasses.replace(data.events, **columns)
@@ -104,15 +108,15 @@ def read(folder: Path) -> Dataset:
     return data
 
 
-def fit(probe: Probe, cell: Cell) -> None:
-    estimator = warmed(probe, cell.model)
-    data = read(stored(cell.events, cell.items))
+def fit_cell(probe: Probe, cell: Cell) -> None:
+    estimator = warm_up_model(probe, cell.model)
+    data = load_dataset(store_dataset(cell.events, cell.items))
     with probe.timed():
         estimator.fit(data, probe.run)
 
 
-def warmed(probe: Probe, model: str) -> Any:
-    """The model's settings, after a small fit: what is compiled stays in the cache for the next process."""
+def warm_up_model(probe: Probe, model: str) -> Any:
+    """Estimator of a model, after a small fit that compiles its kernels; later processes find them in the cache."""
     from leanrec.models import get_model
 
     estimator = parse_settings(get_model(model), MODELS[model])
@@ -121,90 +125,90 @@ def warmed(probe: Probe, model: str) -> Any:
     return estimator
 
 
-def sweep(plan: dict[str, Cell], claim: Claim, asked: argparse.Namespace, limit: float) -> dict[str, list[Measured]]:
-    """Measure the cells from small to large, so that the small ones say which large ones are out of reach."""
+def run_sweep(plan: dict[str, Cell], claim: Claim, args: argparse.Namespace, limit: float) -> dict[str, list[Measured]]:
+    """Measure the cells from small to large, and skip those that would exceed the limit by extrapolation."""
     runs: dict[str, list[Measured]] = {}
     for model in dict.fromkeys(cell.model for cell in plan.values()):
-        # Compilation must not be what stops the first cell.
-        harness.measure_apart(Path(__file__), model, claim.contestants[model], asked)
+        # Compilation must not count against the limit of the first cell.
+        harness.measure_in_subprocess(Path(__file__), model, claim.contestants[model], args)
     for cell in sorted(plan.values(), key=lambda each: (each.events, each.items)):
         if cell.name in runs:
             continue
-        expected = forecast(cell, plan, runs)
+        expected = forecast_seconds(cell, plan, runs)
         if expected > limit:
             why = (
-                f"about {format_seconds(expected)}, by the smaller ones"
-                if expected < math.inf
-                else "a smaller one failed"
+                f"about {format_seconds(expected)} by extrapolation" if expected < math.inf else "a smaller one failed"
             )
             runs[cell.name] = [{"failed": f"not run: {why}"}]
         else:
-            stored(cell.events, cell.items)
-            runs[cell.name] = [harness.measure_apart(Path(__file__), cell.name, claim.contestants[cell.name], asked)]
+            store_dataset(cell.events, cell.items)
+            runs[cell.name] = [
+                harness.measure_in_subprocess(Path(__file__), cell.name, claim.contestants[cell.name], args)
+            ]
         print(f"  {cell.name}: {runs[cell.name][0].get('failed') or runs[cell.name][0]['wall'][0]}", flush=True)
     return runs
 
 
-def forecast(cell: Cell, plan: dict[str, Cell], runs: dict[str, list[Measured]]) -> float:
-    """Seconds to expect, from the sizes below on the axis; infinite where a smaller one was not possible.
+def forecast_seconds(cell: Cell, plan: dict[str, Cell], runs: dict[str, list[Measured]]) -> float:
+    """Expected seconds, extrapolated from the smaller sizes on the axis; infinite where a smaller one failed.
 
-    One size below says only that the next takes no less: small times are mostly overhead.
+    From one smaller size only its own time is expected: small times are mostly overhead.
     """
     below = [it for it in plan.values() if (it.model, it.axis) == (cell.model, cell.axis) and it.size < cell.size]
     if cell.axis == "threads" or not below:
         return 0.0
-    known = [(it.size, value_of(runs.get(it.name), "wall")) for it in sorted(below, key=lambda it: it.size)]
+    known = [(it.size, measured_value(runs.get(it.name), "wall")) for it in sorted(below, key=lambda it: it.size)]
     if known[-1][1] is None:
         return math.inf
     if len(known) < 2 or known[-2][1] is None:
         return known[-1][1]
-    return float(known[-1][1] * (cell.size / known[-1][0]) ** max(0.0, exponent(known[-2:])))
+    return float(known[-1][1] * (cell.size / known[-1][0]) ** max(0.0, fit_exponent(known[-2:])))
 
 
-def value_of(runs: Sequence[Measured] | None, measure: str) -> float | None:
-    return None if not runs or "failed" in runs[0] else harness.value_of(runs[0], measure)
+def measured_value(runs: Sequence[Measured] | None, measure: str) -> float | None:
+    return None if not runs or "failed" in runs[0] else harness.value_of_measure(runs[0], measure)
 
 
-def exponent(points: Sequence[tuple[float, float | None]]) -> float:
-    """Slope of the least-squares line through the logarithms: y grows like x to that power."""
+def fit_exponent(points: Sequence[tuple[float, float | None]]) -> float:
+    """Least-squares slope of log y over log x: y grows as x to that power."""
     x, y = np.log(np.array(points, dtype=np.float64)).T
     return float(np.polyfit(x, y, 1)[0])
 
 
-def series(plan: dict[str, Cell], runs: dict[str, list[Measured]], axis: str, measure: str) -> Iterator[Any]:
-    """(model, [(size, figure), …]) of each model that was measured on the axis."""
+def measured_series(plan: dict[str, Cell], runs: dict[str, list[Measured]], axis: str, measure: str) -> Iterator[Any]:
+    """(model, [(size, value), …]) of each model that was measured on the axis."""
     for model, group in itertools.groupby((it for it in plan.values() if it.axis == axis), key=lambda it: it.model):
-        found = [(it.size, value_of(runs.get(it.name), measure)) for it in group]
+        found = [(it.size, measured_value(runs.get(it.name), measure)) for it in group]
         points = [(float(size), value) for size, value in found if value]
         if points:
             yield model, points
 
 
-def rows(plan: dict[str, Cell], runs: dict[str, list[Measured]]) -> list[dict[str, Any]]:
-    """The exponent of each curve, and the speed-up by threads, as rows of the page."""
+def make_rows(plan: dict[str, Cell], runs: dict[str, list[Measured]]) -> list[dict[str, Any]]:
+    """Rows of the page: the exponent of each curve, and the speed-up by threads."""
     found = []
     for axis, measure in itertools.product(("events", "items"), ("wall", "added")):
-        for model, points in series(plan, runs, axis, measure):
+        for model, points in measured_series(plan, runs, axis, measure):
             if len(points) > 1:
-                slopes = [exponent(pair) for pair in itertools.pairwise(points)]
-                value = {"value": exponent(points), "low": min(slopes), "high": max(slopes)}
+                slopes = [fit_exponent(pair) for pair in itertools.pairwise(points)]
+                value = {"value": fit_exponent(points), "low": min(slopes), "high": max(slopes)}
                 what = f"{model}: {'time' if measure == 'wall' else 'memory'} by {axis}, up to {points[-1][0]:,.0f}"
-                found.append(row(what, f"{model}", value, "exponent of the curve"))
-    for model, points in series(plan, runs, "threads", "wall"):
+                found.append(make_row(what, f"{model}", value, "exponent of the curve"))
+    for model, points in measured_series(plan, runs, "threads", "wall"):
         if len(points) > 1:
             value = dict.fromkeys(("value", "low", "high"), points[0][1] / points[-1][1])
-            found.append(row(f"{model}: {points[-1][0]:.0f} threads", model, value, "times as fast as one thread"))
+            found.append(make_row(f"{model}: {points[-1][0]:.0f} threads", model, value, "times as fast as one thread"))
     return found
 
 
-def row(what: str, model: str, value: dict[str, float], measure: str) -> dict[str, Any]:
+def make_row(what: str, model: str, value: dict[str, float], measure: str) -> dict[str, Any]:
     empty = dict.fromkeys(("peer", "ratio", "ratio_range", "met", "roofline"))
     ours = {"name": model, **value}
     return empty | {"what": what, "measure": measure, "goal": "", "ours": ours, "quality": {}, "notes": "", "cause": ""}
 
 
-def draw(plan: dict[str, Cell], runs: dict[str, list[Measured]], folder: Path) -> list[str]:
-    """One picture for each axis, time beside memory; their names."""
+def draw_axes(plan: dict[str, Cell], runs: dict[str, list[Measured]], folder: Path) -> list[str]:
+    """Plot time and memory over each axis. Returns the file names."""
     return [draw_axis(plan, runs, axis, folder) for axis in AXES]
 
 
@@ -217,8 +221,8 @@ def draw_axis(plan: dict[str, Cell], runs: dict[str, list[Measured]], axis: str,
     for panel, (measure, label) in zip(
         panels, (("wall", "seconds"), ("added", "bytes on top of the data")), strict=True
     ):
-        for model, points in series(plan, runs, axis, measure):
-            slope = f" ~ {axis}^{exponent(points):.2f}" if len(points) > 1 and axis != "threads" else ""
+        for model, points in measured_series(plan, runs, axis, measure):
+            slope = f" ~ {axis}^{fit_exponent(points):.2f}" if len(points) > 1 and axis != "threads" else ""
             panel.plot(*zip(*points, strict=True), marker=styles[model], ms=4, lw=1, label=f"{model}{slope}")
         panel.set(xscale="log", yscale="log", xlabel=axis, ylabel=label)
         panel.grid(alpha=0.3)
@@ -235,38 +239,40 @@ def draw_axis(plan: dict[str, Cell], runs: dict[str, list[Measured]], axis: str,
 
 
 def main() -> None:
-    options = harness.parser(__doc__)
+    options = harness.build_parser(__doc__)
     options.add_argument("--full", action="store_true", help="allow ten minutes for each cell")
-    options.add_argument("--limit", type=float, help="seconds that a cell may take")
+    options.add_argument("--limit", type=float, help="limit of a cell in seconds")
     options.add_argument("--model", action="append", help="only this model; repeatable")
     options.set_defaults(repeats=1)
-    asked = options.parse_args()
-    limit = asked.limit or (FULL_LIMIT if asked.full else QUICK_LIMIT if asked.quick else LIMIT)
-    models = [each for each in asked.model or MODELS if each in list_models()]
-    cores = machine.cores() if asked.contestant else asked.threads
-    plan = {f"{it.name} ({it.axis})": it for model in models for it in cells(model, cores, asked.quick)}
+    args = options.parse_args()
+    limit = args.limit or (FULL_LIMIT if args.full else QUICK_LIMIT if args.quick else LIMIT)
+    models = [each for each in args.model or MODELS if each in list_models()]
+    cores = machine.count_cores() if args.contestant else args.threads
+    plan = {f"{it.name} ({it.axis})": it for model in models for it in plan_cells(model, cores, args.quick)}
     contestants = {
-        # Reading the data comes on top of the limit.
-        it.name: Contestant(functools.partial(fit, cell=it), threads=it.threads, seconds=limit + 20 + it.events / 2e6)
+        # Reading the data is added to the limit.
+        it.name: Contestant(
+            functools.partial(fit_cell, cell=it), threads=it.threads, seconds=limit + 20 + it.events / 2e6
+        )
         for it in plan.values()
-    } | {model: Contestant(functools.partial(warmed, model=model)) for model in models}
+    } | {model: Contestant(functools.partial(warm_up_model, model=model)) for model in models}
     claim = Claim(
         name="scaling",
-        title="How time and memory of a fit grow.",
-        data=f"Simulated, {PER_USER} events a user; by events: 10,000 items; by items and threads: 1,000,000 events; iALS makes one pass",
+        title="Scaling of the time and memory of a fit.",
+        data=f"Simulated, {PER_USER} events a user; by events: 10,000 items; by items and threads: 1,000,000 events; iALS with one epoch",
         contestants=contestants,
         comparisons=(),
     )
-    if asked.contestant:
-        harness.run(claim, asked)
+    if args.contestant:
+        harness.run_claim(claim, args)
         return
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as shared:
         os.environ[FOLDER] = shared
-        runs = sweep(plan, claim, asked, limit)
-    results = harness.summarise(claim, asked, runs)
-    results |= {"rows": rows(plan, runs), "seconds": round(time.perf_counter() - start, 1)}
-    harness.keep(results, asked, lambda _, folder: draw(plan, runs, folder))
+        runs = run_sweep(plan, claim, args, limit)
+    results = harness.summarize_results(claim, args, runs)
+    results |= {"rows": make_rows(plan, runs), "seconds": round(time.perf_counter() - start, 1)}
+    harness.save_results(results, args, lambda _, folder: draw_axes(plan, runs, folder))
 
 
 if __name__ == "__main__":

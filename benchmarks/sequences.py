@@ -1,11 +1,12 @@
-"""What comes next: the sequence models on ML-1M (SASRec's file) or Amazon Beauty, leave-one-out, ranking all items.
+"""Sequential models on ML-1M (SASRec's file) or Amazon Beauty: leave-one-out, full ranking.
 
     python benchmarks/sequences.py [--data ml-1m|beauty] [--model NAME[,SETTING=VALUE]] [--name NAME] [--repeats 1] [--keep FOLDER] [--test]
 
-Fitted without the last two items of each user. Judged on the one before the last, which is where settings were chosen. With --test:
-the same fit, judged on the last item with the one before it in the history; once, at the end. Several runs are several seeds.
-Chosen models are a try, and not kept, unless they get a name of their own. With --keep what was fitted stays in FOLDER, is judged from there when it is asked for again, and is the part of a hybrid. p50 and p99
-are of one history at a time, scores of all items, on one thread.
+Fitted without the last two items of each user. Evaluated on the last but one, where settings were chosen. With --test:
+the same fit, evaluated on the last item with the one before it in the history, once, at the end. Runs differ in the seed.
+Results of chosen models are saved only under a name of their own. With --keep fitted models are saved in FOLDER, and
+loaded when they are evaluated again or are part of a hybrid. p50 and p99 are for scores of all items of one history, on
+one thread.
 """
 
 import argparse
@@ -32,11 +33,11 @@ from leanrec.run import Run
 from leanrec.types import Events
 
 MODELS = ("popularity", "item_knn", "two_tower", "gru4rec", "caser", "bert4rec", "sasrec", "hstu", "lrurec", "blend")
-# The goal of 10 ms for one request is for two layers of 64.
-REQUESTS = ("sasrec", "hstu", "bert4rec")
-# Fitted once, whatever the number of repeats: they draw nothing, or each fit takes long and none of them is a goal.
-ONCE = frozenset({"popularity", "item_knn", "two_tower", "gru4rec", "caser", "bert4rec", "lrurec", "blend"})
-# What was tuned on valid and is not a model's default: Beauty is small, and its histories are short.
+# The goal of 10 ms for one request holds for two layers of 64.
+LATENCY_GOAL = ("sasrec", "hstu", "bert4rec")
+# Fitted once, whatever the number of repeats: deterministic, or slow and without a goal.
+FIT_ONCE = frozenset({"popularity", "item_knn", "two_tower", "gru4rec", "caser", "bert4rec", "lrurec", "blend"})
+# Tuned on valid where it differs from the defaults: Beauty is small, and its histories are short.
 SHORT = "length=50,dropout=0.5"
 TUNED: dict[tuple[str, str], str] = {
     ("ml-1m", "blend"): "hybrid,parts=[hstu,lrurec,sasrec]",
@@ -67,8 +68,8 @@ PUBLISHED = {
 }
 
 
-def read(which: str, users: int | None = None) -> Dataset:
-    """The sequences as a data set, ids in the order of the file, with what is known of the items."""
+def read_sequences(which: str, users: int | None = None) -> Dataset:
+    """The sequences as a data set, ids in the order of the file, with the item table."""
     folder, sequences, items, columns = FILES[which]
     try:
         home = find_data(folder)
@@ -79,79 +80,81 @@ def read(which: str, users: int | None = None) -> Dataset:
             'SELECT "user", item, pos FROM read_parquet(?) ORDER BY "user", pos', [str(home / f"{sequences}.parquet")]
         ).fetchnumpy()
         group = "GROUP BY item" if "agg" in columns else ""
-        known = con.execute(
+        attributes = con.execute(
             f"SELECT item, {columns} FROM read_parquet(?) {group} ORDER BY item", [str(home / f"{items}.parquet")]
         ).fetchnumpy()
     user, item = (np.asarray(found[name], np.int32) - 1 for name in ("user", "item"))
     n_items = int(item.max()) + 1
     if users is not None:
-        some = user < users
-        user, item, found = user[some], item[some], {name: values[some] for name, values in found.items()}
+        chosen = user < users
+        user, item, found = user[chosen], item[chosen], {name: values[chosen] for name, values in found.items()}
     zeros, ones = np.zeros(len(user), np.int8), np.ones(len(user), np.float32)
     events = Events(user=user, item=item, time=found["pos"].astype(np.int64), event_type=zeros, weight=ones)
-    table = Table({name: _column(known["item"], known[name], n_items) for name in known if name != "item"})
+    table = Table(
+        {name: _text_column(attributes["item"], attributes[name], n_items) for name in attributes if name != "item"}
+    )
     names = Vocabulary(np.arange(1, int(user.max()) + 2), "user"), Vocabulary(np.arange(1, n_items + 1), "item")
     return Dataset(events=events, users=names[0], items=names[1], item_table=table, source=which)
 
 
-def _column(items: np.ndarray, texts: np.ndarray, n_items: int) -> np.ndarray:
+def _text_column(items: np.ndarray, texts: np.ndarray, n_items: int) -> np.ndarray:
     column = np.full(n_items, "", dtype=np.dtypes.StringDType())
     column[items.astype(np.int64) - 1] = texts.astype(np.dtypes.StringDType())
     return column
 
 
-def judge(probe: Probe, text: str, which: str, part: str, kept: Path | None) -> None:
+def train_and_evaluate(probe: Probe, text: str, which: str, part: str, kept: Path | None) -> None:
     from leanrec.data.splits.split import split
     from leanrec.evaluation.evaluate import evaluate
 
     estimator = parse_model(text)
-    parts = split(read(which, 300 if probe.quick else None), "leave-one-out")
-    parts.train.interactions  # noqa: B018 - made before the clock starts
-    model = fitted(probe, estimator, parts.train, kept, probe.run)
+    parts = split(read_sequences(which, 300 if probe.quick else None), "leave-one-out")
+    parts.train.interactions  # noqa: B018 - built before the timer starts
+    model = fit_or_load(probe, estimator, parts.train, kept, probe.run)
     # The parts of a hybrid are fitted one after the other.
     probe.wall, probe.cpu = [sum(probe.wall)], [sum(probe.cpu)]
-    cases = parts.test if part == "test" else parts.valid
-    means = evaluate(model, cases, k=(10,)).means()
-    probe.reached(hr_10=means["recall@10"], ndcg_10=means["ndcg@10"])
-    with Run(threads=1).limit_threads(), one_thread():
-        some = np.random.default_rng(0).choice(len(cases), min(len(cases), 1020), replace=False)
-        probe.latency(model.score, [cases.queries.block(int(row), int(row) + 1) for row in some])
-    probe.note(repr(estimator))
+    evaluation_set = parts.test if part == "test" else parts.valid
+    means = evaluate(model, evaluation_set, k=(10,)).means()
+    probe.record_quality(hr_10=means["recall@10"], ndcg_10=means["ndcg@10"])
+    with Run(threads=1).limit_threads(), single_torch_thread():
+        some = np.random.default_rng(0).choice(len(evaluation_set), min(len(evaluation_set), 1020), replace=False)
+        probe.measure_latency(model.score, [evaluation_set.queries.block(int(row), int(row) + 1) for row in some])
+    probe.add_note(repr(estimator))
 
 
-def fitted(probe: Probe, estimator: Any, data: Dataset, kept: Path | None, run: Run) -> Any:
-    """The model, timed; or as it was kept, with the cost that it had then. A hybrid of kept parts costs nothing more."""
+def fit_or_load(probe: Probe, estimator: Any, data: Dataset, kept: Path | None, run: Run) -> Any:
+    """Fit and time a model, or load a saved one with its cost. A hybrid of saved parts adds no cost."""
     from leanrec import artifacts
     from leanrec.data.datasets.simulation import Simulation
     from leanrec.models.ensembles.hybrid import Hybrid, HybridModel
 
     if isinstance(estimator, Hybrid) and kept is not None:
-        touched = np.bincount(data.interactions.indices, minlength=len(data.items)).astype(np.int32)
+        n_events = np.bincount(data.interactions.indices, minlength=len(data.items)).astype(np.int32)
         return HybridModel(
-            estimator, tuple(fitted(probe, each, data, kept, run) for each in estimator.estimators), touched
+            estimator, tuple(fit_or_load(probe, each, data, kept, run) for each in estimator.estimators), n_events
         )
     where = "" if run.device == "cpu" else f" {run.device}"
-    known = hashlib.sha256(f"{estimator!r} {run.seed} {data.fingerprint}{where}".encode()).hexdigest()[:16]
-    place = None if kept is None else kept / f"{type(estimator).__name__.lower()}-{known}"
-    if place is not None and place.exists():
-        cost = artifacts.read_manifest(place)["provenance"]
+    key = hashlib.sha256(f"{estimator!r} {run.seed} {data.fingerprint}{where}".encode()).hexdigest()[:16]
+    saved = None if kept is None else kept / f"{type(estimator).__name__.lower()}-{key}"
+    if saved is not None and saved.exists():
+        cost = artifacts.read_manifest(saved)["provenance"]
         probe.wall.append(cost["wall"])
         probe.cpu.append(cost["cpu"])
         probe.peak, probe.added = max(probe.peak, cost["peak"]), max(probe.added, cost["added"])
-        return artifacts.load(place)
+        return artifacts.load(saved)
     with probe.warmup():
         estimator.__class__().fit(Simulation(users=50, items=60, events=600).dataset(), run)
     with probe.timed():
         model = estimator.fit(data, run)
-    if place is not None:
+    if saved is not None:
         cost = {"wall": probe.wall[-1], "cpu": probe.cpu[-1], "peak": probe.peak, "added": probe.added}
-        artifacts.save(model, place, provenance=cost)
+        artifacts.save(model, saved, provenance=cost)
     return model
 
 
 @contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """Torch on one thread, where torch is in use."""
+def single_torch_thread() -> Iterator[None]:
+    """Hold torch to one thread inside the block, where it is loaded."""
     torch = sys.modules.get("torch")
     before = torch.get_num_threads() if torch else 0
     if torch:
@@ -161,13 +164,13 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def make_claim(asked: argparse.Namespace) -> Claim:
-    models, which, part = asked.model or list(MODELS), asked.data, "test" if asked.test else "valid"
+def make_claim(args: argparse.Namespace) -> Claim:
+    models, which, part = args.model or list(MODELS), args.data, "test" if args.test else "valid"
     contestants = {}
     for name in models:
         text = TUNED.get((which, name), name)
-        work = functools.partial(judge, text=text, which=which, part=part, kept=asked.keep)
-        repeats = 1 if name.partition(",")[0] in ONCE else 0
+        work = functools.partial(train_and_evaluate, text=text, which=which, part=part, kept=args.keep)
+        repeats = 1 if name.partition(",")[0] in FIT_ONCE else 0
         contestants[name] = Contestant(work, repeats=repeats, seconds=6 * 3600)
     rows = [
         Comparison(what=f"{name}, {part}", ours=name, measure=measure)
@@ -177,28 +180,28 @@ def make_claim(asked: argparse.Namespace) -> Claim:
     rows += [
         Comparison(what=f"{name}, one request", ours=name, measure="p99", at_most=0.01)
         for name in models
-        if name in REQUESTS
+        if name in LATENCY_GOAL
     ]
     if part == "test":
         for who, goals in GOALS[which].items():
-            ours = asked.best if who == "best" else who
+            ours = args.best if who == "best" else who
             what = "the best" if who == "best" else f"goal of {who}"
             rows += [
                 Comparison(what=f"{what}: {ours}", ours=ours, measure=measure, at_least=goal)
                 for measure, goal in zip(("hr@10", "ndcg@10"), goals, strict=True)
             ]
-    short, where = which.replace("-", ""), asked.device.partition(":")[0].replace("cpu", "")
+    short, where = which.replace("-", ""), args.device.partition(":")[0].replace("cpu", "")
     return Claim(
         name="_".join(each for each in ("sequences", short, where, "test" if part == "test" else "") if each),
-        title=f"What comes next: sequence models on {'ML-1M' if which == 'ml-1m' else 'Amazon Beauty'}. {PUBLISHED[which]}.",
-        data=f"{FILES[which][1]} of {FILES[which][0]}, leave-one-out, judged on {part}, all users, all items ranked but those seen; several runs are several seeds",
+        title=f"Sequential models on {'ML-1M' if which == 'ml-1m' else 'Amazon Beauty'}. {PUBLISHED[which]}.",
+        data=f"{FILES[which][1]} of {FILES[which][0]}, leave-one-out, evaluated on {part}, all users, all unseen items ranked; runs differ in the seed",
         contestants=contestants,
         comparisons=[each for each in rows if each.ours in contestants],
     )
 
 
-def draw(results: dict[str, Any], folder: Any) -> list[str]:
-    """NDCG@10 against the seconds of the fit, a point for each model."""
+def draw_results(results: dict[str, Any], folder: Any) -> list[str]:
+    """Plot NDCG@10 against seconds of the fit, one point per model."""
     from matplotlib import pyplot as plt
 
     figure, panel = plt.subplots(figsize=(6.4, 3.8), layout="constrained")
@@ -216,14 +219,14 @@ def draw(results: dict[str, Any], folder: Any) -> list[str]:
 
 
 def main() -> None:
-    options = harness.parser(__doc__, models=True, device=True)
-    options.add_argument("--data", choices=sorted(PUBLISHED), default="ml-1m", help="what it is measured on")
-    options.add_argument("--best", default="blend", help="the model that stands for the best")
+    options = harness.build_parser(__doc__, models=True, device=True)
+    options.add_argument("--data", choices=sorted(PUBLISHED), default="ml-1m", help="data set (default ml-1m)")
+    options.add_argument("--best", default="blend", help="the model that is compared with the goals of the best")
     options.add_argument("--keep", type=Path, help="folder of fitted models")
-    options.add_argument("--test", action="store_true", help="judge on the last items: once, at the end")
+    options.add_argument("--test", action="store_true", help="evaluate on the last items: once, at the end")
     options.set_defaults(repeats=1)
-    asked = options.parse_args()
-    harness.run(make_claim(asked), asked, draw)
+    args = options.parse_args()
+    harness.run_claim(make_claim(args), args, draw_results)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A local Spark session for benchmarks, and users × items as a Spark frame."""
+"""A local Spark session for benchmarks, and matrices as Spark data frames."""
 
 import os
 import re
@@ -16,11 +16,11 @@ from leanrec.types import CSR
 JAVA = (17, 21)
 
 
-def session(threads: int, memory: str = "6g") -> Any:
-    """A session in this process's own JVM with as many workers as threads, one partition for each, no web page."""
+def start_session(threads: int, memory: str = "6g") -> Any:
+    """Start a local session with one worker and one partition per thread, without its web interface."""
     from pyspark.sql import SparkSession
 
-    need_java()
+    require_java()
     builder = SparkSession.builder.master(f"local[{threads}]").appName("leanrec benchmarks")
     options = {
         "spark.driver.memory": memory,
@@ -37,8 +37,8 @@ def session(threads: int, memory: str = "6g") -> Any:
     return found
 
 
-def frame(spark: Any, X: CSR) -> Any:
-    """(user, item, weight) rows of X, cached and counted, so that reading them is not part of what is timed."""
+def to_spark_frame(spark: Any, X: CSR) -> Any:
+    """(user, item, weight) rows of X, cached and counted, so that reading them is not timed."""
     entries = X.tocoo()
     user, item = (each.astype(np.int32) for each in entries.coords)
     with tempfile.TemporaryDirectory() as folder, duckdb.connect() as con:
@@ -50,22 +50,22 @@ def frame(spark: Any, X: CSR) -> Any:
     return rows
 
 
-def vectors(factors: Any, rows: int, width: int) -> np.ndarray:
-    """(rows, width) float32 of Spark's (id, features) frame; zeros for ids that it does not have."""
+def collect_vectors(factors: Any, rows: int, width: int) -> np.ndarray:
+    """(rows, width) float32 of Spark's (id, features) frame; zeros for missing ids."""
     found = np.zeros((rows, width), np.float32)
     for each in factors.collect():
         found[each["id"]] = each["features"]
     return found
 
 
-def need_java() -> None:
-    """Stop with a clear message where there is no Java that Spark runs on; JAVA_HOME chooses one."""
+def require_java() -> None:
+    """Raise RuntimeError where there is no Java that Spark runs on; JAVA_HOME chooses one."""
     home = os.environ.get("JAVA_HOME")
     java = os.path.join(home, "bin", "java") if home else shutil.which("java")  # noqa: PTH118 - it may not be there
-    said = ""
+    output = ""
     if java and shutil.which(java):
-        said = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
-    found = re.search(r'version "(\d+)', said)
+        output = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
+    found = re.search(r'version "(\d+)', output)
     if found is None or int(found[1]) not in JAVA:
         came = f"Java {found[1]}" if found else "none"
         raise RuntimeError(

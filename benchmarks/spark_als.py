@@ -1,4 +1,4 @@
-"""iALS of Gowalla at 64 factors beside Spark's ALS: the same number of passes, no worse quality.
+"""iALS on Gowalla at 64 factors compared with Spark's ALS: the same number of passes, no worse quality.
 
 python benchmarks/spark_als.py [--repeats 1] [--quick]
 """
@@ -15,7 +15,7 @@ WIDTH, PASSES, ALPHA, RIDGE = 64, 10, 40.0, 0.1
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Factors:
-    """Given vectors of users and items, as a scorer."""
+    """A scorer of given user and item vectors."""
 
     users: Float32Array
     items: Float32Array
@@ -29,57 +29,59 @@ class Factors:
         return np.asarray(self.users[queries.users] @ self.items.T)
 
 
-def part(quick: bool) -> CSR:
-    from datasets import gowalla
+def load_matrix(quick: bool) -> CSR:
+    from datasets import read_gowalla
 
-    X = gowalla("fit")
+    X = read_gowalla("fit")
     return X[:2000] if quick else X
 
 
-def ours(probe: Probe) -> None:
-    from datasets import as_dataset, gowalla_cases
+def fit_leanrec(probe: Probe) -> None:
+    from datasets import dataset_from_matrix, gowalla_evaluation_set
 
     from leanrec.evaluation.evaluate import evaluate
     from leanrec.models.factorization.ials import IALS
 
-    X = part(probe.quick)
-    how = IALS(width=WIDTH, epochs=2 if probe.quick else PASSES, weighting="binary", scaling=1.0, relaxation=1.0)
+    X = load_matrix(probe.quick)
+    how = IALS(
+        embedding_dim=WIDTH, epochs=2 if probe.quick else PASSES, weighting="binary", l2_exponent=1.0, relaxation=1.0
+    )
     estimator = dataclasses.replace(how, unobserved=1 / ALPHA, l2=RIDGE / (1 + ALPHA))
     with probe.warmup():
-        estimator.fit(as_dataset(X[:300]), probe.run)
-    data = as_dataset(X)
+        estimator.fit(dataset_from_matrix(X[:300]), probe.run)
+    data = dataset_from_matrix(X)
     assert data.interactions.nnz == X.nnz
     with probe.timed():
         model = estimator.fit(data, probe.run)
     if not probe.quick:
-        means = evaluate(model, gowalla_cases("valid"), k=(20,)).means()
-        probe.reached(recall_20=means["recall@20"], ndcg_20=means["ndcg@20"])
+        means = evaluate(model, gowalla_evaluation_set("valid"), k=(20,)).means()
+        probe.record_quality(recall_20=means["recall@20"], ndcg_20=means["ndcg@20"])
 
 
-def with_spark(probe: Probe) -> None:
-    from datasets import gowalla_cases
+def fit_spark(probe: Probe) -> None:
+    from datasets import gowalla_evaluation_set
     from pyspark.ml.recommendation import ALS
-    from spark import frame, session, vectors
+    from spark import collect_vectors, start_session, to_spark_frame
 
     from leanrec.evaluation.evaluate import evaluate
 
-    X = part(probe.quick)
+    X = load_matrix(probe.quick)
     with probe.warmup():
-        spark = session(probe.threads)
+        spark = start_session(probe.threads)
         passes = 2 if probe.quick else PASSES
         als = ALS(userCol="user", itemCol="item", ratingCol="weight", rank=WIDTH, maxIter=passes, seed=0)
         als.setImplicitPrefs(True).setAlpha(ALPHA).setRegParam(RIDGE).setNumBlocks(probe.threads)
-        als.copy({als.maxIter: 1}).fit(frame(spark, X[:300])).userFactors.count()
-    rows = frame(spark, X)
+        als.copy({als.maxIter: 1}).fit(to_spark_frame(spark, X[:300])).userFactors.count()
+    rows = to_spark_frame(spark, X)
     with probe.timed():
         model = als.fit(rows)
         model.itemFactors.count()
     found = Factors(
-        *(vectors(v, n, WIDTH) for v, n in zip((model.userFactors, model.itemFactors), X.shape, strict=True))
+        *(collect_vectors(v, n, WIDTH) for v, n in zip((model.userFactors, model.itemFactors), X.shape, strict=True))
     )
     if not probe.quick:
-        means = evaluate(found, gowalla_cases("valid"), k=(20,)).means()
-        probe.reached(recall_20=means["recall@20"], ndcg_20=means["ndcg@20"])
+        means = evaluate(found, gowalla_evaluation_set("valid"), k=(20,)).means()
+        probe.record_quality(recall_20=means["recall@20"], ndcg_20=means["ndcg@20"])
     spark.stop()
 
 
@@ -87,7 +89,7 @@ CLAIM = Claim(
     name="spark_als",
     title=f"iALS and Spark's ALS, both at {WIDTH} factors with {PASSES} passes.",
     data="Gowalla, train without valid; quality on valid, all users",
-    contestants={"ours": Contestant(ours), "spark": Contestant(with_spark, repeats=1)},
+    contestants={"ours": Contestant(fit_leanrec), "spark": Contestant(fit_spark, repeats=1)},
     comparisons=[
         Comparison(
             what=f"iALS, {WIDTH} factors, {PASSES} passes",

@@ -1,4 +1,4 @@
-"""Exact top-20 of a product: ours, implicit, FAISS and numpy, on random and on real vectors; one query on a million items.
+"""Exact top-20 inner product search compared with implicit, FAISS and numpy; batches, and one query on a million items.
 
 python benchmarks/topk.py [--repeats 3] [--quick]
 """
@@ -13,26 +13,26 @@ from leanrec.run import Run
 from leanrec.types import Float32Array, Int32Array
 
 USERS, ITEMS, WIDTH, K = 29_858, 40_981, 64, 20
-MANY = 1_000_000
+SINGLE_ITEMS = 1_000_000
 Search = Callable[[Float32Array, Float32Array, int], Int32Array]
 
 
-def vectors(kind: str, probe: Probe) -> tuple[Float32Array, Float32Array]:
-    """Queries and items: random normal, or what iALS learns from Gowalla."""
+def make_vectors(kind: str, probe: Probe) -> tuple[Float32Array, Float32Array]:
+    """Query and item vectors: random normal, or those of iALS on Gowalla."""
     users, items = (USERS // 10, ITEMS // 10) if probe.quick else (USERS, ITEMS)
     if kind == "random":
         rng = np.random.default_rng(0)
         return tuple(rng.standard_normal((n, WIDTH), dtype=np.float32) for n in (users, items))  # type: ignore[return-value]
-    from datasets import gowalla_data
+    from datasets import gowalla_dataset
 
     from leanrec.models.factorization.ials import IALS
 
-    data = gowalla_data()
-    model = IALS(width=WIDTH).fit(data, Run(threads=probe.threads))
+    data = gowalla_dataset()
+    model = IALS(embedding_dim=WIDTH).fit(data, Run(threads=probe.threads))
     return model.embed_queries(data.queries())[:users], model.embed_items()[:items]
 
 
-def ours(Q: Float32Array, V: Float32Array, k: int) -> Int32Array:
+def with_leanrec(Q: Float32Array, V: Float32Array, k: int) -> Int32Array:
     from leanrec.kernels.topk.inner_product import top_k_dot
 
     items: Int32Array = top_k_dot(Q, V, k)[0]
@@ -63,27 +63,27 @@ def with_numpy(Q: Float32Array, V: Float32Array, k: int) -> Int32Array:
     return found
 
 
-def batch(probe: Probe, kind: str, search: Search) -> None:
-    Q, V = vectors(kind, probe)
+def search_batch(probe: Probe, kind: str, search: Search) -> None:
+    Q, V = make_vectors(kind, probe)
     with probe.warmup():
         search(Q[:1000], V[:5000], K)
     for _ in range(1 if probe.quick else 3):
         with probe.timed():
             found = search(Q, V, K)
-    some = np.linspace(0, len(Q) - 1, 500).astype(int)
-    exact = np.take_along_axis(Q[some] @ V.T, with_numpy(Q[some], V, K), axis=1)[:, -1:]
-    reached = np.take_along_axis(Q[some] @ V.T, found[some], axis=1)
-    probe.reached(exact=(reached >= exact - 1e-4).mean())
+    chosen = np.linspace(0, len(Q) - 1, 500).astype(int)
+    exact = np.take_along_axis(Q[chosen] @ V.T, with_numpy(Q[chosen], V, K), axis=1)[:, -1:]
+    reached = np.take_along_axis(Q[chosen] @ V.T, found[chosen], axis=1)
+    probe.record_quality(exact=(reached >= exact - 1e-4).mean())
 
 
-def single(probe: Probe, search: Search) -> None:
+def search_single(probe: Probe, search: Search) -> None:
     rng = np.random.default_rng(0)
-    V = rng.standard_normal((MANY // 20 if probe.quick else MANY, WIDTH), dtype=np.float32)
+    V = rng.standard_normal((SINGLE_ITEMS // 20 if probe.quick else SINGLE_ITEMS, WIDTH), dtype=np.float32)
     Q = rng.standard_normal((50 if probe.quick else 300, WIDTH), dtype=np.float32)
-    probe.latency(lambda q: search(q[None], V, K), Q)
+    probe.measure_latency(lambda q: search(q[None], V, K), Q)
 
 
-def ours_single(probe: Probe) -> None:
+def leanrec_single(probe: Probe) -> None:
     from leanrec.kernels.topk.inner_product import ItemIndex
 
     index: list[ItemIndex] = []
@@ -94,7 +94,7 @@ def ours_single(probe: Probe) -> None:
         found: Int32Array = index[0].top_k(Q, k)[0]
         return found
 
-    single(probe, search)
+    search_single(probe, search)
 
 
 def faiss_single(probe: Probe) -> None:
@@ -107,19 +107,21 @@ def faiss_single(probe: Probe) -> None:
             index.add(V)
         return np.asarray(index.search(Q, k)[1], dtype=np.int32)
 
-    single(probe, search)
+    search_single(probe, search)
 
 
-TOOLS: dict[str, Search] = {"ours": ours, "implicit": with_implicit, "faiss": with_faiss, "numpy": with_numpy}
-# numpy takes ten times as long as the others: one round shows it.
+TOOLS: dict[str, Search] = {"ours": with_leanrec, "implicit": with_implicit, "faiss": with_faiss, "numpy": with_numpy}
+# numpy takes ten times as long as the others: one round is enough.
 BATCHES = {
-    f"{name} {kind}": Contestant(functools.partial(batch, kind=kind, search=search), repeats=int(name == "numpy"))
+    f"{name} {kind}": Contestant(
+        functools.partial(search_batch, kind=kind, search=search), repeats=int(name == "numpy")
+    )
     for kind in ("random", "iALS")
     for name, search in TOOLS.items()
 }
 SINGLES = {
-    "ours single": Contestant(ours_single, threads=1),
-    "implicit single": Contestant(functools.partial(single, search=with_implicit), threads=1),
+    "ours single": Contestant(leanrec_single, threads=1),
+    "implicit single": Contestant(functools.partial(search_single, search=with_implicit), threads=1),
     "faiss single": Contestant(faiss_single, threads=1),
 }
 FLOOR = Roofline(
@@ -127,11 +129,13 @@ FLOOR = Roofline(
     bytes=4.0 * WIDTH * (USERS + ITEMS) + 8.0 * USERS * K,
     why="float32 product 2 · B · N · D; vectors read once, lists written once",
 )
-ONE_FLOOR = Roofline(operations=2.0 * MANY * WIDTH, bytes=4.0 * MANY * WIDTH, why="2 · N · D; every vector read once")
+SINGLE_FLOOR = Roofline(
+    operations=2.0 * SINGLE_ITEMS * WIDTH, bytes=4.0 * SINGLE_ITEMS * WIDTH, why="2 · N · D; every vector read once"
+)
 SIZE = f"{USERS:,} × {ITEMS:,} × {WIDTH}, k = {K}"
 
 
-def versus(kind: str, peer: str) -> Comparison:
+def compare_with(kind: str, peer: str) -> Comparison:
     return Comparison(
         what=f"exact top-k, {SIZE}, {kind} vectors",
         ours=f"ours {kind}",
@@ -143,11 +147,11 @@ def versus(kind: str, peer: str) -> Comparison:
     )
 
 
-def comparisons() -> list[Comparison]:
-    one = f"one query, {MANY:,} × {WIDTH}, one core"
+def make_comparisons() -> list[Comparison]:
+    one = f"one query, {SINGLE_ITEMS:,} × {WIDTH}, one core"
     return [
-        *(versus(kind, peer) for kind in ("random", "iALS") for peer in ("implicit", "faiss", "numpy")),
-        Comparison(what=one, ours="ours single", measure="p50", at_most=5e-3, roofline=ONE_FLOOR),
+        *(compare_with(kind, peer) for kind in ("random", "iALS") for peer in ("implicit", "faiss", "numpy")),
+        Comparison(what=one, ours="ours single", measure="p50", at_most=5e-3, roofline=SINGLE_FLOOR),
         *(Comparison(what=one, ours="ours single", peer=f"{it} single", measure="p50") for it in ("implicit", "faiss")),
     ]
 
@@ -157,7 +161,7 @@ CLAIM = Claim(
     title="Exact top-k of Q · Vᵀ.",
     data="Random normal vectors, and the vectors of iALS on Gowalla (train without valid)",
     contestants=BATCHES | SINGLES,
-    comparisons=comparisons(),
+    comparisons=make_comparisons(),
 )
 
 if __name__ == "__main__":

@@ -102,8 +102,8 @@ def test_the_fingerprint_is_of_all_that_trains() -> None:
 def test_text_in_a_column_of_numbers_names_the_row() -> None:
     years = Table({"year": np.array([1990.0, 1991.0])})
     new = Table({"year": np.array(["1992", "unknown"], dtype=np.dtypes.StringDType())})
-    with pytest.raises(DataError, match=r"'year' holds numbers. Got 'unknown' in row 1"):
-        years.concatenated(new)
+    with pytest.raises(DataError, match=r"'year' must hold numbers. Got 'unknown' in row 1"):
+        years.concat(new)
 
 
 def test_what_is_no_artifact_says_what_it_is(tmp_path: Path) -> None:

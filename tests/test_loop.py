@@ -7,13 +7,13 @@ import numpy as np
 from leanrec import artifacts
 from leanrec.data.dataset import Dataset
 from leanrec.data.ingest.ingest import ingest
-from leanrec.data.merge import merge
-from leanrec.events.event_log import EventLog
-from leanrec.events.reader import ServedList
-from leanrec.events.user_events import Reaction
+from leanrec.data.merge import merge_events
+from leanrec.events.sqlite_store import SQLiteEventStore
+from leanrec.events.records import ServedList
+from leanrec.events.user_events import UserEvent
 from leanrec.models.linear.ease import EASE
 from leanrec.pipeline.pipeline import Pipeline
-from leanrec.pipeline.replay import replay
+from leanrec.pipeline.replay import replay_log
 
 NOW = 1_900_000_000
 
@@ -22,7 +22,7 @@ def write_log(path: Path, data: Dataset) -> None:
     """The made data set as the CSV that somebody would have."""
     lines = ["userId,movieId,rating,timestamp"]
     events = data.events
-    for user, item, value, time in zip(events.user, events.item, events.value, events.time, strict=True):  # type: ignore[arg-type]
+    for user, item, value, time in zip(events.user, events.item, events.rating, events.time, strict=True):  # type: ignore[arg-type]
         lines.append(f"{data.users.ids[user]},{data.items.ids[item]},{value:.2f},{time}")
     path.write_text("\n".join(lines) + "\n")
 
@@ -34,23 +34,23 @@ def test_once_round_the_loop(dataset: Dataset, tmp_path: Path) -> None:
 
     model = Pipeline.fit(EASE(l2=20.0), data).save(tmp_path / "model")
     pipeline = Pipeline.load(model)
-    with EventLog(tmp_path / "events.db") as log:
+    with SQLiteEventStore(tmp_path / "events.db") as log:
         first = pipeline.recommend("user-3", n=5)
-        log.served(
+        log.append_served(
             ServedList(
                 first.request, NOW, "user-3", *zip(*((item.id, item.score) for item in first.items), strict=True)
             )
         )
         clicked = first.items[1].id
-        strength = pipeline.strength.weight("click")
+        strength = pipeline.evidence_weights.weight("click")
         accepted = log.append(
             [
-                Reaction("c1", "user-3", clicked, "click", NOW, strength, request=first.request),
-                Reaction("c2", "somebody new", clicked, "click", NOW + 1, strength),
+                UserEvent("c1", "user-3", clicked, "click", NOW, strength, request=first.request),
+                UserEvent("c2", "somebody new", clicked, "click", NOW + 1, strength),
             ]
         )
         assert len(accepted.new) == 2
-        assert replay(pipeline, log).reflected == 2
+        assert replay_log(pipeline, log).applied == 2
 
         second = pipeline.recommend("user-3", n=5)
         assert clicked not in [item.id for item in second.items]
@@ -59,10 +59,10 @@ def test_once_round_the_loop(dataset: Dataset, tmp_path: Path) -> None:
         events = log.events()
         assert events.rank is not None
         assert events.rank.tolist() == [1, -1]
-        wider = merge(data, events, log.items())
+        wider = merge_events(data, events, log.items())
     assert wider.shape.events == data.shape.events + 2
     assert wider.shape.users == data.shape.users + 1
-    assert wider.fingerprint == pipeline.data().fingerprint
+    assert wider.fingerprint == pipeline.to_dataset().fingerprint
     assert wider.interactions[wider.users.row("user-3"), wider.items.row(clicked)] > 0
 
     kept = artifacts.load(artifacts.save(wider, tmp_path / "wider"), Dataset)
@@ -72,7 +72,7 @@ def test_once_round_the_loop(dataset: Dataset, tmp_path: Path) -> None:
     assert refitted.recommend("somebody new").fallback is None
     assert not np.array_equal(refitted.model.weights, pipeline.model.weights)  # type: ignore[attr-defined]
 
-    with EventLog(tmp_path / "events.db") as log:
-        replay(refitted, log)  # what the fit has seen changes nothing
-    assert refitted.data().fingerprint == kept.fingerprint
+    with SQLiteEventStore(tmp_path / "events.db") as log:
+        replay_log(refitted, log)  # what the fit has seen changes nothing
+    assert refitted.to_dataset().fingerprint == kept.fingerprint
     assert refitted.recommend("user-3", n=5).items == third.items

@@ -39,6 +39,7 @@ _HOMES = {
     "table": "leanrec.data.table",
     "vocabulary": "leanrec.data.vocabulary",
     "links": "leanrec.data.links",
+    "simulation": "leanrec.data.datasets.simulation",
     "pipeline": "leanrec.pipeline.snapshot",
     "rating_bias": "leanrec.kernels.solvers.rating_bias",
     "profiles": "leanrec.features.profiles",

@@ -1,21 +1,21 @@
-"""Every error leanrec raises on purpose.
+"""Exceptions and warnings of leanrec.
 
     LeanrecError
     ├── DataError (ValueError)         the data cannot be used as it is
     │   ├── SourceError                a file, frame or query cannot be read
     │   └── ColumnError                a column is missing or has the wrong type
     ├── SettingError (ValueError)      a setting is outside its range or unknown
-    ├── UnknownIdError (LookupError)   a user or an item that was never seen
+    ├── UnknownIdError (LookupError)   a user or an item that is not in the vocabulary
     ├── ArtifactError                  a saved model or data set does not verify
     ├── BudgetError                    the work would not fit the memory or time it was given
-    ├── DivergedError                  a training whose loss is not a number, and nothing to go back to
-    ├── WorkerError                    processes that train together lost each other, or do not agree
+    ├── DivergedError                  the training loss is not finite, and there are no earlier weights to restore
+    ├── WorkerError                    a process of distributed training failed, or the processes disagree
     └── MissingExtraError (ImportError)  an optional dependency is not installed
 
-    TrainingWarning (UserWarning)      a training ended early with the best it had, or had nothing to learn from
+    TrainingWarning (UserWarning)      training stopped early with the best weights, or had nothing to learn from
 
-Each message says what must hold, what came, and what to do about it. The command line prints the
-message alone and exits with 2; a traceback there means a defect in leanrec.
+Each message states what must hold, what was found, and what to do. The command line prints the
+message alone and exits with 2; a traceback there means a bug in leanrec.
 """
 
 __all__ = [
@@ -35,7 +35,7 @@ __all__ = [
 
 
 class LeanrecError(Exception):
-    """Root of the errors that leanrec raises on purpose."""
+    """Base class of the exceptions of leanrec."""
 
 
 class DataError(LeanrecError, ValueError):
@@ -55,11 +55,11 @@ class SettingError(LeanrecError, ValueError):
 
 
 class UnknownIdError(LeanrecError, LookupError):
-    """A user or an item that was never seen."""
+    """A user or an item that is not in the vocabulary."""
 
 
 class ArtifactError(LeanrecError):
-    """A saved model or data set is damaged, foreign, or of another format."""
+    """A saved model or data set is damaged, was not written by leanrec, or has another format."""
 
 
 class BudgetError(LeanrecError):
@@ -67,31 +67,31 @@ class BudgetError(LeanrecError):
 
 
 class DivergedError(LeanrecError):
-    """The loss of a training is not a number, and there is nothing good to go back to."""
+    """The training loss is not finite, and there are no earlier weights to restore."""
 
 
 class TrainingWarning(UserWarning):
-    """Training ended early with the best weights it had, or had nothing to learn from."""
+    """Training stopped early with the best weights so far, or had nothing to learn from."""
 
 
 class WorkerError(LeanrecError):
-    """Processes that train together lost one of them, or have not been given the same work."""
+    """A process of distributed training failed, or the processes were given different work."""
 
 
 class MissingExtraError(LeanrecError, ImportError):
     """An optional dependency is not installed."""
 
-    # The extra that brings a package which leanrec's own modules import at their top.
-    _OF = {"torch": "deep", "safetensors": "deep", "optuna": "tune"}  # noqa: RUF012 - never changed
+    # Package that modules of leanrec import at the top → the extra that installs it.
+    _EXTRAS = {"torch": "deep", "safetensors": "deep", "optuna": "tune"}  # noqa: RUF012 - never changed
 
     @classmethod
     def of(cls, what: str, error: ImportError) -> "MissingExtraError | None":
-        """What to raise where ``what`` failed to import because of a package that an extra brings; else None."""
-        extra = cls._OF.get((error.name or "").partition(".")[0])
+        """Return the error to raise where ``what`` failed to import because of a missing extra, or None for another cause."""
+        extra = cls._EXTRAS.get((error.name or "").partition(".")[0])
         return None if extra is None else cls(what, extra)
 
     def __init__(self, what: str, extra: str) -> None:
-        """Name the feature that was asked for and the extra that brings it."""
+        """Take the name of the feature and of the extra that installs its package."""
         super().__init__(
             f'{what} needs an optional package. Install it with: pip install "leanrec[{extra}]", '
             f'or in a checkout: pip install ".[{extra}]".'

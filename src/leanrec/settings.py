@@ -149,8 +149,7 @@ def setting(
         "doc": doc,
     }
     metadata = {_KEY: {name: value for name, value in given.items() if value is not None}}
-    # The declared type is that of the default, so that type checkers read the field like any other.
-    return typing.cast("_T", dataclasses.field(default=default, metadata=metadata))
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 @functools.cache
@@ -169,9 +168,10 @@ def check_settings(settings: object) -> None:
 
     A settings class calls it first in ``__post_init__``; rules that tie several settings follow.
     """
-    for name, metadata in setting_metadata(type(settings)).items():
+    kind: typing.Any = type(settings)
+    for name, metadata in setting_metadata(kind).items():
         value = getattr(settings, name)
-        if value is not None or name not in _optional_fields(type(settings)):
+        if value is not None or name not in _optional_fields(kind):
             metadata.check(name, value)
 
 

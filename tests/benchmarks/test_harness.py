@@ -29,15 +29,15 @@ SCRIPT = """
         for _ in range(2):
             with probe.timed():
                 time.sleep(0.02)
-        probe.latency(lambda x: x + 1, range(50))
-        probe.reached(recall_20=0.5)
-        probe.note(f"threads {os.environ['OMP_NUM_THREADS']} cores {len(os.sched_getaffinity(0))}")
+        probe.measure_latency(lambda x: x + 1, range(50))
+        probe.record_quality(recall_20=0.5)
+        probe.add_note(f"threads {os.environ['OMP_NUM_THREADS']} cores {len(os.sched_getaffinity(0))}")
 
     def slow_one(probe):
         with probe.timed():
             block = bytearray(60_000_000)
             time.sleep(1)
-        probe.reached(recall_20=0.6)
+        probe.record_quality(recall_20=0.6)
 
     def absent(probe):
         import no_such_package
@@ -150,22 +150,22 @@ def test_the_page_has_a_row_for_each_comparison_with_both_qualities(measured: tu
 def test_the_peaks_of_the_machine_are_positive() -> None:
     import machine
 
-    found = machine.peaks(n=64, length=10_000, repeats=2)
+    found = machine.measure_peaks(n=64, length=10_000, repeats=2)
     assert found["operations"] > 0
     assert found["bytes"] > 0
-    assert machine.hardware()["cores"] >= 1
-    assert {"python", "leanrec", "numpy"} <= set(machine.versions())
+    assert machine.describe_hardware()["cores"] >= 1
+    assert {"python", "leanrec", "numpy"} <= set(machine.package_versions())
 
 
 def test_a_floor_is_set_by_what_takes_longer() -> None:
     peaks = {"operations": 1e9, "bytes": 1e8}
-    found = harness.roofline(Roofline(operations=2e9, bytes=1e8), peaks, seconds=4.0)
+    found = harness.compare_with_roofline(Roofline(operations=2e9, bytes=1e8), peaks, seconds=4.0)
     assert found is not None
     assert (found["floor_seconds"], found["bound"], found["share"]) == (2.0, "arithmetic", 0.5)
-    found = harness.roofline(Roofline(operations=2e9, bytes=1e9), peaks, seconds=None)
+    found = harness.compare_with_roofline(Roofline(operations=2e9, bytes=1e9), peaks, seconds=None)
     assert found is not None
     assert (found["floor_seconds"], found["bound"], found["share"]) == (10.0, "memory", None)
-    assert harness.roofline(None, peaks, 1.0) is None
+    assert harness.compare_with_roofline(None, peaks, 1.0) is None
 
 
 @pytest.mark.parametrize(
@@ -180,31 +180,31 @@ def test_a_floor_is_set_by_what_takes_longer() -> None:
     ],
 )
 def test_verdict(comparison: Comparison, value: float, ratio: float | None, met: bool | None) -> None:
-    assert harness.verdict(comparison, value, ratio) is met
+    assert harness.meets_goal(comparison, value, ratio) is met
 
 
 def test_a_loss_may_be_lower_and_a_recall_may_not() -> None:
-    high, low = harness.spread([0.5]), harness.spread([0.4])
+    high, low = harness.median_and_range([0.5]), harness.median_and_range([0.4])
     recall = Comparison("a", "ours", "peer", quality="recall@20", tolerance=0.05)
     loss = Comparison("a", "ours", "peer", quality="loss", lower_is_better=True, tolerance=0.05)
-    assert harness.as_good(recall, high, low) is True
-    assert harness.as_good(recall, low, high) is False
-    assert harness.as_good(loss, low, high) is True
-    assert harness.as_good(loss, high, low) is False
-    assert harness.as_good(recall, high, None) is None
+    assert harness.keeps_quality(recall, high, low) is True
+    assert harness.keeps_quality(recall, low, high) is False
+    assert harness.keeps_quality(loss, low, high) is True
+    assert harness.keeps_quality(loss, high, low) is False
+    assert harness.keeps_quality(recall, high, None) is None
 
 
 def test_the_spread_of_one_process_is_over_its_timed_blocks() -> None:
     runs = [{"wall": [1.0, 3.0, 2.0], "cpu": [1.0]}]
-    assert harness.figure(runs, "wall") == {"value": 2.0, "low": 1.0, "high": 3.0}
+    assert harness.aggregate_runs(runs, "wall") == {"value": 2.0, "low": 1.0, "high": 3.0}
     runs = [{"wall": [1.0, 3.0, 2.0]}, {"wall": [5.0]}]
-    assert harness.figure(runs, "wall") == {"value": 3.5, "low": 2.0, "high": 5.0}
+    assert harness.aggregate_runs(runs, "wall") == {"value": 3.5, "low": 2.0, "high": 5.0}
 
 
 def test_the_latency_is_of_single_calls() -> None:
     probe = Probe(threads=1)
     seen: list[int] = []
-    probe.latency(seen.append, range(100), warm=10)
+    probe.measure_latency(seen.append, range(100), warm=10)
     assert seen == [*range(10), *range(100)]
     assert probe.times["calls"] == 100
     assert 0 < probe.times["p50"] <= probe.times["p99"]
@@ -229,25 +229,25 @@ def test_cpu_of_child_processes_counts(tmp_path: Path) -> None:
 
 def test_the_page_keeps_results_of_other_scripts(tmp_path: Path, measured: tuple) -> None:
     for name in ("one", "two"):
-        harness.write(measured[0] | {"claim": name}, tmp_path)
+        harness.write_results(measured[0] | {"claim": name}, tmp_path)
     text = (tmp_path / "README.md").read_text()
     assert "## one" in text
     assert "## two" in text
 
 
 def test_an_empty_folder_gives_a_page_that_says_so(tmp_path: Path) -> None:
-    assert "Nothing has been measured yet" in results_page.write(tmp_path).read_text()
+    assert "Nothing has been measured yet" in results_page.write_page(tmp_path).read_text()
 
 
 def test_nothing_is_kept_of_a_quick_try(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(harness, "RESULTS", tmp_path)
     monkeypatch.setattr(sys, "argv", ["example.py", "--quick"])
     claim = harness.Claim("none", "Nothing.", "none", {}, [])
-    assert harness.run(claim, harness.parser().parse_args([]))["claim"] == "none"
+    assert harness.run_claim(claim, harness.build_parser().parse_args([]))["claim"] == "none"
     assert (tmp_path / "none.json").exists()
     (tmp_path / "none.json").unlink()
     for argument in (["--quick"], ["--only", "x"]):
-        harness.run(claim, harness.parser().parse_args(argument))
+        harness.run_claim(claim, harness.build_parser().parse_args(argument))
     assert not (tmp_path / "none.json").exists()
 
 
@@ -256,7 +256,7 @@ def test_topk_tools_of_the_claim_agree() -> None:
 
     rng = np.random.default_rng(0)
     Q, V = (rng.standard_normal((n, 8), dtype=np.float32) for n in (30, 200))
-    assert np.array_equal(topk.ours(Q, V, 5), topk.with_numpy(Q, V, 5))
+    assert np.array_equal(topk.with_leanrec(Q, V, 5), topk.with_numpy(Q, V, 5))
 
 
 def test_every_claim_of_the_makefile_is_a_script_that_explains_itself() -> None:
@@ -269,22 +269,22 @@ def test_every_claim_of_the_makefile_is_a_script_that_explains_itself() -> None:
 
 def test_contestants_that_disagree_are_not_written() -> None:
     claim = harness.Claim("none", "Nothing.", "none", {}, [])
-    asked = harness.parser().parse_args([])
+    asked = harness.build_parser().parse_args([])
     runs = {
         name: [{"wall": [1.0], "quality": {}, "times": {}, "notes": [], "facts": {"rows": n}}]
         for name, n in (("a", 1), ("b", 2))
     }
     with pytest.raises(SystemExit, match="The contestants of none disagree"):
-        harness.summarise(claim, asked, runs)
-    assert harness.summarise(claim, asked, {"a": runs["a"]})["contestants"]["a"]["runs"] == 1
+        harness.summarize_results(claim, asked, runs)
+    assert harness.summarize_results(claim, asked, {"a": runs["a"]})["contestants"]["a"]["runs"] == 1
 
 
 def test_what_could_not_be_measured_leaves_earlier_results_alone(tmp_path: Path) -> None:
     claim = harness.Claim("none", "Nothing.", "none", {}, [])
-    asked = harness.parser().parse_args(["--results", str(tmp_path)])
-    results = harness.summarise(claim, asked, {"a": [{"failed": "no data"}]})
+    asked = harness.build_parser().parse_args(["--results", str(tmp_path)])
+    results = harness.summarize_results(claim, asked, {"a": [{"failed": "no data"}]})
     with pytest.raises(SystemExit, match="Nothing of none could be measured: no data"):
-        harness.keep(results, asked)
+        harness.save_results(results, asked)
     assert not list(tmp_path.iterdir())
 
 
@@ -293,7 +293,7 @@ def test_rounds_are_seeds() -> None:
 
 
 def test_options_of_a_script_stand_beside_the_usual_ones() -> None:
-    options = harness.parser("text")
+    options = harness.build_parser("text")
     options.add_argument("--full", action="store_true")
     asked = options.parse_args(["--full", "--repeats", "5"])
     assert isinstance(asked, argparse.Namespace)

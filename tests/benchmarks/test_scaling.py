@@ -26,31 +26,31 @@ def known(**seconds: float | None) -> dict:
 @pytest.mark.parametrize("power", [0.0, 1.0, 1.5, 2.0])
 def test_the_exponent_of_a_power_law_is_found(power: float) -> None:
     points = [(x, 3.0 * x**power) for x in (1e5, 1e6, 1e7)]
-    assert scaling.exponent(points) == pytest.approx(power, abs=1e-9)
+    assert scaling.fit_exponent(points) == pytest.approx(power, abs=1e-9)
 
 
 def test_the_smallest_is_tried_whatever_it_takes() -> None:
-    assert scaling.forecast(cell(10), PLAN, {}) == 0
+    assert scaling.forecast_seconds(cell(10), PLAN, {}) == 0
 
 
 def test_one_size_says_that_the_next_takes_no_less() -> None:
-    assert scaling.forecast(cell(100), PLAN, known(_10=4.0)) == 4.0
+    assert scaling.forecast_seconds(cell(100), PLAN, known(_10=4.0)) == 4.0
 
 
 def test_two_sizes_say_what_the_next_takes() -> None:
-    assert scaling.forecast(cell(1000), PLAN, known(_10=0.1, _100=1.0)) == pytest.approx(10)
-    assert scaling.forecast(cell(1000), PLAN, known(_10=2.0, _100=1.0)) == pytest.approx(1)
+    assert scaling.forecast_seconds(cell(1000), PLAN, known(_10=0.1, _100=1.0)) == pytest.approx(10)
+    assert scaling.forecast_seconds(cell(1000), PLAN, known(_10=2.0, _100=1.0)) == pytest.approx(1)
 
 
 def test_what_failed_at_a_smaller_size_is_not_tried_larger() -> None:
-    assert scaling.forecast(cell(100), PLAN, known(_10=None)) == math.inf
-    assert scaling.forecast(cell(10_000), PLAN, known(_10=1.0, _100=2.0)) == math.inf
+    assert scaling.forecast_seconds(cell(100), PLAN, known(_10=None)) == math.inf
+    assert scaling.forecast_seconds(cell(10_000), PLAN, known(_10=1.0, _100=2.0)) == math.inf
 
 
 def test_rows_name_the_exponent_and_the_speed_up() -> None:
-    plan = {f"{it.name} ({it.axis})": it for it in scaling.cells("ease", 2, quick=True)}
+    plan = {f"{it.name} ({it.axis})": it for it in scaling.plan_cells("ease", 2, quick=True)}
     runs = {it.name: [{"wall": [it.events * 1e-4 / it.threads], "added": 8 * it.items}] for it in plan.values()}
-    found = {row["what"]: row["ours"]["value"] for row in scaling.rows(plan, runs)}
+    found = {row["what"]: row["ours"]["value"] for row in scaling.make_rows(plan, runs)}
     assert found["ease: time by events, up to 100,000"] == pytest.approx(1)
     assert found["ease: memory by items, up to 10,000"] == pytest.approx(1)
     assert found["ease: time by items, up to 10,000"] == pytest.approx(0, abs=1e-9)
@@ -58,9 +58,9 @@ def test_rows_name_the_exponent_and_the_speed_up() -> None:
 
 
 def test_every_axis_is_drawn(tmp_path: Path) -> None:
-    plan = {f"{it.name} ({it.axis})": it for it in scaling.cells("ease", 2, quick=True)}
+    plan = {f"{it.name} ({it.axis})": it for it in scaling.plan_cells("ease", 2, quick=True)}
     runs = {it.name: [{"wall": [0.1 / it.threads], "added": 8 * it.items}] for it in plan.values()}
     assert harness.can_draw()
-    names = scaling.draw(plan, runs, tmp_path)
+    names = scaling.draw_axes(plan, runs, tmp_path)
     assert names == ["scaling_events.png", "scaling_items.png", "scaling_threads.png"]
     assert all((tmp_path / name).read_bytes().startswith(b"\x89PNG") for name in names)

@@ -1,4 +1,4 @@
-"""Asking a fitted model, with what a server has recorded since: recommend, similar, explain, fit --event-log."""
+"""``leanrec recommend``, ``similar`` and ``explain``, also with the event log of a server."""
 
 import json
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from leanrec import artifacts
 from leanrec.events.sqlite_store import SQLiteEventStore
 from leanrec.events.user_events import UserEvent
 from leanrec.pipeline.pipeline import Pipeline
@@ -49,7 +50,50 @@ def ids(out: str) -> list[str]:
     return [item["id"] for item in json.loads(out)["items"]]
 
 
-def test_clicks_of_the_server_count_outside_of_it(run: Any, model: Path) -> None:
+def test_minimal_csv_gives_recommendations(run: Any, log: Path, tmp_path: Path) -> None:
+    code, _, _ = run("fit", "content", log, "--out", tmp_path / "m")
+    assert code == 0
+    code, out, _ = run("recommend", tmp_path / "m", "--user", 1, "-n", 5, "--json")
+    served = json.loads(out)
+    assert code == 0
+    assert [item["id"] for item in served["items"]][:1] == ["a3"]
+    assert {"a1", "a2"}.isdisjoint(item["id"] for item in served["items"])
+    assert served["items"][0]["title"] == "stars and wars in space"
+
+
+def test_recommend_shows_titles_scores_and_reasons(run: Any, movies: Path, tmp_path: Path) -> None:
+    plot = tmp_path / "top5.png"
+    code, out, err = run("recommend", movies, "--user", 1, "-n", 5, "--plot", plot)
+    assert code == 0
+    assert "because you" in out
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    assert str(plot) in err.replace("\n", "")
+
+
+def test_new_user_with_and_without_history(run: Any, movies: Path) -> None:
+    code, out, _ = run("recommend", movies, "--history", "1,260", "-n", 3, "--json")
+    assert code == 0
+    assert len(json.loads(out)["items"]) == 3
+    code, out, _ = run("recommend", movies, "--history", "", "-n", 3, "--json")
+    assert code == 0
+    assert json.loads(out)["fallback"] == "popularity"
+
+
+def test_recommend_applies_filters(run: Any, movies: Path) -> None:
+    _, out, _ = run("recommend", movies, "--user", 1, "--where", "genres=Comedy", "--deny", "2918", "-n", 20, "--json")
+    ids = [item["id"] for item in json.loads(out)["items"]]
+    assert 2918 not in ids
+    assert len(ids) == 20
+
+
+def test_similar_and_explain(run: Any, movies: Path) -> None:
+    _, out, _ = run("similar", movies, "--item", 260, "-n", 2, "--json")
+    assert {item["id"] for item in json.loads(out)["items"]} == {1196, 1210}
+    _, out, _ = run("explain", movies, "--user", 1, "--item", 589, "--json")
+    assert json.loads(out)["because"]
+
+
+def test_event_log_beside_the_model_is_used(run: Any, model: Path) -> None:
     code, out, err = run("recommend", model, "--user", 1, "--json")
     assert (code, sorted(ids(out)), "log" in err) == (0, ["c", "d"], False)
     path = served(model, Path(f"{model}.events.db"), click("1", "d"), click("new", "d"), click("1", "gone"))
@@ -61,7 +105,7 @@ def test_clicks_of_the_server_count_outside_of_it(run: Any, model: Path) -> None
     assert run("similar", model, "--item", "d", "--event-log", path)[0] == 0
 
 
-def test_a_log_of_other_data_counts_only_if_it_is_named(run: Any, model: Path, source: Path, tmp_path: Path) -> None:
+def test_event_log_of_other_data_is_refused(run: Any, model: Path, source: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.csv"
     other.write_text(ITEMS.replace("3,", "9,"))
     run("fit", "content", other, "--out", tmp_path / "o")
@@ -77,7 +121,7 @@ def test_a_log_of_other_data_counts_only_if_it_is_named(run: Any, model: Path, s
     assert "cannot be used" in err
 
 
-def test_a_fit_takes_the_log_in(run: Any, model: Path, source: Path) -> None:
+def test_fit_adds_the_event_log(run: Any, model: Path, source: Path) -> None:
     path = served(model, Path(f"{model}.events.db"), click("1", "d"), click("new", "gone"))
     code, _, err = run("fit", "ease", source, "--out", model)
     assert code == 0
@@ -91,7 +135,7 @@ def test_a_fit_takes_the_log_in(run: Any, model: Path, source: Path) -> None:
     assert sorted(ids(out)) == ["c", "gone"]
 
 
-def test_ids_may_hold_commas(run: Any, model: Path) -> None:
+def test_ids_may_contain_commas(run: Any, model: Path) -> None:
     for words in (
         ("--history", "art, one"),
         ("--history", '"art, one",zz'),
@@ -105,13 +149,39 @@ def test_ids_may_hold_commas(run: Any, model: Path) -> None:
     assert ids(out) == ["d"]
 
 
-def test_an_item_that_nothing_speaks_for_is_told_so(run: Any, model: Path) -> None:
+def test_item_without_contributions_is_explained(run: Any, model: Path) -> None:
     code, out, _ = run("explain", model, "--history", "art, one", "--item", "c")
     assert code == 0
     assert "nothing in the history speaks for it" in out
 
 
-def test_a_wrong_setting_of_the_server_is_refused(run: Any, model: Path) -> None:
-    code, _, err = run("serve", model, "--retention-days", 0)
+@pytest.mark.parametrize("damage", ["truncate", "swap", "delete", "not json"])
+def test_damaged_model_does_not_load(run: Any, log: Path, tmp_path: Path, damage: str) -> None:
+    model = tmp_path / "m"
+    run("fit", "ease", log, "--out", model)
+    array = model / "value.model.weights.npy"
+    data = array.read_bytes()
+    if damage == "truncate":
+        array.write_bytes(data[:-4])
+    elif damage == "swap":
+        array.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    elif damage == "delete":
+        array.unlink()
+    else:
+        (model / "manifest.json").write_text("{")
+    code, _, err = run("recommend", model, "--user", 1)
     assert code == 2
-    assert "days must be a positive number" in err
+    assert "damaged" in " ".join(err.split())
+
+
+def test_model_with_a_foreign_class_is_not_loaded(run: Any, log: Path, tmp_path: Path) -> None:
+    model = tmp_path / "m"
+    run("fit", "popularity", log, "--out", model)
+    manifest = json.loads((model / "manifest.json").read_text())
+    manifest.pop("sha256")
+    manifest["value"]["$class"] = "subprocess:Popen"
+    # Whoever forges a manifest can seal it too: what a class may be is checked by itself.
+    (model / "manifest.json").write_text(json.dumps(manifest | {"sha256": artifacts._seal(manifest)}))
+    code, _, err = run("recommend", model, "--user", 1)
+    assert code == 2
+    assert "It was not loaded" in " ".join(err.split())

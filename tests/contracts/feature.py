@@ -8,8 +8,8 @@ import pytest
 
 from leanrec import artifacts
 from leanrec.data.table import Table
-from leanrec.features.base import Feature, Fitted
-from leanrec.features.pipeline import Block, Features, FeatureSpec
+from leanrec.features.base import Feature, FittedFeature
+from leanrec.features.pipeline import FeatureBlock, FittedFeatures, FeatureSpec
 from leanrec.run import Run
 from leanrec.types import CSR
 
@@ -52,7 +52,7 @@ class FeatureContract:
 
     def test_is_a_frozen_dataclass_of_settings(self, fitted: Any) -> None:
         assert isinstance(self.feature, Feature)
-        assert isinstance(fitted, Fitted)
+        assert isinstance(fitted, FittedFeature)
         for value in (self.feature, fitted):
             with pytest.raises(dataclasses.FrozenInstanceError):
                 value.settings = 1
@@ -130,10 +130,10 @@ class FeatureContract:
 
     def test_works_in_the_pipeline(self, fitted: Any, tmp_path: Any) -> None:
         table = Table({"it": self.column})
-        features = FeatureSpec(blocks=(Block("it", self.feature, 0.5),)).fit(table, Run(seed=3, threads=1))
+        features = FeatureSpec(blocks=(FeatureBlock("it", self.feature, 0.5),)).fit(table, Run(seed=3, threads=1))
         X = features.transform(table)
         np.testing.assert_allclose(X.toarray(), 0.5 * fitted.transform(self.column).toarray(), rtol=1e-6)
         assert features.names == tuple(f"it: {name}" for name in fitted.names)
-        loaded = artifacts.load(artifacts.save(features, tmp_path / "features"), Features)
+        loaded = artifacts.load(artifacts.save(features, tmp_path / "features"), FittedFeatures)
         np.testing.assert_array_equal(loaded.transform(table).toarray(), X.toarray())
         assert loaded.spec == features.spec

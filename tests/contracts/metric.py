@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from leanrec.errors import SettingError
-from leanrec.evaluation.metrics.ranking import Judged, Metric, judge
+from leanrec.evaluation.metrics.ranking import Relevance, Metric, match_ground_truth
 
 N_ITEMS = 12
 # Each metric's test class runs these properties: that is what a contract is for.
@@ -27,14 +27,14 @@ def cases(draw: Any) -> Case:
     return items, truth
 
 
-def judged(*many: Case, depth: int = N_ITEMS + 3) -> Judged:
+def relevance(*many: Case, depth: int = N_ITEMS + 3) -> Relevance:
     """Lists padded beyond the catalogue, judged."""
     items = np.full((len(many), depth), -1, np.int32)
     truth = np.zeros((len(many), N_ITEMS), np.float32)
-    for b, (shown, relevant) in enumerate(many):
+    for b, (shown, n_relevant) in enumerate(many):
         items[b, : min(len(shown), depth)] = shown[:depth]
-        truth[b, list(relevant)] = list(relevant.values())
-    return judge(items, sp.csr_array(truth))
+        truth[b, list(n_relevant)] = list(n_relevant.values())
+    return match_ground_truth(items, sp.csr_array(truth))
 
 
 class MetricContract:
@@ -48,7 +48,7 @@ class MetricContract:
     perfect: ClassVar[tuple[bool, bool, bool]] = (True, True, True)
 
     def value(self, items: list[int], truth: dict[int, float], k: int) -> float:
-        return float(type(self).metric(judged((items, truth)), k)[0])
+        return float(type(self).metric(relevance((items, truth)), k)[0])
 
     @given(case=cases(), k=st.integers(1, N_ITEMS + 3))
     @settings(max_examples=150, deadline=None, suppress_health_check=INHERITED)
@@ -67,7 +67,7 @@ class MetricContract:
     @given(many=st.lists(cases(), min_size=1, max_size=6), k=st.integers(1, N_ITEMS))
     @settings(max_examples=40, deadline=None, suppress_health_check=INHERITED)
     def test_a_query_does_not_depend_on_its_neighbours(self, many: list[Case], k: int) -> None:
-        together = type(self).metric(judged(*many), k)
+        together = type(self).metric(relevance(*many), k)
         alone = [self.value(*case, k) for case in many]
         np.testing.assert_allclose(together, alone, rtol=0, atol=1e-12)
 
@@ -103,7 +103,7 @@ class MetricContract:
         assert (one != three) == self.graded
 
     def test_no_truth_gives_no_value(self) -> None:
-        values = type(self).metric(judged(([0, 1], {}), ([0, 1], {1: 1.0})), 2)
+        values = type(self).metric(relevance(([0, 1], {}), ([0, 1], {1: 1.0})), 2)
         assert np.isnan(values[0])
         assert values[1] > 0
 
@@ -113,4 +113,4 @@ class MetricContract:
     def test_refuses_a_k_that_the_lists_do_not_reach(self) -> None:
         for k in (0, -1, 4):
             with pytest.raises(SettingError, match=f"k must be from 1 to 3, the length of the lists. Got {k}"):
-                type(self).metric(judged(([0], {0: 1.0}), depth=3), k)
+                type(self).metric(relevance(([0], {0: 1.0}), depth=3), k)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from leanrec.data.ingest.cleaning import Cleaning
+from leanrec.data.ingest.cleaning import CleaningRules
 from leanrec.data.ingest.ingest import ingest
 from leanrec.errors import ArtifactError, ColumnError, SettingError, SourceError
 
@@ -57,13 +57,13 @@ def test_a_misspelt_column_is_corrected(tmp_path: Path) -> None:
 def test_a_role_that_does_not_exist() -> None:
     frame = pd.DataFrame({"user": [1], "item": [2]})
     assert message(SettingError, frame, columns={"usr": "user"}) == (
-        "columns must map user, item, time, value, weight, kind, label or content to a column. Got 'usr'."
+        "columns must map user, item, time, rating, weight, event_type, label or content to a column. Got 'usr'."
     )
 
 
 def test_a_column_of_the_wrong_type(tmp_path: Path) -> None:
     path = write(tmp_path / "x.csv", "user,item,liked\n1,2,very\n")
-    assert message(ColumnError, path, columns={"value": "liked"}) == (
+    assert message(ColumnError, path, columns={"rating": "liked"}) == (
         f"The rating must be a number. The column 'liked' of {path} holds 'very'; name another column."
     )
 
@@ -138,12 +138,12 @@ def test_ragged_lines_are_set_aside_with_their_line(tmp_path: Path) -> None:
     path = write(tmp_path / "x.csv", GOOD + "3\n4,a,3,1600000003,more,and more\n5,b,2,1600000004\n")
     quarantine = tmp_path / "q.csv"
     data, report = ingest(path, quarantine=quarantine)
-    assert report.set_aside == {"unreadable line": 2}
+    assert report.rejected == {"unreadable line": 2}
     assert (report.rows_read, len(data.events)) == (6, 4)
     rows = pd.read_csv(quarantine)
     assert rows["row"].tolist() == [5, 6]
     assert rows["line"].tolist() == ["3", "4,a,3,1600000003,more,and more"]
-    assert ingest(path).report.set_aside == {"unreadable line": 2}
+    assert ingest(path).report.rejected == {"unreadable line": 2}
 
 
 def test_blanks_around_ids_are_trimmed_and_counted(tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_blanks_around_ids_are_trimmed_and_counted(tmp_path: Path) -> None:
     assert (data.users.ids.tolist(), data.items.ids.tolist()) == (["a", "b"], ["x", "y"])
     assert data.item_table is not None
     assert data.item_table.columns["title"].tolist() == ["ex", ""]
-    assert report.set_aside == {"missing user": 1, "missing item": 1}
+    assert report.rejected == {"missing user": 1, "missing item": 1}
     assert "Ids with blanks around them count as the same without, in 4 rows." in report.warnings
     assert pd.read_csv(tmp_path / "q.csv")["row"].tolist() == [4, 5]
 
@@ -165,8 +165,8 @@ def test_numbers_with_blanks_around_them_are_numbers(tmp_path: Path) -> None:
 
 def test_capital_letters_make_no_kind_of_their_own(tmp_path: Path) -> None:
     path = write(tmp_path / "x.csv", "user,item,event\na,x,View\nb,x,view\na,y,view\nb,y,Purchase\n")
-    data, report = ingest(path, kinds={"VIEW": 0.5})
-    assert {name: kind["events"] for name, kind in report.kinds.items()} == {"view": 3, "Purchase": 1}
+    data, report = ingest(path, event_weights={"VIEW": 0.5})
+    assert {name: kind["events"] for name, kind in report.event_types.items()} == {"view": 3, "Purchase": 1}
     assert sorted(data.events.weight.tolist()) == [0.5, 0.5, 0.5, 3.0]
     assert "Kinds that differ in capital letters only count as one: View, view." in report.warnings
 
@@ -181,13 +181,13 @@ def test_capital_letters_make_no_kind_of_their_own(tmp_path: Path) -> None:
     ids=["semicolons", "tabs", "quoted"],
 )
 def test_a_comma_may_mark_the_decimals(text: str, values: list[float], tmp_path: Path) -> None:
-    assert sorted(ingest(write(tmp_path / "x.csv", text)).data.events.value.tolist()) == sorted(values)
+    assert sorted(ingest(write(tmp_path / "x.csv", text)).data.events.rating.tolist()) == sorted(values)
 
 
 def test_a_comma_that_may_mark_thousands_is_no_decimal_comma(tmp_path: Path) -> None:
     path = write(tmp_path / "x.csv", 'user,item,plays\na,x,5\na,y,7\na,z,"1,234"\n')
     report = ingest(path).report
-    assert report.set_aside == {"weight is not a finite number": 1}
+    assert report.rejected == {"weight is not a finite number": 1}
     assert "Weight is not a finite number, such as '1,234': 1 row was set aside." in report.warnings
 
 
@@ -220,8 +220,8 @@ BAD_ROWS = {
 def test_a_bad_row_is_counted_and_quarantined(row: str, form: str, tmp_path: Path) -> None:
     path = write(tmp_path / "x.csv", GOOD + row + "\n")
     quarantine = tmp_path / f"q{form}"
-    data, report = ingest(path, cleaning=Cleaning(rating_range=(1, 5)), quarantine=quarantine)
-    assert report.set_aside == {BAD_ROWS[row]: 1}
+    data, report = ingest(path, cleaning=CleaningRules(rating_range=(1, 5)), quarantine=quarantine)
+    assert report.rejected == {BAD_ROWS[row]: 1}
     assert (report.rows_read, report.events, len(data.events)) == (4, 3, 3)
     rows = (
         pd.read_csv(quarantine, dtype=str, keep_default_na=False)
@@ -231,11 +231,11 @@ def test_a_bad_row_is_counted_and_quarantined(row: str, form: str, tmp_path: Pat
     assert rows["reason"].tolist() == [BAD_ROWS[row]]
     assert rows["file"].tolist() == [str(path)]
     assert [int(each) for each in rows["row"]] == [4]
-    fields = [rows[name][0] or "" for name in ("user", "item", "value", "time")]
+    fields = [rows[name][0] or "" for name in ("user", "item", "rating", "time")]
     assert ",".join(fields) == row
     assert [each.name for each in sorted(tmp_path.iterdir())] == [quarantine.name, "x.csv"]
     # Without a quarantine file another road is taken: the counts must not differ.
-    assert ingest(path, cleaning=Cleaning(rating_range=(1, 5))).report.set_aside == {BAD_ROWS[row]: 1}
+    assert ingest(path, cleaning=CleaningRules(rating_range=(1, 5))).report.rejected == {BAD_ROWS[row]: 1}
 
 
 @pytest.mark.parametrize(
@@ -244,22 +244,22 @@ def test_a_bad_row_is_counted_and_quarantined(row: str, form: str, tmp_path: Pat
 )
 def test_bad_weights(plays: str, reason: str, tmp_path: Path) -> None:
     path = write(tmp_path / "x.csv", f"user,item,plays\n1,a,3\n1,b,{plays}\n")
-    assert ingest(path).report.set_aside == {reason: 1}
+    assert ingest(path).report.rejected == {reason: 1}
 
 
 def test_a_missing_rating_is_fine_where_events_have_kinds(tmp_path: Path) -> None:
     path = write(tmp_path / "x.csv", "user,item,event,rating\n1,a,view,\n1,a,rating,4\n,a,view,\n2,a,,3\n")
     data, report = ingest(path)
-    assert report.set_aside == {"missing user": 1, "missing kind": 1}
+    assert report.rejected == {"missing user": 1, "missing event type": 1}
     assert data.ratings.toarray().tolist() == [[4.0]]
 
 
 def test_a_scale_is_inferred_only_where_nearly_all_ratings_agree() -> None:
     ratings = [1.0, 2, 3, 4, 5] * 400 + [99.0]
     frame = pd.DataFrame({"user": range(len(ratings)), "item": 1, "rating": ratings})
-    assert ingest(frame).report.set_aside == {"rating outside the range": 1}
+    assert ingest(frame).report.rejected == {"rating outside the range": 1}
     data, report = ingest(frame.iloc[-20:])
-    assert report.set_aside == {}
+    assert report.rejected == {}
     assert data.rating_range == (1.0, 99.0)
 
 
@@ -271,11 +271,11 @@ def test_too_many_kinds_is_the_wrong_column() -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"kinds": {"buy": 3}}, "kinds must name behaviours of the log. Got 'buy'; the log has view."),
-        ({"kinds": {"view": -1}}, "The weight of the kind 'view' must be a number of at least 0. Got -1.0."),
+        ({"event_weights": {"buy": 3}}, "event_weights must name event types of the log. Got 'buy'; the log has view."),
+        ({"event_weights": {"view": -1}}, "The weight of the event type 'view' must be a number of at least 0. Got -1.0."),
         ({"positive_from": float("nan")}, "positive_from must be a number. Got nan."),
         ({"quarantine": "bad.txt"}, "The quarantine file must end in .csv or .parquet. Got 'bad.txt'."),
-        ({"cleaning": Cleaning(since="2020-01-01")}, "since and until need times that are a clock."),
+        ({"cleaning": CleaningRules(since="2020-01-01")}, "since and until need times that are a clock."),
     ],
     ids=["kind", "weight", "bar", "quarantine", "window"],
 )
@@ -300,7 +300,7 @@ def test_options_that_do_not_fit(options: dict, says: str) -> None:
 )
 def test_settings_of_cleaning_are_checked_where_they_are_written(settings: dict, says: str) -> None:
     with pytest.raises(SettingError, match=re.escape(says)):
-        Cleaning(**settings)
+        CleaningRules(**settings)
 
 
 def test_a_quarantine_file_that_cannot_be_written(tmp_path: Path) -> None:
@@ -324,7 +324,7 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.M
 
 @pytest.mark.parametrize(
     "where",
-    ["leanrec.data.ingest.ingest.set_aside", "leanrec.data.ingest.ingest.write_events", "leanrec.artifacts._swap"],
+    ["leanrec.data.ingest.ingest.reject_events", "leanrec.data.ingest.ingest.write_events", "leanrec.artifacts._swap"],
 )
 def test_ctrl_c_leaves_nothing_behind(where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def stop(*_: object, **__: object) -> None:

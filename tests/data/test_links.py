@@ -12,7 +12,7 @@ from leanrec import artifacts
 from leanrec.data.dataset import Dataset
 from leanrec.data.ingest.ingest import ingest, open_dataset
 from leanrec.data.links import ItemLinks, UserLinks
-from leanrec.data.merge import merge
+from leanrec.data.merge import merge_events
 from leanrec.data.splits.split import split
 from leanrec.data.vocabulary import Vocabulary, id_array
 from leanrec.errors import ColumnError, DataError, SettingError, SourceError
@@ -50,40 +50,40 @@ def text_of(rows: list[tuple], divider: str, header: str = "") -> str:
 
 
 def test_links_from_rows_in_own_ids() -> None:
-    links = ItemLinks.of([*TRIPLES, TRIPLES[0]])
+    links = ItemLinks.from_triples([*TRIPLES, TRIPLES[0]])
     assert named(links) == TRIPLES
     items = Vocabulary(id_array(["ronin", "heat", "speed"]), "item")
     assert sorted(links.rows(items).tolist()) == [-1, -1, -1, 0, 1]
-    assert links.linked(items).tolist() == [True, True, False]
+    assert links.find_linked_items(items).tolist() == [True, True, False]
 
 
 def test_ids_of_items_that_are_numbers_are_found() -> None:
-    links = ItemLinks.of([(7, "actor", "x"), (9, "actor", "x")])
-    assert links.linked(Vocabulary(np.array([9, 8, 7]), "item")).tolist() == [True, False, True]
+    links = ItemLinks.from_triples([(7, "actor", "x"), (9, "actor", "x")])
+    assert links.find_linked_items(Vocabulary(np.array([9, 8, 7]), "item")).tolist() == [True, False, True]
 
 
 def test_trust_is_a_matrix_with_a_direction() -> None:
     users = Vocabulary(id_array(["bob", "ann"]), "user")
-    matrix = UserLinks.of([*TRUST, ("ann", "bob", 9.0)]).matrix(users)
+    matrix = UserLinks.from_pairs([*TRUST, ("ann", "bob", 9.0)]).to_matrix(users)
     assert matrix.toarray().tolist() == [[0, 0], [0.5, 0]]
 
 
 def test_nothing_is_a_set_of_links_too() -> None:
-    assert len(ItemLinks.of([])) == 0
-    assert UserLinks.of([]).matrix(Vocabulary(id_array(["a"]), "user")).nnz == 0
+    assert len(ItemLinks.from_triples([])) == 0
+    assert UserLinks.from_pairs([]).to_matrix(Vocabulary(id_array(["a"]), "user")).nnz == 0
 
 
 @pytest.mark.parametrize("column", ["head", "relation", "tail"])
 def test_codes_must_be_codes(column: str) -> None:
     with pytest.raises(DataError, match=f"{column} must hold codes from 0"):
-        dataclasses.replace(ItemLinks.of(TRIPLES), **{column: np.full(len(TRIPLES), 99, np.int32)})
+        dataclasses.replace(ItemLinks.from_triples(TRIPLES), **{column: np.full(len(TRIPLES), 99, np.int32)})
     with pytest.raises(DataError, match="must have 4 entries"):
-        dataclasses.replace(ItemLinks.of(TRIPLES), relation=np.zeros(1, np.int32))
+        dataclasses.replace(ItemLinks.from_triples(TRIPLES), relation=np.zeros(1, np.int32))
 
 
 def test_weights_are_above_zero() -> None:
     with pytest.raises(DataError, match="above zero"):
-        UserLinks.of([("a", "b", 0.0)])
+        UserLinks.from_pairs([("a", "b", 0.0)])
 
 
 def as_csv(folder: Path) -> object:
@@ -161,7 +161,7 @@ def test_bad_rows_are_set_aside_and_counted(log: Path, tmp_path: Path) -> None:
     assert data.user_links is not None
     assert named(data.item_links) == TRIPLES
     assert data.user_links.weight.tolist() == [1.0]
-    assert report.tables_set_aside == {
+    assert report.rejected_in_tables == {
         "item links: missing head": 1,
         "item links: missing relation": 1,
         "item links: missing tail": 1,
@@ -217,13 +217,13 @@ def test_people_whose_ids_do_not_fit_stay_out(tmp_path: Path) -> None:
 def linked(dataset: Dataset) -> Dataset:
     triples = [(100 + i, "genre", f"g{i % 4}") for i in range(40)]
     trust = [(f"user-{u}", f"user-{(u + 4) % 60}") for u in range(60)]
-    return dataclasses.replace(dataset, item_links=ItemLinks.of(triples), user_links=UserLinks.of(trust))
+    return dataclasses.replace(dataset, item_links=ItemLinks.from_triples(triples), user_links=UserLinks.from_pairs(trust))
 
 
 def test_links_are_part_of_the_fingerprint(dataset: Dataset, linked: Dataset) -> None:
     assert linked.fingerprint != dataset.fingerprint
     assert dataset.fingerprint == make_dataset().fingerprint
-    other = dataclasses.replace(linked, item_links=ItemLinks.of([(100, "genre", "g1")]))
+    other = dataclasses.replace(linked, item_links=ItemLinks.from_triples([(100, "genre", "g1")]))
     assert other.fingerprint != linked.fingerprint
     assert dataclasses.replace(linked, user_links=None).fingerprint != linked.fingerprint
 
@@ -277,14 +277,14 @@ def test_links_stay_while_users_and_items_come_in(linked: Dataset) -> None:
         user=id_array(["somebody new"]),
         item=id_array(["g1"]),
         time=np.array([1_700_000_000]),
-        kind=np.zeros(1, np.int8),
+        event_type=np.zeros(1, np.int8),
         weight=np.ones(1, np.float32),
-        kinds=("rating",),
+        event_types=("rating",),
     )
-    wider = merge(linked, events)
+    wider = merge_events(linked, events)
     assert wider.item_links is linked.item_links
     # What was an entity is an item now, under its own id.
-    assert linked.item_links.linked(linked.items).sum() == 40
-    assert linked.item_links.linked(wider.items).sum() == 41
+    assert linked.item_links.find_linked_items(linked.items).sum() == 40
+    assert linked.item_links.find_linked_items(wider.items).sum() == 41
     assert wider.friends is not None
     assert wider.friends.shape == (61, 61)

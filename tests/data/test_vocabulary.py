@@ -37,7 +37,7 @@ def test_text_is_kept_to_the_letter() -> None:
     names = Vocabulary(id_array(["a", "a\0", "é", "e\u0301"]))
     assert [names.row(each) for each in ("a", "a\0", "é", "e\u0301")] == [0, 1, 2, 3]
     assert names.rows(["a\0", "a\0\0"], missing=-1).tolist() == [1, -1]
-    assert names.extended(["b\0", "a"]).ids.tolist() == ["a", "a\0", "é", "e\u0301", "b\0"]
+    assert names.with_ids(["b\0", "a"]).ids.tolist() == ["a", "a\0", "é", "e\u0301", "b\0"]
 
 
 @pytest.mark.parametrize("ids", [[2**63], [2**64, 1], np.array([2**63], np.uint64), [1.5, 2], np.array([0.5])])

@@ -9,15 +9,15 @@ import scipy.stats
 
 from leanrec.errors import DataError, SettingError
 from leanrec.evaluation import compare as module
-from leanrec.evaluation.bootstrap import PerQuery
-from leanrec.evaluation.compare import compare, holm, sign_flip
+from leanrec.evaluation.bootstrap import PerQueryMetrics
+from leanrec.evaluation.compare import compare, holm_correction, sign_flip_test
 
 
-def evaluations(seed: int = 0, n: int = 300, **lifts: float) -> dict[str, PerQuery]:
+def evaluations(seed: int = 0, n: int = 300, **lifts: float) -> dict[str, PerQueryMetrics]:
     """Models that share hard and easy queries, each lifted a little."""
     rng = np.random.default_rng(seed)
     hard = rng.random(n)
-    return {name: PerQuery({"ndcg@10": hard + lift + rng.normal(0, 0.05, n)}, "cases") for name, lift in lifts.items()}
+    return {name: PerQueryMetrics({"ndcg@10": hard + lift + rng.normal(0, 0.05, n)}, "cases") for name, lift in lifts.items()}
 
 
 def test_sign_flips_agree_with_all_signs() -> None:
@@ -25,7 +25,7 @@ def test_sign_flips_agree_with_all_signs() -> None:
     differences = rng.normal(0.3, 1, (9, 2))
     differences[4] = 0
     weights = rng.integers(1, 4, 9).astype(float)
-    found = sign_flip(differences, weights, resamples=40_000)
+    found = sign_flip_test(differences, weights, n_resamples=40_000)
     scaled = differences * weights[:, None]
     signs = np.array(list(itertools.product([-1, 1], repeat=9)))
     exact = (np.abs(signs @ scaled) >= np.abs(scaled.sum(axis=0)) - 1e-12).mean(axis=0)
@@ -37,32 +37,32 @@ def test_sign_flips_agree_with_scipy() -> None:
     expected = scipy.stats.permutation_test(
         (differences,), np.mean, permutation_type="samples", n_resamples=9999, rng=np.random.default_rng(0)
     )
-    assert sign_flip(differences[:, None])[0] == pytest.approx(expected.pvalue, abs=0.02)
+    assert sign_flip_test(differences[:, None])[0] == pytest.approx(expected.pvalue, abs=0.02)
 
 
 def test_p_is_uniform_where_nothing_differs() -> None:
     noise = np.random.default_rng(2).normal(size=(60, 400))
-    p = sign_flip(noise, resamples=999)
+    p = sign_flip_test(noise, n_resamples=999)
     assert scipy.stats.kstest(p, "uniform").pvalue > 0.01
 
 
 def test_blocks_of_flips_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     differences = np.random.default_rng(3).normal(0.2, 1, (50, 3))
-    whole = sign_flip(differences, resamples=500)
+    whole = sign_flip_test(differences, n_resamples=500)
     monkeypatch.setattr(module, "_CELLS", 50 * 100)
-    np.testing.assert_allclose(sign_flip(differences, resamples=500), whole, atol=0.06)
+    np.testing.assert_allclose(sign_flip_test(differences, n_resamples=500), whole, atol=0.06)
 
 
 def test_no_difference_at_all_has_p_1() -> None:
-    assert sign_flip(np.zeros((5, 2))).tolist() == [1, 1]
-    assert sign_flip(np.full((5, 1), np.nan)).tolist() == [1]
+    assert sign_flip_test(np.zeros((5, 2))).tolist() == [1, 1]
+    assert sign_flip_test(np.full((5, 1), np.nan)).tolist() == [1]
 
 
 def test_holm_by_hand() -> None:
     # Sorted .01 .02 .03 .04 times 4 3 2 1 = .04 .06 .06 .04, made to rise.
-    np.testing.assert_allclose(holm([0.03, 0.01, 0.04, 0.02]), [0.06, 0.04, 0.06, 0.06])
-    np.testing.assert_allclose(holm([0.9, 0.8]), [1, 1])
-    assert holm([]).tolist() == []
+    np.testing.assert_allclose(holm_correction([0.03, 0.01, 0.04, 0.02]), [0.06, 0.04, 0.06, 0.06])
+    np.testing.assert_allclose(holm_correction([0.9, 0.8]), [1, 1])
+    assert holm_correction([]).tolist() == []
 
 
 def test_a_clear_winner_is_called_one() -> None:
@@ -71,10 +71,10 @@ def test_a_clear_winner_is_called_one() -> None:
     assert len(result.pairs) == 2
     assert result.n_tests == 3
     verdicts = {pair.b: pair for pair in result.pairs}
-    assert verdicts["popularity"].shown
+    assert verdicts["popularity"].significant
     assert f"{result.best} is better than popularity in ndcg@10" in verdicts["popularity"].verdict
     tied = verdicts[({"ease", "slim"} - {result.best}).pop()]
-    assert not tied.shown
+    assert not tied.significant
     assert tied.verdict.startswith("No difference shown between")
     assert tied.low < 0 < tied.high
     assert str(result).count("\n") == 1
@@ -83,7 +83,7 @@ def test_a_clear_winner_is_called_one() -> None:
 def test_differences_are_paired() -> None:
     # Queries differ by 0.3, models by 0.02: only the pairing can show it.
     result = compare(evaluations(worse=0.0, better=0.02))
-    assert result.pairs[0].shown
+    assert result.pairs[0].significant
     assert result.pairs[0].difference == pytest.approx(0.02, abs=0.01)
     assert result.pairs[0].low < result.pairs[0].difference < result.pairs[0].high
 
@@ -92,7 +92,7 @@ def test_the_error_rate_holds_over_all_tests_together() -> None:
     wrong = 0
     for seed in range(60):
         same = evaluations(seed, n=80, a=0.0, b=0.0, c=0.0, d=0.0)
-        wrong += any(pair.shown for pair in compare(same, against="all", resamples=500, seed=seed).pairs)
+        wrong += any(pair.significant for pair in compare(same, against="all", n_resamples=500, seed=seed).pairs)
     # 5 % of 60 is 3; 9 or more has a probability below 0.4 % at that rate.
     assert wrong <= 8
 
@@ -111,7 +111,7 @@ def test_lower_errors_are_better_and_variety_is_only_higher() -> None:
     rng = np.random.default_rng(0)
     base = rng.random(100)
     both = {
-        name: PerQuery({"mae": base + lift, "novelty@10": base + lift}, "cases", weights=np.arange(1.0, 101))
+        name: PerQueryMetrics({"mae": base + lift, "novelty@10": base + lift}, "cases", weights=np.arange(1.0, 101))
         for name, lift in (("low", 0.0), ("high", 0.2))
     }
     errors = compare(both, "mae")
@@ -124,15 +124,15 @@ def test_lower_errors_are_better_and_variety_is_only_higher() -> None:
 def test_queries_without_a_value_are_left_out() -> None:
     values = np.random.default_rng(0).random(50)
     gaps = np.where(np.arange(50) < 20, np.nan, values)
-    result = compare({"a": PerQuery({"x": gaps}, "cases"), "b": PerQuery({"x": gaps - 0.1}, "cases")}, "x")
+    result = compare({"a": PerQueryMetrics({"x": gaps}, "cases"), "b": PerQueryMetrics({"x": gaps - 0.1}, "cases")}, "x")
     assert result.n_queries == 30
     assert result.pairs[0].difference == pytest.approx(0.1)
 
 
 def test_refuses_other_cases_and_other_names() -> None:
-    one = PerQuery({"x": np.ones(3)}, "these")
+    one = PerQueryMetrics({"x": np.ones(3)}, "these")
     with pytest.raises(DataError, match="'a' and 'b' are not: evaluate both on the same part"):
-        compare({"a": one, "b": PerQuery({"x": np.ones(3)}, "those")}, "x")
+        compare({"a": one, "b": PerQueryMetrics({"x": np.ones(3)}, "those")}, "x")
     with pytest.raises(SettingError, match=r"at least two evaluations\. Got 1"):
         compare({"a": one}, "x")
     with pytest.raises(SettingError, match="no metric 'y' here"):
@@ -140,7 +140,7 @@ def test_refuses_other_cases_and_other_names() -> None:
     with pytest.raises(SettingError, match=r"against must be 'best', 'all' or one of a, b\. Got 'c'"):
         compare({"a": one, "b": one}, "x", against="c")
     with pytest.raises(SettingError, match="resamples must be a number of at least 100"):
-        compare({"a": one, "b": one}, "x", resamples=1)
+        compare({"a": one, "b": one}, "x", n_resamples=1)
 
 
 def test_reports_plain_numbers_and_the_same_ones_for_a_seed() -> None:

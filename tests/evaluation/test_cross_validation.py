@@ -44,7 +44,7 @@ def test_two_models_are_compared_over_the_queries_of_all_folds(data: Dataset) ->
     found = {name: cross_validate(name, data, folds=3, k=(10,)) for name in ("ease", "popularity")}
     result = compare(found, "ndcg@10")
     assert result.best == "ease"
-    assert result.pairs[0].shown
+    assert result.pairs[0].significant
     assert result.n_queries == sum(fold.evaluation.n_queries for fold in found["ease"].folds)
 
 
@@ -56,10 +56,10 @@ def test_everything_is_plain_for_json(data: Dataset) -> None:
 
 def test_the_time_of_a_run_is_for_each_fit(data: Dataset) -> None:
     assert all(
-        fold.cut for fold in cross_validate("popularity", data, folds=2, run=Run(budget=Budget(fit_time=0))).folds
+        fold.timed_out for fold in cross_validate("popularity", data, folds=2, run=Run(budget=Budget(fit_time=0))).folds
     )
     assert not any(
-        fold.cut for fold in cross_validate("popularity", data, folds=2, run=Run(budget=Budget(fit_time=60))).folds
+        fold.timed_out for fold in cross_validate("popularity", data, folds=2, run=Run(budget=Budget(fit_time=60))).folds
     )
 
 

@@ -79,7 +79,7 @@ def test_agrees_with_plain_loops(parts: Split, model: EASEModel) -> None:
         ideal = sum(1 / math.log2(place + 2) for place in range(min(5, len(truth))))
         assert found.per_query["recall@5"][b] == pytest.approx(sum(hits) / len(truth))
         assert found.per_query["precision@5"][b] == pytest.approx(sum(hits) / 5)
-        assert found.per_query["hitrate@5"][b] == float(any(hits))
+        assert found.per_query["hit_rate@5"][b] == float(any(hits))
         assert found.per_query["ndcg@5"][b] == pytest.approx(dcg / ideal)
     assert found.means()["recall@5"] == pytest.approx(found.per_query["recall@5"].mean())
 
@@ -99,7 +99,7 @@ def test_streams_in_blocks_with_the_same_result(
     assert list(blocks.per_query) == list(whole.per_query)
     for name, values in whole.per_query.items():
         np.testing.assert_allclose(blocks.per_query[name], values, atol=1e-9, err_msg=name)
-    assert blocks.catalogue == pytest.approx(whole.catalogue)
+    assert blocks.catalog == pytest.approx(whole.catalog)
     spy = Spy(np.arange(40))
     evaluate(spy, parts.test)
     assert max(spy.asked) == 7
@@ -110,7 +110,7 @@ def test_seen_items_are_not_listed_unless_repeats_count() -> None:
     truth, history = [[5]], [[4, 5]]
     hidden = evaluate(Spy(np.arange(6)), cases_of(truth, history), k=(1,))
     assert hidden.means()["recall@1"] == 0
-    shown = evaluate(Spy(np.arange(6)), cases_of(truth, history, allow_repeats=True), k=(1,))
+    significant = evaluate(Spy(np.arange(6)), cases_of(truth, history, allow_repeats=True), k=(1,))
     assert shown.means()["recall@1"] == 1
 
 
@@ -119,7 +119,7 @@ def test_k_beyond_the_catalogue_lists_everything_unseen() -> None:
     assert found.means()["recall@50"] == 1
     assert found.means()["precision@50"] == 2 / 50
     assert found.means()["recall@2"] == 0.5
-    assert found.catalogue["coverage@50"] == pytest.approx(5 / 6)
+    assert found.catalog["coverage@50"] == pytest.approx(5 / 6)
 
 
 def test_queries_without_an_answer_are_left_out_and_counted() -> None:
@@ -136,10 +136,10 @@ def test_says_what_the_fallback_answered_and_what_nobody_did() -> None:
     order = np.array([9, 1, 1, 1, 1, 2])
     alone = evaluate(Knows(order), cases, k=(1,))
     assert alone.fallback.tolist() == [False, True, False, False]
-    assert (alone.fallback_share, alone.empty) == (0.25, 1)
+    assert (alone.fallback_share, alone.n_empty) == (0.25, 1)
     assert alone.means()["recall@1"] == 0.75
     helped = evaluate(Knows(order), cases, k=(1,), fallback=Spy(order))
-    assert (helped.fallback_share, helped.empty) == (0.25, 0)
+    assert (helped.fallback_share, helped.n_empty) == (0.25, 0)
     assert helped.means()["recall@1"] == 1
 
 
@@ -180,10 +180,10 @@ def test_with_training_data_it_measures_variety_too(parts: Split, model: EASEMod
     found = evaluate(model, parts.test, k=(3, 5), train=parts.train)
     for name in ("novelty@3", "popularity@5", "diversity@5"):
         assert np.isfinite(found.per_query[name]).all()
-    assert set(found.catalogue) == {f"{name}@{k}" for name in ("coverage", "gini", "popularity_lift") for k in (3, 5)}
+    assert set(found.catalog) == {f"{name}@{k}" for name in ("coverage", "gini", "popularity_lift") for k in (3, 5)}
     top = evaluate(Spy(np.bincount(parts.train.events.item, minlength=40)), parts.test, k=(5,), train=parts.train)
-    assert top.catalogue["popularity_lift@5"] > found.catalogue["popularity_lift@5"]
-    assert top.catalogue["gini@5"] > found.catalogue["gini@5"]
+    assert top.catalog["popularity_lift@5"] > found.catalog["popularity_lift@5"]
+    assert top.catalog["gini@5"] > found.catalog["gini@5"]
     assert top.means()["novelty@5"] < found.means()["novelty@5"]
     by_content = evaluate(model, parts.test, k=(5,), train=parts.train, features=sp.csr_array(np.ones((40, 1))))
     assert by_content.means()["diversity@5"] == pytest.approx(0)
@@ -238,4 +238,4 @@ def test_no_case_at_all_is_refused() -> None:
 
 def test_an_evaluation_knows_its_cases(parts: Split, model: EASEModel) -> None:
     found: Evaluation = evaluate(model, parts.test)
-    assert found.cases == parts.test.fingerprint != parts.valid.fingerprint
+    assert found.fingerprint == parts.test.fingerprint != parts.valid.fingerprint

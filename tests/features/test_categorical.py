@@ -5,37 +5,37 @@ import pytest
 
 from contracts.feature import FeatureContract, texts
 from leanrec.errors import SettingError
-from leanrec.features.categorical import Categories, Labels, find_separator, split_labels
+from leanrec.features.categorical import MultiLabelEncoder, OneHotEncoder, find_separator, split_labels
 
 GENRES = texts("Comedy|Drama", "Drama", "", "Comedy|Drama|Crime", "Comedy", "Crime|Sci-Fi, really")
 
 
 class TestCategories(FeatureContract):
-    feature = Categories()
+    feature = OneHotEncoder()
     column = texts("red", "green", "", "red", "blue ")
     unseen = texts("mauve")
 
 
 class TestCategoriesOfNumbers(FeatureContract):
-    feature = Categories()
+    feature = OneHotEncoder()
     column = np.array([1.0, 2.0, np.nan, 2.0, 2.5])
     unseen = np.array([7.0])
 
 
 class TestLabels(FeatureContract):
-    feature = Labels()
+    feature = MultiLabelEncoder()
     column = GENRES
     unseen = texts("Western|Musical")
 
 
 class TestLabelsAlike(FeatureContract):
-    feature = Labels(rarity=False, separator=", ")
+    feature = MultiLabelEncoder(use_idf=False, separator=", ")
     column = texts("a, b", "b, c", "c", "", "a, c, c")
     unseen = texts("d, e")
 
 
 def test_category_is_one_hot() -> None:
-    fitted = Categories().fit(texts("red", "green", "red"))
+    fitted = OneHotEncoder().fit(texts("red", "green", "red"))
     assert fitted.names == ("green", "red")
     assert fitted.transform(texts("red", "green", "", "mauve")).toarray().tolist() == [
         [0, 1],
@@ -47,12 +47,12 @@ def test_category_is_one_hot() -> None:
 
 def test_keeps_the_most_frequent_values() -> None:
     column = texts("a", "b", "b", "c", "c", "c")
-    assert Categories(max_values=2).fit(column).names == ("b", "c")
-    assert Categories(min_items=3).fit(column).names == ("c",)
+    assert OneHotEncoder(max_values=2).fit(column).names == ("b", "c")
+    assert OneHotEncoder(min_items=3).fit(column).names == ("c",)
 
 
 def test_rare_labels_weigh_more() -> None:
-    fitted = Labels().fit(GENRES)
+    fitted = MultiLabelEncoder().fit(GENRES)
     assert fitted.separator == "|"
     row = dict(zip(fitted.names, fitted.transform(texts("Drama|Crime")).toarray()[0].tolist(), strict=True))
     assert row["Crime"] > row["Drama"] > 0
@@ -60,7 +60,7 @@ def test_rare_labels_weigh_more() -> None:
 
 
 def test_a_label_twice_in_a_cell_counts_once() -> None:
-    fitted = Labels(rarity=False).fit(texts("a|a|b", "a|b"))
+    fitted = MultiLabelEncoder(use_idf=False).fit(texts("a|a|b", "a|b"))
     assert fitted.transform(texts("a|a|b")).toarray()[0].tolist() == pytest.approx([0.5**0.5, 0.5**0.5])
 
 
@@ -98,6 +98,6 @@ def test_splits_labels(cell: str, labels: list[str]) -> None:
 
 
 def test_refuses_wrong_settings() -> None:
-    for kind in (Categories, Labels):
+    for kind in (OneHotEncoder, MultiLabelEncoder):
         with pytest.raises(SettingError, match="max_values must be a number of at least 1"):
             kind(max_values=0)

@@ -5,7 +5,7 @@ import pytest
 
 from contracts.feature import texts
 from leanrec.data.table import Table
-from leanrec.features.column_types import KINDS, infer, infer_column
+from leanrec.features.column_types import COLUMN_TYPES, infer_column, infer_column_types
 
 N = 60
 RNG = np.random.default_rng(0)
@@ -50,13 +50,13 @@ def test_kind_of_a_column(name: str, column: np.ndarray, kind: str, reason: str)
     found = infer_column(name, column)
     assert found.column == name
     assert found.kind == kind
-    assert kind in KINDS
+    assert kind in COLUMN_TYPES
     assert reason in found.reason
 
 
 def test_columns_keep_their_order() -> None:
     table = Table({"title": TITLES, "id": np.arange(N), "year": np.arange(N) % 7})
-    assert [(kind.column, kind.kind) for kind in infer(table)] == [
+    assert [(kind.column, kind.kind) for kind in infer_column_types(table)] == [
         ("title", "text"),
         ("id", "dropped"),
         ("year", "number"),

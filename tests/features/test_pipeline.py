@@ -14,13 +14,13 @@ from leanrec import artifacts
 from leanrec.budget import Budget
 from leanrec.data.table import Table
 from leanrec.errors import BudgetError, ColumnError, SettingError
-from leanrec.features.categorical import Labels
-from leanrec.features.numeric import Standard
-from leanrec.features.pipeline import TEXT_FEATURES, Block, Features, FeatureSpec, text_feature
-from leanrec.features.reduction import SVD
-from leanrec.features.selection import Select
+from leanrec.features.categorical import MultiLabelEncoder
+from leanrec.features.numeric import StandardScaler
+from leanrec.features.pipeline import TEXT_FEATURES, FeatureBlock, FeatureSpec, FittedFeatures, default_text_feature
+from leanrec.features.reduction import TruncatedSVD
+from leanrec.features.selection import FeatureSelector
 from leanrec.features.text import HashedText, TfIdf
-from leanrec.features.topics import Topics
+from leanrec.features.topics import TopicModel
 from leanrec.run import Run
 
 DATASET = make_dataset()
@@ -28,16 +28,16 @@ assert DATASET.item_table is not None
 TABLE = DATASET.item_table
 SPECS = {
     "inferred": FeatureSpec(),
-    "hashed": FeatureSpec(text=HashedText(buckets=64)),
-    "topics": FeatureSpec(text=Topics(n=4)),
-    "selected": FeatureSpec(select=Select(keep=20)),
-    "reduced": FeatureSpec(reduce=SVD(6)),
-    "both": FeatureSpec(select=Select(keep=20), reduce=SVD(6)),
+    "hashed": FeatureSpec(text=HashedText(n_features=64)),
+    "topics": FeatureSpec(text=TopicModel(n_topics=4)),
+    "selected": FeatureSpec(select=FeatureSelector(max_features=20)),
+    "reduced": FeatureSpec(reduce=TruncatedSVD(6)),
+    "both": FeatureSpec(select=FeatureSelector(max_features=20), reduce=TruncatedSVD(6)),
     "blocks": FeatureSpec(
         blocks=(
-            Block("genres", Labels(), 2.0),
-            Block("year", Standard(), 0.1),
-            Block("year", Standard(), 0.2),
+            FeatureBlock("genres", MultiLabelEncoder(), 2.0),
+            FeatureBlock("year", StandardScaler(), 0.1),
+            FeatureBlock("year", StandardScaler(), 0.2),
         )
     ),
 }
@@ -50,7 +50,7 @@ def test_serving_gets_what_training_got(name: str, tmp_path: Any) -> None:
     assert isinstance(X, sp.csr_array)
     assert X.shape == (len(TABLE), len(features.names))
     assert X.dtype == np.float32
-    loaded = artifacts.load(artifacts.save(features, tmp_path / "f"), Features)
+    loaded = artifacts.load(artifacts.save(features, tmp_path / "f"), FittedFeatures)
     assert loaded.spec == SPECS[name]
     assert loaded.names == features.names
     for row in (0, 7, 39):
@@ -72,9 +72,9 @@ def test_infers_every_column_and_says_so() -> None:
     table = Table(dict(TABLE.columns) | {"id": np.arange(40.0), "blank": texts(*[""] * 40)})
     features = FeatureSpec().fit(table)
     report = {row.column: row for row in features.report()}
-    assert report["title"].kind == "TfIdfWeights"
-    assert report["genres"].kind == "LabelValues"
-    assert report["year"].kind == "BinKnots"
+    assert report["title"].kind == "FittedTfIdf"
+    assert report["genres"].kind == "FittedMultiLabelEncoder"
+    assert report["year"].kind == "FittedQuantileBins"
     assert report["year"].weight == 0.5
     assert report["genres"].features == 5
     assert "come again" in report["genres"].reason
@@ -103,10 +103,10 @@ def test_a_long_text_does_not_drown_the_genres() -> None:
 
 
 def test_weights_multiply_the_blocks() -> None:
-    heavy = FeatureSpec(blocks=(Block("genres", Labels(), 3.0),)).fit(TABLE).transform(TABLE)
-    light = FeatureSpec(blocks=(Block("genres", Labels()),)).fit(TABLE).transform(TABLE)
+    heavy = FeatureSpec(blocks=(FeatureBlock("genres", MultiLabelEncoder(), 3.0),)).fit(TABLE).transform(TABLE)
+    light = FeatureSpec(blocks=(FeatureBlock("genres", MultiLabelEncoder()),)).fit(TABLE).transform(TABLE)
     np.testing.assert_allclose(heavy.toarray(), 3 * light.toarray(), rtol=1e-6)
-    assert FeatureSpec(blocks=(Block("genres", Labels(), 0.0),)).fit(TABLE).transform(TABLE).nnz == 0
+    assert FeatureSpec(blocks=(FeatureBlock("genres", MultiLabelEncoder(), 0.0),)).fit(TABLE).transform(TABLE).nnz == 0
 
 
 def test_a_column_that_is_not_there_counts_as_missing() -> None:
@@ -134,7 +134,7 @@ def test_selection_and_reduction_name_what_is_left() -> None:
 
 def test_selection_by_group() -> None:
     genre = np.arange(40, dtype=np.int32) % 4
-    spec = FeatureSpec(select=Select(by="mutual-information", keep=4))
+    spec = FeatureSpec(select=FeatureSelector(by="mutual-information", max_features=4))
     assert set(spec.fit(TABLE, groups=genre).names) == {f"genres: {g}" for g in ("space", "romance", "crime", "music")}
     with pytest.raises(SettingError, match="must be given the group of each row"):
         spec.fit(TABLE)
@@ -142,9 +142,9 @@ def test_selection_by_group() -> None:
 
 def test_names_of_text_features() -> None:
     for name in TEXT_FEATURES:
-        assert hasattr(text_feature(name), "fit")
+        assert hasattr(default_text_feature(name), "fit")
     with pytest.raises(SettingError, match="text must be one of tfidf, hashing, nmf, lda, embedding"):
-        text_feature("bert")
+        default_text_feature("bert")
 
 
 def test_refuses_what_it_cannot_do() -> None:
@@ -155,9 +155,9 @@ def test_refuses_what_it_cannot_do() -> None:
     with pytest.raises(ColumnError, match="id: its name says"):
         FeatureSpec().fit(Table({"id": np.arange(40.0)}))
     with pytest.raises(SettingError, match="must be left out where blocks are given"):
-        FeatureSpec(blocks=(Block("a", TfIdf()),), columns=("a",))
+        FeatureSpec(blocks=(FeatureBlock("a", TfIdf()),), columns=("a",))
     with pytest.raises(SettingError, match="weight must be a number of at least 0"):
-        Block("a", TfIdf(), -1)
+        FeatureBlock("a", TfIdf(), -1)
     with pytest.raises(BudgetError, match="Features of 40 rows"):
         FeatureSpec().fit(TABLE, Run(budget=Budget(memory=100)))
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from leanrec.features.profiles import KEPT, average_rows, fit_interests
+from leanrec.features.profiles import MAX_INTERESTS, average_rows, fit_interest_profiles
 
 FEATURES = sp.csr_array(np.array([[1, 0, 0], [0, 1, 0], [0, 1, 1]], np.float32))
 HISTORY = sp.csr_array(np.array([[3, 1, 0], [0, 1, 1], [0, 0, 0]], np.float32))
@@ -16,10 +16,12 @@ def test_profiles_are_weighted_means() -> None:
 
 
 def test_interests_are_what_exceeds_the_average() -> None:
-    interests = fit_interests(HISTORY, FEATURES)
+    interests = fit_interest_profiles(HISTORY, FEATURES)
     # Averages of the two users with a history: 0.375, 0.625, 0.25.
     np.testing.assert_allclose(interests.average, [0.375, 0.625, 0.25])
-    np.testing.assert_allclose(interests.of(HISTORY).toarray(), [[0.375, 0, 0], [0, 0.375, 0.25], [0, 0, 0]], atol=1e-7)
+    np.testing.assert_allclose(
+        interests.transform(HISTORY).toarray(), [[0.375, 0, 0], [0, 0.375, 0.25], [0, 0, 0]], atol=1e-7
+    )
 
 
 def test_weights_of_zero_say_nothing() -> None:
@@ -28,8 +30,8 @@ def test_weights_of_zero_say_nothing() -> None:
 
 
 def test_only_the_strongest_are_kept() -> None:
-    features = sp.csr_array(np.arange(1, 2 * KEPT + 1, dtype=np.float32)[None, :])
-    interests = fit_interests(sp.csr_array((1, 1), dtype=np.float32), features)
-    kept = interests.of(sp.csr_array(np.ones((1, 1), np.float32)))
-    assert kept.indices.tolist() == list(range(KEPT, 2 * KEPT))
-    assert kept.data.max() == pytest.approx(2 * KEPT)
+    features = sp.csr_array(np.arange(1, 2 * MAX_INTERESTS + 1, dtype=np.float32)[None, :])
+    interests = fit_interest_profiles(sp.csr_array((1, 1), dtype=np.float32), features)
+    kept = interests.transform(sp.csr_array(np.ones((1, 1), np.float32)))
+    assert kept.indices.tolist() == list(range(MAX_INTERESTS, 2 * MAX_INTERESTS))
+    assert kept.data.max() == pytest.approx(2 * MAX_INTERESTS)

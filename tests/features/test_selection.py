@@ -10,11 +10,11 @@ from sklearn.metrics import mutual_info_score
 from conftest import make_dataset
 from leanrec.errors import DataError, SettingError
 from leanrec.features.selection import (
-    Select,
-    audience_groups,
+    FeatureSelector,
+    compute_variances,
+    group_by_audience,
+    group_by_popularity,
     mutual_information,
-    popularity_groups,
-    variances,
 )
 from leanrec.run import Run
 from leanrec.types import CSR, empty_csr
@@ -46,12 +46,12 @@ def test_rows_without_a_group_are_left_out() -> None:
 @given(st.integers(0, 1000))
 def test_variance_is_that_of_numpy(seed: int) -> None:
     X = random_csr(seed)
-    np.testing.assert_allclose(variances(X), X.toarray().astype(np.float64).var(axis=0), atol=1e-6)
+    np.testing.assert_allclose(compute_variances(X), X.toarray().astype(np.float64).var(axis=0), atol=1e-6)
 
 
 def test_keeps_the_best_and_says_why() -> None:
     X = sp.csr_array(np.array([[1, 0, 5, 1], [1, 0, 0, 0], [1, 0, 5, 0], [1, 0, 0, 0]], np.float32))
-    selection = Select(keep=1).fit(X, ("same", "never", "wide", "narrow"))
+    selection = FeatureSelector(max_features=1).fit(X, ("same", "never", "wide", "narrow"))
     assert selection.kept.tolist() == [False, False, True, False]
     assert selection.apply(X).toarray().tolist() == [[5], [0], [5], [0]]
     wide, narrow, same, never = selection.report()
@@ -59,13 +59,13 @@ def test_keeps_the_best_and_says_why() -> None:
     assert wide.reason == "variance 6.25 is number 1 of 4"
     assert narrow.reason == "variance 0.1875 is number 2; the first 1 stay"
     assert same.reason == never.reason == "variance is 0: it tells no two items apart"
-    low = Select(at_least=1).fit(X, ("same", "never", "wide", "narrow")).report()[1]
+    low = FeatureSelector(min_score=1).fit(X, ("same", "never", "wide", "narrow")).report()[1]
     assert (low.kept, low.reason) == (False, "variance 0.1875 is below 1")
 
 
 def test_says_what_says_nothing_of_the_group() -> None:
     X = sp.csr_array(np.array([[1, 1], [1, 0], [1, 1], [1, 0]], np.float32))
-    selection = Select(by="mutual-information").fit(X, ("all", "even"), np.array([0, 1, 0, 1], np.int32))
+    selection = FeatureSelector(by="mutual-information").fit(X, ("all", "even"), np.array([0, 1, 0, 1], np.int32))
     even, everyone = selection.report()
     assert even.score == pytest.approx(np.log(2))
     assert everyone.reason == "mutual information is 0: it says nothing of the group"
@@ -79,25 +79,25 @@ def test_groups_must_fit() -> None:
 def test_popularity_groups_are_equal_slices() -> None:
     interactions = sp.csr_array(np.tril(np.ones((8, 8), np.float32)))
     interactions.resize((8, 9))
-    groups = popularity_groups(interactions, 4)
+    groups = group_by_popularity(interactions, 4)
     assert groups.tolist() == [3, 3, 2, 2, 1, 1, 0, 0, -1]
-    assert popularity_groups(empty_csr(3, 2), 4).tolist() == [-1, -1]
+    assert group_by_popularity(empty_csr(3, 2), 4).tolist() == [-1, -1]
 
 
 def test_audience_groups_find_who_touches_what() -> None:
     data = make_dataset(n_users=200, n_items=40, per_user=8)
-    groups = audience_groups(data.interactions, 4, Run(seed=0))
+    groups = group_by_audience(data.interactions, 4, Run(seed=0))
     genre = np.arange(40) % 4
     assert groups.shape == (40,)
     # The four genres have four audiences; mutual information is near log 4.
     assert mutual_info_score(genre, groups) > 0.8 * np.log(4)
-    np.testing.assert_array_equal(groups, audience_groups(data.interactions, 4, Run(seed=0)))
+    np.testing.assert_array_equal(groups, group_by_audience(data.interactions, 4, Run(seed=0)))
 
 
 def test_audience_groups_of_almost_nothing() -> None:
-    assert audience_groups(empty_csr(3, 2), 4).tolist() == [-1, -1]
+    assert group_by_audience(empty_csr(3, 2), 4).tolist() == [-1, -1]
     one = sp.csr_array(np.array([[1, 0, 1]], np.float32))
-    assert audience_groups(one, 4).tolist() == [0, -1, 0]
+    assert group_by_audience(one, 4).tolist() == [0, -1, 0]
 
 
 @pytest.mark.parametrize(
@@ -105,10 +105,10 @@ def test_audience_groups_of_almost_nothing() -> None:
     [
         ({"by": "chi2"}, "by must be one of variance, mutual-information"),
         ({"target": "sales"}, "target must be one of audience, popularity"),
-        ({"keep": 0}, "keep must be a number of at least 1"),
-        ({"groups": 1}, "groups must be a number from 2"),
+        ({"max_features": 0}, "max_features must be a number of at least 1"),
+        ({"n_groups": 1}, "n_groups must be a number from 2"),
     ],
 )
 def test_refuses_wrong_settings(wrong: dict[str, object], message: str) -> None:
     with pytest.raises(SettingError, match=message):
-        Select(**wrong)  # type: ignore[arg-type]
+        FeatureSelector(**wrong)  # type: ignore[arg-type]

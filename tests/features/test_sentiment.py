@@ -8,11 +8,11 @@ import pytest
 
 from contracts.feature import FeatureContract, texts
 from leanrec.errors import MissingExtraError
-from leanrec.features.sentiment import Sentiment
+from leanrec.features.sentiment import SentimentScore
 
 
 class TestSentiment(FeatureContract):
-    feature = Sentiment()
+    feature = SentimentScore()
     column = texts("I love this great movie", "terrible, awful and boring", "", "a table of numbers", "not good")
     unseen = texts("机器学习", "zebra", "😀")
     unit = False
@@ -20,7 +20,7 @@ class TestSentiment(FeatureContract):
 
 def test_knows_good_from_bad_and_not_good_from_good() -> None:
     column = texts("a wonderful film", "a horrible film", "good", "not good", "a film")
-    polarity, subjectivity = Sentiment().fit(column).transform(column).toarray().T
+    polarity, subjectivity = SentimentScore().fit(column).transform(column).toarray().T
     assert polarity[0] > 0.5
     assert polarity[1] < -0.5
     assert polarity[2] > 0 > polarity[3]
@@ -32,9 +32,9 @@ def test_knows_good_from_bad_and_not_good_from_good() -> None:
 def test_needs_no_download(tmp_path: object) -> None:
     code = (
         "import socket; socket.socket.connect = socket.getaddrinfo = None\n"
-        "import numpy as np; from leanrec.features.sentiment import Sentiment\n"
+        "import numpy as np; from leanrec.features.sentiment import SentimentScore\n"
         "column = np.array(['lovely'], np.dtypes.StringDType())\n"
-        "print(Sentiment().fit(column).transform(column).toarray()[0, 0])"
+        "print(SentimentScore().fit(column).transform(column).toarray()[0, 0])"
     )
     environment = {"HOME": str(tmp_path), "NLTK_DATA": str(tmp_path), "PATH": ""}
     result = subprocess.run(
@@ -51,4 +51,4 @@ def test_needs_no_download(tmp_path: object) -> None:
 def test_says_which_extra_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "textblob.en", None)
     with pytest.raises(MissingExtraError, match=r'pip install "leanrec\[sentiment\]"'):
-        Sentiment().fit(texts("good"))
+        SentimentScore().fit(texts("good"))

@@ -7,8 +7,8 @@ import pytest
 
 from contracts.feature import FeatureContract, texts
 from leanrec.errors import SettingError
-from leanrec.features.base import as_seconds
-from leanrec.features.temporal import Recency, TimeOfDay
+from leanrec.features.base import to_seconds
+from leanrec.features.temporal import RecencyDecay, TimeOfDay
 
 DAY = 86_400.0
 MONDAY = dt.datetime(2024, 1, 1, tzinfo=dt.UTC).timestamp()
@@ -29,7 +29,7 @@ class TestTimeOfDates(FeatureContract):
 
 
 class TestRecency(FeatureContract):
-    feature = Recency()
+    feature = RecencyDecay()
     column = texts("2024-01-01", "2023-05-05T12:00:00+02:00", "", "2020-01-01", "soon")
     unseen = texts("tomorrow")
     unit = False
@@ -54,14 +54,14 @@ def test_utc_offset_moves_the_clock() -> None:
 
 
 def test_recency_halves_with_the_half_life() -> None:
-    fitted = Recency(half_life=10).fit(MONDAY + DAY * np.array([0.0, 20.0]))
+    fitted = RecencyDecay(half_life=10).fit(MONDAY + DAY * np.array([0.0, 20.0]))
     rows = fitted.transform(MONDAY + DAY * np.array([20.0, 10.0, 0.0, 99.0, np.nan])).toarray()[:, 0]
     np.testing.assert_allclose(rows, [1, 0.5, 0.25, 1, 0], rtol=1e-6)
 
 
 def test_recency_finds_a_half_life() -> None:
-    assert Recency().fit(MONDAY + DAY * np.array([0.0, 60.0, 100.0])).half_life == pytest.approx(20)
-    assert Recency().fit(np.full(3, MONDAY)).half_life == 1.0
+    assert RecencyDecay().fit(MONDAY + DAY * np.array([0.0, 60.0, 100.0])).half_life == pytest.approx(20)
+    assert RecencyDecay().fit(np.full(3, MONDAY)).half_life == 1.0
 
 
 @pytest.mark.parametrize(
@@ -82,11 +82,11 @@ def test_recency_finds_a_half_life() -> None:
     ],
 )
 def test_reads_moments_in_many_forms(cell: np.ndarray, seconds: float) -> None:
-    np.testing.assert_allclose(as_seconds(cell), [seconds])
+    np.testing.assert_allclose(to_seconds(cell), [seconds])
 
 
 def test_refuses_wrong_settings() -> None:
     with pytest.raises(SettingError, match="utc_offset must be a number from -24 to 24"):
         TimeOfDay(utc_offset=99)
     with pytest.raises(SettingError, match="half_life must be"):
-        Recency(half_life=-1)
+        RecencyDecay(half_life=-1)

@@ -9,7 +9,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from contracts.feature import FeatureContract, texts
 from leanrec.errors import SettingError
 from leanrec.features.text import HashedText, TfIdf
-from leanrec.features.tokens import tokens
+from leanrec.features.tokenization import tokenize
 
 CORPUS = texts(
     "a star and a ship",
@@ -34,16 +34,16 @@ class TestTfIdfOfPairs(FeatureContract):
 
 
 class TestHashedText(FeatureContract):
-    feature = HashedText(buckets=512)
+    feature = HashedText(n_features=512)
     column = CORPUS
     unseen = texts("zebra")
     unseen_gives_zeros = False
 
 
 def test_agrees_with_scikit_learn() -> None:
-    theirs = TfidfVectorizer(analyzer=tokens, sublinear_tf=True)
+    theirs = TfidfVectorizer(analyzer=tokenize, sublinear_tf=True)
     expected = theirs.fit_transform(CORPUS.tolist())
-    fitted = TfIdf(max_share=1.0, function_words=True).fit(CORPUS)
+    fitted = TfIdf(max_share=1.0, keep_stop_words=True).fit(CORPUS)
     assert fitted.names == tuple(theirs.get_feature_names_out())
     np.testing.assert_allclose(fitted.transform(CORPUS).toarray(), expected.toarray(), rtol=1e-5)
 
@@ -54,18 +54,18 @@ def test_leaves_out_rare_and_common_words() -> None:
 
 
 def test_keeps_common_words_of_a_small_table() -> None:
-    assert "the" in TfIdf(max_share=0.1, function_words=True).fit(texts(*["the end"] * 10)).names
-    assert "the" not in TfIdf(max_share=0.1, function_words=True).fit(texts(*["the end"] * 11)).names
+    assert "the" in TfIdf(max_share=0.1, keep_stop_words=True).fit(texts(*["the end"] * 10)).names
+    assert "the" not in TfIdf(max_share=0.1, keep_stop_words=True).fit(texts(*["the end"] * 11)).names
 
 
 def test_words_that_say_nothing_bring_no_texts_together() -> None:
     column = texts(
         "Python for data science", "Sourdough bread for beginners", "Brot für die Welt", "Zucker für uns", "It"
     )
-    for feature in (TfIdf(), TfIdf(ngrams=2), HashedText(buckets=2**16)):
+    for feature in (TfIdf(), TfIdf(ngrams=2), HashedText(n_features=2**16)):
         X = feature.fit(column).transform(column).toarray()
         assert np.count_nonzero(X @ X.T) == len(column)  # each is like itself alone, also the one of such words only
-        with_all = dataclasses.replace(feature, function_words=True)
+        with_all = dataclasses.replace(feature, keep_stop_words=True)
         Y = with_all.fit(column).transform(column).toarray()
         assert Y[0] @ Y[1] > 0
         assert Y[2] @ Y[3] > 0

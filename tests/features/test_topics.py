@@ -7,7 +7,7 @@ from sklearn.decomposition import LatentDirichletAllocation
 from contracts.feature import FeatureContract, texts
 from leanrec.errors import SettingError
 from leanrec.features.text import weigh_terms
-from leanrec.features.topics import Topics
+from leanrec.features.topics import TopicModel
 from leanrec.run import Run
 
 WORDS = ("star ship orbit moon", "love kiss letter heart", "murder police clue trial")
@@ -19,19 +19,19 @@ def corpus(n: int = 36, seed: int = 1) -> np.ndarray:
 
 
 class TestNMF(FeatureContract):
-    feature = Topics(n=3)
+    feature = TopicModel(n_topics=3)
     column = corpus()
     unseen = texts("zebra", "烹饪")
 
 
 class TestLDA(FeatureContract):
-    feature = Topics(n=3, method="lda", passes=10)
+    feature = TopicModel(n_topics=3, method="lda", n_iter=10)
     column = corpus()
     unseen = texts("zebra", "烹饪")
 
 
-@pytest.mark.parametrize("feature", [Topics(n=3), Topics(n=3, method="lda", passes=30)], ids=str)
-def test_finds_the_topics(feature: Topics) -> None:
+@pytest.mark.parametrize("feature", [TopicModel(n_topics=3), TopicModel(n_topics=3, method="lda", n_iter=30)], ids=str)
+def test_finds_the_topics(feature: TopicModel) -> None:
     fitted = feature.fit(corpus(), Run(seed=0))
     for name in fitted.names:
         assert any(set(name.split()) <= set(words.split()) for words in WORDS)
@@ -41,7 +41,7 @@ def test_finds_the_topics(feature: Topics) -> None:
 
 
 def test_shares_of_factors_are_the_least_squares_solution() -> None:
-    fitted = Topics(n=3).fit(corpus())
+    fitted = TopicModel(n_topics=3).fit(corpus())
     column = corpus(6, seed=5)
     X = weigh_terms(fitted.terms.count(column.tolist()), fitted.idf).toarray()
     shares = fitted.transform(column).toarray()
@@ -56,7 +56,7 @@ def test_shares_of_factors_are_the_least_squares_solution() -> None:
 
 def test_mixture_is_that_of_scikit_learn() -> None:
     column = corpus()
-    fitted = Topics(n=3, method="lda", passes=5).fit(column, Run(seed=2))
+    fitted = TopicModel(n_topics=3, method="lda", n_iter=5).fit(column, Run(seed=2))
     counts = fitted.terms.count(column.tolist())
     model = LatentDirichletAllocation(3, random_state=2, max_iter=5, learning_method="online")
     expected = model.fit(counts).transform(counts)
@@ -65,11 +65,11 @@ def test_mixture_is_that_of_scikit_learn() -> None:
 
 
 def test_has_no_more_topics_than_texts() -> None:
-    assert len(Topics(n=20, min_items=1).fit(texts("a b c d", "d e f g")).names) <= 2
+    assert len(TopicModel(n_topics=20, min_items=1).fit(texts("a b c d", "d e f g")).names) <= 2
 
 
 def test_refuses_wrong_settings() -> None:
     with pytest.raises(SettingError, match="method must be one of nmf, lda"):
-        Topics(method="plsa")
-    with pytest.raises(SettingError, match="n must be a number of at least 1"):
-        Topics(n=0)
+        TopicModel(method="plsa")
+    with pytest.raises(SettingError, match="n_topics must be a number of at least 1"):
+        TopicModel(n_topics=0)

@@ -6,7 +6,8 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leanrec.kernels.sparse import dot_scores, gather_scores, history_scores, narrow_indices, top_k_sparse
+from leanrec.kernels.csr import narrow_indices
+from leanrec.kernels.sparse import dot_scores, gather_scores, history_scores, top_k_sparse
 from leanrec.kernels.topk.selection import top_k
 
 

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from leanrec.errors import SettingError
-from leanrec.nn.activation_checkpointing import recompute_blocks
+from leanrec.nn.activation_checkpointing import checkpoint_blocks
 from leanrec.nn.transformer import TransformerBlock
 
 
@@ -45,7 +45,7 @@ def nets() -> tuple[_Net, _Net]:
 
 def test_gradients_are_the_same_with_dropout_too() -> None:
     plain, again = nets()
-    recompute_blocks(again)
+    checkpoint_blocks(again)
     assert list(again.state_dict()) == list(plain.state_dict())
     for mine, slow in zip(gradients(again), gradients(plain), strict=True):
         assert torch.equal(mine, slow)
@@ -55,7 +55,7 @@ def test_less_is_kept_between_the_way_there_and_the_way_back() -> None:
     kept = []
     for net, forget in zip(nets(), (False, True), strict=True):
         if forget:
-            recompute_blocks(net)
+            checkpoint_blocks(net)
         total = 0
 
         def keep(value: Tensor) -> Tensor:
@@ -71,7 +71,7 @@ def test_less_is_kept_between_the_way_there_and_the_way_back() -> None:
 
 def test_answers_are_the_same() -> None:
     plain, again = nets()
-    recompute_blocks(again)
+    checkpoint_blocks(again)
     x = torch.randn(2, 5, 8)
     with torch.inference_mode():
         assert torch.equal(plain.eval()(x), again.eval()(x))
@@ -79,4 +79,4 @@ def test_answers_are_the_same() -> None:
 
 def test_a_network_without_blocks_is_refused() -> None:
     with pytest.raises(SettingError, match="recompute must be False"):
-        recompute_blocks(nn.Linear(2, 2))
+        checkpoint_blocks(nn.Linear(2, 2))

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from leanrec.nn.arrays import to_arrays, with_arrays
+from leanrec.nn.arrays import load_arrays, to_arrays
 
 
 def network() -> nn.Module:
@@ -18,7 +18,7 @@ def test_arrays_give_the_same_network_back() -> None:
     first = network()
     arrays = to_arrays(first)
     assert set(arrays) == {"0.weight", "1.weight", "1.bias", *(f"2.{n}" for n in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked"))}  # fmt: skip
-    again = with_arrays(network(), arrays)
+    again = load_arrays(network(), arrays)
     rows = torch.tensor([0, 3, 4])
     assert torch.equal(again(rows), first.eval()(rows))
     assert not again.training
@@ -38,10 +38,10 @@ def test_arrays_that_are_mapped_from_a_file_are_read(tmp_path: Path) -> None:
     arrays = dict(to_arrays(net))
     np.save(tmp_path / "w.npy", arrays["0.weight"])
     arrays["0.weight"] = np.load(tmp_path / "w.npy", mmap_mode="r")
-    assert torch.equal(with_arrays(network(), arrays)[0].weight, net[0].weight)
+    assert torch.equal(load_arrays(network(), arrays)[0].weight, net[0].weight)
 
 
 def test_weights_of_another_network_are_refused() -> None:
     arrays = to_arrays(network())
     with pytest.raises(RuntimeError, match="size mismatch"):
-        with_arrays(nn.Sequential(nn.Embedding(6, 3), *list(network())[1:]), arrays)
+        load_arrays(nn.Sequential(nn.Embedding(6, 3), *list(network())[1:]), arrays)

@@ -7,14 +7,14 @@ from torch import nn
 
 from leanrec.nn import fields as of_fields
 from leanrec.nn.fields import (
-    Bag,
+    MLP,
     CrossLayers,
+    FieldBag,
     FieldBatch,
     FieldEmbedding,
-    Fields,
-    Perceptron,
+    FieldSizes,
     dot_interactions,
-    factorisation,
+    factorization_machine,
 )
 
 
@@ -25,7 +25,7 @@ def vectors() -> torch.Tensor:
 
 def test_the_factorisation_machine_sums_all_pairs(vectors: torch.Tensor) -> None:
     slow = [sum((v[i] @ v[j]).item() for i in range(5) for j in range(i)) for v in vectors]
-    np.testing.assert_allclose(factorisation(vectors), slow, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(factorization_machine(vectors), slow, rtol=1e-4, atol=1e-5)
 
 
 def test_dot_interactions_keep_each_pair_apart(vectors: torch.Tensor) -> None:
@@ -64,8 +64,8 @@ def test_experts_are_weighed_by_a_gate_that_sums_to_one() -> None:
 
 
 def test_a_field_of_several_values_is_their_weighted_sum() -> None:
-    embedding = FieldEmbedding(Fields(sizes=(3, 2), bags=(4,), numbers=1), 5)
-    bag = Bag(torch.tensor([3, 0, 1]), torch.tensor([0, 2, 2, 3]), torch.tensor([0.5, 2.0, 1.0]))
+    embedding = FieldEmbedding(FieldSizes(sizes=(3, 2), bags=(4,), numbers=1), 5)
+    bag = FieldBag(torch.tensor([3, 0, 1]), torch.tensor([0, 2, 2, 3]), torch.tensor([0.5, 2.0, 1.0]))
     batch = FieldBatch(torch.tensor([[0, 1], [2, 0], [1, 1]]), (bag,), torch.ones(3, 1))
     found = embedding(batch)
     codes, values = embedding.codes.weight, embedding.bags[0].weight
@@ -76,8 +76,8 @@ def test_a_field_of_several_values_is_their_weighted_sum() -> None:
 
 
 def test_large_tables_have_sparse_gradients_and_learn_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    fields = Fields(sizes=(50,), bags=(50,))
-    bag = Bag(torch.tensor([3, 0, 1]), torch.tensor([0, 2, 3]), torch.tensor([0.5, 2.0, 1.0]))
+    fields = FieldSizes(sizes=(50,), bags=(50,))
+    bag = FieldBag(torch.tensor([3, 0, 1]), torch.tensor([0, 2, 3]), torch.tensor([0.5, 2.0, 1.0]))
     batch = FieldBatch(torch.tensor([[1], [7]]), (bag,), torch.zeros(2, 0))
     found = []
     for start in (10**9, 1):
@@ -92,6 +92,6 @@ def test_large_tables_have_sparse_gradients_and_learn_the_same(monkeypatch: pyte
 
 
 def test_a_single_row_passes_batch_norm_in_training() -> None:
-    perceptron = Perceptron(3, (4,), 1, batch_norm=True).train()
+    perceptron = MLP(3, (4,), 1, batch_norm=True).train()
     assert torch.isfinite(perceptron(torch.randn(1, 3))).all()
     assert any(isinstance(layer, nn.BatchNorm1d) for layer in perceptron)

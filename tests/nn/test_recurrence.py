@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from leanrec.nn.recurrence import recurrence
+from leanrec.nn.recurrence import linear_recurrence
 
 
 def step_by_step(x: Tensor, decay: Tensor) -> Tensor:
@@ -27,7 +27,7 @@ def draw(length: int, *, dtype: torch.dtype = torch.complex128) -> tuple[Tensor,
 @pytest.mark.parametrize("dtype", [torch.complex128, torch.float64])
 def test_states_and_gradients_are_those_of_the_loop(length: int, dtype: torch.dtype) -> None:
     x, decay = draw(length, dtype=dtype)
-    fast, slow = recurrence(x, decay), step_by_step(x, decay)
+    fast, slow = linear_recurrence(x, decay), step_by_step(x, decay)
     torch.testing.assert_close(fast, slow)
     weight = torch.randn(slow.shape, dtype=dtype, generator=torch.Generator().manual_seed(0))
     found = torch.autograd.grad((fast * weight).sum().real, (x, decay))
@@ -36,11 +36,11 @@ def test_states_and_gradients_are_those_of_the_loop(length: int, dtype: torch.dt
 
 
 def test_gradients_agree_with_differences() -> None:
-    assert torch.autograd.gradcheck(recurrence, draw(6))
+    assert torch.autograd.gradcheck(linear_recurrence, draw(6))
 
 
 def test_the_inputs_are_left_as_they_were() -> None:
     x, decay = draw(7)
     before = x.detach().clone()
-    recurrence(x, decay)
+    linear_recurrence(x, decay)
     torch.testing.assert_close(x.detach(), before)

@@ -9,33 +9,33 @@ from conftest import STRINGS
 from leanrec.data.table import Table
 from leanrec.data.vocabulary import Vocabulary, id_array
 from leanrec.errors import SettingError
-from leanrec.pipeline.catalog import Catalogue
+from leanrec.pipeline.catalog import Catalog
 
 TITLES = ["Star Ship", "A Star", "Moon", "", "Étoile 星"]
 GENRES = ["Sci-Fi|Drama", "drama, Music", "Comedy", "", "Drama"]
 YEARS = [1977.0, 1990.0, 2001.0, np.nan, 2020.0]
-CATALOGUE = Catalogue(
+CATALOG = Catalog(
     Vocabulary(id_array(["a", "b", "c", "d", "e"])),
     Table({"title": np.array(TITLES, STRINGS), "genres": np.array(GENRES, STRINGS), "year": np.array(YEARS)}),
 )
 
 
 def found(where: dict[str, object]) -> str:
-    return "".join(CATALOGUE.own_id(row) for row in CATALOGUE.matching(where).tolist())  # type: ignore[misc]
+    return "".join(CATALOG.external_id(row) for row in CATALOG.filter_rows(where).tolist())  # type: ignore[misc]
 
 
-def test_a_title_is_the_title_or_else_the_id() -> None:
-    assert [CATALOGUE.title(row) for row in range(5)] == ["Star Ship", "A Star", "Moon", "d", "Étoile 星"]
-    assert Catalogue(Vocabulary(id_array([7]))).title(0) == "7"
+def test_an_item_without_a_title_has_its_id() -> None:
+    assert [CATALOG.title(row) for row in range(5)] == ["Star Ship", "A Star", "Moon", "d", "Étoile 星"]
+    assert Catalog(Vocabulary(id_array([7]))).title(0) == "7"
 
 
-def test_search_finds_parts_of_titles_and_puts_beginnings_first() -> None:
-    assert CATALOGUE.search("STAR", 9).tolist() == [0, 1]
-    assert CATALOGUE.search("a star", 9).tolist() == [1]
-    assert CATALOGUE.search("étoile 星", 9).tolist() == [4]
-    assert CATALOGUE.search("o", 1).tolist() == [2]
-    assert CATALOGUE.search("nothing", 9).tolist() == []
-    assert Catalogue(Vocabulary(id_array([70, 7]))).search("7", 9).tolist() == [0, 1]
+def test_search_finds_substrings_and_ranks_prefixes_first() -> None:
+    assert CATALOG.search("STAR", 9).tolist() == [0, 1]
+    assert CATALOG.search("a star", 9).tolist() == [1]
+    assert CATALOG.search("étoile 星", 9).tolist() == [4]
+    assert CATALOG.search("o", 1).tolist() == [2]
+    assert CATALOG.search("nothing", 9).tolist() == []
+    assert Catalog(Vocabulary(id_array([70, 7]))).search("7", 9).tolist() == [0, 1]
 
 
 @pytest.mark.parametrize(
@@ -78,9 +78,9 @@ def test_conditions(where: dict[str, object], items: str) -> None:
         ({"genres": {"x"}}, "must hold texts, numbers"),
     ],
 )
-def test_a_condition_that_makes_no_sense_says_why(where: dict[str, object], message: str) -> None:
+def test_a_wrong_condition_raises(where: dict[str, object], message: str) -> None:
     with pytest.raises(SettingError, match=message.replace("(", r"\(")):
-        CATALOGUE.matching(where)
+        CATALOG.filter_rows(where)
 
 
 @pytest.mark.parametrize(
@@ -93,70 +93,70 @@ def test_a_condition_that_makes_no_sense_says_why(where: dict[str, object], mess
         ({"genres": {"not": {"not": {"not": {"not": {"not": {"not": "x"}}}}}}}, "at most 5"),
     ],
 )
-def test_conditions_without_end_are_refused(where: dict[str, object], message: str) -> None:
+def test_too_many_conditions_raise(where: dict[str, object], message: str) -> None:
     with pytest.raises(SettingError, match=message):
-        CATALOGUE.matching(where)
+        CATALOG.filter_rows(where)
 
 
-def test_as_many_as_are_allowed() -> None:
+def test_conditions_at_the_limits_are_accepted() -> None:
     assert found({"genres": ["drama", *map(str, range(999))]}) == "abe"
     assert found({"year": [1990, *range(3000, 3999)]}) == "b"
     assert found({"genres": [{"contains": "sci"}, "Music", ["Comedy"]]}) == "abc"
     assert found({"genres": {"not": {"not": {"not": {"not": {"not": "drama"}}}}}}) == "cd"
 
 
-def test_one_text_for_a_list_of_ids_is_refused() -> None:
+def test_a_string_instead_of_a_list_of_ids_raises() -> None:
     for rules in (("abc", None), (None, "abc")):
         with pytest.raises(SettingError, match=r"must be a list of ids. Got the one text 'abc'; write \['abc'\]"):
-            CATALOGUE.rules(*rules, None)
+            CATALOG.resolve_rules(*rules, None)
 
 
-def test_pictures_are_secure_addresses_of_a_usual_column() -> None:
+def test_image_urls_are_https_only() -> None:
     cells = ["https://a.b/c.jpg", "http://a.b/c.jpg", "javascript:alert(1)", ""]
-    shown = Catalogue(Vocabulary(id_array(range(4))), Table({"Poster": np.array(cells, STRINGS)}))
-    assert shown.pictures == "Poster"
-    assert [shown.picture(row) for row in range(4)] == ["https://a.b/c.jpg", None, None, None]
-    assert (CATALOGUE.pictures, CATALOGUE.picture(0)) == (None, None)
+    shown = Catalog(Vocabulary(id_array(range(4))), Table({"Poster": np.array(cells, STRINGS)}))
+    assert shown.image_column == "Poster"
+    assert [shown.image_url(row) for row in range(4)] == ["https://a.b/c.jpg", None, None, None]
+    assert (CATALOG.image_column, CATALOG.image_url(0)) == (None, None)
 
 
 def test_conditions_need_an_item_table() -> None:
     with pytest.raises(SettingError, match="there is no item table"):
-        Catalogue(Vocabulary(id_array([1]))).matching({"genres": "x"})
+        Catalog(Vocabulary(id_array([1]))).filter_rows({"genres": "x"})
 
 
-def test_conditions_nested_without_end_are_refused() -> None:
+def test_deeply_nested_conditions_raise() -> None:
     where: dict[str, object] = {"genres": "x"}
     for _ in range(100_000):
         where = {"genres": {"not": where["genres"]}}
     with pytest.raises(SettingError, match="a few levels deep"):
-        CATALOGUE.matching(where)
+        CATALOG.filter_rows(where)
     while isinstance(where, dict):  # let go level by level: Python's own recursion has an end, too
         where = where.popitem()[1]  # type: ignore[assignment]
 
 
 @settings(max_examples=50, deadline=None)
 @given(low=st.integers(1970, 2030), high=st.integers(1970, 2030), label=st.sampled_from(["drama", "comedy", "x"]))
-def test_filters_agree_with_a_loop(low: int, high: int, label: str) -> None:
+def test_filters_match_a_loop(low: int, high: int, label: str) -> None:
     slow = [
         row
         for row in range(5)
         if low <= YEARS[row] <= high and label in GENRES[row].lower().replace(", ", "|").split("|")
     ]
-    assert CATALOGUE.matching({"year": {"min": low, "max": high}, "genres": label}).tolist() == slow
+    assert CATALOG.filter_rows({"year": {"min": low, "max": high}, "genres": label}).tolist() == slow
 
 
-def test_rules_meet() -> None:
-    rules = CATALOGUE.rules(["a", "c", "zz"], ["c", "yy"], {"genres": ["Drama", "Comedy"]})
+def test_an_item_must_pass_all_rules() -> None:
+    rules = CATALOG.resolve_rules(["a", "c", "zz"], ["c", "yy"], {"genres": ["Drama", "Comedy"]})
     assert rules.allow is not None
     assert rules.deny is not None
     assert rules.allow.tolist() == [0, 2]
     assert rules.deny.tolist() == [2]
     assert rules.unknown == ("zz", "yy")
-    assert CATALOGUE.rules(None, None, None).allow is None
-    assert CATALOGUE.rules([], None, None).allow.tolist() == []  # type: ignore[union-attr]
+    assert CATALOG.resolve_rules(None, None, None).allow is None
+    assert CATALOG.resolve_rules([], None, None).allow.tolist() == []  # type: ignore[union-attr]
 
 
-def test_shared_labels() -> None:
-    assert CATALOGUE.shared(0, 4) == ("Drama",)
-    assert CATALOGUE.shared(2, 4) == ()
-    assert Catalogue(Vocabulary(id_array([1, 2]))).shared(0, 1) == ()
+def test_shared_labels_of_two_items() -> None:
+    assert CATALOG.shared_labels(0, 4) == ("Drama",)
+    assert CATALOG.shared_labels(2, 4) == ()
+    assert Catalog(Vocabulary(id_array([1, 2]))).shared_labels(0, 1) == ()

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from leanrec.pipeline.explanations import in_words, joined, path_words, verb_for
-from leanrec.protocols import Explanation, Path
+from leanrec.pipeline.explanations import join_titles, render_explanation, render_path, get_verb
+from leanrec.protocols import Explanation, ExplanationPath
 
 
-def said(reason: str, weights: list[float], features: tuple[str, ...] = ()) -> tuple[str, ...]:
+def render(reason: str, weights: list[float], features: tuple[str, ...] = ()) -> tuple[str, ...]:
     why = Explanation(reason, np.arange(len(weights), dtype=np.int32), np.array(weights, np.float32), features)
-    return in_words(why, lambda row: "ABCD"[row], "watched")
+    return render_explanation(why, lambda row: "ABCD"[row], "watched")
 
 
 @pytest.mark.parametrize(
@@ -24,25 +24,25 @@ def said(reason: str, weights: list[float], features: tuple[str, ...] = ()) -> t
             ("space", "opera", "x", "y"),
             ("like A, which you watched", "shares: space, opera, x"),
         ),
-        ("neighbours", [1.0, 1.0], (), ("people whose taste is like yours also watched A and B",)),
-        ("neighbours", [], (), ("chosen by people whose taste is like yours",)),
-        ("popularity", [], (), ("popular with everybody",)),
-        ("factors", [1.0], (), ("close in taste to A",)),
+        ("neighbors", [1.0, 1.0], (), ("people with similar taste also watched A and B",)),
+        ("neighbors", [], (), ("chosen by people with similar taste",)),
+        ("popularity", [], (), ("popular with all users",)),
+        ("factors", [1.0], (), ("similar in taste to A",)),
         ("a stem of tomorrow", [1.0], (), ("because you watched A",)),
     ],
 )
-def test_words(reason: str, weights: list[float], features: tuple[str, ...], words: tuple[str, ...]) -> None:
-    assert said(reason, weights, features) == words
+def test_reasons_become_phrases(reason: str, weights: list[float], features: tuple[str, ...], words: tuple[str, ...]) -> None:
+    assert render(reason, weights, features) == words
 
 
-def test_verbs_and_lists() -> None:
-    assert verb_for("purchase") == "bought"
-    assert verb_for("something") == "chose"
-    assert joined(["A"]) == "A"
-    assert joined(["A", "B", "C"]) == "A, B and C"
+def test_verbs_and_enumerations() -> None:
+    assert get_verb("purchase") == "bought"
+    assert get_verb("something") == "chose"
+    assert join_titles(["A"]) == "A"
+    assert join_titles(["A", "B", "C"]) == "A, B and C"
 
 
-def test_shared_content_is_named_without_columns_and_function_words() -> None:
+def test_features_are_shown_without_columns_and_stop_words() -> None:
     features = (
         "content: and",
         "content: space",
@@ -51,18 +51,18 @@ def test_shared_content_is_named_without_columns_and_function_words() -> None:
         "title: Space",
         "content: space",
     )
-    assert said("content", [], features) == ("shares: space, Sci-Fi, year: 1980 to 1990",)
-    assert said("content", [], ("content: the", "and")) == ()
+    assert render("content", [], features) == ("shares: space, Sci-Fi, year: 1980 to 1990",)
+    assert render("content", [], ("content: the", "and")) == ()
 
 
-def test_paths_are_said_with_what_both_are_tied_to() -> None:
-    paths = (Path(0, "actor: Al Pacino", 2.0), Path(2, "director: Mann", 1.0), Path(1, "actor: Al Pacino", 0.5))
+def test_paths_name_the_link_between_two_items() -> None:
+    paths = (ExplanationPath(0, "actor: Al Pacino", 2.0), ExplanationPath(2, "director: Mann", 1.0), ExplanationPath(1, "actor: Al Pacino", 0.5))
     why = Explanation("history", np.zeros(0, np.int32), np.zeros(0, np.float32), ("actor: Al Pacino",), paths)
     words = ("actor: Al Pacino, as in A and B", "director: Mann, as in C")
-    assert in_words(why, lambda row: "ABCD"[row], "watched") == words
-    assert path_words(paths[0], lambda row: "ABCD"[row], "D") == "A → actor: Al Pacino → D"
+    assert render_explanation(why, lambda row: "ABCD"[row], "watched") == words
+    assert render_path(paths[0], lambda row: "ABCD"[row], "D") == "A → actor: Al Pacino → D"
 
 
-def test_friends_are_a_reason() -> None:
-    assert said("friends", []) == ("close to what people you trust chose",)
-    assert said("friends", [1.0]) == ("close to what people you trust chose, and to A",)
+def test_friends_have_phrases_with_and_without_titles() -> None:
+    assert render("friends", []) == ("similar to what people you trust chose",)
+    assert render("friends", [1.0]) == ("similar to what people you trust chose, and to A",)

@@ -1,4 +1,4 @@
-"""The pipeline: own ids in and out, and what is recorded shows in the next answer."""
+"""The pipeline: external ids in and out, and recorded events show in the next recommendation."""
 
 import dataclasses
 import json
@@ -15,11 +15,11 @@ from leanrec.data.dataset import Dataset
 from leanrec.data.table import Table
 from leanrec.data.vocabulary import Vocabulary, id_array
 from leanrec.errors import ArtifactError, SettingError, SourceError, UnknownIdError
-from leanrec.events.user_events import Reaction, to_events
+from leanrec.events.user_events import UserEvent, to_events
 from leanrec.models import get_model
 from leanrec.models.linear.ease import EASE
 from leanrec.pipeline.pipeline import Pipeline
-from leanrec.pipeline.responses import Recorded, Served
+from leanrec.pipeline.responses import Recommendations, RecordResult
 from leanrec.retrieval.exact import ExactRetriever
 from leanrec.run import Run
 from leanrec.types import Events, Queries
@@ -27,14 +27,14 @@ from leanrec.types import Events, Queries
 NOW = 2_000_000_000
 
 
-def events(*rows: tuple[Any, Any], kind: str = "click", time: int = NOW, **more: Any) -> Events:
+def events(*rows: tuple[Any, Any], event_type: str = "click", time: int = NOW, **more: Any) -> Events:
     return to_events(
-        [Reaction(str(at), user, item, kind, time + at, 1.0, **more) for at, (user, item) in enumerate(rows)]
+        [UserEvent(str(at), user, item, event_type, time + at, 1.0, **more) for at, (user, item) in enumerate(rows)]
     )
 
 
-def ids(served: Served) -> list[Any]:
-    return [item.id for item in served.items]
+def ids(recommended: Recommendations) -> list[Any]:
+    return [item.id for item in recommended.items]
 
 
 @pytest.fixture(scope="module")
@@ -49,87 +49,87 @@ def pipeline(dataset: Dataset) -> Pipeline:
 
 
 class TestRecommend:
-    def test_a_known_user_gets_what_exact_retrieval_gives(self, fitted: Pipeline, dataset: Dataset) -> None:
+    def test_a_known_user_gets_the_list_of_exact_retrieval(self, fitted: Pipeline, dataset: Dataset) -> None:
         expected = ExactRetriever(fitted.model).retrieve(dataset.queries(), 5)
         for row, user in enumerate(dataset.users.ids.tolist()):
-            served = fitted.recommend(user, n=5)
-            assert ids(served) == dataset.items.ids[expected.items[row]].tolist()
-            np.testing.assert_allclose([item.score for item in served.items], expected.scores[row], rtol=1e-5)
-            assert served.user == user
-            assert served.fallback is None
-            assert served.note is None
+            recommended = fitted.recommend(user, n=5)
+            assert ids(recommended) == dataset.items.ids[expected.items[row]].tolist()
+            np.testing.assert_allclose([item.score for item in recommended.items], expected.scores[row], rtol=1e-5)
+            assert recommended.user == user
+            assert recommended.fallback is None
+            assert recommended.note is None
 
-    def test_titles_and_reasons_are_in_words(self, fitted: Pipeline, dataset: Dataset) -> None:
+    def test_items_have_titles_and_reasons(self, fitted: Pipeline, dataset: Dataset) -> None:
         first = fitted.recommend("user-3", n=1).items[0]
         assert first.title == dataset.item_table.columns["title"][dataset.items.row(first.id)]  # type: ignore[union-attr]
         assert first.reasons[0].startswith("because you rated ")
         assert fitted.recommend("user-3", n=1, reasons=False).items[0].reasons == ()
 
-    def test_a_history_in_the_call_asks_as_the_user_who_has_it(self, fitted: Pipeline, dataset: Dataset) -> None:
+    def test_a_given_history_equals_the_stored_one(self, fitted: Pipeline, dataset: Dataset) -> None:
         past = fitted.history("user-4")[::-1]
-        served = fitted.recommend(history=[event.id for event in past], weights=[event.weight for event in past])
-        assert ids(served) == ids(fitted.recommend("user-4"))
-        assert served.user is None
+        recommended = fitted.recommend(history=[event.id for event in past], weights=[event.weight for event in past])
+        assert ids(recommended) == ids(fitted.recommend("user-4"))
+        assert recommended.user is None
 
     def test_ids_may_be_text_or_numbers(self, fitted: Pipeline) -> None:
         assert ids(fitted.recommend(history=["100", "104"])) == ids(fitted.recommend(history=[100, 104]))
 
-    def test_a_history_stands_in_for_what_is_known_of_a_user(self, fitted: Pipeline) -> None:
-        served = fitted.recommend("user-4", history=[100])
-        assert ids(served) == ids(fitted.recommend(history=[100]))
-        assert served.user == "user-4"
+    def test_a_given_history_replaces_the_stored_one(self, fitted: Pipeline) -> None:
+        recommended = fitted.recommend("user-4", history=[100])
+        assert ids(recommended) == ids(fitted.recommend(history=[100]))
+        assert recommended.user == "user-4"
 
-    def test_an_empty_history_gets_the_fallback_and_is_told(self, fitted: Pipeline, dataset: Dataset) -> None:
-        served = fitted.recommend(history=[], n=4)
+    def test_an_empty_history_uses_the_fallback(self, fitted: Pipeline, dataset: Dataset) -> None:
+        recommended = fitted.recommend(history=[], n=4)
         popular = np.argsort(-np.bincount(dataset.events.item, minlength=40), kind="stable")[:4]
-        assert served.fallback == "popularity"
-        assert ids(served) == dataset.items.ids[popular].tolist()
-        assert served.items[0].reasons == ("popular with everybody",)
-        assert ids(fitted.recommend("nobody", history=[], n=4)) == ids(served)
+        assert recommended.fallback == "popularity"
+        assert ids(recommended) == dataset.items.ids[popular].tolist()
+        assert recommended.items[0].reasons == ("popular with all users",)
+        assert ids(fitted.recommend("nobody", history=[], n=4)) == ids(recommended)
 
-    def test_low_ratings_are_seen_and_no_evidence(self, dataset: Dataset) -> None:
-        liked = dataclasses.replace(dataset.events, weight=(dataset.events.value >= 3).astype(np.float32))  # type: ignore[operator]
+    def test_low_ratings_are_seen_but_have_no_weight(self, dataset: Dataset) -> None:
+        liked = dataclasses.replace(dataset.events, weight=(dataset.events.rating >= 3).astype(np.float32))  # type: ignore[operator]
         pipeline = Pipeline.fit(EASE(l2=20.0), dataset.with_events(liked))
-        served = pipeline.recommend(history=[100, 104], ratings=[5.0, 1.0], n=40)
-        assert 104 not in ids(served)
-        assert [item.score for item in served.items] == pytest.approx(
+        recommended = pipeline.recommend(history=[100, 104], ratings=[5.0, 1.0], n=40)
+        assert 104 not in ids(recommended)
+        assert [item.score for item in recommended.items] == pytest.approx(
             [item.score for item in pipeline.recommend(history=[100], n=40, deny=[104]).items]
         )
         assert pipeline.recommend(history=[104], ratings=[1.0]).fallback == "popularity"
 
-    def test_where_the_model_falls_silent_popularity_goes_on(self, dataset: Dataset) -> None:
+    def test_items_with_score_zero_are_replaced_by_popular_ones(self, dataset: Dataset) -> None:
         pipeline = Pipeline.fit(get_model("content")(columns=("genres",)), dataset)
-        served = pipeline.recommend(history=[101], n=39, deny=[103])
-        silent = [place for place, item in enumerate(served.items) if item.score == 0]
-        assert silent == list(range(silent[0], 38))
+        recommended = pipeline.recommend(history=[101], n=39, deny=[103])
+        zeros = [place for place, item in enumerate(recommended.items) if item.score == 0]
+        assert zeros == list(range(zeros[0], 38))
         popular = [item.id for item in pipeline.recommend(history=[], n=40).items]
-        places = [popular.index(served.items[place].id) for place in silent]
+        places = [popular.index(recommended.items[place].id) for place in zeros]
         assert places == sorted(places)
-        assert all(served.items[place].reasons == ("popular with everybody",) for place in silent)
-        assert served.items[0].reasons != ("popular with everybody",)
-        assert served.note == (
-            f"{len(silent)} of 38, at the end, come from popularity: the model has nothing to say for them. "
-            "38 of 39: no other item may be shown."
+        assert all(recommended.items[place].reasons == ("popular with all users",) for place in zeros)
+        assert recommended.items[0].reasons != ("popular with all users",)
+        assert recommended.note == (
+            f"{len(zeros)} of 38 items, at the end of the list, are filled from popularity: the model scored them zero. "
+            "38 of 39 items: no other item may be recommended."
         )
-        assert not {101, 103} & set(ids(served))
+        assert not {101, 103} & set(ids(recommended))
         allowed = popular[:9]
         assert ids(pipeline.recommend(history=[101], n=39, deny=[103], allow=allowed)) == [
-            each for each in ids(served) if each in allowed
+            each for each in ids(recommended) if each in allowed
         ]
 
     @pytest.mark.parametrize("name", ["rating_mf", "bias", "rating_knn"])
-    def test_predicted_ratings_are_shown_inside_their_range(self, dataset: Dataset, name: str) -> None:
+    def test_predicted_ratings_are_clipped_to_the_range_of_the_data(self, dataset: Dataset, name: str) -> None:
         pipeline = Pipeline.fit(get_model(name)(), dataset)
-        served = pipeline.recommend(history=[100, 104, 108], ratings=[5.0, 5.0, 5.0], n=37)
-        scores = [item.score for item in served.items]
+        recommended = pipeline.recommend(history=[100, 104, 108], ratings=[5.0, 5.0, 5.0], n=37)
+        scores = [item.score for item in recommended.items]
         assert scores == sorted(scores, reverse=True)
         assert 0.5 <= scores[-1] <= scores[0] <= 5.0
-        past = pipeline._given(np.array([0, 4, 8], np.int32), None, [5.0, 5.0, 5.0]).queries(-1, 40)
+        past = pipeline._make_history(np.array([0, 4, 8], np.int32), None, [5.0, 5.0, 5.0]).to_queries(-1, 40)
         raw = pipeline.model.score(past)[0]
-        assert ids(served) == ids(pipeline.recommend(history=[100, 104, 108], ratings=[5.0, 5.0, 5.0], n=37))
+        assert ids(recommended) == ids(pipeline.recommend(history=[100, 104, 108], ratings=[5.0, 5.0, 5.0], n=37))
         np.testing.assert_allclose(scores, np.sort(np.delete(raw, [0, 4, 8]))[::-1].clip(0.5, 5.0), rtol=1e-5)
 
-    def test_what_was_seen_is_left_out_unless_asked_for(self, fitted: Pipeline) -> None:
+    def test_seen_items_are_left_out_by_default(self, fitted: Pipeline) -> None:
         seen = {event.id for event in fitted.history("user-5")}
         assert not seen & set(ids(fitted.recommend("user-5", n=40)))
         assert seen <= set(ids(fitted.recommend("user-5", n=40, exclude_seen=False)))
@@ -138,20 +138,20 @@ class TestRecommend:
         every = ids(fitted.recommend(history=[100], n=39))
         assert ids(fitted.recommend(history=[100], allow=every[5:9])) == every[5:9]
         assert ids(fitted.recommend(history=[100], n=39, deny=every[:3])) == every[3:]
-        served = fitted.recommend(history=[100], n=39, where={"genres": "music", "year": {"min": 1990, "max": 2000}})
-        assert ids(served)
-        assert all(item % 4 == 3 and 110 <= item <= 120 for item in ids(served))
+        recommended = fitted.recommend(history=[100], n=39, where={"genres": "music", "year": {"min": 1990, "max": 2000}})
+        assert ids(recommended)
+        assert all(item % 4 == 3 and 110 <= item <= 120 for item in ids(recommended))
         assert ids(fitted.recommend(history=[100], allow=[])) == []
 
-    def test_more_than_there_is_comes_short_and_says_so(self, fitted: Pipeline) -> None:
-        served = fitted.recommend("user-0", n=1000)
-        assert len(served.items) == 28
-        assert served.note == "28 of 1000: no other item may be shown."
+    def test_a_short_list_has_a_note(self, fitted: Pipeline) -> None:
+        recommended = fitted.recommend("user-0", n=1000)
+        assert len(recommended.items) == 28
+        assert recommended.note == "28 of 1000 items: no other item may be recommended."
 
-    def test_unknown_items_in_the_call_are_named(self, fitted: Pipeline) -> None:
-        served = fitted.recommend(history=[100, "zz"], deny=[1], allow=[104, 2], n=1)
-        assert served.ignored == ("zz", 2, 1)
-        assert ids(served) == [104]
+    def test_unknown_items_of_a_call_are_reported(self, fitted: Pipeline) -> None:
+        recommended = fitted.recommend(history=[100, "zz"], deny=[1], allow=[104, 2], n=1)
+        assert recommended.ignored == ("zz", 2, 1)
+        assert ids(recommended) == [104]
 
     @pytest.mark.parametrize(
         ("call", "error", "message"),
@@ -163,19 +163,19 @@ class TestRecommend:
             ({"user": "user-1", "n": 0}, SettingError, "n must be 1 or more. Got 0"),
             ({"history": [100], "weights": [1.0, 2.0]}, SettingError, "weights must have 1 entries"),
             ({"history": [100], "ratings": []}, SettingError, "ratings must have 1 entries"),
-            ({"user": "user-1", "ratings": [1.0]}, SettingError, "go with a history"),
+            ({"user": "user-1", "ratings": [1.0]}, SettingError, "need a history"),
             ({"user": "user-1", "where": {"colour": "red"}}, SettingError, "no column 'colour'"),
         ],
     )
-    def test_a_wrong_call_says_what_is_wrong(
+    def test_a_wrong_call_raises_a_clear_error(
         self, fitted: Pipeline, call: dict[str, Any], error: type[Exception], message: str
     ) -> None:
         with pytest.raises(error, match=message):
             fitted.recommend(**call)
 
-    def test_the_answer_is_plain_json(self, fitted: Pipeline) -> None:
-        served = fitted.recommend("user-1", n=2)
-        assert json.loads(json.dumps(served.to_dict()))["items"][1]["id"] == served.items[1].id
+    def test_a_list_converts_to_json(self, fitted: Pipeline) -> None:
+        recommended = fitted.recommend("user-1", n=2)
+        assert json.loads(json.dumps(recommended.to_dict()))["items"][1]["id"] == recommended.items[1].id
 
     def test_every_list_has_its_own_request_id(self, fitted: Pipeline) -> None:
         assert len({fitted.recommend("user-1").request for _ in range(5)}) == 5
@@ -183,45 +183,45 @@ class TestRecommend:
 
 class TestSimilarAndExplain:
     def test_similar_items_share_the_genre(self, fitted: Pipeline) -> None:
-        served = fitted.similar(100, 5)
-        assert 100 not in ids(served)
-        assert sum(item % 4 == 0 for item in ids(served)) >= 4
-        assert served.items[0].reasons == ("both: space",)
+        recommended = fitted.similar_items(100, 5)
+        assert 100 not in ids(recommended)
+        assert sum(item % 4 == 0 for item in ids(recommended)) >= 4
+        assert recommended.items[0].reasons == ("shares: space",)
 
-    def test_a_model_with_embeddings_is_asked_for_angles(self, dataset: Dataset) -> None:
-        pipeline = Pipeline.fit(_Angles(), dataset, fallback=EASE())
-        assert ids(pipeline.similar(100, 3)) == [104, 108, 112]
-        assert pipeline.similar(100, 1).items[0].score == pytest.approx(1.0)
+    def test_similarity_of_embeddings_is_the_cosine(self, dataset: Dataset) -> None:
+        pipeline = Pipeline.fit(_OneHot(), dataset, fallback=EASE())
+        assert ids(pipeline.similar_items(100, 3)) == [104, 108, 112]
+        assert pipeline.similar_items(100, 1).items[0].score == pytest.approx(1.0)
 
-    def test_where_holds_for_similar_items_too(self, fitted: Pipeline) -> None:
-        assert all(item % 4 == 1 for item in ids(fitted.similar(100, 5, where={"genres": "romance"})))
+    def test_conditions_apply_to_similar_items(self, fitted: Pipeline) -> None:
+        assert all(item % 4 == 1 for item in ids(fitted.similar_items(100, 5, where={"genres": "romance"})))
 
-    def test_an_explanation_adds_up(self, fitted: Pipeline) -> None:
+    def test_an_explanation_lists_contributions_of_the_history(self, fitted: Pipeline) -> None:
         top = fitted.recommend("user-3", n=1).items[0]
         why = fitted.explain("user-3", top.id)
         past = {event.id for event in fitted.history("user-3")}
-        assert {part.id for part in why.because} <= past
-        assert why.because[0].weight == max(part.weight for part in why.because)
+        assert {part.id for part in why.contributions} <= past
+        assert why.contributions[0].weight == max(part.weight for part in why.contributions)
         assert why.reasons == top.reasons
 
-    def test_a_model_without_reasons_is_asked_item_by_item(self, dataset: Dataset) -> None:
-        pipeline = Pipeline.fit(_Angles(), dataset, fallback=EASE())
+    def test_a_model_that_cannot_explain_is_scored_item_by_item(self, dataset: Dataset) -> None:
+        pipeline = Pipeline.fit(_OneHot(), dataset, fallback=EASE())
         why = pipeline.explain(None, 104, history=[101, 100])
-        assert [part.id for part in why.because] == [100]
+        assert [part.id for part in why.contributions] == [100]
         assert pipeline.recommend(history=[100]).items[0].reasons == ()
 
-    def test_nothing_known_is_explained_by_the_fallback(self, fitted: Pipeline) -> None:
+    def test_an_empty_history_is_explained_by_the_fallback(self, fitted: Pipeline) -> None:
         why = fitted.explain(None, 104, history=[])
         assert why.fallback == "popularity"
-        assert why.reasons == ("popular with everybody",)
+        assert why.reasons == ("popular with all users",)
 
-    def test_nothing_that_speaks_for_an_item_is_said(self, dataset: Dataset) -> None:
+    def test_an_item_without_contributions_gets_a_default_reason(self, dataset: Dataset) -> None:
         pipeline = Pipeline.fit(get_model("content")(columns=("genres",)), dataset)
-        assert pipeline.explain(None, 102, history=[101]).reasons == ("nothing in the history speaks for it",)
+        assert pipeline.explain(None, 102, history=[101]).reasons == ("no item of the history contributes to its score",)
 
-    def test_unknown_ids_are_refused(self, fitted: Pipeline) -> None:
+    def test_unknown_ids_raise(self, fitted: Pipeline) -> None:
         with pytest.raises(UnknownIdError, match="No item"):
-            fitted.similar(1)
+            fitted.similar_items(1)
         with pytest.raises(UnknownIdError, match="No item"):
             fitted.explain("user-1", 1)
         with pytest.raises(UnknownIdError, match="No user"):
@@ -229,87 +229,87 @@ class TestSimilarAndExplain:
 
 
 class TestRecord:
-    def test_the_next_answer_reflects_a_click(self, pipeline: Pipeline) -> None:
+    def test_the_next_recommendation_reflects_a_click(self, pipeline: Pipeline) -> None:
         before = pipeline.recommend("user-3")
         clicked = before.items[1].id
-        assert pipeline.record(events(("user-3", clicked))) == Recorded(1)
+        assert pipeline.record_events(events(("user-3", clicked))) == RecordResult(1)
         after = pipeline.recommend("user-3")
         assert clicked not in ids(after)
         assert [item.score for item in after.items] != [item.score for item in before.items[:1] + before.items[2:]]
         past = pipeline.history("user-3", 1)[0]
-        assert (past.id, past.kind, past.time, past.value) == (clicked, "click", NOW, None)
+        assert (past.id, past.event_type, past.time, past.rating) == (clicked, "click", NOW, None)
 
-    def test_a_changed_user_asks_as_their_history_alone(self, pipeline: Pipeline, dataset: Dataset) -> None:
+    def test_a_user_with_new_events_is_scored_by_history_alone(self, pipeline: Pipeline, dataset: Dataset) -> None:
         model = _Spy(pipeline.model)
-        pipeline._state = dataclasses.replace(pipeline._state, model=model)
+        pipeline._snapshot = dataclasses.replace(pipeline._snapshot, model=model)
         pipeline.recommend("user-3")
-        pipeline.record(events(("user-3", 100)))
+        pipeline.record_events(events(("user-3", 100)))
         pipeline.recommend("user-3")
         assert model.users == [3, -1]
 
     def test_a_new_user_is_known_from_their_first_event(self, pipeline: Pipeline) -> None:
         with pytest.raises(UnknownIdError):
             pipeline.recommend("guest")
-        pipeline.record(events(("guest", 100)))
-        served = pipeline.recommend("guest")
-        assert ids(served) == ids(pipeline.recommend(history=[100]))
-        assert served.fallback is None
-        assert pipeline.users("gue") == (("guest", 1),)
+        pipeline.record_events(events(("guest", 100)))
+        recommended = pipeline.recommend("guest")
+        assert ids(recommended) == ids(pipeline.recommend(history=[100]))
+        assert recommended.fallback is None
+        assert pipeline.find_users("gue") == (("guest", 1),)
         assert pipeline.n_users == 61
 
     def test_a_replayed_log_changes_nothing(self, pipeline: Pipeline, dataset: Dataset) -> None:
         log = events(("user-3", 100), ("guest", 104))
-        pipeline.record(log)
-        once = pipeline.data()
-        assert pipeline.record(log, replayed=True) == Recorded(0)
-        assert pipeline.data().fingerprint == once.fingerprint
-        assert pipeline._histories.row_for_model(4) == 4
+        pipeline.record_events(log)
+        once = pipeline.to_dataset()
+        assert pipeline.record_events(log, replayed=True) == RecordResult(0)
+        assert pipeline.to_dataset().fingerprint == once.fingerprint
+        assert pipeline._histories.model_row(4) == 4
 
-    def test_what_happens_twice_in_a_second_happened_twice(self, pipeline: Pipeline) -> None:
+    def test_two_events_in_one_second_both_count(self, pipeline: Pipeline) -> None:
         for value in (1.0, 5.0):
-            rated = to_events([Reaction("any", "user-3", 100, "rating", NOW, 1.0, value)])
-            assert pipeline.record(rated) == Recorded(1)
-        assert [past.value for past in pipeline.history("user-3", 2)] == [5.0, 1.0]
-        clicks = to_events([Reaction(name, "user-3", 101, "click", NOW, 1.0) for name in "ab"])
-        assert pipeline.record(clicks) == Recorded(2)
+            rated = to_events([UserEvent("any", "user-3", 100, "rating", NOW, 1.0, value)])
+            assert pipeline.record_events(rated) == RecordResult(1)
+        assert [past.rating for past in pipeline.history("user-3", 2)] == [5.0, 1.0]
+        clicks = to_events([UserEvent(name, "user-3", 101, "click", NOW, 1.0) for name in "ab"])
+        assert pipeline.record_events(clicks) == RecordResult(2)
         assert len(pipeline.history("user-3")) == 12 + 4
-        refitted = Pipeline.fit(EASE(l2=20.0), pipeline.data())
-        assert refitted.record(clicks, replayed=True) == Recorded(0)
+        refitted = Pipeline.fit(EASE(l2=20.0), pipeline.to_dataset())
+        assert refitted.record_events(clicks, replayed=True) == RecordResult(0)
 
-    def test_order_is_by_time_not_by_arrival(self, pipeline: Pipeline) -> None:
-        pipeline.record(events(("user-3", 100), time=5))
+    def test_events_are_ordered_by_time(self, pipeline: Pipeline) -> None:
+        pipeline.record_events(events(("user-3", 100), time=5))
         assert pipeline.history("user-3")[-1].time == 5
 
-    def test_what_cannot_be_used_is_set_aside_with_the_reason(self, pipeline: Pipeline) -> None:
+    def test_unusable_events_are_rejected_with_a_reason(self, pipeline: Pipeline) -> None:
         mixed = to_events(
             [
-                Reaction("a", "user-3", 7, "click", NOW, 1.0),
-                Reaction("b", "user-3", 101, "click", NOW, 1.0),
-                Reaction("c", "user-3", 102, "rating", NOW, 1.0, value=9.0),
-                Reaction("d", "user-3", 103, "click", NOW, -1.0),
+                UserEvent("a", "user-3", 7, "click", NOW, 1.0),
+                UserEvent("b", "user-3", 101, "click", NOW, 1.0),
+                UserEvent("c", "user-3", 102, "rating", NOW, 1.0, rating=9.0),
+                UserEvent("d", "user-3", 103, "click", NOW, -1.0),
             ]
         )
-        recorded = pipeline.record(mixed)
-        assert recorded.reflected == 1
-        assert [(each.position, each.why) for each in recorded.set_aside] == [
+        recorded = pipeline.record_events(mixed)
+        assert recorded.applied == 1
+        assert [(each.position, each.reason) for each in recorded.rejected] == [
             (0, "No item has the id '7'."),
             (2, "The rating must be from 0.5 to 5. Got 9."),
             (3, "The weight must be 0 or more. Got -1.0."),
         ]
-        assert pipeline.record(mixed.take(slice(0, 0))) == Recorded(0)
+        assert pipeline.record_events(mixed.take(slice(0, 0))) == RecordResult(0)
 
-    def test_too_many_kinds_are_set_aside(self, pipeline: Pipeline) -> None:
+    def test_too_many_event_types_are_rejected(self, pipeline: Pipeline) -> None:
         for number in range(119):
-            assert pipeline.record(events(("user-3", 100), kind=f"kind-{number}")).reflected == 1
-        assert "too many kinds" in pipeline.record(events(("user-3", 100), kind="last")).set_aside[0].why
+            assert pipeline.record_events(events(("user-3", 100), event_type=f"type-{number}")).applied == 1
+        assert "too many event types" in pipeline.record_events(events(("user-3", 100), event_type="last")).rejected[0].reason
 
-    def test_readers_and_writers_at_once(self, pipeline: Pipeline) -> None:
+    def test_concurrent_readers_and_writers(self, pipeline: Pipeline) -> None:
         errors: list[BaseException] = []
 
         def work(number: int) -> None:
             try:
                 for step in range(25):
-                    pipeline.record(events((f"guest-{number}", 100 + step), time=NOW + step))
+                    pipeline.record_events(events((f"guest-{number}", 100 + step), time=NOW + step))
                     assert 100 + step not in ids(pipeline.recommend(f"guest-{number}"))
                     pipeline.recommend("user-1", where={"year": {"min": 1980 + step}})
             except BaseException as error:
@@ -322,69 +322,69 @@ class TestRecord:
             thread.join()
         assert errors == []
         assert pipeline.n_users == 66
-        assert pipeline.data().shape.events == 720 + 150
+        assert pipeline.to_dataset().shape.events == 720 + 150
 
 
 class TestNewItems:
-    def test_a_model_that_reads_content_takes_in_new_items(self, dataset: Dataset, tmp_path: Path) -> None:
+    def test_a_content_model_adds_new_items(self, dataset: Dataset, tmp_path: Path) -> None:
         pipeline = Pipeline.fit(get_model("content")(), dataset)
         table = dataset.item_table.take(np.array([0, 0]))  # type: ignore[union-attr]
         assert pipeline.add_items([100, "900"], table) == 1
         assert pipeline.add_items([900], table.take(np.array([0]))) == 0
-        assert len(pipeline.catalogue) == 41
+        assert len(pipeline.catalog) == 41
         assert ids(pipeline.recommend(history=[100], n=1)) == [900]  # the twin of item 100
-        assert pipeline.record(events(("user-3", 900))).reflected == 1
+        assert pipeline.record_events(events(("user-3", 900))).applied == 1
         assert 900 in ids(pipeline.recommend(history=[], n=41))  # the fallback puts it last
         again = Pipeline.load(pipeline.save(tmp_path / "m"))
         assert ids(again.recommend("user-3")) == ids(pipeline.recommend("user-3"))
-        assert again.catalogue.title(40) == pipeline.catalogue.title(0)
+        assert again.catalog.title(40) == pipeline.catalog.title(0)
 
-    def test_columns_that_are_missing_or_strange_do_no_harm(self, dataset: Dataset) -> None:
+    def test_missing_and_unknown_columns_of_new_items_are_ignored(self, dataset: Dataset) -> None:
         pipeline = Pipeline.fit(get_model("content")(), dataset)
         table = Table({"genres": np.array(["space"], STRINGS), "colour": np.array(["red"], STRINGS)})
         assert pipeline.add_items([900], table) == 1
-        assert pipeline.catalogue.content(40) == {"genres": "space"}
+        assert pipeline.catalog.content(40) == {"genres": "space"}
 
-    def test_other_models_say_that_they_need_a_refit(self, pipeline: Pipeline, dataset: Dataset) -> None:
-        with pytest.raises(SettingError, match="ease cannot take in new items"):
+    def test_other_models_need_a_refit_for_new_items(self, pipeline: Pipeline, dataset: Dataset) -> None:
+        with pytest.raises(SettingError, match="ease cannot: refit it"):
             pipeline.add_items([900], dataset.item_table.take(np.array([0])))  # type: ignore[union-attr]
 
-    def test_what_is_written_down_first_decides(self, dataset: Dataset) -> None:
+    def test_items_that_cannot_be_persisted_are_not_added(self, dataset: Dataset) -> None:
         pipeline = Pipeline.fit(get_model("content")(), dataset)
         row = dataset.item_table.take(np.array([0]))  # type: ignore[union-attr]
         seen = []
 
         def fail() -> None:
-            seen.append(len(pipeline.catalogue))
+            seen.append(len(pipeline.catalog))
             raise SourceError("the disk is full")
 
         with pytest.raises(SourceError, match="full"):
-            pipeline.add_items([900], row, keep=fail)
+            pipeline.add_items([900], row, persist=fail)
         assert seen == [40]
-        assert len(pipeline.catalogue) == 40
-        assert pipeline.add_items([900], row, keep=lambda: None) == 1
+        assert len(pipeline.catalog) == 40
+        assert pipeline.add_items([900], row, persist=lambda: None) == 1
 
 
 @pytest.mark.parametrize(
     ("given", "write"),
     [("ease", r"leanrec.models.get_model\('ease'\)\(\)"), (EASE, r"EASE\(\)"), (3, "such as leanrec.models.get_model")],
 )
-def test_what_is_no_estimator_is_refused(dataset: Dataset, given: Any, write: str) -> None:
+def test_other_values_than_estimators_raise(dataset: Dataset, given: Any, write: str) -> None:
     with pytest.raises(SettingError, match=f"estimator must be the settings of a model. Got .*; write {write}"):
         Pipeline.fit(given, dataset)
 
 
 class TestSaving:
-    def test_a_loaded_pipeline_answers_alike(self, pipeline: Pipeline, dataset: Dataset, tmp_path: Path) -> None:
-        pipeline.record(events(("user-3", 100), ("guest", 104)))
+    def test_a_loaded_pipeline_gives_the_same_lists(self, pipeline: Pipeline, dataset: Dataset, tmp_path: Path) -> None:
+        pipeline.record_events(events(("user-3", 100), ("guest", 104)))
         loaded = Pipeline.load(pipeline.save(tmp_path / "m"))
         for user in ("user-3", "guest", "user-4"):
             assert loaded.recommend(user).items == pipeline.recommend(user).items
         assert loaded.history("user-3") == pipeline.history("user-3")
-        assert loaded._histories.row_for_model(3) == -1
-        assert loaded._histories.row_for_model(4) == 4
+        assert loaded._histories.model_row(3) == -1
+        assert loaded._histories.model_row(4) == 4
 
-    def test_provenance_says_where_it_comes_from(self, pipeline: Pipeline, dataset: Dataset, tmp_path: Path) -> None:
+    def test_provenance_names_model_data_and_cost(self, pipeline: Pipeline, dataset: Dataset, tmp_path: Path) -> None:
         made = Pipeline.load(pipeline.save(tmp_path / "m")).provenance
         assert made["model"] == "ease"
         assert made["settings"].startswith("EASE(l2=20.0")
@@ -393,7 +393,7 @@ class TestSaving:
         assert artifacts.read_manifest(tmp_path / "m")["leanrec"]
 
     @pytest.mark.parametrize("part", ["value.model.weights.npy", "value.data.items.ids.npy"])
-    def test_a_damaged_file_is_refused(self, fitted: Pipeline, tmp_path: Path, part: str) -> None:
+    def test_a_damaged_file_raises(self, fitted: Pipeline, tmp_path: Path, part: str) -> None:
         folder = fitted.save(tmp_path / "m")
         data = bytearray((folder / part).read_bytes())
         data[-1] ^= 1
@@ -401,7 +401,7 @@ class TestSaving:
         with pytest.raises(ArtifactError, match="damaged"):
             Pipeline.load(folder)
 
-    def test_what_is_no_pipeline_is_refused(self, fitted: Pipeline, dataset: Dataset, tmp_path: Path) -> None:
+    def test_other_folders_than_pipelines_raise(self, fitted: Pipeline, dataset: Dataset, tmp_path: Path) -> None:
         with pytest.raises(ArtifactError, match="not a leanrec artifact"):
             Pipeline.load(tmp_path / "nowhere")
         with pytest.raises(ArtifactError, match="must hold a SavedPipeline|not a fitted model"):
@@ -415,23 +415,23 @@ class TestSaving:
         with pytest.raises(ArtifactError, match="damaged"):
             Pipeline.load(folder)
 
-    def test_a_model_of_other_items_is_refused(self, fitted: Pipeline, tmp_path: Path) -> None:
+    def test_a_model_of_other_items_raises(self, fitted: Pipeline, tmp_path: Path) -> None:
         other = Pipeline.fit(EASE(), make_dataset(n_items=20))
-        fitted_state, other_state = fitted._state, other._state
-        fitted._state = dataclasses.replace(fitted_state, model=other_state.model)
+        fitted_snapshot, other_snapshot = fitted._snapshot, other._snapshot
+        fitted._snapshot = dataclasses.replace(fitted_snapshot, model=other_snapshot.model)
         try:
             folder = fitted.save(tmp_path / "m")
         finally:
-            fitted._state = fitted_state
-        with pytest.raises(ArtifactError, match="not one over its 40 items"):
+            fitted._snapshot = fitted_snapshot
+        with pytest.raises(ArtifactError, match="must score the 40 items"):
             Pipeline.load(folder)
 
 
-def test_whole_number_users_and_text_guests_live_together(dataset: Dataset, tmp_path: Path) -> None:
+def test_integer_users_and_text_users_can_be_mixed(dataset: Dataset, tmp_path: Path) -> None:
     numbers = dataclasses.replace(dataset, users=Vocabulary(id_array(range(60)), "user"))
     pipeline = Pipeline.fit(EASE(l2=20.0), numbers)
-    pipeline.record(events(("guest", 100), ("7", 101), (61, 102)))
-    assert pipeline.own_user("7") == 7
+    pipeline.record_events(events(("guest", 100), ("7", 101), (61, 102)))
+    assert pipeline.external_user_id("7") == 7
     assert pipeline.recommend("7").user == 7
     loaded = Pipeline.load(pipeline.save(tmp_path / "m"))
     assert loaded.recommend(7).items == pipeline.recommend(7).items
@@ -455,18 +455,18 @@ class _Spy:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Angles:
+class _OneHot:
     """Four directions: one for each genre of the made data."""
 
     def fit_bytes(self, shape: Any) -> int:
         return 0
 
-    def fit(self, data: Dataset, run: Run = Run()) -> "_AnglesModel":
-        return _AnglesModel(np.eye(4, dtype=np.float32)[np.arange(len(data.items)) % 4])
+    def fit(self, data: Dataset, run: Run = Run()) -> "_OneHotModel":
+        return _OneHotModel(np.eye(4, dtype=np.float32)[np.arange(len(data.items)) % 4])
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _AnglesModel:
+class _OneHotModel:
     items: Any
 
     @property

@@ -10,7 +10,7 @@ import pandas as pd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leanrec.data.ingest.cleaning import Cleaning
+from leanrec.data.ingest.cleaning import CleaningRules
 from leanrec.data.ingest.ingest import ingest, open_dataset
 
 # Any text but "" (missing), line breaks included; a lone surrogate is no text.
@@ -61,12 +61,12 @@ def test_whole_numbers_stay_whole_numbers(ids: list[int]) -> None:
 @given(EVENTS, st.booleans())
 def test_events_are_sorted_by_user_and_time_with_ties_as_read(events: list[tuple[int, int, int]], drop: bool) -> None:
     frame = pd.DataFrame(events, columns=["user", "item", "time"])
-    data, report = ingest(frame, cleaning=Cleaning(duplicates="drop" if drop else "keep"))
+    data, report = ingest(frame, cleaning=CleaningRules(duplicates="drop" if drop else "keep"))
     kept = list(dict.fromkeys(events)) if drop else events
     expected = sorted(kept, key=lambda event: (event[0], event[2]))
     found = zip(data.users.ids[data.events.user], data.items.ids[data.events.item], data.events.time, strict=True)
     assert [tuple(map(int, each)) for each in found] == expected
-    assert report.set_aside.get("duplicate", 0) == len(events) - len(kept)
+    assert report.rejected.get("duplicate", 0) == len(events) - len(kept)
 
 
 CELL = st.sampled_from(["", "1", "2", "x", "nan", "inf", "-1", "1600000000", "1600000001", "4", "99999999999"])
@@ -84,16 +84,16 @@ def test_every_row_is_kept_or_counted_and_quarantined(
 ) -> None:
     good = [["9", "9", "4", "1600000000"]] * 3 + [["8", "9", "4", "1600000000"]] * 3
     lines = [",".join(row) for row in [*good, *rows] if any(row)]
-    cleaning = Cleaning(duplicates="keep", min_user=min_user, min_item=min_item, max_per_day=max(3, per_day))
+    cleaning = CleaningRules(duplicates="keep", min_user=min_user, min_item=min_item, max_per_day=max(3, per_day))
     with tempfile.TemporaryDirectory() as folder:
         path, quarantine = Path(folder) / "log.csv", Path(folder) / "aside.csv"
         path.write_text("user,item,rating,time\n" + "\n".join(lines) + "\n", encoding="utf-8")
         data, report = ingest(path, cleaning=cleaning, quarantine=quarantine)
         aside = pd.read_csv(quarantine, dtype=str)
-        assert ingest(path, cleaning=cleaning).report.set_aside == report.set_aside
-    assert report.rows_read == len(lines) == report.events + sum(report.set_aside.values())
+        assert ingest(path, cleaning=cleaning).report.rejected == report.rejected
+    assert report.rows_read == len(lines) == report.events + sum(report.rejected.values())
     assert len(data.events) == report.events
-    assert collections.Counter(aside["reason"]) == collections.Counter(report.set_aside)
+    assert collections.Counter(aside["reason"]) == collections.Counter(report.rejected)
     for counts, least in ((np.bincount(data.events.user), min_user), (np.bincount(data.events.item), min_item)):
         assert counts.min() >= least
     assert len(data.users) == len(np.unique(data.events.user))

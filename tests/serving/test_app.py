@@ -1,4 +1,4 @@
-"""The HTTP app: every route, every kind of error, and input made to break it."""
+"""The HTTP app: every route, every kind of error, and generated input."""
 
 import json
 from collections.abc import Iterator
@@ -51,7 +51,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
 
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    """One app whose model takes new items in."""
+    """One app whose model can add new items."""
     with (
         SQLiteEventStore(tmp_path_factory.mktemp("log") / "events.db") as log,
         running(create_app(fit(get_model("content")()), log)) as client,
@@ -64,17 +64,17 @@ def ids(answer: httpx.Response) -> list[Any]:
     return [item["id"] for item in answer.json()["items"]]
 
 
-def trouble(answer: httpx.Response, status: int) -> dict[str, str]:
+def error_of(answer: httpx.Response, status: int) -> dict[str, str]:
     assert answer.status_code == status, answer.text
     assert set(answer.json()) == {"error"}
     error: dict[str, str] = answer.json()["error"]
-    assert set(error) == {"what", "where", "do"}
+    assert set(error) == {"message", "location", "hint"}
     assert all(error.values())
     return error
 
 
-class TestAnswers:
-    def test_both_forms_of_the_question_give_one_answer(self, client: httpx.Client) -> None:
+class TestRecommendations:
+    def test_get_and_post_give_the_same_list(self, client: httpx.Client) -> None:
         where = {"genres": "space"}
         posted = client.post("/recommend", json={"user": "user-3", "n": 3, "where": where})
         got = client.get("/recommend", params={"user": "user-3", "n": 3, "where": json.dumps(where)})
@@ -84,17 +84,17 @@ class TestAnswers:
         assert got.json()["model"] == "ease"
         assert float(got.headers["server-timing"].removeprefix("app;dur=")) > 0
 
-    def test_a_history_in_the_call(self, client: httpx.Client) -> None:
+    def test_a_history_in_the_request(self, client: httpx.Client) -> None:
         posted = client.post("/recommend", json={"history": [100, 104], "n": 4, "deny": [108], "exclude_seen": False})
         assert 108 not in ids(posted)
         assert ids(client.get("/recommend?history=100&history=104&n=4")) == ids(
             client.post("/recommend", json={"history": ["100", 104], "n": 4})
         )
 
-    def test_an_empty_history_is_answered_by_the_fallback(self, client: httpx.Client) -> None:
+    def test_an_empty_history_uses_the_fallback(self, client: httpx.Client) -> None:
         answer = client.post("/recommend", json={"history": []}).json()
         assert answer["fallback"] == "popularity"
-        assert answer["items"][0]["reasons"] == ["popular with everybody"]
+        assert answer["items"][0]["reasons"] == ["popular with all users"]
 
     def test_similar_explain_items_users_history(self, client: httpx.Client) -> None:
         assert len(ids(client.get("/similar/100?n=3"))) == 3
@@ -127,27 +127,27 @@ class TestAnswers:
         assert "leanrec_fallbacks_total 1.0" in text
         assert "leanrec_items 40.0" in text
 
-    def test_invented_methods_make_no_metrics(self, client: httpx.Client) -> None:
+    def test_unknown_methods_share_one_metric(self, client: httpx.Client) -> None:
         for number in range(20):
-            trouble(client.request(f"VERB{number}", "/recommend"), 405)
+            error_of(client.request(f"VERB{number}", "/recommend"), 405)
         text = client.get("/metrics").text
         assert "VERB" not in text
         assert 'method="other"' in text
 
-    def test_ids_may_hold_slashes_and_any_script(self, client: httpx.Client) -> None:
+    def test_ids_may_contain_slashes_and_any_script(self, client: httpx.Client) -> None:
         event = {"user": "org/团队 1?", "item": 100}
-        assert client.post("/events", json={"events": [event]}).json()["reflected"] == 1
+        assert client.post("/events", json={"events": [event]}).json()["applied"] == 1
         assert client.get("/users/org%2F%E5%9B%A2%E9%98%9F%201%3F").json()["user"] == "org/团队 1?"
 
 
 class TestEvents:
-    def test_the_next_answer_reflects_the_event(self, client: httpx.Client) -> None:
+    def test_the_next_recommendation_reflects_the_event(self, client: httpx.Client) -> None:
         before = client.get("/recommend?user=user-3").json()
         event = {"id": "c1", "user": "user-3", "item": before["items"][2]["id"], "request": before["request"]}
         assert client.post("/events", json={"events": [event]}).json() == {
-            "accepted": 1,
+            "stored": 1,
             "duplicates": 0,
-            "reflected": 1,
+            "applied": 1,
             "rejected": [],
         }
         after = client.get("/recommend?user=user-3").json()
@@ -160,42 +160,42 @@ class TestEvents:
         event = {"user": "user-3", "item": str(before["items"][2]["id"]), "request": before["request"]}
         client.post("/events", json={"events": [event]})
         assert log.events().rank.tolist() == [2]  # type: ignore[union-attr]
-        assert log.reactions().reacted.tolist()[:4] == [0, 0, 1, 0]
+        assert log.count_by_rank().clicked.tolist()[:4] == [0, 0, 1, 0]
 
     def test_two_ids_in_one_second_are_two_events_and_the_last_rating_counts(self, client: httpx.Client) -> None:
-        rated = {"user": "guest", "item": 100, "kind": "rating", "time": 1_900_000_000 - 10**9}
-        for name, value in (("a", 1.0), ("b", 5.0)):
-            told = client.post("/events", json={"events": [rated | {"id": name, "value": value}]}).json()
-            assert told["reflected"] == 1
-        assert [event["value"] for event in client.get("/users/guest").json()["events"]] == [5.0, 1.0]
+        rated = {"user": "guest", "item": 100, "event_type": "rating", "time": 1_900_000_000 - 10**9}
+        for name, rating in (("a", 1.0), ("b", 5.0)):
+            result = client.post("/events", json={"events": [rated | {"id": name, "rating": rating}]}).json()
+            assert result["applied"] == 1
+        assert [event["rating"] for event in client.get("/users/guest").json()["events"]] == [5.0, 1.0]
         clicks = [{"id": name, "user": "other", "item": 100, "time": 5} for name in ("c", "d", "c")]
-        told = client.post("/events", json={"events": clicks}).json()
-        assert (told["accepted"], told["duplicates"], told["reflected"]) == (2, 1, 2)
+        result = client.post("/events", json={"events": clicks}).json()
+        assert (result["stored"], result["duplicates"], result["applied"]) == (2, 1, 2)
         assert len(client.get("/users/other").json()["events"]) == 2
 
-    def test_sent_twice_it_counts_once(self, client: httpx.Client, log: SQLiteEventStore) -> None:
+    def test_an_event_sent_twice_counts_once(self, client: httpx.Client, log: SQLiteEventStore) -> None:
         event = {"id": "c1", "user": "user-3", "item": 100}
         client.post("/events", json={"events": [event]})
         again = client.post("/events", json={"events": [event, event | {"id": "c2", "item": 101}]}).json()
-        assert again == {"accepted": 1, "duplicates": 1, "reflected": 1, "rejected": []}
+        assert again == {"stored": 1, "duplicates": 1, "applied": 1, "rejected": []}
         assert len(log) == 2
 
-    def test_an_event_on_an_unknown_item_is_kept_and_named(self, client: httpx.Client, log: SQLiteEventStore) -> None:
+    def test_an_event_on_an_unknown_item_is_stored_and_rejected(self, client: httpx.Client, log: SQLiteEventStore) -> None:
         events = [{"user": "user-3", "item": 100}, {"user": "user-3", "item": "tomorrow's"}]
         answer = client.post("/events", json={"events": events}).json()
-        assert (answer["accepted"], answer["reflected"]) == (2, 1)
-        assert answer["rejected"] == [{"position": 1, "why": 'No item has the id "tomorrow\'s".'}]
+        assert (answer["stored"], answer["applied"]) == (2, 1)
+        assert answer["rejected"] == [{"position": 1, "reason": 'No item has the id "tomorrow\'s".'}]
         assert log.events().item.tolist() == ["100", "tomorrow's"]
 
-    def test_a_restarted_app_knows_what_the_log_holds(self, log: SQLiteEventStore) -> None:
+    def test_a_restarted_app_replays_the_log(self, log: SQLiteEventStore) -> None:
         with running(create_app(fit(), log)) as client:
-            client.post("/events", json={"events": [{"user": "guest", "item": 100, "kind": "rating", "value": 4.5}]})
+            client.post("/events", json={"events": [{"user": "guest", "item": 100, "event_type": "rating", "rating": 4.5}]})
             before = ids(client.get("/recommend?user=guest"))
         with running(create_app(fit(), log)) as client:
             assert ids(client.get("/recommend?user=guest")) == before
-            assert client.get("/users/guest").json()["events"][0]["value"] == 4.5
+            assert client.get("/users/guest").json()["events"][0]["rating"] == 4.5
 
-    def test_new_items_are_taken_in_and_known_after_a_restart(self, log: SQLiteEventStore) -> None:
+    def test_new_items_are_added_and_survive_a_restart(self, log: SQLiteEventStore) -> None:
         content = get_model("content")()
         item = {
             "id": 900,
@@ -204,35 +204,35 @@ class TestEvents:
         with running(create_app(fit(content), log)) as client:
             assert client.post("/items", json={"items": [item]}).json() == {"added": 1}
             assert client.post("/items", json={"items": [item]}).json() == {"added": 0}
-            assert client.post("/events", json={"events": [{"user": "guest", "item": 900}]}).json()["reflected"] == 1
+            assert client.post("/events", json={"events": [{"user": "guest", "item": 900}]}).json()["applied"] == 1
         with running(create_app(fit(content), log)) as client:
             assert client.get("/users/guest").json()["events"][0]["title"] == "New"
         with running(create_app(fit(), log)) as client:  # a model that cannot take it in serves all the same
             assert client.get("/health").json()["items"] == 40
 
-    def test_a_log_of_other_data_is_refused_unless_it_is_adopted(self, log: SQLiteEventStore) -> None:
+    def test_a_log_of_other_data_must_be_rebound(self, log: SQLiteEventStore) -> None:
         other = Pipeline.fit(EASE(l2=20.0), make_dataset(seed=8))
         with running(create_app(fit(), log)) as client:
             client.post("/events", json={"events": [{"user": "user-3", "item": 100}]})
-        with pytest.raises(SourceError, match=r"kept for other data \(made for tests: 720 events of 60 users"):
+        with pytest.raises(SourceError, match=r"belongs to other data \(made for tests: 720 events of 60 users"):
             create_app(other, log)
         assert len(other.history("user-3")) == 12
         create_app(other, log, ServingSettings(rebind_log=True))
         assert len(other.history("user-3")) == 13
         create_app(fit(), log)
 
-    def test_a_fit_that_took_the_log_in_goes_on_with_it(self, log: SQLiteEventStore, tmp_path: Path) -> None:
+    def test_a_model_fitted_with_the_log_continues_it(self, log: SQLiteEventStore, tmp_path: Path) -> None:
         with running(create_app(fit(), log)) as client:
             client.post("/events", json={"events": [{"user": "user-3", "item": 100}, {"user": "new", "item": "newer"}]})
         refitted = Pipeline.fit(EASE(l2=20.0), make_dataset(per_user=14), log=log)
-        assert refitted.origin.log == log.id
+        assert refitted.data_origin.log_id == log.id
         assert (refitted.n_users, len(refitted.catalog)) == (61, 41)
         loaded = Pipeline.load(refitted.save(tmp_path / "m"))
         with running(create_app(loaded, log)) as client:
             assert len(client.get("/users/user-3").json()["events"]) == 15
             assert client.get("/users/new").json()["events"][0]["id"] == "newer"
 
-    def test_a_hybrid_that_cannot_take_the_items_of_a_log_in_serves_without_them(
+    def test_items_of_the_log_that_a_hybrid_cannot_add_are_skipped(
         self, log: SQLiteEventStore, capsys: pytest.CaptureFixture[str]
     ) -> None:
         with running(create_app(fit(get_model("content")()), log)) as client:
@@ -240,43 +240,43 @@ class TestEvents:
             client.post("/events", json={"events": [{"user": "guest", "item": 900}]})
         with running(create_app(fit(get_model("hybrid")(parts=("ease", "popularity"))), log)) as client:
             assert client.get("/health").json()["items"] == 40
-        told = capsys.readouterr().err
-        assert "The new items of the log were left out: No part of this hybrid can take in new items." in told
-        assert "1 events of the log cannot be used" in told
+        result = capsys.readouterr().err
+        assert "The new items of the log were skipped: No part of this hybrid can take in new items." in result
+        assert "1 events of the log cannot be used" in result
 
-    def test_content_of_the_wrong_type_is_refused_and_written_nowhere(self, log: SQLiteEventStore) -> None:
+    def test_content_of_the_wrong_type_is_refused_and_not_stored(self, log: SQLiteEventStore) -> None:
         items = [{"id": 900, "content": {"year": 1999}}, {"id": 901, "content": {"year": "long ago"}}]
         with running(create_app(fit(get_model("content")()), log)) as client:
-            error = trouble(client.post("/items", json={"items": items}), 422)
-            assert "'year' must hold numbers. Got 'long ago' in row 1" in error["what"]
+            error = error_of(client.post("/items", json={"items": items}), 422)
+            assert "'year' must hold numbers. Got 'long ago' in row 1" in error["message"]
             assert client.get("/health").json()["items"] == 40
         assert len(log.items()[0]) == 0
 
-    def test_items_that_cannot_be_written_are_not_taken_in(self, log: SQLiteEventStore) -> None:
+    def test_items_that_cannot_be_stored_are_not_added(self, log: SQLiteEventStore) -> None:
         item = {"id": 900, "content": {"title": "New", "genres": "space"}}
         with running(create_app(fit(get_model("content")()), log)) as client:
             log.close()
-            assert "Nothing was accepted" in trouble(client.post("/items", json={"items": [item]}), 503)["do"]
+            assert "Nothing was stored" in error_of(client.post("/items", json={"items": [item]}), 503)["hint"]
             assert client.get("/health").json()["items"] == 40
 
-    def test_kinds_are_those_of_the_data_and_of_the_server(self, log: SQLiteEventStore) -> None:
-        with running(create_app(fit(), log, ServingSettings(kinds=("Read to end",)))) as client:
-            assert client.get("/health").json()["kinds"] == ["rating", "Read to end"]
+    def test_event_types_of_the_data_and_of_the_settings_are_accepted(self, log: SQLiteEventStore) -> None:
+        with running(create_app(fit(), log, ServingSettings(event_types=("Read to end",)))) as client:
+            assert client.get("/health").json()["event_types"] == ["rating", "Read to end"]
             event = {"user": "user-3", "item": 100}
-            error = trouble(client.post("/events", json={"events": [event | {"kind": "invented"}]}), 422)
-            assert "events.0.kind must be one of rating, Read to end. Got 'invented'" in error["what"]
-            told = client.post("/events", json={"events": [event | {"kind": "Read to end"}]}).json()
-            assert told["reflected"] == 1
+            error = error_of(client.post("/events", json={"events": [event | {"event_type": "invented"}]}), 422)
+            assert "events.0.event_type must be one of rating, Read to end. Got 'invented'" in error["message"]
+            result = client.post("/events", json={"events": [event | {"event_type": "Read to end"}]}).json()
+            assert result["applied"] == 1
         assert len(log) == 1
-        with pytest.raises(SettingError, match="kinds must be at most"):
-            ServingSettings(kinds=tuple(map(str, range(100))))
+        with pytest.raises(SettingError, match="event_types must be at most"):
+            ServingSettings(event_types=tuple(map(str, range(100))))
 
-    def test_the_log_is_refused_nothing_is_reflected(self, client: httpx.Client, log: SQLiteEventStore) -> None:
+    def test_events_that_cannot_be_stored_are_not_applied(self, client: httpx.Client, log: SQLiteEventStore) -> None:
         before = ids(client.get("/recommend?user=user-3"))
         log.close()
-        error = trouble(client.post("/events", json={"events": [{"user": "user-3", "item": before[0]}]}), 503)
-        assert "closed" in error["what"]
-        assert "Nothing was accepted" in error["do"]
+        error = error_of(client.post("/events", json={"events": [{"user": "user-3", "item": before[0]}]}), 503)
+        assert "closed" in error["message"]
+        assert "Nothing was stored" in error["hint"]
 
 
 class TestErrors:
@@ -310,7 +310,7 @@ class TestErrors:
             ("POST", "/recommend", [], 422, "body"),
             ("POST", "/events", {"events": []}, 422, "body.events"),
             ("POST", "/events", {"events": [{"user": 1}]}, 422, "body.events.0.item"),
-            ("POST", "/events", {"events": [{"user": 1, "item": 1, "kind": "A b"}]}, 422, "kind"),
+            ("POST", "/events", {"events": [{"user": 1, "item": 1, "event_type": "A b"}]}, 422, "event_type"),
             ("POST", "/events", {"events": [{"user": 1, "item": 1, "time": -1}]}, 422, "time"),
             ("POST", "/events", {"events": [{"user": 1, "item": 1, "time": 2**70}]}, 422, "time"),
             (
@@ -323,18 +323,18 @@ class TestErrors:
             (
                 "POST",
                 "/events",
-                {"events": [{"user": 1, "item": 1, "value": 7}]},
+                {"events": [{"user": 1, "item": 1, "rating": 7}]},
                 422,
                 "from 0.5 to 5. Got 7",
             ),
-            ("POST", "/items", {"items": [{"id": 900, "content": {}}]}, 422, "cannot take in new items"),
+            ("POST", "/items", {"items": [{"id": 900, "content": {}}]}, 422, "cannot: refit it"),
         ],
     )
-    def test_says_what_where_and_what_to_do(
+    def test_errors_have_a_message_a_location_and_a_hint(
         self, shared: httpx.Client, method: str, path: str, body: Any, status: int, what: str
     ) -> None:
-        error = trouble(shared.request(method, path, json=body), status)
-        assert what in error["what"]
+        error = error_of(shared.request(method, path, json=body), status)
+        assert what in error["message"]
 
     @pytest.mark.parametrize(
         "body",
@@ -352,20 +352,20 @@ class TestErrors:
             b'{"where": {"\\ud800": "\\udfff"}, "history": []}',
         ],
     )
-    def test_what_is_no_json_or_strange_json(self, shared: httpx.Client, body: bytes) -> None:
+    def test_malformed_json_is_refused(self, shared: httpx.Client, body: bytes) -> None:
         answer = shared.post("/recommend", content=body, headers={"content-type": "application/json"})
         assert answer.status_code in {400, 422}, answer.text[:500]
-        trouble(answer, answer.status_code)
+        error_of(answer, answer.status_code)
 
-    def test_too_large_a_body_is_refused(self, shared: httpx.Client) -> None:
+    def test_a_too_large_body_is_refused(self, shared: httpx.Client) -> None:
         body = json.dumps({"history": ["x" * 100] * 50_000})
         answer = shared.post("/recommend", content=body, headers={"content-type": "application/json"})
-        trouble(answer, 413)
+        error_of(answer, 413)
 
-    def test_a_defect_is_an_answer_too_and_the_server_goes_on(self, client: httpx.Client, log: SQLiteEventStore) -> None:
-        log.lists = log.served = None  # type: ignore[assignment, method-assign]
-        error = trouble(client.get("/recommend?user=user-1"), 500)
-        assert "defect" in error["what"]
+    def test_a_defect_gets_status_500_and_the_server_keeps_running(self, client: httpx.Client, log: SQLiteEventStore) -> None:
+        log.served_lists = log.append_served = None  # type: ignore[assignment, method-assign]
+        error = error_of(client.get("/recommend?user=user-1"), 500)
+        assert "defect" in error["message"]
         assert client.get("/recommend?user=user-1").headers["Connection"] == "close"
         assert client.get("/health").status_code == 200
         assert 'status="500"' in client.get("/metrics").text
@@ -385,11 +385,11 @@ anything = nested | st.lists(nested, max_size=3) | st.dictionaries(st.text(max_s
 
 def near(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
     """Bodies with the right names and values that are right, nearly right or anything."""
-    return st.fixed_dictionaries({}, optional={name: usual | anything for name, usual in fields.items()})
+    return st.fixed_dictionaries({}, optional={name: valid | anything for name, valid in fields.items()})
 
 
 ids_in = st.lists(st.sampled_from([100, "101", 102, "zz", 2**63 - 1, -1]), max_size=4)
-ask = near(
+recommend_request = near(
     user=st.sampled_from(["user-1", "new"]),
     history=ids_in,
     weights=st.lists(st.floats(0, 10), max_size=4),
@@ -405,9 +405,9 @@ event = near(
     id=st.text(max_size=4),
     user=st.sampled_from(["user-1", "new", 3]),
     item=st.sampled_from([100, "101", "zz"]),
-    kind=st.sampled_from(["click", "rating", "skip", "x-y"]),
+    event_type=st.sampled_from(["click", "rating", "skip", "x-y"]),
     time=st.integers(0, 10**10),
-    value=st.floats(0, 6),
+    rating=st.floats(0, 6),
     weight=st.floats(-1, 10),
     request=st.text(max_size=4),
     rank=st.integers(-1, 20),
@@ -420,13 +420,13 @@ def send(client: httpx.Client, path: str, body: Any) -> httpx.Response:
     answer = client.post(path, content=json.dumps(body), headers={"content-type": "application/json"})
     assert answer.status_code in {200, 404, 422}, f"{answer.status_code} for {body!r}: {answer.text}"
     if answer.status_code != 200:
-        trouble(answer, answer.status_code)
+        error_of(answer, answer.status_code)
     return answer
 
 
 @generated
-@given(body=ask | anything)
-def test_no_question_breaks_the_server(shared: httpx.Client, body: Any) -> None:
+@given(body=recommend_request | anything)
+def test_no_recommend_request_breaks_the_server(shared: httpx.Client, body: Any) -> None:
     answer = send(shared, "/recommend", body)
     if answer.status_code == 200:
         items = [item["id"] for item in answer.json()["items"]]
@@ -436,17 +436,17 @@ def test_no_question_breaks_the_server(shared: httpx.Client, body: Any) -> None:
 
 @generated
 @given(events=st.lists(event, min_size=1, max_size=3), whole=st.none() | anything)
-def test_no_event_breaks_the_server(shared: httpx.Client, events: Any, whole: Any) -> None:
+def test_no_events_request_breaks_the_server(shared: httpx.Client, events: Any, whole: Any) -> None:
     answer = send(shared, "/events", {"events": events} if whole is None else whole)
     if answer.status_code == 200:
-        told = answer.json()
-        assert told["accepted"] + told["duplicates"] == len(events)
-        assert told["reflected"] + len(told["rejected"]) == told["accepted"]
+        result = answer.json()
+        assert result["stored"] + result["duplicates"] == len(events)
+        assert result["applied"] + len(result["rejected"]) == result["stored"]
 
 
 @generated
 @given(items=st.lists(item, max_size=2))
-def test_no_item_breaks_the_server(shared: httpx.Client, reader: httpx.Client, items: Any) -> None:
+def test_no_items_request_breaks_the_server(shared: httpx.Client, reader: httpx.Client, items: Any) -> None:
     send(shared, "/items", {"items": items})
     send(reader, "/items", {"items": items})
 
@@ -463,7 +463,7 @@ def test_no_item_breaks_the_server(shared: httpx.Client, reader: httpx.Client, i
         where=anything,
     ),
 )
-def test_no_address_breaks_the_server(shared: httpx.Client, path: str, query: dict[str, Any]) -> None:
+def test_no_query_string_breaks_the_server(shared: httpx.Client, path: str, query: dict[str, Any]) -> None:
     shown = {name: value if isinstance(value, str) else json.dumps(value) for name, value in query.items()}
     try:
         answer = shared.get(path, params=shown)
@@ -473,7 +473,7 @@ def test_no_address_breaks_the_server(shared: httpx.Client, path: str, query: di
 
 
 class TestOpenAPI:
-    def test_every_route_has_words_a_typed_answer_and_typed_errors(self, shared: httpx.Client) -> None:
+    def test_every_route_has_a_description_and_typed_responses(self, shared: httpx.Client) -> None:
         for path, methods in shared.get("/openapi.json").json()["paths"].items():
             for method, route in methods.items():
                 assert route["description"], (method, path)
@@ -487,7 +487,7 @@ class TestOpenAPI:
         for name, path in (("RecommendRequest", "/recommend"), ("EventsRequest", "/events"), ("AddItemsRequest", "/items")):
             for example in schemas[name]["examples"]:
                 answer = client.post(path, json=example)
-                assert answer.status_code == 200 or not trouble(answer, answer.status_code)["where"].startswith("body")
+                assert answer.status_code == 200 or not error_of(answer, answer.status_code)["location"].startswith("body")
 
     def test_every_route_is_documented(self, shared: httpx.Client) -> None:
         text = DOCS.read_text(encoding="utf-8")
@@ -502,16 +502,16 @@ class TestOpenAPI:
                 assert f"`{line.split()[2]}`" in text, line
 
 
-class TestPage:
-    @pytest.mark.parametrize("path", ["/", "/page/page.css", "/page/page.js"])
-    def test_is_served_and_loads_nothing_from_elsewhere(self, shared: httpx.Client, path: str) -> None:
+class TestDashboard:
+    @pytest.mark.parametrize("path", ["/", "/dashboard/style.css", "/dashboard/app.js"])
+    def test_loads_nothing_from_other_hosts(self, shared: httpx.Client, path: str) -> None:
         answer = shared.get(path)
         assert answer.status_code == 200
         assert "default-src 'self'" in answer.headers["content-security-policy"]
         assert "//" not in answer.text.replace("http://www.w3.org/2000/svg", "").replace("// ", "")
 
 
-def test_two_apps_in_one_process_do_not_mix_their_metrics(tmp_path: Path) -> None:
+def test_two_apps_in_one_process_have_separate_metrics(tmp_path: Path) -> None:
     with SQLiteEventStore(tmp_path / "a.db") as a, SQLiteEventStore(tmp_path / "b.db") as b:
         with running(create_app(fit(), a)) as first, running(create_app(fit(), b)) as second:
             first.get("/recommend?user=user-1")
@@ -519,7 +519,7 @@ def test_two_apps_in_one_process_do_not_mix_their_metrics(tmp_path: Path) -> Non
             assert 'route="/recommend"' not in second.get("/metrics").text
 
 
-def test_a_log_with_events_on_nothing_known_is_replayed(log: SQLiteEventStore) -> None:
+def test_a_log_with_only_unknown_items_is_replayed(log: SQLiteEventStore) -> None:
     log.append([UserEvent("a", "u", "gone", "click", 5, 1.0)])
     with running(create_app(fit(), log)) as client:
         assert client.get("/health").json()["users"] == 60

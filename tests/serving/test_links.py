@@ -1,4 +1,4 @@
-"""Links, from the files to the words under a recommendation."""
+"""Links between items and between users, from files to the reasons of a recommendation."""
 
 from pathlib import Path
 
@@ -44,7 +44,7 @@ def data(files: Path) -> Dataset:
     ).data
 
 
-def test_a_recommendation_says_how_the_history_leads_to_it(data: Dataset, tmp_path: Path) -> None:
+def test_reasons_name_the_links_to_the_history(data: Dataset, tmp_path: Path) -> None:
     fitted = Pipeline.fit(KGIN(width=16, epochs=15, batch=128, learning_rate=0.01), data, ONE)
     pipeline = Pipeline.load(fitted.save(tmp_path / "model"))
     best = pipeline.recommend(history=["100", "104"], n=1).items[0]
@@ -57,19 +57,19 @@ def test_a_recommendation_says_how_the_history_leads_to_it(data: Dataset, tmp_pa
     assert shown.exit_code == 0
     assert f"→ actor: Ann → {best.title}" in shown.output
     # What is merged later keeps the links.
-    assert pipeline.data().item_links is not None
+    assert pipeline.to_dataset().item_links is not None
 
 
-def test_who_only_has_friends_gets_their_taste(data: Dataset) -> None:
+def test_a_user_with_only_friends_gets_their_taste(data: Dataset) -> None:
     pipeline = Pipeline.fit(DiffNet(width=16, epochs=15, batch=128, learning_rate=0.01), data, ONE)
     served = pipeline.recommend("newcomer", n=10)
     assert served.fallback is None
-    assert served.items[0].reasons == ("close to what people you trust chose",)
+    assert served.items[0].reasons == ("similar to what people you trust chose",)
     # The friends like films 1, 5, 9, …
     assert np.mean([(int(item.id) - 100) % 4 == 1 for item in served.items]) > 0.5
     why = pipeline.explain("newcomer", served.items[0].id)
     assert why.fallback is None
-    assert why.reasons == ("close to what people you trust chose",)
+    assert why.reasons == ("similar to what people you trust chose",)
     assert pipeline.recommend(history=[], n=3).fallback == "popularity"
     assert pipeline.explain(None, 100, history=[]).fallback == "popularity"
 

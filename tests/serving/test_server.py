@@ -1,4 +1,4 @@
-"""The whole server in a process of its own, over a real connection: restarts, kills and crowds."""
+"""The server in a separate process: restarts, kills and concurrent clients."""
 
 import contextlib
 import os
@@ -33,7 +33,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def model(saved: Path, tmp_path: Path) -> Path:
-    """The model at a place of its own, so that its log is, too."""
+    """The model at its own path, and so with its own event log."""
     (tmp_path / "model").symlink_to(saved)
     return tmp_path / "model"
 
@@ -50,8 +50,8 @@ class Server:
 
     def click(self, user: str, item: object, **more: object) -> dict[str, Any]:
         body = {"events": [{"user": user, "item": item} | more]}
-        told: dict[str, Any] = self.client.post("/events", json=body).raise_for_status().json()
-        return told
+        result: dict[str, Any] = self.client.post("/events", json=body).raise_for_status().json()
+        return result
 
     def stop(self, how: signal.Signals) -> int:
         os.kill(self.process.pid, how)
@@ -65,9 +65,9 @@ def started(model: Path) -> Iterator[Server]:
     assert process.stdout is not None
     assert process.stderr is not None
     try:
-        greeting = process.stdout.readline()
-        url = re.search(r"http://127\.0\.0\.1:\d+", greeting)
-        assert url, greeting + process.stderr.read()
+        first_line = process.stdout.readline()
+        url = re.search(r"http://127\.0\.0\.1:\d+", first_line)
+        assert url, first_line + process.stderr.read()
         with httpx.Client(base_url=url[0], timeout=60) as client:
             yield Server(process, client)
     finally:
@@ -77,11 +77,11 @@ def started(model: Path) -> Iterator[Server]:
         process.stderr.close()
 
 
-def test_an_accepted_event_survives_a_kill_and_is_reflected(model: Path) -> None:
+def test_a_stored_event_survives_a_kill_and_is_applied(model: Path) -> None:
     with started(model) as server:
         before = server.list_for("user-3")
         clicked = before[0]["id"]
-        assert server.click("user-3", clicked, id="c1")["reflected"] == 1
+        assert server.click("user-3", clicked, id="c1")["applied"] == 1
         server.stop(signal.SIGKILL)
     with started(model) as server:
         after = server.list_for("user-3")
@@ -91,16 +91,16 @@ def test_an_accepted_event_survives_a_kill_and_is_reflected(model: Path) -> None
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
-def test_asked_to_stop_it_writes_what_is_waiting_and_ends_well(model: Path, how: signal.Signals) -> None:
+def test_a_stopped_server_writes_waiting_lists_and_exits_with_zero(model: Path, how: signal.Signals) -> None:
     with started(model) as server:
         request = server.client.get("/recommend?user=user-3").json()["request"]
         assert server.stop(how) == 0
         assert server.process.stderr.read() == ""  # type: ignore[union-attr]
     with SQLiteEventStore(Path(f"{model}.events.db")) as log:
-        assert request in [each.request for each in log.lists()]
+        assert request in [each.request for each in log.served_lists()]
 
 
-def test_a_crowd_asks_and_clicks_at_once(model: Path) -> None:
+def test_many_clients_request_and_click_at_once(model: Path) -> None:
     errors: list[BaseException] = []
 
     def visit(server: Server, number: int) -> None:
@@ -109,7 +109,7 @@ def test_a_crowd_asks_and_clicks_at_once(model: Path) -> None:
                 mine = Server(server.process, client)
                 for step in range(15):
                     item = 100 + (step * 7 + number) % 40
-                    assert mine.click(f"guest-{number}", item, id=f"{number}-{step}")["reflected"] == 1
+                    assert mine.click(f"guest-{number}", item, id=f"{number}-{step}")["applied"] == 1
                     assert item not in [each["id"] for each in mine.list_for(f"guest-{number}")]
                     mine.list_for(f"user-{number}")
         except BaseException as error:
@@ -123,7 +123,7 @@ def test_a_crowd_asks_and_clicks_at_once(model: Path) -> None:
             thread.join()
         assert errors == []
         metrics = server.client.get("/metrics").text
-        assert 'leanrec_events_total{outcome="accepted"} 120.0' in metrics
+        assert 'leanrec_events_total{outcome="stored"} 120.0' in metrics
         assert "leanrec_lists_lost 0.0" in metrics
         assert server.client.get("/health").json()["users"] == 68
         server.stop(signal.SIGKILL)
@@ -131,7 +131,7 @@ def test_a_crowd_asks_and_clicks_at_once(model: Path) -> None:
         assert len(log) == 120
 
 
-def test_what_cannot_be_served_is_refused_before_anything_starts(model: Path, tmp_path: Path) -> None:
+def test_wrong_arguments_raise_before_anything_is_served(model: Path, tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="not a leanrec artifact"):
         serve(tmp_path / "nowhere")
     with pytest.raises(SettingError, match="port must be a number from 0 to 65535"):
@@ -143,6 +143,6 @@ def test_what_cannot_be_served_is_refused_before_anything_starts(model: Path, tm
         serve(model, port=0, log_path=tmp_path / "log")
 
 
-def test_a_port_in_use_is_refused_with_advice(model: Path) -> None:
+def test_a_port_in_use_raises(model: Path) -> None:
     with started(model) as server, pytest.raises(SettingError, match="port 0 for any that is free"):
         serve(model, port=server.client.base_url.port or 0, log_path=model.parent / "other.db")

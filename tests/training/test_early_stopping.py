@@ -7,8 +7,8 @@ import pytest
 
 from conftest import make_dataset
 from leanrec.data.dataset import Dataset
-from leanrec.data.splits.evaluation_set import Cases
-from leanrec.training.early_stopping import hold_out, mean_ndcg, mean_ndcg_of
+from leanrec.data.splits.evaluation_set import EvaluationSet
+from leanrec.training.early_stopping import hold_out, mean_ndcg, mean_ndcg_of_scores
 from leanrec.types import CSR, Queries
 
 
@@ -19,9 +19,9 @@ def test_the_latest_liked_event_of_a_few_users_is_held_out() -> None:
     assert len(train.events) == len(data.events) - 10
     for b, user in enumerate(cases.queries.users.tolist()):
         mine = data.events.item[data.events.user == user]
-        assert cases.truth[[b]].indices.tolist() == [mine[-1]]
-        assert cases.queries.last is not None
-        assert cases.queries.last[b].tolist() == mine[:-1].tolist()
+        assert cases.ground_truth[[b]].indices.tolist() == [mine[-1]]
+        assert cases.queries.sequences is not None
+        assert cases.queries.sequences[b].tolist() == mine[:-1].tolist()
         assert train.events.item[train.events.user == user].tolist() == mine[:-1].tolist()
 
 
@@ -34,7 +34,7 @@ def test_events_that_are_no_liking_are_neither_held_out_nor_lost() -> None:
     train, cases = hold_out(data.with_events(events), np.random.default_rng(0))
     user = int(cases.queries.users[0])
     mine = np.flatnonzero(data.events.user == user)
-    assert cases.truth[[0]].indices.tolist() == [data.events.item[mine[-2]]]
+    assert cases.ground_truth[[0]].indices.tolist() == [data.events.item[mine[-2]]]
     assert len(train.events) == len(data.events) - len(cases.queries)
 
 
@@ -59,20 +59,20 @@ def test_users_of_one_event_stay_in_training(dataset: Dataset) -> None:
     assert len(hold_out(nothing, np.random.default_rng(0))[1].queries) == 0
 
 
-def made(seed: int = 0, users: int = 30, items: int = 25) -> tuple[np.ndarray, Cases]:
+def made(seed: int = 0, users: int = 30, items: int = 25) -> tuple[np.ndarray, EvaluationSet]:
     rng = np.random.default_rng(seed)
     history = CSR((rng.random((users, items)) < 0.2).astype(np.float32))
     truth = (rng.random((users, items)) < 0.1) & (history.toarray() == 0)
     truth[0] = False
     queries = Queries(np.full(users, -1, np.int32), history)
-    return rng.normal(size=(users, items)).astype(np.float32), Cases(queries, CSR(truth.astype(np.float32)))
+    return rng.normal(size=(users, items)).astype(np.float32), EvaluationSet(queries, CSR(truth.astype(np.float32)))
 
 
-def slow(scores: np.ndarray, cases: Cases, k: int) -> float:
+def slow(scores: np.ndarray, cases: EvaluationSet, k: int) -> float:
     found = []
     for b in range(len(scores)):
-        answers = set(cases.truth[[b]].indices.tolist())
-        seen = set() if cases.repeats else set(cases.queries.history[[b]].indices.tolist())
+        answers = set(cases.ground_truth[[b]].indices.tolist())
+        seen = set() if cases.allow_repeats else set(cases.queries.history[[b]].indices.tolist())
         ranked = [i for i in np.argsort(-scores[b]).tolist() if i not in seen][:k]
         ideal = sum(1 / np.log2(r + 2) for r in range(min(k, len(answers))))
         if answers:
@@ -82,17 +82,17 @@ def slow(scores: np.ndarray, cases: Cases, k: int) -> float:
 
 @pytest.mark.parametrize("k", [1, 5, 10, 40])
 @pytest.mark.parametrize("repeats", [False, True])
-def test_the_score_is_the_mean_ndcg_of_those_who_have_an_answer(k: int, repeats: bool) -> None:
+def test_the_score_is_the_mean_ndcg_of_those_who_have_an_answer(k: int, allow_repeats: bool) -> None:
     scores, cases = made()
-    cases = dataclasses.replace(cases, repeats=repeats)
+    cases = dataclasses.replace(cases, allow_repeats=repeats)
     expected = slow(scores, cases, k)
     assert mean_ndcg(scores, np.eye(25, dtype=np.float32), cases, k) == pytest.approx(expected, rel=1e-6)
-    rows = iter(np.flatnonzero(np.diff(cases.truth.indptr)))
-    found = mean_ndcg_of(lambda queries: scores[[next(rows) for _ in range(len(queries))]], cases, k)
+    rows = iter(np.flatnonzero(np.diff(cases.ground_truth.indptr)))
+    found = mean_ndcg_of_scores(lambda queries: scores[[next(rows) for _ in range(len(queries))]], cases, k)
     assert found == pytest.approx(expected, rel=1e-6)
 
 
 def test_nobody_to_judge_by_scores_nothing() -> None:
     scores, cases = made()
-    none = dataclasses.replace(cases, truth=CSR(cases.truth.shape, dtype=np.float32))
+    none = dataclasses.replace(cases, ground_truth=CSR(cases.ground_truth.shape, dtype=np.float32))
     assert mean_ndcg(scores, np.eye(25, dtype=np.float32), none) == 0

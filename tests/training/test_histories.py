@@ -8,16 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leanrec.data.dataset import Dataset
-from leanrec.training.histories import Histories, by_length, padded
+from leanrec.training.histories import PackedHistories, batch_by_length, pad_histories
 from leanrec.types import CSR, Queries
 
 LENGTHS = st.lists(st.integers(0, 23), max_size=12)
 
 
-def numbered(lengths: list[int]) -> Histories:
+def numbered(lengths: list[int]) -> PackedHistories:
     """Histories whose items are 0, 1, 2 … from the first to the last."""
     ends = np.cumsum([0, *lengths])
-    return Histories.from_rows([np.arange(a, b, dtype=np.int32) for a, b in itertools.pairwise(ends)])
+    return PackedHistories.from_rows([np.arange(a, b, dtype=np.int32) for a, b in itertools.pairwise(ends)])
 
 
 @given(LENGTHS, st.integers(1, 9), st.integers(0, 2**32 - 1))
@@ -47,31 +47,31 @@ def test_without_a_shift_the_latest_items_are_together_and_with_one_the_cuts_mov
 @settings(max_examples=60, deadline=None)
 def test_batches_hold_every_stretch_once_and_keep_to_their_cells(lengths: list[int], cells: int, seed: int) -> None:
     each = np.array(lengths, np.int64)
-    batches = by_length(each, cells, np.random.default_rng(seed))
+    batches = batch_by_length(each, cells, np.random.default_rng(seed))
     assert sorted(i for batch in batches for i in batch.tolist()) == list(range(len(lengths)))
     assert all(len(batch) == 1 or len(batch) * each[batch].max() <= cells for batch in batches)
 
 
 def test_batches_are_of_like_lengths_and_hardly_padded() -> None:
     lengths = np.random.default_rng(0).geometric(0.02, 5_000)
-    batches = by_length(lengths, 4_096, np.random.default_rng(1))
+    batches = batch_by_length(lengths, 4_096, np.random.default_rng(1))
     cells = sum(len(batch) * lengths[batch].max() for batch in batches)
     assert cells <= 1.12 * lengths.sum()
-    again = by_length(lengths, 4_096, np.random.default_rng(2))
+    again = batch_by_length(lengths, 4_096, np.random.default_rng(2))
     assert {tuple(sorted(b.tolist())) for b in batches} != {tuple(sorted(b.tolist())) for b in again}
 
 
 def test_padding_is_at_the_right_and_is_minus_one() -> None:
     histories = numbered([2, 5, 0])
-    batch = padded(histories, histories.bounds[:-1], histories.bounds[1:])
+    batch = pad_histories(histories, histories.bounds[:-1], histories.bounds[1:])
     assert batch.lengths.tolist() == [2, 5, 0]
     assert batch.items.tolist() == [[0, 1, -1, -1, -1], [2, 3, 4, 5, 6], [-1] * 5]
-    none = padded(histories, np.zeros(0, np.int64), np.zeros(0, np.int64))
+    none = pad_histories(histories, np.zeros(0, np.int64), np.zeros(0, np.int64))
     assert none.items.shape == (0, 0)
 
 
 def test_histories_of_a_data_set_are_its_liked_events_in_time_order(dataset: Dataset) -> None:
-    histories = Histories.of(dataset)
+    histories = PackedHistories.of(dataset)
     assert len(histories) == len(dataset.users)
     events = dataset.events
     for user in range(0, len(dataset.users), 11):
@@ -87,18 +87,18 @@ def test_only_the_latest_items_of_a_query_count() -> None:
     X[0, [1, 3, 4]] = 2, 1, 3
     history = CSR(X)
     users = np.array([-1, -1], np.int32)
-    known = Histories.from_queries(Queries(users, history, last=rows), 2)
+    known = PackedHistories.from_queries(Queries(users, history, sequences=rows), 2)
     assert known.items.tolist() == [1, 3]
     assert known.lengths.tolist() == [2, 0]
     # Where nobody knows the order, what weighs most counts as the latest.
-    assert Histories.from_queries(Queries(users, history), 2).items.tolist() == [1, 4]
+    assert PackedHistories.from_queries(Queries(users, history), 2).items.tolist() == [1, 4]
 
 
 def test_nobody_and_nothing() -> None:
-    nobody = Histories.from_rows([])
+    nobody = PackedHistories.from_rows([])
     assert len(nobody) == 0
     assert all(not len(side) for side in nobody.windows(5))
-    assert by_length(np.zeros(0, np.int64), 10, np.random.default_rng(0)) == []
+    assert batch_by_length(np.zeros(0, np.int64), 10, np.random.default_rng(0)) == []
 
 
 @pytest.mark.parametrize("length", [1, 2])

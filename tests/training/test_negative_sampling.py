@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from leanrec.training.negative_sampling import Draw, hardest
+from leanrec.training.negative_sampling import NegativeSampler, select_hardest
 
 COUNTS = np.array([0, 1, 5, 50, 500])
 
 
 @pytest.mark.parametrize(("how", "power"), [("uniform", 0.75), ("popularity", 0.75), ("popularity", 1.0)])
 def test_items_come_as_often_as_their_probability_says(how: str, power: float) -> None:
-    draw = Draw.by(how, COUNTS, power)
+    draw = NegativeSampler.by(how, COUNTS, power)
     weight = np.ones(5) if how == "uniform" else (COUNTS + 1.0) ** power
     p = weight / weight.sum()
     np.testing.assert_allclose(draw.log_p.numpy(), np.log(p), rtol=1e-5)
@@ -21,12 +21,12 @@ def test_items_come_as_often_as_their_probability_says(how: str, power: float) -
 
 
 def test_the_same_seed_draws_the_same_items() -> None:
-    draw = Draw.by("popularity", COUNTS)
+    draw = NegativeSampler.by("popularity", COUNTS)
     assert torch.equal(draw.items((9,), np.random.default_rng(1)), draw.items((9,), np.random.default_rng(1)))
 
 
 def test_one_item_is_always_drawn() -> None:
-    assert not Draw.by("uniform", np.array([7])).items((100,), np.random.default_rng(0)).any()
+    assert not NegativeSampler.by("uniform", np.array([7])).items((100,), np.random.default_rng(0)).any()
 
 
 def test_the_hardest_are_those_of_highest_score() -> None:
@@ -34,8 +34,8 @@ def test_the_hardest_are_those_of_highest_score() -> None:
     hidden, table = torch.randn(6, 4, generator=g), torch.randn(30, 4, generator=g)
     targets, drawn = torch.randint(30, (6,), generator=g), torch.randint(30, (6, 12), generator=g)
     drawn[:, 0] = targets
-    found = hardest(hidden, table, targets, drawn, 3)
+    found = select_hardest(hidden, table, targets, drawn, 3)
     for t in range(6):
         others = [(float(hidden[t] @ table[i]), int(i)) for i in drawn[t] if i != targets[t]]
         assert sorted(found[t].tolist()) == sorted(i for _, i in sorted(others, reverse=True)[:3])
-    assert hardest(hidden, table, targets, drawn, 99).shape == (6, 12)
+    assert select_hardest(hidden, table, targets, drawn, 99).shape == (6, 12)

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from leanrec.training.config import Training
-from leanrec.training.optimizers import RowAdam, make_optimiser
+from leanrec.training.config import TrainingSettings
+from leanrec.training.optimizers import RowAdam, make_optimizer
 
 
 def slow_rows(table: np.ndarray, gradients: list[np.ndarray], rate: float, decay: float = 0.0) -> np.ndarray:
@@ -85,7 +85,7 @@ class _Net(nn.Module):
 
 def test_every_weight_has_one_optimiser_and_vectors_do_not_decay() -> None:
     net = _Net()
-    steps = make_optimiser(net, Training(learning_rate=0.1, weight_decay=0.5))
+    steps = make_optimizer(net, TrainingSettings(learning_rate=0.1, weight_decay=0.5))
     kinds = {
         id(p): (type(part), group["weight_decay"])
         for part in steps.parts
@@ -108,9 +108,9 @@ def test_a_state_that_is_put_back_steps_on_as_before() -> None:
             optimiser.zero_grad()  # type: ignore[attr-defined]
 
     torch.manual_seed(0)
-    settings = Training(learning_rate=0.1)
+    settings = TrainingSettings(learning_rate=0.1)
     first, second = _Net(), _Net()
-    one, two = make_optimiser(first, settings), make_optimiser(second, settings)
+    one, two = make_optimizer(first, settings), make_optimizer(second, settings)
     steps(first, one, [[0, 1], [1, 2]])
     second.load_state_dict(first.state_dict())
     two.load_state_dict(copy.deepcopy(one.state_dict()))

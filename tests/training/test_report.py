@@ -59,9 +59,9 @@ def test_a_search_gives_up_a_network_that_is_behind() -> None:
     found = tune(
         usual, make_dataset(n_users=400), space=space, search=Search(trials=10), split=parts, run=Run(threads=1)
     )
-    assert found.trials[0].epochs == 4
+    assert found.trials[0].n_epochs == 4
     assert found.estimator.patience == 4  # type: ignore[attr-defined]
     behind = [trial for trial in found.trials if trial.status == "pruned" and "behind the others" in trial.reason]
     assert behind
-    assert min(trial.epochs for trial in behind) < 4
+    assert min(trial.n_epochs for trial in behind) < 4
     assert min(trial.settings["learning_rate"] for trial in behind) < 0.001

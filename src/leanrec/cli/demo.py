@@ -94,13 +94,13 @@ def _print_heading(text: str) -> None:
 def _ingest_sample(out: Path) -> "IngestResult":
     from leanrec.data.datasets.bundled import sample_path
     from leanrec.data.ingest.ingest import ingest
-    from leanrec.evaluation.plots.figures import draw_data
+    from leanrec.evaluation.plots.figures import draw_dataset
 
     _print_heading("1. Ingest the log")
     folder = sample_path("ml-latest-small")
     ingested = ingest(folder / "ratings.parquet", items=folder / "movies.parquet", positive_from=3.5)
     print_report(ingested.report)
-    output.print_line(f"Plot: {draw_data(out / 'data.png', ingested.data)}\n")
+    output.print_line(f"Plot: {draw_dataset(out / 'data.png', ingested.data)}\n")
     return ingested
 
 
@@ -122,7 +122,7 @@ def _measure_frontier(data: "Dataset", out: Path) -> "Frontier":
 
 
 def _recommend_top_five(data: "Dataset", result: "Frontier", out: Path) -> "tuple[Pipeline, Recommendations]":
-    from leanrec.evaluation.plots.figures import draw_list
+    from leanrec.evaluation.plots.figures import draw_recommendations
     from leanrec.models import get_model
     from leanrec.pipeline.pipeline import Pipeline
 
@@ -132,12 +132,12 @@ def _recommend_top_five(data: "Dataset", result: "Frontier", out: Path) -> "tupl
     estimator = get_model("item_knn")() if best is None else best.estimator
     pipeline = Pipeline.fit(estimator, data)  # type: ignore[arg-type]  # a measured row has its estimator
     pipeline.save(out / "model")
-    liked = [event for event in pipeline.history(_USER) if (event.value or 0) >= 5][:5]
+    liked = [event for event in pipeline.history(_USER) if (event.rating or 0) >= 5][:5]
     output.print_table(f"Latest five-star ratings of user {_USER}", ("title",), [(event.title,) for event in liked])
     recommended = pipeline.recommend(_USER, n=5)
     print_recommendations(recommended, "Recommended")
     titles, scores = [item.title for item in recommended.items], [item.score for item in recommended.items]
-    plot = draw_list(out / "top5.png", titles, scores, title=f"Top 5 for user {_USER}")
+    plot = draw_recommendations(out / "top5.png", titles, scores, title=f"Top 5 for user {_USER}")
     output.print_line(f"Plot: {plot}\n")
     return pipeline, recommended
 

@@ -22,7 +22,7 @@ Models = Annotated[
     list[str] | None,
     typer.Option("--model", "-m", help="A model, with settings after commas: ials,embedding_dim=32. Repeatable."),
 ]
-_METRICS = ("ndcg", "recall", "precision", "hitrate", "mrr", "map")
+_METRICS = ("ndcg", "recall", "precision", "hit_rate", "mrr", "map")
 
 
 @with_options(DataOptions, SplitOptions, TrainOptions)
@@ -59,7 +59,7 @@ def evaluate(
     """Fit models on the training part and evaluate their rankings on held-out events, with confidence intervals."""
     from leanrec.evaluation.compare import compare
     from leanrec.evaluation.evaluate import evaluate as evaluate_model
-    from leanrec.evaluation.evaluate import warn_of_few
+    from leanrec.evaluation.evaluate import warn_small_sample
 
     run, cutoffs = train.to_run(), tuple(top_k or (10,))
     check_one_of("--part", part, ("test", "valid"))
@@ -110,7 +110,7 @@ def evaluate(
         )
         return
     for note in filter(
-        None, (parts.note, str(parts.leakage) if parts.leakage.has_leakage else "", warn_of_few(part, queries))
+        None, (parts.note, str(parts.leakage) if parts.leakage.has_leakage else "", warn_small_sample(part, queries))
     ):
         output.print_note(note)
     _print_metrics(evaluations, cutoffs, f"The {part} part of the split {parts.how}")
@@ -126,7 +126,7 @@ def _print_metrics(evaluations: "Mapping[str, Evaluation]", cutoffs: tuple[int, 
         for name, evaluation in evaluations.items():
             intervals = evaluation.intervals()
             cells = [output.format_interval(**intervals[f"{metric}@{k}"], n=n_queries) for metric in _METRICS]
-            coverage = evaluation.catalogue[f"coverage@{k}"]
+            coverage = evaluation.catalog[f"coverage@{k}"]
             rows.append((name, *cells, f"{coverage:.1%}", f"{evaluation.fallback_share:.1%}"))
         output.print_table(
             f"{title}: {n_queries:,} queries, full ranking, mean ± half of the 95 % interval",

@@ -71,10 +71,10 @@ def draw_plots(result: "Frontier", out: Path) -> list[Path]:
     from leanrec.errors import MissingExtraError
     from leanrec.evaluation.plots.figures import require_plots
     from leanrec.evaluation.plots.frontier_figure import draw_frontier
-    from leanrec.evaluation.plots.html_report import write_frontier_page
+    from leanrec.evaluation.plots.html_report import write_html_report
 
     out.mkdir(parents=True, exist_ok=True)
-    plots = [write_frontier_page(result, out / "frontier.html")]
+    plots = [write_html_report(result, out / "frontier.html")]
     try:
         require_plots()
     except MissingExtraError as error:
@@ -89,15 +89,15 @@ def print_frontier(result: "Frontier") -> None:
     from leanrec.budget import COST_AXES
 
     rows: list[tuple[Any, ...]] = []
-    for row in sorted(result.rows, key=lambda row: -row.valid.value if row.valid is not None else float("inf")):
+    for row in sorted(result.results, key=lambda row: -row.valid.value if row.valid is not None else float("inf")):
         if row.valid is None:
             rows.append(("–", row.name, row.family, row.reason, *[""] * (1 + len(COST_AXES))))
             continue
-        mark = "★" if row.name == result.choice.best else "✗" if row.violations else "·" if row.front else ""
-        costs = row.axes()
+        mark = "★" if row.name == result.selection.best else "✗" if row.violations else "·" if row.pareto_axes else ""
+        costs = row.costs()
         shown = [axis.format(costs[name]) if name in costs else "–" for name, axis in COST_AXES.items()]
         rows.append((mark, row.name, row.family, _format_quality(row.valid), _format_quality(row.test), *shown))
-    output.print_line(result.about)
+    output.print_line(result.description)
     columns = ("", "model", "family", f"{result.metric} valid", f"{result.metric} test", "p99", "memory", "fit", "disk")
     output.print_table("Quality beside cost", columns, rows, left=3)
     output.console.print("★ best within the budget   · on a Pareto front   ✗ over the budget\n")
@@ -108,4 +108,4 @@ def print_frontier(result: "Frontier") -> None:
 def _format_quality(quality: Any) -> str:
     if quality is None:
         return "–"
-    return output.format_interval(mean=quality.value, low=quality.low, high=quality.high, n=quality.queries)
+    return output.format_interval(mean=quality.value, low=quality.low, high=quality.high, n=quality.n_queries)

@@ -27,7 +27,7 @@ def ingest(
 ) -> None:
     """Read, check and clean a log, and report its contents and the rejected rows."""
     from leanrec.data.ingest.ingest import ingest as ingest_log
-    from leanrec.evaluation.plots.figures import draw_data, require_plots
+    from leanrec.evaluation.plots.figures import draw_dataset, require_plots
 
     if plot is not None:
         require_plots()
@@ -37,7 +37,7 @@ def ingest(
     else:
         print_report(ingested.report)
     if plot is not None:
-        output.print_note(f"Plot: {draw_data(plot, ingested.data)}")
+        output.print_note(f"Plot: {draw_dataset(plot, ingested.data)}")
     if out is not None:
         output.print_note(f"Saved to {out}. Next: leanrec frontier {out}")
 

@@ -21,7 +21,7 @@ def models(
     name: Annotated[str | None, typer.Argument(help="A model, to print its settings.")] = None,
     reads: Annotated[
         str | None,
-        typer.Option(help="Only models that can read this input: users, content, ratings, order, knowledge …"),
+        typer.Option(help="Only models that can read this input: users, content, ratings, order …"),
     ] = None,
     as_json: Json = False,
 ) -> None:

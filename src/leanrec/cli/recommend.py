@@ -67,9 +67,9 @@ def _load_pipeline(model: Path, event_log: Path | None) -> "Pipeline":
         output.print_note(f"The event log beside the model was not used. {error}")
         return pipeline
     output.print_note(
-        f"With the event log {path}: {replayed.applied} events and {replayed.items} items added since the fit."
+        f"With the event log {path}: {replayed.applied} events and {replayed.n_items} items added since the fit."
     )
-    for note in replayed.notes():
+    for note in replayed.warnings():
         output.print_note(note)
     return pipeline
 
@@ -92,10 +92,10 @@ def print_recommendations(recommended: "Recommendations", title: str) -> None:
 
 
 def _draw_scores(recommended: "Recommendations", plot: Path, title: str) -> None:
-    from leanrec.evaluation.plots.figures import draw_list
+    from leanrec.evaluation.plots.figures import draw_recommendations
 
     items = recommended.items
-    draw_list(plot, [item.title for item in items], [item.score for item in items], title=title)
+    draw_recommendations(plot, [item.title for item in items], [item.score for item in items], title=title)
     output.print_note(f"Plot: {plot}")
 
 
@@ -152,7 +152,7 @@ def similar(
 ) -> None:
     """Find the items most similar to an item."""
     pipeline = _load_pipeline(model, event_log)
-    recommended = pipeline.similar(item, n_items, where=parse_conditions(where, pipeline.catalog.table))
+    recommended = pipeline.similar_items(item, n_items, where=parse_conditions(where, pipeline.catalog.table))
     if as_json:
         output.print_json(recommended.to_dict())
         return

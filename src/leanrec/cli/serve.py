@@ -46,12 +46,12 @@ def serve(
     from leanrec.serving.app import ServingSettings
     from leanrec.serving.app import serve as run_server
 
-    event_types = {} if event_type is None else {"kinds": tuple(event_type)}
+    event_types = {} if event_type is None else {"event_types": tuple(event_type)}
     settings = ServingSettings(
-        rebind_log=rebind_log, keep=RetentionPolicy(retention_lists, retention_days), **event_types
+        rebind_log=rebind_log, retention=RetentionPolicy(retention_lists, retention_days), **event_types
     )
     ready = report_ready(model) if as_json else None
-    run_server(model, host=host, port=port, log_path=event_log, serving=settings, ready=ready)
+    run_server(model, host=host, port=port, log_path=event_log, settings=settings, ready=ready)
 
 
 def report_ready(model: Path) -> Callable[[str, Path], None]:

@@ -12,7 +12,7 @@ from leanrec.models import get_model
 from leanrec.settings import parse_settings
 
 if TYPE_CHECKING:
-    from leanrec.evaluation.tuning.tuning import Tuned
+    from leanrec.evaluation.tuning.tuning import TuningResult
 
 __all__ = ["tune"]
 
@@ -60,7 +60,7 @@ def tune(
 ) -> None:
     """Search for the settings of a model that are best on held-out events, within a time limit."""
     from leanrec.evaluation.plots.figures import require_plots
-    from leanrec.evaluation.tuning.search_space import read_space
+    from leanrec.evaluation.tuning.search_space import parse_space
     from leanrec.evaluation.tuning.study import require_tune
     from leanrec.evaluation.tuning.tuning import Search
     from leanrec.evaluation.tuning.tuning import tune as run_search
@@ -71,7 +71,7 @@ def tune(
     run, fixed = train.to_run(), parse_pairs(settings or (), "--set")
     search = Search(trials=trials, seconds=timeout, prune=pruner, store=storage)
     estimator = parse_settings(get_model(model), fixed)
-    ranges = fixed | read_space(space or ())
+    ranges = fixed | parse_space(space or ())
     ingested = data.open_data(source, run)
     parts = split.apply_split(ingested, data, run)
     result = run_search(estimator, ingested.data, space=ranges, search=search, metric=metric, split=parts, run=run)
@@ -89,32 +89,32 @@ def tune(
         )
 
 
-def _save_model(result: "Tuned", data: Any, out: Path, run: Any) -> Path:
+def _save_model(result: "TuningResult", data: Any, out: Path, run: Any) -> Path:
 
     from leanrec.pipeline.pipeline import Pipeline
 
     return Pipeline.fit(result.estimator, data, run.restart()).save(out)
 
 
-def _draw_plot(result: "Tuned", plot: Path) -> Path:
+def _draw_plot(result: "TuningResult", plot: Path) -> Path:
     from leanrec.evaluation.plots.tuning_figure import draw_tuning
 
     return draw_tuning(plot, result)
 
 
-def _print_result(result: "Tuned") -> None:
+def _print_result(result: "TuningResult") -> None:
     """Print the best trials, the importance of the settings, and a summary."""
-    from leanrec.evaluation.tuning.search_space import searched
+    from leanrec.evaluation.tuning.search_space import tunable_settings
     from leanrec.units import format_seconds
 
-    names = searched(result.space)
-    ranked = result.ranked()
+    names = tunable_settings(result.space)
+    ranked = result.ranked_trials()
     rows = [
         (
             trial.number or "default",
             *(_format_setting(trial.settings[name]) for name in names),
             output.format_number(trial.value),
-            format_seconds(trial.seconds) + (" (cut)" if trial.cut else ""),
+            format_seconds(trial.seconds) + (" (cut)" if trial.timed_out else ""),
         )
         for trial in ranked[:_N_SHOWN]
     ]
@@ -126,7 +126,7 @@ def _print_result(result: "Tuned") -> None:
     if result.importance:
         shares = [(name, f"{share:.0%}") for name, share in result.importance.items()]
         output.print_table("Importance", ("setting", "share of the variance"), shares)
-    failed = [trial for trial in result.trials if trial.status in {"refused", "failed"}]
+    failed = [trial for trial in result.trials if trial.status in {"rejected", "failed"}]
     if failed:
         output.print_note(f"{len(failed)} could not be fitted, such as trial {failed[0].number}: {failed[0].reason}")
     for line in result.summary():

@@ -1,4 +1,4 @@
-"""Dataset: events, indexed, with what is known about users and items."""
+"""Dataset: an indexed interaction log with the tables and links of its users and items."""
 
 import dataclasses
 import functools
@@ -9,16 +9,17 @@ import scipy.sparse as sp
 
 from leanrec.data.links import ItemLinks, UserLinks
 from leanrec.data.table import Table
+from leanrec.data.time_kind import TimeKind, infer_time_kind
 from leanrec.data.vocabulary import Vocabulary
 from leanrec.errors import DataError
-from leanrec.types import CSR, Events, Int32Array, Int64Array, Queries
+from leanrec.types import CSR, Events, Int32Array, Int64Array, Queries, compact_indices
 
-__all__ = ["Dataset", "Shape"]
+__all__ = ["Dataset", "DatasetShape"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Shape:
-    """How large a data set is: what the memory of a fit can be estimated from."""
+class DatasetShape:
+    """Size of a data set, from which models estimate the memory of a fit."""
 
     users: int
     items: int
@@ -27,18 +28,19 @@ class Shape:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dataset:
-    """Events indexed by user and item rows, in time order within each user.
+    """Interaction log indexed by internal user and item rows, in time order within each user.
 
     Attributes:
         events: E events; ``user`` and ``item`` are int32 rows; sorted by (user, time), ties in log order.
-        users: U own ids ↔ rows.
-        items: N own ids ↔ rows; items of the item table that nobody touched are among them.
+        users: U external ids ↔ rows.
+        items: N external ids ↔ rows, including items of the item table without events.
         item_table: N rows of content, or None.
         user_table: U rows, or None.
         rating_range: lowest and highest rating allowed, or None where there are no ratings.
-        source: where the events came from, for people.
+        source: description of where the events came from.
         item_links: knowledge triples about items, or None.
         user_links: trust or friendship between users, or None.
+        time_kind: what ``events.time`` means. The default infers it from the values.
     """
 
     events: Events
@@ -50,6 +52,7 @@ class Dataset:
     source: str = ""
     item_links: ItemLinks | None = None
     user_links: UserLinks | None = None
+    time_kind: TimeKind = TimeKind.UNKNOWN
 
     def __post_init__(self) -> None:
         for name, table, ids in (
@@ -58,112 +61,112 @@ class Dataset:
         ):
             if table is not None and len(table) != len(ids):
                 raise DataError(f"{name} must have a row for each of the {len(ids)} ids. Got {len(table)} rows.")
+        # A saved data set holds the name of the kind.
+        kind = TimeKind(self.time_kind)
+        object.__setattr__(self, "time_kind", infer_time_kind(self.events) if kind is TimeKind.UNKNOWN else kind)
 
     @property
-    def shape(self) -> Shape:
-        """Users, items and events."""
-        return Shape(len(self.users), len(self.items), len(self.events))
+    def shape(self) -> DatasetShape:
+        """Numbers of users, items and events."""
+        return DatasetShape(len(self.users), len(self.items), len(self.events))
 
     @functools.cached_property
     def indptr(self) -> Int64Array:
-        """(U + 1,) the events of user u are ``indptr[u]:indptr[u + 1]``, oldest first: L-long sequences."""
+        """(U + 1,) bounds: the events of user u are ``indptr[u]:indptr[u + 1]``, oldest first."""
         counts = np.bincount(self.events.user, minlength=len(self.users))
         return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
     @functools.cached_property
     def interactions(self) -> CSR:
-        """(U, N) float32: summed weight of positive events. Cost O(E) time, 8 bytes an entry."""
-        positive = self.events.weight > 0
-        return self._matrix(self.events.weight, positive)
+        """(U, N) float32: summed weight of positive events. Cost: O(E) time, 8 bytes an entry."""
+        return self._to_matrix(self.events.weight, self.events.weight > 0)
 
     @functools.cached_property
     def seen(self) -> CSR:
-        """(U, N) float32: 1 wherever there is an event of any kind or weight."""
-        matrix = self._matrix(np.ones(len(self.events), np.float32), None)
+        """(U, N) float32: 1 wherever there is an event of any type or weight."""
+        matrix = self._to_matrix(np.ones(len(self.events), np.float32), slice(None))
         matrix.data[:] = 1.0
         return matrix
 
     @functools.cached_property
     def ratings(self) -> CSR | None:
-        """(U, N) float32: the last explicit rating of each pair, or None where there are no ratings."""
-        value = self.events.value
-        if value is None:
+        """(U, N) float32: the last explicit rating of each (user, item) pair, or None where there are no ratings."""
+        rating = self.events.rating
+        if rating is None:
             return None
-        rated = np.flatnonzero(np.isfinite(value))
+        rated = np.flatnonzero(np.isfinite(rating))
         if not len(rated):
             return None
-        # Events are in time order within a user: of the entries of a pair, keep the last.
+        # Events are in time order within a user, so the last entry of a pair is the newest.
         pair = self.events.user[rated].astype(np.int64) * len(self.items) + self.events.item[rated]
         _, from_the_end = np.unique(pair[::-1], return_index=True)
         last = rated[len(rated) - 1 - from_the_end]
-        return _csr(value[last], self.events.user[last], self.events.item[last], (len(self.users), len(self.items)))
+        return self._to_matrix(rating, last)
 
     @functools.cached_property
     def friends(self) -> CSR | None:
-        """(U, U) float32: the weight with which each user trusts another, or None where there are no user links."""
-        return None if self.user_links is None else self.user_links.matrix(self.users)
+        """(U, U) float32: weight of the trust of each user in another, or None where there are no user links."""
+        return None if self.user_links is None else self.user_links.to_matrix(self.users)
 
-    def _matrix(self, values: np.ndarray, where: np.ndarray | None) -> CSR:
-        user, item = self.events.user, self.events.item
-        if where is not None:
-            user, item, values = user[where], item[where], values[where]
-        return _csr(values, user, item, (len(self.users), len(self.items)))
+    def _to_matrix(self, values: np.ndarray, rows: np.ndarray | slice) -> CSR:
+        """(U, N): the values of the given events, those of one pair summed."""
+        user, item = self.events.user[rows], self.events.item[rows]
+        entries = (values[rows].astype(np.float32), (user, item))
+        matrix = sp.coo_array(entries, shape=(len(self.users), len(self.items))).tocsr()
+        matrix.sum_duplicates()
+        return compact_indices(matrix)
 
     def queries(self, users: Int32Array | None = None) -> Queries:
-        """The given users (default: all of them) as askers, with the histories of this data set."""
+        """Return queries for the given users (default: all), with the histories of this data set."""
         rows = np.arange(len(self.users), dtype=np.int32) if users is None else np.asarray(users, dtype=np.int32)
+        items, bounds = self._positive_items
+        spans = zip(bounds[rows].tolist(), bounds[rows + 1].tolist(), strict=True)
         return Queries(
             users=rows,
             history=self.interactions[rows],
             seen=self.seen[rows],
             ratings=None if self.ratings is None else self.ratings[rows],
-            last=self._sequences(rows),
+            sequences=tuple(items[start:stop] for start, stop in spans),
         )
 
     @functools.cached_property
-    def _positives(self) -> tuple[Int32Array, Int64Array]:
-        """Items of all positive events, and where each user's begin: (P,) and (U + 1,)."""
+    def _positive_items(self) -> tuple[Int32Array, Int64Array]:
+        """Items of all P positive events, and the bounds of each user in them: (P,) and (U + 1,)."""
         positive = self.events.weight > 0
         counts = np.bincount(self.events.user[positive], minlength=len(self.users))
         return self.events.item[positive], np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
-    def _sequences(self, users: Int32Array) -> tuple[Int32Array, ...]:
-        items, bounds = self._positives
-        spans = zip(bounds[users].tolist(), bounds[users + 1].tolist(), strict=True)
-        return tuple(items[start:stop] for start, stop in spans)
-
     def with_events(self, events: Events) -> "Dataset":
-        """The same users and items with other events (row-indexed, in any order)."""
+        """Return the same users and items with other events (internal rows, in any order); infers ``time_kind`` again."""
         order = np.lexsort((events.time, events.user))
-        return dataclasses.replace(self, events=events.take(order))
+        return dataclasses.replace(self, events=events.take(order), time_kind=TimeKind.UNKNOWN)
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over events, ids and what is known about users and items.
+        """SHA-256 over events, ids, tables and links.
 
-        Two data sets with one fingerprint train the same models. Cost O(E + U + N) and their tables.
+        Two data sets with equal fingerprints train the same models. Cost: O(E + U + N), and the size of the tables.
         """
-        digest = hashlib.sha256(repr((self.events.kinds, self.rating_range)).encode())
+        digest = hashlib.sha256(repr((self.events.event_types, self.rating_range)).encode())
         events = self.events
-        for column in (events.user, events.item, events.time, events.kind, events.weight, events.value):
-            _digest(digest, column)
+        for column in (events.user, events.item, events.time, events.event_type, events.weight, events.rating):
+            _update_digest(digest, column)
         for ids in (self.users.ids, self.items.ids):
-            _digest(digest, ids)
+            _update_digest(digest, ids)
         for table in (self.user_table, self.item_table):
             for name, column in sorted(() if table is None else table.columns.items()):
                 digest.update(repr(name).encode())
-                _digest(digest, column)
+                _update_digest(digest, column)
         for links in (self.item_links, self.user_links):
-            # Data without links keeps the fingerprint it had before there were any.
             if links is not None:
                 digest.update(type(links).__name__.encode())
                 for column in links.columns:
-                    _digest(digest, column)
+                    _update_digest(digest, column)
         return digest.hexdigest()
 
 
-def _digest(digest: "hashlib._Hash", column: np.ndarray | None) -> None:
-    """Add a column; strings with their lengths, so that no two columns look the same."""
+def _update_digest(digest: "hashlib._Hash", column: np.ndarray | None) -> None:
+    """Add a column to the digest; strings with their lengths, so that different columns have different digests."""
     if column is None:
         digest.update(b"none")
     elif column.dtype.kind == "T":
@@ -172,9 +175,3 @@ def _digest(digest: "hashlib._Hash", column: np.ndarray | None) -> None:
         digest.update(b"".join(texts))
     else:
         digest.update(np.ascontiguousarray(column).tobytes())
-
-
-def _csr(values: np.ndarray, rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -> CSR:
-    matrix = sp.coo_array((values.astype(np.float32), (rows, columns)), shape=shape).tocsr()
-    matrix.sum_duplicates()
-    return matrix

@@ -1,7 +1,6 @@
-"""DuckDB as leanrec uses it: held to threads and memory, spilling to a folder of its own, no network.
+"""DuckDB with limits on threads and memory, a spill folder of its own and no network.
 
-Everything that reads a log goes through one ``Engine``. It lives for one ingest and takes its spill files
-with it.
+Everything that reads a log goes through one ``SqlEngine``. It lives for one ingest and removes its spill files at the end.
 """
 
 import contextlib
@@ -19,23 +18,23 @@ from leanrec.errors import BudgetError, LeanrecError, SourceError
 from leanrec.run import Run
 from leanrec.units import format_bytes
 
-__all__ = ["Engine", "ident", "open_engine", "plain", "text"]
+__all__ = ["SqlEngine", "open_engine", "quote_identifier", "quote_literal", "to_table_column"]
 
-# Below this DuckDB cannot hold the blocks that one scan of each thread pins.
-_LEAST = 40_000_000
+# With less memory DuckDB cannot hold the blocks that a scan pins in each thread.
+_MIN_MEMORY = 40_000_000
 _PER_THREAD = 50_000_000
-_AT_ONCE = 50_000
-_TOO_LARGE = "does not fit the memory or the disk it was given"
-_MORE_ROOM = "Raise the limit, or set TMPDIR to a folder with more room."
+_FETCH_SIZE = 50_000
+_TOO_LARGE = "does not fit the available memory or disk"
+_MORE_ROOM = "Raise the memory limit, or set TMPDIR to a folder with more space."
 
 
 def quote_identifier(name: str) -> str:
-    """A column or table name, quoted for SQL."""
+    """Quote a column or table name for SQL."""
     return '"' + name.replace('"', '""') + '"'
 
 
-def text(value: object) -> str:
-    """A string literal for SQL."""
+def quote_literal(value: object) -> str:
+    """Quote a string literal for SQL."""
     return "'" + str(value).replace("'", "''") + "'"
 
 
@@ -45,46 +44,50 @@ class SqlEngine:
     def __init__(
         self, connection: duckdb.DuckDBPyConnection, limit: int, folder: Path, encoding: str | None = None
     ) -> None:
-        """Use ``open_engine``. ``limit`` is the memory in bytes that DuckDB may use, ``folder`` goes with the engine.
+        """Use ``open_engine`` instead.
 
-        ``encoding`` is that of all text files, None = UTF-8.
+        Args:
+            connection: the connection.
+            limit: memory in bytes that DuckDB may use.
+            folder: folder for temporary files, removed with the engine.
+            encoding: encoding of all text files, None = UTF-8.
         """
         self._connection = connection
         self.limit = limit
         self.folder = folder
         self.encoding = encoding
-        self._copies = 0
+        self._last_number = 0
 
     def next_number(self) -> int:
-        """One that was not given before: for names of files."""
-        self._copies += 1
-        return self._copies
+        """Return a number that was not returned before, for file names."""
+        self._last_number += 1
+        return self._last_number
 
-    def run(self, sql: str, what: str = "The log", failed: str = "cannot be read") -> None:
-        """Run a statement and forget its result. ``what`` and ``failed`` begin the message if it fails."""
-        with _translated(what, failed):
+    def execute(self, sql: str, what: str = "The log", failed: str = "cannot be read") -> None:
+        """Run a statement without a result. ``what`` and ``failed`` begin the message of an error."""
+        with _translate_errors(what, failed):
             self._connection.execute(sql)
 
-    def rows(self, sql: str, what: str = "The log") -> list[tuple[Any, ...]]:
-        """The result as tuples: for small results only."""
-        with _translated(what):
+    def fetch_rows(self, sql: str, what: str = "The log") -> list[tuple[Any, ...]]:
+        """Return the result as tuples, for small results only."""
+        with _translate_errors(what):
             return self._connection.execute(sql).fetchall()
 
-    def stream(self, sql: str, what: str = "The log") -> Iterator[list[tuple[Any, ...]]]:
-        """The result as tuples, some at a time. Nothing else may run before it ends."""
-        with _translated(what):
+    def stream_rows(self, sql: str, what: str = "The log") -> Iterator[list[tuple[Any, ...]]]:
+        """Yield the result as lists of tuples. No other statement may run before the last one."""
+        with _translate_errors(what):
             result = self._connection.execute(sql)
-            while some := result.fetchmany(_AT_ONCE):
-                yield some
+            while rows := result.fetchmany(_FETCH_SIZE):
+                yield rows
 
-    def arrays(self, sql: str, what: str = "The log") -> dict[str, NDArray[Any]]:
-        """The result as numpy columns; one with missing values is a masked array."""
-        with _translated(what):
+    def fetch_arrays(self, sql: str, what: str = "The log") -> dict[str, NDArray[Any]]:
+        """Return the result as NumPy columns; a column with missing values is a masked array."""
+        with _translate_errors(what):
             return dict(self._connection.execute(sql).fetchnumpy())  # type: ignore[arg-type]  # no column is categorical
 
-    def register(self, name: str, value: Any, what: str = "The frame") -> None:
-        """Make a frame, or a dictionary of arrays, a table of that name. Nothing is copied."""
-        with _translated(what):
+    def register_table(self, name: str, value: Any, what: str = "The frame") -> None:
+        """Register a data frame, or a dictionary of arrays, as a table without copying it."""
+        with _translate_errors(what):
             try:
                 self._connection.register(name, value)
             except (TypeError, duckdb.InvalidInputException) as error:
@@ -96,12 +99,12 @@ class SqlEngine:
 
 @contextlib.contextmanager
 def open_engine(run: Run, share: float = 0.55, encoding: str | None = None) -> Iterator[SqlEngine]:
-    """An engine that uses at most ``share`` of the memory ``run`` allows; the rest is for arrays and buffers."""
+    """Open an engine with at most ``share`` of the memory of ``run``; the rest is for arrays and buffers."""
     limit = int(run.available_memory() * share)
-    if limit < _LEAST:
+    if limit < _MIN_MEMORY:
         raise BudgetError(
-            f"Reading a log needs at least {format_bytes(_LEAST / share)} of memory and "
-            f"{format_bytes(limit / share)} is allowed. Raise the limit."
+            f"Reading a log needs at least {format_bytes(_MIN_MEMORY / share)} of memory. "
+            f"Got {format_bytes(limit / share)}; raise the memory limit."
         )
     with tempfile.TemporaryDirectory(prefix="leanrec-") as folder:
         connection = duckdb.connect(":memory:", config=_config(run, limit, folder))
@@ -113,7 +116,7 @@ def open_engine(run: Run, share: float = 0.55, encoding: str | None = None) -> I
 
 def _config(run: Run, limit: int, folder: str) -> dict[str, Any]:
     return {
-        # Each thread pins buffers of its own, which a small limit has no room for.
+        # Each thread pins its own buffers, so a small memory limit allows few threads.
         "threads": max(1, min(run.n_threads(), limit // _PER_THREAD)),
         "memory_limit": f"{limit}B",
         "temp_directory": f"{folder}/spill",
@@ -125,8 +128,8 @@ def _config(run: Run, limit: int, folder: str) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _translated(what: str, failed: str = "cannot be read") -> Iterator[None]:
-    """DuckDB's errors as leanrec's: "<what> <failed>: <why>"."""
+def _translate_errors(what: str, failed: str = "cannot be read") -> Iterator[None]:
+    """Raise errors of DuckDB as errors of leanrec: "<what> <failed>: <reason>"."""
     try:
         yield
     except duckdb.InterruptException as error:
@@ -147,8 +150,8 @@ def _first_line(error: BaseException) -> str:
     return line if line.endswith((".", "!", "?")) else f"{line}."
 
 
-def plain(column: NDArray[Any]) -> NDArray[Any]:
-    """A column of text or numbers as a Table keeps it: StringDType with "", or float64 with NaN, where missing."""
+def to_table_column(column: NDArray[Any]) -> NDArray[Any]:
+    """Convert a column to the types of a Table: StringDType with "" for missing, or float64 with NaN for missing."""
     if column.dtype.kind in "OUT":
         filled = column.filled("") if isinstance(column, np.ma.MaskedArray) else column
         return np.array([str(each) for each in filled.tolist()], dtype=np.dtypes.StringDType())

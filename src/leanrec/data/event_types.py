@@ -1,4 +1,4 @@
-"""What a behaviour is worth as evidence of liking, where nobody said."""
+"""Event types and their default weights as evidence of a preference."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,9 +6,9 @@ from leanrec.data.ingest.columns import plain_name
 from leanrec.errors import SettingError
 from leanrec.settings import check_at_least
 
-__all__ = ["kind_weights"]
+__all__ = ["resolve_event_weights"]
 
-_USUAL = {
+_NAMES_BY_WEIGHT = {
     0.0: "impression impressions exposure exposed show shown display skip skipped dislike dislikes downvote thumbsdown hide hidden "
     "unlike remove removefromcart removed return returned refund report block unfollow pass ignore noclick",
     1.0: "view views pageview detail detailview click clicks open play listen watch read visit interaction rating rate seen tag search",
@@ -16,21 +16,26 @@ _USUAL = {
     "follow cart addtocart addcart basket addtobasket collect download reply complete finish",
     3.0: "purchase purchases purchased buy bought order ordered transaction checkout subscribe pay sale conversion",
 }
-_WEIGHTS = {name: weight for weight, names in _USUAL.items() for name in names.split()}
+_WEIGHTS = {name: weight for weight, names in _NAMES_BY_WEIGHT.items() for name in names.split()}
 
 
-def kind_weights(names: Sequence[str], given: Mapping[str, float] | None) -> tuple[dict[str, float], list[str]]:
-    """Weight of each kind: given, or usual for its name, or 1. Also the kinds that were not known by name.
+def resolve_event_weights(
+    names: Sequence[str], given: Mapping[str, float] | None
+) -> tuple[dict[str, float], list[str]]:
+    """Return the weight of each event type (given, or the default of its name, or 1), and the types without a known name.
 
-    Raises SettingError for a weight that is negative and for a given kind that the log does not have.
+    Raises SettingError for a negative weight and for a given event type that the log does not have.
     """
-    asked = {plain_name(name): float(weight) for name, weight in (given or {}).items()}
-    for name, weight in asked.items():
-        check_at_least(f"The weight of the kind {name!r}", weight, 0)
-    there = {plain_name(name) for name in names}
-    for name in given or {}:
-        if plain_name(name) not in there:
-            raise SettingError(f"kinds must name behaviours of the log. Got {name!r}; the log has {', '.join(names)}.")
-    weights = {name: asked.get(plain_name(name), _WEIGHTS.get(plain_name(name), 1.0)) for name in names}
-    unknown = [name for name in names if plain_name(name) not in asked and plain_name(name) not in _WEIGHTS]
-    return weights, unknown
+    given = given or {}
+    weights = {plain_name(name): float(weight) for name, weight in given.items()}
+    for name, weight in weights.items():
+        check_at_least(f"The weight of the event type {name!r}", weight, 0)
+    known = {plain_name(name) for name in names}
+    for name in given:
+        if plain_name(name) not in known:
+            raise SettingError(
+                f"event_weights must name event types of the log. Got {name!r}; the log has {', '.join(names)}."
+            )
+    resolved = {name: weights.get(plain_name(name), _WEIGHTS.get(plain_name(name), 1.0)) for name in names}
+    unknown = [name for name in names if plain_name(name) not in weights and plain_name(name) not in _WEIGHTS]
+    return resolved, unknown

@@ -1,7 +1,7 @@
-"""What ties items to the world and users to each other: knowledge triples, and trust or friendship.
+"""Links of a data set: knowledge graph triples about items, and trust or friendship between users.
 
-Links keep own ids beside codes of their own, not rows of a Dataset. So they stay as they are while users and items come
-in, and an item that was only an entity until today is found as soon as it is in the vocabulary.
+Links refer to their own list of external ids, not to internal rows of a Dataset. So they do not change when users and items
+are added, and an entity of the knowledge graph becomes an item as soon as its id is in the vocabulary.
 """
 
 import dataclasses
@@ -29,7 +29,7 @@ class ItemLinks:
         head: (T,) int32 codes of nodes.
         relation: (T,) int32 codes of relations.
         tail: (T,) int32 codes of nodes.
-        nodes: M own ids as text; a node whose id is that of an item is the item, any other one an entity.
+        nodes: M external ids as text; a node with the id of an item is that item, any other node is an entity.
         relations: (R,) StringDType names.
     """
 
@@ -51,39 +51,39 @@ class ItemLinks:
         return len(self.head)
 
     @classmethod
-    def of(cls, triples: Iterable[tuple[Any, Any, Any]]) -> "ItemLinks":
-        """Links from (head, relation, tail) in own ids; a triple that comes twice counts once. O(T)."""
+    def from_triples(cls, triples: Iterable[tuple[Any, Any, Any]]) -> "ItemLinks":
+        """Build links from (head, relation, tail) of external ids; a repeated triple counts once. O(T)."""
         rows = list(dict.fromkeys((str(head), str(relation), str(tail)) for head, relation, tail in triples))
         heads, relations, tails = zip(*rows, strict=True) if rows else ((), (), ())
-        nodes, codes = _coded([*heads, *tails])
-        names, relation = _coded(relations)
+        nodes, codes = _encode_texts([*heads, *tails])
+        names, relation = _encode_texts(relations)
         return cls(codes[: len(rows)], relation, codes[len(rows) :], Vocabulary(nodes, "entity"), names)
 
     def rows(self, items: Vocabulary) -> Int32Array:
-        """(M,) the item row of each node, −1 for an entity. O(M)."""
+        """(M,) internal item row of each node, −1 for an entity. O(M)."""
         return items.rows(self.nodes.ids, missing=-1)
 
-    def linked(self, items: Vocabulary) -> NDArray[np.bool_]:
-        """(N,) whether an item is in a triple. O(M + T)."""
+    def find_linked_items(self, items: Vocabulary) -> NDArray[np.bool_]:
+        """(N,) whether an item occurs in a triple. O(M + T)."""
         rows = self.rows(items)
         used = rows[np.concatenate([self.head, self.tail])]
         return np.bincount(used[used >= 0], minlength=len(items)) > 0
 
     @property
     def columns(self) -> tuple[NDArray[Any], ...]:
-        """All that two equal sets of links agree in, for a fingerprint."""
+        """Arrays that identify the links, for a fingerprint."""
         return (self.head, self.relation, self.tail, self.nodes.ids, self.relations)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class UserLinks:
-    """Who trusts, follows or befriends whom: T links among P people, each in one direction.
+    """Trust, follow or friend relations: T directed links among P people.
 
     Attributes:
-        user: (T,) int32 codes of people: who trusts.
-        friend: (T,) int32 codes of people: who is trusted.
+        user: (T,) int32 codes of the people who trust.
+        friend: (T,) int32 codes of the people who are trusted.
         weight: (T,) float32, above zero.
-        people: P own ids as text.
+        people: P external ids as text.
     """
 
     user: Int32Array
@@ -95,23 +95,23 @@ class UserLinks:
         for name in ("user", "friend"):
             _check_codes(f"UserLinks.{name}", getattr(self, name), len(self.user), len(self.people))
         if len(self.weight) != len(self.user) or not (np.isfinite(self.weight) & (self.weight > 0)).all():
-            raise DataError("UserLinks.weight must have a number above zero for each link. Got others.")
+            raise DataError("UserLinks.weight must have a finite number above zero for each link. Remove the other links.")
 
     def __len__(self) -> int:
         return len(self.user)
 
     @classmethod
-    def of(cls, links: Iterable[Sequence[Any]]) -> "UserLinks":
-        """Links from (user, friend) or (user, friend, weight) in own ids; of links that repeat the first one counts. O(T)."""
+    def from_pairs(cls, links: Iterable[Sequence[Any]]) -> "UserLinks":
+        """Build links from (user, friend) or (user, friend, weight) of external ids; of repeated links the first counts. O(T)."""
         first: dict[tuple[str, str], float] = {}
         for user, friend, *weight in links:
             first.setdefault((str(user), str(friend)), float(weight[0]) if weight else 1.0)
-        people, codes = _coded([user for user, _ in first] + [friend for _, friend in first])
+        people, codes = _encode_texts([user for user, _ in first] + [friend for _, friend in first])
         weights = np.array(list(first.values()), np.float32)
         return cls(codes[: len(first)], codes[len(first) :], weights, Vocabulary(people, "user"))
 
-    def matrix(self, users: Vocabulary) -> CSR:
-        """(U, U) float32: row u has the weights of those whom u trusts. Links of people whom nobody knows are left out. O(T)."""
+    def to_matrix(self, users: Vocabulary) -> CSR:
+        """(U, U) float32: row u has the weights of the users whom u trusts. Links of people who are not users are left out. O(T)."""
         rows = users.rows(self.people.ids, missing=-1)
         user, friend = rows[self.user], rows[self.friend]
         known = (user >= 0) & (friend >= 0)
@@ -121,12 +121,12 @@ class UserLinks:
 
     @property
     def columns(self) -> tuple[NDArray[Any], ...]:
-        """All that two equal sets of links agree in, for a fingerprint."""
+        """Arrays that identify the links, for a fingerprint."""
         return (self.user, self.friend, self.weight, self.people.ids)
 
 
-def _coded(texts: Sequence[str]) -> tuple[NDArray[Any], Int32Array]:
-    """The distinct texts, in order of appearance, and the code of each text."""
+def _encode_texts(texts: Sequence[str]) -> tuple[NDArray[Any], Int32Array]:
+    """Return the distinct texts, in order of appearance, and the code of each text."""
     codes: dict[str, int] = {}
     coded = np.array([codes.setdefault(text, len(codes)) for text in texts], np.int32)
     return np.array(list(codes), dtype=_STRINGS), coded
@@ -134,6 +134,6 @@ def _coded(texts: Sequence[str]) -> tuple[NDArray[Any], Int32Array]:
 
 def _check_codes(what: str, codes: Int32Array, length: int, size: int) -> None:
     if len(codes) != length:
-        raise DataError(f"{what} must have {length} entries, as the other columns have. Got {len(codes)}.")
+        raise DataError(f"{what} must have {length} entries, like the other columns. Got {len(codes)}.")
     if length and not (codes.min() >= 0 and codes.max() < size):
         raise DataError(f"{what} must hold codes from 0 to {size - 1}. Got {codes.min()} to {codes.max()}.")

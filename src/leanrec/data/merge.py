@@ -1,4 +1,4 @@
-"""Closing the loop: what was recorded joins what the model was fitted on."""
+"""Merging of interaction logs: new events, users and items join a data set."""
 
 import dataclasses
 from typing import Any
@@ -12,91 +12,114 @@ from leanrec.data.vocabulary import Vocabulary
 from leanrec.errors import DataError
 from leanrec.types import Events, IdArray
 
-__all__ = ["MAX_KINDS", "concatenated", "extended_ids", "extended_table", "merge", "not_yet_there"]
+__all__ = [
+    "MAX_EVENT_TYPES",
+    "add_ids",
+    "append_rows",
+    "concat_events",
+    "extend_vocabulary",
+    "find_new_events",
+    "merge_events",
+]
 
-MAX_KINDS = 120  # codes are int8
+MAX_EVENT_TYPES = 120  # codes are int8
+# What a column holds where it is unknown; NaN for the others.
+_UNKNOWN = {"request": "", "rank": -1}
 
 
-def merge(data: Dataset, events: Events, new_items: tuple[IdArray, Table] | None = None) -> Dataset:
-    """The data set with more events, in own ids, among them new users and items.
+def merge_events(data: Dataset, events: Events, new_items: tuple[IdArray, Table] | None = None) -> Dataset:
+    """Return the data set with more events, given by external ids, including new users and items.
 
-    Rows of users and items that were there stay what they were. An event that the data set has (user, item, kind
-    and time) is not added again, however often it is merged; events of one second that come several times count
-    as often. Text ids among whole numbers turn the ids of that vocabulary into text.
+    Internal rows of existing users and items do not change. An event that the data set already has (user, item, event
+    type and time) is not added again, however often it is merged; new events that are equal within one second all
+    count. Text ids among whole numbers turn the ids of that vocabulary into text.
 
     Args:
-        data: what there was.
-        events: (E,) in own ids.
+        data: the data set to extend.
+        events: (E,) with external ids.
         new_items: ids and content of items that may be new.
 
     Cost: O(E log E) time for all events together.
     """
-    items, item_table = data.items, data.item_table
     if new_items is not None:
-        fresh = _fresh(items, new_items[0])
-        item_table = extended_table(item_table, len(items), new_items[1].take(fresh))
-        items = extended_ids(items, new_items[0][fresh])
-    users, items = extended_ids(data.users, events.user), extended_ids(items, events.item)
-    added = dataclasses.replace(events, user=users.rows(events.user), item=items.rows(events.item))
-    bare = dataclasses.replace(data, events=added, users=users, items=items, item_table=None, user_table=None)
-    every, known = concatenated(data.events, added), len(data.events)
-    new = not_yet_there(known, every.time, every.kind, every.item, every.user)
-    return dataclasses.replace(
-        bare,
-        item_table=_padded(item_table, len(items)),
-        user_table=_padded(data.user_table, len(users)),
-    ).with_events(every.take(np.concatenate([np.arange(known), new])))
+        fresh = _find_new_ids(data.items, new_items[0])
+        table = append_rows(data.item_table, len(data.items), new_items[1].take(fresh))
+        items = extend_vocabulary(data.items, new_items[0][fresh])
+        data = dataclasses.replace(data, items=items, item_table=None if table is None else table.pad_to(len(items)))
+    known = len(data.events)
+    grown = add_ids(data, extend_vocabulary(data.users, events.user), extend_vocabulary(data.items, events.item))
+    rows = {"user": grown.users.rows(events.user), "item": grown.items.rows(events.item)}
+    merged = concat_events(data.events, dataclasses.replace(events, **rows))
+    new = find_new_events(known, merged.time, merged.event_type, merged.item, merged.user)
+    return grown.with_events(merged.take(np.concatenate([np.arange(known), new])))
 
 
-def extended_ids(ids: Vocabulary, values: IdArray) -> Vocabulary:
-    """The vocabulary with the ids it lacks appended; it becomes text if one of them is no whole number."""
+def extend_vocabulary(ids: Vocabulary, values: IdArray) -> Vocabulary:
+    """Return the vocabulary with missing ids appended; its ids become text if one of the new ids is not a whole number."""
     try:
-        return ids.extended(values)
+        return ids.with_ids(values)
     except (DataError, OverflowError):
         text = np.array([str(each) for each in ids.ids.tolist()], np.dtypes.StringDType())
-        return Vocabulary(text, ids.what).extended(values)
+        return Vocabulary(text, ids.entity).with_ids(values)
 
 
-def extended_table(table: Table | None, known: int, below: Table) -> Table | None:
-    """The table of ``known`` rows with more rows below; where there was none, nothing is known of the first rows."""
+def add_ids(data: Dataset, users: Vocabulary, items: Vocabulary) -> Dataset:
+    """Return the data set with larger vocabularies; the new rows of its tables hold missing values."""
+    tables = {
+        "user_table": None if data.user_table is None else data.user_table.pad_to(len(users)),
+        "item_table": None if data.item_table is None else data.item_table.pad_to(len(items)),
+    }
+    return dataclasses.replace(data, users=users, items=items, **tables)
+
+
+def append_rows(table: Table | None, n_rows: int, below: Table) -> Table | None:
+    """Return the table of ``n_rows`` rows with more rows below; without a table, the first rows hold missing values."""
     if not len(below):
         return table
     if table is None:
-        return below.take(np.concatenate([np.full(known, -1), np.arange(len(below))]))
-    return table.concatenated(below)
+        return below.take(np.concatenate([np.full(n_rows, -1), np.arange(len(below))]))
+    return table.concat(below)
 
 
-def concatenated(first: Events, second: Events) -> Events:
-    """Two row-indexed logs as one, the kinds joined; a column that one of them lacks is unknown there."""
-    used = [second.kinds[code] for code in np.unique(second.kind).tolist()]
-    kinds = tuple(dict.fromkeys([*first.kinds, *used]))
-    if len(kinds) > MAX_KINDS:
-        raise DataError(f"There can be at most {MAX_KINDS} kinds of events. Got {len(kinds)}.")
-    code = np.array([kinds.index(name) if name in kinds else -1 for name in second.kinds], np.int8)
-    one = first.columns()
-    two = second.columns() | {"kind": code[second.kind]}
-    names = [field.name for field in dataclasses.fields(Events) if field.name in one or field.name in two]
+def concat_events(first: Events, *others: Events) -> Events:
+    """Concatenate logs of internal rows, with the event types of all; a column that a log lacks is unknown there.
+
+    The event types are those of the first log, then those that occur in the others. Cost: O(E).
+    """
+    used = (log.event_types[code] for log in others for code in np.unique(log.event_type).tolist())
+    event_types = tuple(dict.fromkeys([*first.event_types, *used]))
+    if len(event_types) > MAX_EVENT_TYPES:
+        raise DataError(f"A log must have at most {MAX_EVENT_TYPES} event types. Got {len(event_types)}.")
+    columns = [first.columns(), *({**log.columns(), "event_type": _recode(log, event_types)} for log in others)]
+    lengths = [len(first), *map(len, others)]
     joined = {}
-    for name in names:
-        head = one[name] if name in one else _unknown(name, len(first), two[name])
-        tail = two[name] if name in two else _unknown(name, len(second), one[name])
-        joined[name] = np.concatenate([head, tail.astype(head.dtype)])
-    return Events(**joined, kinds=kinds)
+    for name in (field.name for field in dataclasses.fields(Events)):
+        like = next((each[name] for each in columns if name in each), None)
+        if like is not None:
+            unknown = _UNKNOWN.get(name, np.nan)
+            blocks = [
+                each[name].astype(like.dtype, copy=False) if name in each else np.full(length, unknown, like.dtype)
+                for each, length in zip(columns, lengths, strict=True)
+            ]
+            joined[name] = np.concatenate(blocks)
+    return Events(**joined, event_types=event_types)
 
 
-def _unknown(name: str, count: int, like: NDArray[Any]) -> NDArray[Any]:
-    missing = {"request": "", "rank": -1}.get(name, np.nan)
-    return np.full(count, missing, like.dtype)
+def _recode(events: Events, event_types: tuple[str, ...]) -> NDArray[np.int8]:
+    """(E,) codes into ``event_types``, which has every type that occurs."""
+    codes = np.array([event_types.index(name) if name in event_types else -1 for name in events.event_types], np.int8)
+    recoded: NDArray[np.int8] = codes[events.event_type]
+    return recoded
 
 
-def not_yet_there(known: int, *columns: NDArray[Any]) -> NDArray[np.intp]:
-    """Positions of the events that are not among the first ``known`` ones: (F,), in order. O(E log E).
+def find_new_events(n_known: int, *columns: NDArray[Any]) -> NDArray[np.intp]:
+    """Return the positions of the events that are not among the first ``n_known`` ones: (F,), in order. O(E log E).
 
-    Events that agree in all columns are told apart by how often they come: of three new ones where two are known,
-    the last is not yet there. So what is known in part can be added as a whole, once or again.
+    Events that agree in all columns are compared by count: of three equal new events of which two are known, the third
+    is new. So a partly known log can be added as a whole, once or again.
 
     Args:
-        known: number of events that are there; the others follow them.
+        n_known: number of known events; the new ones follow them.
         columns: (E,) each, of all events.
     """
     order = np.lexsort(columns)
@@ -106,24 +129,16 @@ def not_yet_there(known: int, *columns: NDArray[Any]) -> NDArray[np.intp]:
     same[:1] = False
     begins = np.flatnonzero(~same)
     group = np.cumsum(~same) - 1
-    place = np.arange(len(order)) - begins[group]
-    there = np.bincount(group, order < known, len(begins))[group]
-    # The sort is stable: known events come first in their group, and the k-th new one stands at k + there.
-    return np.sort(order[(order >= known) & (place >= 2 * there)])
+    position = np.arange(len(order)) - begins[group]
+    known = np.bincount(group, order < n_known, len(begins))[group]
+    # The sort is stable: known events come first in their group, and the k-th new one is at position k + known.
+    return np.sort(order[(order >= n_known) & (position >= 2 * known)])
 
 
-def _fresh(ids: Vocabulary, values: IdArray) -> NDArray[np.intp]:
-    """Positions of the values that the vocabulary lacks, each id once."""
+def _find_new_ids(ids: Vocabulary, values: IdArray) -> NDArray[np.intp]:
+    """Return the positions of the values that the vocabulary lacks, the first of each id."""
     first: dict[str, int] = {}
     for position, value in enumerate(values.tolist()):
         if value not in ids:
             first.setdefault(str(value), position)
     return np.array(list(first.values()), np.intp)
-
-
-def _padded(table: Table | None, length: int) -> Table | None:
-    if table is None or len(table) == length:
-        return table
-    rows = np.full(length, -1, np.int64)
-    rows[: len(table)] = np.arange(len(table))
-    return table.take(rows)

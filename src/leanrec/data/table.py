@@ -1,4 +1,4 @@
-"""What is known about items (or users) besides behaviour: one row for each row of the vocabulary."""
+"""Table: features of items or users besides their interactions, one row for each row of the vocabulary."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -35,42 +35,44 @@ class Table:
 
     @property
     def title(self) -> str | None:
-        """Name of the column to show people: a usual name, otherwise the first text column."""
+        """Name of the column to display: a common title name, otherwise the first text column."""
         texts = {name.lower(): name for name, column in self.columns.items() if column.dtype.kind == "T"}
-        usual = (texts[name] for name in _TITLES if name in texts)
-        return next(usual, next(iter(texts.values()), None))
+        titles = (texts[name] for name in _TITLES if name in texts)
+        return next(titles, next(iter(texts.values()), None))
 
     def take(self, rows: Int32Array | NDArray[Any]) -> "Table":
-        """The given rows, in that order; −1 gives a row of missing values."""
-        return Table({name: _take(column, np.asarray(rows)) for name, column in self.columns.items()})
+        """Return the given rows, in that order; −1 gives a row of missing values."""
+        return Table({name: _take_rows(column, np.asarray(rows)) for name, column in self.columns.items()})
 
     def row(self, row: int) -> dict[str, Any]:
-        """One row as a dictionary, without missing values."""
+        """Return one row as a dictionary, without missing values."""
         cells = {
             name: column[row].item() if hasattr(column[row], "item") else column[row]
             for name, column in self.columns.items()
         }
         return {name: cell for name, cell in cells.items() if cell == cell and cell != ""}  # noqa: PLR0124 - NaN
 
-    def concatenated(self, other: "Table") -> "Table":
-        """This table with the rows of ``other`` below; a column it lacks is missing there."""
-        rows = np.arange(len(other))
-        return Table(
-            {
-                name: np.concatenate(
-                    [
-                        column,
-                        _like(name, column, other.columns[name])
-                        if name in other.columns
-                        else _take(column, np.full(len(rows), -1)),
-                    ]
-                )
-                for name, column in self.columns.items()
-            }
-        )
+    def pad_to(self, length: int) -> "Table":
+        """Return the table with rows of missing values below, up to ``length`` rows."""
+        n_rows = len(self)
+        if n_rows == length:
+            return self
+        return self.take(np.concatenate([np.arange(n_rows), np.full(length - n_rows, -1)]))
+
+    def concat(self, other: "Table") -> "Table":
+        """Return this table with the rows of ``other`` below; columns that ``other`` lacks are missing there."""
+        missing = np.full(len(other), -1)
+        columns = {}
+        for name, column in self.columns.items():
+            if name in other.columns:
+                below = _convert_like(name, column, other.columns[name])
+            else:
+                below = _take_rows(column, missing)
+            columns[name] = np.concatenate([column, below])
+        return Table(columns)
 
 
-def _take(column: NDArray[Any], rows: NDArray[Any]) -> NDArray[Any]:
+def _take_rows(column: NDArray[Any], rows: NDArray[Any]) -> NDArray[Any]:
     missing = rows < 0
     if not missing.any():
         found: NDArray[Any] = column[rows]
@@ -82,14 +84,15 @@ def _take(column: NDArray[Any], rows: NDArray[Any]) -> NDArray[Any]:
     return taken
 
 
-def _like(name: str, column: NDArray[Any], values: NDArray[Any]) -> NDArray[Any]:
+def _convert_like(name: str, column: NDArray[Any], values: NDArray[Any]) -> NDArray[Any]:
+    """Convert values to the type of a column. Raises DataError where a column of numbers gets something else."""
     if column.dtype.kind == "T":
         return np.array([str(each) for each in values.tolist()], dtype=np.dtypes.StringDType())
     try:
         return values.astype(np.float64)
     except ValueError:
         row, text = next((row, each) for row, each in enumerate(values.tolist()) if not _is_number(each))
-        raise DataError(f"The column {name!r} holds numbers. Got {text!r} in row {row}.") from None
+        raise DataError(f"The column {name!r} must hold numbers. Got {text!r} in row {row}.") from None
 
 
 def _is_number(value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""The user's own ids ↔ rows."""
+"""Vocabulary: external ids ↔ internal rows."""
 
 import dataclasses
 import difflib
@@ -16,21 +16,21 @@ __all__ = ["Vocabulary", "id_array"]
 Id = int | str
 
 _INT64 = np.iinfo(np.int64)
-_LONGEST = 20  # digits; int64 has at most 19
+_MAX_DIGITS = 20  # int64 has at most 19
 _FRACTION = (float, np.floating)
 _NUMBER = (int, np.integer, *_FRACTION)
-# Ids that are looked through for one that resembles an unknown one: a mistyped id must not cost a server much.
-_RESEMBLING = 300
+# Ids that are compared with an unknown id for a hint: a mistyped id must not cost a server much time.
+_MAX_COMPARED = 300
 
 
 def id_array(ids: Sequence[Any] | IdArray) -> IdArray:
-    """Ids as int64 where all are whole numbers, and as variable-width strings otherwise.
+    """Convert ids to int64 where all are whole numbers, and to variable-width strings otherwise.
 
-    Cost O(n). Raises DataError for fractions and for whole numbers outside int64.
+    Cost: O(n). Raises DataError for fractions and for whole numbers outside int64.
     """
     if not isinstance(ids, np.ndarray):
-        # Not through np.asarray: it cuts trailing NUL characters off and turns large whole numbers into fractions.
-        ids = _held(list(ids))
+        # np.asarray would cut off trailing NUL characters and turn large whole numbers into fractions.
+        ids = _object_array(list(ids))
     if ids.size == 0:
         return np.zeros(0, np.int64)
     if ids.dtype.kind == "f":
@@ -39,12 +39,12 @@ def id_array(ids: Sequence[Any] | IdArray) -> IdArray:
     if not whole:
         return np.array([str(each) for each in ids.tolist()], dtype=np.dtypes.StringDType())
     if not (_INT64.min <= int(ids.min()) and int(ids.max()) <= _INT64.max):
-        raise DataError(f"Whole-number ids must fit int64. Got {ids.min()} to {ids.max()}; bring them as strings.")
+        raise DataError(f"Whole-number ids must fit int64. Got {ids.min()} to {ids.max()}; pass them as strings.")
     return ids.astype(np.int64)
 
 
-def _held(values: list[Any]) -> IdArray:
-    """The values, one by one, with their types kept; numbers of which one is a fraction as such."""
+def _object_array(values: list[Any]) -> IdArray:
+    """Return the values as objects of their own types; as floats where all are numbers and one is a fraction."""
     if any(isinstance(each, _FRACTION) for each in values) and all(isinstance(each, _NUMBER) for each in values):
         return np.asarray(values, dtype=np.float64)
     array = np.empty(len(values), dtype=object)
@@ -54,17 +54,17 @@ def _held(values: list[Any]) -> IdArray:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Vocabulary:
-    """Own ids ↔ rows 0 … n − 1.
+    """Bidirectional map between external ids and internal rows 0 … n − 1.
 
     Attributes:
         ids: (n,) int64 or StringDType, distinct; the row of an id is its position.
-        what: "user" or "item", for messages.
+        entity: "user" or "item", for messages.
 
-    The table for look-ups is made at the first look-up: O(n) time and about 100 bytes an id.
+    The hash table is built at the first lookup: O(n) time and about 100 bytes per id.
     """
 
     ids: IdArray
-    what: str = "item"
+    entity: str = "item"
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -74,14 +74,14 @@ class Vocabulary:
         rows = {each: row for row, each in enumerate(self.ids.tolist())}
         if len(rows) != len(self.ids):
             raise DataError(
-                f"The ids of a vocabulary must be distinct. Got {len(self.ids) - len(rows)} repeated {self.what} ids."
+                f"The ids of a vocabulary must be distinct. Got {len(self.ids) - len(rows)} repeated {self.entity} ids."
             )
         return rows
 
-    def _own(self, value: Any) -> Id:
-        """The id in the form this vocabulary keeps: ``"12"`` finds 12 and 12 finds ``"12"``.
+    def _normalize_id(self, value: Any) -> Id:
+        """Convert an id to the type of this vocabulary: ``"12"`` matches 12 and 12 matches ``"12"``.
 
-        Only the one usual way to write a number finds it: "012", " 12" and 12.0 are other ids.
+        Only the canonical form of a number matches it: "012", " 12" and 12.0 are different ids.
         """
         if self.ids.dtype.kind != "i":
             return str(value)
@@ -89,46 +89,47 @@ class Vocabulary:
             return int(value)
         text = str(value)
         digits = text.removeprefix("-")
-        usual = digits.isascii() and digits.isdigit() and len(digits) < _LONGEST and str(int(text)) == text
-        return int(text) if usual else text
+        canonical = digits.isascii() and digits.isdigit() and len(digits) < _MAX_DIGITS and str(int(text)) == text
+        return int(text) if canonical else text
 
     def __contains__(self, value: object) -> bool:
-        return self._own(value) in self._rows
+        return self._normalize_id(value) in self._rows
 
     def row(self, value: Any) -> int:
-        """The row of one id. Raises UnknownIdError, with the closest ids there are."""
-        row = self._rows.get(self._own(value))
+        """Return the row of an id. Raises UnknownIdError with the most similar ids."""
+        row = self._rows.get(self._normalize_id(value))
         if row is None:
-            raise UnknownIdError(self._unknown(value))
+            raise UnknownIdError(self._unknown_message(value))
         return row
 
     def rows(self, values: Sequence[Any] | IdArray, *, missing: int | None = None) -> Int32Array:
         """(n,) rows of the ids. Unknown ids become ``missing``; if that is None they raise UnknownIdError."""
-        asked = _listed(values)
-        rows = np.array([self._rows.get(self._own(value), -1) for value in asked], dtype=np.int32)
+        ids = _to_list(values)
+        rows = np.array([self._rows.get(self._normalize_id(value), -1) for value in ids], dtype=np.int32)
         unknown = rows < 0
         if unknown.any():
             if missing is None:
-                raise UnknownIdError(self._unknown(asked[int(unknown.argmax())]))
+                raise UnknownIdError(self._unknown_message(ids[int(unknown.argmax())]))
             rows[unknown] = missing
         return rows
 
-    def _unknown(self, value: Any) -> str:
-        text, some = str(value), [str(each) for each in self.ids[:5000].tolist()]
-        alike = [each for each in some if each[:2] == text[:2]] or some
-        close = difflib.get_close_matches(text, alike[:_RESEMBLING], n=3) or some[:3]
-        return f"No {self.what} with the id {str(value)!r} among {len(self)}. Ids look like: {', '.join(close)}."
+    def _unknown_message(self, value: Any) -> str:
+        text, known = str(value), [str(each) for each in self.ids[:5000].tolist()]
+        similar = [each for each in known if each[:2] == text[:2]] or known
+        close = difflib.get_close_matches(text, similar[:_MAX_COMPARED], n=3) or known[:3]
+        return f"No {self.entity} with the id {str(value)!r} among {len(self)}. Ids look like: {', '.join(close)}."
 
-    def extended(self, values: Sequence[Any] | IdArray) -> "Vocabulary":
-        """This vocabulary with the ids it does not have yet, appended in order."""
-        new = list(dict.fromkeys(own for own in map(self._own, _listed(values)) if own not in self._rows))
+    def with_ids(self, values: Sequence[Any] | IdArray) -> "Vocabulary":
+        """Return the vocabulary with missing ids appended in order."""
+        ids = map(self._normalize_id, _to_list(values))
+        new = list(dict.fromkeys(each for each in ids if each not in self._rows))
         if not new:
             return self
         if self.ids.dtype.kind == "i" and any(isinstance(each, str) for each in new):
-            raise DataError(f"The {self.what} ids are whole numbers. Got {new[0]!r} among the new ones.")
+            raise DataError(f"The {self.entity} ids must be whole numbers, like the known ones. Got {new[0]!r}.")
         return dataclasses.replace(self, ids=np.concatenate([self.ids, np.array(new, dtype=self.ids.dtype)]))
 
 
-def _listed(values: Sequence[Any] | IdArray) -> list[Any]:
-    listed: list[Any] = values.tolist() if isinstance(values, np.ndarray) else list(values)
-    return listed
+def _to_list(values: Sequence[Any] | IdArray) -> list[Any]:
+    ids: list[Any] = values.tolist() if isinstance(values, np.ndarray) else list(values)
+    return ids

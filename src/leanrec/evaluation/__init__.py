@@ -1,1 +1,1 @@
-"""Offline evaluation: metrics with confidence intervals, comparisons, the frontier and tuning."""
+"""Evaluation: metrics, comparisons, cross-validation, tuning, and the frontier of quality and cost."""

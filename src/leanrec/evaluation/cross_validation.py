@@ -1,4 +1,4 @@
-"""The same model on several splits of one data set."""
+"""Cross-validation: the same model on several splits of one data set."""
 
 import dataclasses
 import hashlib
@@ -11,46 +11,46 @@ import numpy as np
 from leanrec.callbacks import ModelCheckpoint
 from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.data.splits.folds import make_folds
-from leanrec.evaluation.bootstrap import PerQuery
+from leanrec.evaluation.bootstrap import PerQueryMetrics
 from leanrec.evaluation.evaluate import Evaluation, evaluate
 from leanrec.models import get_model
 from leanrec.models.baselines.popularity import Popularity
 from leanrec.protocols import Estimator
 from leanrec.run import Run
 
-__all__ = ["CrossValidation", "Fold", "cross_validate"]
+__all__ = ["CrossValidation", "FoldResult", "cross_validate"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Fold:
-    """One split and what the model did on it.
+class FoldResult:
+    """The evaluation of one fold.
 
     Attributes:
-        train: size of what it was fitted on.
-        evaluation: of the lists for the part that was held out.
-        seconds: of the fit, by the clock.
-        cut: whether the fit was stopped by its time.
+        train: size of the training part.
+        evaluation: of the held-out part.
+        seconds: wall time of the fit.
+        timed_out: whether the fit was stopped by its time limit.
     """
 
     train: DatasetShape
     evaluation: Evaluation
     seconds: float
-    cut: bool = False
+    timed_out: bool = False
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class CrossValidation(PerQuery):
-    """Means and intervals over the queries of all folds together, and the folds one by one.
+class CrossValidation(PerQueryMetrics):
+    """Means and intervals over the queries of all folds together, and the results of each fold.
 
-    The intervals take the folds as they are. How far the means of the folds differ is in ``spread``.
+    The intervals treat the folds as fixed; ``spread`` measures how much the means of the folds differ.
 
     Attributes:
-        folds: in order; by time, the earliest first.
-        how: the way they were made: "time", "users" or "random".
-        note: what one should know of them; may be empty.
+        folds: in order; for folds in time, the earliest first.
+        how: kind of the folds: "time", "users" or "random".
+        note: a warning about the folds; may be empty.
     """
 
-    folds: tuple[Fold, ...]
+    folds: tuple[FoldResult, ...]
     how: str
     note: str = ""
 
@@ -72,7 +72,7 @@ class CrossValidation(PerQuery):
                     "fallback_share": fold.evaluation.fallback_share,
                     "metrics": fold.evaluation.intervals(level),
                     "fit_seconds": fold.seconds,
-                    "cut": fold.cut,
+                    "timed_out": fold.timed_out,
                 }
                 for fold in self.folds
             ],
@@ -88,48 +88,49 @@ def cross_validate(
     k: Sequence[int] = (10, 20),
     run: Run = Run(),
 ) -> CrossValidation:
-    """Fit and judge a model on several splits. The cost of that many fits and evaluations, one after the other.
+    """Fit and evaluate a model on several splits, one after the other.
 
-    Folds in time, the default where the log has a clock, are a rolling origin: each trains on all before a moment and is judged on
-    what came next, so nothing of the future is known and a drift shows. See ``leanrec.data.splits.folds.make_folds``. The same data, folds and seed
-    give the same queries, so two models can be compared by ``leanrec.evaluation.compare.compare``.
+    Folds in time, the default where events have times, use a rolling origin: each trains on all events before a moment
+    and is evaluated on those that follow, so nothing leaks from the future and drift becomes visible. See
+    ``leanrec.data.splits.folds.make_folds``. The same data, folds and seed give the same queries, so two models can be
+    compared by ``leanrec.evaluation.compare.compare``.
 
     Args:
         estimator: a model by name, or settings.
         data: the data set.
-        folds: how many.
+        folds: number of folds.
         how: "auto", "time", "users" or "random".
         k: cut-offs of the lists.
         run: seed, threads and budget; its ``fit_time`` applies to each fit. A ``ModelCheckpoint`` belongs to a single training
             and is ignored.
 
     Raises:
-        SettingError: an unknown model or way, or fewer than two folds.
-        DataError: the data cannot be cut into so many folds, or a fold has nothing to ask.
+        SettingError: an unknown model or kind of folds, or fewer than two folds.
+        DataError: the data cannot be divided into that many folds, or a fold has no held-out interactions.
     """
-    chosen = get_model(estimator)() if isinstance(estimator, str) else estimator
-    done, notes, ways, digest = [], [], set(), hashlib.sha256()
+    settings = get_model(estimator)() if isinstance(estimator, str) else estimator
+    results, notes, kinds, digest = [], [], set(), hashlib.sha256()
     callbacks = tuple(each for each in run.callbacks if not isinstance(each, ModelCheckpoint))
     for split in make_folds(data, folds, how, seed=run.seed):
         fallback = Popularity().fit(split.train)
-        timed = run.restart(callbacks=callbacks)
-        model = chosen.fit(split.train, timed)
-        seconds, cut = time.monotonic() - timed.started, timed.out_of_time()
-        found = evaluate(model, split.test, k=k, fallback=fallback, run=run)
-        done.append(Fold(split.train.shape, found, seconds, cut))
+        fit_run = run.restart(callbacks=callbacks)
+        model = settings.fit(split.train, fit_run)
+        seconds, timed_out = time.monotonic() - fit_run.started, fit_run.out_of_time()
+        evaluation = evaluate(model, split.test, k=k, fallback=fallback, run=run)
+        results.append(FoldResult(split.train.shape, evaluation, seconds, timed_out))
         notes.append(split.note)
-        ways.add(split.how)
-        digest.update(found.cases.encode())
-    names = done[0].evaluation.per_query
+        kinds.add(split.how)
+        digest.update(evaluation.fingerprint.encode())
+    names = results[0].evaluation.per_query
     return CrossValidation(
         per_query={
-            name: np.concatenate([fold.evaluation.per_query[name] for fold in done])
+            name: np.concatenate([fold.evaluation.per_query[name] for fold in results])
             for name in names
-            if all(name in fold.evaluation.per_query for fold in done)
+            if all(name in fold.evaluation.per_query for fold in results)
         },
-        cases=digest.hexdigest(),
+        fingerprint=digest.hexdigest(),
         seed=run.seed,
-        folds=tuple(done),
-        how=ways.pop(),
+        folds=tuple(results),
+        how=kinds.pop(),
         note=next(filter(None, notes), ""),
     )

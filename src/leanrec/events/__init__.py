@@ -1,1 +1,1 @@
-"""User events: the event log, its lock and its reader."""
+"""Event stores: user events and served lists, written while serving and read by the next fit."""

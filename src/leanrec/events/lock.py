@@ -1,4 +1,4 @@
-"""One server, one log: a lock beside a file, held by a process and gone with it."""
+"""Exclusive file lock: one server per event log."""
 
 import datetime
 import os
@@ -12,22 +12,22 @@ from leanrec.errors import SourceError
 if sys.platform != "win32":
     import fcntl
 
-__all__ = ["Lock"]
+__all__ = ["FileLock"]
 
 
-class Lock:
-    """An exclusive lock on ``path``, kept in ``path.lock`` beside it.
+class FileLock:
+    """An exclusive lock on ``path``, held on the file ``path.lock`` beside it.
 
-    The system lets go of it when the process ends, however it ends. The file stays, empty: to remove it while
-    another process opens it would give two processes a lock each. Where there is no ``fcntl`` nothing is locked.
+    The operating system releases it when the process ends, for whatever reason. The file stays, empty: if it were
+    removed while another process opens it, two processes could hold a lock each. On Windows nothing is locked.
     """
 
     def __init__(self, path: Path) -> None:
-        """Take the lock. Raises SourceError, with the process that holds it, if it is taken."""
-        beside = Path(f"{path.resolve()}.lock")
-        self._handle = os.open(beside, os.O_RDWR | os.O_CREAT, 0o644)
+        """Take the lock. Raises SourceError, which names the process that holds it, if it is taken."""
+        lock_path = Path(f"{path.resolve()}.lock")
+        self._handle = os.open(lock_path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            self._take(path)
+            self._acquire(path)
         except BaseException:
             os.close(self._handle)
             raise
@@ -39,20 +39,20 @@ class Lock:
         self.close()
 
     def close(self) -> None:
-        """Let go. Calling it again does nothing."""
+        """Release the lock. Calling it again does nothing."""
         if self._handle >= 0:
             os.truncate(self._handle, 0)
             os.close(self._handle)
             self._handle = -1
 
-    def _take(self, path: Path) -> None:
+    def _acquire(self, path: Path) -> None:
         if sys.platform != "win32":
             try:
                 fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 holder = os.read(self._handle, 200).decode(errors="replace").strip() or "another process"
                 raise SourceError(
-                    f"The event log {path} is in use by {holder}: one server has one log. "
+                    f"The event log {path} must have one server. It is in use by {holder}. "
                     "Stop that server, or give this one another log."
                 ) from None
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

@@ -1,4 +1,4 @@
-"""Reactions, as they come in, and their strength as evidence."""
+"""User events by external id, and how much they count as evidence of preference."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -6,106 +6,99 @@ from types import MappingProxyType
 
 import numpy as np
 
-from leanrec.data.event_types import kind_weights
+from leanrec.data.event_types import resolve_event_weights
 from leanrec.data.vocabulary import Id, id_array
 from leanrec.types import Events, Float32Array
 
-__all__ = ["Reaction", "Strength", "to_events"]
+__all__ = ["EvidenceWeights", "UserEvent", "to_events"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Reaction:
-    """One thing that somebody did, in own ids.
+class UserEvent:
+    """One event of a user, by external id.
 
     Attributes:
-        id: chosen by the client; the same id twice is the same reaction.
-        user: who.
-        item: what.
-        kind: how: "click", "view", "purchase", "rating", …
+        id: chosen by the client; events with the same id are the same event.
+        user: external id of the user.
+        item: external id of the item.
+        event_type: "click", "view", "purchase", "rating", …
         time: seconds since 1970.
-        weight: strength as positive evidence; 0 = no evidence of liking.
-        value: the explicit rating, or None.
-        request: id of the served list it answers, or None.
-        rank: position in that list, 0 = first; None = unknown, and then the log looks it up.
+        weight: strength as positive evidence; 0 = no evidence of preference.
+        rating: the explicit rating, or None.
+        request: id of the served list that the event responds to, or None.
+        rank: position in that list, 0 = first; None = unknown, and the event store looks it up.
     """
 
     id: str
     user: Id
     item: Id
-    kind: str
+    event_type: str
     time: int
     weight: float
-    value: float | None = None
+    rating: float | None = None
     request: str | None = None
     rank: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
-class Strength:
-    """How much a new reaction counts, read off the data that a model was fitted on.
+class EvidenceWeights:
+    """Weights of new events, estimated from the data that a model was fitted on.
 
     Attributes:
-        kinds: mean weight of the positive events of each kind; 0 for a kind without any.
-        default: mean weight of all positive events: what an item counts of which nothing else is known.
-        positive_from: lowest rating that counted as positive; None where there are no ratings.
+        event_types: mean weight of the positive events of each type; 0 for a type that has none.
+        default: mean weight of all positive events, for an event of unknown type.
+        positive_from: lowest rating with positive weight; None if the data have no ratings.
     """
 
-    kinds: Mapping[str, float]
+    event_types: Mapping[str, float]
     default: float = 1.0
     positive_from: float | None = None
 
     @classmethod
-    def of(cls, events: Events) -> "Strength":
-        """What the events show. O(E)."""
+    def from_events(cls, events: Events) -> "EvidenceWeights":
+        """Estimate the weights from the events of a fit. O(E)."""
         positive = events.weight > 0
-        kinds = {
-            name: _mean(events.weight[positive & (events.kind == code)], 0.0)
-            for code, name in enumerate(events.kinds)
-            if (events.kind == code).any()
+        of_type = {name: events.event_type == code for code, name in enumerate(events.event_types)}
+        event_types = {
+            name: _mean_weight(events.weight[positive & mask], 0.0) for name, mask in of_type.items() if mask.any()
         }
-        return cls(
-            kinds=MappingProxyType(kinds),
-            default=_mean(events.weight[positive], 1.0),
-            positive_from=_lowest_positive(events.value, positive),
-        )
+        lowest = None
+        if events.rating is not None:
+            lowest = min(events.rating[positive & np.isfinite(events.rating)].tolist(), default=None)
+        return cls(MappingProxyType(event_types), _mean_weight(events.weight[positive], 1.0), lowest)
 
-    def weight(self, kind: str | None = None, value: float | None = None) -> float:
-        """Weight of one reaction.
+    def weight(self, event_type: str | None = None, rating: float | None = None) -> float:
+        """Weight of one event.
 
-        A rating below ``positive_from`` gets 0. A kind that the data does not have counts what kinds of its
-        name usually do; None is an event of which only the item is known.
+        0 for a rating below ``positive_from``. A type that is not in the data gets the default weight of its name;
+        None stands for an event of which only the item is known.
         """
-        if value is not None and self.positive_from is not None and value < self.positive_from:
+        if rating is not None and self.positive_from is not None and rating < self.positive_from:
             return 0.0
-        if kind is None:
+        if event_type is None:
             return self.default
-        return self.kinds[kind] if kind in self.kinds else kind_weights([kind], None)[0][kind]
+        if event_type in self.event_types:
+            return self.event_types[event_type]
+        return resolve_event_weights([event_type], None)[0][event_type]
 
 
-def _mean(weights: Float32Array, otherwise: float) -> float:
-    return float(weights.mean()) if len(weights) else otherwise
-
-
-def _lowest_positive(value: Float32Array | None, positive: np.ndarray) -> float | None:
-    if value is None:
-        return None
-    rated = value[positive & np.isfinite(value)]
-    return float(rated.min()) if len(rated) else None
-
-
-def to_events(reactions: Sequence[Reaction]) -> Events:
-    """The reactions as a log in own ids. O(E)."""
-    kinds = tuple(dict.fromkeys(each.kind for each in reactions)) or ("interaction",)
-    code = {name: number for number, name in enumerate(kinds)}
-    ranks = [-1 if each.rank is None else each.rank for each in reactions]
+def to_events(user_events: Sequence[UserEvent]) -> Events:
+    """The events as columns, by external id. O(E)."""
+    event_types = tuple(dict.fromkeys(each.event_type for each in user_events)) or ("interaction",)
+    code = {name: number for number, name in enumerate(event_types)}
+    ranks = [-1 if each.rank is None else each.rank for each in user_events]
     return Events(
-        user=id_array([each.user for each in reactions]),
-        item=id_array([each.item for each in reactions]),
-        time=np.array([each.time for each in reactions], np.int64),
-        kind=np.array([code[each.kind] for each in reactions], np.int8),
-        weight=np.array([each.weight for each in reactions], np.float32),
-        value=np.array([np.nan if each.value is None else each.value for each in reactions], np.float32),
-        request=np.array([each.request or "" for each in reactions], np.dtypes.StringDType()),
+        user=id_array([each.user for each in user_events]),
+        item=id_array([each.item for each in user_events]),
+        time=np.array([each.time for each in user_events], np.int64),
+        event_type=np.array([code[each.event_type] for each in user_events], np.int8),
+        weight=np.array([each.weight for each in user_events], np.float32),
+        rating=np.array([np.nan if each.rating is None else each.rating for each in user_events], np.float32),
+        request=np.array([each.request or "" for each in user_events], np.dtypes.StringDType()),
         rank=np.array(ranks, np.int32),
-        kinds=kinds,
+        event_types=event_types,
     )
+
+
+def _mean_weight(weights: Float32Array, default: float) -> float:
+    return float(weights.mean()) if len(weights) else default

@@ -1,4 +1,4 @@
-"""What every kind of feature promises, and how a column of text, numbers or dates is read."""
+"""Protocols of feature transformers, and conversion of columns to text, numbers and times."""
 
 import contextlib
 import datetime as dt
@@ -15,13 +15,13 @@ from leanrec.types import CSR
 __all__ = [
     "Column",
     "Feature",
-    "Fitted",
+    "FittedFeature",
     "Float64Array",
     "StringArray",
-    "as_numbers",
-    "as_seconds",
-    "as_texts",
-    "csr",
+    "to_csr",
+    "to_numbers",
+    "to_seconds",
+    "to_texts",
 ]
 
 Column: TypeAlias = NDArray[Any]
@@ -32,30 +32,30 @@ STRINGS = np.dtypes.StringDType()
 
 
 @runtime_checkable
-class Fitted(Protocol):
-    """A kind of feature after it has seen the training column: a frozen dataclass of arrays."""
+class FittedFeature(Protocol):
+    """A fitted feature transformer: a frozen dataclass of arrays."""
 
     @property
     def names(self) -> tuple[str, ...]:
-        """(F,) what each feature is, for people."""
+        """(F,) readable names of the features."""
         ...
 
     def transform(self, column: Column) -> CSR:
-        """(n, F) float32. Each row depends on its own cell alone; a missing or unseen value gives zeros."""
+        """(n, F) float32. Each row depends only on its own cell; a missing or unseen value gives zeros."""
         ...
 
 
 @runtime_checkable
 class Feature(Protocol):
-    """Settings of a kind of feature, as a frozen dataclass, with ``fit``."""
+    """Settings of a feature transformer: a frozen dataclass with ``fit``."""
 
-    def fit(self, column: Column, run: Run = ...) -> Fitted:
-        """Learn from the training column. An empty or wholly missing column is no error."""
+    def fit(self, column: Column, run: Run = ...) -> FittedFeature:
+        """Learn from the training column. An empty column, or one with only missing cells, is no error."""
         ...
 
 
-def csr(matrix: Any) -> CSR:
-    """Any matrix as CSR float32 with int32 indices, sorted within a row and without stored zeros."""
+def to_csr(matrix: Any) -> CSR:
+    """Convert any matrix to CSR float32 with int32 indices, sorted within a row and without stored zeros."""
     result = sp.csr_array(matrix, dtype=np.float32)
     result.sum_duplicates()
     result.eliminate_zeros()
@@ -63,53 +63,53 @@ def csr(matrix: Any) -> CSR:
     return result
 
 
-def as_texts(column: Column) -> list[str]:
-    """The cells as texts, "" for missing. A whole number has no decimal point. O(n)."""
+def to_texts(column: Column) -> list[str]:
+    """The cells as strings, "" for missing. A whole number has no decimal point. O(n)."""
     if column.dtype.kind == "f":
-        return [_plain(cell) for cell in _finite(column)]
+        return [_format_number(cell) for cell in _to_finite(column)]
     if column.dtype.kind == "M":
         return ["" if cell == "NaT" else cell for cell in column.astype(str).tolist()]
     return ["" if cell is None else str(cell) for cell in column.tolist()]
 
 
-def as_numbers(column: Column) -> Float64Array:
+def to_numbers(column: Column) -> Float64Array:
     """The cells as float64, NaN where there is no finite number. O(n)."""
     if column.dtype.kind in "fiub":
-        return np.array(_finite(column), dtype=np.float64)
+        return np.array(_to_finite(column), dtype=np.float64)
     if column.dtype.kind == "M":
-        return as_seconds(column)
-    return np.array([_number(cell) for cell in as_texts(column)], dtype=np.float64).reshape(-1)
+        return to_seconds(column)
+    return np.array([_parse_number(cell) for cell in to_texts(column)], dtype=np.float64).reshape(-1)
 
 
-def as_seconds(column: Column) -> Float64Array:
+def to_seconds(column: Column) -> Float64Array:
     """The cells as seconds since 1970 (UTC), NaN for missing. O(n).
 
-    Numbers are seconds, or milli- or microseconds where they are too large to be seconds of this age; texts
-    are numbers or ISO 8601 dates.
+    Numbers are seconds, or milli- or microseconds where they are too large for seconds; strings are numbers or
+    ISO 8601 dates.
     """
     if column.dtype.kind == "M":
         seconds = column.astype("datetime64[us]").astype(np.int64) / 1e6
         return np.where(np.isnat(column), np.nan, seconds)
     if column.dtype.kind in "fiub":
-        seconds = as_numbers(column)
+        seconds = to_numbers(column)
     else:
-        seconds = np.array([_moment(cell) for cell in as_texts(column)], dtype=np.float64).reshape(-1)
+        seconds = np.array([_parse_time(cell) for cell in to_texts(column)], dtype=np.float64).reshape(-1)
     seconds = np.where(np.abs(seconds) > 1e14, seconds / 1e6, seconds)
     return np.where(np.abs(seconds) > 1e11, seconds / 1e3, seconds)
 
 
-def _finite(column: Column) -> list[float]:
+def _to_finite(column: Column) -> list[float]:
     numbers = column.astype(np.float64)
     return np.where(np.isfinite(numbers), numbers, np.nan).tolist()  # type: ignore[no-any-return]
 
 
-def _plain(cell: float) -> str:
+def _format_number(cell: float) -> str:
     if math.isnan(cell):
         return ""
     return f"{cell:.0f}" if cell == int(cell) else repr(cell)
 
 
-def _number(text: str) -> float:
+def _parse_number(text: str) -> float:
     with contextlib.suppress(ValueError):
         number = float(text)
         if np.isfinite(number):
@@ -117,7 +117,7 @@ def _number(text: str) -> float:
     return np.nan
 
 
-def _moment(text: str) -> float:
+def _parse_time(text: str) -> float:
     text = text.strip()
     if not text:
         return np.nan
@@ -126,4 +126,4 @@ def _moment(text: str) -> float:
         zoned = moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
         # fromisoformat also reads "20240101" and the like; a plain number of seconds has more digits.
         return zoned.timestamp()
-    return _number(text)
+    return _parse_number(text)

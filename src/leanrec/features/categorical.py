@@ -1,4 +1,4 @@
-"""One column for each value: a category, or several labels in one cell ("Comedy|Drama")."""
+"""One-hot encoding of categories and multi-hot encoding of labels ("Comedy|Drama")."""
 
 import dataclasses
 import functools
@@ -10,17 +10,17 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.preprocessing import normalize
 
-from leanrec.features.base import STRINGS, Column, StringArray, as_texts, csr
+from leanrec.features.base import STRINGS, Column, StringArray, to_csr, to_texts
 from leanrec.run import Run
-from leanrec.settings import check_at_least
+from leanrec.settings import check_settings, setting
 from leanrec.types import CSR, Float32Array
 
 __all__ = [
     "SEPARATORS",
-    "Categories",
-    "CategoryValues",
-    "LabelValues",
-    "Labels",
+    "FittedMultiLabelEncoder",
+    "FittedOneHotEncoder",
+    "MultiLabelEncoder",
+    "OneHotEncoder",
     "find_separator",
     "split_labels",
 ]
@@ -30,37 +30,33 @@ _NONE = re.compile(r"^(\(no .+ listed\)|n/?a|none|null|nan|unknown)$", re.IGNORE
 
 
 @dataclasses.dataclass(frozen=True)
-class Categories:
-    """One-hot: 1 in the column of the value. Cost O(n).
+class OneHotEncoder:
+    """One-hot encoding: 1 in the column of the value. Cost O(n)."""
 
-    Attributes:
-        max_values: most values that get a column, the most frequent first.
-        min_items: least number of rows with the value.
-    """
-
-    max_values: int = 1_000
-    min_items: int = 1
+    max_values: int = setting(
+        1_000, at_least=1, doc="Maximum number of values with a column; the most frequent are kept."
+    )
+    min_items: int = setting(1, at_least=1, doc="Minimum number of rows with the value.")
 
     def __post_init__(self) -> None:
-        check_at_least("max_values", self.max_values, 1)
-        check_at_least("min_items", self.min_items, 1)
+        check_settings(self)
 
-    def fit(self, column: Column, run: Run = Run()) -> "CategoryValues":  # noqa: ARG002 - nothing random
+    def fit(self, column: Column, run: Run = Run()) -> "FittedOneHotEncoder":  # noqa: ARG002 - nothing random
         """Learn the values."""
-        values = (text.strip() for text in as_texts(column))
-        return CategoryValues(self, _frequent(values, self.max_values, self.min_items)[0])
+        values = (text.strip() for text in to_texts(column))
+        return FittedOneHotEncoder(self, _most_frequent(values, self.max_values, self.min_items)[0])
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class CategoryValues:
-    """Fitted Categories.
+class FittedOneHotEncoder:
+    """A fitted `OneHotEncoder`.
 
     Attributes:
-        settings: what it was fitted with.
+        settings: settings of the fit.
         values: (F,) StringDType, sorted.
     """
 
-    settings: Categories
+    settings: OneHotEncoder
     values: StringArray
 
     @property
@@ -69,57 +65,51 @@ class CategoryValues:
         return tuple(self.values.tolist())
 
     @functools.cached_property
-    def _places(self) -> dict[str, int]:
-        return {value: place for place, value in enumerate(self.values.tolist())}
+    def _positions(self) -> dict[str, int]:
+        return {value: position for position, value in enumerate(self.values.tolist())}
 
     def transform(self, column: Column) -> CSR:
         """(n, F)."""
-        cells = [(text.strip(),) for text in as_texts(column)]
-        return _indicator(cells, self._places)
+        cells = [(text.strip(),) for text in to_texts(column)]
+        return _build_indicator(cells, self._positions)
 
 
 @dataclasses.dataclass(frozen=True)
-class Labels:
-    """Several labels in one cell, rare ones weighing more (1 + ln (1 + n) / (1 + df)). Rows have unit length.
+class MultiLabelEncoder:
+    """Multi-hot encoding of several labels in one cell, weighted by 1 + ln (1 + n) / (1 + df). Rows have unit length."""
 
-    Attributes:
-        separator: what stands between labels; "" = found by looking at the column.
-        rarity: weigh by rarity; False gives every label the same weight.
-        max_values: most labels that get a column, the most frequent first.
-        min_items: least number of rows with the label.
-    """
-
-    separator: str = ""
-    rarity: bool = True
-    max_values: int = 10_000
-    min_items: int = 1
+    separator: str = setting("", doc='Text between labels; "" = inferred from the column.')
+    use_idf: bool = setting(True, doc="Weight rare labels more; False gives every label the same weight.")
+    max_values: int = setting(
+        10_000, at_least=1, doc="Maximum number of labels with a column; the most frequent are kept."
+    )
+    min_items: int = setting(1, at_least=1, doc="Minimum number of rows with the label.")
 
     def __post_init__(self) -> None:
-        check_at_least("max_values", self.max_values, 1)
-        check_at_least("min_items", self.min_items, 1)
+        check_settings(self)
 
-    def fit(self, column: Column, run: Run = Run()) -> "LabelValues":  # noqa: ARG002 - nothing random
+    def fit(self, column: Column, run: Run = Run()) -> "FittedMultiLabelEncoder":  # noqa: ARG002 - nothing random
         """Learn the separator and the labels."""
-        texts = as_texts(column)
+        texts = to_texts(column)
         separator = self.separator or find_separator(texts) or SEPARATORS[0]
         cells = (label for text in texts for label in set(split_labels(text, separator)))
-        values, items = _frequent(cells, self.max_values, self.min_items)
-        weights = 1 + np.log((1 + len(texts)) / (1 + items)) if self.rarity else np.ones(len(items))
-        return LabelValues(self, separator, values, weights.astype(np.float32))
+        values, items = _most_frequent(cells, self.max_values, self.min_items)
+        weights = 1 + np.log((1 + len(texts)) / (1 + items)) if self.use_idf else np.ones(len(items))
+        return FittedMultiLabelEncoder(self, separator, values, weights.astype(np.float32))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class LabelValues:
-    """Fitted Labels.
+class FittedMultiLabelEncoder:
+    """A fitted `MultiLabelEncoder`.
 
     Attributes:
-        settings: what it was fitted with.
-        separator: what stands between labels.
+        settings: settings of the fit.
+        separator: text between labels.
         values: (F,) StringDType, sorted.
         weights: (F,) float32.
     """
 
-    settings: Labels
+    settings: MultiLabelEncoder
     separator: str
     values: StringArray
     weights: Float32Array
@@ -130,19 +120,19 @@ class LabelValues:
         return tuple(self.values.tolist())
 
     @functools.cached_property
-    def _places(self) -> dict[str, int]:
-        return {value: place for place, value in enumerate(self.values.tolist())}
+    def _positions(self) -> dict[str, int]:
+        return {value: position for position, value in enumerate(self.values.tolist())}
 
     def transform(self, column: Column) -> CSR:
         """(n, F), rows of unit length or zero."""
-        cells = [split_labels(text, self.separator) for text in as_texts(column)]
-        matrix = _indicator(cells, self._places)
+        cells = [split_labels(text, self.separator) for text in to_texts(column)]
+        matrix = _build_indicator(cells, self._positions)
         matrix.data = self.weights[matrix.indices]
-        return csr(normalize(matrix)) if matrix.nnz else matrix
+        return to_csr(normalize(matrix)) if matrix.nnz else matrix
 
 
 def split_labels(text: str, separator: str) -> list[str]:
-    """The labels of one cell: no blanks, no quotes, no brackets of a written-out list, no word for "none"."""
+    """Split a cell into labels, without blanks, quotes, the brackets of a list, and values that mean "none"."""
     text = text.strip()
     if text[:1] + text[-1:] in {"[]", "{}"}:
         text = text[1:-1]
@@ -151,10 +141,10 @@ def split_labels(text: str, separator: str) -> list[str]:
 
 
 def find_separator(texts: Sequence[str]) -> str | None:
-    """The separator that cuts the cells into short labels which come again and again, or None. O(characters).
+    """The separator that splits the cells into short, repeated labels, or None. O(characters).
 
-    It must be in one filled cell of twenty at least, its labels must have four words or fewer on average, and
-    a label must be in two cells on average: that is what tells tags from a sentence with commas.
+    It must occur in at least one filled cell of twenty, its labels must have at most four words on average, and a label
+    must be in two cells on average. This distinguishes tags from a sentence with commas.
     """
     filled = [text for text in texts if text.strip()]
     for separator in SEPARATORS:
@@ -168,17 +158,17 @@ def find_separator(texts: Sequence[str]) -> str | None:
     return None
 
 
-def _frequent(cells: Iterable[str], max_values: int, min_items: int) -> tuple[StringArray, np.ndarray]:
-    """The most frequent values, sorted, and in how many cells each is."""
+def _most_frequent(cells: Iterable[str], max_values: int, min_items: int) -> tuple[StringArray, np.ndarray]:
+    """The most frequent values, sorted, and the number of cells with each."""
     counts = Counter(cell for cell in cells if cell)
     frequent = [pair for pair in counts.items() if pair[1] >= min_items]
     kept = sorted(sorted(frequent, key=lambda pair: (-pair[1], pair[0]))[:max_values])
     return np.array([value for value, _ in kept], dtype=STRINGS), np.array([count for _, count in kept], dtype=np.int64)
 
 
-def _indicator(cells: Sequence[Sequence[str]], places: dict[str, int]) -> CSR:
-    """(n, F) 1 wherever a cell holds a known value."""
-    found = [sorted({places[value] for value in cell if value in places}) for cell in cells]
+def _build_indicator(cells: Sequence[Sequence[str]], columns: dict[str, int]) -> CSR:
+    """(n, F) 1 where a cell contains a known value."""
+    found = [sorted({columns[value] for value in cell if value in columns}) for cell in cells]
     indptr = np.concatenate([[0], np.cumsum([len(each) for each in found])]).astype(np.int32)
-    indices = np.array([place for each in found for place in each], dtype=np.int32)
-    return csr(sp.csr_array((np.ones(len(indices), np.float32), indices, indptr), shape=(len(cells), len(places))))
+    indices = np.array([column for each in found for column in each], dtype=np.int32)
+    return to_csr(sp.csr_array((np.ones(len(indices), np.float32), indices, indptr), shape=(len(cells), len(columns))))

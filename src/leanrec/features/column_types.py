@@ -1,4 +1,4 @@
-"""What each column of a table is: text, category, labels, number, time, or nothing to learn from; and why."""
+"""Inference of column types: text, category, labels, number, time, or dropped, with the reason."""
 
 import re
 from collections.abc import Callable
@@ -7,12 +7,12 @@ from typing import NamedTuple
 import numpy as np
 
 from leanrec.data.table import Table
-from leanrec.features.base import Column, as_numbers, as_seconds, as_texts
+from leanrec.features.base import Column, to_numbers, to_seconds, to_texts
 from leanrec.features.categorical import find_separator
 
-__all__ = ["KINDS", "ColumnKind", "infer", "infer_column"]
+__all__ = ["COLUMN_TYPES", "ColumnType", "infer_column", "infer_column_types"]
 
-KINDS = ("text", "category", "labels", "number", "time", "dropped")
+COLUMN_TYPES = ("text", "category", "labels", "number", "time", "dropped")
 
 _ID_NAME = re.compile(r"(^|[_\s-])(id|ids|uuid|guid|asin|isbn|sku|key|index|row)$|Id$|ID$")
 _LINK_NAME = re.compile(r"(url|uri|href|link|image|img|photo|picture|poster|thumbnail)s?$", re.IGNORECASE)
@@ -21,13 +21,13 @@ _TIME_NAME = re.compile(r"(time|date|stamp|released?|created|published|updated|a
 _DATE = re.compile(r"^\d{4}-\d{2}(-\d{2}([T ].*)?)?$")
 
 
-class ColumnKind(NamedTuple):
-    """What a column was taken for.
+class ColumnType(NamedTuple):
+    """The inferred type of a column.
 
     Attributes:
-        column: its name.
-        kind: one of ``KINDS``.
-        reason: what it was seen by.
+        column: name of the column.
+        kind: one of ``COLUMN_TYPES``.
+        reason: why the type was inferred.
     """
 
     column: str
@@ -35,51 +35,51 @@ class ColumnKind(NamedTuple):
     reason: str
 
 
-def infer(table: Table) -> tuple[ColumnKind, ...]:
-    """The kind of each column, in the order of the table. O(cells)."""
+def infer_column_types(table: Table) -> tuple[ColumnType, ...]:
+    """The type of each column, in the order of the table. O(cells)."""
     return tuple(infer_column(name, column) for name, column in table.columns.items())
 
 
-def infer_column(name: str, column: Column) -> ColumnKind:
-    """The kind of one column."""
-    look: Callable[[str, Column], tuple[str, str]]
+def infer_column(name: str, column: Column) -> ColumnType:
+    """The type of one column."""
+    infer: Callable[[str, Column], tuple[str, str]]
     if column.dtype.kind == "M":
-        look = _look_at_dates
+        infer = _infer_dates
     elif column.dtype.kind in "fiub":
-        look = _look_at_numbers
+        infer = _infer_numbers
     else:
-        look = _look_at_texts
-    return ColumnKind(name, *look(name, column))
+        infer = _infer_strings
+    return ColumnType(name, *infer(name, column))
 
 
-def _look_at_dates(name: str, column: Column) -> tuple[str, str]:  # noqa: ARG001 - one shape for all looks
+def _infer_dates(name: str, column: Column) -> tuple[str, str]:  # noqa: ARG001 - all share one signature
     return ("time", "it holds dates") if not np.isnat(column).all() else ("dropped", "every cell is missing")
 
 
-def _look_at_numbers(name: str, column: Column) -> tuple[str, str]:
-    numbers = as_numbers(column)
+def _infer_numbers(name: str, column: Column) -> tuple[str, str]:
+    numbers = to_numbers(column)
     numbers = numbers[np.isfinite(numbers)]
     distinct = np.unique(numbers)
     if len(distinct) < 2:
-        return _no_news(len(numbers))
+        return _dropped_as_constant(len(numbers))
     whole = bool((numbers == np.floor(numbers)).all())
     if whole and _ID_NAME.search(name):
-        return "dropped", "its name says that it is an id"
+        return "dropped", "its name is that of an id"
     gapless = distinct[-1] - distinct[0] + 1 == len(numbers) == len(distinct)
     if whole and gapless and distinct[0] in {0, 1} and len(distinct) > 20:
         return "dropped", f"it counts the rows: {len(distinct)} whole numbers without a gap"
-    seconds = as_seconds(numbers)
+    seconds = to_seconds(numbers)
     if _TIME_NAME.search(name) and ((seconds > 1e8) & (seconds < 1e10)).mean() > 0.9:
-        return "time", "its name and size say seconds since 1970"
+        return "time", "its name and values are those of seconds since 1970"
     return "number", f"{len(distinct)} distinct numbers"
 
 
-def _look_at_texts(name: str, column: Column) -> tuple[str, str]:
-    texts = [text.strip() for text in as_texts(column)]
+def _infer_strings(name: str, column: Column) -> tuple[str, str]:
+    texts = [text.strip() for text in to_texts(column)]
     filled = [text for text in texts if text]
     distinct = set(filled)
     if len(distinct) < 2:
-        return _no_news(len(filled))
+        return _dropped_as_constant(len(filled))
     if _LINK_NAME.search(name) or _share(filled, lambda text: bool(_LINK.match(text))) > 0.9:
         return "dropped", "it holds links"
     if _share(filled, lambda text: bool(_DATE.match(text))) > 0.95:
@@ -87,23 +87,23 @@ def _look_at_texts(name: str, column: Column) -> tuple[str, str]:
     one_word = _share(filled, lambda text: len(text.split()) == 1)
     if one_word > 0.95 and (_ID_NAME.search(name) or _is_code(filled, distinct)):
         return "dropped", f"it looks like an id: {len(distinct)} of {len(filled)} cells differ"
-    if np.isfinite(as_numbers(np.array(filled, dtype=np.dtypes.StringDType()))).mean() > 0.95:
-        return _look_at_numbers(name, as_numbers(column))
-    return _look_at_words(filled, distinct)
+    if np.isfinite(to_numbers(np.array(filled, dtype=np.dtypes.StringDType()))).mean() > 0.95:
+        return _infer_numbers(name, to_numbers(column))
+    return _infer_words(filled, distinct)
 
 
-def _look_at_words(filled: list[str], distinct: set[str]) -> tuple[str, str]:
+def _infer_words(filled: list[str], distinct: set[str]) -> tuple[str, str]:
     separator = find_separator(filled)
     if separator:
-        return "labels", f"the same labels come again, {separator!r} between them"
+        return "labels", f"repeated labels, separated by {separator!r}"
     words = sum(len(text.split()) for text in distinct) / len(distinct)
     length = sum(map(len, distinct)) / len(distinct)
     if len(filled) >= 2 * len(distinct) and words <= 4 and length <= 40:
-        return "category", f"{len(distinct)} values come {len(filled) / len(distinct):.0f} times each"
+        return "category", f"{len(distinct)} values, {len(filled) / len(distinct):.0f} cells each on average"
     return "text", f"{len(distinct)} texts of {words:.1f} words on average"
 
 
-def _no_news(filled: int) -> tuple[str, str]:
+def _dropped_as_constant(filled: int) -> tuple[str, str]:
     return ("dropped", "every filled cell is the same") if filled else ("dropped", "every cell is missing")
 
 
@@ -113,7 +113,7 @@ def _is_code(filled: list[str], distinct: set[str]) -> bool:
         len(distinct) > 20
         and len(distinct) > 0.95 * len(filled)
         and _share(filled, lambda text: any(map(str.isdigit, text)) and any(map(str.isalpha, text))) > 0.9
-        # A title in Chinese is one word with a digit, too; codes are plain letters.
+        # A Chinese title with a digit is one word too; codes are ASCII.
         and all(map(str.isascii, filled))
     )
 

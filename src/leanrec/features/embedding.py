@@ -1,4 +1,4 @@
-"""Sentence embeddings from a static table: the mean of the vectors of a text's word pieces.
+"""Static sentence embeddings: the mean of the vectors of a text's word pieces.
 
 Tulkens & van Dongen, "Model2Vec", 2024, with a table distilled from all-MiniLM-L6-v2 (Reimers & Gurevych,
 EMNLP 2019).
@@ -14,36 +14,35 @@ from numpy.typing import NDArray
 from sklearn.preprocessing import normalize
 
 from leanrec.errors import MissingExtraError, SettingError
-from leanrec.features.base import Column, as_texts, csr
+from leanrec.features.base import Column, to_csr, to_texts
 from leanrec.run import Run
+from leanrec.settings import setting
 from leanrec.types import CSR, Float32Array, Int64Array, empty_csr
 
-__all__ = ["EmbeddingTable", "StaticEmbedding"]
+__all__ = ["FittedStaticEmbedding", "StaticEmbedding"]
 
 _BUNDLED = Path(__file__).with_name("minilm")
 
 
 @dataclasses.dataclass(frozen=True)
 class StaticEmbedding:
-    """What a text is about, as D numbers: texts that share no word can still be near. Rows have unit length.
+    """Embed a text in D dimensions, so that texts without a common word can be similar. Rows have unit length.
 
-    Needs the extra ``text``. The table that leanrec ships reads English; a text without a word that the table
-    knows, such as one in Chinese, gives a zero row, never a random one. No network at run time.
+    Needs the extra ``text``. The bundled table is for English; a text without a known word, such as one in
+    Chinese, gives a zero row instead of a random one. No network at run time.
 
     Cost: O(characters) time; the table, 4 MB, is saved with the features so that serving cannot drift.
-
-    Attributes:
-        model: "minilm" for the table that leanrec ships (128 dimensions), or a folder that model2vec saved.
-        center: subtract the mean of the training texts, which all texts share and which hides differences.
     """
 
-    model: str = "minilm"
-    center: bool = True
+    model: str = setting(
+        "minilm", doc='"minilm" for the bundled table (128 dimensions), or a folder saved by model2vec.'
+    )
+    center: bool = setting(True, doc="Subtract the mean of the training texts, which all texts share.")
 
-    def fit(self, column: Column, run: Run = Run()) -> "EmbeddingTable":  # noqa: ARG002 - nothing random
+    def fit(self, column: Column, run: Run = Run()) -> "FittedStaticEmbedding":  # noqa: ARG002 - nothing random
         """Load the table and learn the mean. Raises MissingExtraError or SettingError."""
-        static = _load(self.model)
-        table = EmbeddingTable(
+        static = _load_model(self.model)
+        table = FittedStaticEmbedding(
             settings=self,
             vectors=np.ascontiguousarray(static.embedding),
             tokenizer=np.frombuffer(static.tokenizer.to_str().encode(), dtype=np.uint8),
@@ -60,11 +59,11 @@ class StaticEmbedding:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class EmbeddingTable:
+class FittedStaticEmbedding:
     """A fitted StaticEmbedding.
 
     Attributes:
-        settings: what it was fitted with.
+        settings: settings of the fit.
         vectors: (V, D) of each word piece, in the number type of the table.
         tokenizer: UTF-8 bytes of the tokenizer's JSON.
         mean: (D,) float32 that is subtracted from a text of unit length.
@@ -81,12 +80,12 @@ class EmbeddingTable:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """``dimension 1`` …: a dimension has no meaning of its own."""
-        return tuple(f"dimension {place + 1}" for place in range(self.vectors.shape[1]))
+        """``dimension 1`` …: the dimensions have no individual meaning."""
+        return tuple(f"dimension {position + 1}" for position in range(self.vectors.shape[1]))
 
     @functools.cached_property
     def _model(self) -> Any:
-        _require(self.settings.model)
+        _require_package(self.settings.model)
         from model2vec import StaticModel  # noqa: PLC0415 - an optional package
         from tokenizers import Tokenizer  # noqa: PLC0415
 
@@ -94,22 +93,22 @@ class EmbeddingTable:
         return StaticModel(self.vectors, tokenizer, weights=self.weights, token_mapping=self.mapping)
 
     def transform(self, column: Column) -> CSR:
-        """(n, D), rows of unit length; zero where the table knows no word of the text."""
-        texts = as_texts(column)
+        """(n, D), rows of unit length; zero where no word of the text is known."""
+        texts = to_texts(column)
         if not texts:
             return empty_csr(0, len(self.mean))
         rows = normalize(self._model.encode(texts, use_multiprocessing=False).astype(np.float32))
         known = np.abs(rows).sum(axis=1) > 0
         rows[known] -= self.mean
-        return csr(normalize(rows))
+        return to_csr(normalize(rows))
 
 
-def _load(model: str) -> Any:
-    _require(model)
+def _load_model(model: str) -> Any:
+    _require_package(model)
     from model2vec import StaticModel  # noqa: PLC0415 - an optional package
 
     folder = _BUNDLED if model == "minilm" else Path(model)
-    # A name that is no folder would be looked up on the network.
+    # model2vec would look up a name that is no folder on the network.
     if not (folder / "config.json").is_file():
         raise SettingError(
             f'model must be "minilm" or a folder saved by model2vec. Got {model!r}, which has no config.json.'
@@ -117,7 +116,7 @@ def _load(model: str) -> Any:
     return StaticModel.from_pretrained(folder, force_download=False)
 
 
-def _require(model: str) -> None:
+def _require_package(model: str) -> None:
     try:
         import model2vec  # noqa: F401, PLC0415 - an optional package
     except ImportError as error:

@@ -13,24 +13,24 @@ from numpy.typing import NDArray
 from leanrec.data.dataset import Dataset
 from leanrec.data.links import ItemLinks
 from leanrec.data.table import Table
-from leanrec.features.base import STRINGS, StringArray, as_texts
+from leanrec.features.base import STRINGS, StringArray, to_texts
 from leanrec.features.categorical import find_separator, split_labels
 from leanrec.features.column_types import infer_column
 from leanrec.types import Int32Array, Int64Array
 
-__all__ = ["Knowledge", "Neighbours", "knowledge_of"]
+__all__ = ["EntityNeighbors", "KnowledgeGraph", "build_knowledge_graph"]
 
 _KINDS = ("labels", "category")
 _TRIPLES = ""  # the namespace of entities that come from triples; those of labels have the name of their column
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Neighbours:
-    """What each of a number of nodes is tied to.
+class EntityNeighbors:
+    """Adjacency lists of a set of nodes.
 
     Attributes:
         indptr: (n + 1,) the links of node v are ``indptr[v]:indptr[v + 1]``.
-        relation: (links,) int32, r as it is read from the node: r + R where the node is the tail of a triple.
+        relation: (links,) int32, r where the node is the head of a triple, r + R where it is the tail.
         node: (links,) int32 an item row, or −1 − e for entity e.
     """
 
@@ -38,14 +38,14 @@ class Neighbours:
     relation: Int32Array
     node: Int32Array
 
-    def of(self, row: int) -> tuple[Int32Array, Int32Array]:
-        """Relations and nodes of one."""
+    def neighbors(self, row: int) -> tuple[Int32Array, Int32Array]:
+        """Relations and neighbors of one node."""
         part = slice(int(self.indptr[row]), int(self.indptr[row + 1]))
         return self.relation[part], self.node[part]
 
-    def below(self, other: "Neighbours") -> "Neighbours":
-        """These with the nodes of ``other`` after them."""
-        return Neighbours(
+    def append(self, other: "EntityNeighbors") -> "EntityNeighbors":
+        """The lists of these nodes followed by those of ``other``."""
+        return EntityNeighbors(
             np.concatenate([self.indptr, self.indptr[-1] + other.indptr[1:]]),
             np.concatenate([self.relation, other.relation]),
             np.concatenate([self.node, other.node]),
@@ -53,21 +53,21 @@ class Neighbours:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Knowledge:
-    """N items and M entities, tied by R relations.
+class KnowledgeGraph:
+    """N items and M entities, linked by R relations.
 
     Attributes:
-        items: what each item is tied to.
-        entities: what each entity is tied to.
+        items: links of each item.
+        entities: links of each entity.
         relations: (R,) StringDType names.
         names: (M,) StringDType names of the entities.
         spaces: (M,) StringDType: the column of an entity that is a label, "" for one of the triples.
-        separators: column of labels → what stands between them, "" where a cell is one label.
-        titles: (N,) StringDType what to call an item where items are tied to items; else empty.
+        separators: column of labels → text between labels, "" where a cell is one label.
+        titles: (N,) StringDType titles of the items where items are linked to items; else empty.
     """
 
-    items: Neighbours
-    entities: Neighbours
+    items: EntityNeighbors
+    entities: EntityNeighbors
     relations: StringArray
     names: StringArray
     spaces: StringArray
@@ -79,54 +79,54 @@ class Knowledge:
         """R; codes go to 2 R."""
         return len(self.relations)
 
-    def words(self, relation: int, node: int) -> str:
-        """A link in words: "actor: Al Pacino", or "Al Pacino (acts in)" where the triple is read backwards."""
+    def describe_link(self, relation: int, node: int) -> str:
+        """A link as text: "actor: Al Pacino", or "Al Pacino (acts in)" for the inverse relation."""
         entity = -1 - node
         name = str(self.names[entity] if entity >= 0 else self.titles[node])
-        what = plain_relation(str(self.relations[relation % self.n_relations]))
+        what = short_relation_name(str(self.relations[relation % self.n_relations]))
         return f"{what}: {name}" if relation < self.n_relations else f"{name} ({what})"
 
-    def relation_words(self, relation: int) -> str:
+    def relation_name(self, relation: int) -> str:
         """The name of a relation."""
-        return plain_relation(str(self.relations[relation % self.n_relations]))
+        return short_relation_name(str(self.relations[relation % self.n_relations]))
 
     @functools.cached_property
     def _labels(self) -> dict[tuple[str, str], int]:
         pairs = zip(self.spaces.tolist(), self.names.tolist(), strict=True)
         return {pair: entity for entity, pair in enumerate(pairs) if pair[0] != _TRIPLES}
 
-    def read(self, table: Table) -> Neighbours:
-        """What the rows of a table are tied to by the labels that are known. O(cells)."""
+    def link_rows(self, table: Table) -> EntityNeighbors:
+        """Links of the rows of a table to the known labels. O(cells)."""
         codes = {name: code for code, name in enumerate(self.relations.tolist())}
         rows: list[list[tuple[int, int]]] = [[] for _ in range(len(table))]
         for column, separator in self.separators.items():
             if column in table.columns:
-                for row, labels in enumerate(_cells(table, column, separator)):
+                for row, labels in enumerate(_split_cells(table, column, separator)):
                     known = (self._labels.get((column, label)) for label in labels)
                     rows[row] += [(codes[column], -1 - entity) for entity in known if entity is not None]
         flat = [link for links in rows for link in links]
         indptr = np.concatenate([[0], np.cumsum([len(links) for links in rows])]).astype(np.int64)
         relation, node = (np.array(list(part), np.int32) for part in (zip(*flat, strict=True) if flat else ((), ())))
-        return Neighbours(indptr, relation, node)
+        return EntityNeighbors(indptr, relation, node)
 
 
-def plain_relation(name: str) -> str:
+def short_relation_name(name: str) -> str:
     """The last part of a relation's name: "film.film.actor" and "http://x/y#actor" are "actor"."""
     last = re.split(r"[./#:]", name.rstrip("./#:"))[-1] or name
     return last.replace("_", " ").strip() or name
 
 
-def knowledge_of(data: Dataset, *, labels: bool = True) -> Knowledge:
+def build_knowledge_graph(data: Dataset, *, labels: bool = True) -> KnowledgeGraph:
     """The graph of the triples of ``data``, and of the labels of its item table unless ``labels`` is False.
 
     Without either it has no link. Cost O(T log T + cells).
     """
-    links = data.item_links if data.item_links is not None else ItemLinks.of([])
+    links = data.item_links if data.item_links is not None else ItemLinks.from_triples([])
     n = len(data.items)
     rows = links.rows(data.items)
     entity = np.cumsum(rows < 0) - 1
     code = np.where(rows >= 0, rows, n + entity)
-    found = _labels_of(data.item_table) if labels and data.item_table is not None else _Found.none()
+    found = _read_labels(data.item_table) if labels and data.item_table is not None else _ItemLabels.none()
     known = {name: relation for relation, name in enumerate(links.relations.tolist())}
     new = [column for column in found.separators if column not in known]
     known |= {column: len(known) + i for i, column in enumerate(new)}
@@ -135,22 +135,22 @@ def knowledge_of(data: Dataset, *, labels: bool = True) -> Knowledge:
     heads = np.concatenate([code[links.head], found.rows])
     relations = np.concatenate([links.relation, label_relation[found.codes] if len(found.codes) else found.codes])
     tails = np.concatenate([code[links.tail], n + n_linked + found.codes])
-    near = _both_ways(heads, relations, tails, len(known), n + n_linked + len(found.columns))
+    near = _build_adjacency(heads, relations, tails, len(known), n + n_linked + len(found.columns))
     cut = int(near.indptr[n])
     node = np.where(near.node < n, near.node, n - 1 - near.node).astype(np.int32)
-    return Knowledge(
-        items=Neighbours(near.indptr[: n + 1], near.relation[:cut], node[:cut]),
-        entities=Neighbours(near.indptr[n:] - cut, near.relation[cut:], node[cut:]),
+    return KnowledgeGraph(
+        items=EntityNeighbors(near.indptr[: n + 1], near.relation[:cut], node[:cut]),
+        entities=EntityNeighbors(near.indptr[n:] - cut, near.relation[cut:], node[cut:]),
         relations=np.array(list(known), STRINGS),
         names=np.concatenate([links.nodes.ids[rows < 0].astype(STRINGS), found.names]),
         spaces=np.array([_TRIPLES] * n_linked + list(found.columns), STRINGS),
         separators=found.separators,
-        titles=_titles(data) if (node >= 0)[:cut].any() else np.zeros(0, STRINGS),
+        titles=_item_titles(data) if (node >= 0)[:cut].any() else np.zeros(0, STRINGS),
     )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Found:
+class _ItemLabels:
     """Labels: item ``rows`` have the label ``codes``; a label has a column and a name."""
 
     rows: Int64Array
@@ -160,12 +160,12 @@ class _Found:
     separators: dict[str, str]
 
     @classmethod
-    def none(cls) -> "_Found":
+    def none(cls) -> "_ItemLabels":
         nothing = np.zeros(0, np.int64)
         return cls(nothing, nothing, [], np.zeros(0, STRINGS), {})
 
 
-def _labels_of(table: Table) -> _Found:
+def _read_labels(table: Table) -> _ItemLabels:
     places: dict[tuple[str, str], int] = {}
     rows: list[int] = []
     codes: list[int] = []
@@ -173,35 +173,35 @@ def _labels_of(table: Table) -> _Found:
     for column, cells in table.columns.items():
         kind = infer_column(column, cells).kind
         if kind in _KINDS and cells.dtype.kind == "T":
-            separators[column] = (find_separator(as_texts(cells)) or "") if kind == "labels" else ""
-            for row, labels in enumerate(_cells(table, column, separators[column])):
+            separators[column] = (find_separator(to_texts(cells)) or "") if kind == "labels" else ""
+            for row, labels in enumerate(_split_cells(table, column, separators[column])):
                 rows += [row] * len(labels)
                 codes += [places.setdefault((column, label), len(places)) for label in labels]
     names = np.array([name for _, name in places], STRINGS)
     columns = [column for column, _ in places]
-    return _Found(np.array(rows, np.int64), np.array(codes, np.int64), columns, names, separators)
+    return _ItemLabels(np.array(rows, np.int64), np.array(codes, np.int64), columns, names, separators)
 
 
-def _cells(table: Table, column: str, separator: str) -> list[list[str]]:
+def _split_cells(table: Table, column: str, separator: str) -> list[list[str]]:
     """The distinct labels of each row."""
-    texts = as_texts(table.columns[column])
+    texts = to_texts(table.columns[column])
     if not separator:
         return [[text.strip()] if text.strip() else [] for text in texts]
     return [list(dict.fromkeys(split_labels(text, separator))) for text in texts]
 
 
-def _both_ways(
+def _build_adjacency(
     heads: NDArray[np.integer], relations: NDArray[np.integer], tails: NDArray[np.integer], R: int, nodes: int
-) -> Neighbours:
-    """The links of every node, each triple read from both of its ends."""
+) -> EntityNeighbors:
+    """The links of every node, in both directions."""
     start = np.concatenate([heads, tails]).astype(np.int64)
     order = np.argsort(start, kind="stable")
     indptr = np.concatenate([[0], np.cumsum(np.bincount(start, minlength=nodes))]).astype(np.int64)
     relation = np.concatenate([relations, relations + R])[order].astype(np.int32)
-    return Neighbours(indptr, relation, np.concatenate([tails, heads])[order].astype(np.int32))
+    return EntityNeighbors(indptr, relation, np.concatenate([tails, heads])[order].astype(np.int32))
 
 
-def _titles(data: Dataset) -> StringArray:
+def _item_titles(data: Dataset) -> StringArray:
     table = data.item_table
     ids = [str(each) for each in data.items.ids.tolist()]
     if table is None or table.title is None:

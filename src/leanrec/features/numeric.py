@@ -1,56 +1,53 @@
-"""Numbers: standardised, or spread over overlapping bins."""
+"""Numeric features: standard scaling, and soft assignment to quantile bins."""
 
 import dataclasses
 
 import numpy as np
 import scipy.sparse as sp
 
-from leanrec.features.base import Column, Float64Array, as_numbers, csr
+from leanrec.features.base import Column, Float64Array, to_csr, to_numbers
 from leanrec.run import Run
-from leanrec.settings import check_between, check_positive
+from leanrec.settings import check_settings, setting
 from leanrec.types import CSR, empty_csr
 
-__all__ = ["BinKnots", "Bins", "Standard", "StandardScale"]
+__all__ = ["FittedQuantileBins", "FittedStandardScaler", "QuantileBins", "StandardScaler"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Standard:
-    """(x − mean) / standard deviation, cut at ± ``limit``, and a second column that is 1 where x is missing.
+class StandardScaler:
+    """(x − mean) / standard deviation, clipped at ± ``limit``, and a second column that is 1 where x is missing.
 
-    The mean and deviation are of the values between the first and the last percentile, so that one absurd
-    value does not flatten all others. Cost O(n log n).
-
-    Attributes:
-        limit: largest value that comes out.
+    The mean and deviation are of the values between the first and the last percentile, so that one outlier
+    does not compress all other values. Cost O(n log n).
     """
 
-    limit: float = 3.0
+    limit: float = setting(3.0, above=0, doc="Largest absolute value of the result.")
 
     def __post_init__(self) -> None:
-        check_positive("limit", self.limit)
+        check_settings(self)
 
-    def fit(self, column: Column, run: Run = Run()) -> "StandardScale":  # noqa: ARG002 - nothing random
-        """Learn centre and scale; a column without numbers gets 0 and 1."""
-        numbers = as_numbers(column)
+    def fit(self, column: Column, run: Run = Run()) -> "FittedStandardScaler":  # noqa: ARG002 - nothing random
+        """Learn center and scale; a column without numbers gets 0 and 1."""
+        numbers = to_numbers(column)
         numbers = numbers[np.isfinite(numbers)]
         if not len(numbers):
-            return StandardScale(self, 0.0, 1.0)
+            return FittedStandardScaler(self, 0.0, 1.0)
         core = np.clip(numbers, *np.percentile(numbers, (1, 99)))
-        return StandardScale(self, float(core.mean()), float(core.std()) or 1.0)
+        return FittedStandardScaler(self, float(core.mean()), float(core.std()) or 1.0)
 
 
 @dataclasses.dataclass(frozen=True)
-class StandardScale:
-    """A fitted Standard.
+class FittedStandardScaler:
+    """A fitted StandardScaler.
 
     Attributes:
-        settings: what it was fitted with.
-        centre: what gives 0.
-        scale: the unit.
+        settings: settings of the fit.
+        center: the value that maps to 0.
+        scale: the value of one unit.
     """
 
-    settings: Standard
-    centre: float
+    settings: StandardScaler
+    center: float
     scale: float
 
     @property
@@ -60,37 +57,36 @@ class StandardScale:
 
     def transform(self, column: Column) -> CSR:
         """(n, 2)."""
-        numbers = as_numbers(column)
+        numbers = to_numbers(column)
         missing = np.isnan(numbers)
-        scaled = np.clip((numbers - self.centre) / self.scale, -self.settings.limit, self.settings.limit)
-        return csr(np.column_stack([np.where(missing, 0, scaled), missing]))
+        scaled = np.clip((numbers - self.center) / self.scale, -self.settings.limit, self.settings.limit)
+        return to_csr(np.column_stack([np.where(missing, 0, scaled), missing]))
 
 
 @dataclasses.dataclass(frozen=True)
-class Bins:
-    """A number spread over its two nearest knots, in proportion, so that near numbers have similar rows.
+class QuantileBins:
+    """Soft assignment of a number to its two nearest knots, so that close numbers have similar rows.
 
-    A standardised number cannot do this: under a cosine, average is like nothing and far from everything.
+    A standardized number cannot do this: the cosine of an average value, 0, with every other is 0.
     Knots are quantiles. Rows have unit length; a missing number gives zeros. Cost O(n log n).
-
-    Attributes:
-        n: number of knots F; fewer where the quantiles coincide.
     """
 
-    n: int = 8
+    n_bins: int = setting(8, between=(2, 1000), doc="Number of knots F; fewer where the quantiles coincide.")
 
     def __post_init__(self) -> None:
-        check_between("n", self.n, 2, 1000)
+        check_settings(self)
 
-    def fit(self, column: Column, run: Run = Run()) -> "BinKnots":  # noqa: ARG002 - nothing random
+    def fit(self, column: Column, run: Run = Run()) -> "FittedQuantileBins":  # noqa: ARG002 - nothing random
         """Learn the knots."""
-        numbers = as_numbers(column)
+        numbers = to_numbers(column)
         numbers = numbers[np.isfinite(numbers)]
-        return BinKnots(self, np.unique(np.quantile(numbers, np.linspace(0, 1, self.n))) if len(numbers) else numbers)
+        return FittedQuantileBins(
+            self, np.unique(np.quantile(numbers, np.linspace(0, 1, self.n_bins))) if len(numbers) else numbers
+        )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class BinKnots:
+class FittedQuantileBins:
     """Fitted Bins.
 
     Attributes:
@@ -98,7 +94,7 @@ class BinKnots:
         knots: (F,) float64, rising.
     """
 
-    settings: Bins
+    settings: QuantileBins
     knots: Float64Array
 
     @property
@@ -108,7 +104,7 @@ class BinKnots:
 
     def transform(self, column: Column) -> CSR:
         """(n, F)."""
-        numbers = as_numbers(column)
+        numbers = to_numbers(column)
         rows = np.flatnonzero(np.isfinite(numbers))
         if not len(rows) or not len(self.knots):
             return empty_csr(len(numbers), len(self.knots))
@@ -122,4 +118,4 @@ class BinKnots:
             np.concatenate([share, 1 - share]) / np.tile(length, 2),
             np.concatenate([right, left]),
         )
-        return csr(sp.coo_array((values, (np.tile(rows, 2), columns)), shape=(len(numbers), len(self.knots))))
+        return to_csr(sp.coo_array((values, (np.tile(rows, 2), columns)), shape=(len(numbers), len(self.knots))))

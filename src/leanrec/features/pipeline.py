@@ -1,4 +1,4 @@
-"""One fitted pipeline from a table to features, the same object in training and in serving."""
+"""Feature pipeline: from a table to a sparse or dense feature matrix, the same in training and serving."""
 
 import dataclasses
 import functools
@@ -9,41 +9,54 @@ import scipy.sparse as sp
 
 from leanrec.data.table import Table
 from leanrec.errors import ColumnError, SettingError
-from leanrec.features.base import Column, Feature, Fitted, csr
-from leanrec.features.categorical import Categories, Labels
-from leanrec.features.column_types import ColumnKind, infer
+from leanrec.features.base import Column, Feature, FittedFeature, to_csr
+from leanrec.features.categorical import MultiLabelEncoder, OneHotEncoder
+from leanrec.features.column_types import ColumnType, infer_column_types
 from leanrec.features.embedding import StaticEmbedding
-from leanrec.features.numeric import Bins
-from leanrec.features.reduction import SVD, Reduction
-from leanrec.features.selection import Select, Selection
-from leanrec.features.temporal import Recency, TimeOfDay
+from leanrec.features.numeric import QuantileBins
+from leanrec.features.reduction import FittedTruncatedSVD, TruncatedSVD
+from leanrec.features.selection import FeatureSelector, FittedFeatureSelector
+from leanrec.features.temporal import RecencyDecay, TimeOfDay
 from leanrec.features.text import HashedText, TfIdf
-from leanrec.features.topics import Topics
+from leanrec.features.topics import TopicModel
 from leanrec.run import Run
 from leanrec.settings import check_one_of, check_settings, setting
 from leanrec.types import CSR, Int32Array
 
-__all__ = ["TEXT_FEATURES", "Block", "BlockReport", "FeatureSpec", "Features", "FittedBlock", "text_feature"]
+__all__ = [
+    "TEXT_FEATURES",
+    "BlockReport",
+    "FeatureBlock",
+    "FeatureSpec",
+    "FittedFeatureBlock",
+    "FittedFeatures",
+    "default_text_feature",
+]
 
 TEXT_FEATURES = ("tfidf", "hashing", "nmf", "lda", "embedding")
 
 
-def text_feature(name: str) -> Feature:
-    """The feature of text with one of the names in ``TEXT_FEATURES``, with its default settings."""
+def default_text_feature(name: str) -> Feature:
+    """The text feature of a name in ``TEXT_FEATURES``, with its default settings."""
     check_one_of("text", name, TEXT_FEATURES)
     kinds: dict[str, Feature] = {
         "tfidf": TfIdf(),
         "hashing": HashedText(),
-        "nmf": Topics(method="nmf"),
-        "lda": Topics(method="lda"),
+        "nmf": TopicModel(method="nmf"),
+        "lda": TopicModel(method="lda"),
         "embedding": StaticEmbedding(),
     }
     return kinds[name]
 
 
 @dataclasses.dataclass(frozen=True)
-class Block:
-    """One feature of one column."""
+class FeatureBlock:
+    """One feature of one column.
+
+    Attributes:
+        column: name of the column.
+        feature: settings of the feature to compute from it.
+    """
 
     column: str
     feature: Feature
@@ -51,8 +64,8 @@ class Block:
         1.0,
         at_least=0,
         doc=(
-            "What its rows are multiplied by. A row of text, labels or a category has length 1 before that, so blocks "
-            "count by their weights, and a long text does not drown the genres."
+            "Factor on the block. A row of text, labels or a category has unit length before it, so that a long text does "
+            "not outweigh the genres."
         ),
     )
 
@@ -62,25 +75,25 @@ class Block:
 
 @dataclasses.dataclass(frozen=True)
 class FeatureSpec:
-    """Which features to make of a table."""
+    """The features to compute from a table."""
 
-    blocks: tuple[Block, ...] = setting(
-        (), doc="What to make of which column; () = found by looking at each column, and reported."
+    blocks: tuple[FeatureBlock, ...] = setting(
+        (), doc="Features of each column; () = inferred from each column, and reported."
     )
-    columns: tuple[str, ...] = setting((), doc="Where columns are looked at, only these; () = all.")
-    text: Feature | None = setting(None, doc="What a column of text gives; None = ``TfIdf()``.")
-    select: Select | None = setting(None, doc="Which features to keep; None = all.")
-    reduce: SVD | None = setting(None, doc="Fewer, dense dimensions; None = no.")
+    columns: tuple[str, ...] = setting((), doc="Columns to infer features from; () = all.")
+    text: Feature | None = setting(None, doc="Feature of a column of text; None = ``TfIdf()``.")
+    select: FeatureSelector | None = setting(None, doc="Feature selection; None = all features are kept.")
+    reduce: TruncatedSVD | None = setting(None, doc="Reduction to dense dimensions; None = the features stay sparse.")
 
     def __post_init__(self) -> None:
         check_settings(self)
         if self.blocks and (self.columns or self.text is not None):
             raise SettingError(
-                "columns and text choose what is inferred, so they must be left out where blocks are given."
+                "columns and text control inference, so they must not be set where blocks are given. Drop one or the other."
             )
 
-    def fit(self, table: Table, run: Run = Run(), *, groups: Int32Array | None = None) -> "Features":
-        """Learn from the table. Raises ColumnError if a named column is missing or none can be learnt from.
+    def fit(self, table: Table, run: Run = Run(), *, groups: Int32Array | None = None) -> "FittedFeatures":
+        """Fit every feature. Raises ColumnError if a named column is missing or no column is usable.
 
         Args:
             table: n rows.
@@ -89,8 +102,10 @@ class FeatureSpec:
         """
         run.require_memory(_bytes_needed(table), f"Features of {len(table)} rows")
         inferred, blocks = self._choose(table)
-        fitted = tuple(FittedBlock(b.column, b.weight, b.feature.fit(table.columns[b.column], run)) for b in blocks)
-        features = Features(self, fitted, inferred)
+        fitted = tuple(
+            FittedFeatureBlock(b.column, b.weight, b.feature.fit(table.columns[b.column], run)) for b in blocks
+        )
+        features = FittedFeatures(self, fitted, inferred)
         if self.select is not None:
             chosen = self.select.fit(features.transform(table), features.names, groups)
             features = dataclasses.replace(features, selection=chosen)
@@ -99,7 +114,7 @@ class FeatureSpec:
             features = dataclasses.replace(features, reduction=fewer)
         return features
 
-    def _choose(self, table: Table) -> tuple[tuple[ColumnKind, ...], tuple[Block, ...]]:
+    def _choose(self, table: Table) -> tuple[tuple[ColumnType, ...], tuple[FeatureBlock, ...]]:
         wanted = tuple(block.column for block in self.blocks) or self.columns or tuple(table.columns)
         missing = [name for name in wanted if name not in table.columns]
         if missing:
@@ -108,35 +123,35 @@ class FeatureSpec:
             )
         if self.blocks:
             return (), self.blocks
-        inferred = infer(Table({name: table.columns[name] for name in wanted}))
-        blocks = tuple(block for kind in inferred for block in _blocks(kind, self.text or TfIdf()))
+        inferred = infer_column_types(Table({name: table.columns[name] for name in wanted}))
+        blocks = tuple(block for kind in inferred for block in _default_blocks(kind, self.text or TfIdf()))
         if not blocks:
             why = "; ".join(f"{kind.column}: {kind.reason}" for kind in inferred) or "it has no column"
-            raise ColumnError(f"The table must have a column that features can be made of. It has none ({why}).")
+            raise ColumnError(f"The table must have a usable column. It has none ({why}).")
         return inferred, blocks
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class FittedBlock:
+class FittedFeatureBlock:
     """One fitted feature of one column.
 
     Attributes:
         column: name of the column.
-        weight: what its rows are multiplied by.
+        weight: factor on the block.
         fitted: the feature.
     """
 
     column: str
     weight: float
-    fitted: Fitted
+    fitted: FittedFeature
 
     def transform(self, column: Column) -> CSR:
         """(n, F) weighted."""
-        return csr(self.fitted.transform(column) * np.float32(self.weight))
+        return to_csr(self.fitted.transform(column) * np.float32(self.weight))
 
 
 class BlockReport(NamedTuple):
-    """What one column gave."""
+    """The features of one column."""
 
     column: str
     kind: str
@@ -146,26 +161,26 @@ class BlockReport(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Features:
+class FittedFeatures:
     """A fitted FeatureSpec.
 
     Attributes:
-        spec: what it was fitted with.
+        spec: settings of the fit.
         blocks: the fitted features, in the order of their columns in the result.
-        inferred: what each column was taken for; () where the spec names the blocks.
-        selection: which of them are kept; None = all.
-        reduction: the dense dimensions they become; None = they stay.
+        inferred: inferred type of each column; () where the spec names the blocks.
+        selection: the fitted selection; None = all features are kept.
+        reduction: the fitted reduction; None = the features stay sparse.
     """
 
     spec: FeatureSpec
-    blocks: tuple[FittedBlock, ...]
-    inferred: tuple[ColumnKind, ...] = ()
-    selection: Selection | None = None
-    reduction: Reduction | None = None
+    blocks: tuple[FittedFeatureBlock, ...]
+    inferred: tuple[ColumnType, ...] = ()
+    selection: FittedFeatureSelector | None = None
+    reduction: FittedTruncatedSVD | None = None
 
     @functools.cached_property
     def names(self) -> tuple[str, ...]:
-        """(F,) what each feature is: ``genres: space``."""
+        """(F,) names of the features, such as ``genres: space``."""
         if self.reduction is not None:
             return self.reduction.labels
         names = [f"{block.column}: {name}" for block in self.blocks for name in block.fitted.names]
@@ -174,15 +189,15 @@ class Features:
         return tuple(name for name, kept in zip(names, self.selection.kept.tolist(), strict=True) if kept)
 
     def transform(self, table: Table) -> CSR:
-        """(n, F) float32: a row depends on its own cells alone; a column that is not there counts as missing.
+        """(n, F) float32: a row depends only on its own cells; an absent column counts as missing cells.
 
         Raises ColumnError if the table has none of the columns. O(cells).
         """
-        X = self.sparse(table)
-        return X if self.reduction is None else csr(self.reduction.apply(X))
+        X = self.transform_sparse(table)
+        return X if self.reduction is None else to_csr(self.reduction.apply(X))
 
-    def sparse(self, table: Table) -> CSR:
-        """(n, F) before the reduction: each column is a word, a label or the like."""
+    def transform_sparse(self, table: Table) -> CSR:
+        """(n, F) before the reduction: each feature is a word, a label or the like."""
         wanted = list(dict.fromkeys(block.column for block in self.blocks))
         if not any(name in table.columns for name in wanted):
             raise ColumnError(
@@ -191,11 +206,11 @@ class Features:
             )
         nothing = np.zeros(len(table), dtype=np.dtypes.StringDType())
         parts = [block.transform(table.columns.get(block.column, nothing)) for block in self.blocks]
-        X = csr(sp.hstack(parts, format="csr"))
-        return X if self.selection is None else csr(self.selection.apply(X))
+        X = to_csr(sp.hstack(parts, format="csr"))
+        return X if self.selection is None else to_csr(self.selection.apply(X))
 
     def report(self) -> list[BlockReport]:
-        """For each column: what was made of it, how many features, their weight, and why; dropped too."""
+        """For each column, dropped ones included: its features, their number, their weight and the reason."""
         why = {kind.column: kind for kind in self.inferred}
         used = [
             BlockReport(
@@ -212,15 +227,15 @@ class Features:
         ]
 
 
-def _blocks(kind: ColumnKind, text: Feature) -> tuple[Block, ...]:
-    """What to make of a column by default: numbers and times say less of an item than words do."""
+def _default_blocks(kind: ColumnType, text: Feature) -> tuple[FeatureBlock, ...]:
+    """Default features of a column. Numbers and times have lower weights, since they describe an item less well than words."""
     if kind.kind == "time":
-        return Block(kind.column, Recency(), 0.25), Block(kind.column, TimeOfDay(), 0.1)
-    made: dict[str, Block] = {
-        "text": Block(kind.column, text),
-        "category": Block(kind.column, Categories()),
-        "labels": Block(kind.column, Labels()),
-        "number": Block(kind.column, Bins(), 0.5),
+        return FeatureBlock(kind.column, RecencyDecay(), 0.25), FeatureBlock(kind.column, TimeOfDay(), 0.1)
+    made: dict[str, FeatureBlock] = {
+        "text": FeatureBlock(kind.column, text),
+        "category": FeatureBlock(kind.column, OneHotEncoder()),
+        "labels": FeatureBlock(kind.column, MultiLabelEncoder()),
+        "number": FeatureBlock(kind.column, QuantileBins(), 0.5),
     }
     return (made[kind.kind],) if kind.kind in made else ()
 

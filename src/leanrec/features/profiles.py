@@ -1,4 +1,4 @@
-"""What people like in terms of features: people with no item in common can still be compared."""
+"""Interest profiles: users described by the features of their items, comparable without a common item."""
 
 import dataclasses
 
@@ -8,15 +8,15 @@ import scipy.sparse as sp
 from leanrec.kernels.similarity.aggregation import keep_top_entries
 from leanrec.types import CSR, Float32Array
 
-__all__ = ["KEPT", "Interests", "average_rows", "fit_interests"]
+__all__ = ["MAX_INTERESTS", "InterestProfiles", "average_rows", "fit_interest_profiles"]
 
-# How many interests describe one person or item.
-KEPT = 50
+# Number of interests that describe one user or item.
+MAX_INTERESTS = 50
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Interests:
-    """Turns histories into interests.
+class InterestProfiles:
+    """Interest profiles relative to the average user.
 
     Attributes:
         features: (N, F) CSR, the features of the items.
@@ -26,27 +26,26 @@ class Interests:
     features: CSR
     average: Float32Array
 
-    def of(self, history: CSR) -> CSR:
-        """(B, F) what each asker likes more than people do on average.
+    def transform(self, history: CSR) -> CSR:
+        """(B, F) the features by which each user exceeds the average user.
 
-        The profile is the mean of the features of the items touched, by weight; what exceeds the average
-        profile is kept, so that what everybody likes tells nobody apart; of that the ``KEPT`` strongest, so
-        that long histories stay as quick to compare as short ones. Time and memory O(features of the items
-        touched).
+        A profile is the weighted mean of the features of the history. Only what exceeds the average profile is kept,
+        so that features liked by all users do not make users similar; of these only the ``MAX_INTERESTS`` largest, so
+        that the cost of a comparison does not grow with the history. Time and memory O(features of the history).
         """
         profile = average_rows(history, self.features)
         above = np.maximum(profile.data - self.average[profile.indices], 0)
         interests = sp.csr_array((above, profile.indices, profile.indptr), shape=profile.shape)
         interests.eliminate_zeros()
-        return keep_top_entries(interests, KEPT)
+        return keep_top_entries(interests, MAX_INTERESTS)
 
 
-def fit_interests(history: CSR, features: CSR) -> Interests:
-    """Interests relative to the users of ``history`` (U, N) who touched anything."""
+def fit_interest_profiles(history: CSR, features: CSR) -> InterestProfiles:
+    """Interests relative to the users of ``history`` (U, N) with a history."""
     profile = average_rows(history, features)
     users = max(1, int((np.diff(history.indptr) > 0).sum()))
     average = np.bincount(profile.indices, weights=profile.data, minlength=features.shape[1]) / users
-    return Interests(features, average.astype(np.float32))
+    return InterestProfiles(features, average.astype(np.float32))
 
 
 def average_rows(weights: CSR, rows: CSR) -> CSR:

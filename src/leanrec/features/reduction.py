@@ -1,4 +1,4 @@
-"""Fewer, dense dimensions: the truncated singular value decomposition.
+"""Dimensionality reduction of features by the truncated singular value decomposition.
 
 Deerwester et al., "Indexing by latent semantic analysis", JASIS 1990; Halko, Martinsson & Tropp, "Finding
 structure with randomness", SIAM Review 2011.
@@ -15,42 +15,42 @@ from leanrec.run import Run
 from leanrec.settings import check_settings, setting
 from leanrec.types import CSR, Float32Array
 
-__all__ = ["SVD", "Reduction", "truncated_svd"]
+__all__ = ["FittedTruncatedSVD", "TruncatedSVD", "truncated_svd"]
 
 
 @dataclasses.dataclass(frozen=True)
-class SVD:
-    """The ``dimensions`` directions that keep most of the products between rows.
+class TruncatedSVD:
+    """Project features onto their first ``n_components`` singular vectors.
 
     Cost: O(entries · D + (N + F) · D²) time, 4 F · D bytes.
     """
 
-    dimensions: int = setting(64, at_least=1, doc="D; fewer where there are fewer rows or features.")
+    n_components: int = setting(64, at_least=1, doc="D; fewer where there are fewer rows or features.")
 
     def __post_init__(self) -> None:
         check_settings(self)
 
-    def fit(self, X: CSR, names: tuple[str, ...], run: Run = Run()) -> "Reduction":
+    def fit(self, X: CSR, names: tuple[str, ...], run: Run = Run()) -> "FittedTruncatedSVD":
         """Learn the directions of X (N, F)."""
         with run.limit_threads():
-            components, singular = truncated_svd(X, min(self.dimensions, *X.shape), run)
+            components, singular = truncated_svd(X, min(self.n_components, *X.shape), run)
         total = float((X.data.astype(np.float64) ** 2).sum())
         shares = singular**2 / total if total else singular
-        return Reduction(self, np.array(names, dtype=STRINGS), components, shares)
+        return FittedTruncatedSVD(self, np.array(names, dtype=STRINGS), components, shares)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Reduction:
-    """A fitted SVD.
+class FittedTruncatedSVD:
+    """A fitted `TruncatedSVD`.
 
     Attributes:
-        settings: what it was fitted with.
-        names: (F,) StringDType of the features that came in.
+        settings: settings of the fit.
+        names: (F,) StringDType of the input features.
         components: (D, F) float32, orthonormal rows.
         shares: (D,) float64, the share of the sum of squares that each component keeps.
     """
 
-    settings: SVD
+    settings: TruncatedSVD
     names: StringArray
     components: Float32Array
     shares: Float64Array
@@ -70,9 +70,9 @@ class Reduction:
         return list(zip(self.labels, self.shares.tolist(), strict=True))
 
 
-def truncated_svd(X: CSR, dimensions: int, run: Run) -> tuple[Float32Array, Float64Array]:
-    """The first right singular vectors (D, F) float32 and values (D,) of X (N, F). Follows ``run.seed``."""
-    if not dimensions or not X.nnz:
+def truncated_svd(X: CSR, n_components: int, run: Run) -> tuple[Float32Array, Float64Array]:
+    """The first right singular vectors (D, F) float32 and values (D,) of X (N, F). Depends on ``run.seed``."""
+    if not n_components or not X.nnz:
         return np.zeros((0, X.shape[1]), np.float32), np.zeros(0)
-    _, singular, components = randomized_svd(X, dimensions, n_iter=4, random_state=run.seed)
+    _, singular, components = randomized_svd(X, n_components, n_iter=4, random_state=run.seed)
     return components.astype(np.float32), singular.astype(np.float64)

@@ -1,4 +1,4 @@
-"""Which features to keep: the ones that vary, or the ones that say something about who touches an item."""
+"""Feature selection by variance, or by mutual information with a grouping of the items."""
 
 import dataclasses
 from typing import NamedTuple
@@ -17,18 +17,18 @@ from leanrec.settings import check_settings, setting
 from leanrec.types import CSR, Int32Array
 
 __all__ = [
-    "Judged",
-    "Select",
-    "Selection",
-    "audience_groups",
+    "FeatureScore",
+    "FeatureSelector",
+    "FittedFeatureSelector",
+    "compute_variances",
+    "group_by_audience",
+    "group_by_popularity",
     "mutual_information",
-    "popularity_groups",
-    "variances",
 ]
 
 
-class Judged(NamedTuple):
-    """One feature, its score, whether it stays and why."""
+class FeatureScore(NamedTuple):
+    """One feature: its score, whether it is kept, and why."""
 
     name: str
     score: float
@@ -37,8 +37,8 @@ class Judged(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Select:
-    """How to choose among features.
+class FeatureSelector:
+    """Select the features of the highest score.
 
     Cost: O(entries) for either score.
     """
@@ -52,21 +52,21 @@ class Select:
         "audience",
         one_of=("audience", "popularity"),
         doc=(
-            'What the groups are, if none are given to the fit: "audience" (who touches the item) or "popularity" '
-            "(how many do)."
+            'Grouping of the items where none is passed to the fit: "audience" (the users who interacted with the '
+            'item) or "popularity" (their number).'
         ),
     )
-    keep: int = setting(10_000, at_least=1, doc="Most features to keep.")
-    at_least: float = setting(0.0, at_least=0, doc="Least score; features below it go, whatever ``keep`` says.")
-    groups: int = setting(8, between=(2, 1000), doc="Number of groups.")
+    max_features: int = setting(10_000, at_least=1, doc="Maximum number of features to keep.")
+    min_score: float = setting(0.0, at_least=0, doc="Minimum score; features below it are dropped.")
+    n_groups: int = setting(8, between=(2, 1000), doc="Number of groups.")
 
     def __post_init__(self) -> None:
         check_settings(self)
 
-    def fit(self, X: CSR, names: tuple[str, ...], groups: Int32Array | None = None) -> "Selection":
+    def fit(self, X: CSR, names: tuple[str, ...], groups: Int32Array | None = None) -> "FittedFeatureSelector":
         """Score the F columns of X (N, F). Raises SettingError where ``groups`` (N,) are needed."""
         if self.by == "variance":
-            scores = variances(X)
+            scores = compute_variances(X)
         elif groups is None:
             raise SettingError(
                 "Selection by mutual information must be given the group of each row. Got none; pass groups=."
@@ -74,24 +74,24 @@ class Select:
         else:
             scores = mutual_information(X, groups)
         order = np.argsort(-scores, kind="stable")
-        chosen = order[: self.keep]
+        chosen = order[: self.max_features]
         kept = np.zeros(len(scores), dtype=np.bool_)
-        kept[chosen[(scores[chosen] >= self.at_least) & (scores[chosen] > 0)]] = True
-        return Selection(self, np.array(names, dtype=STRINGS), scores, kept)
+        kept[chosen[(scores[chosen] >= self.min_score) & (scores[chosen] > 0)]] = True
+        return FittedFeatureSelector(self, np.array(names, dtype=STRINGS), scores, kept)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Selection:
-    """What was kept, and why.
+class FittedFeatureSelector:
+    """A fitted `FeatureSelector`.
 
     Attributes:
-        settings: how it was chosen.
+        settings: settings of the fit.
         names: (F,) StringDType of all features.
         scores: (F,) float64.
         kept: (F,) bool.
     """
 
-    settings: Select
+    settings: FeatureSelector
     names: StringArray
     scores: Float64Array
     kept: NDArray[np.bool_]
@@ -100,12 +100,13 @@ class Selection:
         """The kept columns of X (n, F)."""
         return sp.csr_array(X[:, np.flatnonzero(self.kept)])
 
-    def report(self) -> list[Judged]:
+    def report(self) -> list[FeatureScore]:
         """Every feature, best first, with its score and the reason."""
         order = np.argsort(-self.scores, kind="stable").tolist()
         rows = zip(self.names[order].tolist(), self.scores[order].tolist(), self.kept[order].tolist(), strict=True)
         return [
-            Judged(name, score, kept, self._reason(score, kept, rank)) for rank, (name, score, kept) in enumerate(rows)
+            FeatureScore(name, score, kept, self._reason(score, kept, rank))
+            for rank, (name, score, kept) in enumerate(rows)
         ]
 
     def _reason(self, score: float, kept: bool, rank: int) -> str:
@@ -114,22 +115,22 @@ class Selection:
             return f"{what} {score:.4g} is number {rank + 1} of {len(self.scores)}"
         if score <= 0:
             return (
-                f"{what} is 0: it tells no two items apart"
+                f"{what} is 0: all items have the same value"
                 if self.settings.by == "variance"
-                else f"{what} is 0: it says nothing of the group"
+                else f"{what} is 0: independent of the group"
             )
-        if score < self.settings.at_least:
-            return f"{what} {score:.4g} is below {self.settings.at_least:g}"
-        return f"{what} {score:.4g} is number {rank + 1}; the first {self.settings.keep} stay"
+        if score < self.settings.min_score:
+            return f"{what} {score:.4g} is below {self.settings.min_score:g}"
+        return f"{what} {score:.4g} is number {rank + 1}; the first {self.settings.max_features} are kept"
 
 
-def variances(X: CSR) -> Float64Array:
+def compute_variances(X: CSR) -> Float64Array:
     """(F,) variance of each column, zeros included. O(entries)."""
     n = max(X.shape[0], 1)
     means = np.bincount(X.indices, weights=X.data, minlength=X.shape[1]) / n
     squares = np.bincount(X.indices, weights=X.data.astype(np.float64) ** 2, minlength=X.shape[1]) / n
     spread = squares - means**2
-    # A constant column leaves only rounding.
+    # A constant column has only rounding errors.
     return np.where(spread > 1e-7 * squares, spread, 0.0)
 
 
@@ -157,39 +158,39 @@ def mutual_information(X: CSR, groups: Int32Array) -> Float64Array:
     return np.where(information > 1e-12, information, 0.0)
 
 
-def popularity_groups(interactions: CSR, groups: int = 8) -> Int32Array:
-    """(N,) which of ``groups`` equal slices of the popularity ranking, 0 = least; −1 = untouched."""
+def group_by_popularity(interactions: CSR, groups: int = 8) -> Int32Array:
+    """(N,) the quantile of each item's popularity, 0 = least popular; −1 = no interactions."""
     users = np.bincount(interactions.indices, minlength=interactions.shape[1])
-    touched = np.flatnonzero(users)
-    rank = np.empty(len(touched), dtype=np.int64)
-    rank[np.argsort(users[touched], kind="stable")] = np.arange(len(touched))
+    interacted = np.flatnonzero(users)
+    rank = np.empty(len(interacted), dtype=np.int64)
+    rank[np.argsort(users[interacted], kind="stable")] = np.arange(len(interacted))
     group = np.full(len(users), -1, dtype=np.int32)
-    group[touched] = rank * groups // max(len(touched), 1)
+    group[interacted] = rank * groups // max(len(interacted), 1)
     return group
 
 
-def audience_groups(interactions: CSR, groups: int = 8, run: Run = Run()) -> Int32Array:
-    """(N,) the group of users that an item's audience is nearest to; −1 = untouched.
+def group_by_audience(interactions: CSR, groups: int = 8, run: Run = Run()) -> Int32Array:
+    """(N,) a clustering of the items by the users who interacted with them; −1 = no interactions.
 
     Items are clustered by direction in the space of the first singular vectors of log(1 + weight), the most
-    common direction (popularity) left out. O(entries · groups).
+    common direction (popularity) excluded. O(entries · groups).
     """
     users = np.bincount(interactions.indices, minlength=interactions.shape[1])
-    touched = np.flatnonzero(users)
+    interacted = np.flatnonzero(users)
     group = np.full(len(users), -1, dtype=np.int32)
-    if len(touched) < groups:
-        group[touched] = 0
+    if len(interacted) < groups:
+        group[interacted] = 0
         return group
     logs = sp.csr_array(
         (np.log1p(interactions.data), interactions.indices, interactions.indptr), shape=interactions.shape
     )
-    audience = normalize(sp.csr_array(logs[:, touched].T))
+    audience = normalize(sp.csr_array(logs[:, interacted].T))
     width = min(groups + 1, *audience.shape)
     if width < 2:
-        group[touched] = 0
+        group[interacted] = 0
         return group
     with run.limit_threads():
         basis = truncated_svd(audience.astype(np.float32), width, run)[0]
-        places = normalize(np.asarray(audience @ basis.T)[:, 1:])
-        group[touched] = KMeans(groups, n_init=4, random_state=run.seed).fit_predict(places)
+        coordinates = normalize(np.asarray(audience @ basis.T)[:, 1:])
+        group[interacted] = KMeans(groups, n_init=4, random_state=run.seed).fit_predict(coordinates)
     return group

@@ -1,7 +1,7 @@
-"""Sentiment of an English text: how positive and how subjective its words are.
+"""Sentiment of English text: polarity and subjectivity from a lexicon.
 
-De Smedt & Daelemans, "Pattern for Python", JMLR 2012: the lexicon that TextBlob carries, with its rules for
-negation and for words like "very".
+De Smedt & Daelemans, "Pattern for Python", JMLR 2012: the lexicon of TextBlob, with its rules for
+negation and for intensifiers such as "very".
 """
 
 import dataclasses
@@ -11,37 +11,37 @@ from typing import Any
 import numpy as np
 
 from leanrec.errors import MissingExtraError
-from leanrec.features.base import Column, as_texts, csr
+from leanrec.features.base import Column, to_csr, to_texts
 from leanrec.run import Run
 from leanrec.types import CSR, empty_csr
 
-__all__ = ["Sentiment", "SentimentLexicon"]
+__all__ = ["FittedSentimentScore", "SentimentScore"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Sentiment:
-    """Polarity from −1 to 1 and subjectivity from 0 to 1; zeros where the lexicon knows no word.
+class SentimentScore:
+    """Polarity from −1 to 1 and subjectivity from 0 to 1; zeros where no word is in the lexicon.
 
     Needs the extra ``sentiment``; the lexicon is in that package, nothing is downloaded. English only.
     Cost O(words), about 0.05 ms for a sentence.
     """
 
-    def fit(self, column: Column, run: Run = Run()) -> "SentimentLexicon":  # noqa: ARG002 - nothing to learn
-        """There is nothing to learn. Raises MissingExtraError."""
-        lexicon = SentimentLexicon(self)
+    def fit(self, column: Column, run: Run = Run()) -> "FittedSentimentScore":  # noqa: ARG002 - nothing to learn
+        """Return the transformer; it learns nothing. Raises MissingExtraError."""
+        lexicon = FittedSentimentScore(self)
         lexicon.transform(column[:1])
         return lexicon
 
 
 @dataclasses.dataclass(frozen=True)
-class SentimentLexicon:
-    """A Sentiment, ready to use.
+class FittedSentimentScore:
+    """A fitted `SentimentScore`.
 
     Attributes:
-        settings: what it was made with.
+        settings: settings of the fit.
     """
 
-    settings: Sentiment
+    settings: SentimentScore
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -53,10 +53,10 @@ class SentimentLexicon:
         try:
             from textblob.en import sentiment  # noqa: PLC0415 - an optional package
         except ImportError as error:
-            raise MissingExtraError("Sentiment", "sentiment") from error
+            raise MissingExtraError("SentimentScore", "sentiment") from error
         return sentiment
 
     def transform(self, column: Column) -> CSR:
         """(n, 2)."""
-        score, texts = self._score, as_texts(column)
-        return csr(np.array([score(text)[:2] for text in texts])) if texts else empty_csr(0, 2)
+        score, texts = self._score, to_texts(column)
+        return to_csr(np.array([score(text)[:2] for text in texts])) if texts else empty_csr(0, 2)

@@ -1,56 +1,82 @@
-"""Work dealt out to threads, with BLAS held to one thread each."""
+"""Parallel execution of tasks that release the GIL, and kernels compiled both serial and parallel."""
 
 import contextlib
 import functools
 import threading
+import types
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numba
 import threadpoolctl
 
-__all__ = ["run_by_rows", "run_in_threads", "single_threaded_blas"]
+__all__ = ["CompiledPair", "compile_serial_and_parallel", "run_by_rows", "run_in_threads", "single_threaded_blas"]
 
 _T = TypeVar("_T")
 _lock = threading.Lock()
-_open: list[contextlib.ExitStack] = []
-_inside = [0]
+_active_limits: list[contextlib.ExitStack] = []
+_n_entered = [0]
+
+
+class CompiledPair(NamedTuple):
+    """Two compilations of one function: ``serial`` on the calling thread, ``parallel`` on Numba's threads."""
+
+    serial: Callable[..., None]
+    parallel: Callable[..., None]
+
+
+def compile_serial_and_parallel(function: Callable[..., None]) -> CompiledPair:
+    """Compile a function with a ``numba.prange`` loop twice. A decorator.
+
+    Starting threads costs about 0.1 ms, and milliseconds on a busy machine, so small inputs take the serial version.
+    It runs ``prange`` as ``range`` and releases the GIL.
+    """
+
+    def compile_as(suffix: str, **options: bool) -> Callable[..., None]:
+        name = f"{function.__name__}_{suffix}"
+        # A copy with its own name: Numba names the files of its cache after the function, whatever the options.
+        copy = types.FunctionType(function.__code__, function.__globals__, name)
+        copy.__qualname__, copy.__doc__ = name, function.__doc__
+        compiled: Callable[..., Any] = numba.njit(cache=True, **options)(copy)
+        return compiled
+
+    return CompiledPair(compile_as("serial", nogil=True), compile_as("parallel", parallel=True))
 
 
 @functools.cache
-def _controller() -> threadpoolctl.ThreadpoolController:
-    # Looking for the libraries takes milliseconds and they do not change after import.
-    import scipy.linalg.blas  # noqa: F401, PLC0415 - numba's products go through this second copy of BLAS
+def _find_blas_libraries() -> threadpoolctl.ThreadpoolController:
+    # The search takes milliseconds, and the libraries do not change after import.
+    import scipy.linalg.blas  # noqa: F401, PLC0415 - Numba calls this second copy of BLAS
 
     return threadpoolctl.ThreadpoolController()
 
 
 @contextlib.contextmanager
 def single_threaded_blas() -> Iterator[None]:
-    """BLAS on the calling thread alone while any thread is inside: the threads are ours, one product each.
+    """Limit BLAS to one thread while at least one block is active, for callers that run their own threads.
 
-    Nested and concurrent blocks count; the last to leave restores what the first found.
+    Blocks may be nested and concurrent. The last one to end restores the limit that the first one found.
     """
     with _lock:
-        if not _inside[0]:
+        if not _n_entered[0]:
             stack = contextlib.ExitStack()
-            stack.enter_context(_controller().limit(limits=1, user_api="blas"))
-            _open.append(stack)
-        _inside[0] += 1
+            stack.enter_context(_find_blas_libraries().limit(limits=1, user_api="blas"))
+            _active_limits.append(stack)
+        _n_entered[0] += 1
     try:
         yield
     finally:
         with _lock:
-            _inside[0] -= 1
-            if not _inside[0]:
-                _open.pop().close()
+            _n_entered[0] -= 1
+            if not _n_entered[0]:
+                _active_limits.pop().close()
 
 
 def run_in_threads(work: Callable[[_T], None], tasks: Sequence[_T]) -> None:
-    """``work(task)`` for every task, on as many threads as Numba may use now; the work must release the GIL.
+    """Call ``work(task)`` for every task on at most ``numba.get_num_threads()`` threads; ``work`` must release the GIL.
 
-    The first error is raised once running tasks have ended.
+    The first error is raised after the running tasks have ended.
     """
     workers = min(numba.get_num_threads(), len(tasks))
     if workers <= 1:
@@ -58,18 +84,18 @@ def run_in_threads(work: Callable[[_T], None], tasks: Sequence[_T]) -> None:
             work(task)
         return
     with single_threaded_blas(), ThreadPoolExecutor(workers) as pool:
-        for done in [pool.submit(work, task) for task in tasks]:
-            done.result()
+        for future in [pool.submit(work, task) for task in tasks]:
+            future.result()
 
 
-def run_by_rows(work: Callable[[slice], None], rows: int, few: int) -> None:
-    """``work`` on all rows at once where there are fewer than ``few``, else on stretches of rows in ``run_in_threads``.
+def run_by_rows(work: Callable[[slice], None], rows: int, min_rows: int) -> None:
+    """Call ``work`` on blocks of independent rows in threads, or once on all rows if there are fewer than ``min_rows``.
 
-    Starting threads costs 0.1 ms. The rows must not depend on each other.
+    Starting threads costs about 0.1 ms.
     """
-    if rows < few:
+    if rows < min_rows:
         work(slice(0, rows))
         return
-    # More stretches than threads: rows are not equally dear.
+    # More blocks than threads, because rows differ in cost.
     step = -(-rows // (8 * numba.get_num_threads()))
     run_in_threads(work, [slice(first, min(first + step, rows)) for first in range(0, rows, step)])

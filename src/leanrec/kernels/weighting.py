@@ -1,4 +1,4 @@
-"""Weighting of an interaction matrix before a model reads it."""
+"""Weighting of interaction matrices: binary, logarithmic, TF-IDF and BM25."""
 
 import numpy as np
 import scipy.sparse as sp
@@ -12,7 +12,7 @@ WEIGHTINGS = ("none", "binary", "log", "tfidf", "bm25")
 
 
 def item_idf(matrix: CSR) -> np.ndarray:
-    """(N,) float32: log(U / users of the item), 0 for an item nobody touched."""
+    """(N,) float32 inverse document frequency log(U / users of the item); 0 for an item without users."""
     users = np.bincount(matrix.indices, minlength=matrix.shape[1])
     idf = np.log(np.maximum(matrix.shape[0], 1) / np.maximum(users, 1)).astype(np.float32)
     return np.asarray(idf * (users > 0))
@@ -21,13 +21,14 @@ def item_idf(matrix: CSR) -> np.ndarray:
 def weight_interactions(matrix: CSR, scheme: str, idf: np.ndarray | None = None) -> CSR:
     """A weighted copy of a (B, N) matrix of positive weights. O(entries).
 
-    Schemes: ``none`` as it is; ``binary`` 1 for each; ``log`` log₂(1 + w), which leaves 1 at 1 and damps
-    heavy repeats; ``tfidf`` log₂(1 + w) · idf; ``bm25`` (k₁ + 1) · w / (k₁ + w) · idf with k₁ = 1.2.
+    Schemes: ``none`` leaves weights unchanged; ``binary`` sets them to 1; ``log`` is log₂(1 + w), which keeps 1 at 1 and
+    damps large counts; ``tfidf`` is log₂(1 + w) · idf; ``bm25`` is (k₁ + 1) · w / (k₁ + w) · idf with k₁ = 1.2.
 
     Args:
         matrix: (B, N).
         scheme: one of ``WEIGHTINGS``.
-        idf: (N,) from the training matrix; needed by tfidf and bm25, so that one query is weighted as training was.
+        idf: (N,) from the training matrix, so that a query is weighted as in training; None = from ``matrix``. Read by
+            tfidf and bm25 only.
     """
     check_one_of("weighting", scheme, WEIGHTINGS)
     w = matrix.data.astype(np.float32)

@@ -1,7 +1,17 @@
-"""One file per model. A model is named by its module (``ease``) or by an import path (``package.module:Class``).
+"""Recommendation models: one file for each, found by its module name or by an import path (``package.module:Class``).
 
-``from leanrec.models import EASE`` imports the one module that defines the class. The settings class of a module has its
-name without underscores, whatever the case (``item_knn`` → ``ItemKNN``), and the fitted class adds ``Model`` to it.
+``from leanrec.models import EASE`` imports only the module that defines the class. The settings class of a module has
+the module's name without underscores, whatever the case (``item_knn`` → ``ItemKNN``), and the fitted class adds
+``Model`` to it.
+
+A settings class may describe itself in class variables, which discovery reads:
+
+* ``READS: ClassVar[frozenset[str]]``: every input that some setting makes it read, of `INPUTS`. Default: the history.
+* ``NEEDS: ClassVar[frozenset[str]]``: the inputs without which it cannot be fitted. Default: none beside the history.
+* ``COST: ClassVar[str]``: "seconds" or "minutes", the order of a fit on 100,000 interactions. Default: "minutes" for
+  models that need an extra, "seconds" for others.
+* ``VARIANTS: ClassVar[tuple[Mapping[str, Any], ...]]``: settings worth trying beside the defaults, such as other sizes.
+* ``SIMILAR_TO: ClassVar[str]``: a model of like cost and quality that is tried instead, unless this one is named.
 """
 
 import dataclasses
@@ -9,6 +19,7 @@ import difflib
 import functools
 import importlib
 import pkgutil
+from collections.abc import Mapping
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from typing import Any, cast
@@ -16,18 +27,31 @@ from typing import Any, cast
 from leanrec.errors import MissingExtraError, SettingError
 from leanrec.protocols import Estimator
 
-__all__ = ["ModelInfo", "find_info", "get_model", "list_models"]
+__all__ = ["INPUTS", "ModelInfo", "find_info", "get_model", "list_models"]
+
+INPUTS: Mapping[str, str] = {
+    "history": "the items that a user interacted with",
+    "order": "the order of the interactions",
+    "times": "the times of the interactions",
+    "ratings": "explicit ratings",
+    "event_types": "types of events, such as click and purchase",
+    "content": "the item table",
+    "users": "the user table",
+    "context": "the circumstances of a request, such as the hour",
+    "item_links": "links of items to entities",
+    "user_links": "links between users",
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelInfo:
-    """One model, found by its file name; nothing of it is imported until it is asked for.
+    """One model, found by its file name. Its module is imported when its settings class is first read.
 
     Attributes:
-        name: what the command line calls it.
-        family: the folder it is in: linear, sequential, …; "plugin" for models of other packages.
-        module: import path of its module.
-        extra: the extra that it needs, "deep" where it needs torch, else "".
+        name: module name, which is also its name on the command line.
+        family: its folder: "linear", "sequential" …; "plugin" for models of other packages.
+        module: import path of the module.
+        extra: the extra to install for it, such as "deep"; "" = none.
         attribute: name of the settings class of a plugin; "" = by the naming rule.
     """
 
@@ -53,14 +77,42 @@ class ModelInfo:
         try:
             module = importlib.import_module(self.module)
         except ImportError as error:
-            raise MissingExtraError.of(f"The model {self.name!r}", error) or error from error
-        name = self.attribute or next(name for name in vars(module)["__all__"] if name.lower() == _key(self.name))
+            raise MissingExtraError.from_import_error(f"The model {self.name!r}", error) or error from error
+        name = self.attribute or next(each for each in vars(module)["__all__"] if each.lower() == _normalize(self.name))
         return cast("type[Estimator]", getattr(module, name))
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """The inputs that it can read, of `INPUTS`. Imports the module, as the properties below do."""
+        return frozenset({"history"}) | getattr(self.settings, "READS", frozenset()) | self.needs
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """The inputs without which it cannot be fitted."""
+        return frozenset(getattr(self.settings, "NEEDS", ()))
+
+    @property
+    def cost(self) -> str:
+        """Order of the time of a fit on 100,000 interactions: "seconds" or "minutes"."""
+        return str("minutes" if self.extra else getattr(self.settings, "COST", "seconds"))
+
+    @property
+    def variants(self) -> tuple[Mapping[str, Any], ...]:
+        """Settings worth trying beside the defaults."""
+        return tuple(getattr(self.settings, "VARIANTS", ()))
+
+    @property
+    def similar_to(self) -> str:
+        """Name of a model of like cost and quality that is tried instead, unless this one is named; "" = none."""
+        return str(getattr(self.settings, "SIMILAR_TO", ""))
 
 
 @functools.cache
 def list_models() -> dict[str, ModelInfo]:
-    """Every model by name: the modules of this package and the ``leanrec.models`` entry points. About 1 ms, once."""
+    """Every model by name: the modules of this package and the ``leanrec.models`` entry points.
+
+    Imports no model. Takes about 1 ms the first time.
+    """
     found = {}
     for family in pkgutil.iter_modules(__path__):
         package = importlib.import_module(f"{__name__}.{family.name}")
@@ -76,7 +128,9 @@ def list_models() -> dict[str, ModelInfo]:
 def get_model(name: str) -> type[Estimator]:
     """The settings class of a model, by module name or import path.
 
-    Raises SettingError with the closest names, and MissingExtraError where the model needs a package that is not there.
+    Raises:
+        SettingError: no such model; the message names the closest one.
+        MissingExtraError: the model needs a package that is not installed.
     """
     if ":" in name:
         module, _, attribute = name.partition(":")
@@ -92,25 +146,29 @@ def get_model(name: str) -> type[Estimator]:
 
 
 def find_info(settings: type) -> ModelInfo | None:
-    """The entry of a settings class among the models, None for a class that is not listed."""
+    """The entry of a settings class in `list_models`; None for a class that is not listed."""
     for info in list_models().values():
-        named = settings.__name__ == info.attribute if info.attribute else _key(info.name) == settings.__name__.lower()
+        named = (
+            settings.__name__ == info.attribute
+            if info.attribute
+            else _normalize(info.name) == settings.__name__.lower()
+        )
         if info.module == settings.__module__ and named:
             return info
     return None
 
 
-def _key(name: str) -> str:
-    """What module and class names have in common."""
+def _normalize(name: str) -> str:
+    """The form that module and class names have in common."""
     return name.replace("_", "").lower()
 
 
 def __getattr__(name: str) -> Any:
     if name.startswith("_"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    key = _key(name)
+    key = _normalize(name)
     for info in list_models().values():
-        if not info.attribute and _key(info.name) in (key, key.removesuffix("model")):
+        if not info.attribute and _normalize(info.name) in (key, key.removesuffix("model")):
             settings = info.settings
             fitted = getattr(importlib.import_module(info.module), f"{settings.__name__}Model", None)
             found = {settings.__name__: settings, f"{settings.__name__}Model": fitted}.get(name)

@@ -1,4 +1,4 @@
-"""Blocks that keep only what comes into them, and compute the rest again on the way back."""
+"""Activation checkpointing: blocks keep their inputs and are recomputed in the backward pass."""
 
 import functools
 from collections.abc import Callable
@@ -9,23 +9,23 @@ from torch.utils.checkpoint import checkpoint
 
 from leanrec.errors import SettingError
 
-__all__ = ["recompute_blocks"]
+__all__ = ["checkpoint_blocks"]
 
 
-def recompute_blocks(network: nn.Module) -> None:
-    """Make every module in ``network.blocks`` forget its inner values between the way there and the way back.
+def checkpoint_blocks(network: nn.Module) -> None:
+    """Recompute the activations of every module in ``network.blocks`` in the backward pass instead of keeping them.
 
-    The gradients are the same, dropout included; a step takes about a third longer, and memory no longer grows with what
-    the blocks hold inside, only with their number (Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016).
-    Names of weights stay. Raises SettingError where the network has no blocks.
+    The gradients are the same, dropout included. A step takes about a third longer, and memory grows with the inputs of
+    the blocks only (Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016). Names of weights do not change.
+    Raises SettingError if the network has no blocks.
     """
     blocks = getattr(network, "blocks", None)
     if not isinstance(blocks, nn.ModuleList):
-        raise SettingError("recompute must be False: this model has no blocks that could be computed again.")
+        raise SettingError("activation_checkpointing must be False: this model has no blocks to recompute.")
     for block in blocks:
-        block.forward = functools.partial(_again, block.forward)
+        block.forward = functools.partial(_checkpointed, block.forward)
 
 
-def _again(forward: Callable[..., Tensor], *inputs: Any, **more: Any) -> Tensor:
-    out: Tensor = checkpoint(forward, *inputs, use_reentrant=False, **more)
+def _checkpointed(forward: Callable[..., Tensor], *inputs: Any, **options: Any) -> Tensor:
+    out: Tensor = checkpoint(forward, *inputs, use_reentrant=False, **options)
     return out

@@ -1,4 +1,4 @@
-"""Self-attention over histories."""
+"""Transformer block with pre-layer normalization."""
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -9,20 +9,22 @@ __all__ = ["TransformerBlock"]
 
 
 class TransformerBlock(nn.Module):
-    """Attention and a two-layer network, each normalised before and added to what came in.
+    """Self-attention and a two-layer MLP of ``hidden_dim`` units, each with pre-layer normalization and a residual.
 
-    ``hidden`` is the width of the two-layer network. With ``causal`` a place sees itself and those before, so padding
-    at the right changes nothing; without, ``mask`` (B, L) says which places are there.
+    With ``causal`` a position attends to itself and earlier ones, so padding on the right has no effect; otherwise
+    ``mask`` (B, L) marks the positions that are not padding.
     """
 
-    def __init__(self, width: int, heads: int, hidden: int, dropout: float, *, causal: bool = True) -> None:
+    def __init__(
+        self, embedding_dim: int, n_heads: int, hidden_dim: int, dropout: float, *, causal: bool = True
+    ) -> None:
         super().__init__()
-        self.heads, self.dropout, self.causal = heads, dropout, causal
-        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.qkv = nn.Linear(width, 3 * width)
-        self.out = nn.Linear(width, width)
-        self.up, self.down = nn.Linear(width, hidden), nn.Linear(hidden, width)
-        # A fresh block hands on what comes in: what the item vectors know at the start is not drowned in noise.
+        self.n_heads, self.dropout, self.causal = n_heads, dropout, causal
+        self.norm1, self.norm2 = nn.LayerNorm(embedding_dim), nn.LayerNorm(embedding_dim)
+        self.qkv = nn.Linear(embedding_dim, 3 * embedding_dim)
+        self.out = nn.Linear(embedding_dim, embedding_dim)
+        self.up, self.down = nn.Linear(embedding_dim, hidden_dim), nn.Linear(hidden_dim, embedding_dim)
+        # A fresh block is the identity, so that informative initial item vectors reach the output.
         for last in (self.out, self.down):
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)
@@ -34,9 +36,9 @@ class TransformerBlock(nn.Module):
 
     def _attend(self, x: Tensor, mask: Tensor | None) -> Tensor:
         B, L, D = x.shape
-        q, k, v = self.qkv(x).view(B, L, 3, self.heads, D // self.heads).permute(2, 0, 3, 1, 4)
-        seen = None if mask is None else mask[:, None, None, :]
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=seen, is_causal=self.causal and mask is None)
+        q, k, v = self.qkv(x).view(B, L, 3, self.n_heads, D // self.n_heads).permute(2, 0, 3, 1, 4)
+        attendable = None if mask is None else mask[:, None, None, :]
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=attendable, is_causal=self.causal and mask is None)
         return out.transpose(1, 2).reshape(B, L, D)
 
     def _drop(self, x: Tensor) -> Tensor:

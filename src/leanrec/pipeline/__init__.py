@@ -1,1 +1,1 @@
-"""A fitted model with everything needed to serve recommendations by external id."""
+"""Pipelines: serve recommendations from a fitted model by external id."""

@@ -1,4 +1,4 @@
-"""The items as people see them: titles, search, and filters over the item table."""
+"""The item catalog: titles, images, search, and filters over the item table."""
 
 import dataclasses
 import difflib
@@ -19,25 +19,25 @@ from leanrec.data.vocabulary import Id, Vocabulary
 from leanrec.errors import SettingError
 from leanrec.types import Int32Array
 
-__all__ = ["Catalogue", "Rules", "Where", "check_conditions", "listed_ids"]
+__all__ = ["Catalog", "ItemRules", "Where", "check_conditions", "to_id_list"]
 
 Where = Mapping[str, Any]
 _SEPARATORS = ("|", ",", ";")
-_KEPT_MASKS = 64
-_MOST_CONDITIONS = 100
-_MOST_VALUES = 1000  # of one list
-_DEEPEST = 5
-_PICTURES = ("image", "image_url", "picture", "picture_url", "poster", "poster_url", "thumbnail", "cover")
+_MAX_CACHED_FILTERS = 64
+_MAX_CONDITIONS = 100
+_MAX_VALUES = 1000  # of one list
+_MAX_DEPTH = 5
+_IMAGE_COLUMNS = ("image", "image_url", "picture", "picture_url", "poster", "poster_url", "thumbnail", "cover")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Rules:
-    """What may be shown.
+class ItemRules:
+    """The items that may be recommended, as rows.
 
     Attributes:
-        allow: rows that may be shown; None = all.
-        deny: rows that must not be shown; None = none.
-        unknown: ids in the rules that are no items.
+        allow: rows that may be recommended; None = all.
+        deny: rows that must not be recommended; None = none.
+        unknown: ids of the rules that are not in the catalog.
     """
 
     allow: Int32Array | None = None
@@ -46,11 +46,11 @@ class Rules:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Catalogue:
-    """Ids and content of N items; immutable, so that one request sees one state.
+class Catalog:
+    """Ids and content of N items. Immutable, so that all of one request sees the same items.
 
     Attributes:
-        items: N own ids.
+        items: N external ids.
         table: N rows of content, or None.
     """
 
@@ -60,143 +60,147 @@ class Catalogue:
     def __len__(self) -> int:
         return len(self.items)
 
-    def own_id(self, row: int) -> Id:
-        """Own id of an item row."""
-        own: Id = self.items.ids[row]
-        return own.item() if isinstance(own, np.generic) else own
+    def external_id(self, row: int) -> Id:
+        """External id of an item row."""
+        item: Id = self.items.ids[row]
+        return item.item() if isinstance(item, np.generic) else item
 
     def title(self, row: int) -> str:
-        """What to call an item: its title, or its id where there is none."""
+        """Title of an item, or its id if it has none."""
         titles = self._titles
         return (str(titles[row]) if titles is not None else "") or str(self.items.ids[row])
 
     @functools.cached_property
-    def pictures(self) -> str | None:
-        """Name of the column of addresses of pictures, if there is one."""
+    def image_column(self) -> str | None:
+        """Name of the column with addresses of images, or None."""
         columns = {} if self.table is None else self.table.columns
         texts = {name.lower(): name for name, column in columns.items() if column.dtype.kind == "T"}
-        return next((texts[name] for name in _PICTURES if name in texts), None)
+        return next((texts[name] for name in _IMAGE_COLUMNS if name in texts), None)
 
-    def picture(self, row: int) -> str | None:
-        """Address of a picture of an item; only https is one, so that a page can show it safely."""
-        cell = "" if self.table is None or self.pictures is None else str(self.table.columns[self.pictures][row])
+    def image_url(self, row: int) -> str | None:
+        """Address of an image of an item. Other schemes than https give None, so that a page can use it safely."""
+        if self.table is None or self.image_column is None:
+            return None
+        cell = str(self.table.columns[self.image_column][row])
         return cell if cell.startswith("https://") else None
 
     def content(self, row: int) -> dict[str, Any]:
-        """What the item table says about an item, without missing values."""
+        """The row of the item table, without missing values."""
         return {} if self.table is None else self.table.row(row)
 
-    def shared(self, row: int, other: int) -> tuple[str, ...]:
-        """Labels, such as genres, that the cells of two items have in common."""
-        here, there = self.content(row), self.content(other)
+    def shared_labels(self, row: int, other: int) -> tuple[str, ...]:
+        """Labels, such as genres, that two items have in common."""
+        mine, theirs = self.content(row), self.content(other)
         return tuple(
             label.strip()
-            for name, cell in here.items()
-            if isinstance(cell, str) and "|" in cell + str(there.get(name, ""))
+            for name, cell in mine.items()
+            if isinstance(cell, str) and "|" in cell + str(theirs.get(name, ""))
             for label in cell.split("|")
-            if label in str(there.get(name, "")).split("|")
+            if label in str(theirs.get(name, "")).split("|")
         )
 
     def search(self, text: str, limit: int) -> Int32Array:
-        """Rows of items whose title holds the text, in any case; titles that begin with it come first."""
-        at = np.strings.find(self._lower_titles, text.lower())
-        found = np.flatnonzero(at >= 0)
-        return found[np.argsort(at[found] > 0, kind="stable")][:limit].astype(np.int32)
+        """Rows of items whose title contains the text, in any case; titles that start with it come first."""
+        position = np.strings.find(self._lower_titles, text.lower())
+        found = np.flatnonzero(position >= 0)
+        return found[np.argsort(position[found] > 0, kind="stable")][:limit].astype(np.int32)
 
-    def rules(self, allow: Iterable[Id] | None, deny: Iterable[Id] | None, where: Where | None) -> Rules:
-        """Allowed and denied ids and conditions as rows; an item must pass all of them."""
-        allowed, unknown = self._known("allow", allow)
-        denied, more = self._known("deny", deny)
+    def resolve_rules(self, allow: Iterable[Id] | None, deny: Iterable[Id] | None, where: Where | None) -> ItemRules:
+        """Allowed ids, denied ids and conditions as item rows; an item must pass all three."""
+        allowed, unknown = self._find_rows("allow", allow)
+        denied, more = self._find_rows("deny", deny)
         if where:
-            matching = self.matching(where)
+            matching = self.filter_rows(where)
             allowed = matching if allowed is None else np.intersect1d(allowed, matching)
-        return Rules(allowed, denied, (*unknown, *more))
+        return ItemRules(allowed, denied, (*unknown, *more))
 
-    def _known(self, what: str, ids: Iterable[Id] | None) -> tuple[Int32Array | None, tuple[Id, ...]]:
+    def _find_rows(self, name: str, ids: Iterable[Id] | None) -> tuple[Int32Array | None, tuple[Id, ...]]:
+        """Rows of the ids that are in the catalog, and the other ids."""
         if ids is None:
             return None, ()
-        own = listed_ids(what, ids)
-        rows = self.items.rows(own, missing=-1)
-        return rows[rows >= 0], tuple(each for each, row in zip(own, rows, strict=True) if row < 0)
+        items = to_id_list(name, ids)
+        rows = self.items.rows(items, missing=-1)
+        return rows[rows >= 0], tuple(item for item, row in zip(items, rows, strict=True) if row < 0)
 
-    def matching(self, where: Where) -> Int32Array:
-        """Rows of the items that meet all conditions. O(N) for each condition the first time, then remembered.
+    def filter_rows(self, where: Where) -> Int32Array:
+        """Rows of the items that meet all conditions. O(N) for each new condition; the last 64 filters are cached.
 
         A condition is written ``{column: wanted}``. For a column of text, ``wanted`` is a value or one of
         the labels of a cell such as "Comedy|Drama", in any case; for a column of numbers, a number. Besides:
         a list (any of them), ``{"min": a, "max": b}``, ``{"contains": text}`` and ``{"not": wanted}``.
-        Raises SettingError for an unknown column, a condition that makes no sense, more than 100 conditions or
-        1,000 values of one list, and for conditions more than five levels deep.
+
+        Raises SettingError for an unknown column, for a condition that does not fit its column, for more than 100
+        conditions or 1,000 values in one list, and for conditions more than five levels deep.
         """
         check_conditions(where)
         try:
             key = json.dumps(where, sort_keys=True)
         except (TypeError, ValueError) as error:
             raise SettingError("where must hold texts, numbers, lists and objects.") from error
-        rows = self._masks.get(key)
+        rows = self._filters.get(key)
         if rows is None:
             mask = np.ones(len(self), np.bool_)
             for column, wanted in where.items():
-                mask &= self._condition(column, wanted)
-            rows = self._masks.put(key, np.flatnonzero(mask).astype(np.int32))
+                mask &= self._match(column, wanted)
+            rows = self._filters.put(key, np.flatnonzero(mask).astype(np.int32))
         return rows
 
-    def _condition(self, column: str, wanted: Any) -> NDArray[np.bool_]:
+    def _match(self, column: str, wanted: Any) -> NDArray[np.bool_]:
+        """(N,) whether the cell of an item meets a condition."""
         if isinstance(wanted, Mapping):
-            return self._object(column, wanted)
-        several = wanted if isinstance(wanted, list | tuple) else [wanted]
-        plain = [each for each in several if not _nested(each)]
-        mask = self._any_of(column, plain)
-        for each in several:
-            if _nested(each):
-                mask |= self._condition(column, each)
+            return self._match_object(column, wanted)
+        values = wanted if isinstance(wanted, list | tuple) else [wanted]
+        mask = self._match_any(column, [each for each in values if not _is_nested(each)])
+        for each in values:
+            if _is_nested(each):
+                mask |= self._match(column, each)
         return mask
 
-    def _any_of(self, column: str, wanted: Sequence[Any]) -> NDArray[np.bool_]:
-        """Whether a cell is one of the values, or has one of them among its labels: one pass for all of them."""
+    def _match_any(self, column: str, values: Sequence[Any]) -> NDArray[np.bool_]:
+        """(N,) whether a cell is one of the values, or has one among its labels. One pass for all values."""
         cells = self._cells(column)
         if cells.dtype.kind != "T":
-            numbers = [_number(column, each) for each in wanted]
+            numbers = [_to_number(column, each) for each in values]
             return np.isin(cells.astype(np.float64), np.array(numbers, np.float64))
-        for each in wanted:
+        for each in values:
             if not isinstance(each, str):
                 raise SettingError(f"where: {column!r} is text, so it must be compared with text. Got {each!r}.")
-        return self._labels[column].any_of(wanted)
+        return self._text_columns.get_labels(column).match_any(values)
 
-    def _object(self, column: str, wanted: Where) -> NDArray[np.bool_]:
+    def _match_object(self, column: str, wanted: Where) -> NDArray[np.bool_]:
         mask = np.ones(len(self), np.bool_)
-        for word, value in wanted.items():
-            if word == "not":
-                mask &= ~self._condition(column, value)
-            elif word == "contains":
-                mask &= self._contains(column, value)
-            elif word in {"min", "max"}:
-                mask &= self._bound(column, word, value)
+        for operator, value in wanted.items():
+            if operator == "not":
+                mask &= ~self._match(column, value)
+            elif operator == "contains":
+                mask &= self._match_substring(column, value)
+            elif operator in {"min", "max"}:
+                mask &= self._match_bound(column, operator, value)
             else:
-                raise SettingError(f"where: {column!r} can have min, max, contains and not. Got {word!r}.")
+                raise SettingError(f"where: {column!r} can have min, max, contains and not. Got {operator!r}.")
         return mask
 
-    def _contains(self, column: str, value: Any) -> NDArray[np.bool_]:
+    def _match_substring(self, column: str, value: Any) -> NDArray[np.bool_]:
         cells = self._cells(column)
         if cells.dtype.kind != "T" or not isinstance(value, str):
             raise SettingError(f"where: contains needs a column of text and a text. Got {column!r} and {value!r}.")
-        return np.strings.find(self._labels.lower(column), value.lower()) >= 0
+        return np.strings.find(self._text_columns.get_lower(column), value.lower()) >= 0
 
-    def _bound(self, column: str, word: str, value: Any) -> NDArray[np.bool_]:
+    def _match_bound(self, column: str, operator: str, value: Any) -> NDArray[np.bool_]:
         cells = self._cells(column)
         if cells.dtype.kind == "T":
-            raise SettingError(f"where: {word} needs a column of numbers. {column!r} is text.")
-        bound = _number(column, value)
-        return cells >= bound if word == "min" else cells <= bound
+            raise SettingError(f"where: {operator} needs a column of numbers. {column!r} is text.")
+        bound = _to_number(column, value)
+        return cells >= bound if operator == "min" else cells <= bound
 
     def _cells(self, column: str) -> NDArray[Any]:
         columns = {} if self.table is None else self.table.columns
         if column not in columns:
-            named = str(column)[:100]
-            close = difflib.get_close_matches(named, columns, n=1)
+            name = str(column)[:100]
+            close = difflib.get_close_matches(name, columns, n=1)
             hint = f" Did you mean {close[0]!r}?" if close else ""
             known = ", ".join(columns) or "none: there is no item table"
-            raise SettingError(f"where: the items have no column {named!r}.{hint} Columns: {known}.")
+            raise SettingError(f"where: the items have no column {name!r}.{hint} Columns: {known}.")
         return columns[column]
 
     @functools.cached_property
@@ -209,132 +213,131 @@ class Catalogue:
         titles = self._titles
         if titles is None:
             titles = np.array([str(each) for each in self.items.ids.tolist()], np.dtypes.StringDType())
-        return _lowered(titles)
+        return _to_lower(titles)
 
     @functools.cached_property
-    def _labels(self) -> "_Labels":
-        return _Labels(self.table or Table({}))
+    def _text_columns(self) -> "_TextColumns":
+        return _TextColumns(self.table or Table({}))
 
     @functools.cached_property
-    def _masks(self) -> "_Masks":
-        return _Masks()
+    def _filters(self) -> "_FilterCache":
+        return _FilterCache()
 
 
-class _Labels:
-    """Text columns in lower case and cut into labels, made when first asked for."""
+class _TextColumns:
+    """Text columns in lower case and split into labels; each is made at its first use."""
 
     def __init__(self, table: Table) -> None:
         self._table = table
-        self._made: dict[str, _Labelled] = {}
+        self._labels: dict[str, _CellLabels] = {}
         self._lower: dict[str, NDArray[Any]] = {}
 
-    def __getitem__(self, column: str) -> "_Labelled":
-        if column not in self._made:
-            self._made[column] = _Labelled.of(self.lower(column).tolist())
-        return self._made[column]
+    def get_labels(self, column: str) -> "_CellLabels":
+        if column not in self._labels:
+            self._labels[column] = _CellLabels.from_cells(self.get_lower(column).tolist())
+        return self._labels[column]
 
-    def lower(self, column: str) -> NDArray[Any]:
+    def get_lower(self, column: str) -> NDArray[Any]:
         if column not in self._lower:
-            self._lower[column] = _lowered(self._table.columns[column])
+            self._lower[column] = _to_lower(self._table.columns[column])
         return self._lower[column]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Labelled:
+class _CellLabels:
     """The labels of N cells.
 
     Attributes:
-        codes: label → number.
-        label: (P,) int32 labels of all cells, one cell after the other.
-        cell: (P,) int32 the cell of each.
-        count: N.
+        codes: label → code.
+        label: (P,) int32 codes of the labels of all cells, cell after cell.
+        cell: (P,) int32 the cell of each label.
+        n_cells: N.
     """
 
     codes: Mapping[str, int]
     label: Int32Array
     cell: Int32Array
-    count: int
+    n_cells: int
 
     @classmethod
-    def of(cls, cells: Sequence[str]) -> "_Labelled":
-        """Cut cells in lower case. O(characters)."""
+    def from_cells(cls, cells: Sequence[str]) -> "_CellLabels":
+        """Split cells in lower case: the labels of a cell, and the whole cell. O(characters)."""
         codes: dict[str, int] = {}
-        cut = [[codes.setdefault(each, len(codes)) for each in _labels_of(cell)] for cell in cells]
-        lengths = np.array([len(each) for each in cut], np.int64)
-        label = np.fromiter(itertools.chain.from_iterable(cut), np.int32, int(lengths.sum()))
-        return cls(codes, label, np.repeat(np.arange(len(cut), dtype=np.int32), lengths), len(cut))
+        coded = []
+        for cell in cells:
+            separator = next((each for each in _SEPARATORS if each in cell), None)
+            parts = cell.split(separator) if separator else ()
+            labels = {cell.strip(), *(part.strip() for part in parts)}
+            coded.append([codes.setdefault(each, len(codes)) for each in labels])
+        lengths = np.array([len(each) for each in coded], np.int64)
+        label = np.fromiter(itertools.chain.from_iterable(coded), np.int32, int(lengths.sum()))
+        return cls(codes, label, np.repeat(np.arange(len(coded), dtype=np.int32), lengths), len(coded))
 
-    def any_of(self, wanted: Iterable[str]) -> NDArray[np.bool_]:
+    def match_any(self, wanted: Iterable[str]) -> NDArray[np.bool_]:
         """(N,) whether a cell has one of the labels. O(P)."""
-        asked = np.zeros(len(self.codes) + 1, np.bool_)
-        asked[[self.codes.get(each.strip().lower(), -1) for each in wanted]] = True
-        asked[-1] = False
-        mask = np.zeros(self.count, np.bool_)
-        mask[self.cell[asked[self.label]]] = True
+        is_wanted = np.zeros(len(self.codes) + 1, np.bool_)
+        is_wanted[[self.codes.get(each.strip().lower(), -1) for each in wanted]] = True
+        is_wanted[-1] = False
+        mask = np.zeros(self.n_cells, np.bool_)
+        mask[self.cell[is_wanted[self.label]]] = True
         return mask
 
 
-def _labels_of(cell: str) -> set[str]:
-    """The labels of a cell, and the whole cell."""
-    separator = next((each for each in _SEPARATORS if each in cell), None)
-    return {cell.strip(), *(part.strip() for part in (cell.split(separator) if separator else ()))}
-
-
-class _Masks:
-    """The rows of the filters used last."""
+class _FilterCache:
+    """Rows of the filters used last. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._kept: OrderedDict[str, Int32Array] = OrderedDict()
+        self._rows: OrderedDict[str, Int32Array] = OrderedDict()
 
     def get(self, key: str) -> Int32Array | None:
         with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-            return self._kept.get(key)
+            if key in self._rows:
+                self._rows.move_to_end(key)
+            return self._rows.get(key)
 
     def put(self, key: str, rows: Int32Array) -> Int32Array:
         with self._lock:
-            self._kept[key] = rows
-            if len(self._kept) > _KEPT_MASKS:
-                self._kept.popitem(last=False)
+            self._rows[key] = rows
+            if len(self._rows) > _MAX_CACHED_FILTERS:
+                self._rows.popitem(last=False)
         return rows
 
 
-def listed_ids(what: str, ids: Iterable[Id]) -> list[Id]:
-    """The ids as a list. Raises SettingError for one text, which would fall apart into its letters."""
+def to_id_list(name: str, ids: Iterable[Id]) -> list[Id]:
+    """The ids as a list. Raises SettingError for a single string, which would be split into its letters."""
     if isinstance(ids, str | bytes):
-        raise SettingError(f"{what} must be a list of ids. Got the one text {ids!r}; write [{ids!r}].")
+        raise SettingError(f"{name} must be a list of ids. Got the one text {ids!r}; write [{ids!r}].")
     return list(ids)
 
 
 def check_conditions(where: Where) -> None:
-    """Raise SettingError for conditions that are too many or too deep to be meant. O(1) beyond the limits."""
-    count, left = 0, [(value, 1) for value in where.values()]
-    while left:
-        wanted, depth = left.pop()
+    """Raise SettingError for too many or too deeply nested conditions. Stops at the limits."""
+    count, stack = 0, [(value, 1) for value in where.values()]
+    while stack:
+        wanted, depth = stack.pop()
         inside = list(wanted.values()) if isinstance(wanted, Mapping) else wanted
-        if depth > _DEEPEST and _nested(wanted):
-            raise SettingError(f"where must be a few levels deep, at most {_DEEPEST}.")
-        if isinstance(wanted, list | tuple) and len(wanted) > _MOST_VALUES:
-            raise SettingError(f"where: a list must have at most {_MOST_VALUES:,} values. Got {len(wanted):,}.")
-        nested = [each for each in inside if _nested(each)] if _nested(wanted) else []
-        # The plain values of one list are compared in one pass, so they are one condition.
+        if depth > _MAX_DEPTH and _is_nested(wanted):
+            raise SettingError(f"where must be a few levels deep, at most {_MAX_DEPTH}.")
+        if isinstance(wanted, list | tuple) and len(wanted) > _MAX_VALUES:
+            raise SettingError(f"where: a list must have at most {_MAX_VALUES:,} values. Got {len(wanted):,}.")
+        nested = [each for each in inside if _is_nested(each)] if _is_nested(wanted) else []
+        # The plain values of one list are compared in one pass, so they count as one condition.
         count += max(1, len(inside) - len(nested)) if isinstance(wanted, Mapping) else 1
-        left += [(each, depth + 1) for each in nested]
-        if count > _MOST_CONDITIONS:
-            raise SettingError(f"where must have at most {_MOST_CONDITIONS} conditions. Got more.")
+        stack += [(each, depth + 1) for each in nested]
+        if count > _MAX_CONDITIONS:
+            raise SettingError(f"where must have at most {_MAX_CONDITIONS} conditions. Got more.")
 
 
-def _nested(value: object) -> bool:
+def _is_nested(value: object) -> bool:
     return isinstance(value, Mapping | list | tuple)
 
 
-def _lowered(cells: NDArray[Any]) -> NDArray[Any]:
+def _to_lower(cells: NDArray[Any]) -> NDArray[Any]:
     return np.array([cell.lower() for cell in cells.tolist()], np.dtypes.StringDType())
 
 
-def _number(column: str, value: Any) -> float:
+def _to_number(column: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise SettingError(f"where: {column!r} is a number, so it must be compared with a number. Got {value!r}.")
     return float(value)

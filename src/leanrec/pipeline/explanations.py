@@ -1,13 +1,13 @@
-"""Reasons in words."""
+"""Renders explanations as text."""
 
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from leanrec.features.stop_words import FUNCTION_WORDS
-from leanrec.protocols import Explanation, Path
+from leanrec.features.tokenization import STOP_WORDS
+from leanrec.protocols import Explanation, ExplanationPath
 
-__all__ = ["in_words", "joined", "path_words", "verb_for"]
+__all__ = ["get_verb", "join_titles", "render_explanation", "render_path"]
 
 _VERBS = {
     "rating": "rated",
@@ -22,79 +22,74 @@ _VERBS = {
     "watch": "watched",
     "like": "liked",
 }
-_STEMS = {
+_WITH_TITLES = {
     "history": "because you {verb} {titles}",
     "content": "like {titles}, which you {verb}",
-    "neighbours": "people whose taste is like yours also {verb} {titles}",
-    "factors": "close in taste to {titles}",
+    "neighbors": "people with similar taste also {verb} {titles}",
+    "factors": "similar in taste to {titles}",
     "popularity": "popular with people who {verb} {titles}",
-    "friends": "close to what people you trust chose, and to {titles}",
+    "friends": "similar to what people you trust chose, and to {titles}",
 }
-_ALONE = {
-    "popularity": "popular with everybody",
-    "neighbours": "chosen by people whose taste is like yours",
-    "factors": "close to your taste",
-    "friends": "close to what people you trust chose",
+_WITHOUT_TITLES = {
+    "popularity": "popular with all users",
+    "neighbors": "chosen by people with similar taste",
+    "factors": "matches your taste",
+    "friends": "similar to what people you trust chose",
 }
+_MAX_FEATURES = 3
 
 
-def verb_for(kind: str) -> str:
-    """What "you" did with an item, for a kind of behaviour."""
-    return _VERBS.get(kind, "chose")
+def get_verb(event_type: str) -> str:
+    """Past tense of what a user did, for "because you … this"."""
+    return _VERBS.get(event_type, "chose")
 
 
-def joined(texts: Sequence[str]) -> str:
-    """The texts as in a sentence: A; A and B; A, B and C."""
-    *most, last = texts
-    return f"{', '.join(most)} and {last}" if most else last
+def join_titles(titles: Sequence[str]) -> str:
+    """The titles as an enumeration: A; A and B; A, B and C."""
+    *head, last = titles
+    return f"{', '.join(head)} and {last}" if head else last
 
 
-def in_words(why: Explanation, title: Callable[[int], str], verb: str, most: int = 2) -> tuple[str, ...]:
-    """The reasons of an explanation, strongest first: at most ``most`` titles and three features. O(R).
+def render_explanation(
+    explanation: Explanation, get_title: Callable[[int], str], verb: str, max_titles: int = 2
+) -> tuple[str, ...]:
+    """The reasons of an explanation as phrases, strongest first. O(R).
 
     Args:
-        why: what the model says.
-        title: title of an item row.
+        explanation: what the model returned.
+        get_title: title of an item row.
         verb: what the user did with the items, such as "watched".
-        most: titles to name.
+        max_titles: largest number of titles in one phrase.
     """
-    speaking = np.asarray(why.items)[np.asarray(why.weights) > 0][:most]
+    items = np.asarray(explanation.items)[np.asarray(explanation.weights) > 0][:max_titles]
     reasons = []
-    if len(speaking):
-        titles = joined([title(int(row)) for row in speaking])
-        reasons.append(_STEMS.get(why.reason, _STEMS["history"]).format(verb=verb, titles=titles))
-    elif why.reason in _ALONE:
-        reasons.append(_ALONE[why.reason])
-    shared = list(dict.fromkeys(filter(None, map(_plain, why.features))))
-    if why.paths:
-        reasons += _as_in(why, title, most)
-    elif shared:
-        reasons.append(f"shares: {', '.join(shared[:3])}")
+    if len(items):
+        titles = join_titles([get_title(int(row)) for row in items])
+        phrase = _WITH_TITLES.get(explanation.reason, _WITH_TITLES["history"])
+        reasons.append(phrase.format(verb=verb, titles=titles))
+    elif explanation.reason in _WITHOUT_TITLES:
+        reasons.append(_WITHOUT_TITLES[explanation.reason])
+    features = list(dict.fromkeys(filter(None, map(_strip_feature, explanation.features))))
+    if explanation.paths:
+        by_link: dict[str, list[int]] = {}
+        for path in explanation.paths:
+            by_link.setdefault(path.through, []).append(path.item)
+        for link, rows in list(by_link.items())[:_MAX_FEATURES]:
+            titles = join_titles([get_title(row) for row in dict.fromkeys(rows[:max_titles])])
+            reasons.append(f"{link}, as in {titles}")
+    elif features:
+        reasons.append(f"shares: {', '.join(features[:_MAX_FEATURES])}")
     return tuple(reasons)
 
 
-def path_words(path: Path, title: Callable[[int], str], to: str) -> str:
-    """A path from a touched item to the one called ``to``: "Heat → actor: Al Pacino → The Insider"."""
-    return f"{title(path.item)} → {path.through} → {to}"
+def render_path(path: ExplanationPath, get_title: Callable[[int], str], target: str) -> str:
+    """A path from an item of the history to the item called ``target``: "Heat → actor: Al Pacino → The Insider"."""
+    return f"{get_title(path.item)} → {path.through} → {target}"
 
 
-def _as_in(why: Explanation, title: Callable[[int], str], most: int) -> list[str]:
-    """What leads to the item, with the items that share it, at most three: "actor: Al Pacino, as in Heat and Serpico"."""
-    sharing: dict[str, list[int]] = {}
-    for path in why.paths:
-        sharing.setdefault(path.through, []).append(path.item)
-    return [
-        f"{through}, as in {joined([title(row) for row in dict.fromkeys(rows[:most])])}"
-        for through, rows in list(sharing.items())[:3]
-    ]
-
-
-def _plain(feature: str) -> str:
-    """A feature for people: a word without the name of its column, nothing for a word that says nothing.
-
-    A model may weigh such words; a person learns nothing from them.
-    """
+def _strip_feature(feature: str) -> str:
+    """A feature for display: a word without the name of its column; "" for a stop word, which tells a reader nothing."""
     column, colon, value = feature.partition(": ")
     if not colon or not value[:1].isalpha():
-        return "" if column.lower() in FUNCTION_WORDS else feature
-    return "" if value.lower() in FUNCTION_WORDS else value
+        return "" if column.lower() in STOP_WORDS else feature
+    return "" if value.lower() in STOP_WORDS else value

@@ -1,4 +1,4 @@
-"""Where a pipeline comes from: which model, fitted on which data, at what cost."""
+"""Provenance of a pipeline: the model, the data it was fitted on, and the cost of the fit."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -7,54 +7,55 @@ from typing import Any
 
 from leanrec.data.dataset import Dataset
 from leanrec.errors import SettingError
-from leanrec.events.reader import LogReader, Origin
+from leanrec.events.records import DataOrigin
+from leanrec.events.sqlite_reader import SQLiteEventReader
 from leanrec.protocols import Estimator
 from leanrec.run import Run
 
-__all__ = ["check_estimator", "model_name", "origin", "provenance"]
+__all__ = ["build_provenance", "check_estimator", "get_data_origin", "get_model_name"]
 
 
 def check_estimator(estimator: object) -> None:
-    """Raise SettingError unless this is the settings of a model: a name and a class are usual mistakes."""
+    """Raise SettingError if this is not an estimator, say the name or the class of one."""
     if isinstance(estimator, str):
-        write = f"leanrec.models.get_model({estimator!r})()"
+        advice = f"leanrec.models.get_model({estimator!r})()"
     elif isinstance(estimator, type):
-        write = f"{estimator.__name__}()"
+        advice = f"{estimator.__name__}()"
     elif hasattr(estimator, "fit"):
         return
     else:
-        write = "such as leanrec.models.get_model('ease')()"
-    raise SettingError(f"estimator must be the settings of a model. Got {estimator!r}; write {write}.")
+        advice = "such as leanrec.models.get_model('ease')()"
+    raise SettingError(f"estimator must be the settings of a model. Got {estimator!r}; write {advice}.")
 
 
-def model_name(estimator: Estimator) -> str:
-    """What the command line calls a model: the name of its module."""
+def get_model_name(estimator: Estimator) -> str:
+    """Name of a model on the command line: that of its module."""
     return type(estimator).__module__.rpartition(".")[2]
 
 
-def provenance(
-    estimator: Estimator, data: Dataset, run: Run, cost: Mapping[str, float], log: LogReader | None
+def build_provenance(
+    estimator: Estimator, data: Dataset, run: Run, cost: Mapping[str, float], log: SQLiteEventReader | None
 ) -> dict[str, Any]:
-    """What is noted about a fit, for the manifest."""
-    made = {
-        "model": model_name(estimator),
+    """The provenance of a fit, as the manifest of a saved pipeline holds it."""
+    provenance = {
+        "model": get_model_name(estimator),
         "settings": repr(estimator),
-        "data": {"fingerprint": data.fingerprint, "source": data.source, **dataclasses.asdict(data.shape)},
+        "data": _describe_data(data),
         "fit": dict(cost),
         "seed": run.seed,
-        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    return made if log is None else made | {"log": log.id}
+    return provenance if log is None else provenance | {"log": log.id}
 
 
-def origin(made: Mapping[str, Any], data: Dataset) -> Origin:
-    """The data that a model was fitted on, as noted at the fit, or else ``data``."""
-    noted = made.get("data") or {
-        "fingerprint": data.fingerprint,
-        "source": data.source,
-        **dataclasses.asdict(data.shape),
-    }
-    about = "{events:,} events of {users:,} users and {items:,} items".format(**noted)
-    if noted["source"]:
-        about = f"{noted['source']}: {about}"
-    return Origin(noted["fingerprint"], about, made.get("log"))
+def get_data_origin(provenance: Mapping[str, Any], data: Dataset) -> DataOrigin:
+    """The data set that a model was fitted on: by its provenance if that names one, else ``data``."""
+    fitted = provenance.get("data") or _describe_data(data)
+    description = "{events:,} events of {users:,} users and {items:,} items".format(**fitted)
+    if fitted["source"]:
+        description = f"{fitted['source']}: {description}"
+    return DataOrigin(fitted["fingerprint"], description, provenance.get("log"))
+
+
+def _describe_data(data: Dataset) -> dict[str, Any]:
+    return {"fingerprint": data.fingerprint, "source": data.source, **dataclasses.asdict(data.shape)}

@@ -1,76 +1,76 @@
-"""A pipeline takes in what an event log holds."""
+"""Replays an event store into a pipeline, after a check that both belong to the same data."""
 
 import dataclasses
 from pathlib import Path
 
 from leanrec.errors import LeanrecError
-from leanrec.events.event_log import EventLog
-from leanrec.events.reader import LogReader
+from leanrec.events.sqlite_reader import SQLiteEventReader
+from leanrec.events.sqlite_store import SQLiteEventStore
 from leanrec.pipeline.pipeline import Pipeline
-from leanrec.pipeline.responses import SetAside
+from leanrec.pipeline.responses import RejectedEvent
 
-__all__ = ["Replayed", "attach", "log_beside", "replay"]
+__all__ = ["ReplayResult", "bind_log", "default_log_path", "replay_log"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Replayed:
-    """What became of a log.
+class ReplayResult:
+    """Result of replaying an event store.
 
     Attributes:
-        reflected: events that were not there yet and are now.
-        set_aside: events that cannot be used, with the reason.
-        items: new items that were taken in.
-        refused: why the new items of the log were not, or None.
+        applied: number of events that were not in the histories before and are now.
+        rejected: events that cannot be used.
+        n_items: number of new items that were added.
+        items_error: why the new items of the store could not be added, or None.
     """
 
-    reflected: int
-    set_aside: tuple[SetAside, ...] = ()
-    items: int = 0
-    refused: str | None = None
+    applied: int
+    rejected: tuple[RejectedEvent, ...] = ()
+    n_items: int = 0
+    items_error: str | None = None
 
-    def notes(self) -> tuple[str, ...]:
-        """What whoever starts a server should know, in sentences; nothing where all went well."""
-        notes = [] if self.refused is None else [f"The new items of the log were left out: {self.refused}"]
-        if self.set_aside:
-            count, first = len(self.set_aside), self.set_aside[0].why
-            notes.append(
-                f"{count} events of the log cannot be used; they stay in it for the next fit. The first: {first}"
-            )
-        return tuple(notes)
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences about events and items that could not be used; empty if there are none."""
+        warnings = []
+        if self.items_error is not None:
+            warnings.append(f"The new items of the log were skipped: {self.items_error}")
+        if self.rejected:
+            count, first = len(self.rejected), self.rejected[0].reason
+            warnings.append(f"{count} events of the log cannot be used and stay in it for the next fit. First: {first}")
+        return tuple(warnings)
 
 
-def log_beside(model_path: str | Path) -> Path:
-    """Where the event log of a saved pipeline is unless another place is named."""
+def default_log_path(model_path: str | Path) -> Path:
+    """Default path of the event log of a saved pipeline."""
     return Path(f"{Path(model_path)}.events.db")
 
 
-def replay(pipeline: Pipeline, log: LogReader) -> Replayed:
-    """Tell a pipeline what a log holds: new items first, then events. Replaying twice changes nothing.
+def replay_log(pipeline: Pipeline, log: SQLiteEventReader) -> ReplayResult:
+    """Add the new items of an event store to a pipeline, then record its events. Idempotent.
 
-    New items that the pipeline cannot take in are left out, and ``refused`` says why.
+    If the pipeline cannot add the items, they are skipped and ``items_error`` holds the reason.
     """
     ids, table = log.items()
-    items, refused = 0, None
+    n_items, items_error = 0, None
     try:
-        items = pipeline.add_items(ids, table)
+        n_items = pipeline.add_items(ids, table)
     except LeanrecError as error:
-        refused = str(error)
-    recorded = pipeline.record(log.events(), replayed=True)
-    return Replayed(recorded.reflected, recorded.set_aside, items, refused)
+        items_error = str(error)
+    recorded = pipeline.record_events(log.events(), replayed=True)
+    return ReplayResult(recorded.applied, recorded.rejected, n_items, items_error)
 
 
-def attach(pipeline: Pipeline, log: LogReader, *, adopt: bool = False) -> Replayed:
-    """``replay`` after a check that the log was kept for the data of this pipeline, which a server's log then notes.
+def bind_log(pipeline: Pipeline, log: SQLiteEventReader, *, rebind: bool = False) -> ReplayResult:
+    """Bind an event store to the data of a pipeline, then ``replay_log``.
 
     Args:
-        pipeline: takes the events in.
-        log: a log to read, or the one of a server.
-        adopt: take the log over from other data, whose ids mean the same people and items.
+        pipeline: the pipeline that records the events.
+        log: an event store to read, or that of a server, which is then bound to the data.
+        rebind: accept a store that is bound to other data, because its ids mean the same users and items.
 
-    Raises SourceError if the log was kept for other data.
+    Raises SourceError if the store is bound to other data and ``rebind`` is False.
     """
-    if not adopt:
-        log.check_origin(pipeline.origin)
-    if isinstance(log, EventLog):
-        log.belongs_to(pipeline.origin, adopt=adopt)
-    return replay(pipeline, log)
+    if isinstance(log, SQLiteEventStore):
+        log.bind(pipeline.data_origin, rebind=rebind)
+    elif not rebind:
+        log.check_origin(pipeline.data_origin)
+    return replay_log(pipeline, log)

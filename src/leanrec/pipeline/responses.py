@@ -1,48 +1,57 @@
-"""What a pipeline answers, in own ids."""
+"""Return types of a pipeline, by external id."""
 
 import dataclasses
 from typing import Any
 
 from leanrec.data.vocabulary import Id
 
-__all__ = ["Because", "Past", "Recorded", "Served", "SetAside", "Shown", "Why"]
+__all__ = [
+    "Contribution",
+    "HistoryEvent",
+    "ItemExplanation",
+    "Recommendations",
+    "RecommendedItem",
+    "RecordResult",
+    "RejectedEvent",
+]
 
 
 @dataclasses.dataclass(frozen=True)
-class Shown:
-    """One item of a list.
+class RecommendedItem:
+    """One item of a recommendation list.
 
     Attributes:
-        id: own id.
-        title: what to call it.
-        score: the model's score: the expected rating, inside the range of the data, of a model that predicts
-            ratings; of others only its order within one list means something.
-        reasons: why, in words, strongest first.
-        picture: address of a picture of it, or None.
+        id: external id.
+        title: title of the item, or its id if it has none.
+        score: score of the model. For a model that predicts ratings this is the expected rating, inside the range
+            of the data; for others only the order within one list has a meaning.
+        reasons: the explanation as text, strongest reason first.
+        image_url: address of an image of the item, or None.
     """
 
     id: Id
     title: str
     score: float
     reasons: tuple[str, ...] = ()
-    picture: str | None = None
+    image_url: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
-class Served:
-    """A list, best first.
+class Recommendations:
+    """A recommendation list, best item first.
 
     Attributes:
-        request: id of this list; a reaction that names it can be attributed to a rank.
-        items: at most the n that were asked for.
-        fallback: name of the model that answered because the fitted one knew nothing of the asker; else None.
-        user: the asker, where one was named.
-        ignored: ids of the call (history, allow, deny) that are no items here.
-        note: what the asker should know: why the list is short, or from where on the model had nothing to say.
+        request: id of this list; an event that names it can be attributed to a rank.
+        items: at most the requested n.
+        fallback: name of the fallback model if the whole list came from it because the model had no evidence for
+            the user; else None.
+        user: external id of the user, if one was given.
+        ignored: ids of the call (history, allow, deny) that are not in the catalog.
+        note: a remark on the list: how many items were filled from the fallback, or why there are fewer than n.
     """
 
     request: str
-    items: tuple[Shown, ...]
+    items: tuple[RecommendedItem, ...]
     fallback: str | None = None
     user: Id | None = None
     ignored: tuple[Id, ...] = ()
@@ -54,8 +63,8 @@ class Served:
 
 
 @dataclasses.dataclass(frozen=True)
-class Because:
-    """An item of the history that speaks for another, and what it adds to the score."""
+class Contribution:
+    """An item of the history, and how much it adds to the score of another item."""
 
     id: Id
     title: str
@@ -63,23 +72,23 @@ class Because:
 
 
 @dataclasses.dataclass(frozen=True)
-class Why:
-    """Why an item suits a user.
+class ItemExplanation:
+    """Why an item is recommended to a user.
 
     Attributes:
-        id: own id of the item.
-        title: what to call it.
-        reasons: in words.
-        because: items of the history that speak for it, strongest first.
-        features: words and labels that speak for it, strongest first.
-        fallback: name of the fallback where the model knew nothing of the asker; else None.
-        paths: how items of the history lead to it, such as "Heat → actor: Al Pacino → The Insider", strongest first.
+        id: external id of the item.
+        title: title of the item, or its id if it has none.
+        reasons: the explanation as text.
+        contributions: items of the history with a positive contribution, largest first.
+        features: words and labels that contribute, strongest first.
+        fallback: name of the fallback model if the model had no evidence for the user; else None.
+        paths: links from items of the history, such as "Heat → actor: Al Pacino → The Insider", strongest first.
     """
 
     id: Id
     title: str
     reasons: tuple[str, ...]
-    because: tuple[Because, ...] = ()
+    contributions: tuple[Contribution, ...] = ()
     features: tuple[str, ...] = ()
     fallback: str | None = None
     paths: tuple[str, ...] = ()
@@ -90,42 +99,42 @@ class Why:
 
 
 @dataclasses.dataclass(frozen=True)
-class Past:
-    """One event of a history.
+class HistoryEvent:
+    """One event of a user's history.
 
     Attributes:
-        id: own id of the item.
-        title: what to call it.
-        kind: what the user did.
+        id: external id of the item.
+        title: title of the item, or its id if it has none.
+        event_type: "click", "purchase", "rating", …
         time: seconds since 1970.
         weight: strength as positive evidence.
-        value: the rating, or None.
+        rating: the explicit rating, or None.
     """
 
     id: Id
     title: str
-    kind: str
+    event_type: str
     time: int
     weight: float
-    value: float | None = None
+    rating: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
-class SetAside:
-    """An event that recommendations cannot reflect: its position in the batch, and why."""
+class RejectedEvent:
+    """An event that cannot be applied to a history: its position in the batch, and the reason."""
 
     position: int
-    why: str
+    reason: str
 
 
 @dataclasses.dataclass(frozen=True)
-class Recorded:
-    """What became of recorded events.
+class RecordResult:
+    """Result of recording a batch of events.
 
     Attributes:
-        reflected: how many were added to histories, so that recommendations reflect them.
-        set_aside: those that cannot be used, with the reason.
+        applied: number of events added to histories; the next recommendation uses them.
+        rejected: the events that cannot be used.
     """
 
-    reflected: int
-    set_aside: tuple[SetAside, ...] = ()
+    applied: int
+    rejected: tuple[RejectedEvent, ...] = ()

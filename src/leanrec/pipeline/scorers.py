@@ -1,38 +1,51 @@
-"""Scorers that stand around the fitted one, and the conditions under which one query is answered."""
+"""Scorers that wrap others and keep their powers, and the thread settings of a single query."""
 
 import contextlib
 import dataclasses
+import functools
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numba
 import numpy as np
+import scipy.sparse as sp
 
-from leanrec.protocols import Scorer
-from leanrec.types import Float32Array, Int32Array, Queries
+from leanrec.data.table import Table
+from leanrec.protocols import (
+    Embedder,
+    Explainable,
+    Explanation,
+    Extendable,
+    RatingPredictor,
+    Scorer,
+    SparseScorer,
+    Updatable,
+)
+from leanrec.types import CSR, Events, Float32Array, Int32Array, Queries
 
-__all__ = ["Fixed", "Padded", "one_query"]
+__all__ = ["ConstantScores", "PaddedScorer", "make_wrapper_class", "pad_scorer", "single_query"]
 
-_ONE_AT_A_TIME = threading.Lock()
+_TURNS = threading.Lock()
 
 
 @contextlib.contextmanager
-def one_query() -> Iterator[None]:
-    """Conditions for one query among concurrent ones: one kernel thread, for there is one row to work on.
+def single_query() -> Iterator[None]:
+    """Settings for one query among concurrent ones: one kernel thread, because there is one row to work on.
 
-    Numba's portable threading layer ends the process when two threads enter it at once; with that layer, and
-    until a first kernel has shown which layer there is, queries take turns.
+    Numba's portable threading layer ends the process when two threads enter it at once. With that layer, and until
+    the first kernel has run and the layer is known, queries take turns.
     """
     before = numba.get_num_threads()
     numba.set_num_threads(1)
     try:
-        with contextlib.nullcontext() if _concurrent() else _ONE_AT_A_TIME:
+        with contextlib.nullcontext() if _is_concurrent() else _TURNS:
             yield
     finally:
         numba.set_num_threads(before)
 
 
-def _concurrent() -> bool:
+def _is_concurrent() -> bool:
     try:
         layer: str = numba.threading_layer()  # type: ignore[attr-defined]
     except ValueError:  # no kernel has run yet
@@ -40,33 +53,181 @@ def _concurrent() -> bool:
     return layer != "workqueue"
 
 
-@dataclasses.dataclass(frozen=True)
-class Padded:
-    """A fallback over the items it was fitted on, that puts newer items last."""
+def make_wrapper_class(base: type, powers: Mapping[type, type], scorer: Scorer) -> type:
+    """A subclass of a wrapper with exactly the powers of the scorer that it will wrap.
 
-    scorer: Scorer
-    n_items: int
+    Runtime-checkable protocols look at attributes, so a wrapper must have ``embed_items`` if, and only if, the scorer
+    has it.
 
-    def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
-        """Those of the scorer, and lower ones for newer items."""
-        known = self.scorer.n_items
-        if known < self.n_items:
-            narrow = Queries(queries.users, queries.history[:, :known])
-            scores = self.scorer.score(narrow)
-            lowest = scores.min(axis=1, keepdims=True, initial=0) - 1
-            scores = np.concatenate([scores, np.repeat(lowest, self.n_items - known, axis=1)], axis=1)
-        else:
-            scores = self.scorer.score(queries)
-        return (
-            scores
-            if items is None
-            else np.take_along_axis(scores, np.broadcast_to(items, (len(queries), np.shape(items)[-1])), 1)
-        )
+    Args:
+        base: the wrapper of a plain scorer.
+        powers: for each protocol, a subclass of ``base`` that adds its methods.
+        scorer: the scorer to wrap.
+    """
+    return _combine(base, tuple(part for protocol, part in powers.items() if isinstance(scorer, protocol)))
+
+
+@functools.cache
+def _combine(base: type, parts: tuple[type, ...]) -> type:
+    return type(base.__name__, parts, {"__doc__": base.__doc__}) if parts else base
+
+
+def pad_scorer(scorer: Scorer, n_items: int) -> Scorer:
+    """A scorer over ``n_items`` items, of which ``scorer`` knows the first: see ``PaddedScorer``."""
+    if scorer.n_items == n_items:
+        return scorer
+    padded: Scorer = make_wrapper_class(PaddedScorer, _POWERS, scorer)(scorer, n_items)
+    return padded
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Fixed:
-    """Scores that are there already."""
+class PaddedScorer:
+    """A scorer for more items than it was fitted on; the new items come last. Make it with ``pad_scorer``.
+
+    The score of new items is 1 below the lowest of the other scores and of 0. A row of equal scores stays one, so
+    that a query without evidence is still recognized as such.
+
+    Attributes:
+        scorer: the wrapped scorer.
+        n_items: N, more than ``scorer.n_items``.
+    """
+
+    scorer: Any
+    n_items: int
+
+    def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
+        """(B, N) scores, or (B, K) for the given items."""
+        known = self.scorer.score(self._narrow(queries))
+        depth = self._depth(known)[:, None]
+        new = np.where(depth > 0, -depth, known[:, :1] if known.shape[1] else 0).astype(np.float32)
+        scores = np.concatenate([known, np.repeat(new, self._n_new, axis=1)], axis=1)
+        if items is None:
+            return scores
+        return np.take_along_axis(scores, np.broadcast_to(items, (len(queries), np.shape(items)[-1])), 1)
+
+    @property
+    def _n_new(self) -> int:
+        return self.n_items - int(self.scorer.n_items)
+
+    def _narrow(self, queries: Queries) -> Queries:
+        """The queries without the new items."""
+        n = self.scorer.n_items
+        sequences = queries.sequences
+        return dataclasses.replace(
+            queries,
+            history=queries.history[:, :n],
+            seen=None if queries.seen is None else queries.seen[:, :n],
+            ratings=None if queries.ratings is None else queries.ratings[:, :n],
+            sequences=None if sequences is None else tuple(items[items < n] for items in sequences),
+        )
+
+    @staticmethod
+    def _depth(known: Float32Array) -> Float32Array:
+        """(B,) how far below 0 the score of new items is; 0 for a row of equal scores."""
+        lowest = known.min(axis=1, initial=0)
+        is_flat = known.max(axis=1, initial=-np.inf) <= known.min(axis=1, initial=np.inf)
+        return np.where(is_flat, 0, 1 - lowest).astype(np.float32)
+
+
+class _PaddedEmbedder(PaddedScorer):
+    """One more dimension: the depth of the new items in the queries, −1 in the new items."""
+
+    def embed_queries(self, queries: Queries) -> Float32Array:
+        narrow = self._narrow(queries)
+        Q = self.scorer.embed_queries(narrow)
+        return np.concatenate([Q, self._depth(self.scorer.score(narrow))[:, None]], axis=1, dtype=np.float32)
+
+    def embed_items(self) -> Float32Array:
+        V = self.scorer.embed_items()
+        padded = np.zeros((self.n_items, V.shape[1] + 1), np.float32)
+        padded[: len(V), :-1] = V
+        padded[len(V) :, -1] = -1
+        return padded
+
+
+class _PaddedSparseScorer(PaddedScorer):
+    """One more column of the profile and row of the weights, as in ``_PaddedEmbedder``."""
+
+    def profile(self, queries: Queries) -> CSR:
+        narrow = self._narrow(queries)
+        profile = self.scorer.profile(narrow)
+        depth = self._depth(self.scorer.score(narrow))
+        return _as_csr(sp.hstack([profile, sp.csr_array(depth[:, None])], format="csr"))
+
+    def item_weights(self) -> CSR | None:
+        return self._padded_weights
+
+    @functools.cached_property
+    def _padded_weights(self) -> CSR | None:
+        weights = self.scorer.item_weights()
+        if weights is None:
+            return None
+        new = sp.csr_array(np.full((1, self._n_new), -1, np.float32))
+        return _as_csr(sp.block_array([[weights, None], [None, new]], format="csr"))
+
+
+class _PaddedExplainable(PaddedScorer):
+    """New items have an empty explanation."""
+
+    def explain(self, queries: Queries, item: int) -> Explanation:
+        if item >= self.scorer.n_items:
+            return Explanation("history", np.zeros(0, np.int32), np.zeros(0, np.float32))
+        explanation: Explanation = self.scorer.explain(self._narrow(queries), item)
+        return explanation
+
+
+class _PaddedRatingPredictor(PaddedScorer):
+    """New items have the lowest rating that is predicted for the query."""
+
+    def predict(self, queries: Queries, items: Int32Array) -> Float32Array:
+        narrow = self._narrow(queries)
+        known = np.asarray(items)
+        is_new = known >= self.scorer.n_items
+        if is_new.any():
+            known = np.where(is_new, self.scorer.score(narrow).argmin(axis=1), known).astype(np.int32)
+        ratings: Float32Array = self.scorer.predict(narrow, known)
+        return ratings
+
+
+class _PaddedExtendable(PaddedScorer):
+    """More items become more padding, because the content of the new items before them is not known."""
+
+    def extend(self, items: Table) -> Scorer:
+        return pad_scorer(self.scorer, self.n_items + len(items))
+
+
+class _PaddedUpdatable(PaddedScorer):
+    """Learns from the events of the items that the scorer knows."""
+
+    def update(self, events: Events) -> Scorer:
+        return pad_scorer(self.scorer.update(events.take(events.item < self.scorer.n_items)), self.n_items)
+
+
+_POWERS: Mapping[type, type] = {
+    Embedder: _PaddedEmbedder,
+    SparseScorer: _PaddedSparseScorer,
+    Explainable: _PaddedExplainable,
+    RatingPredictor: _PaddedRatingPredictor,
+    Extendable: _PaddedExtendable,
+    Updatable: _PaddedUpdatable,
+}
+
+
+def _as_csr(matrix: Any) -> CSR:
+    """float32, with sorted int32 indices."""
+    csr: CSR = sp.csr_array(matrix, dtype=np.float32)
+    csr.indices, csr.indptr = csr.indices.astype(np.int32), csr.indptr.astype(np.int32)
+    csr.sum_duplicates()
+    return csr
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ConstantScores:
+    """A scorer that returns the same scores for every query.
+
+    Attributes:
+        scores: (1, N) float32.
+    """
 
     scores: Float32Array
 
@@ -76,5 +237,5 @@ class Fixed:
         return int(self.scores.shape[1])
 
     def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:  # noqa: ARG002
-        """The scores, whoever asks."""
+        """(1, N) scores, or (1, K) for the given items."""
         return self.scores if items is None else self.scores[:, items]

@@ -1,80 +1,148 @@
-"""One list: what the model says, and what stands where it says nothing."""
+"""Stages of a recommendation request: a retriever, then stages that change its candidates."""
 
 import dataclasses
 import time
 
 import numpy as np
 
-from leanrec.pipeline.catalog import Rules
-from leanrec.pipeline.scorers import Padded, one_query
-from leanrec.pipeline.snapshot import State
-from leanrec.protocols import RatingPredictor
-from leanrec.retrieval.exact import ExactRetriever
-from leanrec.types import Candidates, Float32Array, Int32Array, Queries
+from leanrec.pipeline.scorers import single_query
+from leanrec.protocols import Context, RatingPredictor, Retriever, Scorer, Stage
+from leanrec.retrieval.exact import ExactRetriever, allowed_items, seen_items
+from leanrec.types import Candidates, Int32Array, Queries
 
-__all__ = ["Listed", "listed"]
+__all__ = ["ClipRatings", "FillFromFallback", "RankedItems", "StagePipeline", "build_stages", "rank_and_fill"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Listed:
-    """The list of one asker, best first.
+class StagePipeline:
+    """A retriever followed by stages. Made once for each version of a model, and used by all requests.
+
+    Attributes:
+        retriever: finds the candidates. It may hold an index of the items.
+        stages: applied in this order.
+    """
+
+    retriever: Retriever
+    stages: tuple[Stage, ...] = ()
+
+    def run(self, queries: Queries, k: int, context: Context) -> Candidates:
+        """Candidates (B, k) of all stages."""
+        candidates = self.retriever.retrieve(queries, k, context)
+        for stage in self.stages:
+            candidates = stage(queries, candidates, context)
+        return candidates
+
+
+@dataclasses.dataclass(frozen=True)
+class FillFromFallback:
+    """Replaces the items with score 0 at the end of a list by the best items of the fallback.
+
+    Score 0 means that the model has no evidence for an item. Only items with score 0 are filled in, so a list holds
+    the items that the model ranks and then the items that the fallback prefers among the others. Lists that come from
+    the fallback as a whole, and lists with negative scores, stay as they are. Sets ``Candidates.n_from_model``.
+
+    Cost: O(B · N) and one more ``score`` of model and fallback for each list with zeros; else O(B · K).
+
+    Attributes:
+        scorer: the model.
+        fallback: a scorer over the same items.
+    """
+
+    scorer: Scorer
+    fallback: Scorer
+
+    def __call__(self, queries: Queries, candidates: Candidates, context: Context) -> Candidates:
+        """The lists with their zeros replaced."""
+        filled = candidates.items >= 0
+        counts = filled.sum(axis=1)
+        fixed = np.where(filled, candidates.scores, 0).min(axis=1, initial=0) < 0
+        if candidates.fallback is not None:
+            fixed |= candidates.fallback
+        n_from_model = np.where(fixed, counts, (filled & (candidates.scores > 0)).sum(axis=1)).astype(np.int32)
+        items = candidates.items
+        for row in np.flatnonzero(n_from_model < counts).tolist():
+            items = items.copy() if items is candidates.items else items
+            query = queries if len(queries) == 1 else queries.block(row, row + 1)
+            head, length = n_from_model[row], counts[row]
+            items[row, head:length] = self._rank_zeros(query, context)[: length - head]
+        return dataclasses.replace(candidates, items=items, n_from_model=n_from_model)
+
+    def _rank_zeros(self, query: Queries, context: Context) -> Int32Array:
+        """Rows of the items with score 0 that may be recommended, in the order of the fallback."""
+        zeros = np.asarray(self.scorer.score(query)[0] == 0)
+        allowed, seen = allowed_items(context, len(zeros)), seen_items(context, query)
+        if allowed is not None:
+            zeros &= allowed
+        if seen is not None:
+            zeros[seen.indices] = False
+        rows = np.flatnonzero(zeros).astype(np.int32)
+        return rows[np.argsort(-self.fallback.score(query)[0, rows], kind="stable")]
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipRatings:
+    """Clips the scores of a model that predicts ratings to the range of the data, except in lists of the fallback.
+
+    Attributes:
+        low: lowest rating.
+        high: highest rating.
+    """
+
+    low: float
+    high: float
+
+    def __call__(self, queries: Queries, candidates: Candidates, context: Context) -> Candidates:  # noqa: ARG002
+        """The lists with clipped scores."""
+        clipped = candidates.items >= 0
+        if candidates.fallback is not None:
+            clipped &= ~candidates.fallback[:, None]
+        scores = np.where(clipped, candidates.scores.clip(self.low, self.high), candidates.scores)
+        return dataclasses.replace(candidates, scores=scores)
+
+
+def build_stages(model: Scorer, fallback: Scorer | None, rating_range: tuple[float, float] | None) -> StagePipeline:
+    """The stages for a model.
+
+    Args:
+        model: ranks the items.
+        fallback: ranks them for queries and items without evidence; None leaves those out or in the model's order.
+        rating_range: lowest and highest rating of the data; None = there are no ratings.
+    """
+    stages: list[Stage] = []
+    if fallback is not None:
+        stages.append(FillFromFallback(model, fallback))
+    if rating_range is not None and isinstance(model, RatingPredictor):
+        stages.append(ClipRatings(*rating_range))
+    return StagePipeline(ExactRetriever(model, fallback), tuple(stages))
+
+
+@dataclasses.dataclass(frozen=True)
+class RankedItems:
+    """The list of one query, best item first.
 
     Attributes:
         rows: item rows.
-        scores: one for each; of a model that predicts ratings, inside the range of the data.
-        spoken: for the first so many the model has something to say; the order of the others is the fallback's.
-        fell_back: the model knew nothing of the asker, and all of the list is the fallback's.
+        scores: score of each item.
+        n_from_model: the model ranked this many items at the head of the list; the fallback ranked the others.
+        from_fallback: the model had no evidence for the query, and the whole list is that of the fallback.
     """
 
     rows: tuple[int, ...]
     scores: tuple[float, ...]
-    spoken: int
-    fell_back: bool
+    n_from_model: int
+    from_fallback: bool
 
 
-def listed(
-    state: State,
-    queries: Queries,
-    n: int,
-    rules: Rules,
-    *,
-    exclude_seen: bool,
-    rating_range: tuple[float, float] | None = None,
-) -> Listed:
-    """The n best items for the one asker in ``queries``.
+def rank_and_fill(stages: StagePipeline, query: Queries, n: int, context: Context) -> RankedItems:
+    """The n best items for one query (B = 1), filled from the fallback where the model has no evidence.
 
-    Items with the score 0 at the end of a list have nothing in common with the asker; those that the fallback
-    likes best take their places. Cost: one query, and O(N) more for such a list.
+    Cost: one query of the model, O(N) to select, and what the stages add.
     """
-    fallback = None if state.fallback is None else Padded(state.fallback, len(state.catalogue))
-    now = dataclasses.replace(queries, time=np.array([int(time.time())], np.int64))
-    retriever = ExactRetriever(state.model, fallback, exclude_seen, rules.allow, rules.deny)
-    with one_query():
-        found = retriever.retrieve(now, min(n, len(state.catalogue)))
-        rows, scores = _kept(found)
-        fell_back = found.fallback is not None and bool(found.fallback[0])
-        spoken = len(rows) if fell_back or fallback is None or scores.min(initial=0) < 0 else int((scores > 0).sum())
-        if spoken < len(rows):
-            free = _unspoken(state, now, rules, exclude_seen=exclude_seen)
-            liked = free[np.argsort(-fallback.score(now)[0, free], kind="stable")]  # type: ignore[union-attr]
-            rows = np.concatenate([rows[:spoken], liked[: len(rows) - spoken]]).astype(np.int32)
-    if rating_range is not None and not fell_back and isinstance(state.model, RatingPredictor):
-        scores = scores.clip(*rating_range)
-    return Listed(tuple(rows.tolist()), tuple(scores.tolist()), spoken, fell_back)
-
-
-def _kept(found: Candidates) -> tuple[Int32Array, Float32Array]:
-    there = found.items[0] >= 0
-    return found.items[0][there], found.scores[0][there]
-
-
-def _unspoken(state: State, queries: Queries, rules: Rules, *, exclude_seen: bool) -> Int32Array:
-    """Rows that may be shown and have the score 0."""
-    free = np.asarray(state.model.score(queries)[0] == 0)
-    if rules.allow is not None:
-        free &= np.isin(np.arange(len(free)), rules.allow)
-    if rules.deny is not None:
-        free[rules.deny] = False
-    if exclude_seen:
-        free[(queries.history if queries.seen is None else queries.seen).indices] = False
-    return np.flatnonzero(free).astype(np.int32)
+    now = dataclasses.replace(query, time=np.array([int(time.time())], np.int64))
+    with single_query():
+        found = stages.run(now, n, context)
+    kept = found.items[0] >= 0
+    rows, scores = found.items[0][kept].tolist(), found.scores[0][kept].tolist()
+    n_from_model = len(rows) if found.n_from_model is None else int(found.n_from_model[0])
+    from_fallback = found.fallback is not None and bool(found.fallback[0])
+    return RankedItems(tuple(rows), tuple(scores), n_from_model, from_fallback)

@@ -1,4 +1,4 @@
-"""The HTTP app, and the server around it."""
+"""HTTP app over a pipeline and an event store, and the server that runs it."""
 
 import contextlib
 import dataclasses
@@ -19,86 +19,86 @@ from fastapi import FastAPI, Query, Response
 
 import leanrec
 from leanrec.errors import SettingError
-from leanrec.events.event_log import EventLog, Keep
-from leanrec.events.reader import ServedList, table_of
-from leanrec.events.user_events import Reaction, to_events
+from leanrec.events.records import RetentionPolicy, ServedList
+from leanrec.events.sqlite_reader import build_item_table
+from leanrec.events.sqlite_store import SQLiteEventStore
+from leanrec.events.user_events import UserEvent, to_events
 from leanrec.pipeline.pipeline import Pipeline
-from leanrec.pipeline.replay import attach, log_beside
-from leanrec.pipeline.responses import Recorded, Served, SetAside
-from leanrec.serving.error_handlers import install
-from leanrec.serving.prometheus import Measured, Metrics
+from leanrec.pipeline.replay import bind_log, default_log_path
+from leanrec.pipeline.responses import Recommendations, RecordResult, RejectedEvent
+from leanrec.serving.error_handlers import install_error_handlers
+from leanrec.serving.prometheus import MetricsMiddleware, ServingMetrics
 from leanrec.serving.schemas import (
-    Added,
-    Ask,
-    Count,
-    EventIn,
-    EventsIn,
-    EventsOut,
-    Health,
-    HistoryOut,
-    ItemOut,
-    ItemsIn,
-    ItemsOut,
-    ListOut,
-    Problem,
-    SetAsideOut,
-    UserOut,
-    UsersOut,
-    WhyOut,
+    AddItemsRequest,
+    AddItemsResponse,
+    ErrorResponse,
+    EventRequest,
+    EventsRequest,
+    EventsResponse,
+    ExplainResponse,
+    HealthResponse,
+    HistoryResponse,
+    ItemDetail,
+    ItemsResponse,
+    ListLength,
+    RecommendRequest,
+    RecommendResponse,
+    UserDetail,
+    UsersResponse,
 )
 from leanrec.settings import check_between
 
-__all__ = ["Serving", "create_app", "serve"]
+__all__ = ["ServingSettings", "create_app", "serve"]
 
-_MOST_BYTES = 4 * 2**20
+_MAX_REQUEST_BYTES = 4 * 2**20
 _DAY = 86_400
-_MOST_KINDS = 50
-_PAGE = {"page.css": "text/css", "page.js": "text/javascript"}
-# Kinds of events that a server takes besides those of the data.
-_KINDS = ("view", "click", "like", "cart", "purchase", "rating", "skip")
-Text = Annotated[str, Query(max_length=200)]
-Texts = Annotated[list[str] | None, Query(max_length=1000)]
+_MAX_EVENT_TYPES = 50
+_DASHBOARD_FILES = {"style.css": "text/css", "app.js": "text/javascript"}
+# Event types that a server accepts besides those of the data.
+_EVENT_TYPES = ("view", "click", "like", "cart", "purchase", "rating", "skip")
+TextParameter = Annotated[str, Query(max_length=200)]
+IdsParameter = Annotated[list[str] | None, Query(max_length=1000)]
 
 
 @dataclasses.dataclass(frozen=True)
-class Serving:
-    """How a pipeline is served.
+class ServingSettings:
+    """Settings of a server.
 
     Attributes:
-        kinds: kinds of events that are taken besides those that the data has; any other is answered with 422.
-        adopt_log: take a log over that was kept for other data, whose ids mean the same people and items.
-        keep: how long served lists are kept.
+        event_types: event types to accept besides those of the data; any other gets status 422.
+        rebind_log: accept an event store that is bound to other data, because its ids mean the same users and items.
+        retention: how long served lists are kept.
     """
 
-    kinds: tuple[str, ...] = _KINDS
-    adopt_log: bool = False
-    keep: Keep = Keep()  # noqa: RUF009 - frozen
+    event_types: tuple[str, ...] = _EVENT_TYPES
+    rebind_log: bool = False
+    retention: RetentionPolicy = RetentionPolicy()
 
     def __post_init__(self) -> None:
-        if len(self.kinds) > _MOST_KINDS:
-            raise SettingError(f"kinds must be at most {_MOST_KINDS}. Got {len(self.kinds)}.")
+        if len(self.event_types) > _MAX_EVENT_TYPES:
+            raise SettingError(f"event_types must be at most {_MAX_EVENT_TYPES}. Got {len(self.event_types)}.")
 
 
-def create_app(pipeline: Pipeline, log: EventLog, serving: Serving = Serving()) -> FastAPI:
-    """The HTTP app over a pipeline and an event log, both of which the caller opens and closes.
+def create_app(pipeline: Pipeline, log: SQLiteEventStore, settings: ServingSettings = ServingSettings()) -> FastAPI:
+    """Create the HTTP app over a pipeline and an event store, which the caller opens and closes.
 
-    What the log holds is replayed first, so that a restarted server knows every event it has accepted. Raises
-    SourceError if the log was kept for other data.
+    The events of the store are replayed first, so that a restarted server has every event it has stored. Raises
+    SourceError if the store is bound to other data.
     """
-    for note in attach(pipeline, log, adopt=serving.adopt_log).notes():
-        print(note, file=sys.stderr, flush=True)  # noqa: T201 - whoever starts the server
-    metrics = Metrics()
+    for warning in bind_log(pipeline, log, rebind=settings.rebind_log).warnings():
+        print(warning, file=sys.stderr, flush=True)  # noqa: T201 - for the operator of the server
+    metrics = ServingMetrics()
     app = FastAPI(
         title="leanrec",
         version=leanrec.__version__,
-        summary="Recommendations whose quality and computing cost are both known.",
-        docs_url=None,  # the usual documentation pages load their scripts from another host
+        summary="Recommendations with known quality and known computing cost.",
+        docs_url=None,  # FastAPI's documentation pages load scripts from another host
         redoc_url=None,
-        responses={code: {"model": Problem} for code in (404, 422)},
+        responses={code: {"model": ErrorResponse} for code in (404, 422)},
     )
-    app.add_middleware(Measured, metrics=metrics, most_bytes=_MOST_BYTES)
-    install(app)
-    _add_routes(app, _Service(pipeline, log, metrics, serving.kinds))
+    app.add_middleware(MetricsMiddleware, metrics=metrics, max_bytes=_MAX_REQUEST_BYTES)
+    install_error_handlers(app)
+    _add_routes(app, _RouteHandlers(pipeline, log, metrics, settings.event_types))
     return app
 
 
@@ -107,39 +107,45 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8000,
     log_path: str | Path | None = None,
-    serving: Serving = Serving(),
+    settings: ServingSettings = ServingSettings(),
     ready: Callable[[str, Path], None] | None = None,
 ) -> None:
-    """Serve a saved pipeline until SIGINT or SIGTERM; requests in flight are answered first.
+    """Serve a saved pipeline until SIGINT or SIGTERM; requests in progress are answered first.
 
     Args:
-        model_path: what ``Pipeline.save`` wrote.
-        host: address to listen at; the default is this machine only.
-        port: 0 = any free one. The address is printed once requests are answered.
+        model_path: folder that ``Pipeline.save`` wrote.
+        host: address to listen on; the default accepts connections from this machine only.
+        port: port to listen on; 0 = any free one.
         log_path: the event log; default: beside the model, with the ending ``.events.db``.
-        serving: how it is served.
-        ready: called once requests are answered, with the address and the event log; None prints a line for people.
+        settings: settings of the server.
+        ready: called with the URL and the event log once requests are answered; None prints a line.
 
     Raises ArtifactError, SourceError (event log) or SettingError (address) before anything is served.
     """
     pipeline = Pipeline.load(model_path)
-    listener = _listen(host, port)
-    path = Path(log_path) if log_path else log_beside(model_path)
-    with contextlib.closing(listener), EventLog(path, serving.keep) as log, contextlib.suppress(KeyboardInterrupt):
-        app = create_app(pipeline, log, serving)
-        pipeline.warm()
+    listener = _open_socket(host, port)
+    path = Path(log_path) if log_path else default_log_path(model_path)
+
+    def report_ready(url: str) -> None:
+        if ready is None:
+            print(f"leanrec serves {pipeline.name} at {url} (Ctrl-C stops)", flush=True)  # noqa: T201
+        else:
+            ready(url, path)
+
+    with (
+        contextlib.closing(listener),
+        SQLiteEventStore(path, settings.retention) as log,
+        contextlib.suppress(KeyboardInterrupt),
+    ):
+        app = create_app(pipeline, log, settings)
+        pipeline.warm_up()
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=10)
-        greet = _greeting(pipeline.name) if ready is None else ready
-        _Server(config, lambda url: greet(url, path)).run(sockets=[listener])
+        _ReportingServer(config, report_ready).run(sockets=[listener])
 
 
-def _greeting(name: str) -> Callable[[str, Path], None]:
-    return lambda url, _: print(f"leanrec serves {name} at {url} (Ctrl-C stops)", flush=True)  # noqa: T201
-
-
-class _Server(uvicorn.Server):
-    """Says where it listens once it does."""
+class _ReportingServer(uvicorn.Server):
+    """Calls back with its URL once it listens."""
 
     def __init__(self, config: uvicorn.Config, ready: Callable[[str], None]) -> None:
         super().__init__(config)
@@ -149,16 +155,15 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started and sockets:
             host, port = sockets[0].getsockname()[:2]
-            shown = f"[{host}]" if ":" in host else host
-            self._ready(f"http://{shown}:{port}")
+            self._ready(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    check_between("port", port, 0, 65_535)  # the system would take a larger one modulo 65,536
+def _open_socket(host: str, port: int) -> socket.socket:
+    check_between("port", port, 0, 65_535)  # the operating system would take a larger one modulo 65,536
     listener = None
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        # The protocol must be named: asyncio switches Nagle's delay (40 ms an answer) off only where it is.
+        # asyncio turns off Nagle's algorithm (40 ms a response) only if the protocol is given.
         listener = socket.socket(family, kind, socket.IPPROTO_TCP)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
@@ -170,190 +175,199 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-class _Service:
-    """The routes, as plain functions: each runs in a thread, so that a slow disk holds up nobody else."""
+class _RouteHandlers:
+    """The handlers of the routes. They are not async, so each runs in a thread and a slow disk blocks no other request."""
 
-    def __init__(self, pipeline: Pipeline, log: EventLog, metrics: Metrics, kinds: tuple[str, ...]) -> None:
-        self.pipeline, self.log, self.metrics, self.kinds = pipeline, log, metrics, kinds
+    def __init__(
+        self, pipeline: Pipeline, log: SQLiteEventStore, metrics: ServingMetrics, event_types: tuple[str, ...]
+    ) -> None:
+        self.pipeline, self.log, self.metrics, self.extra_event_types = pipeline, log, metrics, event_types
 
-    def ask(self, ask: Ask) -> ListOut:
-        """The best items for a user, or for a history that is given here."""
-        return self._served(self.pipeline.recommend(**dict(ask)))
+    def post_recommend(self, request: RecommendRequest) -> RecommendResponse:
+        """The best items for a user, or for a history in the request."""
+        return self._log_and_respond(self.pipeline.recommend(**dict(request)))
 
-    def recommend(
+    def get_recommend(
         self,
         user: Annotated[str | None, Query(max_length=200, examples=["1"])] = None,
-        history: Texts = None,
-        n: Count = 10,
+        history: IdsParameter = None,
+        n: ListLength = 10,
         exclude_seen: bool = True,
         where: Annotated[str | None, Query(max_length=5000, examples=['{"genres": "Comedy"}'])] = None,
         reasons: bool = True,
-    ) -> ListOut:
-        """The same with the usual settings in the address; ``where`` is JSON."""
-        served = self.pipeline.recommend(
-            user, history=history, n=n, exclude_seen=exclude_seen, where=_conditions(where), reasons=reasons
+    ) -> RecommendResponse:
+        """The same with the main parameters in the query string; ``where`` is JSON."""
+        recommended = self.pipeline.recommend(
+            user, history=history, n=n, exclude_seen=exclude_seen, where=_parse_conditions(where), reasons=reasons
         )
-        return self._served(served)
+        return self._log_and_respond(recommended)
 
-    def similar(self, item: str, n: Count = 10) -> ListOut:
-        """The items most like one."""
-        return self._out(self.pipeline.similar(item, n))
+    def get_similar(self, item: str, n: ListLength = 10) -> RecommendResponse:
+        """The items most similar to one."""
+        return self._respond(self.pipeline.similar_items(item, n))
 
-    def explain(self, item: Text, user: Text | None = None, history: Texts = None) -> WhyOut:
-        """Why an item suits a user, or somebody with this history."""
-        return WhyOut.model_validate(self.pipeline.explain(user, item, history=history).to_dict())
+    def get_explanation(
+        self, item: TextParameter, user: TextParameter | None = None, history: IdsParameter = None
+    ) -> ExplainResponse:
+        """Why an item is recommended to a user, or for this history."""
+        return ExplainResponse.model_validate(self.pipeline.explain(user, item, history=history).to_dict())
 
-    def events(self, batch: EventsIn) -> EventsOut:
-        """Take in events. Once this answers, they are on disk and the next list reflects them."""
+    def post_events(self, request: EventsRequest) -> EventsResponse:
+        """Record events. When the response arrives they are on disk, and the next recommendation uses them."""
         now = int(time.time())
-        reactions = [self._reaction(event, at, now) for at, event in enumerate(batch.events)]
-        accepted = self.log.append(reactions)
-        recorded = self.pipeline.record(to_events(accepted.new)) if accepted.new else Recorded(0)
-        aside = _positions(reactions, accepted.new, recorded.set_aside)
-        for outcome, count in (
-            ("accepted", len(accepted.new)),
-            ("duplicate", accepted.duplicates),
-            ("set aside", len(aside)),
-        ):
+        sent = [self._to_user_event(event, position, now) for position, event in enumerate(request.events)]
+        appended = self.log.append(sent)
+        recorded = self.pipeline.record_events(to_events(appended.new)) if appended.new else RecordResult(0)
+        position_of = {id(event): position for position, event in enumerate(sent)}
+        rejected = [
+            RejectedEvent(position_of[id(appended.new[each.position])], each.reason) for each in recorded.rejected
+        ]
+        outcomes = {"stored": len(appended.new), "duplicate": appended.duplicates, "rejected": len(rejected)}
+        for outcome, count in outcomes.items():
             self.metrics.events.labels(outcome).inc(count)
-        return EventsOut(
-            accepted=len(accepted.new),
-            duplicates=accepted.duplicates,
-            reflected=recorded.reflected,
-            set_aside=aside,
+        return EventsResponse(
+            stored=len(appended.new), duplicates=appended.duplicates, applied=recorded.applied, rejected=rejected
         )
 
-    def add_items(self, batch: ItemsIn) -> Added:
-        """Take in new items by their content, where the model reads content."""
-        contents = {item.id: item.content for item in batch.items}
-        table = table_of(list(contents.values()))
-        keep = functools.partial(self.log.add_items, contents)
-        return Added(added=self.pipeline.add_items(list(contents), table, keep=keep))
+    def post_items(self, request: AddItemsRequest) -> AddItemsResponse:
+        """Add new items by their content, if the model uses content."""
+        contents = {item.id: item.content for item in request.items}
+        table = build_item_table(list(contents.values()))
+        persist = functools.partial(self.log.add_items, contents)
+        return AddItemsResponse(added=self.pipeline.add_items(list(contents), table, persist=persist))
 
-    def items(self, search: Text = "", limit: Count = 20) -> ItemsOut:
-        """Items whose title holds a text."""
-        catalogue = self.pipeline.catalogue
-        rows = catalogue.search(search, limit).tolist()
+    def get_items(self, search: TextParameter = "", limit: ListLength = 20) -> ItemsResponse:
+        """Items whose title contains a text."""
+        catalog = self.pipeline.catalog
         found = [
-            ItemOut(id=catalogue.own_id(row), title=catalogue.title(row), content=catalogue.content(row))
-            for row in rows
+            ItemDetail(id=catalog.external_id(row), title=catalog.title(row), content=catalog.content(row))
+            for row in catalog.search(search, limit).tolist()
         ]
-        return ItemsOut(items=found)
+        return ItemsResponse(items=found)
 
-    def users(self, search: Text = "", limit: Count = 20) -> UsersOut:
-        """Users whose id begins with a text."""
-        found = [UserOut(id=own, events=events) for own, events in self.pipeline.users(search, limit)]
-        return UsersOut(users=found)
+    def get_users(self, search: TextParameter = "", limit: ListLength = 20) -> UsersResponse:
+        """Users whose id starts with a text."""
+        found = self.pipeline.find_users(search, limit)
+        return UsersResponse(users=[UserDetail(id=user, events=n_events) for user, n_events in found])
 
-    def history(self, user: str, limit: Count = 50) -> HistoryOut:
-        """What a user did, newest first."""
-        return HistoryOut(user=self.pipeline.own_user(user), events=list(self.pipeline.history(user, limit)))
+    def get_history(self, user: str, limit: ListLength = 50) -> HistoryResponse:
+        """The events of a user, newest first."""
+        events = self.pipeline.history(user, limit)
+        return HistoryResponse(user=self.pipeline.external_user_id(user), events=list(events))
 
-    def health(self) -> Health:
-        """What is served."""
-        pipeline, made = self.pipeline, self.pipeline.provenance
-        table = pipeline.catalogue.table
-        return Health(
+    def get_health(self) -> HealthResponse:
+        """The model that is served."""
+        pipeline, provenance = self.pipeline, self.pipeline.provenance
+        table = pipeline.catalog.table
+        return HealthResponse(
             status="ok",
             model=pipeline.name,
-            settings=made.get("settings"),
-            made=made.get("made"),
+            settings=provenance.get("settings"),
+            created=provenance.get("created"),
             fallback=pipeline.fallback_name,
             version=leanrec.__version__,
             users=pipeline.n_users,
-            items=len(pipeline.catalogue),
-            kinds=list(self._known_kinds()),
+            items=len(pipeline.catalog),
+            event_types=list(self._accepted_event_types()),
             columns=[] if table is None else list(table.columns),
             rating_range=pipeline.rating_range,
         )
 
-    def show_metrics(self) -> Response:
+    def get_metrics(self) -> Response:
         """Metrics in the text format of Prometheus."""
-        self.metrics.lost.set(self.log.lost)
+        self.metrics.lists_lost.set(self.log.n_lost)
         self.metrics.users.set(self.pipeline.n_users)
-        self.metrics.items.set(len(self.pipeline.catalogue))
-        return Response(self.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+        self.metrics.items.set(len(self.pipeline.catalog))
+        return Response(self.metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    def _served(self, served: Served) -> ListOut:
-        self.metrics.fallbacks.inc(served.fallback is not None)
-        ids, scores = tuple(item.id for item in served.items), tuple(item.score for item in served.items)
-        self.log.served(ServedList(served.request, int(time.time()), served.user, ids, scores, served.fallback))
-        return self._out(served)
+    def _log_and_respond(self, recommended: Recommendations) -> RecommendResponse:
+        self.metrics.fallbacks.inc(recommended.fallback is not None)
+        ids = tuple(item.id for item in recommended.items)
+        scores = tuple(item.score for item in recommended.items)
+        now = int(time.time())
+        served = ServedList(recommended.request, now, recommended.user, ids, scores, recommended.fallback)
+        self.log.append_served(served)
+        return self._respond(recommended)
 
-    def _out(self, served: Served) -> ListOut:
-        return ListOut(
-            request=served.request,
-            user=served.user,
-            items=list(served.items),
+    def _respond(self, recommended: Recommendations) -> RecommendResponse:
+        return RecommendResponse(
+            request=recommended.request,
+            user=recommended.user,
+            items=list(recommended.items),
             model=self.pipeline.name,
-            fallback=served.fallback,
-            ignored=list(served.ignored),
-            note=served.note,
+            fallback=recommended.fallback,
+            ignored=list(recommended.ignored),
+            note=recommended.note,
         )
 
-    def _known_kinds(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys((*self.pipeline.kinds, *self.kinds)))
+    def _accepted_event_types(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((*self.pipeline.event_types, *self.extra_event_types)))
 
-    def _reaction(self, event: EventIn, at: int, now: int) -> Reaction:
-        _check_kind(event.kind, at, self._known_kinds())
-        _check_time(event.time, at, now)
-        _check_rating(event.value, self.pipeline.rating_range, at)
-        weight = self.pipeline.strength.weight(event.kind, event.value) if event.weight is None else event.weight
-        return Reaction(
+    def _to_user_event(self, event: EventRequest, position: int, now: int) -> UserEvent:
+        """The event with defaults filled in. Raises SettingError for a wrong event type, time or rating."""
+        accepted, rating_range = self._accepted_event_types(), self.pipeline.rating_range
+        field = f"events.{position}"
+        if event.event_type not in accepted:
+            raise SettingError(f"{field}.event_type must be one of {', '.join(accepted)}. Got {event.event_type!r}.")
+        if event.time is not None and event.time > now + _DAY:
+            hint = " It looks like milliseconds." if event.time > 100 * now else ""
+            raise SettingError(
+                f"{field}.time must be seconds since 1970 and not in the future. Got {event.time}.{hint}"
+            )
+        if event.rating is not None and rating_range is not None:
+            low, high = rating_range
+            if not low <= event.rating <= high:
+                raise SettingError(f"{field}.rating must be from {low:g} to {high:g}. Got {event.rating:g}.")
+        weight = event.weight
+        if weight is None:
+            weight = self.pipeline.evidence_weights.weight(event.event_type, event.rating)
+        return UserEvent(
             id=event.id or uuid.uuid4().hex,
-            user=self.pipeline.own_user(event.user),
-            item=self.pipeline.own_item(event.item),
-            kind=event.kind,
+            user=self.pipeline.external_user_id(event.user),
+            item=self.pipeline.external_item_id(event.item),
+            event_type=event.event_type,
             time=now if event.time is None else event.time,
             weight=weight,
-            value=event.value,
+            rating=event.rating,
             request=event.request,
             rank=event.rank,
         )
 
 
-def _add_routes(app: FastAPI, service: _Service) -> None:
-    def add(path: str, endpoint: Callable[..., Any], method: str = "GET", **more: Any) -> None:
-        app.add_api_route(path, endpoint, methods=[method], **more)
+def _add_routes(app: FastAPI, handlers: _RouteHandlers) -> None:
+    def add(path: str, endpoint: Callable[..., Any], method: str = "GET", **options: Any) -> None:
+        app.add_api_route(path, endpoint, methods=[method], **options)
 
-    add("/recommend", service.ask, "POST", summary="Recommend")
-    add("/recommend", service.recommend, summary="Recommend, by address")
-    add("/similar/{item:path}", service.similar)
-    add("/explain", service.explain)
-    add("/events", service.events, "POST")
-    add("/items", service.items)
-    add("/items", service.add_items, "POST")
-    add("/users", service.users)
-    add("/users/{user:path}", service.history)
-    add("/health", service.health)
-    add("/metrics", service.show_metrics, response_class=Response)
-    headers = _page_headers(pictures=service.pipeline.catalogue.pictures is not None)
-    add("/", _page("index.html", "text/html", headers), include_in_schema=False)
-    for name, kind in _PAGE.items():
-        add(f"/page/{name}", _page(name, kind, headers), include_in_schema=False)
-
-
-def _page_headers(*, pictures: bool) -> dict[str, str]:
-    """The page loads nothing from elsewhere, but the pictures that the item table names; nobody may frame it."""
-    images = f"img-src 'self' data:{' https:' * pictures}"
-    return {
-        "Content-Security-Policy": f"default-src 'self'; {images}; frame-ancestors 'none'",
+    add("/recommend", handlers.post_recommend, "POST", summary="Recommend")
+    add("/recommend", handlers.get_recommend, summary="Recommend, by query string")
+    add("/similar/{item:path}", handlers.get_similar, summary="Similar items")
+    add("/explain", handlers.get_explanation, summary="Explain")
+    add("/events", handlers.post_events, "POST", summary="Record events")
+    add("/items", handlers.get_items, summary="Search items")
+    add("/items", handlers.post_items, "POST", summary="Add items")
+    add("/users", handlers.get_users, summary="Search users")
+    add("/users/{user:path}", handlers.get_history, summary="History of a user")
+    add("/health", handlers.get_health, summary="Health")
+    add("/metrics", handlers.get_metrics, response_class=Response, summary="Metrics")
+    # The dashboard loads nothing from other hosts, except the images that the item table names, and no page can frame it.
+    image_sources = "'self' data: https:" if handlers.pipeline.catalog.image_column else "'self' data:"
+    headers = {
+        "Content-Security-Policy": f"default-src 'self'; img-src {image_sources}; frame-ancestors 'none'",
         "Referrer-Policy": "no-referrer",
         "X-Content-Type-Options": "nosniff",
         "Cache-Control": "no-cache",
     }
+    add("/", _make_file_handler("index.html", "text/html", headers), include_in_schema=False)
+    for name, media_type in _DASHBOARD_FILES.items():
+        add(f"/dashboard/{name}", _make_file_handler(name, media_type, headers), include_in_schema=False)
 
 
-def _page(name: str, kind: str, headers: dict[str, str]) -> Callable[[], Response]:
+def _make_file_handler(name: str, media_type: str, headers: dict[str, str]) -> Callable[[], Response]:
     content = files("leanrec.serving").joinpath("dashboard", name).read_bytes()
-
-    def page() -> Response:
-        return Response(content, media_type=kind, headers=headers)
-
-    return page
+    return lambda: Response(content, media_type=media_type, headers=headers)
 
 
-def _conditions(where: str | None) -> dict[str, Any] | None:
+def _parse_conditions(where: str | None) -> dict[str, Any] | None:
     if where is None:
         return None
     try:
@@ -363,25 +377,3 @@ def _conditions(where: str | None) -> dict[str, Any] | None:
     if not isinstance(conditions, dict):
         raise SettingError(f"where must be a JSON object. Got {where[:80]!r}.")
     return conditions
-
-
-def _check_kind(kind: str, at: int, known: tuple[str, ...]) -> None:
-    if kind not in known:
-        raise SettingError(f"events.{at}.kind must be one of {', '.join(known)}. Got {kind!r}.")
-
-
-def _check_time(moment: int | None, at: int, now: int) -> None:
-    if moment is not None and moment > now + _DAY:
-        unit = " It looks like milliseconds." if moment > 100 * now else ""
-        raise SettingError(f"events.{at}.time must be seconds since 1970 and not in the future. Got {moment}.{unit}")
-
-
-def _check_rating(value: float | None, allowed: tuple[float, float] | None, at: int) -> None:
-    if value is not None and allowed is not None and not allowed[0] <= value <= allowed[1]:
-        raise SettingError(f"events.{at}.value must be from {allowed[0]:g} to {allowed[1]:g}. Got {value:g}.")
-
-
-def _positions(sent: list[Reaction], new: tuple[Reaction, ...], aside: tuple[SetAside, ...]) -> list[SetAsideOut]:
-    """What was set aside, by its position in the request."""
-    place = {id(reaction): at for at, reaction in enumerate(sent)}
-    return [SetAsideOut(position=place[id(new[each.position])], why=each.why) for each in aside]

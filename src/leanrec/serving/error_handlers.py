@@ -1,6 +1,5 @@
-"""Errors as answers: what must hold and what came, where, and what to do."""
+"""Error handlers of the HTTP app: every error becomes JSON with a message, a location and a hint."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -10,66 +9,62 @@ from starlette.exceptions import HTTPException
 
 from leanrec.errors import DataError, LeanrecError, SettingError, SourceError, UnknownIdError
 
-__all__ = ["answer", "install"]
+__all__ = ["error_response", "install_error_handlers"]
 
-_DO = {
-    404: "GET /items?search=… and GET /users?search=… find ids; a new user is asked for with a history.",
+_HINTS = {
+    404: "GET /items?search=… and GET /users?search=… find ids; for a new user, send a history.",
     405: "GET /openapi.json lists the routes and their methods.",
     413: "Send the events in several requests.",
-    503: "Nothing was accepted. Send it again with the same ids when the disk can be written.",
+    503: "Nothing was stored. Send it again with the same ids when the disk can be written.",
 }
-_CORRECT = "Correct the request; GET /openapi.json describes it."
+_DEFAULT_HINT = "Correct the request; GET /openapi.json describes it."
 
 
-def answer(status: int, what: str, where: str, do: str | None = None) -> JSONResponse:
-    """An error response. Text that is no valid Unicode is escaped, so that every message can be sent."""
-    trouble = {"what": what, "where": where, "do": do or _DO.get(status, _CORRECT)}
-    readable = {name: text.encode("utf-8", "backslashreplace").decode() for name, text in trouble.items()}
-    return JSONResponse({"error": readable}, status_code=status)
+def error_response(status: int, message: str, location: str, hint: str | None = None) -> JSONResponse:
+    """An error as JSON. Text that is not valid Unicode is escaped, so that every message can be sent."""
+    detail = {"message": message, "location": location, "hint": hint or _HINTS.get(status, _DEFAULT_HINT)}
+    printable = {name: text.encode("utf-8", "backslashreplace").decode() for name, text in detail.items()}
+    return JSONResponse({"error": printable}, status_code=status)
 
 
-def install(app: FastAPI) -> None:
-    """Answer every error in the one form."""
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(LeanrecError, _refused)
-    app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(Exception, _defect)
+def install_error_handlers(app: FastAPI) -> None:
+    """Use the form of ``error_response`` for every error of the app."""
+    app.add_exception_handler(RequestValidationError, _handle_invalid_request)
+    app.add_exception_handler(LeanrecError, _handle_library_error)
+    app.add_exception_handler(HTTPException, _handle_http_error)
+    app.add_exception_handler(Exception, _handle_defect)
 
 
-async def _invalid(_: Request, error: Exception) -> JSONResponse:
+async def _handle_invalid_request(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - the handler is installed for it
     first = error.errors()[0]
-    place = _place(first["loc"])
-    more = len(error.errors()) - 1
-    rest = f" ({more} more in this request.)" if more else ""
-    return answer(422, f"{place}: {first['msg']}. Got {_short(first.get('input'))}.{rest}", place)
+    location = ".".join(str(part) for part in first["loc"])
+    n_more = len(error.errors()) - 1
+    rest = f" ({n_more} more in this request.)" if n_more else ""
+    return error_response(422, f"{location}: {first['msg']}. Got {_shorten(first.get('input'))}.{rest}", location)
 
 
-async def _refused(request: Request, error: Exception) -> JSONResponse:
+async def _handle_library_error(request: Request, error: Exception) -> JSONResponse:
     statuses = ((UnknownIdError, 404), (SourceError, 503), (SettingError, 422), (DataError, 422))
     status = next((status for kind, status in statuses if isinstance(error, kind)), 500)
-    return answer(status, str(error), request.url.path)
+    return error_response(status, str(error), request.url.path)
 
 
-async def _http(request: Request, error: Exception) -> JSONResponse:
+async def _handle_http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101 - the handler is installed for it
-    do = _DO[405] if error.status_code == 404 else None
-    return answer(error.status_code, str(error.detail), f"{request.method} {request.url.path}", do)
+    hint = _HINTS[405] if error.status_code == 404 else None
+    return error_response(error.status_code, str(error.detail), f"{request.method} {request.url.path}", hint)
 
 
-async def _defect(request: Request, error: Exception) -> JSONResponse:
-    what = f"{type(error).__name__} inside leanrec: this is a defect."
-    response = answer(500, what, request.url.path, "Report it with the request; the server goes on.")
-    # The server drops the connection after a defect; a client that is not told so sends its next request into it.
+async def _handle_defect(request: Request, error: Exception) -> JSONResponse:
+    message = f"{type(error).__name__} inside leanrec: this is a defect."
+    response = error_response(500, message, request.url.path, "Report it with the request; the server keeps running.")
+    # The server closes the connection after a defect. Without this header the client would reuse it.
     response.headers["Connection"] = "close"
     return response
 
 
-def _place(parts: Sequence[Any]) -> str:
-    return ".".join(str(part) for part in parts)
-
-
-def _short(value: object) -> str:
+def _shorten(value: Any) -> str:
     try:
         text = repr(value)
     except (ValueError, RecursionError):  # a number too long to print, or nesting too deep

@@ -1,47 +1,51 @@
-"""What goes over the wire: requests that are checked, and answers with examples."""
+"""Schemas of the HTTP API: validated requests, and responses with descriptions."""
 
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
 
-from leanrec.pipeline.responses import Because, Past, Shown
+from leanrec.pipeline.responses import Contribution, HistoryEvent, RecommendedItem, RejectedEvent
 
 __all__ = [
-    "Added",
-    "Ask",
-    "EventIn",
-    "EventsIn",
-    "EventsOut",
-    "Health",
-    "HistoryOut",
-    "ItemOut",
-    "ItemsIn",
-    "ItemsOut",
-    "ListOut",
-    "Problem",
-    "UserOut",
-    "UsersOut",
-    "WhyOut",
+    "AddItemsRequest",
+    "AddItemsResponse",
+    "ErrorDetail",
+    "ErrorResponse",
+    "EventRequest",
+    "EventsRequest",
+    "EventsResponse",
+    "ExplainResponse",
+    "HealthResponse",
+    "HistoryResponse",
+    "ItemDetail",
+    "ItemsResponse",
+    "ListLength",
+    "RecommendRequest",
+    "RecommendResponse",
+    "UserDetail",
+    "UsersResponse",
 ]
 
-_MOST_IDS = 10_000
+_MAX_IDS = 10_000
 
-# Whole numbers of 64 bits, or text; a JSON true is neither.
-OwnId = Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)] | Annotated[StrictStr, Field(min_length=1, max_length=200)]
-Ids = Annotated[list[OwnId], Field(max_length=_MOST_IDS)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-Positive = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1, le=1000)]
+# 64-bit integers or text. A JSON true is neither.
+ExternalId = (
+    Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)] | Annotated[StrictStr, Field(min_length=1, max_length=200)]
+)
+IdList = Annotated[list[ExternalId], Field(max_length=_MAX_IDS)]
+FiniteNumber = Annotated[float, Field(allow_inf_nan=False)]
+EventWeight = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
+ListLength = Annotated[int, Field(ge=1, le=1000)]
 
 
-class _In(BaseModel):
-    """A request: a name it does not know is an error, so that a misspelt one is not lost."""
+class _RequestModel(BaseModel):
+    """A request. An unknown field is an error, so that a misspelled one is not ignored."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Ask(_In):
-    """Who asks, and what may be shown."""
+class RecommendRequest(_RequestModel):
+    """A user or a history, and which items may be recommended."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -53,71 +57,73 @@ class Ask(_In):
         },
     )
 
-    user: OwnId | None = Field(None, description="Own id of the asker.")
-    history: Ids | None = Field(
-        None, description="Items that stand for the asker, oldest first; [] = nothing is known."
+    user: ExternalId | None = Field(None, description="External id of the user.")
+    history: IdList | None = Field(
+        None, description="Items instead of the stored history, oldest first; [] gives the list of the fallback."
     )
-    weights: Annotated[list[Positive], Field(max_length=_MOST_IDS)] | None = Field(
+    weights: Annotated[list[EventWeight], Field(max_length=_MAX_IDS)] | None = Field(
         None, description="Strength of each item of the history."
     )
-    ratings: Annotated[list[Finite | None], Field(max_length=_MOST_IDS)] | None = Field(
+    ratings: Annotated[list[FiniteNumber | None], Field(max_length=_MAX_IDS)] | None = Field(
         None, description="Rating of each item of the history, null where there is none."
     )
-    n: Count = Field(10, description="Length of the list.")
-    exclude_seen: bool = Field(default=True, description="Leave out what the asker has touched.")
-    allow: Ids | None = Field(None, description="Only these items.")
-    deny: Ids | None = Field(None, description="None of these items.")
+    n: ListLength = Field(10, description="Length of the list.")
+    exclude_seen: bool = Field(default=True, description="Leave out items of the history.")
+    allow: IdList | None = Field(None, description="Recommend only these items.")
+    deny: IdList | None = Field(None, description="Recommend none of these items.")
     where: dict[str, Any] | None = Field(
         None,
         max_length=20,
         description="Conditions on columns of the item table: a label, a number, a list (any of them), "
         '{"min": a, "max": b}, {"contains": text} or {"not": …}; at most 100, five levels deep.',
     )
-    reasons: bool = Field(default=True, description="Say why, in words.")
+    reasons: bool = Field(default=True, description="Explain each item.")
 
 
-class EventIn(_In):
-    """Something that somebody did."""
+class EventRequest(_RequestModel):
+    """One event of a user."""
 
     id: StrictStr | None = Field(
-        None, min_length=1, max_length=200, description="Chosen by the client: sent twice, it counts once."
+        None, min_length=1, max_length=200, description="Chosen by the client: an id that is sent again is ignored."
     )
-    user: OwnId
-    item: OwnId
-    kind: StrictStr = Field(
+    user: ExternalId
+    item: ExternalId
+    event_type: StrictStr = Field(
         "click",
         min_length=1,
         max_length=100,
-        description="A kind of the data, or one that the server takes: GET /health.",
+        description="An event type of the data, or one that the server accepts: GET /health.",
     )
     time: int | None = Field(None, ge=0, description="Seconds since 1970; default: now.")
-    value: Finite | None = Field(None, description="The rating, if it is one.")
-    weight: Positive | None = Field(None, description="Evidence of liking; default: as in the data.")
-    request: StrictStr | None = Field(None, max_length=200, description="The list that it answers.")
+    rating: FiniteNumber | None = Field(None, description="The explicit rating, if there is one.")
+    weight: EventWeight | None = Field(
+        None, description="Strength as positive evidence; default: the mean of its type in the data."
+    )
+    request: StrictStr | None = Field(None, max_length=200, description="Id of the list that the event responds to.")
     rank: int | None = Field(None, ge=0, lt=10_000, description="Position in that list, 0 = first.")
 
 
-class EventsIn(_In):
+class EventsRequest(_RequestModel):
     """A batch of events."""
 
     model_config = ConfigDict(
         extra="forbid",
-        json_schema_extra={"examples": [{"events": [{"id": "c-1", "user": 1, "item": 260, "kind": "click"}]}]},
+        json_schema_extra={"examples": [{"events": [{"id": "c-1", "user": 1, "item": 260, "event_type": "click"}]}]},
     )
 
-    events: list[EventIn] = Field(min_length=1, max_length=1000)
+    events: list[EventRequest] = Field(min_length=1, max_length=1000)
 
 
-class ItemIn(_In):
+class NewItem(_RequestModel):
     """A new item and its content."""
 
-    id: OwnId
-    content: dict[Annotated[str, Field(max_length=200)], Finite | Annotated[str, Field(max_length=10_000)] | None] = (
-        Field(max_length=100, description="Values of columns of the item table.")
-    )
+    id: ExternalId
+    content: dict[
+        Annotated[str, Field(max_length=200)], FiniteNumber | Annotated[str, Field(max_length=10_000)] | None
+    ] = Field(max_length=100, description="Values of columns of the item table.")
 
 
-class ItemsIn(_In):
+class AddItemsRequest(_RequestModel):
     """New items."""
 
     model_config = ConfigDict(
@@ -125,56 +131,55 @@ class ItemsIn(_In):
         json_schema_extra={"examples": [{"items": [{"id": 900001, "content": {"title": "New", "genres": "Comedy"}}]}]},
     )
 
-    items: list[ItemIn] = Field(min_length=1, max_length=1000)
+    items: list[NewItem] = Field(min_length=1, max_length=1000)
 
 
-class ListOut(BaseModel):
-    """A list, best first."""
+class RecommendResponse(BaseModel):
+    """A recommendation list, best item first."""
 
-    request: str = Field(description="Send it back with an event, and the event is attributed to this list.")
+    request: str = Field(description="Id of this list. Send it back with an event to attribute the event to the list.")
     user: int | str | None = None
-    items: list[Shown]
+    items: list[RecommendedItem]
     model: str
-    fallback: str | None = Field(None, description="The model that answered for want of a history.")
-    ignored: list[int | str] = Field([], description="Ids of the request that are no items here.")
-    note: str | None = None
+    fallback: str | None = Field(
+        None, description="Name of the fallback model, if the whole list came from it for want of a history."
+    )
+    ignored: list[int | str] = Field([], description="Ids of the request that are not in the catalog.")
+    note: str | None = Field(
+        None, description="How many items were filled from the fallback, or why the list is short."
+    )
 
 
-class WhyOut(BaseModel):
-    """Why an item suits a user."""
+class ExplainResponse(BaseModel):
+    """Why an item is recommended to a user."""
 
     id: int | str
     title: str
     reasons: list[str]
-    because: list[Because] = []
-    features: list[str] = []
-    paths: list[str] = []
+    contributions: list[Contribution] = Field([], description="Items of the history and what each adds to the score.")
+    features: list[str] = Field([], description="Words and labels that contribute.")
+    paths: list[str] = Field([], description="Links from items of the history.")
     fallback: str | None = None
 
 
-class SetAsideOut(BaseModel):
-    """An accepted event that lists cannot reflect yet."""
+class EventsResponse(BaseModel):
+    """Result of a batch of events."""
 
-    position: int
-    why: str
-
-
-class EventsOut(BaseModel):
-    """What became of a batch."""
-
-    accepted: int = Field(description="Events now on disk for the first time.")
-    duplicates: int = Field(description="Events whose id was there already.")
-    reflected: int = Field(description="Accepted events that the next list takes into account.")
-    set_aside: list[SetAsideOut] = Field([], description="Accepted events that it cannot, and why.")
+    stored: int = Field(description="Events that are new; they are on disk.")
+    duplicates: int = Field(description="Events whose id was stored before.")
+    applied: int = Field(description="Stored events that the next recommendation uses.")
+    rejected: list[RejectedEvent] = Field(
+        [], description="Stored events that it cannot use, by position in the request, with the reason."
+    )
 
 
-class Added(BaseModel):
-    """How many items are new."""
+class AddItemsResponse(BaseModel):
+    """Number of items that are new."""
 
     added: int
 
 
-class ItemOut(BaseModel):
+class ItemDetail(BaseModel):
     """An item."""
 
     id: int | str
@@ -182,57 +187,57 @@ class ItemOut(BaseModel):
     content: dict[str, Any] = {}
 
 
-class ItemsOut(BaseModel):
-    """Items found."""
+class ItemsResponse(BaseModel):
+    """Items of a search."""
 
-    items: list[ItemOut]
+    items: list[ItemDetail]
 
 
-class UserOut(BaseModel):
-    """A user."""
+class UserDetail(BaseModel):
+    """A user and the number of their events."""
 
     id: int | str
     events: int
 
 
-class UsersOut(BaseModel):
-    """Users found."""
+class UsersResponse(BaseModel):
+    """Users of a search."""
 
-    users: list[UserOut]
+    users: list[UserDetail]
 
 
-class HistoryOut(BaseModel):
-    """What a user did, newest first."""
+class HistoryResponse(BaseModel):
+    """The events of a user, newest first."""
 
     user: int | str
-    events: list[Past]
+    events: list[HistoryEvent]
 
 
-class Health(BaseModel):
-    """What is served."""
+class HealthResponse(BaseModel):
+    """The model that is served."""
 
     status: str
     model: str
     settings: str | None = None
-    made: str | None = None
+    created: str | None = Field(None, description="When the model was fitted.")
     fallback: str
     version: str
     users: int
     items: int
-    kinds: list[str] = Field(description="Kinds of events that are taken.")
-    columns: list[str] = Field(description="Columns of the item table, for filters.")
+    event_types: list[str] = Field(description="Event types that are accepted.")
+    columns: list[str] = Field(description="Columns of the item table, for conditions.")
     rating_range: tuple[float, float] | None = None
 
 
-class Trouble(BaseModel):
-    """What went wrong."""
+class ErrorDetail(BaseModel):
+    """An error."""
 
-    what: str = Field(description="What must hold and what came.")
-    where: str = Field(description="The part of the request it is about.")
-    do: str = Field(description="What to do about it.")
+    message: str = Field(description="What must hold and what came.")
+    location: str = Field(description="The part of the request that caused it.")
+    hint: str = Field(description="What to do about it.")
 
 
-class Problem(BaseModel):
-    """Every error has this form."""
+class ErrorResponse(BaseModel):
+    """The form of every error."""
 
-    error: Trouble
+    error: ErrorDetail

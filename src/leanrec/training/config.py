@@ -1,52 +1,57 @@
-"""The settings that every model trained by gradients has, under the same names."""
+"""Training settings that every model trained by gradient descent shares."""
 
 import dataclasses
 from typing import ClassVar
 
-from leanrec.settings import check_at_least, check_between, check_one_of, check_positive
+from leanrec.settings import check_settings, setting
 
-__all__ = ["Training"]
+__all__ = ["TrainingSettings"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Training:
-    """How a model is trained. A model's settings extend these, so that each is set by its own name.
+class TrainingSettings:
+    """Base class of the settings of gradient-trained models."""
 
-    Attributes:
-        epochs: most passes over the training data.
-        batch: examples in a step; what an example is, the model says (a user, a pair, a token).
-        learning_rate: the highest; it rises over ``warmup`` and falls along ``schedule``.
-        schedule: "cosine" or "linear" to a hundredth at the last epoch, or "constant".
-        warmup: share of all steps over which the learning rate rises from zero.
-        weight_decay: decoupled, per step and in units of the learning rate (AdamW).
-        clip: the gradient is scaled down to this norm; 0 = as it is.
-        accumulate: batches whose gradients make one step.
-        precision: "float32", or "bfloat16" for the products of a forward pass (weights stay in float32).
-        patience: epochs without a better score on held-out events after which training stops; 0 = never look.
-    """
-
-    # Whether Run.shard can deal its items over workers.
+    # Whether the item table can be sharded over workers (``run.distributed.shard_items``).
     shardable: ClassVar[bool] = False
 
-    epochs: int = 20
-    batch: int = 1024
-    learning_rate: float = 1e-3
-    schedule: str = "cosine"
-    warmup: float = 0.05
-    weight_decay: float = 0.0
-    clip: float = 0.0
-    accumulate: int = 1
-    precision: str = "float32"
-    patience: int = 0
+    epochs: int = setting(20, at_least=1, doc="Maximum number of passes over the training data.")
+    batch_size: int = setting(
+        1024, at_least=1, doc="Examples per step; the model defines what an example is (a user, a pair, an item)."
+    )
+    learning_rate: float = setting(
+        1e-3,
+        above=0,
+        search="0.0001..0.01:log",
+        doc="Peak learning rate; it rises during ``warmup`` and decays along ``schedule``.",
+    )
+    schedule: str = setting(
+        "cosine",
+        one_of=("cosine", "linear", "constant"),
+        doc='Decay to 1 % of the peak at the last epoch, "cosine" or "linear", or "constant".',
+    )
+    warmup: float = setting(
+        0.05, between=(0, 1), doc="Share of all steps over which the learning rate rises from zero."
+    )
+    weight_decay: float = setting(
+        0.0, at_least=0, doc="Decoupled weight decay (AdamW), per step and in units of the learning rate."
+    )
+    max_grad_norm: float = setting(
+        0.0, at_least=0, doc="Gradients with a larger norm are scaled down to this norm; 0 = no clipping."
+    )
+    gradient_accumulation: int = setting(
+        1, at_least=1, doc="Number of batches whose gradients are accumulated for one step."
+    )
+    precision: str = setting(
+        "float32",
+        one_of=("float32", "bfloat16"),
+        doc='"float32", or "bfloat16" for matrix products of the forward pass; weights stay float32.',
+    )
+    patience: int = setting(
+        0,
+        at_least=0,
+        doc="Epochs without a better validation score after which training stops; 0 = no early stopping.",
+    )
 
     def __post_init__(self) -> None:
-        check_at_least("epochs", self.epochs, 1)
-        check_at_least("batch", self.batch, 1)
-        check_positive("learning_rate", self.learning_rate)
-        check_one_of("schedule", self.schedule, ("cosine", "linear", "constant"))
-        check_between("warmup", self.warmup, 0, 1)
-        check_at_least("weight_decay", self.weight_decay, 0)
-        check_at_least("clip", self.clip, 0)
-        check_at_least("accumulate", self.accumulate, 1)
-        check_one_of("precision", self.precision, ("float32", "bfloat16"))
-        check_at_least("patience", self.patience, 0)
+        check_settings(self)

@@ -1,4 +1,4 @@
-"""The latest events of a few users, kept from training so that it can see when to stop."""
+"""Early stopping: a validation split of latest events, and NDCG on it."""
 
 import dataclasses
 from collections.abc import Callable
@@ -9,64 +9,69 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from leanrec.data.dataset import Dataset
-from leanrec.data.splits.evaluation_set import Cases
-from leanrec.data.splits.split import clock_of
+from leanrec.data.splits.evaluation_set import EvaluationSet
 from leanrec.kernels.topk.selection import top_k
 from leanrec.types import CSR, Float32Array, Queries
 
-__all__ = ["hold_out", "mean_ndcg", "mean_ndcg_of", "mean_ndcg_of_lists"]
+__all__ = ["hold_out", "mean_ndcg", "mean_ndcg_of_lists", "mean_ndcg_of_scores"]
 
-_SHARE, _MOST = 0.05, 2_000
+# Share of the users whose latest event is held out, and the maximum number of them.
+_SHARE, _MAX_USERS = 0.05, 2_000
+_BLOCK = 512
 
 
-def hold_out(data: Dataset, rng: np.random.Generator) -> tuple[Dataset, Cases]:
-    """Training without the latest positive event of 5 % of the users (at most 2,000), and these events as cases.
+def hold_out(data: Dataset, rng: np.random.Generator) -> tuple[Dataset, EvaluationSet]:
+    """Split off the latest positive event of 5 % of the users (at most 2,000) for validation.
 
-    Only users of two events or more take part. Queries carry the time of their event where the log has a clock. Cost O(E).
+    Only users with two positive events or more are eligible. Queries carry the time of their event if the log has
+    timestamps. O(E).
     """
     events = data.events
     positive = np.flatnonzero(events.weight > 0)
     last = np.flatnonzero(np.diff(events.user[positive], append=-1) != 0)
     first = np.concatenate([[0], last[:-1] + 1])
-    able = last[last > first]
-    chosen = rng.permutation(able)[: max(1, min(_MOST, int(_SHARE * len(able))))] if len(able) else able
-    held = np.sort(positive[chosen])
+    eligible = last[last > first]
+    n_users = max(1, min(_MAX_USERS, int(_SHARE * len(eligible))))
+    held_out = np.sort(positive[rng.permutation(eligible)[:n_users]])
     keep = np.ones(len(events), np.bool_)
-    keep[held] = False
+    keep[held_out] = False
     train = data.with_events(events.take(keep))
-    users = events.user[held].astype(np.int32)
-    shape = (len(held), len(data.items))
-    truth = sp.csr_array((np.ones(len(held), np.float32), (np.arange(len(held)), events.item[held])), shape=shape)
-    time = events.time[held] if clock_of(data) == "clock" else None
-    return train, Cases(dataclasses.replace(train.queries(users), time=time), truth)
+    users = events.user[held_out].astype(np.int32)
+    shape = (len(held_out), len(data.items))
+    entries = np.ones(len(held_out), np.float32), (np.arange(len(held_out)), events.item[held_out])
+    time = events.time[held_out] if data.time_kind.is_comparable else None
+    queries = dataclasses.replace(train.queries(users), time=time)
+    return train, EvaluationSet(queries, sp.csr_array(entries, shape=shape))
 
 
-def mean_ndcg(states: Float32Array, items: Float32Array, cases: Cases, k: int = 10) -> float:
-    """Mean NDCG@k of the lists by ``states`` · ``items``, seen items left out, over queries that have an answer."""
-    return _mean(lambda rows: states[rows] @ items.T, cases, k)
+def mean_ndcg(states: Float32Array, items: Float32Array, cases: EvaluationSet, k: int = 10) -> float:
+    """Mean NDCG@k of the rankings by ``states`` · ``items`` over queries with ground truth; seen items are excluded."""
+    return mean_ndcg_of_lists(lambda rows, seen: top_k(states[rows] @ items.T, k, seen=seen)[0], cases, k)
 
 
-def mean_ndcg_of(score: Callable[[Queries], Float32Array], cases: Cases, k: int = 10) -> float:
-    """The same for scores that are no product of vectors: ``score`` gives (B, N) for a block of queries."""
-    return _mean(lambda rows: score(cases.queries.take(rows)), cases, k)
-
-
-def _mean(scores: Callable[[NDArray[Any]], Float32Array], cases: Cases, k: int) -> float:
-    return mean_ndcg_of_lists(lambda rows, seen: top_k(scores(rows), k, seen=seen)[0], cases, k)
+def mean_ndcg_of_scores(score: Callable[[Queries], Float32Array], cases: EvaluationSet, k: int = 10) -> float:
+    """Mean NDCG@k for any scorer: ``score`` returns (B, N) for a block of queries."""
+    return mean_ndcg_of_lists(
+        lambda rows, seen: top_k(score(cases.queries.take(rows)), k, seen=seen)[0], cases, k
+    )
 
 
 def mean_ndcg_of_lists(
-    best: Callable[[NDArray[Any], CSR | None], NDArray[Any]], cases: Cases, k: int = 10, block: int = 512
+    recommend: Callable[[NDArray[Any], CSR | None], NDArray[Any]],
+    cases: EvaluationSet,
+    k: int = 10,
+    block: int = _BLOCK,
 ) -> float:
-    """The same for lists that are made elsewhere: ``best`` gives (B, k) items for rows of the cases and what these have seen."""
-    truth, seen = cases.truth, cases.queries.seen if cases.queries.seen is not None else cases.queries.history
-    asked = np.flatnonzero(np.diff(truth.indptr))
+    """Mean NDCG@k of recommendation lists: ``recommend`` maps rows of ``cases`` and their seen items to (B, k) items."""
+    truth = cases.ground_truth
+    seen = cases.queries.seen if cases.queries.seen is not None else cases.queries.history
+    evaluated = np.flatnonzero(np.diff(truth.indptr))
     gains = 1 / np.log2(np.arange(2, k + 2))
     total = 0.0
-    for start in range(0, len(asked), block):
-        rows = asked[start : start + block]
-        lists = best(rows, None if cases.repeats else seen[rows])
-        for row, listed in zip(rows.tolist(), lists, strict=True):
-            answers = truth.indices[truth.indptr[row] : truth.indptr[row + 1]]
-            total += float(gains[: len(listed)][np.isin(listed, answers)].sum() / gains[: len(answers)].sum())
-    return total / max(1, len(asked))
+    for start in range(0, len(evaluated), block):
+        rows = evaluated[start : start + block]
+        lists = recommend(rows, None if cases.allow_repeats else seen[rows])
+        for row, items in zip(rows.tolist(), lists, strict=True):
+            relevant = truth.indices[truth.indptr[row] : truth.indptr[row + 1]]
+            total += float(gains[: len(items)][np.isin(items, relevant)].sum() / gains[: len(relevant)].sum())
+    return total / max(1, len(evaluated))

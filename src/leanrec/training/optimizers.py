@@ -1,4 +1,4 @@
-"""Steps: AdamW for dense weights, and an Adam by rows for embedding tables whose gradients are sparse."""
+"""Optimizers: AdamW for dense weights, row-wise Adam for embedding tables with sparse gradients."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -6,17 +6,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from leanrec.training.config import Training
+from leanrec.training.config import TrainingSettings
 
-__all__ = ["RowAdam", "Steps", "make_optimiser"]
+__all__ = ["OptimizerGroup", "RowAdam", "make_optimizer", "sparse_tables"]
 
 
 class RowAdam(torch.optim.Optimizer):
-    """Adam with one second moment for each row, for sparse gradients: rows without a gradient cost nothing.
+    """Adam with one second moment per row, for sparse gradients: rows without a gradient cost nothing.
 
     The second moment of a row is the mean square of its gradient, as in row-wise Adagrad (Mudigere et al.,
     "Software-Hardware Co-design for Fast and Scalable Training of Deep Learning Recommendation Models", ISCA 2022),
-    with decay instead of a sum. A table (N, D) carries N D + 2 N numbers of state, all in float32.
+    with decay instead of a sum. A table (N, D) has N D + 2 N floats of state, all float32.
     """
 
     def __init__(self, params: Iterable[Any], lr: float, betas: tuple[float, float] = (0.9, 0.999)) -> None:
@@ -24,19 +24,19 @@ class RowAdam(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """One step over the rows that have a gradient."""
+        """Update the rows that have a gradient."""
         if closure is not None:
             raise ValueError("RowAdam.step must be called without a closure.")
         for group in self.param_groups:
             for table in group["params"]:
                 if table.grad is not None:
-                    self._rows(table, table.grad, group)
+                    self._update_rows(table, table.grad, group)
 
-    def _rows(self, table: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
+    def _update_rows(self, table: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
         grad = grad.coalesce() if grad.is_sparse else grad.to_sparse(1)
         rows, values = grad.indices()[0], grad.values()
-        some = values.any(1)  # nothing is learnt from zeros, whichever way they came
-        rows, values = rows[some], values[some]
+        nonzero = values.any(1)  # rows of zeros take no step, whether the gradient is dense or sparse
+        rows, values = rows[nonzero], values[nonzero]
         state = self.state[table]
         if not state:
             state["first"] = torch.zeros_like(table)
@@ -55,29 +55,29 @@ class RowAdam(torch.optim.Optimizer):
         table.index_add_(0, rows, step, alpha=-group["lr"])
 
 
-class Steps:
-    """Several optimisers that step as one."""
+class OptimizerGroup:
+    """Several optimizers that step together."""
 
     def __init__(self, parts: list[torch.optim.Optimizer]) -> None:
         self.parts = parts
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
-        """The groups of all parts."""
+        """The parameter groups of all optimizers."""
         return [group for part in self.parts for group in part.param_groups]
 
     def step(self) -> None:
-        """One step of each."""
+        """One step of each optimizer."""
         for part in self.parts:
             part.step()
 
     def zero_grad(self) -> None:
-        """Forget the gradients of each."""
+        """Reset the gradients of each optimizer."""
         for part in self.parts:
             part.zero_grad()
 
     def state_dict(self) -> list[dict[str, Any]]:
-        """The states, in order."""
+        """The state of each optimizer, in order."""
         return [part.state_dict() for part in self.parts]
 
     def load_state_dict(self, states: list[dict[str, Any]]) -> None:
@@ -86,12 +86,17 @@ class Steps:
             part.load_state_dict(state)
 
 
-def make_optimiser(network: nn.Module, settings: Training) -> Steps:
-    """AdamW for the weights of ``network``, RowAdam for the tables of its ``nn.Embedding(sparse=True)``.
+def sparse_tables(network: nn.Module) -> set[Tensor]:
+    """The weights of embedding tables with sparse gradients."""
+    return {m.weight for m in network.modules() if isinstance(m, nn.Embedding | nn.EmbeddingBag) and m.sparse}
 
-    Biases, norms and other vectors do not decay. Every group keeps its highest learning rate under "base".
+
+def make_optimizer(network: nn.Module, settings: TrainingSettings) -> OptimizerGroup:
+    """AdamW for the dense weights of ``network``, RowAdam for its ``nn.Embedding(sparse=True)`` tables.
+
+    Biases, norms and other vectors have no weight decay. Every parameter group keeps its peak learning rate as "base".
     """
-    tables = {m.weight for m in network.modules() if isinstance(m, nn.Embedding | nn.EmbeddingBag) and m.sparse}
+    tables = sparse_tables(network)
     dense = [p for p in network.parameters() if p.requires_grad and p not in tables]
     groups = [
         {"params": [p for p in dense if p.ndim > 1], "weight_decay": settings.weight_decay},
@@ -104,7 +109,7 @@ def make_optimiser(network: nn.Module, settings: Training) -> Steps:
         ordered = [p for p in network.parameters() if p in tables]
         rows = RowAdam([{"params": ordered, "weight_decay": settings.weight_decay}], lr=settings.learning_rate)
         parts.append(rows)
-    steps = Steps(parts)
-    for group in steps.param_groups:
+    optimizer = OptimizerGroup(parts)
+    for group in optimizer.param_groups:
         group["base"] = group["lr"]
-    return steps
+    return optimizer

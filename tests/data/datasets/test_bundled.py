@@ -26,5 +26,5 @@ def test_find_data_looks_in_the_named_folder_then_the_cache_then_the_samples(
 
 
 def test_an_unknown_sample() -> None:
-    with pytest.raises(SourceError, match="There is no sample 'x'. There is: ml-latest-small"):
+    with pytest.raises(SourceError, match="The sample must be one of ml-latest-small"):
         sample_path("x")

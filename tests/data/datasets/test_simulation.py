@@ -113,7 +113,7 @@ def test_nobody_does_better_than_the_truth() -> None:
     train, cases = last_of_each(data.dataset())
     truth = data.true_preferences()
     popular = Popularity().fit(train)
-    model = PureSVD(width=6).fit(train)
+    model = PureSVD(embedding_dim=6).fit(train)
     reached = {
         name: evaluate(each, cases, k=(10,)).means()["ndcg@10"]
         for name, each in {"truth": truth, "model": model, "popular": popular}.items()

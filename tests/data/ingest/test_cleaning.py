@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from leanrec.data.ingest.cleaning import Cleaning, busiest_day, log_limit, repeats
+from leanrec.data.ingest.cleaning import CleaningRules, busiest_day, log_limit, find_duplicates
 from leanrec.data.ingest.ingest import ingest
 
 
@@ -21,7 +21,7 @@ def test_repeats_finds_what_a_set_of_rows_finds() -> None:
     for row in zip(user.tolist(), time.tolist(), item.tolist(), map(str, value.tolist()), strict=True):
         expected.append(row in seen)
         seen.add(row)
-    assert repeats([user, time, item, value], tied).tolist() == expected
+    assert find_duplicates([user, time, item, value], tied).tolist() == expected
 
 
 def test_busiest_day_counts_each_day_of_each_user() -> None:
@@ -47,18 +47,18 @@ def test_log_limit_by_hand() -> None:
 def test_a_bot_loses_all_its_events_and_nobody_else_any() -> None:
     normal = [(u, u % 7 + i) for u in range(50) for i in range(3)]
     frame = pd.DataFrame([*normal, *[(99, i) for i in range(400)]], columns=["user", "item"])
-    data, report = ingest(frame, cleaning=Cleaning(bot_sigmas=4))
-    assert report.set_aside == {"bot: far more events than other users": 400}
+    data, report = ingest(frame, cleaning=CleaningRules(bot_sigmas=4))
+    assert report.rejected == {"bot: far more events than other users": 400}
     assert 99 not in data.users
-    assert ingest(frame, cleaning=Cleaning(bot_sigmas=None)).report.events == 550
+    assert ingest(frame, cleaning=CleaningRules(bot_sigmas=None)).report.events == 550
     assert ingest(frame).report.events == 550  # the default limit is far higher
 
 
 def test_too_many_events_in_one_day() -> None:
     frame = pd.DataFrame({"user": [1] * 5 + [2] * 5, "item": range(10), "time": 1_600_000_000})
     frame.loc[5:, "time"] += np.arange(5) * 86_400
-    data, report = ingest(frame, cleaning=Cleaning(max_per_day=4))
-    assert report.set_aside == {"bot: too many events in one day": 5}
+    data, report = ingest(frame, cleaning=CleaningRules(max_per_day=4))
+    assert report.rejected == {"bot: too many events in one day": 5}
     assert data.users.ids.tolist() == [2]
 
 
@@ -66,7 +66,7 @@ def test_outliers_are_judged_among_events_of_one_kind() -> None:
     play = pd.DataFrame({"user": range(20), "item": 1, "hours": [50.0] * 19 + [1e9]})
     buy = pd.DataFrame({"user": range(500), "item": 1})
     data, report = ingest({"play": play, "purchase": buy})
-    assert report.set_aside == {"outlier: weight far above the others": 1}
+    assert report.rejected == {"outlier: weight far above the others": 1}
     assert data.events.weight.max() == 50.0
 
 
@@ -81,18 +81,18 @@ def test_k_core_is_what_peeling_one_at_a_time_leaves() -> None:
         if short is None:
             break
         left.discard(short)
-    data, report = ingest(frame, cleaning=Cleaning(min_user=4, min_item=5))
+    data, report = ingest(frame, cleaning=CleaningRules(min_user=4, min_item=5))
     found = pd.DataFrame({"user": data.users.ids[data.events.user], "item": data.items.ids[data.events.item]})
     assert 0 < len(left) < 300
     assert sorted(map(tuple, found.to_numpy().tolist())) == sorted(event for _, event in left)
-    assert report.set_aside == {"fewer events than the k-core asks": 300 - len(left)}
+    assert report.rejected == {"fewer events than the k-core asks": 300 - len(left)}
 
 
 def test_k_core_leaves_out_items_that_only_the_table_knows() -> None:
     frame = pd.DataFrame({"user": [1, 2, 1], "item": [1, 1, 2]})
     items = pd.DataFrame({"item": [1, 2, 3], "title": ["a", "b", "c"]})
     assert ingest(frame, items=items).data.items.ids.tolist() == [1, 2, 3]
-    data = ingest(frame, items=items, cleaning=Cleaning(min_item=2)).data
+    data = ingest(frame, items=items, cleaning=CleaningRules(min_item=2)).data
     assert data.items.ids.tolist() == [1]
     assert data.item_table.columns["title"].tolist() == ["a"]
 
@@ -100,16 +100,16 @@ def test_k_core_leaves_out_items_that_only_the_table_knows() -> None:
 def test_a_window_takes_since_and_leaves_until() -> None:
     days = pd.date_range("2020-01-01", periods=5, freq="D")
     frame = pd.DataFrame({"user": 1, "item": range(5), "date": days})
-    data, report = ingest(frame, cleaning=Cleaning(since="2020-01-02", until="2020-01-04T00:00:00+00:00"))
+    data, report = ingest(frame, cleaning=CleaningRules(since="2020-01-02", until="2020-01-04T00:00:00+00:00"))
     assert data.items.ids.tolist() == [1, 2]
-    assert report.set_aside == {"before since": 1, "from until on": 2}
+    assert report.rejected == {"before since": 1, "from until on": 2}
     assert (report.start, report.end) == ("2020-01-02T00:00:00Z", "2020-01-03T00:00:00Z")
 
 
 def test_duplicates_need_something_that_tells_events_apart() -> None:
     bare = pd.DataFrame({"user": [1, 1], "item": [2, 2]})
     assert ingest(bare).report.events == 2
-    assert ingest(bare.assign(rating=4)).report.set_aside == {"duplicate": 1}
+    assert ingest(bare.assign(rating=4)).report.rejected == {"duplicate": 1}
     assert ingest(bare.assign(rating=[4, 5])).report.events == 2
     assert ingest(bare.assign(time=1_600_000_000, event=["view", "buy"])).report.events == 2
-    assert ingest(bare.assign(rating=4), cleaning=Cleaning(duplicates="keep")).report.events == 2
+    assert ingest(bare.assign(rating=4), cleaning=CleaningRules(duplicates="keep")).report.events == 2

@@ -1,11 +1,11 @@
-"""Columns by usual names, in any case and punctuation."""
+"""ColumnRoles by usual names, in any case and punctuation."""
 
 import re
 
 import pytest
 
-from leanrec.data.event_types import kind_weights
-from leanrec.data.ingest.columns import ROLES, Columns, find_columns, find_key
+from leanrec.data.event_types import resolve_event_weights
+from leanrec.data.ingest.columns import ROLES, ColumnRoles, find_columns, find_key
 from leanrec.errors import ColumnError, SettingError
 
 
@@ -14,20 +14,20 @@ from leanrec.errors import ColumnError, SettingError
     [
         (
             ["userId", "movieId", "rating", "timestamp"],
-            {"user": "userId", "item": "movieId", "value": "rating", "time": "timestamp"},
+            {"user": "userId", "item": "movieId", "rating": "rating", "time": "timestamp"},
         ),
         (["User_ID", "Game_ID", "Hours"], {"user": "User_ID", "item": "Game_ID", "weight": "Hours"}),
-        (["visitorid", "itemid", "event"], {"user": "visitorid", "item": "itemid", "kind": "event"}),
+        (["visitorid", "itemid", "event"], {"user": "visitorid", "item": "itemid", "event_type": "event"}),
         (["SessionId", "ItemId", "Time"], {"user": "SessionId", "item": "ItemId", "time": "Time"}),
         (["userID", "artistID", "weight"], {"user": "userID", "item": "artistID", "weight": "weight"}),
-        (["u", "i", "r", "ts"], {"user": "u", "item": "i", "value": "r", "time": "ts"}),
+        (["u", "i", "r", "ts"], {"user": "u", "item": "i", "rating": "r", "time": "ts"}),
         (
             ["user_id", "behavior", "content_id", "content"],
-            {"user": "user_id", "item": "content_id", "kind": "behavior"},
+            {"user": "user_id", "item": "content_id", "event_type": "behavior"},
         ),
         (
             ["USER ID", "Product.Id", "score", "Event-Time"],
-            {"user": "USER ID", "item": "Product.Id", "value": "score", "time": "Event-Time"},
+            {"user": "USER ID", "item": "Product.Id", "rating": "score", "time": "Event-Time"},
         ),
         (["session_id", "user_id", "item_id"], {"user": "user_id", "item": "item_id"}),
     ],
@@ -38,7 +38,7 @@ def test_usual_names(names: list[str], found: dict[str, str]) -> None:
 
 def test_given_columns_win_and_free_the_others() -> None:
     cols = find_columns(["user", "author", "item", "title"], {"user": "author", "item": "Title"}, "x")
-    assert cols == Columns("author", "title", content=("title",))
+    assert cols == ColumnRoles("author", "title", content=("title",))
 
 
 def test_content_may_be_given() -> None:
@@ -54,12 +54,12 @@ def test_the_key_of_a_table_is_what_the_log_calls_it_then_usual_then_id() -> Non
 
 
 def test_every_role_can_be_found() -> None:
-    assert set(ROLES) == {"user", "item", "time", "value", "weight", "kind", "label"}
+    assert set(ROLES) == {"user", "item", "time", "rating", "weight", "event_type", "label"}
 
 
 def test_weights_of_kinds() -> None:
-    weights, unknown = kind_weights(["Add_To_Cart", "view", "impression", "odd", "purchase"], {"view": 0.5})
+    weights, unknown = resolve_event_weights(["Add_To_Cart", "view", "impression", "odd", "purchase"], {"view": 0.5})
     assert weights == {"Add_To_Cart": 2.0, "view": 0.5, "impression": 0.0, "odd": 1.0, "purchase": 3.0}
     assert unknown == ["odd"]
     with pytest.raises(SettingError, match="the log has view"):
-        kind_weights(["view"], {"buy": 1})
+        resolve_event_weights(["view"], {"buy": 1})

@@ -51,7 +51,7 @@ def test_an_unclosed_quote_costs_its_line_only(pack: Callable[[Path], Path], tmp
     lines[10_000] = 'u1,i3,"title broken\n'
     path = pack(write(tmp_path / "x.csv", HEAD + "".join(lines)))
     data, report = ingest(path, quarantine=tmp_path / "q.csv")
-    assert (report.rows_read, report.events, report.set_aside) == (30_000, 29_999, {"unreadable line": 1})
+    assert (report.rows_read, report.events, report.rejected) == (30_000, 29_999, {"unreadable line": 1})
     assert len(data.users) == 29_999
     aside = pd.read_csv(tmp_path / "q.csv")
     assert aside["file"].tolist() == [str(path)]
@@ -87,7 +87,7 @@ def test_records_that_a_quote_swallowed_are_found_where_nothing_complains(tmp_pa
     data, report = ingest(write(tmp_path / "x.csv", HEAD + "".join(lines)))
     assert (report.rows_read, report.events) == (2_000, 1_999)
     assert data.item_table is not None
-    assert report.set_aside == {"unreadable line": 1}
+    assert report.rejected == {"unreadable line": 1}
 
 
 def test_text_of_several_lines_stays_one_field(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,7 +99,7 @@ def test_text_of_several_lines_stays_one_field(tmp_path: Path, monkeypatch: pyte
     data, report = ingest(path)
     assert data.item_table is not None
     assert data.item_table.columns["title"].tolist() == ["a\nlong, very long\ntext\n\nof, some, lines", 'b "c"']
-    assert (report.rows_read, report.set_aside) == (2, {})
+    assert (report.rows_read, report.rejected) == (2, {})
 
 
 def test_good_text_of_several_lines_survives_the_mending_of_its_neighbours(tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_good_text_of_several_lines_survives_the_mending_of_its_neighbours(tmp_p
     data, report = ingest(path)
     assert data.item_table is not None
     assert data.item_table.columns["title"].tolist() == ['one\ntwo, "three"\n', "good", '5" disk']
-    assert report.set_aside == {"unreadable line": 1}
+    assert report.rejected == {"unreadable line": 1}
 
 
 def test_a_record_without_end_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,7 +118,7 @@ def test_a_record_without_end_is_given_up(tmp_path: Path, monkeypatch: pytest.Mo
     lines[10] = 'u10,i3,"broken\n'
     lines[80] = 'u80,i3,x"\n'
     report = ingest(write(tmp_path / "x.csv", HEAD + "".join(lines))).report
-    assert (report.events, report.set_aside) == (99, {"unreadable line": 1})
+    assert (report.events, report.rejected) == (99, {"unreadable line": 1})
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_line_ends_may_be_mixed(text: bytes, tmp_path: Path) -> None:
     assert data.users.ids.tolist() == ["u1", "u2", "u3"]
     assert data.item_table is not None
     assert data.item_table.columns["title"].tolist() == ["a", "b", "c"]
-    assert (report.rows_read, report.set_aside) == (3, {})
+    assert (report.rows_read, report.rejected) == (3, {})
     assert f"{path}: its line ends are of several kinds; each ends a line." in report.warnings
 
 
@@ -146,7 +146,7 @@ def test_files_with_line_ends_of_their_own_are_read_beside_one_that_mixes_them(t
     second = write(tmp_path / "b.csv", b'user,item\r\nu3,i3\r\nu4,"i4\r\n')
     data, report = ingest([first, second])
     assert data.users.ids.tolist() == ["u1", "u2", "u3"]
-    assert (report.rows_read, report.set_aside) == (4, {"unreadable line": 1})
+    assert (report.rows_read, report.rejected) == (4, {"unreadable line": 1})
 
 
 def test_a_file_in_windows_1252_is_read_as_such_and_said(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_a_file_in_windows_1252_is_read_as_such_and_said(tmp_path: Path) -> None
     assert data.items.ids.tolist() == ["i1", "ü"]
     assert data.item_table is not None
     assert data.item_table.columns["title"].tolist() == ["café", "b €"]
-    assert (report.rows_read, report.events, report.set_aside) == (2, 2, {})
+    assert (report.rows_read, report.events, report.rejected) == (2, 2, {})
     assert report.warnings[0].startswith(
         f"{path}: 2 lines were read as Windows-1252 (Latin-1) because the file is not UTF-8, such as 'café' (the first is line 2)."
     )
@@ -164,7 +164,7 @@ def test_a_file_in_windows_1252_is_read_as_such_and_said(tmp_path: Path) -> None
 def test_one_foreign_line_of_a_utf8_file_is_set_aside_once(tmp_path: Path) -> None:
     path = write(tmp_path / "x.csv", (HEAD + "u1,i1,ü\n").encode() + "u2,i2,caf\xe9\n".encode("latin-1"))
     _, report = ingest(path, quarantine=tmp_path / "q.csv")
-    assert (report.rows_read, report.events, report.set_aside) == (2, 1, {"line is not UTF-8 text": 1})
+    assert (report.rows_read, report.events, report.rejected) == (2, 1, {"line is not UTF-8 text": 1})
     assert "(the first is line 3; as Windows-1252 it holds 'café')" in report.warnings[0]
     assert pd.read_csv(tmp_path / "q.csv")["reason"].tolist() == ["line is not UTF-8 text"]
 
@@ -180,7 +180,7 @@ def test_lines_of_a_table_that_are_no_rows_are_counted(tmp_path: Path) -> None:
     data, report = ingest(write(tmp_path / "x.csv", "user,item\nu1,i1\nu1,i2\n"), items=items)
     assert data.item_table is not None
     assert data.item_table.columns["title"].tolist() == ["", "b"]
-    assert report.tables_set_aside == {"item table: unreadable line": 2}
+    assert report.rejected_in_tables == {"item table: unreadable line": 2}
     assert any(each.startswith(f"{items}: 1 line has quotation marks") for each in report.warnings)
 
 
@@ -206,7 +206,7 @@ def test_mended_text_holds_what_a_plain_reader_finds(
     records.insert(min(at, len(records)), 'u,x"y,"z"z\n')
     path = write(tmp_path_factory.mktemp("mend") / "x.csv", "user,a,b\n" + "".join(records))
     data, report = ingest(path, columns={"user": "user", "item": "user", "content": "a,b"})
-    assert report.set_aside == {"unreadable line": 1}
+    assert report.rejected == {"unreadable line": 1}
     assert data.item_table is not None
     found = zip(data.items.ids.tolist(), *(data.item_table.columns[name].tolist() for name in "ab"), strict=True)
     assert sorted((user, str(a), str(b)) for user, a, b in found) == sorted(good)

@@ -177,7 +177,7 @@ def test_a_bare_file_with_text_works_as_it_is(tmp_path: Path) -> None:
     assert report.columns[str(path)] == {
         "user": "user_id",
         "item": "content_id",
-        "kind": "behavior",
+        "event_type": "behavior",
         "content": "content",
     }
 
@@ -194,7 +194,7 @@ def test_a_single_number_column_named_event_is_pointed_out() -> None:
     _, report = ingest(pd.DataFrame({"user": [1], "item": [2], "event": [1]}))
     assert list(report.event_types) == ["interaction"]
     assert any("'event' holds numbers" in warning for warning in report.warnings)
-    _, report = ingest(pd.DataFrame({"user": [1], "item": [2], "event": [1]}), columns={"kind": "event"})
+    _, report = ingest(pd.DataFrame({"user": [1], "item": [2], "event": [1]}), columns={"event_type": "event"})
     assert list(report.event_types) == ["1"]
 
 
@@ -320,7 +320,7 @@ def test_an_order_is_kept_as_it_is() -> None:
 
 def test_a_file_without_names_is_read_by_position(tmp_path: Path) -> None:
     path = write(tmp_path / "u.data", "196\t242\t3\t881250949\n186\t302\t3\t891717742\n")
-    data, _ = ingest(path, columns={"user": "1", "item": "2", "value": "3", "time": "4"})
+    data, _ = ingest(path, columns={"user": "1", "item": "2", "rating": "3", "time": "4"})
     assert events_of(data) == [(186, 302, 3.0, 891717742), (196, 242, 3.0, 881250949)]
 
 
@@ -384,7 +384,7 @@ def test_mapped_events_equal_those_in_memory(large: Path, monkeypatch: pytest.Mo
 
 
 def test_a_limit_that_nothing_fits_is_refused_before_reading() -> None:
-    with pytest.raises(BudgetError, match="Reading a log needs at least 72.7 MB of memory and 2 MB is allowed"):
+    with pytest.raises(BudgetError, match="Reading a log needs at least 72.7 MB of memory. Got 2 MB"):
         ingest(FRAME, run=Run(budget=Budget(memory=2_000_000)))
 
 

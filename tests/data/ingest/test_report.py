@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from leanrec.data.ingest.ingest import ingest
-from leanrec.data.ingest.report import describe, report_from_dict
+from leanrec.data.ingest.report import describe_dataset, report_from_dict
 from leanrec.errors import ArtifactError
 
 
@@ -45,7 +45,7 @@ def test_describe_agrees_with_ingest() -> None:
     )
     data, report = ingest(frame)
     own = {
-        name: value for name, value in describe(data).to_dict().items() if name not in {"columns", "seconds", "memory"}
+        name: value for name, value in describe_dataset(data).to_dict().items() if name not in {"columns", "seconds", "memory"}
     }
     assert own == {name: report.to_dict()[name] for name in own}
 

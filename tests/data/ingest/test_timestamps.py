@@ -44,7 +44,7 @@ def test_a_value_of_one_file_decides_for_all(tmp_path: Path) -> None:
 
 def test_a_damaged_value_among_dates_is_set_aside_and_shown(tmp_path: Path) -> None:
     report = ingest(write(tmp_path / "x.csv", "01/02/2024", "13/03/2024", "soon")).report
-    assert report.set_aside == {"time not understood": 1}
+    assert report.rejected == {"time not understood": 1}
     assert "Time not understood, such as 'soon': 1 row was set aside." in report.warnings
 
 
@@ -65,7 +65,7 @@ def test_days_and_months_that_nothing_tells_apart_are_asked_for(tmp_path: Path) 
 
 def test_one_typing_error_among_thousands_decides_nothing(tmp_path: Path) -> None:
     report = ingest(write(tmp_path / "x.csv", *["13/03/2024"] * 2000, "01/22/2024")).report
-    assert report.set_aside == {"time not understood": 1}
+    assert report.rejected == {"time not understood": 1}
     assert report.start == "2024-03-13T00:00:00Z"
 
 
@@ -80,7 +80,7 @@ def test_times_that_nobody_understands_are_shown_with_the_forms_there_are(tmp_pa
 def test_compact_dates_of_a_frame_and_a_form_that_is_given() -> None:
     frame = pd.DataFrame({"user": 1, "item": [1, 2], "time": [20240105, 20240301]})
     assert ingest(frame).report.start == "2024-01-05T00:00:00Z"
-    assert ingest(frame, time_format="%Y%d%m").report.set_aside == {}
+    assert ingest(frame, time_format="%Y%d%m").report.rejected == {}
     assert ingest(frame, time_format="%Y%d%m").report.start == "2024-01-03T00:00:00Z"
 
 
@@ -88,7 +88,7 @@ def test_compact_dates_of_a_frame_and_a_form_that_is_given() -> None:
 def test_small_numbers_stay_an_order(steps: list[int]) -> None:
     data, report = ingest(pd.DataFrame({"user": 1, "item": [1, 2, 3], "time": steps}))
     assert data.events.time.tolist() == steps
-    assert not report.clock
+    assert not report.has_clock
 
 
 @pytest.mark.parametrize("given", ["%Q", "dd/mm/yyyy"])

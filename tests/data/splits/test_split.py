@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from conftest import make_dataset
 from leanrec.data.dataset import Dataset
 from leanrec.data.ingest.ingest import ingest
-from leanrec.data.splits.split import HOW, Cases, Split, clock_of, split
+from leanrec.data.splits.split import HOW, EvaluationSet, Split, split
+from leanrec.data.time_kind import TimeKind
 from leanrec.data.vocabulary import Vocabulary, id_array
 from leanrec.errors import DataError, SettingError
 from leanrec.types import Events, Queries, empty_csr
@@ -42,7 +43,7 @@ def log(*rows: tuple[int, int, int] | tuple[int, int, int, float], n_items: int 
 
 
 def mixed(seed: int = 0, n_users: int = 25, n_items: int = 15, n_events: int = 400) -> Dataset:
-    """Ratings with repeats and ties in time; low ones carry no weight."""
+    """Ratings with allow_repeats and ties in time; low ones carry no weight."""
     rng = np.random.default_rng(seed)
     value = rng.integers(1, 6, n_events).astype(np.float32)
     value[rng.random(n_events) < 0.1] = np.nan
@@ -87,7 +88,7 @@ def slow_parts(data: Dataset, how: str, valid: float, test: float) -> list[int]:
 
 def slow_case(data: Dataset, parts: list[int], code: int, user: int) -> dict[str, Any]:
     history: dict[int, float] = defaultdict(float)
-    truth: dict[int, float] = defaultdict(float)
+    ground_truth: dict[int, float] = defaultdict(float)
     seen, last, ratings, held_ratings = set(), [], {}, {}
     for e, part in enumerate(parts):
         if data.events.user[e] != user:
@@ -95,7 +96,7 @@ def slow_case(data: Dataset, parts: list[int], code: int, user: int) -> dict[str
         item, weight, value = (
             int(data.events.item[e]),
             float(data.events.weight[e]),
-            float(data.events.value[e]) if data.events.value is not None else float("nan"),
+            float(data.events.rating[e]) if data.events.rating is not None else float("nan"),
         )
         if part < code:
             seen.add(item)
@@ -106,7 +107,7 @@ def slow_case(data: Dataset, parts: list[int], code: int, user: int) -> dict[str
                 ratings[item] = value
         elif part == code:
             if weight > 0:
-                truth[item] += weight
+                ground_truth[item] += weight
             if not math.isnan(value):
                 held_ratings[item] = value
     return {
@@ -114,8 +115,8 @@ def slow_case(data: Dataset, parts: list[int], code: int, user: int) -> dict[str
         "seen": seen,
         "last": last,
         "ratings": ratings,
-        "truth": {item: weight for item, weight in truth.items() if item not in seen},
-        "dropped": sum(item in seen for item in truth),
+        "ground_truth": {item: weight for item, weight in ground_truth.items() if item not in seen},
+        "dropped": sum(item in seen for item in ground_truth),
         "held_ratings": held_ratings,
     }
 
@@ -133,17 +134,17 @@ def test_agrees_with_plain_loops(how: str) -> None:
     assert len(made.train.events) == parts.count(0)
     for code, cases in ((1, made.valid), (2, made.test)):
         expected = [slow_case(data, parts, code, user) for user in range(len(data.users))]
-        expected = [case for case in expected if case["truth"] or case["dropped"] or case["held_ratings"]]
+        expected = [case for case in expected if case["ground_truth"] or case["dropped"] or case["held_ratings"]]
         assert len(cases) == len(expected)
-        assert cases.dropped == sum(case["dropped"] for case in expected)
-        assert cases.queries.last is not None
+        assert cases.n_dropped == sum(case["dropped"] for case in expected)
+        assert cases.queries.sequences is not None
         for b, case in enumerate(expected):
-            assert row(cases.truth, b) == case["truth"]
+            assert row(cases.ground_truth, b) == case["ground_truth"]
             assert row(cases.queries.history, b) == case["history"]
             assert set(row(cases.queries.seen, b)) == case["seen"]
             assert row(cases.queries.ratings, b) == case["ratings"]
             assert row(cases.ratings, b) == case["held_ratings"]
-            assert sorted(cases.queries.last[b].tolist()) == sorted(case["last"])
+            assert sorted(cases.queries.sequences[b].tolist()) == sorted(case["last"])
 
 
 # --- what every way promises ----------------------------------------------------------------------
@@ -152,13 +153,13 @@ def test_agrees_with_plain_loops(how: str) -> None:
 @pytest.mark.parametrize("how", WAYS)
 def test_keeps_vocabularies_and_hides_no_event(how: str) -> None:
     data = mixed(seed=4)
-    made = split(data, how, repeats=True, seed=2)
+    made = split(data, how, allow_repeats=True, seed=2)
     assert made.how == how
     assert made.train.users is data.users
     assert made.train.items is data.items
-    assert made.test.truth.shape[1] == made.valid.truth.shape[1] == len(data.items)
+    assert made.test.ground_truth.shape[1] == made.valid.ground_truth.shape[1] == len(data.items)
     # Weight is neither lost nor made: what is trained on, brought along by new users, or held out adds up.
-    total = made.train.events.weight.sum() + made.valid.truth.sum() + made.test.truth.sum()
+    total = made.train.events.weight.sum() + made.valid.ground_truth.sum() + made.test.ground_truth.sum()
     if how == "cold-users":
         total += made.valid.queries.history.sum() + made.test.queries.history.sum()
     assert total == pytest.approx(data.events.weight.sum())
@@ -167,13 +168,13 @@ def test_keeps_vocabularies_and_hides_no_event(how: str) -> None:
 @pytest.mark.parametrize("how", WAYS)
 def test_truth_holds_nothing_seen_unless_asked(how: str) -> None:
     made = split(mixed(seed=4), how, seed=2)
-    kept = split(mixed(seed=4), how, seed=2, repeats=True)
+    kept = split(mixed(seed=4), how, seed=2, allow_repeats=True)
     for fresh, every in ((made.valid, kept.valid), (made.test, kept.test)):
         assert fresh.queries.seen is not None
-        assert (fresh.truth.multiply(fresh.queries.seen)).nnz == 0
-        assert fresh.dropped == every.truth.nnz - fresh.truth.nnz
-        assert every.repeats
-        assert every.dropped == 0
+        assert (fresh.ground_truth.multiply(fresh.queries.seen)).nnz == 0
+        assert fresh.n_dropped == every.ground_truth.nnz - fresh.ground_truth.nnz
+        assert every.allow_repeats
+        assert every.n_dropped == 0
 
 
 @pytest.mark.parametrize("how", WAYS)
@@ -201,11 +202,11 @@ def test_any_log_is_cut_in_order_within_each_user(rows: list[tuple[int, int, int
     data = log(*((user, item, EPOCH + day * DAY) for user, item, day in rows))
     for how in ("ratio", "leave-one-out"):
         try:
-            made = split(data, how, valid=0.2, test=0.2, repeats=True)
+            made = split(data, how, valid=0.2, test=0.2, allow_repeats=True)
         except DataError:
             continue
-        assert not made.leak.same_user
-        assert made.train.events.weight.sum() + made.valid.truth.sum() + made.test.truth.sum() == len(rows)
+        assert not made.leakage.same_user
+        assert made.train.events.weight.sum() + made.valid.ground_truth.sum() + made.test.ground_truth.sum() == len(rows)
 
 
 # --- who asks -------------------------------------------------------------------------------------
@@ -236,8 +237,8 @@ def test_sequences_are_those_of_plain_loops() -> None:
     data = mixed(seed=9)
     chosen = np.array([3, 0, 24, 3], np.int32)
     queries = data.queries(chosen)
-    assert queries.last is not None
-    for user, sequence in zip(chosen.tolist(), queries.last, strict=True):
+    assert queries.sequences is not None
+    for user, sequence in zip(chosen.tolist(), queries.sequences, strict=True):
         mine = (data.events.user == user) & (data.events.weight > 0)
         assert sequence.tolist() == data.events.item[mine].tolist()
 
@@ -249,9 +250,9 @@ def test_taken_queries_are_the_chosen_ones() -> None:
     assert taken.ratings is not None
     assert queries.ratings is not None
     np.testing.assert_array_equal(taken.ratings.toarray(), queries.ratings.toarray()[[4, 4, 1]])
-    assert taken.last is not None
-    assert queries.last is not None
-    assert taken.last[2].tolist() == queries.last[1].tolist()
+    assert taken.sequences is not None
+    assert queries.sequences is not None
+    assert taken.sequences[2].tolist() == queries.sequences[1].tolist()
 
 
 # --- single ways ----------------------------------------------------------------------------------
@@ -261,9 +262,9 @@ def test_time_leaves_the_future_out() -> None:
     made = split(make_dataset(), "time")
     assert made.test.queries.time is not None
     assert made.train.events.time.max() < made.test.queries.time.min()
-    assert not made.leak.leaks
-    assert "does not leak" in str(made.leak)
-    held = made.test.truth.nnz / 720
+    assert not made.leakage.has_leakage
+    assert "no temporal leakage" in str(made.leakage)
+    held = made.test.ground_truth.nnz / 720
     assert 0.08 < held < 0.12
 
 
@@ -271,8 +272,8 @@ def test_leave_one_out_holds_out_the_last_two() -> None:
     data = make_dataset(per_user=5)
     made = split(data, "leave-one-out")
     items = data.events.item.reshape(-1, 5)
-    assert made.test.truth.indices.tolist() == items[:, 4].tolist()
-    assert made.valid.truth.indices.tolist() == items[:, 3].tolist()
+    assert made.test.ground_truth.indices.tolist() == items[:, 4].tolist()
+    assert made.valid.ground_truth.indices.tolist() == items[:, 3].tolist()
     assert len(made.train.events) == 3 * 60
 
 
@@ -295,8 +296,8 @@ def test_leave_one_out_keeps_users_with_little_in_training() -> None:
 
 def test_ratio_is_exact_where_shares_are() -> None:
     made = split(make_dataset(per_user=10), "ratio", valid=0.1, test=0.2)
-    assert set(made.test.relevant.tolist()) == {2}
-    assert set(made.valid.relevant.tolist()) == {1}
+    assert set(made.test.n_relevant.tolist()) == {2}
+    assert set(made.valid.n_relevant.tolist()) == {1}
 
 
 def test_cold_users_bring_the_first_part_of_their_own_events() -> None:
@@ -305,16 +306,16 @@ def test_cold_users_bring_the_first_part_of_their_own_events() -> None:
     assert len(made.test) == 12
     assert len(made.valid) == 6
     assert set(made.test.queries.users.tolist()) == {-1}
-    assert set(made.test.relevant.tolist()) == {3}
+    assert set(made.test.n_relevant.tolist()) == {3}
     assert len(np.unique(made.train.events.user)) == 42
-    assert made.leak.same_user == 0
-    assert set(split(data, "cold-users", known=0).test.relevant.tolist()) == {10}
+    assert made.leakage.same_user == 0
+    assert set(split(data, "cold-users", known=0).test.n_relevant.tolist()) == {10}
 
 
 def test_cold_items_are_unknown_to_training() -> None:
     made = split(make_dataset(), "cold-items", valid=0.1, test=0.2, seed=3)
     trained = set(made.train.events.item.tolist())
-    tested, validated = set(made.test.truth.indices.tolist()), set(made.valid.truth.indices.tolist())
+    tested, validated = set(made.test.ground_truth.indices.tolist()), set(made.valid.ground_truth.indices.tolist())
     assert not trained & (tested | validated)
     assert not tested & validated
     assert len(tested) == 8
@@ -343,7 +344,7 @@ def test_given_parts_make_the_split_they_were_cut_from() -> None:
     assert apart.test.fingerprint == within.test.fingerprint
     assert apart.valid.fingerprint == within.valid.fingerprint
     assert apart.note == ""
-    assert f"{len(valid) + len(test)} given events" in within.note
+    assert f"{len(valid) + len(test)} held-out events were also" in within.note
     assert within.train.fingerprint == data.with_events(train).fingerprint
     assert within.train.rating_range == data.rating_range
 
@@ -354,20 +355,20 @@ def test_given_events_may_name_new_users_and_items() -> None:
         user=id_array(["user-1", "stranger"]),
         item=np.array([139, 9999]),
         time=np.array([EPOCH, EPOCH]),
-        kind=np.array([0, 1], np.int8),
+        event_type=np.array([0, 1], np.int8),
         weight=np.ones(2, np.float32),
-        kinds=("view", "rating"),
+        event_types=("view", "rating"),
     )
-    made = split(data, "given", test_events=held, repeats=True)
+    made = split(data, "given", test_events=held, allow_repeats=True)
     assert len(made.train.users) == 61
-    assert len(made.train.items) == made.test.truth.shape[1] == 41
+    assert len(made.train.items) == made.test.ground_truth.shape[1] == 41
     assert made.train.item_table is not None
     assert made.train.item_table.columns["title"][40] == ""
     assert np.isnan(made.train.item_table.columns["year"][40])
-    assert [row(made.test.truth, b) for b in range(2)] == [{39: 1.0}, {40: 1.0}]
+    assert [row(made.test.ground_truth, b) for b in range(2)] == [{39: 1.0}, {40: 1.0}]
     assert made.test.queries.users.tolist() == [1, -1]
     assert "1 users and 1 items" in made.note
-    assert made.train.events.kinds == ("rating", "view")
+    assert made.train.events.event_types == ("rating", "view")
     assert len(made.valid) == 0
 
 
@@ -376,9 +377,9 @@ def test_without_a_clock_given_pairs_leave_training_whatever_their_order() -> No
     held = Events(*(np.array(c) for c in ([0], [2], [0])), np.zeros(1, np.int8), np.ones(1, np.float32))
     made = split(data, "given", test_events=held)
     assert len(made.train.events) == 4
-    assert row(made.test.truth, 0) == {2: 1.0}
-    assert made.test.queries.last is not None
-    assert made.test.queries.last[0].tolist() == [0, 1]
+    assert row(made.test.ground_truth, 0) == {2: 1.0}
+    assert made.test.queries.sequences is not None
+    assert made.test.queries.sequences[0].tolist() == [0, 1]
 
 
 def test_a_given_data_set_is_read_by_its_own_ids() -> None:
@@ -389,7 +390,7 @@ def test_a_given_data_set_is_read_by_its_own_ids() -> None:
     assert users == ["a", "b", "c"]
     assert made.train.items.ids.tolist() == ["x", "y", "z"]
     assert made.test.queries.users.tolist() == [1, -1]
-    assert [row(made.test.truth, b) for b in range(2)] == [{1: 1.0}, {2: 1.0}]
+    assert [row(made.test.ground_truth, b) for b in range(2)] == [{1: 1.0}, {2: 1.0}]
     assert len(made.train.events) == 3
 
 
@@ -404,9 +405,9 @@ def test_only_ids_with_events_come_from_a_given_data_set() -> None:
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        (make_dataset().events, "int32 columns, which are rows of some data set, and nothing says of which"),
+        (make_dataset().events, "int32 columns, which are internal rows of an unknown data set"),
         (pd.DataFrame({"user": [1], "item": [2]}), r"Got DataFrame\. Read it first: ingest\(source\)\.data"),
-        ("test.csv", r"test_events must be a Dataset, or Events with own ids\. Got str"),
+        ("test.csv", r"test_events must be a Dataset, or Events with external ids\. Got str"),
     ],
     ids=["rows", "frame", "path"],
 )
@@ -425,12 +426,12 @@ def positions() -> Dataset:
 
 
 def test_tells_a_clock_from_an_order() -> None:
-    assert clock_of(make_dataset()) == "clock"
-    assert clock_of(positions()) == "order"
-    assert clock_of(log((0, 0, 0), (1, 1, 0))) == "none"
+    assert make_dataset().time_kind is TimeKind.TIMESTAMP
+    assert positions().time_kind is TimeKind.ORDER
+    assert log((0, 0, 0), (1, 1, 0)).time_kind is TimeKind.NONE
     # Days since the start of the log, small as they are.
     rng = np.random.default_rng(0)
-    assert clock_of(log(*((u, i, int(rng.integers(0, 90))) for u in range(9) for i in range(6)))) == "clock"
+    assert log(*((u, i, int(rng.integers(0, 90))) for u in range(9) for i in range(6))).time_kind is TimeKind.COMPARABLE
 
 
 def test_auto_says_what_it_chose() -> None:
@@ -446,7 +447,7 @@ def test_auto_says_what_it_chose() -> None:
 def test_time_without_a_clock_names_the_way_out() -> None:
     with pytest.raises(DataError, match=r"only count up within each user\. Use how='leave-one-out'"):
         split(positions(), "time")
-    with pytest.raises(DataError, match=r"all events carry the same time\. Use how='random'"):
+    with pytest.raises(DataError, match=r"all events have the same time\. Use how='random'"):
         split(log((0, 0, 0), (1, 1, 0)), "time")
 
 
@@ -457,15 +458,15 @@ def test_leaks_are_counted() -> None:
         np.zeros(4, np.int8),
         np.ones(4, np.float32),
     )
-    leak = split(train, "given", test_events=held).leak
+    leak = split(train, "given", test_events=held).leakage
     assert (leak.same_user, leak.overall, leak.events) == (0.25, 0.5, 4)
     assert "50.0% of 4 held-out events" in str(leak)
     assert "25.0% are earlier than a known event of the same user" in str(leak)
-    assert split(make_dataset(), "random").leak.leaks
-    unordered = split(positions()).leak
+    assert split(make_dataset(), "random").leakage.has_leakage
+    unordered = split(positions()).leakage
     assert (unordered.same_user, unordered.overall) == (0.0, None)
-    assert "no clock" in str(unordered)
-    assert split(log(*((u, i, 0) for u in range(9) for i in range(6)))).leak.same_user is None
+    assert "no timestamps" in str(unordered)
+    assert split(log(*((u, i, 0) for u in range(9) for i in range(6)))).leakage.same_user is None
 
 
 def test_says_when_hardly_anybody_has_a_history() -> None:
@@ -487,7 +488,7 @@ def test_says_when_hardly_anybody_has_a_history() -> None:
         ({"valid": 0.5, "test": 0.5}, r"valid \+ test must be above 0 and below 1. Got 0.5 \+ 0.5"),
         ({"valid": 0.0, "test": 0.0}, "above 0"),
         ({"how": "given"}, "needs valid_events or test_events"),
-        ({"how": "time", "test_events": make_dataset().events}, "go with how='given'. Got how='time'"),
+        ({"how": "time", "test_events": make_dataset().events}, "need how='given'. Got how='time'"),
     ],
 )
 def test_refuses_settings_that_mean_nothing(options: dict[str, Any], message: str) -> None:
@@ -500,13 +501,13 @@ def test_refuses_a_split_that_leaves_nothing() -> None:
         split(log((0, 0, EPOCH), (1, 1, EPOCH + 1, 0.0)), "time", test=0.5, valid=0.4)
     with pytest.raises(DataError, match="holds out no positive event"):
         split(log((0, 0, EPOCH), (1, 1, EPOCH + 1)), "leave-one-out")
-    with pytest.raises(DataError, match="repeats=True"):
+    with pytest.raises(DataError, match="allow_repeats=True"):
         split(log((0, 0, EPOCH), (0, 0, EPOCH + 1)), "leave-one-out")
 
 
 def test_refuses_truth_of_another_shape() -> None:
-    with pytest.raises(DataError, match="truth must have the shape"):
-        Cases(Queries(np.zeros(2, np.int32), empty_csr(2, 5)), empty_csr(2, 4))
+    with pytest.raises(DataError, match="ground_truth must have the shape"):
+        EvaluationSet(Queries(np.zeros(2, np.int32), empty_csr(2, 5)), empty_csr(2, 4))
 
 
 def test_reports_are_plain_numbers() -> None:
@@ -514,15 +515,15 @@ def test_reports_are_plain_numbers() -> None:
     report = json.loads(json.dumps(made.to_dict()))
     assert report["how"] == "time"
     assert report["test"]["queries"] == len(made.test)
-    assert report["test"]["relevant"] == made.test.truth.nnz
-    assert report["leak"]["text"] == str(made.leak)
+    assert report["test"]["relevant"] == made.test.ground_truth.nnz
+    assert report["leakage"]["text"] == str(made.leakage)
 
 
 def test_taken_cases_are_the_chosen_ones() -> None:
     cases = split(mixed(), "ratio").test
     some = cases.take(np.array([2, 0]))
     assert len(some) == 2
-    assert row(some.truth, 0) == row(cases.truth, 2)
+    assert row(some.ground_truth, 0) == row(cases.ground_truth, 2)
     assert some.fingerprint != cases.fingerprint
 
 
@@ -531,5 +532,5 @@ def test_the_order_of_a_file_is_not_taken_for_time(tmp_path: Path) -> None:
     file.write_text("user,item\n" + "".join(f"{user},{item}\n" for user in range(20) for item in range(10)))
     parts = split(ingest(file).data)
     assert parts.how == "random"
-    held = np.unique(parts.test.truth.indices)
+    held = np.unique(parts.test.ground_truth.indices)
     assert len(held) > 3, "held-out items must not all come from the end of the file"

@@ -16,7 +16,7 @@ from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.errors import BudgetError, DataError, SettingError
 from leanrec.evaluation.frontier import cost
 from leanrec.evaluation.frontier.cost import ModelCost, LatencyProtocol, measure_cost, measure_latency, resident_bytes
-from leanrec.evaluation.frontier.isolation import FitError, can_isolate, measure_in_subprocess
+from leanrec.evaluation.frontier.isolation import SubprocessFitError, can_isolate, measure_in_subprocess
 from leanrec.models.baselines.popularity import Popularity
 from leanrec.models.linear.ease import EASE
 from leanrec.run import Run
@@ -65,7 +65,7 @@ def larger() -> Dataset:
 
 
 def test_fit_time_and_memory_are_those_of_the_fit(larger: Dataset, tmp_path: Path) -> None:
-    model, found, notes = measure_cost(Slow(), larger, tmp_path / "model", requests=FEW)
+    model, found, notes = measure_cost(Slow(), larger, tmp_path / "model", latency=FEW)
     assert found.fit_seconds >= 0.15
     assert found.fit_cpu_seconds < found.fit_seconds
     assert 38e6 <= found.peak_memory <= 60e6
@@ -75,7 +75,7 @@ def test_fit_time_and_memory_are_those_of_the_fit(larger: Dataset, tmp_path: Pat
 
 
 def test_a_request_is_timed_alone(larger: Dataset, tmp_path: Path) -> None:
-    found = measure_cost(Slow(seconds=0.0), larger, tmp_path / "model", requests=FEW).cost
+    found = measure_cost(Slow(seconds=0.0), larger, tmp_path / "model", latency=FEW).cost
     assert found.n_requests == 40
     assert found.n_users == 40
     assert 0.002 <= found.p50 <= found.p99
@@ -95,7 +95,7 @@ def test_every_request_asks_for_another_user(dataset: Dataset, monkeypatch: pyte
             return super().score(queries, items)
 
     spy = Spy(Slow(), np.zeros(len(dataset.items), np.float32), seconds=0)
-    found = measure_latency(spy, dataset.queries(), requests=LatencyProtocol(count=100, batch=8))
+    found = measure_latency(spy, dataset.queries(), latency=LatencyProtocol(count=100, batch=8))
     timed = asked[1 + 20 : -2]
     assert all(len(each) == 1 for each in timed)
     assert [each[0] for each in timed] == [*range(60), *range(40)]
@@ -105,31 +105,31 @@ def test_every_request_asks_for_another_user(dataset: Dataset, monkeypatch: pyte
 
 def test_a_slow_model_is_asked_less_often(dataset: Dataset) -> None:
     slow = SlowModel(Slow(), np.zeros(len(dataset.items), np.float32), seconds=0.004)
-    found = measure_latency(slow, dataset.queries(), requests=LatencyProtocol(count=500, seconds=0.01, least=7, batch=2))
+    found = measure_latency(slow, dataset.queries(), latency=LatencyProtocol(count=500, seconds=0.01, least=7, batch=2))
     assert found.n_requests == 7
 
 
 def test_percentiles_are_times_that_were_observed(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     laps = np.arange(1, 101) / 1000
     monkeypatch.setattr(cost, "_stream", lambda *_: (laps, 10.0))
-    found = measure_latency(Popularity().fit(dataset), dataset.queries(), requests=FEW)
+    found = measure_latency(Popularity().fit(dataset), dataset.queries(), latency=FEW)
     assert (found.p50, found.p99, found.requests_per_second) == (0.051, 0.1, 10.0)
 
 
 def test_a_busy_machine_is_named(dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     interruptions(monkeypatch, 5, 3, 4)
-    found = measure_cost(Popularity(), dataset, tmp_path / "model", requests=FEW)
+    found = measure_cost(Popularity(), dataset, tmp_path / "model", latency=FEW)
     assert found.cost.n_interruptions == 3
     assert found.cost.is_noisy
     assert "interrupted 3 times in 40 requests" in found.notes[-1]
-    assert not dataclasses.replace(found.cost, requests=600).is_noisy
+    assert not dataclasses.replace(found.cost, latency=600).is_noisy
 
 
 def test_disturbed_requests_are_repeated_until_they_are_quiet(
     dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     interruptions(monkeypatch, 9, 0)
-    found = measure_latency(Popularity().fit(dataset), dataset.queries(), requests=FEW)
+    found = measure_latency(Popularity().fit(dataset), dataset.queries(), latency=FEW)
     assert (found.n_interruptions, found.is_noisy) == (0, False)
 
 
@@ -155,7 +155,7 @@ def test_a_fit_pays_for_the_matrices_it_derives(larger: Dataset, tmp_path: Path)
             seen.append("interactions" in vars(data))
             return SlowModel(self, np.zeros(len(data.items), np.float32), seconds=0)
 
-    measure_cost(Looks(), larger, tmp_path / "model", requests=FEW)
+    measure_cost(Looks(), larger, tmp_path / "model", latency=FEW)
     assert seen == [False, False]
 
 
@@ -169,7 +169,7 @@ def test_the_clock_of_the_run_starts_with_the_fit(larger: Dataset, tmp_path: Pat
             return SlowModel(self, np.zeros(len(data.items), np.float32), seconds=0)
 
     run = Run(started=time.monotonic() - 60, budget=Budget(fit_time=5))
-    measure_cost(Looks(), larger, tmp_path / "model", run=run, requests=FEW)
+    measure_cost(Looks(), larger, tmp_path / "model", run=run, latency=FEW)
     assert seen == [(None, False), (5, False)]
 
 
@@ -182,7 +182,7 @@ def test_compiling_is_named_and_not_charged_to_the_fit(larger: Dataset, tmp_path
             return SlowModel(self, np.zeros(len(data.items), np.float32), seconds=0)
 
     before = time.perf_counter()
-    found = measure_cost(Compiles(), larger, tmp_path / "model", requests=FEW).cost
+    found = measure_cost(Compiles(), larger, tmp_path / "model", latency=FEW).cost
     assert found.compile > 0
     assert found.compile + found.fit_seconds <= time.perf_counter() - before
 
@@ -195,7 +195,7 @@ def test_too_small_a_part_to_warm_up_with_is_named(dataset: Dataset, tmp_path: P
                 raise ValueError("too few")
             return SlowModel(self, np.zeros(len(data.items), np.float32), seconds=0)
 
-    found = measure_cost(Picky(), make_dataset(80, 300), tmp_path / "model", requests=FEW).cost
+    found = measure_cost(Picky(), make_dataset(80, 300), tmp_path / "model", latency=FEW).cost
     assert found.warm_up_seconds is None
 
 
@@ -246,7 +246,7 @@ def test_resident_bytes_see_what_a_model_cached_to_answer(dataset: Dataset) -> N
 
 
 def test_the_bytes_on_disk_are_those_of_the_artifact(dataset: Dataset, tmp_path: Path) -> None:
-    found = measure_cost(EASE(), dataset, tmp_path / "model", requests=FEW, provenance={"data": "abc"}).cost
+    found = measure_cost(EASE(), dataset, tmp_path / "model", latency=FEW, provenance={"data": "abc"}).cost
     assert found.artifact_bytes == artifacts.size_of(tmp_path / "model")
     assert found.artifact_bytes > found.model_bytes - 200
     assert found.model_bytes >= 4 * len(dataset.items) ** 2
@@ -254,7 +254,7 @@ def test_the_bytes_on_disk_are_those_of_the_artifact(dataset: Dataset, tmp_path:
 
 
 def test_axes_name_what_a_budget_can_limit(dataset: Dataset, tmp_path: Path) -> None:
-    found = measure_cost(EASE(), dataset, tmp_path / "model", requests=FEW).cost
+    found = measure_cost(EASE(), dataset, tmp_path / "model", latency=FEW).cost
     assert found.costs() == {
         "p99": found.p99,
         "memory": found.peak_memory,
@@ -278,8 +278,8 @@ def job(tmp_path: Path, larger: Dataset) -> Path:
 @pytest.mark.system
 def test_a_process_apart_finds_what_this_one_finds(job: Path, larger: Dataset) -> None:
     assert can_isolate(EASE(l2=30.0), job / "settings")
-    model, there, _ = measure_in_subprocess(job, job / "data", run=Run(seed=1, threads=1), requests=FEW, provenance={"a": 1})
-    here = measure_cost(EASE(l2=30.0), larger, job / "here", run=Run(seed=1, threads=1), requests=FEW)
+    model, there, _ = measure_in_subprocess(job, job / "data", run=Run(seed=1, threads=1), latency=FEW, provenance={"a": 1})
+    here = measure_cost(EASE(l2=30.0), larger, job / "here", run=Run(seed=1, threads=1), latency=FEW)
     np.testing.assert_array_equal(model.score(larger.queries()), here.model.score(larger.queries()))
     assert there.isolate
     assert not here.cost.isolate
@@ -297,7 +297,7 @@ def test_settings_of_a_script_stay_in_this_process(job: Path) -> None:
 def test_a_refusal_apart_is_still_a_refusal(job: Path) -> None:
     assert can_isolate(EASE(), job / "settings")
     with pytest.raises(BudgetError, match="EASE over 300 items, even with"):
-        measure_in_subprocess(job, job / "data", run=Run(budget=Budget(memory=1000)), requests=FEW)
+        measure_in_subprocess(job, job / "data", run=Run(budget=Budget(memory=1000)), latency=FEW)
 
 
 @pytest.mark.system
@@ -305,12 +305,12 @@ def test_an_error_apart_is_told(job: Path, larger: Dataset) -> None:
     nobody = larger.with_events(larger.events.take(np.zeros(0, np.int64)))
     artifacts.save(nobody, job / "empty")
     assert can_isolate(Popularity(), job / "settings")
-    with pytest.raises(FitError, match="at least one user has a history"):
-        measure_in_subprocess(job, job / "empty", run=Run(), requests=FEW)
+    with pytest.raises(SubprocessFitError, match="at least one user has a history"):
+        measure_in_subprocess(job, job / "empty", run=Run(), latency=FEW)
 
 
 @pytest.mark.system
 def test_a_process_that_dies_is_told(job: Path) -> None:
     (job / "settings").mkdir()
-    with pytest.raises(FitError, match=r"ended with the code 1\. .*not a leanrec artifact"):
-        measure_in_subprocess(job, job / "data", run=Run(), requests=FEW)
+    with pytest.raises(SubprocessFitError, match=r"ended with the code 1\. .*not a leanrec artifact"):
+        measure_in_subprocess(job, job / "data", run=Run(), latency=FEW)

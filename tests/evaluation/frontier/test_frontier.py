@@ -46,7 +46,7 @@ def make_row(
     artifact: int = 10**6,
 ) -> ModelResult:
     cost = ModelCost(
-        first_request=0.1, p50=p99 / 2, p99=p99, requests_per_second=1 / p99, batch_users_per_second=1 / p99, requests=100,
+        first_request=0.1, p50=p99 / 2, p99=p99, requests_per_second=1 / p99, batch_users_per_second=1 / p99, latency=100,
         n_users=50, n_interruptions=0, fit_seconds=fit, fit_cpu_seconds=fit, peak_memory=memory, warm_up_seconds=0.1, compile=0.0,
         model_bytes=artifact, artifact_bytes=artifact,
     )  # fmt: skip

@@ -12,10 +12,10 @@ from leanrec.data.dataset import Dataset
 from leanrec.errors import DataError
 from leanrec.evaluation.metrics import beyond_accuracy as catalogue
 from leanrec.evaluation.metrics.beyond_accuracy import (
-    Background,
+    ItemStatistics,
     coverage,
     diversity,
-    exposure,
+    count_exposure,
     gini,
     novelty,
     popularity,
@@ -29,8 +29,8 @@ def data() -> Dataset:
 
 
 @pytest.fixture(scope="module")
-def background(data: Dataset) -> Background:
-    return Background.of(data)
+def background(data: Dataset) -> ItemStatistics:
+    return ItemStatistics.of(data)
 
 
 @pytest.fixture(scope="module")
@@ -55,19 +55,19 @@ def mean(values: list[float]) -> float:
     return sum(values) / len(values) if values else math.nan
 
 
-def test_popularity_is_the_mean_share_of_users(data: Dataset, background: Background, lists: np.ndarray) -> None:
+def test_popularity_is_the_mean_share_of_users(data: Dataset, background: ItemStatistics, lists: np.ndarray) -> None:
     expected = [mean([len(users_of(data, item)) / 20 for item in shown(row)]) for row in lists]
     np.testing.assert_allclose(popularity(lists, background), expected)
 
 
-def test_novelty_is_the_mean_self_information(data: Dataset, background: Background, lists: np.ndarray) -> None:
+def test_novelty_is_the_mean_self_information(data: Dataset, background: ItemStatistics, lists: np.ndarray) -> None:
     least = min(len(users_of(data, item)) for item in range(15) if users_of(data, item))
     expected = [mean([-math.log2(max(len(users_of(data, i)), least) / 20) for i in shown(row)]) for row in lists]
     np.testing.assert_allclose(novelty(lists, background), expected)
 
 
 def test_diversity_is_one_minus_the_mean_cosine_of_pairs(
-    data: Dataset, background: Background, lists: np.ndarray
+    data: Dataset, background: ItemStatistics, lists: np.ndarray
 ) -> None:
     def cosine(a: int, b: int) -> float:
         left, right = users_of(data, a), users_of(data, b)
@@ -82,29 +82,29 @@ def test_diversity_is_one_minus_the_mean_cosine_of_pairs(
 def test_diversity_by_content_compares_features(data: Dataset, lists: np.ndarray) -> None:
     # Three genres: items of one genre are alike, of two genres are not.
     genres = sp.csr_array(np.eye(3)[np.arange(15) % 3] * 7)
-    by_genre = Background.of(data, genres)
+    by_genre = ItemStatistics.of(data, genres)
     assert diversity(np.array([[0, 3, 6], [0, 1, 2], [0, 3, 1]], np.int32), by_genre) == pytest.approx([0, 1, 2 / 3])
     with pytest.raises(DataError, match=r"a row for each of 15 items\. Got 9"):
-        Background.of(data, genres[:9])
+        ItemStatistics.of(data, genres[:9])
 
 
 def test_similarity_on_a_large_log_looks_at_a_sample(data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(catalogue, "_ENTRIES", 40)
-    some = Background.of(data, seed=4)
+    some = ItemStatistics.of(data, seed=4)
     assert some.vectors.shape == (15, 10)
-    np.testing.assert_array_equal(some.share, Background.of(data).share)
-    np.testing.assert_array_equal(some.vectors.toarray(), Background.of(data, seed=4).vectors.toarray())
-    assert (some.vectors != Background.of(data, seed=5).vectors).nnz
+    np.testing.assert_array_equal(some.share, ItemStatistics.of(data).share)
+    np.testing.assert_array_equal(some.vectors.toarray(), ItemStatistics.of(data, seed=4).vectors.toarray())
+    assert (some.vectors != ItemStatistics.of(data, seed=5).vectors).nnz
 
 
 def test_background_counts_users_with_a_history_only(data: Dataset) -> None:
     few = data.with_events(data.events.take(data.events.user < 5))
     counts = [len(users_of(few, item)) for item in range(15)]
-    np.testing.assert_allclose(Background.of(few).share, np.array(counts) / 5)
+    np.testing.assert_allclose(ItemStatistics.of(few).share, np.array(counts) / 5)
 
 
 def test_exposure_adds_up_over_blocks(lists: np.ndarray) -> None:
-    total = exposure(lists[:3], 15) + exposure(lists[3:], 15)
+    total = count_exposure(lists[:3], 15) + count_exposure(lists[3:], 15)
     assert total.tolist() == [sum(item in shown(row) for row in lists) for item in range(15)]
 
 
@@ -126,7 +126,7 @@ def test_gini_at_its_ends() -> None:
     assert gini(np.zeros(5, np.int64)) == 0
 
 
-def test_lift_compares_lists_with_histories(data: Dataset, background: Background) -> None:
+def test_lift_compares_lists_with_histories(data: Dataset, background: ItemStatistics) -> None:
     history = data.interactions[:4]
     own = [mean([len(users_of(data, int(item))) / 20 for item in history[[b]].indices]) for b in range(4)]
     assert popularity_lift(np.array(own), history, background) == pytest.approx(0)

@@ -15,7 +15,7 @@ from sklearn.metrics import average_precision_score, ndcg_score, roc_auc_score
 from contracts.metric import MetricContract
 from leanrec.errors import DataError
 from leanrec.evaluation.metrics import ranking as metrics
-from leanrec.evaluation.metrics.ranking import auc, judge
+from leanrec.evaluation.metrics.ranking import auc, match_ground_truth
 from leanrec.types import CSR
 
 Truth = dict[int, float]
@@ -130,7 +130,7 @@ def test_agrees_with_ranx() -> None:
     names = ["recall", "precision", "hit_rate", "mrr", "ndcg"]
     asked = [f"{name}@{k}" for name in names for k in (3, 10)]
     graded, binary = ranx(scores, [dense, dense > 0], [*asked, "map@10"])
-    judged = judge(items, truth)
+    relevance = match_ground_truth(items, truth)
     ours = {
         "recall": metrics.recall,
         "precision": metrics.precision,
@@ -140,10 +140,10 @@ def test_agrees_with_ranx() -> None:
     }
     for k in (3, 10):
         for name, metric in ours.items():
-            np.testing.assert_allclose(metric(judged, k), graded[f"{name}@{k}"], atol=1e-9, err_msg=name)
-        np.testing.assert_allclose(metrics.ndcg(judged, k), binary[f"ndcg@{k}"], atol=1e-9)
+            np.testing.assert_allclose(metric(relevance, k), graded[f"{name}@{k}"], atol=1e-9, err_msg=name)
+        np.testing.assert_allclose(metrics.ndcg(relevance, k), binary[f"ndcg@{k}"], atol=1e-9)
     # ranx divides by the number of answers also where k is smaller; here k is not.
-    np.testing.assert_allclose(metrics.average_precision(judged, 10), graded["map@10"], atol=1e-9)
+    np.testing.assert_allclose(metrics.average_precision(relevance, 10), graded["map@10"], atol=1e-9)
 
 
 @pytest.mark.parametrize("k", [1, 5, 40])
@@ -151,28 +151,28 @@ def test_ndcg_agrees_with_scikit_learn(k: int) -> None:
     scores, items, truth = made(seed=1)
     dense = truth.toarray()
     for b in range(len(scores)):
-        judged = judge(items[[b]], truth[[b]])
+        relevance = match_ground_truth(items[[b]], truth[[b]])
         graded = ndcg_score(dense[[b]], scores[[b]], k=k)
         binary = ndcg_score((dense[[b]] > 0).astype(float), scores[[b]], k=k)
-        assert metrics.graded_ndcg(judged, k)[0] == pytest.approx(graded, abs=1e-9)
-        assert metrics.ndcg(judged, k)[0] == pytest.approx(binary, abs=1e-9)
+        assert metrics.graded_ndcg(relevance, k)[0] == pytest.approx(graded, abs=1e-9)
+        assert metrics.ndcg(relevance, k)[0] == pytest.approx(binary, abs=1e-9)
 
 
 def test_average_precision_over_everything_agrees_with_scikit_learn() -> None:
     scores, items, truth = made(seed=2)
     expected = [average_precision_score(row > 0, score) for row, score in zip(truth.toarray(), scores, strict=True)]
-    np.testing.assert_allclose(metrics.average_precision(judge(items, truth), 40), expected, atol=1e-9)
+    np.testing.assert_allclose(metrics.average_precision(match_ground_truth(items, truth), 40), expected, atol=1e-9)
 
 
 def test_golden_values_by_hand() -> None:
     # Answers a (0) and b (1); the list is x a y b: hits at places 2 and 4.
-    judged = judge(np.array([[5, 0, 6, 1]], np.int32), sp.csr_array(np.array([[1, 1, 0, 0, 0, 0, 0]], np.float32)))
-    assert metrics.recall(judged, 3)[0] == 0.5
-    assert metrics.precision(judged, 4)[0] == 0.5
-    assert metrics.reciprocal_rank(judged, 4)[0] == 0.5
-    assert metrics.average_precision(judged, 4)[0] == 0.5
+    relevance = match_ground_truth(np.array([[5, 0, 6, 1]], np.int32), sp.csr_array(np.array([[1, 1, 0, 0, 0, 0, 0]], np.float32)))
+    assert metrics.recall(relevance, 3)[0] == 0.5
+    assert metrics.precision(relevance, 4)[0] == 0.5
+    assert metrics.reciprocal_rank(relevance, 4)[0] == 0.5
+    assert metrics.average_precision(relevance, 4)[0] == 0.5
     expected = (1 / math.log2(3) + 1 / math.log2(5)) / (1 + 1 / math.log2(3))
-    assert metrics.ndcg(judged, 4)[0] == pytest.approx(expected)
+    assert metrics.ndcg(relevance, 4)[0] == pytest.approx(expected)
 
 
 # --- AUC ------------------------------------------------------------------------------------------
@@ -218,10 +218,10 @@ def test_auc_of_equal_scores_is_a_half_and_without_a_pair_unknown() -> None:
 
 def test_an_entry_of_weight_0_is_no_answer() -> None:
     truth = sp.csr_array((np.array([0.0, 2.0], np.float32), np.array([1, 3]), np.array([0, 2])), shape=(1, 5))
-    judged = judge(np.array([[1, 3, -1]], np.int32), truth)
-    assert judged.gains.tolist() == [[0.0, 2.0, 0.0]]
-    assert judged.ideal.tolist() == [[2.0, 0.0, 0.0]]
-    assert judged.relevant.tolist() == [1]
+    relevance = match_ground_truth(np.array([[1, 3, -1]], np.int32), truth)
+    assert relevance.gains.tolist() == [[0.0, 2.0, 0.0]]
+    assert relevance.ideal.tolist() == [[2.0, 0.0, 0.0]]
+    assert relevance.n_relevant.tolist() == [1]
 
 
 @pytest.mark.parametrize(
@@ -235,4 +235,4 @@ def test_an_entry_of_weight_0_is_no_answer() -> None:
 )
 def test_refuses_lists_that_cannot_be_judged(items: list[list[int]], message: str) -> None:
     with pytest.raises(DataError, match=message):
-        judge(np.array(items, np.int32), sp.csr_array(np.ones((1, 5), np.float32)))
+        match_ground_truth(np.array(items, np.int32), sp.csr_array(np.ones((1, 5), np.float32)))

@@ -20,25 +20,25 @@ from leanrec.data.dataset import Dataset
 from leanrec.errors import ArtifactError, DataError, MissingExtraError
 from leanrec.evaluation.frontier.cost import ModelCost
 from leanrec.evaluation.frontier.frontier import Frontier
-from leanrec.evaluation.frontier.results import Quality, Row
-from leanrec.evaluation.frontier.selection import choose, mark
+from leanrec.evaluation.frontier.results import QualityEstimate, ModelResult
+from leanrec.evaluation.frontier.selection import select_model, annotate_results
 from leanrec.evaluation.plots import figures as pictures
-from leanrec.evaluation.plots.figures import draw_data, draw_list, name_of, require_plots
+from leanrec.evaluation.plots.figures import draw_dataset, draw_recommendations, dataset_label, require_plots
 from leanrec.evaluation.plots.frontier_figure import draw_frontier
-from leanrec.evaluation.plots.html_report import frontier_page, write_frontier_page
+from leanrec.evaluation.plots.html_report import render_html_report, write_html_report
 
 BLUE = (0x00, 0x72, 0xB2)
 
 
-def make_row(name: str, family: str, quality: float, p99: float, size: int) -> Row:
+def make_row(name: str, family: str, quality: float, p99: float, size: int) -> ModelResult:
     cost = ModelCost(
-        first_answer=0.1, p50=p99 / 2, p99=p99, per_second=1 / p99, batch_per_second=5 / p99, requests=100,
-        askers=50, interrupted=0, fit_wall=size / 1e6, fit_cpu=size / 1e6, fit_peak=2 * size, warm_up=0.1,
+        first_request=0.1, p50=p99 / 2, p99=p99, requests_per_second=1 / p99, batch_users_per_second=5 / p99, latency=100,
+        n_users=50, n_interruptions=0, fit_seconds=size / 1e6, fit_cpu_seconds=size / 1e6, peak_memory=2 * size, warm_up_seconds=0.1,
         compile=0.0, model_bytes=size, artifact_bytes=size,
     )  # fmt: skip
-    valid = Quality(quality, quality - 0.02, quality + 0.02, 100)
-    test = Quality(0.5 - quality, 0.48 - quality, 0.52 - quality, 100)
-    return Row(name, name, family, {"l2": 5.0}, "fitted", cost=cost, valid=valid, test=test)
+    valid = QualityEstimate(quality, quality - 0.02, quality + 0.02, 100)
+    test = QualityEstimate(0.5 - quality, 0.48 - quality, 0.52 - quality, 100)
+    return ModelResult(name, name, family, {"l2": 5.0}, "fitted", cost=cost, valid=valid, test=test)
 
 
 def make_frontier(budget: Budget = Budget(p99="5ms", memory="90MB")) -> Frontier:
@@ -48,10 +48,10 @@ def make_frontier(budget: Budget = Budget(p99="5ms", memory="90MB")) -> Frontier
         make_row("item_knn", "collaborative", 0.28, 0.001, 5_000_000),
         make_row("content", "content", 0.15, 0.003, 2_000_000),
         make_row("</script><b>机器 & Co", "plugin", 0.33, 0.02, 9_000_000),
-        Row("slim", "slim", "collaborative", {}, "skipped", reason="Its fit needs about 5 GB."),
+        ModelResult("slim", "slim", "collaborative", {}, "skipped", reason="Its fit needs about 5 GB."),
     ]
-    marked = mark(rows, budget)
-    return Frontier(marked, budget, choose(marked), "ndcg@10", "films", "About films.", ("A note.",))
+    marked = annotate_results(rows, budget)
+    return Frontier(marked, budget, select_model(marked), "ndcg@10", "films", "About films.", ("A note.",))
 
 
 def size_of(path: Path) -> tuple[int, int]:
@@ -70,7 +70,7 @@ def bars(path: Path) -> list[tuple[int, int]]:
 
 
 def test_bars_are_as_long_as_their_scores_and_the_best_is_on_top(tmp_path: Path) -> None:
-    path = draw_list(tmp_path / "deep" / "top.png", ["one", "two", "three"], [4.0, 2.0, 1.0], title="Top 3")
+    path = draw_recommendations(tmp_path / "deep" / "top.png", ["one", "two", "three"], [4.0, 2.0, 1.0], title="Top 3")
     found = bars(path)
     assert len(found) == 3
     assert [top for top, _ in found] == sorted(top for top, _ in found)
@@ -91,19 +91,19 @@ def test_any_title_can_be_drawn(tmp_path: Path) -> None:
         "two\nlines\tand a tab\x00",
         "",
     ]
-    path = draw_list(tmp_path / "top.png", titles, np.linspace(1, -1, len(titles)))
+    path = draw_recommendations(tmp_path / "top.png", titles, np.linspace(1, -1, len(titles)))
     assert size_of(path)[0] == 1152
 
 
 def test_scores_that_are_no_numbers_get_no_bar(tmp_path: Path) -> None:
-    path = draw_list(tmp_path / "top.png", ["a", "b"], [3.0, float("nan")])
+    path = draw_recommendations(tmp_path / "top.png", ["a", "b"], [3.0, float("nan")])
     assert len(bars(path)) == 1
-    assert size_of(draw_list(tmp_path / "none.png", [], []))[1] > 0
+    assert size_of(draw_recommendations(tmp_path / "none.png", [], []))[1] > 0
 
 
 def test_each_title_needs_a_score(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"one score for each of the 2 titles. Got the shape \(1,\)"):
-        draw_list(tmp_path / "top.png", ["a", "b"], [3.0])
+        draw_recommendations(tmp_path / "top.png", ["a", "b"], [3.0])
 
 
 @pytest.mark.parametrize(
@@ -127,24 +127,24 @@ def test_without_matplotlib_the_extra_is_named_before_anything_else(
     monkeypatch.setattr(pictures, "find_spec", lambda name: None if name == "matplotlib" else real(name))
     for draw in (
         require_plots,
-        lambda: draw_list(tmp_path / "a.png", ["a"], [1]),
-        lambda: draw_data(tmp_path / "a.png", dataset),
+        lambda: draw_recommendations(tmp_path / "a.png", ["a"], [1]),
+        lambda: draw_dataset(tmp_path / "a.png", dataset),
         lambda: draw_frontier(tmp_path / "a.png", make_frontier()),
     ):
         with pytest.raises(MissingExtraError, match=r"leanrec\[plots\]"):
             draw()
-    write_frontier_page(make_frontier(), tmp_path / "page.html")
+    write_html_report(make_frontier(), tmp_path / "page.html")
     assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
 
 
 def test_a_file_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ArtifactError, match="Cannot write the picture"):
-        draw_list(tmp_path / "file" / "top.png", ["a"], [1.0])
+        draw_recommendations(tmp_path / "file" / "top.png", ["a"], [1.0])
     with pytest.raises(ArtifactError, match="Cannot write the picture"):
-        draw_list(tmp_path / "top.nonsense", ["a"], [1.0])
+        draw_recommendations(tmp_path / "top.nonsense", ["a"], [1.0])
     with pytest.raises(ArtifactError, match="Cannot write"):
-        write_frontier_page(make_frontier(), tmp_path / "file" / "page.html")
+        write_html_report(make_frontier(), tmp_path / "file" / "page.html")
 
 
 def bare(data: Dataset, time: Any) -> Dataset:
@@ -168,7 +168,7 @@ def test_data_of_any_kind_can_be_drawn(dataset: Dataset, tmp_path: Path) -> None
         "larger": make_dataset(n_users=200, per_user=30),
     }
     for name, data in kinds.items():
-        assert size_of(draw_data(tmp_path / f"{name}.png", data)) == (1584, 1036)
+        assert size_of(draw_dataset(tmp_path / f"{name}.png", data)) == (1584, 1036)
     drawn = [(tmp_path / f"{name}.png").read_bytes() for name in kinds]
     assert len(set(drawn)) == len(kinds)
 
@@ -184,7 +184,7 @@ def test_data_of_any_kind_can_be_drawn(dataset: Dataset, tmp_path: Path) -> None
     ],
 )
 def test_headings_carry_a_short_name(dataset: Dataset, source: str, name: str) -> None:
-    assert name_of(dataclasses.replace(dataset, source=source)) == name
+    assert dataset_label(dataclasses.replace(dataset, source=source)) == name
 
 
 @pytest.mark.parametrize("part", ["valid", "test"])
@@ -205,8 +205,8 @@ def test_the_png_changes_with_the_numbers(tmp_path: Path) -> None:
 
 def nothing_fitted() -> Frontier:
     found = make_frontier()
-    rows = tuple(row for row in found.rows if row.status != "fitted")
-    return dataclasses.replace(found, rows=rows, choice=choose(rows))
+    rows = tuple(row for row in found.results if row.status != "fitted")
+    return dataclasses.replace(found, rows=rows, choice=select_model(rows))
 
 
 def test_a_frontier_without_a_model_can_be_drawn(tmp_path: Path) -> None:
@@ -222,20 +222,20 @@ def read_data(page: str) -> dict[str, Any]:
 
 def test_the_page_holds_the_numbers() -> None:
     found = make_frontier()
-    assert read_data(frontier_page(found)) == json.loads(json.dumps(found.to_dict()))
+    assert read_data(render_html_report(found)) == json.loads(json.dumps(found.to_dict()))
 
 
 def test_a_name_cannot_break_out_of_the_page() -> None:
-    page = frontier_page(make_frontier())
+    page = render_html_report(make_frontier())
     assert page.count("</script>") == 2
     assert read_data(page)["rows"][4]["name"] == "</script><b>机器 & Co"
 
 
 def test_what_is_not_a_number_becomes_null() -> None:
     found = make_frontier()
-    row = dataclasses.replace(found.rows[0], metrics={"test": {"auc": float("nan")}})
+    row = dataclasses.replace(found.results[0], metrics={"test": {"auc": float("nan")}})
     assert (
-        read_data(frontier_page(dataclasses.replace(found, rows=(row, *found.rows[1:]))))["rows"][0]["metrics"]["test"][
+        read_data(render_html_report(dataclasses.replace(found, rows=(row, *found.results[1:]))))["rows"][0]["metrics"]["test"][
             "auc"
         ]
         is None
@@ -243,7 +243,7 @@ def test_what_is_not_a_number_becomes_null() -> None:
 
 
 def test_the_page_refers_to_nothing_outside() -> None:
-    page = frontier_page(make_frontier()).replace("http://www.w3.org/2000/svg", "")
+    page = render_html_report(make_frontier()).replace("http://www.w3.org/2000/svg", "")
     assert not re.search(r"https?://|\bsrc=|@import|url\(", page)
 
 
@@ -256,7 +256,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def page(browser: Browser, tmp_path: Path) -> Iterator[Page]:
     with browser.new_context(viewport={"width": 1200, "height": 1400}) as context:
-        yield open_page(context.new_page(), write_frontier_page(make_frontier(), tmp_path / "page.html"))
+        yield open_page(context.new_page(), write_html_report(make_frontier(), tmp_path / "page.html"))
 
 
 def open_page(tab: Page, path: Path) -> Page:
@@ -327,7 +327,7 @@ def test_the_page_draws_the_front_that_was_computed(page: Page) -> None:
     points = "fitted.map(row => ({ name: row.name, x: row.costs[axis], y: row.valid.value }))"
     script = f"axis => front({points}).map(row => row.name)"
     for axis in ("p99", "memory", "fit_time", "size"):
-        expected = {row.name for row in make_frontier().rows if axis in row.front}
+        expected = {row.name for row in make_frontier().results if axis in row.pareto_axes}
         assert set(page.evaluate(script, axis)) == expected
 
 
@@ -361,7 +361,7 @@ def test_the_table_sorts(page: Page) -> None:
 
 
 def test_light_and_dark(browser: Browser, tmp_path: Path) -> None:
-    path = write_frontier_page(make_frontier(), tmp_path / "page.html")
+    path = write_html_report(make_frontier(), tmp_path / "page.html")
     brightness = {}
     for scheme in ("light", "dark"):
         with browser.new_context(color_scheme=scheme) as context:
@@ -377,7 +377,7 @@ def test_light_and_dark(browser: Browser, tmp_path: Path) -> None:
 
 
 def test_a_telephone_scrolls_the_table_and_nothing_else(browser: Browser, tmp_path: Path) -> None:
-    path = write_frontier_page(make_frontier(), tmp_path / "page.html")
+    path = write_html_report(make_frontier(), tmp_path / "page.html")
     with browser.new_context(viewport={"width": 390, "height": 800}) as context:
         tab = open_page(context.new_page(), path)
         assert tab.evaluate("document.documentElement.scrollWidth") <= 390
@@ -385,7 +385,7 @@ def test_a_telephone_scrolls_the_table_and_nothing_else(browser: Browser, tmp_pa
 
 
 def test_a_page_without_a_model_says_so(browser: Browser, tmp_path: Path) -> None:
-    path = write_frontier_page(nothing_fitted(), tmp_path / "page.html")
+    path = write_html_report(nothing_fitted(), tmp_path / "page.html")
     with browser.new_context() as context:
         tab = open_page(context.new_page(), path)
         assert "No model was fitted." in tab.locator("#plot").inner_text()

@@ -9,23 +9,23 @@ from pathlib import Path
 from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
 
-from leanrec.evaluation.plots.fonts import drawable, families_for
+from leanrec.evaluation.plots.fonts import replace_missing_glyphs, find_font_families
 
 # The first cuneiform sign that no font of this machine has. Finding it writes matplotlib's list of fonts.
 FIND_SIGN = """
-from leanrec.evaluation.plots.fonts import drawable, families_for
+from leanrec.evaluation.plots.fonts import drawable, find_font_families
 signs = [chr(code) for code in range(0x12000, 0x12400)]
-families = families_for(signs)
+families = find_font_families(signs)
 print(next(ord(sign) for sign in signs if drawable(sign, families) != sign))
 """
 
 DRAW = """
 import sys, warnings
-from leanrec.evaluation.plots.figures import draw_list
-from leanrec.evaluation.plots.fonts import drawable, families_for
+from leanrec.evaluation.plots.figures import draw_recommendations
+from leanrec.evaluation.plots.fonts import drawable, find_font_families
 warnings.simplefilter("error")
-families = families_for([sys.argv[1]])
-draw_list(sys.argv[2], [sys.argv[1]], [1.0])
+families = find_font_families([sys.argv[1]])
+draw_recommendations(sys.argv[2], [sys.argv[1]], [1.0])
 print(drawable(sys.argv[1], families), *families, sep="|")
 """
 
@@ -78,12 +78,12 @@ def test_a_font_installed_after_the_first_plot_is_used(tmp_path: Path) -> None:
 
 
 def test_letters_of_the_default_font_need_no_other() -> None:
-    assert families_for(["abc"]) == ["DejaVu Sans"]
-    assert families_for([]) == ["DejaVu Sans"]
+    assert find_font_families(["abc"]) == ["DejaVu Sans"]
+    assert find_font_families([]) == ["DejaVu Sans"]
 
 
 def test_letters_without_a_font_become_squares() -> None:
-    assert drawable("abc", families_for(["abc"])) == "abc"
+    assert replace_missing_glyphs("abc", find_font_families(["abc"])) == "abc"
     # The last plane of private letters belongs to no script.
-    assert drawable("a\U0010fffdb", families_for(["a\U0010fffdb"])) in {"ab", "a\u25a1b"}
-    assert drawable("a\nb\x07", ["DejaVu Sans"]) == "a\nb"
+    assert replace_missing_glyphs("a\U0010fffdb", find_font_families(["a\U0010fffdb"])) in {"ab", "a\u25a1b"}
+    assert replace_missing_glyphs("a\nb\x07", ["DejaVu Sans"]) == "a\nb"

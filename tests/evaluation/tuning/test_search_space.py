@@ -7,7 +7,7 @@ from typing import ClassVar
 import pytest
 
 from leanrec.errors import MissingExtraError, SettingError
-from leanrec.evaluation.tuning.search_space import Choices, Numbers, read_range, read_space, space_of
+from leanrec.evaluation.tuning.search_space import Categorical, NumericRange, parse_range, parse_space, build_search_space
 from leanrec.models import get_model, list_models
 from leanrec.models.ensembles.hybrid import Hybrid
 from leanrec.models.linear.ease import EASE
@@ -31,25 +31,25 @@ class Own:
 
 
 def test_usual_names_have_usual_ranges_around_the_usual_value() -> None:
-    space = space_of(EASE())
-    assert space["l2"] == Numbers(1, 10_000, log=True)
-    assert space["weighting"] == Choices(("none", "binary", "log"))
+    space = build_search_space(EASE())
+    assert space["l2"] == NumericRange(1, 10_000, log=True)
+    assert space["weighting"] == Categorical(("none", "binary", "log"))
     assert "top" not in space
 
 
 def test_a_model_declares_its_own_and_is_not_asked_for_what_it_refuses() -> None:
-    space = space_of(Own())
+    space = build_search_space(Own())
     assert space == {
-        "depth": Numbers(1, 9, whole=True),
-        "k": Numbers(12, 400, log=True, whole=True),
-        "shape": Choices(("round", "square")),
+        "depth": NumericRange(1, 9, is_integer=True),
+        "k": NumericRange(12, 400, log=True, is_integer=True),
+        "shape": Categorical(("round", "square")),
     }
 
 
 def test_what_is_not_usual_stays_unless_it_is_named() -> None:
-    assert "l2" not in space_of(EASE(l2=50.0))
-    assert space_of(EASE(l2=50.0), {"l2": "1..2"})["l2"] == Numbers(1, 2)
-    assert space_of(EASE(), {"l2": "100"})["l2"] == Choices((100,))
+    assert "l2" not in build_search_space(EASE(l2=50.0))
+    assert build_search_space(EASE(l2=50.0), {"l2": "1..2"})["l2"] == NumericRange(1, 2)
+    assert build_search_space(EASE(), {"l2": "100"})["l2"] == Categorical((100,))
 
 
 def test_every_model_has_something_to_search() -> None:
@@ -58,19 +58,19 @@ def test_every_model_has_something_to_search() -> None:
             kind = get_model(name)
         except MissingExtraError:
             continue
-        assert space_of(kind()), name
+        assert build_search_space(kind()), name
 
 
 def test_every_declared_range_is_of_a_setting_that_exists() -> None:
     for name in list_models():
         kind = get_model(name)
         for setting, text in getattr(kind, "SPACE", {}).items():
-            assert not text or read_range(kind, setting, text)
+            assert not text or parse_range(kind, setting, text)
 
 
 def test_tuples_are_values() -> None:
-    space = space_of(Hybrid(), {"weights": "[1,0.5],[1,1]"})
-    assert space["weights"] == Choices(((1, 0.5), (1, 1)))
+    space = build_search_space(Hybrid(), {"weights": "[1,0.5],[1,1]"})
+    assert space["weights"] == Categorical(((1, 0.5), (1, 1)))
 
 
 @pytest.mark.parametrize(
@@ -94,25 +94,25 @@ def test_tuples_are_values() -> None:
 )
 def test_a_bad_range_says_what_is_wrong(text: str, message: str) -> None:
     with pytest.raises(SettingError, match=message):
-        space_of(EASE(), read_space([text]))
+        build_search_space(EASE(), parse_space([text]))
 
 
 def test_an_end_may_need_another_setting_to_move_too() -> None:
     # k = 600 alone is above the pool of 400.
-    space = space_of(RatingKNN(), {"k": "10..600", "pool": "600,800"})
-    assert space["k"] == Numbers(10, 600, whole=True)
+    space = build_search_space(RatingKNN(), {"k": "10..600", "pool": "600,800"})
+    assert space["k"] == NumericRange(10, 600, is_integer=True)
     with pytest.raises(SettingError, match="pool must be"):
-        space_of(RatingKNN(), {"k": "10..600", "pool": "400"})
+        build_search_space(RatingKNN(), {"k": "10..600", "pool": "400"})
 
 
 def test_a_model_without_anything_to_search_says_so() -> None:
     with pytest.raises(SettingError, match=r"nothing to search. Name a range"):
-        space_of(EASE(), {"l2": "3", "weighting": "log"})
+        build_search_space(EASE(), {"l2": "3", "weighting": "log"})
 
 
 def test_numbers_are_written_with_three_digits_inside_their_range() -> None:
-    assert Numbers(1, 1000).near(123.456) == 123
-    assert Numbers(1.2345, 10).near(1.2345) == 1.2345
-    assert Numbers(1, 10, whole=True).near(3.0) == 3
-    assert not Numbers(1, 10, whole=True).holds(3.5)
-    assert not Numbers(1, 10).holds("3")
+    assert NumericRange(1, 1000).near(123.456) == 123
+    assert NumericRange(1.2345, 10).near(1.2345) == 1.2345
+    assert NumericRange(1, 10, is_integer=True).near(3.0) == 3
+    assert not NumericRange(1, 10, is_integer=True).contains(3.5)
+    assert not NumericRange(1, 10).contains("3")

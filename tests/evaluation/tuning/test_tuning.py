@@ -20,8 +20,8 @@ from leanrec.data.splits.split import Split, split
 from leanrec.errors import ArtifactError, BudgetError, DataError, DivergedError, MissingExtraError, SettingError
 from leanrec.evaluation.cross_validation import cross_validate
 from leanrec.evaluation.tuning import tuning
-from leanrec.evaluation.tuning.search_space import Numbers, space_of
-from leanrec.evaluation.tuning.tuning import Search, Tuned, tune
+from leanrec.evaluation.tuning.search_space import NumericRange, build_search_space
+from leanrec.evaluation.tuning.tuning import Search, TuningResult, tune
 from leanrec.models.baselines.popularity import Popularity
 from leanrec.models.factorization.rating_mf import RatingMF
 from leanrec.models.linear.ease import EASE
@@ -104,7 +104,7 @@ def data() -> Dataset:
 def asked(parts: Split, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Settings of the models that the test part is asked of, as it happens."""
     settings: list[Any] = []
-    judge = tuning.Yardstick.judge
+    judge = tuning.TuningObjective.judge
     test = parts.test.take(np.flatnonzero(parts.test.n_relevant)).fingerprint
 
     def noted(self: Any, model: Any, cases: Any, *rest: Any) -> Any:
@@ -112,13 +112,13 @@ def asked(parts: Split, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
             settings.append(model.settings)
         return judge(self, model, cases, *rest)
 
-    monkeypatch.setattr(tuning.Yardstick, "judge", noted)
+    monkeypatch.setattr(tuning.TuningObjective, "judge", noted)
     return settings
 
 
 def search_noise(
     parts: Split, data: Dataset, estimator: Any = Noisy(), run: Run = Run(seed=1), **options: Any
-) -> Tuned:
+) -> TuningResult:
     space = options.pop("space", None)
     metric = options.pop("metric", "ndcg@10")
     return tune(
@@ -132,7 +132,7 @@ def search_noise(
     )
 
 
-def same(one: Tuned, other: Tuned) -> bool:
+def same(one: TuningResult, other: TuningResult) -> bool:
     strip = lambda tuned: [dataclasses.replace(trial, seconds=0.0) for trial in tuned.trials]  # noqa: E731
     return strip(one) == strip(other) and one.valid == other.valid and one.test == other.test
 
@@ -142,16 +142,16 @@ def test_finds_better_settings_and_tells_what_they_are_worth(parts: Split, data:
     assert isinstance(found.estimator, Noisy)
     assert found.estimator.noise < 2
     assert found.trials[0].settings == {"noise": 4.0}
-    assert found.valid_usual is not None
-    assert found.gain is not None
-    assert found.gain.shown
-    assert found.gain.value == pytest.approx(found.valid.value - found.valid_usual.value)
-    assert 0 <= found.selection < found.valid.value
+    assert found.valid_default is not None
+    assert found.improvement is not None
+    assert found.improvement.significant
+    assert found.improvement.value == pytest.approx(found.valid.value - found.valid_default.value)
+    assert 0 <= found.selection_bias < found.valid.value
     assert found.valid.value == found.best.value
     assert found.valid.low < found.valid.value < found.valid.high
     assert found.test is not None
-    assert found.test.queries == len(parts.test)
-    assert found.stopped == "trials"
+    assert found.test.n_queries == len(parts.test)
+    assert found.stop_reason == "trials"
     assert [trial.number for trial in found.trials] == list(range(12))
     assert "better by" in found.summary()[2]
 
@@ -159,7 +159,7 @@ def test_finds_better_settings_and_tells_what_they_are_worth(parts: Split, data:
 def test_the_test_part_is_asked_once_by_the_winner(parts: Split, data: Dataset, asked: list[Any]) -> None:
     found = search_noise(parts, data)
     assert asked == [found.estimator]
-    assert found.asked == 1
+    assert found.n_test_evaluations == 1
 
 
 def test_a_seed_gives_a_search_and_another_seed_another(parts: Split, data: Dataset) -> None:
@@ -173,9 +173,9 @@ def test_what_is_clearly_worse_is_given_up_on_a_sample(parts: Split, data: Datas
     pruned = search_noise(parts, data, Noisy(noise=0.0), space={"noise": "0..9"}, trials=10, prune="median")
     given_up = [trial for trial in pruned.trials if trial.status == "pruned"]
     assert given_up
-    assert all(trial.queries < len(parts.valid) for trial in given_up)
+    assert all(trial.n_queries < len(parts.valid) for trial in given_up)
     assert all("clearly worse on" in trial.reason for trial in given_up)
-    assert {trial.queries for trial in full.trials} == {len(parts.valid)}
+    assert {trial.n_queries for trial in full.trials} == {len(parts.valid)}
     assert (pruned.best.settings, pruned.valid) == (full.best.settings, full.valid)
 
 
@@ -197,7 +197,7 @@ def test_without_pruning_nobody_listens(parts: Split, data: Dataset) -> None:
 
 
 def test_a_search_goes_on_from_its_file_as_if_it_had_never_stopped(parts: Split, data: Dataset, tmp_path: Path) -> None:
-    whole = search_noise(parts, data, trials=13)
+    is_integer = search_noise(parts, data, trials=13)
     store = tmp_path / "deep" / "noise.log"
     search_noise(parts, data, trials=5, store=store)
     FITS.clear()
@@ -212,7 +212,7 @@ def test_a_search_goes_on_from_its_file_as_if_it_had_never_stopped(parts: Split,
 def test_a_search_that_was_killed_in_a_trial_makes_it_again(
     parts: Split, data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = search_noise(parts, data, trials=6)
+    is_integer = search_noise(parts, data, trials=6)
     count = itertools.count()
     fit = Noisy.fit
 
@@ -247,18 +247,18 @@ def test_going_on_asks_the_test_part_again_only_for_another_winner(
     options: dict[str, Any] = {"estimator": Noisy(noise=9.0), "space": {"noise": "0..9"}, "store": tmp_path / "s.log"}
     first = search_noise(parts, data, trials=1, **options)
     again = search_noise(parts, data, trials=1, **options)
-    assert (again.test, again.asked) == (first.test, 1)
+    assert (again.test, again.n_test_evaluations) == (first.test, 1)
     assert "On the test part, asked this once: " in again.summary()[-2]
     assert asked == [first.estimator]
     longer = search_noise(parts, data, trials=8, **options)
     assert longer.estimator != first.estimator
-    assert longer.asked == 2
+    assert longer.n_test_evaluations == 2
     assert any("asked 2 times, by another winner each time" in line for line in longer.summary())
     assert search_noise(parts, data, trials=8, **options).test == longer.test
     assert asked == [first.estimator, longer.estimator]
     # Another test part has not answered yet.
     fewer = dataclasses.replace(parts, test=parts.test.take(np.arange(100)))
-    assert search_noise(fewer, data, trials=8, **options).asked == 1
+    assert search_noise(fewer, data, trials=8, **options).n_test_evaluations == 1
 
 
 class Clock:
@@ -285,7 +285,7 @@ def test_the_time_of_a_search_is_kept(parts: Split, data: Dataset, monkeypatch: 
     found = search_noise(parts, data, trials=50, seconds="30s", run=Run(seed=1, budget=Budget(fit_time=20)))
     # After 7, 14, 21 and 28 seconds; a fifth would end at 35.
     assert len(found.trials) == 4
-    assert found.stopped == "time"
+    assert found.stop_reason == "time"
     assert limits == [20, 20, 16, 9]
     assert found.seconds <= 30
 
@@ -313,12 +313,12 @@ def test_what_is_fitted_again_has_a_time_of_its_own(
     again = search_noise(parts, data, trials=6, seconds=100, run=run, **options)
     assert runs == [(found.best.settings["noise"], 0, 10), (4.0, 0, 10)]
     assert same(found, again)
-    assert not any(trial.cut for trial in again.trials)
+    assert not any(trial.timed_out for trial in again.trials)
     # One that its time stops is told, and stays the winner for what it did when it was tried.
     pace[0] = 12.0
-    cut = search_noise(parts, data, trials=6, run=Run(seed=1, budget=Budget(fit_time=10)), **options)
+    timed_out = search_noise(parts, data, trials=6, run=Run(seed=1, budget=Budget(fit_time=10)), **options)
     assert cut.best.number == found.best.number
-    assert cut.best.cut
+    assert cut.best.timed_out
     assert cut.estimator == found.estimator
     assert cut.valid.value < found.valid.value
     assert cut.test == found.test
@@ -353,8 +353,8 @@ def test_every_model_takes_the_ends_of_its_ranges() -> None:
             usual: Any = models.get_model(name)()
         except MissingExtraError:
             continue
-        for setting, found in space_of(usual).items():
-            if isinstance(found, Numbers):
+        for setting, found in build_search_space(usual).items():
+            if isinstance(found, NumericRange):
                 for end in (found.low, found.high):
                     dataclasses.replace(usual, **{setting: end})
 
@@ -362,17 +362,17 @@ def test_every_model_takes_the_ends_of_its_ranges() -> None:
 @pytest.mark.parametrize(
     ("name", "setting", "wanted"),
     [
-        ("kgin", "damping", Numbers(0, 1)),
-        ("diffnet", "damping", Numbers(0, 1)),
-        ("two_tower", "power", Numbers(0, 1)),
-        ("mult_vae", "beta", Numbers(1e-4, 0.1, log=True)),
-        ("rating_knn", "damping", Numbers(0.5, 50, log=True)),
+        ("kgin", "damping", NumericRange(0, 1)),
+        ("diffnet", "damping", NumericRange(0, 1)),
+        ("two_tower", "power", NumericRange(0, 1)),
+        ("mult_vae", "beta", NumericRange(1e-4, 0.1, log=True)),
+        ("rating_knn", "damping", NumericRange(0.5, 50, log=True)),
     ],
 )
-def test_a_name_that_means_something_else_has_a_range_of_its_own(name: str, setting: str, wanted: Numbers) -> None:
+def test_a_name_that_means_something_else_has_a_range_of_its_own(name: str, setting: str, wanted: NumericRange) -> None:
     if name != "rating_knn":
         pytest.importorskip("torch")
-    assert space_of(models.get_model(name)())[setting] == wanted
+    assert build_search_space(models.get_model(name)())[setting] == wanted
 
 
 def test_the_usual_settings_are_tried_even_if_the_time_is_over(parts: Split, data: Dataset) -> None:
@@ -384,7 +384,7 @@ def test_the_usual_settings_are_tried_even_if_the_time_is_over(parts: Split, dat
 
 def test_a_fit_that_its_time_stopped_is_marked(parts: Split, data: Dataset) -> None:
     found = search_noise(parts, data, trials=2, run=Run(budget=Budget(fit_time=0)))
-    assert all(trial.cut for trial in found.trials)
+    assert all(trial.timed_out for trial in found.trials)
     assert any("2 of 2 fits were stopped by their time" in note for note in found.notes)
 
 
@@ -412,7 +412,7 @@ def test_settings_that_cannot_be_fitted_are_lines_of_the_table(
 def test_the_same_settings_are_not_fitted_twice_and_a_small_space_ends(parts: Split, data: Dataset) -> None:
     found = search_noise(parts, data, Noisy(noise=0.0), space={"noise": "0,1,2"}, trials=200)
     assert len(FITS) == 3
-    assert found.stopped == "all tried"
+    assert found.stop_reason == "all tried"
     repeated = [trial for trial in found.trials if trial.status == "repeated"]
     assert repeated
     assert all("the same as trial" in trial.reason for trial in repeated)
@@ -424,15 +424,15 @@ def test_errors_are_better_the_lower(parts: Split, data: Dataset) -> None:
     done = [trial.value for trial in found.trials if trial.status == "done"]
     assert found.best.value == min(value for value in done if value is not None)
     assert found.valid.low < found.valid.value < found.valid.high
-    assert found.gain is not None
-    assert found.gain.value >= 0
-    assert found.ranked()[0] is found.best
+    assert found.improvement is not None
+    assert found.improvement.value >= 0
+    assert found.ranked_trials()[0] is found.best
 
 
 def test_a_single_value_holds_for_the_usual_settings_too(parts: Split, data: Dataset) -> None:
     found = search_noise(parts, data, Epochs(), space={"epochs": "3", "noise": "5..6"}, trials=2)
     assert [trial.settings["epochs"] for trial in found.trials] == [3, 3]
-    assert found.usual.epochs == 3  # type: ignore[attr-defined]
+    assert found.default.epochs == 3  # type: ignore[attr-defined]
     # The usual noise is outside the range, and tried all the same.
     assert found.trials[0].settings["noise"] == 1.0
     outside = search_noise(parts, data, Noisy(), space={"noise": "2,3"}, trials=2)
@@ -456,7 +456,7 @@ def test_a_name_is_enough_and_everything_is_plain_for_json(data: Dataset) -> Non
     import json
 
     found = tune("popularity", data, split="leave-one-out", search=Search(trials=2))
-    assert isinstance(found.usual, Popularity)
+    assert isinstance(found.default, Popularity)
     assert found.model == "popularity"
     plain = json.loads(json.dumps(found.to_dict()))
     assert {"settings", "space", "trials", "best", "valid", "gain", "selection", "test", "seconds"} <= set(plain)

@@ -25,19 +25,27 @@ def signals(rows: int, width: int, seed: int = 1) -> np.ndarray:
 )
 def test_sums_over_neighbours_are_products_of_matrices(rows: int, columns: int, edges: int, width: int) -> None:
     X = graph(rows, columns, edges)
-    ours = BipartiteGraph.of(X)
-    np.testing.assert_allclose(ours.to_rows(signals(columns, width)), X @ signals(columns, width), rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(ours.to_columns(signals(rows, width)), X.T @ signals(rows, width), rtol=1e-4, atol=1e-4)
+    ours = BipartiteGraph.from_matrix(X)
+    np.testing.assert_allclose(
+        ours.propagate_to_rows(signals(columns, width)), X @ signals(columns, width), rtol=1e-4, atol=1e-4
+    )
+    np.testing.assert_allclose(
+        ours.propagate_to_columns(signals(rows, width)), X.T @ signals(rows, width), rtol=1e-4, atol=1e-4
+    )
 
 
 def test_values_that_come_with_the_call_are_in_the_order_of_the_rows() -> None:
     X = graph(60, 50, 400)
-    links, values = BipartiteEdges.of(X), signals(400, 1)[:, 0]
+    links, values = BipartiteEdges.from_matrix(X), signals(400, 1)[:, 0]
     other = sp.csr_array((values, X.indices, X.indptr), shape=X.shape)
-    np.testing.assert_allclose(links.to_rows(values, signals(50, 4)), other @ signals(50, 4), rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(links.to_columns(values, signals(60, 4)), other.T @ signals(60, 4), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        links.propagate_to_rows(values, signals(50, 4)), other @ signals(50, 4), rtol=1e-4, atol=1e-5
+    )
+    np.testing.assert_allclose(
+        links.propagate_to_columns(values, signals(60, 4)), other.T @ signals(60, 4), rtol=1e-4, atol=1e-5
+    )
     assert len(links) == 400
-    np.testing.assert_array_equal(links.counts, np.diff(X.indptr))
+    np.testing.assert_array_equal(links.row_counts, np.diff(X.indptr))
 
 
 @pytest.mark.parametrize("edges", [400, 20_000])
@@ -46,7 +54,7 @@ def test_products_along_edges(edges: int) -> None:
     U, V = signals(300, 32), signals(200, 32, seed=2)
     entries = X.tocoo()
     expected = (U[entries.row] * V[entries.col]).sum(axis=1)
-    np.testing.assert_allclose(BipartiteEdges.of(X).dots(U, V), expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(BipartiteEdges.from_matrix(X).dot_along_edges(U, V), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_layers_are_powers_of_the_whole_adjacency_matrix() -> None:
@@ -56,15 +64,15 @@ def test_layers_are_powers_of_the_whole_adjacency_matrix() -> None:
     start = signals(21, 5)
     shares = np.array([0.4, 0.1, 0.3, 0.2], np.float32)
     expected = sum(share * np.linalg.matrix_power(A, k) @ start for k, share in enumerate(shares))
-    rows, columns = BipartiteGraph.of(X).layers(start[:12], start[12:], shares)
+    rows, columns = BipartiteGraph.from_matrix(X).sum_layers(start[:12], start[12:], shares)
     np.testing.assert_allclose(np.vstack([rows, columns]), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_the_gradient_of_propagation_is_propagation() -> None:
     X = graph(40, 30, 200)
-    ours, shares = BipartiteGraph.of(X), np.full(3, 1 / 3, np.float32)
+    ours, shares = BipartiteGraph.from_matrix(X), np.full(3, 1 / 3, np.float32)
     u, v, gu, gv = signals(40, 6), signals(30, 6, 2), signals(40, 6, 3), signals(30, 6, 4)
-    out, back = ours.layers(u, v, shares), ours.layers(gu, gv, shares)
+    out, back = ours.sum_layers(u, v, shares), ours.sum_layers(gu, gv, shares)
     assert (out[0] * gu).sum() + (out[1] * gv).sum() == pytest.approx(
         (u * back[0]).sum() + (v * back[1]).sum(), rel=1e-4
     )
@@ -73,14 +81,16 @@ def test_the_gradient_of_propagation_is_propagation() -> None:
 @pytest.mark.parametrize("layers", [0, 1, 2, 3, 4])
 def test_from_columns_alone_is_layers_from_zeros(layers: int) -> None:
     X = graph(40, 30, 200)
-    ours, shares = BipartiteGraph.of(X), np.random.default_rng(0).random(layers + 1).astype(np.float32)
+    ours, shares = BipartiteGraph.from_matrix(X), np.random.default_rng(0).random(layers + 1).astype(np.float32)
     start, d_rows, d_columns = signals(30, 6), signals(40, 6, 2), signals(30, 6, 3)
-    rows, columns = ours.from_columns(start, shares)
-    expected = ours.layers(np.zeros((40, 6), np.float32), start, shares)
+    rows, columns = ours.sum_layers_from_columns(start, shares)
+    expected = ours.sum_layers(np.zeros((40, 6), np.float32), start, shares)
     np.testing.assert_allclose(rows, expected[0], rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(columns, expected[1], rtol=1e-4, atol=1e-5)
-    back = ours.layers(d_rows, d_columns, shares)[1]
-    np.testing.assert_allclose(ours.back_to_columns(d_rows, d_columns, shares), back, rtol=1e-3, atol=1e-4)
+    back = ours.sum_layers(d_rows, d_columns, shares)[1]
+    np.testing.assert_allclose(
+        ours.sum_layers_from_columns_backward(d_rows, d_columns, shares), back, rtol=1e-3, atol=1e-4
+    )
 
 
 def test_hidden_edges_are_edges_of_the_rows_and_leave_the_graph() -> None:
@@ -94,7 +104,10 @@ def test_hidden_edges_are_edges_of_the_rows_and_leave_the_graph() -> None:
     rest = X.toarray()
     rest[rows[entries.row], entries.col] = 0
     np.testing.assert_allclose(
-        BipartiteGraph.of(X).without(places).to_columns(signals(50, 4)), rest.T @ signals(50, 4), rtol=1e-4, atol=1e-5
+        BipartiteGraph.from_matrix(X).without_edges(places).propagate_to_columns(signals(50, 4)),
+        rest.T @ signals(50, 4),
+        rtol=1e-4,
+        atol=1e-5,
     )
 
 
@@ -111,8 +124,13 @@ def test_threads_do_not_change_a_bit() -> None:
     try:
         for threads in (1, 2):
             numba.set_num_threads(threads)
-            ours = BipartiteGraph.of(X)
-            results.append((ours.to_rows(signals(1500, 32)), ours.links.dots(signals(2000, 32), signals(1500, 32))))
+            ours = BipartiteGraph.from_matrix(X)
+            results.append(
+                (
+                    ours.propagate_to_rows(signals(1500, 32)),
+                    ours.edges.dot_along_edges(signals(2000, 32), signals(1500, 32)),
+                )
+            )
     finally:
         numba.set_num_threads(before)
     for one, two in zip(*results, strict=True):
@@ -123,12 +141,15 @@ def test_wide_indices_make_no_difference() -> None:
     X = graph(50, 40, 300)
     wide = X.copy()
     wide.indices, wide.indptr = wide.indices.astype(np.int64), wide.indptr.astype(np.int64)
-    np.testing.assert_array_equal(BipartiteGraph.of(wide).to_columns(signals(50, 4)), BipartiteGraph.of(X).to_columns(signals(50, 4)))
+    np.testing.assert_array_equal(
+        BipartiteGraph.from_matrix(wide).propagate_to_columns(signals(50, 4)),
+        BipartiteGraph.from_matrix(X).propagate_to_columns(signals(50, 4)),
+    )
 
 
 def test_memory_is_told_beforehand() -> None:
-    ours = BipartiteGraph.of(graph(1000, 800, 9_000))
-    sides = (ours.links.rows, ours.links.columns)
-    held = sum(each.nbytes for side in sides for each in (side.starts, side.others, side.stretches))
-    held += ours.by_rows.nbytes + ours.by_columns.nbytes + ours.links.places.nbytes
+    ours = BipartiteGraph.from_matrix(graph(1000, 800, 9_000))
+    sides = (ours.edges.rows, ours.edges.columns)
+    held = sum(each.nbytes for side in sides for each in (side.indptr, side.indices, side.blocks))
+    held += ours.row_values.nbytes + ours.column_values.nbytes + ours.edges.positions.nbytes
     assert held <= bipartite_graph_bytes(1000, 800, 9_000)

@@ -94,12 +94,14 @@ def test_the_graph_is_the_dense_one(alpha: float) -> None:
     values, vectors = np.linalg.eigh(P)
     np.testing.assert_allclose(strengths, values[::-1][:6], atol=1e-4)
     signals = made(7, 25, 6)
-    np.testing.assert_allclose(graph.step(signals), signals.toarray() @ P, atol=1e-5)
-    np.testing.assert_allclose(graph.step_dense(graph.step(signals)), signals.toarray() @ P @ P, atol=1e-5)
+    np.testing.assert_allclose(graph.propagate_sparse(signals), signals.toarray() @ P, atol=1e-5)
+    np.testing.assert_allclose(
+        graph.propagate_dense(graph.propagate_sparse(signals)), signals.toarray() @ P @ P, atol=1e-5
+    )
     gains = np.arange(1, 7, dtype=np.float32)
     best = vectors[:, ::-1][:, :6]
     expected = signals.toarray() @ best * gains @ best.T
-    np.testing.assert_allclose(graph.project(signals, gains), expected, atol=5e-3)
+    np.testing.assert_allclose(graph.apply_spectral_filter(signals, gains), expected, atol=5e-3)
 
 
 @pytest.mark.parametrize("k", [0, 1, 4, 99])

@@ -62,13 +62,20 @@ WEIGHTS = np.abs(vectors(U, 8, 1)[:, 0])
 
 def test_softmax_is_its_formula() -> None:
     X, rows, columns = edges(), vectors(U, 1), vectors(N, 2)
-    ours = sampled_softmax(BipartiteEdges.of(X), rows, columns, NEGATIVES, LOG_Q, WEIGHTS)
+    ours = sampled_softmax(BipartiteEdges.from_matrix(X), rows, columns, NEGATIVES, LOG_Q, WEIGHTS)
     assert ours.loss == pytest.approx(by_formula(X, rows, columns, NEGATIVES, LOG_Q, WEIGHTS), rel=1e-4)
 
 
 def test_an_edge_whose_own_column_is_all_that_was_drawn_costs_nothing() -> None:
     X, own = sp.csr_array(np.array([[0, 0, 1]], np.float32)), np.array([2, 2])
-    ours = sampled_softmax(BipartiteEdges.of(X), vectors(1, 1), vectors(3, 2), own, np.zeros(2, np.float32), np.ones(1, np.float32))
+    ours = sampled_softmax(
+        BipartiteEdges.from_matrix(X),
+        vectors(1, 1),
+        vectors(3, 2),
+        own,
+        np.zeros(2, np.float32),
+        np.ones(1, np.float32),
+    )
     assert ours.loss == pytest.approx(0, abs=1e-6)
     np.testing.assert_allclose(ours.rows, 0, atol=1e-6)
     np.testing.assert_allclose(ours.columns, 0, atol=1e-6)
@@ -76,7 +83,7 @@ def test_an_edge_whose_own_column_is_all_that_was_drawn_costs_nothing() -> None:
 
 def test_with_every_column_drawn_it_is_the_full_softmax() -> None:
     X, rows, columns = edges(), vectors(U, 1), vectors(N, 2)
-    ours = sampled_softmax(BipartiteEdges.of(X), rows, columns, np.arange(N), np.zeros(N, np.float32), WEIGHTS)
+    ours = sampled_softmax(BipartiteEdges.from_matrix(X), rows, columns, np.arange(N), np.zeros(N, np.float32), WEIGHTS)
     S = (rows @ columns.T).astype(np.float64)
     cost = np.log(np.exp(S).sum(axis=1, keepdims=True)) - S
     assert ours.loss == pytest.approx(float((WEIGHTS[:, None] * cost)[X.nonzero()].sum()), rel=1e-4)
@@ -89,24 +96,36 @@ def check(run: Callable[[np.ndarray, np.ndarray], LossGradients], rows: np.ndarr
 
 
 def test_gradients_of_the_softmax() -> None:
-    links = BipartiteEdges.of(edges())
+    links = BipartiteEdges.from_matrix(edges())
     check(lambda r, c: sampled_softmax(links, r, c, NEGATIVES, LOG_Q, WEIGHTS), vectors(U, 1), vectors(N, 2))
 
 
 def test_gradients_of_the_binary_loss() -> None:
-    links = BipartiteEdges.of(edges())
-    how = {"positive": np.abs(vectors(len(links), 3, 1)[:, 0]), "of_rows": WEIGHTS, "of_negatives": np.abs(LOG_Q)}
+    links = BipartiteEdges.from_matrix(edges())
+    how = {
+        "positive_weights": np.abs(vectors(len(links), 3, 1)[:, 0]),
+        "row_weights": WEIGHTS,
+        "negative_weights": np.abs(LOG_Q),
+    }
     check(lambda r, c: sampled_logistic(links, r, c, NEGATIVES, **how), vectors(U, 1), vectors(N, 2))
 
 
 def test_the_binary_loss_is_its_formula() -> None:
     X, rows, columns = edges(), vectors(U, 1), vectors(N, 2)
-    positive = np.abs(vectors(X.nnz, 3, 1)[:, 0])
-    ours = sampled_logistic(BipartiteEdges.of(X), rows, columns, NEGATIVES, positive=positive, of_rows=WEIGHTS, of_negatives=np.abs(LOG_Q))
-    S = rows @ columns.T
-    expected = positive @ np.log1p(np.exp(-S[X.nonzero()])) + WEIGHTS @ np.log1p(np.exp(S[:, NEGATIVES])) @ np.abs(
-        LOG_Q
+    positive_weights = np.abs(vectors(X.nnz, 3, 1)[:, 0])
+    ours = sampled_logistic(
+        BipartiteEdges.from_matrix(X),
+        rows,
+        columns,
+        NEGATIVES,
+        positive_weights=positive_weights,
+        row_weights=WEIGHTS,
+        negative_weights=np.abs(LOG_Q),
     )
+    S = rows @ columns.T
+    expected = positive_weights @ np.log1p(np.exp(-S[X.nonzero()])) + WEIGHTS @ np.log1p(
+        np.exp(S[:, NEGATIVES])
+    ) @ np.abs(LOG_Q)
     assert ours.loss == pytest.approx(expected, rel=1e-4)
 
 
@@ -139,7 +158,7 @@ def test_zeros_stay_zeros() -> None:
 
 
 def test_large_scores_do_not_overflow() -> None:
-    links, rows, columns = BipartiteEdges.of(edges()), 100 * vectors(U, 1), vectors(N, 2)
+    links, rows, columns = BipartiteEdges.from_matrix(edges()), 100 * vectors(U, 1), vectors(N, 2)
     for ours in (
         sampled_softmax(links, rows, columns, NEGATIVES, LOG_Q, WEIGHTS),
         sampled_logistic(
@@ -147,9 +166,9 @@ def test_large_scores_do_not_overflow() -> None:
             rows,
             columns,
             NEGATIVES,
-            positive=np.ones(len(links), np.float32),
-            of_rows=WEIGHTS,
-            of_negatives=np.abs(LOG_Q),
+            positive_weights=np.ones(len(links), np.float32),
+            row_weights=WEIGHTS,
+            negative_weights=np.abs(LOG_Q),
         ),
     ):
         assert np.isfinite(ours.loss)
@@ -163,7 +182,11 @@ def test_threads_do_not_change_a_bit() -> None:
     try:
         for threads in (1, 2):
             numba.set_num_threads(threads)
-            results.append(sampled_softmax(BipartiteEdges.of(X), rows, columns, np.arange(50), np.zeros(50, np.float32), weights))
+            results.append(
+                sampled_softmax(
+                    BipartiteEdges.from_matrix(X), rows, columns, np.arange(50), np.zeros(50, np.float32), weights
+                )
+            )
     finally:
         numba.set_num_threads(before)
     np.testing.assert_array_equal(results[0].columns, results[1].columns)
@@ -172,6 +195,8 @@ def test_threads_do_not_change_a_bit() -> None:
 
 def test_no_row_and_no_edge() -> None:
     none = edges(0, N)
-    ours = sampled_softmax(BipartiteEdges.of(none), vectors(0, 1), vectors(N, 2), NEGATIVES, LOG_Q, WEIGHTS[:0])
+    ours = sampled_softmax(
+        BipartiteEdges.from_matrix(none), vectors(0, 1), vectors(N, 2), NEGATIVES, LOG_Q, WEIGHTS[:0]
+    )
     assert ours.loss == 0
     assert not ours.columns.any()

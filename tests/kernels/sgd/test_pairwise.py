@@ -6,7 +6,7 @@ import scipy.sparse as sp
 from leanrec.kernels.sgd.pairwise import PairwiseStep, fold_in_users, run_epoch
 from leanrec.run import Run
 
-UNIFORM = PairwiseStep(rate=0.1, l2=0.05, popular=False)
+UNIFORM = PairwiseStep(learning_rate=0.1, l2=0.05, by_popularity=False)
 
 
 def test_one_step_follows_the_formula() -> None:
@@ -58,8 +58,8 @@ def test_popular_items_are_drawn_more() -> None:
     items = np.zeros((100, 3), np.float32)
     frequency = np.cumsum(np.bincount(X.indices, minlength=100)).astype(np.int64)
     items[1] = 1
-    drawn = fold_in_users(X[[0]], items, frequency, PairwiseStep(0.1, 0.0, popular=True), 200)
-    alike = fold_in_users(X[[0]], items, frequency, PairwiseStep(0.1, 0.0, popular=False), 200)
+    drawn = fold_in_users(X[[0]], items, frequency, PairwiseStep(0.1, 0.0, by_popularity=True), 200)
+    alike = fold_in_users(X[[0]], items, frequency, PairwiseStep(0.1, 0.0, by_popularity=False), 200)
     assert (drawn < 5 * alike).all()
     assert (alike <= 0).all()
 
@@ -68,7 +68,9 @@ def test_fold_in_comes_near_the_best_vector() -> None:
     rng = np.random.default_rng(5)
     items = rng.normal(size=(12, 4)).astype(np.float32)
     history = sp.csr_array(np.eye(12, dtype=np.float32)[[2]] + np.eye(12, dtype=np.float32)[[6]])
-    w = fold_in_users(history, items, np.zeros(0, np.int64), PairwiseStep(0.1, 0.1, popular=False), 20_000)[0].astype(np.float64)
+    w = fold_in_users(history, items, np.zeros(0, np.int64), PairwiseStep(0.1, 0.1, by_popularity=False), 20_000)[
+        0
+    ].astype(np.float64)
     others = np.setdiff1d(np.arange(12), [2, 6])
     difference = items[[2, 6]][:, None] - items[others][None]
     pull = 1 / (1 + np.exp(difference[..., :3] @ w + difference[..., 3]))

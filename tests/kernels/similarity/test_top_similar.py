@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leanrec.errors import DataError, SettingError
-from leanrec.kernels.similarity.aggregation import csr_arrays
+from leanrec.kernels.csr import csr_arrays
 from leanrec.kernels.similarity.top_similar import (
     MEASURES,
-    _add,
-    _products,
+    _add_products,
+    _count_products,
     compute_row_statistics,
     top_similar,
     top_similar_bytes,
@@ -96,7 +96,7 @@ def test_relates_new_rows_to_known_ones() -> None:
     Y = sp.random_array((30, 20), density=0.3, rng=rng, dtype=np.float32, format="csr")
     Yt = sp.csr_array(Y.T)
     full = top_similar(Yt, 30)
-    some = top_similar_rows(Y[[4, 9]], Yt, 30, of_y=compute_row_statistics(Y)).toarray()
+    some = top_similar_rows(Y[[4, 9]], Yt, 30, y_statistics=compute_row_statistics(Y)).toarray()
     assert some[0, 4] == pytest.approx(1, abs=1e-6)
     some[0, 4] = some[1, 9] = 0
     np.testing.assert_allclose(some, full.toarray()[[4, 9]], atol=1e-6)
@@ -148,7 +148,7 @@ def test_entries_behind_the_first_two_thousand_million_are_found() -> None:
     assert top_k_sparse(one, far, 2)[0].tolist() == [[1, 0]]
     starts, columns, data = csr_arrays(far)
     assert starts.dtype == np.int64
-    assert _products(starts, columns.view(np.uint32), Y.indptr.astype(np.int64)).tolist() == [2]
+    assert _count_products(starts, columns.view(np.uint32), Y.indptr.astype(np.int64)).tolist() == [2]
     sums = np.zeros(3, np.float32)
-    _add(0, (starts, columns, data), csr_arrays(Y), sums)
+    _add_products(0, (starts, columns, data), csr_arrays(Y), sums)
     assert sums.tolist() == [10, 0, 14]

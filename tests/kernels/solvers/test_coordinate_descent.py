@@ -6,7 +6,7 @@ import scipy.sparse as sp
 
 from leanrec.kernels.similarity.top_similar import top_similar
 from leanrec.kernels.solvers.coordinate_descent import ElasticNetPenalty, fit_elastic_nets, fit_local_elastic_nets
-from leanrec.kernels.solvers.dense import dense_gram
+from leanrec.kernels.solvers.dense_ridge import dense_gram
 
 PENALTY = ElasticNetPenalty(l1=0.3, l2=1.5, passes=500, tolerance=1e-7)
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leanrec.errors import DataError
-from leanrec.kernels.solvers.dense import fill_gram, invert_in_place
+from leanrec.kernels.solvers.dense_ridge import fill_gram, invert_in_place
 from leanrec.kernels.solvers.inverse import (
     copy_diagonal,
     is_in_memory,

@@ -6,7 +6,7 @@ import pytest
 import scipy.sparse as sp
 
 from leanrec.kernels.similarity.top_similar import top_similar
-from leanrec.kernels.solvers.dense import dense_gram
+from leanrec.kernels.solvers.dense_ridge import dense_gram
 from leanrec.kernels.solvers.local_ridge import fit_local_ridges, local_ridge_bytes
 from leanrec.types import CSR
 

@@ -13,7 +13,9 @@ from leanrec.kernels.solvers.rating_bias import RatingBias, fit_rating_bias
 
 
 def by_hand() -> RatingBias:
-    return RatingBias(mean=3.0, items=np.array([1, 0, -1], np.float32), user_damping=1.0, spread=0.5, low=1, high=5)
+    return RatingBias(
+        mean=3.0, items=np.array([1, 0, -1], np.float32), user_damping=1.0, residual_std=0.5, low=1, high=5
+    )
 
 
 def test_offsets_are_the_fixed_point_of_damped_means(dataset: Dataset) -> None:
@@ -25,10 +27,10 @@ def test_offsets_are_the_fixed_point_of_damped_means(dataset: Dataset) -> None:
     for item in range(0, len(dataset.items), 7):
         column = ratings[:, [item]].tocoo()
         rest = [r - baseline.mean - users[u] for u, r in zip(column.coords[0], column.data, strict=True)]
-        assert baseline.items[item] == pytest.approx(sum(rest) / (len(rest) + 2.0), abs=1e-3)
+        assert baseline.item_offsets[item] == pytest.approx(sum(rest) / (len(rest) + 2.0), abs=1e-3)
     for user in range(0, len(dataset.users), 9):
         row = ratings[[user]]
-        rest = [r - baseline.mean - baseline.items[i] for i, r in zip(row.indices, row.data, strict=True)]
+        rest = [r - baseline.mean - baseline.item_offsets[i] for i, r in zip(row.indices, row.data, strict=True)]
         assert users[user] == pytest.approx(sum(rest) / (len(rest) + 4.0), abs=1e-4)
 
 
@@ -36,27 +38,27 @@ def test_a_touch_without_a_rating_counts_as_liked() -> None:
     # The asker rates item 0 with 5: (5 - 3 - 1) / (1 + 1) = 0.5 above the baseline.
     history = sp.csr_array(np.array([[1, 1, 0], [0, 0, 2], [0, 0, 0]], np.float32))
     ratings = sp.csr_array(np.array([[5, 0, 0], [0, 0, 0], [0, 0, 0]], np.float32))
-    evidence = by_hand().evidence(history, ratings)
-    np.testing.assert_allclose(evidence.users, [0.5, 0, 0])
+    evidence = by_hand().collect_evidence(history, ratings)
+    np.testing.assert_allclose(evidence.user_offsets, [0.5, 0, 0])
     # Item 1: 3 + 0 + 0.5 + 0.5; item 2 for somebody without ratings: 3 - 1 + 0 + 0.5.
     np.testing.assert_allclose(evidence.ratings.toarray(), [[5, 4, 0], [0, 0, 2.5], [0, 0, 0]])
-    left = by_hand().left_over(evidence)
+    left = by_hand().residuals(evidence)
     np.testing.assert_allclose(left.toarray(), [[0.5, 0.5, 0], [0, 0, 0.5], [0, 0, 0]])
 
 
 def test_a_rating_without_a_history_is_heard_and_zero_left_over_stays() -> None:
     rated = sp.csr_array(np.array([[0, 3, 0]], np.float32))
     nothing = sp.csr_array((1, 3), dtype=np.float32)
-    evidence = by_hand().evidence(nothing, rated)
-    left = by_hand().left_over(evidence)
+    evidence = by_hand().collect_evidence(nothing, rated)
+    left = by_hand().residuals(evidence)
     assert left.indices.tolist() == [1]
     assert left.data.tolist() == [0.0]
 
 
 def test_what_a_touch_stands_for_stays_on_the_scale() -> None:
-    wide = dataclasses.replace(by_hand(), spread=9.0)
+    wide = dataclasses.replace(by_hand(), residual_std=9.0)
     history = sp.csr_array(np.array([[1, 0, 0]], np.float32))
-    evidence = wide.evidence(history, None)
+    evidence = wide.collect_evidence(history, None)
     assert evidence.ratings.data.tolist() == [5.0]
 
 
@@ -68,9 +70,9 @@ def test_without_ratings_it_says_what_to_do() -> None:
 def test_the_scale_is_that_of_the_ratings_unless_it_is_named() -> None:
     ratings = sp.csr_array(np.array([[2, 0, 4]], np.float32))
     baseline = fit_rating_bias(ratings, 5, 5)
-    assert (baseline.low, baseline.high) == (2, 4)
+    assert (baseline.min_rating, baseline.max_rating) == (2, 4)
     wide = fit_rating_bias(ratings, 5, 5, (0.5, 5))
-    assert (wide.low, wide.high) == (0.5, 5)
+    assert (wide.min_rating, wide.max_rating) == (0.5, 5)
 
 
 def test_constant_ratings_leave_no_offset() -> None:
@@ -78,5 +80,5 @@ def test_constant_ratings_leave_no_offset() -> None:
     flat = data.with_events(dataclasses.replace(data.events, rating=np.full(len(data.events), 4, np.float32)))
     baseline = fit_rating_bias(flat.ratings, 5, 5)
     assert baseline.mean == 4
-    assert not baseline.items.any()
-    assert baseline.spread == 0
+    assert not baseline.item_offsets.any()
+    assert baseline.residual_std == 0

@@ -148,7 +148,12 @@ def test_byte_products_are_those_of_integers(rows: int, panels: int) -> None:
     @numba.njit
     def run(items, queries, base, floors, words):
         return kernel(
-            element_pointer(items, 0), element_pointer(queries, 0), items.shape[1], element_pointer(base, 0), element_pointer(floors, 0), element_pointer(words, 0)
+            element_pointer(items, 0),
+            element_pointer(queries, 0),
+            items.shape[1],
+            element_pointer(base, 0),
+            element_pointer(floors, 0),
+            element_pointer(words, 0),
         )
 
     rng = np.random.default_rng(6)

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leanrec.kernels.topk.largest import PAD, indptr_from_counts, lists_to_csr, make_selection_buffers, select_largest
+from leanrec.kernels.csr import indptr_from_counts, lists_to_csr
+from leanrec.kernels.topk.largest import PAD, make_selection_buffers, select_largest
 
 
 def kept(values: np.ndarray, ids: np.ndarray, names: np.ndarray, k: int) -> tuple[list[int], list[float]]:
@@ -57,6 +58,9 @@ def test_joins_lists_of_any_length(counts: list[int]) -> None:
 
 
 def test_row_starts_are_narrow_while_they_fit() -> None:
-    assert lists_to_csr(np.zeros((1, 2), np.int32), np.ones((1, 2), np.float32), np.array([1]), 4).indices.dtype == np.int32
+    assert (
+        lists_to_csr(np.zeros((1, 2), np.int32), np.ones((1, 2), np.float32), np.array([1]), 4).indices.dtype
+        == np.int32
+    )
     assert indptr_from_counts(np.array([2**31 - 1])).dtype == np.int32
     assert indptr_from_counts(np.array([2**31 - 1, 1])).tolist() == [0, 2**31 - 1, 2**31]

@@ -23,7 +23,7 @@ class TestBias(RatingContract, EstimatorContract, OddDataContract):
 
 def test_a_rating_by_hand() -> None:
     items = np.array([1, 0, -1.5], np.float32)
-    model = BiasModel(Bias(), RatingBias(mean=3.5, items=items, user_damping=1, spread=1, low=1, high=5))
+    model = BiasModel(Bias(), RatingBias(mean=3.5, items=items, user_damping=1, residual_std=1, low=1, high=5))
     # Rates items 1 and 2 with 5 and 3: (1.5 + 1) / (2 + 1) above the baseline.
     ratings = sp.csr_array(np.array([[0, 5, 3]], np.float32))
     query = Queries(users=np.array([-1], np.int32), history=ratings, ratings=ratings)
@@ -34,15 +34,15 @@ def test_a_rating_by_hand() -> None:
 
 
 def test_more_damping_brings_offsets_closer_to_zero(dataset: Dataset) -> None:
-    little, much = (np.abs(Bias(5, damping).fit(dataset).baseline.items).sum() for damping in (1, 20))
+    little, much = (np.abs(Bias(5, damping).fit(dataset).baseline.item_offsets).sum() for damping in (1, 20))
     assert much < little
 
 
 def test_no_damping_is_allowed_and_an_unrated_item_is_average(dataset: Dataset) -> None:
     none_of_0 = dataset.with_events(dataset.events.take(dataset.events.item != 0))
     model = Bias(0, 0).fit(none_of_0)
-    assert model.baseline.items[0] == 0
-    assert np.isfinite(model.baseline.items).all()
+    assert model.baseline.item_offsets[0] == 0
+    assert np.isfinite(model.baseline.item_offsets).all()
 
 
 def test_refuses_negative_damping() -> None:

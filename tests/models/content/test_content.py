@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 
 from conftest import make_dataset
 from contracts.estimator import EstimatorContract, OddDataContract
@@ -14,11 +15,11 @@ from leanrec.data.dataset import Dataset
 from leanrec.data.table import Table
 from leanrec.data.vocabulary import Vocabulary, id_array
 from leanrec.errors import BudgetError, ColumnError, DataError, SettingError
-from leanrec.features.categorical import Labels
-from leanrec.features.pipeline import Block, FeatureSpec
-from leanrec.features.selection import Select
+from leanrec.features.categorical import MultiLabelEncoder
+from leanrec.features.pipeline import FeatureBlock, FeatureSpec
+from leanrec.features.selection import FeatureSelector
 from leanrec.features.text import TfIdf
-from leanrec.models.content.content import Content, ContentModel, DenseContentModel
+from leanrec.models.content.content import Content, ContentModel, DenseContentModel, find_similar_items
 from leanrec.protocols import Embedder, Explainable, Extendable
 from leanrec.retrieval.exact import ExactRetriever
 from leanrec.run import Run
@@ -26,7 +27,7 @@ from leanrec.types import Queries, empty_csr
 
 STRINGS = np.dtypes.StringDType()
 METRICS = ("cosine", "euclidean", "dot")
-BOTH = [Content(metric=metric, dimensions=d) for metric in METRICS for d in (0, 12)]
+BOTH = [Content(metric=metric, embedding_dim=d) for metric in METRICS for d in (0, 12)]
 
 
 class TestContent(EstimatorContract, OddDataContract):
@@ -46,11 +47,11 @@ class TestContentWithHalfLife(EstimatorContract, OddDataContract):
 
 
 class TestContentDense(EstimatorContract, OddDataContract):
-    estimator = Content(dimensions=12)
+    estimator = Content(embedding_dim=12)
 
 
 class TestContentDenseEuclidean(EstimatorContract, OddDataContract):
-    estimator = Content(dimensions=12, metric="euclidean")
+    estimator = Content(embedding_dim=12, metric="euclidean")
 
 
 class TestContentTopics(EstimatorContract, OddDataContract):
@@ -64,7 +65,9 @@ class TestContentEmbedding(EstimatorContract, OddDataContract):
 
 
 class TestContentSelected(EstimatorContract, OddDataContract):
-    estimator = Content(features=FeatureSpec(select=Select(by="mutual-information", groups=4, keep=30)))
+    estimator = Content(
+        features=FeatureSpec(select=FeatureSelector(by="mutual-information", n_groups=4, max_features=30))
+    )
 
 
 def ask(items: list[int], n_items: int, weights: list[float] | None = None) -> Queries:
@@ -134,7 +137,7 @@ def test_explanation_sums_to_the_score(estimator: Content, dataset: Dataset) -> 
             assert explanation.weights.sum() == pytest.approx(model.score(queries)[0, item], abs=1e-4)
 
 
-@pytest.mark.parametrize("estimator", [Content(), Content(dimensions=20)], ids=str)
+@pytest.mark.parametrize("estimator", [Content(), Content(embedding_dim=20)], ids=str)
 def test_explanation_names_what_matches(estimator: Content, dataset: Dataset) -> None:
     model: Any = estimator.fit(dataset)
     explanation = model.explain(ask([0, 4, 8], len(dataset.items)), 12)
@@ -153,7 +156,7 @@ def test_explanation_of_nobody_is_empty(dataset: Dataset) -> None:
 def test_claims_to_embed_only_where_it_does(dataset: Dataset) -> None:
     assert not isinstance(Content().fit(dataset), Embedder)
     for metric in METRICS:
-        assert isinstance(Content(metric=metric, dimensions=8).fit(dataset), Embedder)
+        assert isinstance(Content(metric=metric, embedding_dim=8).fit(dataset), Embedder)
 
 
 @pytest.mark.parametrize("estimator", BOTH, ids=str)
@@ -239,7 +242,9 @@ def test_columns_and_text_choose_the_features(dataset: Dataset) -> None:
 
 
 def test_features_in_full(dataset: Dataset, tmp_path: Any) -> None:
-    spec = FeatureSpec(blocks=(Block("genres", Labels(), 2.0), Block("description", TfIdf(ngrams=2), 0.5)))
+    spec = FeatureSpec(
+        blocks=(FeatureBlock("genres", MultiLabelEncoder(), 2.0), FeatureBlock("description", TfIdf(ngrams=2), 0.5))
+    )
     model = Content(features=spec, metric="dot").fit(dataset)
     again = artifacts.load(artifacts.save(model, tmp_path / "m"), ContentModel)
     assert again.settings.features == spec
@@ -252,7 +257,7 @@ def test_features_in_full(dataset: Dataset, tmp_path: Any) -> None:
     [
         ({"metric": "manhattan"}, "metric must be one of cosine, euclidean, dot"),
         ({"half_life": -1.0}, "half_life must be a number of at least 0"),
-        ({"dimensions": -1}, "dimensions must be a number of at least 0"),
+        ({"embedding_dim": -1}, "embedding_dim must be a number of at least 0"),
         ({"text": "bert"}, "text must be one of tfidf"),
         ({"features": FeatureSpec(), "columns": ("title",)}, "must be left out where features are given"),
     ],
@@ -271,6 +276,40 @@ def test_one_row_vocabulary() -> None:
 
 
 def test_dense_model_has_no_more_dimensions_than_the_features(dataset: Dataset) -> None:
-    model = Content(dimensions=500).fit(dataset)
+    model = Content(embedding_dim=500).fit(dataset)
     assert isinstance(model, DenseContentModel)
     assert model.items.shape[1] <= len(dataset.items)
+
+
+_ROWS = np.round(np.random.default_rng(2).normal(size=(12, 5)), 1).astype(np.float32)
+_ROWS[7] = 0
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean", "dot"])
+@pytest.mark.parametrize("matrix", [_ROWS, sp.csr_array(_ROWS)], ids=["dense", "sparse"])
+def test_similar_items_are_those_of_the_highest_score(matrix: Any, metric: str) -> None:
+    found = find_similar_items(matrix, np.array([3, 0], np.int32), 4, metric=metric)
+    for row, item in enumerate((3, 0)):
+        a = _ROWS[item].astype(np.float64)
+        scores = {}
+        for other, b in enumerate(_ROWS.astype(np.float64)):
+            if other not in {item, 7}:
+                cosine = a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+                scores[other] = {"cosine": cosine, "dot": a @ b, "euclidean": -np.linalg.norm(a - b)}[metric]
+        best = sorted(scores, key=lambda other: -scores[other])[:4]
+        assert found.items[row].tolist() == best
+        np.testing.assert_allclose(found.scores[row], [scores[other] for other in best], rtol=1e-4)
+
+
+def test_fewer_similar_items_than_asked_are_padded() -> None:
+    found = find_similar_items(_ROWS, np.array([0], np.int32), 20)
+    assert (found.items[0, :10] >= 0).all()
+    assert (found.items[0, 10:] == -1).all()
+    assert find_similar_items(_ROWS, np.zeros(0, np.int32), 3).items.shape == (0, 3)
+
+
+def test_similar_items_refuse_wrong_arguments() -> None:
+    with pytest.raises(SettingError, match="metric must be one of"):
+        find_similar_items(_ROWS, np.array([0], np.int32), 3, metric="manhattan")
+    with pytest.raises(SettingError, match="k must be a number of at least 0"):
+        find_similar_items(_ROWS, np.array([0], np.int32), -1)

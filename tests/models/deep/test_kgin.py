@@ -17,7 +17,7 @@ from leanrec.data.dataset import Dataset
 from leanrec.data.links import ItemLinks
 from leanrec.data.table import Table
 from leanrec.errors import SettingError
-from leanrec.features.knowledge import knowledge_of
+from leanrec.features.knowledge import build_knowledge_graph
 from leanrec.models.deep.kgin import KGIN, KGINModel
 from leanrec.run import Run
 from leanrec.types import Queries
@@ -115,10 +115,10 @@ def test_the_layers_are_the_sums_over_triples(model: KGINModel, linked: Dataset)
     fitted = SMALL.fit(cold, Run(seed=3, threads=1))
     for node, row in enumerate(rows):
         if row >= 0:
-            alone = sum(model._received(*model.knowledge.items.of(int(row))))
+            alone = sum(model._received(*model.knowledge.items.neighbors(int(row))))
             np.testing.assert_allclose(np.mean(got[node], axis=0), alone, rtol=1e-4, atol=1e-5)
     # An item that nobody touched is what it gets, and nothing else.
-    alone = sum(fitted._received(*fitted.knowledge.items.of(7)))
+    alone = sum(fitted._received(*fitted.knowledge.items.neighbors(7)))
     np.testing.assert_allclose(fitted.items[7, :-1], alone, rtol=1e-4, atol=1e-5)
     assert fitted.items[7, -1] == fitted.unknown[0]
 
@@ -178,21 +178,21 @@ def test_new_items_are_known_by_labels_that_are_called_like_relations(dataset: D
 
 
 def test_labels_and_triples_join(linked: Dataset, dataset: Dataset) -> None:
-    both = knowledge_of(dataclasses.replace(linked, item_table=dataset.item_table))
+    both = build_knowledge_graph(dataclasses.replace(linked, item_table=dataset.item_table))
     assert set(both.relations.tolist()) == {"film.actor", "school", "sequel_of", "made", "genres"}
     assert (
-        both.words(both.relations.tolist().index("genres"), -1 - both.names.tolist().index("drama")) == "genres: drama"
+        both.describe_link(both.relations.tolist().index("genres"), -1 - both.names.tolist().index("drama")) == "genres: drama"
     )
-    none = knowledge_of(dataset, labels=False)
+    none = build_knowledge_graph(dataset, labels=False)
     assert not len(none.items.node)
     assert len(none.items.indptr) == 41
 
 
 def test_relations_can_be_called_anything() -> None:
     data_names = {"film.film.actor": "actor", "http://x.org/p#has_part": "has part", "...": "...", "7": "7"}
-    from leanrec.features.knowledge import plain_relation
+    from leanrec.features.knowledge import short_relation_name
 
-    assert {name: plain_relation(name) for name in data_names} == data_names
+    assert {name: short_relation_name(name) for name in data_names} == data_names
 
 
 def test_early_stopping_keeps_the_best(linked: Dataset) -> None:

@@ -27,11 +27,11 @@ def refuses_new_items(model: Any, dataset: Dataset) -> None:
 
 
 class TestWeighted(EstimatorContract, OddDataContract):
-    estimator = Hybrid(("ease(l2=20)", "item_knn(k=20, shrinkage=2)"), weights=(2, 1))
+    estimator = Hybrid(("ease(l2=20)", "item_knn(n_neighbors=20, shrinkage=2)"), weights=(2, 1))
 
 
 class TestReciprocal(EstimatorContract, OddDataContract):
-    estimator = Hybrid(("ease(l2=20)", "user_knn(k=20)"), mode="reciprocal")
+    estimator = Hybrid(("ease(l2=20)", "user_knn(n_neighbors=20)"), mode="reciprocal")
 
     def test_extends_to_new_items(self, model: Any, dataset: Dataset) -> None:
         refuses_new_items(model, dataset)
@@ -160,9 +160,9 @@ def test_an_empty_history_says_nothing_even_with_popularity(dataset: Dataset) ->
 
 
 def test_the_part_that_speaks_most_gives_the_reason(dataset: Dataset) -> None:
-    model = Hybrid((Fixed(up(), "content"), Fixed(down(), "neighbours"))).fit(dataset)
+    model = Hybrid((Fixed(up(), "content"), Fixed(down(), "neighbors"))).fit(dataset)
     assert model.explain(asking(3), 39).reason == "content"
-    assert model.explain(asking(3), 0).reason == "neighbours"
+    assert model.explain(asking(3), 0).reason == "neighbors"
 
 
 @pytest.mark.parametrize("mode", ["weighted", "reciprocal", "borda", "switch"])

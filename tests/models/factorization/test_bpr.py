@@ -14,7 +14,7 @@ from leanrec.models.factorization.bpr import BPR, BPRModel
 from leanrec.run import Run
 from leanrec.types import Queries
 
-SMALL = BPR(width=8, epochs=40, learning_rate=0.1)
+SMALL = BPR(embedding_dim=8, epochs=40, learning_rate=0.1)
 
 
 class TestBPR(EstimatorContract, OddDataContract):
@@ -22,7 +22,7 @@ class TestBPR(EstimatorContract, OddDataContract):
 
 
 class TestPopularNegatives(EstimatorContract):
-    estimator = dataclasses.replace(SMALL, negatives="popularity")
+    estimator = dataclasses.replace(SMALL, sampler="popularity")
     # Drawn by popularity, popular items are pushed down: the paper's uniform draw is better on this data.
     min_recall = 0.3
 
@@ -90,7 +90,7 @@ def test_stops_when_the_time_is_over(dataset: Dataset) -> None:
 
 @pytest.mark.parametrize("negatives", ["uniform", "popularity"])
 def test_the_reasons_are_those_without_which_the_score_falls(negatives: str, dataset: Dataset) -> None:
-    model = dataclasses.replace(SMALL, negatives=negatives).fit(dataset)
+    model = dataclasses.replace(SMALL, sampler=negatives).fit(dataset)
     agree = []
     for user in range(0, 60, 4):
         query = as_new(dataset.queries(np.array([user], np.int32)))
@@ -119,10 +119,10 @@ def test_the_reasons_add_up_to_the_asker_s_part_of_the_score(dataset: Dataset) -
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
-        ({"width": 0}, "width must be a number of at least 1"),
+        ({"embedding_dim": 0}, "embedding_dim must be a number of at least 1"),
         ({"learning_rate": 0.0}, "learning_rate must be a positive number"),
         ({"l2": -1.0}, "l2 must be a number of at least 0"),
-        ({"negatives": "hard"}, "negatives must be one of uniform, popularity"),
+        ({"sampler": "hard"}, "sampler must be one of uniform, popularity"),
         ({"epochs": 0}, "epochs must be a number of at least 1"),
     ],
 )

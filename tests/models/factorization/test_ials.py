@@ -19,7 +19,7 @@ from leanrec.models.factorization.ials import IALS
 from leanrec.run import Run
 from leanrec.types import Events, Queries
 
-SMALL = IALS(width=8, l2=0.5, epochs=8)
+SMALL = IALS(embedding_dim=8, l2=0.5, epochs=8)
 
 
 class TestIALS(EstimatorContract, OddDataContract):
@@ -31,11 +31,11 @@ class TestGradients(EstimatorContract, OddDataContract):
 
 
 class TestBlocks(EstimatorContract, OddDataContract):
-    estimator = dataclasses.replace(SMALL, solver="blocks", scaling=1.0, l2=0.1)
+    estimator = dataclasses.replace(SMALL, solver="blocks", l2_exponent=1.0, l2=0.1)
 
 
 class TestWiderThanTheCatalogue(EstimatorContract, OddDataContract):
-    estimator = dataclasses.replace(SMALL, width=50)
+    estimator = dataclasses.replace(SMALL, embedding_dim=50)
 
 
 def slow_fit(C: np.ndarray, V: np.ndarray, W: np.ndarray, how: IALS) -> tuple[np.ndarray, np.ndarray]:
@@ -76,7 +76,7 @@ def test_takes_the_same_way_as_the_slow_twin(relaxation: float, dataset: Dataset
 
 
 def test_the_end_has_no_slope(dataset: Dataset) -> None:
-    how = dataclasses.replace(SMALL, epochs=400, unobserved=0.3)
+    how = dataclasses.replace(SMALL, epochs=400, unobserved_weight=0.3)
     model = how.fit(dataset)
     C = np.log2(1 + dataset.interactions.toarray()).astype(np.float64)
     W, V = model.embed_queries(dataset.queries()).astype(np.float64), model.items.astype(np.float64)
@@ -105,7 +105,7 @@ def test_a_step_beyond_the_solution_leaves_its_square_of_the_gain(step: float, s
     rng = np.random.default_rng(0)
     history = (rng.random((60, 50)) < 0.5).astype(np.float32)
     history[7], history[:, 9] = 0, 0
-    how, X = IALS(width=24, solver=solver), sp.csr_array(history)
+    how, X = IALS(embedding_dim=24, solver=solver), sp.csr_array(history)
     V, W = (rng.standard_normal((n, 24)).astype(np.float32) for n in (50, 60))
     ridge = how._ridge(X)
     states = {each: how._half(X, V, ridge, W, each) for each in (step, 1.0, 0.0)}
@@ -131,7 +131,7 @@ def test_every_solver_ends_where_the_exact_one_ends(solver: str, monkeypatch: py
     rng = np.random.default_rng(2)
     history = (rng.random((40, 300)) < np.where(np.arange(40) < 12, 0.6, 0.05)[:, None]).astype(np.float32)
     data = dataset_of(history)
-    how = IALS(width=140, l2=2.0, epochs=30, solver="cholesky")
+    how = IALS(embedding_dim=140, l2=2.0, epochs=30, solver="cholesky")
     exact, found = how.fit(data), dataclasses.replace(how, solver=solver).fit(data)
     queries = data.queries()
     np.testing.assert_allclose(found.score(queries), exact.score(queries), atol=5e-3)
@@ -227,7 +227,7 @@ def test_the_end_of_the_time_leaves_the_solution_for_the_items(dataset: Dataset)
 
 def test_blocks_take_no_step_beyond_the_solution() -> None:
     data = dataset_of((np.random.default_rng(2).random((40, 300)) < 0.6).astype(np.float32))
-    how = IALS(width=140, epochs=4, solver="blocks")
+    how = IALS(embedding_dim=140, epochs=4, solver="blocks")
     plain = dataclasses.replace(how, relaxation=1.0)
     np.testing.assert_array_equal(how.fit(data).items, plain.fit(data).items)
 
@@ -252,10 +252,10 @@ def test_any_history_solves_its_own_equations(entries: list[tuple[int, float]]) 
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
-        ({"width": 0}, "width must be a number of at least 1"),
+        ({"embedding_dim": 0}, "embedding_dim must be a number of at least 1"),
         ({"l2": 0.0}, "l2 must be a positive number"),
-        ({"unobserved": -0.1}, "unobserved must be a positive number"),
-        ({"scaling": 1.5}, "scaling must be a number from 0 to 1"),
+        ({"unobserved_weight": -0.1}, "unobserved_weight must be a positive number"),
+        ({"l2_exponent": 1.5}, "l2_exponent must be a number from 0 to 1"),
         ({"solver": "lu"}, "solver must be one of auto, cholesky, cg, blocks"),
         ({"epochs": 0}, "epochs must be a number of at least 1"),
         ({"relaxation": 0.9}, "relaxation must be a number from 1 to 1.99"),

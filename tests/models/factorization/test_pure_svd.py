@@ -10,7 +10,7 @@ from leanrec.models.factorization.pure_svd import PureSVD
 
 
 class TestPureSVD(EstimatorContract, OddDataContract):
-    estimator = PureSVD(width=8)
+    estimator = PureSVD(embedding_dim=8)
 
 
 @pytest.mark.parametrize("width", [1, 5, 20])
@@ -18,34 +18,34 @@ def test_scores_are_the_exact_projection(dataset: Dataset, width: int) -> None:
     X = np.log2(1 + dataset.interactions.toarray()).astype(np.float64)
     _, _, Vt = np.linalg.svd(X, full_matrices=False)
     expected = X @ Vt[:width].T @ Vt[:width]
-    found = PureSVD(width=width, passes=15).fit(dataset).score(dataset.queries())
+    found = PureSVD(embedding_dim=width, n_iter=15).fit(dataset).score(dataset.queries())
     np.testing.assert_allclose(found, expected, atol=1e-3)
 
 
 def test_the_directions_are_orthonormal(dataset: Dataset) -> None:
-    V = PureSVD(width=10).fit(dataset).items
+    V = PureSVD(embedding_dim=10).fit(dataset).items
     np.testing.assert_allclose(V.T @ V, np.eye(10), atol=1e-5)
 
 
 def test_more_directions_than_items_rebuild_the_data(dataset: Dataset) -> None:
-    model = PureSVD(width=500).fit(dataset)
+    model = PureSVD(embedding_dim=500).fit(dataset)
     assert model.items.shape == (40, 40)
     np.testing.assert_allclose(model.score(dataset.queries()), np.log2(1 + dataset.interactions.toarray()), atol=1e-4)
 
 
 def test_an_item_that_nobody_touched_scores_nothing(dataset: Dataset) -> None:
     kept = dataset.events.take(dataset.events.item != 3)
-    scores = PureSVD(width=8).fit(dataset.with_events(kept)).score(dataset.queries())
+    scores = PureSVD(embedding_dim=8).fit(dataset.with_events(kept)).score(dataset.queries())
     np.testing.assert_allclose(scores[:, 3], 0, atol=1e-5)
 
 
 def test_the_reasons_add_up_to_the_score(dataset: Dataset) -> None:
-    model = PureSVD(width=8).fit(dataset)
+    model = PureSVD(embedding_dim=8).fit(dataset)
     query = dataset.queries(np.array([7], np.int32))
     assert model.explain(query, 11).weights.sum() == pytest.approx(float(model.score(query)[0, 11]), abs=1e-5)
 
 
-@pytest.mark.parametrize("wrong", [{"width": 0}, {"passes": -1}])
+@pytest.mark.parametrize("wrong", [{"embedding_dim": 0}, {"n_iter": -1}])
 def test_refuses_settings_outside_their_range(wrong: dict[str, int]) -> None:
     with pytest.raises(SettingError, match=f"{next(iter(wrong))} must be a number of at least"):
         PureSVD(**wrong)

@@ -15,14 +15,14 @@ from leanrec.types import Queries
 
 
 class TestRatingMF(RatingContract, EstimatorContract, OddDataContract):
-    estimator = RatingMF(factors=6, l2=0.5)
+    estimator = RatingMF(embedding_dim=6, l2=0.5)
     # It ranks by expected rating, and the made users rate what they touch, not what they like most.
     min_recall = 0.3
     at_most = 0.85
 
 
 def test_a_fold_in_is_the_ridge_regression_on_the_asker_s_ratings(dataset: Dataset) -> None:
-    settings = RatingMF(factors=4, l2=0.7, offset_l2=2.0, growth=0.5)
+    settings = RatingMF(embedding_dim=4, l2=0.7, bias_l2=2.0, l2_exponent=0.5)
     model = settings.fit(dataset)
     ratings = dataset.ratings
     assert ratings is not None
@@ -30,9 +30,9 @@ def test_a_fold_in_is_the_ridge_regression_on_the_asker_s_ratings(dataset: Datas
     rated, values = ratings[[8]].indices, ratings[[8]].data
     design = np.column_stack([np.ones(len(rated)), model.items[rated]])
     penalty = np.diag([2.0] + [0.7] * 4) * np.sqrt(len(rated))
-    target = values - model.baseline.mean - model.baseline.items[rated]
+    target = values - model.baseline.mean - model.baseline.item_offsets[rated]
     solved = np.linalg.solve(design.T @ design + penalty, design.T @ target)
-    expected = model.baseline.mean + model.baseline.items + solved[0] + model.items @ solved[1:]
+    expected = model.baseline.mean + model.baseline.item_offsets + solved[0] + model.items @ solved[1:]
     np.testing.assert_allclose(model.score(query)[0], expected, rtol=1e-3)
 
 
@@ -42,33 +42,33 @@ def test_more_sweeps_fit_the_training_ratings_better(dataset: Dataset) -> None:
     users, items = ratings.tocoo().coords
     errors = []
     for sweeps in (1, 10):
-        model = RatingMF(factors=4, l2=0.1, sweeps=sweeps).fit(dataset, Run(seed=1))
+        model = RatingMF(embedding_dim=4, l2=0.1, n_iter=sweeps).fit(dataset, Run(seed=1))
         predicted = model.predict(dataset.queries(users.astype(np.int32)), items.astype(np.int32))
         errors.append(float(np.mean((predicted - ratings.data) ** 2)))
     assert errors[1] < errors[0]
 
 
 def test_stops_when_its_time_is_over_with_what_it_has(dataset: Dataset) -> None:
-    late = RatingMF(factors=4, sweeps=500).fit(dataset, Run(seed=2, budget=Budget(fit_time=0)))
-    once = RatingMF(factors=4, sweeps=1).fit(dataset, Run(seed=2))
+    late = RatingMF(embedding_dim=4, n_iter=500).fit(dataset, Run(seed=2, budget=Budget(fit_time=0)))
+    once = RatingMF(embedding_dim=4, n_iter=1).fit(dataset, Run(seed=2))
     np.testing.assert_array_equal(late.items, once.items)
 
 
 def test_threads_do_not_change_a_bit(dataset: Dataset) -> None:
-    one, two = (RatingMF(factors=4).fit(dataset, Run(threads=n)).items for n in (1, 2))
+    one, two = (RatingMF(embedding_dim=4).fit(dataset, Run(threads=n)).items for n in (1, 2))
     np.testing.assert_array_equal(one, two)
 
 
 def test_reasons_add_up_to_the_score(dataset: Dataset) -> None:
-    model = RatingMF(factors=4).fit(dataset)
+    model = RatingMF(embedding_dim=4).fit(dataset)
     query = dataset.queries(np.array([4], np.int32))
     reason = model.explain(query, 7)
-    base = model.baseline.mean + model.baseline.items[7]
+    base = model.baseline.mean + model.baseline.item_offsets[7]
     assert base + reason.weights.sum() == pytest.approx(model.score(query)[0, 7], rel=1e-3)
 
 
 def test_a_click_moves_the_next_answer(dataset: Dataset) -> None:
-    model = RatingMF(factors=4).fit(dataset)
+    model = RatingMF(embedding_dim=4).fit(dataset)
     query = dataset.queries(np.array([4], np.int32))
     clicked = query.history.toarray()
     clicked[0, np.flatnonzero(clicked[0] == 0)[0]] = 1
@@ -77,7 +77,7 @@ def test_a_click_moves_the_next_answer(dataset: Dataset) -> None:
 
 
 def test_refuses_wrong_settings() -> None:
-    with pytest.raises(SettingError, match="factors must be a number of at least 1"):
-        RatingMF(factors=0)
-    with pytest.raises(SettingError, match="growth must be a number from 0 to 1"):
-        RatingMF(growth=2)
+    with pytest.raises(SettingError, match="embedding_dim must be a number of at least 1"):
+        RatingMF(embedding_dim=0)
+    with pytest.raises(SettingError, match="l2_exponent must be a number from 0 to 1"):
+        RatingMF(l2_exponent=2)

@@ -10,19 +10,19 @@ from leanrec.models.graph.cheby_cf import ChebyCF
 
 
 class TestChebyCF(EstimatorContract, OddDataContract):
-    estimator = ChebyCF(width=8)
+    estimator = ChebyCF(n_components=8)
 
 
 class TestSecondOrder(EstimatorContract, OddDataContract):
-    estimator = ChebyCF(width=8, order=2)
+    estimator = ChebyCF(n_components=8, order=2)
 
 
 class TestPolynomialAlone(EstimatorContract, OddDataContract):
-    estimator = ChebyCF(width=0, order=8)
+    estimator = ChebyCF(n_components=0, order=8)
 
 
 class TestSparse(EstimatorContract, OddDataContract):
-    estimator = ChebyCF(width=8, top=15)
+    estimator = ChebyCF(n_components=8, top_k=15)
 
 
 def spectrum(data: Dataset, alpha: float = 0.5) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -53,7 +53,7 @@ def test_scores_follow_the_formula(
     filtered = np.concatenate([plateau(values[:width], flatness) + ideal, below(values[width:])])
     H = vectors * filtered @ vectors.T
     expected = (X * items**-beta) @ H * items**beta
-    settings = ChebyCF(flatness, width, ideal, alpha, beta, order, passes=80)
+    settings = ChebyCF(flatness, width, ideal, alpha, beta, order, n_iter=80)
     np.testing.assert_allclose(settings.fit(dataset).score(dataset.queries()), expected, atol=3e-3)
 
 
@@ -64,7 +64,7 @@ def test_without_directions_it_is_one_polynomial_over_the_whole_spectrum(dataset
     series = np.polynomial.chebyshev.chebfit(x, plateau((x + 1) / 2, 1.5), 8)
     H = vectors * np.polynomial.chebyshev.chebval(2 * values - 1, series) @ vectors.T
     expected = (X * items**-0.4) @ H * items**0.4
-    found = ChebyCF(width=0, order=8, alpha=alpha, beta=0.4, flatness=1.5).fit(dataset).score(dataset.queries())
+    found = ChebyCF(n_components=0, order=8, alpha=alpha, beta=0.4, flatness=1.5).fit(dataset).score(dataset.queries())
     np.testing.assert_allclose(found, expected, atol=1e-3)
 
 
@@ -72,7 +72,7 @@ def test_all_directions_are_the_plateau_itself(dataset: Dataset) -> None:
     X, items, values, vectors = spectrum(dataset)
     H = vectors * (plateau(values, 1.5) + 0.2) @ vectors.T
     expected = (X * items**-0.4) @ H * items**0.4
-    found = ChebyCF(1.5, 500, 0.2, 0.5, 0.4, passes=80).fit(dataset).score(dataset.queries())
+    found = ChebyCF(1.5, 500, 0.2, 0.5, 0.4, n_iter=80).fit(dataset).score(dataset.queries())
     np.testing.assert_allclose(found, expected, atol=3e-3)
 
 
@@ -84,17 +84,17 @@ def test_the_plateau_is_the_papers() -> None:
 @pytest.mark.parametrize("top", [0, 9])
 @pytest.mark.parametrize("order", [1, 2])
 def test_the_reasons_add_up_to_the_score(dataset: Dataset, top: int, order: int) -> None:
-    model = ChebyCF(width=6, top=top, order=order).fit(dataset)
+    model = ChebyCF(n_components=6, top_k=top, order=order).fit(dataset)
     query = dataset.queries(np.array([7], np.int32))
     for item in (11, int(query.history.indices[0])):
         assert model.explain(query, item).weights.sum() == pytest.approx(float(model.score(query)[0, item]), abs=1e-5)
 
 
 def test_top_keeps_the_largest_answers(dataset: Dataset) -> None:
-    full, kept = ChebyCF(width=6).fit(dataset), ChebyCF(width=6, top=5).fit(dataset)
+    full, kept = ChebyCF(n_components=6).fit(dataset), ChebyCF(n_components=6, top_k=5).fit(dataset)
     unit = dataset.queries().history[[0]].copy()
     unit.data, unit.indices, unit.indptr = np.ones(1, np.float32), np.array([9], np.int32), np.array([0, 1], np.int32)
-    answer = full.answer(unit)[0]
+    answer = full.apply_filter(unit)[0]
     answer[9] = -np.inf
     row = kept.weights.toarray()[9]
     assert set(np.flatnonzero(row)) == set(np.argsort(-answer)[:5])
@@ -103,12 +103,13 @@ def test_top_keeps_the_largest_answers(dataset: Dataset) -> None:
 
 def test_an_item_that_nobody_touched_scores_nothing(dataset: Dataset) -> None:
     kept = dataset.with_events(dataset.events.take(dataset.events.item != 3))
-    scores = ChebyCF(width=8).fit(kept).score(kept.queries())
+    scores = ChebyCF(n_components=8).fit(kept).score(kept.queries())
     np.testing.assert_array_equal(scores[:, 3], 0)
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"width": -1}, {"ideal": -0.1}, {"order": 0}, {"beta": -1.0}, {"alpha": -0.5}, {"top": -1}]
+    "wrong",
+    [{"n_components": -1}, {"low_pass_weight": -0.1}, {"order": 0}, {"beta": -1.0}, {"alpha": -0.5}, {"top_k": -1}],
 )
 def test_refuses_settings_outside_their_range(wrong: dict[str, float]) -> None:
     with pytest.raises(SettingError, match=f"{next(iter(wrong))} must be a number of at least"):
@@ -117,4 +118,4 @@ def test_refuses_settings_outside_their_range(wrong: dict[str, float]) -> None:
 
 def test_refuses_a_high_order_beside_directions() -> None:
     with pytest.raises(SettingError, match="order must be at most 3 unless width is 0"):
-        ChebyCF(width=4, order=8)
+        ChebyCF(n_components=4, order=8)

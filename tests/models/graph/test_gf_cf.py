@@ -12,15 +12,15 @@ from leanrec.run import Run
 
 
 class TestGFCF(EstimatorContract, OddDataContract):
-    estimator = GFCF(width=8)
+    estimator = GFCF(n_components=8)
 
 
 class TestLinear(EstimatorContract, OddDataContract):
-    estimator = GFCF(width=0)
+    estimator = GFCF(n_components=0)
 
 
 class TestSparse(EstimatorContract, OddDataContract):
-    estimator = GFCF(width=8, top=15)
+    estimator = GFCF(n_components=8, top_k=15)
 
 
 def dense_weights(data: Dataset, width: int, ideal: float, alpha: float = 0.5) -> np.ndarray:
@@ -37,16 +37,16 @@ def dense_weights(data: Dataset, width: int, ideal: float, alpha: float = 0.5) -
     ("width", "ideal", "alpha"), [(5, 0.3, 0.5), (12, 1.0, 0.4), (0, 0.3, 0.3), (0, 0.3, 0.5), (40, 0.2, 0.6)]
 )
 def test_scores_follow_the_formula(dataset: Dataset, width: int, ideal: float, alpha: float) -> None:
-    model = GFCF(width=width, ideal=ideal, alpha=alpha, passes=60).fit(dataset)
+    model = GFCF(n_components=width, low_pass_weight=ideal, alpha=alpha, n_iter=60).fit(dataset)
     expected = np.log2(1 + dataset.interactions.toarray()) @ dense_weights(dataset, width, ideal, alpha)
     np.testing.assert_allclose(model.score(dataset.queries()), expected, atol=2e-3)
 
 
 def test_top_keeps_what_each_item_adds_most(dataset: Dataset) -> None:
-    full = GFCF(width=5, passes=60)
+    full = GFCF(n_components=5, n_iter=60)
     expected = dense_weights(dataset, 5, full.ideal, full.alpha)
     np.fill_diagonal(expected, -np.inf)
-    kept = GFCF(width=5, passes=60, top=7).fit(dataset).weights.toarray()
+    kept = GFCF(n_components=5, n_iter=60, top_k=7).fit(dataset).weights.toarray()
     for item in range(40):
         best = np.argsort(-expected[item])[:7]
         assert set(np.flatnonzero(kept[item])) == set(best)
@@ -55,7 +55,7 @@ def test_top_keeps_what_each_item_adds_most(dataset: Dataset) -> None:
 
 def test_top_of_everything_ranks_as_the_whole_graph(dataset: Dataset) -> None:
     queries = dataset.queries()
-    whole, kept = GFCF(width=5).fit(dataset), GFCF(width=5, top=100).fit(dataset)
+    whole, kept = GFCF(n_components=5).fit(dataset), GFCF(n_components=5, top_k=100).fit(dataset)
     unseen = dataset.seen.toarray() == 0
     positive = whole.score(queries) > 0
     # What an item adds to itself is dropped, and so are the few weights below 0.
@@ -65,7 +65,7 @@ def test_top_of_everything_ranks_as_the_whole_graph(dataset: Dataset) -> None:
 
 @pytest.mark.parametrize("top", [0, 9])
 def test_the_reasons_add_up_to_the_score(dataset: Dataset, top: int) -> None:
-    model = GFCF(width=6, top=top).fit(dataset)
+    model = GFCF(n_components=6, top_k=top).fit(dataset)
     query = dataset.queries(np.array([7], np.int32))
     for item in (11, int(query.history.indices[0])):
         assert model.explain(query, item).weights.sum() == pytest.approx(float(model.score(query)[0, item]), abs=1e-5)
@@ -73,17 +73,19 @@ def test_the_reasons_add_up_to_the_score(dataset: Dataset, top: int) -> None:
 
 def test_an_item_that_nobody_touched_scores_nothing(dataset: Dataset) -> None:
     kept = dataset.with_events(dataset.events.take(dataset.events.item != 3))
-    scores = GFCF(width=8).fit(kept).score(kept.queries())
+    scores = GFCF(n_components=8).fit(kept).score(kept.queries())
     np.testing.assert_allclose(scores[:, 3], 0, atol=1e-6)
 
 
 def test_the_number_of_threads_changes_nothing() -> None:
     data = make_dataset(n_users=90)
-    one, two = (GFCF(width=6).fit(data, Run(threads=threads)) for threads in (1, 2))
+    one, two = (GFCF(n_components=6).fit(data, Run(threads=threads)) for threads in (1, 2))
     np.testing.assert_allclose(one.score(data.queries()), two.score(data.queries()), atol=1e-5)
 
 
-@pytest.mark.parametrize("wrong", [{"width": -1}, {"ideal": -0.1}, {"passes": 0}, {"alpha": -1.0}, {"top": -1}])
+@pytest.mark.parametrize(
+    "wrong", [{"n_components": -1}, {"low_pass_weight": -0.1}, {"n_iter": 0}, {"alpha": -1.0}, {"top_k": -1}]
+)
 def test_refuses_settings_outside_their_range(wrong: dict[str, float]) -> None:
     with pytest.raises(SettingError, match=f"{next(iter(wrong))} must be a number of at least"):
         GFCF(**wrong)

@@ -12,12 +12,20 @@ from leanrec.budget import Budget
 from leanrec.data.dataset import Dataset
 from leanrec.errors import ColumnError, DataError, SettingError
 from leanrec.kernels.graph.propagation import BipartiteGraph, sample_masked_edges
-from leanrec.models.graph.graphsage import GraphSAGE, _Items, _Work
+from leanrec.models.graph.graphsage import GraphSAGE, _Items, _TrainingState
 from leanrec.run import Run
 from leanrec.types import Queries
 
 SMALL = GraphSAGE(
-    embedding_dim=8, content_dim=8, structure_dim=8, n_neighbors=5, n_steps=80, n_negatives=20, batch_size=40, temperature=0.5, structure_dropout=0.5
+    embedding_dim=8,
+    content_dim=8,
+    structure_dim=8,
+    n_neighbors=5,
+    n_steps=80,
+    n_negatives=20,
+    batch_size=40,
+    temperature=0.5,
+    structure_dropout=0.5,
 )
 
 
@@ -35,7 +43,7 @@ def bare(data: Dataset) -> Dataset:
 
 def test_neighbours_are_where_walks_end(dataset: Dataset) -> None:
     X = dataset.interactions
-    near = SMALL._near(X, np.asarray(X.sum(axis=1))).toarray()
+    near = SMALL._find_neighbors(X, np.asarray(X.sum(axis=1))).toarray()
     dense = X.toarray()
     walks = (dense / dense.sum(axis=1, keepdims=True)).T @ dense
     np.fill_diagonal(walks, 0)
@@ -50,9 +58,13 @@ def test_the_gradient_of_a_step_is_the_slope_of_its_loss(dataset: Dataset) -> No
     X, rng = dataset.interactions, np.random.default_rng(0)
     settings = dataclasses.replace(SMALL, temperature=0.5, embedding_dim=3, hidden_dim=4)
     draw = lambda *shape: rng.standard_normal(shape).astype(np.float32)  # noqa: E731
-    items = _Items(draw(40, 3), draw(40, 2), BipartiteGraph.of(settings._near(X, np.asarray(X.sum(axis=1)))))
-    weights = settings._start(items.width, rng)
-    work = _Work(settings, X, BipartiteGraph.of(sp.csr_array(X / 3)), items, weights, told=True)
+    items = _Items(
+        draw(40, 3), draw(40, 2), BipartiteGraph.from_matrix(settings._find_neighbors(X, np.asarray(X.sum(axis=1))))
+    )
+    weights = settings._init_weights(items.width, rng)
+    work = _TrainingState(
+        settings, X, BipartiteGraph.from_matrix(sp.csr_array(X / 3)), items, weights, has_content=True
+    )
     users, blind = np.array([1, 2, 9, 30, 44]), np.arange(40) % 5 == 0
     targets, hidden = sample_masked_edges(X, users, 0.5, rng)
     negatives = np.array([0, 5, 6, 31])
@@ -127,9 +139,9 @@ def test_stops_when_the_time_is_over(dataset: Dataset) -> None:
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
-        ({"content_dim": 0}, "content must be a number of at least 1"),
-        ({"structure_dropout": 1.5}, "blind must be a number from 0 to 1"),
-        ({"mask_ratio": 0.0}, "hidden must be a number from 0.05 to 0.95"),
+        ({"content_dim": 0}, "content_dim must be a number of at least 1"),
+        ({"structure_dropout": 1.5}, "structure_dropout must be a number from 0 to 1"),
+        ({"mask_ratio": 0.0}, "mask_ratio must be a number from 0.05 to 0.95"),
     ],
 )
 def test_refuses_settings_outside_their_range(wrong: dict[str, object], says: str) -> None:

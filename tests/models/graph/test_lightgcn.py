@@ -11,7 +11,7 @@ from leanrec.budget import Budget
 from leanrec.data.dataset import Dataset
 from leanrec.errors import SettingError
 from leanrec.kernels.graph.propagation import BipartiteGraph, sample_masked_edges
-from leanrec.models.graph.lightgcn import LightGCN, _Work
+from leanrec.models.graph.lightgcn import LightGCN, _TrainingState
 from leanrec.run import Run
 from leanrec.types import Queries
 
@@ -42,7 +42,13 @@ def as_new(queries: Queries) -> Queries:
 
 
 @pytest.mark.parametrize(
-    "settings", [PAPER, SMALL, dataclasses.replace(PAPER, include_layer_0=False, mask_ratio=0.5), dataclasses.replace(SMALL, n_layers=2)]
+    "settings",
+    [
+        PAPER,
+        SMALL,
+        dataclasses.replace(PAPER, include_layer_0=False, mask_ratio=0.5),
+        dataclasses.replace(SMALL, n_layers=2),
+    ],
 )
 def test_the_gradient_of_a_step_is_the_slope_of_its_loss(settings: LightGCN, dataset: Dataset) -> None:
     X, rng = dataset.interactions, np.random.default_rng(0)
@@ -50,11 +56,16 @@ def test_the_gradient_of_a_step_is_the_slope_of_its_loss(settings: LightGCN, dat
     if settings.learn_user_embeddings:
         arrays["users"] = rng.standard_normal((60, 4)).astype(np.float32)
     # A scale that follows the lengths is no part of the gradient: without the power it is 1.
-    work = _Work(
-        dataclasses.replace(settings, temperature=0.5, norm_exponent=0.0), X, BipartiteGraph.of(sp.csr_array(X / 12)), arrays
+    work = _TrainingState(
+        dataclasses.replace(settings, temperature=0.5, norm_exponent=0.0),
+        X,
+        BipartiteGraph.from_matrix(sp.csr_array(X / 12)),
+        arrays,
     )
     users, negatives = np.array([1, 2, 9, 30, 44]), np.array([0, 5, 6, 31])
-    targets, hidden = sample_masked_edges(X, users, settings.mask_ratio, rng) if settings.mask_ratio else (X[users], None)
+    targets, hidden = (
+        sample_masked_edges(X, users, settings.mask_ratio, rng) if settings.mask_ratio else (X[users], None)
+    )
     gradients = work.gradients(users, targets, hidden, negatives)[1]
     assert set(gradients) == set(arrays)
     for name, array in arrays.items():
@@ -117,10 +128,10 @@ def test_stops_when_the_time_is_over(dataset: Dataset) -> None:
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
-        ({"embedding_dim": 0}, "width must be a number of at least 1"),
+        ({"embedding_dim": 0}, "embedding_dim must be a number of at least 1"),
         ({"temperature": 0.0}, "temperature must be a positive number"),
-        ({"n_layers": 1}, "layers must be a number of at least 2"),
-        ({"mask_ratio": 1.0}, "hidden must be a number from 0 to 0.95"),
+        ({"n_layers": 1}, "n_layers must be a number of at least 2"),
+        ({"mask_ratio": 1.0}, "mask_ratio must be a number from 0 to 0.95"),
         ({"alpha": 2.0}, "alpha must be a number from 0 to 1"),
         ({"weighting": "bm25"}, "weighting must be one of none, binary, log"),
     ],

@@ -10,11 +10,11 @@ from leanrec.models.graph.rp3 import RP3
 
 
 class TestRP3(EstimatorContract, OddDataContract):
-    estimator = RP3(k=20)
+    estimator = RP3(n_neighbors=20)
 
 
 class TestP3(EstimatorContract, OddDataContract):
-    estimator = RP3(alpha=1.0, beta=0.0, k=20)
+    estimator = RP3(alpha=1.0, beta=0.0, n_neighbors=20)
 
 
 def walked(data: Dataset, alpha: float, beta: float) -> np.ndarray:
@@ -61,7 +61,7 @@ def test_beta_holds_back_popular_items(dataset: Dataset) -> None:
 
 
 def test_the_reasons_add_up_to_the_score(dataset: Dataset) -> None:
-    model = RP3(k=12).fit(dataset)
+    model = RP3(n_neighbors=12).fit(dataset)
     query = dataset.queries(np.array([7], np.int32))
     assert model.explain(query, 11).weights.sum() == pytest.approx(float(model.score(query)[0, 11]), rel=1e-4)
 
@@ -73,7 +73,7 @@ def test_an_item_that_nobody_touched_is_never_reached(dataset: Dataset) -> None:
     assert not walks[:, 3].any()
 
 
-@pytest.mark.parametrize("wrong", [{"alpha": -1.0}, {"beta": -0.1}, {"k": 0}])
+@pytest.mark.parametrize("wrong", [{"alpha": -1.0}, {"beta": -0.1}, {"n_neighbors": 0}])
 def test_refuses_settings_outside_their_range(wrong: dict[str, float]) -> None:
     with pytest.raises(SettingError, match=f"{next(iter(wrong))} must be a number of at least"):
         RP3(**wrong)

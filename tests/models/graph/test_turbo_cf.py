@@ -10,17 +10,17 @@ from leanrec.models.graph.turbo_cf import TurboCF
 
 
 class TestTurboCF(EstimatorContract, OddDataContract):
-    estimator = TurboCF(k=20)
+    estimator = TurboCF(n_neighbors=20)
 
 
 class TestSecondOrder(EstimatorContract, OddDataContract):
-    estimator = TurboCF(k=20, order=2)
+    estimator = TurboCF(n_neighbors=20, order=2)
     # Subtracting the second step holds back what is near: on this small, dense catalogue it finds less.
     min_recall = 0.3
 
 
 class TestThirdOrder(EstimatorContract, OddDataContract):
-    estimator = TurboCF(k=20, order=3)
+    estimator = TurboCF(n_neighbors=20, order=3)
 
 
 def dense_graph(data: Dataset, settings: TurboCF) -> np.ndarray:
@@ -29,30 +29,30 @@ def dense_graph(data: Dataset, settings: TurboCF) -> np.ndarray:
     P = R.T @ R
     np.fill_diagonal(P, 0)
     for row in P:
-        row[np.argsort(-row, kind="stable")[settings.k :]] = 0
+        row[np.argsort(-row, kind="stable")[settings.n_neighbors :]] = 0
     return np.where(P > 0, P**settings.power, 0)
 
 
-@pytest.mark.parametrize("settings", [TurboCF(), TurboCF(alpha=0.4, power=1.3, k=9), TurboCF(k=5)])
+@pytest.mark.parametrize("settings", [TurboCF(), TurboCF(alpha=0.4, power=1.3, n_neighbors=9), TurboCF(n_neighbors=5)])
 @pytest.mark.parametrize("order", [1, 2, 3])
 def test_scores_follow_the_formula(dataset: Dataset, settings: TurboCF, order: int) -> None:
     P = dense_graph(dataset, settings)
     filters = {1: P, 2: 2 * P - P @ P, 3: P + 0.01 * (-P @ P @ P + 10 * P @ P - 29 * P)}
     expected = np.log2(1 + dataset.interactions.toarray()) @ filters[order]
-    model = TurboCF(settings.alpha, settings.power, order, settings.k).fit(dataset)
+    model = TurboCF(settings.alpha, settings.power, order, settings.n_neighbors).fit(dataset)
     np.testing.assert_allclose(model.score(dataset.queries()), expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("order", [1, 2, 3])
 def test_the_reasons_add_up_to_the_score(dataset: Dataset, order: int) -> None:
-    model = TurboCF(k=12, order=order).fit(dataset)
+    model = TurboCF(n_neighbors=12, order=order).fit(dataset)
     query = dataset.queries(np.array([7], np.int32))
     assert model.explain(query, 11).weights.sum() == pytest.approx(float(model.score(query)[0, 11]), rel=1e-4)
 
 
 def test_only_the_linear_filter_has_sparse_weights(dataset: Dataset) -> None:
-    assert TurboCF(k=5).fit(dataset).item_weights() is not None
-    assert TurboCF(k=5, order=2).fit(dataset).item_weights() is None
+    assert TurboCF(n_neighbors=5).fit(dataset).item_weights() is not None
+    assert TurboCF(n_neighbors=5, order=2).fit(dataset).item_weights() is None
 
 
 def test_an_item_that_nobody_touched_scores_nothing(dataset: Dataset) -> None:
@@ -66,7 +66,7 @@ def test_an_item_that_nobody_touched_scores_nothing(dataset: Dataset) -> None:
         ({"alpha": 1.2}, "alpha must be a number from 0 to 1"),
         ({"power": 0.0}, "power must be a positive number"),
         ({"order": 4}, "order must be one of 1, 2, 3"),
-        ({"k": 0}, "k must be a number of at least 1"),
+        ({"n_neighbors": 0}, "n_neighbors must be a number of at least 1"),
     ],
 )
 def test_refuses_settings_outside_their_range(wrong: dict[str, float], message: str) -> None:

@@ -10,7 +10,7 @@ from leanrec.budget import Budget
 from leanrec.data.dataset import Dataset
 from leanrec.errors import SettingError
 from leanrec.kernels.graph.spectral import weighted_degrees
-from leanrec.models.graph.ultragcn import UltraGCN, _Work
+from leanrec.models.graph.ultragcn import UltraGCN, _TrainingState
 from leanrec.run import Run
 from leanrec.types import Queries
 
@@ -38,7 +38,7 @@ def test_neighbours_are_the_paper_s(dataset: Dataset) -> None:
     g = G.sum(axis=1)
     omega = G / (g - np.diag(G))[:, None] * np.sqrt(g[:, None] / g[None, :])
     np.fill_diagonal(omega, 0)
-    near = SMALL._near(X).toarray()
+    near = SMALL._find_neighbors(X).toarray()
     for item in range(len(omega)):
         strongest = np.sort(omega[item])[-SMALL.n_neighbors :]
         np.testing.assert_allclose(np.sort(near[item])[-SMALL.n_neighbors :], strongest, rtol=1e-4)
@@ -49,10 +49,10 @@ def test_neighbours_are_the_paper_s(dataset: Dataset) -> None:
 def test_an_interaction_counts_its_beta(dataset: Dataset) -> None:
     X = dataset.interactions
     users, items = weighted_degrees(X)
-    targets = dataclasses.replace(SMALL, n_neighbors=0)._targets(X, users, items).toarray()
+    targets = dataclasses.replace(SMALL, n_neighbors=0)._compute_targets(X, users, items).toarray()
     for u, i in ((0, X.indices[0]), (59, X.indices[-1])):
         assert targets[u, i] == pytest.approx(np.sqrt(users[u] + 1) / users[u] / np.sqrt(items[i] + 1), rel=1e-4)
-    assert (SMALL._targets(X, users, items).toarray() >= targets - 1e-6).all()
+    assert (SMALL._compute_targets(X, users, items).toarray() >= targets - 1e-6).all()
 
 
 def test_the_steps_of_a_pass_add_up_to_the_gradient_over_all_users(dataset: Dataset) -> None:
@@ -60,7 +60,7 @@ def test_the_steps_of_a_pass_add_up_to_the_gradient_over_all_users(dataset: Data
     X, rng = dataset.interactions, np.random.default_rng(0)
     arrays = {n: rng.standard_normal((size, 4)).astype(np.float32) for n, size in (("users", 60), ("items", 40))}
     settings = dataclasses.replace(SMALL, l2=0.3)
-    work = _Work(settings, settings._targets(X, *weighted_degrees(X)), *weighted_degrees(X), arrays)
+    work = _TrainingState(settings, settings._compute_targets(X, *weighted_degrees(X)), *weighted_degrees(X), arrays)
     everything, parts = np.arange(40), np.array_split(rng.permutation(60), 7)
     whole = work.gradients(np.arange(60), everything)[1]
     for name in arrays:
@@ -72,7 +72,7 @@ def test_the_gradient_of_a_step_is_the_slope_of_its_loss(dataset: Dataset) -> No
     X, rng = dataset.interactions, np.random.default_rng(0)
     arrays = {n: rng.standard_normal((size, 4)).astype(np.float32) for n, size in (("users", 60), ("items", 40))}
     settings = dataclasses.replace(SMALL, l2=0.3)
-    work = _Work(settings, settings._targets(X, *weighted_degrees(X)), *weighted_degrees(X), arrays)
+    work = _TrainingState(settings, settings._compute_targets(X, *weighted_degrees(X)), *weighted_degrees(X), arrays)
     users, negatives = np.array([1, 2, 9, 30, 44]), np.array([0, 5, 6, 31])
     gradients = work.gradients(users, negatives)[1]
     for name, array in arrays.items():
@@ -105,9 +105,9 @@ def test_stops_when_the_time_is_over(dataset: Dataset) -> None:
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
-        ({"n_negatives": 0}, "negatives must be a number of at least 1"),
+        ({"n_negatives": 0}, "n_negatives must be a number of at least 1"),
         ({"negative_weight": 0.0}, "negative_weight must be a positive number"),
-        ({"item_item_weight": -1.0}, "item_weight must be a number of at least 0"),
+        ({"item_item_weight": -1.0}, "item_item_weight must be a number of at least 0"),
         ({"l2": -1.0}, "l2 must be a number of at least 0"),
     ],
 )

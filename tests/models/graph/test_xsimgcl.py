@@ -10,7 +10,7 @@ from leanrec.budget import Budget
 from leanrec.data.dataset import Dataset
 from leanrec.errors import SettingError
 from leanrec.kernels.graph.propagation import BipartiteGraph
-from leanrec.models.graph.xsimgcl import XSimGCL, _Batch, _shaken, _Work
+from leanrec.models.graph.xsimgcl import XSimGCL, _Batch, _TrainingState
 from leanrec.run import Run
 from leanrec.types import Queries
 
@@ -36,7 +36,7 @@ def test_the_gradient_of_a_step_is_the_slope_of_its_loss(noise: float, dataset: 
     settings = dataclasses.replace(
         SMALL, temperature=0.5, contrast_weight=1.0, noise=noise, n_layers=3, contrast_layer=2, contrast_temperature=0.5
     )
-    work = _Work(settings, X, BipartiteGraph.of(X / 12), arrays)
+    work = _TrainingState(settings, X, BipartiteGraph.from_matrix(X / 12), arrays)
     batch = _Batch(np.array([1, 2, 9, 30, 44]), np.array([0, 5, 6, 31]), np.array([1, 9, 44]), np.array([3, 4, 20, 35]))
     step = lambda: work.gradients(batch, np.random.default_rng(1))  # noqa: E731
     gradients = step()[1]
@@ -54,10 +54,10 @@ def test_the_gradient_of_a_step_is_the_slope_of_its_loss(noise: float, dataset: 
 
 def test_noise_has_its_length_and_keeps_signs() -> None:
     vectors = np.random.default_rng(0).standard_normal((20, 6)).astype(np.float32)
-    shaken = _shaken(vectors, 0.3, np.random.default_rng(1))
+    shaken = _add_noise(vectors, 0.3, np.random.default_rng(1))
     np.testing.assert_allclose(np.linalg.norm(shaken - vectors, axis=1), 0.3, rtol=1e-5)
     np.testing.assert_array_equal(np.sign(shaken), np.sign(vectors))
-    assert not _shaken(np.zeros((2, 3), np.float32), 0.3, np.random.default_rng(1)).any()
+    assert not _add_noise(np.zeros((2, 3), np.float32), 0.3, np.random.default_rng(1)).any()
 
 
 def test_agreement_spreads_the_items_out(dataset: Dataset) -> None:
@@ -87,10 +87,10 @@ def test_stops_when_the_time_is_over(dataset: Dataset) -> None:
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
-        ({"n_layers": 0}, "layers must be a number of at least 1"),
-        ({"contrast_layer": 3}, "contrast must be a number from 1 to 2"),
+        ({"n_layers": 0}, "n_layers must be a number of at least 1"),
+        ({"contrast_layer": 3}, "contrast_layer must be a number from 1 to 2"),
         ({"noise": -0.1}, "noise must be a number of at least 0"),
-        ({"contrast_temperature": 0.0}, "agreement_temperature must be a positive number"),
+        ({"contrast_temperature": 0.0}, "contrast_temperature must be a positive number"),
     ],
 )
 def test_refuses_settings_outside_their_range(wrong: dict[str, object], says: str) -> None:

@@ -67,7 +67,7 @@ def test_top_of_everything_is_the_dense_model(dataset: Dataset) -> None:
     np.testing.assert_allclose(kept, EASE(l2=20.0).fit(dataset).weights, atol=1e-5)
 
 
-@pytest.mark.parametrize("top_k", [0, 7])
+@pytest.mark.parametrize("top", [0, 7])
 def test_a_matrix_that_does_not_fit_is_inverted_in_a_file(top: int, monkeypatch: pytest.MonkeyPatch) -> None:
     data = make_dataset(n_users=90, n_items=300)
     how = EASE(l2=5.0, top_k=top)

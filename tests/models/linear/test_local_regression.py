@@ -17,16 +17,16 @@ from leanrec.run import Run
 
 # One weight and the sum of all.
 GOLDEN = (0.042213555, 21.036968)
-PLAIN = LocalRegression(neighbours=12, l2=3.0, growth=0.0, alpha=0.0, beta=0.0, gamma=0.0, least=0.0)
+PLAIN = LocalRegression(n_neighbors=12, l2=3.0, l2_exponent=0.0, alpha=0.0, beta=0.0, gamma=0.0, min_weight=0.0)
 
 
 class TestLocalRegression(EstimatorContract, OddDataContract):
-    estimator = LocalRegression(neighbours=20)
+    estimator = LocalRegression(n_neighbors=20)
 
 
 class TestExponents(EstimatorContract, OddDataContract):
     estimator = LocalRegression(
-        neighbours=15, growth=1.0, alpha=0.5, beta=0.3, gamma=0.2, least=0.1, weighting="binary"
+        n_neighbors=15, l2_exponent=1.0, alpha=0.5, beta=0.3, gamma=0.2, min_weight=0.1, weighting="binary"
     )
 
 
@@ -50,7 +50,11 @@ def by_numpy(data: Dataset, how: LocalRegression) -> np.ndarray:
 
 @pytest.mark.parametrize(
     "how",
-    [PLAIN, LocalRegression(neighbours=7), dataclasses.replace(PLAIN, growth=1.0, alpha=0.5, beta=0.4, gamma=0.3)],
+    [
+        PLAIN,
+        LocalRegression(n_neighbors=7),
+        dataclasses.replace(PLAIN, l2_exponent=1.0, alpha=0.5, beta=0.4, gamma=0.3),
+    ],
 )
 @pytest.mark.parametrize("dense_bytes", [0, 2**20])
 def test_weights_are_those_of_the_slow_twin(
@@ -69,7 +73,7 @@ def test_golden(dataset: Dataset) -> None:
 
 def test_all_neighbours_is_the_regression_on_all_others(dataset: Dataset) -> None:
     X = np.log2(1 + dataset.interactions.toarray()).astype(np.float64)
-    how = dataclasses.replace(PLAIN, neighbours=10_000)
+    how = dataclasses.replace(PLAIN, n_neighbors=10_000)
     weights = how.fit(dataset).weights.toarray()
     together = X.T @ X
     ridge = how.l2 * np.diag(together).mean() / np.sqrt((X > 0).sum(axis=0).mean())
@@ -102,7 +106,7 @@ def test_the_ridge_knows_the_scale_of_the_data(dataset: Dataset) -> None:
 
 
 def test_small_weights_are_dropped(dataset: Dataset) -> None:
-    full, kept = PLAIN.fit(dataset).weights, dataclasses.replace(PLAIN, least=0.3).fit(dataset).weights
+    full, kept = PLAIN.fit(dataset).weights, dataclasses.replace(PLAIN, min_weight=0.3).fit(dataset).weights
     assert 0 < kept.nnz < full.nnz
     largest = np.abs(full.toarray()).max(axis=0)
     columns = kept.tocoo().coords[1]
@@ -134,11 +138,11 @@ def test_out_of_time_gives_each_neighbour_its_own_weight(dataset: Dataset, monke
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("neighbours", 0, "neighbours must be a number of at least 1"),
+        ("n_neighbors", 0, "n_neighbors must be a number of at least 1"),
         ("l2", 0.0, "l2 must be a positive number"),
-        ("growth", 1.5, "growth must be a number from 0 to 1"),
+        ("l2_exponent", 1.5, "l2_exponent must be a number from 0 to 1"),
         ("alpha", float("nan"), "alpha must be a number from -2 to 2"),
-        ("least", -0.1, "least must be a number from 0 to 1"),
+        ("min_weight", -0.1, "min_weight must be a number from 0 to 1"),
         ("weighting", "bm25", "weighting must be one of none, binary, log"),
     ],
 )
@@ -149,10 +153,10 @@ def test_refuses_settings_out_of_range(name: str, value: Any, message: str) -> N
 
 def test_larger_data_by_both_ways(monkeypatch: pytest.MonkeyPatch) -> None:
     data = make_dataset(n_users=200, n_items=120, per_user=15)
-    by_copy = LocalRegression(neighbours=30).fit(data).weights.toarray()
+    by_copy = LocalRegression(n_neighbors=30).fit(data).weights.toarray()
     monkeypatch.setattr(local_regression, "_SMALL_BYTES", 0)
     monkeypatch.setattr(local_regression, "_LARGE_BYTES", 0)
-    np.testing.assert_allclose(LocalRegression(neighbours=30).fit(data).weights.toarray(), by_copy, atol=1e-4)
+    np.testing.assert_allclose(LocalRegression(n_neighbors=30).fit(data).weights.toarray(), by_copy, atol=1e-4)
 
 
 def test_memory_holds_the_large_gram_matrix_only_where_it_is_made() -> None:

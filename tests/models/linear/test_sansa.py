@@ -14,7 +14,7 @@ from leanrec.run import Run
 
 
 class TestSANSA(EstimatorContract, OddDataContract):
-    estimator = SANSA(l2=20.0, neighbours=12)
+    estimator = SANSA(l2=20.0, n_neighbors=12)
 
 
 def item_weights(model: SANSAModel) -> np.ndarray:
@@ -28,7 +28,7 @@ def test_with_every_pair_it_is_ease() -> None:
     counts = (data.interactions.T @ data.interactions).toarray()
     assert counts.all()
     expected = EASE(l2=20.0).fit(data).weights
-    np.testing.assert_allclose(item_weights(SANSA(l2=20.0, neighbours=39).fit(data)), expected, atol=1e-4)
+    np.testing.assert_allclose(item_weights(SANSA(l2=20.0, n_neighbors=39).fit(data)), expected, atol=1e-4)
 
 
 def test_the_factor_is_the_inverse_cholesky_factor_where_all_pairs_are_near(dataset: Dataset) -> None:
@@ -54,14 +54,14 @@ def test_each_row_is_the_best_for_its_pattern(dataset: Dataset) -> None:
 
 
 def test_without_the_large_gram_matrix(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    how = SANSA(l2=20.0, neighbours=9)
+    how = SANSA(l2=20.0, n_neighbors=9)
     with_it = item_weights(how.fit(dataset))
     monkeypatch.setattr(sansa, "_DENSE_BYTES", 0)
     np.testing.assert_allclose(item_weights(how.fit(dataset)), with_it, atol=1e-4)
 
 
 def test_an_item_adds_nothing_to_itself(dataset: Dataset) -> None:
-    np.testing.assert_allclose(np.diag(item_weights(SANSA(l2=20.0, neighbours=9).fit(dataset))), 0, atol=1e-5)
+    np.testing.assert_allclose(np.diag(item_weights(SANSA(l2=20.0, n_neighbors=9).fit(dataset))), 0, atol=1e-5)
 
 
 def test_an_item_that_nobody_touched_neither_gives_nor_gets(dataset: Dataset) -> None:
@@ -71,7 +71,7 @@ def test_an_item_that_nobody_touched_neither_gives_nor_gets(dataset: Dataset) ->
 
 
 def test_the_reasons_add_up_to_the_score(dataset: Dataset) -> None:
-    model = SANSA(l2=20.0, neighbours=9).fit(dataset)
+    model = SANSA(l2=20.0, n_neighbors=9).fit(dataset)
     query = dataset.queries(np.array([7], np.int32))
     for item in (11, int(query.history.indices[0])):
         assert model.explain(query, item).weights.sum() == pytest.approx(float(model.score(query)[0, item]), abs=1e-5)
@@ -79,11 +79,11 @@ def test_the_reasons_add_up_to_the_score(dataset: Dataset) -> None:
 
 def test_threads_do_not_change_a_bit() -> None:
     data = make_dataset(n_users=150, n_items=90)
-    one, two = (SANSA(l2=5.0, neighbours=20).fit(data, Run(threads=threads)) for threads in (1, 2))
+    one, two = (SANSA(l2=5.0, n_neighbors=20).fit(data, Run(threads=threads)) for threads in (1, 2))
     np.testing.assert_array_equal(one.weights.toarray(), two.weights.toarray())
 
 
-@pytest.mark.parametrize("wrong", [{"l2": 0.0}, {"neighbours": 0}])
+@pytest.mark.parametrize("wrong", [{"l2": 0.0}, {"n_neighbors": 0}])
 def test_refuses_settings_outside_their_range(wrong: dict[str, float]) -> None:
     with pytest.raises(SettingError, match=f"{next(iter(wrong))} must be a"):
         SANSA(**wrong)  # type: ignore[arg-type]

@@ -13,15 +13,15 @@ from leanrec.models.linear import slim
 from leanrec.models.linear.slim import SLIM
 from leanrec.run import Run
 
-EXACT = SLIM(l1=0.5, l2=5.0, neighbours=0, passes=1000, tolerance=1e-7)
+EXACT = SLIM(l1=0.5, l2=5.0, n_neighbors=0, max_iter=1000, tolerance=1e-7)
 
 
 class TestSLIM(EstimatorContract, OddDataContract):
-    estimator = SLIM(l1=0.2, l2=5.0, neighbours=0)
+    estimator = SLIM(l1=0.2, l2=5.0, n_neighbors=0)
 
 
 class TestNeighbours(EstimatorContract, OddDataContract):
-    estimator = SLIM(l1=0.2, l2=5.0, neighbours=15)
+    estimator = SLIM(l1=0.2, l2=5.0, n_neighbors=15)
 
 
 def test_the_optimum_has_no_slope(dataset: Dataset) -> None:
@@ -36,12 +36,12 @@ def test_the_optimum_has_no_slope(dataset: Dataset) -> None:
 
 
 def test_as_many_neighbours_as_items_is_no_restriction(dataset: Dataset) -> None:
-    near = dataclasses.replace(EXACT, neighbours=40).fit(dataset)
+    near = dataclasses.replace(EXACT, n_neighbors=40).fit(dataset)
     np.testing.assert_allclose(near.weights.toarray(), EXACT.fit(dataset).weights.toarray(), atol=1e-5)
 
 
 def test_neighbours_without_the_large_gram_matrix(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    how = dataclasses.replace(EXACT, neighbours=10)
+    how = dataclasses.replace(EXACT, n_neighbors=10)
     with_it = how.fit(dataset).weights.toarray()
     monkeypatch.setattr(slim, "_DENSE_BYTES", 0)
     np.testing.assert_allclose(how.fit(dataset).weights.toarray(), with_it, atol=1e-6)
@@ -59,7 +59,7 @@ def test_threads_do_not_change_a_bit(dataset: Dataset) -> None:
 
 def test_out_of_time_leaves_a_model_of_one_sweep(dataset: Dataset) -> None:
     late = EXACT.fit(dataset, Run(budget=Budget(fit_time=0.0))).weights.toarray()
-    np.testing.assert_array_equal(late, dataclasses.replace(EXACT, passes=1).fit(dataset).weights.toarray())
+    np.testing.assert_array_equal(late, dataclasses.replace(EXACT, max_iter=1).fit(dataset).weights.toarray())
 
 
 def test_an_item_that_nobody_touched_neither_gives_nor_gets(dataset: Dataset) -> None:
@@ -69,7 +69,7 @@ def test_an_item_that_nobody_touched_neither_gives_nor_gets(dataset: Dataset) ->
     assert not weights[:, 3].any()
 
 
-@pytest.mark.parametrize("wrong", [{"l1": -1.0}, {"l2": 0.0}, {"neighbours": -1}, {"passes": 0}, {"tolerance": 0.0}])
+@pytest.mark.parametrize("wrong", [{"l1": -1.0}, {"l2": 0.0}, {"n_neighbors": -1}, {"max_iter": 0}, {"tolerance": 0.0}])
 def test_refuses_settings_outside_their_range(wrong: dict[str, float]) -> None:
     with pytest.raises(SettingError, match=f"{next(iter(wrong))} must be a"):
         SLIM(**wrong)  # type: ignore[arg-type]

@@ -17,29 +17,29 @@ from leanrec.types import Queries
 
 
 class TestItemKNN(EstimatorContract, OddDataContract):
-    estimator = ItemKNN(k=20, shrinkage=2)
+    estimator = ItemKNN(n_neighbors=20, shrinkage=2)
 
 
 class TestPearson(EstimatorContract, OddDataContract):
-    estimator = ItemKNN(k=20, similarity="pearson", weighting="none", shrinkage=0)
+    estimator = ItemKNN(n_neighbors=20, similarity="pearson", weighting="none", shrinkage=0)
 
 
 class TestEuclidean(EstimatorContract, OddDataContract):
     # Distances favour items that few touched: it finds less than popularity does.
-    estimator = ItemKNN(k=20, similarity="euclidean", weighting="log", shrinkage=2)
+    estimator = ItemKNN(n_neighbors=20, similarity="euclidean", weighting="log", shrinkage=2)
     min_recall = 0.2
 
 
 class TestJaccard(EstimatorContract, OddDataContract):
-    estimator = ItemKNN(k=20, similarity="jaccard", weighting="binary", shrinkage=2)
+    estimator = ItemKNN(n_neighbors=20, similarity="jaccard", weighting="binary", shrinkage=2)
 
 
 class TestByContent(EstimatorContract, OddDataContract):
-    estimator = ItemKNN(k=20, by="content", columns=("genres",), shrinkage=0)
+    estimator = ItemKNN(n_neighbors=20, by="content", columns=("genres",), shrinkage=0)
 
 
 class TestByInterests(EstimatorContract, OddDataContract):
-    estimator = ItemKNN(k=20, by="interests", columns=("genres",), shrinkage=0)
+    estimator = ItemKNN(n_neighbors=20, by="interests", columns=("genres",), shrinkage=0)
 
 
 def slow_similarity(x: np.ndarray, y: np.ndarray, measure: str) -> float:
@@ -66,7 +66,7 @@ def slow_lists(rows: np.ndarray, estimator: ItemKNN) -> np.ndarray:
             trust = shared / (shared + estimator.shrinkage)
             S[j, i] = slow_similarity(rows[i], rows[j], estimator.similarity) * trust
     for i in range(n):
-        S[np.argsort(-S[:, i], kind="stable")[estimator.k :], i] = 0
+        S[np.argsort(-S[:, i], kind="stable")[estimator.n_neighbors :], i] = 0
     return S
 
 
@@ -159,7 +159,7 @@ def test_without_content_a_new_item_waits_for_the_next_fit(dataset: Dataset) -> 
 
 
 def test_reasons_add_up_to_the_score(dataset: Dataset) -> None:
-    model = ItemKNN(k=10).fit(dataset)
+    model = ItemKNN(n_neighbors=10).fit(dataset)
     query = dataset.queries(np.array([2], np.int32))
     for item in (1, 6, 30):
         reason = model.explain(query, item)
@@ -168,7 +168,7 @@ def test_reasons_add_up_to_the_score(dataset: Dataset) -> None:
 
 
 def test_more_neighbours_than_items_is_all_of_them(dataset: Dataset) -> None:
-    many, all_of_them = (ItemKNN(k=k).fit(dataset).score(dataset.queries()) for k in (10_000, 40))
+    many, all_of_them = (ItemKNN(n_neighbors=k).fit(dataset).score(dataset.queries()) for k in (10_000, 40))
     np.testing.assert_array_equal(many, all_of_them)
 
 
@@ -190,7 +190,7 @@ def test_content_needs_an_item_table(by: str, dataset: Dataset) -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"k": 0}, "k must be a number of at least 1"),
+        ({"n_neighbors": 0}, "n_neighbors must be a number of at least 1"),
         ({"by": "age"}, "by must be one of users, content, interests"),
         ({"similarity": "dot"}, "similarity must be one of cosine, pearson, euclidean, jaccard"),
         ({"weighting": "idf"}, "weighting must be one of"),

@@ -16,24 +16,24 @@ from leanrec.types import Queries
 
 
 class TestByItems(RatingContract, EstimatorContract, OddDataContract):
-    estimator = RatingKNN(shrinkage=2, damping=1, pool=60)
+    estimator = RatingKNN(shrinkage=2, damping=1, n_candidates=60)
     min_recall = 0.3
     at_most = 0.85
 
 
 class TestByUsers(RatingContract, EstimatorContract, OddDataContract):
-    estimator = RatingKNN(by="users", shrinkage=2, damping=1, pool=60)
+    estimator = RatingKNN(by="users", shrinkage=2, damping=1, n_candidates=60)
     min_recall = 0.3
 
 
 class TestByUsersPearson(RatingContract, EstimatorContract, OddDataContract):
-    estimator = RatingKNN(by="users", similarity="pearson", shrinkage=2, damping=1, pool=60)
+    estimator = RatingKNN(by="users", similarity="pearson", shrinkage=2, damping=1, n_candidates=60)
     min_recall = 0.2
     at_most = 1.1
 
 
 class TestByItemsPearson(RatingContract, EstimatorContract, OddDataContract):
-    estimator = RatingKNN(similarity="pearson", shrinkage=2, damping=1, pool=60)
+    estimator = RatingKNN(similarity="pearson", shrinkage=2, damping=1, n_candidates=60)
     min_recall = 0.3
     at_most = 1.0
 
@@ -62,7 +62,7 @@ def slow_ratings(model: RatingKNNModel, data: Dataset) -> np.ndarray:
     R[data.ratings.tocoo().coords] = data.ratings.tocoo().data
     offsets = baseline.user_offsets(data.ratings).astype(np.float64)
     compared = R if settings.similarity == "pearson" else R - baseline.mean - offsets[:, None]
-    base = baseline.mean + baseline.items[None, :].astype(np.float64) + offsets[:, None]
+    base = baseline.mean + baseline.item_offsets[None, :].astype(np.float64) + offsets[:, None]
     left = R - base
     by_items = settings.by == "items"
     rows = compared.T if by_items else compared
@@ -71,8 +71,10 @@ def slow_ratings(model: RatingKNNModel, data: Dataset) -> np.ndarray:
     out = base.copy()
     for u, i in np.ndindex(*R.shape):
         similar, said = (S[i], left[u]) if by_items else (S[u], left[:, i])
-        pool = [j for j in np.argsort(-S[i if by_items else u], kind="stable") if similar[j] > 0][: settings.pool]
-        speak = [j for j in pool if not np.isnan(said[j])][: settings.k]
+        pool = [j for j in np.argsort(-S[i if by_items else u], kind="stable") if similar[j] > 0][
+            : settings.n_candidates
+        ]
+        speak = [j for j in pool if not np.isnan(said[j])][: settings.n_neighbors]
         if speak:
             mean = sum(similar[j] * said[j] for j in speak) / sum(similar[j] for j in speak)
             out[u, i] += mean * len(speak) / (len(speak) + settings.damping)
@@ -86,7 +88,7 @@ def test_agrees_with_dense_loops(
     by: str, similarity: str, k: int, pool: int, shrinkage: float, min_shared: int
 ) -> None:
     data = make_dataset(n_users=18, n_items=14, per_user=7, seed=3)
-    settings = RatingKNN(by, similarity, k=k, pool=pool, shrinkage=shrinkage, min_shared=min_shared)
+    settings = RatingKNN(by, similarity, n_neighbors=k, n_candidates=pool, shrinkage=shrinkage, min_shared=min_shared)
     model = settings.fit(data)
     np.testing.assert_allclose(model.score(data.queries()), slow_ratings(model, data), atol=2e-4)
 
@@ -108,7 +110,7 @@ def test_pearson_of_three_ratings_by_hand() -> None:
     data = ratings_of([[4, 3, 5], [4, 4, 5]])
     model = RatingKNN("users", "pearson", shrinkage=0).fit(data)
     queries = data.queries(np.array([0], np.int32))
-    nearest = model._nearest(queries, model.baseline.evidence(queries.history, queries.ratings))
+    nearest = model._nearest(queries, model.baseline.collect_evidence(queries.history, queries.ratings))
     assert nearest.indices.tolist() == [1]
     assert nearest.data[0] == pytest.approx(0.8660254, abs=1e-6)
 
@@ -117,27 +119,29 @@ def test_constant_ratings_have_no_correlation() -> None:
     data = ratings_of([[4, 4, 4], [2, 3, 4], [1, 3, 5]])
     model = RatingKNN("users", "pearson", shrinkage=0).fit(data)
     queries = data.queries()
-    nearest = model._nearest(queries, model.baseline.evidence(queries.history, queries.ratings)).toarray()
+    nearest = model._nearest(queries, model.baseline.collect_evidence(queries.history, queries.ratings)).toarray()
     assert not nearest[0].any()
     assert nearest[1, 2] == pytest.approx(1)
 
 
 @pytest.mark.parametrize("by", ["items", "users"])
 def test_reasons_add_up_to_the_score(by: str, dataset: Dataset) -> None:
-    model = RatingKNN(by, k=5, pool=60).fit(dataset)
+    model = RatingKNN(by, n_neighbors=5, n_candidates=60).fit(dataset)
     query = dataset.queries(np.array([11], np.int32))
     offset = model.baseline.user_offsets(query.ratings)[0]
     for item in (0, 13, 22):
         reason = model.explain(query, item)
-        base = model.baseline.mean + model.baseline.items[item] + offset
+        base = model.baseline.mean + model.baseline.item_offsets[item] + offset
         assert base + reason.weights.sum() == pytest.approx(model.score(query)[0, item], abs=1e-4)
-        assert reason.reason == ("history" if by == "items" else "neighbours")
+        assert reason.reason == ("history" if by == "items" else "neighbors")
 
 
 @pytest.mark.parametrize("by", ["items", "users"])
 def test_more_neighbours_than_there_are_is_all_of_them(by: str) -> None:
     data = make_dataset(n_users=9, n_items=8, per_user=4)
-    many, all_of_them = (RatingKNN(by, k=k, pool=k).fit(data).score(data.queries()) for k in (10_000, 9))
+    many, all_of_them = (
+        RatingKNN(by, n_neighbors=k, n_candidates=k).fit(data).score(data.queries()) for k in (10_000, 9)
+    )
     np.testing.assert_array_equal(many, all_of_them)
 
 
@@ -156,8 +160,8 @@ def test_a_known_user_is_not_their_own_neighbour() -> None:
     model = RatingKNN("users", shrinkage=0).fit(data)
     known = data.queries(np.array([0], np.int32))
     new = Queries(users=np.array([-1], np.int32), history=known.history, ratings=known.ratings)
-    assert 0 not in model._nearest(known, model.baseline.evidence(known.history, known.ratings)).indices
-    assert 0 in model._nearest(new, model.baseline.evidence(new.history, new.ratings)).indices
+    assert 0 not in model._nearest(known, model.baseline.collect_evidence(known.history, known.ratings)).indices
+    assert 0 in model._nearest(new, model.baseline.collect_evidence(new.history, new.ratings)).indices
 
 
 @pytest.mark.parametrize(
@@ -165,8 +169,8 @@ def test_a_known_user_is_not_their_own_neighbour() -> None:
     [
         ({"by": "stars"}, "by must be one of items, users"),
         ({"similarity": "jaccard"}, "similarity must be one of pearson, cosine"),
-        ({"k": 0}, "k must be a number of at least 1"),
-        ({"pool": 3}, "pool must be a number of at least 40"),
+        ({"n_neighbors": 0}, "n_neighbors must be a number of at least 1"),
+        ({"n_candidates": 3}, "n_candidates must be a number of at least 40"),
         ({"damping": -1}, "damping must be a number of at least 0"),
     ],
 )

@@ -17,23 +17,23 @@ from leanrec.types import Queries
 
 
 class TestUserKNN(EstimatorContract, OddDataContract):
-    estimator = UserKNN(k=20, shrinkage=2)
+    estimator = UserKNN(n_neighbors=20, shrinkage=2)
 
 
 class TestPearson(EstimatorContract, OddDataContract):
-    estimator = UserKNN(k=20, similarity="pearson", weighting="none", shrinkage=0)
+    estimator = UserKNN(n_neighbors=20, similarity="pearson", weighting="none", shrinkage=0)
 
 
 class TestEuclidean(EstimatorContract, OddDataContract):
-    estimator = UserKNN(k=20, similarity="euclidean", weighting="log", shrinkage=2)
+    estimator = UserKNN(n_neighbors=20, similarity="euclidean", weighting="log", shrinkage=2)
 
 
 class TestJaccard(EstimatorContract, OddDataContract):
-    estimator = UserKNN(k=20, similarity="jaccard", weighting="bm25")
+    estimator = UserKNN(n_neighbors=20, similarity="jaccard", weighting="bm25")
 
 
 class TestByInterests(EstimatorContract, OddDataContract):
-    estimator = UserKNN(k=20, by="interests", columns=("genres",), shrinkage=0)
+    estimator = UserKNN(n_neighbors=20, by="interests", columns=("genres",), shrinkage=0)
 
 
 def slow_similarity(x: np.ndarray, y: np.ndarray, measure: str) -> float:
@@ -71,7 +71,7 @@ def slow_scores(rows: np.ndarray, strength: np.ndarray, estimator: UserKNN) -> n
             if u != v and shared:
                 trust = shared / (shared + estimator.shrinkage)
                 similar[v] = slow_similarity(x, y, estimator.similarity) * trust
-        for v in np.argsort(-similar, kind="stable")[: estimator.k]:
+        for v in np.argsort(-similar, kind="stable")[: estimator.n_neighbors]:
             scores[u] += similar[v] * strength[v]
     return scores
 
@@ -103,7 +103,7 @@ def test_the_k_nearest_and_no_more() -> None:
     estimator = UserKNN(3, weighting="none", shrinkage=0)
     X = data.interactions.toarray().astype(np.float64)
     np.testing.assert_allclose(estimator.fit(data).score(data.queries()), slow_scores(X, X, estimator), rtol=1e-4)
-    assert np.diff(estimator.fit(data).neighbours(data.queries()).indptr).max() == 3
+    assert np.diff(estimator.fit(data).find_neighbors(data.queries()).indptr).max() == 3
 
 
 def test_by_interests_compares_what_exceeds_the_average(dataset: Dataset) -> None:
@@ -127,10 +127,10 @@ def test_by_interests_finds_people_who_share_no_item() -> None:
     asker = data.queries(np.array([0], np.int32))
     by_items = UserKNN(shrinkage=0).fit(data)
     by_interests = UserKNN(by="interests", columns=("genres",), shrinkage=0).fit(data)
-    assert by_items.neighbours(asker).nnz == 0
-    assert by_interests.neighbours(asker).indices.tolist() == [1]
+    assert by_items.find_neighbors(asker).nnz == 0
+    assert by_interests.find_neighbors(asker).indices.tolist() == [1]
     reason = by_interests.explain(asker, int(space[3]))
-    assert reason.reason == "neighbours"
+    assert reason.reason == "neighbors"
     assert reason.features[0] == "genres: space"
 
 
@@ -155,28 +155,28 @@ def two_users(first: list[float], second: list[float]) -> Dataset:
 def test_golden_similarities(similarity: str, first: list[float], second: list[float], expected: float) -> None:
     model = UserKNN(similarity=similarity, weighting="none", shrinkage=0).fit(two_users(first, second))
     asker = Queries(users=np.zeros(1, np.int32), history=sp.csr_array(np.array([first], np.float32)))
-    assert model.neighbours(asker).toarray()[0].tolist() == pytest.approx([0, expected], abs=1e-6)
+    assert model.find_neighbors(asker).toarray()[0].tolist() == pytest.approx([0, expected], abs=1e-6)
 
 
 def test_a_known_user_is_not_their_own_neighbour_and_a_new_one_may_be_like_them(dataset: Dataset) -> None:
-    model = UserKNN(k=5, shrinkage=0).fit(dataset)
+    model = UserKNN(n_neighbors=5, shrinkage=0).fit(dataset)
     known = dataset.queries(np.array([7], np.int32))
     new = Queries(users=np.array([-1], np.int32), history=known.history)
-    assert 7 not in model.neighbours(known).indices
-    assert model.neighbours(new).toarray()[0, 7] == pytest.approx(1, abs=1e-5)
+    assert 7 not in model.find_neighbors(known).indices
+    assert model.find_neighbors(new).toarray()[0, 7] == pytest.approx(1, abs=1e-5)
 
 
 def test_reasons_add_up_to_the_score(dataset: Dataset) -> None:
-    model = UserKNN(k=10).fit(dataset)
+    model = UserKNN(n_neighbors=10).fit(dataset)
     query = dataset.queries(np.array([2], np.int32))
     for item in (1, 6, 30):
         reason = model.explain(query, item)
-        assert reason.reason == "neighbours"
+        assert reason.reason == "neighbors"
         assert reason.weights.sum() == pytest.approx(model.score(query)[0, item], rel=1e-4, abs=1e-6)
 
 
 def test_more_neighbours_than_users_is_all_of_them(dataset: Dataset) -> None:
-    many, all_of_them = (UserKNN(k=k).fit(dataset).score(dataset.queries()) for k in (10_000, 60))
+    many, all_of_them = (UserKNN(n_neighbors=k).fit(dataset).score(dataset.queries()) for k in (10_000, 60))
     np.testing.assert_array_equal(many, all_of_them)
 
 
@@ -198,7 +198,7 @@ def test_interests_need_an_item_table(dataset: Dataset) -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"k": 0}, "k must be a number of at least 1"),
+        ({"n_neighbors": 0}, "n_neighbors must be a number of at least 1"),
         ({"by": "age"}, "by must be one of items, interests"),
         ({"similarity": "dot"}, "similarity must be one of cosine, pearson, euclidean, jaccard"),
         ({"weighting": "idf"}, "weighting must be one of"),

@@ -17,14 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leanrec.data.dataset import Dataset
-from leanrec.data.engine import open_engine, text
+from leanrec.data.engine import open_engine, quote_literal
 from leanrec.data.vocabulary import Vocabulary
 from leanrec.errors import SettingError
 from leanrec.run import Run
 from leanrec.settings import check_at_least, check_between, check_positive
 from leanrec.types import Events, Float32Array, Int32Array, Int64Array, Queries
 
-__all__ = ["Simulation", "Truth"]
+__all__ = ["Simulation", "TruePreferences"]
 
 Float64Array = NDArray[np.float64]
 
@@ -63,7 +63,7 @@ class TruePreferences:
         """N."""
         return len(self.items)
 
-    def at(self, moment: float) -> "Truth":
+    def at(self, moment: float) -> "TruePreferences":
         """The truth at another moment, 0 = the first and 1 = the last of the log."""
         check_between("moment", moment, 0, 1)
         return dataclasses.replace(self, moment=moment)
@@ -208,7 +208,7 @@ class Simulation:
             for block in self.stream(run):
                 engine.register_table("block", {"user": block.user, "item": block.item, "timestamp": block.time})
                 engine.execute("INSERT INTO log FROM block")
-            engine.execute(f"COPY log TO {text(target)} ({form})", str(target), "cannot be written")
+            engine.execute(f"COPY log TO {quote_literal(target)} ({form})", str(target), "cannot be written")
         return target
 
     def _require(self, run: Run, events: int) -> None:

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from leanrec.data.ingest.cleaning import Cleaning, busiest_day, log_limit, repeats
-from leanrec.data.ingest.encoding import Block, EncodedLog
+from leanrec.data.ingest.cleaning import CleaningRules, busiest_day, find_duplicates, log_limit
+from leanrec.data.ingest.encoding import EncodedLog, LogBlock
 from leanrec.data.ingest.reject_reasons import CODE
 from leanrec.types import Float32Array
 
-__all__ = ["set_aside"]
+__all__ = ["reject_events"]
 
 _BINS = 64  # to the factor e: a limit is then exact to 1.6 %
 
@@ -22,14 +22,14 @@ class _Rules:
     """What a block is judged by.
 
     Attributes:
-        repeats: look for duplicates.
+        drop_duplicates: look for duplicates.
         timed: events of one user are told apart by their time first.
         per_day: events that a user may have on one day, None = any number.
         bots: (users,) who has far more events than the others, None = nobody.
-        heaviest: (kinds,) largest weight, None = any.
+        heaviest: (event types,) largest weight, None = any.
     """
 
-    repeats: bool
+    drop_duplicates: bool
     timed: bool
     per_day: int | None
     bots: NDArray[np.bool_] | None
@@ -38,10 +38,10 @@ class _Rules:
     @property
     def idle(self) -> bool:
         """Whether no rule can take anything."""
-        return not self.repeats and self.per_day is None and self.bots is None and self.heaviest is None
+        return not self.drop_duplicates and self.per_day is None and self.bots is None and self.heaviest is None
 
 
-def set_aside(log: EncodedLog, cleaning: Cleaning, *, clock: bool, comparable: bool) -> NDArray[np.int8]:
+def reject_events(log: EncodedLog, cleaning: CleaningRules, *, clock: bool, comparable: bool) -> NDArray[np.int8]:
     """(E,) why each row of the ordered log is set aside, as a code into ``REASONS``; 0 = kept.
 
     Args:
@@ -54,7 +54,7 @@ def set_aside(log: EncodedLog, cleaning: Cleaning, *, clock: bool, comparable: b
     """
     reason = np.zeros(log.events, np.int8)
     rules = _Rules(
-        repeats=comparable and cleaning.duplicates == "drop",
+        drop_duplicates=comparable and cleaning.duplicates == "drop",
         timed=log.timed,
         per_day=cleaning.max_per_day if clock else None,
         bots=_many_events(log, cleaning),
@@ -68,18 +68,18 @@ def set_aside(log: EncodedLog, cleaning: Cleaning, *, clock: bool, comparable: b
     return reason
 
 
-def _mark(block: Block, reason: NDArray[np.int8], rules: _Rules) -> None:
+def _mark(block: LogBlock, reason: NDArray[np.int8], rules: _Rules) -> None:
     """Write the reasons of one block. A later rule wins, so that all events of a bot have one reason."""
-    if rules.repeats:
+    if rules.drop_duplicates:
         keys: list[NDArray[Any]] = [block.user]
         tied = block.user[1:] == block.user[:-1]
         if rules.timed:
             keys.append(block.time)
             tied &= block.time[1:] == block.time[:-1]
-        optional = (column for column in (block.amount, block.value) if column is not None)
-        reason[repeats([*keys, block.item, block.kind, *optional], tied)] = CODE["duplicate"]
+        optional = (column for column in (block.amount, block.rating) if column is not None)
+        reason[find_duplicates([*keys, block.item, block.event_type, *optional], tied)] = CODE["duplicate"]
     if rules.heaviest is not None:
-        reason[_amount(block) > rules.heaviest[block.kind]] = CODE["outlier: weight far above the others"]
+        reason[_amount(block) > rules.heaviest[block.event_type]] = CODE["outlier: weight far above the others"]
     if rules.per_day is not None:
         users, most = busiest_day(block.user.astype(np.int64), block.time)
         reason[np.isin(block.user, users[most > rules.per_day])] = CODE["bot: too many events in one day"]
@@ -87,7 +87,7 @@ def _mark(block: Block, reason: NDArray[np.int8], rules: _Rules) -> None:
         reason[rules.bots[block.user]] = CODE["bot: far more events than other users"]
 
 
-def _many_events(log: EncodedLog, cleaning: Cleaning) -> NDArray[np.bool_] | None:
+def _many_events(log: EncodedLog, cleaning: CleaningRules) -> NDArray[np.bool_] | None:
     """(users,) who has far more events than the others; None = nobody."""
     if cleaning.bot_sigmas is None:
         return None
@@ -95,14 +95,14 @@ def _many_events(log: EncodedLog, cleaning: Cleaning) -> NDArray[np.bool_] | Non
     return bots if bots.any() else None
 
 
-def _heaviest(log: EncodedLog, cleaning: Cleaning) -> Float32Array | None:
-    """(kinds,) the largest weight of each kind that is no outlier; None = the log has no weights, or no such rule."""
+def _heaviest(log: EncodedLog, cleaning: CleaningRules) -> Float32Array | None:
+    """(event types,) the largest weight of each event type that is no outlier; None = the log has no weights, or no such rule."""
     if cleaning.outlier_sigmas is None or "w" not in log.columns:
         return None
-    bins: list[collections.Counter[int]] = [collections.Counter() for _ in log.kinds]
+    bins: list[collections.Counter[int]] = [collections.Counter() for _ in log.event_types]
     for block in log.blocks():
         for code, counter in enumerate(bins):
-            amount = _amount(block)[block.kind == code]
+            amount = _amount(block)[block.event_type == code]
             logs = np.round(np.log(amount[amount > 0].astype(np.float64)) * _BINS).astype(np.int64)
             values, counts = np.unique(logs, return_counts=True)
             counter.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
@@ -113,11 +113,11 @@ def _heaviest(log: EncodedLog, cleaning: Cleaning) -> Float32Array | None:
     return np.minimum(limits, np.finfo(np.float32).max).astype(np.float32)
 
 
-def _amount(block: Block) -> Float32Array:
+def _amount(block: LogBlock) -> Float32Array:
     return block.amount if block.amount is not None else np.ones(len(block), np.float32)
 
 
-def _core(log: EncodedLog, cleaning: Cleaning, reason: NDArray[np.int8]) -> None:
+def _core(log: EncodedLog, cleaning: CleaningRules, reason: NDArray[np.int8]) -> None:
     """Set events aside until every user and every item left has enough of them."""
     users, items = np.ones(log.users, bool), np.ones(log.items, bool)
     while True:

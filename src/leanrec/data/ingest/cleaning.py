@@ -18,17 +18,17 @@ from leanrec.errors import SettingError
 from leanrec.settings import check_at_least, check_one_of, check_positive
 from leanrec.types import Int64Array
 
-__all__ = ["Cleaning", "busiest_day", "log_limit", "repeats"]
+__all__ = ["CleaningRules", "busiest_day", "find_duplicates", "log_limit"]
 
 _DAY = 86_400
 
 
 @dataclasses.dataclass(frozen=True)
-class Cleaning:
+class CleaningRules:
     """Settings of cleaning. The defaults take away only what is certainly wrong.
 
     Attributes:
-        duplicates: "drop" sets aside an event that equals an earlier one in user, item, kind, time,
+        duplicates: "drop" sets aside an event that equals an earlier one in user, item, event type, time,
             weight and
             rating. Where the log has neither times nor ratings a repeated row is a repeated event, and is
             kept.
@@ -44,7 +44,7 @@ class Cleaning:
             users. At 8 that is never fewer than 2,980 times the median. None: no such rule.
         max_per_day: a user with more events than this on one day (UTC) is a bot. None: no such rule.
         outlier_sigmas: the same rule as ``bot_sigmas`` for the weight column (plays, hours), among the
-            events of one kind.
+            events of one event type.
     """
 
     duplicates: Literal["drop", "keep"] = "drop"
@@ -100,7 +100,7 @@ def _moment(name: str, value: str | float | None) -> float | None:
     return (moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)).timestamp()
 
 
-def repeats(keys: list[NDArray[Any]], tied: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def find_duplicates(keys: list[NDArray[Any]], tied: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Which rows equal an earlier row in all of ``keys``.
 
     Args:

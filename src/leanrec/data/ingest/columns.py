@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from leanrec.errors import ColumnError, SettingError
 
-__all__ = ["CONTENT", "ROLES", "Columns", "find_columns", "find_key", "plain_name"]
+__all__ = ["CONTENT", "ROLES", "ColumnRoles", "find_columns", "find_key", "plain_name"]
 
 # Earlier names win. One-letter names come last: they are taken only where nothing clearer is there.
 _USUAL: dict[str, tuple[str, ...]] = {
@@ -40,9 +40,9 @@ _USUAL: dict[str, tuple[str, ...]] = {
         "transactiondate", "transdat", "clicktime", "viewedat", "playedat", "visittime", "checkintime", "reviewdate", "ratingdate",
         "unixtime", "unixreviewtime", "reviewtime", "ratedat", "when", "pos", "order", "sequence", "seq", "step",
     ),
-    "value": ("rating", "value", "score", "stars", "overall", "starrating", "ratingvalue", "ratingscore", "reviewscore", "reviewrating", "r"),
+    "rating": ("rating", "value", "score", "stars", "overall", "starrating", "ratingvalue", "ratingscore", "reviewscore", "reviewrating", "r"),
     "weight": ("weight", "plays", "playcount", "hours", "hoursplayed", "playtime", "count", "listens", "quantity", "qty"),
-    "kind": ("event", "behavior", "behaviour", "action", "type", "eventtype", "behaviortype", "behaviourtype", "kind", "interaction"),
+    "event_type": ("event", "behavior", "behaviour", "action", "type", "eventtype", "behaviortype", "behaviourtype", "kind", "interaction"),
     "label": ("label", "click", "clicked", "isclick"),
 }  # fmt: skip
 _USUAL = {role: tuple(name.replace("_", "") for name in names) for role, names in _USUAL.items()}
@@ -94,16 +94,16 @@ CONTENT = frozenset(
 
 
 @dataclasses.dataclass(frozen=True)
-class Columns:
+class ColumnRoles:
     """The columns of one table, by what they mean. None: there is no such column.
 
     Attributes:
         user: who.
         item: what.
         time: when, or the order.
-        value: the explicit rating.
+        rating: the explicit rating.
         weight: how much: plays, hours, a count.
-        kind: the name of the behaviour.
+        event_type: the name of the event type.
         label: 1 where a shown item was taken up, 0 where it was not.
         content: what describes the item.
     """
@@ -111,9 +111,9 @@ class Columns:
     user: str
     item: str
     time: str | None = None
-    value: str | None = None
+    rating: str | None = None
     weight: str | None = None
-    kind: str | None = None
+    event_type: str | None = None
     label: str | None = None
     content: tuple[str, ...] = ()
 
@@ -132,7 +132,7 @@ def plain_name(name: str) -> str:
     return re.sub(r"[\s_.\-]+", "", name).lower()
 
 
-def find_columns(names: Sequence[str], given: Mapping[str, str], where: str) -> Columns:
+def find_columns(names: Sequence[str], given: Mapping[str, str], where: str) -> ColumnRoles:
     """The columns of a log. ``given`` maps roles to columns and wins over usual names.
 
     Raises:
@@ -149,7 +149,7 @@ def find_columns(names: Sequence[str], given: Mapping[str, str], where: str) -> 
     for role in ("user", "item"):
         if role not in found:
             raise ColumnError(_missing(role, [name for name in names if name not in found.values()], names, where))
-    return Columns(**found, content=_content(names, found, given, where))
+    return ColumnRoles(**found, content=_content(names, found, given, where))
 
 
 def find_key(names: Sequence[str], role: str, known_as: Iterable[str | None], given: str | None, where: str) -> str:

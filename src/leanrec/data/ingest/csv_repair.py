@@ -17,10 +17,10 @@ from typing import BinaryIO, TextIO, cast
 
 import numpy as np
 
-from leanrec.data.engine import Engine, ident, text
+from leanrec.data.engine import SqlEngine, quote_identifier, quote_literal
 from leanrec.data.ingest.reject_reasons import FOREIGN, UNREADABLE
-from leanrec.data.ingest.sources import Part
-from leanrec.data.ingest.text_files import Delimited, line_scan
+from leanrec.data.ingest.sources import SourcePart
+from leanrec.data.ingest.text_files import DelimitedFile, line_scan
 from leanrec.errors import SourceError
 
 __all__ = ["copy_parts", "count_aside"]
@@ -38,8 +38,8 @@ _ENDS = "its line ends are of several kinds; each ends a line."
 
 
 def copy_parts(
-    engine: Engine, parts: Sequence[Part], copy: Callable[[Sequence[Part]], list[int]]
-) -> tuple[list[Part], list[int]]:
+    engine: SqlEngine, parts: Sequence[SourcePart], copy: Callable[[Sequence[SourcePart]], list[int]]
+) -> tuple[list[SourcePart], list[int]]:
     """Read the parts whole with ``copy``, mended where they must be: the parts as read, and the rows of each.
 
     ``copy`` is called a second time, with mended parts, where text was damaged. Cost for clean text: one pass over
@@ -58,12 +58,12 @@ def copy_parts(
     return whole, counts
 
 
-def count_aside(engine: Engine, parts: Sequence[Part]) -> dict[str, int]:
+def count_aside(engine: SqlEngine, parts: Sequence[SourcePart]) -> dict[str, int]:
     """Reason → lines of the parts that are no rows."""
     counts: dict[str, int] = {}
     for part in parts:
         if part.aside:
-            for reason, lines in engine.rows(
+            for reason, lines in engine.fetch_rows(
                 f"SELECT reason, count(*) FROM {part.aside} GROUP BY reason ORDER BY reason"
             ):
                 counts[reason] = counts.get(reason, 0) + int(lines)
@@ -88,7 +88,7 @@ class _Survey:
         return self.foreign and not self.letters
 
 
-def _is_uneven(engine: Engine, part: Part) -> bool:
+def _is_uneven(engine: SqlEngine, part: SourcePart) -> bool:
     """Whether the lines of a file end in several ways."""
     if part.file is None or part.aside:
         return False
@@ -99,31 +99,31 @@ def _is_uneven(engine: Engine, part: Part) -> bool:
     return bool(kinds.sum() > 1)
 
 
-def _checked(engine: Engine, part: Part, rows: int) -> Part:
+def _checked(engine: SqlEngine, part: SourcePart, rows: int) -> SourcePart:
     """The part with the table of its unreadable lines; mended if more than single lines are wrong with it."""
     if part.file is None or part.aside:
         return part
     rejects = part.file.rejects
-    lost, damaged = engine.rows(
+    lost, damaged = engine.fetch_rows(
         "SELECT count(DISTINCT line), count_if(error_type NOT IN ('MISSING COLUMNS', 'TOO MANY COLUMNS') OR contains(csv_line, chr(10))) "
         f"FROM {rejects}"
     )[0]
     if damaged or not _adds_up(engine, part.file, rows + lost):
         return mend(engine, part)
     aside = f"{rejects}_aside"
-    engine.run(
-        f"CREATE TEMP TABLE {aside} AS SELECT line, any_value(csv_line) AS csv_line, {text(UNREADABLE)} AS reason "
+    engine.execute(
+        f"CREATE TEMP TABLE {aside} AS SELECT line, any_value(csv_line) AS csv_line, {quote_literal(UNREADABLE)} AS reason "
         f"FROM {rejects} GROUP BY line"
     )
     return dataclasses.replace(part, aside=aside)
 
 
-def _adds_up(engine: Engine, file: Delimited, records: int) -> bool:
+def _adds_up(engine: SqlEngine, file: DelimitedFile, records: int) -> bool:
     """Whether a file that was read without complaint was read as it was meant."""
     if file.path.suffix.lower() == ".zst":
         # The scan passes lines over that are no UTF-8, so that there are too few.
         scan = line_scan(file.path, file.buffer)
-        lines = int(engine.rows(f"SELECT count(line) FROM {scan}", str(file.path))[0][0])
+        lines = int(engine.fetch_rows(f"SELECT count(line) FROM {scan}", str(file.path))[0][0])
         return lines == records + file.header or (lines > records + file.header and not _swallows(engine, file))
     quoted, plain = _look_over(file)
     if not plain and _survey(engine, file).foreign:
@@ -131,7 +131,7 @@ def _adds_up(engine: Engine, file: Delimited, records: int) -> bool:
     return not quoted or _count_lines(file) <= records + file.header or not _swallows(engine, file)
 
 
-def _look_over(file: Delimited) -> tuple[bool, bool]:
+def _look_over(file: DelimitedFile) -> tuple[bool, bool]:
     """Whether there is a quotation mark, and whether all is ASCII. Cost O(bytes) at some GB/s: clean files pay it too."""
     quoted, plain = False, True
     for data in _bytes_of(file):
@@ -140,24 +140,24 @@ def _look_over(file: Delimited) -> tuple[bool, bool]:
     return quoted, plain
 
 
-def _count_lines(file: Delimited) -> int:
+def _count_lines(file: DelimitedFile) -> int:
     # bytes.count goes from one end of a line to the next, which for short lines takes six times as long.
     return sum(int(np.count_nonzero(np.frombuffer(data, np.uint8) == _NEWLINE)) for data in _bytes_of(file))
 
 
-def _swallows(engine: Engine, file: Delimited) -> bool:
+def _swallows(engine: SqlEngine, file: DelimitedFile) -> bool:
     """Whether a field holds lines that are records themselves: its closing quotation mark belongs to another one."""
     enough = -(-_EVIDENCE // max(1, len(file.names) - 1))
-    marks = f"list_transform(string_split({{c}}, chr(10))[2:-2], lambda x: length(x) - length(replace(x, {text(file.delimiter)}, '')))"
+    marks = f"list_transform(string_split({{c}}, chr(10))[2:-2], lambda x: length(x) - length(replace(x, {quote_literal(file.delimiter)}, '')))"
     tests = " OR ".join(
         f"(contains({c}, chr(10)) AND len({marks.format(c=c)}) >= {enough} "
         f"AND len(list_filter({marks.format(c=c)}, lambda n: n <> {len(file.names) - 1})) = 0)"
-        for c in map(ident, file.names)
+        for c in map(quote_identifier, file.names)
     )
-    return bool(engine.rows(f"SELECT 1 FROM {file.glance()} WHERE {tests} LIMIT 1", str(file.path)))
+    return bool(engine.fetch_rows(f"SELECT 1 FROM {file.glance()} WHERE {tests} LIMIT 1", str(file.path)))
 
 
-def _survey(engine: Engine, file: Delimited) -> _Survey:
+def _survey(engine: SqlEngine, file: DelimitedFile) -> _Survey:
     """What is beyond ASCII in the file. Cost O(bytes), and a block of memory."""
     found = _Survey()
     for block in _blocks(engine, file):
@@ -183,11 +183,11 @@ def _is_utf8(line: bytes) -> bool:
     return True
 
 
-def _blocks(engine: Engine, file: Delimited) -> Iterator[bytes]:
+def _blocks(engine: SqlEngine, file: DelimitedFile) -> Iterator[bytes]:
     """The file in blocks that end where a line ends."""
     if file.path.suffix.lower() == ".zst":
         # Every byte is a letter of Latin-1, so nothing is lost on the way.
-        lines = engine.stream(f"SELECT line FROM {line_scan(file.path, file.buffer, 'latin-1')}", str(file.path))
+        lines = engine.stream_rows(f"SELECT line FROM {line_scan(file.path, file.buffer, 'latin-1')}", str(file.path))
         yield from ("".join(f"{line or ''}\n" for (line,) in some).encode("latin-1") for some in lines)
         return
     rest = b""
@@ -202,7 +202,7 @@ def _blocks(engine: Engine, file: Delimited) -> Iterator[bytes]:
         yield rest
 
 
-def _bytes_of(file: Delimited) -> Iterator[bytes]:
+def _bytes_of(file: DelimitedFile) -> Iterator[bytes]:
     """The file as it comes, a block at a time."""
     with _opened(file.path) as handle:
         while data := handle.read(_BLOCK):
@@ -216,7 +216,7 @@ def _opened(path: Path) -> BinaryIO:
         raise SourceError(f"{path} cannot be read: {error.strerror}. Check its permissions.") from error
 
 
-def _lines(engine: Engine, file: Delimited) -> Iterator[bytes]:
+def _lines(engine: SqlEngine, file: DelimitedFile) -> Iterator[bytes]:
     """The lines without their ends, without a mark of the byte order at the start."""
     blocks = _blocks(engine, file)
     first = next(blocks, b"").removeprefix(b"\xef\xbb\xbf")
@@ -258,7 +258,7 @@ class _Shape:
         return len(inner) * marks >= _EVIDENCE and all(line.count(self.delimiter) == marks for line in inner)
 
 
-def _shape(file: Delimited) -> _Shape:
+def _shape(file: DelimitedFile) -> _Shape:
     mark, columns = re.escape(file.delimiter.encode()), len(file.names)
     opened = rb' *"[^"]*(?:""[^"]*)*'
     field = rb"(?:" + opened + rb'" *| *[^" ' + mark + rb"\n][^" + mark + rb"\n]*| *)"
@@ -308,7 +308,7 @@ def _closing(line: bytes, ahead: collections.deque[bytes], lines: Iterator[bytes
     return 0
 
 
-def mend(engine: Engine, part: Part, note: str = "") -> Part:
+def mend(engine: SqlEngine, part: SourcePart, note: str = "") -> SourcePart:
     """Write the file anew, as DuckDB reads it, beside a list of the lines that are no record.
 
     The copies lie in the engine's folder and go with it. Cost O(bytes) time, about a microsecond a line; as much disk
@@ -325,8 +325,8 @@ def mend(engine: Engine, part: Part, note: str = "") -> Part:
             f"{part.label} cannot be mended: {error.strerror}. Set TMPDIR to a folder with more room."
         ) from error
     table = f"{file.rejects}_aside"
-    engine.run(
-        f"CREATE TEMP TABLE {table} AS SELECT * FROM read_csv({text(bad)}, auto_detect = false, header = false, quote = '\"', "
+    engine.execute(
+        f"CREATE TEMP TABLE {table} AS SELECT * FROM read_csv({quote_literal(bad)}, auto_detect = false, header = false, quote = '\"', "
         "escape = '\"', columns = {'line': 'BIGINT', 'reason': 'VARCHAR', 'csv_line': 'VARCHAR'})",
         part.label,
     )
@@ -352,7 +352,7 @@ class _Counts:
     first_left: int = 0
 
 
-def _write(engine: Engine, file: Delimited, records: BinaryIO, aside: TextIO) -> _Counts:
+def _write(engine: SqlEngine, file: DelimitedFile, records: BinaryIO, aside: TextIO) -> _Counts:
     counts, out, shape, western = _Counts(), csv.writer(aside), _shape(file), _survey(engine, file).western
     lines = _records(_lines(engine, file), shape)
     if file.header:

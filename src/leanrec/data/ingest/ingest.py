@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from leanrec import artifacts
 from leanrec.data.dataset import Dataset
 from leanrec.data.engine import SqlEngine, open_engine
-from leanrec.data.ingest.block_rules import rejected
+from leanrec.data.ingest.block_rules import reject_events
 from leanrec.data.ingest.cleaning import CleaningRules
 from leanrec.data.ingest.csv_repair import count_aside
 from leanrec.data.ingest.encoding import EncodedLog, encode, find_ids, make_dictionary
@@ -31,7 +31,7 @@ from leanrec.data.ingest.link_files import FoundLinks, attach, read_links
 from leanrec.data.ingest.outputs import KeptRows, final_rows, make_dataset, write_events
 from leanrec.data.ingest.reject_reasons import REASONS
 from leanrec.data.ingest.rejects import check_path, write_quarantine
-from leanrec.data.ingest.report import DataReport, describe_dataset, report_from_dict, global_rules_note
+from leanrec.data.ingest.report import DataReport, describe_dataset, global_rules_note, report_from_dict
 from leanrec.data.ingest.schema import LogSchema, understand
 from leanrec.data.ingest.side_tables import SideTables, open_sides
 from leanrec.data.ingest.sources import Source, describe_source
@@ -344,7 +344,7 @@ def _clean(task: _Task, engine: SqlEngine, facts: _Facts, say: Callable[[str], N
     )
     say(f"Cleaning {log.events:,} events")
     comparable = staged.has("time") or staged.has("rating")
-    reason = rejected(log, task.cleaning, clock=facts.profile.clock, comparable=comparable)
+    reason = reject_events(log, task.cleaning, clock=facts.profile.clock, comparable=comparable)
     for code in np.flatnonzero(np.bincount(reason, minlength=len(REASONS))[1:]) + 1:
         counts[REASONS[code]] = int(np.count_nonzero(reason == code))
     notes = [f"Kinds that differ in capital letters only count as one: {each}." for each in log.spellings]

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leanrec.data.dataset import Dataset
-from leanrec.data.engine import Engine, ident, plain
+from leanrec.data.engine import SqlEngine, quote_identifier, to_table_column
 from leanrec.data.ingest.columns import plain_name
 from leanrec.data.ingest.csv_repair import copy_parts, count_aside
 from leanrec.data.ingest.row_reader import id_expression
-from leanrec.data.ingest.sources import Part, Source, open_parts
+from leanrec.data.ingest.sources import Source, SourcePart, open_parts
 from leanrec.data.links import ItemLinks, UserLinks
 from leanrec.data.vocabulary import Vocabulary
 from leanrec.errors import ColumnError, DataError, SourceError
@@ -54,20 +54,20 @@ class FoundLinks:
     Attributes:
         item_links: the triples, or None.
         user_links: the links between users, or None.
-        set_aside: reason → rows.
+        rejected: reason → rows.
         columns: file → role → column.
         notes: what reading them had to put right, and what they hold, in sentences.
     """
 
     item_links: ItemLinks | None = None
     user_links: UserLinks | None = None
-    set_aside: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    rejected: Mapping[str, int] = dataclasses.field(default_factory=dict)
     columns: Mapping[str, dict[str, str]] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
 def read_links(
-    engine: Engine, item_links: Source | None, user_links: Source | None, given: Mapping[str, str]
+    engine: SqlEngine, item_links: Source | None, user_links: Source | None, given: Mapping[str, str]
 ) -> FoundLinks:
     """Read both, where they are asked for. Rows that cannot be used are set aside and counted.
 
@@ -82,10 +82,10 @@ def read_links(
         if source is not None:
             rows = _rows(engine, table, source, given)
             found[table] = (_item_links if table == "item_links" else _user_links)(engine, rows)
-            aside |= {f"{_WORDS[table]}: {reason}": n for reason, n in rows.set_aside.items() if n}
+            aside |= {f"{_WORDS[table]}: {reason}": n for reason, n in rows.rejected.items() if n}
             columns[_WORDS[table]] = rows.columns
             notes += rows.notes
-    return FoundLinks(**found, set_aside=aside, columns=columns, notes=tuple(notes))
+    return FoundLinks(**found, rejected=aside, columns=columns, notes=tuple(notes))
 
 
 def attach(data: Dataset, found: FoundLinks) -> tuple[Dataset, tuple[str, ...]]:
@@ -117,31 +117,31 @@ class _Rows:
         label: the file, for messages.
         columns: role → its column.
         rows: how many.
-        set_aside: reason → lines that are no rows.
+        rejected: reason → lines that are no rows.
         notes: what reading them had to put right.
     """
 
     label: str
     columns: dict[str, str]
     rows: int
-    set_aside: dict[str, int]
+    rejected: dict[str, int]
     notes: tuple[str, ...]
 
 
-def _rows(engine: Engine, table: str, source: Source, given: Mapping[str, str]) -> _Rows:
+def _rows(engine: SqlEngine, table: str, source: Source, given: Mapping[str, str]) -> _Rows:
     parts = open_parts(engine, source, name=table)
     if all(_headless(table, part) for part in parts):
         parts = open_parts(engine, source, name=f"{table}_plain", positions=True)
     columns = [_columns(table, part, given) for part in parts]
 
-    def copy(read: Sequence[Part]) -> list[int]:
+    def copy(read: Sequence[SourcePart]) -> list[int]:
         selects = []
         for number, (part, cols) in enumerate(zip(read, columns, strict=True)):
             fields = [f"{_cell(part, cols.get(role), role)} AS c{i}" for i, role in enumerate(_USUAL[table])]
             selects.append(f"SELECT {', '.join(fields)}, {number} AS part FROM {part.scan}")
         everything = " UNION ALL ".join(selects)
-        engine.run(f"CREATE OR REPLACE TEMP TABLE {table}_rows AS {everything}", parts[0].label)
-        counts = dict(engine.rows(f"SELECT part, count(*) FROM {table}_rows GROUP BY part"))
+        engine.execute(f"CREATE OR REPLACE TEMP TABLE {table}_rows AS {everything}", parts[0].label)
+        counts = dict(engine.fetch_rows(f"SELECT part, count(*) FROM {table}_rows GROUP BY part"))
         return [int(counts.get(number, 0)) for number in range(len(read))]
 
     read, counts = copy_parts(engine, parts, copy)
@@ -149,7 +149,7 @@ def _rows(engine: Engine, table: str, source: Source, given: Mapping[str, str]) 
     return _Rows(parts[0].label, columns[0], sum(counts), count_aside(engine, read), notes)
 
 
-def _headless(table: str, part: Part) -> bool:
+def _headless(table: str, part: SourcePart) -> bool:
     """Whether delimited text has as many columns as there are roles, and no usual name in its first line."""
     roles = _USUAL[table]
     usual = {name for names in roles.values() for name in names}
@@ -157,7 +157,7 @@ def _headless(table: str, part: Part) -> bool:
     return part.form == "csv" and fits and not usual & set(map(plain_name, part.names))
 
 
-def _columns(table: str, part: Part, given: Mapping[str, str]) -> dict[str, str]:
+def _columns(table: str, part: SourcePart, given: Mapping[str, str]) -> dict[str, str]:
     """Role → column. Raises ColumnError."""
     roles = _USUAL[table]
     own = {plain_name(name): name for name in reversed(part.names)}
@@ -175,7 +175,7 @@ def _columns(table: str, part: Part, given: Mapping[str, str]) -> dict[str, str]
     return found
 
 
-def _missing(table: str, role: str, asked: str | None, part: Part) -> str:
+def _missing(table: str, role: str, asked: str | None, part: SourcePart) -> str:
     there = f"Its columns are: {', '.join(map(repr, part.names[:30]))}."
     looked = f"Looked for {', '.join(_USUAL[table][role][:5])} and the like."
     what = f"no {role} column" if asked is None else f"no column {asked!r}, which was named as the {role}"
@@ -186,16 +186,16 @@ def _missing(table: str, role: str, asked: str | None, part: Part) -> str:
     ).replace("  ", " ")
 
 
-def _cell(part: Part, column: str | None, role: str) -> str:
+def _cell(part: SourcePart, column: str | None, role: str) -> str:
     """SQL: an id as text, NULL where it is missing; a weight as a number, NaN where it is none and 1 where there are none."""
     if role == "weight":
-        return "1::DOUBLE" if column is None else f"coalesce(try_cast({ident(column)} AS DOUBLE), 'nan'::DOUBLE)"
+        return "1::DOUBLE" if column is None else f"coalesce(try_cast({quote_identifier(column)} AS DOUBLE), 'nan'::DOUBLE)"
     assert column is not None  # noqa: S101 - every other role has been found
-    kind = "VARCHAR" if part.form == "csv" else part.types[column]
-    return id_expression(column, kind, integer=False, trim=part.form == "csv")
+    column_type = "VARCHAR" if part.form == "csv" else part.types[column]
+    return id_expression(column, column_type, integer=False, trim=part.form == "csv")
 
 
-def _item_links(engine: Engine, rows: _Rows) -> ItemLinks:
+def _item_links(engine: SqlEngine, rows: _Rows) -> ItemLinks:
     missing = [(f"missing {role}", f"c{i} IS NULL") for i, role in enumerate(_USUAL["item_links"])]
     _judge(engine, "item_links", rows, missing, "c0, c1, c2", "repeated triple (it counts once)")
     nodes, codes = _codes(engine, "item_links", ("c0", "c2"))
@@ -203,7 +203,7 @@ def _item_links(engine: Engine, rows: _Rows) -> ItemLinks:
     return ItemLinks(codes[0], relation[0], codes[1], Vocabulary(nodes, "entity"), relations)
 
 
-def _user_links(engine: Engine, rows: _Rows) -> UserLinks:
+def _user_links(engine: SqlEngine, rows: _Rows) -> UserLinks:
     reasons = [
         ("missing user", "c0 IS NULL"),
         ("missing friend", "c1 IS NULL"),
@@ -212,46 +212,46 @@ def _user_links(engine: Engine, rows: _Rows) -> UserLinks:
     ]
     _judge(engine, "user_links", rows, reasons, "c0, c1", "repeated link (the first one was kept)")
     people, codes = _codes(engine, "user_links", ("c0", "c1"))
-    weight = engine.arrays("SELECT c2 FROM user_links_kept ORDER BY place")["c2"]
+    weight = engine.fetch_arrays("SELECT c2 FROM user_links_kept ORDER BY place")["c2"]
     return UserLinks(codes[0], codes[1], np.asarray(weight).astype(np.float32), Vocabulary(people, "user"))
 
 
-def _judge(engine: Engine, table: str, rows: _Rows, reasons: list[tuple[str, str]], key: str, repeated: str) -> None:
+def _judge(engine: SqlEngine, table: str, rows: _Rows, reasons: list[tuple[str, str]], key: str, repeated: str) -> None:
     """Make ``<table>_kept`` of the rows that nothing speaks against, and count the others by reason."""
     cases = " ".join(f"WHEN {condition} THEN {i}" for i, (_, condition) in enumerate(reasons))
-    engine.run(
+    engine.execute(
         f"CREATE TEMP TABLE {table}_good AS SELECT *, rowid AS place, CASE {cases} ELSE -1 END AS reason FROM {table}_rows"
     )
-    counts = dict(engine.rows(f"SELECT reason, count(*) FROM {table}_good GROUP BY reason"))
-    rows.set_aside.update({name: int(counts[i]) for i, (name, _) in enumerate(reasons) if i in counts})
-    engine.run(
+    counts = dict(engine.fetch_rows(f"SELECT reason, count(*) FROM {table}_good GROUP BY reason"))
+    rows.rejected.update({name: int(counts[i]) for i, (name, _) in enumerate(reasons) if i in counts})
+    engine.execute(
         f"CREATE TEMP TABLE {table}_kept AS SELECT * FROM {table}_good WHERE place IN "
         f"(SELECT min(place) FROM {table}_good WHERE reason = -1 GROUP BY {key})"
     )
-    kept = int(engine.rows(f"SELECT count(*) FROM {table}_kept")[0][0])
-    rows.set_aside[repeated] = int(counts.get(-1, 0)) - kept
+    kept = int(engine.fetch_rows(f"SELECT count(*) FROM {table}_kept")[0][0])
+    rows.rejected[repeated] = int(counts.get(-1, 0)) - kept
     if not kept:
-        listed = "; ".join(f"{reason}: {n:,}" for reason, n in rows.set_aside.items() if n) or "it has no row"
+        listed = "; ".join(f"{reason}: {n:,}" for reason, n in rows.rejected.items() if n) or "it has no row"
         error = DataError if rows.rows else SourceError
         raise error(f"No row of the {_WORDS[table]} {rows.label} can be used: {listed}. Check its columns.")
 
 
-def _codes(engine: Engine, table: str, columns: tuple[str, ...]) -> tuple[NDArray[Any], list[Int32Array]]:
+def _codes(engine: SqlEngine, table: str, columns: tuple[str, ...]) -> tuple[NDArray[Any], list[Int32Array]]:
     """The distinct texts of the columns, sorted, and the codes of each column."""
     every = " UNION ALL ".join(f"SELECT {column} AS id FROM {table}_kept" for column in columns)
     distinct = f"SELECT DISTINCT id FROM ({every})"
     numbered = f"SELECT id, row_number() OVER (ORDER BY id) - 1 AS code FROM ({distinct})"
-    engine.run(f"CREATE OR REPLACE TEMP TABLE {table}_ids AS {numbered}")
-    ids = engine.arrays(f"SELECT id FROM {table}_ids ORDER BY code")["id"]
+    engine.execute(f"CREATE OR REPLACE TEMP TABLE {table}_ids AS {numbered}")
+    ids = engine.fetch_arrays(f"SELECT id FROM {table}_ids ORDER BY code")["id"]
     codes = []
     for column in columns:
         joined = f"SELECT code FROM {table}_kept JOIN {table}_ids ON {column} = id ORDER BY place"
-        codes.append(np.asarray(engine.arrays(joined)["code"]).astype(np.int32))
-    return plain(ids), codes
+        codes.append(np.asarray(engine.fetch_arrays(joined)["code"]).astype(np.int32))
+    return to_table_column(ids), codes
 
 
 def _about_items(links: ItemLinks, data: Dataset) -> str:
-    linked = int(links.linked(data.items).sum())
+    linked = int(links.find_linked_items(data.items).sum())
     if not linked:
         raise DataError(
             f"None of the {len(links.nodes):,} heads and tails of the item links is the id of an item. Item ids look like: "
@@ -274,7 +274,7 @@ def _with_people(links: UserLinks, data: Dataset) -> tuple[Vocabulary, str]:
     new = links.people.ids[~known]
     numbers = data.users.ids.dtype.kind == "i"
     fitting = [each for each in new.tolist() if not numbers or _is_whole(each)]
-    users = data.users.extended(fitting)
+    users = data.users.with_ids(fitting)
     note = (
         f"User links: {len(links):,} among {int(known.sum()):,} of {len(data.users):,} users and "
         f"{len(new):,} of whom nothing else is known."

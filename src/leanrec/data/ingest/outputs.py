@@ -20,7 +20,7 @@ from leanrec.data.vocabulary import Vocabulary
 from leanrec.run import Run
 from leanrec.types import Events, Int32Array
 
-__all__ = ["Rows", "final_rows", "make_dataset", "write_events"]
+__all__ = ["KeptRows", "final_rows", "make_dataset", "write_events"]
 
 _ARRAY_SHARE = 0.3
 

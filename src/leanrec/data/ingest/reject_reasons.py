@@ -6,7 +6,7 @@ REASONS = (
     "",
     "missing user",
     "missing item",
-    "missing kind",
+    "missing event type",
     "missing time",
     "time not understood",
     "missing rating",

@@ -13,7 +13,7 @@ from leanrec.data.dataset import Dataset
 from leanrec.errors import ArtifactError
 from leanrec.types import Events, Int64Array
 
-__all__ = ["DataReport", "Tally", "describe", "report_from_dict", "whole_log_note"]
+__all__ = ["DataReport", "EventCounter", "describe_dataset", "global_rules_note", "report_from_dict"]
 
 _TAIL = (1, 2, 5, 10, 20, 30, 50, 80, 100)
 _BARS = 40
@@ -33,9 +33,9 @@ class DataReport:
         events: events kept.
         users: users with an event.
         items: items, those that only the item table knows among them.
-        items_touched: items with an event.
+        items_with_events: items with an event.
         density: events / (users · items).
-        clock: whether times are a clock; otherwise they are an order.
+        has_clock: whether times are a clock; otherwise they are an order.
         start: first and last moment (ISO, UTC), None without a clock.
         end: the last one.
         days: time between them in days.
@@ -45,11 +45,11 @@ class DataReport:
         events_per_user: min, 10%, median, mean, 90%, 99%, max.
         events_per_item: the same for touched items.
         activity: up to 40 equal stretches of time, by their first day → events.
-        kinds: behaviour → {"events", "weight"}.
+        event_types: event type → {"events", "weight"}.
         positive: events with a weight above zero.
         ratings: rating → how often (in twenty equal bins where there are more than forty values).
-        set_aside: reason → rows of the log.
-        tables_set_aside: reason → rows of the item and the user table.
+        rejected: reason → rows of the log.
+        rejected_in_tables: reason → rows of the item and the user table.
         columns: what was understood: table → {role: column}.
         item_columns: what is known about items.
         user_columns: what is known about users.
@@ -66,9 +66,9 @@ class DataReport:
     events: int
     users: int
     items: int
-    items_touched: int
+    items_with_events: int
     density: float
-    clock: bool
+    has_clock: bool
     start: str | None
     end: str | None
     days: float | None
@@ -77,11 +77,11 @@ class DataReport:
     events_per_user: Mapping[str, float]
     events_per_item: Mapping[str, float]
     activity: Mapping[str, int]
-    kinds: Mapping[str, Mapping[str, float]]
+    event_types: Mapping[str, Mapping[str, float]]
     positive: int
     ratings: Mapping[str, int]
-    set_aside: Mapping[str, int] = dataclasses.field(default_factory=dict)
-    tables_set_aside: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    rejected: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    rejected_in_tables: Mapping[str, int] = dataclasses.field(default_factory=dict)
     columns: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
     item_columns: tuple[str, ...] = ()
     user_columns: tuple[str, ...] = ()
@@ -99,10 +99,10 @@ class DataReport:
         }
 
 
-def whole_log_note(set_aside: Mapping[str, int]) -> str:
+def global_rules_note(rejected: Mapping[str, int]) -> str:
     """What a split should say where rows were set aside by rules that look at the whole log; "" where none were."""
     counts = {
-        name: sum(n for why, n in set_aside.items() if why.startswith(start)) for name, start in _WHOLE_LOG.items()
+        name: sum(n for why, n in rejected.items() if why.startswith(start)) for name, start in _WHOLE_LOG.items()
     }
     found = ", ".join(f"{name} {n:,}" for name, n in counts.items() if n)
     if not found:
@@ -127,18 +127,18 @@ def report_from_dict(values: Mapping[str, Any]) -> DataReport:
         ) from error
 
 
-class Tally:
+class EventCounter:
     """Counts what a report needs while events pass by in blocks. Memory O(U + N + days)."""
 
-    def __init__(self, users: int, items: int, kinds: int) -> None:
-        """Sizes: users, items, kinds."""
+    def __init__(self, users: int, items: int, event_types: int) -> None:
+        """Sizes: users, items, event types."""
         self.of_user = np.zeros(users, np.int64)
         self.of_item = np.zeros(items, np.int64)
-        self.of_kind = np.zeros(kinds, np.int64)
+        self.of_type = np.zeros(event_types, np.int64)
         self.positive = 0
         self.first, self.last = np.iinfo(np.int64).max, np.iinfo(np.int64).min
         self.days: collections.Counter[int] = collections.Counter()
-        self.values: collections.Counter[float] = collections.Counter()
+        self.ratings: collections.Counter[float] = collections.Counter()
 
     def add(self, events: Events, *, clock: bool) -> None:
         """Count row-indexed events."""
@@ -146,7 +146,7 @@ class Tally:
             return
         self.of_user += np.bincount(events.user, minlength=len(self.of_user))
         self.of_item += np.bincount(events.item, minlength=len(self.of_item))
-        self.of_kind += np.bincount(events.kind, minlength=len(self.of_kind))
+        self.of_type += np.bincount(events.event_type, minlength=len(self.of_type))
         self.positive += int(np.count_nonzero(events.weight > 0))
         self.first, self.last = (
             min(self.first, int(events.time.min())),
@@ -157,11 +157,11 @@ class Tally:
             low = int(day.min())
             counts = np.bincount(day - low)
             self.days.update({low + int(i): int(counts[i]) for i in np.flatnonzero(counts)})
-        if events.value is not None:
-            values, counts = np.unique(events.value[np.isfinite(events.value)], return_counts=True)
-            self.values.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
+        if events.rating is not None:
+            values, counts = np.unique(events.rating[np.isfinite(events.rating)], return_counts=True)
+            self.ratings.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
 
-    def report(self, *, source: str, kinds: Mapping[str, float], clock: bool, **facts: Any) -> DataReport:
+    def report(self, *, source: str, event_types: Mapping[str, float], clock: bool, **facts: Any) -> DataReport:
         """The report. ``facts`` are further fields of DataReport."""
         events, touched = int(self.of_user.sum()), self.of_item[self.of_item > 0]
         users, items = len(self.of_user), len(self.of_item)
@@ -171,9 +171,9 @@ class Tally:
             events=events,
             users=users,
             items=items,
-            items_touched=len(touched),
+            items_with_events=len(touched),
             density=events / max(1, users * items),
-            clock=clock,
+            has_clock=clock,
             start=_iso(self.first) if clock and events else None,
             end=_iso(self.last) if clock and events else None,
             days=(self.last - self.first) / _DAY if clock and events else None,
@@ -182,9 +182,9 @@ class Tally:
             events_per_user=_quantiles(self.of_user[self.of_user > 0]),
             events_per_item=_quantiles(touched),
             activity=self._activity(),
-            kinds={
+            event_types={
                 name: {"events": int(n), "weight": float(w)}
-                for (name, w), n in zip(kinds.items(), self.of_kind, strict=True)
+                for (name, w), n in zip(event_types.items(), self.of_type, strict=True)
             },
             positive=self.positive,
             ratings=self._ratings(),
@@ -202,29 +202,29 @@ class Tally:
         return {_iso((first + bar * width) * _DAY)[:10]: bars[bar] for bar in range((last - first) // width + 1)}
 
     def _ratings(self) -> dict[str, int]:
-        if len(self.values) <= _BARS:
-            return {f"{value:g}": self.values[value] for value in sorted(self.values)}
-        values = np.array(sorted(self.values))
-        counts, edges = np.histogram(values, bins=20, weights=[self.values[each] for each in values.tolist()])
+        if len(self.ratings) <= _BARS:
+            return {f"{value:g}": self.ratings[value] for value in sorted(self.ratings)}
+        values = np.array(sorted(self.ratings))
+        counts, edges = np.histogram(values, bins=20, weights=[self.ratings[each] for each in values.tolist()])
         return {f"{low:.3g} to {high:.3g}": int(n) for low, high, n in zip(edges[:-1], edges[1:], counts, strict=True)}
 
 
-def describe(data: Dataset) -> DataReport:
+def describe_dataset(data: Dataset) -> DataReport:
     """The report of any data set. Cost O(E + N log N) time, one block of memory.
 
-    How the events were weighted is not known here: the weight of a kind is the mean over its events.
+    How the events were weighted is not known here: the weight of an event type is the mean over its events.
     """
-    kinds = data.events.kinds
-    tally = Tally(len(data.users), len(data.items), len(kinds))
-    total = np.zeros(len(kinds))
+    event_types = data.events.event_types
+    tally = EventCounter(len(data.users), len(data.items), len(event_types))
+    total = np.zeros(len(event_types))
     clock = bool(len(data.events)) and int(data.events.time[-1]) >= _FIRST_CLOCK
     for start in range(0, len(data.events), _BLOCK):
         block = data.events.take(slice(start, start + _BLOCK))
         tally.add(block, clock=clock)
-        total += np.bincount(block.kind, weights=block.weight, minlength=len(kinds))
+        total += np.bincount(block.event_type, weights=block.weight, minlength=len(event_types))
     return tally.report(
         source=data.source,
-        kinds=dict(zip(kinds, (total / np.maximum(1, tally.of_kind)).tolist(), strict=True)),
+        event_types=dict(zip(event_types, (total / np.maximum(1, tally.of_type)).tolist(), strict=True)),
         clock=clock,
         item_columns=() if data.item_table is None else tuple(data.item_table.columns),
         user_columns=() if data.user_table is None else tuple(data.user_table.columns),

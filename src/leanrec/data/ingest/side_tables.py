@@ -4,19 +4,19 @@ import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 
-from leanrec.data.engine import Engine, ident, plain
-from leanrec.data.ingest.columns import Columns, find_key
+from leanrec.data.engine import SqlEngine, quote_identifier, to_table_column
+from leanrec.data.ingest.columns import ColumnRoles, find_key
 from leanrec.data.ingest.csv_repair import copy_parts, count_aside
 from leanrec.data.ingest.row_reader import id_expression
-from leanrec.data.ingest.sources import Part, Source, open_parts
-from leanrec.data.ingest.staging import Staged
+from leanrec.data.ingest.sources import Source, SourcePart, open_parts
+from leanrec.data.ingest.staging import StagedLog
 from leanrec.data.table import Table
 from leanrec.errors import SourceError
 
 __all__ = [
-    "Loaded",
+    "LoadedTable",
     "SideTable",
-    "Sides",
+    "SideTables",
     "content_table",
     "load_table",
     "open_sides",
@@ -38,7 +38,7 @@ class SideTable:
     """
 
     role: str
-    part: Part
+    part: SourcePart
     key: str
 
     @property
@@ -53,7 +53,7 @@ class SideTable:
 
 
 @dataclasses.dataclass(frozen=True)
-class Loaded:
+class LoadedTable:
     """A table in DuckDB: ``<role>_rows`` with the column ``id`` and one row for each id.
 
     Attributes:
@@ -75,7 +75,7 @@ class Loaded:
     notes: tuple[str, ...] = ()
 
 
-def open_table(engine: Engine, source: Source, role: str, columns: Sequence[Columns], given: str | None) -> SideTable:
+def open_table(engine: SqlEngine, source: Source, role: str, columns: Sequence[ColumnRoles], given: str | None) -> SideTable:
     """Find the table and its id column. Raises SourceError or ColumnError."""
     parts = open_parts(engine, source, name=f"{role}_table")
     if len(parts) > 1:
@@ -89,7 +89,7 @@ def open_table(engine: Engine, source: Source, role: str, columns: Sequence[Colu
     )
 
 
-def load_table(engine: Engine, table: SideTable, *, integer: bool) -> Loaded:
+def load_table(engine: SqlEngine, table: SideTable, *, integer: bool) -> LoadedTable:
     """Read the table into ``<role>_rows``. Of rows with one id the first is kept."""
     role, part = table.role, table.part
     names = [name for name in part.names if name != table.key]
@@ -97,18 +97,18 @@ def load_table(engine: Engine, table: SideTable, *, integer: bool) -> Loaded:
     identity = id_expression(table.key, table.key_type, integer, trim=part.form == "csv")
     listed = ", ".join([f"{identity} AS id", *fields])
 
-    def copy(parts: Sequence[Part]) -> list[int]:
-        engine.run(f"CREATE OR REPLACE TEMP TABLE {role}_all AS SELECT {listed} FROM {parts[0].scan}", part.label)
-        return [int(engine.rows(f"SELECT count(*) FROM {role}_all")[0][0])]
+    def copy(parts: Sequence[SourcePart]) -> list[int]:
+        engine.execute(f"CREATE OR REPLACE TEMP TABLE {role}_all AS SELECT {listed} FROM {parts[0].scan}", part.label)
+        return [int(engine.fetch_rows(f"SELECT count(*) FROM {role}_all")[0][0])]
 
     (part,), (rows,) = copy_parts(engine, [part], copy)
-    missing, distinct = engine.rows(f"SELECT count(*) - count(id), count(DISTINCT id) FROM {role}_all")[0]
-    engine.run(
+    missing, distinct = engine.fetch_rows(f"SELECT count(*) - count(id), count(DISTINCT id) FROM {role}_all")[0]
+    engine.execute(
         f"CREATE TEMP TABLE {role}_rows AS SELECT * FROM {role}_all "
         f"WHERE rowid IN (SELECT min(rowid) FROM {role}_all WHERE id IS NOT NULL GROUP BY id)"
     )
-    engine.run(f"DROP TABLE {role}_all")
-    return Loaded(
+    engine.execute(f"DROP TABLE {role}_all")
+    return LoadedTable(
         role,
         {name: f"c{i}" for i, name in enumerate(names)},
         rows=rows,
@@ -120,8 +120,8 @@ def load_table(engine: Engine, table: SideTable, *, integer: bool) -> Loaded:
 
 
 def content_table(
-    engine: Engine, parts: Sequence[Part], columns: Sequence[Columns], *, integer: bool, trim: bool
-) -> Loaded | None:
+    engine: SqlEngine, parts: Sequence[SourcePart], columns: Sequence[ColumnRoles], *, integer: bool, trim: bool
+) -> LoadedTable | None:
     """Gather ``item_rows`` from the log: for each item the first text given in each content column. None: no content."""
     names = list(dict.fromkeys(name for cols in columns for name in cols.content))
     if not names:
@@ -130,12 +130,12 @@ def content_table(
     for number, (part, cols) in enumerate(zip(parts, columns, strict=True)):
         if not cols.content:
             continue
-        kind = "VARCHAR" if part.form == "csv" else part.types[cols.item]
+        column_type = "VARCHAR" if part.form == "csv" else part.types[cols.item]
         fields = [f"{_value(name, part) if name in cols.content else 'NULL'} AS c{i}" for i, name in enumerate(names)]
         order = "file_row_number" if part.form == "parquet" else "row_number() OVER ()"
         listed = ", ".join(
             [
-                f"{id_expression(cols.item, kind, integer, trim=trim and part.form == 'csv')} AS id",
+                f"{id_expression(cols.item, column_type, integer, trim=trim and part.form == 'csv')} AS id",
                 *fields,
                 f"{number} AS part",
                 f"{order} AS place",
@@ -143,53 +143,53 @@ def content_table(
         )
         selects.append(f"SELECT {listed} FROM {part.scan}")
     firsts = ", ".join(f"arg_min(c{i}, (part, place)) FILTER (c{i} IS NOT NULL) AS c{i}" for i in range(len(names)))
-    engine.run(
+    engine.execute(
         f"CREATE TEMP TABLE item_rows AS SELECT id, {firsts} FROM ({' UNION ALL BY NAME '.join(selects)}) "
         "WHERE id IS NOT NULL GROUP BY id",
         parts[0].label,
     )
-    return Loaded("item", {name: f"c{i}" for i, name in enumerate(names)})
+    return LoadedTable("item", {name: f"c{i}" for i, name in enumerate(names)})
 
 
-def _value(name: str, part: Part) -> str:
+def _value(name: str, part: SourcePart) -> str:
     """A cell as text or as a number; NULL where it is empty."""
-    column, kind = ident(name), part.types[name]
+    column, column_type = quote_identifier(name), part.types[name]
     if part.form == "csv":
         return f"nullif({column}, '')"
-    if _NUMBER.match(kind):
+    if _NUMBER.match(column_type):
         return f"{column}::DOUBLE"
-    if kind.endswith("[]"):
+    if column_type.endswith("[]"):
         return f"nullif(array_to_string({column}, '|'), '')"
-    return f"nullif({column} ->> '$', '')" if kind == "JSON" else f"nullif({column}::VARCHAR, '')"
+    return f"nullif({column} ->> '$', '')" if column_type == "JSON" else f"nullif({column}::VARCHAR, '')"
 
 
-def read_columns(engine: Engine, loaded: Loaded, dictionary: str) -> Table | None:
+def read_columns(engine: SqlEngine, loaded: LoadedTable, dictionary: str) -> Table | None:
     """One row for each id of ``dictionary``, in its order. A column of numbers in a text file becomes numbers."""
     if not loaded.columns:
         return None
     tests = ", ".join(
         f"count({c}) > 0 AND count(try_cast({c} AS DOUBLE)) = count({c})" for c in loaded.columns.values()
     )
-    numeric = engine.rows(f"SELECT {tests} FROM {loaded.role}_rows")[0]
+    numeric = engine.fetch_rows(f"SELECT {tests} FROM {loaded.role}_rows")[0]
     fields = [
         f"r.{c}::DOUBLE AS {c}" if number else f"r.{c}::VARCHAR AS {c}"
         for c, number in zip(loaded.columns.values(), numeric, strict=True)
     ]
-    columns = engine.arrays(
+    columns = engine.fetch_arrays(
         f"SELECT {', '.join(fields)} FROM {dictionary} AS d LEFT JOIN {loaded.role}_rows AS r ON d.id = "
         "r.id ORDER BY d.rowid"
     )
-    return Table({name: plain(columns[c]) for name, c in loaded.columns.items()})
+    return Table({name: to_table_column(columns[c]) for name, c in loaded.columns.items()})
 
 
 @dataclasses.dataclass
-class Sides:
+class SideTables:
     """The item and the user table on their way into a Dataset."""
 
     items: SideTable | None
     users: SideTable | None
-    loaded_items: Loaded | None = None
-    loaded_users: Loaded | None = None
+    loaded_items: LoadedTable | None = None
+    loaded_users: LoadedTable | None = None
 
     @property
     def key_types(self) -> tuple[str | None, str | None]:
@@ -197,7 +197,7 @@ class Sides:
         users, items = (None if side is None else side.key_type for side in (self.users, self.items))
         return users, items
 
-    def load(self, engine: Engine, staged: Staged, *, trim: bool) -> None:
+    def load(self, engine: SqlEngine, staged: StagedLog, *, trim: bool) -> None:
         """Read both; without an item table, gather content from the log, whose ids have blanks around them if ``trim``."""
         if self.users is not None:
             self.loaded_users = load_table(engine, self.users, integer=staged.integer_users)
@@ -208,7 +208,7 @@ class Sides:
                 engine, staged.parts, staged.columns, integer=staged.integer_items, trim=trim
             )
 
-    def set_aside(self) -> dict[str, int]:
+    def rejected(self) -> dict[str, int]:
         """Reason → rows of the tables that were set aside."""
         counts: dict[str, int] = {}
         for loaded in filter(None, (self.loaded_items, self.loaded_users)):
@@ -229,14 +229,14 @@ class Sides:
 
 
 def open_sides(
-    engine: Engine,
+    engine: SqlEngine,
     items: Source | None,
     users: Source | None,
-    columns: Sequence[Columns],
+    columns: Sequence[ColumnRoles],
     given: Mapping[str, str],
-) -> Sides:
+) -> SideTables:
     """Find both tables before the log is read: the types of their ids decide how ids are compared."""
-    return Sides(
+    return SideTables(
         items=None if items is None else open_table(engine, items, "item", columns, given.get("items.id")),
         users=None if users is None else open_table(engine, users, "user", columns, given.get("users.id")),
     )

@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from leanrec.data.engine import Engine, text
-from leanrec.data.ingest.text_files import PACKED, Delimited, guess_types, open_delimited
+from leanrec.data.engine import SqlEngine, quote_literal
+from leanrec.data.ingest.text_files import PACKED, DelimitedFile, guess_types, open_delimited
 from leanrec.data.ingest.transcoding import recoded
 from leanrec.errors import SourceError
 
-__all__ = ["Part", "Source", "Sql", "describe_source", "open_parts"]
+__all__ = ["SourcePart", "Source", "SqlQuery", "describe_source", "open_parts"]
 
 _SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".pq")
 _HEAD = 65_536
@@ -25,7 +25,7 @@ _EXAMPLE = '{"user": 1, "item": 2}'
 
 
 @dataclasses.dataclass(frozen=True)
-class Sql:
+class SqlQuery:
     """A query as a source.
 
     Attributes:
@@ -38,11 +38,11 @@ class Sql:
 
 
 Source: TypeAlias = Any
-"""A path, a list of paths, {"kind": path}, a pandas, Polars or Arrow frame, ``"sql:SELECT …"`` or ``Sql``."""
+"""A path, a list of paths, {"event_type": path}, a pandas, Polars or Arrow frame, ``"sql:SELECT …"`` or ``SqlQuery``."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Part:
+class SourcePart:
     """One table of a log.
 
     Attributes:
@@ -50,7 +50,7 @@ class Part:
         scan: SQL table expression.
         types: column name → DuckDB type. In delimited text it is what the first rows look like.
         form: "csv", "json", "parquet", "frame" or "sql".
-        kind: the behaviour that all its rows are, or None.
+        event_type: the event type of all its rows, or None.
         size: bytes on disk; 0 = unknown.
         file: delimited text as it lies on disk; None for other forms.
         aside: table of the lines that could not be read (line, csv_line, reason) once the text was read, else "".
@@ -61,9 +61,9 @@ class Part:
     scan: str
     types: Mapping[str, str]
     form: str
-    kind: str | None = None
+    event_type: str | None = None
     size: int = 0
-    file: Delimited | None = None
+    file: DelimitedFile | None = None
     aside: str = ""
     notes: tuple[str, ...] = ()
 
@@ -75,18 +75,18 @@ class Part:
 
 def describe_source(source: Source) -> str:
     """The source in a few words, for people."""
-    if isinstance(source, Sql):
+    if isinstance(source, SqlQuery):
         return f"sql:{source.query}"[:200]
     if isinstance(source, str | Path):
         return str(source)[:200]
     if isinstance(source, Mapping):
-        return ", ".join(f"{kind}={describe_source(each)}" for kind, each in source.items())[:200]
+        return ", ".join(f"{event_type}={describe_source(each)}" for event_type, each in source.items())[:200]
     if isinstance(source, list | tuple):
         return ", ".join(map(describe_source, source))[:200]
     return f"a {type(source).__module__.partition('.')[0]} {type(source).__name__}"
 
 
-def open_parts(engine: Engine, source: Source, *, name: str = "log", positions: bool = False) -> list[Part]:
+def open_parts(engine: SqlEngine, source: Source, *, name: str = "log", positions: bool = False) -> list[SourcePart]:
     """The tables of ``source``. Raises SourceError: what cannot be read, where, and what to do.
 
     Args:
@@ -97,50 +97,50 @@ def open_parts(engine: Engine, source: Source, *, name: str = "log", positions: 
     """
     named: list[tuple[str | None, Source]] = [(None, source)]
     if isinstance(source, Mapping):
-        named = [(str(kind), each) for kind, each in source.items()]
+        named = [(str(event_type), each) for event_type, each in source.items()]
     elif isinstance(source, list | tuple):
         named = [(None, each) for each in source]
-    parts: list[Part] = []
-    for kind, each in named:
+    parts: list[SourcePart] = []
+    for event_type, each in named:
         opened = _open_one(engine, each, positions, f"leanrec_{name}_{len(parts)}")
-        parts += [dataclasses.replace(part, kind=kind) for part in opened]
+        parts += [dataclasses.replace(part, event_type=event_type) for part in opened]
     if not parts:
         raise SourceError("A source must name at least one file. Got none.")
     return parts
 
 
-def _open_one(engine: Engine, source: Source, positions: bool, name: str) -> list[Part]:
-    if isinstance(source, Sql):
+def _open_one(engine: SqlEngine, source: Source, positions: bool, name: str) -> list[SourcePart]:
+    if isinstance(source, SqlQuery):
         return [_query(engine, source, name)]
     if isinstance(source, str) and source.lower().startswith("sql:"):
-        return [_query(engine, Sql(source[4:]), name)]
+        return [_query(engine, SqlQuery(source[4:]), name)]
     if isinstance(source, str | os.PathLike):
         files = _files(Path(source).expanduser())
         return [_file(engine, file, positions, f"{name}_{i}") for i, file in enumerate(files)]
-    engine.register(name, source)
+    engine.register_table(name, source)
     label = describe_source(source)
-    return [Part(label, name, _types(engine, name, label), "frame")]
+    return [SourcePart(label, name, _types(engine, name, label), "frame")]
 
 
-def _query(engine: Engine, sql: Sql, name: str) -> Part:
+def _query(engine: SqlEngine, sql: SqlQuery, name: str) -> SourcePart:
     if sql.database is not None:
         path = Path(sql.database).expanduser()
         if not path.is_file():
             raise SourceError(f"{path} does not exist, so the query cannot run. Check the path of the database.")
-        engine.run(f"ATTACH {text(path)} AS leanrec_source (READ_ONLY)", f"The database {path}")
-        engine.run("USE leanrec_source", f"The database {path}")
+        engine.execute(f"ATTACH {quote_literal(path)} AS leanrec_source (READ_ONLY)", f"The database {path}")
+        engine.execute("USE leanrec_source", f"The database {path}")
     try:
         # Kept as a table: a query may be costly, and may give another order when it is asked again.
-        engine.run(f"CREATE TEMP TABLE {name} AS {sql.query.strip().rstrip(';')}", f"The query {sql.query.strip()!r}")
+        engine.execute(f"CREATE TEMP TABLE {name} AS {sql.query.strip().rstrip(';')}", f"The query {sql.query.strip()!r}")
     finally:
         if sql.database is not None:
-            engine.run("USE memory")
-            engine.run("DETACH leanrec_source")
-    return Part("the query", f"temp.{name}", _types(engine, f"temp.{name}", "The query"), "sql")
+            engine.execute("USE memory")
+            engine.execute("DETACH leanrec_source")
+    return SourcePart("the query", f"temp.{name}", _types(engine, f"temp.{name}", "The query"), "sql")
 
 
-def _types(engine: Engine, scan: str, what: str) -> dict[str, str]:
-    return {row[0]: row[1] for row in engine.rows(f"DESCRIBE SELECT * FROM {scan}", what)}
+def _types(engine: SqlEngine, scan: str, what: str) -> dict[str, str]:
+    return {row[0]: row[1] for row in engine.fetch_rows(f"DESCRIBE SELECT * FROM {scan}", what)}
 
 
 def _files(path: Path) -> list[Path]:
@@ -202,23 +202,23 @@ def _form_by_name(path: Path) -> str:
     return next((form for suffix, form in forms.items() if name.endswith(suffix)), "")
 
 
-def _file(engine: Engine, source: Path, positions: bool, name: str) -> Part:
+def _file(engine: SqlEngine, source: Path, positions: bool, name: str) -> SourcePart:
     path = recoded(engine, source)
     form = _form(path)
     if form == "parquet":
-        scan = f"read_parquet({text(path)}, file_row_number = true)"
+        scan = f"read_parquet({quote_literal(path)}, file_row_number = true)"
         types = _types(engine, scan, str(path))
         types.pop("file_row_number", None)
-        return Part(str(source), scan, types, form, size=path.stat().st_size)
+        return SourcePart(str(source), scan, types, form, size=path.stat().st_size)
     if form == "json":
         lines = "format = 'newline_delimited', ignore_errors = true"
-        scan = f"read_json({text(path)}, {_ARRAY if _is_json_array(path) else lines}, sample_size = 20480)"
+        scan = f"read_json({quote_literal(path)}, {_ARRAY if _is_json_array(path) else lines}, sample_size = 20480)"
         types = _types(engine, scan, str(path))
         if tuple(types) == ("json",):
             raise SourceError(f"{path} holds no JSON objects. Each line must be one, such as {_EXAMPLE}.")
-        return Part(str(source), scan, types, form, size=path.stat().st_size)
+        return SourcePart(str(source), scan, types, form, size=path.stat().st_size)
     file = open_delimited(engine, path, positions=positions, rejects=f"{name}_rejects")
-    return Part(str(source), file.scan(), guess_types(engine, file), form, size=path.stat().st_size, file=file)
+    return SourcePart(str(source), file.scan(), guess_types(engine, file), form, size=path.stat().st_size, file=file)
 
 
 def _form(path: Path) -> str:

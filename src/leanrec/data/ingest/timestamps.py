@@ -8,9 +8,9 @@ import dataclasses
 import re
 from collections.abc import Iterator, Sequence
 
-from leanrec.data.engine import Engine, ident, text
-from leanrec.data.ingest.columns import Columns
-from leanrec.data.ingest.sources import Part
+from leanrec.data.engine import SqlEngine, quote_identifier, quote_literal
+from leanrec.data.ingest.columns import ColumnRoles
+from leanrec.data.ingest.sources import SourcePart
 from leanrec.errors import DataError, SettingError, SourceError
 
 __all__ = ["FIRST_CLOCK", "FORMS", "TimeForm", "find_time_form", "is_integer", "is_number"]
@@ -44,14 +44,14 @@ def _orders(first: str, second: str, marks: str) -> tuple[str, ...]:
 _DAY_FIRST, _MONTH_FIRST = _orders("%d", "%m", "/-."), _orders("%m", "%d", "/-")
 
 
-def is_integer(kind: str) -> bool:
+def is_integer(column_type: str) -> bool:
     """Whether the DuckDB type holds whole numbers that fit int64."""
-    return bool(_INTEGER.match(kind))
+    return bool(_INTEGER.match(column_type))
 
 
-def is_number(kind: str) -> bool:
+def is_number(column_type: str) -> bool:
     """Whether the DuckDB type holds numbers."""
-    return bool(_NUMBER.search(kind)) or kind == "BOOLEAN"
+    return bool(_NUMBER.search(column_type)) or column_type == "BOOLEAN"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,25 +66,25 @@ class TimeForm:
     formats: tuple[str, ...] = ()
     only: bool = False
 
-    def seconds(self, name: str, kind: str, *, is_order: bool) -> str:
+    def seconds(self, name: str, column_type: str, *, is_order: bool) -> str:
         """SQL: the column as whole seconds, or as an order; NULL where it is not understood.
 
         The unit of a number follows from its size: seconds reach the year 5138 below 1e11.
         """
-        column = ident(name)
-        if kind.startswith(("TIMESTAMP", "DATE")):
-            stamp = column if kind in {"TIMESTAMP", "TIMESTAMP WITH TIME ZONE"} else f"{column}::TIMESTAMP"
+        column = quote_identifier(name)
+        if column_type.startswith(("TIMESTAMP", "DATE")):
+            stamp = column if column_type in {"TIMESTAMP", "TIMESTAMP WITH TIME ZONE"} else f"{column}::TIMESTAMP"
             return f"try_cast(floor(epoch({stamp})) AS BIGINT)"
         if self.only:
-            return f"try_cast(floor(epoch({_written(column, kind, self.formats)})) AS BIGINT)"
-        if kind in {"BIGINT", "UINTEGER"}:
+            return f"try_cast(floor(epoch({_written(column, column_type, self.formats)})) AS BIGINT)"
+        if column_type in {"BIGINT", "UINTEGER"}:
             return _scaled(f"{column}::BIGINT", "//")
-        if is_integer(kind):
+        if is_integer(column_type):
             return f"{column}::BIGINT"
         number = f"try_cast(floor({_scaled('n_time', '/')}) AS BIGINT)"
-        if _NUMBER.search(kind):
+        if _NUMBER.search(column_type):
             return number
-        if kind != "VARCHAR":
+        if column_type != "VARCHAR":
             return "NULL::BIGINT"
         if is_order:
             return "try_cast(n_time AS BIGINT)"
@@ -100,10 +100,10 @@ class TimeForm:
         return f"CASE WHEN {offset} THEN epoch(try_cast({column} AS TIMESTAMPTZ)) ELSE epoch(coalesce({stamp})) END"
 
 
-def _written(column: str, kind: str, formats: Sequence[str]) -> str:
+def _written(column: str, column_type: str, formats: Sequence[str]) -> str:
     """SQL: a date that is written in one of the formats, as a moment."""
-    value = column if kind == "VARCHAR" else f"try_cast({column} AS BIGINT)::VARCHAR"
-    return f"try_strptime({value}, [{', '.join(map(text, formats))}])"
+    value = column if column_type == "VARCHAR" else f"try_cast({column} AS BIGINT)::VARCHAR"
+    return f"try_strptime({value}, [{', '.join(map(quote_literal, formats))}])"
 
 
 def _scaled(number: str, divide: str) -> str:
@@ -118,22 +118,22 @@ class _Column:
 
     label: str
     name: str
-    kind: str
+    column_type: str
     scan: str
 
     @property
     def values(self) -> str:
         """SQL: its values as text."""
-        column = ident(self.name)
-        value = column if self.kind == "VARCHAR" else f"try_cast({column} AS BIGINT)::VARCHAR"
-        return f"SELECT {value} AS x, {_number(self.name, self.kind)} AS n_time FROM {self.scan} WHERE {column} IS NOT NULL"
+        column = quote_identifier(self.name)
+        value = column if self.column_type == "VARCHAR" else f"try_cast({column} AS BIGINT)::VARCHAR"
+        return f"SELECT {value} AS x, {_number(self.name, self.column_type)} AS n_time FROM {self.scan} WHERE {column} IS NOT NULL"
 
 
-def _number(name: str, kind: str) -> str:
-    return f"try_cast({ident(name)} AS DOUBLE)" if kind == "VARCHAR" or _NUMBER.search(kind) else "NULL::DOUBLE"
+def _number(name: str, column_type: str) -> str:
+    return f"try_cast({quote_identifier(name)} AS DOUBLE)" if column_type == "VARCHAR" or _NUMBER.search(column_type) else "NULL::DOUBLE"
 
 
-def find_time_form(engine: Engine, parts: Sequence[Part], columns: Sequence[Columns], given: str | None) -> TimeForm:
+def find_time_form(engine: SqlEngine, parts: Sequence[SourcePart], columns: Sequence[ColumnRoles], given: str | None) -> TimeForm:
     """How the times are written, from a look at a thousand of each table.
 
     The whole column is read only where days and months have to be told apart.
@@ -155,53 +155,53 @@ def find_time_form(engine: Engine, parts: Sequence[Part], columns: Sequence[Colu
     return TimeForm(_likely_first(engine, odd, _which_first(engine, odd))) if odd else usual
 
 
-def _columns(parts: Sequence[Part], columns: Sequence[Columns], *, orders: bool) -> Iterator[_Column]:
+def _columns(parts: Sequence[SourcePart], columns: Sequence[ColumnRoles], *, orders: bool) -> Iterator[_Column]:
     for part, cols in zip(parts, columns, strict=True):
         if cols.time is None or (cols.is_order and not orders):
             continue
-        kind = "VARCHAR" if part.form == "csv" else part.types[cols.time]
-        if kind == "VARCHAR" or _NUMBER.search(kind):
+        column_type = "VARCHAR" if part.form == "csv" else part.types[cols.time]
+        if column_type == "VARCHAR" or _NUMBER.search(column_type):
             scan = part.scan if part.file is None else part.file.glance()
-            yield _Column(part.label, cols.time, kind, scan)
+            yield _Column(part.label, cols.time, column_type, scan)
 
 
-def _given_form(engine: Engine, found: Sequence[_Column], given: str) -> TimeForm:
+def _given_form(engine: SqlEngine, found: Sequence[_Column], given: str) -> TimeForm:
     if not found:
         raise SettingError("time_format goes with a time column of text or numbers. There is none; leave it out.")
     wanted = f"time_format must be written in the letters of strptime, such as %d/%m/%Y %H:%M:%S. Got {given!r}"
     if "%" not in given:
         raise SettingError(f"{wanted}, which has none of them.")
     try:
-        engine.run(f"SELECT try_strptime('x', {text(given)})", "The format")
+        engine.execute(f"SELECT try_strptime('x', {quote_literal(given)})", "The format")
     except SourceError as error:
         raise SettingError(f"{wanted}: {error}") from error
     return TimeForm((given,), only=True)
 
 
-def _is_odd(engine: Engine, column: _Column, usual: TimeForm) -> bool:
+def _is_odd(engine: SqlEngine, column: _Column, usual: TimeForm) -> bool:
     """Whether none of the first values is a moment since 1990 in a usual form."""
     seconds = usual.seconds("x", "VARCHAR", is_order=False)
     sample = f"SELECT x, n_time FROM ({column.values}) LIMIT {_SAMPLE}"
-    n, late = engine.rows(
+    n, late = engine.fetch_rows(
         f"SELECT count(*), count_if({seconds} BETWEEN {FIRST_CLOCK} AND {_LAST_CLOCK}) FROM ({sample})", column.label
     )[0]
     return bool(n) and not late
 
 
-def _fit(engine: Engine, column: _Column, formats: Sequence[str], *, whole: bool) -> bool:
+def _fit(engine: SqlEngine, column: _Column, formats: Sequence[str], *, whole: bool) -> bool:
     """Whether the formats make moments since 1990 of one of the first values, or of nearly all of them."""
     sample = f"SELECT x FROM ({column.values}) WHERE trim(x) <> '' LIMIT {_SAMPLE}"
-    n, fitting = engine.rows(
+    n, fitting = engine.fetch_rows(
         f"SELECT count(*), count_if(epoch({_written('x', 'VARCHAR', formats)}) BETWEEN {FIRST_CLOCK} AND {_LAST_CLOCK}) FROM ({sample})",
         column.label,
     )[0]
     return bool(fitting) and (not whole or fitting * 2 > n)
 
 
-def _which_first(engine: Engine, odd: Sequence[_Column]) -> tuple[str, ...]:
+def _which_first(engine: SqlEngine, odd: Sequence[_Column]) -> tuple[str, ...]:
     day, month = (_written("x", "VARCHAR", formats) for formats in (_DAY_FIRST, _MONTH_FIRST))
     values = " UNION ALL ".join(f"SELECT x FROM ({column.values})" for column in odd)
-    only_day, only_month, day_value, month_value, either = engine.rows(
+    only_day, only_month, day_value, month_value, either = engine.fetch_rows(
         "SELECT count_if(d IS NOT NULL AND m IS NULL), count_if(d IS NULL AND m IS NOT NULL), "
         "any_value(x) FILTER (d IS NOT NULL AND m IS NULL), any_value(x) FILTER (d IS NULL AND m IS NOT NULL), "
         f"min(x) FILTER (d IS NOT NULL AND m IS NOT NULL AND d <> m) FROM (SELECT x, {day} AS d, {month} AS m FROM ({values}))",
@@ -214,16 +214,16 @@ def _which_first(engine: Engine, odd: Sequence[_Column]) -> tuple[str, ...]:
     raise DataError(_undecided(engine, odd[0], either, day_value, month_value))
 
 
-def _likely_first(engine: Engine, odd: Sequence[_Column], formats: Sequence[str]) -> tuple[str, ...]:
+def _likely_first(engine: SqlEngine, odd: Sequence[_Column], formats: Sequence[str]) -> tuple[str, ...]:
     """The formats with those of the first values in front: each one that does not fit takes its time."""
     counts = ", ".join(
-        f"count_if(epoch(try_strptime(x, {text(each)})) BETWEEN {FIRST_CLOCK} AND {_LAST_CLOCK})" for each in formats
+        f"count_if(epoch(try_strptime(x, {quote_literal(each)})) BETWEEN {FIRST_CLOCK} AND {_LAST_CLOCK})" for each in formats
     )
-    fitting = engine.rows(f"SELECT {counts} FROM ({odd[0].values} LIMIT {_SAMPLE})", odd[0].label)[0]
+    fitting = engine.fetch_rows(f"SELECT {counts} FROM ({odd[0].values} LIMIT {_SAMPLE})", odd[0].label)[0]
     return tuple(sorted(formats, key=lambda each: -(fitting[formats.index(each)] or 0)))
 
 
-def _undecided(engine: Engine, column: _Column, either: str, day: str | None, month: str | None) -> str:
+def _undecided(engine: SqlEngine, column: _Column, either: str, day: str | None, month: str | None) -> str:
     first, second = _format_of(engine, day or either, _DAY_FIRST), _format_of(engine, month or either, _MONTH_FIRST)
     value, why = either or day, "no value tells which"
     if day and month:
@@ -234,7 +234,7 @@ def _undecided(engine: Engine, column: _Column, either: str, day: str | None, mo
     )
 
 
-def _format_of(engine: Engine, value: str, formats: Sequence[str]) -> str:
-    tests = ", ".join(f"try_strptime({text(value)}, {text(each)}) IS NOT NULL" for each in formats)
-    fits = engine.rows(f"SELECT {tests}")[0]
+def _format_of(engine: SqlEngine, value: str, formats: Sequence[str]) -> str:
+    tests = ", ".join(f"try_strptime({quote_literal(value)}, {quote_literal(each)}) IS NOT NULL" for each in formats)
+    fits = engine.fetch_rows(f"SELECT {tests}")[0]
     return next((each for each, fit in zip(formats, fits, strict=True) if fit), formats[0])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from leanrec.errors import SettingError, SourceError
 
 if TYPE_CHECKING:
-    from leanrec.data.engine import Engine
+    from leanrec.data.engine import SqlEngine
 
 __all__ = ["check_encoding", "recoded"]
 
@@ -26,7 +26,7 @@ def check_encoding(name: str) -> None:
         raise SettingError(f"encoding must be one that Python knows, such as {_EXAMPLES}. Got {name!r}.")
 
 
-def recoded(engine: "Engine", path: Path) -> Path:
+def recoded(engine: "SqlEngine", path: Path) -> Path:
     """The file itself where its text is read as it is; else a copy in UTF-8, which goes with the engine.
 
     Cost O(bytes), and as much disk. Raises SourceError with file, line and option where the bytes are none of

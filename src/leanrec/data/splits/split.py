@@ -1,48 +1,46 @@
-"""Training, validation and test parts of a data set, and a check of what each may know of the future.
+"""Splits of a data set into training, validation and test parts.
 
-A split gives every event one part. All parts share the vocabularies of the data, so a row means the same
-user or item everywhere. Whoever asks in a part knows what happened before it: the history of a validation
-query is the training part, the history of a test query is training and validation together.
+A split assigns every event to one part. All parts share the vocabularies of the data, so an internal row means the same
+user or item everywhere. The history of a validation query is the training part; the history of a test query is training
+and validation together.
 """
 
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from leanrec.data.dataset import Dataset
-from leanrec.data.splits.evaluation_set import Cases, Leak, pair_keys
-from leanrec.data.splits.predefined import join_given
+from leanrec.data.splits.evaluation_set import EvaluationSet, LeakageReport, pair_keys
+from leanrec.data.splits.predefined import join_held_out
+from leanrec.data.time_kind import TimeKind
 from leanrec.errors import DataError, SettingError
 from leanrec.settings import check_between, check_one_of
 from leanrec.types import CSR, Events, Int64Array
 
 __all__ = [
-    "ASIDE",
+    "HISTORY_ONLY",
     "HOW",
     "TEST",
     "TRAIN",
     "VALID",
-    "Cases",
-    "Leak",
+    "EvaluationSet",
+    "LeakageReport",
     "Parts",
     "Split",
-    "assemble",
-    "clock_of",
-    "known_of_new_users",
+    "build_split",
+    "mark_history",
     "split",
 ]
 
 HOW = ("auto", "time", "leave-one-out", "ratio", "random", "cold-users", "cold-items", "given")
-TRAIN, VALID, TEST, ASIDE = range(4)  # aside: known of a new asker, but not trained on
-_EPOCH_LIKE = 10**8  # seconds until 1973; an order within a user never gets there
+TRAIN, VALID, TEST, HISTORY_ONLY = range(4)  # history only: known for a new query user, but not used in training
 
 Parts = NDArray[np.int8]
-Clock = Literal["clock", "order", "none"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -50,30 +48,30 @@ class Split:
     """A data set in three parts.
 
     Attributes:
-        train: what models are fitted on.
-        valid: cases to choose models and settings by; their histories are ``train``.
-        test: cases to report; their histories are everything before the test part.
+        train: the training part.
+        valid: the evaluation set for model selection; its histories are ``train``.
+        test: the evaluation set for reported results; its histories are everything before the test part.
         how: the way the parts were made.
-        leak: whether training holds the future of held-out events.
-        note: what one should know of this split, in sentences; may be empty.
+        leakage: how many held-out events are earlier than known events.
+        note: properties of this split that matter for its results, in sentences; may be empty.
     """
 
     train: Dataset
-    valid: Cases
-    test: Cases
+    valid: EvaluationSet
+    test: EvaluationSet
     how: str
-    leak: Leak
+    leakage: LeakageReport
     note: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """Counts for reports."""
+        """Return counts for reports."""
         return {
             "how": self.how,
             "note": self.note,
             "train": dataclasses.asdict(self.train.shape),
             "valid": self.valid.to_dict(),
             "test": self.test.to_dict(),
-            "leak": self.leak.to_dict(),
+            "leakage": self.leakage.to_dict(),
         }
 
 
@@ -87,108 +85,77 @@ def split(
     valid_events: Dataset | Events | None = None,
     test_events: Dataset | Events | None = None,
     known: float = 0.8,
-    repeats: bool = False,
+    allow_repeats: bool = False,
 ) -> Split:
-    """Cut a data set into training, validation and test. Cost O(E log E) time and about 60 E bytes.
+    """Split a data set into training, validation and test. Cost: O(E log E) time and about 60 E bytes.
 
-    ``time`` cuts everybody at two moments, quantiles of the times of positive events, so nothing of the
-    future is known. ``leave-one-out`` holds out each user's last positive event and, for validation, the one
-    before it, with all that follows; a user with one positive event stays in training, one with two gives no
-    validation event. ``ratio`` holds out the last shares of each user's positive events; one at least stays
-    in training. ``random`` draws events. ``cold-users`` draws users of whom training knows nothing; each
-    brings the first ``known`` share of the own events as history. ``cold-items`` draws items of which
-    training knows nothing. ``given`` takes the events it is handed. ``auto`` is ``time`` where there is a
-    clock, ``leave-one-out`` where there is only an order within each user, and ``random`` where there is
-    neither.
+    ``time`` cuts the events of all users at two moments, quantiles of the times of positive events, so there is no temporal
+    leakage. ``leave-one-out`` holds out each user's last positive event and, for validation, the one before it, with all
+    events that follow; a user with one positive event stays in training, one with two has no validation event. ``ratio`` holds
+    out the last shares of each user's positive events; at least one stays in training. ``random`` draws events.
+    ``cold-users`` draws users that are not in training; each brings the first ``known`` share of their events as history.
+    ``cold-items`` draws items that are not in training. ``given`` takes predefined held-out events. ``auto`` is ``time`` where
+    times are comparable between users, ``leave-one-out`` where there is only an order within each user, and ``random`` where
+    there is neither.
 
-    With ``valid=0`` the test part is the same and training is everything before it: for the last fit, once
-    the choice is made.
+    With ``valid=0`` the test part is the same and training is everything before it: for the final fit after model selection.
 
-    Truth is the held-out positive events. An item the asker touched before is no answer unless ``repeats``,
-    because lists do not show seen items; what is left out this way is counted in ``Cases.dropped``.
+    The ground truth is the positive held-out events. An item that the user interacted with before is not relevant unless
+    ``allow_repeats``, because recommendation lists exclude seen items; ``EvaluationSet.n_dropped`` counts these pairs.
 
     Args:
         data: the data set.
         how: one of ``HOW``.
-        valid: share of positive events, users or items; leave-one-out only asks whether it is 0.
+        valid: share of positive events, users or items; leave-one-out only checks whether it is 0.
         test: the same for test.
-        seed: what random, cold-users and cold-items draw from.
-        valid_events: for given: a data set of its own (``ingest(file).data``; a part of this one is
-            ``data.with_events(events)``), or Events with own ids. Users and items are matched by their own ids.
+        seed: random seed of random, cold-users and cold-items.
+        valid_events: for given: a data set (``ingest(file).data``; for a part of this one
+            ``data.with_events(events)``), or Events with external ids. Users and items are matched by external id.
         test_events: the same for test.
-        known: for cold-users: share of a new user's positive events that the query brings as history.
-        repeats: count items the asker touched before as answers.
+        known: for cold-users: share of a new user's positive events that is the history of the query.
+        allow_repeats: count items that the user interacted with before as relevant.
 
     Raises:
-        SettingError: a share outside [0, 1), no such way to split, or given events that carry no own ids.
-        DataError: the data cannot be split this way, with a way that would work.
+        SettingError: a share outside [0, 1), an unknown way to split, or given events without external ids.
+        DataError: the data cannot be split this way; the message names a way that works.
     """
-    _check(how, valid, test, known, valid_events, test_events)
-    if how == "given":
-        joined = join_given(data, valid_events, test_events, by_time=clock_of(data) == "clock")
-        return assemble(joined.data, joined.part, how, joined.note, repeats)
-    clock = clock_of(data)
-    chosen, note = _choose(how, clock)
-    part = _WAYS[chosen](_Plan(data, clock, valid, test, seed, known))
-    return assemble(data, part, chosen, note, repeats)
-
-
-def clock_of(data: Dataset) -> Clock:
-    """What the times of the events are good for. Cost O(E).
-
-    "none": all are equal. "order": small whole numbers that count up within each user, so users cannot be
-    compared with each other. "clock": anything else.
-    """
-    time = data.events.time
-    if not len(time) or time.min() == time.max():
-        return "none"
-    if time.max() >= _EPOCH_LIKE:
-        return "clock"
-    same = np.diff(data.events.user) == 0
-    if not same.any():
-        return "clock"
-    firsts = time[data.indptr[:-1][np.diff(data.indptr) > 0]]
-    counting = (np.diff(time)[same] == 1).mean() >= 0.5
-    return "order" if counting and (firsts <= time.min() + 1).mean() >= 0.5 else "clock"
-
-
-def _check(how: str, valid: float, test: float, known: float, *events: Dataset | Events | None) -> None:
     check_one_of("how", how, HOW)
     for name, share in (("valid", valid), ("test", test), ("known", known)):
         check_between(name, share, 0, 1)
     if not 0 < valid + test < 1:
         raise SettingError(f"valid + test must be above 0 and below 1. Got {valid} + {test}.")
-    has_events = any(each is not None for each in events)
-    if has_events != (how == "given"):
-        raise SettingError(
-            "how='given' needs valid_events or test_events."
-            if how == "given"
-            else f"valid_events and test_events go with how='given'. Got how={how!r}."
-        )
+    has_events = valid_events is not None or test_events is not None
+    if how == "given":
+        if not has_events:
+            raise SettingError("how='given' needs valid_events or test_events. Got neither.")
+        joined = join_held_out(data, valid_events, test_events)
+        return build_split(joined.data, joined.part, how, joined.note, allow_repeats)
+    if has_events:
+        raise SettingError(f"valid_events and test_events need how='given'. Got how={how!r}.")
+    chosen, note = _AUTO[data.time_kind] if how == "auto" else (how, "")
+    part = _METHODS[chosen](_SplitPlan(data, valid, test, seed, known))
+    return build_split(data, part, chosen, note, allow_repeats)
 
 
-def _choose(how: str, clock: Clock) -> tuple[str, str]:
-    if how != "auto":
-        return how, ""
-    return {
-        "clock": ("time", ""),
-        "order": (
-            "leave-one-out",
-            "The times only give the order within each user, so the last event of each user is held out.",
-        ),
-        "none": (
-            "random",
-            "The log has no times, so events are held out at random. If its rows are in time order, split with leave-one-out.",
-        ),
-    }[clock]
+_AUTO = {
+    TimeKind.TIMESTAMP: ("time", ""),
+    TimeKind.COMPARABLE: ("time", ""),
+    TimeKind.ORDER: (
+        "leave-one-out",
+        "The times only give the order within each user, so the last event of each user is held out.",
+    ),
+    TimeKind.NONE: (
+        "random",
+        "The log has no times, so events are held out at random. If its rows are in time order, split with leave-one-out.",
+    ),
+}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Plan:
-    """What a way to split looks at."""
+class _SplitPlan:
+    """The data and the settings that a split method reads."""
 
     data: Dataset
-    clock: Clock
     valid: float
     test: float
     seed: int
@@ -200,42 +167,42 @@ class _Plan:
 
     @functools.cached_property
     def rank(self) -> Int64Array:
-        """(E,) how many positive events of the user there are up to and with this one."""
+        """(E,) number of positive events of the user up to and including this one."""
         total = np.concatenate([[0], np.cumsum(self.positive)])
         rank: Int64Array = total[1:] - total[self.data.indptr[self.data.events.user]]
         return rank
 
     @functools.cached_property
-    def positives(self) -> Int64Array:
-        """(U,) positive events of each user."""
+    def n_positives(self) -> Int64Array:
+        """(U,) number of positive events of each user."""
         user = self.data.events.user[self.positive]
         return np.bincount(user, minlength=len(self.data.users)).astype(np.int64)
 
-    def by_rank(self, keep_valid: Int64Array, keep_test: Int64Array) -> Parts:
-        """Hold out all that follows the first ``keep`` positive events of each user."""
+    def hold_out_after(self, n_before_valid: Int64Array, n_before_test: Int64Array) -> Parts:
+        """Hold out everything after the first (U,) positive events of each user."""
         user, part = self.data.events.user, np.zeros(len(self.data.events), np.int8)
-        part[self.rank > keep_valid[user]] = VALID
-        part[self.rank > keep_test[user]] = TEST
+        part[self.rank > n_before_valid[user]] = VALID
+        part[self.rank > n_before_test[user]] = TEST
         return part
 
-    def draw(self, n: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Positions out of n for validation and test; the test draw does not depend on ``valid``."""
+    def sample(self, n: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Draw positions out of n for validation and test; the test sample does not depend on ``valid``."""
         order = np.random.default_rng(self.seed).permutation(n)
         n_test = max(1, round(self.test * n)) if self.test else 0
         n_valid = max(1, round(self.valid * n)) if self.valid else 0
         return order[n_test : n_test + n_valid], order[:n_test]
 
 
-def _by_time(plan: _Plan) -> Parts:
-    if plan.clock != "clock":
-        here, instead = {
-            "order": ("they only count up within each user", "how='leave-one-out' or how='ratio'"),
-            "none": (
-                "all events carry the same time",
+def _split_by_time(plan: _SplitPlan) -> Parts:
+    if not plan.data.time_kind.is_comparable:
+        found, instead = {
+            TimeKind.ORDER: ("they only count up within each user", "how='leave-one-out' or how='ratio'"),
+            TimeKind.NONE: (
+                "all events have the same time",
                 "how='random', or how='leave-one-out' if the log is in order",
             ),
-        }[plan.clock]
-        raise DataError(f"A split by time needs times that can be compared between users. Here {here}. Use {instead}.")
+        }[plan.data.time_kind]
+        raise DataError(f"A split by time needs times that are comparable between users. Here {found}. Use {instead}.")
     time = plan.data.events.time
     ordered = np.sort(time[plan.positive])
     part = np.zeros(len(time), np.int8)
@@ -245,61 +212,61 @@ def _by_time(plan: _Plan) -> Parts:
     return part
 
 
-def _leave_one_out(plan: _Plan) -> Parts:
-    keep_test = plan.positives - ((plan.positives >= 2) if plan.test else 0)
-    keep_valid = keep_test - ((keep_test >= 2) if plan.valid else 0)
-    return plan.by_rank(keep_valid, keep_test)
+def _split_leave_one_out(plan: _SplitPlan) -> Parts:
+    before_test = plan.n_positives - ((plan.n_positives >= 2) if plan.test else 0)
+    before_valid = before_test - ((before_test >= 2) if plan.valid else 0)
+    return plan.hold_out_after(before_valid, before_test)
 
 
-def _by_ratio(plan: _Plan) -> Parts:
-    keep_test = np.maximum(_floor(plan.positives * (1 - plan.test)), 1)
-    keep_valid = np.maximum(_floor(plan.positives * (1 - plan.test - plan.valid)), 1)
-    return plan.by_rank(keep_valid, keep_test)
+def _split_by_ratio(plan: _SplitPlan) -> Parts:
+    before_test = np.maximum(_floor(plan.n_positives * (1 - plan.test)), 1)
+    before_valid = np.maximum(_floor(plan.n_positives * (1 - plan.test - plan.valid)), 1)
+    return plan.hold_out_after(before_valid, before_test)
 
 
-def _at_random(plan: _Plan) -> Parts:
+def _split_at_random(plan: _SplitPlan) -> Parts:
     part = np.zeros(len(plan.data.events), np.int8)
-    valid, test = plan.draw(len(part))
+    valid, test = plan.sample(len(part))
     part[valid], part[test] = VALID, TEST
     return part
 
 
-def _cold_users(plan: _Plan) -> Parts:
-    able = np.flatnonzero(plan.positives)
-    valid, test = plan.draw(len(able))
+def _split_cold_users(plan: _SplitPlan) -> Parts:
+    eligible = np.flatnonzero(plan.n_positives)
+    valid, test = plan.sample(len(eligible))
     code = np.zeros(len(plan.data.users), np.int8)
-    code[able[valid]], code[able[test]] = VALID, TEST
-    brought = known_of_new_users(plan.data, code != TRAIN, plan.known)
-    return np.where(brought, np.int8(ASIDE), code[plan.data.events.user])
+    code[eligible[valid]], code[eligible[test]] = VALID, TEST
+    history = mark_history(plan.data, code != TRAIN, plan.known)
+    return np.where(history, np.int8(HISTORY_ONLY), code[plan.data.events.user])
 
 
-def known_of_new_users(data: Dataset, new: NDArray[np.bool_], known: float) -> NDArray[np.bool_]:
-    """(E,) the first ``known`` share of the positive events of each ``new`` user (U,), and all up to these: their history."""
-    plan = _Plan(data, "none", 0, 0, 0, known)
-    # At least one event is asked for; at least one is known where there are two and any is to be known.
-    most = np.maximum(plan.positives - 1, 0)
-    kept = np.clip(_floor(plan.positives * known), int(known > 0), most)
+def mark_history(data: Dataset, new: NDArray[np.bool_], known: float) -> NDArray[np.bool_]:
+    """(E,) the first ``known`` share of the positive events of each ``new`` user (U,), and all events up to these."""
+    plan = _SplitPlan(data, 0, 0, 0, known)
+    # At least one event is held out; at least one is known where there are two and ``known`` is not 0.
+    most = np.maximum(plan.n_positives - 1, 0)
+    kept = np.clip(_floor(plan.n_positives * known), int(known > 0), most)
     user = data.events.user
-    brought: NDArray[np.bool_] = new[user] & (plan.rank <= kept[user])
-    return brought
+    history: NDArray[np.bool_] = new[user] & (plan.rank <= kept[user])
+    return history
 
 
-def _cold_items(plan: _Plan) -> Parts:
+def _split_cold_items(plan: _SplitPlan) -> Parts:
     item = plan.data.events.item
-    able = np.flatnonzero(np.bincount(item[plan.positive], minlength=len(plan.data.items)))
-    valid, test = plan.draw(len(able))
+    eligible = np.flatnonzero(np.bincount(item[plan.positive], minlength=len(plan.data.items)))
+    valid, test = plan.sample(len(eligible))
     code = np.zeros(len(plan.data.items), np.int8)
-    code[able[valid]], code[able[test]] = VALID, TEST
+    code[eligible[valid]], code[eligible[test]] = VALID, TEST
     return code[item]
 
 
-_WAYS: dict[str, Callable[[_Plan], Parts]] = {
-    "time": _by_time,
-    "leave-one-out": _leave_one_out,
-    "ratio": _by_ratio,
-    "random": _at_random,
-    "cold-users": _cold_users,
-    "cold-items": _cold_items,
+_METHODS: dict[str, Callable[[_SplitPlan], Parts]] = {
+    "time": _split_by_time,
+    "leave-one-out": _split_leave_one_out,
+    "ratio": _split_by_ratio,
+    "random": _split_at_random,
+    "cold-users": _split_cold_users,
+    "cold-items": _split_cold_items,
 }
 
 
@@ -308,93 +275,95 @@ def _floor(values: Any) -> Any:
     return np.floor(np.round(values, 9)).astype(np.int64)
 
 
-def assemble(data: Dataset, part: Parts, how: str, note: str = "", repeats: bool = False) -> Split:
-    """A split from the part of each event: (E,) of TRAIN, VALID, TEST and ASIDE. Raises DataError if it trains on nothing or asks nothing."""
-    train = _part(data, part == TRAIN)
+def build_split(data: Dataset, part: Parts, how: str, note: str = "", allow_repeats: bool = False) -> Split:
+    """Build a split from the part of each event: (E,) of TRAIN, VALID, TEST and HISTORY_ONLY.
+
+    Raises DataError if there is no positive event to train on, or none to evaluate.
+    """
+    train = _select_events(data, part == TRAIN)
     if not (train.events.weight > 0).any():
         raise DataError(f"The split {how!r} leaves no positive event to train on. Hold out less, or split another way.")
-    known = _part(data, (part == TRAIN) | (part == ASIDE)) if (part == ASIDE).any() else train
-    valid = _cases(data, part, VALID, known, repeats)
-    test = _cases(data, part, TEST, None, repeats)
-    if not (valid.truth.nnz or test.truth.nnz):
+    has_new_users = (part == HISTORY_ONLY).any()
+    known = _select_events(data, (part == TRAIN) | (part == HISTORY_ONLY)) if has_new_users else train
+    valid = _build_evaluation_set(data, part, VALID, known, allow_repeats)
+    test = _build_evaluation_set(data, part, TEST, None, allow_repeats)
+    if not (valid.ground_truth.nnz or test.ground_truth.nnz):
         raise DataError(
-            f"The split {how!r} holds out no positive event that its asker had not touched before. "
-            "Hold out more, split another way, or count repeated items with repeats=True."
+            f"The split {how!r} holds out no positive event with an item that is new to its user. "
+            "Hold out more, split another way, or count repeated items with allow_repeats=True."
         )
-    return Split(train, valid, test, how, _leak(data, part), " ".join(filter(None, [note, _lonely(test)])))
+    n_empty = int((np.diff(test.queries.history.indptr) == 0).sum())
+    if n_empty > len(test) / 2:
+        note = (
+            f"{note} {n_empty} of {len(test)} test queries come from users without a history, so most lists come from the "
+            "fallback. To compare models on known users, split with how='leave-one-out' or how='ratio'."
+        ).strip()
+    return Split(train, valid, test, how, _measure_leakage(data, part), note)
 
 
-def _part(data: Dataset, which: NDArray[np.bool_]) -> Dataset:
-    """The data set with some of its events; a part of a sorted log is sorted."""
+def _select_events(data: Dataset, which: NDArray[np.bool_]) -> Dataset:
+    """Return the data set with some of its events; a part of a sorted log is sorted."""
     return dataclasses.replace(data, events=data.events.take(which))
 
 
-def _cases(data: Dataset, part: Parts, code: int, known: Dataset | None, repeats: bool) -> Cases:
-    held = _part(data, part == code)
-    positive = held.events.weight > 0
-    answers = positive if held.events.value is None else positive | np.isfinite(held.events.value)
-    asks = np.bincount(held.events.user[answers], minlength=len(data.users)) > 0
-    users = np.flatnonzero(asks).astype(np.int32)
+def _build_evaluation_set(
+    data: Dataset, part: Parts, code: int, known: Dataset | None, allow_repeats: bool
+) -> EvaluationSet:
+    """Queries with the history ``known`` (None: all events of other parts), and ground truth from the part ``code``."""
+    held_out = _select_events(data, part == code)
+    positive = held_out.events.weight > 0
+    answers = positive if held_out.events.rating is None else positive | np.isfinite(held_out.events.rating)
+    has_query = np.bincount(held_out.events.user[answers], minlength=len(data.users)) > 0
+    users = np.flatnonzero(has_query).astype(np.int32)
     if known is None:
-        known = _part(data, (part != code) & asks[data.events.user])
+        known = _select_events(data, (part != code) & has_query[data.events.user])
     queries = dataclasses.replace(
         known.queries(users),
-        users=np.where(_as_trained(data, part, known)[users], users, -1).astype(np.int32),
-        time=_first(held, users, positive) if clock_of(data) == "clock" else None,
+        users=np.where(_is_trained(data, part, known)[users], users, -1).astype(np.int32),
+        time=_find_query_times(held_out, users, positive) if data.time_kind.is_comparable else None,
     )
-    truth = held.interactions[users]
-    truth, dropped = (truth, 0) if repeats or queries.seen is None else _without(truth, queries.seen)
-    ratings = None if held.ratings is None else held.ratings[users]
-    return Cases(queries, truth, ratings, repeats=repeats, dropped=dropped)
+    ground_truth, n_dropped = held_out.interactions[users], 0
+    if not allow_repeats and queries.seen is not None:
+        ground_truth, n_dropped = _drop_seen(ground_truth, queries.seen)
+    ratings = None if held_out.ratings is None else held_out.ratings[users]
+    return EvaluationSet(queries, ground_truth, ratings, allow_repeats=allow_repeats, n_dropped=n_dropped)
 
 
-def _as_trained(data: Dataset, part: Parts, known: Dataset) -> NDArray[np.bool_]:
-    """(U,) whether the training part holds events or links of the user, and all events that are known of the user."""
+def _is_trained(data: Dataset, part: Parts, known: Dataset) -> NDArray[np.bool_]:
+    """(U,) whether training has events or links of the user, and all events of the user that are known."""
     trained = np.bincount(data.events.user[part == TRAIN], minlength=len(data.users))
     linked = False if data.friends is None else np.diff(data.friends.indptr) > 0
     same: NDArray[np.bool_] = ((trained > 0) | linked) & (trained == np.diff(known.indptr))
     return same
 
 
-def _first(held: Dataset, users: NDArray[np.int32], positive: NDArray[np.bool_]) -> Int64Array:
+def _find_query_times(held_out: Dataset, users: NDArray[np.int32], positive: NDArray[np.bool_]) -> Int64Array:
     """(B,) time of each user's first positive held-out event, or of the first event if none is positive."""
-    first = held.events.time[held.indptr[users]]
-    asked, at = np.unique(held.events.user[positive], return_index=True)
-    where = np.searchsorted(users, asked)
-    first[where] = held.events.time[positive][at]
-    return first
+    times = held_out.events.time[held_out.indptr[users]]
+    with_positive, at = np.unique(held_out.events.user[positive], return_index=True)
+    times[np.searchsorted(users, with_positive)] = held_out.events.time[positive][at]
+    return times
 
 
-def _without(truth: CSR, seen: CSR) -> tuple[CSR, int]:
-    """Truth without the pairs that ``seen`` holds, and how many these were. O(entries · log)."""
-    keys, known = pair_keys(truth), pair_keys(seen)
-    at = np.searchsorted(known, keys)
-    fresh = np.append(known, -1)[at] != keys
-    rows = np.repeat(np.arange(truth.shape[0]), np.diff(truth.indptr))[fresh]
-    indptr = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=truth.shape[0]))])
-    kept = sp.csr_array((truth.data[fresh], truth.indices[fresh], indptr), shape=truth.shape)
+def _drop_seen(ground_truth: CSR, seen: CSR) -> tuple[CSR, int]:
+    """Return the ground truth without the pairs of ``seen``, and how many were dropped. O(entries · log)."""
+    keys, known = pair_keys(ground_truth), pair_keys(seen)
+    fresh = np.append(known, -1)[np.searchsorted(known, keys)] != keys
+    rows = np.repeat(np.arange(ground_truth.shape[0]), np.diff(ground_truth.indptr))[fresh]
+    indptr = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=ground_truth.shape[0]))])
+    kept = sp.csr_array((ground_truth.data[fresh], ground_truth.indices[fresh], indptr), shape=ground_truth.shape)
     return kept, int((~fresh).sum())
 
 
-def _leak(data: Dataset, part: Parts) -> Leak:
-    """Compare the held-out events (validation if there is no test) with all that is known before them."""
+def _measure_leakage(data: Dataset, part: Parts) -> LeakageReport:
+    """Compare the held-out events (validation if there is no test) with all other events."""
     code = TEST if (part == TEST).any() else VALID
-    held = (part == code) & (data.events.weight > 0)
-    known, clock = part != code, clock_of(data)
-    user, time, n = data.events.user, data.events.time, int(held.sum())
-    if clock == "none" or not n:
-        return Leak(None, None, n)
+    held_out, known = (part == code) & (data.events.weight > 0), part != code
+    user, time, n = data.events.user, data.events.time, int(held_out.sum())
+    if data.time_kind is TimeKind.NONE or not n:
+        return LeakageReport(None, None, n)
     last = np.full(len(data.users), time.min(), np.int64)
     np.maximum.at(last, user[known], time[known])
-    same = float((time[held] < last[user[held]]).mean())
-    return Leak(float((time[held] < time[known].max()).mean()) if clock == "clock" else None, same, n)
-
-
-def _lonely(test: Cases) -> str:
-    lonely = int((np.diff(test.queries.history.indptr) == 0).sum())
-    if not len(test) or lonely <= len(test) / 2:
-        return ""
-    return (
-        f"{lonely} of {len(test)} test queries come from users without a history, so most lists will be the "
-        "fallback's. To compare models on users they know, split with how='leave-one-out' or how='ratio'."
-    )
+    same_user = float((time[held_out] < last[user[held_out]]).mean())
+    overall = float((time[held_out] < time[known].max()).mean()) if data.time_kind.is_comparable else None
+    return LeakageReport(overall, same_user, n)

@@ -1,1 +1,1 @@
-"""Quality beside cost for many models, and the choice under a budget."""
+"""Quality and cost of many models, and model selection within a budget."""

@@ -1,4 +1,4 @@
-"""What a model costs: to fit, to keep, to ask. ``METHOD`` says what each number holds."""
+"""Cost of a model: to fit, to store, to answer requests. ``COST_METHOD`` documents each measurement."""
 
 import contextlib
 import dataclasses
@@ -25,260 +25,254 @@ from leanrec.settings import check_at_least, check_positive
 from leanrec.types import Int32Array, Queries
 
 __all__ = [
-    "METHOD",
-    "Costed",
+    "COST_METHOD",
+    "LatencyProtocol",
+    "MeasuredModel",
     "ModelCost",
     "RequestCost",
-    "Requests",
-    "cost_of",
-    "measure_requests",
+    "measure_cost",
+    "measure_latency",
     "resident_bytes",
 ]
 
-METHOD: Mapping[str, str] = {
+COST_METHOD: Mapping[str, str] = {
     "fit": (
         "Wall and CPU time of the fit alone, on data that is in memory and indexed. Matrices that a fit "
-        "derives from the log are part of it. Imports and kernels compiled on first use are not: the "
-        "model first fits a tiny part of the data (the warm-up), and what is compiled in the fit all the "
-        "same is taken off and kept beside it."
+        "derives from the log are included. Imports and kernels compiled on first use are not: the "
+        "model first fits a tiny part of the data (the warm-up), and compilation that still happens in the fit is "
+        "subtracted and reported separately."
     ),
     "peak memory": (
-        "Highest resident memory during the fit, above what the process held just before. The model and "
-        "all that it was computed from, except the log itself, are in it; the interpreter, the libraries "
+        "Peak resident memory during the fit, above what the process held just before. The model and "
+        "everything it was computed from, except the log itself, are included; the interpreter, the libraries "
         "and the log are not."
     ),
     "request": (
-        "One user with a history → the ten best items, every item scored and what was seen left out, on "
-        "one thread, one request after the other, each time another user. Building the history from "
-        "events and HTTP are not in it. Where other work interrupted often, the requests are repeated up to "
-        "twice and the quietest series counts."
+        "One user with a history → the ten best items: every item is scored and seen items are left out, on "
+        "one thread, one request after the other, each for another user. Building the history from "
+        "events and HTTP are not included. Where other work interrupted often, the requests are repeated up to "
+        "twice and the series with the fewest interruptions counts."
     ),
-    "first answer": ("The first such request after the fit. It pays for kernels that are loaded or compiled then."),
-    "in memory, on disk": ("Bytes of the arrays of the model while it answers, and of its saved artifact."),
+    "first request": "The first such request after the fit, which includes loading or compiling kernels.",
+    "in memory, on disk": "Bytes of the arrays of the model while it answers requests, and of its saved artifact.",
 }
 
 _TINY_USERS, _TINY_ITEMS = 64, 256
-# Interruptions by other work, as a share of the requests, from which p99 is no longer the model's own.
-_BUSY = 0.005
-_ROUNDS = 3
+# Interruptions by other work, as a share of the requests, above which p99 is dominated by the machine.
+_NOISY_SHARE = 0.005
+_MAX_ROUNDS = 3
 
 
 @dataclasses.dataclass(frozen=True)
-class Requests:
-    """How requests are measured.
+class LatencyProtocol:
+    """How request latency is measured.
 
     Attributes:
-        count: requests to time.
-        seconds: time after which fewer will do.
-        least: requests to time however long it takes.
-        k: length of a list.
-        batch: askers in the call that measures throughput in batches.
+        n_requests: requests to time.
+        max_seconds: time after which fewer requests are enough.
+        min_requests: requests to time regardless of ``max_seconds``.
+        top_k: length of a recommendation list.
+        batch_size: users in the call that measures batch throughput.
     """
 
-    count: int = 2000
-    seconds: float = 3.0
-    least: int = 100
-    k: int = 10
-    batch: int = 256
+    n_requests: int = 2000
+    max_seconds: float = 3.0
+    min_requests: int = 100
+    top_k: int = 10
+    batch_size: int = 256
 
     def __post_init__(self) -> None:
-        for name in ("count", "least", "k", "batch"):
+        for name in ("n_requests", "min_requests", "top_k", "batch_size"):
             check_at_least(name, getattr(self, name), 1)
-        check_positive("seconds", self.seconds)
+        check_positive("max_seconds", self.max_seconds)
 
 
 @dataclasses.dataclass(frozen=True)
 class RequestCost:
-    """What requests cost, in seconds.
+    """Latency and throughput of requests. Times are in seconds.
 
     Attributes:
-        first_answer: the very first request.
-        p50: half of the requests took at most this.
-        p99: 99 of 100 took at most this; a time that was observed, not interpolated.
-        per_second: requests a second of one thread, one at a time.
-        batch_per_second: askers a second in one call for many, on all threads of the run.
-        requests: how many were timed.
-        askers: how many different users asked.
-        interrupted: how often other work took the core away meanwhile; much of it makes p99 a number of the
-            machine.
+        first_request: latency of the very first request.
+        p50: median latency.
+        p99: 99th percentile of the latency; an observed value, not interpolated.
+        requests_per_second: throughput of one thread, one request after the other.
+        batch_users_per_second: throughput of one call for many users, on all threads of the run.
+        n_requests: number of timed requests.
+        n_users: number of different users among them.
+        n_interruptions: how often other work preempted the process; if high, p99 reflects the machine.
     """
 
-    first_answer: float
+    first_request: float
     p50: float
     p99: float
-    per_second: float
-    batch_per_second: float
-    requests: int
-    askers: int
-    interrupted: int
+    requests_per_second: float
+    batch_users_per_second: float
+    n_requests: int
+    n_users: int
+    n_interruptions: int
 
     @property
-    def busy(self) -> bool:
-        """Whether other work interrupted the requests so often that p99 is higher than the model's own."""
-        return self.interrupted > _BUSY * self.requests
+    def is_noisy(self) -> bool:
+        """Whether other work interrupted so often that p99 is higher than on a quiet machine."""
+        return self.n_interruptions > _NOISY_SHARE * self.n_requests
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelCost(RequestCost):
-    """What a model costs, in seconds and bytes.
+    """Cost of a model, in seconds and bytes.
 
     Attributes:
-        fit_wall: seconds of the fit by the clock.
-        fit_cpu: seconds of the fit, all cores together.
-        fit_peak: bytes of resident memory that the fit added at its highest.
-        warm_up: seconds of imports, compilation and a fit of a tiny part of the data; None where that part
-            was too small to fit, so that ``fit_wall`` includes the imports.
-        compile: seconds in which the fit compiled kernels or loaded compiled ones; not in ``fit_wall`` and
-            ``fit_cpu``.
-        model_bytes: bytes of the arrays of the model while it answers.
+        fit_seconds: wall time of the fit.
+        fit_cpu_seconds: CPU time of the fit, all cores together.
+        peak_memory: bytes of resident memory that the fit added at its peak.
+        warm_up_seconds: imports, compilation and a fit of a tiny part of the data; None where that part was too small
+            to fit, so that ``fit_seconds`` includes the imports.
+        compile_seconds: time in which the fit compiled or loaded kernels; not included in ``fit_seconds`` and
+            ``fit_cpu_seconds``.
+        model_bytes: bytes of the arrays of the model while it answers requests.
         artifact_bytes: bytes on disk.
-        apart: whether it was measured in a fresh process of its own.
+        isolated: whether it was measured in a subprocess of its own.
     """
 
-    fit_wall: float
-    fit_cpu: float
-    fit_peak: int
-    warm_up: float | None
-    compile: float
+    fit_seconds: float
+    fit_cpu_seconds: float
+    peak_memory: int
+    warm_up_seconds: float | None
+    compile_seconds: float
     model_bytes: int
     artifact_bytes: int
-    apart: bool = False
+    isolated: bool = False
 
-    def axes(self) -> dict[str, float]:
-        """The costs that a budget can limit, by the name of their axis."""
+    def costs(self) -> dict[str, float]:
+        """The costs that a budget can limit, by the name of their axis, see ``COST_AXES``."""
         return {
             "p99": self.p99,
-            "memory": float(self.fit_peak),
-            "fit_time": self.fit_wall,
+            "memory": float(self.peak_memory),
+            "fit_time": self.fit_seconds,
             "size": float(self.artifact_bytes),
         }
 
 
-class Costed(NamedTuple):
-    """A fitted model, what it cost, and the warnings it gave."""
+class MeasuredModel(NamedTuple):
+    """A fitted model, its cost, and the warnings of its fit."""
 
     model: Scorer
     cost: ModelCost
     notes: tuple[str, ...]
 
 
-def cost_of(
+def measure_cost(
     estimator: Estimator,
     data: Dataset,
     folder: str | Path,
     *,
     run: Run = Run(),
-    requests: Requests = Requests(),
+    latency: LatencyProtocol = LatencyProtocol(),
     provenance: Mapping[str, Any] | None = None,
-) -> Costed:
-    """Fit in this process, save to ``folder``, answer requests, and say what each of these cost.
+) -> MeasuredModel:
+    """Fit a model in this process, save it to ``folder``, answer requests, and measure the cost of each step.
 
     ``run.budget.fit_time`` begins to count when the fit begins. Besides the fit, this takes a second or two for a
-    model that answers in well under a millisecond, and at most ``requests.least`` answers of a slow one.
+    model that answers in well under a millisecond, and at most ``latency.min_requests`` requests of a slow one.
     """
-    with _noting() as notes:
-        warm = _warm_up(estimator, data, run)
+    with _collect_warnings() as notes:
+        warm_up = _warm_up(estimator, data, run)
         # A fresh copy has no matrix cached by an earlier model, so each fit pays for the ones it derives.
         fresh = dataclasses.replace(data)
         compiled: list[float] = [0.0]
         with measure() as meter, event.install_timer("numba:compiler_lock", compiled.append):
             model = estimator.fit(fresh, run.restart())
         path = artifacts.save(model, folder, provenance=provenance)
-        answers = measure_requests(model, _askers(fresh, requests.count, run), run=run, requests=requests)
+        active = np.flatnonzero(np.diff(fresh.indptr)).astype(np.int32)
+        users = run.rng().permutation(active)[: latency.n_requests]
+        requests = measure_latency(model, fresh.queries(users), run=run, latency=latency)
+    if requests.is_noisy:
+        notes.append(
+            f"The machine was busy: other work interrupted {requests.n_interruptions} times in {requests.n_requests} "
+            "requests, so p99 is higher than on a quiet machine."
+        )
     cost = ModelCost(
-        **dataclasses.asdict(answers),
-        fit_wall=max(0.0, meter.cost.wall - compiled[-1]),
-        fit_cpu=max(0.0, meter.cost.cpu - compiled[-1]),
-        fit_peak=meter.cost.peak,
-        warm_up=warm,
-        compile=compiled[-1],
+        **dataclasses.asdict(requests),
+        fit_seconds=max(0.0, meter.cost.wall - compiled[-1]),
+        fit_cpu_seconds=max(0.0, meter.cost.cpu - compiled[-1]),
+        peak_memory=meter.cost.peak,
+        warm_up_seconds=warm_up,
+        compile_seconds=compiled[-1],
         model_bytes=resident_bytes(model),
         artifact_bytes=artifacts.size_of(path),
     )
-    return Costed(model, cost, (*dict.fromkeys(notes), *_noise(answers)))
+    return MeasuredModel(model, cost, tuple(dict.fromkeys(notes)))
 
 
-def measure_requests(
-    model: Scorer, queries: Queries, *, run: Run = Run(), requests: Requests = Requests()
+def measure_latency(
+    model: Scorer, queries: Queries, *, run: Run = Run(), latency: LatencyProtocol = LatencyProtocol()
 ) -> RequestCost:
-    """Time single requests for the askers in ``queries``, in turn, and one call for many of them.
+    """Time single requests for the users in ``queries``, in turn, and one call for many of them.
 
-    Raises DataError where there is no asker.
+    Raises DataError if there are no queries.
     """
     if not len(queries):
         raise DataError("Requests can be measured only if at least one user has a history. There is none.")
     retriever = ExactRetriever(model)
     singles = [queries.block(at, at + 1) for at in range(len(queries))]
     with dataclasses.replace(run, threads=1).limit_threads():
-        first = _seconds(retriever, singles[0], requests.k)
-        # Twenty more settle what is loaded lazily; they are not counted.
+        first = _time_request(retriever, singles[0], latency.top_k)
+        # Twenty more requests load what is loaded lazily; they are not counted.
         for single in singles[:20]:
-            retriever.retrieve(single, requests.k)
-        laps, total, interrupted = _quietest(retriever, singles, requests)
-    many = queries.block(0, requests.batch)
+            retriever.retrieve(single, latency.top_k)
+        times, total, interruptions = _time_quietest_series(retriever, singles, latency)
+    many = queries.block(0, latency.batch_size)
     with run.limit_threads():
-        retriever.retrieve(many, requests.k)  # a call for many may go another way, with kernels of its own
-        together = _seconds(retriever, many, requests.k)
+        retriever.retrieve(many, latency.top_k)  # a call for many users may use other kernels
+        batch = _time_request(retriever, many, latency.top_k)
     return RequestCost(
-        first_answer=first,
-        p50=float(np.quantile(laps, 0.5, method="higher")),
-        p99=float(np.quantile(laps, 0.99, method="higher")),
-        per_second=len(laps) / total,
-        batch_per_second=len(many) / together,
-        requests=len(laps),
-        askers=min(len(laps), len(singles)),
-        interrupted=interrupted,
+        first_request=first,
+        p50=float(np.quantile(times, 0.5, method="higher")),
+        p99=float(np.quantile(times, 0.99, method="higher")),
+        requests_per_second=len(times) / total,
+        batch_users_per_second=len(many) / batch,
+        n_requests=len(times),
+        n_users=min(len(times), len(singles)),
+        n_interruptions=interruptions,
     )
-
-
-def _noise(answers: RequestCost) -> tuple[str, ...]:
-    if not answers.busy:
-        return ()
-    note = (
-        f"The machine was busy: other work interrupted {answers.interrupted} times in {answers.requests} "
-        "requests, so p99 is higher than on a quiet machine."
-    )
-    return (note,)
 
 
 def _interruptions() -> int:
     return int(psutil.Process().num_ctx_switches().involuntary)
 
 
-def _quietest(retriever: ExactRetriever, singles: list[Queries], requests: Requests) -> tuple[np.ndarray, float, int]:
-    """A stream that other work left alone; if none of three was, the one that it interrupted least."""
+def _time_quietest_series(
+    retriever: ExactRetriever, singles: list[Queries], latency: LatencyProtocol
+) -> tuple[np.ndarray, float, int]:
+    """The first series without many interruptions; of three noisy ones, the least interrupted."""
     found: list[tuple[np.ndarray, float, int]] = []
-    for _ in range(_ROUNDS):
+    for _ in range(_MAX_ROUNDS):
         before = _interruptions()
-        laps, total = _stream(retriever, singles, requests)
-        found.append((laps, total, _interruptions() - before))
-        if found[-1][2] <= _BUSY * len(laps):
+        times, total = _time_series(retriever, singles, latency)
+        found.append((times, total, _interruptions() - before))
+        if found[-1][2] <= _NOISY_SHARE * len(times):
             break
-    return min(found, key=lambda stream: stream[2] / len(stream[0]))
+    return min(found, key=lambda series: series[2] / len(series[0]))
 
 
-def _stream(retriever: ExactRetriever, singles: list[Queries], requests: Requests) -> tuple[np.ndarray, float]:
+def _time_series(
+    retriever: ExactRetriever, singles: list[Queries], latency: LatencyProtocol
+) -> tuple[np.ndarray, float]:
     """Seconds of each request, and of all of them together."""
-    laps: list[float] = []
-    begin = time.perf_counter()
-    while len(laps) < requests.count:
-        if len(laps) >= requests.least and time.perf_counter() - begin > requests.seconds:
+    times: list[float] = []
+    start = time.perf_counter()
+    while len(times) < latency.n_requests:
+        if len(times) >= latency.min_requests and time.perf_counter() - start > latency.max_seconds:
             break
-        laps.append(_seconds(retriever, singles[len(laps) % len(singles)], requests.k))
-    return np.array(laps), time.perf_counter() - begin
+        times.append(_time_request(retriever, singles[len(times) % len(singles)], latency.top_k))
+    return np.array(times), time.perf_counter() - start
 
 
-def _seconds(retriever: ExactRetriever, queries: Queries, k: int) -> float:
+def _time_request(retriever: ExactRetriever, queries: Queries, top_k: int) -> float:
     start = time.perf_counter_ns()
-    retriever.retrieve(queries, k)
-    # A clock that does not tick between two looks must not give an infinite rate.
+    retriever.retrieve(queries, top_k)
+    # At least one nanosecond: a coarse clock must not give an infinite rate.
     return max(1, time.perf_counter_ns() - start) / 1e9
-
-
-def _askers(data: Dataset, count: int, run: Run) -> Queries:
-    """Up to ``count`` different users who have a history, in random order."""
-    known = np.flatnonzero(np.diff(data.indptr)).astype(np.int32)
-    return data.queries(run.rng().permutation(known)[:count])
 
 
 def _warm_up(estimator: Estimator, data: Dataset, run: Run) -> float | None:
@@ -287,14 +281,15 @@ def _warm_up(estimator: Estimator, data: Dataset, run: Run) -> float | None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            estimator.fit(_tiny(data), dataclasses.replace(run, callbacks=(), budget=Budget(memory=run.budget.memory)))
-        except Exception:  # noqa: BLE001 - whatever is wrong shows again, and is reported, in the fit itself
+            run = dataclasses.replace(run, callbacks=(), budget=Budget(memory=run.budget.memory))
+            estimator.fit(_take_tiny_part(data), run)
+        except Exception:  # noqa: BLE001 - an error that matters is raised again, and reported, by the fit itself
             return None
     return time.perf_counter() - start
 
 
-def _tiny(data: Dataset) -> Dataset:
-    """The most touched items and the first users who touched them, with their events and tables."""
+def _take_tiny_part(data: Dataset) -> Dataset:
+    """The most popular items and the first users who interacted with them, with their events and tables."""
     counts = np.bincount(data.events.item, minlength=len(data.items))
     items = np.sort(np.argsort(-counts, kind="stable")[:_TINY_ITEMS]).astype(np.int32)
     of_items = np.isin(data.events.item, items)
@@ -316,8 +311,8 @@ def _renumber(rows: Int32Array, kept: Int32Array) -> Int32Array:
 
 
 @contextlib.contextmanager
-def _noting() -> Iterator[list[str]]:
-    """Collect warnings as texts: a table of many models has a better place for them than the screen."""
+def _collect_warnings() -> Iterator[list[str]]:
+    """Collect the warnings of the block as text, instead of printing them between the rows of a table."""
     notes: list[str] = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("default")
@@ -326,37 +321,37 @@ def _noting() -> Iterator[list[str]]:
 
 
 def resident_bytes(model: Any) -> int:
-    """Bytes of the arrays and texts of a model, what it cached to answer included; each array once."""
-    return _resident(model, set())
+    """Bytes of the arrays and strings of a model, including caches it needs to answer; each array counts once."""
+    return _count_bytes(model, set())
 
 
-def _resident(value: Any, counted: set[int]) -> int:
+def _count_bytes(value: Any, counted: set[int]) -> int:
     if isinstance(value, np.ndarray):
-        return _array_bytes(value, counted)
+        return _count_array_bytes(value, counted)
     if sp.issparse(value):
         parts = (getattr(value, name, None) for name in ("data", "indices", "indptr"))
-        return sum(_resident(part, counted) for part in parts)
+        return sum(_count_bytes(part, counted) for part in parts)
     if isinstance(value, str | bytes):
         return sys.getsizeof(value)
     if id(value) in counted:
         return 0
     counted.add(id(value))
     if isinstance(value, Mapping):
-        return sum(_resident(part, counted) for pair in value.items() for part in pair)
+        return sum(_count_bytes(part, counted) for pair in value.items() for part in pair)
     if isinstance(value, tuple | list | set | frozenset):
-        return sum(_resident(part, counted) for part in value)
+        return sum(_count_bytes(part, counted) for part in value)
     is_value = dataclasses.is_dataclass(value) and not isinstance(value, type)
-    return sum(_resident(part, counted) for part in vars(value).values()) if is_value else 0
+    return sum(_count_bytes(part, counted) for part in vars(value).values()) if is_value else 0
 
 
-def _array_bytes(array: np.ndarray, counted: set[int]) -> int:
-    """Bytes of the memory an array stands on: a view keeps the whole of it alive."""
+def _count_array_bytes(array: np.ndarray, counted: set[int]) -> int:
+    """Bytes of the memory behind an array: a view keeps its whole base alive."""
     while isinstance(array.base, np.ndarray):
         array = array.base
     if id(array) in counted:
         return 0
     counted.add(id(array))
-    # Texts of up to 15 bytes live in the array itself, longer ones beside it.
+    # Strings of up to 15 bytes are stored in the array itself, longer ones outside.
     long = (
         sum(len(text.encode()) for text in array.ravel().tolist() if len(text) > 15) if array.dtype.kind == "T" else 0
     )

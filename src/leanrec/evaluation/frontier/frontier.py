@@ -1,8 +1,8 @@
-"""Many models on one data set: how good each is, what it costs, and which one to take within a budget.
+"""Quality and cost of many models on one data set, and model selection within a budget.
 
-Validation decides everything: the Pareto fronts, the best, the closest and the ties. Test is evaluated once
-for each model and only reported. Models are fitted on the training part alone; at test time their queries
-know the validation part too.
+Selection uses the validation part only: Pareto fronts, best, closest and equivalents. The test part is evaluated once for
+each model and only reported. Models are fitted on the training part alone; the histories of test queries also contain the
+validation part.
 """
 
 import dataclasses
@@ -21,13 +21,18 @@ from leanrec.data.dataset import Dataset
 from leanrec.data.splits.split import Split
 from leanrec.data.splits.split import split as split_data
 from leanrec.errors import DataError, SettingError
-from leanrec.evaluation.evaluate import warn_of_few
-from leanrec.evaluation.frontier.candidates import Candidate, candidates, portfolio
-from leanrec.evaluation.frontier.cost import METHOD, Requests
-from leanrec.evaluation.frontier.results import Row
-from leanrec.evaluation.frontier.run_candidate import trials
-from leanrec.evaluation.frontier.selection import Choice, Tie, choose, mark, ties
-from leanrec.evaluation.plots.figures import name_of
+from leanrec.evaluation.evaluate import warn_small_sample
+from leanrec.evaluation.frontier.candidates import ModelCandidate, list_candidates, parse_candidates
+from leanrec.evaluation.frontier.cost import COST_METHOD, LatencyProtocol
+from leanrec.evaluation.frontier.results import ModelResult
+from leanrec.evaluation.frontier.run_candidate import open_runner
+from leanrec.evaluation.frontier.selection import (
+    ModelSelection,
+    annotate_results,
+    find_equivalents,
+    select_model,
+)
+from leanrec.evaluation.plots.figures import dataset_label
 from leanrec.protocols import Estimator
 from leanrec.run import Run
 from leanrec.units import format_bytes
@@ -37,111 +42,112 @@ __all__ = ["Frontier", "frontier"]
 
 @dataclasses.dataclass(frozen=True)
 class Frontier:
-    """What a portfolio of models achieved and cost.
+    """Quality and cost of several models, and the selected one.
 
     Attributes:
-        rows: one for each model, in the order of the portfolio.
+        results: one for each model, in the order of the candidates.
         budget: the limits.
-        choice: best, closest and ties.
-        metric: the quality that choices look at.
+        selection: best, closest and equivalents.
+        metric: the quality metric of the selection.
         data: name of the data set.
-        about: counts, split and machine, in a sentence.
-        notes: what one should know of the split, in sentences.
+        description: counts, split and machine, in a sentence.
+        notes: warnings about the split, in sentences.
     """
 
-    rows: tuple[Row, ...]
+    results: tuple[ModelResult, ...]
     budget: Budget
-    choice: Choice
+    selection: ModelSelection
     metric: str
     data: str
-    about: str
+    description: str
     notes: tuple[str, ...] = ()
 
     @property
-    def best(self) -> Row | None:
-        """The best row within the budget, or None."""
-        return None if self.choice.best is None else self.row(self.choice.best)
+    def best(self) -> ModelResult | None:
+        """The best result within the budget, or None."""
+        return None if self.selection.best is None else self.result(self.selection.best)
 
     @property
-    def closest(self) -> Row | None:
-        """Where no row keeps the budget, the one that goes over least, or None if nothing was fitted."""
-        return None if self.choice.closest is None else self.row(self.choice.closest)
+    def closest(self) -> ModelResult | None:
+        """If no result keeps the budget, the one that exceeds it least; None if no model was fitted."""
+        return None if self.selection.closest is None else self.result(self.selection.closest)
 
-    def row(self, name: str) -> Row:
-        """The row of that name. Raises SettingError with the names there are."""
-        for row in self.rows:
-            if row.name == name:
-                return row
-        raise SettingError(f"There is no row {name!r}. Rows: {', '.join(row.name for row in self.rows)}.")
+    def result(self, name: str) -> ModelResult:
+        """The result with that name. Raises SettingError, listing the names, if there is none."""
+        for result in self.results:
+            if result.name == name:
+                return result
+        raise SettingError(f"There is no result {name!r}. Results: {', '.join(each.name for each in self.results)}.")
 
     def summary(self) -> tuple[str, ...]:
-        """The outcome in sentences: the best or the closest, cheaper ties, and what else one should know."""
-        lines = [self._outcome(), *(self._tie(tie) for tie in self.choice.ties[:2])]
-        missing = [row.name for row in self.rows if row.status != "fitted"]
-        if missing:
-            lines.append(f"Not in the comparison: {', '.join(missing)}.")
-        busy = [row.name for row in self.rows if row.cost is not None and row.cost.busy]
-        if busy:
-            which = ", ".join(busy) if len(busy) <= 3 else f"{len(busy)} of {len(self.rows)} models"
+        """The outcome in sentences: the best or the closest, its cheaper equivalents, and warnings."""
+        lines = [self._summarize_outcome()]
+        for each in self.selection.equivalents[:2]:
+            ratios = [
+                f"{ratio:.2g} × the {COST_AXES[axis].title}" for axis, ratio in each.cost_ratios.items() if ratio <= 0.8
+            ]
             lines.append(
-                f"The machine was busy with other work while it answered for {which}, so that p99 is higher "
-                "there than on a quiet machine."
+                f"{each.name} is cheaper ({', '.join(ratios)}), with no significant difference from the best on "
+                f"validation: its {self.metric} is lower by {each.difference:.4f} "
+                f"(95 % interval {each.low:.4f} to {each.high:.4f})."
+            )
+        missing = [result.name for result in self.results if result.status != "fitted"]
+        if missing:
+            lines.append(f"Not compared: {', '.join(missing)}.")
+        noisy = [result.name for result in self.results if result.cost is not None and result.cost.is_noisy]
+        if noisy:
+            which = ", ".join(noisy) if len(noisy) <= 3 else f"{len(noisy)} of {len(self.results)} models"
+            lines.append(
+                f"The machine was busy with other work during the requests of {which}, so p99 is higher there than on a "
+                "quiet machine."
             )
         return (*lines, *self.notes)
 
-    def _outcome(self) -> str:
+    def _summarize_outcome(self) -> str:
         within = f"within {self.budget}" if self.budget.limits else "without a limit"
         if self.best is not None:
-            kept = sum(row.status == "fitted" and not row.violations for row in self.rows)
-            return f"Best of {kept} {within}: {self._describe(self.best)}"
+            count = sum(result.status == "fitted" and not result.violations for result in self.results)
+            return f"Best of {count} {within}: {self._describe_result(self.best)}"
         if self.closest is not None:
             over = "; ".join(map(str, self.closest.violations))
-            return f"No model fits {within}. The closest is {self._describe(self.closest)} It goes over: {over}."
-        if not self.rows:
+            return f"No model fits {within}. The closest is {self._describe_result(self.closest)} It exceeds: {over}."
+        if not self.results:
             return "There was no model to fit."
-        smallest = min(
-            (row for row in self.rows if row.estimate is not None),
-            key=lambda row: row.estimate or 0,
-            default=None,
-        )
-        if smallest is None:
+        estimates = {result.name: result.estimated_memory for result in self.results}
+        known = {name: estimate for name, estimate in estimates.items() if estimate is not None}
+        if not known:
             return f"No model could be fitted {within}."
-        least = format_bytes(smallest.estimate or 0)
-        return f"No model could be fitted {within}. The smallest fit is {smallest.name}: about {least}."
+        smallest = min(known, key=lambda name: known[name])
+        return (
+            f"No model could be fitted {within}. The smallest fit is {smallest}: about {format_bytes(known[smallest])}."
+        )
 
-    def _describe(self, row: Row) -> str:
-        assert row.valid is not None  # noqa: S101 - only fitted rows are chosen
-        assert row.test is not None  # noqa: S101
+    def _describe_result(self, result: ModelResult) -> str:
+        assert result.valid is not None  # noqa: S101 - only fitted models are selected
+        assert result.test is not None  # noqa: S101
         costs = ", ".join(
-            f"{COST_AXES[name].title} {COST_AXES[name].format(value)}" for name, value in row.axes().items()
+            f"{COST_AXES[name].title} {COST_AXES[name].format(value)}" for name, value in result.costs().items()
         )
         return (
-            f"{row.name}, {self.metric} {row.valid.value:.4f} on validation and {row.test.value:.4f} "
-            f"({row.test.low:.4f} to {row.test.high:.4f}) on test; {costs}."
-        )
-
-    def _tie(self, tie: Tie) -> str:
-        less = [f"{share:.2g} × the {COST_AXES[axis].title}" for axis, share in tie.saves.items() if share <= 0.8]
-        return (
-            f"{tie.name} is cheaper ({', '.join(less)}), and validation cannot tell it from the best: its "
-            f"{self.metric} is lower by {tie.difference:.4f} (95 % interval {tie.low:.4f} to {tie.high:.4f})."
+            f"{result.name}, {self.metric} {result.valid.value:.4f} on validation and {result.test.value:.4f} "
+            f"({result.test.low:.4f} to {result.test.high:.4f}) on test; {costs}."
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON and for the page."""
+        """Plain values, for JSON and for the HTML report."""
         return {
             "leanrec": leanrec.__version__,
             "data": self.data,
-            "about": self.about,
+            "description": self.description,
             "metric": self.metric,
             "budget": self.budget.limits,
             "axes": {name: {"title": axis.title, "unit": axis.unit} for name, axis in COST_AXES.items()},
-            "best": self.choice.best,
-            "closest": self.choice.closest,
-            "ties": [dataclasses.asdict(tie) for tie in self.choice.ties],
+            "best": self.selection.best,
+            "closest": self.selection.closest,
+            "equivalents": [dataclasses.asdict(each) for each in self.selection.equivalents],
             "summary": list(self.summary()),
-            "rows": [row.to_dict() for row in self.rows],
-            "method": dict(METHOD),
+            "results": [result.to_dict() for result in self.results],
+            "method": dict(COST_METHOD),
         }
 
 
@@ -154,66 +160,70 @@ def frontier(
     metric: str = "ndcg@10",
     split: str | Split = "auto",
     run: Run = Run(),
-    apart: bool = True,
-    requests: Requests = Requests(),
+    isolate: bool = True,
+    latency: LatencyProtocol = LatencyProtocol(),
     save: str | Path | None = None,
 ) -> Frontier:
-    """Fit, measure and compare models; choose within the budget.
+    """Fit, measure and compare models; select the best within the budget.
 
-    A model whose own estimate of memory, an upper bound, is more than four times the limit is not fitted; the
-    others are judged by what they took. One that fails is a row with its error. The fits are asked to stop within ``budget.max_fit``, and nothing more is started once
-    ``run.budget.fit_time`` is over.
+    A model whose own memory estimate, an upper bound, is more than four times the limit is skipped; all others are
+    compared by what they used. A model that fails is a result with its error. Fits are asked to stop within
+    ``budget.fit_time``, and no fit is started after ``run.budget.fit_time``, the time for all fits together.
 
     Args:
         data: the data set.
-        models: names, settings, or own names → either; None takes every model that the data can feed.
-        deep: without ``models``, also those that train for minutes, most of them with torch.
-        budget: limits on what the model may cost.
-        metric: which quality to choose by, with its cut-off.
-        split: a way to split (see ``leanrec.data.splits.split.split``), or a split that was made.
-        run: seed, threads, memory, time for everything, progress bar.
-        apart: measure each model in a fresh process, so that no model pays for or profits from another: about
-            one second more for each. Settings that another process cannot read are measured in this one.
-        requests: how requests are measured.
-        save: folder for the fitted models, one artifact for each; None keeps none.
+        models: names, settings, or a mapping of labels to either; None = every model that the data has inputs for.
+        deep: without ``models``, also the models that train for minutes, most of them with torch.
+        budget: limits on the cost of each model.
+        metric: quality metric of the selection, with its cut-off.
+        split: name of a split (see ``leanrec.data.splits.split.split``), or a split.
+        run: seed, threads, memory, time for all fits together, progress bar.
+        isolate: measure each model in a fresh process, so that models do not influence each other: about one second
+            more for each. Settings that a subprocess cannot read are measured in this process.
+        latency: how request latency is measured.
+        save: folder for the fitted models, one artifact each; None = they are not saved.
 
     Raises:
         SettingError: an unknown model, metric or split.
-        DataError: the data cannot be split, or a part has nothing to ask.
+        DataError: the data cannot be split, or a part has no held-out interactions.
     """
-    chosen = portfolio(data, deep=deep) if models is None else candidates(models)
+    candidates = list_candidates(data, deep=deep) if models is None else parse_candidates(models)
     parts = split if isinstance(split, Split) else split_data(data, split, seed=run.seed)
-    for name, cases in (("validation", parts.valid), ("test", parts.test)):
-        if not cases.ground_truth.nnz:
+    held_out = {"validation": parts.valid, "test": parts.test}
+    for name, part in held_out.items():
+        if not part.ground_truth.nnz:
             raise DataError(
-                f"The {name} part must hold at least one answer. It holds none; hold out more, or split another way."
+                f"The {name} part must hold at least one relevant item. It holds none; hold out more, or split another way."
             )
-    with trials(parts, budget=budget, metric=metric, run=run, apart=apart, requests=requests, save=save) as attempt:
-        done = [attempt(candidate) for candidate in _shown(chosen, run)]
-    rows = mark([trial.row for trial in done], budget)
-    choice = choose(rows)
-    if choice.best is not None:
-        evaluations = {trial.row.name: trial.valid for trial in done if trial.valid is not None}
-        choice = dataclasses.replace(
-            choice, ties=ties(rows, choice.best, evaluations, metric, budget=budget, seed=run.seed)
-        )
-    few = [warn_of_few(name, cases) for name, cases in (("validation", parts.valid), ("test", parts.test))]
-    notes = tuple(filter(None, (parts.note, str(parts.leakage) if parts.leakage.has_leakage else "", *few)))
-    return Frontier(rows, budget, choice, metric, name_of(data), _about(data, parts, run), notes)
+    with open_runner(
+        parts, budget=budget, metric=metric, run=run, isolate=isolate, latency=latency, save=save
+    ) as runner:
+        done = [runner.run_candidate(candidate) for candidate in _track_candidates(candidates, run)]
+    results = annotate_results([each.result for each in done], budget)
+    selection = select_model(results)
+    if selection.best is not None:
+        evaluations = {each.result.name: each.valid for each in done if each.valid is not None}
+        equivalents = find_equivalents(results, selection.best, evaluations, metric, budget=budget, seed=run.seed)
+        selection = dataclasses.replace(selection, equivalents=equivalents)
+    leakage = str(parts.leakage) if parts.leakage.has_leakage else ""
+    warnings = (warn_small_sample(name, part) for name, part in held_out.items())
+    notes = tuple(filter(None, (parts.note, leakage, *warnings)))
+    description = _describe_run(data, parts, run)
+    return Frontier(results, budget, selection, metric, dataset_label(data), description, notes)
 
 
-def _shown(chosen: Sequence[Candidate], run: Run) -> Iterator[Candidate]:
-    """The candidates, one after the other, with a progress bar where the run wants one."""
+def _track_candidates(candidates: Sequence[ModelCandidate], run: Run) -> Iterator[ModelCandidate]:
+    """The candidates in order, with a progress bar that names each."""
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not (run.shows_progress and console.is_terminal)) as bar:
-        task = bar.add_task("", total=len(chosen))
-        for candidate in chosen:
+        task = bar.add_task("", total=len(candidates))
+        for candidate in candidates:
             bar.update(task, description=candidate.name)
             yield candidate
             bar.advance(task)
 
 
-def _about(data: Dataset, parts: Split, run: Run) -> str:
+def _describe_run(data: Dataset, parts: Split, run: Run) -> str:
     shape, train = data.shape, parts.train.shape
     return (
         f"{shape.users:,} users, {shape.items:,} items, {shape.events:,} events; split {parts.how}: "

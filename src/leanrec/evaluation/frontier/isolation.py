@@ -1,12 +1,12 @@
-"""Measure a model in a fresh process of its own.
+"""Measures the cost of a model in a fresh subprocess.
 
-In one process, memory that an earlier model used and freed hides what a later one needs, kernels that are
-loaded make the first answer look cheaper than it is, and a fit that runs out of memory takes the whole table
-with it. A process apart costs about a second of start-up, which is not part of any number.
+In a shared process, memory that an earlier model used and freed hides the needs of a later one, kernels that are
+already loaded make the first request look cheaper than it is, and a fit that runs out of memory ends the whole frontier.
+A subprocess costs about a second of start-up, which is not part of any measurement.
 
-The process is started as ``python -m leanrec.evaluation.frontier.isolation JOB``, where the folder JOB holds ``settings``
-(the estimator), ``plan.json`` and, afterwards, ``model`` and ``result.json``: nothing is pickled, and the
-user's own script is not run a second time.
+The process is started as ``python -m leanrec.evaluation.frontier.isolation JOB``. The folder JOB holds ``settings`` (the
+estimator) and ``plan.json``, and afterwards ``model`` and ``result.json``: nothing is pickled, and the user's script is
+not run a second time.
 """
 
 import dataclasses
@@ -24,23 +24,23 @@ from leanrec import artifacts
 from leanrec.budget import Budget
 from leanrec.data.dataset import Dataset
 from leanrec.errors import ArtifactError, BudgetError, LeanrecError
-from leanrec.evaluation.frontier.cost import Costed, ModelCost, Requests, cost_of
+from leanrec.evaluation.frontier.cost import LatencyProtocol, MeasuredModel, ModelCost, measure_cost
 from leanrec.protocols import Estimator
 from leanrec.run import Run
 from leanrec.units import format_seconds
 
-__all__ = ["FitError", "can_run_apart", "cost_apart"]
+__all__ = ["SubprocessFitError", "can_isolate", "measure_in_subprocess"]
 
 
-class FitError(LeanrecError):
-    """A fit in a process of its own did not end well."""
+class SubprocessFitError(LeanrecError):
+    """A fit in a subprocess failed."""
 
 
-def can_run_apart(estimator: Estimator, folder: Path) -> bool:
-    """Whether another process could read the settings: those of leanrec and of registered packages can be.
+def can_isolate(estimator: Estimator, folder: Path) -> bool:
+    """Whether a subprocess can read the settings. Saves them in ``folder``.
 
-    Leaves them in ``folder``. Settings that are defined in a script or a notebook are measured in this
-    process.
+    Settings of leanrec and of registered packages can be read; those defined in a script or notebook cannot, and their
+    models are measured in this process.
     """
     try:
         artifacts.save(estimator, folder)
@@ -49,29 +49,28 @@ def can_run_apart(estimator: Estimator, folder: Path) -> bool:
         return False
 
 
-def cost_apart(
+def measure_in_subprocess(
     job: Path,
     data: Path,
     *,
     run: Run,
-    requests: Requests = Requests(),
+    latency: LatencyProtocol = LatencyProtocol(),
     provenance: Mapping[str, Any] | None = None,
-) -> Costed:
-    """Fit the settings in ``job/settings`` on the data set saved in ``data``, and say what the model cost.
+) -> MeasuredModel:
+    """Fit the settings in ``job/settings`` on the data set saved in ``data``, and measure the cost of the model.
 
-    The model is left in ``job/model``. A fit that ignores ``run.budget.fit_time`` is ended at one and a half times
-    that, two seconds added. Raises BudgetError where the model refused for want of memory, FitError for all
-    else that goes wrong.
+    The model is saved in ``job/model``. A fit that ignores ``run.budget.fit_time`` is terminated at 1.5 times that plus
+    two seconds.
+
+    Raises:
+        BudgetError: the model refused to start because of its memory limit.
+        SubprocessFitError: anything else went wrong.
     """
     plan = {
         "data": str(data),
-        "run": {
-            "seed": run.seed,
-            "threads": run.threads,
-            "device": run.device,
-        },
+        "run": {"seed": run.seed, "threads": run.threads, "device": run.device},
         "budget": dataclasses.asdict(run.budget),
-        "requests": dataclasses.asdict(requests),
+        "latency": dataclasses.asdict(latency),
         "provenance": dict(provenance or {}),
     }
     (job / "plan.json").write_text(json.dumps(plan), encoding="utf-8")
@@ -86,51 +85,51 @@ def cost_apart(
     )
     result = job / "result.json"
     if not result.exists():
-        raise FitError(_why(done, run))
+        raise SubprocessFitError(_describe_failure(done, run))
     found = json.loads(result.read_text(encoding="utf-8"))
     if "error" in found:
-        raise (BudgetError if found["refused"] else FitError)(found["error"])
-    cost = ModelCost(**{**found["cost"], "apart": True})
-    return Costed(artifacts.load(job / "model"), cost, tuple(found["notes"]))
+        raise (BudgetError if found["over_budget"] else SubprocessFitError)(found["error"])
+    cost = ModelCost(**{**found["cost"], "isolated": True})
+    return MeasuredModel(artifacts.load(job / "model"), cost, tuple(found["notes"]))
 
 
-def _why(done: "subprocess.CompletedProcess[str]", run: Run) -> str:
-    """What is known of a process that ended without a result."""
+def _describe_failure(done: "subprocess.CompletedProcess[str]", run: Run) -> str:
+    """Why a subprocess ended without a result."""
     if done.stderr.startswith("Timeout (") and run.budget.fit_time is not None:
-        return f"It was still fitting long after the limit of {format_seconds(run.budget.fit_time)}, so it was ended."
+        return f"The fit was terminated: it ran far beyond its limit of {format_seconds(run.budget.fit_time)}."
     if done.returncode == -getattr(signal, "SIGKILL", 9):
-        return "The operating system ended the fit, most often because the memory of the machine ran out."
-    last = (done.stderr.strip().splitlines() or ["It said nothing."])[-1]
+        return "The operating system killed the fit, most often because the memory of the machine ran out."
+    last = (done.stderr.strip().splitlines() or ["There was no message."])[-1]
     return f"The process of the fit ended with the code {done.returncode}. {last}"
 
 
 def main(job: Path) -> None:
-    """What the process does: reads the plan, measures, and leaves the result in one rename."""
+    """Entry point of the subprocess: read the plan, measure, and write the result by one rename."""
     plan = json.loads((job / "plan.json").read_text(encoding="utf-8"))
     estimator: Estimator = artifacts.load(job / "settings")
     data: Dataset = artifacts.load(plan["data"], Dataset)
     seconds = plan["budget"]["fit_time"]
     try:
-        costed = cost_of(
-            _Deadline(estimator, None if seconds is None else 1.5 * seconds + 2),
+        measured = measure_cost(
+            _DeadlineEstimator(estimator, None if seconds is None else 1.5 * seconds + 2),
             data,
             job / "model",
             run=Run(**plan["run"], budget=Budget(**plan["budget"])),
-            requests=Requests(**plan["requests"]),
+            latency=LatencyProtocol(**plan["latency"]),
             provenance=plan["provenance"],
         )
-        result: dict[str, Any] = {"cost": dataclasses.asdict(costed.cost), "notes": costed.notes}
+        result: dict[str, Any] = {"cost": dataclasses.asdict(measured.cost), "notes": measured.notes}
     except LeanrecError as error:
-        result = {"error": str(error), "refused": isinstance(error, BudgetError)}
+        result = {"error": str(error), "over_budget": isinstance(error, BudgetError)}
     except Exception as error:  # noqa: BLE001 - a model that fails is one line of a table
-        result = {"error": f"{type(error).__name__}: {error}", "refused": False}
+        result = {"error": f"{type(error).__name__}: {error}", "over_budget": False}
     partial = job / "result.json.part"
     partial.write_text(json.dumps(result), encoding="utf-8")
     partial.rename(job / "result.json")
 
 
 @dataclasses.dataclass(frozen=True)
-class _Deadline:
+class _DeadlineEstimator:
     """An estimator whose fit ends the process after ``seconds``, even inside compiled code."""
 
     estimator: Estimator

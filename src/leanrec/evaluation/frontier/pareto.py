@@ -1,28 +1,27 @@
-"""Which of many are worth a look: those that nothing else beats in cost and quality together."""
+"""Pareto optimality in cost and quality."""
 
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["front"]
+__all__ = ["is_pareto_optimal"]
 
 
-def front(cost: Sequence[float], quality: Sequence[float]) -> NDArray[np.bool_]:
-    """(n,) whether each is Pareto-optimal: lower cost is better, higher quality is better.
+def is_pareto_optimal(cost: Sequence[float], quality: Sequence[float]) -> NDArray[np.bool_]:
+    """(n,) whether each point is Pareto-optimal: lower cost is better, higher quality is better.
 
-    Twins (equal in both) are optimal together. A value that is not a number is never optimal. Time O(n log
-    n).
+    Points that are equal in both are optimal together. NaN is never optimal. Time O(n log n).
     """
     costs = np.asarray(cost, dtype=np.float64)
-    gains = np.asarray(quality, dtype=np.float64)
-    known = np.flatnonzero(~np.isnan(costs) & ~np.isnan(gains))
-    order = known[np.lexsort((-gains[known], costs[known]))]
+    qualities = np.asarray(quality, dtype=np.float64)
+    known = np.flatnonzero(~np.isnan(costs) & ~np.isnan(qualities))
+    order = known[np.lexsort((-qualities[known], costs[known]))]
     optimal = np.zeros(len(costs), dtype=np.bool_)
-    best, at = -np.inf, np.nan
+    best, cost_of_best = -np.inf, np.nan
     for row in order:
-        # Sorted by cost, and by quality within a cost: only a gain over all the cheaper ones counts.
-        if gains[row] > best or (gains[row] == best and costs[row] == at):
+        # Sorted by cost, then by quality, descending: a point must be better than all the cheaper ones.
+        if qualities[row] > best or (qualities[row] == best and costs[row] == cost_of_best):
             optimal[row] = True
-            best, at = gains[row], costs[row]
+            best, cost_of_best = qualities[row], costs[row]
     return optimal

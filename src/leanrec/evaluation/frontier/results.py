@@ -1,4 +1,4 @@
-"""One line of the frontier: a model, how good it is and what it cost, or why there is nothing to say."""
+"""Results of the models of a frontier: quality, cost and status."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -8,72 +8,72 @@ from leanrec.budget import BudgetViolation
 from leanrec.evaluation.frontier.cost import ModelCost
 from leanrec.protocols import Estimator
 
-__all__ = ["Quality", "Row", "Status"]
+__all__ = ["ModelResult", "QualityEstimate", "ResultStatus"]
 
-Status = Literal["fitted", "skipped", "failed"]
+ResultStatus = Literal["fitted", "skipped", "failed"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Quality:
+class QualityEstimate:
     """A mean over queries with its 95 % interval.
 
     Attributes:
         value: the mean.
-        low: lower end.
+        low: lower end of the interval.
         high: upper end.
-        queries: how many queries it is the mean of.
+        n_queries: number of queries in the mean.
     """
 
     value: float
     low: float
     high: float
-    queries: int
+    n_queries: int
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
-    """One model of a portfolio.
+class ModelResult:
+    """Quality and cost of one model of a frontier.
 
     Attributes:
-        name: the model and the settings that are not the usual ones; distinct within a frontier.
-        model: name of the model, as ``leanrec.models`` has it.
-        family: content, collaborative, …
+        name: the model and its settings that differ from the defaults; unique within a frontier.
+        model: name of the model in ``leanrec.models``.
+        family: folder of the model: "linear", "graph" …; "plugin" for models of other packages.
         settings: every setting.
-        status: "fitted"; "skipped" = not fitted, because it could not keep the budget; "failed".
-        reason: why it was skipped or what went wrong.
-        cost: what it cost; None unless fitted.
-        valid: quality on the validation part, which every choice looks at; None unless fitted.
+        status: "fitted"; "skipped" = not fitted, because it would exceed the budget; "failed".
+        reason: why it was skipped or failed.
+        cost: measured cost; None unless fitted.
+        valid: quality on the validation part, by which models are selected; None unless fitted.
         test: quality on the test part, for reporting; None unless fitted.
-        metrics: part → metric → mean, for all that was measured.
-        over: the limits of the budget that it breaks, worst first.
-        front: the costs against which it is Pareto-optimal on validation.
+        metrics: part → metric → mean, of all metrics.
+        violations: the limits of the budget that it exceeds, worst first.
+        pareto_axes: the costs against which it is Pareto-optimal on validation.
         notes: warnings given during the fit.
-        estimate: bytes that the fit said beforehand it would need; None where it could not say.
-        estimator: the settings as they were fitted, for a fit on all the data once the choice is made.
+        estimated_memory: bytes that ``fit_bytes`` estimates for the fit; None where it raised an error.
+        estimator: the fitted settings, to fit the selected model on all data.
     """
 
     name: str
     model: str
     family: str
     settings: Mapping[str, Any]
-    status: Status
+    status: ResultStatus
     reason: str = ""
     cost: ModelCost | None = None
-    valid: Quality | None = None
-    test: Quality | None = None
+    valid: QualityEstimate | None = None
+    test: QualityEstimate | None = None
     metrics: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)
     violations: tuple[BudgetViolation, ...] = ()
-    front: tuple[str, ...] = ()
+    pareto_axes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    estimate: int | None = None
+    estimated_memory: int | None = None
     estimator: Estimator | None = dataclasses.field(default=None, repr=False, compare=False)
 
-    def axes(self) -> dict[str, float]:
-        """Its costs by the name of their axis; empty unless fitted."""
-        return {} if self.cost is None else self.cost.axes()
+    def costs(self) -> dict[str, float]:
+        """Costs by the name of their axis, see ``COST_AXES``; empty unless fitted."""
+        return {} if self.cost is None else self.cost.costs()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        plain = dataclasses.asdict(dataclasses.replace(self, estimator=None)) | {"costs": self.axes()}
+        plain = dataclasses.asdict(dataclasses.replace(self, estimator=None)) | {"costs": self.costs()}
         del plain["estimator"]
         return plain

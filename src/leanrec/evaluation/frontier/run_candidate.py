@@ -1,13 +1,12 @@
-"""One model after the other: refused; fitted, measured and evaluated; or failed. None ends the table."""
+"""Fits, measures and evaluates the candidates of a frontier one by one."""
 
 import contextlib
 import dataclasses
 import re
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -16,147 +15,146 @@ from leanrec.budget import Budget
 from leanrec.data.splits.split import EvaluationSet, Split
 from leanrec.errors import BudgetError, LeanrecError, SettingError
 from leanrec.evaluation.evaluate import Evaluation, evaluate
-from leanrec.evaluation.frontier.candidates import Candidate
-from leanrec.evaluation.frontier.cost import Costed, Requests, cost_of
-from leanrec.evaluation.frontier.isolation import can_run_apart, cost_apart
-from leanrec.evaluation.frontier.results import Quality, Row
+from leanrec.evaluation.frontier.candidates import ModelCandidate
+from leanrec.evaluation.frontier.cost import LatencyProtocol, MeasuredModel, measure_cost
+from leanrec.evaluation.frontier.isolation import can_isolate, measure_in_subprocess
+from leanrec.evaluation.frontier.results import ModelResult, QualityEstimate
 from leanrec.models.baselines.popularity import Popularity
 from leanrec.protocols import Scorer
 from leanrec.run import Run
 from leanrec.units import format_bytes, format_seconds
 
-__all__ = ["Trial", "trials"]
+__all__ = ["CandidateResult", "FrontierRunner", "open_runner"]
 
-# Estimates of memory are upper bounds. A fit whose estimate is this many times the limit is not tried.
-_HOPELESS = 4
-# A model that stops by itself does so after the iteration in which its time was up: ask a little early.
-_STOP_AT = 0.9
+# Estimates of memory are upper bounds. A fit whose estimate is this many times the limit is skipped.
+_SKIP_FACTOR = 4
+# A fit that watches the time stops after the iteration in which the time is up, so it gets a little less.
+_TIME_SHARE = 0.9
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Trial:
-    """A row, and the evaluation on validation that comparisons need; None unless fitted."""
+class CandidateResult:
+    """The result of a candidate, and its evaluation on validation for paired comparisons; None unless fitted."""
 
-    row: Row
+    result: ModelResult
     valid: Evaluation | None = None
 
 
-@contextlib.contextmanager
-def trials(
-    split: Split,
-    *,
-    budget: Budget,
-    metric: str,
-    run: Run,
-    apart: bool,
-    requests: Requests,
-    save: str | Path | None,
-) -> Iterator[Callable[[Candidate], Trial]]:
-    """A function that tries a candidate, with a folder for its work that is gone at the end.
-
-    Raises SettingError if there is no such metric, before anything is fitted.
-    """
-    fallback = Popularity().fit(split.train)
-    with tempfile.TemporaryDirectory(prefix="leanrec-frontier-") as folder:
-        target = None if save is None else Path(save)
-        bench = _Bench(split, budget, metric, run, apart, requests, Path(folder), target, fallback)
-        known = bench.evaluate(fallback, split.valid)
-        if metric not in known.per_query:
-            raise SettingError(f"metric must be one of {', '.join(sorted(known.per_query))}. Got {metric!r}.")
-        if apart:
-            artifacts.save(split.train, bench.train)
-        yield bench.attempt
-
-
 @dataclasses.dataclass(frozen=True)
-class _Bench:
-    """What the trials of one frontier share."""
+class FrontierRunner:
+    """Runs candidates under the same conditions.
+
+    Attributes:
+        split: models are fitted on ``train`` and evaluated on ``valid`` and ``test``.
+        budget: limits for each model.
+        metric: the quality metric.
+        run: seed, threads, memory of the machine, and ``fit_time`` for all fits together.
+        isolate: fit each model in a process of its own.
+        latency: how requests are measured.
+        folder: working folder.
+        save: folder for fitted models, or None.
+        fallback: answers for users the model has no information about.
+    """
 
     split: Split
     budget: Budget
     metric: str
     run: Run
-    apart: bool
-    requests: Requests
+    isolate: bool
+    latency: LatencyProtocol
     folder: Path
     save: Path | None
     fallback: Scorer
 
     @property
-    def train(self) -> Path:
-        """Where processes apart find the training part."""
+    def train_folder(self) -> Path:
+        """Where the training part is saved for subprocesses."""
         return self.folder / "train"
 
-    def attempt(self, candidate: Candidate) -> Trial:
-        """Try one model. Whatever goes wrong with it is in its row."""
-        settings = _settings(candidate)
-        estimator = candidate.estimator
-        row = Row(candidate.name, candidate.model, candidate.family, settings, "failed", estimator=estimator)
+    def run_candidate(self, candidate: ModelCandidate) -> CandidateResult:
+        """Fit, measure and evaluate one model. Errors are recorded in its result, not raised."""
+        result = ModelResult(
+            candidate.name,
+            candidate.model,
+            candidate.family,
+            dataclasses.asdict(candidate.estimator),  # type: ignore[call-overload]  # each is a dataclass
+            "failed",
+            estimator=candidate.estimator,
+        )
         try:
             estimate = int(candidate.estimator.fit_bytes(self.split.train.shape))
-            row = dataclasses.replace(row, estimate=estimate)
-            self._refuse(estimate)
-            costed = self._under_limit(candidate, estimate)
-            valid, test = (self.evaluate(costed.model, cases) for cases in (self.split.valid, self.split.test))
-            self._keep(candidate, costed.model)
+            result = dataclasses.replace(result, estimated_memory=estimate)
+            self._check_budget(estimate)
+            measured = self._measure_within_budget(candidate, estimate)
+            valid, test = (self.evaluate(measured.model, part) for part in (self.split.valid, self.split.test))
+            self._save_model(candidate, measured.model)
         except BudgetError as error:
-            return Trial(dataclasses.replace(row, status="skipped", reason=str(error)))
+            return CandidateResult(dataclasses.replace(result, status="skipped", reason=str(error)))
         except LeanrecError as error:
-            return Trial(dataclasses.replace(row, reason=str(error)))
+            return CandidateResult(dataclasses.replace(result, reason=str(error)))
         except Exception as error:  # noqa: BLE001 - a model that fails is one line of the table
-            return Trial(dataclasses.replace(row, reason=f"{type(error).__name__}: {error}"))
-        return Trial(self._fitted(row, costed, valid, test), valid)
+            return CandidateResult(dataclasses.replace(result, reason=f"{type(error).__name__}: {error}"))
+        result = dataclasses.replace(
+            result,
+            status="fitted",
+            cost=measured.cost,
+            valid=_estimate_quality(valid, self.metric),
+            test=_estimate_quality(test, self.metric),
+            metrics={"valid": _flatten_metrics(valid), "test": _flatten_metrics(test)},
+            notes=measured.notes,
+        )
+        return CandidateResult(result, valid)
 
-    def _refuse(self, estimate: int) -> None:
-        """Raise BudgetError for a fit that would not keep its limits."""
+    def _check_budget(self, estimate: int) -> None:
+        """Raise BudgetError for a fit that could not keep its limits."""
         if self.run.out_of_time():
-            raise BudgetError(f"The {format_seconds(self.run.budget.fit_time or 0)} for everything were over.")
+            raise BudgetError(f"The time for all fits, {format_seconds(self.run.budget.fit_time or 0)}, was over.")
         limit = self.budget.memory
-        if limit is not None and estimate > _HOPELESS * limit:
+        if limit is not None and estimate > _SKIP_FACTOR * limit:
             raise BudgetError(
                 f"Its fit is estimated to need {format_bytes(estimate)} of memory; the limit is {format_bytes(limit)}."
             )
         self.run.require_memory(estimate, "Its fit")
 
-    def _under_limit(self, candidate: Candidate, estimate: int) -> Costed:
-        """Measure a model that works within the limit; one that says it cannot is measured all the same.
+    def _measure_within_budget(self, candidate: ModelCandidate, estimate: int) -> MeasuredModel:
+        """Measure the fit under the memory limit; without it if the model refuses to start.
 
-        What a model says beforehand is an upper bound. What it took decides whether it keeps the budget.
+        The estimate is an upper bound, so a model that refuses may still keep the budget: what it uses decides.
         """
-        run = self._limits()
+        run = self._make_fit_run()
         try:
             return self._measure(candidate, run)
         except BudgetError:
             limit = run.budget.memory
             if limit is None or limit == self.run.budget.memory or estimate <= limit:
                 raise
-        run = self._limits()
+        run = self._make_fit_run()
         budget = dataclasses.replace(run.budget, memory=self.run.budget.memory)
         return self._measure(candidate, dataclasses.replace(run, budget=budget))
 
-    def _limits(self) -> Run:
-        """The run of one fit."""
+    def _make_fit_run(self) -> Run:
+        """The conditions of one fit, whose clock starts now."""
         memory = [limit for limit in (self.run.budget.memory, self.budget.memory) if limit is not None]
-        seconds = [] if self.budget.fit_time is None else [_STOP_AT * self.budget.fit_time]
+        seconds = [] if self.budget.fit_time is None else [_TIME_SHARE * self.budget.fit_time]
         if self.run.budget.fit_time is not None:
             seconds.append(max(0.0, self.run.started + self.run.budget.fit_time - time.monotonic()))
         budget = Budget(memory=min(memory, default=None), fit_time=min(seconds, default=None))
         return self.run.restart(budget=budget, callbacks=())
 
-    def _measure(self, candidate: Candidate, run: Run) -> Costed:
+    def _measure(self, candidate: ModelCandidate, run: Run) -> MeasuredModel:
         with tempfile.TemporaryDirectory(dir=self.folder) as name:
             job = Path(name)
-            if self.apart and can_run_apart(candidate.estimator, job / "settings"):
-                return cost_apart(job, self.train, run=run, requests=self.requests)
-            return cost_of(candidate.estimator, self.split.train, job / "model", run=run, requests=self.requests)
+            if self.isolate and can_isolate(candidate.estimator, job / "settings"):
+                return measure_in_subprocess(job, self.train_folder, run=run, latency=self.latency)
+            return measure_cost(candidate.estimator, self.split.train, job / "model", run=run, latency=self.latency)
 
-    def evaluate(self, model: Scorer, cases: EvaluationSet) -> Evaluation:
-        """Quality of the lists for ``cases``, at the cut-off of the metric."""
-        cut = re.search(r"@(\d+)$", self.metric)
-        k = (int(cut[1]),) if cut else (10,)
-        return evaluate(model, cases, k=k, fallback=self.fallback, train=self.split.train, run=self.run)
+    def evaluate(self, model: Scorer, evaluation_set: EvaluationSet) -> Evaluation:
+        """Evaluate the recommendations of ``model`` at the cut-off of the metric."""
+        cutoff = re.search(r"@(\d+)$", self.metric)
+        k = (int(cutoff[1]),) if cutoff else (10,)
+        return evaluate(model, evaluation_set, k=k, fallback=self.fallback, train=self.split.train, run=self.run)
 
-    def _keep(self, candidate: Candidate, model: Scorer) -> None:
+    def _save_model(self, candidate: ModelCandidate, model: Scorer) -> None:
         if self.save is not None:
             name = re.sub(r"[^\w.=-]+", "_", candidate.name)
             provenance = {
@@ -166,34 +164,46 @@ class _Bench:
             }
             artifacts.save(model, self.save / name, provenance=provenance)
 
-    def _fitted(self, row: Row, costed: Costed, valid: Evaluation, test: Evaluation) -> Row:
-        return dataclasses.replace(
-            row,
-            status="fitted",
-            cost=costed.cost,
-            valid=_quality(valid, self.metric),
-            test=_quality(test, self.metric),
-            metrics={"valid": _measures(valid), "test": _measures(test)},
-            notes=costed.notes,
-        )
+
+@contextlib.contextmanager
+def open_runner(
+    split: Split,
+    *,
+    budget: Budget,
+    metric: str,
+    run: Run,
+    isolate: bool,
+    latency: LatencyProtocol,
+    save: str | Path | None,
+) -> Iterator[FrontierRunner]:
+    """A runner with a working folder that is deleted at the end of the block.
+
+    Raises SettingError for an unknown metric, before any model is fitted.
+    """
+    fallback = Popularity().fit(split.train)
+    with tempfile.TemporaryDirectory(prefix="leanrec-frontier-") as folder:
+        target = None if save is None else Path(save)
+        runner = FrontierRunner(split, budget, metric, run, isolate, latency, Path(folder), target, fallback)
+        known = runner.evaluate(fallback, split.valid).per_query
+        if metric not in known:
+            raise SettingError(f"metric must be one of {', '.join(sorted(known))}. Got {metric!r}.")
+        if isolate:
+            artifacts.save(split.train, runner.train_folder)
+        yield runner
 
 
-def _quality(evaluation: Evaluation, metric: str) -> Quality:
+def _estimate_quality(evaluation: Evaluation, metric: str) -> QualityEstimate:
     interval = evaluation.interval(metric)
-    queries = int(np.isfinite(evaluation.values(metric)).sum())
-    return Quality(interval.mean, interval.low, interval.high, queries)
+    n_queries = int(np.isfinite(evaluation.values(metric)).sum())
+    return QualityEstimate(interval.mean, interval.low, interval.high, n_queries)
 
 
-def _measures(evaluation: Evaluation) -> dict[str, float]:
-    """Everything that was measured, as one number each."""
+def _flatten_metrics(evaluation: Evaluation) -> dict[str, float]:
+    """Every metric as one number."""
     errors = evaluation.ratings
     return {
         **evaluation.means(),
-        **evaluation.catalogue,
+        **evaluation.catalog,
         "fallback_share": evaluation.fallback_share,
         **({} if errors is None else {"rmse": errors.rmse, "mae": errors.mae}),
     }
-
-
-def _settings(candidate: Candidate) -> dict[str, Any]:
-    return dataclasses.asdict(candidate.estimator)  # type: ignore[call-overload,no-any-return]

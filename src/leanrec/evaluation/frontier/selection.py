@@ -1,36 +1,44 @@
-"""Which model to take: the best within the budget, the closest if none is, and cheaper ones that are as good.
+"""Model selection within a budget: the best, the closest if none fits, and cheaper equivalents of the best.
 
-Everything here looks at the validation part only.
+All functions use the validation part only.
 """
 
 import dataclasses
 from collections.abc import Mapping, Sequence
 
 from leanrec.budget import COST_AXES, Budget
-from leanrec.evaluation.bootstrap import PerQuery
-from leanrec.evaluation.compare import Pair, compare
-from leanrec.evaluation.frontier.pareto import front
-from leanrec.evaluation.frontier.results import Row
+from leanrec.evaluation.bootstrap import PerQueryMetrics
+from leanrec.evaluation.compare import compare
+from leanrec.evaluation.frontier.pareto import is_pareto_optimal
+from leanrec.evaluation.frontier.results import ModelResult
 
-__all__ = ["Choice", "Tie", "cheaper", "choose", "mark", "savings", "ties"]
+__all__ = [
+    "Equivalent",
+    "ModelSelection",
+    "annotate_results",
+    "compute_cost_ratios",
+    "find_cheaper",
+    "find_equivalents",
+    "select_model",
+]
 
-# Costs are measured, so they waver: a little more on one axis does not spoil much less on another.
+# Costs are measured with noise: slightly more on one axis does not cancel much less on another.
 _NO_MORE, _MUCH_LESS = 1.1, 0.8
-# Nor does more of what the budget holds plenty of: a cost below this share of its limit.
+# A higher cost does not count either where the budget leaves plenty: below this share of the limit.
 _PLENTY = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
-class Tie:
-    """A cheaper model that the validation part cannot tell from the best.
+class Equivalent:
+    """A cheaper model without a significant difference from the best on validation.
 
     Attributes:
-        name: of its row.
+        name: of its result.
         difference: mean over queries of the best's value minus its own.
         low: lower end of the 95 % interval of the difference.
-        high: upper end: how much might be lost.
-        p: probability of a difference at least as large by chance, corrected for all that was compared.
-        saves: axis → its cost as a share of the cost of the best; below 1 is cheaper.
+        high: upper end: the largest plausible loss.
+        p: p-value of the difference, corrected for multiple comparisons.
+        cost_ratios: axis → its cost divided by the cost of the best; below 1 is cheaper.
     """
 
     name: str
@@ -38,105 +46,110 @@ class Tie:
     low: float
     high: float
     p: float
-    saves: Mapping[str, float]
+    cost_ratios: Mapping[str, float]
 
 
 @dataclasses.dataclass(frozen=True)
-class Choice:
-    """The outcome.
+class ModelSelection:
+    """The outcome of model selection.
 
     Attributes:
-        best: name of the best row within the budget; None if none keeps it.
-        closest: if none does, the row that goes over least; None if nothing was fitted.
-        ties: cheaper rows that cannot be told from the best, the best of them first.
+        best: name of the best result within the budget; None if none fits.
+        closest: if none fits, the result that exceeds the budget least; None if no model was fitted.
+        equivalents: cheaper results without a significant difference from the best, best first.
     """
 
     best: str | None
     closest: str | None
-    ties: tuple[Tie, ...] = ()
+    equivalents: tuple[Equivalent, ...] = ()
 
 
-def mark(rows: Sequence[Row], budget: Budget) -> tuple[Row, ...]:
-    """The rows, each with the limits it breaks and the costs against which it is Pareto-optimal."""
-    fitted = [row for row in rows if row.valid is not None]
-    quality = [row.valid.value for row in fitted if row.valid is not None]
-    optimal: dict[str, list[str]] = {row.name: [] for row in rows}
+def annotate_results(results: Sequence[ModelResult], budget: Budget) -> tuple[ModelResult, ...]:
+    """The results with their violations of the budget and the costs against which they are Pareto-optimal."""
+    fitted = [result for result in results if result.valid is not None]
+    quality = [result.valid.value for result in fitted if result.valid is not None]
+    axes: dict[str, list[str]] = {result.name: [] for result in results}
     for axis in COST_AXES:
-        for row, is_optimal in zip(fitted, front([row.axes()[axis] for row in fitted], quality), strict=True):
+        optimal = is_pareto_optimal([result.costs()[axis] for result in fitted], quality)
+        for result, is_optimal in zip(fitted, optimal, strict=True):
             if is_optimal:
-                optimal[row.name].append(axis)
+                axes[result.name].append(axis)
     return tuple(
-        dataclasses.replace(row, violations=budget.violations(row.axes()), front=tuple(optimal[row.name]))
-        for row in rows
+        dataclasses.replace(result, violations=budget.violations(result.costs()), pareto_axes=tuple(axes[result.name]))
+        for result in results
     )
 
 
-def choose(rows: Sequence[Row]) -> Choice:
-    """Best and closest of marked rows.
+def select_model(results: Sequence[ModelResult]) -> ModelSelection:
+    """The best and the closest of annotated results.
 
-    Best is the highest mean, of equals the one with the lower p99. Closest is the lowest of the highest
-    relative overshoots, of equals the better.
+    Best is the highest mean; among equals, the one with the lower p99. Closest is the one whose largest relative
+    excess over a limit is smallest; among equals, the better one.
     """
-    fitted = [row for row in rows if row.valid is not None]
-    fitting = [row for row in fitted if not row.violations]
-    if fitting:
-        return Choice(best=min(fitting, key=_goodness).name, closest=None)
-    nearest = min(fitted, key=lambda row: (row.violations[0].excess, *_goodness(row)), default=None)
-    return Choice(best=None, closest=None if nearest is None else nearest.name)
+    fitted = [result for result in results if result.valid is not None]
+    within = [result for result in fitted if not result.violations]
+    if within:
+        return ModelSelection(best=min(within, key=_quality_order).name, closest=None)
+    closest = min(fitted, key=lambda each: (each.violations[0].excess, *_quality_order(each)), default=None)
+    return ModelSelection(best=None, closest=None if closest is None else closest.name)
 
 
-def ties(
-    rows: Sequence[Row],
+def find_equivalents(
+    results: Sequence[ModelResult],
     best: str,
-    evaluations: Mapping[str, PerQuery],
+    evaluations: Mapping[str, PerQueryMetrics],
     metric: str,
     *,
     budget: Budget = Budget(),
     seed: int = 0,
-) -> tuple[Tie, ...]:
-    """Cheaper rows that a paired test, corrected for all pairs of them, cannot tell from the best."""
-    winner = next(row for row in rows if row.name == best)
-    rivals = {row.name: row for row in cheaper(rows, winner, budget)}
-    if not rivals:
+) -> tuple[Equivalent, ...]:
+    """Cheaper results without a significant difference from the best, by a paired test corrected for all pairs."""
+    winner = next(result for result in results if result.name == best)
+    cheaper = {result.name: result for result in find_cheaper(results, winner, budget)}
+    if not cheaper:
         return ()
-    found = compare({name: evaluations[name] for name in (best, *rivals)}, metric, seed=seed)
-    # Of equal means the comparison may put another first; the pair is turned to start at the winner.
-    pairs = [pair if pair.a == best else _turned(pair) for pair in found.pairs if best in {pair.a, pair.b}]
+    comparison = compare({name: evaluations[name] for name in (best, *cheaper)}, metric, seed=seed)
+    # Among equal means the comparison may list another model first; each pair must start at the winner.
+    pairs = [pair if pair.a == best else pair.swap() for pair in comparison.pairs if best in {pair.a, pair.b}]
     return tuple(
-        Tie(pair.b, pair.difference, pair.low, pair.high, pair.p_corrected, savings(rivals[pair.b], winner))
+        Equivalent(
+            pair.b, pair.difference, pair.low, pair.high, pair.p_corrected, compute_cost_ratios(cheaper[pair.b], winner)
+        )
         for pair in sorted(pairs, key=lambda pair: pair.difference)
-        if not pair.shown
+        if not pair.significant
     )
 
 
-def _turned(pair: Pair) -> Pair:
-    """The same comparison seen from the other side."""
-    return dataclasses.replace(pair, a=pair.b, b=pair.a, difference=-pair.difference, low=-pair.high, high=-pair.low)
+def find_cheaper(
+    results: Sequence[ModelResult], best: ModelResult, budget: Budget = Budget()
+) -> tuple[ModelResult, ...]:
+    """Results within the budget that cost less than ``best``.
 
-
-def cheaper(rows: Sequence[Row], best: Row, budget: Budget = Budget()) -> tuple[Row, ...]:
-    """Rows within the budget that cost less than ``best``.
-
-    Less is at most 0.8 of it on one axis and, on every other, at most 1.1 of it or a tenth of the limit.
+    A result costs less if it is at most 0.8 of the best on one axis and, on every other, at most 1.1 of the best or a
+    tenth of the limit.
     """
-    return tuple(row for row in rows if row.valid is not None and not row.violations and _is_cheaper(row, best, budget))
+    return tuple(
+        result
+        for result in results
+        if result.valid is not None and not result.violations and _is_cheaper(result, best, budget)
+    )
 
 
-def savings(row: Row, best: Row) -> dict[str, float]:
-    """Axis → the cost of ``row`` as a share of the cost of ``best``."""
-    ours, theirs = row.axes(), best.axes()
-    # A cost of nothing against nothing is neither more nor less.
+def compute_cost_ratios(result: ModelResult, best: ModelResult) -> dict[str, float]:
+    """Axis → the cost of ``result`` divided by the cost of ``best``; 1 where both are zero."""
+    ours, theirs = result.costs(), best.costs()
     return {axis: (ours[axis] / theirs[axis] if theirs[axis] else 1.0 + ours[axis]) for axis in COST_AXES}
 
 
-def _is_cheaper(row: Row, best: Row, budget: Budget) -> bool:
-    shares, costs = savings(row, best), row.axes()
+def _is_cheaper(result: ModelResult, best: ModelResult, budget: Budget) -> bool:
+    ratios, costs = compute_cost_ratios(result, best), result.costs()
     plenty = {axis for axis, limit in budget.limits.items() if costs[axis] <= _PLENTY * limit}
-    return min(shares.values()) <= _MUCH_LESS and all(
-        share <= _NO_MORE or axis in plenty for axis, share in shares.items()
+    return min(ratios.values()) <= _MUCH_LESS and all(
+        ratio <= _NO_MORE or axis in plenty for axis, ratio in ratios.items()
     )
 
 
-def _goodness(row: Row) -> tuple[float, float]:
-    quality = float("-inf") if row.valid is None else row.valid.value
-    return (-quality, row.axes().get("p99", float("inf")))
+def _quality_order(result: ModelResult) -> tuple[float, float]:
+    """Sort key: highest quality first, then lowest p99."""
+    quality = float("-inf") if result.valid is None else result.valid.value
+    return (-quality, result.costs().get("p99", float("inf")))

@@ -1,8 +1,8 @@
-"""Metrics of a ranked list: one value for each query.
+"""Ranking metrics: recall, precision, NDCG, MRR, MAP, hit rate and AUC, one value for each query.
 
-Every metric is a function of a ``Judged`` block and a cut-off k. It gives float64 (B,), NaN where the query
-has no answer. Higher is better and 1 is the best there is (for recall, if k reaches the number of answers,
-and for precision, if the answers reach k). Cost O(B · K) each.
+Every metric is a function of a ``Relevance`` block and a cut-off k. It gives float64 (B,), NaN where the query has no
+relevant items. Higher is better and 1 is the maximum (for recall, if k reaches the number of relevant items, and for
+precision, if the relevant items reach k). Cost O(B · K) each.
 """
 
 import dataclasses
@@ -18,16 +18,16 @@ from leanrec.errors import DataError, SettingError
 from leanrec.types import CSR, Float32Array, Int32Array, Int64Array
 
 __all__ = [
-    "RANKING",
+    "RANKING_METRICS",
     "Float64Array",
-    "Judged",
     "Metric",
+    "Relevance",
     "auc",
     "average_precision",
-    "divide",
+    "divide_or_nan",
     "graded_ndcg",
     "hit_rate",
-    "judge",
+    "match_ground_truth",
     "ndcg",
     "precision",
     "recall",
@@ -38,185 +38,189 @@ Float64Array: TypeAlias = NDArray[np.float64]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Judged:
-    """Lists, with what truth says of each place.
+class Relevance:
+    """Relevance of recommendation lists, position by position.
 
     Attributes:
-        gains: (B, K) weight in truth of the item at each place, 0 if it is no answer or the place is empty.
-        ideal: (B, K) the largest weights of truth, descending, 0 past the end: the gains of a perfect list.
-        relevant: (B,) number of answers.
+        gains: (B, K) weight of the item at each position in the ground truth, 0 if it is not relevant or missing.
+        ideal: (B, K) the largest weights of the ground truth, descending, 0 past the end: the gains of a perfect list.
+        n_relevant: (B,) number of relevant items.
     """
 
     gains: Float64Array
     ideal: Float64Array
-    relevant: Int64Array
+    n_relevant: Int64Array
 
     @property
     def depth(self) -> int:
-        """K, the deepest cut-off that can be asked for."""
+        """K, the largest possible cut-off."""
         return int(self.gains.shape[1])
 
-    def cut(self, k: int) -> "Judged":
-        """The first k places. Raises SettingError if the lists have fewer."""
+    def truncate(self, k: int) -> "Relevance":
+        """The first k positions. Raises SettingError if the lists are shorter."""
         if not 1 <= k <= self.depth:
             raise SettingError(f"k must be from 1 to {self.depth}, the length of the lists. Got {k}.")
-        return Judged(self.gains[:, :k], self.ideal[:, :k], self.relevant)
+        return Relevance(self.gains[:, :k], self.ideal[:, :k], self.n_relevant)
 
 
-Metric: TypeAlias = Callable[[Judged, int], Float64Array]
+Metric: TypeAlias = Callable[[Relevance, int], Float64Array]
 
 
-def judge(items: Int32Array, truth: CSR) -> Judged:
-    """Look lists up in truth. O((B · K + entries) · log entries).
+def match_ground_truth(items: Int32Array, ground_truth: CSR) -> Relevance:
+    """Look up recommended items in the ground truth. O((B · K + entries) · log entries).
 
     Args:
         items: (B, K) rows of items, best first, −1 past the end.
-        truth: (B, N) weights; an entry above 0 is an answer. Columns must be sorted.
+        ground_truth: (B, N) weights; an entry above 0 is relevant. Columns must be sorted.
 
     Raises:
-        DataError: a list holds an item twice, or an item outside 0 … N − 1, or the shapes differ.
+        DataError: a list contains an item twice, or an item outside 0 … N − 1, or the shapes differ.
     """
-    _check(items, truth)
-    keys, rows = pair_keys(truth), np.arange(len(items), dtype=np.int64)[:, None]
-    asked = np.where(items < 0, -1, rows * truth.shape[1] + items)
-    at = np.searchsorted(keys, asked)
-    found = np.append(keys, -2)[at] == asked
-    weights = np.maximum(np.append(truth.data, 0), 0).astype(np.float64)
-    return Judged(
+    _check_lists(items, ground_truth)
+    keys, rows = pair_keys(ground_truth), np.arange(len(items), dtype=np.int64)[:, None]
+    wanted = np.where(items < 0, -1, rows * ground_truth.shape[1] + items)
+    at = np.searchsorted(keys, wanted)
+    found = np.append(keys, -2)[at] == wanted
+    weights = np.maximum(np.append(ground_truth.data, 0), 0).astype(np.float64)
+    return Relevance(
         gains=np.where(found, weights[at], 0.0),
-        ideal=_ideal(truth, items.shape[1]),
-        relevant=np.bincount(_rows(truth)[truth.data > 0], minlength=len(items)).astype(np.int64),
+        ideal=_ideal_gains(ground_truth, items.shape[1]),
+        n_relevant=np.bincount(_entry_rows(ground_truth)[ground_truth.data > 0], minlength=len(items)).astype(np.int64),
     )
 
 
-def _check(items: Int32Array, truth: CSR) -> None:
-    if items.ndim != 2 or len(items) != truth.shape[0]:
-        raise DataError(f"Lists must have the shape ({truth.shape[0]}, K) of the queries. Got {items.shape}.")
-    if items.size and (items.max() >= truth.shape[1] or items.min() < -1):
+def _check_lists(items: Int32Array, ground_truth: CSR) -> None:
+    if items.ndim != 2 or len(items) != ground_truth.shape[0]:
+        raise DataError(f"Lists must have the shape ({ground_truth.shape[0]}, K) of the queries. Got {items.shape}.")
+    if items.size and (items.max() >= ground_truth.shape[1] or items.min() < -1):
         raise DataError(
-            f"Lists must hold item rows from 0 to {truth.shape[1] - 1}, or -1 past the end. "
+            f"Lists must contain item rows from 0 to {ground_truth.shape[1] - 1}, or -1 past the end. "
             f"Got {items.min()} to {items.max()}."
         )
     ordered = np.sort(items, axis=1)
     twice = (ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)
     if twice.any():
-        row, place = np.argwhere(twice)[0]
-        raise DataError(f"A list must not hold an item twice. List {row} repeats item {ordered[row, place]}.")
+        row, position = np.argwhere(twice)[0]
+        raise DataError(f"A list must not contain an item twice. List {row} repeats item {ordered[row, position]}.")
 
 
-def _rows(matrix: CSR) -> Int64Array:
+def _entry_rows(matrix: CSR) -> Int64Array:
     """(entries,) the row of each entry."""
     return np.repeat(np.arange(matrix.shape[0], dtype=np.int64), np.diff(matrix.indptr))
 
 
-def _ideal(truth: CSR, depth: int) -> Float64Array:
-    rows = _rows(truth)
-    order = np.lexsort((-truth.data, rows))
-    place = np.arange(len(rows)) - truth.indptr[:-1][rows]
-    near = place < depth
-    ideal = np.zeros((truth.shape[0], depth))
-    ideal[rows[near], place[near]] = np.maximum(truth.data[order][near], 0)
+def _ideal_gains(ground_truth: CSR, depth: int) -> Float64Array:
+    rows = _entry_rows(ground_truth)
+    order = np.lexsort((-ground_truth.data, rows))
+    position = np.arange(len(rows)) - ground_truth.indptr[:-1][rows]
+    within = position < depth
+    ideal = np.zeros((ground_truth.shape[0], depth))
+    ideal[rows[within], position[within]] = np.maximum(ground_truth.data[order][within], 0)
     return ideal
 
 
-def recall(judged: Judged, k: int) -> Float64Array:
-    """Share of the answers that are among the first k: hits / answers."""
-    return _per_query(judged, (judged.cut(k).gains > 0).sum(axis=1) / np.maximum(judged.relevant, 1))
+def recall(relevance: Relevance, k: int) -> Float64Array:
+    """Share of the relevant items that are among the first k: hits / relevant items."""
+    return _mask_without_relevant(
+        relevance, (relevance.truncate(k).gains > 0).sum(axis=1) / np.maximum(relevance.n_relevant, 1)
+    )
 
 
-def precision(judged: Judged, k: int) -> Float64Array:
-    """Share of the first k places that hold an answer: hits / k, also where a list is shorter."""
-    return _per_query(judged, (judged.cut(k).gains > 0).mean(axis=1))
+def precision(relevance: Relevance, k: int) -> Float64Array:
+    """Share of the first k positions with a relevant item: hits / k, also for shorter lists."""
+    return _mask_without_relevant(relevance, (relevance.truncate(k).gains > 0).mean(axis=1))
 
 
-def hit_rate(judged: Judged, k: int) -> Float64Array:
-    """1 where at least one answer is among the first k, otherwise 0."""
-    return _per_query(judged, (judged.cut(k).gains > 0).any(axis=1).astype(np.float64))
+def hit_rate(relevance: Relevance, k: int) -> Float64Array:
+    """1 if at least one relevant item is among the first k, otherwise 0."""
+    return _mask_without_relevant(relevance, (relevance.truncate(k).gains > 0).any(axis=1).astype(np.float64))
 
 
-def reciprocal_rank(judged: Judged, k: int) -> Float64Array:
-    """1 / place of the first answer, 0 if none is among the first k. The mean is MRR (Voorhees, TREC-8)."""
-    hit = judged.cut(k).gains > 0
-    return _per_query(judged, np.where(hit.any(axis=1), 1 / (1 + hit.argmax(axis=1)), 0.0))
+def reciprocal_rank(relevance: Relevance, k: int) -> Float64Array:
+    """1 / position of the first relevant item, 0 if none is among the first k. The mean is MRR (Voorhees, TREC-8)."""
+    hit = relevance.truncate(k).gains > 0
+    return _mask_without_relevant(relevance, np.where(hit.any(axis=1), 1 / (1 + hit.argmax(axis=1)), 0.0))
 
 
-def average_precision(judged: Judged, k: int) -> Float64Array:
-    """Sum of the precision at each hit, over min(k, answers): 1 for a perfect list. The mean is MAP.
+def average_precision(relevance: Relevance, k: int) -> Float64Array:
+    """Sum of the precision at each hit, over min(k, relevant items): 1 for a perfect list. The mean is MAP.
 
-    Manning, Raghavan and Schütze, "Introduction to Information Retrieval", 2008, chapter 8.4, cut at k.
+    Manning, Raghavan and Schütze, "Introduction to Information Retrieval", 2008, chapter 8.4, at cut-off k.
     """
-    hit = judged.cut(k).gains > 0
+    hit = relevance.truncate(k).gains > 0
     at_hit = np.where(hit, np.cumsum(hit, axis=1) / np.arange(1, k + 1), 0.0)
-    return _per_query(judged, at_hit.sum(axis=1) / np.clip(judged.relevant, 1, k))
+    return _mask_without_relevant(relevance, at_hit.sum(axis=1) / np.clip(relevance.n_relevant, 1, k))
 
 
-def ndcg(judged: Judged, k: int) -> Float64Array:
-    """Discounted gain of the hits, each worth 1 / log₂(1 + place), over that of a perfect list.
+def ndcg(relevance: Relevance, k: int) -> Float64Array:
+    """Discounted cumulative gain, each hit worth 1 / log₂(1 + position), over that of a perfect list.
 
-    Binary gains: every answer counts the same. Järvelin and Kekäläinen, "Cumulated Gain-Based Evaluation of
+    Binary relevance: every relevant item counts the same. Järvelin and Kekäläinen, "Cumulated Gain-Based Evaluation of
     IR Techniques", ACM TOIS 2002.
     """
-    cut = judged.cut(k)
-    return _discounted(judged, (cut.gains > 0).astype(np.float64), (cut.ideal > 0).astype(np.float64))
+    truncate = relevance.truncate(k)
+    return _normalized_dcg(relevance, (truncate.gains > 0).astype(np.float64), (truncate.ideal > 0).astype(np.float64))
 
 
-def graded_ndcg(judged: Judged, k: int) -> Float64Array:
-    """NDCG whose gain is the weight in truth: a purchase of weight 3 is worth three views of weight 1."""
-    cut = judged.cut(k)
-    return _discounted(judged, cut.gains, cut.ideal)
+def graded_ndcg(relevance: Relevance, k: int) -> Float64Array:
+    """NDCG with graded relevance: the gain is the weight in the ground truth, so a purchase of weight 3 counts three views."""
+    truncate = relevance.truncate(k)
+    return _normalized_dcg(relevance, truncate.gains, truncate.ideal)
 
 
-def _discounted(judged: Judged, gains: Float64Array, ideal: Float64Array) -> Float64Array:
+def _normalized_dcg(relevance: Relevance, gains: Float64Array, ideal: Float64Array) -> Float64Array:
     discount = 1 / np.log2(np.arange(gains.shape[1]) + 2)
     best = ideal @ discount
-    return _per_query(judged, np.divide(gains @ discount, best, out=np.zeros(len(gains)), where=best > 0))
+    return _mask_without_relevant(
+        relevance, np.divide_or_nan(gains @ discount, best, out=np.zeros(len(gains)), where=best > 0)
+    )
 
 
-def _per_query(judged: Judged, values: Any) -> Float64Array:
-    return np.where(judged.relevant > 0, values, np.nan)
+def _mask_without_relevant(relevance: Relevance, values: Any) -> Float64Array:
+    return np.where(relevance.n_relevant > 0, values, np.nan)
 
 
-RANKING: tuple[tuple[str, Metric], ...] = (
+RANKING_METRICS: tuple[tuple[str, Metric], ...] = (
     ("recall", recall),
     ("precision", precision),
     ("ndcg", ndcg),
     ("mrr", reciprocal_rank),
     ("map", average_precision),
-    ("hitrate", hit_rate),
+    ("hit_rate", hit_rate),
 )
 
 
-def auc(scores: Float32Array, truth: CSR, seen: CSR | None = None) -> Float64Array:
-    """Probability that an answer is scored above an item that is none, a tie counting half. O(B · N log N).
+def auc(scores: Float32Array, ground_truth: CSR, seen: CSR | None = None) -> Float64Array:
+    """Probability that a relevant item is scored above another item, a tie counting half. O(B · N log N).
 
     Hanley and McNeil, Radiology 1982; computed from ranks (Mann and Whitney, 1947). NaN where there is no
-    answer, or nothing else.
+    relevant item, or no other item.
 
     Args:
         scores: (B, N).
-        truth: (B, N) weights; an entry above 0 is an answer.
-        seen: (B, N) items that are left out of the question; None = none.
+        ground_truth: (B, N) weights; an entry above 0 is relevant.
+        seen: (B, N) items that are excluded; None = none.
     """
-    n_items = truth.shape[1]
-    # Items the model rules out rank above seen ones, which are then the lowest ranks of each row.
+    n_items = ground_truth.shape[1]
+    # Items scored −inf rank above seen ones, which have the lowest ranks of each row.
     ranked = np.maximum(np.nan_to_num(scores, nan=-np.inf), np.finfo(np.float32).min).astype(np.float64)
     hidden = np.zeros(len(scores), np.int64)
     if seen is not None:
-        ranked[_rows(seen), seen.indices] = -np.inf
+        ranked[_entry_rows(seen), seen.indices] = -np.inf
         hidden = np.diff(seen.indptr).astype(np.int64)
     ranks = scipy.stats.rankdata(ranked, axis=1)
-    rows = _rows(truth)
-    counted = (truth.data > 0) & np.isfinite(ranked[rows, truth.indices])
-    rows, items = rows[counted], truth.indices[counted]
-    relevant = np.bincount(rows, minlength=len(scores))
+    rows = _entry_rows(ground_truth)
+    counted = (ground_truth.data > 0) & np.isfinite(ranked[rows, ground_truth.indices])
+    rows, items = rows[counted], ground_truth.indices[counted]
+    n_relevant = np.bincount(rows, minlength=len(scores))
     total = np.bincount(rows, weights=ranks[rows, items] - hidden[rows], minlength=len(scores))
-    pairs = relevant * (n_items - hidden - relevant)
-    above = total - relevant * (relevant + 1) / 2
-    return divide(above, pairs)
+    pairs = n_relevant * (n_items - hidden - n_relevant)
+    above = total - n_relevant * (n_relevant + 1) / 2
+    return divide_or_nan(above, pairs)
 
 
-def divide(numerator: NDArray[Any], denominator: NDArray[Any]) -> Float64Array:
-    """Quotients, NaN where the denominator is 0."""
+def divide_or_nan(numerator: NDArray[Any], denominator: NDArray[Any]) -> Float64Array:
+    """Element-wise quotient, NaN where the denominator is 0."""
     quotient: Float64Array = np.full(len(denominator), np.nan)
-    np.divide(numerator, denominator, out=quotient, where=denominator != 0)
+    np.divide_or_nan(numerator, denominator, out=quotient, where=denominator != 0)
     return quotient

@@ -1,1 +1,1 @@
-"""Figures and the HTML report."""
+"""Plots of data sets, recommendations, tuning and the frontier, and the HTML report."""

@@ -1,10 +1,10 @@
-"""Fonts that have the letters of a text, for plots with titles in any script."""
+"""Selection of fonts for plots with titles in any script."""
 
 import functools
 from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["drawable", "families_for"]
+__all__ = ["find_font_families", "replace_missing_glyphs"]
 
 _DEFAULT = "DejaVu Sans"  # matplotlib brings it along
 _LIKELY = (
@@ -19,7 +19,7 @@ _LIKELY = (
 )
 
 
-def families_for(texts: Iterable[str]) -> list[str]:
+def find_font_families(texts: Iterable[str]) -> list[str]:
     """Font families that together have as many of the letters as possible, matplotlib's default first.
 
     Matplotlib keeps the list of fonts in a file from the first time that it was used on a machine. Where a letter is in
@@ -32,7 +32,7 @@ def families_for(texts: Iterable[str]) -> list[str]:
     return families
 
 
-def drawable(text: str, families: Iterable[str]) -> str:
+def replace_missing_glyphs(text: str, families: Iterable[str]) -> str:
     """The text with a white square for every letter that none of the families has, without control characters."""
     has = frozenset().union(*(_letters_of(family) for family in families))
     printable = (letter for letter in text if letter.isprintable() or letter == "\n")

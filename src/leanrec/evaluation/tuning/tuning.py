@@ -1,8 +1,8 @@
-"""Search for the settings of a model, within a time, and say honestly how much the search found.
+"""Hyper-parameter search on the validation part, with pruning, a time limit and an estimate of the selection bias.
 
-Every set of settings is fitted on the training part and judged on the validation part, the usual settings first.
-What is clearly worse is given up early: on a sample of the queries, or after a few epochs. The test part is asked by the winner
-alone, and its answer is kept with the search.
+Every set of settings is fitted on the training part and evaluated on the validation part, the default settings first.
+Significantly worse trials are pruned: on a sample of the queries, or after a few epochs. The test part is evaluated with the
+best settings only, and the result is stored with the search.
 """
 
 import contextlib
@@ -21,36 +21,44 @@ from leanrec.data.dataset import Dataset
 from leanrec.data.splits.split import Split
 from leanrec.data.splits.split import split as split_data
 from leanrec.errors import BudgetError, DataError, LeanrecError, SettingError
-from leanrec.evaluation.frontier.results import Quality
-from leanrec.evaluation.tuning.objective import Judged, WrongMetricError, Yardstick, clearly_worse, optimism
-from leanrec.evaluation.tuning.search_space import Range, held, space_of
-from leanrec.evaluation.tuning.study import Given, Study, Trial, require_tune
-from leanrec.evaluation.tuning.tuning_result import Tuned, first_best
+from leanrec.evaluation.frontier.results import QualityEstimate
+from leanrec.evaluation.tuning.objective import (
+    QueryScores,
+    TuningObjective,
+    UnsupportedMetricError,
+    estimate_optimism,
+    is_significantly_worse,
+)
+from leanrec.evaluation.tuning.search_space import SearchRange, build_search_space, fixed_settings
+from leanrec.evaluation.tuning.study import ActiveTrial, Study, Trial, require_tune
+from leanrec.evaluation.tuning.tuning_result import TuningResult, find_best_trial
 from leanrec.models.baselines.popularity import Popularity
 from leanrec.protocols import Estimator, Scorer
 from leanrec.run import Run
 from leanrec.settings import check_at_least, check_one_of, check_positive
 from leanrec.units import parse_seconds
 
-__all__ = ["Search", "Trial", "Tuned", "tune"]
+__all__ = ["Search", "Trial", "TuningResult", "tune"]
 
-# Samples of the queries, as parts of all, before all are asked; none has fewer than the least.
-_SAMPLES, _LEAST = (1 / 9, 1 / 3), 100
-_REPEATS = 20
-_FEW = 5
+# Samples of the queries, as shares, before all are evaluated; no sample is smaller than the minimum.
+_SAMPLE_SHARES, _MIN_SAMPLE = (1 / 9, 1 / 3), 100
+_MAX_DUPLICATES = 20
+_FEW_TRIALS = 5
 
 
 @dataclasses.dataclass(frozen=True)
 class Search:
-    """How long and how to search.
+    """Length and strategy of a search.
 
     Attributes:
-        trials: how many sets of settings, the usual ones among them.
-        seconds: for the whole search, or a text such as "10min"; nothing is started that would not end in time, as far as
-            half of the fits so far tell. None = no limit. A limit for each fit is ``Run.seconds``.
-        prune: what is given up after some epochs: "median" = worse than half of the others were then, "halving" = not among the best
-            third then (asynchronous successive halving); "none" = nothing, on samples of the queries neither.
-        store: a file that keeps the search, to go on with it later; None = in memory.
+        trials: number of sets of settings, including the defaults.
+        seconds: time for the whole search, as a number or as text such as "10min"; None = no limit. No trial is started
+            that would end too late by the median time of the trials so far. A limit for each fit is
+            ``Run(budget=Budget(fit_time=…))``.
+        prune: which trials are stopped after some epochs: "median" = below the median of the others at the same epoch,
+            "halving" = not in the best third (asynchronous successive halving); "none" = no pruning, on samples of the
+            queries neither.
+        store: file that stores the search, so that it can be resumed; None = in memory.
     """
 
     trials: int = 50
@@ -72,336 +80,329 @@ def tune(
     estimator: str | Estimator,
     data: Dataset,
     *,
-    space: Mapping[str, str | Range] | None = None,
+    space: Mapping[str, str | SearchRange] | None = None,
     search: Search = Search(),
     metric: str = "ndcg@10",
     split: str | Split = "auto",
     run: Run = Run(),
-) -> Tuned:
-    """Search for the settings that do best on the validation part, with a tree-structured Parzen estimator.
+) -> TuningResult:
+    """Search for the settings with the best validation quality, by a tree-structured Parzen estimator.
 
-    Bergstra, Bardenet, Bengio & Kégl, "Algorithms for Hyper-Parameter Optimization", NIPS 2011; by optuna. Follows from
-    ``run.seed``; a time limit makes it depend on the machine. Cost: a fit and an evaluation for each trial; memory for
-    two models, and 16 bytes for each trial that was done and each query.
+    Bergstra, Bardenet, Bengio & Kégl, "Algorithms for Hyper-Parameter Optimization", NIPS 2011; by optuna. Reproducible from
+    ``run.seed``, except with a time limit. Cost: a fit and an evaluation for each trial; memory for two models, and 16 bytes
+    for each completed trial and query.
 
-    Models that judge themselves on held-out events after each epoch are watched: what is far behind is given up. For that
-    ``patience`` is set to ``epochs`` where it is 0. All others are judged on a ninth of the queries, a third, and all: what is worse
-    than the best so far, by the 99 % interval of the paired difference, is given up.
+    Models that compute a validation score after each epoch are pruned by it, see ``Search.prune``. For that ``patience`` is
+    set to ``epochs`` where it is 0. All models are evaluated on a ninth of the queries, a third, and all, and pruned if they
+    are worse than the best so far by the 99 % interval of the paired difference.
 
     Args:
-        estimator: a model by name, or settings. A setting that is not the usual one stays as it is.
+        estimator: a model by name, or settings. Settings that differ from the defaults are fixed.
         data: the data set.
-        space: what to search, by setting: ``{"l2": "1..1e4:log", "width": "16,32,64"}``. Settings without a range
-            have the usual one of their name, or none. A single value holds a setting.
-        search: how long and how.
-        metric: what to compare: a ranking metric with its cut-off, or "rmse" or "mae".
-        split: a way to split (see ``leanrec.data.splits.split.split``), or a split that was made.
+        space: ranges by setting: ``{"l2": "1..1e4:log", "embedding_dim": "16,32,64"}``. Other settings have the range that
+            the model declares, or are fixed. A single value fixes a setting.
+        search: length and strategy.
+        metric: a ranking metric with its cut-off, or "rmse" or "mae".
+        split: name of a split (see ``leanrec.data.splits.split.split``), or a split.
         run: seed, threads, budget and progress bar; its ``fit_time`` applies to each fit. Other callbacks are ignored.
 
     Raises:
         MissingExtraError: optuna is not installed.
-        SettingError: an unknown model, metric or setting, or a range that makes no sense.
-        DataError: the data cannot be split, or validation has nothing to ask.
+        SettingError: an unknown model, metric or setting, or an invalid range.
+        DataError: the data cannot be split, or the validation part has no held-out interactions.
         ArtifactError: the store holds another search.
-        LeanrecError: of the usual or the last settings, if none could be fitted.
+        LeanrecError: of the default or the last settings, if no trial was completed.
     """
     require_tune()
-    begun, yard = time.monotonic(), Yardstick(metric)
-    usual = _watched(models.get_model(estimator)() if isinstance(estimator, str) else estimator, search)
-    ranges = space_of(usual, space)
-    usual = dataclasses.replace(usual, **held(ranges))
+    start, objective = time.monotonic(), TuningObjective(metric)
+    default = models.get_model(estimator)() if isinstance(estimator, str) else estimator
+    default = _enable_validation_scores(default, search)
+    ranges = build_search_space(default, space)
+    default = dataclasses.replace(default, **fixed_settings(ranges))
     parts = split if isinstance(split, Split) else split_data(data, split, seed=run.seed)
-    bench = _Bench(parts, yard, search, dataclasses.replace(run, callbacks=()), begun)
+    runner = _TrialRunner(parts, objective, search, dataclasses.replace(run, callbacks=()), start)
     about = {
-        "model": type(usual).__name__,
-        "settings": {name: str(value) for name, value in _values(usual).items()},
+        "model": type(default).__name__,
+        "settings": {name: str(value) for name, value in _settings_of(default).items()},
         "space": {name: str(each) for name, each in ranges.items()},
         "metric": metric,
         "seed": run.seed,
         "prune": search.prune,
         "data": parts.train.fingerprint,
-        "asked": parts.valid.fingerprint,
+        "validation": parts.valid.fingerprint,
     }
     study = Study(ranges, seed=run.seed, prune=search.prune, store=search.store, about=about)
-    with _bar(run, search.trials) as show:
-        stopped = _work(bench, study, usual, show)
-    return _tuned(bench, study, usual, stopped)
+    with _track_trials(run, search.trials) as show:
+        stop_reason = _run_search(runner, study, default, show)
+    return _make_result(runner, study, default, stop_reason)
 
 
-def _values(estimator: Any) -> dict[str, Any]:
+def _settings_of(estimator: Any) -> dict[str, Any]:
     return {field.name: getattr(estimator, field.name) for field in dataclasses.fields(estimator) if field.init}
 
 
-def _watched(estimator: Any, search: Search) -> Any:
-    """The settings, with a patience as long as the epochs where a model would not look at held-out events at all."""
-    values = _values(estimator)
+def _enable_validation_scores(estimator: Any, search: Search) -> Any:
+    """The settings, with ``patience`` equal to ``epochs`` where the model would compute no validation scores."""
+    values = _settings_of(estimator)
     if search.prune == "none" or values.get("patience") != 0 or "epochs" not in values:
         return estimator
     return dataclasses.replace(estimator, patience=values["epochs"])
 
 
-class _GiveUpError(Exception):
-    """A trial is clearly worse than others."""
+class _PruneTrialError(Exception):
+    """Ends a trial that is worse than others."""
 
-    def __init__(self, reason: str, value: float, queries: int = 0) -> None:
+    def __init__(self, reason: str, value: float, n_queries: int = 0) -> None:
         super().__init__(reason)
-        self.reason, self.value, self.queries = reason, value, queries
+        self.reason, self.value, self.n_queries = reason, value, n_queries
 
 
-class _PruneBehind(Callback):
-    """Ends the fit of a trial whose validation score is behind that of other trials at the same epoch."""
+class _PruningCallback(Callback):
+    """Ends the fit of a trial whose validation score is worse than that of other trials at the same epoch."""
 
-    def __init__(self, given: Given) -> None:
-        self.given = given
+    def __init__(self, active: ActiveTrial) -> None:
+        self.active = active
 
     def on_epoch_end(self, epoch: int, score: float) -> None:
-        if self.given.epoch(epoch, score):
-            raise _GiveUpError(f"behind the others after epoch {epoch + 1}", score)
+        if self.active.report_epoch(epoch, score):
+            raise _PruneTrialError(f"worse than other trials after epoch {epoch + 1}", score)
 
 
-class _Bench:
-    """Fits and judges, and holds the best model so far."""
+class _TrialRunner:
+    """Fits and evaluates trials, and keeps the best model so far."""
 
-    def __init__(self, parts: Split, yard: Yardstick, search: Search, run: Run, begun: float) -> None:
-        self.parts, self.yard, self.search, self.run, self.begun = parts, yard, search, run, begun
-        rows = yard.answerable(parts.valid)
+    def __init__(self, parts: Split, objective: TuningObjective, search: Search, run: Run, start: float) -> None:
+        self.parts, self.objective, self.search, self.run, self.start = parts, objective, search, run, start
+        rows = objective.find_evaluable(parts.valid)
         if not len(rows):
             raise DataError(
-                "The validation part must hold at least one answer. It holds none; hold out more, or split another way."
+                "The validation part must hold at least one relevant item. It holds none; hold out more, or split another "
+                "way."
             )
-        # A random order, so that the first are a sample of all.
-        self.cases = parts.valid.take(rows[run.rng().permutation(len(rows))])
+        # In random order, so that the first queries are a sample of all.
+        self.queries = parts.valid.take(rows[run.rng().permutation(len(rows))])
         self.fallback = Popularity().fit(parts.train)
-        self.judged: dict[int, Judged] = {}
+        self.scores: dict[int, QueryScores] = {}
         self.best: tuple[int, Scorer] | None = None
-        self.highest = -np.inf
-        self.cut_again: set[int] = set()
-        self.took: list[float] = []
+        self.best_score = -np.inf
+        self.timed_out_refits: set[int] = set()
+        self.durations: list[float] = []
 
-    def left(self) -> float | None:
-        """Seconds that the search still has."""
+    def remaining_seconds(self) -> float | None:
+        """Seconds left for the search; None without a limit."""
         limit = self.search.seconds
-        return None if limit is None else float(limit) - (time.monotonic() - self.begun)
+        return None if limit is None else float(limit) - (time.monotonic() - self.start)
 
-    def attempt(self, estimator: Any, given: Given) -> tuple[Trial, float | None]:
-        """Fit and judge one set of settings; what came of it, and its value, higher is better, if all queries were asked."""
-        start, run = time.monotonic(), self._limits(() if self.search.prune == "none" else (_PruneBehind(given),))
-        row = Trial(given.number, given.settings, "failed")
-        value: float | None = None
+    def run_trial(self, estimator: Any, active: ActiveTrial) -> tuple[Trial, float | None]:
+        """Fit and evaluate one set of settings; the result, and its score if all queries were evaluated."""
+        start = time.monotonic()
+        run = self._make_fit_run(() if self.search.prune == "none" else (_PruningCallback(active),))
+        trial = Trial(active.number, active.settings, "failed")
+        score: float | None = None
         try:
             model = estimator.fit(self.parts.train, run)
-            row = dataclasses.replace(row, cut=run.out_of_time())
-            judged = self._judge(model, given)
-            value = judged.mean
-            shown = float(self.yard.show(value))
-            self._keep(given.number, model, judged, shown)
-            row = dataclasses.replace(row, status="done", value=shown, queries=len(judged.values))
-        except _GiveUpError as given_up:
-            row = dataclasses.replace(
-                row, status="pruned", reason=given_up.reason, value=given_up.value, queries=given_up.queries
+            trial = dataclasses.replace(trial, timed_out=run.out_of_time())
+            scores = self._score_model(model, active)
+            score = scores.mean
+            value = float(self.objective.to_metric(score))
+            self._keep_if_best(active.number, model, scores, value)
+            trial = dataclasses.replace(trial, status="completed", value=value, n_queries=len(scores.values))
+        except _PruneTrialError as pruned:
+            trial = dataclasses.replace(
+                trial, status="pruned", reason=pruned.reason, value=pruned.value, n_queries=pruned.n_queries
             )
-        except WrongMetricError:
+        except UnsupportedMetricError:
             raise
         except (BudgetError, SettingError) as error:
-            row = dataclasses.replace(row, status="refused", reason=str(error))
+            trial = dataclasses.replace(trial, status="rejected", reason=str(error))
         except LeanrecError as error:
-            row = dataclasses.replace(row, reason=str(error))
+            trial = dataclasses.replace(trial, reason=str(error))
         except Exception as error:  # noqa: BLE001 - settings that fail are one line of the table
-            row = dataclasses.replace(row, reason=f"{type(error).__name__}: {error}")
+            trial = dataclasses.replace(trial, reason=f"{type(error).__name__}: {error}")
         seconds = time.monotonic() - start
-        if row.status in {"done", "pruned"}:
-            self.took.append(seconds)
-        return dataclasses.replace(row, seconds=seconds, epochs=given.epochs), value
+        if trial.status in {"completed", "pruned"}:
+            self.durations.append(seconds)
+        return dataclasses.replace(trial, seconds=seconds, n_epochs=active.n_epochs), score
 
-    def again(self, trial: Trial, estimator: Any) -> None:
-        """Fit and judge settings of an earlier session. What they are worth in the search stays what was found then."""
-        assert trial.value is not None  # noqa: S101 - it was done
-        run = self._limits()
+    def refit(self, trial: Trial, estimator: Any) -> None:
+        """Fit and evaluate a trial of an earlier session again. Its value in the search stays what it was."""
+        assert trial.value is not None  # noqa: S101 - it was completed
+        run = self._make_fit_run()
         model = estimator.fit(self.parts.train, run)
         if run.out_of_time():
-            self.cut_again.add(trial.number)
-        judged = self.yard.judge(model, self.cases, self.fallback, self.run)
-        self._keep(trial.number, model, judged, trial.value)
-        self.took.append(time.monotonic() - run.started)
+            self.timed_out_refits.add(trial.number)
+        scores = self.objective.score_queries(model, self.queries, self.fallback, self.run)
+        self._keep_if_best(trial.number, model, scores, trial.value)
+        self.durations.append(time.monotonic() - run.started)
 
-    def _limits(self, callbacks: tuple[Callback, ...] = ()) -> Run:
-        """A run whose clock starts now, with what is left of the time."""
-        limits = [each for each in (self.run.budget.fit_time, self.left()) if each is not None]
+    def _make_fit_run(self, callbacks: tuple[Callback, ...] = ()) -> Run:
+        """The conditions of one fit: its clock starts now, with the remaining time of the search."""
+        limits = [each for each in (self.run.budget.fit_time, self.remaining_seconds()) if each is not None]
         seconds = max(0.0, min(limits)) if limits else None
         return self.run.restart(budget=Budget(memory=self.run.budget.memory, fit_time=seconds), callbacks=callbacks)
 
-    def _judge(self, model: Scorer, given: Given) -> Judged:
-        """All queries, in growing samples while there is something to be worse than."""
-        judged: Judged | None = None
-        for stop in self._stops():
-            start = 0 if judged is None else len(judged.values)
-            block = self.cases.take(np.arange(start, stop))
-            judged = self.yard.judge(model, block, self.fallback, self.run).and_more(judged)
-            if stop < len(self.cases):
-                given.sample(stop, judged.mean)
-                rival = Judged(*(each[:stop] for each in self._rival))
-                if clearly_worse(judged, rival):
-                    raise _GiveUpError(f"clearly worse on {stop} queries", float(self.yard.show(judged.mean)), stop)
-        assert judged is not None  # noqa: S101 - the last stop is all of them
-        return judged
+    def _score_model(self, model: Scorer, active: ActiveTrial) -> QueryScores:
+        """Scores on all queries, computed on growing samples while there is a best model to compare with."""
+        n, sizes = len(self.queries), []
+        if self.search.prune != "none" and self.best is not None:
+            sizes = [max(_MIN_SAMPLE, int(share * n)) for share in _SAMPLE_SHARES]
+        scores: QueryScores | None = None
+        for stop in sorted({size for size in sizes if size <= n // 2} | {n}):
+            start = 0 if scores is None else len(scores.values)
+            block = self.queries.take(np.arange(start, stop))
+            scores = self.objective.score_queries(model, block, self.fallback, self.run).append_to(scores)
+            if stop < n and self.best is not None:
+                active.report_sample(stop, scores.mean)
+                best = QueryScores(*(each[:stop] for each in self.scores[self.best[0]]))
+                if is_significantly_worse(scores, best):
+                    value = float(self.objective.to_metric(scores.mean))
+                    raise _PruneTrialError(f"significantly worse on {stop} queries", value, stop)
+        assert scores is not None  # noqa: S101 - the last block ends at n
+        return scores
 
-    @property
-    def _rival(self) -> Judged:
-        assert self.best is not None  # noqa: S101 - there are stops only where there is a best
-        return self.judged[self.best[0]]
-
-    def _stops(self) -> list[int]:
-        n = len(self.cases)
-        if self.search.prune == "none" or self.best is None:
-            return [n]
-        return sorted({max(_LEAST, int(part * n)) for part in _SAMPLES if max(_LEAST, int(part * n)) <= n // 2} | {n})
-
-    def _keep(self, number: int, model: Scorer, judged: Judged, shown: float) -> None:
-        """Note what a model did, and hold it if its value is the best so far."""
-        self.judged[number] = judged
-        signed = -shown if self.yard.is_error else shown
-        if self.best is None or signed > self.highest:
-            self.best, self.highest = (number, model), signed
+    def _keep_if_best(self, number: int, model: Scorer, scores: QueryScores, value: float) -> None:
+        """Record the scores of a trial, and keep its model if its value is the best so far."""
+        self.scores[number] = scores
+        score = -value if self.objective.is_error else value
+        if self.best is None or score > self.best_score:
+            self.best, self.best_score = (number, model), score
 
 
-def _work(bench: _Bench, study: Study, usual: Any, show: Callable[[Trial], None]) -> str:
-    """Try settings until something ends it; which of the three it was."""
-    known = study.trials()
-    for trial in known:
+def _run_search(runner: _TrialRunner, study: Study, default: Any, show: Callable[[Trial], None]) -> str:
+    """Run trials until a limit is reached. Returns the reason: "trials", "time" or "exhausted"."""
+    trials = study.trials()
+    for trial in trials:
         show(trial)
-    _again(bench, known, usual)
-    repeats = 0
-    while len(known) < bench.search.trials:
-        left = bench.left()
-        if known and left is not None and left <= (float(np.median(bench.took)) if bench.took else 0.0):
+    _refit_earlier_trials(runner, trials, default)
+    n_duplicates = 0
+    while len(trials) < runner.search.trials:
+        remaining = runner.remaining_seconds()
+        duration = float(np.median(runner.durations)) if runner.durations else 0.0
+        if trials and remaining is not None and remaining <= duration:
             return "time"
-        given = study.ask(None if known else {name: getattr(usual, name) for name in study.space})
-        trial, value = _try(bench, usual, given, known)
-        study.tell(given, trial, value)
-        known.append(trial)
+        active = study.ask(None if trials else {name: getattr(default, name) for name in study.space})
+        trial, score = _run_or_reuse(runner, default, active, trials)
+        study.tell(active, trial, score)
+        trials.append(trial)
         show(trial)
-        repeats = repeats + 1 if trial.status == "repeated" else 0
-        if repeats == _REPEATS:
-            return "all tried"
+        n_duplicates = n_duplicates + 1 if trial.status == "duplicate" else 0
+        if n_duplicates == _MAX_DUPLICATES:
+            return "exhausted"
     return "trials"
 
 
-def _again(bench: _Bench, known: list[Trial], usual: Any) -> None:
-    """Fit the best and the usual settings of an earlier session again: only their values were kept."""
-    done = [trial for trial in known if trial.status == "done"]
-    if not done:
+def _refit_earlier_trials(runner: _TrialRunner, trials: list[Trial], default: Any) -> None:
+    """Refit the best and the default settings of an earlier session, whose scores by query were not stored."""
+    completed = [trial for trial in trials if trial.status == "completed"]
+    if not completed:
         return
-    best = first_best(done, lower=bench.yard.is_error)
-    for trial in {each.number: each for each in (best, done[0])}.values():
+    best = find_best_trial(completed, lower_is_better=runner.objective.is_error)
+    for trial in {each.number: each for each in (best, completed[0])}.values():
         if trial is best or trial.number == 0:
-            estimator = usual if trial.number == 0 else dataclasses.replace(usual, **trial.settings)
-            bench.again(trial, estimator)
+            runner.refit(trial, default if trial.number == 0 else dataclasses.replace(default, **trial.settings))
 
 
-def _try(bench: _Bench, usual: Any, given: Given, known: list[Trial]) -> tuple[Trial, float | None]:
-    for trial in known:
-        if trial.settings == given.settings and trial.status != "failed":
-            value = None if trial.status not in {"done", "repeated"} else trial.value
-            signed = None if value is None else _unsigned(bench.yard, value)
-            reason = f"the same as trial {trial.number}"
-            return Trial(given.number, given.settings, "repeated", value, reason=reason), signed
+def _run_or_reuse(
+    runner: _TrialRunner, default: Any, active: ActiveTrial, trials: list[Trial]
+) -> tuple[Trial, float | None]:
+    """Run a trial, or reuse the value of an earlier one with the same settings."""
+    for earlier in trials:
+        if earlier.settings == active.settings and earlier.status != "failed":
+            value = earlier.value if earlier.status in {"completed", "duplicate"} else None
+            score = None if value is None else runner.objective.from_metric(value)
+            reason = f"the same settings as trial {earlier.number}"
+            return Trial(active.number, active.settings, "duplicate", value, reason=reason), score
     try:
-        estimator = usual if given.number == 0 else dataclasses.replace(usual, **given.settings)
+        estimator = default if active.number == 0 else dataclasses.replace(default, **active.settings)
     except SettingError as error:
-        return Trial(given.number, given.settings, "refused", reason=str(error)), None
-    return bench.attempt(estimator, given)
+        return Trial(active.number, active.settings, "rejected", reason=str(error)), None
+    return runner.run_trial(estimator, active)
 
 
-def _unsigned(yard: Yardstick, shown: float) -> float:
-    """The signed mean that was shown as ``shown``."""
-    if yard.metric == "rmse":
-        return -(shown**2)
-    return -shown if yard.is_error else shown
-
-
-def _tuned(bench: _Bench, study: Study, usual: Any, stopped: str) -> Tuned:
-    trials, yard, seed = tuple(study.trials()), bench.yard, bench.run.seed
-    if bench.best is None:
+def _make_result(runner: _TrialRunner, study: Study, default: Any, stop_reason: str) -> TuningResult:
+    trials, objective, seed = tuple(study.trials()), runner.objective, runner.run.seed
+    if runner.best is None:
         last = trials[-1]
-        kind = BudgetError if any(trial.status == "refused" for trial in trials) else DataError
-        raise kind(f"None of the {len(trials)} settings could be fitted. The last, trial {last.number}: {last.reason}")
-    number, model = bench.best
-    winner, first = bench.judged[number], bench.judged.get(0)
-    estimator = usual if number == 0 else dataclasses.replace(usual, **trials[number].settings)
-    test, asked = _test(bench, study, number, model)
-    return Tuned(
-        model=_name(usual),
-        estimator=estimator,
-        usual=usual,
-        metric=yard.metric,
+        kind = BudgetError if any(trial.status == "rejected" for trial in trials) else DataError
+        raise kind(f"None of the {len(trials)} trials was completed. The last, trial {last.number}: {last.reason}")
+    number, model = runner.best
+    best, of_default = runner.scores[number], runner.scores.get(0)
+    optimism = estimate_optimism(list(runner.scores.values()), seed)
+    info = models.find_info(type(default))
+    test, n_test_evaluations = _evaluate_test(runner, study, number, model)
+    refits = runner.timed_out_refits
+    return TuningResult(
+        model=type(default).__name__ if info is None else info.name,
+        estimator=default if number == 0 else dataclasses.replace(default, **trials[number].settings),
+        default=default,
+        metric=objective.metric,
         space=study.space,
-        trials=tuple(dataclasses.replace(each, cut=each.cut or each.number in bench.cut_again) for each in trials),
-        valid=yard.quality(winner, seed),
-        valid_usual=None if first is None else yard.quality(first, seed),
-        gain=None if first is None else yard.gap(winner, first, seed),
-        selection=_selection(bench, winner),
+        trials=tuple(dataclasses.replace(each, timed_out=each.timed_out or each.number in refits) for each in trials),
+        valid=objective.estimate_quality(best, seed),
+        valid_default=None if of_default is None else objective.estimate_quality(of_default, seed),
+        improvement=None if of_default is None else objective.estimate_difference(best, of_default, seed),
+        selection_bias=abs(float(objective.to_metric(best.mean) - objective.to_metric(best.mean - optimism))),
         test=test,
-        asked=asked,
+        n_test_evaluations=n_test_evaluations,
         importance=study.importance(),
-        seconds=time.monotonic() - bench.begun,
-        stopped=stopped,
-        notes=_notes(bench, trials, usual, stopped),
+        seconds=time.monotonic() - runner.start,
+        stop_reason=stop_reason,
+        notes=_list_notes(runner, trials, default, stop_reason),
     )
 
 
-def _test(bench: _Bench, study: Study, number: int, model: Scorer) -> tuple[Quality | None, int]:
-    """The winner on the test part, and by how many winners of this search it was asked. The same settings ask but once."""
-    cases, yard = bench.parts.test, bench.yard
-    rows = yard.answerable(cases)
+def _evaluate_test(
+    runner: _TrialRunner, study: Study, number: int, model: Scorer
+) -> tuple[QualityEstimate | None, int]:
+    """Quality of the best settings on the test part, and the number of settings that were evaluated on it so far.
+
+    The same settings are evaluated only once; the result is stored with the study.
+    """
+    test, objective = runner.parts.test, runner.objective
+    rows = objective.find_evaluable(test)
     if not len(rows):
         return None, 0
-    known = study.tests(cases.fingerprint)
+    known = study.load_test_results(test.fingerprint)
     if number not in known:
-        judged = yard.judge(model, cases.take(rows), bench.fallback, bench.run)
-        known[number] = yard.quality(judged, bench.run.seed)
-        study.keep_tests(cases.fingerprint, known)
+        scores = objective.score_queries(model, test.take(rows), runner.fallback, runner.run)
+        known[number] = objective.estimate_quality(scores, runner.run.seed)
+        study.save_test_results(test.fingerprint, known)
     return known[number], len(known)
 
 
-def _selection(bench: _Bench, winner: Judged) -> float:
-    """In the unit of the metric."""
-    by = optimism(list(bench.judged.values()), bench.run.seed)
-    return abs(float(bench.yard.show(winner.mean) - bench.yard.show(winner.mean - by)))
-
-
-def _notes(bench: _Bench, trials: tuple[Trial, ...], usual: Any, stopped: str) -> tuple[str, ...]:
-    notes = [bench.parts.note, str(bench.parts.leakage) if bench.parts.leakage.has_leakage else ""]
-    cut = sum(trial.cut for trial in trials)
-    if cut:
-        notes.append(f"{cut} of {len(trials)} fits were stopped by their time and judged with the best that they had.")
-    notes.extend(
-        f"Trial {number} was fitted again for its values at each query, and stopped by its time: they may be lower than when it "
-        "was tried."
-        for number in sorted(bench.cut_again)
-    )
-    if stopped == "time" and len(trials) < _FEW:
-        notes.append("So few trials tell little: give the search more time, or limit the time of each fit.")
-    done = sum(trial.status == "done" for trial in trials)
-    if done > len(bench.judged):
-        notes.append(f"What the choice adds is measured over the {len(bench.judged)} of {done} trials of this session.")
-    if len(bench.cases) < 2 * _LEAST:
-        notes.append(f"Validation holds {len(bench.cases)} queries: a search can hardly tell settings apart by so few.")
-    if trials and trials[0].epochs:
+def _list_notes(runner: _TrialRunner, trials: tuple[Trial, ...], default: Any, stop_reason: str) -> tuple[str, ...]:
+    leakage = runner.parts.leakage
+    notes = [runner.parts.note, str(leakage) if leakage.has_leakage else ""]
+    n_timed_out = sum(trial.timed_out for trial in trials)
+    if n_timed_out:
         notes.append(
-            f"The settings hold patience={usual.patience}: each epoch is judged on events held out of training, and the best is kept."
+            f"{n_timed_out} of {len(trials)} fits reached their time limit and were evaluated as they were then."
+        )
+    notes.extend(
+        f"Trial {number} reached its time limit when it was fitted again, so its values may be lower than at first."
+        for number in sorted(runner.timed_out_refits)
+    )
+    if stop_reason == "time" and len(trials) < _FEW_TRIALS:
+        notes.append("Few trials were run: give the search more time, or limit the time of each fit.")
+    n_completed = sum(trial.status == "completed" for trial in trials)
+    if n_completed > len(runner.scores):
+        notes.append(
+            f"The selection bias is estimated from the {len(runner.scores)} of {n_completed} trials of this session."
+        )
+    if len(runner.queries) < 2 * _MIN_SAMPLE:
+        notes.append(f"Validation holds {len(runner.queries)} queries, too few to distinguish similar settings.")
+    if trials and trials[0].n_epochs:
+        notes.append(
+            f"The settings contain patience={default.patience}: a validation score is computed after each epoch on events held "
+            "out of training, and the best epoch is kept."
         )
     return tuple(filter(None, notes))
 
 
-def _name(estimator: Estimator) -> str:
-    info = models.find_info(type(estimator))
-    return type(estimator).__name__ if info is None else info.name
-
-
 @contextlib.contextmanager
-def _bar(run: Run, total: int) -> Iterator[Callable[[Trial], None]]:
-    """What to call after each trial: a progress bar with the best so far, where the run wants one."""
-    from rich.console import Console  # noqa: PLC0415 - half a library that only a bar needs
+def _track_trials(run: Run, total: int) -> Iterator[Callable[[Trial], None]]:
+    """A progress bar with the latest trial. Yields the function to call after each trial."""
+    from rich.console import Console  # noqa: PLC0415 - slow to import, needed for a bar only
     from rich.progress import Progress  # noqa: PLC0415
 
     console = Console(stderr=True)
@@ -409,7 +410,7 @@ def _bar(run: Run, total: int) -> Iterator[Callable[[Trial], None]]:
         task = bar.add_task("Trials", total=total)
 
         def show(trial: Trial) -> None:
-            told = "" if trial.value is None else f" {trial.value:.4f}"
-            bar.update(task, description=f"Trial {trial.number}: {trial.status}{told}", advance=1)
+            value = "" if trial.value is None else f" {trial.value:.4f}"
+            bar.update(task, description=f"Trial {trial.number}: {trial.status}{value}", advance=1)
 
         yield show

@@ -1,7 +1,7 @@
-"""Signals along the edges of a bipartite graph: sums over neighbours both ways, and products along each edge.
+"""Propagation on a bipartite graph: sums over neighbors in both directions, and a dot product along each edge.
 
-The halves are kept apart: a graph of U rows and N columns with E edges is never written as an (U + N)² matrix. A pass
-to either side is a product of a sparse and a dense matrix, O(E · D), by rows, so that it needs no locks, and its
+A graph of U rows and N columns is stored as its biadjacency matrix (U, N), never as the (U + N)² adjacency matrix. A pass
+to either side is a sparse-dense product, O(E · D), parallel over the rows of the result: it needs no locks, and the
 result does not depend on the number of threads.
 """
 
@@ -11,182 +11,196 @@ import numba
 import numpy as np
 import scipy.sparse as sp
 
+from leanrec.kernels.threads import compile_serial_and_parallel
 from leanrec.types import CSR, Float32Array, Int32Array, Int64Array
 
-__all__ = ["BipartiteGraph", "BipartiteEdges", "sample_masked_edges", "bipartite_graph_bytes"]
+__all__ = ["BipartiteEdges", "BipartiteGraph", "bipartite_graph_bytes", "sample_masked_edges"]
 
 # Below this many multiplications, starting threads costs more than they save.
-_FEW = 500_000
-_STRETCHES = 32
+_MIN_OPERATIONS_FOR_THREADS = 500_000
+_N_BLOCKS = 32
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Side:
-    """One direction: who is tied to whom, and stretches of rows of like work."""
+class _Adjacency:
+    """Edges in one direction, sorted by target row, and the bounds of row blocks of about equal cost."""
 
-    starts: Int64Array
-    others: Int32Array
-    stretches: Int64Array
+    indptr: Int64Array
+    indices: Int32Array
+    blocks: Int64Array
 
     @classmethod
-    def of(cls, matrix: CSR) -> "_Side":
-        starts = matrix.indptr.astype(np.int64)
-        # A row costs something even where nobody is tied to it.
-        work = starts + 2 * np.arange(len(starts))
-        cuts = np.searchsorted(work, np.linspace(0, work[-1], _STRETCHES + 1))
-        return cls(starts, matrix.indices.astype(np.int32, copy=False), np.clip(cuts, 0, len(starts) - 1))
+    def from_matrix(cls, matrix: CSR) -> "_Adjacency":
+        indptr = matrix.indptr.astype(np.int64)
+        # A row without edges has a cost too.
+        work = indptr + 2 * np.arange(len(indptr))
+        cuts = np.searchsorted(work, np.linspace(0, work[-1], _N_BLOCKS + 1))
+        return cls(indptr, matrix.indices.astype(np.int32, copy=False), np.clip(cuts, 0, len(indptr) - 1))
 
-    def sums(self, values: Float32Array, signals: Float32Array) -> Float32Array:
-        out = np.empty((len(self.starts) - 1, signals.shape[1]), np.float32)
-        few = len(values) * signals.shape[1] < _FEW
-        work = _sums_few if few else _sums_many
-        work(self.starts, self.others, values, self.stretches, np.ascontiguousarray(signals), out)
+    def sum_neighbors(self, values: Float32Array, signals: Float32Array) -> Float32Array:
+        out = np.empty((len(self.indptr) - 1, signals.shape[1]), np.float32)
+        serial = len(values) * signals.shape[1] < _MIN_OPERATIONS_FOR_THREADS
+        work = _sum_blocks.serial if serial else _sum_blocks.parallel
+        work(self.indptr, self.indices, values, self.blocks, np.ascontiguousarray(signals), out)
         return out
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class BipartiteEdges:
-    """The edges of a bipartite graph, sorted by rows and by columns; their values come with each call.
+    """The edges of a bipartite graph, sorted by row and by column; each call takes the values of the edges.
 
     Attributes:
-        rows: edges by rows: the order of all values.
-        columns: the same edges by columns.
-        places: (E,) for each edge by columns, its place by rows.
+        rows: edges sorted by row, which is the order of all edge values.
+        columns: the same edges sorted by column.
+        positions: (E,) position in the row order of each edge in the column order.
     """
 
-    rows: _Side
-    columns: _Side
-    places: Int64Array
+    rows: _Adjacency
+    columns: _Adjacency
+    positions: Int64Array
 
     @classmethod
-    def of(cls, matrix: CSR) -> "BipartiteEdges":
-        """The structure of (U, N). O(E) time, 24 bytes an edge and 8 a row or column."""
+    def from_matrix(cls, matrix: CSR) -> "BipartiteEdges":
+        """The edges of a matrix (U, N). O(E) time, 24 bytes per edge and 8 per row or column."""
         numbered = sp.csr_array((np.arange(matrix.nnz), matrix.indices, matrix.indptr), shape=matrix.shape)
-        turned = sp.csr_array(numbered.T)
-        return cls(_Side.of(matrix), _Side.of(turned), turned.data.astype(np.int64, copy=False))
+        transposed = sp.csr_array(numbered.T)
+        return cls(
+            _Adjacency.from_matrix(matrix),
+            _Adjacency.from_matrix(transposed),
+            transposed.data.astype(np.int64, copy=False),
+        )
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self.positions)
 
     @property
-    def counts(self) -> Int64Array:
-        """(U,) edges of each row."""
-        return np.diff(self.rows.starts)
+    def row_counts(self) -> Int64Array:
+        """(U,) number of edges of each row."""
+        return np.diff(self.rows.indptr)
 
-    def to_rows(self, values: Float32Array, signals: Float32Array) -> Float32Array:
-        """(U, D): the sum of value (E,) · signal (N, D) over the edges of each row."""
-        return self.rows.sums(values, signals)
+    def propagate_to_rows(self, values: Float32Array, signals: Float32Array) -> Float32Array:
+        """(U, D): sums of value (E,) · signal (N, D) over the edges of each row."""
+        return self.rows.sum_neighbors(values, signals)
 
-    def to_columns(self, values: Float32Array, signals: Float32Array) -> Float32Array:
-        """(N, D): the sum of value (E,) · signal (U, D) over the edges of each column."""
-        return self.columns.sums(values[self.places], signals)
+    def propagate_to_columns(self, values: Float32Array, signals: Float32Array) -> Float32Array:
+        """(N, D): sums of value (E,) · signal (U, D) over the edges of each column."""
+        return self.columns.sum_neighbors(values[self.positions], signals)
 
-    def dots(self, of_rows: Float32Array, of_columns: Float32Array) -> Float32Array:
-        """(E,) the product of the two ends of each edge: (U, D) and (N, D). O(E · D)."""
-        out = np.empty(len(self.places), np.float32)
-        side = self.rows
-        work = _dots_few if len(out) * of_rows.shape[1] < _FEW else _dots_many
+    def dot_along_edges(self, of_rows: Float32Array, of_columns: Float32Array) -> Float32Array:
+        """(E,) dot products of the vectors of both ends of each edge, from (U, D) and (N, D). O(E · D)."""
+        out = np.empty(len(self.positions), np.float32)
+        side, serial = self.rows, len(out) * of_rows.shape[1] < _MIN_OPERATIONS_FOR_THREADS
+        work = _dot_blocks.serial if serial else _dot_blocks.parallel
         ends = np.ascontiguousarray(of_rows), np.ascontiguousarray(of_columns)
-        work(side.starts, side.others, side.stretches, *ends, out)
+        work(side.indptr, side.indices, side.blocks, *ends, out)
         return out
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class BipartiteGraph:
-    """Edges with fixed values.
+    """A weighted bipartite graph.
 
     Attributes:
-        links: the edges.
-        by_rows: (E,) float32 values, in the order of the rows.
-        by_columns: the same in the order of the columns.
+        edges: the edges.
+        row_values: (E,) float32 edge weights, sorted by row.
+        column_values: (E,) float32 the same weights, sorted by column.
     """
 
-    links: BipartiteEdges
-    by_rows: Float32Array
-    by_columns: Float32Array
+    edges: BipartiteEdges
+    row_values: Float32Array
+    column_values: Float32Array
 
     @classmethod
-    def of(cls, matrix: CSR) -> "BipartiteGraph":
-        """The graph of (U, N) float32 with its values."""
-        links = BipartiteEdges.of(matrix)
+    def from_matrix(cls, matrix: CSR) -> "BipartiteGraph":
+        """The graph of a matrix (U, N) float32."""
+        edges = BipartiteEdges.from_matrix(matrix)
         values = matrix.data.astype(np.float32, copy=False)
-        return cls(links, values, values[links.places])
+        return cls(edges, values, values[edges.positions])
 
-    def to_rows(self, signals: Float32Array) -> Float32Array:
-        """(U, D) sums of (N, D)."""
-        return self.links.rows.sums(self.by_rows, signals)
+    def propagate_to_rows(self, signals: Float32Array) -> Float32Array:
+        """(U, D): weighted sums over the neighbors of each row, from (N, D)."""
+        return self.edges.rows.sum_neighbors(self.row_values, signals)
 
-    def to_columns(self, signals: Float32Array) -> Float32Array:
-        """(N, D) sums of (U, D)."""
-        return self.links.columns.sums(self.by_columns, signals)
+    def propagate_to_columns(self, signals: Float32Array) -> Float32Array:
+        """(N, D): weighted sums over the neighbors of each column, from (U, D)."""
+        return self.edges.columns.sum_neighbors(self.column_values, signals)
 
-    def layers(
+    def sum_layers(
         self, of_rows: Float32Array, of_columns: Float32Array, shares: Float32Array
     ) -> tuple[Float32Array, Float32Array]:
-        """Σ shares[k] · Aᵏ (rows, columns), A the symmetric adjacency matrix: (U, D) and (N, D).
+        """Σ_k shares[k] · Aᵏ · (rows, columns), where A is the (U + N)² adjacency matrix: (U, D) and (N, D).
 
-        A symmetric map: with the gradient by the result it gives the gradient by the start. O(2 K · E · D).
+        The map is symmetric, so it also turns gradients of its outputs into gradients of its inputs. O(2 K · E · D).
         """
         rows, columns = shares[0] * of_rows, shares[0] * of_columns
         for share in shares[1:]:
-            of_rows, of_columns = self.to_rows(of_columns), self.to_columns(of_rows)
+            of_rows, of_columns = self.propagate_to_rows(of_columns), self.propagate_to_columns(of_rows)
             rows += share * of_rows
             columns += share * of_columns
         return rows, columns
 
-    def from_columns(self, of_columns: Float32Array, shares: Float32Array) -> tuple[Float32Array, Float32Array]:
-        """``layers`` from a start of zeros for the rows: odd layers belong to rows, even ones to columns. O(K · E · D)."""
-        rows = np.zeros((len(self.links.counts), of_columns.shape[1]), np.float32)
+    def sum_layers_from_columns(
+        self, of_columns: Float32Array, shares: Float32Array
+    ) -> tuple[Float32Array, Float32Array]:
+        """``sum_layers`` for zero row inputs: odd layers reach rows only, even layers columns only. O(K · E · D)."""
+        rows = np.zeros((len(self.edges.row_counts), of_columns.shape[1]), np.float32)
         columns, layer = shares[0] * of_columns, of_columns
         for k, share in enumerate(shares[1:], 1):
-            layer = self.to_rows(layer) if k % 2 else self.to_columns(layer)
+            layer = self.propagate_to_rows(layer) if k % 2 else self.propagate_to_columns(layer)
             if k % 2:
                 rows += share * layer
             else:
                 columns += share * layer
         return rows, columns
 
-    def back_to_columns(self, d_rows: Float32Array, d_columns: Float32Array, shares: Float32Array) -> Float32Array:
-        """The gradient by the start of ``from_columns`` from those by its results, from the last layer down. O(K · E · D)."""
+    def sum_layers_from_columns_backward(
+        self, d_rows: Float32Array, d_columns: Float32Array, shares: Float32Array
+    ) -> Float32Array:
+        """Gradient of the input of ``sum_layers_from_columns`` from the gradients of its outputs. O(K · E · D)."""
         layer = np.zeros_like(d_columns if len(shares) % 2 else d_rows)
         for k in range(len(shares) - 1, -1, -1):
             layer = layer + shares[k] * (d_rows if k % 2 else d_columns)
             if k:
-                layer = self.to_columns(layer) if k % 2 else self.to_rows(layer)
+                layer = self.propagate_to_columns(layer) if k % 2 else self.propagate_to_rows(layer)
         return layer
 
-    def without(self, edges: Int64Array) -> "BipartiteGraph":
-        """The same graph with the value 0 at some edges, by their places in the order of the rows. O(E)."""
-        values = self.by_rows.copy()
+    def without_edges(self, edges: Int64Array) -> "BipartiteGraph":
+        """The same graph with weight 0 at some edges, given by their positions in the row order. O(E)."""
+        values = self.row_values.copy()
         values[edges] = 0
-        return BipartiteGraph(self.links, values, values[self.links.places])
+        return BipartiteGraph(self.edges, values, values[self.edges.positions])
 
 
-def sample_masked_edges(matrix: CSR, rows: Int64Array, share: float, rng: np.random.Generator) -> tuple[CSR, Int64Array]:
-    """A random share of the edges of some rows: as a matrix of these rows (b, N), and their places in ``matrix``.
+def sample_masked_edges(
+    matrix: CSR, rows: Int64Array, share: float, rng: np.random.Generator
+) -> tuple[CSR, Int64Array]:
+    """Sample a share of the edges of some rows, to be masked and predicted.
 
-    A row of one edge keeps it. O(edges of the rows).
+    A row with a single edge keeps it. O(edges of the rows).
+
+    Returns:
+        The sampled edges as a matrix of these rows (b, N), and their positions in the data of ``matrix``.
     """
     numbered = sp.csr_array((np.arange(matrix.nnz), matrix.indices, matrix.indptr), shape=matrix.shape)[rows]
     counts = np.diff(numbered.indptr)
     chosen = (rng.random(numbered.nnz, dtype=np.float32) < share) & np.repeat(counts > 1, counts)
-    places = numbered.data[chosen].astype(np.int64)
+    positions = numbered.data[chosen].astype(np.int64)
     kept = np.concatenate([[0], np.cumsum(chosen)])[numbered.indptr]
-    hidden = sp.csr_array((matrix.data[places], numbered.indices[chosen], kept), shape=numbered.shape)
-    return hidden, places
+    masked = sp.csr_array((matrix.data[positions], numbered.indices[chosen], kept), shape=numbered.shape)
+    return masked, positions
 
 
 def bipartite_graph_bytes(n_rows: int, n_columns: int, edges: int) -> int:
-    """Upper estimate of the memory of a Graph and of making it."""
+    """Upper estimate of the memory of a BipartiteGraph and of its construction."""
     return 56 * edges + 24 * (n_rows + n_columns) + 2**16
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True)
-def _sums_rows(
+def _sum_neighbors(
     first: int,
     last: int,
-    starts: Int64Array,
-    others: Int32Array,
+    indptr: Int64Array,
+    indices: Int32Array,
     values: Float32Array,
     signals: Float32Array,
     out: Float32Array,
@@ -195,88 +209,64 @@ def _sums_rows(
     for row in range(first, last):
         sums = out[row]
         sums[:] = 0
-        edge, end = starts[row], starts[row + 1]
-        # Four neighbours at a time: the sums pass through the cache a quarter as often.
+        edge, end = indptr[row], indptr[row + 1]
+        # Four neighbors per pass: the sums move through the cache a quarter as often.
         while edge + 4 <= end:
             a, b, c, d = values[edge], values[edge + 1], values[edge + 2], values[edge + 3]
-            sa, sb = signals[others[edge]], signals[others[edge + 1]]
-            sc, sd = signals[others[edge + 2]], signals[others[edge + 3]]
+            sa, sb = signals[indices[edge]], signals[indices[edge + 1]]
+            sc, sd = signals[indices[edge + 2]], signals[indices[edge + 3]]
             for i in range(width):
                 sums[i] += a * sa[i] + b * sb[i] + c * sc[i] + d * sd[i]
             edge += 4
         while edge < end:
-            a, sa = values[edge], signals[others[edge]]
+            a, sa = values[edge], signals[indices[edge]]
             for i in range(width):
                 sums[i] += a * sa[i]
             edge += 1
 
 
-@numba.njit(cache=True)
-def _sums_few(
-    starts: Int64Array,
-    others: Int32Array,
+@compile_serial_and_parallel
+def _sum_blocks(
+    indptr: Int64Array,
+    indices: Int32Array,
     values: Float32Array,
-    stretches: Int64Array,
+    blocks: Int64Array,
     signals: Float32Array,
     out: Float32Array,
 ) -> None:
-    _sums_rows(0, stretches[-1], starts, others, values, signals, out)
-
-
-@numba.njit(parallel=True, cache=True)
-def _sums_many(
-    starts: Int64Array,
-    others: Int32Array,
-    values: Float32Array,
-    stretches: Int64Array,
-    signals: Float32Array,
-    out: Float32Array,
-) -> None:
-    for stretch in numba.prange(len(stretches) - 1):
-        _sums_rows(stretches[stretch], stretches[stretch + 1], starts, others, values, signals, out)
+    for block in numba.prange(len(blocks) - 1):
+        _sum_neighbors(blocks[block], blocks[block + 1], indptr, indices, values, signals, out)
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True)
-def _dots_rows(
+def _dot_edges(
     first: int,
     last: int,
-    starts: Int64Array,
-    others: Int32Array,
+    indptr: Int64Array,
+    indices: Int32Array,
     of_rows: Float32Array,
     of_columns: Float32Array,
     out: Float32Array,
 ) -> None:
     width = of_rows.shape[1]
     for row in range(first, last):
-        here = of_rows[row]
-        for edge in range(starts[row], starts[row + 1]):
-            there = of_columns[others[edge]]
+        row_vector = of_rows[row]
+        for edge in range(indptr[row], indptr[row + 1]):
+            column_vector = of_columns[indices[edge]]
             total = np.float32(0)
             for i in range(width):
-                total += here[i] * there[i]
+                total += row_vector[i] * column_vector[i]
             out[edge] = total
 
 
-@numba.njit(cache=True)
-def _dots_few(
-    starts: Int64Array,
-    others: Int32Array,
-    stretches: Int64Array,
+@compile_serial_and_parallel
+def _dot_blocks(
+    indptr: Int64Array,
+    indices: Int32Array,
+    blocks: Int64Array,
     of_rows: Float32Array,
     of_columns: Float32Array,
     out: Float32Array,
 ) -> None:
-    _dots_rows(0, stretches[-1], starts, others, of_rows, of_columns, out)
-
-
-@numba.njit(parallel=True, cache=True)
-def _dots_many(
-    starts: Int64Array,
-    others: Int32Array,
-    stretches: Int64Array,
-    of_rows: Float32Array,
-    of_columns: Float32Array,
-    out: Float32Array,
-) -> None:
-    for stretch in numba.prange(len(stretches) - 1):
-        _dots_rows(stretches[stretch], stretches[stretch + 1], starts, others, of_rows, of_columns, out)
+    for block in numba.prange(len(blocks) - 1):
+        _dot_edges(blocks[block], blocks[block + 1], indptr, indices, of_rows, of_columns, out)

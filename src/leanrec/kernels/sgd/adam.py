@@ -1,4 +1,4 @@
-"""Steps down a gradient that was made by hand: Adam on dense arrays, and a learning rate that rises and falls."""
+"""Adam on dense arrays with hand-written gradients, a learning-rate schedule, and the training loop around both."""
 
 import math
 import warnings
@@ -8,129 +8,133 @@ import numba
 import numpy as np
 
 from leanrec.errors import DivergedError, TrainingWarning
+from leanrec.kernels.threads import compile_serial_and_parallel
 from leanrec.types import Float32Array
 
-__all__ = ["Adam", "train_with_adam", "learning_rate_factor"]
+__all__ = ["Adam", "learning_rate_factor", "train_with_adam"]
 
-_LOWEST = 0.01
+_FINAL_FACTOR = 0.01
+# Below this size, starting threads costs more than they save.
+_MIN_SIZE_FOR_THREADS = 2**15
+_BLOCK = 2**14
 
 
-def learning_rate_factor(done: float, warmup: float, schedule: str = "cosine") -> float:
-    """Share of the highest learning rate when the share ``done`` of all steps is behind.
+def learning_rate_factor(progress: float, warmup: float, schedule: str = "cosine") -> float:
+    """The learning rate as a share of its maximum, after the share ``progress`` of all steps.
 
-    Up in a line over ``warmup``, then to a hundredth by a "cosine", in a line ("linear"), or as it is ("constant").
+    Rises linearly over ``warmup``, then falls to 0.01 by a "cosine" or "linear" schedule, or stays ("constant").
     """
-    if done < warmup:
-        # The first step of all is one, too.
-        return max(done, 1e-3) / warmup
-    left = (done - warmup) / max(1e-9, 1 - warmup)
+    if progress < warmup:
+        # The first step must move too.
+        return max(progress, 1e-3) / warmup
+    left = (progress - warmup) / max(1e-9, 1 - warmup)
     curve = {"cosine": 0.5 + 0.5 * math.cos(math.pi * left), "linear": 1 - left, "constant": 1.0}
-    return _LOWEST + (1 - _LOWEST) * curve[schedule]
+    return _FINAL_FACTOR + (1 - _FINAL_FACTOR) * curve[schedule]
 
 
 class Adam:
-    """Adam with decoupled decay (Kingma & Ba 2015; Loshchilov & Hutter 2019) on named arrays, changed in place.
+    """Adam with decoupled weight decay, on named float32 arrays that are changed in place.
 
-    Two moments for each number; a step passes once over them, in threads.
+    Kingma & Ba, "Adam", ICLR 2015; Loshchilov & Hutter, "Decoupled Weight Decay Regularization", ICLR 2019. Two moments
+    per number; a step is one multithreaded pass.
     """
 
-    def __init__(self, arrays: Mapping[str, Float32Array], decay: float = 0.0) -> None:
-        self.arrays, self.decay, self.steps = arrays, decay, 0
-        self.first = {name: np.zeros_like(array) for name, array in arrays.items()}
-        self.second = {name: np.zeros_like(array) for name, array in arrays.items()}
+    def __init__(self, arrays: Mapping[str, Float32Array], weight_decay: float = 0.0) -> None:
+        self.arrays, self.weight_decay, self.steps = arrays, weight_decay, 0
+        self.first_moments = {name: np.zeros_like(array) for name, array in arrays.items()}
+        self.second_moments = {name: np.zeros_like(array) for name, array in arrays.items()}
 
     def step(self, gradients: Mapping[str, Float32Array], learning_rate: float) -> None:
-        """One step against ``gradients``, one for each array."""
+        """Update every array by its gradient."""
         self.steps += 1
         b1, b2 = 0.9, 0.99
-        scale = np.array(
-            [learning_rate / (1 - b1**self.steps), 1 / (1 - b2**self.steps), learning_rate * self.decay], np.float32
-        )
+        decay = learning_rate * self.weight_decay
+        scale = np.array([learning_rate / (1 - b1**self.steps), 1 / (1 - b2**self.steps), decay], np.float32)
         for name, array in self.arrays.items():
             gradient = np.ascontiguousarray(gradients[name], dtype=np.float32)
-            value, slope, first, second = (
-                each.reshape(-1) for each in (array, gradient, self.first[name], self.second[name])
-            )
-            step = _adam_few if array.size < 2**15 else _adam_many
-            step(value, slope, first, second, scale, np.float32(b1), np.float32(b2))
+            moments = self.first_moments[name], self.second_moments[name]
+            x, g, m, v = (each.reshape(-1) for each in (array, gradient, *moments))
+            update = _update.serial if array.size < _MIN_SIZE_FOR_THREADS else _update.parallel
+            update(x, g, m, v, scale, np.float32(b1), np.float32(b2))
 
 
 def train_with_adam(
     arrays: Mapping[str, Float32Array],
     epochs: Iterable[int],
-    batches: Callable[[np.random.Generator], Iterable[Callable[[], tuple[float, Mapping[str, Float32Array]]]]],
+    make_batches: Callable[[np.random.Generator], Iterable[Callable[[], tuple[float, Mapping[str, Float32Array]]]]],
     *,
-    of: int,
+    n_epochs: int,
     learning_rate: float,
     warmup: float,
-    decay: float,
+    weight_decay: float,
     seed: int,
-    enough: Callable[[], bool],
+    should_stop: Callable[[], bool],
 ) -> list[float]:
-    """Change ``arrays`` in place, epoch by epoch; the mean loss of each.
+    """Train ``arrays`` in place. Returns the mean loss of each completed epoch.
 
-    Where a loss or an array is no longer a number, the arrays go back to the end of the last good epoch, of which a copy
-    is kept, and a TrainingWarning says so.
+    If a loss or an array becomes infinite or NaN, the arrays of the last good epoch, of which a copy is kept, are
+    restored, with a TrainingWarning.
 
     Args:
-        arrays: what is learnt.
-        epochs: the numbers 0, 1, …; a progress bar, say.
-        batches: the batches of an epoch from its generator; each, when called, gives its loss and its gradients.
-        of: number of epochs.
-        learning_rate: the highest.
-        warmup: share of all steps over which it rises.
-        decay: per step, in units of the learning rate.
-        seed: the generator of an epoch follows from it.
-        enough: whether to stop now, asked before each step but the first.
+        arrays: parameters.
+        epochs: the numbers 0, 1, … below ``n_epochs``, possibly wrapped in a progress bar.
+        make_batches: the batches of an epoch from its generator; each returns its loss and gradients when called.
+        n_epochs: number of epochs, for the schedule.
+        learning_rate: the maximum.
+        warmup: share of all steps over which the learning rate rises.
+        weight_decay: per step, times the learning rate.
+        seed: seeds the generator of each epoch.
+        should_stop: called before every step but the first; True ends the training.
 
     Raises:
-        DivergedError: a loss or an array is not a number, and no epoch has ended to go back to.
+        DivergedError: a loss or an array is infinite or NaN before the first epoch has ended.
     """
-    adam = Adam(arrays, decay)
+    adam = Adam(arrays, weight_decay)
     losses: list[float] = []
     last: dict[str, Float32Array] = {}
     for epoch in epochs:
-        work = list(batches(np.random.default_rng([seed, epoch])))
+        batches = list(make_batches(np.random.default_rng([seed, epoch])))
         total = 0.0
-        for step, batch in enumerate(work):
-            if adam.steps and enough():
-                if not _finite(arrays):
-                    _go_back(arrays, last, f"The vectors became infinite or nan in epoch {epoch + 1}.", len(losses))
+        for step, batch in enumerate(batches):
+            if adam.steps and should_stop():
+                if not _are_finite(arrays):
+                    _restore(arrays, last, f"The vectors became infinite or nan in epoch {epoch + 1}.", len(losses))
                 return losses
             loss, gradients = batch()
             if not math.isfinite(loss):
-                _go_back(arrays, last, f"The loss became {loss} in epoch {epoch + 1}, step {step + 1}.", len(losses))
+                _restore(arrays, last, f"The loss became {loss} in epoch {epoch + 1}, step {step + 1}.", len(losses))
                 return losses
-            adam.step(gradients, learning_rate * learning_rate_factor((epoch + step / len(work)) / of, warmup))
+            progress = (epoch + step / len(batches)) / n_epochs
+            adam.step(gradients, learning_rate * learning_rate_factor(progress, warmup))
             total += loss
-        # A loss tells of a step only when the next one is made.
-        if not _finite(arrays):
-            _go_back(arrays, last, f"The vectors became infinite or nan in epoch {epoch + 1}.", len(losses))
+        # The loss of a step is computed before its update, so the last update is checked here.
+        if not _are_finite(arrays):
+            _restore(arrays, last, f"The vectors became infinite or nan in epoch {epoch + 1}.", len(losses))
             return losses
-        losses.append(total / max(1, len(work)))
+        losses.append(total / max(1, len(batches)))
         last = {name: array.copy() for name, array in arrays.items()}
     return losses
 
 
-def _finite(arrays: Mapping[str, Float32Array]) -> bool:
+def _are_finite(arrays: Mapping[str, Float32Array]) -> bool:
     return all(bool(np.isfinite(array).all()) for array in arrays.values())
 
 
-def _go_back(arrays: Mapping[str, Float32Array], last: Mapping[str, Float32Array], why: str, epochs: int) -> None:
-    """The arrays as they were when so many epochs had ended; raises where none had."""
+def _restore(arrays: Mapping[str, Float32Array], last: Mapping[str, Float32Array], reason: str, epochs: int) -> None:
+    """Restore the arrays of the last good epoch and warn. Raises DivergedError if no epoch has ended."""
     if not epochs:
-        raise DivergedError(f"{why} Lower learning_rate.")
+        raise DivergedError(f"{reason} Lower learning_rate.")
     for name, array in arrays.items():
         array[...] = last[name]
-    # From here to descend, to fit, to who called that.
-    warnings.warn(f"{why} Those of epoch {epochs} are kept. Lower learning_rate.", TrainingWarning, stacklevel=4)
+    # From here to train_with_adam, to fit, to its caller.
+    warnings.warn(f"{reason} Those of epoch {epochs} are kept. Lower learning_rate.", TrainingWarning, stacklevel=4)
 
 
-# Told that no number is nan, the compiler takes one for a zero; the errors of Python would raise it as a division by zero.
+# Without "nnan", which would let the compiler treat NaN as 0. Python's error model would raise a division by zero.
 @numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "arcp", "nsz"})
-def _adam(
-    first_row: int,
-    last_row: int,
+def _update_range(
+    start: int,
+    stop: int,
     x: Float32Array,
     g: Float32Array,
     m: Float32Array,
@@ -140,14 +144,14 @@ def _adam(
     b2: np.float32,
 ) -> None:
     one = np.float32(1)
-    for i in range(first_row, last_row):
+    for i in range(start, stop):
         m[i] = b1 * m[i] + (one - b1) * g[i]
         v[i] = b2 * v[i] + (one - b2) * g[i] * g[i]
         x[i] -= scale[0] * m[i] / (np.sqrt(v[i] * scale[1]) + np.float32(1e-12)) + scale[2] * x[i]
 
 
-@numba.njit(cache=True)
-def _adam_few(
+@compile_serial_and_parallel
+def _update(
     x: Float32Array,
     g: Float32Array,
     m: Float32Array,
@@ -156,19 +160,5 @@ def _adam_few(
     b1: np.float32,
     b2: np.float32,
 ) -> None:
-    _adam(0, len(x), x, g, m, v, scale, b1, b2)
-
-
-@numba.njit(parallel=True, cache=True)
-def _adam_many(
-    x: Float32Array,
-    g: Float32Array,
-    m: Float32Array,
-    v: Float32Array,
-    scale: Float32Array,
-    b1: np.float32,
-    b2: np.float32,
-) -> None:
-    step = 2**14
-    for part in numba.prange((len(x) + step - 1) // step):
-        _adam(part * step, min(len(x), (part + 1) * step), x, g, m, v, scale, b1, b2)
+    for block in numba.prange((len(x) + _BLOCK - 1) // _BLOCK):
+        _update_range(block * _BLOCK, min(len(x), (block + 1) * _BLOCK), x, g, m, v, scale, b1, b2)

@@ -1,7 +1,7 @@
-"""Losses that set the edges of a graph against items that all rows share, with gradients made on the way.
+"""Contrastive losses over the edges of a bipartite graph, with gradients: sampled softmax, sampled logistic, InfoNCE.
 
-Shared negatives turn the costly part into products of matrices: rows (b, D) by negatives (S, D), a stretch of rows at a
-time, so that no (U, S) matrix is held. The results do not depend on the number of threads.
+All rows share the negatives, so the dominant cost is a matrix product of rows (b, D) and negatives (S, D), in blocks of
+rows: the (U, S) matrix of logits is never held. Results do not depend on the number of threads.
 """
 
 import dataclasses
@@ -15,29 +15,29 @@ from leanrec.types import Float32Array, Int32Array, Int64Array
 
 __all__ = [
     "LossGradients",
-    "info_nce",
-    "sampled_logistic",
     "contrastive_bytes",
-    "sampled_softmax",
-    "rescale_rows",
-    "rescale_rows_backward",
+    "info_nce",
     "normalize_rows",
     "normalize_rows_backward",
+    "rescale_rows",
+    "rescale_rows_backward",
+    "sampled_logistic",
+    "sampled_softmax",
 ]
 
-_STRETCH = 512
-# Sums over stretches are kept in this many parts, whatever the number of threads.
-_PARTS = 4
+_BLOCK_ROWS = 512
+# Number of partial sums over blocks. It does not depend on the number of threads, so neither does the rounding.
+_N_PARTIAL_SUMS = 4
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class LossGradients:
-    """What a loss gives.
+    """A loss and its gradients.
 
     Attributes:
-        loss: its value.
-        rows: (U, D) its gradient by the rows.
-        columns: (N, D) its gradient by the columns.
+        loss: value of the loss.
+        rows: (U, D) gradient with respect to the rows.
+        columns: (N, D) gradient with respect to the columns.
     """
 
     loss: float
@@ -46,214 +46,221 @@ class LossGradients:
 
 
 def normalize_rows(vectors: Float32Array) -> tuple[Float32Array, Float32Array]:
-    """Rows at length 1 and their lengths (n, 1); a row of zeros stays one, with length 1."""
-    lengths = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))[:, None]
-    lengths[lengths < 1e-12] = 1
-    return vectors / lengths, lengths
+    """Rows scaled to unit norm, and their norms (n, 1). A zero row stays zero and has norm 1."""
+    norms = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))[:, None]
+    norms[norms < 1e-12] = 1
+    return vectors / norms, norms
 
 
-def normalize_rows_backward(gradient: Float32Array, unit: Float32Array, lengths: Float32Array) -> Float32Array:
-    """The gradient by the vectors from that by their unit rows."""
+def normalize_rows_backward(gradient: Float32Array, unit: Float32Array, norms: Float32Array) -> Float32Array:
+    """Gradient of the input of ``normalize_rows`` from the gradient of its unit rows."""
     along = np.einsum("nd,nd->n", gradient, unit)[:, None]
-    return np.asarray((gradient - along * unit) / lengths, dtype=np.float32)
+    return np.asarray((gradient - along * unit) / norms, dtype=np.float32)
 
 
-def rescale_rows(unit: Float32Array, lengths: Float32Array, power: float, scale: float) -> Float32Array:
-    """The vectors at length scale · length^power."""
-    return np.asarray(unit * (np.float32(scale) * lengths ** np.float32(power)), dtype=np.float32)
+def rescale_rows(unit: Float32Array, norms: Float32Array, power: float, scale: float) -> Float32Array:
+    """Unit rows scaled to norm scale · norms^power."""
+    return np.asarray(unit * (np.float32(scale) * norms ** np.float32(power)), dtype=np.float32)
 
 
 def rescale_rows_backward(
-    gradient: Float32Array, unit: Float32Array, lengths: Float32Array, power: float, scale: float
+    gradient: Float32Array, unit: Float32Array, norms: Float32Array, power: float, scale: float
 ) -> Float32Array:
-    """The gradient by the vectors from that by what ``rescale_rows`` makes of them."""
+    """Gradient of the vectors (unit · norms) from the gradient of the output of ``rescale_rows``."""
     along = np.float32(1 - power) * np.einsum("nd,nd->n", gradient, unit)[:, None]
-    return np.asarray(
-        np.float32(scale) * lengths ** np.float32(power - 1) * (gradient - along * unit), dtype=np.float32
-    )
+    return np.asarray(np.float32(scale) * norms ** np.float32(power - 1) * (gradient - along * unit), dtype=np.float32)
 
 
 def sampled_softmax(
-    links: BipartiteEdges,
+    edges: BipartiteEdges,
     rows: Float32Array,
     columns: Float32Array,
     negatives: Int64Array,
     log_q: Float32Array,
     weights: Float32Array,
 ) -> LossGradients:
-    """The sum over edges of weight · −log softmax of the edge against the shared negatives.
+    """Σ over edges of weight · −log softmax of the edge against the shared negatives.
 
-    With Z_u = Σ_j exp(s_uj − log q_j) over the negatives, an edge costs log(1 + Z_ui / exp(s_ui)), which estimates the
-    loss over all columns (Bengio & Senécal 2008). Z_ui is Z_u without what the edge's own column i adds where it was drawn:
-    it stands in the sum as the 1. All edges of a row share Z_u, so S products serve all of them, and what is taken out
-    is corrected edge by edge. O(E · D + U · S · D) and U · S exponentials.
+    With Z_u = Σ_j exp(s_uj − log q_j) over the negatives, edge (u, i) costs log(1 + Z_ui / exp(s_ui)), an estimate of the
+    softmax loss over all columns (Bengio & Senécal, "Adaptive Importance Sampling to Accelerate Training of a Neural
+    Probabilistic Language Model", 2008). Z_ui is Z_u without the terms of column i itself, which the 1 stands for.
+    All edges of a row share Z_u, so S products serve all of them; the terms to leave out are subtracted edge by edge.
+    O(E · D + U · S · D) and U · S exponentials.
 
     Args:
-        links: E edges of (U, N).
-        rows: (U, D), already divided by a temperature.
+        edges: E edges of (U, N).
+        rows: (U, D), already divided by the temperature.
         columns: (N, D).
-        negatives: (S,) columns.
-        log_q: (S,) logarithm of the expected number of draws of each.
-        weights: (U,) of the edges of each row.
+        negatives: (S,) sampled columns.
+        log_q: (S,) logarithm of the expected number of draws of each sampled column.
+        weights: (U,) weight of the edges of each row.
     """
-    scores = links.dots(rows, columns)
-    starts, counts, others = links.rows.starts, links.counts, links.rows.others
-    drawn = _Drawn.of(negatives, len(columns))
+    scores = edges.dot_along_edges(rows, columns)
+    starts, counts, indices = edges.rows.indptr, edges.row_counts, edges.rows.indices
+    drawn = _NegativePositions.build(negatives, len(columns))
 
-    def stretch(first: int, last: int, pulls: Float32Array) -> float:
-        """Turn scores into pulls, logits into the push on each negative; the loss of the stretch."""
-        pulls -= log_q
-        top = pulls.max(axis=1, keepdims=True)
-        np.exp(np.subtract(pulls, top, out=pulls), out=pulls)
-        total = pulls.sum(axis=1)
-        edges, here = slice(starts[first], starts[last]), counts[first:last]
-        hits, places = drawn.among(others[edges])
-        own = np.searchsorted(starts[first : last + 1], hits + starts[first], side="right") - 1, places
-        own_parts = pulls[own]
-        # A column may be drawn more than once, and rounding may leave less than nothing.
-        rest = np.repeat(total, here)
-        np.subtract.at(rest, hits, own_parts)
+    def compute_slopes(first: int, last: int, logits: Float32Array) -> float:
+        """Replace edge scores and logits by the derivatives of the loss. Returns the loss of the block."""
+        logits -= log_q
+        row_max = logits.max(axis=1, keepdims=True)
+        np.exp(np.subtract(logits, row_max, out=logits), out=logits)
+        total = logits.sum(axis=1)
+        block, block_counts = slice(starts[first], starts[last]), counts[first:last]
+        positions, negative_positions = drawn.find(indices[block])
+        own_rows = np.searchsorted(starts[first : last + 1], positions + starts[first], side="right") - 1
+        own = own_rows, negative_positions
+        own_terms = logits[own]
+        # A column may be drawn more than once, and rounding may leave less than 0.
+        rest = np.repeat(total, block_counts)
+        np.subtract.at(rest, positions, own_terms)
         np.maximum(rest, np.float32(1e-30), out=rest)
-        ahead = scores[edges] - np.repeat(top[:, 0], here)
-        lost = np.logaddexp(np.float32(0), np.log(rest) - ahead)
-        each = np.repeat(weights[first:last], here)
-        slopes = each / (np.exp(np.minimum(ahead, 80)) + rest)
-        scores[edges] = -slopes * rest
-        of_rows = _sums(slopes, starts[first : last + 1])
-        pulls *= of_rows[:, None]
-        # A row has one edge to a column, so no place is met twice.
-        pulls[own] = np.maximum(of_rows[own[0]] - slopes[hits], 0) * own_parts
-        return float(each @ lost)
+        margins = scores[block] - np.repeat(row_max[:, 0], block_counts)
+        losses = np.logaddexp(np.float32(0), np.log(rest) - margins)
+        edge_weights = np.repeat(weights[first:last], block_counts)
+        slopes = edge_weights / (np.exp(np.minimum(margins, 80)) + rest)
+        scores[block] = -slopes * rest
+        row_slopes = _segment_sums(slopes, starts[first : last + 1])
+        logits *= row_slopes[:, None]
+        # A row has one edge to a column, so no position occurs twice.
+        logits[own] = np.maximum(row_slopes[own_rows] - slopes[positions], 0) * own_terms
+        return float(edge_weights @ losses)
 
-    return _shared(links, rows, columns, negatives, stretch, scores)
+    return _sum_blocks(edges, rows, columns, negatives, compute_slopes, scores)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Drawn:
-    """Where each column is among the negatives: ``times`` of them from ``first`` on in ``order``."""
+class _NegativePositions:
+    """Positions of each column among the negatives: ``order[first : first + count]``."""
 
     order: Int64Array
     first: Int64Array
-    times: Int64Array
+    count: Int64Array
 
     @classmethod
-    def of(cls, negatives: Int64Array, n_columns: int) -> "_Drawn":
-        times = np.bincount(negatives, minlength=n_columns)
-        return cls(np.argsort(negatives, kind="stable"), np.cumsum(times) - times, times)
+    def build(cls, negatives: Int64Array, n_columns: int) -> "_NegativePositions":
+        count = np.bincount(negatives, minlength=n_columns)
+        return cls(np.argsort(negatives, kind="stable"), np.cumsum(count) - count, count)
 
-    def among(self, columns: Int32Array) -> tuple[Int64Array, Int64Array]:
-        """Each meeting of a column with a negative: the place among the columns, and that among the negatives."""
-        met = np.flatnonzero(self.times[columns])
-        times = self.times[columns[met]]
-        places = np.repeat(self.first[columns[met]] - (np.cumsum(times) - times), times)
-        return np.repeat(met, times), self.order[places + np.arange(len(places))]
+    def find(self, columns: Int32Array) -> tuple[Int64Array, Int64Array]:
+        """All pairs of equal columns: positions in ``columns``, and positions in the negatives."""
+        found = np.flatnonzero(self.count[columns])
+        count = self.count[columns[found]]
+        offsets = np.repeat(self.first[columns[found]] - (np.cumsum(count) - count), count)
+        return np.repeat(found, count), self.order[offsets + np.arange(len(offsets))]
 
 
 def sampled_logistic(
-    links: BipartiteEdges,
+    edges: BipartiteEdges,
     rows: Float32Array,
     columns: Float32Array,
     negatives: Int64Array,
     *,
-    positive: Float32Array,
-    of_rows: Float32Array,
-    of_negatives: Float32Array,
+    positive_weights: Float32Array,
+    row_weights: Float32Array,
+    negative_weights: Float32Array,
 ) -> LossGradients:
-    """Σ over edges of positive (E,) · softplus(−s) + Σ over rows and negatives of of_rows · of_negatives · softplus(s).
+    """Weighted binary cross-entropy: edges are positives, all pairs of a row and a shared negative are negatives.
 
-    O(E · D + U · S · D) and U · S exponentials. Shapes as in ``sampled_softmax``; ``of_rows`` (U,), ``of_negatives`` (S,).
+    Σ over edges of positive_weights (E,) · softplus(−s) + Σ over rows and negatives of row_weights (U,) ·
+    negative_weights (S,) · softplus(s). Other shapes as in ``sampled_softmax``. O(E · D + U · S · D) and U · S exponentials.
     """
-    scores = links.dots(rows, columns)
-    starts = links.rows.starts
+    scores = edges.dot_along_edges(rows, columns)
+    starts = edges.rows.indptr
 
-    def stretch(first: int, last: int, pulls: Float32Array) -> float:
-        edges = slice(starts[first], starts[last])
-        here = scores[edges]
-        loss = float(positive[edges] @ np.logaddexp(np.float32(0), -here))
-        scores[edges] = -positive[edges] / (1 + np.exp(np.minimum(here, 80)))
-        # softplus(s) = max(s, 0) + log1p(exp(−|s|)), and its slope from the same exponential.
-        small = np.exp(-np.abs(pulls))
-        soft = np.log1p(small)
-        soft += np.maximum(pulls, 0)
-        loss += float(of_rows[first:last] @ (soft @ of_negatives))
-        np.divide(np.where(pulls >= 0, np.float32(1), small), 1 + small, out=pulls)
-        pulls *= of_rows[first:last, None] * of_negatives
+    def compute_slopes(first: int, last: int, logits: Float32Array) -> float:
+        block = slice(starts[first], starts[last])
+        positives = scores[block]
+        loss = float(positive_weights[block] @ np.logaddexp(np.float32(0), -positives))
+        scores[block] = -positive_weights[block] / (1 + np.exp(np.minimum(positives, 80)))
+        # softplus(s) = max(s, 0) + log1p(exp(−|s|)); its derivative needs the same exponential.
+        exponentials = np.exp(-np.abs(logits))
+        softplus = np.log1p(exponentials)
+        softplus += np.maximum(logits, 0)
+        loss += float(row_weights[first:last] @ (softplus @ negative_weights))
+        np.divide(np.where(logits >= 0, np.float32(1), exponentials), 1 + exponentials, out=logits)
+        logits *= row_weights[first:last, None] * negative_weights
         return loss
 
-    return _shared(links, rows, columns, negatives, stretch, scores)
+    return _sum_blocks(edges, rows, columns, negatives, compute_slopes, scores)
 
 
-def _shared(
-    links: BipartiteEdges,
+def _sum_blocks(
+    edges: BipartiteEdges,
     rows: Float32Array,
     columns: Float32Array,
     negatives: Int64Array,
-    stretch: Callable[[int, int, Float32Array], float],
+    compute_slopes: Callable[[int, int, Float32Array], float],
     scores: Float32Array,
 ) -> LossGradients:
-    """Both products of every stretch with the negatives, and the edges' own part from what ``stretch`` left in ``scores``."""
-    chosen = np.ascontiguousarray(columns[negatives])
+    """The loss and gradients over all blocks of rows.
+
+    ``compute_slopes(first, last, logits)`` replaces the logits (b, S) of a block, and the ``scores`` of its edges, by the
+    derivatives of the loss, and returns the loss of the block.
+    """
+    sampled = np.ascontiguousarray(columns[negatives])
     d_rows = np.empty_like(rows)
-    losses, parts = np.zeros(_PARTS), np.zeros((_PARTS, *chosen.shape), np.float32)
+    losses, d_sampled = np.zeros(_N_PARTIAL_SUMS), np.zeros((_N_PARTIAL_SUMS, *sampled.shape), np.float32)
 
     def work(part: int) -> None:
-        for first in range(part * _STRETCH, len(rows), _PARTS * _STRETCH):
-            last = min(first + _STRETCH, len(rows))
-            pulls = rows[first:last] @ chosen.T
-            losses[part] += stretch(first, last, pulls)
-            np.matmul(pulls, chosen, out=d_rows[first:last])
-            parts[part] += pulls.T @ rows[first:last]
+        for first in range(part * _BLOCK_ROWS, len(rows), _N_PARTIAL_SUMS * _BLOCK_ROWS):
+            last = min(first + _BLOCK_ROWS, len(rows))
+            logits = rows[first:last] @ sampled.T
+            losses[part] += compute_slopes(first, last, logits)
+            np.matmul(logits, sampled, out=d_rows[first:last])
+            d_sampled[part] += logits.T @ rows[first:last]
 
-    run_in_threads(work, range(_PARTS))
-    d_rows += links.to_rows(scores, columns)
-    d_columns = links.to_columns(scores, rows)
-    np.add.at(d_columns, negatives, parts.sum(axis=0))
+    run_in_threads(work, range(_N_PARTIAL_SUMS))
+    d_rows += edges.propagate_to_rows(scores, columns)
+    d_columns = edges.propagate_to_columns(scores, rows)
+    np.add.at(d_columns, negatives, d_sampled.sum(axis=0))
     return LossGradients(float(losses.sum()), d_rows, d_columns)
 
 
-def info_nce(one: Float32Array, other: Float32Array, temperature: float) -> LossGradients:
-    """InfoNCE (van den Oord et al. 2018): the mean over i of −log softmax of one_i · other_i among all one_i · other_j.
+def info_nce(first_view: Float32Array, second_view: Float32Array, temperature: float) -> LossGradients:
+    """InfoNCE between two views (n, D) of unit norm: row i of each view is the positive of the other. O(n² · D).
 
-    Both (n, D) of unit length. ``rows`` and ``columns`` of the result belong to ``one`` and ``other``. O(n² · D).
+    The mean over i of −log softmax_j(first_i · second_j / temperature) at j = i (van den Oord, Li & Vinyals,
+    "Representation Learning with Contrastive Predictive Coding", 2018). ``rows`` and ``columns`` of the result are the
+    gradients of ``first_view`` and ``second_view``.
     """
-    n, sharp = len(one), np.float32(1 / temperature)
-    d_one, parts = np.empty_like(one), np.zeros((_PARTS, *other.shape), np.float32)
-    losses = np.zeros(_PARTS)
+    n, inverse_temperature = len(first_view), np.float32(1 / temperature)
+    d_first, d_second = np.empty_like(first_view), np.zeros((_N_PARTIAL_SUMS, *second_view.shape), np.float32)
+    losses = np.zeros(_N_PARTIAL_SUMS)
 
     def work(part: int) -> None:
-        for first in range(part * _STRETCH, n, _PARTS * _STRETCH):
-            last = min(first + _STRETCH, n)
-            same = np.arange(last - first), np.arange(first, last)
-            p = one[first:last] @ other.T
-            p *= sharp
-            mine = p[same]
-            top = p.max(axis=1, keepdims=True)
-            np.exp(np.subtract(p, top, out=p), out=p)
+        for first in range(part * _BLOCK_ROWS, n, _N_PARTIAL_SUMS * _BLOCK_ROWS):
+            last = min(first + _BLOCK_ROWS, n)
+            diagonal = np.arange(last - first), np.arange(first, last)
+            p = first_view[first:last] @ second_view.T
+            p *= inverse_temperature
+            positives = p[diagonal]
+            row_max = p.max(axis=1, keepdims=True)
+            np.exp(np.subtract(p, row_max, out=p), out=p)
             total = p.sum(axis=1, keepdims=True)
-            losses[part] += float((np.log(total) + top)[:, 0].sum() - mine.sum())
+            losses[part] += float((np.log(total) + row_max)[:, 0].sum() - positives.sum())
             p /= total
-            p[same] -= 1
-            p *= sharp / n
-            np.matmul(p, other, out=d_one[first:last])
-            parts[part] += p.T @ one[first:last]
+            p[diagonal] -= 1
+            p *= inverse_temperature / n
+            np.matmul(p, second_view, out=d_first[first:last])
+            d_second[part] += p.T @ first_view[first:last]
 
-    run_in_threads(work, range(_PARTS))
-    return LossGradients(float(losses.sum()) / max(1, n), d_one, parts.sum(axis=0))
+    run_in_threads(work, range(_N_PARTIAL_SUMS))
+    return LossGradients(float(losses.sum()) / max(1, n), d_first, d_second.sum(axis=0))
 
 
 def contrastive_bytes(n_rows: int, n_columns: int, edges: int, negatives: int, width: int) -> int:
-    """Upper estimate of the memory of a call, gradients included."""
+    """Upper estimate of the memory of a loss, gradients included."""
     return (
         8 * width * (n_rows + n_columns)
         + 16 * n_columns
         + 48 * edges
-        + _PARTS * negatives * (4 * _STRETCH * 4 + 8 * width)
+        + _N_PARTIAL_SUMS * negatives * (4 * _BLOCK_ROWS * 4 + 8 * width)
         + 2**20
     )
 
 
-def _sums(values: Float32Array, starts: Int64Array) -> Float32Array:
-    """Sums over the stretches of ``values`` that ``starts`` (b + 1,) cut, 0 for an empty one."""
+def _segment_sums(values: Float32Array, starts: Int64Array) -> Float32Array:
+    """Sums over the segments of ``values`` given by ``starts`` (b + 1,); 0 for an empty segment."""
     running = np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])
     sums = running[starts[1:] - starts[0]] - running[starts[:-1] - starts[0]]
     return np.asarray(sums, np.float32)

@@ -1,4 +1,4 @@
-"""What neighbours say: weighted means over the rows or the columns of a sparse matrix."""
+"""Weighted neighborhood aggregation: the top entries of sparse rows, and weighted means over neighbors."""
 
 import dataclasses
 
@@ -6,18 +6,27 @@ import numba
 import numpy as np
 import scipy.sparse as sp
 
-from leanrec.kernels.topk.largest import indptr_from_counts
+from leanrec.kernels.csr import csr_arrays, entry_rows, indptr_from_counts
+from leanrec.kernels.threads import compile_serial_and_parallel
 from leanrec.types import CSR, Float32Array, Int32Array
 
-__all__ = ["MIN_ROWS_FOR_THREADS", "RankedLists", "keep_top_entries", "mean_over_rated_items", "mean_over_neighbors", "csr_arrays", "rank_entries", "drop_own_column"]
+__all__ = [
+    "MIN_ROWS_FOR_THREADS",
+    "RankedLists",
+    "drop_own_column",
+    "keep_top_entries",
+    "mean_over_neighbors",
+    "mean_over_rated_items",
+    "rank_entries",
+]
 
-# Below this many rows, waking threads costs more than they save: milliseconds where the cores are busy.
+# Below this many rows, starting threads costs more than they save: milliseconds on a busy machine.
 MIN_ROWS_FOR_THREADS = 4
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class RankedLists:
-    """Lists of weighted columns, heaviest first.
+    """Lists of weighted columns, largest weight first.
 
     Attributes:
         columns: (B, K) int32, −1 past the end of a list.
@@ -29,155 +38,136 @@ class RankedLists:
 
 
 def rank_entries(matrix: CSR, k: int | None = None) -> RankedLists:
-    """The entries of each row by weight, heaviest first, equal ones by column. O(entries · log) time.
+    """The entries of each row sorted by weight, largest first; ties by column. O(entries · log entries) time.
 
     Args:
         matrix: (B, M).
-        k: length of the lists; None = that of the longest row.
+        k: length of the lists; None = length of the longest row.
     """
     counts = np.diff(matrix.indptr)
     width = int(counts.max(initial=0)) if k is None else k
-    owner = np.repeat(np.arange(matrix.shape[0]), counts)
-    order = np.lexsort((matrix.indices, -matrix.data, owner))
-    place = np.arange(matrix.nnz) - np.repeat(matrix.indptr[:-1], counts)
-    kept = place < width
+    rows = entry_rows(matrix)
+    order = np.lexsort((matrix.indices, -matrix.data, rows))
+    position = np.arange(matrix.nnz) - np.repeat(matrix.indptr[:-1], counts)
+    kept = position < width
     columns = np.full((matrix.shape[0], width), -1, dtype=np.int32)
     weights = np.zeros((matrix.shape[0], width), dtype=np.float32)
-    columns[owner[kept], place[kept]] = matrix.indices[order][kept]
-    weights[owner[kept], place[kept]] = matrix.data[order][kept]
+    columns[rows[kept], position[kept]] = matrix.indices[order][kept]
+    weights[rows[kept], position[kept]] = matrix.data[order][kept]
     return RankedLists(columns, weights)
 
 
 def drop_own_column(similar: CSR, own: Int32Array, k: int) -> CSR:
-    """The k heaviest entries of each row besides column ``own[b]`` (−1: none). O(entries · log)."""
-    owner = np.repeat(np.arange(similar.shape[0]), np.diff(similar.indptr))
-    others = similar.indices != own[owner]
+    """The k largest entries of each row, without the entry in column ``own[b]`` (−1: none). O(entries · log entries)."""
+    rows = entry_rows(similar)
+    others = similar.indices != own[rows]
     if not others.all():
-        counts = np.bincount(owner[others], minlength=similar.shape[0])
+        counts = np.bincount(rows[others], minlength=similar.shape[0])
         indptr = indptr_from_counts(counts)
         similar = sp.csr_array((similar.data[others], similar.indices[others], indptr), shape=similar.shape)
     return keep_top_entries(similar, k)
 
 
 def keep_top_entries(matrix: CSR, k: int) -> CSR:
-    """The k heaviest entries of each row, of equal ones the first. O(entries · log), or O(B) if all fit."""
+    """The k largest entries of each row; ties go to the first columns. O(entries · log entries), or O(B) if all fit."""
     counts = np.diff(matrix.indptr)
     if counts.max(initial=0) <= k:
         return matrix
-    owner = np.repeat(np.arange(matrix.shape[0]), counts)
-    order = np.lexsort((matrix.indices, -matrix.data, owner))
-    place = np.arange(matrix.nnz) - np.repeat(matrix.indptr[:-1], counts)
-    kept = np.sort(order[place < k])
+    rows = entry_rows(matrix)
+    order = np.lexsort((matrix.indices, -matrix.data, rows))
+    position = np.arange(matrix.nnz) - np.repeat(matrix.indptr[:-1], counts)
+    kept = np.sort(order[position < k])
     indptr = indptr_from_counts(np.minimum(counts, k))
     return sp.csr_array((matrix.data[kept], matrix.indices[kept], indptr), shape=matrix.shape)
 
 
 def mean_over_neighbors(similar: RankedLists, values: CSR, k: int) -> tuple[Float32Array, Int32Array]:
-    """For each column, the weighted mean of the k heaviest listed rows that have an entry there.
+    """For each column, the weighted mean over the k nearest listed rows that have an entry there.
 
     Args:
         similar: (B, K) rows of ``values`` and their weights.
         values: (M, N).
-        k: how many rows at most speak for a column.
+        k: number of rows used per column, at most.
 
     Returns:
-        means (B, N) float32, 0 where no listed row has an entry; how many rows spoke (B, N) int32.
+        means (B, N) float32, 0 where no listed row has an entry; number of rows used (B, N) int32.
         Time O(B · N + Σ lengths of the listed rows).
     """
     shape = len(similar.columns), values.shape[1]
-    means, spoke = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=np.int32)
-    run = _rows_few if shape[0] < MIN_ROWS_FOR_THREADS else _rows_many
-    run(similar.columns, similar.weights, *csr_arrays(values), k, means, spoke)
-    return means, spoke
+    means, n_used = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=np.int32)
+    work = _average_neighbors.serial if shape[0] < MIN_ROWS_FOR_THREADS else _average_neighbors.parallel
+    work(similar.columns, similar.weights, *csr_arrays(values), k, means, n_used)
+    return means, n_used
 
 
-def mean_over_rated_items(similar: RankedLists, values: CSR, k: int, items: Int32Array) -> tuple[Float32Array, Int32Array]:
-    """For each asked item, the weighted mean of ``values`` over its k most similar items that have a value.
+def mean_over_rated_items(
+    similar: RankedLists, values: CSR, k: int, items: Int32Array
+) -> tuple[Float32Array, Int32Array]:
+    """For each requested item, the weighted mean of ``values`` over its k most similar items that have a value.
 
     Args:
         similar: (N, K) the similar items of each item and their weights.
         values: (B, N).
-        k: how many items at most speak for one.
-        items: (B, T) the items asked about.
+        k: number of similar items used per item, at most.
+        items: (B, T) requested items.
 
     Returns:
-        means (B, T) float32, 0 where nothing speaks; how many items spoke (B, T) int32.
+        means (B, T) float32, 0 where no similar item has a value; number of items used (B, T) int32.
         Time O(B · N + B · T · K).
     """
-    means, spoke = np.zeros(items.shape, dtype=np.float32), np.zeros(items.shape, dtype=np.int32)
+    means, n_used = np.zeros(items.shape, dtype=np.float32), np.zeros(items.shape, dtype=np.int32)
     items = np.ascontiguousarray(items, dtype=np.int32)
-    run = _rated_few if len(items) < MIN_ROWS_FOR_THREADS else _rated_many
-    run(similar.columns, similar.weights, *csr_arrays(values), values.shape[1], k, items, means, spoke)
-    return means, spoke
-
-
-def csr_arrays(matrix: CSR) -> tuple[np.ndarray, Int32Array, Float32Array]:
-    """One type for each array, so that a query never meets an uncompiled kernel."""
-    return (
-        matrix.indptr.astype(np.int64, copy=False),
-        matrix.indices.astype(np.int32, copy=False),
-        matrix.data.astype(np.float32, copy=False),
-    )
+    work = _average_rated.serial if len(items) < MIN_ROWS_FOR_THREADS else _average_rated.parallel
+    work(similar.columns, similar.weights, *csr_arrays(values), values.shape[1], k, items, means, n_used)
+    return means, n_used
 
 
 @numba.njit(cache=True, nogil=True)
-def _rows_one(row, columns, weights, vp, vi, vd, k, means, spoke):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _average_neighbors_of_row(row, columns, weights, starts, entries, data, k, means, n_used):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     total = np.zeros(means.shape[1], np.float32)
-    for place in range(columns.shape[1]):
-        neighbour, weight = columns[row, place], weights[row, place]
-        if neighbour < 0:
+    for position in range(columns.shape[1]):
+        neighbor, weight = columns[row, position], weights[row, position]
+        if neighbor < 0:
             break
-        # Heaviest first: once k have spoken for a column, the rest have nothing to add.
-        for entry in range(vp[neighbour], vp[neighbour + 1]):
-            column = vi[entry]
-            if spoke[row, column] < k:
-                spoke[row, column] += 1
-                means[row, column] += weight * vd[entry]
+        # Nearest first: later neighbors are ignored for a column that has k values.
+        for entry in range(starts[neighbor], starts[neighbor + 1]):
+            column = entries[entry]
+            if n_used[row, column] < k:
+                n_used[row, column] += 1
+                means[row, column] += weight * data[entry]
                 total[column] += weight
     for column in range(means.shape[1]):
         if total[column] > 0:
             means[row, column] /= total[column]
 
 
-@numba.njit(cache=True, nogil=True)
-def _rows_few(columns, weights, vp, vi, vd, k, means, spoke):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    for row in range(len(means)):
-        _rows_one(row, columns, weights, vp, vi, vd, k, means, spoke)
-
-
-@numba.njit(parallel=True, cache=True)
-def _rows_many(columns, weights, vp, vi, vd, k, means, spoke):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+@compile_serial_and_parallel
+def _average_neighbors(columns, weights, starts, entries, data, k, means, n_used):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     for row in numba.prange(len(means)):
-        _rows_one(row, columns, weights, vp, vi, vd, k, means, spoke)
+        _average_neighbors_of_row(row, columns, weights, starts, entries, data, k, means, n_used)
 
 
 @numba.njit(cache=True, nogil=True)
-def _rated_one(row, columns, weights, vp, vi, vd, n_items, k, items, means, spoke):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _average_rated_of_row(row, columns, weights, starts, entries, data, n_items, k, items, means, n_used):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     value = np.full(n_items, np.nan, np.float32)
-    for entry in range(vp[row], vp[row + 1]):
-        value[vi[entry]] = vd[entry]
-    for at in range(items.shape[1]):
-        item, total, mean, count = items[row, at], np.float32(0), np.float32(0), 0
-        for place in range(columns.shape[1]):
-            other = columns[item, place]
+    for entry in range(starts[row], starts[row + 1]):
+        value[entries[entry]] = data[entry]
+    for target in range(items.shape[1]):
+        item, total, mean, count = items[row, target], np.float32(0), np.float32(0), 0
+        for position in range(columns.shape[1]):
+            other = columns[item, position]
             if other < 0 or count == k:
                 break
             if not np.isnan(value[other]):
-                mean += weights[item, place] * value[other]
-                total += weights[item, place]
+                mean += weights[item, position] * value[other]
+                total += weights[item, position]
                 count += 1
         if total > 0:
-            means[row, at] = mean / total
-            spoke[row, at] = count
+            means[row, target] = mean / total
+            n_used[row, target] = count
 
 
-@numba.njit(cache=True, nogil=True)
-def _rated_few(columns, weights, vp, vi, vd, n_items, k, items, means, spoke):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    for row in range(len(items)):
-        _rated_one(row, columns, weights, vp, vi, vd, n_items, k, items, means, spoke)
-
-
-@numba.njit(parallel=True, cache=True)
-def _rated_many(columns, weights, vp, vi, vd, n_items, k, items, means, spoke):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+@compile_serial_and_parallel
+def _average_rated(columns, weights, starts, entries, data, n_items, k, items, means, n_used):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     for row in numba.prange(len(items)):
-        _rated_one(row, columns, weights, vp, vi, vd, n_items, k, items, means, spoke)
+        _average_rated_of_row(row, columns, weights, starts, entries, data, n_items, k, items, means, n_used)

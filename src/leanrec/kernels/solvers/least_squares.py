@@ -71,12 +71,12 @@ def solve_rows(
     ridge: Float32Array,
     start: Float32Array | None = None,
     *,
-    steps: int = 0,
-    block: int = 0,
+    cg_steps: int = 0,
+    block_size: int = 0,
 ) -> Float32Array:
     """The solutions w (R, D) for all rows of C; zeros where a row has no entries.
 
-    Exact, O(n · D · min(n, D)) for a row of n entries. With ``steps`` or ``block`` only where min(n, D) is at
+    Exact, O(n · D · min(n, D)) for a row of n entries. With ``cg_steps`` or ``block_size`` only where min(n, D) is at
     most 16 or 128, and the other rows are improved from ``start``: by that many steps of conjugate gradients,
     O(steps · n · D), or by one pass over blocks of that many coordinates, O(n · D · block + D · block²). Memory O(R · D) and ``solve_rows_bytes``.
 
@@ -85,26 +85,26 @@ def solve_rows(
         V: (N, D) float32 whose Gram matrix is diagonal.
         base: (D,) float32, at least 0: that diagonal, times the weight of all the pairs.
         ridge: (R,) float32 the ridge of each row, above 0.
-        start: (R, D) float32 in the axes of V, read only with ``steps`` or ``block``; None = zeros.
-        steps: steps of conjugate gradients; 0 = none.
-        block: coordinates solved together, rounded up to a multiple of 16; 0 = all.
+        start: (R, D) float32 in the axes of V, read only with ``cg_steps`` or ``block_size``; None = zeros.
+        cg_steps: steps of conjugate gradients; 0 = none.
+        block_size: coordinates solved together, rounded up to a multiple of 16; 0 = all.
     """
-    width, wide, block = V.shape[1], round_up_to_lanes(V.shape[1]), round_up_to_lanes(block)
+    width, wide, block_size = V.shape[1], round_up_to_lanes(V.shape[1]), round_up_to_lanes(block_size)
     lengths = np.diff(C.indptr)
     parts = (C.indptr.astype(np.int64), C.indices.astype(np.int32, copy=False), C.data.astype(np.float32, copy=False))
     V = np.ascontiguousarray(V, dtype=np.float32)
     if wide != width:
         V, base = np.pad(V, ((0, 0), (0, wide - width))), np.pad(base, (0, wide - width), constant_values=1)
     out = np.zeros((len(lengths), wide), np.float32)
-    if start is not None and (steps or block):
+    if start is not None and (cg_steps or block_size):
         out[:, :width] = start
     # With the longest first and dealt out in turn, every thread gets as much work.
     order = np.argsort(-lengths, kind="stable")
     longest = int(lengths[order[0]]) if len(order) else 0
     if len(out) < _FEW:
-        _solve(*parts, V, base, ridge, order, longest, steps, block, out)
+        _solve(*parts, V, base, ridge, order, longest, cg_steps, block_size, out)
     else:
-        _solve_many(*parts, V, base, ridge, order, longest, steps, block, numba.get_num_threads(), out)
+        _solve_many(*parts, V, base, ridge, order, longest, cg_steps, block_size, numba.get_num_threads(), out)
     return out if wide == width else np.ascontiguousarray(out[:, :width])
 
 
@@ -118,13 +118,13 @@ def _solve_many(
     ridge: Float32Array,
     order: Int64Array,
     longest: int,
-    steps: int,
-    block: int,
+    cg_steps: int,
+    block_size: int,
     workers: int,
     out: Float32Array,
 ) -> None:
     for worker in numba.prange(workers):
-        _solve(cp, ci, cd, V, base, ridge, order[worker::workers], longest, steps, block, out)
+        _solve(cp, ci, cd, V, base, ridge, order[worker::workers], longest, cg_steps, block_size, out)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -137,17 +137,17 @@ def _solve(
     ridge: Float32Array,
     rows: Int64Array,
     longest: int,
-    steps: int,
-    block: int,
+    cg_steps: int,
+    block_size: int,
     out: Float32Array,
 ) -> None:
     width = V.shape[1]
     size = min(round_up_to_lanes(longest), width)
-    held = round_up_to_lanes(min(longest, _LONG)) if steps or block else _CHUNK
-    space = np.empty(max(width * row_stride(held), max(size, held if steps else 0) * row_stride(width)), np.float32)
+    held = round_up_to_lanes(min(longest, _LONG)) if cg_steps or block_size else _CHUNK
+    space = np.empty(max(width * row_stride(held), max(size, held if cg_steps else 0) * row_stride(width)), np.float32)
     M, vectors = np.empty((size + 4, row_stride(size)), np.float32), np.empty((4, width), np.float32)
     scale = np.empty(width, np.float32)
-    few = _FEW_FOR_STEPS if steps else _FEW_FOR_BLOCKS if block else width
+    few = _FEW_FOR_STEPS if cg_steps else _FEW_FOR_BLOCKS if block_size else width
     for row in rows:
         low, high = cp[row], cp[row + 1]
         n = high - low
@@ -158,10 +158,10 @@ def _solve(
             scale[d] = np.float32(1) / np.sqrt(base[d] + ridge[row])
         items, roots, w = ci[low:high], np.sqrt(cd[low:high]), out[row]
         if few < min(n, width) and n <= _LONG:
-            if steps:
-                _descend(items, roots, V, scale, space, vectors, steps, w)
+            if cg_steps:
+                _descend(items, roots, V, scale, space, vectors, cg_steps, w)
             else:
-                _improve(items, roots, V, scale, space, M, block, w)
+                _improve(items, roots, V, scale, space, M, block_size, w)
         elif n <= width:
             _short(items, roots, V, scale, space, M, w)
         else:
@@ -256,7 +256,7 @@ def _improve(
     scale: Float32Array,
     space: Float32Array,
     M: Float32Array,
-    block: int,
+    block_size: int,
     w: Float32Array,
 ) -> None:
     """One pass over the blocks of coordinates of a row."""
@@ -267,8 +267,8 @@ def _improve(
     _combine(T, x, len(x), rest)
     for entry in range(len(rest)):
         rest[entry] = (roots[entry] if entry < len(roots) else np.float32(0)) - rest[entry]
-    for start in range(0, len(x), block):
-        _solve_block(T, start, min(start + block, len(x)), M, rest, x)
+    for start in range(0, len(x), block_size):
+        _solve_block(T, start, min(start + block_size, len(x)), M, rest, x)
     for d in range(len(x)):
         w[d] = scale[d] * x[d]
 
@@ -298,7 +298,7 @@ def _descend(
     scale: Float32Array,
     space: Float32Array,
     vectors: Float32Array,
-    steps: int,
+    cg_steps: int,
     w: Float32Array,
 ) -> None:
     """Steps of conjugate gradients for a row, on (I + TᵀT) x = Tᵀ√c from x = w / s."""
@@ -310,7 +310,7 @@ def _descend(
     _there_and_back(T, roots, np.float32(-1), x, slope)
     way[:] = slope
     size = _dot(slope, slope)
-    for _ in range(steps):
+    for _ in range(cg_steps):
         if size < np.float32(1e-20):
             break
         image[:] = way

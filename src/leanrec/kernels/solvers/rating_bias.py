@@ -39,17 +39,17 @@ class RatingBias:
         mean: of all training ratings.
         items: (N,) float32 offsets; 0 for an item that nobody rated.
         user_damping: ratings at 0 that are added to those of each user.
-        spread: standard deviation of what the baseline leaves unexplained.
-        low: lowest rating of the scale.
-        high: highest rating of the scale.
+        residual_std: standard deviation of what the baseline leaves unexplained.
+        min_rating: lowest rating of the scale.
+        max_rating: highest rating of the scale.
     """
 
     mean: float
     items: Float32Array
     user_damping: float
-    spread: float
-    low: float
-    high: float
+    residual_std: float
+    min_rating: float
+    max_rating: float
 
     def user_offsets(self, ratings: CSR) -> Float32Array:
         """(B,) damped mean of what ratings (B, N) exceed mean + item offset by; 0 without any. O(entries)."""
@@ -62,14 +62,14 @@ class RatingBias:
         """The ratings of the askers (B, N), and a rating for every touched item of ``history`` (B, N) that has none.
 
         A touch without a rating is taken as liking: it stands for the baseline of the asker and the item plus
-        one standard deviation (``spread``), so that a click moves the next answer. O(entries).
+        one standard deviation (``residual_std``), so that a click moves the next answer. O(entries).
         """
         rated = empty_csr(*history.shape) if ratings is None else ratings
         users = self.user_offsets(rated)
         said, touched = _pairs(rated), _pairs(history)
         new = ~np.isin(touched, said)
         owner, item = touched[new] // max(1, history.shape[1]), history.indices[new]
-        liked = np.clip(self.mean + self.items[item] + users[owner] + self.spread, self.low, self.high)
+        liked = np.clip(self.mean + self.items[item] + users[owner] + self.residual_std, self.min_rating, self.max_rating)
         key, value = np.concatenate([said, touched[new]]), np.concatenate([rated.data, liked])
         order = np.argsort(key, kind="stable")
         indptr = rated.indptr + np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=history.shape[0]))])
@@ -77,7 +77,7 @@ class RatingBias:
         whole = sp.csr_array((value[order].astype(np.float32), columns, indptr), shape=history.shape)
         return RatingEvidence(whole, users)
 
-    def left_over(self, evidence: RatingEvidence) -> CSR:
+    def residuals(self, evidence: RatingEvidence) -> CSR:
         """(B, N) what the ratings exceed mean + item offset + user offset by; an exact 0 stays an entry."""
         ratings = evidence.ratings
         owner = np.repeat(np.arange(ratings.shape[0]), np.diff(ratings.indptr))
@@ -86,7 +86,7 @@ class RatingBias:
 
     def clip(self, ratings: Float32Array) -> Float32Array:
         """The ratings, held inside the scale of the data."""
-        return np.clip(ratings, np.float32(self.low), np.float32(self.high))
+        return np.clip(ratings, np.float32(self.min_rating), np.float32(self.max_rating))
 
 
 def fit_rating_bias(
@@ -108,9 +108,9 @@ def fit_rating_bias(
     for _ in range(_SWEEPS):
         items = _damped(rest - users[owner], ratings.indices, len(items), item_damping)
         users = _damped(rest - items[ratings.indices], owner, len(users), user_damping)
-    spread = float(np.std(rest - users[owner] - items[ratings.indices]))
-    low, high = scale or (float(ratings.data.min()), float(ratings.data.max()))
-    return RatingBias(mean, items.astype(np.float32), user_damping, spread, float(low), float(high))
+    residual_std = float(np.std(rest - users[owner] - items[ratings.indices]))
+    min_rating, max_rating = scale or (float(ratings.data.min()), float(ratings.data.max()))
+    return RatingBias(mean, items.astype(np.float32), user_damping, residual_std, float(min_rating), float(max_rating))
 
 
 def _damped(values: np.ndarray, group: np.ndarray, n: int, damping: float) -> np.ndarray:

@@ -3,7 +3,8 @@
 import numba
 import numpy as np
 
-from leanrec.kernels.similarity.aggregation import MIN_ROWS_FOR_THREADS, csr_arrays
+from leanrec.kernels.similarity.aggregation import MIN_ROWS_FOR_THREADS
+from leanrec.kernels.csr import csr_arrays
 from leanrec.kernels.threads import run_by_rows
 from leanrec.types import CSR, Float32Array
 

@@ -4,6 +4,7 @@ Koren, "Factorization Meets the Neighborhood", KDD 2008, section 2.1.
 """
 
 import dataclasses
+from typing import ClassVar
 
 import numpy as np
 
@@ -26,6 +27,9 @@ class Bias:
 
     Cost: fit O(E) time and 64 bytes a rating; a query O(L + N); the model 4 N bytes.
     """
+
+    READS: ClassVar[frozenset[str]] = frozenset({"ratings"})
+    NEEDS: ClassVar[frozenset[str]] = frozenset({"ratings"})
 
     user_damping: float = setting(
         5.0,
@@ -68,17 +72,17 @@ class BiasModel:
     @property
     def n_items(self) -> int:
         """N."""
-        return len(self.baseline.items)
+        return len(self.baseline.item_offsets)
 
     def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
         """Expected ratings, not clipped so that the best stay apart: (B, N), or (B, K) for ``items``."""
-        chosen = self.baseline.items if items is None else self.baseline.items[items]
+        chosen = self.baseline.item_offsets if items is None else self.baseline.item_offsets[items]
         scores: Float32Array = chosen + (self._users(queries) + np.float32(self.baseline.mean))[:, None]
         return scores
 
     def predict(self, queries: Queries, items: Int32Array) -> Float32Array:
         """(B,) the rating that asker b would give ``items[b]``, inside the range of the data."""
-        return self.baseline.clip(np.float32(self.baseline.mean) + self.baseline.items[items] + self._users(queries))
+        return self.baseline.clip(np.float32(self.baseline.mean) + self.baseline.item_offsets[items] + self._users(queries))
 
     def explain(self, queries: Queries, item: int) -> Explanation:  # noqa: ARG002 - nothing of the asker matters
         """The reason is "popularity": it is rated well by everybody."""

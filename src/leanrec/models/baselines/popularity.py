@@ -5,6 +5,7 @@ CIKM 2005.
 """
 
 import dataclasses
+from typing import ClassVar
 
 import numpy as np
 
@@ -26,6 +27,8 @@ class Popularity:
     Answers anybody, an empty history too: it is the fallback of all other models.
     Cost: fit O(E) time and 40 bytes an event; a query O(N) to copy; the model 4 N bytes.
     """
+
+    READS: ClassVar[frozenset[str]] = frozenset({"history", "times"})
 
     half_life: float = setting(
         0.0,

@@ -6,6 +6,8 @@ Recommender Systems: State of the Art and Trends", Recommender Systems Handbook,
 
 import dataclasses
 import functools
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 import scipy.sparse as sp
@@ -14,18 +16,18 @@ from sklearn.preprocessing import normalize
 from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.data.table import Table
 from leanrec.errors import DataError, SettingError
-from leanrec.features.pipeline import TEXT_FEATURES, Features, FeatureSpec, text_feature
-from leanrec.features.reduction import SVD
-from leanrec.features.selection import Select, audience_groups, popularity_groups
-from leanrec.features.similar import similar_items
+from leanrec.features.pipeline import TEXT_FEATURES, FeatureSpec, FittedFeatures, default_text_feature
+from leanrec.features.reduction import TruncatedSVD
+from leanrec.features.selection import FeatureSelector, group_by_audience, group_by_popularity
 from leanrec.kernels.sparse import dot_scores, gather_scores, history_scores
+from leanrec.kernels.topk.selection import top_k
 from leanrec.kernels.weighting import weight_interactions
 from leanrec.protocols import Explanation, rank_contributions
 from leanrec.run import Run
-from leanrec.settings import check_settings, setting
+from leanrec.settings import check_at_least, check_one_of, check_settings, setting
 from leanrec.types import CSR, Candidates, Float32Array, Int32Array, Queries
 
-__all__ = ["Content", "ContentModel", "DenseContentModel"]
+__all__ = ["Content", "ContentModel", "DenseContentModel", "find_similar_items"]
 
 _FEATURES_EXPLAINED = 5
 
@@ -40,6 +42,10 @@ class Content:
     Cost: fit O(characters); a query at most O(entries of the item features), or O(N · D) where dense; the
     model 8 bytes an entry, or 4 N · D bytes.
     """
+
+    READS: ClassVar[frozenset[str]] = frozenset({"history", "content", "order"})
+    NEEDS: ClassVar[frozenset[str]] = frozenset({"content"})
+    VARIANTS: ClassVar[tuple[Mapping[str, Any], ...]] = ({"embedding_dim": 64},)
 
     metric: str = setting("cosine", one_of=("cosine", "euclidean", "dot"), doc='"cosine", "euclidean" or "dot".')
     weighting: str = setting(
@@ -102,8 +108,8 @@ class Content:
         return ContentModel(self, features, _scaled(X, self.metric))
 
     def _spec(self) -> FeatureSpec:
-        spec = self.features or FeatureSpec(columns=self.columns, text=text_feature(self.text))
-        return dataclasses.replace(spec, reduce=SVD(self.embedding_dim)) if self.embedding_dim else spec
+        spec = self.features or FeatureSpec(columns=self.columns, text=default_text_feature(self.text))
+        return dataclasses.replace(spec, reduce=TruncatedSVD(self.embedding_dim)) if self.embedding_dim else spec
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -117,7 +123,7 @@ class ContentModel:
     """
 
     settings: Content
-    features: Features
+    features: FittedFeatures
     items: CSR
 
     @property
@@ -167,7 +173,7 @@ class ContentModel:
 
     def similar(self, items: Int32Array, k: int) -> Candidates:
         """Candidates (B, k): the items nearest to each given one, by the cosine where the metric is "dot"."""
-        return similar_items(self.items, items, k, metric=_between_items(self.settings.metric))
+        return find_similar_items(self.items, items, k, metric=_between_items(self.settings.metric))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -181,7 +187,7 @@ class DenseContentModel:
     """
 
     settings: Content
-    features: Features
+    features: FittedFeatures
     items: Float32Array
 
     @property
@@ -244,7 +250,33 @@ class DenseContentModel:
 
     def similar(self, items: Int32Array, k: int) -> Candidates:
         """Candidates (B, k): the items nearest to each given one, by the cosine where the metric is "dot"."""
-        return similar_items(self.items, items, k, metric=_between_items(self.settings.metric))
+        return find_similar_items(self.items, items, k, metric=_between_items(self.settings.metric))
+
+
+def find_similar_items(matrix: CSR | Float32Array, items: Int32Array, k: int, *, metric: str = "cosine") -> Candidates:
+    """Candidates (B, k) for B = len(items): the other rows nearest to each, best first; no rows of zeros.
+
+    Scores are the cosine, the dot product, or −distance. O(B · entries) time and 4 B · N bytes.
+
+    Args:
+        matrix: (N, F) sparse features or a dense embedding.
+        items: (B,) int32 rows.
+        k: at least 0.
+        metric: "cosine", "euclidean" or "dot".
+    """
+    check_at_least("k", k, 0)
+    check_one_of("metric", metric, ("cosine", "euclidean", "dot"))
+    rows = np.asarray(items, dtype=np.int32)
+    sparse = sp.issparse(matrix)
+    X: Any = normalize(matrix) if metric == "cosine" and matrix.shape[0] else matrix
+    product = X[rows] @ X.T
+    scores = np.asarray(product.toarray() if sparse else product, dtype=np.float32)
+    squares = np.asarray((X.multiply(X) if sparse else X * X).sum(axis=1)).reshape(-1)
+    if metric == "euclidean":
+        scores = -np.sqrt(np.maximum(squares[rows][:, None] + squares - 2 * scores, 0)).astype(np.float32)
+    scores[:, squares == 0] = -np.inf
+    scores[np.arange(len(rows)), rows] = -np.inf
+    return Candidates(*top_k(scores, k))
 
 
 def _between_items(metric: str) -> str:
@@ -252,12 +284,12 @@ def _between_items(metric: str) -> str:
     return "cosine" if metric == "dot" else metric
 
 
-def _groups(data: Dataset, select: Select | None, run: Run) -> Int32Array | None:
+def _groups(data: Dataset, select: FeatureSelector | None, run: Run) -> Int32Array | None:
     if select is None or select.by != "mutual-information":
         return None
     if select.target == "popularity":
-        return popularity_groups(data.interactions, select.n_groups)
-    return audience_groups(data.interactions, select.n_groups, run)
+        return group_by_popularity(data.interactions, select.n_groups)
+    return group_by_audience(data.interactions, select.n_groups, run)
 
 
 def _scaled(X: CSR, metric: str) -> CSR:

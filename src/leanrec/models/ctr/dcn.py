@@ -1,4 +1,4 @@
-"""DCN-V2: cross layers that build products of fields of any degree, beside a perceptron.
+"""DCN-V2: cross layers for explicit feature interactions of bounded degree, in parallel to an MLP.
 
 Wang, Shivanna, Cheng, Jain, Lin, Hong & Chi, "DCN V2: Improved Deep & Cross Network and Practical Lessons for
 Web-scale Learning to Rank Systems", WWW 2021.
@@ -10,63 +10,54 @@ import torch
 from torch import Tensor, nn
 
 from leanrec.data.dataset import Dataset
-from leanrec.data.splits.evaluation_set import Cases
-from leanrec.models.ctr.core.examples import Examples
+from leanrec.data.splits.evaluation_set import EvaluationSet
+from leanrec.models.ctr.core.examples import LabeledRows
 from leanrec.models.ctr.core.models import FieldModel, RowModel
-from leanrec.models.ctr.core.settings import ByFields
+from leanrec.models.ctr.core.settings import CTRSettings
 from leanrec.models.ctr.core.training import fit_events, fit_rows
-from leanrec.nn.fields import CrossLayers, FieldNetwork, Fields, FieldVectors, Perceptron
+from leanrec.nn.fields import MLP, CrossLayers, FieldNetwork, FieldSizes, FieldVectors
 from leanrec.run import Run
-from leanrec.settings import check_at_least
+from leanrec.settings import setting
 
 __all__ = ["DCN"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DCN(ByFields):
-    """Cross layers and a perceptron side by side over the field vectors, then one linear layer.
+class DCN(CTRSettings):
+    """Cross layers and an MLP in parallel over the field vectors, then one linear layer.
 
-    Cost of a row with X = F · D: crosses · X², or crosses · experts · 2 · X · rank, and X · hidden[0] + … for the
-    perceptron; a query judges N rows, or the K that are asked for.
-
-    Attributes:
-        crosses: cross layers; each adds one degree.
-        rank: of their matrices; 0 = full.
-        experts: low-rank matrices of each layer, mixed by a gate; only with a rank.
+    Cost per row with X = F · D: n_cross_layers · X², or n_cross_layers · n_experts · 2 · X · rank, plus
+    X · hidden_sizes[0] + … for the MLP; a query takes N rows, or K for given candidates.
     """
 
-    crosses: int = 3
-    rank: int = 0
-    experts: int = 1
+    n_cross_layers: int = setting(3, at_least=1, doc="Number of cross layers; each adds one degree of interactions.")
+    rank: int = setting(0, at_least=0, doc="Rank of the matrices of the cross layers; 0 = full rank.")
+    n_experts: int = setting(
+        1, at_least=1, doc="Low-rank matrices per cross layer, mixed by a gate; used with a rank only."
+    )
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_at_least("crosses", self.crosses, 1)
-        check_at_least("rank", self.rank, 0)
-        check_at_least("experts", self.experts, 1)
-
-    def network(self, sides: tuple[Fields, ...], tasks: int) -> FieldNetwork:
+    def build_network(self, sides: tuple[FieldSizes, ...], n_tasks: int) -> FieldNetwork:
         """The network with fresh weights."""
-        return _DCNNetwork(self, sides, tasks)
+        return _DCNNetwork(self, sides, n_tasks)
 
-    def fit(self, data: Dataset, run: Run = Run(), valid: Cases | None = None) -> FieldModel:
-        """Learn from positive events against untouched items."""
+    def fit(self, data: Dataset, run: Run = Run(), valid: EvaluationSet | None = None) -> FieldModel:
+        """Train on positive events against sampled items without interaction."""
         return fit_events(self, data, run, valid)
 
-    def fit_rows(self, examples: Examples, run: Run = Run(), valid: Examples | None = None) -> RowModel:
-        """Learn from rows and what came of them."""
+    def fit_rows(self, examples: LabeledRows, run: Run = Run(), valid: LabeledRows | None = None) -> RowModel:
+        """Train on labeled rows."""
         return fit_rows(self, examples, run, valid)
 
 
 class _DCNNetwork(FieldNetwork):
-    def __init__(self, settings: DCN, sides: tuple[Fields, ...], tasks: int) -> None:
-        super().__init__(sides, settings.width)
-        width = self.fields * settings.width + self.numbers
-        self.cross = CrossLayers(width, settings.crosses, settings.rank, settings.experts)
-        self.deep = Perceptron(width, settings.hidden, dropout=settings.dropout, batch_norm=settings.batch_norm)
-        self.out = nn.Linear(width + self.deep.width, tasks)
+    def __init__(self, settings: DCN, sides: tuple[FieldSizes, ...], n_tasks: int) -> None:
+        super().__init__(sides, settings.embedding_dim)
+        width = self.n_fields * settings.embedding_dim + self.n_numbers
+        self.cross = CrossLayers(width, settings.n_cross_layers, settings.rank, settings.n_experts)
+        self.deep = MLP(width, settings.hidden_sizes, dropout=settings.dropout, batch_norm=settings.batch_norm)
+        self.out = nn.Linear(width + self.deep.out_features, n_tasks)
 
-    def judge(self, rows: FieldVectors) -> Tensor:
+    def predict_logits(self, rows: FieldVectors) -> Tensor:
         """(R, T) logits."""
         x = torch.cat([rows.vectors.flatten(1), rows.numbers], 1)
         logits: Tensor = self.out(torch.cat([self.cross(x), self.deep(x)], 1))

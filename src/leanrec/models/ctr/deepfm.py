@@ -1,4 +1,4 @@
-"""DeepFM: a factorisation machine and a perceptron over the same field vectors.
+"""DeepFM: a factorization machine and an MLP over shared field embeddings.
 
 Guo, Tang, Ye, Li & He, "DeepFM: A Factorization-Machine based Neural Network for CTR Prediction", IJCAI 2017.
 """
@@ -6,34 +6,41 @@ Guo, Tang, Ye, Li & He, "DeepFM: A Factorization-Machine based Neural Network fo
 import dataclasses
 
 from leanrec.data.dataset import Dataset
-from leanrec.data.splits.evaluation_set import Cases
-from leanrec.models.ctr.core.examples import Examples
+from leanrec.data.splits.evaluation_set import EvaluationSet
+from leanrec.models.ctr.core.examples import LabeledRows
 from leanrec.models.ctr.core.models import FieldModel, RowModel
-from leanrec.models.ctr.core.settings import ByFields
+from leanrec.models.ctr.core.settings import CTRSettings
 from leanrec.models.ctr.core.training import fit_events, fit_rows
-from leanrec.nn.fields import FieldNetwork, Fields, WideAndDeep
+from leanrec.nn.fields import FieldNetwork, FieldSizes, WideAndDeepNetwork
 from leanrec.run import Run
 
 __all__ = ["DeepFM"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DeepFM(ByFields):
-    """A linear part, the dot products of all pairs of field vectors, and a perceptron over all of them, added up.
+class DeepFM(CTRSettings):
+    """Sum of a linear part, the dot products of all pairs of field vectors, and an MLP over all of them.
 
-    Cost of a row: O(F · D) for the pairs, F · D · hidden[0] + hidden[0] · hidden[1] + … for the perceptron; a query
-    judges N rows, or the K that are asked for.
+    Cost per row: O(F · D) for the pairs, F · D · hidden_sizes[0] + hidden_sizes[0] · hidden_sizes[1] + … for the MLP;
+    a query takes N rows, or K for given candidates.
     """
 
-    def network(self, sides: tuple[Fields, ...], tasks: int) -> FieldNetwork:
+    def build_network(self, sides: tuple[FieldSizes, ...], n_tasks: int) -> FieldNetwork:
         """The network with fresh weights."""
-        drop, norm = self.dropout, self.batch_norm
-        return WideAndDeep(sides, self.width, self.hidden, tasks, fm=True, dropout=drop, batch_norm=norm)
+        return WideAndDeepNetwork(
+            sides,
+            self.embedding_dim,
+            self.hidden_sizes,
+            n_tasks,
+            fm=True,
+            dropout=self.dropout,
+            batch_norm=self.batch_norm,
+        )
 
-    def fit(self, data: Dataset, run: Run = Run(), valid: Cases | None = None) -> FieldModel:
-        """Learn from positive events against untouched items."""
+    def fit(self, data: Dataset, run: Run = Run(), valid: EvaluationSet | None = None) -> FieldModel:
+        """Train on positive events against sampled items without interaction."""
         return fit_events(self, data, run, valid)
 
-    def fit_rows(self, examples: Examples, run: Run = Run(), valid: Examples | None = None) -> RowModel:
-        """Learn from rows and what came of them."""
+    def fit_rows(self, examples: LabeledRows, run: Run = Run(), valid: LabeledRows | None = None) -> RowModel:
+        """Train on labeled rows."""
         return fit_rows(self, examples, run, valid)

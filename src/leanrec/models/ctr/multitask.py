@@ -1,9 +1,9 @@
-"""Multi-task: what a user will do with an item, each kind of behaviour foretold by its own gate over shared experts.
+"""Multi-gate mixture-of-experts: one task per event type over shared experts.
 
 Ma, Zhao, Yi, Chen, Hong & Chi, "Modeling Task Relationships in Multi-task Learning with Multi-gate
-Mixture-of-Experts", KDD 2018; that a kind is asked for where there is an event: Ma, Zhao, Huang, Wang, Hu, Zhu & Gai, "Entire
-Space Multi-Task Model", SIGIR 2018; shared bottom: Caruana, "Multitask Learning", Machine Learning 28, 1997; the pairs of fields beside
-them as in Guo, Tang, Ye, Li & He, "DeepFM", IJCAI 2017.
+Mixture-of-Experts", KDD 2018; conditional tasks: Ma, Zhao, Huang, Wang, Hu, Zhu & Gai, "Entire Space Multi-Task Model",
+SIGIR 2018; shared bottom: Caruana, "Multitask Learning", Machine Learning 28, 1997; pairwise terms: Guo, Tang, Ye, Li &
+He, "DeepFM", IJCAI 2017.
 """
 
 import dataclasses
@@ -14,120 +14,123 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from leanrec.data.dataset import Dataset
-from leanrec.data.splits.evaluation_set import Cases
+from leanrec.data.splits.evaluation_set import EvaluationSet
 from leanrec.errors import SettingError
-from leanrec.models.ctr.core.examples import Examples
+from leanrec.models.ctr.core.examples import LabeledRows
 from leanrec.models.ctr.core.models import FieldModel, RowModel
-from leanrec.models.ctr.core.settings import ByFields
+from leanrec.models.ctr.core.settings import CTRSettings
 from leanrec.models.ctr.core.training import fit_events, fit_rows
-from leanrec.nn.fields import FieldNetwork, Fields, FieldVectors, Perceptron, pair_products
+from leanrec.nn.fields import MLP, FieldNetwork, FieldSizes, FieldVectors, pairwise_products
 from leanrec.run import Run
-from leanrec.settings import check_at_least, check_one_of
+from leanrec.settings import setting
 from leanrec.types import Float32Array
 
 __all__ = ["MultiTask"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class MultiTask(ByFields):
-    """A task for each kind of positive event (view, click, purchase …), in the order of the data's kinds, and one for any of them.
+class MultiTask(CTRSettings):
+    """One task for any positive event, and one per type of positive event (view, click, purchase …).
 
-    An example is a positive event or an untouched item. The first task says whether the pair has an event at all, the others, of
-    events alone, whether it ever had one of their kind: pₜ = p(any) · p(kind t | any), so that what was viewed and not bought
-    does not count as if nobody had touched it. The score is the logarithm of p(any) · Π p(kind t | any) ^ importanceₜ. With
-    one kind of event there is one task. Rows of a table have the tasks that their targets say, all alike.
+    An example is a positive event or a sampled item without interaction. The first task predicts whether the pair has an
+    event at all; the others predict, for pairs with an event only, whether it ever had one of their type:
+    pₜ = p(any) · p(type t | any). So a viewed item that was not bought is no plain negative. The score is the logarithm
+    of p(any) · Π p(type t | any) ^ exponentₜ. With one event type there is one task. On labeled rows every target is a
+    task, with equal weights.
 
-    Cost of a row with X = F · D: experts · (X · hidden[0] + …) and T towers; a query judges N rows, or the K that are
-    asked for.
-
-    Attributes:
-        sharing: "experts" (MMoE: each task mixes them by a gate of its own) or "bottom" (one that all tasks share).
-        experts: how many; not for "bottom".
-        tower: width of the hidden layer of each task.
-        pairs: add to each task's logit a linear part and the products of all pairs of field vectors, column by column
-            with weights of its own. A perceptron hardly learns such products by itself (Rendle et al., RecSys 2020).
-        kinds: what the loss of each kind weighs beside that of any event.
-        importance: exponent of each kind in the score: (0, 0, 1) orders by the probability of the third, () = 1 / T for
-            all by the geometric mean of all, and zeros by that of any event.
+    Cost per row with X = F · D: n_experts · (X · hidden_sizes[0] + …) and T towers; a query takes N rows, or K for given
+    candidates.
     """
 
-    sharing: str = "experts"
-    experts: int = 4
-    tower: int = 32
-    pairs: bool = True
-    kinds: float = 0.1
-    importance: tuple[float, ...] = ()
+    sharing: str = setting(
+        "experts",
+        one_of=("experts", "bottom"),
+        doc='"experts" (MMoE: each task mixes them by its own gate) or "bottom" (one shared by all tasks).',
+    )
+    n_experts: int = setting(4, at_least=1, doc='Number of experts; not used for "bottom".')
+    tower_size: int = setting(32, at_least=1, doc="Size of the hidden layer of each task's tower.")
+    pairwise_terms: bool = setting(
+        True,
+        doc="Add to each task's logit a linear part and the products of all pairs of field vectors, per dimension with "
+        "learned weights. An MLP hardly learns such products by itself (Rendle et al., RecSys 2020).",
+    )
+    task_weight: float = setting(
+        0.1, at_least=0, doc="Weight of the loss of each event type, relative to the task of any event."
+    )
+    task_exponents: tuple[float, ...] = setting(
+        (),
+        at_least=0,
+        doc="Exponent of each event type in the score: (0, 0, 1) ranks by the probability of the third, () by the "
+        "geometric mean of all (1 / T each), zeros by the probability of any event.",
+    )
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_one_of("sharing", self.sharing, ("experts", "bottom"))
-        check_at_least("experts", self.experts, 1)
-        check_at_least("tower", self.tower, 1)
-        for each in self.importance:
-            check_at_least("importance", each, 0)
-        check_at_least("kinds", self.kinds, 0)
-
-    def network(self, sides: tuple[Fields, ...], tasks: int) -> FieldNetwork:
+    def build_network(self, sides: tuple[FieldSizes, ...], n_tasks: int) -> FieldNetwork:
         """The network with fresh weights."""
-        return _MultiTaskNetwork(self, sides, tasks)
+        return _MultiTaskNetwork(self, sides, n_tasks)
 
-    def tasks(self, data: Dataset) -> tuple[str, ...]:
-        """Any event, and where there are several the kinds that have a positive one. Raises SettingError where importance has another number."""
+    def task_names(self, data: Dataset) -> tuple[str, ...]:
+        """Any event, and each type of positive event if there are several.
+
+        Raises SettingError if ``task_exponents`` has another length.
+        """
         events = data.events
-        some = np.unique(events.kind[events.weight > 0])
-        kinds = tuple(events.kinds[code] for code in some.tolist()) or events.kinds[:1]
-        if self.importance and len(self.importance) != len(kinds):
+        codes = np.unique(events.event_type[events.weight > 0])
+        names = tuple(events.event_types[code] for code in codes.tolist()) or events.event_types[:1]
+        if self.task_exponents and len(self.task_exponents) != len(names):
             raise SettingError(
-                f"importance must have one number for each kind of positive event: {', '.join(kinds)}. Got {self.importance}."
+                f"task_exponents must have one number per type of positive event: {', '.join(names)}. "
+                f"Got {self.task_exponents}."
             )
-        return ("positive", *(kinds if len(kinds) > 1 else ()))
+        return ("positive", *(names if len(names) > 1 else ()))
 
-    def task_weights(self, tasks: int) -> Float32Array:
-        """(1 + T,) one for any event."""
-        return np.array([1.0] + [self.kinds] * (tasks - 1), np.float32)
+    def task_weights(self, n_tasks: int) -> Float32Array:
+        """(1 + T,) weights of the losses; 1 for any event."""
+        return np.array([1.0] + [self.task_weight] * (n_tasks - 1), np.float32)
 
-    def combined(self, logits: Tensor) -> Tensor:
-        """(R,) log p(any) + Σ importance · log p(kind | any), from logits of any event (R, 1), and of the kinds given that there is one (R, 1 + T)."""
+    def combine_logits(self, logits: Tensor) -> Tensor:
+        """(R,) log p(any) + Σ exponentₜ · log p(type t | any), from logits (R, 1 + T)."""
         log_p = F.logsigmoid(logits)
         if log_p.shape[1] == 1:
             return log_p[:, 0]
-        kinds = log_p.shape[1] - 1
-        return log_p[:, 0] + log_p[:, 1:] @ logits.new_tensor(self.importance or (1 / kinds,) * kinds)
+        n_types = log_p.shape[1] - 1
+        return log_p[:, 0] + log_p[:, 1:] @ logits.new_tensor(self.task_exponents or (1 / n_types,) * n_types)
 
-    def fit(self, data: Dataset, run: Run = Run(), valid: Cases | None = None) -> FieldModel:
-        """Learn from positive events against untouched items."""
+    def fit(self, data: Dataset, run: Run = Run(), valid: EvaluationSet | None = None) -> FieldModel:
+        """Train on positive events against sampled items without interaction."""
         return fit_events(self, data, run, valid)
 
-    def fit_rows(self, examples: Examples, run: Run = Run(), valid: Examples | None = None) -> RowModel:
-        """Learn from rows and what came of them, a column of labels for each task."""
+    def fit_rows(self, examples: LabeledRows, run: Run = Run(), valid: LabeledRows | None = None) -> RowModel:
+        """Train on labeled rows, with one column of labels per task."""
         return fit_rows(self, examples, run, valid)
 
 
 class _MultiTaskNetwork(FieldNetwork):
-    def __init__(self, settings: MultiTask, sides: tuple[Fields, ...], tasks: int) -> None:
-        self.linear = tasks if settings.pairs else 0
-        super().__init__(sides, settings.width + self.linear)
-        width = self.fields * settings.width + self.numbers
-        many = settings.sharing == "experts"
-        drop, norm = settings.dropout, settings.batch_norm
+    def __init__(self, settings: MultiTask, sides: tuple[FieldSizes, ...], n_tasks: int) -> None:
+        # The linear weights of each task are the last cells of every vector.
+        self.n_linear = n_tasks if settings.pairwise_terms else 0
+        super().__init__(sides, settings.embedding_dim + self.n_linear)
+        width = self.n_fields * settings.embedding_dim + self.n_numbers
+        is_mixture = settings.sharing == "experts"
         self.experts = nn.ModuleList(
-            Perceptron(width, settings.hidden, dropout=drop, batch_norm=norm)
-            for _ in range(settings.experts if many else 1)
+            MLP(width, settings.hidden_sizes, dropout=settings.dropout, batch_norm=settings.batch_norm)
+            for _ in range(settings.n_experts if is_mixture else 1)
         )
-        self.gates = nn.ModuleList(nn.Linear(width, settings.experts) for _ in range(tasks if many else 0))
-        self.towers = nn.ModuleList(Perceptron(settings.hidden[-1], (settings.tower,), 1) for _ in range(tasks))
-        self.pairs = nn.Linear(settings.width, tasks, bias=False) if settings.pairs else None
+        self.gates = nn.ModuleList(nn.Linear(width, settings.n_experts) for _ in range(n_tasks if is_mixture else 0))
+        self.towers = nn.ModuleList(
+            MLP(settings.hidden_sizes[-1], (settings.tower_size,), 1) for _ in range(n_tasks)
+        )
+        self.pairs = nn.Linear(settings.embedding_dim, n_tasks, bias=False) if settings.pairwise_terms else None
         if self.pairs is not None:
             nn.init.ones_(self.pairs.weight)
 
-    def judge(self, rows: FieldVectors) -> Tensor:
+    def predict_logits(self, rows: FieldVectors) -> Tensor:
         """(R, T) logits."""
-        vectors = rows.vectors[..., : rows.vectors.shape[-1] - self.linear]
+        vectors = rows.vectors[..., : rows.vectors.shape[-1] - self.n_linear]
         x = torch.cat([vectors.flatten(1), rows.numbers], 1)
         shared = torch.stack([expert(x) for expert in self.experts], 1)
         mixed = [torch.einsum("re,rew->rw", gate(x).softmax(1), shared) for gate in self.gates]
         inputs = mixed or [shared[:, 0]] * len(self.towers)
         logits = torch.cat([tower(each) for tower, each in zip(self.towers, inputs, strict=True)], 1)
         if self.pairs is not None:
-            logits = logits + self.pairs(pair_products(vectors)) + rows.vectors[..., -self.linear :].sum(1)
+            logits = logits + self.pairs(pairwise_products(vectors)) + rows.vectors[..., -self.n_linear :].sum(1)
         return logits

@@ -1,4 +1,4 @@
-"""Wide & Deep: a linear model and a perceptron over field vectors, trained together.
+"""Wide & Deep: a linear model and an MLP over field embeddings, trained jointly.
 
 Cheng et al., "Wide & Deep Learning for Recommender Systems", DLRS 2016.
 """
@@ -6,36 +6,44 @@ Cheng et al., "Wide & Deep Learning for Recommender Systems", DLRS 2016.
 import dataclasses
 
 from leanrec.data.dataset import Dataset
-from leanrec.data.splits.evaluation_set import Cases
-from leanrec.models.ctr.core.examples import Examples
+from leanrec.data.splits.evaluation_set import EvaluationSet
+from leanrec.models.ctr.core.examples import LabeledRows
 from leanrec.models.ctr.core.models import FieldModel, RowModel
-from leanrec.models.ctr.core.settings import ByFields
+from leanrec.models.ctr.core.settings import CTRSettings
 from leanrec.models.ctr.core.training import fit_events, fit_rows
-from leanrec.nn.fields import FieldNetwork, Fields, WideAndDeep
+from leanrec.nn.fields import FieldNetwork, FieldSizes, WideAndDeepNetwork
 from leanrec.run import Run
 
 __all__ = ["WideDeep"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class WideDeep(ByFields):
-    """A linear part over all values and a perceptron over the field vectors, added up.
+class WideDeep(CTRSettings):
+    """Sum of a linear part over all values and an MLP over the field vectors.
 
-    It is DeepFM without the factorisation machine. The paper's wide part also crosses chosen fields by hand; here it
-    holds the fields as they are, because nobody chooses crosses for data that is not known yet.
+    This is DeepFM without the factorization machine. The paper's wide part also has hand-made crosses of fields; here
+    it has the plain fields only, because crosses depend on the data.
 
-    Cost of a row: F · D · hidden[0] + hidden[0] · hidden[1] + …; a query judges N rows, or the K that are asked for.
+    Cost per row: F · D · hidden_sizes[0] + hidden_sizes[0] · hidden_sizes[1] + …; a query takes N rows, or K for given
+    candidates.
     """
 
-    def network(self, sides: tuple[Fields, ...], tasks: int) -> FieldNetwork:
+    def build_network(self, sides: tuple[FieldSizes, ...], n_tasks: int) -> FieldNetwork:
         """The network with fresh weights."""
-        drop, norm = self.dropout, self.batch_norm
-        return WideAndDeep(sides, self.width, self.hidden, tasks, fm=False, dropout=drop, batch_norm=norm)
+        return WideAndDeepNetwork(
+            sides,
+            self.embedding_dim,
+            self.hidden_sizes,
+            n_tasks,
+            fm=False,
+            dropout=self.dropout,
+            batch_norm=self.batch_norm,
+        )
 
-    def fit(self, data: Dataset, run: Run = Run(), valid: Cases | None = None) -> FieldModel:
-        """Learn from positive events against untouched items."""
+    def fit(self, data: Dataset, run: Run = Run(), valid: EvaluationSet | None = None) -> FieldModel:
+        """Train on positive events against sampled items without interaction."""
         return fit_events(self, data, run, valid)
 
-    def fit_rows(self, examples: Examples, run: Run = Run(), valid: Examples | None = None) -> RowModel:
-        """Learn from rows and what came of them."""
+    def fit_rows(self, examples: LabeledRows, run: Run = Run(), valid: LabeledRows | None = None) -> RowModel:
+        """Train on labeled rows."""
         return fit_rows(self, examples, run, valid)

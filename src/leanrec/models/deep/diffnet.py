@@ -1,11 +1,12 @@
-"""DiffNet: tastes diffuse over trust, so that somebody of whom only friends are known gets a list of their own.
+"""DiffNet: user vectors diffuse over social links, so that users without history are served by their friends'.
 
-Wu, Sun, Fu, Hong, Wang & Wang, "A Neural Influence Diffusion Model for Social Recommendation", SIGIR 2019; without layers
-between the hops, as Liao et al., "SocialLGN: Light graph convolution network for social recommendation", Information
-Sciences 2022, do. Nobody has a vector of their own: a taste is made of the history alone.
+Wu, Sun, Fu, Hong, Wang & Wang, "A Neural Influence Diffusion Model for Social Recommendation", SIGIR 2019.
+Without dense layers between the hops, as in Liao et al., "SocialLGN: Light graph convolution network for social
+recommendation", Information Sciences 2022. Users have no id embeddings: a user vector is made of the history.
 """
 
 import dataclasses
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -16,51 +17,62 @@ from leanrec.kernels.sparse import dot_scores
 from leanrec.models.deep.core.settings import HistorySettings
 from leanrec.protocols import Explanation, rank_contributions
 from leanrec.run import Run
-from leanrec.types import CSR, Float32Array, Int32Array, Queries, empty_csr
+from leanrec.types import CSR, Float32Array, Int32Array, Int64Array, Queries, empty_csr
 
 __all__ = ["DiffNet", "DiffNetModel"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DiffNet(HistorySettings):
-    """Own taste ⊙ g₀ + Σ over hops k of (mean taste of those k links away) ⊙ g_k, compared with item vectors; a bias on top.
+    """Score = (u ⊙ g₀ + Σ over hops k of (mean u of the users k links away) ⊙ g_k) · item vector + bias.
 
-    A taste is the sum of the vectors of L items / L^damping. Every item of a history is asked for given the others and the
-    friends. Without links nothing is left but one's own taste.
+    A user vector u is the sum of the vectors of L items / L^pooling_exponent. Training predicts each item of a history
+    from the others and the friends. Without links only the user's own vector counts.
 
-    Cost: an epoch O(E · (D + S)) and the histories of those who reach the users of each batch; a query O(L · D + N · D); the
+    Cost: an epoch O(E · (D + S)) plus the histories of the users that reach each batch; a query O(L · D + N · D); the
     model 4 D (N + U) bytes.
     """
 
-    def fit(self, data: Dataset, run: Run = Run(), valid: EvaluationSet | None = None) -> "DiffNetModel":
-        """Learn from the histories and the user links of ``data``.
+    READS: ClassVar[frozenset[str]] = frozenset({"history", "user_links"})
 
-        With ``patience`` the score is NDCG@10 on ``valid``, or on the latest item of 5 % of the users, which is then left
-        out of training. Raises MissingExtraError without torch.
+    def fit(self, data: Dataset, run: Run = Run(), valid: EvaluationSet | None = None) -> "DiffNetModel":
+        """Train on the histories and the user links of ``data``.
+
+        With ``patience`` the validation score is NDCG@10 on ``valid``; if that is None, on the latest item of 5 % of the
+        users, which is then left out of training. Raises MissingExtraError without torch.
         """
         try:
-            from leanrec.models.deep.core.social import fit_social  # noqa: PLC0415 - answers need no torch
+            from leanrec.models.deep.core.history_training import fit_histories  # noqa: PLC0415 - torch is optional
+            from leanrec.models.deep.core.social_network import (  # noqa: PLC0415 - torch is optional
+                SocialNetwork,
+                influence_matrices,
+            )
         except ImportError as error:
             raise MissingExtraError.from_import_error("The model 'diffnet'", error) or error from error
         friends = empty_csr(len(data.users), len(data.users)) if data.friends is None else data.friends
-        links = 12 * _paths(friends, self.layers)
+        hops_bytes = 12 * _estimate_paths(friends, self.n_layers)
         run.require_memory(
-            self.fit_bytes(data.shape) + links,
-            f"DiffNet of width {self.width} over {friends.nnz:,} links",
-            "Choose a smaller width, batch or number of layers, or raise the limit.",
+            self.fit_bytes(data.shape) + hops_bytes,
+            f"DiffNet with embedding_dim={self.embedding_dim} over {friends.nnz:,} links",
+            "Choose a smaller embedding_dim, batch_size or n_layers, or raise the limit.",
         )
-        return self._model(fit_social(self, data, friends, run, valid, self._model))
 
-    def _model(self, learnt: dict[str, Float32Array]) -> "DiffNetModel":
-        return DiffNetModel(settings=self, **learnt)
+        def build_network(train_data: Dataset, counts: Int64Array) -> Any:
+            return SocialNetwork(self, train_data.interactions, influence_matrices(friends, self.n_layers), counts)
+
+        arrays = fit_histories(self, data, build_network, run, valid, self._build_model)
+        return self._build_model(arrays)
+
+    def _build_model(self, arrays: dict[str, Float32Array]) -> "DiffNetModel":
+        return DiffNetModel(settings=self, **arrays)
 
 
-def _paths(friends: CSR, layers: int) -> int:
-    """At most so many pairs are within that many hops of each other."""
+def _estimate_paths(friends: CSR, n_layers: int) -> int:
+    """Upper estimate of the number of entries of the matrices of all hops."""
     degrees = np.diff(friends.indptr).astype(np.float64)
     reached, total = degrees, degrees.sum()
     linked = type(friends)((np.ones(friends.nnz, np.float32), friends.indices, friends.indptr), shape=friends.shape)
-    for _ in range(layers - 1):
+    for _ in range(n_layers - 1):
         reached = np.minimum(friends.shape[0], np.asarray(linked @ reached))
         total += reached.sum()
     return int(3 * total)
@@ -71,16 +83,16 @@ class DiffNetModel:
     """A fitted DiffNet.
 
     Attributes:
-        settings: what it was fitted with.
-        items: (N, D + 1) float32 item vectors, their bias last.
-        own: (D,) float32 how much of each cell of one's own taste counts.
-        friends: (U, D) float32 what friends pass on to each user of the fit.
+        settings: the settings of the fit.
+        items: (N, D + 1) float32 item vectors, the bias last.
+        own_gate: (D,) float32 weights g₀ of the user's own vector.
+        social: (U, D) float32 sum over the hops for each user of the fit.
     """
 
     settings: DiffNet
     items: Float32Array
-    own: Float32Array
-    friends: Float32Array
+    own_gate: Float32Array
+    social: Float32Array
 
     @property
     def n_items(self) -> int:
@@ -88,11 +100,11 @@ class DiffNetModel:
         return len(self.items)
 
     def embed_queries(self, queries: Queries) -> Float32Array:
-        """(B, D + 1): one's own taste and what friends pass on; the last cell is 1 for the bias. Zeros where there is neither."""
-        own, friends = self._own(queries.history), self._from_friends(queries.users)
+        """(B, D + 1) user vectors, the last cell 1 for the bias; zeros for users without history and friends."""
+        own, social = self._pool_history(queries.history), self._lookup_social(queries.users)
         out = np.ones((len(queries), self.items.shape[1]), np.float32)
-        out[:, :-1] = own + friends
-        out[~friends.any(axis=1) & (np.diff(queries.history.indptr) == 0)] = 0
+        out[:, :-1] = own + social
+        out[~social.any(axis=1) & (np.diff(queries.history.indptr) == 0)] = 0
         return out
 
     def embed_items(self) -> Float32Array:
@@ -100,32 +112,32 @@ class DiffNetModel:
         return self.items
 
     def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
-        """Tastes · item vectors + biases."""
+        """User vectors · item vectors + biases."""
         return dot_scores(self.embed_queries(queries), self.items, items)
 
-    def _own(self, history: CSR) -> Float32Array:
-        """(B, D) what was touched counts, not how often."""
+    def _pool_history(self, history: CSR) -> Float32Array:
+        """(B, D) the user's own part; repeated interactions count once."""
         ones = type(history)((np.ones(history.nnz, np.float32), history.indices, history.indptr), shape=history.shape)
         lengths = np.maximum(np.diff(history.indptr), 1).astype(np.float32)
         sums = np.asarray(ones @ self.items[:, :-1], np.float32)
-        return np.asarray(sums / lengths[:, None] ** np.float32(self.settings.length_exponent) * self.own, np.float32)
+        return np.asarray(sums / lengths[:, None] ** np.float32(self.settings.pooling_exponent) * self.own_gate, np.float32)
 
-    def _from_friends(self, users: Int32Array) -> Float32Array:
-        """(B, D) zeros for people who were not in the fit."""
-        out = np.zeros((len(users), self.friends.shape[1]), np.float32)
+    def _lookup_social(self, users: Int32Array) -> Float32Array:
+        """(B, D) the part of the friends; zeros for users outside the fit."""
+        out = np.zeros((len(users), self.social.shape[1]), np.float32)
         known = np.flatnonzero(users >= 0)
-        out[known] = self.friends[users[known]]
+        out[known] = self.social[users[known]]
         return out
 
     def explain(self, queries: Queries, item: int) -> Explanation:
-        """The items of the history by what each adds to the score, which is a sum over them and the friends.
+        """Items of the history by their contribution to the score, which is a sum over them and the friends.
 
-        The reason is "friends" where these add more than the history does.
+        The reason is "friends" if these contribute more than the history.
         """
         history = queries.history[[0]].indices.astype(np.int32)
         vector = self.items[item, :-1]
-        scale = np.float32(max(1, len(history)) ** -self.settings.length_exponent)
-        added = self.items[history, :-1] @ (vector * self.own) * scale
-        from_friends = float(self._from_friends(queries.users[:1])[0] @ vector)
+        scale = np.float32(max(1, len(history)) ** -self.settings.pooling_exponent)
+        added = self.items[history, :-1] @ (vector * self.own_gate) * scale
+        from_friends = float(self._lookup_social(queries.users[:1])[0] @ vector)
         reason = "friends" if from_friends > max(0.0, float(added.sum())) else "history"
         return rank_contributions(history, added, reason=reason)

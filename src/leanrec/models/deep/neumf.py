@@ -25,7 +25,7 @@ from leanrec.models.deep.core.masked_items import (
     MaskedBatch,
     MaskedBatches,
     masked_item_loss,
-    user_balance_weights,
+    target_weights,
 )
 from leanrec.nn.arrays import to_arrays
 from leanrec.protocols import Explanation, rank_contributions
@@ -215,8 +215,8 @@ class _Objective:
         negative, positive = net(net.represent(vectors), drawn.to(device), batch.groups, batch.targets)
         negative = negative.masked_fill(known, -torch.inf)
         if settings.loss == "softmax":
-            return masked_item_loss(positive, negative - np.log(settings.n_negatives / n_items), batch, settings.balance)
-        weight = user_balance_weights(batch, settings.balance)
+            return masked_item_loss(positive, negative - np.log(settings.n_negatives / n_items), batch, settings.length_exponent)
+        weight = target_weights(batch, settings.length_exponent)
         others = F.softplus(negative).sum(1)[batch.groups] * 4 / settings.n_negatives
         return ((F.softplus(-positive) + others) * weight).sum() / weight.sum()
 

@@ -19,7 +19,7 @@ from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.data.splits.evaluation_set import EvaluationSet
 from leanrec.data.table import Table
 from leanrec.errors import ColumnError, DataError
-from leanrec.features.pipeline import TEXT_FEATURES, Features, FeatureSpec, text_feature
+from leanrec.features.pipeline import TEXT_FEATURES, FittedFeatures, FeatureSpec, default_text_feature
 from leanrec.kernels.sparse import dot_scores
 from leanrec.models.deep.core.masked_items import InteractionIndex, MaskedBatch, MaskedBatches, masked_item_loss
 from leanrec.nn.arrays import to_arrays
@@ -131,7 +131,7 @@ class TwoTower(TrainingSettings):
         resolve_device(run)
         if self.patience and valid is None:
             data, valid = hold_out(data, run.rng())
-        features = _features(data.item_table, FeatureSpec(columns=self.columns, text=text_feature(self.text)), run)
+        features = _features(data.item_table, FeatureSpec(columns=self.columns, text=default_text_feature(self.text)), run)
         about = _About(_rows(features, data.item_table, len(data.items)), _user_rows(data, run))
         X = data.interactions
         with torch.random.fork_rng(devices=[]), limit_torch_threads(run):
@@ -152,7 +152,7 @@ class _About:
     users: CSR
 
 
-def _features(table: Table | None, spec: FeatureSpec, run: Run) -> Features | None:
+def _features(table: Table | None, spec: FeatureSpec, run: Run) -> FittedFeatures | None:
     if table is None:
         if spec.columns:
             raise ColumnError(f"columns={spec.columns} must be in the item table. This data set has none.")
@@ -165,7 +165,7 @@ def _features(table: Table | None, spec: FeatureSpec, run: Run) -> Features | No
         return None
 
 
-def _rows(features: Features | None, table: Table | None, n: int) -> CSR:
+def _rows(features: FittedFeatures | None, table: Table | None, n: int) -> CSR:
     return empty_csr(n, 0) if features is None or table is None else features.transform(table)
 
 
@@ -248,7 +248,7 @@ class _Objective:
         # What came often for being popular counts as it would if every item came once.
         often = torch.log(count.float()) - settings.logq_correction * self._expected(rows, len(batch.targets))
         negative = (scores + often.to(device)).masked_fill(known, -torch.inf)
-        return masked_item_loss(positive, negative, batch.to(device), settings.balance)
+        return masked_item_loss(positive, negative, batch.to(device), settings.length_exponent)
 
     def _align(
         self, askers: Tensor, items: Tensor, askers_of: Tensor, items_of: Tensor, rng: np.random.Generator
@@ -280,7 +280,7 @@ class _Objective:
         vectors = self._items(net, rows, rng, history=True)
         device = vectors.device
         touched = F.embedding_bag(place.to(device), vectors, batch.offsets.to(device), mode="sum")
-        touched = touched * (batch.lengths.to(device)[:, None] + 1.0) ** -self.settings.length_exponent
+        touched = touched * (batch.lengths.to(device)[:, None] + 1.0) ** -self.settings.pooling_exponent
         about = _bag(self.about.users[batch.users.numpy()], net.user_features.weight)
         kept = torch.from_numpy((rng.random((len(about), 1)) >= self.settings.id_dropout).astype(np.float32))
         return touched + about * kept.to(device)
@@ -293,7 +293,7 @@ def _judge(model: "TwoTowerModel", valid: EvaluationSet) -> float:
     return mean_ndcg(model.embed_queries(valid.queries), model.embed_items(), valid)
 
 
-def _model(settings: TwoTower, network: _Network, features: Features | None, about: _About) -> "TwoTowerModel":
+def _model(settings: TwoTower, network: _Network, features: FittedFeatures | None, about: _About) -> "TwoTowerModel":
     weights = to_arrays(network)
     tables = {name: weights.pop(f"{name}.weight") for name in ("history", "items", "user_features")}
     history = tables["history"] + about.items @ weights["history_features.weight"]
@@ -323,7 +323,7 @@ class TwoTowerModel:
     """
 
     settings: TwoTower
-    features: Features | None
+    features: FittedFeatures | None
     history: Float32Array
     items: Float32Array
     users: Float32Array
@@ -342,7 +342,7 @@ class TwoTowerModel:
         return self._vectors(ones @ self.history, lengths, queries.users)
 
     def _vectors(self, sums: Float32Array, lengths: NDArray[Any], users: Int32Array) -> Float32Array:
-        touched = sums * ((lengths + np.float32(1)) ** np.float32(-self.settings.length_exponent))[:, None]
+        touched = sums * ((lengths + np.float32(1)) ** np.float32(-self.settings.pooling_exponent))[:, None]
         known = np.flatnonzero(users >= 0)
         touched[known] += self.users[users[known]]
         out = _tower(touched, self.weights, "asker") / np.float32(self.settings.temperature)

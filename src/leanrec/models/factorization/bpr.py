@@ -77,7 +77,7 @@ class BPR:
         return BPRModel(settings=self, users=users, items=items, frequency=frequency.astype(np.int64))
 
     def _step(self, share: float = 1.0) -> PairwiseStep:
-        return PairwiseStep(self.learning_rate * share, self.l2, popular=self.sampler == "popularity")
+        return PairwiseStep(self.learning_rate * share, self.l2, by_popularity=self.sampler == "popularity")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -11,6 +11,8 @@ are those of Young, "Iterative Methods for Solving Partial Difference Equations 
 import dataclasses
 import functools
 import typing
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 import scipy.sparse as sp
@@ -53,6 +55,8 @@ class IALS:
     O(E · D + (U + N) · D² + D³) by conjugate gradients; memory 16 D (U + N) bytes and two weighted copies of the data.
     A query O(L · D · min(L, D)) to solve plus O(N · D) to score; the model 4 N · D bytes.
     """
+
+    VARIANTS: ClassVar[tuple[Mapping[str, Any], ...]] = ({"embedding_dim": 16}, {"embedding_dim": 128})
 
     embedding_dim: int = setting(64, at_least=1, search="16,32,64,128", doc="D, the length of a vector.")
     l2: float = setting(0.5, above=0, search="0.005..50:log", doc="Ridge strength.")
@@ -152,7 +156,7 @@ class IALS:
             axes, moments = principal_axes(V)
         V, base = _turn(V, axes), np.float32(self.unobserved_weight) * moments
         start = _turn(start, axes)
-        how = {"cholesky": {}, "blocks": {"block": 32}}.get(self.solver, {"steps": 3})
+        how = {"cholesky": {}, "blocks": {"block_size": 32}}.get(self.solver, {"cg_steps": 3})
         solved = solve_rows(rows, V, base, ridge, start, **how)
         # A sweep over blocks does not end at the minimum along its way, so going on could raise the loss.
         if step != 1 and self.solver != "blocks":

@@ -5,6 +5,8 @@ the randomised decomposition is of Halko, Martinsson & Tropp, SIAM Review 2011.
 """
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 import scipy.sparse as sp
@@ -30,6 +32,8 @@ class PureSVD:
     the model 4 N · D bytes.
     """
 
+    VARIANTS: ClassVar[tuple[Mapping[str, Any], ...]] = ({"embedding_dim": 16}, {"embedding_dim": 128})
+
     embedding_dim: int = setting(
         64,
         at_least=1,
@@ -54,7 +58,9 @@ class PureSVD:
 
     def fit(self, data: Dataset, run: Run = Run()) -> "PureSVDModel":
         """Find the directions. The result follows from ``run.seed``."""
-        run.require_memory(self.fit_bytes(data.shape), f"PureSVD of width {self.embedding_dim}", "Choose a smaller width.")
+        run.require_memory(
+            self.fit_bytes(data.shape), f"PureSVD of width {self.embedding_dim}", "Choose a smaller width."
+        )
         with run.limit_threads():
             X = weight_interactions(data.interactions, self.weighting)
             V = _right_singular(X, min(self.embedding_dim, *X.shape), self.n_iter, run.rng())

@@ -6,6 +6,7 @@ Koren, Bell and Volinsky, "Matrix Factorization Techniques for Recommender Syste
 
 import dataclasses
 import functools
+from typing import ClassVar
 
 import numpy as np
 import scipy.sparse as sp
@@ -31,6 +32,9 @@ class RatingMF:
     Cost: fit O(sweeps · (E · D² + (U + N) · D³)) time; a query O(L · D² + D³ + N · D); the model 4 N (D + 1)
     bytes, and twice that once it has answered.
     """
+
+    READS: ClassVar[frozenset[str]] = frozenset({"ratings"})
+    NEEDS: ClassVar[frozenset[str]] = frozenset({"ratings"})
 
     embedding_dim: int = setting(32, at_least=1, search="8,16,32,64", doc="D.")
     l2: float = setting(1.5, above=0, search="0.015..150:log", doc="Penalty on the factors.")
@@ -62,11 +66,11 @@ class RatingMF:
             "Raise the limit or lower factors.",
         )
         baseline = fit_rating_bias(data.ratings, self.user_damping, self.item_damping, data.rating_range)
-        assert data.ratings is not None  # noqa: S101 - fit_baseline has refused it
+        assert data.ratings is not None  # noqa: S101 - fit_rating_bias has refused it
         by_user = sp.csr_array(data.ratings)
         by_item = sp.csr_array(by_user.T)
         items = run.rng().normal(0, 0.1, (len(data.items), self.embedding_dim)).astype(np.float32)
-        offsets = baseline.items
+        offsets = baseline.item_offsets
         with run.limit_threads():
             for _ in run.track(range(self.n_iter), "Rating MF"):
                 users = self.solve(items, _less(by_user, baseline.mean, offsets))
@@ -90,7 +94,7 @@ class RatingMFModel:
     """A fitted factorisation.
 
     An asker without any rating or history gets equal scores from ``score`` and mean + item offset from
-    ``predict``. A touched item without a rating counts as liked (``Baseline.evidence``).
+    ``predict``. A touched item without a rating counts as liked (``RatingBias.collect_evidence``).
 
     Attributes:
         settings: what it was fitted with.
@@ -120,7 +124,7 @@ class RatingMFModel:
     def predict(self, queries: Queries, items: Int32Array) -> Float32Array:
         """(B,) the rating that asker b would give ``items[b]``, inside the range of the data."""
         solved = self._solve(queries)
-        ratings = np.float32(self.baseline.mean) + self.baseline.items[items] + solved[:, 0]
+        ratings = np.float32(self.baseline.mean) + self.baseline.item_offsets[items] + solved[:, 0]
         return self.baseline.clip(ratings + np.einsum("bd,bd->b", solved[:, 1:], self.items[items]))
 
     def embed_queries(self, queries: Queries) -> Float32Array:
@@ -136,7 +140,7 @@ class RatingMFModel:
 
     @functools.cached_property
     def _embedded(self) -> Float32Array:
-        return np.column_stack([np.ones(self.n_items, np.float32), self.baseline.items, self.items])
+        return np.column_stack([np.ones(self.n_items, np.float32), self.baseline.item_offsets, self.items])
 
     def explain(self, queries: Queries, item: int) -> Explanation:
         """What each rating of the asker adds to the rating of ``item``: the regression is linear in them."""
@@ -147,7 +151,7 @@ class RatingMFModel:
 
     def _targets(self, queries: Queries) -> CSR:
         return _less(
-            self.baseline.evidence(queries.history, queries.ratings).ratings, self.baseline.mean, self.baseline.items
+            self.baseline.collect_evidence(queries.history, queries.ratings).ratings, self.baseline.mean, self.baseline.item_offsets
         )
 
     def _solve(self, queries: Queries) -> Float32Array:

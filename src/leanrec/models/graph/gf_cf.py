@@ -1,9 +1,10 @@
-"""GF-CF: a linear graph filter and an ideal low-pass filter, in closed form.
+"""GF-CF: a linear graph filter and an ideal low-pass filter with a closed-form solution.
 
 Shen, Wu, Zhang, Shan, Zhang, Letaief & Li, "How Powerful is Graph Convolution for Recommendation?", CIKM 2021.
 """
 
 import dataclasses
+from typing import ClassVar
 
 import numpy as np
 import scipy.sparse as sp
@@ -31,50 +32,54 @@ __all__ = ["GFCF", "GFCFModel"]
 
 @dataclasses.dataclass(frozen=True)
 class GFCF:
-    """Scores x · (P + ideal · D_I^−½ V Vᵀ D_I^½), P = R̃ᵀR̃, R̃ = D_U^−alpha R D_I^−½, V its strongest directions.
+    """Scores x · (P + w · D_I^−½ V Vᵀ D_I^½), P = R̃ᵀR̃, R̃ = D_U^−alpha R D_I^−½, V its singular vectors.
 
-    Cost: fit O(passes · (E · D + N · D²)) time and ``fit_bytes``; a query O(Σ over the users who share an item
+    Cost: fit O(n_iter · (E · D + N · D²)) time and ``fit_bytes``; a query O(Σ over the users who share an item
     of their histories + N · D); the model 16 E + 4 N · D bytes. With ``top_k`` the fit also answers N queries, a
     query costs O(L · top) and the model 8 N · top bytes.
     """
+
+    SIMILAR_TO: ClassVar[str] = "cheby_cf"
 
     n_components: int = setting(
         512,
         at_least=0,
         search="128,256,512,1024",
-        doc="D, directions that the low-pass filter lets through; 0 leaves it out.",
+        doc="D, number of singular vectors, which the low-pass filter passes; 0 = no low-pass filter.",
     )
-    low_pass_weight: float = setting(0.3, at_least=0, search="0..1", doc="Weight of the low-pass filter beside the linear one.")
+    low_pass_weight: float = setting(0.3, at_least=0, search="0..1", doc="Weight w of the low-pass filter.")
     alpha: float = setting(
         0.3,
         at_least=0,
         search="0..1",
-        doc="Power of the users' degrees, ½ in the paper; less lets people with long histories say more.",
+        doc="Exponent of the users' degrees, ½ in the paper; smaller values weight users with long histories more.",
     )
-    n_iter: int = setting(4, at_least=1, doc="Rounds of the subspace iteration that finds the directions.")
+    n_iter: int = setting(4, at_least=1, doc="Subspace iterations for the singular vectors.")
     top_k: int = setting(
         0,
         at_least=0,
-        doc="Keep only what each item adds to this many items, the most; 0 = all, by way of the users.",
+        doc="Number of largest weights kept for each item, as a sparse matrix; 0 = the graph is applied to each query.",
     )
     weighting: str = setting(
         "log",
         one_of=("none", "binary", "log"),
         search="none,binary,log",
-        doc='How much a repeated or stronger interaction counts: "binary", "log" or "none".',
+        doc="Transformation of interaction weights.",
     )
 
     def __post_init__(self) -> None:
         check_settings(self)
 
     def fit_bytes(self, shape: DatasetShape) -> int:
-        """The graph twice over, its directions, and the blocks of answers where only the top is kept."""
+        """The graph twice, its singular vectors, and the blocks of scores where only ``top_k`` are kept."""
         size = item_graph_bytes(shape.users, shape.items, shape.events, self.n_components) + 2**25
         return size + (sparsify_filter_bytes(shape.items, self.top_k) if self.top_k else 0)
 
     def fit(self, data: Dataset, run: Run = Run()) -> "GFCFModel":
-        """Find the directions. The result follows from ``run.seed``."""
-        run.require_memory(self.fit_bytes(data.shape), f"GF-CF of width {self.n_components}", "Choose a smaller width or top.")
+        """Compute the singular vectors. The result depends on ``run.seed``."""
+        run.require_memory(
+            self.fit_bytes(data.shape), f"GF-CF with {self.n_components} components", "Lower n_components or top_k."
+        )
         with run.limit_threads():
             X = weight_interactions(data.interactions, self.weighting)
             graph, _ = build_item_graph(X, self.alpha, self.n_components, self.n_iter, run.rng())
@@ -83,7 +88,7 @@ class GFCF:
             if not self.top_k:
                 return full
             weights = sparsify_filter(
-                full.answer,
+                full.apply_filter,
                 full.n_items,
                 self.top_k,
                 lambda blocks: run.track(blocks, "GF-CF"),
@@ -96,10 +101,10 @@ class GFCFModel:
     """A fitted GF-CF.
 
     Attributes:
-        settings: what it was fitted with.
-        root: (N,) float32 square roots of the degrees of the items.
-        graph: the graph with its directions; None with ``top_k``.
-        weights: with ``top_k``, (N, N) CSR: ``weights[i, j]`` is what item i in a history adds to item j; else None.
+        settings: settings of the fit.
+        root: (N,) float32 square roots of the item degrees.
+        graph: the graph with its singular vectors; None with ``top_k``.
+        weights: with ``top_k``, (N, N) CSR: ``weights[i, j]`` is the contribution of item i in a history to the score of item j; else None.
     """
 
     settings: GFCF
@@ -113,52 +118,54 @@ class GFCFModel:
         return len(self.root)
 
     def profile(self, queries: Queries) -> CSR:
-        """(B, N) what the askers touched, weighted."""
+        """(B, N) weighted histories."""
         return weight_interactions(queries.history, self.settings.weighting)
 
     def item_weights(self) -> CSR | None:
-        """(N, N) with ``top_k``; None where the graph is used whole."""
+        """(N, N) with ``top_k``; None where the graph is applied to each query."""
         return self.weights
 
     def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
         """Filtered histories: (B, N), or (B, K) for ``items``."""
-        return gather_scores(self.answer(self.profile(queries)), items)
+        return gather_scores(self.apply_filter(self.profile(queries)), items)
 
-    def answer(self, signals: CSR) -> Float32Array:
-        """(B, N) from sparse signals (B, N): what each touched and how much."""
+    def apply_filter(self, signals: CSR) -> Float32Array:
+        """(B, N) filtered signals from sparse ones (B, N)."""
         if self.graph is None:
-            return history_scores(signals, self._kept)
-        scores = self.graph.step(signals)
-        if self._smooths:
+            return history_scores(signals, self._sparse_weights)
+        scores = self.graph.propagate_sparse(signals)
+        if self._has_low_pass:
             even = scale_rows_and_columns(signals, np.ones(signals.shape[0]), inverse_power(self.root, 1))
-            smooth = self.graph.project(even, np.float32(self.settings.low_pass_weight))
+            smooth = self.graph.apply_spectral_filter(even, np.float32(self.settings.low_pass_weight))
             smooth *= self.root
             scores += smooth
         return scores
 
     def explain(self, queries: Queries, item: int) -> Explanation:
-        """The items of the history, by what each adds to the score."""
+        """The items of the history and their contributions to the score."""
         history = self.profile(queries.block(0, 1))
         touched = history.indices.astype(np.int32)
-        added = history.data * self._towards(item, touched)
+        added = history.data * self._weights_to(item, touched)
         return rank_contributions(touched, added)
 
-    def _towards(self, item: int, touched: Int32Array) -> Float32Array:
-        """What a unit of each touched item adds to ``item``: the graph is the same in both directions."""
+    def _weights_to(self, item: int, touched: Int32Array) -> Float32Array:
+        """Weights of the given items in the score of ``item``, since the graph is symmetric."""
         if self.graph is None:
-            return np.asarray(self._kept[touched][:, [item]].toarray()[:, 0])
+            return np.asarray(self._sparse_weights[touched][:, [item]].toarray()[:, 0])
         alone = sp.csr_array((np.ones(1, np.float32), [item], [0, 1]), shape=(1, self.n_items))
-        added: Float32Array = self.graph.step(alone)[0, touched]
-        if self._smooths:
-            smooth = self.graph.project(alone, np.float32(self.settings.low_pass_weight * self.root[item]))
+        added: Float32Array = self.graph.propagate_sparse(alone)[0, touched]
+        if self._has_low_pass:
+            smooth = self.graph.apply_spectral_filter(
+                alone, np.float32(self.settings.low_pass_weight * self.root[item])
+            )
             added += smooth[0, touched] * inverse_power(self.root, 1).astype(np.float32)[touched]
         return added
 
     @property
-    def _smooths(self) -> bool:
+    def _has_low_pass(self) -> bool:
         return self.graph is not None and bool(self.settings.low_pass_weight and self.settings.n_components)
 
     @property
-    def _kept(self) -> CSR:
+    def _sparse_weights(self) -> CSR:
         assert self.weights is not None  # noqa: S101 - a model has its graph or its weights
         return self.weights

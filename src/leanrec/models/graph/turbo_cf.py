@@ -4,14 +4,16 @@ Park, Shin & Shin, "Turbo-CF: Matrix Decomposition-Free Graph Filtering for Fast
 """
 
 import dataclasses
+from typing import ClassVar
 
 import numpy as np
 import scipy.sparse as sp
 
 from leanrec.data.dataset import Dataset, DatasetShape
+from leanrec.kernels.csr import narrow_indices
 from leanrec.kernels.graph.spectral import inverse_power, scale_rows_and_columns, weighted_degrees
 from leanrec.kernels.similarity.top_similar import top_similar, top_similar_bytes
-from leanrec.kernels.sparse import gather_scores, history_scores, narrow_indices
+from leanrec.kernels.sparse import gather_scores, history_scores
 from leanrec.kernels.weighting import weight_interactions
 from leanrec.protocols import Explanation, rank_contributions
 from leanrec.run import Run
@@ -34,6 +36,8 @@ class TurboCF:
     Cost: fit O(Σ_u L_u²) time and ``fit_bytes``; a query O(L · k), and O(N · k) more for each order above 1; the
     model 8 N · k bytes.
     """
+
+    SIMILAR_TO: ClassVar[str] = "rp3"
 
     alpha: float = setting(
         0.6,

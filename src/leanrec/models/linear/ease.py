@@ -6,13 +6,15 @@ Steck, "Embarrassingly Shallow Autoencoders for Sparse Data", WWW 2019.
 import dataclasses
 import shutil
 import tempfile
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 import scipy.sparse as sp
 
 from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.errors import BudgetError, DataError
-from leanrec.kernels.solvers.dense import (
+from leanrec.kernels.solvers.dense_ridge import (
     dense_gram,
     fill_gram,
     invert_in_place,
@@ -29,7 +31,8 @@ from leanrec.kernels.solvers.inverse import (
     sweep_inverse_bytes,
 )
 from leanrec.kernels.solvers.local_ridge import fit_local_ridges
-from leanrec.kernels.sparse import history_scores, narrow_indices
+from leanrec.kernels.csr import narrow_indices
+from leanrec.kernels.sparse import history_scores
 from leanrec.kernels.weighting import weight_interactions
 from leanrec.protocols import Explanation, rank_contributions
 from leanrec.run import Run
@@ -61,6 +64,8 @@ class EASE:
     With ``top_k`` only the largest weights of each item are kept, in |weight| · frequency^0.3, and solved again
     for what is kept: a query costs O(L · top) on average and the model 8 N · top bytes.
     """
+
+    VARIANTS: ClassVar[tuple[Mapping[str, Any], ...]] = ({"top_k": 100},)
 
     l2: float = setting(100.0, above=0, search="1..1e4:log", doc="Ridge strength; more for sparser data.")
     weighting: str = setting(

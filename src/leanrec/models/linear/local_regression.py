@@ -7,6 +7,8 @@ Identity", NeurIPS 2020.
 """
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 import scipy.sparse as sp
@@ -15,9 +17,10 @@ from numpy.typing import NDArray
 from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.kernels.graph.spectral import weighted_degrees
 from leanrec.kernels.similarity.top_similar import top_similar, top_similar_bytes
-from leanrec.kernels.solvers.dense import dense_gram
+from leanrec.kernels.solvers.dense_ridge import dense_gram
 from leanrec.kernels.solvers.local_ridge import fit_local_ridges, local_ridge_bytes
-from leanrec.kernels.sparse import history_scores, narrow_indices
+from leanrec.kernels.csr import narrow_indices
+from leanrec.kernels.sparse import history_scores
 from leanrec.kernels.weighting import weight_interactions
 from leanrec.protocols import Explanation, rank_contributions
 from leanrec.run import Run
@@ -44,6 +47,8 @@ class LocalRegression:
     Cost: fit O(Σ_u L_u² + Σ_j entries of S_j and the pairs that share a user + N · K²) time and ``fit_bytes``; a query
     O(L · K) on average; the model at most 8 N · K bytes.
     """
+
+    VARIANTS: ClassVar[tuple[Mapping[str, Any], ...]] = ({"n_neighbors": 50},)
 
     n_neighbors: int = setting(
         200,
@@ -128,7 +133,9 @@ class LocalRegression:
             rows.data[:] *= _power(of_items, -self.beta)[rows.indices]
             rows = _scaled(rows, _power(of_items, self.gamma))
             # A row holds what one item takes; a history needs what one item gives.
-            return LocalRegressionModel(settings=self, weights=narrow_indices(sp.csr_array(_larger(rows, self.min_weight).T)))
+            return LocalRegressionModel(
+                settings=self, weights=narrow_indices(sp.csr_array(_larger(rows, self.min_weight).T))
+            )
 
     def _regressions(self, X: CSR, gram: Float32Array | None, run: Run) -> CSR:
         """(N, N) the weights, row j those that rebuild column j of X."""

@@ -14,7 +14,7 @@ import scipy.sparse as sp
 
 from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.kernels.similarity.top_similar import top_similar, top_similar_bytes
-from leanrec.kernels.solvers.dense import dense_gram
+from leanrec.kernels.solvers.dense_ridge import dense_gram
 from leanrec.kernels.solvers.local_ridge import fit_local_ridges, local_ridge_bytes
 from leanrec.kernels.sparse import history_scores
 from leanrec.kernels.weighting import weight_interactions

@@ -10,8 +10,9 @@ import scipy.sparse as sp
 from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.kernels.similarity.top_similar import top_similar
 from leanrec.kernels.solvers.coordinate_descent import ElasticNetPenalty, fit_elastic_nets, fit_local_elastic_nets
-from leanrec.kernels.solvers.dense import dense_gram
-from leanrec.kernels.sparse import history_scores, narrow_indices
+from leanrec.kernels.solvers.dense_ridge import dense_gram
+from leanrec.kernels.csr import narrow_indices
+from leanrec.kernels.sparse import history_scores
 from leanrec.kernels.weighting import weight_interactions
 from leanrec.protocols import Explanation, rank_contributions
 from leanrec.run import Run

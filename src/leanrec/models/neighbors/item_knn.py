@@ -5,6 +5,8 @@ Deshpande and Karypis, "Item-Based Top-N Recommendation Algorithms", TOIS 22(1),
 """
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 import scipy.sparse as sp
@@ -12,8 +14,8 @@ import scipy.sparse as sp
 from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.data.table import Table
 from leanrec.errors import DataError
-from leanrec.features.pipeline import Features, FeatureSpec
-from leanrec.features.profiles import KEPT, average_rows, fit_interests
+from leanrec.features.pipeline import FeatureSpec, FittedFeatures
+from leanrec.features.profiles import MAX_INTERESTS, average_rows, fit_interest_profiles
 from leanrec.kernels.similarity.aggregation import keep_top_entries
 from leanrec.kernels.similarity.top_similar import top_similar, top_similar_bytes, top_similar_rows
 from leanrec.kernels.sparse import history_scores
@@ -38,6 +40,9 @@ class ItemKNN:
     Cost: fit O(Σ_u L_u²) time for "users", the same over features otherwise, and ``fit_bytes``; a query
     O(L · k + N); the model 8 N · k bytes.
     """
+
+    READS: ClassVar[frozenset[str]] = frozenset({"history", "content"})
+    VARIANTS: ClassVar[tuple[Mapping[str, Any], ...]] = ({"n_neighbors": 20},)
 
     n_neighbors: int = setting(
         100,
@@ -87,9 +92,9 @@ class ItemKNN:
 
     def fit_bytes(self, shape: DatasetShape) -> int:
         """The interactions a few times over, the lists, and a strip of sums for each thread."""
-        lists = top_similar_bytes(shape.items, shape.items, self.n_neighbors, Run().n_threads()) + 24 * shape.items * min(
-            self.n_neighbors, shape.items
-        )
+        lists = top_similar_bytes(
+            shape.items, shape.items, self.n_neighbors, Run().n_threads()
+        ) + 24 * shape.items * min(self.n_neighbors, shape.items)
         size = 72 * shape.events + 32 * (shape.users + shape.items) + lists + 2**20
         return size if self.by == "users" else size + 4096 * (shape.users + shape.items) + 2**24
 
@@ -112,9 +117,11 @@ class ItemKNN:
             rows = features.transform(data.item_table)
             if self.by == "content":
                 return ItemKNNModel(self, self._towards(rows), ItemContent(features, rows))
-            people = fit_interests(data.interactions, rows).of(weight_interactions(data.interactions, self.weighting))
+            people = fit_interest_profiles(data.interactions, rows).transform(
+                weight_interactions(data.interactions, self.weighting)
+            )
             compared = average_rows(weight_interactions(sp.csr_array(data.interactions.T), self.weighting), people)
-            compared = keep_top_entries(compared, KEPT)
+            compared = keep_top_entries(compared, MAX_INTERESTS)
             return ItemKNNModel(self, self._towards(compared), None)
 
     def measure(self) -> str:
@@ -136,7 +143,7 @@ class ItemContent:
         rows: (N, F) CSR, the features of the items so far.
     """
 
-    features: Features
+    features: FittedFeatures
     rows: CSR
 
 
@@ -192,7 +199,9 @@ class ItemKNNModel:
             return dataclasses.replace(self, similar=_appended(self.similar, nothing))
         settings, old = self.settings, self.content.rows
         rows = self.content.features.transform(items)
-        new = top_similar_rows(rows, sp.csr_array(old.T), settings.n_neighbors, settings.measure(), shrinkage=settings.shrinkage)
+        new = top_similar_rows(
+            rows, sp.csr_array(old.T), settings.n_neighbors, settings.measure(), shrinkage=settings.shrinkage
+        )
         content = dataclasses.replace(self.content, rows=sp.vstack([old, rows], format="csr"))
         return dataclasses.replace(self, similar=_appended(self.similar, new), content=content)
 

@@ -6,6 +6,8 @@ Algorithms", WWW 2001 (items); deviations are taken from the baseline as in Kore
 """
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 import scipy.sparse as sp
@@ -48,6 +50,10 @@ class RatingKNN:
     8 N · pool bytes.
     """
 
+    READS: ClassVar[frozenset[str]] = frozenset({"ratings"})
+    NEEDS: ClassVar[frozenset[str]] = frozenset({"ratings"})
+    VARIANTS: ClassVar[tuple[Mapping[str, Any], ...]] = ({"by": "users"},)
+
     by: str = setting("items", one_of=("items", "users"), doc='"items" compares items, "users" compares users.')
     similarity: str = setting(
         "cosine",
@@ -83,7 +89,10 @@ class RatingKNN:
 
     def fit_bytes(self, shape: DatasetShape) -> int:
         """The ratings a few times over, and for items the lists of the similar ones."""
-        lists = top_similar_bytes(shape.items, shape.items, self.n_candidates, Run().n_threads()) + 48 * shape.items * self.n_candidates
+        lists = (
+            top_similar_bytes(shape.items, shape.items, self.n_candidates, Run().n_threads())
+            + 48 * shape.items * self.n_candidates
+        )
         strips = 64 * shape.items * Run().n_threads()
         return (
             96 * shape.events + 24 * (shape.users + shape.items) + 2**20 + (lists + strips if self.by == "items" else 0)
@@ -98,43 +107,45 @@ class RatingKNN:
         )
         baseline = fit_rating_bias(data.ratings, self.user_damping, self.item_damping, data.rating_range)
         ratings = data.ratings
-        assert ratings is not None  # noqa: S101 - fit_baseline has refused it
+        assert ratings is not None  # noqa: S101 - fit_rating_bias has refused it
         evidence = RatingEvidence(ratings, baseline.user_offsets(ratings))
-        compared = self.compared(baseline, evidence)
+        compared = self.prepare_ratings(baseline, evidence)
         with run.limit_threads():
             if self.by == "items":
                 by_item = sp.csr_array(compared.T)
                 similar = top_similar_rows(
                     by_item, compared, self.n_candidates, self.similarity,
-                    shrinkage=self.shrinkage, min_shared=self.min_shared, skip_self=True,
+                    shrinkage=self.shrinkage, min_shared=self.min_shared, exclude_self=True,
                 )  # fmt: skip
                 return RatingKNNModel(self, baseline, similar=rank_entries(similar))
-            others = Others(sp.csr_array(compared.T), compute_row_statistics(compared), baseline.left_over(evidence))
-            return RatingKNNModel(self, baseline, others=others)
+            training_users = TrainingUsers(
+                sp.csr_array(compared.T), compute_row_statistics(compared), baseline.residuals(evidence)
+            )
+            return RatingKNNModel(self, baseline, training_users=training_users)
 
-    def compared(self, baseline: RatingBias, evidence: RatingEvidence) -> CSR:
+    def prepare_ratings(self, baseline: RatingBias, evidence: RatingEvidence) -> CSR:
         """(B, N) the ratings as the measure wants them: raw, or less the mean of the user who gave them."""
         ratings = evidence.ratings
         if self.similarity == "pearson":
             return ratings
         owner = np.repeat(np.arange(ratings.shape[0]), np.diff(ratings.indptr))
-        centred = ratings.data - np.float32(baseline.mean) - evidence.users[owner]
+        centred = ratings.data - np.float32(baseline.mean) - evidence.user_offsets[owner]
         return sp.csr_array((centred, ratings.indices, ratings.indptr), shape=ratings.shape)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Others:
-    """The U training users, ready to be compared with.
+class TrainingUsers:
+    """The U training users, ready for comparison.
 
     Attributes:
-        compared: (N, U) CSR, their ratings as the measure wants them, by item.
-        norms: what the measure needs of each user.
-        left_over: (U, N) CSR, what their ratings exceed their baseline by.
+        profiles: (N, U) CSR, their ratings as the similarity needs them, one item a row.
+        statistics: what the similarity needs of each user.
+        residuals: (U, N) CSR, their ratings minus the baseline.
     """
 
-    compared: CSR
-    compute_row_statistics: RowStatistics
-    left_over: CSR
+    profiles: CSR
+    statistics: RowStatistics
+    residuals: CSR
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -142,7 +153,7 @@ class RatingKNNModel:
     """A fitted rating kNN.
 
     An asker without any rating or history gets equal scores from ``score`` and the baseline of the item from
-    ``predict``. A touched item without a rating counts as liked (``Baseline.evidence``).
+    ``predict``. A touched item without a rating counts as liked (``RatingBias.collect_evidence``).
 
     Attributes:
         settings: what it was fitted with.
@@ -154,16 +165,16 @@ class RatingKNNModel:
     settings: RatingKNN
     baseline: RatingBias
     similar: RankedLists | None = None
-    others: Others | None = None
+    training_users: TrainingUsers | None = None
 
     @property
     def n_items(self) -> int:
         """N."""
-        return len(self.baseline.items)
+        return len(self.baseline.item_offsets)
 
     def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
         """Expected ratings, not clipped: (B, N), or (B, K) for ``items``; all equal without a past."""
-        evidence = self.baseline.evidence(queries.history, queries.ratings)
+        evidence = self.baseline.collect_evidence(queries.history, queries.ratings)
         asked = np.arange(self.n_items, dtype=np.int32) if items is None else np.asarray(items, dtype=np.int32)
         ratings = self._ratings(queries, evidence, np.broadcast_to(asked, (len(queries), asked.shape[-1])))
         ratings[np.diff(evidence.ratings.indptr) == 0] = self.baseline.mean
@@ -171,25 +182,27 @@ class RatingKNNModel:
 
     def predict(self, queries: Queries, items: Int32Array) -> Float32Array:
         """(B,) the rating that asker b would give ``items[b]``, inside the range of the data."""
-        evidence = self.baseline.evidence(queries.history, queries.ratings)
+        evidence = self.baseline.collect_evidence(queries.history, queries.ratings)
         return self.baseline.clip(self._ratings(queries, evidence, np.asarray(items)[:, None])[:, 0])
 
     def explain(self, queries: Queries, item: int) -> Explanation:
         """What each rating of the asker adds; by users, split over the items shared with the neighbours."""
         one = queries.block(0, 1)
-        evidence = self.baseline.evidence(one.history, one.ratings)
-        rated = self.baseline.left_over(evidence)
+        evidence = self.baseline.collect_evidence(one.history, one.ratings)
+        rated = self.baseline.residuals(evidence)
         if self.similar is not None:
             shares, reason = self._item_shares(rated, item), "history"
         else:
-            shares, reason = self._user_shares(one, evidence, item), "neighbours"
+            shares, reason = self._user_shares(one, evidence, item), "neighbors"
         own = rated.indices[shares[rated.indices] != 0]
         return rank_contributions(own, shares[own], reason=reason)
 
     def _ratings(self, queries: Queries, evidence: RatingEvidence, items: Int32Array) -> Float32Array:
-        base = self.baseline.items[items] + (np.float32(self.baseline.mean) + evidence.users)[:, None]
+        base = self.baseline.item_offsets[items] + (np.float32(self.baseline.mean) + evidence.user_offsets)[:, None]
         if self.similar is not None:
-            means, spoke = mean_over_rated_items(self.similar, self.baseline.left_over(evidence), self.settings.n_neighbors, items)
+            means, spoke = mean_over_rated_items(
+                self.similar, self.baseline.residuals(evidence), self.settings.n_neighbors, items
+            )
         else:
             all_means, all_spoke = self._from_users(queries, evidence)
             means, spoke = gather_scores(all_means, items), np.take_along_axis(all_spoke, items, axis=1)
@@ -202,21 +215,23 @@ class RatingKNNModel:
         return share
 
     def _from_users(self, queries: Queries, evidence: RatingEvidence) -> tuple[Float32Array, Int32Array]:
-        others = self.others
-        assert others is not None  # noqa: S101 - one of similar and others is there
-        return mean_over_neighbors(rank_entries(self._nearest(queries, evidence)), others.left_over, self.settings.n_neighbors)
+        training_users = self.training_users
+        assert training_users is not None  # noqa: S101 - one of similar and others is there
+        return mean_over_neighbors(
+            rank_entries(self._nearest(queries, evidence)), training_users.residuals, self.settings.n_neighbors
+        )
 
     def _nearest(self, queries: Queries, evidence: RatingEvidence) -> CSR:
-        others, settings = self.others, self.settings
-        assert others is not None  # noqa: S101 - one of similar and others is there
+        training_users, settings = self.training_users, self.settings
+        assert training_users is not None  # noqa: S101 - one of similar and others is there
         similar = top_similar_rows(
-            settings.compared(self.baseline, evidence),
-            others.compared,
+            settings.prepare_ratings(self.baseline, evidence),
+            training_users.profiles,
             settings.n_candidates + 1,
             settings.similarity,
             shrinkage=settings.shrinkage,
             min_shared=settings.min_shared,
-            of_y=others.norms,
+            y_statistics=training_users.statistics,
         )
         return drop_own_column(similar, queries.users, settings.n_candidates)
 
@@ -235,16 +250,16 @@ class RatingKNNModel:
 
     def _user_shares(self, query: Queries, evidence: RatingEvidence, item: int) -> Float32Array:
         """What the neighbours say about the item, split evenly over the items each shares with the asker."""
-        others = self.others
-        assert others is not None  # noqa: S101 - one of similar and others is there
+        training_users = self.training_users
+        assert training_users is not None  # noqa: S101 - one of similar and others is there
         shares = np.zeros(self.n_items, dtype=np.float32)
         nearest = rank_entries(self._nearest(query, evidence))
-        said = others.left_over[:, [item]].tocoo()
+        said = training_users.residuals[:, [item]].tocoo()
         by_user = dict(zip(said.coords[0].tolist(), said.data.tolist(), strict=True))
         listed = zip(nearest.columns[0].tolist(), nearest.weights[0].tolist(), strict=True)
         speakers = [(user, weight) for user, weight in listed if user in by_user][: self.settings.n_neighbors]
         scale = self._trust(np.array(len(speakers))) / max(1e-9, sum(weight for _, weight in speakers))
         for user, weight in speakers:
-            shared = np.intersect1d(others.left_over[[user]].indices, evidence.ratings.indices)
+            shared = np.intersect1d(training_users.residuals[[user]].indices, evidence.ratings.indices)
             shares[shared] += scale * weight * by_user[user] / len(shared)
         return shares

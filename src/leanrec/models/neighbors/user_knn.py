@@ -6,6 +6,7 @@ Scale Binary Rated Datasets", RecSys 2013.
 """
 
 import dataclasses
+from typing import ClassVar
 
 import numpy as np
 import scipy.sparse as sp
@@ -13,7 +14,7 @@ import scipy.sparse as sp
 from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.errors import DataError
 from leanrec.features.pipeline import FeatureSpec
-from leanrec.features.profiles import Interests, fit_interests
+from leanrec.features.profiles import InterestProfiles, fit_interest_profiles
 from leanrec.kernels.similarity.aggregation import drop_own_column
 from leanrec.kernels.similarity.top_similar import RowStatistics, compute_row_statistics, top_similar_rows
 from leanrec.kernels.sparse import history_scores
@@ -39,6 +40,8 @@ class UserKNN:
     Cost: fit O(E) time and 48 bytes an event; a query O(Σ over its L items of their users + lengths of the k
     histories + N); the model 16 bytes an event.
     """
+
+    READS: ClassVar[frozenset[str]] = frozenset({"history", "content"})
 
     n_neighbors: int = setting(
         100,
@@ -91,7 +94,7 @@ class UserKNN:
         """Store the users, weighted and by item. Raises DataError for "interests" without an item table."""
         run.require_memory(self.fit_bytes(data.shape), f"User-kNN over {len(data.users)} users")
         X, idf = data.interactions, item_idf(data.interactions)
-        interests: Interests | None = None
+        interests: InterestProfiles | None = None
         names: tuple[str, ...] = ()
         with run.limit_threads():
             if self.by == "interests":
@@ -100,16 +103,16 @@ class UserKNN:
                         'by="interests" needs an item table, and the data set has none. Give one, or use by="items".'
                     )
                 features = FeatureSpec(columns=self.columns).fit(data.item_table, run)
-                interests, names = fit_interests(X, features.transform(data.item_table)), features.names
-                compared = interests.of(weight_interactions(X, self.weighting, idf))
+                interests, names = fit_interest_profiles(X, features.transform(data.item_table)), features.names
+                profiles = interests.transform(weight_interactions(X, self.weighting, idf))
             else:
-                compared = weight_interactions(X, self.weighting, idf)
+                profiles = weight_interactions(X, self.weighting, idf)
             if self.similarity == "jaccard":
                 # Sets: stored as such, so that a query need not make them.
-                compared = weight_interactions(compared, "binary")
-            of_users = compute_row_statistics(compared, _MEASURES[self.similarity])
+                profiles = weight_interactions(profiles, "binary")
+            statistics = compute_row_statistics(profiles, _MEASURES[self.similarity])
             strength = weight_interactions(X, self.weighting, np.ones_like(idf))
-        return UserKNNModel(self, sp.csr_array(compared.T), of_users, strength, idf, interests, names)
+        return UserKNNModel(self, sp.csr_array(profiles.T), statistics, strength, idf, interests, names)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -119,7 +122,7 @@ class UserKNNModel:
     Attributes:
         settings: what it was fitted with.
         compared: (N or F, U) CSR, what users are compared by, an item or feature a row.
-        of_users: what the measure needs to know of each user.
+        statistics: what the measure needs to know of each user.
         strength: (U, N) CSR, what each user's liking counts.
         idf: (N,) float32 of the training users, so that a query is weighted as they were.
         interests: from histories to interests; None when compared by items.
@@ -127,11 +130,11 @@ class UserKNNModel:
     """
 
     settings: UserKNN
-    compared: CSR
-    of_users: RowStatistics
+    profiles: CSR
+    statistics: RowStatistics
     strength: CSR
     idf: Float32Array
-    interests: Interests | None
+    interests: InterestProfiles | None
     names: tuple[str, ...]
 
     @property
@@ -141,23 +144,23 @@ class UserKNNModel:
 
     def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
         """Similarity × strength over the neighbours: (B, N), or (B, K) for ``items``."""
-        return history_scores(self.neighbours(queries), self.strength, items)
+        return history_scores(self.find_neighbors(queries), self.strength, items)
 
     def profile(self, queries: Queries) -> CSR:
         """(B, U) the neighbours, as ``neighbours``."""
-        return self.neighbours(queries)
+        return self.find_neighbors(queries)
 
     def item_weights(self) -> CSR:
         """(U, N) what each training user's liking counts."""
         return self.strength
 
-    def neighbours(self, queries: Queries) -> CSR:
+    def find_neighbors(self, queries: Queries) -> CSR:
         """(B, U) the similarities of the k nearest training users, the asker not among them."""
         settings = self.settings
         measure = _MEASURES[settings.similarity]
         similar = top_similar_rows(
-            self._compared(queries), self.compared, settings.n_neighbors + 1, measure,
-            shrinkage=settings.shrinkage, of_y=self.of_users,
+            self._compute_profiles(queries), self.profiles, settings.n_neighbors + 1, measure,
+            shrinkage=settings.shrinkage, y_statistics=self.statistics,
         )  # fmt: skip
         return drop_own_column(similar, queries.users, settings.n_neighbors)
 
@@ -168,25 +171,25 @@ class UserKNNModel:
         neighbour touched too. Interests that they share are named in ``features``.
         """
         one = queries.block(0, 1)
-        nearest = self.neighbours(one)
+        nearest = self.find_neighbors(one)
         liking = self.strength[nearest.indices]
         adds = nearest.data * liking[:, [item]].toarray()[:, 0]
         shared = liking[:, one.history.indices].toarray() > 0
         weights = (adds / np.maximum(shared.sum(axis=1), 1)).astype(np.float32) @ shared
         features = self._shared_interests(one, nearest.indices[adds > 0])
         return rank_contributions(
-            one.history.indices, weights, reason="neighbours", features=features, only_positive=True
+            one.history.indices, weights, reason="neighbors", features=features, only_positive=True
         )
 
-    def _compared(self, queries: Queries) -> CSR:
+    def _compute_profiles(self, queries: Queries) -> CSR:
         weighted = weight_interactions(queries.history, self.settings.weighting, self.idf)
-        return weighted if self.interests is None else self.interests.of(weighted)
+        return weighted if self.interests is None else self.interests.transform(weighted)
 
     def _shared_interests(self, query: Queries, supporters: Int32Array) -> tuple[str, ...]:
         """Names of the ten interests that tie the asker to the neighbours most."""
         if self.interests is None or not len(supporters):
             return ()
-        own = self._compared(query)
-        ties = own.data * self.compared[own.indices][:, supporters].sum(axis=1)
+        own = self._compute_profiles(query)
+        ties = own.data * self.profiles[own.indices][:, supporters].sum(axis=1)
         order = np.argsort(-ties, kind="stable")[:10]
         return tuple(self.names[own.indices[place]] for place in order if ties[place] > 0)

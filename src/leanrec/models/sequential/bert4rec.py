@@ -1,8 +1,8 @@
-"""BERT4Rec: a Transformer that looks both ways fills in items that were hidden from it.
+"""BERT4Rec: bidirectional Transformer trained to predict masked items.
 
 Sun et al., "BERT4Rec: Sequential Recommendation with Bidirectional Encoder Representations from Transformer",
-CIKM 2019; with what Petrov & Macdonald, "A Systematic Review and Replicability Study of BERT4Rec", RecSys 2022, and
-Klenitskiy & Vasilev, RecSys 2023, found of its training: it needs many more epochs than SASRec.
+CIKM 2019. It needs many more epochs than SASRec: Petrov & Macdonald, "A Systematic Review and Replicability Study of
+BERT4Rec", RecSys 2022; Klenitskiy & Vasilev, RecSys 2023.
 """
 
 import dataclasses
@@ -12,96 +12,91 @@ import torch
 from torch import Tensor, nn
 
 from leanrec.data.dataset import Dataset
-from leanrec.data.splits.evaluation_set import Cases
-from leanrec.errors import SettingError
-from leanrec.models.sequential.core.next_item import Lesson, NextItem, NextItemModel, fit_next_item
+from leanrec.data.splits.evaluation_set import EvaluationSet
+from leanrec.models.sequential.core.models import SequentialModel
+from leanrec.models.sequential.core.settings import SequentialSettings, TrainingInputs, check_heads
+from leanrec.models.sequential.core.training import fit_sequential
 from leanrec.nn.dropout import dropout
 from leanrec.nn.transformer import TransformerBlock
 from leanrec.run import Run
-from leanrec.settings import check_at_least, check_between
+from leanrec.settings import setting
 
 __all__ = ["BERT4Rec"]
 
-_HIDDEN = -2
+_MASK_TOKEN = -2
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class BERT4Rec(NextItem):
-    """Learns to tell hidden items from those before and after; answers for a hidden one after the last.
+class BERT4Rec(SequentialSettings):
+    """Predicts masked items from those before and after; the next item is predicted at a mask token after the last.
 
-    Cost: an epoch O(E · (mask · N · D + layers · D · (12 D + L))) with the loss over all items, S in the place of N with
-    sampled ones. A query O(L · layers · D · (12 D + L) + N · D); the model 4 N D bytes and 48 layers D².
-
-    Attributes:
-        layers: blocks of attention and a two-layer network.
-        heads: each looks at a part of the width.
-        mask: share of the items that are hidden.
-        latest: share of the stretches in which the latest item alone is hidden, as it is when the model answers.
+    Cost: an epoch O(E · (mask_prob · N · D + n_layers · D · (12 D + L))) with the loss over all items, S instead of N
+    with S sampled negatives. A query O(L · n_layers · D · (12 D + L) + N · D); the model 4 N D bytes and 48 n_layers D².
     """
 
     epochs: int = 60
-    layers: int = 2
-    heads: int = 2
-    mask: float = 0.2
-    latest: float = 0.1
+    n_layers: int = setting(2, at_least=1, doc="Number of Transformer blocks.")
+    n_heads: int = setting(2, at_least=1, doc="Number of attention heads; must divide ``embedding_dim``.")
+    mask_prob: float = setting(0.2, between=(0.01, 0.99), doc="Share of the items that are masked.")
+    last_item_prob: float = setting(
+        0.1,
+        between=(0, 1),
+        doc="Share of the windows in which only the last item is masked, as it is at inference.",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_at_least("layers", self.layers, 1)
-        check_at_least("heads", self.heads, 1)
-        check_between("mask", self.mask, 0.01, 0.99)
-        check_between("latest", self.latest, 0, 1)
-        if self.width % self.heads:
-            raise SettingError(f"width must be a multiple of heads. Got width={self.width}, heads={self.heads}.")
+        check_heads(self.embedding_dim, self.n_heads)
 
-    def network(self, n_items: int) -> nn.Module:
+    def build_network(self, n_items: int) -> nn.Module:
         """The Transformer with fresh weights."""
         return _BERT4RecNetwork(self, n_items)
 
-    def lesson(self, items: Tensor, lengths: Tensor, rng: np.random.Generator) -> Lesson:
-        """Some items are hidden, one at least of each stretch, and each hidden one is to be told."""
+    def training_inputs(self, items: Tensor, lengths: Tensor, rng: np.random.Generator) -> TrainingInputs:
+        """Mask some items, at least one per window; the masked items are the targets."""
         B, L = items.shape
-        places, ends = np.arange(L), lengths.cpu().numpy()[:, None]
-        hidden = rng.random((B, L), np.float32) < self.mask
-        hidden |= places == (rng.random((B, 1)) * ends).astype(np.int64)
-        hidden = np.where(rng.random((B, 1)) < self.latest, places == ends - 1, hidden) & (places < ends)
-        chosen = torch.from_numpy(hidden).to(items.device)
-        return Lesson(items.masked_fill(chosen, _HIDDEN), lengths, items.masked_fill(~chosen, -1))
+        positions, ends = np.arange(L), lengths.cpu().numpy()[:, None]
+        is_masked = rng.random((B, L), np.float32) < self.mask_prob
+        is_masked |= positions == (rng.random((B, 1)) * ends).astype(np.int64)
+        is_last_only = rng.random((B, 1)) < self.last_item_prob
+        is_masked = np.where(is_last_only, positions == ends - 1, is_masked) & (positions < ends)
+        mask = torch.from_numpy(is_masked).to(items.device)
+        return TrainingInputs(items.masked_fill(mask, _MASK_TOKEN), lengths, items.masked_fill(~mask, -1))
 
-    def question(self, items: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """A hidden item after the last one."""
-        longer = nn.functional.pad(items, (0, 1), value=-1)
-        return longer.scatter_(1, lengths[:, None], _HIDDEN), lengths + 1
+    def inference_inputs(self, items: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Append a mask token after the last item."""
+        padded = nn.functional.pad(items, (0, 1), value=-1)
+        return padded.scatter_(1, lengths[:, None], _MASK_TOKEN), lengths + 1
 
-    def fit(self, data: Dataset, run: Run = Run(), valid: Cases | None = None) -> NextItemModel:
-        """Learn to fill in what is hidden in the histories of ``data``."""
-        return fit_next_item(self, data, run, valid)
+    def fit(self, data: Dataset, run: Run = Run(), valid: EvaluationSet | None = None) -> SequentialModel:
+        """Train to predict masked items in the histories of ``data``."""
+        return fit_sequential(self, data, run, valid)
 
 
 class _BERT4RecNetwork(nn.Module):
     def __init__(self, settings: BERT4Rec, n_items: int) -> None:
         super().__init__()
-        width = settings.width
+        width = settings.embedding_dim
         self.dropout = settings.dropout
         self.items = nn.Embedding(n_items, width)
-        self.places = nn.Embedding(settings.length + 1, width)
+        self.places = nn.Embedding(settings.max_length + 1, width)
         self.hidden = nn.Parameter(torch.empty(width))
         for weight, size in (self.items.weight, width**-0.5), (self.places.weight, 0.01), (self.hidden, 0.01):
             nn.init.normal_(weight, std=size)
         self.blocks = nn.ModuleList(
-            TransformerBlock(width, settings.heads, 4 * width, settings.dropout, causal=False)
-            for _ in range(settings.layers)
+            TransformerBlock(width, settings.n_heads, 4 * width, settings.dropout, causal=False)
+            for _ in range(settings.n_layers)
         )
         self.norm = nn.LayerNorm(width)
 
     def forward(self, items: Tensor, lengths: Tensor) -> Tensor:
-        """(B, L) to (B, L, D). Places count back from the end, so that the latest item always has the same."""
+        """(B, L) to (B, L, D). Positions count back from the end, so that the latest item always has position 0."""
         steps = torch.arange(items.shape[1], device=items.device)
-        x = torch.where((items == _HIDDEN)[:, :, None], self.hidden, self.items(items.clamp(min=0)))
+        x = torch.where((items == _MASK_TOKEN)[:, :, None], self.hidden, self.items(items.clamp(min=0)))
         x = x + self.places((lengths[:, None] - 1 - steps).clamp_(min=0))
         x = dropout(x, self.dropout, self.training)
-        there = steps < lengths[:, None]
-        mask = None if bool(there.all()) else there
+        is_item = steps < lengths[:, None]
+        mask = None if bool(is_item.all()) else is_item
         for block in self.blocks:
             x = block(x, mask)
         out: Tensor = self.norm(x)

@@ -13,9 +13,9 @@ from conftest import STRINGS, make_dataset
 from contracts.estimator import concat_events
 from leanrec.data.table import Table
 from leanrec.errors import ColumnError, DataError
-from leanrec.kernels.sparse import concat_ranges
+from leanrec.kernels.csr import concat_ranges
 from leanrec.models.ctr.core.examples import LabeledRows, RowSpec
-from leanrec.models.ctr.core.rows import ContentEncoder, FieldRows, QueryEncoder, encode_items, has_clock, has_order
+from leanrec.models.ctr.core.rows import ContentEncoder, FieldRows, QueryEncoder, encode_items, has_order
 from leanrec.models.ctr.core.training import _EventObjective, _Log, mean_auc
 from leanrec.models.ctr.deepfm import DeepFM
 from leanrec.run import Run
@@ -143,10 +143,10 @@ def test_no_example_finds_its_own_item_in_the_history(ordered: bool) -> None:
 def test_a_log_without_order_is_shuffled_within_each_user() -> None:
     data = make_dataset(n_users=5, n_items=8, per_user=4)
     assert has_order(data)
-    assert has_clock(data)
+    assert data.time_kind.has_dates
     flat = data.with_events(dataclasses.replace(data.events, time=np.zeros(len(data.events), np.int64)))
     assert not has_order(flat)
-    assert not has_clock(flat)
+    assert not flat.time_kind.has_dates
     log = _Log.of(flat, ("positive",))
     mixed = log.shuffled(np.random.default_rng(0))
     assert mixed.user.tolist() == log.user.tolist()

@@ -1,4 +1,4 @@
-"""Rows of a table and what came of them: what models that rank by features learn from where there is no log of events.
+"""Labeled rows of a table, as training data of CTR models without an event log.
 
 Dimension key: E rows, T targets.
 """
@@ -11,106 +11,106 @@ from numpy.typing import NDArray
 
 from leanrec.data.table import Table
 from leanrec.errors import ColumnError, DataError
-from leanrec.features.base import as_numbers, as_texts
-from leanrec.features.categorical import Labels
-from leanrec.features.pipeline import Block, Features, FeatureSpec
-from leanrec.models.ctr.core.rows import Rows, dense, standard
+from leanrec.features.base import to_numbers, to_texts
+from leanrec.features.categorical import MultiLabelEncoder
+from leanrec.features.pipeline import FeatureBlock, FittedFeatures, FeatureSpec
+from leanrec.models.ctr.core.rows import FieldRows, fit_scales, standardize_numbers
 from leanrec.run import Run
 from leanrec.settings import check_at_least
 from leanrec.types import Float32Array, Int64Array
 
-__all__ = ["Examples", "RowCoder", "RowSpec"]
+__all__ = ["LabeledRows", "RowEncoder", "RowSpec"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Examples:
-    """Rows and what came of them.
+class LabeledRows:
+    """Rows with labels.
 
     Attributes:
         rows: E rows.
         labels: (E, T) float32, 0 or 1.
-        weights: (E,) float32, how much each counts; None = all alike.
+        weights: (E,) float32 example weights; None = equal weights.
     """
 
-    rows: Rows
+    rows: FieldRows
     labels: Float32Array
     weights: Float32Array | None = None
 
     def __post_init__(self) -> None:
         if self.labels.ndim != 2 or len(self.labels) != len(self.rows):
-            raise DataError(f"Examples: labels must be ({len(self.rows)}, T). Got {self.labels.shape}.")
+            raise DataError(f"labels must have the shape ({len(self.rows)}, T). Got {self.labels.shape}.")
         if not np.isin(self.labels, (0, 1)).all():
-            raise DataError("Examples: labels must be 0 or 1. Got others.")
+            raise DataError("labels must be 0 or 1. Got others.")
         if self.weights is not None and len(self.weights) != len(self.rows):
-            raise DataError(f"Examples: weights must have {len(self.rows)} entries. Got {len(self.weights)}.")
+            raise DataError(f"weights must have {len(self.rows)} entries. Got {len(self.weights)}.")
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def take(self, rows: NDArray[Any]) -> "Examples":
-        """The given ones."""
+    def take(self, rows: NDArray[Any]) -> "LabeledRows":
+        """The given rows."""
         weights = None if self.weights is None else self.weights[rows]
-        return Examples(self.rows.take(rows), self.labels[rows], weights)
+        return LabeledRows(self.rows.take(rows), self.labels[rows], weights)
 
 
 @dataclasses.dataclass(frozen=True)
 class RowSpec:
-    """Which columns of a table of examples are what.
+    """Roles of the columns of a table of examples.
 
     Attributes:
-        categories: columns of one value each, numbers or texts, taken as names.
-        labels: columns of several values each ("Comedy|Drama").
-        numbers: columns of numbers; each gives its standardised value and whether it is missing.
-        targets: columns of 0 and 1 that are to be foretold.
-        at_least: rows that a category must have to get a code of its own.
+        categories: single-valued categorical columns, numbers or texts.
+        labels: multi-valued categorical columns ("Comedy|Drama").
+        numbers: numeric columns; each gives its standardized value and whether it is missing.
+        targets: columns of 0 and 1 to predict.
+        min_count: rows that a category must have to get its own code.
     """
 
     categories: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     numbers: tuple[str, ...] = ()
     targets: tuple[str, ...] = ("label",)
-    at_least: int = 1
+    min_count: int = 1
 
     def __post_init__(self) -> None:
-        check_at_least("at_least", self.at_least, 1)
+        check_at_least("min_count", self.min_count, 1)
 
-    def fit(self, table: Table, run: Run = Run()) -> "RowCoder":
-        """Learn values and scales. Raises ColumnError where a column is missing. O(cells log cells)."""
+    def fit(self, table: Table, run: Run = Run()) -> "RowEncoder":
+        """Fit codes and scales. Raises ColumnError if a column is missing. O(cells log cells)."""
         _check_columns(table, (*self.categories, *self.labels, *self.numbers))
-        values = tuple(_frequent(table.columns[name], self.at_least) for name in self.categories)
-        several = tuple(FeatureSpec((Block(name, Labels()),)).fit(table, run) for name in self.labels)
-        return RowCoder(self, values, several, standard(table, self.numbers, run))
+        values = tuple(_frequent_values(table.columns[name], self.min_count) for name in self.categories)
+        labels = tuple(FeatureSpec((FeatureBlock(name, MultiLabelEncoder()),)).fit(table, run) for name in self.labels)
+        return RowEncoder(self, values, labels, fit_scales(table, self.numbers, run))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class RowCoder:
+class RowEncoder:
     """A fitted RowSpec.
 
     Attributes:
-        spec: what it was fitted with.
-        values: the sorted values of each category; code 1 is the first.
-        several: the labels of each column of labels.
-        scales: of the numbers; None where there are none.
+        spec: the spec of the fit.
+        values: sorted values of each categorical column; the first has code 1.
+        labels: features of each multi-valued column.
+        scales: of the numeric columns; None without any.
     """
 
     spec: RowSpec
     values: tuple[NDArray[Any], ...]
-    several: tuple[Features, ...]
-    scales: Features | None
+    labels: tuple[FittedFeatures, ...]
+    scales: FittedFeatures | None
 
-    def rows(self, table: Table) -> Rows:
-        """The fields of a table; values that were not there before are unknown."""
+    def encode(self, table: Table) -> FieldRows:
+        """The rows of a table as fields; new values get the unknown code."""
         _check_columns(table, (*self.spec.categories, *self.spec.labels, *self.spec.numbers))
         pairs = zip(self.spec.categories, self.values, strict=True)
-        codes = tuple((_code(table.columns[name], values), len(values) + 1) for name, values in pairs)
-        bags = tuple(each.transform(table) for each in self.several)
-        return Rows.of(len(table), codes=codes, bags=bags, numbers=dense(self.scales, table))
+        codes = tuple((_encode_column(table.columns[name], values), len(values) + 1) for name, values in pairs)
+        bags = tuple(each.transform(table) for each in self.labels)
+        return FieldRows.from_columns(len(table), codes=codes, bags=bags, numbers=standardize_numbers(self.scales, table))
 
-    def examples(self, table: Table, weights: Float32Array | None = None) -> Examples:
-        """Fields and targets."""
+    def encode_labeled(self, table: Table, weights: Float32Array | None = None) -> LabeledRows:
+        """The rows of a table as fields, with their targets."""
         _check_columns(table, self.spec.targets)
-        labels = np.stack([as_numbers(table.columns[name]) for name in self.spec.targets], 1).astype(np.float32)
-        return Examples(self.rows(table), labels, weights)
+        labels = np.stack([to_numbers(table.columns[name]) for name in self.spec.targets], 1).astype(np.float32)
+        return LabeledRows(self.encode(table), labels, weights)
 
 
 def _check_columns(table: Table, names: tuple[str, ...]) -> None:
@@ -121,32 +121,32 @@ def _check_columns(table: Table, names: tuple[str, ...]) -> None:
         )
 
 
-def _names(column: NDArray[Any]) -> NDArray[Any]:
-    """The cells as they are compared: numbers as such, all else as text."""
+def _to_comparable(column: NDArray[Any]) -> NDArray[Any]:
+    """The cells in the form that is compared: numbers as such, all else as text."""
     if column.dtype.kind in "fiub":
-        return as_numbers(column)
-    return np.array(as_texts(column), dtype=np.dtypes.StringDType())
+        return to_numbers(column)
+    return np.array(to_texts(column), dtype=np.dtypes.StringDType())
 
 
-def _there(names: NDArray[Any]) -> NDArray[np.bool_]:
-    return np.asarray(np.isfinite(names) if names.dtype.kind == "f" else names != "")
+def _is_present(cells: NDArray[Any]) -> NDArray[np.bool_]:
+    return np.asarray(np.isfinite(cells) if cells.dtype.kind == "f" else cells != "")
 
 
-def _frequent(column: NDArray[Any], at_least: int) -> NDArray[Any]:
-    names = _names(column)
-    values, counts = np.unique(names[_there(names)], return_counts=True)
-    kept: NDArray[Any] = values[counts >= at_least]
+def _frequent_values(column: NDArray[Any], min_count: int) -> NDArray[Any]:
+    names = _to_comparable(column)
+    values, counts = np.unique(names[_is_present(names)], return_counts=True)
+    kept: NDArray[Any] = values[counts >= min_count]
     return kept
 
 
-def _code(column: NDArray[Any], values: NDArray[Any]) -> Int64Array:
-    """1 + the place among the values; 0 for any other."""
-    names = _names(column)
+def _encode_column(column: NDArray[Any], values: NDArray[Any]) -> Int64Array:
+    """1 + the position among the sorted values; 0 for any other value."""
+    names = _to_comparable(column)
     if names.dtype.kind != values.dtype.kind:
-        names = _names(np.array(as_texts(column), dtype=np.dtypes.StringDType()))
-        values = _names(np.array(as_texts(values), dtype=np.dtypes.StringDType()))
+        names = _to_comparable(np.array(to_texts(column), dtype=np.dtypes.StringDType()))
+        values = _to_comparable(np.array(to_texts(values), dtype=np.dtypes.StringDType()))
     if not len(values):
         return np.zeros(len(names), np.int64)
     order = np.argsort(values, kind="stable")
-    place = np.minimum(np.searchsorted(values, names, sorter=order), len(values) - 1)
-    return np.where(values[order[place]] == names, order[place] + 1, 0)
+    position = np.minimum(np.searchsorted(values, names, sorter=order), len(values) - 1)
+    return np.where(values[order[position]] == names, order[position] + 1, 0)

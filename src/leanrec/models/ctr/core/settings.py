@@ -1,88 +1,82 @@
-"""The settings of models that rank by features: DeepFM and its kin."""
+"""Settings that all CTR models share."""
 
 import dataclasses
 
 import numpy as np
 from torch import Tensor
 
-from leanrec.data.dataset import Dataset, Shape
+from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.errors import SettingError
 from leanrec.features.pipeline import TEXT_FEATURES
-from leanrec.nn.fields import FieldNetwork, Fields
-from leanrec.settings import check_at_least, check_between, check_one_of
-from leanrec.training.config import Training
+from leanrec.nn.fields import FieldNetwork, FieldSizes
+from leanrec.settings import setting
+from leanrec.training.config import TrainingSettings
 from leanrec.types import Float32Array
 
-__all__ = ["ByFields"]
+__all__ = ["CTRSettings"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ByFields(Training):
-    """Settings of every model that ranks by features.
-
-    Attributes:
-        width: of the vector of each field.
-        hidden: widths of the layers of the perceptron.
-        dropout: share of its units that a step leaves out.
-        batch_norm: scale each of its layers by the batch.
-        negatives: untouched items for each positive event.
-        length: so many of the latest items of a history are pooled.
-        forget: share of the codes (user, item, hour …) that training makes unknown, so that new ones have an answer.
-        l2: half the factor on the sum of the squares of all embedding tables, in the loss; tables with sparse gradients
-            (200,000 rows and more) are left out.
-        columns: of the item table that are used; () = all that can be.
-        text: what a column of text gives: "tfidf", "hashing", "nmf", "lda" or "embedding".
-    """
+class CTRSettings(TrainingSettings):
+    """Settings of every click-through-rate model. ``batch_size`` counts examples, positive and negative."""
 
     epochs: int = 10
-    batch: int = 4096
-    width: int = 16
-    hidden: tuple[int, ...] = (128, 64)
-    dropout: float = 0.0
-    batch_norm: bool = True
-    negatives: int = 4
-    length: int = 50
-    forget: float = 0.1
-    l2: float = 0.0
-    columns: tuple[str, ...] = ()
-    text: str = "tfidf"
+    batch_size: int = 4096
+    embedding_dim: int = setting(16, at_least=1, search="4,8,16,32", doc="D, the length of the vector of each field.")
+    hidden_sizes: tuple[int, ...] = setting((128, 64), at_least=1, doc="Sizes of the hidden layers of the MLP.")
+    dropout: float = setting(
+        0.0, between=(0, 0.99), search="0..0.6", doc="Share of hidden units that are dropped in training."
+    )
+    batch_norm: bool = setting(True, doc="Batch normalization after each hidden layer.")
+    n_negatives: int = setting(4, at_least=1, doc="Items without interaction sampled per positive event.")
+    max_length: int = setting(50, at_least=1, doc="Number of latest items of a history that are pooled.")
+    id_dropout: float = setting(
+        0.1,
+        between=(0, 0.99),
+        doc="Share of codes (user, item, hour …) replaced by the unknown code in training, so that unknown users and "
+        "items get a trained vector.",
+    )
+    l2: float = setting(
+        0.0,
+        at_least=0,
+        doc="L2 penalty on the embedding tables, as part of the loss; tables with sparse gradients (200,000 rows and "
+        "more) are left out.",
+    )
+    columns: tuple[str, ...] = setting((), doc="Columns of the item table to use; () = all usable ones.")
+    text: str = setting(
+        "tfidf",
+        one_of=TEXT_FEATURES,
+        doc='Feature of text columns: "tfidf", "hashing", "nmf", "lda" or "embedding".',
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_at_least("width", self.width, 1)
-        if not self.hidden:
-            raise SettingError("hidden must name at least one width, such as (128, 64). Got none.")
-        for wide in self.hidden:
-            check_at_least("hidden", wide, 1)
-        check_between("dropout", self.dropout, 0, 0.99)
-        check_at_least("negatives", self.negatives, 1)
-        check_at_least("length", self.length, 1)
-        check_between("forget", self.forget, 0, 0.99)
-        check_at_least("l2", self.l2, 0)
-        check_one_of("text", self.text, TEXT_FEATURES)
+        if not self.hidden_sizes:
+            raise SettingError("hidden_sizes must have at least one size, such as (128, 64). Got none.")
 
-    def network(self, sides: tuple[Fields, ...], tasks: int) -> FieldNetwork:
-        """Fresh weights for rows of these fields. Every model brings its own."""
+    def build_network(self, sides: tuple[FieldSizes, ...], n_tasks: int) -> FieldNetwork:
+        """A network with fresh weights for rows of these fields. Every model implements it."""
         raise NotImplementedError
 
-    def tasks(self, data: Dataset) -> tuple[str, ...]:
-        """What is foretold of a pair; one thing, unless the model says more: that a user touches an item."""
+    def task_names(self, data: Dataset) -> tuple[str, ...]:
+        """What is predicted for a user-item pair: by default one task, a positive event."""
         del data
         return ("positive",)
 
-    def task_weights(self, tasks: int) -> Float32Array:
-        """(T,) what the loss of each task weighs in training on events."""
-        return np.ones(tasks, np.float32)
+    def task_weights(self, n_tasks: int) -> Float32Array:
+        """(T,) weight of the loss of each task in training on events."""
+        return np.ones(n_tasks, np.float32)
 
-    def combined(self, logits: Tensor) -> Tensor:
+    def combine_logits(self, logits: Tensor) -> Tensor:
         """(R, T) logits to (R,) scores."""
         return logits[:, 0]
 
-    def fit_bytes(self, shape: Shape) -> int:
-        """Tables of users, items and histories, 4 kB of content an item and a user, and what a step needs."""
-        return self.bytes_for(shape.users + 2 * shape.items) + 4096 * (shape.items + shape.users) + 96 * shape.events
+    def fit_bytes(self, shape: DatasetShape) -> int:
+        """Tables of users, items and histories, 4 kB of content per item and user, and the memory of a step."""
+        tables = self.estimate_bytes(shape.users + 2 * shape.items)
+        return tables + 4096 * (shape.items + shape.users) + 96 * shape.events
 
-    def bytes_for(self, values: int) -> int:
-        """Tables of so many rows with gradients, two moments and three copies; the layers of a batch, forth and back."""
-        cells = 24 * (self.width + 1) + 4 * sum(self.hidden)
-        return 32 * values * (self.width + 1) + 4 * self.batch * 4 * cells + 2**26
+    def estimate_bytes(self, n_values: int) -> int:
+        """Tables of ``n_values`` rows with gradients, two moments and three copies; activations of a batch, both ways."""
+        cells = 24 * (self.embedding_dim + 1) + 4 * sum(self.hidden_sizes)
+        return 32 * n_values * (self.embedding_dim + 1) + 4 * self.batch_size * 4 * cells + 2**26

@@ -1,8 +1,8 @@
-"""Ranking by features: the training that DeepFM and its kin share.
+"""Training of CTR models, on events of a data set or on labeled rows.
 
-A model brings a network from field vectors to logits. From a data set, every positive event is an example with a few
-items that its user has not touched; the asker's side holds who, when and the history before the event, the item's
-side which item and its content. From a table, every row is an example.
+A model brings a network from field vectors to logits. From a data set, each positive event is an example with a few
+sampled items that the user did not interact with. The query side holds the user, the time and the history before the
+event, the item side the item and its content. From labeled rows, each row is an example.
 """
 
 import dataclasses
@@ -20,9 +20,9 @@ from torch.nn import functional as F
 from leanrec.data.dataset import Dataset
 from leanrec.data.splits.evaluation_set import EvaluationSet
 from leanrec.errors import DataError
-from leanrec.kernels.sparse import concat_ranges
+from leanrec.kernels.csr import concat_ranges
 from leanrec.models.ctr.core.examples import LabeledRows
-from leanrec.models.ctr.core.models import FieldModel, FieldScorer, RowModel, field_logits
+from leanrec.models.ctr.core.models import FieldModel, FieldScorer, RowModel, predict_logits
 from leanrec.models.ctr.core.rows import ContentEncoder, FieldRows, QueryEncoder, encode_items, has_order
 from leanrec.models.ctr.core.settings import CTRSettings
 from leanrec.nn.arrays import to_arrays
@@ -35,19 +35,25 @@ from leanrec.types import Events, Float32Array, Int32Array, Int64Array
 
 __all__ = ["fit_events", "fit_rows", "mean_auc"]
 
-_ASKER, _ITEM = 0, 1
-# Pairs judged at a time: their layers stay in the cache.
-_PAIRS = 8_192
-# Held-out askers that early stopping looks at: each is a pass over all items.
-_JUDGED = 300
-_HELD = 0.1
+# The two sides of a network trained on events.
+_QUERY, _ITEM = 0, 1
+# Validation queries: each is a pass over all items.
+_VALIDATION_QUERIES = 300
+# Share of labeled rows held out for validation.
+_VALIDATION_SHARE = 0.1
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Log:
-    """P positive events by user and time, and what they are examples of.
+class _PositiveEvents:
+    """P positive events by user and time, with their labels.
 
-    ``user``, ``item`` (P,); ``time`` (P,); ``bounds`` (U + 1,); ``labels`` (P, T); ``weight`` (P,).
+    Attributes:
+        user: (P,).
+        item: (P,).
+        time: (P,).
+        bounds: (U + 1,) where the events of each user begin.
+        labels: (P, T).
+        weight: (P,).
     """
 
     user: Int32Array
@@ -58,209 +64,228 @@ class _Log:
     weight: Float32Array
 
     @classmethod
-    def of(cls, data: Dataset, tasks: Sequence[str]) -> "_Log":
+    def from_dataset(cls, data: Dataset, task_names: Sequence[str]) -> "_PositiveEvents":
         events = data.events.take(data.events.weight > 0)
         bounds = np.concatenate([[0], np.cumsum(np.bincount(events.user, minlength=len(data.users)))])
+        labels = _make_labels(events, len(data.items), task_names)
         weight = np.ones(len(events), np.float32)
-        if len(tasks) == 1 and len(events):
+        if len(task_names) == 1 and len(events):
             weight = events.weight / np.float32(events.weight.mean())
-        return cls(
-            events.user,
-            events.item,
-            events.time,
-            bounds.astype(np.int64),
-            _labels(events, len(data.items), tasks),
-            weight,
+        return cls(events.user, events.item, events.time, bounds.astype(np.int64), labels, weight)
+
+    def shuffle(self, rng: np.random.Generator) -> "_PositiveEvents":
+        """The events of each user in random order, for logs without an order."""
+        order = np.lexsort((rng.random(len(self.user)), self.user))
+        return _PositiveEvents(
+            self.user[order],
+            self.item[order],
+            self.time[order],
+            self.bounds,
+            self.labels[order],
+            self.weight[order],
         )
 
-    def shuffled(self, rng: np.random.Generator) -> "_Log":
-        """The events of each user in a random order, for logs that know none."""
-        order = np.lexsort((rng.random(len(self.user)), self.user))
-        cut = (self.user[order], self.item[order], self.time[order])
-        return _Log(*cut, self.bounds, self.labels[order], self.weight[order])
-
-    def before(self, places: Int64Array, length: int) -> PackedHistories:
-        """The latest items before each event, without the event's own: no negative is there, so it would give it away."""
-        starts = np.maximum(self.bounds[self.user[places]], places - length)
-        lengths = places - starts
+    def histories_before(self, positions: Int64Array, max_length: int) -> PackedHistories:
+        """The latest items before each event. The event's own item is left out, because it would reveal the label."""
+        starts = np.maximum(self.bounds[self.user[positions]], positions - max_length)
+        lengths = positions - starts
         items = self.item[concat_ranges(starts, lengths)]
-        kept = items != np.repeat(self.item[places], lengths)
+        kept = items != np.repeat(self.item[positions], lengths)
         ends = np.concatenate([[0], np.cumsum(lengths)])
         return PackedHistories(items[kept], np.concatenate([[0], np.cumsum(kept)])[ends].astype(np.int64))
 
 
-def _labels(events: Events, n_items: int, tasks: Sequence[str]) -> Float32Array:
-    """(P, T): 1 for the first task, that there is an event, and for each kind of event that the pair ever had."""
-    touched = np.ones((len(events), 1), np.float32)
-    if len(tasks) == 1:
-        return touched
+def _make_labels(events: Events, n_items: int, task_names: Sequence[str]) -> Float32Array:
+    """(P, T): 1 for the first task, any event, and for each event type that the pair ever had."""
+    any_event = np.ones((len(events), 1), np.float32)
+    if len(task_names) == 1:
+        return any_event
     _, pair = np.unique(events.user.astype(np.int64) * n_items + events.item, return_inverse=True)
-    had = np.zeros((int(pair.max(initial=-1)) + 1, len(events.event_types)), np.float32)
-    had[pair, events.event_type] = 1
-    return np.concatenate([touched, had[pair][:, [events.event_types.index(task) for task in tasks[1:]]]], axis=1)
+    had_type = np.zeros((int(pair.max(initial=-1)) + 1, len(events.event_types)), np.float32)
+    had_type[pair, events.event_type] = 1
+    columns = [events.event_types.index(name) for name in task_names[1:]]
+    return np.concatenate([any_event, had_type[pair][:, columns]], axis=1)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _EventObjective:
-    """Positive events in random order, each with fresh negatives: items that somebody touched, but not this user."""
+    """Positive events in random order, each with newly sampled negatives: active items the user did not interact with."""
 
     settings: CTRSettings
-    log: _Log
-    ordered: bool
-    askers: QueryEncoder
+    events: _PositiveEvents
+    is_ordered: bool
+    query_encoder: QueryEncoder
     items: FieldRows
-    active: Int64Array
-    touched: Int64Array
+    active_items: Int64Array
+    interactions: Int64Array
 
     @classmethod
-    def of(
-        cls, settings: CTRSettings, data: Dataset, tasks: Sequence[str], askers: QueryEncoder, items: FieldRows
+    def from_dataset(
+        cls,
+        settings: CTRSettings,
+        data: Dataset,
+        task_names: Sequence[str],
+        query_encoder: QueryEncoder,
+        items: FieldRows,
     ) -> "_EventObjective":
         pairs = data.interactions.tocoo()
-        touched = np.sort(pairs.coords[0].astype(np.int64) * len(items) + pairs.coords[1])
-        active = np.flatnonzero(items.codes[:, 0])
-        return cls(settings, _Log.of(data, tasks), has_order(data), askers, items, active, touched)
+        return cls(
+            settings,
+            _PositiveEvents.from_dataset(data, task_names),
+            has_order(data),
+            query_encoder,
+            items,
+            active_items=np.flatnonzero(items.codes[:, 0]),
+            interactions=np.sort(pairs.coords[0].astype(np.int64) * len(items) + pairs.coords[1]),
+        )
 
     def batches(self, rng: np.random.Generator) -> Sequence[Any]:
-        log = self.log if self.ordered else self.log.shuffled(rng)
+        events = self.events if self.is_ordered else self.events.shuffle(rng)
         size = max(1, self.settings.batch_size // (1 + self.settings.n_negatives))
-        order = rng.permutation(len(log.user))
-        return [(log, order[start : start + size]) for start in range(0, len(order), size)]
+        order = rng.permutation(len(events.user))
+        return [(events, order[start : start + size]) for start in range(0, len(order), size)]
 
     def loss(self, network: nn.Module, batch: Any, rng: np.random.Generator) -> Tensor:
         network = cast(FieldNetwork, network)
-        log, places = batch
-        device, forget = next(network.parameters()).device, self.settings.id_dropout
-        items, which, labels, weight = self._examples(log, places, rng)
-        asker = self.askers.rows(log.user[places], log.time[places], log.before(places, self.settings.max_length))
-        askers = network.embed(_ASKER, asker.forgetting(forget, rng).batch().to(device))
-        judged = network.embed(_ITEM, self.items.take(items).forgetting(forget, rng).batch().to(device))
-        rows = concat_fields([askers.take(torch.from_numpy(which).to(device)), judged])
-        return _loss(network, rows, labels, weight, self.settings.task_weights(labels.shape[1]), self.settings.l2)
+        events, positions = batch
+        device, id_dropout = next(network.parameters()).device, self.settings.id_dropout
+        items, query_of, labels, weight = self._sample_examples(events, positions, rng)
+        histories = events.histories_before(positions, self.settings.max_length)
+        queries = self.query_encoder.encode(events.user[positions], events.time[positions], histories)
+        query_vectors = network.embed(_QUERY, queries.drop_codes(id_dropout, rng).to_batch().to(device))
+        item_vectors = network.embed(_ITEM, self.items.take(items).drop_codes(id_dropout, rng).to_batch().to(device))
+        rows = concat_fields([query_vectors.take(torch.from_numpy(query_of).to(device)), item_vectors])
+        task_weights = self.settings.task_weights(labels.shape[1])
+        return _compute_loss(network, rows, labels, weight, task_weights, self.settings.l2)
 
-    def _examples(
-        self, log: _Log, places: Int64Array, rng: np.random.Generator
+    def _sample_examples(
+        self, events: _PositiveEvents, positions: Int64Array, rng: np.random.Generator
     ) -> tuple[Int64Array, Int64Array, Float32Array, Float32Array]:
-        """Items, the place in the batch that each belongs to, labels and weights; draws that the user touched are left out."""
-        n = len(places)
-        drawn = self.active[rng.integers(0, len(self.active), (n, self.settings.n_negatives))]
-        keys = log.user[places, None].astype(np.int64) * len(self.items) + drawn
-        found = np.minimum(np.searchsorted(self.touched, keys), len(self.touched) - 1)
-        row, column = np.nonzero(self.touched[found] != keys)
-        # Of which kind an event would be is not asked where there is none.
-        labels = np.full((n + len(row), log.labels.shape[1]), np.nan, np.float32)
+        """Items, the query in the batch of each, labels and weights. Samples that the user interacted with are left out."""
+        n = len(positions)
+        sampled = self.active_items[rng.integers(0, len(self.active_items), (n, self.settings.n_negatives))]
+        keys = events.user[positions, None].astype(np.int64) * len(self.items) + sampled
+        nearest = np.minimum(np.searchsorted(self.interactions, keys), len(self.interactions) - 1)
+        row, column = np.nonzero(self.interactions[nearest] != keys)
+        # Without an event the event types have no label.
+        labels = np.full((n + len(row), events.labels.shape[1]), np.nan, np.float32)
         labels[:, 0] = 0
         weight = np.ones(n + len(row), np.float32)
-        labels[:n], weight[:n] = log.labels[places], log.weight[places]
-        items = np.concatenate([log.item[places], drawn[row, column]])
+        labels[:n], weight[:n] = events.labels[positions], events.weight[positions]
+        items = np.concatenate([events.item[positions], sampled[row, column]])
         return items, np.concatenate([np.arange(n), row]), labels, weight
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _RowObjective:
-    """Rows in random order."""
+    """Labeled rows in random order."""
 
     settings: CTRSettings
     examples: LabeledRows
 
     def batches(self, rng: np.random.Generator) -> Sequence[Any]:
-        order = rng.permutation(len(self.examples))
-        return [order[start : start + self.settings.batch_size] for start in range(0, len(order), self.settings.batch_size)]
+        order, size = rng.permutation(len(self.examples)), self.settings.batch_size
+        return [order[start : start + size] for start in range(0, len(order), size)]
 
     def loss(self, network: nn.Module, batch: Any, rng: np.random.Generator) -> Tensor:
         network = cast(FieldNetwork, network)
         device = next(network.parameters()).device
-        some = self.examples.take(batch)
-        rows = network.embed(0, some.rows.forgetting(self.settings.id_dropout, rng).batch().to(device))
-        return _loss(
-            network, rows, some.labels, some.weights, np.ones(some.labels.shape[1], np.float32), self.settings.l2
-        )
+        examples = self.examples.take(batch)
+        rows = network.embed(0, examples.rows.drop_codes(self.settings.id_dropout, rng).to_batch().to(device))
+        task_weights = np.ones(examples.labels.shape[1], np.float32)
+        return _compute_loss(network, rows, examples.labels, examples.weights, task_weights, self.settings.l2)
 
 
-def _loss(
+def _compute_loss(
     network: FieldNetwork,
     rows: FieldVectors,
     labels: Float32Array,
     weights: Float32Array | None,
-    tasks: Float32Array,
+    task_weights: Float32Array,
     l2: float,
 ) -> Tensor:
-    """Binary cross-entropy of every task that is asked of a row (its label is a number), times its weight, and the squares of the tables."""
-    logits = network.judge(rows).float()
-    wanted = torch.from_numpy(labels).to(logits.device)
-    asked = torch.from_numpy(tasks).to(logits.device) * ~wanted.isnan()
-    each = (F.binary_cross_entropy_with_logits(logits, wanted.nan_to_num(), reduction="none") * asked).sum(1)
+    """Weighted binary cross-entropy over the tasks with a label (not NaN), plus the L2 penalty of the tables."""
+    logits = network.predict_logits(rows).float()
+    targets = torch.from_numpy(labels).to(logits.device)
+    mask = torch.from_numpy(task_weights).to(logits.device) * ~targets.isnan()
+    each = (F.binary_cross_entropy_with_logits(logits, targets.nan_to_num(), reduction="none") * mask).sum(1)
     loss = each.mean() if weights is None else (each * torch.from_numpy(weights).to(logits.device)).mean()
-    return loss + l2 / 2 * network.squares() if l2 else loss
+    return loss + l2 / 2 * network.squared_norm() if l2 else loss
 
 
-def _trained(
+def _train_network(
     settings: CTRSettings,
     sides: tuple[FieldSizes, ...],
-    tasks: int,
+    n_tasks: int,
     objective: TrainingObjective,
     run: Run,
-    judge: Callable[[FieldNetwork], float] | None,
+    score_network: Callable[[FieldNetwork], float] | None,
 ) -> dict[str, NDArray[Any]]:
     with torch.random.fork_rng(devices=[]), limit_torch_threads(run):
         torch.manual_seed(run.seed)
-        network = settings.build_network(sides, tasks)
-        score = None if judge is None else functools.partial(judge, network)
+        network = settings.build_network(sides, n_tasks)
+        score = None if score_network is None else functools.partial(score_network, network)
         train(network, objective, settings, run, score=score, name=type(settings).__name__)
     return to_arrays(network)
 
 
 def fit_events(settings: CTRSettings, data: Dataset, run: Run, valid: EvaluationSet | None = None) -> FieldModel:
-    """Train ``settings.build_network`` on the positive events of ``data`` against untouched items.
+    """Train the network of ``settings`` on the positive events of ``data`` against sampled items without interaction.
 
-    With ``patience`` the score is NDCG@10 on 300 of the ``valid`` cases, or of the latest item of 5 % of the users, which
-    is then left out of training, where that is None.
+    With ``patience`` the validation score is NDCG@10 on 300 queries of ``valid``; if that is None, of the latest item of
+    5 % of the users, which is then left out of training.
     """
-    name = f"{type(settings).__name__} of width {settings.embedding_dim}"
-    run.require_memory(settings.fit_bytes(data.shape), name, "Choose a smaller width or batch, or raise the limit.")
+    run.require_memory(
+        settings.fit_bytes(data.shape),
+        f"{type(settings).__name__} with embedding_dim={settings.embedding_dim}",
+        "Choose a smaller embedding_dim or batch_size, or raise the limit.",
+    )
     if settings.patience and valid is None:
         data, valid = hold_out(data, run.rng())
     with run.limit_threads():
-        content = ContentEncoder.of(data.item_table, settings.columns, settings.text, run)
-        askers = QueryEncoder.of(data, ContentEncoder.of(data.user_table, (), settings.text, run), settings.max_length)
+        content = ContentEncoder.fit(data.item_table, settings.columns, settings.text, run)
+        user_content = ContentEncoder.fit(data.user_table, (), settings.text, run)
+        query_encoder = QueryEncoder.from_dataset(data, user_content, settings.max_length)
     items = encode_items(data, content)
-    tasks, sides = settings.task_names(data), (askers.fields, items.fields)
-    objective = _EventObjective.of(settings, data, tasks, askers, items)
-    judge = None
+    task_names, sides = settings.task_names(data), (query_encoder.fields, items.fields)
+    objective = _EventObjective.from_dataset(settings, data, task_names, query_encoder, items)
+    score_network = None
     if valid is not None:
-        few = valid.take(np.sort(run.rng().permutation(len(valid))[:_JUDGED]))
-        judge = lambda network: mean_ndcg_of_scores(FieldScorer(network, settings, askers, items).score, few)  # noqa: E731
-    weights = _trained(settings, sides, len(tasks), objective, run, judge)
-    return FieldModel(settings, sides, len(tasks), weights, askers, items, content)
+        sample = valid.take(np.sort(run.rng().permutation(len(valid))[:_VALIDATION_QUERIES]))
+        score_network = lambda network: mean_ndcg_of_scores(  # noqa: E731
+            FieldScorer(network, settings, query_encoder, items).score, sample
+        )
+    weights = _train_network(settings, sides, len(task_names), objective, run, score_network)
+    return FieldModel(settings, sides, len(task_names), weights, query_encoder, items, content)
 
 
 def fit_rows(settings: CTRSettings, examples: LabeledRows, run: Run, valid: LabeledRows | None = None) -> RowModel:
-    """Train ``settings.build_network`` on rows and what came of them.
+    """Train the network of ``settings`` on labeled rows.
 
-    With ``patience`` the score is the mean AUC of the tasks on ``valid``, or on a random tenth that is then left out of
-    training, where that is None. Raises DataError where there is no row.
+    With ``patience`` the validation score is the mean AUC of the tasks on ``valid``; if that is None, on a random tenth
+    of the rows, which is then left out of training. Raises DataError if there are no rows.
     """
     if not len(examples):
-        raise DataError(f"{type(settings).__name__} must have examples to learn from. Got none.")
-    fields, tasks = examples.rows.fields, examples.labels.shape[1]
-    name = f"{type(settings).__name__} of {len(examples)} rows and {fields.values} values"
+        raise DataError(f"{type(settings).__name__} must have rows to learn from. Got none.")
+    fields, n_tasks = examples.rows.fields, examples.labels.shape[1]
     run.require_memory(
-        settings.estimate_bytes(fields.values) + 64 * len(examples),
-        name,
-        "Choose a smaller width or batch, or raise the limit.",
+        settings.estimate_bytes(fields.n_values) + 64 * len(examples),
+        f"{type(settings).__name__} of {len(examples)} rows and {fields.n_values} values",
+        "Choose a smaller embedding_dim or batch_size, or raise the limit.",
     )
     if settings.patience and valid is None:
-        held = run.rng().random(len(examples)) < _HELD
-        examples, valid = examples.take(np.flatnonzero(~held)), examples.take(np.flatnonzero(held))
-    judge = None
+        is_valid = run.rng().random(len(examples)) < _VALIDATION_SHARE
+        examples, valid = examples.take(np.flatnonzero(~is_valid)), examples.take(np.flatnonzero(is_valid))
+    score_network = None
     if valid is not None:
-        judge = lambda network: mean_auc(valid.labels, field_logits(network, valid.rows))  # noqa: E731
-    weights = _trained(settings, (fields,), tasks, _RowObjective(settings, examples), run, judge)
-    return RowModel(settings, (fields,), tasks, weights)
+        score_network = lambda network: mean_auc(valid.labels, predict_logits(network, valid.rows))  # noqa: E731
+    objective = _RowObjective(settings, examples)
+    weights = _train_network(settings, (fields,), n_tasks, objective, run, score_network)
+    return RowModel(settings, (fields,), n_tasks, weights)
 
 
 def mean_auc(labels: Float32Array, scores: Float32Array) -> float:
-    """The probability that a row with label 1 is above one with label 0, mean over the T columns that have both.
+    """Mean area under the ROC curve over the T columns that have both labels; 0.5 if none has.
 
     Ties count half. Labels and scores are (E, T). O(E log E).
     """

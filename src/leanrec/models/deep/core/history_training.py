@@ -1,7 +1,7 @@
-"""Every item of a history is asked for, given the others: training for models that answer from what somebody touched.
+"""Trains to predict each item of a history from the rest.
 
-So a model is trained on exactly what it is asked later: a history that does not hold the answer. Nobody has a vector
-of their own, and somebody new with the same history gets the same answer.
+So training matches inference: the history does not contain the answer. Users have no vectors of their own, and a new
+user with the same history gets the same scores.
 """
 
 import dataclasses
@@ -11,13 +11,12 @@ from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from leanrec.data.dataset import Dataset
 from leanrec.data.splits.evaluation_set import EvaluationSet
-from leanrec.kernels.sparse import concat_ranges
+from leanrec.kernels.csr import concat_ranges
 from leanrec.models.deep.core.settings import HistorySettings
 from leanrec.protocols import Embedder
 from leanrec.run import Run
@@ -27,32 +26,41 @@ from leanrec.training.negative_sampling import NegativeSampler
 from leanrec.training.trainer import limit_torch_threads, train
 from leanrec.types import CSR, Float32Array, Int64Array
 
-__all__ = ["HistoryQueries", "ItemTables", "LearnedArrays", "HistoryObjective", "HistoryNetwork", "normalize_sums", "fit_histories", "popularity_bias"]
+__all__ = [
+    "HistoryNetwork",
+    "HistoryObjective",
+    "HistoryQueries",
+    "ItemTables",
+    "LearnedArrays",
+    "fit_histories",
+    "init_bias",
+    "pool_histories",
+]
 
 LearnedArrays = dict[str, Float32Array]
 
 
 class ItemTables(NamedTuple):
-    """What a network makes of the items for one step.
+    """Item vectors of one step.
 
     Attributes:
-        touched: (N, D) what an item says of somebody who touched it.
-        offered: (N, D) what it is when it may be shown.
-        bias: (N,).
+        inputs: (N, D) vectors of items in a history.
+        outputs: (N, D) vectors of items to score.
+        bias: (N,) of items to score.
     """
 
-    touched: Tensor
-    offered: Tensor
+    inputs: Tensor
+    outputs: Tensor
     bias: Tensor
 
 
 class HistoryQueries(NamedTuple):
-    """P questions.
+    """P queries, one per target item.
 
     Attributes:
         users: (P,) rows of users.
-        sums: (P, D) sum of ``touched`` over the items of the user, without the one that is asked for.
-        counts: (P,) how many these are; 0 for somebody who touched one item only.
+        sums: (P, D) sum of ``inputs`` over the user's other items.
+        counts: (P,) number of those items; 0 if the user has the target only.
     """
 
     users: Tensor
@@ -63,128 +71,129 @@ class HistoryQueries(NamedTuple):
 class HistoryNetwork(Protocol):
     """A network over histories, an ``nn.Module``."""
 
-    def answers(self) -> Mapping[str, Tensor]:
-        """The arrays that answers are made of, as they are in evaluation."""
+    def item_tables(self) -> ItemTables:
+        """The current item vectors."""
         ...
 
-    def items(self) -> ItemTables:
-        """The items as they are now."""
+    def encode_queries(self, queries: HistoryQueries, items: ItemTables) -> Tensor:
+        """(P, D) query vectors, to be multiplied with ``items.outputs``."""
         ...
 
-    def ask(self, asked: HistoryQueries, items: ItemTables) -> Tensor:
-        """(P, D) what is compared with ``offered``."""
+    def export_arrays(self) -> Mapping[str, Tensor]:
+        """The arrays of the fitted model, in eval mode."""
         ...
 
 
 def fit_histories(
     settings: HistorySettings,
     data: Dataset,
-    network: Callable[[Dataset, Int64Array], nn.Module],
+    build_network: Callable[[Dataset, Int64Array], nn.Module],
     run: Run,
     valid: EvaluationSet | None,
-    model: Callable[[LearnedArrays], Embedder],
+    build_model: Callable[[LearnedArrays], Embedder],
 ) -> LearnedArrays:
-    """Train a network on the histories of ``data``; the arrays that answers are made of.
+    """Train a network on the histories of ``data``, and return the arrays of the fitted model.
 
     Args:
         settings: of the training.
-        data: what is learnt from.
-        network: makes a ``HistoryNetwork`` of the data and the number of users of each item (N,).
-        run: its seed, threads and limits.
-        valid: what an epoch is judged by; None = with ``patience``, the latest item of a few users, else nothing.
-        model: makes something that answers of the arrays, to judge an epoch by.
+        data: training data.
+        build_network: builds a ``HistoryNetwork`` from the data and the number of users of each item (N,).
+        run: seed, threads and limits.
+        valid: validation data. If None, with ``patience`` the latest item of a few users is held out.
+        build_model: builds a fitted model from the arrays, for validation.
     """
     if settings.patience and valid is None:
         data, valid = hold_out(data, run.rng())
     counts = np.bincount(data.interactions.indices, minlength=len(data.items)).astype(np.int64)
     objective = HistoryObjective(
-        data.interactions, NegativeSampler.by(settings.sampler, counts), min(settings.n_negatives, 4 * len(data.items)), settings.batch_size
+        data.interactions,
+        NegativeSampler.from_counts(settings.sampler, counts),
+        min(settings.n_negatives, 4 * len(data.items)),
+        settings.batch_size,
     )
     with torch.random.fork_rng(devices=[]), limit_torch_threads(run):
         torch.manual_seed(run.seed)
-        net = network(data, counts)
-        judge = None if valid is None else functools.partial(_judge, net, model, valid)
-        train(net, objective, settings, run, score=judge, name=type(settings).__name__, of=(data, valid))
-        return _learnt(net)
+        network = build_network(data, counts)
+        score = None if valid is None else functools.partial(_validate, network, build_model, valid)
+        train(network, objective, settings, run, score=score, name=type(settings).__name__, data=(data, valid))
+        return _export(network)
 
 
-def _judge(network: nn.Module, model: Callable[[LearnedArrays], Embedder], valid: EvaluationSet) -> float:
-    fitted = model(_learnt(network))
-    return mean_ndcg(fitted.embed_queries(valid.queries), fitted.embed_items(), valid)
+def _validate(
+    network: nn.Module, build_model: Callable[[LearnedArrays], Embedder], valid: EvaluationSet
+) -> float:
+    model = build_model(_export(network))
+    return mean_ndcg(model.embed_queries(valid.queries), model.embed_items(), valid)
 
 
 @torch.no_grad()
-def _learnt(network: nn.Module) -> LearnedArrays:
-    training = network.training
+def _export(network: nn.Module) -> LearnedArrays:
+    was_training = network.training
     network.eval()
-    arrays = cast(HistoryNetwork, network).answers()
-    network.train(training)
+    arrays = cast(HistoryNetwork, network).export_arrays()
+    network.train(was_training)
     return {name: value.detach().to("cpu", copy=True).numpy() for name, value in arrays.items()}
 
 
-def popularity_bias(counts: Int64Array) -> Float32Array:
-    """(N,) where the bias of an item begins, which matters for few epochs: the logarithm of how often it was touched."""
+def init_bias(counts: Int64Array) -> Float32Array:
+    """(N,) initial item biases: the log popularity, which matters with few epochs."""
     return np.asarray(np.log(counts + 0.5) - np.log(counts.mean() + 0.5), dtype=np.float32)
 
 
-def normalize_sums(asked: HistoryQueries, damping: float) -> Tensor:
-    """(P, D) the sum over a history, divided as it is long."""
-    return asked.sums / asked.counts.clamp(min=1)[:, None] ** damping
+def pool_histories(queries: HistoryQueries, exponent: float) -> Tensor:
+    """(P, D) sums over the histories, divided by length ** exponent."""
+    return queries.sums / queries.counts.clamp(min=1)[:, None] ** exponent
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class HistoryObjective:
-    """An objective: batches of users, each with all their items; softmax against negatives that a step shares.
+    """Predicts each item of a history from the others, by softmax against negatives shared by a step.
 
-    Cost: a step O(P · (D + S) + S · D) for P items of the users of a batch, and what the network makes of the items.
+    A batch is a set of users with all their items. Cost: a step O(P · (D + S) + S · D) for P items of the users of a
+    batch, plus the cost of the item tables.
 
     Attributes:
-        histories: (U, N) entries are what was touched; their values do not count.
-        draw: where negatives come from.
-        negatives: S.
-        batch: P, about.
+        histories: (U, N), whose values are ignored.
+        sampler: of the negatives.
+        n_negatives: S.
+        batch_size: P, approximately.
     """
 
     histories: CSR
-    draw: NegativeSampler
-    negatives: int
-    batch: int
+    sampler: NegativeSampler
+    n_negatives: int
+    batch_size: int
 
     def batches(self, rng: np.random.Generator) -> Sequence[Any]:
-        """Users in random order, cut where their items reach ``batch``."""
+        """Users in random order, in batches of about ``batch_size`` items."""
         counts = np.diff(self.histories.indptr)
         order = rng.permutation(np.flatnonzero(counts))
         ends = np.cumsum(counts[order])
-        number = (ends - counts[order]) // self.batch
-        return np.split(order, np.flatnonzero(np.diff(number)) + 1) if len(order) else []
+        batch = (ends - counts[order]) // self.batch_size
+        return np.split(order, np.flatnonzero(np.diff(batch)) + 1) if len(order) else []
 
     def loss(self, network: nn.Module, batch: Int64Array, rng: np.random.Generator) -> Tensor:
-        """Mean over the items of the users in ``batch``."""
-        loo = cast(HistoryNetwork, network)
-        items = loo.items()
+        """Mean loss over the items of the users in ``batch``."""
+        net = cast(HistoryNetwork, network)
+        items = net.item_tables()
         device = items.bias.device
-        columns, lengths = _rows(self.histories, batch)
+        starts, stops = (self.histories.indptr[rows].astype(np.int64) for rows in (batch, batch + 1))
+        lengths = stops - starts
+        columns = self.histories.indices[concat_ranges(starts, lengths)].astype(np.int64)
         targets = torch.from_numpy(columns).to(device)
-        starts = torch.from_numpy(np.concatenate([[0], np.cumsum(lengths)[:-1]])).to(device)
+        offsets = torch.from_numpy(np.concatenate([[0], np.cumsum(lengths)[:-1]])).to(device)
         owner = torch.from_numpy(np.repeat(np.arange(len(batch)), lengths)).to(device)
-        sums = F.embedding_bag(targets, items.touched, starts, mode="sum")
-        others = F.embedding(owner, sums) - F.embedding(targets, items.touched)
+        sums = F.embedding_bag(targets, items.inputs, offsets, mode="sum")
+        others = F.embedding(owner, sums) - F.embedding(targets, items.inputs)
         counts = torch.from_numpy(np.repeat(lengths - 1, lengths)).to(device)
         users = torch.from_numpy(np.repeat(batch, lengths)).to(device)
-        queries = loo.ask(HistoryQueries(users, others, counts), items)
-        return self._compare(queries, items, targets, rng)
+        queries = net.encode_queries(HistoryQueries(users, others, counts), items)
+        return self._sampled_loss(queries, items, targets, rng)
 
-    def _compare(self, queries: Tensor, items: ItemTables, targets: Tensor, rng: np.random.Generator) -> Tensor:
-        negatives = self.draw.items((self.negatives,), rng).to(targets.device)
-        # The bias travels as one more cell, which every query multiplies by one.
+    def _sampled_loss(self, queries: Tensor, items: ItemTables, targets: Tensor, rng: np.random.Generator) -> Tensor:
+        negatives = self.sampler.sample((self.n_negatives,), rng).to(targets.device)
+        # The bias is one more dimension, in which every query is 1.
         hidden = torch.cat([queries, queries.new_ones(len(queries), 1)], 1)
-        table = torch.cat([items.offered, items.bias[:, None]], 1)
-        log_q = (self.draw.log_p + np.log(self.negatives)).to(targets.device)
+        table = torch.cat([items.outputs, items.bias[:, None]], 1)
+        log_q = (self.sampler.log_p + np.log(self.n_negatives)).to(targets.device)
         return sampled_softmax(hidden, table, targets, negatives, log_q)
-
-
-def _rows(matrix: CSR, rows: NDArray[Any]) -> tuple[Int64Array, Int64Array]:
-    """The columns of the given rows, end to end, and how many each has."""
-    starts, stops = matrix.indptr[rows].astype(np.int64), matrix.indptr[rows + 1].astype(np.int64)
-    lengths = stops - starts
-    return matrix.indices[concat_ranges(starts, lengths)].astype(np.int64), lengths

@@ -1,57 +1,44 @@
-"""The settings of models that answer from the items of a history and are trained to find each of them by the others."""
+"""Settings of models that represent a user by the items of the history and train on histories."""
 
 import dataclasses
-from collections.abc import Mapping
-from typing import ClassVar
 
-from leanrec.data.dataset import Shape
-from leanrec.settings import check_at_least, check_between, check_one_of
-from leanrec.training.config import Training
+from leanrec.data.dataset import DatasetShape
+from leanrec.settings import setting
+from leanrec.training.config import TrainingSettings
 
-__all__ = ["ByHistory"]
+__all__ = ["HistorySettings"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ByHistory(Training):
-    """A taste is the sum of the vectors of L items / L^damping. ``batch`` counts items of histories.
-
-    Attributes:
-        width: D, the length of a vector.
-        layers: how many links away something may come from.
-        negatives: S, items that the targets of a step are compared with.
-        draw: where these come from, "uniform" or "popularity".
-        dropout: share of the cells of a taste that a step leaves out.
-        hide: share of what is known first hand that a step leaves out, so that what comes over links learns to stand alone.
-        damping: power of the length of a history by which its sum is divided.
-    """
-
-    SPACE: ClassVar[Mapping[str, str]] = {"damping": "0..1"}
+class HistorySettings(TrainingSettings):
+    """The user vector is the sum of the vectors of L items / L^pooling_exponent. ``batch_size`` counts items of histories."""
 
     epochs: int = 30
-    batch: int = 1024
-    learning_rate: float = 3e-3
+    batch_size: int = 1024
+    learning_rate: float = setting(3e-3, search="0.0003..0.03:log")
     weight_decay: float = 0.1
-    width: int = 64
-    layers: int = 2
-    negatives: int = 256
-    draw: str = "uniform"
-    dropout: float = 0.2
-    hide: float = 0.1
-    damping: float = 0.7
+    embedding_dim: int = setting(64, at_least=1, search="16,32,64,128", doc="D, the length of a vector.")
+    n_layers: int = setting(2, at_least=0, doc="Number of hops over which information is propagated.")
+    n_negatives: int = setting(256, at_least=1, doc="S, sampled negatives shared by the targets of a step.")
+    sampler: str = setting(
+        "uniform", one_of=("uniform", "popularity"), doc='Distribution of the negatives: "uniform" or "popularity".'
+    )
+    dropout: float = setting(
+        0.2, between=(0, 0.99), search="0..0.6", doc="Share of the elements of a user vector that are dropped in training."
+    )
+    node_dropout: float = setting(
+        0.1,
+        between=(0, 0.99),
+        doc="Share of the nodes' own vectors that are dropped in training, so that propagated information becomes "
+        "sufficient on its own.",
+    )
+    pooling_exponent: float = setting(
+        0.7, between=(0, 1), search="0..1", doc="Exponent of the history length by which the sum of item vectors is divided."
+    )
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_at_least("width", self.width, 1)
-        check_at_least("layers", self.layers, 0)
-        check_at_least("negatives", self.negatives, 1)
-        check_one_of("draw", self.draw, ("uniform", "popularity"))
-        check_between("dropout", self.dropout, 0, 0.99)
-        check_between("hide", self.hide, 0, 0.99)
-        check_between("damping", self.damping, 0, 1)
-
-    def fit_bytes(self, shape: Shape) -> int:
-        """Weights with gradients, moments and copies; the cells of a batch; vectors of the users. Links come on top: see ``fit``."""
+    def fit_bytes(self, shape: DatasetShape) -> int:
+        """Weights with gradients, moments and copies; activations of a batch; user vectors. ``fit`` adds the links."""
         longest = min(shape.items, max(1, shape.events))
-        cells = 4 * (self.batch + longest) * (12 * self.width + 4 * self.negatives)
-        tables = 4 * (self.width + 1) * (16 * shape.items + 3 * shape.users)
+        cells = 4 * (self.batch_size + longest) * (12 * self.embedding_dim + 4 * self.n_negatives)
+        tables = 4 * (self.embedding_dim + 1) * (16 * shape.items + 3 * shape.users)
         return tables + cells + 64 * shape.events + 48 * 2**20

@@ -1,7 +1,7 @@
-"""Vectors over the graph of users and items: the training and the answers that graph models without torch share.
+"""Settings, training and scoring shared by the graph models with user and item embeddings, without torch.
 
-A model brings the gradients of a step. The vectors start from the graph's strongest directions, and whoever is not a
-user of the fit gets the weighted sum of what the items of the history hand on.
+A model supplies the gradients of a step. Embeddings are initialized with the singular vectors of the normalized graph. A
+user who was not in the fit gets a weighted sum of vectors of the items of the history.
 """
 
 import dataclasses
@@ -37,13 +37,13 @@ __all__ = [
     "GraphTraining",
     "GraphVectors",
     "Step",
-    "bridge",
+    "build_user_item_graph",
     "edge_softmax",
+    "explain_fold_in",
+    "fit_fold_in_map",
     "fold_in",
-    "graph_of",
-    "learn",
-    "reasons",
-    "spectral_start",
+    "spectral_init",
+    "train_arrays",
 ]
 
 Step = Callable[[], tuple[float, Mapping[str, Float32Array]]]
@@ -54,71 +54,71 @@ _WARMUP = 0.05
 
 @dataclasses.dataclass(frozen=True)
 class GraphTraining:
-    """The settings that models of learnt user and item vectors have, under the same names."""
+    """Settings shared by the models of user and item embeddings on a graph."""
 
-    embedding_dim: int = setting(64, at_least=1, search="16,32,64,128", doc="D, the length of the vectors.")
-    epochs: int = setting(24, at_least=1, doc="Passes over the users.")
-    batch_size: int = setting(8192, at_least=0, doc="Users in a step; 0 = all of them.")
+    embedding_dim: int = setting(64, at_least=1, search="16,32,64,128", doc="D, dimension of the embeddings.")
+    epochs: int = setting(24, at_least=1, doc="Number of passes over the users.")
+    batch_size: int = setting(8192, at_least=0, doc="Users in a step; 0 = all users.")
     learning_rate: float = setting(
         0.02,
         above=0,
         search="0.002..0.2:log",
-        doc="Of Adam, the highest; it rises over a twentieth of the steps and falls by a cosine.",
+        doc="Peak learning rate of Adam, with linear warm-up over 5 % of the steps and cosine decay.",
     )
-    weight_decay: float = setting(0.0, at_least=0, doc="Decoupled, per step and in units of the learning rate.")
-    n_negatives: int = setting(512, at_least=1, doc="Items that all users of a step are compared with.")
+    weight_decay: float = setting(0.0, at_least=0, doc="Decoupled weight decay, in units of the learning rate.")
+    n_negatives: int = setting(512, at_least=1, doc="Sampled negative items, shared by all users of a step.")
     n_init_iter: int = setting(
         4,
         at_least=0,
-        doc="Rounds of the iteration that finds the graph's strongest directions; 0 = start from random numbers.",
+        doc="Iterations of the truncated SVD that initializes the embeddings; 0 = random initialization.",
     )
     weighting: str = setting(
         "log",
         one_of=("none", "binary", "log"),
         search="none,binary,log",
-        doc='How much a repeated or stronger interaction counts in the graph: "binary", "log" or "none".',
+        doc="Transformation of the edge weights.",
     )
 
     def __post_init__(self) -> None:
         check_settings(self)
 
-    def power_of_histories(self) -> float:
-        """The power of a history's summed weights by which an asker's vector is divided."""
+    def history_exponent(self) -> float:
+        """Exponent of the degree of a history by which the embedding of a user is divided."""
         return 0.5
 
-    def start(self, X: CSR, rng: np.random.Generator) -> dict[str, Float32Array]:
-        """Vectors of "users" (U, D) and "items" (N, D) before the first step."""
+    def init_embeddings(self, X: CSR, rng: np.random.Generator) -> dict[str, Float32Array]:
+        """Initial embeddings of "users" (U, D) and "items" (N, D)."""
         if self.n_init_iter:
-            users, items = spectral_start(X, self.embedding_dim, self.n_init_iter, rng)
+            users, items = spectral_init(X, self.embedding_dim, self.n_init_iter, rng)
         else:
             users, items = (0.1 * rng.standard_normal((n, self.embedding_dim), dtype=np.float32) for n in X.shape)
         return {"users": users.astype(np.float32), "items": items.astype(np.float32)}
 
-    def steps(self, users: int, rng: np.random.Generator) -> list[Int64Array]:
-        """The users of each step of an epoch, in order of their rows."""
+    def sample_batches(self, users: int, rng: np.random.Generator) -> list[Int64Array]:
+        """The users of each step of an epoch, sorted within a step."""
         order = rng.permutation(users)
         return [np.sort(part) for part in np.array_split(order, -(-users // (self.batch_size or users)))]
 
-    def drawn(self, items: int, rng: np.random.Generator) -> Int64Array:
-        """The negatives of a step."""
+    def sample_negatives(self, items: int, rng: np.random.Generator) -> Int64Array:
+        """The negative items of a step."""
         return rng.choice(items, min(self.n_negatives, items), replace=False)
 
-    def learn(
+    def train(
         self, arrays: Mapping[str, Float32Array], batches: Callable[[np.random.Generator], Iterable[Step]], run: Run
     ) -> None:
-        """Change ``arrays`` in place until the epochs or the time are over."""
-        learn(arrays, batches, self.epochs, self.learning_rate, self.weight_decay, run, type(self).__name__)
+        """Train ``arrays`` in place until the epochs or the time are over."""
+        train_arrays(arrays, batches, self.epochs, self.learning_rate, self.weight_decay, run, type(self).__name__)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class GraphVectors:
-    """A fitted model of user and item vectors.
+    """A fitted model of user and item embeddings.
 
     Attributes:
-        settings: what it was fitted with.
-        users: (U, D) float32 the users of the fit; (0, D) where they have no vector of their own.
-        items: (N, D) float32.
-        sources: (N, D) float32 what an item of a history adds to the vector of its asker, by the weights of the graph.
+        settings: settings of the fit.
+        users: (U, D) float32 embeddings of the training users; (0, D) where the model has none.
+        items: (N, D) float32 item embeddings.
+        sources: (N, D) float32 vectors whose weighted sum over a history is the embedding of a new user.
     """
 
     settings: GraphTraining
@@ -132,26 +132,25 @@ class GraphVectors:
         return len(self.items)
 
     def embed_queries(self, queries: Queries) -> Float32Array:
-        """(B, D): learnt vectors of known users where there are any, else sums over the history; zeros for an empty one."""
+        """(B, D): trained embeddings of known users, folded-in ones for others; zeros for an empty history."""
         settings = self.settings
-        power = settings.power_of_histories()
-        return _learnt_or_folded(queries, self.users, self.sources, settings.weighting, power)
+        return _embed_or_fold_in(queries, self.users, self.sources, settings.weighting, settings.history_exponent())
 
     def embed_items(self) -> Float32Array:
         """(N, D)."""
         return self.items
 
     def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
-        """User vectors · item vectors."""
+        """User embeddings · item embeddings."""
         return dot_scores(self.embed_queries(queries), self.items, items)
 
     def explain(self, queries: Queries, item: int) -> Explanation:
         """The items of the history, by what each adds to the score; for a new user these sum to the score."""
         settings = self.settings
-        return reasons(queries, self.sources, self.items[item], settings.weighting, settings.power_of_histories())
+        return explain_fold_in(queries, self.sources, self.items[item], settings.weighting, settings.history_exponent())
 
 
-def learn(
+def train_arrays(
     arrays: Mapping[str, Float32Array],
     batches: Callable[[np.random.Generator], Iterable[Step]],
     epochs: int,
@@ -160,68 +159,70 @@ def learn(
     run: Run,
     name: str,
 ) -> None:
-    """Change ``arrays`` in place by the gradients of each batch, until the epochs or the time are over."""
+    """Train ``arrays`` in place with Adam, until the epochs or the time are over."""
     bar = run.track(range(epochs), name)
     train_with_adam(
         arrays,
         bar,
         batches,
-        of=epochs,
+        n_epochs=epochs,
         learning_rate=learning_rate,
         warmup=_WARMUP,
-        decay=weight_decay,
+        weight_decay=weight_decay,
         seed=run.seed,
-        enough=run.out_of_time,
+        should_stop=run.out_of_time,
     )
 
 
-def graph_of(X: CSR, alpha: float) -> BipartiteGraph:
-    """The graph normalised by degrees: users' to the power ``alpha``, items' to ½."""
+def build_user_item_graph(X: CSR, alpha: float) -> BipartiteGraph:
+    """The graph normalized by degrees: those of users to the power ``alpha``, those of items to ½."""
     of_users, of_items = weighted_degrees(X)
-    return BipartiteGraph.of(scale_rows_and_columns(X, inverse_power(of_users, alpha), inverse_power(of_items, 0.5)))
+    return BipartiteGraph.from_matrix(
+        scale_rows_and_columns(X, inverse_power(of_users, alpha), inverse_power(of_items, 0.5))
+    )
 
 
 def edge_softmax(
-    links: BipartiteEdges,
+    edges: BipartiteEdges,
     of_users: Float32Array,
     of_items: Float32Array,
     users: Int64Array,
     negatives: Int64Array,
     *,
     temperature: float,
-    balance: float,
-    popularity: float = 0.0,
+    length_exponent: float,
+    norm_exponent: float = 0.0,
 ) -> tuple[float, Float32Array, Float32Array]:
-    """The mean loss of telling each item of ``links`` from shared negatives, and its gradients by the vectors of all.
+    """Sampled softmax loss of the edges against shared negatives, and its gradients by all embeddings.
 
-    A score is the cosine times the item's length to the power ``popularity``, over ``temperature``.
+    A score is the cosine times the norm of the item to the power ``norm_exponent``, divided by ``temperature``.
 
     Args:
-        links: what has to be told: a row for each of ``users``.
-        of_users: (U, D) vectors of all users.
-        of_items: (N, D) vectors of all items.
-        users: those of this step.
-        negatives: the items they are compared with.
-        temperature: scores are divided by it.
-        balance: power of the length of a history by which its user's part is divided.
-        popularity: see above.
+        edges: positive edges, a row for each of ``users``.
+        of_users: (U, D) embeddings of all users.
+        of_items: (N, D) embeddings of all items.
+        users: the users of the step.
+        negatives: sampled negative items.
+        temperature: divisor of the scores.
+        length_exponent: exponent of the length of a history by which the loss of its user is divided.
+        norm_exponent: see above.
     """
-    rows, row_lengths = normalize_rows(of_users[users])
+    rows, row_norms = normalize_rows(of_users[users])
     unit, lengths = normalize_rows(of_items)
-    scale = float(1 / np.mean(lengths**popularity))
-    columns = rescale_rows(unit, lengths, popularity, scale)
-    counts, sharp = links.counts, np.float32(1 / temperature)
-    weights = (np.maximum(counts, 1) ** -balance).astype(np.float32)
+    scale = float(1 / np.mean(lengths**norm_exponent))
+    columns = rescale_rows(unit, lengths, norm_exponent, scale)
+    counts, inverse_temperature = edges.row_counts, np.float32(1 / temperature)
+    weights = (np.maximum(counts, 1) ** -length_exponent).astype(np.float32)
     weights /= max(1.0, float(weights @ counts))
     log_q = np.full(len(negatives), np.log(len(negatives) / len(columns)), np.float32)
-    found = sampled_softmax(links, sharp * rows, columns, negatives, log_q, weights)
+    found = sampled_softmax(edges, inverse_temperature * rows, columns, negatives, log_q, weights)
     d_users = np.zeros_like(of_users)
-    d_users[users] = normalize_rows_backward(sharp * found.rows, rows, row_lengths)
-    return found.loss, d_users, rescale_rows_backward(found.columns, unit, lengths, popularity, scale)
+    d_users[users] = normalize_rows_backward(inverse_temperature * found.rows, rows, row_norms)
+    return found.loss, d_users, rescale_rows_backward(found.columns, unit, lengths, norm_exponent, scale)
 
 
 def _history_weights(history: CSR, weighting: str, alpha: float) -> CSR:
-    """(B, N) weights with which a user of the graph sums over neighbours: w · (Σ w)^−alpha."""
+    """(B, N) weights of the items of a history in the embedding of its user: w · (Σ w)^−alpha."""
     X = weight_interactions(history, weighting)
     degree = np.asarray(X.sum(axis=1), dtype=np.float64).reshape(-1)
     scale = np.repeat(inverse_power(degree, alpha), np.diff(X.indptr))
@@ -233,12 +234,12 @@ def fold_in(history: CSR, sources: Float32Array, weighting: str, alpha: float) -
     return np.asarray(_history_weights(history, weighting, alpha) @ sources, dtype=np.float32)
 
 
-def _learnt_or_folded(
+def _embed_or_fold_in(
     queries: Queries, users: Float32Array, sources: Float32Array, weighting: str, alpha: float
 ) -> Float32Array:
-    """(B, D): ``users`` (U, D) for known askers, folded in for others; zeros for an empty history.
+    """(B, D): ``users`` (U, D) for known users, folded in for others; zeros for an empty history.
 
-    No ``users`` (0, D): all are folded in.
+    All are folded in where ``users`` is empty (0, D).
     """
     out = np.zeros((len(queries), sources.shape[1]), np.float32)
     some = np.diff(queries.history.indptr) > 0
@@ -251,45 +252,47 @@ def _learnt_or_folded(
     return out
 
 
-def bridge(folded: Float32Array, learnt: Float32Array) -> Float32Array:
-    """(D, D) M, so that folded · M is nearest to the learnt vectors over all users, by least squares with a small ridge.
+def fit_fold_in_map(folded: Float32Array, trained: Float32Array) -> Float32Array:
+    """(D, D) matrix M that minimizes |folded · M − trained|² over all users, with a small ridge.
 
-    What a fit learns of a user beyond the sum over the history is unknown for others; M keeps its mean effect.
+    It carries the mean effect of training, beyond the sum over the history, to users who were not in the fit.
     """
     gram = folded.T.astype(np.float64) @ folded
     scale = float(np.trace(gram)) / max(1, len(gram))
     if scale == 0:
         return np.eye(len(gram), dtype=np.float32)
     gram[np.diag_indices_from(gram)] += _RIDGE * scale
-    wanted = folded.T.astype(np.float64) @ learnt + _RIDGE * scale * np.eye(len(gram))
+    wanted = folded.T.astype(np.float64) @ trained + _RIDGE * scale * np.eye(len(gram))
     return np.linalg.solve(gram, wanted).astype(np.float32)
 
 
-def reasons(queries: Queries, sources: Float32Array, item: Float32Array, weighting: str, alpha: float) -> Explanation:
-    """What each item of the history of the one asker adds to the folded-in score of the item of vector ``item`` (D,)."""
+def explain_fold_in(
+    queries: Queries, sources: Float32Array, item: Float32Array, weighting: str, alpha: float
+) -> Explanation:
+    """Contribution of each item of the first history to its score with the item embedding ``item`` (D,)."""
     history = _history_weights(queries.block(0, 1).history, weighting, alpha)
     added = history.data * (sources[history.indices] @ item)
     return rank_contributions(history.indices, added)
 
 
-def spectral_start(
-    X: CSR, width: int, passes: int, rng: np.random.Generator, *, size: float = 0.1, noise: float = 0.01
+def spectral_init(
+    X: CSR, embedding_dim: int, n_iter: int, rng: np.random.Generator, *, size: float = 0.1, noise: float = 0.01
 ) -> tuple[Float32Array, Float32Array]:
-    """Vectors of rows (U, D) and columns (N, D) to start from: the strongest directions of the normalised matrix.
+    """Initial embeddings of rows (U, D) and columns (N, D): singular vectors of the normalized matrix.
 
-    Each side carries the root of the singular values, so that their product is the best of rank D. Numbers are about
-    ``size`` along the strongest; a little noise reaches what has no edge, and fills directions beyond min(U, N).
-    O(passes · (E · D + N · D²)).
+    Both sides are scaled by the square roots of the singular values, so that their product is the best approximation of
+    rank D. Entries are about ``size`` along the first direction; a little noise reaches nodes without an edge, and fills
+    dimensions beyond min(U, N). O(n_iter · (E · D + N · D²)).
     """
     R = normalize_adjacency(X)
-    V, strengths = right_singular_vectors(R, sp.csr_array(R.T), width, passes, rng)
+    V, strengths = right_singular_vectors(R, sp.csr_array(R.T), embedding_dim, n_iter, rng)
     root = np.sqrt(strengths).astype(np.float32)
     there = root > 1e-4
     inverse = np.zeros_like(root)
     inverse[there] = 1 / root[there]
     scale = np.float32(size * np.sqrt(X.shape[1]))
-    columns = np.float32(noise) * rng.standard_normal((X.shape[1], width), dtype=np.float32)
-    rows = np.float32(noise) * rng.standard_normal((X.shape[0], width), dtype=np.float32)
-    rows[:, : V.shape[1]] += scale * BipartiteGraph.of(R).to_rows(V) * inverse
+    columns = np.float32(noise) * rng.standard_normal((X.shape[1], embedding_dim), dtype=np.float32)
+    rows = np.float32(noise) * rng.standard_normal((X.shape[0], embedding_dim), dtype=np.float32)
+    rows[:, : V.shape[1]] += scale * BipartiteGraph.from_matrix(R).propagate_to_rows(V) * inverse
     columns[:, : V.shape[1]] += scale * V * root
     return rows, columns

@@ -1,11 +1,21 @@
-"""Words that hold sentences together and say nothing about a topic, in eight languages."""
+"""Tokenization of text in any script, and stop words of eight languages."""
 
-__all__ = ["FUNCTION_WORDS"]
+import functools
+import re
+import unicodedata
 
-# Left out on purpose: words of one language that mean something in another, such as the German war, hat and die,
-# the French son, sous and c, the Italian come and ai, the Dutch door and van. What is common in one table is left out
-# by its share of the texts anyway.
-_WORDS = {
+__all__ = ["STOP_WORDS", "tokenize"]
+
+# Thai, Lao, Myanmar, Khmer, Japanese kana and Han are written without spaces between words.
+_SPACELESS = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff"
+    "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+)
+
+# Not listed: words of one language that mean something in another, such as the German war, hat and die,
+# the French son, sous and c, the Italian come and ai, the Dutch door and van. A term in too many texts
+# of a table is dropped anyway, by ``max_share``.
+_STOP_WORDS = {
     "English": """a about after all also am an and any are as at be because been before being both but by can could
         did do does doing don each for from had has have having he her hers him his how i if in into is isn it its
         itself just ll me more most my myself no nor not of off on once only or other our ours out over own s same she
@@ -35,4 +45,37 @@ _WORDS = {
         с со так такой там то тоже только ты у уже что чтобы это этот я""",
 }
 
-FUNCTION_WORDS = frozenset(word for words in _WORDS.values() for word in words.split())
+STOP_WORDS = frozenset(word for words in _STOP_WORDS.values() for word in words.split())
+
+
+def tokenize(text: str, ngrams: int = 1, without: frozenset[str] = frozenset()) -> list[str]:
+    """Split a text into lower-case tokens, in order, followed by its n-grams of 2 … ``ngrams`` tokens.
+
+    Tokens of ``without`` are dropped, unless the text has no other: "It" is a title.
+
+    A token is a word (letters, their combining marks, digits). A run of a script without spaces between words gives
+    its overlapping pairs of characters instead, as in search engines. O(length).
+    """
+    found: list[str] = []
+    for run in _pattern().finditer(unicodedata.normalize("NFKC", text).casefold()):
+        spaceless, word = run.groups()
+        if word:
+            found.append(word)
+        elif len(spaceless) == 1:
+            found.append(spaceless)
+        else:
+            found += [spaceless[at : at + 2] for at in range(len(spaceless) - 1)]
+    found = [each for each in found if each not in without] or found
+    words = len(found)
+    for n in range(2, ngrams + 1):
+        found += [" ".join(found[at : at + n]) for at in range(words - n + 1)]
+    return found
+
+
+@functools.cache
+def _pattern() -> re.Pattern[str]:
+    # \w of the standard library leaves out combining marks, which would cut words of Hindi or Tamil apart.
+    spaceless = re.compile(f"[{_SPACELESS}]")
+    points = map(chr, range(0x300, 0x10000))
+    marks = "".join(c for c in points if unicodedata.category(c)[0] == "M" and not spaceless.match(c))
+    return re.compile(f"([{_SPACELESS}]+)|((?:[^\\W_{_SPACELESS}]|[{marks}])+)")

@@ -1,4 +1,4 @@
-"""``--json`` where a command runs for long: one line when a server is ready, one document at the end of the demo."""
+"""``leanrec serve``: the JSON line when ready, and invalid settings."""
 
 import json
 import os
@@ -12,13 +12,12 @@ import httpx
 import pytest
 
 from conftest import make_dataset
-from leanrec.cli import demo
 from leanrec.models.linear.ease import EASE
 from leanrec.pipeline.pipeline import Pipeline
 
 
 @pytest.mark.system
-def test_a_server_says_in_one_line_that_it_is_ready(tmp_path: Path) -> None:
+def test_server_prints_one_json_line_when_ready(tmp_path: Path) -> None:
     model = Pipeline.fit(EASE(l2=20.0), make_dataset()).save(tmp_path / "model")
     words = ["serve", str(model), "--port", "0", "--json"]
     command = [sys.executable, "-c", "from leanrec.cli import main; main()", *words]
@@ -37,19 +36,7 @@ def test_a_server_says_in_one_line_that_it_is_ready(tmp_path: Path) -> None:
             process.kill()
 
 
-@pytest.mark.system
-def test_the_demo_ends_with_one_document(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo, "_MODELS", ("popularity", "item_knn"))
-    code, out, err = run("demo", "--out", tmp_path / "demo", "--json")
-    told = json.loads(out)
-    assert code == 0
-    assert told["data"]["events"] == 100_836
-    assert told["frontier"]["best"] == "item_knn"
-    assert len(told["recommended"]["items"]) == 5
-    assert told["click"]["before"] != told["click"]["after"]
-    assert told["click"]["title"] in told["click"]["before"]
-    assert told["click"]["title"] not in told["click"]["after"]
-    assert Path(told["model"]).is_dir()
-    assert "2. Every model" in err
-    code, out, _ = run("recommend", told["model"], "--user", 1, "-n", 3)
-    assert "Top 3" in out
+def test_invalid_setting_is_refused(run: Any, model: Path) -> None:
+    code, _, err = run("serve", model, "--retention-days", 0)
+    assert code == 2
+    assert "days must be a positive number" in err

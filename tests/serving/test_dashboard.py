@@ -1,4 +1,4 @@
-"""The page in a real browser: a click changes the list, and one can see it."""
+"""The dashboard in a real browser."""
 
 import base64
 import dataclasses
@@ -16,19 +16,19 @@ from conftest import make_dataset
 from contracts.browser import open_browser
 from contracts.server import running
 from leanrec.data.table import Table
-from leanrec.events.event_log import EventLog
+from leanrec.events.sqlite_store import SQLiteEventStore
 from leanrec.models.linear.ease import EASE
 from leanrec.pipeline.pipeline import Pipeline
 from leanrec.serving.app import create_app
 
-# A picture of one dot.
-_BLOT = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+# An image of one pixel.
+_PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[httpx.Client]:
     pipeline = Pipeline.fit(EASE(l2=20.0), make_dataset())
-    with EventLog(tmp_path / "events.db") as log, running(create_app(pipeline, log)) as client:
+    with SQLiteEventStore(tmp_path / "events.db") as log, running(create_app(pipeline, log)) as client:
         yield client
 
 
@@ -41,20 +41,20 @@ def browser() -> Iterator[Any]:
 @pytest.fixture
 def page(browser: Any, server: httpx.Client) -> Iterator[Any]:
     page = browser.new_page(reduced_motion="reduce")
-    complaints: list[str] = []
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-    elsewhere: list[str] = []
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    other_hosts: list[str] = []
     host = str(server.base_url)
     page.on(
-        "request", lambda request: None if request.url.startswith((host, "data:")) else elsewhere.append(request.url)
+        "request", lambda request: None if request.url.startswith((host, "data:")) else other_hosts.append(request.url)
     )
     page.goto(f"{host}/#user-3")
     page.wait_for_selector("#list > li")
     yield page
     page.close()
-    assert elsewhere == []
-    assert complaints == []
+    assert other_hosts == []
+    assert errors == []
 
 
 def titles(page: Any) -> list[str]:
@@ -92,9 +92,9 @@ def test_a_click_changes_the_list_and_marks_what_changed(page: Any, server: http
     assert page.locator("#history .fresh").count() == 1
 
 
-def test_a_new_user_starts_with_the_popular_and_becomes_known(page: Any, server: httpx.Client) -> None:
+def test_a_new_user_starts_with_popular_items(page: Any, server: httpx.Client) -> None:
     page.get_by_role("button", name="New user").click()
-    expect(page.locator("#notice")).to_contain_text("the list comes from popularity")
+    expect(page.locator("#notice")).to_contain_text("this list comes from popularity")
     page.get_by_label("Add an item to the history").fill("star 2")
     page.wait_for_selector("#found [role=option]")
     page.keyboard.press("ArrowDown")
@@ -106,7 +106,7 @@ def test_a_new_user_starts_with_the_popular_and_becomes_known(page: Any, server:
     assert "because you clicked star 24" in page.inner_text("#list > li:first-child .why")
 
 
-def test_a_filter_and_a_length_are_heeded(page: Any) -> None:
+def test_filter_and_length_are_applied(page: Any) -> None:
     page.select_option("#n", "20")
     expect(page.locator("#list > li")).to_have_count(20)
     page.select_option("#column", "genres")
@@ -122,21 +122,21 @@ def test_a_filter_and_a_length_are_heeded(page: Any) -> None:
     assert all(5 <= int(title.split()[1]) <= 10 for title in titles(page))
 
 
-def test_why_shows_what_each_item_of_the_history_adds(page: Any, server: httpx.Client) -> None:
-    page.locator("#list > li").first.get_by_role("button", name="Why").click()
+def test_why_shows_the_contributions_of_the_history(page: Any, server: httpx.Client) -> None:
+    page.locator("#list > li").first.get_by_role("button", name="ItemExplanation").click()
     page.wait_for_selector(".parts .track")
     first = server.get("/recommend?user=user-3").json()["items"][0]["id"]
-    because = server.get("/explain", params={"user": "user-3", "item": first}).json()["because"]
-    assert because[0]["title"] in page.inner_text(".parts")
-    page.locator("#list > li").first.get_by_role("button", name="Why").click()
+    contributions = server.get("/explain", params={"user": "user-3", "item": first}).json()["because"]
+    assert contributions[0]["title"] in page.inner_text(".parts")
+    page.locator("#list > li").first.get_by_role("button", name="ItemExplanation").click()
     assert page.locator(".parts").count() == 0
 
 
-def test_titles_are_text_never_markup(browser: Any, tmp_path: Path) -> None:
+def test_titles_are_never_markup(browser: Any, tmp_path: Path) -> None:
     data = make_dataset()
     data.item_table.columns["title"][:] = "<img src=x onerror=document.title='owned'>"  # type: ignore[union-attr]
     with (
-        EventLog(tmp_path / "e.db") as log,
+        SQLiteEventStore(tmp_path / "e.db") as log,
         running(create_app(Pipeline.fit(EASE(l2=20.0), data), log)) as client,
     ):
         page = browser.new_page()
@@ -147,18 +147,18 @@ def test_titles_are_text_never_markup(browser: Any, tmp_path: Path) -> None:
         page.close()
 
 
-def test_pictures_are_shown_where_the_table_has_them(browser: Any, tmp_path: Path) -> None:
+def test_images_of_the_item_table_are_shown(browser: Any, tmp_path: Path) -> None:
     data = make_dataset()
-    made = np.array(["https://pictures.invalid/one.png"] * 20 + [""] * 20, np.dtypes.StringDType())
+    made = np.array(["https://images.invalid/one.png"] * 20 + [""] * 20, np.dtypes.StringDType())
     data = dataclasses.replace(data, item_table=Table({**data.item_table.columns, "poster": made}))  # type: ignore[union-attr]
     with (
-        EventLog(tmp_path / "e.db") as log,
+        SQLiteEventStore(tmp_path / "e.db") as log,
         running(create_app(Pipeline.fit(EASE(l2=20.0), data), log)) as client,
     ):
         assert "img-src 'self' data: https:;" in client.get("/").headers["content-security-policy"]
         page = browser.new_page()
-        blot = base64.b64decode(_BLOT)
-        page.route("https://pictures.invalid/**", lambda route: route.fulfill(body=blot, content_type="image/png"))
+        pixel = base64.b64decode(_PIXEL)
+        page.route("https://images.invalid/**", lambda route: route.fulfill(body=pixel, content_type="image/png"))
         page.goto(f"{client.base_url}/#user-3")
         page.wait_for_selector("#list > li")
         page.select_option("#n", "50")
@@ -168,7 +168,7 @@ def test_pictures_are_shown_where_the_table_has_them(browser: Any, tmp_path: Pat
         page.close()
 
 
-def test_an_item_without_a_picture_has_a_tile(page: Any) -> None:
+def test_an_item_without_an_image_has_a_tile(page: Any) -> None:
     assert page.locator("#list .tile").count() == 10
     assert page.locator("#list img").count() == 0
     first = titles(page)[0].split()
@@ -183,26 +183,26 @@ def test_every_control_has_a_name(page: Any) -> None:
     assert unnamed == []
 
 
-def test_dark_and_light(page: Any) -> None:
+def test_dark_and_light_theme(page: Any) -> None:
     ground = "getComputedStyle(document.body).backgroundColor"
     before = page.evaluate(ground)
     page.get_by_role("button", name="Switch between light and dark").click()
     assert page.evaluate(ground) != before
 
 
-def test_an_unknown_user_is_told_what_ids_look_like(browser: Any, server: httpx.Client) -> None:
+def test_an_unknown_user_shows_an_error(browser: Any, server: httpx.Client) -> None:
     page = browser.new_page()
     page.goto(str(server.base_url))
     page.wait_for_selector("#list > li")
     page.fill("#user", "user-99")
     page.keyboard.press("Enter")
-    page.wait_for_selector("#problem:not([hidden])")
-    assert "Ids look like: user-" in page.inner_text("#problem")
+    page.wait_for_selector("#error:not([hidden])")
+    assert "Ids look like: user-" in page.inner_text("#error")
     assert page.locator("#list > li").count() == 0
     page.close()
 
 
-def test_a_late_answer_does_not_hide_a_newer_problem(browser: Any, server: httpx.Client) -> None:
+def test_a_late_response_does_not_hide_a_newer_error(browser: Any, server: httpx.Client) -> None:
     page = browser.new_page()
     page.goto(str(server.base_url))
     page.wait_for_selector("#list > li")
@@ -210,22 +210,22 @@ def test_a_late_answer_does_not_hide_a_newer_problem(browser: Any, server: httpx
     page.route(re.compile(r"/users\?.*search=user-99"), lambda route: held.append(route))  # noqa: PLW0108 - playwright asks a handler for its signature
     page.fill("#user", "user-99")
     page.keyboard.press("Enter")
-    page.wait_for_selector("#problem:not([hidden])")
+    page.wait_for_selector("#error:not([hidden])")
     assert page.locator("#users option").count() > 0
     held[0].continue_()
     expect(page.locator("#users option")).to_have_count(0)
-    assert page.is_visible("#problem")
+    assert page.is_visible("#error")
     page.fill("#user", "user-3")
     page.keyboard.press("Enter")
     page.wait_for_selector("#list > li")
-    expect(page.locator("#problem")).to_be_hidden()
+    expect(page.locator("#error")).to_be_hidden()
     page.close()
 
 
-def test_an_unknown_user_in_the_address_is_told_too(browser: Any, server: httpx.Client) -> None:
+def test_an_unknown_user_in_the_address_shows_an_error(browser: Any, server: httpx.Client) -> None:
     page = browser.new_page()
     page.goto(f"{server.base_url}/#user-99")
-    page.wait_for_selector("#problem:not([hidden])")
+    page.wait_for_selector("#error:not([hidden])")
     page.wait_for_load_state("networkidle")
-    assert "Ids look like: user-" in page.inner_text("#problem")
+    assert "Ids look like: user-" in page.inner_text("#error")
     page.close()

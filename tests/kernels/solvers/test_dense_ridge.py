@@ -5,7 +5,7 @@ import pytest
 import scipy.sparse as sp
 
 from leanrec.errors import DataError
-from leanrec.kernels.solvers.dense import (
+from leanrec.kernels.solvers.dense_ridge import (
     dense_gram,
     invert_in_place,
     invert_ridge_by_users,

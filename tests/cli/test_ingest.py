@@ -1,4 +1,4 @@
-"""What reports say of scales, of rules that see the whole log, and of tables that few models read."""
+"""``leanrec ingest``: reports, warnings and options of reading."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,41 @@ import pytest
 
 from leanrec.data.ingest.ingest import ingest
 from leanrec.data.ingest.report import report_from_dict
-from leanrec.models import list_models
+
+
+def test_ingest_reports_and_saves(run: Any, log: Path, tmp_path: Path) -> None:
+    code, out, _ = run("ingest", log, "--out", tmp_path / "data", "--json")
+    report = json.loads(out)
+    assert code == 0
+    assert (report["events"], report["users"], report["items"]) == (7, 4, 5)
+    code, out, _ = run("fit", "popularity", tmp_path / "data", "--out", tmp_path / "m", "--json")
+    assert code == 0
+    assert json.loads(out)["cost"]["wall"] > 0
+
+
+def test_report_shows_columns_and_rejected_rows(run: Any, tmp_path: Path) -> None:
+    file = tmp_path / "log.csv"
+    file.write_text(
+        "userId,movieId,rating,timestamp\n1,10,4,964982703\n1,11,nan,964982704\n,12,3,964982705\n2,10,5,964982706\n2,10,5,964982706\n"
+    )
+    quarantine = tmp_path / "aside.csv"
+    code, out, _ = run("ingest", file, "--rejected", quarantine)
+    assert code == 0
+    assert "user=userId" in out
+    assert "Set aside" in out
+    assert "duplicate" in out
+    assert quarantine.read_text().count("\n") >= 3
+
+
+def test_time_format_is_a_flag(run: Any, tmp_path: Path) -> None:
+    log = tmp_path / "log.csv"
+    log.write_text("user,item,date\na,x,05/03/2024\nb,y,01/02/2024\n")
+    code, _, err = run("ingest", log)
+    assert code == 2
+    assert '--time-format "%d/%m/%Y" or --time-format "%m/%d/%Y"' in " ".join(err.split())
+    code, out, _ = run("ingest", log, "--time-format", "%d/%m/%Y", "--json")
+    assert code == 0
+    assert json.loads(out)["start"] == "2024-02-01T00:00:00Z"
 
 
 @pytest.fixture
@@ -20,18 +54,20 @@ def rated(tmp_path: Path) -> Path:
     return path
 
 
-def test_an_inferred_scale_says_what_it_left_out(run: Any, rated: Path) -> None:
+def test_report_names_rows_outside_an_inferred_rating_range(run: Any, rated: Path) -> None:
     code, out, _ = run("ingest", rated)
-    shown = " ".join(out.split())
+    significant = " ".join(out.split())
     assert code == 0
     assert "1 to 5, inferred from the ratings; 1 row outside" in shown
-    assert "1 row outside was set aside, such as 99. If another scale is meant, name it: --rating-range LOW..HIGH" in shown
+    assert (
+        "1 row outside was set aside, such as 99. If another scale is meant, name it: --rating-range LOW..HIGH" in shown
+    )
     report = ingest(rated).report
     assert (report.rating_range, report.rating_range_inferred) == ((1.0, 5.0), True)
     assert report_from_dict(json.loads(json.dumps(report.to_dict()))) == report
 
 
-def test_a_given_scale_is_not_commented_on(run: Any, rated: Path) -> None:
+def test_given_rating_range_has_no_warning(run: Any, rated: Path) -> None:
     _, out, _ = run("ingest", rated, "--rating-range", "1..100", "--json")
     report = json.loads(out)
     assert (report["rating_range"], report["rating_range_inferred"]) == ([1.0, 100.0], False)
@@ -40,7 +76,7 @@ def test_a_given_scale_is_not_commented_on(run: Any, rated: Path) -> None:
     assert "1 to 5, as given; 1 row outside" in " ".join(out.split())
 
 
-def test_rules_that_saw_the_held_out_events_are_named(run: Any, tmp_path: Path) -> None:
+def test_rules_over_the_whole_log_are_named(run: Any, tmp_path: Path) -> None:
     rows = [f"u{i % 20},i{(i // 20 + i % 20) % 30},{1_600_000_000 + i}" for i in range(400)] + ["solo,i1,1600000999"]
     path = tmp_path / "log.csv"
     path.write_text("\n".join(["user,item,timestamp", *rows]))
@@ -58,7 +94,7 @@ def test_rules_that_saw_the_held_out_events_are_named(run: Any, tmp_path: Path) 
     assert "whole log" not in err
 
 
-def test_who_reads_the_user_table_is_said(run: Any, tmp_path: Path) -> None:
+def test_report_names_models_that_use_the_user_table(run: Any, tmp_path: Path) -> None:
     log, people = tmp_path / "log.csv", tmp_path / "people.csv"
     log.write_text("user,item\na,x\nb,y\na,y\n")
     people.write_text("user,age\na,31\nb,47\n")
@@ -73,14 +109,7 @@ def test_who_reads_the_user_table_is_said(run: Any, tmp_path: Path) -> None:
     assert json.loads(out)["user_columns_used_by"] == []
 
 
-def test_models_know_whether_they_read_the_user_table() -> None:
-    infos = list_models()
-    assert infos["two_tower"].reads_users
-    assert infos["deepfm"].reads_users
-    assert not infos["ease"].reads_users
-
-
-def test_an_encoding_is_an_option_of_every_command_that_reads(run: Any, tmp_path: Path) -> None:
+def test_encoding_is_an_option(run: Any, tmp_path: Path) -> None:
     log = tmp_path / "log.csv"
     log.write_bytes("user,item,title\n张三,书一,红楼梦\n李四,书二,西游记\n".encode("gbk"))
     code, out, _ = run("ingest", log, "--encoding", "gbk", "--json")

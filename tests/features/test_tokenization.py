@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leanrec.features.tokens import tokens
+from leanrec.features.tokenization import tokenize
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ from leanrec.features.tokens import tokens
     ],
 )
 def test_tokens(text: str, expected: list[str]) -> None:
-    assert tokens(text) == [*map(_nfkc, expected)]
+    assert tokenize(text) == [*map(_nfkc, expected)]
 
 
 def _nfkc(text: str) -> str:
@@ -38,14 +38,14 @@ def _nfkc(text: str) -> str:
 
 
 def test_ngrams_follow_the_words() -> None:
-    assert tokens("a b c", 3) == ["a", "b", "c", "a b", "b c", "a b c"]
-    assert tokens("one", 3) == ["one"]
+    assert tokenize("a b c", 3) == ["a", "b", "c", "a b", "b c", "a b c"]
+    assert tokenize("one", 3) == ["one"]
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.text(max_size=60))
 def test_any_text_gives_tokens_without_blanks(text: str) -> None:
-    for token in tokens(text, 1):
+    for token in tokenize(text, 1):
         assert token
         assert not any(map(str.isspace, token))
 
@@ -53,4 +53,4 @@ def test_any_text_gives_tokens_without_blanks(text: str) -> None:
 @settings(max_examples=30, deadline=None)
 @given(st.text(max_size=30), st.text(max_size=30))
 def test_texts_side_by_side_give_the_tokens_of_each(one: str, two: str) -> None:
-    assert tokens(f"{one} . {two}") == tokens(one) + tokens(two)
+    assert tokenize(f"{one} . {two}") == tokenize(one) + tokenize(two)

@@ -1,0 +1,72 @@
+"""What the times of an interaction log mean: timestamps, a scale shared by all users, an order within each user, or nothing.
+
+The kind is decided once, where events become a ``Dataset``, and saved with it as ``Dataset.time_kind``.
+"""
+
+import enum
+
+import numpy as np
+
+from leanrec.types import Events
+
+__all__ = ["TimeKind", "infer_time_kind"]
+
+_EARLIEST_TIMESTAMP = 10**8  # seconds, in 1973; an order within a user does not get there
+_BLOCK = 1_000_000
+
+
+class TimeKind(enum.StrEnum):
+    """Meaning of ``Events.time``.
+
+    Attributes:
+        TIMESTAMP: seconds since 1970, so times have dates and hours.
+        COMPARABLE: numbers that are comparable between users but are not dates, such as days since the start of the log.
+        ORDER: positions within each user; times of two users are not comparable.
+        NONE: all times are equal.
+        UNKNOWN: not inferred yet. The times of a Dataset are never of this kind.
+    """
+
+    TIMESTAMP = "timestamp"
+    COMPARABLE = "comparable"
+    ORDER = "order"
+    NONE = "none"
+    UNKNOWN = "unknown"
+
+    @property
+    def is_comparable(self) -> bool:
+        """Whether times of different users can be compared, as a split by time needs."""
+        return self in {TimeKind.TIMESTAMP, TimeKind.COMPARABLE}
+
+    @property
+    def has_dates(self) -> bool:
+        """Whether times can be converted to dates."""
+        return self is TimeKind.TIMESTAMP
+
+
+def infer_time_kind(events: Events) -> TimeKind:
+    """Infer the kind from the values of events that are sorted by user, then time.
+
+    Small whole numbers that mostly increase by one within each user, and start at the lowest value for most users, are an
+    order. Cost: O(E) time, one block of memory.
+    """
+    time, user = events.time, events.user
+    if not len(time):
+        return TimeKind.NONE
+    lowest, highest = int(time.min()), int(time.max())
+    if lowest == highest:
+        return TimeKind.NONE
+    if highest >= _EARLIEST_TIMESTAMP:
+        return TimeKind.TIMESTAMP if lowest >= _EARLIEST_TIMESTAMP else TimeKind.COMPARABLE
+    # First events of a user, those of them at the start of the scale; pairs of successive events, those one apart.
+    firsts = 1
+    low_firsts = int(time[0] <= lowest + 1)
+    pairs = steps = 0
+    for start in range(0, len(time) - 1, _BLOCK):
+        stop = min(start + _BLOCK, len(time) - 1)
+        same = np.diff(user[start : stop + 1]) == 0
+        pairs += int(np.count_nonzero(same))
+        steps += int(np.count_nonzero(np.diff(time[start : stop + 1])[same] == 1))
+        firsts += int(np.count_nonzero(~same))
+        low_firsts += int(np.count_nonzero(time[start + 1 : stop + 1][~same] <= lowest + 1))
+    is_order = bool(pairs) and 2 * steps >= pairs and 2 * low_firsts >= firsts
+    return TimeKind.ORDER if is_order else TimeKind.COMPARABLE

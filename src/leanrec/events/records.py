@@ -1,0 +1,84 @@
+"""Values that an event store takes and returns, whatever it is built on."""
+
+import dataclasses
+from typing import NamedTuple
+
+from leanrec.data.vocabulary import Id
+from leanrec.events.user_events import UserEvent
+from leanrec.settings import check_at_least, check_positive
+from leanrec.types import Int64Array
+
+__all__ = ["AppendResult", "DataOrigin", "RankCounts", "RetentionPolicy", "ServedList"]
+
+
+class AppendResult(NamedTuple):
+    """Result of appending a batch: the events that were new, and how many the store already had."""
+
+    new: tuple[UserEvent, ...]
+    duplicates: int
+
+
+@dataclasses.dataclass(frozen=True)
+class DataOrigin:
+    """The data set that a model was fitted on. An event store is bound to one, because its ids refer to it.
+
+    Attributes:
+        fingerprint: fingerprint of the data set.
+        description: its source and size, for messages.
+        log_id: id of the event store that was merged into the data, or None.
+    """
+
+    fingerprint: str
+    description: str
+    log_id: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class RetentionPolicy:
+    """How long served lists are kept. Events are never deleted, and keep the rank they were given.
+
+    Attributes:
+        max_lists: largest number of lists; the oldest are deleted first. A list of ten items takes about 400 bytes.
+        max_days: a list is deleted once it is this much older than the newest list.
+    """
+
+    max_lists: int = 1_000_000
+    max_days: float = 90.0
+
+    def __post_init__(self) -> None:
+        check_at_least("max_lists", self.max_lists, 0)
+        check_positive("max_days", self.max_days)
+
+
+@dataclasses.dataclass(frozen=True)
+class ServedList:
+    """One recommendation list as it was served.
+
+    Attributes:
+        request: id of the list, unique in the store.
+        time: seconds since 1970.
+        user: external id of the user, or None where only a history was given.
+        items: external ids of the items; the position of an item is its rank.
+        scores: score of each item.
+        fallback: name of the fallback model if the list came from it, else None.
+    """
+
+    request: str
+    time: int
+    user: Id | None
+    items: tuple[Id, ...]
+    scores: tuple[float, ...]
+    fallback: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class RankCounts:
+    """Impressions and positive events by rank.
+
+    Attributes:
+        shown: (K,) number of lists that had an item at this rank.
+        clicked: (K,) number of events with positive weight attributed to this rank.
+    """
+
+    shown: Int64Array
+    clicked: Int64Array

@@ -1,0 +1,158 @@
+"""Read-only access to an SQLite event store, and the checks of its file format."""
+
+import contextlib
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from leanrec.data.table import Table
+from leanrec.data.vocabulary import id_array
+from leanrec.errors import SourceError
+from leanrec.events.records import DataOrigin, RankCounts, ServedList
+from leanrec.events.user_events import UserEvent, to_events
+from leanrec.types import Events, IdArray
+
+__all__ = [
+    "APPLICATION_ID",
+    "FORMAT_VERSION",
+    "SQLiteEventReader",
+    "build_item_table",
+    "check_format",
+    "make_source_error",
+]
+
+APPLICATION_ID = 0x6C656172  # "lear": marks our files among other SQLite files
+FORMAT_VERSION = 2
+
+
+class SQLiteEventReader:
+    """Reads an event store, also while a server writes to it."""
+
+    def __init__(self, path: str | Path) -> None:
+        """Open an existing store. Raises SourceError if there is none, or if the file is something else."""
+        self.path = Path(path)
+        with self._connect() as connection:
+            if check_format(self.path, connection):
+                raise SourceError(f"{self.path} must be an event log. It is an empty file. Choose another path.")
+
+    @property
+    def id(self) -> str:
+        """Unique id of this store, which stays when the file is moved."""
+        with self._connect() as connection:
+            return str(connection.execute("SELECT id FROM log").fetchone()[0])
+
+    def origins(self) -> tuple[DataOrigin, ...]:
+        """The data sets that this store was bound to, oldest first."""
+        with self._connect() as connection:
+            rows = connection.execute("SELECT fingerprint, description FROM origin ORDER BY seq").fetchall()
+        return tuple(DataOrigin(fingerprint, description) for fingerprint, description in rows)
+
+    def check_origin(self, origin: DataOrigin) -> None:
+        """Raise SourceError if the store is bound to other data, whose ids may mean other users and items.
+
+        It is bound to every data set whose models have used it, and to every data set that it was merged into. An
+        empty store fits any data.
+        """
+        origins = self.origins()
+        known = {each.fingerprint for each in origins}
+        is_ours = origin.fingerprint in known or (origin.log_id and origin.log_id == self.id)
+        if origins and not is_ours and not self._is_empty():
+            bound = origins[-1]
+            raise SourceError(
+                f"The event log {self.path} must belong to the data of this model ({origin.description}; fingerprint "
+                f"{origin.fingerprint[:12]}). It belongs to other data ({bound.description}; fingerprint "
+                f"{bound.fingerprint[:12]}), so its ids may mean other users and items. If they mean the same, fit "
+                "the model with this log, or rebind the log to the model; otherwise choose another log."
+            )
+
+    def events(self) -> Events:
+        """All events in the order of arrival, by external id, with request and rank where known. O(E)."""
+        with self._connect() as connection:
+            rows = connection.execute(
+                "SELECT id, user, item, event_type, time, weight, rating, request, rank FROM event ORDER BY seq"
+            )
+            return to_events([UserEvent(*row) for row in rows])
+
+    def items(self) -> tuple[IdArray, Table]:
+        """External ids and content of the items that were added while serving."""
+        with self._connect() as connection:
+            rows = connection.execute("SELECT id, content FROM item ORDER BY seq").fetchall()
+        contents = [json.loads(content) for _, content in rows]
+        return id_array([item for item, _ in rows]), build_item_table(contents)
+
+    def served_lists(self) -> Iterator[ServedList]:
+        """The served lists that are still kept, oldest first."""
+        with self._connect() as connection:
+            for row in connection.execute(
+                "SELECT request, time, user, items, scores, fallback FROM served ORDER BY time"
+            ):
+                request, time, user, items, scores, fallback = row
+                yield ServedList(request, time, user, tuple(json.loads(items)), tuple(json.loads(scores)), fallback)
+
+    def count_by_rank(self) -> RankCounts:
+        """Impressions and positive events by rank: the raw numbers of click-through rate and position bias."""
+        with self._connect() as connection:
+            lengths = connection.execute("SELECT json_array_length(items) FROM served").fetchall()
+            ranks = connection.execute(
+                "SELECT rank FROM event JOIN served USING (request) WHERE rank >= 0 AND weight > 0"
+            ).fetchall()
+        longest = max((length for (length,) in lengths), default=0)
+        ends = np.bincount([length for (length,) in lengths], minlength=longest + 1)
+        shown = np.cumsum(ends[::-1])[::-1][1:]
+        inside = [rank for (rank,) in ranks if rank < longest]
+        return RankCounts(shown.astype(np.int64), np.bincount(inside, minlength=longest).astype(np.int64))
+
+    def __len__(self) -> int:
+        with self._connect() as connection:
+            return int(connection.execute("SELECT count(*) FROM event").fetchone()[0])
+
+    def _is_empty(self) -> bool:
+        with self._connect() as connection:
+            return not connection.execute(
+                "SELECT EXISTS (SELECT 1 FROM event UNION ALL SELECT 1 FROM item)"
+            ).fetchone()[0]
+
+    @contextlib.contextmanager
+    def _connect(self) -> Iterator[sqlite3.Connection]:
+        try:
+            # mode=rw does not create a missing file.
+            with contextlib.closing(sqlite3.connect(f"{self.path.resolve().as_uri()}?mode=rw", uri=True)) as connection:
+                yield connection
+        except (sqlite3.DatabaseError, OSError, ValueError) as error:
+            raise make_source_error(self.path, error) from error
+
+
+def make_source_error(path: Path, error: BaseException) -> SourceError:
+    """The SourceError for a store that cannot be opened, read or written."""
+    return SourceError(
+        f"The event log {path} cannot be used: {error}. Check the path, its permissions and the free space on the disk."
+    )
+
+
+def check_format(path: Path, connection: sqlite3.Connection) -> bool:
+    """Whether the file is new and empty. Raises SourceError if it is not an event store of this version."""
+    if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        return True
+    application_id = connection.execute("PRAGMA application_id").fetchone()[0]
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if application_id != APPLICATION_ID:
+        raise SourceError(f"{path} must be an event log. It is a file of another program. Choose another path.")
+    if version != FORMAT_VERSION:
+        raise SourceError(f"{path} must be an event log of version {FORMAT_VERSION}. It has version {version}.")
+    return False
+
+
+def build_item_table(contents: Sequence[Mapping[str, Any]]) -> Table:
+    """A table with one row per content. A column of numbers only becomes float64, any other becomes text."""
+    names = dict.fromkeys(name for content in contents for name in content)
+    return Table({name: _build_column([content.get(name) for content in contents]) for name in names})
+
+
+def _build_column(cells: Sequence[Any]) -> np.ndarray:
+    if all(cell is None or (isinstance(cell, int | float) and not isinstance(cell, bool)) for cell in cells):
+        return np.array([np.nan if cell is None else float(cell) for cell in cells])
+    return np.array(["" if cell is None else str(cell) for cell in cells], np.dtypes.StringDType())

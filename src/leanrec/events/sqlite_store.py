@@ -1,0 +1,272 @@
+"""Event store in one SQLite file (WAL mode, one writer thread); an accepted event is on disk."""
+
+import contextlib
+import dataclasses
+import json
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, Self
+
+from leanrec.data.vocabulary import Id
+from leanrec.errors import DataError, SourceError
+from leanrec.events.lock import FileLock
+from leanrec.events.records import AppendResult, DataOrigin, RetentionPolicy, ServedList
+from leanrec.events.sqlite_reader import (
+    APPLICATION_ID,
+    FORMAT_VERSION,
+    SQLiteEventReader,
+    check_format,
+    make_source_error,
+)
+from leanrec.events.user_events import UserEvent
+
+__all__ = ["SQLiteEventStore"]
+
+_BATCH_SIZE = 512
+_QUEUE_SIZE = 10_000  # with more writes waiting, the request that serves a list waits too
+_DELETE_EVERY = 1000  # served lists between two deletions of old ones
+_DAY = 86_400
+
+# Columns of external ids have no type, so that 12 stays a number and "12" stays text.
+_SCHEMA = f"""
+PRAGMA application_id = {APPLICATION_ID};
+PRAGMA user_version = {FORMAT_VERSION};
+CREATE TABLE IF NOT EXISTS event (
+    seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, user NOT NULL, item NOT NULL, event_type TEXT NOT NULL,
+    time INTEGER NOT NULL, weight REAL NOT NULL, rating REAL, request TEXT, rank INTEGER
+);
+CREATE TABLE IF NOT EXISTS served (
+    request TEXT PRIMARY KEY, time INTEGER NOT NULL, user, fallback TEXT,
+    items TEXT NOT NULL, scores TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS served_by_time ON served (time);
+CREATE TABLE IF NOT EXISTS item (seq INTEGER PRIMARY KEY, id NOT NULL UNIQUE, content TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS origin (
+    seq INTEGER PRIMARY KEY, fingerprint TEXT NOT NULL UNIQUE, description TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS log (id TEXT NOT NULL);
+INSERT INTO log SELECT lower(hex(randomblob(16))) WHERE NOT EXISTS (SELECT 1 FROM log);
+"""  # noqa: S608 - the values are our own constants
+_INSERT_EVENT = """
+INSERT INTO event (id, user, item, event_type, time, weight, rating, request, rank)
+VALUES (:id, :user, :item, :event_type, :time, :weight, :rating, :request, coalesce(:rank,
+    (SELECT position.key FROM served, json_each(served.items) AS position
+     WHERE served.request = :request AND position.value = :item)))
+ON CONFLICT (id) DO NOTHING
+"""
+
+_WriteFunction = Callable[[sqlite3.Connection], Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class _WriteJob:
+    write: _WriteFunction
+    done: "Future[Any]"
+
+
+class SQLiteEventStore(SQLiteEventReader):
+    """User events, served lists and new items in one SQLite file.
+
+    One thread does all writes and puts what is waiting into one transaction. ``append`` returns after that
+    transaction is on disk (``synchronous=FULL``: it survives kill -9 and loss of power). Serving a list does not wait
+    for the disk, but the list is written before any later event that refers to it.
+
+    Thread-safe. A file lock keeps a second server out; other processes can read the file with ``SQLiteEventReader``.
+    """
+
+    def __init__(self, path: str | Path, retention: RetentionPolicy = RetentionPolicy()) -> None:
+        """Open the file or create it.
+
+        Raises SourceError if it is something else, cannot be written, or is in use by another server.
+        """
+        self.path, self.retention = Path(path), retention
+        self.n_lost = 0
+        self._n_served = 0
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock = FileLock(self.path)
+        except (OSError, ValueError) as error:
+            raise error if isinstance(error, SourceError) else make_source_error(self.path, error) from error
+        self._jobs: queue.Queue[_WriteJob | None] = queue.Queue(_QUEUE_SIZE)
+        self._closing = threading.Lock()
+        self._is_open = True
+        ready: Future[None] = Future()
+        self._writer = threading.Thread(target=self._run_writer, args=(ready,), name="leanrec-log", daemon=True)
+        self._writer.start()
+        try:
+            ready.result()
+        except BaseException:
+            self._lock.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Write what is waiting and close the file. Calling it again does nothing."""
+        with self._closing:
+            if self._is_open:
+                self._is_open = False
+                self._jobs.put(None)
+        self._writer.join()
+        self._lock.close()
+
+    def bind(self, origin: DataOrigin, *, rebind: bool = False) -> None:
+        """Bind the store to a data set; see ``check_origin``. An empty store drops its earlier bindings.
+
+        Args:
+            origin: the data set of the model that is served.
+            rebind: accept a store that is bound to other data, because its ids mean the same users and items.
+
+        Raises SourceError if the store is bound to other data and ``rebind`` is False.
+        """
+        if not rebind:
+            self.check_origin(origin)
+        is_empty = self._is_empty()
+
+        def write(connection: sqlite3.Connection) -> None:
+            if is_empty:
+                connection.execute("DELETE FROM origin")
+            insert = "INSERT INTO origin (fingerprint, description) VALUES (?, ?) ON CONFLICT (fingerprint) DO NOTHING"
+            connection.execute(insert, (origin.fingerprint, origin.description))
+
+        self._submit(write).result()
+
+    def append(self, user_events: Sequence[UserEvent]) -> AppendResult:
+        """Write events, except those whose id is there already. Returns when they are on disk."""
+
+        def write(connection: sqlite3.Connection) -> AppendResult:
+            new = [each for each in user_events if connection.execute(_INSERT_EVENT, vars(each)).rowcount]
+            return AppendResult(tuple(new), len(user_events) - len(new))
+
+        result: AppendResult = self._submit(write).result()
+        return result
+
+    def add_items(self, contents: Mapping[Id, Mapping[str, Any]]) -> None:
+        """Write the content of new items, for a later restart of the server. Returns when they are on disk."""
+        rows = [(item, json.dumps(content)) for item, content in contents.items()]
+
+        def write(connection: sqlite3.Connection) -> None:
+            connection.executemany("INSERT INTO item (id, content) VALUES (?, ?) ON CONFLICT (id) DO NOTHING", rows)
+
+        self._submit(write).result()
+
+    def append_served(self, served: ServedList) -> None:
+        """Write a served list, and delete old ones from time to time.
+
+        Returns at once; a list that cannot be written is counted in ``n_lost``.
+        """
+        if not self.retention.max_lists:
+            return
+        items, scores = json.dumps(served.items), json.dumps(served.scores)
+        row = (served.request, served.time, served.user, served.fallback, items, scores)
+
+        def write(connection: sqlite3.Connection) -> None:
+            connection.execute("INSERT OR REPLACE INTO served VALUES (?, ?, ?, ?, ?, ?)", row)
+            if self._n_served % min(_DELETE_EVERY, self.retention.max_lists) == 0:
+                _delete_old_lists(connection, self.retention)
+            self._n_served += 1
+
+        self._submit(write).add_done_callback(self._count_lost)
+
+    def flush(self) -> None:
+        """Return when all writes submitted so far are on disk."""
+        self._submit(lambda _: None).result()
+
+    def _submit(self, write: _WriteFunction) -> "Future[Any]":
+        job = _WriteJob(write, Future())
+        with self._closing:
+            if not self._is_open:
+                raise SourceError(f"The event log {self.path} is closed. Open it again to write.")
+            self._jobs.put(job)
+        return job.done
+
+    def _count_lost(self, done: "Future[Any]") -> None:
+        self.n_lost += done.exception() is not None
+
+    @contextlib.contextmanager
+    def _connect(self) -> Iterator[sqlite3.Connection]:
+        self.flush()
+        with super()._connect() as connection:
+            yield connection
+
+    def _run_writer(self, ready: "Future[None]") -> None:
+        try:
+            connection = _open_database(self.path)
+        except BaseException as error:  # noqa: BLE001 - raised in the thread that opens the store, which waits for it
+            ready.set_exception(_translate_error(self.path, error))
+            return
+        ready.set_result(None)
+        with contextlib.closing(connection):
+            while (job := self._jobs.get()) is not None:
+                jobs = [job, *_take_waiting(self._jobs)]
+                is_last = jobs[-1] is None
+                self._write_jobs([each for each in jobs if each is not None], connection)
+                if is_last:
+                    return
+
+    def _write_jobs(self, jobs: list[_WriteJob], connection: sqlite3.Connection) -> None:
+        """Run all jobs in one transaction; if that fails, each in its own, so that a bad one fails alone."""
+        try:
+            with connection:
+                connection.execute("BEGIN IMMEDIATE")
+                results = [job.write(connection) for job in jobs]
+        except Exception as error:  # noqa: BLE001 - raised in the thread that waits for the job
+            if len(jobs) > 1:
+                for job in jobs:
+                    self._write_jobs([job], connection)
+                return
+            jobs[0].done.set_exception(_translate_error(self.path, error))
+            return
+        for job, result in zip(jobs, results, strict=True):
+            job.done.set_result(result)
+
+
+def _take_waiting(jobs: "queue.Queue[_WriteJob | None]") -> "Iterator[_WriteJob | None]":
+    """The jobs that wait right now, up to a batch. None, the signal to stop, comes last."""
+    for _ in range(_BATCH_SIZE):
+        try:
+            job = jobs.get_nowait()
+        except queue.Empty:
+            return
+        yield job
+        if job is None:
+            return
+
+
+def _open_database(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, timeout=10)
+    try:
+        check_format(path, connection)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _delete_old_lists(connection: sqlite3.Connection, retention: RetentionPolicy) -> None:
+    """Delete served lists that are too old or too many. O(S + K log S) for K of S lists."""
+    cutoff = "DELETE FROM served WHERE time < (SELECT max(time) FROM served) - ?"
+    connection.execute(cutoff, (retention.max_days * _DAY,))
+    surplus = connection.execute("SELECT count(*) FROM served").fetchone()[0] - retention.max_lists
+    if surplus > 0:
+        oldest = "DELETE FROM served WHERE request IN (SELECT request FROM served ORDER BY time LIMIT ?)"
+        connection.execute(oldest, (surplus,))
+
+
+def _translate_error(path: Path, error: BaseException) -> BaseException:
+    if isinstance(error, sqlite3.DatabaseError | OSError):
+        return make_source_error(path, error)
+    if isinstance(error, OverflowError | UnicodeError):
+        return DataError(f"An event must hold numbers of at most 64 bits and valid text. Got: {error}.")
+    return error

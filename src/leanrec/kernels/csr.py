@@ -1,0 +1,81 @@
+"""CSR matrices as plain arrays: what compiled kernels take and return."""
+
+from typing import Any
+
+import numba
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from leanrec.types import CSR, Float32Array, Int32Array, Int64Array, empty_csr
+
+__all__ = ["concat_ranges", "csr_arrays", "entry_rows", "indptr_from_counts", "lists_to_csr", "narrow_indices"]
+
+
+def csr_arrays(matrix: CSR) -> tuple[Int64Array, Int32Array, Float32Array]:
+    """(indptr, indices, data) as int64, int32 and float32, copied only where the type differs.
+
+    Kernels are compiled for these types alone, so no call waits for a new compilation, and matrices of more than 2³¹
+    entries work.
+    """
+    return (
+        matrix.indptr.astype(np.int64, copy=False),
+        matrix.indices.astype(np.int32, copy=False),
+        matrix.data.astype(np.float32, copy=False),
+    )
+
+
+def entry_rows(matrix: CSR) -> Int64Array:
+    """(E,) row of each entry, in the order of ``data``."""
+    return np.repeat(np.arange(matrix.shape[0], dtype=np.int64), np.diff(matrix.indptr))
+
+
+def narrow_indices(matrix: CSR) -> CSR:
+    """The matrix with int32 ``indices``, and int32 ``indptr`` if it has fewer than 2³¹ entries; ``data`` is shared.
+
+    Kernels take int32 column indices; a matrix that a model keeps is converted once here, and not in each call.
+    """
+    narrowed = empty_csr(*matrix.shape)
+    narrowed.data, narrowed.indices, narrowed.indptr = matrix.data, matrix.indices.astype(np.int32), matrix.indptr
+    if matrix.nnz < 2**31:
+        narrowed.indptr = matrix.indptr.astype(np.int32)
+    return narrowed
+
+
+def concat_ranges(starts: NDArray[Any], lengths: NDArray[Any]) -> Int64Array:
+    """Concatenated ranges ``starts[i]``, ``starts[i] + 1`` … of ``lengths[i]`` numbers each. O(Σ lengths)."""
+    ends = np.cumsum(lengths)
+    total = int(ends[-1]) if len(ends) else 0
+    return np.asarray(np.arange(total) + np.repeat(starts - ends + lengths, lengths), np.int64)
+
+
+def indptr_from_counts(counts: NDArray[Any]) -> NDArray[Any]:
+    """(B + 1,) ``indptr`` from the number of entries of each row.
+
+    int32 if the total is below 2³¹, else int64: SciPy converts ``indices`` to the type of ``indptr``.
+    """
+    indptr = np.concatenate([[0], np.cumsum(counts)])
+    return indptr.astype(np.int32) if indptr[-1] < 2**31 else indptr
+
+
+def lists_to_csr(items: Int32Array, values: Float32Array, counts: Int64Array, n_columns: int) -> CSR:
+    """(B, n_columns) from lists (B, k); row b has ``counts[b]`` entries, columns ascending. O(B · k)."""
+    indptr = indptr_from_counts(counts)
+    columns, data = items.ravel(), values.ravel()
+    if indptr[-1] < items.size:
+        columns, data = np.empty(indptr[-1], np.int32), np.empty(indptr[-1], np.float32)
+        _concat_lists(items, values, indptr.astype(np.int64), columns, data)
+    matrix = sp.csr_array((data, columns, indptr), shape=(len(items), n_columns))
+    # Known from the input; SciPy would go through all entries to find out.
+    matrix.has_canonical_format = True
+    return matrix
+
+
+@numba.njit(cache=True, nogil=True)
+def _concat_lists(
+    items: Int32Array, values: Float32Array, indptr: Int64Array, columns: Int32Array, data: Float32Array
+) -> None:
+    for row in range(len(items)):
+        start, count = indptr[row], indptr[row + 1] - indptr[row]
+        columns[start : start + count] = items[row, :count]
+        data[start : start + count] = values[row, :count]

@@ -1,0 +1,73 @@
+"""``leanrec fit``: checkpoints, time limits, event logs."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from leanrec.data.datasets.bundled import sample_path
+
+
+@pytest.mark.system
+def test_checkpoint_resumes_a_fit(run: Any, log: Path, tmp_path: Path) -> None:
+    words = ("fit", "sasrec", log, "--set", "width=8", "--set", "epochs=2", "--checkpoint", tmp_path / "state")
+    assert run(*words, "--out", tmp_path / "first")[0] == 0
+    assert (tmp_path / "state" / "checkpoint.safetensors").is_file()
+    assert run(*words, "--out", tmp_path / "second")[0] == 0
+    lists = [run("recommend", tmp_path / name, "--user", 1, "--json")[1] for name in ("first", "second")]
+    assert json.loads(lists[0])["items"] == json.loads(lists[1])["items"]
+    code, _, err = run(*words, "--set", "epochs=3", "--out", tmp_path / "third")
+    assert code == 2
+    assert "is the checkpoint of another training: its epochs is 2" in err
+
+
+def test_time_limit_is_reported(run: Any, log: Path, tmp_path: Path) -> None:
+    words = ("fit", "sasrec", log, "--set", "width=8", "--time-limit", "1us", "--out", tmp_path / "m")
+    code, out, err = run(*words)
+    assert code == 0
+    assert "The time was up before the fit was done" in err
+    code, out, _ = run(*words, "--json")
+    assert json.loads(out)["stopped_by_time"] is True
+
+
+@pytest.mark.system
+def test_interrupted_fit_leaves_no_files(tmp_path: Path) -> None:
+    folder = sample_path("ml-latest-small")
+    words = ["fit", "bpr", folder / "ratings.parquet", "--set", "epochs=100000", "--out", tmp_path / "m"]
+    child = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "from leanrec.cli import main; print('started', flush=True); main()",
+            *map(str, words),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"NUMBA_NUM_THREADS": "1"},
+    )
+    assert child.stdout is not None
+    assert child.stdout.readline() == "started\n"
+    _wait_until_busy(child.pid)
+    child.send_signal(signal.SIGINT)
+    _, err = child.communicate(timeout=60)
+    assert child.returncode == 130
+    assert "Interrupted" in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def _wait_until_busy(pid: int) -> None:
+    """Until the process has used four seconds of CPU: imports are over and the fit goes on."""
+    ticks = os.sysconf("SC_CLK_TCK")
+    for _ in range(600):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        if (int(fields[11]) + int(fields[12])) / ticks > 4:
+            return
+        time.sleep(0.1)
+    raise AssertionError("the fit never got busy")

@@ -1,0 +1,23 @@
+"""The file lock of an event store."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from leanrec.errors import SourceError
+from leanrec.events.lock import FileLock
+
+
+def test_a_taken_lock_names_the_process_that_holds_it(tmp_path: Path) -> None:
+    with FileLock(tmp_path / "events.db"), pytest.raises(SourceError, match=f"process {os.getpid()} on .* since "):
+        FileLock(tmp_path / "events.db")
+
+
+def test_a_released_lock_can_be_taken_again(tmp_path: Path) -> None:
+    lock = FileLock(tmp_path / "events.db")
+    lock.close()
+    lock.close()
+    with FileLock(tmp_path / "events.db"):
+        assert (tmp_path / "events.db.lock").stat().st_size > 0
+    assert (tmp_path / "events.db.lock").stat().st_size == 0

@@ -1,0 +1,50 @@
+"""Read-only access to an event store."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from leanrec.errors import SourceError
+from leanrec.events.records import ServedList
+from leanrec.events.sqlite_reader import SQLiteEventReader, build_item_table
+from leanrec.events.sqlite_store import SQLiteEventStore
+from leanrec.events.user_events import UserEvent
+
+
+def test_ranks_are_counted_over_lists_and_positive_events(tmp_path: Path) -> None:
+    with SQLiteEventStore(tmp_path / "events.db") as log:
+        assert log.count_by_rank().shown.tolist() == []
+        log.append_served(ServedList("a", 1, 1, (10, 11, 12), (3.0, 2.0, 1.0)))
+        log.append_served(ServedList("b", 2, None, (10,), (3.0,)))
+        log.append_served(ServedList("c", 2, None, (), ()))
+        weights = {10: 1.0, 11: 1.0, 12: 0.0}
+        log.append([UserEvent(str(item), 1, item, "click", 5, w, request="a") for item, w in weights.items()])
+        counts = log.count_by_rank()
+    assert counts.shown.tolist() == [2, 1, 1]
+    assert counts.clicked.tolist() == [1, 1, 0]
+
+
+def test_a_reader_sees_what_a_server_has_written(tmp_path: Path) -> None:
+    with SQLiteEventStore(tmp_path / "events.db") as log:
+        log.append([UserEvent("a", "user", 7, "click", 5, 1.0)])
+        reader = SQLiteEventReader(tmp_path / "events.db")
+        assert reader.events().user.tolist() == ["user"]
+        log.append([UserEvent("b", "user", 8, "click", 6, 1.0)])
+        assert len(reader) == 2
+        assert reader.id == log.id
+
+
+def test_a_column_of_an_item_table_is_numeric_if_all_its_values_are() -> None:
+    table = build_item_table([{"a": 1, "b": "x"}, {"a": None, "b": 2}, {}])
+    assert table.columns["a"].dtype == np.float64
+    assert table.columns["b"].tolist() == ["x", "2", ""]
+
+
+def test_a_reader_creates_no_file(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="cannot be used"):
+        SQLiteEventReader(tmp_path / "none.db")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "empty.db").touch()
+    with pytest.raises(SourceError, match="It is an empty file"):
+        SQLiteEventReader(tmp_path / "empty.db")
