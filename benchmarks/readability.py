@@ -1,9 +1,9 @@
-"""How the source reads, in numbers: names, helpers, folders, tests and documented names, beside their goals.
+"""Readability of the source in numbers: names, helpers, folders and tests, with their goals.
 
     python benchmarks/readability.py [--package src/leanrec] [--list WHAT] [--under FOLDER]
 
-``--list`` names the offenders of one figure: functions, classes, once, folders, twice, untested. Any package can be
-measured, so a figure can be set beside that of another library: ``--package path/to/site-packages/lenskit``.
+``--list`` prints what counts against one figure: functions, classes, once, folders, twice, untested. Any package can be
+measured, to compare with another library: ``--package path/to/site-packages/lenskit``.
 """
 
 import argparse
@@ -31,7 +31,16 @@ class Definition:
 
 @dataclass(frozen=True)
 class Source:
-    """All that is measured, read once."""
+    """Definitions and modules of a package.
+
+    Attributes:
+        functions: functions of modules.
+        every_function: these and methods and inner functions.
+        classes: classes of modules.
+        once: private functions that their module uses once.
+        private: number of private functions.
+        modules: the files.
+    """
 
     functions: tuple[Definition, ...]
     every_function: tuple[Definition, ...]
@@ -45,7 +54,8 @@ def read_source(package: Path, under: str = "") -> Source:
     """Parse every module of a package (of its folder ``under``)."""
     functions, every, classes, once, private, modules = [], [], [], [], 0, []
     for file in sorted(package.rglob("*.py")):
-        if not str(file.relative_to(package)).startswith(under) or "tests" in file.relative_to(package).parts:
+        path = file.relative_to(package)
+        if not path.is_relative_to(under) or "tests" in path.parts:
             continue
         tree = ast.parse(file.read_text(encoding="utf-8"))
         modules.append(file)
@@ -71,12 +81,12 @@ def _definition(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef, fil
 
 
 def one_word(definitions: tuple[Definition, ...], pattern: re.Pattern[str]) -> list[Definition]:
-    """Those whose name is one word. Dunder methods of modules are Python's names, not ours."""
+    """Those whose name is one word, without the dunder functions, whose names are given by Python."""
     return [each for each in definitions if pattern.fullmatch(each.name) and not each.name.startswith("__")]
 
 
 def full_folders(source: Source, package: Path) -> dict[str, int]:
-    """Folders and how many modules they hold, without ``__init__``; the folders of model families are excepted."""
+    """Folder → number of modules for folders of more than 15, without ``__init__`` and the folders of model families."""
     counts = Counter(file.parent for file in source.modules if not file.name.startswith("__"))
     return {
         str(folder.relative_to(package)): count
@@ -96,12 +106,10 @@ def untested(source: Source, package: Path, tests: Path) -> list[Path]:
 
 
 def main() -> None:
-    """Print the figures beside their goals, or the offenders of one."""
+    """Print the figures and their goals, or what counts against one."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--package", type=Path, default=ROOT / "src" / "leanrec")
-    parser.add_argument(
-        "--under", default="", help="only modules whose path in the package begins so: data, models/deep"
-    )
+    parser.add_argument("--under", default="", help="only modules in this folder of the package: data, models/deep")
     parser.add_argument("--list", choices=["functions", "classes", "once", "folders", "twice", "untested"])
     args = parser.parse_args()
     source = read_source(args.package, args.under)

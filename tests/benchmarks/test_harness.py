@@ -1,4 +1,4 @@
-"""Contestants in processes of their own, ratios and goals, floors, and the page that is made of them."""
+"""The harness of benchmarks: contestants in processes, ratios and goals, rooflines, and the results page."""
 
 import argparse
 import json
@@ -88,7 +88,7 @@ def row(results: dict, what: str) -> dict:
     return next(each for each in results["rows"] if each["what"] == what)
 
 
-def test_each_contestant_is_timed_apart_from_its_warm_up(measured: tuple) -> None:
+def test_warm_up_is_not_part_of_the_time(measured: tuple) -> None:
     ours = measured[0]["contestants"]["ours"]
     assert ours["warmups"]["value"] >= 0.02
     assert ours["wall"]["low"] >= 0.02
@@ -96,23 +96,23 @@ def test_each_contestant_is_timed_apart_from_its_warm_up(measured: tuple) -> Non
     assert ours["p50"]["value"] <= ours["p99"]["value"]
 
 
-def test_a_contestant_has_its_own_threads_and_cores(measured: tuple) -> None:
+def test_a_contestant_has_its_own_number_of_threads_and_cores(measured: tuple) -> None:
     assert measured[0]["contestants"]["ours"]["notes"] == ["threads 1 cores 1"]
 
 
-def test_memory_on_top_is_what_the_timed_block_took(measured: tuple) -> None:
+def test_added_memory_is_that_of_the_timed_block(measured: tuple) -> None:
     assert 55e6 < measured[0]["contestants"]["peer"]["added"]["value"] < 90e6
     assert row(measured[0], "memory")["met"] is True
 
 
-def test_ratio_and_verdict(measured: tuple) -> None:
+def test_ratio_and_goal_are_reported(measured: tuple) -> None:
     found = row(measured[0], "sleeping")
     assert found["ratio"] == pytest.approx(found["ours"]["value"] / found["peer"]["value"])
     assert found["met"] is True
     assert found["quality"] == {"recall@20": [0.5, 0.6]}
 
 
-def test_faster_at_less_quality_is_a_miss_with_its_cause(measured: tuple) -> None:
+def test_a_faster_contestant_of_lower_quality_misses_the_goal_with_its_cause(measured: tuple) -> None:
     assert row(measured[0], "as good")["met"] is False
     assert row(measured[0], "as good")["cause"] == "it sleeps"
     assert "**Missed**: as good" in measured[1]
@@ -127,7 +127,7 @@ def test_faster_at_less_quality_is_a_miss_with_its_cause(measured: tuple) -> Non
         ("killed", "ended with 9"),
     ],
 )
-def test_a_contestant_that_fails_says_so_and_stops_nothing(measured: tuple, name: str, message: str) -> None:
+def test_a_failing_contestant_reports_why_and_stops_no_other(measured: tuple, name: str, message: str) -> None:
     assert measured[0]["contestants"][name]["failed"].startswith(message)
     assert row(measured[0], name)["met"] is None
     assert message in measured[1]
@@ -147,7 +147,7 @@ def test_the_page_has_a_row_for_each_comparison_with_both_qualities(measured: tu
     assert len({line.count("|") for line in table[: 2 + len(measured[0]["rows"])]}) == 1
 
 
-def test_the_peaks_of_the_machine_are_positive() -> None:
+def test_peaks_of_the_machine_are_positive() -> None:
     import machine
 
     found = machine.measure_peaks(n=64, length=10_000, repeats=2)
@@ -157,7 +157,7 @@ def test_the_peaks_of_the_machine_are_positive() -> None:
     assert {"python", "leanrec", "numpy"} <= set(machine.package_versions())
 
 
-def test_a_floor_is_set_by_what_takes_longer() -> None:
+def test_the_slower_resource_sets_the_bound() -> None:
     peaks = {"operations": 1e9, "bytes": 1e8}
     found = harness.compare_with_roofline(Roofline(operations=2e9, bytes=1e8), peaks, seconds=4.0)
     assert found is not None
@@ -179,11 +179,11 @@ def test_a_floor_is_set_by_what_takes_longer() -> None:
         (Comparison("a", "ours", "peer"), 1.0, 0.1, None),
     ],
 )
-def test_verdict(comparison: Comparison, value: float, ratio: float | None, met: bool | None) -> None:
+def test_goal_is_met(comparison: Comparison, value: float, ratio: float | None, met: bool | None) -> None:
     assert harness.meets_goal(comparison, value, ratio) is met
 
 
-def test_a_loss_may_be_lower_and_a_recall_may_not() -> None:
+def test_a_loss_may_decrease_and_a_recall_may_not() -> None:
     high, low = harness.median_and_range([0.5]), harness.median_and_range([0.4])
     recall = Comparison("a", "ours", "peer", quality="recall@20", tolerance=0.05)
     loss = Comparison("a", "ours", "peer", quality="loss", lower_is_better=True, tolerance=0.05)
@@ -194,23 +194,23 @@ def test_a_loss_may_be_lower_and_a_recall_may_not() -> None:
     assert harness.keeps_quality(recall, high, None) is None
 
 
-def test_the_spread_of_one_process_is_over_its_timed_blocks() -> None:
+def test_the_range_of_one_run_is_over_its_timed_blocks() -> None:
     runs = [{"wall": [1.0, 3.0, 2.0], "cpu": [1.0]}]
     assert harness.aggregate_runs(runs, "wall") == {"value": 2.0, "low": 1.0, "high": 3.0}
     runs = [{"wall": [1.0, 3.0, 2.0]}, {"wall": [5.0]}]
     assert harness.aggregate_runs(runs, "wall") == {"value": 3.5, "low": 2.0, "high": 5.0}
 
 
-def test_the_latency_is_of_single_calls() -> None:
+def test_latency_is_measured_over_single_calls() -> None:
     probe = Probe(threads=1)
     seen: list[int] = []
-    probe.measure_latency(seen.append, range(100), warm=10)
+    probe.measure_latency(seen.append, range(100), n_warmup=10)
     assert seen == [*range(10), *range(100)]
     assert probe.times["calls"] == 100
     assert 0 < probe.times["p50"] <= probe.times["p99"]
 
 
-def test_cpu_of_child_processes_counts(tmp_path: Path) -> None:
+def test_cpu_time_of_child_processes_is_included(tmp_path: Path) -> None:
     probe = Probe(threads=1)
     ready = tmp_path / "ready"
     code = (
@@ -235,11 +235,11 @@ def test_the_page_keeps_results_of_other_scripts(tmp_path: Path, measured: tuple
     assert "## two" in text
 
 
-def test_an_empty_folder_gives_a_page_that_says_so(tmp_path: Path) -> None:
+def test_the_page_of_an_empty_folder_states_it(tmp_path: Path) -> None:
     assert "Nothing has been measured yet" in results_page.write_page(tmp_path).read_text()
 
 
-def test_nothing_is_kept_of_a_quick_try(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_quick_run_saves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(harness, "RESULTS", tmp_path)
     monkeypatch.setattr(sys, "argv", ["example.py", "--quick"])
     claim = harness.Claim("none", "Nothing.", "none", {}, [])
@@ -259,7 +259,7 @@ def test_topk_tools_of_the_claim_agree() -> None:
     assert np.array_equal(topk.with_leanrec(Q, V, 5), topk.with_numpy(Q, V, 5))
 
 
-def test_every_claim_of_the_makefile_is_a_script_that_explains_itself() -> None:
+def test_every_claim_of_the_makefile_is_a_script_with_its_command() -> None:
     makefile = (BENCHMARKS.parent / "Makefile").read_text(encoding="utf-8")
     claims = next(line for line in makefile.splitlines() if line.startswith("CLAIMS ?=")).split()[2:]
     for claim in claims:
@@ -267,34 +267,34 @@ def test_every_claim_of_the_makefile_is_a_script_that_explains_itself() -> None:
         assert f"python benchmarks/{claim}.py" in text, claim
 
 
-def test_contestants_that_disagree_are_not_written() -> None:
+def test_contestants_with_different_facts_are_refused() -> None:
     claim = harness.Claim("none", "Nothing.", "none", {}, [])
-    asked = harness.build_parser().parse_args([])
+    args = harness.build_parser().parse_args([])
     runs = {
         name: [{"wall": [1.0], "quality": {}, "times": {}, "notes": [], "facts": {"rows": n}}]
         for name, n in (("a", 1), ("b", 2))
     }
     with pytest.raises(SystemExit, match="The contestants of none disagree"):
-        harness.summarize_results(claim, asked, runs)
-    assert harness.summarize_results(claim, asked, {"a": runs["a"]})["contestants"]["a"]["runs"] == 1
+        harness.summarize_results(claim, args, runs)
+    assert harness.summarize_results(claim, args, {"a": runs["a"]})["contestants"]["a"]["runs"] == 1
 
 
-def test_what_could_not_be_measured_leaves_earlier_results_alone(tmp_path: Path) -> None:
+def test_a_failed_measurement_keeps_earlier_results(tmp_path: Path) -> None:
     claim = harness.Claim("none", "Nothing.", "none", {}, [])
-    asked = harness.build_parser().parse_args(["--results", str(tmp_path)])
-    results = harness.summarize_results(claim, asked, {"a": [{"failed": "no data"}]})
+    args = harness.build_parser().parse_args(["--results", str(tmp_path)])
+    results = harness.summarize_results(claim, args, {"a": [{"failed": "no data"}]})
     with pytest.raises(SystemExit, match="Nothing of none could be measured: no data"):
-        harness.save_results(results, asked)
+        harness.save_results(results, args)
     assert not list(tmp_path.iterdir())
 
 
-def test_rounds_are_seeds() -> None:
-    assert Probe(threads=1, turn=3).run.seed == 3
+def test_the_round_is_the_seed() -> None:
+    assert Probe(threads=1, round_number=3).run.seed == 3
 
 
-def test_options_of_a_script_stand_beside_the_usual_ones() -> None:
+def test_a_script_may_add_options() -> None:
     options = harness.build_parser("text")
     options.add_argument("--full", action="store_true")
-    asked = options.parse_args(["--full", "--repeats", "5"])
-    assert isinstance(asked, argparse.Namespace)
-    assert (asked.full, asked.repeats) == (True, 5)
+    args = options.parse_args(["--full", "--repeats", "5"])
+    assert isinstance(args, argparse.Namespace)
+    assert (args.full, args.repeats) == (True, 5)

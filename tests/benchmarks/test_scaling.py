@@ -1,4 +1,4 @@
-"""The curves: exponents of known power laws, and no cell that its neighbours say is out of reach."""
+"""Scaling curves: exponents of known power laws, and which cells are skipped by extrapolation."""
 
 import math
 from pathlib import Path
@@ -29,20 +29,20 @@ def test_the_exponent_of_a_power_law_is_found(power: float) -> None:
     assert scaling.fit_exponent(points) == pytest.approx(power, abs=1e-9)
 
 
-def test_the_smallest_is_tried_whatever_it_takes() -> None:
+def test_the_smallest_size_is_always_run() -> None:
     assert scaling.forecast_seconds(cell(10), PLAN, {}) == 0
 
 
-def test_one_size_says_that_the_next_takes_no_less() -> None:
+def test_one_smaller_size_gives_its_own_time() -> None:
     assert scaling.forecast_seconds(cell(100), PLAN, known(_10=4.0)) == 4.0
 
 
-def test_two_sizes_say_what_the_next_takes() -> None:
+def test_two_smaller_sizes_are_extrapolated() -> None:
     assert scaling.forecast_seconds(cell(1000), PLAN, known(_10=0.1, _100=1.0)) == pytest.approx(10)
     assert scaling.forecast_seconds(cell(1000), PLAN, known(_10=2.0, _100=1.0)) == pytest.approx(1)
 
 
-def test_what_failed_at_a_smaller_size_is_not_tried_larger() -> None:
+def test_a_larger_size_than_one_that_failed_is_skipped() -> None:
     assert scaling.forecast_seconds(cell(100), PLAN, known(_10=None)) == math.inf
     assert scaling.forecast_seconds(cell(10_000), PLAN, known(_10=1.0, _100=2.0)) == math.inf
 

@@ -8,7 +8,7 @@ from leanrec.kernels.similarity.top_similar import top_similar
 from leanrec.kernels.solvers.coordinate_descent import ElasticNetPenalty, fit_elastic_nets, fit_local_elastic_nets
 from leanrec.kernels.solvers.dense_ridge import dense_gram
 
-PENALTY = ElasticNetPenalty(l1=0.3, l2=1.5, passes=500, tolerance=1e-7)
+PENALTY = ElasticNetPenalty(l1=0.3, l2=1.5, n_iter=500, tolerance=1e-7)
 
 
 @pytest.fixture(scope="module")
