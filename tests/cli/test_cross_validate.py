@@ -23,7 +23,7 @@ def test_every_fold_is_shown(run: Any, folder: Path) -> None:
     assert "ndcg@10 in 3 folds, time" in out
     assert "fold 3" in out
     assert "ease is better than popularity" in out
-    assert "Events to train on" in err
+    assert "Training events" in err
     _, out, _ = run(*words, "--split", "cold-users", "--json")
     report = json.loads(out)
     assert report["how"] == "users"

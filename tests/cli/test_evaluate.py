@@ -30,7 +30,7 @@ def test_evaluate_compares_models_with_intervals(run: Any, log: Path) -> None:
 
 
 def test_held_out_files_are_the_split_given(run: Any, log: Path, tmp_path: Path) -> None:
-    header, *rows = USER_DATA.splitlines()
+    header, *rows = log.read_text().splitlines()
     train, valid, test = (tmp_path / f"{name}.csv" for name in ("train", "valid", "test"))
     for file, part in ((train, rows[:5]), (valid, rows[5:6]), (test, rows[6:])):
         file.write_text("\n".join([header, *part]))

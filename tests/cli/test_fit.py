@@ -31,7 +31,7 @@ def test_time_limit_is_reported(run: Any, log: Path, tmp_path: Path) -> None:
     words = ("fit", "sasrec", log, "--set", "width=8", "--time-limit", "1us", "--out", tmp_path / "m")
     code, out, err = run(*words)
     assert code == 0
-    assert "The time was up before the fit was done" in err
+    assert "The time limit ended the fit early" in err
     code, out, _ = run(*words, "--json")
     assert json.loads(out)["stopped_by_time"] is True
 

@@ -29,7 +29,7 @@ def test_report_shows_columns_and_rejected_rows(run: Any, tmp_path: Path) -> Non
     code, out, _ = run("ingest", file, "--rejected", quarantine)
     assert code == 0
     assert "user=userId" in out
-    assert "Set aside" in out
+    assert "Rejected rows" in out
     assert "duplicate" in out
     assert quarantine.read_text().count("\n") >= 3
 
@@ -56,11 +56,11 @@ def rated(tmp_path: Path) -> Path:
 
 def test_report_names_rows_outside_an_inferred_rating_range(run: Any, rated: Path) -> None:
     code, out, _ = run("ingest", rated)
-    significant = " ".join(out.split())
+    printed = " ".join(out.split())
     assert code == 0
-    assert "1 to 5, inferred from the ratings; 1 row outside" in shown
+    assert "1 to 5, inferred from the ratings; 1 row outside" in printed
     assert (
-        "1 row outside was set aside, such as 99. If another scale is meant, name it: --rating-range LOW..HIGH" in shown
+        "1 row outside was set aside, such as 99. If another scale is meant, name it: --rating-range LOW..HIGH" in printed
     )
     report = ingest(rated).report
     assert (report.rating_range, report.rating_range_inferred) == ((1.0, 5.0), True)

@@ -90,7 +90,7 @@ def test_similar_and_explain(run: Any, movies: Path) -> None:
     _, out, _ = run("similar", movies, "--item", 260, "-n", 2, "--json")
     assert {item["id"] for item in json.loads(out)["items"]} == {1196, 1210}
     _, out, _ = run("explain", movies, "--user", 1, "--item", 589, "--json")
-    assert json.loads(out)["because"]
+    assert json.loads(out)["contributions"]
 
 
 def test_event_log_beside_the_model_is_used(run: Any, model: Path) -> None:
@@ -99,7 +99,7 @@ def test_event_log_beside_the_model_is_used(run: Any, model: Path) -> None:
     path = served(model, Path(f"{model}.events.db"), click("1", "d"), click("new", "d"), click("1", "gone"))
     code, out, err = run("recommend", model, "--user", 1, "--json")
     assert (code, ids(out)) == (0, ["c"])
-    assert f"With the log {path}: 2 events and 0 items that the fit did not see." in err
+    assert f"With the event log {path}: 2 events and 0 items added since the fit." in err
     assert "1 events of the log cannot be used" in err
     assert run("explain", model, "--user", "new", "--item", "art, one", "--json")[0] == 0
     assert run("similar", model, "--item", "d", "--event-log", path)[0] == 0
@@ -112,7 +112,7 @@ def test_event_log_of_other_data_is_refused(run: Any, model: Path, source: Path,
     path = served(tmp_path / "o", Path(f"{model}.events.db"), click("1", "d"))
     code, out, err = run("recommend", model, "--user", 1, "--json")
     assert (code, sorted(ids(out))) == (0, ["c", "d"])
-    assert "Without the log beside the model" in err
+    assert "The event log beside the model was not used" in err
     code, _, err = run("recommend", model, "--user", 1, "--event-log", path)
     assert code == 2
     assert "was kept for other data" in " ".join(err.split())
@@ -131,7 +131,7 @@ def test_fit_adds_the_event_log(run: Any, model: Path, source: Path) -> None:
     assert "8 events of 4 users and 5 items" in out
     assert f"2 events of {path} joined the data" in err
     code, out, err = run("recommend", model, "--user", 1, "--json")
-    assert "0 events and 0 items that the fit did not see" in err
+    assert "0 events and 0 items added since the fit" in err
     assert sorted(ids(out)) == ["c", "gone"]
 
 
@@ -152,7 +152,7 @@ def test_ids_may_contain_commas(run: Any, model: Path) -> None:
 def test_item_without_contributions_is_explained(run: Any, model: Path) -> None:
     code, out, _ = run("explain", model, "--history", "art, one", "--item", "c")
     assert code == 0
-    assert "nothing in the history speaks for it" in out
+    assert "no item of the history contributes to its score" in out
 
 
 @pytest.mark.parametrize("damage", ["truncate", "swap", "delete", "not json"])

@@ -36,7 +36,8 @@ def test_server_prints_one_json_line_when_ready(tmp_path: Path) -> None:
             process.kill()
 
 
-def test_invalid_setting_is_refused(run: Any, model: Path) -> None:
-    code, _, err = run("serve", model, "--retention-days", 0)
+def test_invalid_setting_is_refused(run: Any, log: Path, tmp_path: Path) -> None:
+    run("fit", "popularity", log, "--out", tmp_path / "m")
+    code, _, err = run("serve", tmp_path / "m", "--retention-days", 0)
     assert code == 2
-    assert "days must be a positive number" in err
+    assert "--retention-days must be a positive number" in err

@@ -49,7 +49,7 @@ def test_storage_resumes_a_search(run: Any, folder: Path, tmp_path: Path) -> Non
     ("words", "message"),
     [
         (("--space", "l3=1..2"), "EASE has no setting 'l3'"),
-        (("--space", "l2=9..1"), "the lower end must be below the higher"),
+        (("--space", "l2=9..1"), "the lower end must be below the upper end"),
         (("--metric", "ndgc@10"), "metric must be one of"),
         (("--timeout", "10"), "A duration must be a number and a unit"),
         (("--pruner", "hard"), "prune must be one of median, halving, none"),

@@ -8,7 +8,16 @@ import typer
 from leanrec.cli import output
 from leanrec.cli.evaluate import Models
 from leanrec.cli.messages import to_flags
-from leanrec.cli.options import DataOptions, Json, Sources, SplitOptions, TrainOptions, parse_model, with_options
+from leanrec.cli.options import (
+    DataOptions,
+    Json,
+    Sources,
+    SplitOptions,
+    TrainOptions,
+    parse_limit,
+    parse_model,
+    with_options,
+)
 
 if TYPE_CHECKING:
     from leanrec.evaluation.frontier.frontier import Frontier
@@ -42,9 +51,15 @@ def frontier(
     """Fit one model of every family, show quality beside cost, and choose the best within a budget."""
     from leanrec.budget import Budget
     from leanrec.evaluation.frontier.frontier import frontier as measure_frontier
+    from leanrec.units import parse_bytes, parse_seconds
 
     run = train.to_run()
-    budget = Budget(p99=max_p99, memory=max_memory, fit_time=max_fit_time, size=max_size)
+    budget = Budget(
+        p99=parse_limit("--max-p99", max_p99, parse_seconds),
+        memory=parse_limit("--max-memory", max_memory, parse_bytes),
+        fit_time=parse_limit("--max-fit-time", max_fit_time, parse_seconds),
+        size=parse_limit("--max-size", max_size, parse_bytes),
+    )
     models = None if model is None else {text: parse_model(text) for text in model}
     ingested = data.open_data(source, run)
     result = measure_frontier(

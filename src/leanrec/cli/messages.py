@@ -1,6 +1,6 @@
 """Translation of the library's messages into flags of the command line.
 
-The library's errors and notes give advice as arguments of Python calls, such as ``encoding="gbk"`` or
+Errors and notes of the library give advice as arguments of Python calls, such as ``encoding="gbk"`` or
 ``columns={"user": "visitor"}``. ``to_flags`` writes the same advice as flags, so that it can be followed on a terminal.
 """
 
@@ -11,15 +11,14 @@ __all__ = ["FLAGS", "to_flags"]
 
 # Argument or setting of the library → flag of the command line that sets it.
 FLAGS: Mapping[str, str] = {
-    "callbacks": "--checkpoint",
     "columns": "--column",
     "device": "--device",
     "encoding": "--encoding",
-    "event_types": "--event-weight",
-    "exclude_seen": "--include-seen",
-    "fixed": "--set",
+    "event_weights": "--event-weight",
     "how": "--split",
     "item_links": "--item-links",
+    "max_days": "--retention-days",
+    "max_lists": "--retention-lists",
     "max_per_day": "--max-events-per-day",
     "min_item": "--min-item-events",
     "min_user": "--min-user-events",
@@ -36,40 +35,37 @@ FLAGS: Mapping[str, str] = {
     "user_links": "--user-links",
     "valid_events": "--valid",
 }
-# Classes whose constructor calls in a message add nothing on a terminal: CleaningRules(rating_range=…) → --rating-range ….
-_WRAPPERS = ("Cleaning", "Budget", "Run", "Search", "Distributed")
 
 _NAMES = "|".join(sorted(FLAGS, key=len, reverse=True))
-_WRAPPED = re.compile(rf"\b(?:{'|'.join(_WRAPPERS)})\(((?:{_NAMES})=(?:\([^()]*\)|[^()]*))\)")
+# A constructor around one argument adds nothing on a terminal: CleaningRules(rating_range=…) → --rating-range ….
+_WRAPPED = re.compile(rf"\b[A-Z]\w*\(((?:{_NAMES})=(?:\([^()]*\)|[^(),]*))\)")
 _ARGUMENT = re.compile(
-    rf"""\b(?P<name>{_NAMES})=(?:
-        \{{\s*(?P<pairs>[^{{}}]*?)\s*\}}            # a dictionary
-      | \((?P<low>[^(),]+),\s*(?P<high>[^(),]+)\)   # a range
-      | (?P<quote>["'])(?P<text>.*?)(?P=quote)      # a text
-      | (?P<word>[^\s"'(){{}},;:]*[^\s"'(){{}},;:.])  # a number or a placeholder
+    rf"""(?<![\w.-])(?P<name>{_NAMES})=(?:
+        \{{(?P<pairs>[^{{}}]*)\}}                            # a dictionary
+      | \((?P<low>[^(),]+),\s*(?P<high>[^(),]+)\)          # a range
+      | (?P<quote>["'])(?P<text>.*?)(?P=quote)              # a text
+      | (?P<word>[^\s"'(){{}},;]*[^\s"'(){{}},;:.?])          # a number or a placeholder
     )""",
     re.VERBOSE,
 )
-_SUBJECT = re.compile(rf"^(?P<name>{'|'.join(name for name in FLAGS if '_' in name)})(?= (?:must|goes|needs|is|has)\b)")
+# Names with an underscore are no words of a sentence.
+_BARE = re.compile(rf"(?<![\w.\"'/-])(?P<name>{'|'.join(name for name in FLAGS if '_' in name)})(?![\w\"'/(-])")
 
 
 def to_flags(message: str) -> str:
     """The message with arguments of Python calls written as flags: ``how='ratio'`` becomes ``--split ratio``."""
-    message = _SUBJECT.sub(lambda match: FLAGS[match["name"]], message)
-    return _ARGUMENT.sub(_to_flag, _WRAPPED.sub(r"\1", message))
+    message = _ARGUMENT.sub(_to_flag, _WRAPPED.sub(r"\1", message))
+    return _BARE.sub(lambda match: FLAGS[match["name"]], message)
 
 
 def _to_flag(match: re.Match[str]) -> str:
     flag = FLAGS[match["name"]]
     if match["pairs"] is not None:
-        pairs = (pair.partition(":") for pair in match["pairs"].split(", "))
-        return " ".join(f"{flag} {key.strip(_QUOTES)}={value.strip(_QUOTES)}" for key, _, value in pairs)
+        pairs = re.findall(r"""["'](.*?)["']:\s*["']?([^"',]+)["']?""", match["pairs"])
+        return " ".join(f"{flag} {key}={value.strip()}" for key, value in pairs)
     if match["low"] is not None:
-        return f"{flag} {match['low']}..{match['high']}"
+        return f"{flag} {match['low'].strip()}..{match['high'].strip()}"
     if match["text"] is not None:
-        quote = "" if re.fullmatch(r"[\w./-]+", match["text"]) else '"'
-        return f"{flag} {quote}{match['text']}{quote}"
+        simple = re.fullmatch(r"[\w./-]+", match["text"])
+        return f"{flag} {match['text']}" if simple else f'{flag} "{match["text"]}"'
     return f"{flag} {match['word']}"
-
-
-_QUOTES = " \"'"

@@ -24,6 +24,7 @@ from leanrec.models import get_model
 from leanrec.protocols import Estimator
 from leanrec.run import Run
 from leanrec.settings import parse_settings, split_list
+from leanrec.units import parse_bytes, parse_seconds
 
 __all__ = [
     "DataOptions",
@@ -33,6 +34,7 @@ __all__ = [
     "SplitOptions",
     "TrainOptions",
     "parse_conditions",
+    "parse_limit",
     "parse_model",
     "parse_pairs",
     "with_options",
@@ -82,6 +84,14 @@ def _parse_float(what: str, text: str) -> float:
         return float(text)
     except ValueError:
         raise SettingError(f"{what}: must be a number. Got {text!r}.") from None
+
+
+def parse_limit(flag: str, text: str | None, parse: Callable[[str], float]) -> float | None:
+    """Parse a limit such as "2GB" with ``parse``; None stays None. Raises SettingError that names the flag."""
+    try:
+        return None if text is None else parse(text)
+    except SettingError as error:
+        raise SettingError(f"{flag}: {error}") from None
 
 
 def parse_model(text: str, more: Iterable[str] = ()) -> Estimator:
@@ -300,7 +310,10 @@ class RunOptions:
         return Run(
             seed=self.seed,
             threads=self.threads,
-            budget=Budget(memory=self.memory_limit, fit_time=self.time_limit),
+            budget=Budget(
+                memory=parse_limit("--memory-limit", self.memory_limit, parse_bytes),
+                fit_time=parse_limit("--time-limit", self.time_limit, parse_seconds),
+            ),
             callbacks=(ProgressBar(),) if self.progress and on_terminal else (),
         )
 
