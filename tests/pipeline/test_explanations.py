@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from leanrec.pipeline.explanations import join_titles, render_explanation, render_path, get_verb
+from leanrec.pipeline.explanations import get_verb, join_titles, render_explanation, render_path
 from leanrec.protocols import Explanation, ExplanationPath
 
 
@@ -31,7 +31,9 @@ def render(reason: str, weights: list[float], features: tuple[str, ...] = ()) ->
         ("a stem of tomorrow", [1.0], (), ("because you watched A",)),
     ],
 )
-def test_reasons_become_phrases(reason: str, weights: list[float], features: tuple[str, ...], words: tuple[str, ...]) -> None:
+def test_reasons_become_phrases(
+    reason: str, weights: list[float], features: tuple[str, ...], words: tuple[str, ...]
+) -> None:
     assert render(reason, weights, features) == words
 
 
@@ -56,7 +58,11 @@ def test_features_are_shown_without_columns_and_stop_words() -> None:
 
 
 def test_paths_name_the_link_between_two_items() -> None:
-    paths = (ExplanationPath(0, "actor: Al Pacino", 2.0), ExplanationPath(2, "director: Mann", 1.0), ExplanationPath(1, "actor: Al Pacino", 0.5))
+    paths = (
+        ExplanationPath(0, "actor: Al Pacino", 2.0),
+        ExplanationPath(2, "director: Mann", 1.0),
+        ExplanationPath(1, "actor: Al Pacino", 0.5),
+    )
     why = Explanation("history", np.zeros(0, np.int32), np.zeros(0, np.float32), ("actor: Al Pacino",), paths)
     words = ("actor: Al Pacino, as in A and B", "director: Mann, as in C")
     assert render_explanation(why, lambda row: "ABCD"[row], "watched") == words

@@ -138,7 +138,9 @@ class TestRecommend:
         every = ids(fitted.recommend(history=[100], n=39))
         assert ids(fitted.recommend(history=[100], allow=every[5:9])) == every[5:9]
         assert ids(fitted.recommend(history=[100], n=39, deny=every[:3])) == every[3:]
-        recommended = fitted.recommend(history=[100], n=39, where={"genres": "music", "year": {"min": 1990, "max": 2000}})
+        recommended = fitted.recommend(
+            history=[100], n=39, where={"genres": "music", "year": {"min": 1990, "max": 2000}}
+        )
         assert ids(recommended)
         assert all(item % 4 == 3 and 110 <= item <= 120 for item in ids(recommended))
         assert ids(fitted.recommend(history=[100], allow=[])) == []
@@ -217,7 +219,9 @@ class TestSimilarAndExplain:
 
     def test_an_item_without_contributions_gets_a_default_reason(self, dataset: Dataset) -> None:
         pipeline = Pipeline.fit(get_model("content")(columns=("genres",)), dataset)
-        assert pipeline.explain(None, 102, history=[101]).reasons == ("no item of the history contributes to its score",)
+        assert pipeline.explain(None, 102, history=[101]).reasons == (
+            "no item of the history contributes to its score",
+        )
 
     def test_unknown_ids_raise(self, fitted: Pipeline) -> None:
         with pytest.raises(UnknownIdError, match="No item"):
@@ -301,7 +305,10 @@ class TestRecord:
     def test_too_many_event_types_are_rejected(self, pipeline: Pipeline) -> None:
         for number in range(119):
             assert pipeline.record_events(events(("user-3", 100), event_type=f"type-{number}")).applied == 1
-        assert "too many event types" in pipeline.record_events(events(("user-3", 100), event_type="last")).rejected[0].reason
+        assert (
+            "too many event types"
+            in pipeline.record_events(events(("user-3", 100), event_type="last")).rejected[0].reason
+        )
 
     def test_concurrent_readers_and_writers(self, pipeline: Pipeline) -> None:
         errors: list[BaseException] = []

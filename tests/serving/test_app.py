@@ -100,8 +100,8 @@ class TestRecommendations:
         assert len(ids(client.get("/similar/100?n=3"))) == 3
         top = ids(client.get("/recommend?user=user-3&n=1"))[0]
         why = client.get("/explain", params={"user": "user-3", "item": top}).json()
-        assert why["because"][0]["title"]
-        assert client.get("/explain?history=100&item=104").json()["because"][0]["id"] == 100
+        assert why["contributions"][0]["title"]
+        assert client.get("/explain?history=100&item=104").json()["contributions"][0]["id"] == 100
         found = client.get("/items?search=STAR&limit=2").json()["items"]
         assert [item["title"] for item in found] == ["star 0", "star 12"]
         assert found[0]["content"]["year"] == 1980
@@ -180,7 +180,9 @@ class TestEvents:
         assert again == {"stored": 1, "duplicates": 1, "applied": 1, "rejected": []}
         assert len(log) == 2
 
-    def test_an_event_on_an_unknown_item_is_stored_and_rejected(self, client: httpx.Client, log: SQLiteEventStore) -> None:
+    def test_an_event_on_an_unknown_item_is_stored_and_rejected(
+        self, client: httpx.Client, log: SQLiteEventStore
+    ) -> None:
         events = [{"user": "user-3", "item": 100}, {"user": "user-3", "item": "tomorrow's"}]
         answer = client.post("/events", json={"events": events}).json()
         assert (answer["stored"], answer["applied"]) == (2, 1)
@@ -189,7 +191,9 @@ class TestEvents:
 
     def test_a_restarted_app_replays_the_log(self, log: SQLiteEventStore) -> None:
         with running(create_app(fit(), log)) as client:
-            client.post("/events", json={"events": [{"user": "guest", "item": 100, "event_type": "rating", "rating": 4.5}]})
+            client.post(
+                "/events", json={"events": [{"user": "guest", "item": 100, "event_type": "rating", "rating": 4.5}]}
+            )
             before = ids(client.get("/recommend?user=guest"))
         with running(create_app(fit(), log)) as client:
             assert ids(client.get("/recommend?user=guest")) == before
@@ -362,7 +366,9 @@ class TestErrors:
         answer = shared.post("/recommend", content=body, headers={"content-type": "application/json"})
         error_of(answer, 413)
 
-    def test_a_defect_gets_status_500_and_the_server_keeps_running(self, client: httpx.Client, log: SQLiteEventStore) -> None:
+    def test_a_defect_gets_status_500_and_the_server_keeps_running(
+        self, client: httpx.Client, log: SQLiteEventStore
+    ) -> None:
         log.served_lists = log.append_served = None  # type: ignore[assignment, method-assign]
         error = error_of(client.get("/recommend?user=user-1"), 500)
         assert "defect" in error["message"]
@@ -484,10 +490,16 @@ class TestOpenAPI:
 
     def test_the_examples_are_valid_requests(self, client: httpx.Client) -> None:
         schemas = client.get("/openapi.json").json()["components"]["schemas"]
-        for name, path in (("RecommendRequest", "/recommend"), ("EventsRequest", "/events"), ("AddItemsRequest", "/items")):
+        for name, path in (
+            ("RecommendRequest", "/recommend"),
+            ("EventsRequest", "/events"),
+            ("AddItemsRequest", "/items"),
+        ):
             for example in schemas[name]["examples"]:
                 answer = client.post(path, json=example)
-                assert answer.status_code == 200 or not error_of(answer, answer.status_code)["location"].startswith("body")
+                assert answer.status_code == 200 or not error_of(answer, answer.status_code)["location"].startswith(
+                    "body"
+                )
 
     def test_every_route_is_documented(self, shared: httpx.Client) -> None:
         text = DOCS.read_text(encoding="utf-8")

@@ -70,9 +70,9 @@ def expected(server: httpx.Client, user: str) -> list[str]:
 
 def test_shows_the_list_the_reasons_and_the_history(page: Any, server: httpx.Client) -> None:
     assert titles(page) == expected(server, "user-3")
-    assert "because you rated" in page.inner_text("#list > li:first-child .why")
+    assert "because you rated" in page.inner_text("#list > li:first-child .reasons")
     assert page.locator("#history li").count() == 12
-    assert "ms" in page.inner_text("#took")
+    assert "ms" in page.inner_text("#timing")
     assert page.locator("#list .fill").first.evaluate("bar => bar.style.width") == "100%"
 
 
@@ -89,21 +89,21 @@ def test_a_click_changes_the_list_and_marks_what_changed(page: Any, server: http
     assert page.locator("#list .moved").count() == len(moved)
     assert "The list changed" in page.inner_text("#change")
     assert before[0] in page.inner_text("#history li:first-child")
-    assert page.locator("#history .fresh").count() == 1
+    assert page.locator("#history .new").count() == 1
 
 
 def test_a_new_user_starts_with_popular_items(page: Any, server: httpx.Client) -> None:
     page.get_by_role("button", name="New user").click()
     expect(page.locator("#notice")).to_contain_text("this list comes from popularity")
     page.get_by_label("Add an item to the history").fill("star 2")
-    page.wait_for_selector("#found [role=option]")
+    page.wait_for_selector("#results [role=option]")
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
     expect(page.locator("#notice")).to_be_hidden()
     assert "star 24" in page.inner_text("#history li:first-child")
     user = page.input_value("#user")
     assert titles(page) == expected(server, user)
-    assert "because you clicked star 24" in page.inner_text("#list > li:first-child .why")
+    assert "because you clicked star 24" in page.inner_text("#list > li:first-child .reasons")
 
 
 def test_filter_and_length_are_applied(page: Any) -> None:
@@ -123,13 +123,13 @@ def test_filter_and_length_are_applied(page: Any) -> None:
 
 
 def test_why_shows_the_contributions_of_the_history(page: Any, server: httpx.Client) -> None:
-    page.locator("#list > li").first.get_by_role("button", name="ItemExplanation").click()
-    page.wait_for_selector(".parts .track")
+    page.locator("#list > li").first.get_by_role("button", name="Why").click()
+    page.wait_for_selector(".explanation .track")
     first = server.get("/recommend?user=user-3").json()["items"][0]["id"]
-    contributions = server.get("/explain", params={"user": "user-3", "item": first}).json()["because"]
-    assert contributions[0]["title"] in page.inner_text(".parts")
-    page.locator("#list > li").first.get_by_role("button", name="ItemExplanation").click()
-    assert page.locator(".parts").count() == 0
+    contributions = server.get("/explain", params={"user": "user-3", "item": first}).json()["contributions"]
+    assert contributions[0]["title"] in page.inner_text(".explanation")
+    page.locator("#list > li").first.get_by_role("button", name="Why").click()
+    assert page.locator(".explanation").count() == 0
 
 
 def test_titles_are_never_markup(browser: Any, tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def data(files: Path) -> Dataset:
 
 
 def test_reasons_name_the_links_to_the_history(data: Dataset, tmp_path: Path) -> None:
-    fitted = Pipeline.fit(KGIN(width=16, epochs=15, batch=128, learning_rate=0.01), data, ONE)
+    fitted = Pipeline.fit(KGIN(embedding_dim=16, epochs=15, batch_size=128, learning_rate=0.01), data, ONE)
     pipeline = Pipeline.load(fitted.save(tmp_path / "model"))
     best = pipeline.recommend(history=["100", "104"], n=1).items[0]
     assert any(reason.startswith("actor: Ann, as in film ") for reason in best.reasons)
@@ -61,7 +61,7 @@ def test_reasons_name_the_links_to_the_history(data: Dataset, tmp_path: Path) ->
 
 
 def test_a_user_with_only_friends_gets_their_taste(data: Dataset) -> None:
-    pipeline = Pipeline.fit(DiffNet(width=16, epochs=15, batch=128, learning_rate=0.01), data, ONE)
+    pipeline = Pipeline.fit(DiffNet(embedding_dim=16, epochs=15, batch_size=128, learning_rate=0.01), data, ONE)
     served = pipeline.recommend("newcomer", n=10)
     assert served.fallback is None
     assert served.items[0].reasons == ("similar to what people you trust chose",)

@@ -1,316 +1,322 @@
-// The page of leanrec: a user's history, the list for them, and what a click changes.
+// Dashboard: history of a user, recommendations for them, and the changes that an event makes.
 
 const $ = (id) => document.getElementById(id);
-const still = matchMedia("(prefers-reduced-motion: reduce)");
-const asker = { id: null, known: false, fresh: new Set() };
-let last = { items: [], request: null };
-let asked = 0;
-let problems = 0;
+const reducedMotion = matchMedia("(prefers-reduced-motion: reduce)");
+const state = { user: null, isKnown: false, newItems: new Set() };
+let lastResponse = { items: [], request: null };
+let requestCount = 0;
+let errorCount = 0;
 
-// ---------------------------------------------------------------- talking to the server
+// ---------------------------------------------------------------- requests
 
-async function call(path, body) {
-  const started = performance.now();
+async function fetchJson(path, body) {
+  const start = performance.now();
   const options = body && { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) };
   let response;
   try {
     response = await fetch(path, options);
   } catch {
-    throw new Error("The server does not answer. Is it still running?");
+    throw new Error("The server does not respond. Is it still running?");
   }
-  const answer = await response.json();
-  if (!response.ok) throw new Error(answer.error?.what ?? response.statusText);
-  const inside = Number(/dur=([\d.]+)/.exec(response.headers.get("server-timing"))?.[1]);
-  return { ...answer, took: { inside, whole: performance.now() - started } };
+  const json = await response.json();
+  if (!response.ok) throw new Error(json.error?.message ?? response.statusText);
+  const server = Number(/dur=([\d.]+)/.exec(response.headers.get("server-timing"))?.[1]);
+  return { ...json, milliseconds: { server, total: performance.now() - start } };
 }
 
-// What goes well clears the problem that was there when it began, never one that came up meanwhile.
-async function guarded(work) {
-  const before = problems;
+// Success hides the error that was shown when the work began, but not one that was shown later.
+async function withErrors(work) {
+  const before = errorCount;
   try {
     await work();
-    if (problems === before) $("problem").hidden = true;
+    if (errorCount === before) $("error").hidden = true;
   } catch (error) {
-    problems += 1;
-    $("problem").textContent = error.message;
-    $("problem").hidden = false;
+    errorCount += 1;
+    $("error").textContent = error.message;
+    $("error").hidden = false;
   }
 }
 
-// ---------------------------------------------------------------- small pieces
+// ---------------------------------------------------------------- elements
 
-function make(tag, className, text) {
+function createElement(tag, className, text) {
   const element = document.createElement(tag);
   if (className) element.className = className;
   if (text !== undefined) element.textContent = text;
   return element;
 }
 
-function bar(share) {
-  const track = make("span", "track");
-  const fill = make("span", "fill");
+function createBar(share) {
+  const track = createElement("span", "track");
+  const fill = createElement("span", "fill");
   track.append(fill);
   requestAnimationFrame(() => { fill.style.width = `${Math.max(2, 100 * share)}%`; });
   return track;
 }
 
-// A picture where the item has one; until it is there, and where it has none, a tile with initials.
-function tile(item) {
-  const box = make("span", "tile", item.title.split(/\s+/).slice(0, 2).map((word) => [...word][0] ?? "").join("").toUpperCase());
-  box.setAttribute("aria-hidden", "true");
-  box.style.setProperty("--hue", [...String(item.id)].reduce((sum, letter) => (31 * sum + letter.codePointAt(0)) % 360, 7));
-  if (item.picture) {
-    const picture = make("img");
-    Object.assign(picture, { loading: "lazy", alt: "", referrerPolicy: "no-referrer", src: item.picture });
-    picture.addEventListener("error", () => picture.remove());
-    box.append(picture);
+// The image of an item, over a tile with initials that shows until it is loaded or if there is none.
+function createTile(item) {
+  const tile = createElement("span", "tile", item.title.split(/\s+/).slice(0, 2).map((word) => [...word][0] ?? "").join("").toUpperCase());
+  tile.setAttribute("aria-hidden", "true");
+  tile.style.setProperty("--hue", [...String(item.id)].reduce((sum, letter) => (31 * sum + letter.codePointAt(0)) % 360, 7));
+  if (item.image_url) {
+    const image = createElement("img");
+    Object.assign(image, { loading: "lazy", alt: "", referrerPolicy: "no-referrer", src: item.image_url });
+    image.addEventListener("error", () => image.remove());
+    tile.append(image);
   }
-  return box;
+  return tile;
 }
 
-const number = (value) => String(Number(value.toPrecision(3)));
-const date = (seconds) => new Date(1000 * seconds).toISOString().slice(0, 10);
+const formatNumber = (value) => String(Number(value.toPrecision(3)));
+const formatDate = (seconds) => new Date(1000 * seconds).toISOString().slice(0, 10);
 
-// ---------------------------------------------------------------- the asker and their history
+// ---------------------------------------------------------------- user and history
 
 async function showHistory() {
   const list = $("history");
   list.replaceChildren();
   $("history-count").textContent = "";
-  if (!asker.known) {
-    list.append(make("li", "empty", "Nothing yet. Add an item above, or click one in the list."));
+  if (!state.isKnown) {
+    list.append(createElement("li", "empty", "No events yet. Add an item above, or click one in the list."));
     return;
   }
-  const { events } = await call(`/users/${encodeURIComponent(asker.id)}?limit=100`);
+  const { events } = await fetchJson(`/users/${encodeURIComponent(state.user)}?limit=100`);
   $("history-count").textContent = events.length < 100 ? `· ${events.length}` : "· the newest 100";
   for (const event of events) {
-    const row = make("li", asker.fresh.has(String(event.id)) ? "fresh" : "");
-    const how = event.value === null ? event.kind : `${event.kind} ${number(event.value)}`;
-    // Small times are places in an order, not moments.
-    row.append(make("span", "", event.title), make("span", "how", event.time > 1e7 ? `${how} · ${date(event.time)}` : how));
+    const row = createElement("li", state.newItems.has(String(event.id)) ? "new" : "");
+    const label = event.rating === null ? event.event_type : `${event.event_type} ${formatNumber(event.rating)}`;
+    // Small times are positions in an order, not seconds since 1970.
+    const detail = event.time > 1e7 ? `${label} · ${formatDate(event.time)}` : label;
+    row.append(createElement("span", "", event.title), createElement("span", "detail", detail));
     list.append(row);
   }
 }
 
-async function choose(id, known = true) {
-  Object.assign(asker, { id, known, fresh: new Set() });
-  $("user").value = id;
-  $("guest").setAttribute("aria-pressed", String(!known));
-  for (const button of $("tries").children) button.setAttribute("aria-pressed", String(known && button.textContent === String(id)));
-  history.replaceState(null, "", known ? `#${encodeURIComponent(id)}` : "#");
+async function selectUser(user, isKnown = true) {
+  Object.assign(state, { user, isKnown, newItems: new Set() });
+  $("user").value = user;
+  $("new-user").setAttribute("aria-pressed", String(!isKnown));
+  for (const button of $("examples").children) button.setAttribute("aria-pressed", String(isKnown && button.textContent === String(user)));
+  history.replaceState(null, "", isKnown ? `#${encodeURIComponent(user)}` : "#");
   $("list").replaceChildren();
-  $("took").replaceChildren();
+  $("timing").replaceChildren();
   $("change").hidden = $("notice").hidden = true;
-  await guarded(async () => { await showHistory(); await askAnew(); });
+  await withErrors(async () => { await showHistory(); await replaceList(); });
 }
 
-// ---------------------------------------------------------------- the list
+// ---------------------------------------------------------------- recommendations
 
-function question() {
-  const where = $("wanted").value.trim() ? { [$("column").value]: condition($("wanted").value.trim()) } : undefined;
-  const who = asker.known ? { user: asker.id } : { history: [] };
-  return { ...who, n: Number($("n").value), where };
+function buildRequest() {
+  const wanted = $("wanted").value.trim();
+  const where = wanted ? { [$("column").value]: parseCondition(wanted) } : undefined;
+  const user = state.isKnown ? { user: state.user } : { history: [] };
+  return { ...user, n: Number($("n").value), where };
 }
 
-function condition(text) {
-  const span = /^(-?[\d.]+)?\s*(?:-|…|\.\.)\s*(-?[\d.]+)?$/.exec(text);
-  if (span && (span[1] || span[2]) && !/^-?[\d.]+$/.test(text)) {
-    return { ...(span[1] && { min: Number(span[1]) }), ...(span[2] && { max: Number(span[2]) }) };
+function parseCondition(text) {
+  const range = /^(-?[\d.]+)?\s*(?:-|…|\.\.)\s*(-?[\d.]+)?$/.exec(text);
+  if (range && (range[1] || range[2]) && !/^-?[\d.]+$/.test(text)) {
+    return { ...(range[1] && { min: Number(range[1]) }), ...(range[2] && { max: Number(range[2]) }) };
   }
   return /^-?\d+(\.\d+)?$/.test(text) ? Number(text) : text;
 }
 
-// A list for another question is no change of this one.
-async function askAnew() {
-  last = { items: [], request: null };
-  await refresh();
+// Shows a list for another user or other settings: what differs from the last list is not marked as a change.
+async function replaceList() {
+  lastResponse = { items: [], request: null };
+  await refreshList();
 }
 
-async function refresh() {
-  const turn = ++asked;
-  const answer = await call("/recommend", question());
-  if (turn !== asked) return; // a later question has been asked meanwhile
-  const took = $("took");
-  took.replaceChildren("answered in ", make("b", "", `${answer.took.inside.toFixed(1)} ms`), ` · round trip ${answer.took.whole.toFixed(0)} ms`);
-  const notes = [answer.fallback && `Nothing is known of this user yet, so the list comes from ${answer.fallback}.`, answer.note];
+async function refreshList() {
+  const turn = ++requestCount;
+  const response = await fetchJson("/recommend", buildRequest());
+  if (turn !== requestCount) return; // a later request is on its way
+  const { server, total } = response.milliseconds;
+  $("timing").replaceChildren("server ", createElement("b", "", `${server.toFixed(1)} ms`), ` · round trip ${total.toFixed(0)} ms`);
+  const notes = [response.fallback && `This user has no history yet, so this list comes from ${response.fallback}.`, response.note];
   $("notice").textContent = notes.filter(Boolean).join(" ");
   $("notice").hidden = !notes.some(Boolean);
-  draw(answer);
+  drawList(response);
 }
 
-function draw(answer) {
+function drawList(response) {
   const list = $("list");
-  const before = new Map([...list.children].map((row) => [row.dataset.id, row.getBoundingClientRect().top]));
-  const places = new Map(last.items.map((item, place) => [String(item.id), place]));
-  const scores = answer.items.map((item) => item.score);
-  const low = Math.min(0, ...scores);
-  const span = Math.max(...scores) - low || 1;
-  const rows = answer.items.map((item, place) => card(item, place, (item.score - low) / span, places));
+  const tops = new Map([...list.children].map((row) => [row.dataset.id, row.getBoundingClientRect().top]));
+  const oldPositions = new Map(lastResponse.items.map((item, position) => [String(item.id), position]));
+  const scores = response.items.map((item) => item.score);
+  const lowest = Math.min(0, ...scores);
+  const range = Math.max(...scores) - lowest || 1;
+  const rows = response.items.map((item, position) => createRow(item, position, (item.score - lowest) / range, oldPositions));
   list.replaceChildren(...rows);
-  for (const row of rows) slide(row, before.get(row.dataset.id));
-  $("change").textContent = places.size ? summary(answer.items, places) : "";
-  $("change").hidden = !places.size;
-  last = answer;
+  for (const row of rows) animateRow(row, tops.get(row.dataset.id));
+  $("change").textContent = oldPositions.size ? describeChange(response.items, oldPositions) : "";
+  $("change").hidden = !oldPositions.size;
+  lastResponse = response;
 }
 
-function card(item, place, share, places) {
+function createRow(item, position, share, oldPositions) {
   const key = String(item.id);
-  const row = make("li");
+  const row = createElement("li");
   row.dataset.id = key;
-  const name = make("div", "name", item.title);
-  if (places.size) mark(row, name, place, places.get(key));
-  const score = make("div", "score");
-  score.append(bar(share), make("span", "", number(item.score)));
-  const click = make("button", "", "Click");
-  click.type = "button";
-  click.setAttribute("aria-label", `Click ${item.title}`);
-  click.addEventListener("click", () => react(item, place, click));
-  const why = make("button", "quiet", "Why?");
-  why.type = "button";
-  why.setAttribute("aria-label", `Why ${item.title}?`);
-  why.setAttribute("aria-expanded", "false");
-  why.addEventListener("click", () => guarded(() => explain(row, item, why)));
-  const acts = make("div", "acts");
-  acts.append(why, click);
-  row.append(make("span", "place", place + 1), tile(item), name, acts, score, make("div", "why", item.reasons.join(" · ")));
+  const name = createElement("div", "name", item.title);
+  if (oldPositions.size) markChange(row, name, position, oldPositions.get(key));
+  const score = createElement("div", "score");
+  score.append(createBar(share), createElement("span", "", formatNumber(item.score)));
+  const clickButton = createElement("button", "", "Click");
+  clickButton.type = "button";
+  clickButton.setAttribute("aria-label", `Click ${item.title}`);
+  clickButton.addEventListener("click", () => sendEvent(item, position, clickButton));
+  const whyButton = createElement("button", "quiet", "Why?");
+  whyButton.type = "button";
+  whyButton.setAttribute("aria-label", `Why ${item.title}?`);
+  whyButton.setAttribute("aria-expanded", "false");
+  whyButton.addEventListener("click", () => withErrors(() => toggleExplanation(row, item, whyButton)));
+  const actions = createElement("div", "actions");
+  actions.append(whyButton, clickButton);
+  const reasons = createElement("div", "reasons", item.reasons.join(" · "));
+  row.append(createElement("span", "position", position + 1), createTile(item), name, actions, score, reasons);
   return row;
 }
 
-function mark(row, name, place, was) {
-  if (was === undefined) {
+function markChange(row, name, position, oldPosition) {
+  if (oldPosition === undefined) {
     row.classList.add("new");
-    name.append(make("span", "badge", "new"));
-  } else if (was !== place) {
-    const moved = was - place;
-    const badge = make("span", "badge", `${moved > 0 ? "▲" : "▼"} ${Math.abs(moved)}`);
+    name.append(createElement("span", "badge", "new"));
+  } else if (oldPosition !== position) {
+    const moved = oldPosition - position;
+    const badge = createElement("span", "badge", `${moved > 0 ? "▲" : "▼"} ${Math.abs(moved)}`);
     badge.setAttribute("aria-label", `${moved > 0 ? "up" : "down"} ${Math.abs(moved)}`);
     row.classList.add("moved");
     name.append(badge);
   }
 }
 
-function slide(row, before) {
-  if (still.matches) return;
-  const now = row.getBoundingClientRect().top;
-  if (before === undefined) row.animate([{ opacity: 0 }, { opacity: 1 }], { duration: 350, easing: "ease-out" });
-  else if (before !== now) row.animate([{ transform: `translateY(${before - now}px)` }, { transform: "none" }], { duration: 400, easing: "ease-in-out" });
+function animateRow(row, oldTop) {
+  if (reducedMotion.matches) return;
+  const top = row.getBoundingClientRect().top;
+  if (oldTop === undefined) row.animate([{ opacity: 0 }, { opacity: 1 }], { duration: 350, easing: "ease-out" });
+  else if (oldTop !== top) row.animate([{ transform: `translateY(${oldTop - top}px)` }, { transform: "none" }], { duration: 400, easing: "ease-in-out" });
 }
 
-function summary(items, places) {
-  const fresh = items.filter((item) => !places.has(String(item.id))).length;
-  const moved = items.filter((item, place) => places.has(String(item.id)) && places.get(String(item.id)) !== place).length;
-  const here = new Set(items.map((item) => String(item.id)));
-  const gone = last.items.filter((item) => !here.has(String(item.id))).map((item) => item.title);
-  if (!fresh && !moved && !gone.length) return "The list stayed as it was.";
-  const left = gone.length ? ` Left the list: ${gone.slice(0, 3).join(", ")}${gone.length > 3 ? ` and ${gone.length - 3} more` : ""}.` : "";
-  return `The list changed: ${fresh} new, ${moved} moved.${left}`;
+function describeChange(items, oldPositions) {
+  const isOld = (item) => oldPositions.has(String(item.id));
+  const nNew = items.filter((item) => !isOld(item)).length;
+  const nMoved = items.filter((item, position) => isOld(item) && oldPositions.get(String(item.id)) !== position).length;
+  const ids = new Set(items.map((item) => String(item.id)));
+  const removed = lastResponse.items.filter((item) => !ids.has(String(item.id))).map((item) => item.title);
+  if (!nNew && !nMoved && !removed.length) return "The list did not change.";
+  const titles = `${removed.slice(0, 3).join(", ")}${removed.length > 3 ? ` and ${removed.length - 3} more` : ""}`;
+  return `The list changed: ${nNew} new, ${nMoved} moved.${removed.length ? ` Removed: ${titles}.` : ""}`;
 }
 
-async function explain(row, item, button) {
-  const open = row.querySelector(".parts");
+async function toggleExplanation(row, item, button) {
+  const open = row.querySelector(".explanation");
   button.setAttribute("aria-expanded", String(!open));
   if (open) return open.remove();
-  const who = asker.known ? `user=${encodeURIComponent(asker.id)}` : "";
-  const parts = make("div", "parts");
-  const why = who ? await call(`/explain?item=${encodeURIComponent(item.id)}&${who}`) : { because: [], features: [], reasons: item.reasons };
-  const most = Math.max(...why.because.map((part) => part.weight), 1e-12);
-  for (const part of why.because.slice(0, 6)) {
-    parts.append(make("span", "", part.title), bar(part.weight / most), make("span", "", `+${number(part.weight)}`));
+  const panel = createElement("div", "explanation");
+  const explanation = state.isKnown
+    ? await fetchJson(`/explain?item=${encodeURIComponent(item.id)}&user=${encodeURIComponent(state.user)}`)
+    : { contributions: [], features: [], reasons: item.reasons };
+  const largest = Math.max(...explanation.contributions.map((each) => each.weight), 1e-12);
+  for (const each of explanation.contributions.slice(0, 6)) {
+    panel.append(createElement("span", "", each.title), createBar(each.weight / largest), createElement("span", "", `+${formatNumber(each.weight)}`));
   }
-  if (why.features.length) parts.append(make("p", "", `Shares: ${why.features.join(", ")}`));
-  if (!parts.children.length) parts.append(make("p", "", why.reasons.join(" · ") || "The model gives no reason."));
-  row.append(parts);
+  if (explanation.features.length) panel.append(createElement("p", "", `Shares: ${explanation.features.join(", ")}`));
+  if (!panel.children.length) panel.append(createElement("p", "", explanation.reasons.join(" · ") || "The model gives no reason."));
+  row.append(panel);
 }
 
 // ---------------------------------------------------------------- events
 
-async function react(item, place, button) {
+async function sendEvent(item, position, button) {
   if (button) button.disabled = true;
-  await guarded(async () => {
-    const event = { id: crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`, user: asker.id, item: item.id, kind: "click" };
-    if (place !== undefined) Object.assign(event, { request: last.request, rank: place });
-    await call("/events", { events: [event] });
-    asker.known = true;
-    asker.fresh.add(String(item.id));
-    await Promise.all([showHistory(), refresh()]);
+  await withErrors(async () => {
+    const id = crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`;
+    const event = { id, user: state.user, item: item.id, event_type: "click" };
+    if (position !== undefined) Object.assign(event, { request: lastResponse.request, rank: position });
+    await fetchJson("/events", { events: [event] });
+    state.isKnown = true;
+    state.newItems.add(String(item.id));
+    await Promise.all([showHistory(), refreshList()]);
   });
   if (button) button.disabled = false;
 }
 
 // ---------------------------------------------------------------- search
 
-const finder = { items: [], at: -1, turn: 0 };
+const search = { items: [], selected: -1, turn: 0 };
 
-function closeFinder() {
-  $("found").hidden = true;
+function closeResults() {
+  $("results").hidden = true;
   $("search").setAttribute("aria-expanded", "false");
   $("search").removeAttribute("aria-activedescendant");
-  finder.at = -1;
+  search.selected = -1;
 }
 
-async function find() {
+async function searchItems() {
   const text = $("search").value.trim();
-  const turn = ++finder.turn;
-  if (!text) return closeFinder();
-  const { items } = await call(`/items?limit=12&search=${encodeURIComponent(text)}`);
-  if (turn !== finder.turn) return;
-  finder.items = items;
-  finder.at = -1;
-  const options = items.map((item, place) => {
-    const option = make("li", "", item.title);
-    option.id = `found-${place}`;
+  const turn = ++search.turn;
+  if (!text) return closeResults();
+  const { items } = await fetchJson(`/items?limit=12&search=${encodeURIComponent(text)}`);
+  if (turn !== search.turn) return;
+  search.items = items;
+  search.selected = -1;
+  const options = items.map((item, index) => {
+    const option = createElement("li", "", item.title);
+    option.id = `result-${index}`;
     option.setAttribute("role", "option");
     const labels = item.content.genres ?? item.content.category ?? item.content.tags;
-    if (labels) option.append(make("small", "", String(labels).replaceAll("|", " · ")));
-    option.addEventListener("mousedown", (event) => { event.preventDefault(); add(item); });
+    if (labels) option.append(createElement("small", "", String(labels).replaceAll("|", " · ")));
+    option.addEventListener("mousedown", (event) => { event.preventDefault(); addItem(item); });
     return option;
   });
-  $("found").replaceChildren(...(options.length ? options : [make("li", "empty", "No title holds this text.")]));
-  $("found").hidden = false;
+  $("results").replaceChildren(...(options.length ? options : [createElement("li", "empty", "No title contains this text.")]));
+  $("results").hidden = false;
   $("search").setAttribute("aria-expanded", "true");
 }
 
-function step(by) {
-  const options = [...$("found").querySelectorAll("[role=option]")];
+function moveSelection(step) {
+  const options = [...$("results").querySelectorAll("[role=option]")];
   if (!options.length) return;
-  finder.at = (finder.at + by + options.length) % options.length;
-  options.forEach((option, place) => option.setAttribute("aria-selected", String(place === finder.at)));
-  options[finder.at].scrollIntoView({ block: "nearest" });
-  $("search").setAttribute("aria-activedescendant", `found-${finder.at}`);
+  search.selected = (search.selected + step + options.length) % options.length;
+  options.forEach((option, index) => option.setAttribute("aria-selected", String(index === search.selected)));
+  options[search.selected].scrollIntoView({ block: "nearest" });
+  $("search").setAttribute("aria-activedescendant", `result-${search.selected}`);
 }
 
-function add(item) {
+function addItem(item) {
   $("search").value = "";
-  closeFinder();
-  react(item);
+  closeResults();
+  sendEvent(item);
 }
 
-$("search").addEventListener("input", () => guarded(find));
-$("search").addEventListener("blur", closeFinder);
+$("search").addEventListener("input", () => withErrors(searchItems));
+$("search").addEventListener("blur", closeResults);
 $("search").addEventListener("keydown", (event) => {
-  if (event.key === "Escape") closeFinder();
-  if (event.key === "ArrowDown") step(1);
-  if (event.key === "ArrowUp") step(-1);
-  if (event.key === "Enter" && finder.items.length && !$("found").hidden) add(finder.items[Math.max(0, finder.at)]);
+  if (event.key === "Escape") closeResults();
+  if (event.key === "ArrowDown") moveSelection(1);
+  if (event.key === "ArrowUp") moveSelection(-1);
+  if (event.key === "Enter" && search.items.length && !$("results").hidden) addItem(search.items[Math.max(0, search.selected)]);
   if (["ArrowDown", "ArrowUp", "Enter"].includes(event.key)) event.preventDefault();
 });
 
-// ---------------------------------------------------------------- start
+// ---------------------------------------------------------------- controls and start
 
-$("who").addEventListener("submit", (event) => { event.preventDefault(); choose($("user").value.trim()); });
-$("guest").addEventListener("click", () => choose(`guest-${Date.now().toString(36)}${Math.floor(1e4 * Math.random())}`, false));
-$("user").addEventListener("input", () => guarded(offerUsers));
-$("rules").addEventListener("submit", (event) => event.preventDefault());
-$("n").addEventListener("change", () => guarded(askAnew));
+$("user-form").addEventListener("submit", (event) => { event.preventDefault(); selectUser($("user").value.trim()); });
+$("new-user").addEventListener("click", () => selectUser(`guest-${Date.now().toString(36)}${Math.floor(1e4 * Math.random())}`, false));
+$("user").addEventListener("input", () => withErrors(suggestUsers));
+$("list-settings").addEventListener("submit", (event) => event.preventDefault());
+$("n").addEventListener("change", () => withErrors(replaceList));
 $("column").addEventListener("change", () => {
-  $("wanted").value = ""; // what was wanted of one column means nothing in another
-  guarded(askAnew);
+  $("wanted").value = ""; // a value of one column has no meaning in another
+  withErrors(replaceList);
 });
-$("wanted").addEventListener("change", () => guarded(askAnew));
+$("wanted").addEventListener("change", () => withErrors(replaceList));
 $("theme").addEventListener("click", () => {
-  const dark = getComputedStyle(document.documentElement).colorScheme === "dark"
+  const isDark = getComputedStyle(document.documentElement).colorScheme === "dark"
     || (!document.documentElement.dataset.theme && matchMedia("(prefers-color-scheme: dark)").matches);
-  setTheme(dark ? "light" : "dark");
+  setTheme(isDark ? "light" : "dark");
 });
 
 function setTheme(theme) {
@@ -319,10 +325,10 @@ function setTheme(theme) {
   localStorage.setItem("leanrec-theme", theme);
 }
 
-async function offerUsers() {
-  const { users } = await call(`/users?limit=30&search=${encodeURIComponent($("user").value.trim())}`);
+async function suggestUsers() {
+  const { users } = await fetchJson(`/users?limit=30&search=${encodeURIComponent($("user").value.trim())}`);
   $("users").replaceChildren(...users.map((user) => {
-    const option = make("option", "", `${user.events} events`);
+    const option = createElement("option", "", `${user.events} events`);
     option.value = user.id;
     return option;
   }));
@@ -331,23 +337,23 @@ async function offerUsers() {
 
 async function start() {
   setTheme(localStorage.getItem("leanrec-theme"));
-  const health = await call("/health");
+  const health = await fetchJson("/health");
   $("model").textContent = `${health.settings ?? health.model} · ${health.users.toLocaleString("en")} users · ${health.items.toLocaleString("en")} items`;
   document.title = `leanrec · ${health.model}`;
-  $("column").replaceChildren(...health.columns.map((name) => make("option", "", name)));
-  const usual = ["genres", "category", "categories", "tags", "genre"].find((name) => health.columns.includes(name));
-  if (usual) $("column").value = usual;
-  $("filter-column-label").hidden = $("wanted").hidden = !health.columns.length;
-  const users = await offerUsers();
-  $("tries").replaceChildren(...users.slice(0, 4).map((user) => {
-    const button = make("button", "quiet", user.id);
+  $("column").replaceChildren(...health.columns.map((name) => createElement("option", "", name)));
+  const common = ["genres", "category", "categories", "tags", "genre"].find((name) => health.columns.includes(name));
+  if (common) $("column").value = common;
+  $("column-label").hidden = $("wanted").hidden = !health.columns.length;
+  const users = await suggestUsers();
+  $("examples").replaceChildren(...users.slice(0, 4).map((user) => {
+    const button = createElement("button", "quiet", user.id);
     button.type = "button";
-    button.addEventListener("click", () => choose(user.id));
+    button.addEventListener("click", () => selectUser(user.id));
     return button;
   }));
-  const named = decodeURIComponent(location.hash.slice(1));
-  if (named || users.length) await choose(named || users[0].id);
-  else $("guest").click();
+  const userInAddress = decodeURIComponent(location.hash.slice(1));
+  if (userInAddress || users.length) await selectUser(userInAddress || users[0].id);
+  else $("new-user").click();
 }
 
-guarded(start);
+withErrors(start);
