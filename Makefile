@@ -12,7 +12,7 @@ SUDO := $(shell test "$$(id -u)" = 0 || echo sudo)
 WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test quick check bench docs browser clean
+.PHONY: demo test quick check bench docs changelog browser clean
 
 demo: $(VENV)/.demo
 	$(BIN)/leanrec demo $(ARGS)
@@ -50,7 +50,12 @@ $(BENCH)/.done: pyproject.toml constraints.txt benchmarks/requirements.txt
 	@touch $@
 
 docs: $(VENV)/.test
+	$(BIN)/python docs/generate.py
 	$(BIN)/mkdocs build --strict
+
+# The next changelog from the fragments in changelog.d; with VERSION=… it is written into CHANGELOG.md.
+changelog: $(VENV)/.test
+	$(BIN)/towncrier build $(if $(VERSION),--yes --version $(VERSION),--draft --version "next")
 
 # The page tests drive a real browser.
 browser:
