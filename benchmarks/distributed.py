@@ -28,7 +28,7 @@ from leanrec.run import Distributed, Run, measure
 from leanrec.types import Events
 
 LENGTH = 50
-TABLE = {"loss": "sampled_softmax", "start": "random", "negatives": 512, "batch": 2048, "layers": 1}
+TABLE = {"loss": "sampled_softmax", "init": "random", "n_negatives": 512, "batch_size": 2048, "n_layers": 1}
 
 
 def simulate_histories(users: int, items: int) -> Dataset:
@@ -48,13 +48,19 @@ def simulate_histories(users: int, items: int) -> Dataset:
     )
 
 
+def make_estimator(job: dict[str, Any]) -> Any:
+    """SASRec with the settings of a job."""
+    from leanrec.models.sequential.sasrec import SASRec
+
+    return SASRec(**{"max_length": LENGTH, **job["settings"]})
+
+
 def fit_and_measure(job: dict[str, Any]) -> dict[str, float]:
     """One fit in this process, as one worker or alone: seconds, memory, and the estimate of the memory."""
-    from leanrec.models.sequential.sasrec import SASRec
     from leanrec.training.sharded_embedding import shape_per_worker
 
     data = simulate_histories(job["users"], job["items"])
-    estimator = SASRec(length=LENGTH, **job["settings"])
+    estimator = make_estimator(job)
     run = Run(threads=job["threads"], distributed=Distributed(shard_items=job["shard"]))
     # The first fit also loads torch and compiles kernels.
     dataclasses.replace(estimator, epochs=1).fit(simulate_histories(20, 50), run)
@@ -94,10 +100,10 @@ def run_worker(folder: str, job: str) -> None:
 def make_claim(args: argparse.Namespace) -> Claim:
     quick, n = args.quick, args.workers
     data = {"users": 300 if quick else 4000, "items": 300 if quick else 3000, "shard": False}
-    equal = data | {"settings": {"epochs": 1, "batch": 2048, "accumulate": n}}
+    equal = data | {"settings": {"epochs": 1, "batch_size": 2048, "gradient_accumulation": n}}
     large = {"users": 300 if quick else 2000, "items": 20_000 if quick else args.items, "shard": False}
     large |= {"settings": TABLE | {"epochs": 1}}
-    many = equal | {"settings": equal["settings"] | {"accumulate": 1}}
+    many = equal | {"settings": equal["settings"] | {"gradient_accumulation": 1}}
     jobs = {
         "one process": (1, equal),
         "workers": (n, many),

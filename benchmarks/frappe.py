@@ -22,12 +22,12 @@ from leanrec.errors import SourceError
 SEEDS = 3
 FIELDS = ("user", "item", "daytime", "weekday", "isweekend", "homework", "cost", "weather", "country", "city")
 # Tuned on a tenth of train: small networks, and weight decay on every embedding.
-COMMON = "hidden=[200,200],dropout=0.2,width=10,learning_rate=0.003,l2=0.1,forget=0,epochs=10"
+COMMON = "hidden_sizes=[200,200],dropout=0.2,embedding_dim=10,learning_rate=0.003,l2=0.1,id_dropout=0,epochs=10"
 TUNED = {
     "wide_deep": f"wide_deep,{COMMON}",
     "deepfm": f"deepfm,{COMMON}",
     "dcn": f"dcn,{COMMON}",
-    "dlrm": f"dlrm,{COMMON},vectors=true",
+    "dlrm": f"dlrm,{COMMON},concat_embeddings=true",
 }
 PUBLISHED = "Published AUC on the test part: LR .9356, FM .9671, DNN .9833, DeepFM .9842, DCNv2 .9845, FinalMLP .9861"
 NOTES = "The published figures are for the test part and the original negatives of train, which are not available here."

@@ -6,7 +6,7 @@ The loss of implicit, with a confidence of a for interactions, 1 for the rest, a
 
     Σ_interactions a (w·v − 1)² + Σ_rest (w·v)² + r (Σ|w|² + Σ|v|²)
 
-and with w·v = t · x·y, t = a / (a − 1), it is t² (a − 1) times the loss of leanrec with unobserved = 1 / (a − 1),
+and with w·v = t · x·y, t = a / (a − 1), it is t² (a − 1) times the loss of leanrec with unobserved_weight = 1 / (a − 1),
 l2 = r / a, scaling = 0, plus a constant. irspack's loss with nu = 0 equals that of leanrec. All are compared by their
 item vectors alone: the loss with the best user vectors for these items.
 leanrec takes the passes that it needs to get below the loss of the peers after all of theirs: half, because its steps are over-relaxed.
@@ -41,7 +41,7 @@ def make_settings(width: int, passes: int = PEER_PASSES, **more: float):  # noqa
     from leanrec.models.factorization.ials import IALS
 
     how = IALS(embedding_dim=width, epochs=passes, weighting="binary", l2_exponent=0.0, **more)
-    return dataclasses.replace(how, unobserved=1 / (ALPHA - 1), l2=RIDGE / ALPHA)
+    return dataclasses.replace(how, unobserved_weight=1 / (ALPHA - 1), l2=RIDGE / ALPHA)
 
 
 def compute_loss(X: CSR, items: Float32Array) -> float:
@@ -52,12 +52,14 @@ def compute_loss(X: CSR, items: Float32Array) -> float:
     axes, moments = principal_axes(items)
     V = items @ axes
     ridge = np.full(X.shape[0], how.l2, np.float32)
-    W = solve_rows(X, V, np.float32(how.unobserved) * moments, ridge).astype(np.float64)
+    W = solve_rows(X, V, np.float32(how.unobserved_weight) * moments, ridge).astype(np.float64)
     V = V.astype(np.float64)
     entries = X.tocoo()
     scores = np.einsum("ed,ed->e", W[entries.row], V[entries.col])
     everything = ((W.T @ W) * (V.T @ V)).sum()
-    return float(((scores - 1) ** 2).sum() + how.unobserved * everything + how.l2 * ((W**2).sum() + (V**2).sum()))
+    return float(
+        ((scores - 1) ** 2).sum() + how.unobserved_weight * everything + how.l2 * ((W**2).sum() + (V**2).sum())
+    )
 
 
 def initial_vectors(rows: int, width: int, seed: int) -> Float32Array:
@@ -97,7 +99,7 @@ def fit_irspack(X: CSR, width: int, passes: int, probe: Probe, *, solver: str) -
 
     how = make_settings(width)
     model = IALSRecommender(
-        sp.csr_matrix(X, dtype=np.float64), n_components=width, alpha0=how.unobserved, reg=how.l2, nu=0.0,
+        sp.csr_matrix(X, dtype=np.float64), n_components=width, alpha0=how.unobserved_weight, reg=how.l2, nu=0.0,
         solver_type=solver, train_epochs=passes, n_threads=probe.threads, random_seed=probe.round_number,
     )  # fmt: skip
 

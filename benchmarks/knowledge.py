@@ -37,15 +37,15 @@ PLAIN = "epochs=12,relaxation=1"
 # Chosen on validation with seed 0.
 MODELS = {
     "lastfm": {
-        "kgin": "kgin,weight_decay=0.5,hide=0,epochs=40",
-        "kgin without triples": "kgin,weight_decay=0.5,hide=0,epochs=40",
+        "kgin": "kgin,weight_decay=0.5,node_dropout=0,epochs=40",
+        "kgin without triples": "kgin,weight_decay=0.5,node_dropout=0,epochs=40",
         "ials": f"ials,embedding_dim=64,l2=2,{PLAIN}",
         "bpr": "bpr,epochs=120,l2=0.05",
         "popularity": "popularity",
     },
     "ml1m": {
-        "kgin": "kgin,batch=4096,epochs=20",
-        "kgin without triples": "kgin,batch=4096,epochs=20",
+        "kgin": "kgin,batch_size=4096,epochs=20",
+        "kgin without triples": "kgin,batch_size=4096,epochs=20",
         "ials": f"ials,embedding_dim=32,{PLAIN}",
         "bpr": "bpr,epochs=60,l2=0.03",
         "popularity": "popularity",

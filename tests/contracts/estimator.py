@@ -26,7 +26,7 @@ from leanrec.training.config import TrainingSettings
 from leanrec.types import CSR, Events, Queries, empty_csr
 
 # Settings that are a number of things a model keeps: dimensions, neighbors, components.
-_SIZES = ("embedding_dim", "n_components", "n_neighbors", "n_candidates", "top_k", "rank", "width", "k", "neighbours", "top", "factors")
+_SIZES = ("embedding_dim", "n_components", "n_neighbors", "n_candidates", "top_k", "rank")
 _RUN = Run(seed=3, threads=1)
 
 
