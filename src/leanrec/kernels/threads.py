@@ -6,7 +6,7 @@ import threading
 import types
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numba
 import threadpoolctl
@@ -33,15 +33,15 @@ def compile_serial_and_parallel(function: Callable[..., None]) -> CompiledPair:
     It runs ``prange`` as ``range`` and releases the GIL.
     """
 
-    def compile_as(suffix: str, **options: bool) -> Callable[..., None]:
-        name = f"{function.__name__}_{suffix}"
-        # A copy with its own name: Numba names the files of its cache after the function, whatever the options.
+    def copy_as(name: str) -> Callable[..., None]:
+        # Numba names its cache files after the function and ignores the options, so each version needs its own name.
         copy = types.FunctionType(function.__code__, function.__globals__, name)
-        copy.__qualname__, copy.__doc__ = name, function.__doc__
-        compiled: Callable[..., Any] = numba.njit(cache=True, **options)(copy)
-        return compiled
+        copy.__qualname__, copy.__module__ = name, function.__module__
+        return copy
 
-    return CompiledPair(compile_as("serial", nogil=True), compile_as("parallel", parallel=True))
+    serial = numba.njit(cache=True, nogil=True)(copy_as(f"{function.__name__}_serial"))
+    parallel = numba.njit(cache=True, parallel=True)(copy_as(f"{function.__name__}_parallel"))
+    return CompiledPair(serial, parallel)
 
 
 @functools.cache

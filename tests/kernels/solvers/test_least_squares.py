@@ -34,7 +34,7 @@ def problem(rows: int, width: int, seed: int) -> tuple[sp.csr_array, np.ndarray,
 
 
 def test_principal_axes_make_the_gram_matrix_diagonal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(least_squares, "_STRIP", 300)
+    monkeypatch.setattr(least_squares, "_GRAM_ROWS", 300)
     V = np.random.default_rng(0).normal(size=(N, 20)).astype(np.float32)
     axes, moments = principal_axes(V)
     np.testing.assert_allclose(axes.T @ axes, np.eye(20), atol=1e-5)
@@ -49,7 +49,7 @@ def test_solves_every_row(rows: int, width: int) -> None:
     np.testing.assert_allclose(solve_rows(C, V, base, ridge), slow_rows(C, V, base, ridge), rtol=2e-3, atol=2e-4)
 
 
-@pytest.mark.parametrize("how", [{"steps": 40}, {"block": 200}])
+@pytest.mark.parametrize("how", [{"cg_steps": 40}, {"block_size": 200}])
 def test_approximations_come_to_the_same_place(how: dict[str, int]) -> None:
     C, V, base, ridge = problem(12, 200, 9)
     dense = C.toarray()
@@ -59,7 +59,7 @@ def test_approximations_come_to_the_same_place(how: dict[str, int]) -> None:
     np.testing.assert_allclose(found, slow_rows(C, V, base, ridge), rtol=2e-3, atol=2e-4)
 
 
-@pytest.mark.parametrize("how", [{"steps": 1}, {"steps": 3}, {"block": 32}, {"block": 64}])
+@pytest.mark.parametrize("how", [{"cg_steps": 1}, {"cg_steps": 3}, {"block_size": 32}, {"block_size": 64}])
 def test_approximations_come_closer_from_where_they_start(how: dict[str, int]) -> None:
     C, V, base, ridge = problem(12, 200, 4)
     exact = slow_rows(C, V, base, ridge)
@@ -67,7 +67,7 @@ def test_approximations_come_closer_from_where_they_start(how: dict[str, int]) -
     second = solve_rows(C, V, base, ridge, first, **how)
     assert np.linalg.norm(second - exact) < 0.7 * np.linalg.norm(first - exact) < 0.7 * np.linalg.norm(exact)
     # Short rows are exact at once with blocks.
-    if "block" in how:
+    if "block_size" in how:
         np.testing.assert_allclose(first[2:], exact[2:], rtol=2e-3, atol=2e-4)
 
 
@@ -78,7 +78,7 @@ def test_a_row_too_long_to_hold_at_once_is_summed_in_chunks() -> None:
     np.testing.assert_allclose(whole, slow_rows(C, V, base, ridge), rtol=2e-3, atol=2e-4)
 
 
-@pytest.mark.parametrize("how", [{}, {"steps": 3}, {"block": 32}])
+@pytest.mark.parametrize("how", [{}, {"cg_steps": 3}, {"block_size": 32}])
 def test_threads_do_not_change_a_bit(how: dict[str, int]) -> None:
     C, V, base, ridge = problem(20, 140, 3)
     results = []

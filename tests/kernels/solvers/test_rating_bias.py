@@ -14,7 +14,12 @@ from leanrec.kernels.solvers.rating_bias import RatingBias, fit_rating_bias
 
 def by_hand() -> RatingBias:
     return RatingBias(
-        mean=3.0, items=np.array([1, 0, -1], np.float32), user_damping=1.0, residual_std=0.5, low=1, high=5
+        mean=3.0,
+        item_offsets=np.array([1, 0, -1], np.float32),
+        user_damping=1.0,
+        residual_std=0.5,
+        min_rating=1,
+        max_rating=5,
     )
 
 

@@ -104,7 +104,7 @@ def test_without_a_table_it_stands_on_the_graph_and_takes_no_new_items(dataset: 
     assert model.features is None
     assert np.isfinite(model.score(dataset.queries())).all()
     assert dataset.item_table is not None
-    with pytest.raises(DataError, match="without an item table"):
+    with pytest.raises(DataError, match="must be fitted with an item table"):
         model.extend(dataset.item_table)
 
 

@@ -10,7 +10,7 @@ from leanrec.budget import Budget
 from leanrec.data.dataset import Dataset
 from leanrec.errors import SettingError
 from leanrec.kernels.graph.propagation import BipartiteGraph
-from leanrec.models.graph.xsimgcl import XSimGCL, _Batch, _TrainingState
+from leanrec.models.graph.xsimgcl import XSimGCL, _add_noise, _Batch, _TrainingState
 from leanrec.run import Run
 from leanrec.types import Queries
 

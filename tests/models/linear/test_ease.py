@@ -45,9 +45,9 @@ class TestSparseEASE(EstimatorContract, OddDataContract):
 @pytest.mark.parametrize("users", [8, 60])
 def test_both_ways_to_the_inverse_give_the_same_weights(users: int, monkeypatch: pytest.MonkeyPatch) -> None:
     data = make_dataset(n_users=users)
-    monkeypatch.setattr(ease, "_by_users", lambda _: True)
+    monkeypatch.setattr(ease, "_has_few_users", lambda _: True)
     by_users = EASE(l2=5.0).fit(data).weights
-    monkeypatch.setattr(ease, "_by_users", lambda _: False)
+    monkeypatch.setattr(ease, "_has_few_users", lambda _: False)
     np.testing.assert_allclose(by_users, EASE(l2=5.0).fit(data).weights, atol=2e-6)
 
 
@@ -73,8 +73,8 @@ def test_a_matrix_that_does_not_fit_is_inverted_in_a_file(top: int, monkeypatch:
     how = EASE(l2=5.0, top_k=top)
     expected = how.fit(data).weights
     monkeypatch.setattr(ease, "_ROWS", (16, 64))
-    monkeypatch.setattr(ease, "_by_users", lambda _: True)
-    room = how._around(data.shape) + sweep_inverse_bytes(300, 16)
+    monkeypatch.setattr(ease, "_has_few_users", lambda _: True)
+    room = how._other_bytes(data.shape) + sweep_inverse_bytes(300, 16)
     assert room < how.fit_bytes(data.shape)
     weights = how.fit(data, Run(budget=Budget(memory=room))).weights
     assert type(weights) is type(expected)

@@ -67,7 +67,7 @@ def run_epoch(X: CSR, users: Float32Array, items: Float32Array, step: PairwiseSt
             starts,
             block_items,
             block_starts,
-            *csr_arrays(X)[:2],
+            *histories,
             blocks,
             turn,
             *_step_arguments(step),

@@ -123,7 +123,7 @@ def mean_over_rated_items(
 
 
 @numba.njit(cache=True, nogil=True)
-def _average_neighbors_of_row(row, columns, weights, starts, entries, data, k, means, n_used):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _average_neighbors_of_row(row, columns, weights, starts, indices, data, k, means, n_used):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     total = np.zeros(means.shape[1], np.float32)
     for position in range(columns.shape[1]):
         neighbor, weight = columns[row, position], weights[row, position]
@@ -131,7 +131,7 @@ def _average_neighbors_of_row(row, columns, weights, starts, entries, data, k, m
             break
         # Nearest first: later neighbors are ignored for a column that has k values.
         for entry in range(starts[neighbor], starts[neighbor + 1]):
-            column = entries[entry]
+            column = indices[entry]
             if n_used[row, column] < k:
                 n_used[row, column] += 1
                 means[row, column] += weight * data[entry]
@@ -142,16 +142,16 @@ def _average_neighbors_of_row(row, columns, weights, starts, entries, data, k, m
 
 
 @compile_serial_and_parallel
-def _average_neighbors(columns, weights, starts, entries, data, k, means, n_used):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _average_neighbors(columns, weights, starts, indices, data, k, means, n_used):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     for row in numba.prange(len(means)):
-        _average_neighbors_of_row(row, columns, weights, starts, entries, data, k, means, n_used)
+        _average_neighbors_of_row(row, columns, weights, starts, indices, data, k, means, n_used)
 
 
 @numba.njit(cache=True, nogil=True)
-def _average_rated_of_row(row, columns, weights, starts, entries, data, n_items, k, items, means, n_used):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _average_rated_of_row(row, columns, weights, starts, indices, data, n_items, k, items, means, n_used):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     value = np.full(n_items, np.nan, np.float32)
     for entry in range(starts[row], starts[row + 1]):
-        value[entries[entry]] = data[entry]
+        value[indices[entry]] = data[entry]
     for target in range(items.shape[1]):
         item, total, mean, count = items[row, target], np.float32(0), np.float32(0), 0
         for position in range(columns.shape[1]):
@@ -168,6 +168,6 @@ def _average_rated_of_row(row, columns, weights, starts, entries, data, n_items,
 
 
 @compile_serial_and_parallel
-def _average_rated(columns, weights, starts, entries, data, n_items, k, items, means, n_used):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _average_rated(columns, weights, starts, indices, data, n_items, k, items, means, n_used):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     for row in numba.prange(len(items)):
-        _average_rated_of_row(row, columns, weights, starts, entries, data, n_items, k, items, means, n_used)
+        _average_rated_of_row(row, columns, weights, starts, indices, data, n_items, k, items, means, n_used)

@@ -1,11 +1,11 @@
 """Non-negative elastic nets, one for each item, by coordinate descent on columns of the Gram matrix.
 
-For item j: the w ≥ 0 with w_j = 0 that minimises ½|x_j − X w|² + ½ l2 |w|² + l1 Σ w.
+For item j: the w ≥ 0 with w_j = 0 that minimizes ½|x_j − X w|² + ½ l2 |w|² + l1 Σ w.
 
-The derivative g = G_j − G w is kept up to date: a changed weight costs one row of the Gram matrix. So between two sweeps
-over all items the few weights above zero settle among themselves, in a small Gram matrix of their own. As G ≥ 0 and
-w ≥ 0, g only falls below G_j, so an item with G_ij ≤ l1 can never enter and is never visited. Each item belongs
-to one thread, so the result is the same for any number of threads.
+The negative gradient g = G_j − G w of the squared error is kept up to date: a changed weight costs one row of the Gram
+matrix. Between two cycles over all items, the few positive weights (the active set) are optimized in their own small Gram
+matrix. As G ≥ 0 and w ≥ 0, g never exceeds G_j, so items with G_ij ≤ l1 keep weight 0 and are never visited. Each item
+belongs to one thread, so the result is the same for any number of threads.
 """
 
 import dataclasses
@@ -15,212 +15,217 @@ import numba
 import numpy as np
 import scipy.sparse as sp
 
+from leanrec.kernels.csr import csr_arrays
 from leanrec.types import CSR, Float32Array, Int32Array, Int64Array
 
 __all__ = ["ElasticNetPenalty", "fit_elastic_nets", "fit_local_elastic_nets"]
 
-# Weights above zero that settle in a Gram matrix of their own, 4 MB a thread.
-_SETTLING = 1024
+# Largest active set that is optimized in its own Gram matrix, 4 MB per thread.
+_MAX_ACTIVE = 1024
 
 
 @dataclasses.dataclass(frozen=True)
 class ElasticNetPenalty:
-    """What the nets pay for their weights, and when the descent ends.
+    """Penalties of the elastic nets, and the stopping rule of the solver.
 
     Attributes:
         l1: at least 0.
         l2: above 0.
-        passes: at most this many sweeps over the weights of an item, and after each as many over those above zero.
-        tolerance: a sweep that moves no weight by more than this ends the descent.
+        n_iter: maximum number of cycles over the weights of an item, and after each of them over the active set.
+        tolerance: a cycle that changes no weight by more than this ends the solver.
     """
 
     l1: float
     l2: float
-    passes: int
+    n_iter: int
     tolerance: float
 
 
 def fit_elastic_nets(gram: Float32Array, penalty: ElasticNetPenalty, start: int, stop: int) -> CSR:
-    """Nets of items ``start`` to ``stop`` over all items: (stop − start, N), row j holds the weights of item j.
+    """Elastic nets of items ``start`` to ``stop`` over all items: (stop − start, N), one row per item.
 
-    Time O(moved weights · N) an item; memory 4 N (stop − start) bytes.
+    Time O(changed weights · N) per item; memory 4 N (stop − start) bytes.
 
     Args:
         gram: (N, N) XᵀX of non-negative X.
-        penalty: of the nets.
+        penalty: penalties and stopping rule.
         start: first item.
-        stop: one past the last.
+        stop: one past the last item.
     """
     out = np.zeros((stop - start, len(gram)), np.float32)
-    _over_all(gram, start, *_numbers(penalty), numba.get_num_threads(), out)
+    _fit_all(gram, start, *_penalty_arguments(penalty), numba.get_num_threads(), out)
     return sp.csr_array(out)
 
 
-def fit_local_elastic_nets(X: CSR, near: CSR, penalty: ElasticNetPenalty, gram: Float32Array | None = None) -> CSR:
-    """Nets of all items in which item j may use only the items of row j of ``near``: (N, N), row j those of item j.
+def fit_local_elastic_nets(X: CSR, neighbors: CSR, penalty: ElasticNetPenalty, gram: Float32Array | None = None) -> CSR:
+    """Elastic nets of all items, each over the items of its row of ``neighbors``: (N, N), one row per item.
 
-    The Gram matrix among the K neighbours of an item is made for that item alone: time O(Σ over neighbours of
-    the entries that they share with more frequent items) + O(moved weights · K); memory 4 K² bytes a thread.
+    The Gram matrix among the K neighbors of an item is computed for that item: time O(Σ over neighbors of the entries
+    that they share with more frequent items) + O(changed weights · K); memory 4 K² bytes per thread.
 
     Args:
         X: (U, N), entries above 0.
-        near: (N, N), no diagonal.
-        penalty: of the nets.
-        gram: (N, N) XᵀX if it is at hand: the small ones are then copied from it.
+        neighbors: (N, N), empty diagonal.
+        penalty: penalties and stopping rule.
+        gram: (N, N) XᵀX, from which the small matrices are copied; None = computed from X.
     """
-    how = _by_frequency(X, near) if gram is None else _Renamed(np.arange(X.shape[1]), X, near.sorted_indices())
-    starts, places = how.near.indptr.astype(np.int64), how.near.indices.astype(np.int32)
-    weights = np.zeros(len(places), np.float32)
-    full = np.zeros((0, 0), np.float32) if gram is None else gram
-    source = *_parts(sp.csr_array(how.users.T)), *_parts(how.users)
-    _over_near(full, *source, starts, places, *_numbers(penalty), numba.get_num_threads(), weights)
+    data = (
+        _sort_by_frequency(X, neighbors)
+        if gram is None
+        else _ReorderedData(np.arange(X.shape[1]), X, neighbors.sorted_indices())
+    )
+    starts, candidates, _ = csr_arrays(data.neighbors)
+    weights = np.zeros(len(candidates), np.float32)
+    full_gram = np.zeros((0, 0), np.float32) if gram is None else gram
+    source = *csr_arrays(sp.csr_array(data.X_sorted.T)), *csr_arrays(data.X_sorted)
+    _fit_neighbors(
+        full_gram, *source, starts, candidates, *_penalty_arguments(penalty), numba.get_num_threads(), weights
+    )
     kept = weights > 0
-    rows = np.repeat(how.order, np.diff(starts))[kept]
-    return sp.coo_array((weights[kept], (rows, how.order[places[kept]])), shape=near.shape).tocsr()
+    rows = np.repeat(data.order, np.diff(starts))[kept]
+    return sp.coo_array((weights[kept], (rows, data.order[candidates[kept]])), shape=neighbors.shape).tocsr()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Renamed:
-    """Data under other names of the items; ``order`` has the old name of each."""
+class _ReorderedData:
+    """Data with reordered items; ``order`` maps new items to the original ones."""
 
     order: Int64Array
-    users: CSR
-    near: CSR
+    X_sorted: CSR
+    neighbors: CSR
 
 
-def _by_frequency(X: CSR, near: CSR) -> _Renamed:
-    """Renamed by frequency: a pair is then met once, from its rarer side, in the front part of a user's row."""
+def _sort_by_frequency(X: CSR, neighbors: CSR) -> _ReorderedData:
+    """Sort items by frequency, so that each pair is found from its rarer item, in the front part of a user's row."""
     order = np.argsort(-np.bincount(X.indices, minlength=X.shape[1]), kind="stable")
     rank = np.empty(len(order), np.int32)
     rank[order] = np.arange(len(order), dtype=np.int32)
-    users = sp.csr_array((X.data, rank[X.indices], X.indptr), shape=X.shape).sorted_indices()
-    allowed = near[order]
-    allowed = sp.csr_array((allowed.data, rank[allowed.indices], allowed.indptr), shape=near.shape).sorted_indices()
-    return _Renamed(order, users, allowed)
+    X_sorted = sp.csr_array((X.data, rank[X.indices], X.indptr), shape=X.shape).sorted_indices()
+    allowed = neighbors[order]
+    allowed = sp.csr_array(
+        (allowed.data, rank[allowed.indices], allowed.indptr), shape=neighbors.shape
+    ).sorted_indices()
+    return _ReorderedData(order, X_sorted, allowed)
 
 
-def _parts(matrix: CSR) -> tuple[Int64Array, Int32Array, Float32Array]:
-    return matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32), matrix.data.astype(np.float32)
-
-
-def _numbers(penalty: ElasticNetPenalty) -> tuple[Any, Any, Any, Any]:
-    return np.float32(penalty.l1), np.float32(penalty.l2), penalty.passes, np.float32(penalty.tolerance)
+def _penalty_arguments(penalty: ElasticNetPenalty) -> tuple[Any, Any, Any, Any]:
+    return np.float32(penalty.l1), np.float32(penalty.l2), penalty.n_iter, np.float32(penalty.tolerance)
 
 
 @numba.njit(cache=True, nogil=True)
 def _descend(
     gram: Float32Array,
-    places: Int32Array,
-    rest: Float32Array,
+    candidates: Int32Array,
+    gradient: Float32Array,
     w: Float32Array,
     l1: float,
     l2: float,
-    passes: int,
+    n_iter: int,
     tolerance: float,
-    small: Float32Array,
+    small_gram: Float32Array,
 ) -> None:
-    """Sweep over ``places`` until nothing moves; after each sweep the weights above zero settle among themselves.
+    """Cycle over ``candidates`` until no weight changes; after each cycle optimize the active set alone.
 
-    ``rest`` enters as G_j and leaves as G_j − G w. ``small`` (M, M) is room for the settling of up to M − 2 weights.
+    ``gradient`` is G_j on entry and G_j − G w on return. ``small_gram`` (M, M) is a buffer for up to M − 2 active weights.
     """
-    active = np.empty(len(places), np.int32)
-    for _ in range(passes):
-        moved, count = np.float32(0), 0
-        for i in places:
-            line = gram[i]
-            value = max(np.float32(0), (rest[i] + line[i] * w[i] - l1) / (line[i] + l2))
+    active = np.empty(len(candidates), np.int32)
+    for _ in range(n_iter):
+        max_change, count = np.float32(0), 0
+        for i in candidates:
+            gram_row = gram[i]
+            value = max(np.float32(0), (gradient[i] + gram_row[i] * w[i] - l1) / (gram_row[i] + l2))
             step = value - w[i]
             if step != 0:
                 w[i] = value
-                moved = max(moved, abs(step))
-                for k in range(len(rest)):
-                    rest[k] -= step * line[k]
+                max_change = max(max_change, abs(step))
+                for k in range(len(gradient)):
+                    gradient[k] -= step * gram_row[k]
             if value > 0:
                 active[count] = i
                 count += 1
-        if moved <= tolerance:
+        if max_change <= tolerance:
             return
-        if count + 2 <= len(small) and passes > 1:
-            _settle(gram, active[:count], rest, w, l1, l2, passes, tolerance, small)
+        if count + 2 <= len(small_gram) and n_iter > 1:
+            _descend_active(gram, active[:count], gradient, w, l1, l2, n_iter, tolerance, small_gram)
 
 
 @numba.njit(cache=True, nogil=True)
-def _settle(
+def _descend_active(
     gram: Float32Array,
     active: Int32Array,
-    rest: Float32Array,
+    gradient: Float32Array,
     w: Float32Array,
     l1: float,
     l2: float,
-    passes: int,
+    n_iter: int,
     tolerance: float,
-    small: Float32Array,
+    small_gram: Float32Array,
 ) -> None:
-    """Descend over the ``active`` weights in a Gram matrix of their own; ``rest`` is put right once, at the end."""
+    """Optimize the ``active`` weights in their own Gram matrix; ``gradient`` is updated once, at the end."""
     count = len(active)
-    mine, value = small[count], small[count + 1]
+    members, value = small_gram[count], small_gram[count + 1]
     for a in range(count):
-        mine[a], value[a] = rest[active[a]], w[active[a]]
-        line, source = small[a], gram[active[a]]
+        members[a], value[a] = gradient[active[a]], w[active[a]]
+        gram_row, source = small_gram[a], gram[active[a]]
         for b in range(count):
-            line[b] = source[active[b]]
-    for _ in range(passes):
-        if _sweep(small, mine, value, count, l1, l2) <= tolerance:
+            gram_row[b] = source[active[b]]
+    for _ in range(n_iter):
+        if _run_cycle(small_gram, members, value, count, l1, l2) <= tolerance:
             break
     for a in range(count):
         step = value[a] - w[active[a]]
         if step != 0:
             w[active[a]] = value[a]
-            line = gram[active[a]]
-            for k in range(len(rest)):
-                rest[k] -= step * line[k]
+            gram_row = gram[active[a]]
+            for k in range(len(gradient)):
+                gradient[k] -= step * gram_row[k]
 
 
 @numba.njit(cache=True, nogil=True)
-def _sweep(gram: Float32Array, rest: Float32Array, w: Float32Array, count: int, l1: float, l2: float) -> float:
-    """One sweep over the first ``count`` weights; the largest move."""
-    moved = np.float32(0)
+def _run_cycle(gram: Float32Array, gradient: Float32Array, w: Float32Array, count: int, l1: float, l2: float) -> float:
+    """One cycle over the first ``count`` weights. Returns the largest change."""
+    max_change = np.float32(0)
     for a in range(count):
-        line = gram[a]
-        value = max(np.float32(0), (rest[a] + line[a] * w[a] - l1) / (line[a] + l2))
+        gram_row = gram[a]
+        value = max(np.float32(0), (gradient[a] + gram_row[a] * w[a] - l1) / (gram_row[a] + l2))
         step = value - w[a]
         if step != 0:
             w[a] = value
-            moved = max(moved, abs(step))
+            max_change = max(max_change, abs(step))
             for b in range(count):
-                rest[b] -= step * line[b]
-    return moved  # type: ignore[return-value]  # compiled
+                gradient[b] -= step * gram_row[b]
+    return max_change  # type: ignore[return-value]  # compiled
 
 
 @numba.njit(parallel=True, cache=True)
-def _over_all(
+def _fit_all(
     gram: Float32Array,
     start: int,
     l1: float,
     l2: float,
-    passes: int,
+    n_iter: int,
     tolerance: float,
     workers: int,
     out: Float32Array,
 ) -> None:
     n = len(gram)
     for worker in numba.prange(workers):
-        rest, places = np.empty(n, np.float32), np.empty(n, np.int32)
-        small = np.empty((min(n, _SETTLING) + 2, min(n, _SETTLING) + 2), np.float32)
+        gradient, candidates = np.empty(n, np.float32), np.empty(n, np.int32)
+        small_gram = np.empty((min(n, _MAX_ACTIVE) + 2, min(n, _MAX_ACTIVE) + 2), np.float32)
         for at in range(worker, len(out), workers):
             j = start + at
-            rest[:] = gram[j]
+            gradient[:] = gram[j]
             count = 0
             for i in range(n):
-                if i != j and rest[i] > l1:
-                    places[count] = i
+                if i != j and gradient[i] > l1:
+                    candidates[count] = i
                     count += 1
-            _descend(gram, places[:count], rest, out[at], l1, l2, passes, tolerance, small)
+            _descend(gram, candidates[:count], gradient, out[at], l1, l2, n_iter, tolerance, small_gram)
 
 
 @numba.njit(parallel=True, cache=True)
-def _over_near(
-    full: Float32Array,
+def _fit_neighbors(
+    full_gram: Float32Array,
     cp: Int64Array,
     ci: Int32Array,
     cd: Float32Array,
@@ -228,99 +233,101 @@ def _over_near(
     ri: Int32Array,
     rd: Float32Array,
     starts: Int64Array,
-    near: Int32Array,
+    neighbors: Int32Array,
     l1: float,
     l2: float,
-    passes: int,
+    n_iter: int,
     tolerance: float,
     workers: int,
     weights: Float32Array,
 ) -> None:
-    n, counted = len(starts) - 1, len(full) == 0
-    largest = 0
+    n, from_columns = len(starts) - 1, len(full_gram) == 0
+    max_members = 0
     for j in range(n):
-        largest = max(largest, starts[j + 1] - starts[j])
+        max_members = max(max_members, starts[j + 1] - starts[j])
     for worker in numba.prange(workers):
-        place = np.full(n if counted else 0, -1, np.int32)
-        space, rest = np.empty((largest, largest), np.float32), np.empty(largest, np.float32)
-        everyone = np.arange(largest).astype(np.int32)
-        small = np.empty((min(largest, _SETTLING) + 2, min(largest, _SETTLING) + 2), np.float32)
+        position = np.full(n if from_columns else 0, -1, np.int32)
+        buffer, gradient = np.empty((max_members, max_members), np.float32), np.empty(max_members, np.float32)
+        all_members = np.arange(max_members).astype(np.int32)
+        small_gram = np.empty((min(max_members, _MAX_ACTIVE) + 2, min(max_members, _MAX_ACTIVE) + 2), np.float32)
         for j in range(worker, n, workers):
-            mine = near[starts[j] : starts[j + 1]]
-            k = len(mine)
-            gram, part = space[:k, :k], rest[:k]
-            if counted:
-                _local_gram(mine, cp, ci, cd, rp, ri, rd, place, gram)
-                _against(j, mine, cp, ci, cd, rp, ri, rd, place, part)
+            members = neighbors[starts[j] : starts[j + 1]]
+            k = len(members)
+            gram, item_gradient = buffer[:k, :k], gradient[:k]
+            if from_columns:
+                _local_gram(members, cp, ci, cd, rp, ri, rd, position, gram)
+                _multiply_item(j, members, cp, ci, cd, rp, ri, rd, position, item_gradient)
             else:
-                _copy(full, j, mine, gram, part)
+                _copy_gram(full_gram, j, members, gram, item_gradient)
             out = weights[starts[j] : starts[j + 1]]
-            _descend(gram, everyone[:k], part, out, l1, l2, passes, tolerance, small)
+            _descend(gram, all_members[:k], item_gradient, out, l1, l2, n_iter, tolerance, small_gram)
 
 
 @numba.njit(cache=True, nogil=True)
-def _copy(full: Float32Array, item: int, mine: Int32Array, gram: Float32Array, part: Float32Array) -> None:
-    for a in range(len(mine)):
-        part[a] = full[item, mine[a]]
-        line, source = gram[a], full[mine[a]]
-        for b in range(len(mine)):
-            line[b] = source[mine[b]]
+def _copy_gram(
+    full_gram: Float32Array, item: int, members: Int32Array, gram: Float32Array, item_gradient: Float32Array
+) -> None:
+    for a in range(len(members)):
+        item_gradient[a] = full_gram[item, members[a]]
+        gram_row, source = gram[a], full_gram[members[a]]
+        for b in range(len(members)):
+            gram_row[b] = source[members[b]]
 
 
 @numba.njit(cache=True, nogil=True)
 def _local_gram(
-    mine: Int32Array,
+    members: Int32Array,
     cp: Int64Array,
     ci: Int32Array,
     cd: Float32Array,
     rp: Int64Array,
     ri: Int32Array,
     rd: Float32Array,
-    place: Int32Array,
+    position: Int32Array,
     gram: Float32Array,
 ) -> None:
-    """The Gram matrix among the items ``mine``, sorted, most frequent first."""
+    """The Gram matrix among the items ``members``, sorted by descending frequency."""
     gram[:, :] = 0
-    for a in range(len(mine)):
-        place[mine[a]] = a
-    for a in range(len(mine)):
-        line, item = gram[a], mine[a]
+    for a in range(len(members)):
+        position[members[a]] = a
+    for a in range(len(members)):
+        gram_row, item = gram[a], members[a]
         for entry in range(cp[item], cp[item + 1]):
             weight, user = cd[entry], ci[entry]
             for other in range(rp[user], rp[user + 1]):
                 if ri[other] > item:
                     break
-                b = place[ri[other]]
+                b = position[ri[other]]
                 if b >= 0:
-                    line[b] += weight * rd[other]
-    for a in range(len(mine)):
-        place[mine[a]] = -1
+                    gram_row[b] += weight * rd[other]
+    for a in range(len(members)):
+        position[members[a]] = -1
         for b in range(a):
             gram[b, a] = gram[a, b]
 
 
 @numba.njit(cache=True, nogil=True)
-def _against(
+def _multiply_item(
     item: int,
-    mine: Int32Array,
+    members: Int32Array,
     cp: Int64Array,
     ci: Int32Array,
     cd: Float32Array,
     rp: Int64Array,
     ri: Int32Array,
     rd: Float32Array,
-    place: Int32Array,
+    position: Int32Array,
     out: Float32Array,
 ) -> None:
-    """The products of one item with the items ``mine``."""
+    """The products of one item with each of ``members``."""
     out[:] = 0
-    for a in range(len(mine)):
-        place[mine[a]] = a
+    for a in range(len(members)):
+        position[members[a]] = a
     for entry in range(cp[item], cp[item + 1]):
         weight, user = cd[entry], ci[entry]
         for other in range(rp[user], rp[user + 1]):
-            b = place[ri[other]]
+            b = position[ri[other]]
             if b >= 0:
                 out[b] += weight * rd[other]
-    for a in range(len(mine)):
-        place[mine[a]] = -1
+    for a in range(len(members)):
+        position[members[a]] = -1

@@ -1,4 +1,4 @@
-"""Bias: a rating from how the item is usually rated and how the user usually rates.
+"""Bias: ratings predicted from the mean, an item offset and a user offset.
 
 Koren, "Factorization Meets the Neighborhood", KDD 2008, section 2.1.
 """
@@ -20,10 +20,10 @@ __all__ = ["Bias", "BiasModel"]
 
 @dataclasses.dataclass(frozen=True)
 class Bias:
-    """rating(u, i) = mean + item offset + user offset, both damped towards 0 where ratings are few.
+    """rating(u, i) = mean + item offset + user offset, with offsets damped towards 0 where ratings are few.
 
-    A new user gets their offset from the ratings in the query; without ratings it is 0. As a ranking it is
-    the same for everybody: the best-rated items first.
+    The offset of a query user is computed from the ratings in the query; without ratings it is 0. The ranking is the
+    same for all users: the best-rated items first.
 
     Cost: fit O(E) time and 64 bytes a rating; a query O(L + N); the model 4 N bytes.
     """
@@ -35,13 +35,13 @@ class Bias:
         5.0,
         at_least=0,
         search="0.5..50:log",
-        doc="Ratings at the average added to those of each user.",
+        doc="Number of virtual average ratings added to each user.",
     )
     item_damping: float = setting(
         3.0,
         at_least=0,
         search="0.3..30:log",
-        doc="Ratings at the average added to those of each item.",
+        doc="Number of virtual average ratings added to each item.",
     )
 
     def __post_init__(self) -> None:
@@ -52,17 +52,17 @@ class Bias:
         return 64 * shape.events + 24 * (shape.users + shape.items) + 2**16
 
     def fit(self, data: Dataset, run: Run = Run()) -> "BiasModel":
-        """Alternate damped means. Raises DataError if there are no ratings."""
+        """Alternate damped means of users and items. Raises DataError if there are no ratings."""
         run.require_memory(self.fit_bytes(data.shape), f"Bias over {len(data.events)} events")
         return BiasModel(self, fit_rating_bias(data.ratings, self.user_damping, self.item_damping, data.rating_range))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class BiasModel:
-    """Fitted offsets.
+    """A fitted `Bias`.
 
     Attributes:
-        settings: what it was fitted with.
+        settings: settings of the fit.
         baseline: mean and item offsets.
     """
 
@@ -75,19 +75,21 @@ class BiasModel:
         return len(self.baseline.item_offsets)
 
     def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
-        """Expected ratings, not clipped so that the best stay apart: (B, N), or (B, K) for ``items``."""
+        """Predicted ratings, not clipped, so that the best have distinct scores: (B, N), or (B, K) for ``items``."""
         chosen = self.baseline.item_offsets if items is None else self.baseline.item_offsets[items]
-        scores: Float32Array = chosen + (self._users(queries) + np.float32(self.baseline.mean))[:, None]
+        scores: Float32Array = chosen + (self._user_offsets(queries) + np.float32(self.baseline.mean))[:, None]
         return scores
 
     def predict(self, queries: Queries, items: Int32Array) -> Float32Array:
-        """(B,) the rating that asker b would give ``items[b]``, inside the range of the data."""
-        return self.baseline.clip(np.float32(self.baseline.mean) + self.baseline.item_offsets[items] + self._users(queries))
+        """(B,) predicted rating of user b for ``items[b]``, within the range of the data."""
+        return self.baseline.clip(
+            np.float32(self.baseline.mean) + self.baseline.item_offsets[items] + self._user_offsets(queries)
+        )
 
-    def explain(self, queries: Queries, item: int) -> Explanation:  # noqa: ARG002 - nothing of the asker matters
-        """The reason is "popularity": it is rated well by everybody."""
+    def explain(self, queries: Queries, item: int) -> Explanation:  # noqa: ARG002 - the same for all users
+        """The reason is "popularity": all users rate it well."""
         return Explanation("popularity", np.zeros(0, np.int32), np.zeros(0, np.float32))
 
-    def _users(self, queries: Queries) -> Float32Array:
+    def _user_offsets(self, queries: Queries) -> Float32Array:
         ratings = empty_csr(len(queries), self.n_items) if queries.ratings is None else queries.ratings
         return self.baseline.user_offsets(ratings)

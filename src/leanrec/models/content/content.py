@@ -1,4 +1,4 @@
-"""Content: items like what this user touched, by their words, labels and numbers.
+"""Content: similarity of item features to the mean of the history.
 
 Rocchio, "Relevance feedback in information retrieval", 1971; Lops, de Gemmis & Semeraro, "Content-based
 Recommender Systems: State of the Art and Trends", Recommender Systems Handbook, 2011.
@@ -34,10 +34,10 @@ _FEATURES_EXPLAINED = 5
 
 @dataclasses.dataclass(frozen=True)
 class Content:
-    """A user's profile is the weighted mean of what this user touched; items near it score high.
+    """Score items by similarity to the profile of the user, the weighted mean of the features of the history.
 
-    The score is the cosine with the profile, the dot product with it, or minus the *squared* distance to it
-    (which ranks as the distance does, and is a dot product in two more dimensions).
+    The score is the cosine with the profile, the dot product, or minus the *squared* distance (which ranks like the
+    distance, and is a dot product in two more dimensions).
 
     Cost: fit O(characters); a query at most O(entries of the item features), or O(N · D) where dense; the
     model 8 bytes an entry, or 4 N · D bytes.
@@ -47,18 +47,18 @@ class Content:
     NEEDS: ClassVar[frozenset[str]] = frozenset({"content"})
     VARIANTS: ClassVar[tuple[Mapping[str, Any], ...]] = ({"embedding_dim": 64},)
 
-    metric: str = setting("cosine", one_of=("cosine", "euclidean", "dot"), doc='"cosine", "euclidean" or "dot".')
+    metric: str = setting("cosine", one_of=("cosine", "euclidean", "dot"), doc="Similarity to the profile.")
     weighting: str = setting(
         "log",
         one_of=("none", "binary", "log"),
         search="none,binary,log",
-        doc='How much a repeated or stronger interaction counts: "binary", "log" or "none".',
+        doc="Transformation of interaction weights.",
     )
     half_life: float = setting(
         0.0,
         at_least=0,
         doc=(
-            "Number of later interactions after which one counts half; 0 = all count alike. Needs the order of the "
+            "Number of later interactions after which the weight of one halves; 0 = equal weights. Needs the order of the "
             "history (``Queries.sequences``)."
         ),
     )
@@ -66,46 +66,46 @@ class Content:
         0,
         at_least=0,
         doc=(
-            "0 = the features as they are, sparse; more = reduced to so many dimensions, which makes a dense model "
-            "that fast and approximate search can use."
+            "Dimensions of the reduced features, for a dense model that supports approximate search; 0 = sparse features, "
+            "not reduced."
         ),
     )
-    columns: tuple[str, ...] = setting((), doc="Which columns of the item table to use; () = all that can be used.")
+    columns: tuple[str, ...] = setting((), doc="Columns of the item table; () = all usable ones.")
     text: str = setting(
         "tfidf",
         one_of=TEXT_FEATURES,
-        doc='What a column of text gives: "tfidf", "hashing", "nmf", "lda" or "embedding".',
+        doc="Feature of a column of text.",
     )
     features: FeatureSpec | None = setting(
         None,
-        doc="Which features to make, in full; None = inferred, from ``columns`` and with ``text``.",
+        doc="Specification of the features; None = inferred, from ``columns`` and with ``text``.",
     )
 
     def __post_init__(self) -> None:
         check_settings(self)
         if self.features is not None and (self.columns or self.text != "tfidf"):
             raise SettingError(
-                "columns and text say what is inferred, so they must be left out where features are given."
+                "columns and text control inference, so they must not be set where features are given. Drop one or the other."
             )
 
     def fit_bytes(self, shape: DatasetShape) -> int:
-        """4 kB an item, and the dense dimensions; ``fit`` looks at the length of the real texts too."""
+        """4 kB an item, and the dense dimensions; ``fit`` also checks the length of the texts."""
         return (4096 + 24 * self.embedding_dim) * shape.items + 2**24
 
     def fit(self, data: Dataset, run: Run = Run()) -> "ContentModel | DenseContentModel":
-        """Fit the features. Raises DataError where there is no item table or nothing in it to learn from."""
+        """Fit the features. Raises DataError without an item table or a usable column in it."""
         if data.item_table is None:
             raise DataError(
-                "The content model must have an item table (titles, genres, text …). This data set has none; "
-                "give one with the events, or choose a model that reads interactions."
+                "The content model must have an item table (titles, genres, text …). The data set has none; "
+                "add one, or choose a model of interactions."
             )
         run.require_memory(self.fit_bytes(data.shape), f"Content features of {len(data.items)} items")
         spec = self._spec()
-        features = spec.fit(data.item_table, run, groups=_groups(data, spec.select, run))
+        features = spec.fit(data.item_table, run, groups=_group_items(data, spec.select, run))
         X = features.transform(data.item_table)
         if features.reduction is not None:
-            return DenseContentModel(self, features, _dense(X, self.metric))
-        return ContentModel(self, features, _scaled(X, self.metric))
+            return DenseContentModel(self, features, _to_dense_rows(X, self.metric))
+        return ContentModel(self, features, _normalize_rows(X, self.metric))
 
     def _spec(self) -> FeatureSpec:
         spec = self.features or FeatureSpec(columns=self.columns, text=default_text_feature(self.text))
@@ -114,10 +114,10 @@ class Content:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ContentModel:
-    """A fitted Content with sparse features.
+    """A fitted `Content` with sparse features.
 
     Attributes:
-        settings: what it was fitted with.
+        settings: settings of the fit.
         features: the fitted features.
         items: (N, F) CSR; rows of unit length for the cosine.
     """
@@ -133,7 +133,7 @@ class ContentModel:
 
     @functools.cached_property
     def _by_feature(self) -> CSR:
-        """(F, N): to gather the items of a profile's features."""
+        """(F, N): items by feature."""
         return sp.csr_array(self.items.T)
 
     @functools.cached_property
@@ -141,7 +141,7 @@ class ContentModel:
         return _item_squares(self.items.multiply(self.items).sum(axis=1))
 
     def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
-        """Nearness of each item to the profile; zeros where the history holds no content."""
+        """Similarity of each item to the profile; zeros for a history without content."""
         profiles = self.profiles(queries)
         scores = history_scores(profiles, self._by_feature)
         if self.settings.metric == "euclidean":
@@ -150,38 +150,38 @@ class ContentModel:
         return gather_scores(scores, items)
 
     def profiles(self, queries: Queries) -> CSR:
-        """(B, F) what each asker likes: the mean of the history, of unit length for the cosine."""
-        return _scaled(sp.csr_array(_history(queries, self.settings) @ self.items), self.settings.metric)
+        """(B, F) profiles: the mean of the history, of unit length for the cosine."""
+        return _normalize_rows(sp.csr_array(_weight_history(queries, self.settings) @ self.items), self.settings.metric)
 
     def explain(self, queries: Queries, item: int) -> Explanation:
-        """The items of the history by what each adds to the score, and the features shared with the profile.
+        """The items of the history and their contributions, and the features shared with the profile.
 
-        The weights sum to the score.
+        The contributions sum to the score.
         """
-        history = _history(queries.block(0, 1), self.settings)
+        history = _weight_history(queries.block(0, 1), self.settings)
         profile = history @ self.items
         match = profile.multiply(self.items[[item]]).tocsr()
         products = (self.items[history.indices] @ self.items[[item]].T).toarray()[:, 0]
         own = (self.items[history.indices] @ profile.T).toarray()[:, 0]
-        added = _added(self.settings.metric, history.data, products, own, float(self._squares[item]))
-        return _explanation(history.indices, added, match.data, match.indices, self.features.names)
+        added = _contributions(self.settings.metric, history.data, products, own, float(self._squares[item]))
+        return _build_explanation(history.indices, added, match.data, match.indices, self.features.names)
 
     def extend(self, items: Table) -> "ContentModel":
-        """The model of N + M items: the M rows follow. Raises ColumnError where no known column is there."""
-        new = _scaled(self.features.transform(items), self.settings.metric)
+        """The model of N + M items: the M new rows follow. Raises ColumnError where the items have no known column."""
+        new = _normalize_rows(self.features.transform(items), self.settings.metric)
         return dataclasses.replace(self, items=sp.vstack([self.items, new], format="csr"))
 
     def similar(self, items: Int32Array, k: int) -> Candidates:
-        """Candidates (B, k): the items nearest to each given one, by the cosine where the metric is "dot"."""
-        return find_similar_items(self.items, items, k, metric=_between_items(self.settings.metric))
+        """Candidates (B, k): the most similar items of each given one, by the cosine where the metric is "dot"."""
+        return find_similar_items(self.items, items, k, metric=_item_metric(self.settings.metric))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class DenseContentModel:
-    """A fitted Content in D dense dimensions, whose score is a dot product.
+    """A fitted `Content` with D dense dimensions, whose score is a dot product.
 
     Attributes:
-        settings: what it was fitted with.
+        settings: settings of the fit.
         features: the fitted features, with their reduction.
         items: (N, D) float32; rows of unit length for the cosine.
     """
@@ -200,12 +200,12 @@ class DenseContentModel:
         return _item_squares((self.items**2).sum(axis=1))
 
     def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
-        """Nearness of each item to the profile; zeros where the history holds no content."""
+        """Similarity of each item to the profile; zeros for a history without content."""
         return dot_scores(self.embed_queries(queries), self.embed_items(), items)
 
     def profiles(self, queries: Queries) -> Float32Array:
-        """(B, D) what each asker likes: the mean of the history, of unit length for the cosine."""
-        return _dense(_history(queries, self.settings) @ self.items, self.settings.metric)
+        """(B, D) profiles: the mean of the history, of unit length for the cosine."""
+        return _to_dense_rows(_weight_history(queries, self.settings) @ self.items, self.settings.metric)
 
     def embed_queries(self, queries: Queries) -> Float32Array:
         """(B, D), or (B, D + 2) for the distance: (2p, −|p|², −1) · (x, 1, |x|²) = −|p − x|²."""
@@ -226,14 +226,14 @@ class DenseContentModel:
         return np.hstack([self.items, np.ones((self.n_items, 1), np.float32), self._squares[:, None]])
 
     def explain(self, queries: Queries, item: int) -> Explanation:
-        """As the sparse model; the features are what the dimensions stand for, so they are approximate."""
-        history = _history(queries.block(0, 1), self.settings)
+        """As in the sparse model; the features are approximate, since they are reconstructed from the dimensions."""
+        history = _weight_history(queries.block(0, 1), self.settings)
         profile = (history @ self.items)[0]
         reduction = self.features.reduction
         components = reduction.components if reduction is not None else np.zeros((len(profile), 0), np.float32)
         match = (profile @ components) * (self.items[item] @ components)
         rows = self.items[history.indices]
-        added = _added(
+        added = _contributions(
             self.settings.metric,
             history.data,
             rows @ self.items[item],
@@ -241,20 +241,20 @@ class DenseContentModel:
             float(self._squares[item]),
         )
         names = () if reduction is None else tuple(reduction.names.tolist())
-        return _explanation(history.indices, added, match, np.arange(len(match)), names)
+        return _build_explanation(history.indices, added, match, np.arange(len(match)), names)
 
     def extend(self, items: Table) -> "DenseContentModel":
-        """The model of N + M items: the M rows follow. Raises ColumnError where no known column is there."""
-        new = _dense(self.features.transform(items), self.settings.metric)
+        """The model of N + M items: the M new rows follow. Raises ColumnError where the items have no known column."""
+        new = _to_dense_rows(self.features.transform(items), self.settings.metric)
         return dataclasses.replace(self, items=np.concatenate([self.items, new]))
 
     def similar(self, items: Int32Array, k: int) -> Candidates:
-        """Candidates (B, k): the items nearest to each given one, by the cosine where the metric is "dot"."""
-        return find_similar_items(self.items, items, k, metric=_between_items(self.settings.metric))
+        """Candidates (B, k): the most similar items of each given one, by the cosine where the metric is "dot"."""
+        return find_similar_items(self.items, items, k, metric=_item_metric(self.settings.metric))
 
 
 def find_similar_items(matrix: CSR | Float32Array, items: Int32Array, k: int, *, metric: str = "cosine") -> Candidates:
-    """Candidates (B, k) for B = len(items): the other rows nearest to each, best first; no rows of zeros.
+    """Candidates (B, k): the rows most similar to each of the given ones, best first, without rows of zeros.
 
     Scores are the cosine, the dot product, or −distance. O(B · entries) time and 4 B · N bytes.
 
@@ -279,12 +279,12 @@ def find_similar_items(matrix: CSR | Float32Array, items: Int32Array, k: int, *,
     return Candidates(*top_k(scores, k))
 
 
-def _between_items(metric: str) -> str:
-    """Under the dot product the nearest item to any is a long one, so items are compared by the cosine."""
+def _item_metric(metric: str) -> str:
+    """The metric between items: the dot product would favor items of large norm, so the cosine replaces it."""
     return "cosine" if metric == "dot" else metric
 
 
-def _groups(data: Dataset, select: FeatureSelector | None, run: Run) -> Int32Array | None:
+def _group_items(data: Dataset, select: FeatureSelector | None, run: Run) -> Int32Array | None:
     if select is None or select.by != "mutual-information":
         return None
     if select.target == "popularity":
@@ -292,43 +292,45 @@ def _groups(data: Dataset, select: FeatureSelector | None, run: Run) -> Int32Arr
     return group_by_audience(data.interactions, select.n_groups, run)
 
 
-def _scaled(X: CSR, metric: str) -> CSR:
+def _normalize_rows(X: CSR, metric: str) -> CSR:
     return normalize(X) if metric == "cosine" and X.nnz else X
 
 
-def _dense(X: CSR | Float32Array, metric: str) -> Float32Array:
+def _to_dense_rows(X: CSR | Float32Array, metric: str) -> Float32Array:
     rows = np.asarray(X.toarray() if sp.issparse(X) else X, dtype=np.float32)
     return normalize(rows) if metric == "cosine" and rows.size else rows
 
 
 def _item_squares(squares: np.ndarray) -> Float32Array:
-    """(N,) squared lengths; an item without content counts as the longest, or it would be near everybody."""
+    """(N,) squared lengths; an item without content gets the largest, or it would be close to every profile."""
     result = np.asarray(squares, dtype=np.float32).reshape(-1)
     return np.where(result > 0, result, result.max(initial=0.0))
 
 
-def _history(queries: Queries, settings: Content) -> CSR:
-    """(B, N) weights of each history, summing to 1: less for what is longer ago, if there is a half-life."""
+def _weight_history(queries: Queries, settings: Content) -> CSR:
+    """(B, N) weights of the histories, which sum to 1, with decay where there is a half-life."""
     history = weight_interactions(queries.history, settings.weighting)
     if settings.half_life and queries.sequences is not None:
         history.data = history.data * 0.5 ** (_steps_back(history, queries.sequences) / np.float32(settings.half_life))
     return normalize(history, norm="l1") if history.nnz else history
 
 
-def _steps_back(history: CSR, last: tuple[Int32Array, ...]) -> Float32Array:
-    """For each entry, how many interactions came after it; one that has no place counts as the oldest."""
+def _steps_back(history: CSR, sequences: tuple[Int32Array, ...]) -> Float32Array:
+    """Number of later interactions of each entry; an entry without a position counts as the oldest."""
     steps = np.zeros(history.nnz, dtype=np.float32)
-    place = np.full(history.shape[1], -1, dtype=np.int64)
-    for row, order in enumerate(last):
-        cut = slice(history.indptr[row], history.indptr[row + 1])
-        place[order] = np.arange(len(order))
-        steps[cut] = len(order) - 1 - place[history.indices[cut]]
-        place[order] = -1
+    position = np.full(history.shape[1], -1, dtype=np.int64)
+    for row, order in enumerate(sequences):
+        entries = slice(history.indptr[row], history.indptr[row + 1])
+        position[order] = np.arange(len(order))
+        steps[entries] = len(order) - 1 - position[history.indices[entries]]
+        position[order] = -1
     return steps
 
 
-def _added(metric: str, weights: Float32Array, products: np.ndarray, own: np.ndarray, square: float) -> Float32Array:
-    """What each history item adds to the score.
+def _contributions(
+    metric: str, weights: Float32Array, products: np.ndarray, own: np.ndarray, square: float
+) -> Float32Array:
+    """Contribution of each item of the history to the score.
 
     With p = Σ w · h the score is p·x / |p|, p·x, or −|p − x|² = Σ w · (2 h·x − h·p − |x|²).
 
@@ -345,9 +347,9 @@ def _added(metric: str, weights: Float32Array, products: np.ndarray, own: np.nda
     return np.asarray(weights * products / (length or 1.0), dtype=np.float32)
 
 
-def _explanation(
-    items: Int32Array, added: Float32Array, match: np.ndarray, places: np.ndarray, names: tuple[str, ...]
+def _build_explanation(
+    items: Int32Array, added: Float32Array, match: np.ndarray, positions: np.ndarray, names: tuple[str, ...]
 ) -> Explanation:
     best = np.argsort(-match, kind="stable")[:_FEATURES_EXPLAINED]
-    features = tuple(names[places[each]] for each in best.tolist() if match[each] > 0)
+    features = tuple(names[positions[each]] for each in best.tolist() if match[each] > 0)
     return rank_contributions(items, added, reason="content", features=features)

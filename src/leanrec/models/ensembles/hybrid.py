@@ -1,4 +1,4 @@
-"""Hybrid: several models answer as one.
+"""Hybrid: combination of the scores or ranks of several models.
 
 Burke, "Hybrid Recommender Systems: Survey and Experiments", UMUAI 12(4), 2002 (weighted, switching); Cormack,
 Clarke and Büttcher, "Reciprocal Rank Fusion Outperforms Condorcet and Individual Rank Learning Methods",
@@ -25,25 +25,25 @@ from leanrec.types import CSR, Float32Array, Int32Array, Queries
 __all__ = ["Hybrid", "HybridModel", "part_from_text"]
 
 _MODES = ("weighted", "reciprocal", "borda", "switch")
-# Cormack et al.: the constant that keeps the first few ranks from deciding alone.
+# The constant of Cormack et al., which limits the weight of the first few ranks.
 _RANK_OFFSET = 60.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Hybrid:
-    """Fits several models and combines their scores, whatever they are.
+    """Fit several models and combine their scores.
 
-    A part that knows nothing about an asker (all its scores are equal) has no say for that asker. An empty
-    history gives equal scores, even where a part could answer it, so that retrieval falls back and says so.
+    A part whose scores of a user are all equal is left out for that user. An empty history gives equal scores, even where
+    a part could score it, so that retrieval uses its fallback.
 
-    Cost: what the parts cost together, plus O(B · N) to combine, or O(B · N log N) in the modes that rank.
+    Cost: that of all parts, plus O(B · N) to combine, or O(B · N log N) in the modes that rank.
     """
 
     parts: tuple[str | Estimator, ...] = setting(
         ("ease", "item_knn"),
         doc=(
-            "The models. A text names one as the command line does, with settings in brackets where they are not the "
-            'default: ``("ease(l2=300)", "content")``. Hybrids may be parts of hybrids.'
+            "The models, as settings or as text in the notation of the command line, such as "
+            '``("ease(l2=300)", "content")``. Hybrids may be parts of hybrids.'
         ),
     )
     mode: str = setting(
@@ -51,29 +51,28 @@ class Hybrid:
         one_of=_MODES,
         search="weighted,reciprocal,borda,switch",
         doc=(
-            '"weighted" adds up scores, each part\'s brought to mean 0 and deviation 1 for each asker; "reciprocal" '
-            'adds 1 / (60 + rank) and "borda" the share of items below: only the order of scores matters; "switch" '
-            "lets the first of two parts answer short histories, the second all others."
+            '"weighted" sums standardized scores; "reciprocal" sums 1 / (60 + rank) and "borda" the share of items ranked '
+            'below; "switch" uses the first of two parts for short histories and the second for all others.'
         ),
     )
     weights: tuple[float, ...] = setting(
         (),
         at_least=0,
         search="[],[4,1],[2,1],[1,2],[1,4]",
-        doc="What each part counts, in the first three modes; () = all the same.",
+        doc="Weight of each part, in the first three modes; () = equal weights.",
     )
     threshold: int = setting(
         5,
         at_least=1,
         search="2..50:log",
-        doc='"switch": number of items in a history from which the second part answers.',
+        doc='"switch": minimum number of items in a history for the second part.',
     )
     cold_items: int = setting(
         0,
         at_least=0,
         doc=(
-            '"switch": an item with fewer training users than this is placed by the first part in either case, among '
-            "the others by the share of items that part puts below it; 0 = never."
+            '"switch": items with fewer training users than this are always scored by the first part, on the scale of '
+            "the share of items ranked below; 0 = never."
         ),
     )
 
@@ -89,7 +88,7 @@ class Hybrid:
                 f"weights must have a number for each of the {len(parts)} parts. Got {len(self.weights)}."
             )
         if self.weights and not sum(self.weights):
-            raise SettingError("weights must not all be 0: no part would have a say.")
+            raise SettingError("weights must not all be 0. Set at least one above 0.")
 
     @property
     def estimators(self) -> tuple[Estimator, ...]:
@@ -97,7 +96,7 @@ class Hybrid:
         return tuple(part for part in self.parts if not isinstance(part, str))
 
     def fit_bytes(self, shape: DatasetShape) -> int:
-        """The parts together: each stays in memory while the next is fitted."""
+        """The sum of the parts: each stays in memory while the next is fitted."""
         return sum(part.fit_bytes(shape) for part in self.estimators) + 8 * shape.items
 
     def fit(self, data: Dataset, run: Run = Run()) -> "HybridModel":
@@ -107,108 +106,108 @@ class Hybrid:
             f"A hybrid of {len(self.parts)} models",
             "Raise the limit or name fewer parts.",
         )
-        touched = np.bincount(data.interactions.indices, minlength=len(data.items)).astype(np.int32)
-        return HybridModel(self, tuple(part.fit(data, run) for part in self.estimators), touched)
+        item_counts = np.bincount(data.interactions.indices, minlength=len(data.items)).astype(np.int32)
+        return HybridModel(self, tuple(part.fit(data, run) for part in self.estimators), item_counts)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class HybridModel:
-    """The fitted parts.
+    """A fitted `Hybrid`.
 
     Attributes:
-        settings: what it was fitted with.
-        parts: one scorer for each part.
-        touched: (N,) int32, training users of each item.
+        settings: settings of the fit.
+        parts: the fitted models.
+        item_counts: (N,) int32, training users of each item.
     """
 
     settings: Hybrid
     parts: tuple[Scorer, ...]
-    touched: Int32Array
+    item_counts: Int32Array
 
     @property
     def n_items(self) -> int:
         """N: the items that at least one part can score."""
-        return len(self.touched)
+        return len(self.item_counts)
 
     def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
-        """Combined scores: (B, N), or (B, K) for ``items``; 0 throughout for an asker whom no part knows."""
-        scores = self._switched(queries) if self.settings.mode == "switch" else self._added(queries)
+        """Combined scores: (B, N), or (B, K) for ``items``; 0 for a user whom no part can score."""
+        scores = self._switch(queries) if self.settings.mode == "switch" else self._combine(queries)
         scores[np.diff(queries.history.indptr) == 0] = 0
         return gather_scores(scores, items)
 
     def explain(self, queries: Queries, item: int) -> Explanation:
-        """The reason given by the part that speaks most for the item, of those that can explain it."""
+        """The explanation of the part with the highest score for the item, among those that explain."""
         one = queries.block(0, 1)
-        says = [(float(self._says(place, one)[0, item]), place) for place in self._in_charge(one, item)]
-        for _, place in sorted(says, key=lambda said: -said[0]):
-            part = self.parts[place]
+        scores = [(float(self._part_scores(index, one)[0, item]), index) for index in self._explaining_parts(one, item)]
+        for _, index in sorted(scores, key=lambda pair: -pair[0]):
+            part = self.parts[index]
             if isinstance(part, Explainable) and item < part.n_items:
-                return part.explain(_about(one, part.n_items), item)
+                return part.explain(_drop_new_items(one, part.n_items), item)
         return Explanation("history", np.zeros(0, np.int32), np.zeros(0, np.float32))
 
     def extend(self, items: Table) -> "HybridModel":
-        """The model of N + M items. Parts that read content take them in; the others have no say on them.
+        """The model of N + M items. Parts without `Extendable` are left out for the new items.
 
-        Raises DataError if no part can take in new items.
+        Raises DataError if no part is extendable.
         """
         if not any(isinstance(part, Extendable) for part in self.parts):
             raise DataError(
-                "No part of this hybrid can take in new items. Add one that reads content, such as content."
+                "A hybrid must have a part that can add new items, such as content. This one has none; add one."
             )
         parts = tuple(part.extend(items) if isinstance(part, Extendable) else part for part in self.parts)
-        touched = np.concatenate([self.touched, np.zeros(len(items), np.int32)])
-        return dataclasses.replace(self, parts=parts, touched=touched)
+        item_counts = np.concatenate([self.item_counts, np.zeros(len(items), np.int32)])
+        return dataclasses.replace(self, parts=parts, item_counts=item_counts)
 
-    def _added(self, queries: Queries) -> Float32Array:
-        """Weighted mean of what the parts say, over those that know the asker and the item."""
+    def _combine(self, queries: Queries) -> Float32Array:
+        """Weighted mean over the parts that score the user and the item."""
         total = np.zeros((len(queries), self.n_items), dtype=np.float32)
-        say = np.zeros_like(total)
-        for place, weight in enumerate(self._weights):
-            said = self._says(place, queries)
-            known = ~np.isnan(said)
-            total += np.where(known, weight * said, 0)
-            say += weight * known
-        return np.divide(total, say, out=total, where=say > 0)
+        weights = np.zeros_like(total)
+        for part, weight in enumerate(self._weights):
+            scores = self._part_scores(part, queries)
+            known = ~np.isnan(scores)
+            total += np.where(known, weight * scores, 0)
+            weights += weight * known
+        return np.divide(total, weights, out=total, where=weights > 0)
 
-    def _switched(self, queries: Queries) -> Float32Array:
+    def _switch(self, queries: Queries) -> Float32Array:
         cold = np.diff(queries.history.indptr) < self.settings.threshold
         scores = np.zeros((len(queries), self.n_items), dtype=np.float32)
         warm_rows = np.flatnonzero(~cold)
         if len(warm_rows):
-            scores[warm_rows] = self._warm(queries.take(warm_rows))
+            scores[warm_rows] = self._score_warm(queries.take(warm_rows))
         cold_rows = np.flatnonzero(cold)
         if len(cold_rows):
-            scores[cold_rows] = _either(
-                *(functools.partial(self._says, place, queries.take(cold_rows)) for place in (0, 1))
+            scores[cold_rows] = _first_known(
+                *(functools.partial(self._part_scores, part, queries.take(cold_rows)) for part in (0, 1))
             )
         return scores
 
-    def _warm(self, queries: Queries) -> Float32Array:
-        """The second part, and the first where the second knows nothing: of this asker, or of an item."""
-        scores = _either(*(functools.partial(self._says, place, queries) for place in (1, 0)))
-        rare = np.flatnonzero(self.touched < self.settings.cold_items)
+    def _score_warm(self, queries: Queries) -> Float32Array:
+        """Scores of the second part; of the first for users or rare items that the second cannot score."""
+        scores = _first_known(*(functools.partial(self._part_scores, part, queries) for part in (1, 0)))
+        rare = np.flatnonzero(self.item_counts < self.settings.cold_items)
         if len(rare):
-            first = self._says(0, queries)[:, rare]
+            first = self._part_scores(0, queries)[:, rare]
             scores[:, rare] = np.where(np.isnan(first), scores[:, rare], first)
         return scores
 
-    def _says(self, place: int, queries: Queries) -> Float32Array:
-        """(B, N) what one part says on the scale of the mode; NaN where it has no say."""
-        part = self.parts[place]
-        scores = np.asarray(part.score(_about(queries, part.n_items)), dtype=np.float32)
-        said = np.full((len(queries), self.n_items), np.nan, dtype=np.float32)
-        said[:, : part.n_items] = _scaled(scores, self.settings.mode)
+    def _part_scores(self, index: int, queries: Queries) -> Float32Array:
+        """(B, N) scores of one part on the scale of the mode; NaN where it is left out."""
+        part = self.parts[index]
+        scores = np.asarray(part.score(_drop_new_items(queries, part.n_items)), dtype=np.float32)
+        rescaled = np.full((len(queries), self.n_items), np.nan, dtype=np.float32)
+        rescaled[:, : part.n_items] = _rescale(scores, self.settings.mode)
         if part.n_items:
-            said[scores.max(axis=1) <= scores.min(axis=1)] = np.nan
-        return said
+            rescaled[scores.max(axis=1) <= scores.min(axis=1)] = np.nan
+        return rescaled
 
-    def _in_charge(self, query: Queries, item: int) -> tuple[int, ...]:
-        """Places of the parts whose reasons count for this asker and item."""
+    def _explaining_parts(self, query: Queries, item: int) -> tuple[int, ...]:
+        """Indices of the parts that determine the score of the item."""
         if self.settings.mode != "switch":
             return tuple(range(len(self.parts)))
-        first = query.history.nnz < self.settings.threshold or self.touched[item] < self.settings.cold_items
+        first = query.history.nnz < self.settings.threshold or self.item_counts[item] < self.settings.cold_items
         order = (0, 1) if first else (1, 0)
-        return next(((place,) for place in order if not np.isnan(self._says(place, query)[0, item])), order)
+        return next(((part,) for part in order if not np.isnan(self._part_scores(part, query)[0, item])), order)
 
     @functools.cached_property
     def _weights(self) -> tuple[float, ...]:
@@ -229,21 +228,21 @@ def part_from_text(text: str) -> Estimator:
     return parse_settings(get_model(match[1]), settings)
 
 
-def _either(first: "functools.partial[Float32Array]", second: "functools.partial[Float32Array]") -> Float32Array:
-    """What the first says; where it has no say, the second, which is asked only then; 0 where neither has."""
-    said = first()
-    if np.isnan(said).any():
-        said = np.where(np.isnan(said), second(), said)
-    return np.nan_to_num(said, nan=0.0)
+def _first_known(first: "functools.partial[Float32Array]", second: "functools.partial[Float32Array]") -> Float32Array:
+    """The first scores; where these are NaN, the second, computed only then; 0 where both are NaN."""
+    scores = first()
+    if np.isnan(scores).any():
+        scores = np.where(np.isnan(scores), second(), scores)
+    return np.nan_to_num(scores, nan=0.0)
 
 
-def _scaled(scores: Float32Array, mode: str) -> Float32Array:
-    """Scores on a scale that parts have in common: (B, n) in, (B, n) out, in the same order."""
+def _rescale(scores: Float32Array, mode: str) -> Float32Array:
+    """Rescale scores (B, n) to a common scale of all parts, in the same order."""
     if mode == "weighted":
         deviation = scores.std(axis=1, keepdims=True)
-        centred: Float32Array = scores - scores.mean(axis=1, keepdims=True)
-        centred /= np.where(deviation > 0, deviation, 1)
-        return centred
+        centered: Float32Array = scores - scores.mean(axis=1, keepdims=True)
+        centered /= np.where(deviation > 0, deviation, 1)
+        return centered
     # Items with equal scores share the mean of their ranks, best = 1.
     ranks: Float32Array = scores
     if scores.size:
@@ -253,20 +252,20 @@ def _scaled(scores: Float32Array, mode: str) -> Float32Array:
     return np.asarray(1 - ranks / np.float32(max(1, scores.shape[1])), dtype=np.float32)
 
 
-def _about(queries: Queries, n_items: int) -> Queries:
-    """The queries as a part of ``n_items`` items understands them: without the items that came later."""
+def _drop_new_items(queries: Queries, n_items: int) -> Queries:
+    """The queries without the items beyond the first ``n_items``, which the part does not have."""
     if n_items == queries.n_items:
         return queries
-    cut = functools.partial(_cut, n_items=n_items)
-    last = queries.sequences
+    drop = functools.partial(_drop_columns, n_items=n_items)
+    sequences = queries.sequences
     return dataclasses.replace(
         queries,
-        history=cut(queries.history),
-        seen=None if queries.seen is None else cut(queries.seen),
-        ratings=None if queries.ratings is None else cut(queries.ratings),
-        sequences=None if last is None else tuple(each[each < n_items] for each in last),
+        history=drop(queries.history),
+        seen=None if queries.seen is None else drop(queries.seen),
+        ratings=None if queries.ratings is None else drop(queries.ratings),
+        sequences=None if sequences is None else tuple(each[each < n_items] for each in sequences),
     )
 
 
-def _cut(matrix: CSR, n_items: int) -> CSR:
+def _drop_columns(matrix: CSR, n_items: int) -> CSR:
     return matrix[:, :n_items]

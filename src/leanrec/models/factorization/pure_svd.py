@@ -1,7 +1,7 @@
-"""PureSVD: the histories projected on the strongest singular directions.
+"""PureSVD: projection of histories onto the first singular vectors.
 
 Cremonesi, Koren & Turrin, "Performance of Recommender Algorithms on Top-N Recommendation Tasks", RecSys 2010;
-the randomised decomposition is of Halko, Martinsson & Tropp, SIAM Review 2011.
+randomized decomposition of Halko, Martinsson & Tropp, SIAM Review 2011.
 """
 
 import dataclasses
@@ -21,14 +21,14 @@ from leanrec.types import CSR, Float32Array, Int32Array, Queries
 
 __all__ = ["PureSVD", "PureSVDModel"]
 
-_EXTRA = 10
+_OVERSAMPLING = 10
 
 
 @dataclasses.dataclass(frozen=True)
 class PureSVD:
-    """Scores x V Vᵀ, where V holds the strongest right singular vectors of the interactions.
+    """Scores x V Vᵀ, where V are the first right singular vectors of the interactions.
 
-    Cost: fit O(passes · (E · D + (U + N) · D²)) time and 36 (D + 10) (U + N) bytes; a query O(L · D + N · D);
+    Cost: fit O(n_iter · (E · D + (U + N) · D²)) time and 36 (D + 10) (U + N) bytes; a query O(L · D + N · D);
     the model 4 N · D bytes.
     """
 
@@ -38,32 +38,34 @@ class PureSVD:
         64,
         at_least=1,
         search="16,32,64,128",
-        doc="D, the number of singular directions; more than min(U, N) is min(U, N).",
+        doc="D, number of singular vectors; at most min(U, N).",
     )
-    n_iter: int = setting(4, at_least=0, doc="Power iterations; more for a spectrum that falls slowly.")
+    n_iter: int = setting(
+        4, at_least=0, doc="Number of power iterations; more are needed where singular values decrease slowly."
+    )
     weighting: str = setting(
         "log",
         one_of=("none", "binary", "log"),
         search="none,binary,log",
-        doc='How much a repeated or stronger interaction counts: "binary", "log" or "none".',
+        doc="Transformation of interaction weights.",
     )
 
     def __post_init__(self) -> None:
         check_settings(self)
 
     def fit_bytes(self, shape: DatasetShape) -> int:
-        """Projections of both sides with the copies that their factorisation makes, and copies of the data."""
-        width = min(self.embedding_dim + _EXTRA, shape.users, shape.items)
+        """Projections of both sides with the copies of their factorization, and copies of the data."""
+        width = min(self.embedding_dim + _OVERSAMPLING, shape.users, shape.items)
         return 36 * width * (shape.users + shape.items) + 36 * shape.events + 16 * width**2 + 2**24
 
     def fit(self, data: Dataset, run: Run = Run()) -> "PureSVDModel":
-        """Find the directions. The result follows from ``run.seed``."""
+        """Compute the singular vectors. The result depends on ``run.seed``."""
         run.require_memory(
-            self.fit_bytes(data.shape), f"PureSVD of width {self.embedding_dim}", "Choose a smaller width."
+            self.fit_bytes(data.shape), f"PureSVD with {self.embedding_dim} dimensions", "Lower embedding_dim."
         )
         with run.limit_threads():
             X = weight_interactions(data.interactions, self.weighting)
-            V = _right_singular(X, min(self.embedding_dim, *X.shape), self.n_iter, run.rng())
+            V = _randomized_svd(X, min(self.embedding_dim, *X.shape), self.n_iter, run.rng())
         return PureSVDModel(settings=self, items=V)
 
 
@@ -72,8 +74,8 @@ class PureSVDModel:
     """A fitted PureSVD.
 
     Attributes:
-        settings: what it was fitted with.
-        items: (N, D) float32 orthonormal directions: of items in a history and of items to score alike.
+        settings: settings of the fit.
+        items: (N, D) float32 orthonormal columns; the embeddings of items.
     """
 
     settings: PureSVD
@@ -85,7 +87,7 @@ class PureSVDModel:
         return len(self.items)
 
     def embed_queries(self, queries: Queries) -> Float32Array:
-        """(B, D): the histories in the space of the directions."""
+        """(B, D): the projected histories."""
         history = weight_interactions(queries.history, self.settings.weighting)
         return np.asarray(history @ self.items, dtype=np.float32)
 
@@ -98,27 +100,27 @@ class PureSVDModel:
         return dot_scores(self.embed_queries(queries), self.items, items)
 
     def explain(self, queries: Queries, item: int) -> Explanation:
-        """The items of the history, by what each adds to the score."""
+        """The items of the history and their contributions to the score."""
         history = weight_interactions(queries.history[[0]], self.settings.weighting)
         added = history.data * (self.items[history.indices] @ self.items[item])
         return rank_contributions(history.indices, added)
 
 
-def _right_singular(X: CSR, width: int, passes: int, rng: np.random.Generator) -> Float32Array:
-    """(N, width) orthonormal: a random projection, sharpened by passes over X and its transpose."""
+def _randomized_svd(X: CSR, n_components: int, n_iter: int, rng: np.random.Generator) -> Float32Array:
+    """(N, n_components) right singular vectors, by randomized subspace iteration."""
     Xt = sp.csr_array(X.T)
-    extra = min(width + _EXTRA, *X.shape)
+    extra = min(n_components + _OVERSAMPLING, *X.shape)
     Q = rng.standard_normal((X.shape[1], extra), dtype=np.float32)
-    for _ in range(passes):
-        Q = _orthonormal(X @ Q)
-        Q = _orthonormal(Xt @ Q)
-    Q = _orthonormal(X @ Q)
-    # The small triangle has the singular values; its left vectors turn the basis of the items into directions.
+    for _ in range(n_iter):
+        Q = _orthonormalize(X @ Q)
+        Q = _orthonormalize(Xt @ Q)
+    Q = _orthonormalize(X @ Q)
+    # The SVD of the small triangle rotates the basis of the items to the singular vectors.
     basis, triangle = np.linalg.qr(Xt @ Q)
-    turn, _, _ = np.linalg.svd(triangle)
-    return np.ascontiguousarray(basis @ turn[:, :width], dtype=np.float32)
+    rotation, _, _ = np.linalg.svd(triangle)
+    return np.ascontiguousarray(basis @ rotation[:, :n_components], dtype=np.float32)
 
 
-def _orthonormal(matrix: Float32Array) -> Float32Array:
+def _orthonormalize(matrix: Float32Array) -> Float32Array:
     Q, _ = np.linalg.qr(matrix)
     return np.asarray(Q, dtype=np.float32)

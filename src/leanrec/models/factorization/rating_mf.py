@@ -1,4 +1,4 @@
-"""Rating MF: biased matrix factorisation by alternating least squares.
+"""Rating MF: biased matrix factorization by alternating least squares.
 
 Koren, Bell and Volinsky, "Matrix Factorization Techniques for Recommender Systems", IEEE Computer 42(8),
 2009; the penalty grows with the number of ratings as in Zhou, Wilkinson, Schreiber and Pan, AAIM 2008.
@@ -26,34 +26,34 @@ __all__ = ["RatingMF", "RatingMFModel"]
 class RatingMF:
     """rating(u, i) = mean + item offset + user offset + p_u · q_i.
 
-    A half step solves for the offset and the D factors of all users, or of all items, as ridge regressions. A
-    query is answered by the same regression on its own ratings, so a new user needs no refit.
+    A half step solves for the offset and the D factors of all users, or of all items, by ridge regression. A query is
+    solved by the same regression on its ratings, so that a new user needs no refit.
 
-    Cost: fit O(sweeps · (E · D² + (U + N) · D³)) time; a query O(L · D² + D³ + N · D); the model 4 N (D + 1)
-    bytes, and twice that once it has answered.
+    Cost: fit O(n_iter · (E · D² + (U + N) · D³)) time; a query O(L · D² + D³ + N · D); the model 4 N (D + 1)
+    bytes, and twice that after the first query.
     """
 
     READS: ClassVar[frozenset[str]] = frozenset({"ratings"})
     NEEDS: ClassVar[frozenset[str]] = frozenset({"ratings"})
 
-    embedding_dim: int = setting(32, at_least=1, search="8,16,32,64", doc="D.")
-    l2: float = setting(1.5, above=0, search="0.015..150:log", doc="Penalty on the factors.")
-    bias_l2: float = setting(1.0, above=0, search="0.0333..30:log", doc="Penalty on the offsets.")
+    embedding_dim: int = setting(32, at_least=1, search="8,16,32,64", doc="D, dimension of the embeddings.")
+    l2: float = setting(1.5, above=0, search="0.015..150:log", doc="L2 penalty on the embeddings.")
+    bias_l2: float = setting(1.0, above=0, search="0.0333..30:log", doc="L2 penalty on the offsets.")
     l2_exponent: float = setting(
         0.5,
         between=(0, 1),
         search="0..1",
-        doc="Both penalties are multiplied by n^growth for a user or item with n ratings.",
+        doc="Exponent of the number of ratings of a user or item, by which both penalties are multiplied.",
     )
-    n_iter: int = setting(12, at_least=1, doc="How often users and items are solved for.")
-    user_damping: float = setting(5.0, at_least=0, search="0.5..50:log", doc="As in ``bias``; where the offsets start.")
-    item_damping: float = setting(3.0, at_least=0, search="0.3..30:log", doc="As in ``bias``; where the offsets start.")
+    n_iter: int = setting(12, at_least=1, doc="Number of passes over users and items.")
+    user_damping: float = setting(5.0, at_least=0, search="0.5..50:log", doc="As in `Bias`, for the initial offsets.")
+    item_damping: float = setting(3.0, at_least=0, search="0.3..30:log", doc="As in `Bias`, for the initial offsets.")
 
     def __post_init__(self) -> None:
         check_settings(self)
 
     def fit_bytes(self, shape: DatasetShape) -> int:
-        """Ratings by user and by item, factors twice, and one system of equations for each thread."""
+        """Ratings by user and by item, embeddings twice, and one linear system for each thread."""
         width = self.embedding_dim + 1
         systems = 16 * width**2 * Run().n_threads()
         return 96 * shape.events + 16 * (shape.users + shape.items) * (width + 2) + systems + 2**20
@@ -62,27 +62,27 @@ class RatingMF:
         """Alternate until ``n_iter`` or the end of the time. Raises DataError if there are no ratings."""
         run.require_memory(
             self.fit_bytes(data.shape),
-            f"Rating MF of {self.embedding_dim} factors",
-            "Raise the limit or lower factors.",
+            f"Rating MF with {self.embedding_dim} dimensions",
+            "Lower embedding_dim or raise the limit.",
         )
         baseline = fit_rating_bias(data.ratings, self.user_damping, self.item_damping, data.rating_range)
-        assert data.ratings is not None  # noqa: S101 - fit_rating_bias has refused it
+        assert data.ratings is not None  # noqa: S101 - fit_rating_bias raises without ratings
         by_user = sp.csr_array(data.ratings)
         by_item = sp.csr_array(by_user.T)
         items = run.rng().normal(0, 0.1, (len(data.items), self.embedding_dim)).astype(np.float32)
         offsets = baseline.item_offsets
         with run.limit_threads():
             for _ in run.track(range(self.n_iter), "Rating MF"):
-                users = self.solve(items, _less(by_user, baseline.mean, offsets))
-                solved = self.solve(users[:, 1:], _less(by_item, baseline.mean, users[:, 0]))
+                users = self.solve_rows(items, _subtract_baseline(by_user, baseline.mean, offsets))
+                solved = self.solve_rows(users[:, 1:], _subtract_baseline(by_item, baseline.mean, users[:, 0]))
                 offsets, items = solved[:, 0], np.ascontiguousarray(solved[:, 1:])
                 if run.out_of_time():
                     break
-        return RatingMFModel(self, dataclasses.replace(baseline, items=np.ascontiguousarray(offsets)), items)
+        return RatingMFModel(self, dataclasses.replace(baseline, item_offsets=np.ascontiguousarray(offsets)), items)
 
-    def solve(self, factors: Float32Array, targets: CSR) -> Float32Array:
-        """(B, 1 + D) offset and factors that explain targets (B, M) by the factors (M, D) opposite."""
-        return fit_row_ridges(_with_one(factors), targets, self.penalty(), self.l2_exponent)
+    def solve_rows(self, factors: Float32Array, targets: CSR) -> Float32Array:
+        """(B, 1 + D) offsets and embeddings: regressions of targets (B, M) on the embeddings (M, D) of the other side."""
+        return fit_row_ridges(_prepend_ones(factors), targets, self.penalty(), self.l2_exponent)
 
     def penalty(self) -> Float32Array:
         """(1 + D,) on the offset and on each factor."""
@@ -91,15 +91,15 @@ class RatingMF:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class RatingMFModel:
-    """A fitted factorisation.
+    """A fitted `RatingMF`.
 
-    An asker without any rating or history gets equal scores from ``score`` and mean + item offset from
-    ``predict``. A touched item without a rating counts as liked (``RatingBias.collect_evidence``).
+    A user without ratings and history gets equal scores from ``score`` and mean + item offset from ``predict``. An
+    interaction without a rating counts as positive (``RatingBias.collect_evidence``).
 
     Attributes:
-        settings: what it was fitted with.
-        baseline: mean and the item offsets as the factorisation left them.
-        items: (N, D) float32 factors.
+        settings: settings of the fit.
+        baseline: mean and the item offsets of the fit.
+        items: (N, D) float32 item embeddings.
     """
 
     settings: RatingMF
@@ -112,30 +112,30 @@ class RatingMFModel:
         return len(self.items)
 
     def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
-        """Expected ratings, not clipped: (B, N), or (B, K) for ``items``; 0 for an asker without a past."""
-        asker = self.embed_queries(queries)
+        """Predicted ratings, not clipped: (B, N), or (B, K) for ``items``; 0 for a user without a history."""
+        users = self.embed_queries(queries)
         if items is None:
-            scores: Float32Array = asker @ self.embed_items().T
+            scores: Float32Array = users @ self.embed_items().T
             return scores
         chosen = self.embed_items()[np.broadcast_to(items, (len(queries), np.shape(items)[-1]))]
-        chosen_scores: Float32Array = np.einsum("bkd,bd->bk", chosen, asker)
+        chosen_scores: Float32Array = np.einsum("bkd,bd->bk", chosen, users)
         return chosen_scores
 
     def predict(self, queries: Queries, items: Int32Array) -> Float32Array:
-        """(B,) the rating that asker b would give ``items[b]``, inside the range of the data."""
+        """(B,) predicted rating of user b for ``items[b]``, within the range of the data."""
         solved = self._solve(queries)
         ratings = np.float32(self.baseline.mean) + self.baseline.item_offsets[items] + solved[:, 0]
         return self.baseline.clip(ratings + np.einsum("bd,bd->b", solved[:, 1:], self.items[items]))
 
     def embed_queries(self, queries: Queries) -> Float32Array:
-        """(B, D + 2): user offset and mean, 1, factors; all 0 for an asker without a past."""
+        """(B, D + 2): user offset and mean, 1, embedding; all 0 for a user without a history."""
         solved = self._solve(queries)
-        past = ((np.diff(queries.history.indptr) > 0) | _rated(queries)).astype(np.float32)
-        offset = past * (solved[:, 0] + np.float32(self.baseline.mean))
-        return np.column_stack([offset, past, solved[:, 1:]])
+        has_history = ((np.diff(queries.history.indptr) > 0) | _has_ratings(queries)).astype(np.float32)
+        offset = has_history * (solved[:, 0] + np.float32(self.baseline.mean))
+        return np.column_stack([offset, has_history, solved[:, 1:]])
 
     def embed_items(self) -> Float32Array:
-        """(N, D + 2): 1, item offset, factors."""
+        """(N, D + 2): 1, item offset, embedding."""
         return self._embedded
 
     @functools.cached_property
@@ -143,30 +143,32 @@ class RatingMFModel:
         return np.column_stack([np.ones(self.n_items, np.float32), self.baseline.item_offsets, self.items])
 
     def explain(self, queries: Queries, item: int) -> Explanation:
-        """What each rating of the asker adds to the rating of ``item``: the regression is linear in them."""
+        """Contribution of each rating to the predicted rating of ``item``, which is linear in them."""
         targets = self._targets(queries.block(0, 1))
-        design, probe = _with_one(self.items[targets.indices]), np.concatenate([[1], self.items[item]])
+        design, probe = _prepend_ones(self.items[targets.indices]), np.concatenate([[1], self.items[item]])
         shares = targets.data * ridge_target_weights(design, self.settings.penalty(), self.settings.l2_exponent, probe)
         return rank_contributions(targets.indices, shares)
 
     def _targets(self, queries: Queries) -> CSR:
-        return _less(
-            self.baseline.collect_evidence(queries.history, queries.ratings).ratings, self.baseline.mean, self.baseline.item_offsets
+        return _subtract_baseline(
+            self.baseline.collect_evidence(queries.history, queries.ratings).ratings,
+            self.baseline.mean,
+            self.baseline.item_offsets,
         )
 
     def _solve(self, queries: Queries) -> Float32Array:
-        return self.settings.solve(self.items, self._targets(queries))
+        return self.settings.solve_rows(self.items, self._targets(queries))
 
 
-def _rated(queries: Queries) -> np.ndarray:
+def _has_ratings(queries: Queries) -> np.ndarray:
     return np.zeros(len(queries), np.bool_) if queries.ratings is None else np.diff(queries.ratings.indptr) > 0
 
 
-def _less(ratings: CSR, mean: float, offsets: Float32Array) -> CSR:
-    """The ratings less mean and the offset of their column."""
+def _subtract_baseline(ratings: CSR, mean: float, offsets: Float32Array) -> CSR:
+    """The ratings minus the mean and the offset of their column."""
     rest = ratings.data - np.float32(mean) - offsets[ratings.indices]
     return sp.csr_array((rest, ratings.indices, ratings.indptr), shape=ratings.shape)
 
 
-def _with_one(factors: Float32Array) -> Float32Array:
+def _prepend_ones(factors: Float32Array) -> Float32Array:
     return np.column_stack([np.ones(len(factors), np.float32), factors])

@@ -1,4 +1,4 @@
-"""RP3: random walks of three steps, from the asker over liked items and other people to new items.
+"""RP3: random walks of three steps on the user-item graph, with a popularity penalty.
 
 Cooper, Lee, Radzik & Siantos, "Random Walks in Recommender Systems: Exact Computation and Simulations", WWW 2014
 companion (P3alpha); Paudel, Christoffel, Newell & Bernstein, "Updatable, Accurate, Diverse, and Scalable
@@ -28,44 +28,44 @@ __all__ = ["RP3", "RP3Model"]
 class RP3:
     """score(u, j) = sum over the history of w_ui^alpha · Σ_v p(i → v)^alpha · p(v → j)^alpha / degree(j)^beta.
 
-    p are the probabilities of one step, the weight of an edge by the degree of where it starts. The first step of
-    the asker is left undivided: its degree is the same for all items. ``beta`` = 0 is P3alpha.
+    p are transition probabilities, the weight of an edge divided by the degree of its start. The first step is not
+    divided, since the degree of the user is the same for all items. ``beta`` = 0 is P3alpha.
 
-    Cost: fit O(Σ_u L_u²) time and ``fit_bytes``; a query O(L · k); the model 8 N · k bytes.
+    Cost: fit O(Σ_u L_u²) time and ``fit_bytes``; a query O(L · n_neighbors); the model 8 N · n_neighbors bytes.
     """
 
     alpha: float = setting(
         0.7,
         at_least=0,
         search="0.2..2",
-        doc="Power of each step's probability; below 1 rare ways count for more.",
+        doc="Exponent of the transition probabilities; values below 1 weight rare transitions more.",
     )
-    beta: float = setting(0.2, at_least=0, search="0..1", doc="How much popular items are held back.")
+    beta: float = setting(0.2, at_least=0, search="0..1", doc="Exponent of the popularity penalty.")
     n_neighbors: int = setting(
         200,
         at_least=1,
         search="25..800:log",
-        doc="Walks that each item keeps, those most likely to lead on from it (after ``beta``).",
+        doc="Number of most probable targets kept for each item, after the penalty.",
     )
     weighting: str = setting(
         "log",
         one_of=("none", "binary", "log"),
         search="none,binary,log",
-        doc='How much a repeated or stronger interaction counts: "binary", "log" or "none".',
+        doc="Transformation of interaction weights.",
     )
 
     def __post_init__(self) -> None:
         check_settings(self)
 
     def fit_bytes(self, shape: DatasetShape) -> int:
-        """The interactions a few times over, the lists, and a strip of sums for each thread."""
+        """Copies of the interactions, the neighbors, and a block of sums for each thread."""
         lists = top_similar_bytes(shape.items, shape.items, self.n_neighbors, Run().n_threads())
         return 100 * shape.events + 64 * (shape.users + shape.items) + lists + 2**25
 
     def fit(self, data: Dataset, run: Run = Run()) -> "RP3Model":
-        """Walk from every item. Raises BudgetError before starting if the lists do not fit."""
+        """Compute the walks. Raises BudgetError before starting if they do not fit into memory."""
         run.require_memory(
-            self.fit_bytes(data.shape), f"RP3 over {len(data.items)} items", "Lower k or raise the limit."
+            self.fit_bytes(data.shape), f"RP3 over {len(data.items)} items", "Lower n_neighbors or raise the limit."
         )
         with run.limit_threads():
             X = weight_interactions(data.interactions, self.weighting)
@@ -81,12 +81,13 @@ class RP3:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class RP3Model:
-    """Where walks lead.
+    """A fitted `RP3`.
 
     Attributes:
-        settings: what it was fitted with.
-        walks: (N, N) CSR float32, ``walks[i, j]`` is what item i in a history adds to the score of item j; at most
-            k entries a row.
+        settings: settings of the fit.
+        walks: (N, N) CSR float32, ``walks[i, j]`` is the contribution of item i in a history to the score of item
+            j; at most
+            n_neighbors entries a row.
     """
 
     settings: RP3
@@ -98,7 +99,7 @@ class RP3Model:
         return int(self.walks.shape[0])
 
     def profile(self, queries: Queries) -> CSR:
-        """(B, N) the first step of the askers."""
+        """(B, N) the first step of the walks."""
         history = weight_interactions(queries.history, self.settings.weighting)
         history.data **= np.float32(self.settings.alpha)
         return history
@@ -112,7 +113,7 @@ class RP3Model:
         return history_scores(self.profile(queries), self.walks, items)
 
     def explain(self, queries: Queries, item: int) -> Explanation:
-        """The items of the history from which walks lead to ``item``, by what each adds."""
+        """The items of the history with walks to ``item``, and their contributions."""
         history = self.profile(queries.block(0, 1))
         added = history.data * self.walks[history.indices][:, [item]].toarray()[:, 0]
         return rank_contributions(history.indices, added, only_positive=True)

@@ -1,4 +1,4 @@
-"""Turbo-CF: a polynomial filter on item similarities that are normalised unevenly and flattened by a power.
+"""Turbo-CF: a polynomial graph filter on item similarities with asymmetric normalization.
 
 Park, Shin & Shin, "Turbo-CF: Matrix Decomposition-Free Graph Filtering for Fast Recommendation", SIGIR 2024.
 """
@@ -22,7 +22,7 @@ from leanrec.types import CSR, Float32Array, Int32Array, Queries
 
 __all__ = ["TurboCF", "TurboCFModel"]
 
-# What the graph, applied once, twice and three times, counts in the filters of the paper.
+# Coefficients of P, P² and P³ in the filters of the paper.
 _FILTERS = {1: (1.0,), 2: (2.0, -1.0), 3: (0.71, 0.1, -0.01)}
 
 
@@ -30,8 +30,8 @@ _FILTERS = {1: (1.0,), 2: (2.0, -1.0), 3: (0.71, 0.1, -0.01)}
 class TurboCF:
     """Scores x · H(P), P = (R̃ᵀR̃)^power element by element, R̃ = D_U^−alpha · R · D_I^(alpha − 1).
 
-    H is one of the paper's three filters: P; 2P − P²; P + 0.01 · (−P³ + 10 P² − 29 P). Of P each item keeps its k
-    strongest neighbours, itself not among them: the paper's P is dense.
+    H is one of the paper's three filters: P; 2P − P²; P + 0.01 · (−P³ + 10 P² − 29 P). P keeps the k largest entries of
+    each item, without itself; in the paper it is dense.
 
     Cost: fit O(Σ_u L_u²) time and ``fit_bytes``; a query O(L · k), and O(N · k) more for each order above 1; the
     model 8 N · k bytes.
@@ -48,28 +48,32 @@ class TurboCF:
             "less holds back popular items."
         ),
     )
-    power: float = setting(0.7, above=0, search="0.233..2.1:log", doc="Below 1 evens out strong and weak similarities.")
-    order: int = setting(1, one_of=_FILTERS, doc="Degree of the filter: 1, 2 or 3.")
-    n_neighbors: int = setting(1000, at_least=1, search="125..4000:log", doc="Neighbours of each item.")
+    power: float = setting(
+        0.7, above=0, search="0.233..2.1:log", doc="Exponent of the similarities; values below 1 even them out."
+    )
+    order: int = setting(1, one_of=_FILTERS, doc="Degree of the filter.")
+    n_neighbors: int = setting(1000, at_least=1, search="125..4000:log", doc="k, number of neighbors of each item.")
     weighting: str = setting(
         "log",
         one_of=("none", "binary", "log"),
         search="none,binary,log",
-        doc='How much a repeated or stronger interaction counts: "binary", "log" or "none".',
+        doc="Transformation of interaction weights.",
     )
 
     def __post_init__(self) -> None:
         check_settings(self)
 
     def fit_bytes(self, shape: DatasetShape) -> int:
-        """The interactions a few times over, the lists, and a strip of sums for each thread."""
+        """Copies of the interactions, the neighbors, and a block of sums for each thread."""
         lists = top_similar_bytes(shape.items, shape.items, self.n_neighbors, Run().n_threads())
         return 100 * shape.events + 64 * (shape.users + shape.items) + lists + 2**25
 
     def fit(self, data: Dataset, run: Run = Run()) -> "TurboCFModel":
-        """Find the neighbours. Raises BudgetError before starting if the lists do not fit."""
+        """Find the neighbors. Raises BudgetError before starting if they do not fit into memory."""
         run.require_memory(
-            self.fit_bytes(data.shape), f"Turbo-CF over {len(data.items)} items", "Lower k or raise the limit."
+            self.fit_bytes(data.shape),
+            f"Turbo-CF over {len(data.items)} items",
+            "Lower n_neighbors or raise the limit.",
         )
         with run.limit_threads():
             X = weight_interactions(data.interactions, self.weighting)
@@ -82,11 +86,11 @@ class TurboCF:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TurboCFModel:
-    """A graph of items.
+    """A fitted `TurboCF`.
 
     Attributes:
-        settings: what it was fitted with.
-        graph: (N, N) CSR float32, ``graph[i, j]`` is what item i adds to item j; at most k entries a row.
+        settings: settings of the fit.
+        graph: (N, N) CSR float32, ``graph[i, j]`` is the weight of item i in the score of item j; at most k entries a row.
     """
 
     settings: TurboCF
@@ -98,7 +102,7 @@ class TurboCFModel:
         return int(self.graph.shape[0])
 
     def profile(self, queries: Queries) -> CSR:
-        """(B, N) what the askers touched, weighted."""
+        """(B, N) weighted histories."""
         return weight_interactions(queries.history, self.settings.weighting)
 
     def item_weights(self) -> CSR | None:
@@ -107,18 +111,18 @@ class TurboCFModel:
 
     def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
         """History × filter of the graph: (B, N), or (B, K) for ``items``."""
-        return self._filter(self.profile(queries), items)
+        return self._apply_filter(self.profile(queries), items)
 
     def explain(self, queries: Queries, item: int) -> Explanation:
-        """The items of the history, by what each adds to the score."""
+        """The items of the history and their contributions to the score."""
         history = self.profile(queries.block(0, 1))
         alone = sp.csr_array(
             (history.data, history.indices, np.arange(history.nnz + 1)), shape=(history.nnz, self.n_items)
         )
-        added = self._filter(alone, np.array([item], np.int32))[:, 0]
+        added = self._apply_filter(alone, np.array([item], np.int32))[:, 0]
         return rank_contributions(history.indices, added)
 
-    def _filter(self, history: CSR, items: Int32Array | None) -> Float32Array:
+    def _apply_filter(self, history: CSR, items: Int32Array | None) -> Float32Array:
         first, *others = _FILTERS[self.settings.order]
         if not others:
             return history_scores(history, self.graph, items)

@@ -1,4 +1,4 @@
-"""EASE: a linear item-item autoencoder in closed form.
+"""EASE: linear item-item autoencoder with a closed-form solution.
 
 Steck, "Embarrassingly Shallow Autoencoders for Sparse Data", WWW 2019.
 """
@@ -14,6 +14,7 @@ import scipy.sparse as sp
 
 from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.errors import BudgetError, DataError
+from leanrec.kernels.csr import narrow_indices
 from leanrec.kernels.solvers.dense_ridge import (
     dense_gram,
     fill_gram,
@@ -31,7 +32,6 @@ from leanrec.kernels.solvers.inverse import (
     sweep_inverse_bytes,
 )
 from leanrec.kernels.solvers.local_ridge import fit_local_ridges
-from leanrec.kernels.csr import narrow_indices
 from leanrec.kernels.sparse import history_scores
 from leanrec.kernels.weighting import weight_interactions
 from leanrec.protocols import Explanation, rank_contributions
@@ -42,27 +42,27 @@ from leanrec.units import format_bytes
 
 __all__ = ["EASE", "EASEModel"]
 
-# What float32 may leave of (XᵀX + l2 · I) p − e. 1e-4 is usual; the lists do not change before 1e-2.
+# Largest residual of (XᵀX + l2 · I) p − e in float32. 1e-4 is typical; recommendations change only above 1e-2.
 _RESIDUAL = 1e-2
 _DENSE_BYTES = 512 * 2**20
 _ROWS = (256, 4096)
-# Above this many items the sweep costs little more than LAPACK, which seems to have crashed once at 40,981.
+# Above this many items the sweep costs little more than LAPACK, which crashed once at 40,981 items.
 _LAPACK = 16_384
-# What a weight moves grows with how often it is used; 0.3 lost least among 0, 0.3, 0.5 and 0.7 on two data sets.
+# Exponent of item frequency when weights are pruned; 0.3 lost least among 0, 0.3, 0.5 and 0.7 on two data sets.
 _FREQUENCY = 0.3
 
 
 @dataclasses.dataclass(frozen=True)
 class EASE:
-    """Weights B that rebuild each history from itself with a zero diagonal: B = I − P · diag(1/P), P = (XᵀX + l2 · I)⁻¹.
+    """Ridge regression of each item on all others: weights B with a zero diagonal. B = I − P · diag(1/P), P = (XᵀX + l2 · I)⁻¹.
 
     Cost: fit N³ operations and 4 N² bytes, or O(U · N²) and 4 N² + 4 U · N bytes where users are at most half as
-    many as items (the same weights by way of the users); a query O(L · N); the model 4 N² bytes. Where N² floats do
-    not fit into the memory of the run, they lie in a file without a name in the folder for temporary files and are
-    inverted there, a band of rows at a time; the model is then mapped from that file.
+    many as items (the same weights, computed in the space of the users); a query O(L · N); the model 4 N² bytes. Where
+    N² floats do not fit into the memory of the run, the matrix is inverted in an unnamed temporary file, a band of rows
+    at a time, and the model is mapped from that file.
 
-    With ``top_k`` only the largest weights of each item are kept, in |weight| · frequency^0.3, and solved again
-    for what is kept: a query costs O(L · top) on average and the model 8 N · top bytes.
+    With ``top_k`` only the largest weights of each item, by |weight| · frequency^0.3, are kept and solved for again: a
+    query costs O(L · top_k) on average and the model 8 N · top_k bytes.
     """
 
     VARIANTS: ClassVar[tuple[Mapping[str, Any], ...]] = ({"top_k": 100},)
@@ -72,60 +72,61 @@ class EASE:
         "log",
         one_of=("none", "binary", "log"),
         search="none,binary,log",
-        doc='How much a repeated or stronger interaction counts: "binary", "log" or "none".',
+        doc="Transformation of interaction weights.",
     )
-    top_k: int = setting(0, at_least=0, doc="Keep only this many weights of each item; 0 = all.")
+    top_k: int = setting(0, at_least=0, doc="Number of largest weights kept for each item; 0 = all.")
 
     def __post_init__(self) -> None:
         check_settings(self)
 
     def fit_bytes(self, shape: DatasetShape) -> int:
-        """N² floats, inverted in place, plus the copies of the data and, by way of the users, their two matrices.
+        """N² floats, inverted in place, copies of the data, and two matrices of the users where these are fewer.
 
-        BLAS keeps buffers of its own; 32 MB covers them on the machines that were measured. A fit with less
-        memory than this works in a file.
+        BLAS has buffers of its own; 32 MB covers them on the machines that were measured. A fit with less memory than
+        this uses a temporary file.
         """
-        size = 4 * shape.items**2 + self._around(shape)
-        if _by_users(shape):
+        size = 4 * shape.items**2 + self._other_bytes(shape)
+        if _has_few_users(shape):
             size += 4 * shape.users * shape.items + 24 * shape.users**2 + 2 * 8 * 2048 * shape.users
         elif shape.items > _LAPACK:
             size += sweep_inverse_bytes(shape.items)
         return size
 
-    def _around(self, shape: DatasetShape) -> int:
-        """Memory beside the N² floats: copies of the data, and the lists of ``top_k``."""
+    def _other_bytes(self, shape: DatasetShape) -> int:
+        """Memory in addition to the N² floats: copies of the data, and the weights kept by ``top_k``."""
         size = 60 * shape.events + 64 * (shape.items + shape.users) + 2**25
         top = min(self.top_k, shape.items)
         return size + (48 * shape.items * top + 16 * 8 * top**2 if self.top_k else 0)
 
     def fit(self, data: Dataset, run: Run = Run()) -> "EASEModel":
-        """Solve for the weights, in a file if N² floats do not fit into memory.
+        """Compute the weights, in a temporary file where N² floats do not fit into memory.
 
-        Raises BudgetError before starting if neither would do, and DataError if the ridge is too small for float32.
+        Raises BudgetError before starting if neither memory nor disk suffices, and DataError if ``l2`` is too small for
+        float32.
         """
-        rows = 0 if self.fit_bytes(data.shape) <= run.available_memory() else self._rows_in_memory(data.shape, run)
+        rows = 0 if self.fit_bytes(data.shape) <= run.available_memory() else self._rows_per_band(data.shape, run)
         with run.limit_threads():
             X = weight_interactions(data.interactions, self.weighting)
             if rows:
-                inverse, diagonal = _in_file(X, self.l2, rows)
-            elif _by_users(data.shape):
+                inverse, diagonal = _invert_in_file(X, self.l2, rows)
+            elif _has_few_users(data.shape):
                 inverse, diagonal = invert_ridge_by_users(X, self.l2)
             else:
-                inverse, diagonal = _in_memory(X, self.l2)
+                inverse, diagonal = _invert_in_memory(X, self.l2)
             if not self.top_k:
                 weights = regression_weights(inverse, diagonal, rows or BLOCK_ROWS)
-                # A map is an array like any other from here on.
+                # np.asarray turns a memory map into a plain array view.
                 return EASEModel(settings=self, weights=np.asarray(weights))
-            kept = self._strongest(X, inverse, rows or BLOCK_ROWS)
+            kept = self._select_largest(X, inverse, rows or BLOCK_ROWS)
             del inverse
-            return EASEModel(settings=self, weights=self._again(X, kept))
+            return EASEModel(settings=self, weights=self._refit(X, kept))
 
-    def _rows_in_memory(self, shape: DatasetShape, run: Run) -> int:
-        """Rows of a band, for a matrix in a file. Raises BudgetError if not even a few rows fit, or the disk is full."""
+    def _rows_per_band(self, shape: DatasetShape, run: Run) -> int:
+        """Rows of a band of a matrix in a file. Raises BudgetError if memory or disk is too small."""
         n = shape.items
         least, most = (min(rows, n) for rows in _ROWS)
         run.require_memory(
-            self._around(shape) + sweep_inverse_bytes(n, least),
+            self._other_bytes(shape) + sweep_inverse_bytes(n, least),
             f"EASE over {n} items, even with its {format_bytes(4 * n**2)} in a file,",
             "Cut rare items or raise the limit.",
         )
@@ -136,47 +137,47 @@ class EASE:
                 f"{format_bytes(run.available_memory())} of memory, and {format_bytes(free)} in {tempfile.gettempdir()}. "
                 "Raise the limit, or set TMPDIR to a larger disk."
             )
-        room = run.available_memory() - self._around(shape)
+        room = run.available_memory() - self._other_bytes(shape)
         return next(rows for rows in range(most, least - 1, -1) if sweep_inverse_bytes(n, rows) <= room)
 
-    def _strongest(self, X: CSR, inverse: Float32Array, block: int) -> CSR:
-        """(N, N) where row j names the items that item j keeps: the largest |weight| · frequency^0.3 of the item it comes from."""
+    def _select_largest(self, X: CSR, inverse: Float32Array, block: int) -> CSR:
+        """(N, N) pattern: row j has the items with the largest |weight| · frequency^0.3 in the score of j."""
         mirror_upper_triangle(inverse, block)
         counts = np.bincount(X.indices, minlength=X.shape[1])
         return keep_largest_weights(inverse, self.top_k, (counts**_FREQUENCY).astype(np.float32), block)
 
-    def _again(self, X: CSR, kept: CSR) -> CSR:
-        """The weights solved again among those that are kept."""
+    def _refit(self, X: CSR, kept: CSR) -> CSR:
+        """The weights, solved again on the given pattern."""
         gram = dense_gram(X) if 4 * X.shape[1] ** 2 <= _DENSE_BYTES else None
         solved = fit_local_ridges(sp.csr_array(X.T), kept, np.full(X.shape[1], self.l2, np.float32), gram=gram)
-        # A row of what is kept holds the weights of one item; a history needs the weights that one item gives.
+        # Rows hold the weights in the score of one item; a query needs those by the item of the history.
         return narrow_indices(sp.csr_array(sp.csr_array((solved, kept.indices, kept.indptr), shape=kept.shape).T))
 
 
-def _in_memory(X: CSR, l2: float) -> tuple[Float32Array, Float32Array]:
-    """The upper triangle of the inverse or of minus the inverse, and its diagonal."""
+def _invert_in_memory(X: CSR, l2: float) -> tuple[Float32Array, Float32Array]:
+    """The upper triangle of the inverse, or of minus the inverse, and its diagonal."""
     inverse = np.zeros((X.shape[1], X.shape[1]), np.float32)
     fill_gram(X, l2, inverse)
     if len(inverse) <= _LAPACK:
         inverse = invert_in_place(inverse)
     else:
         sweep_inverse(inverse)
-    _check(X, l2, inverse)
+    _check_residual(X, l2, inverse)
     return inverse, copy_diagonal(inverse)
 
 
-def _in_file(X: CSR, l2: float, rows: int) -> tuple[Float32Array, Float32Array]:
-    """The upper triangle of minus the inverse in a file that is gone when the array is, and its diagonal."""
+def _invert_in_file(X: CSR, l2: float, rows: int) -> tuple[Float32Array, Float32Array]:
+    """The upper triangle of minus the inverse, in a file that is deleted with the array, and its diagonal."""
     n = X.shape[1]
     with tempfile.TemporaryFile() as file:
         inverse = np.memmap(file, np.float32, "w+", shape=(n, n))
     fill_gram(X, l2, inverse, rows)
     sweep_inverse(inverse, rows)
-    _check(X, l2, inverse)
+    _check_residual(X, l2, inverse)
     return inverse, copy_diagonal(inverse)
 
 
-def _check(X: CSR, l2: float, inverse: Float32Array) -> None:
+def _check_residual(X: CSR, l2: float, inverse: Float32Array) -> None:
     residual = max_inverse_residual(X, l2, inverse)
     if not residual <= _RESIDUAL:
         raise DataError(
@@ -187,12 +188,12 @@ def _check(X: CSR, l2: float, inverse: Float32Array) -> None:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class EASEModel:
-    """A fitted EASE.
+    """A fitted `EASE`.
 
     Attributes:
-        settings: what it was fitted with.
-        weights: (N, N) float32, CSR if ``top_k`` is set; ``weights[i, j]`` is what item i in a history adds to
-            the score of item j.
+        settings: settings of the fit.
+        weights: (N, N) float32, CSR if ``top_k`` is set; ``weights[i, j]`` is the contribution of item i in
+            a history to the score of item j.
     """
 
     settings: EASE
@@ -204,7 +205,7 @@ class EASEModel:
         return int(self.weights.shape[0])
 
     def profile(self, queries: Queries) -> CSR:
-        """The weighted history."""
+        """(B, N) weighted histories."""
         return weight_interactions(queries.history, self.settings.weighting)
 
     def item_weights(self) -> CSR | None:
@@ -216,7 +217,7 @@ class EASEModel:
         return history_scores(self.profile(queries), self.weights, items)
 
     def explain(self, queries: Queries, item: int) -> Explanation:
-        """The items of the history, by what each adds to the score."""
+        """The items of the history and their contributions to the score."""
         history = self.profile(queries.block(0, 1))
         if isinstance(self.weights, np.ndarray):
             column = self.weights[history.indices, item]
@@ -226,6 +227,6 @@ class EASEModel:
         return rank_contributions(history.indices, added)
 
 
-def _by_users(shape: DatasetShape) -> bool:
-    """Whether the way through the users, U · N² + 2 U² · N operations, is shorter than 2 N³ at no more memory than twice."""
+def _has_few_users(shape: DatasetShape) -> bool:
+    """Whether U · N² + 2 U² · N operations in the space of the users are fewer than 2 N³, at most at twice the memory."""
     return 2 * shape.users <= shape.items

@@ -1,7 +1,7 @@
-"""Local regression: each item is rebuilt by a ridge regression on the items nearest to it.
+"""Local regression: ridge regression of each item on its most similar items.
 
-The idea of EASE (Steck, "Embarrassingly Shallow Autoencoders for Sparse Data", WWW 2019) kept to the neighbours that
-matter, as SLIM does (Ning & Karypis, ICDM 2011, section IV-D); powers of the degrees as in Christoffel, Paudel, Newell
+EASE (Steck, "Embarrassingly Shallow Autoencoders for Sparse Data", WWW 2019) restricted to similar
+items, as in SLIM (Ning & Karypis, ICDM 2011, section IV-D); powers of the degrees as in Christoffel, Paudel, Newell
 & Bernstein, "Blockbusters and Wallflowers", RecSys 2015, and Steck, "Autoencoders that don't overfit towards the
 Identity", NeurIPS 2020.
 """
@@ -15,11 +15,11 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from leanrec.data.dataset import Dataset, DatasetShape
+from leanrec.kernels.csr import narrow_indices
 from leanrec.kernels.graph.spectral import weighted_degrees
 from leanrec.kernels.similarity.top_similar import top_similar, top_similar_bytes
 from leanrec.kernels.solvers.dense_ridge import dense_gram
 from leanrec.kernels.solvers.local_ridge import fit_local_ridges, local_ridge_bytes
-from leanrec.kernels.csr import narrow_indices
 from leanrec.kernels.sparse import history_scores
 from leanrec.kernels.weighting import weight_interactions
 from leanrec.protocols import Explanation, rank_contributions
@@ -30,18 +30,18 @@ from leanrec.types import CSR, Float32Array, Int32Array, Queries
 __all__ = ["LocalRegression", "LocalRegressionModel"]
 
 _ITEMS = 4096
-# A Gram matrix of all items is made where it is small, or where it is not large and making the small ones takes longer.
+# The Gram matrix of all items is computed where it is small, or not large and faster than the local ones.
 _SMALL_BYTES, _LARGE_BYTES = 2**29, 2**32
 
 
 @dataclasses.dataclass(frozen=True)
 class LocalRegression:
-    """Weights that rebuild the column of item j from those of its K nearest items: the w that minimises |x_j − X_S w|² + Σ r_i w_i².
+    """Weights of the K most similar items in a regression of item j: the w that minimizes |x_j − X_S w|² + Σ r_i w_i².
 
     Rows of X are scaled by (sum of the row)^−alpha; S are the items of the largest cosine with j. With g_i = |x_i|²,
-    its mean m and the mean number of users n, both over the items that somebody touched, the ridge is
-    r_i = l2 · m^(1 − growth) · g_i^growth / √n. It knows the scale of the data, and that counts are noisier where
-    they are small, so that one ``l2`` serves sparse and dense logs. The score of j is the sum over the history of
+    its mean m and the mean number of users n, both over the items with interactions, the ridge is
+    r_i = l2 · m^(1 − e) · g_i^e / √n with e = ``l2_exponent``. It follows the scale and the sparsity of the data, so that
+    the default of ``l2`` suits sparse and dense logs. The score of j is the sum over the history of
     d_i^−beta · w_i · d_j^gamma, d the sums of the columns.
 
     Cost: fit O(Σ_u L_u² + Σ_j entries of S_j and the pairs that share a user + N · K²) time and ``fit_bytes``; a query
@@ -54,7 +54,7 @@ class LocalRegression:
         200,
         at_least=1,
         search="25..800:log",
-        doc="K; more is better and slower, with little to gain above 200.",
+        doc="K; larger values are better and slower, with little gain above 200.",
     )
     l2: float = setting(
         16.0,
@@ -66,86 +66,86 @@ class LocalRegression:
         0.3,
         between=(0, 1),
         search="0..1",
-        doc="Power with which the ridge follows the item: 0 = the same for all, 1 = in proportion.",
+        doc="Exponent of the item's frequency in the ridge: 0 = the same for all, 1 = in proportion.",
     )
     alpha: float = setting(
         0.1,
         between=(-2, 2),
         search="0..1",
-        doc="Power of the users' degrees; more lets people with long histories say less.",
+        doc="Exponent of the users' degrees; larger values lower the weight of users with long histories.",
     )
     beta: float = setting(
         0.1,
         between=(-2, 2),
         search="0..1",
-        doc="Power of the items' degrees in the history; more lets popular items say less of the asker.",
+        doc="Exponent of the items' degrees in the history; larger values lower the weight of popular items.",
     )
     gamma: float = setting(
         0.0,
         between=(-2, 2),
-        doc="Power of the items' degrees in the score; more shows popular items more.",
+        doc="Exponent of the items' degrees in the score; larger values recommend popular items more.",
     )
     min_weight: float = setting(
-        0.01, between=(0, 1), doc="Weights below this share of the largest of their item are not kept."
+        0.01, between=(0, 1), doc="Weights below this fraction of the largest weight of their item are dropped."
     )
     weighting: str = setting(
         "log",
         one_of=("none", "binary", "log"),
         search="none,binary,log",
-        doc='How much a repeated or stronger interaction counts: "binary", "log" or "none".',
+        doc="Transformation of interaction weights.",
     )
 
     def __post_init__(self) -> None:
         check_settings(self)
 
     def fit_bytes(self, shape: DatasetShape) -> int:
-        """The data in three forms, the lists of neighbours with their weights in three, and strips for each thread."""
+        """The data in three forms, the neighbors with their weights in three, and work space for each thread."""
         n, threads = shape.items, Run().n_threads()
         k = min(self.n_neighbors, n)
         work = local_ridge_bytes(shape.users, shape.events, k, n, threads)
         size = 72 * shape.events + 64 * (shape.users + n) + top_similar_bytes(n, n, k, threads) + work + 24 * n * k
-        return size + (4 * n**2 if self._by_gram(shape) else 0) + 2**21
+        return size + (4 * n**2 if self._uses_full_gram(shape) else 0) + 2**21
 
-    def _by_gram(self, shape: DatasetShape) -> bool:
-        """Whether the small Gram matrices are copied from that of all items rather than counted one by one.
+    def _uses_full_gram(self, shape: DatasetShape) -> bool:
+        """Whether local Gram matrices are copied from that of all items instead of computed one by one.
 
-        A copy is K² / 2 numbers; counting visits at least K times the mean number of users of an item.
+        A copy is K² / 2 numbers; computing visits at least K times the mean number of users of an item.
         """
         size, counts = 4 * shape.items**2, 2 * shape.events > self.n_neighbors * shape.items
         return size <= _SMALL_BYTES or (size <= _LARGE_BYTES and counts)
 
     def fit(self, data: Dataset, run: Run = Run()) -> "LocalRegressionModel":
-        """Find the neighbours and solve for the weights.
+        """Find the neighbors and compute the weights.
 
-        Items that are not reached in time get the weights that each neighbour would have alone, brought to the size
-        of those that were solved for.
+        Items that are not reached in time get the weights of one-variable regressions, scaled to the level of those
+        that were computed.
         """
         run.require_memory(
             self.fit_bytes(data.shape),
             f"Local regression over {len(data.items)} items",
-            "Lower neighbours or raise the limit.",
+            "Lower n_neighbors or raise the limit.",
         )
         with run.limit_threads():
             X = weight_interactions(data.interactions, self.weighting)
             of_users, of_items = weighted_degrees(X)
-            X = _scaled(X, _power(of_users, -self.alpha))
-            rows = self._regressions(X, dense_gram(X) if self._by_gram(data.shape) else None, run)
-            rows.data[:] *= _power(of_items, -self.beta)[rows.indices]
-            rows = _scaled(rows, _power(of_items, self.gamma))
-            # A row holds what one item takes; a history needs what one item gives.
+            X = _scale_rows(X, _degree_power(of_users, -self.alpha))
+            rows = self._fit_regressions(X, dense_gram(X) if self._uses_full_gram(data.shape) else None, run)
+            rows.data[:] *= _degree_power(of_items, -self.beta)[rows.indices]
+            rows = _scale_rows(rows, _degree_power(of_items, self.gamma))
+            # Rows hold the weights in the score of one item; a query needs those by the item of the history.
             return LocalRegressionModel(
-                settings=self, weights=narrow_indices(sp.csr_array(_larger(rows, self.min_weight).T))
+                settings=self, weights=narrow_indices(sp.csr_array(_drop_small_weights(rows, self.min_weight).T))
             )
 
-    def _regressions(self, X: CSR, gram: Float32Array | None, run: Run) -> CSR:
-        """(N, N) the weights, row j those that rebuild column j of X."""
+    def _fit_regressions(self, X: CSR, gram: Float32Array | None, run: Run) -> CSR:
+        """(N, N) weights: row j has the coefficients of the regression of column j of X."""
         near = top_similar(X, self.n_neighbors, "cosine")
         columns = sp.csr_array(X.T)
         squares = np.bincount(X.indices, weights=X.data**2, minlength=X.shape[1]).astype(np.float32)
         ridge = self._ridge(squares, X.nnz)
         lengths = np.sqrt(squares)
-        # Cosine times the two lengths is the product; over the square and the ridge, the regression on one alone.
-        near = _scaled(near, lengths)
+        # The cosine times both norms is the dot product; divided by square + ridge, a regression on one item.
+        near = _scale_rows(near, lengths)
         near.data *= (lengths / (squares + ridge))[near.indices]
         solved, n = 0, len(squares)
         weights = near.data.copy()
@@ -156,15 +156,15 @@ class LocalRegression:
             low, solved = near.indptr[first], near.indptr[min(first + _ITEMS, n)]
             block = near[first : first + _ITEMS]
             weights[low:solved] = fit_local_ridges(columns, block, ridge, first=first, gram=gram)
-        return sp.csr_array((_level(weights, near.data, solved), near.indices, near.indptr), shape=near.shape)
+        return sp.csr_array((_match_level(weights, near.data, solved), near.indices, near.indptr), shape=near.shape)
 
     def _ridge(self, squares: Float32Array, entries: int) -> Float32Array:
-        """(N,) the ridge of each item; what it is where nobody touched it is no matter, if it is above 0."""
-        touched = squares > 0
-        known = max(1, int(touched.sum()))
+        """(N,) the ridge of each item; any positive number for an item without interactions."""
+        interacted = squares > 0
+        known = max(1, int(interacted.sum()))
         mean = float(squares.sum(dtype=np.float64)) / known or 1.0
         strength = self.l2 * mean ** (1 - self.l2_exponent) / np.sqrt(max(1, entries) / known)
-        return np.asarray(strength * np.where(touched, squares, mean) ** self.l2_exponent, dtype=np.float32)
+        return np.asarray(strength * np.where(interacted, squares, mean) ** self.l2_exponent, dtype=np.float32)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -172,8 +172,8 @@ class LocalRegressionModel:
     """A fitted local regression.
 
     Attributes:
-        settings: what it was fitted with.
-        weights: (N, N) CSR float32; ``weights[i, j]`` is what item i in a history adds to the score of item j.
+        settings: settings of the fit.
+        weights: (N, N) CSR float32; ``weights[i, j]`` is the contribution of item i in a history to the score of item j.
     """
 
     settings: LocalRegression
@@ -185,11 +185,11 @@ class LocalRegressionModel:
         return int(self.weights.shape[0])
 
     def profile(self, queries: Queries) -> CSR:
-        """(B, N) what the askers touched, weighted."""
+        """(B, N) weighted histories."""
         return weight_interactions(queries.history, self.settings.weighting)
 
     def item_weights(self) -> CSR | None:
-        """(N, N), sparse always."""
+        """(N, N) the weights."""
         return self.weights
 
     def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
@@ -197,24 +197,24 @@ class LocalRegressionModel:
         return history_scores(self.profile(queries), self.weights, items)
 
     def explain(self, queries: Queries, item: int) -> Explanation:
-        """The items of the history, by what each adds to the score."""
+        """The items of the history and their contributions to the score."""
         history = self.profile(queries.block(0, 1))
         added = history.data * self.weights[history.indices][:, [item]].toarray()[:, 0]
         return rank_contributions(history.indices, added)
 
 
-def _power(degree: NDArray[np.float64], exponent: float) -> Float32Array:
+def _degree_power(degree: NDArray[np.float64], exponent: float) -> Float32Array:
     """degree^exponent; 1 where the degree is 0."""
     return np.asarray(np.where(degree > 0, degree, 1) ** exponent, dtype=np.float32)
 
 
-def _scaled(matrix: CSR, rows: Float32Array) -> CSR:
+def _scale_rows(matrix: CSR, rows: Float32Array) -> CSR:
     """diag(rows) · matrix, the structure shared with ``matrix``."""
     data = matrix.data * np.repeat(rows, np.diff(matrix.indptr))
     return sp.csr_array((data, matrix.indices, matrix.indptr), shape=matrix.shape)
 
 
-def _level(weights: Float32Array, alone: Float32Array, solved: int) -> Float32Array:
+def _match_level(weights: Float32Array, alone: Float32Array, solved: int) -> Float32Array:
     """Entries from ``solved`` on, which are still those of each neighbour alone, at the size of those before."""
     size = float(np.abs(alone[:solved]).sum())
     if size and solved < len(weights):
@@ -222,7 +222,7 @@ def _level(weights: Float32Array, alone: Float32Array, solved: int) -> Float32Ar
     return weights
 
 
-def _larger(rows: CSR, least: float) -> CSR:
+def _drop_small_weights(rows: CSR, least: float) -> CSR:
     """Without the entries below ``min_weight`` times the largest size in their row, and without zeros."""
     largest = np.zeros(rows.shape[0], np.float32)
     np.maximum.at(largest, np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr)), np.abs(rows.data))

@@ -30,13 +30,13 @@ _DENSE_BYTES = 512 * 2**20
 
 @dataclasses.dataclass(frozen=True)
 class SANSA:
-    """The weights of EASE, B = I − P · diag(1/P), with P = (XᵀX + l2 · I)⁻¹ replaced by FᵀF, F sparse.
+    """The weights of EASE, B = I − P · diag(1/P), with P = (XᵀX + l2 · I)⁻¹ rerankd by FᵀF, F sparse.
 
-    Row j of F is (e_j − w) / √s: w rebuilds item j by ridge regression from those of its similar items that are more frequent,
-    s is what it leaves. No N × N matrix is made, and no factorisation can break down: F is right for any pattern, and exact
-    where every item may use all more frequent ones. B itself is never formed either; a history goes through F twice.
+    Row j of F is (e_j − w) / √s, where w is a ridge regression of item j on its more frequent similar items and s the
+    residual. No N × N matrix is formed, and no factorization can break down: F is valid for any sparsity pattern, and
+    exact for the full one. B is not formed either; a history is multiplied by F twice.
 
-    Cost: fit O(Σ_u L_u²) for the similar items and O(N · K²) for the regressions of K neighbours; a query
+    Cost: fit O(Σ_u L_u²) for the similar items and O(N · K²) for the regressions on K neighbors; a query
     O(L · K²) at most; the model 16 bytes for each of about 0.8 N · K entries.
     """
 
@@ -45,42 +45,42 @@ class SANSA:
         100,
         at_least=1,
         search="12..400:log",
-        doc="K, pairs of items enter by the K most similar items (cosine) of either.",
+        doc="K; the pattern has the K most similar items (cosine) of each item.",
     )
     weighting: str = setting(
         "log",
         one_of=("none", "binary", "log"),
         search="none,binary,log",
-        doc='How much a repeated or stronger interaction counts: "binary", "log" or "none".',
+        doc="Transformation of interaction weights.",
     )
 
     def __post_init__(self) -> None:
         check_settings(self)
 
     def fit_bytes(self, shape: DatasetShape) -> int:
-        """The similar items and the factor in several forms, the strips of the regressions, and copies of the data."""
+        """The similar items and the factor in several forms, the work space of the regressions, and copies of the data."""
         n = shape.items
         k = min(self.n_neighbors, n)
         lists = top_similar_bytes(n, n, k, 16) + 120 * n * k
-        # An item may be near to more than K others; eight times as many has not been seen.
+        # An item may be a neighbor of more than K others; more than eight times as many has not been observed.
         regressions = local_ridge_bytes(shape.users, shape.events, min(n, 8 * k), n, 8)
-        return lists + regressions + 80 * shape.events + (4 * n**2 if _dense(n) else 0) + 2**25
+        return lists + regressions + 80 * shape.events + (4 * n**2 if _keeps_full_gram(n) else 0) + 2**25
 
     def fit(self, data: Dataset, run: Run = Run()) -> "SANSAModel":
-        """Find the factor. Raises BudgetError before starting if its parts do not fit."""
+        """Compute the factor. Raises BudgetError before starting if it does not fit into memory."""
         run.require_memory(
             self.fit_bytes(data.shape),
             f"SANSA over {len(data.items)} items",
-            f"Set neighbours below {self.n_neighbors}, or raise the limit.",
+            f"Set n_neighbors below {self.n_neighbors}, or raise the limit.",
         )
         with run.limit_threads():
             X = weight_interactions(data.interactions, self.weighting)
-            factor = _factor(X, self.l2, top_similar(X, self.n_neighbors, "cosine"))
+            factor = _compute_factor(X, self.l2, top_similar(X, self.n_neighbors, "cosine"))
             diagonal = np.bincount(factor.indices, weights=factor.data.astype(np.float64) ** 2, minlength=X.shape[1])
             back = factor @ sp.diags_array(-1 / diagonal.astype(np.float32))
-            # An item's own part is taken out again by a second copy of the history in the profile.
+            # A second copy of the history in the profile removes the weight of an item on itself.
             weights = sp.vstack([back, sp.eye_array(X.shape[1], dtype=np.float32)], format="csr")
-            return SANSAModel(settings=self, spread=sp.csr_array(factor.T), weights=sp.csr_array(weights))
+            return SANSAModel(settings=self, projection=sp.csr_array(factor.T), weights=sp.csr_array(weights))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -88,14 +88,14 @@ class SANSAModel:
     """A fitted SANSA.
 
     Attributes:
-        settings: what it was fitted with.
-        spread: (N, N) CSR float32, Fᵀ: what an item of a history adds to each component.
-        weights: (2 N, N) CSR float32: what each component adds to each score, −F · diag(1 / FᵀF), and below it the
-            identity, for the items of the history themselves.
+        settings: settings of the fit.
+        projection: (N, N) CSR float32, Fᵀ, from items of a history to components.
+        weights: (2 N, N) CSR float32, from components to scores, −F · diag(1 / FᵀF), and below it the identity, for
+            the items of the history.
     """
 
     settings: SANSA
-    spread: CSR
+    projection: CSR
     weights: CSR
 
     @property
@@ -104,9 +104,9 @@ class SANSAModel:
         return int(self.weights.shape[1])
 
     def profile(self, queries: Queries) -> CSR:
-        """(B, 2 N): the components of the histories, and the histories themselves."""
+        """(B, 2 N): the components of the histories, and the histories."""
         history = weight_interactions(queries.history, self.settings.weighting)
-        components = sp.csr_array(history @ self.spread)
+        components = sp.csr_array(history @ self.projection)
         both = sp.csr_array(sp.hstack([components, history], format="csr"))
         both.sort_indices()
         return both
@@ -120,42 +120,42 @@ class SANSAModel:
         return history_scores(self.profile(queries), self.weights, items)
 
     def explain(self, queries: Queries, item: int) -> Explanation:
-        """The items of the history, by what each adds to the score."""
+        """The items of the history and their contributions to the score."""
         history = weight_interactions(queries.history[[0]], self.settings.weighting)
         column = self.weights[: self.n_items, [item]]
-        added = history.data * (self.spread[history.indices] @ column).toarray()[:, 0]
+        added = history.data * (self.projection[history.indices] @ column).toarray()[:, 0]
         added[history.indices == item] = 0
         return rank_contributions(history.indices, added)
 
 
-def _factor(X: CSR, l2: float, similar: CSR) -> CSR:
+def _compute_factor(X: CSR, l2: float, similar: CSR) -> CSR:
     """F (N, N): rows (e_j − w_j) / √s_j, w_j over the items of the symmetric pattern that are more frequent than j."""
     n = X.shape[1]
     near = _more_frequent(X, similar)
-    gram = dense_gram(X) if _dense(n) else None
+    gram = dense_gram(X) if _keeps_full_gram(n) else None
     solved = fit_local_ridges(sp.csr_array(X.T), near, np.full(n, l2, np.float32), gram=gram)
     squares = np.bincount(X.indices, weights=X.data.astype(np.float64) ** 2, minlength=n)
     item = np.repeat(np.arange(n), np.diff(near.indptr))
-    # A cosine times both lengths is the product of two columns.
+    # The cosine times both norms is the dot product of two columns.
     products = near.data * np.sqrt(squares[item] * squares[near.indices])
     left = squares + l2 - np.bincount(item, weights=solved * products, minlength=n)
-    # Nothing is left below the ridge but rounding.
+    # A residual below the ridge is a rounding error.
     scale = 1 / np.sqrt(np.maximum(left, l2))
     weights = sp.csr_array((solved, near.indices, near.indptr), shape=near.shape)
     return sp.csr_array(sp.diags_array(scale.astype(np.float32)) @ (sp.eye_array(n, dtype=np.float32) - weights))
 
 
 def _more_frequent(X: CSR, similar: CSR) -> CSR:
-    """Row j: the items i near to j, or to which j is near, that occur more often, with their similarity."""
+    """Row j: the more frequent items i that are neighbors of j, or that j is a neighbor of, with their similarity."""
     counts = np.bincount(X.indices, minlength=X.shape[1])
-    place = np.empty(len(counts), np.int32)
-    place[np.argsort(-counts, kind="stable")] = np.arange(len(counts), dtype=np.int32)
+    rank = np.empty(len(counts), np.int32)
+    rank[np.argsort(-counts, kind="stable")] = np.arange(len(counts), dtype=np.int32)
     near = sp.coo_array(similar.maximum(similar.T))
-    before = place[near.col] < place[near.row]
+    before = rank[near.col] < rank[near.row]
     kept = sp.csr_array((near.data[before], (near.row[before], near.col[before])), shape=near.shape)
     return kept.sorted_indices()
 
 
-def _dense(n_items: int) -> bool:
-    """Whether the Gram matrix of all items is small enough to keep: the small ones are then copied, not counted again."""
+def _keeps_full_gram(n_items: int) -> bool:
+    """Whether the Gram matrix of all items is small enough to copy the local ones from it."""
     return 4 * n_items**2 <= _DENSE_BYTES

@@ -1,4 +1,4 @@
-"""SLIM: a sparse, non-negative linear item-item model.
+"""SLIM: sparse linear item-item model with non-negative weights.
 
 Ning & Karypis, "SLIM: Sparse Linear Methods for Top-N Recommender Systems", ICDM 2011.
 """
@@ -8,10 +8,10 @@ import dataclasses
 import scipy.sparse as sp
 
 from leanrec.data.dataset import Dataset, DatasetShape
+from leanrec.kernels.csr import narrow_indices
 from leanrec.kernels.similarity.top_similar import top_similar
 from leanrec.kernels.solvers.coordinate_descent import ElasticNetPenalty, fit_elastic_nets, fit_local_elastic_nets
 from leanrec.kernels.solvers.dense_ridge import dense_gram
-from leanrec.kernels.csr import narrow_indices
 from leanrec.kernels.sparse import history_scores
 from leanrec.kernels.weighting import weight_interactions
 from leanrec.protocols import Explanation, rank_contributions
@@ -27,74 +27,73 @@ _DENSE_BYTES = 512 * 2**20
 
 @dataclasses.dataclass(frozen=True)
 class SLIM:
-    """Weights W ≥ 0 with a zero diagonal that minimise ½|X − XW|² + ½ l2 |W|² + l1 Σ W: item j is rebuilt from few others.
+    """Elastic-net regression of each item on others: W ≥ 0 with a zero diagonal minimizes ½|X − XW|² + ½ l2 |W|² + l1 Σ W.
 
-    Cost: fit, over all items, O(Σ_u L_u² + weights · sweeps · N) time and 4 N² bytes; over ``n_neighbors`` K,
-    O(N · K² · sweeps) and the making of the small Gram matrices, in 70 N · K bytes (and 4 N² where that is below
-    512 MB). A query O(L · weights of an
-    item); the model 8 bytes a weight.
+    Cost: fit, over all items, O(Σ_u L_u² + weights · iterations · N) time and 4 N² bytes; over
+    ``n_neighbors`` K, O(N · K² · iterations) and the local Gram matrices, in 70 N · K bytes (and 4 N² where that is below
+    512 MB). A query O(L · weights of an item); the model 8 bytes a weight.
     """
 
     l1: float = setting(
         1.0,
         at_least=0,
         search="0.01..100:log",
-        doc="Strength of the pull to zero; more makes the model sparser.",
+        doc="Strength of the L1 penalty; larger values make the model sparser.",
     )
     l2: float = setting(50.0, above=0, search="0.5..5e3:log", doc="Ridge strength.")
     n_neighbors: int = setting(
         200,
         at_least=0,
         search="25..800:log",
-        doc="Item j is rebuilt from its K most similar items (cosine) only; 0 = from all.",
+        doc="Regress an item only on its K most similar items (cosine); 0 = on all items.",
     )
     weighting: str = setting(
         "log",
         one_of=("none", "binary", "log"),
         search="none,binary,log",
-        doc='How much a repeated or stronger interaction counts: "binary", "log" or "none".',
+        doc="Transformation of interaction weights.",
     )
-    max_iter: int = setting(100, at_least=1, doc="At most this many sweeps over the weights of an item.")
+    max_iter: int = setting(100, at_least=1, doc="Maximum number of coordinate descent passes for an item.")
     tolerance: float = setting(
         1e-4,
         above=0,
-        doc="A sweep that moves no weight of an item by more than this ends its descent.",
+        doc="Stop when no weight of an item changes by more than this in a pass.",
     )
 
     def __post_init__(self) -> None:
         check_settings(self)
 
     def fit_bytes(self, shape: DatasetShape) -> int:
-        """The Gram matrix and all weights in the worst case; or the lists of neighbours, in several forms."""
+        """The Gram matrix and all weights in the worst case; or the neighbors, in several forms."""
         n = shape.items
         data = 80 * shape.events + 64 * (shape.users + n) + 2**20
         if not self.n_neighbors:
             return data + (4 + 8) * n**2 + 16 * _ITEMS * n + 64 * 4 * min(n, 1026) ** 2
         k = min(self.n_neighbors, n)
-        return data + 70 * n * k + 64 * (8 * (k + 2) ** 2 + 29 * n) + (4 * n**2 if _dense(n) else 0)
+        return data + 70 * n * k + 64 * (8 * (k + 2) ** 2 + 29 * n) + (4 * n**2 if _keeps_full_gram(n) else 0)
 
     def fit(self, data: Dataset, run: Run = Run()) -> "SLIMModel":
-        """Solve for the weights of every item; over all items, what is left when the time is over gets one sweep each."""
+        """Compute the weights of every item. When the time is over, each remaining item gets one pass."""
         run.require_memory(
             self.fit_bytes(data.shape),
             f"SLIM over {len(data.items)} items",
-            "Set neighbours=100, or raise the limit.",
+            "Set n_neighbors=100, or raise the limit.",
         )
         with run.limit_threads():
             X = weight_interactions(data.interactions, self.weighting)
-            rows = self._near(X) if self.n_neighbors else self._all(X, run)
-            # A kernel's row holds the weights of one item; a history needs the weights that one item gives.
+            rows = self._fit_on_neighbors(X) if self.n_neighbors else self._fit_on_all(X, run)
+            # Rows hold the weights in the score of one item; a query needs those by the item of the history.
             return SLIMModel(settings=self, weights=narrow_indices(sp.csr_array(rows.T)))
 
-    def _penalty(self, passes: int) -> ElasticNetPenalty:
-        return ElasticNetPenalty(self.l1, self.l2, passes, self.tolerance)
+    def _penalty(self, max_iter: int) -> ElasticNetPenalty:
+        return ElasticNetPenalty(self.l1, self.l2, max_iter, self.tolerance)
 
-    def _near(self, X: CSR) -> CSR:
+    def _fit_on_neighbors(self, X: CSR) -> CSR:
         near = top_similar(X, self.n_neighbors, "cosine")
-        gram = dense_gram(X) if _dense(X.shape[1]) else None
+        gram = dense_gram(X) if _keeps_full_gram(X.shape[1]) else None
         return fit_local_elastic_nets(X, near, self._penalty(self.max_iter), gram)
 
-    def _all(self, X: CSR, run: Run) -> CSR:
+    def _fit_on_all(self, X: CSR, run: Run) -> CSR:
         gram = dense_gram(X)
         blocks = []
         starts = range(0, len(gram), _ITEMS)
@@ -109,8 +108,8 @@ class SLIMModel:
     """A fitted SLIM.
 
     Attributes:
-        settings: what it was fitted with.
-        weights: (N, N) CSR float32; ``weights[i, j]`` is what item i in a history adds to the score of item j.
+        settings: settings of the fit.
+        weights: (N, N) CSR float32; ``weights[i, j]`` is the contribution of item i in a history to the score of item j.
     """
 
     settings: SLIM
@@ -122,7 +121,7 @@ class SLIMModel:
         return int(self.weights.shape[0])
 
     def profile(self, queries: Queries) -> CSR:
-        """The weighted history."""
+        """(B, N) weighted histories."""
         return weight_interactions(queries.history, self.settings.weighting)
 
     def item_weights(self) -> CSR | None:
@@ -134,12 +133,12 @@ class SLIMModel:
         return history_scores(self.profile(queries), self.weights, items)
 
     def explain(self, queries: Queries, item: int) -> Explanation:
-        """The items of the history, by what each adds to the score."""
+        """The items of the history and their contributions to the score."""
         history = weight_interactions(queries.history[[0]], self.settings.weighting)
         added = history.data * self.weights[history.indices][:, [item]].toarray()[:, 0]
         return rank_contributions(history.indices, added)
 
 
-def _dense(n_items: int) -> bool:
-    """Whether the Gram matrix of all items is small enough to keep: the small ones are then copied, not counted again."""
+def _keeps_full_gram(n_items: int) -> bool:
+    """Whether the Gram matrix of all items is small enough to copy the local ones from it."""
     return 4 * n_items**2 <= _DENSE_BYTES

@@ -1,4 +1,4 @@
-"""Item-kNN: items like those in the history.
+"""Item-kNN: similarity of items to those of the history.
 
 Sarwar, Karypis, Konstan and Riedl, "Item-based Collaborative Filtering Recommendation Algorithms", WWW 2001;
 Deshpande and Karypis, "Item-Based Top-N Recommendation Algorithms", TOIS 22(1), 2004.
@@ -32,10 +32,10 @@ _MEASURES = {"cosine": "cosine", "pearson": "correlation", "euclidean": "euclide
 
 @dataclasses.dataclass(frozen=True)
 class ItemKNN:
-    """score(u, i) = sum over the k items j most like i of similarity(i, j) · how much u touched j.
+    """score(u, i) = Σ similarity(i, j) · weight(u, j) over the k items j most similar to i.
 
-    Only items that share a user (or a feature) and have a similarity above 0 are neighbours. Each item keeps
-    its own k neighbours, so a rare item is found from its few neighbours as a popular one is from its many.
+    Neighbors share a user (or a feature) and have a similarity above 0. Each item has its own k neighbors, so that rare
+    items are recommended too.
 
     Cost: fit O(Σ_u L_u²) time for "users", the same over features otherwise, and ``fit_bytes``; a query
     O(L · k + N); the model 8 N · k bytes.
@@ -48,14 +48,14 @@ class ItemKNN:
         100,
         at_least=1,
         search="12..400:log",
-        doc="Neighbours of each item; more than there are items is all of them.",
+        doc="k, number of neighbors of each item.",
     )
     by: str = setting(
         "users",
         one_of=("users", "content", "interests"),
         doc=(
-            '"users" compares items by who touched them; "content" by their features; "interests" by what the people '
-            "who touched them like in terms of features. The last two need an item table."
+            '"users" compares items by their users; "content" by their features; "interests" by the feature profiles of '
+            "their users. The last two need an item table."
         ),
     )
     similarity: str = setting(
@@ -72,26 +72,26 @@ class ItemKNN:
         one_of=WEIGHTINGS,
         search="none,binary,log,tfidf,bm25",
         doc=(
-            'How much an interaction counts: "none", "binary", "log", "tfidf", "bm25"; the last two let people with '
-            "long histories say less. What the asker touched is weighted alike, without that."
+            "Transformation of interaction weights. The last two lower the weight of users with long histories; they "
+            "have no such effect on a query."
         ),
     )
     shrinkage: float = setting(
         10.0,
         at_least=0,
         search="0..100",
-        doc="A similarity that rests on c shared users or features is multiplied by c / (c + shrinkage).",
+        doc="A similarity based on c shared users or features is multiplied by c / (c + shrinkage).",
     )
     columns: tuple[str, ...] = setting(
         (),
-        doc='Which columns of the item table to read, for "content" and "interests"; () = all that can be used.',
+        doc='Columns of the item table, for "content" and "interests"; () = all usable ones.',
     )
 
     def __post_init__(self) -> None:
         check_settings(self)
 
     def fit_bytes(self, shape: DatasetShape) -> int:
-        """The interactions a few times over, the lists, and a strip of sums for each thread."""
+        """Copies of the interactions, the neighbors, and a block of sums for each thread."""
         lists = top_similar_bytes(
             shape.items, shape.items, self.n_neighbors, Run().n_threads()
         ) + 24 * shape.items * min(self.n_neighbors, shape.items)
@@ -99,16 +99,16 @@ class ItemKNN:
         return size if self.by == "users" else size + 4096 * (shape.users + shape.items) + 2**24
 
     def fit(self, data: Dataset, run: Run = Run()) -> "ItemKNNModel":
-        """Find the neighbours of each item. Raises DataError for content without an item table."""
+        """Find the neighbors of each item. Raises DataError for content without an item table."""
         run.require_memory(
             self.fit_bytes(data.shape),
             f"Item-kNN over {len(data.items)} items",
-            "Lower k or raise the limit.",
+            "Lower n_neighbors or raise the limit.",
         )
         with run.limit_threads():
             if self.by == "users":
                 compared = weight_interactions(sp.csr_array(data.interactions.T), self.weighting)
-                return ItemKNNModel(self, self._towards(compared), None)
+                return ItemKNNModel(self, self._find_neighbors(compared), None)
             if data.item_table is None:
                 raise DataError(
                     f'by="{self.by}" needs an item table, and the data set has none. Give one, or by="users".'
@@ -116,31 +116,33 @@ class ItemKNN:
             features = FeatureSpec(columns=self.columns).fit(data.item_table, run)
             rows = features.transform(data.item_table)
             if self.by == "content":
-                return ItemKNNModel(self, self._towards(rows), ItemContent(features, rows))
-            people = fit_interest_profiles(data.interactions, rows).transform(
+                return ItemKNNModel(self, self._find_neighbors(rows), ItemContent(features, rows))
+            profiles = fit_interest_profiles(data.interactions, rows).transform(
                 weight_interactions(data.interactions, self.weighting)
             )
-            compared = average_rows(weight_interactions(sp.csr_array(data.interactions.T), self.weighting), people)
+            compared = average_rows(weight_interactions(sp.csr_array(data.interactions.T), self.weighting), profiles)
             compared = keep_top_entries(compared, MAX_INTERESTS)
-            return ItemKNNModel(self, self._towards(compared), None)
+            return ItemKNNModel(self, self._find_neighbors(compared), None)
 
-    def measure(self) -> str:
-        """The name of the similarity among the kernels."""
+    def similarity_kernel(self) -> str:
+        """Name of the similarity in the kernels."""
         return _MEASURES[self.similarity]
 
-    def _towards(self, compared: CSR) -> CSR:
-        """(N, N) from item rows (N, F): the k neighbours of item i in column i."""
-        similar = top_similar(sp.csr_array(compared.T), self.n_neighbors, self.measure(), shrinkage=self.shrinkage)
+    def _find_neighbors(self, compared: CSR) -> CSR:
+        """(N, N) from item rows (N, F): column i has the neighbors of item i."""
+        similar = top_similar(
+            sp.csr_array(compared.T), self.n_neighbors, self.similarity_kernel(), shrinkage=self.shrinkage
+        )
         return sp.csr_array(similar.T)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ItemContent:
-    """What a new item is compared by.
+    """Content features that new items are compared by.
 
     Attributes:
-        features: the fitted pipeline.
-        rows: (N, F) CSR, the features of the items so far.
+        features: the fitted features.
+        rows: (N, F) CSR, features of the items.
     """
 
     features: FittedFeatures
@@ -149,12 +151,12 @@ class ItemContent:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ItemKNNModel:
-    """The neighbours of each item.
+    """A fitted `ItemKNN`.
 
     Attributes:
-        settings: what it was fitted with.
-        similar: (N, N) CSR, ``similar[j, i]`` is what j in a history adds to the score of i; k entries a
-            column.
+        settings: settings of the fit.
+        similar: (N, N) CSR, ``similar[j, i]`` is the contribution of j in a history to the score of
+            i; k entries a column.
         content: by = "content" only.
     """
 
@@ -168,53 +170,54 @@ class ItemKNNModel:
         return int(self.similar.shape[0])
 
     def profile(self, queries: Queries) -> CSR:
-        """(B, N) what the askers touched, weighted."""
+        """(B, N) weighted histories."""
         return weight_interactions(queries.history, self.settings.weighting, np.ones(self.n_items, dtype=np.float32))
 
     def item_weights(self) -> CSR:
-        """(N, N) the similarities."""
+        """(N, N) the similarishared."""
         return self.similar
 
     def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
-        """History × similarities: (B, N), or (B, K) for ``items``."""
+        """History × similarishared: (B, N), or (B, K) for ``items``."""
         return history_scores(self.profile(queries), self.similar, items)
 
     def explain(self, queries: Queries, item: int) -> Explanation:
-        """The items of the history by what each adds; for content, also the features shared with ``item``."""
-        touched = self.profile(queries.block(0, 1))
-        added = touched.data * self.similar[touched.indices][:, [item]].toarray()[:, 0]
-        ranked = rank_contributions(touched.indices, added, only_positive=True)
+        """The items of the history and their contributions; by content, also the features shared with ``item``."""
+        history = self.profile(queries.block(0, 1))
+        added = history.data * self.similar[history.indices][:, [item]].toarray()[:, 0]
+        ranked = rank_contributions(history.indices, added, only_positive=True)
         if self.content is None:
             return ranked
-        return dataclasses.replace(ranked, reason="content", features=_shared(self.content, item, ranked.items))
+        return dataclasses.replace(
+            ranked, reason="content", features=_shared_features(self.content, item, ranked.items)
+        )
 
     def extend(self, items: Table) -> "ItemKNNModel":
-        """The model of N + M items. By content, the new items get their neighbours among the N at once.
+        """The model of N + M items. By content, new items get neighbors among the N at once.
 
-        Compared by users or interests, an item that nobody touched has no neighbours: its score is 0 until
-        the next fit.
+        By users or interests, an item without interactions has no neighbors: its score is 0 until the next fit.
         """
         if self.content is None:
-            nothing = empty_csr(len(items), self.n_items)
-            return dataclasses.replace(self, similar=_appended(self.similar, nothing))
+            none = empty_csr(len(items), self.n_items)
+            return dataclasses.replace(self, similar=_append_items(self.similar, none))
         settings, old = self.settings, self.content.rows
         rows = self.content.features.transform(items)
         new = top_similar_rows(
-            rows, sp.csr_array(old.T), settings.n_neighbors, settings.measure(), shrinkage=settings.shrinkage
+            rows, sp.csr_array(old.T), settings.n_neighbors, settings.similarity_kernel(), shrinkage=settings.shrinkage
         )
         content = dataclasses.replace(self.content, rows=sp.vstack([old, rows], format="csr"))
-        return dataclasses.replace(self, similar=_appended(self.similar, new), content=content)
+        return dataclasses.replace(self, similar=_append_items(self.similar, new), content=content)
 
 
-def _appended(similar: CSR, new: CSR) -> CSR:
-    """(N + M, N + M) from (N, N) and the neighbours (M, N) of M new items. Old lists stay as they are."""
+def _append_items(similar: CSR, new: CSR) -> CSR:
+    """(N + M, N + M) from (N, N) and the neighbors (M, N) of M new items. Existing neighbors do not change."""
     below = empty_csr(new.shape[0], similar.shape[1] + new.shape[0])
     return sp.csr_array(sp.vstack([sp.hstack([similar, sp.csr_array(new.T)], format="csr"), below], format="csr"))
 
 
-def _shared(content: ItemContent, item: int, speak: Int32Array) -> tuple[str, ...]:
-    """Names of the ten features that tie the item to those that speak for it."""
+def _shared_features(content: ItemContent, item: int, items: Int32Array) -> tuple[str, ...]:
+    """Names of the ten features that the item shares most with the contributing items."""
     own = content.rows[[item]]
-    ties = own.data * np.asarray(content.rows[speak].sum(axis=0)).ravel()[own.indices]
-    order = np.argsort(-ties, kind="stable")[:10]
-    return tuple(content.features.names[own.indices[place]] for place in order if ties[place] > 0)
+    shared = own.data * np.asarray(content.rows[items].sum(axis=0)).ravel()[own.indices]
+    order = np.argsort(-shared, kind="stable")[:10]
+    return tuple(content.features.names[own.indices[position]] for position in order if shared[position] > 0)

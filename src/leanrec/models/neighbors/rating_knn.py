@@ -1,4 +1,4 @@
-"""Rating kNN: a rating from how similar users rated the item, or how the user rated similar items.
+"""Rating kNN: ratings predicted from similar users or similar items.
 
 Herlocker, Konstan, Borchers and Riedl, "An Algorithmic Framework for Performing Collaborative Filtering",
 SIGIR 1999 (users); Sarwar, Karypis, Konstan and Riedl, "Item-based Collaborative Filtering Recommendation
@@ -39,56 +39,55 @@ __all__ = ["RatingKNN", "RatingKNNModel"]
 
 @dataclasses.dataclass(frozen=True)
 class RatingKNN:
-    """rating(u, i) = baseline + weighted mean of what the k nearest left over on i.
+    """rating(u, i) = baseline + similarity-weighted mean of the residuals of the k nearest users on i, or of u on the k nearest items.
 
-    Users and items alike are compared by ratings: "pearson" correlates the ratings that both share, around
-    their own means over these; "cosine" compares all ratings, less the offset of the user who gave them. Only
-    similarities above 0 count.
+    "pearson" correlates common ratings, centered at their means; "cosine" compares all ratings minus the offset of their
+    user. Only similarities above 0 count.
 
     Cost for users: fit O(E); a query O(Σ over its L items of their raters + lengths of ``n_candidates`` histories
-    + N); the model 16 bytes a rating. Cost for items: fit O(Σ_u L_u²); a query O(N · pool); the model
-    8 N · pool bytes.
+    + N); the model 16 bytes a rating. Cost for items: fit O(Σ_u L_u²); a query O(N · n_candidates); the
+    model 8 N · n_candidates bytes.
     """
 
     READS: ClassVar[frozenset[str]] = frozenset({"ratings"})
     NEEDS: ClassVar[frozenset[str]] = frozenset({"ratings"})
     VARIANTS: ClassVar[tuple[Mapping[str, Any], ...]] = ({"by": "users"},)
 
-    by: str = setting("items", one_of=("items", "users"), doc='"items" compares items, "users" compares users.')
+    by: str = setting("items", one_of=("items", "users"), doc='"items" = similar items, "users" = similar users.')
     similarity: str = setting(
         "cosine",
         one_of=("pearson", "cosine"),
         search="cosine,pearson",
-        doc='"pearson" or "cosine".',
+        doc="Similarity of ratings.",
     )
-    n_neighbors: int = setting(40, at_least=1, search="5..160:log", doc="How many neighbours speak for one rating.")
+    n_neighbors: int = setting(40, at_least=1, search="5..160:log", doc="k, number of neighbors in a prediction.")
     n_candidates: int = setting(
         400,
         at_least=1,
-        doc="How many neighbours are kept; those of them who rated the item may speak.",
+        doc="Number of most similar users or items from which the k neighbors with a rating are taken.",
     )
     shrinkage: float = setting(
         20.0,
         at_least=0,
         search="0..200",
-        doc="A similarity over c shared ratings is multiplied by c / (c + shrinkage).",
+        doc="A similarity based on c common ratings is multiplied by c / (c + shrinkage).",
     )
-    min_shared: int = setting(2, at_least=1, doc="Those with fewer shared ratings are no neighbours.")
+    min_shared: int = setting(2, at_least=1, doc="Minimum number of common ratings of neighbors.")
     damping: float = setting(
         5.0,
         at_least=0,
         search="0.5..50:log",
-        doc="Neighbours at the baseline that are added to those who speak: few count for less.",
+        doc="Number of virtual neighbors at the baseline; larger values lower the effect of few neighbors.",
     )
-    user_damping: float = setting(5.0, at_least=0, search="0.5..50:log", doc="As in ``bias``.")
-    item_damping: float = setting(3.0, at_least=0, search="0.3..30:log", doc="As in ``bias``.")
+    user_damping: float = setting(5.0, at_least=0, search="0.5..50:log", doc="As in `Bias`.")
+    item_damping: float = setting(3.0, at_least=0, search="0.3..30:log", doc="As in `Bias`.")
 
     def __post_init__(self) -> None:
         check_settings(self)
         check_at_least("n_candidates", self.n_candidates, self.n_neighbors)
 
     def fit_bytes(self, shape: DatasetShape) -> int:
-        """The ratings a few times over, and for items the lists of the similar ones."""
+        """Copies of the ratings, and the similar items by = "items"."""
         lists = (
             top_similar_bytes(shape.items, shape.items, self.n_candidates, Run().n_threads())
             + 48 * shape.items * self.n_candidates
@@ -124,13 +123,13 @@ class RatingKNN:
             return RatingKNNModel(self, baseline, training_users=training_users)
 
     def prepare_ratings(self, baseline: RatingBias, evidence: RatingEvidence) -> CSR:
-        """(B, N) the ratings as the measure wants them: raw, or less the mean of the user who gave them."""
+        """(B, N) the ratings that are compared: raw, or minus mean and user offset."""
         ratings = evidence.ratings
         if self.similarity == "pearson":
             return ratings
         owner = np.repeat(np.arange(ratings.shape[0]), np.diff(ratings.indptr))
-        centred = ratings.data - np.float32(baseline.mean) - evidence.user_offsets[owner]
-        return sp.csr_array((centred, ratings.indices, ratings.indptr), shape=ratings.shape)
+        centered = ratings.data - np.float32(baseline.mean) - evidence.user_offsets[owner]
+        return sp.csr_array((centered, ratings.indices, ratings.indptr), shape=ratings.shape)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -150,13 +149,13 @@ class TrainingUsers:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class RatingKNNModel:
-    """A fitted rating kNN.
+    """A fitted `RatingKNN`.
 
-    An asker without any rating or history gets equal scores from ``score`` and the baseline of the item from
-    ``predict``. A touched item without a rating counts as liked (``RatingBias.collect_evidence``).
+    A user without ratings and history gets equal scores from ``score`` and the baseline of the item from ``predict``. An
+    interaction without a rating counts as positive (``RatingBias.collect_evidence``).
 
     Attributes:
-        settings: what it was fitted with.
+        settings: settings of the fit.
         baseline: mean and offsets.
         similar: the similar items of each item, by = "items" only.
         others: the training users, by = "users" only.
@@ -173,45 +172,45 @@ class RatingKNNModel:
         return len(self.baseline.item_offsets)
 
     def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
-        """Expected ratings, not clipped: (B, N), or (B, K) for ``items``; all equal without a past."""
+        """Predicted ratings, not clipped: (B, N), or (B, K) for ``items``; all equal without a history."""
         evidence = self.baseline.collect_evidence(queries.history, queries.ratings)
-        asked = np.arange(self.n_items, dtype=np.int32) if items is None else np.asarray(items, dtype=np.int32)
-        ratings = self._ratings(queries, evidence, np.broadcast_to(asked, (len(queries), asked.shape[-1])))
+        candidates = np.arange(self.n_items, dtype=np.int32) if items is None else np.asarray(items, dtype=np.int32)
+        ratings = self._ratings(queries, evidence, np.broadcast_to(candidates, (len(queries), candidates.shape[-1])))
         ratings[np.diff(evidence.ratings.indptr) == 0] = self.baseline.mean
         return ratings
 
     def predict(self, queries: Queries, items: Int32Array) -> Float32Array:
-        """(B,) the rating that asker b would give ``items[b]``, inside the range of the data."""
+        """(B,) predicted rating of user b for ``items[b]``, within the range of the data."""
         evidence = self.baseline.collect_evidence(queries.history, queries.ratings)
         return self.baseline.clip(self._ratings(queries, evidence, np.asarray(items)[:, None])[:, 0])
 
     def explain(self, queries: Queries, item: int) -> Explanation:
-        """What each rating of the asker adds; by users, split over the items shared with the neighbours."""
+        """Contribution of each rating; by users, split over the items shared with the neighbors."""
         one = queries.block(0, 1)
         evidence = self.baseline.collect_evidence(one.history, one.ratings)
         rated = self.baseline.residuals(evidence)
         if self.similar is not None:
-            shares, reason = self._item_shares(rated, item), "history"
+            shares, reason = self._item_contributions(rated, item), "history"
         else:
-            shares, reason = self._user_shares(one, evidence, item), "neighbors"
+            shares, reason = self._user_contributions(one, evidence, item), "neighbors"
         own = rated.indices[shares[rated.indices] != 0]
         return rank_contributions(own, shares[own], reason=reason)
 
     def _ratings(self, queries: Queries, evidence: RatingEvidence, items: Int32Array) -> Float32Array:
         base = self.baseline.item_offsets[items] + (np.float32(self.baseline.mean) + evidence.user_offsets)[:, None]
         if self.similar is not None:
-            means, spoke = mean_over_rated_items(
+            means, n_used = mean_over_rated_items(
                 self.similar, self.baseline.residuals(evidence), self.settings.n_neighbors, items
             )
         else:
-            all_means, all_spoke = self._from_users(queries, evidence)
-            means, spoke = gather_scores(all_means, items), np.take_along_axis(all_spoke, items, axis=1)
-        ratings: Float32Array = base + means * self._trust(spoke)
+            all_means, all_n_used = self._from_users(queries, evidence)
+            means, n_used = gather_scores(all_means, items), np.take_along_axis(all_n_used, items, axis=1)
+        ratings: Float32Array = base + means * self._confidence(n_used)
         return ratings
 
-    def _trust(self, spoke: NDArray[np.integer]) -> Float32Array:
-        """The share of a mean over so many neighbours that counts."""
-        share: Float32Array = (spoke / np.maximum(spoke + self.settings.damping, 1e-9)).astype(np.float32)
+    def _confidence(self, n_used: NDArray[np.integer]) -> Float32Array:
+        """Damping factor of a mean over this many neighbors."""
+        share: Float32Array = (n_used / np.maximum(n_used + self.settings.damping, 1e-9)).astype(np.float32)
         return share
 
     def _from_users(self, queries: Queries, evidence: RatingEvidence) -> tuple[Float32Array, Int32Array]:
@@ -235,21 +234,21 @@ class RatingKNNModel:
         )
         return drop_own_column(similar, queries.users, settings.n_candidates)
 
-    def _item_shares(self, rated: CSR, item: int) -> Float32Array:
-        """(N,) what each rated item adds to the rating of ``item``."""
+    def _item_contributions(self, rated: CSR, item: int) -> Float32Array:
+        """(N,) contribution of each rated item to the rating of ``item``."""
         assert self.similar is not None  # noqa: S101 - one of similar and others is there
         left = np.full(self.n_items, np.nan, dtype=np.float32)
         left[rated.indices] = rated.data
         columns, weights = self.similar.columns[item], self.similar.weights[item]
-        speak = np.flatnonzero((columns >= 0) & ~np.isnan(left[columns]))[: self.settings.n_neighbors]
+        used = np.flatnonzero((columns >= 0) & ~np.isnan(left[columns]))[: self.settings.n_neighbors]
         shares = np.zeros(self.n_items, dtype=np.float32)
-        if len(speak):
-            trust = self._trust(np.array(len(speak)))
-            shares[columns[speak]] = trust * weights[speak] * left[columns[speak]] / weights[speak].sum()
+        if len(used):
+            trust = self._confidence(np.array(len(used)))
+            shares[columns[used]] = trust * weights[used] * left[columns[used]] / weights[used].sum()
         return shares
 
-    def _user_shares(self, query: Queries, evidence: RatingEvidence, item: int) -> Float32Array:
-        """What the neighbours say about the item, split evenly over the items each shares with the asker."""
+    def _user_contributions(self, query: Queries, evidence: RatingEvidence, item: int) -> Float32Array:
+        """(N,) contributions of the neighbors, each split evenly over the items it shares with the query user."""
         training_users = self.training_users
         assert training_users is not None  # noqa: S101 - one of similar and others is there
         shares = np.zeros(self.n_items, dtype=np.float32)
@@ -257,9 +256,9 @@ class RatingKNNModel:
         said = training_users.residuals[:, [item]].tocoo()
         by_user = dict(zip(said.coords[0].tolist(), said.data.tolist(), strict=True))
         listed = zip(nearest.columns[0].tolist(), nearest.weights[0].tolist(), strict=True)
-        speakers = [(user, weight) for user, weight in listed if user in by_user][: self.settings.n_neighbors]
-        scale = self._trust(np.array(len(speakers))) / max(1e-9, sum(weight for _, weight in speakers))
-        for user, weight in speakers:
+        neighbors = [(user, weight) for user, weight in listed if user in by_user][: self.settings.n_neighbors]
+        scale = self._confidence(np.array(len(neighbors))) / max(1e-9, sum(weight for _, weight in neighbors))
+        for user, weight in neighbors:
             shared = np.intersect1d(training_users.residuals[[user]].indices, evidence.ratings.indices)
             shares[shared] += scale * weight * by_user[user] / len(shared)
         return shares

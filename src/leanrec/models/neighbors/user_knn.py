@@ -1,4 +1,4 @@
-"""User-kNN: what those liked who are like the asker.
+"""User-kNN: items of similar users.
 
 Herlocker, Konstan, Borchers and Riedl, "An Algorithmic Framework for Performing Collaborative Filtering",
 SIGIR 1999; for lists from implicit feedback as in Aiolli, "Efficient Top-N Recommendation for Very Large
@@ -31,11 +31,10 @@ _MEASURES = {"cosine": "cosine", "pearson": "correlation", "euclidean": "euclide
 
 @dataclasses.dataclass(frozen=True)
 class UserKNN:
-    """score(u, i) = sum over the k users v most like u of similarity(u, v) · strength of v's liking of i.
+    """score(u, i) = Σ similarity(u, v) · weight(v, i) over the k users v most similar to u.
 
-    Askers are compared with the stored training users when they ask, so a new user and a new click need no
-    refit. A known user is never their own neighbour. Only users who share an item (or an interest) and have a
-    similarity above 0 are neighbours.
+    A query is compared with the training users when it is scored, so that new users and new interactions need no refit.
+    A known user is never its own neighbor. Neighbors share an item (or an interest) and have a similarity above 0.
 
     Cost: fit O(E) time and 48 bytes an event; a query O(Σ over its L items of their users + lengths of the k
     histories + N); the model 16 bytes an event.
@@ -47,13 +46,13 @@ class UserKNN:
         100,
         at_least=1,
         search="12..400:log",
-        doc="Number of neighbours; more than there are users is all of them.",
+        doc="k, number of neighbors.",
     )
     by: str = setting(
         "items",
         one_of=("items", "interests"),
         doc=(
-            '"items" compares by the items touched; "interests" by the features of the items touched, as far as they '
+            '"items" compares histories; "interests" the features of the items of the history, as far as they '
             "exceed the average of all users, and needs an item table."
         ),
     )
@@ -86,12 +85,12 @@ class UserKNN:
         check_settings(self)
 
     def fit_bytes(self, shape: DatasetShape) -> int:
-        """The weighted interactions, and what users are compared by, twice while it is transposed."""
+        """The weighted interactions, and the profiles of the users, twice while they are transposed."""
         size = 80 * shape.events + 32 * (shape.users + shape.items) + 2**20
         return size if self.by == "items" else size + 4096 * (shape.users + shape.items) + 2**24
 
     def fit(self, data: Dataset, run: Run = Run()) -> "UserKNNModel":
-        """Store the users, weighted and by item. Raises DataError for "interests" without an item table."""
+        """Store the profiles of the training users. Raises DataError for "interests" without an item table."""
         run.require_memory(self.fit_bytes(data.shape), f"User-kNN over {len(data.users)} users")
         X, idf = data.interactions, item_idf(data.interactions)
         interests: InterestProfiles | None = None
@@ -100,7 +99,7 @@ class UserKNN:
             if self.by == "interests":
                 if data.item_table is None:
                     raise DataError(
-                        'by="interests" needs an item table, and the data set has none. Give one, or use by="items".'
+                        'by="interests" needs an item table. The data set has none; add one, or use by="items".'
                     )
                 features = FeatureSpec(columns=self.columns).fit(data.item_table, run)
                 interests, names = fit_interest_profiles(X, features.transform(data.item_table)), features.names
@@ -108,31 +107,31 @@ class UserKNN:
             else:
                 profiles = weight_interactions(X, self.weighting, idf)
             if self.similarity == "jaccard":
-                # Sets: stored as such, so that a query need not make them.
+                # Jaccard compares sets, so that weights are not needed.
                 profiles = weight_interactions(profiles, "binary")
             statistics = compute_row_statistics(profiles, _MEASURES[self.similarity])
-            strength = weight_interactions(X, self.weighting, np.ones_like(idf))
-        return UserKNNModel(self, sp.csr_array(profiles.T), statistics, strength, idf, interests, names)
+            weights = weight_interactions(X, self.weighting, np.ones_like(idf))
+        return UserKNNModel(self, sp.csr_array(profiles.T), statistics, weights, idf, interests, names)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class UserKNNModel:
-    """The training users, ready to be compared with.
+    """The training users, ready for comparison.
 
     Attributes:
-        settings: what it was fitted with.
-        compared: (N or F, U) CSR, what users are compared by, an item or feature a row.
-        statistics: what the measure needs to know of each user.
-        strength: (U, N) CSR, what each user's liking counts.
-        idf: (N,) float32 of the training users, so that a query is weighted as they were.
-        interests: from histories to interests; None when compared by items.
-        names: (F,) of the features; none when compared by items.
+        settings: settings of the fit.
+        profiles: (N or F, U) CSR, one item or feature a row.
+        statistics: what the similarity needs of each user.
+        weights: (U, N) CSR, interaction weights of the users.
+        idf: (N,) float32 of the training users, to weight a query like the training users.
+        interests: the interest profiles; None by items.
+        names: (F,) names of the features; () by items.
     """
 
     settings: UserKNN
     profiles: CSR
     statistics: RowStatistics
-    strength: CSR
+    weights: CSR
     idf: Float32Array
     interests: InterestProfiles | None
     names: tuple[str, ...]
@@ -140,22 +139,22 @@ class UserKNNModel:
     @property
     def n_items(self) -> int:
         """N."""
-        return int(self.strength.shape[1])
+        return int(self.weights.shape[1])
 
     def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
-        """Similarity × strength over the neighbours: (B, N), or (B, K) for ``items``."""
-        return history_scores(self.find_neighbors(queries), self.strength, items)
+        """Similarishared × weights of the neighbors: (B, N), or (B, K) for ``items``."""
+        return history_scores(self.find_neighbors(queries), self.weights, items)
 
     def profile(self, queries: Queries) -> CSR:
-        """(B, U) the neighbours, as ``neighbours``."""
+        """(B, U) the neighbors, as in ``find_neighbors``."""
         return self.find_neighbors(queries)
 
     def item_weights(self) -> CSR:
-        """(U, N) what each training user's liking counts."""
-        return self.strength
+        """(U, N) interaction weights of the training users."""
+        return self.weights
 
     def find_neighbors(self, queries: Queries) -> CSR:
-        """(B, U) the similarities of the k nearest training users, the asker not among them."""
+        """(B, U) similarishared of the k nearest training users, without the query user."""
         settings = self.settings
         measure = _MEASURES[settings.similarity]
         similar = top_similar_rows(
@@ -165,16 +164,16 @@ class UserKNNModel:
         return drop_own_column(similar, queries.users, settings.n_neighbors)
 
     def explain(self, queries: Queries, item: int) -> Explanation:
-        """What the neighbours who like ``item`` share with the asker.
+        """The items and interests that the query user shares with the neighbors who interacted with ``item``.
 
-        What each neighbour adds to the score is split evenly over the items of the asker's history that the
-        neighbour touched too. Interests that they share are named in ``features``.
+        The contribution of each neighbor is split evenly over the items of the history that the neighbor interacted
+        with too. Shared interests are in ``features``.
         """
         one = queries.block(0, 1)
         nearest = self.find_neighbors(one)
-        liking = self.strength[nearest.indices]
-        adds = nearest.data * liking[:, [item]].toarray()[:, 0]
-        shared = liking[:, one.history.indices].toarray() > 0
+        of_neighbors = self.weights[nearest.indices]
+        adds = nearest.data * of_neighbors[:, [item]].toarray()[:, 0]
+        shared = of_neighbors[:, one.history.indices].toarray() > 0
         weights = (adds / np.maximum(shared.sum(axis=1), 1)).astype(np.float32) @ shared
         features = self._shared_interests(one, nearest.indices[adds > 0])
         return rank_contributions(
@@ -185,11 +184,11 @@ class UserKNNModel:
         weighted = weight_interactions(queries.history, self.settings.weighting, self.idf)
         return weighted if self.interests is None else self.interests.transform(weighted)
 
-    def _shared_interests(self, query: Queries, supporters: Int32Array) -> tuple[str, ...]:
-        """Names of the ten interests that tie the asker to the neighbours most."""
-        if self.interests is None or not len(supporters):
+    def _shared_interests(self, query: Queries, contributors: Int32Array) -> tuple[str, ...]:
+        """Names of the ten interests that the query user shares most with the contributing neighbors."""
+        if self.interests is None or not len(contributors):
             return ()
         own = self._compute_profiles(query)
-        ties = own.data * self.profiles[own.indices][:, supporters].sum(axis=1)
-        order = np.argsort(-ties, kind="stable")[:10]
-        return tuple(self.names[own.indices[place]] for place in order if ties[place] > 0)
+        shared = own.data * self.profiles[own.indices][:, contributors].sum(axis=1)
+        order = np.argsort(-shared, kind="stable")[:10]
+        return tuple(self.names[own.indices[position]] for position in order if shared[position] > 0)

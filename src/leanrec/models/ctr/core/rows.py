@@ -15,7 +15,7 @@ from leanrec.data.dataset import Dataset
 from leanrec.data.table import Table
 from leanrec.errors import ColumnError
 from leanrec.features.numeric import StandardScaler
-from leanrec.features.pipeline import FeatureBlock, FittedFeatures, FeatureSpec, default_text_feature
+from leanrec.features.pipeline import FeatureBlock, FeatureSpec, FittedFeatures, default_text_feature
 from leanrec.kernels.csr import concat_ranges
 from leanrec.nn.fields import FieldBag, FieldBatch, FieldSizes
 from leanrec.run import Run
@@ -247,9 +247,7 @@ class QueryEncoder:
         starts = np.maximum(bounds[:-1], bounds[1:] - self.max_length)
         lengths = bounds[1:] - starts
         positions = concat_ranges(starts, lengths)
-        return PackedHistories(
-            full.items[kept][positions], np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        )
+        return PackedHistories(full.items[kept][positions], np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
 
     def _encode_times(self, n: int, times: Int64Array | None) -> FieldRows:
         if not self.has_clock:

@@ -83,4 +83,6 @@ def _solve_side(
     """Improved vectors of the rows, from ``start``, and V; both rotated to the principal axes of V."""
     axes, moments = principal_axes(V)
     V = V @ axes
-    return solve_rows(rows, V, np.float32(unobserved_weight) * moments, _ridge(rows, l2), start @ axes, cg_steps=_CG_STEPS), V
+    return solve_rows(
+        rows, V, np.float32(unobserved_weight) * moments, _ridge(rows, l2), start @ axes, cg_steps=_CG_STEPS
+    ), V

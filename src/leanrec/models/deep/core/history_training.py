@@ -119,9 +119,7 @@ def fit_histories(
         return _export(network)
 
 
-def _validate(
-    network: nn.Module, build_model: Callable[[LearnedArrays], Embedder], valid: EvaluationSet
-) -> float:
+def _validate(network: nn.Module, build_model: Callable[[LearnedArrays], Embedder], valid: EvaluationSet) -> float:
     model = build_model(_export(network))
     return mean_ndcg(model.embed_queries(valid.queries), model.embed_items(), valid)
 

@@ -7,8 +7,8 @@ Implicit Matrix Factorization", NeurIPS 2014): seconds of sparse products replac
 import numpy as np
 import scipy.sparse as sp
 
-from leanrec.kernels.graph.spectral import right_singular_vectors, singular_vectors_bytes
 from leanrec.kernels.csr import narrow_indices
+from leanrec.kernels.graph.spectral import right_singular_vectors, singular_vectors_bytes
 from leanrec.training.histories import PackedHistories
 from leanrec.types import CSR, Float32Array, empty_csr
 
@@ -22,10 +22,14 @@ _N_ITER = 6
 
 def spectral_bytes(n_items: int, n_events: int, embedding_dim: int) -> int:
     """Upper estimate of the memory that ``spectral_vectors`` needs, in bytes."""
-    return 40 * _WINDOW * n_events + singular_vectors_bytes(n_items, n_items, embedding_dim) + 8 * n_items * embedding_dim
+    return (
+        40 * _WINDOW * n_events + singular_vectors_bytes(n_items, n_items, embedding_dim) + 8 * n_items * embedding_dim
+    )
 
 
-def spectral_vectors(histories: PackedHistories, n_items: int, embedding_dim: int, rng: np.random.Generator) -> Float32Array:
+def spectral_vectors(
+    histories: PackedHistories, n_items: int, embedding_dim: int, rng: np.random.Generator
+) -> Float32Array:
     """(N, D) item vectors of unit length; random directions for items without neighbors.
 
     O(iterations · (pairs · D + N · D²)) for at most 2 · 5 · E pairs of items.
