@@ -1,4 +1,4 @@
-"""A real browser for pages: the machine's chromium, without network."""
+"""A browser for tests of the dashboard: the installed Chromium, headless and without background network traffic."""
 
 import contextlib
 import shutil
@@ -19,9 +19,9 @@ _ARGUMENTS = [
 
 @contextlib.contextmanager
 def open_browser() -> Iterator[Browser]:
-    """Chromium without a window. Close it before another one is opened: one at a time in a process."""
+    """Headless Chromium. A process can have one open at once."""
     path = shutil.which("chromium") or shutil.which("google-chrome")
-    assert path, "The page tests need a browser: apt-get install chromium"
+    assert path, "The dashboard tests need a browser: apt-get install chromium"
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=_ARGUMENTS)
         try:

@@ -1,4 +1,4 @@
-"""A real server for tests: uvicorn in a thread, over a real connection."""
+"""A server for tests: uvicorn in a thread, over a real connection."""
 
 import contextlib
 import socket
@@ -14,8 +14,8 @@ __all__ = ["running"]
 
 
 @contextlib.contextmanager
-def running(app: FastAPI) -> Iterator[httpx.Client]:
-    """Serve the app at a free port; yields a client of it."""
+def run_server(app: FastAPI) -> Iterator[httpx.Client]:
+    """Serve the app on a free port and yield a client."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.bind(("127.0.0.1", 0))
         server = uvicorn.Server(uvicorn.Config(app, log_level="critical", access_log=False))

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from conftest import make_dataset
-from contracts.server import running
+from contracts.server import run_server
 from leanrec.errors import SettingError, SourceError
 from leanrec.events.sqlite_store import SQLiteEventStore
 from leanrec.events.user_events import UserEvent
@@ -35,7 +35,7 @@ def log(tmp_path: Path) -> Iterator[SQLiteEventStore]:
 
 @pytest.fixture
 def client(log: SQLiteEventStore) -> Iterator[httpx.Client]:
-    with running(create_app(fit(), log)) as client:
+    with run_server(create_app(fit(), log)) as client:
         yield client
 
 
@@ -44,7 +44,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     """One app for all generated requests."""
     with (
         SQLiteEventStore(tmp_path_factory.mktemp("log") / "events.db") as log,
-        running(create_app(fit(), log)) as client,
+        run_server(create_app(fit(), log)) as client,
     ):
         yield client
 
@@ -54,7 +54,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     """One app whose model can add new items."""
     with (
         SQLiteEventStore(tmp_path_factory.mktemp("log") / "events.db") as log,
-        running(create_app(fit(get_model("content")()), log)) as client,
+        run_server(create_app(fit(get_model("content")()), log)) as client,
     ):
         yield client
 
@@ -190,12 +190,12 @@ class TestEvents:
         assert log.events().item.tolist() == ["100", "tomorrow's"]
 
     def test_a_restarted_app_replays_the_log(self, log: SQLiteEventStore) -> None:
-        with running(create_app(fit(), log)) as client:
+        with run_server(create_app(fit(), log)) as client:
             client.post(
                 "/events", json={"events": [{"user": "guest", "item": 100, "event_type": "rating", "rating": 4.5}]}
             )
             before = ids(client.get("/recommend?user=guest"))
-        with running(create_app(fit(), log)) as client:
+        with run_server(create_app(fit(), log)) as client:
             assert ids(client.get("/recommend?user=guest")) == before
             assert client.get("/users/guest").json()["events"][0]["rating"] == 4.5
 
@@ -205,18 +205,18 @@ class TestEvents:
             "id": 900,
             "content": {"title": "New", "genres": "space", "description": "a story of star ship orbit"},
         }
-        with running(create_app(fit(content), log)) as client:
+        with run_server(create_app(fit(content), log)) as client:
             assert client.post("/items", json={"items": [item]}).json() == {"added": 1}
             assert client.post("/items", json={"items": [item]}).json() == {"added": 0}
             assert client.post("/events", json={"events": [{"user": "guest", "item": 900}]}).json()["applied"] == 1
-        with running(create_app(fit(content), log)) as client:
+        with run_server(create_app(fit(content), log)) as client:
             assert client.get("/users/guest").json()["events"][0]["title"] == "New"
-        with running(create_app(fit(), log)) as client:  # a model that cannot take it in serves all the same
+        with run_server(create_app(fit(), log)) as client:  # a model that cannot take it in serves all the same
             assert client.get("/health").json()["items"] == 40
 
     def test_a_log_of_other_data_must_be_rebound(self, log: SQLiteEventStore) -> None:
         other = Pipeline.fit(EASE(l2=20.0), make_dataset(seed=8))
-        with running(create_app(fit(), log)) as client:
+        with run_server(create_app(fit(), log)) as client:
             client.post("/events", json={"events": [{"user": "user-3", "item": 100}]})
         with pytest.raises(SourceError, match=r"belongs to other data \(made for tests: 720 events of 60 users"):
             create_app(other, log)
@@ -226,23 +226,23 @@ class TestEvents:
         create_app(fit(), log)
 
     def test_a_model_fitted_with_the_log_continues_it(self, log: SQLiteEventStore, tmp_path: Path) -> None:
-        with running(create_app(fit(), log)) as client:
+        with run_server(create_app(fit(), log)) as client:
             client.post("/events", json={"events": [{"user": "user-3", "item": 100}, {"user": "new", "item": "newer"}]})
         refitted = Pipeline.fit(EASE(l2=20.0), make_dataset(per_user=14), log=log)
         assert refitted.data_origin.log_id == log.id
         assert (refitted.n_users, len(refitted.catalog)) == (61, 41)
         loaded = Pipeline.load(refitted.save(tmp_path / "m"))
-        with running(create_app(loaded, log)) as client:
+        with run_server(create_app(loaded, log)) as client:
             assert len(client.get("/users/user-3").json()["events"]) == 15
             assert client.get("/users/new").json()["events"][0]["id"] == "newer"
 
     def test_items_of_the_log_that_a_hybrid_cannot_add_are_skipped(
         self, log: SQLiteEventStore, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        with running(create_app(fit(get_model("content")()), log)) as client:
+        with run_server(create_app(fit(get_model("content")()), log)) as client:
             client.post("/items", json={"items": [{"id": 900, "content": {"title": "New", "genres": "space"}}]})
             client.post("/events", json={"events": [{"user": "guest", "item": 900}]})
-        with running(create_app(fit(get_model("hybrid")(parts=("ease", "popularity"))), log)) as client:
+        with run_server(create_app(fit(get_model("hybrid")(parts=("ease", "popularity"))), log)) as client:
             assert client.get("/health").json()["items"] == 40
         result = capsys.readouterr().err
         assert "The new items of the log were skipped: No part of this hybrid can take in new items." in result
@@ -250,7 +250,7 @@ class TestEvents:
 
     def test_content_of_the_wrong_type_is_refused_and_not_stored(self, log: SQLiteEventStore) -> None:
         items = [{"id": 900, "content": {"year": 1999}}, {"id": 901, "content": {"year": "long ago"}}]
-        with running(create_app(fit(get_model("content")()), log)) as client:
+        with run_server(create_app(fit(get_model("content")()), log)) as client:
             error = error_of(client.post("/items", json={"items": items}), 422)
             assert "'year' must hold numbers. Got 'long ago' in row 1" in error["message"]
             assert client.get("/health").json()["items"] == 40
@@ -258,13 +258,13 @@ class TestEvents:
 
     def test_items_that_cannot_be_stored_are_not_added(self, log: SQLiteEventStore) -> None:
         item = {"id": 900, "content": {"title": "New", "genres": "space"}}
-        with running(create_app(fit(get_model("content")()), log)) as client:
+        with run_server(create_app(fit(get_model("content")()), log)) as client:
             log.close()
             assert "Nothing was stored" in error_of(client.post("/items", json={"items": [item]}), 503)["hint"]
             assert client.get("/health").json()["items"] == 40
 
     def test_event_types_of_the_data_and_of_the_settings_are_accepted(self, log: SQLiteEventStore) -> None:
-        with running(create_app(fit(), log, ServingSettings(event_types=("Read to end",)))) as client:
+        with run_server(create_app(fit(), log, ServingSettings(event_types=("Read to end",)))) as client:
             assert client.get("/health").json()["event_types"] == ["rating", "Read to end"]
             event = {"user": "user-3", "item": 100}
             error = error_of(client.post("/events", json={"events": [event | {"event_type": "invented"}]}), 422)
@@ -525,7 +525,7 @@ class TestDashboard:
 
 def test_two_apps_in_one_process_have_separate_metrics(tmp_path: Path) -> None:
     with SQLiteEventStore(tmp_path / "a.db") as a, SQLiteEventStore(tmp_path / "b.db") as b:
-        with running(create_app(fit(), a)) as first, running(create_app(fit(), b)) as second:
+        with run_server(create_app(fit(), a)) as first, run_server(create_app(fit(), b)) as second:
             first.get("/recommend?user=user-1")
             assert 'route="/recommend"' in first.get("/metrics").text
             assert 'route="/recommend"' not in second.get("/metrics").text
@@ -533,5 +533,5 @@ def test_two_apps_in_one_process_have_separate_metrics(tmp_path: Path) -> None:
 
 def test_a_log_with_only_unknown_items_is_replayed(log: SQLiteEventStore) -> None:
     log.append([UserEvent("a", "u", "gone", "click", 5, 1.0)])
-    with running(create_app(fit(), log)) as client:
+    with run_server(create_app(fit(), log)) as client:
         assert client.get("/health").json()["users"] == 60

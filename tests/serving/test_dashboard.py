@@ -14,7 +14,7 @@ from playwright.sync_api import expect
 
 from conftest import make_dataset
 from contracts.browser import open_browser
-from contracts.server import running
+from contracts.server import run_server
 from leanrec.data.table import Table
 from leanrec.events.sqlite_store import SQLiteEventStore
 from leanrec.models.linear.ease import EASE
@@ -28,7 +28,7 @@ _PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhg
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[httpx.Client]:
     pipeline = Pipeline.fit(EASE(l2=20.0), make_dataset())
-    with SQLiteEventStore(tmp_path / "events.db") as log, running(create_app(pipeline, log)) as client:
+    with SQLiteEventStore(tmp_path / "events.db") as log, run_server(create_app(pipeline, log)) as client:
         yield client
 
 
@@ -137,7 +137,7 @@ def test_titles_are_never_markup(browser: Any, tmp_path: Path) -> None:
     data.item_table.columns["title"][:] = "<img src=x onerror=document.title='owned'>"  # type: ignore[union-attr]
     with (
         SQLiteEventStore(tmp_path / "e.db") as log,
-        running(create_app(Pipeline.fit(EASE(l2=20.0), data), log)) as client,
+        run_server(create_app(Pipeline.fit(EASE(l2=20.0), data), log)) as client,
     ):
         page = browser.new_page()
         page.goto(str(client.base_url))
@@ -153,7 +153,7 @@ def test_images_of_the_item_table_are_shown(browser: Any, tmp_path: Path) -> Non
     data = dataclasses.replace(data, item_table=Table({**data.item_table.columns, "poster": made}))  # type: ignore[union-attr]
     with (
         SQLiteEventStore(tmp_path / "e.db") as log,
-        running(create_app(Pipeline.fit(EASE(l2=20.0), data), log)) as client,
+        run_server(create_app(Pipeline.fit(EASE(l2=20.0), data), log)) as client,
     ):
         assert "img-src 'self' data: https:;" in client.get("/").headers["content-security-policy"]
         page = browser.new_page()

@@ -1,1 +1,55 @@
 """Pipelines: serve recommendations from a fitted model by external id."""
+
+from typing import TYPE_CHECKING
+
+from leanrec._lazy import export_lazily
+
+if TYPE_CHECKING:
+    from leanrec.pipeline.pipeline import Pipeline as Pipeline
+    from leanrec.pipeline.replay import (
+        ReplayResult as ReplayResult,
+    )
+    from leanrec.pipeline.replay import (
+        bind_log as bind_log,
+    )
+    from leanrec.pipeline.replay import (
+        default_log_path as default_log_path,
+    )
+    from leanrec.pipeline.responses import (
+        Contribution as Contribution,
+    )
+    from leanrec.pipeline.responses import (
+        HistoryEvent as HistoryEvent,
+    )
+    from leanrec.pipeline.responses import (
+        ItemExplanation as ItemExplanation,
+    )
+    from leanrec.pipeline.responses import (
+        Recommendations as Recommendations,
+    )
+    from leanrec.pipeline.responses import (
+        RecommendedItem as RecommendedItem,
+    )
+    from leanrec.pipeline.responses import (
+        RecordResult as RecordResult,
+    )
+    from leanrec.pipeline.responses import (
+        RejectedEvent as RejectedEvent,
+    )
+
+__getattr__, __dir__, __all__ = export_lazily(
+    __name__,
+    {
+        "pipeline": ["Pipeline"],
+        "replay": ["ReplayResult", "bind_log", "default_log_path"],
+        "responses": [
+            "Contribution",
+            "HistoryEvent",
+            "ItemExplanation",
+            "Recommendations",
+            "RecommendedItem",
+            "RecordResult",
+            "RejectedEvent",
+        ],
+    },
+)

@@ -1,1 +1,17 @@
 """The HTTP server and its dashboard."""
+
+from typing import TYPE_CHECKING
+
+from leanrec._lazy import export_lazily
+
+if TYPE_CHECKING:
+    from leanrec.serving.app import ServingSettings as ServingSettings
+    from leanrec.serving.app import create_app as create_app
+    from leanrec.serving.app import serve as serve
+
+__getattr__, __dir__, __all__ = export_lazily(
+    __name__,
+    {
+        "app": ["ServingSettings", "create_app", "serve"],
+    },
+)

@@ -1,0 +1,102 @@
+"""Wrapping scorers and the thread settings of a single query."""
+
+import dataclasses
+import threading
+from typing import Any
+
+import numba
+import numpy as np
+import pytest
+
+from contracts.wrapper import PlainScorer, WrapperContract, widen_queries
+from leanrec.data.dataset import Dataset
+from leanrec.models import get_model
+from leanrec.pipeline.scorers import ConstantScores, PaddedScorer, pad_scorer, single_query
+from leanrec.protocols import Scorer, Updatable
+from leanrec.types import Events, Queries, empty_csr
+
+
+class TestPaddedScorer(WrapperContract):
+    n_new = 3
+
+    def wrap(self, scorer: Scorer) -> Any:
+        return pad_scorer(scorer, scorer.n_items + self.n_new)
+
+    def test_new_items_come_last(self, model: Any, queries: Queries) -> None:
+        scores = self.wrap(model).score(queries)
+        known, new = scores[:, : model.n_items], scores[:, model.n_items :]
+        personal = known.max(axis=1) > known.min(axis=1)
+        assert (new[personal] == known[personal].min(axis=1, initial=0)[:, None] - 1).all()
+
+
+class TestPaddedByNothing(WrapperContract):
+    def wrap(self, scorer: Scorer) -> Any:
+        return pad_scorer(scorer, scorer.n_items)
+
+    def test_is_the_scorer_itself(self, model: Any) -> None:
+        assert self.wrap(model) is model
+
+
+def test_a_padded_scorer_of_no_items_gives_equal_scores() -> None:
+    padded = pad_scorer(ConstantScores(np.zeros((1, 0), np.float32)), 2)
+    assert padded.score(Queries(np.array([-1], np.int32), empty_csr(1, 2))).tolist() == [[0.0, 0.0]]
+
+
+def test_wrapper_classes_are_shared(dataset: Dataset) -> None:
+    models = [get_model("ease")(l2=l2).fit(dataset) for l2 in (10.0, 20.0)]
+    one, two = (type(pad_scorer(model, 50)) for model in models)
+    assert one is two
+    assert issubclass(one, PaddedScorer)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Updatable(PlainScorer):
+    """Counts the events that it was updated with."""
+
+    n_events: int = 0
+
+    def update(self, events: Events) -> "_Updatable":
+        return dataclasses.replace(self, n_events=self.n_events + len(events))
+
+
+def test_an_update_reaches_the_wrapped_scorer_without_new_items(dataset: Dataset) -> None:
+    padded = pad_scorer(_Updatable(get_model("popularity")().fit(dataset)), 42)
+    assert isinstance(padded, Updatable)
+    events = dataset.events.take(np.arange(3))
+    updated: Any = padded.update(dataclasses.replace(events, item=np.array([1, 41, 2], np.int32)))
+    assert updated.scorer.n_events == 2
+    assert updated.n_items == 42
+
+
+def test_constant_scores_are_the_same_for_every_query(dataset: Dataset) -> None:
+    scorer = ConstantScores(np.arange(40, dtype=np.float32)[None, :])
+    query = widen_queries(dataset.queries().block(0, 1), 40)
+    assert scorer.n_items == 40
+    assert scorer.score(query)[0, 5] == 5
+    assert scorer.score(query, np.array([7, 3], np.int32)).tolist() == [[7.0, 3.0]]
+
+
+def test_a_single_query_uses_one_kernel_thread_and_restores_the_number() -> None:
+    before = numba.get_num_threads()
+    with single_query():
+        assert numba.get_num_threads() == 1
+    assert numba.get_num_threads() == before
+
+
+def test_queries_take_turns_where_the_threading_layer_is_unsafe(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(numba, "threading_layer", lambda: "workqueue")
+    inside: list[int] = []
+    most: list[int] = []
+
+    def work() -> None:
+        with single_query():
+            inside.append(1)
+            most.append(len(inside))
+            inside.pop()
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert max(most) == 1

@@ -1,0 +1,45 @@
+"""The metrics middleware."""
+
+import pytest
+from fastapi import FastAPI, Request
+
+from contracts.server import run_server
+from leanrec.serving.error_handlers import install_error_handlers
+from leanrec.serving.prometheus import MetricsMiddleware, ServingMetrics
+
+
+@pytest.fixture
+def metrics() -> ServingMetrics:
+    return ServingMetrics()
+
+
+def make_app(metrics: ServingMetrics) -> FastAPI:
+    app = FastAPI()
+    app.add_middleware(MetricsMiddleware, metrics=metrics, max_bytes=100)
+    install_error_handlers(app)
+
+    @app.post("/echo/{name}")
+    async def echo(name: str, request: Request) -> dict[str, int]:
+        return {name: len(await request.body())}
+
+    return app
+
+
+def test_requests_are_counted_by_the_template_of_the_route(metrics: ServingMetrics) -> None:
+    with run_server(make_app(metrics)) as client:
+        for name in "abc":
+            response = client.post(f"/echo/{name}", content=b"1234")
+            assert response.json() == {name: 4}
+            assert float(response.headers["server-timing"].removeprefix("app;dur=")) > 0
+        client.request("INVENTED", "/nowhere")
+    text = metrics.render().decode()
+    assert 'leanrec_requests_total{method="POST",route="/echo/{name}",status="200"} 3.0' in text
+    assert 'method="other",route="other"' in text
+    assert "INVENTED" not in text
+
+
+def test_a_too_large_request_is_refused(metrics: ServingMetrics) -> None:
+    with run_server(make_app(metrics)) as client:
+        response = client.post("/echo/a", content=b"x" * 101)
+    assert response.status_code == 413
+    assert "may have 100 bytes" in response.json()["error"]["message"]
