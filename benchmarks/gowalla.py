@@ -17,7 +17,7 @@ from typing import Any
 import harness
 from harness import Claim, Comparison, Contestant, Probe
 
-from leanrec.cli.options import parse_model
+from leanrec.models import parse_model
 from leanrec.models import list_models
 
 # They need ratings, content, links or chosen parts; EASE needs 6.7 GB and a quarter of an hour.

@@ -14,7 +14,7 @@ import harness
 from harness import Claim, Comparison, Contestant, Probe
 from sequences import read_sequences
 
-from leanrec.cli.options import parse_model
+from leanrec.models import parse_model
 
 MODELS = ("sasrec", "hstu")
 # Embedding dimension, layers, history length, items per step, precision.

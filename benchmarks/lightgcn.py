@@ -32,7 +32,7 @@ OTHERS = {"xsimgcl": "xsimgcl", "ultragcn": "ultragcn", "graphsage": "graphsage"
 def train_leanrec(probe: Probe, text: str, part: str) -> None:
     from datasets import gowalla_dataset, gowalla_evaluation_set
 
-    from leanrec.cli.options import parse_model
+    from leanrec.models import parse_model
     from leanrec.data.datasets.simulation import Simulation
     from leanrec.evaluation.evaluate import evaluate
 

@@ -16,7 +16,7 @@ import numpy as np
 import scipy.sparse as sp
 from harness import Claim, Comparison, Contestant, Probe
 
-from leanrec.cli.options import parse_model
+from leanrec.models import parse_model
 from leanrec.data.dataset import Dataset
 from leanrec.data.datasets.bundled import find_data
 from leanrec.data.splits.evaluation_set import EvaluationSet

@@ -14,7 +14,7 @@ import harness
 import numpy as np
 from harness import Claim, Comparison, Contestant, Probe
 
-from leanrec.cli.options import parse_model
+from leanrec.models import parse_model
 from leanrec.data.dataset import Dataset
 from leanrec.data.datasets.bundled import find_data
 from leanrec.data.vocabulary import Vocabulary

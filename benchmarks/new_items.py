@@ -13,7 +13,7 @@ import numpy as np
 from harness import Claim, Comparison, Contestant, Probe
 from sequences import read_sequences
 
-from leanrec.cli.options import parse_model
+from leanrec.models import parse_model
 
 # A model without content scores all held-out items equally, and the order of the file, which is not random, would decide.
 MODELS = ("content", "content,text=embedding", "graphsage", "two_tower", "two_tower,text=embedding")

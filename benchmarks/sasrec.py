@@ -64,7 +64,7 @@ def read_split(quick: bool) -> Any:
 
 
 def train_leanrec(probe: Probe, args: argparse.Namespace) -> None:
-    from leanrec.cli.options import parse_model
+    from leanrec.models import parse_model
     from leanrec.data.datasets.simulation import Simulation
     from leanrec.models.sequential.core import training
 

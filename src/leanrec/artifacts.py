@@ -63,7 +63,7 @@ _HOMES = {
     "ctr.models": "leanrec.models.ctr.core.models",
     "ctr.rows": "leanrec.models.ctr.core.rows",
     "ctr.examples": "leanrec.models.ctr.core.examples",
-    "sequential.next_item": "leanrec.models.sequential.core.next_item",
+    "sequential.models": "leanrec.models.sequential.core.models",
     "sequential.item_content": "leanrec.models.sequential.core.item_content",
     "graph.training": "leanrec.models.graph.core.training",
     "deep.history": "leanrec.models.deep.core.history_training",

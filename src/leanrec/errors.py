@@ -85,7 +85,7 @@ class MissingExtraError(LeanrecError, ImportError):
     _EXTRAS = {"torch": "deep", "safetensors": "deep", "optuna": "tune"}  # noqa: RUF012 - never changed
 
     @classmethod
-    def of(cls, what: str, error: ImportError) -> "MissingExtraError | None":
+    def from_import_error(cls, what: str, error: ImportError) -> "MissingExtraError | None":
         """Return the error to raise where ``what`` failed to import because of a missing extra, or None for another cause."""
         extra = cls._EXTRAS.get((error.name or "").partition(".")[0])
         return None if extra is None else cls(what, extra)

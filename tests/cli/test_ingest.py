@@ -60,7 +60,8 @@ def test_report_names_rows_outside_an_inferred_rating_range(run: Any, rated: Pat
     assert code == 0
     assert "1 to 5, inferred from the ratings; 1 row outside" in printed
     assert (
-        "1 row outside was set aside, such as 99. If another scale is meant, name it: --rating-range LOW..HIGH" in printed
+        "1 row outside was set aside, such as 99. If another scale is meant, name it: --rating-range LOW..HIGH"
+        in printed
     )
     report = ingest(rated).report
     assert (report.rating_range, report.rating_range_inferred) == ((1.0, 5.0), True)
@@ -94,19 +95,14 @@ def test_rules_over_the_whole_log_are_named(run: Any, tmp_path: Path) -> None:
     assert "whole log" not in err
 
 
-def test_report_names_models_that_use_the_user_table(run: Any, tmp_path: Path) -> None:
+def test_report_tells_how_to_find_models_that_use_the_user_table(run: Any, tmp_path: Path) -> None:
     log, people = tmp_path / "log.csv", tmp_path / "people.csv"
     log.write_text("user,item\na,x\nb,y\na,y\n")
     people.write_text("user,age\na,31\nb,47\n")
     _, out, _ = run("ingest", log, "--users", people)
-    assert "used by" in out
-    assert "two_tower" in out
-    _, out, _ = run("ingest", log, "--users", people, "--json")
-    used = json.loads(out)["user_columns_used_by"]
-    assert {"two_tower", "deepfm", "dcn", "dlrm", "wide_deep", "multitask"} <= set(used)
-    assert not {"ease", "ials", "content", "sasrec", "popularity"} & set(used)
-    _, out, _ = run("ingest", log, "--json")
-    assert json.loads(out)["user_columns_used_by"] == []
+    assert "leanrec models --reads users" in out
+    _, out, _ = run("ingest", log)
+    assert "--reads users" not in out
 
 
 def test_encoding_is_an_option(run: Any, tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ class RatingContract:
     def test_without_a_past_it_predicts_what_is_usual_for_the_item(self, model: Any) -> None:
         nobody = Queries(users=np.full(2, -1, np.int32), history=empty_csr(2, model.n_items))
         items = np.array([0, 5], np.int32)
-        expected = model.baseline.clip(np.float32(model.baseline.mean) + model.baseline.items[items])
+        expected = model.baseline.clip(np.float32(model.baseline.mean) + model.baseline.item_offsets[items])
         np.testing.assert_allclose(model.predict(nobody, items), expected, atol=1e-5)
 
     def test_a_history_without_ratings_is_answered(self, model: Any, dataset: Dataset) -> None:

@@ -57,8 +57,8 @@ def test_keeps_the_best_and_says_why() -> None:
     wide, narrow, same, never = selection.report()
     assert (wide.name, wide.kept, wide.score) == ("wide", True, pytest.approx(6.25))
     assert wide.reason == "variance 6.25 is number 1 of 4"
-    assert narrow.reason == "variance 0.1875 is number 2; the first 1 stay"
-    assert same.reason == never.reason == "variance is 0: it tells no two items apart"
+    assert narrow.reason == "variance 0.1875 is number 2; the first 1 are kept"
+    assert same.reason == never.reason == "variance is 0: all items have the same value"
     low = FeatureSelector(min_score=1).fit(X, ("same", "never", "wide", "narrow")).report()[1]
     assert (low.kept, low.reason) == (False, "variance 0.1875 is below 1")
 
@@ -68,7 +68,7 @@ def test_says_what_says_nothing_of_the_group() -> None:
     selection = FeatureSelector(by="mutual-information").fit(X, ("all", "even"), np.array([0, 1, 0, 1], np.int32))
     even, everyone = selection.report()
     assert even.score == pytest.approx(np.log(2))
-    assert everyone.reason == "mutual information is 0: it says nothing of the group"
+    assert everyone.reason == "mutual information is 0: independent of the group"
 
 
 def test_groups_must_fit() -> None:

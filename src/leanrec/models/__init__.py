@@ -26,8 +26,9 @@ from typing import Any, cast
 
 from leanrec.errors import MissingExtraError, SettingError
 from leanrec.protocols import Estimator
+from leanrec.settings import parse_settings, split_list
 
-__all__ = ["INPUTS", "ModelInfo", "find_info", "get_model", "list_models"]
+__all__ = ["INPUTS", "ModelInfo", "find_info", "get_model", "list_models", "parse_model"]
 
 INPUTS: Mapping[str, str] = {
     "history": "the items that a user interacted with",
@@ -143,6 +144,20 @@ def get_model(name: str) -> type[Estimator]:
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise SettingError(f"There is no model {name!r}.{hint} Models: {', '.join(known)}.")
     return known[name].settings
+
+
+def parse_model(text: str) -> Estimator:
+    """Settings from text: a model's name, then settings that differ from the defaults, as in ``"ials,embedding_dim=32"``.
+
+    Raises:
+        SettingError: no such model or setting, or a part that is not of the form NAME=VALUE.
+        MissingExtraError: the model needs a package that is not installed.
+    """
+    name, *pairs = split_list(text) or ("",)
+    settings = dict(pair.partition("=")[::2] for pair in pairs)
+    if not all(settings.values()):
+        raise SettingError(f"Settings of {name} must have the form NAME=VALUE, separated by commas. Got {text!r}.")
+    return parse_settings(get_model(name), settings)
 
 
 def find_info(settings: type) -> ModelInfo | None:

@@ -23,7 +23,9 @@ class TestBias(RatingContract, EstimatorContract, OddDataContract):
 
 def test_a_rating_by_hand() -> None:
     items = np.array([1, 0, -1.5], np.float32)
-    model = BiasModel(Bias(), RatingBias(mean=3.5, items=items, user_damping=1, residual_std=1, low=1, high=5))
+    model = BiasModel(
+        Bias(), RatingBias(mean=3.5, item_offsets=items, user_damping=1, residual_std=1, min_rating=1, max_rating=5)
+    )
     # Rates items 1 and 2 with 5 and 3: (1.5 + 1) / (2 + 1) above the baseline.
     ratings = sp.csr_array(np.array([[0, 5, 3]], np.float32))
     query = Queries(users=np.array([-1], np.int32), history=ratings, ratings=ratings)

@@ -207,7 +207,7 @@ def test_needs_an_item_table(dataset: Dataset) -> None:
 
 def test_says_why_no_column_can_be_used(dataset: Dataset) -> None:
     table = Table({"item_id": 100.0 + np.arange(len(dataset.items))})
-    with pytest.raises(DataError, match="item_id: its name says that it is an id"):
+    with pytest.raises(DataError, match="item_id: its name is that of an id"):
         Content().fit(dataclasses.replace(dataset, item_table=table))
 
 
@@ -259,7 +259,7 @@ def test_features_in_full(dataset: Dataset, tmp_path: Any) -> None:
         ({"half_life": -1.0}, "half_life must be a number of at least 0"),
         ({"embedding_dim": -1}, "embedding_dim must be a number of at least 0"),
         ({"text": "bert"}, "text must be one of tfidf"),
-        ({"features": FeatureSpec(), "columns": ("title",)}, "must be left out where features are given"),
+        ({"features": FeatureSpec(), "columns": ("title",)}, "must not be set where features are given"),
     ],
 )
 def test_refuses_wrong_settings(settings: dict[str, Any], message: str) -> None:

@@ -12,13 +12,13 @@ from contracts.fitting import fit_once
 from leanrec.data.dataset import Dataset
 from leanrec.data.links import UserLinks
 from leanrec.errors import SettingError
-from leanrec.models.deep.core.social import influence_matrices
+from leanrec.models.deep.core.social_network import influence_matrices
 from leanrec.models.deep.diffnet import DiffNet, DiffNetModel
 from leanrec.retrieval.exact import ExactRetriever
 from leanrec.run import Run
 from leanrec.types import Queries, empty_csr
 
-SMALL = DiffNet(width=16, epochs=25, batch=128, negatives=32, learning_rate=0.01)
+SMALL = DiffNet(embedding_dim=16, epochs=25, batch_size=128, n_negatives=32, learning_rate=0.01)
 ONE = Run(seed=3, threads=1)
 
 
@@ -61,7 +61,7 @@ def model(silent: Dataset) -> DiffNetModel:
     return fit_once(SMALL, silent, ONE)
 
 
-def test_somebody_with_friends_alone_gets_an_answer_of_their_own(model: DiffNetModel, silent: Dataset) -> None:
+def test_user_with_friends_but_no_history_gets_personal_scores(model: DiffNetModel, silent: Dataset) -> None:
     asked = silent.queries(np.arange(8, dtype=np.int32))
     assert not asked.history.nnz
     lists = ExactRetriever(model, fallback=_Same(model.n_items)).retrieve(asked, 10)
@@ -73,7 +73,7 @@ def test_somebody_with_friends_alone_gets_an_answer_of_their_own(model: DiffNetM
     assert share > 0.5
 
 
-def test_somebody_without_friends_falls_back(model: DiffNetModel, silent: Dataset) -> None:
+def test_user_without_friends_and_history_gets_zeros(model: DiffNetModel, silent: Dataset) -> None:
     alone = silent.queries(np.arange(52, 56, dtype=np.int32))
     lists = ExactRetriever(model, fallback=_Same(model.n_items)).retrieve(alone, 5)
     assert lists.fallback is not None
@@ -83,7 +83,7 @@ def test_somebody_without_friends_falls_back(model: DiffNetModel, silent: Datase
     assert not model.embed_queries(stranger).any()
 
 
-def test_friends_change_the_answer_of_who_has_a_history(model: DiffNetModel, silent: Dataset) -> None:
+def test_friends_change_the_scores_of_users_with_a_history(model: DiffNetModel, silent: Dataset) -> None:
     known = silent.queries(np.array([20], np.int32))
     new = dataclasses.replace(known, users=np.array([-1], np.int32))
     assert not np.allclose(model.score(known), model.score(new), atol=1e-3)
@@ -92,7 +92,7 @@ def test_friends_change_the_answer_of_who_has_a_history(model: DiffNetModel, sil
     np.testing.assert_array_equal(model.score(friendless), model.score(new))
 
 
-def test_influence_is_what_a_walk_over_trust_reaches() -> None:
+def test_influence_equals_a_random_walk_over_the_links() -> None:
     trust = sp.csr_array(np.array([[0, 1, 3, 0], [1, 0, 0, 0], [0, 0, 0, 2], [0, 0, 0, 0]], np.float32))
     first, second = influence_matrices(trust, 2)
     np.testing.assert_allclose(first.toarray(), [[0, 0.25, 0.75, 0], [1, 0, 0, 0], [0, 0, 0, 1], [0, 0, 0, 0]])
@@ -101,9 +101,9 @@ def test_influence_is_what_a_walk_over_trust_reaches() -> None:
     assert influence_matrices(trust, 0) == []
 
 
-def test_what_friends_pass_on_is_the_mean_of_their_tastes(silent: Dataset) -> None:
+def test_social_part_is_the_mean_of_the_friends_vectors(silent: Dataset) -> None:
     """Slow twin of one hop."""
-    model = dataclasses.replace(SMALL, layers=1, epochs=3).fit(silent, ONE)
+    model = dataclasses.replace(SMALL, n_layers=1, epochs=3).fit(silent, ONE)
     friends, histories = silent.friends, silent.interactions
     assert friends is not None
     vectors = model.items[:, :-1]
@@ -127,7 +127,7 @@ def test_the_history_and_the_friends_add_up_to_the_score(model: DiffNetModel, si
     assert total == pytest.approx(float(model.score(queries)[0, 3]), abs=1e-3)
 
 
-def test_the_reason_is_friends_where_nothing_else_is_known(model: DiffNetModel, silent: Dataset) -> None:
+def test_reason_is_friends_without_a_history(model: DiffNetModel, silent: Dataset) -> None:
     queries = silent.queries(np.array([1], np.int32))
     best = int(model.score(queries)[0].argmax())
     why = model.explain(queries, best)
@@ -135,13 +135,13 @@ def test_the_reason_is_friends_where_nothing_else_is_known(model: DiffNetModel, 
     assert not len(why.items)
 
 
-def test_without_hops_links_do_not_count(silent: Dataset) -> None:
-    none = dataclasses.replace(SMALL, layers=0, epochs=2)
+def test_zero_layers_ignore_links(silent: Dataset) -> None:
+    none = dataclasses.replace(SMALL, n_layers=0, epochs=2)
     bare = dataclasses.replace(silent, user_links=None)
     np.testing.assert_array_equal(none.fit(silent, ONE).items, none.fit(bare, ONE).items)
 
 
-def test_early_stopping_keeps_the_best(silent: Dataset) -> None:
+def test_early_stopping_keeps_the_best_epoch(silent: Dataset) -> None:
     model = dataclasses.replace(SMALL, patience=2).fit(silent, ONE)
     assert np.isfinite(model.score(silent.queries())).all()
 

@@ -22,7 +22,7 @@ from leanrec.models.deep.kgin import KGIN, KGINModel
 from leanrec.run import Run
 from leanrec.types import Queries
 
-SMALL = KGIN(width=16, epochs=25, batch=128, negatives=32, learning_rate=0.01)
+SMALL = KGIN(embedding_dim=16, epochs=25, batch_size=128, n_negatives=32, learning_rate=0.01)
 STRINGS = np.dtypes.StringDType()
 ACTORS = ("Ann", "Bob", "Cid", "Dee")
 
@@ -69,7 +69,7 @@ def without_items(data: Dataset, items: list[int]) -> Dataset:
     return data.with_events(data.events.take(~np.isin(data.events.item, items)))
 
 
-def test_items_that_nobody_touched_are_known_by_their_triples(linked: Dataset) -> None:
+def test_items_without_interactions_are_placed_by_their_triples(linked: Dataset) -> None:
     """Eight films lose all their events: users still prefer those whose actor plays in the genre they like."""
     cold = np.arange(16, 24, dtype=np.int32)
     model = SMALL.fit(without_items(linked, cold.tolist()), Run(seed=3, threads=1))
@@ -84,7 +84,7 @@ def test_items_that_nobody_touched_are_known_by_their_triples(linked: Dataset) -
     assert (flat.max(axis=1) == flat.min(axis=1)).all()
 
 
-def test_knowledge_helps_where_events_are_few(linked: Dataset) -> None:
+def test_knowledge_graph_helps_with_few_events(linked: Dataset) -> None:
     """With two events a user the actor says what the events cannot."""
     first = np.concatenate([np.arange(start, start + 2) for start in linked.indptr[:-1]])
     few = linked.with_events(linked.events.take(first))
@@ -106,7 +106,9 @@ def test_the_layers_are_the_sums_over_triples(model: KGINModel, linked: Dataset)
     assert links is not None
     rows, R = links.rows(linked.items), len(links.relations)
     entity = np.cumsum(rows < 0) - 1
-    handed = [model.item_reach[row] if row >= 0 else model.entity_reach[entity[node]] for node, row in enumerate(rows)]
+    handed = [
+        model.item_messages[row] if row >= 0 else model.entity_messages[entity[node]] for node, row in enumerate(rows)
+    ]
     got: dict[int, list[np.ndarray]] = {}
     for head, relation, tail in zip(links.head, links.relation, links.tail, strict=True):
         got.setdefault(head, []).append(model.relations[relation] * handed[tail])
@@ -120,7 +122,7 @@ def test_the_layers_are_the_sums_over_triples(model: KGINModel, linked: Dataset)
     # An item that nobody touched is what it gets, and nothing else.
     alone = sum(fitted._received(*fitted.knowledge.items.neighbors(7)))
     np.testing.assert_allclose(fitted.items[7, :-1], alone, rtol=1e-4, atol=1e-5)
-    assert fitted.items[7, -1] == fitted.unknown[0]
+    assert fitted.items[7, -1] == fitted.unknown_bias[0]
 
 
 def test_the_history_adds_up_to_the_score(model: KGINModel, linked: Dataset) -> None:
@@ -137,7 +139,7 @@ def one(items: list[int], n: int) -> Queries:
     return Queries(users=np.array([-1], np.int32), history=history)
 
 
-def test_a_path_names_what_both_are_tied_to(model: KGINModel) -> None:
+def test_path_names_the_shared_entity(model: KGINModel) -> None:
     why = model.explain(one([4, 5], model.n_items), 8)
     assert why.paths
     assert why.paths[0].item == 4
@@ -152,8 +154,8 @@ def test_paths_over_items_and_backwards(model: KGINModel) -> None:
     forced = dataclasses.replace(
         model,
         items=np.abs(model.items),
-        item_reach=np.abs(model.item_reach),
-        entity_reach=np.abs(model.entity_reach),
+        item_reach=np.abs(model.item_messages),
+        entity_reach=np.abs(model.entity_messages),
         relations=np.abs(model.relations),
     )
     assert {path.through for path in forced._paths(np.array([10], np.int32), 6, pull)} == {"actor: Cid", "sequel of"}
@@ -164,7 +166,7 @@ def test_paths_over_items_and_backwards(model: KGINModel) -> None:
     assert forced._paths(np.array([1], np.int32), 4, pull) == ()
 
 
-def test_new_items_are_known_by_labels_that_are_called_like_relations(dataset: Dataset) -> None:
+def test_new_items_use_labels_in_columns_named_like_relations(dataset: Dataset) -> None:
     """A new item with the labels of an item that nobody touched has its vector."""
     data = without_items(dataset, [9])
     model = SMALL.fit(data, Run(seed=3, threads=1))
@@ -181,7 +183,8 @@ def test_labels_and_triples_join(linked: Dataset, dataset: Dataset) -> None:
     both = build_knowledge_graph(dataclasses.replace(linked, item_table=dataset.item_table))
     assert set(both.relations.tolist()) == {"film.actor", "school", "sequel_of", "made", "genres"}
     assert (
-        both.describe_link(both.relations.tolist().index("genres"), -1 - both.names.tolist().index("drama")) == "genres: drama"
+        both.describe_link(both.relations.tolist().index("genres"), -1 - both.names.tolist().index("drama"))
+        == "genres: drama"
     )
     none = build_knowledge_graph(dataset, labels=False)
     assert not len(none.items.node)
@@ -195,13 +198,13 @@ def test_relations_can_be_called_anything() -> None:
     assert {name: short_relation_name(name) for name in data_names} == data_names
 
 
-def test_early_stopping_keeps_the_best(linked: Dataset) -> None:
+def test_early_stopping_keeps_the_best_epoch(linked: Dataset) -> None:
     stopping = dataclasses.replace(SMALL, patience=2, epochs=40)
     model = stopping.fit(linked, Run(seed=3, threads=1))
     assert np.isfinite(model.score(linked.queries())).all()
 
 
-def test_answers_need_no_torch(model: KGINModel, tmp_path: Path) -> None:
+def test_scoring_works_without_torch(model: KGINModel, tmp_path: Path) -> None:
     folder = artifacts.save(model, tmp_path / "model")
     code = (
         "import sys\n"

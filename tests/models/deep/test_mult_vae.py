@@ -12,8 +12,8 @@ from leanrec.models.deep import mult_vae
 from leanrec.models.deep.mult_vae import MultVAE
 from leanrec.run import Run
 
-SMALL = MultVAE(width=8, hidden=16, epochs=15, batch=32, learning_rate=0.02)
-DEEPER = dataclasses.replace(SMALL, layers=2, decoder=8, beta=0.01, epochs=20, learning_rate=0.05)
+SMALL = MultVAE(embedding_dim=8, hidden_dim=16, epochs=15, batch_size=32, learning_rate=0.02)
+DEEPER = dataclasses.replace(SMALL, n_layers=2, decoder_dim=8, beta=0.01, epochs=20, learning_rate=0.05)
 
 
 class TestMultVAE(EstimatorContract, OddDataContract):
@@ -24,7 +24,7 @@ class TestDeeper(EstimatorContract):
     estimator = DEEPER
 
 
-def test_answers_are_those_of_the_network(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_model_scores_equal_those_of_the_network(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     networks = []
     make = mult_vae._model
     monkeypatch.setattr(mult_vae, "_model", lambda settings, net: networks.append(net) or make(settings, net))
@@ -36,7 +36,7 @@ def test_answers_are_those_of_the_network(dataset: Dataset, monkeypatch: pytest.
     np.testing.assert_allclose(model.score(dataset.queries()), slow, rtol=1e-3, atol=1e-3)
 
 
-def test_large_catalogues_step_by_rows(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_catalogs_have_sparse_gradients(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mult_vae, "_MANY", 0)
     model = dataclasses.replace(SMALL, patience=3).fit(dataset, Run(threads=1))
     assert np.isfinite(model.score(dataset.queries())).all()

@@ -11,7 +11,7 @@ from leanrec.errors import SettingError
 from leanrec.models.deep.neumf import NeuMF, NeuMFModel
 from leanrec.run import Run
 
-SMALL = NeuMF(width=8, layers=(16, 8), epochs=3, batch=256, negatives=20, learning_rate=0.005)
+SMALL = NeuMF(embedding_dim=8, hidden_sizes=(16, 8), epochs=3, batch_size=256, n_negatives=20, learning_rate=0.005)
 
 
 class TestNeuMF(EstimatorContract, OddDataContract):
@@ -19,7 +19,7 @@ class TestNeuMF(EstimatorContract, OddDataContract):
 
 
 class TestGMF(EstimatorContract):
-    estimator = dataclasses.replace(SMALL, layers=(), loss="bce")
+    estimator = dataclasses.replace(SMALL, hidden_sizes=(), loss="bce")
 
 
 @pytest.fixture(scope="module")
@@ -27,11 +27,11 @@ def fitted(dataset: Dataset) -> NeuMFModel:
     return dataclasses.replace(SMALL, learning_rate=0.05).fit(dataset, Run(seed=1, threads=1))
 
 
-def test_the_network_scores_as_a_slow_twin_does(fitted: NeuMFModel, dataset: Dataset) -> None:
+def test_network_scores_equal_a_slow_reference(fitted: NeuMFModel, dataset: Dataset) -> None:
     weights, D = {name: each.astype(np.float64) for name, each in fitted.weights.items()}, SMALL.width
     queries = dataset.queries(np.arange(3, dtype=np.int32))
     scores = fitted.score(queries)
-    for b, vector in enumerate(fitted.folding.vectors(queries.history)):
+    for b, vector in enumerate(fitted.fold_in.encode(queries.history)):
         p = vector * weights["size"]
         turned = weights["turn.weight"] @ p + weights["turn.bias"]
         for item in range(0, fitted.n_items, 7):
@@ -43,16 +43,16 @@ def test_the_network_scores_as_a_slow_twin_does(fitted: NeuMFModel, dataset: Dat
             assert scores[b, item] == pytest.approx(slow, rel=1e-4, abs=1e-4)
 
 
-def test_users_are_the_solution_of_their_least_squares(fitted: NeuMFModel, dataset: Dataset) -> None:
-    history, V = dataset.interactions[[0]], fitted.folding.items.astype(np.float64)
+def test_user_vectors_solve_the_least_squares(fitted: NeuMFModel, dataset: Dataset) -> None:
+    history, V = dataset.interactions[[0]], fitted.fold_in.items.astype(np.float64)
     touched = V[history.indices]
     A = SMALL.unobserved * V.T @ V + touched.T @ touched + SMALL.l2 * np.sqrt(history.nnz) * np.eye(SMALL.width)
     slow = np.linalg.solve(A, touched.sum(axis=0))
-    np.testing.assert_allclose(fitted.folding.vectors(history)[0], slow, rtol=1e-3, atol=1e-4)
-    np.testing.assert_allclose(fitted.folding.parts(history).sum(axis=0), slow, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(fitted.fold_in.encode(history)[0], slow, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(fitted.fold_in.item_contributions(history).sum(axis=0), slow, rtol=1e-3, atol=1e-4)
 
 
-def test_a_known_user_is_answered_as_a_new_one_with_the_same_history(fitted: NeuMFModel, dataset: Dataset) -> None:
+def test_known_user_gets_the_scores_of_a_new_one_with_the_same_history(fitted: NeuMFModel, dataset: Dataset) -> None:
     queries = dataset.queries()
     new = dataclasses.replace(queries, users=np.full(len(queries), -1, np.int32))
     np.testing.assert_array_equal(fitted.score(queries), fitted.score(new))
@@ -63,6 +63,6 @@ def test_stops_by_patience(dataset: Dataset) -> None:
     assert np.isfinite(model.score(dataset.queries())).all()
 
 
-def test_refuses_layers_without_cells() -> None:
+def test_hidden_sizes_of_zero_are_refused() -> None:
     with pytest.raises(SettingError, match="layers"):
-        NeuMF(layers=(8, 0))
+        NeuMF(hidden_sizes=(8, 0))

@@ -13,7 +13,7 @@ from leanrec.models.deep.two_tower import TwoTower, TwoTowerModel
 from leanrec.run import Run
 from leanrec.types import Queries
 
-SMALL = TwoTower(width=8, hidden=8, epochs=12, batch=256, learning_rate=0.02)
+SMALL = TwoTower(embedding_dim=8, hidden_dim=8, epochs=12, batch_size=256, learning_rate=0.02)
 
 
 class TestTwoTower(EstimatorContract, OddDataContract):
@@ -24,9 +24,11 @@ class TestTwoTowerAligned(EstimatorContract):
     estimator = dataclasses.replace(SMALL, loss="alignment")
 
 
-def test_without_spreading_out_alignment_puts_all_in_one_place(dataset: Dataset) -> None:
+def test_alignment_without_uniformity_collapses(dataset: Dataset) -> None:
     def width_of(spread: float) -> float:
-        model = dataclasses.replace(SMALL, loss="alignment", spread=spread).fit(dataset, Run(seed=1, threads=1))
+        model = dataclasses.replace(SMALL, loss="alignment", uniformity_weight=spread).fit(
+            dataset, Run(seed=1, threads=1)
+        )
         touched = np.flatnonzero(np.bincount(dataset.interactions.indices, minlength=model.n_items))
         return float(np.linalg.norm(model.items[touched] - model.items[touched].mean(axis=0), axis=1).mean())
 
@@ -38,15 +40,15 @@ def fitted(dataset: Dataset) -> TwoTowerModel:
     return SMALL.fit(dataset, Run(seed=1, threads=1))
 
 
-def test_a_new_item_comes_near_its_twin_in_content(fitted: TwoTowerModel, dataset: Dataset) -> None:
+def test_new_item_is_close_to_an_item_with_the_same_content(fitted: TwoTowerModel, dataset: Dataset) -> None:
     assert dataset.item_table is not None
-    wide = dataclasses.replace(SMALL, drop_id=1.0).fit(dataset, Run(seed=1, threads=1))
+    wide = dataclasses.replace(SMALL, id_dropout=1.0).fit(dataset, Run(seed=1, threads=1))
     larger = wide.extend(dataset.item_table.take(np.array([0, 5])))
     np.testing.assert_allclose(larger.items[-2:], wide.items[[0, 5]], rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(larger.items[:-2], wide.items)
 
 
-def test_users_of_a_genre_get_a_new_item_of_it(fitted: TwoTowerModel, dataset: Dataset) -> None:
+def test_new_item_is_recommended_to_users_of_its_genre(fitted: TwoTowerModel, dataset: Dataset) -> None:
     assert dataset.item_table is not None
     scores = fitted.extend(dataset.item_table.take(np.arange(4))).score(_wider(dataset.queries(), 4))[:, -4:]
     assert (scores.argmax(axis=1) == np.arange(len(scores)) % 4).mean() > 0.6
@@ -58,14 +60,14 @@ def _wider(queries: Queries, more: int) -> Queries:
     return dataclasses.replace(queries, history=history, seen=None, ratings=None)
 
 
-def test_the_user_table_tells_users_apart(dataset: Dataset) -> None:
+def test_user_table_distinguishes_users(dataset: Dataset) -> None:
     group = np.array([f"group {u % 4}" for u in range(len(dataset.users))], np.dtypes.StringDType())
     model = SMALL.fit(dataclasses.replace(dataset, user_table=Table({"group": group})), Run(seed=1, threads=1))
     assert np.abs(model.users).max() > 0
     np.testing.assert_array_equal(model.users[0], model.users[4])
 
 
-def test_without_an_item_table_ids_are_enough_and_new_items_are_refused(dataset: Dataset) -> None:
+def test_without_an_item_table_new_items_are_refused(dataset: Dataset) -> None:
     model = SMALL.fit(dataclasses.replace(dataset, item_table=None), Run(threads=1))
     assert dataset.item_table is not None
     with pytest.raises(DataError, match="no item table"):
@@ -74,12 +76,12 @@ def test_without_an_item_table_ids_are_enough_and_new_items_are_refused(dataset:
         dataclasses.replace(SMALL, columns=("genres",)).fit(dataclasses.replace(dataset, item_table=None))
 
 
-def test_vectors_have_the_length_that_the_temperature_says(fitted: TwoTowerModel, dataset: Dataset) -> None:
+def test_query_vectors_have_length_one_over_temperature(fitted: TwoTowerModel, dataset: Dataset) -> None:
     np.testing.assert_allclose(np.linalg.norm(fitted.items, axis=1), 1, rtol=1e-3)
     lengths = np.linalg.norm(fitted.embed_queries(dataset.queries()), axis=1)
     np.testing.assert_allclose(lengths, 1 / SMALL.temperature, rtol=1e-3)
 
 
 def test_stops_by_patience(dataset: Dataset) -> None:
-    model = dataclasses.replace(SMALL, patience=1, hidden=0).fit(dataset, Run(threads=1))
+    model = dataclasses.replace(SMALL, patience=1, hidden_dim=0).fit(dataset, Run(threads=1))
     assert np.isfinite(model.score(dataset.queries())).all()

@@ -51,15 +51,15 @@ def slow_fit(C: np.ndarray, V: np.ndarray, W: np.ndarray, how: IALS) -> tuple[np
 def slow_solve(c: np.ndarray, V: np.ndarray, how: IALS) -> np.ndarray:
     if not c.any():
         return np.zeros(V.shape[1])
-    ridge = how.l2 * (c > 0).sum() ** how.scaling * np.eye(V.shape[1])
-    return np.linalg.solve((V.T * (c + how.unobserved)) @ V + ridge, V.T @ c)
+    ridge = how.l2 * (c > 0).sum() ** how.l2_exponent * np.eye(V.shape[1])
+    return np.linalg.solve((V.T * (c + how.unobserved_weight)) @ V + ridge, V.T @ c)
 
 
 def loss(C: np.ndarray, W: np.ndarray, V: np.ndarray, how: IALS) -> float:
     scores = W @ V.T
-    fit = (C * (scores - 1) ** 2).sum() + how.unobserved * (scores**2).sum()
-    ridge_users = (((C > 0).sum(axis=1) ** how.scaling) * (W**2).sum(axis=1)).sum()
-    ridge_items = (((C > 0).sum(axis=0) ** how.scaling) * (V**2).sum(axis=1)).sum()
+    fit = (C * (scores - 1) ** 2).sum() + how.unobserved_weight * (scores**2).sum()
+    ridge_users = (((C > 0).sum(axis=1) ** how.l2_exponent) * (W**2).sum(axis=1)).sum()
+    ridge_items = (((C > 0).sum(axis=0) ** how.l2_exponent) * (V**2).sum(axis=1)).sum()
     return float(fit + how.l2 * (ridge_users + ridge_items))
 
 
@@ -80,9 +80,9 @@ def test_the_end_has_no_slope(dataset: Dataset) -> None:
     model = how.fit(dataset)
     C = np.log2(1 + dataset.interactions.toarray()).astype(np.float64)
     W, V = model.embed_queries(dataset.queries()).astype(np.float64), model.items.astype(np.float64)
-    pull = C * (W @ V.T - 1) + how.unobserved * (W @ V.T)
-    slope_users = pull @ V + how.l2 * ((C > 0).sum(axis=1) ** how.scaling)[:, None] * W
-    slope_items = pull.T @ W + how.l2 * ((C > 0).sum(axis=0) ** how.scaling)[:, None] * V
+    pull = C * (W @ V.T - 1) + how.unobserved_weight * (W @ V.T)
+    slope_users = pull @ V + how.l2 * ((C > 0).sum(axis=1) ** how.l2_exponent)[:, None] * W
+    slope_items = pull.T @ W + how.l2 * ((C > 0).sum(axis=0) ** how.l2_exponent)[:, None] * V
     assert abs(slope_users).max() < 1e-3 * abs(C @ V).max()
     assert abs(slope_items).max() < 1e-2 * abs(C.T @ W).max()
 
@@ -108,7 +108,7 @@ def test_a_step_beyond_the_solution_leaves_its_square_of_the_gain(step: float, s
     how, X = IALS(embedding_dim=24, solver=solver), sp.csr_array(history)
     V, W = (rng.standard_normal((n, 24)).astype(np.float32) for n in (50, 60))
     ridge = how._ridge(X)
-    states = {each: how._half(X, V, ridge, W, each) for each in (step, 1.0, 0.0)}
+    states = {each: how._solve_side(X, V, ridge, W, each) for each in (step, 1.0, 0.0)}
     gone, best, before = (loss(history, *states[each], how) for each in (step, 1.0, 0.0))
     assert gone - best == pytest.approx((1 - step) ** 2 * (before - best), rel=1e-3, abs=1e-2)
 

@@ -117,5 +117,5 @@ def test_refuses_settings_outside_their_range(wrong: dict[str, float]) -> None:
 
 
 def test_refuses_a_high_order_beside_directions() -> None:
-    with pytest.raises(SettingError, match="order must be at most 3 unless width is 0"):
+    with pytest.raises(SettingError, match="order must be at most 3 unless n_components is 0"):
         ChebyCF(n_components=4, order=8)

@@ -44,7 +44,7 @@ def test_scores_follow_the_formula(dataset: Dataset, width: int, ideal: float, a
 
 def test_top_keeps_what_each_item_adds_most(dataset: Dataset) -> None:
     full = GFCF(n_components=5, n_iter=60)
-    expected = dense_weights(dataset, 5, full.ideal, full.alpha)
+    expected = dense_weights(dataset, 5, full.low_pass_weight, full.alpha)
     np.fill_diagonal(expected, -np.inf)
     kept = GFCF(n_components=5, n_iter=60, top_k=7).fit(dataset).weights.toarray()
     for item in range(40):

@@ -89,7 +89,7 @@ def test_a_matrix_that_does_not_fit_is_inverted_in_a_file(top: int, monkeypatch:
 def test_large_catalogues_are_inverted_by_the_sweep(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = EASE(l2=20.0).fit(dataset).weights
     monkeypatch.setattr(ease, "_LAPACK", 39)
-    monkeypatch.setattr(ease, "inverse_in_place", None)
+    monkeypatch.setattr(ease, "invert_in_place", None)
     np.testing.assert_allclose(EASE(l2=20.0).fit(dataset).weights, expected, atol=1e-6)
 
 

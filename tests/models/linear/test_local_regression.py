@@ -36,16 +36,21 @@ def by_numpy(data: Dataset, how: LocalRegression) -> np.ndarray:
     degrees, Z = X.sum(axis=0), X * X.sum(axis=1, keepdims=True) ** -how.alpha
     G = Z.T @ Z
     squares = np.diag(G)
-    ridge = how.l2 * squares.mean() ** (1 - how.growth) * squares**how.growth / np.sqrt((X > 0).sum(axis=0).mean())
+    ridge = (
+        how.l2
+        * squares.mean() ** (1 - how.l2_exponent)
+        * squares**how.l2_exponent
+        / np.sqrt((X > 0).sum(axis=0).mean())
+    )
     cosine = G / np.sqrt(np.outer(squares, squares))
     np.fill_diagonal(cosine, -1)
     B = np.zeros_like(G)
     for j in range(len(G)):
-        S = np.argsort(-cosine[j], kind="stable")[: how.neighbours]
+        S = np.argsort(-cosine[j], kind="stable")[: how.n_neighbors]
         S = S[cosine[j, S] > 0]
         w = np.linalg.solve(G[np.ix_(S, S)] + np.diag(ridge[S]), G[S, j])
         B[S, j] = degrees[S] ** -how.beta * w * degrees[j] ** how.gamma
-    return np.where(np.abs(B) > how.least * np.abs(B).max(axis=0), B, 0)
+    return np.where(np.abs(B) > how.min_weight * np.abs(B).max(axis=0), B, 0)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ class TestSANSA(EstimatorContract, OddDataContract):
 def item_weights(model: SANSAModel) -> np.ndarray:
     """B (N, N), the slow way."""
     n = model.n_items
-    return np.asarray((model.spread @ model.weights[:n]).toarray() + np.eye(n), np.float64)
+    return np.asarray((model.projection @ model.weights[:n]).toarray() + np.eye(n), np.float64)
 
 
 def test_with_every_pair_it_is_ease() -> None:
@@ -36,13 +36,13 @@ def test_the_factor_is_the_inverse_cholesky_factor_where_all_pairs_are_near(data
     X[0] = 1  # every pair shares a user
     data = X.astype(np.float32)
     like = sansa.top_similar(sansa.sp.csr_array(data), 40, "cosine")
-    F = sansa._factor(sansa.sp.csr_array(data), 3.0, like).toarray().astype(np.float64)
+    F = sansa._compute_factor(sansa.sp.csr_array(data), 3.0, like).toarray().astype(np.float64)
     np.testing.assert_allclose(F.T @ F, np.linalg.inv(X.T @ X + 3 * np.eye(40)), atol=1e-5)
 
 
 def test_each_row_is_the_best_for_its_pattern(dataset: Dataset) -> None:
     X = dataset.interactions
-    F = sansa._factor(X, 5.0, sansa.top_similar(X, 6, "cosine")).toarray().astype(np.float64)
+    F = sansa._compute_factor(X, 5.0, sansa.top_similar(X, 6, "cosine")).toarray().astype(np.float64)
     A = X.toarray().T @ X.toarray() + 5 * np.eye(40)
     for row in F:
         there = np.flatnonzero(row)

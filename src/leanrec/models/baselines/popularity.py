@@ -1,6 +1,6 @@
-"""Popularity: the items that most people chose, lately.
+"""Popularity: the most frequent items, with exponential decay.
 
-The decay by half-life is the exponential forgetting of Ding and Li, "Time Weight Collaborative Filtering",
+The decay is that of Ding and Li, "Time Weight Collaborative Filtering",
 CIKM 2005.
 """
 
@@ -22,9 +22,10 @@ _DAY = 86_400.0
 
 @dataclasses.dataclass(frozen=True)
 class Popularity:
-    """Count who chose each item; a choice loses half its say every ``half_life`` days.
+    """The number of users of each item; the weight of an interaction halves every ``half_life`` days.
 
-    Answers anybody, an empty history too: it is the fallback of all other models.
+    It also scores empty histories, and is the fallback of all other models.
+
     Cost: fit O(E) time and 40 bytes an event; a query O(N) to copy; the model 4 N bytes.
     """
 
@@ -35,15 +36,15 @@ class Popularity:
         at_least=0,
         search="0,7,30,90,365",
         doc=(
-            "Days after which an event counts half, seen from the last event of the log; 0 = no decay. It needs times "
-            "in seconds: where time is only an order, leave it at 0."
+            "Days in which the weight of an event halves, counted back from the last event; 0 = no decay. Needs times "
+            "in seconds; leave it at 0 where time is only an order."
         ),
     )
     count: str = setting(
         "users",
         one_of=("users", "weights"),
         search="users,weights",
-        doc='"users" counts each user once an item (their latest event); "weights" adds up all event weights.',
+        doc='"users" = each user counts once for an item, by the latest event; "weights" = sum of all event weights.',
     )
 
     def __post_init__(self) -> None:
@@ -56,38 +57,38 @@ class Popularity:
     def fit(self, data: Dataset, run: Run = Run()) -> "PopularityModel":
         """Count positive events. An item without any gets 0."""
         run.require_memory(self.fit_bytes(data.shape), f"Popularity over {len(data.events)} events")
-        counts = self._decayed(data) if self.half_life else self._counted(data)
+        counts = self._count_with_decay(data) if self.half_life else self._count(data)
         return PopularityModel(self, counts.astype(np.float32))
 
-    def _counted(self, data: Dataset) -> np.ndarray:
-        """From the matrix that the other models share: it has each pair once, with the sum of its weights."""
+    def _count(self, data: Dataset) -> np.ndarray:
+        """Counts from the interaction matrix, which has each pair once with the sum of its weights."""
         X = data.interactions
         return np.bincount(X.indices, weights=X.data if self.count == "weights" else None, minlength=len(data.items))
 
-    def _decayed(self, data: Dataset) -> np.ndarray:
+    def _count_with_decay(self, data: Dataset) -> np.ndarray:
         events, n_items = data.events, len(data.items)
         positive = np.flatnonzero(events.weight > 0)
         item = events.item[positive]
         time = events.time[positive]
-        say = np.exp2((time - time.max(initial=np.iinfo(time.dtype).min)) / (self.half_life * _DAY))
+        decay = np.exp2((time - time.max(initial=np.iinfo(time.dtype).min)) / (self.half_life * _DAY))
         if self.count == "weights":
-            say *= events.weight[positive]
+            decay *= events.weight[positive]
         else:
-            # Events are in time order within a user, so the last of a pair is the one that has decayed least.
+            # Events of a user are sorted by time, so that the last event of a pair has decayed least.
             pair = events.user[positive].astype(np.int64) * n_items + item
             _, from_the_end = np.unique(pair[::-1], return_index=True)
             latest = len(pair) - 1 - from_the_end
-            item, say = item[latest], say[latest]
-        return np.bincount(item, weights=say, minlength=n_items)
+            item, decay = item[latest], decay[latest]
+        return np.bincount(item, weights=decay, minlength=n_items)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PopularityModel:
-    """Counted popularity.
+    """A fitted `Popularity`.
 
     Attributes:
-        settings: what it was fitted with.
-        counts: (N,) float32, decayed number of users or sum of weights.
+        settings: settings of the fit.
+        counts: (N,) float32 decayed number of users, or sum of weights.
     """
 
     settings: Popularity
@@ -99,10 +100,10 @@ class PopularityModel:
         return len(self.counts)
 
     def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
-        """The counts, the same for every asker: (B, N), or (B, K) for ``items`` (K,) or (B, K)."""
+        """The counts, the same for all users: (B, N), or (B, K) for ``items`` (K,) or (B, K)."""
         chosen = self.counts if items is None else self.counts[items]
         return np.array(np.broadcast_to(chosen, (len(queries), chosen.shape[-1])))
 
-    def explain(self, queries: Queries, item: int) -> Explanation:  # noqa: ARG002 - nothing of the asker matters
-        """The reason is "popularity"; no item of the history speaks for it."""
+    def explain(self, queries: Queries, item: int) -> Explanation:  # noqa: ARG002 - the same for all users
+        """The reason is "popularity"; no item of the history contributes."""
         return Explanation("popularity", np.zeros(0, np.int32), np.zeros(0, np.float32))

@@ -120,7 +120,9 @@ class DiffNetModel:
         ones = type(history)((np.ones(history.nnz, np.float32), history.indices, history.indptr), shape=history.shape)
         lengths = np.maximum(np.diff(history.indptr), 1).astype(np.float32)
         sums = np.asarray(ones @ self.items[:, :-1], np.float32)
-        return np.asarray(sums / lengths[:, None] ** np.float32(self.settings.pooling_exponent) * self.own_gate, np.float32)
+        return np.asarray(
+            sums / lengths[:, None] ** np.float32(self.settings.pooling_exponent) * self.own_gate, np.float32
+        )
 
     def _lookup_social(self, users: Int32Array) -> Float32Array:
         """(B, D) the part of the friends; zeros for users outside the fit."""

@@ -121,7 +121,10 @@ class _MultVAENetwork(nn.Module):
         self.first_bias = nn.Parameter(torch.zeros(hidden))
         self.upper = nn.ModuleList(nn.Linear(hidden, hidden) for _ in range(settings.n_layers - 1))
         self.norms = nn.ModuleList(nn.LayerNorm(hidden) for _ in range(settings.n_layers))
-        self.mean, self.log_variance = nn.Linear(hidden, settings.embedding_dim), nn.Linear(hidden, settings.embedding_dim)
+        self.mean, self.log_variance = (
+            nn.Linear(hidden, settings.embedding_dim),
+            nn.Linear(hidden, settings.embedding_dim),
+        )
         nn.init.zeros_(self.log_variance.weight)
         nn.init.constant_(self.log_variance.bias, -4.0)
         self.decoder_hidden = nn.Linear(settings.embedding_dim, settings.decoder_dim) if settings.decoder_dim else None
@@ -155,7 +158,9 @@ class _HistoryObjective:
     def batches(self, rng: np.random.Generator) -> Sequence[Int64Array]:
         users = np.flatnonzero(np.diff(self.X.indptr))
         rng.shuffle(users)
-        return [users[start : start + self.settings.batch_size] for start in range(0, len(users), self.settings.batch_size)]
+        return [
+            users[start : start + self.settings.batch_size] for start in range(0, len(users), self.settings.batch_size)
+        ]
 
     def loss(self, network: nn.Module, batch: Int64Array, rng: np.random.Generator) -> Tensor:  # noqa: ARG002 - the noise comes from torch
         net = cast(_MultVAENetwork, network)
@@ -206,12 +211,12 @@ class MultVAEModel:
         history = queries.history.copy()
         lengths = np.diff(history.indptr)
         history.data = np.repeat(np.maximum(lengths, 1) ** np.float32(-0.5), lengths).astype(np.float32)
-        x = self._decode(history @ self.first)
+        x = self._compute_states(history @ self.first)
         states = np.column_stack([x, np.ones(len(x), np.float32)]).astype(np.float32)
         states[lengths == 0] = 0
         return states
 
-    def _decode(self, sums: Float32Array) -> Float32Array:
+    def _compute_states(self, sums: Float32Array) -> Float32Array:
         """(B, D) input of the decoder's last layer, from the sums of the first layer of the encoder."""
         weights = self.weights
         x = self._layer_norm(_silu(sums + weights["first_bias"]), 0)
@@ -225,7 +230,9 @@ class MultVAEModel:
     def _layer_norm(self, x: Float32Array, layer: int) -> Float32Array:
         x = x - x.mean(axis=1, keepdims=True)
         scale = np.sqrt((x**2).mean(axis=1, keepdims=True) + np.float32(_EPSILON))
-        normalized: Float32Array = x / scale * self.weights[f"norms.{layer}.weight"] + self.weights[f"norms.{layer}.bias"]
+        normalized: Float32Array = (
+            x / scale * self.weights[f"norms.{layer}.weight"] + self.weights[f"norms.{layer}.bias"]
+        )
         return normalized
 
     def embed_items(self) -> Float32Array:
@@ -243,7 +250,7 @@ class MultVAEModel:
         parts = self.first[history].reshape(L, self.first.shape[1])
         whole = parts.sum(axis=0)
         sums = np.concatenate([whole[None] / np.sqrt(max(1, L)), (whole - parts) / np.sqrt(max(1, L - 1))])
-        scores = self._decode(sums.astype(np.float32)) @ vector[:-1]
+        scores = self._compute_states(sums.astype(np.float32)) @ vector[:-1]
         added = scores[0] - scores[1:]
         return rank_contributions(history, added)
 

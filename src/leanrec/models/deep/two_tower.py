@@ -1,4 +1,4 @@
-"""Two-tower: a network for the asker and one for the item, and their dot product; content gives new items a place.
+"""Two-tower: query and item encoders with a dot product, and content features for new items.
 
 Yi, Yang, Hong, Cheng, Heldt, Kumthekar, Zhao, Wei & Chi, "Sampling-Bias-Corrected Neural Modeling for Large Corpus Item
 Recommendations", RecSys 2019; Covington, Adams & Sargin, "Deep Neural Networks for YouTube Recommendations", RecSys 2016.
@@ -19,13 +19,13 @@ from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.data.splits.evaluation_set import EvaluationSet
 from leanrec.data.table import Table
 from leanrec.errors import ColumnError, DataError
-from leanrec.features.pipeline import TEXT_FEATURES, FittedFeatures, FeatureSpec, default_text_feature
+from leanrec.features.pipeline import TEXT_FEATURES, FeatureSpec, FittedFeatures, default_text_feature
 from leanrec.kernels.sparse import dot_scores
 from leanrec.models.deep.core.masked_items import InteractionIndex, MaskedBatch, MaskedBatches, masked_item_loss
 from leanrec.nn.arrays import to_arrays
 from leanrec.protocols import Explanation, rank_contributions
 from leanrec.run import Run
-from leanrec.settings import check_at_least, check_between, check_one_of, check_positive
+from leanrec.settings import setting
 from leanrec.training import losses
 from leanrec.training.config import TrainingSettings
 from leanrec.training.early_stopping import hold_out, mean_ndcg
@@ -34,125 +34,123 @@ from leanrec.types import CSR, Float32Array, Int32Array, Queries, empty_csr
 
 __all__ = ["TwoTower", "TwoTowerModel"]
 
-_SMALL = 1e-6
-# Rows whose distances from each other are looked at in a step: that takes the square of so many numbers.
-_SPREAD = 2048
+_EPSILON = 1e-6
+# Maximum number of rows of which the uniformity loss computes all pairwise distances in a step.
+_UNIFORMITY_ROWS = 2048
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TwoTower(TrainingSettings):
-    """Vectors of unit length for asker and item, whose dot product over ``temperature`` is the score.
+    """Unit vectors of query and item, whose dot product divided by ``temperature`` is the score.
 
-    The item goes in as a vector of its own plus one from the features of the item table. The asker goes in as
-    (L + 1)^−power Σ h_j over the L items of the history, where h_j is again a vector of the item's own plus one from its
-    features, plus one from the features of the user table for users of the fit. Each tower is x + W₂ relu(W₁ x + b₁) + b₂.
+    The item tower's input is an id embedding plus an embedding of the features of the item table. The query tower's input
+    is (L + 1)^−pooling_exponent Σ h_j over the L items of the history, where h_j is again an id embedding plus one of the
+    features, plus an embedding of the features of the user table for users of the fit. Each tower is
+    x + W₂ relu(W₁ x + b₁) + b₂.
 
-    In training a part of each user's items is hidden, and each hidden item has to be found among the other hidden items of the
-    batch that its user never touched. These come as often as they are popular; dividing by the expected number of times (logQ)
-    undoes that. Frequencies are counted rather than estimated on the way, because the log is at hand.
-    The items' own vectors and the users' features are left out at random, so that a new item finds its place by its content.
-    With ``loss`` "alignment" there are no negatives: a hidden item and its asker come near each other, and items as well as askers
-    spread out over the sphere (DirectAU: Wang et al., KDD 2022).
+    In training a part of each user's items is masked, and each masked item is predicted among the masked items of the
+    batch that its user did not interact with. These are distributed by popularity; dividing by the expected number of
+    occurrences (logQ) corrects for that. Frequencies are counted rather than estimated in training, because the log is
+    available. Id embeddings and user features are dropped at random, so that new items are placed by their content.
+    With ``loss`` "alignment" there are no negatives: a masked item and its query attract each other, and items as well as
+    queries spread over the sphere (DirectAU: Wang et al., KDD 2022).
 
-    Cost: an epoch O((E + U · parts · items of a batch) · (D + hidden)); a query O(L · D + D · hidden + N · D); the model
-    8 N · D bytes and 8 D bytes a feature.
-
-    Attributes:
-        width: D.
-        hidden: cells between the two layers of a tower; 0 = the towers add nothing.
-        temperature: by which the cosine is divided.
-        loss: "softmax" among the items of the batch, or "alignment".
-        spread: "alignment": weight of spreading out beside coming near.
-        correction: share of the logarithm of an item's expected number in a batch that is taken from its score as a negative:
-            1 = the loss estimates the softmax over all items, 0 = popular items are pushed down.
-        parts: the items of a user are hidden in so many parts, one after the other.
-        power: of the number of items, by which the sum over them is divided.
-        balance: a hidden item counts L^−balance: 0 = all alike, 1 = all users alike.
-        drop_id: share of items that train without a vector of their own, where they have features.
-        dropout: share of cells of what goes into a tower that are set to zero in training.
-        columns: which columns of the item table to use; () = all that can be used.
-        text: what a column of text gives: "tfidf", "hashing", "nmf", "lda" or "embedding".
+    Cost: an epoch O((E + U · n_folds · items of a batch) · (D + hidden_dim)); a query O(L · D + D · hidden_dim + N · D);
+    the model 8 N · D bytes and 8 D bytes per feature.
     """
 
-    SPACE: ClassVar[Mapping[str, str]] = {"power": "0..1"}
+    READS: ClassVar[frozenset[str]] = frozenset({"history", "content", "users"})
 
     epochs: int = 20
-    batch: int = 8192
-    learning_rate: float = 3e-3
-    width: int = 64
-    hidden: int = 128
-    temperature: float = 0.1
-    loss: str = "softmax"
-    spread: float = 1.0
-    correction: float = 1.0
-    parts: int = 5
-    power: float = 0.5
-    balance: float = 0.0
-    drop_id: float = 0.2
-    dropout: float = 0.1
-    columns: tuple[str, ...] = ()
-    text: str = "tfidf"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_at_least("width", self.width, 1)
-        check_at_least("hidden", self.hidden, 0)
-        check_positive("temperature", self.temperature)
-        check_one_of("loss", self.loss, ("softmax", "alignment"))
-        check_at_least("spread", self.spread, 0)
-        check_between("correction", self.correction, 0, 1)
-        check_at_least("parts", self.parts, 2)
-        check_between("power", self.power, 0, 1)
-        check_between("balance", self.balance, 0, 1)
-        check_between("drop_id", self.drop_id, 0, 1)
-        check_between("dropout", self.dropout, 0, 0.99)
-        check_one_of("text", self.text, TEXT_FEATURES)
+    batch_size: int = 8192
+    learning_rate: float = setting(3e-3, search="0.0003..0.03:log")
+    embedding_dim: int = setting(64, at_least=1, search="16,32,64,128", doc="D, the length of a vector.")
+    hidden_dim: int = setting(128, at_least=0, doc="Size of the hidden layer of a tower; 0 = towers without layers.")
+    temperature: float = setting(0.1, above=0, doc="The cosine is divided by this.")
+    loss: str = setting(
+        "softmax", one_of=("softmax", "alignment"), doc='"softmax" among the items of the batch, or "alignment".'
+    )
+    uniformity_weight: float = setting(1.0, at_least=0, doc='"alignment": weight of uniformity relative to alignment.')
+    logq_correction: float = setting(
+        1.0,
+        between=(0, 1),
+        doc="Share of the log of an item's expected number in a batch that is subtracted from its score as a negative: "
+        "1 = the loss estimates the full softmax, 0 = popular items are pushed down.",
+    )
+    n_folds: int = setting(5, at_least=2, doc="Folds into which the items of a user are split; each is masked in turn.")
+    pooling_exponent: float = setting(
+        0.5,
+        between=(0, 1),
+        search="0..1",
+        doc="Exponent of the history length by which the sum of item vectors is divided.",
+    )
+    length_exponent: float = setting(
+        0.0,
+        between=(0, 1),
+        doc="Exponent of the history length by which the weight of a masked item is divided: 0 = interactions count "
+        "equally, 1 = users do.",
+    )
+    id_dropout: float = setting(
+        0.2, between=(0, 1), doc="Share of items with features that train without their id embedding."
+    )
+    dropout: float = setting(
+        0.1, between=(0, 0.99), search="0..0.6", doc="Share of the elements of the towers' inputs that are dropped."
+    )
+    columns: tuple[str, ...] = setting((), doc="Columns of the item table to use; () = all usable ones.")
+    text: str = setting(
+        "tfidf",
+        one_of=TEXT_FEATURES,
+        doc='Feature of text columns: "tfidf", "hashing", "nmf", "lda" or "embedding".',
+    )
 
     def fit_bytes(self, shape: DatasetShape) -> int:
-        """Tables with gradients, two moments and two copies; the grid of a batch; pairs; 4 kB of features an item."""
-        tables = 8 * self.width * (2 * shape.items + 1024)
-        groups = min(self.batch, self.parts * max(1, shape.users))
-        grid = 24 * groups * min(self.batch, shape.items)
-        cells = 40 * (self.batch + min(shape.items, self.batch * self.parts)) * (self.width + self.hidden)
-        spread = 32 * _SPREAD**2 if self.loss == "alignment" else 0
-        return 7 * tables + grid + spread + cells + 80 * shape.events + 4096 * (shape.items + shape.users) + 40 * 2**20
+        """Tables with gradients, two moments and two copies; scores of a batch; interactions; 4 kB of features per item."""
+        tables = 8 * self.embedding_dim * (2 * shape.items + 1024)
+        groups = min(self.batch_size, self.n_folds * max(1, shape.users))
+        scores = 24 * groups * min(self.batch_size, shape.items)
+        n_inputs = self.batch_size + min(shape.items, self.batch_size * self.n_folds)
+        activations = 40 * n_inputs * (self.embedding_dim + self.hidden_dim)
+        distances = 32 * _UNIFORMITY_ROWS**2 if self.loss == "alignment" else 0
+        features = 4096 * (shape.items + shape.users)
+        return 7 * tables + scores + distances + activations + 80 * shape.events + features + 40 * 2**20
 
     def fit(self, data: Dataset, run: Run = Run(), valid: EvaluationSet | None = None) -> "TwoTowerModel":
-        """Learn from which items go together, and what their features and those of the users say of it.
+        """Train on the histories and the item and user features of ``data``.
 
-        With ``patience`` the score is NDCG@10 on ``valid``, or on the latest item of 5 % of the users, which is then left
-        out of training, where that is None. Raises ColumnError where ``columns`` names one that is not there.
+        With ``patience`` the validation score is NDCG@10 on ``valid``; if that is None, on the latest item of 5 % of the
+        users, which is then left out of training. Raises ColumnError if the item table lacks one of ``columns``.
         """
         run.require_memory(
             self.fit_bytes(data.shape),
-            f"Two towers of width {self.width}",
-            "Choose a smaller width or raise the limit.",
+            f"TwoTower with embedding_dim={self.embedding_dim}",
+            "Choose a smaller embedding_dim or batch_size, or raise the limit.",
         )
         resolve_device(run)
         if self.patience and valid is None:
             data, valid = hold_out(data, run.rng())
-        features = _features(data.item_table, FeatureSpec(columns=self.columns, text=default_text_feature(self.text)), run)
-        about = _About(_rows(features, data.item_table, len(data.items)), _user_rows(data, run))
+        features = _fit_features(
+            data.item_table, FeatureSpec(columns=self.columns, text=default_text_feature(self.text)), run
+        )
+        rows = _FeatureRows(_transform(features, data.item_table, len(data.items)), _transform_users(data, run))
         X = data.interactions
         with torch.random.fork_rng(devices=[]), limit_torch_threads(run):
             torch.manual_seed(run.seed)
-            network = _Network(self, about)
-            judge = None if valid is None else lambda: _judge(_model(self, network, features, about), valid)
-            train(
-                network, _Objective(self, InteractionIndex(X), about), self, run, score=judge, name="TwoTower", of=(data, valid)
-            )
-        return _model(self, network, features, about)
+            network = _TwoTowerNetwork(self, rows)
+            score = None if valid is None else lambda: _validate(_build_model(self, network, features, rows), valid)
+            objective = _InBatchObjective(self, InteractionIndex(X), rows)
+            train(network, objective, self, run, score=score, name="TwoTower", data=(data, valid))
+        return _build_model(self, network, features, rows)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _About:
-    """Features: of the items (N, F), of the users (U, G); without columns where there are none."""
+class _FeatureRows:
+    """Features of the items (N, F) and of the users (U, G); without columns if there are none."""
 
     items: CSR
     users: CSR
 
 
-def _features(table: Table | None, spec: FeatureSpec, run: Run) -> FittedFeatures | None:
+def _fit_features(table: Table | None, spec: FeatureSpec, run: Run) -> FittedFeatures | None:
     if table is None:
         if spec.columns:
             raise ColumnError(f"columns={spec.columns} must be in the item table. This data set has none.")
@@ -165,35 +163,38 @@ def _features(table: Table | None, spec: FeatureSpec, run: Run) -> FittedFeature
         return None
 
 
-def _rows(features: FittedFeatures | None, table: Table | None, n: int) -> CSR:
+def _transform(features: FittedFeatures | None, table: Table | None, n: int) -> CSR:
     return empty_csr(n, 0) if features is None or table is None else features.transform(table)
 
 
-def _user_rows(data: Dataset, run: Run) -> CSR:
-    features = _features(data.user_table, FeatureSpec(), run)
-    return _rows(features, data.user_table, len(data.users))
+def _transform_users(data: Dataset, run: Run) -> CSR:
+    features = _fit_features(data.user_table, FeatureSpec(), run)
+    return _transform(features, data.user_table, len(data.users))
 
 
-class _Network(nn.Module):
-    def __init__(self, settings: TwoTower, about: _About) -> None:
+class _TwoTowerNetwork(nn.Module):
+    def __init__(self, settings: TwoTower, features: _FeatureRows) -> None:
         super().__init__()
         self.settings, width = settings, settings.embedding_dim
-        self.history, self.items = nn.Embedding(about.items.shape[0], width), nn.Embedding(about.items.shape[0], width)
-        self.history_features = nn.Embedding(about.items.shape[1], width)
-        self.item_features = nn.Embedding(about.items.shape[1], width)
-        self.user_features = nn.Embedding(about.users.shape[1], width)
+        self.history, self.items = (
+            nn.Embedding(features.items.shape[0], width),
+            nn.Embedding(features.items.shape[0], width),
+        )
+        self.history_features = nn.Embedding(features.items.shape[1], width)
+        self.item_features = nn.Embedding(features.items.shape[1], width)
+        self.user_features = nn.Embedding(features.users.shape[1], width)
         for table in (self.history, self.items, self.history_features, self.item_features, self.user_features):
             nn.init.normal_(table.weight, std=width**-0.5)
-        # What has features starts with these alone: an item that nobody touches stays where its content puts it.
-        bare = torch.from_numpy(np.diff(about.items.indptr) == 0)[:, None]
-        for own in (self.history, self.items):
-            own.weight.data *= bare
-        self.asker, self.item = _Tower(width, settings.hidden_dim), _Tower(width, settings.hidden_dim)
+        # Id embeddings of items with features start at zero, so that items without interactions are placed by content.
+        has_no_features = torch.from_numpy(np.diff(features.items.indptr) == 0)[:, None]
+        for ids in (self.history, self.items):
+            ids.weight.data *= has_no_features
+        self.query, self.item = _Tower(width, settings.hidden_dim), _Tower(width, settings.hidden_dim)
 
-    def of_items(self, rows: Tensor, features: CSR, kept: Tensor, *, history: bool) -> Tensor:
-        """(R, D) what goes in for items: own vectors where ``kept``, and features."""
-        own, table = (self.history, self.history_features) if history else (self.items, self.item_features)
-        return cast(Tensor, own(rows)) * kept + _bag(features, table.weight)
+    def embed_items(self, rows: Tensor, features: CSR, is_kept: Tensor, *, history: bool) -> Tensor:
+        """(R, D) tower inputs of items: id embeddings where ``is_kept``, plus feature embeddings."""
+        ids, table = (self.history, self.history_features) if history else (self.items, self.item_features)
+        return cast(Tensor, ids(rows)) * is_kept + _sum_features(features, table.weight)
 
 
 class _Tower(nn.Module):
@@ -208,11 +209,11 @@ class _Tower(nn.Module):
         """(B, D) to (B, D) of unit length."""
         if self.active:
             x = x + self.down(F.relu(self.up(x)))
-        return x / (x.square().sum(1, keepdim=True) + _SMALL).sqrt()
+        return x / (x.square().sum(1, keepdim=True) + _EPSILON).sqrt()
 
 
-def _bag(rows: CSR, table: Tensor) -> Tensor:
-    """(R, D) rows · table."""
+def _sum_features(rows: CSR, table: Tensor) -> Tensor:
+    """(R, D) product of feature rows and the table."""
     if not rows.shape[1] or not rows.nnz:
         return table.new_zeros((rows.shape[0], table.shape[1]))
     parts = (
@@ -224,89 +225,98 @@ def _bag(rows: CSR, table: Tensor) -> Tensor:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Objective:
-    """Hidden items against those of the batch."""
+class _InBatchObjective:
+    """Masked items against the other masked items of the batch."""
 
     settings: TwoTower
-    touched: InteractionIndex
-    about: _About
+    interactions: InteractionIndex
+    features: _FeatureRows
 
     def batches(self, rng: np.random.Generator) -> Sequence[MaskedBatch]:
-        return MaskedBatches.of(self.touched.X, self.settings.n_folds, self.settings.batch_size, rng)
+        return MaskedBatches.split(self.interactions.X, self.settings.n_folds, self.settings.batch_size, rng)
 
     def loss(self, network: nn.Module, batch: MaskedBatch, rng: np.random.Generator) -> Tensor:
-        net, settings = cast(_Network, network), self.settings
+        net, settings = cast(_TwoTowerNetwork, network), self.settings
         device = net.items.weight.device
-        rows, place, count = torch.unique(batch.targets, return_inverse=True, return_counts=True)
-        items = net.item(self._drop(self._items(net, rows, rng, history=False)))
-        askers = net.asker(self._drop(self._askers(net, batch, rng)))
+        rows, position, count = torch.unique(batch.targets, return_inverse=True, return_counts=True)
+        items = net.item(self._drop(self._item_inputs(net, rows, rng, history=False)))
+        queries = net.query(self._drop(self._query_inputs(net, batch, rng)))
         if settings.loss == "alignment":
-            return self._align(askers, items, askers[batch.groups.to(device)], items[place.to(device)], rng)
-        known = self.touched.among(batch.users, rows).to(device)
-        scores = askers @ items.T / settings.temperature
-        positive = scores[batch.groups.to(device), place.to(device)]
-        # What came often for being popular counts as it would if every item came once.
-        often = torch.log(count.float()) - settings.logq_correction * self._expected(rows, len(batch.targets))
-        negative = (scores + often.to(device)).masked_fill(known, -torch.inf)
+            return self._align(queries, items, queries[batch.groups.to(device)], items[position.to(device)], rng)
+        is_known = self.interactions.contains(batch.users, rows).to(device)
+        scores = queries @ items.T / settings.temperature
+        positive = scores[batch.groups.to(device), position.to(device)]
+        # logQ correction: unique items are weighted by their count in the batch over the expected count.
+        correction = torch.log(count.float()) - settings.logq_correction * self._log_expected(rows, len(batch.targets))
+        negative = (scores + correction.to(device)).masked_fill(is_known, -torch.inf)
         return masked_item_loss(positive, negative, batch.to(device), settings.length_exponent)
 
     def _align(
-        self, askers: Tensor, items: Tensor, askers_of: Tensor, items_of: Tensor, rng: np.random.Generator
+        self, queries: Tensor, items: Tensor, query_of_pair: Tensor, item_of_pair: Tensor, rng: np.random.Generator
     ) -> Tensor:
-        """DirectAU over the pairs ``askers_of`` and ``items_of``; at most ``_SPREAD`` rows of each side are kept apart."""
-        near = losses.alignment(askers_of, items_of)
-        some = (each[rng.permutation(len(each))[:_SPREAD]] for each in (askers, items))
-        return near + self.settings.uniformity_weight * sum((losses.uniformity(each) for each in some), near * 0) / 2
+        """DirectAU loss over positive pairs; uniformity over at most ``_UNIFORMITY_ROWS`` rows of each side."""
+        aligned = losses.alignment(query_of_pair, item_of_pair)
+        samples = (each[rng.permutation(len(each))[:_UNIFORMITY_ROWS]] for each in (queries, items))
+        return (
+            aligned
+            + self.settings.uniformity_weight * sum((losses.uniformity(each) for each in samples), aligned * 0) / 2
+        )
 
     @functools.cached_property
     def _shares(self) -> NDArray[np.float64]:
-        """(N,) of the log, by item."""
-        X = self.touched.X
+        """(N,) share of each item in the interactions."""
+        X = self.interactions.X
         return np.bincount(X.indices, minlength=X.shape[1]) / max(1, X.nnz)
 
-    def _expected(self, rows: Tensor, drawn: int) -> Tensor:
-        """(R,) the logarithm of how often each item is expected among ``drawn`` hidden ones."""
-        return torch.from_numpy(np.log(self._shares[rows.numpy()] * drawn).astype(np.float32))
+    def _log_expected(self, rows: Tensor, n_targets: int) -> Tensor:
+        """(R,) log of the expected count of each item among ``n_targets`` masked ones."""
+        return torch.from_numpy(np.log(self._shares[rows.numpy()] * n_targets).astype(np.float32))
 
-    def _items(self, net: _Network, rows: Tensor, rng: np.random.Generator, *, history: bool) -> Tensor:
-        features = self.about.items[rows.numpy()]
-        bare = np.diff(features.indptr) == 0
-        kept = torch.from_numpy((bare | (rng.random(len(bare)) >= self.settings.id_dropout)).astype(np.float32)[:, None])
+    def _item_inputs(self, net: _TwoTowerNetwork, rows: Tensor, rng: np.random.Generator, *, history: bool) -> Tensor:
+        features = self.features.items[rows.numpy()]
+        has_no_features = np.diff(features.indptr) == 0
+        is_kept = torch.from_numpy(
+            (has_no_features | (rng.random(len(has_no_features)) >= self.settings.id_dropout)).astype(np.float32)[
+                :, None
+            ]
+        )
         device = net.items.weight.device
-        return net.of_items(rows.to(device), features, kept.to(device), history=history)
+        return net.embed_items(rows.to(device), features, is_kept.to(device), history=history)
 
-    def _askers(self, net: _Network, batch: MaskedBatch, rng: np.random.Generator) -> Tensor:
-        rows, place = torch.unique(batch.seen, return_inverse=True)
-        vectors = self._items(net, rows, rng, history=True)
+    def _query_inputs(self, net: _TwoTowerNetwork, batch: MaskedBatch, rng: np.random.Generator) -> Tensor:
+        rows, position = torch.unique(batch.history, return_inverse=True)
+        vectors = self._item_inputs(net, rows, rng, history=True)
         device = vectors.device
-        touched = F.embedding_bag(place.to(device), vectors, batch.offsets.to(device), mode="sum")
-        touched = touched * (batch.lengths.to(device)[:, None] + 1.0) ** -self.settings.pooling_exponent
-        about = _bag(self.about.users[batch.users.numpy()], net.user_features.weight)
-        kept = torch.from_numpy((rng.random((len(about), 1)) >= self.settings.id_dropout).astype(np.float32))
-        return touched + about * kept.to(device)
+        pooled = F.embedding_bag(position.to(device), vectors, batch.offsets.to(device), mode="sum")
+        pooled = pooled * (batch.lengths.to(device)[:, None] + 1.0) ** -self.settings.pooling_exponent
+        user = _sum_features(self.features.users[batch.users.numpy()], net.user_features.weight)
+        is_kept = torch.from_numpy((rng.random((len(user), 1)) >= self.settings.id_dropout).astype(np.float32))
+        return pooled + user * is_kept.to(device)
 
     def _drop(self, x: Tensor) -> Tensor:
         return F.dropout(x, self.settings.dropout)
 
 
-def _judge(model: "TwoTowerModel", valid: EvaluationSet) -> float:
+def _validate(model: "TwoTowerModel", valid: EvaluationSet) -> float:
     return mean_ndcg(model.embed_queries(valid.queries), model.embed_items(), valid)
 
 
-def _model(settings: TwoTower, network: _Network, features: FittedFeatures | None, about: _About) -> "TwoTowerModel":
+def _build_model(
+    settings: TwoTower, network: _TwoTowerNetwork, features: FittedFeatures | None, rows: _FeatureRows
+) -> "TwoTowerModel":
     weights = to_arrays(network)
     tables = {name: weights.pop(f"{name}.weight") for name in ("history", "items", "user_features")}
-    history = tables["history"] + about.items @ weights["history_features.weight"]
-    items = _tower(tables["items"] + about.items @ weights["item_features.weight"], weights, "item")
-    return TwoTowerModel(settings, features, history, items, about.users @ tables["user_features"], weights)
+    history = tables["history"] + rows.items @ weights["history_features.weight"]
+    items = _apply_tower(tables["items"] + rows.items @ weights["item_features.weight"], weights, "item")
+    return TwoTowerModel(settings, features, history, items, rows.users @ tables["user_features"], weights)
 
 
-def _tower(x: Float32Array, weights: Mapping[str, NDArray[Any]], name: str) -> Float32Array:
-    """The tower of that name: (B, D) to (B, D) of unit length; zeros stay where nothing is added."""
+def _apply_tower(x: Float32Array, weights: Mapping[str, NDArray[Any]], name: str) -> Float32Array:
+    """One tower, by name: (B, D) to (B, D) of unit length; zero vectors stay zero without hidden units."""
     up, down = weights[f"{name}.up.weight"], weights[f"{name}.down.weight"]
     inner = np.maximum(x @ up.T + weights[f"{name}.up.bias"], 0)
     x = x + inner @ down.T + weights[f"{name}.down.bias"]
-    return np.asarray(x / np.sqrt((x**2).sum(axis=1, keepdims=True) + _SMALL), dtype=np.float32)
+    return np.asarray(x / np.sqrt((x**2).sum(axis=1, keepdims=True) + _EPSILON), dtype=np.float32)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -314,11 +324,11 @@ class TwoTowerModel:
     """A fitted TwoTower.
 
     Attributes:
-        settings: what it was fitted with.
-        features: of the item table; None where there were none.
-        history: (N, D) what each item of a history goes in as.
-        items: (N, D) float32 of unit length: what each item comes out as.
-        users: (U, D) what the user table says of each user of the fit.
+        settings: the settings of the fit.
+        features: of the item table; None without any.
+        history: (N, D) input vectors of history items.
+        items: (N, D) float32 item vectors of unit length.
+        users: (U, D) feature embeddings of the users of the fit.
         weights: of the towers and of the item features, by name.
     """
 
@@ -335,17 +345,17 @@ class TwoTowerModel:
         return len(self.items)
 
     def embed_queries(self, queries: Queries) -> Float32Array:
-        """(B, D) the tower of the askers over the temperature; zeros for an empty history."""
+        """(B, D) outputs of the query tower, divided by the temperature; zeros for an empty history."""
         lengths = np.diff(queries.history.indptr)
         ones = queries.history.copy()
         ones.data = np.ones(ones.nnz, np.float32)
-        return self._vectors(ones @ self.history, lengths, queries.users)
+        return self._encode(ones @ self.history, lengths, queries.users)
 
-    def _vectors(self, sums: Float32Array, lengths: NDArray[Any], users: Int32Array) -> Float32Array:
-        touched = sums * ((lengths + np.float32(1)) ** np.float32(-self.settings.pooling_exponent))[:, None]
+    def _encode(self, sums: Float32Array, lengths: NDArray[Any], users: Int32Array) -> Float32Array:
+        pooled = sums * ((lengths + np.float32(1)) ** np.float32(-self.settings.pooling_exponent))[:, None]
         known = np.flatnonzero(users >= 0)
-        touched[known] += self.users[users[known]]
-        out = _tower(touched, self.weights, "asker") / np.float32(self.settings.temperature)
+        pooled[known] += self.users[users[known]]
+        out = _apply_tower(pooled, self.weights, "query") / np.float32(self.settings.temperature)
         out[lengths == 0] = 0
         return out
 
@@ -354,28 +364,30 @@ class TwoTowerModel:
         return self.items
 
     def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
-        """Vectors of askers · vectors of items."""
+        """Query vectors · item vectors."""
         return dot_scores(self.embed_queries(queries), self.items, items)
 
     def explain(self, queries: Queries, item: int) -> Explanation:
-        """The items of the history, by how far the score of ``item`` falls without each. O(L · D · hidden)."""
+        """Items of the history by how much the score of ``item`` drops without each. O(L · D · hidden_dim)."""
         history = queries.history[[0]].indices
         parts = self.history[history].reshape(len(history), self.settings.embedding_dim)
         sums = parts.sum(axis=0) - np.concatenate([np.zeros_like(parts[:1]), parts])
         lengths = np.full(len(sums), len(history) - 1)
         lengths[:1] += 1
-        scores = self._vectors(sums, lengths, np.repeat(queries.users[:1], len(sums))) @ self.items[item]
+        scores = self._encode(sums, lengths, np.repeat(queries.users[:1], len(sums))) @ self.items[item]
         added = scores[:1] - scores[1:]
         return rank_contributions(history, added)
 
     def extend(self, items: Table) -> "TwoTowerModel":
-        """The model of N + M items: the M rows follow, placed by their features, in lists and in histories.
+        """The model with the M ``items`` added at the end, with vectors from their features.
 
-        Raises DataError where the fit had no item features, and ColumnError where none of their columns is there.
+        Raises DataError if the fit had no item features, and ColumnError if the items have no column of the fit.
         """
         if self.features is None:
-            raise DataError("New items are placed by their features, and the fit had no item table to learn any from.")
+            raise DataError(
+                "To add items, the model must be fitted with item features. The fit had no item table; refit with one."
+            )
         rows = self.features.transform(items)
         history = np.concatenate([self.history, rows @ self.weights["history_features.weight"]])
-        new = _tower(rows @ self.weights["item_features.weight"], self.weights, "item")
+        new = _apply_tower(rows @ self.weights["item_features.weight"], self.weights, "item")
         return dataclasses.replace(self, history=history, items=np.concatenate([self.items, new]))

@@ -152,7 +152,7 @@ class HybridModel:
         """
         if not any(isinstance(part, Extendable) for part in self.parts):
             raise DataError(
-                "A hybrid must have a part that can add new items, such as content. This one has none; add one."
+                "No part of this hybrid can take in new items. Add one that reads content, such as content."
             )
         parts = tuple(part.extend(items) if isinstance(part, Extendable) else part for part in self.parts)
         item_counts = np.concatenate([self.item_counts, np.zeros(len(items), np.int32)])

@@ -1,6 +1,5 @@
 """Training on histories and a knowledge graph: vectors of nodes, relations and intents."""
 
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -17,9 +16,7 @@ __all__ = ["KnowledgeNetwork"]
 class KnowledgeNetwork(nn.Module):
     """Nodes are items, then entities. Items without interactions have no vector of their own, and share one bias."""
 
-    def __init__(
-        self, settings: HistorySettings, n_intents: int, graph: KnowledgeGraph, counts: np.ndarray
-    ) -> None:
+    def __init__(self, settings: HistorySettings, n_intents: int, graph: KnowledgeGraph, counts: np.ndarray) -> None:
         super().__init__()
         self.settings = settings
         self.n_items = len(counts)
@@ -42,6 +39,7 @@ class KnowledgeNetwork(nn.Module):
         self.bias_row: Tensor
 
     def item_tables(self) -> ItemTables:
+        """The current item vectors."""
         vectors = self._propagate()[0][: self.n_items]
         return ItemTables(vectors, vectors, self.bias[self.bias_row])
 
@@ -55,6 +53,7 @@ class KnowledgeNetwork(nn.Module):
         return sums
 
     def encode_queries(self, queries: HistoryQueries, items: ItemTables) -> Tensor:  # noqa: ARG002 - the sums suffice
+        """(P, D) gated user vectors."""
         pooled = pool_histories(queries, self.settings.pooling_exponent)
         user = dropout(pooled, self.settings.dropout, self.training)
         intents = self._intents()
@@ -68,6 +67,7 @@ class KnowledgeNetwork(nn.Module):
         return torch.softmax(self.mix, 1) @ self.relations if len(self.mix) else self.relations[:0]
 
     def export_arrays(self) -> dict[str, Tensor]:
+        """The arrays of the fitted model."""
         vectors, messages = self._propagate()
         bias = self.bias[self.bias_row][:, None]
         n = self.n_items

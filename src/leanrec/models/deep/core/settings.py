@@ -24,7 +24,10 @@ class HistorySettings(TrainingSettings):
         "uniform", one_of=("uniform", "popularity"), doc='Distribution of the negatives: "uniform" or "popularity".'
     )
     dropout: float = setting(
-        0.2, between=(0, 0.99), search="0..0.6", doc="Share of the elements of a user vector that are dropped in training."
+        0.2,
+        between=(0, 0.99),
+        search="0..0.6",
+        doc="Share of the elements of a user vector that are dropped in training.",
     )
     node_dropout: float = setting(
         0.1,
@@ -33,7 +36,10 @@ class HistorySettings(TrainingSettings):
         "sufficient on its own.",
     )
     pooling_exponent: float = setting(
-        0.7, between=(0, 1), search="0..1", doc="Exponent of the history length by which the sum of item vectors is divided."
+        0.7,
+        between=(0, 1),
+        search="0..1",
+        doc="Exponent of the history length by which the sum of item vectors is divided.",
     )
 
     def fit_bytes(self, shape: DatasetShape) -> int:

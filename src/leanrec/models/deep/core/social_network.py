@@ -1,6 +1,5 @@
 """Training on histories and links between users: user vectors are propagated over the links."""
 
-
 import numpy as np
 import scipy.sparse as sp
 import torch
@@ -45,9 +44,11 @@ class SocialNetwork(nn.Module):
         self.bias = nn.Parameter(torch.from_numpy(init_bias(counts)))
 
     def item_tables(self) -> ItemTables:
+        """The current item vectors."""
         return ItemTables(self.vectors.weight, self.vectors.weight, self.bias)
 
     def encode_queries(self, queries: HistoryQueries, items: ItemTables) -> Tensor:
+        """(P, D) user vectors with those of the friends."""
         own = pool_histories(queries, self.settings.pooling_exponent) * self.gates[0]
         users, position = torch.unique_consecutive(queries.users, return_inverse=True)
         social = F.embedding(position, self._propagate(users.cpu().numpy(), items.inputs))
@@ -59,8 +60,7 @@ class SocialNetwork(nn.Module):
         """(B, D) sums over the hops; vectors are computed only for the users that reach ``users``."""
         rows = [hop[users] for hop in self.hops]
         out = inputs.new_zeros(len(users), inputs.shape[1])
-        indices = [np.zeros(0, np.int64), *(row.indices for row in rows)]
-        sources = np.unique(np.concatenate(indices)).astype(np.int64)
+        sources = np.unique(np.concatenate([np.zeros(0, np.int64), *(row.indices for row in rows)])).astype(np.int64)
         if not len(sources):
             return out
         vectors = self._pool_users(sources, inputs)
@@ -76,6 +76,7 @@ class SocialNetwork(nn.Module):
         return _sum_rows(inputs, histories.indptr, histories.indices, np.repeat(scale, lengths))
 
     def export_arrays(self) -> dict[str, Tensor]:
+        """The arrays of the fitted model."""
         vectors = self.vectors.weight
         return {
             "items": torch.cat([vectors, self.bias[:, None]], 1),
