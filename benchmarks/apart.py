@@ -12,10 +12,8 @@ import time
 from pathlib import Path
 
 from leanrec import artifacts
-from leanrec.data.dataset import Dataset
-from leanrec.data.datasets.bundled import load_sample
-from leanrec.evaluation.frontier.cost import ModelCost, measure_cost
-from leanrec.evaluation.frontier.isolation import can_isolate, measure_in_subprocess
+from leanrec.data import Dataset, load_sample
+from leanrec.evaluation import ModelCost, can_isolate, measure_cost, measure_in_subprocess
 from leanrec.models import get_model
 from leanrec.run import Run
 from leanrec.units import format_bytes, format_seconds

@@ -6,10 +6,7 @@ import duckdb
 import numpy as np
 import scipy.sparse as sp
 
-from leanrec.data.dataset import Dataset
-from leanrec.data.datasets.bundled import find_data
-from leanrec.data.splits.evaluation_set import EvaluationSet
-from leanrec.data.vocabulary import Vocabulary
+from leanrec.data import Dataset, EvaluationSet, Vocabulary, find_data
 from leanrec.errors import SourceError
 from leanrec.types import CSR, Events, Queries
 

@@ -22,8 +22,7 @@ import harness
 import numpy as np
 from harness import Claim, Comparison, Contestant, Probe
 
-from leanrec.data.dataset import Dataset
-from leanrec.data.vocabulary import Vocabulary
+from leanrec.data import Dataset, Vocabulary
 from leanrec.run import Distributed, Run, measure
 from leanrec.types import Events
 
@@ -50,7 +49,7 @@ def simulate_histories(users: int, items: int) -> Dataset:
 
 def make_estimator(job: dict[str, Any]) -> Any:
     """SASRec with the settings of a job."""
-    from leanrec.models.sequential.sasrec import SASRec
+    from leanrec.models import SASRec
 
     return SASRec(**{"max_length": LENGTH, **job["settings"]})
 
@@ -90,7 +89,7 @@ def launch_workers(probe: Probe, workers: int, job: dict[str, Any]) -> None:
 
 
 def run_worker(folder: str, job: str) -> None:
-    from leanrec.training.data_parallel import WorkerGroup
+    from leanrec.training import WorkerGroup
 
     Path(folder, f"{WorkerGroup.now().rank}.json").write_text(
         json.dumps(fit_and_measure(json.loads(job))), encoding="utf-8"

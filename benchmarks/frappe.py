@@ -14,10 +14,9 @@ import harness
 import numpy as np
 from harness import Claim, Comparison, Contestant, Probe
 
-from leanrec.models import parse_model
-from leanrec.data.datasets.bundled import find_data
-from leanrec.data.table import Table
+from leanrec.data import Table, find_data
 from leanrec.errors import SourceError
+from leanrec.models import parse_model
 
 SEEDS = 3
 FIELDS = ("user", "item", "daytime", "weekday", "isweekend", "homework", "cost", "weather", "country", "city")
@@ -48,7 +47,7 @@ def read_frappe(part: str) -> Table:
 
 
 def train_and_evaluate(probe: Probe, text: str, part: str) -> None:
-    from leanrec.models.ctr.core.examples import RowSpec
+    from leanrec.models import RowSpec
     from leanrec.models.ctr.core.training import mean_auc
 
     estimator: Any = parse_model(text)

@@ -17,8 +17,7 @@ from typing import Any
 import harness
 from harness import Claim, Comparison, Contestant, Probe
 
-from leanrec.models import parse_model
-from leanrec.models import list_models
+from leanrec.models import list_models, parse_model
 
 # They need ratings, content, links or chosen parts; EASE needs 6.7 GB and a quarter of an hour.
 EXCLUDED = frozenset({"bias", "rating_knn", "rating_mf", "content", "hybrid", "ease", "kgin", "diffnet"})
@@ -60,8 +59,8 @@ PUBLISHED = (
 def train_and_evaluate(probe: Probe, text: str, part: str) -> None:
     from datasets import HISTORY_PART, gowalla_dataset, gowalla_evaluation_set
 
-    from leanrec.data.datasets.simulation import Simulation
-    from leanrec.evaluation.evaluate import evaluate
+    from leanrec.data import Simulation
+    from leanrec.evaluation import evaluate
 
     estimator = parse_model(text)
     data = gowalla_dataset(HISTORY_PART[part])

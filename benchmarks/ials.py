@@ -38,7 +38,7 @@ def load_matrix(quick: bool) -> CSR:
 
 
 def make_settings(width: int, passes: int = PEER_PASSES, **more: float):  # noqa: ANN201 - imported inside
-    from leanrec.models.factorization.ials import IALS
+    from leanrec.models import IALS
 
     how = IALS(embedding_dim=width, epochs=passes, weighting="binary", l2_exponent=0.0, **more)
     return dataclasses.replace(how, unobserved_weight=1 / (ALPHA - 1), l2=RIDGE / ALPHA)

@@ -42,8 +42,8 @@ def make_log(rows: int, folder: Path) -> dict[str, Path]:
 
 
 def with_leanrec(path: Path, memory: str | None) -> Callable[[], Arrays]:
-    from leanrec.budget import Budget
-    from leanrec.data.ingest.cleaning import CleaningRules
+    from leanrec import Budget
+    from leanrec.data import CleaningRules
     from leanrec.run import Run
     from leanrec.units import parse_bytes
 

@@ -13,7 +13,7 @@ import scipy.sparse as sp
 from datasets import read_gowalla
 from harness import Claim, Comparison, Contestant, Probe, Roofline, main
 
-from leanrec.data.datasets.bundled import find_data
+from leanrec.data import find_data
 from leanrec.types import CSR
 
 Work = Callable[[Probe], None]

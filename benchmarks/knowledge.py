@@ -25,11 +25,8 @@ import harness
 import numpy as np
 from harness import Claim, Comparison, Contestant, Probe
 
+from leanrec.data import Dataset, ItemLinks, Vocabulary, find_data
 from leanrec.models import parse_model
-from leanrec.data.dataset import Dataset
-from leanrec.data.datasets.bundled import find_data
-from leanrec.data.links import ItemLinks
-from leanrec.data.vocabulary import Vocabulary
 from leanrec.types import CSR, Events, Float32Array
 
 SEEDS = 3
@@ -166,10 +163,9 @@ def evaluate_pairs(probe: Probe, text: str, name: str, *, triples: bool, test: b
 
 
 def evaluate_trust(probe: Probe, text: str, *, links: bool, test: bool) -> None:
-    from leanrec.data.ingest.ingest import ingest
-    from leanrec.data.splits.split import split
-    from leanrec.evaluation.evaluate import evaluate
-    from leanrec.models.baselines.popularity import Popularity
+    from leanrec.data import ingest, split
+    from leanrec.evaluation import evaluate
+    from leanrec.models import Popularity
 
     folder = find_data("filmtrust")
     data = ingest(folder / "ratings.parquet", user_links=folder / "trust.parquet", positive_from=3).data

@@ -32,9 +32,9 @@ OTHERS = {"xsimgcl": "xsimgcl", "ultragcn": "ultragcn", "graphsage": "graphsage"
 def train_leanrec(probe: Probe, text: str, part: str) -> None:
     from datasets import gowalla_dataset, gowalla_evaluation_set
 
+    from leanrec.data import Simulation
+    from leanrec.evaluation import evaluate
     from leanrec.models import parse_model
-    from leanrec.data.datasets.simulation import Simulation
-    from leanrec.evaluation.evaluate import evaluate
 
     estimator = parse_model(text)
     data = gowalla_dataset({"valid": "fit", "test": "train"}[part])

@@ -13,9 +13,7 @@ import scipy.sparse as sp
 from datasets import dataset_from_matrix, read_gowalla
 from harness import Claim, Comparison, Contestant, Probe, Roofline, main
 
-from leanrec.data.dataset import Dataset
-from leanrec.data.datasets.bundled import find_data
-from leanrec.data.splits.evaluation_set import EvaluationSet
+from leanrec.data import Dataset, EvaluationSet, find_data
 from leanrec.types import CSR, Queries
 
 L2, L1 = 200.0, 1.0
@@ -62,7 +60,7 @@ def load_split(probe: Probe, which: str) -> tuple[CSR, CSR]:
 
 
 def compute_recall(scorer: object, train: CSR, held_out: CSR) -> float:
-    from leanrec.evaluation.evaluate import evaluate
+    from leanrec.evaluation import evaluate
 
     rows = np.flatnonzero(np.diff(held_out.indptr)).astype(np.int32)
     evaluation_set = EvaluationSet(queries=Queries(users=rows, history=train[rows]), ground_truth=held_out[rows])
@@ -89,25 +87,25 @@ def build_interactions(data: Dataset) -> None:
 
 
 def fit_ease(probe: Probe, which: str) -> None:
-    from leanrec.models.linear.ease import EASE
+    from leanrec.models import EASE
 
     fit_leanrec(probe, which, EASE(l2=L2))
 
 
 def fit_sparse_ease(probe: Probe, which: str) -> None:
-    from leanrec.models.linear.ease import EASE
+    from leanrec.models import EASE
 
     fit_leanrec(probe, which, EASE(l2=L2, top_k=100))
 
 
 def fit_sansa(probe: Probe, which: str) -> None:
-    from leanrec.models.linear.sansa import SANSA
+    from leanrec.models import SANSA
 
     fit_leanrec(probe, which, SANSA(l2=L2))
 
 
 def fit_slim(probe: Probe, which: str) -> None:
-    from leanrec.models.linear.slim import SLIM
+    from leanrec.models import SLIM
 
     fit_leanrec(probe, which, SLIM(l1=L1, l2=SLIM_L2, n_neighbors=0))
 

@@ -16,12 +16,9 @@ import numpy as np
 import scipy.sparse as sp
 from harness import Claim, Comparison, Contestant, Probe
 
-from leanrec.models import parse_model
-from leanrec.data.dataset import Dataset
-from leanrec.data.datasets.bundled import find_data
-from leanrec.data.splits.evaluation_set import EvaluationSet
-from leanrec.data.vocabulary import Vocabulary
+from leanrec.data import Dataset, EvaluationSet, Vocabulary, find_data
 from leanrec.errors import SourceError
+from leanrec.models import parse_model
 from leanrec.types import CSR, Events, Queries
 
 EVENT_TYPES = ("view", "add_to_cart", "purchase")
@@ -97,7 +94,7 @@ def _interaction_matrix(events: Events, shape: tuple[int, int]) -> CSR:
 
 
 def train_and_evaluate(probe: Probe, text: str, part: str, event_types: tuple[str, ...]) -> None:
-    from leanrec.evaluation.evaluate import evaluate
+    from leanrec.evaluation import evaluate
 
     estimator: Any = parse_model(text)
     train, evaluation_sets = split_pairs(part, event_types)

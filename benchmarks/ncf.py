@@ -14,11 +14,9 @@ import harness
 import numpy as np
 from harness import Claim, Comparison, Contestant, Probe
 
-from leanrec.models import parse_model
-from leanrec.data.dataset import Dataset
-from leanrec.data.datasets.bundled import find_data
-from leanrec.data.vocabulary import Vocabulary
+from leanrec.data import Dataset, Vocabulary, find_data
 from leanrec.errors import SourceError
+from leanrec.models import parse_model
 from leanrec.types import Events, Int32Array, Int64Array
 
 USERS, ITEMS, OTHERS = 6_040, 3_706, 99
@@ -113,7 +111,7 @@ def hit_and_ndcg(model: Any, data: Dataset, candidates: Int32Array) -> tuple[flo
 
 
 def train_and_evaluate(probe: Probe, text: str, part: str) -> None:
-    from leanrec.data.datasets.simulation import Simulation
+    from leanrec.data import Simulation
 
     estimator = parse_model(text)
     data, candidates = (final_task if part == "test" else validation_task)(quick=probe.quick)

@@ -22,10 +22,10 @@ TITLES = {"ml-1m": "ML-1M, titles and genres", "yelp": "Yelp (S3-Rec's file), na
 
 
 def train_and_evaluate(probe: Probe, text: str, which: str, part: str) -> None:
-    from leanrec.data.splits.split import split
-    from leanrec.evaluation.evaluate import evaluate
+    from leanrec.data import split
+    from leanrec.evaluation import evaluate
     from leanrec.protocols import Context
-    from leanrec.retrieval.exact import ExactRetriever
+    from leanrec.retrieval import ExactRetriever
 
     estimator = parse_model(text)
     parts = split(

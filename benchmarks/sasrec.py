@@ -58,14 +58,14 @@ class TargetReached(Exception):  # noqa: N818 - a reason to stop, no error
 
 
 def read_split(quick: bool) -> Any:
-    from leanrec.data.splits.split import split
+    from leanrec.data import split
 
     return split(read_sequences("ml-1m", 300 if quick else None), "leave-one-out")
 
 
 def train_leanrec(probe: Probe, args: argparse.Namespace) -> None:
+    from leanrec.data import Simulation
     from leanrec.models import parse_model
-    from leanrec.data.datasets.simulation import Simulation
     from leanrec.models.sequential.core import training
 
     text = args.ours

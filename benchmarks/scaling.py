@@ -25,8 +25,7 @@ import scipy.sparse as sp
 from harness import Claim, Contestant, Measured, Probe
 
 from leanrec import artifacts
-from leanrec.data.dataset import Dataset
-from leanrec.data.datasets.simulation import Simulation
+from leanrec.data import Dataset, Simulation
 from leanrec.models import list_models
 from leanrec.settings import parse_settings
 from leanrec.units import format_seconds

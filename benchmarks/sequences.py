@@ -23,12 +23,9 @@ import harness
 import numpy as np
 from harness import Claim, Comparison, Contestant, Probe
 
-from leanrec.models import parse_model
-from leanrec.data.dataset import Dataset
-from leanrec.data.datasets.bundled import find_data
-from leanrec.data.table import Table
-from leanrec.data.vocabulary import Vocabulary
+from leanrec.data import Dataset, Table, Vocabulary, find_data
 from leanrec.errors import SourceError
+from leanrec.models import parse_model
 from leanrec.run import Run
 from leanrec.types import Events
 
@@ -104,8 +101,8 @@ def _text_column(items: np.ndarray, texts: np.ndarray, n_items: int) -> np.ndarr
 
 
 def train_and_evaluate(probe: Probe, text: str, which: str, part: str, kept: Path | None) -> None:
-    from leanrec.data.splits.split import split
-    from leanrec.evaluation.evaluate import evaluate
+    from leanrec.data import split
+    from leanrec.evaluation import evaluate
 
     estimator = parse_model(text)
     parts = split(read_sequences(which, 300 if probe.quick else None), "leave-one-out")
@@ -125,8 +122,8 @@ def train_and_evaluate(probe: Probe, text: str, which: str, part: str, kept: Pat
 def fit_or_load(probe: Probe, estimator: Any, data: Dataset, kept: Path | None, run: Run) -> Any:
     """Fit and time a model, or load a saved one with its cost. A hybrid of saved parts adds no cost."""
     from leanrec import artifacts
-    from leanrec.data.datasets.simulation import Simulation
-    from leanrec.models.ensembles.hybrid import Hybrid, HybridModel
+    from leanrec.data import Simulation
+    from leanrec.models import Hybrid, HybridModel
 
     if isinstance(estimator, Hybrid) and kept is not None:
         n_events = np.bincount(data.interactions.indices, minlength=len(data.items)).astype(np.int32)

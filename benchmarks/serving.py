@@ -24,10 +24,10 @@ import httpx
 import numpy as np
 from harness import Claim, Comparison, Contestant, Probe
 
-from leanrec.data.datasets.bundled import load_sample
-from leanrec.events.user_events import UserEvent, to_events
+from leanrec.data import load_sample
+from leanrec.events import UserEvent, to_events
 from leanrec.models import get_model
-from leanrec.pipeline.pipeline import Pipeline
+from leanrec.pipeline import Pipeline
 
 _SERVE = "import sys; from leanrec.serving.app import serve; serve(sys.argv[1], port=0)"
 _CLIENTS = 4

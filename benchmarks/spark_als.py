@@ -39,8 +39,8 @@ def load_matrix(quick: bool) -> CSR:
 def fit_leanrec(probe: Probe) -> None:
     from datasets import dataset_from_matrix, gowalla_evaluation_set
 
-    from leanrec.evaluation.evaluate import evaluate
-    from leanrec.models.factorization.ials import IALS
+    from leanrec.evaluation import evaluate
+    from leanrec.models import IALS
 
     X = load_matrix(probe.quick)
     how = IALS(
@@ -63,7 +63,7 @@ def fit_spark(probe: Probe) -> None:
     from pyspark.ml.recommendation import ALS
     from spark import collect_vectors, start_session, to_spark_frame
 
-    from leanrec.evaluation.evaluate import evaluate
+    from leanrec.evaluation import evaluate
 
     X = load_matrix(probe.quick)
     with probe.warmup():

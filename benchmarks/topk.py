@@ -25,7 +25,7 @@ def make_vectors(kind: str, probe: Probe) -> tuple[Float32Array, Float32Array]:
         return tuple(rng.standard_normal((n, WIDTH), dtype=np.float32) for n in (users, items))  # type: ignore[return-value]
     from datasets import gowalla_dataset
 
-    from leanrec.models.factorization.ials import IALS
+    from leanrec.models import IALS
 
     data = gowalla_dataset()
     model = IALS(embedding_dim=WIDTH).fit(data, Run(threads=probe.threads))

@@ -1,77 +1,56 @@
-"""leanrec: recommendations whose quality and computing cost are both known.
+"""leanrec: recommendations with known quality and known computing cost.
 
-Public names are loaded when they are first used, so importing leanrec costs milliseconds.
+Public names are imported when they are first used, so importing leanrec costs milliseconds.
 """
 
-import importlib
-import typing
+from typing import TYPE_CHECKING
 
-from leanrec._version import __version__
+from leanrec._lazy import export_lazily
+from leanrec._version import __version__ as __version__
 
-if typing.TYPE_CHECKING:
-    from leanrec.budget import Budget
-    from leanrec.data.dataset import Dataset
-    from leanrec.data.datasets.bundled import load_sample
-    from leanrec.data.datasets.simulation import Simulation
-    from leanrec.data.ingest.ingest import ingest
-    from leanrec.data.splits.split import Split, split
-    from leanrec.evaluation.cross_validation import cross_validate
-    from leanrec.evaluation.evaluate import evaluate
-    from leanrec.evaluation.frontier.frontier import frontier
-    from leanrec.evaluation.tuning.tuning import tune
-    from leanrec.models import get_model
-    from leanrec.pipeline.pipeline import Pipeline
-    from leanrec.run import Run
-    from leanrec.types import Candidates, Events, Queries
+if TYPE_CHECKING:
+    from leanrec.artifacts import load as load
+    from leanrec.artifacts import save as save
+    from leanrec.budget import Budget as Budget
+    from leanrec.data.dataset import Dataset as Dataset
+    from leanrec.data.datasets.bundled import load_sample as load_sample
+    from leanrec.data.datasets.simulation import Simulation as Simulation
+    from leanrec.data.ingest.ingest import ingest as ingest
+    from leanrec.data.ingest.ingest import open_dataset as open_dataset
+    from leanrec.data.splits.split import Split as Split
+    from leanrec.data.splits.split import split as split
+    from leanrec.evaluation.compare import compare as compare
+    from leanrec.evaluation.cross_validation import cross_validate as cross_validate
+    from leanrec.evaluation.evaluate import evaluate as evaluate
+    from leanrec.evaluation.frontier.frontier import frontier as frontier
+    from leanrec.evaluation.tuning.tuning import tune as tune
+    from leanrec.models import get_model as get_model
+    from leanrec.models import list_models as list_models
+    from leanrec.pipeline.pipeline import Pipeline as Pipeline
+    from leanrec.run import Run as Run
+    from leanrec.types import Candidates as Candidates
+    from leanrec.types import Events as Events
+    from leanrec.types import Queries as Queries
 
-
-_HOME = {
-    "Budget": "leanrec.budget",
-    "Candidates": "leanrec.types",
-    "Dataset": "leanrec.data.dataset",
-    "Events": "leanrec.types",
-    "Pipeline": "leanrec.pipeline.pipeline",
-    "Queries": "leanrec.types",
-    "Run": "leanrec.run",
-    "Simulation": "leanrec.data.datasets.simulation",
-    "Split": "leanrec.data.splits.split",
-    "cross_validate": "leanrec.evaluation.cross_validation",
-    "evaluate": "leanrec.evaluation.evaluate",
-    "frontier": "leanrec.evaluation.frontier.frontier",
-    "get_model": "leanrec.models",
-    "ingest": "leanrec.data.ingest.ingest",
-    "load_sample": "leanrec.data.datasets.bundled",
-    "split": "leanrec.data.splits.split",
-    "tune": "leanrec.evaluation.tuning.tuning",
-}
-
-__all__ = [
-    "Budget",
-    "Candidates",
-    "Dataset",
-    "Events",
-    "Pipeline",
-    "Queries",
-    "Run",
-    "Simulation",
-    "Split",
-    "__version__",
-    "cross_validate",
-    "evaluate",
-    "frontier",
-    "get_model",
-    "ingest",
-    "load_sample",
-    "split",
-    "tune",
-]
-
-
-def __getattr__(name: str) -> object:
-    if name not in _HOME:
-        raise AttributeError(f"module 'leanrec' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOME[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted([*__all__, "__version__"])
+__getattr__, __dir__, __all__ = export_lazily(
+    __name__,
+    {
+        "leanrec.artifacts": ["load", "save"],
+        "leanrec.budget": ["Budget"],
+        "leanrec.data.dataset": ["Dataset"],
+        "leanrec.data.datasets.bundled": ["load_sample"],
+        "leanrec.data.datasets.simulation": ["Simulation"],
+        "leanrec.data.ingest.ingest": ["ingest", "open_dataset"],
+        "leanrec.data.splits.split": ["Split", "split"],
+        "leanrec.evaluation.compare": ["compare"],
+        "leanrec.evaluation.cross_validation": ["cross_validate"],
+        "leanrec.evaluation.evaluate": ["evaluate"],
+        "leanrec.evaluation.frontier.frontier": ["frontier"],
+        "leanrec.evaluation.tuning.tuning": ["tune"],
+        "leanrec.models": ["get_model", "list_models"],
+        "leanrec.pipeline.pipeline": ["Pipeline"],
+        "leanrec.run": ["Run"],
+        "leanrec.types": ["Candidates", "Events", "Queries"],
+    },
+)
+__all__ += ["__version__"]

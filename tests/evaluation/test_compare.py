@@ -1,5 +1,6 @@
-"""Comparison: tests against enumeration and scipy, Holm by hand, and verdicts that hold back."""
+"""Comparison: sign-flip tests against enumeration and scipy, Holm by hand, and verdicts."""
 
+import importlib
 import itertools
 import json
 
@@ -8,16 +9,20 @@ import pytest
 import scipy.stats
 
 from leanrec.errors import DataError, SettingError
-from leanrec.evaluation import compare as module
 from leanrec.evaluation.bootstrap import PerQueryMetrics
 from leanrec.evaluation.compare import compare, holm_correction, sign_flip_test
+
+module = importlib.import_module("leanrec.evaluation.compare")
 
 
 def evaluations(seed: int = 0, n: int = 300, **lifts: float) -> dict[str, PerQueryMetrics]:
     """Models that share hard and easy queries, each lifted a little."""
     rng = np.random.default_rng(seed)
     hard = rng.random(n)
-    return {name: PerQueryMetrics({"ndcg@10": hard + lift + rng.normal(0, 0.05, n)}, "cases") for name, lift in lifts.items()}
+    return {
+        name: PerQueryMetrics({"ndcg@10": hard + lift + rng.normal(0, 0.05, n)}, "fingerprint")
+        for name, lift in lifts.items()
+    }
 
 
 def test_sign_flips_agree_with_all_signs() -> None:
@@ -40,32 +45,32 @@ def test_sign_flips_agree_with_scipy() -> None:
     assert sign_flip_test(differences[:, None])[0] == pytest.approx(expected.pvalue, abs=0.02)
 
 
-def test_p_is_uniform_where_nothing_differs() -> None:
+def test_p_values_are_uniform_under_the_null_hypothesis() -> None:
     noise = np.random.default_rng(2).normal(size=(60, 400))
     p = sign_flip_test(noise, n_resamples=999)
     assert scipy.stats.kstest(p, "uniform").pvalue > 0.01
 
 
-def test_blocks_of_flips_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_of_flips_give_the_same_p_values(monkeypatch: pytest.MonkeyPatch) -> None:
     differences = np.random.default_rng(3).normal(0.2, 1, (50, 3))
     whole = sign_flip_test(differences, n_resamples=500)
     monkeypatch.setattr(module, "_CELLS", 50 * 100)
     np.testing.assert_allclose(sign_flip_test(differences, n_resamples=500), whole, atol=0.06)
 
 
-def test_no_difference_at_all_has_p_1() -> None:
+def test_equal_models_have_a_p_value_of_1() -> None:
     assert sign_flip_test(np.zeros((5, 2))).tolist() == [1, 1]
     assert sign_flip_test(np.full((5, 1), np.nan)).tolist() == [1]
 
 
 def test_holm_by_hand() -> None:
-    # Sorted .01 .02 .03 .04 times 4 3 2 1 = .04 .06 .06 .04, made to rise.
+    # Sorted .01 .02 .03 .04 times 4 3 2 1 = .04 .06 .06 .04, made monotone.
     np.testing.assert_allclose(holm_correction([0.03, 0.01, 0.04, 0.02]), [0.06, 0.04, 0.06, 0.06])
     np.testing.assert_allclose(holm_correction([0.9, 0.8]), [1, 1])
     assert holm_correction([]).tolist() == []
 
 
-def test_a_clear_winner_is_called_one() -> None:
+def test_only_clear_differences_are_significant() -> None:
     result = compare(evaluations(popularity=0.0, ease=0.1, slim=0.099))
     assert list(result.means)[-1] == "popularity"
     assert len(result.pairs) == 2
@@ -75,20 +80,20 @@ def test_a_clear_winner_is_called_one() -> None:
     assert f"{result.best} is better than popularity in ndcg@10" in verdicts["popularity"].verdict
     tied = verdicts[({"ease", "slim"} - {result.best}).pop()]
     assert not tied.significant
-    assert tied.verdict.startswith("No difference shown between")
+    assert tied.verdict.startswith("No significant difference between")
     assert tied.low < 0 < tied.high
     assert str(result).count("\n") == 1
 
 
 def test_differences_are_paired() -> None:
-    # Queries differ by 0.3, models by 0.02: only the pairing can show it.
+    # Queries differ by 0.3, models by 0.02: only a paired test can detect it.
     result = compare(evaluations(worse=0.0, better=0.02))
     assert result.pairs[0].significant
     assert result.pairs[0].difference == pytest.approx(0.02, abs=0.01)
     assert result.pairs[0].low < result.pairs[0].difference < result.pairs[0].high
 
 
-def test_the_error_rate_holds_over_all_tests_together() -> None:
+def test_the_family_wise_error_rate_is_kept() -> None:
     wrong = 0
     for seed in range(60):
         same = evaluations(seed, n=80, a=0.0, b=0.0, c=0.0, d=0.0)
@@ -107,11 +112,13 @@ def test_against_all_and_against_one() -> None:
     assert "c is better than d in ndcg@10" in baseline.pairs[2].verdict
 
 
-def test_lower_errors_are_better_and_variety_is_only_higher() -> None:
+def test_lower_errors_are_better_and_other_metrics_are_only_higher() -> None:
     rng = np.random.default_rng(0)
     base = rng.random(100)
     both = {
-        name: PerQueryMetrics({"mae": base + lift, "novelty@10": base + lift}, "cases", weights=np.arange(1.0, 101))
+        name: PerQueryMetrics(
+            {"mae": base + lift, "novelty@10": base + lift}, "fingerprint", weights=np.arange(1.0, 101)
+        )
         for name, lift in (("low", 0.0), ("high", 0.2))
     }
     errors = compare(both, "mae")
@@ -121,31 +128,41 @@ def test_lower_errors_are_better_and_variety_is_only_higher() -> None:
     assert "high is higher than low in novelty@10" in str(compare(both, "novelty@10"))
 
 
-def test_queries_without_a_value_are_left_out() -> None:
+def test_queries_without_a_value_are_ignored() -> None:
     values = np.random.default_rng(0).random(50)
     gaps = np.where(np.arange(50) < 20, np.nan, values)
-    result = compare({"a": PerQueryMetrics({"x": gaps}, "cases"), "b": PerQueryMetrics({"x": gaps - 0.1}, "cases")}, "x")
+    result = compare(
+        {"a": PerQueryMetrics({"x": gaps}, "fingerprint"), "b": PerQueryMetrics({"x": gaps - 0.1}, "fingerprint")}, "x"
+    )
     assert result.n_queries == 30
     assert result.pairs[0].difference == pytest.approx(0.1)
 
 
-def test_refuses_other_cases_and_other_names() -> None:
+def test_invalid_arguments_are_refused() -> None:
     one = PerQueryMetrics({"x": np.ones(3)}, "these")
     with pytest.raises(DataError, match="'a' and 'b' are not: evaluate both on the same part"):
         compare({"a": one, "b": PerQueryMetrics({"x": np.ones(3)}, "those")}, "x")
     with pytest.raises(SettingError, match=r"at least two evaluations\. Got 1"):
         compare({"a": one}, "x")
-    with pytest.raises(SettingError, match="no metric 'y' here"):
+    with pytest.raises(SettingError, match="no metric 'y'"):
         compare({"a": one, "b": one}, "y")
     with pytest.raises(SettingError, match=r"against must be 'best', 'all' or one of a, b\. Got 'c'"):
         compare({"a": one, "b": one}, "x", against="c")
-    with pytest.raises(SettingError, match="resamples must be a number of at least 100"):
+    with pytest.raises(SettingError, match="n_resamples must be a number of at least 100"):
         compare({"a": one, "b": one}, "x", n_resamples=1)
 
 
-def test_reports_plain_numbers_and_the_same_ones_for_a_seed() -> None:
+def test_the_dictionary_is_reproducible_and_survives_json() -> None:
     first, again = (compare(evaluations(a=0.1, b=0.0), seed=3).to_dict() for _ in range(2))
     assert first == again
     report = json.loads(json.dumps(first))
     assert report["best"] == "a"
     assert report["pairs"][0]["verdict"].startswith("a is better than b")
+
+
+def test_a_swapped_pair_has_the_opposite_difference() -> None:
+    pair = compare(evaluations(a=0.1, b=0.0)).pairs[0]
+    swapped = pair.swap()
+    assert (swapped.a, swapped.b, swapped.difference) == (pair.b, pair.a, -pair.difference)
+    assert (swapped.low, swapped.high) == (-pair.high, -pair.low)
+    assert swapped.swap() == pair

@@ -1,6 +1,7 @@
-"""Evaluation: against plain loops, in blocks, and telling what it could not judge."""
+"""Evaluation against plain loops, in blocks, and with queries that cannot be evaluated."""
 
 import dataclasses
+import importlib
 import json
 import math
 from typing import Any
@@ -13,12 +14,14 @@ from conftest import make_dataset
 from leanrec.callbacks import ProgressBar
 from leanrec.data.splits.split import EvaluationSet, Split, split
 from leanrec.errors import DataError, SettingError
-from leanrec.evaluation import evaluate as module
-from leanrec.evaluation.evaluate import Evaluation, evaluate
+from leanrec.evaluation.evaluate import Evaluation, evaluate, warn_small_sample
 from leanrec.models.linear.ease import EASE, EASEModel
+from leanrec.protocols import Context
 from leanrec.retrieval.exact import ExactRetriever
 from leanrec.run import Run
 from leanrec.types import Candidates, Float32Array, Int32Array, Queries, empty_csr
+
+module = importlib.import_module("leanrec.evaluation.evaluate")
 
 
 @pytest.fixture(scope="module")
@@ -33,29 +36,31 @@ def model(parts: Split) -> EASEModel:
 
 @dataclasses.dataclass
 class Spy:
-    """Scores by a fixed order of items, the same for everybody, and notes how many asked at once."""
+    """Scores items by a fixed order, the same for all users, and records the sizes of batches."""
 
     order: np.ndarray
-    asked: list[int] = dataclasses.field(default_factory=list)
+    batch_sizes: list[int] = dataclasses.field(default_factory=list)
 
     @property
     def n_items(self) -> int:
         return len(self.order)
 
     def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
-        self.asked.append(len(queries))
+        self.batch_sizes.append(len(queries))
         scores = np.broadcast_to(self.order.astype(np.float32), (len(queries), len(self.order)))
         return np.array(scores if items is None else scores[:, items])
 
 
-class Knows(Spy):
-    """The same, but only for askers with a history."""
+class NeedsHistory(Spy):
+    """The same, but with scores of zero for users without a history."""
 
     def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
         return super().score(queries, items) * (np.diff(queries.history.indptr) > 0)[:, None].astype(np.float32)
 
 
-def cases_of(truth: list[list[int]], history: list[list[int]], n_items: int = 6, **options: Any) -> EvaluationSet:
+def make_evaluation_set(
+    truth: list[list[int]], history: list[list[int]], n_items: int = 6, **options: Any
+) -> EvaluationSet:
     def matrix(rows: list[list[int]]) -> Any:
         dense = np.zeros((len(rows), n_items), np.float32)
         for b, row in enumerate(rows):
@@ -75,8 +80,8 @@ def test_agrees_with_plain_loops(parts: Split, model: EASEModel) -> None:
         truth = set(cases.ground_truth[[b]].indices.tolist())
         best = [i for i in sorted(range(40), key=lambda i: (-scores[b, i], i)) if i not in seen][:5]
         hits = [item in truth for item in best]
-        dcg = sum(hit / math.log2(place + 2) for place, hit in enumerate(hits))
-        ideal = sum(1 / math.log2(place + 2) for place in range(min(5, len(truth))))
+        dcg = sum(hit / math.log2(position + 2) for position, hit in enumerate(hits))
+        ideal = sum(1 / math.log2(position + 2) for position in range(min(5, len(truth))))
         assert found.per_query["recall@5"][b] == pytest.approx(sum(hits) / len(truth))
         assert found.per_query["precision@5"][b] == pytest.approx(sum(hits) / 5)
         assert found.per_query["hit_rate@5"][b] == float(any(hits))
@@ -84,17 +89,15 @@ def test_agrees_with_plain_loops(parts: Split, model: EASEModel) -> None:
     assert found.means()["recall@5"] == pytest.approx(found.per_query["recall@5"].mean())
 
 
-def test_beats_a_list_at_random(parts: Split, model: EASEModel) -> None:
+def test_a_model_is_better_than_random_lists(parts: Split, model: EASEModel) -> None:
     random = Spy(np.random.default_rng(0).permutation(40))
     ours, theirs = (evaluate(each, parts.test).means()["ndcg@10"] for each in (model, random))
     assert ours > theirs + 0.1
 
 
-def test_streams_in_blocks_with_the_same_result(
-    parts: Split, model: EASEModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_blocks_give_the_same_result(parts: Split, model: EASEModel, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = evaluate(model, parts.test, train=parts.train, with_auc=True)
-    monkeypatch.setattr(module, "_BLOCK", 7)
+    monkeypatch.setattr(module, "_BLOCK_SIZE", 7)
     blocks = evaluate(model, parts.test, train=parts.train, with_auc=True)
     assert list(blocks.per_query) == list(whole.per_query)
     for name, values in whole.per_query.items():
@@ -102,72 +105,72 @@ def test_streams_in_blocks_with_the_same_result(
     assert blocks.catalog == pytest.approx(whole.catalog)
     spy = Spy(np.arange(40))
     evaluate(spy, parts.test)
-    assert max(spy.asked) == 7
-    assert sum(spy.asked) == len(parts.test)
+    assert max(spy.batch_sizes) == 7
+    assert sum(spy.batch_sizes) == len(parts.test)
 
 
-def test_seen_items_are_not_listed_unless_repeats_count() -> None:
+def test_seen_items_are_excluded_unless_repeats_are_allowed() -> None:
     truth, history = [[5]], [[4, 5]]
-    hidden = evaluate(Spy(np.arange(6)), cases_of(truth, history), k=(1,))
+    hidden = evaluate(Spy(np.arange(6)), make_evaluation_set(truth, history), k=(1,))
     assert hidden.means()["recall@1"] == 0
-    significant = evaluate(Spy(np.arange(6)), cases_of(truth, history, allow_repeats=True), k=(1,))
+    shown = evaluate(Spy(np.arange(6)), make_evaluation_set(truth, history, allow_repeats=True), k=(1,))
     assert shown.means()["recall@1"] == 1
 
 
-def test_k_beyond_the_catalogue_lists_everything_unseen() -> None:
-    found = evaluate(Spy(np.arange(6)), cases_of([[0, 3]], [[5]]), k=(2, 50))
+def test_a_cutoff_above_the_catalog_size_includes_every_unseen_item() -> None:
+    found = evaluate(Spy(np.arange(6)), make_evaluation_set([[0, 3]], [[5]]), k=(2, 50))
     assert found.means()["recall@50"] == 1
     assert found.means()["precision@50"] == 2 / 50
     assert found.means()["recall@2"] == 0.5
     assert found.catalog["coverage@50"] == pytest.approx(5 / 6)
 
 
-def test_queries_without_an_answer_are_left_out_and_counted() -> None:
-    found = evaluate(Spy(np.arange(6)), cases_of([[5], [], [0]], [[], [1], []]), k=(1,))
+def test_queries_without_relevant_items_are_excluded_and_counted() -> None:
+    found = evaluate(Spy(np.arange(6)), make_evaluation_set([[5], [], [0]], [[], [1], []]), k=(1,))
     assert (found.n_queries, found.n_excluded) == (2, 1)
     np.testing.assert_array_equal(found.per_query["recall@1"], [1, np.nan, 0])
     assert found.means()["recall@1"] == 0.5
-    with pytest.raises(DataError, match="None of the cases has an answer"):
-        evaluate(Spy(np.arange(6)), cases_of([[], []], [[], [1]]))
+    with pytest.raises(DataError, match="No query has a relevant item"):
+        evaluate(Spy(np.arange(6)), make_evaluation_set([[], []], [[], [1]]))
 
 
-def test_says_what_the_fallback_answered_and_what_nobody_did() -> None:
-    cases = cases_of([[0], [0], [0], [0]], [[1], [], [2], [3]])
+def test_fallback_answers_and_empty_lists_are_counted() -> None:
+    cases = make_evaluation_set([[0], [0], [0], [0]], [[1], [], [2], [3]])
     order = np.array([9, 1, 1, 1, 1, 2])
-    alone = evaluate(Knows(order), cases, k=(1,))
+    alone = evaluate(NeedsHistory(order), cases, k=(1,))
     assert alone.fallback.tolist() == [False, True, False, False]
     assert (alone.fallback_share, alone.n_empty) == (0.25, 1)
     assert alone.means()["recall@1"] == 0.75
-    helped = evaluate(Knows(order), cases, k=(1,), fallback=Spy(order))
+    helped = evaluate(NeedsHistory(order), cases, k=(1,), fallback=Spy(order))
     assert (helped.fallback_share, helped.n_empty) == (0.25, 0)
     assert helped.means()["recall@1"] == 1
 
 
-def test_any_retriever_can_be_asked(parts: Split, model: EASEModel) -> None:
+def test_a_retriever_can_be_evaluated(parts: Split, model: EASEModel) -> None:
     by_scorer, by_retriever = evaluate(model, parts.test), evaluate(ExactRetriever(model), parts.test)
     assert by_scorer.means() == by_retriever.means()
 
     class Short:
-        """Gives three items at most, whatever k is."""
+        """Returns at most three items, whatever k is."""
 
-        def retrieve(self, queries: Queries, k: int) -> Candidates:
+        def retrieve(self, queries: Queries, k: int, context: Context | None = None) -> Candidates:
             items = np.tile(np.array([5, 4, 3], np.int32), (len(queries), 1))
             return Candidates(items, np.ones(items.shape, np.float32))
 
-    short = evaluate(Short(), cases_of([[3], [0]], [[], []]), k=(2, 10))
+    short = evaluate(Short(), make_evaluation_set([[3], [0]], [[], []]), k=(2, 10))
     assert short.means()["recall@10"] == 0.5
     assert short.means()["recall@2"] == 0
     assert short.fallback_share == 0
 
 
-def test_auc_leaves_seen_items_out() -> None:
-    # Of the unseen 0, 1, 2, 4, the answer 2 is above 0 and 1 and below 4.
-    found = evaluate(Spy(np.arange(6)), cases_of([[2]], [[3, 5]]), with_auc=True)
+def test_auc_excludes_seen_items() -> None:
+    # Among the unseen 0, 1, 2, 4, the relevant item 2 is above 0 and 1 and below 4.
+    found = evaluate(Spy(np.arange(6)), make_evaluation_set([[2]], [[3, 5]]), with_auc=True)
     assert found.means()["auc"] == pytest.approx(2 / 3)
 
 
-def test_grades_count_where_truth_has_them() -> None:
-    cases = cases_of([[4, 5]], [[]])
+def test_graded_ndcg_is_computed_where_weights_differ() -> None:
+    cases = make_evaluation_set([[4, 5]], [[]])
     assert "graded_ndcg@10" not in evaluate(Spy(np.arange(6)), cases).per_query
     cases.ground_truth.data[:] = [3, 1]
     found = evaluate(Spy(np.arange(6)), cases, k=(2,))
@@ -176,7 +179,7 @@ def test_grades_count_where_truth_has_them() -> None:
     assert found.means()["graded_ndcg@2"] == pytest.approx(expected)
 
 
-def test_with_training_data_it_measures_variety_too(parts: Split, model: EASEModel) -> None:
+def test_training_data_add_beyond_accuracy_metrics(parts: Split, model: EASEModel) -> None:
     found = evaluate(model, parts.test, k=(3, 5), train=parts.train)
     for name in ("novelty@3", "popularity@5", "diversity@5"):
         assert np.isfinite(found.per_query[name]).all()
@@ -189,7 +192,7 @@ def test_with_training_data_it_measures_variety_too(parts: Split, model: EASEMod
     assert by_content.means()["diversity@5"] == pytest.approx(0)
 
 
-def test_ratings_are_judged_where_the_model_predicts_them(parts: Split, model: EASEModel) -> None:
+def test_ratings_are_evaluated_where_the_model_predicts_them(parts: Split, model: EASEModel) -> None:
     class Rates(Spy):
         def predict(self, queries: Queries, items: Int32Array) -> Float32Array:
             return np.full(len(items), 3.0, np.float32)
@@ -202,7 +205,7 @@ def test_ratings_are_judged_where_the_model_predicts_them(parts: Split, model: E
     assert evaluate(Rates(np.arange(40)), dataclasses.replace(parts.test, ratings=None)).ratings is None
 
 
-def test_same_seed_same_numbers_and_a_report_in_plain_numbers(parts: Split, model: EASEModel) -> None:
+def test_the_dictionary_is_reproducible_and_survives_json(parts: Split, model: EASEModel) -> None:
     first, again = (evaluate(model, parts.test, train=parts.train, run=Run(seed=5)).to_dict() for _ in range(2))
     assert first == again
     report = json.loads(json.dumps(first))
@@ -218,24 +221,31 @@ def test_a_progress_bar_changes_nothing(parts: Split, model: EASEModel) -> None:
     assert shown.means() == quiet.means()
 
 
-def test_refuses_what_cannot_be_asked(parts: Split, model: EASEModel) -> None:
+def test_invalid_arguments_are_refused(parts: Split, model: EASEModel) -> None:
     for k in ((), (0,), (10, -1), (2.5,)):
         with pytest.raises(SettingError, match="k must be one or more whole numbers"):
             evaluate(model, parts.test, k=k)  # type: ignore[arg-type]
-    with pytest.raises(SettingError, match="a retriever brings its own"):
+    with pytest.raises(SettingError, match="a retriever has its own"):
         evaluate(ExactRetriever(model), parts.test, fallback=model)
     with pytest.raises(SettingError, match="AUC needs the scores"):
         evaluate(ExactRetriever(model), parts.test, with_auc=True)
-    with pytest.raises(DataError, match="The model scores 6, the cases hold 40"):
+    with pytest.raises(DataError, match="The model scores 6, the evaluation set has 40"):
         evaluate(Spy(np.arange(6)), parts.test)
 
 
-def test_no_case_at_all_is_refused() -> None:
-    nobody = EvaluationSet(Queries(np.zeros(0, np.int32), empty_csr(0, 6)), empty_csr(0, 6))
-    with pytest.raises(DataError, match="None of the cases"):
-        evaluate(Spy(np.arange(6)), nobody)
+def test_an_empty_evaluation_set_is_refused() -> None:
+    empty = EvaluationSet(Queries(np.zeros(0, np.int32), empty_csr(0, 6)), empty_csr(0, 6))
+    with pytest.raises(DataError, match="No query has"):
+        evaluate(Spy(np.arange(6)), empty)
 
 
-def test_an_evaluation_knows_its_cases(parts: Split, model: EASEModel) -> None:
+def test_an_evaluation_has_the_fingerprint_of_its_evaluation_set(parts: Split, model: EASEModel) -> None:
     found: Evaluation = evaluate(model, parts.test)
     assert found.fingerprint == parts.test.fingerprint != parts.valid.fingerprint
+
+
+def test_a_small_sample_gets_a_warning(parts: Split) -> None:
+    assert warn_small_sample("test", make_evaluation_set([[0], []], [[], []])) == (
+        "The test part holds 1 query: means over fewer than 30 are not reliable."
+    )
+    assert warn_small_sample("test", parts.test) == ""

@@ -22,13 +22,16 @@ import pkgutil
 from collections.abc import Mapping
 from importlib.metadata import entry_points
 from importlib.util import find_spec
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from leanrec.errors import MissingExtraError, SettingError
 from leanrec.protocols import Estimator
 from leanrec.settings import parse_settings, split_list
 
-__all__ = ["INPUTS", "ModelInfo", "find_info", "get_model", "list_models", "parse_model"]
+if TYPE_CHECKING:
+    from leanrec.models.ctr.core.examples import RowSpec as RowSpec
+
+__all__ = ["INPUTS", "ModelInfo", "RowSpec", "find_info", "get_model", "list_models", "parse_model"]
 
 INPUTS: Mapping[str, str] = {
     "history": "the items that a user interacted with",
@@ -173,6 +176,10 @@ def find_info(settings: type) -> ModelInfo | None:
     return None
 
 
+# Classes that models share and users need, imported when first used: they may need an extra.
+_SHARED = {"RowSpec": "leanrec.models.ctr.core.examples"}
+
+
 def _normalize(name: str) -> str:
     """The form that module and class names have in common."""
     return name.replace("_", "").lower()
@@ -181,6 +188,8 @@ def _normalize(name: str) -> str:
 def __getattr__(name: str) -> Any:
     if name.startswith("_"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name in _SHARED:
+        return getattr(importlib.import_module(_SHARED[name]), name)
     key = _normalize(name)
     for info in list_models().values():
         if not info.attribute and _normalize(info.name) in (key, key.removesuffix("model")):
