@@ -174,7 +174,10 @@ class SQLiteEventStore(SQLiteEventReader):
                 _delete_old_lists(connection, self.retention)
             self._n_served += 1
 
-        self._submit(write).add_done_callback(self._count_lost)
+        def count_lost(done: "Future[Any]") -> None:
+            self.n_lost += done.exception() is not None
+
+        self._submit(write).add_done_callback(count_lost)
 
     def flush(self) -> None:
         """Return when all writes submitted so far are on disk."""
@@ -187,9 +190,6 @@ class SQLiteEventStore(SQLiteEventReader):
                 raise SourceError(f"The event log {self.path} is closed. Open it again to write.")
             self._jobs.put(job)
         return job.done
-
-    def _count_lost(self, done: "Future[Any]") -> None:
-        self.n_lost += done.exception() is not None
 
     @contextlib.contextmanager
     def _connect(self) -> Iterator[sqlite3.Connection]:

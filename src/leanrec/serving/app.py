@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import uvicorn
 from fastapi import FastAPI, Query, Response
@@ -53,7 +53,23 @@ __all__ = ["ServingSettings", "create_app", "serve"]
 _MAX_REQUEST_BYTES = 4 * 2**20
 _DAY = 86_400
 _MAX_EVENT_TYPES = 50
-_DASHBOARD_FILES = {"style.css": "text/css", "app.js": "text/javascript"}
+_DASHBOARD_FILES = {
+    "/": ("index.html", "text/html"),
+    "/dashboard/style.css": ("style.css", "text/css"),
+    "/dashboard/app.js": ("app.js", "text/javascript"),
+}
+_ROUTES = (
+    ("POST", "/recommend", "post_recommend", "Recommend"),
+    ("GET", "/recommend", "get_recommend", "Recommend, by query string"),
+    ("GET", "/similar/{item:path}", "get_similar", "Similar items"),
+    ("GET", "/explain", "get_explanation", "Explain"),
+    ("POST", "/events", "post_events", "Record events"),
+    ("GET", "/items", "get_items", "Search items"),
+    ("POST", "/items", "post_items", "Add items"),
+    ("GET", "/users", "get_users", "Search users"),
+    ("GET", "/users/{user:path}", "get_history", "History of a user"),
+    ("GET", "/health", "get_health", "Health"),
+)
 # Event types that a server accepts besides those of the data.
 _EVENT_TYPES = ("view", "click", "like", "cart", "purchase", "rating", "skip")
 TextParameter = Annotated[str, Query(max_length=200)]
@@ -197,8 +213,16 @@ class _RouteHandlers:
         reasons: bool = True,
     ) -> RecommendResponse:
         """The same with the main parameters in the query string; ``where`` is JSON."""
+        conditions = None
+        if where is not None:
+            try:
+                conditions = json.loads(where)
+            except (ValueError, RecursionError) as error:
+                raise SettingError(f'where must be JSON such as {{"genres": "Comedy"}}. Got {where[:80]!r}.') from error
+            if not isinstance(conditions, dict):
+                raise SettingError(f"where must be a JSON object. Got {where[:80]!r}.")
         recommended = self.pipeline.recommend(
-            user, history=history, n=n, exclude_seen=exclude_seen, where=_parse_conditions(where), reasons=reasons
+            user, history=history, n=n, exclude_seen=exclude_seen, where=conditions, reasons=reasons
         )
         return self._log_and_respond(recommended)
 
@@ -335,21 +359,10 @@ class _RouteHandlers:
 
 
 def _add_routes(app: FastAPI, handlers: _RouteHandlers) -> None:
-    def add(path: str, endpoint: Callable[..., Any], method: str = "GET", **options: Any) -> None:
-        app.add_api_route(path, endpoint, methods=[method], **options)
-
-    add("/recommend", handlers.post_recommend, "POST", summary="Recommend")
-    add("/recommend", handlers.get_recommend, summary="Recommend, by query string")
-    add("/similar/{item:path}", handlers.get_similar, summary="Similar items")
-    add("/explain", handlers.get_explanation, summary="Explain")
-    add("/events", handlers.post_events, "POST", summary="Record events")
-    add("/items", handlers.get_items, summary="Search items")
-    add("/items", handlers.post_items, "POST", summary="Add items")
-    add("/users", handlers.get_users, summary="Search users")
-    add("/users/{user:path}", handlers.get_history, summary="History of a user")
-    add("/health", handlers.get_health, summary="Health")
-    add("/metrics", handlers.get_metrics, response_class=Response, summary="Metrics")
-    # The dashboard loads nothing from other hosts, except the images that the item table names, and no page can frame it.
+    for method, path, name, summary in _ROUTES:
+        app.add_api_route(path, getattr(handlers, name), methods=[method], summary=summary)
+    app.add_api_route("/metrics", handlers.get_metrics, response_class=Response, summary="Metrics")
+    # The dashboard loads nothing from other hosts, except images that the item table names, and cannot be framed.
     image_sources = "'self' data: https:" if handlers.pipeline.catalog.image_column else "'self' data:"
     headers = {
         "Content-Security-Policy": f"default-src 'self'; img-src {image_sources}; frame-ancestors 'none'",
@@ -357,23 +370,10 @@ def _add_routes(app: FastAPI, handlers: _RouteHandlers) -> None:
         "X-Content-Type-Options": "nosniff",
         "Cache-Control": "no-cache",
     }
-    add("/", _make_file_handler("index.html", "text/html", headers), include_in_schema=False)
-    for name, media_type in _DASHBOARD_FILES.items():
-        add(f"/dashboard/{name}", _make_file_handler(name, media_type, headers), include_in_schema=False)
+    for path, (name, media_type) in _DASHBOARD_FILES.items():
+        app.add_api_route(path, _make_file_handler(name, media_type, headers), include_in_schema=False)
 
 
 def _make_file_handler(name: str, media_type: str, headers: dict[str, str]) -> Callable[[], Response]:
     content = files("leanrec.serving").joinpath("dashboard", name).read_bytes()
     return lambda: Response(content, media_type=media_type, headers=headers)
-
-
-def _parse_conditions(where: str | None) -> dict[str, Any] | None:
-    if where is None:
-        return None
-    try:
-        conditions = json.loads(where)
-    except (ValueError, RecursionError) as error:
-        raise SettingError(f'where must be JSON such as {{"genres": "Comedy"}}. Got {where[:80]!r}.') from error
-    if not isinstance(conditions, dict):
-        raise SettingError(f"where must be a JSON object. Got {where[:80]!r}.")
-    return conditions

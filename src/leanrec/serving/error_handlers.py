@@ -1,7 +1,5 @@
 """Error handlers of the HTTP app: every error becomes JSON with a message, a location and a hint."""
 
-from typing import Any
-
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -41,7 +39,12 @@ async def _handle_invalid_request(_: Request, error: Exception) -> JSONResponse:
     location = ".".join(str(part) for part in first["loc"])
     n_more = len(error.errors()) - 1
     rest = f" ({n_more} more in this request.)" if n_more else ""
-    return error_response(422, f"{location}: {first['msg']}. Got {_shorten(first.get('input'))}.{rest}", location)
+    try:
+        text = repr(first.get("input"))
+    except (ValueError, RecursionError):  # a number too long to print, or nesting too deep
+        text = "something too large to show"
+    got = text if len(text) <= 80 else f"{text[:77]}…"
+    return error_response(422, f"{location}: {first['msg']}. Got {got}.{rest}", location)
 
 
 async def _handle_library_error(request: Request, error: Exception) -> JSONResponse:
@@ -62,11 +65,3 @@ async def _handle_defect(request: Request, error: Exception) -> JSONResponse:
     # The server closes the connection after a defect. Without this header the client would reuse it.
     response.headers["Connection"] = "close"
     return response
-
-
-def _shorten(value: Any) -> str:
-    try:
-        text = repr(value)
-    except (ValueError, RecursionError):  # a number too long to print, or nesting too deep
-        return "something too large to show"
-    return text if len(text) <= 80 else f"{text[:77]}…"
