@@ -1,10 +1,16 @@
-"""Threads: all tasks are done, errors come out, and BLAS gets its threads back."""
+"""Threads: every task runs, errors are raised, BLAS gets its threads back; serial and parallel kernels agree."""
 
+import numba
 import numpy as np
 import pytest
 import threadpoolctl
 
-from leanrec.kernels.threads import run_by_rows, run_in_threads, single_threaded_blas
+from leanrec.kernels.threads import (
+    compile_serial_and_parallel,
+    run_by_rows,
+    run_in_threads,
+    single_threaded_blas,
+)
 from leanrec.run import Run
 
 
@@ -13,7 +19,7 @@ def blas_threads() -> set[int]:
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_does_every_task_once(threads: int) -> None:
+def test_runs_every_task_once(threads: int) -> None:
     done = np.zeros(50, int)
 
     def work(task: int) -> None:
@@ -25,7 +31,7 @@ def test_does_every_task_once(threads: int) -> None:
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_an_error_of_a_task_is_raised(threads: int) -> None:
+def test_error_of_a_task_is_raised(threads: int) -> None:
     def work(task: int) -> None:
         if task == 3:
             raise ValueError("task 3")
@@ -37,7 +43,7 @@ def test_an_error_of_a_task_is_raised(threads: int) -> None:
         assert blas_threads() == before
 
 
-def test_blocks_inside_blocks_restore_what_was_found() -> None:
+def test_nested_blocks_restore_the_blas_threads() -> None:
     with threadpoolctl.threadpool_limits(2, user_api="blas"):
         before = blas_threads()
         with single_threaded_blas():
@@ -48,7 +54,7 @@ def test_blocks_inside_blocks_restore_what_was_found() -> None:
 
 
 @pytest.mark.parametrize("rows", [0, 3, 4, 5, 100])
-def test_every_row_is_in_one_stretch(rows: int) -> None:
+def test_every_row_is_in_one_block(rows: int) -> None:
     done = np.zeros(rows, int)
 
     def work(part: slice) -> None:
@@ -57,3 +63,23 @@ def test_every_row_is_in_one_stretch(rows: int) -> None:
     with Run(threads=2).limit_threads():
         run_by_rows(work, rows, 4)
     assert (done == 1).all()
+
+
+@compile_serial_and_parallel
+def double(values: np.ndarray, out: np.ndarray) -> None:
+    for i in numba.prange(len(values)):
+        out[i] = 2 * values[i]
+
+
+def test_serial_and_parallel_versions_agree() -> None:
+    values = np.arange(1000, dtype=np.float32)
+    one, other = np.empty_like(values), np.empty_like(values)
+    double.serial(values, one)
+    double.parallel(values, other)
+    np.testing.assert_array_equal(one, 2 * values)
+    np.testing.assert_array_equal(other, one)
+
+
+def test_serial_and_parallel_versions_have_their_own_cache() -> None:
+    names = {version.py_func.__qualname__ for version in double}  # type: ignore[attr-defined]  # of a dispatcher
+    assert names == {"double_serial", "double_parallel"}

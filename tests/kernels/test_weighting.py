@@ -1,4 +1,4 @@
-"""Weights of interactions against their formulas."""
+"""Interaction weights against their formulas."""
 
 import numpy as np
 import pytest
@@ -27,19 +27,19 @@ def test_follows_the_formula(scheme: str, expected: np.ndarray) -> None:
     np.testing.assert_allclose(found.toarray(), expected, rtol=1e-6)
 
 
-def test_a_query_is_weighted_as_the_training_was() -> None:
+def test_query_is_weighted_as_in_training() -> None:
     idf = item_idf(sp.csr_array(X))
     np.testing.assert_allclose(idf, IDF, rtol=1e-6)
     one = weight_interactions(sp.csr_array(X[[1]]), "tfidf", idf)
     np.testing.assert_allclose(one.toarray()[0], weight_interactions(sp.csr_array(X), "tfidf").toarray()[1])
 
 
-def test_leaves_its_argument_alone() -> None:
+def test_input_is_not_modified() -> None:
     matrix = sp.csr_array(X)
     weight_interactions(matrix, "log").data[:] = 0
     np.testing.assert_array_equal(matrix.toarray(), X)
 
 
-def test_refuses_an_unknown_scheme() -> None:
+def test_unknown_scheme_is_an_error() -> None:
     with pytest.raises(SettingError, match="weighting must be one of"):
         weight_interactions(sp.csr_array(X), "sqrt")

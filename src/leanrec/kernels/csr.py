@@ -7,9 +7,9 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from leanrec.types import CSR, Float32Array, Int32Array, Int64Array, empty_csr
+from leanrec.types import CSR, Float32Array, Int32Array, Int64Array
 
-__all__ = ["concat_ranges", "csr_arrays", "entry_rows", "indptr_from_counts", "lists_to_csr", "narrow_indices"]
+__all__ = ["concat_ranges", "csr_arrays", "entry_rows", "indptr_from_counts", "lists_to_csr"]
 
 
 def csr_arrays(matrix: CSR) -> tuple[Int64Array, Int32Array, Float32Array]:
@@ -28,18 +28,6 @@ def csr_arrays(matrix: CSR) -> tuple[Int64Array, Int32Array, Float32Array]:
 def entry_rows(matrix: CSR) -> Int64Array:
     """(E,) row of each entry, in the order of ``data``."""
     return np.repeat(np.arange(matrix.shape[0], dtype=np.int64), np.diff(matrix.indptr))
-
-
-def narrow_indices(matrix: CSR) -> CSR:
-    """The matrix with int32 ``indices``, and int32 ``indptr`` if it has fewer than 2³¹ entries; ``data`` is shared.
-
-    Kernels take int32 column indices; a matrix that a model keeps is converted once here, and not in each call.
-    """
-    narrowed = empty_csr(*matrix.shape)
-    narrowed.data, narrowed.indices, narrowed.indptr = matrix.data, matrix.indices.astype(np.int32), matrix.indptr
-    if matrix.nnz < 2**31:
-        narrowed.indptr = matrix.indptr.astype(np.int32)
-    return narrowed
 
 
 def concat_ranges(starts: NDArray[Any], lengths: NDArray[Any]) -> Int64Array:

@@ -7,11 +7,11 @@ import numba
 import numpy as np
 import scipy.sparse as sp
 
-from leanrec.kernels.csr import csr_arrays, narrow_indices
+from leanrec.kernels.csr import csr_arrays
 from leanrec.kernels.sparse import history_scores
 from leanrec.kernels.threads import compile_serial_and_parallel
 from leanrec.kernels.topk.selection import top_k
-from leanrec.types import CSR, Float32Array, Int32Array, Int64Array, empty_csr
+from leanrec.types import CSR, Float32Array, Int32Array, Int64Array, compact_indices, empty_csr
 
 __all__ = [
     "ItemGraph",
@@ -201,7 +201,7 @@ def sparsify_filter(
         parts.append(sp.csr_array((best[kept], items[kept], starts), shape=signals.shape))
     weights: CSR = sp.csr_array(sp.vstack(parts, format="csr")) if parts else empty_csr(n, n)
     weights.sort_indices()
-    return narrow_indices(weights)
+    return compact_indices(weights)
 
 
 def _orthonormalize(matrix: Float32Array) -> Float32Array:

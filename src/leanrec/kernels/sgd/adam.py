@@ -132,9 +132,7 @@ def _restore(arrays: Mapping[str, Float32Array], last: Mapping[str, Float32Array
 
 # Without "nnan", which would let the compiler treat NaN as 0. Python's error model would raise a division by zero.
 @numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "arcp", "nsz"})
-def _update_range(
-    start: int,
-    stop: int,
+def _update_block(
     x: Float32Array,
     g: Float32Array,
     m: Float32Array,
@@ -144,7 +142,8 @@ def _update_range(
     b2: np.float32,
 ) -> None:
     one = np.float32(1)
-    for i in range(start, stop):
+    # From 0 on, so that the compiler knows that no index is negative, and vectorizes.
+    for i in range(len(x)):
         m[i] = b1 * m[i] + (one - b1) * g[i]
         v[i] = b2 * v[i] + (one - b2) * g[i] * g[i]
         x[i] -= scale[0] * m[i] / (np.sqrt(v[i] * scale[1]) + np.float32(1e-12)) + scale[2] * x[i]
@@ -161,4 +160,5 @@ def _update(
     b2: np.float32,
 ) -> None:
     for block in numba.prange((len(x) + _BLOCK - 1) // _BLOCK):
-        _update_range(block * _BLOCK, min(len(x), (block + 1) * _BLOCK), x, g, m, v, scale, b1, b2)
+        part = slice(block * _BLOCK, (block + 1) * _BLOCK)
+        _update_block(x[part], g[part], m[part], v[part], scale, b1, b2)

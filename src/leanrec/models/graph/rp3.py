@@ -11,7 +11,6 @@ import numpy as np
 import scipy.sparse as sp
 
 from leanrec.data.dataset import Dataset, DatasetShape
-from leanrec.kernels.csr import narrow_indices
 from leanrec.kernels.graph.spectral import inverse_power, scale_rows_and_columns, weighted_degrees
 from leanrec.kernels.similarity.top_similar import top_similar_bytes, top_similar_rows
 from leanrec.kernels.sparse import history_scores
@@ -19,7 +18,7 @@ from leanrec.kernels.weighting import weight_interactions
 from leanrec.protocols import Explanation, rank_contributions
 from leanrec.run import Run
 from leanrec.settings import check_settings, setting
-from leanrec.types import CSR, Float32Array, Int32Array, Queries
+from leanrec.types import CSR, Float32Array, Int32Array, Queries, compact_indices
 
 __all__ = ["RP3", "RP3Model"]
 
@@ -75,7 +74,7 @@ class RP3:
             there = scale_rows_and_columns(sp.csr_array(X.T), leaving, np.ones(len(users)))
             back = scale_rows_and_columns(X, inverse_power(users, self.alpha), inverse_power(items, self.beta))
             return RP3Model(
-                self, narrow_indices(top_similar_rows(there, back, self.n_neighbors, "dot", exclude_self=True))
+                self, compact_indices(top_similar_rows(there, back, self.n_neighbors, "dot", exclude_self=True))
             )
 
 

@@ -10,7 +10,6 @@ import numpy as np
 import scipy.sparse as sp
 
 from leanrec.data.dataset import Dataset, DatasetShape
-from leanrec.kernels.csr import narrow_indices
 from leanrec.kernels.graph.spectral import inverse_power, scale_rows_and_columns, weighted_degrees
 from leanrec.kernels.similarity.top_similar import top_similar, top_similar_bytes
 from leanrec.kernels.sparse import gather_scores, history_scores
@@ -18,7 +17,7 @@ from leanrec.kernels.weighting import weight_interactions
 from leanrec.protocols import Explanation, rank_contributions
 from leanrec.run import Run
 from leanrec.settings import check_settings, setting
-from leanrec.types import CSR, Float32Array, Int32Array, Queries
+from leanrec.types import CSR, Float32Array, Int32Array, Queries, compact_indices
 
 __all__ = ["TurboCF", "TurboCFModel"]
 
@@ -79,7 +78,7 @@ class TurboCF:
             X = weight_interactions(data.interactions, self.weighting)
             users, items = weighted_degrees(X)
             X = scale_rows_and_columns(X, inverse_power(users, self.alpha), inverse_power(items, 1 - self.alpha))
-            graph = narrow_indices(top_similar(X, self.n_neighbors, "dot"))
+            graph = compact_indices(top_similar(X, self.n_neighbors, "dot"))
             graph.data **= np.float32(self.power)
             return TurboCFModel(self, graph)
 

@@ -14,7 +14,6 @@ import scipy.sparse as sp
 
 from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.errors import BudgetError, DataError
-from leanrec.kernels.csr import narrow_indices
 from leanrec.kernels.solvers.dense_ridge import (
     dense_gram,
     fill_gram,
@@ -37,7 +36,7 @@ from leanrec.kernels.weighting import weight_interactions
 from leanrec.protocols import Explanation, rank_contributions
 from leanrec.run import Run
 from leanrec.settings import check_settings, setting
-from leanrec.types import CSR, Float32Array, Int32Array, Queries
+from leanrec.types import CSR, Float32Array, Int32Array, Queries, compact_indices
 from leanrec.units import format_bytes
 
 __all__ = ["EASE", "EASEModel"]
@@ -151,7 +150,7 @@ class EASE:
         gram = dense_gram(X) if 4 * X.shape[1] ** 2 <= _DENSE_BYTES else None
         solved = fit_local_ridges(sp.csr_array(X.T), kept, np.full(X.shape[1], self.l2, np.float32), gram=gram)
         # Rows hold the weights in the score of one item; a query needs those by the item of the history.
-        return narrow_indices(sp.csr_array(sp.csr_array((solved, kept.indices, kept.indptr), shape=kept.shape).T))
+        return compact_indices(sp.csr_array(sp.csr_array((solved, kept.indices, kept.indptr), shape=kept.shape).T))
 
 
 def _invert_in_memory(X: CSR, l2: float) -> tuple[Float32Array, Float32Array]:

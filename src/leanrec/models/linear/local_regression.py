@@ -15,7 +15,6 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from leanrec.data.dataset import Dataset, DatasetShape
-from leanrec.kernels.csr import narrow_indices
 from leanrec.kernels.graph.spectral import weighted_degrees
 from leanrec.kernels.similarity.top_similar import top_similar, top_similar_bytes
 from leanrec.kernels.solvers.dense_ridge import dense_gram
@@ -25,7 +24,7 @@ from leanrec.kernels.weighting import weight_interactions
 from leanrec.protocols import Explanation, rank_contributions
 from leanrec.run import Run
 from leanrec.settings import check_settings, setting
-from leanrec.types import CSR, Float32Array, Int32Array, Queries
+from leanrec.types import CSR, Float32Array, Int32Array, Queries, compact_indices
 
 __all__ = ["LocalRegression", "LocalRegressionModel"]
 
@@ -134,7 +133,7 @@ class LocalRegression:
             rows = _scale_rows(rows, _degree_power(of_items, self.gamma))
             # Rows hold the weights in the score of one item; a query needs those by the item of the history.
             return LocalRegressionModel(
-                settings=self, weights=narrow_indices(sp.csr_array(_drop_small_weights(rows, self.min_weight).T))
+                settings=self, weights=compact_indices(sp.csr_array(_drop_small_weights(rows, self.min_weight).T))
             )
 
     def _fit_regressions(self, X: CSR, gram: Float32Array | None, run: Run) -> CSR:

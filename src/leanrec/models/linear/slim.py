@@ -8,7 +8,6 @@ import dataclasses
 import scipy.sparse as sp
 
 from leanrec.data.dataset import Dataset, DatasetShape
-from leanrec.kernels.csr import narrow_indices
 from leanrec.kernels.similarity.top_similar import top_similar
 from leanrec.kernels.solvers.coordinate_descent import ElasticNetPenalty, fit_elastic_nets, fit_local_elastic_nets
 from leanrec.kernels.solvers.dense_ridge import dense_gram
@@ -17,7 +16,7 @@ from leanrec.kernels.weighting import weight_interactions
 from leanrec.protocols import Explanation, rank_contributions
 from leanrec.run import Run
 from leanrec.settings import check_settings, setting
-from leanrec.types import CSR, Float32Array, Int32Array, Queries, empty_csr
+from leanrec.types import CSR, Float32Array, Int32Array, Queries, compact_indices, empty_csr
 
 __all__ = ["SLIM", "SLIMModel"]
 
@@ -83,7 +82,7 @@ class SLIM:
             X = weight_interactions(data.interactions, self.weighting)
             rows = self._fit_on_neighbors(X) if self.n_neighbors else self._fit_on_all(X, run)
             # Rows hold the weights in the score of one item; a query needs those by the item of the history.
-            return SLIMModel(settings=self, weights=narrow_indices(sp.csr_array(rows.T)))
+            return SLIMModel(settings=self, weights=compact_indices(sp.csr_array(rows.T)))
 
     def _penalty(self, max_iter: int) -> ElasticNetPenalty:
         return ElasticNetPenalty(self.l1, self.l2, max_iter, self.tolerance)

@@ -7,10 +7,9 @@ Implicit Matrix Factorization", NeurIPS 2014): seconds of sparse products replac
 import numpy as np
 import scipy.sparse as sp
 
-from leanrec.kernels.csr import narrow_indices
 from leanrec.kernels.graph.spectral import right_singular_vectors, singular_vectors_bytes
 from leanrec.training.histories import PackedHistories
-from leanrec.types import CSR, Float32Array, empty_csr
+from leanrec.types import CSR, Float32Array, compact_indices, empty_csr
 
 __all__ = ["spectral_bytes", "spectral_vectors"]
 
@@ -70,4 +69,4 @@ def _positive_pmi(pairs: CSR) -> CSR:
     pmi = sp.csr_array((values, pairs.indices, pairs.indptr), shape=pairs.shape)
     pmi.eliminate_zeros()
     pmi.sort_indices()
-    return narrow_indices(pmi)
+    return compact_indices(pmi)

@@ -1,0 +1,67 @@
+"""Arrays of CSR matrices: types, row pointers, ranges and lists."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from leanrec.kernels.csr import concat_ranges, csr_arrays, entry_rows, indptr_from_counts, lists_to_csr
+from leanrec.types import compact_indices
+
+
+def random_csr() -> sp.csr_array:
+    return sp.random_array((20, 15), density=0.3, rng=np.random.default_rng(1), format="csr", dtype=np.float32)
+
+
+@pytest.mark.parametrize("index_type", [np.int32, np.int64])
+def test_arrays_have_one_type_each(index_type: type) -> None:
+    X = random_csr()
+    X.indptr, X.indices = X.indptr.astype(index_type), X.indices.astype(index_type)
+    X.data = X.data.astype(np.float64)
+    indptr, indices, data = csr_arrays(X)
+    assert (indptr.dtype, indices.dtype, data.dtype) == (np.int64, np.int32, np.float32)
+    np.testing.assert_array_equal(
+        sp.csr_array((data, indices, indptr), shape=X.shape).toarray(), random_csr().toarray()
+    )
+
+
+def test_arrays_of_the_right_type_are_not_copied() -> None:
+    X = random_csr()
+    assert csr_arrays(X)[1] is X.indices
+    assert csr_arrays(X)[2] is X.data
+
+
+def test_row_of_each_entry() -> None:
+    X = random_csr()
+    np.testing.assert_array_equal(entry_rows(X), X.tocoo().coords[0])
+    assert len(entry_rows(sp.csr_array((3, 4), dtype=np.float32))) == 0
+
+
+def test_ranges_are_concatenated() -> None:
+    found = concat_ranges(np.array([5, 0, 7]), np.array([2, 0, 3]))
+    assert found.tolist() == [5, 6, 7, 8, 9]
+    assert len(concat_ranges(np.zeros(0, np.int64), np.zeros(0, np.int64))) == 0
+
+
+@pytest.mark.parametrize("counts", [[2, 2], [2, 0], [0, 1]])
+def test_lists_of_any_length_become_rows(counts: list[int]) -> None:
+    items, values = np.array([[0, 3], [1, 2]], np.int32), np.array([[1, 2], [3, 4]], np.float32)
+    expected = np.zeros((2, 4), np.float32)
+    for row, count in enumerate(counts):
+        expected[row, items[row, :count]] = values[row, :count]
+    assert lists_to_csr(items, values, np.array(counts), 4).toarray().tolist() == expected.tolist()
+
+
+def test_row_pointers_are_int32_while_they_fit() -> None:
+    lists = lists_to_csr(np.zeros((1, 2), np.int32), np.ones((1, 2), np.float32), np.array([1]), 4)
+    assert lists.indices.dtype == np.int32
+    assert indptr_from_counts(np.array([2**31 - 1])).dtype == np.int32
+    assert indptr_from_counts(np.array([2**31 - 1, 1])).tolist() == [0, 2**31 - 1, 2**31]
+
+
+def test_compact_indices_change_only_the_index_type() -> None:
+    X = random_csr()
+    wide = sp.csr_array((X.data, X.indices.astype(np.int64), X.indptr.astype(np.int64)), shape=X.shape)
+    found = compact_indices(wide)
+    assert found.indices.dtype == found.indptr.dtype == np.int32
+    np.testing.assert_array_equal(found.toarray(), X.toarray())
+    assert found.has_canonical_format
