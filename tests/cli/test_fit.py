@@ -44,7 +44,11 @@ def test_interrupted_fit_leaves_no_files(tmp_path: Path) -> None:
         [
             sys.executable,
             "-c",
-            "from leanrec.cli import main; print('started', flush=True); main()",
+            # A shell that runs the tests in the background lets its children ignore the signal.
+            (
+                "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
+                "from leanrec.cli import main; print('started', flush=True); main()"
+            ),
             *map(str, words),
         ],
         stdout=subprocess.PIPE,
@@ -52,11 +56,14 @@ def test_interrupted_fit_leaves_no_files(tmp_path: Path) -> None:
         text=True,
         env=os.environ | {"NUMBA_NUM_THREADS": "1"},
     )
-    assert child.stdout is not None
-    assert child.stdout.readline() == "started\n"
-    _wait_until_busy(child.pid)
-    child.send_signal(signal.SIGINT)
-    _, err = child.communicate(timeout=60)
+    try:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "started\n"
+        _wait_until_busy(child.pid)
+        child.send_signal(signal.SIGINT)
+        _, err = child.communicate(timeout=60)
+    finally:
+        child.kill()
     assert child.returncode == 130
     assert "Interrupted" in err
     assert list(tmp_path.iterdir()) == []
