@@ -55,7 +55,7 @@ def compact_indices(matrix: CSR) -> CSR:
     indices = np.int32 if matrix.shape[1] <= _INT32_LIMIT else np.int64
     if matrix.indptr.dtype == pointers and matrix.indices.dtype == indices:
         return matrix
-    compact: CSR = sp.csr_array(matrix.shape, dtype=matrix.dtype)  # type: ignore[assignment]  # stubs, as above
+    compact: CSR = sp.csr_array(matrix.shape, dtype=matrix.dtype)
     # Set one by one: the constructor would bring both to one type.
     compact.data = matrix.data
     compact.indices = matrix.indices.astype(indices, copy=False)

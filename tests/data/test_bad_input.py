@@ -324,7 +324,7 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.M
 
 @pytest.mark.parametrize(
     "where",
-    ["leanrec.data.ingest.ingest.reject_events", "leanrec.data.ingest.ingest.write_events", "leanrec.artifacts._swap"],
+    ["leanrec.data.ingest.ingest.reject_events", "leanrec.data.ingest.ingest.write_events", "leanrec.artifacts._move_into_place"],
 )
 def test_ctrl_c_leaves_nothing_behind(where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def stop(*_: object, **__: object) -> None:

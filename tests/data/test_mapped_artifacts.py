@@ -22,19 +22,19 @@ def mapped(tmp_path: Path) -> np.memmap:
 
 
 def test_a_whole_mapped_file_is_linked(mapped: np.memmap, tmp_path: Path) -> None:
-    saved = artifacts.save(value(mapped), tmp_path / "a", adopt=tmp_path)
+    saved = artifacts.save(value(mapped), tmp_path / "a", link_from=tmp_path)
     assert (saved / "value.scores.npy").samefile(tmp_path / "scores.npy")
     np.testing.assert_array_equal(artifacts.load(saved).scores, mapped)
 
 
 @pytest.mark.parametrize("cut", [np.s_[1:], np.s_[:, ::2], np.s_[::-1], np.s_[:2]], ids=str)
 def test_a_part_of_a_mapped_file_is_written_out(cut: object, mapped: np.memmap, tmp_path: Path) -> None:
-    saved = artifacts.save(value(mapped[cut]), tmp_path / "a", adopt=tmp_path)
+    saved = artifacts.save(value(mapped[cut]), tmp_path / "a", link_from=tmp_path)
     np.testing.assert_array_equal(artifacts.load(saved).scores, np.asarray(mapped[cut]))
 
 
 def test_a_mapping_of_another_folder_is_written_out(mapped: np.memmap, tmp_path: Path) -> None:
-    saved = artifacts.save(value(mapped), tmp_path / "a", adopt=tmp_path / "elsewhere")
+    saved = artifacts.save(value(mapped), tmp_path / "a", link_from=tmp_path / "elsewhere")
     # Whatever happens to the file after that, the artifact keeps what was saved.
     with (tmp_path / "scores.npy").open("r+b") as handle:
         handle.seek(-4, 2)

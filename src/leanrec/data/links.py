@@ -95,7 +95,9 @@ class UserLinks:
         for name in ("user", "friend"):
             _check_codes(f"UserLinks.{name}", getattr(self, name), len(self.user), len(self.people))
         if len(self.weight) != len(self.user) or not (np.isfinite(self.weight) & (self.weight > 0)).all():
-            raise DataError("UserLinks.weight must have a finite number above zero for each link. Remove the other links.")
+            raise DataError(
+                "UserLinks.weight must have a finite number above zero for each link. Remove the other links."
+            )
 
     def __len__(self) -> int:
         return len(self.user)

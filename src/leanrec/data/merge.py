@@ -48,8 +48,8 @@ def merge_events(data: Dataset, events: Events, new_items: tuple[IdArray, Table]
         data = dataclasses.replace(data, items=items, item_table=None if table is None else table.pad_to(len(items)))
     known = len(data.events)
     grown = add_ids(data, extend_vocabulary(data.users, events.user), extend_vocabulary(data.items, events.item))
-    rows = {"user": grown.users.rows(events.user), "item": grown.items.rows(events.item)}
-    merged = concat_events(data.events, dataclasses.replace(events, **rows))
+    added = dataclasses.replace(events, user=grown.users.rows(events.user), item=grown.items.rows(events.item))
+    merged = concat_events(data.events, added)
     new = find_new_events(known, merged.time, merged.event_type, merged.item, merged.user)
     return grown.with_events(merged.take(np.concatenate([np.arange(known), new])))
 
@@ -65,11 +65,9 @@ def extend_vocabulary(ids: Vocabulary, values: IdArray) -> Vocabulary:
 
 def add_ids(data: Dataset, users: Vocabulary, items: Vocabulary) -> Dataset:
     """Return the data set with larger vocabularies; the new rows of its tables hold missing values."""
-    tables = {
-        "user_table": None if data.user_table is None else data.user_table.pad_to(len(users)),
-        "item_table": None if data.item_table is None else data.item_table.pad_to(len(items)),
-    }
-    return dataclasses.replace(data, users=users, items=items, **tables)
+    user_table = None if data.user_table is None else data.user_table.pad_to(len(users))
+    item_table = None if data.item_table is None else data.item_table.pad_to(len(items))
+    return dataclasses.replace(data, users=users, items=items, user_table=user_table, item_table=item_table)
 
 
 def append_rows(table: Table | None, n_rows: int, below: Table) -> Table | None:

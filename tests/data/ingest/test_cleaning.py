@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from leanrec.data.ingest.cleaning import CleaningRules, busiest_day, log_limit, find_duplicates
+from leanrec.data.ingest.cleaning import CleaningRules, count_busiest_day, find_duplicates, robust_log_limit
 from leanrec.data.ingest.ingest import ingest
 
 
@@ -31,17 +31,17 @@ def test_busiest_day_counts_each_day_of_each_user() -> None:
     user, time = user[order], time[order]
     counts = collections.Counter(zip(user.tolist(), (time // 86_400).tolist(), strict=True))
     expected = {u: max(n for (who, _), n in counts.items() if who == u) for u in set(user.tolist())}
-    users, most = busiest_day(user, time)
+    users, most = count_busiest_day(user, time)
     assert dict(zip(users.tolist(), most.tolist(), strict=True)) == expected
 
 
 def test_log_limit_by_hand() -> None:
     # Logarithms 0, 0, ln 10: median 0, deviation 0, so the spread is its least, 1.
-    assert log_limit(np.array([1, 1, 10]), 2.0) == pytest.approx(np.exp(2))
+    assert robust_log_limit(np.array([1, 1, 10]), 2.0) == pytest.approx(np.exp(2))
     # Median ln 8 and median deviation ln 4: 1.4826 ln 4 > 1.
-    assert log_limit(np.array([1, 2, 8, 32, 128]), 1.0) == pytest.approx(8 * np.exp(1.4826 * np.log(4)))
-    assert log_limit(np.array([1, 10]), 2.0, np.array([2, 1])) == pytest.approx(np.exp(2))
-    assert log_limit(np.array([]), 2.0) == np.inf
+    assert robust_log_limit(np.array([1, 2, 8, 32, 128]), 1.0) == pytest.approx(8 * np.exp(1.4826 * np.log(4)))
+    assert robust_log_limit(np.array([1, 10]), 2.0, np.array([2, 1])) == pytest.approx(np.exp(2))
+    assert robust_log_limit(np.array([]), 2.0) == np.inf
 
 
 def test_a_bot_loses_all_its_events_and_nobody_else_any() -> None:

@@ -24,7 +24,7 @@ def data() -> Dataset:
 def ordered(data: Dataset) -> Dataset:
     """The same with times that only count up within each user."""
     starts = data.indptr[data.events.user]
-    return dataclasses.replace(data, events=dataclasses.replace(data.events, time=np.arange(len(data.events)) - starts))
+    return data.with_events(dataclasses.replace(data.events, time=np.arange(len(data.events)) - starts))
 
 
 def test_folds_in_time_roll_forward_and_know_nothing_of_the_future(data: Dataset) -> None:

@@ -254,7 +254,12 @@ class Simulation:
         return _events(rows, items, time)
 
     def _choose(
-        self, rng: np.random.Generator, truth: TruePreferences, sums: Float64Array, users: Int32Array, moments: Float64Array
+        self,
+        rng: np.random.Generator,
+        truth: TruePreferences,
+        sums: Float64Array,
+        users: Int32Array,
+        moments: Float64Array,
     ) -> Int32Array:
         """An item for each event; unless they may repeat, drawn again until no user has one twice."""
         items = _draw(rng, truth, sums, users, moments)

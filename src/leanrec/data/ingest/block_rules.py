@@ -1,4 +1,4 @@
-"""The rules that need a user's events together, or the whole log, applied to the ordered log block by block."""
+"""Rules that need all events of a user, or the whole log, applied to the ordered log block by block."""
 
 import collections
 import dataclasses
@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from leanrec.data.ingest.cleaning import CleaningRules, busiest_day, find_duplicates, log_limit
+from leanrec.data.ingest.cleaning import CleaningRules, count_busiest_day, find_duplicates, robust_log_limit
 from leanrec.data.ingest.encoding import EncodedLog, LogBlock
-from leanrec.data.ingest.reject_reasons import CODE
+from leanrec.data.ingest.rejects import CODE
 from leanrec.types import Float32Array
 
 __all__ = ["reject_events"]
@@ -18,107 +18,109 @@ _BINS = 64  # to the factor e: a limit is then exact to 1.6 %
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Rules:
-    """What a block is judged by.
+class _BlockRules:
+    """The rules and limits for a block.
 
     Attributes:
-        drop_duplicates: look for duplicates.
-        timed: events of one user are told apart by their time first.
-        per_day: events that a user may have on one day, None = any number.
-        bots: (users,) who has far more events than the others, None = nobody.
-        heaviest: (event types,) largest weight, None = any.
+        drop_duplicates: reject duplicates.
+        has_time: events of a user are sorted by time.
+        max_per_day: maximum number of events of a user on one day, None = no limit.
+        bots: (users,) whether the user has far more events than the others, None = no user has.
+        max_weight: (event types,) largest weight, None = no limit.
     """
 
     drop_duplicates: bool
-    timed: bool
-    per_day: int | None
+    has_time: bool
+    max_per_day: int | None
     bots: NDArray[np.bool_] | None
-    heaviest: Float32Array | None
+    max_weight: Float32Array | None
 
     @property
-    def idle(self) -> bool:
-        """Whether no rule can take anything."""
-        return not self.drop_duplicates and self.per_day is None and self.bots is None and self.heaviest is None
+    def is_empty(self) -> bool:
+        """Whether no rule can reject anything."""
+        return not self.drop_duplicates and self.max_per_day is None and self.bots is None and self.max_weight is None
 
 
-def reject_events(log: EncodedLog, cleaning: CleaningRules, *, clock: bool, comparable: bool) -> NDArray[np.int8]:
-    """(E,) why each row of the ordered log is set aside, as a code into ``REASONS``; 0 = kept.
+def reject_events(log: EncodedLog, cleaning: CleaningRules, *, has_clock: bool, comparable: bool) -> NDArray[np.int8]:
+    """(E,) the reject reason of each row of the ordered log, as a code into ``REASONS``; 0 = kept.
 
     Args:
         log: the ordered log.
         cleaning: the rules.
-        clock: times are a clock, so that days can be counted.
+        has_clock: times are seconds since 1970, so that days can be counted.
         comparable: the log has times or ratings, so that equal rows are duplicates.
 
-    Cost: one scan, one more for weights, and one for each round of the k-core; a byte for each event.
+    Cost: one scan, one more for weights, and one for each round of the k-core; one byte per event.
     """
     reason = np.zeros(log.events, np.int8)
-    rules = _Rules(
+    rules = _BlockRules(
         drop_duplicates=comparable and cleaning.duplicates == "drop",
-        timed=log.timed,
-        per_day=cleaning.max_per_day if clock else None,
-        bots=_many_events(log, cleaning),
-        heaviest=_heaviest(log, cleaning),
+        has_time=log.has_time,
+        max_per_day=cleaning.max_per_day if has_clock else None,
+        bots=_find_bots(log, cleaning),
+        max_weight=_find_max_weights(log, cleaning),
     )
-    if not rules.idle:
+    if not rules.is_empty:
         for block in log.blocks():
-            _mark(block, reason[block.start : block.start + len(block)], rules)
+            _reject_in_block(block, reason[block.start : block.start + len(block)], rules)
     if cleaning.min_user > 1 or cleaning.min_item > 1:
-        _core(log, cleaning, reason)
+        _apply_core(log, cleaning, reason)
     return reason
 
 
-def _mark(block: LogBlock, reason: NDArray[np.int8], rules: _Rules) -> None:
-    """Write the reasons of one block. A later rule wins, so that all events of a bot have one reason."""
+def _reject_in_block(block: LogBlock, reason: NDArray[np.int8], rules: _BlockRules) -> None:
+    """Write the reasons of one block. Later rules take precedence, so that all events of a bot have one reason."""
     if rules.drop_duplicates:
         keys: list[NDArray[Any]] = [block.user]
         tied = block.user[1:] == block.user[:-1]
-        if rules.timed:
+        if rules.has_time:
             keys.append(block.time)
             tied &= block.time[1:] == block.time[:-1]
         optional = (column for column in (block.amount, block.rating) if column is not None)
         reason[find_duplicates([*keys, block.item, block.event_type, *optional], tied)] = CODE["duplicate"]
-    if rules.heaviest is not None:
-        reason[_amount(block) > rules.heaviest[block.event_type]] = CODE["outlier: weight far above the others"]
-    if rules.per_day is not None:
-        users, most = busiest_day(block.user.astype(np.int64), block.time)
-        reason[np.isin(block.user, users[most > rules.per_day])] = CODE["bot: too many events in one day"]
+    if rules.max_weight is not None:
+        reason[_block_amounts(block) > rules.max_weight[block.event_type]] = CODE[
+            "outlier: weight far above the others"
+        ]
+    if rules.max_per_day is not None:
+        users, most = count_busiest_day(block.user.astype(np.int64), block.time)
+        reason[np.isin(block.user, users[most > rules.max_per_day])] = CODE["bot: too many events in one day"]
     if rules.bots is not None:
         reason[rules.bots[block.user]] = CODE["bot: far more events than other users"]
 
 
-def _many_events(log: EncodedLog, cleaning: CleaningRules) -> NDArray[np.bool_] | None:
-    """(users,) who has far more events than the others; None = nobody."""
+def _find_bots(log: EncodedLog, cleaning: CleaningRules) -> NDArray[np.bool_] | None:
+    """(users,) whether a user has far more events than the others; None = no user has."""
     if cleaning.bot_sigmas is None:
         return None
-    bots = log.per_user > log_limit(log.per_user[log.per_user > 0], cleaning.bot_sigmas)
+    bots = log.per_user > robust_log_limit(log.per_user[log.per_user > 0], cleaning.bot_sigmas)
     return bots if bots.any() else None
 
 
-def _heaviest(log: EncodedLog, cleaning: CleaningRules) -> Float32Array | None:
-    """(event types,) the largest weight of each event type that is no outlier; None = the log has no weights, or no such rule."""
+def _find_max_weights(log: EncodedLog, cleaning: CleaningRules) -> Float32Array | None:
+    """(event types,) largest weight of each event type that is not an outlier; None = no weights, or no such rule."""
     if cleaning.outlier_sigmas is None or "w" not in log.columns:
         return None
     bins: list[collections.Counter[int]] = [collections.Counter() for _ in log.event_types]
     for block in log.blocks():
         for code, counter in enumerate(bins):
-            amount = _amount(block)[block.event_type == code]
+            amount = _block_amounts(block)[block.event_type == code]
             logs = np.round(np.log(amount[amount > 0].astype(np.float64)) * _BINS).astype(np.int64)
             values, counts = np.unique(logs, return_counts=True)
             counter.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
     limits = [
-        log_limit(np.exp(np.array(list(each)) / _BINS), cleaning.outlier_sigmas, np.array(list(each.values())))
+        robust_log_limit(np.exp(np.array(list(each)) / _BINS), cleaning.outlier_sigmas, np.array(list(each.values())))
         for each in bins
     ]
     return np.minimum(limits, np.finfo(np.float32).max).astype(np.float32)
 
 
-def _amount(block: LogBlock) -> Float32Array:
+def _block_amounts(block: LogBlock) -> Float32Array:
     return block.amount if block.amount is not None else np.ones(len(block), np.float32)
 
 
-def _core(log: EncodedLog, cleaning: CleaningRules, reason: NDArray[np.int8]) -> None:
-    """Set events aside until every user and every item left has enough of them."""
+def _apply_core(log: EncodedLog, cleaning: CleaningRules, reason: NDArray[np.int8]) -> None:
+    """Reject events until every remaining user and item has enough of them (k-core)."""
     users, items = np.ones(log.users, bool), np.ones(log.items, bool)
     while True:
         of_user, of_item = np.zeros(log.users, np.int64), np.zeros(log.items, np.int64)
@@ -132,5 +134,5 @@ def _core(log: EncodedLog, cleaning: CleaningRules, reason: NDArray[np.int8]) ->
         if not short:
             break
     for block in log.blocks():
-        mine = reason[block.start : block.start + len(block)]
-        mine[(mine == 0) & ~(users[block.user] & items[block.item])] = CODE["fewer events than the k-core asks"]
+        codes = reason[block.start : block.start + len(block)]
+        codes[(codes == 0) & ~(users[block.user] & items[block.item])] = CODE["fewer events than the k-core requires"]

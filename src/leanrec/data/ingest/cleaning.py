@@ -1,9 +1,8 @@
-"""What is set aside, by which rule. Every rule is explicit, and every row it takes is counted.
+"""Cleaning rules: settings, and the rules that need all events of a user.
 
-The rules that look at single rows (missing ids, times that cannot be, ratings outside their range) are
-part of
-the SQL in ``staging``. Here are the settings, and the rules that look at a user's events together: they work
-on blocks of whole users whose events are in time order, so that a log of any size passes through.
+Every rule is explicit, and every row that it rejects is counted. The rules for single rows (missing ids, impossible times,
+ratings outside their range) are part of the SQL in ``staging``. The rules here work on blocks of whole users with events in
+time order, so that a log of any size fits the memory.
 """
 
 import dataclasses
@@ -18,33 +17,30 @@ from leanrec.errors import SettingError
 from leanrec.settings import check_at_least, check_one_of, check_positive
 from leanrec.types import Int64Array
 
-__all__ = ["CleaningRules", "busiest_day", "find_duplicates", "log_limit"]
+__all__ = ["CleaningRules", "count_busiest_day", "find_duplicates", "robust_log_limit"]
 
 _DAY = 86_400
 
 
 @dataclasses.dataclass(frozen=True)
 class CleaningRules:
-    """Settings of cleaning. The defaults take away only what is certainly wrong.
+    """Settings of the cleaning. The defaults reject only what is certainly wrong.
 
     Attributes:
-        duplicates: "drop" sets aside an event that equals an earlier one in user, item, event type, time,
-            weight and
-            rating. Where the log has neither times nor ratings a repeated row is a repeated event, and is
-            kept.
-        min_user: events that a user must have (k-core, repeated until it holds together with ``min_item``).
-        min_item: events that an item must have.
-        since: earliest time kept: seconds since 1970 or an ISO date ("2019-05-01"), UTC.
-        until: first time that is not kept any more.
-        rating_range: lowest and highest rating allowed. None: the narrowest usual scale (1 to 5, 0 to 10, …)
-            that holds at least 99.9 % of the ratings.
-        bot_sigmas: a user is a bot if the logarithm of the number of events lies more than this many robust
-            standard deviations (1.4826 times the median absolute deviation, at least 1) above the median
-            of all
-            users. At 8 that is never fewer than 2,980 times the median. None: no such rule.
+        duplicates: "drop" rejects an event that equals an earlier one in user, item, event type, time, weight and
+            rating. Where the log has neither times nor ratings a repeated row is a repeated event, and is kept.
+        min_user: minimum number of events of a user (k-core, repeated until it holds together with ``min_item``).
+        min_item: minimum number of events of an item.
+        since: earliest time that is kept: seconds since 1970 or an ISO date ("2019-05-01"), UTC.
+        until: first time that is not kept.
+        rating_range: lowest and highest rating allowed. None: the narrowest common scale (1 to 5, 0 to 10,
+            …) that contains at least 99.9 % of the ratings.
+        bot_sigmas: a user is a bot if the logarithm of the number of events is more than this many robust standard
+            deviations (1.4826 times the median absolute deviation, at least 1) above the median of all users. At 8
+            that is never fewer than 2,980 times the median. None: no such rule.
         max_per_day: a user with more events than this on one day (UTC) is a bot. None: no such rule.
-        outlier_sigmas: the same rule as ``bot_sigmas`` for the weight column (plays, hours), among the
-            events of one event type.
+        outlier_sigmas: the rule of ``bot_sigmas`` for the weight column (plays, hours), among the events of one event
+            type.
     """
 
     duplicates: Literal["drop", "keep"] = "drop"
@@ -64,12 +60,12 @@ class CleaningRules:
         for name in ("bot_sigmas", "max_per_day", "outlier_sigmas"):
             if getattr(self, name) is not None:
                 check_positive(name, getattr(self, name))
-        self._check_range()
-        since, until = self.window()
+        self._check_rating_range()
+        since, until = self.time_window()
         if since is not None and until is not None and since >= until:
             raise SettingError(f"since must be before until. Got {self.since!r} and {self.until!r}.")
 
-    def _check_range(self) -> None:
+    def _check_rating_range(self) -> None:
         if self.rating_range is None:
             return
         if (
@@ -79,12 +75,12 @@ class CleaningRules:
         ):
             raise SettingError(f"rating_range must be a lower and a higher number. Got {self.rating_range!r}.")
 
-    def window(self) -> tuple[float | None, float | None]:
-        """``since`` and ``until`` in seconds since 1970."""
-        return _moment("since", self.since), _moment("until", self.until)
+    def time_window(self) -> tuple[float | None, float | None]:
+        """Return ``since`` and ``until`` in seconds since 1970."""
+        return _parse_time("since", self.since), _parse_time("until", self.until)
 
 
-def _moment(name: str, value: str | float | None) -> float | None:
+def _parse_time(name: str, value: str | float | None) -> float | None:
     if value is None or isinstance(value, int | float):
         return value
     try:
@@ -101,14 +97,13 @@ def _moment(name: str, value: str | float | None) -> float | None:
 
 
 def find_duplicates(keys: list[NDArray[Any]], tied: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Which rows equal an earlier row in all of ``keys``.
+    """(E,) whether a row equals an earlier row in all of ``keys``.
 
     Args:
-        keys: columns; the rows are sorted by the first (user) or the first two (user and time), ties in
-            log order.
-        tied: (E - 1,) whether row j + 1 is equal to row j in these: only such rows are compared.
+        keys: columns; the rows are sorted by the first (user) or the first two (user and time), ties in log order.
+        tied: (E - 1,) whether row j + 1 equals row j in these: only such rows are compared.
 
-    Cost: O(T log T) time for the T rows that are tied with another.
+    Cost: O(T log T) time for the T rows that are tied with another one.
     """
     repeated = np.zeros(len(keys[0]), bool)
     member = np.zeros(len(keys[0]), bool)
@@ -117,7 +112,7 @@ def find_duplicates(keys: list[NDArray[Any]], tied: NDArray[np.bool_]) -> NDArra
     rows = np.flatnonzero(member)
     if not len(rows):
         return repeated
-    # NaN (no rating) equals itself here.
+    # NaN (no rating) must equal itself.
     columns = [np.nan_to_num(key[rows], nan=-np.inf) if key.dtype.kind == "f" else key[rows] for key in keys]
     order = np.lexsort(columns[::-1])  # stable, so the earliest of equal rows comes first
     same = np.ones(len(rows) - 1, bool)
@@ -127,34 +122,34 @@ def find_duplicates(keys: list[NDArray[Any]], tied: NDArray[np.bool_]) -> NDArra
     return repeated
 
 
-def busiest_day(user: Int64Array, time: Int64Array) -> tuple[Int64Array, Int64Array]:
-    """Users (sorted, distinct) and the number of events on the busiest UTC day of each. Rows are sorted by (user, time)."""
+def count_busiest_day(user: Int64Array, time: Int64Array) -> tuple[Int64Array, Int64Array]:
+    """Return the users (sorted, distinct) and the number of events on the busiest UTC day of each; rows are sorted by (user, time)."""
     day = time // _DAY
     starts = np.flatnonzero(np.concatenate([[True], (user[1:] != user[:-1]) | (day[1:] != day[:-1])]))
     lengths = np.diff(np.append(starts, len(user)))
-    of = user[starts]
-    first = np.flatnonzero(np.concatenate([[True], of[1:] != of[:-1]]))
-    return of[first], np.maximum.reduceat(lengths, first)
+    day_user = user[starts]
+    first = np.flatnonzero(np.concatenate([[True], day_user[1:] != day_user[:-1]]))
+    return day_user[first], np.maximum.reduceat(lengths, first)
 
 
-def log_limit(values: NDArray[Any], sigmas: float, counts: NDArray[Any] | None = None) -> float:
-    """Highest value that is no outlier: exp(median + sigmas · max(1, 1.4826 · MAD)) of the logarithms.
+def robust_log_limit(values: NDArray[Any], sigmas: float, counts: NDArray[Any] | None = None) -> float:
+    """Return the highest value that is not an outlier: exp(median + sigmas · max(1, 1.4826 · MAD)) of the logarithms.
 
     Args:
         values: (n,) positive numbers.
         sigmas: robust standard deviations allowed above the median.
-        counts: how often each value occurs; None = once.
+        counts: number of occurrences of each value; None = one.
     """
     if not len(values):
         return math.inf
     weights = np.ones(len(values)) if counts is None else np.asarray(counts, np.float64)
     logs = np.log(np.asarray(values, np.float64))
-    middle = _median(logs, weights)
-    spread = max(1.0, 1.4826 * _median(np.abs(logs - middle), weights))
-    return float(np.exp(min(middle + sigmas * spread, 700.0)))
+    median = _weighted_median(logs, weights)
+    spread = max(1.0, 1.4826 * _weighted_median(np.abs(logs - median), weights))
+    return float(np.exp(min(median + sigmas * spread, 700.0)))
 
 
-def _median(values: NDArray[Any], weights: NDArray[Any]) -> float:
+def _weighted_median(values: NDArray[Any], weights: NDArray[Any]) -> float:
     order = np.argsort(values, kind="stable")
     reached = np.cumsum(weights[order])
     return float(values[order[np.searchsorted(reached, reached[-1] / 2)]])

@@ -1,8 +1,8 @@
-"""Delimited text that DuckDB cannot read whole: one stray quotation mark, mixed line ends, another encoding.
+"""Repair of delimited text that DuckDB cannot read: stray quotation marks, mixed line ends, other encodings.
 
-A clean file is read once, and then looked over: the bytes are gone through, and lines and records counted. Only where
-they do not add up is the file read line by line and written anew as DuckDB takes it, with a list of the lines that are
-no record. A quotation mark that is never closed costs the line it stands in, not the file behind it.
+A clean file is read once, and then verified: one pass over the bytes counts lines and records. Only where they do not add
+up, the file is read line by line and rewritten in a form that DuckDB reads, with a list of the lines that are not records.
+A quotation mark that is never closed costs its line, not the rest of the file.
 """
 
 import collections
@@ -12,141 +12,137 @@ import gzip
 import itertools
 import re
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import BinaryIO, TextIO, cast
 
 import numpy as np
 
 from leanrec.data.engine import SqlEngine, quote_identifier, quote_literal
-from leanrec.data.ingest.reject_reasons import FOREIGN, UNREADABLE
+from leanrec.data.ingest.rejects import FOREIGN, UNREADABLE
 from leanrec.data.ingest.sources import SourcePart
 from leanrec.data.ingest.text_files import DelimitedFile, line_scan
 from leanrec.errors import SourceError
 
-__all__ = ["copy_parts", "count_aside"]
+__all__ = ["copy_parts", "count_rejected"]
 
 _BLOCK = 1_000_000
-_LONGEST_BLOCK = 16_000_000
-# A record longer than this is none: DuckDB reads up to two million bytes.
-_MOST_BYTES = 1_000_000
-_MOST_LINES = 10_000
-_SHOWN = 100_000
-# So many fields must be in place before text in quotes is taken for records that it swallowed.
+_MAX_BLOCK = 16_000_000
+# Longer text is not one record: DuckDB reads up to two million bytes.
+_MAX_RECORD_BYTES = 1_000_000
+_MAX_RECORD_LINES = 10_000
+_MAX_TEXT = 100_000
+# Number of fields that must match before quoted text is taken for several records inside one pair of quotes.
 _EVIDENCE = 6
 _NEWLINE = 10
-_ENDS = "its line ends are of several kinds; each ends a line."
+_MIXED_LINE_ENDS = "it has several kinds of line ends; each ends a line."
 
 
 def copy_parts(
     engine: SqlEngine, parts: Sequence[SourcePart], copy: Callable[[Sequence[SourcePart]], list[int]]
 ) -> tuple[list[SourcePart], list[int]]:
-    """Read the parts whole with ``copy``, mended where they must be: the parts as read, and the rows of each.
+    """Read the tables with ``copy``, repaired where necessary; return the tables as read, and the rows of each.
 
-    ``copy`` is called a second time, with mended parts, where text was damaged. Cost for clean text: one pass over
-    its bytes more. Raises what ``copy`` raises.
+    ``copy`` is called a second time, with repaired tables, where text was damaged. Cost for clean text: one more pass
+    over its bytes. Raises what ``copy`` raises.
     """
     try:
         counts = copy(parts)
     except SourceError:
-        evened = [mend(engine, part, _ENDS) if _is_uneven(engine, part) else part for part in parts]
-        if all(part is old for part, old in zip(evened, parts, strict=True)):
+        even = [
+            repair_part(engine, part, _MIXED_LINE_ENDS) if _has_mixed_line_ends(engine, part) else part
+            for part in parts
+        ]
+        if all(part is old for part, old in zip(even, parts, strict=True)):
             raise
-        parts, counts = evened, copy(evened)
-    whole = [_checked(engine, part, rows) for part, rows in zip(parts, counts, strict=True)]
-    if any(part.scan != old.scan for part, old in zip(whole, parts, strict=True)):
-        counts = copy(whole)
-    return whole, counts
+        parts, counts = even, copy(even)
+    verified = [_verify_part(engine, part, rows) for part, rows in zip(parts, counts, strict=True)]
+    if any(part.scan != old.scan for part, old in zip(verified, parts, strict=True)):
+        counts = copy(verified)
+    return verified, counts
 
 
-def count_aside(engine: SqlEngine, parts: Sequence[SourcePart]) -> dict[str, int]:
-    """Reason → lines of the parts that are no rows."""
+def count_rejected(engine: SqlEngine, parts: Sequence[SourcePart]) -> dict[str, int]:
+    """Return reject reason → lines of the tables that are not rows."""
     counts: dict[str, int] = {}
     for part in parts:
-        if part.aside:
-            for reason, lines in engine.fetch_rows(
-                f"SELECT reason, count(*) FROM {part.aside} GROUP BY reason ORDER BY reason"
-            ):
+        if part.rejected:
+            counted = f"SELECT reason, count(*) FROM {part.rejected} GROUP BY reason ORDER BY reason"
+            for reason, lines in engine.fetch_rows(counted):
                 counts[reason] = counts.get(reason, 0) + int(lines)
     return counts
 
 
 @dataclasses.dataclass
-class _Survey:
-    """What a file holds beyond ASCII.
+class _EncodingSurvey:
+    """Encodings of the lines of a file that are not ASCII.
 
     Attributes:
-        letters: there is valid UTF-8 beyond ASCII.
-        foreign: there are lines that are no UTF-8.
+        has_utf8: some are UTF-8.
+        has_foreign: some are not UTF-8.
     """
 
-    letters: bool = False
-    foreign: bool = False
+    has_utf8: bool = False
+    has_foreign: bool = False
 
     @property
-    def western(self) -> bool:
-        """Whether lines that are no UTF-8 are to be read as Windows-1252: no line beyond ASCII is UTF-8."""
-        return self.foreign and not self.letters
+    def is_western(self) -> bool:
+        """Whether to read lines that are not UTF-8 as Windows-1252: no line beyond ASCII is UTF-8."""
+        return self.has_foreign and not self.has_utf8
 
 
-def _is_uneven(engine: SqlEngine, part: SourcePart) -> bool:
-    """Whether the lines of a file end in several ways."""
-    if part.file is None or part.aside:
+def _has_mixed_line_ends(engine: SqlEngine, part: SourcePart) -> bool:
+    """Whether the lines of a file have different ends."""
+    if part.file is None or part.rejected:
         return False
-    kinds = np.zeros(3, bool)
-    for block in _blocks(engine, part.file):
+    found = np.zeros(3, bool)
+    for block in _read_blocks(engine, part.file):
         both, returns, newlines = (block.count(end) for end in (b"\r\n", b"\r", b"\n"))
-        kinds |= np.array([both, returns - both, newlines - both]) > 0
-    return bool(kinds.sum() > 1)
+        found |= np.array([both, returns - both, newlines - both]) > 0
+    return bool(found.sum() > 1)
 
 
-def _checked(engine: SqlEngine, part: SourcePart, rows: int) -> SourcePart:
-    """The part with the table of its unreadable lines; mended if more than single lines are wrong with it."""
-    if part.file is None or part.aside:
+def _verify_part(engine: SqlEngine, part: SourcePart, rows: int) -> SourcePart:
+    """Return the table with the list of its unreadable lines; repaired if more than single lines are wrong."""
+    if part.file is None or part.rejected:
         return part
     rejects = part.file.rejects
     lost, damaged = engine.fetch_rows(
         "SELECT count(DISTINCT line), count_if(error_type NOT IN ('MISSING COLUMNS', 'TOO MANY COLUMNS') OR contains(csv_line, chr(10))) "
         f"FROM {rejects}"
     )[0]
-    if damaged or not _adds_up(engine, part.file, rows + lost):
-        return mend(engine, part)
-    aside = f"{rejects}_aside"
+    if damaged or not _is_plausible(engine, part.file, rows + lost):
+        return repair_part(engine, part)
+    rejected = f"{rejects}_aside"
     engine.execute(
-        f"CREATE TEMP TABLE {aside} AS SELECT line, any_value(csv_line) AS csv_line, {quote_literal(UNREADABLE)} AS reason "
+        f"CREATE TEMP TABLE {rejected} AS SELECT line, any_value(csv_line) AS csv_line, {quote_literal(UNREADABLE)} AS reason "
         f"FROM {rejects} GROUP BY line"
     )
-    return dataclasses.replace(part, aside=aside)
+    return dataclasses.replace(part, rejected=rejected)
 
 
-def _adds_up(engine: SqlEngine, file: DelimitedFile, records: int) -> bool:
-    """Whether a file that was read without complaint was read as it was meant."""
+def _is_plausible(engine: SqlEngine, file: DelimitedFile, records: int) -> bool:
+    """Whether a file that was read without errors was read as intended: every line is a record, or is inside quotes."""
+    expected = records + file.header
     if file.path.suffix.lower() == ".zst":
-        # The scan passes lines over that are no UTF-8, so that there are too few.
+        # The scan skips lines that are not UTF-8, so that there are too few.
         scan = line_scan(file.path, file.buffer)
         lines = int(engine.fetch_rows(f"SELECT count(line) FROM {scan}", str(file.path))[0][0])
-        return lines == records + file.header or (lines > records + file.header and not _swallows(engine, file))
-    quoted, plain = _look_over(file)
-    if not plain and _survey(engine, file).foreign:
+        return lines == expected or (lines > expected and not _swallows_records(engine, file))
+    # Clean files pay for this pass too; it runs at some GB/s.
+    has_quotes, is_ascii = False, True
+    for data in _read_bytes(file):
+        has_quotes = has_quotes or b'"' in data
+        is_ascii = is_ascii and data.isascii()
+    if not is_ascii and _survey_encoding(engine, file).has_foreign:
         return False
-    return not quoted or _count_lines(file) <= records + file.header or not _swallows(engine, file)
+    if not has_quotes:
+        return True
+    # bytes.count goes from one line end to the next, which takes six times as long for short lines.
+    lines = sum(int(np.count_nonzero(np.frombuffer(data, np.uint8) == _NEWLINE)) for data in _read_bytes(file))
+    return lines <= expected or not _swallows_records(engine, file)
 
 
-def _look_over(file: DelimitedFile) -> tuple[bool, bool]:
-    """Whether there is a quotation mark, and whether all is ASCII. Cost O(bytes) at some GB/s: clean files pay it too."""
-    quoted, plain = False, True
-    for data in _bytes_of(file):
-        quoted = quoted or b'"' in data
-        plain = plain and data.isascii()
-    return quoted, plain
-
-
-def _count_lines(file: DelimitedFile) -> int:
-    # bytes.count goes from one end of a line to the next, which for short lines takes six times as long.
-    return sum(int(np.count_nonzero(np.frombuffer(data, np.uint8) == _NEWLINE)) for data in _bytes_of(file))
-
-
-def _swallows(engine: SqlEngine, file: DelimitedFile) -> bool:
-    """Whether a field holds lines that are records themselves: its closing quotation mark belongs to another one."""
+def _swallows_records(engine: SqlEngine, file: DelimitedFile) -> bool:
+    """Whether a field contains lines that are records: its closing quotation mark belongs to another field."""
     enough = -(-_EVIDENCE // max(1, len(file.names) - 1))
     marks = f"list_transform(string_split({{c}}, chr(10))[2:-2], lambda x: length(x) - length(replace(x, {quote_literal(file.delimiter)}, '')))"
     tests = " OR ".join(
@@ -154,25 +150,21 @@ def _swallows(engine: SqlEngine, file: DelimitedFile) -> bool:
         f"AND len(list_filter({marks.format(c=c)}, lambda n: n <> {len(file.names) - 1})) = 0)"
         for c in map(quote_identifier, file.names)
     )
-    return bool(engine.fetch_rows(f"SELECT 1 FROM {file.glance()} WHERE {tests} LIMIT 1", str(file.path)))
+    return bool(engine.fetch_rows(f"SELECT 1 FROM {file.preview_scan()} WHERE {tests} LIMIT 1", str(file.path)))
 
 
-def _survey(engine: SqlEngine, file: DelimitedFile) -> _Survey:
-    """What is beyond ASCII in the file. Cost O(bytes), and a block of memory."""
-    found = _Survey()
-    for block in _blocks(engine, file):
-        if not block.isascii():
-            _judge_letters(block, found)
+def _survey_encoding(engine: SqlEngine, file: DelimitedFile) -> _EncodingSurvey:
+    """Find the encodings of the lines that are not ASCII. Cost: O(bytes), and a block of memory."""
+    found = _EncodingSurvey()
+    for block in _read_blocks(engine, file):
+        if block.isascii():
+            continue
+        if _is_utf8(block):
+            found.has_utf8 = True
+        else:
+            found.has_foreign = True
+            found.has_utf8 |= any(not line.isascii() and _is_utf8(line) for line in block.splitlines())
     return found
-
-
-def _judge_letters(block: bytes, found: _Survey) -> None:
-    try:
-        block.decode()
-        found.letters = True
-    except UnicodeDecodeError:
-        found.foreign = True
-        found.letters |= any(not line.isascii() and _is_utf8(line) for line in block.splitlines())
 
 
 def _is_utf8(line: bytes) -> bool:
@@ -183,18 +175,18 @@ def _is_utf8(line: bytes) -> bool:
     return True
 
 
-def _blocks(engine: SqlEngine, file: DelimitedFile) -> Iterator[bytes]:
-    """The file in blocks that end where a line ends."""
+def _read_blocks(engine: SqlEngine, file: DelimitedFile) -> Iterator[bytes]:
+    """Yield the file in blocks that end at the end of a line."""
     if file.path.suffix.lower() == ".zst":
-        # Every byte is a letter of Latin-1, so nothing is lost on the way.
+        # Every byte is a character of Latin-1, so nothing is lost.
         lines = engine.stream_rows(f"SELECT line FROM {line_scan(file.path, file.buffer, 'latin-1')}", str(file.path))
-        yield from ("".join(f"{line or ''}\n" for (line,) in some).encode("latin-1") for some in lines)
+        yield from ("".join(f"{line or ''}\n" for (line,) in rows).encode("latin-1") for rows in lines)
         return
     rest = b""
-    for some in _bytes_of(file):
-        data = rest + some
+    for block in _read_bytes(file):
+        data = rest + block
         end = data.rfind(b"\n") + 1 or data.rfind(b"\r", 0, -1) + 1
-        end = end or (len(data) if len(data) > _LONGEST_BLOCK else 0)
+        end = end or (len(data) if len(data) > _MAX_BLOCK else 0)
         rest = data[end:]
         if end:
             yield data[:end]
@@ -202,41 +194,39 @@ def _blocks(engine: SqlEngine, file: DelimitedFile) -> Iterator[bytes]:
         yield rest
 
 
-def _bytes_of(file: DelimitedFile) -> Iterator[bytes]:
-    """The file as it comes, a block at a time."""
-    with _opened(file.path) as handle:
+def _read_bytes(file: DelimitedFile) -> Iterator[bytes]:
+    """Yield the unpacked bytes of the file in blocks."""
+    is_packed = file.path.suffix.lower() == ".gz"
+    try:
+        handle = cast("BinaryIO", gzip.open(file.path)) if is_packed else file.path.open("rb")  # noqa: SIM115 - closed below
+    except OSError as error:
+        raise SourceError(f"{file.path} cannot be read: {error.strerror}. Check its permissions.") from error
+    with handle:
         while data := handle.read(_BLOCK):
             yield data
 
 
-def _opened(path: Path) -> BinaryIO:
-    try:
-        return cast("BinaryIO", gzip.open(path)) if path.suffix.lower() == ".gz" else path.open("rb")
-    except OSError as error:
-        raise SourceError(f"{path} cannot be read: {error.strerror}. Check its permissions.") from error
-
-
-def _lines(engine: SqlEngine, file: DelimitedFile) -> Iterator[bytes]:
-    """The lines without their ends, without a mark of the byte order at the start."""
-    blocks = _blocks(engine, file)
+def _read_lines(engine: SqlEngine, file: DelimitedFile) -> Iterator[bytes]:
+    """Yield the lines without their ends, and without a byte order mark at the start."""
+    blocks = _read_blocks(engine, file)
     first = next(blocks, b"").removeprefix(b"\xef\xbb\xbf")
-    bare = b"\n" not in first
+    only_returns = b"\n" not in first
     for block in itertools.chain([first], blocks):
-        even = block.replace(b"\r\n", b"\n")
-        lines = (even.replace(b"\r", b"\n") if bare else even).split(b"\n")
+        text = block.replace(b"\r\n", b"\n")
+        lines = (text.replace(b"\r", b"\n") if only_returns else text).split(b"\n")
         yield from lines if lines[-1] else lines[:-1]
 
 
 @dataclasses.dataclass(frozen=True)
-class _Shape:
-    """What a record of a file looks like.
+class _RecordPattern:
+    """Patterns of the records of a file.
 
     Attributes:
-        delimiter: what divides the fields.
+        delimiter: the character between two fields.
         columns: number of fields.
-        record: matches one as a whole.
-        begun: matches one that ends inside quotes.
-        paired: matches any number of fields.
+        record: matches a complete record.
+        begun: matches a record that ends inside quotes.
+        paired: matches any number of fields with paired quotes.
     """
 
     delimiter: bytes
@@ -245,52 +235,55 @@ class _Shape:
     begun: re.Pattern[bytes]
     paired: re.Pattern[bytes]
 
+    @classmethod
+    def from_file(cls, file: DelimitedFile) -> "_RecordPattern":
+        """Build the patterns of a file."""
+        mark, columns = re.escape(file.delimiter.encode()), len(file.names)
+        opened = rb' *"[^"]*(?:""[^"]*)*'
+        field = rb"(?:" + opened + rb'" *| *[^" ' + mark + rb"\n][^" + mark + rb"\n]*| *)"
+        more = rb"(?:" + mark + field + rb")"
+        record = field + more + rb"{%d}" % (columns - 1)
+        begun = rb"(?:" + field + mark + rb"){0,%d}" % (columns - 1) + opened
+        return cls(file.delimiter.encode(), columns, *map(re.compile, (record, begun, field + more + b"*")))
+
     def is_record(self, line: bytes) -> bool:
-        """Whether the line, or the lines together, are one whole record."""
+        """Whether the line, or the lines together, are one complete record."""
         if b'"' not in line:
             return line.count(self.delimiter) == self.columns - 1
         return self.record.fullmatch(line) is not None
 
-    def swallows(self, lines: Sequence[bytes]) -> bool:
+    def swallows_records(self, lines: Sequence[bytes]) -> bool:
         """Whether the lines between the first and the last are records themselves."""
         inner = lines[1:-1]
         marks = self.columns - 1
         return len(inner) * marks >= _EVIDENCE and all(line.count(self.delimiter) == marks for line in inner)
 
 
-def _shape(file: DelimitedFile) -> _Shape:
-    mark, columns = re.escape(file.delimiter.encode()), len(file.names)
-    opened = rb' *"[^"]*(?:""[^"]*)*'
-    field = rb"(?:" + opened + rb'" *| *[^" ' + mark + rb"\n][^" + mark + rb"\n]*| *)"
-    more = rb"(?:" + mark + field + rb")"
-    record = field + more + rb"{%d}" % (columns - 1)
-    begun = rb"(?:" + field + mark + rb"){0,%d}" % (columns - 1) + opened
-    return _Shape(file.delimiter.encode(), columns, *map(re.compile, (record, begun, field + more + b"*")))
-
-
-def _records(lines: Iterator[bytes], shape: _Shape) -> Iterator[tuple[int, bytes, bool]]:
-    """Number of the (first) line, the line or lines, and whether they are a record. Empty lines are passed over."""
+def _split_records(lines: Iterator[bytes], pattern: _RecordPattern) -> Iterator[tuple[int, bytes, bool]]:
+    """Yield the number of the (first) line, the line or lines, and whether they are a record. Empty lines are skipped."""
     ahead: collections.deque[bytes] = collections.deque()
     number = 0
     while (line := ahead.popleft() if ahead else next(lines, None)) is not None:
         number += 1
         if not line.strip():
             continue
-        if shape.is_record(line):
+        if pattern.is_record(line):
             yield number, line, True
-        elif b'"' in line and (more := _closing(line, ahead, lines, shape)):
+        elif b'"' in line and (more := _count_continuation(line, ahead, lines, pattern)):
             yield number, b"\n".join([line, *(ahead.popleft() for _ in range(more))]), True
             number += more
         else:
             yield number, line, False
 
 
-def _closing(line: bytes, ahead: collections.deque[bytes], lines: Iterator[bytes], shape: _Shape) -> int:
-    """How many lines after this one belong to its record; 0 where its quotes do not close as they must."""
-    if shape.begun.fullmatch(line) is None:
+def _count_continuation(
+    line: bytes, ahead: collections.deque[bytes], lines: Iterator[bytes], pattern: _RecordPattern
+) -> int:
+    """Return how many lines after this one belong to its record; 0 where its quotes do not close correctly."""
+    if pattern.begun.fullmatch(line) is None:
         return 0
     parts, size = [line], len(line)
-    while len(parts) <= _MOST_LINES and size <= _MOST_BYTES:
+    while len(parts) <= _MAX_RECORD_LINES and size <= _MAX_RECORD_BYTES:
         if len(parts) > len(ahead):
             following = next(lines, None)
             if following is None:
@@ -300,29 +293,29 @@ def _closing(line: bytes, ahead: collections.deque[bytes], lines: Iterator[bytes
         size += len(parts[-1]) + 1
         if b'"' not in parts[-1]:
             continue
-        whole = b"\n".join(parts)
-        if shape.is_record(whole):
-            return 0 if shape.swallows(parts) else len(parts) - 1
-        if shape.begun.fullmatch(whole) is None:
+        record = b"\n".join(parts)
+        if pattern.is_record(record):
+            return 0 if pattern.swallows_records(parts) else len(parts) - 1
+        if pattern.begun.fullmatch(record) is None:
             return 0
     return 0
 
 
-def mend(engine: SqlEngine, part: SourcePart, note: str = "") -> SourcePart:
-    """Write the file anew, as DuckDB reads it, beside a list of the lines that are no record.
+def repair_part(engine: SqlEngine, part: SourcePart, note: str = "") -> SourcePart:
+    """Rewrite the file in a form that DuckDB reads, with a list of the lines that are not records.
 
-    The copies lie in the engine's folder and go with it. Cost O(bytes) time, about a microsecond a line; as much disk
-    as the file takes unpacked.
+    The copies are in the folder of the engine and are removed with it. Cost: O(bytes) time, about a microsecond per
+    line; as much disk as the unpacked file.
     """
-    assert part.file is not None  # noqa: S101 - only delimited text is mended
+    assert part.file is not None  # noqa: S101 - only delimited text is repaired
     file = part.file
     good, bad = engine.folder / f"{file.rejects}.csv", engine.folder / f"{file.rejects}_aside.csv"
     try:
-        with good.open("wb") as records, bad.open("w", encoding="utf-8", newline="") as aside:
-            counts = _write(engine, file, records, aside)
+        with good.open("wb") as records, bad.open("w", encoding="utf-8", newline="") as rejected:
+            counts = _write_repaired(engine, file, records, rejected)
     except OSError as error:
         raise SourceError(
-            f"{part.label} cannot be mended: {error.strerror}. Set TMPDIR to a folder with more room."
+            f"{part.label} cannot be repaired: {error.strerror}. Set TMPDIR to a folder with more space."
         ) from error
     table = f"{file.rejects}_aside"
     engine.execute(
@@ -330,81 +323,76 @@ def mend(engine: SqlEngine, part: SourcePart, note: str = "") -> SourcePart:
         "escape = '\"', columns = {'line': 'BIGINT', 'reason': 'VARCHAR', 'csv_line': 'VARCHAR'})",
         part.label,
     )
-    mended = dataclasses.replace(file, path=good, header=False, rejects=f"{file.rejects}_mended")
-    return dataclasses.replace(
-        part,
-        scan=mended.scan(),
-        aside=table,
-        notes=tuple(f"{part.label}: {each}" for each in (note, *_notes(counts)) if each),
-    )
+    repaired = dataclasses.replace(file, path=good, header=False, rejects=f"{file.rejects}_repaired")
+    notes = tuple(f"{part.label}: {each}" for each in (note, *counts.to_notes()) if each)
+    return dataclasses.replace(part, scan=repaired.scan(), rejected=table, notes=notes)
 
 
 @dataclasses.dataclass
-class _Counts:
-    """What was put right."""
+class _RepairCounts:
+    """Numbers of repaired and rejected lines, and the first line of each kind."""
 
     quotes: int = 0
     first_quote: int = 0
-    read_as: int = 0
-    first_read: int = 0
+    converted: int = 0
+    first_converted: int = 0
     example: str = ""
-    left: int = 0
-    first_left: int = 0
+    foreign: int = 0
+    first_foreign: int = 0
+
+    def add_foreign(self, line: bytes, number: int, *, convert: bool) -> bytes:
+        """Count a line that is not UTF-8; return it as UTF-8 if it is to be converted from Windows-1252."""
+        try:
+            text = line.decode("cp1252")
+        except UnicodeDecodeError:
+            text = line.decode("latin-1")
+        self.example = self.example or next(word for word in re.split(r"[\s,;|\"]+", text) if not word.isascii())
+        if not convert:
+            self.foreign, self.first_foreign = self.foreign + 1, self.first_foreign or number
+            return line
+        self.converted, self.first_converted = self.converted + 1, self.first_converted or number
+        return text.encode()
+
+    def to_notes(self) -> Iterator[str]:
+        """Yield the repairs in sentences."""
+        if self.quotes:
+            yield (
+                f"{_count_lines(self.quotes, 'has', 'have')} unpaired quotation marks (the first is line "
+                f"{self.first_quote:,}) and {'was' if self.quotes == 1 else 'were'} rejected; the lines around were read one by one."
+            )
+        if self.converted:
+            yield (
+                f"{_count_lines(self.converted, 'was', 'were')} read as Windows-1252 (Latin-1) because the file is not UTF-8, "
+                f"such as {self.example!r} (the first is line {self.first_converted:,}). If that is wrong, pass encoding=NAME."
+            )
+        if self.foreign:
+            yield (
+                f"{_count_lines(self.foreign, 'was', 'were')} rejected: not UTF-8, while others are (the first is line "
+                f"{self.first_foreign:,}; as Windows-1252 it has {self.example!r}). If the file has another encoding, pass "
+                "encoding=NAME."
+            )
 
 
-def _write(engine: SqlEngine, file: DelimitedFile, records: BinaryIO, aside: TextIO) -> _Counts:
-    counts, out, shape, western = _Counts(), csv.writer(aside), _shape(file), _survey(engine, file).western
-    lines = _records(_lines(engine, file), shape)
+def _write_repaired(engine: SqlEngine, file: DelimitedFile, records: BinaryIO, rejected: TextIO) -> _RepairCounts:
+    """Write the records to one file and the other lines to another."""
+    counts, out, pattern = _RepairCounts(), csv.writer(rejected), _RecordPattern.from_file(file)
+    is_western = _survey_encoding(engine, file).is_western
+    lines = _split_records(_read_lines(engine, file), pattern)
     if file.header:
         next(lines, None)
-    for number, record, whole in lines:
-        line, reason = record, "" if whole else UNREADABLE
-        if not whole and b'"' in record and shape.paired.fullmatch(record) is None:
+    for number, text, is_record in lines:
+        line, reason = text, "" if is_record else UNREADABLE
+        if not is_record and b'"' in text and pattern.paired.fullmatch(text) is None:
             counts.quotes, counts.first_quote = counts.quotes + 1, counts.first_quote or number
         if not (line.isascii() or _is_utf8(line)):
-            line, reason = _foreign(line, number, western, counts, reason)
+            line = counts.add_foreign(line, number, convert=is_western)
+            reason = reason if is_western else FOREIGN
         if reason:
-            out.writerow((number, reason, line.decode("utf-8", "replace")[:_SHOWN]))
+            out.writerow((number, reason, line.decode("utf-8", "replace")[:_MAX_TEXT]))
         else:
             records.write(line.replace(b"\r", b" ") + b"\n")
     return counts
 
 
-def _foreign(line: bytes, number: int, western: bool, counts: _Counts, reason: str) -> tuple[bytes, str]:
-    """A line that is no UTF-8, as UTF-8 where the whole file is Windows-1252, and the reason to set it aside."""
-    read = _western(line)
-    counts.example = counts.example or next(word for word in re.split(r"[\s,;|\"]+", read) if not word.isascii())
-    if not western:
-        counts.left, counts.first_left = counts.left + 1, counts.first_left or number
-        return line, FOREIGN
-    counts.read_as, counts.first_read = counts.read_as + 1, counts.first_read or number
-    return read.encode(), reason
-
-
-def _western(line: bytes) -> str:
-    try:
-        return line.decode("cp1252")
-    except UnicodeDecodeError:
-        return line.decode("latin-1")
-
-
-def _notes(counts: _Counts) -> Iterator[str]:
-    if counts.quotes:
-        yield (
-            f"{_lines_are(counts.quotes, 'has', 'have')} quotation marks that do not pair (the first is line "
-            f"{counts.first_quote:,}) and {'was' if counts.quotes == 1 else 'were'} set aside; the lines around were read one by one."
-        )
-    if counts.read_as:
-        yield (
-            f"{_lines_are(counts.read_as, 'was', 'were')} read as Windows-1252 (Latin-1) because the file is not UTF-8, such as {counts.example!r} "
-            f"(the first is line {counts.first_read:,}). If that is wrong, name the encoding: --encoding NAME, or encoding=NAME."
-        )
-    if counts.left:
-        yield (
-            f"{_lines_are(counts.left, 'was', 'were')} set aside: not UTF-8, while others are (the first is line {counts.first_left:,}; as "
-            f"Windows-1252 it holds {counts.example!r}). If the file has another encoding, name it: --encoding NAME, or encoding=NAME."
-        )
-
-
-def _lines_are(n: int, one: str = "is", many: str = "are") -> str:
+def _count_lines(n: int, one: str, many: str) -> str:
     return f"{n:,} {f'line {one}' if n == 1 else f'lines {many}'}"

@@ -1,4 +1,4 @@
-"""What a log holds, what was understood of it, and what was set aside."""
+"""Data report: statistics of a data set, the columns that were used, and the rows that were rejected."""
 
 import collections
 import dataclasses
@@ -15,49 +15,47 @@ from leanrec.types import Events, Int64Array
 
 __all__ = ["DataReport", "EventCounter", "describe_dataset", "global_rules_note", "report_from_dict"]
 
-_TAIL = (1, 2, 5, 10, 20, 30, 50, 80, 100)
-_BARS = 40
+_TOP_PERCENT = (1, 2, 5, 10, 20, 30, 50, 80, 100)
+_MAX_BARS = 40
 _DAY = 86_400
-_FIRST_CLOCK = 631_152_000
 _BLOCK = 1_000_000
-_WHOLE_LOG = {"k-core": "fewer events than the k-core", "bots": "bot:", "outliers": "outlier:"}
+_GLOBAL_RULES = {"k-core": "fewer events than the k-core", "bots": "bot:", "outliers": "outlier:"}
 
 
 @dataclasses.dataclass(frozen=True)
 class DataReport:
-    """A data set in numbers, and how it came about.
+    """Statistics of a data set, and how it was made.
 
     Attributes:
         source: where the events came from.
-        rows_read: rows of the source, unreadable lines among them. It equals events + everything set aside.
+        rows_read: rows of the source, including unreadable lines. It equals events + all rejected rows.
         events: events kept.
         users: users with an event.
-        items: items, those that only the item table knows among them.
+        items: items, including those that occur only in the item table.
         items_with_events: items with an event.
         density: events / (users · items).
-        has_clock: whether times are a clock; otherwise they are an order.
-        start: first and last moment (ISO, UTC), None without a clock.
-        end: the last one.
+        has_clock: whether times are timestamps; otherwise they are an order.
+        start: first time (ISO, UTC), None without timestamps.
+        end: last time.
         days: time between them in days.
-        gini: inequality of events over touched items: 0 = all equal, towards 1 = one item has them all.
-        top_share: "1%" → share of events on the 1 % of touched items with the most events, and so on up
-            to "100%".
+        gini: inequality of events over items with events: 0 = all equal, towards 1 = one item has all events.
+        top_share: "1%" → share of events on the 1 % of items with the most events, and so on up to "100%".
         events_per_user: min, 10%, median, mean, 90%, 99%, max.
-        events_per_item: the same for touched items.
-        activity: up to 40 equal stretches of time, by their first day → events.
+        events_per_item: the same for items with events.
+        activity: up to 40 equal periods, by their first day → events.
         event_types: event type → {"events", "weight"}.
         positive: events with a weight above zero.
         ratings: rating → how often (in twenty equal bins where there are more than forty values).
-        rejected: reason → rows of the log.
-        rejected_in_tables: reason → rows of the item and the user table.
-        columns: what was understood: table → {role: column}.
-        item_columns: what is known about items.
-        user_columns: what is known about users.
-        warnings: what to look at.
+        rejected: reject reason → rows of the log.
+        rejected_in_tables: reject reason → rows of the item and user tables and of the links.
+        columns: the columns that were used: table → {role: column}.
+        item_columns: columns of the item table.
+        user_columns: columns of the user table.
+        warnings: what to check.
         memory: limit, the estimate made before reading, and where the events are.
         rating_range: lowest and highest rating allowed, or None.
-        rating_range_inferred: whether it was found in the ratings: the narrowest usual scale that holds nearly all, or all.
-        quarantine: the file that holds the set-aside rows, or None.
+        rating_range_inferred: whether it was inferred: the narrowest common scale that contains nearly all ratings, or all.
+        quarantine: the file with the rejected rows, or None.
         seconds: wall time of the ingest.
     """
 
@@ -93,29 +91,29 @@ class DataReport:
     seconds: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers, strings, lists and dictionaries, ready for JSON."""
+        """Return plain numbers, strings, lists and dictionaries, ready for JSON."""
         return {
             name: list(value) if isinstance(value, tuple) else value for name, value in dataclasses.asdict(self).items()
         }
 
 
 def global_rules_note(rejected: Mapping[str, int]) -> str:
-    """What a split should say where rows were set aside by rules that look at the whole log; "" where none were."""
+    """Return a warning for splits where rules that use the whole log rejected rows, "" where they did not."""
     counts = {
-        name: sum(n for why, n in rejected.items() if why.startswith(start)) for name, start in _WHOLE_LOG.items()
+        name: sum(n for reason, n in rejected.items() if reason.startswith(start))
+        for name, start in _GLOBAL_RULES.items()
     }
     found = ", ".join(f"{name} {n:,}" for name, n in counts.items() if n)
     if not found:
         return ""
     return (
-        f"Rows were set aside by rules that look at the whole log ({found}), before any split: which users and items are kept was "
-        "decided with the held-out events in sight. Where that matters, split the raw log first and hand the parts in: --valid "
-        "FILE and --test FILE, or how='given'."
+        f"Rows were rejected by rules that use the whole log ({found}), before any split: the choice of users and items used "
+        "the held-out events. Where that matters, split the raw log first and pass the parts with how='given'."
     )
 
 
 def report_from_dict(values: Mapping[str, Any]) -> DataReport:
-    """The reverse of ``to_dict``. Raises ArtifactError if it is not one."""
+    """Return the report of ``to_dict``. Raises ArtifactError for other fields."""
     try:
         fields: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
@@ -128,10 +126,10 @@ def report_from_dict(values: Mapping[str, Any]) -> DataReport:
 
 
 class EventCounter:
-    """Counts what a report needs while events pass by in blocks. Memory O(U + N + days)."""
+    """Counts the events of a report block by block. Memory: O(U + N + days)."""
 
     def __init__(self, users: int, items: int, event_types: int) -> None:
-        """Sizes: users, items, event types."""
+        """Take the numbers of users, items and event types."""
         self.of_user = np.zeros(users, np.int64)
         self.of_item = np.zeros(items, np.int64)
         self.of_type = np.zeros(event_types, np.int64)
@@ -140,103 +138,106 @@ class EventCounter:
         self.days: collections.Counter[int] = collections.Counter()
         self.ratings: collections.Counter[float] = collections.Counter()
 
-    def add(self, events: Events, *, clock: bool) -> None:
-        """Count row-indexed events."""
+    def add(self, events: Events, *, has_clock: bool) -> None:
+        """Count events with internal rows."""
         if not len(events):
             return
         self.of_user += np.bincount(events.user, minlength=len(self.of_user))
         self.of_item += np.bincount(events.item, minlength=len(self.of_item))
         self.of_type += np.bincount(events.event_type, minlength=len(self.of_type))
         self.positive += int(np.count_nonzero(events.weight > 0))
-        self.first, self.last = (
-            min(self.first, int(events.time.min())),
-            max(self.last, int(events.time.max())),
-        )
-        if clock:
+        self.first, self.last = min(self.first, int(events.time.min())), max(self.last, int(events.time.max()))
+        if has_clock:
             day = events.time // _DAY
             low = int(day.min())
             counts = np.bincount(day - low)
             self.days.update({low + int(i): int(counts[i]) for i in np.flatnonzero(counts)})
         if events.rating is not None:
-            values, counts = np.unique(events.rating[np.isfinite(events.rating)], return_counts=True)
-            self.ratings.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
+            ratings, counts = np.unique(events.rating[np.isfinite(events.rating)], return_counts=True)
+            self.ratings.update(dict(zip(ratings.tolist(), counts.tolist(), strict=True)))
 
-    def report(self, *, source: str, event_types: Mapping[str, float], clock: bool, **facts: Any) -> DataReport:
-        """The report. ``facts`` are further fields of DataReport."""
-        events, touched = int(self.of_user.sum()), self.of_item[self.of_item > 0]
+    def to_report(self, *, source: str, event_types: Mapping[str, float], has_clock: bool, **facts: Any) -> DataReport:
+        """Return the report. ``facts`` are further fields of DataReport."""
+        events, per_item = int(self.of_user.sum()), self.of_item[self.of_item > 0]
         users, items = len(self.of_user), len(self.of_item)
+        has_dates = has_clock and events > 0
         facts = {"rows_read": events, **facts}
         return DataReport(
             source=source,
             events=events,
             users=users,
             items=items,
-            items_with_events=len(touched),
+            items_with_events=len(per_item),
             density=events / max(1, users * items),
-            has_clock=clock,
-            start=_iso(self.first) if clock and events else None,
-            end=_iso(self.last) if clock and events else None,
-            days=(self.last - self.first) / _DAY if clock and events else None,
-            gini=_gini(touched),
-            top_share=_top_share(touched),
+            has_clock=has_clock,
+            start=_format_time(self.first) if has_dates else None,
+            end=_format_time(self.last) if has_dates else None,
+            days=(self.last - self.first) / _DAY if has_dates else None,
+            gini=gini_coefficient(per_item),
+            top_share=_top_shares(per_item),
             events_per_user=_quantiles(self.of_user[self.of_user > 0]),
-            events_per_item=_quantiles(touched),
-            activity=self._activity(),
+            events_per_item=_quantiles(per_item),
+            activity=self.count_activity(),
             event_types={
-                name: {"events": int(n), "weight": float(w)}
-                for (name, w), n in zip(event_types.items(), self.of_type, strict=True)
+                name: {"events": int(n), "weight": float(weight)}
+                for (name, weight), n in zip(event_types.items(), self.of_type, strict=True)
             },
             positive=self.positive,
-            ratings=self._ratings(),
+            ratings=self.count_ratings(),
             **facts,
         )
 
-    def _activity(self) -> dict[str, int]:
+    def count_activity(self) -> dict[str, int]:
+        """Return the events of up to 40 equal periods, by their first day."""
         if not self.days:
             return {}
         first, last = min(self.days), max(self.days)
-        width = -(-(last - first + 1) // _BARS)
+        width = -(-(last - first + 1) // _MAX_BARS)
         bars: collections.Counter[int] = collections.Counter()
         for day, count in self.days.items():
             bars[(day - first) // width] += count
-        return {_iso((first + bar * width) * _DAY)[:10]: bars[bar] for bar in range((last - first) // width + 1)}
+        n_bars = (last - first) // width + 1
+        return {_format_time((first + bar * width) * _DAY)[:10]: bars[bar] for bar in range(n_bars)}
 
-    def _ratings(self) -> dict[str, int]:
-        if len(self.ratings) <= _BARS:
-            return {f"{value:g}": self.ratings[value] for value in sorted(self.ratings)}
-        values = np.array(sorted(self.ratings))
-        counts, edges = np.histogram(values, bins=20, weights=[self.ratings[each] for each in values.tolist()])
+    def count_ratings(self) -> dict[str, int]:
+        """Return the number of events of each rating, or of twenty equal bins where there are more than forty ratings."""
+        if len(self.ratings) <= _MAX_BARS:
+            return {f"{rating:g}": self.ratings[rating] for rating in sorted(self.ratings)}
+        ratings = np.array(sorted(self.ratings))
+        weights = [self.ratings[each] for each in ratings.tolist()]
+        counts, edges = np.histogram(ratings, bins=20, weights=weights)
         return {f"{low:.3g} to {high:.3g}": int(n) for low, high, n in zip(edges[:-1], edges[1:], counts, strict=True)}
 
 
 def describe_dataset(data: Dataset) -> DataReport:
-    """The report of any data set. Cost O(E + N log N) time, one block of memory.
+    """Return the report of any data set. Cost: O(E + N log N) time, one block of memory.
 
-    How the events were weighted is not known here: the weight of an event type is the mean over its events.
+    The weights given in ingestion are unknown here: the weight of an event type is the mean over its events.
     """
     event_types = data.events.event_types
-    tally = EventCounter(len(data.users), len(data.items), len(event_types))
+    counter = EventCounter(len(data.users), len(data.items), len(event_types))
     total = np.zeros(len(event_types))
-    clock = bool(len(data.events)) and int(data.events.time[-1]) >= _FIRST_CLOCK
+    has_clock = data.time_kind.has_dates
     for start in range(0, len(data.events), _BLOCK):
         block = data.events.take(slice(start, start + _BLOCK))
-        tally.add(block, clock=clock)
+        counter.add(block, has_clock=has_clock)
         total += np.bincount(block.event_type, weights=block.weight, minlength=len(event_types))
-    return tally.report(
+    return counter.to_report(
         source=data.source,
-        event_types=dict(zip(event_types, (total / np.maximum(1, tally.of_type)).tolist(), strict=True)),
-        clock=clock,
+        event_types=dict(zip(event_types, (total / np.maximum(1, counter.of_type)).tolist(), strict=True)),
+        has_clock=has_clock,
         item_columns=() if data.item_table is None else tuple(data.item_table.columns),
         user_columns=() if data.user_table is None else tuple(data.user_table.columns),
     )
 
 
-def _iso(seconds: int) -> str:
+def _format_time(seconds: int) -> str:
+    """ISO time in UTC."""
     return datetime.datetime.fromtimestamp(seconds, datetime.UTC).isoformat().replace("+00:00", "Z")
 
 
-def _gini(counts: Int64Array) -> float:
-    """Gini coefficient: half the mean absolute difference over the mean."""
+def gini_coefficient(counts: Int64Array) -> float:
+    """Return the Gini coefficient: half the mean absolute difference over the mean."""
     if not len(counts):
         return 0.0
     ordered = np.sort(counts).astype(np.float64)
@@ -244,12 +245,13 @@ def _gini(counts: Int64Array) -> float:
     return float((2 * np.arange(1, n + 1) - n - 1) @ ordered / (n * ordered.sum()))
 
 
-def _top_share(counts: Int64Array) -> dict[str, float]:
+def _top_shares(counts: Int64Array) -> dict[str, float]:
     if not len(counts):
         return {}
-    running = np.cumsum(np.sort(counts)[::-1])
+    total = np.cumsum(np.sort(counts)[::-1])
     return {
-        f"{percent}%": float(running[max(1, round(len(counts) * percent / 100)) - 1] / running[-1]) for percent in _TAIL
+        f"{percent}%": float(total[max(1, round(len(counts) * percent / 100)) - 1] / total[-1])
+        for percent in _TOP_PERCENT
     }
 
 

@@ -1,20 +1,120 @@
-"""What a log is: its tables, and which column means what in each of them."""
+"""Schema of a log: its tables, and which column has which role.
+
+Columns are found by common names, or given. Names are compared without case, spaces, dots, dashes and underscores:
+``User_ID``, ``userId`` and ``user id`` are one name.
+"""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from leanrec.data.engine import SqlEngine, quote_identifier
-from leanrec.data.ingest.columns import ColumnRoles, find_columns, plain_name
-from leanrec.data.ingest.link_files import LINK_ROLES
+from leanrec.data.event_types import normalize_name
 from leanrec.data.ingest.sources import Source, SourcePart, open_parts
 from leanrec.data.ingest.timestamps import is_number
-from leanrec.errors import ColumnError
+from leanrec.errors import ColumnError, SettingError
 
-__all__ = ["LogSchema", "understand"]
+__all__ = ["CONTENT", "ROLES", "TABLE_ROLES", "ColumnRoles", "LogSchema", "find_columns", "find_key", "read_schema"]
 
-_TABLE_KEYS = ("items.id", "users.id", *LINK_ROLES)
+# Earlier names win. One-letter names come last: they are used only where there is no clearer name.
+_NAMES: dict[str, tuple[str, ...]] = {
+    "user": (
+        "user", "userid", "useruid", "uid", "visitor", "visitorid", "customer", "customerid", "member", "memberid",
+        "reviewer", "reviewerid", "account", "accountid", "client", "clientid", "profileid", "person", "personid",
+        "username", "userkey", "usercode", "userpseudoid", "login", "nickname", "email", "useremail", "emailaddress", "mail",
+        "customercode", "customerno", "customernumber", "customeruniqueid", "custid", "cust", "buyer", "buyerid", "shopper", "shopperid",
+        "subscriber", "subscriberid", "reader", "readerid", "viewer", "viewerid", "listener", "listenerid", "player", "playerid",
+        "student", "studentid", "household", "householdkey", "householdid", "device", "deviceid", "cookie", "cookieid",
+        "fullvisitorid", "session", "sessionid", "u",
+    ),
+    "item": (
+        "item", "itemid", "iid", "content_id", "movie", "movieid", "product", "productid", "asin", "parentasin", "artist", "artistid",
+        "game", "gameid", "track", "trackid", "song", "songid", "book", "bookid", "isbn", "news", "newsid", "article",
+        "articleid", "video", "videoid", "post", "postid", "show", "showid", "anime", "animeid", "recipe", "recipeid",
+        "itemcode", "itemno", "itemnumber", "productcode", "productno", "productnumber", "stockcode", "articleno", "articlenumber",
+        "materialid", "beer", "beerid", "wine", "wineid", "paper", "paperid", "course", "courseid", "job", "jobid", "hotel", "hotelid",
+        "restaurant", "restaurantid", "listing", "listingid", "offerid", "venueid", "locationid", "episode", "episodeid", "podcast",
+        "podcastid", "albumid", "playlistid", "questionid", "ean", "upc", "gtin",
+        "business", "businessid", "place", "placeid", "poi", "ad", "adid", "sku", "doc", "docid", "app", "appid", "i",
+    ),
+    "time": (
+        "timestamp", "ts", "time", "date", "datetime", "eventtime", "eventtimestamp", "eventdate", "createdat", "created",
+        "timestampms", "eventts", "servertime", "localtime", "purchasedate", "purchasetime", "orderdate", "ordertime", "invoicedate",
+        "transactiondate", "transdat", "clicktime", "viewedat", "playedat", "visittime", "checkintime", "reviewdate", "ratingdate",
+        "unixtime", "unixreviewtime", "reviewtime", "ratedat", "when", "pos", "order", "sequence", "seq", "step",
+    ),
+    "rating": ("rating", "value", "score", "stars", "overall", "starrating", "ratingvalue", "ratingscore", "reviewscore", "reviewrating", "r"),
+    "weight": ("weight", "plays", "playcount", "hours", "hoursplayed", "playtime", "count", "listens", "quantity", "qty"),
+    "event_type": ("event", "behavior", "behaviour", "action", "type", "eventtype", "behaviortype", "behaviourtype", "kind", "interaction"),
+    "label": ("label", "click", "clicked", "isclick"),
+}  # fmt: skip
+_NAMES = {role: tuple(name.replace("_", "") for name in names) for role, names in _NAMES.items()}
+
+ROLES = tuple(_NAMES)
+
+TABLE_ROLES = (
+    "items.id",
+    "users.id",
+    "item_links.head",
+    "item_links.relation",
+    "item_links.tail",
+    "user_links.user",
+    "user_links.friend",
+    "user_links.weight",
+)
+"""Roles of columns in the tables beside the log."""
+
+# Names that may describe a user or an item of which another column is the id.
+_DESCRIPTIVE = frozenset(
+    ("username", "login", "nickname", "email", "useremail", "emailaddress", "mail", "ean", "upc", "gtin")
+)
+_ORDERS = {"pos", "order", "sequence", "seq", "step"}
 _MUST_BE_NUMBERS = {"rating": "rating", "weight": "weight", "label": "label"}
+
+CONTENT = frozenset(
+    (
+        "content", "text", "title", "name", "headline", "itemname", "itemtitle", "description", "abstract",
+        "summary", "body", "snippet", "category", "categories", "genre", "genres", "tag", "tags", "topic",
+        "topics", "brand", "author", "authors", "artistname", "entities", "keywords", "language", "price", "url",
+        "image", "picture", "year",
+    )
+)  # fmt: skip
+"""Names of columns that describe items."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ColumnRoles:
+    """The columns of one table by role. None: there is no such column.
+
+    Attributes:
+        user: user id.
+        item: item id.
+        time: time, or order.
+        rating: explicit rating.
+        weight: amount of consumption: plays, hours, a count.
+        event_type: name of the event type.
+        label: 1 where a shown item was clicked, 0 where it was not.
+        content: columns that describe the item.
+    """
+
+    user: str
+    item: str
+    time: str | None = None
+    rating: str | None = None
+    weight: str | None = None
+    event_type: str | None = None
+    label: str | None = None
+    content: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, str]:
+        """Return role → column, for the roles that have a column."""
+        return {role: column for role in ROLES if (column := getattr(self, role)) is not None}
+
+    @property
+    def is_order(self) -> bool:
+        """Whether the name of the time column means an order."""
+        return self.time is not None and normalize_name(self.time) in _ORDERS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,84 +123,144 @@ class LogSchema:
 
     Attributes:
         parts: the tables.
-        columns: of each part.
-        warnings: columns that look like something and were left out.
+        columns: column roles of each table.
+        warnings: columns that were not used although their name has a role.
     """
 
     parts: tuple[SourcePart, ...]
     columns: tuple[ColumnRoles, ...]
     warnings: tuple[str, ...]
 
-    def listed(self) -> dict[str, dict[str, str]]:
-        """Table → {role: column}; tables that are alike are listed once."""
+    def to_dict(self) -> dict[str, dict[str, str]]:
+        """Return table → {role: column}; tables with equal columns are listed once."""
         listed: dict[str, dict[str, str]] = {}
         for part, cols in zip(self.parts, self.columns, strict=True):
-            found = cols.found() | ({"content": ", ".join(cols.content)} if cols.content else {})
+            found = cols.to_dict() | ({"content": ", ".join(cols.content)} if cols.content else {})
             if found not in listed.values():
                 listed[part.event_type or part.label] = found
         return listed
 
 
-def understand(engine: SqlEngine, source: Source, given: Mapping[str, str]) -> LogSchema:
+def read_schema(engine: SqlEngine, source: Source, given: Mapping[str, str]) -> LogSchema:
     """Open the source and find its columns. Raises SourceError and ColumnError."""
-    roles = {role: column for role, column in given.items() if role not in _TABLE_KEYS}
+    roles = {role: column for role, column in given.items() if role not in TABLE_ROLES}
     positions = bool(roles) and all(column.replace(",", "").replace(" ", "").isdigit() for column in roles.values())
     parts = open_parts(engine, source, positions=positions)
     columns, warnings = [], []
-    for part in parts:
-        mine = _given_here(roles, part, parts)
-        cols, left_out = _checked(engine, part, find_columns(part.names, mine, part.label), mine)
+    names = [set(map(normalize_name, part.names)) for part in parts]
+    for part, own in zip(parts, names, strict=True):
+        # Without the optional columns that only other tables of the log have.
+        here = {
+            role: column
+            for role, column in roles.items()
+            if role in {"user", "item"}
+            or normalize_name(column) in own
+            or not any(normalize_name(column) in each for each in names)
+        }
+        cols, skipped = _check_types(engine, part, find_columns(part.names, here, part.label), here)
         columns.append(cols)
-        warnings += left_out
+        warnings += skipped
     return LogSchema(tuple(parts), tuple(columns), tuple(dict.fromkeys(warnings)))
 
 
-def _given_here(given: Mapping[str, str], part: SourcePart, parts: Sequence[SourcePart]) -> dict[str, str]:
-    """The given columns, without optional ones that only other tables of the log have."""
-
-    def has(table: SourcePart, column: str) -> bool:
-        return plain_name(column) in map(plain_name, table.names)
-
-    return {
-        role: column
-        for role, column in given.items()
-        if role in {"user", "item"} or has(part, column) or not any(has(each, column) for each in parts)
-    }
-
-
-def _without(cols: ColumnRoles, role: str) -> ColumnRoles:
-    nothing: dict[str, Any] = {role: None}
-    return dataclasses.replace(cols, **nothing)
-
-
-def _checked(engine: SqlEngine, part: SourcePart, cols: ColumnRoles, given: Mapping[str, str]) -> tuple[ColumnRoles, list[str]]:
-    """Columns whose type fits their role. One that only its name spoke for is left out; one that was given must fit."""
+def _check_types(
+    engine: SqlEngine, part: SourcePart, cols: ColumnRoles, given: Mapping[str, str]
+) -> tuple[ColumnRoles, list[str]]:
+    """Return the columns whose type fits their role, and warnings about the others. A given column must fit."""
     warnings = []
+    unused: dict[str, Any] = {}
     for role, what in _MUST_BE_NUMBERS.items():
         column = getattr(cols, role)
         if column is None or is_number(part.types[column]):
             continue
         if role in given:
+            scan, quoted = part.scan if part.file is None else part.file.preview_scan(), quote_identifier(column)
+            first = f"SELECT {quoted}::VARCHAR FROM {scan} WHERE {quoted} IS NOT NULL LIMIT 1"
+            found = engine.fetch_rows(first, part.label)
             raise ColumnError(
                 f"The {what} must be a number. The column {column!r} of {part.label} holds "
-                f"{_first_value(engine, part, column)}; name another column."
+                f"{repr(found[0][0]) if found else 'no value'}; name another column."
             )
-        warnings.append(f"{part.label}: the column {column!r} holds no numbers and was not taken for the {what}.")
-        cols = _without(cols, role)
+        warnings.append(f"{part.label}: the column {column!r} holds no numbers and was not used as the {what}.")
+        unused[role] = None
     if part.event_type is not None:
-        return dataclasses.replace(cols, event_type=None, label=None), warnings
-    if cols.event_type is not None and "event_type" not in given and is_number(part.types[cols.event_type]):
+        unused |= {"event_type": None, "label": None}
+    elif cols.event_type is not None and "event_type" not in given and is_number(part.types[cols.event_type]):
         warnings.append(
-            f"{part.label}: the column {cols.event_type!r} holds numbers and was not taken for the event type. "
-            f"If it is, name it: columns={{'event_type': {cols.event_type!r}}}."
+            f"{part.label}: the column {cols.event_type!r} holds numbers and was not used as the event type. "
+            f'To use it, pass columns={{"event_type": "{cols.event_type}"}}.'
         )
-        cols = dataclasses.replace(cols, event_type=None)
-    return cols, warnings
+        unused["event_type"] = None
+    return dataclasses.replace(cols, **unused), warnings
 
 
-def _first_value(engine: SqlEngine, part: SourcePart, column: str) -> str:
-    scan = part.scan if part.file is None else part.file.glance()
-    found = engine.fetch_rows(
-        f"SELECT {quote_identifier(column)}::VARCHAR FROM {scan} WHERE {quote_identifier(column)} IS NOT NULL LIMIT 1", part.label
+def find_columns(names: Sequence[str], given: Mapping[str, str], where: str) -> ColumnRoles:
+    """Find the columns of a log. ``given`` maps roles to columns and takes precedence over common names.
+
+    Raises:
+        ColumnError: no user or no item column, or a given column that does not exist.
+        SettingError: an unknown role in ``given``.
+    """
+    unknown = [role for role in given if role not in {*ROLES, "content"}]
+    if unknown:
+        raise SettingError(f"columns must map {', '.join(ROLES)} or content to a column. Got {unknown[0]!r}.")
+    found = {role: _match_given(column, names, role, where) for role, column in given.items() if role != "content"}
+    for role in ROLES:
+        free = {normalize_name(name): name for name in reversed(names) if name not in found.values()}
+        if role not in found and (column := next((free[name] for name in _NAMES[role] if name in free), None)):
+            found[role] = column
+    for role in ("user", "item"):
+        if role not in found:
+            free_names = [name for name in names if name not in found.values()]
+            raise ColumnError(_missing_message(role, free_names, names, where))
+    if "content" in given:
+        content = [_match_given(name.strip(), names, "content", where) for name in given["content"].split(",")]
+    else:
+        taken = {column for role, column in found.items() if role != "item"}
+        content = [name for name in names if name not in taken and normalize_name(name) in CONTENT]
+    return ColumnRoles(**found, content=tuple(content))
+
+
+def find_key(names: Sequence[str], role: str, known_as: Iterable[str | None], given: str | None, where: str) -> str:
+    """Find the id column of an item or user table: given, or named as in the log, or by a common name, or ``id``."""
+    if given is not None:
+        return _match_given(given, names, role, where)
+    wanted = [normalize_name(name) for name in known_as if name]
+    by_name = {normalize_name(name): name for name in reversed(names)}
+    # In a table about users "email" describes the user whose id is in the column "id".
+    clear = [name for name in _NAMES[role] if name not in _DESCRIPTIVE]
+    for name in (*wanted, *clear, "id", *_NAMES[role]):
+        if name in by_name:
+            return by_name[name]
+    raise ColumnError(_missing_message(role, list(names), names, where, extra=("id",)))
+
+
+def _match_given(column: str, names: Sequence[str], role: str, where: str) -> str:
+    """Return the column of that name. Raises ColumnError with the most similar name."""
+    if column in names:
+        return column
+    by_name = {normalize_name(name): name for name in names}
+    if normalize_name(column) in by_name:
+        return by_name[normalize_name(column)]
+    close = difflib.get_close_matches(column, names, n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    raise ColumnError(f"{where} has no column {column!r}, which was named as the {role}.{hint} {_list_columns(names)}")
+
+
+def _missing_message(
+    role: str, free: Sequence[str], names: Sequence[str], where: str, extra: tuple[str, ...] = ()
+) -> str:
+    """Say what to do where no column has a role. ``free`` are the columns without a role; two roles may share a column."""
+    searched = ", ".join([*_NAMES[role][:6], *extra])
+    example = free[0] if len(free) == 1 else "COLUMN"
+    key = f"{role}s.id" if extra else role
+    one_of = f", where COLUMN is one of {', '.join(map(repr, free[:10]))}" if len(free) > 1 else ""
+    return (
+        f"{where} has no {role} column. {_list_columns(names)} Looked for {searched} and similar names, in any case. "
+        f'Name it: columns={{"{key}": "{example}"}}{one_of}.'
     )
-    return repr(found[0][0]) if found else "no value"
+
+
+def _list_columns(names: Sequence[str]) -> str:
+    listed = ", ".join(map(repr, names[:30]))
+    return f"Its columns are: {listed}{' …' if len(names) > 30 else ''}."

@@ -1,15 +1,14 @@
-"""Item and user tables: read beside the log, or gathered from the log's own content columns."""
+"""Item and user tables: read beside the log, or collected from the content columns of the log."""
 
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 
 from leanrec.data.engine import SqlEngine, quote_identifier, to_table_column
-from leanrec.data.ingest.columns import ColumnRoles, find_key
-from leanrec.data.ingest.csv_repair import copy_parts, count_aside
-from leanrec.data.ingest.row_reader import id_expression
+from leanrec.data.ingest.csv_repair import copy_parts, count_rejected
+from leanrec.data.ingest.schema import ColumnRoles, find_key
 from leanrec.data.ingest.sources import Source, SourcePart, open_parts
-from leanrec.data.ingest.staging import StagedLog
+from leanrec.data.ingest.staging import StagedLog, id_expression
 from leanrec.data.table import Table
 from leanrec.errors import SourceError
 
@@ -17,9 +16,9 @@ __all__ = [
     "LoadedTable",
     "SideTable",
     "SideTables",
-    "content_table",
+    "collect_content",
     "load_table",
-    "open_sides",
+    "open_side_tables",
     "open_table",
     "read_columns",
 ]
@@ -29,11 +28,11 @@ _NUMBER = re.compile(r"^(U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|DOUBLE|FLOAT|DECIMAL
 
 @dataclasses.dataclass(frozen=True)
 class SideTable:
-    """A table of items or users that was found and not read yet.
+    """A table of items or users that was opened and not read yet.
 
     Attributes:
         role: "item" or "user".
-        part: where it is.
+        part: the table.
         key: its id column.
     """
 
@@ -47,8 +46,8 @@ class SideTable:
         return "VARCHAR" if self.part.form == "csv" else self.part.types[self.key]
 
     @property
-    def untyped(self) -> bool:
-        """Whether ids are text only because the file is."""
+    def is_untyped(self) -> bool:
+        """Whether ids are text only because the file has no types."""
         return self.part.form == "csv" or self.key_type not in {"VARCHAR", "JSON"}
 
 
@@ -58,12 +57,12 @@ class LoadedTable:
 
     Attributes:
         role: "item" or "user".
-        columns: own name → column in DuckDB.
+        columns: original name → column in DuckDB.
         rows: rows read.
-        missing: rows set aside for want of an id.
-        repeated: rows set aside because an earlier row has the id.
-        unreadable: reason → lines that are no rows.
-        notes: what reading it had to put right.
+        missing: rows rejected because the id is missing.
+        repeated: rows rejected because an earlier row has the same id.
+        unreadable: reject reason → lines that are not rows.
+        notes: repairs made while reading.
     """
 
     role: str
@@ -75,8 +74,10 @@ class LoadedTable:
     notes: tuple[str, ...] = ()
 
 
-def open_table(engine: SqlEngine, source: Source, role: str, columns: Sequence[ColumnRoles], given: str | None) -> SideTable:
-    """Find the table and its id column. Raises SourceError or ColumnError."""
+def open_table(
+    engine: SqlEngine, source: Source, role: str, columns: Sequence[ColumnRoles], given: str | None
+) -> SideTable:
+    """Open the table and find its id column. Raises SourceError or ColumnError."""
     parts = open_parts(engine, source, name=f"{role}_table")
     if len(parts) > 1:
         raise SourceError(
@@ -84,24 +85,23 @@ def open_table(engine: SqlEngine, source: Source, role: str, columns: Sequence[C
             f"{', '.join(part.label for part in parts[:5])}."
         )
     part = parts[0]
-    return SideTable(
-        role, part, find_key(part.names, role, (getattr(cols, role) for cols in columns), given, part.label)
-    )
+    key = find_key(part.names, role, (getattr(cols, role) for cols in columns), given, part.label)
+    return SideTable(role, part, key)
 
 
 def load_table(engine: SqlEngine, table: SideTable, *, integer: bool) -> LoadedTable:
-    """Read the table into ``<role>_rows``. Of rows with one id the first is kept."""
+    """Read the table into ``<role>_rows``. Of rows with the same id the first is kept."""
     role, part = table.role, table.part
     names = [name for name in part.names if name != table.key]
-    fields = [f"{_value(name, part)} AS c{i}" for i, name in enumerate(names)]
+    fields = [f"{_cell_expression(name, part)} AS c{i}" for i, name in enumerate(names)]
     identity = id_expression(table.key, table.key_type, integer, trim=part.form == "csv")
-    listed = ", ".join([f"{identity} AS id", *fields])
+    select = ", ".join([f"{identity} AS id", *fields])
 
-    def copy(parts: Sequence[SourcePart]) -> list[int]:
-        engine.execute(f"CREATE OR REPLACE TEMP TABLE {role}_all AS SELECT {listed} FROM {parts[0].scan}", part.label)
+    def copy_table(parts: Sequence[SourcePart]) -> list[int]:
+        engine.execute(f"CREATE OR REPLACE TEMP TABLE {role}_all AS SELECT {select} FROM {parts[0].scan}", part.label)
         return [int(engine.fetch_rows(f"SELECT count(*) FROM {role}_all")[0][0])]
 
-    (part,), (rows,) = copy_parts(engine, [part], copy)
+    (part,), (rows,) = copy_parts(engine, [part], copy_table)
     missing, distinct = engine.fetch_rows(f"SELECT count(*) - count(id), count(DISTINCT id) FROM {role}_all")[0]
     engine.execute(
         f"CREATE TEMP TABLE {role}_rows AS SELECT * FROM {role}_all "
@@ -114,45 +114,41 @@ def load_table(engine: SqlEngine, table: SideTable, *, integer: bool) -> LoadedT
         rows=rows,
         missing=missing,
         repeated=rows - missing - distinct,
-        unreadable=count_aside(engine, [part]),
+        unreadable=count_rejected(engine, [part]),
         notes=part.notes,
     )
 
 
-def content_table(
-    engine: SqlEngine, parts: Sequence[SourcePart], columns: Sequence[ColumnRoles], *, integer: bool, trim: bool
-) -> LoadedTable | None:
-    """Gather ``item_rows`` from the log: for each item the first text given in each content column. None: no content."""
-    names = list(dict.fromkeys(name for cols in columns for name in cols.content))
+def collect_content(engine: SqlEngine, staged: StagedLog, *, trim: bool) -> LoadedTable | None:
+    """Collect ``item_rows`` from the log: the first text of each item in each content column. None: no content columns."""
+    names = list(dict.fromkeys(name for cols in staged.columns for name in cols.content))
     if not names:
         return None
     selects = []
-    for number, (part, cols) in enumerate(zip(parts, columns, strict=True)):
+    for number, (part, cols) in enumerate(zip(staged.parts, staged.columns, strict=True)):
         if not cols.content:
             continue
-        column_type = "VARCHAR" if part.form == "csv" else part.types[cols.item]
-        fields = [f"{_value(name, part) if name in cols.content else 'NULL'} AS c{i}" for i, name in enumerate(names)]
-        order = "file_row_number" if part.form == "parquet" else "row_number() OVER ()"
-        listed = ", ".join(
-            [
-                f"{id_expression(cols.item, column_type, integer, trim=trim and part.form == 'csv')} AS id",
-                *fields,
-                f"{number} AS part",
-                f"{order} AS place",
-            ]
-        )
-        selects.append(f"SELECT {listed} FROM {part.scan}")
-    firsts = ", ".join(f"arg_min(c{i}, (part, place)) FILTER (c{i} IS NOT NULL) AS c{i}" for i in range(len(names)))
+        is_text = part.form == "csv"
+        column_type = "VARCHAR" if is_text else part.types[cols.item]
+        identity = id_expression(cols.item, column_type, staged.integer_items, trim=trim and is_text)
+        fields = [
+            f"{_cell_expression(name, part) if name in cols.content else 'NULL'} AS c{i}"
+            for i, name in enumerate(names)
+        ]
+        position = "file_row_number" if part.form == "parquet" else "row_number() OVER ()"
+        select = ", ".join([f"{identity} AS id", *fields, f"{number} AS part", f"{position} AS position"])
+        selects.append(f"SELECT {select} FROM {part.scan}")
+    firsts = ", ".join(f"arg_min(c{i}, (part, position)) FILTER (c{i} IS NOT NULL) AS c{i}" for i in range(len(names)))
     engine.execute(
         f"CREATE TEMP TABLE item_rows AS SELECT id, {firsts} FROM ({' UNION ALL BY NAME '.join(selects)}) "
         "WHERE id IS NOT NULL GROUP BY id",
-        parts[0].label,
+        staged.parts[0].label,
     )
     return LoadedTable("item", {name: f"c{i}" for i, name in enumerate(names)})
 
 
-def _value(name: str, part: SourcePart) -> str:
-    """A cell as text or as a number; NULL where it is empty."""
+def _cell_expression(name: str, part: SourcePart) -> str:
+    """SQL: a cell as text or as a number; NULL where it is empty."""
     column, column_type = quote_identifier(name), part.types[name]
     if part.form == "csv":
         return f"nullif({column}, '')"
@@ -164,7 +160,7 @@ def _value(name: str, part: SourcePart) -> str:
 
 
 def read_columns(engine: SqlEngine, loaded: LoadedTable, dictionary: str) -> Table | None:
-    """One row for each id of ``dictionary``, in its order. A column of numbers in a text file becomes numbers."""
+    """Return one row for each id of ``dictionary``, in its order. Columns of numbers in a text file become numbers."""
     if not loaded.columns:
         return None
     tests = ", ".join(
@@ -184,7 +180,7 @@ def read_columns(engine: SqlEngine, loaded: LoadedTable, dictionary: str) -> Tab
 
 @dataclasses.dataclass
 class SideTables:
-    """The item and the user table on their way into a Dataset."""
+    """The item and the user table, opened and then loaded."""
 
     items: SideTable | None
     users: SideTable | None
@@ -198,18 +194,16 @@ class SideTables:
         return users, items
 
     def load(self, engine: SqlEngine, staged: StagedLog, *, trim: bool) -> None:
-        """Read both; without an item table, gather content from the log, whose ids have blanks around them if ``trim``."""
+        """Read both; without an item table, collect content from the log, whose ids are trimmed if ``trim``."""
         if self.users is not None:
             self.loaded_users = load_table(engine, self.users, integer=staged.integer_users)
         if self.items is not None:
             self.loaded_items = load_table(engine, self.items, integer=staged.integer_items)
         else:
-            self.loaded_items = content_table(
-                engine, staged.parts, staged.columns, integer=staged.integer_items, trim=trim
-            )
+            self.loaded_items = collect_content(engine, staged, trim=trim)
 
-    def rejected(self) -> dict[str, int]:
-        """Reason → rows of the tables that were set aside."""
+    def count_rejected(self) -> dict[str, int]:
+        """Return reject reason → rows of the tables."""
         counts: dict[str, int] = {}
         for loaded in filter(None, (self.loaded_items, self.loaded_users)):
             counts |= {f"{loaded.role} table: {reason}": lines for reason, lines in loaded.unreadable.items()}
@@ -219,23 +213,23 @@ class SideTables:
                 counts[f"{loaded.role} table: repeated id (the first row was kept)"] = loaded.repeated
         return counts
 
-    def notes(self) -> tuple[str, ...]:
-        """What reading the tables had to put right, in sentences."""
+    def list_notes(self) -> tuple[str, ...]:
+        """Return the repairs made while reading the tables, in sentences."""
         return tuple(note for loaded in (self.loaded_items, self.loaded_users) if loaded for note in loaded.notes)
 
-    def listed(self) -> dict[str, dict[str, str]]:
-        """Table → its id column."""
+    def to_dict(self) -> dict[str, dict[str, str]]:
+        """Return table → its id column."""
         return {f"{side.role} table": {"id": side.key} for side in (self.items, self.users) if side is not None}
 
 
-def open_sides(
+def open_side_tables(
     engine: SqlEngine,
     items: Source | None,
     users: Source | None,
     columns: Sequence[ColumnRoles],
     given: Mapping[str, str],
 ) -> SideTables:
-    """Find both tables before the log is read: the types of their ids decide how ids are compared."""
+    """Open both tables before the log is read: the types of their ids decide how ids are compared."""
     return SideTables(
         items=None if items is None else open_table(engine, items, "item", columns, given.get("items.id")),
         users=None if users is None else open_table(engine, users, "user", columns, given.get("users.id")),

@@ -1,7 +1,7 @@
-"""Where a log comes from: files of any usual form, a folder, a frame, an SQL query.
+"""Sources of a log: files of any common format, folders, data frames and SQL queries.
 
-Each file, frame or query becomes a ``Part``: a table expression that DuckDB scans, with its column names and
-types. What a file is, its content decides first and its name second.
+Each file, frame or query becomes a ``SourcePart``: a table expression for DuckDB, with its column names and types. The
+format of a file follows from its content first and from its name second.
 """
 
 import dataclasses
@@ -12,15 +12,21 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from leanrec.data.engine import SqlEngine, quote_literal
-from leanrec.data.ingest.text_files import PACKED, DelimitedFile, guess_types, open_delimited
-from leanrec.data.ingest.transcoding import recoded
+from leanrec.data.ingest.text_files import PACKED, DelimitedFile, convert_to_utf8, guess_types, open_delimited
 from leanrec.errors import SourceError
 
-__all__ = ["SourcePart", "Source", "SqlQuery", "describe_source", "open_parts"]
+__all__ = ["Source", "SourcePart", "SqlQuery", "describe_source", "open_parts"]
 
-_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".pq")
+_SUFFIXES = {
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".jsonl": "json",
+    ".ndjson": "json",
+    ".json": "json",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+}
 _HEAD = 65_536
-_ARRAY = "format = 'array'"
 _EXAMPLE = '{"user": 1, "item": 2}'
 
 
@@ -38,7 +44,7 @@ class SqlQuery:
 
 
 Source: TypeAlias = Any
-"""A path, a list of paths, {"event_type": path}, a pandas, Polars or Arrow frame, ``"sql:SELECT …"`` or ``SqlQuery``."""
+"""A path, a list of paths, {event type: path}, a pandas, Polars or Arrow frame, ``"sql:SELECT …"`` or ``SqlQuery``."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,15 +52,15 @@ class SourcePart:
     """One table of a log.
 
     Attributes:
-        label: what to call it in messages and in the quarantine file.
+        label: its name in messages and in the quarantine file.
         scan: SQL table expression.
-        types: column name → DuckDB type. In delimited text it is what the first rows look like.
+        types: column name → DuckDB type; for delimited text, guessed from the first rows.
         form: "csv", "json", "parquet", "frame" or "sql".
         event_type: the event type of all its rows, or None.
         size: bytes on disk; 0 = unknown.
-        file: delimited text as it lies on disk; None for other forms.
-        aside: table of the lines that could not be read (line, csv_line, reason) once the text was read, else "".
-        notes: what reading it had to put right, in sentences.
+        file: the file of delimited text; None for other formats.
+        rejected: table of the unreadable lines (line, csv_line, reason) once the text was read, else "".
+        notes: repairs made while reading, in sentences.
     """
 
     label: str
@@ -64,17 +70,17 @@ class SourcePart:
     event_type: str | None = None
     size: int = 0
     file: DelimitedFile | None = None
-    aside: str = ""
+    rejected: str = ""
     notes: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The columns, in the order of the table."""
+        """Names of the columns, in the order of the table."""
         return tuple(self.types)
 
 
 def describe_source(source: Source) -> str:
-    """The source in a few words, for people."""
+    """Describe the source in a few words, for reports and messages."""
     if isinstance(source, SqlQuery):
         return f"sql:{source.query}"[:200]
     if isinstance(source, str | Path):
@@ -87,13 +93,13 @@ def describe_source(source: Source) -> str:
 
 
 def open_parts(engine: SqlEngine, source: Source, *, name: str = "log", positions: bool = False) -> list[SourcePart]:
-    """The tables of ``source``. Raises SourceError: what cannot be read, where, and what to do.
+    """Open the tables of ``source``. Raises SourceError if one cannot be read.
 
     Args:
-        engine: reads them.
+        engine: the connection.
         source: see ``Source``.
-        name: prefix for what has to be registered in the engine.
-        positions: delimited text has no line of names; its columns are called "1", "2", …
+        name: prefix of the tables that are registered in the engine.
+        positions: delimited text has no header; its columns are named "1", "2", …
     """
     named: list[tuple[str | None, Source]] = [(None, source)]
     if isinstance(source, Mapping):
@@ -102,27 +108,25 @@ def open_parts(engine: SqlEngine, source: Source, *, name: str = "log", position
         named = [(None, each) for each in source]
     parts: list[SourcePart] = []
     for event_type, each in named:
-        opened = _open_one(engine, each, positions, f"leanrec_{name}_{len(parts)}")
-        parts += [dataclasses.replace(part, event_type=event_type) for part in opened]
+        table, found = f"leanrec_{name}_{len(parts)}", []
+        if isinstance(each, SqlQuery):
+            found = [_run_query(engine, each, table)]
+        elif isinstance(each, str) and each.lower().startswith("sql:"):
+            found = [_run_query(engine, SqlQuery(each[4:]), table)]
+        elif isinstance(each, str | os.PathLike):
+            files = _find_files(Path(each).expanduser())
+            found = [_open_file(engine, file, positions, f"{table}_{i}") for i, file in enumerate(files)]
+        else:
+            engine.register_table(table, each)
+            label = describe_source(each)
+            found = [SourcePart(label, table, _column_types(engine, table, label), "frame")]
+        parts += [dataclasses.replace(part, event_type=event_type) for part in found]
     if not parts:
         raise SourceError("A source must name at least one file. Got none.")
     return parts
 
 
-def _open_one(engine: SqlEngine, source: Source, positions: bool, name: str) -> list[SourcePart]:
-    if isinstance(source, SqlQuery):
-        return [_query(engine, source, name)]
-    if isinstance(source, str) and source.lower().startswith("sql:"):
-        return [_query(engine, SqlQuery(source[4:]), name)]
-    if isinstance(source, str | os.PathLike):
-        files = _files(Path(source).expanduser())
-        return [_file(engine, file, positions, f"{name}_{i}") for i, file in enumerate(files)]
-    engine.register_table(name, source)
-    label = describe_source(source)
-    return [SourcePart(label, name, _types(engine, name, label), "frame")]
-
-
-def _query(engine: SqlEngine, sql: SqlQuery, name: str) -> SourcePart:
+def _run_query(engine: SqlEngine, sql: SqlQuery, name: str) -> SourcePart:
     if sql.database is not None:
         path = Path(sql.database).expanduser()
         if not path.is_file():
@@ -130,132 +134,116 @@ def _query(engine: SqlEngine, sql: SqlQuery, name: str) -> SourcePart:
         engine.execute(f"ATTACH {quote_literal(path)} AS leanrec_source (READ_ONLY)", f"The database {path}")
         engine.execute("USE leanrec_source", f"The database {path}")
     try:
-        # Kept as a table: a query may be costly, and may give another order when it is asked again.
-        engine.execute(f"CREATE TEMP TABLE {name} AS {sql.query.strip().rstrip(';')}", f"The query {sql.query.strip()!r}")
+        # Kept as a table: a query may be costly, and may return another order when it runs again.
+        engine.execute(
+            f"CREATE TEMP TABLE {name} AS {sql.query.strip().rstrip(';')}", f"The query {sql.query.strip()!r}"
+        )
     finally:
         if sql.database is not None:
             engine.execute("USE memory")
             engine.execute("DETACH leanrec_source")
-    return SourcePart("the query", f"temp.{name}", _types(engine, f"temp.{name}", "The query"), "sql")
+    return SourcePart("the query", f"temp.{name}", _column_types(engine, f"temp.{name}", "The query"), "sql")
 
 
-def _types(engine: SqlEngine, scan: str, what: str) -> dict[str, str]:
+def _column_types(engine: SqlEngine, scan: str, what: str) -> dict[str, str]:
     return {row[0]: row[1] for row in engine.fetch_rows(f"DESCRIBE SELECT * FROM {scan}", what)}
 
 
-def _files(path: Path) -> list[Path]:
+def _find_files(path: Path) -> list[Path]:
+    """Return the files of a path, a pattern or a folder."""
     if (path / "manifest.json").is_file():
         raise SourceError(
             f"{path} is a folder that leanrec wrote, not a log, and cannot be read beside other files or as a table. "
-            "If it is a data set, name it alone; otherwise name the log that it was made of."
+            "If it is a data set, pass it alone; otherwise pass the log that it was made from."
         )
     if path.is_dir():
-        return _folder(path)
+        return _list_folder(path)
     if path.exists():
         return [path]
     if any(character in str(path) for character in "*?["):
         found = sorted(Path(name) for name in glob.glob(str(path), recursive=True) if Path(name).is_file())  # noqa: PTH207 - the pattern may be absolute
         if not found:
-            raise SourceError(f"No file matches {path}. Check the pattern; it is expanded from {Path.cwd()}.")
+            raise SourceError(f"No file matches {path}. Check the pattern; it is relative to {Path.cwd()}.")
         return found
-    near = [each.name for each in _siblings(path)][:8]
+    try:
+        near = sorted(each.name for each in path.parent.iterdir() if _format_by_name(each))[:8]
+    except OSError:
+        near = []
     there = f" In {path.parent} there is: {', '.join(near)}." if near else ""
     raise SourceError(f"{path} does not exist.{there} Check the path.")
 
 
-def _siblings(path: Path) -> list[Path]:
-    try:
-        return sorted(each for each in path.parent.iterdir() if _form_by_name(each))
-    except OSError:
-        return []
-
-
-def _folder(path: Path) -> list[Path]:
+def _list_folder(path: Path) -> list[Path]:
     hidden = (".", "_")
     files = sorted(
-        each for each in path.rglob("*") if each.is_file() and not each.name.startswith(hidden) and _form_by_name(each)
+        each
+        for each in path.rglob("*")
+        if each.is_file() and not each.name.startswith(hidden) and _format_by_name(each)
     )
     if not files:
-        raise SourceError(f"The folder {path} holds no data. It must hold files ending in {', '.join(_SUFFIXES)}.")
-    forms = sorted({_form_by_name(each) for each in files})
+        raise SourceError(f"The folder {path} has no data. It must have files ending in {', '.join(_SUFFIXES)}.")
+    forms = sorted({_format_by_name(each) for each in files})
     if len(forms) > 1:
         raise SourceError(
-            f"The folder {path} must hold one log in files of one form. It holds {' and '.join(forms)}; "
-            f"name one file or a pattern, such as {path / ('*' + files[0].suffix)}."
+            f"The folder {path} must have one log in files of one format. It has {' and '.join(forms)}; "
+            f"pass one file or a pattern, such as {path / ('*' + files[0].suffix)}."
         )
     return files
 
 
-def _form_by_name(path: Path) -> str:
+def _format_by_name(path: Path) -> str:
+    """Return the format that the name of a file means, "" for other names."""
     name = path.name.lower()
     for packed in PACKED:
         name = name.removesuffix(packed)
-    forms = {
-        ".parquet": "parquet",
-        ".pq": "parquet",
-        ".jsonl": "json",
-        ".ndjson": "json",
-        ".json": "json",
-        ".csv": "csv",
-        ".tsv": "csv",
-    }
-    return next((form for suffix, form in forms.items() if name.endswith(suffix)), "")
+    return next((form for suffix, form in _SUFFIXES.items() if name.endswith(suffix)), "")
 
 
-def _file(engine: SqlEngine, source: Path, positions: bool, name: str) -> SourcePart:
-    path = recoded(engine, source)
-    form = _form(path)
+def _open_file(engine: SqlEngine, source: Path, positions: bool, name: str) -> SourcePart:
+    path = convert_to_utf8(engine, source)
+    form, head = _detect_format(path)
     if form == "parquet":
         scan = f"read_parquet({quote_literal(path)}, file_row_number = true)"
-        types = _types(engine, scan, str(path))
+        types = _column_types(engine, scan, str(path))
         types.pop("file_row_number", None)
         return SourcePart(str(source), scan, types, form, size=path.stat().st_size)
     if form == "json":
-        lines = "format = 'newline_delimited', ignore_errors = true"
-        scan = f"read_json({quote_literal(path)}, {_ARRAY if _is_json_array(path) else lines}, sample_size = 20480)"
-        types = _types(engine, scan, str(path))
+        is_array = path.suffix.lower() not in PACKED and head.lstrip().startswith(b"[")
+        options = "format = 'array'" if is_array else "format = 'newline_delimited', ignore_errors = true"
+        scan = f"read_json({quote_literal(path)}, {options}, sample_size = 20480)"
+        types = _column_types(engine, scan, str(path))
         if tuple(types) == ("json",):
-            raise SourceError(f"{path} holds no JSON objects. Each line must be one, such as {_EXAMPLE}.")
+            raise SourceError(f"{path} has no JSON objects. Each line must be one, such as {_EXAMPLE}.")
         return SourcePart(str(source), scan, types, form, size=path.stat().st_size)
     file = open_delimited(engine, path, positions=positions, rejects=f"{name}_rejects")
-    return SourcePart(str(source), file.scan(), guess_types(engine, file), form, size=path.stat().st_size, file=file)
+    types = guess_types(engine, file)
+    return SourcePart(str(source), file.scan(), types, form, size=path.stat().st_size, file=file)
 
 
-def _form(path: Path) -> str:
-    """What the file is; raises SourceError where it is nothing that can be read."""
+def _detect_format(path: Path) -> tuple[str, bytes]:
+    """Return the format of a file and its first bytes. Raises SourceError where it is not a format that can be read."""
     try:
         with path.open("rb") as handle:
             head = handle.read(_HEAD)
     except OSError as error:
         raise SourceError(f"{path} cannot be read: {error.strerror}. Check its permissions.") from error
     if not head:
-        raise SourceError(f"{path} is empty: it has no byte. Check how it was written.")
+        raise SourceError(f"{path} is empty: it has no bytes. Check how it was written.")
     if head.startswith(b"PAR1"):
-        return "parquet"
-    named = _form_by_name(path)
+        return "parquet", head
+    named = _format_by_name(path)
     if path.suffix.lower() in PACKED:
-        return named or "csv"
+        return named or "csv", head
     if named == "parquet":
         raise SourceError(
-            f"{path} is named as Parquet and is not: it does not begin with PAR1. It is damaged or of another form."
+            f"{path} is named as Parquet but does not begin with PAR1. It is damaged or has another format."
         )
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise SourceError(
-            f"{path} is UTF-16 text. Say so: --encoding utf-16, or encoding='utf-16'; or save it as UTF-8."
-        )
+        raise SourceError(f"{path} is UTF-16 text. Pass encoding='utf-16', or save it as UTF-8.")
     if b"\0" in head:
-        place = head.index(b"\0")
         raise SourceError(
-            f"{path} is a binary file (a zero byte at offset {place}), not delimited text, JSON lines or "
+            f"{path} is a binary file (a zero byte at offset {head.index(0)}), not delimited text, JSON lines or "
             "Parquet. Export it as one of these."
         )
-    if named == "json" or head.lstrip().startswith((b"{", b"[{")):
-        return "json"
-    return "csv"
-
-
-def _is_json_array(path: Path) -> bool:
-    if path.suffix.lower() in PACKED:
-        return False
-    with path.open("rb") as handle:
-        return handle.read(_HEAD).lstrip().startswith(b"[")
+    is_json = named == "json" or head.lstrip().startswith((b"{", b"[{"))
+    return "json" if is_json else "csv", head

@@ -1,47 +1,186 @@
-"""Every source in one form: who, what, when, how much, and why a row cannot be used.
+"""Staging: every source in one common form, with the reason why a row must be rejected.
 
-``stage`` makes the table ``staged``: one row for each row read, in the order read. ``judge`` adds what only
-the whole log can tell (is its time a clock, which ratings are outside the scale) as the view ``judged``.
+``stage_log`` makes the table ``staged``: one row for each row read, in the order read. ``validate_rows`` adds the rules that
+need the whole log (are times timestamps, which ratings are outside the scale) as the view ``validated``.
 """
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from leanrec.data.engine import SqlEngine
+from leanrec.data.engine import SqlEngine, quote_identifier, quote_literal
 from leanrec.data.ingest.cleaning import CleaningRules
-from leanrec.data.ingest.columns import ColumnRoles
 from leanrec.data.ingest.csv_repair import copy_parts
-from leanrec.data.ingest.reject_reasons import CODE
-from leanrec.data.ingest.row_reader import RowReader, all_integer, trimmed
+from leanrec.data.ingest.rejects import CODE
+from leanrec.data.ingest.schema import ColumnRoles
 from leanrec.data.ingest.sources import SourcePart
-from leanrec.data.ingest.timestamps import FIRST_CLOCK, find_time_form
+from leanrec.data.ingest.text_files import decimal_comma
+from leanrec.data.ingest.timestamps import FIRST_TIMESTAMP, TimeFormat, find_time_format, is_integer, is_number
 from leanrec.errors import SettingError
 
-__all__ = ["LogProfile", "StagedLog", "example", "judge", "stage", "trim_ids"]
+__all__ = [
+    "LogProfile",
+    "RowReader",
+    "StagedLog",
+    "find_example",
+    "id_expression",
+    "stage_log",
+    "trim_ids",
+    "trimmed",
+    "validate_rows",
+]
 
 _DAY = 86_400
-# Scales that ratings usually have; the narrowest that holds nearly all of them tells which are outside.
+_BLANKS = quote_literal(" \t\u00a0")
+# Common rating scales; the narrowest that contains nearly all ratings decides which ratings are outside.
 _SCALES = ((0, 1), (-1, 1), (1, 3), (1, 4), (0.5, 4), (1, 5), (0.5, 5), (0, 5), (1, 6), (1, 7), (1, 10), (0.5, 10), (0, 10), (-10, 10), (0, 100), (-100, 100))  # fmt: skip
 _NEARLY_ALL = 0.999
+_RAW_ROLES = ("user", "item", "time", "rating", "weight")
+
+
+def trimmed(value: str) -> str:
+    """SQL: an id without surrounding blanks, which are not part of ids in delimited text."""
+    return f"trim({value}, {_BLANKS})"
+
+
+def id_expression(name: str, column_type: str, integer: bool, *, trim: bool = False) -> str:
+    """SQL: an external id as BIGINT or VARCHAR; NULL where it is missing."""
+    column = quote_identifier(name)
+    if integer:
+        return f"{column}::BIGINT"
+    if column_type in {"DOUBLE", "FLOAT", "REAL"}:
+        whole = f"{column} = trunc({column}) AND abs({column}) < 9e15"
+        return f"CASE WHEN isnan({column}) THEN NULL WHEN {whole} THEN {column}::BIGINT::VARCHAR ELSE {column}::VARCHAR END"
+    value = _text_expression(name, column_type)
+    return f"nullif({trimmed(value) if trim else value}, '')"
+
+
+def _text_expression(name: str, column_type: str) -> str:
+    # A cast of JSON text keeps the quotation marks.
+    return f"({quote_identifier(name)} ->> '$')" if column_type == "JSON" else f"{quote_identifier(name)}::VARCHAR"
+
+
+@dataclasses.dataclass(frozen=True)
+class RowReader:
+    """Writes the SQL that reads the tables of a log in the common form.
+
+    Attributes:
+        columns: column roles of each table.
+        integer: whether the ids of users, and of items, are BIGINT in SQL; otherwise VARCHAR.
+        has_event_types: whether the log names the event type of each row.
+        times: how times are written.
+        raw: also keep the original text of each field.
+    """
+
+    columns: tuple[ColumnRoles, ...]
+    integer: tuple[bool, bool]
+    has_event_types: bool
+    times: TimeFormat
+    raw: bool
+
+    def select_rows(self, part: SourcePart, number: int) -> str:
+        """SQL: the rows of a table. Three levels, so that each cast is written, and done, once."""
+        cols = self.columns[number]
+        types = {role: "VARCHAR" if part.form == "csv" else part.types[name] for role, name in cols.to_dict().items()}
+        fields = {"part": f"{number}::SMALLINT"} | self._select_fields(part, cols, types)
+        extra = {"file_row_number": "file_row_number"} if part.form == "parquet" else {}
+        if self.raw:
+            found = cols.to_dict()
+            extra |= {
+                f"raw_{role}": _text_expression(found[role], types[role]) if role in found else "NULL::VARCHAR"
+                for role in _RAW_ROLES
+            }
+        original = [
+            f"{quote_identifier(column)} AS o_{role}"
+            for role in ("time", "rating", "weight")
+            if (column := getattr(cols, role)) is not None
+        ]
+        time_number = ""
+        if cols.time is not None and (types["time"] == "VARCHAR" or is_number(types["time"])):
+            time_number = f", try_cast({quote_identifier(cols.time)} AS DOUBLE) AS n_time"
+        inner = ", ".join([*(f"{value} AS {name}" for name, value in (fields | extra).items()), *original])
+        bad = f"({self._reject_code(part, cols, types, timed='t' in fields)})::TINYINT AS bad"
+        outer = ", ".join([*fields, *extra, bad])
+        return f"SELECT {outer} FROM (SELECT {inner} FROM (SELECT *{time_number} FROM {part.scan}))"
+
+    def _has(self, role: str) -> bool:
+        return any(getattr(cols, role) for cols in self.columns)
+
+    def _select_fields(self, part: SourcePart, cols: ColumnRoles, types: Mapping[str, str]) -> dict[str, str]:
+        """Return the name and the SQL of each field of the common form."""
+        fields = {
+            "usr": id_expression(cols.user, types["user"], self.integer[0]),
+            "itm": id_expression(cols.item, types["item"], self.integer[1]),
+        }
+        if self._has("time"):
+            fields["t"] = "NULL::BIGINT"
+            if cols.time is not None:
+                fields["t"] = self.times.to_seconds(cols.time, types["time"], is_order=cols.is_order)
+        if self._has("rating"):
+            fields["v"] = "NULL::FLOAT" if cols.rating is None else _number_expression(cols.rating, part)
+        if self._has("weight"):
+            fields["w"] = "1::FLOAT" if cols.weight is None else _number_expression(cols.weight, part)
+        if not self.has_event_types:
+            return fields
+        fields["event_type"] = "'interaction'"
+        if part.event_type is not None:
+            fields["event_type"] = quote_literal(part.event_type)
+        elif cols.event_type is not None:
+            fields["event_type"] = f"nullif(trim({_text_expression(cols.event_type, types['event_type'])}), '')"
+        elif cols.label is not None:
+            label = f"try_cast({quote_identifier(cols.label)} AS DOUBLE)"
+            fields["event_type"] = f"CASE {label} WHEN 1 THEN 'click' WHEN 0 THEN 'impression' END"
+        return fields
+
+    def _reject_code(self, part: SourcePart, cols: ColumnRoles, types: Mapping[str, str], *, timed: bool) -> str:
+        """SQL: code of the first reason to reject a row of the inner select, 0 = none."""
+        cases = [("usr IS NULL", "missing user"), ("itm IS NULL", "missing item")]
+        if part.event_type is None and (cols.event_type or cols.label):
+            cases.append(("event_type IS NULL", "missing event type" if cols.event_type else "label is not 0 or 1"))
+        if timed:
+            empty = "true" if cols.time is None else _is_empty("o_time", types["time"])
+            cases += [(f"t IS NULL AND {empty}", "missing time"), ("t IS NULL", "time not understood")]
+        if cols.rating is not None:
+            empty = _is_empty("o_rating", types["rating"])
+            if not self.has_event_types:
+                cases.append((f"v IS NULL AND {empty}", "missing rating"))
+            cases.append((f"(v IS NULL AND NOT {empty}) OR NOT isfinite(v)", "rating is not a finite number"))
+        if cols.weight is not None:
+            cases += [
+                (f"w IS NULL AND {_is_empty('o_weight', types['weight'])}", "missing weight"),
+                ("w IS NULL OR NOT isfinite(w)", "weight is not a finite number"),
+                ("w < 0", "negative weight"),
+            ]
+        return f"CASE {' '.join(f'WHEN {test} THEN {CODE[reason]}' for test, reason in cases)} ELSE 0 END"
+
+
+def _number_expression(name: str, part: SourcePart) -> str:
+    number = f"try_cast({quote_identifier(name)} AS FLOAT)"
+    if part.file is None:
+        return number
+    return f"coalesce({number}, {decimal_comma(quote_identifier(name), part.file.delimiter, 'FLOAT')})"
+
+
+def _is_empty(column: str, column_type: str) -> str:
+    return f"({column} IS NULL OR trim({column}) = '')" if column_type == "VARCHAR" else f"({column} IS NULL)"
 
 
 @dataclasses.dataclass(frozen=True)
 class StagedLog:
-    """What ``stage`` made.
+    """The result of ``stage_log``.
 
     Attributes:
         parts: the tables that were read.
-        reading: how they were brought to one form.
-        firsts: number of rows before each part.
+        reader: the SQL that brings them to the common form.
+        firsts: number of rows before each table.
         rows: rows read, without unreadable lines.
-        untyped_users: the ids come from text only, so that "12" may well be the number 12.
+        untyped_users: user ids come from text only, so that "12" may be the number 12.
         untyped_items: the same for items.
         is_view: the rows stay in their files and are read again by each query.
     """
 
     parts: tuple[SourcePart, ...]
-    reading: RowReader
+    reader: RowReader
     firsts: tuple[int, ...]
     rows: int
     untyped_users: bool
@@ -49,48 +188,48 @@ class StagedLog:
     is_view: bool = False
 
     def has(self, role: str) -> bool:
-        """Whether any part has a column for ``role``."""
+        """Whether any table has a column for ``role``."""
         return any(getattr(columns, role) is not None for columns in self.columns)
 
     @property
     def columns(self) -> tuple[ColumnRoles, ...]:
-        """The columns of each part."""
-        return self.reading.columns
+        """Column roles of each table."""
+        return self.reader.columns
 
     @property
     def integer_users(self) -> bool:
-        """Whether ids of users are BIGINT in SQL; otherwise they are VARCHAR."""
-        return self.reading.integer[0]
+        """Whether user ids are BIGINT in SQL; otherwise they are VARCHAR."""
+        return self.reader.integer[0]
 
     @property
     def integer_items(self) -> bool:
         """The same for items."""
-        return self.reading.integer[1]
+        return self.reader.integer[1]
 
     @property
     def has_event_types(self) -> bool:
-        """Whether the log itself says what each event is."""
-        return self.reading.has_event_types
+        """Whether the log names the event type of each row."""
+        return self.reader.has_event_types
 
 
 @dataclasses.dataclass(frozen=True)
 class LogProfile:
-    """What the whole log tells about single rows.
+    """Properties of the whole log that decide about single rows.
 
     Attributes:
-        clock: times are seconds since 1970 (otherwise an order, or nothing).
+        has_clock: times are seconds since 1970 (otherwise an order, or missing).
         scale: lowest and highest rating allowed, or None.
-        inferred: whether the scale was found in the ratings, not given.
-        outside: a rating that an inferred scale leaves out, or None.
+        inferred: whether the scale was inferred from the ratings.
+        outside: a rating outside an inferred scale, or None.
     """
 
-    clock: bool
+    has_clock: bool
     scale: tuple[float, float] | None
     inferred: bool = False
     outside: float | None = None
 
 
-def stage(
+def stage_log(
     engine: SqlEngine,
     parts: Sequence[SourcePart],
     columns: Sequence[ColumnRoles],
@@ -99,53 +238,49 @@ def stage(
     key_types: tuple[str | None, str | None],
     time_format: str | None = None,
 ) -> StagedLog:
-    """Make ``staged``. Parquet stays where it is (a view reads it again); anything else is read once, into a table.
+    """Make ``staged``. Parquet files stay where they are, behind a view; anything else is read once, into a table.
 
-    Text in which lines or quotes do not add up is read once more, mended.
+    Text in which lines or quotes do not add up is read once more, repaired.
 
     Args:
         engine: the connection.
         parts: the tables.
-        columns: of each part.
-        raw: keep the text of each field for a quarantine file.
+        columns: column roles of each table.
+        raw: keep the original text of each field for a quarantine file.
         key_types: types of the id columns of the user and the item table, None where there is no table.
-        time_format: how times are written, in the letters of strptime; None = in any usual way.
+        time_format: how times are written, in strptime format; None = in any common format.
     """
-    users, items = (all_integer(parts, columns, *each) for each in zip(("user", "item"), key_types, strict=True))
-    named = any(cols.event_type or cols.label for cols in columns) or any(part.event_type for part in parts)
-    times = find_time_form(engine, parts, columns, time_format)
-    reading = RowReader(tuple(columns), (users, items), named, times, raw)
-    view = not raw and all(part.form == "parquet" for part in parts)
-    if view:
-        counts = _leave(engine, parts, reading)
+    integer: list[bool] = []
+    untyped: list[bool] = []
+    for role, key_type in zip(("user", "item"), key_types, strict=True):
+        types = [
+            "TEXT" if part.form == "csv" else part.types[getattr(cols, role)]
+            for part, cols in zip(parts, columns, strict=True)
+        ]
+        integer.append(all(map(is_integer, types)) and (key_type is None or is_integer(key_type)))
+        # Text files have no types, and other types than text (doubles, big integers) print as numbers.
+        untyped.append(all(each not in {"VARCHAR", "JSON"} for each in types))
+    has_types = any(cols.event_type or cols.label for cols in columns) or any(part.event_type for part in parts)
+    times = find_time_format(engine, parts, columns, time_format)
+    reader = RowReader(tuple(columns), (integer[0], integer[1]), has_types, times, raw)
+    is_view = not raw and all(part.form == "parquet" for part in parts)
+    if is_view:
+        counts = [int(engine.fetch_rows(f"SELECT count(*) FROM {part.scan}", part.label)[0][0]) for part in parts]
+        selects = [
+            f"SELECT file_row_number + {sum(counts[:i])} AS seq, * FROM ({reader.select_rows(part, i)})"
+            for i, part in enumerate(parts)
+        ]
+        engine.execute(f"CREATE TEMP VIEW staged AS {' UNION ALL BY NAME '.join(selects)}", parts[0].label)
     else:
-        parts, counts = copy_parts(engine, parts, lambda each: _copy(engine, each, reading))
+        parts, counts = copy_parts(engine, parts, lambda each: _copy_rows(engine, each, reader))
         engine.execute("CREATE TEMP VIEW staged AS SELECT rowid AS seq, * FROM staged_rows")
-    return StagedLog(
-        tuple(parts),
-        reading,
-        tuple(sum(counts[:i]) for i in range(len(parts))),
-        sum(counts),
-        untyped_users=_untyped(parts, columns, "user"),
-        untyped_items=_untyped(parts, columns, "item"),
-        is_view=view,
-    )
+    firsts = tuple(sum(counts[:i]) for i in range(len(parts)))
+    return StagedLog(tuple(parts), reader, firsts, sum(counts), untyped[0], untyped[1], is_view)
 
 
-def _leave(engine: SqlEngine, parts: Sequence[SourcePart], reading: RowReader) -> list[int]:
-    """Make the view ``staged`` over the files; the rows of each."""
-    counts = [int(engine.fetch_rows(f"SELECT count(*) FROM {part.scan}", part.label)[0][0]) for part in parts]
-    selects = [
-        f"SELECT file_row_number + {sum(counts[:i])} AS seq, * FROM ({reading.select(part, i)})"
-        for i, part in enumerate(parts)
-    ]
-    engine.execute(f"CREATE TEMP VIEW staged AS {' UNION ALL BY NAME '.join(selects)}", parts[0].label)
-    return counts
-
-
-def _copy(engine: SqlEngine, parts: Sequence[SourcePart], reading: RowReader) -> list[int]:
-    """Read into the table ``staged_rows``; the rows of each part."""
-    selects = [reading.select(part, i) for i, part in enumerate(parts)]
+def _copy_rows(engine: SqlEngine, parts: Sequence[SourcePart], reader: RowReader) -> list[int]:
+    """Read the tables into ``staged_rows``; return the number of rows of each."""
+    selects = [reader.select_rows(part, i) for i, part in enumerate(parts)]
     engine.execute(f"CREATE OR REPLACE TEMP TABLE staged_rows AS {' UNION ALL BY NAME '.join(selects)}", parts[0].label)
     if len(parts) == 1:
         return [int(engine.fetch_rows("SELECT count(*) FROM staged_rows")[0][0])]
@@ -153,20 +288,12 @@ def _copy(engine: SqlEngine, parts: Sequence[SourcePart], reading: RowReader) ->
     return [int(by_part.get(i, 0)) for i in range(len(parts))]
 
 
-def _untyped(parts: Sequence[SourcePart], columns: Sequence[ColumnRoles], role: str) -> bool:
-    """Text files have no types, and other types than text (doubles, big integers) print as numbers."""
-    return all(
-        part.form == "csv" or part.types[getattr(cols, role)] not in {"VARCHAR", "JSON"}
-        for part, cols in zip(parts, columns, strict=True)
-    )
-
-
 def trim_ids(engine: SqlEngine, staged: StagedLog) -> int:
-    """Take the blanks around ids away where they come from delimited text; the number of rows that had some."""
+    """Remove blanks around ids that come from delimited text; return the number of rows that had some."""
     texts = [i for i, part in enumerate(staged.parts) if part.form == "csv"]
-    here = f"part IN ({', '.join(map(str, texts))})"
-    usr, itm = (f"CASE WHEN {here} THEN nullif({trimmed(name)}, '') ELSE {name} END" for name in ("usr", "itm"))
-    spaced = f"{here} AND (usr <> {trimmed('usr')} OR itm <> {trimmed('itm')})"
+    is_text = f"part IN ({', '.join(map(str, texts))})"
+    usr, itm = (f"CASE WHEN {is_text} THEN nullif({trimmed(name)}, '') ELSE {name} END" for name in ("usr", "itm"))
+    spaced = f"{is_text} AND (usr <> {trimmed('usr')} OR itm <> {trimmed('itm')})"
     rows = int(engine.fetch_rows(f"SELECT count(*) FROM staged_rows WHERE {spaced}")[0][0])
     bad = (
         f"CASE WHEN ({usr}) IS NULL THEN {CODE['missing user']} WHEN ({itm}) IS NULL AND (bad = 0 OR bad > {CODE['missing item']}) "
@@ -178,82 +305,70 @@ def trim_ids(engine: SqlEngine, staged: StagedLog) -> int:
     return rows
 
 
-def example(engine: SqlEngine, staged: StagedLog, reason: str) -> str | None:
-    """The text of a field that was set aside for this reason; the first rows are read again for it."""
-    what = reason.partition(" ")[0]
-    role = "rating" if what == "rating" else what
-    reading = dataclasses.replace(staged.reading, raw=True)
+def find_example(engine: SqlEngine, staged: StagedLog, reason: str) -> str | None:
+    """Return the original text of a field that was rejected for this reason; reads the first rows again."""
+    role = reason.partition(" ")[0]
+    reader = dataclasses.replace(staged.reader, raw=True)
     test = f"bad = {CODE[reason]}"
     if reason == "time before 1990 or in the future":
-        test = f"t < {FIRST_CLOCK} OR t > {_latest()}"
+        test = f"t < {FIRST_TIMESTAMP} OR t > {_latest_time()}"
     for i, part in enumerate(staged.parts):
         if getattr(staged.columns[i], role, None) is not None:
-            found = engine.fetch_rows(f"SELECT raw_{role} FROM ({reading.select(part, i)}) WHERE {test} LIMIT 1", part.label)
-            if found:
+            select = f"SELECT raw_{role} FROM ({reader.select_rows(part, i)}) WHERE {test} LIMIT 1"
+            if found := engine.fetch_rows(select, part.label):
                 return str(found[0][0])
     return None
 
 
-def _latest() -> int:
+def _latest_time() -> int:
+    """Tomorrow: later times are in the future in every time zone."""
     return int(time.time()) + _DAY
 
 
-def judge(engine: SqlEngine, staged: StagedLog, cleaning: CleaningRules) -> LogProfile:
-    """Make the view ``judged`` = ``staged`` and the code of the reason why a row is set aside, 0 = kept."""
-    scale, inferred = _scale(engine, staged, cleaning), cleaning.rating_range is None
-    outside = _outside(engine, scale) if inferred and scale is not None else None
-    profile = LogProfile(_is_clock(engine, staged), scale, inferred and scale is not None, outside)
+def validate_rows(engine: SqlEngine, staged: StagedLog, cleaning: CleaningRules) -> LogProfile:
+    """Make the view ``validated``: ``staged`` with the code of the reason to reject each row, 0 = kept."""
+    profile = _profile_log(engine, staged, cleaning)
     cases = ["WHEN bad > 0 THEN bad"]
-    if profile.clock:
-        cases.append(f"WHEN t < {FIRST_CLOCK} OR t > {_latest()} THEN {CODE['time before 1990 or in the future']}")
+    if profile.has_clock:
+        test = f"t < {FIRST_TIMESTAMP} OR t > {_latest_time()}"
+        cases.append(f"WHEN {test} THEN {CODE['time before 1990 or in the future']}")
     elif staged.has("time"):
         cases.append(f"WHEN t < 0 THEN {CODE['negative order']}")
     if profile.scale is not None:
-        cases.append(
-            f"WHEN v NOT BETWEEN {profile.scale[0]!r} AND {profile.scale[1]!r} THEN {CODE['rating outside the range']}"
+        low, high = profile.scale
+        cases.append(f"WHEN v NOT BETWEEN {low!r} AND {high!r} THEN {CODE['rating outside the range']}")
+    since, until = cleaning.time_window()
+    if not profile.has_clock and (since, until) != (None, None):
+        raise SettingError(
+            "since and until need times that are seconds since 1970. This log has an order, or no times; leave them out."
         )
-    cases += _window(cleaning, profile.clock)
-    engine.execute(f"CREATE TEMP VIEW judged AS SELECT *, CASE {' '.join(cases)} ELSE 0 END::TINYINT AS reason FROM staged")
+    if since is not None:
+        cases.append(f"WHEN t < {since!r} THEN {CODE['before since']}")
+    if until is not None:
+        cases.append(f"WHEN t >= {until!r} THEN {CODE['from until on']}")
+    select = f"SELECT *, CASE {' '.join(cases)} ELSE 0 END::TINYINT AS reason FROM staged"
+    engine.execute(f"CREATE TEMP VIEW validated AS {select}")
     return profile
 
 
-def _outside(engine: SqlEngine, scale: tuple[float, float]) -> float | None:
-    found = engine.fetch_rows(
-        f"SELECT v FROM staged WHERE isfinite(v) AND v NOT BETWEEN {scale[0]!r} AND {scale[1]!r} LIMIT 1"
-    )
-    return float(found[0][0]) if found else None
-
-
-def _window(cleaning: CleaningRules, clock: bool) -> list[str]:
-    since, until = cleaning.window()
-    if not clock and (since, until) != (None, None):
-        raise SettingError(
-            "since and until need times that are a clock. This log has an order, or nothing, in their "
-            "place; leave them out."
-        )
-    cases = [] if since is None else [f"WHEN t < {since!r} THEN {CODE['before since']}"]
-    return cases if until is None else [*cases, f"WHEN t >= {until!r} THEN {CODE['from until on']}"]
-
-
-def _is_clock(engine: SqlEngine, staged: StagedLog) -> bool:
-    """A clock has most of its times after 1990; anything else is an order."""
-    if not staged.has("time") or any(columns.is_order for columns in staged.columns):
-        return False
-    times, late = engine.fetch_rows(f"SELECT count(t), count_if(t >= {FIRST_CLOCK}) FROM staged")[0]
-    return bool(times) and late * 2 > times
-
-
-def _scale(engine: SqlEngine, staged: StagedLog, cleaning: CleaningRules) -> tuple[float, float] | None:
+def _profile_log(engine: SqlEngine, staged: StagedLog, cleaning: CleaningRules) -> LogProfile:
+    """Decide whether times are timestamps, which is so if most of them are after 1990, and find the scale of the ratings."""
+    has_clock = False
+    if staged.has("time") and not any(columns.is_order for columns in staged.columns):
+        times, late = engine.fetch_rows(f"SELECT count(t), count_if(t >= {FIRST_TIMESTAMP}) FROM staged")[0]
+        has_clock = bool(times) and late * 2 > times
     if not staged.has("rating"):
-        return None
+        return LogProfile(has_clock, None)
     if cleaning.rating_range is not None:
-        return cleaning.rating_range
+        return LogProfile(has_clock, cleaning.rating_range)
     tests = ", ".join(f"count_if(v BETWEEN {low} AND {high})" for low, high in _SCALES)
-    n, lowest, highest, *inside = engine.fetch_rows(
-        f"SELECT count(*), min(v), max(v), {tests} FROM staged WHERE isfinite(v)"
-    )[0]
+    counts = f"SELECT count(*), min(v), max(v), {tests} FROM staged WHERE isfinite(v)"
+    n, lowest, highest, *inside = engine.fetch_rows(counts)[0]
     if not n:
-        return None
+        return LogProfile(has_clock, None)
     fitting = [scale for scale, count in zip(_SCALES, inside, strict=True) if count >= _NEARLY_ALL * n]
-    low, high = min(fitting, key=lambda scale: scale[1] - scale[0], default=(lowest, highest))
-    return float(low), float(high)
+    low, high = map(float, min(fitting, key=lambda scale: scale[1] - scale[0], default=(lowest, highest)))
+    outside = engine.fetch_rows(
+        f"SELECT v FROM staged WHERE isfinite(v) AND v NOT BETWEEN {low!r} AND {high!r} LIMIT 1"
+    )
+    return LogProfile(has_clock, (low, high), inferred=True, outside=float(outside[0][0]) if outside else None)

@@ -1,47 +1,50 @@
-"""Times of any usual form as seconds: numbers of any unit, ISO dates, dates as people write them.
+"""Timestamps in any common format as seconds: numbers of any unit, ISO dates, and dates in other notations.
 
 ``13/03/2024`` and ``12/25/2023`` are read where the column decides: one order of day and month fits its values and the
-other does not. Where nothing decides, nothing is guessed.
+other does not. Where the values do not decide, a DataError asks for the format.
 """
 
 import dataclasses
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from leanrec.data.engine import SqlEngine, quote_identifier, quote_literal
-from leanrec.data.ingest.columns import ColumnRoles
 from leanrec.data.ingest.sources import SourcePart
 from leanrec.errors import DataError, SettingError, SourceError
 
-__all__ = ["FIRST_CLOCK", "FORMS", "TimeForm", "find_time_form", "is_integer", "is_number"]
+if TYPE_CHECKING:
+    from leanrec.data.ingest.schema import ColumnRoles
 
-FIRST_CLOCK = 631_152_000  # 1990-01-01
-_LAST_CLOCK = 4_102_444_800  # 2100-01-01
+__all__ = ["FIRST_TIMESTAMP", "FORMS", "TimeFormat", "find_time_format", "is_integer", "is_number"]
+
+FIRST_TIMESTAMP = 631_152_000  # 1990-01-01
+_LAST_TIMESTAMP = 4_102_444_800  # 2100-01-01
 FORMS = (
     "seconds, milli-, micro- or nanoseconds since 1970, 2024-03-13, 2024-03-13T13:05:00+01:00, 2024/03/13, 13.03.2024, 20240313, "
-    "13 Mar 2024, Mar 13, 2024, and 13/03/2024 or 03/13/2024 where the values tell which comes first"
+    "13 Mar 2024, Mar 13, 2024, and 13/03/2024 or 03/13/2024 where the values decide which comes first"
 )
-"""What is understood as a time, for people."""
+"""Time formats that are understood, for messages."""
 
 _INTEGER = re.compile(r"^(U?(TINY|SMALL)INT|U?INTEGER|BIGINT)$")
 _NUMBER = re.compile(r"INT|DOUBLE|FLOAT|DECIMAL|REAL|HUGE")
-_USUAL = (
+_COMMON = (
     "%Y/%m/%d %H:%M:%S", "%Y/%m/%d", "%d.%m.%Y", "%d.%m.%Y %H:%M", "%d.%m.%Y %H:%M:%S", "%d %b %Y", "%b %d, %Y", "%m %d, %Y",
     "%a %b %d %H:%M:%S %z %Y",
 )  # fmt: skip
 _COMPACT = ("%Y%m%d", "%Y%m%d%H%M%S")
-_CLOCKS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p", ", %H:%M", ", %H:%M:%S")
+_TIMES_OF_DAY = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p", ", %H:%M", ", %H:%M:%S")
 _SAMPLE = 1000
 _FAR_MORE = 999
 
 
-def _orders(first: str, second: str, marks: str) -> tuple[str, ...]:
-    # Two digits of the year come first: with four asked for, "24" would be the year 24.
-    days = [f"{first}{mark}{second}{mark}{year}" for year in ("%y", "%Y") for mark in marks]
-    return tuple(day + clock for day in days for clock in _CLOCKS)
+def _date_formats(first: str, second: str, separators: str) -> tuple[str, ...]:
+    # Two-digit years come first: with the four-digit format, "24" would be the year 24.
+    days = [f"{first}{mark}{second}{mark}{year}" for year in ("%y", "%Y") for mark in separators]
+    return tuple(day + time for day in days for time in _TIMES_OF_DAY)
 
 
-_DAY_FIRST, _MONTH_FIRST = _orders("%d", "%m", "/-."), _orders("%m", "%d", "/-")
+_DAY_FIRST, _MONTH_FIRST = _date_formats("%d", "%m", "/-."), _date_formats("%m", "%d", "/-")
 
 
 def is_integer(column_type: str) -> bool:
@@ -55,66 +58,64 @@ def is_number(column_type: str) -> bool:
 
 
 @dataclasses.dataclass(frozen=True)
-class TimeForm:
+class TimeFormat:
     """How the times of a log are written.
 
     Attributes:
-        formats: forms to try before the usual ones, in the letters of strptime.
-        only: nothing but ``formats`` is a time.
+        formats: strptime formats to try before the common ones.
+        only: accept only ``formats``.
     """
 
     formats: tuple[str, ...] = ()
     only: bool = False
 
-    def seconds(self, name: str, column_type: str, *, is_order: bool) -> str:
+    def to_seconds(self, name: str, column_type: str, *, is_order: bool) -> str:
         """SQL: the column as whole seconds, or as an order; NULL where it is not understood.
 
         The unit of a number follows from its size: seconds reach the year 5138 below 1e11.
         """
         column = quote_identifier(name)
         if column_type.startswith(("TIMESTAMP", "DATE")):
-            stamp = column if column_type in {"TIMESTAMP", "TIMESTAMP WITH TIME ZONE"} else f"{column}::TIMESTAMP"
-            return f"try_cast(floor(epoch({stamp})) AS BIGINT)"
+            has_type = column_type in {"TIMESTAMP", "TIMESTAMP WITH TIME ZONE"}
+            return f"try_cast(floor(epoch({column if has_type else f'{column}::TIMESTAMP'})) AS BIGINT)"
         if self.only:
-            return f"try_cast(floor(epoch({_written(column, column_type, self.formats)})) AS BIGINT)"
+            return f"try_cast(floor(epoch({_parse_formats(column, column_type, self.formats)})) AS BIGINT)"
         if column_type in {"BIGINT", "UINTEGER"}:
-            return _scaled(f"{column}::BIGINT", "//")
+            return _scale_number(f"{column}::BIGINT", "//")
         if is_integer(column_type):
             return f"{column}::BIGINT"
-        number = f"try_cast(floor({_scaled('n_time', '/')}) AS BIGINT)"
+        number = f"try_cast(floor({_scale_number('n_time', '/')}) AS BIGINT)"
         if _NUMBER.search(column_type):
             return number
         if column_type != "VARCHAR":
             return "NULL::BIGINT"
         if is_order:
             return "try_cast(n_time AS BIGINT)"
-        return f"CASE WHEN n_time IS NULL THEN try_cast(floor({self._text(column)}) AS BIGINT) ELSE {number} END"
-
-    def _text(self, column: str) -> str:
-        """Seconds of what is no number."""
-        # A plain cast to TIMESTAMP forgets the offset from UTC; the one that heeds it is slower.
+        # A plain cast to TIMESTAMP drops the offset from UTC; the cast that applies it is slower.
         tail = f"substr({column}, 20)"
         offset = f"contains({tail}, '+') OR contains({tail}, '-')"
-        own = [_written(column, "VARCHAR", self.formats)] if self.formats else []
-        stamp = ", ".join([*own, f"try_cast({column} AS TIMESTAMP)", _written(column, "VARCHAR", _USUAL)])
-        return f"CASE WHEN {offset} THEN epoch(try_cast({column} AS TIMESTAMPTZ)) ELSE epoch(coalesce({stamp})) END"
+        given = [_parse_formats(column, "VARCHAR", self.formats)] if self.formats else []
+        stamp = ", ".join([*given, f"try_cast({column} AS TIMESTAMP)", _parse_formats(column, "VARCHAR", _COMMON)])
+        text = f"CASE WHEN {offset} THEN epoch(try_cast({column} AS TIMESTAMPTZ)) ELSE epoch(coalesce({stamp})) END"
+        return f"CASE WHEN n_time IS NULL THEN try_cast(floor({text}) AS BIGINT) ELSE {number} END"
 
 
-def _written(column: str, column_type: str, formats: Sequence[str]) -> str:
-    """SQL: a date that is written in one of the formats, as a moment."""
+def _parse_formats(column: str, column_type: str, formats: Sequence[str]) -> str:
+    """SQL: a date that is written in one of the formats, as a timestamp."""
     value = column if column_type == "VARCHAR" else f"try_cast({column} AS BIGINT)::VARCHAR"
     return f"try_strptime({value}, [{', '.join(map(quote_literal, formats))}])"
 
 
-def _scaled(number: str, divide: str) -> str:
+def _scale_number(number: str, divide: str) -> str:
+    """SQL: a number in seconds, milli-, micro- or nanoseconds, as seconds."""
     steps = (("100000000000000000", "1000000000"), ("100000000000000", "1000000"), ("100000000000", "1000"))
     cases = " ".join(f"WHEN {number} >= {above} THEN {number} {divide} {unit}" for above, unit in steps)
     return f"CASE WHEN {number} < 100000000000 THEN {number} {cases} ELSE {number} END"
 
 
 @dataclasses.dataclass(frozen=True)
-class _Column:
-    """A time column that is no moment by its type."""
+class _TimeColumn:
+    """A time column of text or numbers."""
 
     label: str
     name: str
@@ -123,83 +124,87 @@ class _Column:
 
     @property
     def values(self) -> str:
-        """SQL: its values as text."""
+        """SQL: its values as text, and as a number where they are one."""
         column = quote_identifier(self.name)
         value = column if self.column_type == "VARCHAR" else f"try_cast({column} AS BIGINT)::VARCHAR"
-        return f"SELECT {value} AS x, {_number(self.name, self.column_type)} AS n_time FROM {self.scan} WHERE {column} IS NOT NULL"
+        has_numbers = self.column_type == "VARCHAR" or _NUMBER.search(self.column_type)
+        number = f"try_cast({column} AS DOUBLE)" if has_numbers else "NULL::DOUBLE"
+        return f"SELECT {value} AS x, {number} AS n_time FROM {self.scan} WHERE {column} IS NOT NULL"
 
 
-def _number(name: str, column_type: str) -> str:
-    return f"try_cast({quote_identifier(name)} AS DOUBLE)" if column_type == "VARCHAR" or _NUMBER.search(column_type) else "NULL::DOUBLE"
+def find_time_format(
+    engine: SqlEngine, parts: Sequence[SourcePart], columns: Sequence["ColumnRoles"], given: str | None
+) -> TimeFormat:
+    """Find how the times are written, from a thousand values of each table.
 
-
-def find_time_form(engine: SqlEngine, parts: Sequence[SourcePart], columns: Sequence[ColumnRoles], given: str | None) -> TimeForm:
-    """How the times are written, from a look at a thousand of each table.
-
-    The whole column is read only where days and months have to be told apart.
+    The whole column is read only where the order of day and month must be found.
 
     Raises:
-        SettingError: the given format is none, or there is nothing to read with it.
-        DataError: nothing tells which comes first, day or month.
+        SettingError: the given format is not valid, or there is no column to read with it.
+        DataError: the values do not decide whether the day or the month comes first.
     """
-    found = list(_columns(parts, columns, orders=given is not None))
-    if given is not None:
-        return _given_form(engine, found, given)
-    usual = TimeForm()
-    odd = [column for column in found if _is_odd(engine, column, usual)]
-    if not odd:
-        return usual
-    if all(_fit(engine, column, _COMPACT, whole=True) for column in odd):
-        return TimeForm(_COMPACT, only=True)
-    odd = [column for column in odd if _fit(engine, column, (*_DAY_FIRST, *_MONTH_FIRST), whole=False)]
-    return TimeForm(_likely_first(engine, odd, _which_first(engine, odd))) if odd else usual
-
-
-def _columns(parts: Sequence[SourcePart], columns: Sequence[ColumnRoles], *, orders: bool) -> Iterator[_Column]:
+    found = []
     for part, cols in zip(parts, columns, strict=True):
-        if cols.time is None or (cols.is_order and not orders):
+        if cols.time is None or (cols.is_order and given is None):
             continue
         column_type = "VARCHAR" if part.form == "csv" else part.types[cols.time]
         if column_type == "VARCHAR" or _NUMBER.search(column_type):
-            scan = part.scan if part.file is None else part.file.glance()
-            yield _Column(part.label, cols.time, column_type, scan)
+            scan = part.scan if part.file is None else part.file.preview_scan()
+            found.append(_TimeColumn(part.label, cols.time, column_type, scan))
+    if given is not None:
+        return _check_given_format(engine, found, given)
+    common = TimeFormat()
+    seconds = common.to_seconds("x", "VARCHAR", is_order=False)
+    odd = [column for column in found if not _has_timestamps(engine, column, seconds)]
+    if not odd:
+        return common
+    if all(_fits_formats(engine, column, _COMPACT, most=True) for column in odd):
+        return TimeFormat(_COMPACT, only=True)
+    odd = [column for column in odd if _fits_formats(engine, column, (*_DAY_FIRST, *_MONTH_FIRST), most=False)]
+    if not odd:
+        return common
+    formats = _find_date_order(engine, odd)
+    # Formats that fit the first values come first: each format that does not fit costs time.
+    counts = ", ".join(
+        f"count_if(epoch(try_strptime(x, {quote_literal(each)})) BETWEEN {FIRST_TIMESTAMP} AND {_LAST_TIMESTAMP})"
+        for each in formats
+    )
+    fitting = engine.fetch_rows(f"SELECT {counts} FROM ({odd[0].values} LIMIT {_SAMPLE})", odd[0].label)[0]
+    return TimeFormat(tuple(sorted(formats, key=lambda each: -(fitting[formats.index(each)] or 0))))
 
 
-def _given_form(engine: SqlEngine, found: Sequence[_Column], given: str) -> TimeForm:
+def _check_given_format(engine: SqlEngine, found: Sequence[_TimeColumn], given: str) -> TimeFormat:
     if not found:
-        raise SettingError("time_format goes with a time column of text or numbers. There is none; leave it out.")
-    wanted = f"time_format must be written in the letters of strptime, such as %d/%m/%Y %H:%M:%S. Got {given!r}"
+        raise SettingError("time_format needs a time column of text or numbers. There is none; leave it out.")
+    wanted = f"time_format must be a strptime format, such as %d/%m/%Y %H:%M:%S. Got {given!r}"
     if "%" not in given:
-        raise SettingError(f"{wanted}, which has none of them.")
+        raise SettingError(f"{wanted}, which has no % directive.")
     try:
         engine.execute(f"SELECT try_strptime('x', {quote_literal(given)})", "The format")
     except SourceError as error:
         raise SettingError(f"{wanted}: {error}") from error
-    return TimeForm((given,), only=True)
+    return TimeFormat((given,), only=True)
 
 
-def _is_odd(engine: SqlEngine, column: _Column, usual: TimeForm) -> bool:
-    """Whether none of the first values is a moment since 1990 in a usual form."""
-    seconds = usual.seconds("x", "VARCHAR", is_order=False)
+def _has_timestamps(engine: SqlEngine, column: _TimeColumn, seconds: str) -> bool:
+    """Whether one of the first values is a timestamp since 1990 in a common format, or there are no values."""
     sample = f"SELECT x, n_time FROM ({column.values}) LIMIT {_SAMPLE}"
-    n, late = engine.fetch_rows(
-        f"SELECT count(*), count_if({seconds} BETWEEN {FIRST_CLOCK} AND {_LAST_CLOCK}) FROM ({sample})", column.label
-    )[0]
-    return bool(n) and not late
+    test = f"{seconds} BETWEEN {FIRST_TIMESTAMP} AND {_LAST_TIMESTAMP}"
+    n, late = engine.fetch_rows(f"SELECT count(*), count_if({test}) FROM ({sample})", column.label)[0]
+    return not n or bool(late)
 
 
-def _fit(engine: SqlEngine, column: _Column, formats: Sequence[str], *, whole: bool) -> bool:
-    """Whether the formats make moments since 1990 of one of the first values, or of nearly all of them."""
+def _fits_formats(engine: SqlEngine, column: _TimeColumn, formats: Sequence[str], *, most: bool) -> bool:
+    """Whether one of the first values (or, with ``most``, most of them) is a timestamp since 1990 in one of the formats."""
     sample = f"SELECT x FROM ({column.values}) WHERE trim(x) <> '' LIMIT {_SAMPLE}"
-    n, fitting = engine.fetch_rows(
-        f"SELECT count(*), count_if(epoch({_written('x', 'VARCHAR', formats)}) BETWEEN {FIRST_CLOCK} AND {_LAST_CLOCK}) FROM ({sample})",
-        column.label,
-    )[0]
-    return bool(fitting) and (not whole or fitting * 2 > n)
+    test = f"epoch({_parse_formats('x', 'VARCHAR', formats)}) BETWEEN {FIRST_TIMESTAMP} AND {_LAST_TIMESTAMP}"
+    n, fitting = engine.fetch_rows(f"SELECT count(*), count_if({test}) FROM ({sample})", column.label)[0]
+    return bool(fitting) and (not most or fitting * 2 > n)
 
 
-def _which_first(engine: SqlEngine, odd: Sequence[_Column]) -> tuple[str, ...]:
-    day, month = (_written("x", "VARCHAR", formats) for formats in (_DAY_FIRST, _MONTH_FIRST))
+def _find_date_order(engine: SqlEngine, odd: Sequence[_TimeColumn]) -> tuple[str, ...]:
+    """Return the formats with the day or with the month first. Raises DataError where the values do not decide."""
+    day, month = (_parse_formats("x", "VARCHAR", formats) for formats in (_DAY_FIRST, _MONTH_FIRST))
     values = " UNION ALL ".join(f"SELECT x FROM ({column.values})" for column in odd)
     only_day, only_month, day_value, month_value, either = engine.fetch_rows(
         "SELECT count_if(d IS NOT NULL AND m IS NULL), count_if(d IS NULL AND m IS NOT NULL), "
@@ -211,30 +216,19 @@ def _which_first(engine: SqlEngine, odd: Sequence[_Column]) -> tuple[str, ...]:
         return _DAY_FIRST
     if only_month > _FAR_MORE * only_day:
         return _MONTH_FIRST
-    raise DataError(_undecided(engine, odd[0], either, day_value, month_value))
-
-
-def _likely_first(engine: SqlEngine, odd: Sequence[_Column], formats: Sequence[str]) -> tuple[str, ...]:
-    """The formats with those of the first values in front: each one that does not fit takes its time."""
-    counts = ", ".join(
-        f"count_if(epoch(try_strptime(x, {quote_literal(each)})) BETWEEN {FIRST_CLOCK} AND {_LAST_CLOCK})" for each in formats
-    )
-    fitting = engine.fetch_rows(f"SELECT {counts} FROM ({odd[0].values} LIMIT {_SAMPLE})", odd[0].label)[0]
-    return tuple(sorted(formats, key=lambda each: -(fitting[formats.index(each)] or 0)))
-
-
-def _undecided(engine: SqlEngine, column: _Column, either: str, day: str | None, month: str | None) -> str:
-    first, second = _format_of(engine, day or either, _DAY_FIRST), _format_of(engine, month or either, _MONTH_FIRST)
-    value, why = either or day, "no value tells which"
-    if day and month:
-        why = f"the values contradict each other: {day!r} can only be the one, {month!r} only the other"
-    return (
-        f"The times in the column {column.name!r} of {column.label}, such as {value!r}, have the day or the month first, and {why}. "
-        f'Say it: --time-format "{first}" or --time-format "{second}", in Python time_format="{first}" or time_format="{second}".'
+    first = _match_format(engine, day_value or either, _DAY_FIRST)
+    second = _match_format(engine, month_value or either, _MONTH_FIRST)
+    why = "no value decides which"
+    if day_value and month_value:
+        why = f"the values contradict each other: {day_value!r} must be day first, {month_value!r} month first"
+    raise DataError(
+        f"The times in the column {odd[0].name!r} of {odd[0].label}, such as {either or day_value!r}, have the day or the month "
+        f'first, and {why}. Pass time_format="{first}" or time_format="{second}".'
     )
 
 
-def _format_of(engine: SqlEngine, value: str, formats: Sequence[str]) -> str:
+def _match_format(engine: SqlEngine, value: str, formats: Sequence[str]) -> str:
+    """Return the first format that fits the value."""
     tests = ", ".join(f"try_strptime({quote_literal(value)}, {quote_literal(each)}) IS NOT NULL" for each in formats)
     fits = engine.fetch_rows(f"SELECT {tests}")[0]
     return next((each for each, fit in zip(formats, fits, strict=True) if fit), formats[0])

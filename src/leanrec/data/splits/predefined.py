@@ -34,15 +34,15 @@ def join_held_out(data: Dataset, valid: Dataset | Events | None, test: Dataset |
     """
     by_time, grown = data.time_kind.is_comparable, data
     held_out: list[Events] = []
-    parts: list[int] = []
-    for name, given, part in (("valid_events", valid, _VALID), ("test_events", test, _TEST)):
+    codes: list[int] = []
+    for name, given, code in (("valid_events", valid, _VALID), ("test_events", test, _TEST)):
         if given is not None:
             grown, events = _index_events(grown, name, given)
             held_out.append(events)
-            parts.append(part)
+            codes.append(code)
     overlap = _find_overlap(grown, held_out, by_time=by_time)
     train = data.events.take(~overlap) if overlap.any() else data.events
-    part = np.repeat(np.array([_TRAIN, *parts], np.int8), [len(each) for each in (train, *held_out)])
+    part = np.repeat(np.array([_TRAIN, *codes], np.int8), [len(each) for each in (train, *held_out)])
     events = concat_events(train, *held_out)
     order = np.lexsort((events.time, events.user) if by_time else (events.time, part, events.user))
     joined = dataclasses.replace(grown, events=events.take(order), time_kind=TimeKind.UNKNOWN)

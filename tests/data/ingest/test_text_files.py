@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from leanrec.data.ingest import transcoding as recoding
+from leanrec.data.ingest import text_files as recoding
 from leanrec.data.ingest.ingest import ingest
 from leanrec.errors import SettingError, SourceError
 

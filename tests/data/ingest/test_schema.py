@@ -5,7 +5,7 @@ import re
 import pytest
 
 from leanrec.data.event_types import resolve_event_weights
-from leanrec.data.ingest.columns import ROLES, ColumnRoles, find_columns, find_key
+from leanrec.data.ingest.schema import ROLES, ColumnRoles, find_columns, find_key
 from leanrec.errors import ColumnError, SettingError
 
 
