@@ -1,4 +1,4 @@
-"""The same model on several splits."""
+"""Cross-validation against separate fits and evaluations."""
 
 import json
 
@@ -8,7 +8,7 @@ import pytest
 from conftest import make_dataset
 from leanrec.budget import Budget
 from leanrec.data.dataset import Dataset
-from leanrec.data.splits.folds import folds
+from leanrec.data.splits.folds import make_folds
 from leanrec.errors import SettingError
 from leanrec.evaluation.compare import compare
 from leanrec.evaluation.cross_validation import cross_validate
@@ -24,10 +24,10 @@ def data() -> Dataset:
 
 
 @pytest.mark.parametrize("how", ["time", "users", "random"])
-def test_is_a_fit_and_an_evaluation_for_each_fold(data: Dataset, how: str) -> None:
+def test_each_fold_is_a_fit_and_an_evaluation(data: Dataset, how: str) -> None:
     found = cross_validate(EASE(l2=20.0), data, folds=3, how=how, k=(5,), run=Run(seed=2))
     assert found.how == how
-    for fold, split in zip(found.folds, folds(data, 3, how, seed=2), strict=True):
+    for fold, split in zip(found.folds, make_folds(data, 3, how, seed=2), strict=True):
         model = EASE(l2=20.0).fit(split.train)
         alone = evaluate(model, split.test, k=(5,), fallback=Popularity().fit(split.train))
         assert fold.train == split.train.shape
@@ -40,7 +40,7 @@ def test_is_a_fit_and_an_evaluation_for_each_fold(data: Dataset, how: str) -> No
     assert interval.low < interval.mean < interval.high
 
 
-def test_two_models_are_compared_over_the_queries_of_all_folds(data: Dataset) -> None:
+def test_models_are_compared_on_the_queries_of_all_folds(data: Dataset) -> None:
     found = {name: cross_validate(name, data, folds=3, k=(10,)) for name in ("ease", "popularity")}
     result = compare(found, "ndcg@10")
     assert result.best == "ease"
@@ -48,21 +48,18 @@ def test_two_models_are_compared_over_the_queries_of_all_folds(data: Dataset) ->
     assert result.n_queries == sum(fold.evaluation.n_queries for fold in found["ease"].folds)
 
 
-def test_everything_is_plain_for_json(data: Dataset) -> None:
+def test_the_dictionary_survives_json(data: Dataset) -> None:
     plain = json.loads(json.dumps(cross_validate("popularity", data, folds=2).to_dict()))
     assert {"mean", "low", "high", "spread"} == set(plain["metrics"]["ndcg@10"])
     assert len(plain["folds"]) == 2
 
 
-def test_the_time_of_a_run_is_for_each_fit(data: Dataset) -> None:
-    assert all(
-        fold.timed_out for fold in cross_validate("popularity", data, folds=2, run=Run(budget=Budget(fit_time=0))).folds
-    )
-    assert not any(
-        fold.timed_out for fold in cross_validate("popularity", data, folds=2, run=Run(budget=Budget(fit_time=60))).folds
-    )
+@pytest.mark.parametrize(("seconds", "timed_out"), [(0, True), (60, False)])
+def test_the_time_limit_applies_to_each_fit(data: Dataset, seconds: float, timed_out: bool) -> None:
+    found = cross_validate("popularity", data, folds=2, run=Run(budget=Budget(fit_time=seconds)))
+    assert [fold.timed_out for fold in found.folds] == [timed_out, timed_out]
 
 
-def test_one_fold_is_none(data: Dataset) -> None:
+def test_a_single_fold_is_refused(data: Dataset) -> None:
     with pytest.raises(SettingError, match="at least 2"):
         cross_validate("popularity", data, folds=1)

@@ -63,7 +63,7 @@ class PerQueryMetrics:
         low, high = np.quantile(self.bootstrap_means(name), [(1 - level) / 2, (1 + level) / 2])
         return ConfidenceInterval(mean, float(low), float(high))
 
-    def resampled(self, name: str) -> Float64Array:
+    def bootstrap_means(self, name: str) -> Float64Array:
         """(1000,) means of one metric over resampled queries."""
         self.values(name)
         return self._bootstrap_table[:, list(self.per_query).index(name)]

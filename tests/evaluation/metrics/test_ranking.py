@@ -1,4 +1,4 @@
-"""Metrics: each against its definition by plain loops, and against ranx and scikit-learn."""
+"""Ranking metrics against their definitions in plain loops, and against ranx and scikit-learn."""
 
 import json
 import math
@@ -18,24 +18,24 @@ from leanrec.evaluation.metrics import ranking as metrics
 from leanrec.evaluation.metrics.ranking import auc, match_ground_truth
 from leanrec.types import CSR
 
-Truth = dict[int, float]
+GroundTruth = dict[int, float]
 
 
-def hits(items: list[int], truth: Truth, k: int) -> list[bool]:
+def hits(items: list[int], truth: GroundTruth, k: int) -> list[bool]:
     return [item in truth for item in items[:k]]
 
 
-def slow_map(items: list[int], truth: Truth, k: int) -> float:
+def slow_map(items: list[int], truth: GroundTruth, k: int) -> float:
     found, total = 0, 0.0
-    for place, hit in enumerate(hits(items, truth, k), start=1):
+    for position, hit in enumerate(hits(items, truth, k), start=1):
         if hit:
             found += 1
-            total += found / place
+            total += found / position
     return total / min(k, len(truth))
 
 
 def slow_dcg(gains: list[float]) -> float:
-    return sum(gain / math.log2(1 + place) for place, gain in enumerate(gains, start=1))
+    return sum(gain / math.log2(1 + position) for position, gain in enumerate(gains, start=1))
 
 
 class TestRecall(MetricContract):
@@ -85,8 +85,8 @@ class TestGradedNDCG(MetricContract):
 # --- against other libraries ----------------------------------------------------------------------
 
 
-def made(seed: int = 0, n: int = 30, n_items: int = 40, most: int = 8) -> tuple[np.ndarray, np.ndarray, CSR]:
-    """Scores without ties, the lists they make, and graded truths of one to ``most`` items."""
+def make_lists(seed: int = 0, n: int = 30, n_items: int = 40, most: int = 8) -> tuple[np.ndarray, np.ndarray, CSR]:
+    """Scores without ties, their lists, and graded ground truth of one to ``most`` items."""
     rng = np.random.default_rng(seed)
     scores = rng.permuted(np.tile(np.arange(n_items, dtype=np.float32), (n, 1)), axis=1)
     truth = sp.lil_array((n, n_items), dtype=np.float32)
@@ -106,7 +106,7 @@ json.dump([{name: each[name].tolist() for name in names} for each in values], sy
 
 
 def ranx(scores: np.ndarray, truths: list[np.ndarray], names: list[str]) -> list[dict[str, Any]]:
-    """Values of ranx for each truth, in a process where its loops need not be compiled first."""
+    """Values of ranx for each ground truth, in a process without compilation."""
     order = [f"q{b:03}" for b in range(len(scores))]
     qrels = [
         {q: {str(i): int(truth[b, i]) for i in np.flatnonzero(truth[b])} for b, q in enumerate(order)}
@@ -125,11 +125,11 @@ def ranx(scores: np.ndarray, truths: list[np.ndarray], names: list[str]) -> list
 
 
 def test_agrees_with_ranx() -> None:
-    scores, items, truth = made()
+    scores, items, truth = make_lists()
     dense = truth.toarray()
     names = ["recall", "precision", "hit_rate", "mrr", "ndcg"]
-    asked = [f"{name}@{k}" for name in names for k in (3, 10)]
-    graded, binary = ranx(scores, [dense, dense > 0], [*asked, "map@10"])
+    wanted = [f"{name}@{k}" for name in names for k in (3, 10)]
+    graded, binary = ranx(scores, [dense, dense > 0], [*wanted, "map@10"])
     relevance = match_ground_truth(items, truth)
     ours = {
         "recall": metrics.recall,
@@ -142,13 +142,13 @@ def test_agrees_with_ranx() -> None:
         for name, metric in ours.items():
             np.testing.assert_allclose(metric(relevance, k), graded[f"{name}@{k}"], atol=1e-9, err_msg=name)
         np.testing.assert_allclose(metrics.ndcg(relevance, k), binary[f"ndcg@{k}"], atol=1e-9)
-    # ranx divides by the number of answers also where k is smaller; here k is not.
+    # ranx divides by the number of relevant items even if k is smaller, which it is not here.
     np.testing.assert_allclose(metrics.average_precision(relevance, 10), graded["map@10"], atol=1e-9)
 
 
 @pytest.mark.parametrize("k", [1, 5, 40])
 def test_ndcg_agrees_with_scikit_learn(k: int) -> None:
-    scores, items, truth = made(seed=1)
+    scores, items, truth = make_lists(seed=1)
     dense = truth.toarray()
     for b in range(len(scores)):
         relevance = match_ground_truth(items[[b]], truth[[b]])
@@ -159,14 +159,16 @@ def test_ndcg_agrees_with_scikit_learn(k: int) -> None:
 
 
 def test_average_precision_over_everything_agrees_with_scikit_learn() -> None:
-    scores, items, truth = made(seed=2)
+    scores, items, truth = make_lists(seed=2)
     expected = [average_precision_score(row > 0, score) for row, score in zip(truth.toarray(), scores, strict=True)]
     np.testing.assert_allclose(metrics.average_precision(match_ground_truth(items, truth), 40), expected, atol=1e-9)
 
 
 def test_golden_values_by_hand() -> None:
-    # Answers a (0) and b (1); the list is x a y b: hits at places 2 and 4.
-    relevance = match_ground_truth(np.array([[5, 0, 6, 1]], np.int32), sp.csr_array(np.array([[1, 1, 0, 0, 0, 0, 0]], np.float32)))
+    # Relevant items a (0) and b (1); the list is x a y b: hits at positions 2 and 4.
+    relevance = match_ground_truth(
+        np.array([[5, 0, 6, 1]], np.int32), sp.csr_array(np.array([[1, 1, 0, 0, 0, 0, 0]], np.float32))
+    )
     assert metrics.recall(relevance, 3)[0] == 0.5
     assert metrics.precision(relevance, 4)[0] == 0.5
     assert metrics.reciprocal_rank(relevance, 4)[0] == 0.5
@@ -201,22 +203,22 @@ def test_auc_agrees_with_plain_loops_with_ties_and_seen_items() -> None:
 
 
 def test_auc_agrees_with_scikit_learn() -> None:
-    scores, _, truth = made(seed=3)
+    scores, _, truth = make_lists(seed=3)
     expected = [roc_auc_score(row > 0, score) for row, score in zip(truth.toarray(), scores, strict=True)]
     np.testing.assert_allclose(auc(scores, truth), expected, atol=1e-12)
 
 
-def test_auc_of_equal_scores_is_a_half_and_without_a_pair_unknown() -> None:
+def test_auc_of_equal_scores_is_a_half_and_without_a_pair_nan() -> None:
     truth = sp.csr_array(np.array([[1, 0, 0], [0, 0, 0], [1, 1, 1]], np.float32))
     values = auc(np.zeros((3, 3), np.float32), truth)
     assert values[0] == 0.5
     assert np.isnan(values[1:]).all()
 
 
-# --- judging --------------------------------------------------------------------------------------
+# --- matching ------------------------------------------------------------------------------------
 
 
-def test_an_entry_of_weight_0_is_no_answer() -> None:
+def test_an_entry_of_weight_0_is_not_relevant() -> None:
     truth = sp.csr_array((np.array([0.0, 2.0], np.float32), np.array([1, 3]), np.array([0, 2])), shape=(1, 5))
     relevance = match_ground_truth(np.array([[1, 3, -1]], np.int32), truth)
     assert relevance.gains.tolist() == [[0.0, 2.0, 0.0]]
@@ -233,6 +235,6 @@ def test_an_entry_of_weight_0_is_no_answer() -> None:
         ([[0], [1]], r"shape \(1, K\) of the queries. Got \(2, 1\)"),
     ],
 )
-def test_refuses_lists_that_cannot_be_judged(items: list[list[int]], message: str) -> None:
+def test_invalid_lists_are_refused(items: list[list[int]], message: str) -> None:
     with pytest.raises(DataError, match=message):
         match_ground_truth(np.array(items, np.int32), sp.csr_array(np.ones((1, 5), np.float32)))

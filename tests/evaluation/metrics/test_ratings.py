@@ -1,4 +1,4 @@
-"""Rating errors: against plain loops."""
+"""Rating errors against plain loops."""
 
 import dataclasses
 import json
@@ -16,23 +16,23 @@ from leanrec.types import Float32Array, Int32Array, Queries
 
 
 class ByUserAndItem:
-    """Predicts from the history's length and the item, so that mixed-up rows show."""
+    """Predicts from the length of the history and the item, so that mixed-up rows are detected."""
 
     def predict(self, queries: Queries, items: Int32Array) -> Float32Array:
-        assert len(queries) == len(items) <= ratings._BLOCK
+        assert len(queries) == len(items) <= ratings._BLOCK_SIZE
         return (np.diff(queries.history.indptr) / 10 + items / 20).astype(np.float32)
 
 
 def test_agrees_with_plain_loops(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ratings, "_BLOCK", 7)
-    cases = split(make_dataset(), "time").test
-    assert cases.ratings is not None
-    lengths = np.diff(cases.queries.history.indptr)
+    monkeypatch.setattr(ratings, "_BLOCK_SIZE", 7)
+    evaluation_set = split(make_dataset(), "time").test
+    assert evaluation_set.ratings is not None
+    lengths = np.diff(evaluation_set.queries.history.indptr)
     errors: dict[int, list[float]] = {}
-    for (b, item), rating in cases.ratings.todok().items():
+    for (b, item), rating in evaluation_set.ratings.todok().items():
         errors.setdefault(b, []).append(lengths[b] / 10 + item / 20 - rating)
     flat = [error for each in errors.values() for error in each]
-    found = evaluate_ratings(ByUserAndItem(), cases)
+    found = evaluate_ratings(ByUserAndItem(), evaluation_set)
     assert found.n_ratings == len(flat)
     assert found.rmse == pytest.approx(math.sqrt(sum(e * e for e in flat) / len(flat)), rel=1e-5)
     assert found.mae == pytest.approx(sum(map(abs, flat)) / len(flat), rel=1e-5)
@@ -50,14 +50,14 @@ def test_rmse_has_the_interval_of_the_mean_squared_error() -> None:
     assert report["n_ratings"] == found.n_ratings
 
 
-def test_refuses_cases_without_ratings_and_predictions_that_are_none() -> None:
-    cases = split(make_dataset(), "time").test
-    with pytest.raises(DataError, match="no held-out ratings"):
-        evaluate_ratings(ByUserAndItem(), dataclasses.replace(cases, ratings=None))
+def test_missing_ratings_and_nan_predictions_are_refused() -> None:
+    evaluation_set = split(make_dataset(), "time").test
+    with pytest.raises(DataError, match="must have held-out ratings"):
+        evaluate_ratings(ByUserAndItem(), dataclasses.replace(evaluation_set, ratings=None))
 
     class Broken:
         def predict(self, queries: Queries, items: Int32Array) -> Float32Array:
             return np.full(len(items), np.nan, np.float32)
 
-    with pytest.raises(DataError, match=r"must be a number\. 72 are not"):
-        evaluate_ratings(Broken(), cases)
+    with pytest.raises(DataError, match=r"must be finite\. 72 are not"):
+        evaluate_ratings(Broken(), evaluation_set)

@@ -1,4 +1,4 @@
-"""Which fonts a text is drawn with, and fonts that were installed after matplotlib listed them."""
+"""Selection of fonts, also of fonts installed after matplotlib made its list."""
 
 import json
 import os
@@ -9,24 +9,24 @@ from pathlib import Path
 from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
 
-from leanrec.evaluation.plots.fonts import replace_missing_glyphs, find_font_families
+from leanrec.evaluation.plots.fonts import find_font_families, replace_missing_glyphs
 
 # The first cuneiform sign that no font of this machine has. Finding it writes matplotlib's list of fonts.
 FIND_SIGN = """
-from leanrec.evaluation.plots.fonts import drawable, find_font_families
+from leanrec.evaluation.plots.fonts import replace_missing_glyphs, find_font_families
 signs = [chr(code) for code in range(0x12000, 0x12400)]
 families = find_font_families(signs)
-print(next(ord(sign) for sign in signs if drawable(sign, families) != sign))
+print(next(ord(sign) for sign in signs if replace_missing_glyphs(sign, families) != sign))
 """
 
 DRAW = """
 import sys, warnings
 from leanrec.evaluation.plots.figures import draw_recommendations
-from leanrec.evaluation.plots.fonts import drawable, find_font_families
+from leanrec.evaluation.plots.fonts import replace_missing_glyphs, find_font_families
 warnings.simplefilter("error")
 families = find_font_families([sys.argv[1]])
 draw_recommendations(sys.argv[2], [sys.argv[1]], [1.0])
-print(drawable(sys.argv[1], families), *families, sep="|")
+print(replace_missing_glyphs(sys.argv[1], families), *families, sep="|")
 """
 
 

@@ -1,12 +1,12 @@
-"""The search: what it finds, what it gives up, what it remembers, and that it is honest."""
+"""Tuning: results, pruning, resuming, time limits, and the use of the test part."""
 
 import builtins
 import dataclasses
 import importlib.util
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,8 +24,8 @@ from leanrec.evaluation.tuning.search_space import NumericRange, build_search_sp
 from leanrec.evaluation.tuning.tuning import Search, TuningResult, tune
 from leanrec.models.baselines.popularity import Popularity
 from leanrec.models.factorization.rating_mf import RatingMF
-from leanrec.models.linear.ease import EASE
 from leanrec.run import Run
+from leanrec.settings import setting
 from leanrec.types import Float32Array, Int32Array, Queries
 
 FITS: list[Any] = []
@@ -47,11 +47,9 @@ class NoisyModel:
 
 @dataclasses.dataclass(frozen=True)
 class Noisy:
-    """What was touched together; the more noise, the worse. It notes each fit."""
+    """Co-occurrence of items; more noise is worse. Records each fit."""
 
-    SPACE: ClassVar[Mapping[str, str]] = {"noise": "0..4", "trap": ""}
-
-    noise: float = 1.0
+    noise: float = setting(1.0, search="0..4")
     trap: str = "none"
 
     def fit_bytes(self, shape: DatasetShape) -> int:
@@ -73,7 +71,7 @@ class Noisy:
 
 @dataclasses.dataclass(frozen=True)
 class Epochs(Noisy):
-    """The same by epochs; each is told."""
+    """The same, with a validation score after each epoch."""
 
     epochs: int = 6
     patience: int = 0
@@ -101,18 +99,18 @@ def data() -> Dataset:
 
 
 @pytest.fixture
-def asked(parts: Split, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Settings of the models that the test part is asked of, as it happens."""
+def evaluated_on_test(parts: Split, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Settings of the models that are evaluated on the test part, in order."""
     settings: list[Any] = []
-    judge = tuning.TuningObjective.judge
+    score_queries = tuning.TuningObjective.score_queries
     test = parts.test.take(np.flatnonzero(parts.test.n_relevant)).fingerprint
 
-    def noted(self: Any, model: Any, cases: Any, *rest: Any) -> Any:
-        if cases.fingerprint == test:
+    def record(self: Any, model: Any, evaluation_set: Any, *rest: Any) -> Any:
+        if evaluation_set.fingerprint == test:
             settings.append(model.settings)
-        return judge(self, model, cases, *rest)
+        return score_queries(self, model, evaluation_set, *rest)
 
-    monkeypatch.setattr(tuning.TuningObjective, "judge", noted)
+    monkeypatch.setattr(tuning.TuningObjective, "score_queries", record)
     return settings
 
 
@@ -132,12 +130,12 @@ def search_noise(
     )
 
 
-def same(one: TuningResult, other: TuningResult) -> bool:
-    strip = lambda tuned: [dataclasses.replace(trial, seconds=0.0) for trial in tuned.trials]  # noqa: E731
-    return strip(one) == strip(other) and one.valid == other.valid and one.test == other.test
+def is_same_search(one: TuningResult, other: TuningResult) -> bool:
+    trials = [[dataclasses.replace(trial, seconds=0.0) for trial in each.trials] for each in (one, other)]
+    return trials[0] == trials[1] and one.valid == other.valid and one.test == other.test
 
 
-def test_finds_better_settings_and_tells_what_they_are_worth(parts: Split, data: Dataset) -> None:
+def test_tuning_finds_better_settings_and_their_quality(parts: Split, data: Dataset) -> None:
     found = search_noise(parts, data, Noisy(noise=4.0), space={"noise": "0..4"}, trials=12)
     assert isinstance(found.estimator, Noisy)
     assert found.estimator.noise < 2
@@ -153,66 +151,68 @@ def test_finds_better_settings_and_tells_what_they_are_worth(parts: Split, data:
     assert found.test.n_queries == len(parts.test)
     assert found.stop_reason == "trials"
     assert [trial.number for trial in found.trials] == list(range(12))
-    assert "better by" in found.summary()[2]
+    assert "are better by" in found.summary()[2]
 
 
-def test_the_test_part_is_asked_once_by_the_winner(parts: Split, data: Dataset, asked: list[Any]) -> None:
+def test_the_test_part_is_evaluated_once_with_the_best_settings(
+    parts: Split, data: Dataset, evaluated_on_test: list[Any]
+) -> None:
     found = search_noise(parts, data)
-    assert asked == [found.estimator]
+    assert evaluated_on_test == [found.estimator]
     assert found.n_test_evaluations == 1
 
 
-def test_a_seed_gives_a_search_and_another_seed_another(parts: Split, data: Dataset) -> None:
+def test_a_search_is_reproducible_from_its_seed(parts: Split, data: Dataset) -> None:
     first, again, other = (search_noise(parts, data, run=Run(seed=seed)) for seed in (1, 1, 2))
-    assert same(first, again)
+    assert is_same_search(first, again)
     assert [trial.settings for trial in first.trials[1:]] != [trial.settings for trial in other.trials[1:]]
 
 
-def test_what_is_clearly_worse_is_given_up_on_a_sample(parts: Split, data: Dataset) -> None:
+def test_significantly_worse_trials_are_pruned_on_a_sample_of_queries(parts: Split, data: Dataset) -> None:
     full = search_noise(parts, data, Noisy(noise=0.0), space={"noise": "0..9"}, trials=10)
     pruned = search_noise(parts, data, Noisy(noise=0.0), space={"noise": "0..9"}, trials=10, prune="median")
-    given_up = [trial for trial in pruned.trials if trial.status == "pruned"]
-    assert given_up
-    assert all(trial.n_queries < len(parts.valid) for trial in given_up)
-    assert all("clearly worse on" in trial.reason for trial in given_up)
+    stopped = [trial for trial in pruned.trials if trial.status == "pruned"]
+    assert stopped
+    assert all(trial.n_queries < len(parts.valid) for trial in stopped)
+    assert all("significantly worse on" in trial.reason for trial in stopped)
     assert {trial.n_queries for trial in full.trials} == {len(parts.valid)}
     assert (pruned.best.settings, pruned.valid) == (full.best.settings, full.valid)
 
 
 @pytest.mark.parametrize("how", ["median", "halving"])
-def test_what_is_behind_after_some_epochs_is_given_up(parts: Split, data: Dataset, how: str) -> None:
+def test_trials_with_worse_epochs_are_pruned(parts: Split, data: Dataset, how: str) -> None:
     found = search_noise(parts, data, Epochs(noise=0.0), space={"noise": "0..9"}, trials=14, prune=how)
-    given_up = [trial for trial in found.trials if trial.status == "pruned" and "epoch" in trial.reason]
-    assert given_up
-    assert all(0 < trial.epochs < 6 for trial in given_up)
-    assert len(FITS) == 14 - len(given_up)
+    stopped = [trial for trial in found.trials if trial.status == "pruned" and "epoch" in trial.reason]
+    assert stopped
+    assert all(0 < trial.n_epochs < 6 for trial in stopped)
+    assert len(FITS) == 14 - len(stopped)
     assert found.estimator.patience == 6  # type: ignore[attr-defined]
     assert any("patience=6" in note for note in found.notes)
 
 
-def test_without_pruning_nobody_listens(parts: Split, data: Dataset) -> None:
+def test_without_pruning_no_epochs_are_scored(parts: Split, data: Dataset) -> None:
     found = search_noise(parts, data, Epochs(), trials=3)
-    assert {trial.epochs for trial in found.trials} == {0}
+    assert {trial.n_epochs for trial in found.trials} == {0}
     assert found.estimator.patience == 0  # type: ignore[attr-defined]
 
 
-def test_a_search_goes_on_from_its_file_as_if_it_had_never_stopped(parts: Split, data: Dataset, tmp_path: Path) -> None:
-    is_integer = search_noise(parts, data, trials=13)
+def test_a_resumed_search_equals_an_uninterrupted_one(parts: Split, data: Dataset, tmp_path: Path) -> None:
+    whole = search_noise(parts, data, trials=13)
     store = tmp_path / "deep" / "noise.log"
     search_noise(parts, data, trials=5, store=store)
     FITS.clear()
     rest = search_noise(parts, data, trials=13, store=store)
-    assert same(whole, rest)
-    # Eight new trials; the best of before and the usual settings once more, for their values at each query.
+    assert is_same_search(whole, rest)
+    # Eight new trials, and refits of the best and the default settings for their scores by query.
     assert len(FITS) <= 8 + 2
     assert any("of this session" in note for note in rest.notes)
     assert rest.test == whole.test
 
 
-def test_a_search_that_was_killed_in_a_trial_makes_it_again(
+def test_a_trial_that_was_killed_is_repeated(
     parts: Split, data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    is_integer = search_noise(parts, data, trials=6)
+    whole = search_noise(parts, data, trials=6)
     count = itertools.count()
     fit = Noisy.fit
 
@@ -225,44 +225,44 @@ def test_a_search_that_was_killed_in_a_trial_makes_it_again(
     with pytest.raises(KeyboardInterrupt):
         search_noise(parts, data, trials=6, store=tmp_path / "s.log")
     monkeypatch.setattr(Noisy, "fit", fit)
-    assert same(whole, search_noise(parts, data, trials=6, store=tmp_path / "s.log"))
+    assert is_same_search(whole, search_noise(parts, data, trials=6, store=tmp_path / "s.log"))
 
 
-def test_a_file_of_another_search_is_refused(parts: Split, data: Dataset, tmp_path: Path) -> None:
+def test_the_store_of_another_search_is_refused(parts: Split, data: Dataset, tmp_path: Path) -> None:
     search_noise(parts, data, trials=2, store=tmp_path / "s.log")
     with pytest.raises(ArtifactError, match=r"holds another search \(metric: ndcg@10 there, ndcg@5 here\)"):
         search_noise(parts, data, trials=2, store=tmp_path / "s.log", metric="ndcg@5")
     with pytest.raises(ArtifactError, match="space: .*0..4"):
         search_noise(parts, data, trials=2, store=tmp_path / "s.log", space={"noise": "0..2"})
     (tmp_path / "junk").write_text("not a store\n")
-    with pytest.raises(ArtifactError, match="no store of a search"):
+    with pytest.raises(ArtifactError, match="cannot be read as the store"):
         search_noise(parts, data, trials=2, store=tmp_path / "junk")
-    with pytest.raises(ArtifactError, match="no store of a search"):
+    with pytest.raises(ArtifactError, match="cannot be read as the store"):
         search_noise(parts, data, trials=2, store=tmp_path)
 
 
-def test_going_on_asks_the_test_part_again_only_for_another_winner(
-    parts: Split, data: Dataset, tmp_path: Path, asked: list[Any]
+def test_a_resumed_search_evaluates_the_test_part_only_for_new_best_settings(
+    parts: Split, data: Dataset, tmp_path: Path, evaluated_on_test: list[Any]
 ) -> None:
     options: dict[str, Any] = {"estimator": Noisy(noise=9.0), "space": {"noise": "0..9"}, "store": tmp_path / "s.log"}
     first = search_noise(parts, data, trials=1, **options)
     again = search_noise(parts, data, trials=1, **options)
     assert (again.test, again.n_test_evaluations) == (first.test, 1)
-    assert "On the test part, asked this once: " in again.summary()[-2]
-    assert asked == [first.estimator]
+    assert "Test part, evaluated once: " in again.summary()[-2]
+    assert evaluated_on_test == [first.estimator]
     longer = search_noise(parts, data, trials=8, **options)
     assert longer.estimator != first.estimator
     assert longer.n_test_evaluations == 2
-    assert any("asked 2 times, by another winner each time" in line for line in longer.summary())
+    assert any("evaluated 2 times, by different settings" in line for line in longer.summary())
     assert search_noise(parts, data, trials=8, **options).test == longer.test
-    assert asked == [first.estimator, longer.estimator]
-    # Another test part has not answered yet.
+    assert evaluated_on_test == [first.estimator, longer.estimator]
+    # Results on another test part are not stored yet.
     fewer = dataclasses.replace(parts, test=parts.test.take(np.arange(100)))
     assert search_noise(fewer, data, trials=8, **options).n_test_evaluations == 1
 
 
 class Clock:
-    """Time that passes only when something is fitted."""
+    """A clock that advances only during fits."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -271,7 +271,7 @@ class Clock:
         return self.now
 
 
-def test_the_time_of_a_search_is_kept(parts: Split, data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_time_limit_of_a_search_is_kept(parts: Split, data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     clock, limits = Clock(), []
     fit = Noisy.fit
 
@@ -290,7 +290,7 @@ def test_the_time_of_a_search_is_kept(parts: Split, data: Dataset, monkeypatch: 
     assert found.seconds <= 30
 
 
-def test_what_is_fitted_again_has_a_time_of_its_own(
+def test_refits_have_a_time_limit_of_their_own(
     parts: Split, data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock, runs = Clock(), []
@@ -307,96 +307,84 @@ def test_what_is_fitted_again_has_a_time_of_its_own(
     found = search_noise(parts, data, trials=6, run=Run(seed=1, budget=Budget(fit_time=10)), **options)
     assert found.best.number
     runs.clear()
-    # The clock of the run itself is long over.
+    # The time of the run itself is over.
     run = Run(seed=1, budget=Budget(fit_time=10))
     clock.now += 1000
     again = search_noise(parts, data, trials=6, seconds=100, run=run, **options)
     assert runs == [(found.best.settings["noise"], 0, 10), (4.0, 0, 10)]
-    assert same(found, again)
+    assert is_same_search(found, again)
     assert not any(trial.timed_out for trial in again.trials)
-    # One that its time stops is told, and stays the winner for what it did when it was tried.
+    # A refit that times out gets a note and stays the best by its first value.
     pace[0] = 12.0
-    timed_out = search_noise(parts, data, trials=6, run=Run(seed=1, budget=Budget(fit_time=10)), **options)
+    cut = search_noise(parts, data, trials=6, run=Run(seed=1, budget=Budget(fit_time=10)), **options)
     assert cut.best.number == found.best.number
     assert cut.best.timed_out
     assert cut.estimator == found.estimator
     assert cut.valid.value < found.valid.value
     assert cut.test == found.test
-    assert any(f"Trial {cut.best.number} was fitted again" in note for note in cut.notes)
+    assert any(f"Trial {cut.best.number} reached its time limit" in note for note in cut.notes)
 
 
 @pytest.mark.parametrize(
-    "judge",
+    "search",
     [
         lambda data, run: tune(Noisy(), data, search=Search(trials=3), run=run),
         lambda data, run: cross_validate(Noisy(), data, folds=2, run=run),
     ],
 )
-def test_many_fits_share_no_checkpoint(
-    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, judge: Callable[[Dataset, Run], object]
+def test_fits_do_not_share_a_checkpoint(
+    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, search: Callable[[Dataset, Run], object]
 ) -> None:
     folders, fit = [], Noisy.fit
 
-    def noted(self: Noisy, data: Dataset, run: Run = Run()) -> NoisyModel:
+    def record(self: Noisy, data: Dataset, run: Run = Run()) -> NoisyModel:
         folders.append(run.find_callback(ModelCheckpoint))
         return fit(self, data, run)
 
-    monkeypatch.setattr(Noisy, "fit", noted)
-    judge(data, Run(callbacks=(ModelCheckpoint(tmp_path),)))
+    monkeypatch.setattr(Noisy, "fit", record)
+    search(data, Run(callbacks=(ModelCheckpoint(tmp_path),)))
     assert len(folders) > 1
     assert set(folders) == {None}
-
-
-def test_every_model_takes_the_ends_of_its_ranges() -> None:
-    for name in models.list_models():
-        try:
-            usual: Any = models.get_model(name)()
-        except MissingExtraError:
-            continue
-        for setting, found in build_search_space(usual).items():
-            if isinstance(found, NumericRange):
-                for end in (found.low, found.high):
-                    dataclasses.replace(usual, **{setting: end})
 
 
 @pytest.mark.parametrize(
     ("name", "setting", "wanted"),
     [
-        ("kgin", "damping", NumericRange(0, 1)),
-        ("diffnet", "damping", NumericRange(0, 1)),
-        ("two_tower", "power", NumericRange(0, 1)),
+        ("kgin", "pooling_exponent", NumericRange(0, 1)),
+        ("diffnet", "pooling_exponent", NumericRange(0, 1)),
+        ("two_tower", "pooling_exponent", NumericRange(0, 1)),
         ("mult_vae", "beta", NumericRange(1e-4, 0.1, log=True)),
         ("rating_knn", "damping", NumericRange(0.5, 50, log=True)),
     ],
 )
-def test_a_name_that_means_something_else_has_a_range_of_its_own(name: str, setting: str, wanted: NumericRange) -> None:
+def test_declared_ranges_fit_the_meaning_of_the_setting(name: str, setting: str, wanted: NumericRange) -> None:
     if name != "rating_knn":
         pytest.importorskip("torch")
     assert build_search_space(models.get_model(name)())[setting] == wanted
 
 
-def test_the_usual_settings_are_tried_even_if_the_time_is_over(parts: Split, data: Dataset) -> None:
+def test_the_default_settings_are_tried_even_without_time(parts: Split, data: Dataset) -> None:
     found = search_noise(parts, data, seconds=1e-9)
     assert [trial.number for trial in found.trials] == [0]
-    assert "Nothing beat the usual settings." in found.summary()
+    assert "No trial was better than the default settings." in found.summary()
     assert found.summary()[0].endswith("then the time was over.")
 
 
-def test_a_fit_that_its_time_stopped_is_marked(parts: Split, data: Dataset) -> None:
+def test_a_fit_that_times_out_is_marked(parts: Split, data: Dataset) -> None:
     found = search_noise(parts, data, trials=2, run=Run(budget=Budget(fit_time=0)))
     assert all(trial.timed_out for trial in found.trials)
-    assert any("2 of 2 fits were stopped by their time" in note for note in found.notes)
+    assert any("2 of 2 fits reached their time limit" in note for note in found.notes)
 
 
 @pytest.mark.parametrize(
     ("trap", "status", "reason"),
     [
-        ("memory", "refused", "needs more memory"),
+        ("memory", "rejected", "needs more memory"),
         ("diverge", "failed", "the loss became nan"),
         ("defect", "failed", "ZeroDivisionError: division by zero"),
     ],
 )
-def test_settings_that_cannot_be_fitted_are_lines_of_the_table(
+def test_settings_that_cannot_be_fitted_are_recorded(
     parts: Split, data: Dataset, trap: str, status: str, reason: str
 ) -> None:
     found = search_noise(parts, data, space={"noise": "0..1", "trap": f"none,{trap}"}, trials=10)
@@ -405,44 +393,44 @@ def test_settings_that_cannot_be_fitted_are_lines_of_the_table(
     assert {trial.status for trial in bad} == {status}
     assert all(reason in trial.reason for trial in bad)
     assert found.estimator.trap == "none"  # type: ignore[attr-defined]
-    with pytest.raises(BudgetError if trap == "memory" else DataError, match=f"None of the 3 settings.*{reason}"):
+    with pytest.raises(BudgetError if trap == "memory" else DataError, match=f"None of the 3 trials.*{reason}"):
         search_noise(parts, data, Noisy(trap=trap), trials=3)
 
 
-def test_the_same_settings_are_not_fitted_twice_and_a_small_space_ends(parts: Split, data: Dataset) -> None:
+def test_duplicates_are_not_fitted_and_exhaust_a_small_space(parts: Split, data: Dataset) -> None:
     found = search_noise(parts, data, Noisy(noise=0.0), space={"noise": "0,1,2"}, trials=200)
     assert len(FITS) == 3
-    assert found.stop_reason == "all tried"
-    repeated = [trial for trial in found.trials if trial.status == "repeated"]
-    assert repeated
-    assert all("the same as trial" in trial.reason for trial in repeated)
+    assert found.stop_reason == "exhausted"
+    duplicates = [trial for trial in found.trials if trial.status == "duplicate"]
+    assert duplicates
+    assert all("the same settings as trial" in trial.reason for trial in duplicates)
 
 
-def test_errors_are_better_the_lower(parts: Split, data: Dataset) -> None:
-    space = {"l2": "0.1..1000:log", "factors": "2", "sweeps": "3"}
+def test_errors_are_minimized(parts: Split, data: Dataset) -> None:
+    space = {"l2": "0.1..1000:log", "embedding_dim": "2", "n_iter": "3"}
     found = tune(RatingMF(), data, space=space, search=Search(trials=6), metric="rmse", split=parts)
-    done = [trial.value for trial in found.trials if trial.status == "done"]
-    assert found.best.value == min(value for value in done if value is not None)
+    values = [trial.value for trial in found.trials if trial.status == "completed"]
+    assert found.best.value == min(value for value in values if value is not None)
     assert found.valid.low < found.valid.value < found.valid.high
     assert found.improvement is not None
     assert found.improvement.value >= 0
-    assert found.ranked_trials()[0] is found.best
+    assert found.ranked_trials()[0] == found.best
 
 
-def test_a_single_value_holds_for_the_usual_settings_too(parts: Split, data: Dataset) -> None:
+def test_a_single_value_also_fixes_the_default_settings(parts: Split, data: Dataset) -> None:
     found = search_noise(parts, data, Epochs(), space={"epochs": "3", "noise": "5..6"}, trials=2)
     assert [trial.settings["epochs"] for trial in found.trials] == [3, 3]
     assert found.default.epochs == 3  # type: ignore[attr-defined]
-    # The usual noise is outside the range, and tried all the same.
+    # The default noise is outside the range and tried all the same.
     assert found.trials[0].settings["noise"] == 1.0
     outside = search_noise(parts, data, Noisy(), space={"noise": "2,3"}, trials=2)
     assert outside.trials[0].settings["noise"] == 1.0
 
 
-def test_importance_names_what_matters(parts: Split, data: Dataset) -> None:
+def test_importance_is_higher_for_the_setting_with_an_effect(parts: Split, data: Dataset) -> None:
     @dataclasses.dataclass(frozen=True)
     class Idle(Noisy):
-        """One setting moves nothing."""
+        """One setting has no effect."""
 
         idle: float = 1.0
 
@@ -452,17 +440,19 @@ def test_importance_names_what_matters(parts: Split, data: Dataset) -> None:
     assert search_noise(parts, data, Idle(), space={"noise": "0..4", "idle": "0..4"}, trials=2).importance == {}
 
 
-def test_a_name_is_enough_and_everything_is_plain_for_json(data: Dataset) -> None:
+def test_a_model_can_be_given_by_name_and_the_dictionary_survives_json(data: Dataset) -> None:
     import json
 
     found = tune("popularity", data, split="leave-one-out", search=Search(trials=2))
     assert isinstance(found.default, Popularity)
     assert found.model == "popularity"
     plain = json.loads(json.dumps(found.to_dict()))
-    assert {"settings", "space", "trials", "best", "valid", "gain", "selection", "test", "seconds"} <= set(plain)
+    assert {"settings", "space", "trials", "best", "valid", "improvement", "selection_bias", "test", "seconds"} <= set(
+        plain
+    )
 
 
-def test_what_cannot_be_searched_is_refused_before_any_fit(parts: Split, data: Dataset) -> None:
+def test_invalid_arguments_are_refused_before_any_fit(parts: Split, data: Dataset) -> None:
     with pytest.raises(SettingError, match="metric must be one of"):
         search_noise(parts, data, metric="ndgc@10")
     with pytest.raises(SettingError, match="has no setting 'nois'"):
@@ -475,15 +465,15 @@ def test_what_cannot_be_searched_is_refused_before_any_fit(parts: Split, data: D
         Search(seconds="10")
     with pytest.raises(SettingError, match="seconds must be a positive number"):
         Search(seconds=0)
-    with pytest.raises(DataError, match="validation part must hold at least one answer"):
+    with pytest.raises(DataError, match="validation part must hold at least one relevant item"):
         tune(Noisy(), data, split=split(data, "leave-one-out", valid=0))
     unrated = dataclasses.replace(parts, valid=dataclasses.replace(parts.valid, ratings=None))
-    with pytest.raises(DataError, match="validation part must hold at least one answer"):
+    with pytest.raises(DataError, match="validation part must hold at least one relevant item"):
         tune(RatingMF(), data, split=unrated, metric="rmse")
     assert FITS == []
 
 
-def test_without_optuna_one_line_names_the_extra(parts: Split, data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_optuna_names_the_extra(parts: Split, data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     there, loaded = importlib.util.find_spec, builtins.__import__
 
     def missing(name: str, *rest: Any, **named: Any) -> Any:
@@ -497,13 +487,3 @@ def test_without_optuna_one_line_names_the_extra(parts: Split, data: Dataset, mo
     monkeypatch.setattr(builtins, "__import__", missing)
     with pytest.raises(MissingExtraError, match=r'pip install "leanrec\[tune\]"'):
         search_noise(parts, data)
-
-
-def test_the_picture_shows_a_search(parts: Split, data: Dataset, tmp_path: Path) -> None:
-    from leanrec.evaluation.plots.tuning_figure import draw_tuning
-
-    space = {"l2": "1..1000:log", "weighting": "none,log"}
-    found = tune(EASE(), data, space=space, search=Search(trials=8), split=parts)
-    assert draw_tuning(tmp_path / "a" / "tune.png", found).read_bytes().startswith(b"\x89PNG")
-    few = search_noise(parts, data, trials=1)
-    assert draw_tuning(tmp_path / "few.png", few).exists()

@@ -172,7 +172,7 @@ def _normalized_dcg(relevance: Relevance, gains: Float64Array, ideal: Float64Arr
     discount = 1 / np.log2(np.arange(gains.shape[1]) + 2)
     best = ideal @ discount
     return _mask_without_relevant(
-        relevance, np.divide_or_nan(gains @ discount, best, out=np.zeros(len(gains)), where=best > 0)
+        relevance, np.divide(gains @ discount, best, out=np.zeros(len(gains)), where=best > 0)
     )
 
 
@@ -222,5 +222,5 @@ def auc(scores: Float32Array, ground_truth: CSR, seen: CSR | None = None) -> Flo
 def divide_or_nan(numerator: NDArray[Any], denominator: NDArray[Any]) -> Float64Array:
     """Element-wise quotient, NaN where the denominator is 0."""
     quotient: Float64Array = np.full(len(denominator), np.nan)
-    np.divide_or_nan(numerator, denominator, out=quotient, where=denominator != 0)
+    np.divide(numerator, denominator, out=quotient, where=denominator != 0)
     return quotient
