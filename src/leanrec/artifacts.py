@@ -1,9 +1,9 @@
-"""Frozen dataclasses of arrays on disk: one folder, JSON and .npy files, no pickle.
+"""Storage of frozen dataclasses of arrays: a folder with JSON and .npy files, no pickle.
 
-``manifest.json`` holds the class, its plain fields, the versions of format and code, free-form
-provenance, for every array its file, type, shape and SHA-256, and the SHA-256 of all that. A folder loads only
-if every byte of it verifies. A new artifact is put in place by one rename, so a half-written one never loads; to
-replace an older one takes two, and a crash between them leaves the older one beside, in ``.<name>-old-…``.
+``manifest.json`` has the type id, the plain fields, the versions of format and code, free-form provenance, the file, type,
+shape and SHA-256 of every array, and the SHA-256 of all that. A folder loads only if every byte verifies. A new artifact
+is moved into place by one rename, so that a partially written one never loads. Replacing an older one takes two renames;
+a crash between them leaves the older one in ``.<name>-old-…``.
 """
 
 import contextlib
@@ -31,8 +31,8 @@ __all__ = ["FORMAT", "load", "read_manifest", "save", "size_of", "type_id"]
 FORMAT = 3
 _MANIFEST = "manifest.json"
 _MAPPED_FROM = 16_000_000
-# Where the classes live that are not in the module of a model, by the first part of their type id. A module that moves
-# changes its line here and nothing on anybody's disk.
+# Modules of the saved classes outside the modules of models, by the first part of their type id. A module that moves
+# changes its line here, and saved artifacts stay readable.
 _HOMES = {
     "types": "leanrec.types",
     "dataset": "leanrec.data.dataset",
@@ -66,29 +66,29 @@ _HOMES = {
     "sequential.models": "leanrec.models.sequential.core.models",
     "sequential.item_content": "leanrec.models.sequential.core.item_content",
     "graph.training": "leanrec.models.graph.core.training",
-    "deep.history": "leanrec.models.deep.core.history_training",
+    "deep.fold_in": "leanrec.models.deep.core.fold_in",
 }
-# What people keep in folders: in words, and what to do with it where something else was asked for.
-_SPOKEN = {
+# Artifacts that users save: a description, and advice where another one is expected.
+_DESCRIPTIONS = {
     "Dataset": ("a data set", "Fit a model on it first: leanrec fit MODEL {} --out FOLDER."),
     "SavedPipeline": ("a fitted model", "Name a data set, or the log that the model was fitted on."),
 }
 
 
 def save(
-    value: Any, path: str | Path, *, provenance: Mapping[str, Any] | None = None, adopt: Path | None = None
+    value: Any, path: str | Path, *, provenance: Mapping[str, Any] | None = None, link_from: Path | None = None
 ) -> Path:
     """Write a frozen dataclass to the folder ``path``, replacing an older artifact there.
 
     Fields may be numbers, strings, None, arrays, CSR matrices, tuples, dictionaries with string keys, and
-    dataclasses of these. Raises ArtifactError if ``path`` exists and is no artifact, or if the disk is full.
+    dataclasses of these. Raises ArtifactError if ``path`` exists and is not an artifact, or if the disk is full.
 
     Args:
         value: what to save.
         path: the folder.
-        provenance: where the value comes from, free-form.
-        adopt: a folder of .npy files that nobody writes to any more. An array that maps one of them as a whole
-            is saved by a link to the file, so that it never passes through memory.
+        provenance: free-form description of the origin of the value.
+        link_from: a folder of .npy files that are no longer written to. An array that maps a whole one of them is saved
+            by a hard link, without reading it into memory.
     """
     target = Path(path)
     if target.exists() and not (target / _MANIFEST).exists():
@@ -99,7 +99,7 @@ def save(
     except OSError as error:
         raise ArtifactError(f"Cannot write {target}: {error.strerror or error}.") from error
     try:
-        writer = _Writer(staging, adopt)
+        writer = _Writer(staging, link_from)
         manifest = {
             "format": FORMAT,
             "leanrec": __version__,
@@ -107,8 +107,8 @@ def save(
             "arrays": writer.arrays,
             "provenance": dict(provenance or {}),
         }
-        _write(staging / _MANIFEST, json.dumps(manifest | {"sha256": _seal(manifest)}, indent=1).encode())
-        _swap(staging, target)
+        _write(staging / _MANIFEST, json.dumps(manifest | {"sha256": _manifest_digest(manifest)}, indent=1).encode())
+        _move_into_place(staging, target)
     except OSError as error:
         raise ArtifactError(f"Cannot write {target}: {error.strerror or error}. Nothing was changed there.") from error
     finally:
@@ -141,13 +141,13 @@ def load(path: str | Path, kind: type | None = None, *, mapped: bool = False) ->
 
 
 def _check_kind(folder: Path, value: Any, kind: type | None) -> None:
-    """Raise for a data set where a model is asked for and the reverse, before anything is read."""
+    """Raise for a data set where a model is expected and vice versa, before reading arrays."""
     held = value.get("$type", "") if isinstance(value, dict) else ""
     held = held.partition("/")[0].rpartition(".")[2] if isinstance(held, str) else ""
-    if kind is None or kind.__name__ == held or {held, kind.__name__} - set(_SPOKEN):
+    if kind is None or kind.__name__ == held or {held, kind.__name__} - set(_DESCRIPTIONS):
         return
     raise ArtifactError(
-        f"{folder} is {_SPOKEN[held][0]}, not {_SPOKEN[kind.__name__][0]}. {_SPOKEN[held][1].format(folder)}"
+        f"{folder} is {_DESCRIPTIONS[held][0]}, not {_DESCRIPTIONS[kind.__name__][0]}. {_DESCRIPTIONS[held][1].format(folder)}"
     )
 
 
@@ -157,18 +157,18 @@ def read_manifest(path: str | Path) -> dict[str, Any]:
     try:
         manifest = json.loads(file.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise ArtifactError(_no_artifact(Path(path))) from error
+        raise ArtifactError(_describe_missing(Path(path))) from error
     except (OSError, ValueError, RecursionError) as error:
         raise ArtifactError(f"{file} cannot be read: {error}. The artifact is damaged; make it again.") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT or "value" not in manifest:
-        raise ArtifactError(_other_format(Path(path), manifest))
-    if manifest.pop("sha256", None) != _seal(manifest):
+        raise ArtifactError(_describe_format(Path(path), manifest))
+    if manifest.pop("sha256", None) != _manifest_digest(manifest):
         raise ArtifactError(f"{file} is damaged or was edited: its SHA-256 is not the one it names. Make it again.")
     return manifest
 
 
-def _other_format(path: Path, manifest: Any) -> str:
-    """What to say of an artifact of another format: how to make it again, as far as it tells where it came from."""
+def _describe_format(path: Path, manifest: Any) -> str:
+    """Message for an artifact of another format, with the command that makes it again where the origin is known."""
     found = manifest.get("format") if isinstance(manifest, dict) else None
     made = manifest.get("provenance") if isinstance(manifest, dict) else None
     made = made if isinstance(made, dict) else {}
@@ -184,13 +184,13 @@ def _other_format(path: Path, manifest: Any) -> str:
     )
 
 
-def _seal(manifest: Mapping[str, Any]) -> str:
-    """SHA-256 of a manifest, however it is laid out."""
+def _manifest_digest(manifest: Mapping[str, Any]) -> str:
+    """SHA-256 of a manifest, independent of its formatting."""
     text = json.dumps(manifest, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _no_artifact(path: Path) -> str:
+def _describe_missing(path: Path) -> str:
     if not path.exists():
         return f"{path} does not exist, so it is not a leanrec artifact. Check the path."
     wrote = "which is what `leanrec fit --out` and `leanrec ingest --out` write"
@@ -210,20 +210,20 @@ def _write(file: Path, data: bytes) -> None:
         os.fsync(handle.fileno())
 
 
-def _file_behind(array: NDArray[Any], folder: Path) -> Path | None:
-    """The .npy file of ``folder`` whose whole content a mapped array is, or None."""
+def _find_mapped_file(array: NDArray[Any], folder: Path) -> Path | None:
+    """The .npy file in ``folder`` that the array maps as a whole, or None."""
     name = getattr(array, "filename", None)
     file = None if name is None else Path(str(name))
     if file is None or file.parent != folder or file.suffix != ".npy":
         return None
     stored = np.load(file, mmap_mode="r", allow_pickle=False)
-    # A slice or another shape of the file keeps its name; it is written out like any array.
+    # A slice or a reshaped view has the same file name; it is written like any array.
     whole = stored.shape == array.shape and stored.strides == array.strides and stored.dtype == array.dtype
     return file if whole else None
 
 
-def _link(source: Path, target: Path) -> None:
-    """Give the file a second name, or copy it where the file system cannot: its content never passes through memory."""
+def _link_or_copy(source: Path, target: Path) -> None:
+    """Create a hard link, or copy the file where the file system has none."""
     try:
         target.hardlink_to(source)
     except OSError:
@@ -232,22 +232,22 @@ def _link(source: Path, target: Path) -> None:
         os.fsync(handle.fileno())
 
 
-def _swap(staging: Path, target: Path) -> None:
+def _move_into_place(staging: Path, target: Path) -> None:
     staging.chmod(0o755)
     if not target.exists():
         staging.rename(target)
-        _sync(target.parent)
+        _sync_folder(target.parent)
         return
     old = Path(tempfile.mkdtemp(prefix=f".{target.name}-old-", dir=target.parent))
     target.rename(old / "artifact")
     staging.rename(target)
-    _sync(target.parent)
+    _sync_folder(target.parent)
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _sync(folder: Path) -> None:
-    """Names of files reach the disk too: without this a loss of power can take a rename back."""
-    with contextlib.suppress(OSError):  # not every file system lets a folder be opened
+def _sync_folder(folder: Path) -> None:
+    """Flush directory entries to the disk, so that a power failure cannot undo a rename."""
+    with contextlib.suppress(OSError):  # not every file system can open a folder
         handle = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(handle)
@@ -256,11 +256,11 @@ def _sync(folder: Path) -> None:
 
 
 class _Writer:
-    """Turns values into JSON and puts their arrays into files of ``folder``."""
+    """Encodes values as JSON and writes their arrays to files in ``folder``."""
 
-    def __init__(self, folder: Path, adopt: Path | None = None) -> None:
+    def __init__(self, folder: Path, link_from: Path | None = None) -> None:
         self.folder = folder
-        self.adopt = adopt
+        self.link_from = link_from
         self.arrays: dict[str, dict[str, Any]] = {}
 
     def encode(self, value: Any, name: str) -> Any:
@@ -294,9 +294,9 @@ class _Writer:
         if array.dtype.hasobject:
             raise ArtifactError(f"An array of Python objects cannot be saved ({name}). Use numbers or StringDType.")
         file = self.folder / f"{name}.npy"
-        behind = None if self.adopt is None else _file_behind(array, self.adopt)
-        if behind is not None:
-            _link(behind, file)
+        mapped_file = None if self.link_from is None else _find_mapped_file(array, self.link_from)
+        if mapped_file is not None:
+            _link_or_copy(mapped_file, file)
         else:
             with file.open("wb") as handle:
                 np.save(handle, array, allow_pickle=False)
@@ -313,7 +313,7 @@ class _Writer:
 
 
 class _Reader:
-    """The reverse of ``_Writer``."""
+    """Decodes what `_Writer` wrote."""
 
     def __init__(self, folder: Path, manifest: Mapping[str, Any], *, mapped: bool = False) -> None:
         self.folder = folder
@@ -336,7 +336,7 @@ class _Reader:
             return tuple(self.decode(each) for each in value["$tuple"])
         if "$dict" in value:
             return {key: self.decode(each) for key, each in value["$dict"]}
-        kind, fields = _migrated(value["$type"], value["fields"])
+        kind, fields = _migrate(value["$type"], value["fields"])
         return kind(**{name: self.decode(each) for name, each in fields.items()})
 
     def _array(self, name: str) -> NDArray[Any]:
@@ -360,10 +360,10 @@ class _Reader:
 
 
 def type_id(kind: type) -> str:
-    """What a manifest calls a class: ``ease/1`` for the settings of a model, ``ease.EASEModel/1`` for another class there.
+    """The type id of a class: ``ease/1`` for the settings of a model, ``ease.EASEModel/1`` for another class there.
 
     The first part is the name of a model, or of one of the other modules whose values are saved; the number is the
-    class attribute ``ARTIFACT_VERSION``, 1 where there is none. Ids do not change when a module moves.
+    class attribute ``ARTIFACT_VERSION``, by default 1. Ids do not change when a module moves.
     A class of another package keeps its import path: ``package.module:Class/1``. Raises ArtifactError for a class of
     leanrec that has no id.
     """
@@ -380,8 +380,8 @@ def type_id(kind: type) -> str:
     return f"{homes[kind.__module__]}.{kind.__qualname__}/{version}"
 
 
-def _migrated(identifier: str, fields: Mapping[str, Any]) -> tuple[type, Mapping[str, Any]]:
-    """The class of a type id and its fields, brought to the present version.
+def _migrate(identifier: str, fields: Mapping[str, Any]) -> tuple[type, Mapping[str, Any]]:
+    """The class of a type id and its fields, migrated to the current version.
 
     A module whose class has changed its fields or its name has a dictionary ``MIGRATIONS``: from an old id to a function
     that takes the fields as they are in the manifest and returns the next id with its fields.
@@ -430,7 +430,7 @@ def _locate(identifier: str) -> tuple[str, str]:
 
 
 def _models() -> Any:
-    """The list of models, imported by name as an artifact's classes are: this module is below all that it saves."""
+    """The package of models, imported by name, since this module is below it."""
     return importlib.import_module("leanrec.models")
 
 

@@ -242,13 +242,13 @@ class OddDataContract(_FittedModel):
         _, scores = self._check_fit(data)
         np.testing.assert_allclose(scores, model.score(dataset.queries()), rtol=1e-3, atol=1e-4)
 
-    @pytest.mark.filterwarnings("ignore:.*nothing to train on")
+    @pytest.mark.filterwarnings("ignore:.*no training examples")
     def test_no_events_at_all(self, dataset: Dataset) -> None:
         # A model of ratings refuses data without any.
         with contextlib.suppress(DataError):
             self._check_fit(dataset.with_events(dataset.events.take(np.zeros(0, np.int64))))
 
-    @pytest.mark.filterwarnings("ignore:.*nothing to train on")
+    @pytest.mark.filterwarnings("ignore:.*no training examples")
     def test_a_single_event(self, dataset: Dataset) -> None:
         self._check_fit(dataset.with_events(dataset.events.take(np.array([5]))))
 

@@ -51,7 +51,7 @@ def test_gradients_are_the_same_with_dropout_too() -> None:
         assert torch.equal(mine, slow)
 
 
-def test_less_is_kept_between_the_way_there_and_the_way_back() -> None:
+def test_fewer_activations_are_kept_for_the_backward_pass() -> None:
     kept = []
     for net, forget in zip(nets(), (False, True), strict=True):
         if forget:
@@ -69,7 +69,7 @@ def test_less_is_kept_between_the_way_there_and_the_way_back() -> None:
     assert kept[1] < kept[0] / 3
 
 
-def test_answers_are_the_same() -> None:
+def test_outputs_are_the_same() -> None:
     plain, again = nets()
     checkpoint_blocks(again)
     x = torch.randn(2, 5, 8)
@@ -77,6 +77,6 @@ def test_answers_are_the_same() -> None:
         assert torch.equal(plain.eval()(x), again.eval()(x))
 
 
-def test_a_network_without_blocks_is_refused() -> None:
-    with pytest.raises(SettingError, match="recompute must be False"):
+def test_network_without_blocks_is_refused() -> None:
+    with pytest.raises(SettingError, match="activation_checkpointing must be False"):
         checkpoint_blocks(nn.Linear(2, 2))

@@ -14,7 +14,7 @@ def network() -> nn.Module:
     return nn.Sequential(nn.Embedding(5, 3), nn.Linear(3, 2), nn.BatchNorm1d(2), nn.Dropout(0.5))
 
 
-def test_arrays_give_the_same_network_back() -> None:
+def test_arrays_restore_the_same_network() -> None:
     first = network()
     arrays = to_arrays(first)
     assert set(arrays) == {"0.weight", "1.weight", "1.bias", *(f"2.{n}" for n in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked"))}  # fmt: skip
@@ -33,7 +33,7 @@ def test_arrays_are_copies() -> None:
     assert not np.allclose(arrays["0.weight"], net[0].weight.detach())
 
 
-def test_arrays_that_are_mapped_from_a_file_are_read(tmp_path: Path) -> None:
+def test_memory_mapped_arrays_are_loaded(tmp_path: Path) -> None:
     net = network()
     arrays = dict(to_arrays(net))
     np.save(tmp_path / "w.npy", arrays["0.weight"])

@@ -25,7 +25,7 @@ def draw(length: int, *, dtype: torch.dtype = torch.complex128) -> tuple[Tensor,
 
 @pytest.mark.parametrize("length", [1, 2, 3, 8, 13, 64, 201])
 @pytest.mark.parametrize("dtype", [torch.complex128, torch.float64])
-def test_states_and_gradients_are_those_of_the_loop(length: int, dtype: torch.dtype) -> None:
+def test_states_and_gradients_equal_a_sequential_loop(length: int, dtype: torch.dtype) -> None:
     x, decay = draw(length, dtype=dtype)
     fast, slow = linear_recurrence(x, decay), step_by_step(x, decay)
     torch.testing.assert_close(fast, slow)
@@ -39,7 +39,7 @@ def test_gradients_agree_with_differences() -> None:
     assert torch.autograd.gradcheck(linear_recurrence, draw(6))
 
 
-def test_the_inputs_are_left_as_they_were() -> None:
+def test_inputs_are_not_modified() -> None:
     x, decay = draw(7)
     before = x.detach().clone()
     linear_recurrence(x, decay)

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from contracts import two
+from contracts import two_workers
 from leanrec.budget import Budget
 from leanrec.callbacks import ModelCheckpoint
 from leanrec.cli import distributed
@@ -27,8 +27,8 @@ from leanrec.training.trainer import TrainingHistory, train
 
 pytestmark = pytest.mark.system
 
-SETTINGS = TrainingSettings(epochs=3, batch=8, learning_rate=0.05, clip=1.0, weight_decay=0.1)
-TWO_AS_ONE = dataclasses.replace(SETTINGS, accumulate=2)
+SETTINGS = TrainingSettings(epochs=3, batch_size=8, learning_rate=0.05, max_grad_norm=1.0, weight_decay=0.1)
+TWO_AS_ONE = dataclasses.replace(SETTINGS, gradient_accumulation=2)
 
 
 class Network(nn.Module):
@@ -72,8 +72,10 @@ class Lessons:
         return loss * math.nan if self.asked in self.broken else loss
 
 
-def learn(settings: TrainingSettings, lessons: Lessons, run: Run = Run(threads=1), **more: Any) -> tuple[TrainingHistory, nn.Module]:
-    torch.manual_seed(WorkerGroup.now().rank)  # the first worker's weights count
+def learn(
+    settings: TrainingSettings, lessons: Lessons, run: Run = Run(threads=1), **more: Any
+) -> tuple[TrainingHistory, nn.Module]:
+    torch.manual_seed(WorkerGroup.current().rank)  # the first worker's weights count
     network = Network()
     return train(network, lessons, settings, run, **more), network
 
@@ -91,15 +93,17 @@ def steps() -> dict[str, Any]:
 
 
 def one_out_of_time() -> dict[str, Any]:
-    seconds = 0.2 if WorkerGroup.now().rank == 1 else None
+    seconds = 0.2 if WorkerGroup.current().rank == 1 else None
     lessons = Lessons(pause=0.05)
-    history, _ = learn(dataclasses.replace(SETTINGS, epochs=1000), lessons, Run(threads=1, budget=Budget(fit_time=seconds)))
+    history, _ = learn(
+        dataclasses.replace(SETTINGS, epochs=1000), lessons, Run(threads=1, budget=Budget(fit_time=seconds))
+    )
     return {"stopped": history.stopped, "epochs": len(history.losses), "asked": lessons.asked}
 
 
 def scores_differ() -> dict[str, Any]:
     """The first worker's scores fall, the other's rise."""
-    sign = -1 if WorkerGroup.now().first else 1
+    sign = -1 if WorkerGroup.current().is_first else 1
     scores = iter(range(100))
     history, _ = learn(
         dataclasses.replace(SETTINGS, epochs=9, patience=2), Lessons(), score=lambda: sign * next(scores)
@@ -109,15 +113,15 @@ def scores_differ() -> dict[str, Any]:
 
 def one_diverges_later() -> dict[str, Any]:
     # Step 6 is in the second epoch, and the first of two whose gradients make one step.
-    lessons = Lessons(broken=(7,) if WorkerGroup.now().rank == 1 else ())
-    history, network = learn(dataclasses.replace(SETTINGS, accumulate=2), lessons)
+    lessons = Lessons(broken=(7,) if WorkerGroup.current().rank == 1 else ())
+    history, network = learn(dataclasses.replace(SETTINGS, gradient_accumulation=2), lessons)
     finite = all(bool(value.isfinite().all()) for value in network.state_dict().values())
     return {"stopped": history.stopped, "epochs": len(history.losses), "finite": finite}
 
 
 def one_diverges_at_once() -> dict[str, Any]:
     try:
-        learn(SETTINGS, Lessons(broken=(2,) if WorkerGroup.now().rank == 1 else ()))
+        learn(SETTINGS, Lessons(broken=(2,) if WorkerGroup.current().rank == 1 else ()))
     except DivergedError as error:
         return {"error": str(error)}
     return {}
@@ -125,7 +129,7 @@ def one_diverges_at_once() -> dict[str, Any]:
 
 def other_data() -> dict[str, Any]:
     try:
-        learn(SETTINGS, Lessons(count=7 + WorkerGroup.now().rank))
+        learn(SETTINGS, Lessons(count=7 + WorkerGroup.current().rank))
     except WorkerError as error:
         return {"error": str(error)}
     return {}
@@ -160,7 +164,7 @@ def lose_one(how: str) -> dict[str, Any]:
     plain = lessons.loss
 
     def loss(*arguments: Any) -> Tensor:
-        if WorkerGroup.now().rank == 1 and lessons.asked == 2:
+        if WorkerGroup.current().rank == 1 and lessons.asked == 2:
             os._exit(3) if how == "dead" else time.sleep(60)
         return plain(*arguments)
 
@@ -174,7 +178,7 @@ def lose_one(how: str) -> dict[str, Any]:
 
 def main(what: str, folder: Path) -> None:
     found = tasks(folder) if what == "tasks" else lose_one(what)
-    two.write(what, folder, found)
+    two_workers.write(what, folder, found)
 
 
 # ---- what is expected of them
@@ -183,10 +187,10 @@ def main(what: str, folder: Path) -> None:
 @pytest.fixture(scope="module")
 def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict[str, Any]]:
     """What the two workers found."""
-    return two.both(__file__, "tasks", tmp_path_factory.mktemp("two"))
+    return two_workers.both(__file__, "tasks", tmp_path_factory.mktemp("two"))
 
 
-def test_two_processes_are_one_that_accumulates(both: tuple[dict[str, Any], ...]) -> None:
+def test_two_workers_equal_one_that_accumulates(both: tuple[dict[str, Any], ...]) -> None:
     torch.manual_seed(0)
     network = Network()
     with torch.random.fork_rng(devices=[]):
@@ -197,41 +201,41 @@ def test_two_processes_are_one_that_accumulates(both: tuple[dict[str, Any], ...]
         np.testing.assert_allclose(both[0]["steps"]["weights"][name], value, rtol=2e-4, atol=2e-5, err_msg=name)
 
 
-def test_a_training_that_was_broken_off_goes_on_as_if_it_had_not_been(both: tuple[dict[str, Any], ...]) -> None:
+def test_interrupted_parallel_training_resumes_identically(both: tuple[dict[str, Any], ...]) -> None:
     assert both[0]["goes_on"] == both[0]["steps"]
     assert both[1]["goes_on"] == both[1]["steps"]
 
 
-def test_all_stop_when_one_is_out_of_time(both: tuple[dict[str, Any], ...]) -> None:
+def test_all_workers_stop_when_one_is_out_of_time(both: tuple[dict[str, Any], ...]) -> None:
     found = both[0]["one_out_of_time"]
     assert found == both[1]["one_out_of_time"]
     assert found["stopped"] == "time"
     assert found["asked"] < 40
 
 
-def test_patience_is_the_first_workers(both: tuple[dict[str, Any], ...]) -> None:
+def test_patience_uses_the_score_of_the_first_worker(both: tuple[dict[str, Any], ...]) -> None:
     for each in both:
         assert each["scores_differ"] == {"stopped": "patience", "epochs": 3, "best": 0}
 
 
-def test_all_keep_the_last_good_weights_when_the_loss_of_one_is_no_number(both: tuple[dict[str, Any], ...]) -> None:
+def test_all_workers_keep_the_best_weights_after_a_nonfinite_loss(both: tuple[dict[str, Any], ...]) -> None:
     for each in both:
         assert each["one_diverges_later"] == {"stopped": "diverged", "epochs": 1, "finite": True}
 
 
-def test_all_say_so_where_there_is_nothing_good_yet(both: tuple[dict[str, Any], ...]) -> None:
+def test_all_workers_raise_for_a_nonfinite_loss_in_the_first_epoch(both: tuple[dict[str, Any], ...]) -> None:
     assert "the loss of another worker became nan in epoch 1, step 2" in both[0]["one_diverges_at_once"]["error"]
     assert "the loss became nan in epoch 1, step 2" in both[1]["one_diverges_at_once"]["error"]
 
 
-def test_workers_with_other_data_are_told(both: tuple[dict[str, Any], ...]) -> None:
+def test_workers_with_different_data_raise(both: tuple[dict[str, Any], ...]) -> None:
     for each in both:
-        assert "the same number of batches. Found 7, 8" in each["other_data"]["error"]
+        assert "the same number of batches. Got 7, 8" in each["other_data"]["error"]
 
 
 @pytest.mark.parametrize("how", ["dead", "silent"])
-def test_a_lost_worker_is_an_error_and_no_hang(how: str, tmp_path: Path) -> None:
-    first, second = two.start(__file__, how, tmp_path, LEANREC_WORKER_TIME="2s")
+def test_lost_worker_raises_instead_of_hanging(how: str, tmp_path: Path) -> None:
+    first, second = two_workers.start(__file__, how, tmp_path, LEANREC_WORKER_TIME="2s")
     try:
         said = first.communicate(timeout=60)[1]
         assert Path(tmp_path, f"{how}-0.json").exists(), said
@@ -239,23 +243,24 @@ def test_a_lost_worker_is_an_error_and_no_hang(how: str, tmp_path: Path) -> None
         second.kill()
         second.communicate()
     assert (
-        "Worker 0 of 2 lost another one, which ended or gave no answer for 2 s" in two.answer(how, tmp_path, 0)["error"]
+        "Worker 0 of 2 lost another worker, which ended or did not answer for 2 s"
+        in two_workers.answer(how, tmp_path, 0)["error"]
     )
 
 
-def test_workers_that_do_not_meet_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_that_cannot_connect_raise(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.delenv("MASTER_ADDR", raising=False)
-    with pytest.raises(LeanrecError, match="WORLD_SIZE is 2, but the workers do not meet.*Start them by torchrun"):
-        WorkerGroup.now()
+    with pytest.raises(LeanrecError, match="must be able to connect. WORLD_SIZE is 2.*Start them with torchrun"):
+        WorkerGroup.current()
 
 
-def test_torchrun_fits_what_one_process_fits_and_only_the_first_speaks(tmp_path: Path) -> None:
+def test_torchrun_fits_the_same_model_and_only_the_first_worker_prints(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     events = [f"{user},{(user * 7 + place + rng.integers(2)) % 25},{place}" for user in range(30) for place in range(8)]
     Path(tmp_path, "log.csv").write_text("user,item,time\n" + "\n".join(events), encoding="utf-8")
     common = ["fit", "sasrec", str(tmp_path / "log.csv"), "--threads", "1"]
-    for each in ("epochs=2", "width=8", "length=8", "batch=32"):
+    for each in ("epochs=2", "embedding_dim=8", "max_length=8", "batch_size=32"):
         common += ["--set", each]
     run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "leanrec"]
     alone = [sys.executable, "-m", "leanrec"]
@@ -264,7 +269,10 @@ def test_torchrun_fits_what_one_process_fits_and_only_the_first_speaks(tmp_path:
     assert said.returncode == 0, said.stderr
     assert said.stdout.count("sasrec fitted on 240 events") == 1
     subprocess.run(
-        [*alone, *common, "--set", "accumulate=2", "--out", outs[1]], capture_output=True, check=True, timeout=100
+        [*alone, *common, "--set", "gradient_accumulation=2", "--out", outs[1]],
+        capture_output=True,
+        check=True,
+        timeout=100,
     )
     first, second = (Pipeline.load(out) for out in outs)
     for user in range(5):
@@ -272,7 +280,7 @@ def test_torchrun_fits_what_one_process_fits_and_only_the_first_speaks(tmp_path:
         assert scores[0] == pytest.approx(scores[1], rel=1e-3, abs=1e-4)
 
 
-def test_under_torchrun_nothing_else_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_torchrun_is_refused_for_other_commands(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "1")
     with pytest.raises(SettingError, match="Under torchrun the command must be fit. Got 'evaluate'"):
@@ -280,11 +288,11 @@ def test_under_torchrun_nothing_else_runs(monkeypatch: pytest.MonkeyPatch) -> No
     assert distributed.error_prefix() == "error in worker 1:"
 
 
-def test_every_worker_gets_as_many_batches() -> None:
-    dealt = [WorkerGroup(rank, 3).deal(7) for rank in range(3)]
+def test_all_workers_get_the_same_number_of_batches() -> None:
+    dealt = [WorkerGroup(rank, 3).assign_batches(7) for rank in range(3)]
     assert [list(each) for each in dealt] == [[0, 3, 6], [1, 4, 7], [2, 5, 8]]
-    assert list(WorkerGroup().deal(3)) == [0, 1, 2]
-    assert not list(WorkerGroup(1, 2).deal(0))
+    assert list(WorkerGroup().assign_batches(3)) == [0, 1, 2]
+    assert not list(WorkerGroup(1, 2).assign_batches(0))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from leanrec.training.early_stopping import hold_out, mean_ndcg, mean_ndcg_of_sc
 from leanrec.types import CSR, Queries
 
 
-def test_the_latest_liked_event_of_a_few_users_is_held_out() -> None:
+def test_latest_positive_event_of_some_users_is_held_out() -> None:
     data = make_dataset(n_users=200)
     train, cases = hold_out(data, np.random.default_rng(0))
     assert len(cases.queries) == 10
@@ -25,7 +25,7 @@ def test_the_latest_liked_event_of_a_few_users_is_held_out() -> None:
         assert train.events.item[train.events.user == user].tolist() == mine[:-1].tolist()
 
 
-def test_events_that_are_no_liking_are_neither_held_out_nor_lost() -> None:
+def test_events_without_weight_stay_in_training() -> None:
     data = make_dataset(n_users=40)
     weight = data.events.weight.copy()
     last = data.indptr[1:] - 1
@@ -38,7 +38,7 @@ def test_events_that_are_no_liking_are_neither_held_out_nor_lost() -> None:
     assert len(train.events) == len(data.events) - len(cases.queries)
 
 
-def test_where_there_is_a_clock_a_query_has_the_time_of_its_event() -> None:
+def test_queries_have_the_time_of_the_event_if_the_log_has_timestamps() -> None:
     data = make_dataset(n_users=200)
     _, cases = hold_out(data, np.random.default_rng(0))
     assert cases.queries.time is not None
@@ -50,7 +50,7 @@ def test_where_there_is_a_clock_a_query_has_the_time_of_its_event() -> None:
         assert hold_out(timeless, np.random.default_rng(0))[1].queries.time is None
 
 
-def test_users_of_one_event_stay_in_training(dataset: Dataset) -> None:
+def test_users_with_one_event_stay_in_training(dataset: Dataset) -> None:
     events = dataset.events.take(dataset.indptr[:-1])
     train, cases = hold_out(dataset.with_events(events), np.random.default_rng(0))
     assert len(cases.queries) == 0
@@ -81,10 +81,10 @@ def slow(scores: np.ndarray, cases: EvaluationSet, k: int) -> float:
 
 
 @pytest.mark.parametrize("k", [1, 5, 10, 40])
-@pytest.mark.parametrize("repeats", [False, True])
-def test_the_score_is_the_mean_ndcg_of_those_who_have_an_answer(k: int, allow_repeats: bool) -> None:
+@pytest.mark.parametrize("allow_repeats", [False, True])
+def test_score_is_the_mean_ndcg_over_queries_with_ground_truth(k: int, allow_repeats: bool) -> None:
     scores, cases = made()
-    cases = dataclasses.replace(cases, allow_repeats=repeats)
+    cases = dataclasses.replace(cases, allow_repeats=allow_repeats)
     expected = slow(scores, cases, k)
     assert mean_ndcg(scores, np.eye(25, dtype=np.float32), cases, k) == pytest.approx(expected, rel=1e-6)
     rows = iter(np.flatnonzero(np.diff(cases.ground_truth.indptr)))
@@ -92,7 +92,7 @@ def test_the_score_is_the_mean_ndcg_of_those_who_have_an_answer(k: int, allow_re
     assert found == pytest.approx(expected, rel=1e-6)
 
 
-def test_nobody_to_judge_by_scores_nothing() -> None:
+def test_score_without_ground_truth_is_zero() -> None:
     scores, cases = made()
     none = dataclasses.replace(cases, ground_truth=CSR(cases.ground_truth.shape, dtype=np.float32))
     assert mean_ndcg(scores, np.eye(25, dtype=np.float32), none) == 0

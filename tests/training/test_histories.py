@@ -35,7 +35,7 @@ def test_windows_cover_every_item_once(lengths: list[int], length: int, seed: in
             assert b <= histories.bounds[owner], "a stretch runs into the next history"
 
 
-def test_without_a_shift_the_latest_items_are_together_and_with_one_the_cuts_move() -> None:
+def test_shift_moves_the_window_boundaries() -> None:
     histories = numbered([10, 3])
     starts, ends = histories.windows(4)
     assert sorted(zip(starts.tolist(), ends.tolist(), strict=True)) == [(0, 2), (2, 6), (6, 10), (10, 13)]
@@ -45,14 +45,14 @@ def test_without_a_shift_the_latest_items_are_together_and_with_one_the_cuts_mov
 
 @given(st.lists(st.integers(1, 40), max_size=30), st.integers(1, 60), st.integers(0, 2**32 - 1))
 @settings(max_examples=60, deadline=None)
-def test_batches_hold_every_stretch_once_and_keep_to_their_cells(lengths: list[int], cells: int, seed: int) -> None:
+def test_batches_contain_every_window_once_within_the_cell_limit(lengths: list[int], cells: int, seed: int) -> None:
     each = np.array(lengths, np.int64)
     batches = batch_by_length(each, cells, np.random.default_rng(seed))
     assert sorted(i for batch in batches for i in batch.tolist()) == list(range(len(lengths)))
     assert all(len(batch) == 1 or len(batch) * each[batch].max() <= cells for batch in batches)
 
 
-def test_batches_are_of_like_lengths_and_hardly_padded() -> None:
+def test_batches_have_similar_lengths_and_little_padding() -> None:
     lengths = np.random.default_rng(0).geometric(0.02, 5_000)
     batches = batch_by_length(lengths, 4_096, np.random.default_rng(1))
     cells = sum(len(batch) * lengths[batch].max() for batch in batches)
@@ -70,8 +70,8 @@ def test_padding_is_at_the_right_and_is_minus_one() -> None:
     assert none.items.shape == (0, 0)
 
 
-def test_histories_of_a_data_set_are_its_liked_events_in_time_order(dataset: Dataset) -> None:
-    histories = PackedHistories.of(dataset)
+def test_histories_of_a_dataset_are_positive_events_in_time_order(dataset: Dataset) -> None:
+    histories = PackedHistories.from_dataset(dataset)
     assert len(histories) == len(dataset.users)
     events = dataset.events
     for user in range(0, len(dataset.users), 11):
@@ -94,7 +94,7 @@ def test_only_the_latest_items_of_a_query_count() -> None:
     assert PackedHistories.from_queries(Queries(users, history), 2).items.tolist() == [1, 4]
 
 
-def test_nobody_and_nothing() -> None:
+def test_empty_queries_and_empty_histories() -> None:
     nobody = PackedHistories.from_rows([])
     assert len(nobody) == 0
     assert all(not len(side) for side in nobody.windows(5))
@@ -102,7 +102,7 @@ def test_nobody_and_nothing() -> None:
 
 
 @pytest.mark.parametrize("length", [1, 2])
-def test_the_shortest_windows(length: int) -> None:
+def test_windows_of_one_item(length: int) -> None:
     starts, ends = numbered([5]).windows(length)
     assert (ends - starts).max() <= length
     assert (ends - starts).sum() == 5

@@ -34,19 +34,19 @@ def agree(found: Callable[..., Tensor], slow: Callable[..., Tensor], *inputs: Te
         torch.testing.assert_close(mine, slowly, rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize("stretch", [1, 4 * 2**20])
-def test_cross_entropy_over_all_items(stretch: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One stretch, and three of 16 targets or fewer."""
-    monkeypatch.setitem(losses._STRETCH_BYTES, "cpu", stretch)
+@pytest.mark.parametrize("block", [1, 4 * 2**20])
+def test_cross_entropy_over_all_items(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One block, and three of at most 16 targets."""
+    monkeypatch.setitem(losses._BLOCK_BYTES, "cpu", block)
     hidden, table, targets = made()
     agree(
         lambda h, w: losses.cross_entropy(h, w, targets), lambda h, w: F.cross_entropy(h @ w.T, targets), hidden, table
     )
 
 
-@pytest.mark.parametrize("stretch", [1, 4 * 2**20])
-def test_cross_entropy_with_a_bias_for_each_item(stretch: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(losses._STRETCH_BYTES, "cpu", stretch)
+@pytest.mark.parametrize("block", [1, 4 * 2**20])
+def test_cross_entropy_with_a_bias_for_each_item(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(losses._BLOCK_BYTES, "cpu", block)
     hidden, table, targets = made(1)
     bias = torch.randn(N, dtype=torch.float64).requires_grad_()
     agree(
@@ -99,7 +99,7 @@ def test_sampled_softmax_with_all_items_is_the_full_one() -> None:
     )
 
 
-def test_log_q_makes_the_sum_over_negatives_unbiased() -> None:
+def test_log_q_makes_the_sampled_sum_unbiased() -> None:
     """exp(loss) − 1 is Σ over the others of exp(score − target's): its mean over all pairs of draws is that of all."""
     hidden, table, targets = made(3)
     hidden, table, targets = hidden.detach(), table.detach()[:7], targets % 7
@@ -151,12 +151,12 @@ def test_losses_against_negatives_of_each_target() -> None:
 
     agree(lambda h, w: losses.bce(h, w, targets, negatives), slowly(bce), hidden, table)
     share = 4 / (N - 1)
-    agree(lambda h, w: losses.gbce(h, w, targets, negatives, share=share, t=0.6), slowly(gbce), hidden, table)
+    agree(lambda h, w: losses.gbce(h, w, targets, negatives, sampling_rate=share, t=0.6), slowly(gbce), hidden, table)
     agree(lambda h, w: losses.bpr(h, w, targets, negatives), slowly(bpr), hidden, table)
 
 
 @pytest.mark.parametrize("loss", ["bce", "bpr"])
-def test_a_target_that_drew_only_itself_has_no_negative(loss: str) -> None:
+def test_target_equal_to_all_its_negatives_has_no_loss(loss: str) -> None:
     hidden, table, targets = made(4)
     found = getattr(losses, loss)(hidden[:1], table, targets[:1], targets[:1, None].repeat(1, 3))
     found.backward()
@@ -170,7 +170,7 @@ def test_gbce_without_calibration_is_bce() -> None:
     hidden, table, targets = (each.detach() for each in made(6))
     negatives = torch.randint(N, (T, 4))
     plain = losses.bce(hidden, table, targets, negatives)
-    assert float(losses.gbce(hidden, table, targets, negatives, share=0.2, t=0)) == pytest.approx(float(plain))
+    assert float(losses.gbce(hidden, table, targets, negatives, sampling_rate=0.2, t=0)) == pytest.approx(float(plain))
 
 
 def test_info_nce() -> None:
@@ -203,8 +203,8 @@ def test_alignment_and_uniformity() -> None:
     assert math.isclose(float(losses.uniformity(torch.ones(5, 3))), 0, abs_tol=1e-5)
 
 
-def test_whole_histories_in_stretches_are_a_dense_softmax(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(losses._STRETCH_BYTES, "cpu", 0)  # stretches of 16 users
+def test_multinomial_in_blocks_equals_a_dense_softmax(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(losses._BLOCK_BYTES, "cpu", 0)  # blocks of 16 users
     rng = torch.Generator().manual_seed(0)
     hidden, table, bias = (
         torch.randn(shape, generator=rng, dtype=torch.float64, requires_grad=True) for shape in ((40, 3), (5, 3), (5,))
@@ -220,14 +220,14 @@ def test_whole_histories_in_stretches_are_a_dense_softmax(monkeypatch: pytest.Mo
         torch.testing.assert_close(a, b)
 
 
-def test_a_stretch_holds_half_as_many_rows_as_a_large_table_is_wide() -> None:
-    assert losses._stretch(1_000_000, 8) == 16
-    assert losses._stretch(40_981, 200) == 100
-    assert losses._stretch(1_000, 64) == 4 * 2**20 // 4_000
-    assert losses.stretch_bytes(40_981, 200) == 3 * 4 * 40_981 * 100
+def test_block_of_a_large_table_has_half_as_many_rows_as_dimensions() -> None:
+    assert losses._block_rows(1_000_000, 8) == 16
+    assert losses._block_rows(40_981, 200) == 100
+    assert losses._block_rows(1_000, 64) == 4 * 2**20 // 4_000
+    assert losses.logits_bytes(40_981, 200) == 3 * 4 * 40_981 * 100
 
 
-def test_a_second_way_back_over_the_same_loss_is_refused() -> None:
+def test_second_backward_pass_is_refused() -> None:
     """Gradients are scaled in place, so a second one would be scaled twice."""
     hidden, table = torch.randn(5, 4, requires_grad=True), torch.randn(9, 4, requires_grad=True)
     loss = losses.cross_entropy(hidden, table, torch.arange(5))
@@ -236,7 +236,7 @@ def test_a_second_way_back_over_the_same_loss_is_refused() -> None:
         loss.backward()
 
 
-def test_losses_that_are_parts_of_a_sum_are_scaled_once_each() -> None:
+def test_summed_losses_are_scaled_once_each() -> None:
     hidden, table = torch.randn(5, 4, requires_grad=True), torch.randn(9, 4, requires_grad=True)
     targets = torch.arange(5)
     parts = [losses.cross_entropy(hidden[i:j], table, targets[i:j]) for i, j in ((0, 2), (2, 5))]

@@ -36,15 +36,15 @@ def test_steps_by_rows(sparse: bool, decay: float) -> None:
     start = np.random.default_rng(1).normal(size=(7, 3))
     gradients = some_gradients(7, 3, 12)
     table = nn.Parameter(torch.from_numpy(start.copy()))
-    optimiser = RowAdam([{"params": [table], "weight_decay": decay}], lr=0.05)
+    optimizer = RowAdam([{"params": [table], "weight_decay": decay}], lr=0.05)
     for gradient in gradients:
         grad = torch.from_numpy(gradient)
         table.grad = grad.to_sparse(1) if sparse else grad
-        optimiser.step()
+        optimizer.step()
     np.testing.assert_allclose(table.detach(), slow_rows(start, gradients, 0.05, decay), rtol=1e-9)
 
 
-def test_where_all_rows_step_and_are_one_wide_it_is_adam() -> None:
+def test_row_adam_with_one_column_equals_adam() -> None:
     torch.manual_seed(0)
     table, twin = (nn.Parameter(torch.linspace(-1, 1, 5)[:, None].clone()) for _ in range(2))
     by_rows, plain = RowAdam([table], lr=0.02), torch.optim.Adam([twin], lr=0.02)
@@ -56,17 +56,17 @@ def test_where_all_rows_step_and_are_one_wide_it_is_adam() -> None:
     torch.testing.assert_close(table, twin)
 
 
-def test_gradients_that_come_twice_add_up() -> None:
+def test_duplicate_gradient_rows_are_summed() -> None:
     table = nn.Embedding(4, 2, sparse=True)
     nn.init.ones_(table.weight)
-    optimiser = RowAdam([table.weight], lr=0.1)
+    optimizer = RowAdam([table.weight], lr=0.1)
     (table(torch.tensor([1, 1, 3])) * torch.tensor([[1.0, 2], [3, 4], [5, 6]])).sum().backward()
-    optimiser.step()
+    optimizer.step()
     expected = slow_rows(np.ones((4, 2)), [np.array([[0, 0], [4, 6], [0, 0], [5.0, 6]])], 0.1)
     np.testing.assert_allclose(table.weight.detach(), expected, rtol=1e-6)
 
 
-def test_a_step_takes_no_closure() -> None:
+def test_closure_is_refused() -> None:
     with pytest.raises(ValueError, match="closure"):
         RowAdam([nn.Parameter(torch.ones(2, 2))], lr=0.1).step(lambda: 0.0)
 
@@ -83,7 +83,7 @@ class _Net(nn.Module):
         return out
 
 
-def test_every_weight_has_one_optimiser_and_vectors_do_not_decay() -> None:
+def test_every_weight_has_one_optimizer_and_vectors_do_not_decay() -> None:
     net = _Net()
     steps = make_optimizer(net, TrainingSettings(learning_rate=0.1, weight_decay=0.5))
     kinds = {
@@ -100,12 +100,12 @@ def test_every_weight_has_one_optimiser_and_vectors_do_not_decay() -> None:
     assert {group["base"] for group in steps.param_groups} == {0.1}
 
 
-def test_a_state_that_is_put_back_steps_on_as_before() -> None:
-    def steps(net: _Net, optimiser: object, rows: list[list[int]]) -> None:
+def test_restored_state_continues_identically() -> None:
+    def steps(net: _Net, optimizer: object, rows: list[list[int]]) -> None:
         for each in rows:
             net(torch.tensor(each)).backward()
-            optimiser.step()  # type: ignore[attr-defined]
-            optimiser.zero_grad()  # type: ignore[attr-defined]
+            optimizer.step()  # type: ignore[attr-defined]
+            optimizer.zero_grad()  # type: ignore[attr-defined]
 
     torch.manual_seed(0)
     settings = TrainingSettings(learning_rate=0.1)
@@ -114,6 +114,6 @@ def test_a_state_that_is_put_back_steps_on_as_before() -> None:
     steps(first, one, [[0, 1], [1, 2]])
     second.load_state_dict(first.state_dict())
     two.load_state_dict(copy.deepcopy(one.state_dict()))
-    for net, optimiser in ((first, one), (second, two)):
-        steps(net, optimiser, [[2, 5], [0, 1]])
+    for net, optimizer in ((first, one), (second, two)):
+        steps(net, optimizer, [[2, 5], [0, 1]])
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))

@@ -12,11 +12,11 @@ import torch
 from torch import nn
 
 from conftest import make_dataset
-from contracts import two
+from contracts import two_workers
 from leanrec.callbacks import ModelCheckpoint
 from leanrec.data.dataset import DatasetShape
 from leanrec.errors import SettingError
-from leanrec.models.sequential.core import next_item
+from leanrec.models.sequential.core import training
 from leanrec.models.sequential.sasrec import SASRec
 from leanrec.run import Distributed, Run
 from leanrec.training import sharded_embedding
@@ -30,17 +30,19 @@ from leanrec.training.trainer import train
 N = 41  # does not divide evenly
 RUN = Run(seed=5, threads=1, distributed=Distributed(shard_items=True))
 SETTINGS = SASRec(
-    width=8, layers=1, length=10, epochs=4, batch=64, learning_rate=0.03, loss="sampled_softmax", negatives=20,
-    start="random", clip=1.0, patience=4,
+    embedding_dim=8, n_layers=1, max_length=10, epochs=4, batch_size=64, learning_rate=0.03, loss="sampled_softmax", n_negatives=20,
+    init="random", max_grad_norm=1.0, patience=4,
 )  # fmt: skip
 
 
 def learn(network: nn.Module, settings: SASRec) -> dict[str, Any]:
     """Losses, held-out scores and weights of a training of ``network``."""
     data, valid = hold_out(make_dataset(n_items=N), np.random.default_rng(0))
-    histories = PackedHistories.of(data)
-    objective = next_item._Objective(settings, histories, NegativeSampler.by("uniform", np.zeros(N, np.int64)))
-    score = functools.partial(next_item._judge, network, settings, valid)
+    histories = PackedHistories.from_dataset(data)
+    objective = training._NextItemObjective(
+        settings, histories, NegativeSampler.from_counts("uniform", np.zeros(N, np.int64))
+    )
+    score = functools.partial(training._validate, network, settings, valid)
     history = train(network, objective, settings, RUN, score=score)
     weights = {name: each.tolist() for name, each in sharded_embedding.gather_arrays(network).items()}
     return {"losses": history.losses, "scores": history.scores, "weights": weights}
@@ -51,7 +53,7 @@ def learn(network: nn.Module, settings: SASRec) -> dict[str, Any]:
 
 def lookups() -> dict[str, Any]:
     """One lookup with repeated rows, one without any; the gradient of own rows, and what is expected of both workers' loss."""
-    workers = WorkerGroup.now()
+    workers = WorkerGroup.current()
     whole = torch.arange(N * 3, dtype=torch.float32).view(N, 3)
     part = nn.Embedding(21, 3)
     part.weight.data[: len(whole[workers.rank :: 2])] = whole[workers.rank :: 2]
@@ -61,17 +63,17 @@ def lookups() -> dict[str, Any]:
     (table(mine).square().sum() + table(torch.empty(0, dtype=torch.int64)).sum()).backward()
     plain = nn.Parameter(whole.clone())
     (sum(plain[each].square().sum() for each in asked) / 2).backward()
-    at, own = table.own()
+    at, own = table.local_rows()
     return {
         "same": torch.equal(table(mine), whole[mine]),
         "gradient": torch.equal(part.weight.grad.to_dense()[: len(own)], plain.grad[at]),
-        "whole": np.array_equal(table.whole(), whole),
+        "whole": np.array_equal(table.gather(), whole),
     }
 
 
-def training() -> dict[str, Any]:
-    network = sharded_embedding.build_sharded(SETTINGS.network, N, RUN)
-    WorkerGroup.now().share(network)
+def train_sharded() -> dict[str, Any]:
+    network = sharded_embedding.build_sharded(SETTINGS.build_network, N, RUN)
+    WorkerGroup.current().broadcast_weights(network)
     before = {name: each.tolist() for name, each in sharded_embedding.gather_arrays(network).items()}
     held = [name for name, each in network.named_parameters() if len(each) == 21]
     return {"before": before, "held": held, **learn(network, SETTINGS)}
@@ -86,7 +88,7 @@ def fitting(folder: Path) -> dict[str, Any]:
 
 
 def main(what: str, folder: Path) -> None:
-    two.write(what, folder, {"lookups": lookups(), "training": training(), "fitting": fitting(folder)})
+    two_workers.write(what, folder, {"lookups": lookups(), "training": train_sharded(), "fitting": fitting(folder)})
 
 
 # ---- what is expected of them
@@ -94,17 +96,17 @@ def main(what: str, folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], ...]:
-    return two.both(__file__, "all", tmp_path_factory.mktemp("sharded"))
+    return two_workers.both(__file__, "all", tmp_path_factory.mktemp("sharded"))
 
 
-def test_rows_and_their_gradients_find_their_way(found: tuple[dict[str, Any], ...]) -> None:
+def test_rows_and_gradients_are_exchanged_between_workers(found: tuple[dict[str, Any], ...]) -> None:
     for each in found:
         assert each["lookups"] == {"same": True, "gradient": True, "whole": True}
 
 
-def test_two_that_hold_parts_learn_what_one_learns_that_holds_all(found: tuple[dict[str, Any], ...]) -> None:
-    settings = dataclasses.replace(SETTINGS, accumulate=2)
-    network = sharded_embedding.build_sharded(settings.network, N, RUN)
+def test_two_shards_learn_the_same_as_one_full_table(found: tuple[dict[str, Any], ...]) -> None:
+    settings = dataclasses.replace(SETTINGS, gradient_accumulation=2)
+    network = sharded_embedding.build_sharded(settings.build_network, N, RUN)
     before = {
         name.replace("items.", "items.part."): torch.tensor(each)
         for name, each in found[0]["training"]["before"].items()
@@ -122,51 +124,53 @@ def test_two_that_hold_parts_learn_what_one_learns_that_holds_all(found: tuple[d
             np.testing.assert_allclose(each["training"]["weights"][name], weights, rtol=2e-3, atol=1e-4, err_msg=name)
 
 
-def test_every_worker_ends_with_the_same_whole_model(found: tuple[dict[str, Any], ...]) -> None:
+def test_all_workers_end_with_the_same_full_model(found: tuple[dict[str, Any], ...]) -> None:
     assert found[0]["fitting"] == found[1]["fitting"]
     assert found[0]["fitting"]["again"]
     assert np.shape(found[0]["fitting"]["scores"])[1] == N
 
 
-def test_alone_it_is_a_table_with_sparse_gradients() -> None:
-    plain = SETTINGS.network(N)
+def test_single_worker_has_a_table_with_sparse_gradients() -> None:
+    plain = SETTINGS.build_network(N)
     table = ShardedEmbedding(nn.Embedding(N, 8), N, WorkerGroup())
     table.part.load_state_dict(plain.items.state_dict())
     rows = torch.tensor([[3, 3, 9]])
     torch.testing.assert_close(table(rows), plain.items(rows))
-    distinct, vectors, (first, second) = table.small(torch.tensor([9, 3]), torch.tensor([[3], [0]]))
+    distinct, vectors, (first, second) = table.lookup_unique(torch.tensor([9, 3]), torch.tensor([[3], [0]]))
     assert distinct[first].tolist() == [9, 3]
     assert distinct[second].tolist() == [[3], [0]]
     torch.testing.assert_close(vectors, table.part.weight[distinct])
 
 
-@pytest.mark.parametrize("change", [{"loss": "cross_entropy"}, {"start": "spectral"}])
-def test_what_needs_all_vectors_at_once_is_refused(change: dict[str, str]) -> None:
-    with pytest.raises(SettingError, match=f"With shard=True {next(iter(change))} must be"):
+@pytest.mark.parametrize("change", [{"loss": "cross_entropy"}, {"init": "spectral"}])
+def test_settings_that_need_all_vectors_are_refused(change: dict[str, str]) -> None:
+    with pytest.raises(SettingError, match=f"With sharded items {next(iter(change))} must be"):
         dataclasses.replace(SETTINGS, **change).fit(make_dataset(n_items=N), RUN)
 
 
-def test_items_that_are_no_plain_table_are_refused() -> None:
+def test_sharding_needs_a_plain_item_table() -> None:
     def make(rows: int) -> nn.Module:
         network = nn.Module()
         network.items = nn.Embedding(rows + 1, 2)
         return network
 
-    with pytest.raises(SettingError, match="shard=True must be left out: the items of Module are no plain table"):
+    with pytest.raises(SettingError, match="must have a plain item table. Module has none"):
         sharded_embedding.build_sharded(make, 10, RUN)
 
 
-def test_a_worker_counts_its_own_items_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(WorkerGroup, "now", lambda: WorkerGroup(0, 4))
-    assert sharded_embedding.shape_per_worker(DatasetShape(users=3, items=41, events=5), RUN) == DatasetShape(users=3, items=11, events=5)
+def test_memory_estimate_counts_the_items_of_one_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(WorkerGroup, "current", lambda: WorkerGroup(0, 4))
+    assert sharded_embedding.shape_per_worker(DatasetShape(users=3, items=41, events=5), RUN) == DatasetShape(
+        users=3, items=11, events=5
+    )
     assert sharded_embedding.shape_per_worker(DatasetShape(users=3, items=41, events=5), Run()).items == 41
 
 
-def test_a_large_table_is_put_together_in_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sharded_embedding, "_IN_FILE", 100)
-    monkeypatch.setattr(sharded_embedding, "_BLOCK", 100)
+def test_large_table_is_gathered_in_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sharded_embedding, "_FILE_BYTES", 100)
+    monkeypatch.setattr(sharded_embedding, "_BLOCK_BYTES", 100)
     table = ShardedEmbedding(nn.Embedding(50, 4), N, WorkerGroup())
-    whole = table.whole()
+    whole = table.gather()
     assert isinstance(whole.base, np.memmap) or isinstance(whole.base.base, np.memmap)
     np.testing.assert_array_equal(whole, table.part.weight.detach()[:N])
 

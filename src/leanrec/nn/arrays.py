@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-__all__ = ["to_arrays", "load_arrays"]
+__all__ = ["load_arrays", "to_arrays"]
 
 
 def to_arrays(network: nn.Module) -> dict[str, NDArray[Any]]:

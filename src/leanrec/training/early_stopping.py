@@ -51,9 +51,7 @@ def mean_ndcg(states: Float32Array, items: Float32Array, cases: EvaluationSet, k
 
 def mean_ndcg_of_scores(score: Callable[[Queries], Float32Array], cases: EvaluationSet, k: int = 10) -> float:
     """Mean NDCG@k for any scorer: ``score`` returns (B, N) for a block of queries."""
-    return mean_ndcg_of_lists(
-        lambda rows, seen: top_k(score(cases.queries.take(rows)), k, seen=seen)[0], cases, k
-    )
+    return mean_ndcg_of_lists(lambda rows, seen: top_k(score(cases.queries.take(rows)), k, seen=seen)[0], cases, k)
 
 
 def mean_ndcg_of_lists(

@@ -17,9 +17,9 @@ __all__ = [
     "cross_entropy",
     "gbce",
     "info_nce",
+    "logits_bytes",
     "multinomial",
     "sampled_softmax",
-    "logits_bytes",
     "uniformity",
 ]
 
@@ -177,7 +177,9 @@ def bce(hidden: Tensor, table: Tensor, targets: Tensor, negatives: Tensor) -> Te
     return (F.softplus(-positive) + F.softplus(negative).sum(1)).mean()
 
 
-def gbce(hidden: Tensor, table: Tensor, targets: Tensor, negatives: Tensor, *, sampling_rate: float, t: float = 0.75) -> Tensor:
+def gbce(
+    hidden: Tensor, table: Tensor, targets: Tensor, negatives: Tensor, *, sampling_rate: float, t: float = 0.75
+) -> Tensor:
     """Binary cross-entropy with a calibrated positive part against overconfidence (gSASRec, Petrov & Macdonald 2023).
 
     ``sampling_rate`` is S / (N − 1), the share of the other items drawn uniformly; t = 1 removes all of the bias of

@@ -3,21 +3,29 @@
 import numpy as np
 import torch
 
-from contracts.by_fields import CTRContract
+from contracts.ctr import CTRContract
 from leanrec.models.ctr.deepfm import DeepFM
 from leanrec.nn.fields import FieldBatch, FieldSizes
 
 
 class TestDeepFM(CTRContract):
-    estimator = DeepFM(width=8, hidden=(32,), epochs=8, batch=512, learning_rate=0.02, columns=("genres",))
+    estimator = DeepFM(
+        embedding_dim=8, hidden_sizes=(32,), epochs=8, batch_size=512, learning_rate=0.02, columns=("genres",)
+    )
 
 
-def test_the_logit_is_linear_part_pairs_and_perceptron() -> None:
-    network = DeepFM(width=3, hidden=(4,), batch_norm=False).network((FieldSizes(sizes=(5, 7, 2)),), 1).eval()
+def test_logit_is_linear_part_plus_pairs_plus_mlp() -> None:
+    network = (
+        DeepFM(embedding_dim=3, hidden_sizes=(4,), batch_norm=False)
+        .build_network((FieldSizes(sizes=(5, 7, 2)),), 1)
+        .eval()
+    )
     codes = torch.tensor([[1, 6, 0], [4, 2, 1]])
     rows = network.embed(0, FieldBatch(codes, (), torch.zeros(2, 0)))
     table = network.sides[0].codes.weight.detach().numpy()
-    for row, logit in zip(np.add(codes.numpy(), [0, 5, 12]), network.judge(rows).detach().numpy()[:, 0], strict=True):
+    for row, logit in zip(
+        np.add(codes.numpy(), [0, 5, 12]), network.predict_logits(rows).detach().numpy()[:, 0], strict=True
+    ):
         v, w = table[row, :3], table[row, 3]
         pairs = sum(v[i] @ v[j] for i in range(3) for j in range(i))
         deep = network.deep(torch.from_numpy(v.reshape(1, -1))).item()

@@ -107,22 +107,22 @@ def test_social_part_is_the_mean_of_the_friends_vectors(silent: Dataset) -> None
     friends, histories = silent.friends, silent.interactions
     assert friends is not None
     vectors = model.items[:, :-1]
-    means = np.zeros_like(model.friends)
+    means = np.zeros_like(model.social)
     for user in range(len(silent.users)):
         total = 0.0
         for friend, weight in zip(friends[[user]].indices, friends[[user]].data, strict=True):
             touched = histories[[friend]].indices
-            means[user] += weight * vectors[touched].sum(axis=0) / max(1, len(touched)) ** SMALL.damping
+            means[user] += weight * vectors[touched].sum(axis=0) / max(1, len(touched)) ** SMALL.pooling_exponent
             total += weight
         means[user] /= max(total, 1e-12)
-    gate = model.friends[10] / means[10]
-    np.testing.assert_allclose(model.friends, means * gate, rtol=1e-3, atol=1e-5)
+    gate = model.social[10] / means[10]
+    np.testing.assert_allclose(model.social, means * gate, rtol=1e-3, atol=1e-5)
 
 
 def test_the_history_and_the_friends_add_up_to_the_score(model: DiffNetModel, silent: Dataset) -> None:
     queries = silent.queries(np.array([20], np.int32))
     why = model.explain(queries, 3)
-    friends = float(model.friends[20] @ model.items[3, :-1])
+    friends = float(model.social[20] @ model.items[3, :-1])
     total = why.weights.sum() + friends + model.items[3, -1]
     assert total == pytest.approx(float(model.score(queries)[0, 3]), abs=1e-3)
 
@@ -146,7 +146,9 @@ def test_early_stopping_keeps_the_best_epoch(silent: Dataset) -> None:
     assert np.isfinite(model.score(silent.queries())).all()
 
 
-@pytest.mark.parametrize(("name", "value"), [("layers", -1), ("hide", 1.0), ("draw", "batch"), ("damping", -0.1)])
+@pytest.mark.parametrize(
+    ("name", "value"), [("n_layers", -1), ("node_dropout", 1.0), ("sampler", "batch"), ("pooling_exponent", -0.1)]
+)
 def test_settings_are_checked(name: str, value: object) -> None:
     with pytest.raises(SettingError, match=name):
         DiffNet(**{name: value})  # type: ignore[arg-type]

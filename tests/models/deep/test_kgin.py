@@ -117,10 +117,10 @@ def test_the_layers_are_the_sums_over_triples(model: KGINModel, linked: Dataset)
     fitted = SMALL.fit(cold, Run(seed=3, threads=1))
     for node, row in enumerate(rows):
         if row >= 0:
-            alone = sum(model._received(*model.knowledge.items.neighbors(int(row))))
+            alone = sum(model._messages(*model.knowledge.items.neighbors(int(row))))
             np.testing.assert_allclose(np.mean(got[node], axis=0), alone, rtol=1e-4, atol=1e-5)
     # An item that nobody touched is what it gets, and nothing else.
-    alone = sum(fitted._received(*fitted.knowledge.items.neighbors(7)))
+    alone = sum(fitted._messages(*fitted.knowledge.items.neighbors(7)))
     np.testing.assert_allclose(fitted.items[7, :-1], alone, rtol=1e-4, atol=1e-5)
     assert fitted.items[7, -1] == fitted.unknown_bias[0]
 
@@ -150,20 +150,20 @@ def test_path_names_the_shared_entity(model: KGINModel) -> None:
 
 
 def test_paths_over_items_and_backwards(model: KGINModel) -> None:
-    pull = np.ones(model.relations.shape[1], np.float32)
+    gate = np.ones(model.relations.shape[1], np.float32)
     forced = dataclasses.replace(
         model,
         items=np.abs(model.items),
-        item_reach=np.abs(model.item_messages),
-        entity_reach=np.abs(model.entity_messages),
+        item_messages=np.abs(model.item_messages),
+        entity_messages=np.abs(model.entity_messages),
         relations=np.abs(model.relations),
     )
-    assert {path.through for path in forced._paths(np.array([10], np.int32), 6, pull)} == {"actor: Cid", "sequel of"}
-    assert {path.through for path in forced._paths(np.array([0], np.int32), 4, pull)} == {
+    assert {path.through for path in forced._paths(np.array([10], np.int32), 6, gate)} == {"actor: Cid", "sequel of"}
+    assert {path.through for path in forced._paths(np.array([0], np.int32), 4, gate)} == {
         "actor: Ann",
         "studio x (made)",
     }
-    assert forced._paths(np.array([1], np.int32), 4, pull) == ()
+    assert forced._paths(np.array([1], np.int32), 4, gate) == ()
 
 
 def test_new_items_use_labels_in_columns_named_like_relations(dataset: Dataset) -> None:
@@ -223,7 +223,8 @@ def test_scoring_works_without_torch(model: KGINModel, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("layers", -1), ("intents", -1), ("hide", 1.0), ("draw", "batch"), ("damping", 2.0)]
+    ("name", "value"),
+    [("n_layers", -1), ("n_intents", -1), ("node_dropout", 1.0), ("sampler", "batch"), ("pooling_exponent", 2.0)],
 )
 def test_settings_are_checked(name: str, value: object) -> None:
     with pytest.raises(SettingError, match=name):

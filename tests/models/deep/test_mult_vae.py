@@ -26,8 +26,8 @@ class TestDeeper(EstimatorContract):
 
 def test_model_scores_equal_those_of_the_network(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     networks = []
-    make = mult_vae._model
-    monkeypatch.setattr(mult_vae, "_model", lambda settings, net: networks.append(net) or make(settings, net))
+    make = mult_vae._build_model
+    monkeypatch.setattr(mult_vae, "_build_model", lambda settings, net: networks.append(net) or make(settings, net))
     model = dataclasses.replace(DEEPER, dropout=0.0).fit(dataset, Run(seed=1, threads=1))
     X, net = dataset.interactions, networks[-1].eval()
     items, bounds = (torch.from_numpy(each.astype(np.int64)) for each in (X.indices, X.indptr))
@@ -37,6 +37,6 @@ def test_model_scores_equal_those_of_the_network(dataset: Dataset, monkeypatch: 
 
 
 def test_large_catalogs_have_sparse_gradients(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mult_vae, "_MANY", 0)
+    monkeypatch.setattr(mult_vae, "_SPARSE_FROM", 0)
     model = dataclasses.replace(SMALL, patience=3).fit(dataset, Run(threads=1))
     assert np.isfinite(model.score(dataset.queries())).all()

@@ -28,12 +28,12 @@ def fitted(dataset: Dataset) -> NeuMFModel:
 
 
 def test_network_scores_equal_a_slow_reference(fitted: NeuMFModel, dataset: Dataset) -> None:
-    weights, D = {name: each.astype(np.float64) for name, each in fitted.weights.items()}, SMALL.width
+    weights, D = {name: each.astype(np.float64) for name, each in fitted.weights.items()}, SMALL.embedding_dim
     queries = dataset.queries(np.arange(3, dtype=np.int32))
     scores = fitted.score(queries)
     for b, vector in enumerate(fitted.fold_in.encode(queries.history)):
         p = vector * weights["size"]
-        turned = weights["turn.weight"] @ p + weights["turn.bias"]
+        turned = weights["rotation.weight"] @ p + weights["rotation.bias"]
         for item in range(0, fitted.n_items, 7):
             q = weights["items.weight"][item]
             x = weights["from_user.weight"] @ p + weights["from_user.bias"] + weights["from_item.weight"] @ q[D:]
@@ -46,7 +46,11 @@ def test_network_scores_equal_a_slow_reference(fitted: NeuMFModel, dataset: Data
 def test_user_vectors_solve_the_least_squares(fitted: NeuMFModel, dataset: Dataset) -> None:
     history, V = dataset.interactions[[0]], fitted.fold_in.items.astype(np.float64)
     touched = V[history.indices]
-    A = SMALL.unobserved * V.T @ V + touched.T @ touched + SMALL.l2 * np.sqrt(history.nnz) * np.eye(SMALL.width)
+    A = (
+        SMALL.unobserved_weight * V.T @ V
+        + touched.T @ touched
+        + SMALL.l2 * np.sqrt(history.nnz) * np.eye(SMALL.embedding_dim)
+    )
     slow = np.linalg.solve(A, touched.sum(axis=0))
     np.testing.assert_allclose(fitted.fold_in.encode(history)[0], slow, rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(fitted.fold_in.item_contributions(history).sum(axis=0), slow, rtol=1e-3, atol=1e-4)
@@ -64,5 +68,5 @@ def test_stops_by_patience(dataset: Dataset) -> None:
 
 
 def test_hidden_sizes_of_zero_are_refused() -> None:
-    with pytest.raises(SettingError, match="layers"):
+    with pytest.raises(SettingError, match="hidden_sizes"):
         NeuMF(hidden_sizes=(8, 0))

@@ -3,20 +3,20 @@
 import torch
 from torch import nn
 
-from contracts.sequence import SequenceContract
+from contracts.sequential import SequentialContract
 from leanrec.models.sequential.caser import Caser
 
 
-class TestCaser(SequenceContract):
-    estimator = Caser(width=16, length=12, epochs=12, batch=256, learning_rate=2e-2, dropout=0.1)
-    learner = Caser(width=16, length=24, epochs=20, batch=256, learning_rate=1e-2, dropout=0.0)
+class TestCaser(SequentialContract):
+    estimator = Caser(embedding_dim=16, max_length=12, epochs=12, batch_size=256, learning_rate=2e-2, dropout=0.1)
+    learner = Caser(embedding_dim=16, max_length=24, epochs=20, batch_size=256, learning_rate=1e-2, dropout=0.0)
 
 
-def test_the_state_is_that_of_each_window_alone() -> None:
+def test_state_depends_on_the_window_only() -> None:
     """The paper's network, applied to the window that ends at each item, with zeros before the first."""
     torch.manual_seed(2)
-    settings = Caser(width=6, window=4, horizontal=3, vertical=2)
-    network = settings.network(9).eval()
+    settings = Caser(embedding_dim=6, window=4, n_horizontal=3, n_vertical=2)
+    network = settings.build_network(9).eval()
     with torch.inference_mode():
         nn.init.normal_(network.out.weight)
         items = torch.tensor([[3, 1, 4, 1, 5, 8, 2]])

@@ -4,18 +4,18 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from contracts.sequence import SequenceContract
+from contracts.sequential import SequentialContract
 from leanrec.models.sequential.hstu import HSTU
 
 
-class TestHSTU(SequenceContract):
-    estimator = HSTU(width=16, length=12, epochs=12, batch=256, learning_rate=2e-2, dropout=0.1)
-    learner = HSTU(width=16, length=24, epochs=20, batch=256, learning_rate=1e-2, dropout=0.0)
+class TestHSTU(SequentialContract):
+    estimator = HSTU(embedding_dim=16, max_length=12, epochs=12, batch_size=256, learning_rate=2e-2, dropout=0.1)
+    learner = HSTU(embedding_dim=16, max_length=24, epochs=20, batch_size=256, learning_rate=1e-2, dropout=0.0)
 
 
-def test_stretches_give_what_the_whole_matrix_gives() -> None:
+def test_blocks_equal_the_full_attention_matrix() -> None:
     torch.manual_seed(3)
-    block = HSTU(width=8, heads=2, length=200).network(5).blocks[0]
+    block = HSTU(embedding_dim=8, n_heads=2, max_length=200).build_network(5).blocks[0]
     with torch.inference_mode():
         nn.init.normal_(block.distance)
         v, q, k = torch.randn(3, 2, 150, 8)
@@ -29,8 +29,8 @@ def test_stretches_give_what_the_whole_matrix_gives() -> None:
         torch.testing.assert_close(found, torch.cat(whole, 2), rtol=1e-4, atol=1e-6)
 
 
-def test_no_softmax_so_that_twice_the_same_item_weighs_twice() -> None:
-    block = HSTU(width=8, heads=1, length=20).network(5).blocks[0]
+def test_repeated_item_has_twice_the_weight() -> None:
+    block = HSTU(embedding_dim=8, n_heads=1, max_length=20).build_network(5).blocks[0]
     with torch.inference_mode():
         one = torch.ones(1, 1, 8)
         twice = torch.ones(1, 2, 8)

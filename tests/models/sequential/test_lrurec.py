@@ -2,19 +2,19 @@
 
 import torch
 
-from contracts.sequence import SequenceContract
+from contracts.sequential import SequentialContract
 from leanrec.models.sequential.lrurec import LRURec
 
 
-class TestLRURec(SequenceContract):
-    estimator = LRURec(width=16, length=12, epochs=12, batch=256, learning_rate=2e-2, dropout=0.1)
-    learner = LRURec(width=16, length=24, epochs=20, batch=256, learning_rate=1e-2, dropout=0.0)
+class TestLRURec(SequentialContract):
+    estimator = LRURec(embedding_dim=16, max_length=12, epochs=12, batch_size=256, learning_rate=2e-2, dropout=0.1)
+    learner = LRURec(embedding_dim=16, max_length=24, epochs=20, batch_size=256, learning_rate=1e-2, dropout=0.0)
 
 
-def test_the_states_carry_on_item_by_item() -> None:
+def test_parallel_states_equal_item_by_item_updates() -> None:
     """The recurrent form that a stream would use gives what the parallel one gives."""
     torch.manual_seed(1)
-    unit = LRURec(width=6).network(5).blocks[0].unit
+    unit = LRURec(embedding_dim=6).build_network(5).blocks[0].unit
     with torch.inference_mode():
         torch.nn.init.normal_(unit.write.weight)
         x = torch.randn(2, 11, 6)
@@ -26,8 +26,8 @@ def test_the_states_carry_on_item_by_item() -> None:
             torch.testing.assert_close(parallel[:, t], unit.write(torch.view_as_real(state).flatten(1)))
 
 
-def test_every_state_fades() -> None:
-    unit = LRURec(width=64).network(5).blocks[0].unit
+def test_every_eigenvalue_is_inside_the_unit_circle() -> None:
+    unit = LRURec(embedding_dim=64).build_network(5).blocks[0].unit
     sizes = (-unit.nu.detach().exp()).exp()
     assert float(sizes.min()) >= 0.8 - 1e-4
     assert float(sizes.max()) < 1

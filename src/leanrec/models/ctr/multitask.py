@@ -7,6 +7,7 @@ He, "DeepFM", IJCAI 2017.
 """
 
 import dataclasses
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -41,6 +42,8 @@ class MultiTask(CTRSettings):
     Cost per row with X = F · D: n_experts · (X · hidden_sizes[0] + …) and T towers; a query takes N rows, or K for given
     candidates.
     """
+
+    READS: ClassVar[frozenset[str]] = CTRSettings.READS | {"event_types"}
 
     sharing: str = setting(
         "experts",
@@ -116,9 +119,7 @@ class _MultiTaskNetwork(FieldNetwork):
             for _ in range(settings.n_experts if is_mixture else 1)
         )
         self.gates = nn.ModuleList(nn.Linear(width, settings.n_experts) for _ in range(n_tasks if is_mixture else 0))
-        self.towers = nn.ModuleList(
-            MLP(settings.hidden_sizes[-1], (settings.tower_size,), 1) for _ in range(n_tasks)
-        )
+        self.towers = nn.ModuleList(MLP(settings.hidden_sizes[-1], (settings.tower_size,), 1) for _ in range(n_tasks))
         self.pairs = nn.Linear(settings.embedding_dim, n_tasks, bias=False) if settings.pairwise_terms else None
         if self.pairs is not None:
             nn.init.ones_(self.pairs.weight)

@@ -75,7 +75,11 @@ class _CaserNetwork(nn.Module):
         x = self.items(items.clamp(min=0))
         # Zero padding before the first item, as in the paper.
         filled = F.pad(x, (0, 0, self.window - 1, 0))
-        patterns = dropout(torch.cat([self._convolve_horizontal(filled), self._convolve_vertical(filled)], 2), self.dropout, self.training)
+        patterns = dropout(
+            torch.cat([self._convolve_horizontal(filled), self._convolve_vertical(filled)], 2),
+            self.dropout,
+            self.training,
+        )
         mean = x.cumsum(1) / torch.arange(1, x.shape[1] + 1, device=x.device)[:, None]
         both = torch.cat([F.relu(self.mix(patterns)), dropout(mean, self.dropout, self.training)], 2)
         out: Tensor = self.norm(self.out(both))

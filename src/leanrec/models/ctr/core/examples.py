@@ -13,7 +13,7 @@ from leanrec.data.table import Table
 from leanrec.errors import ColumnError, DataError
 from leanrec.features.base import to_numbers, to_texts
 from leanrec.features.categorical import MultiLabelEncoder
-from leanrec.features.pipeline import FeatureBlock, FittedFeatures, FeatureSpec
+from leanrec.features.pipeline import FeatureBlock, FeatureSpec, FittedFeatures
 from leanrec.models.ctr.core.rows import FieldRows, fit_scales, standardize_numbers
 from leanrec.run import Run
 from leanrec.settings import check_at_least
@@ -104,7 +104,9 @@ class RowEncoder:
         pairs = zip(self.spec.categories, self.values, strict=True)
         codes = tuple((_encode_column(table.columns[name], values), len(values) + 1) for name, values in pairs)
         bags = tuple(each.transform(table) for each in self.labels)
-        return FieldRows.from_columns(len(table), codes=codes, bags=bags, numbers=standardize_numbers(self.scales, table))
+        return FieldRows.from_columns(
+            len(table), codes=codes, bags=bags, numbers=standardize_numbers(self.scales, table)
+        )
 
     def encode_labeled(self, table: Table, weights: Float32Array | None = None) -> LabeledRows:
         """The rows of a table as fields, with their targets."""

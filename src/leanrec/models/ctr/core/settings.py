@@ -1,6 +1,7 @@
 """Settings that all CTR models share."""
 
 import dataclasses
+from typing import ClassVar
 
 import numpy as np
 from torch import Tensor
@@ -19,6 +20,8 @@ __all__ = ["CTRSettings"]
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CTRSettings(TrainingSettings):
     """Settings of every click-through-rate model. ``batch_size`` counts examples, positive and negative."""
+
+    READS: ClassVar[frozenset[str]] = frozenset({"history", "content", "users", "times", "context"})
 
     epochs: int = 10
     batch_size: int = 4096

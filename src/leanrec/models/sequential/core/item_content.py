@@ -15,7 +15,7 @@ from torch.nn.utils import parametrize
 from leanrec.data.dataset import Dataset
 from leanrec.data.table import Table
 from leanrec.errors import DataError
-from leanrec.features.pipeline import FittedFeatures, FeatureSpec, default_text_feature
+from leanrec.features.pipeline import FeatureSpec, FittedFeatures, default_text_feature
 from leanrec.features.reduction import TruncatedSVD
 from leanrec.run import Run
 from leanrec.types import Float32Array
@@ -53,7 +53,9 @@ def fit_features(data: Dataset, text: str, run: Run) -> FittedFeatures:
             f"content={text!r} must have an item table (titles, genres, text …). This data set has none; "
             "give one with the events, or set content='none'."
         )
-    return FeatureSpec(text=default_text_feature(text), reduce=TruncatedSVD(CONTENT_DIMENSIONS)).fit(data.item_table, run)
+    return FeatureSpec(text=default_text_feature(text), reduce=TruncatedSVD(CONTENT_DIMENSIONS)).fit(
+        data.item_table, run
+    )
 
 
 def add_content(items: nn.Embedding, features: FittedFeatures, table: Table) -> None:

@@ -61,6 +61,7 @@ class SequentialSettings(TrainingSettings):
     """Settings of every sequential model. ``batch_size`` counts items, padding included."""
 
     shardable: ClassVar[bool] = True
+    READS: ClassVar[frozenset[str]] = frozenset({"history", "order", "content"})
 
     batch_size: int = 2048
     learning_rate: float = setting(2e-3, search="0.0002..0.02:log")

@@ -40,16 +40,16 @@ SPEC = RowSpec(categories=("colour", "size"), numbers=("noise",))
 class CTRContract(EstimatorContract, OddDataContract):
     """Subclass it as ``TestDeepFM``."""
 
-    def test_a_user_of_the_data_is_more_than_a_history(self, model: Any, dataset: Dataset) -> None:
+    def test_known_user_has_more_than_a_history(self, model: Any, dataset: Dataset) -> None:
         known = dataset.queries(np.zeros(1, np.int32))
         new = dataclasses.replace(known, users=np.array([-1], np.int32))
         assert not np.allclose(model.score(known), model.score(new))
 
-    def test_a_stranger_without_history_gets_zeros(self, model: Any) -> None:
+    def test_unknown_user_without_history_gets_zeros(self, model: Any) -> None:
         nobody = Queries(users=np.array([-1, 10**6], np.int32), history=empty_csr(2, model.n_items))
         assert not model.score(nobody).any()
 
-    def test_a_new_item_is_judged_by_its_content(self, model: Any, dataset: Dataset) -> None:
+    def test_new_item_is_scored_by_its_content(self, model: Any, dataset: Dataset) -> None:
         assert isinstance(model, Extendable)
         assert dataset.item_table is not None
         larger = model.extend(dataset.item_table.take(np.array([0, 1, 2, 3])))
@@ -62,7 +62,7 @@ class CTRContract(EstimatorContract, OddDataContract):
         new = scores[:, model.n_items :]
         assert (new.argmax(1) == users % 4).mean() > 0.6
 
-    def test_a_model_without_content_asks_for_a_refit(self, dataset: Dataset) -> None:
+    def test_extending_a_model_without_content_is_refused(self, dataset: Dataset) -> None:
         bare = dataclasses.replace(dataset, item_table=None)
         model = dataclasses.replace(self.estimator, epochs=1).fit(bare)
         with pytest.raises(SettingError, match="refit"):
@@ -81,7 +81,7 @@ class CTRContract(EstimatorContract, OddDataContract):
             assert ranked.items[row].tolist() == [*expected.tolist(), *[-1] * (4 - len(listed))]
         assert (np.diff(np.where(ranked.items >= 0, ranked.scores, -1e9)) <= 0).all()
 
-    def test_stops_by_the_held_out_events(self, dataset: Dataset) -> None:
+    def test_early_stopping_on_held_out_events(self, dataset: Dataset) -> None:
         model = dataclasses.replace(self.estimator, epochs=3, patience=1).fit(dataset, Run(threads=1))
         assert np.isfinite(model.score(dataset.queries())).all()
         cases = EvaluationSet(dataset.queries(), dataset.interactions, allow_repeats=True)
@@ -89,25 +89,25 @@ class CTRContract(EstimatorContract, OddDataContract):
 
     def test_rows_of_a_table(self) -> None:
         coder = SPEC.fit(crossed_table(1500))
-        estimator = dataclasses.replace(self.estimator, epochs=30, batch=128, forget=0.0, patience=0)
-        model = estimator.fit_rows(coder.examples(crossed_table(1500)), Run(seed=1, threads=1))
-        test = coder.examples(crossed_table(400, seed=9))
+        estimator = dataclasses.replace(self.estimator, epochs=30, batch_size=128, id_dropout=0.0, patience=0)
+        model = estimator.fit_rows(coder.encode_labeled(crossed_table(1500)), Run(seed=1, threads=1))
+        test = coder.encode_labeled(crossed_table(400, seed=9))
         p = model.predict(test.rows)
         assert p.shape == (400, 1)
         assert ((p > 0) & (p < 1)).all()
         assert mean_auc(test.labels, p) > 0.9
         with pytest.raises(DataError, match="fields"):
-            model.predict(test.rows.beside(test.rows))
+            model.predict(test.rows.hstack(test.rows))
 
-    def test_rows_stop_by_held_out_rows(self) -> None:
+    def test_early_stopping_on_held_out_rows(self) -> None:
         table = crossed_table(300)
-        examples = SPEC.fit(table).examples(table)
+        examples = SPEC.fit(table).encode_labeled(table)
         estimator = dataclasses.replace(self.estimator, epochs=4, patience=1)
         assert estimator.fit_rows(examples, Run(threads=1)).predict(examples.rows).shape == (300, 1)
         with pytest.raises(DataError, match="none"):
             estimator.fit_rows(examples.take(np.zeros(0, np.int64)))
 
-    def test_times_and_users_that_are_not_there_are_unknown(self) -> None:
+    def test_missing_times_and_users_are_unknown(self) -> None:
         data = make_dataset(n_users=12, n_items=9, per_user=4)
         model = dataclasses.replace(self.estimator, epochs=2).fit(data, Run(threads=1))
         queries = data.queries()

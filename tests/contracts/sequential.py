@@ -75,7 +75,7 @@ def states(network: torch.nn.Module, rows: list[np.ndarray]) -> np.ndarray:
         return np.asarray(network(batch.items, batch.lengths))
 
 
-class SequenceContract(EstimatorContract, OddDataContract):
+class SequentialContract(EstimatorContract, OddDataContract):
     """Subclass it with ``estimator``, and ``learner`` with settings that learn the ring in seconds."""
 
     learner: ClassVar[Any]
@@ -87,12 +87,12 @@ class SequenceContract(EstimatorContract, OddDataContract):
         model = self.learner.fit(data, Run(seed=1, threads=1))
         assert hits(model, data) >= 0.9
 
-    def test_knows_nothing_of_the_order_at_first(self) -> None:
+    def test_untrained_model_does_not_know_the_order(self) -> None:
         data = ring()
         untrained = dataclasses.replace(self.learner, epochs=1, learning_rate=1e-9)
         assert hits(untrained.fit(data, Run(seed=1, threads=1)), data) < 0.5
 
-    def test_a_later_item_changes_no_earlier_state(self, model: Any) -> None:
+    def test_states_do_not_depend_on_later_items(self, model: Any) -> None:
         if self.causal:
             history = np.arange(6)
             other = history.copy()
@@ -115,23 +115,23 @@ class SequenceContract(EstimatorContract, OddDataContract):
         alone = np.concatenate([model.embed_queries(_asker(row, model.n_items)) for row in rows])
         np.testing.assert_allclose(model.embed_queries(together), alone, rtol=1e-4, atol=1e-5)
 
-    def test_what_is_before_the_limit_is_not_looked_at(self, model: Any) -> None:
-        length = model.settings.length
+    def test_items_before_max_length_are_ignored(self, model: Any) -> None:
+        length = model.settings.max_length
         row = (np.arange(3 * length) * 7) % model.n_items
         long, short = (_asker(each.tolist(), model.n_items) for each in (row, row[-length:]))
         np.testing.assert_allclose(model.embed_queries(long), model.embed_queries(short), rtol=1e-5, atol=1e-6)
 
-    def test_one_request_after_one_item(self, model: Any) -> None:
+    def test_history_of_one_item(self, model: Any) -> None:
         scores = model.score(_asker([4], model.n_items))
         assert scores.shape == (1, model.n_items)
         assert np.ptp(scores) > 0
 
-    def test_says_which_items_speak_for_it(self, model: Any) -> None:
+    def test_explanation_contains_every_history_item(self, model: Any) -> None:
         explanation = model.explain(_asker([1, 2, 3, 2], model.n_items), 7)
         assert sorted(explanation.items.tolist()) == [1, 2, 3]
         assert np.isfinite(explanation.weights).all()
 
-    def test_takes_in_new_items_by_their_content(self, dataset: Dataset) -> None:
+    def test_new_items_are_scored_by_their_content(self, dataset: Dataset) -> None:
         estimator = dataclasses.replace(self.estimator, content="tfidf")
         model = estimator.fit(dataset, Run(seed=3, threads=1))
         assert isinstance(model, Extendable)
@@ -146,7 +146,7 @@ class SequenceContract(EstimatorContract, OddDataContract):
         liked = np.arange(60)[:, None] % 4 == twins % 4
         assert scores[:, -12:][liked].mean() > scores[:, -12:][~liked].mean()
 
-    def test_no_item_s_own_vector_is_left_out_in_the_end(self, dataset: Dataset) -> None:
+    def test_final_item_vectors_include_id_embeddings(self, dataset: Dataset) -> None:
         # Training leaves some out in each step, so that content learns to stand alone.
         model = dataclasses.replace(self.estimator, content="tfidf").fit(dataset, Run(seed=3, threads=1))
         assert dataset.item_table is not None
@@ -158,12 +158,12 @@ class SequenceContract(EstimatorContract, OddDataContract):
         with pytest.raises(DataError, match="item table"):
             dataclasses.replace(self.estimator, content="tfidf").fit(bare)
 
-    def test_without_content_there_are_no_new_items(self, model: Any) -> None:
+    def test_model_without_content_is_not_extendable(self, model: Any) -> None:
         assert not isinstance(model, Extendable)
 
-    def test_a_width_that_does_not_fit_is_refused(self, dataset: Dataset) -> None:
-        with pytest.raises(BudgetError, match="width"):
-            dataclasses.replace(self.estimator, width=1 << 14).fit(dataset, Run(budget=Budget(memory=2**30)))
+    def test_embedding_dim_beyond_the_memory_limit_is_refused(self, dataset: Dataset) -> None:
+        with pytest.raises(BudgetError, match="embedding_dim"):
+            dataclasses.replace(self.estimator, embedding_dim=1 << 14).fit(dataset, Run(budget=Budget(memory=2**30)))
 
 
 def _asker(row: list[int], n_items: int) -> Queries:

@@ -11,7 +11,7 @@ from leanrec.evaluation.tuning.tuning import Search, tune
 from leanrec.models.sequential.sasrec import SASRec
 from leanrec.run import Run
 
-TINY = {"width": 8, "length": 10, "epochs": 4, "layers": 1, "heads": 1, "patience": 4}
+TINY = {"embedding_dim": 8, "max_length": 10, "epochs": 4, "n_layers": 1, "n_heads": 1, "patience": 4}
 
 
 @dataclasses.dataclass
@@ -52,8 +52,8 @@ def test_an_exception_of_a_callback_ends_the_fit() -> None:
     assert [epoch for epoch, _ in recorder.calls] == [0, 1]
 
 
-def test_a_search_gives_up_a_network_that_is_behind() -> None:
-    usual = SASRec(**(TINY | {"width": 16, "batch": 256, "patience": 0, "learning_rate": 0.01}))
+def test_search_prunes_a_bad_network() -> None:
+    usual = SASRec(**(TINY | {"embedding_dim": 16, "batch_size": 256, "patience": 0, "learning_rate": 0.01}))
     space = {"learning_rate": "0.00001,0.00002,0.01,0.02,0.03", "dropout": "0.05..0.2"}
     parts = split(make_dataset(n_users=400), "leave-one-out")
     found = tune(

@@ -15,14 +15,14 @@ from leanrec.data.dataset import Dataset
 from leanrec.data.splits.evaluation_set import EvaluationSet
 from leanrec.data.vocabulary import Vocabulary, id_array
 from leanrec.errors import ArtifactError, BudgetError, SettingError, TrainingWarning
-from leanrec.models.sequential.core import next_item
-from leanrec.models.sequential.core.next_item import SequentialModel
+from leanrec.models.sequential.core import training
+from leanrec.models.sequential.core.models import SequentialModel
 from leanrec.models.sequential.sasrec import SASRec
 from leanrec.run import Run
 from leanrec.types import CSR, Queries
 
 ONE = Run(seed=2, threads=1)
-SMALL = SASRec(width=16, layers=1, length=8, epochs=12, batch=256, learning_rate=2e-2, dropout=0.0)
+SMALL = SASRec(embedding_dim=16, n_layers=1, max_length=8, epochs=12, batch_size=256, learning_rate=2e-2, dropout=0.0)
 
 
 def walks(n_items: int = 20, per_user: int = 12) -> Dataset:
@@ -54,27 +54,27 @@ def knows(model: SequentialModel) -> float:
     [
         {},
         {"precision": "bfloat16"},
-        {"recompute": True},
-        {"accumulate": 2, "batch": 128},
-        {"loss": "sampled_softmax", "negatives": 15},
-        {"loss": "sampled_softmax", "negatives": 15, "draw": "popularity"},
-        {"loss": "sampled_softmax", "draw": "batch"},
-        {"loss": "bce", "negatives": 4},
-        {"loss": "bce", "negatives": 4, "draw": "popularity", "epochs": 50},
-        {"loss": "gbce", "negatives": 4},
-        {"loss": "bpr", "negatives": 4},
-        {"loss": "bpr", "negatives": 2, "harder": 4},
+        {"activation_checkpointing": True},
+        {"gradient_accumulation": 2, "batch_size": 128},
+        {"loss": "sampled_softmax", "n_negatives": 15},
+        {"loss": "sampled_softmax", "n_negatives": 15, "sampler": "popularity"},
+        {"loss": "sampled_softmax", "sampler": "batch"},
+        {"loss": "bce", "n_negatives": 4},
+        {"loss": "bce", "n_negatives": 4, "sampler": "popularity", "epochs": 50},
+        {"loss": "gbce", "n_negatives": 4},
+        {"loss": "bpr", "n_negatives": 4},
+        {"loss": "bpr", "n_negatives": 2, "hard_negative_factor": 4},
     ],
     ids=str,
 )
-def test_every_loss_learns_what_comes_next(change: dict[str, Any]) -> None:
+def test_every_loss_learns_the_next_item(change: dict[str, Any]) -> None:
     assert knows(dataclasses.replace(SMALL, **change).fit(walks(), ONE)) >= 0.8
 
 
-def test_computing_again_changes_no_weight() -> None:
-    settings = dataclasses.replace(SMALL, epochs=2, layers=2, dropout=0.2)
+def test_activation_checkpointing_does_not_change_weights() -> None:
+    settings = dataclasses.replace(SMALL, epochs=2, n_layers=2, dropout=0.2)
     plain = settings.fit(walks(), ONE)
-    again = dataclasses.replace(settings, recompute=True).fit(walks(), ONE)
+    again = dataclasses.replace(settings, activation_checkpointing=True).fit(walks(), ONE)
     for name, value in plain.weights.items():
         np.testing.assert_array_equal(again.weights[name], value)
 
@@ -82,34 +82,34 @@ def test_computing_again_changes_no_weight() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"harder": 2}, "harder must be 1 unless the loss is bce or bpr"),
-        ({"loss": "gbce", "harder": 2}, "harder must be 1"),
-        ({"loss": "gbce", "draw": "popularity"}, "draw must be 'uniform'"),
+        ({"hard_negative_factor": 2}, "hard_negative_factor must be 1 unless the loss is bce or bpr"),
+        ({"loss": "gbce", "hard_negative_factor": 2}, "hard_negative_factor must be 1"),
+        ({"loss": "gbce", "sampler": "popularity"}, "sampler must be 'uniform'"),
         ({"loss": "guess"}, "loss must be one of"),
-        ({"draw": "batch"}, "draw must be one of"),
-        ({"loss": "bpr", "draw": "batch"}, "draw must be one of"),
+        ({"sampler": "batch"}, "sampler must be one of"),
+        ({"loss": "bpr", "sampler": "batch"}, "sampler must be one of"),
         ({"dropout": 1.0}, "dropout must be a number from 0 to 0.99"),
-        ({"length": 0}, "length must be"),
-        ({"negatives": 0}, "negatives must be"),
+        ({"max_length": 0}, "max_length must be"),
+        ({"n_negatives": 0}, "n_negatives must be"),
         ({"epochs": 0}, "epochs must be"),
         ({"schedule": "stairs"}, "schedule must be one of"),
         ({"precision": "float16"}, "precision must be one of"),
         ({"learning_rate": 0.0}, "learning_rate must be a positive number"),
     ],
 )
-def test_settings_that_cannot_be_are_refused(change: dict[str, Any], message: str) -> None:
+def test_invalid_settings_are_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(SettingError, match=message):
         dataclasses.replace(SMALL, **change)
 
 
-def test_histories_far_longer_than_the_limit_are_learnt_in_stretches() -> None:
+def test_long_histories_are_learned_in_windows() -> None:
     """Every item but the first of a stretch is a target; a limit of 3 still shows each pair."""
-    short = dataclasses.replace(SMALL, length=3, epochs=20)
+    short = dataclasses.replace(SMALL, max_length=3, epochs=20)
     assert knows(short.fit(walks(), ONE)) >= 0.8
 
 
-def test_where_everybody_has_one_item_there_is_nothing_to_learn_and_an_answer() -> None:
-    with pytest.warns(TrainingWarning, match="nothing to train on"):
+def test_histories_of_one_item_still_give_scores() -> None:
+    with pytest.warns(TrainingWarning, match="no training examples"):
         model = SMALL.fit(walks(per_user=1), ONE)
     scores = model.score(asked(20, [3], []))
     assert np.isfinite(scores).all()
@@ -117,19 +117,19 @@ def test_where_everybody_has_one_item_there_is_nothing_to_learn_and_an_answer() 
 
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "sampled_softmax", "bce", "gbce", "bpr"])
-def test_one_item_is_all_there_is(loss: str) -> None:
+def test_catalog_of_one_item(loss: str) -> None:
     data = walks()
     events = dataclasses.replace(data.events, item=np.zeros(len(data.events), np.int32))
     one = dataclasses.replace(data, events=events, items=Vocabulary(id_array([100]), "item"), item_table=None)
-    model = dataclasses.replace(SMALL, loss=loss, negatives=3, epochs=2).fit(one.with_events(events), ONE)
+    model = dataclasses.replace(SMALL, loss=loss, n_negatives=3, epochs=2).fit(one.with_events(events), ONE)
     assert model.n_items == 1
     assert np.isfinite(model.score(asked(1, [0, 0]))).all()
 
 
-def test_patience_looks_at_cases_that_are_given_or_held_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_patience_uses_given_or_held_out_validation_data(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
     scores = iter([0.3, 0.2, 0.1, 0.05, 0.9])
-    monkeypatch.setattr(next_item, "mean_ndcg", lambda states, items, cases: (seen.append(len(cases)), next(scores))[1])
+    monkeypatch.setattr(training, "mean_ndcg", lambda states, items, cases: (seen.append(len(cases)), next(scores))[1])
     data = walks()
     valid = EvaluationSet(asked(20, [1, 2], [4]), CSR(np.eye(2, 20, dtype=np.float32)))
     settings = dataclasses.replace(SMALL, patience=2)
@@ -142,24 +142,23 @@ def test_patience_looks_at_cases_that_are_given_or_held_out(monkeypatch: pytest.
     assert seen == [3, 3, 3]
 
 
-def test_what_does_not_fit_is_refused_before_anything_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(SASRec, "network", lambda *_: pytest.fail("a network was made"))
+def test_memory_limit_is_checked_before_anything_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SASRec, "build_network", lambda *_: pytest.fail("a network was built"))
     with pytest.raises(
-        BudgetError, match="SASRec of width 16 needs about .* of memory.*Choose a smaller width or batch"
+        BudgetError,
+        match="SASRec with embedding_dim=16 needs about .* of memory.*Choose a smaller embedding_dim or batch_size",
     ):
         SMALL.fit(walks(), Run(budget=Budget(memory=10**6)))
 
 
 @pytest.mark.parametrize("patience", [0, 3])
-def test_a_fit_that_was_interrupted_goes_on_bit_for_bit(
-    patience: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings = dataclasses.replace(SMALL, dropout=0.3, patience=patience, loss="sampled_softmax", negatives=9)
+def test_interrupted_fit_resumes_bit_for_bit(patience: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = dataclasses.replace(SMALL, dropout=0.3, patience=patience, loss="sampled_softmax", n_negatives=9)
     expected = settings.fit(walks(), ONE)
     run = dataclasses.replace(ONE, callbacks=(ModelCheckpoint(tmp_path),))
     with monkeypatch.context() as patched:
         calls = 0
-        whole = next_item._Objective.loss
+        whole = training._NextItemObjective.loss
 
         def loss(*given: Any) -> torch.Tensor:
             nonlocal calls
@@ -168,7 +167,7 @@ def test_a_fit_that_was_interrupted_goes_on_bit_for_bit(
                 raise KeyboardInterrupt
             return whole(*given)
 
-        patched.setattr(next_item._Objective, "loss", loss)
+        patched.setattr(training._NextItemObjective, "loss", loss)
         with pytest.raises(KeyboardInterrupt):
             settings.fit(walks(), run)
     assert (tmp_path / "checkpoint.safetensors").is_file()
@@ -178,24 +177,27 @@ def test_a_fit_that_was_interrupted_goes_on_bit_for_bit(
         np.testing.assert_array_equal(found.weights[name], value)
 
 
-def test_a_checkpoint_of_other_data_is_refused(tmp_path: Path) -> None:
+def test_checkpoint_of_other_data_is_refused(tmp_path: Path) -> None:
     run = dataclasses.replace(ONE, callbacks=(ModelCheckpoint(tmp_path),))
     settings = dataclasses.replace(SMALL, epochs=1)
     settings.fit(walks(), run)
-    with pytest.raises(ArtifactError, match="its data were others"):
+    with pytest.raises(ArtifactError, match="it was trained on other data"):
         settings.fit(make_dataset(n_items=20), run)
 
 
-def test_time_that_is_over_gives_what_was_learnt_so_far() -> None:
+def test_time_budget_keeps_what_was_learned_so_far() -> None:
     model = dataclasses.replace(SMALL, epochs=10_000).fit(walks(), Run(seed=2, threads=1, budget=Budget(fit_time=1.5)))
     assert np.isfinite(model.score(asked(20, [1, 2]))).all()
 
 
-def test_the_memory_that_is_asked_for_grows_with_what_a_step_keeps() -> None:
+def test_memory_estimate_grows_with_the_activations() -> None:
     shape = walks().shape
-    deep = dataclasses.replace(SMALL, layers=12, batch=2**16, width=64)
-    plain, again = deep.fit_bytes(shape), dataclasses.replace(deep, recompute=True).fit_bytes(shape)
+    deep = dataclasses.replace(SMALL, n_layers=12, batch_size=2**16, embedding_dim=64)
+    plain, again = deep.fit_bytes(shape), dataclasses.replace(deep, activation_checkpointing=True).fit_bytes(shape)
     # Twelve blocks of 24 numbers for each place and number of the width.
-    assert plain - dataclasses.replace(deep, layers=6).fit_bytes(shape) >= 6 * 24 * 4 * 2**16 * 64
+    assert plain - dataclasses.replace(deep, n_layers=6).fit_bytes(shape) >= 6 * 24 * 4 * 2**16 * 64
     assert again < plain / 3
-    assert dataclasses.replace(SMALL, loss="sampled_softmax", draw="batch", batch=2**15).fit_bytes(shape) > 4 * 2**30
+    assert (
+        dataclasses.replace(SMALL, loss="sampled_softmax", sampler="batch", batch_size=2**15).fit_bytes(shape)
+        > 4 * 2**30
+    )
