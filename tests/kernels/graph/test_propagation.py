@@ -1,4 +1,4 @@
-"""Sums over neighbours against SciPy, and propagation against powers of the dense adjacency matrix."""
+"""Propagation on bipartite graphs against SciPy and powers of the dense adjacency matrix."""
 
 import numba
 import numpy as np
@@ -9,7 +9,7 @@ from leanrec.kernels.graph.propagation import BipartiteEdges, BipartiteGraph, bi
 from leanrec.types import CSR
 
 
-def graph(rows: int, columns: int, edges: int, seed: int = 0) -> CSR:
+def random_graph(rows: int, columns: int, edges: int, seed: int = 0) -> CSR:
     rng = np.random.default_rng(seed)
     picked = rng.choice(rows * columns, edges, replace=False)
     values = rng.standard_normal(edges).astype(np.float32)
@@ -23,8 +23,8 @@ def signals(rows: int, width: int, seed: int = 1) -> np.ndarray:
 @pytest.mark.parametrize(
     ("rows", "columns", "edges", "width"), [(7, 5, 12, 3), (900, 700, 20_000, 64), (3, 4, 0, 2), (1, 9, 9, 1)]
 )
-def test_sums_over_neighbours_are_products_of_matrices(rows: int, columns: int, edges: int, width: int) -> None:
-    X = graph(rows, columns, edges)
+def test_propagation_equals_sparse_matrix_products(rows: int, columns: int, edges: int, width: int) -> None:
+    X = random_graph(rows, columns, edges)
     ours = BipartiteGraph.from_matrix(X)
     np.testing.assert_allclose(
         ours.propagate_to_rows(signals(columns, width)), X @ signals(columns, width), rtol=1e-4, atol=1e-4
@@ -34,8 +34,8 @@ def test_sums_over_neighbours_are_products_of_matrices(rows: int, columns: int, 
     )
 
 
-def test_values_that_come_with_the_call_are_in_the_order_of_the_rows() -> None:
-    X = graph(60, 50, 400)
+def test_edge_values_are_in_row_order() -> None:
+    X = random_graph(60, 50, 400)
     links, values = BipartiteEdges.from_matrix(X), signals(400, 1)[:, 0]
     other = sp.csr_array((values, X.indices, X.indptr), shape=X.shape)
     np.testing.assert_allclose(
@@ -49,16 +49,16 @@ def test_values_that_come_with_the_call_are_in_the_order_of_the_rows() -> None:
 
 
 @pytest.mark.parametrize("edges", [400, 20_000])
-def test_products_along_edges(edges: int) -> None:
-    X = graph(300, 200, edges)
+def test_dot_products_along_edges(edges: int) -> None:
+    X = random_graph(300, 200, edges)
     U, V = signals(300, 32), signals(200, 32, seed=2)
     entries = X.tocoo()
     expected = (U[entries.row] * V[entries.col]).sum(axis=1)
     np.testing.assert_allclose(BipartiteEdges.from_matrix(X).dot_along_edges(U, V), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_layers_are_powers_of_the_whole_adjacency_matrix() -> None:
-    X = graph(12, 9, 40)
+def test_layers_are_powers_of_the_adjacency_matrix() -> None:
+    X = random_graph(12, 9, 40)
     A = np.zeros((21, 21))
     A[:12, 12:], A[12:, :12] = X.toarray(), X.toarray().T
     start = signals(21, 5)
@@ -68,8 +68,8 @@ def test_layers_are_powers_of_the_whole_adjacency_matrix() -> None:
     np.testing.assert_allclose(np.vstack([rows, columns]), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_the_gradient_of_propagation_is_propagation() -> None:
-    X = graph(40, 30, 200)
+def test_propagation_is_its_own_adjoint() -> None:
+    X = random_graph(40, 30, 200)
     ours, shares = BipartiteGraph.from_matrix(X), np.full(3, 1 / 3, np.float32)
     u, v, gu, gv = signals(40, 6), signals(30, 6, 2), signals(40, 6, 3), signals(30, 6, 4)
     out, back = ours.sum_layers(u, v, shares), ours.sum_layers(gu, gv, shares)
@@ -79,8 +79,8 @@ def test_the_gradient_of_propagation_is_propagation() -> None:
 
 
 @pytest.mark.parametrize("layers", [0, 1, 2, 3, 4])
-def test_from_columns_alone_is_layers_from_zeros(layers: int) -> None:
-    X = graph(40, 30, 200)
+def test_layers_from_columns_equal_layers_with_zero_rows(layers: int) -> None:
+    X = random_graph(40, 30, 200)
     ours, shares = BipartiteGraph.from_matrix(X), np.random.default_rng(0).random(layers + 1).astype(np.float32)
     start, d_rows, d_columns = signals(30, 6), signals(40, 6, 2), signals(30, 6, 3)
     rows, columns = ours.sum_layers_from_columns(start, shares)
@@ -93,33 +93,33 @@ def test_from_columns_alone_is_layers_from_zeros(layers: int) -> None:
     )
 
 
-def test_hidden_edges_are_edges_of_the_rows_and_leave_the_graph() -> None:
-    X = graph(50, 40, 300)
+def test_masked_edges_belong_to_the_rows_and_can_be_removed() -> None:
+    X = random_graph(50, 40, 300)
     rows = np.array([3, 4, 20, 41])
-    hidden, places = sample_masked_edges(X, rows, 0.5, np.random.default_rng(0))
-    assert hidden.shape == (4, 40)
-    assert 0 < hidden.nnz == len(places) < X[rows].nnz
-    entries = hidden.tocoo()
+    masked, positions = sample_masked_edges(X, rows, 0.5, np.random.default_rng(0))
+    assert masked.shape == (4, 40)
+    assert 0 < masked.nnz == len(positions) < X[rows].nnz
+    entries = masked.tocoo()
     np.testing.assert_array_equal(X.toarray()[rows[entries.row], entries.col], entries.data)
     rest = X.toarray()
     rest[rows[entries.row], entries.col] = 0
     np.testing.assert_allclose(
-        BipartiteGraph.from_matrix(X).without_edges(places).propagate_to_columns(signals(50, 4)),
+        BipartiteGraph.from_matrix(X).without_edges(positions).propagate_to_columns(signals(50, 4)),
         rest.T @ signals(50, 4),
         rtol=1e-4,
         atol=1e-5,
     )
 
 
-def test_a_row_of_one_edge_keeps_it() -> None:
+def test_row_with_one_edge_keeps_it() -> None:
     X = sp.csr_array(np.array([[1, 0, 0], [1, 1, 1]], np.float32))
-    hidden, places = sample_masked_edges(X, np.array([0, 1]), 0.999, np.random.default_rng(0))
-    assert places.tolist() == [1, 2, 3]
-    assert hidden.toarray().tolist() == [[0, 0, 0], [1, 1, 1]]
+    masked, positions = sample_masked_edges(X, np.array([0, 1]), 0.999, np.random.default_rng(0))
+    assert positions.tolist() == [1, 2, 3]
+    assert masked.toarray().tolist() == [[0, 0, 0], [1, 1, 1]]
 
 
-def test_threads_do_not_change_a_bit() -> None:
-    X, before = graph(2000, 1500, 30_000), numba.get_num_threads()
+def test_result_does_not_depend_on_threads() -> None:
+    X, before = random_graph(2000, 1500, 30_000), numba.get_num_threads()
     results = []
     try:
         for threads in (1, 2):
@@ -137,8 +137,8 @@ def test_threads_do_not_change_a_bit() -> None:
         np.testing.assert_array_equal(one, two)
 
 
-def test_wide_indices_make_no_difference() -> None:
-    X = graph(50, 40, 300)
+def test_int64_indices_give_the_same_result() -> None:
+    X = random_graph(50, 40, 300)
     wide = X.copy()
     wide.indices, wide.indptr = wide.indices.astype(np.int64), wide.indptr.astype(np.int64)
     np.testing.assert_array_equal(
@@ -147,8 +147,8 @@ def test_wide_indices_make_no_difference() -> None:
     )
 
 
-def test_memory_is_told_beforehand() -> None:
-    ours = BipartiteGraph.from_matrix(graph(1000, 800, 9_000))
+def test_memory_is_within_the_estimate() -> None:
+    ours = BipartiteGraph.from_matrix(random_graph(1000, 800, 9_000))
     sides = (ours.edges.rows, ours.edges.columns)
     held = sum(each.nbytes for side in sides for each in (side.indptr, side.indices, side.blocks))
     held += ours.row_values.nbytes + ours.column_values.nbytes + ours.edges.positions.nbytes

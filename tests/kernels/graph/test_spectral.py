@@ -1,4 +1,4 @@
-"""The graph of users and items: every fast way beside dense NumPy."""
+"""Spectral graph filtering against dense NumPy."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ def made(users: int, items: int, seed: int, density: float = 0.2) -> CSR:
     )
 
 
-def slow_normalised(X: np.ndarray, alpha: float = 0.5) -> np.ndarray:
+def slow_normalize(X: np.ndarray, alpha: float = 0.5) -> np.ndarray:
     out = np.zeros_like(X)
     for u, i in zip(*np.nonzero(X), strict=True):
         out[u, i] = X[u, i] / X[u].sum() ** alpha / X[:, i].sum() ** 0.5
@@ -34,10 +34,10 @@ def slow_normalised(X: np.ndarray, alpha: float = 0.5) -> np.ndarray:
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(1, 30), st.integers(1, 30), st.integers(0, 10**6))
-def test_normalised_is_the_loop(users: int, items: int, seed: int) -> None:
+def test_normalized_adjacency_equals_a_loop(users: int, items: int, seed: int) -> None:
     X = made(users, items, seed)
     R = normalize_adjacency(X)
-    np.testing.assert_allclose(R.toarray(), slow_normalised(X.toarray().astype(np.float64)), atol=1e-6)
+    np.testing.assert_allclose(R.toarray(), slow_normalize(X.toarray().astype(np.float64)), atol=1e-6)
     assert np.linalg.norm(R.toarray(), 2) <= 1 + 1e-5
 
 
@@ -53,7 +53,7 @@ def test_degrees_and_scaling() -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 50), st.integers(0, 10**6))
-def test_directions_are_those_of_the_dense_decomposition(users: int, items: int, width: int, seed: int) -> None:
+def test_singular_vectors_equal_the_dense_svd(users: int, items: int, width: int, seed: int) -> None:
     X = made(users, items, seed)
     V, singular = right_singular_vectors(X, sp.csr_array(X.T), width, 12, np.random.default_rng(seed))
     found = min(width, users, items)
@@ -67,7 +67,7 @@ def test_directions_are_those_of_the_dense_decomposition(users: int, items: int,
     np.testing.assert_allclose(product.T @ product, np.diag(singular**2), atol=1e-3)
 
 
-def test_no_direction_of_nothing() -> None:
+def test_zero_components_and_empty_matrix() -> None:
     V, singular = right_singular_vectors(made(5, 6, 0), sp.csr_array(made(5, 6, 0).T), 0, 3, np.random.default_rng(0))
     assert V.shape == (6, 0)
     assert len(singular) == 0
@@ -78,17 +78,17 @@ def test_no_direction_of_nothing() -> None:
 
 
 @pytest.mark.parametrize("width", [1, 7, 64])
-def test_apply_is_the_product(width: int) -> None:
+def test_sparse_dense_product(width: int) -> None:
     X = made(30, 20, 3)
     signals = np.random.default_rng(1).standard_normal((20, width)).astype(np.float32)
     np.testing.assert_allclose(multiply_sparse(X, signals), X.toarray() @ signals, atol=1e-5)
 
 
 @pytest.mark.parametrize("alpha", [0.5, 0.3])
-def test_the_graph_is_the_dense_one(alpha: float) -> None:
+def test_item_graph_equals_the_dense_graph(alpha: float) -> None:
     X = made(40, 25, 5)
     graph, strengths = build_item_graph(X, alpha, 6, 30, np.random.default_rng(0))
-    R = slow_normalised(X.toarray().astype(np.float64), alpha)
+    R = slow_normalize(X.toarray().astype(np.float64), alpha)
     R /= np.linalg.norm(R, 2)
     P = R.T @ R
     values, vectors = np.linalg.eigh(P)
@@ -105,7 +105,7 @@ def test_the_graph_is_the_dense_one(alpha: float) -> None:
 
 
 @pytest.mark.parametrize("k", [0, 1, 4, 99])
-def test_strongest_answers_are_those_of_each_row(k: int) -> None:
+def test_sparsified_filter_keeps_the_largest_responses(k: int) -> None:
     W = np.random.default_rng(2).standard_normal((300, 300)).astype(np.float32)
 
     def answer(signals: CSR) -> Float32Array:

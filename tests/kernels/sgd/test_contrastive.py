@@ -1,4 +1,4 @@
-"""Losses against shared negatives: values against the formula, gradients against differences."""
+"""Contrastive losses: values against formulas, gradients against finite differences."""
 
 from collections.abc import Callable
 
@@ -35,13 +35,13 @@ def vectors(rows: int, seed: int, width: int = D) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal((rows, width)).astype(np.float32)
 
 
-def slopes(loss: Callable[[np.ndarray], float], at: np.ndarray, step: float = 1e-2) -> np.ndarray:
+def numerical_gradient(loss: Callable[[np.ndarray], float], at: np.ndarray, step: float = 1e-2) -> np.ndarray:
     out = np.zeros(at.shape)
-    for place in np.ndindex(*at.shape):
+    for position in np.ndindex(*at.shape):
         up, down = at.copy(), at.copy()
-        up[place] += step
-        down[place] -= step
-        out[place] = (loss(up) - loss(down)) / (2 * step)
+        up[position] += step
+        down[position] -= step
+        out[position] = (loss(up) - loss(down)) / (2 * step)
     return out
 
 
@@ -60,13 +60,13 @@ LOG_Q = vectors(6, 9, 1)[:, 0]
 WEIGHTS = np.abs(vectors(U, 8, 1)[:, 0])
 
 
-def test_softmax_is_its_formula() -> None:
+def test_sampled_softmax_follows_its_formula() -> None:
     X, rows, columns = edges(), vectors(U, 1), vectors(N, 2)
     ours = sampled_softmax(BipartiteEdges.from_matrix(X), rows, columns, NEGATIVES, LOG_Q, WEIGHTS)
     assert ours.loss == pytest.approx(by_formula(X, rows, columns, NEGATIVES, LOG_Q, WEIGHTS), rel=1e-4)
 
 
-def test_an_edge_whose_own_column_is_all_that_was_drawn_costs_nothing() -> None:
+def test_loss_is_zero_if_all_negatives_are_the_positive() -> None:
     X, own = sp.csr_array(np.array([[0, 0, 1]], np.float32)), np.array([2, 2])
     ours = sampled_softmax(
         BipartiteEdges.from_matrix(X),
@@ -81,7 +81,7 @@ def test_an_edge_whose_own_column_is_all_that_was_drawn_costs_nothing() -> None:
     np.testing.assert_allclose(ours.columns, 0, atol=1e-6)
 
 
-def test_with_every_column_drawn_it_is_the_full_softmax() -> None:
+def test_all_columns_as_negatives_give_the_full_softmax() -> None:
     X, rows, columns = edges(), vectors(U, 1), vectors(N, 2)
     ours = sampled_softmax(BipartiteEdges.from_matrix(X), rows, columns, np.arange(N), np.zeros(N, np.float32), WEIGHTS)
     S = (rows @ columns.T).astype(np.float64)
@@ -91,16 +91,20 @@ def test_with_every_column_drawn_it_is_the_full_softmax() -> None:
 
 def check(run: Callable[[np.ndarray, np.ndarray], LossGradients], rows: np.ndarray, columns: np.ndarray) -> None:
     ours = run(rows, columns)
-    np.testing.assert_allclose(ours.rows, slopes(lambda r: run(r, columns).loss, rows), rtol=0.02, atol=0.02)
-    np.testing.assert_allclose(ours.columns, slopes(lambda c: run(rows, c).loss, columns), rtol=0.02, atol=0.02)
+    np.testing.assert_allclose(
+        ours.rows, numerical_gradient(lambda r: run(r, columns).loss, rows), rtol=0.02, atol=0.02
+    )
+    np.testing.assert_allclose(
+        ours.columns, numerical_gradient(lambda c: run(rows, c).loss, columns), rtol=0.02, atol=0.02
+    )
 
 
-def test_gradients_of_the_softmax() -> None:
+def test_gradients_of_sampled_softmax() -> None:
     links = BipartiteEdges.from_matrix(edges())
     check(lambda r, c: sampled_softmax(links, r, c, NEGATIVES, LOG_Q, WEIGHTS), vectors(U, 1), vectors(N, 2))
 
 
-def test_gradients_of_the_binary_loss() -> None:
+def test_gradients_of_sampled_logistic() -> None:
     links = BipartiteEdges.from_matrix(edges())
     how = {
         "positive_weights": np.abs(vectors(len(links), 3, 1)[:, 0]),
@@ -110,7 +114,7 @@ def test_gradients_of_the_binary_loss() -> None:
     check(lambda r, c: sampled_logistic(links, r, c, NEGATIVES, **how), vectors(U, 1), vectors(N, 2))
 
 
-def test_the_binary_loss_is_its_formula() -> None:
+def test_sampled_logistic_follows_its_formula() -> None:
     X, rows, columns = edges(), vectors(U, 1), vectors(N, 2)
     positive_weights = np.abs(vectors(X.nnz, 3, 1)[:, 0])
     ours = sampled_logistic(
@@ -129,7 +133,7 @@ def test_the_binary_loss_is_its_formula() -> None:
     assert ours.loss == pytest.approx(expected, rel=1e-4)
 
 
-def test_agreement_is_its_formula_and_so_are_its_gradients() -> None:
+def test_info_nce_and_its_gradients_follow_the_formula() -> None:
     one, other = normalize_rows(vectors(15, 1))[0], normalize_rows(vectors(15, 2))[0]
     logits = one @ other.T / 0.5
     expected = np.mean(np.log(np.exp(logits).sum(axis=1)) - np.diag(logits))
@@ -137,21 +141,21 @@ def test_agreement_is_its_formula_and_so_are_its_gradients() -> None:
     check(lambda a, b: info_nce(a, b, 0.5), one, other)
 
 
-def test_gradients_through_unit_length() -> None:
+def test_gradient_of_normalization() -> None:
     x, g = vectors(9, 1), vectors(9, 2)
     unit, lengths = normalize_rows(x)
-    expected = slopes(lambda y: float((normalize_rows(y)[0] * g).sum()), x)
+    expected = numerical_gradient(lambda y: float((normalize_rows(y)[0] * g).sum()), x)
     np.testing.assert_allclose(normalize_rows_backward(g, unit, lengths), expected, rtol=0.02, atol=0.01)
 
 
 @pytest.mark.parametrize("power", [0.0, 0.3, 1.0])
-def test_gradients_through_a_power_of_the_length(power: float) -> None:
+def test_gradient_of_rescaling(power: float) -> None:
     x, g = vectors(9, 1), vectors(9, 2)
-    expected = slopes(lambda y: float((rescale_rows(*normalize_rows(y), power, 2.0) * g).sum()), x)
+    expected = numerical_gradient(lambda y: float((rescale_rows(*normalize_rows(y), power, 2.0) * g).sum()), x)
     np.testing.assert_allclose(rescale_rows_backward(g, *normalize_rows(x), power, 2.0), expected, rtol=0.02, atol=0.01)
 
 
-def test_zeros_stay_zeros() -> None:
+def test_zero_rows_stay_zero() -> None:
     unit, lengths = normalize_rows(np.zeros((3, 4), np.float32))
     assert not unit.any()
     assert np.isfinite(normalize_rows_backward(np.ones((3, 4), np.float32), unit, lengths)).all()
@@ -175,7 +179,7 @@ def test_large_scores_do_not_overflow() -> None:
         assert np.isfinite(ours.rows).all()
 
 
-def test_threads_do_not_change_a_bit() -> None:
+def test_result_does_not_depend_on_threads() -> None:
     X, before = edges(2500, 300), numba.get_num_threads()
     rows, columns, weights = vectors(2500, 1), vectors(300, 2), np.ones(2500, np.float32)
     results = []
@@ -193,7 +197,7 @@ def test_threads_do_not_change_a_bit() -> None:
     assert results[0].loss == results[1].loss
 
 
-def test_no_row_and_no_edge() -> None:
+def test_empty_graph() -> None:
     none = edges(0, N)
     ours = sampled_softmax(
         BipartiteEdges.from_matrix(none), vectors(0, 1), vectors(N, 2), NEGATIVES, LOG_Q, WEIGHTS[:0]

@@ -1,4 +1,4 @@
-"""Pairwise gradients: one step against the formula, threads, and who is drawn."""
+"""Pairwise stochastic gradients: a step against the formula, threads, and sampling."""
 
 import numpy as np
 import scipy.sparse as sp
@@ -11,21 +11,21 @@ UNIFORM = PairwiseStep(learning_rate=0.1, l2=0.05, by_popularity=False)
 
 def test_one_step_follows_the_formula() -> None:
     rng = np.random.default_rng(0)
-    # One pair and one other item: the sweep is a single, known step.
+    # One pair and one negative: the epoch is a single, known step.
     X = sp.csr_array(np.array([[0, 1]], np.float32))
     users, items = rng.normal(size=(1, 3)).astype(np.float32), rng.normal(size=(2, 4)).astype(np.float32)
     w, (b, a) = users[0].astype(np.float64), items.astype(np.float64)
     pull = 1 / (1 + np.exp(w @ (a - b)[:3] + a[3] - b[3]))
-    way_w = pull * (a - b)[:3] - 0.05 * w
-    way_a = pull * np.append(w, 1) - 0.05 * a
-    way_b = -pull * np.append(w, 1) - 0.05 * b
+    gradient_w = pull * (a - b)[:3] - 0.05 * w
+    gradient_a = pull * np.append(w, 1) - 0.05 * a
+    gradient_b = -pull * np.append(w, 1) - 0.05 * b
     run_epoch(X, users, items, UNIFORM, rng)
-    np.testing.assert_allclose(users[0], w + 0.1 * way_w, rtol=1e-5)
-    np.testing.assert_allclose(items[1], a + 0.1 * way_a, rtol=1e-5)
-    np.testing.assert_allclose(items[0], b + 0.1 * way_b, rtol=1e-5)
+    np.testing.assert_allclose(users[0], w + 0.1 * gradient_w, rtol=1e-5)
+    np.testing.assert_allclose(items[1], a + 0.1 * gradient_a, rtol=1e-5)
+    np.testing.assert_allclose(items[0], b + 0.1 * gradient_b, rtol=1e-5)
 
 
-def test_threads_do_not_change_a_bit() -> None:
+def test_result_does_not_depend_on_threads() -> None:
     X = sp.random_array((90, 300), density=0.05, rng=np.random.default_rng(1), dtype=np.float32, format="csr")
     results = []
     for threads in (1, 2):
@@ -40,7 +40,7 @@ def test_threads_do_not_change_a_bit() -> None:
     np.testing.assert_array_equal(*results)
 
 
-def test_a_user_who_touched_everything_moves_nothing() -> None:
+def test_user_with_every_item_changes_nothing() -> None:
     X = sp.csr_array(np.ones((1, 5), np.float32))
     users, items = np.ones((1, 2), np.float32), np.ones((5, 3), np.float32)
     run_epoch(X, users, items, UNIFORM, np.random.default_rng(0))
@@ -48,8 +48,8 @@ def test_a_user_who_touched_everything_moves_nothing() -> None:
     assert (items == 1).all()
 
 
-def test_popular_items_are_drawn_more() -> None:
-    # The first user draws others among items 1 … 99, of which item 1 has nine events in ten.
+def test_popularity_sampling_draws_popular_items_more_often() -> None:
+    # The first user draws negatives from items 1 … 99, of which item 1 has nine of ten interactions.
     rows = [[0], *[[1]] * 891, *[[i] for i in range(1, 100)]]
     X = sp.csr_array(
         (np.ones(len(rows), np.float32), np.concatenate(rows), np.arange(len(rows) + 1)),
@@ -59,12 +59,12 @@ def test_popular_items_are_drawn_more() -> None:
     frequency = np.cumsum(np.bincount(X.indices, minlength=100)).astype(np.int64)
     items[1] = 1
     drawn = fold_in_users(X[[0]], items, frequency, PairwiseStep(0.1, 0.0, by_popularity=True), 200)
-    alike = fold_in_users(X[[0]], items, frequency, PairwiseStep(0.1, 0.0, by_popularity=False), 200)
-    assert (drawn < 5 * alike).all()
-    assert (alike <= 0).all()
+    uniform = fold_in_users(X[[0]], items, frequency, PairwiseStep(0.1, 0.0, by_popularity=False), 200)
+    assert (drawn < 5 * uniform).all()
+    assert (uniform <= 0).all()
 
 
-def test_fold_in_comes_near_the_best_vector() -> None:
+def test_fold_in_converges_to_the_optimum() -> None:
     rng = np.random.default_rng(5)
     items = rng.normal(size=(12, 4)).astype(np.float32)
     history = sp.csr_array(np.eye(12, dtype=np.float32)[[2]] + np.eye(12, dtype=np.float32)[[6]])
@@ -74,11 +74,11 @@ def test_fold_in_comes_near_the_best_vector() -> None:
     others = np.setdiff1d(np.arange(12), [2, 6])
     difference = items[[2, 6]][:, None] - items[others][None]
     pull = 1 / (1 + np.exp(difference[..., :3] @ w + difference[..., 3]))
-    # A draw that hits the history is no step, so both forces act in the same share of the draws.
+    # A negative in the history is skipped, so gradient and regularization act in the same share of the draws.
     slope = (pull[..., None] * difference[..., :3]).mean(axis=(0, 1)) - 0.1 * w
     np.testing.assert_allclose(slope, 0, atol=0.02)
 
 
-def test_an_empty_history_has_no_direction() -> None:
-    nobody = sp.csr_array((2, 12), dtype=np.float32)
-    assert not fold_in_users(nobody, np.ones((12, 4), np.float32), np.zeros(0, np.int64), UNIFORM, 50).any()
+def test_empty_history_gives_a_zero_vector() -> None:
+    empty = sp.csr_array((2, 12), dtype=np.float32)
+    assert not fold_in_users(empty, np.ones((12, 4), np.float32), np.zeros(0, np.int64), UNIFORM, 50).any()

@@ -1,4 +1,4 @@
-"""Similarities: every measure against its definition, pair by pair."""
+"""Similarities: every measure against its definition for each pair."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -61,7 +61,7 @@ def slow_matrix(X: np.ndarray, measure: str, shrinkage: float = 0.0, min_shared:
 
 @pytest.mark.parametrize("measure", MEASURES)
 @pytest.mark.parametrize(("shrinkage", "min_shared"), [(0.0, 1), (3.0, 1), (0.0, 3), (2.5, 2)])
-def test_agrees_with_the_definition(measure: str, shrinkage: float, min_shared: int) -> None:
+def test_similarities_follow_their_definition(measure: str, shrinkage: float, min_shared: int) -> None:
     X = sp.random_array((40, 23), density=0.25, rng=np.random.default_rng(5), dtype=np.float32, format="csr")
     found = top_similar(X, 23, measure, shrinkage=shrinkage, min_shared=min_shared).toarray()
     np.testing.assert_allclose(
@@ -71,7 +71,7 @@ def test_agrees_with_the_definition(measure: str, shrinkage: float, min_shared: 
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(0, 12), st.sampled_from(["dot", "jaccard"]))
-def test_keeps_the_k_largest_and_the_first_among_equals(seed: int, k: int, measure: str) -> None:
+def test_keeps_the_k_largest_and_breaks_ties_by_column(seed: int, k: int, measure: str) -> None:
     rng = np.random.default_rng(seed)
     X = (rng.random((15, 90)) < 0.2).astype(np.float32)
     found = top_similar(sp.csr_array(X), k, measure)
@@ -81,7 +81,7 @@ def test_keeps_the_k_largest_and_the_first_among_equals(seed: int, k: int, measu
         assert found[[i]].indices.tolist() == sorted(order)
 
 
-def test_threads_do_not_change_a_bit() -> None:
+def test_result_does_not_depend_on_threads() -> None:
     X = sp.random_array((200, 150), density=0.1, rng=np.random.default_rng(1), dtype=np.float32, format="csr")
     with Run(threads=1).limit_threads():
         one = top_similar(X, 10)
@@ -91,7 +91,7 @@ def test_threads_do_not_change_a_bit() -> None:
     np.testing.assert_array_equal(one.data, two.data)
 
 
-def test_relates_new_rows_to_known_ones() -> None:
+def test_similarities_of_new_rows() -> None:
     rng = np.random.default_rng(2)
     Y = sp.random_array((30, 20), density=0.3, rng=rng, dtype=np.float32, format="csr")
     Yt = sp.csr_array(Y.T)
@@ -107,14 +107,14 @@ def test_duplicate_entries_are_summed() -> None:
     assert top_similar(twice, 3, "dot").toarray().tolist() == [[0, 2, 0], [2, 0, 0], [0, 0, 0]]
 
 
-def test_an_item_that_nobody_touched_has_no_neighbour() -> None:
+def test_item_without_users_has_no_neighbors() -> None:
     X = sp.csr_array(np.array([[1, 0, 1], [1, 0, 1]], np.float32))
     found = top_similar(X, 2)
     assert np.diff(found.indptr).tolist() == [1, 0, 1]
     assert top_similar(sp.csr_array((0, 3), dtype=np.float32), 2).shape == (3, 3)
 
 
-def test_refuses_unknown_measures_and_shapes_that_do_not_meet() -> None:
+def test_unknown_measure_and_mismatched_shapes_are_errors() -> None:
     X = sp.csr_array(np.ones((2, 3), np.float32))
     with pytest.raises(SettingError, match="measure must be one of"):
         top_similar(X, 2, "cosinus")
@@ -124,12 +124,12 @@ def test_refuses_unknown_measures_and_shapes_that_do_not_meet() -> None:
         top_similar_rows(X, sp.csr_array((4, 5), dtype=np.float32), 2)
 
 
-def test_estimate_covers_lists_and_strips() -> None:
+def test_memory_estimate_covers_lists_and_buffers() -> None:
     assert top_similar_bytes(100, 100, 10, 2) >= 100 * 10 * 8 * 2 + 2 * 100 * 8
 
 
-def beyond(entries: list[int], shape: tuple[int, int]) -> SimpleNamespace:
-    """One row whose entries lie behind 2³¹ others, which take no memory: they all are the same four bytes."""
+def matrix_of_two_billion_entries(entries: list[int], shape: tuple[int, int]) -> SimpleNamespace:
+    """One row whose entries come after 2³¹ others, which take no memory: they all share the same four bytes."""
     start = 2**31 + 7
     return SimpleNamespace(
         indptr=np.array([start, start + len(entries)]),
@@ -140,9 +140,9 @@ def beyond(entries: list[int], shape: tuple[int, int]) -> SimpleNamespace:
     )
 
 
-def test_entries_behind_the_first_two_thousand_million_are_found() -> None:
+def test_entries_after_the_first_two_billion_are_found() -> None:
     Y = sp.csr_array(np.array([[0, 3, 0], [5, 0, 7]], np.float32))
-    far: Any = beyond([1], (1, 2))
+    far: Any = matrix_of_two_billion_entries([1], (1, 2))
     one = sp.csr_array(np.array([[3]], np.float32))
     assert history_scores(one, far).tolist() == [[0, 6]]
     assert top_k_sparse(one, far, 2)[0].tolist() == [[1, 0]]

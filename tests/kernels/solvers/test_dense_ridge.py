@@ -1,4 +1,4 @@
-"""Dense Gram matrices and inverses against numpy in float64."""
+"""Dense Gram matrices and inverses against NumPy in float64."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def some_X(rows: int = 50, columns: int = 140) -> sp.csr_array:
     return sp.random_array((rows, columns), density=0.1, rng=np.random.default_rng(4), dtype=np.float32, format="csr")
 
 
-def test_gram_is_the_product() -> None:
+def test_gram_matrix_equals_the_product() -> None:
     X = some_X()
     np.testing.assert_allclose(dense_gram(X), X.toarray().T @ X.toarray(), rtol=1e-5, atol=1e-6)
 
@@ -33,12 +33,12 @@ def test_inverse_overwrites_its_argument() -> None:
     np.testing.assert_allclose(np.triu(inverse), np.triu(np.linalg.inv(ridge)), atol=1e-5)
 
 
-def test_refuses_a_singular_matrix() -> None:
+def test_singular_matrix_is_an_error() -> None:
     with pytest.raises(DataError, match="positive definite"):
         invert_in_place(np.zeros((3, 3), np.float32))
 
 
-def test_the_way_through_the_users_gives_the_same_inverse() -> None:
+def test_inverting_by_users_gives_the_same_inverse() -> None:
     X = some_X()
     dense = X.toarray().astype(np.float64)
     expected = 2.0 * np.linalg.inv(dense.T @ dense + 2.0 * np.eye(X.shape[1]))
@@ -60,7 +60,7 @@ def test_weights_of_the_autoencoder(n: int) -> None:
 
 
 @pytest.mark.parametrize("k", [1, 5, 70, 200])
-def test_strongest_of_each_row(k: int) -> None:
+def test_keeps_the_largest_weights_of_each_row(k: int) -> None:
     rng = np.random.default_rng(k)
     matrix, scale = rng.normal(size=(70, 70)).astype(np.float32), rng.uniform(0.5, 2, 70).astype(np.float32)
     kept = keep_largest_weights(matrix, k, scale, block=32).toarray()
@@ -74,7 +74,7 @@ def test_strongest_of_each_row(k: int) -> None:
 
 
 @pytest.mark.parametrize("n", [1, 63, 64, 65, 200])
-def test_symmetric_copies_the_upper_half(n: int) -> None:
+def test_mirror_copies_the_upper_triangle(n: int) -> None:
     matrix = np.random.default_rng(n).normal(size=(n, n)).astype(np.float32)
     upper = np.triu(matrix)
     mirror_upper_triangle(matrix, block=70)

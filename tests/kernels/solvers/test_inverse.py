@@ -1,4 +1,4 @@
-"""The inverse by blocks against numpy in float64, in memory and in a mapped file."""
+"""The sweep inverse against NumPy in float64, in memory and in a memory-mapped file."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def some_X(columns: int, seed: int = 4) -> sp.csr_array:
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(1, 60), st.integers(1, 70), st.integers(0, 2**32 - 1))
-def test_is_minus_the_inverse_for_any_block(n: int, block: int, seed: int) -> None:
+def test_sweep_gives_minus_the_inverse_for_any_block_size(n: int, block: int, seed: int) -> None:
     X = some_X(n, seed)
     ridge = (X.T @ X).toarray().astype(np.float64) + 0.5 * np.eye(n)
     space = np.triu(ridge).astype(np.float32)
@@ -34,7 +34,7 @@ def test_is_minus_the_inverse_for_any_block(n: int, block: int, seed: int) -> No
     np.testing.assert_allclose(np.triu(-space), np.triu(np.linalg.inv(ridge)), atol=2e-5)
 
 
-def test_the_same_in_a_file_as_in_memory(tmp_path: Path) -> None:
+def test_memory_mapped_matrix_gives_the_same_result(tmp_path: Path) -> None:
     X = some_X(150)
     mapped = np.memmap(tmp_path / "matrix", np.float32, "w+", shape=(150, 150))
     memory = np.zeros((150, 150), np.float32)
@@ -57,12 +57,12 @@ def test_agrees_with_lapack() -> None:
     np.testing.assert_allclose(np.triu(-one), np.triu(invert_in_place(two)), atol=1e-6)
 
 
-def test_refuses_a_matrix_that_is_not_positive_definite() -> None:
+def test_indefinite_matrix_is_an_error() -> None:
     with pytest.raises(DataError, match="positive definite"):
         sweep_inverse(np.zeros((3, 3), np.float32))
 
 
-def test_the_check_sees_a_wrong_inverse() -> None:
+def test_residual_detects_a_wrong_inverse() -> None:
     X = some_X(80)
     space = np.zeros((80, 80), np.float32)
     fill_gram(X, 2.0, space)
@@ -74,5 +74,5 @@ def test_the_check_sees_a_wrong_inverse() -> None:
     assert max_inverse_residual(sp.csr_array((4, 0), dtype=np.float32), 1.0, np.zeros((0, 0), np.float32)) == 0
 
 
-def test_the_panels_are_told_beforehand() -> None:
+def test_memory_estimate_grows_with_the_block_size() -> None:
     assert sweep_inverse_bytes(1000, 100) < sweep_inverse_bytes(1000, 200) <= sweep_inverse_bytes(1000, 4000)

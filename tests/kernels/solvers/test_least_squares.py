@@ -1,4 +1,4 @@
-"""Half steps of alternating least squares against numpy in float64."""
+"""Alternating least squares against NumPy in float64."""
 
 import numpy as np
 import pytest
@@ -50,7 +50,7 @@ def test_solves_every_row(rows: int, width: int) -> None:
 
 
 @pytest.mark.parametrize("how", [{"cg_steps": 40}, {"block_size": 200}])
-def test_approximations_come_to_the_same_place(how: dict[str, int]) -> None:
+def test_approximate_solvers_converge_to_the_solution(how: dict[str, int]) -> None:
     C, V, base, ridge = problem(12, 200, 9)
     dense = C.toarray()
     dense[2:6, :300] = 1
@@ -60,7 +60,7 @@ def test_approximations_come_to_the_same_place(how: dict[str, int]) -> None:
 
 
 @pytest.mark.parametrize("how", [{"cg_steps": 1}, {"cg_steps": 3}, {"block_size": 32}, {"block_size": 64}])
-def test_approximations_come_closer_from_where_they_start(how: dict[str, int]) -> None:
+def test_approximate_solvers_improve_their_start(how: dict[str, int]) -> None:
     C, V, base, ridge = problem(12, 200, 4)
     exact = slow_rows(C, V, base, ridge)
     first = solve_rows(C, V, base, ridge, **how)
@@ -71,15 +71,15 @@ def test_approximations_come_closer_from_where_they_start(how: dict[str, int]) -
         np.testing.assert_allclose(first[2:], exact[2:], rtol=2e-3, atol=2e-4)
 
 
-def test_a_row_too_long_to_hold_at_once_is_summed_in_chunks() -> None:
+def test_long_row_is_summed_in_chunks() -> None:
     C, V, base, ridge = problem(3, 150, 6)
-    whole = solve_rows(C, V, base, ridge)
+    solved = solve_rows(C, V, base, ridge)
     assert least_squares._CHUNK < N
-    np.testing.assert_allclose(whole, slow_rows(C, V, base, ridge), rtol=2e-3, atol=2e-4)
+    np.testing.assert_allclose(solved, slow_rows(C, V, base, ridge), rtol=2e-3, atol=2e-4)
 
 
 @pytest.mark.parametrize("how", [{}, {"cg_steps": 3}, {"block_size": 32}])
-def test_threads_do_not_change_a_bit(how: dict[str, int]) -> None:
+def test_result_does_not_depend_on_threads(how: dict[str, int]) -> None:
     C, V, base, ridge = problem(20, 140, 3)
     results = []
     for threads in (1, 2):
@@ -88,7 +88,7 @@ def test_threads_do_not_change_a_bit(how: dict[str, int]) -> None:
     np.testing.assert_array_equal(*results)
 
 
-def test_wide_indices_give_the_same() -> None:
+def test_int64_indices_give_the_same_result() -> None:
     """Above 2³¹ entries SciPy keeps 64-bit indices."""
     C, V, base, ridge = problem(20, 12, 3)
     wide = C.copy()
@@ -96,7 +96,7 @@ def test_wide_indices_give_the_same() -> None:
     np.testing.assert_array_equal(solve_rows(wide, V, base, ridge), solve_rows(C, V, base, ridge))
 
 
-def test_an_entry_twice_counts_twice_and_a_zero_not_at_all() -> None:
+def test_duplicate_entries_add_up_and_zeros_do_not_count() -> None:
     _, V, base, _ = problem(2, 12, 3)
     twice = sp.csr_array((np.array([1, 1, 2, 0], np.float32), [3, 3, 8, 9], [0, 4]), shape=(1, N))
     once = sp.csr_array((np.array([2, 2], np.float32), [3, 8], [0, 2]), shape=(1, N))
@@ -112,6 +112,6 @@ def test_no_rows_and_no_entries() -> None:
         assert not found.any()
 
 
-def test_working_space_grows_with_what_it_is_for() -> None:
+def test_memory_estimate_grows_with_size() -> None:
     assert solve_rows_bytes(64, 1000, 2) > solve_rows_bytes(64, 1000, 1) > solve_rows_bytes(64, 100, 1)
     assert solve_rows_bytes(256, 100, 1) > solve_rows_bytes(64, 100, 1)

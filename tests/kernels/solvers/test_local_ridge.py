@@ -1,4 +1,4 @@
-"""Local ridge regressions against numpy's dense solver in float64."""
+"""Local ridge regressions against NumPy's dense solver in float64."""
 
 import numba
 import numpy as np
@@ -14,9 +14,9 @@ from leanrec.types import CSR
 @pytest.fixture(scope="module")
 def X() -> CSR:
     X = sp.random_array((90, 50), density=0.15, rng=np.random.default_rng(5), dtype=np.float32).toarray()
-    X[:, 7] = 0  # an item that nobody touched
-    X[:, 8] = 1  # and one that everybody did
-    X[:, 9] = X[:, 8]  # and its twin
+    X[:, 7] = 0  # an item without users
+    X[:, 8] = 1  # and an item of every user
+    X[:, 9] = X[:, 8]  # and its duplicate
     return sp.csr_array(X)
 
 
@@ -34,27 +34,27 @@ def by_numpy(X: CSR, near: CSR) -> np.ndarray:
 
 @pytest.mark.parametrize("k", [1, 9, 49])
 @pytest.mark.parametrize("with_gram", [False, True])
-def test_weights_are_those_of_the_dense_solver(X: CSR, k: int, with_gram: bool) -> None:
+def test_weights_equal_the_dense_solver(X: CSR, k: int, with_gram: bool) -> None:
     near = top_similar(X, k)
     gram = dense_gram(X) if with_gram else None
     weights = fit_local_ridges(sp.csr_array(X.T), near, RIDGE, gram=gram, tolerance=1e-7)
     np.testing.assert_allclose(weights, by_numpy(X, near), atol=2e-6)
 
 
-def test_the_usual_tolerance_is_close_enough_to_rank(X: CSR) -> None:
+def test_default_tolerance_is_precise_enough_to_rank(X: CSR) -> None:
     near = top_similar(X, 20)
     np.testing.assert_allclose(fit_local_ridges(sp.csr_array(X.T), near, RIDGE), by_numpy(X, near), atol=1e-4)
 
 
 @pytest.mark.parametrize("with_gram", [False, True])
-def test_blocks_give_what_the_whole_gives(X: CSR, with_gram: bool) -> None:
+def test_blocks_of_regressions_give_the_same_weights(X: CSR, with_gram: bool) -> None:
     near, columns = top_similar(X, 9), sp.csr_array(X.T)
     gram = dense_gram(X) if with_gram else None
     blocks = [fit_local_ridges(columns, near[at : at + 17], RIDGE, first=at, gram=gram) for at in range(0, 50, 17)]
     np.testing.assert_array_equal(np.concatenate(blocks), fit_local_ridges(columns, near, RIDGE, gram=gram))
 
 
-def test_signs_and_repeated_rows_are_no_matter() -> None:
+def test_negative_values() -> None:
     rng = np.random.default_rng(2)
     X = sp.csr_array(rng.normal(size=(30, 50)).astype(np.float32))
     near = sp.csr_array(np.float32(1) - np.eye(50, dtype=np.float32))
@@ -62,7 +62,7 @@ def test_signs_and_repeated_rows_are_no_matter() -> None:
     np.testing.assert_allclose(weights, by_numpy(X, near), atol=5e-5)
 
 
-def test_threads_do_not_change_a_bit(X: CSR) -> None:
+def test_result_does_not_depend_on_threads(X: CSR) -> None:
     near, columns, before = top_similar(X, 12), sp.csr_array(X.T), numba.get_num_threads()
     try:
         numba.set_num_threads(2)
@@ -73,12 +73,12 @@ def test_threads_do_not_change_a_bit(X: CSR) -> None:
         numba.set_num_threads(before)
 
 
-def test_no_neighbour_is_no_weight(X: CSR) -> None:
-    nobody = sp.csr_array((50, 50), dtype=np.float32)
-    assert len(fit_local_ridges(sp.csr_array(X.T), nobody, RIDGE)) == 0
+def test_item_without_neighbors_has_no_weights(X: CSR) -> None:
+    empty = sp.csr_array((50, 50), dtype=np.float32)
+    assert len(fit_local_ridges(sp.csr_array(X.T), empty, RIDGE)) == 0
     assert top_similar(X, 9)[[7]].nnz == 0
 
 
-def test_memory_grows_with_what_it_is_for() -> None:
+def test_memory_estimate_grows_with_size() -> None:
     few, many = local_ridge_bytes(100, 1_000, 10, 50, 1), local_ridge_bytes(100, 1_000, 20, 50, 2)
     assert 0 < few < many

@@ -1,4 +1,4 @@
-"""Tiles of products and the solution of shifted systems against numpy in float64."""
+"""Register-tiled products and shifted systems against NumPy in float64."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from leanrec.kernels.solvers.microkernels import LANES, add_products, round_up_t
 
 @settings(deadline=None)
 @given(st.integers(0, 10_000))
-def test_lengths_are_whole_cache_lines(n: int) -> None:
+def test_lengths_are_multiples_of_cache_lines(n: int) -> None:
     assert round_up_to_lanes(n) % LANES == 0
     assert n <= round_up_to_lanes(n) < n + LANES
     assert row_stride(n) % (2 * LANES) == LANES
@@ -47,13 +47,13 @@ def test_solves_shifted_systems(n: int, seed: int) -> None:
     np.testing.assert_allclose(shifted(S, b), np.linalg.solve(np.eye(n) + S, b), atol=2e-4)
 
 
-def test_a_matrix_of_zeros_leaves_the_right_side() -> None:
+def test_zero_matrix_returns_the_right_side() -> None:
     b = np.arange(20, dtype=np.float32)
     np.testing.assert_array_equal(shifted(np.zeros((20, 20)), b), b)
 
 
-def test_rounding_cannot_make_the_system_indefinite() -> None:
-    """Rank one and so large that float32 loses the identity: the answer stays finite and fits the large direction."""
+def test_rounding_does_not_make_the_system_indefinite() -> None:
+    """Rank one and so large that float32 loses the identity: the solution stays finite and fits the large direction."""
     ones = np.full(40, 1.0)
     x = shifted(1e9 * np.outer(ones, ones), ones)
     assert np.isfinite(x).all()

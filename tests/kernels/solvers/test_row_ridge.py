@@ -1,4 +1,4 @@
-"""Ridge regressions against numpy's solver."""
+"""Ridge regressions of sparse rows against NumPy's solver."""
 
 import numpy as np
 import pytest
@@ -32,13 +32,13 @@ def test_solves_each_row(seed: int, rows: int, growth: float, width: int) -> Non
         np.testing.assert_allclose(solved[row], slow_ridge(wide, target, penalty, growth), rtol=1e-4, atol=1e-5)
 
 
-def test_a_target_of_exactly_zero_counts() -> None:
+def test_explicit_zero_target_counts() -> None:
     zero = sp.csr_array((np.array([0, 1], np.float32), [0, 1], [0, 2]), shape=(1, 2))
     solved = fit_row_ridges(np.ones((2, 1), np.float32), zero, np.ones(1, np.float32))
     assert solved[0, 0] == pytest.approx(1 / 3)
 
 
-def test_shares_add_up_to_the_prediction() -> None:
+def test_target_weights_sum_to_the_prediction() -> None:
     rng = np.random.default_rng(4)
     design, target, probe = (rng.normal(size=size).astype(np.float32) for size in ((7, 3), 7, 3))
     penalty = np.array([0.5, 1, 2], np.float32)
@@ -47,7 +47,7 @@ def test_shares_add_up_to_the_prediction() -> None:
     assert shares @ target == pytest.approx(expected, rel=1e-4)
 
 
-def test_threads_do_not_change_a_bit() -> None:
+def test_result_does_not_depend_on_threads() -> None:
     rng = np.random.default_rng(4)
     design = rng.normal(size=(40, 8)).astype(np.float32)
     targets = sp.random_array((60, 40), density=0.3, rng=rng, dtype=np.float32, format="csr")
