@@ -26,7 +26,7 @@ def _edit(folder: Path, change: Any, *, seal: bool) -> None:
     change(manifest)
     if seal:
         manifest.pop("sha256")
-        manifest["sha256"] = artifacts._seal(manifest)
+        manifest["sha256"] = artifacts._manifest_digest(manifest)
     file.write_text(json.dumps(manifest))
 
 

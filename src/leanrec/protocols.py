@@ -17,8 +17,8 @@ __all__ = [
     "Estimator",
     "Explainable",
     "Explanation",
+    "ExplanationPath",
     "Extendable",
-    "Path",
     "Ranker",
     "RatingPredictor",
     "Retriever",
@@ -32,7 +32,7 @@ __all__ = [
 
 @runtime_checkable
 class Scorer(Protocol):
-    """What was learnt: a frozen dataclass of arrays."""
+    """A fitted model: a frozen dataclass of arrays."""
 
     @property
     def n_items(self) -> int:
@@ -42,27 +42,27 @@ class Scorer(Protocol):
     def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
         """Scores, higher is better: (B, N), or (B, K) for the given ``items`` (K,) or (B, K).
 
-        A row of equal scores means the model knows nothing about that asker; retrieval then falls back.
+        A row of equal scores means that the model cannot score that user; retrieval then uses the fallback.
         """
         ...
 
 
 @runtime_checkable
 class Estimator(Protocol):
-    """Settings, as a frozen dataclass, with ``fit``."""
+    """The settings of a model: a frozen dataclass with ``fit``."""
 
     def fit(self, data: Dataset, run: Run = ...) -> Scorer:
-        """Learn from the data under the conditions of ``run``."""
+        """Fit a model with the seed, the threads and the budget of ``run``."""
         ...
 
     def fit_bytes(self, shape: DatasetShape) -> int:
-        """Upper estimate of the memory that ``fit`` needs on top of the data, in bytes."""
+        """Upper estimate of the memory that ``fit`` needs in addition to the data, in bytes."""
         ...
 
 
 @runtime_checkable
 class Embedder(Protocol):
-    """A scorer whose score is a dot product, so that fast exact and approximate search apply."""
+    """A scorer whose score is a dot product, which exact and approximate search support."""
 
     def embed_queries(self, queries: Queries) -> Float32Array:
         """(B, D)."""
@@ -75,47 +75,47 @@ class Embedder(Protocol):
 
 @runtime_checkable
 class SparseScorer(Protocol):
-    """A scorer whose score is a product of sparse matrices, so that lists come without a dense row of scores.
+    """A scorer whose score is a product of sparse matrices, so that the top items can be found without dense scores.
 
-    Law: ``score(queries) == profile(queries) @ item_weights()``. The middle size M is N for item-item weights
-    and may be another (the training users, say).
+    Invariant: ``score(queries) == profile(queries) @ item_weights()``. The inner size M is N for item-item weights,
+    and may differ, as the number of training users does.
     """
 
     def profile(self, queries: Queries) -> CSR:
-        """(B, M) float32: what each asker brings, without duplicates; an empty row where the history is empty."""
+        """(B, M) float32: the sparse representation of each query, without duplicates; an empty row for an empty history."""
         ...
 
     def item_weights(self) -> CSR | None:
-        """(M, N) float32, of either sign; held by the model, not made for the call. None: this fit's are dense."""
+        """(M, N) float32, of either sign, part of the model and not computed by the call. None where they are dense."""
         ...
 
 
 @runtime_checkable
 class Updatable(Protocol):
-    """A scorer that learns from new events without a refit."""
+    """A scorer that can be updated with new events without a refit."""
 
     def update(self, events: Events) -> Scorer:
-        """A new scorer that also knows the (row-indexed) events. The old one keeps answering."""
+        """A new scorer that includes the (row-indexed) events. The old one does not change."""
         ...
 
 
 @runtime_checkable
 class Extendable(Protocol):
-    """A scorer that can take in items that have content and no events."""
+    """A scorer that can add items with content and without events."""
 
     def extend(self, items: Table) -> Scorer:
-        """A scorer of N + M items: the M rows of ``items`` follow the old ones."""
+        """A scorer of N + M items: the M rows of ``items`` follow the existing ones."""
         ...
 
 
 @dataclasses.dataclass(frozen=True)
 class ExplanationPath:
-    """A way from an item of the history to the recommended one.
+    """A path in a graph from an item of the history to the recommended item.
 
     Attributes:
         item: row of the item of the history.
-        through: what both are tied to, in words: "actor: Al Pacino".
-        weight: what passes over it to the score.
+        through: what links the two, as text: "actor: Al Pacino".
+        weight: contribution of the path to the score.
     """
 
     item: int
@@ -128,11 +128,11 @@ class Explanation:
     """Why an item was recommended.
 
     Attributes:
-        reason: one sentence stem: "history", "content", "neighbors", "popularity", "factors".
-        items: (R,) int32 rows of history items that speak for it, strongest first.
-        weights: (R,) float32 what each adds to the score.
-        features: words, genres or other content that speak for it, strongest first.
-        paths: how items of the history lead to it, strongest first; empty where the model knows of no links.
+        reason: kind of explanation: "history", "content", "neighbors", "popularity", "factors".
+        items: (R,) int32 rows of the contributing items of the history, largest contribution first.
+        weights: (R,) float32 contributions to the score.
+        features: contributing words, genres or other content, strongest first.
+        paths: paths from items of the history, strongest first; () for models without a graph of entities.
     """
 
     reason: str
@@ -172,10 +172,10 @@ def rank_contributions(
 
 @runtime_checkable
 class Explainable(Protocol):
-    """A scorer that can say why."""
+    """A scorer that can explain its recommendations."""
 
     def explain(self, queries: Queries, item: int) -> Explanation:
-        """Why ``item`` for the one asker in ``queries`` (B = 1)."""
+        """Explain the score of ``item`` for the one user in ``queries`` (B = 1)."""
         ...
 
 
@@ -184,7 +184,7 @@ class RatingPredictor(Protocol):
     """A scorer whose scores are ratings on the scale of the data."""
 
     def predict(self, queries: Queries, items: Int32Array) -> Float32Array:
-        """(B,) the rating that asker b would give ``items[b]``, inside the range of the data."""
+        """(B,) predicted rating of user b for ``items[b]``, within the range of the data."""
         ...
 
 
@@ -222,7 +222,7 @@ class Stage(Protocol):
 
 @runtime_checkable
 class Ranker(Protocol):
-    """K candidates → the order to show."""
+    """Later stage: reorders candidates."""
 
     def rank(self, queries: Queries, candidates: Candidates) -> Candidates:
         """The same candidates, or fewer, in another order."""

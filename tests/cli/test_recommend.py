@@ -181,7 +181,7 @@ def test_model_with_a_foreign_class_is_not_loaded(run: Any, log: Path, tmp_path:
     manifest.pop("sha256")
     manifest["value"]["$class"] = "subprocess:Popen"
     # Whoever forges a manifest can seal it too: what a class may be is checked by itself.
-    (model / "manifest.json").write_text(json.dumps(manifest | {"sha256": artifacts._seal(manifest)}))
+    (model / "manifest.json").write_text(json.dumps(manifest | {"sha256": artifacts._manifest_digest(manifest)}))
     code, _, err = run("recommend", model, "--user", 1)
     assert code == 2
     assert "It was not loaded" in " ".join(err.split())

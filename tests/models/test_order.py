@@ -2,7 +2,7 @@
 
 import pytest
 
-from contracts.sequence import N_RING, hits, ring
+from contracts.sequential import N_RING, hits, ring
 from leanrec.models.baselines.popularity import Popularity
 from leanrec.models.linear.ease import EASE
 from leanrec.models.neighbors.item_knn import ItemKNN

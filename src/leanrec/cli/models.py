@@ -2,13 +2,17 @@
 
 import dataclasses
 import inspect
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
 
 from leanrec.cli import output
 from leanrec.cli.options import Json
+from leanrec.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from leanrec.models import ModelInfo
 
 __all__ = ["models"]
 
@@ -17,7 +21,9 @@ def models(
     name: Annotated[str | None, typer.Argument(help="A model, to print its settings.")] = None,
     reads: Annotated[
         str | None,
-        typer.Option(help="Only models that use this input: items, users, context, item_links, user_links, …"),
+        typer.Option(
+            help="Only models that can use this input: content, users, ratings, order, item_links, user_links …"
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -31,7 +37,11 @@ def models(
     infos = list(list_models().values())
     if reads is not None:
         check_one_of("--reads", reads, INPUTS)
-        infos = [info for info in infos if reads in info.reads]
+        inputs = {info: _read_inputs(info) for info in infos}
+        infos = [info for info, read in inputs.items() if reads in read]
+        unknown = [f"{info.name} (needs the extra {info.extra})" for info, read in inputs.items() if not read]
+        if unknown:
+            output.print_note(f"Not checked: {', '.join(unknown)}.")
     if as_json:
         output.print_json([dataclasses.asdict(info) | {"summary": info.summary} for info in infos])
         return
@@ -44,17 +54,32 @@ def models(
     output.print_note("Settings of one: leanrec models NAME")
 
 
+def _read_inputs(info: "ModelInfo") -> tuple[str, ...]:
+    """The inputs that a model can use, the history first; () where its extra is not installed."""
+    from leanrec.models import INPUTS
+
+    try:
+        return tuple(each for each in INPUTS if each in info.reads)
+    except MissingExtraError:
+        return ()
+
+
 def _print_settings(kind: type, name: str, *, as_json: bool) -> None:
+    from leanrec.models import find_info
     from leanrec.settings import describe_settings
 
+    info = find_info(kind)
+    reads = () if info is None else _read_inputs(info)
     settings = describe_settings(kind)
     description = inspect.cleandoc(kind.__doc__ or "")
     if as_json:
         fields = [dataclasses.asdict(each) for each in settings]
-        output.print_json({"model": name, "description": description, "settings": fields})
+        output.print_json({"model": name, "description": description, "reads": reads, "settings": fields})
         return
     output.print_line(Text(name, "bold"))
     output.print_line(f"\n{description}\n")
+    if reads:
+        output.print_line(f"Reads: {', '.join(reads)}\n")
     output.print_table(
         "Settings",
         ("setting", "type", "default", "allowed", "search range", "meaning"),
