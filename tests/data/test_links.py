@@ -39,7 +39,7 @@ def log(tmp_path: Path) -> Path:
 
 
 def named(links: ItemLinks) -> list[tuple[str, str, str]]:
-    """The triples in own ids."""
+    """The triples in external ids."""
     ids, relations = links.nodes.ids.tolist(), links.relations.tolist()
     rows = zip(links.head.tolist(), links.relation.tolist(), links.tail.tolist(), strict=True)
     return [(ids[head], relations[relation], ids[tail]) for head, relation, tail in rows]
@@ -123,13 +123,13 @@ def test_triples_of_every_form(form, log: Path, tmp_path: Path) -> None:
     ["user,trustee,trust\nann,bob,0.5\nbob,eve,1\neve,ann,2\n", "ann\tbob\t0.5\nbob\teve\t1\neve\tann\t2\n"],
     ids=["named", "headless"],
 )
-def test_trust_and_people_whom_only_links_know(text: str, log: Path, tmp_path: Path) -> None:
+def test_people_who_occur_only_in_links_become_users(text: str, log: Path, tmp_path: Path) -> None:
     data, report = ingest(log, user_links=write(tmp_path / "trust.csv", text))
     assert data.users.ids.tolist() == ["ann", "bob", "eve"]
     assert data.friends is not None
     assert data.friends.toarray().tolist() == [[0, 0.5, 0], [0, 0, 1], [2, 0, 0]]
     assert data.interactions.shape == (3, 2)
-    assert any("3 among 2 of 2 users and 1 of whom nothing else is known" in note for note in report.warnings)
+    assert any("3 among 2 of 2 users; people without events: 1" in note for note in report.warnings)
 
 
 def test_friends_without_weights_count_one(log: Path, tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_a_user_table_gets_rows_for_new_people(log: Path, tmp_path: Path) -> Non
     assert np.isnan(data.user_table.columns["age"][2])
 
 
-def test_bad_rows_are_set_aside_and_counted(log: Path, tmp_path: Path) -> None:
+def test_bad_rows_are_rejected_and_counted(log: Path, tmp_path: Path) -> None:
     triples = text_of(
         [*TRIPLES, TRIPLES[0], ("", "actor", "x"), ("heat", "", "x"), ("heat", "actor", " ")],
         ",",
@@ -176,7 +176,7 @@ def test_bad_rows_are_set_aside_and_counted(log: Path, tmp_path: Path) -> None:
 
 def test_a_column_may_be_named(log: Path, tmp_path: Path) -> None:
     file = write(tmp_path / "odd.csv", text_of([(*row, 1) for row in TRIPLES], ",", "film,what,who,extra\n"))
-    with pytest.raises(ColumnError, match=r"no head column.*'film'.*--column item_links.head=COLUMN"):
+    with pytest.raises(ColumnError, match=r"no head column.*'film'.*columns=.*item_links.head"):
         ingest(log, item_links=file)
     names = {"item_links.head": "film", "item_links.relation": "what", "item_links.tail": "who"}
     data, _ = ingest(log, item_links=file, columns=names)
@@ -192,9 +192,9 @@ def test_a_column_may_be_named(log: Path, tmp_path: Path) -> None:
         (
             {"item_links": "head,relation,tail\nx,actor,y\n"},
             DataError,
-            "None of the 2 heads and tails .* Item ids look like: heat",
+            "must be an item id. Got 2 others. Item ids look like: heat",
         ),
-        ({"user_links": "user,friend\nx,y\n"}, DataError, "None of the 2 people"),
+        ({"user_links": "user,friend\nx,y\n"}, DataError, "must be a user of the log. Got 2 others"),
         ({"item_links": "head,relation,tail\n,actor,y\n"}, DataError, "No row of the item links .*missing head: 1"),
         ({"item_links": "head,relation,tail\n"}, SourceError, "it has no row"),
         ({"user_links": "user,friend\nann,ann\n"}, DataError, "user linked to the same user: 1"),
@@ -206,18 +206,20 @@ def test_links_that_say_nothing_are_refused(links: dict, error: type, match: str
         ingest(log, **files)
 
 
-def test_people_whose_ids_do_not_fit_stay_out(tmp_path: Path) -> None:
+def test_people_with_text_ids_among_numbers_are_left_out(tmp_path: Path) -> None:
     log = write(tmp_path / "log.csv", "user,item\n1,5\n2,6\n")
     data, report = ingest(log, user_links=write(tmp_path / "f.csv", "user,friend\n1,2\n1,eve\n2,3\n"))
     assert data.users.ids.tolist() == [1, 2, 3]
-    assert any("1 of those have ids that are no whole numbers" in note for note in report.warnings)
+    assert any("1 of these left out" in note for note in report.warnings)
 
 
 @pytest.fixture
 def linked(dataset: Dataset) -> Dataset:
     triples = [(100 + i, "genre", f"g{i % 4}") for i in range(40)]
     trust = [(f"user-{u}", f"user-{(u + 4) % 60}") for u in range(60)]
-    return dataclasses.replace(dataset, item_links=ItemLinks.from_triples(triples), user_links=UserLinks.from_pairs(trust))
+    return dataclasses.replace(
+        dataset, item_links=ItemLinks.from_triples(triples), user_links=UserLinks.from_pairs(trust)
+    )
 
 
 def test_links_are_part_of_the_fingerprint(dataset: Dataset, linked: Dataset) -> None:
@@ -283,7 +285,7 @@ def test_links_stay_while_users_and_items_come_in(linked: Dataset) -> None:
     )
     wider = merge_events(linked, events)
     assert wider.item_links is linked.item_links
-    # What was an entity is an item now, under its own id.
+    # What was an entity is an item now, under the same id.
     assert linked.item_links.find_linked_items(linked.items).sum() == 40
     assert linked.item_links.find_linked_items(wider.items).sum() == 41
     assert wider.friends is not None

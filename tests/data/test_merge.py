@@ -1,4 +1,4 @@
-"""Recorded events join the data set."""
+"""Merging of logs: new events, users and items."""
 
 import dataclasses
 from collections import Counter
@@ -30,7 +30,7 @@ def triples(data: Dataset) -> list[tuple[object, object, int]]:
     return [(users[user], items[item], time) for user, item, time in rows]
 
 
-def test_rows_stay_and_newcomers_follow() -> None:
+def test_rows_stay_and_new_ids_are_appended() -> None:
     merged = merge_events(DATA, to_events(reactions(("user-1", 100, 2_000_000_000), ("new", 999, 2_000_000_001))))
     assert merged.users.ids.tolist() == [*DATA.users.ids.tolist(), "new"]
     assert merged.items.ids.tolist() == [*DATA.items.ids.tolist(), 999]
@@ -70,7 +70,7 @@ def test_two_events_of_one_second_are_two_events() -> None:
     assert merge_events(half, to_events([first, second])).fingerprint == merged.fingerprint
 
 
-def test_what_the_data_repeats_stays() -> None:
+def test_repeated_events_of_the_data_stay() -> None:
     twice = DATA.with_events(DATA.events.take(np.repeat(np.arange(len(DATA.events)), 2)))
     merged = merge_events(twice, to_events([]))
     assert triples(merged) == triples(twice)
@@ -82,7 +82,7 @@ small = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), max_size=8)
 
 @settings(max_examples=100, deadline=None)
 @given(old=small, new=small)
-def test_what_is_not_yet_there_agrees_with_counting(old: list[tuple[int, int]], new: list[tuple[int, int]]) -> None:
+def test_new_events_agree_with_counting(old: list[tuple[int, int]], new: list[tuple[int, int]]) -> None:
     left, expected = Counter(old), []
     for place, pair in enumerate(new, len(old)):
         if left[pair] > 0:
@@ -110,7 +110,9 @@ def test_new_items_bring_their_content() -> None:
 
 
 def test_a_column_that_one_side_lacks_is_unknown_there() -> None:
-    merged = merge_events(DATA, to_events([UserEvent("a", "user-0", 100, "click", 2_000_000_000, 1.0, request="r", rank=3)]))
+    merged = merge_events(
+        DATA, to_events([UserEvent("a", "user-0", 100, "click", 2_000_000_000, 1.0, request="r", rank=3)])
+    )
     last = merged.indptr[1] - 1
     assert merged.events.request is not None
     assert merged.events.rank is not None
@@ -121,13 +123,13 @@ def test_a_column_that_one_side_lacks_is_unknown_there() -> None:
     assert np.isnan(merged.events.rating[last])
 
 
-def test_too_many_kinds_are_refused() -> None:
-    many = [UserEvent(str(k), "u", 100, f"kind-{k}", k, 1.0) for k in range(MAX_EVENT_TYPES)]
+def test_too_many_event_types_are_refused() -> None:
+    many = [UserEvent(str(k), "u", 100, f"type-{k}", k, 1.0) for k in range(MAX_EVENT_TYPES)]
     with pytest.raises(DataError, match="at most 120 event types"):
         merge_events(DATA, to_events(many))
 
 
-def test_new_items_stand_in_their_rows_where_there_was_no_table() -> None:
+def test_new_items_make_a_table_where_there_was_none() -> None:
     bare = dataclasses.replace(DATA, item_table=None)
     table = Table({"title": np.array(["New"], STRINGS)})
     merged = merge_events(bare, to_events(reactions(("user-0", 778, 5))), (np.array([777]), table))

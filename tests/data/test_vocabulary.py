@@ -7,7 +7,7 @@ from leanrec.data.vocabulary import Vocabulary, id_array
 from leanrec.errors import DataError, UnknownIdError
 
 
-def test_one_way_to_write_a_number_finds_it() -> None:
+def test_only_the_canonical_form_of_a_number_matches() -> None:
     whole = Vocabulary(id_array([7, 10, -3]))
     assert [whole.row(each) for each in (7, "7", np.int32(10), "-3")] == [0, 0, 1, 2]
     for other in (
@@ -52,6 +52,6 @@ def test_mixed_ids_are_text() -> None:
     assert id_array([True, False]).tolist() == ["True", "False"]
 
 
-def test_an_unknown_id_is_told_what_resembles_it() -> None:
+def test_an_unknown_id_is_reported_with_similar_ids() -> None:
     with pytest.raises(UnknownIdError, match="user-199"):
         Vocabulary(id_array([f"user-{n}" for n in range(200)]), "user").row("user-1999")

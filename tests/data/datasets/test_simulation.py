@@ -35,7 +35,7 @@ def last_of_each(data: Dataset) -> tuple[Dataset, EvaluationSet]:
 
 @given(users=st.integers(1, 60), items=st.integers(1, 60), share=st.floats(0, 1), seed=st.integers(0, 9))
 @settings(max_examples=40, deadline=None)
-def test_counts_are_exact_and_nobody_takes_an_item_twice(users: int, items: int, share: float, seed: int) -> None:
+def test_counts_are_exact_and_no_user_takes_an_item_twice(users: int, items: int, share: float, seed: int) -> None:
     most = users * max(1, items // 2)
     events = users + int(share * (most - users))
     data = Simulation(users=users, items=items, events=events, width=3).dataset(Run(seed=seed))
@@ -108,7 +108,7 @@ def test_popularity_and_activity_have_tails() -> None:
     assert tails[1][1] > 0.4
 
 
-def test_nobody_does_better_than_the_truth() -> None:
+def test_no_model_beats_the_true_preferences() -> None:
     data = Simulation(users=1_500, items=400, events=45_000, width=6)
     train, cases = last_of_each(data.dataset())
     truth = data.true_preferences()

@@ -44,7 +44,7 @@ def test_log_limit_by_hand() -> None:
     assert robust_log_limit(np.array([]), 2.0) == np.inf
 
 
-def test_a_bot_loses_all_its_events_and_nobody_else_any() -> None:
+def test_only_bots_lose_their_events() -> None:
     normal = [(u, u % 7 + i) for u in range(50) for i in range(3)]
     frame = pd.DataFrame([*normal, *[(99, i) for i in range(400)]], columns=["user", "item"])
     data, report = ingest(frame, cleaning=CleaningRules(bot_sigmas=4))
@@ -62,7 +62,7 @@ def test_too_many_events_in_one_day() -> None:
     assert data.users.ids.tolist() == [2]
 
 
-def test_outliers_are_judged_among_events_of_one_kind() -> None:
+def test_outliers_are_found_among_events_of_one_type() -> None:
     play = pd.DataFrame({"user": range(20), "item": 1, "hours": [50.0] * 19 + [1e9]})
     buy = pd.DataFrame({"user": range(500), "item": 1})
     data, report = ingest({"play": play, "purchase": buy})
@@ -85,7 +85,7 @@ def test_k_core_is_what_peeling_one_at_a_time_leaves() -> None:
     found = pd.DataFrame({"user": data.users.ids[data.events.user], "item": data.items.ids[data.events.item]})
     assert 0 < len(left) < 300
     assert sorted(map(tuple, found.to_numpy().tolist())) == sorted(event for _, event in left)
-    assert report.rejected == {"fewer events than the k-core asks": 300 - len(left)}
+    assert report.rejected == {"fewer events than the k-core requires": 300 - len(left)}
 
 
 def test_k_core_leaves_out_items_that_only_the_table_knows() -> None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leanrec.data.ingest import csv_repair as mending
+from leanrec.data.ingest import csv_repair
 from leanrec.data.ingest.ingest import ingest
 from leanrec.errors import DataError, SourceError
 
@@ -58,7 +58,7 @@ def test_an_unclosed_quote_costs_its_line_only(pack: Callable[[Path], Path], tmp
     assert aside["row"].tolist() == [10_002]
     assert aside["line"].tolist() == ['u1,i3,"title broken']
     assert report.warnings[0] == (
-        f"{path}: 1 line has quotation marks that do not pair (the first is line 10,002) and was set aside; "
+        f"{path}: 1 line has unpaired quotation marks (the first is line 10,002) and was rejected; "
         "the lines around were read one by one."
     )
 
@@ -69,14 +69,14 @@ def test_a_file_of_three_rows_with_an_unclosed_quote(tmp_path: Path) -> None:
     assert data.items.ids.tolist() == ["i1", "i2"]
 
 
-def test_where_nothing_can_be_read_the_reason_is_said(tmp_path: Path) -> None:
+def test_the_reason_is_reported_where_no_line_can_be_read(tmp_path: Path) -> None:
     path = write(tmp_path / "x.csv", HEAD + 'u1,i1,"a\n')
     with pytest.raises(DataError) as caught:
         ingest(path)
     assert str(caught.value) == (
-        f"No event is left of the 1 rows of {path}. Set aside: unreadable line: 1. {path}: 1 line has quotation marks that do "
-        "not pair (the first is line 2) and was set aside; the lines around were read one by one. Check how the lines were "
-        "written: --quarantine FILE keeps each of them."
+        f"No event is left of the 1 rows of {path}. Rejected: unreadable line: 1. {path}: 1 line has unpaired quotation "
+        "marks (the first is line 2) and was rejected; the lines around were read one by one. Check how the lines were "
+        "written: quarantine=FILE lists each of them."
     )
 
 
@@ -95,14 +95,14 @@ def test_text_of_several_lines_stays_one_field(tmp_path: Path, monkeypatch: pyte
         raise AssertionError("a clean file is not mended")
 
     path = write(tmp_path / "x.csv", HEAD + 'u1,i1,"a\nlong, very long\ntext\n\nof, some, lines"\nu2,i2,"b ""c"""\n')
-    monkeypatch.setattr(mending, "_write", never)
+    monkeypatch.setattr(csv_repair, "_write_repaired", never)
     data, report = ingest(path)
     assert data.item_table is not None
     assert data.item_table.columns["title"].tolist() == ["a\nlong, very long\ntext\n\nof, some, lines", 'b "c"']
     assert (report.rows_read, report.rejected) == (2, {})
 
 
-def test_good_text_of_several_lines_survives_the_mending_of_its_neighbours(tmp_path: Path) -> None:
+def test_good_text_of_several_lines_survives_the_csv_repair_of_its_neighbours(tmp_path: Path) -> None:
     path = write(
         tmp_path / "x.csv", HEAD + 'u0,i0,"one\ntwo, ""three""\n"\nu1,i1,"broken\nu2,i2,"good"\nu3,i3,5" disk\n'
     )
@@ -113,7 +113,7 @@ def test_good_text_of_several_lines_survives_the_mending_of_its_neighbours(tmp_p
 
 
 def test_a_record_without_end_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mending, "_MOST_LINES", 20)
+    monkeypatch.setattr(csv_repair, "_MAX_RECORD_LINES", 20)
     lines = rows(100)
     lines[10] = 'u10,i3,"broken\n'
     lines[80] = 'u80,i3,x"\n'
@@ -138,7 +138,7 @@ def test_line_ends_may_be_mixed(text: bytes, tmp_path: Path) -> None:
     assert data.item_table is not None
     assert data.item_table.columns["title"].tolist() == ["a", "b", "c"]
     assert (report.rows_read, report.rejected) == (3, {})
-    assert f"{path}: its line ends are of several kinds; each ends a line." in report.warnings
+    assert f"{path}: it has several kinds of line ends; each ends a line." in report.warnings
 
 
 def test_files_with_line_ends_of_their_own_are_read_beside_one_that_mixes_them(tmp_path: Path) -> None:
@@ -165,23 +165,23 @@ def test_one_foreign_line_of_a_utf8_file_is_set_aside_once(tmp_path: Path) -> No
     path = write(tmp_path / "x.csv", (HEAD + "u1,i1,ü\n").encode() + "u2,i2,caf\xe9\n".encode("latin-1"))
     _, report = ingest(path, quarantine=tmp_path / "q.csv")
     assert (report.rows_read, report.events, report.rejected) == (2, 1, {"line is not UTF-8 text": 1})
-    assert "(the first is line 3; as Windows-1252 it holds 'café')" in report.warnings[0]
+    assert "(the first is line 3; as Windows-1252 it has 'café')" in report.warnings[0]
     assert pd.read_csv(tmp_path / "q.csv")["reason"].tolist() == ["line is not UTF-8 text"]
 
 
 def test_names_that_are_no_utf8_say_how_to_convert_the_file(tmp_path: Path) -> None:
     path = write(tmp_path / "x.csv", "user,item,catégorie\n1,2,x\n".encode("latin-1"))
-    with pytest.raises(SourceError, match="reads 'user,item,catégorie'. If that is right, say --encoding cp1252"):
+    with pytest.raises(SourceError, match="reads 'user,item,catégorie'. If that is right, pass encoding='cp1252'"):
         ingest(path)
 
 
-def test_lines_of_a_table_that_are_no_rows_are_counted(tmp_path: Path) -> None:
+def test_unreadable_lines_of_a_table_are_counted(tmp_path: Path) -> None:
     items = write(tmp_path / "items.csv", 'item,title,year\ni1,"a,1990\ni2,b,1991\ni3\n')
     data, report = ingest(write(tmp_path / "x.csv", "user,item\nu1,i1\nu1,i2\n"), items=items)
     assert data.item_table is not None
     assert data.item_table.columns["title"].tolist() == ["", "b"]
     assert report.rejected_in_tables == {"item table: unreadable line": 2}
-    assert any(each.startswith(f"{items}: 1 line has quotation marks") for each in report.warnings)
+    assert any(each.startswith(f"{items}: 1 line has unpaired quotation marks") for each in report.warnings)
 
 
 CELLS = st.text(st.sampled_from('ab,"\n ü'), max_size=4).map(lambda text: text.strip())

@@ -35,7 +35,7 @@ def write(path: Path, text: str) -> Path:
 
 
 def events_of(data) -> list[tuple]:
-    """The events in own ids."""
+    """The events in external ids."""
     e = data.events
     value = e.rating if e.rating is not None else np.full(len(e), np.nan)
     rows = zip(
@@ -223,7 +223,7 @@ def test_counts_become_weights_and_files_without_them_count_one() -> None:
     )
     assert data.events.weight.tolist() == [3.0, 12.5]
     assert data.item_table.title == "Game Name"
-    assert data.items.ids.tolist() == [7, 8]  # nobody touched 8, and it can be recommended
+    assert data.items.ids.tolist() == [7, 8]  # 8 has no events, and it can be recommended
 
 
 def test_tables_join_by_their_ids_whatever_their_type() -> None:
@@ -332,7 +332,7 @@ def test_saving_is_one_call_and_opens_as_the_same_data_set(tmp_path: Path) -> No
     assert report_again.to_dict() == report.to_dict()
     assert json.loads(json.dumps(report.to_dict()))["events"] == 5
     assert [path.name for path in tmp_path.iterdir()] == ["set"]
-    with pytest.raises(SettingError, match="is a saved data set; how it is read was settled"):
+    with pytest.raises(SettingError, match="a saved data set, which was read when it was made"):
         open_dataset(tmp_path / "set", columns={"user": "who"})
 
 
@@ -342,7 +342,7 @@ def test_open_dataset_takes_a_raw_file_too(tmp_path: Path) -> None:
 
 def test_a_foreign_folder_is_left_alone(tmp_path: Path) -> None:
     write(tmp_path / "mine.txt", "dear diary")
-    with pytest.raises(ArtifactError, match="exists and is not a leanrec artifact, so it is left alone"):
+    with pytest.raises(ArtifactError, match="exists and is not a leanrec artifact, so it is not replaced"):
         ingest(FRAME, out=tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
@@ -403,7 +403,7 @@ def test_threads_change_nothing(large: Path) -> None:
 
 def test_nothing_left_says_what_happened_to_all_rows() -> None:
     with pytest.raises(
-        DataError, match=r"No event is left of the 2 rows .* Set aside: missing user: 1; missing item: 1"
+        DataError, match=r"No event is left of the 2 rows .* Rejected: missing user: 1; missing item: 1"
     ):
         ingest(pd.DataFrame({"user": [None, "a"], "item": ["x", None]}))
 

@@ -45,7 +45,9 @@ def test_describe_agrees_with_ingest() -> None:
     )
     data, report = ingest(frame)
     own = {
-        name: value for name, value in describe_dataset(data).to_dict().items() if name not in {"columns", "seconds", "memory"}
+        name: value
+        for name, value in describe_dataset(data).to_dict().items()
+        if name not in {"columns", "seconds", "memory"}
     }
     assert own == {name: report.to_dict()[name] for name in own}
 
@@ -61,6 +63,6 @@ def test_warnings_name_what_to_look_at() -> None:
     report = ingest(pd.DataFrame({"user": [1], "item": [2], "event": ["frobnicate"]})).report
     said = " ".join(report.warnings)
     assert "There is no time column" in said
-    assert "Kinds with no usual weight count 1: frobnicate" in said
+    assert "Event types without a default weight get weight 1: frobnicate" in said
     report = ingest(pd.DataFrame({"user": [1], "item": [2], "event": ["skip"]})).report
     assert "No event has a weight above zero" in " ".join(report.warnings)

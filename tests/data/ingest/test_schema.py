@@ -1,4 +1,4 @@
-"""ColumnRoles by usual names, in any case and punctuation."""
+"""Columns are found by common names, in any case and punctuation."""
 
 import re
 
@@ -32,8 +32,8 @@ from leanrec.errors import ColumnError, SettingError
         (["session_id", "user_id", "item_id"], {"user": "user_id", "item": "item_id"}),
     ],
 )
-def test_usual_names(names: list[str], found: dict[str, str]) -> None:
-    assert find_columns(names, {}, "x").found() == found
+def test_common_names_are_found(names: list[str], found: dict[str, str]) -> None:
+    assert find_columns(names, {}, "x").to_dict() == found
 
 
 def test_given_columns_win_and_free_the_others() -> None:
@@ -45,7 +45,7 @@ def test_content_may_be_given() -> None:
     assert find_columns(["user", "item", "blurb", "x"], {"content": "blurb, X"}, "t").content == ("blurb", "x")
 
 
-def test_the_key_of_a_table_is_what_the_log_calls_it_then_usual_then_id() -> None:
+def test_key_of_a_table_is_the_name_in_the_log_then_a_common_name_then_id() -> None:
     assert find_key(["id", "movieId", "title"], "item", ["movieId"], None, "x") == "movieId"
     assert find_key(["id", "Name"], "item", ["thing"], None, "x") == "id"
     assert find_key(["id", "asin"], "item", ["thing"], "ASIN", "x") == "asin"
@@ -57,7 +57,7 @@ def test_every_role_can_be_found() -> None:
     assert set(ROLES) == {"user", "item", "time", "rating", "weight", "event_type", "label"}
 
 
-def test_weights_of_kinds() -> None:
+def test_event_types_have_default_weights() -> None:
     weights, unknown = resolve_event_weights(["Add_To_Cart", "view", "impression", "odd", "purchase"], {"view": 0.5})
     assert weights == {"Add_To_Cart": 2.0, "view": 0.5, "impression": 0.0, "odd": 1.0, "purchase": 3.0}
     assert unknown == ["odd"]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from leanrec.data.ingest import text_files as recoding
+from leanrec.data.ingest import text_files
 from leanrec.data.ingest.ingest import ingest
 from leanrec.errors import SettingError, SourceError
 
@@ -39,7 +39,7 @@ def test_a_named_encoding_is_read(tmp_path: Path, encoding: str, text: str, expe
 
 
 def test_blocks_may_end_inside_a_letter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recoding, "_BLOCK", 7)
+    monkeypatch.setattr(text_files, "_BLOCK", 7)
     assert titles(write(tmp_path / "log.csv", CHINESE, "gbk"), encoding="gbk") == ["红楼梦", "西游记"]
 
 
@@ -66,31 +66,29 @@ def test_parquet_has_no_encoding(tmp_path: Path) -> None:
 
 def test_a_wrong_encoding_names_file_line_and_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path / "log.csv", LOG, "latin-1")
-    wanted = rf"{path}, line 2: byte 0xe9 is no utf-8\. Name the encoding that the file has: --encoding NAME"
+    wanted = rf"{path}, line 2: byte 0xe9 is not valid in utf-8\. Pass the encoding of the file as encoding=NAME"
     with pytest.raises(SourceError, match=wanted):
         ingest(path, encoding="utf-8")
-    monkeypatch.setattr(recoding, "_BLOCK", 5)
+    monkeypatch.setattr(text_files, "_BLOCK", 5)
     with pytest.raises(SourceError, match=wanted):
         ingest(path, encoding="utf-8")
 
 
 def test_without_a_name_the_message_names_the_option(tmp_path: Path) -> None:
     path = write(tmp_path / "log.csv", LOG, "latin-1")
-    assert (
-        "(the first is line 2). If that is wrong, name the encoding: --encoding NAME" in ingest(path).report.warnings[0]
-    )
-    with pytest.raises(SourceError, match="is UTF-16 text. Say so: --encoding utf-16"):
+    assert "(the first is line 2). If that is wrong, pass encoding=NAME" in ingest(path).report.warnings[0]
+    with pytest.raises(SourceError, match="is UTF-16 text. Pass encoding='utf-16'"):
         ingest(write(tmp_path / "wide.csv", LOG, "utf-16"))
 
 
 @pytest.mark.parametrize("name", ["klingon", "base64", ""])
 def test_an_encoding_that_is_none_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(SettingError, match=r"encoding must be one that Python knows, such as cp1252"):
+    with pytest.raises(SettingError, match=r"encoding must be a text encoding of Python, such as cp1252"):
         ingest(write(tmp_path / "log.csv", LOG, "utf-8"), encoding=name)
 
 
 def test_what_cannot_be_unpacked_here_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "log.csv.zst"
     path.write_bytes(b"\x28\xb5\x2f\xfd")
-    with pytest.raises(SourceError, match="Unpack the file first"):
+    with pytest.raises(SourceError, match="Unpack the .zst file first"):
         ingest(path, encoding="gbk")

@@ -206,7 +206,9 @@ def test_any_log_is_cut_in_order_within_each_user(rows: list[tuple[int, int, int
         except DataError:
             continue
         assert not made.leakage.same_user
-        assert made.train.events.weight.sum() + made.valid.ground_truth.sum() + made.test.ground_truth.sum() == len(rows)
+        assert made.train.events.weight.sum() + made.valid.ground_truth.sum() + made.test.ground_truth.sum() == len(
+            rows
+        )
 
 
 # --- who asks -------------------------------------------------------------------------------------

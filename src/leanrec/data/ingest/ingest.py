@@ -272,7 +272,7 @@ class _ReadLog:
             example = "" if profile.outside is None else f", such as {profile.outside:g}"
             yield (
                 f"The rating scale is inferred as {low:g} to {high:g}, the narrowest common scale that contains 99.9 % of the "
-                f"ratings; {rows} rejected{example}. For another scale pass cleaning=CleaningRules(rating_range=(LOW, HIGH))."
+                f"ratings; {rows} rejected{example}. For another scale pass CleaningRules(rating_range=(LOW, HIGH))."
             )
 
 

@@ -125,11 +125,11 @@ def _add_people(links: UserLinks, data: Dataset) -> tuple[Vocabulary, str]:
     has_numbers = data.users.ids.dtype.kind == "i"
     fitting = [each for each in new if not has_numbers or _is_whole_number(each)]
     note = (
-        f"User links: {len(links):,} among {int(known.sum()):,} of {len(data.users):,} users and "
-        f"{len(new):,} people without events."
+        f"User links: {len(links):,} among {int(known.sum()):,} of {len(data.users):,} users; "
+        f"people without events: {len(new):,}."
     )
     if len(fitting) < len(new):
-        note += f" {len(new) - len(fitting):,} of these are left out: their ids are not whole numbers, like those of the log."
+        note += f" {len(new) - len(fitting):,} of these left out: ids must be whole numbers, like those of the log."
     return data.users.with_ids(fitting), note
 
 

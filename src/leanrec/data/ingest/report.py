@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leanrec.data.dataset import Dataset
+from leanrec.data.time_kind import TimeKind
 from leanrec.errors import ArtifactError
 from leanrec.types import Events, Int64Array
 
@@ -18,6 +19,7 @@ __all__ = ["DataReport", "EventCounter", "describe_dataset", "global_rules_note"
 _TOP_PERCENT = (1, 2, 5, 10, 20, 30, 50, 80, 100)
 _MAX_BARS = 40
 _DAY = 86_400
+_FIRST_TIMESTAMP = 631_152_000  # 1990-01-01
 _BLOCK = 1_000_000
 _GLOBAL_RULES = {"k-core": "fewer events than the k-core", "bots": "bot:", "outliers": "outlier:"}
 
@@ -217,7 +219,9 @@ def describe_dataset(data: Dataset) -> DataReport:
     event_types = data.events.event_types
     counter = EventCounter(len(data.users), len(data.items), len(event_types))
     total = np.zeros(len(event_types))
-    has_clock = data.time_kind.has_dates
+    # Equal timestamps have a date, although they give no order.
+    is_date = data.time_kind is TimeKind.NONE and len(data.events) > 0 and int(data.events.time[0]) >= _FIRST_TIMESTAMP
+    has_clock = data.time_kind.has_dates or is_date
     for start in range(0, len(data.events), _BLOCK):
         block = data.events.take(slice(start, start + _BLOCK))
         counter.add(block, has_clock=has_clock)
