@@ -1,0 +1,111 @@
+"""Asymmetric cosine: item-based nearest neighbors with a directed similarity and a locality exponent.
+
+Aiolli, "Efficient Top-N Recommendation for Very Large Scale Binary Rated Datasets", RecSys 2013.
+"""
+
+import dataclasses
+from typing import ClassVar
+
+import numpy as np
+import scipy.sparse as sp
+
+from leanrec.data.dataset import Dataset, DatasetShape
+from leanrec.kernels.graph.spectral import inverse_power, scale_rows_and_columns
+from leanrec.kernels.similarity.top_similar import top_similar_bytes, top_similar_rows
+from leanrec.kernels.sparse import history_scores
+from leanrec.kernels.weighting import weight_interactions
+from leanrec.protocols import Explanation, rank_contributions
+from leanrec.run import Run
+from leanrec.settings import check_settings, setting
+from leanrec.types import CSR, Float32Array, Int32Array, Queries, compact_indices
+
+__all__ = ["AsymmetricCosine", "AsymmetricCosineModel"]
+
+
+@dataclasses.dataclass(frozen=True)
+class AsymmetricCosine:
+    """score(u, j) = Σ s(i → j)^locality over the history i, s(i → j) = x_i · x_j / (|x_i|^2alpha · |x_j|^2(1 − alpha)).
+
+    ``alpha`` = ½ is the cosine. With 1 it is the share of the users of i who also chose j, which favors popular items;
+    with 0 the share of the users of j who chose i, which favors rare ones. A ``locality`` above 1 raises the weight of
+    the most similar items over that of many weakly similar ones. Each item j has its own k neighbors.
+
+    Cost: fit O(Σ_u L_u²) time and ``fit_bytes``; a query O(L · k + N); the model 8 N · k bytes.
+    """
+
+    SIMILAR_TO: ClassVar[str] = "item_knn"
+
+    alpha: float = setting(
+        0.5, between=(0, 1), search="0..1", doc="Share of the normalization on the item of the history; ½ = cosine."
+    )
+    locality: float = setting(1.0, above=0, search="0.5..4:log", doc="Exponent of the similarities.")
+    n_neighbors: int = setting(200, at_least=1, search="25..800:log", doc="k, number of neighbors of each item.")
+    weighting: str = setting(
+        "binary",
+        one_of=("none", "binary", "log"),
+        search="none,binary,log",
+        doc="Transformation of interaction weights.",
+    )
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+    def fit_bytes(self, shape: DatasetShape) -> int:
+        """Copies of the interactions, the neighbors, and a block of sums for each thread."""
+        lists = top_similar_bytes(shape.items, shape.items, self.n_neighbors, Run().n_threads())
+        neighbors = 24 * shape.items * min(self.n_neighbors, shape.items)
+        return 100 * shape.events + 64 * (shape.users + shape.items) + lists + neighbors + 2**25
+
+    def fit(self, data: Dataset, run: Run = Run()) -> "AsymmetricCosineModel":
+        """Find the neighbors. Raises BudgetError before starting if they do not fit into memory."""
+        run.require_memory(
+            self.fit_bytes(data.shape),
+            f"Asymmetric cosine over {len(data.items)} items",
+            "Lower n_neighbors or raise the limit.",
+        )
+        with run.limit_threads():
+            X = weight_interactions(data.interactions, self.weighting)
+            squares = np.bincount(X.indices, weights=X.data.astype(np.float64) ** 2, minlength=X.shape[1])
+            users = np.ones(X.shape[0])
+            # Row j of the product has the similarities to j; the exponent keeps their order.
+            targets = scale_rows_and_columns(sp.csr_array(X.T), inverse_power(squares, 1 - self.alpha), users)
+            sources = scale_rows_and_columns(X, users, inverse_power(squares, self.alpha))
+            similar = top_similar_rows(targets, sources, self.n_neighbors, "dot", exclude_self=True)
+            similar.data **= np.float32(self.locality)
+            return AsymmetricCosineModel(self, compact_indices(sp.csr_array(similar.T)))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class AsymmetricCosineModel:
+    """A fitted `AsymmetricCosine`.
+
+    Attributes:
+        settings: settings of the fit.
+        weights: (N, N) CSR float32; ``weights[i, j]`` is s(i → j)^locality; at most k entries a column.
+    """
+
+    settings: AsymmetricCosine
+    weights: CSR
+
+    @property
+    def n_items(self) -> int:
+        """N."""
+        return int(self.weights.shape[0])
+
+    def profile(self, queries: Queries) -> CSR:
+        """(B, N) weighted histories."""
+        return weight_interactions(queries.history, self.settings.weighting)
+
+    def item_weights(self) -> CSR:
+        """(N, N) the similarities."""
+        return self.weights
+
+    def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
+        """History × similarities: (B, N), or (B, K) for ``items``."""
+        return history_scores(self.profile(queries), self.weights, items)
+
+    def explain(self, queries: Queries, item: int) -> Explanation:
+        """The items of the history and their contributions to the score."""
+        history = self.profile(queries.block(0, 1))
+        added = history.data * self.weights[history.indices][:, [item]].toarray()[:, 0]
+        return rank_contributions(history.indices, added, only_positive=True)
