@@ -1,4 +1,4 @@
-"""Once round the loop: a log, a fit, a list, a click, another list, and the click in the next fit."""
+"""The whole loop: a log, a fit, a list, a click, a changed list, and the click in the next fit."""
 
 from pathlib import Path
 
@@ -8,8 +8,8 @@ from leanrec import artifacts
 from leanrec.data.dataset import Dataset
 from leanrec.data.ingest.ingest import ingest
 from leanrec.data.merge import merge_events
-from leanrec.events.sqlite_store import SQLiteEventStore
 from leanrec.events.records import ServedList
+from leanrec.events.sqlite_store import SQLiteEventStore
 from leanrec.events.user_events import UserEvent
 from leanrec.models.linear.ease import EASE
 from leanrec.pipeline.pipeline import Pipeline
@@ -19,7 +19,7 @@ NOW = 1_900_000_000
 
 
 def write_log(path: Path, data: Dataset) -> None:
-    """The made data set as the CSV that somebody would have."""
+    """Write the data as a CSV log."""
     lines = ["userId,movieId,rating,timestamp"]
     events = data.events
     for user, item, value, time in zip(events.user, events.item, events.rating, events.time, strict=True):  # type: ignore[arg-type]
@@ -27,7 +27,7 @@ def write_log(path: Path, data: Dataset) -> None:
     path.write_text("\n".join(lines) + "\n")
 
 
-def test_once_round_the_loop(dataset: Dataset, tmp_path: Path) -> None:
+def test_log_fit_recommend_click_refit(dataset: Dataset, tmp_path: Path) -> None:
     write_log(tmp_path / "ratings.csv", dataset)
     data = ingest(tmp_path / "ratings.csv").data
     assert data.shape == dataset.shape
@@ -46,7 +46,7 @@ def test_once_round_the_loop(dataset: Dataset, tmp_path: Path) -> None:
         accepted = log.append(
             [
                 UserEvent("c1", "user-3", clicked, "click", NOW, strength, request=first.request),
-                UserEvent("c2", "somebody new", clicked, "click", NOW + 1, strength),
+                UserEvent("c2", "new user", clicked, "click", NOW + 1, strength),
             ]
         )
         assert len(accepted.new) == 2
@@ -69,10 +69,10 @@ def test_once_round_the_loop(dataset: Dataset, tmp_path: Path) -> None:
     refitted = Pipeline.fit(EASE(l2=20.0), kept)
     third = refitted.recommend("user-3", n=5)
     assert clicked not in [item.id for item in third.items]
-    assert refitted.recommend("somebody new").fallback is None
+    assert refitted.recommend("new user").fallback is None
     assert not np.array_equal(refitted.model.weights, pipeline.model.weights)  # type: ignore[attr-defined]
 
     with SQLiteEventStore(tmp_path / "events.db") as log:
-        replay_log(refitted, log)  # what the fit has seen changes nothing
+        replay_log(refitted, log)  # the fit already includes the events
     assert refitted.to_dataset().fingerprint == kept.fingerprint
     assert refitted.recommend("user-3", n=5).items == third.items

@@ -10,7 +10,7 @@ import httpx
 import uvicorn
 from fastapi import FastAPI
 
-__all__ = ["running"]
+__all__ = ["run_server"]
 
 
 @contextlib.contextmanager

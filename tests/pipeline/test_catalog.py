@@ -9,7 +9,7 @@ from conftest import STRINGS
 from leanrec.data.table import Table
 from leanrec.data.vocabulary import Vocabulary, id_array
 from leanrec.errors import SettingError
-from leanrec.pipeline.catalog import Catalog
+from leanrec.pipeline.catalog import Catalog, load_conditions
 
 TITLES = ["Star Ship", "A Star", "Moon", "", "Étoile 星"]
 GENRES = ["Sci-Fi|Drama", "drama, Music", "Comedy", "", "Drama"]
@@ -160,3 +160,11 @@ def test_shared_labels_of_two_items() -> None:
     assert CATALOG.shared_labels(0, 4) == ("Drama",)
     assert CATALOG.shared_labels(2, 4) == ()
     assert Catalog(Vocabulary(id_array([1, 2]))).shared_labels(0, 1) == ()
+
+
+def test_conditions_are_loaded_from_a_json_object() -> None:
+    assert load_conditions('{"genres": "Comedy"}') == {"genres": "Comedy"}
+    with pytest.raises(SettingError, match="must be JSON such as"):
+        load_conditions("{")
+    with pytest.raises(SettingError, match="must be a JSON object"):
+        load_conditions("3")

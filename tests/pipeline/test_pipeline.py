@@ -85,7 +85,7 @@ class TestRecommend:
         assert recommended.fallback == "popularity"
         assert ids(recommended) == dataset.items.ids[popular].tolist()
         assert recommended.items[0].reasons == ("popular with all users",)
-        assert ids(fitted.recommend("nobody", history=[], n=4)) == ids(recommended)
+        assert ids(fitted.recommend("unknown", history=[], n=4)) == ids(recommended)
 
     def test_low_ratings_are_seen_but_have_no_weight(self, dataset: Dataset) -> None:
         liked = dataclasses.replace(dataset.events, weight=(dataset.events.rating >= 3).astype(np.float32))  # type: ignore[operator]
@@ -100,12 +100,12 @@ class TestRecommend:
     def test_items_with_score_zero_are_replaced_by_popular_ones(self, dataset: Dataset) -> None:
         pipeline = Pipeline.fit(get_model("content")(columns=("genres",)), dataset)
         recommended = pipeline.recommend(history=[101], n=39, deny=[103])
-        zeros = [place for place, item in enumerate(recommended.items) if item.score == 0]
+        zeros = [position for position, item in enumerate(recommended.items) if item.score == 0]
         assert zeros == list(range(zeros[0], 38))
         popular = [item.id for item in pipeline.recommend(history=[], n=40).items]
-        places = [popular.index(recommended.items[place].id) for place in zeros]
-        assert places == sorted(places)
-        assert all(recommended.items[place].reasons == ("popular with all users",) for place in zeros)
+        positions = [popular.index(recommended.items[position].id) for position in zeros]
+        assert positions == sorted(positions)
+        assert all(recommended.items[position].reasons == ("popular with all users",) for position in zeros)
         assert recommended.items[0].reasons != ("popular with all users",)
         assert recommended.note == (
             f"{len(zeros)} of 38 items, at the end of the list, are filled from popularity: the model scored them zero. "

@@ -14,12 +14,12 @@ DATA = make_dataset(n_users=6, n_items=10, per_user=4)
 NOTHING = np.zeros(0, np.int32)
 
 
-def history(*rows: tuple[int, int, float], kind: int = 0) -> UserHistory:
+def history(*rows: tuple[int, int, float], event_type: int = 0) -> UserHistory:
     """Rows are (item, time, weight)."""
     item, time, weight = zip(*rows, strict=True) if rows else ((), (), ())
     return UserHistory(
         np.array(item, np.int32),
-        np.full(len(rows), kind, np.int8),
+        np.full(len(rows), event_type, np.int8),
         np.array(time, np.int64),
         np.array(weight, np.float32),
         np.full(len(rows), np.nan, np.float32),
@@ -115,8 +115,8 @@ def test_recorded_events_are_merged_into_the_data() -> None:
     histories = UserHistories(DATA, np.array([5], np.int32))
     code = histories.encode_event_type("click")
     assert code == 1
-    histories.add("user-2", history((9, 2_000_000_000, 1.0), kind=code))
-    histories.add("new", history((1, 5, 1.0), (2, 6, 0.0), kind=code))
+    histories.add("user-2", history((9, 2_000_000_000, 1.0), event_type=code))
+    histories.add("new", history((1, 5, 1.0), (2, 6, 0.0), event_type=code))
     merged, stale = histories.merge_into(DATA)
     assert merged.shape.users == 7
     assert merged.shape.events == DATA.shape.events + 3
@@ -136,7 +136,7 @@ def test_without_recorded_events_the_data_stay_the_same() -> None:
 
 def test_event_type_codes_are_limited() -> None:
     histories = UserHistories(DATA, NOTHING)
-    codes = [histories.encode_event_type(f"kind-{number}") for number in range(200)]
+    codes = [histories.encode_event_type(f"type-{number}") for number in range(200)]
     assert codes[:2] == [1, 2]
     assert codes[-1] is None
-    assert histories.encode_event_type("kind-0") == 1
+    assert histories.encode_event_type("type-0") == 1

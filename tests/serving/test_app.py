@@ -116,7 +116,7 @@ class TestRecommendations:
         assert health["status"] == "ok"
         assert (health["users"], health["items"], health["model"]) == (60, 40, "ease")
         client.get("/recommend?user=user-1")
-        client.get("/recommend?user=nobody")
+        client.get("/recommend?user=unknown")
         client.get("/users/user-1")
         client.post("/recommend", json={"history": []})
         text = client.get("/metrics").text
@@ -289,7 +289,7 @@ class TestErrors:
         [
             ("GET", "/recommend?user=user-99", None, 404, "Ids look like: user-"),
             ("GET", "/similar/1", None, 404, "No item with the id '1'"),
-            ("GET", "/users/nobody", None, 404, "No user with the id 'nobody'"),
+            ("GET", "/users/unknown", None, 404, "No user with the id 'unknown'"),
             ("GET", "/explain?user=user-1&item=5", None, 404, "No item"),
             ("GET", "/nowhere", None, 404, "Not Found"),
             ("DELETE", "/events", None, 405, "Method Not Allowed"),

@@ -85,7 +85,7 @@ def test_a_click_changes_the_list_and_marks_what_changed(page: Any, server: http
     assert after == expected(server, "user-3")
     fresh = page.eval_on_selector_all("#list .new .name", "names => names.map((name) => name.firstChild.textContent)")
     assert set(fresh) == set(after) - set(before)
-    moved = [title for place, title in enumerate(after) if title in before and before.index(title) != place]
+    moved = [title for position, title in enumerate(after) if title in before and before.index(title) != position]
     assert page.locator("#list .moved").count() == len(moved)
     assert "The list changed" in page.inner_text("#change")
     assert before[0] in page.inner_text("#history li:first-child")
@@ -149,8 +149,8 @@ def test_titles_are_never_markup(browser: Any, tmp_path: Path) -> None:
 
 def test_images_of_the_item_table_are_shown(browser: Any, tmp_path: Path) -> None:
     data = make_dataset()
-    made = np.array(["https://images.invalid/one.png"] * 20 + [""] * 20, np.dtypes.StringDType())
-    data = dataclasses.replace(data, item_table=Table({**data.item_table.columns, "poster": made}))  # type: ignore[union-attr]
+    urls = np.array(["https://images.invalid/one.png"] * 20 + [""] * 20, np.dtypes.StringDType())
+    data = dataclasses.replace(data, item_table=Table({**data.item_table.columns, "poster": urls}))  # type: ignore[union-attr]
     with (
         SQLiteEventStore(tmp_path / "e.db") as log,
         run_server(create_app(Pipeline.fit(EASE(l2=20.0), data), log)) as client,

@@ -19,7 +19,7 @@ from leanrec.data.vocabulary import Id, Vocabulary
 from leanrec.errors import SettingError
 from leanrec.types import Int32Array
 
-__all__ = ["Catalog", "ItemRules", "Where", "check_conditions", "to_id_list"]
+__all__ = ["Catalog", "ItemRules", "Where", "check_conditions", "load_conditions", "to_id_list"]
 
 Where = Mapping[str, Any]
 _SEPARATORS = ("|", ",", ";")
@@ -327,6 +327,17 @@ def check_conditions(where: Where) -> None:
         stack += [(each, depth + 1) for each in nested]
         if count > _MAX_CONDITIONS:
             raise SettingError(f"where must have at most {_MAX_CONDITIONS} conditions. Got more.")
+
+
+def load_conditions(text: str) -> dict[str, Any]:
+    """Conditions from JSON. Raises SettingError for text that is not a JSON object."""
+    try:
+        conditions = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise SettingError(f'where must be JSON such as {{"genres": "Comedy"}}. Got {text[:80]!r}.') from error
+    if not isinstance(conditions, dict):
+        raise SettingError(f"where must be a JSON object. Got {text[:80]!r}.")
+    return conditions
 
 
 def _is_nested(value: object) -> bool:

@@ -200,7 +200,7 @@ class Pipeline:
                 gives the list of the fallback.
             weights: strength of each item of ``history``; default: the mean weight of positive events.
             ratings: rating of each item of ``history``, None where there is none.
-            n: length of the list. If fewer items may be recommended, the list is shorter and ``note`` says so.
+            n: length of the list. If fewer items may be recommended, the list is shorter and has a ``note``.
             exclude_seen: leave out items of the history.
             allow: recommend only these items.
             deny: recommend none of these items.

@@ -16,7 +16,7 @@ __all__ = ["build_provenance", "check_estimator", "get_data_origin", "get_model_
 
 
 def check_estimator(estimator: object) -> None:
-    """Raise SettingError if this is not an estimator, say the name or the class of one."""
+    """Raise SettingError if this is not an estimator, but for example the name or the class of one."""
     if isinstance(estimator, str):
         advice = f"leanrec.models.get_model({estimator!r})()"
     elif isinstance(estimator, type):

@@ -73,7 +73,7 @@ def _combine(base: type, parts: tuple[type, ...]) -> type:
 
 
 def pad_scorer(scorer: Scorer, n_items: int) -> Scorer:
-    """A scorer over ``n_items`` items, of which ``scorer`` knows the first: see ``PaddedScorer``."""
+    """A scorer over ``n_items`` items, of which ``scorer`` was fitted on the first; see ``PaddedScorer``."""
     if scorer.n_items == n_items:
         return scorer
     padded: Scorer = make_wrapper_class(PaddedScorer, _POWERS, scorer)(scorer, n_items)
@@ -197,7 +197,7 @@ class _PaddedExtendable(PaddedScorer):
 
 
 class _PaddedUpdatable(PaddedScorer):
-    """Learns from the events of the items that the scorer knows."""
+    """Events of new items are left out, because the scorer has no row for them."""
 
     def update(self, events: Events) -> Scorer:
         return pad_scorer(self.scorer.update(events.take(events.item < self.scorer.n_items)), self.n_items)

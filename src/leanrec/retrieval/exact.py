@@ -36,7 +36,7 @@ class ExactRetriever:
 
     Attributes:
         scorer: the model.
-        fallback: a model that can score any query, usually popularity; None leaves such lists empty.
+        fallback: a model that can score any query, such as popularity; None leaves such lists empty.
         context: the rules that apply unless a call brings others.
     """
 

@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import functools
-import json
+import math
 import signal
 import socket
 import sys
@@ -23,6 +23,7 @@ from leanrec.events.records import RetentionPolicy, ServedList
 from leanrec.events.sqlite_reader import build_item_table
 from leanrec.events.sqlite_store import SQLiteEventStore
 from leanrec.events.user_events import UserEvent, to_events
+from leanrec.pipeline.catalog import load_conditions
 from leanrec.pipeline.pipeline import Pipeline
 from leanrec.pipeline.replay import bind_log, default_log_path
 from leanrec.pipeline.responses import Recommendations, RecordResult, RejectedEvent
@@ -178,9 +179,9 @@ def _open_socket(host: str, port: int) -> socket.socket:
     check_between("port", port, 0, 65_535)  # the operating system would take a larger one modulo 65,536
     listener = None
     try:
-        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        family, socket_type, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         # asyncio turns off Nagle's algorithm (40 ms a response) only if the protocol is given.
-        listener = socket.socket(family, kind, socket.IPPROTO_TCP)
+        listener = socket.socket(family, socket_type, socket.IPPROTO_TCP)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
     except (OSError, UnicodeError) as error:
@@ -213,14 +214,7 @@ class _RouteHandlers:
         reasons: bool = True,
     ) -> RecommendResponse:
         """The same with the main parameters in the query string; ``where`` is JSON."""
-        conditions = None
-        if where is not None:
-            try:
-                conditions = json.loads(where)
-            except (ValueError, RecursionError) as error:
-                raise SettingError(f'where must be JSON such as {{"genres": "Comedy"}}. Got {where[:80]!r}.') from error
-            if not isinstance(conditions, dict):
-                raise SettingError(f"where must be a JSON object. Got {where[:80]!r}.")
+        conditions = None if where is None else load_conditions(where)
         recommended = self.pipeline.recommend(
             user, history=history, n=n, exclude_seen=exclude_seen, where=conditions, reasons=reasons
         )
@@ -329,8 +323,8 @@ class _RouteHandlers:
 
     def _to_user_event(self, event: EventRequest, position: int, now: int) -> UserEvent:
         """The event with defaults filled in. Raises SettingError for a wrong event type, time or rating."""
-        accepted, rating_range = self._accepted_event_types(), self.pipeline.rating_range
-        field = f"events.{position}"
+        accepted, field = self._accepted_event_types(), f"events.{position}"
+        low, high = self.pipeline.rating_range or (-math.inf, math.inf)
         if event.event_type not in accepted:
             raise SettingError(f"{field}.event_type must be one of {', '.join(accepted)}. Got {event.event_type!r}.")
         if event.time is not None and event.time > now + _DAY:
@@ -338,10 +332,8 @@ class _RouteHandlers:
             raise SettingError(
                 f"{field}.time must be seconds since 1970 and not in the future. Got {event.time}.{hint}"
             )
-        if event.rating is not None and rating_range is not None:
-            low, high = rating_range
-            if not low <= event.rating <= high:
-                raise SettingError(f"{field}.rating must be from {low:g} to {high:g}. Got {event.rating:g}.")
+        if event.rating is not None and not low <= event.rating <= high:
+            raise SettingError(f"{field}.rating must be from {low:g} to {high:g}. Got {event.rating:g}.")
         weight = event.weight
         if weight is None:
             weight = self.pipeline.evidence_weights.weight(event.event_type, event.rating)

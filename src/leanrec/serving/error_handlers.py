@@ -27,14 +27,29 @@ def error_response(status: int, message: str, location: str, hint: str | None = 
 
 def install_error_handlers(app: FastAPI) -> None:
     """Use the form of ``error_response`` for every error of the app."""
-    app.add_exception_handler(RequestValidationError, _handle_invalid_request)
-    app.add_exception_handler(LeanrecError, _handle_library_error)
-    app.add_exception_handler(HTTPException, _handle_http_error)
-    app.add_exception_handler(Exception, _handle_defect)
+    for error_class in (RequestValidationError, LeanrecError, HTTPException, Exception):
+        app.add_exception_handler(error_class, _handle_error)
 
 
-async def _handle_invalid_request(_: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, RequestValidationError)  # noqa: S101 - the handler is installed for it
+async def _handle_error(request: Request, error: Exception) -> JSONResponse:
+    path = request.url.path
+    if isinstance(error, RequestValidationError):
+        return _refuse_request(error)
+    if isinstance(error, LeanrecError):
+        statuses = ((UnknownIdError, 404), (SourceError, 503), (SettingError, 422), (DataError, 422))
+        status = next((status for error_class, status in statuses if isinstance(error, error_class)), 500)
+        return error_response(status, str(error), path)
+    if isinstance(error, HTTPException):
+        hint = _HINTS[405] if error.status_code == 404 else None
+        return error_response(error.status_code, str(error.detail), f"{request.method} {path}", hint)
+    message = f"{type(error).__name__} inside leanrec: this is a defect."
+    response = error_response(500, message, path, "Report it with the request; the server keeps running.")
+    # The server closes the connection after a defect. Without this header the client would reuse it.
+    response.headers["Connection"] = "close"
+    return response
+
+
+def _refuse_request(error: RequestValidationError) -> JSONResponse:
     first = error.errors()[0]
     location = ".".join(str(part) for part in first["loc"])
     n_more = len(error.errors()) - 1
@@ -45,23 +60,3 @@ async def _handle_invalid_request(_: Request, error: Exception) -> JSONResponse:
         text = "something too large to show"
     got = text if len(text) <= 80 else f"{text[:77]}…"
     return error_response(422, f"{location}: {first['msg']}. Got {got}.{rest}", location)
-
-
-async def _handle_library_error(request: Request, error: Exception) -> JSONResponse:
-    statuses = ((UnknownIdError, 404), (SourceError, 503), (SettingError, 422), (DataError, 422))
-    status = next((status for kind, status in statuses if isinstance(error, kind)), 500)
-    return error_response(status, str(error), request.url.path)
-
-
-async def _handle_http_error(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, HTTPException)  # noqa: S101 - the handler is installed for it
-    hint = _HINTS[405] if error.status_code == 404 else None
-    return error_response(error.status_code, str(error.detail), f"{request.method} {request.url.path}", hint)
-
-
-async def _handle_defect(request: Request, error: Exception) -> JSONResponse:
-    message = f"{type(error).__name__} inside leanrec: this is a defect."
-    response = error_response(500, message, request.url.path, "Report it with the request; the server keeps running.")
-    # The server closes the connection after a defect. Without this header the client would reuse it.
-    response.headers["Connection"] = "close"
-    return response
