@@ -20,8 +20,8 @@ def test_tune_reports_plots_and_saves_a_model(run: Any, folder: Path, tmp_path: 
     code, out, err = run(*words, "--split", "leave-one-out", "--out", tmp_path / "m", "--plot", tmp_path / "t.png")
     assert code == 0
     assert "of 4 trials of ease" in out
-    assert "usual" in out
-    assert "On the test part, asked this once: ndcg@10" in out
+    assert "default" in out
+    assert "Test part, evaluated once: ndcg@10" in out
     assert "weighting" not in out.splitlines()[1]
     assert "leanrec recommend" in err
     assert (tmp_path / "t.png").read_bytes().startswith(b"\x89PNG")

@@ -212,23 +212,21 @@ def _compare_pair(
 ) -> PairedComparison:
     difference, low, high, p, corrected = (float(each) for each in found)
     significant = corrected < 1 - level
+    a, b = names
+    if not significant:
+        outcome = f"No significant difference between {a} and {b} in {metric}"
+    else:
+        name = _metric_name(metric)
+        is_higher = difference > 0
+        words = ("better", "worse") if name in _HIGHER_IS_BETTER | _LOWER_IS_BETTER else ("higher", "lower")
+        first = is_higher != (name in _LOWER_IS_BETTER)
+        outcome = f"{a} is {words[0] if first else words[1]} than {b} in {metric}"
     verdict = (
-        f"{_describe_difference(metric, names, difference, significant)}: {means[names[0]]:.4f} against {means[names[1]]:.4f}, "
+        f"{outcome}: {means[a]:.4f} against {means[b]:.4f}, "
         f"difference {difference:+.4f} ({100 * level:g} % interval of this pair alone {low:+.4f} to {high:+.4f}, "
         f"p corrected for all pairs {corrected:.2g})."
     )
     return PairedComparison(*names, difference, low, high, p, corrected, significant, verdict)
-
-
-def _describe_difference(metric: str, names: tuple[str, str], difference: float, significant: bool) -> str:
-    a, b = names
-    if not significant:
-        return f"No significant difference between {a} and {b} in {metric}"
-    name = _metric_name(metric)
-    if name in _LOWER_IS_BETTER:
-        return f"{a} is {'better' if difference < 0 else 'worse'} than {b} in {metric}"
-    words = ("better", "worse") if name in _HIGHER_IS_BETTER else ("higher", "lower")
-    return f"{a} is {words[0] if difference > 0 else words[1]} than {b} in {metric}"
 
 
 def _metric_name(metric: str) -> str:

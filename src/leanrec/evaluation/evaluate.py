@@ -6,7 +6,7 @@ matrix is ever made.
 """
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -147,7 +147,11 @@ def evaluate(
     accumulator = _MetricAccumulator(cutoffs, statistics, is_graded, evaluation_set.queries.n_items)
     scorer = model if with_auc and isinstance(model, Scorer) else None
     with run.limit_threads():
-        for block in _iterate_blocks(evaluable, run):
+        starts = range(0, len(evaluable), _BLOCK_SIZE)
+        for start in run.track(starts, "Evaluate", total=len(starts)):
+            stop = start + _BLOCK_SIZE
+            queries, ground_truth = evaluable.queries.block(start, stop), evaluable.ground_truth[start:stop]
+            block = dataclasses.replace(evaluable, queries=queries, ground_truth=ground_truth, ratings=None)
             accumulator.add_block(block, retriever.retrieve(block.queries, cutoffs[-1]), scorer)
     ratings = None
     if isinstance(model, RatingPredictor) and evaluation_set.ratings is not None and evaluation_set.ratings.nnz:
@@ -231,18 +235,6 @@ def _make_retriever(model: Scorer | Retriever, evaluation_set: EvaluationSet, fa
         )
     context = Context(exclude_seen=not evaluation_set.allow_repeats)
     return ExactRetriever(model, fallback=fallback, context=context)
-
-
-def _iterate_blocks(evaluation_set: EvaluationSet, run: Run) -> Iterator[EvaluationSet]:
-    starts = range(0, len(evaluation_set), _BLOCK_SIZE)
-    for start in run.track(starts, "Evaluate", total=len(starts)):
-        stop = start + _BLOCK_SIZE
-        yield dataclasses.replace(
-            evaluation_set,
-            queries=evaluation_set.queries.block(start, stop),
-            ground_truth=evaluation_set.ground_truth[start:stop],
-            ratings=None,
-        )
 
 
 def _scatter(values: NDArray[Any], rows: Int64Array, n: int) -> Float64Array:

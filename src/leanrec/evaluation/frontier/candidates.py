@@ -37,14 +37,20 @@ def list_candidates(data: Dataset, *, deep: bool = False) -> tuple[ModelCandidat
     and all that train with torch) are included with ``deep`` alone. With ``deep`` and without torch,
     MissingExtraError is raised.
     """
-    return parse_candidates(
-        [
-            name
-            for name, info in models.list_models().items()
-            if (deep or info.cost == "seconds") and not info.similar_to and info.needs <= _available_inputs(data)
-        ],
-        variants=True,
-    )
+    optional_inputs = {
+        "content": data.item_table,
+        "users": data.user_table,
+        "ratings": data.ratings,
+        "item_links": data.item_links,
+        "user_links": data.user_links,
+    }
+    available = {name for name, values in optional_inputs.items() if values is not None}
+    names = [
+        name
+        for name, info in models.list_models().items()
+        if (deep or info.cost == "seconds") and not info.similar_to and info.needs <= available
+    ]
+    return parse_candidates(names, variants=True)
 
 
 def parse_candidates(
@@ -103,15 +109,3 @@ def _format_value(value: object) -> str:
     if isinstance(value, tuple):
         return "+".join(map(_format_value, value))
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _available_inputs(data: Dataset) -> frozenset[str]:
-    """The inputs of ``data`` that a model may need, of ``models.INPUTS``."""
-    present = {
-        "content": data.item_table is not None,
-        "users": data.user_table is not None,
-        "ratings": data.ratings is not None,
-        "item_links": data.item_links is not None,
-        "user_links": data.user_links is not None,
-    }
-    return frozenset(name for name, is_there in present.items() if is_there)

@@ -87,7 +87,10 @@ class FrontierRunner:
             self._check_budget(estimate)
             measured = self._measure_within_budget(candidate, estimate)
             valid, test = (self.evaluate(measured.model, part) for part in (self.split.valid, self.split.test))
-            self._save_model(candidate, measured.model)
+            if self.save is not None:
+                name = re.sub(r"[^\w.=-]+", "_", candidate.name)
+                provenance = {"data": self.split.train.fingerprint, "split": self.split.how, "seed": self.run.seed}
+                artifacts.save(measured.model, self.save / name, provenance=provenance)
         except BudgetError as error:
             return CandidateResult(dataclasses.replace(result, status="skipped", reason=str(error)))
         except LeanrecError as error:
@@ -153,16 +156,6 @@ class FrontierRunner:
         cutoff = re.search(r"@(\d+)$", self.metric)
         k = (int(cutoff[1]),) if cutoff else (10,)
         return evaluate(model, evaluation_set, k=k, fallback=self.fallback, train=self.split.train, run=self.run)
-
-    def _save_model(self, candidate: ModelCandidate, model: Scorer) -> None:
-        if self.save is not None:
-            name = re.sub(r"[^\w.=-]+", "_", candidate.name)
-            provenance = {
-                "data": self.split.train.fingerprint,
-                "split": self.split.how,
-                "seed": self.run.seed,
-            }
-            artifacts.save(model, self.save / name, provenance=provenance)
 
 
 @contextlib.contextmanager

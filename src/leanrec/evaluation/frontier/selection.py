@@ -128,25 +128,23 @@ def find_cheaper(
     A result costs less if it is at most 0.8 of the best on one axis and, on every other, at most 1.1 of the best or a
     tenth of the limit.
     """
-    return tuple(
-        result
-        for result in results
-        if result.valid is not None and not result.violations and _is_cheaper(result, best, budget)
-    )
+    cheaper = []
+    for result in results:
+        if result.valid is None or result.violations:
+            continue
+        ratios, costs = compute_cost_ratios(result, best), result.costs()
+        plenty = {axis for axis, limit in budget.limits.items() if costs[axis] <= _PLENTY * limit}
+        if min(ratios.values()) <= _MUCH_LESS and all(
+            ratio <= _NO_MORE or axis in plenty for axis, ratio in ratios.items()
+        ):
+            cheaper.append(result)
+    return tuple(cheaper)
 
 
 def compute_cost_ratios(result: ModelResult, best: ModelResult) -> dict[str, float]:
     """Axis → the cost of ``result`` divided by the cost of ``best``; 1 where both are zero."""
     ours, theirs = result.costs(), best.costs()
     return {axis: (ours[axis] / theirs[axis] if theirs[axis] else 1.0 + ours[axis]) for axis in COST_AXES}
-
-
-def _is_cheaper(result: ModelResult, best: ModelResult, budget: Budget) -> bool:
-    ratios, costs = compute_cost_ratios(result, best), result.costs()
-    plenty = {axis for axis, limit in budget.limits.items() if costs[axis] <= _PLENTY * limit}
-    return min(ratios.values()) <= _MUCH_LESS and all(
-        ratio <= _NO_MORE or axis in plenty for axis, ratio in ratios.items()
-    )
 
 
 def _quality_order(result: ModelResult) -> tuple[float, float]:

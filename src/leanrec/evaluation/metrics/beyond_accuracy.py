@@ -57,14 +57,10 @@ class ItemStatistics:
         n_items = interactions.shape[1]
         if features.shape[0] != n_items:
             raise DataError(f"features must have a row for each of {n_items} items. Got {features.shape[0]}.")
-        return cls(counts / n_active, _normalize_rows(features))
-
-
-def _normalize_rows(matrix: CSR) -> CSR:
-    unit = matrix.astype(np.float64)
-    length = np.sqrt(_squared_row_norms(unit))
-    unit.data /= np.repeat(np.where(length > 0, length, 1.0), np.diff(unit.indptr))
-    return unit
+        unit = features.astype(np.float64)
+        norms = np.sqrt(_squared_row_norms(unit))
+        unit.data /= np.repeat(np.where(norms > 0, norms, 1.0), np.diff(unit.indptr))
+        return cls(counts / n_active, unit)
 
 
 def _squared_row_norms(matrix: CSR) -> Float64Array:

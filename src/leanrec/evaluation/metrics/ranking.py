@@ -82,11 +82,14 @@ def match_ground_truth(items: Int32Array, ground_truth: CSR) -> Relevance:
     at = np.searchsorted(keys, wanted)
     found = np.append(keys, -2)[at] == wanted
     weights = np.maximum(np.append(ground_truth.data, 0), 0).astype(np.float64)
-    return Relevance(
-        gains=np.where(found, weights[at], 0.0),
-        ideal=_ideal_gains(ground_truth, items.shape[1]),
-        n_relevant=np.bincount(_entry_rows(ground_truth)[ground_truth.data > 0], minlength=len(items)).astype(np.int64),
-    )
+    entry_rows, n_positions = _entry_rows(ground_truth), items.shape[1]
+    order = np.lexsort((-ground_truth.data, entry_rows))
+    position = np.arange(len(entry_rows)) - ground_truth.indptr[:-1][entry_rows]
+    within = position < n_positions
+    ideal = np.zeros((len(items), n_positions))
+    ideal[entry_rows[within], position[within]] = np.maximum(ground_truth.data[order][within], 0)
+    n_relevant = np.bincount(entry_rows[ground_truth.data > 0], minlength=len(items)).astype(np.int64)
+    return Relevance(np.where(found, weights[at], 0.0), ideal, n_relevant)
 
 
 def _check_lists(items: Int32Array, ground_truth: CSR) -> None:
@@ -107,16 +110,6 @@ def _check_lists(items: Int32Array, ground_truth: CSR) -> None:
 def _entry_rows(matrix: CSR) -> Int64Array:
     """(entries,) the row of each entry."""
     return np.repeat(np.arange(matrix.shape[0], dtype=np.int64), np.diff(matrix.indptr))
-
-
-def _ideal_gains(ground_truth: CSR, depth: int) -> Float64Array:
-    rows = _entry_rows(ground_truth)
-    order = np.lexsort((-ground_truth.data, rows))
-    position = np.arange(len(rows)) - ground_truth.indptr[:-1][rows]
-    within = position < depth
-    ideal = np.zeros((ground_truth.shape[0], depth))
-    ideal[rows[within], position[within]] = np.maximum(ground_truth.data[order][within], 0)
-    return ideal
 
 
 def recall(relevance: Relevance, k: int) -> Float64Array:

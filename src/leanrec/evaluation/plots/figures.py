@@ -160,27 +160,22 @@ def draw_recommendations(
         axes.margins(x=0.12)
         axes.axvline(0, color=SOFT, linewidth=0.8)
         for row, value in zip(rows, values, strict=True):
-            _label_bar(axes, int(row), float(value))
+            # The label of a negative bar is on the other side of zero, where there is no title.
+            text, at = (f"{value:.3g}", max(float(value), 0.0)) if np.isfinite(value) else ("–", 0.0)
+            axes.annotate(
+                text,
+                (at, int(row)),
+                xytext=(4, 0),
+                textcoords="offset points",
+                va="center",
+                ha="left",
+                fontsize=9.5,
+                color=SOFT,
+            )
         if not len(titles):
             axes.text(0.5, 0.5, "no recommendations", transform=axes.transAxes, ha="center", color=SOFT)
             axes.set_xticks([])
     return Path(path)
-
-
-def _label_bar(axes: "Axes", row: int, value: float) -> None:
-    """Write the score beside the end of its bar."""
-    # The label of a negative bar is on the other side of zero, where there is no title.
-    text, at = ("–", 0.0) if not np.isfinite(value) else (f"{value:.3g}", max(value, 0.0))
-    axes.annotate(
-        text,
-        (at, row),
-        xytext=(4, 0),
-        textcoords="offset points",
-        va="center",
-        ha="left",
-        fontsize=9.5,
-        color=SOFT,
-    )
 
 
 def _wrap_text(text: str, width: int, *, lines: int) -> str:

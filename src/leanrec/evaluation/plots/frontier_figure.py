@@ -99,7 +99,10 @@ def _draw_panel(axes: "Axes", points: Sequence[_Point], axis: CostAxis, frontier
         axes.text(0.5, 0.5, "No model was fitted.", transform=axes.transAxes, ha="center", color=SOFT)
         return
     limit = frontier.budget.limits.get(axis.name)
-    low, high = _axis_range([point.x for point in points], limit)
+    costs = [point.x for point in points] + ([] if limit is None else [limit])
+    low, high = min(costs), max(costs)
+    padding = max(1.3, (high / low) ** 0.08)
+    low, high = low / padding, high * padding * (1.3 if high == limit else 1.0)
     axes.set_xscale("log")
     axes.set_xlim(low, high)
     _set_ticks(axes, axis, low, high)
@@ -141,13 +144,6 @@ def _draw_point(axes: "Axes", point: _Point, frontier: Frontier) -> None:
         )
 
 
-def _axis_range(xs: Sequence[float], limit: float | None) -> tuple[float, float]:
-    every = [*xs, *([] if limit is None else [limit])]
-    low, high = min(every), max(every)
-    pad = max(1.3, (high / low) ** 0.08)
-    return low / pad, high * pad * (1.3 if high == limit else 1.0)
-
-
 def _set_ticks(axes: "Axes", axis: CostAxis, low: float, high: float) -> None:
     from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator  # noqa: PLC0415 - optional
 
@@ -181,7 +177,7 @@ def _label_points(axes: "Axes", points: Sequence[_Point], frontier: Frontier) ->
     order = sorted(points, key=lambda point: (point.result.name not in selected, not point.optimal, -point.y.value))
     pixel = axes.figure.dpi / 72
     frame = axes.get_window_extent()
-    at = {point.result.name: _to_pixels(axes, point) for point in points}
+    at = {point.result.name: tuple(map(float, axes.transData.transform((point.x, point.y.value)))) for point in points}
     taken: list[tuple[float, ...]] = [
         (x - 5 * pixel, y - 5 * pixel, x + 5 * pixel, y + 5 * pixel) for x, y in at.values()
     ]
@@ -190,16 +186,22 @@ def _label_points(axes: "Axes", points: Sequence[_Point], frontier: Frontier) ->
         is_best = point.result.name == frontier.selection.best
         for box in _candidate_boxes(point.result.name, at[point.result.name], pixel, is_best=is_best):
             inside = box[0] >= frame.x0 and box[2] <= frame.x1 and box[1] >= frame.y0 and box[3] <= frame.y1
-            if inside and not any(_boxes_overlap(box, other) for other in taken):
+            if inside and not any(
+                box[0] < other[2] and box[2] > other[0] and box[1] < other[3] and box[3] > other[1] for other in taken
+            ):
                 taken.append(box)
                 x, y = at[point.result.name]
-                _write_label(axes, point, ((box[0] - x) / pixel, (box[1] - y) / pixel), is_best=is_best)
+                axes.annotate(
+                    point.result.name,
+                    (point.x, point.y.value),
+                    xytext=((box[0] - x) / pixel, (box[1] - y) / pixel + 2),
+                    textcoords="offset points",
+                    fontsize=8.5,
+                    fontweight="bold" if is_best else "normal",
+                    color=INK if point.optimal or is_best else SOFT,
+                    zorder=4,
+                )
                 break
-
-
-def _to_pixels(axes: "Axes", point: _Point) -> tuple[float, float]:
-    x, y = axes.transData.transform((point.x, point.y.value))
-    return float(x), float(y)
 
 
 def _candidate_boxes(name: str, at: tuple[float, float], pixel: float, *, is_best: bool) -> list[tuple[float, ...]]:
@@ -212,23 +214,6 @@ def _candidate_boxes(name: str, at: tuple[float, float], pixel: float, *, is_bes
     corners = [(left, above), (right, below), (right, above), (left, below), (right, level)]
     corners += [(middle, y + gap), (middle, y - gap - height)]
     return [(corner[0], corner[1], corner[0] + width, corner[1] + height) for corner in corners]
-
-
-def _write_label(axes: "Axes", point: _Point, offset: tuple[float, float], *, is_best: bool) -> None:
-    axes.annotate(
-        point.result.name,
-        (point.x, point.y.value),
-        xytext=(offset[0], offset[1] + 2),
-        textcoords="offset points",
-        fontsize=8.5,
-        fontweight="bold" if is_best else "normal",
-        color=INK if point.optimal or is_best else SOFT,
-        zorder=4,
-    )
-
-
-def _boxes_overlap(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
-    return one[0] < other[2] and one[2] > other[0] and one[1] < other[3] and one[3] > other[1]
 
 
 def _draw_legend(figure: Any, results: Sequence[ModelResult], frontier: Frontier) -> None:

@@ -115,9 +115,11 @@ def build_search_space(
             wanted = given[name]
             space[name] = parse_range(kind, name, wanted) if isinstance(wanted, str) else wanted
         elif declared[name].search and value == defaults.get(name):
-            accepted = _remove_rejected(estimator, name, parse_range(kind, name, declared[name].search))
-            if accepted is not None:
-                space[name] = accepted
+            found = parse_range(kind, name, declared[name].search)
+            if isinstance(found, Categorical):
+                found = Categorical(tuple(each for each in found.values if not _find_error(estimator, {name: each})))
+            if isinstance(found, NumericRange) or len(found.values) > 1:
+                space[name] = found
     _check_ends(estimator, {name: space[name] for name in given}, space)
     if not tunable_settings(space):
         raise SettingError(
@@ -192,14 +194,6 @@ def _parse_end(hint: type, text: str, what: str) -> int | float:
 
 def _example(text: str) -> str:
     return f"space={{'NAME': {text!r}}}"
-
-
-def _remove_rejected(estimator: Any, name: str, found: SearchRange) -> SearchRange | None:
-    """Only the values that the model accepts with its other settings; None if fewer than two are left."""
-    if isinstance(found, NumericRange):
-        return found
-    accepted = tuple(value for value in found.values if _find_error(estimator, {name: value}) is None)
-    return Categorical(accepted) if len(accepted) > 1 else None
 
 
 def _check_ends(estimator: Any, given: SearchSpace, space: SearchSpace) -> None:

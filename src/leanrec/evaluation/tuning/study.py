@@ -143,7 +143,12 @@ class Study:
         for trial in self._study.trials:
             if trial.state.is_finished() and "row" in trial.user_attrs:
                 row = trial.user_attrs["row"]
-                found.append(Trial(**{**row, "settings": self._parse_settings(row["settings"])}))
+                settings = dict(row["settings"])
+                for name, text in settings.items():
+                    # Categories are stored as text.
+                    known = {str(each): each for each in getattr(self.space[name], "values", ())}
+                    settings[name] = known.get(text, text) if isinstance(text, str) else text
+                found.append(Trial(**{**row, "settings": settings}))
         return found
 
     def ask(self, default: Mapping[str, Any] | None = None) -> ActiveTrial:
@@ -163,9 +168,13 @@ class Study:
             trial = self._study.ask({name: self._distribution(name) for name in self._tunable})
         if default is not None:
             return ActiveTrial(trial, number, dict(default), self._uses_median)
-        chosen = fixed_settings(self.space) | {
-            name: self._from_optuna(name, trial.params[name]) for name in self._tunable
-        }
+        chosen = fixed_settings(self.space)
+        for name in self._tunable:
+            ranges, proposed = self.space[name], trial.params[name]
+            if isinstance(ranges, NumericRange):
+                chosen[name] = ranges.round_value(proposed)
+            else:
+                chosen[name] = next(value for value in ranges.values if str(value) == proposed)
         return ActiveTrial(trial, number, chosen, self._uses_median)
 
     def tell(self, active: ActiveTrial, trial: Trial, score: float | None) -> None:
@@ -221,26 +230,12 @@ class Study:
             return IntDistribution(int(found.low), int(found.high), log=found.log)
         return FloatDistribution(found.low, found.high, log=found.log)
 
-    def _from_optuna(self, name: str, proposed: Any) -> Any:
-        """The value of a setting that optuna proposed; it has categories as text."""
-        ranges = self.space[name]
-        if isinstance(ranges, NumericRange):
-            return ranges.round_value(proposed)
-        return next(value for value in ranges.values if str(value) == proposed)
-
     def _to_text(self, name: str, value: Any) -> Any:
         ranges = self.space[name]
         if isinstance(ranges, NumericRange):
             return value
         is_plain = value is None or isinstance(value, bool | int | float | str)
         return next((str(each) for each in ranges.values if each == value), value if is_plain else str(value))
-
-    def _parse_settings(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        parsed = {}
-        for name, value in settings.items():
-            known = {str(each): each for each in getattr(self.space[name], "values", ())}
-            parsed[name] = known.get(value, value) if isinstance(value, str) else value
-        return parsed
 
 
 @contextlib.contextmanager

@@ -74,7 +74,10 @@ class TuningResult:
         best, valid, default = self.best, _format_quality(self.valid), self.valid_default
         counts = {status: sum(trial.status == status for trial in self.trials) for status in _STATUSES}
         statuses = ", ".join(f"{n} {status}" for status, n in counts.items() if n)
-        settings = ", ".join(f"{name}={_format_setting(best.settings[name])}" for name in tunable_settings(self.space))
+        values = {name: best.settings[name] for name in tunable_settings(self.space)}
+        settings = ", ".join(
+            f"{name}={value:.3g}" if isinstance(value, float) else f"{name}={value}" for name, value in values.items()
+        )
         lines = [
             f"{len(self.trials)} trials in {format_seconds(self.seconds)} ({statuses}){_STOP_REASONS[self.stop_reason]}.",
             f"Best: trial {best.number}, {settings}: {self.metric} {valid} on validation.",
@@ -135,7 +138,3 @@ def _rank_trials(completed: list[Trial], *, lower_is_better: bool) -> list[Trial
 
 def _format_quality(quality: QualityEstimate) -> str:
     return f"{quality.value:.4f} ({quality.low:.4f} to {quality.high:.4f})"
-
-
-def _format_setting(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
