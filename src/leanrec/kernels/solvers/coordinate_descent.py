@@ -20,6 +20,11 @@ from leanrec.types import CSR, Float32Array, Int32Array, Int64Array
 
 __all__ = ["ElasticNetPenalty", "fit_elastic_nets", "fit_local_elastic_nets"]
 
+# indptr, indices and data of a CSR matrix.
+_Arrays = tuple[Int64Array, Int32Array, Float32Array]
+# l1, l2, n_iter and tolerance.
+_Penalty = tuple[Any, Any, Any, Any]
+
 # Largest active set that is optimized in its own Gram matrix, 4 MB per thread.
 _MAX_ACTIVE = 1024
 
@@ -53,7 +58,7 @@ def fit_elastic_nets(gram: Float32Array, penalty: ElasticNetPenalty, start: int,
         stop: one past the last item.
     """
     out = np.zeros((stop - start, len(gram)), np.float32)
-    _fit_all(gram, start, *_penalty_arguments(penalty), numba.get_num_threads(), out)
+    _fit_all(gram, start, _penalty_arguments(penalty), numba.get_num_threads(), out)
     return sp.csr_array(out)
 
 
@@ -69,21 +74,18 @@ def fit_local_elastic_nets(X: CSR, neighbors: CSR, penalty: ElasticNetPenalty, g
         penalty: penalties and stopping rule.
         gram: (N, N) XᵀX, from which the small matrices are copied; None = computed from X.
     """
-    data = (
-        _sort_by_frequency(X, neighbors)
-        if gram is None
-        else _ReorderedData(np.arange(X.shape[1]), X, neighbors.sorted_indices())
-    )
+    data = _ReorderedData(np.arange(X.shape[1]), X, neighbors.sorted_indices())
+    if gram is None:
+        data = _sort_by_frequency(X, neighbors)
     starts, candidates, _ = csr_arrays(data.neighbors)
     weights = np.zeros(len(candidates), np.float32)
     full_gram = np.zeros((0, 0), np.float32) if gram is None else gram
-    source = *csr_arrays(sp.csr_array(data.X_sorted.T)), *csr_arrays(data.X_sorted)
-    _fit_neighbors(
-        full_gram, *source, starts, candidates, *_penalty_arguments(penalty), numba.get_num_threads(), weights
-    )
+    columns, rows = csr_arrays(sp.csr_array(data.X_sorted.T)), csr_arrays(data.X_sorted)
+    settings = _penalty_arguments(penalty)
+    _fit_neighbors(full_gram, columns, rows, starts, candidates, settings, numba.get_num_threads(), weights)
     kept = weights > 0
-    rows = np.repeat(data.order, np.diff(starts))[kept]
-    return sp.coo_array((weights[kept], (rows, data.order[candidates[kept]])), shape=neighbors.shape).tocsr()
+    items = np.repeat(data.order, np.diff(starts))[kept]
+    return sp.coo_array((weights[kept], (items, data.order[candidates[kept]])), shape=neighbors.shape).tocsr()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -108,7 +110,7 @@ def _sort_by_frequency(X: CSR, neighbors: CSR) -> _ReorderedData:
     return _ReorderedData(order, X_sorted, allowed)
 
 
-def _penalty_arguments(penalty: ElasticNetPenalty) -> tuple[Any, Any, Any, Any]:
+def _penalty_arguments(penalty: ElasticNetPenalty) -> _Penalty:
     return np.float32(penalty.l1), np.float32(penalty.l2), penalty.n_iter, np.float32(penalty.tolerance)
 
 
@@ -118,16 +120,14 @@ def _descend(
     candidates: Int32Array,
     gradient: Float32Array,
     w: Float32Array,
-    l1: float,
-    l2: float,
-    n_iter: int,
-    tolerance: float,
+    penalty: _Penalty,
     small_gram: Float32Array,
 ) -> None:
     """Cycle over ``candidates`` until no weight changes; after each cycle optimize the active set alone.
 
     ``gradient`` is G_j on entry and G_j − G w on return. ``small_gram`` (M, M) is a buffer for up to M − 2 active weights.
     """
+    l1, l2, n_iter, tolerance = penalty
     active = np.empty(len(candidates), np.int32)
     for _ in range(n_iter):
         max_change, count = np.float32(0), 0
@@ -146,7 +146,7 @@ def _descend(
         if max_change <= tolerance:
             return
         if count + 2 <= len(small_gram) and n_iter > 1:
-            _descend_active(gram, active[:count], gradient, w, l1, l2, n_iter, tolerance, small_gram)
+            _descend_active(gram, active[:count], gradient, w, penalty, small_gram)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -155,13 +155,11 @@ def _descend_active(
     active: Int32Array,
     gradient: Float32Array,
     w: Float32Array,
-    l1: float,
-    l2: float,
-    n_iter: int,
-    tolerance: float,
+    penalty: _Penalty,
     small_gram: Float32Array,
 ) -> None:
     """Optimize the ``active`` weights in their own Gram matrix; ``gradient`` is updated once, at the end."""
+    l1, l2, n_iter, tolerance = penalty
     count = len(active)
     members, value = small_gram[count], small_gram[count + 1]
     for a in range(count):
@@ -198,17 +196,8 @@ def _run_cycle(gram: Float32Array, gradient: Float32Array, w: Float32Array, coun
 
 
 @numba.njit(parallel=True, cache=True)
-def _fit_all(
-    gram: Float32Array,
-    start: int,
-    l1: float,
-    l2: float,
-    n_iter: int,
-    tolerance: float,
-    workers: int,
-    out: Float32Array,
-) -> None:
-    n = len(gram)
+def _fit_all(gram: Float32Array, start: int, penalty: _Penalty, workers: int, out: Float32Array) -> None:
+    n, l1 = len(gram), penalty[0]
     for worker in numba.prange(workers):
         gradient, candidates = np.empty(n, np.float32), np.empty(n, np.int32)
         small_gram = np.empty((min(n, _MAX_ACTIVE) + 2, min(n, _MAX_ACTIVE) + 2), np.float32)
@@ -220,24 +209,17 @@ def _fit_all(
                 if i != j and gradient[i] > l1:
                     candidates[count] = i
                     count += 1
-            _descend(gram, candidates[:count], gradient, out[at], l1, l2, n_iter, tolerance, small_gram)
+            _descend(gram, candidates[:count], gradient, out[at], penalty, small_gram)
 
 
 @numba.njit(parallel=True, cache=True)
 def _fit_neighbors(
     full_gram: Float32Array,
-    cp: Int64Array,
-    ci: Int32Array,
-    cd: Float32Array,
-    rp: Int64Array,
-    ri: Int32Array,
-    rd: Float32Array,
+    columns: _Arrays,
+    rows: _Arrays,
     starts: Int64Array,
     neighbors: Int32Array,
-    l1: float,
-    l2: float,
-    n_iter: int,
-    tolerance: float,
+    penalty: _Penalty,
     workers: int,
     weights: Float32Array,
 ) -> None:
@@ -255,12 +237,12 @@ def _fit_neighbors(
             k = len(members)
             gram, item_gradient = buffer[:k, :k], gradient[:k]
             if from_columns:
-                _local_gram(members, cp, ci, cd, rp, ri, rd, position, gram)
-                _multiply_item(j, members, cp, ci, cd, rp, ri, rd, position, item_gradient)
+                _local_gram(members, columns, rows, position, gram)
+                _multiply_item(j, members, columns, rows, position, item_gradient)
             else:
                 _copy_gram(full_gram, j, members, gram, item_gradient)
             out = weights[starts[j] : starts[j + 1]]
-            _descend(gram, all_members[:k], item_gradient, out, l1, l2, n_iter, tolerance, small_gram)
+            _descend(gram, all_members[:k], item_gradient, out, penalty, small_gram)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -275,18 +257,10 @@ def _copy_gram(
 
 
 @numba.njit(cache=True, nogil=True)
-def _local_gram(
-    members: Int32Array,
-    cp: Int64Array,
-    ci: Int32Array,
-    cd: Float32Array,
-    rp: Int64Array,
-    ri: Int32Array,
-    rd: Float32Array,
-    position: Int32Array,
-    gram: Float32Array,
-) -> None:
+def _local_gram(members: Int32Array, columns: _Arrays, rows: _Arrays, position: Int32Array, gram: Float32Array) -> None:
     """The Gram matrix among the items ``members``, sorted by descending frequency."""
+    cp, ci, cd = columns
+    rp, ri, rd = rows
     gram[:, :] = 0
     for a in range(len(members)):
         position[members[a]] = a
@@ -308,18 +282,11 @@ def _local_gram(
 
 @numba.njit(cache=True, nogil=True)
 def _multiply_item(
-    item: int,
-    members: Int32Array,
-    cp: Int64Array,
-    ci: Int32Array,
-    cd: Float32Array,
-    rp: Int64Array,
-    ri: Int32Array,
-    rd: Float32Array,
-    position: Int32Array,
-    out: Float32Array,
+    item: int, members: Int32Array, columns: _Arrays, rows: _Arrays, position: Int32Array, out: Float32Array
 ) -> None:
     """The products of one item with each of ``members``."""
+    cp, ci, cd = columns
+    rp, ri, rd = rows
     out[:] = 0
     for a in range(len(members)):
         position[members[a]] = a
