@@ -1,4 +1,4 @@
-"""Simulated behaviour: exact counts, the marginals of its truth, one log for one seed, and a truth that cannot be beaten."""
+"""Simulated behaviour: exact counts, the marginals of its preferences, one log for one seed, and a preferences that cannot be beaten."""
 
 import itertools
 from pathlib import Path
@@ -24,7 +24,7 @@ from leanrec.models.factorization.pure_svd import PureSVD
 from leanrec.run import Run
 from leanrec.types import Queries, empty_csr
 
-SMALL = Simulation(users=300, items=200, events=6_000, width=4)
+SMALL = Simulation(users=300, items=200, events=6_000, n_interests=4)
 
 
 def last_of_each(data: Dataset) -> tuple[Dataset, EvaluationSet]:
@@ -38,7 +38,7 @@ def last_of_each(data: Dataset) -> tuple[Dataset, EvaluationSet]:
 def test_counts_are_exact_and_no_user_takes_an_item_twice(users: int, items: int, share: float, seed: int) -> None:
     most = users * max(1, items // 2)
     events = users + int(share * (most - users))
-    data = Simulation(users=users, items=items, events=events, width=3).dataset(Run(seed=seed))
+    data = Simulation(users=users, items=items, events=events, n_interests=3).dataset(Run(seed=seed))
     assert data.shape == (data.shape.__class__)(users, items, events)
     assert data.interactions.nnz == events
     assert (np.diff(data.indptr) >= 1).all()
@@ -71,13 +71,13 @@ def test_the_stream_is_the_data_set_in_blocks_of_bounded_size(monkeypatch: pytes
 
 
 @pytest.mark.parametrize("drift", [0.0, 1.0])
-def test_items_are_taken_as_often_as_the_truth_says(drift: float) -> None:
-    log = Simulation(users=40, items=30, events=40_000, width=3, drift=drift, allow_repeats=True)
-    data, truth = log.dataset(), log.true_preferences()
+def test_items_are_taken_as_often_as_the_preferences_say(drift: float) -> None:
+    log = Simulation(users=40, items=30, events=40_000, n_interests=3, drift=drift, allow_repeats=True)
+    data, preferences = log.dataset(), log.true_preferences()
     late = data.events.time > np.median(data.events.time)
     for half, moment in ((~late, 0.25), (late, 0.75)):
         users, items = data.events.user[half], data.events.item[half]
-        expected = (truth.at(moment).embed_queries(everybody(40, 30)) @ truth.items.T)[users].sum(
+        expected = (preferences.at(moment).embed_queries(everybody(40, 30)) @ preferences.items.T)[users].sum(
             axis=0, dtype=np.float64
         )
         counts = np.bincount(items, minlength=30)
@@ -85,8 +85,8 @@ def test_items_are_taken_as_often_as_the_truth_says(drift: float) -> None:
         assert stats.chisquare(counts, expected * counts.sum() / expected.sum()).pvalue > 1e-3
 
 
-def test_one_user_takes_items_as_the_truth_says() -> None:
-    log = Simulation(users=1, items=25, events=30_000, width=4, allow_repeats=True)
+def test_one_user_takes_items_as_the_preferences_say() -> None:
+    log = Simulation(users=1, items=25, events=30_000, n_interests=4, allow_repeats=True)
     counts = np.bincount(log.dataset().events.item, minlength=25)
     expected = log.true_preferences().score(everybody(1, 25))[0].astype(np.float64)
     assert stats.chisquare(counts, expected / expected.sum() * counts.sum()).pvalue > 1e-3
@@ -109,45 +109,45 @@ def test_popularity_and_activity_have_tails() -> None:
 
 
 def test_no_model_beats_the_true_preferences() -> None:
-    data = Simulation(users=1_500, items=400, events=45_000, width=6)
+    data = Simulation(users=1_500, items=400, events=45_000, n_interests=6)
     train, cases = last_of_each(data.dataset())
-    truth = data.true_preferences()
+    preferences = data.true_preferences()
     popular = Popularity().fit(train)
     model = PureSVD(embedding_dim=6).fit(train)
     reached = {
         name: evaluate(each, cases, k=(10,)).means()["ndcg@10"]
-        for name, each in {"truth": truth, "model": model, "popular": popular}.items()
+        for name, each in {"preferences": preferences, "model": model, "popular": popular}.items()
     }
-    assert reached["truth"] > 1.5 * reached["popular"]
-    assert reached["popular"] < reached["model"] <= reached["truth"] * 1.01
+    assert reached["preferences"] > 1.5 * reached["popular"]
+    assert reached["popular"] < reached["model"] <= reached["preferences"] * 1.01
 
 
 def test_interests_drift() -> None:
-    log = Simulation(users=800, items=300, events=24_000, width=6, drift=1.0, concentration=0.05)
+    log = Simulation(users=800, items=300, events=24_000, n_interests=6, drift=1.0, concentration=0.05)
     _, cases = last_of_each(log.dataset())
-    truth = log.true_preferences()
-    now, before = (evaluate(truth.at(when), cases, k=(10,)).means()["ndcg@10"] for when in (0.9, 0.0))
+    preferences = log.true_preferences()
+    now, before = (evaluate(preferences.at(when), cases, k=(10,)).means()["ndcg@10"] for when in (0.9, 0.0))
     assert now > 1.3 * before
 
 
-def test_the_truth_is_a_distribution_and_a_dot_product() -> None:
-    truth = SMALL.true_preferences()
+def test_the_preferences_are_a_distribution_and_a_dot_product() -> None:
+    preferences = SMALL.true_preferences()
     asked = Queries(users=np.array([3, -1], np.int32), history=empty_csr(2, 200))
-    scores = truth.score(asked)
+    scores = preferences.score(asked)
     assert scores.sum(axis=1) == pytest.approx(1, abs=1e-5)
-    assert np.allclose(scores, truth.embed_queries(asked) @ truth.embed_items().T)
-    assert np.allclose(scores[1], truth.score(everybody(300, 200)).mean(axis=0), atol=1e-7)
+    assert np.allclose(scores, preferences.embed_queries(asked) @ preferences.embed_items().T)
+    assert np.allclose(scores[1], preferences.score(everybody(300, 200)).mean(axis=0), atol=1e-7)
     some = np.array([5, 7, 5], np.int32)
-    assert np.allclose(truth.score(asked, some), scores[:, some])
+    assert np.allclose(preferences.score(asked, some), scores[:, some])
     each = np.array([[1, 2], [3, 4]], np.int32)
-    assert np.allclose(truth.score(asked, each), np.take_along_axis(scores, each, axis=1))
+    assert np.allclose(preferences.score(asked, each), np.take_along_axis(scores, each, axis=1))
 
 
-def test_the_truth_can_be_kept(tmp_path: Path) -> None:
-    truth = SMALL.true_preferences()
-    kept = artifacts.load(artifacts.save(truth, tmp_path / "truth"))
+def test_preferences_can_be_saved(tmp_path: Path) -> None:
+    preferences = SMALL.true_preferences()
+    kept = artifacts.load(artifacts.save(preferences, tmp_path / "preferences"))
     assert isinstance(kept, TruePreferences)
-    assert np.array_equal(kept.items, truth.items)
+    assert np.array_equal(kept.items, preferences.items)
 
 
 @pytest.mark.parametrize("name", ["log.parquet", "log.csv"])
@@ -171,7 +171,7 @@ def test_a_written_log_is_read_back_whole(tmp_path: Path, name: str) -> None:
         ({"users": 2**31, "events": 2**40}, "must be below 2³¹"),
         ({"drift": 1.5}, "drift must be a number from 0 to 1"),
         ({"concentration": 0}, "concentration must be a positive number"),
-        ({"width": 0}, "width must be"),
+        ({"n_interests": 0}, "n_interests must be"),
     ],
 )
 def test_settings_are_checked(change: dict, message: str) -> None:

@@ -58,7 +58,9 @@ def test_ambiguous_days_and_months_need_a_format(tmp_path: Path) -> None:
     )
     assert stamps(path, time_format="%d/%m/%Y") == ["2024-02-01 00:00:00", "2024-03-05 00:00:00"]
     assert stamps(path, time_format="%m/%d/%Y") == ["2024-01-02 00:00:00", "2024-05-03 00:00:00"]
-    with pytest.raises(DataError, match=r"contradict each other: '13/03/2024' must be day first, '01/22/2024' month first"):
+    with pytest.raises(
+        DataError, match=r"contradict each other: '13/03/2024' must be day first, '01/22/2024' month first"
+    ):
         ingest(write(tmp_path / "y.csv", "13/03/2024", "01/22/2024"))
 
 

@@ -1,9 +1,9 @@
-"""Simulated behaviour with a known truth: logs of any size to measure cost on, and the best quality that they allow.
+"""Simulated interaction logs with known user preferences, for cost measurements and for the best reachable quality.
 
 Every user has a mixture of interests and every interest a distribution over items (probabilistic latent semantics:
-Hofmann, "Latent Semantic Models for Collaborative Filtering", ACM TOIS 2004), so the probability that user u takes
+Hofmann, "Latent Semantic Models for Collaborative Filtering", ACM TOIS 2004), so the probability that user u selects
 item i next is a dot product of two known vectors, ``θ_u · φ_i``. Items have a popularity with a long tail
-(Zipf–Mandelbrot), users an activity with a heavy one (log-normal), and interests may drift over the time of the log.
+(Zipf–Mandelbrot), users an activity with a heavy tail (log-normal), and interests may drift over the time of the log.
 """
 
 import dataclasses
@@ -28,28 +28,28 @@ __all__ = ["Simulation", "TruePreferences"]
 
 Float64Array = NDArray[np.float64]
 
-# Blocks are the same whoever reads the stream, so that a seed gives one log.
+# The size of blocks is fixed, so that a seed gives one log.
 _BLOCK = 2**20
 _START = 1_600_000_000
 _DAY = 86_400
-# Draws of an item the user has already, before any item will do.
-_PATIENCE = 20
+# Redraws of items that the user already has, before the item is drawn uniformly.
+_MAX_REDRAWS = 20
 _EVENT_BYTES = 21
 _WORK_BYTES = 200 * _BLOCK
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TruePreferences:
-    """What the simulated people really want; a Scorer and an Embedder.
+    """The preferences that generated a simulated log; a Scorer and an Embedder.
 
-    Its lists are the best that any model can give on average, so ``evaluate(truth, cases)`` is the best reachable quality.
+    Its recommendation lists are the best on average, so ``evaluate(preferences, test)`` is the best reachable quality.
 
     Attributes:
         start: (U, D) float32 share of each interest for each user at the beginning of the log; a row adds up to 1.
-        end: (U, D) float32, the same for what they drift to.
+        end: (U, D) float32, the same for the interests that the users drift to.
         items: (N, D) float32 probability of each item in each interest; a column adds up to 1.
-        drift: how much of the way is gone at the end of the log, from 0 to 1.
-        moment: part of the log's time, from 0 to 1, at which questions are answered.
+        drift: share of the way from start to end at the end of the log, from 0 to 1.
+        moment: time of the queries as a share of the time of the log, from 0 to 1.
     """
 
     start: Float32Array
@@ -60,38 +60,38 @@ class TruePreferences:
 
     @property
     def n_items(self) -> int:
-        """N."""
+        """N, the number of items."""
         return len(self.items)
 
     def at(self, moment: float) -> "TruePreferences":
-        """The truth at another moment, 0 = the first and 1 = the last of the log."""
+        """Return the preferences at another moment, 0 = start and 1 = end of the log."""
         check_between("moment", moment, 0, 1)
         return dataclasses.replace(self, moment=moment)
 
     @functools.cached_property
-    def _now(self) -> Float32Array:
-        gone = self.drift * self.moment
-        if gone == 0:
+    def _user_interests(self) -> Float32Array:
+        share = self.drift * self.moment
+        if share == 0:
             return self.start
-        return np.asarray((1 - gone) * self.start + gone * self.end, dtype=np.float32)
+        return np.asarray((1 - share) * self.start + share * self.end, dtype=np.float32)
 
     @functools.cached_property
-    def _anybody(self) -> Float32Array:
-        return np.asarray(self._now.mean(axis=0, dtype=np.float64), dtype=np.float32)
+    def _mean_interests(self) -> Float32Array:
+        return np.asarray(self._user_interests.mean(axis=0, dtype=np.float64), dtype=np.float32)
 
     def embed_queries(self, queries: Queries) -> Float32Array:
-        """(B, D) interests of the users; those of the average user for a new one (−1)."""
+        """(B, D) interests of the users; the mean interests of all users for a new user (−1)."""
         new = queries.users < 0
-        found = self._now[np.where(new, 0, queries.users)]
-        found[new] = self._anybody
+        found = self._user_interests[np.where(new, 0, queries.users)]
+        found[new] = self._mean_interests
         return found
 
     def embed_items(self) -> Float32Array:
-        """(N, D)."""
+        """(N, D) probability of each item in each interest."""
         return self.items
 
     def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
-        """Probability that the next item is this one: (B, N), or (B, K) for given items."""
+        """Probability of each item to be the next: (B, N), or (B, K) for given items."""
         users = self.embed_queries(queries)
         if items is None or items.ndim == 1:
             return np.asarray(users @ (self.items if items is None else self.items[items]).T)
@@ -102,31 +102,31 @@ class TruePreferences:
 class Simulation:
     """Settings of a simulated log.
 
-    Without ``allow_repeats`` a user takes an item at most once, as in most public data sets, and no user takes more than half
-    of the items. Everything random follows ``run.seed``; the log does not depend on threads or memory.
+    Without ``allow_repeats`` a user selects an item at most once, as in most public data sets, and at most half of the
+    items. All random numbers follow from ``run.seed``; the log does not depend on threads or memory.
 
     Cost: O(E · (D + log N)) time on one core. Memory: 8 bytes per user and 20 per item for each interest, and 200 MB of
-    work; ``dataset`` needs 21 bytes an event on top, ``stream`` nothing.
+    work space; ``dataset`` needs 21 more bytes per event, ``stream`` none.
 
     Attributes:
-        users: U, each with one event at least.
+        users: U, each with at least one event.
         items: N.
         events: E, exactly.
-        width: D, how many interests there are.
-        popularity: exponent of the long tail: the item of popularity rank r is taken as (r + 10)^−popularity.
-        taste: how much an interest departs from popularity: the spread of the logarithm of an item's weight in it.
-        focus: share of a user's events that follow their own interests; the rest follow all interests alike.
+        n_interests: D, the number of interests.
+        popularity: exponent of the long tail: the item of popularity rank r has the weight (r + 10)^−popularity.
+        taste: deviation of an interest from popularity: standard deviation of the logarithm of the weight of an item.
+        focus: share of a user's events that follow the interests of the user; the rest follow all interests equally.
         concentration: of the Dirichlet distribution of a user's interests; small = few interests.
-        activity: spread of the logarithm of the events per user; 0 = all users alike.
-        drift: how far a user's interests move to other ones by the end of the log: 0 = not at all, 1 = entirely.
-        days: time that the log covers.
-        allow_repeats: whether a user may take an item again.
+        activity: standard deviation of the logarithm of the events per user; 0 = all users equal.
+        drift: share of a user's interests that is replaced by the end of the log: 0 = none, 1 = all.
+        days: days between the start and the end of the log.
+        allow_repeats: whether a user may select an item again.
     """
 
     users: int = 10_000
     items: int = 5_000
     events: int = 500_000
-    width: int = 16
+    n_interests: int = 16
     popularity: float = 0.7
     taste: float = 1.5
     focus: float = 0.9
@@ -137,7 +137,7 @@ class Simulation:
     allow_repeats: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("users", "items", "events", "width"):
+        for name in ("users", "items", "events", "n_interests"):
             check_at_least(name, getattr(self, name), 1)
         for name in ("popularity", "taste", "activity"):
             check_at_least(name, getattr(self, name), 0)
@@ -147,40 +147,40 @@ class Simulation:
         check_positive("days", self.days)
         if self.users > 2**31 - 1 or self.items > 2**31 - 1:
             raise SettingError(f"users and items must be below 2³¹. Got {self.users} and {self.items}.")
-        if not self.users <= self.events <= self.users * self._most:
+        if not self.users <= self.events <= self.users * self._max_per_user:
             raise SettingError(
-                f"events must be from {self.users}, one for each user, to {self.users * self._most}, half of the items "
+                f"events must be from {self.users}, one for each user, to {self.users * self._max_per_user}, half of the items "
                 f"for each. Got {self.events}."
             )
 
     @property
-    def _most(self) -> int:
-        """Events that one user may have."""
+    def _max_per_user(self) -> int:
+        """Maximum number of events of a user."""
         return self.events if self.allow_repeats else max(1, self.items // 2)
 
     def true_preferences(self, run: Run = Run()) -> TruePreferences:
-        """What these users want, without making a log. O((U + N) · D)."""
-        self._require(run, 0)
+        """Return the preferences of the users, without making a log. O((U + N) · D)."""
+        self._require_memory(run, 0)
         rng = np.random.default_rng([run.seed, 0])
-        start = self._interests(rng)
-        end = self._interests(rng) if self.drift else start
-        return TruePreferences(start=start, end=end, items=self._catalogue(rng), drift=self.drift)
+        start = self._draw_interests(rng)
+        end = self._draw_interests(rng) if self.drift else start
+        return TruePreferences(start=start, end=end, items=self._draw_items(rng), drift=self.drift)
 
     def stream(self, run: Run = Run()) -> Iterator[Events]:
-        """The log in blocks of about a million events: rows of users and items, sorted by user, then time."""
+        """Yield the log in blocks of about a million events: internal rows, sorted by user, then time."""
         truth = self.true_preferences(run)
-        # (D, N) running sums: where a uniform number falls among them is the item.
+        # (D, N) cumulative sums: the position of a uniform number among them is the item.
         sums = np.cumsum(truth.items.T, axis=1, dtype=np.float64)
         sums /= sums[:, -1:]
-        counts = self._activity(np.random.default_rng([run.seed, 1]))
-        bounds = _cut(counts)
+        counts = self._draw_activity(np.random.default_rng([run.seed, 1]))
+        bounds = _split_blocks(counts)
         for block, (first, last) in enumerate(itertools.pairwise(bounds)):
             rng = np.random.default_rng([run.seed, 2, block])
-            yield self._block(rng, truth, sums, first, counts[first:last])
+            yield self._draw_block(rng, truth, sums, first, counts[first:last])
 
     def dataset(self, run: Run = Run()) -> Dataset:
-        """The whole log as a data set whose ids are row numbers. Raises BudgetError where it does not fit the memory."""
-        self._require(run, self.events)
+        """Return the log as a data set whose ids are row numbers. Raises BudgetError where it does not fit the memory."""
+        self._require_memory(run, self.events)
         columns: dict[str, NDArray[Any]] = {
             "user": np.empty(self.events, np.int32),
             "item": np.empty(self.events, np.int32),
@@ -192,14 +192,14 @@ class Simulation:
                 column[start : start + len(block)] = getattr(block, name)
             start += len(block)
         return Dataset(
-            events=_events(**columns),
+            events=_make_events(**columns),
             users=Vocabulary(np.arange(self.users), "user"),
             items=Vocabulary(np.arange(self.items), "item"),
             source=f"simulated, seed {run.seed}",
         )
 
     def write(self, path: str | Path, run: Run = Run()) -> Path:
-        """The log as a file for ``ingest``: columns user, item and timestamp; .csv, or Parquet for any other name."""
+        """Write the log for ``ingest``: columns user, item and timestamp; .csv, or Parquet for any other name."""
         target = Path(path)
         form = "FORMAT csv, HEADER" if target.suffix == ".csv" else "FORMAT parquet"
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -211,49 +211,49 @@ class Simulation:
             engine.execute(f"COPY log TO {quote_literal(target)} ({form})", str(target), "cannot be written")
         return target
 
-    def _require(self, run: Run, events: int) -> None:
-        sides = self.width * (8 * self.users + 20 * self.items) + 8 * self.users
+    def _require_memory(self, run: Run, events: int) -> None:
+        sides = self.n_interests * (8 * self.users + 20 * self.items) + 8 * self.users
         size = _WORK_BYTES + sides + events * _EVENT_BYTES
         run.require_memory(size, f"A simulation of {self.events:,} events", "Simulate fewer events or raise the limit.")
 
-    def _interests(self, rng: np.random.Generator) -> Float32Array:
-        own = rng.dirichlet(np.full(self.width, self.concentration), self.users).astype(np.float32)
-        return np.asarray(self.focus * own + (1 - self.focus) / self.width, dtype=np.float32)
+    def _draw_interests(self, rng: np.random.Generator) -> Float32Array:
+        interests = rng.dirichlet(np.full(self.n_interests, self.concentration), self.users).astype(np.float32)
+        return np.asarray(self.focus * interests + (1 - self.focus) / self.n_interests, dtype=np.float32)
 
-    def _catalogue(self, rng: np.random.Generator) -> Float32Array:
-        """(N, D): popularity × what each interest makes of it."""
+    def _draw_items(self, rng: np.random.Generator) -> Float32Array:
+        """(N, D) probability of each item in each interest: popularity times a random factor."""
         popularity = -self.popularity * np.log(rng.permutation(self.items) + 11.0)
-        found = rng.standard_normal((self.items, self.width), dtype=np.float32) * np.float32(self.taste)
+        found = rng.standard_normal((self.items, self.n_interests), dtype=np.float32) * np.float32(self.taste)
         found += popularity.astype(np.float32)[:, None]
         np.exp(found - found.max(axis=0), out=found)
         return np.asarray(found / found.sum(axis=0, dtype=np.float64), dtype=np.float32)
 
-    def _activity(self, rng: np.random.Generator) -> Int64Array:
-        """(U,) events of each user: at least one, at most ``_most``, E together."""
+    def _draw_activity(self, rng: np.random.Generator) -> Int64Array:
+        """(U,) events of each user: at least one, at most ``_max_per_user``, E in total."""
         counts = np.ones(self.users, np.int64)
         share = np.exp(self.activity * rng.standard_normal(self.users))
-        left = self.events - self.users
-        while left:
-            share[counts >= self._most] = 0
-            counts += rng.multinomial(left, share / share.sum())
-            left = int(np.maximum(counts - self._most, 0).sum())
-            np.minimum(counts, self._most, out=counts)
+        remaining = self.events - self.users
+        while remaining:
+            share[counts >= self._max_per_user] = 0
+            counts += rng.multinomial(remaining, share / share.sum())
+            remaining = int(np.maximum(counts - self._max_per_user, 0).sum())
+            np.minimum(counts, self._max_per_user, out=counts)
         return counts
 
-    def _block(
+    def _draw_block(
         self, rng: np.random.Generator, truth: TruePreferences, sums: Float64Array, first: int, counts: Int64Array
     ) -> Events:
-        """The events of users ``first`` to ``first + len(counts)``."""
+        """Draw the events of users ``first`` to ``first + len(counts)``."""
         users = np.repeat(np.arange(len(counts)), counts)
-        # One flat sort orders the moments within every user.
+        # One flat sort orders the moments within each user.
         moments = np.sort(users + rng.random(len(users))) - users
         np.clip(moments, 0, np.nextafter(1, 0), out=moments)
         rows = (first + users).astype(np.int32)
-        items = self._choose(rng, truth, sums, rows, moments)
+        items = self._draw_events(rng, truth, sums, rows, moments)
         time = _START + (moments * (self.days * _DAY)).astype(np.int64)
-        return _events(rows, items, time)
+        return _make_events(rows, items, time)
 
-    def _choose(
+    def _draw_events(
         self,
         rng: np.random.Generator,
         truth: TruePreferences,
@@ -261,48 +261,48 @@ class Simulation:
         users: Int32Array,
         moments: Float64Array,
     ) -> Int32Array:
-        """An item for each event; unless they may repeat, drawn again until no user has one twice."""
-        items = _draw(rng, truth, sums, users, moments)
+        """Draw an item for each event; without repeats, redraw until no user has an item twice."""
+        items = _draw_items_at(rng, truth, sums, users, moments)
         if self.allow_repeats:
             return items
         missing, taken = np.arange(len(items)), np.zeros(0, np.int64)
-        for turn in itertools.count():
+        for attempt in itertools.count():
             keys = users[missing].astype(np.int64) * self.items + items[missing]
-            new = _first_of_each(keys) & ~_among(taken, keys)
-            # The kept ones are in order already, so sorting them again is a merge.
+            new = _is_first(keys) & ~_is_member(taken, keys)
+            # The kept items are sorted, so sorting them again is a merge.
             taken = np.sort(np.concatenate([taken, np.sort(keys[new])]), kind="stable")
             missing = missing[~new]
             if not len(missing):
                 return items
-            if turn < _PATIENCE:
-                items[missing] = _draw(rng, truth, sums, users[missing], moments[missing])
+            if attempt < _MAX_REDRAWS:
+                items[missing] = _draw_items_at(rng, truth, sums, users[missing], moments[missing])
             else:
                 items[missing] = rng.integers(self.items, size=len(missing), dtype=np.int32)
         raise AssertionError
 
 
-def _draw(
+def _draw_items_at(
     rng: np.random.Generator, truth: TruePreferences, sums: Float64Array, users: Int32Array, moments: Float64Array
 ) -> Int32Array:
-    """An item for each event: an interest of the user at that moment, then an item of that interest."""
-    interest = _pick(rng, truth.start, users)
+    """Draw an item for each event: an interest of the user at that moment, then an item of that interest."""
+    interest = _draw_interest(rng, truth.start, users)
     if truth.drift:
         moved = np.flatnonzero(rng.random(len(users)) < truth.drift * moments)
-        interest[moved] = _pick(rng, truth.end, users[moved])
+        interest[moved] = _draw_interest(rng, truth.end, users[moved])
     order = np.argsort(interest, kind="stable")
     ends = np.cumsum(np.bincount(interest, minlength=len(sums)))
     items = np.empty(len(users), np.int32)
     for each, (start, stop) in enumerate(itertools.pairwise([0, *ends.tolist()])):
-        # In order they are found in one walk through the sums; shuffled, they are independent again.
+        # Sorted numbers are found in one pass through the sums; the permutation makes them independent again.
         found = np.searchsorted(sums[each], np.sort(rng.random(stop - start)), side="right")
         items[order[start:stop]] = rng.permutation(found)
-    # A running sum may end a rounding error below the largest uniform number.
+    # A cumulative sum may end a rounding error below the largest uniform number.
     np.minimum(items, sums.shape[1] - 1, out=items)
     return items
 
 
-def _pick(rng: np.random.Generator, shares: Float32Array, users: Int32Array) -> NDArray[np.int16]:
-    """An interest for each event, by the shares of its user."""
+def _draw_interest(rng: np.random.Generator, shares: Float32Array, users: Int32Array) -> NDArray[np.int16]:
+    """Draw an interest for each event, by the shares of its user."""
     first, last = (int(users.min()), int(users.max()) + 1) if len(users) else (0, 0)
     sums = np.ascontiguousarray(np.cumsum(shares[first:last], axis=1).T)
     where = rng.random(len(users), dtype=np.float32)
@@ -312,28 +312,29 @@ def _pick(rng: np.random.Generator, shares: Float32Array, users: Int32Array) -> 
     return interest
 
 
-def _first_of_each(keys: Int64Array) -> NDArray[np.bool_]:
+def _is_first(keys: Int64Array) -> NDArray[np.bool_]:
+    """(n,) whether no earlier key is equal."""
     first = np.zeros(len(keys), np.bool_)
     first[np.unique(keys, return_index=True)[1]] = True
     return first
 
 
-def _among(taken: Int64Array, keys: Int64Array) -> NDArray[np.bool_]:
-    """Whether each key is among the sorted ``taken``."""
+def _is_member(taken: Int64Array, keys: Int64Array) -> NDArray[np.bool_]:
+    """(n,) whether each key is in the sorted ``taken``."""
     if not len(taken):
         return np.zeros(len(keys), np.bool_)
-    place = np.minimum(np.searchsorted(taken, keys), len(taken) - 1)
-    return np.asarray(taken[place] == keys)
+    position = np.minimum(np.searchsorted(taken, keys), len(taken) - 1)
+    return np.asarray(taken[position] == keys)
 
 
-def _cut(counts: Int64Array) -> list[int]:
-    """Bounds of blocks of users with about ``_BLOCK`` events each."""
+def _split_blocks(counts: Int64Array) -> list[int]:
+    """Return the bounds of blocks of users with about ``_BLOCK`` events each."""
     ends = np.cumsum(counts)
     blocks = max(1, round(int(ends[-1]) / _BLOCK))
     inner = np.searchsorted(ends, int(ends[-1]) * np.arange(1, blocks) / blocks)
     return [0, *np.unique(inner[inner > 0]).tolist(), len(counts)]
 
 
-def _events(user: Int32Array, item: Int32Array, time: Int64Array) -> Events:
+def _make_events(user: Int32Array, item: Int32Array, time: Int64Array) -> Events:
     ones = np.ones(len(user), np.float32)
     return Events(user=user, item=item, time=time, event_type=np.zeros(len(user), np.int8), weight=ones)

@@ -1,0 +1,48 @@
+"""Encoding: dictionaries of ids, and the ordered log in blocks of whole users."""
+
+import numpy as np
+import pandas as pd
+
+from leanrec.data.engine import SqlEngine, open_engine
+from leanrec.data.ingest.cleaning import CleaningRules
+from leanrec.data.ingest.encoding import EncodedLog, encode_log, fetch_ids, find_ids, make_dictionary
+from leanrec.data.ingest.schema import read_schema
+from leanrec.data.ingest.staging import stage_log, validate_rows
+from leanrec.run import Run
+
+
+def encode(engine: SqlEngine, frame: pd.DataFrame, block_rows: int) -> EncodedLog:
+    schema = read_schema(engine, frame, {})
+    staged = stage_log(engine, schema.parts, schema.columns, raw=False, key_types=(None, None))
+    find_ids(engine, staged)
+    validate_rows(engine, staged, CleaningRules())
+    for name in ("users", "items"):
+        make_dictionary(engine, name, untyped=False)
+    return encode_log(
+        engine, staged, has_time=staged.has("time"), event_weights=None, keep_sequence=False, block_rows=block_rows
+    )
+
+
+def test_blocks_have_whole_users_in_time_order() -> None:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {"user": rng.integers(0, 6, 60), "item": rng.integers(0, 9, 60), "time": 1_600_000_000 + rng.permutation(60)}
+    )
+    with open_engine(Run()) as engine:
+        log = encode(engine, frame, block_rows=15)
+        blocks = list(log.blocks())
+        assert fetch_ids(engine, "users", numbers=True).tolist() == sorted(set(frame["user"]))
+    users = [set(block.user.tolist()) for block in blocks]
+    assert len(blocks) > 1
+    assert sum(map(len, users)) == log.users
+    assert [block.start for block in blocks] == np.cumsum([0, *map(len, blocks[:-1])]).tolist()
+    expected = frame.sort_values(["user", "time"])
+    assert np.concatenate([block.time for block in blocks]).tolist() == expected["time"].tolist()
+
+
+def test_spellings_of_an_event_type_are_merged() -> None:
+    frame = pd.DataFrame({"user": [1, 1, 2], "item": [1, 2, 3], "event": ["View", "view", "view"]})
+    with open_engine(Run()) as engine:
+        log = encode(engine, frame, block_rows=10)
+    assert dict(log.event_types) == {"view": 1.0}
+    assert log.spellings == ("View, view",)

@@ -1,0 +1,34 @@
+"""The quarantine file lists every rejected row with its reason and origin."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from leanrec.data.ingest.ingest import ingest
+from leanrec.data.ingest.rejects import CODE, REASONS, check_quarantine_path
+from leanrec.errors import SettingError
+
+
+def test_codes_are_positions_of_the_reasons() -> None:
+    assert [CODE[reason] for reason in REASONS] == list(range(len(REASONS)))
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_rows_keep_their_text_and_position(tmp_path: Path, suffix: str) -> None:
+    log = tmp_path / "log.csv"
+    log.write_text("user,item,rating\n1,2,5\n,3,4\n1,4,bad\n1,2\n")
+    target = tmp_path / f"rejected.{suffix}"
+    ingest(log, quarantine=target)
+    rows = pd.read_csv(target) if suffix == "csv" else pd.read_parquet(target)
+    found = dict(zip(rows["reason"], rows["row"], strict=True))
+    assert found == {"missing user": 2, "rating is not a finite number": 3, "unreadable line": 5}
+    assert rows.set_index("reason").loc["rating is not a finite number", "rating"] == "bad"
+
+
+def test_other_suffixes_and_folders_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match=r"must end in \.csv or \.parquet"):
+        check_quarantine_path(tmp_path / "rows.txt")
+    (tmp_path / "rows.csv").mkdir()
+    with pytest.raises(SettingError, match="is a folder"):
+        check_quarantine_path(tmp_path / "rows.csv")

@@ -1,0 +1,54 @@
+"""Staging: the common form of rows, and the codes of rejected ones."""
+
+import pandas as pd
+import pytest
+
+from leanrec.data.engine import SqlEngine, open_engine
+from leanrec.data.ingest.cleaning import CleaningRules
+from leanrec.data.ingest.rejects import REASONS
+from leanrec.data.ingest.schema import read_schema
+from leanrec.data.ingest.staging import StagedLog, find_example, id_expression, stage_log, validate_rows
+from leanrec.run import Run
+
+T = 1_600_000_000
+
+
+def stage(engine: SqlEngine, frame: pd.DataFrame) -> StagedLog:
+    schema = read_schema(engine, frame, {})
+    return stage_log(engine, schema.parts, schema.columns, raw=False, key_types=(None, None))
+
+
+def test_rows_get_the_code_of_the_first_reason() -> None:
+    frame = pd.DataFrame(
+        {
+            "user": ["a", None, "a", "b"],
+            "item": ["x", "x", None, "y"],
+            "rating": [4, 5, 3, float("inf")],
+            "time": [T, T, T, T],
+        }
+    )
+    with open_engine(Run()) as engine:
+        staged = stage(engine, frame)
+        profile = validate_rows(engine, staged, CleaningRules())
+        reasons = [REASONS[code] for (code,) in engine.fetch_rows("SELECT reason FROM validated ORDER BY seq")]
+        assert find_example(engine, staged, "rating is not a finite number") == "inf"
+    assert reasons == ["", "missing user", "missing item", "rating is not a finite number"]
+    assert profile.has_clock
+
+
+@pytest.mark.parametrize(
+    ("ratings", "scale"), [([1, 3, 5], (1, 5)), ([0.5, 4], (0.5, 4)), ([0, 1, 1], (0, 1)), ([7, 100], (0, 100))]
+)
+def test_the_narrowest_common_scale_is_inferred(ratings: list[float], scale: tuple[float, float]) -> None:
+    frame = pd.DataFrame({"user": range(len(ratings)), "item": 1, "rating": ratings})
+    with open_engine(Run()) as engine:
+        profile = validate_rows(engine, stage(engine, frame), CleaningRules())
+    assert (profile.scale, profile.inferred, profile.has_clock) == (scale, True, False)
+
+
+def test_whole_floats_are_ids_without_a_fraction() -> None:
+    with open_engine(Run()) as engine:
+        select = (
+            f"SELECT {id_expression('x', 'DOUBLE', integer=False)} FROM (VALUES (12.0), (1.5), ('nan'::DOUBLE)) AS t(x)"
+        )
+        assert engine.fetch_rows(select) == [("12",), ("1.5",), (None,)]

@@ -1,0 +1,39 @@
+"""Table: rows, padding and concatenation."""
+
+import numpy as np
+import pytest
+
+from leanrec.data.table import Table
+from leanrec.errors import DataError
+
+STRINGS = np.dtypes.StringDType()
+TABLE = Table({"name": np.array(["a", "b"], STRINGS), "year": np.array([1990.0, 1991.0])})
+
+
+def test_row_minus_one_is_missing() -> None:
+    taken = TABLE.take(np.array([1, -1]))
+    assert taken.columns["name"].tolist() == ["b", ""]
+    assert np.isnan(taken.columns["year"][1])
+    assert taken.row(1) == {}
+
+
+def test_padding_adds_missing_rows() -> None:
+    assert TABLE.pad_to(2) is TABLE
+    assert TABLE.pad_to(3).columns["name"].tolist() == ["a", "b", ""]
+
+
+def test_concat_fills_missing_columns() -> None:
+    both = TABLE.concat(Table({"year": np.array(["2000"], STRINGS)}))
+    assert both.columns["name"].tolist() == ["a", "b", ""]
+    assert both.columns["year"].tolist() == [1990.0, 1991.0, 2000.0]
+
+
+def test_title_is_a_common_name_or_the_first_text() -> None:
+    assert TABLE.title == "name"
+    assert Table({"code": np.array(["x"], STRINGS)}).title == "code"
+    assert Table({"year": np.zeros(1)}).title is None
+
+
+def test_columns_must_have_one_length() -> None:
+    with pytest.raises(DataError, match="must have one length"):
+        Table({"a": np.zeros(1), "b": np.zeros(2)})
