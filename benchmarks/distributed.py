@@ -91,7 +91,7 @@ def launch_workers(probe: Probe, workers: int, job: dict[str, Any]) -> None:
 def run_worker(folder: str, job: str) -> None:
     from leanrec.training import WorkerGroup
 
-    Path(folder, f"{WorkerGroup.now().rank}.json").write_text(
+    Path(folder, f"{WorkerGroup.current().rank}.json").write_text(
         json.dumps(fit_and_measure(json.loads(job))), encoding="utf-8"
     )
 

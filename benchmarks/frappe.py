@@ -53,9 +53,9 @@ def train_and_evaluate(probe: Probe, text: str, part: str) -> None:
     estimator: Any = parse_model(text)
     table = read_frappe("train")
     coder = RowSpec(categories=FIELDS).fit(table)
-    train = coder.examples(table)
+    train = coder.encode_labeled(table)
     if part == "valid":
-        evaluated = coder.examples(read_frappe("valid"))
+        evaluated = coder.encode_labeled(read_frappe("valid"))
     else:
         held_out = np.random.default_rng(123).random(len(train)) < 0.1
         train, evaluated = train.take(np.flatnonzero(~held_out)), train.take(np.flatnonzero(held_out))

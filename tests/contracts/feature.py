@@ -9,7 +9,7 @@ import pytest
 from leanrec import artifacts
 from leanrec.data.table import Table
 from leanrec.features.base import Feature, FittedFeature
-from leanrec.features.pipeline import FeatureBlock, FittedFeatures, FeatureSpec
+from leanrec.features.pipeline import FeatureBlock, FeatureSpec, FittedFeatures
 from leanrec.run import Run
 from leanrec.types import CSR
 

@@ -44,7 +44,7 @@ class RatingContract:
             assert ratings.min() >= 0.5
             assert ratings.max() <= 5.0
 
-    def test_predicts_what_was_held_out(self, dataset: Dataset) -> None:
+    def test_predicts_held_out_ratings(self, dataset: Dataset) -> None:
         events = dataset.events
         assert events.rating is not None
         held = np.random.default_rng(1).random(len(events)) < 0.2
@@ -59,18 +59,18 @@ class RatingContract:
     def test_a_new_user_gets_the_same_as_a_known_one_with_these_ratings(self, model: Any, dataset: Dataset) -> None:
         known = dataset.queries(np.array([3], np.int32))
         assert known.ratings is not None
-        # A fourth rating is one that no training user has, so nobody is left out as being the asker.
+        # A fourth rating is one that no training user has, so empty is left out as being the asker.
         changed = known.ratings.copy()
         changed.data[0] = 1.5
         one = Queries(users=np.array([-1], np.int32), history=known.history, ratings=changed)
         two = dataclasses.replace(one, history=sp.csr_array(known.history * 3))
         np.testing.assert_allclose(model.score(one), model.score(two), atol=1e-5)
 
-    def test_without_a_past_it_predicts_what_is_usual_for_the_item(self, model: Any) -> None:
-        nobody = Queries(users=np.full(2, -1, np.int32), history=empty_csr(2, model.n_items))
+    def test_an_empty_history_predicts_the_baseline_of_the_item(self, model: Any) -> None:
+        empty = Queries(users=np.full(2, -1, np.int32), history=empty_csr(2, model.n_items))
         items = np.array([0, 5], np.int32)
         expected = model.baseline.clip(np.float32(model.baseline.mean) + model.baseline.item_offsets[items])
-        np.testing.assert_allclose(model.predict(nobody, items), expected, atol=1e-5)
+        np.testing.assert_allclose(model.predict(empty, items), expected, atol=1e-5)
 
     def test_a_history_without_ratings_is_answered(self, model: Any, dataset: Dataset) -> None:
         touched = Queries(users=np.full(3, -1, np.int32), history=dataset.interactions[:3])

@@ -1,7 +1,6 @@
 """Training loop: results, stopping criteria, gradient options and divergence."""
 
 import dataclasses
-import json
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,86 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from contracts.regression import HOW, ONE, Lines, TrainingAbortedError, fresh, learn, quality, same, weights
 from leanrec.budget import Budget
 from leanrec.callbacks import ModelCheckpoint
-from leanrec.errors import ArtifactError, DivergedError, SettingError
+from leanrec.errors import DivergedError, SettingError
 from leanrec.run import Run
-from leanrec.training import checkpoint, trainer
+from leanrec.training import trainer
 from leanrec.training.config import TrainingSettings
-from leanrec.training.trainer import TrainingHistory, TrainingWarning, resolve_device, train
-
-X = torch.from_numpy(np.random.default_rng(0).normal(size=(64, 3)).astype(np.float32))
-Y = (X @ torch.tensor([[1.0], [-2.0], [0.5]])) + 0.3
-ONE = Run(seed=4, threads=1)
-HOW = TrainingSettings(epochs=6, learning_rate=0.03)
-
-
-@dataclasses.dataclass
-class Lines:
-    """A regression in batches of 8 that draws from both generators; ``before`` hears of every (epoch, step)."""
-
-    size: int = 8
-    noise: float = 0.1
-    before: Callable[[int, int], None] = lambda epoch, step: None
-    y: Tensor = dataclasses.field(default_factory=lambda: Y)
-    epoch: int = -1
-    step: int = 0
-
-    def batches(self, rng: np.random.Generator) -> Sequence[Any]:
-        self.epoch, self.step = self.epoch + 1, 0
-        order = torch.from_numpy(rng.permutation(64))
-        return [(X[rows], self.y[rows]) for rows in order.split(self.size)]
-
-    def loss(self, network: nn.Module, batch: Any, rng: np.random.Generator) -> Tensor:
-        self.before(self.epoch, self.step)
-        self.step += 1
-        x, y = batch
-        noise = torch.from_numpy(rng.normal(0, self.noise, x.shape).astype(np.float32)) if self.noise else 0
-        return F.mse_loss(network(x + noise), y)
-
-
-def fresh(dropout: float = 0.2) -> nn.Module:
-    torch.manual_seed(9)
-    return nn.Sequential(nn.Linear(3, 8), nn.Dropout(dropout), nn.ReLU(), nn.Linear(8, 1))
-
-
-def weights(network: nn.Module) -> dict[str, Tensor]:
-    return {name: value.clone() for name, value in network.state_dict().items()}
-
-
-def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
-    return all(torch.equal(first[name], second[name]) for name in first)
-
-
-@torch.no_grad()
-def quality(network: nn.Module) -> float:
-    return -float(F.mse_loss(network(X), Y))
-
-
-@dataclasses.dataclass
-class Named:
-    """Something that is told from others by its fingerprint."""
-
-    fingerprint: str
-
-
-def learn(
-    settings: TrainingSettings = HOW,
-    run: Run = ONE,
-    objective: Any = None,
-    *,
-    scored: bool = False,
-    dropout: float = 0.2,
-) -> tuple[TrainingHistory, dict[str, Tensor]]:
-    network = fresh(dropout)
-    score = (lambda: quality(network)) if scored else None
-    history = train(network, objective or Lines(), settings, run, score=score, name="Lines")
-    return history, weights(network)
+from leanrec.training.trainer import TrainingWarning, resolve_device, train
 
 
 def test_training_reduces_the_loss() -> None:
@@ -196,41 +125,6 @@ def test_bfloat16_is_used_for_products_only() -> None:
     assert history.losses[-1] == pytest.approx(exact.losses[-1], rel=0.1)
 
 
-class UnpluggedError(Exception):
-    pass
-
-
-@pytest.mark.parametrize("how", [KeyboardInterrupt, UnpluggedError])
-@pytest.mark.parametrize("scored", [False, True])
-@pytest.mark.parametrize("at", [(0, 3), (3, 0), (3, 5)])
-def test_interrupted_training_resumes_identically(
-    how: type[BaseException], scored: bool, at: tuple[int, int], tmp_path: Path
-) -> None:
-    settings = dataclasses.replace(HOW, weight_decay=0.1, max_grad_norm=1.0, patience=4 if scored else 0)
-    expected = learn(settings, scored=scored)
-
-    def pull(epoch: int, step: int) -> None:
-        # The checkpoint asks for the batches of the first epoch once more, to tell data from data.
-        if (epoch - 1, step) == at:
-            raise how
-
-    run = dataclasses.replace(ONE, callbacks=(ModelCheckpoint(tmp_path / "state"),))
-    with pytest.raises(how):
-        learn(settings, run, Lines(before=pull), scored=scored)
-    found = learn(settings, run, scored=scored)
-    assert found[0] == expected[0]
-    assert same(found[1], expected[1])
-
-
-def test_checkpoints_do_not_change_the_result(tmp_path: Path) -> None:
-    expected = learn(scored=True)
-    run = dataclasses.replace(ONE, callbacks=(ModelCheckpoint(tmp_path),))
-    first, again = learn(run=run, scored=True), learn(run=run, scored=True)
-    assert first[0] == again[0] == expected[0]
-    assert same(first[1], expected[1])
-    assert same(again[1], expected[1])
-
-
 def falling(values: Sequence[float]) -> tuple[nn.Module, Callable[[], float]]:
     """A network, and scores that come from a list."""
     left = list(values)
@@ -262,79 +156,6 @@ def test_nan_score_is_never_the_best() -> None:
     assert train(network, Lines(), dataclasses.replace(HOW, epochs=3), ONE, score=score).best == 0
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (
-            {"settings": dataclasses.replace(HOW, learning_rate=0.04)},
-            "its learning_rate is 0.03, not 0.04",
-        ),
-        ({"run": Run(seed=8, threads=1)}, "its seed is 4, not 8"),
-        ({"objective": Lines(y=Y + 1)}, "it was trained on other data"),
-        ({"data": (Named("other"),)}, "it was trained on other data"),
-        ({"name": "Curves"}, "its name is 'Lines', not 'Curves'"),
-        ({"network": nn.Sequential(nn.Linear(3, 1))}, "its 0.weight is [8, 3], not [1, 3]"),
-    ],
-)
-def test_checkpoint_of_another_training_is_refused(change: dict[str, Any], message: str, tmp_path: Path) -> None:
-    learn(run=dataclasses.replace(ONE, callbacks=(ModelCheckpoint(tmp_path),)))
-    run = dataclasses.replace(change.get("run", ONE), callbacks=(ModelCheckpoint(tmp_path),))
-    before = (tmp_path / "checkpoint.safetensors").read_bytes()
-    with pytest.raises(ArtifactError, match="must be a checkpoint of this training") as caught:
-        train(
-            change.get("network", fresh()), change.get("objective", Lines()), change.get("settings", HOW), run,
-            name=change.get("name", "Lines"), data=change.get("data", ()),
-        )  # fmt: skip
-    assert message in str(caught.value)
-    assert (tmp_path / "checkpoint.safetensors").read_bytes() == before
-
-
-@pytest.mark.parametrize("damage", ["cut", "text", "empty", "no state"])
-def test_damaged_checkpoint_is_refused(damage: str, tmp_path: Path) -> None:
-    run = dataclasses.replace(ONE, callbacks=(ModelCheckpoint(tmp_path),))
-    learn(run=run)
-    file = tmp_path / "checkpoint.safetensors"
-    whole = file.read_bytes()
-    if damage == "no state":
-        save_file(load_file(file), file)
-    else:
-        file.write_bytes({"cut": whole[:-100], "text": b"hello, this is no checkpoint at all", "empty": b""}[damage])
-    with pytest.raises(ArtifactError, match=r"checkpoint\.safetensors cannot be read.*Delete it"):
-        learn(run=run)
-
-
-def test_checkpoint_of_another_format_is_refused(tmp_path: Path) -> None:
-    run = dataclasses.replace(ONE, callbacks=(ModelCheckpoint(tmp_path),))
-    learn(run=run)
-    file = tmp_path / "checkpoint.safetensors"
-    with safe_open(file, "pt") as handle:
-        state = json.loads(handle.metadata()["state"])
-    save_file(load_file(file), file, {"state": json.dumps(state | {"format": 99})})
-    with pytest.raises(ArtifactError, match="must have the checkpoint format 1. Got 99"):
-        learn(run=run)
-
-
-def test_failed_write_keeps_the_previous_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = learn()
-    run = dataclasses.replace(ONE, callbacks=(ModelCheckpoint(tmp_path),))
-    written = 0
-
-    def save(tensors: Any, path: Path, header: Any) -> None:
-        nonlocal written
-        written += 1
-        if written == 3:
-            Path(path).write_bytes(b"half a file")
-            raise OSError("disk full")
-        save_file(tensors, path, header)
-
-    monkeypatch.setattr(checkpoint, "save_file", save)
-    with pytest.raises(OSError, match="disk full"):
-        learn(run=run)
-    found = learn(run=run)
-    assert found[0] == expected[0]
-    assert same(found[1], expected[1])
-
-
 def break_at(epoch: int, step: int, network: nn.Module) -> Lines:
     """Weights that make the loss of this step infinite."""
 
@@ -361,7 +182,7 @@ def test_nonfinite_loss_later_keeps_the_best_weights() -> None:
     assert history.stopped == "diverged"
     assert len(history.losses) == 2
     twin = fresh()
-    with pytest.raises(UnpluggedError):
+    with pytest.raises(TrainingAbortedError):
         train(twin, Lines(before=_stop_at(2)), HOW, ONE)
     assert same(weights(network), weights(twin))
 
@@ -369,7 +190,7 @@ def test_nonfinite_loss_later_keeps_the_best_weights() -> None:
 def _stop_at(epoch: int) -> Callable[[int, int], None]:
     def stop(e: int, step: int) -> None:
         if e == epoch:
-            raise UnpluggedError
+            raise TrainingAbortedError
 
     return stop
 
@@ -416,7 +237,7 @@ def test_time_budget_keeps_the_best_epoch() -> None:
     assert history.stopped == "time"
     assert len(history.losses) == 2
     twin = fresh()
-    with pytest.raises(UnpluggedError):
+    with pytest.raises(TrainingAbortedError):
         train(twin, Lines(before=_stop_at(2)), HOW, ONE)
     assert same(found, weights(twin))
 

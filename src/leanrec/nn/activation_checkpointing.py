@@ -23,9 +23,9 @@ def checkpoint_blocks(network: nn.Module) -> None:
     if not isinstance(blocks, nn.ModuleList):
         raise SettingError("activation_checkpointing must be False: this model has no blocks to recompute.")
     for block in blocks:
-        block.forward = functools.partial(_checkpointed, block.forward)
+        block.forward = functools.partial(_run_checkpointed, block.forward)
 
 
-def _checkpointed(forward: Callable[..., Tensor], *inputs: Any, **options: Any) -> Tensor:
+def _run_checkpointed(forward: Callable[..., Tensor], *inputs: Any, **options: Any) -> Tensor:
     out: Tensor = checkpoint(forward, *inputs, use_reentrant=False, **options)
     return out

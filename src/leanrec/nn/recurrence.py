@@ -19,7 +19,7 @@ def linear_recurrence(x: Tensor, decay: Tensor) -> Tensor:
     return states
 
 
-def _scan(x: Tensor, decay: Tensor, *, reverse: bool) -> Tensor:
+def _scan_states(x: Tensor, decay: Tensor, *, reverse: bool) -> Tensor:
     h, step, power = x.clone(), 1, decay
     while step < h.shape[1]:
         earlier, later = h[:, :-step], h[:, step:]
@@ -35,13 +35,13 @@ def _scan(x: Tensor, decay: Tensor, *, reverse: bool) -> Tensor:
 class _Recurrence(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, decay: Tensor) -> Tensor:
-        states = _scan(x, decay, reverse=False)
+        states = _scan_states(x, decay, reverse=False)
         ctx.save_for_backward(states, decay)
         return states
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
         states, decay = ctx.saved_tensors
-        d_x = _scan(grads[0], decay.conj(), reverse=True)
+        d_x = _scan_states(grads[0], decay.conj(), reverse=True)
         d_decay = (d_x[:, 1:] * states[:, :-1].conj()).sum((0, 1))
         return d_x, d_decay

@@ -83,7 +83,12 @@ def read_checkpoint(
     file = folder / _FILE_NAME
     if not file.exists():
         return None
-    header, tensors = _read_file(file)
+    try:
+        with safe_open(file, "pt") as handle:
+            header = json.loads(handle.metadata()["state"])
+        tensors = load_file(file)
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise ArtifactError(f"{file} cannot be read: {error}. Delete it to train from the start.") from error
     if header.get("format") != FORMAT:
         raise ArtifactError(f"{file} must have the checkpoint format {FORMAT}. Got {header.get('format')!r}.")
     _check_identity(file, header["identity"], json.loads(json.dumps(identity)))
@@ -127,15 +132,6 @@ def _update_digest(digest: Any, value: Any) -> None:
 
 def _with_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-
-
-def _read_file(file: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    try:
-        with safe_open(file, "pt") as handle:
-            header = json.loads(handle.metadata()["state"])
-        return header, load_file(file)
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise ArtifactError(f"{file} cannot be read: {error}. Delete it to train from the start.") from error
 
 
 def _check_identity(file: Path, found: dict[str, Any], expected: dict[str, Any]) -> None:

@@ -95,7 +95,8 @@ class WorkerGroup:
         extra = torch.tensor([*flags, *(float(p.grad is not None) for p in parameters)])
         reduced: list[Tensor] = []
         for bucket in _make_buckets(parameters) or [[]]:
-            parts = [_dense_gradient(p).reshape(-1) for p in bucket]
+            grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in bucket]
+            parts = [(grad.to_dense() if grad.is_sparse else grad).reshape(-1) for grad in grads]
             if not reduced:
                 extra = extra.to(parts[0]) if parts else extra
                 parts.append(extra)
@@ -136,7 +137,12 @@ class WorkerGroup:
     def clip_gradients(self, network: nn.Module, max_norm: float) -> None:
         """Scale all gradients so that their norm, local parameters of every worker included, is at most ``max_norm``."""
         local = local_parameters(network)
-        grads = {p: _gradient_values(p, p.grad) for p in network.parameters() if p.grad is not None}
+        grads = {}
+        for p in network.parameters():
+            if p.grad is not None:
+                # Duplicate rows of a sparse gradient are summed before their norm is taken.
+                p.grad = p.grad.coalesce() if p.grad.is_sparse else p.grad
+                grads[p] = p.grad.values() if p.grad.is_sparse else p.grad
         square = sum(float(grad.square().sum()) for p, grad in grads.items() if p not in local)
         if local:
             square += self.sum_over_workers(sum(float(grad.square().sum()) for p, grad in grads.items() if p in local))
@@ -195,26 +201,12 @@ def _make_buckets(parameters: Sequence[nn.Parameter]) -> list[list[nn.Parameter]
     return buckets
 
 
-def _dense_gradient(parameter: nn.Parameter) -> Tensor:
-    if parameter.grad is None:
-        return torch.zeros_like(parameter)
-    return parameter.grad.to_dense() if parameter.grad.is_sparse else parameter.grad
-
-
 def _sparse_gradient(table: nn.Parameter) -> tuple[Tensor, Tensor]:
     """Rows (R,) and values (R, D) of a gradient."""
     if table.grad is None:
         return torch.zeros(0, dtype=torch.int64, device=table.device), table.new_zeros(0, table.shape[1])
     grad = table.grad.coalesce() if table.grad.is_sparse else table.grad.to_sparse(1)
     return grad.indices()[0], grad.values()
-
-
-def _gradient_values(parameter: nn.Parameter, grad: Tensor) -> Tensor:
-    """The values of a gradient, for changes in place; duplicate rows of a sparse one are summed first."""
-    if not grad.is_sparse:
-        return grad
-    parameter.grad = grad.coalesce()
-    return parameter.grad.values()
 
 
 def _init_process_group() -> None:

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from leanrec.data.dataset import Dataset
 from leanrec.data.splits.evaluation_set import EvaluationSet
 from leanrec.kernels.topk.selection import top_k
+from leanrec.protocols import Embedder
 from leanrec.types import CSR, Float32Array, Queries
 
-__all__ = ["hold_out", "mean_ndcg", "mean_ndcg_of_lists", "mean_ndcg_of_scores"]
+__all__ = ["hold_out", "mean_ndcg", "mean_ndcg_of_embedder", "mean_ndcg_of_lists", "mean_ndcg_of_scores"]
 
 # Share of the users whose latest event is held out, and the maximum number of them.
 _SHARE, _MAX_USERS = 0.05, 2_000
@@ -47,6 +48,11 @@ def hold_out(data: Dataset, rng: np.random.Generator) -> tuple[Dataset, Evaluati
 def mean_ndcg(states: Float32Array, items: Float32Array, cases: EvaluationSet, k: int = 10) -> float:
     """Mean NDCG@k of the rankings by ``states`` · ``items`` over queries with ground truth; seen items are excluded."""
     return mean_ndcg_of_lists(lambda rows, seen: top_k(states[rows] @ items.T, k, seen=seen)[0], cases, k)
+
+
+def mean_ndcg_of_embedder(model: Embedder, cases: EvaluationSet, k: int = 10) -> float:
+    """Mean NDCG@k of a fitted model with query and item vectors."""
+    return mean_ndcg(model.embed_queries(cases.queries), model.embed_items(), cases, k)
 
 
 def mean_ndcg_of_scores(score: Callable[[Queries], Float32Array], cases: EvaluationSet, k: int = 10) -> float:

@@ -103,7 +103,7 @@ class ShardedEmbedding(nn.Module):
         N, D, count = self.num_embeddings, self.embedding_dim, self.workers.count
         part = self.part.weight.detach().float().cpu()
         per_worker = len(part)
-        out = _allocate((per_worker * count, D))
+        out = _allocate_array((per_worker * count, D))
         step = max(1, _BLOCK_BYTES // (4 * D * count))
         for start in range(0, per_worker, step):
             block = part[start : start + step]
@@ -208,7 +208,7 @@ def mean_ndcg_sharded(states: Float32Array, table: ShardedEmbedding, cases: Eval
     return mean_ndcg_of_lists(recommend, cases, k, _VALIDATION_BLOCK)
 
 
-def _allocate(shape: tuple[int, int]) -> Float32Array:
+def _allocate_array(shape: tuple[int, int]) -> Float32Array:
     """An uninitialized array; a large one is mapped to an unnamed temporary file."""
     if 4 * shape[0] * shape[1] < _FILE_BYTES:
         return np.empty(shape, np.float32)

@@ -187,7 +187,8 @@ class Trainer:
             stopped = ""
             while not stopped and self.progress.epoch < self.settings.epochs:
                 # Checked before the epoch: a resumed training may have been stopped by patience already.
-                if self._is_out_of_patience():
+                waited = self.progress.epoch - 1 - self.progress.best
+                if self.settings.patience and waited >= self.settings.patience:
                     stopped = "patience"
                 else:
                     stopped = self._run_epoch(lambda done: bar.update(task, completed=self.progress.epoch + done))
@@ -208,7 +209,9 @@ class Trainer:
         self.network.train()
         total = 0.0
         for step, index in enumerate(own_batches):
-            if self._is_out_of_time() and (state.losses or step):
+            # With several workers all stop where any of them was out of time at the last step.
+            out_of_time = self.out_of_time if self.workers.count > 1 else self.run.out_of_time()
+            if out_of_time and (state.losses or step):
                 if not state.losses:
                     # Weights of half an epoch are better than the initial ones.
                     self.best = self._copy_weights()
@@ -224,7 +227,9 @@ class Trainer:
                 )
             total += loss
             show(step / len(own_batches))
-        if self.workers.sum_over_workers(float(not self._weights_are_finite())):
+        # The loss of the last step was computed before it, so the weights are checked too.
+        finite = all(bool(torch.isfinite(p).all()) for p in self.network.parameters())
+        if self.workers.sum_over_workers(float(not finite)):
             return self._handle_divergence("the weights became infinite or nan", len(own_batches) - 1)
         state.losses.append(self.workers.sum_over_workers(total) / max(1, len(batches)))
         self._validate()
@@ -242,7 +247,11 @@ class Trainer:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
             loss = self.objective.loss(self.network, batches[index], self._seed_batch(index))
         if is_filler:
-            self._backward_filler(loss * 0)
+            # Zero gradients, so that this worker still gets those that others send for its shard of a table.
+            grads = torch.autograd.grad(loss * 0, self.trainable, allow_unused=True)
+            for parameter, grad in zip(self.trainable, grads, strict=True):
+                if parameter in self.local and grad is not None:
+                    parameter.grad = grad if parameter.grad is None else parameter.grad + grad
             value = 0.0
         else:
             (loss / self.settings.gradient_accumulation).backward()
@@ -252,13 +261,6 @@ class Trainer:
             self._take_step(diverged)
         self.step_diverged = diverged and not ends_step
         return value
-
-    def _backward_filler(self, zero: Tensor) -> None:
-        """Backward pass of a batch without weight, which still receives other workers' gradients of sharded rows."""
-        grads = torch.autograd.grad(zero, self.trainable, allow_unused=True)
-        for parameter, grad in zip(self.trainable, grads, strict=True):
-            if parameter in self.local and grad is not None:
-                parameter.grad = grad if parameter.grad is None else parameter.grad + grad
 
     def _take_step(self, diverged: bool) -> None:
         """One optimizer step by the gradients of all workers, unless the loss of any of them is not finite."""
@@ -270,10 +272,6 @@ class Trainer:
             self.workers.clip_gradients(self.network, self.settings.max_grad_norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
-
-    def _is_out_of_time(self) -> bool:
-        """Whether time is up; with several workers, whether it was for any of them at the last step, so that all agree."""
-        return self.out_of_time if self.workers.count > 1 else self.run.out_of_time()
 
     def _seed_batch(self, index: int) -> np.random.Generator:
         """A generator for one batch, with torch seeded alike: results do not depend on which worker takes the batch."""
@@ -303,13 +301,6 @@ class Trainer:
             state.best, self.best = state.epoch, self._copy_weights()
         if state.scores:
             self.run.on_epoch_end(state.epoch, state.scores[-1])
-
-    def _is_out_of_patience(self) -> bool:
-        return bool(self.settings.patience) and self.progress.epoch - 1 - self.progress.best >= self.settings.patience
-
-    def _weights_are_finite(self) -> bool:
-        """Whether the last step left finite weights; its own loss was computed before it."""
-        return all(bool(torch.isfinite(p).all()) for p in self.network.parameters())
 
     def _handle_divergence(self, what: str, step: int) -> str:
         where = f"{self.name}: {what} in epoch {self.progress.epoch + 1}, step {step + 1}."

@@ -5,14 +5,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-import scipy.sparse as sp
 
 from contracts.estimator import EstimatorContract, OddDataContract
 from contracts.fitting import fit_once
 from leanrec.data.dataset import Dataset
 from leanrec.data.links import UserLinks
 from leanrec.errors import SettingError
-from leanrec.models.deep.core.social_network import influence_matrices
 from leanrec.models.deep.diffnet import DiffNet, DiffNetModel
 from leanrec.retrieval.exact import ExactRetriever
 from leanrec.run import Run
@@ -90,15 +88,6 @@ def test_friends_change_the_scores_of_users_with_a_history(model: DiffNetModel, 
     friendless = silent.queries(np.array([57], np.int32))
     new = dataclasses.replace(friendless, users=np.array([-1], np.int32))
     np.testing.assert_array_equal(model.score(friendless), model.score(new))
-
-
-def test_influence_equals_a_random_walk_over_the_links() -> None:
-    trust = sp.csr_array(np.array([[0, 1, 3, 0], [1, 0, 0, 0], [0, 0, 0, 2], [0, 0, 0, 0]], np.float32))
-    first, second = influence_matrices(trust, 2)
-    np.testing.assert_allclose(first.toarray(), [[0, 0.25, 0.75, 0], [1, 0, 0, 0], [0, 0, 0, 1], [0, 0, 0, 0]])
-    # From 0 over 1 back to 0: nobody reaches themselves.
-    np.testing.assert_allclose(second.toarray(), [[0, 0, 0, 0.75], [0, 0, 0.75, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
-    assert influence_matrices(trust, 0) == []
 
 
 def test_social_part_is_the_mean_of_the_friends_vectors(silent: Dataset) -> None:

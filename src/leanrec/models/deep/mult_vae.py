@@ -23,7 +23,7 @@ from leanrec.protocols import Explanation, rank_contributions
 from leanrec.run import Run
 from leanrec.settings import setting
 from leanrec.training.config import TrainingSettings
-from leanrec.training.early_stopping import hold_out, mean_ndcg
+from leanrec.training.early_stopping import hold_out, mean_ndcg_of_embedder
 from leanrec.training.losses import logits_bytes, multinomial
 from leanrec.training.trainer import limit_torch_threads, resolve_device, train
 from leanrec.types import CSR, Float32Array, Int32Array, Int64Array, Queries
@@ -99,7 +99,7 @@ class MultVAE(TrainingSettings):
         with torch.random.fork_rng(devices=[]), limit_torch_threads(run):
             torch.manual_seed(run.seed)
             network = _MultVAENetwork(self, X.shape[1])
-            score = None if valid is None else lambda: _validate(_build_model(self, network), valid)
+            score = None if valid is None else lambda: mean_ndcg_of_embedder(_build_model(self, network), valid)
             train(network, _HistoryObjective(self, X), self, run, score=score, name="MultVAE", data=(data, valid))
         return _build_model(self, network)
 
@@ -171,10 +171,6 @@ class _HistoryObjective:
         divergence = (mean.square() + log_variance.exp() - 1 - log_variance).sum(1) / 2
         reconstruction = multinomial(net.decode(z), net.items.weight, net.items.bias, items, bounds)
         return reconstruction + self.settings.beta * (divergence * bounds.diff()).sum() / max(1, len(items))
-
-
-def _validate(model: "MultVAEModel", valid: EvaluationSet) -> float:
-    return mean_ndcg(model.embed_queries(valid.queries), model.embed_items(), valid)
 
 
 def _build_model(settings: MultVAE, network: _MultVAENetwork) -> "MultVAEModel":

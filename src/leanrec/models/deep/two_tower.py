@@ -28,7 +28,7 @@ from leanrec.run import Run
 from leanrec.settings import setting
 from leanrec.training import losses
 from leanrec.training.config import TrainingSettings
-from leanrec.training.early_stopping import hold_out, mean_ndcg
+from leanrec.training.early_stopping import hold_out, mean_ndcg_of_embedder
 from leanrec.training.trainer import limit_torch_threads, resolve_device, train
 from leanrec.types import CSR, Float32Array, Int32Array, Queries, empty_csr
 
@@ -131,12 +131,16 @@ class TwoTower(TrainingSettings):
         features = _fit_features(
             data.item_table, FeatureSpec(columns=self.columns, text=default_text_feature(self.text)), run
         )
-        rows = _FeatureRows(_transform(features, data.item_table, len(data.items)), _transform_users(data, run))
+        rows = _FeatureRows(_transform_table(features, data.item_table, len(data.items)), _transform_users(data, run))
         X = data.interactions
         with torch.random.fork_rng(devices=[]), limit_torch_threads(run):
             torch.manual_seed(run.seed)
             network = _TwoTowerNetwork(self, rows)
-            score = None if valid is None else lambda: _validate(_build_model(self, network, features, rows), valid)
+            score = (
+                None
+                if valid is None
+                else lambda: mean_ndcg_of_embedder(_build_model(self, network, features, rows), valid)
+            )
             objective = _InBatchObjective(self, InteractionIndex(X), rows)
             train(network, objective, self, run, score=score, name="TwoTower", data=(data, valid))
         return _build_model(self, network, features, rows)
@@ -163,13 +167,13 @@ def _fit_features(table: Table | None, spec: FeatureSpec, run: Run) -> FittedFea
         return None
 
 
-def _transform(features: FittedFeatures | None, table: Table | None, n: int) -> CSR:
+def _transform_table(features: FittedFeatures | None, table: Table | None, n: int) -> CSR:
     return empty_csr(n, 0) if features is None or table is None else features.transform(table)
 
 
 def _transform_users(data: Dataset, run: Run) -> CSR:
     features = _fit_features(data.user_table, FeatureSpec(), run)
-    return _transform(features, data.user_table, len(data.users))
+    return _transform_table(features, data.user_table, len(data.users))
 
 
 class _TwoTowerNetwork(nn.Module):
@@ -295,10 +299,6 @@ class _InBatchObjective:
 
     def _drop(self, x: Tensor) -> Tensor:
         return F.dropout(x, self.settings.dropout)
-
-
-def _validate(model: "TwoTowerModel", valid: EvaluationSet) -> float:
-    return mean_ndcg(model.embed_queries(valid.queries), model.embed_items(), valid)
 
 
 def _build_model(

@@ -39,8 +39,8 @@ class FoldIn:
     def fit(cls, X: CSR, embedding_dim: int, l2: float, unobserved_weight: float, run: Run) -> "FoldIn":
         """Alternating least squares from a random start. O(8 · (E · D + (U + N) · D² + D³))."""
         rng = run.rng()
-        by_user = _binarize(X)
-        by_item = _binarize(sp.csr_array(X.T))
+        by_user = _to_binary(X)
+        by_item = _to_binary(sp.csr_array(X.T))
         scale = np.float32(0.1 / embedding_dim**0.5)
         W, V = (rng.standard_normal((n, embedding_dim), dtype=np.float32) * scale for n in X.shape)
         for _ in range(_N_ITER):
@@ -53,12 +53,12 @@ class FoldIn:
 
     def encode(self, history: CSR) -> Float32Array:
         """(B, D) user vectors of histories (B, N), whose values are ignored; zeros for empty ones. O(L · D · min(L, D)) each."""
-        return solve_rows(_binarize(history), self.items, self.base, _ridge(history, self.l2))
+        return solve_rows(_to_binary(history), self.items, self.base, _ridge_strengths(history, self.l2))
 
     def item_contributions(self, history: CSR) -> Float32Array:
         """(L, D) contribution of each item of one history to its user vector; they sum to it. O(L · D² + D³)."""
         V = self.items[history.indices]
-        A = np.diag(self.base + _ridge(history, self.l2)[0]) + V.T @ V
+        A = np.diag(self.base + _ridge_strengths(history, self.l2)[0]) + V.T @ V
         return np.asarray(np.linalg.solve(A, V.T).T, dtype=np.float32)
 
 
@@ -69,11 +69,11 @@ def fold_in_bytes(n_users: int, n_items: int, n_events: int, embedding_dim: int)
     return 16 * (embedding_dim + 15) * rows + 60 * n_events + solver + 40 * embedding_dim**2
 
 
-def _binarize(X: CSR) -> CSR:
+def _to_binary(X: CSR) -> CSR:
     return sp.csr_array((np.ones(X.nnz, np.float32), X.indices, X.indptr), shape=X.shape)
 
 
-def _ridge(rows: CSR, l2: float) -> Float32Array:
+def _ridge_strengths(rows: CSR, l2: float) -> Float32Array:
     return np.asarray(l2 * np.maximum(np.diff(rows.indptr), 1) ** _L2_EXPONENT, dtype=np.float32)
 
 
@@ -84,5 +84,5 @@ def _solve_side(
     axes, moments = principal_axes(V)
     V = V @ axes
     return solve_rows(
-        rows, V, np.float32(unobserved_weight) * moments, _ridge(rows, l2), start @ axes, cg_steps=_CG_STEPS
+        rows, V, np.float32(unobserved_weight) * moments, _ridge_strengths(rows, l2), start @ axes, cg_steps=_CG_STEPS
     ), V

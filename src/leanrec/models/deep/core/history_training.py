@@ -5,7 +5,6 @@ user with the same history gets the same scores.
 """
 
 import dataclasses
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, cast
 
@@ -20,7 +19,7 @@ from leanrec.kernels.csr import concat_ranges
 from leanrec.models.deep.core.settings import HistorySettings
 from leanrec.protocols import Embedder
 from leanrec.run import Run
-from leanrec.training.early_stopping import hold_out, mean_ndcg
+from leanrec.training.early_stopping import hold_out, mean_ndcg_of_embedder
 from leanrec.training.losses import sampled_softmax
 from leanrec.training.negative_sampling import NegativeSampler
 from leanrec.training.trainer import limit_torch_threads, train
@@ -114,18 +113,13 @@ def fit_histories(
     with torch.random.fork_rng(devices=[]), limit_torch_threads(run):
         torch.manual_seed(run.seed)
         network = build_network(data, counts)
-        score = None if valid is None else functools.partial(_validate, network, build_model, valid)
+        score = None if valid is None else lambda: mean_ndcg_of_embedder(build_model(_export_arrays(network)), valid)
         train(network, objective, settings, run, score=score, name=type(settings).__name__, data=(data, valid))
-        return _export(network)
-
-
-def _validate(network: nn.Module, build_model: Callable[[LearnedArrays], Embedder], valid: EvaluationSet) -> float:
-    model = build_model(_export(network))
-    return mean_ndcg(model.embed_queries(valid.queries), model.embed_items(), valid)
+        return _export_arrays(network)
 
 
 @torch.no_grad()
-def _export(network: nn.Module) -> LearnedArrays:
+def _export_arrays(network: nn.Module) -> LearnedArrays:
     was_training = network.training
     network.eval()
     arrays = cast(HistoryNetwork, network).export_arrays()

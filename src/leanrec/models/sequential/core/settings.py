@@ -60,8 +60,8 @@ class TrainingInputs(NamedTuple):
 class SequentialSettings(TrainingSettings):
     """Settings of every sequential model. ``batch_size`` counts items, padding included."""
 
-    shardable: ClassVar[bool] = True
     READS: ClassVar[frozenset[str]] = frozenset({"history", "order", "content"})
+    shardable: ClassVar[bool] = True
 
     batch_size: int = 2048
     learning_rate: float = setting(2e-3, search="0.0002..0.02:log")
