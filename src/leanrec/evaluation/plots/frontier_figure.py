@@ -23,7 +23,7 @@ _STYLES = {
     "baselines": ("P", COLORS["gray"]),
     "content": ("^", COLORS["orange"]),
     "ctr": ("<", COLORS["red"]),
-    "deep": ("*", COLORS["slate"]),
+    "deep": ("p", COLORS["slate"]),
     "ensembles": ("v", COLORS["olive"]),
     "factorization": ("D", COLORS["pink"]),
     "graph": ("h", COLORS["violet"]),
@@ -177,7 +177,10 @@ def _label_points(axes: "Axes", points: Sequence[_Point], frontier: Frontier) ->
     order = sorted(points, key=lambda point: (point.result.name not in selected, not point.optimal, -point.y.value))
     pixel = axes.figure.dpi / 72
     frame = axes.get_window_extent()
-    at = {point.result.name: tuple(map(float, axes.transData.transform((point.x, point.y.value)))) for point in points}
+    at: dict[str, tuple[float, float]] = {}
+    for point in points:
+        x, y = axes.transData.transform((point.x, point.y.value))
+        at[point.result.name] = (float(x), float(y))
     taken: list[tuple[float, ...]] = [
         (x - 5 * pixel, y - 5 * pixel, x + 5 * pixel, y + 5 * pixel) for x, y in at.values()
     ]
@@ -244,7 +247,8 @@ def _draw_legend(figure: Any, results: Sequence[ModelResult], frontier: Frontier
     figure.legend(
         handles=handles,
         loc="outside lower left",
-        ncols=len(handles),
+        # More families than fit in a line continue in a second one.
+        ncols=min(len(handles), 7),
         frameon=False,
         fontsize=9.5,
         labelcolor=INK,
