@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from golden.generate import ARTIFACTS, SCORES, golden_dataset
+from golden.generate import ARTIFACTS, PIPELINE, RECOMMENDATIONS, SCORES, golden_dataset, recommend_to_users
 from leanrec import artifacts
 from leanrec.data.dataset import Dataset
 from leanrec.errors import ArtifactError
 from leanrec.models import list_models
+from leanrec.pipeline.pipeline import Pipeline
 
 MAX_BYTES = 3_000_000
 
@@ -59,6 +60,13 @@ def test_every_type_id_resolves_to_a_class_of_this_id(name: str) -> None:
     for identifier in ids:
         found, _ = artifacts._migrate(identifier, {})
         assert artifacts.type_id(found) == identifier
+
+
+def test_the_golden_pipeline_recommends_as_it_did() -> None:
+    found = recommend_to_users(Pipeline.load(PIPELINE))
+    expected = json.loads((PIPELINE / RECOMMENDATIONS).read_text(encoding="utf-8"))
+    assert [(each["id"], each["title"]) for each in found] == [(each["id"], each["title"]) for each in expected]
+    assert [each["score"] for each in found] == pytest.approx([each["score"] for each in expected], rel=1e-4)
 
 
 @dataclasses.dataclass(frozen=True)

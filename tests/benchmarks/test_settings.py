@@ -19,8 +19,7 @@ import sasrec
 import scaling
 import sequences
 
-from leanrec.cli.options import parse_model
-from leanrec.models import get_model, list_models
+from leanrec.models import get_model, list_models, parse_model
 from leanrec.protocols import Estimator
 from leanrec.settings import parse_settings
 

@@ -1,4 +1,4 @@
-"""Write the golden artifacts: a small model of every kind with its scores.
+"""Write the golden artifacts: a small model of every kind with its scores, and a pipeline with its recommendations.
 
     python tests/golden/generate.py [MODEL …]
 
@@ -7,6 +7,8 @@ part of an artifact. When one of them changes, a migration keeps the artifacts o
 stay as they are, to prove it. They are made again only for a change of the format or of the numbers that is meant.
 """
 
+import dataclasses
+import json
 import shutil
 import sys
 from collections.abc import Iterable
@@ -18,6 +20,8 @@ import numpy as np
 ROOT = Path(__file__).parents[2]
 ARTIFACTS = Path(__file__).parent / "artifacts"
 SCORES = "scores.npy"
+PIPELINE = Path(__file__).parent / "pipeline"
+RECOMMENDATIONS = "recommendations.json"
 # Small sizes for the settings of these names that a model has.
 SMALL: dict[str, Any] = {
     "embedding_dim": 4,
@@ -53,8 +57,6 @@ def golden_dataset() -> Any:
 
 def small_estimator(name: str) -> Any:
     """The estimator of a model with its default settings but small sizes."""
-    import dataclasses
-
     from leanrec.models import get_model
 
     if name == "hybrid":
@@ -81,8 +83,26 @@ def write_artifacts(names: Iterable[str]) -> None:
         print(f"{name}: {size / 1000:.0f} kB")
 
 
+def recommend_to_users(pipeline: Any) -> list[dict[str, Any]]:
+    """Ids, titles and scores of the lists of three users."""
+    lists = [pipeline.recommend(user=f"user-{user}", n=5).items for user in range(3)]
+    return [{"id": item.id, "title": item.title, "score": item.score} for items in lists for item in items]
+
+
+def write_pipeline() -> None:
+    """Fit a pipeline and write its artifact and recommendations."""
+    from leanrec.pipeline.pipeline import Pipeline
+
+    shutil.rmtree(PIPELINE, ignore_errors=True)
+    pipeline = Pipeline.fit(small_estimator("ease"), golden_dataset())
+    pipeline.save(PIPELINE)
+    (PIPELINE / RECOMMENDATIONS).write_text(json.dumps(recommend_to_users(pipeline), indent=1), encoding="utf-8")
+
+
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT / "tests"))
     from leanrec.models import list_models
 
     write_artifacts(sys.argv[1:] or list_models())
+    if not sys.argv[1:]:
+        write_pipeline()
