@@ -106,7 +106,7 @@ def test_text_in_a_column_of_numbers_names_the_row() -> None:
         years.concat(new)
 
 
-def test_what_is_no_artifact_says_what_it_is(tmp_path: Path) -> None:
+def test_the_error_describes_a_path_that_is_no_artifact(tmp_path: Path) -> None:
     file = tmp_path / "log.csv"
     file.write_text("user,item\n")
     with pytest.raises(ArtifactError, match="nowhere does not exist, so it is not a leanrec artifact. Check the path"):

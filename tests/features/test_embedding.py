@@ -70,7 +70,7 @@ def test_refuses_a_model_that_is_no_folder() -> None:
         StaticEmbedding(model="minishlab/potion-base-8M").fit(COLUMN)
 
 
-def test_says_which_extra_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "model2vec", None)
     with pytest.raises(MissingExtraError, match=r'pip install "leanrec\[text\]"'):
         StaticEmbedding().fit(COLUMN)

@@ -46,7 +46,7 @@ def test_one_absurd_value_does_not_flatten_the_others() -> None:
     assert z[-1] == 3.0
 
 
-def test_standard_marks_what_is_missing() -> None:
+def test_standard_scaler_marks_missing_values() -> None:
     fitted = StandardScaler().fit(np.array([1.0, 3.0]))
     assert fitted.transform(np.array([2.0, np.nan, np.inf])).toarray().tolist() == [[0, 0], [0, 1], [0, 1]]
 

@@ -44,7 +44,7 @@ SPECS = {
 
 
 @pytest.mark.parametrize("name", SPECS)
-def test_serving_gets_what_training_got(name: str, tmp_path: Any) -> None:
+def test_serving_and_training_give_the_same_features(name: str, tmp_path: Any) -> None:
     features = SPECS[name].fit(TABLE, Run(seed=1, threads=1))
     X = features.transform(TABLE)
     assert isinstance(X, sp.csr_array)
@@ -68,7 +68,7 @@ def test_empty_table_and_missing_rows(name: str) -> None:
     assert abs(missing).sum() <= 0.6 + 1e-6
 
 
-def test_infers_every_column_and_says_so() -> None:
+def test_inferred_columns_are_reported() -> None:
     table = Table(dict(TABLE.columns) | {"id": np.arange(40.0), "blank": texts(*[""] * 40)})
     features = FeatureSpec().fit(table)
     report = {row.column: row for row in features.report()}
@@ -121,7 +121,7 @@ def test_a_column_that_is_not_there_counts_as_missing() -> None:
     np.testing.assert_array_equal(features.transform(only).toarray(), expected.toarray())
 
 
-def test_selection_and_reduction_name_what_is_left() -> None:
+def test_selection_and_reduction_name_their_features() -> None:
     selected = SPECS["selected"].fit(TABLE)
     assert len(selected.names) == 20
     assert "genres: drama" in selected.names
@@ -147,7 +147,7 @@ def test_names_of_text_features() -> None:
         default_text_feature("bert")
 
 
-def test_refuses_what_it_cannot_do() -> None:
+def test_unusable_columns_and_settings_are_refused() -> None:
     with pytest.raises(ColumnError, match=r"the column 'plot'\. It has title, genres, description, year"):
         FeatureSpec(columns=("plot",)).fit(TABLE)
     with pytest.raises(ColumnError, match="must have a usable column"):

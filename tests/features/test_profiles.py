@@ -15,7 +15,7 @@ def test_profiles_are_weighted_means() -> None:
     np.testing.assert_allclose(profiles, [[0.75, 0.25, 0], [0, 1, 0.5], [0, 0, 0]])
 
 
-def test_interests_are_what_exceeds_the_average() -> None:
+def test_interests_are_the_excess_over_the_average() -> None:
     interests = fit_interest_profiles(HISTORY, FEATURES)
     # Averages of the two users with a history: 0.375, 0.625, 0.25.
     np.testing.assert_allclose(interests.average, [0.375, 0.625, 0.25])
@@ -24,7 +24,7 @@ def test_interests_are_what_exceeds_the_average() -> None:
     )
 
 
-def test_weights_of_zero_say_nothing() -> None:
+def test_weights_of_zero_have_no_effect() -> None:
     zero = sp.csr_array((np.zeros(1, np.float32), [0], [0, 1]), shape=(1, 3))
     assert not average_rows(zero, FEATURES).toarray().any()
 

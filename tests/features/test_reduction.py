@@ -16,7 +16,7 @@ X = sp.random_array((40, 25), density=0.3, format="csr", dtype=np.float32, rng=n
 NAMES = tuple(f"f{i}" for i in range(25))
 
 
-def test_keeps_what_the_full_decomposition_keeps() -> None:
+def test_components_are_those_of_the_full_decomposition() -> None:
     reduction = TruncatedSVD(6).fit(X, NAMES, Run(seed=0))
     singular = np.linalg.svd(X.toarray(), compute_uv=False)
     np.testing.assert_allclose(reduction.shares, singular[:6] ** 2 / (singular**2).sum(), rtol=0.02)
@@ -31,7 +31,7 @@ def test_with_all_dimensions_products_stay() -> None:
     np.testing.assert_allclose(rows @ rows.T, (X @ X.T).toarray(), atol=1e-4)
 
 
-def test_says_what_each_component_is_of() -> None:
+def test_components_are_named_by_their_features() -> None:
     blocks = np.zeros((20, 4), np.float32)
     blocks[:12, :2] = 1
     blocks[12:, 2:] = 1

@@ -49,7 +49,7 @@ def test_variance_is_that_of_numpy(seed: int) -> None:
     np.testing.assert_allclose(compute_variances(X), X.toarray().astype(np.float64).var(axis=0), atol=1e-6)
 
 
-def test_keeps_the_best_and_says_why() -> None:
+def test_the_report_gives_a_reason_for_each_feature() -> None:
     X = sp.csr_array(np.array([[1, 0, 5, 1], [1, 0, 0, 0], [1, 0, 5, 0], [1, 0, 0, 0]], np.float32))
     selection = FeatureSelector(max_features=1).fit(X, ("same", "never", "wide", "narrow"))
     assert selection.kept.tolist() == [False, False, True, False]
@@ -63,7 +63,7 @@ def test_keeps_the_best_and_says_why() -> None:
     assert (low.kept, low.reason) == (False, "variance 0.1875 is below 1")
 
 
-def test_says_what_says_nothing_of_the_group() -> None:
+def test_a_feature_independent_of_the_group_is_reported() -> None:
     X = sp.csr_array(np.array([[1, 1], [1, 0], [1, 1], [1, 0]], np.float32))
     selection = FeatureSelector(by="mutual-information").fit(X, ("all", "even"), np.array([0, 1, 0, 1], np.int32))
     even, everyone = selection.report()
@@ -84,7 +84,7 @@ def test_popularity_groups_are_equal_slices() -> None:
     assert group_by_popularity(empty_csr(3, 2), 4).tolist() == [-1, -1]
 
 
-def test_audience_groups_find_who_touches_what() -> None:
+def test_audience_groups_follow_the_users_of_items() -> None:
     data = make_dataset(n_users=200, n_items=40, per_user=8)
     groups = group_by_audience(data.interactions, 4, Run(seed=0))
     genre = np.arange(40) % 4

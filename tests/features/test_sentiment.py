@@ -18,7 +18,7 @@ class TestSentiment(FeatureContract):
     unit = False
 
 
-def test_knows_good_from_bad_and_not_good_from_good() -> None:
+def test_polarity_of_good_bad_and_negated_words() -> None:
     column = texts("a wonderful film", "a horrible film", "good", "not good", "a film")
     polarity, subjectivity = SentimentScore().fit(column).transform(column).toarray().T
     assert polarity[0] > 0.5
@@ -48,7 +48,7 @@ def test_needs_no_download(tmp_path: object) -> None:
     assert float(result.stdout) == 0.5
 
 
-def test_says_which_extra_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "textblob.en", None)
     with pytest.raises(MissingExtraError, match=r'pip install "leanrec\[sentiment\]"'):
         SentimentScore().fit(texts("good"))

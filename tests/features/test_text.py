@@ -58,7 +58,7 @@ def test_keeps_common_words_of_a_small_table() -> None:
     assert "the" not in TfIdf(max_share=0.1, keep_stop_words=True).fit(texts(*["the end"] * 11)).names
 
 
-def test_words_that_say_nothing_bring_no_texts_together() -> None:
+def test_stop_words_do_not_make_texts_similar() -> None:
     column = texts(
         "Python for data science", "Sourdough bread for beginners", "Brot für die Welt", "Zucker für uns", "It"
     )

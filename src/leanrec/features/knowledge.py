@@ -126,7 +126,7 @@ def build_knowledge_graph(data: Dataset, *, labels: bool = True) -> KnowledgeGra
     rows = links.rows(data.items)
     entity = np.cumsum(rows < 0) - 1
     code = np.where(rows >= 0, rows, n + entity)
-    found = _read_labels(data.item_table) if labels and data.item_table is not None else _ItemLabels.none()
+    found = _read_labels(data.item_table) if labels and data.item_table is not None else _ItemLabels.empty()
     known = {name: relation for relation, name in enumerate(links.relations.tolist())}
     new = [column for column in found.separators if column not in known]
     known |= {column: len(known) + i for i, column in enumerate(new)}
@@ -160,13 +160,13 @@ class _ItemLabels:
     separators: dict[str, str]
 
     @classmethod
-    def none(cls) -> "_ItemLabels":
-        nothing = np.zeros(0, np.int64)
-        return cls(nothing, nothing, [], np.zeros(0, STRINGS), {})
+    def empty(cls) -> "_ItemLabels":
+        empty = np.zeros(0, np.int64)
+        return cls(empty, empty, [], np.zeros(0, STRINGS), {})
 
 
 def _read_labels(table: Table) -> _ItemLabels:
-    places: dict[tuple[str, str], int] = {}
+    codes_by_label: dict[tuple[str, str], int] = {}
     rows: list[int] = []
     codes: list[int] = []
     separators: dict[str, str] = {}
@@ -176,9 +176,9 @@ def _read_labels(table: Table) -> _ItemLabels:
             separators[column] = (find_separator(to_texts(cells)) or "") if kind == "labels" else ""
             for row, labels in enumerate(_split_cells(table, column, separators[column])):
                 rows += [row] * len(labels)
-                codes += [places.setdefault((column, label), len(places)) for label in labels]
-    names = np.array([name for _, name in places], STRINGS)
-    columns = [column for column, _ in places]
+                codes += [codes_by_label.setdefault((column, label), len(codes_by_label)) for label in labels]
+    names = np.array([name for _, name in codes_by_label], STRINGS)
+    columns = [column for column, _ in codes_by_label]
     return _ItemLabels(np.array(rows, np.int64), np.array(codes, np.int64), columns, names, separators)
 
 

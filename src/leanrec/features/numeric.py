@@ -27,7 +27,7 @@ class StandardScaler:
         check_settings(self)
 
     def fit(self, column: Column, run: Run = Run()) -> "FittedStandardScaler":  # noqa: ARG002 - nothing random
-        """Learn center and scale; a column without numbers gets 0 and 1."""
+        """Learn center and scale; a column without numbers is given 0 and 1."""
         numbers = to_numbers(column)
         numbers = numbers[np.isfinite(numbers)]
         if not len(numbers):

@@ -102,7 +102,7 @@ def test_profile_is_of_this_user_alone(dataset: Dataset) -> None:
     assert alone[0, 1] == pytest.approx(1.0, abs=1e-5)
 
 
-def test_half_life_halves_what_is_so_many_interactions_back(dataset: Dataset) -> None:
+def test_half_life_halves_the_weight_of_earlier_interactions(dataset: Dataset) -> None:
     model = Content(half_life=2.0, weighting="binary", metric="dot").fit(dataset)
     X = model.features.transform(dataset.item_table).toarray()
     weights = np.array([0.5, 0.5**0.5, 1.0])
@@ -138,14 +138,14 @@ def test_explanation_sums_to_the_score(estimator: Content, dataset: Dataset) -> 
 
 
 @pytest.mark.parametrize("estimator", [Content(), Content(embedding_dim=20)], ids=str)
-def test_explanation_names_what_matches(estimator: Content, dataset: Dataset) -> None:
+def test_explanation_names_matching_features(estimator: Content, dataset: Dataset) -> None:
     model: Any = estimator.fit(dataset)
     explanation = model.explain(ask([0, 4, 8], len(dataset.items)), 12)
     assert "genres: space" in explanation.features
     assert not any("romance" in name for name in explanation.features)
 
 
-def test_explanation_of_nobody_is_empty(dataset: Dataset) -> None:
+def test_explanation_of_an_empty_history_is_empty(dataset: Dataset) -> None:
     for estimator in BOTH:
         nobody = Queries(users=np.array([-1], np.int32), history=empty_csr(1, len(dataset.items)))
         explanation = estimator.fit(dataset).explain(nobody, 3)
@@ -181,7 +181,7 @@ def test_new_item_may_lack_columns_but_not_all(dataset: Dataset) -> None:
 
 
 @pytest.mark.parametrize("estimator", BOTH, ids=str)
-def test_item_without_content_is_nobodys_favourite(estimator: Content, dataset: Dataset) -> None:
+def test_item_without_content_is_recommended_to_no_user(estimator: Content, dataset: Dataset) -> None:
     assert dataset.item_table is not None
     model: Any = estimator.fit(dataset)
     larger: Any = model.extend(dataset.item_table.take(np.array([-1])))
@@ -205,7 +205,7 @@ def test_needs_an_item_table(dataset: Dataset) -> None:
         Content().fit(dataclasses.replace(dataset, item_table=None))
 
 
-def test_says_why_no_column_can_be_used(dataset: Dataset) -> None:
+def test_error_gives_the_reason_why_no_column_is_usable(dataset: Dataset) -> None:
     table = Table({"item_id": 100.0 + np.arange(len(dataset.items))})
     with pytest.raises(DataError, match="item_id: its name is that of an id"):
         Content().fit(dataclasses.replace(dataset, item_table=table))

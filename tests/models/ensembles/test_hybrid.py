@@ -117,13 +117,13 @@ def test_borda_counts_by_hand(dataset: Dataset) -> None:
 
 
 @pytest.mark.parametrize("mode", ["weighted", "reciprocal", "borda"])
-def test_a_part_that_knows_nothing_of_the_asker_has_no_say(mode: str, dataset: Dataset) -> None:
+def test_a_part_with_equal_scores_is_left_out(mode: str, dataset: Dataset) -> None:
     both = Hybrid((Fixed(up()), Fixed(down(), flat_for=2)), mode=mode).fit(dataset).score(asking(2))
     alone = Hybrid((Fixed(up()), Fixed(up())), mode=mode).fit(dataset).score(asking(2))
     np.testing.assert_allclose(both, alone, rtol=1e-6)
 
 
-def test_switch_asks_by_the_length_of_the_history(dataset: Dataset) -> None:
+def test_switch_depends_on_the_length_of_the_history(dataset: Dataset) -> None:
     model = Hybrid((Fixed(down(), "content"), Fixed(up())), mode="switch", threshold=4).fit(dataset)
     scores = model.score(asking(0, 1, 3, 4, 9))
     assert not scores[0].any()
@@ -132,7 +132,7 @@ def test_switch_asks_by_the_length_of_the_history(dataset: Dataset) -> None:
     assert model.explain(asking(4), 5).reason == "history"
 
 
-def test_switch_asks_the_other_part_where_one_knows_nothing(dataset: Dataset) -> None:
+def test_switch_uses_the_other_part_where_one_cannot_score(dataset: Dataset) -> None:
     model = Hybrid((Fixed(down(), "content", 2), Fixed(up(), "history", 9)), mode="switch", threshold=4).fit(dataset)
     assert model.score(asking(2, 9)).argmax(axis=1).tolist() == [39, 0]
     assert model.explain(asking(2), 5).reason == "history"
@@ -151,7 +151,7 @@ def test_switch_places_cold_items_by_the_first_part(dataset: Dataset) -> None:
     assert model.explain(asking(9), 4).reason == "history"
 
 
-def test_an_empty_history_says_nothing_even_with_popularity(dataset: Dataset) -> None:
+def test_an_empty_history_gives_equal_scores_even_with_popularity(dataset: Dataset) -> None:
     for mode in ("weighted", "switch"):
         model = Hybrid(("popularity", "ease(l2=20)"), mode=mode).fit(dataset)
         scores = model.score(asking(0, 1))
@@ -159,7 +159,7 @@ def test_an_empty_history_says_nothing_even_with_popularity(dataset: Dataset) ->
         assert scores[1].any()
 
 
-def test_the_part_that_speaks_most_gives_the_reason(dataset: Dataset) -> None:
+def test_the_part_with_the_highest_score_explains(dataset: Dataset) -> None:
     model = Hybrid((Fixed(up(), "content"), Fixed(down(), "neighbors"))).fit(dataset)
     assert model.explain(asking(3), 39).reason == "content"
     assert model.explain(asking(3), 0).reason == "neighbors"

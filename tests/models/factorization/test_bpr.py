@@ -106,7 +106,7 @@ def test_the_reasons_are_those_without_which_the_score_falls(negatives: str, dat
     assert np.median(agree) > 0.6
 
 
-def test_the_reasons_add_up_to_the_asker_s_part_of_the_score(dataset: Dataset) -> None:
+def test_contributions_sum_to_the_part_of_the_score_of_the_user(dataset: Dataset) -> None:
     model = SMALL.fit(dataset)
     query = dataset.queries(np.array([7], np.int32))
     item = int(np.argmax(model.score(query)[0]))

@@ -158,7 +158,7 @@ def test_the_items_lie_in_their_principal_axes(dataset: Dataset) -> None:
     np.testing.assert_allclose(gram, np.diag(np.diag(gram)), atol=1e-5 * gram.max())
 
 
-def test_a_user_who_touched_everything_and_one_item_of_nobody() -> None:
+def test_a_user_with_all_items_and_an_item_without_users() -> None:
     history = (np.random.default_rng(0).random((12, 20)) < 0.3).astype(np.float32)
     history[3], history[:, 6] = 1, 0
     data = dataset_of(history)
@@ -202,7 +202,7 @@ def test_the_reasons_add_up_to_the_score(dataset: Dataset) -> None:
     assert explanation.weights.sum() == pytest.approx(float(model.score(query)[0, 11]), abs=1e-4)
 
 
-def test_an_item_that_nobody_touched_scores_nothing(dataset: Dataset) -> None:
+def test_an_item_without_interactions_scores_zero(dataset: Dataset) -> None:
     kept = dataset.events.take(dataset.events.item != 3)
     model = SMALL.fit(dataset.with_events(kept))
     assert not model.score(dataset.queries())[:, 3].any()

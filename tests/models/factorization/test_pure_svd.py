@@ -33,7 +33,7 @@ def test_more_directions_than_items_rebuild_the_data(dataset: Dataset) -> None:
     np.testing.assert_allclose(model.score(dataset.queries()), np.log2(1 + dataset.interactions.toarray()), atol=1e-4)
 
 
-def test_an_item_that_nobody_touched_scores_nothing(dataset: Dataset) -> None:
+def test_an_item_without_interactions_scores_zero(dataset: Dataset) -> None:
     kept = dataset.events.take(dataset.events.item != 3)
     scores = PureSVD(embedding_dim=8).fit(dataset.with_events(kept)).score(dataset.queries())
     np.testing.assert_allclose(scores[:, 3], 0, atol=1e-5)

@@ -21,7 +21,7 @@ class TestRatingMF(RatingContract, EstimatorContract, OddDataContract):
     at_most = 0.85
 
 
-def test_a_fold_in_is_the_ridge_regression_on_the_asker_s_ratings(dataset: Dataset) -> None:
+def test_fold_in_is_the_ridge_regression_on_the_ratings_of_the_query(dataset: Dataset) -> None:
     settings = RatingMF(embedding_dim=4, l2=0.7, bias_l2=2.0, l2_exponent=0.5)
     model = settings.fit(dataset)
     ratings = dataset.ratings
@@ -48,7 +48,7 @@ def test_more_sweeps_fit_the_training_ratings_better(dataset: Dataset) -> None:
     assert errors[1] < errors[0]
 
 
-def test_stops_when_its_time_is_over_with_what_it_has(dataset: Dataset) -> None:
+def test_stops_when_the_time_is_over(dataset: Dataset) -> None:
     late = RatingMF(embedding_dim=4, n_iter=500).fit(dataset, Run(seed=2, budget=Budget(fit_time=0)))
     once = RatingMF(embedding_dim=4, n_iter=1).fit(dataset, Run(seed=2))
     np.testing.assert_array_equal(late.items, once.items)
@@ -59,7 +59,7 @@ def test_threads_do_not_change_a_bit(dataset: Dataset) -> None:
     np.testing.assert_array_equal(one, two)
 
 
-def test_reasons_add_up_to_the_score(dataset: Dataset) -> None:
+def test_contributions_sum_to_the_score(dataset: Dataset) -> None:
     model = RatingMF(embedding_dim=4).fit(dataset)
     query = dataset.queries(np.array([4], np.int32))
     reason = model.explain(query, 7)

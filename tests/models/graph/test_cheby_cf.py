@@ -101,7 +101,7 @@ def test_top_keeps_the_largest_answers(dataset: Dataset) -> None:
     np.testing.assert_array_equal(row[row > 0], answer[row > 0])
 
 
-def test_an_item_that_nobody_touched_scores_nothing(dataset: Dataset) -> None:
+def test_an_item_without_interactions_scores_zero(dataset: Dataset) -> None:
     kept = dataset.with_events(dataset.events.take(dataset.events.item != 3))
     scores = ChebyCF(n_components=8).fit(kept).score(kept.queries())
     np.testing.assert_array_equal(scores[:, 3], 0)

@@ -42,7 +42,7 @@ def test_scores_follow_the_formula(dataset: Dataset, width: int, ideal: float, a
     np.testing.assert_allclose(model.score(dataset.queries()), expected, atol=2e-3)
 
 
-def test_top_keeps_what_each_item_adds_most(dataset: Dataset) -> None:
+def test_top_k_keeps_the_largest_weights_of_each_item(dataset: Dataset) -> None:
     full = GFCF(n_components=5, n_iter=60)
     expected = dense_weights(dataset, 5, full.low_pass_weight, full.alpha)
     np.fill_diagonal(expected, -np.inf)
@@ -71,7 +71,7 @@ def test_the_reasons_add_up_to_the_score(dataset: Dataset, top: int) -> None:
         assert model.explain(query, item).weights.sum() == pytest.approx(float(model.score(query)[0, item]), abs=1e-5)
 
 
-def test_an_item_that_nobody_touched_scores_nothing(dataset: Dataset) -> None:
+def test_an_item_without_interactions_scores_zero(dataset: Dataset) -> None:
     kept = dataset.with_events(dataset.events.take(dataset.events.item != 3))
     scores = GFCF(n_components=8).fit(kept).score(kept.queries())
     np.testing.assert_allclose(scores[:, 3], 0, atol=1e-6)

@@ -41,7 +41,7 @@ def bare(data: Dataset) -> Dataset:
     return dataclasses.replace(data, item_table=None)
 
 
-def test_neighbours_are_where_walks_end(dataset: Dataset) -> None:
+def test_neighbors_are_the_ends_of_walks(dataset: Dataset) -> None:
     X = dataset.interactions
     near = SMALL._find_neighbors(X, np.asarray(X.sum(axis=1))).toarray()
     dense = X.toarray()
@@ -99,7 +99,7 @@ def test_a_new_item_is_found_by_its_content() -> None:
     assert (right > 0).mean() > 0.8
 
 
-def test_without_a_table_it_stands_on_the_graph_and_takes_no_new_items(dataset: Dataset) -> None:
+def test_without_an_item_table_only_the_graph_is_used(dataset: Dataset) -> None:
     model = SMALL.fit(bare(dataset))
     assert model.features is None
     assert np.isfinite(model.score(dataset.queries())).all()

@@ -42,7 +42,7 @@ def test_walks_are_those_of_the_steps(dataset: Dataset, alpha: float, beta: floa
     np.testing.assert_allclose(model.score(dataset.queries()), history @ expected, rtol=1e-4, atol=1e-6)
 
 
-def test_all_walks_of_one_item_together_are_certain(dataset: Dataset) -> None:
+def test_transition_probabilities_sum_to_one(dataset: Dataset) -> None:
     """With alpha 1 and beta 0 the steps are probabilities: what stays is the way back to the item itself."""
     whole = walked(dataset, 1.0, 0.0)
     np.testing.assert_allclose(whole.sum(axis=1), 1, atol=1e-9)
@@ -50,7 +50,7 @@ def test_all_walks_of_one_item_together_are_certain(dataset: Dataset) -> None:
     np.testing.assert_allclose(leaving, 1 - np.diag(whole), atol=1e-5)
 
 
-def test_beta_holds_back_popular_items(dataset: Dataset) -> None:
+def test_beta_lowers_the_scores_of_popular_items(dataset: Dataset) -> None:
     degree = dataset.interactions.toarray().sum(axis=0)
 
     def share(beta: float) -> float:
@@ -66,7 +66,7 @@ def test_the_reasons_add_up_to_the_score(dataset: Dataset) -> None:
     assert model.explain(query, 11).weights.sum() == pytest.approx(float(model.score(query)[0, 11]), rel=1e-4)
 
 
-def test_an_item_that_nobody_touched_is_never_reached(dataset: Dataset) -> None:
+def test_an_item_without_interactions_is_never_reached(dataset: Dataset) -> None:
     kept = dataset.with_events(dataset.events.take(dataset.events.item != 3))
     walks = RP3().fit(kept).walks.toarray()
     assert not walks[3].any()

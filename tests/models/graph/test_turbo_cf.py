@@ -55,7 +55,7 @@ def test_only_the_linear_filter_has_sparse_weights(dataset: Dataset) -> None:
     assert TurboCF(n_neighbors=5, order=2).fit(dataset).item_weights() is None
 
 
-def test_an_item_that_nobody_touched_scores_nothing(dataset: Dataset) -> None:
+def test_an_item_without_interactions_scores_zero(dataset: Dataset) -> None:
     kept = dataset.with_events(dataset.events.take(dataset.events.item != 3))
     np.testing.assert_array_equal(TurboCF().fit(kept).score(kept.queries())[:, 3], 0)
 

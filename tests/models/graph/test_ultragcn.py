@@ -31,7 +31,7 @@ def as_new(queries: Queries) -> Queries:
     return Queries(users=np.full(len(queries), -1, np.int32), history=queries.history)
 
 
-def test_neighbours_are_the_paper_s(dataset: Dataset) -> None:
+def test_neighbors_are_those_of_the_paper(dataset: Dataset) -> None:
     X = dataset.interactions
     dense = X.toarray().astype(np.float64)
     G = dense.T @ dense

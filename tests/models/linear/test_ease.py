@@ -51,7 +51,7 @@ def test_both_ways_to_the_inverse_give_the_same_weights(users: int, monkeypatch:
     np.testing.assert_allclose(by_users, EASE(l2=5.0).fit(data).weights, atol=2e-6)
 
 
-def test_top_keeps_the_weights_that_move_the_scores_most_and_solves_them_again(dataset: Dataset) -> None:
+def test_top_k_keeps_the_most_important_weights_and_solves_again(dataset: Dataset) -> None:
     X = np.log2(1 + dataset.interactions.toarray()).astype(np.float64)
     full, kept = EASE(l2=20.0).fit(dataset).weights, EASE(l2=20.0, top_k=7).fit(dataset).weights.toarray()
     share = abs(full) * ((X > 0).sum(axis=0) ** 0.3)[:, None]
@@ -86,14 +86,14 @@ def test_a_matrix_that_does_not_fit_is_inverted_in_a_file(top: int, monkeypatch:
         how.fit(data, Run(budget=Budget(memory=room - 1)))
 
 
-def test_large_catalogues_are_inverted_by_the_sweep(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_catalogs_are_inverted_by_the_sweep(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = EASE(l2=20.0).fit(dataset).weights
     monkeypatch.setattr(ease, "_LAPACK", 39)
     monkeypatch.setattr(ease, "invert_in_place", None)
     np.testing.assert_allclose(EASE(l2=20.0).fit(dataset).weights, expected, atol=1e-6)
 
 
-def test_says_when_neither_memory_nor_disk_suffice(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_little_memory_and_disk_raise_a_budget_error(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ease.shutil, "disk_usage", lambda _: SimpleNamespace(free=100))
     monkeypatch.setattr(EASE, "fit_bytes", lambda *_: 2**60)
     with pytest.raises(BudgetError, match=r"needs 6\.4 kB in memory or on disk.*100 B in .*TMPDIR"):
@@ -107,7 +107,7 @@ def test_refuses_a_ridge_that_float32_cannot_carry() -> None:
         EASE(l2=1e-3, weighting="none").fit(data.with_events(heavy))
 
 
-def test_an_item_that_nobody_touched_neither_gives_nor_gets(dataset: Dataset) -> None:
+def test_an_item_without_interactions_has_no_weights(dataset: Dataset) -> None:
     weights = EASE(l2=20.0).fit(dataset.with_events(dataset.events.take(dataset.events.item != 3))).weights
     assert not weights[3].any()
     assert not weights[:, 3].any()

@@ -76,7 +76,7 @@ def test_golden(dataset: Dataset) -> None:
     assert weights.sum() == pytest.approx(GOLDEN[1], rel=1e-3)
 
 
-def test_all_neighbours_is_the_regression_on_all_others(dataset: Dataset) -> None:
+def test_all_items_as_neighbors_is_the_regression_on_all_others(dataset: Dataset) -> None:
     X = np.log2(1 + dataset.interactions.toarray()).astype(np.float64)
     how = dataclasses.replace(PLAIN, n_neighbors=10_000)
     weights = how.fit(dataset).weights.toarray()
@@ -91,7 +91,7 @@ def test_all_neighbours_is_the_regression_on_all_others(dataset: Dataset) -> Non
         np.testing.assert_allclose(weights[others, item], expected, atol=2e-4)
 
 
-def test_an_item_that_nobody_touched_neither_gives_nor_gets(dataset: Dataset) -> None:
+def test_an_item_without_interactions_has_no_weights(dataset: Dataset) -> None:
     without = dataset.with_events(dataset.events.take(dataset.events.item != 3))
     weights = LocalRegression().fit(without).weights.toarray()
     assert np.isfinite(weights).all()
@@ -104,7 +104,7 @@ def test_nothing_to_learn_from_is_a_model_without_weights(dataset: Dataset) -> N
     assert LocalRegression().fit(nothing).weights.nnz == 0
 
 
-def test_the_ridge_knows_the_scale_of_the_data(dataset: Dataset) -> None:
+def test_the_ridge_follows_the_scale_of_the_data(dataset: Dataset) -> None:
     heavier = dataset.with_events(dataclasses.replace(dataset.events, weight=dataset.events.weight * 50))
     how = dataclasses.replace(PLAIN, weighting="none")
     np.testing.assert_allclose(how.fit(heavier).weights.toarray(), how.fit(dataset).weights.toarray(), atol=1e-4)
@@ -123,7 +123,9 @@ def test_threads_do_not_change_a_bit(dataset: Dataset) -> None:
     np.testing.assert_array_equal(one.toarray(), two.toarray())
 
 
-def test_out_of_time_gives_each_neighbour_its_own_weight(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_out_of_time_gives_weights_of_one_variable_regressions(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
     late = PLAIN.fit(dataset, Run(budget=Budget(fit_time=0.0))).weights.toarray()
     assert late.any()
     X = np.log2(1 + dataset.interactions.toarray()).astype(np.float64)

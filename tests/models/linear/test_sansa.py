@@ -64,7 +64,7 @@ def test_an_item_adds_nothing_to_itself(dataset: Dataset) -> None:
     np.testing.assert_allclose(np.diag(item_weights(SANSA(l2=20.0, n_neighbors=9).fit(dataset))), 0, atol=1e-5)
 
 
-def test_an_item_that_nobody_touched_neither_gives_nor_gets(dataset: Dataset) -> None:
+def test_an_item_without_interactions_has_no_weights(dataset: Dataset) -> None:
     weights = item_weights(SANSA(l2=20.0).fit(dataset.with_events(dataset.events.take(dataset.events.item != 3))))
     np.testing.assert_allclose(weights[3], 0, atol=1e-6)
     np.testing.assert_allclose(weights[:, 3], 0, atol=1e-6)

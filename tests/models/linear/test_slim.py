@@ -20,7 +20,7 @@ class TestSLIM(EstimatorContract, OddDataContract):
     estimator = SLIM(l1=0.2, l2=5.0, n_neighbors=0)
 
 
-class TestNeighbours(EstimatorContract, OddDataContract):
+class TestNeighbors(EstimatorContract, OddDataContract):
     estimator = SLIM(l1=0.2, l2=5.0, n_neighbors=15)
 
 
@@ -35,12 +35,12 @@ def test_the_optimum_has_no_slope(dataset: Dataset) -> None:
     assert (slope[off & (W == 0)] >= -1e-4).all()
 
 
-def test_as_many_neighbours_as_items_is_no_restriction(dataset: Dataset) -> None:
+def test_all_items_as_neighbors_is_no_restriction(dataset: Dataset) -> None:
     near = dataclasses.replace(EXACT, n_neighbors=40).fit(dataset)
     np.testing.assert_allclose(near.weights.toarray(), EXACT.fit(dataset).weights.toarray(), atol=1e-5)
 
 
-def test_neighbours_without_the_large_gram_matrix(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_neighbors_without_the_full_gram_matrix(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     how = dataclasses.replace(EXACT, n_neighbors=10)
     with_it = how.fit(dataset).weights.toarray()
     monkeypatch.setattr(slim, "_DENSE_BYTES", 0)
@@ -48,7 +48,7 @@ def test_neighbours_without_the_large_gram_matrix(dataset: Dataset, monkeypatch:
     assert ((with_it > 0).sum(axis=0) <= 10).all()
 
 
-def test_a_strong_pull_leaves_nothing(dataset: Dataset) -> None:
+def test_a_large_l1_leaves_no_weights(dataset: Dataset) -> None:
     assert SLIM(l1=1e6).fit(dataset).weights.nnz == 0
 
 
@@ -62,7 +62,7 @@ def test_out_of_time_leaves_a_model_of_one_sweep(dataset: Dataset) -> None:
     np.testing.assert_array_equal(late, dataclasses.replace(EXACT, max_iter=1).fit(dataset).weights.toarray())
 
 
-def test_an_item_that_nobody_touched_neither_gives_nor_gets(dataset: Dataset) -> None:
+def test_an_item_without_interactions_has_no_weights(dataset: Dataset) -> None:
     kept = dataset.events.take(dataset.events.item != 3)
     weights = EXACT.fit(dataset.with_events(kept)).weights.toarray()
     assert not weights[3].any()

@@ -94,7 +94,7 @@ def test_agrees_with_dense_loops(seed: int, similarity: str, weighting: str, shr
     np.testing.assert_allclose(model.score(data.queries()), touched @ lists, rtol=1e-4, atol=1e-4)
 
 
-def test_each_item_keeps_its_own_k_neighbours() -> None:
+def test_each_item_has_its_own_k_neighbors() -> None:
     data = make_dataset(n_users=30, n_items=12, per_user=6)
     model = ItemKNN(3, shrinkage=0).fit(data)
     assert (model.similar.toarray() > 0).sum(axis=0).max() == 3
@@ -124,7 +124,7 @@ def test_golden_similarities(similarity: str, first: list[float], second: list[f
     assert model.similar.toarray().tolist() == pytest.approx(np.array([[0, expected], [expected, 0]]), abs=1e-6)
 
 
-def test_by_content_items_that_nobody_touched_have_neighbours(dataset: Dataset) -> None:
+def test_by_content_items_without_interactions_have_neighbors(dataset: Dataset) -> None:
     few = dataset.with_events(dataset.events.take(dataset.events.item != 4))
     asker = Queries(users=np.array([-1], np.int32), history=few.interactions[[0]])
     assert not ItemKNN().fit(few).score(asker)[0, 4]
@@ -167,12 +167,12 @@ def test_reasons_add_up_to_the_score(dataset: Dataset) -> None:
         assert reason.weights.sum() == pytest.approx(model.score(query)[0, item], rel=1e-4, abs=1e-6)
 
 
-def test_more_neighbours_than_items_is_all_of_them(dataset: Dataset) -> None:
+def test_more_neighbors_than_items_uses_all(dataset: Dataset) -> None:
     many, all_of_them = (ItemKNN(n_neighbors=k).fit(dataset).score(dataset.queries()) for k in (10_000, 40))
     np.testing.assert_array_equal(many, all_of_them)
 
 
-def test_somebody_who_touched_everything_and_an_item_nobody_touched() -> None:
+def test_a_user_with_all_items_and_an_item_without_users() -> None:
     data = make_dataset(n_users=5, n_items=6, per_user=6)
     data = data.with_events(data.events.take(data.events.item != 5))
     for similarity in ("cosine", "pearson", "euclidean", "jaccard"):

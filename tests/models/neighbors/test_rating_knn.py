@@ -110,7 +110,7 @@ def test_pearson_of_three_ratings_by_hand() -> None:
     data = ratings_of([[4, 3, 5], [4, 4, 5]])
     model = RatingKNN("users", "pearson", shrinkage=0).fit(data)
     queries = data.queries(np.array([0], np.int32))
-    nearest = model._nearest(queries, model.baseline.collect_evidence(queries.history, queries.ratings))
+    nearest = model._find_neighbors(queries, model.baseline.collect_evidence(queries.history, queries.ratings))
     assert nearest.indices.tolist() == [1]
     assert nearest.data[0] == pytest.approx(0.8660254, abs=1e-6)
 
@@ -119,7 +119,9 @@ def test_constant_ratings_have_no_correlation() -> None:
     data = ratings_of([[4, 4, 4], [2, 3, 4], [1, 3, 5]])
     model = RatingKNN("users", "pearson", shrinkage=0).fit(data)
     queries = data.queries()
-    nearest = model._nearest(queries, model.baseline.collect_evidence(queries.history, queries.ratings)).toarray()
+    nearest = model._find_neighbors(
+        queries, model.baseline.collect_evidence(queries.history, queries.ratings)
+    ).toarray()
     assert not nearest[0].any()
     assert nearest[1, 2] == pytest.approx(1)
 
@@ -137,7 +139,7 @@ def test_reasons_add_up_to_the_score(by: str, dataset: Dataset) -> None:
 
 
 @pytest.mark.parametrize("by", ["items", "users"])
-def test_more_neighbours_than_there_are_is_all_of_them(by: str) -> None:
+def test_more_neighbors_than_users_or_items_uses_all(by: str) -> None:
     data = make_dataset(n_users=9, n_items=8, per_user=4)
     many, all_of_them = (
         RatingKNN(by, n_neighbors=k, n_candidates=k).fit(data).score(data.queries()) for k in (10_000, 9)
@@ -146,7 +148,7 @@ def test_more_neighbours_than_there_are_is_all_of_them(by: str) -> None:
 
 
 @pytest.mark.parametrize("by", ["items", "users"])
-def test_somebody_who_rated_everything_and_an_item_nobody_rated(by: str) -> None:
+def test_a_user_with_all_ratings_and_an_item_without_ratings(by: str) -> None:
     data = ratings_of([[4, 3, 5, 0], [4, 4, 5, 0], [2, 3, 1, 0]])
     model = RatingKNN(by, shrinkage=0, damping=0).fit(data)
     assert np.isfinite(model.score(data.queries())).all()
@@ -155,13 +157,13 @@ def test_somebody_who_rated_everything_and_an_item_nobody_rated(by: str) -> None
     np.testing.assert_allclose(model.score(data.queries())[:, 3], expected, atol=1e-6)
 
 
-def test_a_known_user_is_not_their_own_neighbour() -> None:
+def test_a_known_user_is_not_its_own_neighbor() -> None:
     data = ratings_of([[4, 3, 5, 1], [4, 4, 5, 2], [2, 3, 1, 5]])
     model = RatingKNN("users", shrinkage=0).fit(data)
     known = data.queries(np.array([0], np.int32))
     new = Queries(users=np.array([-1], np.int32), history=known.history, ratings=known.ratings)
-    assert 0 not in model._nearest(known, model.baseline.collect_evidence(known.history, known.ratings)).indices
-    assert 0 in model._nearest(new, model.baseline.collect_evidence(new.history, new.ratings)).indices
+    assert 0 not in model._find_neighbors(known, model.baseline.collect_evidence(known.history, known.ratings)).indices
+    assert 0 in model._find_neighbors(new, model.baseline.collect_evidence(new.history, new.ratings)).indices
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,7 @@ def test_the_k_nearest_and_no_more() -> None:
     assert np.diff(estimator.fit(data).find_neighbors(data.queries()).indptr).max() == 3
 
 
-def test_by_interests_compares_what_exceeds_the_average(dataset: Dataset) -> None:
+def test_interests_are_the_excess_over_the_average(dataset: Dataset) -> None:
     estimator = UserKNN(60, by="interests", columns=("genres",), shrinkage=0, weighting="none")
     model = estimator.fit(dataset)
     assert model.interests is not None
@@ -117,7 +117,7 @@ def test_by_interests_compares_what_exceeds_the_average(dataset: Dataset) -> Non
     np.testing.assert_allclose(model.score(dataset.queries()), slow_scores(rows, X, estimator), rtol=1e-3, atol=1e-3)
 
 
-def test_by_interests_finds_people_who_share_no_item() -> None:
+def test_interests_find_neighbors_without_a_common_item() -> None:
     data = make_dataset(n_users=24, n_items=40, per_user=6)
     space = np.flatnonzero(np.arange(40) % 4 == 0)
     user = np.repeat([0, 1, 2], 3)
@@ -158,7 +158,7 @@ def test_golden_similarities(similarity: str, first: list[float], second: list[f
     assert model.find_neighbors(asker).toarray()[0].tolist() == pytest.approx([0, expected], abs=1e-6)
 
 
-def test_a_known_user_is_not_their_own_neighbour_and_a_new_one_may_be_like_them(dataset: Dataset) -> None:
+def test_a_known_user_is_not_its_own_neighbor_but_may_be_that_of_a_new_user(dataset: Dataset) -> None:
     model = UserKNN(n_neighbors=5, shrinkage=0).fit(dataset)
     known = dataset.queries(np.array([7], np.int32))
     new = Queries(users=np.array([-1], np.int32), history=known.history)
@@ -175,12 +175,12 @@ def test_reasons_add_up_to_the_score(dataset: Dataset) -> None:
         assert reason.weights.sum() == pytest.approx(model.score(query)[0, item], rel=1e-4, abs=1e-6)
 
 
-def test_more_neighbours_than_users_is_all_of_them(dataset: Dataset) -> None:
+def test_more_neighbors_than_users_uses_all(dataset: Dataset) -> None:
     many, all_of_them = (UserKNN(n_neighbors=k).fit(dataset).score(dataset.queries()) for k in (10_000, 60))
     np.testing.assert_array_equal(many, all_of_them)
 
 
-def test_somebody_who_touched_everything_and_an_item_nobody_touched() -> None:
+def test_a_user_with_all_items_and_an_item_without_users() -> None:
     data = make_dataset(n_users=5, n_items=6, per_user=6)
     data = data.with_events(data.events.take(data.events.item != 5))
     for similarity in ("cosine", "pearson", "euclidean", "jaccard"):

@@ -256,7 +256,10 @@ def _drop_new_items(queries: Queries, n_items: int) -> Queries:
     """The queries without the items beyond the first ``n_items``, which the part does not have."""
     if n_items == queries.n_items:
         return queries
-    drop = functools.partial(_drop_columns, n_items=n_items)
+
+    def drop(matrix: CSR) -> CSR:
+        return matrix[:, :n_items]
+
     sequences = queries.sequences
     return dataclasses.replace(
         queries,
@@ -265,7 +268,3 @@ def _drop_new_items(queries: Queries, n_items: int) -> Queries:
         ratings=None if queries.ratings is None else drop(queries.ratings),
         sequences=None if sequences is None else tuple(each[each < n_items] for each in sequences),
     )
-
-
-def _drop_columns(matrix: CSR, n_items: int) -> CSR:
-    return matrix[:, :n_items]

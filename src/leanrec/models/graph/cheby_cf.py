@@ -186,17 +186,17 @@ class ChebyCFModel:
     def explain(self, queries: Queries, item: int) -> Explanation:
         """The items of the history and their contributions to the score."""
         history = self.profile(queries.block(0, 1))
-        touched = history.indices.astype(np.int32)
-        added = history.data * self._weights_to(item, touched)
-        return rank_contributions(touched, added)
+        items = history.indices.astype(np.int32)
+        added = history.data * self._weights_to(item, items)
+        return rank_contributions(items, added)
 
-    def _weights_to(self, item: int, touched: Int32Array) -> Float32Array:
+    def _weights_to(self, item: int, items: Int32Array) -> Float32Array:
         """Weights of the given items in the score of ``item``, since the filter is symmetric."""
         if self.weights is not None:
-            return np.asarray(self.weights[touched][:, [item]].toarray()[:, 0])
+            return np.asarray(self.weights[items][:, [item]].toarray()[:, 0])
         back = inverse_power(self.even[[item]], 1).astype(np.float32)
         alone = sp.csr_array((back, [item], [0, 1]), shape=(1, self.n_items))
-        return np.asarray(self._filtered(alone)[0, touched] * self.even[touched])
+        return np.asarray(self._filtered(alone)[0, items] * self.even[items])
 
     def _filtered(self, signals: CSR) -> Float32Array:
         """Signals (B, N) · (polynomial of P + V · gains · Vᵀ), by the Chebyshev recurrence."""

@@ -144,21 +144,21 @@ class GFCFModel:
     def explain(self, queries: Queries, item: int) -> Explanation:
         """The items of the history and their contributions to the score."""
         history = self.profile(queries.block(0, 1))
-        touched = history.indices.astype(np.int32)
-        added = history.data * self._weights_to(item, touched)
-        return rank_contributions(touched, added)
+        items = history.indices.astype(np.int32)
+        added = history.data * self._weights_to(item, items)
+        return rank_contributions(items, added)
 
-    def _weights_to(self, item: int, touched: Int32Array) -> Float32Array:
+    def _weights_to(self, item: int, items: Int32Array) -> Float32Array:
         """Weights of the given items in the score of ``item``, since the graph is symmetric."""
         if self.graph is None:
-            return np.asarray(self._sparse_weights[touched][:, [item]].toarray()[:, 0])
+            return np.asarray(self._sparse_weights[items][:, [item]].toarray()[:, 0])
         alone = sp.csr_array((np.ones(1, np.float32), [item], [0, 1]), shape=(1, self.n_items))
-        added: Float32Array = self.graph.propagate_sparse(alone)[0, touched]
+        added: Float32Array = self.graph.propagate_sparse(alone)[0, items]
         if self._has_low_pass:
             smooth = self.graph.apply_spectral_filter(
                 alone, np.float32(self.settings.low_pass_weight * self.root[item])
             )
-            added += smooth[0, touched] * inverse_power(self.root, 1).astype(np.float32)[touched]
+            added += smooth[0, items] * inverse_power(self.root, 1).astype(np.float32)[items]
         return added
 
     @property

@@ -33,18 +33,19 @@ __all__ = ["LightGCN", "LightGCNModel"]
 
 @dataclasses.dataclass(frozen=True)
 class LightGCN(GraphTraining):
-    """Scores u · v with (u, v) = mean over layers k of Aᵏ (u₀, v₀); the start u₀, v₀ alone is learnt.
+    """Scores u · v with (u, v) = mean over layers k of Aᵏ (u₀, v₀), where only u₀ and v₀ are trained.
 
-    A is the graph normalised by degrees. As the map is linear and symmetric, its gradient is the map itself, so that a
-    step costs two passes over the graph and products of matrices. Training starts from the graph's strongest
-    directions. In each step a part of the edges of its users is hidden from the graph and has to be found by a softmax
-    against negatives that all users of the step share.
+    A is the adjacency matrix normalized by degrees. The convolution is linear and symmetric, so that it is its own
+    gradient and a step costs two convolutions and matrix products. Embeddings are initialized with singular vectors. In
+    each step a share of the edges of its users is removed from the graph and predicted with a softmax against negatives
+    that all users of the step share.
 
-    By default u₀ = 0 and layer 0 does not count: an asker is what the history hands on, users of the fit and new users
-    alike. The paper's model is ``learn_users=1, ego=1, hidden=0``.
+    By default u₀ = 0 and layer 0 is left out: the embedding of a user, of the fit or new, is computed from the history.
+    The paper's model is ``learn_user_embeddings=True, include_layer_0=True, mask_ratio=0``.
 
-    Cost: a step O(2 layers · E · D + batch · negatives · D), with ``learn_user_embeddings`` twice the passes, an epoch U / batch of
-    them; memory ``fit_bytes``; a query O(L · D + N · D); the model 8 N · D bytes, with ``learn_user_embeddings`` 4 U · D more.
+    Cost: a step O(2 layers · E · D + batch · negatives · D), with ``learn_user_embeddings`` twice the convolutions, an
+    epoch U / batch steps; memory ``fit_bytes``; a query O(L · D + N · D); the model 8 N · D bytes, with
+    ``learn_user_embeddings`` 4 U · D more.
     """
 
     epochs: int = setting(100)

@@ -84,9 +84,8 @@ class RP3Model:
 
     Attributes:
         settings: settings of the fit.
-        walks: (N, N) CSR float32, ``walks[i, j]`` is the contribution of item i in a history to the score of item
-            j; at most
-            n_neighbors entries a row.
+        walks: (N, N) CSR float32, ``walks[i, j]`` is the contribution of item i in a history to the score of item j;
+            at most n_neighbors entries a row.
     """
 
     settings: RP3

@@ -43,8 +43,8 @@ class TurboCF:
         between=(0, 1),
         search="0..1",
         doc=(
-            "Share of the normalisation that users bear; 0.5 is even, more holds back people with long histories and "
-            "less holds back popular items."
+            "Exponent of the users' degrees, and 1 − alpha of the items'; 0.5 is symmetric, larger values lower the "
+            "weight of users with long histories, smaller ones that of popular items."
         ),
     )
     power: float = setting(

@@ -214,17 +214,17 @@ def _scale_rows(matrix: CSR, rows: Float32Array) -> CSR:
 
 
 def _match_level(weights: Float32Array, alone: Float32Array, solved: int) -> Float32Array:
-    """Entries from ``solved`` on, which are still those of each neighbour alone, at the size of those before."""
+    """Scale the entries from ``solved`` on, which are one-variable regressions, to the level of the solved ones."""
     size = float(np.abs(alone[:solved]).sum())
     if size and solved < len(weights):
         weights[solved:] *= np.float32(np.abs(weights[:solved]).sum() / size)
     return weights
 
 
-def _drop_small_weights(rows: CSR, least: float) -> CSR:
-    """Without the entries below ``min_weight`` times the largest size in their row, and without zeros."""
+def _drop_small_weights(rows: CSR, min_weight: float) -> CSR:
+    """Drop zeros and the entries below ``min_weight`` times the largest absolute value in their row."""
     largest = np.zeros(rows.shape[0], np.float32)
     np.maximum.at(largest, np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr)), np.abs(rows.data))
-    kept = np.abs(rows.data) > np.repeat(largest * np.float32(least), np.diff(rows.indptr))
+    kept = np.abs(rows.data) > np.repeat(largest * np.float32(min_weight), np.diff(rows.indptr))
     counts = np.concatenate([[0], np.cumsum(kept)])[rows.indptr]
     return sp.csr_array((rows.data[kept], rows.indices[kept], counts), shape=rows.shape)

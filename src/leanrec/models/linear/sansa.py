@@ -1,9 +1,9 @@
-"""SANSA: EASE over large catalogues by a sparse approximate inverse.
+"""SANSA: EASE over large catalogs by a sparse approximate inverse.
 
 Spišák, Bartyzal, Hoskovec, Peška & Tůma, "Scalable Approximate NonSymmetric Autoencoder for Collaborative Filtering",
-RecSys 2023. There the factor of the inverse comes from an incomplete Cholesky factorisation that is then refined. Here each
-of its rows is the best one for its pattern (Kolotilina & Yeremin, "Factorized Sparse Approximate Inverse Preconditionings",
-SIAM Journal on Matrix Analysis 1993; also the best in Kullback-Leibler divergence: Schäfer, Katzfuss & Owhadi, "Sparse
+RecSys 2023. There the factor of the inverse is a refined incomplete Cholesky factorization. Here each row
+is optimal for its sparsity pattern (Kolotilina & Yeremin, "Factorized Sparse Approximate Inverse Preconditionings",
+SIAM Journal on Matrix Analysis 1993; also optimal in Kullback-Leibler divergence: Schäfer, Katzfuss & Owhadi, "Sparse
 Cholesky Factorization by Kullback-Leibler Minimization", SIAM Journal on Scientific Computing 2021).
 """
 

@@ -92,9 +92,9 @@ class RatingKNN:
             top_similar_bytes(shape.items, shape.items, self.n_candidates, Run().n_threads())
             + 48 * shape.items * self.n_candidates
         )
-        strips = 64 * shape.items * Run().n_threads()
+        blocks = 64 * shape.items * Run().n_threads()
         return (
-            96 * shape.events + 24 * (shape.users + shape.items) + 2**20 + (lists + strips if self.by == "items" else 0)
+            96 * shape.events + 24 * (shape.users + shape.items) + 2**20 + (lists + blocks if self.by == "items" else 0)
         )
 
     def fit(self, data: Dataset, run: Run = Run()) -> "RatingKNNModel":
@@ -215,14 +215,14 @@ class RatingKNNModel:
 
     def _from_users(self, queries: Queries, evidence: RatingEvidence) -> tuple[Float32Array, Int32Array]:
         training_users = self.training_users
-        assert training_users is not None  # noqa: S101 - one of similar and others is there
+        assert training_users is not None  # noqa: S101 - the model has similar or training_users
         return mean_over_neighbors(
-            rank_entries(self._nearest(queries, evidence)), training_users.residuals, self.settings.n_neighbors
+            rank_entries(self._find_neighbors(queries, evidence)), training_users.residuals, self.settings.n_neighbors
         )
 
-    def _nearest(self, queries: Queries, evidence: RatingEvidence) -> CSR:
+    def _find_neighbors(self, queries: Queries, evidence: RatingEvidence) -> CSR:
         training_users, settings = self.training_users, self.settings
-        assert training_users is not None  # noqa: S101 - one of similar and others is there
+        assert training_users is not None  # noqa: S101 - the model has similar or training_users
         similar = top_similar_rows(
             settings.prepare_ratings(self.baseline, evidence),
             training_users.profiles,
@@ -236,27 +236,27 @@ class RatingKNNModel:
 
     def _item_contributions(self, rated: CSR, item: int) -> Float32Array:
         """(N,) contribution of each rated item to the rating of ``item``."""
-        assert self.similar is not None  # noqa: S101 - one of similar and others is there
-        left = np.full(self.n_items, np.nan, dtype=np.float32)
-        left[rated.indices] = rated.data
+        assert self.similar is not None  # noqa: S101 - the model has similar or training_users
+        residuals = np.full(self.n_items, np.nan, dtype=np.float32)
+        residuals[rated.indices] = rated.data
         columns, weights = self.similar.columns[item], self.similar.weights[item]
-        used = np.flatnonzero((columns >= 0) & ~np.isnan(left[columns]))[: self.settings.n_neighbors]
+        used = np.flatnonzero((columns >= 0) & ~np.isnan(residuals[columns]))[: self.settings.n_neighbors]
         shares = np.zeros(self.n_items, dtype=np.float32)
         if len(used):
-            trust = self._confidence(np.array(len(used)))
-            shares[columns[used]] = trust * weights[used] * left[columns[used]] / weights[used].sum()
+            confidence = self._confidence(np.array(len(used)))
+            shares[columns[used]] = confidence * weights[used] * residuals[columns[used]] / weights[used].sum()
         return shares
 
     def _user_contributions(self, query: Queries, evidence: RatingEvidence, item: int) -> Float32Array:
         """(N,) contributions of the neighbors, each split evenly over the items it shares with the query user."""
         training_users = self.training_users
-        assert training_users is not None  # noqa: S101 - one of similar and others is there
+        assert training_users is not None  # noqa: S101 - the model has similar or training_users
         shares = np.zeros(self.n_items, dtype=np.float32)
-        nearest = rank_entries(self._nearest(query, evidence))
-        said = training_users.residuals[:, [item]].tocoo()
-        by_user = dict(zip(said.coords[0].tolist(), said.data.tolist(), strict=True))
-        listed = zip(nearest.columns[0].tolist(), nearest.weights[0].tolist(), strict=True)
-        neighbors = [(user, weight) for user, weight in listed if user in by_user][: self.settings.n_neighbors]
+        nearest = rank_entries(self._find_neighbors(query, evidence))
+        ratings = training_users.residuals[:, [item]].tocoo()
+        by_user = dict(zip(ratings.coords[0].tolist(), ratings.data.tolist(), strict=True))
+        candidates = zip(nearest.columns[0].tolist(), nearest.weights[0].tolist(), strict=True)
+        neighbors = [(user, weight) for user, weight in candidates if user in by_user][: self.settings.n_neighbors]
         scale = self._confidence(np.array(len(neighbors))) / max(1e-9, sum(weight for _, weight in neighbors))
         for user, weight in neighbors:
             shared = np.intersect1d(training_users.residuals[[user]].indices, evidence.ratings.indices)
