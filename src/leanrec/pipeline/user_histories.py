@@ -9,7 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from leanrec.data.dataset import Dataset
-from leanrec.data.merge import MAX_EVENT_TYPES, extend_vocabulary, find_new_events
+from leanrec.data.merge import MAX_EVENT_TYPES, concat_events, extend_vocabulary, find_new_events
 from leanrec.data.vocabulary import Id
 from leanrec.types import CSR, Events, Float32Array, Int32Array, Int64Array, Queries
 
@@ -196,14 +196,15 @@ class UserHistories:
         if new_ids:
             users = extend_vocabulary(users, np.array([str(each) for each in new_ids], np.dtypes.StringDType()))
             if table is not None:
-                table = table.take(np.concatenate([np.arange(len(table)), np.full(len(new_ids), -1)]))
-        kept = data.events.take(~np.isin(data.events.user, np.fromiter(changed, np.int32, len(changed))))
-        rating = np.full(len(kept), np.nan, np.float32) if kept.rating is None else kept.rating
-        unchanged = UserHistory(kept.item, kept.event_type, kept.time, kept.weight, rating)
-        parts = [unchanged.columns() | {"user": kept.user}]
-        parts += [past.columns() | {"user": np.full(len(past), row, np.int32)} for row, past in changed.items()]
-        columns: dict[str, Any] = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        events = Events(**columns, event_types=event_types)
+                table = table.pad_to(len(users))
+        events = data.events.take(~np.isin(data.events.user, np.fromiter(changed, np.int32, len(changed))))
+        if changed:
+            pasts = list(changed.values())
+            columns: dict[str, Any] = {
+                name: np.concatenate([past.columns()[name] for past in pasts]) for name in pasts[0].columns()
+            }
+            user = np.repeat(np.fromiter(changed, np.int32, len(changed)), [len(past) for past in pasts])
+            events = concat_events(events, Events(user=user, **columns, event_types=event_types))
         return dataclasses.replace(data, users=users, user_table=table).with_events(events), stale
 
 
