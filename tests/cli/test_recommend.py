@@ -37,7 +37,7 @@ def model(run: Any, source: Path, tmp_path: Path) -> Path:
 def served(model: Path, path: Path, *reactions: UserEvent) -> Path:
     """What a server of the model leaves behind."""
     with SQLiteEventStore(path) as log:
-        log.bind(Pipeline.load(model).origin)
+        log.bind(Pipeline.load(model).data_origin)
         log.append(reactions)
     return path
 
@@ -115,7 +115,8 @@ def test_event_log_of_other_data_is_refused(run: Any, model: Path, source: Path,
     assert "The event log beside the model was not used" in err
     code, _, err = run("recommend", model, "--user", 1, "--event-log", path)
     assert code == 2
-    assert "was kept for other data" in " ".join(err.split())
+    assert "belongs to other data" in " ".join(err.split())
+    assert "serve it with --rebind-log" in " ".join(err.split())
     code, _, err = run("recommend", model, "--user", 1, "--event-log", tmp_path / "none.db")
     assert code == 2
     assert "cannot be used" in err

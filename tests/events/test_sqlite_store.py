@@ -250,7 +250,7 @@ def test_a_bound_store_refuses_other_data(path: Path) -> None:
         log.check_origin(SHOP)
         with pytest.raises(SourceError, match=r"data of this model \(other.csv; .* other data \(shop.csv;"):
             log.check_origin(OTHER)
-        with pytest.raises(SourceError, match="rebind the log"):
+        with pytest.raises(SourceError, match="serve it with rebind_log"):
             log.bind(OTHER)
         log.check_origin(DataOrigin(NEWER.fingerprint, NEWER.description, log.id))  # the store was merged into it
         log.bind(NEWER, rebind=True)

@@ -80,4 +80,4 @@ def test_the_command_line_reads_links(files: Path, tmp_path: Path) -> None:
     assert done.exit_code == 0
     text = " ".join(done.output.split())
     assert "Item links: 40 triples of 1 relations about 40 of 40 items." in text
-    assert "User links: 63 among 60 of 60 users and 1 of whom nothing else is known." in text
+    assert "User links: 63 among 60 of 60 users; people without events: 1." in text

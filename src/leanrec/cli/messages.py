@@ -25,6 +25,7 @@ FLAGS: Mapping[str, str] = {
     "positive_from": "--positive-from",
     "quarantine": "--rejected",
     "rating_range": "--rating-range",
+    "rebind_log": "--rebind-log",
     "shard_items": "--shard-embeddings",
     "since": "--since",
     "space": "--space",
@@ -36,9 +37,15 @@ FLAGS: Mapping[str, str] = {
     "valid_events": "--valid",
 }
 
+# Advice that is no argument of a call → the same with the flag that does it.
+_PHRASES = {
+    "fit the model with this log": "fit the model with this log (fit --event-log)",
+    "rebind the log to the model": "rebind the log to the model (serve --rebind-log)",
+}
+
 _NAMES = "|".join(sorted(FLAGS, key=len, reverse=True))
 # A constructor around one argument adds nothing on a terminal: CleaningRules(rating_range=…) → --rating-range ….
-_WRAPPED = re.compile(rf"\b[A-Z]\w*\(((?:{_NAMES})=(?:\([^()]*\)|[^(),]*))\)")
+_WRAPPED = re.compile(rf"(?:\b\w+=)?\b[A-Z]\w*\(((?:{_NAMES})=(?:\([^()]*\)|[^(),]*))\)")
 _ARGUMENT = re.compile(
     rf"""(?<![\w.-])(?P<name>{_NAMES})=(?:
         \{{(?P<pairs>[^{{}}]*)\}}                            # a dictionary
@@ -48,18 +55,25 @@ _ARGUMENT = re.compile(
     )""",
     re.VERBOSE,
 )
-# Names with an underscore are no words of a sentence.
+# A sentence about an argument begins with its name: "device must be …", "space: …".
+_SUBJECT = re.compile(rf"^(?P<name>{_NAMES})(?=:| (?:must|needs|goes|is only)\b)")
+# Names with an underscore are not words of a sentence.
 _BARE = re.compile(rf"(?<![\w.\"'/-])(?P<name>{'|'.join(name for name in FLAGS if '_' in name)})(?![\w\"'/(-])")
 
 
 def to_flags(message: str) -> str:
     """The message with arguments of Python calls written as flags: ``how='ratio'`` becomes ``--split ratio``."""
     message = _ARGUMENT.sub(_to_flag, _WRAPPED.sub(r"\1", message))
+    message = _SUBJECT.sub(lambda match: FLAGS[match["name"]], message)
+    for phrase, advice in _PHRASES.items():
+        message = message.replace(phrase, advice)
     return _BARE.sub(lambda match: FLAGS[match["name"]], message)
 
 
 def _to_flag(match: re.Match[str]) -> str:
     flag = FLAGS[match["name"]]
+    if match["name"] == "how" and match["text"] == "given":
+        return "--valid FILE and --test FILE"  # which imply the split
     if match["pairs"] is not None:
         pairs = re.findall(r"""["'](.*?)["']:\s*["']?([^"',]+)["']?""", match["pairs"])
         return " ".join(f"{flag} {key}={value.strip()}" for key, value in pairs)

@@ -66,7 +66,7 @@ class SQLiteEventReader:
                 f"The event log {self.path} must belong to the data of this model ({origin.description}; fingerprint "
                 f"{origin.fingerprint[:12]}). It belongs to other data ({bound.description}; fingerprint "
                 f"{bound.fingerprint[:12]}), so its ids may mean other users and items. If they mean the same, fit "
-                "the model with this log, or rebind the log to the model; otherwise choose another log."
+                "the model with this log, or serve it with rebind_log; otherwise choose another log."
             )
 
     def events(self) -> Events:
