@@ -1,4 +1,4 @@
-"""Exact retrieval: every item is scored, the k best are kept."""
+"""Exact retrieval: score all items and keep the top k."""
 
 import dataclasses
 import functools
@@ -6,18 +6,16 @@ import threading
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
 from leanrec.errors import SettingError
 from leanrec.kernels.sparse import top_k_sparse
 from leanrec.kernels.topk.inner_product import ItemIndex
-from leanrec.kernels.topk.selection import top_k
+from leanrec.kernels.topk.selection import ItemMask, top_k
 from leanrec.protocols import Context, Embedder, Scorer, SparseScorer
 from leanrec.types import CSR, Candidates, Float32Array, Queries
 
 __all__ = ["ExactRetriever", "allowed_items", "seen_items"]
 
-Mask = NDArray[np.bool_]
 _BLOCK_BYTES = 64 * 2**20
 _BUILDING = threading.Lock()
 
@@ -30,7 +28,7 @@ class ExactRetriever:
     ``fallback``, and ``Candidates.fallback`` is True.
 
     Cost: the model's O(B · N) scores, plus O(B · N) to select; at most 64 MB of scores in memory. The scores of an
-    Embedder and of a SparseScorer are never written out; for an Embedder a query vector of zeros means that the
+    Embedder and of a SparseScorer are never materialized; for an Embedder a query vector of zeros means that the
     model has no evidence. The index of an Embedder's items is built by the first query and kept: use one retriever
     for as long as the model does not change.
 
@@ -68,28 +66,28 @@ class ExactRetriever:
         for start in range(0, len(queries), size):
             yield queries.block(start, start + size)
 
-    def _retrieve_block(self, queries: Queries, k: int, context: Context, allowed: Mask | None) -> Candidates:
+    def _retrieve_block(self, queries: Queries, k: int, context: Context, allowed: ItemMask | None) -> Candidates:
         seen = seen_items(context, queries)
         if isinstance(self.scorer, Embedder):
             Q = self.scorer.embed_queries(queries)
-            unknown = np.asarray(~Q.any(axis=1))
+            has_no_evidence = np.asarray(~Q.any(axis=1))
             items, best = self._get_index().top_k(Q, k, seen=seen, allowed=allowed)
         elif isinstance(self.scorer, SparseScorer) and (weights := self.scorer.item_weights()) is not None:
             profile = self.scorer.profile(queries)
-            items, best, unknown = top_k_sparse(profile, weights, k, seen=seen, allowed=allowed)
+            items, best, has_no_evidence = top_k_sparse(profile, weights, k, seen=seen, allowed=allowed)
         else:
             scores = self.scorer.score(queries)
-            unknown = _flat_rows(scores)
+            has_no_evidence = _find_constant_rows(scores)
             items, best = top_k(scores, k, seen=seen, allowed=allowed)
-        if unknown.any():
-            rows = np.flatnonzero(unknown)
+        if has_no_evidence.any():
+            rows = np.flatnonzero(has_no_evidence)
             if self.fallback is None:
                 items[rows], best[rows] = -1, -np.inf
             else:
                 some = queries.take(rows)
                 scores = self.fallback.score(some)
                 items[rows], best[rows] = top_k(scores, items.shape[1], seen=seen_items(context, some), allowed=allowed)
-        return Candidates(items, best, unknown)
+        return Candidates(items, best, has_no_evidence)
 
     def _get_index(self) -> ItemIndex:
         """The index of the items. Concurrent first queries build it once; later ones do not wait for the lock."""
@@ -104,7 +102,7 @@ class ExactRetriever:
         return ItemIndex.build(self.scorer.embed_items())  # type: ignore[attr-defined]  # only called for an Embedder
 
 
-def allowed_items(context: Context, n_items: int) -> Mask | None:
+def allowed_items(context: Context, n_items: int) -> ItemMask | None:
     """(N,) bool mask of the items that may be recommended; None = all."""
     if context.allow is None and context.deny is None:
         return None
@@ -123,13 +121,13 @@ def seen_items(context: Context, queries: Queries) -> CSR | None:
     return queries.history if queries.seen is None else queries.seen
 
 
-def _flat_rows(scores: Float32Array) -> np.ndarray:
+def _find_constant_rows(scores: Float32Array) -> np.ndarray:
     """(B,) whether all finite scores of a row are equal: the model has no preference for this query."""
     if not scores.shape[1]:
         return np.ones(len(scores), dtype=np.bool_)
-    # A look at a few columns settles almost every row without a second pass over the block.
-    few = scores[:, :16]
-    maybe = np.flatnonzero(few.max(axis=1, initial=-np.inf) <= few.min(axis=1, initial=np.inf))
-    flat = np.zeros(len(scores), dtype=np.bool_)
-    flat[maybe] = scores[maybe].max(axis=1) <= scores[maybe].min(axis=1)
-    return flat
+    # The first columns rule out almost every row without a second pass over the block.
+    first_columns = scores[:, :16]
+    candidates = np.flatnonzero(first_columns.max(axis=1, initial=-np.inf) <= first_columns.min(axis=1, initial=np.inf))
+    is_constant = np.zeros(len(scores), dtype=np.bool_)
+    is_constant[candidates] = scores[candidates].max(axis=1) <= scores[candidates].min(axis=1)
+    return is_constant
