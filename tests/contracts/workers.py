@@ -31,7 +31,7 @@ def prepare_process() -> None:
     if in_worker():
         for library in ("OMP", "OPENBLAS", "MKL"):
             os.environ.setdefault(f"{library}_NUM_THREADS", "1")
-    if in_worker() and "NUMBA_CACHE_DIR" not in os.environ:
+    if "NUMBA_CACHE_DIR" not in os.environ:
         os.environ["NUMBA_CACHE_DIR"] = str(_kept_folder())
 
 
