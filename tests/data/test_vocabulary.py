@@ -1,4 +1,4 @@
-"""Own ids: what finds what, and what is refused."""
+"""Vocabulary: matching of external ids, and refused ids."""
 
 import numpy as np
 import pytest

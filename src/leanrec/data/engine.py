@@ -107,24 +107,21 @@ def open_engine(run: Run, share: float = 0.55, encoding: str | None = None) -> I
             f"Got {format_bytes(limit / share)}; raise the memory limit."
         )
     with tempfile.TemporaryDirectory(prefix="leanrec-") as folder:
-        connection = duckdb.connect(":memory:", config=_config(run, limit, folder))
+        config = {
+            # Each thread pins its own buffers, so a small memory limit allows few threads.
+            "threads": max(1, min(run.n_threads(), limit // _PER_THREAD)),
+            "memory_limit": f"{limit}B",
+            "temp_directory": f"{folder}/spill",
+            "autoinstall_known_extensions": False,
+            "autoload_known_extensions": False,
+            "python_enable_replacements": False,
+            "preserve_insertion_order": True,
+        }
+        connection = duckdb.connect(":memory:", config=config)
         try:
             yield SqlEngine(connection, limit, Path(folder), encoding)
         finally:
             connection.close()
-
-
-def _config(run: Run, limit: int, folder: str) -> dict[str, Any]:
-    return {
-        # Each thread pins its own buffers, so a small memory limit allows few threads.
-        "threads": max(1, min(run.n_threads(), limit // _PER_THREAD)),
-        "memory_limit": f"{limit}B",
-        "temp_directory": f"{folder}/spill",
-        "autoinstall_known_extensions": False,
-        "autoload_known_extensions": False,
-        "python_enable_replacements": False,
-        "preserve_insertion_order": True,
-    }
 
 
 @contextlib.contextmanager

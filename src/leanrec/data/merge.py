@@ -88,7 +88,10 @@ def concat_events(first: Events, *others: Events) -> Events:
     event_types = tuple(dict.fromkeys([*first.event_types, *used]))
     if len(event_types) > MAX_EVENT_TYPES:
         raise DataError(f"A log must have at most {MAX_EVENT_TYPES} event types. Got {len(event_types)}.")
-    columns = [first.columns(), *({**log.columns(), "event_type": _recode(log, event_types)} for log in others)]
+    columns = [first.columns()]
+    for log in others:
+        codes = [event_types.index(name) if name in event_types else -1 for name in log.event_types]
+        columns.append({**log.columns(), "event_type": np.array(codes, np.int8)[log.event_type]})
     lengths = [len(first), *map(len, others)]
     joined = {}
     for name in (field.name for field in dataclasses.fields(Events)):
@@ -101,13 +104,6 @@ def concat_events(first: Events, *others: Events) -> Events:
             ]
             joined[name] = np.concatenate(blocks)
     return Events(**joined, event_types=event_types)
-
-
-def _recode(events: Events, event_types: tuple[str, ...]) -> NDArray[np.int8]:
-    """(E,) codes into ``event_types``, which has every type that occurs."""
-    codes = np.array([event_types.index(name) if name in event_types else -1 for name in events.event_types], np.int8)
-    recoded: NDArray[np.int8] = codes[events.event_type]
-    return recoded
 
 
 def find_new_events(n_known: int, *columns: NDArray[Any]) -> NDArray[np.intp]:

@@ -175,9 +175,9 @@ def test_a_written_log_is_read_back_whole(tmp_path: Path, name: str) -> None:
     ],
 )
 def test_settings_are_checked(change: dict, message: str) -> None:
-    usual = {"users": 300, "items": 200, "events": 6_000}
+    settings = {"users": 300, "items": 200, "events": 6_000}
     with pytest.raises(SettingError) as raised:
-        Simulation(**usual | change)
+        Simulation(**settings | change)
     assert message in str(raised.value)
 
 

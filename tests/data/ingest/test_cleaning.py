@@ -88,7 +88,7 @@ def test_k_core_is_what_peeling_one_at_a_time_leaves() -> None:
     assert report.rejected == {"fewer events than the k-core requires": 300 - len(left)}
 
 
-def test_k_core_leaves_out_items_that_only_the_table_knows() -> None:
+def test_k_core_leaves_out_items_of_the_table_without_events() -> None:
     frame = pd.DataFrame({"user": [1, 2, 1], "item": [1, 1, 2]})
     items = pd.DataFrame({"item": [1, 2, 3], "title": ["a", "b", "c"]})
     assert ingest(frame, items=items).data.items.ids.tolist() == [1, 2, 3]

@@ -92,7 +92,7 @@ def test_records_that_a_quote_swallowed_are_found_where_nothing_complains(tmp_pa
 
 def test_text_of_several_lines_stays_one_field(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*_: object) -> None:
-        raise AssertionError("a clean file is not mended")
+        raise AssertionError("a clean file is not repaired")
 
     path = write(tmp_path / "x.csv", HEAD + 'u1,i1,"a\nlong, very long\ntext\n\nof, some, lines"\nu2,i2,"b ""c"""\n')
     monkeypatch.setattr(csv_repair, "_write_repaired", never)
@@ -202,9 +202,9 @@ def test_mended_text_holds_what_a_plain_reader_finds(
         out.truncate()
         writer.writerow(row)
         records.append(out.getvalue())
-    # Misplaced, not unclosed: what follows an opening mark may close it, and then nobody can tell.
+    # Misplaced, not unclosed: what follows an opening mark may close it, so that the end is ambiguous.
     records.insert(min(at, len(records)), 'u,x"y,"z"z\n')
-    path = write(tmp_path_factory.mktemp("mend") / "x.csv", "user,a,b\n" + "".join(records))
+    path = write(tmp_path_factory.mktemp("repair") / "x.csv", "user,a,b\n" + "".join(records))
     data, report = ingest(path, columns={"user": "user", "item": "user", "content": "a,b"})
     assert report.rejected == {"unreadable line": 1}
     assert data.item_table is not None

@@ -1,4 +1,4 @@
-"""Times as people write them: what is understood, what the values decide, and what is asked back."""
+"""Time formats: common ones, those that the values decide, and ambiguous ones."""
 
 from pathlib import Path
 

@@ -413,7 +413,7 @@ def test_only_ids_with_events_come_from_a_given_data_set() -> None:
     ],
     ids=["rows", "frame", "path"],
 )
-def test_refuses_given_events_without_own_ids(given: Any, says: str) -> None:
+def test_given_events_without_external_ids_are_refused(given: Any, says: str) -> None:
     with pytest.raises(SettingError, match=says):
         split(make_dataset(), "given", test_events=given)
 
@@ -471,7 +471,7 @@ def test_leaks_are_counted() -> None:
     assert split(log(*((u, i, 0) for u in range(9) for i in range(6)))).leakage.same_user is None
 
 
-def test_says_when_hardly_anybody_has_a_history() -> None:
+def test_a_note_reports_queries_without_a_history() -> None:
     rows = [(u, (u + p) % 6, EPOCH + u * DAY + p) for u in range(20) for p in range(4)]
     made = split(log(*rows), "time")
     assert "2 of 2 test queries come from users without a history" in made.note

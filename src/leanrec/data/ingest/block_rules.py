@@ -53,11 +53,14 @@ def reject_events(log: EncodedLog, cleaning: CleaningRules, *, has_clock: bool, 
     Cost: one scan, one more for weights, and one for each round of the k-core; one byte per event.
     """
     reason = np.zeros(log.events, np.int8)
+    bots = None
+    if cleaning.bot_sigmas is not None:
+        bots = log.per_user > robust_log_limit(log.per_user[log.per_user > 0], cleaning.bot_sigmas)
     rules = _BlockRules(
         drop_duplicates=comparable and cleaning.duplicates == "drop",
         has_time=log.has_time,
         max_per_day=cleaning.max_per_day if has_clock else None,
-        bots=_find_bots(log, cleaning),
+        bots=bots if bots is not None and bots.any() else None,
         max_weight=_find_max_weights(log, cleaning),
     )
     if not rules.is_empty:
@@ -87,14 +90,6 @@ def _reject_in_block(block: LogBlock, reason: NDArray[np.int8], rules: _BlockRul
         reason[np.isin(block.user, users[most > rules.max_per_day])] = CODE["bot: too many events in one day"]
     if rules.bots is not None:
         reason[rules.bots[block.user]] = CODE["bot: far more events than other users"]
-
-
-def _find_bots(log: EncodedLog, cleaning: CleaningRules) -> NDArray[np.bool_] | None:
-    """(users,) whether a user has far more events than the others; None = no user has."""
-    if cleaning.bot_sigmas is None:
-        return None
-    bots = log.per_user > robust_log_limit(log.per_user[log.per_user > 0], cleaning.bot_sigmas)
-    return bots if bots.any() else None
 
 
 def _find_max_weights(log: EncodedLog, cleaning: CleaningRules) -> Float32Array | None:

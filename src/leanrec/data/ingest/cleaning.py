@@ -60,20 +60,12 @@ class CleaningRules:
         for name in ("bot_sigmas", "max_per_day", "outlier_sigmas"):
             if getattr(self, name) is not None:
                 check_positive(name, getattr(self, name))
-        self._check_rating_range()
+        scale = self.rating_range
+        if scale is not None and (len(scale) != 2 or not all(map(math.isfinite, scale)) or scale[0] >= scale[1]):
+            raise SettingError(f"rating_range must be a lower and a higher number. Got {scale!r}.")
         since, until = self.time_window()
         if since is not None and until is not None and since >= until:
             raise SettingError(f"since must be before until. Got {self.since!r} and {self.until!r}.")
-
-    def _check_rating_range(self) -> None:
-        if self.rating_range is None:
-            return
-        if (
-            len(self.rating_range) != 2
-            or not all(map(math.isfinite, self.rating_range))
-            or self.rating_range[0] >= self.rating_range[1]
-        ):
-            raise SettingError(f"rating_range must be a lower and a higher number. Got {self.rating_range!r}.")
 
     def time_window(self) -> tuple[float | None, float | None]:
         """Return ``since`` and ``until`` in seconds since 1970."""

@@ -5,6 +5,7 @@ these names has no header, and its columns are in the order of the roles.
 """
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -42,6 +43,7 @@ _NAMES: dict[str, dict[str, tuple[str, ...]]] = {
     },
 }  # fmt: skip
 _OPTIONAL = {"weight"}
+_WHOLE_NUMBER = re.compile("0|-?[1-9][0-9]{0,17}")
 _TITLES = {"item_links": "item links", "user_links": "user links"}
 
 
@@ -123,7 +125,7 @@ def _add_people(links: UserLinks, data: Dataset) -> tuple[Vocabulary, str]:
         )
     new = links.people.ids[~known].tolist()
     has_numbers = data.users.ids.dtype.kind == "i"
-    fitting = [each for each in new if not has_numbers or _is_whole_number(each)]
+    fitting = [each for each in new if not has_numbers or _WHOLE_NUMBER.fullmatch(each)]
     note = (
         f"User links: {len(links):,} among {int(known.sum()):,} of {len(data.users):,} users; "
         f"people without events: {len(new):,}."
@@ -273,11 +275,6 @@ def _encode_columns(engine: SqlEngine, table: str, columns: tuple[str, ...]) -> 
         joined = f"SELECT code FROM {table}_kept JOIN {table}_ids ON {column} = id ORDER BY position"
         codes.append(np.asarray(engine.fetch_arrays(joined)["code"]).astype(np.int32))
     return to_table_column(ids), codes
-
-
-def _is_whole_number(text: str) -> bool:
-    digits = text.removeprefix("-")
-    return digits.isascii() and digits.isdigit() and len(digits) < 19 and str(int(text)) == text
 
 
 def _first_ids(ids: Vocabulary) -> str:

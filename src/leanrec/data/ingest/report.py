@@ -176,7 +176,7 @@ class EventCounter:
             end=_format_time(self.last) if has_dates else None,
             days=(self.last - self.first) / _DAY if has_dates else None,
             gini=gini_coefficient(per_item),
-            top_share=_top_shares(per_item),
+            top_share=top_shares(per_item),
             events_per_user=_quantiles(self.of_user[self.of_user > 0]),
             events_per_item=_quantiles(per_item),
             activity=self.count_activity(),
@@ -249,7 +249,8 @@ def gini_coefficient(counts: Int64Array) -> float:
     return float((2 * np.arange(1, n + 1) - n - 1) @ ordered / (n * ordered.sum()))
 
 
-def _top_shares(counts: Int64Array) -> dict[str, float]:
+def top_shares(counts: Int64Array) -> dict[str, float]:
+    """Return the share of events on the items with the most events, for several percentages of the items."""
     if not len(counts):
         return {}
     total = np.cumsum(np.sort(counts)[::-1])

@@ -192,52 +192,63 @@ class _SplitPlan:
         n_valid = max(1, round(self.valid * n)) if self.valid else 0
         return order[n_test : n_test + n_valid], order[:n_test]
 
+    def split_by_time(self) -> Parts:
+        """Cut the events of all users at two moments."""
+        if not self.data.time_kind.is_comparable:
+            found, instead = {
+                TimeKind.ORDER: ("they only count up within each user", "how='leave-one-out' or how='ratio'"),
+                TimeKind.NONE: (
+                    "all events have the same time",
+                    "how='random', or how='leave-one-out' if the log is in order",
+                ),
+            }[self.data.time_kind]
+            raise DataError(
+                f"A split by time needs times that are comparable between users. Here {found}. Use {instead}."
+            )
+        time = self.data.events.time
+        ordered = np.sort(time[self.positive])
+        part = np.zeros(len(time), np.int8)
+        for share, code in ((self.valid + self.test, VALID), (self.test, TEST)):
+            if share and len(ordered):
+                part[time >= ordered[_floor(len(ordered) * (1 - share))]] = code
+        return part
 
-def _split_by_time(plan: _SplitPlan) -> Parts:
-    if not plan.data.time_kind.is_comparable:
-        found, instead = {
-            TimeKind.ORDER: ("they only count up within each user", "how='leave-one-out' or how='ratio'"),
-            TimeKind.NONE: (
-                "all events have the same time",
-                "how='random', or how='leave-one-out' if the log is in order",
-            ),
-        }[plan.data.time_kind]
-        raise DataError(f"A split by time needs times that are comparable between users. Here {found}. Use {instead}.")
-    time = plan.data.events.time
-    ordered = np.sort(time[plan.positive])
-    part = np.zeros(len(time), np.int8)
-    for share, code in ((plan.valid + plan.test, VALID), (plan.test, TEST)):
-        if share and len(ordered):
-            part[time >= ordered[_floor(len(ordered) * (1 - share))]] = code
-    return part
+    def split_leave_one_out(self) -> Parts:
+        """Hold out the last positive events of each user."""
+        before_test = self.n_positives - ((self.n_positives >= 2) if self.test else 0)
+        before_valid = before_test - ((before_test >= 2) if self.valid else 0)
+        return self.hold_out_after(before_valid, before_test)
 
+    def split_by_ratio(self) -> Parts:
+        """Hold out the last shares of the positive events of each user."""
+        before_test = np.maximum(_floor(self.n_positives * (1 - self.test)), 1)
+        before_valid = np.maximum(_floor(self.n_positives * (1 - self.test - self.valid)), 1)
+        return self.hold_out_after(before_valid, before_test)
 
-def _split_leave_one_out(plan: _SplitPlan) -> Parts:
-    before_test = plan.n_positives - ((plan.n_positives >= 2) if plan.test else 0)
-    before_valid = before_test - ((before_test >= 2) if plan.valid else 0)
-    return plan.hold_out_after(before_valid, before_test)
+    def split_at_random(self) -> Parts:
+        """Draw events."""
+        part = np.zeros(len(self.data.events), np.int8)
+        valid, test = self.sample(len(part))
+        part[valid], part[test] = VALID, TEST
+        return part
 
+    def split_cold_users(self) -> Parts:
+        """Draw users; the first events of each are the history."""
+        eligible = np.flatnonzero(self.n_positives)
+        valid, test = self.sample(len(eligible))
+        code = np.zeros(len(self.data.users), np.int8)
+        code[eligible[valid]], code[eligible[test]] = VALID, TEST
+        history = mark_history(self.data, code != TRAIN, self.known)
+        return np.where(history, np.int8(HISTORY_ONLY), code[self.data.events.user])
 
-def _split_by_ratio(plan: _SplitPlan) -> Parts:
-    before_test = np.maximum(_floor(plan.n_positives * (1 - plan.test)), 1)
-    before_valid = np.maximum(_floor(plan.n_positives * (1 - plan.test - plan.valid)), 1)
-    return plan.hold_out_after(before_valid, before_test)
-
-
-def _split_at_random(plan: _SplitPlan) -> Parts:
-    part = np.zeros(len(plan.data.events), np.int8)
-    valid, test = plan.sample(len(part))
-    part[valid], part[test] = VALID, TEST
-    return part
-
-
-def _split_cold_users(plan: _SplitPlan) -> Parts:
-    eligible = np.flatnonzero(plan.n_positives)
-    valid, test = plan.sample(len(eligible))
-    code = np.zeros(len(plan.data.users), np.int8)
-    code[eligible[valid]], code[eligible[test]] = VALID, TEST
-    history = mark_history(plan.data, code != TRAIN, plan.known)
-    return np.where(history, np.int8(HISTORY_ONLY), code[plan.data.events.user])
+    def split_cold_items(self) -> Parts:
+        """Draw items."""
+        item = self.data.events.item
+        eligible = np.flatnonzero(np.bincount(item[self.positive], minlength=len(self.data.items)))
+        valid, test = self.sample(len(eligible))
+        code = np.zeros(len(self.data.items), np.int8)
+        code[eligible[valid]], code[eligible[test]] = VALID, TEST
+        return code[item]
 
 
 def mark_history(data: Dataset, new: NDArray[np.bool_], known: float) -> NDArray[np.bool_]:
@@ -251,22 +262,13 @@ def mark_history(data: Dataset, new: NDArray[np.bool_], known: float) -> NDArray
     return history
 
 
-def _split_cold_items(plan: _SplitPlan) -> Parts:
-    item = plan.data.events.item
-    eligible = np.flatnonzero(np.bincount(item[plan.positive], minlength=len(plan.data.items)))
-    valid, test = plan.sample(len(eligible))
-    code = np.zeros(len(plan.data.items), np.int8)
-    code[eligible[valid]], code[eligible[test]] = VALID, TEST
-    return code[item]
-
-
 _METHODS: dict[str, Callable[[_SplitPlan], Parts]] = {
-    "time": _split_by_time,
-    "leave-one-out": _split_leave_one_out,
-    "ratio": _split_by_ratio,
-    "random": _split_at_random,
-    "cold-users": _split_cold_users,
-    "cold-items": _split_cold_items,
+    "time": _SplitPlan.split_by_time,
+    "leave-one-out": _SplitPlan.split_leave_one_out,
+    "ratio": _SplitPlan.split_by_ratio,
+    "random": _SplitPlan.split_at_random,
+    "cold-users": _SplitPlan.split_cold_users,
+    "cold-items": _SplitPlan.split_cold_items,
 }
 
 
