@@ -1,4 +1,4 @@
-"""What every model that ranks by features must do beyond what every estimator must."""
+"""Contract of CTR models, beyond that of all estimators."""
 
 import dataclasses
 from typing import Any
@@ -20,13 +20,13 @@ from leanrec.types import Candidates, Queries, empty_csr
 
 
 def crossed_table(n: int, seed: int = 0) -> Table:
-    """A label that follows from two categories together and from neither alone, and a number that does not matter."""
+    """A label that depends on two categories jointly and on neither alone, and an irrelevant number."""
     rng = np.random.default_rng(seed)
     a, b = rng.integers(0, 6, n), rng.integers(0, 6, n)
     label = ((a + b) % 2 == 0) ^ (rng.random(n) < 0.02)
     return Table(
         {
-            "colour": np.array([f"c{each}" for each in a], STRINGS),
+            "color": np.array([f"c{each}" for each in a], STRINGS),
             "size": b.astype(np.float64),
             "noise": rng.normal(size=n),
             "label": label.astype(np.float64),
@@ -34,7 +34,7 @@ def crossed_table(n: int, seed: int = 0) -> Table:
     )
 
 
-SPEC = RowSpec(categories=("colour", "size"), numbers=("noise",))
+SPEC = RowSpec(categories=("color", "size"), numbers=("noise",))
 
 
 class CTRContract(EstimatorContract, OddDataContract):
@@ -46,8 +46,8 @@ class CTRContract(EstimatorContract, OddDataContract):
         assert not np.allclose(model.score(known), model.score(new))
 
     def test_unknown_user_without_history_gets_zeros(self, model: Any) -> None:
-        nobody = Queries(users=np.array([-1, 10**6], np.int32), history=empty_csr(2, model.n_items))
-        assert not model.score(nobody).any()
+        unknown = Queries(users=np.array([-1, 10**6], np.int32), history=empty_csr(2, model.n_items))
+        assert not model.score(unknown).any()
 
     def test_new_item_is_scored_by_its_content(self, model: Any, dataset: Dataset) -> None:
         assert isinstance(model, Extendable)

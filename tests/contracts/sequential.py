@@ -1,4 +1,4 @@
-"""What every model of what comes next must do beyond the contract of all estimators."""
+"""Contract of sequential models, beyond that of all estimators."""
 
 import dataclasses
 import functools
@@ -24,7 +24,7 @@ N_RING = 12
 
 @functools.cache
 def ring(walks: int = 240, seed: int = 5) -> Dataset:
-    """Walks round a ring of items in either direction: the next item follows from the latest two, in their order."""
+    """Walks around a ring of items in either direction; the next item follows from the order of the latest two."""
     rng = np.random.default_rng(seed)
     names = rng.permutation(N_RING)
     lengths = rng.integers(3, 2 * N_RING, walks)
@@ -40,13 +40,13 @@ def ring(walks: int = 240, seed: int = 5) -> Dataset:
     )
     users, items = Vocabulary(np.arange(walks), "user"), Vocabulary(id_array(np.arange(N_RING)), "item")
     data = Dataset(events=events, users=users, items=items)
-    # The ring itself, for whoever asks what comes next.
+    # The ring itself, from which the next item follows.
     vars(data)["names"] = names
     return data
 
 
 def laps(data: Dataset) -> tuple[Queries, np.ndarray]:
-    """Askers who went round once, in both directions from every item: all have touched the same; and what comes next."""
+    """Queries that went around once, in both directions from every item, all with the same set of items; and their next items."""
     names = vars(data)["names"]
     steps = np.arange(N_RING)
     rows = [names[(start + way * steps) % N_RING].astype(np.int32) for start in range(N_RING) for way in (-1, 1)]
@@ -59,16 +59,16 @@ def laps(data: Dataset) -> tuple[Queries, np.ndarray]:
 
 
 def hits(model: Any, data: Dataset) -> float:
-    """Share of the laps after which the item that comes next has the highest score."""
+    """Share of the laps after which the next item has the highest score."""
     queries, following = laps(data)
     scores = model.score(queries)
-    # A model that cannot tell gives equal scores; then it is not taken to know.
+    # Equal scores do not count as a hit.
     best = scores.argmax(1) == following
     return float((best & (np.ptp(scores, 1) > 1e-4)).mean())
 
 
 def states(network: torch.nn.Module, rows: list[np.ndarray]) -> np.ndarray:
-    """(B, L, D) the state after every item of some histories, padded at the right."""
+    """(B, L, D) states after every item of some histories, padded on the right."""
     histories = PackedHistories.from_rows([row.astype(np.int32) for row in rows])
     batch = pad_histories(histories, histories.bounds[:-1], histories.bounds[1:])
     with torch.inference_mode():
@@ -76,10 +76,10 @@ def states(network: torch.nn.Module, rows: list[np.ndarray]) -> np.ndarray:
 
 
 class SequentialContract(EstimatorContract, OddDataContract):
-    """Subclass it with ``estimator``, and ``learner`` with settings that learn the ring in seconds."""
+    """Subclass it with an ``estimator``, and a ``learner`` whose settings learn the ring in seconds."""
 
     learner: ClassVar[Any]
-    # Whether a state knows nothing of later items.
+    # Whether a state is independent of later items.
     causal: ClassVar[bool] = True
 
     def test_learns_the_order(self) -> None:
@@ -102,32 +102,32 @@ class SequentialContract(EstimatorContract, OddDataContract):
             assert not np.allclose(one[-1], two[-1], atol=1e-3)
 
     def test_the_order_of_a_history_matters(self, model: Any) -> None:
-        there, back = (_asker(row, model.n_items) for row in ([1, 2, 3, 4], [4, 3, 2, 1]))
+        there, back = (_make_query(row, model.n_items) for row in ([1, 2, 3, 4], [4, 3, 2, 1]))
         assert not np.allclose(model.score(there), model.score(back), atol=1e-3)
 
     def test_padding_changes_nothing(self, model: Any) -> None:
         rows = [[5], [1, 2, 3, 4, 5, 6, 7, 8], [9, 3]]
         together = Queries(
             users=np.full(3, -1, np.int32),
-            history=sp.vstack([_asker(row, model.n_items).history for row in rows], format="csr"),
+            history=sp.vstack([_make_query(row, model.n_items).history for row in rows], format="csr"),
             sequences=tuple(np.array(row, np.int32) for row in rows),
         )
-        alone = np.concatenate([model.embed_queries(_asker(row, model.n_items)) for row in rows])
+        alone = np.concatenate([model.embed_queries(_make_query(row, model.n_items)) for row in rows])
         np.testing.assert_allclose(model.embed_queries(together), alone, rtol=1e-4, atol=1e-5)
 
     def test_items_before_max_length_are_ignored(self, model: Any) -> None:
         length = model.settings.max_length
         row = (np.arange(3 * length) * 7) % model.n_items
-        long, short = (_asker(each.tolist(), model.n_items) for each in (row, row[-length:]))
+        long, short = (_make_query(each.tolist(), model.n_items) for each in (row, row[-length:]))
         np.testing.assert_allclose(model.embed_queries(long), model.embed_queries(short), rtol=1e-5, atol=1e-6)
 
     def test_history_of_one_item(self, model: Any) -> None:
-        scores = model.score(_asker([4], model.n_items))
+        scores = model.score(_make_query([4], model.n_items))
         assert scores.shape == (1, model.n_items)
         assert np.ptp(scores) > 0
 
     def test_explanation_contains_every_history_item(self, model: Any) -> None:
-        explanation = model.explain(_asker([1, 2, 3, 2], model.n_items), 7)
+        explanation = model.explain(_make_query([1, 2, 3, 2], model.n_items), 7)
         assert sorted(explanation.items.tolist()) == [1, 2, 3]
         assert np.isfinite(explanation.weights).all()
 
@@ -142,12 +142,12 @@ class SequentialContract(EstimatorContract, OddDataContract):
         queries = dataset.queries()
         scores = larger.score(dataclasses.replace(queries, history=_widened(queries.history, 12), seen=None))
         np.testing.assert_allclose(scores[:, :-12], model.score(queries), rtol=1e-4, atol=1e-5)
-        # Who likes a genre would rather have a new item of it than one of the three others.
+        # Users of a genre prefer a new item of it to those of the other genres.
         liked = np.arange(60)[:, None] % 4 == twins % 4
         assert scores[:, -12:][liked].mean() > scores[:, -12:][~liked].mean()
 
     def test_final_item_vectors_include_id_embeddings(self, dataset: Dataset) -> None:
-        # Training leaves some out in each step, so that content learns to stand alone.
+        # Training drops some id embeddings in each step.
         model = dataclasses.replace(self.estimator, content="tfidf").fit(dataset, Run(seed=3, threads=1))
         assert dataset.item_table is not None
         own = model.embed_items() - model.content.vectors(dataset.item_table)
@@ -166,7 +166,7 @@ class SequentialContract(EstimatorContract, OddDataContract):
             dataclasses.replace(self.estimator, embedding_dim=1 << 14).fit(dataset, Run(budget=Budget(memory=2**30)))
 
 
-def _asker(row: list[int], n_items: int) -> Queries:
+def _make_query(row: list[int], n_items: int) -> Queries:
     history = sp.csr_array(np.bincount(row, minlength=n_items)[None].astype(np.float32))
     return Queries(users=np.array([-1], np.int32), history=history, sequences=(np.array(row, np.int32),))
 

@@ -1,4 +1,4 @@
-"""A script of a test started twice, as torchrun would, and what its processes wrote down."""
+"""Runs a test script in two processes, as torchrun does, and collects their results."""
 
 import json
 import os
@@ -18,7 +18,7 @@ def free_port() -> int:
 
 
 def start(script: str, what: str, folder: Path, **more: str) -> list[subprocess.Popen[str]]:
-    """Two processes of one thread each."""
+    """Start two processes with one thread each."""
     common = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     found = []
     for rank in "01":
@@ -29,14 +29,14 @@ def start(script: str, what: str, folder: Path, **more: str) -> list[subprocess.
 
 
 def write(what: str, folder: Path, found: dict[str, Any]) -> None:
-    """Write down what this process found."""
+    """Write the results of this process."""
     Path(folder, f"{what}-{os.environ['RANK']}.json").write_text(json.dumps(found), encoding="utf-8")
 
 
 def both(script: str, what: str, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What the two processes found. Fails with what they said where they found nothing."""
-    said = [each.communicate(timeout=120)[1] for each in start(script, what, folder)]
-    assert all(Path(folder, f"{what}-{rank}.json").exists() for rank in (0, 1)), "\n".join(said)
+    """The results of the two processes. Fails with their error output if one has none."""
+    errors = [each.communicate(timeout=120)[1] for each in start(script, what, folder)]
+    assert all(Path(folder, f"{what}-{rank}.json").exists() for rank in (0, 1)), "\n".join(errors)
     return answer(what, folder, 0), answer(what, folder, 1)
 
 

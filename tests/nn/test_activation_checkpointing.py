@@ -1,4 +1,4 @@
-"""Computing again on the way back changes memory and nothing else."""
+"""Activation checkpointing saves memory and changes nothing else."""
 
 import pytest
 import torch

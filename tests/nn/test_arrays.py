@@ -1,4 +1,4 @@
-"""Weights of a network as arrays, there and back."""
+"""Conversion of network weights to arrays and back."""
 
 from pathlib import Path
 

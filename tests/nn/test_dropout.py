@@ -1,4 +1,4 @@
-"""Dropout drops the share that it says, keeps the mean, and steps back through what it kept."""
+"""Dropout: share of dropped elements, mean, and gradients."""
 
 import pytest
 import torch

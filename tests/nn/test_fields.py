@@ -1,4 +1,4 @@
-"""Field vectors and their crosses, beside the sums that they stand for."""
+"""Field embeddings and interactions against slow references."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The recurrence in parallel is the recurrence step by step."""
+"""The parallel recurrence equals a sequential loop."""
 
 import pytest
 import torch

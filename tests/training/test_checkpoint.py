@@ -35,7 +35,7 @@ def test_interrupted_training_resumes_identically(
     expected = learn(settings, scored=scored)
 
     def pull(epoch: int, step: int) -> None:
-        # The checkpoint asks for the batches of the first epoch once more, to tell data from data.
+        # The checkpoint builds the batches of the first epoch once more, to identify the data.
         if (epoch - 1, step) == at:
             raise how
 

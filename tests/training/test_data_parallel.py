@@ -1,4 +1,4 @@
-"""Two real processes against one: the same weights, decisions taken together, and a clear end where one is lost."""
+"""Data-parallel training in two processes: same weights as one, common decisions, and errors for lost workers."""
 
 import dataclasses
 import math
@@ -32,7 +32,7 @@ TWO_AS_ONE = dataclasses.replace(SETTINGS, gradient_accumulation=2)
 
 
 class Network(nn.Module):
-    """Everything that can be different: dense and sparse tables, dropout, a weight that one batch uses, one that none does."""
+    """All cases: dense and sparse tables, dropout, a weight used by one batch, and one used by none."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class Network(nn.Module):
 
 @dataclasses.dataclass
 class Lessons:
-    """Seven batches: two workers cannot have equally many."""
+    """Seven batches, which do not divide evenly between two workers."""
 
     count: int = 7
     broken: tuple[int, ...] = ()
@@ -136,7 +136,7 @@ def other_data() -> dict[str, Any]:
 
 
 def goes_on(folder: Path) -> dict[str, Any]:
-    """Two epochs, then all three with the checkpoint."""
+    """Two epochs, then all three from the checkpoint."""
     run = Run(threads=1, callbacks=(ModelCheckpoint(folder / "checkpoint"),))
     scores = iter(range(100))
 
@@ -159,7 +159,7 @@ def tasks(folder: Path) -> dict[str, Any]:
 
 
 def lose_one(how: str) -> dict[str, Any]:
-    """The second worker ends, or falls silent, in the middle."""
+    """The second worker ends or hangs in the middle."""
     lessons = Lessons()
     plain = lessons.loss
 
@@ -186,7 +186,7 @@ def main(what: str, folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What the two workers found."""
+    """Results of the two workers."""
     return two_workers.both(__file__, "tasks", tmp_path_factory.mktemp("two"))
 
 

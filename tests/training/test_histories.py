@@ -1,4 +1,4 @@
-"""Every item of every history is in exactly one stretch, and every stretch in exactly one batch that fits."""
+"""Every item of every history is in exactly one window, and every window in exactly one batch."""
 
 import itertools
 
@@ -27,12 +27,12 @@ def test_windows_cover_every_item_once(lengths: list[int], length: int, seed: in
     shift = np.random.default_rng(seed).integers(0, length, len(lengths))
     for cuts in (0, shift):
         starts, ends = histories.windows(length, cuts)
-        stretches = [np.arange(a, b) for a, b in zip(starts, ends, strict=True)]
-        assert all(0 < len(stretch) <= length for stretch in stretches)
-        assert sorted(np.concatenate([np.zeros(0, int), *stretches]).tolist()) == list(range(sum(lengths)))
+        windows = [np.arange(a, b) for a, b in zip(starts, ends, strict=True)]
+        assert all(0 < len(window) <= length for window in windows)
+        assert sorted(np.concatenate([np.zeros(0, int), *windows]).tolist()) == list(range(sum(lengths)))
         for a, b in zip(starts, ends, strict=True):
             owner = np.searchsorted(histories.bounds, a, side="right")
-            assert b <= histories.bounds[owner], "a stretch runs into the next history"
+            assert b <= histories.bounds[owner], "a window runs into the next history"
 
 
 def test_shift_moves_the_window_boundaries() -> None:
@@ -90,14 +90,14 @@ def test_only_the_latest_items_of_a_query_count() -> None:
     known = PackedHistories.from_queries(Queries(users, history, sequences=rows), 2)
     assert known.items.tolist() == [1, 3]
     assert known.lengths.tolist() == [2, 0]
-    # Where nobody knows the order, what weighs most counts as the latest.
+    # Without an order the largest weight counts as the latest.
     assert PackedHistories.from_queries(Queries(users, history), 2).items.tolist() == [1, 4]
 
 
 def test_empty_queries_and_empty_histories() -> None:
-    nobody = PackedHistories.from_rows([])
-    assert len(nobody) == 0
-    assert all(not len(side) for side in nobody.windows(5))
+    empty = PackedHistories.from_rows([])
+    assert len(empty) == 0
+    assert all(not len(side) for side in empty.windows(5))
     assert batch_by_length(np.zeros(0, np.int64), 10, np.random.default_rng(0)) == []
 
 

@@ -1,4 +1,4 @@
-"""Losses beside slow twins, by value and by gradient."""
+"""Values and gradients of the losses against slow references."""
 
 import math
 from collections.abc import Callable
@@ -23,7 +23,7 @@ def made(seed: int = 0, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Ten
 
 
 def agree(found: Callable[..., Tensor], slow: Callable[..., Tensor], *inputs: Tensor, tolerance: float = 1e-9) -> None:
-    """The same value and the same gradients, also where the loss is a part of a larger one."""
+    """Assert equal values and gradients, also for a loss that is part of a sum."""
     values, gradients = [], []
     for loss in (found, slow):
         value = loss(*inputs)
@@ -100,7 +100,7 @@ def test_sampled_softmax_with_all_items_is_the_full_one() -> None:
 
 
 def test_log_q_makes_the_sampled_sum_unbiased() -> None:
-    """exp(loss) − 1 is Σ over the others of exp(score − target's): its mean over all pairs of draws is that of all."""
+    """exp(loss) − 1 is Σ exp(score − target score) over the others; its mean over all pairs of samples is the full sum."""
     hidden, table, targets = made(3)
     hidden, table, targets = hidden.detach(), table.detach()[:7], targets % 7
     p = np.random.default_rng(0).dirichlet(np.ones(7))
@@ -228,7 +228,7 @@ def test_block_of_a_large_table_has_half_as_many_rows_as_dimensions() -> None:
 
 
 def test_second_backward_pass_is_refused() -> None:
-    """Gradients are scaled in place, so a second one would be scaled twice."""
+    """Gradients are scaled in place, so a second pass would scale them twice."""
     hidden, table = torch.randn(5, 4, requires_grad=True), torch.randn(9, 4, requires_grad=True)
     loss = losses.cross_entropy(hidden, table, torch.arange(5))
     loss.backward(retain_graph=True)

@@ -1,4 +1,4 @@
-"""Steps beside slow twins."""
+"""Optimizer steps against slow references."""
 
 import copy
 
@@ -12,7 +12,7 @@ from leanrec.training.optimizers import RowAdam, make_optimizer
 
 
 def slow_rows(table: np.ndarray, gradients: list[np.ndarray], rate: float, decay: float = 0.0) -> np.ndarray:
-    """Adam row by row in NumPy: a row that has no gradient does not move, and does not age."""
+    """Row-wise Adam in NumPy: rows without a gradient keep their weights and state."""
     table = table.copy()
     first, second, count = np.zeros_like(table), np.zeros(len(table)), np.zeros(len(table))
     for gradient in gradients:
@@ -46,14 +46,14 @@ def test_steps_by_rows(sparse: bool, decay: float) -> None:
 
 def test_row_adam_with_one_column_equals_adam() -> None:
     torch.manual_seed(0)
-    table, twin = (nn.Parameter(torch.linspace(-1, 1, 5)[:, None].clone()) for _ in range(2))
-    by_rows, plain = RowAdam([table], lr=0.02), torch.optim.Adam([twin], lr=0.02)
+    table, reference = (nn.Parameter(torch.linspace(-1, 1, 5)[:, None].clone()) for _ in range(2))
+    by_rows, plain = RowAdam([table], lr=0.02), torch.optim.Adam([reference], lr=0.02)
     for _ in range(20):
         table.grad = torch.randn(5, 1)
-        twin.grad = table.grad.clone()
+        reference.grad = table.grad.clone()
         by_rows.step()
         plain.step()
-    torch.testing.assert_close(table, twin)
+    torch.testing.assert_close(table, reference)
 
 
 def test_duplicate_gradient_rows_are_summed() -> None:

@@ -1,4 +1,4 @@
-"""A table whose rows two real processes hold, against one that holds all."""
+"""Sharded item tables in two processes, against one full table."""
 
 import dataclasses
 import functools
@@ -36,7 +36,7 @@ SETTINGS = SASRec(
 
 
 def learn(network: nn.Module, settings: SASRec) -> dict[str, Any]:
-    """Losses, held-out scores and weights of a training of ``network``."""
+    """Losses, validation scores and weights of a training of ``network``."""
     data, valid = hold_out(make_dataset(n_items=N), np.random.default_rng(0))
     histories = PackedHistories.from_dataset(data)
     objective = training._NextItemObjective(
@@ -52,7 +52,7 @@ def learn(network: nn.Module, settings: SASRec) -> dict[str, Any]:
 
 
 def lookups() -> dict[str, Any]:
-    """One lookup with repeated rows, one without any; the gradient of own rows, and what is expected of both workers' loss."""
+    """A lookup with repeated rows and an empty one; the gradient of local rows against that of both workers' losses."""
     workers = WorkerGroup.current()
     whole = torch.arange(N * 3, dtype=torch.float32).view(N, 3)
     part = nn.Embedding(21, 3)
@@ -80,7 +80,7 @@ def train_sharded() -> dict[str, Any]:
 
 
 def fitting(folder: Path) -> dict[str, Any]:
-    """A whole fit, and again from the checkpoint of it."""
+    """A full fit, and another from its checkpoint."""
     data, run = make_dataset(n_items=N), dataclasses.replace(RUN, callbacks=(ModelCheckpoint(folder / "checkpoint"),))
     first, second = SETTINGS.fit(data, run), SETTINGS.fit(data, run)
     again = np.array_equal(first.embed_items(), second.embed_items())

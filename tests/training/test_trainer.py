@@ -59,7 +59,7 @@ def test_accumulated_batches_equal_one_larger_batch() -> None:
 
 
 def test_remaining_batches_of_an_epoch_make_a_step() -> None:
-    """Eight batches by three: steps of three, three and two."""
+    """Eight batches accumulated by three: steps of three, three and two."""
     steps = []
     watched = trainer.Trainer(
         fresh(), Lines(), dataclasses.replace(HOW, epochs=1, gradient_accumulation=3), ONE, None, "Lines"
@@ -126,7 +126,7 @@ def test_bfloat16_is_used_for_products_only() -> None:
 
 
 def falling(values: Sequence[float]) -> tuple[nn.Module, Callable[[], float]]:
-    """A network, and scores that come from a list."""
+    """A network, and a score function that returns the given values."""
     left = list(values)
     return fresh(), lambda: left.pop(0)
 
@@ -181,10 +181,10 @@ def test_nonfinite_loss_later_keeps_the_best_weights() -> None:
         history = train(network, break_at(2, 1, network), HOW, ONE, name="Lines")
     assert history.stopped == "diverged"
     assert len(history.losses) == 2
-    twin = fresh()
+    reference = fresh()
     with pytest.raises(TrainingAbortedError):
-        train(twin, Lines(before=_stop_at(2)), HOW, ONE)
-    assert same(weights(network), weights(twin))
+        train(reference, Lines(before=_stop_at(2)), HOW, ONE)
+    assert same(weights(network), weights(reference))
 
 
 def _stop_at(epoch: int) -> Callable[[int, int], None]:
@@ -196,7 +196,7 @@ def _stop_at(epoch: int) -> Callable[[int, int], None]:
 
 
 def test_nonfinite_weights_after_the_last_step_are_not_kept() -> None:
-    """The loss of the last step is a number; what its gradient did to the weights is not."""
+    """The loss of the last step is finite, the weights after it are not."""
     network = fresh()
     objective = Lines()
     last = objective.loss
@@ -215,7 +215,7 @@ def test_nonfinite_weights_after_the_last_step_are_not_kept() -> None:
 
 
 class Hurried(Run):
-    """A run whose time is over once it has been asked so often."""
+    """A run that is out of time after a number of checks."""
 
     def __init__(self, asked: int) -> None:
         super().__init__(seed=4, threads=1)
@@ -236,10 +236,10 @@ def test_time_budget_keeps_the_best_epoch() -> None:
     history, found = learn(run=Hurried(2 * 8 * 2 + 5))
     assert history.stopped == "time"
     assert len(history.losses) == 2
-    twin = fresh()
+    reference = fresh()
     with pytest.raises(TrainingAbortedError):
-        train(twin, Lines(before=_stop_at(2)), HOW, ONE)
-    assert same(found, weights(twin))
+        train(reference, Lines(before=_stop_at(2)), HOW, ONE)
+    assert same(found, weights(reference))
 
 
 def test_exhausted_time_budget_still_gives_a_model() -> None:

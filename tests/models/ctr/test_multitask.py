@@ -1,4 +1,4 @@
-"""MultiTask: the contract, its tasks and how they become one score."""
+"""MultiTask: the contract, its tasks, and their combination to one score."""
 
 import dataclasses
 
@@ -25,7 +25,7 @@ class TestMultiTask(CTRContract):
 
 
 def two_kinds() -> Dataset:
-    """Everybody views what the made data says, and buys of it what has an even row."""
+    """The events of the test data as views, and a purchase for each item with an even row."""
     data = make_dataset()
     events = dataclasses.replace(data.events, event_types=("view", "purchase", "never"))
     bought = events.take(events.item % 2 == 0)
@@ -77,13 +77,15 @@ def test_task_exponents_move_recommendations_to_purchases() -> None:
 def test_score_is_the_log_of_a_weighted_product() -> None:
     logits = torch.tensor([[0.7, 0.3, -1.0], [-0.4, 2.0, 0.5]])
     p = torch.sigmoid(logits)
-    touched, one, other = p.T
+    any_event, one, other = p.T
     torch.testing.assert_close(
-        MultiTask(task_exponents=(1, 2)).combine_logits(logits), torch.log(touched * one * other**2)
+        MultiTask(task_exponents=(1, 2)).combine_logits(logits), torch.log(any_event * one * other**2)
     )
-    torch.testing.assert_close(MultiTask().combine_logits(logits), torch.log((touched * one * touched * other) ** 0.5))
-    torch.testing.assert_close(MultiTask(task_exponents=(0, 0)).combine_logits(logits), torch.log(touched))
-    torch.testing.assert_close(MultiTask(task_exponents=(3,)).combine_logits(logits[:, :1]), torch.log(touched))
+    torch.testing.assert_close(
+        MultiTask().combine_logits(logits), torch.log((any_event * one * any_event * other) ** 0.5)
+    )
+    torch.testing.assert_close(MultiTask(task_exponents=(0, 0)).combine_logits(logits), torch.log(any_event))
+    torch.testing.assert_close(MultiTask(task_exponents=(3,)).combine_logits(logits[:, :1]), torch.log(any_event))
 
 
 @pytest.mark.parametrize("sharing", ["experts", "bottom"])

@@ -1,4 +1,4 @@
-"""DiffNet: the contract with and without links, answers from friends alone, and a slow twin of the diffusion."""
+"""DiffNet: the contract with and without links, users without history, and a slow reference of the diffusion."""
 
 import dataclasses
 from typing import Any, ClassVar
@@ -27,7 +27,7 @@ class TestDiffNet(EstimatorContract):
 
 
 def with_trust(data: Dataset) -> Dataset:
-    """Everybody trusts two people of the same taste, and one of the others; the last ten trust nobody."""
+    """Users trust two users with the same taste and one of the others; the last ten trust no user."""
     trust = [(u, (u + 4 * step) % 60, 1.0) for u in range(50) for step in (1, 2)]
     trust += [(u, (u + 1) % 60, 0.5) for u in range(50)]
     return dataclasses.replace(
@@ -50,8 +50,8 @@ class TestDiffNetWithTrust(EstimatorContract, OddDataContract):
 def silent(dataset: Dataset) -> Dataset:
     """Users 0 to 7 and 52 to 55 have lost all their events; the first eight have friends, the last four do not."""
     data = with_trust(dataset)
-    nobody = np.isin(data.events.user, [*range(8), *range(52, 56)])
-    return data.with_events(data.events.take(~nobody))
+    is_silent = np.isin(data.events.user, [*range(8), *range(52, 56)])
+    return data.with_events(data.events.take(~is_silent))
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +91,7 @@ def test_friends_change_the_scores_of_users_with_a_history(model: DiffNetModel, 
 
 
 def test_social_part_is_the_mean_of_the_friends_vectors(silent: Dataset) -> None:
-    """Slow twin of one hop."""
+    """Slow reference of one hop."""
     model = dataclasses.replace(SMALL, n_layers=1, epochs=3).fit(silent, ONE)
     friends, histories = silent.friends, silent.interactions
     assert friends is not None
@@ -100,8 +100,8 @@ def test_social_part_is_the_mean_of_the_friends_vectors(silent: Dataset) -> None
     for user in range(len(silent.users)):
         total = 0.0
         for friend, weight in zip(friends[[user]].indices, friends[[user]].data, strict=True):
-            touched = histories[[friend]].indices
-            means[user] += weight * vectors[touched].sum(axis=0) / max(1, len(touched)) ** SMALL.pooling_exponent
+            items = histories[[friend]].indices
+            means[user] += weight * vectors[items].sum(axis=0) / max(1, len(items)) ** SMALL.pooling_exponent
             total += weight
         means[user] /= max(total, 1e-12)
     gate = model.social[10] / means[10]
@@ -145,7 +145,7 @@ def test_settings_are_checked(name: str, value: object) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class _Same:
-    """A fallback with one list for everybody."""
+    """A fallback with the same list for all users."""
 
     n_items: int
 

@@ -1,4 +1,4 @@
-"""KGIN: the contract with labels and with triples, answers from links alone, paths in words, and a slow twin of the layers."""
+"""KGIN: the contract with labels and with triples, cold items, explanation paths, and a slow reference of the layers."""
 
 import dataclasses
 import subprocess
@@ -34,7 +34,7 @@ class TestKGIN(EstimatorContract):
 
 
 def with_triples(data: Dataset) -> Dataset:
-    """The actor of a film says what its genre does; actors are of schools; one film is a sequel of another."""
+    """Actors match genres, actors belong to schools, and one film is the sequel of another."""
     triples = [(100 + i, "film.actor", ACTORS[i % 4]) for i in range(40)]
     triples += [(actor, "school", "east" if i % 2 else "west") for i, actor in enumerate(ACTORS)]
     triples += [(110, "sequel_of", 106), ("studio x", "made", 100), ("studio x", "made", 104)]
@@ -65,7 +65,7 @@ def model(linked: Dataset) -> KGINModel:
 
 
 def without_items(data: Dataset, items: list[int]) -> Dataset:
-    """The data set in which nobody touched these items."""
+    """The data set without interactions of these items."""
     return data.with_events(data.events.take(~np.isin(data.events.item, items)))
 
 
@@ -78,14 +78,14 @@ def test_items_without_interactions_are_placed_by_their_triples(linked: Dataset)
     liked = (cold[None, :] % 4) == (np.arange(60) % 4)[:, None]
     above = np.array([row[mine].mean() > row[~mine].mean() for row, mine in zip(scores, liked, strict=True)])
     assert above.mean() > 0.9
-    # Without triples nothing tells them apart.
+    # Without triples they are indistinguishable.
     bare = dataclasses.replace(without_items(linked, cold.tolist()), item_links=None)
     flat = SMALL.fit(bare, Run(seed=3, threads=1)).score(queries, cold)
     assert (flat.max(axis=1) == flat.min(axis=1)).all()
 
 
 def test_knowledge_graph_helps_with_few_events(linked: Dataset) -> None:
-    """With two events a user the actor says what the events cannot."""
+    """With two events per user the actors add information."""
     first = np.concatenate([np.arange(start, start + 2) for start in linked.indptr[:-1]])
     few = linked.with_events(linked.events.take(first))
     rest = np.setdiff1d(np.arange(len(linked.events)), first)
@@ -101,7 +101,7 @@ def test_knowledge_graph_helps_with_few_events(linked: Dataset) -> None:
 
 
 def test_the_layers_are_the_sums_over_triples(model: KGINModel, linked: Dataset) -> None:
-    """Slow twin: what an item gets over its links, from what nodes hand on."""
+    """Slow reference: the mean of the messages over the links of an item."""
     links = linked.item_links
     assert links is not None
     rows, R = links.rows(linked.items), len(links.relations)
@@ -119,7 +119,7 @@ def test_the_layers_are_the_sums_over_triples(model: KGINModel, linked: Dataset)
         if row >= 0:
             alone = sum(model._messages(*model.knowledge.items.neighbors(int(row))))
             np.testing.assert_allclose(np.mean(got[node], axis=0), alone, rtol=1e-4, atol=1e-5)
-    # An item that nobody touched is what it gets, and nothing else.
+    # An item without interactions consists of its messages only.
     alone = sum(fitted._messages(*fitted.knowledge.items.neighbors(7)))
     np.testing.assert_allclose(fitted.items[7, :-1], alone, rtol=1e-4, atol=1e-5)
     assert fitted.items[7, -1] == fitted.unknown_bias[0]
@@ -167,7 +167,7 @@ def test_paths_over_items_and_backwards(model: KGINModel) -> None:
 
 
 def test_new_items_use_labels_in_columns_named_like_relations(dataset: Dataset) -> None:
-    """A new item with the labels of an item that nobody touched has its vector."""
+    """A new item has the vector of an item without interactions and with the same labels."""
     data = without_items(dataset, [9])
     model = SMALL.fit(data, Run(seed=3, threads=1))
     assert data.item_table is not None

@@ -1,4 +1,4 @@
-"""Mult-VAE: the contract, slow twins of its loss and of its answers."""
+"""Mult-VAE: the contract, and scores of the model against those of the network."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""NeuMF: the contract, and a slow twin of its answers."""
+"""NeuMF: the contract, and scores against a slow reference."""
 
 import dataclasses
 
@@ -45,13 +45,13 @@ def test_network_scores_equal_a_slow_reference(fitted: NeuMFModel, dataset: Data
 
 def test_user_vectors_solve_the_least_squares(fitted: NeuMFModel, dataset: Dataset) -> None:
     history, V = dataset.interactions[[0]], fitted.fold_in.items.astype(np.float64)
-    touched = V[history.indices]
+    rows = V[history.indices]
     A = (
         SMALL.unobserved_weight * V.T @ V
-        + touched.T @ touched
+        + rows.T @ rows
         + SMALL.l2 * np.sqrt(history.nnz) * np.eye(SMALL.embedding_dim)
     )
-    slow = np.linalg.solve(A, touched.sum(axis=0))
+    slow = np.linalg.solve(A, rows.sum(axis=0))
     np.testing.assert_allclose(fitted.fold_in.encode(history)[0], slow, rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(fitted.fold_in.item_contributions(history).sum(axis=0), slow, rtol=1e-3, atol=1e-4)
 

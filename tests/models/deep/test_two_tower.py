@@ -1,4 +1,4 @@
-"""Two towers: the contract, and what content does for new items."""
+"""Two-tower: the contract, new items by content, and uniformity."""
 
 import dataclasses
 
@@ -25,14 +25,14 @@ class TestTwoTowerAligned(EstimatorContract):
 
 
 def test_alignment_without_uniformity_collapses(dataset: Dataset) -> None:
-    def width_of(spread: float) -> float:
+    def measure_spread(spread: float) -> float:
         model = dataclasses.replace(SMALL, loss="alignment", uniformity_weight=spread).fit(
             dataset, Run(seed=1, threads=1)
         )
-        touched = np.flatnonzero(np.bincount(dataset.interactions.indices, minlength=model.n_items))
-        return float(np.linalg.norm(model.items[touched] - model.items[touched].mean(axis=0), axis=1).mean())
+        active = np.flatnonzero(np.bincount(dataset.interactions.indices, minlength=model.n_items))
+        return float(np.linalg.norm(model.items[active] - model.items[active].mean(axis=0), axis=1).mean())
 
-    assert width_of(0.0) < 0.5 * width_of(1.0)
+    assert measure_spread(0.0) < 0.5 * measure_spread(1.0)
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""BERT4Rec: the contract, and what makes it a model of order."""
+"""BERT4Rec: the contract, masking in training and at inference."""
 
 import numpy as np
 import torch
@@ -22,25 +22,25 @@ class TestBERT4Rec(SequentialContract):
     causal = False
 
 
-def lesson(**settings: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+def make_inputs(**settings: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     lengths = torch.arange(200) % 9 + 2
     items = torch.where(torch.arange(10) < lengths[:, None], torch.arange(10) + 5, -1)
     return items, *BERT4Rec(**settings).training_inputs(items, lengths, np.random.default_rng(4))
 
 
 def test_targets_are_exactly_the_masked_items() -> None:
-    items, seen, lengths, targets = lesson(mask_prob=0.3)
-    hidden = targets >= 0
-    assert (seen[hidden] == -2).all()
-    torch.testing.assert_close(targets[hidden], items[hidden])
-    torch.testing.assert_close(seen[~hidden], items[~hidden])
-    assert hidden.any(1).all()
+    items, inputs, lengths, targets = make_inputs(mask_prob=0.3)
+    is_masked = targets >= 0
+    assert (inputs[is_masked] == -2).all()
+    torch.testing.assert_close(targets[is_masked], items[is_masked])
+    torch.testing.assert_close(inputs[~is_masked], items[~is_masked])
+    assert is_masked.any(1).all()
     assert (lengths == (items >= 0).sum(1)).all()
-    assert 0.25 < hidden.sum() / (items >= 0).sum() < 0.5
+    assert 0.25 < is_masked.sum() / (items >= 0).sum() < 0.5
 
 
 def test_last_item_prob_masks_only_the_last_item() -> None:
-    items, _, lengths, targets = lesson(last_item_prob=1.0)
+    items, _, lengths, targets = make_inputs(last_item_prob=1.0)
     assert ((targets >= 0).sum(1) == 1).all()
     rows = torch.arange(len(items))
     torch.testing.assert_close(targets[rows, lengths - 1], items[rows, lengths - 1])

@@ -1,4 +1,4 @@
-"""Caser: the contract, and what makes it a model of order."""
+"""Caser: the contract, and states against the network of the paper."""
 
 import torch
 from torch import nn
@@ -32,6 +32,6 @@ def test_state_depends_on_the_window_only() -> None:
                 across.append(matches.relu().amax(0))
             down = (window.T @ network.down.weight.T).flatten()
             pattern = network.mix(torch.cat([*across, down])).relu()
-            taste = vectors[: t + 1].mean(0)
-            expected = network.norm(network.out(torch.cat([pattern, taste])))
+            mean = vectors[: t + 1].mean(0)
+            expected = network.norm(network.out(torch.cat([pattern, mean])))
             torch.testing.assert_close(states[t], expected, rtol=1e-4, atol=1e-5)

@@ -1,4 +1,4 @@
-"""HSTU: the contract, and what makes it a model of order."""
+"""HSTU: the contract, and attention in blocks against a full matrix."""
 
 import torch
 from torch import nn
@@ -19,13 +19,13 @@ def test_blocks_equal_the_full_attention_matrix() -> None:
     with torch.inference_mode():
         nn.init.normal_(block.distance)
         v, q, k = torch.randn(3, 2, 150, 8)
-        found = block._gather(v, q, k)
-        apart = torch.arange(150)[:, None] - torch.arange(150)
+        found = block._attend(v, q, k)
+        distance = torch.arange(150)[:, None] - torch.arange(150)
         whole = []
         for head in range(2):
             part = slice(4 * head, 4 * head + 4)
-            match = q[:, :, part] @ k[:, :, part].transpose(1, 2) + block.distance[head][apart.clamp(min=0)]
-            whole.append((F.silu(match) * (apart >= 0) / 200) @ v[:, :, part])
+            match = q[:, :, part] @ k[:, :, part].transpose(1, 2) + block.distance[head][distance.clamp(min=0)]
+            whole.append((F.silu(match) * (distance >= 0) / 200) @ v[:, :, part])
         torch.testing.assert_close(found, torch.cat(whole, 2), rtol=1e-4, atol=1e-6)
 
 
@@ -34,4 +34,4 @@ def test_repeated_item_has_twice_the_weight() -> None:
     with torch.inference_mode():
         one = torch.ones(1, 1, 8)
         twice = torch.ones(1, 2, 8)
-        torch.testing.assert_close(block._gather(twice, twice, twice)[:, 1], 2 * block._gather(one, one, one)[:, 0])
+        torch.testing.assert_close(block._attend(twice, twice, twice)[:, 1], 2 * block._attend(one, one, one)[:, 0])

@@ -1,4 +1,4 @@
-"""LRURec: the contract, and what makes it a model of order."""
+"""LRURec: the contract, and parallel against recurrent computation."""
 
 import torch
 
@@ -12,7 +12,7 @@ class TestLRURec(SequentialContract):
 
 
 def test_parallel_states_equal_item_by_item_updates() -> None:
-    """The recurrent form that a stream would use gives what the parallel one gives."""
+    """The recurrent form, for streams, equals the parallel one."""
     torch.manual_seed(1)
     unit = LRURec(embedding_dim=6).build_network(5).blocks[0].unit
     with torch.inference_mode():

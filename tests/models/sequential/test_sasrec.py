@@ -1,4 +1,4 @@
-"""SASRec: the contract, and what makes it a model of order."""
+"""SASRec: the contract, and loading without torch."""
 
 import subprocess
 import sys
@@ -33,7 +33,7 @@ class TestSASRec(SequentialContract):
 
 
 def test_n_heads_must_divide_embedding_dim() -> None:
-    with pytest.raises(SettingError, match="width must be a multiple of heads"):
+    with pytest.raises(SettingError, match="embedding_dim must be a multiple of n_heads"):
         SASRec(embedding_dim=10, n_heads=4)
 
 

@@ -79,9 +79,9 @@ class _BERT4RecNetwork(nn.Module):
         width = settings.embedding_dim
         self.dropout = settings.dropout
         self.items = nn.Embedding(n_items, width)
-        self.places = nn.Embedding(settings.max_length + 1, width)
-        self.hidden = nn.Parameter(torch.empty(width))
-        for weight, size in (self.items.weight, width**-0.5), (self.places.weight, 0.01), (self.hidden, 0.01):
+        self.positions = nn.Embedding(settings.max_length + 1, width)
+        self.mask_token = nn.Parameter(torch.empty(width))
+        for weight, size in (self.items.weight, width**-0.5), (self.positions.weight, 0.01), (self.mask_token, 0.01):
             nn.init.normal_(weight, std=size)
         self.blocks = nn.ModuleList(
             TransformerBlock(width, settings.n_heads, 4 * width, settings.dropout, causal=False)
@@ -92,8 +92,8 @@ class _BERT4RecNetwork(nn.Module):
     def forward(self, items: Tensor, lengths: Tensor) -> Tensor:
         """(B, L) to (B, L, D). Positions count back from the end, so that the latest item always has position 0."""
         steps = torch.arange(items.shape[1], device=items.device)
-        x = torch.where((items == _MASK_TOKEN)[:, :, None], self.hidden, self.items(items.clamp(min=0)))
-        x = x + self.places((lengths[:, None] - 1 - steps).clamp_(min=0))
+        x = torch.where((items == _MASK_TOKEN)[:, :, None], self.mask_token, self.items(items.clamp(min=0)))
+        x = x + self.positions((lengths[:, None] - 1 - steps).clamp_(min=0))
         x = dropout(x, self.dropout, self.training)
         is_item = steps < lengths[:, None]
         mask = None if bool(is_item.all()) else is_item

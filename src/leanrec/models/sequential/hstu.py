@@ -64,16 +64,16 @@ class _HSTUNetwork(nn.Module):
         width = settings.embedding_dim
         self.dropout = settings.dropout
         self.items = nn.Embedding(n_items, width)
-        self.places = nn.Embedding(settings.max_length, width)
+        self.positions = nn.Embedding(settings.max_length, width)
         nn.init.normal_(self.items.weight, std=width**-0.5)
-        nn.init.normal_(self.places.weight, std=0.01)
-        self.blocks = nn.ModuleList([_Block(settings) for _ in range(settings.n_layers)])
+        nn.init.normal_(self.positions.weight, std=0.01)
+        self.blocks = nn.ModuleList([_HSTUBlock(settings) for _ in range(settings.n_layers)])
         self.norm = nn.LayerNorm(width)
 
     def forward(self, items: Tensor, lengths: Tensor) -> Tensor:
         """(B, L) to (B, L, D). Positions count back from the end, so that the latest item always has position 0."""
         back = (lengths[:, None] - 1 - torch.arange(items.shape[1], device=items.device)).clamp_(min=0)
-        x = self.items(items.clamp(min=0)) + self.places(back)
+        x = self.items(items.clamp(min=0)) + self.positions(back)
         x = dropout(x, self.dropout, self.training)
         for block in self.blocks:
             x = block(x)
@@ -81,13 +81,13 @@ class _HSTUNetwork(nn.Module):
         return out
 
 
-class _Block(nn.Module):
+class _HSTUBlock(nn.Module):
     def __init__(self, settings: HSTU) -> None:
         super().__init__()
         width, self.n_heads = settings.embedding_dim, settings.n_heads
         self.dropout, self.max_length = settings.dropout, settings.max_length
         self.norm_in, self.norm_out = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.four = nn.Linear(width, 4 * width)
+        self.projection = nn.Linear(width, 4 * width)
         self.out = nn.Linear(width, width)
         self.distance = nn.Parameter(torch.zeros(settings.n_heads, settings.max_length))
         # A fresh block is the identity.
@@ -96,7 +96,7 @@ class _Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, L, D) to (B, L, D)."""
-        gate, *rest = F.silu(self.four(self.norm_in(x))).chunk(4, 2)
+        gate, *rest = F.silu(self.projection(self.norm_in(x))).chunk(4, 2)
         attended = self.norm_out(self._attend(*rest)) * gate
         out: Tensor = x + self.out(dropout(attended, self.dropout, self.training))
         return out

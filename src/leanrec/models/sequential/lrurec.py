@@ -57,7 +57,7 @@ class _LRURecNetwork(nn.Module):
         self.dropout = settings.dropout
         self.items = nn.Embedding(n_items, width)
         nn.init.normal_(self.items.weight, std=width**-0.5)
-        self.blocks = nn.ModuleList([_Block(width, settings.dropout) for _ in range(settings.n_layers)])
+        self.blocks = nn.ModuleList([_LRUBlock(width, settings.dropout) for _ in range(settings.n_layers)])
         self.norm = nn.LayerNorm(width)
 
     def forward(self, items: Tensor, lengths: Tensor) -> Tensor:  # noqa: ARG002 - causal, so padding on the right has no effect
@@ -69,7 +69,7 @@ class _LRURecNetwork(nn.Module):
         return out
 
 
-class _Block(nn.Module):
+class _LRUBlock(nn.Module):
     """A linear recurrence and a two-layer MLP, each with pre-layer normalization and a residual."""
 
     def __init__(self, width: int, dropout_rate: float) -> None:

@@ -52,9 +52,9 @@ class _SASRecNetwork(nn.Module):
         width = settings.embedding_dim
         self.dropout = settings.dropout
         self.items = nn.Embedding(n_items, width)
-        self.places = nn.Embedding(settings.max_length, width)
+        self.positions = nn.Embedding(settings.max_length, width)
         nn.init.normal_(self.items.weight, std=width**-0.5)
-        nn.init.normal_(self.places.weight, std=0.01)
+        nn.init.normal_(self.positions.weight, std=0.01)
         self.blocks = nn.ModuleList(
             TransformerBlock(width, settings.n_heads, 4 * width, settings.dropout) for _ in range(settings.n_layers)
         )
@@ -63,7 +63,7 @@ class _SASRecNetwork(nn.Module):
     def forward(self, items: Tensor, lengths: Tensor) -> Tensor:
         """(B, L) to (B, L, D). Positions count back from the end, so that the latest item always has position 0."""
         back = (lengths[:, None] - 1 - torch.arange(items.shape[1], device=items.device)).clamp_(min=0)
-        x = self.items(items.clamp(min=0)) + self.places(back)
+        x = self.items(items.clamp(min=0)) + self.positions(back)
         x = dropout(x, self.dropout, self.training)
         for block in self.blocks:
             x = block(x)

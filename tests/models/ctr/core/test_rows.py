@@ -45,11 +45,11 @@ def test_drop_codes_replaces_the_given_share() -> None:
 
 def test_known_and_unknown_queries() -> None:
     data = make_dataset(n_users=6, n_items=8, per_user=4)
-    askers = QueryEncoder.from_dataset(data, None, max_length=3)
+    query_encoder = QueryEncoder.from_dataset(data, None, max_length=3)
     history = sp.csr_array((np.ones(3, np.float32), ([1, 1, 2], [2, 5, 9])), shape=(4, 10))
     queries = Queries(users=np.array([-1, -1, -1, 3], np.int32), history=history)
-    rows, known = askers.encode_queries(queries)
-    # Item 9 came after the fit, so the third asker is a stranger.
+    rows, known = query_encoder.encode_queries(queries)
+    # Item 9 is not in the fit, so the third query is unknown.
     assert known.tolist() == [False, True, False, True]
     assert rows.codes[:, 0].tolist() == [0, 0, 0, 4]
     past = rows.bags[-1].toarray()

@@ -38,12 +38,12 @@ def test_example_contains_earlier_items_only() -> None:
 
 @pytest.mark.parametrize("ordered", [True, False])
 def test_no_example_has_its_own_item_in_the_history(ordered: bool) -> None:
-    """Whoever touches an item views it first and plays it again: if positives alone were there, that would tell them."""
+    """Every item has a view before the event and a repetition after it, which would reveal the positives."""
     data = make_dataset(n_users=20, n_items=30, per_user=6)
     again = [dataclasses.replace(data.events, time=data.events.time + shift * ordered) for shift in (0, 60, 10**7)]
     data = data.with_events(concat_events(concat_events(again[0], again[1]), again[2]))
-    askers, items = QueryEncoder.from_dataset(data, None, 50), encode_items(data, None)
-    objective = _EventObjective.from_dataset(DeepFM(n_negatives=5), data, ("positive",), askers, items)
+    query_encoder, items = QueryEncoder.from_dataset(data, None, 50), encode_items(data, None)
+    objective = _EventObjective.from_dataset(DeepFM(n_negatives=5), data, ("positive",), query_encoder, items)
     log, rng = (
         objective.events if ordered else objective.events.shuffle(np.random.default_rng(0)),
         np.random.default_rng(1),
@@ -78,8 +78,8 @@ def test_log_without_order_is_shuffled_within_each_user() -> None:
 def test_negatives_have_interactions_of_other_users_only() -> None:
     data = make_dataset(n_users=20, n_items=30, per_user=6)
     data = data.with_events(data.events.take(data.events.item != 4))
-    askers, items = QueryEncoder.from_dataset(data, None, 5), encode_items(data, None)
-    objective = _EventObjective.from_dataset(DeepFM(n_negatives=50), data, ("positive",), askers, items)
+    query_encoder, items = QueryEncoder.from_dataset(data, None, 5), encode_items(data, None)
+    objective = _EventObjective.from_dataset(DeepFM(n_negatives=50), data, ("positive",), query_encoder, items)
     assert items.codes[4, 0] == 0
     places = np.arange(len(objective.events.user))
     items_, which, labels, weight = objective._sample_examples(objective.events, places, np.random.default_rng(0))

@@ -26,7 +26,7 @@ SMALL = SASRec(embedding_dim=16, n_layers=1, max_length=8, epochs=12, batch_size
 
 
 def walks(n_items: int = 20, per_user: int = 12) -> Dataset:
-    """Whoever touched item i touches item i + 1 next."""
+    """Histories in which item i + 1 follows item i."""
     data = make_dataset(n_items=n_items)
     place = np.arange(len(data.events)) % 12
     item = ((data.events.user * 7 + place) % n_items).astype(np.int32)
