@@ -12,6 +12,7 @@ from leanrec.cli import demo
 @pytest.mark.system
 def test_demo_prints_one_json_document(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo, "_MODELS", ("popularity", "item_knn"))
+    monkeypatch.setattr(demo, "_BUDGET", {"fit_time": "10min"})
     code, out, err = run("demo", "--out", tmp_path / "demo", "--json")
     told = json.loads(out)
     assert code == 0
@@ -22,6 +23,6 @@ def test_demo_prints_one_json_document(run: Any, tmp_path: Path, monkeypatch: py
     assert told["click"]["title"] in told["click"]["before"]
     assert told["click"]["title"] not in told["click"]["after"]
     assert Path(told["model"]).is_dir()
-    assert "2. Every model" in err
+    assert "2. Compare models" in err
     code, out, _ = run("recommend", told["model"], "--user", 1, "-n", 3)
     assert "Top 3" in out

@@ -16,7 +16,7 @@ from leanrec.data.datasets.bundled import sample_path
 
 @pytest.mark.system
 def test_checkpoint_resumes_a_fit(run: Any, log: Path, tmp_path: Path) -> None:
-    words = ("fit", "sasrec", log, "--set", "width=8", "--set", "epochs=2", "--checkpoint", tmp_path / "state")
+    words = ("fit", "sasrec", log, "--set", "embedding_dim=8", "--set", "epochs=2", "--checkpoint", tmp_path / "state")
     assert run(*words, "--out", tmp_path / "first")[0] == 0
     assert (tmp_path / "state" / "checkpoint.safetensors").is_file()
     assert run(*words, "--out", tmp_path / "second")[0] == 0
@@ -24,11 +24,11 @@ def test_checkpoint_resumes_a_fit(run: Any, log: Path, tmp_path: Path) -> None:
     assert json.loads(lists[0])["items"] == json.loads(lists[1])["items"]
     code, _, err = run(*words, "--set", "epochs=3", "--out", tmp_path / "third")
     assert code == 2
-    assert "is the checkpoint of another training: its epochs is 2" in err
+    assert "must be a checkpoint of this training: its epochs is 2" in err
 
 
 def test_time_limit_is_reported(run: Any, log: Path, tmp_path: Path) -> None:
-    words = ("fit", "sasrec", log, "--set", "width=8", "--time-limit", "1us", "--out", tmp_path / "m")
+    words = ("fit", "sasrec", log, "--set", "embedding_dim=8", "--time-limit", "1us", "--out", tmp_path / "m")
     code, out, err = run(*words)
     assert code == 0
     assert "The time limit ended the fit early" in err

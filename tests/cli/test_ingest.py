@@ -59,10 +59,7 @@ def test_report_names_rows_outside_an_inferred_rating_range(run: Any, rated: Pat
     printed = " ".join(out.split())
     assert code == 0
     assert "1 to 5, inferred from the ratings; 1 row outside" in printed
-    assert (
-        "1 row outside was set aside, such as 99. If another scale is meant, name it: --rating-range LOW..HIGH"
-        in printed
-    )
+    assert "1 row outside was rejected, such as 99. For another scale pass --rating-range LOW..HIGH" in printed
     report = ingest(rated).report
     assert (report.rating_range, report.rating_range_inferred) == ((1.0, 5.0), True)
     assert report_from_dict(json.loads(json.dumps(report.to_dict()))) == report
@@ -83,7 +80,7 @@ def test_rules_over_the_whole_log_are_named(run: Any, tmp_path: Path) -> None:
     path.write_text("\n".join(["user,item,timestamp", *rows]))
     words = ("-m", "popularity", "--split", "leave-one-out")
     _, out, _ = run("ingest", path, "--min-user-events", 3, "--json")
-    said = "rules that look at the whole log (k-core 1), before any split"
+    said = "rules that use the whole log (k-core 1), before any split"
     assert any(said in warning for warning in json.loads(out)["warnings"])
     _, _, err = run("evaluate", path, "--min-user-events", 3, *words)
     assert said in " ".join(err.split())

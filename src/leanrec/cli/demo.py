@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["demo", "run_demo"]
 
 _USER = 1
+_BUDGET = {"p99": "10ms", "memory": "1GB", "fit_time": "60s"}
 # From the cheapest to the best; all fits take under three minutes on two cores.
 _MODELS = (
     "popularity",
@@ -111,7 +112,7 @@ def _measure_frontier(data: "Dataset", out: Path) -> "Frontier":
 
     _print_heading("2. Compare models: quality beside cost")
     output.print_line("Each model is fitted in a separate process. This is the longest step: a minute or two.")
-    budget = Budget(p99="10ms", memory="1GB", fit_time="60s")
+    budget = Budget(**_BUDGET)
     run = Run(callbacks=(ProgressBar(),) if output.console.is_terminal else ())
     result = frontier(data, models=_MODELS, budget=budget, split="ratio", run=run)
     print_frontier(result)

@@ -8,6 +8,7 @@ import typer
 from rich.text import Text
 
 from leanrec.cli import output
+from leanrec.cli.messages import to_flags
 from leanrec.cli.options import DataOptions, Json, RunOptions, Sources, with_options
 from leanrec.data.ingest.report import DataReport
 from leanrec.units import format_seconds
@@ -56,7 +57,7 @@ def print_report(report: DataReport) -> None:
     if rejected:
         output.print_table("Rejected rows", ("reason", "rows"), [(reason, f"{n:,}") for reason, n in rejected.items()])
     for warning in report.warnings:
-        output.print_line(Text("note", "yellow"), warning)
+        output.print_line(Text("note", "yellow"), to_flags(warning))
 
 
 def _format_rating_range(report: DataReport) -> str:

@@ -1,0 +1,102 @@
+"""The public surface: lazy exports, and imports from public packages only outside of the source."""
+
+import ast
+import importlib
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import leanrec
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = (
+    "leanrec",
+    "leanrec.data",
+    "leanrec.evaluation",
+    "leanrec.evaluation.metrics",
+    "leanrec.events",
+    "leanrec.features",
+    "leanrec.nn",
+    "leanrec.pipeline",
+    "leanrec.retrieval",
+    "leanrec.serving",
+    "leanrec.training",
+)
+MODULES = {
+    f"leanrec.{name}"
+    for name in ("artifacts", "callbacks", "errors", "models", "protocols", "run", "settings", "types", "units")
+}
+# What benchmarks measure below the public surface.
+MEASURED = {
+    "leanrec.kernels",
+    "leanrec.models.ctr.core.training",
+    "leanrec.models.sequential.core",
+    "leanrec.training.sharded_embedding",
+}
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_export_can_be_imported_and_is_declared_for_type_checkers(package: str) -> None:
+    module = importlib.import_module(package)
+    for name in module.__all__:
+        assert getattr(module, name) is not None
+    assert set(module.__all__) <= set(dir(module))
+    tree = ast.parse(Path(str(module.__file__)).read_text(encoding="utf-8"))
+    declared = {alias.asname for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert set(module.__all__) == declared - {None}
+
+
+def test_the_root_has_about_two_dozen_names() -> None:
+    assert 20 <= len(leanrec.__all__) <= 28
+
+
+def test_exports_win_over_modules_of_the_same_name() -> None:
+    code = (
+        "import leanrec.evaluation.evaluate, leanrec.evaluation.frontier.frontier, leanrec.data.ingest.ingest;"
+        "from leanrec.evaluation import evaluate, frontier; from leanrec.data import ingest;"
+        "print(callable(evaluate), callable(frontier), callable(ingest))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == ["True"] * 3
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'recommend_all'"):
+        _ = leanrec.recommend_all
+    with pytest.raises(ImportError):
+        exec("from leanrec.evaluation import no_such_name")
+
+
+def code_of(file: Path) -> Iterator[str]:
+    """The Python code of a file: all of it, or the code blocks of a Markdown page."""
+    text = file.read_text(encoding="utf-8")
+    if file.suffix == ".py":
+        yield text
+        return
+    for block in re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
+        prompts = [line[4:] for line in block.splitlines() if line.startswith((">>> ", "... "))]
+        yield "\n".join(prompts) if prompts else block
+
+
+def imported_modules(code: str) -> Iterator[str]:
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.partition(".")[0] == "leanrec":
+            yield node.module
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.partition(".")[0] == "leanrec")
+
+
+def test_documents_and_benchmarks_import_from_public_packages() -> None:
+    files = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "benchmarks").glob("*.py")]
+    recipes = ROOT / "src" / "leanrec" / "recipes"
+    private = []
+    for file in [*files, *recipes.rglob("*.py")]:
+        for module in (name for code in code_of(file) for name in imported_modules(code)):
+            measured = file.suffix == ".py" and any(f"{module}.".startswith(f"{each}.") for each in MEASURED)
+            if module not in {*PACKAGES, *MODULES} and not measured:
+                private.append(f"{file.relative_to(ROOT)}: {module}")
+    assert not private, "\n".join(private)
