@@ -93,10 +93,10 @@ def test_an_endless_manifest_is_damaged(saved: Path) -> None:
 def test_the_fingerprint_is_of_all_that_trains() -> None:
     data = make_dataset()
     genre = np.array([f"g{row % 3}" for row in range(len(data.items))], dtype=np.dtypes.StringDType())
-    told = dataclasses.replace(data, item_table=Table({"genre": genre}))
+    with_table = dataclasses.replace(data, item_table=Table({"genre": genre}))
     retold = dataclasses.replace(data, item_table=Table({"genre": genre[::-1].copy()}))
     ranged = dataclasses.replace(data, rating_range=(1.0, 9.0))
-    assert len({each.fingerprint for each in (data, told, retold, ranged)}) == 4
+    assert len({each.fingerprint for each in (data, with_table, retold, ranged)}) == 4
 
 
 def test_text_in_a_column_of_numbers_names_the_row() -> None:

@@ -59,7 +59,7 @@ class RatingContract:
     def test_a_new_user_gets_the_same_as_a_known_one_with_these_ratings(self, model: Any, dataset: Dataset) -> None:
         known = dataset.queries(np.array([3], np.int32))
         assert known.ratings is not None
-        # A fourth rating is one that no training user has, so empty is left out as being the asker.
+        # A fourth rating is one that no training user has, so that no training user is excluded as the query user.
         changed = known.ratings.copy()
         changed.data[0] = 1.5
         one = Queries(users=np.array([-1], np.int32), history=known.history, ratings=changed)
@@ -73,10 +73,10 @@ class RatingContract:
         np.testing.assert_allclose(model.predict(empty, items), expected, atol=1e-5)
 
     def test_a_history_without_ratings_is_answered(self, model: Any, dataset: Dataset) -> None:
-        touched = Queries(users=np.full(3, -1, np.int32), history=dataset.interactions[:3])
-        assert np.isfinite(model.score(touched)).all()
+        history = Queries(users=np.full(3, -1, np.int32), history=dataset.interactions[:3])
+        assert np.isfinite(model.score(history)).all()
         low, high = dataset.rating_range or (0, 0)
-        ratings = model.predict(touched, np.array([1, 2, 3], np.int32))
+        ratings = model.predict(history, np.array([1, 2, 3], np.int32))
         assert ((ratings >= low) & (ratings <= high)).all()
 
     def test_constant_ratings_are_predicted(self) -> None:

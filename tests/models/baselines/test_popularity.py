@@ -26,7 +26,7 @@ class TestWeighedAndDecayed(EstimatorContract, OddDataContract):
 
 
 def small() -> Dataset:
-    """Item 0: user 0 on days 0 and 10; item 1: both on day 0; item 2: without weight; item 3: nobody."""
+    """Item 0: user 0 on days 0 and 10; item 1: both on day 0; item 2: without weight; item 3: no user."""
     events = Events(
         user=np.array([0, 0, 0, 1, 1], np.int32),
         item=np.array([0, 1, 0, 1, 2], np.int32),
@@ -54,9 +54,9 @@ def test_counts_by_hand(settings: Popularity, expected: list[float]) -> None:
 
 def test_answers_anybody_with_the_same() -> None:
     model = Popularity().fit(small())
-    nobody = Queries(users=np.array([-1, 0], np.int32), history=empty_csr(2, 4))
-    assert model.score(nobody).tolist() == [[1, 2, 0, 0]] * 2
-    reason = model.explain(nobody, 1)
+    empty = Queries(users=np.array([-1, 0], np.int32), history=empty_csr(2, 4))
+    assert model.score(empty).tolist() == [[1, 2, 0, 0]] * 2
+    reason = model.explain(empty, 1)
     assert reason.reason == "popularity"
     assert not len(reason.items)
 

@@ -1,4 +1,4 @@
-"""Content: the contract for each metric, sparse and dense, and the definitions by the slow road."""
+"""Content: the contract for each metric, sparse and dense, and the definitions by slow twins."""
 
 import dataclasses
 from typing import Any
@@ -93,7 +93,7 @@ def test_score_is_the_metric_between_profile_and_item(estimator: Content, datase
 
 
 def test_profile_is_of_this_user_alone(dataset: Dataset) -> None:
-    """The widely copied mistake is to average over everybody's items."""
+    """A common mistake is to average over the items of all users."""
     model = Content().fit(dataset)
     alone = model.score(ask([1], len(dataset.items)))
     np.testing.assert_array_equal(model.score(dataset.queries())[5:6], model.score(dataset.queries().block(5, 6)))
@@ -147,8 +147,8 @@ def test_explanation_names_matching_features(estimator: Content, dataset: Datase
 
 def test_explanation_of_an_empty_history_is_empty(dataset: Dataset) -> None:
     for estimator in BOTH:
-        nobody = Queries(users=np.array([-1], np.int32), history=empty_csr(1, len(dataset.items)))
-        explanation = estimator.fit(dataset).explain(nobody, 3)
+        empty = Queries(users=np.array([-1], np.int32), history=empty_csr(1, len(dataset.items)))
+        explanation = estimator.fit(dataset).explain(empty, 3)
         assert len(explanation.items) == 0
         assert explanation.features == ()
 

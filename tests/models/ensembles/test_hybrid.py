@@ -52,7 +52,7 @@ class TestSwitch(EstimatorContract, OddDataContract):
 
 @dataclasses.dataclass(frozen=True)
 class Fixed:
-    """A part with the same scores for everybody who has a history of its kind."""
+    """A part with the same scores for every user with a history."""
 
     scores: tuple[float, ...]
     reason: str = "history"
@@ -174,11 +174,11 @@ def test_new_items_are_scored_by_the_parts_that_read_content(mode: str, dataset:
     assert larger.n_items == 42
     history = np.zeros((1, 42), np.float32)
     history[0, [6, 10, 14, 18, 22, 26]] = 1
-    asker = Queries(users=np.array([-1], np.int32), history=sp.csr_array(history))
-    scores = larger.score(asker)[0]
+    query = Queries(users=np.array([-1], np.int32), history=sp.csr_array(history))
+    scores = larger.score(query)[0]
     # The history is of item 2's genre, not of item 1's.
     assert scores[40] > scores[41]
-    assert larger.explain(asker, 40).reason == "content"
+    assert larger.explain(query, 40).reason == "content"
 
 
 def test_hybrids_of_hybrids(dataset: Dataset) -> None:

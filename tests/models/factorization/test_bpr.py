@@ -32,11 +32,11 @@ def as_new(queries: Queries) -> Queries:
 
 
 def pair_loss(model: BPRModel, data: Dataset, scores: np.ndarray) -> float:
-    """−log σ of the score difference over all pairs of a touched and another item."""
-    touched = data.interactions.toarray() > 0
+    """−log σ of the score difference over all pairs of a positive and another item."""
+    positives = data.interactions.toarray() > 0
     total = [
         np.log1p(np.exp(row[~mine][None] - row[mine][:, None])).mean()
-        for row, mine in zip(scores, touched, strict=True)
+        for row, mine in zip(scores, positives, strict=True)
     ]
     return float(np.mean(total))
 
@@ -95,14 +95,14 @@ def test_the_reasons_are_those_without_which_the_score_falls(negatives: str, dat
     for user in range(0, 60, 4):
         query = as_new(dataset.queries(np.array([user], np.int32)))
         item = int(np.argmax(np.where(query.history.toarray()[0] > 0, -np.inf, model.score(query)[0])))
-        told = model.explain(query, item)
+        explanation = model.explain(query, item)
         dropped = []
-        for reason in told.items:
+        for reason in explanation.items:
             less = query.history.toarray()
             less[0, reason] = 0
             without = Queries(users=query.users, history=sp.csr_array(less))
             dropped.append(model.score(query)[0, item] - model.score(without)[0, item])
-        agree.append(np.corrcoef(told.weights, dropped)[0, 1])
+        agree.append(np.corrcoef(explanation.weights, dropped)[0, 1])
     assert np.median(agree) > 0.6
 
 
@@ -110,14 +110,14 @@ def test_contributions_sum_to_the_part_of_the_score_of_the_user(dataset: Dataset
     model = SMALL.fit(dataset)
     query = dataset.queries(np.array([7], np.int32))
     item = int(np.argmax(model.score(query)[0]))
-    told = model.explain(query, item)
+    explanation = model.explain(query, item)
     own = float(model.score(query)[0, item] - model.items[item, -1])
-    assert told.weights.sum() == pytest.approx(own, rel=1e-4)
-    assert sorted(told.items) == sorted(query.history.indices)
+    assert explanation.weights.sum() == pytest.approx(own, rel=1e-4)
+    assert sorted(explanation.items) == sorted(query.history.indices)
 
 
 @pytest.mark.parametrize(
-    ("wrong", "says"),
+    ("wrong", "message"),
     [
         ({"embedding_dim": 0}, "embedding_dim must be a number of at least 1"),
         ({"learning_rate": 0.0}, "learning_rate must be a positive number"),
@@ -126,6 +126,6 @@ def test_contributions_sum_to_the_part_of_the_score_of_the_user(dataset: Dataset
         ({"epochs": 0}, "epochs must be a number of at least 1"),
     ],
 )
-def test_refuses_settings_outside_their_range(wrong: dict[str, object], says: str) -> None:
-    with pytest.raises(SettingError, match=says):
+def test_refuses_settings_outside_their_range(wrong: dict[str, object], message: str) -> None:
+    with pytest.raises(SettingError, match=message):
         BPR(**wrong)  # type: ignore[arg-type]

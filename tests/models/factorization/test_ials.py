@@ -250,7 +250,7 @@ def test_any_history_solves_its_own_equations(entries: list[tuple[int, float]]) 
 
 
 @pytest.mark.parametrize(
-    ("wrong", "says"),
+    ("wrong", "message"),
     [
         ({"embedding_dim": 0}, "embedding_dim must be a number of at least 1"),
         ({"l2": 0.0}, "l2 must be a positive number"),
@@ -262,6 +262,6 @@ def test_any_history_solves_its_own_equations(entries: list[tuple[int, float]]) 
         ({"relaxation": 2.0}, "relaxation must be a number from 1 to 1.99"),
     ],
 )
-def test_refuses_settings_outside_their_range(wrong: dict[str, object], says: str) -> None:
-    with pytest.raises(SettingError, match=says):
+def test_refuses_settings_outside_their_range(wrong: dict[str, object], message: str) -> None:
+    with pytest.raises(SettingError, match=message):
         IALS(**wrong)  # type: ignore[arg-type]

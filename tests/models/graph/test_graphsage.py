@@ -137,13 +137,13 @@ def test_stops_when_the_time_is_over(dataset: Dataset) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "says"),
+    ("wrong", "message"),
     [
         ({"content_dim": 0}, "content_dim must be a number of at least 1"),
         ({"structure_dropout": 1.5}, "structure_dropout must be a number from 0 to 1"),
         ({"mask_ratio": 0.0}, "mask_ratio must be a number from 0.05 to 0.95"),
     ],
 )
-def test_refuses_settings_outside_their_range(wrong: dict[str, object], says: str) -> None:
-    with pytest.raises(SettingError, match=says):
+def test_refuses_settings_outside_their_range(wrong: dict[str, object], message: str) -> None:
+    with pytest.raises(SettingError, match=message):
         GraphSAGE(**wrong)  # type: ignore[arg-type]

@@ -106,9 +106,9 @@ def test_reasons_of_a_new_user_add_up_to_the_score(dataset: Dataset) -> None:
     model = SMALL.fit(dataset)
     query = as_new(dataset.queries(np.array([7], np.int32)))
     for item in (0, 11, 39):
-        told = model.explain(query, item)
-        assert told.weights.sum() == pytest.approx(float(model.score(query)[0, item]), abs=1e-5)
-        assert sorted(told.items) == sorted(query.history.indices)
+        explanation = model.explain(query, item)
+        assert explanation.weights.sum() == pytest.approx(float(model.score(query)[0, item]), abs=1e-5)
+        assert sorted(explanation.items) == sorted(query.history.indices)
 
 
 def test_threads_do_not_change_a_bit(dataset: Dataset) -> None:
@@ -126,7 +126,7 @@ def test_stops_when_the_time_is_over(dataset: Dataset) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "says"),
+    ("wrong", "message"),
     [
         ({"embedding_dim": 0}, "embedding_dim must be a number of at least 1"),
         ({"temperature": 0.0}, "temperature must be a positive number"),
@@ -136,6 +136,6 @@ def test_stops_when_the_time_is_over(dataset: Dataset) -> None:
         ({"weighting": "bm25"}, "weighting must be one of none, binary, log"),
     ],
 )
-def test_refuses_settings_outside_their_range(wrong: dict[str, object], says: str) -> None:
-    with pytest.raises(SettingError, match=says):
+def test_refuses_settings_outside_their_range(wrong: dict[str, object], message: str) -> None:
+    with pytest.raises(SettingError, match=message):
         LightGCN(**wrong)  # type: ignore[arg-type]

@@ -103,7 +103,7 @@ def test_stops_when_the_time_is_over(dataset: Dataset) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "says"),
+    ("wrong", "message"),
     [
         ({"n_negatives": 0}, "n_negatives must be a number of at least 1"),
         ({"negative_weight": 0.0}, "negative_weight must be a positive number"),
@@ -111,6 +111,6 @@ def test_stops_when_the_time_is_over(dataset: Dataset) -> None:
         ({"l2": -1.0}, "l2 must be a number of at least 0"),
     ],
 )
-def test_refuses_settings_outside_their_range(wrong: dict[str, object], says: str) -> None:
-    with pytest.raises(SettingError, match=says):
+def test_refuses_settings_outside_their_range(wrong: dict[str, object], message: str) -> None:
+    with pytest.raises(SettingError, match=message):
         UltraGCN(**wrong)  # type: ignore[arg-type]

@@ -85,7 +85,7 @@ def test_stops_when_the_time_is_over(dataset: Dataset) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "says"),
+    ("wrong", "message"),
     [
         ({"n_layers": 0}, "n_layers must be a number of at least 1"),
         ({"contrast_layer": 3}, "contrast_layer must be a number from 1 to 2"),
@@ -93,6 +93,6 @@ def test_stops_when_the_time_is_over(dataset: Dataset) -> None:
         ({"contrast_temperature": 0.0}, "contrast_temperature must be a positive number"),
     ],
 )
-def test_refuses_settings_outside_their_range(wrong: dict[str, object], says: str) -> None:
-    with pytest.raises(SettingError, match=says):
+def test_refuses_settings_outside_their_range(wrong: dict[str, object], message: str) -> None:
+    with pytest.raises(SettingError, match=message):
         XSimGCL(**wrong)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""EASE: the contract, and the closed form by the slow road."""
+"""EASE: the contract, and the closed form, item by item."""
 
 import dataclasses
 from types import SimpleNamespace
@@ -79,7 +79,7 @@ def test_a_matrix_that_does_not_fit_is_inverted_in_a_file(top: int, monkeypatch:
     weights = how.fit(data, Run(budget=Budget(memory=room))).weights
     assert type(weights) is type(expected)
     if top:
-        # Items that the same users touched tie, and rounding decides which of them is kept.
+        # Items with the same users tie, and rounding decides which of them is kept.
         weights, expected = (np.sort(each.toarray(), axis=0) for each in (weights, expected))
     np.testing.assert_allclose(weights, expected, atol=2e-6)
     with pytest.raises(BudgetError, match="even with its 360 kB in a file, needs about"):

@@ -83,7 +83,7 @@ def test_all_items_as_neighbors_is_the_regression_on_all_others(dataset: Dataset
     together = X.T @ X
     ridge = how.l2 * np.diag(together).mean() / np.sqrt((X > 0).sum(axis=0).mean())
     for item in range(0, 40, 9):
-        # Items that share no user with this one are no neighbours; in the closed form they may still help.
+        # Items that share no user with this one are no neighbors; in the closed form they may still have weights.
         others = np.flatnonzero(together[item] * (np.arange(40) != item))
         expected = np.linalg.solve(
             together[np.ix_(others, others)] + ridge * np.eye(len(others)), together[others, item]

@@ -1,4 +1,4 @@
-"""SANSA: the contract, and EASE as the limit of all neighbours."""
+"""SANSA: the contract, and EASE as the limit of all items as neighbors."""
 
 import numpy as np
 import pytest

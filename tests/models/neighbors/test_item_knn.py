@@ -25,7 +25,7 @@ class TestPearson(EstimatorContract, OddDataContract):
 
 
 class TestEuclidean(EstimatorContract, OddDataContract):
-    # Distances favour items that few touched: it finds less than popularity does.
+    # Distances favor items with few users: it finds less than popularity does.
     estimator = ItemKNN(n_neighbors=20, similarity="euclidean", weighting="log", shrinkage=2)
     min_recall = 0.2
 
@@ -57,7 +57,7 @@ def slow_similarity(x: np.ndarray, y: np.ndarray, measure: str) -> float:
 
 
 def slow_lists(rows: np.ndarray, estimator: ItemKNN) -> np.ndarray:
-    """(N, N): column i holds the k neighbours of item i."""
+    """(N, N): column i has the k neighbors of item i."""
     n = len(rows)
     S = np.zeros((n, n))
     for i, j in np.ndindex(n, n):
@@ -83,15 +83,15 @@ def test_agrees_with_dense_loops(seed: int, similarity: str, weighting: str, shr
     data = data.with_events(dataclasses.replace(data.events, weight=weight))
     estimator = ItemKNN(12, similarity=similarity, weighting=weighting, shrinkage=shrinkage)
     X = data.interactions.toarray().astype(np.float64)
-    rows, touched = X.T, X
+    rows, history = X.T, X
     if weighting == "tfidf":
-        # Users are the terms of an item: who touched much says less.
-        touched = np.log2(1 + X)
-        rows = touched.T * np.log(X.shape[1] / np.maximum((X > 0).sum(axis=1), 1))
+        # Users are the terms of an item: those with long histories have a lower weight.
+        history = np.log2(1 + X)
+        rows = history.T * np.log(X.shape[1] / np.maximum((X > 0).sum(axis=1), 1))
     model = estimator.fit(data)
     lists = slow_lists(rows, estimator)
     np.testing.assert_allclose(model.similar.toarray(), lists, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(model.score(data.queries()), touched @ lists, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(model.score(data.queries()), history @ lists, rtol=1e-4, atol=1e-4)
 
 
 def test_each_item_has_its_own_k_neighbors() -> None:
@@ -126,9 +126,9 @@ def test_golden_similarities(similarity: str, first: list[float], second: list[f
 
 def test_by_content_items_without_interactions_have_neighbors(dataset: Dataset) -> None:
     few = dataset.with_events(dataset.events.take(dataset.events.item != 4))
-    asker = Queries(users=np.array([-1], np.int32), history=few.interactions[[0]])
-    assert not ItemKNN().fit(few).score(asker)[0, 4]
-    assert ItemKNN(by="content", columns=("genres",)).fit(few).score(asker)[0, 4] > 0
+    query = Queries(users=np.array([-1], np.int32), history=few.interactions[[0]])
+    assert not ItemKNN().fit(few).score(query)[0, 4]
+    assert ItemKNN(by="content", columns=("genres",)).fit(few).score(query)[0, 4] > 0
 
 
 def test_a_new_item_scores_as_its_twin_in_content(dataset: Dataset) -> None:
@@ -137,13 +137,13 @@ def test_a_new_item_scores_as_its_twin_in_content(dataset: Dataset) -> None:
     larger = model.extend(dataset.item_table.take(np.array([6])))
     history = np.zeros((1, larger.n_items), np.float32)
     history[0, [2, 10, 11]] = 1
-    asker = Queries(users=np.array([-1], np.int32), history=sp.csr_array(history))
-    scores = larger.score(asker)[0]
+    query = Queries(users=np.array([-1], np.int32), history=sp.csr_array(history))
+    scores = larger.score(query)[0]
     assert scores[40] == pytest.approx(scores[6], rel=1e-5)
     assert scores[40] > 0
-    old = Queries(users=asker.users, history=sp.csr_array(history[:, :40]))
+    old = Queries(users=query.users, history=sp.csr_array(history[:, :40]))
     np.testing.assert_allclose(scores[:40], model.score(old)[0], rtol=1e-6)
-    reason = larger.explain(asker, 40)
+    reason = larger.explain(query, 40)
     assert reason.reason == "content"
     assert reason.features[0] == "genres: crime"
 

@@ -70,14 +70,14 @@ def slow_ratings(model: RatingKNNModel, data: Dataset) -> np.ndarray:
     np.fill_diagonal(S, 0)
     out = base.copy()
     for u, i in np.ndindex(*R.shape):
-        similar, said = (S[i], left[u]) if by_items else (S[u], left[:, i])
+        similar, residuals = (S[i], left[u]) if by_items else (S[u], left[:, i])
         pool = [j for j in np.argsort(-S[i if by_items else u], kind="stable") if similar[j] > 0][
             : settings.n_candidates
         ]
-        speak = [j for j in pool if not np.isnan(said[j])][: settings.n_neighbors]
-        if speak:
-            mean = sum(similar[j] * said[j] for j in speak) / sum(similar[j] for j in speak)
-            out[u, i] += mean * len(speak) / (len(speak) + settings.damping)
+        used = [j for j in pool if not np.isnan(residuals[j])][: settings.n_neighbors]
+        if used:
+            mean = sum(similar[j] * residuals[j] for j in used) / sum(similar[j] for j in used)
+            out[u, i] += mean * len(used) / (len(used) + settings.damping)
     return out
 
 
@@ -152,7 +152,7 @@ def test_a_user_with_all_ratings_and_an_item_without_ratings(by: str) -> None:
     data = ratings_of([[4, 3, 5, 0], [4, 4, 5, 0], [2, 3, 1, 0]])
     model = RatingKNN(by, shrinkage=0, damping=0).fit(data)
     assert np.isfinite(model.score(data.queries())).all()
-    # Nobody can speak for the last item: it is the user's average item.
+    # No neighbor has rated the last item: its prediction is the baseline.
     expected = model.baseline.mean + model.baseline.user_offsets(data.ratings)
     np.testing.assert_allclose(model.score(data.queries())[:, 3], expected, atol=1e-6)
 

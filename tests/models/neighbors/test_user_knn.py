@@ -90,7 +90,7 @@ def weighted(data: Dataset, seed: int) -> Dataset:
 )
 def test_agrees_with_dense_loops(seed: int, similarity: str, weighting: str, shrinkage: float) -> None:
     data = weighted(make_dataset(n_users=16, n_items=12, per_user=5, seed=seed), seed)
-    # All neighbours, so that a tie at the last place cannot fall differently by rounding.
+    # All neighbors, so that rounding cannot decide a tie at the last position.
     estimator = UserKNN(16, similarity=similarity, weighting=weighting, shrinkage=shrinkage)
     X = data.interactions.toarray().astype(np.float64)
     rows, strength = slow_weights(X, weighting, idf=True), slow_weights(X, weighting, idf=False)
@@ -124,12 +124,12 @@ def test_interests_find_neighbors_without_a_common_item() -> None:
     item = np.concatenate([space[:3], space[3:6], [1, 2, 3]]).astype(np.int32)
     few = data.events.take(np.zeros(9, np.int64))
     data = data.with_events(dataclasses.replace(few, user=user.astype(np.int32), item=item))
-    asker = data.queries(np.array([0], np.int32))
+    query = data.queries(np.array([0], np.int32))
     by_items = UserKNN(shrinkage=0).fit(data)
     by_interests = UserKNN(by="interests", columns=("genres",), shrinkage=0).fit(data)
-    assert by_items.find_neighbors(asker).nnz == 0
-    assert by_interests.find_neighbors(asker).indices.tolist() == [1]
-    reason = by_interests.explain(asker, int(space[3]))
+    assert by_items.find_neighbors(query).nnz == 0
+    assert by_interests.find_neighbors(query).indices.tolist() == [1]
+    reason = by_interests.explain(query, int(space[3]))
     assert reason.reason == "neighbors"
     assert reason.features[0] == "genres: space"
 
@@ -154,8 +154,8 @@ def two_users(first: list[float], second: list[float]) -> Dataset:
 )
 def test_golden_similarities(similarity: str, first: list[float], second: list[float], expected: float) -> None:
     model = UserKNN(similarity=similarity, weighting="none", shrinkage=0).fit(two_users(first, second))
-    asker = Queries(users=np.zeros(1, np.int32), history=sp.csr_array(np.array([first], np.float32)))
-    assert model.find_neighbors(asker).toarray()[0].tolist() == pytest.approx([0, expected], abs=1e-6)
+    query = Queries(users=np.zeros(1, np.int32), history=sp.csr_array(np.array([first], np.float32)))
+    assert model.find_neighbors(query).toarray()[0].tolist() == pytest.approx([0, expected], abs=1e-6)
 
 
 def test_a_known_user_is_not_its_own_neighbor_but_may_be_that_of_a_new_user(dataset: Dataset) -> None:
