@@ -1,4 +1,4 @@
-"""What every kind of feature must do. A kind's test subclasses ``FeatureContract``."""
+"""The laws of every feature transformer. Its test subclasses ``FeatureContract``."""
 
 import dataclasses
 from typing import Any, ClassVar
@@ -21,15 +21,15 @@ def texts(*cells: str) -> np.ndarray:
 
 
 class FeatureContract:
-    """Subclass it as ``TestLabels``; set the feature, a training column, and cells that were not in it."""
+    """Set the feature, a training column, and cells that were not in it."""
 
     feature: ClassVar[Any]
     column: ClassVar[Any]
-    # A cell unlike any of the training column, of the same type.
+    # A cell of the same type that is not in the training column.
     unseen: ClassVar[Any]
-    # Whether a cell that training never held gives a row of zeros, as a word or a category does.
+    # Whether an unseen cell gives a row of zeros, as a word or a category does.
     unseen_gives_zeros: ClassVar[bool] = True
-    # Whether every row that is not zero has length 1.
+    # Whether every row that is not zero has unit length.
     unit: ClassVar[bool] = True
 
     @pytest.fixture(scope="class")
