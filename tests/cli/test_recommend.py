@@ -180,7 +180,7 @@ def test_model_with_a_foreign_class_is_not_loaded(run: Any, log: Path, tmp_path:
     run("fit", "popularity", log, "--out", model)
     manifest = json.loads((model / "manifest.json").read_text())
     manifest.pop("sha256")
-    manifest["value"]["$class"] = "subprocess:Popen"
+    manifest["value"]["$type"] = "subprocess:Popen"
     # Whoever forges a manifest can seal it too: what a class may be is checked by itself.
     (model / "manifest.json").write_text(json.dumps(manifest | {"sha256": artifacts._manifest_digest(manifest)}))
     code, _, err = run("recommend", model, "--user", 1)
