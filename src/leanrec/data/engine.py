@@ -107,7 +107,7 @@ def open_engine(run: Run, share: float = 0.55, encoding: str | None = None) -> I
             f"Got {format_bytes(limit / share)}; raise the memory limit."
         )
     with tempfile.TemporaryDirectory(prefix="leanrec-") as folder:
-        config = {
+        config: dict[str, Any] = {
             # Each thread pins its own buffers, so a small memory limit allows few threads.
             "threads": max(1, min(run.n_threads(), limit // _PER_THREAD)),
             "memory_limit": f"{limit}B",
