@@ -4,14 +4,12 @@ import numba
 import numpy as np
 
 from leanrec.kernels.csr import csr_arrays
-from leanrec.kernels.threads import compile_serial_and_parallel
+from leanrec.kernels.threads import MIN_ROWS_FOR_THREADS, compile_serial_and_parallel
 from leanrec.kernels.topk.selection import ItemMask, mask_array, sift_down, sort_heap
 from leanrec.types import CSR, Float32Array, Int32Array, Int64Array
 
 __all__ = ["dot_scores", "gather_scores", "history_scores", "top_k_sparse"]
 
-# Below this many rows, starting threads costs more than they save.
-_MIN_ROWS_FOR_THREADS = 4
 # Columns with a nonzero sum are tracked in blocks of this size, so that the inner loop has no branch.
 _BLOCK = 64
 
@@ -45,7 +43,7 @@ def history_scores(history: CSR, weights: Float32Array | CSR, items: Int32Array 
         _multiply_dense_columns(starts, columns, data, weights, chosen, scores)
         return scores
     scores = np.zeros((history.shape[0], weights.shape[1]), np.float32)
-    serial = len(scores) < _MIN_ROWS_FOR_THREADS
+    serial = len(scores) < MIN_ROWS_FOR_THREADS
     if isinstance(weights, np.ndarray):
         (_multiply_dense.serial if serial else _multiply_dense.parallel)(starts, columns, data, weights, scores)
         return scores
@@ -80,7 +78,7 @@ def top_k_sparse(
     is_constant = np.ones(rows, np.bool_)
     if rows and n:
         masked = (np.zeros(rows + 1, np.int64), np.zeros(0, np.int32)) if seen is None else csr_arrays(seen)[:2]
-        serial = rows < _MIN_ROWS_FOR_THREADS
+        serial = rows < MIN_ROWS_FOR_THREADS
         work = _select_rows.serial if serial else _select_rows.parallel
         workers = 1 if serial else min(rows, numba.get_num_threads())
         product = _product_arrays(profile, weights)

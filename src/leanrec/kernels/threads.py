@@ -11,7 +11,17 @@ from typing import NamedTuple, TypeVar
 import numba
 import threadpoolctl
 
-__all__ = ["CompiledPair", "compile_serial_and_parallel", "run_by_rows", "run_in_threads", "single_threaded_blas"]
+__all__ = [
+    "MIN_ROWS_FOR_THREADS",
+    "CompiledPair",
+    "compile_serial_and_parallel",
+    "run_by_rows",
+    "run_in_threads",
+    "single_threaded_blas",
+]
+
+# Below this many rows, starting threads costs more than they save: milliseconds on a busy machine.
+MIN_ROWS_FOR_THREADS = 4
 
 _T = TypeVar("_T")
 _lock = threading.Lock()

@@ -7,13 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leanrec.kernels.similarity.aggregation import (
-    MIN_ROWS_FOR_THREADS,
     drop_own_column,
     keep_top_entries,
     mean_over_neighbors,
     mean_over_rated_items,
     rank_entries,
 )
+from leanrec.kernels.threads import MIN_ROWS_FOR_THREADS
 from leanrec.run import Run
 from leanrec.types import CSR
 

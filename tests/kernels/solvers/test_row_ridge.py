@@ -6,8 +6,8 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leanrec.kernels.similarity.aggregation import MIN_ROWS_FOR_THREADS
 from leanrec.kernels.solvers.row_ridge import fit_row_ridges, ridge_target_weights
+from leanrec.kernels.threads import MIN_ROWS_FOR_THREADS
 from leanrec.run import Run
 
 

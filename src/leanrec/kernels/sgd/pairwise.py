@@ -12,7 +12,7 @@ import numba
 import numpy as np
 
 from leanrec.kernels.csr import csr_arrays
-from leanrec.kernels.threads import run_by_rows
+from leanrec.kernels.threads import MIN_ROWS_FOR_THREADS, run_by_rows
 from leanrec.types import CSR, Float32Array, Int32Array, Int64Array
 
 __all__ = ["PairwiseStep", "fold_in_users", "run_epoch"]
@@ -100,7 +100,7 @@ def fold_in_users(
     def fold_rows(rows: slice) -> None:
         _fold_in_rows(starts[rows.start :], columns, items, frequency, *_step_arguments(step), steps, out[rows])
 
-    run_by_rows(fold_rows, len(out), 4)
+    run_by_rows(fold_rows, len(out), MIN_ROWS_FOR_THREADS)
     return out
 
 

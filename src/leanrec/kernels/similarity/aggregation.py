@@ -7,11 +7,10 @@ import numpy as np
 import scipy.sparse as sp
 
 from leanrec.kernels.csr import csr_arrays, entry_rows, indptr_from_counts
-from leanrec.kernels.threads import compile_serial_and_parallel
+from leanrec.kernels.threads import MIN_ROWS_FOR_THREADS, compile_serial_and_parallel
 from leanrec.types import CSR, Float32Array, Int32Array
 
 __all__ = [
-    "MIN_ROWS_FOR_THREADS",
     "RankedLists",
     "drop_own_column",
     "keep_top_entries",
@@ -19,9 +18,6 @@ __all__ = [
     "mean_over_rated_items",
     "rank_entries",
 ]
-
-# Below this many rows, starting threads costs more than they save: milliseconds on a busy machine.
-MIN_ROWS_FOR_THREADS = 4
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ import scipy.sparse as sp
 
 from leanrec.errors import DataError
 from leanrec.kernels.csr import csr_arrays, lists_to_csr
-from leanrec.kernels.threads import compile_serial_and_parallel
+from leanrec.kernels.threads import MIN_ROWS_FOR_THREADS, compile_serial_and_parallel
 from leanrec.kernels.topk.largest import PAD, make_selection_buffers, select_largest
 from leanrec.settings import check_at_least, check_one_of
 from leanrec.types import CSR, Float32Array, empty_csr
@@ -32,8 +32,6 @@ MEASURES = ("dot", "cosine", "tanimoto", "euclidean", "jaccard", "dice", "overla
 _BINARY_MEASURES = ("jaccard", "dice", "overlap")
 # A row with fewer products than 1 / this of the columns visits only the columns it reaches.
 _DENSE_SHARE = 2
-# Below this many rows, starting threads costs more than they save.
-_MIN_ROWS_FOR_THREADS = 4
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -175,7 +173,7 @@ def _find_top_similar(
     counting = bool(shrinkage > 0 or min_shared > 1) and not (
         measure in _BINARY_MEASURES or measure == "pearson" or (a_statistics.is_binary and y_statistics.is_binary)
     )
-    few = rows < _MIN_ROWS_FOR_THREADS
+    few = rows < MIN_ROWS_FOR_THREADS
     # A pass over Y pays off for many rows; a single request goes without.
     column_order = np.arange(Yt.shape[1]) if few else np.argsort(-y_statistics.counts, kind="stable")
     a, y = _unsigned_arrays(A), _unsigned_arrays(Yt)

@@ -4,8 +4,7 @@ import numba
 import numpy as np
 
 from leanrec.kernels.csr import csr_arrays
-from leanrec.kernels.similarity.aggregation import MIN_ROWS_FOR_THREADS
-from leanrec.kernels.threads import run_by_rows
+from leanrec.kernels.threads import MIN_ROWS_FOR_THREADS, run_by_rows
 from leanrec.types import CSR, Float32Array
 
 __all__ = ["fit_row_ridges", "ridge_target_weights"]

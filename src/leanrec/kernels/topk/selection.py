@@ -4,7 +4,7 @@ import numba
 import numpy as np
 
 from leanrec.kernels.csr import csr_arrays
-from leanrec.kernels.threads import compile_serial_and_parallel
+from leanrec.kernels.threads import MIN_ROWS_FOR_THREADS, compile_serial_and_parallel
 from leanrec.types import CSR, Float32Array, Int32Array, Int64Array
 
 __all__ = [
@@ -25,8 +25,6 @@ __all__ = [
 
 ItemMask = np.ndarray[tuple[int], np.dtype[np.bool_]]
 
-# Below this many rows, starting threads costs more than they save.
-_MIN_ROWS_FOR_THREADS = 4
 _BLOCK = 32
 
 
@@ -50,7 +48,7 @@ def top_k(
     items, best = empty_lists(len(scores), k)
     if k and scores.size:
         scores = np.ascontiguousarray(scores, dtype=np.float32)
-        work = _select_rows.serial if len(scores) < _MIN_ROWS_FOR_THREADS else _select_rows.parallel
+        work = _select_rows.serial if len(scores) < MIN_ROWS_FOR_THREADS else _select_rows.parallel
         work(scores, items, best, *row_entries(seen, len(scores)), mask_array(allowed))
     return items, best
 
