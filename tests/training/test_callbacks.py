@@ -61,7 +61,7 @@ def test_search_prunes_a_bad_network() -> None:
     )
     assert found.trials[0].n_epochs == 4
     assert found.estimator.patience == 4  # type: ignore[attr-defined]
-    behind = [trial for trial in found.trials if trial.status == "pruned" and "behind the others" in trial.reason]
-    assert behind
-    assert min(trial.n_epochs for trial in behind) < 4
-    assert min(trial.settings["learning_rate"] for trial in behind) < 0.001
+    pruned = [trial for trial in found.trials if trial.status == "pruned" and "worse than other trials" in trial.reason]
+    assert pruned
+    assert min(trial.n_epochs for trial in pruned) < 4
+    assert min(trial.settings["learning_rate"] for trial in pruned) < 0.001
