@@ -25,7 +25,7 @@ from leanrec.settings import parse_settings
 
 TEXTS = {
     "frappe": list(frappe.TUNED.values()),
-    "gowalla": [*gowalla.TUNED.values(), *gowalla.EXCLUDED - {"hybrid"}, *gowalla.TRAINED],
+    "gowalla": [*gowalla.TUNED.values(), *sorted(gowalla.EXCLUDED - {"hybrid"}), *sorted(gowalla.TRAINED)],
     "knowledge": [text for models in knowledge.MODELS.values() for text in models.values()],
     "large": [
         large.settings_text(name, size) for sizes in large.SIZES.values() for size in sizes for name in large.MODELS
