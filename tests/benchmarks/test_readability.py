@@ -118,6 +118,7 @@ def test_the_report_names_each_goal(
 def test_offenders_are_listed(
     package: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr(readability, "ROOT", package.parents[1])
     found = {}
     for what in ("functions", "classes", "once", "folders", "twice", "untested"):
         monkeypatch.setattr(sys, "argv", ["readability.py", "--package", str(package), "--list", what])
