@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 import leanrec
-from leanrec.cli import demo, doctor, evaluate, fit, frontier, ingest, models, recommend, serve, simulate, tune
+from leanrec.cli import demo, doctor, evaluate, fit, frontier, ingest, models, recommend, serve, tune
 
 __all__ = ["app"]
 
@@ -38,7 +38,7 @@ def _add_global_options(
 
 for command in (
     ingest.ingest,
-    simulate.simulate,
+    ingest.simulate,
     fit.fit,
     evaluate.evaluate,
     frontier.frontier,
