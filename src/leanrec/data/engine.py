@@ -14,6 +14,7 @@ import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
+from leanrec.data.reading_facts import ReadingFacts
 from leanrec.errors import BudgetError, LeanrecError, SourceError
 from leanrec.run import Run
 from leanrec.units import format_bytes
@@ -39,7 +40,7 @@ def quote_literal(value: object) -> str:
 
 
 class SqlEngine:
-    """One DuckDB connection."""
+    """One DuckDB connection, and the facts about what is read through it (``facts``)."""
 
     def __init__(
         self, connection: duckdb.DuckDBPyConnection, limit: int, folder: Path, encoding: str | None = None
@@ -56,6 +57,7 @@ class SqlEngine:
         self.limit = limit
         self.folder = folder
         self.encoding = encoding
+        self.facts = ReadingFacts()
         self._last_number = 0
 
     def next_number(self) -> int:

@@ -299,11 +299,16 @@ def _run_ingest(task: _IngestTask, folder: Path | None) -> IngestResult:
         read = _ReadLog(schema, staged, n_trimmed, profile, tables)
         data, report = _index_log(task, engine, read, show, folder)
     data, notes = add_links(data, links)
+    facts = engine.facts
     report = dataclasses.replace(
         report,
+        understood=facts.understood,
+        unused_columns=facts.unused_columns,
+        joins=facts.joins,
+        skipped_files=facts.skipped_files,
         rejected_in_tables={**report.rejected_in_tables, **links.rejected},
         columns={**report.columns, **links.columns},
-        warnings=(*report.warnings, *links.notes, *notes),
+        warnings=(*report.warnings, *facts.warnings, *links.notes, *notes),
         seconds=time.perf_counter() - began,
     )
     return IngestResult(data, report)

@@ -28,6 +28,9 @@ _GLOBAL_RULES = {"k-core": "fewer events than the k-core", "bots": "bot:", "outl
 class DataReport:
     """Statistics of a data set, and how it was made.
 
+    ``understood``, ``unused_columns``, ``joins``, ``skipped_files`` and most ``warnings`` are collected while the log is read:
+    see ``ReadingFacts``.
+
     Attributes:
         source: where the events came from.
         rows_read: rows of the source, including unreadable lines. It equals events + all rejected rows.
@@ -51,6 +54,10 @@ class DataReport:
         rejected: reject reason → rows of the log.
         rejected_in_tables: reject reason → rows of the item and user tables and of the links.
         columns: the columns that were used: table → {role: column}.
+        understood: role → how its values were read, in a few words ("seconds", "whole numbers").
+        unused_columns: column of the log that was not used → what it has, and how to use it.
+        joins: table beside the log → what it matched, such as "118 of 120 items".
+        skipped_files: file of the log that was not read → why.
         item_columns: columns of the item table.
         user_columns: columns of the user table.
         warnings: what to check.
@@ -83,6 +90,10 @@ class DataReport:
     rejected: Mapping[str, int] = dataclasses.field(default_factory=dict)
     rejected_in_tables: Mapping[str, int] = dataclasses.field(default_factory=dict)
     columns: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
+    understood: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    unused_columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    joins: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    skipped_files: Mapping[str, str] = dataclasses.field(default_factory=dict)
     item_columns: tuple[str, ...] = ()
     user_columns: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
