@@ -157,7 +157,9 @@ def shorten(parameter: str) -> str:
     """A parameter without module paths and memory addresses."""
     parameter = re.sub(r"<factory>|<object object at 0x[0-9a-f]+>", "...", parameter)
     parameter = re.sub(r" at 0x[0-9a-f]+", "", parameter)
-    parameter = re.sub(r"(?:\w+\.)+(?=\w)", "", parameter) if ": " in parameter else parameter
+    # A name before a dot, not a digit: 0.5 stays 0.5.
+    parameter = re.sub(r"(?:\b[A-Za-z_]\w*\.)+(?=\w)", "", parameter) if ": " in parameter else parameter
+    parameter = re.sub(r"<(\w+): [^<>]*>", r"\1", parameter)
     return re.sub(r"(?s)= \w+\(.{60,}$", "= ...", parameter)
 
 
