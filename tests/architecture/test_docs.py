@@ -1,5 +1,6 @@
 """Documentation that is out of date fails here."""
 
+import ast
 import importlib.util
 import re
 import sys
@@ -56,6 +57,21 @@ def test_every_public_name_has_a_docstring(generate: ModuleType) -> None:
                 assert value.__doc__, f"{package}.{name}"
 
 
+def test_defaults_in_signatures_are_those_of_the_code(generate: ModuleType) -> None:
+    page = generate.build_package_page("leanrec")
+    assert "\n    valid: float = 0.1,\n" in page
+    assert "\n    known: float = 0.8,\n" in page
+    assert "\n    time_kind: TimeKind = UNKNOWN,\n" in page
+
+
+def test_every_module_begins_with_one_short_sentence() -> None:
+    for file in (ROOT / "src" / "leanrec").rglob("*.py"):
+        line = (ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or "").partition("\n")[0]
+        assert line.endswith("."), f"{file}: {line}"
+        assert ". " not in line, f"{file}: {line}"
+        assert len(line) <= 120, f"{file}: {line}"
+
+
 def test_every_command_and_flag_has_help() -> None:
     for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
         assert command.help, name
@@ -77,6 +93,18 @@ def test_every_setting_of_a_model_is_described() -> None:
         if not each.doc
     ]
     assert not missing
+
+
+def test_settings_in_documents_exist() -> None:
+    settings = {info.name: {each.name for each in describe_settings(info.settings)} for info in list_models().values()}
+    pages = [page for page in (ROOT / "docs").rglob("*.md") if page.parent.name != "reference"]
+    for page in [ROOT / "README.md", *pages]:
+        text = page.read_text(encoding="utf-8")
+        given = re.findall(r"(?:--model|-m)[ =](\w+)((?:,\w+=(?:\[[^\]]*\]|[^\s,`\]]+))+)", text)
+        given += re.findall(r"leanrec (?:fit|tune) ([a-z]\w+)([^\n`]*)", text)
+        for name, options in given:
+            for setting in re.findall(r"(?:,|--set )(\w+)=", options):
+                assert setting in settings[name], f"{page}: {name} has no setting {setting}"
 
 
 def test_every_page_is_in_the_navigation() -> None:

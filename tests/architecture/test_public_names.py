@@ -71,6 +71,25 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
         exec("from leanrec.evaluation import no_such_name")
 
 
+def test_every_package_with_exports_has_a_page() -> None:
+    text = (ROOT / "docs" / "generate.py").read_text(encoding="utf-8")
+    listed = set(re.findall(r'^    "(leanrec[\w.]*)",$', text, re.MULTILINE))
+    assert listed == {*PACKAGES, *MODULES}
+    source = ROOT / "src"
+    lazy = [file.parent for file in source.rglob("__init__.py") if "export_lazily(" in file.read_text(encoding="utf-8")]
+    assert {".".join(folder.relative_to(source).parts) for folder in lazy} == set(PACKAGES)
+
+
+def test_names_in_prose_are_public_and_exist() -> None:
+    public = {*PACKAGES, *MODULES, "leanrec.cli", "leanrec.cli.messages"}
+    files = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
+    for file in [*files, *(ROOT / "src").rglob("*.py")]:
+        for path in re.findall(r"`(leanrec(?:\.\w+)+)`", file.read_text(encoding="utf-8")):
+            package, _, name = path.rpartition(".")
+            exists = path in public or (package in public and hasattr(importlib.import_module(package), name))
+            assert exists or file.name == "_lazy.py", f"{file}: {path}"
+
+
 def code_of(file: Path) -> Iterator[str]:
     """The Python code of a file: all of it, or the code blocks of a Markdown page."""
     text = file.read_text(encoding="utf-8")

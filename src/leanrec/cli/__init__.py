@@ -1,4 +1,4 @@
-"""The ``leanrec`` command. A command parses its options, calls one function of the library, and prints the result."""
+"""The ``leanrec`` command: each command parses its options, calls the library, and prints the result."""
 
 import os
 import sys

@@ -48,7 +48,7 @@ def frontier(
     split: SplitOptions,
     train: TrainOptions,
 ) -> None:
-    """Fit one model of every family, show quality beside cost, and choose the best within a budget."""
+    """Fit every model that the data supports, show quality beside cost, and choose the best within a budget."""
     from leanrec.budget import Budget
     from leanrec.evaluation.frontier.frontier import frontier as measure_frontier
     from leanrec.units import parse_bytes, parse_seconds

@@ -1,4 +1,4 @@
-"""``leanrec ingest``: read and clean a log, and print the data report. ``leanrec simulate``: write a simulated log."""
+"""``leanrec ingest`` and ``leanrec simulate``: read, clean and report a log, or write a simulated one."""
 
 from collections.abc import Mapping
 from dataclasses import asdict

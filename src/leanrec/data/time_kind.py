@@ -1,4 +1,4 @@
-"""What the times of an interaction log mean: timestamps, a scale shared by all users, an order within each user, or nothing.
+"""What the times of a log mean: timestamps, a scale shared by all users, an order within each user, or nothing.
 
 The kind is decided once, where events become a ``Dataset``, and saved with it as ``Dataset.time_kind``.
 """

@@ -97,7 +97,7 @@ def compare(
     n_resamples: int = 10_000,
     seed: int = 0,
 ) -> ModelComparison:
-    """Paired tests between models, corrected for their number.
+    """Compare models by paired tests on the same queries, corrected for multiple comparisons.
 
     p comes from a two-sided sign-flip test (Fisher 1935; recommended for ranking metrics by Smucker, Allan
     and Carterette, CIKM 2007), the interval from a paired bootstrap, the correction from Holm, "A Simple

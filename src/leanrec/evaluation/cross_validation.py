@@ -92,8 +92,8 @@ def cross_validate(
 
     Folds in time, the default where events have times, use a rolling origin: each trains on all events before a moment
     and is evaluated on those that follow, so nothing leaks from the future and drift becomes visible. See
-    ``leanrec.data.splits.folds.make_folds``. The same data, folds and seed give the same queries, so two models can be
-    compared by ``leanrec.evaluation.compare.compare``.
+    ``leanrec.data.make_folds``. The same data, folds and seed give the same queries, so two models can be
+    compared by ``leanrec.compare``.
 
     Args:
         estimator: a model by name, or settings.

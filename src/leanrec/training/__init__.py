@@ -1,4 +1,4 @@
-"""The training engine for models fitted by gradient descent (torch). Knows no model by name."""
+"""The training engine for models fitted by gradient descent (torch); it knows no model by name."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,8 @@
-"""Negative sampling: uniform or by popularity, and selection of the hardest candidates."""
+"""Negative sampling for models of histories: uniform, by popularity, or the hardest candidates.
+
+Others draw their own: BPR in ``kernels.sgd.pairwise``, graph models in ``models.graph.core.training``, CTR models in
+``models.ctr.core.training``.
+"""
 
 import dataclasses
 

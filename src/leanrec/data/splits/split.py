@@ -105,7 +105,7 @@ def split(
 
     Args:
         data: the data set.
-        how: one of ``HOW``.
+        how: one of the ways above.
         valid: share of positive events, users or items; leave-one-out only checks whether it is 0.
         test: the same for test.
         seed: random seed of random, cold-users and cold-items.

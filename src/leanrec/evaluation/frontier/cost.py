@@ -1,4 +1,7 @@
-"""Cost of a model: to fit, to store, to answer requests. ``COST_METHOD`` documents each measurement."""
+"""Cost of a model: to fit, to store, to answer requests.
+
+``COST_METHOD`` documents each measurement.
+"""
 
 import contextlib
 import dataclasses

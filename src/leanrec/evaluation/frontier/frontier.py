@@ -176,7 +176,7 @@ def frontier(
         deep: without ``models``, also the models that train for minutes, most of them with torch.
         budget: limits on the cost of each model.
         metric: quality metric of the selection, with its cut-off.
-        split: name of a split (see ``leanrec.data.splits.split.split``), or a split.
+        split: name of a split (see ``leanrec.split``), or a split.
         run: seed, threads, memory, time for all fits together, progress bar.
         isolate: measure each model in a fresh process, so that models do not influence each other: about one second
             more for each. Settings that a subprocess cannot read are measured in this process.

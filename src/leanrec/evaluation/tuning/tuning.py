@@ -103,7 +103,7 @@ def tune(
             the model declares, or are fixed. A single value fixes a setting.
         search: length and strategy.
         metric: a ranking metric with its cut-off, or "rmse" or "mae".
-        split: name of a split (see ``leanrec.data.splits.split.split``), or a split.
+        split: name of a split (see ``leanrec.split``), or a split.
         run: seed, threads, budget and progress bar; its ``fit_time`` applies to each fit. Other callbacks are ignored.
 
     Raises:

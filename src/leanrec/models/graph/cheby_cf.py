@@ -47,7 +47,7 @@ class ChebyCF:
 
     Cost: fit O(n_iter · (E · D + N · D²)) time and ``fit_bytes``; a query O(Σ over the users who share an item
     of their histories + N · D), and O(E) for each order above 1; the model 16 E + 4 N · D bytes. With ``top_k`` the
-    fit also answers N queries, a query costs O(L · top) and the model 8 N · top bytes.
+    fit also answers N queries, a query costs O(L · top_k) and the model 8 N · top_k bytes.
     """
 
     flatness: float = setting(

@@ -54,8 +54,8 @@ class GraphSAGE:
     (``structure_dropout``) has neither structure nor neighbors, as new items do. All items share the weights, so that a
     new item needs content and a new user a history, and no refit.
 
-    Cost: fit O(Σ_u L_u²) for the neighbors, then a step O(N · F · D + E · D + U · negatives · D) for F features; memory
-    ``fit_bytes``; a query O(L · D + N · D); the model 4 N · D bytes; a new item O(F · D).
+    Cost: fit O(Σ_u L_u²) for the neighbors, then a step O(N · F · D + E · D + batch_size · n_negatives · D) for F
+    features; memory ``fit_bytes``; a query O(L · D + N · D); the model 4 N · D bytes; a new item O(F · D).
     """
 
     READS: ClassVar[frozenset[str]] = frozenset({"history", "content"})

@@ -41,8 +41,8 @@ class XSimGCL(GraphTraining):
     node, the mean of all layers and layer ``contrast_layer``, which are contrasted with those of
     ``contrast_batch_size`` nodes. The gradient treats the noise as a constant.
 
-    Cost: a step O(4 layers · E · D + batch · negatives · D + views² · D); memory ``fit_bytes``; a query O(L · D + N · D);
-    the model 4 D (U + 2 N) bytes.
+    Cost: a step O(4 n_layers · E · D + batch_size · n_negatives · D + contrast_batch_size² · D); memory ``fit_bytes``; a
+    query O(L · D + N · D); the model 4 D (U + 2 N) bytes.
     """
 
     COST: ClassVar[str] = "minutes"
