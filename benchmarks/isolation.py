@@ -1,6 +1,6 @@
 """Cost of models measured in a subprocess and in this process, side by side.
 
-    python benchmarks/apart.py [MODEL …]
+    python benchmarks/isolation.py [MODEL …]
 
 Prints for each model the start-up of the process, and fit time, peak memory, p50, p99 and first request measured in
 both ways: whether isolation changes the figures.
