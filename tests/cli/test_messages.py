@@ -32,6 +32,8 @@ SOURCE = Path(__file__).parents[2] / "src" / "leanrec"
         ("Pass cleaning=CleaningRules(rating_range=(1, 5)).", "Pass --rating-range 1..5."),
         ("With positive_from, lower ratings get weight 0.", "With --positive-from, lower ratings get weight 0."),
         ("No file 'my_time_format' here.", "No file 'my_time_format' here."),
+        ("Pass allow_rejects=True.", "Pass --allow-rejects."),
+        ("Count them with allow_repeats=True, or leave them.", "Count them with --allow-repeats, or leave them."),
         ("l2 must be a positive number. Got -1.", "l2 must be a positive number. Got -1."),
     ],
 )

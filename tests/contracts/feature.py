@@ -94,7 +94,7 @@ class FeatureContract:
     def test_missing_values_are_no_error(self, fitted: Any) -> None:
         X = fitted.transform(self.missing)
         self.check(X, 2, fitted)
-        values = [place for place, name in enumerate(fitted.names) if name != "missing"]
+        values = [column for column, name in enumerate(fitted.names) if name != "missing"]
         assert X[:, values].nnz == 0
 
     def test_a_column_that_is_not_there_counts_as_missing(self, fitted: Any) -> None:

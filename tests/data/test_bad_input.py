@@ -74,7 +74,7 @@ def test_a_column_whose_values_do_not_fit_its_name_is_skipped_with_a_warning(tmp
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "says"),
+    ("name", "content", "expected"),
     [
         ("x.csv", b"", "is empty: it has no bytes. Check how it was written."),
         ("x.csv", b"\n\n", "is empty: it has no line of text"),
@@ -95,15 +95,15 @@ def test_a_column_whose_values_do_not_fit_its_name_is_skipped_with_a_warning(tmp
     ],
     ids=["empty", "blank", "binary", "utf16", "fake-parquet", "cut-parquet", "no-json", "header-only"],
 )
-def test_files_that_are_not_what_they_should_be(name: str, content: bytes, says: str, tmp_path: Path) -> None:
+def test_files_that_are_not_what_they_should_be(name: str, content: bytes, expected: str, tmp_path: Path) -> None:
     path = write(tmp_path / name, content)
     found = message(SourceError, path)
     assert str(path) in found
-    assert says in found
+    assert expected in found
     assert "\n" not in found
 
 
-def test_a_missing_file_names_its_neighbours(tmp_path: Path) -> None:
+def test_a_missing_file_names_similar_files(tmp_path: Path) -> None:
     write(tmp_path / "ratings.csv", GOOD)
     path = tmp_path / "rating.csv"
     assert message(SourceError, path) == f"{path} does not exist. In {tmp_path} there is: ratings.csv. Check the path."
@@ -266,7 +266,7 @@ def test_too_many_event_types_mean_the_wrong_column() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "says"),
+    ("options", "expected"),
     [
         ({"event_weights": {"buy": 3}}, "event_weights must name event types of the log. Got 'buy'; the log has view."),
         (
@@ -279,13 +279,13 @@ def test_too_many_event_types_mean_the_wrong_column() -> None:
     ],
     ids=["kind", "weight", "bar", "quarantine", "window"],
 )
-def test_options_that_do_not_fit(options: dict, says: str) -> None:
+def test_options_that_do_not_fit(options: dict, expected: str) -> None:
     frame = pd.DataFrame({"user": [1], "item": [2], "event": ["view"]})
-    assert says in message(SettingError, frame, **options)
+    assert expected in message(SettingError, frame, **options)
 
 
 @pytest.mark.parametrize(
-    ("settings", "says"),
+    ("settings", "expected"),
     [
         ({"min_user": 0}, "min_user must be a number of at least 1. Got 0."),
         ({"duplicates": "maybe"}, "duplicates must be one of drop, keep. Got 'maybe'."),
@@ -298,8 +298,8 @@ def test_options_that_do_not_fit(options: dict, says: str) -> None:
         ({"bot_sigmas": -1}, "bot_sigmas must be a positive number. Got -1."),
     ],
 )
-def test_settings_of_cleaning_are_checked_where_they_are_written(settings: dict, says: str) -> None:
-    with pytest.raises(SettingError, match=re.escape(says)):
+def test_settings_of_cleaning_are_checked_where_they_are_written(settings: dict, expected: str) -> None:
+    with pytest.raises(SettingError, match=re.escape(expected)):
         CleaningRules(**settings)
 
 

@@ -84,11 +84,11 @@ small = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), max_size=8)
 @given(old=small, new=small)
 def test_new_events_agree_with_counting(old: list[tuple[int, int]], new: list[tuple[int, int]]) -> None:
     left, expected = Counter(old), []
-    for place, pair in enumerate(new, len(old)):
+    for row, pair in enumerate(new, len(old)):
         if left[pair] > 0:
             left[pair] -= 1
         else:
-            expected.append(place)
+            expected.append(row)
     columns = np.array([*old, *new], np.int64).reshape(-1, 2).T
     assert find_new_events(len(old), *columns).tolist() == expected
 

@@ -21,7 +21,7 @@ TITLES = texts(*(f"{['red', 'blue'][i % 2]} story of {i}" for i in range(N)))
         ("plot", texts(*(f"One{i}, two{i}, and {i} more, {i} again" for i in range(N))), "text", "texts of"),
         ("genres", texts(*["Comedy|Drama", "Drama", "Crime|Drama"] * 20), "labels", "separated by '|'"),
         ("tags", texts(*["a, b", "b, c", ""] * 20), "labels", "separated by ','"),
-        ("colour", texts(*["red", "green", ""] * 20), "category", "2 values, 20 cells each on average"),
+        ("color", texts(*["red", "green", ""] * 20), "category", "2 values, 20 cells each on average"),
         ("year", 1980.0 + np.arange(N) % 30, "number", "30 distinct numbers"),
         ("price", texts(*(f"{i}.50" for i in range(N))), "number", "60 distinct numbers"),
         ("weight", RNG.normal(size=N), "number", "60 distinct numbers"),

@@ -42,11 +42,11 @@ def test_texts_without_a_known_word_are_zero_and_not_a_direction() -> None:
 
 def test_centring_takes_the_common_direction_away() -> None:
     column = texts(*(f"a film about {word}" for word in ("love", "war", "cooking", "chess", "space", "horses")))
-    plain, centred = (
+    plain, centered = (
         StaticEmbedding(center=center).fit(column).transform(column).toarray() for center in (False, True)
     )
     above = np.triu_indices(6, 1)
-    assert abs((centred @ centred.T)[above].mean()) < (plain @ plain.T)[above].mean()
+    assert abs((centered @ centered.T)[above].mean()) < (plain @ plain.T)[above].mean()
 
 
 def test_reads_a_folder_of_model2vec(tmp_path: Path) -> None:

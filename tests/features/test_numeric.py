@@ -1,4 +1,4 @@
-"""Numbers: the contract, and what standardised and spread numbers must keep."""
+"""Numbers: the contract, standard scaling, and quantile bins."""
 
 import numpy as np
 import pytest

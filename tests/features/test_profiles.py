@@ -1,4 +1,4 @@
-"""Interests by hand."""
+"""Interest profiles against values by hand."""
 
 import numpy as np
 import pytest

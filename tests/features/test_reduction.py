@@ -1,4 +1,4 @@
-"""The truncated TruncatedSVD against the full one of numpy."""
+"""Truncated SVD against the full decomposition by NumPy."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The ring that tells models of order from others: whoever does not look at the order fails it."""
+"""A ring of items whose next item depends on the order: models that ignore the order cannot predict it."""
 
 import pytest
 

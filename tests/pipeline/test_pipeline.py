@@ -166,7 +166,7 @@ class TestRecommend:
             ({"history": [100], "weights": [1.0, 2.0]}, SettingError, "weights must have 1 entries"),
             ({"history": [100], "ratings": []}, SettingError, "ratings must have 1 entries"),
             ({"user": "user-1", "ratings": [1.0]}, SettingError, "need a history"),
-            ({"user": "user-1", "where": {"colour": "red"}}, SettingError, "no column 'colour'"),
+            ({"user": "user-1", "where": {"color": "red"}}, SettingError, "no column 'color'"),
         ],
     )
     def test_a_wrong_call_raises_a_clear_error(
@@ -348,7 +348,7 @@ class TestNewItems:
 
     def test_missing_and_unknown_columns_of_new_items_are_ignored(self, dataset: Dataset) -> None:
         pipeline = Pipeline.fit(get_model("content")(), dataset)
-        table = Table({"genres": np.array(["space"], STRINGS), "colour": np.array(["red"], STRINGS)})
+        table = Table({"genres": np.array(["space"], STRINGS), "color": np.array(["red"], STRINGS)})
         assert pipeline.add_items([900], table) == 1
         assert pipeline.catalog.content(40) == {"genres": "space"}
 

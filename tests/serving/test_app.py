@@ -298,7 +298,7 @@ class TestErrors:
             ("GET", "/recommend?user=user-1&n=many", None, 422, "Got 'many'"),
             ("GET", "/recommend?user=user-1&where={", None, 422, "where must be JSON"),
             ("GET", "/recommend?user=user-1&where=3", None, 422, "must be a JSON object"),
-            ("GET", "/recommend?user=user-1&where={%22colour%22:1}", None, 422, "no column 'colour'"),
+            ("GET", "/recommend?user=user-1&where={%22color%22:1}", None, 422, "no column 'color'"),
             ("POST", "/recommend", {"history": [], "where": {"genres": ["x"] * 200_000}}, 422, "at most 1,000 values"),
             (
                 "POST",

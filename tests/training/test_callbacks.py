@@ -53,11 +53,11 @@ def test_an_exception_of_a_callback_ends_the_fit() -> None:
 
 
 def test_search_prunes_a_bad_network() -> None:
-    usual = SASRec(**(TINY | {"embedding_dim": 16, "batch_size": 256, "patience": 0, "learning_rate": 0.01}))
+    estimator = SASRec(**(TINY | {"embedding_dim": 16, "batch_size": 256, "patience": 0, "learning_rate": 0.01}))
     space = {"learning_rate": "0.00001,0.00002,0.01,0.02,0.03", "dropout": "0.05..0.2"}
     parts = split(make_dataset(n_users=400), "leave-one-out")
     found = tune(
-        usual, make_dataset(n_users=400), space=space, search=Search(trials=10), split=parts, run=Run(threads=1)
+        estimator, make_dataset(n_users=400), space=space, search=Search(trials=10), split=parts, run=Run(threads=1)
     )
     assert found.trials[0].n_epochs == 4
     assert found.estimator.patience == 4  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""What is kept from training, and how it judges."""
+"""Early stopping: the held-out events, and NDCG on them."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""Where data is looked for."""
+"""Bundled samples, and folders in which local data sets are searched."""
 
 from pathlib import Path
 

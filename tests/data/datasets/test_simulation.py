@@ -1,4 +1,4 @@
-"""Simulated behaviour: exact counts, the marginals of its preferences, one log for one seed, and a preferences that cannot be beaten."""
+"""Simulated logs: exact counts, the distribution of items and users, one log per seed, and preferences that no model can beat."""
 
 import itertools
 from pathlib import Path

@@ -102,7 +102,7 @@ def test_text_of_several_lines_stays_one_field(tmp_path: Path, monkeypatch: pyte
     assert (report.rows_read, report.rejected) == (2, {})
 
 
-def test_good_text_of_several_lines_survives_the_csv_repair_of_its_neighbours(tmp_path: Path) -> None:
+def test_good_text_of_several_lines_survives_the_repair_of_its_neighbors(tmp_path: Path) -> None:
     path = write(
         tmp_path / "x.csv", HEAD + 'u0,i0,"one\ntwo, ""three""\n"\nu1,i1,"broken\nu2,i2,"good"\nu3,i3,5" disk\n'
     )

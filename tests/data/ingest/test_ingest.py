@@ -182,7 +182,7 @@ def test_a_bare_file_with_text_works_as_it_is(tmp_path: Path) -> None:
     }
 
 
-def test_one_file_per_behaviour_ignores_a_number_column_named_event(tmp_path: Path) -> None:
+def test_one_file_per_event_type_ignores_a_number_column_named_event(tmp_path: Path) -> None:
     view = pd.DataFrame({"visitorid": [1, 1, 2], "itemid": [5, 6, 5], "event": [1, 1, 1]})
     buy = pd.DataFrame({"visitorid": [2], "itemid": [5], "event": [1]})
     data, report = ingest({"view": view, "purchase": buy}, event_weights={"purchase": 7})

@@ -1,4 +1,4 @@
-"""Splits: every way against plain loops, what they promise, and what they say about leaks."""
+"""Splits: every method against plain loops, their guarantees, and the leakage report."""
 
 import dataclasses
 import json
@@ -341,11 +341,13 @@ def test_given_parts_make_the_split_they_were_cut_from() -> None:
             data.events.time >= cut[1],
         )
     )
-    apart = split(data.with_events(train), "given", valid_events=data.with_events(valid), test_events=own(data, test))
+    separate = split(
+        data.with_events(train), "given", valid_events=data.with_events(valid), test_events=own(data, test)
+    )
     within = split(data, "given", valid_events=own(data, valid), test_events=data.with_events(test))
-    assert apart.test.fingerprint == within.test.fingerprint
-    assert apart.valid.fingerprint == within.valid.fingerprint
-    assert apart.note == ""
+    assert separate.test.fingerprint == within.test.fingerprint
+    assert separate.valid.fingerprint == within.valid.fingerprint
+    assert separate.note == ""
     assert f"{len(valid) + len(test)} held-out events were also" in within.note
     assert within.train.fingerprint == data.with_events(train).fingerprint
     assert within.train.rating_range == data.rating_range
@@ -405,7 +407,7 @@ def test_only_ids_with_events_come_from_a_given_data_set() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "says"),
+    ("given", "message"),
     [
         (make_dataset().events, "int32 columns, which are internal rows of an unknown data set"),
         (pd.DataFrame({"user": [1], "item": [2]}), r"Got DataFrame\. Read it first: ingest\(source\)\.data"),
@@ -413,8 +415,8 @@ def test_only_ids_with_events_come_from_a_given_data_set() -> None:
     ],
     ids=["rows", "frame", "path"],
 )
-def test_given_events_without_external_ids_are_refused(given: Any, says: str) -> None:
-    with pytest.raises(SettingError, match=says):
+def test_given_events_without_external_ids_are_refused(given: Any, message: str) -> None:
+    with pytest.raises(SettingError, match=message):
         split(make_dataset(), "given", test_events=given)
 
 

@@ -177,7 +177,7 @@ def test_new_item_may_lack_columns_but_not_all(dataset: Dataset) -> None:
     scores = larger.score(ask([0, 4], larger.n_items))[0]
     assert scores[-1] > scores[1]
     with pytest.raises(ColumnError, match="must have at least one of the columns title"):
-        model.extend(Table({"colour": np.array(["red"], STRINGS)}))
+        model.extend(Table({"color": np.array(["red"], STRINGS)}))
 
 
 @pytest.mark.parametrize("estimator", BOTH, ids=str)

@@ -55,8 +55,8 @@ def test_event_types_are_predicted_for_events_only() -> None:
         QueryEncoder.from_dataset(data, None, settings.max_length),
         encode_items(data, None),
     )
-    places = np.arange(20)
-    _, _, labels, _ = objective._sample_examples(objective.events, places, np.random.default_rng(0))
+    positions = np.arange(20)
+    _, _, labels, _ = objective._sample_examples(objective.events, positions, np.random.default_rng(0))
     assert len(labels) > 20
     assert np.isfinite(labels[:20]).all()
     assert (labels[20:, 0] == 0).all()

@@ -174,7 +174,7 @@ def test_new_items_use_labels_in_columns_named_like_relations(dataset: Dataset) 
     larger = model.extend(data.item_table.take(np.array([9])))
     np.testing.assert_allclose(larger.items[40], larger.items[9], rtol=1e-5, atol=1e-6)
     assert larger.explain(one([5], 41), 40).features == model.explain(one([5], 40), 9).features
-    nothing = larger.extend(Table({"colour": np.array(["red"], STRINGS)}))
+    nothing = larger.extend(Table({"color": np.array(["red"], STRINGS)}))
     assert nothing.n_items == 42
     assert not nothing.items[41, :-1].any()
 

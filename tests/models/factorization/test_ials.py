@@ -34,7 +34,7 @@ class TestBlocks(EstimatorContract, OddDataContract):
     estimator = dataclasses.replace(SMALL, solver="blocks", l2_exponent=1.0, l2=0.1)
 
 
-class TestWiderThanTheCatalogue(EstimatorContract, OddDataContract):
+class TestMoreDimensionsThanItems(EstimatorContract, OddDataContract):
     estimator = dataclasses.replace(SMALL, embedding_dim=50)
 
 

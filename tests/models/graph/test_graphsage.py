@@ -71,13 +71,13 @@ def test_the_gradient_of_a_step_is_the_slope_of_its_loss(dataset: Dataset) -> No
     step = lambda: work.gradients(users, targets, hidden, negatives, blind)  # noqa: E731
     gradients = step()[1]
     for name, array in weights.items():
-        slope = np.zeros(array.shape)
-        for place in np.ndindex(*array.shape):
-            for way in (1, -1):
-                array[place] += way * 0.003
-                slope[place] += way * step()[0] / 0.006
-                array[place] -= way * 0.003
-        np.testing.assert_allclose(gradients[name], slope, rtol=0.05, atol=0.02)
+        numeric = np.zeros(array.shape)
+        for index in np.ndindex(*array.shape):
+            for sign in (1, -1):
+                array[index] += sign * 0.003
+                numeric[index] += sign * step()[0] / 0.006
+                array[index] -= sign * 0.003
+        np.testing.assert_allclose(gradients[name], numeric, rtol=0.05, atol=0.02)
 
 
 def test_a_new_item_is_found_by_its_content() -> None:
@@ -112,7 +112,7 @@ def test_a_new_item_without_a_known_column_is_refused(dataset: Dataset) -> None:
     from leanrec.data.table import Table
 
     with pytest.raises(ColumnError, match="at least one of the columns"):
-        SMALL.fit(dataset).extend(Table({"colour": np.array(["red"], np.dtypes.StringDType())}))
+        SMALL.fit(dataset).extend(Table({"color": np.array(["red"], np.dtypes.StringDType())}))
 
 
 def test_known_and_new_users_are_one(dataset: Dataset) -> None:

@@ -1,4 +1,4 @@
-"""LightGCN: the contract, the gradient, and how near a new user is to a known one."""
+"""LightGCN: the contract, the gradient, and how close a new user is to a known one."""
 
 import dataclasses
 
@@ -32,7 +32,7 @@ class TestAsInThePaper(EstimatorContract):
 
 
 class TestWithoutLayers(EstimatorContract):
-    """Matrix factorisation by the same loss."""
+    """Matrix factorization by the same loss."""
 
     estimator = dataclasses.replace(PAPER, n_layers=0)
 
@@ -70,13 +70,13 @@ def test_the_gradient_of_a_step_is_the_slope_of_its_loss(settings: LightGCN, dat
     assert set(gradients) == set(arrays)
     for name, array in arrays.items():
         for row in range(0, len(array), 7):
-            slope = np.zeros(4)
+            numeric = np.zeros(4)
             for column in range(4):
-                for way in (1, -1):
-                    array[row, column] += way * 0.02
-                    slope[column] += way * work.gradients(users, targets, hidden, negatives)[0] / 0.04
-                    array[row, column] -= way * 0.02
-            np.testing.assert_allclose(gradients[name][row], slope, atol=3e-3)
+                for sign in (1, -1):
+                    array[row, column] += sign * 0.02
+                    numeric[column] += sign * work.gradients(users, targets, hidden, negatives)[0] / 0.04
+                    array[row, column] -= sign * 0.02
+            np.testing.assert_allclose(gradients[name][row], numeric, atol=3e-3)
 
 
 def test_without_own_vectors_known_and_new_users_are_one(dataset: Dataset) -> None:

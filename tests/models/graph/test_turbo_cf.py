@@ -15,7 +15,7 @@ class TestTurboCF(EstimatorContract, OddDataContract):
 
 class TestSecondOrder(EstimatorContract, OddDataContract):
     estimator = TurboCF(n_neighbors=20, order=2)
-    # Subtracting the second step holds back what is near: on this small, dense catalogue it finds less.
+    # Subtracting the second step holds back what is near: on this small, dense catalog it finds less.
     min_recall = 0.3
 
 

@@ -21,7 +21,7 @@ class TestUltraGCN(EstimatorContract, OddDataContract):
     estimator = SMALL
 
 
-class TestWithoutNeighbours(EstimatorContract):
+class TestWithoutNeighbors(EstimatorContract):
     estimator = dataclasses.replace(SMALL, n_neighbors=0, n_init_iter=0, batch_size=0, learning_rate=0.05, epochs=100)
     # From random vectors and pairs alone there is little to learn in 660 events.
     min_recall = 0.3
@@ -77,13 +77,13 @@ def test_the_gradient_of_a_step_is_the_slope_of_its_loss(dataset: Dataset) -> No
     gradients = work.gradients(users, negatives)[1]
     for name, array in arrays.items():
         for row in range(0, len(array), 9):
-            slope = np.zeros(4)
+            numeric = np.zeros(4)
             for column in range(4):
-                for way in (1, -1):
-                    array[row, column] += way * 0.02
-                    slope[column] += way * work.gradients(users, negatives)[0] / 0.04
-                    array[row, column] -= way * 0.02
-            np.testing.assert_allclose(gradients[name][row], slope, rtol=0.02, atol=5e-3)
+                for sign in (1, -1):
+                    array[row, column] += sign * 0.02
+                    numeric[column] += sign * work.gradients(users, negatives)[0] / 0.04
+                    array[row, column] -= sign * 0.02
+            np.testing.assert_allclose(gradients[name][row], numeric, rtol=0.02, atol=5e-3)
 
 
 def test_a_new_user_is_served_much_as_a_known_one(dataset: Dataset) -> None:

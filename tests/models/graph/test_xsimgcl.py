@@ -42,14 +42,14 @@ def test_the_gradient_of_a_step_is_the_slope_of_its_loss(noise: float, dataset: 
     gradients = step()[1]
     for name, array in arrays.items():
         for row in range(0, len(array), 9):
-            slope = np.zeros(4)
+            numeric = np.zeros(4)
             for column in range(4):
-                for way in (1, -1):
-                    array[row, column] += way * 0.02
-                    slope[column] += way * step()[0] / 0.04
-                    array[row, column] -= way * 0.02
+                for sign in (1, -1):
+                    array[row, column] += sign * 0.02
+                    numeric[column] += sign * step()[0] / 0.04
+                    array[row, column] -= sign * 0.02
             # Where noise changes its sign the loss has a step.
-            np.testing.assert_allclose(gradients[name][row], slope, atol=2e-3 if not noise else 0.05)
+            np.testing.assert_allclose(gradients[name][row], numeric, atol=2e-3 if not noise else 0.05)
 
 
 def test_noise_has_its_length_and_keeps_signs() -> None:

@@ -28,11 +28,11 @@ def test_auc_equals_scikit_learn(pairs: list[tuple[bool, int]]) -> None:
 def test_example_contains_earlier_items_only() -> None:
     data = make_dataset(n_users=5, n_items=8, per_user=4)
     log = _PositiveEvents.from_dataset(data, ("positive",))
-    places = np.array([0, 5, 7, 19])
-    past = log.histories_before(places, 2)
-    for row, place in enumerate(places.tolist()):
-        first = int(data.indptr[data.events.user[place]])
-        expected = data.events.item[max(first, place - 2) : place]
+    positions = np.array([0, 5, 7, 19])
+    past = log.histories_before(positions, 2)
+    for row, position in enumerate(positions.tolist()):
+        first = int(data.indptr[data.events.user[position]])
+        expected = data.events.item[max(first, position - 2) : position]
         assert past.items[past.bounds[row] : past.bounds[row + 1]].tolist() == expected.tolist()
 
 
@@ -48,14 +48,14 @@ def test_no_example_has_its_own_item_in_the_history(ordered: bool) -> None:
         objective.events if ordered else objective.events.shuffle(np.random.default_rng(0)),
         np.random.default_rng(1),
     )
-    places = np.arange(len(log.user))
-    judged, which, _, _ = objective._sample_examples(log, places, rng)
-    past = log.histories_before(places, 50)
-    for place in places.tolist():
-        earlier = log.item[int(log.bounds[log.user[place]]) : place]
-        mine = past.items[past.bounds[place] : past.bounds[place + 1]]
-        assert mine.tolist() == earlier[earlier != log.item[place]].tolist()
-        assert not np.isin(judged[which == place], mine).any()
+    positions = np.arange(len(log.user))
+    sampled, which, _, _ = objective._sample_examples(log, positions, rng)
+    past = log.histories_before(positions, 50)
+    for position in positions.tolist():
+        earlier = log.item[int(log.bounds[log.user[position]]) : position]
+        history = past.items[past.bounds[position] : past.bounds[position + 1]]
+        assert history.tolist() == earlier[earlier != log.item[position]].tolist()
+        assert not np.isin(sampled[which == position], history).any()
     assert (np.bincount(log.user) == 18).all()
 
 
@@ -81,11 +81,11 @@ def test_negatives_have_interactions_of_other_users_only() -> None:
     query_encoder, items = QueryEncoder.from_dataset(data, None, 5), encode_items(data, None)
     objective = _EventObjective.from_dataset(DeepFM(n_negatives=50), data, ("positive",), query_encoder, items)
     assert items.codes[4, 0] == 0
-    places = np.arange(len(objective.events.user))
-    items_, which, labels, weight = objective._sample_examples(objective.events, places, np.random.default_rng(0))
+    positions = np.arange(len(objective.events.user))
+    items_, which, labels, weight = objective._sample_examples(objective.events, positions, np.random.default_rng(0))
     negative = labels[:, 0] == 0
-    assert labels[: len(places)].all()
-    assert negative[len(places) :].all()
+    assert labels[: len(positions)].all()
+    assert negative[len(positions) :].all()
     users = objective.events.user[which]
     assert not data.interactions.toarray()[users[negative], items_[negative]].any()
     assert 4 not in items_
