@@ -35,6 +35,7 @@ _MAPPED_FROM = 16_000_000
 # changes its line here, and saved artifacts stay readable.
 _HOMES = {
     "types": "leanrec.types",
+    "conventions": "leanrec.data.conventions",
     "dataset": "leanrec.data.dataset",
     "table": "leanrec.data.table",
     "vocabulary": "leanrec.data.vocabulary",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from leanrec.data.event_types import normalize_name, resolve_event_weights
+from leanrec.data.event_types import find_later_types, normalize_name, resolve_event_weights
 from leanrec.errors import SettingError
 
 
@@ -16,9 +16,14 @@ def test_names_are_compared_without_case_and_punctuation() -> None:
     assert normalize_name("Add_to.Cart") == normalize_name("add to-cart") == "addtocart"
 
 
-@pytest.mark.parametrize(
-    ("given", "match"), [({"buy": 1}, "must name event types of the log"), ({"view": -1}, "at least 0")]
-)
-def test_unknown_types_and_negative_weights_are_refused(given: dict[str, float], match: str) -> None:
-    with pytest.raises(SettingError, match=match):
-        resolve_event_weights(["view"], given)
+def test_types_that_the_log_does_not_have_are_kept() -> None:
+    given = {"View": 2, "purchase": 5, "frobnicate": 4}
+    assert resolve_event_weights(["view"], given)[0] == {"view": 2.0}
+    assert find_later_types(["view"], given) == {"purchase": 5.0, "frobnicate": 4.0}
+
+
+def test_misspelled_types_and_negative_weights_are_refused() -> None:
+    with pytest.raises(SettingError, match="Did you mean 'view'"):
+        find_later_types(["view"], {"veiw": 1})
+    with pytest.raises(SettingError, match="at least 0"):
+        resolve_event_weights(["view"], {"view": -1})

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from conftest import make_dataset
+from leanrec.data.conventions import LogConventions
 from leanrec.events.user_events import EvidenceWeights, UserEvent, to_events
 from leanrec.types import Events
 
@@ -74,3 +75,20 @@ def test_a_low_rating_has_weight_zero() -> None:
 def test_data_without_positive_events_have_a_default_weight() -> None:
     assert EvidenceWeights.from_events(make_columns(("view",), [0], [0.0])).weight() == 1.0
     assert EvidenceWeights.from_events(make_dataset().events).positive_from is not None
+
+
+def test_what_was_settled_is_kept_and_not_read_off_the_data() -> None:
+    events = make_columns(("rating",), [0, 0], [1.0, 0.0], [4.5, 2.0])
+    settled = LogConventions(event_weights={"rating": 1.0, "purchase": 5.0}, positive_from=4.0)
+    weights = EvidenceWeights.from_events(events, settled)
+    assert weights.weight("rating", 4.0) == 1.0
+    assert weights.weight("rating", 3.9) == 0.0
+    assert weights.weight("purchase") == weights.weight("Purchase") == 5.0
+    every = EvidenceWeights.from_events(events, LogConventions(event_weights={"rating": 1.0}))
+    assert every.weight("rating", 1.0) == 1.0
+
+
+def test_a_type_of_which_no_event_was_liked_keeps_its_settled_weight() -> None:
+    events = make_columns(("rating",), [0], [0.0], [2.0])
+    settled = LogConventions(event_weights={"rating": 1.0}, positive_from=4.0)
+    assert EvidenceWeights.from_events(events, settled).weight("rating", 5.0) == 1.0

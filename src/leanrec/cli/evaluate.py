@@ -6,7 +6,7 @@ import typer
 
 from leanrec.cli import output
 from leanrec.cli.options import DataOptions, Json, Sources, SplitOptions, TrainOptions, parse_model, with_options
-from leanrec.errors import DataError, SettingError
+from leanrec.errors import SettingError
 from leanrec.models import get_model
 from leanrec.settings import check_one_of
 from leanrec.units import format_seconds
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from leanrec.data.dataset import Dataset
+    from leanrec.data.ingest.report import DataReport
     from leanrec.evaluation.cross_validation import CrossValidation
     from leanrec.evaluation.evaluate import Evaluation
     from leanrec.protocols import Estimator
@@ -82,14 +83,12 @@ def evaluate(
             split=split.split,
             cutoffs=cutoffs,
             metric=metric,
-            as_json=as_json,
+            allow_repeats=split.allow_repeats,
+            report=ingested.report if as_json else None,
         )
         return
     parts = split.apply_split(ingested, data, run)
-    queries = parts.test if part == "test" else parts.valid
-    if not queries.ground_truth.nnz:
-        other = "valid" if part == "test" else "test"
-        raise DataError(f"The {part} part has no held-out interactions. Choose --part {other}, or hold out more.")
+    queries = parts.require(part)
     fallback = get_model("popularity")().fit(parts.train, run)
     evaluations = {}
     for name, estimator in estimators.items():
@@ -108,6 +107,7 @@ def evaluate(
     if as_json:
         output.print_json(
             {
+                "data": ingested.report.to_dict(),
                 "split": parts.how,
                 "part": part,
                 "models": {name: evaluation.to_dict() for name, evaluation in evaluations.items()},
@@ -164,9 +164,13 @@ def _print_cross_validation(
     split: str,
     cutoffs: tuple[int, ...],
     metric: str | None,
-    as_json: bool,
+    allow_repeats: bool,
+    report: "DataReport | None",
 ) -> None:
-    """Cross-validate each model and print every fold, the means over all queries, and the comparison."""
+    """Cross-validate each model and print every fold, the means over all queries, and the comparison.
+
+    With a ``report`` about the data, all of it is printed as JSON.
+    """
     from leanrec.evaluation.compare import compare
     from leanrec.evaluation.cross_validation import cross_validate
 
@@ -176,14 +180,21 @@ def _print_cross_validation(
     for name, estimator in estimators.items():
         output.print_note(f"{name} …")
         results[name] = cross_validate(
-            estimator, data, folds=n_folds, how=_FOLDS_BY_SPLIT[split], k=cutoffs, run=run.restart()
+            estimator,
+            data,
+            folds=n_folds,
+            how=_FOLDS_BY_SPLIT[split],
+            k=cutoffs,
+            allow_repeats=allow_repeats,
+            run=run.restart(),
         )
     metric = metric or f"ndcg@{cutoffs[0]}"
     comparison = compare(results, metric) if len(results) > 1 else None
     first = next(iter(results.values()))
-    if as_json:
+    if report is not None:
         output.print_json(
             {
+                "data": report.to_dict(),
                 "folds": n_folds,
                 "how": first.how,
                 "models": {name: each.to_dict() for name, each in results.items()},

@@ -81,6 +81,7 @@ def fit(
         "cost": pipeline.provenance["fit"],
         "stopped_by_time": stopped_by_time,
         "bytes": artifacts.size_of(path),
+        "data": ingested.report.to_dict(),
     }
     if as_json:
         output.print_json(report)

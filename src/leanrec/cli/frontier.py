@@ -74,7 +74,7 @@ def frontier(
     )
     plots = draw_plots(result, out)
     if as_json:
-        output.print_json(result.to_dict() | {"plots": plots})
+        output.print_json(result.to_dict() | {"data": ingested.report.to_dict(), "plots": plots})
         return
     print_frontier(result)
     for plot in plots:

@@ -11,17 +11,22 @@ __all__ = ["FLAGS", "to_flags"]
 
 # Argument or setting of the library → flag of the command line that sets it.
 FLAGS: Mapping[str, str] = {
+    "allow_rejects": "--allow-rejects",
+    "allow_repeats": "--allow-repeats",
     "columns": "--column",
     "device": "--device",
     "encoding": "--encoding",
     "event_weights": "--event-weight",
     "how": "--split",
     "item_links": "--item-links",
+    "layout": "--layout",
     "max_days": "--retention-days",
     "max_lists": "--retention-lists",
     "max_per_day": "--max-events-per-day",
+    "max_bot_share": "--max-bot-share",
     "min_item": "--min-item-events",
     "min_user": "--min-user-events",
+    "no_rating": "--no-rating",
     "positive_from": "--positive-from",
     "quarantine": "--rejected",
     "rating_range": "--rating-range",
@@ -30,10 +35,12 @@ FLAGS: Mapping[str, str] = {
     "since": "--since",
     "space": "--space",
     "store": "--storage",
+    "test": "--test-share",
     "test_events": "--test",
     "time_format": "--time-format",
     "until": "--until",
     "user_links": "--user-links",
+    "valid": "--valid-share",
     "valid_events": "--valid",
 }
 
@@ -74,9 +81,13 @@ def _to_flag(match: re.Match[str]) -> str:
     flag = FLAGS[match["name"]]
     if match["name"] == "how" and match["text"] == "given":
         return "--valid FILE and --test FILE"  # which imply the split
+    if match["word"] == "True":
+        return flag
     if match["pairs"] is not None:
         pairs = re.findall(r"""["'](.*?)["']:\s*["']?([^"',]+)["']?""", match["pairs"])
-        return " ".join(f"{flag} {key}={value.strip()}" for key, value in pairs)
+        # No column for a role is the word None in Python, and nothing on a terminal.
+        texts = {key: "" if value.strip() == "None" else value.strip() for key, value in pairs}
+        return " ".join(f"{flag} {key}={value}" for key, value in texts.items())
     if match["low"] is not None:
         return f"{flag} {match['low'].strip()}..{match['high'].strip()}"
     if match["text"] is not None:

@@ -12,9 +12,11 @@ import typer
 
 from leanrec.budget import Budget
 from leanrec.callbacks import ProgressBar
+from leanrec.cli import output
 from leanrec.data.dataset import Dataset
 from leanrec.data.ingest.cleaning import CleaningRules
-from leanrec.data.ingest.ingest import IngestResult, open_dataset
+from leanrec.data.ingest.forms.lines import LAYOUTS
+from leanrec.data.ingest.ingest import IngestResult, is_dataset, open_dataset
 from leanrec.data.ingest.report import global_rules_note
 from leanrec.data.ingest.sources import Source
 from leanrec.data.splits.split import HOW, Split, split
@@ -150,6 +152,15 @@ class DataOptions:
     rating_range: Annotated[
         str | None, typer.Option(help="Lowest and highest rating allowed, e.g. 1..5.", rich_help_panel=_DATA)
     ] = None
+    no_rating: Annotated[
+        list[float] | None,
+        typer.Option(
+            "--no-rating",
+            help="A rating that means not rated, e.g. -1: the event stays, without a rating; repeatable. Default: found from the values.",
+            metavar="VALUE",
+            rich_help_panel=_DATA,
+        ),
+    ] = None
     drop_outliers: Annotated[
         bool,
         typer.Option(
@@ -169,6 +180,20 @@ class DataOptions:
     rejected: Annotated[
         Path | None,
         typer.Option(help="File (.csv or .parquet) for rejected rows, with the reason.", rich_help_panel=_DATA),
+    ] = None
+    allow_rejects: Annotated[
+        bool,
+        typer.Option(
+            "--allow-rejects",
+            help="Go on although more than half of the rows cannot be used.",
+            rich_help_panel=_DATA,
+        ),
+    ] = False
+    layout: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Layout of the log: {', '.join(LAYOUTS)}. Default: found from the first rows.", rich_help_panel=_DATA
+        ),
     ] = None
     time_format: Annotated[
         str | None,
@@ -200,16 +225,23 @@ class DataOptions:
             "quarantine": self.rejected,
             "time_format": self.time_format,
             "encoding": self.encoding,
+            "layout": self.layout,
             "item_links": self.item_links,
             "user_links": self.user_links,
+            "allow_rejects": self.allow_rejects,
         }
 
     def open_data(self, sources: list[str], run: Run) -> IngestResult:
-        """Open a prepared data set, or ingest the log."""
-        return open_dataset(**self.to_ingest_arguments(sources), run=run)
+        """Open a prepared data set, or ingest the log and tell on standard error how it was understood."""
+        arguments = self.to_ingest_arguments(sources)
+        opened = open_dataset(**arguments, run=run)
+        if not is_dataset(arguments["source"]):
+            for line in opened.report.summarize():
+                output.print_note(line)
+        return opened
 
-    def open_held_out(self, source: str, run: Run) -> Dataset:
-        """Ingest a file of held-out events with the format options of the log, but without filters that drop events."""
+    def open_held_out(self, source: str, like: Dataset, run: Run) -> IngestResult:
+        """Ingest a file of held-out events as the log was read, but without filters that drop events."""
         plain = dataclasses.replace(
             self,
             items=None,
@@ -219,9 +251,17 @@ class DataOptions:
             drop_outliers=False,
             min_user_events=1,
             min_item_events=1,
+            max_events_per_day=None,
+            since=None,
+            until=None,
             rejected=None,
         )
-        return plain.open_data([source], run).data
+        arguments = plain.to_ingest_arguments([source])
+        held_out = open_dataset(**arguments, like=None if is_dataset(arguments["source"]) else like, run=run)
+        if held_out.report.rejected:
+            for line in held_out.report.summarize(n_warnings=0):
+                output.print_note(line)
+        return held_out
 
     def to_cleaning(self) -> CleaningRules:
         """Settings of cleaning."""
@@ -233,6 +273,7 @@ class DataOptions:
             since=self.since,
             until=self.until,
             rating_range=None if self.rating_range is None else _parse_range("--rating-range", self.rating_range),
+            no_rating=tuple(self.no_rating) if self.no_rating else None,
             bot_sigmas=default.bot_sigmas if self.drop_outliers else None,
             max_per_day=self.max_events_per_day,
             outlier_sigmas=default.outlier_sigmas if self.drop_outliers else None,
@@ -270,20 +311,44 @@ class SplitOptions:
     ] = "auto"
     valid: Annotated[str | None, typer.Option(help="A log of validation events.", rich_help_panel=_HELD_OUT)] = None
     test: Annotated[str | None, typer.Option(help="A log of test events.", rich_help_panel=_HELD_OUT)] = None
+    valid_share: Annotated[
+        float, typer.Option(help="Share of the events, users or items for validation.", rich_help_panel=_HELD_OUT)
+    ] = 0.1
+    test_share: Annotated[float, typer.Option(help="The same for test.", rich_help_panel=_HELD_OUT)] = 0.1
+    allow_repeats: Annotated[
+        bool,
+        typer.Option(
+            "--allow-repeats",
+            help="Count items that the user had before as relevant, and recommend them again (music, groceries).",
+            rich_help_panel=_HELD_OUT,
+        ),
+    ] = False
 
     def apply_split(self, ingested: IngestResult, options: DataOptions, run: Run) -> Split:
         """Split the data. Files of held-out events imply the split ``given``.
 
         The note of the result names cleaning rules that saw the held-out events.
         """
-        valid, test = (None if file is None else options.open_held_out(file, run) for file in (self.valid, self.test))
+        valid, test = (
+            None if file is None else options.open_held_out(file, ingested.data, run).data
+            for file in (self.valid, self.test)
+        )
         files = valid is not None or test is not None
         how = "given" if files and self.split == "auto" else self.split
         if how == "given" and not files:
             raise SettingError("--split given needs the held-out events: --test FILE, --valid FILE or both.")
         if files and how != "given":
             raise SettingError(f"--valid and --test go with --split given. Got --split {how}.")
-        parts = split(ingested.data, how, seed=run.seed, valid_events=valid, test_events=test)
+        parts = split(
+            ingested.data,
+            how,
+            valid=self.valid_share,
+            test=self.test_share,
+            seed=run.seed,
+            valid_events=valid,
+            test_events=test,
+            allow_repeats=self.allow_repeats,
+        )
         # Held-out events from files of their own were not in the log when it was cleaned.
         note = "" if files else global_rules_note(ingested.report.rejected)
         return dataclasses.replace(parts, note=" ".join(filter(None, (parts.note, note))))

@@ -78,7 +78,7 @@ def tune(
     saved = None if out is None else _save_model(result, ingested.data, out, run)
     figure = None if plot is None else _draw_plot(result, plot)
     if as_json:
-        output.print_json(result.to_dict() | {"out": saved, "plot": figure})
+        output.print_json(result.to_dict() | {"data": ingested.report.to_dict(), "out": saved, "plot": figure})
         return
     _print_result(result)
     if figure is not None:

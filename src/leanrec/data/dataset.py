@@ -6,7 +6,9 @@ import hashlib
 
 import numpy as np
 import scipy.sparse as sp
+from numpy.typing import NDArray
 
+from leanrec.data.conventions import LogConventions
 from leanrec.data.links import ItemLinks, UserLinks
 from leanrec.data.table import Table
 from leanrec.data.time_kind import TimeKind, infer_time_kind
@@ -40,7 +42,8 @@ class Dataset:
         source: description of where the events came from.
         item_links: knowledge triples about items, or None.
         user_links: trust or friendship between users, or None.
-        time_kind: what ``events.time`` means. The default infers it from the values.
+        time_kind: what ``events.time`` means. The default infers it from the values; it is kept when events are added.
+        conventions: what was settled when the log was read. Not part of the fingerprint: it concerns later events.
     """
 
     events: Events
@@ -53,6 +56,7 @@ class Dataset:
     item_links: ItemLinks | None = None
     user_links: UserLinks | None = None
     time_kind: TimeKind = TimeKind.UNKNOWN
+    conventions: LogConventions = LogConventions()
 
     def __post_init__(self) -> None:
         for name, table, ids in (
@@ -78,8 +82,21 @@ class Dataset:
 
     @functools.cached_property
     def interactions(self) -> CSR:
-        """(U, N) float32: summed weight of positive events. Cost: O(E) time, 8 bytes an entry."""
-        return self._to_matrix(self.events.weight, self.events.weight > 0)
+        """(U, N) float32: summed weight of positive events (`is_positive`). Cost: O(E) time, 8 bytes an entry."""
+        return self._to_matrix(self.events.weight, self.is_positive)
+
+    @functools.cached_property
+    def is_positive(self) -> NDArray[np.bool_]:
+        """(E,) bool: the weight is above 0, and no later rating of the user for the item replaces that of the event.
+
+        The last rating of a user for an item counts. Events without a rating, such as repeated plays, all count.
+        """
+        positive: NDArray[np.bool_] = self.events.weight > 0
+        if self.events.rating is None or self.seen.nnz == len(self.events):  # no pair has two events
+            return positive
+        replaced = np.isfinite(self.events.rating)
+        replaced[self._last_ratings] = False
+        return positive & ~replaced
 
     @functools.cached_property
     def seen(self) -> CSR:
@@ -92,16 +109,18 @@ class Dataset:
     def ratings(self) -> CSR | None:
         """(U, N) float32: the last explicit rating of each (user, item) pair, or None where there are no ratings."""
         rating = self.events.rating
-        if rating is None:
-            return None
-        rated = np.flatnonzero(np.isfinite(rating))
-        if not len(rated):
-            return None
+        return None if rating is None or not len(self._last_ratings) else self._to_matrix(rating, self._last_ratings)
+
+    @functools.cached_property
+    def _last_ratings(self) -> Int64Array:
+        """Positions of the events with the last rating of each pair."""
+        if self.events.rating is None:
+            return np.zeros(0, np.int64)
+        rated = np.flatnonzero(np.isfinite(self.events.rating))
         # Events are in time order within a user, so the last entry of a pair is the newest.
         pair = self.events.user[rated].astype(np.int64) * len(self.items) + self.events.item[rated]
         _, from_the_end = np.unique(pair[::-1], return_index=True)
-        last = rated[len(rated) - 1 - from_the_end]
-        return self._to_matrix(rating, last)
+        return rated[len(rated) - 1 - from_the_end]
 
     @functools.cached_property
     def friends(self) -> CSR | None:
@@ -132,14 +151,22 @@ class Dataset:
     @functools.cached_property
     def _positive_items(self) -> tuple[Int32Array, Int64Array]:
         """Items of all P positive events, and the bounds of each user in them: (P,) and (U + 1,)."""
-        positive = self.events.weight > 0
+        positive = self.is_positive
         counts = np.bincount(self.events.user[positive], minlength=len(self.users))
         return self.events.item[positive], np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
-    def with_events(self, events: Events) -> "Dataset":
-        """Return the same users and items with other events (internal rows, in any order); infers ``time_kind`` again."""
+    def with_events(self, events: Events, time_kind: TimeKind | None = None) -> "Dataset":
+        """Return the same users and items with other events (internal rows, in any order).
+
+        Args:
+            events: E events; those of equal time stay in their order.
+            time_kind: what their times mean. None: what those of this data set mean, or, where it has no events yet, what
+                is inferred from the values. ``TimeKind.UNKNOWN`` infers it.
+        """
         order = np.lexsort((events.time, events.user))
-        return dataclasses.replace(self, events=events.take(order), time_kind=TimeKind.UNKNOWN)
+        if time_kind is None:
+            time_kind = self.time_kind if len(self.events) else TimeKind.UNKNOWN
+        return dataclasses.replace(self, events=events.take(order), time_kind=time_kind)
 
     @functools.cached_property
     def fingerprint(self) -> str:

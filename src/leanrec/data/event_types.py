@@ -1,12 +1,13 @@
 """Event types and their default weights as evidence of a preference."""
 
+import difflib
 import re
 from collections.abc import Mapping, Sequence
 
 from leanrec.errors import SettingError
 from leanrec.settings import check_at_least
 
-__all__ = ["normalize_name", "resolve_event_weights"]
+__all__ = ["find_later_types", "normalize_name", "resolve_event_weights"]
 
 _NAMES_BY_WEIGHT = {
     0.0: "impression impressions exposure exposed show shown display skip skipped dislike dislikes downvote thumbsdown hide hidden "
@@ -18,10 +19,69 @@ _NAMES_BY_WEIGHT = {
 }
 _WEIGHTS = {name: weight for weight, names in _NAMES_BY_WEIGHT.items() for name in names.split()}
 
+# Names of several words, or of other forms of these words.
+_AWAY = frozenset(
+    "remove delete cancel cancellation undo return refund skip hide not no report block abandon abandoned leave uninstall unsubscribe "
+    "unsubscribed churn decline reject dismiss chargeback unrate mute negative".split()
+)
+_MORE_WEIGHTS = {
+    "see": 1.0, "pv": 1.0, "clk": 1.0, "select": 1.0, "stream": 1.0, "browse": 1.0, "session": 1.0, "add": 2.0, "wish": 2.0,
+    "install": 2.0, "book": 3.0, "booking": 3.0, "reserve": 3.0, "reservation": 3.0, "rent": 3.0, "rental": 3.0, "payment": 3.0,
+    "paid": 3.0, "sold": 3.0, "subscription": 3.0, "donate": 3.0, "donation": 3.0,
+}  # fmt: skip
+_WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|[^\W\d_A-Za-z]+")
+_MIN_PART = 4  # letters of a known word at the end of a word that is written together with others
+
 
 def normalize_name(name: str) -> str:
     """Return the name of an event type or a column without case, spaces, dots, dashes and underscores."""
     return re.sub(r"[\s_.\-]+", "", name).lower()
+
+
+def _find_weight(name: str) -> float | None:
+    """Return the default weight of an event type by its name, or by the words in it; None where no word is known.
+
+    What takes away (``RemoveShopCart``, ``undislike``, ``order_returned``) has no weight. Otherwise the strongest word counts
+    (``AddShopCart``, ``purchase_complete``), but a look at something is only a look (``purchase_page_view``).
+    """
+    plain = normalize_name(name)
+    if plain in _WEIGHTS:
+        return _WEIGHTS[plain]
+    words = [word.lower() for word in _WORD.findall(name)] or [plain]
+    found = [weight for word in words for weight in _weigh_word(word)]
+    if not found:
+        return None
+    if 0.0 in found:
+        return 0.0
+    return 1.0 if words[-1] in {"view", "views", "viewed", "click", "clicks", "clicked"} and "add" not in words else max(found)
+
+
+def _weigh_word(word: str) -> list[float]:
+    """Return the weights of the known words in a word: itself, its stem, or what it begins and ends with."""
+    known = _WEIGHTS | _MORE_WEIGHTS
+    for stem in (word, *_list_stems(word)):
+        if stem in _AWAY:
+            return [0.0]
+        if stem in known:
+            return [known[stem]]
+        for prefix in ("un", "dis", "de"):
+            if stem.startswith(prefix) and stem.removeprefix(prefix) in known:
+                return [0.0]
+    if any(word.startswith(each) for each in _AWAY if len(each) >= _MIN_PART):
+        return [0.0]
+    long = [each for each in known if _MIN_PART <= len(each) <= len(word) - 3]
+    parts = [each for each in long if word.startswith(each) or word.endswith(each)]
+    return [known[each] for each in parts]
+
+
+def _list_stems(word: str) -> list[str]:
+    """Return the word without the endings of plurals and of past and progressive forms."""
+    stems = [word.removesuffix("s"), word.removesuffix("es")] if word.endswith("s") else []
+    for ending in ("ed", "ing"):
+        if word.endswith(ending) and len(word) > len(ending) + 2:
+            stem = word.removesuffix(ending)
+            stems += [stem, f"{stem}e", stem[:-1]]  # clicked, purchasing, skipped
+    return stems
 
 
 def resolve_event_weights(
@@ -29,18 +89,39 @@ def resolve_event_weights(
 ) -> tuple[dict[str, float], list[str]]:
     """Return the weight of each event type (given, or the default of its name, or 1), and the types without a known name.
 
-    Raises SettingError for a negative weight and for a given event type that the log does not have.
+    A given event type that the log does not have keeps its weight for later events: see ``find_later_types``.
+
+    Raises SettingError for a negative weight.
     """
     given = given or {}
     weights = {normalize_name(name): float(weight) for name, weight in given.items()}
     for name, weight in weights.items():
         check_at_least(f"The weight of the event type {name!r}", weight, 0)
-    known = {normalize_name(name) for name in names}
-    for name in given:
-        if normalize_name(name) not in known:
-            raise SettingError(
-                f"event_weights must name event types of the log. Got {name!r}; the log has {', '.join(names)}."
-            )
-    resolved = {name: weights.get(normalize_name(name), _WEIGHTS.get(normalize_name(name), 1.0)) for name in names}
-    unknown = [name for name in names if normalize_name(name) not in weights and normalize_name(name) not in _WEIGHTS]
+    defaults = {name: _find_weight(name) for name in names}
+    resolved = {
+        name: weights.get(normalize_name(name), 1.0 if default is None else default)
+        for name, default in defaults.items()
+    }
+    unknown = [name for name, default in defaults.items() if normalize_name(name) not in weights and default is None]
     return resolved, unknown
+
+
+def find_later_types(names: Sequence[str], given: Mapping[str, float] | None) -> dict[str, float]:
+    """Return the given event types that the log does not have, with their weights, which hold for later events.
+
+    Raises SettingError for one that is no known word and nearly the name of a type without a given weight: it is misspelled.
+    """
+    given = given or {}
+    plain_given = {normalize_name(name) for name in given}
+    known = {normalize_name(name): name for name in names}
+    free = [plain for plain in known if plain not in plain_given]
+    later = {name: float(weight) for name, weight in given.items() if normalize_name(name) not in known}
+    for name in later:
+        plain = normalize_name(name)
+        close = [] if plain in _WEIGHTS else difflib.get_close_matches(plain, free, n=1, cutoff=0.75)
+        if close:
+            raise SettingError(
+                f"event_weights must name event types. Got {name!r}, which the log does not have. "
+                f"Did you mean {known[close[0]]!r}? The log has {', '.join(names)}."
+            )
+    return later

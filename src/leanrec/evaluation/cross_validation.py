@@ -86,6 +86,7 @@ def cross_validate(
     folds: int = 5,
     how: str = "auto",
     k: Sequence[int] = (10, 20),
+    allow_repeats: bool = False,
     run: Run = Run(),
 ) -> CrossValidation:
     """Fit and evaluate a model on several splits, one after the other.
@@ -101,6 +102,7 @@ def cross_validate(
         folds: number of folds.
         how: "auto", "time", "users" or "random".
         k: cut-offs of the lists.
+        allow_repeats: count items that a user had before as relevant, and recommend them again.
         run: seed, threads and budget; its ``fit_time`` applies to each fit. A ``ModelCheckpoint`` belongs to a single training
             and is ignored.
 
@@ -111,7 +113,7 @@ def cross_validate(
     settings = get_model(estimator)() if isinstance(estimator, str) else estimator
     results, notes, kinds, digest = [], [], set(), hashlib.sha256()
     callbacks = tuple(each for each in run.callbacks if not isinstance(each, ModelCheckpoint))
-    for split in make_folds(data, folds, how, seed=run.seed):
+    for split in make_folds(data, folds, how, seed=run.seed, allow_repeats=allow_repeats):
         fallback = Popularity().fit(split.train)
         fit_run = run.restart(callbacks=callbacks)
         model = settings.fit(split.train, fit_run)

@@ -1,12 +1,14 @@
 """User events by external id, and how much they count as evidence of preference."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
 
-from leanrec.data.event_types import resolve_event_weights
+from leanrec.data.conventions import LogConventions
+from leanrec.data.event_types import normalize_name, resolve_event_weights
 from leanrec.data.vocabulary import Id, id_array
 from leanrec.types import Events, Float32Array
 
@@ -42,12 +44,12 @@ class UserEvent:
 
 @dataclasses.dataclass(frozen=True)
 class EvidenceWeights:
-    """Weights of new events, estimated from the data that a model was fitted on.
+    """Weights of new events: what was settled when the log was read, and estimates from the data of the fit for the rest.
 
     Attributes:
-        event_types: mean weight of the positive events of each type; 0 for a type that has none.
+        event_types: weight of each type: the mean of its positive events; where there is none the settled weight, or else 0.
         default: mean weight of all positive events, for an event of unknown type.
-        positive_from: lowest rating with positive weight; None if the data have no ratings.
+        positive_from: lowest rating with positive weight; None: every rating has it.
     """
 
     event_types: Mapping[str, float]
@@ -55,17 +57,29 @@ class EvidenceWeights:
     positive_from: float | None = None
 
     @classmethod
-    def from_events(cls, events: Events) -> "EvidenceWeights":
-        """Estimate the weights from the events of a fit. O(E)."""
+    def from_events(cls, events: Events, conventions: LogConventions = LogConventions()) -> "EvidenceWeights":  # noqa: B008 - frozen
+        """Weights for later events. O(E).
+
+        Args:
+            events: the events of a fit.
+            conventions: what was settled when the log was read. Without event weights nothing is known of that reading, and
+                the lowest positive rating of the events stands for ``positive_from``.
+        """
         positive = events.weight > 0
         of_type = {name: events.event_type == code for code, name in enumerate(events.event_types)}
-        event_types = {
-            name: _mean_weight(events.weight[positive & mask], 0.0) for name, mask in of_type.items() if mask.any()
-        }
-        lowest = None
-        if events.rating is not None:
+        event_types = dict(conventions.event_weights)
+        for name, mask in of_type.items():
+            if mask.any():
+                event_types[name] = _mean_weight(events.weight[positive & mask], event_types.get(name, 0.0))
+        lowest = conventions.positive_from
+        if events.rating is not None and not conventions.event_weights:
             lowest = min(events.rating[positive & np.isfinite(events.rating)].tolist(), default=None)
         return cls(MappingProxyType(event_types), _mean_weight(events.weight[positive], 1.0), lowest)
+
+    @functools.cached_property
+    def _by_plain_name(self) -> Mapping[str, float]:
+        """Weights by normalized name, earlier types first: ``Purchase`` is the ``purchase`` of the log."""
+        return {normalize_name(name): weight for name, weight in reversed(self.event_types.items())}
 
     def weight(self, event_type: str | None = None, rating: float | None = None) -> float:
         """Weight of one event.
@@ -79,6 +93,8 @@ class EvidenceWeights:
             return self.default
         if event_type in self.event_types:
             return self.event_types[event_type]
+        if (settled := self._by_plain_name.get(normalize_name(event_type))) is not None:
+            return settled
         return resolve_event_weights([event_type], None)[0][event_type]
 
 

@@ -19,7 +19,7 @@ def test_rows_keep_their_text_and_position(tmp_path: Path, suffix: str) -> None:
     log = tmp_path / "log.csv"
     log.write_text("user,item,rating\n1,2,5\n,3,4\n1,4,bad\n1,2\n")
     target = tmp_path / f"rejected.{suffix}"
-    ingest(log, quarantine=target)
+    ingest(log, quarantine=target, allow_rejects=True)
     rows = pd.read_csv(target) if suffix == "csv" else pd.read_parquet(target)
     found = dict(zip(rows["reason"], rows["row"], strict=True))
     assert found == {"missing user": 2, "rating is not a finite number": 3, "unreadable line": 5}

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from leanrec.data.ingest.encoding import EncodedLog
     from leanrec.data.ingest.staging import StagedLog
 
-__all__ = ["CODE", "FOREIGN", "REASONS", "UNREADABLE", "check_quarantine_path", "write_quarantine"]
+__all__ = ["CHOSEN_REASONS", "CODE", "FOREIGN", "REASONS", "UNREADABLE", "check_quarantine_path", "write_quarantine"]
 
 REASONS = (
     "",
@@ -41,6 +41,13 @@ REASONS = (
     "fewer events than the k-core requires",
 )
 """Reject reasons of rows that were read; the position is the code, 0 = kept."""
+
+CHOSEN_REASONS = frozenset(
+    reason
+    for reason in REASONS
+    if reason.startswith(("before since", "from until on", "duplicate", "bot:", "outlier:", "fewer events than"))
+)
+"""Reject reasons of rows that can be read and are left out by a rule: dates, duplicates, bots, outliers, k-core."""
 
 CODE = {reason: code for code, reason in enumerate(REASONS)}
 """Reject reason → code."""

@@ -18,6 +18,7 @@ __all__ = ["DataReport", "EventCounter", "describe_dataset", "global_rules_note"
 
 _TOP_PERCENT = (1, 2, 5, 10, 20, 30, 50, 80, 100)
 _MAX_BARS = 40
+_MAX_LISTED = 8
 _DAY = 86_400
 _FIRST_TIMESTAMP = 631_152_000  # 1990-01-01
 _BLOCK = 1_000_000
@@ -102,6 +103,34 @@ class DataReport:
     rating_range_inferred: bool = False
     quarantine: str | None = None
     seconds: float = 0.0
+
+    def summarize(self, n_warnings: int = 3) -> tuple[str, ...]:
+        """Return the reading in a few lines: columns and what they mean, rejected rows, what was not used, and warnings.
+
+        Args:
+            n_warnings: warnings to list; the last line counts the others.
+        """
+        log = next(iter(self.columns.values()), {})
+        roles = (
+            f"{role}={column}" + (f" ({self.understood[role]})" if role in self.understood else "")
+            for role, column in log.items()
+        )
+        lines = [f"Read {self.rows_read:,} rows of {self.source}: {', '.join(roles)}."]
+        if n_rejected := sum(self.rejected.values()):
+            reasons = ", ".join(f"{reason} {n:,}" for reason, n in sorted(self.rejected.items(), key=lambda pair: -pair[1]))
+            where = f" They are in {self.quarantine}." if self.quarantine else " quarantine=FILE.csv lists them."
+            lines.append(f"Rejected {n_rejected:,}: {reasons}.{where}")
+        for label, what in (("Not used", self.unused_columns), ("Files not read", self.skipped_files)):
+            if what:
+                shown = [f"{name} ({fact})" for name, fact in list(what.items())[:_MAX_LISTED]]
+                more = f", and {len(what) - _MAX_LISTED} more" if len(what) > _MAX_LISTED else ""
+                lines.append(f"{label}: {', '.join(shown)}{more}.")
+        if self.joins:
+            lines.append(" ".join(f"{table[:1].upper()}{table[1:]}: {what} matched." for table, what in self.joins.items()))
+        lines += self.warnings[:n_warnings]
+        if len(self.warnings) > n_warnings:
+            lines.append(f"And {len(self.warnings) - n_warnings} more to check, in the data report.")
+        return tuple(lines)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain numbers, strings, lists and dictionaries, ready for JSON."""

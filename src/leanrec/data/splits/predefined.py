@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leanrec.data.dataset import Dataset
-from leanrec.data.merge import add_ids, concat_events
+from leanrec.data.event_types import normalize_name
+from leanrec.data.merge import add_ids, concat_events, extend_vocabulary
 from leanrec.data.time_kind import TimeKind
 from leanrec.errors import SettingError
 from leanrec.types import Events, IdArray
@@ -28,25 +29,32 @@ class JoinedEvents(NamedTuple):
 def join_held_out(data: Dataset, valid: Dataset | Events | None, test: Dataset | Events | None) -> JoinedEvents:
     """Index the held-out events with the vocabularies of ``data`` and join all events into one data set. O(E log E).
 
-    Ids that ``data`` does not have are appended, so an item that is not in training counts as a miss. Held-out events
+    Ids that ``data`` does not have are appended, so an item that is not in training counts as a miss; the ids of ``data``
+    become text where a held-out one is not a whole number. Event types are those of ``data``, whatever their capital letters.
+    What the times mean is what they mean in ``data``; held-out events without such times follow all others. Held-out events
     that ``data`` also contains are removed from training: matched by user, item and time, or by user and item where
     times are not comparable between users. Raises SettingError for anything but data sets and events with external ids.
     """
     by_time, grown = data.time_kind.is_comparable, data
     held_out: list[Events] = []
     codes: list[int] = []
+    untimed = []
     for name, given, code in (("valid_events", valid, _VALID), ("test_events", test, _TEST)):
         if given is not None:
             grown, events = _index_events(grown, name, given)
-            held_out.append(events)
+            if by_time and isinstance(given, Dataset) and not _has_times(given):
+                untimed.append(name)
+                events = dataclasses.replace(events, time=np.full(len(events), data.events.time.max() + code))
+            held_out.append(_name_types(data, events))
             codes.append(code)
     overlap = _find_overlap(grown, held_out, by_time=by_time)
     train = data.events.take(~overlap) if overlap.any() else data.events
     part = np.repeat(np.array([_TRAIN, *codes], np.int8), [len(each) for each in (train, *held_out)])
     events = concat_events(train, *held_out)
     order = np.lexsort((events.time, events.user) if by_time else (events.time, part, events.user))
-    joined = dataclasses.replace(grown, events=events.take(order), time_kind=TimeKind.UNKNOWN)
-    notes = []
+    kind = TimeKind.UNKNOWN if data.time_kind is TimeKind.NONE else data.time_kind
+    joined = dataclasses.replace(grown, events=events.take(order), time_kind=kind)
+    notes = [f"{name} has no times like those of the log, so its events follow all others." for name in untimed]
     if overlap.any():
         notes.append(f"{overlap.sum()} held-out events were also in the training data and were removed from it.")
     new_users, new_items = len(joined.users) - len(data.users), len(joined.items) - len(data.items)
@@ -55,10 +63,22 @@ def join_held_out(data: Dataset, valid: Dataset | Events | None, test: Dataset |
     return JoinedEvents(joined, part[order], " ".join(notes))
 
 
+def _has_times(given: Dataset) -> bool:
+    """Whether the events have times; those of a short file may be equal."""
+    return given.time_kind.is_comparable or (given.time_kind is TimeKind.NONE and bool(given.events.time.any()))
+
+
+def _name_types(data: Dataset, events: Events) -> Events:
+    """Return the events with the spelling that ``data`` has of their types: ``View`` becomes ``view``."""
+    spelling = {normalize_name(name): name for name in reversed(data.events.event_types)}
+    names = tuple(spelling.get(normalize_name(name), name) for name in events.event_types)
+    return dataclasses.replace(events, event_types=names)
+
+
 def _index_events(data: Dataset, name: str, given: Dataset | Events) -> tuple[Dataset, Events]:
     """Return the data set with the ids of the given events added, and the events with its internal rows."""
     user, item, events = _external_ids(name, given)
-    data = add_ids(data, data.users.with_ids(user), data.items.with_ids(item))
+    data = add_ids(data, extend_vocabulary(data.users, user), extend_vocabulary(data.items, item))
     user, item = data.users.rows(user), data.items.rows(item)
     if isinstance(given, Dataset):
         # A vocabulary has far fewer ids than the events.

@@ -1,0 +1,29 @@
+"""Conventions of a log: what was settled when it was read, kept for the events that come later."""
+
+import dataclasses
+from collections.abc import Mapping
+
+__all__ = ["LogConventions"]
+
+
+@dataclasses.dataclass(frozen=True)
+class LogConventions:
+    """What was settled about a log when it was read. Held-out files are read, and new events are weighted, by the same.
+
+    Attributes:
+        columns: role → column of the log.
+        event_weights: event type → weight as evidence: of every type of the log, and of given types that have no event yet.
+        positive_from: ratings below it are no evidence of a preference; None = every rating is.
+        rating_range: lowest and highest rating that was allowed, given or inferred; None = the log has no ratings.
+        time_formats: strptime formats of the times that the common notations do not cover, in the order tried.
+        only_time_formats: whether times have no other format.
+        has_clock: whether times are seconds since 1970; None = the log has no times.
+    """
+
+    columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    event_weights: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    positive_from: float | None = None
+    rating_range: tuple[float, float] | None = None
+    time_formats: tuple[str, ...] = ()
+    only_time_formats: bool = False
+    has_clock: bool | None = None
