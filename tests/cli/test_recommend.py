@@ -186,3 +186,23 @@ def test_model_with_a_foreign_class_is_not_loaded(run: Any, log: Path, tmp_path:
     code, _, err = run("recommend", model, "--user", 1)
     assert code == 2
     assert "It was not loaded" in " ".join(err.split())
+
+
+def test_lists_of_all_users_go_to_a_file(run: Any, model: Path, tmp_path: Path) -> None:
+    target = tmp_path / "lists.csv"
+    code, out, _ = run("recommend", model, "--all-users", "--out", target, "-n", 2)
+    assert code == 0
+    assert f"for 3 users in {target}" in out
+    assert target.read_text().startswith("user,rank,item,title,score,source")
+    code, out, _ = run("recommend", model, "--all-users", "--out", target, "--json")
+    assert json.loads(out)["users"] == 3
+    for words, expected in (
+        (("--all-users",), "--out lists.parquet"),
+        (("--out", target), "--all-users"),
+        (("--all-users", "--out", target, "--user", "1"), "leave out --user"),
+        (("--all-users", "--out", tmp_path / "x.txt"), ".parquet or .csv"),
+        ((), "--all-users --out FILE"),
+    ):
+        code, _, err = run("recommend", model, *words)
+        assert code == 2
+        assert expected in err

@@ -1,17 +1,20 @@
 """``leanrec recommend``, ``similar`` and ``explain``: recommendations of a fitted model."""
 
 import csv
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.text import Text
 
 from leanrec.cli import output
-from leanrec.cli.options import Json, parse_conditions
+from leanrec.cli.options import Json, RunOptions, parse_conditions, with_options
 from leanrec.errors import LeanrecError, SettingError
+from leanrec.pipeline.batch import check_list_path
 
 if TYPE_CHECKING:
+    from leanrec.pipeline.batch import BatchResult
     from leanrec.pipeline.pipeline import Pipeline
     from leanrec.pipeline.responses import Recommendations
 
@@ -99,6 +102,7 @@ def _draw_scores(recommended: "Recommendations", plot: Path, title: str) -> None
     output.print_note(f"Plot: {plot}")
 
 
+@with_options(RunOptions)
 def recommend(
     model: Model,
     user: User = None,
@@ -114,25 +118,35 @@ def recommend(
     include_seen: Annotated[bool, typer.Option(help="Also recommend items that the user interacted with.")] = False,
     event_log: EventLog = None,
     plot: Annotated[Path | None, typer.Option(help="Plot the scores as a bar chart (.png).")] = None,
+    all_users: Annotated[
+        bool, typer.Option("--all-users", help="Write the lists of all users to the file of --out.")
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="With --all-users: the file for the lists, .parquet or .csv."),
+    ] = None,
     as_json: Json = False,
+    *,
+    run: RunOptions,
 ) -> None:
-    """Recommend items to a user, or to a new user with a history."""
-    if user is None and history is None:
-        raise SettingError("A user or a history is needed: --user ID, or --history ID,ID for a new user.")
+    """Recommend items to a user, to a new user with a history, or to all users."""
+    _check_recipients(user, history, plot, out, all_users=all_users)
     if plot is not None:
         from leanrec.evaluation.plots.figures import require_plots
 
         require_plots()
     pipeline = _load_pipeline(model, event_log)
-    recommended = pipeline.recommend(
-        user,
-        history=_parse_ids(history, pipeline),
-        n=n_items,
-        exclude_seen=not include_seen,
-        allow=_parse_ids(allow, pipeline),
-        deny=_parse_ids(deny, pipeline),
-        where=parse_conditions(where, pipeline.catalog.table),
-    )
+    rules: dict[str, Any] = {
+        "n": n_items,
+        "exclude_seen": not include_seen,
+        "allow": _parse_ids(allow, pipeline),
+        "deny": _parse_ids(deny, pipeline),
+        "where": parse_conditions(where, pipeline.catalog.table),
+    }
+    if out is not None:
+        _print_batch(pipeline.recommend_all(out, **rules, run=run.to_run()), as_json=as_json)
+        return
+    recommended = pipeline.recommend(user, history=_parse_ids(history, pipeline), **rules)
     title = f"Top {len(recommended.items)} for {'this history' if user is None else f'user {user}'}"
     if as_json:
         output.print_json(recommended.to_dict())
@@ -140,6 +154,33 @@ def recommend(
         print_recommendations(recommended, title)
     if plot is not None:
         _draw_scores(recommended, plot, title)
+
+
+def _check_recipients(
+    user: str | None, history: list[str] | None, plot: Path | None, out: Path | None, *, all_users: bool
+) -> None:
+    """Raise SettingError unless the flags name one user, one history, or all users and a file."""
+    if all_users and (user is not None or history is not None or plot is not None):
+        raise SettingError("--all-users makes the lists of all users: leave out --user, --history and --plot.")
+    if all_users and out is None:
+        raise SettingError("--all-users needs a file for the lists: --out lists.parquet, or --out lists.csv.")
+    if out is not None and not all_users:
+        raise SettingError("--out goes with --all-users. For one user, --json prints the list.")
+    if not all_users and user is None and history is None:
+        raise SettingError(
+            "A user or a history is needed: --user ID, or --history ID,ID for a new user. For all users: --all-users --out FILE."
+        )
+    if out is not None:
+        check_list_path(out)
+
+
+def _print_batch(written: "BatchResult", *, as_json: bool) -> None:
+    if as_json:
+        output.print_json(asdict(written))
+        return
+    output.print_line(f"{written.rows:,} recommendations for {written.users:,} users in {written.path}")
+    if written.from_fallback:
+        output.print_note(f"{written.from_fallback:,} of these users have no usable history; their lists are the fallback's.")
 
 
 def similar(

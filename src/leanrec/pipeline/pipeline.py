@@ -11,20 +11,24 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from leanrec import artifacts, models
 from leanrec.data.dataset import Dataset
-from leanrec.data.merge import append_rows, extend_vocabulary, merge_events
+from leanrec.data.merge import append_rows, find_new_ids, merge_events
 from leanrec.data.table import Table
 from leanrec.data.vocabulary import Id
-from leanrec.errors import ArtifactError, SettingError
+from leanrec.errors import ArtifactError, DataError, SettingError
 from leanrec.events.records import DataOrigin
 from leanrec.events.sqlite_reader import SQLiteEventReader
 from leanrec.events.user_events import EvidenceWeights, UserEvent, to_events
-from leanrec.pipeline.catalog import Catalog, Where, to_id_list
+from leanrec.finiteness import check_finite
+from leanrec.pipeline.batch import BatchResult, check_list_path, write_lists
+from leanrec.pipeline.catalog import Catalog, Where, extend_ids, to_id_list
 from leanrec.pipeline.explanations import get_verb, render_explanation, render_path
 from leanrec.pipeline.provenance import build_provenance, check_estimator, get_data_origin, get_model_name
 from leanrec.pipeline.responses import (
+    AddItemsResult,
     Contribution,
     HistoryEvent,
     ItemExplanation,
@@ -72,11 +76,12 @@ class Pipeline:
         """Wrap a fitted model and its data; made by ``fit`` and ``load``."""
         self.name, self.fallback_name = saved.name, saved.fallback_name
         self.provenance = provenance
-        self.evidence_weights = EvidenceWeights.from_events(saved.data.events)
+        self.evidence_weights = EvidenceWeights.from_events(saved.data.events, saved.data.conventions)
         self._data = saved.data
         self._histories = UserHistories(saved.data, saved.stale)
         catalog = Catalog(saved.data.items, saved.data.item_table)
-        self._snapshot = Snapshot(saved.model, saved.fallback, catalog, saved.data.rating_range)
+        self._fitted = Snapshot(saved.model, saved.fallback, catalog, saved.data.rating_range)
+        self._snapshot = self._fitted
         self._adding_items = threading.Lock()
 
     @classmethod
@@ -234,6 +239,40 @@ class Pipeline:
             note=self._write_note(found, n),
         )
 
+    def recommend_all(
+        self,
+        path: str | Path,
+        *,
+        n: int = 10,
+        exclude_seen: bool = True,
+        allow: Iterable[Id] | None = None,
+        deny: Iterable[Id] | None = None,
+        where: Where | None = None,
+        run: Run = _RUN,
+    ) -> BatchResult:
+        """Write the n best items of every user to a .parquet or .csv file, best first, with ranks, titles and scores.
+
+        The lists are those of ``recommend`` for each user. They are made in blocks, so memory does not grow with the lists.
+
+        Args:
+            path: the file, replaced if it exists.
+            n: length of the lists.
+            exclude_seen: leave out items of the user's history.
+            allow: recommend only these items.
+            deny: recommend none of these items.
+            where: recommend only items that meet these conditions.
+            run: threads, memory and progress.
+
+        Raises SettingError for another kind of file, and SourceError if it cannot be written.
+        """
+        _check_n(n)
+        target = check_list_path(path)
+        snapshot = self._snapshot
+        rules = snapshot.catalog.resolve_rules(allow, deny, where)
+        data, stale = self._histories.merge_into(self._data_with_new_items())
+        context = Context(exclude_seen, rules.allow, rules.deny)
+        return write_lists(snapshot, data, stale, target, n=n, context=context, run=run)
+
     def similar_items(self, item: Id, n: int = 10, *, where: Where | None = None) -> Recommendations:
         """The n items most similar to one. Raises UnknownIdError.
 
@@ -324,41 +363,70 @@ class Pipeline:
             applied += self._histories.add(user, past, replayed=replayed)
         return RecordResult(applied, tuple(RejectedEvent(at, reason) for at, reason in sorted(rejected.items())))
 
-    def add_items(self, ids: IdArray | Sequence[Id], table: Table, *, persist: Callable[[], None] | None = None) -> int:
-        """Add new items by their content, leave known ones as they are, and return how many are new.
+    def add_items(
+        self, ids: IdArray | Sequence[Id], table: Table, *, persist: Callable[[], None] | None = None
+    ) -> AddItemsResult:
+        """Add new items by their content, and correct the content of items that were added since the fit.
 
-        Raises SettingError if the model cannot add items without a refit, and DataError for content that does not fit
-        the item table.
+        An item of the fit stays as it is until the next fit. The content given last replaces the earlier one as a whole.
+
+        Raises SettingError if the model cannot add items without a refit. Raises DataError, before anything changes, for
+        an id of another type than those of the data, for a column that the item table lacks, for content that does not
+        fit its column, and for content from which the model computes no finite numbers.
+
+        Cost: that of ``extend`` of the model for the new items, or for all added ones where content is corrected.
 
         Args:
-            ids: external ids.
-            table: a row of content for each.
+            ids: external ids; 12 and "12" are one item.
+            table: a row of content for each; no columns at all stand for items without content.
             persist: writes the items to disk; called when the extended model is ready and before any request uses
                 it. If it raises, nothing has changed.
         """
+        values = ids.tolist() if isinstance(ids, np.ndarray) else list(ids)
         with self._adding_items:
-            snapshot = self._snapshot
-            model, known, old_table = snapshot.model, snapshot.catalog.items, snapshot.catalog.table
-            new = [position for position, item in enumerate(ids) if item not in known]
-            if not new:
-                return 0
-            if not isinstance(model, Extendable):
+            snapshot, n_fitted = self._snapshot, len(self._fitted.catalog)
+            catalog = snapshot.catalog
+            fresh = find_new_ids(catalog.items, values)
+            if len(fresh) and not isinstance(snapshot.model, Extendable):
                 raise SettingError(
                     f"The model must be able to score new items by their content. {self.name} cannot: refit it."
                 )
-            items = extend_vocabulary(known, np.asarray(ids)[new])
-            added = table.take(np.array(new))
-            if old_table is not None:  # the columns that the model reads
-                added = old_table.take(np.zeros(0, np.intp)).concat(added)
-            fallback = (
-                snapshot.fallback.extend(added) if isinstance(snapshot.fallback, Extendable) else snapshot.fallback
-            )
-            catalog = Catalog(items, append_rows(old_table, len(known), added))
-            extended = Snapshot(model.extend(added), fallback, catalog, snapshot.rating_range)
+            content = catalog.read_content(table, len(values))
+            rows = catalog.items.rows(values, missing=-1).tolist()
+            known = {row: position for position, row in enumerate(rows) if row >= 0}
+            changed = {
+                row: position
+                for row, position in known.items()
+                if row >= n_fitted and content.row(position) != catalog.content(row)
+            }
+            extended = self._extend(values, content, fresh, changed) if len(fresh) or changed else snapshot
             if persist is not None:
                 persist()
             self._snapshot = extended
-            return len(items) - len(known)
+            return AddItemsResult(len(fresh), len(changed), len(known) - len(changed))
+
+    def _extend(
+        self, ids: Sequence[Id], content: Table, fresh: NDArray[np.intp], changed: Mapping[int, int]
+    ) -> Snapshot:
+        """The snapshot with the content of the positions ``fresh`` added and of the rows ``changed`` replaced."""
+        base = self._fitted if changed else self._snapshot
+        catalog, n_base = self._snapshot.catalog, len(base.catalog)
+        items = extend_ids(catalog.items, [ids[position] for position in fresh.tolist()])
+        added = content.take(fresh)
+        if changed:
+            assert catalog.table is not None  # noqa: S101 - the added items have content
+            below = catalog.table.concat(content)
+            rows = np.arange(n_base, len(catalog))
+            rows[np.array(list(changed)) - n_base] = len(catalog) + np.array(list(changed.values()))
+            added = below.take(np.concatenate([rows, len(catalog) + fresh]))
+        model, fallback = base.model, base.fallback
+        model = model.extend(added) if isinstance(model, Extendable) else model
+        fallback = fallback.extend(added) if isinstance(fallback, Extendable) else fallback
+        if model.n_items != len(items):
+            raise DataError(f"The model must have {len(items)} items after the addition. It has {model.n_items}.")
+        check_finite(model, "Check the numbers in the content of the items.")
+        table = append_rows(base.catalog.table, n_base, added)
+        return Snapshot(model, fallback, Catalog(items, table), base.rating_range)
 
     def history(self, user: Id, limit: int | None = None) -> tuple[HistoryEvent, ...]:
         """The events of a user, newest first. Raises UnknownIdError."""
@@ -388,9 +456,8 @@ class Pipeline:
         return user if row is None else self._histories.external_id(row)
 
     def external_item_id(self, item: Id) -> Id:
-        """The id as the data have it, or as given if it is unknown."""
-        catalog = self._snapshot.catalog
-        return catalog.external_id(catalog.items.row(item)) if item in catalog.items else item
+        """The id as the data have it: 12 for "12" where they are whole numbers, whether it is known or not."""
+        return self._snapshot.catalog.items.normalize_id(item)
 
     @functools.cached_property
     def _main_event_type(self) -> int:

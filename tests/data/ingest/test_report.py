@@ -1,14 +1,16 @@
 """The data report against numbers worked out by hand."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from leanrec.data.ingest.cleaning import CleaningRules
 from leanrec.data.ingest.ingest import ingest
 from leanrec.data.ingest.report import describe_dataset, report_from_dict
-from leanrec.errors import ArtifactError
+from leanrec.errors import ArtifactError, DataError
 
 
 def test_counts_tail_and_span_by_hand() -> None:
@@ -47,7 +49,7 @@ def test_describe_agrees_with_ingest() -> None:
     own = {
         name: value
         for name, value in describe_dataset(data).to_dict().items()
-        if name not in {"columns", "seconds", "memory"}
+        if name not in {"columns", "understood", "seconds", "memory"}
     }
     assert own == {name: report.to_dict()[name] for name in own}
 
@@ -66,3 +68,42 @@ def test_warnings_name_what_to_look_at() -> None:
     assert "Event types without a default weight get weight 1: frobnicate" in said
     report = ingest(pd.DataFrame({"user": [1], "item": [2], "event": ["skip"]})).report
     assert "No event has a weight above zero" in " ".join(report.warnings)
+
+
+def half_read(n: int = 240, every: int = 2) -> pd.DataFrame:
+    """A log in which every second item, or more of them, is missing."""
+    items = [None if every > 1 and i % every else f"m{i % 15}" for i in range(n)]
+    return pd.DataFrame(
+        {
+            "userId": [f"u{i % 20}" for i in range(n)],
+            "movieId": items,
+            "rating": [1 + i % 5 for i in range(n)],
+            "timestamp": [1_600_000_000 + 1000 * i for i in range(n)],
+            "shelf": ["x"] * n,
+        }
+    )
+
+
+def test_the_summary_tells_columns_rejected_rows_and_unused_columns() -> None:
+    lines = ingest(half_read()).report.summarize()
+    assert lines[0].startswith("Read 240 rows of a pandas DataFrame: user=userId")
+    assert "rating=rating (1 to 5)" in lines[0]
+    assert "time=timestamp (" in lines[0]
+    assert lines[1] == "Rejected 120: missing item 120. quarantine=FILE.csv lists them."
+    assert any(line.startswith("Not used: shelf (") for line in lines)
+    assert len(lines) <= 7
+
+
+def test_a_log_of_which_most_rows_cannot_be_used_is_refused_unless_allowed(tmp_path: Path) -> None:
+    frame = half_read(every=3)
+    with pytest.raises(DataError, match=r"More than half .* 160 of the 240 rows .* missing item: 160.* allow_rejects=True"):
+        ingest(frame)
+    with pytest.raises(DataError, match=r"rows\.csv lists them"):
+        ingest(frame, quarantine=tmp_path / "rows.csv")
+    assert len(pd.read_csv(tmp_path / "rows.csv")) == 160
+    assert ingest(frame, allow_rejects=True).report.events == 80
+
+
+def test_rows_that_a_rule_leaves_out_are_not_unusable() -> None:
+    frame = half_read(every=1)
+    assert ingest(frame, cleaning=CleaningRules(since="2020-09-15")).report.rejected["before since"] > 120

@@ -501,12 +501,42 @@ def test_refuses_settings_that_mean_nothing(options: dict[str, Any], message: st
 
 
 def test_refuses_a_split_that_leaves_nothing() -> None:
-    with pytest.raises(DataError, match="no positive event to train on"):
+    with pytest.raises(DataError, match="positive events at two times or more"):
         split(log((0, 0, EPOCH), (1, 1, EPOCH + 1, 0.0)), "time", test=0.5, valid=0.4)
     with pytest.raises(DataError, match="holds out no positive event"):
         split(log((0, 0, EPOCH), (1, 1, EPOCH + 1)), "leave-one-out")
     with pytest.raises(DataError, match="allow_repeats=True"):
         split(log((0, 0, EPOCH), (0, 0, EPOCH + 1)), "leave-one-out")
+
+
+def dated(*counts: int) -> Dataset:
+    """A log with only dates: so many events on each day, each of another user and item."""
+    days = [day for day, count in enumerate(counts) for _ in range(count)]
+    return log(*((i % 9, i, EPOCH + day * 86_400) for i, day in enumerate(days)), n_items=100)
+
+
+def test_events_of_one_day_are_not_divided_and_validation_comes_before() -> None:
+    made = split(dated(20, 20, 20, 30), "time")
+    assert [made.train.shape.events, made.valid.ground_truth.nnz, made.test.ground_truth.nnz] == [40, 20, 30]
+    assert "the test part has 33% of the positive events instead of 10%" in made.note
+    assert "Many events" not in split(dated(*[1] * 60), "time").note
+
+
+def test_the_first_day_is_for_training() -> None:
+    made = split(dated(50, 5), "time")
+    assert [made.train.shape.events, made.valid.ground_truth.nnz, made.test.ground_truth.nnz] == [50, 0, 5]
+    with pytest.raises(DataError, match="how='leave-one-out'"):
+        made.require("valid")
+    assert made.require("test") is made.test
+
+
+def test_repeats_are_told() -> None:
+    repeated = log(*((user, k % 2, EPOCH + k) for user in range(4) for k in range(3)))
+    with pytest.raises(DataError, match=r"4 of 4 held-out pairs .* \(100.0%\) are repeats .* allow_repeats=True"):
+        split(repeated, "leave-one-out", valid=0)
+    assert split(repeated, "leave-one-out", valid=0, allow_repeats=True).test.ground_truth.nnz == 4
+    mixed_log = log(*((user, (k % 2, 5 + user)[user % 2 and k == 2], EPOCH + k) for user in range(4) for k in range(3)), n_items=9)
+    assert "2 of 4 held-out pairs of user and item (50.0%) are repeats" in split(mixed_log, "leave-one-out", valid=0).note
 
 
 def test_refuses_truth_of_another_shape() -> None:

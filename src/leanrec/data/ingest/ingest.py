@@ -18,28 +18,33 @@ from typing import NamedTuple
 import numpy as np
 
 from leanrec import artifacts
+from leanrec.data.conventions import LogConventions
 from leanrec.data.dataset import Dataset
 from leanrec.data.engine import SqlEngine, open_engine
-from leanrec.data.ingest.block_rules import reject_events
+from leanrec.data.event_types import find_later_types
+from leanrec.data.ingest.block_rules import describe_largest, reject_events
 from leanrec.data.ingest.cleaning import CleaningRules
 from leanrec.data.ingest.csv_repair import count_rejected
 from leanrec.data.ingest.encoding import EncodedLog, encode_log, find_ids, make_dictionary
+from leanrec.data.ingest.forms.lines import check_layout
 from leanrec.data.ingest.link_files import add_links, read_links
+from leanrec.data.ingest.meaning.id_forms import IdForms
+from leanrec.data.ingest.meaning.ratings import describe_no_ratings
 from leanrec.data.ingest.outputs import build_dataset, find_kept_rows, write_events
-from leanrec.data.ingest.rejects import REASONS, check_quarantine_path, write_quarantine
-from leanrec.data.ingest.report import DataReport, describe_dataset, global_rules_note, report_from_dict
+from leanrec.data.ingest.rejects import CHOSEN_REASONS, REASONS, check_quarantine_path, write_quarantine
+from leanrec.data.ingest.report import DataReport, EventCounter, describe_dataset, global_rules_note, report_from_dict
 from leanrec.data.ingest.schema import LogSchema, read_schema
-from leanrec.data.ingest.side_tables import SideTables, open_side_tables
+from leanrec.data.ingest.side_tables import SideTables, choose_ids, open_side_tables
 from leanrec.data.ingest.sources import Source, describe_source
 from leanrec.data.ingest.staging import LogProfile, StagedLog, find_example, stage_log, validate_rows
 from leanrec.data.ingest.text_files import check_encoding
-from leanrec.data.ingest.timestamps import FORMS
+from leanrec.data.ingest.timestamps import FORMS, TimeFormat, is_number
 from leanrec.data.time_kind import TimeKind
 from leanrec.errors import ArtifactError, DataError, SettingError, SourceError
 from leanrec.run import Run
 from leanrec.units import format_bytes
 
-__all__ = ["IngestResult", "ingest", "open_dataset"]
+__all__ = ["IngestResult", "ingest", "is_dataset", "open_dataset"]
 
 # An example of a rejected field is shown where so many rows have one that it is found quickly.
 _EXAMPLE_SHARE = 0.01
@@ -70,6 +75,9 @@ class _IngestTask:
     encoding: str | None
     item_links: Source | None
     user_links: Source | None
+    allow_rejects: bool
+    like: Dataset | None
+    layout: str | None
     run: Run
 
     def __post_init__(self) -> None:
@@ -77,6 +85,7 @@ class _IngestTask:
             raise SettingError(f"positive_from must be a number. Got {self.positive_from!r}.")
         if self.encoding is not None:
             check_encoding(self.encoding)
+        check_layout(self.layout)
         if self.quarantine is not None:
             check_quarantine_path(self.quarantine)
 
@@ -91,10 +100,36 @@ class _IngestTask:
             self.quarantine,
             self.time_format,
             self.encoding,
+            self.layout,
             self.item_links,
             self.user_links,
         )
         return all(option is None for option in options) and not self.columns and self.cleaning == CleaningRules()
+
+    @property
+    def conventions(self) -> LogConventions:
+        """What an earlier log settled about this one."""
+        return LogConventions() if self.like is None else self.like.conventions
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Event type → weight, settled or given."""
+        return dict(self.conventions.event_weights) | dict(self.event_weights or {})
+
+    def settle(self) -> "_IngestTask":
+        """Return the task with what ``like`` settled, where no argument says otherwise."""
+        if self.like is None:
+            return self
+        cleaning = self.cleaning
+        if cleaning.rating_range is None and self.conventions.rating_range is not None:
+            cleaning = dataclasses.replace(cleaning, rating_range=self.conventions.rating_range)
+        if cleaning.no_rating is None and self.conventions.rating_range is not None:
+            cleaning = dataclasses.replace(cleaning, no_rating=self.conventions.no_rating)
+        return dataclasses.replace(
+            self,
+            cleaning=cleaning,
+            positive_from=self.conventions.positive_from if self.positive_from is None else self.positive_from,
+        )
 
     def explain_plan(self, schema: LogSchema) -> str:
         """Return the estimated memory of the work, and what happens if that is more than the limit."""
@@ -118,6 +153,9 @@ def ingest(
     encoding: str | None = None,
     item_links: Source | None = None,
     user_links: Source | None = None,
+    allow_rejects: bool = False,
+    like: Dataset | None = None,
+    layout: str | None = None,
     out: str | Path | None = None,
     run: Run = Run(),
 ) -> IngestResult:
@@ -147,6 +185,13 @@ def ingest(
             external id, or other entities.
         user_links: trust or friendship (user, friend and, optionally, weight). People who occur only in links become
             users without events.
+        allow_rejects: go on although more than half of the rows cannot be used. Rows that a rule leaves out (dates, k-core,
+            duplicates, bots) do not count.
+        like: an earlier data set whose conventions hold here too, for held-out files: columns, event weights, liked ratings,
+            rating scale, notation of times, and whether ids are numbers. Arguments take precedence.
+        layout: "long" (each row is an event), "adjacency" (each line is a user and the items of the user), "sequences" (each
+            line has the items of one user), "blocks" (``item:`` before the lines of the item) or "wide" (a column for each
+            item). None: found from the first rows, which the report then says.
         out: folder to save the data set and its report to, for ``open_dataset``. It is written atomically, and replaces
             an older data set there.
         run: threads and memory. Events that do not fit the memory are mapped from files.
@@ -154,7 +199,7 @@ def ingest(
     Raises:
         SourceError: a source cannot be read or is empty.
         ColumnError: a column is missing, or has the wrong type.
-        DataError: no event is left.
+        DataError: no event is left, or more than half of the rows cannot be used.
         SettingError: an option that is not valid.
         BudgetError: the memory limit is too low even with spilling to disk.
         ArtifactError: ``out`` exists and is not a data set, or the disk is full.
@@ -163,9 +208,9 @@ def ingest(
     """
     path = None if quarantine is None else Path(quarantine)
     named = dict(columns or {})
-    links = (item_links, user_links)
+    more = (item_links, user_links, allow_rejects, like, layout, run)
     task = _IngestTask(
-        source, items, users, named, event_weights, positive_from, cleaning, path, time_format, encoding, *links, run
+        source, items, users, named, event_weights, positive_from, cleaning, path, time_format, encoding, *more
     )
     if out is None:
         return _run_ingest(task, None)
@@ -190,6 +235,9 @@ def open_dataset(
     encoding: str | None = None,
     item_links: Source | None = None,
     user_links: Source | None = None,
+    allow_rejects: bool = False,
+    like: Dataset | None = None,
+    layout: str | None = None,
     run: Run = Run(),
 ) -> IngestResult:
     """Open a data set saved by ``ingest(…, out=folder)``, or anything that ``ingest`` reads, with the same options.
@@ -199,11 +247,11 @@ def open_dataset(
     """
     path = None if quarantine is None else Path(quarantine)
     named = dict(columns or {})
-    links = (item_links, user_links)
+    more = (item_links, user_links, allow_rejects, like, layout, run)
     task = _IngestTask(
-        source, items, users, named, event_weights, positive_from, cleaning, path, time_format, encoding, *links, run
+        source, items, users, named, event_weights, positive_from, cleaning, path, time_format, encoding, *more
     )
-    if not (isinstance(source, str | Path) and (Path(source) / "manifest.json").is_file()):
+    if not is_dataset(source):
         return _run_ingest(task, None)
     if not task.is_default:
         raise SettingError(
@@ -213,6 +261,11 @@ def open_dataset(
     data = artifacts.load(source, Dataset, mapped=True)
     report = artifacts.read_manifest(source).get("provenance", {}).get("report")
     return IngestResult(data, describe_dataset(data) if report is None else report_from_dict(report))
+
+
+def is_dataset(source: Source) -> bool:
+    """Whether the source is the folder of a saved data set rather than a log."""
+    return isinstance(source, str | Path) and (Path(source) / "manifest.json").is_file()
 
 
 @contextlib.contextmanager
@@ -239,7 +292,7 @@ class _ReadLog:
 
     schema: LogSchema
     staged: StagedLog
-    n_trimmed: int
+    forms: IdForms
     profile: LogProfile
     tables: SideTables
 
@@ -251,11 +304,12 @@ class _ReadLog:
         """Return what was left out or repaired while reading, in sentences."""
         notes = [*self.schema.warnings, *(note for part in self.staged.parts for note in part.notes)]
         notes += self.tables.list_notes()
-        if self.n_trimmed:
-            notes.append(f"Blanks around ids were removed in {self.n_trimmed:,} rows.")
+        notes += self.forms.list_notes()
         return tuple(notes)
 
-    def explain_meaning(self, positive_from: float | None, counts: Mapping[str, int]) -> Iterator[str]:
+    def explain_meaning(
+        self, positive_from: float | None, cleaning: CleaningRules, counts: Mapping[str, int]
+    ) -> Iterator[str]:
         """Yield how times, repeated rows and ratings were understood, in sentences."""
         staged, profile = self.staged, self.profile
         if not staged.has("time"):
@@ -266,6 +320,10 @@ class _ReadLog:
             yield "Without times and ratings a repeated row counts as a repeated event, not as a duplicate."
         if staged.has("rating") and positive_from is None:
             yield "Every rating counts as an interaction, low ones too. With positive_from, ratings below it get weight 0."
+        given = cleaning.no_rating is not None
+        yield from describe_no_ratings(profile.no_rating, profile.scale, profile.zeros, given=given)
+        if profile.only_days and not staged.has("rating"):
+            yield "Times are days: a repeated row of one day counts as a repeated event, not as a duplicate."
         if profile.inferred and profile.scale is not None and (n := counts.get("rating outside the range", 0)):
             low, high = profile.scale
             rows = "1 row outside was" if n == 1 else f"{n:,} rows outside were"
@@ -278,10 +336,12 @@ class _ReadLog:
 
 def _run_ingest(task: _IngestTask, folder: Path | None) -> IngestResult:
     began = time.perf_counter()
+    task, settled = task.settle(), task.conventions
     with open_engine(task.run, encoding=task.encoding) as engine, _show_progress(task.run) as show:
         show(f"Opening {describe_source(task.source)}")
-        schema = read_schema(engine, task.source, task.columns)
+        schema = read_schema(engine, task.source, task.columns, settled.columns, task.layout)
         tables = open_side_tables(engine, task.items, task.users, schema.columns, task.columns)
+        schema, tables = choose_ids(engine, schema, tables, task.columns)
         links = read_links(engine, task.item_links, task.user_links, task.columns)
         size = sum(part.size for part in schema.parts)
         show(f"Reading {format_bytes(size)}; {task.explain_plan(schema)}")
@@ -292,11 +352,12 @@ def _run_ingest(task: _IngestTask, folder: Path | None) -> IngestResult:
             raw=task.quarantine is not None,
             key_types=tables.key_types,
             time_format=task.time_format,
+            settled_times=TimeFormat(settled.time_formats, settled.only_time_formats) if settled.time_formats else None,
         )
-        n_trimmed = find_ids(engine, staged)
-        profile = validate_rows(engine, staged, task.cleaning)
-        tables.load(engine, staged, trim=n_trimmed > 0)
-        read = _ReadLog(schema, staged, n_trimmed, profile, tables)
+        forms = find_ids(engine, staged)
+        profile = validate_rows(engine, staged, task.cleaning, has_clock=settled.has_clock)
+        tables.load(engine, staged, forms)
+        read = _ReadLog(schema, staged, forms, profile, tables)
         data, report = _index_log(task, engine, read, show, folder)
     data, notes = add_links(data, links)
     facts = engine.facts
@@ -320,6 +381,7 @@ def _index_log(
     """From ``validated`` rows to a Dataset and its report, still without links."""
     show("Indexing users and items")
     staged, tables, has_clock = read.staged, read.tables, read.profile.has_clock
+    tables.count_matches(engine)
     numbers = _make_dictionaries(engine, staged, tables)
     by_rule = "SELECT reason, count(*) FROM validated WHERE reason <> 0 GROUP BY reason ORDER BY reason"
     counts = count_rejected(engine, staged.parts) | {REASONS[code]: int(n) for code, n in engine.fetch_rows(by_rule)}
@@ -327,20 +389,19 @@ def _index_log(
         engine,
         staged,
         has_time=staged.has("time"),
-        event_weights=task.event_weights,
+        event_weights=task.weights or None,
         keep_sequence=task.quarantine is not None,
         # About a twentieth of the memory, at 100 bytes a row.
         block_rows=int(min(1_000_000, max(50_000, task.run.available_memory() // 2000))),
     )
     show(f"Cleaning {log.events:,} events")
-    comparable = staged.has("time") or staged.has("rating")
+    comparable = (staged.has("time") and not read.profile.only_days) or staged.has("rating")
     reason = reject_events(log, task.cleaning, has_clock=has_clock, comparable=comparable)
     for code in np.flatnonzero(np.bincount(reason, minlength=len(REASONS))[1:]) + 1:
         counts[REASONS[code]] = int(np.count_nonzero(reason == code))
     if task.quarantine is not None:
         write_quarantine(engine, staged, log, reason, task.quarantine)
-    if not (reason == 0).any():
-        raise _no_events_error(task, engine, read, counts)
+    _check_kept(task, engine, read, counts, bool((reason == 0).any()))
     show("Writing events")
     core = task.cleaning.min_user > 1 or task.cleaning.min_item > 1
     rows = find_kept_rows(engine, log, reason, tables.loaded_items, core=core)
@@ -348,11 +409,13 @@ def _index_log(
         log, reason, rows, positive_from=task.positive_from, has_clock=has_clock, run=task.run, folder=folder
     )
     loaded = (tables.loaded_users, tables.loaded_items)
-    rating_range = (min(counter.ratings), max(counter.ratings)) if counter.ratings else None
+    rating_range = task.cleaning.rating_range or (min(counter.ratings), max(counter.ratings)) if counter.ratings else None
     data = build_dataset(engine, events, rows, rating_range, loaded, numbers, describe_source(task.source))
+    data = dataclasses.replace(data, conventions=_settle_conventions(task, read, log))
     if not has_clock and data.time_kind is TimeKind.TIMESTAMP:
         # An order by the name of its column, or times before 1990.
         data = dataclasses.replace(data, time_kind=TimeKind.COMPARABLE)
+    _add_default_facts(engine, read, data)
     report = counter.to_report(
         source=data.source,
         event_types=log.event_types,
@@ -363,13 +426,44 @@ def _index_log(
         columns=read.schema.to_dict() | tables.to_dict(),
         item_columns=() if data.item_table is None else tuple(data.item_table.columns),
         user_columns=() if data.user_table is None else tuple(data.user_table.columns),
-        warnings=tuple(_list_warnings(task, engine, read, log, data, counts)),
+        warnings=tuple(_list_warnings(task, engine, read, log, data, counts, counter)),
         memory={"limit": task.run.budget.memory, "plan": task.explain_plan(read.schema), "events": where},
         rating_range=read.profile.scale,
         rating_range_inferred=read.profile.inferred,
         quarantine=None if task.quarantine is None else str(task.quarantine),
     )
     return IngestResult(data, report)
+
+
+def _settle_conventions(task: _IngestTask, read: _ReadLog, log: EncodedLog) -> LogConventions:
+    """Return what this reading settled for later events."""
+    times, later = read.staged.reader.times, find_later_types(list(log.event_types), task.event_weights)
+    return LogConventions(
+        columns=read.schema.columns[0].to_dict(),
+        event_weights=dict(log.event_types) | dict(task.conventions.event_weights) | later,
+        positive_from=task.positive_from,
+        rating_range=read.profile.scale,
+        no_rating=tuple(read.profile.no_rating),
+        time_formats=times.formats,
+        only_time_formats=times.only,
+        has_clock=read.profile.has_clock if read.staged.has("time") else None,
+    )
+
+
+def _add_default_facts(engine: SqlEngine, read: _ReadLog, data: Dataset) -> None:
+    """Tell how ratings and times were understood, and which columns were not used, where no earlier step has said so."""
+    facts = engine.facts
+    if read.profile.scale is not None:
+        facts.understood.setdefault("rating", "{:g} to {:g}".format(*read.profile.scale))
+    if read.staged.has("time"):
+        facts.understood.setdefault("time", "seconds since 1970" if read.profile.has_clock else "an order")
+    for part, columns in zip(read.staged.parts, read.schema.columns, strict=True):
+        used = {*columns.to_dict().values(), *columns.content}
+        if data.item_table is not None:
+            used |= set(data.item_table.columns)
+        for name in part.names:
+            if name not in used:
+                facts.unused_columns.setdefault(name, "numbers" if is_number(part.types[name]) else "text")
 
 
 def _make_dictionaries(engine: SqlEngine, staged: StagedLog, tables: SideTables) -> tuple[bool, bool]:
@@ -384,7 +478,13 @@ def _make_dictionaries(engine: SqlEngine, staged: StagedLog, tables: SideTables)
 
 
 def _list_warnings(
-    task: _IngestTask, engine: SqlEngine, read: _ReadLog, log: EncodedLog, data: Dataset, counts: Mapping[str, int]
+    task: _IngestTask,
+    engine: SqlEngine,
+    read: _ReadLog,
+    log: EncodedLog,
+    data: Dataset,
+    counts: Mapping[str, int],
+    counter: EventCounter,
 ) -> Iterator[str]:
     """Yield what a user of the data set should check, in sentences."""
     staged = read.staged
@@ -396,7 +496,13 @@ def _list_warnings(
             rows = "1 row was" if counts[reason] == 1 else f"{counts[reason]:,} rows were"
             found = find_example(engine, staged, reason)
             yield f"{reason[0].upper()}{reason[1:]}, such as {found!r}: {rows} rejected."
-    yield from read.explain_meaning(task.positive_from, counts)
+    yield from read.explain_meaning(task.positive_from, task.cleaning, counts)
+    if later := find_later_types(list(log.event_types), task.event_weights):
+        names = ", ".join(f"{name} {weight:g}" for name, weight in later.items())
+        yield f"No event of the log has the type of these weights, which are kept for later events: {names}."
+    for counted, ids in ((counter.of_user, data.users), (counter.of_item, data.items)):
+        if note := describe_largest(counted, ids):
+            yield note
     if note := global_rules_note(counts):
         yield note
     if log.unknown_types:
@@ -406,23 +512,41 @@ def _list_warnings(
         yield "No event has a weight above zero, so there are no preferences. Pass event_weights, or lower positive_from."
 
 
-def _no_events_error(task: _IngestTask, engine: SqlEngine, read: _ReadLog, counts: Mapping[str, int]) -> DataError:
-    """Return the error for a log without a usable row: the reasons, and what to do about the most frequent one."""
+def _check_kept(
+    task: _IngestTask, engine: SqlEngine, read: _ReadLog, counts: Mapping[str, int], any_kept: bool
+) -> None:
+    """Raise DataError if no event is left, or if more than half of the rows cannot be used, unless that is allowed."""
     source, rows = describe_source(task.source), read.count_rows(counts)
     if not rows:
-        return SourceError(f"{source} has columns but no rows. Check how it was written.")
+        raise SourceError(f"{source} has columns but no rows. Check how it was written.")
+    unusable = {reason: n for reason, n in counts.items() if reason not in CHOSEN_REASONS}
+    n_unusable = sum(unusable.values())
+    if any_kept and (task.allow_rejects or 2 * n_unusable <= rows):
+        return
+    reasons = "; ".join(f"{reason}: {n:,}" for reason, n in counts.items())
+    advice = _advise(engine, read, unusable or counts)
+    if not any_kept:
+        raise DataError(f"No event is left of the {rows:,} rows of {source}. Rejected: {reasons}. {advice}")
+    listed = "quarantine=FILE.csv lists each of them" if task.quarantine is None else f"{task.quarantine} lists them"
+    raise DataError(
+        f"More than half of the rows cannot be used: {n_unusable:,} of the {rows:,} rows of {source}. Rejected: {reasons}. "
+        f"{advice} {listed[0].upper()}{listed[1:]}. To go on with the other rows, pass allow_rejects=True."
+    )
+
+
+def _advise(engine: SqlEngine, read: _ReadLog, counts: Mapping[str, int]) -> str:
+    """Return what to do about the most frequent reason to reject a row."""
     worst = max(counts, key=lambda reason: counts[reason])
-    what_to_do = "Check the columns, or relax the cleaning rules."
     if worst not in REASONS:
         notes = " ".join(note for part in read.staged.parts for note in part.notes)
-        what_to_do = f"{notes} Check how the lines were written: quarantine=FILE lists each of them.".lstrip()
-    if worst in (*_WITH_EXAMPLE, _IMPOSSIBLE_TIME):
-        what_to_do = f"A field that was rejected for this reason holds {find_example(engine, read.staged, worst)!r}. "
-        what_to_do += "Name the right column, or correct the values."
-        if worst.startswith("time"):
-            what_to_do += f' Times are understood as {FORMS}. For another format pass time_format, such as "%d-%b-%y".'
-    reasons = "; ".join(f"{reason}: {n:,}" for reason, n in counts.items())
-    return DataError(f"No event is left of the {rows:,} rows of {source}. Rejected: {reasons}. {what_to_do}")
+        return f"{notes} Check how the lines were written: quarantine=FILE lists each of them.".lstrip()
+    if worst not in (*_WITH_EXAMPLE, _IMPOSSIBLE_TIME):
+        return "Check the columns, or relax the cleaning rules."
+    advice = f"A field that was rejected for this reason holds {find_example(engine, read.staged, worst)!r}. "
+    advice += "Name the right column, or correct the values."
+    if worst.startswith("time"):
+        advice += f' Times are understood as {FORMS}. For another format pass time_format, such as "%d-%b-%y".'
+    return advice
 
 
 @contextlib.contextmanager

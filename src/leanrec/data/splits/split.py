@@ -63,6 +63,18 @@ class Split:
     leakage: LeakageReport
     note: str = ""
 
+    def require(self, name: str) -> EvaluationSet:
+        """Return the part ``name`` ("valid" or "test"). Raises DataError with advice if it holds nothing to rank."""
+        part: EvaluationSet = getattr(self, name)
+        if part.ground_truth.nnz:
+            return part
+        advice = f"Hold out more with {name}=0.2, or hold out the last events of each user with how='leave-one-out'."
+        if self.how == "given":
+            advice = f"Pass {name}_events with liked items that are new to their users."
+        if part.n_dropped:
+            advice = f"Its {part.n_dropped:,} pairs are repeats of the history: count them with allow_repeats=True."
+        raise DataError(f"The {name} part of the split {self.how!r} must hold at least one relevant item. It holds none. {advice}")
+
     def to_dict(self) -> dict[str, Any]:
         """Return counts for reports."""
         return {
@@ -106,7 +118,8 @@ def split(
     Args:
         data: the data set.
         how: one of the ways above.
-        valid: share of positive events, users or items; leave-one-out only checks whether it is 0.
+        valid: share of positive events, users or items; leave-one-out only checks whether it is 0. A split by time does not
+            divide events of the same time: a part may be larger, and ``Split.note`` says so.
         test: the same for test.
         seed: random seed of random, cold-users and cold-items.
         valid_events: for given: a data set (``ingest(file).data``; for a part of this one
@@ -133,7 +146,10 @@ def split(
     if has_events:
         raise SettingError(f"valid_events and test_events need how='given'. Got how={how!r}.")
     chosen, note = _AUTO[data.time_kind] if how == "auto" else (how, "")
-    part = _METHODS[chosen](_SplitPlan(data, valid, test, seed, known))
+    plan = _SplitPlan(data, valid, test, seed, known)
+    part = _METHODS[chosen](plan)
+    if chosen == "time":
+        note = " ".join(filter(None, (note, plan.explain_ties(part))))
     return build_split(data, part, chosen, note, allow_repeats)
 
 
@@ -163,7 +179,7 @@ class _SplitPlan:
 
     @functools.cached_property
     def positive(self) -> NDArray[np.bool_]:
-        return self.data.events.weight > 0
+        return self.data.is_positive
 
     @functools.cached_property
     def rank(self) -> Int64Array:
@@ -208,10 +224,35 @@ class _SplitPlan:
         time = self.data.events.time
         ordered = np.sort(time[self.positive])
         part = np.zeros(len(time), np.int8)
-        for share, code in ((self.valid + self.test, VALID), (self.test, TEST)):
-            if share and len(ordered):
-                part[time >= ordered[_floor(len(ordered) * (1 - share))]] = code
+        # Events of one time are not divided; those of the first time are for training.
+        later = ordered[np.searchsorted(ordered, ordered[:1], side="right").sum() :]
+        if not len(later):
+            raise DataError(
+                "A split by time needs positive events at two times or more. Here there is one time; use "
+                "how='leave-one-out', how='ratio' or how='random'."
+            )
+        test = max(ordered[_floor(len(ordered) * (1 - self.test))], later[0]) if self.test else ordered[-1] + 1
+        if self.valid:
+            valid = ordered[_floor(len(ordered) * (1 - self.valid - self.test))]
+            if valid >= test:
+                # The tie takes the test share and the validation share, so validation takes its share before.
+                valid = ordered[np.searchsorted(ordered, test) - max(1, round(self.valid * len(ordered)))]
+            part[time >= min(max(valid, later[0]), test)] = VALID
+        if self.test:
+            part[time >= test] = TEST
         return part
+
+    def explain_ties(self, part: Parts) -> str:
+        """Return a note where events of the same time make a part of a split by time far larger than asked for, else ""."""
+        n = max(1, int(self.positive.sum()))
+        for name, share, code in (("test", self.test, TEST), ("validation", self.valid, VALID)):
+            found = int(np.count_nonzero(self.positive & (part == code))) / n
+            if share and found > 1.5 * share and (found - share) * n >= 3:
+                return (
+                    f"Many events have the same time and are not divided, so the {name} part has {found:.0%} of the positive "
+                    f"events instead of {share:.0%}. how='leave-one-out' and how='ratio' hold out shares of each user's events."
+                )
+        return ""
 
     def split_leave_one_out(self) -> Parts:
         """Hold out the last positive events of each user."""
@@ -292,8 +333,9 @@ def build_split(data: Dataset, part: Parts, how: str, note: str = "", allow_repe
     if not (valid.ground_truth.nnz or test.ground_truth.nnz):
         raise DataError(
             f"The split {how!r} holds out no positive event with an item that is new to its user. "
-            "Hold out more, split another way, or count repeated items with allow_repeats=True."
+            f"{_explain_repeats(valid, test) or 'Hold out more with test=0.2, or split another way.'}"
         )
+    note = " ".join(filter(None, (note, _explain_repeats(valid, test))))
     n_empty = int((np.diff(test.queries.history.indptr) == 0).sum())
     if n_empty > len(test) / 2:
         note = (
@@ -301,6 +343,18 @@ def build_split(data: Dataset, part: Parts, how: str, note: str = "", allow_repe
             "fallback. To compare models on known users, split with how='leave-one-out' or how='ratio'."
         ).strip()
     return Split(train, valid, test, how, _measure_leakage(data, part), note)
+
+
+def _explain_repeats(*parts: EvaluationSet) -> str:
+    """Return a note on held-out pairs that were left out because the user had the item before, "" without any."""
+    n_dropped = sum(part.n_dropped for part in parts)
+    if not n_dropped:
+        return ""
+    n_pairs = n_dropped + sum(int(part.ground_truth.nnz) for part in parts)
+    return (
+        f"{n_dropped:,} of {n_pairs:,} held-out pairs of user and item ({n_dropped / n_pairs:.1%}) are repeats of the history and "
+        "do not count as relevant. Where people come back to the same items, count them with allow_repeats=True."
+    )
 
 
 def _select_events(data: Dataset, which: NDArray[np.bool_]) -> Dataset:
@@ -313,7 +367,7 @@ def _build_evaluation_set(
 ) -> EvaluationSet:
     """Queries with the history ``known`` (None: all events of other parts), and ground truth from the part ``code``."""
     held_out = _select_events(data, part == code)
-    positive = held_out.events.weight > 0
+    positive = held_out.is_positive
     answers = positive if held_out.events.rating is None else positive | np.isfinite(held_out.events.rating)
     has_query = np.bincount(held_out.events.user[answers], minlength=len(data.users)) > 0
     users = np.flatnonzero(has_query).astype(np.int32)
@@ -360,7 +414,7 @@ def _drop_seen(ground_truth: CSR, seen: CSR) -> tuple[CSR, int]:
 def _measure_leakage(data: Dataset, part: Parts) -> LeakageReport:
     """Compare the held-out events (validation if there is no test) with all other events."""
     code = TEST if (part == TEST).any() else VALID
-    held_out, known = (part == code) & (data.events.weight > 0), part != code
+    held_out, known = (part == code) & data.is_positive, part != code
     user, time, n = data.events.user, data.events.time, int(held_out.sum())
     if data.time_kind is TimeKind.NONE or not n:
         return LeakageReport(None, None, n)

@@ -20,7 +20,7 @@ from leanrec.budget import COST_AXES, Budget
 from leanrec.data.dataset import Dataset
 from leanrec.data.splits.split import Split
 from leanrec.data.splits.split import split as split_data
-from leanrec.errors import DataError, SettingError
+from leanrec.errors import SettingError
 from leanrec.evaluation.evaluate import warn_small_sample
 from leanrec.evaluation.frontier.candidates import ModelCandidate, list_candidates, parse_candidates
 from leanrec.evaluation.frontier.cost import COST_METHOD, LatencyProtocol
@@ -189,12 +189,7 @@ def frontier(
     """
     candidates = list_candidates(data, deep=deep) if models is None else parse_candidates(models)
     parts = split if isinstance(split, Split) else split_data(data, split, seed=run.seed)
-    held_out = {"validation": parts.valid, "test": parts.test}
-    for name, part in held_out.items():
-        if not part.ground_truth.nnz:
-            raise DataError(
-                f"The {name} part must hold at least one relevant item. It holds none; hold out more, or split another way."
-            )
+    held_out = {"validation": parts.require("valid"), "test": parts.require("test")}
     with open_runner(
         parts, budget=budget, metric=metric, run=run, isolate=isolate, latency=latency, save=save
     ) as runner:

@@ -175,10 +175,8 @@ class _TrialRunner:
         self.parts, self.objective, self.search, self.run, self.start = parts, objective, search, run, start
         rows = objective.find_evaluable(parts.valid)
         if not len(rows):
-            raise DataError(
-                "The validation part must hold at least one relevant item. It holds none; hold out more, or split another "
-                "way."
-            )
+            parts.require("valid")
+            raise DataError("The validation part has no ratings to predict. Choose a ranking metric, such as ndcg@10.")
         # In random order, so that the first queries are a sample of all.
         self.queries = parts.valid.take(rows[run.rng().permutation(len(rows))])
         self.fallback = Popularity().fit(parts.train)

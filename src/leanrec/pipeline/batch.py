@@ -1,0 +1,137 @@
+"""Batch recommendations: the lists of all users, written to one file block by block."""
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import Progress
+
+from leanrec.data.dataset import Dataset
+from leanrec.data.engine import SqlEngine, open_engine, quote_literal
+from leanrec.errors import SettingError, SourceError
+from leanrec.pipeline.snapshot import Snapshot
+from leanrec.protocols import Context
+from leanrec.run import Run
+from leanrec.types import IdArray, Int32Array
+
+__all__ = ["BatchResult", "check_list_path", "write_lists"]
+
+_BLOCK_BYTES = 32 * 2**20
+_FORMS = {".parquet": "FORMAT parquet, COMPRESSION zstd", ".csv": "FORMAT csv, HEADER"}
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchResult:
+    """What was written.
+
+    Attributes:
+        path: the file.
+        users: users with a list.
+        rows: recommendations of all lists together.
+        from_fallback: users whose whole list comes from the fallback.
+    """
+
+    path: Path
+    users: int
+    rows: int
+    from_fallback: int
+
+
+def check_list_path(path: str | Path) -> Path:
+    """Return the path of a file of lists. Raises SettingError unless it ends in .parquet or .csv and is no folder."""
+    target = Path(path)
+    if target.suffix.lower() not in _FORMS or target.is_dir():
+        raise SettingError(f"The file of the lists must be a file that ends in .parquet or .csv. Got {str(target)!r}.")
+    return target
+
+
+def write_lists(
+    snapshot: Snapshot, data: Dataset, stale: Int32Array, path: Path, *, n: int, context: Context, run: Run
+) -> BatchResult:
+    """Write the n best items of every user: user, rank (1 = best), item, title, score, source ("model" or "fallback").
+
+    The file is written atomically: complete, or not at all. Cost: the model's cost of U queries; memory for one block of
+    queries, and for the histories.
+
+    Args:
+        snapshot: model, fallback and catalog.
+        data: the histories, with the items of the catalog.
+        stale: users whose learned vectors are not current: they are scored by their history alone.
+        path: a .parquet or .csv file.
+        n: length of the lists.
+        context: rules about seen, allowed and denied items.
+        run: memory, threads and progress.
+    """
+    trained = np.arange(len(data.users), dtype=np.int32)
+    trained[stale] = -1
+    now = int(time.time())
+    n_fallback = n_users = 0
+    with open_engine(run) as engine:
+        engine.execute("CREATE TEMP TABLE lists (u INTEGER, rank INTEGER, i INTEGER, score FLOAT, source VARCHAR)")
+        for users in _track_blocks(len(data.users), n, run):
+            queries = data.queries(users)
+            queries = dataclasses.replace(queries, users=trained[users], time=np.full(len(users), now, np.int64))
+            found = snapshot.stages.run(queries, min(n, len(snapshot.catalog)), context)
+            listed = found.items >= 0
+            whole = np.zeros(len(users), np.bool_) if found.fallback is None else found.fallback
+            head = listed.sum(axis=1) if found.n_from_model is None else found.n_from_model
+            rank = np.broadcast_to(np.arange(found.items.shape[1], dtype=np.int32), listed.shape)
+            from_model = ~whole[:, None] & (rank < head[:, None])
+            n_fallback, n_users = n_fallback + int(whole.sum()), n_users + int(listed.any(axis=1).sum())
+            block = {
+                "u": np.repeat(users, listed.sum(axis=1)),
+                "rank": rank[listed] + 1,
+                "i": found.items[listed],
+                "score": found.scores[listed],
+                "m": from_model[listed],
+            }
+            engine.register_table("block", block)
+            engine.execute("INSERT INTO lists SELECT u, rank, i, score, if(m, 'model', 'fallback') FROM block")
+        n_rows = int(engine.fetch_rows("SELECT count(*) FROM lists")[0][0])
+        _copy_lists(engine, snapshot, data, path)
+    return BatchResult(path, n_users, n_rows, n_fallback)
+
+
+def _track_blocks(n_users: int, n: int, run: Run) -> Iterator[Int32Array]:
+    """The rows of all users in blocks, with a progress bar."""
+    size = int(min(4096, max(64, _BLOCK_BYTES // (24 * max(1, n)))))
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not (run.shows_progress and console.is_terminal)) as bar:
+        task = bar.add_task("users", total=n_users)
+        for start in range(0, n_users, size):
+            users = np.arange(start, min(start + size, n_users), dtype=np.int32)
+            yield users
+            bar.advance(task, len(users))
+
+
+def _copy_lists(engine: SqlEngine, snapshot: Snapshot, data: Dataset, path: Path) -> None:
+    """Write ``lists`` with external ids and titles."""
+    catalog = snapshot.catalog
+    titles = np.array([catalog.title(row) for row in range(len(catalog))], object)
+    engine.register_table("user_ids", {"u": np.arange(len(data.users), dtype=np.int32), "id": _to_sql(data.users.ids)})
+    rows = np.arange(len(catalog), dtype=np.int32)
+    engine.register_table("item_ids", {"i": rows, "id": _to_sql(catalog.items.ids), "title": titles})
+    partial = path.with_name(f".{path.name}.half")
+    select = (
+        'SELECT a.id AS "user", l.rank AS rank, b.id AS item, b.title AS title, l.score AS score, l.source AS source '
+        "FROM lists AS l JOIN user_ids AS a USING (u) JOIN item_ids AS b USING (i) ORDER BY l.u, l.rank"
+    )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        form = _FORMS[path.suffix.lower()]
+        engine.execute(f"COPY ({select}) TO {quote_literal(partial)} ({form})", f"The file {path}", "cannot be written")
+        partial.replace(path)
+    except OSError as error:
+        raise SourceError(f"{path} cannot be written: {error.strerror or error}. Choose another path.") from error
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+
+
+def _to_sql(ids: IdArray) -> IdArray:
+    """Ids in a type that the engine takes."""
+    return ids if ids.dtype.kind == "i" else ids.astype(object)
