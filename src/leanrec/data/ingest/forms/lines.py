@@ -1,0 +1,142 @@
+"""Text whose lines have no columns: adjacency lists, one sequence in each line, and blocks under a line with their id.
+
+The layout is recognized from the first lines, where they leave no doubt, or given. The lines are read by DuckDB in one
+stream, and nothing is kept of them but the current block.
+"""
+
+import gzip
+import itertools
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from leanrec.data.engine import quote_identifier, quote_literal
+from leanrec.data.ingest.text_files import line_scan
+from leanrec.errors import SettingError, SourceError
+
+__all__ = ["LAYOUTS", "LineTable", "check_layout", "open_lines"]
+
+LAYOUTS = ("long", "adjacency", "sequences", "blocks", "wide")
+"""Layouts of a log: one event in each row, a user and all items of the user, the items alone, blocks, and a matrix."""
+
+_HEAD = 65_536
+_BUFFER = 16_000_000
+_MIN_LINES = 3
+_NUMBERS = re.compile(r"\d+(?:[ \t]\d+)*[ \t]*")
+_BLOCK_ID = re.compile(r"[^\s,;:]+:")
+_RATED = re.compile(r"\d+,\d+(?:\.\d+)?,\d{4}-\d{2}-\d{2}")
+
+
+class LineTable(NamedTuple):
+    """Lines of text as a table.
+
+    Attributes:
+        scan: SQL table expression.
+        types: column name → DuckDB type.
+        note: how the lines were read, in a sentence.
+    """
+
+    scan: str
+    types: dict[str, str]
+    note: str
+
+
+def check_layout(layout: str | None) -> None:
+    """Raise SettingError unless ``layout`` is one of ``LAYOUTS``, or None."""
+    if layout is not None and layout not in LAYOUTS:
+        raise SettingError(f"layout must be one of {', '.join(LAYOUTS)}. Got {layout!r}.")
+
+
+def open_lines(path: Path, layout: str | None, label: str) -> LineTable | None:
+    """Return a text file as a table of events, where its lines have no columns; None where they have.
+
+    Args:
+        path: the file; ``.gz`` is unpacked.
+        layout: one of ``LAYOUTS``; None: found from the first lines.
+        label: name of the file in messages.
+
+    Raises:
+        SourceError: the lines are lists of numbers of different lengths, and do not say whether the first is a user.
+    """
+    if layout in {"long", "wide"}:
+        return None
+    lines = _read_head(path)
+    found = layout or _find_layout(lines, label)
+    if found is None:
+        return None
+    how = "" if layout else ' If that is wrong, pass layout="long".'
+    scan = line_scan(path, _BUFFER)
+    values = "list_filter(string_split_regex(trim(line), '[\\s,;]+'), lambda x: x <> '')"
+    if found == "blocks":
+        return _read_blocks(
+            scan, lines, f"{label}: each line that ends in a colon was read as the item of the lines below it.{how}"
+        )
+    if found == "adjacency":
+        rows = f'(SELECT v[1] AS "user", unnest(v[2:]) AS item FROM (SELECT {values} AS v FROM {scan} WHERE line IS NOT NULL))'
+        note = f"{label}: each line was read as a user and the items of the user.{how}"
+    else:
+        rows = (
+            f'(SELECT n::VARCHAR AS "user", unnest(v) AS item FROM (SELECT row_number() OVER () AS n, {values} AS v '
+            f"FROM {scan} WHERE line IS NOT NULL))"
+        )
+        note = f"{label}: each line was read as the items of one user in their order; users are the numbers of the lines.{how}"
+    return LineTable(rows, {"user": "VARCHAR", "item": "VARCHAR"}, note)
+
+
+def _read_head(path: Path) -> list[str]:
+    """Return the first complete lines with text."""
+    opened = gzip.open if path.suffix.lower() == ".gz" else open
+    if path.suffix.lower() == ".zst":
+        return []
+    try:
+        with opened(path, "rb") as handle:
+            head = handle.read(_HEAD)
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read: {error}. Check it.") from error
+    lines = head.decode("utf-8", "replace").removeprefix("\ufeff").splitlines()
+    return [line for line in (lines[:-1] if len(head) == _HEAD and len(lines) > 1 else lines) if line.strip()]
+
+
+def _find_layout(lines: Sequence[str], label: str) -> str | None:
+    """Return the layout that the first lines show without doubt; None for lines with columns."""
+    if len(lines) < _MIN_LINES:
+        return None
+    if _BLOCK_ID.fullmatch(lines[0].strip()) and all(_is_block_line(line.strip()) for line in lines):
+        return "blocks"
+    if not all(_NUMBERS.fullmatch(line) for line in lines):
+        return None
+    values = [line.split() for line in lines]
+    lengths = {len(each) for each in values}
+    if len(lengths) == 1 or max(lengths) < _MIN_LINES:
+        return None
+    users = [int(each[0]) for each in values]
+    if all(before < after for before, after in itertools.pairwise(users)):
+        return "adjacency"
+    raise SourceError(
+        f"{label} has lines of {min(lengths)} to {max(lengths)} numbers, and not the same number of columns in each. Where each line "
+        'is a user and the items of the user, pass layout="adjacency"; where each line is one sequence of items, pass '
+        'layout="sequences".'
+    )
+
+
+def _is_block_line(line: str) -> bool:
+    return bool(_BLOCK_ID.fullmatch(line)) or ":" not in line.partition(",")[0]
+
+
+def _read_blocks(scan: str, lines: Sequence[str], note: str) -> LineTable:
+    """Return the fields of the lines below each id. Netflix's ``user,rating,date`` is known; other fields have numbers."""
+    rows = [line.strip() for line in lines if not line.strip().endswith(":")]
+    n_fields = max((line.count(",") + 1 for line in rows), default=1)
+    names = [str(number) for number in range(1, n_fields + 1)]
+    if rows and all(_RATED.fullmatch(line) for line in rows):
+        names = ["user", "rating", "date"]
+    elif n_fields == 1:
+        names = ["user"]
+    fields = ", ".join(f"nullif(trim(f[{i}]), '') AS {quote_identifier(name)}" for i, name in enumerate(names, 1))
+    head = "CASE WHEN line LIKE '%:' THEN line[:-2] END"
+    trimmed = f"SELECT rtrim(line) AS line FROM {scan} WHERE line IS NOT NULL"
+    block = f"SELECT line, last_value({head} IGNORE NULLS) OVER (ROWS UNBOUNDED PRECEDING) AS block FROM ({trimmed})"
+    split = f"SELECT block, string_split(line, {quote_literal(',')}) AS f FROM ({block}) WHERE line NOT LIKE '%:'"
+    types = {"item": "VARCHAR"} | {name: "DOUBLE" if name == "rating" else "VARCHAR" for name in names}
+    return LineTable(f"(SELECT block AS item, {fields} FROM ({split}))", types, note)

@@ -1,0 +1,254 @@
+"""Lists in the cells of a log: ``N1 N2 N3``, ``1,2,3``, ``[1, 2, 3]`` and impressions such as ``N1-1 N2-0``.
+
+A column is read as lists where the first rows leave no doubt: most cells hold several ids, and all cells have one form.
+"""
+
+import dataclasses
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from leanrec.data.engine import SqlEngine, quote_identifier, quote_literal
+from leanrec.data.event_types import normalize_name
+from leanrec.data.ingest.forms.nested import describe_columns, find_role, is_sequence, name_singular
+
+if TYPE_CHECKING:
+    from leanrec.data.ingest.sources import SourcePart
+
+__all__ = ["CellLists", "find_cell_lists", "name_behaviors", "read_impressions", "split_cells"]
+
+_SAMPLE = 1000
+_DELIMITERS = (";", "|", ",", " ")
+# An id with a digit, such as 17, N17, tt0114709 or sku-19; words without digits may be a title.
+_ID = r"[A-Za-z_]{0,8}[-_:.]?[0-9][A-Za-z0-9_]*"
+_NEARLY_ALL = 0.98
+_BRACKETS = "["
+_BEHAVIORS = ("impression", "user", "time", "history", "impressions")
+_IMPRESSIONS = r"\s*\S+-[01](\s+\S+-[01])*\s*"
+
+
+class CellLists(NamedTuple):
+    """The columns of a table whose cells are lists.
+
+    Attributes:
+        items: the column that lists the items of events, or None.
+        delimiter: what separates the values in a cell; ``[`` for lists in brackets.
+        parallel: other columns with as many values in each cell.
+        impressions: the column that lists items that were shown, each with 1 (clicked) or 0 at its end, or None.
+        history: the column that lists the items before the impressions, or None.
+    """
+
+    items: str | None = None
+    delimiter: str = ""
+    parallel: tuple[str, ...] = ()
+    impressions: str | None = None
+    history: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Survey:
+    """What the first cells of a column hold.
+
+    Attributes:
+        cells: number of cells with text.
+        several: delimiter → cells with more than one value.
+        many: delimiter → cells with more than two values.
+        ids: delimiter → cells in which every value looks like an id.
+        brackets: cells that are lists in brackets.
+        impressions: cells that are impressions.
+    """
+
+    cells: int
+    several: Mapping[str, int]
+    many: Mapping[str, int]
+    ids: Mapping[str, int]
+    brackets: int
+    impressions: int
+
+    def find_delimiter(self, *, certain: bool) -> str:
+        """Return the delimiter of the values, "" where the cells are no lists; with ``certain``, words may be values."""
+        if not self.cells:
+            return ""
+        if self.brackets >= _NEARLY_ALL * self.cells:
+            return _BRACKETS
+        for mark in _DELIMITERS:
+            has_ids = self.many[mark] > 0 and self.ids[mark] >= _NEARLY_ALL * self.cells
+            if self.several[mark] * 2 >= self.cells and (certain or has_ids):
+                return mark
+        return ""
+
+    @property
+    def is_history(self) -> bool:
+        """Whether the cells list ids with blanks between them; beside impressions, two of them are enough."""
+        return bool(self.cells) and self.several[" "] * 2 >= self.cells and self.ids[" "] >= _NEARLY_ALL * self.cells
+
+    @property
+    def is_impressions(self) -> bool:
+        """Whether the cells list impressions."""
+        return bool(self.cells) and self.impressions == self.cells and self.several[" "] * 2 >= self.cells
+
+
+def _survey_columns(engine: SqlEngine, part: "SourcePart", columns: Sequence[str]) -> dict[str, _Survey]:
+    """Count the forms of the cells of each column in the first rows."""
+    tests = []
+    for column in map(quote_identifier, columns):
+        text = f"trim({column})"
+        tests += [f"count(nullif({text}, ''))"]
+        tests += [f"count_if(contains({text}, {quote_literal(mark)}))" for mark in _DELIMITERS]
+        twice = [f"%_{mark}_%{mark}_%" for mark in _DELIMITERS]
+        tests += [f"count_if({text} LIKE {quote_literal(each)})" for each in twice]
+        patterns = [rf"{_ID}(\s*[{mark}]\s*{_ID})*[{mark}]?" for mark in _DELIMITERS]
+        tests += [f"count_if(regexp_full_match({text}, {quote_literal(each)}))" for each in patterns]
+        tests += [f"count_if({text} LIKE '[%]' AND try_cast({text} AS VARCHAR[]) IS NOT NULL)"]
+        tests += [f"count_if(regexp_full_match({text}, {quote_literal(_IMPRESSIONS)}))"]
+    scan = part.scan if part.file is None else part.file.preview_scan()
+    row = engine.fetch_rows(f"SELECT {', '.join(tests)} FROM (SELECT * FROM {scan} LIMIT {_SAMPLE})", part.label)[0]
+    width, n = len(tests) // len(columns), len(_DELIMITERS)
+    found = {}
+    for i, column in enumerate(columns):
+        cells, *counts = row[i * width : (i + 1) * width]
+        several, many, ids = (dict(zip(_DELIMITERS, counts[j : j + n], strict=True)) for j in (0, n, 2 * n))
+        found[column] = _Survey(cells, several, many, ids, counts[-2], counts[-1])
+    return found
+
+
+def find_cell_lists(
+    engine: SqlEngine, part: "SourcePart", given: Mapping[str, str], role_names: Mapping[str, Collection[str]]
+) -> CellLists | None:
+    """Find the columns of a log whose cells are lists; None where each row is one event. Reads the first rows."""
+    texts = [name for name, column_type in part.types.items() if column_type == "VARCHAR"]
+    item, user = (find_role(part, role, given, role_names) for role in ("item", "user"))
+    if not texts or (item is not None and item not in texts):
+        return None
+    if item is not None:
+        survey = _survey_columns(engine, part, [item])[item]
+        if not survey.is_impressions and not survey.find_delimiter(certain=_is_list_name(item, role_names)):
+            return None
+    columns = [name for name in texts if name != user]
+    surveys = _survey_columns(engine, part, columns) if columns else {}
+    shown = [name for name in columns if surveys[name].is_impressions and item in {None, name}]
+    if len(shown) == 1:
+        before = [name for name in columns if name != shown[0] and surveys[name].is_history]
+        return CellLists(impressions=shown[0], history=before[0] if len(before) == 1 else None)
+    if item is None:
+        listed = [
+            name for name in columns if _is_list_name(name, role_names) and surveys[name].find_delimiter(certain=True)
+        ]
+        if len(listed) != 1:
+            return None
+        item = listed[0]
+    delimiter = surveys[item].find_delimiter(certain=_is_list_name(item, role_names))
+    return CellLists(item, delimiter, _find_parallel_cells(engine, part, item, delimiter, columns))
+
+
+def name_behaviors(engine: SqlEngine, part: "SourcePart") -> "SourcePart":
+    """Name the columns of a text file without names that is certainly a list of impressions as in the news data MIND.
+
+    Its columns are a number, a user, a time, the history and the impressions.
+    """
+    file, numbers = part.file, tuple(map(str, range(1, len(_BEHAVIORS) + 1)))
+    if file is None or part.names != numbers or file.names != numbers or part.types["1"] != "DOUBLE":
+        return part
+    surveys = _survey_columns(engine, part, ["4", "5"])
+    if not (surveys["5"].is_impressions and surveys["4"].is_history):
+        return part
+    named = dataclasses.replace(file, names=_BEHAVIORS)
+    types = dict(zip(_BEHAVIORS, part.types.values(), strict=True))
+    return dataclasses.replace(part, scan=named.scan(), types=types, file=named)
+
+
+def _is_list_name(name: str, role_names: Mapping[str, Collection[str]]) -> bool:
+    """Whether the name of a column says that its cells list items: ``history``, ``items``, ``movie_ids``."""
+    one = normalize_name(name_singular(name))
+    return is_sequence(name) or (normalize_name(name) not in role_names["item"] and one in role_names["item"])
+
+
+def _find_parallel_cells(
+    engine: SqlEngine, part: "SourcePart", item: str, delimiter: str, columns: Sequence[str]
+) -> tuple[str, ...]:
+    """Return the columns with as many values in each of the first cells as the column of the items."""
+    others = [name for name in columns if name != item]
+    if not others:
+        return ()
+    count = f"len({_split(item, delimiter)})"
+    tests = ", ".join(f"count_if(len({_split(name, delimiter)}) IS DISTINCT FROM {count})" for name in others)
+    scan = part.scan if part.file is None else part.file.preview_scan()
+    sample = f"SELECT * FROM {scan} LIMIT {_SAMPLE}"
+    different = engine.fetch_rows(f"SELECT {tests} FROM ({sample})", part.label)[0]
+    return tuple(name for name, rows in zip(others, different, strict=True) if not rows)
+
+
+def _split(column: str, delimiter: str) -> str:
+    """SQL: the values of a cell as a list of text."""
+    text = f"trim({quote_identifier(column)})"
+    if delimiter == _BRACKETS:
+        return f"try_cast({text} AS VARCHAR[])"
+    mark = r"\s+" if delimiter == " " else rf"\s*[{delimiter}]\s*"
+    return f"list_filter(string_split_regex({text}, {quote_literal(mark)}), lambda x: x <> '')"
+
+
+def split_cells(part: "SourcePart", lists: CellLists) -> "SourcePart":
+    """Return the table with lists in place of the text of the columns of ``lists``."""
+    columns = [name for name in (lists.items, *lists.parallel) if name is not None]
+    replaced = ", ".join(f"{_split(name, lists.delimiter)} AS {quote_identifier(name)}" for name in columns)
+    scan = f"(SELECT * REPLACE ({replaced}) FROM {part.scan})"
+    types = {name: "VARCHAR[]" if name in columns else each for name, each in part.types.items()}
+    note = (
+        f"{part.label}: the cells of the column {lists.items!r} were read as lists. To keep each cell as one id, pass "
+        'layout="long".'
+    )
+    return dataclasses.replace(part, scan=scan, types=types, file=None, notes=(*part.notes, note))
+
+
+def read_impressions(
+    engine: SqlEngine,
+    part: "SourcePart",
+    lists: CellLists,
+    given: Mapping[str, str],
+    role_names: Mapping[str, Collection[str]],
+) -> "SourcePart":
+    """Return one row for each item that was shown, with its label (1: clicked), after the history of its user.
+
+    The history is that of the earliest row of the user. Its events have no times of their own: they come before all others
+    in their order, with the time of that row.
+    """
+    assert lists.impressions is not None  # noqa: S101 - the caller found it
+    user, time = (find_role(part, role, given, role_names) for role in ("user", "time"))
+    dropped = {lists.impressions, lists.history}
+    kept = [name for name in part.types if name not in dropped]
+    item, label = (name if name not in kept else f"shown_{name}" for name in ("item", "label"))
+    fields = ", ".join(map(quote_identifier, kept))
+    words = f"unnest({_split(lists.impressions, ' ')}) AS x"
+    shown = (
+        f"SELECT {fields}, x[:-3] AS {quote_identifier(item)}, x[-1:] AS {quote_identifier(label)} "
+        f"FROM (SELECT {fields}, {words} FROM {part.scan})"
+    )
+    note = f"{part.label}: {lists.impressions!r} lists items that were shown, clicked where they end in -1."
+    scan = f"({shown})"
+    if lists.history is not None and user is not None:
+        first = _select_first_rows(part, user, time)
+        before = f"SELECT {fields}, unnest({_split(lists.history, ' ')}) AS {quote_identifier(item)}, '1' AS {quote_identifier(label)}"
+        scan = f"({before} FROM ({first}) UNION ALL {shown})"
+        note += (
+            f" {lists.history!r} lists earlier clicks without times: those of the earliest row of each user come before it, "
+            "in their order and with its time."
+        )
+    paths = {**part.paths, lists.impressions: item}
+    note += ' To keep each cell as one id, pass layout="long".'
+    types = describe_columns(engine, scan, part.label) | {name: part.types[name] for name in kept} | {label: "DOUBLE"}
+    form = "sql" if part.form == "parquet" else part.form
+    return dataclasses.replace(
+        part, scan=scan, types=types, form=form, file=None, paths=paths, notes=(*part.notes, note)
+    )
+
+
+def _select_first_rows(part: "SourcePart", user: str, time: str | None) -> str:
+    """SQL: the earliest row of each user, or the first one where there are no times."""
+    order = "position"
+    if time is not None:
+        column = f"{quote_identifier(time)}::VARCHAR"
+        number, moment = f"try_cast({column} AS DOUBLE)", f"epoch(try_cast({column} AS TIMESTAMP))"
+        other = f"epoch(try_strptime({column}, ['%m/%d/%Y %I:%M:%S %p', '%d/%m/%Y %H:%M:%S', '%m/%d/%Y %H:%M:%S']))"
+        order = f"coalesce({number}, {moment}, {other}), position"
+    numbered = f"SELECT *, row_number() OVER () AS position FROM {part.scan}"
+    chosen = f"QUALIFY row_number() OVER (PARTITION BY {quote_identifier(user)} ORDER BY {order}) = 1"
+    return f"SELECT * FROM (SELECT * FROM ({numbered}) {chosen}) ORDER BY position"

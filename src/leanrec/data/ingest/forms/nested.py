@@ -1,0 +1,279 @@
+"""Nested columns: fields of structs become columns, and lists become one row for each event.
+
+What to do follows from the types of the columns and, where several columns are lists, from the first rows. The rows
+themselves are read by DuckDB in one stream.
+"""
+
+import dataclasses
+from collections.abc import Collection, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from leanrec.data.engine import SqlEngine, quote_identifier, quote_literal
+from leanrec.data.event_types import normalize_name
+from leanrec.data.ingest.meaning.column_names import guess_role
+from leanrec.errors import ColumnError
+
+if TYPE_CHECKING:
+    from leanrec.data.ingest.sources import SourcePart
+
+__all__ = [
+    "describe_columns",
+    "find_role",
+    "flatten_structs",
+    "is_nested",
+    "is_sequence",
+    "name_singular",
+    "unnest_events",
+    "unnest_lists",
+]
+
+_MAX_DEPTH = 5
+_SAMPLE = 1000
+# Columns whose cells list items in the order of their events.
+_SEQUENCES = frozenset(
+    (
+        "history", "sequence", "seq", "session", "basket", "cart", "itemlist", "itemseq", "itemidlist", "itemidseq", "clicks", "clicked",
+        "views", "viewed", "purchases", "purchased", "orders", "plays", "played", "watched", "read", "liked", "likes", "interactions", "events",
+    )
+)  # fmt: skip
+
+
+def is_nested(column_type: str) -> bool:
+    """Whether a DuckDB type is a list, a struct or a map."""
+    return column_type.endswith("]") or column_type.startswith(("STRUCT(", "MAP("))
+
+
+def name_singular(name: str) -> str:
+    """Return the name of one value of a column of lists: ``item_ids`` → ``item_id``, ``movies`` → ``movie``."""
+    for ending in ("_list", "_seq", "List", "Seq"):
+        name = name.removesuffix(ending)
+    if name.endswith("ies") and len(name) > len("series"):
+        return f"{name[:-3]}y"
+    return (
+        name[:-1]
+        if name.endswith("s") and not name.endswith("ss") and normalize_name(name) not in {"news", "ts"}
+        else name
+    )
+
+
+def is_sequence(name: str) -> bool:
+    """Whether the name of a column says that each cell lists the items of several events."""
+    return normalize_name(name) in _SEQUENCES
+
+
+def find_role(
+    part: "SourcePart", role: str, given: Mapping[str, str], role_names: Mapping[str, Collection[str]]
+) -> str | None:
+    """Return the column that is given for a role or has one of its names, None where there is none."""
+    by_name = {normalize_name(name): name for name in reversed(tuple(part.types))}
+    if role in given:
+        wanted = part.paths.get(given[role], given[role])
+        return wanted if wanted in part.types else by_name.get(normalize_name(wanted))
+    common = next((by_name[name] for name in role_names[role] if name in by_name), None)
+    return common or next((name for name in part.types if guess_role(name) == role), None)
+
+
+def describe_columns(engine: SqlEngine, scan: str, label: str) -> dict[str, str]:
+    """Return column → DuckDB type of a table expression."""
+    return {row[0]: row[1] for row in engine.fetch_rows(f"DESCRIBE SELECT * FROM {scan}", label)}
+
+
+def flatten_structs(engine: SqlEngine, part: "SourcePart") -> "SourcePart":
+    """Return the table with a column for each field of its structs, named by the path to it: ``properties.product_id``."""
+    for _ in range(_MAX_DEPTH):
+        if not any(map(_is_struct, part.types.values())):
+            break
+        fields: dict[str, str] = {}
+        types: dict[str, str] = {}
+        paths = dict(part.paths)
+        for name, column_type in part.types.items():
+            quoted = quote_identifier(name)
+            if not _is_struct(column_type):
+                fields[name], types[name] = quoted, column_type
+                continue
+            found = describe_columns(engine, f"(SELECT unnest({quoted}) FROM {part.scan})", part.label)
+            for field, field_type in found.items():
+                path = f"{name}.{field}"
+                if path not in part.types:
+                    fields[path] = f"struct_extract({quoted}, {quote_literal(field)})"
+                    types[path] = field_type
+                    paths |= {f"{each}.{field}": path for each in _list_paths(part, name)}
+        select = [f"{value} AS {quote_identifier(name)}" for name, value in fields.items()]
+        # A table of Parquet keeps the numbers of its rows.
+        select += ["file_row_number"] if part.form == "parquet" else []
+        part = dataclasses.replace(
+            part, scan=f"(SELECT {', '.join(select)} FROM {part.scan})", types=types, paths=paths
+        )
+    return part
+
+
+def _list_paths(part: "SourcePart", column: str) -> list[str]:
+    """Return the name of a column and its path in the source, where it was inside a list."""
+    return [column, *(path for path, name in part.paths.items() if name == column)]
+
+
+def _is_struct(column_type: str) -> bool:
+    return column_type.startswith("STRUCT(") and not column_type.endswith("]")
+
+
+def unnest_events(
+    engine: SqlEngine, part: "SourcePart", given: Mapping[str, str], role_names: Mapping[str, Collection[str]]
+) -> "SourcePart":
+    """Return the table of a log with one row for each event, where its rows hold lists of events.
+
+    A log whose plain columns have a user and an item keeps its rows: its lists describe the items.
+
+    Args:
+        engine: the connection.
+        part: the table.
+        given: role → column, or path to a value inside lists and structs (``events.aid``).
+        role_names: role → normalized common names.
+
+    Raises:
+        ColumnError: several lists may hold the events.
+    """
+    for _ in range(_MAX_DEPTH):
+        part = flatten_structs(engine, part)
+        column = _choose_list(engine, part, given, role_names)
+        if column is None:
+            break
+        if part.types[column].startswith("STRUCT("):
+            part = _unnest_structs(engine, part, column, role_names)
+        else:
+            columns = [column, *_find_parallel(engine, part, column)]
+            part = unnest_lists(engine, part, columns, role_names)
+    return part
+
+
+def _choose_list(
+    engine: SqlEngine, part: "SourcePart", given: Mapping[str, str], role_names: Mapping[str, Collection[str]]
+) -> str | None:
+    """Return the column of lists that holds the events, None where each row is an event."""
+    lists = [name for name, column_type in part.types.items() if column_type.endswith("]")]
+    if not lists:
+        return None
+    named = [part.paths.get(column, column) for role, column in given.items() if role in role_names]
+    for name in lists:
+        begins = tuple(f"{path}." for path in _list_paths(part, name))
+        if any(each == name or each.startswith(begins) for each in named):
+            return name
+    plain = dataclasses.replace(part, types={name: each for name, each in part.types.items() if name not in lists})
+    missing = [role for role in ("user", "item") if find_role(plain, role, given, role_names) is None]
+    if not missing:
+        return None
+    structs = {
+        name: tuple(_list_fields(engine, part, name)) for name in lists if part.types[name].startswith("STRUCT(")
+    }
+    for role in missing:
+        fitting = [name for name in lists if _holds_role(name, structs.get(name, ()), role_names[role])]
+        if len(fitting) == 1:
+            return fitting[0]
+    if "item" not in missing:
+        return None
+    candidates = list(structs) or [name for name in lists if is_sequence(name)] or lists
+    if len(candidates) == 1:
+        return candidates[0]
+    paths = [f"{name}.{field}" for name in candidates for field in structs.get(name, ())] or candidates
+    raise ColumnError(
+        f"{part.label} has no item column, and several columns hold lists: {', '.join(map(repr, lists[:10]))}. Name the one that "
+        f'holds the items: columns={{"item": "PATH"}}, where PATH is one of {", ".join(map(repr, paths[:20]))}.'
+    )
+
+
+def _list_fields(engine: SqlEngine, part: "SourcePart", column: str) -> dict[str, str]:
+    """Return field → type of the structs in a column of lists."""
+    inner = f"(SELECT unnest(e) FROM (SELECT unnest({quote_identifier(column)}) AS e FROM {part.scan}))"
+    return describe_columns(engine, inner, part.label)
+
+
+def _holds_role(column: str, fields: Collection[str], names: Collection[str]) -> bool:
+    """Whether a list holds a role: by the name of a field, of the list and the field (``items`` and ``id``), or of the list."""
+    one = name_singular(column)
+    known = [*fields, *(f"{one}{field}" for field in fields)] if fields else [column, one]
+    return any(normalize_name(each) in names for each in known)
+
+
+def _unnest_structs(
+    engine: SqlEngine, part: "SourcePart", column: str, role_names: Mapping[str, Collection[str]]
+) -> "SourcePart":
+    """Return one row for each struct in the lists of a column, with its fields as columns; the other columns repeat."""
+    roles = {name for names in role_names.values() for name in names}
+    fields = _list_fields(engine, part, column)
+    outer = {name: name for name in part.types if name != column}
+    inner: dict[str, str] = {}
+    for field in fields:
+        inner[field] = field
+        clashing = next((name for name in outer if name.lower() == field.lower()), None)
+        if normalize_name(field) == "id" or (clashing and normalize_name(field) not in roles):
+            inner[field] = f"{name_singular(column)}.{field}"
+        elif clashing:
+            # The time and the type of an event are its own.
+            outer[clashing] = f"outer.{clashing}"
+    select = [f"{quote_identifier(old)} AS {quote_identifier(new)}" for old, new in outer.items()]
+    select += [f"struct_extract(e, {quote_literal(old)}) AS {quote_identifier(new)}" for old, new in inner.items()]
+    rows = ", ".join([*map(quote_identifier, outer), f"unnest({quote_identifier(column)}) AS e"])
+    types = {new: part.types[old] for old, new in outer.items()} | {new: fields[old] for old, new in inner.items()}
+    paths = dict(part.paths)
+    for path in _list_paths(part, column):
+        paths |= {f"{path}.{old}": new for old, new in inner.items()}
+    note = f"{part.label}: each element of the lists in the column {column!r} was read as one event."
+    scan = f"(SELECT {', '.join(select)} FROM (SELECT {rows} FROM {part.scan}))"
+    return _replace_rows(part, scan, types, paths, note)
+
+
+def _find_parallel(engine: SqlEngine, part: "SourcePart", column: str) -> list[str]:
+    """Return the other columns whose lists have the same lengths as those of ``column`` in the first rows."""
+    others = [
+        name
+        for name, column_type in part.types.items()
+        if name != column and column_type.endswith("]") and not column_type.startswith("STRUCT(")
+    ]
+    if not others:
+        return []
+    length = f"len({quote_identifier(column)})"
+    tests = ", ".join(f"count_if(len({quote_identifier(name)}) IS DISTINCT FROM {length})" for name in others)
+    different = engine.fetch_rows(f"SELECT {tests} FROM (SELECT * FROM {part.scan} LIMIT {_SAMPLE})", part.label)[0]
+    return [name for name, rows in zip(others, different, strict=True) if not rows]
+
+
+def unnest_lists(
+    engine: SqlEngine, part: "SourcePart", columns: list[str], role_names: Mapping[str, Collection[str]]
+) -> "SourcePart":
+    """Return one row for each position in the lists of ``columns``, which have equal lengths; the other columns repeat.
+
+    A shorter list leaves its last values empty. A column is named as one of its values (``ratings`` → ``rating``), and the
+    first one, which holds the items, is ``item`` where its name says something else.
+    """
+    roles = {name for names in role_names.values() for name in names}
+    names = dict(_name_elements(part, columns, roles))
+    select = [
+        f"unnest({quote_identifier(old)}) AS {quote_identifier(names[old])}" if old in names else quote_identifier(old)
+        for old in part.types
+    ]
+    scan = f"(SELECT {', '.join(select)} FROM {part.scan})"
+    listed = " and ".join(map(repr, columns))
+    what = f"the lists in the column {listed}" if len(columns) == 1 else f"the lists of equal length in {listed}"
+    note = f"{part.label}: each element of {what} was read as one event."
+    types = describe_columns(engine, scan, part.label)
+    return _replace_rows(part, scan, types, {**part.paths, **names}, note)
+
+
+def _name_elements(part: "SourcePart", columns: Collection[str], roles: set[str]) -> Iterator[tuple[str, str]]:
+    taken, yielded = {name.lower() for name in part.types}, False
+    for column in columns:
+        one = name_singular(column)
+        if not yielded and not {normalize_name(column), normalize_name(one)} & roles:
+            one = "item"
+        is_better = normalize_name(column) not in roles and normalize_name(one) in roles and one.lower() not in taken
+        yield column, one if is_better else column
+        yielded = True
+
+
+def _replace_rows(
+    part: "SourcePart", scan: str, types: Mapping[str, str], paths: Mapping[str, str], note: str
+) -> "SourcePart":
+    # The rows are no longer those of the Parquet file.
+    form = "sql" if part.form == "parquet" else part.form
+    return dataclasses.replace(
+        part, scan=scan, types=types, form=form, file=None, paths=paths, notes=(*part.notes, note)
+    )

@@ -1,0 +1,79 @@
+"""One row for each event: applies the form of a log (nested columns, lists in cells, a matrix) to its table."""
+
+import dataclasses
+from collections.abc import Collection, Mapping, Sequence
+
+from leanrec.data.engine import SqlEngine, quote_identifier
+from leanrec.data.ingest.csv_repair import copy_parts
+from leanrec.data.ingest.forms.listed_items import find_cell_lists, name_behaviors, read_impressions, split_cells
+from leanrec.data.ingest.forms.nested import flatten_structs, is_nested, unnest_events, unnest_lists
+from leanrec.data.ingest.forms.wide import is_wide, melt_matrix
+from leanrec.data.ingest.sources import SourcePart
+
+__all__ = ["unfold_events"]
+
+_SAMPLE = 1000
+
+
+def unfold_events(
+    engine: SqlEngine,
+    part: SourcePart,
+    given: Mapping[str, str],
+    role_names: Mapping[str, Collection[str]],
+    layout: str | None,
+) -> SourcePart:
+    """Return the table of a log with one row for each event. A flat table is returned as it is.
+
+    The types of the columns decide, and for text the first thousand rows. Text that is unfolded is read into a table of its
+    own first, so that damaged lines are repaired and counted as in any other text.
+
+    Args:
+        engine: the connection.
+        part: the table.
+        given: role → column.
+        role_names: role → normalized common names.
+        layout: one of ``LAYOUTS``; None: found from the table.
+
+    Raises:
+        ColumnError: several columns of lists may hold the events.
+    """
+    if layout == "long":
+        return flatten_structs(engine, part)
+    if layout == "wide" or (layout is None and is_wide(part, given, role_names)):
+        return melt_matrix(_load_text(engine, part), given, role_names, is_given=layout is not None)
+    if any(is_nested(column_type) for column_type in part.types.values()):
+        return unnest_events(engine, part, given, role_names)
+    part = part if "user" in given else name_behaviors(engine, part)
+    lists = find_cell_lists(engine, part, given, role_names)
+    if lists is None:
+        return part
+    part = _load_text(engine, part)
+    if lists.impressions is not None:
+        return read_impressions(engine, part, lists, given, role_names)
+    assert lists.items is not None  # noqa: S101 - lists without impressions have items
+    split = split_cells(part, lists)
+    return _guess_numbers(engine, unnest_lists(engine, split, [lists.items, *lists.parallel], role_names))
+
+
+def _load_text(engine: SqlEngine, part: SourcePart) -> SourcePart:
+    """Read a text file into a table, repaired where necessary. Other tables stay where they are."""
+    if part.file is None:
+        return part
+    table = f"{part.file.rejects}_text"
+
+    def copy_text(parts: Sequence[SourcePart]) -> list[int]:
+        engine.execute(f"CREATE OR REPLACE TEMP TABLE {table} AS SELECT * FROM {parts[0].scan}", part.label)
+        return [int(engine.fetch_rows(f"SELECT count(*) FROM {table}")[0][0])]
+
+    (read,), _ = copy_parts(engine, [part], copy_text)
+    return dataclasses.replace(read, scan=table, file=None)
+
+
+def _guess_numbers(engine: SqlEngine, part: SourcePart) -> SourcePart:
+    """Return a table of text with DOUBLE as the type of columns where most of the first values are numbers."""
+    if part.form != "csv":
+        return part
+    tests = ", ".join(f"count(try_cast({c} AS DOUBLE)) * 2 > count({c})" for c in map(quote_identifier, part.types))
+    row = engine.fetch_rows(f"SELECT {tests} FROM (SELECT * FROM {part.scan} LIMIT {_SAMPLE})", part.label)[0]
+    types = {name: "DOUBLE" if number else "VARCHAR" for name, number in zip(part.types, row, strict=True)}
+    return dataclasses.replace(part, types=types)

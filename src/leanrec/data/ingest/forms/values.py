@@ -1,0 +1,79 @@
+"""Values in the types of other systems: bytes that are text, categories, decimals and nanoseconds, and truth values in text."""
+
+import dataclasses
+import re
+from typing import TYPE_CHECKING
+
+from leanrec.data.engine import SqlEngine, quote_identifier
+
+if TYPE_CHECKING:
+    from leanrec.data.ingest.sources import SourcePart
+
+__all__ = ["convert_columns", "holds_numbers", "number_of_text"]
+
+_SAMPLE = 1000
+_DECIMAL = re.compile(r"DECIMAL\((\d+),\s*(\d+)\)")
+_MAX_DIGITS = 18
+_TRUE, _FALSE = ("true", "t", "yes", "y"), ("false", "f", "no", "n")
+_UUID_BYTES = 16
+
+
+def convert_columns(engine: SqlEngine, part: "SourcePart") -> "SourcePart":
+    """Return the table with plain types in place of bytes, categories, decimals and times in nanoseconds.
+
+    Bytes are decoded where the first values are UTF-8; otherwise they become hexadecimal digits, and 16 of them a UUID.
+    """
+    values = {name: value for name, each in part.types.items() if (value := _convert(engine, part, name, each))}
+    if not values:
+        return part
+    replaced = ", ".join(f"{value} AS {quote_identifier(name)}" for name, (value, _) in values.items())
+    types = {name: values[name][1] if name in values else each for name, each in part.types.items()}
+    return dataclasses.replace(part, scan=f"(SELECT * REPLACE ({replaced}) FROM {part.scan})", types=types)
+
+
+def _convert(engine: SqlEngine, part: "SourcePart", name: str, column_type: str) -> tuple[str, str] | None:
+    """Return the SQL of a column and its new type; None where it stays as it is."""
+    column = quote_identifier(name)
+    if column_type in {"BLOB", "BYTEA"}:
+        return _decode_bytes(engine, part, column), "VARCHAR"
+    if column_type.startswith("ENUM(") and not column_type.endswith("]"):
+        return f"{column}::VARCHAR", "VARCHAR"
+    if column_type == "TIMESTAMPTZ_NS":
+        return f"{column}::TIMESTAMPTZ", "TIMESTAMP WITH TIME ZONE"
+    if (decimal := _DECIMAL.fullmatch(column_type)) is not None:
+        is_whole = decimal[2] == "0" and int(decimal[1]) <= _MAX_DIGITS
+        return (f"{column}::BIGINT", "BIGINT") if is_whole else (f"{column}::DOUBLE", "DOUBLE")
+    return None
+
+
+def _decode_bytes(engine: SqlEngine, part: "SourcePart", column: str) -> str:
+    """SQL: a column of bytes as text."""
+    sample = f"SELECT {column} AS x FROM {part.scan} WHERE {column} IS NOT NULL LIMIT {_SAMPLE}"
+    text, longest, shortest = engine.fetch_rows(
+        "SELECT count_if(try(decode(x)) IS NULL OR contains(try(decode(x)), chr(0))), max(octet_length(x)), min(octet_length(x)) "
+        f"FROM ({sample})",
+        part.label,
+    )[0]
+    digits = f"lower(hex({column}))"
+    if longest == shortest == _UUID_BYTES:
+        groups = r"\1-\2-\3-\4-\5"
+        digits = f"regexp_replace({digits}, '^(.{{8}})(.{{4}})(.{{4}})(.{{4}})(.{{12}})$', '{groups}')"
+    return digits if text else f"coalesce(try(decode({column})), {digits})"
+
+
+def number_of_text(column: str, number_type: str) -> str:
+    """SQL: a number or a truth value that is written as text; NULL for other text."""
+    true, false = (", ".join(f"'{word}'" for word in words) for words in (_TRUE, _FALSE))
+    word = f"lower(trim({column}::VARCHAR))"
+    truth = f"CASE WHEN {word} IN ({true}) THEN 1 WHEN {word} IN ({false}) THEN 0 END"
+    return f"coalesce(try_cast({column} AS {number_type}), {truth}::{number_type})"
+
+
+def holds_numbers(engine: SqlEngine, part: "SourcePart", column: str) -> bool:
+    """Whether most of the first values of a column of text are numbers or truth values."""
+    scan, quoted = part.scan if part.file is None else part.file.preview_scan(), quote_identifier(column)
+    sample = f"SELECT {quoted} AS x FROM {scan} WHERE {quoted} IS NOT NULL LIMIT {_SAMPLE}"
+    n, numbers = engine.fetch_rows(
+        f"SELECT count(x), count({number_of_text('x', 'DOUBLE')}) FROM ({sample})", part.label
+    )[0]
+    return bool(n) and numbers * 2 > n

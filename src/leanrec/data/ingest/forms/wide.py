@@ -1,0 +1,71 @@
+"""Wide matrices: the first column has the users, and each other column is an item with the ratings of the users."""
+
+import dataclasses
+import re
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING
+
+from leanrec.data.engine import quote_identifier
+from leanrec.data.event_types import normalize_name
+from leanrec.data.ingest.forms.nested import find_role, is_nested
+from leanrec.data.ingest.timestamps import is_number
+from leanrec.errors import SourceError
+
+if TYPE_CHECKING:
+    from leanrec.data.ingest.sources import SourcePart
+
+__all__ = ["is_wide", "melt_matrix"]
+
+_MIN_ITEMS = 3
+_NUMBERED = re.compile(r"(?P<prefix>.*?)[ _.-]?\d+")
+
+
+def is_wide(part: "SourcePart", given: Mapping[str, str], role_names: Mapping[str, Collection[str]]) -> bool:
+    """Whether a table is certainly a matrix: a user, no item, and numbered columns of numbers (``item_1``, ``item_2`` …)."""
+    user = find_role(part, "user", given, role_names)
+    if user is None or "item" in given:
+        return False
+    others = [name for name in part.types if name != user]
+    numbered = [_NUMBERED.fullmatch(name) for name in others]
+    prefixes = {match["prefix"] for match in numbered if match is not None}
+    has_items = any(normalize_name(name) in role_names["item"] for name in others)
+    has_numbers = not has_items and all(is_number(part.types[name]) for name in others)
+    return len(others) >= _MIN_ITEMS and all(numbered) and len(prefixes) == 1 and has_numbers
+
+
+def melt_matrix(
+    part: "SourcePart", given: Mapping[str, str], role_names: Mapping[str, Collection[str]], *, is_given: bool
+) -> "SourcePart":
+    """Return one row (user, item, rating) for each number of a matrix; cells without one are no events.
+
+    Args:
+        part: the table.
+        given: role → column; the user column is the one given, or found by its name, or the first one.
+        role_names: role → normalized common names.
+        is_given: whether the layout was given, and not recognized.
+
+    Raises:
+        SourceError: there is no column besides that of the users.
+    """
+    found = find_role(part, "user", given, role_names)
+    user, name = (found, found) if found is not None else (next(iter(part.types)), "user")
+    items = [each for each, column_type in part.types.items() if each != user and not is_nested(column_type)]
+    if not items:
+        raise SourceError(
+            f"{part.label} must have a column of users and a column for each item. Got {user!r} only. Pass another layout."
+        )
+    is_text = part.form == "csv"
+    column_type = "VARCHAR" if is_text else "DOUBLE"
+    cells = ", ".join(f"{quote_identifier(each)}::{column_type} AS {quote_identifier(each)}" for each in items)
+    columns = ", ".join(map(quote_identifier, items))
+    source = f"SELECT {quote_identifier(user)} AS leanrec_user, {cells} FROM {part.scan}"
+    melted = f"FROM ({source}) UNPIVOT (rating FOR item IN ({columns}))"
+    scan = f"(SELECT leanrec_user AS {quote_identifier(name)}, item, rating {melted})"
+    types = {name: part.types[user], "item": "VARCHAR", "rating": "DOUBLE"}
+    note = f"{part.label}: the column {user!r} was read as the user, and each other column as an item with ratings."
+    note += "" if is_given else ' If that is wrong, pass layout="long".'
+    form = "sql" if part.form == "parquet" else part.form
+    paths = {**part.paths, user: name}
+    return dataclasses.replace(
+        part, scan=scan, types=types, form=form, file=None, paths=paths, notes=(*part.notes, note)
+    )

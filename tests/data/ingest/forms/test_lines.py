@@ -1,0 +1,81 @@
+"""Text whose lines have no columns: adjacency lists, sequences and blocks."""
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+import leanrec
+from leanrec.data.ingest.forms.lines import LAYOUTS, check_layout, open_lines
+from leanrec.errors import SettingError, SourceError
+
+
+def history(data: leanrec.Dataset, user: object) -> list[object]:
+    rows = data.events.user == data.users.rows([user])[0]
+    return [data.items.ids[item] for item in data.events.item[rows]]
+
+
+def test_a_user_and_all_items_in_each_line(tmp_path: Path) -> None:
+    text = "0 5 3 9 \n1 3\n2\n3 9 5\n"
+    (tmp_path / "train.txt").write_text(text)
+    with gzip.open(tmp_path / "train.txt.gz", "wt") as file:
+        file.write(text)
+    for name in ("train.txt", "train.txt.gz"):
+        data, report = leanrec.ingest(tmp_path / name)
+        assert (data.users.ids.tolist(), data.items.ids.tolist(), len(data.events)) == ([0, 1, 3], [3, 5, 9], 6)
+        assert history(data, 0) == [5, 3, 9]
+        assert any("each line was read as a user and the items of the user" in note for note in report.warnings)
+
+
+def test_lines_of_different_lengths_without_a_clear_user_ask_for_the_layout(tmp_path: Path) -> None:
+    (tmp_path / "lines.txt").write_text("7 5 3 9\n2 3\n7 9 5\n")
+    with pytest.raises(SourceError, match='layout="adjacency".*layout="sequences"'):
+        leanrec.ingest(tmp_path / "lines.txt")
+    data, _ = leanrec.ingest(tmp_path / "lines.txt", layout="sequences")
+    assert (data.users.ids.tolist(), history(data, 1), history(data, 3)) == ([1, 2, 3], [7, 5, 3, 9], [7, 9, 5])
+    data, _ = leanrec.ingest(tmp_path / "lines.txt", layout="adjacency")
+    assert (data.users.ids.tolist(), history(data, 7)) == ([2, 7], [5, 3, 9, 9, 5])
+
+
+def test_text_ids_are_read_where_the_layout_is_given(tmp_path: Path) -> None:
+    (tmp_path / "baskets.txt").write_text("milk,bread\nbeer\nbread,beer,milk\n")
+    data, _ = leanrec.ingest(tmp_path / "baskets.txt", layout="sequences")
+    assert history(data, 3) == ["bread", "beer", "milk"]
+
+
+def test_blocks_have_their_item_in_the_line_above(tmp_path: Path) -> None:
+    (tmp_path / "combined.txt").write_text("1:\n30,3,2005-09-06\n40,5,2005-05-13\n2:\n30,4,2005-10-19\n")
+    data, report = leanrec.ingest(tmp_path / "combined.txt")
+    assert (data.users.ids.tolist(), data.items.ids.tolist()) == ([30, 40], [1, 2])
+    assert history(data, 30) == [1, 2]
+    assert data.events.rating is not None
+    assert data.events.rating.tolist() == [3, 4, 5]
+    assert report.start is not None
+    assert report.start.startswith("2005-05-13")
+    (tmp_path / "probe.txt").write_text("1:\n30\n40\n10:\n30\n")
+    data, _ = leanrec.ingest(tmp_path / "probe.txt")
+    assert (data.items.ids.tolist(), len(data.events)) == ([1, 10], 3)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "user item\n1 2\n3 4\n",
+        "1 2\n3 4\n5 6\n",
+        "1\t2\t3\n2\t3\t4\n3\t4\t5\n",
+        "user,item\n1,2\n",
+        "a:\n",
+        "u:1,2\nu:2,3\nu:3,4\n",
+    ],
+)
+def test_lines_with_columns_stay(tmp_path: Path, text: str) -> None:
+    (tmp_path / "log.txt").write_text(text)
+    assert open_lines(tmp_path / "log.txt", None, "log") is None
+    assert open_lines(tmp_path / "log.txt", "long", "log") is None
+
+
+def test_an_unknown_layout_is_refused() -> None:
+    for layout in (None, *LAYOUTS):
+        check_layout(layout)
+    with pytest.raises(SettingError, match=r"long, adjacency, .* Got 'tall'"):
+        check_layout("tall")

@@ -1,0 +1,97 @@
+"""Lists in the cells of a log become one row for each item."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import leanrec
+from leanrec.data.engine import open_engine
+from leanrec.data.ingest.forms.listed_items import CellLists, find_cell_lists, read_impressions, split_cells
+from leanrec.data.ingest.sources import open_parts
+from leanrec.run import Run
+
+NAMES = {"user": ("user",), "item": ("item", "itemid", "movie"), "time": ("time",)}
+
+
+def found(path: Path, given: dict[str, str] | None = None) -> CellLists | None:
+    with open_engine(Run()) as engine:
+        return find_cell_lists(engine, open_parts(engine, path)[0], given or {}, NAMES)
+
+
+def history(data: leanrec.Dataset, user: object) -> list[object]:
+    rows = data.events.user == data.users.rows([user])[0]
+    return [data.items.ids[item] for item in data.events.item[rows]]
+
+
+@pytest.mark.parametrize(
+    "cells", [["7 3 5", "3 9"], ["7,3,5", "3,9"], ["7|3|5", "3|9"], ["[7, 3, 5]", "[3, 9]"], ["7;3;5", "3;9"]]
+)
+@pytest.mark.parametrize("name", ["item", "items", "history"])
+def test_cells_of_ids_are_lists(tmp_path: Path, cells: list[str], name: str) -> None:
+    pd.DataFrame({"user": ["a", "b"], name: cells}).to_csv(tmp_path / "log.csv", index=False)
+    data, report = leanrec.ingest(tmp_path / "log.csv")
+    assert data.items.ids.tolist() == [3, 5, 7, 9]
+    assert (history(data, "a"), history(data, "b")) == ([7, 3, 5], [3, 9])
+    assert any('pass layout="long"' in note for note in report.warnings)
+    if name == "item":
+        data, _ = leanrec.ingest(tmp_path / "log.csv", layout="long")
+        assert len(data.events) == 2
+
+
+def test_other_lists_of_equal_length_are_read_beside_the_items(tmp_path: Path) -> None:
+    frame = {
+        "user": ["a", "b"],
+        "items": ["x y z", "y q"],
+        "timestamps": ["1600000001 1600000002 1600000003", "1600000004 1600000005"],
+    }
+    pd.DataFrame(frame).to_csv(tmp_path / "log.tsv", index=False, sep="\t")
+    data, _ = leanrec.ingest(tmp_path / "log.tsv")
+    assert data.items.ids.tolist() == ["q", "x", "y", "z"]
+    assert data.events.time.tolist() == [1600000001, 1600000002, 1600000003, 1600000004, 1600000005]
+
+
+@pytest.mark.parametrize("items", [["Toy Story 2", "Heat"], ["a b", "c d"], ["12", "13"], ["tt01", "sku-19"]])
+def test_titles_and_single_ids_are_no_lists(tmp_path: Path, items: list[str]) -> None:
+    pd.DataFrame({"user": ["a", "b"], "item": items}).to_csv(tmp_path / "log.csv", index=False)
+    assert found(tmp_path / "log.csv") is None
+    assert len(leanrec.ingest(tmp_path / "log.csv").data.events) == 2
+
+
+def test_impressions_are_clicked_or_shown_after_the_history(tmp_path: Path) -> None:
+    rows = [
+        "1\tU1\t11/12/2019 9:00:00 AM\tN1 N2\tN8-0 N9-1",
+        "2\tU1\t11/11/2019 8:00:00 AM\tN1 N2\tN7-1 N6-0",
+        "3\tU2\t11/13/2019 8:00:00 PM\t\tN7-0 N9-1 N5-0",
+        "4\tU2\t11/14/2019 8:00:00 PM\tN3 N4\tN7-0",
+    ]
+    (tmp_path / "behaviors.tsv").write_text("".join(f"{row}\n" for row in rows))
+    columns = {"user": "2", "item": "5", "time": "3"}
+    data, report = leanrec.ingest(tmp_path / "behaviors.tsv", columns=columns)
+    assert {name: facts["events"] for name, facts in report.event_types.items()} == {"click": 5, "impression": 5}
+    assert int((data.events.weight > 0).sum()) == 5
+    assert history(data, "U1") == ["N1", "N2", "N7", "N6", "N8", "N9"]
+    assert history(data, "U2")[:3] == ["N7", "N9", "N5"]
+    assert any("clicked where they end in -1" in note for note in report.warnings)
+    again, _ = leanrec.ingest(tmp_path / "behaviors.tsv")
+    assert history(again, "U1") == history(data, "U1")
+
+
+def test_impressions_have_their_columns_by_name(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text("user,time,impressions\n1,100,A1-1 A2-0\n2,200,A2-0 A3-1\n")
+    with open_engine(Run()) as engine:
+        part = open_parts(engine, tmp_path / "log.csv")[0]
+        lists = find_cell_lists(engine, part, {}, NAMES)
+        assert lists == CellLists(impressions="impressions")
+        read = read_impressions(engine, part, lists, {}, NAMES)
+        rows = engine.fetch_rows(f"SELECT * FROM {read.scan}")
+    assert rows == [("1", "100", "A1", "1"), ("1", "100", "A2", "0"), ("2", "200", "A2", "0"), ("2", "200", "A3", "1")]
+    assert (read.paths, read.names) == ({"impressions": "item"}, ("user", "time", "item", "label"))
+
+
+def test_cells_are_split_into_lists(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text("user,items\n1,a b\n2, c  d \n")
+    with open_engine(Run()) as engine:
+        part = split_cells(open_parts(engine, tmp_path / "log.csv")[0], CellLists("items", " "))
+        assert engine.fetch_rows(f"SELECT items FROM {part.scan}") == [(["a", "b"],), (["c", "d"],)]
+    assert part.types["items"] == "VARCHAR[]"

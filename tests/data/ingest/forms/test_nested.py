@@ -1,0 +1,133 @@
+"""Nested columns of a log become one row for each event."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import leanrec
+from leanrec.data.engine import open_engine
+from leanrec.data.ingest.forms.nested import flatten_structs, is_nested, name_singular, unnest_events
+from leanrec.data.ingest.schema import read_schema
+from leanrec.data.ingest.sources import open_parts
+from leanrec.errors import ColumnError
+from leanrec.run import Run
+
+NAMES = {"user": ("user", "session"), "item": ("item", "itemid", "productid"), "time": ("ts",), "rating": ("rating",)}
+
+
+def write_lines(path: Path, rows: list[dict[str, object]]) -> Path:
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    return path
+
+
+def unnested(path: Path, given: dict[str, str] | None = None) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
+    with open_engine(Run()) as engine:
+        part = unnest_events(engine, open_parts(engine, path)[0], given or {}, NAMES)
+        return part.names, engine.fetch_rows(f"SELECT * FROM {part.scan}")
+
+
+def test_a_list_of_structs_is_one_event_for_each_struct(tmp_path: Path) -> None:
+    rows = [
+        {"session": 7, "events": [{"aid": 3, "ts": 1661200010000, "type": "clicks"}, {"aid": 4, "ts": 1661200020000, "type": "orders"}]},
+        {"session": 8, "events": [{"aid": 3, "ts": 1661200030000, "type": "carts"}]},
+        {"session": 9, "events": []},
+    ]  # fmt: skip
+    data, report = leanrec.ingest(write_lines(tmp_path / "sessions.jsonl", rows))
+    assert (report.rows_read, data.users.ids.tolist(), data.items.ids.tolist()) == (3, [7, 8], [3, 4])
+    assert {name: facts["events"] for name, facts in report.event_types.items()} == {
+        "clicks": 1,
+        "orders": 1,
+        "carts": 1,
+    }
+    assert data.events.time.tolist() == [1661200010, 1661200020, 1661200030]
+    assert any("each element of the lists in the column 'events'" in note for note in report.warnings)
+
+
+def test_a_wrapper_object_is_unwrapped(tmp_path: Path) -> None:
+    rows = [{"count": 2, "data": [{"user": "u1", "item": "i1"}, {"user": "u2", "item": "i1"}]}]
+    data, _ = leanrec.ingest(write_lines(tmp_path / "wrapped.json", rows))
+    assert (data.users.ids.tolist(), data.items.ids.tolist(), len(data.events)) == (["u1", "u2"], ["i1"], 2)
+
+
+def test_a_path_names_a_field_inside_structs_and_lists(tmp_path: Path) -> None:
+    flat = [{"who": {"id": i}, "properties": {"product_id": f"p{i}", "price": 2.5}} for i in range(3)]
+    columns = {"user": "who.id", "item": "properties.product_id"}
+    data, _ = leanrec.ingest(write_lines(tmp_path / "flat.jsonl", flat), columns=columns)
+    assert (data.users.ids.tolist(), data.items.ids.tolist()) == ([0, 1, 2], ["p0", "p1", "p2"])
+    lists = [{"who": 1, "baskets": [{"lines": [{"code": "a"}, {"code": "b"}]}, {"lines": [{"code": "a"}]}]}]
+    columns = {"user": "who", "item": "baskets.lines.code"}
+    data, _ = leanrec.ingest(write_lines(tmp_path / "deep.jsonl", lists), columns=columns)
+    assert (len(data.events), data.items.ids.tolist()) == (3, ["a", "b"])
+
+
+def test_lists_of_equal_length_are_read_together(tmp_path: Path) -> None:
+    frame = pd.DataFrame(
+        {"user": [1, 2], "items": [[5, 6, 7], [6]], "ts": [[10, 20, 30], [40]], "tags": [["x"], ["y", "z"]]}
+    )
+    frame.to_parquet(tmp_path / "lists.parquet")
+    names, rows = unnested(tmp_path / "lists.parquet")
+    assert names == ("user", "item", "ts", "tags")
+    assert [row[:3] for row in rows] == [(1, 5, 10), (1, 6, 20), (1, 7, 30), (2, 6, 40)]
+
+
+def test_the_id_in_a_list_of_items_is_the_item_and_the_outer_id_stays(tmp_path: Path) -> None:
+    rows = [{"id": 100, "user": 1, "ts": 5, "products": [{"id": "a", "qty": 2}, {"id": "b", "qty": 1}]}]
+    assert unnested(write_lines(tmp_path / "orders.jsonl", rows)) == (
+        ("id", "user", "ts", "product.id", "qty"),
+        [(100, 1, 5, "a", 2), (100, 1, 5, "b", 1)],
+    )
+
+
+def test_the_time_of_an_event_wins_over_the_time_of_its_session(tmp_path: Path) -> None:
+    rows = [{"user": 1, "ts": 5, "events": [{"item": "a", "ts": 6}]}]
+    assert unnested(write_lines(tmp_path / "log.jsonl", rows))[0] == ("user", "outer.ts", "item", "ts")
+
+
+def test_a_flat_log_keeps_its_lists_as_content(tmp_path: Path) -> None:
+    rows = [{"user": i, "item": i, "genres": ["a", "b"], "cast": [{"name": "x"}]} for i in range(2)]
+    data, report = leanrec.ingest(write_lines(tmp_path / "log.jsonl", rows))
+    assert (len(data.events), report.item_columns) == (2, ("genres",))
+    assert data.item_table is not None
+    assert data.item_table.columns["genres"].tolist() == ["a|b", "a|b"]
+
+
+def test_a_nested_column_is_never_offered_as_an_id(tmp_path: Path) -> None:
+    rows = [{"user": 1, "item": 2, "tags": ["a"]}]
+    path = write_lines(tmp_path / "log.jsonl", rows)
+    with open_engine(Run()) as engine, pytest.raises(ColumnError, match="'nobody'.*'item'") as error:
+        read_schema(engine, path, {"user": "nobody"})
+    assert "tags" not in str(error.value)
+    path = write_lines(tmp_path / "two.jsonl", [{"user": 1, "seen": ["a"], "kept": ["b", "c"]}])
+    with pytest.raises(ColumnError, match="PATH is one of 'seen', 'kept'"):
+        leanrec.ingest(path)
+    assert len(leanrec.ingest(path, columns={"item": "kept"}).data.events) == 2
+
+
+def test_structs_become_columns_and_parquet_keeps_its_row_numbers(tmp_path: Path) -> None:
+    pd.DataFrame({"a": [{"b": {"c": 1}, "d": "x"}]}).to_parquet(tmp_path / "log.parquet")
+    with open_engine(Run()) as engine:
+        part = flatten_structs(engine, open_parts(engine, tmp_path / "log.parquet")[0])
+        assert engine.fetch_rows(f'SELECT "a.b.c", "a.d", file_row_number FROM {part.scan}') == [(1, "x", 0)]
+    assert (part.names, part.form) == (("a.b.c", "a.d"), "parquet")
+
+
+@pytest.mark.parametrize(
+    ("plural", "singular"),
+    [
+        ("items", "item"),
+        ("movie_ids", "movie_id"),
+        ("item_id_list", "item_id"),
+        ("movies", "movie"),
+        ("news", "news"),
+        ("class", "class"),
+    ],
+)
+def test_names_of_lists_have_a_singular(plural: str, singular: str) -> None:
+    assert name_singular(plural) == singular
+
+
+def test_nested_types_are_recognized() -> None:
+    types = ["BIGINT[]", "STRUCT(a BIGINT)", "MAP(VARCHAR, BIGINT)", "BIGINT", "VARCHAR", "DECIMAL(9,2)"]
+    assert [is_nested(each) for each in types] == [True, True, True, False, False, False]
