@@ -23,6 +23,7 @@ __all__ = [
     "RatingPredictor",
     "Retriever",
     "Scorer",
+    "SimilarityEmbedder",
     "SparseScorer",
     "Stage",
     "Updatable",
@@ -42,7 +43,8 @@ class Scorer(Protocol):
     def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
         """Scores, higher is better: (B, N), or (B, K) for the given ``items`` (K,) or (B, K).
 
-        A row of equal scores means that the model cannot score that user; retrieval then uses the fallback.
+        A row of equal scores means that the model cannot score that user; retrieval then uses the fallback. A score of
+        0 means that the model knows nothing of the item for that user: such places of a list are the fallback's too.
         """
         ...
 
@@ -70,6 +72,15 @@ class Embedder(Protocol):
 
     def embed_items(self) -> Float32Array:
         """(N, D)."""
+        ...
+
+
+@runtime_checkable
+class SimilarityEmbedder(Protocol):
+    """An `Embedder` whose item embeddings hold more than likeness, such as a bias or a constant."""
+
+    def similarity_vectors(self) -> Float32Array:
+        """(N, D): the cosine of two rows is the similarity of the items; 0 for an item of which nothing is known."""
         ...
 
 

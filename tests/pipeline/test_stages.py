@@ -14,7 +14,7 @@ from leanrec.kernels.topk.inner_product import ItemIndex
 from leanrec.models import get_model
 from leanrec.pipeline.pipeline import Pipeline
 from leanrec.pipeline.scorers import pad_scorer
-from leanrec.pipeline.stages import ClipRatings, FillFromFallback, RankedItems, build_stages, rank_and_fill
+from leanrec.pipeline.stages import ClipRatings, RankedItems, build_stages, rank_and_fill
 from leanrec.protocols import Context, RatingPredictor, Scorer
 from leanrec.retrieval.exact import ExactRetriever
 from leanrec.run import Run
@@ -24,23 +24,33 @@ from leanrec.types import Candidates, Queries, empty_csr
 def rank_slowly(
     model: Scorer, fallback: Scorer | None, query: Queries, n: int, context: Context, rating_range: Any
 ) -> RankedItems:
-    """A new retriever for every request, and loops over all items."""
+    """All items in the order of a new retriever, sorted again in a loop over pairs of scores."""
     now = dataclasses.replace(query, time=np.array([int(time.time())], np.int64))
-    found = ExactRetriever(model, fallback).retrieve(now, n, context)
-    kept = found.items[0] >= 0
-    rows, scores = found.items[0][kept].tolist(), found.scores[0][kept]
-    from_fallback = bool(found.fallback[0])  # type: ignore[index]
+    everything = ExactRetriever(model).retrieve(now, model.n_items, context)
+    kept = everything.items[0] >= 0
+    pairs = dict(zip(everything.items[0][kept].tolist(), everything.scores[0][kept].tolist(), strict=True))
+    unseen = set(range(model.n_items)) - (set(query.seen.indices.tolist()) if context.exclude_seen else set())  # type: ignore[union-attr]
+    values = set(model.score(now)[0][sorted(unseen)].tolist())
+    from_fallback = bool(everything.fallback[0])  # type: ignore[index]
+    if fallback is not None:
+        preferred = fallback.score(now)[0].tolist()
+        if from_fallback or (len(values) == 1 and len(pairs) > 1):
+            from_fallback, lists = True, ExactRetriever(fallback).retrieve(now, model.n_items, context)
+            pairs = dict(zip(lists.items[0].tolist(), lists.scores[0].tolist(), strict=True))
+            pairs.pop(-1, None)
+        groups: list[list[int]] = []
+        for item, score in pairs.items():
+            before = np.float32(pairs[groups[-1][-1]]) if groups else np.float32(np.inf)
+            if abs(np.float32(score) - before) <= np.float32(5e-7) * abs(before) < np.inf:
+                groups[-1].append(item)
+            else:
+                groups.append([item])
+        ranked = [item for group in groups for item in sorted(group, key=lambda item: (-preferred[item], item))]
+        pairs = dict(zip(ranked, pairs.values(), strict=True))
+    rows, scores = list(pairs)[:n], np.array(list(pairs.values())[:n], np.float32)
     n_from_model = len(rows)
     if fallback is not None and not from_fallback and not (scores < 0).any():
         n_from_model = sum(score > 0 for score in scores.tolist())
-    if n_from_model < len(rows):
-        seen = set(query.seen.indices.tolist()) if context.exclude_seen and query.seen is not None else set()
-        allowed = set(range(model.n_items) if context.allow is None else context.allow.tolist())
-        allowed -= set([] if context.deny is None else context.deny.tolist()) | seen
-        zeros = [item for item, score in enumerate(model.score(now)[0].tolist()) if score == 0 and item in allowed]
-        preferred = fallback.score(now)[0].tolist()  # type: ignore[union-attr]
-        zeros.sort(key=lambda item: -preferred[item])
-        rows = rows[:n_from_model] + zeros[: len(rows) - n_from_model]
     if rating_range is not None and not from_fallback and isinstance(model, RatingPredictor):
         scores = scores.clip(*rating_range)
     return RankedItems(tuple(rows), tuple(scores.tolist()), n_from_model, from_fallback)
@@ -90,17 +100,6 @@ def test_a_batch_is_filled_like_its_single_queries(dataset: Dataset) -> None:
         np.testing.assert_array_equal(single.items[0], whole.items[row])
         assert single.n_from_model is not None
         assert single.n_from_model[0] == whole.n_from_model[row]
-
-
-def test_lists_of_the_fallback_and_with_negative_scores_are_not_filled(dataset: Dataset) -> None:
-    model = get_model("popularity")().fit(dataset)
-    items = np.array([[1, 2, 3], [1, 2, -1]], np.int32)
-    scores = np.array([[1.0, 0.0, 0.0], [1.0, -1.0, -np.inf]], np.float32)
-    given = Candidates(items, scores, np.array([True, False]))
-    filled = FillFromFallback(model, model)(dataset.queries().block(0, 2), given, Context())
-    assert filled.items is items
-    assert filled.n_from_model is not None
-    assert filled.n_from_model.tolist() == [3, 2]
 
 
 def test_ratings_are_clipped_except_in_lists_of_the_fallback(dataset: Dataset) -> None:
@@ -168,7 +167,7 @@ def test_the_item_index_is_built_once_for_each_version(dataset: Dataset, builds:
         pipeline.record_event(user, 100)
     assert builds == [40]
     assert dataset.item_table is not None
-    assert pipeline.add_items([900, 901], dataset.item_table.take(np.array([0, 1]))) == 2
+    assert pipeline.add_items([900, 901], dataset.item_table.take(np.array([0, 1]))).added == 2
     for _ in range(3):
         pipeline.recommend(history=[100, 900])
     assert builds == [40, 42]

@@ -30,6 +30,7 @@ from leanrec.evaluation.metrics.ranking import RANKING_METRICS, Float64Array, au
 from leanrec.evaluation.metrics.ratings import RatingErrors, evaluate_ratings
 from leanrec.protocols import Context, RatingPredictor, Retriever, Scorer
 from leanrec.retrieval.exact import ExactRetriever
+from leanrec.retrieval.ties import drop_unranked
 from leanrec.run import Run
 from leanrec.types import CSR, Candidates, Int64Array
 
@@ -111,8 +112,9 @@ def evaluate(
 ) -> Evaluation:
     """Compute recommendations for every query with ground truth, and their metrics.
 
-    A Scorer ranks all items except those in the history (unless ``evaluation_set.allow_repeats``). The lists of a
-    Retriever are taken as they are.
+    A Scorer ranks all items except those in the history (unless ``evaluation_set.allow_repeats``), in the lists that a
+    ``Pipeline`` with the same fallback serves: where scores are equal, or 0 because the model knows nothing of an item,
+    the fallback decides. The lists of a Retriever are taken as they are.
 
     Cost: the recommendations, O(B · K log) for the metrics, memory for 512 queries at a time and 8 bytes for each query
     and metric. AUC scores every query a second time.
@@ -121,7 +123,9 @@ def evaluate(
         model: a fitted model, or any retriever.
         evaluation_set: the validation or test part of a split.
         k: cut-offs of the metrics; one above the size of the catalog is allowed.
-        fallback: answers where a Scorer has no information about the user; None leaves such lists empty.
+        fallback: answers where a Scorer has no information about the user, and decides between items of equal score, such as 0
+            for items that the Scorer knows nothing of; None leaves lists without information, and places that several
+            items of score 0 compete for, empty.
         train: the data that the model was fitted on. With it, novelty, popularity and diversity are computed too.
         features: (N, F) item features for diversity, instead of the users who interacted with the items.
         with_auc: also compute AUC, which needs the scores of all items; for a Scorer only.
@@ -152,7 +156,11 @@ def evaluate(
             stop = start + _BLOCK_SIZE
             queries, ground_truth = evaluable.queries.block(start, stop), evaluable.ground_truth[start:stop]
             block = dataclasses.replace(evaluable, queries=queries, ground_truth=ground_truth, ratings=None)
-            accumulator.add_block(block, retriever.retrieve(block.queries, cutoffs[-1]), scorer)
+            if isinstance(model, Retriever) or fallback is not None:
+                candidates = retriever.retrieve(block.queries, cutoffs[-1])
+            else:
+                candidates = drop_unranked(retriever.retrieve(block.queries, cutoffs[-1] + 1))
+            accumulator.add_block(block, candidates, scorer)
     ratings = None
     if isinstance(model, RatingPredictor) and evaluation_set.ratings is not None and evaluation_set.ratings.nnz:
         ratings = evaluate_ratings(model, evaluation_set, run=run)

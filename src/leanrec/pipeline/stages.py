@@ -7,10 +7,10 @@ import numpy as np
 
 from leanrec.pipeline.scorers import single_query
 from leanrec.protocols import Context, RatingPredictor, Retriever, Scorer, Stage
-from leanrec.retrieval.exact import ExactRetriever, allowed_items, seen_items
-from leanrec.types import Candidates, Int32Array, Queries
+from leanrec.retrieval.exact import ExactRetriever
+from leanrec.types import Candidates, Queries
 
-__all__ = ["ClipRatings", "FillFromFallback", "RankedItems", "StagePipeline", "build_stages", "rank_and_fill"]
+__all__ = ["ClipRatings", "RankedItems", "StagePipeline", "build_stages", "rank_and_fill"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,52 +31,6 @@ class StagePipeline:
         for stage in self.stages:
             candidates = stage(queries, candidates, context)
         return candidates
-
-
-@dataclasses.dataclass(frozen=True)
-class FillFromFallback:
-    """Replaces the items with score 0 at the end of a list by the best items of the fallback.
-
-    Score 0 means that the model has no evidence for an item. Only items with score 0 are filled in, so a list holds
-    the items that the model ranks and then the items that the fallback prefers among the others. Lists that come from
-    the fallback as a whole, and lists with negative scores, stay as they are. Sets ``Candidates.n_from_model``.
-
-    Cost: O(B · N) and one more ``score`` of model and fallback for each list with zeros; else O(B · K).
-
-    Attributes:
-        scorer: the model.
-        fallback: a scorer over the same items.
-    """
-
-    scorer: Scorer
-    fallback: Scorer
-
-    def __call__(self, queries: Queries, candidates: Candidates, context: Context) -> Candidates:
-        """The lists with their zeros replaced."""
-        filled = candidates.items >= 0
-        counts = filled.sum(axis=1)
-        fixed = np.where(filled, candidates.scores, 0).min(axis=1, initial=0) < 0
-        if candidates.fallback is not None:
-            fixed |= candidates.fallback
-        n_from_model = np.where(fixed, counts, (filled & (candidates.scores > 0)).sum(axis=1)).astype(np.int32)
-        items = candidates.items
-        for row in np.flatnonzero(n_from_model < counts).tolist():
-            items = items.copy() if items is candidates.items else items
-            query = queries if len(queries) == 1 else queries.block(row, row + 1)
-            head, length = n_from_model[row], counts[row]
-            items[row, head:length] = self._rank_zeros(query, context)[: length - head]
-        return dataclasses.replace(candidates, items=items, n_from_model=n_from_model)
-
-    def _rank_zeros(self, query: Queries, context: Context) -> Int32Array:
-        """Rows of the items with score 0 that may be recommended, in the order of the fallback."""
-        zeros = np.asarray(self.scorer.score(query)[0] == 0)
-        allowed, seen = allowed_items(context, len(zeros)), seen_items(context, query)
-        if allowed is not None:
-            zeros &= allowed
-        if seen is not None:
-            zeros[seen.indices] = False
-        rows = np.flatnonzero(zeros).astype(np.int32)
-        return rows[np.argsort(-self.fallback.score(query)[0, rows], kind="stable")]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,12 +59,10 @@ def build_stages(model: Scorer, fallback: Scorer | None, rating_range: tuple[flo
 
     Args:
         model: ranks the items.
-        fallback: ranks them for queries and items without evidence; None leaves those out or in the model's order.
+        fallback: ranks them for queries without evidence, and items of equal score; None leaves such lists empty.
         rating_range: lowest and highest rating of the data; None = there are no ratings.
     """
     stages: list[Stage] = []
-    if fallback is not None:
-        stages.append(FillFromFallback(model, fallback))
     if rating_range is not None and isinstance(model, RatingPredictor):
         stages.append(ClipRatings(*rating_range))
     return StagePipeline(ExactRetriever(model, fallback), tuple(stages))
@@ -136,7 +88,7 @@ class RankedItems:
 def rank_and_fill(stages: StagePipeline, query: Queries, n: int, context: Context) -> RankedItems:
     """The n best items for one query (B = 1), filled from the fallback where the model has no evidence.
 
-    Cost: one query of the model, O(N) to select, and what the stages add.
+    Cost: one query of the model, O(N) to select, one more query where scores are equal, and what the stages add.
     """
     now = dataclasses.replace(query, time=np.array([int(time.time())], np.int64))
     with single_query():

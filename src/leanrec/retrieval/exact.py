@@ -10,8 +10,9 @@ import numpy as np
 from leanrec.errors import SettingError
 from leanrec.kernels.sparse import top_k_sparse
 from leanrec.kernels.topk.inner_product import ItemIndex
-from leanrec.kernels.topk.selection import ItemMask, top_k
+from leanrec.kernels.topk.selection import ItemMask, empty_lists, top_k
 from leanrec.protocols import Context, Embedder, Scorer, SparseScorer
+from leanrec.retrieval.ties import break_ties
 from leanrec.types import CSR, Candidates, Float32Array, Queries
 
 __all__ = ["ExactRetriever", "allowed_items", "seen_items"]
@@ -25,16 +26,19 @@ class ExactRetriever:
     """Scores all N items in blocks of queries and keeps the k best of each.
 
     Where the model has no evidence for a query (its scores over all items are equal), the list comes from
-    ``fallback``, and ``Candidates.fallback`` is True.
+    ``fallback``, and ``Candidates.fallback`` is True. Where it scores some items alike, the fallback decides their order
+    and which of them are listed; those of score 0, for which the model has no evidence, count as filled in by the
+    fallback: ``Candidates.n_from_model``. See ``break_ties``. Evaluation and service take their lists from here, so a
+    judged list is a served list. Without a fallback, equal scores are in the order of rows.
 
-    Cost: the model's O(B · N) scores, plus O(B · N) to select; at most 64 MB of scores in memory. The scores of an
-    Embedder and of a SparseScorer are never materialized; for an Embedder a query vector of zeros means that the
-    model has no evidence. The index of an Embedder's items is built by the first query and kept: use one retriever
+    Cost: the model's O(B · N) scores, plus O(B · N) to select; about 64 MB of scores in memory, 128 MB with ties. The
+    scores of an Embedder and of a SparseScorer are materialized only for lists with ties at the end; for an Embedder a
+    query vector of zeros means that the model has no evidence. The index of an Embedder's items is built by the first query and kept: use one retriever
     for as long as the model does not change.
 
     Attributes:
         scorer: the model.
-        fallback: a model that can score any query, such as popularity; None leaves such lists empty.
+        fallback: a model that can score any query, such as popularity; None leaves lists without evidence empty.
         context: the rules that apply unless a call brings others.
     """
 
@@ -52,10 +56,9 @@ class ExactRetriever:
         if len(blocks) == 1:
             return blocks[0]
         if not blocks:
-            empty = np.zeros((0, k))
-            return Candidates(empty.astype(np.int32), empty.astype(np.float32), np.zeros(0, np.bool_))
-        parts = zip(*((part.items, part.scores, part.fallback) for part in blocks), strict=True)
-        return Candidates(*(np.concatenate(part) for part in parts))
+            return Candidates(*empty_lists(0, k), np.zeros(0, np.bool_))
+        columns = zip(*((part.items, part.scores, part.fallback, part.n_from_model) for part in blocks), strict=True)
+        return Candidates(*(None if parts[0] is None else np.concatenate(parts) for parts in columns))
 
     def _split(self, queries: Queries) -> Iterator[Queries]:
         size = max(1, _BLOCK_BYTES // (4 * max(1, self.scorer.n_items)))
@@ -68,26 +71,24 @@ class ExactRetriever:
 
     def _retrieve_block(self, queries: Queries, k: int, context: Context, allowed: ItemMask | None) -> Candidates:
         seen = seen_items(context, queries)
+        # One place more than wanted shows whether the last place is tied with an item that is not listed.
+        length = k if self.fallback is None else k + 1
         if isinstance(self.scorer, Embedder):
             Q = self.scorer.embed_queries(queries)
             has_no_evidence = np.asarray(~Q.any(axis=1))
-            items, best = self._get_index().top_k(Q, k, seen=seen, allowed=allowed)
+            items, best = self._get_index().top_k(Q, length, seen=seen, allowed=allowed)
         elif isinstance(self.scorer, SparseScorer) and (weights := self.scorer.item_weights()) is not None:
             profile = self.scorer.profile(queries)
-            items, best, has_no_evidence = top_k_sparse(profile, weights, k, seen=seen, allowed=allowed)
+            items, best, has_no_evidence = top_k_sparse(profile, weights, length, seen=seen, allowed=allowed)
         else:
             scores = self.scorer.score(queries)
             has_no_evidence = _find_constant_rows(scores)
-            items, best = top_k(scores, k, seen=seen, allowed=allowed)
-        if has_no_evidence.any():
-            rows = np.flatnonzero(has_no_evidence)
-            if self.fallback is None:
-                items[rows], best[rows] = -1, -np.inf
-            else:
-                some = queries.take(rows)
-                scores = self.fallback.score(some)
-                items[rows], best[rows] = top_k(scores, items.shape[1], seen=seen_items(context, some), allowed=allowed)
-        return Candidates(items, best, has_no_evidence)
+            items, best = top_k(scores, length, seen=seen, allowed=allowed)
+        if self.fallback is None:
+            items[has_no_evidence], best[has_no_evidence] = -1, -np.inf
+            return Candidates(items, best, has_no_evidence)
+        ranked = Candidates(items, best, has_no_evidence)
+        return break_ties(ranked, queries, self.scorer, self.fallback, seen=seen, allowed=allowed)
 
     def _get_index(self) -> ItemIndex:
         """The index of the items. Concurrent first queries build it once; later ones do not wait for the lock."""
