@@ -7,7 +7,9 @@ import pytest
 
 from conftest import make_dataset
 from leanrec.data.dataset import Dataset
+from leanrec.data.merge import concat_events
 from leanrec.data.splits.evaluation_set import EvaluationSet
+from leanrec.data.time_kind import TimeKind
 from leanrec.training.early_stopping import hold_out, mean_ndcg, mean_ndcg_of_scores
 from leanrec.types import CSR, Queries
 
@@ -46,7 +48,7 @@ def test_queries_have_the_time_of_the_event_if_the_log_has_timestamps() -> None:
     assert cases.queries.time.tolist() == expected
     order = np.arange(len(data.events)) - data.indptr[data.events.user]
     for time in (order, np.zeros(len(data.events), np.int64)):
-        timeless = data.with_events(dataclasses.replace(data.events, time=time))
+        timeless = data.with_events(dataclasses.replace(data.events, time=time), TimeKind.UNKNOWN)
         assert hold_out(timeless, np.random.default_rng(0))[1].queries.time is None
 
 
@@ -96,3 +98,27 @@ def test_score_without_ground_truth_is_zero() -> None:
     scores, cases = made()
     none = dataclasses.replace(cases, ground_truth=CSR(cases.ground_truth.shape, dtype=np.float32))
     assert mean_ndcg(scores, np.eye(25, dtype=np.float32), none) == 0
+
+
+def test_only_items_that_are_new_to_their_user_are_held_out() -> None:
+    """Everybody ends with a repeat: no list can hold it, so the item before is held out, with all its events."""
+    data = make_dataset(n_users=200)
+    last = data.indptr[1:] - 1
+    firsts = data.events.take(data.indptr[:-1])
+    repeats = dataclasses.replace(firsts, time=data.events.time[last] + 60)
+    twice = dataclasses.replace(data.events.take(last), time=data.events.time[last] + 120)
+    glance = dataclasses.replace(
+        data.events.take(last), time=data.events.time[data.indptr[:-1]] - 60, weight=np.zeros(len(last), np.float32)
+    )
+    plays = (dataclasses.replace(each, rating=None) for each in (repeats, twice, glance))
+    log = concat_events(data.events, *plays)
+    train, cases = hold_out(data.with_events(log), np.random.default_rng(0))
+    assert len(cases.queries) == 10
+    assert cases.queries.seen is not None
+    for b, user in enumerate(cases.queries.users.tolist()):
+        mine = data.events.item[data.events.user == user].tolist()
+        assert cases.ground_truth[[b]].indices.tolist() == [mine[-1]]
+        assert mine[-1] not in cases.queries.seen[[b]].indices
+        assert train.events.item[train.events.user == user].tolist() == mine[:-1]
+    others = ~np.isin(log.user, cases.queries.users)
+    assert np.count_nonzero(~np.isin(train.events.user, cases.queries.users)) == np.count_nonzero(others)

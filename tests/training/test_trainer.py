@@ -132,11 +132,11 @@ def falling(values: Sequence[float]) -> tuple[nn.Module, Callable[[], float]]:
 
 
 def test_patience_counts_epochs_without_a_better_score(tmp_path: Path) -> None:
-    network, score = falling([1, 3, 2, 3, 2.5, 9, 9])
+    network, score = falling([1, 3, 2, 3, 2.5, 2, 2.9, 9])
     run = dataclasses.replace(ONE, callbacks=(ModelCheckpoint(tmp_path),))
     settings = TrainingSettings(epochs=20, patience=3)
     history = train(network, Lines(), settings, run, score=score)
-    assert (history.stopped, history.best, history.scores) == ("patience", 1, (1, 3, 2, 3, 2.5))
+    assert (history.stopped, history.best, history.scores) == ("patience", 3, (1, 3, 2, 3, 2.5, 2, 2.9))
     # Read back, it has still lost its patience.
     later, _ = falling([])
     assert train(later, Lines(), settings, run, score=lambda: pytest.fail("trained on")) == history
@@ -149,6 +149,13 @@ def test_without_patience_all_epochs_run_and_the_best_is_kept() -> None:
     history = train(network, Lines(before=lambda *_: kept.append(weights(network))), dataclasses.replace(HOW, epochs=4), ONE, score=score)  # fmt: skip
     assert (history.stopped, history.best) == ("epochs", 1)
     assert same(weights(network), kept[16])
+
+
+def test_a_score_that_never_differs_keeps_the_last_epoch_and_warns() -> None:
+    network, score = falling([0.0] * 4)
+    with pytest.warns(TrainingWarning, match="was 0 after each of 4 epochs"):
+        history = train(network, Lines(), TrainingSettings(epochs=4, patience=1), ONE, score=score)
+    assert (history.stopped, history.best) == ("epochs", 3)
 
 
 def test_nan_score_is_never_the_best() -> None:

@@ -12,7 +12,7 @@ from leanrec.data.dataset import Dataset
 from leanrec.data.splits.evaluation_set import EvaluationSet
 from leanrec.kernels.topk.selection import top_k
 from leanrec.protocols import Embedder
-from leanrec.types import CSR, Float32Array, Queries
+from leanrec.types import CSR, Events, Float32Array, Queries
 
 __all__ = ["hold_out", "mean_ndcg", "mean_ndcg_of_embedder", "mean_ndcg_of_lists", "mean_ndcg_of_scores"]
 
@@ -22,27 +22,40 @@ _BLOCK = 512
 
 
 def hold_out(data: Dataset, rng: np.random.Generator) -> tuple[Dataset, EvaluationSet]:
-    """Split off the latest positive event of 5 % of the users (at most 2,000) for validation.
+    """Split off the latest new item of 5 % of the users (at most 2,000) for validation.
 
-    Only users with two positive events or more are eligible. Queries carry the time of their event if the log has
-    timestamps. O(E).
+    That is the latest positive event with an item that the user had no positive event with before: lists exclude what the
+    user has seen, so no list can hold an item that repeats. Later repeats, and all other events of the pair, are left out
+    of both parts. Only users with a positive event before it are eligible. Queries carry the time of their event if times
+    are comparable between users. O(E log E).
     """
     events = data.events
-    positive = np.flatnonzero(events.weight > 0)
-    last = np.flatnonzero(np.diff(events.user[positive], append=-1) != 0)
-    first = np.concatenate([[0], last[:-1] + 1])
-    eligible = last[last > first]
+    positive = np.flatnonzero(data.is_positive)
+    pair = events.user[positive].astype(np.int64) * len(data.items) + events.item[positive]
+    # Events are in time order within a user, so the first position of a pair is its first event.
+    new = np.sort(np.unique(pair, return_index=True)[1])
+    latest = np.flatnonzero(np.diff(events.user[positive[new]], append=-1) != 0)
+    eligible = positive[new[latest[np.diff(latest, prepend=-1) > 1]]]
     n_users = max(1, min(_MAX_USERS, int(_SHARE * len(eligible))))
-    held_out = np.sort(positive[rng.permutation(eligible)[:n_users]])
-    keep = np.ones(len(events), np.bool_)
-    keep[held_out] = False
-    train = data.with_events(events.take(keep))
+    held_out = np.sort(rng.permutation(eligible)[:n_users])
+    train = data.with_events(events.take(~_find_later(events, held_out)))
     users = events.user[held_out].astype(np.int32)
     shape = (len(held_out), len(data.items))
     entries = np.ones(len(held_out), np.float32), (np.arange(len(held_out)), events.item[held_out])
     time = events.time[held_out] if data.time_kind.is_comparable else None
     queries = dataclasses.replace(train.queries(users), time=time)
     return train, EvaluationSet(queries, sp.csr_array(entries, shape=shape))
+
+
+def _find_later(events: Events, held_out: NDArray[np.intp]) -> NDArray[np.bool_]:
+    """(E,) whether an event is of the pair of a held-out one, or positive and later in the log of the same user."""
+    if not len(held_out):
+        return np.zeros(len(events), np.bool_)
+    # The held-out event of each event's user, if there is one.
+    which = np.minimum(np.searchsorted(events.user[held_out], events.user), len(held_out) - 1)
+    own = held_out[which]
+    is_later = (np.arange(len(events)) >= own) & (events.weight > 0)
+    return np.asarray((events.user[own] == events.user) & (is_later | (events.item[own] == events.item)))
 
 
 def mean_ndcg(states: Float32Array, items: Float32Array, cases: EvaluationSet, k: int = 10) -> float:

@@ -69,7 +69,7 @@ class TrainingHistory:
     Attributes:
         losses: mean loss of each epoch.
         scores: validation score after each epoch, higher is better; empty without validation.
-        best: epoch whose weights are kept, from 0.
+        best: epoch whose weights are kept, from 0; the last of those with the best score.
         stopped: reason for the end: "epochs", "patience", "time" or "diverged".
     """
 
@@ -121,9 +121,10 @@ def train(
 ) -> TrainingHistory:
     """Train ``network`` in place, and leave it in eval mode.
 
-    It ends with the weights of the epoch with the best ``score``, or of the last epoch without one. Deterministic for a
-    seed, a device and a number of threads. In data-parallel training all workers end with the same weights: up to
-    rounding those of one process that accumulates as many batches per step (``gradient_accumulation``).
+    It ends with the weights of the epoch with the best ``score`` (the last of equal ones), or of the last epoch without
+    one. Where all scores are equal it warns. Deterministic for a seed, a device and a number of threads. In data-parallel
+    training all workers end with the same weights: up to rounding those of one process that accumulates as many batches
+    per step (``gradient_accumulation``).
 
     With a ``ModelCheckpoint`` callback the whole state is written after each epoch, and a run that finds a checkpoint
     of the same training resumes from it with the same result.
@@ -195,6 +196,11 @@ class Trainer:
         self.network.load_state_dict(self.best)
         self.network.eval()
         state = self.progress
+        if len(state.scores) > 1 and all(score == state.scores[0] for score in state.scores):
+            self._warn(
+                f"{self.name}: the validation score was {state.scores[0]:.4g} after each of {len(state.scores)} epochs, so it "
+                "cannot choose between them, and the last one is kept. Validate on more queries with valid, or set patience=0."
+            )
         return TrainingHistory(tuple(state.losses), tuple(state.scores), state.best, stopped or "epochs")
 
     def _run_epoch(self, show: Callable[[float], None]) -> str:
@@ -290,14 +296,15 @@ class Trainer:
             group["lr"] = group["base"] * factor
 
     def _validate(self) -> None:
-        """Score the current weights, and keep them if they are the best so far or there is no score."""
+        """Score the current weights, and keep them if none before are better or there is no score."""
         state = self.progress
         self.workers.broadcast_weights(self.network, buffers=True)
         if self.score is not None:
             self.network.eval()
             with torch.no_grad():
                 state.scores.append(self.workers.broadcast_value(float(self.score())))
-        if self.score is None or state.scores[-1] > max(state.scores[:-1], default=-math.inf):
+        # Of epochs with equal scores the later one is kept: it has learned more, and nothing speaks against it.
+        if self.score is None or state.scores[-1] >= max(state.scores[:-1], default=-math.inf):
             state.best, self.best = state.epoch, self._copy_weights()
         if state.scores:
             self.run.on_epoch_end(state.epoch, state.scores[-1])
