@@ -9,6 +9,8 @@ from conftest import make_dataset
 from leanrec import artifacts
 from leanrec.data.dataset import Dataset
 from leanrec.data.time_kind import TimeKind
+from leanrec.data.vocabulary import Vocabulary, id_array
+from leanrec.types import Events
 
 
 def test_matrices_have_int32_indices(dataset: Dataset) -> None:
@@ -26,20 +28,53 @@ def test_the_last_rating_of_a_pair_counts() -> None:
     both = data.with_events(dataclasses.replace(data.events, **columns))
     assert both.ratings is not None
     assert both.ratings[0, data.events.item[0]] == 1.5
-    assert both.interactions[0, data.events.item[0]] == 2
+    assert both.interactions[0, data.events.item[0]] == 1
 
 
-def test_time_kind_is_kept_by_parts_saved_and_inferred_for_other_events(dataset: Dataset, tmp_path: Path) -> None:
+def test_time_kind_is_kept_by_parts_by_other_events_and_saved(dataset: Dataset, tmp_path: Path) -> None:
     assert dataset.time_kind is TimeKind.TIMESTAMP
     one = dataclasses.replace(dataset, events=dataset.events.take(slice(0, 1)))
     assert one.time_kind is TimeKind.TIMESTAMP
     order = dataclasses.replace(dataset, time_kind=TimeKind.ORDER)
     assert artifacts.load(artifacts.save(order, tmp_path / "set")).time_kind is TimeKind.ORDER
     flat = dataclasses.replace(dataset.events, time=np.zeros(len(dataset.events), np.int64))
-    assert dataset.with_events(flat).time_kind is TimeKind.NONE
+    assert dataset.with_events(flat).time_kind is TimeKind.TIMESTAMP
+    assert dataset.with_events(flat, TimeKind.UNKNOWN).time_kind is TimeKind.NONE
+    # A data set without events has settled nothing yet.
+    empty = dataset.with_events(dataset.events.take(slice(0, 0)), TimeKind.UNKNOWN)
+    assert empty.time_kind is TimeKind.NONE
+    assert empty.with_events(dataset.events).time_kind is TimeKind.TIMESTAMP
+
+
+def test_time_kind_of_unsorted_events(dataset: Dataset) -> None:
+    order = np.arange(len(dataset.events)) - dataset.indptr[dataset.events.user]
+    events = dataclasses.replace(dataset.events, time=order)
+    shuffled = events.take(np.random.default_rng(0).permutation(len(events)))
+    for log in (events, shuffled):
+        assert Dataset(log, dataset.users, dataset.items).time_kind is TimeKind.ORDER
 
 
 def test_fingerprint_changes_with_the_weights(dataset: Dataset) -> None:
     heavier = dataclasses.replace(dataset.events, weight=dataset.events.weight * 2)
     assert dataset.with_events(dataset.events).fingerprint == dataset.fingerprint
     assert dataset.with_events(heavier).fingerprint != dataset.fingerprint
+
+
+def test_the_last_rating_of_a_pair_counts_and_plays_add_up() -> None:
+    """A user who rated an item 5 and later 1 does not like it; plays without a rating all count."""
+    events = Events(
+        user=np.zeros(7, np.int32),
+        item=np.array([0, 0, 1, 1, 2, 2, 2], np.int32),
+        time=np.arange(7),
+        event_type=np.zeros(7, np.int8),
+        weight=np.array([1, 0, 0, 1, 1, 2, 4], np.float32),
+        rating=np.array([5, 1, 2, 4, np.nan, np.nan, 5], np.float32),
+    )
+    data = Dataset(events, Vocabulary(id_array(["me"]), "user"), Vocabulary(id_array([10, 11, 12])))
+    assert data.interactions.toarray().tolist() == [[0, 1, 7]]
+    assert data.is_positive.tolist() == [False, False, False, True, True, True, True]
+    queries = data.queries()
+    assert queries.sequences is not None
+    assert queries.sequences[0].tolist() == [1, 2, 2, 2]
+    assert queries.seen is not None
+    assert queries.seen.toarray().tolist() == [[1, 1, 1]]

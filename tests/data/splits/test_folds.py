@@ -8,6 +8,7 @@ import pytest
 from conftest import make_dataset
 from leanrec.data.dataset import Dataset
 from leanrec.data.splits.folds import make_folds
+from leanrec.data.time_kind import TimeKind
 from leanrec.errors import DataError, SettingError
 from leanrec.types import Events
 
@@ -24,7 +25,7 @@ def data() -> Dataset:
 def ordered(data: Dataset) -> Dataset:
     """The same with times that only count up within each user."""
     starts = data.indptr[data.events.user]
-    return data.with_events(dataclasses.replace(data.events, time=np.arange(len(data.events)) - starts))
+    return data.with_events(dataclasses.replace(data.events, time=np.arange(len(data.events)) - starts), TimeKind.UNKNOWN)
 
 
 def test_folds_in_time_roll_forward_and_know_nothing_of_the_future(data: Dataset) -> None:
@@ -72,7 +73,9 @@ def test_a_seed_deals_the_same_folds_again(data: Dataset) -> None:
 
 
 def test_the_clock_chooses_the_way(data: Dataset) -> None:
-    none = data.with_events(dataclasses.replace(data.events, time=np.zeros(len(data.events), np.int64)))
+    none = data.with_events(
+        dataclasses.replace(data.events, time=np.zeros(len(data.events), np.int64)), TimeKind.UNKNOWN
+    )
     assert [next(make_folds(each)).how for each in (data, ordered(data), none)] == ["time", "users", "random"]
     with pytest.raises(DataError, match=r"times that are comparable between users.*how='users'"):
         next(make_folds(ordered(data), how="time"))

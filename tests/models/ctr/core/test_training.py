@@ -10,6 +10,7 @@ from sklearn.metrics import roc_auc_score
 
 from conftest import make_dataset
 from contracts.estimator import concat_events
+from leanrec.data.time_kind import TimeKind
 from leanrec.models.ctr.core.rows import QueryEncoder, encode_items, has_order
 from leanrec.models.ctr.core.training import _EventObjective, _PositiveEvents, mean_auc
 from leanrec.models.ctr.deepfm import DeepFM
@@ -63,7 +64,9 @@ def test_log_without_order_is_shuffled_within_each_user() -> None:
     data = make_dataset(n_users=5, n_items=8, per_user=4)
     assert has_order(data)
     assert data.time_kind.has_dates
-    flat = data.with_events(dataclasses.replace(data.events, time=np.zeros(len(data.events), np.int64)))
+    flat = data.with_events(
+        dataclasses.replace(data.events, time=np.zeros(len(data.events), np.int64)), TimeKind.UNKNOWN
+    )
     assert not has_order(flat)
     assert not flat.time_kind.has_dates
     log = _PositiveEvents.from_dataset(flat, ("positive",))
