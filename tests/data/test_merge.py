@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from conftest import STRINGS, make_dataset
 from leanrec.data.dataset import Dataset
-from leanrec.data.merge import MAX_EVENT_TYPES, find_new_events, merge_events
+from leanrec.data.merge import MAX_EVENT_TYPES, find_new_events, find_new_ids, merge_events
+from leanrec.data.splits.split import split
 from leanrec.data.table import Table
+from leanrec.data.time_kind import TimeKind
 from leanrec.data.vocabulary import Vocabulary, id_array
 from leanrec.errors import DataError
 from leanrec.events.user_events import UserEvent, to_events
@@ -77,6 +79,27 @@ def test_repeated_events_of_the_data_stay() -> None:
     assert merged.events.event_types == ("rating",)
 
 
+@pytest.mark.parametrize("kind", [TimeKind.ORDER, TimeKind.NONE, TimeKind.COMPARABLE])
+def test_new_events_follow_a_log_without_timestamps_and_leave_its_kind(kind: TimeKind) -> None:
+    place = np.arange(len(DATA.events)) - DATA.indptr[DATA.events.user]
+    time = {
+        TimeKind.ORDER: place,
+        TimeKind.NONE: np.zeros_like(place),
+        TimeKind.COMPARABLE: np.random.default_rng(0).integers(0, 90, len(place)),
+    }[kind]
+    data = DATA.with_events(dataclasses.replace(DATA.events, time=time), TimeKind.UNKNOWN)
+    assert data.time_kind is kind
+    new = to_events(reactions(("user-1", 100, 1_900_000_005), ("user-1", 104, 1_900_000_000), ("x", 101, 1_900_000_000)))
+    merged = merge_events(data, new)
+    assert merged.time_kind is kind
+    row = merged.users.row("user-1")
+    own = merged.items.ids[merged.events.item[merged.indptr[row] : merged.indptr[row + 1]]].tolist()
+    before = data.items.ids[data.events.item[data.indptr[row] : data.indptr[row + 1]]].tolist()
+    assert own == [*before, 104, 100]
+    assert merge_events(merged, new).fingerprint == merged.fingerprint
+    assert split(merged).how == split(data).how
+
+
 small = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), max_size=8)
 
 
@@ -137,3 +160,8 @@ def test_new_items_make_a_table_where_there_was_none() -> None:
     assert merged.item_table.columns["title"][merged.items.row(777)] == "New"
     assert merged.item_table.columns["title"][0] == ""
     assert merge_events(bare, to_events([]), (np.array([100]), table)).item_table is None
+
+
+def test_the_last_content_of_a_new_item_counts() -> None:
+    ids = Vocabulary(id_array([1, 2]))
+    assert find_new_ids(ids, [3, 2, "3", 4]).tolist() == [2, 3]

@@ -37,3 +37,14 @@ def test_title_is_a_common_name_or_the_first_text() -> None:
 def test_columns_must_have_one_length() -> None:
     with pytest.raises(DataError, match="must have one length"):
         Table({"a": np.zeros(1), "b": np.zeros(2)})
+
+
+def test_concat_keeps_missing_cells_and_writes_whole_numbers_without_a_point() -> None:
+    below = Table({"name": np.array([300, np.nan, 0.5]), "year": np.array(["", "2000", "1e3"], STRINGS)})
+    both = TABLE.concat(below)
+    assert both.columns["name"].tolist()[2:] == ["300", "", "0.5"]
+    np.testing.assert_array_equal(both.columns["year"][2:], [np.nan, 2000, 1000])
+
+
+def test_a_title_may_be_a_number() -> None:
+    assert Table({"title": np.array([300.0, 1917.0]), "genre": np.array(["war", "war"], STRINGS)}).title == "title"

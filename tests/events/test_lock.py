@@ -21,3 +21,10 @@ def test_a_released_lock_can_be_taken_again(tmp_path: Path) -> None:
     with FileLock(tmp_path / "events.db"):
         assert (tmp_path / "events.db.lock").stat().st_size > 0
     assert (tmp_path / "events.db.lock").stat().st_size == 0
+
+
+def test_a_file_with_a_second_name_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "events.db").write_bytes(b"")
+    (tmp_path / "other.db").hardlink_to(tmp_path / "events.db")
+    with pytest.raises(SourceError, match="must have one name"):
+        FileLock(tmp_path / "other.db")

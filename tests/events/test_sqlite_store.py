@@ -94,13 +94,13 @@ def test_an_event_gets_the_rank_of_its_item_in_the_served_list(path: Path) -> No
         assert list(log.served_lists()) == [served]
 
 
-def test_the_first_content_of_an_added_item_is_kept(path: Path) -> None:
+def test_the_last_content_of_an_added_item_is_kept(path: Path) -> None:
     with SQLiteEventStore(path) as log:
         log.add_items({7: {"title": "Seven", "year": 1995}, "x": {"title": None}})
         log.add_items({7: {"title": "changed"}})
         ids, table = log.items()
     assert ids.tolist() == ["7", "x"]
-    assert table.row(0) == {"title": "Seven", "year": 1995.0}
+    assert table.row(0) == {"title": "changed"}
     assert table.row(1) == {}
 
 
@@ -271,3 +271,17 @@ def test_an_empty_store_drops_its_bindings(path: Path) -> None:
         log.check_origin(OTHER)
         with pytest.raises(SourceError, match="belongs to other data"):
             log.check_origin(SHOP)
+
+
+@pytest.mark.parametrize("replace", [False, True])
+def test_a_file_that_is_removed_or_replaced_takes_no_more_events(path: Path, replace: bool) -> None:
+    with SQLiteEventStore(path) as log:
+        log.append([make_event(0)])
+        kept = path.rename(path.with_suffix(".away"))
+        if replace:
+            path.write_bytes(b"")
+        with pytest.raises(SourceError, match="so nothing can be stored"):
+            log.append([make_event(1)])
+        path.unlink(missing_ok=True)
+        kept.rename(path)
+        assert log.append([make_event(1)]).duplicates == 0

@@ -168,3 +168,17 @@ def test_conditions_are_loaded_from_a_json_object() -> None:
         load_conditions("{")
     with pytest.raises(SettingError, match="must be a JSON object"):
         load_conditions("3")
+
+
+def test_titles_are_shown_without_markup() -> None:
+    titles = np.array(["<i>Oven</i> &amp; more", "<b>Zen</b>"], np.dtypes.StringDType())
+    catalog = Catalog(Vocabulary(id_array([1, 2])), Table({"title": titles}))
+    assert [catalog.title(row) for row in (0, 1)] == ["Oven & more", "Zen"]
+    assert catalog.search("oven &", 5).tolist() == [0]
+    assert catalog.content(0) == {"title": "<i>Oven</i> &amp; more"}
+
+
+def test_titles_may_be_numbers() -> None:
+    catalog = Catalog(Vocabulary(id_array([1, 2])), Table({"title": np.array([300.0, np.nan])}))
+    assert [catalog.title(row) for row in (0, 1)] == ["300", "2"]
+    assert catalog.search("30", 5).tolist() == [0]

@@ -72,3 +72,16 @@ def test_a_fit_with_a_log_includes_its_events(dataset: Dataset, tmp_path: Path) 
         assert replay_log(pipeline, log).applied == 0
     assert pipeline.n_users == 61
     assert np.isfinite(pipeline.model.score(dataset.queries())).all()
+
+
+def test_only_the_items_that_do_not_fit_are_skipped(dataset: Dataset, tmp_path: Path) -> None:
+    """Older logs hold text ids, columns that are gone, and content that no column takes."""
+    with SQLiteEventStore(tmp_path / "events.db") as log:
+        log.add_items({900: {"title": "New", "color": "red"}, "text": {"title": "Other"}})
+        log.add_items({901: {"year": "long ago"}, 902: {}, 903: {"year": "1999"}})
+        pipeline = fit("content", dataset)
+        result = replay_log(pipeline, log)
+    assert result.n_items == 3
+    assert "must be whole numbers" in str(result.items_error)
+    assert [pipeline.catalog.external_id(row) for row in range(40, 43)] == [900, 902, 903]
+    assert pipeline.catalog.content(42) == {"year": 1999.0}

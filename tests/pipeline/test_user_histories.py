@@ -140,3 +140,17 @@ def test_event_type_codes_are_limited() -> None:
     assert codes[:2] == [1, 2]
     assert codes[-1] is None
     assert histories.encode_event_type("type-0") == 1
+
+
+def test_a_rating_that_was_replaced_is_no_evidence() -> None:
+    history = UserHistory(
+        item=np.array([0, 1, 0, 2, 2], np.int32),
+        event_type=np.zeros(5, np.int8),
+        time=np.arange(5),
+        weight=np.array([1, 1, 0, 1, 1], np.float32),
+        rating=np.array([5, 5, 1, np.nan, np.nan], np.float32),
+    )
+    queries = history.to_queries(-1, 3)
+    assert queries.history.toarray().tolist() == [[0, 1, 2]]
+    assert queries.sequences is not None
+    assert queries.sequences[0].tolist() == [1, 2, 2]

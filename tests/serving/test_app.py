@@ -206,8 +206,8 @@ class TestEvents:
             "content": {"title": "New", "genres": "space", "description": "a story of star ship orbit"},
         }
         with run_server(create_app(fit(content), log)) as client:
-            assert client.post("/items", json={"items": [item]}).json() == {"added": 1}
-            assert client.post("/items", json={"items": [item]}).json() == {"added": 0}
+            assert client.post("/items", json={"items": [item]}).json() == {"added": 1, "corrected": 0, "unchanged": 0}
+            assert client.post("/items", json={"items": [item]}).json() == {"added": 0, "corrected": 0, "unchanged": 1}
             assert client.post("/events", json={"events": [{"user": "guest", "item": 900}]}).json()["applied"] == 1
         with run_server(create_app(fit(content), log)) as client:
             assert client.get("/users/guest").json()["events"][0]["title"] == "New"
@@ -245,7 +245,7 @@ class TestEvents:
         with run_server(create_app(fit(get_model("hybrid")(parts=("ease", "popularity"))), log)) as client:
             assert client.get("/health").json()["items"] == 40
         result = capsys.readouterr().err
-        assert "The new items of the log were skipped: No part of this hybrid can take in new items." in result
+        assert "New items of the log were skipped: No part of this hybrid can take in new items." in result
         assert "1 events of the log cannot be used" in result
 
     def test_content_of_the_wrong_type_is_refused_and_not_stored(self, log: SQLiteEventStore) -> None:
@@ -255,6 +255,23 @@ class TestEvents:
             assert "'year' must hold numbers. Got 'long ago' in row 1" in error["message"]
             assert client.get("/health").json()["items"] == 40
         assert len(log.items()[0]) == 0
+
+    @pytest.mark.parametrize("name", ["content", "item_knn", "graphsage", "hybrid"])
+    def test_no_content_stops_the_server(self, log: SQLiteEventStore, name: str) -> None:
+        estimator = get_model(name)(**({"parts": ("ease", "content")} if name == "hybrid" else {}))
+        items = [{"id": 900001, "content": {}}, {"id": "900001", "content": {}}, {"id": 900002, "content": {"title": 7}}]
+        with run_server(create_app(fit(estimator), log)) as client:
+            assert client.post("/items", json={"items": items}).json()["added"] == 2
+            assert len(ids(client.get("/recommend?user=user-3"))) == 10
+            assert client.post("/items", json={"items": [{"id": "text", "content": {}}]}).status_code == 422
+            misspelled = {"id": 900003, "content": {"titel": "x", "Genres": "tea"}}
+            assert "Did you mean 'title'" in error_of(client.post("/items", json={"items": [misspelled]}), 422)["message"]
+            right = {"id": 900001, "content": {"title": "Right", "year": "1999"}}
+            assert client.post("/items", json={"items": [right]}).json()["corrected"] == 1
+        with run_server(create_app(fit(estimator), log)) as client:
+            found = client.get("/items?search=Right").json()["items"]
+            assert found == [{"id": 900001, "title": "Right", "content": {"title": "Right", "year": 1999.0}}]
+            assert len(ids(client.get("/recommend?user=user-3"))) == 10
 
     def test_items_that_cannot_be_stored_are_not_added(self, log: SQLiteEventStore) -> None:
         item = {"id": 900, "content": {"title": "New", "genres": "space"}}

@@ -1,6 +1,7 @@
 """Merging of interaction logs: new events, users and items join a data set."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 
 from leanrec.data.dataset import Dataset
 from leanrec.data.table import Table
-from leanrec.data.vocabulary import Vocabulary
+from leanrec.data.vocabulary import Id, Vocabulary
 from leanrec.errors import DataError
 from leanrec.types import Events, IdArray
 
@@ -19,6 +20,7 @@ __all__ = [
     "concat_events",
     "extend_vocabulary",
     "find_new_events",
+    "find_new_ids",
     "merge_events",
 ]
 
@@ -42,7 +44,7 @@ def merge_events(data: Dataset, events: Events, new_items: tuple[IdArray, Table]
     Cost: O(E log E) time for all events together.
     """
     if new_items is not None:
-        fresh = _find_new_ids(data.items, new_items[0])
+        fresh = find_new_ids(data.items, new_items[0])
         table = append_rows(data.item_table, len(data.items), new_items[1].take(fresh))
         items = extend_vocabulary(data.items, new_items[0][fresh])
         data = dataclasses.replace(data, items=items, item_table=None if table is None else table.pad_to(len(items)))
@@ -129,10 +131,10 @@ def find_new_events(n_known: int, *columns: NDArray[Any]) -> NDArray[np.intp]:
     return np.sort(order[(order >= n_known) & (position >= 2 * known)])
 
 
-def _find_new_ids(ids: Vocabulary, values: IdArray) -> NDArray[np.intp]:
-    """Return the positions of the values that the vocabulary lacks, the first of each id."""
-    first: dict[str, int] = {}
-    for position, value in enumerate(values.tolist()):
-        if value not in ids:
-            first.setdefault(str(value), position)
-    return np.array(list(first.values()), np.intp)
+def find_new_ids(ids: Vocabulary, values: IdArray | Sequence[Id]) -> NDArray[np.intp]:
+    """Return the positions of the values that the vocabulary lacks: the last of each id, in the order of the first ones.
+
+    12 and "12" are one id.
+    """
+    positions = {str(value): position for position, value in enumerate(list(values)) if value not in ids}
+    return np.array(list(positions.values()), np.intp)

@@ -1,6 +1,7 @@
 """Table: features of items or users besides their interactions, one row for each row of the vocabulary."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +13,8 @@ from leanrec.types import Int32Array
 
 __all__ = ["Table"]
 
-_TITLES = ("title", "name", "game name", "item_name", "headline", "content", "text", "description")
+_NAMES = ("title", "name", "game name", "item_name", "headline")
+_TITLES = (*_NAMES, "content", "text", "description")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -35,10 +37,14 @@ class Table:
 
     @property
     def title(self) -> str | None:
-        """Name of the column to display: a common title name, otherwise the first text column."""
+        """Name of the column to display: a common title name, otherwise the first text column.
+
+        Titles may be numbers, as where all items are called 300, 1917 or 21.
+        """
         texts = {name.lower(): name for name, column in self.columns.items() if column.dtype.kind == "T"}
+        numbers = {name.lower(): name for name in self.columns if name.lower() in _NAMES}
         titles = (texts[name] for name in _TITLES if name in texts)
-        return next(titles, next(iter(texts.values()), None))
+        return next(titles, next(iter([*numbers.values(), *texts.values()]), None))
 
     def take(self, rows: Int32Array | NDArray[Any]) -> "Table":
         """Return the given rows, in that order; −1 gives a row of missing values."""
@@ -85,19 +91,37 @@ def _take_rows(column: NDArray[Any], rows: NDArray[Any]) -> NDArray[Any]:
 
 
 def _convert_like(name: str, column: NDArray[Any], values: NDArray[Any]) -> NDArray[Any]:
-    """Convert values to the type of a column. Raises DataError where a column of numbers gets something else."""
+    """Convert values to the type of a column; missing values stay missing, and whole numbers get no decimal point.
+
+    Raises DataError where a column of numbers gets something else.
+    """
     if column.dtype.kind == "T":
-        return np.array([str(each) for each in values.tolist()], dtype=np.dtypes.StringDType())
-    try:
+        if values.dtype.kind == "T":
+            return values
+        return np.array([_to_text(each) for each in values.tolist()], dtype=np.dtypes.StringDType())
+    if values.dtype.kind in "fiub":
         return values.astype(np.float64)
-    except ValueError:
-        row, text = next((row, each) for row, each in enumerate(values.tolist()) if not _is_number(each))
-        raise DataError(f"The column {name!r} must hold numbers. Got {text!r} in row {row}.") from None
+    numbers = [_to_number(each) for each in values.tolist()]
+    if None in numbers:
+        row = numbers.index(None)
+        raise DataError(f"The column {name!r} must hold numbers. Got {values.tolist()[row]!r} in row {row}.")
+    return np.array(numbers, np.float64)
 
 
-def _is_number(value: Any) -> bool:
+def _to_text(value: Any) -> str:
+    if isinstance(value, float):
+        if math.isnan(value):
+            return ""
+        return f"{value:.0f}" if value.is_integer() else repr(value)
+    return "" if value is None else str(value)
+
+
+def _to_number(value: Any) -> float | None:
+    """The value as a number, NaN for a missing one, None for text that is no finite number."""
+    if value is None or value == "":
+        return math.nan
     try:
-        float(value)
+        number = float(value)
     except (TypeError, ValueError):
-        return False
-    return True
+        return None
+    return None if math.isinf(number) else number

@@ -78,7 +78,7 @@ class Vocabulary:
             )
         return rows
 
-    def _normalize_id(self, value: Any) -> Id:
+    def normalize_id(self, value: Any) -> Id:
         """Convert an id to the type of this vocabulary: ``"12"`` matches 12 and 12 matches ``"12"``.
 
         Only the canonical form of a number matches it: "012", " 12" and 12.0 are different ids.
@@ -93,11 +93,11 @@ class Vocabulary:
         return int(text) if canonical else text
 
     def __contains__(self, value: object) -> bool:
-        return self._normalize_id(value) in self._rows
+        return self.normalize_id(value) in self._rows
 
     def row(self, value: Any) -> int:
         """Return the row of an id. Raises UnknownIdError with the most similar ids."""
-        row = self._rows.get(self._normalize_id(value))
+        row = self._rows.get(self.normalize_id(value))
         if row is None:
             raise UnknownIdError(self._unknown_message(value))
         return row
@@ -105,7 +105,7 @@ class Vocabulary:
     def rows(self, values: Sequence[Any] | IdArray, *, missing: int | None = None) -> Int32Array:
         """(n,) rows of the ids. Unknown ids become ``missing``; if that is None they raise UnknownIdError."""
         ids = _to_list(values)
-        rows = np.array([self._rows.get(self._normalize_id(value), -1) for value in ids], dtype=np.int32)
+        rows = np.array([self._rows.get(self.normalize_id(value), -1) for value in ids], dtype=np.int32)
         unknown = rows < 0
         if unknown.any():
             if missing is None:
@@ -121,7 +121,7 @@ class Vocabulary:
 
     def with_ids(self, values: Sequence[Any] | IdArray) -> "Vocabulary":
         """Return the vocabulary with missing ids appended in order."""
-        ids = map(self._normalize_id, _to_list(values))
+        ids = map(self.normalize_id, _to_list(values))
         new = list(dict.fromkeys(each for each in ids if each not in self._rows))
         if not new:
             return self

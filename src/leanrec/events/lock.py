@@ -23,7 +23,15 @@ class FileLock:
     """
 
     def __init__(self, path: Path) -> None:
-        """Take the lock. Raises SourceError, which names the process that holds it, if it is taken."""
+        """Take the lock. Raises SourceError, which names the process that holds it, if it is taken.
+
+        Raises SourceError also for a file with a second name (a hard link), under which another server could write it.
+        """
+        if path.is_file() and path.stat().st_nlink > 1:
+            raise SourceError(
+                f"The event log {path} must have one name, which its lock is bound to. It has {path.stat().st_nlink} (hard "
+                "links). Copy it and use the copy, or remove the other names."
+            )
         lock_path = Path(f"{path.resolve()}.lock")
         self._handle = os.open(lock_path, os.O_RDWR | os.O_CREAT, 0o644)
         try:

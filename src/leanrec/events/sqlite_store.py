@@ -86,6 +86,7 @@ class SQLiteEventStore(SQLiteEventReader):
         self.path, self.retention = Path(path), retention
         self.n_lost = 0
         self._n_served = 0
+        self._file: tuple[int, int] | None = None  # device and inode of the open file
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._lock = FileLock(self.path)
@@ -150,11 +151,17 @@ class SQLiteEventStore(SQLiteEventReader):
         return result
 
     def add_items(self, contents: Mapping[Id, Mapping[str, Any]]) -> None:
-        """Write the content of new items, for a later restart of the server. Returns when they are on disk."""
+        """Write the content of items, for a later restart of the server. Returns when they are on disk.
+
+        The content of an item that is there already is replaced.
+        """
         rows = [(item, json.dumps(content)) for item, content in contents.items()]
 
         def write(connection: sqlite3.Connection) -> None:
-            connection.executemany("INSERT INTO item (id, content) VALUES (?, ?) ON CONFLICT (id) DO NOTHING", rows)
+            connection.executemany(
+                "INSERT INTO item (id, content) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET content = excluded.content",
+                rows,
+            )
 
         self._submit(write).result()
 
@@ -203,6 +210,8 @@ class SQLiteEventStore(SQLiteEventReader):
         except BaseException as error:  # noqa: BLE001 - raised in the thread that opens the store, which waits for it
             ready.set_exception(_translate_error(self.path, error))
             return
+        status = self.path.stat()
+        self._file = (status.st_dev, status.st_ino)
         ready.set_result(None)
         with contextlib.closing(connection):
             while (job := self._jobs.get()) is not None:
@@ -212,9 +221,25 @@ class SQLiteEventStore(SQLiteEventReader):
                 if is_last:
                     return
 
+    def _check_file(self) -> None:
+        """Raise unless the path still names the file that is open: writes to a removed file would succeed and be lost."""
+        try:
+            status = self.path.stat()
+        except FileNotFoundError:
+            raise SourceError(
+                f"The event log {self.path} was removed while it is in use, so nothing can be stored. Put the file back, or "
+                "start the server again."
+            ) from None
+        if self._file is not None and (status.st_dev, status.st_ino) != self._file:
+            raise SourceError(
+                f"The event log {self.path} was replaced by another file while it is in use, so nothing can be stored. "
+                "Start the server again."
+            )
+
     def _write_jobs(self, jobs: list[_WriteJob], connection: sqlite3.Connection) -> None:
         """Run all jobs in one transaction; if that fails, each in its own, so that a bad one fails alone."""
         try:
+            self._check_file()
             with connection:
                 connection.execute("BEGIN IMMEDIATE")
                 results = [job.write(connection) for job in jobs]

@@ -9,6 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from leanrec.features.tokenization import strip_markup
 from leanrec.run import Run
 from leanrec.types import CSR
 
@@ -64,12 +65,12 @@ def to_csr(matrix: Any) -> CSR:
 
 
 def to_texts(column: Column) -> list[str]:
-    """The cells as strings, "" for missing. A whole number has no decimal point. O(n)."""
+    """The cells as strings without markup (`strip_markup`), "" for missing. A whole number has no decimal point. O(n)."""
     if column.dtype.kind == "f":
         return [_format_number(cell) for cell in _to_finite(column)]
     if column.dtype.kind == "M":
         return ["" if cell == "NaT" else cell for cell in column.astype(str).tolist()]
-    return ["" if cell is None else str(cell) for cell in column.tolist()]
+    return ["" if cell is None else strip_markup(str(cell)) for cell in column.tolist()]
 
 
 def to_numbers(column: Column) -> Float64Array:

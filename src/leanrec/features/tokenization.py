@@ -1,10 +1,21 @@
 """Tokenization of text in any script, and stop words of eight languages."""
 
 import functools
+import html
+import html.entities
 import re
 import unicodedata
 
-__all__ = ["STOP_WORDS", "tokenize"]
+__all__ = ["STOP_WORDS", "strip_markup", "tokenize"]
+
+_HIDDEN = re.compile(r"<!--.*?-->|<(script|style)\b.*?</\1\s*>", re.DOTALL | re.IGNORECASE)
+_ENTITY = re.compile(r"&(#\d{1,7}|#x[0-9a-f]{1,6}|[a-z][a-z0-9]{1,31});", re.IGNORECASE)
+_TAG_NAMES = """a abbr address area article aside audio b base bdi bdo big blockquote body br button canvas caption center cite code col
+    colgroup data dd del details dfn div dl dt em embed fieldset figcaption figure font footer form h1 h2 h3 h4 h5 h6 head header
+    hr html i iframe img input ins kbd label legend li link main map mark meta nav noscript object ol option p param picture pre
+    q rp rt ruby s samp section select small source span strike strong sub summary sup svg table tbody td template textarea
+    tfoot th thead time title tr track tt u ul var video wbr"""
+_TAG = re.compile(rf"</?({'|'.join(_TAG_NAMES.split())})(\s[^<>]*)?/?>|<![a-z][^<>]*>", re.IGNORECASE)
 
 # Thai, Lao, Myanmar, Khmer, Japanese kana and Han are written without spaces between words.
 _SPACELESS = (
@@ -70,6 +81,28 @@ def tokenize(text: str, ngrams: int = 1, without: frozenset[str] = frozenset()) 
     for n in range(2, ngrams + 1):
         found += [" ".join(found[at : at + n]) for at in range(words - n + 1)]
     return found
+
+
+def strip_markup(text: str) -> str:
+    """Return the text that HTML shows: without tags and comments, with entities decoded. Plain text stays as it is.
+
+    ``a < b``, ``<3``, ``List<Item>`` and ``R&B`` are no markup: a tag has a name of HTML, an entity too, and ends with ";".
+    O(length).
+    """
+    if "<" not in text and "&" not in text:
+        return text
+    plain = _decode_entities(_TAG.sub(" ", _HIDDEN.sub(" ", text)))
+    # Feeds often escape their markup as well: &lt;p&gt; is a tag, and &amp;nbsp; an entity.
+    plain = _decode_entities(_TAG.sub(" ", plain))
+    return plain if plain == text else " ".join(plain.split())
+
+
+def _decode_entities(text: str) -> str:
+    def decode(match: re.Match[str]) -> str:
+        name = match[1]
+        return html.unescape(match[0]) if name.startswith("#") else html.entities.html5.get(f"{name};", match[0])
+
+    return _ENTITY.sub(decode, text)
 
 
 @functools.cache

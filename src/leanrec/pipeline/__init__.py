@@ -16,6 +16,9 @@ if TYPE_CHECKING:
         default_log_path as default_log_path,
     )
     from leanrec.pipeline.responses import (
+        AddItemsResult as AddItemsResult,
+    )
+    from leanrec.pipeline.responses import (
         Contribution as Contribution,
     )
     from leanrec.pipeline.responses import (
@@ -43,6 +46,7 @@ __getattr__, __dir__, __all__ = export_lazily(
         "pipeline": ["Pipeline"],
         "replay": ["ReplayResult", "bind_log", "default_log_path"],
         "responses": [
+            "AddItemsResult",
             "Contribution",
             "HistoryEvent",
             "ItemExplanation",

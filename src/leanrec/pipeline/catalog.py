@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 
 from leanrec.data.table import Table
 from leanrec.data.vocabulary import Id, Vocabulary
-from leanrec.errors import SettingError
+from leanrec.errors import DataError, SettingError
+from leanrec.features.base import to_texts
+from leanrec.features.tokenization import strip_markup
 from leanrec.types import Int32Array
 
-__all__ = ["Catalog", "ItemRules", "Where", "check_conditions", "load_conditions", "to_id_list"]
+__all__ = ["Catalog", "ItemRules", "Where", "check_conditions", "extend_ids", "load_conditions", "to_id_list"]
 
 Where = Mapping[str, Any]
 _SEPARATORS = ("|", ",", ";")
@@ -68,7 +70,7 @@ class Catalog:
     def title(self, row: int) -> str:
         """Title of an item, or its id if it has none."""
         titles = self._titles
-        return (str(titles[row]) if titles is not None else "") or str(self.items.ids[row])
+        return (strip_markup(str(titles[row])) if titles is not None else "") or str(self.items.ids[row])
 
     @functools.cached_property
     def image_column(self) -> str | None:
@@ -87,6 +89,25 @@ class Catalog:
     def content(self, row: int) -> dict[str, Any]:
         """The row of the item table, without missing values."""
         return {} if self.table is None else self.table.row(row)
+
+    def read_content(self, table: Table, n_rows: int) -> Table:
+        """Content of ``n_rows`` items in the columns of the item table, with missing values where it has none.
+
+        Without an item table the columns are those of ``table``. Raises DataError for a column that the item table lacks,
+        with the nearest name that it has, for text in a column of numbers, and where there is no column at all.
+        """
+        if table.columns and len(table) != n_rows:
+            raise DataError(f"table must have a row for each of the {n_rows} ids. Got {len(table)} rows.")
+        if self.table is None:
+            if not table.columns:
+                raise DataError("The content must have at least one column, since there is no item table. Got none.")
+            return table
+        for name in table.columns:
+            if name not in self.table.columns:
+                raise DataError(f"The content must have columns of the item table. {self._describe_unknown(name)}")
+        if not table.columns:
+            return self.table.take(np.full(n_rows, -1))
+        return self.table.take(np.zeros(0, np.intp)).concat(table)
 
     def shared_labels(self, row: int, other: int) -> tuple[str, ...]:
         """Labels, such as genres, that two items have in common."""
@@ -134,7 +155,8 @@ class Catalog:
         """
         check_conditions(where)
         try:
-            key = json.dumps(where, sort_keys=True)
+            key = json.dumps(where, sort_keys=True, ensure_ascii=False)
+            key.encode()
         except (TypeError, ValueError) as error:
             raise SettingError("where must hold texts, numbers, lists and objects.") from error
         rows = self._filters.get(key)
@@ -196,24 +218,33 @@ class Catalog:
     def _cells(self, column: str) -> NDArray[Any]:
         columns = {} if self.table is None else self.table.columns
         if column not in columns:
-            name = str(column)[:100]
-            close = difflib.get_close_matches(name, columns, n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
-            known = ", ".join(columns) or "none: there is no item table"
-            raise SettingError(f"where: the items have no column {name!r}.{hint} Columns: {known}.")
+            raise SettingError(f"where: {self._describe_unknown(column)}")
         return columns[column]
+
+    def _describe_unknown(self, column: str) -> str:
+        """Sentences about a column that the items do not have, with the nearest name that they have."""
+        columns = {} if self.table is None else self.table.columns
+        name = str(column)[:100]
+        by_case = {each.lower(): each for each in columns}
+        close = difflib.get_close_matches(name.lower(), by_case, n=1)
+        hint = f" Did you mean {by_case[close[0]]!r}?" if close else ""
+        known = ", ".join(columns) or "none: there is no item table"
+        return f"the items have no column {name!r}.{hint} Columns: {known}."
 
     @functools.cached_property
     def _titles(self) -> NDArray[Any] | None:
         name = None if self.table is None else self.table.title
-        return None if self.table is None or name is None else self.table.columns[name]
+        if self.table is None or name is None:
+            return None
+        titles = self.table.columns[name]
+        return titles if titles.dtype.kind == "T" else np.array(to_texts(titles), np.dtypes.StringDType())
 
     @functools.cached_property
     def _lower_titles(self) -> NDArray[Any]:
         titles = self._titles
         if titles is None:
             titles = np.array([str(each) for each in self.items.ids.tolist()], np.dtypes.StringDType())
-        return _to_lower(titles)
+        return _to_lower(np.array([strip_markup(each) for each in titles.tolist()], np.dtypes.StringDType()))
 
     @functools.cached_property
     def _text_columns(self) -> "_TextColumns":
@@ -302,6 +333,14 @@ class _FilterCache:
             if len(self._rows) > _MAX_CACHED_FILTERS:
                 self._rows.popitem(last=False)
         return rows
+
+
+def extend_ids(ids: Vocabulary, values: Sequence[Id]) -> Vocabulary:
+    """The vocabulary with new ids appended. Raises DataError for ids of another type than the known ones."""
+    try:
+        return ids.with_ids(values)
+    except OverflowError as error:
+        raise DataError(f"The {ids.entity} ids must be whole numbers of 64 bits, like the known ones.") from error
 
 
 def to_id_list(name: str, ids: Iterable[Id]) -> list[Id]:

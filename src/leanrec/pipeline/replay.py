@@ -3,11 +3,15 @@
 import dataclasses
 from pathlib import Path
 
-from leanrec.errors import LeanrecError
+import numpy as np
+
+from leanrec.data.table import Table
+from leanrec.errors import DataError, LeanrecError
 from leanrec.events.sqlite_reader import SQLiteEventReader
 from leanrec.events.sqlite_store import SQLiteEventStore
 from leanrec.pipeline.pipeline import Pipeline
 from leanrec.pipeline.responses import RejectedEvent
+from leanrec.types import IdArray
 
 __all__ = ["ReplayResult", "bind_log", "default_log_path", "replay_log"]
 
@@ -20,7 +24,7 @@ class ReplayResult:
         applied: number of events that were not in the histories before and are now.
         rejected: events that cannot be used.
         n_items: number of new items that were added.
-        items_error: why the new items of the store could not be added, or None.
+        items_error: why the first of the items that could not be added was skipped, or None.
     """
 
     applied: int
@@ -32,7 +36,7 @@ class ReplayResult:
         """Sentences about events and items that could not be used; empty if there are none."""
         warnings = []
         if self.items_error is not None:
-            warnings.append(f"The new items of the log were skipped: {self.items_error}")
+            warnings.append(f"New items of the log were skipped: {self.items_error}")
         if self.rejected:
             count, first = len(self.rejected), self.rejected[0].reason
             warnings.append(f"{count} events of the log cannot be used and stay in it for the next fit. First: {first}")
@@ -47,16 +51,32 @@ def default_log_path(model_path: str | Path) -> Path:
 def replay_log(pipeline: Pipeline, log: SQLiteEventReader) -> ReplayResult:
     """Add the new items of an event store to a pipeline, then record its events. Idempotent.
 
-    If the pipeline cannot add the items, they are skipped and ``items_error`` holds the reason.
+    Items that the pipeline cannot add are skipped, and ``items_error`` holds the first reason.
     """
     ids, table = log.items()
-    n_items, items_error = 0, None
-    try:
-        n_items = pipeline.add_items(ids, table)
-    except LeanrecError as error:
-        items_error = str(error)
+    known = pipeline.catalog.table
+    if known is not None:  # a log that outlives an item table may name columns that are no longer there
+        table = Table({name: column for name, column in table.columns.items() if name in known.columns})
+    n_items, items_error = _add_items_that_fit(pipeline, ids, table)
     recorded = pipeline.record_events(log.events(), replayed=True)
     return ReplayResult(recorded.applied, recorded.rejected, n_items, items_error)
+
+
+def _add_items_that_fit(pipeline: Pipeline, ids: IdArray, table: Table) -> tuple[int, str | None]:
+    """The number of items added, and why the first of the others was not. Halves a batch that is refused."""
+    try:
+        return pipeline.add_items(ids, table).added, None
+    except DataError as error:
+        if len(ids) == 1:
+            return 0, str(error)
+    except LeanrecError as error:
+        return 0, str(error)
+    middle, n_items, reasons = len(ids) // 2, 0, []
+    for half in (np.arange(middle), np.arange(middle, len(ids))):
+        added, reason = _add_items_that_fit(pipeline, ids[half], table.take(half))
+        n_items += added
+        reasons += [] if reason is None else [reason]
+    return n_items, next(iter(reasons), None)
 
 
 def bind_log(pipeline: Pipeline, log: SQLiteEventReader, *, rebind: bool = False) -> ReplayResult:

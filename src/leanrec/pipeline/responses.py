@@ -6,6 +6,7 @@ from typing import Any
 from leanrec.data.vocabulary import Id
 
 __all__ = [
+    "AddItemsResult",
     "Contribution",
     "HistoryEvent",
     "ItemExplanation",
@@ -138,3 +139,18 @@ class RecordResult:
 
     applied: int
     rejected: tuple[RejectedEvent, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class AddItemsResult:
+    """Result of adding items.
+
+    Attributes:
+        added: number of items that are new.
+        corrected: number of items, added since the fit, whose content changed.
+        unchanged: number of other known items. The content of items of the fit changes with the next fit only.
+    """
+
+    added: int = 0
+    corrected: int = 0
+    unchanged: int = 0

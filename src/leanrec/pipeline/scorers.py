@@ -19,6 +19,7 @@ from leanrec.protocols import (
     Extendable,
     RatingPredictor,
     Scorer,
+    SimilarityEmbedder,
     SparseScorer,
     Updatable,
 )
@@ -145,6 +146,14 @@ class _PaddedEmbedder(PaddedScorer):
         return padded
 
 
+class _PaddedSimilarityEmbedder(PaddedScorer):
+    """Nothing is known of new items."""
+
+    def similarity_vectors(self) -> Float32Array:
+        V = self.scorer.similarity_vectors()
+        return np.concatenate([V, np.zeros((self._n_new, V.shape[1]), np.float32)])
+
+
 class _PaddedSparseScorer(PaddedScorer):
     """One more column of the profile and row of the weights, as in ``_PaddedEmbedder``."""
 
@@ -205,6 +214,7 @@ class _PaddedUpdatable(PaddedScorer):
 
 _POWERS: Mapping[type, type] = {
     Embedder: _PaddedEmbedder,
+    SimilarityEmbedder: _PaddedSimilarityEmbedder,
     SparseScorer: _PaddedSparseScorer,
     Explainable: _PaddedExplainable,
     RatingPredictor: _PaddedRatingPredictor,

@@ -10,7 +10,7 @@ from leanrec.data.dataset import Dataset
 from leanrec.pipeline.catalog import Catalog
 from leanrec.pipeline.scorers import pad_scorer
 from leanrec.pipeline.stages import StagePipeline, build_stages
-from leanrec.protocols import Embedder, Explainable, Scorer
+from leanrec.protocols import Embedder, Explainable, Scorer, SimilarityEmbedder
 from leanrec.types import Float32Array, Int32Array
 
 __all__ = ["SavedPipeline", "Snapshot"]
@@ -64,10 +64,11 @@ class Snapshot:
 
     @functools.cached_property
     def unit_embeddings(self) -> Float32Array | None:
-        """(N, D) item embeddings of length 1, or None if the model has no embeddings."""
+        """(N, D) item embeddings of length 1, 0 for items of which nothing is known; None if the model has no embeddings."""
         if not isinstance(self.model, Embedder):
             return None
-        items = self.model.embed_items()
+        model = self.model
+        items = model.similarity_vectors() if isinstance(model, SimilarityEmbedder) else model.embed_items()
         lengths = np.linalg.norm(items, axis=1, keepdims=True)
         embeddings: Float32Array = (items / np.maximum(lengths, 1e-12)).astype(np.float32)
         return embeddings

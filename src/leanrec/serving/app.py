@@ -248,11 +248,12 @@ class _RouteHandlers:
         )
 
     def post_items(self, request: AddItemsRequest) -> AddItemsResponse:
-        """Add new items by their content, if the model uses content."""
-        contents = {item.id: item.content for item in request.items}
+        """Add new items by their content, if the model uses content, and correct that of items added before."""
+        contents = {self.pipeline.external_item_id(item.id): item.content for item in request.items}
         table = build_item_table(list(contents.values()))
         persist = functools.partial(self.log.add_items, contents)
-        return AddItemsResponse(added=self.pipeline.add_items(list(contents), table, persist=persist))
+        result = self.pipeline.add_items(list(contents), table, persist=persist)
+        return AddItemsResponse(added=result.added, corrected=result.corrected, unchanged=result.unchanged)
 
     def get_items(self, search: TextParameter = "", limit: ListLength = 20) -> ItemsResponse:
         """Items whose title contains a text."""

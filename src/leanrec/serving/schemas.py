@@ -1,8 +1,9 @@
 """Schemas of the HTTP API: validated requests, and responses with descriptions."""
 
+import dataclasses
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, StrictStr
 
 from leanrec.pipeline.responses import Contribution, HistoryEvent, RecommendedItem, RejectedEvent
 
@@ -28,10 +29,29 @@ __all__ = [
 
 _MAX_IDS = 10_000
 
-# 64-bit integers or text. A JSON true is neither.
+# JavaScript and many other readers of JSON round whole numbers from 2^53 on, so such ids are text in both directions.
+_EXACT = 2**53
+
+
+def _to_exact(value: Any) -> Any:
+    """An id that every reader of JSON keeps: text for a whole number from 2^53 on."""
+    return str(value) if isinstance(value, int) and abs(value) >= _EXACT else value
+
+
+def _with_exact_id(value: Any) -> Any:
+    """A part of a response, as dataclass or dictionary, with such an id."""
+    if isinstance(value, dict):
+        return value | {"id": _to_exact(value["id"])}
+    exact = _to_exact(value.id)
+    return value if exact is value.id else dataclasses.replace(value, id=exact)
+
+
+# Whole numbers or text. A JSON true is neither.
 ExternalId = (
-    Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)] | Annotated[StrictStr, Field(min_length=1, max_length=200)]
+    Annotated[StrictInt, Field(gt=-_EXACT, lt=_EXACT, description="From 2^53 on ids are sent as text.")]
+    | Annotated[StrictStr, Field(min_length=1, max_length=200)]
 )
+ResponseId = Annotated[int | str, BeforeValidator(_to_exact)]
 IdList = Annotated[list[ExternalId], Field(max_length=_MAX_IDS)]
 FiniteNumber = Annotated[float, Field(allow_inf_nan=False)]
 EventWeight = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
@@ -138,13 +158,13 @@ class RecommendResponse(BaseModel):
     """A recommendation list, best item first."""
 
     request: str = Field(description="Id of this list. Send it back with an event to attribute the event to the list.")
-    user: int | str | None = None
-    items: list[RecommendedItem]
+    user: ResponseId | None = None
+    items: list[Annotated[RecommendedItem, BeforeValidator(_with_exact_id)]]
     model: str
     fallback: str | None = Field(
         None, description="Name of the fallback model, if the whole list came from it for want of a history."
     )
-    ignored: list[int | str] = Field([], description="Ids of the request that are not in the catalog.")
+    ignored: list[ResponseId] = Field([], description="Ids of the request that are not in the catalog.")
     note: str | None = Field(
         None, description="How many items were filled from the fallback, or why the list is short."
     )
@@ -153,10 +173,12 @@ class RecommendResponse(BaseModel):
 class ExplainResponse(BaseModel):
     """Why an item is recommended to a user."""
 
-    id: int | str
+    id: ResponseId
     title: str
     reasons: list[str]
-    contributions: list[Contribution] = Field([], description="Items of the history and what each adds to the score.")
+    contributions: list[Annotated[Contribution, BeforeValidator(_with_exact_id)]] = Field(
+        [], description="Items of the history and what each adds to the score."
+    )
     features: list[str] = Field([], description="Words and labels that contribute.")
     paths: list[str] = Field([], description="Links from items of the history.")
     fallback: str | None = None
@@ -174,15 +196,17 @@ class EventsResponse(BaseModel):
 
 
 class AddItemsResponse(BaseModel):
-    """Number of items that are new."""
+    """Numbers of items that are new, corrected and unchanged."""
 
-    added: int
+    added: int = Field(description="Items that are new.")
+    corrected: int = Field(description="Items, added since the fit, whose content was replaced.")
+    unchanged: int = Field(description="Other known items; those of the fit keep their content until the next fit.")
 
 
 class ItemDetail(BaseModel):
     """An item."""
 
-    id: int | str
+    id: ResponseId
     title: str
     content: dict[str, Any] = {}
 
@@ -196,7 +220,7 @@ class ItemsResponse(BaseModel):
 class UserDetail(BaseModel):
     """A user and the number of their events."""
 
-    id: int | str
+    id: ResponseId
     events: int
 
 
@@ -209,8 +233,8 @@ class UsersResponse(BaseModel):
 class HistoryResponse(BaseModel):
     """The events of a user, newest first."""
 
-    user: int | str
-    events: list[HistoryEvent]
+    user: ResponseId
+    events: list[Annotated[HistoryEvent, BeforeValidator(_with_exact_id)]]
 
 
 class HealthResponse(BaseModel):
