@@ -115,3 +115,16 @@ def test_the_error_describes_a_path_that_is_no_artifact(tmp_path: Path) -> None:
         artifacts.load(tmp_path)
     with pytest.raises(ArtifactError, match=r"it is a file\. If it is a log, fit a model on it: leanrec fit MODEL"):
         artifacts.load(file)
+
+
+def test_an_artifact_of_another_version_names_both(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest = json.loads((saved / "manifest.json").read_text())
+    manifest["leanrec"] = "9.8.7"
+    manifest["value"]["fields"]["new_setting"] = 3
+    del manifest["sha256"]
+    manifest["sha256"] = artifacts._manifest_digest(manifest)
+    (saved / "manifest.json").write_text(json.dumps(manifest))
+    monkeypatch.setattr(artifacts, "__version__", "1.2.3")
+    expected = r"new_setting.* written by leanrec 9\.8\.7, and this is leanrec 1\.2\.3\. .* pip install leanrec==9\.8\.7\."
+    with pytest.raises(ArtifactError, match=expected):
+        artifacts.load(saved)

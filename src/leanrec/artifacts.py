@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from leanrec._version import __version__
 from leanrec.errors import ArtifactError, LeanrecError, MissingExtraError
+from leanrec.finiteness import check_finite
 
 __all__ = ["FORMAT", "load", "read_manifest", "save", "size_of", "type_id"]
 
@@ -135,7 +136,8 @@ def load(path: str | Path, kind: type | None = None, *, mapped: bool = False) ->
     except (ArtifactError, MissingExtraError):
         raise
     except (LeanrecError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        raise ArtifactError(f"{folder} does not verify: {error or type(error).__name__}. Make it again.") from error
+        reason = str(error).rstrip(".") or type(error).__name__
+        raise ArtifactError(f"{folder} does not verify: {reason}. {_describe_versions(manifest)}") from error
     if kind is not None and not isinstance(value, kind):
         raise ArtifactError(f"{folder} must hold a {kind.__name__}. It holds a {type(value).__name__}.")
     return value
@@ -179,10 +181,20 @@ def _describe_format(path: Path, manifest: Any) -> str:
         if "report" in made
         else (f"leanrec fit {made.get('model', 'MODEL')} {data.get('source') or 'LOG'} --out {path}")
     )
+    wrote = manifest.get("leanrec", "of another version") if isinstance(manifest, dict) else "of another version"
     return (
-        f"{path} must have the artifact format {FORMAT}. It has {found!r}, of another version of leanrec, which this one "
-        f"does not read. Make it again: {again}"
+        f"{path} must have the artifact format {FORMAT}. It has {found!r}, of another version of leanrec ({wrote}; this is "
+        f"{__version__}), which this one does not read. Make it again: {again}"
     )
+
+
+def _describe_versions(manifest: Mapping[str, Any]) -> str:
+    """The versions that wrote and read an artifact, and what to do."""
+    wrote = manifest.get("leanrec", "unknown")
+    advice = "Make it again"
+    if wrote != __version__:
+        advice += f", or install the version that wrote it: pip install leanrec=={wrote}"
+    return f"It was written by leanrec {wrote}, and this is leanrec {__version__}. {advice}."
 
 
 def _manifest_digest(manifest: Mapping[str, Any]) -> str:
@@ -281,6 +293,7 @@ class _Writer:
         if isinstance(value, Mapping):
             return {"$dict": [[key, self.encode(each, f"{name}.{i}")] for i, (key, each) in enumerate(value.items())]}
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            _check_model(value)
             fields = {
                 f.name: self.encode(getattr(value, f.name), f"{name}.{f.name}")
                 for f in dataclasses.fields(value)
@@ -317,7 +330,7 @@ class _Reader:
     """Decodes what `_Writer` wrote."""
 
     def __init__(self, folder: Path, manifest: Mapping[str, Any], *, mapped: bool = False) -> None:
-        self.folder = folder
+        self.folder, self.manifest = folder, manifest
         self.arrays = manifest.get("arrays", {})
         self.mapped = mapped
 
@@ -337,8 +350,10 @@ class _Reader:
             return tuple(self.decode(each) for each in value["$tuple"])
         if "$dict" in value:
             return {key: self.decode(each) for key, each in value["$dict"]}
-        kind, fields = _migrate(value["$type"], value["fields"])
-        return kind(**{name: self.decode(each) for name, each in fields.items()})
+        kind, fields = _migrate(value["$type"], value["fields"], _describe_versions(self.manifest))
+        decoded = kind(**{name: self.decode(each) for name, each in fields.items()})
+        _check_model(decoded)
+        return decoded
 
     def _array(self, name: str) -> NDArray[Any]:
         if name not in self.arrays or "/" in name or name.startswith("."):
@@ -358,6 +373,12 @@ class _Reader:
         starts = [0, *ends[:-1]]
         texts = [blob[start:end].decode() for start, end in zip(starts, ends, strict=True)] if ends else []
         return np.array(texts, dtype=np.dtypes.StringDType())
+
+
+def _check_model(value: Any) -> None:
+    """Raise DataError for a fitted model, at whatever depth of an artifact, that holds NaN or infinity."""
+    if callable(getattr(value, "score", None)) and hasattr(value, "n_items"):
+        check_finite(value, "Fit it again.")
 
 
 def type_id(kind: type) -> str:
@@ -381,14 +402,14 @@ def type_id(kind: type) -> str:
     return f"{homes[kind.__module__]}.{kind.__qualname__}/{version}"
 
 
-def _migrate(identifier: str, fields: Mapping[str, Any]) -> tuple[type, Mapping[str, Any]]:
-    """The class of a type id and its fields, migrated to the current version.
+def _migrate(identifier: str, fields: Mapping[str, Any], versions: str) -> tuple[type, Mapping[str, Any]]:
+    """The class of a type id and its fields, migrated to the current version; ``versions`` is for messages.
 
     A module whose class has changed its fields or its name has a dictionary ``MIGRATIONS``: from an old id to a function
     that takes the fields as they are in the manifest and returns the next id with its fields.
     """
     for _ in range(100):
-        module, attribute = _locate(identifier)
+        module, attribute = _locate(identifier, versions)
         try:
             home = importlib.import_module(module)
         except ImportError as error:
@@ -401,13 +422,12 @@ def _migrate(identifier: str, fields: Mapping[str, Any]) -> tuple[type, Mapping[
     kind = getattr(home, attribute, None)
     if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)) or type_id(kind) != identifier:
         raise ArtifactError(
-            f"The artifact holds a value of the type {identifier!r}, which this version of leanrec does not have. "
-            "Fit the model again, or install the version of leanrec that wrote it."
+            f"The artifact holds a value of the type {identifier!r}, which this version of leanrec does not have. {versions}"
         )
     return kind, fields
 
 
-def _locate(identifier: str) -> tuple[str, str]:
+def _locate(identifier: str, versions: str) -> tuple[str, str]:
     """Module and class of a type id. Only modules of leanrec and of packages that register models are ever imported."""
     name = identifier.partition("/")[0]
     if ":" in name:
@@ -425,7 +445,7 @@ def _locate(identifier: str) -> tuple[str, str]:
     models = _models().list_models()
     if home not in models:
         raise ArtifactError(
-            f"The artifact names the type {identifier!r}, which leanrec does not have. It was not loaded."
+            f"The artifact names the type {identifier!r}, which leanrec does not have. It was not loaded. {versions}"
         )
     return models[home].module, attribute or models[home].settings.__name__
 

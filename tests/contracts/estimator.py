@@ -232,7 +232,9 @@ class OddDataContract(_FittedModel):
 
     def test_duplicate_events_add_up(self, dataset: Dataset) -> None:
         half = dataclasses.replace(dataset.events, weight=dataset.events.weight / 2)
-        twice = dataset.with_events(concat_events(half, half))
+        # Of two ratings the last one would replace the first.
+        unrated = dataclasses.replace(half, rating=np.full(len(half), np.nan, np.float32))
+        twice = dataset.with_events(concat_events(half, unrated))
         self._check_fit(twice)
         np.testing.assert_array_equal(twice.interactions.toarray(), dataset.interactions.toarray())
 

@@ -1,5 +1,8 @@
 """Threads: every task runs, errors are raised, BLAS gets its threads back; serial and parallel kernels agree."""
 
+import subprocess
+import sys
+
 import numba
 import numpy as np
 import pytest
@@ -83,3 +86,38 @@ def test_serial_and_parallel_versions_agree() -> None:
 def test_serial_and_parallel_versions_have_their_own_cache() -> None:
     names = {version.py_func.__qualname__ for version in double}  # type: ignore[attr-defined]  # of a dispatcher
     assert names == {"double_serial", "double_parallel"}
+
+
+def test_a_forked_process_works_on_one_thread() -> None:
+    """The threads of the parent do not exist in the child, and work for them would wait for ever."""
+    script = """
+import multiprocessing, sys
+import numpy as np
+sys.path.insert(0, "tests")
+from conftest import make_dataset
+from leanrec.models import get_model
+from leanrec.retrieval.exact import ExactRetriever
+from leanrec.run import Run
+
+data = make_dataset()
+model = get_model("item_knn")().fit(data, Run(threads=2))
+ease = get_model("ease")().fit(data, Run(threads=2))
+
+def lists(seed):
+    return [ExactRetriever(each).retrieve(data.queries(), 5).items for each in (model, ease)]
+
+def fit(seed):
+    return get_model("slim")().fit(data, Run(threads=2)).weights.sum()
+
+if __name__ == "__main__":
+    here = lists(0), fit(0)
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        for there in pool.map(lists, range(4)):
+            np.testing.assert_array_equal(there, here[0])
+        np.testing.assert_allclose(pool.map(fit, range(2)), here[1], rtol=1e-5)
+    print("equal")
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, timeout=240, check=False
+    )
+    assert done.stdout.strip() == "equal", done.stderr[-2000:]

@@ -43,3 +43,11 @@ def test_input_is_not_modified() -> None:
 def test_unknown_scheme_is_an_error() -> None:
     with pytest.raises(SettingError, match="weighting must be one of"):
         weight_interactions(sp.csr_array(X), "sqrt")
+
+
+def test_tiny_weights_are_not_lost() -> None:
+    """1 + 1e-9 is 1 in float32."""
+    shares = sp.csr_array(np.array([[1e-9, 3e-9, 1.0]], np.float32))
+    weighted = weight_interactions(shares, "log").data
+    np.testing.assert_allclose(weighted, np.log1p(shares.data.astype(np.float64)) / np.log(2), rtol=1e-6)
+    assert weighted[2] == 1

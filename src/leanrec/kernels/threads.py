@@ -2,11 +2,12 @@
 
 import contextlib
 import functools
+import os
 import threading
 import types
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numba
 import threadpoolctl
@@ -14,6 +15,7 @@ import threadpoolctl
 __all__ = [
     "MIN_ROWS_FOR_THREADS",
     "CompiledPair",
+    "compile_parallel",
     "compile_serial_and_parallel",
     "run_by_rows",
     "run_in_threads",
@@ -27,10 +29,14 @@ _T = TypeVar("_T")
 _lock = threading.Lock()
 _active_limits: list[contextlib.ExitStack] = []
 _n_entered = [0]
+_lost_threads = [False]
 
 
 class CompiledPair(NamedTuple):
-    """Two compilations of one function: ``serial`` on the calling thread, ``parallel`` on Numba's threads."""
+    """Two compilations of one function: ``serial`` on the calling thread, ``parallel`` on Numba's threads.
+
+    ``parallel`` is the serial one in a process that was forked after those threads had started.
+    """
 
     serial: Callable[..., None]
     parallel: Callable[..., None]
@@ -51,7 +57,27 @@ def compile_serial_and_parallel(function: Callable[..., None]) -> CompiledPair:
 
     serial = numba.njit(cache=True, nogil=True)(copy_as(f"{function.__name__}_serial"))
     parallel = numba.njit(cache=True, parallel=True)(copy_as(f"{function.__name__}_parallel"))
-    return CompiledPair(serial, parallel)
+
+    def run_unless_forked(*args: Any) -> None:
+        (serial if _lost_threads[0] else parallel)(*args)
+
+    run_unless_forked.py_func = parallel.py_func  # type: ignore[attr-defined]  # as of every dispatcher of Numba
+    return CompiledPair(serial, run_unless_forked)
+
+
+def compile_parallel(function: Callable[..., None]) -> Callable[..., None]:
+    """Compile a function with a ``numba.prange`` loop, which runs on one thread in a forked process. A decorator."""
+    return compile_serial_and_parallel(function).parallel
+
+
+def _note_lost_threads() -> None:
+    """In a forked process: Numba's threads exist in the parent only, and work for them would wait for ever."""
+    with contextlib.suppress(ValueError):  # no kernel has run in parallel yet, so the child starts threads of its own
+        _lost_threads[0] = bool(numba.threading_layer())  # type: ignore[attr-defined]
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_note_lost_threads)
 
 
 @functools.cache

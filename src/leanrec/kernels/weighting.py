@@ -35,7 +35,8 @@ def weight_interactions(matrix: CSR, scheme: str, idf: np.ndarray | None = None)
     if scheme == "binary":
         w = np.ones_like(w)
     elif scheme in {"log", "tfidf"}:
-        w = np.log2(1 + w)
+        # 1 + w is 1 in float32 below 6e-8: such weights would be lost.
+        w = np.log1p(w) / np.float32(np.log(2))
     elif scheme == "bm25":
         w = 2.2 * w / (1.2 + w)
     if scheme in {"tfidf", "bm25"}:

@@ -229,3 +229,28 @@ def test_scoring_works_without_torch(model: KGINModel, tmp_path: Path) -> None:
 def test_settings_are_checked(name: str, value: object) -> None:
     with pytest.raises(SettingError, match=name):
         KGIN(**{name: value})  # type: ignore[arg-type]
+
+
+def test_path_weights_are_their_share_of_the_score(model: KGINModel) -> None:
+    """Of two items that consist of their messages, all pairs of links sum to the contribution, and each path is one of them."""
+    labels = {"film.actor": np.array(["Ann", "Bob"], STRINGS), "school": np.array(["east", ""], STRINGS)}
+    larger = model.extend(Table(labels))
+    _, node = larger.knowledge.items.neighbors(40)
+    assert len(node) >= 1
+    gate = np.ones(model.relations.shape[1], np.float32)
+    forced = dataclasses.replace(
+        larger, entity_messages=np.abs(larger.entity_messages), relations=np.abs(larger.relations)
+    )
+    for source, item in ((0, 4), (10, 6), (4, 8)):
+        mine, theirs = forced.knowledge.items.neighbors(source), forced.knowledge.items.neighbors(item)
+        sent, received = forced._messages(*mine), forced._messages(*theirs)
+        pairs = [
+            float(a @ b)
+            for a, end in zip(sent, mine[1].tolist(), strict=True)
+            for b, other in zip(received, theirs[1].tolist(), strict=True)
+            if end == other
+        ]
+        over_entities = [path.weight for path in forced._paths(np.array([source], np.int32), item, gate)]
+        positive = [weight for weight in pairs if weight > 0]
+        for weight in positive:
+            assert min(abs(weight - each) for each in over_entities) < 1e-6

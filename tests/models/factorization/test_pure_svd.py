@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 
 from contracts.estimator import EstimatorContract, OddDataContract
 from leanrec.data.dataset import Dataset
 from leanrec.errors import SettingError
 from leanrec.models.factorization.pure_svd import PureSVD
+from leanrec.types import Queries
 
 
 class TestPureSVD(EstimatorContract, OddDataContract):
@@ -49,3 +51,18 @@ def test_the_reasons_add_up_to_the_score(dataset: Dataset) -> None:
 def test_refuses_settings_outside_their_range(wrong: dict[str, int]) -> None:
     with pytest.raises(SettingError, match=f"{next(iter(wrong))} must be a number of at least"):
         PureSVD(**wrong)
+
+
+def test_an_item_that_nobody_touched_is_exactly_zero(dataset: Dataset) -> None:
+    """A vector of rounding errors would give its users a list of noise."""
+    model = PureSVD(embedding_dim=8).fit(dataset.with_events(dataset.events.take(dataset.events.item != 3)))
+    assert not model.items[3].any()
+    alone = sp.csr_array((np.ones(1, np.float32), ([0], [3])), shape=(1, 40))
+    assert not model.embed_queries(Queries(np.array([-1], np.int32), alone)).any()
+
+
+def test_directions_beyond_the_rank_are_zero(dataset: Dataset) -> None:
+    few = dataset.with_events(dataset.events.take(dataset.events.user < 5))
+    model = PureSVD(embedding_dim=20).fit(few)
+    assert np.abs(model.items).any(axis=0).tolist() == [True] * 5 + [False] * 15
+    np.testing.assert_allclose(model.score(few.queries())[:5], np.log2(1 + few.interactions.toarray())[:5], atol=1e-4)

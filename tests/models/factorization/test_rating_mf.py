@@ -1,5 +1,7 @@
 """Rating MF: the contracts, and the fixed point that alternating regressions end in."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -10,6 +12,7 @@ from leanrec.budget import Budget
 from leanrec.data.dataset import Dataset
 from leanrec.errors import SettingError
 from leanrec.models.factorization.rating_mf import RatingMF
+from leanrec.pipeline.pipeline import Pipeline
 from leanrec.run import Run
 from leanrec.types import Queries
 
@@ -81,3 +84,24 @@ def test_refuses_wrong_settings() -> None:
         RatingMF(embedding_dim=0)
     with pytest.raises(SettingError, match="l2_exponent must be a number from 0 to 1"):
         RatingMF(l2_exponent=2)
+
+
+@pytest.mark.parametrize("rating", [5.0, 4.3])
+def test_equal_ratings_tell_nothing(dataset: Dataset, rating: float) -> None:
+    equal = np.full(len(dataset.events), rating, np.float32)
+    data = dataset.with_events(dataclasses.replace(dataset.events, rating=equal))
+    pipeline = Pipeline.fit(RatingMF(embedding_dim=4), data)
+    listed = pipeline.recommend("user-3", n=5)
+    assert listed.fallback == "popularity"
+    assert pipeline.model.predict(data.queries(np.array([3], np.int32)), np.array([1])) == pytest.approx(rating)  # type: ignore[attr-defined]
+
+
+def test_similar_items_are_those_of_near_factors(dataset: Dataset) -> None:
+    """The mean and the offsets would make all items alike, above all those that nobody rated."""
+    data = dataset.with_events(dataset.events.take(dataset.events.item > 1))
+    pipeline = Pipeline.fit(RatingMF(embedding_dim=4), data)
+    factors = pipeline.model.items / np.maximum(np.linalg.norm(pipeline.model.items, axis=1, keepdims=True), 1e-9)  # type: ignore[attr-defined]
+    best = factors @ factors[9]
+    best[9] = -9
+    assert pipeline.similar_items(109, 1).items[0].id == 100 + int(best.argmax())
+    assert pipeline.similar_items(100, 3).fallback == "popularity"

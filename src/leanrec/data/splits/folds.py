@@ -65,7 +65,7 @@ def make_folds(
 
 def _by_time(data: Dataset, n: int, first: float, known: float, seed: int) -> Iterator[tuple[Dataset, Parts]]:
     del known, seed
-    time, ordered = data.events.time, np.sort(data.events.time[data.events.weight > 0])
+    time, ordered = data.events.time, np.sort(data.events.time[data.is_positive])
     _check_enough(len(ordered), n, "positive events")
     at = np.floor(np.round(len(ordered) * (first + (1 - first) * np.arange(n) / n), 9)).astype(np.int64)
     cuts = [*ordered[at].tolist(), int(time.max()) + 1]
@@ -81,7 +81,7 @@ def _by_time(data: Dataset, n: int, first: float, known: float, seed: int) -> It
 
 def _by_users(data: Dataset, n: int, first: float, known: float, seed: int) -> Iterator[tuple[Dataset, Parts]]:
     del first
-    eligible = np.unique(data.events.user[data.events.weight > 0])
+    eligible = np.unique(data.events.user[data.is_positive])
     _check_enough(len(eligible), n, "users with a positive event")
     for held_out in np.array_split(np.random.default_rng(seed).permutation(eligible), n):
         code = np.zeros(len(data.users), np.int8)

@@ -12,7 +12,7 @@ import numba
 import numpy as np
 
 from leanrec.kernels.csr import csr_arrays
-from leanrec.kernels.threads import MIN_ROWS_FOR_THREADS, run_by_rows
+from leanrec.kernels.threads import MIN_ROWS_FOR_THREADS, compile_parallel, run_by_rows
 from leanrec.types import CSR, Float32Array, Int32Array, Int64Array
 
 __all__ = ["PairwiseStep", "fold_in_users", "run_epoch"]
@@ -145,7 +145,7 @@ def _loss_slope(w: Float32Array, a: Float32Array, b: Float32Array) -> float:
     return np.float32(1) / (np.float32(1) + np.exp(difference))  # type: ignore[no-any-return]  # compiled
 
 
-@numba.njit(parallel=True, cache=True)
+@compile_parallel
 def _run_round(
     user: Int32Array,
     item: Int32Array,

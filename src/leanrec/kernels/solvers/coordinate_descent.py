@@ -16,6 +16,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from leanrec.kernels.csr import csr_arrays
+from leanrec.kernels.threads import compile_parallel
 from leanrec.types import CSR, Float32Array, Int32Array, Int64Array
 
 __all__ = ["ElasticNetPenalty", "fit_elastic_nets", "fit_local_elastic_nets"]
@@ -195,7 +196,7 @@ def _run_cycle(gram: Float32Array, gradient: Float32Array, w: Float32Array, coun
     return max_change  # type: ignore[return-value]  # compiled
 
 
-@numba.njit(parallel=True, cache=True)
+@compile_parallel
 def _fit_all(gram: Float32Array, start: int, penalty: _Penalty, workers: int, out: Float32Array) -> None:
     n, l1 = len(gram), penalty[0]
     for worker in numba.prange(workers):
@@ -212,7 +213,7 @@ def _fit_all(gram: Float32Array, start: int, penalty: _Penalty, workers: int, ou
             _descend(gram, candidates[:count], gradient, out[at], penalty, small_gram)
 
 
-@numba.njit(parallel=True, cache=True)
+@compile_parallel
 def _fit_neighbors(
     full_gram: Float32Array,
     columns: _Arrays,

@@ -8,6 +8,7 @@ import scipy.sparse as sp
 from leanrec.errors import DataError
 from leanrec.kernels.csr import csr_arrays
 from leanrec.kernels.solvers.inverse import BLOCK_ROWS, is_in_memory, release_pages, row_blocks
+from leanrec.kernels.threads import compile_parallel
 from leanrec.kernels.topk.selection import sift_down
 from leanrec.types import CSR, Float32Array, Int32Array, Int64Array
 
@@ -156,7 +157,7 @@ def _sort_by_cost(columns: CSR, X: CSR) -> Int64Array:
     return order
 
 
-@numba.njit(parallel=True, cache=True)
+@compile_parallel
 def _add_products(
     cp: Int64Array,
     ci: Int32Array,
@@ -179,7 +180,7 @@ def _add_products(
                     out[ri[other]] += weight * rd[other]
 
 
-@numba.njit(parallel=True, cache=True)
+@compile_parallel
 def _mirror_tiles(matrix: Float32Array, scale: Float32Array, first: int, last: int, left: int, right: int) -> None:
     """Process rows first to last and columns left to right of the upper triangle, and their mirror image."""
     tiles = (right - left + _TILE - 1) // _TILE
@@ -193,7 +194,7 @@ def _mirror_tiles(matrix: Float32Array, scale: Float32Array, first: int, last: i
                     matrix[j, i] = value * scale[i]
 
 
-@numba.njit(parallel=True, cache=True)
+@compile_parallel
 def _select_largest_of_rows(
     matrix: Float32Array, first: int, scale: Float32Array, columns: Int32Array, magnitudes: Float32Array
 ) -> None:

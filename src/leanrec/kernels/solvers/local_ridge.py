@@ -13,6 +13,7 @@ import numba
 import numpy as np
 
 from leanrec.kernels.csr import csr_arrays
+from leanrec.kernels.threads import compile_parallel
 from leanrec.types import CSR, Float32Array, Int64Array
 
 __all__ = ["fit_local_ridges", "local_ridge_bytes"]
@@ -76,7 +77,7 @@ def _count_entries(counts: Int64Array, neighbors: CSR) -> Int64Array:
     return np.asarray(total[neighbors.indptr[1:]] - total[neighbors.indptr[:-1]])
 
 
-@numba.njit(parallel=True, cache=True)
+@compile_parallel
 def _solve_from_columns(arrays, sizes, order, starts, neighbor_columns, ridge, limits, weights):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     rows, max_entries, first = sizes
     max_neighbors, workers = limits[0], limits[3]
@@ -96,7 +97,7 @@ def _solve_from_columns(arrays, sizes, order, starts, neighbor_columns, ridge, l
                 _solve_cg(gram, members, ridge, limits, vectors, weights[starts[j] : starts[j + 1]])
 
 
-@numba.njit(parallel=True, cache=True)
+@compile_parallel
 def _solve_from_gram(full_gram, first, starts, neighbor_columns, ridge, limits, weights):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     max_neighbors, workers = limits[0], limits[3]
     for worker in numba.prange(workers):

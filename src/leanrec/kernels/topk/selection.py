@@ -4,7 +4,7 @@ import numba
 import numpy as np
 
 from leanrec.kernels.csr import csr_arrays
-from leanrec.kernels.threads import MIN_ROWS_FOR_THREADS, compile_serial_and_parallel
+from leanrec.kernels.threads import MIN_ROWS_FOR_THREADS, compile_parallel, compile_serial_and_parallel
 from leanrec.types import CSR, Float32Array, Int32Array, Int64Array
 
 __all__ = [
@@ -77,7 +77,7 @@ def mask_array(allowed: ItemMask | None) -> ItemMask:
     return np.zeros(0, np.bool_) if allowed is None else allowed
 
 
-@numba.njit(parallel=True, cache=True)
+@compile_parallel
 def _mask_items(scores: Float32Array, indptr: Int64Array, indices: Int32Array) -> None:
     for row in numba.prange(len(scores)):
         for entry in range(indptr[row], indptr[row + 1]):

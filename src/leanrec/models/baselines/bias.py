@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from leanrec.data.dataset import Dataset, DatasetShape
+from leanrec.finiteness import require_finite
 from leanrec.kernels.solvers.rating_bias import RatingBias, fit_rating_bias
 from leanrec.protocols import Explanation
 from leanrec.run import Run
@@ -51,6 +52,7 @@ class Bias:
         """Float64 working columns over the ratings."""
         return 64 * shape.events + 24 * (shape.users + shape.items) + 2**16
 
+    @require_finite
     def fit(self, data: Dataset, run: Run = Run()) -> "BiasModel":
         """Alternate damped means of users and items. Raises DataError if there are no ratings."""
         run.require_memory(self.fit_bytes(data.shape), f"Bias over {len(data.events)} events")

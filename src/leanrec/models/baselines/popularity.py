@@ -10,6 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from leanrec.data.dataset import Dataset, DatasetShape
+from leanrec.finiteness import require_finite
 from leanrec.protocols import Explanation
 from leanrec.run import Run
 from leanrec.settings import check_settings, setting
@@ -54,6 +55,7 @@ class Popularity:
         """A few columns over the events, and the counts."""
         return 64 * shape.events + 12 * shape.items + 2**20
 
+    @require_finite
     def fit(self, data: Dataset, run: Run = Run()) -> "PopularityModel":
         """Count positive events. An item without any gets 0."""
         run.require_memory(self.fit_bytes(data.shape), f"Popularity over {len(data.events)} events")
@@ -67,7 +69,7 @@ class Popularity:
 
     def _count_with_decay(self, data: Dataset) -> np.ndarray:
         events, n_items = data.events, len(data.items)
-        positive = np.flatnonzero(events.weight > 0)
+        positive = np.flatnonzero(data.is_positive)
         item = events.item[positive]
         time = events.time[positive]
         decay = np.exp2((time - time.max(initial=np.iinfo(time.dtype).min)) / (self.half_life * _DAY))

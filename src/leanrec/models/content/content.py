@@ -19,6 +19,7 @@ from leanrec.errors import DataError, SettingError
 from leanrec.features.pipeline import TEXT_FEATURES, FeatureSpec, FittedFeatures, default_text_feature
 from leanrec.features.reduction import TruncatedSVD
 from leanrec.features.selection import FeatureSelector, group_by_audience, group_by_popularity
+from leanrec.finiteness import require_finite
 from leanrec.kernels.sparse import dot_scores, gather_scores, history_scores
 from leanrec.kernels.topk.selection import top_k
 from leanrec.kernels.weighting import weight_interactions
@@ -92,6 +93,7 @@ class Content:
         """4 kB an item, and the dense dimensions; ``fit`` also checks the length of the texts."""
         return (4096 + 24 * self.embedding_dim) * shape.items + 2**24
 
+    @require_finite
     def fit(self, data: Dataset, run: Run = Run()) -> "ContentModel | DenseContentModel":
         """Fit the features. Raises DataError without an item table or a usable column in it."""
         if data.item_table is None:
@@ -218,6 +220,10 @@ class DenseContentModel:
     def embed_items(self) -> Float32Array:
         """(N, D), or (N, D + 2) for the distance."""
         return self._embedded
+
+    def similarity_vectors(self) -> Float32Array:
+        """(N, D) features without the dimensions that only the distance needs; 0 for an item without content."""
+        return self.items
 
     @functools.cached_property
     def _embedded(self) -> Float32Array:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from leanrec.data.dataset import Dataset
 from leanrec.data.splits.evaluation_set import EvaluationSet
+from leanrec.finiteness import require_finite
 from leanrec.models.ctr.core.examples import LabeledRows
 from leanrec.models.ctr.core.models import FieldModel, RowModel
 from leanrec.models.ctr.core.settings import CTRSettings
@@ -40,6 +41,7 @@ class DCN(CTRSettings):
         """The network with fresh weights."""
         return _DCNNetwork(self, sides, n_tasks)
 
+    @require_finite
     def fit(self, data: Dataset, run: Run = Run(), valid: EvaluationSet | None = None) -> FieldModel:
         """Train on positive events against sampled items without interaction."""
         return fit_events(self, data, run, valid)

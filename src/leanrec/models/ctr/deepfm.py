@@ -7,6 +7,7 @@ import dataclasses
 
 from leanrec.data.dataset import Dataset
 from leanrec.data.splits.evaluation_set import EvaluationSet
+from leanrec.finiteness import require_finite
 from leanrec.models.ctr.core.examples import LabeledRows
 from leanrec.models.ctr.core.models import FieldModel, RowModel
 from leanrec.models.ctr.core.settings import CTRSettings
@@ -37,6 +38,7 @@ class DeepFM(CTRSettings):
             batch_norm=self.batch_norm,
         )
 
+    @require_finite
     def fit(self, data: Dataset, run: Run = Run(), valid: EvaluationSet | None = None) -> FieldModel:
         """Train on positive events against sampled items without interaction."""
         return fit_events(self, data, run, valid)

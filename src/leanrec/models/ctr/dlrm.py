@@ -11,6 +11,7 @@ from torch import Tensor
 from leanrec.data.dataset import Dataset
 from leanrec.data.splits.evaluation_set import EvaluationSet
 from leanrec.errors import SettingError
+from leanrec.finiteness import require_finite
 from leanrec.models.ctr.core.examples import LabeledRows
 from leanrec.models.ctr.core.models import FieldModel, RowModel
 from leanrec.models.ctr.core.settings import CTRSettings
@@ -41,6 +42,7 @@ class DLRM(CTRSettings):
         """The network with fresh weights. Raises SettingError if there are fewer than two vectors to multiply."""
         return _DLRMNetwork(self, sides, n_tasks)
 
+    @require_finite
     def fit(self, data: Dataset, run: Run = Run(), valid: EvaluationSet | None = None) -> FieldModel:
         """Train on positive events against sampled items without interaction."""
         return fit_events(self, data, run, valid)

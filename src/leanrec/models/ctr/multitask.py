@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from leanrec.data.dataset import Dataset
 from leanrec.data.splits.evaluation_set import EvaluationSet
 from leanrec.errors import SettingError
+from leanrec.finiteness import require_finite
 from leanrec.models.ctr.core.examples import LabeledRows
 from leanrec.models.ctr.core.models import FieldModel, RowModel
 from leanrec.models.ctr.core.settings import CTRSettings
@@ -77,7 +78,7 @@ class MultiTask(CTRSettings):
         Raises SettingError if ``task_exponents`` has another length.
         """
         events = data.events
-        codes = np.unique(events.event_type[events.weight > 0])
+        codes = np.unique(events.event_type[data.is_positive])
         names = tuple(events.event_types[code] for code in codes.tolist()) or events.event_types[:1]
         if self.task_exponents and len(self.task_exponents) != len(names):
             raise SettingError(
@@ -98,6 +99,7 @@ class MultiTask(CTRSettings):
         n_types = log_p.shape[1] - 1
         return log_p[:, 0] + log_p[:, 1:] @ logits.new_tensor(self.task_exponents or (1 / n_types,) * n_types)
 
+    @require_finite
     def fit(self, data: Dataset, run: Run = Run(), valid: EvaluationSet | None = None) -> FieldModel:
         """Train on positive events against sampled items without interaction."""
         return fit_events(self, data, run, valid)

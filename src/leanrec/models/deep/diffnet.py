@@ -13,6 +13,7 @@ import numpy as np
 from leanrec.data.dataset import Dataset
 from leanrec.data.splits.evaluation_set import EvaluationSet
 from leanrec.errors import MissingExtraError
+from leanrec.finiteness import require_finite
 from leanrec.kernels.sparse import dot_scores
 from leanrec.models.deep.core.settings import HistorySettings
 from leanrec.protocols import Explanation, rank_contributions
@@ -35,6 +36,7 @@ class DiffNet(HistorySettings):
 
     READS: ClassVar[frozenset[str]] = frozenset({"history", "user_links"})
 
+    @require_finite
     def fit(self, data: Dataset, run: Run = Run(), valid: EvaluationSet | None = None) -> "DiffNetModel":
         """Train on the histories and the user links of ``data``.
 

@@ -17,6 +17,7 @@ from leanrec.data.table import Table
 from leanrec.errors import MissingExtraError
 from leanrec.features.base import STRINGS
 from leanrec.features.knowledge import KnowledgeGraph, build_knowledge_graph
+from leanrec.finiteness import require_finite
 from leanrec.kernels.sparse import dot_scores
 from leanrec.models.deep.core.settings import HistorySettings
 from leanrec.protocols import Explanation, ExplanationPath, rank_contributions
@@ -46,6 +47,7 @@ class KGIN(HistorySettings):
     n_intents: int = setting(4, at_least=0, doc="Number of intents, mixes of relations; 0 = no gate.")
     use_item_table: bool = setting(True, doc="Use the labels of the item table (genres, …) as triples too.")
 
+    @require_finite
     def fit(self, data: Dataset, run: Run = Run(), valid: EvaluationSet | None = None) -> "KGINModel":
         """Train on the histories and the triples of ``data``.
 
@@ -117,6 +119,10 @@ class KGINModel:
         """(N, D + 1), the bias last."""
         return self.items
 
+    def similarity_vectors(self) -> Float32Array:
+        """(N, D) item vectors without the bias."""
+        return self.items[:, :-1]
+
     def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
         """User vectors · item vectors + biases."""
         return dot_scores(self.embed_queries(queries), self.items, items)
@@ -169,7 +175,8 @@ class KGINModel:
         for source in history.tolist():
             relations, nodes = self.knowledge.items.neighbors(source)
             shared = [i for i, neighbor in enumerate(nodes.tolist()) if neighbor in links_to or neighbor == item]
-            source_messages = self._messages(relations[shared], nodes[shared]) * gate
+            # A message is divided by all links of its item, also where only some of them lead to ``item``.
+            source_messages = self._messages(relations, nodes)[shared] * gate
             for i, message in zip(shared, source_messages, strict=True):
                 first, via = int(relations[i]), int(nodes[i])
                 if via == item:

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.data.splits.evaluation_set import EvaluationSet
+from leanrec.finiteness import require_finite
 from leanrec.kernels.sparse import dot_scores
 from leanrec.nn.arrays import to_arrays
 from leanrec.protocols import Explanation, rank_contributions
@@ -81,6 +82,7 @@ class MultVAE(TrainingSettings):
         activations = 80 * self.batch_size * (hidden * self.n_layers + D)
         return 8 * weights + logits + activations + 60 * shape.events + 40 * 2**20
 
+    @require_finite
     def fit(self, data: Dataset, run: Run = Run(), valid: EvaluationSet | None = None) -> "MultVAEModel":
         """Train on the histories of ``data``.
 

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.data.splits.evaluation_set import EvaluationSet
+from leanrec.finiteness import require_finite
 from leanrec.models.deep.core.fold_in import FoldIn, fold_in_bytes
 from leanrec.models.deep.core.masked_items import (
     InteractionIndex,
@@ -108,6 +109,7 @@ class NeuMF(TrainingSettings):
         least_squares = fold_in_bytes(shape.users, shape.items, shape.events, D)
         return 7 * (tables + inner) + activations + least_squares + 80 * shape.events + 40 * 2**20
 
+    @require_finite
     def fit(self, data: Dataset, run: Run = Run(), valid: EvaluationSet | None = None) -> "NeuMFModel":
         """Train on the interactions of ``data``.
 
@@ -222,7 +224,7 @@ class _MaskedItemObjective:
                 positive, negative - np.log(settings.n_negatives / n_items), batch, settings.length_exponent
             )
         weight = target_weights(batch, settings.length_exponent)
-        negative_loss = F.softplus(negative).sum(1)[batch.groups] * 4 / settings.n_negatives
+        negative_loss = F.softplus(negative).sum(1).index_select(0, batch.groups) * 4 / settings.n_negatives
         return ((F.softplus(-positive) + negative_loss) * weight).sum() / weight.sum()
 
 

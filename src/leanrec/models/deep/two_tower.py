@@ -20,6 +20,7 @@ from leanrec.data.splits.evaluation_set import EvaluationSet
 from leanrec.data.table import Table
 from leanrec.errors import ColumnError, DataError
 from leanrec.features.pipeline import TEXT_FEATURES, FeatureSpec, FittedFeatures, default_text_feature
+from leanrec.finiteness import require_finite
 from leanrec.kernels.sparse import dot_scores
 from leanrec.models.deep.core.masked_items import InteractionIndex, MaskedBatch, MaskedBatches, masked_item_loss
 from leanrec.nn.arrays import to_arrays
@@ -114,6 +115,7 @@ class TwoTower(TrainingSettings):
         features = 4096 * (shape.items + shape.users)
         return 7 * tables + scores + distances + activations + 80 * shape.events + features + 40 * 2**20
 
+    @require_finite
     def fit(self, data: Dataset, run: Run = Run(), valid: EvaluationSet | None = None) -> "TwoTowerModel":
         """Train on the histories and the item and user features of ``data``.
 

@@ -15,6 +15,7 @@ import scipy.stats
 from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.data.table import Table
 from leanrec.errors import DataError, SettingError
+from leanrec.finiteness import require_finite
 from leanrec.kernels.sparse import gather_scores
 from leanrec.models import get_model
 from leanrec.protocols import Estimator, Explainable, Explanation, Extendable, Scorer
@@ -99,6 +100,7 @@ class Hybrid:
         """The sum of the parts: each stays in memory while the next is fitted."""
         return sum(part.fit_bytes(shape) for part in self.estimators) + 8 * shape.items
 
+    @require_finite
     def fit(self, data: Dataset, run: Run = Run()) -> "HybridModel":
         """Fit each part on the same data, one after the other."""
         run.require_memory(

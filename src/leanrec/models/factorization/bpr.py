@@ -8,6 +8,7 @@ import dataclasses
 import numpy as np
 
 from leanrec.data.dataset import Dataset, DatasetShape
+from leanrec.finiteness import require_finite
 from leanrec.kernels.sgd.pairwise import PairwiseStep, fold_in_users, run_epoch
 from leanrec.kernels.sparse import dot_scores
 from leanrec.protocols import Explanation, rank_contributions
@@ -54,6 +55,7 @@ class BPR:
         """The embeddings with a copy for their initialization, and the interactions in several orders."""
         return 12 * (self.embedding_dim + 1) * (shape.users + shape.items) + 64 * shape.events + 2**20
 
+    @require_finite
     def fit(self, data: Dataset, run: Run = Run()) -> "BPRModel":
         """Train with stochastic gradient descent; stops after an epoch when the time of ``run`` is over."""
         run.require_memory(
@@ -123,6 +125,10 @@ class BPRModel:
     def embed_items(self) -> Float32Array:
         """(N, D + 1), the bias last."""
         return self.items
+
+    def similarity_vectors(self) -> Float32Array:
+        """(N, D) item embeddings without the bias."""
+        return self.items[:, :-1]
 
     def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
         """User embeddings · item embeddings + biases."""

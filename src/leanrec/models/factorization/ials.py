@@ -19,6 +19,7 @@ import scipy.sparse as sp
 
 from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.errors import DataError
+from leanrec.finiteness import require_finite
 from leanrec.kernels.solvers.least_squares import principal_axes, solve_rows, solve_rows_bytes
 from leanrec.kernels.sparse import dot_scores
 from leanrec.kernels.threads import run_in_threads, single_threaded_blas
@@ -108,6 +109,7 @@ class IALS:
         working = solve_rows_bytes(self.embedding_dim, longest, threads) + 40 * self.embedding_dim**2
         return vectors + 60 * shape.events + 48 * rows + working + 2**20
 
+    @require_finite
     def fit(self, data: Dataset, run: Run = Run()) -> "IALSModel":
         """Alternate between users and items. The epoch in which the time of ``run`` ends is the last."""
         run.require_memory(

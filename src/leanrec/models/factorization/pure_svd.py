@@ -12,6 +12,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from leanrec.data.dataset import Dataset, DatasetShape
+from leanrec.finiteness import require_finite
 from leanrec.kernels.sparse import dot_scores
 from leanrec.kernels.weighting import weight_interactions
 from leanrec.protocols import Explanation, rank_contributions
@@ -22,6 +23,8 @@ from leanrec.types import CSR, Float32Array, Int32Array, Queries
 __all__ = ["PureSVD", "PureSVDModel"]
 
 _OVERSAMPLING = 10
+# A singular value below this share of the largest is a rounding error of float32.
+_RANK_TOLERANCE = 1e-5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +61,7 @@ class PureSVD:
         width = min(self.embedding_dim + _OVERSAMPLING, shape.users, shape.items)
         return 36 * width * (shape.users + shape.items) + 36 * shape.events + 16 * width**2 + 2**24
 
+    @require_finite
     def fit(self, data: Dataset, run: Run = Run()) -> "PureSVDModel":
         """Compute the singular vectors. The result depends on ``run.seed``."""
         run.require_memory(
@@ -75,7 +79,8 @@ class PureSVDModel:
 
     Attributes:
         settings: settings of the fit.
-        items: (N, D) float32 orthonormal columns; the embeddings of items.
+        items: (N, D) float32 orthonormal columns; the embeddings of items. The row of an item without interactions is 0,
+            and so are columns beyond the rank of the interactions.
     """
 
     settings: PureSVD
@@ -117,8 +122,12 @@ def _randomized_svd(X: CSR, n_components: int, n_iter: int, rng: np.random.Gener
     Q = _orthonormalize(X @ Q)
     # The SVD of the small triangle rotates the basis of the items to the singular vectors.
     basis, triangle = np.linalg.qr(Xt @ Q)
-    rotation, _, _ = np.linalg.svd(triangle)
-    return np.ascontiguousarray(basis @ rotation[:, :n_components], dtype=np.float32)
+    rotation, singular, _ = np.linalg.svd(triangle)
+    V = np.ascontiguousarray(basis @ rotation[:, :n_components], dtype=np.float32)
+    # Rounding errors are no knowledge: neither of an item that nobody touched, nor beyond the rank of the data.
+    V[np.diff(Xt.indptr) == 0] = 0
+    V[:, singular[:n_components] <= _RANK_TOLERANCE * singular.max(initial=0)] = 0
+    return V
 
 
 def _orthonormalize(matrix: Float32Array) -> Float32Array:

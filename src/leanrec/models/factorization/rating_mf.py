@@ -12,6 +12,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from leanrec.data.dataset import Dataset, DatasetShape
+from leanrec.finiteness import require_finite
 from leanrec.kernels.solvers.rating_bias import RatingBias, fit_rating_bias
 from leanrec.kernels.solvers.row_ridge import fit_row_ridges, ridge_target_weights
 from leanrec.protocols import Explanation, rank_contributions
@@ -20,6 +21,9 @@ from leanrec.settings import check_settings, setting
 from leanrec.types import CSR, Float32Array, Int32Array, Queries
 
 __all__ = ["RatingMF", "RatingMFModel"]
+
+# Differences below this share of the mean rating are rounding errors of float32.
+_FLAT = 1e-6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +62,7 @@ class RatingMF:
         systems = 16 * width**2 * Run().n_threads()
         return 96 * shape.events + 16 * (shape.users + shape.items) * (width + 2) + systems + 2**20
 
+    @require_finite
     def fit(self, data: Dataset, run: Run = Run()) -> "RatingMFModel":
         """Alternate until ``n_iter`` or the end of the time. Raises DataError if there are no ratings."""
         run.require_memory(
@@ -128,7 +133,12 @@ class RatingMFModel:
         return self.baseline.clip(ratings + np.einsum("bd,bd->b", solved[:, 1:], self.items[items]))
 
     def embed_queries(self, queries: Queries) -> Float32Array:
-        """(B, D + 2): user offset and mean, 1, embedding; all 0 for a user without a history."""
+        """(B, D + 2): user offset and mean, 1, embedding; all 0 for a user without a history.
+
+        All 0 for everybody where the ratings of the fit do not tell items apart.
+        """
+        if self._is_flat:
+            return np.zeros((len(queries), self.items.shape[1] + 2), np.float32)
         solved = self._solve(queries)
         has_history = ((np.diff(queries.history.indptr) > 0) | _has_ratings(queries)).astype(np.float32)
         offset = has_history * (solved[:, 0] + np.float32(self.baseline.mean))
@@ -137,6 +147,17 @@ class RatingMFModel:
     def embed_items(self) -> Float32Array:
         """(N, D + 2): 1, item offset, embedding."""
         return self._embedded
+
+    def similarity_vectors(self) -> Float32Array:
+        """(N, D) item embeddings without offsets; 0 for an item without ratings."""
+        return self.items
+
+    @functools.cached_property
+    def _is_flat(self) -> bool:
+        """Whether offsets and embeddings are rounding errors, as where all ratings are equal."""
+        offsets = self.baseline.item_offsets
+        spread = max(np.ptp(offsets) if len(offsets) else 0, np.abs(self.items).max(initial=0))
+        return bool(spread <= _FLAT * max(1.0, abs(self.baseline.mean)))
 
     @functools.cached_property
     def _embedded(self) -> Float32Array:

@@ -10,6 +10,7 @@ import scipy.sparse as sp
 
 from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.errors import SettingError
+from leanrec.finiteness import require_finite
 from leanrec.kernels.graph.spectral import (
     ItemGraph,
     build_item_graph,
@@ -100,6 +101,7 @@ class ChebyCF:
         size = item_graph_bytes(shape.users, shape.items, shape.events, self.n_components) + 2**25
         return size + (sparsify_filter_bytes(shape.items, self.top_k) if self.top_k else 0)
 
+    @require_finite
     def fit(self, data: Dataset, run: Run = Run()) -> "ChebyCFModel":
         """Compute the singular vectors and the polynomial. The result depends on ``run.seed``."""
         run.require_memory(

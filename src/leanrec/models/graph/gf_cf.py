@@ -10,6 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from leanrec.data.dataset import Dataset, DatasetShape
+from leanrec.finiteness import require_finite
 from leanrec.kernels.graph.spectral import (
     ItemGraph,
     build_item_graph,
@@ -75,6 +76,7 @@ class GFCF:
         size = item_graph_bytes(shape.users, shape.items, shape.events, self.n_components) + 2**25
         return size + (sparsify_filter_bytes(shape.items, self.top_k) if self.top_k else 0)
 
+    @require_finite
     def fit(self, data: Dataset, run: Run = Run()) -> "GFCFModel":
         """Compute the singular vectors. The result depends on ``run.seed``."""
         run.require_memory(

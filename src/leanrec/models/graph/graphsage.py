@@ -18,6 +18,7 @@ from leanrec.data.table import Table
 from leanrec.errors import ColumnError, DataError
 from leanrec.features.pipeline import FeatureSpec, FittedFeatures
 from leanrec.features.reduction import TruncatedSVD
+from leanrec.finiteness import require_finite
 from leanrec.kernels.graph.propagation import BipartiteEdges, BipartiteGraph, bipartite_graph_bytes, sample_masked_edges
 from leanrec.kernels.graph.spectral import (
     inverse_power,
@@ -118,6 +119,7 @@ class GraphSAGE:
         step = contrastive_bytes(U, N, E, min(self.n_negatives, N), D) + bipartite_graph_bytes(U, N, E) + 40 * E
         return bipartite_graph_bytes(U, N, E) + 40 * E + 4096 * N + tables + near + max(start, step) + 2**24
 
+    @require_finite
     def fit(self, data: Dataset, run: Run = Run()) -> "GraphSAGEModel":
         """Train the weights. The result depends on ``run.seed``; training ends early when the time is over."""
         run.require_memory(

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from leanrec.data.dataset import Dataset, DatasetShape
+from leanrec.finiteness import require_finite
 from leanrec.kernels.graph.propagation import BipartiteEdges, BipartiteGraph, bipartite_graph_bytes, sample_masked_edges
 from leanrec.kernels.graph.spectral import inverse_power, singular_vectors_bytes, weighted_degrees
 from leanrec.kernels.sgd.contrastive import contrastive_bytes, normalize_rows, rescale_rows
@@ -103,6 +104,7 @@ class LightGCN(GraphTraining):
         step = contrastive_bytes(U, N, E, negatives, D) + 40 * E
         return bipartite_graph_bytes(U, N, E) + 40 * E + tables + max(start, step) + 2**24
 
+    @require_finite
     def fit(self, data: Dataset, run: Run = Run()) -> "LightGCNModel":
         """Train the embeddings. The result depends on ``run.seed``; training ends early when the time is over."""
         run.require_memory(

@@ -11,6 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from leanrec.data.dataset import Dataset, DatasetShape
+from leanrec.finiteness import require_finite
 from leanrec.kernels.graph.spectral import inverse_power, scale_rows_and_columns, weighted_degrees
 from leanrec.kernels.similarity.top_similar import top_similar_bytes, top_similar_rows
 from leanrec.kernels.sparse import history_scores
@@ -61,6 +62,7 @@ class RP3:
         lists = top_similar_bytes(shape.items, shape.items, self.n_neighbors, Run().n_threads())
         return 100 * shape.events + 64 * (shape.users + shape.items) + lists + 2**25
 
+    @require_finite
     def fit(self, data: Dataset, run: Run = Run()) -> "RP3Model":
         """Compute the walks. Raises BudgetError before starting if they do not fit into memory."""
         run.require_memory(

@@ -10,6 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from leanrec.data.dataset import Dataset, DatasetShape
+from leanrec.finiteness import require_finite
 from leanrec.kernels.graph.spectral import inverse_power, scale_rows_and_columns, weighted_degrees
 from leanrec.kernels.similarity.top_similar import top_similar, top_similar_bytes
 from leanrec.kernels.sparse import gather_scores, history_scores
@@ -67,6 +68,7 @@ class TurboCF:
         lists = top_similar_bytes(shape.items, shape.items, self.n_neighbors, Run().n_threads())
         return 100 * shape.events + 64 * (shape.users + shape.items) + lists + 2**25
 
+    @require_finite
     def fit(self, data: Dataset, run: Run = Run()) -> "TurboCFModel":
         """Find the neighbors. Raises BudgetError before starting if they do not fit into memory."""
         run.require_memory(

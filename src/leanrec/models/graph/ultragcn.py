@@ -13,6 +13,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from leanrec.data.dataset import Dataset, DatasetShape
+from leanrec.finiteness import require_finite
 from leanrec.kernels.graph.propagation import BipartiteEdges, BipartiteGraph, bipartite_graph_bytes
 from leanrec.kernels.graph.spectral import (
     inverse_power,
@@ -77,6 +78,7 @@ class UltraGCN(GraphTraining):
         lists = top_similar_bytes(N, N, self.n_neighbors, Run().n_threads())
         return bipartite_graph_bytes(U, N, E) + 40 * E + 40 * edges + tables + max(start, blocks, lists) + 2**24
 
+    @require_finite
     def fit(self, data: Dataset, run: Run = Run()) -> "UltraGCNModel":
         """Train the embeddings. The result depends on ``run.seed``; training ends early when the time is over."""
         run.require_memory(

@@ -12,6 +12,7 @@ from typing import ClassVar
 import numpy as np
 
 from leanrec.data.dataset import Dataset, DatasetShape
+from leanrec.finiteness import require_finite
 from leanrec.kernels.graph.propagation import BipartiteEdges, BipartiteGraph, bipartite_graph_bytes
 from leanrec.kernels.graph.spectral import inverse_power, singular_vectors_bytes, weighted_degrees
 from leanrec.kernels.sgd.contrastive import contrastive_bytes, info_nce, normalize_rows, normalize_rows_backward
@@ -89,6 +90,7 @@ class XSimGCL(GraphTraining):
         blocks = contrastive_bytes(U, N, E, negatives, D) + contrastive_bytes(views, views, 0, views, D)
         return bipartite_graph_bytes(U, N, E) + 40 * E + tables + max(start, blocks) + 2**24
 
+    @require_finite
     def fit(self, data: Dataset, run: Run = Run()) -> "XSimGCLModel":
         """Train the embeddings. The result depends on ``run.seed``; training ends early when the time is over."""
         run.require_memory(

@@ -14,6 +14,7 @@ import scipy.sparse as sp
 
 from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.errors import BudgetError, DataError
+from leanrec.finiteness import require_finite
 from leanrec.kernels.solvers.dense_ridge import (
     dense_gram,
     fill_gram,
@@ -97,6 +98,7 @@ class EASE:
         top = min(self.top_k, shape.items)
         return size + (48 * shape.items * top + 16 * 8 * top**2 if self.top_k else 0)
 
+    @require_finite
     def fit(self, data: Dataset, run: Run = Run()) -> "EASEModel":
         """Compute the weights, in a temporary file where N² floats do not fit into memory.
 

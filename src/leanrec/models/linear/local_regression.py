@@ -15,6 +15,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from leanrec.data.dataset import Dataset, DatasetShape
+from leanrec.finiteness import require_finite
 from leanrec.kernels.graph.spectral import weighted_degrees
 from leanrec.kernels.similarity.top_similar import top_similar, top_similar_bytes
 from leanrec.kernels.solvers.dense_ridge import dense_gram
@@ -113,6 +114,7 @@ class LocalRegression:
         size, counts = 4 * shape.items**2, 2 * shape.events > self.n_neighbors * shape.items
         return size <= _SMALL_BYTES or (size <= _LARGE_BYTES and counts)
 
+    @require_finite
     def fit(self, data: Dataset, run: Run = Run()) -> "LocalRegressionModel":
         """Find the neighbors and compute the weights.
 

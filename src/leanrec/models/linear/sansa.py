@@ -13,6 +13,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from leanrec.data.dataset import Dataset, DatasetShape
+from leanrec.finiteness import require_finite
 from leanrec.kernels.similarity.top_similar import top_similar, top_similar_bytes
 from leanrec.kernels.solvers.dense_ridge import dense_gram
 from leanrec.kernels.solvers.local_ridge import fit_local_ridges, local_ridge_bytes
@@ -66,6 +67,7 @@ class SANSA:
         regressions = local_ridge_bytes(shape.users, shape.events, min(n, 8 * k), n, 8)
         return lists + regressions + 80 * shape.events + (4 * n**2 if _keeps_full_gram(n) else 0) + 2**25
 
+    @require_finite
     def fit(self, data: Dataset, run: Run = Run()) -> "SANSAModel":
         """Compute the factor. Raises BudgetError before starting if it does not fit into memory."""
         run.require_memory(

@@ -8,6 +8,7 @@ import dataclasses
 import scipy.sparse as sp
 
 from leanrec.data.dataset import Dataset, DatasetShape
+from leanrec.finiteness import require_finite
 from leanrec.kernels.similarity.top_similar import top_similar
 from leanrec.kernels.solvers.coordinate_descent import ElasticNetPenalty, fit_elastic_nets, fit_local_elastic_nets
 from leanrec.kernels.solvers.dense_ridge import dense_gram
@@ -71,6 +72,7 @@ class SLIM:
         k = min(self.n_neighbors, n)
         return data + 70 * n * k + 64 * (8 * (k + 2) ** 2 + 29 * n) + (4 * n**2 if _keeps_full_gram(n) else 0)
 
+    @require_finite
     def fit(self, data: Dataset, run: Run = Run()) -> "SLIMModel":
         """Compute the weights of every item. When the time is over, each remaining item gets one pass."""
         run.require_memory(

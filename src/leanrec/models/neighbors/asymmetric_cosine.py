@@ -10,6 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from leanrec.data.dataset import Dataset, DatasetShape
+from leanrec.finiteness import require_finite
 from leanrec.kernels.graph.spectral import inverse_power, scale_rows_and_columns
 from leanrec.kernels.similarity.top_similar import top_similar_bytes, top_similar_rows
 from leanrec.kernels.sparse import history_scores
@@ -56,6 +57,7 @@ class AsymmetricCosine:
         neighbors = 24 * shape.items * min(self.n_neighbors, shape.items)
         return 100 * shape.events + 64 * (shape.users + shape.items) + lists + neighbors + 2**25
 
+    @require_finite
     def fit(self, data: Dataset, run: Run = Run()) -> "AsymmetricCosineModel":
         """Find the neighbors. Raises BudgetError before starting if they do not fit into memory."""
         run.require_memory(

@@ -16,6 +16,7 @@ from leanrec.data.table import Table
 from leanrec.errors import DataError
 from leanrec.features.pipeline import FeatureSpec, FittedFeatures
 from leanrec.features.profiles import MAX_INTERESTS, average_rows, fit_interest_profiles
+from leanrec.finiteness import require_finite
 from leanrec.kernels.similarity.aggregation import keep_top_entries
 from leanrec.kernels.similarity.top_similar import top_similar, top_similar_bytes, top_similar_rows
 from leanrec.kernels.sparse import history_scores
@@ -98,6 +99,7 @@ class ItemKNN:
         size = 72 * shape.events + 32 * (shape.users + shape.items) + lists + 2**20
         return size if self.by == "users" else size + 4096 * (shape.users + shape.items) + 2**24
 
+    @require_finite
     def fit(self, data: Dataset, run: Run = Run()) -> "ItemKNNModel":
         """Find the neighbors of each item. Raises DataError for content without an item table."""
         run.require_memory(

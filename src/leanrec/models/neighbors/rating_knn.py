@@ -14,6 +14,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from leanrec.data.dataset import Dataset, DatasetShape
+from leanrec.finiteness import require_finite
 from leanrec.kernels.similarity.aggregation import (
     RankedLists,
     drop_own_column,
@@ -97,6 +98,7 @@ class RatingKNN:
             96 * shape.events + 24 * (shape.users + shape.items) + 2**20 + (lists + blocks if self.by == "items" else 0)
         )
 
+    @require_finite
     def fit(self, data: Dataset, run: Run = Run()) -> "RatingKNNModel":
         """Fit the baseline and compare. Raises DataError if there are no ratings."""
         run.require_memory(

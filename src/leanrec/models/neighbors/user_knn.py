@@ -15,6 +15,7 @@ from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.errors import DataError
 from leanrec.features.pipeline import FeatureSpec
 from leanrec.features.profiles import InterestProfiles, fit_interest_profiles
+from leanrec.finiteness import require_finite
 from leanrec.kernels.similarity.aggregation import drop_own_column
 from leanrec.kernels.similarity.top_similar import RowStatistics, compute_row_statistics, top_similar_rows
 from leanrec.kernels.sparse import history_scores
@@ -89,6 +90,7 @@ class UserKNN:
         size = 80 * shape.events + 32 * (shape.users + shape.items) + 2**20
         return size if self.by == "items" else size + 4096 * (shape.users + shape.items) + 2**24
 
+    @require_finite
     def fit(self, data: Dataset, run: Run = Run()) -> "UserKNNModel":
         """Store the profiles of the training users. Raises DataError for "interests" without an item table."""
         run.require_memory(self.fit_bytes(data.shape), f"User-kNN over {len(data.users)} users")

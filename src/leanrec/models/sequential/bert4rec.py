@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from leanrec.data.dataset import Dataset
 from leanrec.data.splits.evaluation_set import EvaluationSet
+from leanrec.finiteness import require_finite
 from leanrec.models.sequential.core.models import SequentialModel
 from leanrec.models.sequential.core.settings import SequentialSettings, TrainingInputs, check_heads
 from leanrec.models.sequential.core.training import fit_sequential
@@ -68,6 +69,7 @@ class BERT4Rec(SequentialSettings):
         padded = nn.functional.pad(items, (0, 1), value=-1)
         return padded.scatter_(1, lengths[:, None], _MASK_TOKEN), lengths + 1
 
+    @require_finite
     def fit(self, data: Dataset, run: Run = Run(), valid: EvaluationSet | None = None) -> SequentialModel:
         """Train to predict masked items in the histories of ``data``."""
         return fit_sequential(self, data, run, valid)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from leanrec.data.dataset import Dataset
 from leanrec.data.splits.evaluation_set import EvaluationSet
+from leanrec.finiteness import require_finite
 from leanrec.models.sequential.core.models import SequentialModel
 from leanrec.models.sequential.core.settings import SequentialSettings
 from leanrec.models.sequential.core.training import fit_sequential
@@ -37,6 +38,7 @@ class GRU4Rec(SequentialSettings):
         """The recurrent network with fresh weights."""
         return _GRU4RecNetwork(self, n_items)
 
+    @require_finite
     def fit(self, data: Dataset, run: Run = Run(), valid: EvaluationSet | None = None) -> SequentialModel:
         """Train on the histories of ``data``."""
         return fit_sequential(self, data, run, valid)

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.data.splits.evaluation_set import EvaluationSet
+from leanrec.finiteness import require_finite
 from leanrec.models.sequential.core.models import SequentialModel
 from leanrec.models.sequential.core.settings import SequentialSettings, check_heads
 from leanrec.models.sequential.core.training import fit_sequential
@@ -53,6 +54,7 @@ class HSTU(SequentialSettings):
         """The blocks with fresh weights."""
         return _HSTUNetwork(self, n_items)
 
+    @require_finite
     def fit(self, data: Dataset, run: Run = Run(), valid: EvaluationSet | None = None) -> SequentialModel:
         """Train on the histories of ``data``."""
         return fit_sequential(self, data, run, valid)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from leanrec.data.dataset import Dataset
 from leanrec.data.splits.evaluation_set import EvaluationSet
+from leanrec.finiteness import require_finite
 from leanrec.models.sequential.core.models import SequentialModel
 from leanrec.models.sequential.core.settings import SequentialSettings, check_heads
 from leanrec.models.sequential.core.training import fit_sequential
@@ -41,6 +42,7 @@ class SASRec(SequentialSettings):
         """The Transformer with fresh weights."""
         return _SASRecNetwork(self, n_items)
 
+    @require_finite
     def fit(self, data: Dataset, run: Run = Run(), valid: EvaluationSet | None = None) -> SequentialModel:
         """Train on the histories of ``data``."""
         return fit_sequential(self, data, run, valid)

@@ -65,7 +65,7 @@ class _PositiveEvents:
 
     @classmethod
     def from_dataset(cls, data: Dataset, task_names: Sequence[str]) -> "_PositiveEvents":
-        events = data.events.take(data.events.weight > 0)
+        events = data.events.take(data.is_positive)
         bounds = np.concatenate([[0], np.cumsum(np.bincount(events.user, minlength=len(data.users)))])
         labels = _make_labels(events, len(data.items), task_names)
         weight = np.ones(len(events), np.float32)
