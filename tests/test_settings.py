@@ -90,3 +90,19 @@ def test_settings_are_read_from_text() -> None:
 
 def test_a_list_is_split_outside_brackets() -> None:
     assert split_list("a, b(x=1, y=[2, 3]),,c") == ("a", "b(x=1, y=[2, 3])", "c")
+
+
+@dataclasses.dataclass(frozen=True)
+class Listed:
+    """Settings with tuples."""
+
+    columns: tuple[str, ...] = ()
+    hidden: tuple[int, ...] = (64,)
+
+
+@pytest.mark.parametrize(
+    ("text", "columns"), [("description", ("description",)), ("[a,b]", ("a", "b")), ("300", ("300",)), ("[]", ())]
+)
+def test_a_single_value_stands_for_a_tuple_of_one(text: str, columns: tuple[str, ...]) -> None:
+    assert parse_settings(Listed, {"columns": text}).columns == columns
+    assert parse_settings(Listed, {"hidden": "32"}).hidden == (32,)

@@ -287,7 +287,8 @@ def _parse(name: str, text: str, hint: object) -> object:
         value = tuple(value)
     if value == text and text.startswith("[") and text.endswith("]"):
         value = split_list(text[1:-1])
-    for candidate in (value, text):
+    # A single value stands for a tuple of one: columns=description.
+    for candidate in (value, text, (value,), (text,)):
         if _fits(candidate, hint):
             return candidate
     raise SettingError(f"{name} must be {getattr(hint, '__name__', hint)}. Got {text!r}.")

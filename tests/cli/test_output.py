@@ -1,7 +1,12 @@
 """Output: literal text, plain JSON, numbers in tables."""
 
+import json
 from pathlib import Path
 from typing import Any
+
+import pytest
+
+from leanrec.cli.output import print_json, print_line, print_note, print_table
 
 
 def test_brackets_are_printed_literally(run: Any, tmp_path: Path) -> None:
@@ -13,3 +18,15 @@ def test_brackets_are_printed_literally(run: Any, tmp_path: Path) -> None:
     assert "[REC] horror" in out
     _, _, err = run("fit", "ease", tmp_path / "[x]", "--out", tmp_path / "n")
     assert "[x]" in err
+
+
+def test_control_characters_of_the_data_do_not_reach_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    hostile = "\x1b[2J\x9b31mred\a"
+    print_line(hostile)
+    print_table("t", ["title"], [[hostile]])
+    print_note(hostile)
+    print_json({"title": hostile})
+    out, err = capsys.readouterr()
+    assert not any(mark in out + err for mark in "\x1b\x9b\a")
+    assert out.count("\\x1b[2J\\x9b31mred\\x07") == 2
+    assert json.loads(out[out.index("{") :]) == {"title": hostile}

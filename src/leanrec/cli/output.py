@@ -3,6 +3,7 @@
 import contextlib
 import json
 import math
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -24,12 +25,21 @@ __all__ = [
     "print_line",
     "print_note",
     "print_table",
+    "show_controls",
     "silence_output",
 ]
+
+_CONTROL = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f]")
+_LATE_CONTROL = re.compile("[\\x7f-\\x9f]")
 
 # A pipe has no width; eighty columns would fold every table.
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
 _errors = Console(stderr=True, highlight=False)
+
+
+def show_controls(text: str) -> str:
+    """The text with control characters written out, so that a title of the data cannot steer the terminal."""
+    return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
 
 
 def silence_output() -> None:
@@ -39,24 +49,24 @@ def silence_output() -> None:
 
 def print_line(*parts: str | Text) -> None:
     """Print a line of the result. Brackets in it are not markup."""
-    console.print(*(part if isinstance(part, Text) else Text(part) for part in parts), soft_wrap=True)
+    console.print(*(part if isinstance(part, Text) else Text(show_controls(part)) for part in parts), soft_wrap=True)
 
 
 def print_note(message: str) -> None:
     """Print a message that is not the result, to stderr, so that ``--json`` stays clean."""
-    _errors.print(to_flags(message), markup=False, soft_wrap=True)
+    _errors.print(show_controls(to_flags(message)), markup=False, soft_wrap=True)
 
 
 def print_json(value: Any) -> None:
     """Print one JSON document. NaN and infinities become null, since JSON has no value for them."""
     # Not through rich: it would wrap and color what a program reads.
     if not console.quiet:
-        print(json.dumps(_to_plain(value), indent=2, ensure_ascii=False))
+        print(_to_json(value, indent=2))
 
 
 def print_json_line(value: Any) -> None:
     """Print JSON in one line and flush, for a program that waits for it."""
-    print(json.dumps(_to_plain(value), ensure_ascii=False), flush=True)
+    print(_to_json(value), flush=True)
 
 
 @contextlib.contextmanager
@@ -68,6 +78,12 @@ def only_json(enabled: bool) -> Iterator[None]:
         yield
     finally:
         console.quiet = before
+
+
+def _to_json(value: Any, indent: int | None = None) -> str:
+    """JSON without raw control characters. Unlike others, those from U+007F to U+009F need no escape in JSON."""
+    text = json.dumps(_to_plain(value), indent=indent, ensure_ascii=False)
+    return _LATE_CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def _to_plain(value: Any) -> Any:
@@ -95,7 +111,8 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
     for position, name in enumerate(columns):
         grid.add_column(name, justify="left" if position < left else "right", overflow="fold")
     for row in rows:
-        grid.add_row(*(cell if isinstance(cell, Text) else Text("" if cell is None else str(cell)) for cell in row))
+        texts = ("" if cell is None else cell if isinstance(cell, Text) else show_controls(str(cell)) for cell in row)
+        grid.add_row(*(text if isinstance(text, Text) else Text(text) for text in texts))
     console.print(grid)
 
 
