@@ -7,7 +7,7 @@ import pytest
 
 import leanrec
 from leanrec.data.ingest.forms.lines import LAYOUTS, check_layout, open_lines
-from leanrec.errors import SettingError, SourceError
+from leanrec.errors import ColumnError, SettingError, SourceError
 
 
 def history(data: leanrec.Dataset, user: object) -> list[object]:
@@ -41,6 +41,11 @@ def test_text_ids_are_read_where_the_layout_is_given(tmp_path: Path) -> None:
     (tmp_path / "baskets.txt").write_text("milk,bread\nbeer\nbread,beer,milk\n")
     data, _ = leanrec.ingest(tmp_path / "baskets.txt", layout="sequences")
     assert history(data, 3) == ["bread", "beer", "milk"]
+    (tmp_path / "lists.txt").write_text("ann: i1 i2 i3\nbob: i2\ncarl: i3 i1\n")
+    with pytest.raises(ColumnError, match='layout="adjacency"'):
+        leanrec.ingest(tmp_path / "lists.txt")
+    data, _ = leanrec.ingest(tmp_path / "lists.txt", layout="adjacency")
+    assert (data.users.ids.tolist(), history(data, "carl")) == (["ann", "bob", "carl"], ["i3", "i1"])
 
 
 def test_blocks_have_their_item_in_the_line_above(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 import leanrec
@@ -70,6 +71,42 @@ def test_lists_of_equal_length_are_read_together(tmp_path: Path) -> None:
     names, rows = unnested(tmp_path / "lists.parquet")
     assert names == ("user", "item", "ts", "tags")
     assert [row[:3] for row in rows] == [(1, 5, 10), (1, 6, 20), (1, 7, 30), (2, 6, 40)]
+
+
+def test_pairs_in_lists_have_numbered_columns(tmp_path: Path) -> None:
+    rows = [{"user": i, "history": [["a", 1600000000 + i], ["b", 1600000010 + i]]} for i in range(2)]
+    path = write_lines(tmp_path / "pairs.jsonl", rows)
+    with pytest.raises(ColumnError, match="COLUMN is one of '1', '2'"):
+        leanrec.ingest(path)
+    for first, second in (("1", "2"), ("history.1", "history.2")):
+        data, _ = leanrec.ingest(path, columns={"item": first, "time": second})
+        assert (data.items.ids.tolist(), data.events.time.tolist()) == (
+            ["a", "b"], [1600000000, 1600000010, 1600000001, 1600000011]
+        )  # fmt: skip
+
+
+def test_lists_of_different_lists_are_all_events(tmp_path: Path) -> None:
+    rows = [{"user": i, "sessions": [["a", "b", "c"], ["b"]]} for i in range(2)]
+    data, _ = leanrec.ingest(write_lines(tmp_path / "sessions.jsonl", rows))
+    assert (data.users.ids.tolist(), data.items.ids.tolist(), len(data.events)) == ([0, 1], ["a", "b", "c"], 8)
+
+
+def test_a_map_from_items_to_ratings_is_a_list_of_both() -> None:
+    table = pa.table(
+        {"user": [1, 2], "scores": pa.array([[("a", 5), ("b", 3)], [("a", 4)]], pa.map_(pa.string(), pa.int64()))}
+    )
+    data, _ = leanrec.ingest(table)
+    assert data.events.rating is not None
+    assert (data.items.ids.tolist(), data.events.rating.tolist()) == (["a", "b"], [5, 3, 4])
+
+
+def test_an_object_of_items_and_ratings_is_read_as_wide(tmp_path: Path) -> None:
+    path = write_lines(
+        tmp_path / "objects.jsonl", [{"user": 1, "ratings": {"a": 5, "b": 3}}, {"user": 2, "ratings": {"a": 4}}]
+    )
+    data, _ = leanrec.ingest(path, layout="wide")
+    assert data.events.rating is not None
+    assert (data.items.ids.tolist(), sorted(data.events.rating.tolist())) == (["a", "b"], [3, 4, 5])
 
 
 def test_the_id_in_a_list_of_items_is_the_item_and_the_outer_id_stays(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def open_lines(path: Path, layout: str | None, label: str) -> LineTable | None:
             scan, lines, f"{label}: each line that ends in a colon was read as the item of the lines below it.{how}"
         )
     if found == "adjacency":
-        rows = f'(SELECT v[1] AS "user", unnest(v[2:]) AS item FROM (SELECT {values} AS v FROM {scan} WHERE line IS NOT NULL))'
+        rows = f"(SELECT rtrim(v[1], ':') AS \"user\", unnest(v[2:]) AS item FROM (SELECT {values} AS v FROM {scan} WHERE line IS NOT NULL))"
         note = f"{label}: each line was read as a user and the items of the user.{how}"
     else:
         rows = (

@@ -192,11 +192,7 @@ def split_cells(part: "SourcePart", lists: CellLists) -> "SourcePart":
     replaced = ", ".join(f"{_split(name, lists.delimiter)} AS {quote_identifier(name)}" for name in columns)
     scan = f"(SELECT * REPLACE ({replaced}) FROM {part.scan})"
     types = {name: "VARCHAR[]" if name in columns else each for name, each in part.types.items()}
-    note = (
-        f"{part.label}: the cells of the column {lists.items!r} were read as lists. To keep each cell as one id, pass "
-        'layout="long".'
-    )
-    return dataclasses.replace(part, scan=scan, types=types, file=None, notes=(*part.notes, note))
+    return dataclasses.replace(part, scan=scan, types=types, file=None)
 
 
 def read_impressions(

@@ -5,7 +5,7 @@ themselves are read by DuckDB in one stream.
 """
 
 import dataclasses
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 from leanrec.data.engine import SqlEngine, quote_identifier, quote_literal
@@ -27,6 +27,7 @@ __all__ = [
     "unnest_lists",
 ]
 
+_NUMBERS = ("INT", "DOUBLE", "FLOAT", "DECIMAL")
 _MAX_DEPTH = 5
 _SAMPLE = 1000
 # Columns whose cells list items in the order of their events.
@@ -137,6 +138,7 @@ def unnest_events(
         column = _choose_list(engine, part, given, role_names)
         if column is None:
             break
+        part = _pair_values(engine, part, column)
         if part.types[column].startswith("STRUCT("):
             part = _unnest_structs(engine, part, column, role_names)
         else:
@@ -149,7 +151,7 @@ def _choose_list(
     engine: SqlEngine, part: "SourcePart", given: Mapping[str, str], role_names: Mapping[str, Collection[str]]
 ) -> str | None:
     """Return the column of lists that holds the events, None where each row is an event."""
-    lists = [name for name, column_type in part.types.items() if column_type.endswith("]")]
+    lists = [name for name, each in part.types.items() if each.endswith("]") or each.startswith("MAP(")]
     if not lists:
         return None
     named = [part.paths.get(column, column) for role, column in given.items() if role in role_names]
@@ -178,6 +180,31 @@ def _choose_list(
         f"{part.label} has no item column, and several columns hold lists: {', '.join(map(repr, lists[:10]))}. Name the one that "
         f'holds the items: columns={{"item": "PATH"}}, where PATH is one of {", ".join(map(repr, paths[:20]))}.'
     )
+
+
+def _pair_values(engine: SqlEngine, part: "SourcePart", column: str) -> "SourcePart":
+    """Return the table with lists of structs in place of a map (item → rating), or of lists of lists of one length.
+
+    The fields of a list of ``[item, time]`` are named "1", "2", ….
+    """
+    quoted, column_type = quote_identifier(column), part.types[column]
+    if column_type.startswith("MAP(") and not column_type.endswith("]"):
+        values = column_type.rpartition(", ")[2].removesuffix(")")
+        rated = "rating" if any(each in values for each in _NUMBERS) else "value"
+        value = f"list_transform(map_entries({quoted}), lambda e: {{'item': e.key, '{rated}': e.value}})"
+    elif column_type.endswith("[][]") and not column_type.startswith("STRUCT("):
+        inner = f"SELECT len(unnest({quoted})) AS n FROM {part.scan} LIMIT {_SAMPLE}"
+        shortest, longest = engine.fetch_rows(f"SELECT min(n), max(n) FROM ({inner})", part.label)[0]
+        if shortest != longest or not shortest or shortest == 1:
+            return part
+        text = " ->> '$'" if column_type.startswith("JSON") else ""
+        fields = ", ".join(f"'{i}': x[{i}]{text}" for i in range(1, shortest + 1))
+        value = f"list_transform({quoted}, lambda x: {{{fields}}})"
+    else:
+        return part
+    scan = f"(SELECT * REPLACE ({value} AS {quoted}) FROM {part.scan})"
+    found = describe_columns(engine, f"(SELECT {quoted} FROM {scan})", part.label)
+    return dataclasses.replace(part, scan=scan, types={**part.types, **found})
 
 
 def _list_fields(engine: SqlEngine, part: "SourcePart", column: str) -> dict[str, str]:
@@ -237,15 +264,14 @@ def _find_parallel(engine: SqlEngine, part: "SourcePart", column: str) -> list[s
 
 
 def unnest_lists(
-    engine: SqlEngine, part: "SourcePart", columns: list[str], role_names: Mapping[str, Collection[str]]
+    engine: SqlEngine, part: "SourcePart", columns: list[str], role_names: Mapping[str, Collection[str]], note: str = ""
 ) -> "SourcePart":
     """Return one row for each position in the lists of ``columns``, which have equal lengths; the other columns repeat.
 
     A shorter list leaves its last values empty. A column is named as one of its values (``ratings`` → ``rating``), and the
-    first one, which holds the items, is ``item`` where its name says something else.
+    first one, which holds the items, is ``item`` where its name says something else. ``note`` says how the lists were read.
     """
-    roles = {name for names in role_names.values() for name in names}
-    names = dict(_name_elements(part, columns, roles))
+    names = _name_elements(part, columns, role_names)
     select = [
         f"unnest({quote_identifier(old)}) AS {quote_identifier(names[old])}" if old in names else quote_identifier(old)
         for old in part.types
@@ -253,20 +279,27 @@ def unnest_lists(
     scan = f"(SELECT {', '.join(select)} FROM {part.scan})"
     listed = " and ".join(map(repr, columns))
     what = f"the lists in the column {listed}" if len(columns) == 1 else f"the lists of equal length in {listed}"
-    note = f"{part.label}: each element of {what} was read as one event."
+    note = note or f"{part.label}: each element of {what} was read as one event."
     types = describe_columns(engine, scan, part.label)
     return _replace_rows(part, scan, types, {**part.paths, **names}, note)
 
 
-def _name_elements(part: "SourcePart", columns: Collection[str], roles: set[str]) -> Iterator[tuple[str, str]]:
-    taken, yielded = {name.lower() for name in part.types}, False
+def _name_elements(part: "SourcePart", columns: list[str], role_names: Mapping[str, Collection[str]]) -> dict[str, str]:
+    """Return column of lists → name of the column with its elements."""
+    roles = {name for names in role_names.values() for name in names}
+    outer = [name for name in part.types if name not in columns]
+    # Where another column has the items, the lists are of users.
+    role = "user" if any(normalize_name(name) in role_names["item"] for name in outer) else "item"
+    taken = {name.lower() for name in part.types}
+    names: dict[str, str] = {}
     for column in columns:
         one = name_singular(column)
-        if not yielded and not {normalize_name(column), normalize_name(one)} & roles:
-            one = "item"
-        is_better = normalize_name(column) not in roles and normalize_name(one) in roles and one.lower() not in taken
-        yield column, one if is_better else column
-        yielded = True
+        if not names and not {normalize_name(column), normalize_name(one)} & set(role_names[role]):
+            one = role
+        is_better = normalize_name(one) in roles and one.lower() not in taken
+        names[column] = one if is_better and (not names or normalize_name(column) not in roles) else column
+        taken.add(names[column].lower())
+    return names
 
 
 def _replace_rows(

@@ -40,7 +40,9 @@ def unfold_events(
     if layout == "long":
         return flatten_structs(engine, part)
     if layout == "wide" or (layout is None and is_wide(part, given, role_names)):
-        return melt_matrix(_load_text(engine, part), given, role_names, is_given=layout is not None)
+        return melt_matrix(
+            _load_text(engine, flatten_structs(engine, part)), given, role_names, is_given=layout is not None
+        )
     if any(is_nested(column_type) for column_type in part.types.values()):
         return unnest_events(engine, part, given, role_names)
     part = part if "user" in given else name_behaviors(engine, part)
@@ -51,8 +53,12 @@ def unfold_events(
     if lists.impressions is not None:
         return read_impressions(engine, part, lists, given, role_names)
     assert lists.items is not None  # noqa: S101 - lists without impressions have items
-    split = split_cells(part, lists)
-    return _guess_numbers(engine, unnest_lists(engine, split, [lists.items, *lists.parallel], role_names))
+    note = (
+        f"{part.label}: the cells of the column {lists.items!r} were read as lists, and each element as one event. To keep each "
+        'cell as one id, pass layout="long".'
+    )
+    columns = [lists.items, *lists.parallel]
+    return _guess_numbers(engine, unnest_lists(engine, split_cells(part, lists), columns, role_names, note))
 
 
 def _load_text(engine: SqlEngine, part: SourcePart) -> SourcePart:

@@ -56,8 +56,12 @@ def melt_matrix(
         )
     is_text = part.form == "csv"
     column_type = "VARCHAR" if is_text else "DOUBLE"
-    cells = ", ".join(f"{quote_identifier(each)}::{column_type} AS {quote_identifier(each)}" for each in items)
-    columns = ", ".join(map(quote_identifier, items))
+    # Fields of one struct are named by the path to it: ratings.17.
+    prefixes = {each.partition(".")[0] for each in items if "." in each}
+    common = f"{prefixes.pop()}." if len(prefixes) == 1 and all("." in each for each in items) else ""
+    ids = {each: quote_identifier(each.removeprefix(common)) for each in items}
+    cells = ", ".join(f"{quote_identifier(each)}::{column_type} AS {name}" for each, name in ids.items())
+    columns = ", ".join(ids.values())
     source = f"SELECT {quote_identifier(user)} AS leanrec_user, {cells} FROM {part.scan}"
     melted = f"FROM ({source}) UNPIVOT (rating FOR item IN ({columns}))"
     scan = f"(SELECT leanrec_user AS {quote_identifier(name)}, item, rating {melted})"
