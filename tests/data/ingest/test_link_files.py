@@ -27,3 +27,37 @@ def test_a_missing_column_is_reported_with_the_argument() -> None:
         ingest(LOG, item_links=links)
     data, _ = ingest(LOG, item_links=links, columns={"item_links.tail": "odd"})
     assert data.item_links is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("users.csv", 'user_id,friends\nann,"bob, cleo"\nbob,ann\n'),
+        ("users.jsonl", '{"user_id": "ann", "friends": ["bob", "cleo"]}\n{"user_id": "bob", "friends": ["ann"]}\n'),
+        ("users.jsonl", '{"user_id": "ann", "friends": "bob, cleo"}\n{"user_id": "bob", "friends": "ann"}\n{"user_id": "dan", "friends": "None"}\n'),
+        ("x.net", "source_id:token\ttarget_id:token\nann\tbob\nann\tcleo\nbob\tann\n"),
+    ],
+)  # fmt: skip
+def test_lists_of_friends_are_links(name: str, text: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(text)
+    data, _ = ingest(LOG, user_links=tmp_path / name)
+    assert data.user_links is not None
+    people = data.user_links.people.ids
+    found = {(people[u], people[f]) for u, f in zip(data.user_links.user, data.user_links.friend, strict=True)}
+    assert found == {("ann", "bob"), ("ann", "cleo"), ("bob", "ann")}
+
+
+def test_lines_of_a_user_and_all_friends_are_links(tmp_path: Path) -> None:
+    (tmp_path / "trust.txt").write_text("1 2 3\n2 1\n3 1 2\n")
+    log = pd.DataFrame({"user": [1, 2], "item": [7, 8]})
+    data, _ = ingest(log, user_links=tmp_path / "trust.txt")
+    assert data.user_links is not None
+    assert len(data.user_links) == 5
+
+
+def test_a_list_of_friends_can_be_named(tmp_path: Path) -> None:
+    (tmp_path / "people.jsonl").write_text('{"who": "ann", "circle": ["bob", "cleo"]}\n')
+    columns = {"user_links.user": "who", "user_links.friend": "circle"}
+    data, _ = ingest(LOG, user_links=tmp_path / "people.jsonl", columns=columns)
+    assert data.user_links is not None
+    assert len(data.user_links) == 2

@@ -16,6 +16,7 @@ from leanrec.data.dataset import Dataset
 from leanrec.data.engine import SqlEngine, quote_identifier, to_table_column
 from leanrec.data.event_types import normalize_name
 from leanrec.data.ingest.csv_repair import copy_parts, count_rejected
+from leanrec.data.ingest.forms.unfold import unfold_events
 from leanrec.data.ingest.sources import Source, SourcePart, open_parts
 from leanrec.data.ingest.staging import id_expression
 from leanrec.data.links import ItemLinks, UserLinks
@@ -34,10 +35,10 @@ _NAMES: dict[str, dict[str, tuple[str, ...]]] = {
         "tail": ("tail", "object", "obj", "target", "to", "entity", "value", "tailid", "t", "o"),
     },
     "user_links": {
-        "user": ("user", "userid", "source", "from", "trustor", "truster", "trustorid", "follower", "followerid", "user1", "userid1", "u"),
+        "user": ("user", "userid", "source", "sourceid", "from", "trustor", "truster", "trustorid", "follower", "followerid", "user1", "userid1", "u"),
         "friend": (
             "friend", "friendid", "trustee", "trusteeid", "trusts", "trusted", "trustedid", "followee", "followeeid", "followed",
-            "target", "to", "contact", "user2", "userid2", "v",
+            "target", "targetid", "to", "contact", "user2", "userid2", "v",
         ),
         "weight": ("weight", "w", "trust", "trustvalue", "trustlevel", "strength", "value", "score"),
     },
@@ -165,6 +166,8 @@ def _load_rows(engine: SqlEngine, table: str, source: Source, given: Mapping[str
         for part in parts
     ):
         parts = open_parts(engine, source, name=f"{table}_plain", positions=True)
+    if table == "user_links":
+        parts = [_list_friends(engine, part, given) for part in parts]
     columns = [_find_link_columns(table, part, given) for part in parts]
 
     def copy_rows(read: Sequence[SourcePart]) -> list[int]:
@@ -182,6 +185,18 @@ def _load_rows(engine: SqlEngine, table: str, source: Source, given: Mapping[str
     return _LoadedLinks(parts[0].label, columns[0], sum(counts), count_rejected(engine, read), notes)
 
 
+def _list_friends(engine: SqlEngine, part: SourcePart, given: Mapping[str, str]) -> SourcePart:
+    """Return the table with one row for each friend, where its rows or cells list the friends of a user."""
+    roles = {"user": _NAMES["user_links"]["user"], "item": _NAMES["user_links"]["friend"]}
+    named = {"user": given.get("user_links.user"), "item": given.get("user_links.friend")}
+    part = unfold_events(engine, part, {role: column for role, column in named.items() if column}, roles, None)
+    if part.form == "csv" and part.file is None and part.names == ("user", "item"):
+        # Lines of a user and all friends of the user.
+        scan = f'(SELECT "user", item AS friend FROM {part.scan})'
+        part = dataclasses.replace(part, scan=scan, types={"user": "VARCHAR", "friend": "VARCHAR"})
+    return part
+
+
 def _find_link_columns(table: str, part: SourcePart, given: Mapping[str, str]) -> dict[str, str]:
     """Return role → column. Raises ColumnError."""
     by_name = {normalize_name(name): name for name in reversed(part.names)}
@@ -189,6 +204,7 @@ def _find_link_columns(table: str, part: SourcePart, given: Mapping[str, str]) -
     has_positions = part.form == "csv" and all(name.isdigit() for name in part.names)
     for position, (role, common) in enumerate(_NAMES[table].items(), 1):
         wanted = given.get(f"{table}.{role}")
+        wanted = part.paths.get(wanted or "", wanted)
         names = (str(position),) if has_positions else common
         names = names if wanted is None else (normalize_name(wanted),)
         column = next(

@@ -71,8 +71,10 @@ class _Survey:
         if self.brackets >= _NEARLY_ALL * self.cells:
             return _BRACKETS
         for mark in _DELIMITERS:
-            has_ids = self.many[mark] > 0 and self.ids[mark] >= _NEARLY_ALL * self.cells
-            if self.several[mark] * 2 >= self.cells and (certain or has_ids):
+            has_ids = self.ids[mark] >= _NEARLY_ALL * self.cells
+            # A name such as items or friends says that cells are lists, although many have one value.
+            share = 2 if not certain or (mark == " " and not has_ids) else 10
+            if self.several[mark] * share >= self.cells and (certain or (has_ids and self.many[mark] > 0)):
                 return mark
         return ""
 
@@ -183,7 +185,7 @@ def _split(column: str, delimiter: str) -> str:
     if delimiter == _BRACKETS:
         return f"try_cast({text} AS VARCHAR[])"
     mark = r"\s+" if delimiter == " " else rf"\s*[{delimiter}]\s*"
-    return f"list_filter(string_split_regex({text}, {quote_literal(mark)}), lambda x: x <> '')"
+    return f"list_filter(string_split_regex({text}, {quote_literal(mark)}), lambda x: lower(x) NOT IN ('', 'none', 'null', 'nan'))"
 
 
 def split_cells(part: "SourcePart", lists: CellLists) -> "SourcePart":

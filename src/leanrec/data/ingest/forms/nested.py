@@ -70,7 +70,7 @@ def find_role(
     if role in given:
         wanted = part.paths.get(given[role], given[role])
         return wanted if wanted in part.types else by_name.get(normalize_name(wanted))
-    common = next((by_name[name] for name in role_names[role] if name in by_name), None)
+    common = next((by_name[name] for name in role_names.get(role, ()) if name in by_name), None)
     return common or next((name for name in part.types if guess_role(name) == role), None)
 
 
