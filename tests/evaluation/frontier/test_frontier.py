@@ -111,6 +111,18 @@ def test_the_dictionary_survives_json(mixed: tuple[Frontier, Path]) -> None:
     assert plain["results"][1]["valid"] is None
 
 
+def test_the_description_counts_the_queries_that_the_quality_is_of(data: Dataset) -> None:
+    parts = split(data, "leave-one-out")
+    truth = parts.valid.ground_truth.copy()
+    truth.data[truth.indptr[0] : truth.indptr[3]] = 0
+    truth.eliminate_zeros()
+    valid = dataclasses.replace(parts.valid, ground_truth=truth)
+    found = run_frontier(data, [Popularity()], split=dataclasses.replace(parts, valid=valid))
+    assert found.results[0].valid is not None
+    assert found.results[0].valid.n_queries == 117
+    assert "117 validation and 120 test queries" in found.description
+
+
 def test_a_small_sample_gets_a_warning() -> None:
     few = make_dataset(n_users=8)
     assert any("are not reliable" in note for note in run_frontier(few, [Popularity()]).notes)

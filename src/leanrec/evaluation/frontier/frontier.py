@@ -220,9 +220,11 @@ def _track_candidates(candidates: Sequence[ModelCandidate], run: Run) -> Iterato
 
 def _describe_run(data: Dataset, parts: Split, run: Run) -> str:
     shape, train = data.shape, parts.train.shape
+    # Queries without ground truth are in no metric.
+    n_valid, n_test = (int((part.n_relevant > 0).sum()) for part in (parts.valid, parts.test))
     return (
         f"{shape.users:,} users, {shape.items:,} items, {shape.events:,} events; split {parts.how}: "
-        f"{train.events:,} events to fit on, {len(parts.valid):,} validation and {len(parts.test):,} test "
+        f"{train.events:,} events to fit on, {n_valid:,} validation and {n_test:,} test "
         f"queries. {run.n_threads()} threads on {platform.machine()}, "
         f"{format_bytes(psutil.virtual_memory().total)} of memory."
     )
