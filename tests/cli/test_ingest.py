@@ -112,3 +112,20 @@ def test_encoding_is_an_option(run: Any, tmp_path: Path) -> None:
     assert code == 2
     assert f"{log}, line 2: byte" in " ".join(err.split())
     assert "--encoding NAME" in err
+
+
+def test_a_known_data_set_is_named_by_a_flag_or_recognized(run: Any, tmp_path: Path) -> None:
+    rows = "".join(f"{u}::{(u + k) % 9}::{1 + k}::{1_600_000_000 + k}\n" for u in range(9) for k in range(5))
+    (tmp_path / "ratings.dat").write_text(rows)
+    (tmp_path / "movies.dat").write_text("".join(f"{i}::Film {i}::Drama\n" for i in range(9)))
+    code, out, _ = run("ingest", tmp_path, "--as", "movielens-1m", "--json")
+    assert code == 0
+    assert json.loads(out)["item_columns"] == ["title", "genres"]
+    code, out, _ = run("ingest", tmp_path)
+    assert code == 0
+    assert "pass --as none" in out.replace("\n", " ")
+    code, _, err = run("ingest", tmp_path, "--as", "none")
+    assert code == 2
+    code, _, err = run("ingest", tmp_path, "--as", "movielens-2m")
+    assert code == 2
+    assert "Did you mean 'movielens-1m'" in err

@@ -120,6 +120,16 @@ class DataOptions:
         str | None,
         typer.Option(help="Social links: a table of user, friend and optionally weight.", rich_help_panel=_DATA),
     ] = None
+    known_as: Annotated[
+        str | None,
+        typer.Option(
+            "--as",
+            help="The folder is this known data set (see the guide to data sets), or one declared in a .toml file. "
+            "Default: recognized by its files; none = read as any other.",
+            metavar="NAME",
+            rich_help_panel=_DATA,
+        ),
+    ] = None
     column: Annotated[
         list[str] | None,
         typer.Option(
@@ -169,6 +179,13 @@ class DataOptions:
             rich_help_panel=_DATA,
         ),
     ] = True
+    max_bot_share: Annotated[
+        float,
+        typer.Option(
+            help="Keep users with implausibly many events, with a warning, where they have more than this share of all events.",
+            rich_help_panel=_DATA,
+        ),
+    ] = CleaningRules().max_bot_share
     max_events_per_day: Annotated[
         int | None,
         typer.Option(help="Treat a user with more events than this on one day as a bot.", rich_help_panel=_DATA),
@@ -189,6 +206,23 @@ class DataOptions:
             rich_help_panel=_DATA,
         ),
     ] = False
+    delimiter: Annotated[
+        str | None,
+        typer.Option(
+            help="Text between two fields, e.g. '::', '|' or '\\t'. Default: found for each file.", rich_help_panel=_DATA
+        ),
+    ] = None
+    names: Annotated[
+        str | None,
+        typer.Option(
+            help="Columns of a log without a line of names, in their order, e.g. user,item,rating,time.",
+            rich_help_panel=_DATA,
+        ),
+    ] = None
+    item_names: Annotated[
+        str | None, typer.Option(help="The same for --items, e.g. item,title,genres.", rich_help_panel=_DATA)
+    ] = None
+    user_names: Annotated[str | None, typer.Option(help="The same for --users.", rich_help_panel=_DATA)] = None
     layout: Annotated[
         str | None,
         typer.Option(
@@ -226,9 +260,14 @@ class DataOptions:
             "time_format": self.time_format,
             "encoding": self.encoding,
             "layout": self.layout,
+            "delimiter": self.delimiter,
+            "names": self.names,
+            "item_names": self.item_names,
+            "user_names": self.user_names,
             "item_links": self.item_links,
             "user_links": self.user_links,
             "allow_rejects": self.allow_rejects,
+            "known_as": self.known_as,
         }
 
     def open_data(self, sources: list[str], run: Run) -> IngestResult:
@@ -248,6 +287,8 @@ class DataOptions:
             users=None,
             item_links=None,
             user_links=None,
+            item_names=None,
+            user_names=None,
             drop_outliers=False,
             min_user_events=1,
             min_item_events=1,
@@ -259,7 +300,7 @@ class DataOptions:
         arguments = plain.to_ingest_arguments([source])
         held_out = open_dataset(**arguments, like=None if is_dataset(arguments["source"]) else like, run=run)
         if held_out.report.rejected:
-            for line in held_out.report.summarize(n_warnings=0):
+            for line in held_out.report.summarize(n_lines=2):
                 output.print_note(line)
         return held_out
 
@@ -275,6 +316,7 @@ class DataOptions:
             rating_range=None if self.rating_range is None else _parse_range("--rating-range", self.rating_range),
             no_rating=tuple(self.no_rating) if self.no_rating else None,
             bot_sigmas=default.bot_sigmas if self.drop_outliers else None,
+            max_bot_share=self.max_bot_share,
             max_per_day=self.max_events_per_day,
             outlier_sigmas=default.outlier_sigmas if self.drop_outliers else None,
         )

@@ -8,24 +8,25 @@ more than one row, and written to memory, or to mapped files where memory is sho
 import contextlib
 import dataclasses
 import math
-import shutil
-import tempfile
+import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from leanrec import artifacts
 from leanrec.data.conventions import LogConventions
 from leanrec.data.dataset import Dataset
-from leanrec.data.engine import SqlEngine, open_engine
+from leanrec.data.datasets.known import KnownDataset, find_known, recognize
+from leanrec.data.engine import SqlEngine, make_scratch, open_engine
 from leanrec.data.event_types import find_later_types
-from leanrec.data.ingest.block_rules import describe_largest, reject_events
+from leanrec.data.ingest.block_rules import describe_largest, describe_spared_bots, reject_events
 from leanrec.data.ingest.cleaning import CleaningRules
 from leanrec.data.ingest.csv_repair import count_rejected
 from leanrec.data.ingest.encoding import EncodedLog, encode_log, find_ids, make_dictionary
+from leanrec.data.ingest.forms.headers import read_delimiter, read_names
 from leanrec.data.ingest.forms.lines import check_layout
 from leanrec.data.ingest.link_files import add_links, read_links
 from leanrec.data.ingest.meaning.id_forms import IdForms
@@ -38,7 +39,7 @@ from leanrec.data.ingest.side_tables import SideTables, choose_ids, open_side_ta
 from leanrec.data.ingest.sources import Source, describe_source
 from leanrec.data.ingest.staging import LogProfile, StagedLog, find_example, stage_log, validate_rows
 from leanrec.data.ingest.text_files import check_encoding
-from leanrec.data.ingest.timestamps import FORMS, TimeFormat, is_number
+from leanrec.data.ingest.timestamps import FORMS, TimeFormat
 from leanrec.data.time_kind import TimeKind
 from leanrec.errors import ArtifactError, DataError, SettingError, SourceError
 from leanrec.run import Run
@@ -50,6 +51,10 @@ __all__ = ["IngestResult", "ingest", "is_dataset", "open_dataset"]
 _EXAMPLE_SHARE = 0.01
 _WITH_EXAMPLE = ("time not understood", "rating is not a finite number", "weight is not a finite number")
 _IMPOSSIBLE_TIME = "time before 1990 or in the future"
+_NOT_USED = re.compile(r"Not used: (?P<name>.+?) \((?P<what>.*)\)\.", re.DOTALL)
+
+# Arguments that say how the text of a log is read.
+_READING = ("time_format", "encoding", "layout", "delimiter", "names", "item_names", "user_names")
 
 
 class IngestResult(NamedTuple):
@@ -78,6 +83,9 @@ class _IngestTask:
     allow_rejects: bool
     like: Dataset | None
     layout: str | None
+    delimiter: str | None
+    names: Mapping[str, tuple[str, ...]]
+    known_note: str
     run: Run
 
     def __post_init__(self) -> None:
@@ -101,6 +109,8 @@ class _IngestTask:
             self.time_format,
             self.encoding,
             self.layout,
+            self.delimiter,
+            self.names or None,
             self.item_links,
             self.user_links,
         )
@@ -156,6 +166,11 @@ def ingest(
     allow_rejects: bool = False,
     like: Dataset | None = None,
     layout: str | None = None,
+    delimiter: str | None = None,
+    names: str | Sequence[str] | None = None,
+    item_names: str | Sequence[str] | None = None,
+    user_names: str | Sequence[str] | None = None,
+    known_as: str | Path | None = None,
     out: str | Path | None = None,
     run: Run = Run(),
 ) -> IngestResult:
@@ -192,6 +207,14 @@ def ingest(
         layout: "long" (each row is an event), "adjacency" (each line is a user and the items of the user), "sequences" (each
             line has the items of one user), "blocks" (``item:`` before the lines of the item) or "wide" (a column for each
             item). None: found from the first rows, which the report then says.
+        delimiter: text between two fields of delimited text, such as "::", "|" or "\\t"; a blank is any number of blanks and
+            tabs. None: found for each file, as the one that gives the same number of fields on most lines.
+        names: names of the columns of a log without a line of names, in their order: a list, or a text with commas.
+        item_names: the same for ``items``.
+        user_names: the same for ``users``.
+        known_as: the source is the folder of a known data set (``list_known``), or of one that a .toml file declares; arguments
+            take precedence over its declaration. None: a folder is recognized where its files leave no doubt and no argument
+            says how to read them, which the report then tells; "none" reads it as any other folder.
         out: folder to save the data set and its report to, for ``open_dataset``. It is written atomically, and replaces
             an older data set there.
         run: threads and memory. Events that do not fit the memory are mapped from files.
@@ -206,12 +229,9 @@ def ingest(
 
     Cost: O(E log E) time; about 25 bytes per event for the result, and as much again, on disk if necessary, for the sort.
     """
-    path = None if quarantine is None else Path(quarantine)
-    named = dict(columns or {})
-    more = (item_links, user_links, allow_rejects, like, layout, run)
-    task = _IngestTask(
-        source, items, users, named, event_weights, positive_from, cleaning, path, time_format, encoding, *more
-    )
+    arguments = dict(locals())
+    arguments.pop("out")
+    task = _make_task(**arguments)
     if out is None:
         return _run_ingest(task, None)
     target = Path(out)
@@ -238,6 +258,11 @@ def open_dataset(
     allow_rejects: bool = False,
     like: Dataset | None = None,
     layout: str | None = None,
+    delimiter: str | None = None,
+    names: str | Sequence[str] | None = None,
+    item_names: str | Sequence[str] | None = None,
+    user_names: str | Sequence[str] | None = None,
+    known_as: str | Path | None = None,
     run: Run = Run(),
 ) -> IngestResult:
     """Open a data set saved by ``ingest(…, out=folder)``, or anything that ``ingest`` reads, with the same options.
@@ -245,12 +270,7 @@ def open_dataset(
     Large arrays of a saved data set are mapped, not read. Raises ArtifactError if it does not verify, and SettingError for
     options that would change a saved data set.
     """
-    path = None if quarantine is None else Path(quarantine)
-    named = dict(columns or {})
-    more = (item_links, user_links, allow_rejects, like, layout, run)
-    task = _IngestTask(
-        source, items, users, named, event_weights, positive_from, cleaning, path, time_format, encoding, *more
-    )
+    task = _make_task(**locals())
     if not is_dataset(source):
         return _run_ingest(task, None)
     if not task.is_default:
@@ -261,6 +281,59 @@ def open_dataset(
     data = artifacts.load(source, Dataset, mapped=True)
     report = artifacts.read_manifest(source).get("provenance", {}).get("report")
     return IngestResult(data, describe_dataset(data) if report is None else report_from_dict(report))
+
+
+def _make_task(
+    *,
+    source: Source,
+    known_as: str | Path | None,
+    cleaning: CleaningRules,
+    columns: Mapping[str, str] | None,
+    quarantine: str | Path | None,
+    delimiter: str | None,
+    names: str | Sequence[str] | None,
+    item_names: str | Sequence[str] | None,
+    user_names: str | Sequence[str] | None,
+    **others: Any,
+) -> _IngestTask:
+    """Return the checked arguments, completed by the declaration of a known data set."""
+    given = {**others, "delimiter": delimiter, "names": names, "item_names": item_names, "user_names": user_names}
+    is_open = not columns and all(given[name] is None for name in (*_READING, "items", "users", "item_links", "user_links"))
+    known, note = None, ""
+    if known_as is not None:
+        known = None if str(known_as) == "none" else find_known(known_as)
+    elif is_open and (known := recognize(source)) is not None:
+        note = f'Read as the known data set {known.name} ({known.about}). To read it as any other folder, pass known_as="none".'
+    if known is not None and not is_dataset(source):
+        source, cleaning, columns, given = _apply_known(known, source, cleaning, columns or {}, given)
+    texts = [given.pop(name) for name in ("names", "item_names", "user_names")]
+    return _IngestTask(
+        source=source,
+        cleaning=cleaning,
+        columns=dict(columns or {}),
+        quarantine=None if quarantine is None else Path(quarantine),
+        delimiter=read_delimiter(given.pop("delimiter")),
+        names=read_names(*texts),
+        known_note=note,
+        **given,
+    )
+
+
+def _apply_known(
+    known: KnownDataset, source: Source, cleaning: CleaningRules, columns: Mapping[str, str], given: Mapping[str, Any]
+) -> tuple[Source, CleaningRules, dict[str, str], dict[str, Any]]:
+    """Return source, cleaning, columns and other arguments, with what the declaration says where nothing is given."""
+    if not isinstance(source, str | Path):
+        raise SettingError(f"known_as needs a folder or a file. Got {describe_source(source)}.")
+    declared = known.to_arguments(Path(source).expanduser())
+    source = declared.pop("source")
+    columns = declared.pop("columns", {}) | dict(columns)
+    rules = {name: declared.pop(name) for name in ("no_rating", "rating_range") if name in declared}
+    rules = {name: tuple(value) if isinstance(value, list) else value for name, value in rules.items()}
+    cleaning = dataclasses.replace(cleaning, **{name: rules[name] for name in rules if getattr(cleaning, name) is None})
+    if unknown := sorted(declared.keys() - given.keys()):
+        raise SettingError(f"The settings of {known.name} must be arguments of ingest. Got {unknown[0]!r}.")
+    return source, cleaning, columns, {name: declared.get(name) if value is None else value for name, value in given.items()}
 
 
 def is_dataset(source: Source) -> bool:
@@ -275,15 +348,13 @@ def _sibling_folder(target: Path) -> Iterator[Path]:
         raise ArtifactError(
             f"{target} exists and is not a leanrec artifact, so it is not replaced. Choose another path."
         )
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{target.name}-events-", dir=target.parent))
-    except OSError as error:
-        raise ArtifactError(f"Cannot write {target}: {error.strerror or error}. Nothing was changed there.") from error
-    try:
+    with contextlib.ExitStack() as stack:
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            folder = stack.enter_context(make_scratch(f".{target.name}-events-", target.parent))
+        except OSError as error:
+            raise ArtifactError(f"Cannot write {target}: {error.strerror or error}. Nothing was changed there.") from error
         yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -337,8 +408,13 @@ class _ReadLog:
 def _run_ingest(task: _IngestTask, folder: Path | None) -> IngestResult:
     began = time.perf_counter()
     task, settled = task.settle(), task.conventions
-    with open_engine(task.run, encoding=task.encoding) as engine, _show_progress(task.run) as show:
+    with open_engine(
+        task.run, encoding=task.encoding, delimiter=task.delimiter, names=task.names
+    ) as engine, _show_progress(task.run) as show:
+        engine.allow_rejects = task.allow_rejects
         show(f"Opening {describe_source(task.source)}")
+        if task.known_note:
+            engine.facts.warn(task.known_note)
         schema = read_schema(engine, task.source, task.columns, settled.columns, task.layout)
         tables = open_side_tables(engine, task.items, task.users, schema.columns, task.columns)
         schema, tables = choose_ids(engine, schema, tables, task.columns)
@@ -363,13 +439,13 @@ def _run_ingest(task: _IngestTask, folder: Path | None) -> IngestResult:
     facts = engine.facts
     report = dataclasses.replace(
         report,
-        understood=facts.understood,
+        understood=facts.understood | _describe_times(report, facts.understood),
         unused_columns=facts.unused_columns,
         joins=facts.joins,
         skipped_files=facts.skipped_files,
         rejected_in_tables={**report.rejected_in_tables, **links.rejected},
         columns={**report.columns, **links.columns},
-        warnings=(*report.warnings, *facts.warnings, *links.notes, *notes),
+        warnings=(*facts.warnings, *report.warnings, *links.notes, *notes),
         seconds=time.perf_counter() - began,
     )
     return IngestResult(data, report)
@@ -415,7 +491,7 @@ def _index_log(
     if not has_clock and data.time_kind is TimeKind.TIMESTAMP:
         # An order by the name of its column, or times before 1990.
         data = dataclasses.replace(data, time_kind=TimeKind.COMPARABLE)
-    _add_default_facts(engine, read, data)
+    _add_default_facts(engine, read)
     report = counter.to_report(
         source=data.source,
         event_types=log.event_types,
@@ -450,20 +526,23 @@ def _settle_conventions(task: _IngestTask, read: _ReadLog, log: EncodedLog) -> L
     )
 
 
-def _add_default_facts(engine: SqlEngine, read: _ReadLog, data: Dataset) -> None:
+def _describe_times(report: DataReport, understood: Mapping[str, str]) -> dict[str, str]:
+    """Return how the times were understood, with the first and the last day."""
+    if "time" not in understood or report.start is None or report.end is None:
+        return {}
+    return {"time": f"{understood['time']}, {report.start[:10]} to {report.end[:10]}"}
+
+
+def _add_default_facts(engine: SqlEngine, read: _ReadLog) -> None:
     """Tell how ratings and times were understood, and which columns were not used, where no earlier step has said so."""
     facts = engine.facts
     if read.profile.scale is not None:
         facts.understood.setdefault("rating", "{:g} to {:g}".format(*read.profile.scale))
     if read.staged.has("time"):
-        facts.understood.setdefault("time", "seconds since 1970" if read.profile.has_clock else "an order")
-    for part, columns in zip(read.staged.parts, read.schema.columns, strict=True):
-        used = {*columns.to_dict().values(), *columns.content}
-        if data.item_table is not None:
-            used |= set(data.item_table.columns)
-        for name in part.names:
-            if name not in used:
-                facts.unused_columns.setdefault(name, "numbers" if is_number(part.types[name]) else "text")
+        facts.understood.setdefault("time", "timestamps" if read.profile.has_clock else "an order")
+    for note in read.list_notes():
+        if found := _NOT_USED.fullmatch(note):
+            facts.unused_columns.setdefault(found["name"], found["what"])
 
 
 def _make_dictionaries(engine: SqlEngine, staged: StagedLog, tables: SideTables) -> tuple[bool, bool]:
@@ -500,6 +579,8 @@ def _list_warnings(
     if later := find_later_types(list(log.event_types), task.event_weights):
         names = ", ".join(f"{name} {weight:g}" for name, weight in later.items())
         yield f"No event of the log has the type of these weights, which are kept for later events: {names}."
+    if note := describe_spared_bots(log, task.cleaning):
+        yield note
     for counted, ids in ((counter.of_user, data.users), (counter.of_item, data.items)):
         if note := describe_largest(counted, ids):
             yield note

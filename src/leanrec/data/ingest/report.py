@@ -18,7 +18,7 @@ __all__ = ["DataReport", "EventCounter", "describe_dataset", "global_rules_note"
 
 _TOP_PERCENT = (1, 2, 5, 10, 20, 30, 50, 80, 100)
 _MAX_BARS = 40
-_MAX_LISTED = 8
+_MAX_LISTED = 4
 _DAY = 86_400
 _FIRST_TIMESTAMP = 631_152_000  # 1990-01-01
 _BLOCK = 1_000_000
@@ -104,11 +104,11 @@ class DataReport:
     quarantine: str | None = None
     seconds: float = 0.0
 
-    def summarize(self, n_warnings: int = 3) -> tuple[str, ...]:
+    def summarize(self, n_lines: int = 6) -> tuple[str, ...]:
         """Return the reading in a few lines: columns and what they mean, rejected rows, what was not used, and warnings.
 
         Args:
-            n_warnings: warnings to list; the last line counts the others.
+            n_lines: the most lines; the last one counts the warnings that are not listed.
         """
         log = next(iter(self.columns.values()), {})
         roles = (
@@ -127,9 +127,13 @@ class DataReport:
                 lines.append(f"{label}: {', '.join(shown)}{more}.")
         if self.joins:
             lines.append(" ".join(f"{table[:1].upper()}{table[1:]}: {what} matched." for table, what in self.joins.items()))
-        lines += self.warnings[:n_warnings]
-        if len(self.warnings) > n_warnings:
-            lines.append(f"And {len(self.warnings) - n_warnings} more to check, in the data report.")
+        # A split tells what the rules of the whole log mean for it; unused columns have a line of their own.
+        told = global_rules_note(self.rejected)
+        warnings = [each for each in self.warnings if each != told and not each.startswith("Not used: ")]
+        n_listed = len(warnings) if len(lines) + len(warnings) <= n_lines else max(0, n_lines - 1 - len(lines))
+        lines += warnings[:n_listed]
+        if len(warnings) > n_listed:
+            lines.append(f"And {len(warnings) - n_listed} more to check, in the data report (leanrec ingest).")
         return tuple(lines)
 
     def to_dict(self) -> dict[str, Any]:
