@@ -71,6 +71,8 @@ def test_blocks_have_their_item_in_the_line_above(tmp_path: Path) -> None:
         "user,item\n1,2\n",
         "a:\n",
         "u:1,2\nu:2,3\nu:3,4\n",
+        "a:\ni1 5\nb:\ni2 4\n",
+        "1,2,3\n2,3\n3,4,5\n",
     ],
 )
 def test_lines_with_columns_stay(tmp_path: Path, text: str) -> None:
@@ -84,3 +86,18 @@ def test_an_unknown_layout_is_refused() -> None:
         check_layout(layout)
     with pytest.raises(SettingError, match=r"long, adjacency, .* Got 'tall'"):
         check_layout("tall")
+
+
+def test_other_blocks_are_read_where_the_layout_and_the_columns_are_given(tmp_path: Path) -> None:
+    (tmp_path / "users.txt").write_text("ann:\ni1 5\ni2 4\nbob:\ni1 3\n")
+    columns = {"user": "block", "item": "1", "rating": "2"}
+    data, _ = leanrec.ingest(tmp_path / "users.txt", layout="blocks", columns=columns)
+    assert (data.users.ids.tolist(), data.items.ids.tolist()) == (["ann", "bob"], ["i1", "i2"])
+    assert data.events.rating is not None
+    assert data.events.rating.tolist() == [5, 4, 3]
+
+
+def test_lists_with_commas_are_adjacency_where_their_lengths_differ(tmp_path: Path) -> None:
+    (tmp_path / "lists.csv").write_text("0,5,3\n1,3\n2,9,5,3\n")
+    data, _ = leanrec.ingest(tmp_path / "lists.csv")
+    assert (history(data, 0), history(data, 2)) == ([5, 3], [9, 5, 3])

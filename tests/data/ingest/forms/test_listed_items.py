@@ -25,7 +25,15 @@ def history(data: leanrec.Dataset, user: object) -> list[object]:
 
 
 @pytest.mark.parametrize(
-    "cells", [["7 3 5", "3 9"], ["7,3,5", "3,9"], ["7|3|5", "3|9"], ["[7, 3, 5]", "[3, 9]"], ["7;3;5", "3;9"]]
+    "cells",
+    [
+        ["7 3 5", "3 9"],
+        ["7,3,5", "3,9"],
+        ["7|3|5", "3|9"],
+        ["[7, 3, 5]", "[3, 9]"],
+        ["7;3;5", "3;9"],
+        ["[7 3 5]", "[3 9]"],
+    ],
 )
 @pytest.mark.parametrize("name", ["item", "items", "history"])
 def test_cells_of_ids_are_lists(tmp_path: Path, cells: list[str], name: str) -> None:

@@ -1,5 +1,6 @@
 """Values in the types of other systems become plain text, numbers and times."""
 
+import dataclasses
 import datetime
 import json
 import uuid
@@ -86,9 +87,28 @@ def test_words_are_no_numbers(tmp_path: Path) -> None:
     with open_engine(Run()) as engine:
         part = open_parts(engine, tmp_path / "log.csv")[0]
         assert not holds_numbers(engine, part, "rating")
-        assert holds_numbers(engine, part, "other")
+        assert holds_numbers(engine, dataclasses.replace(part, types=dict.fromkeys(part.types, "VARCHAR")), "other")
         texts = "(VALUES ('5'), (' Yes '), ('FALSE'), ('good'))"
         rows = engine.fetch_rows(f"SELECT {number_of_text('x', 'DOUBLE')} FROM {texts} AS t(x)")
         assert [row[0] for row in rows] == [5, 1, 0, None]
     with pytest.raises(ColumnError, match="must be a number"):
         leanrec.ingest(tmp_path / "log.csv", columns={"rating": "rating"})
+
+
+def test_a_column_of_likes_is_a_label(tmp_path: Path) -> None:
+    rows = [{"user": i, "item": i, "liked": i % 2 == 0} for i in range(6)]
+    (tmp_path / "log.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    data, report = leanrec.ingest(tmp_path / "log.jsonl")
+    assert {name: facts["events"] for name, facts in report.event_types.items()} == {"like": 3, "impression": 3}
+    assert int((data.events.weight > 0).sum()) == 3
+
+
+def test_numbers_and_text_in_one_column_of_json_are_numbers(tmp_path: Path) -> None:
+    ratings = ["N/A", "4.5", 4, 3, "2"]
+    (tmp_path / "log.jsonl").write_text(
+        "".join(f"{json.dumps({'user': i, 'item': i, 'rating': r})}\n" for i, r in enumerate(ratings))
+    )
+    data, report = leanrec.ingest(tmp_path / "log.jsonl")
+    assert data.events.rating is not None
+    assert data.events.rating.tolist() == [4.5, 4, 3, 2]
+    assert report.rejected == {"rating is not a finite number": 1}

@@ -46,3 +46,19 @@ def test_a_matrix_needs_items(tmp_path: Path) -> None:
     (tmp_path / "matrix.csv").write_text("user\nann\nbob\n")
     with pytest.raises(SourceError, match="a column for each item"):
         leanrec.ingest(tmp_path / "matrix.csv", layout="wide")
+
+
+@pytest.mark.parametrize("first", ["userId", "", "u"])
+def test_item_ids_that_are_numbers_are_names(tmp_path: Path, first: str) -> None:
+    (tmp_path / "matrix.csv").write_text(f"{first},11,12,13\n0,5,,3\n1,,4,\n2,1,,\n")
+    data, _ = leanrec.ingest(tmp_path / "matrix.csv", layout="wide")
+    expected = {(0, 11, 5.0), (0, 13, 3.0), (1, 12, 4.0), (2, 11, 1.0)}
+    assert rated(data) == expected
+    if first:
+        assert rated(leanrec.ingest(tmp_path / "matrix.csv").data) == expected
+
+
+def test_a_matrix_of_numbers_alone_has_no_names(tmp_path: Path) -> None:
+    (tmp_path / "matrix.csv").write_text("7,5,,3\n8,,4,\n9,1,,\n")
+    data, _ = leanrec.ingest(tmp_path / "matrix.csv", layout="wide")
+    assert rated(data) == {(7, 2, 5.0), (7, 4, 3.0), (8, 3, 4.0), (9, 2, 1.0)}

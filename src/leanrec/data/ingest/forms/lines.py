@@ -23,8 +23,9 @@ LAYOUTS = ("long", "adjacency", "sequences", "blocks", "wide")
 _HEAD = 65_536
 _BUFFER = 16_000_000
 _MIN_LINES = 3
-_NUMBERS = re.compile(r"\d+(?:[ \t]\d+)*[ \t]*")
+_NUMBERS = re.compile(r"\d+(?:[ \t]\d+)*[ \t]*|\d+(?:,\d+)*")
 _BLOCK_ID = re.compile(r"[^\s,;:]+:")
+_BLOCK_LINE = re.compile(r"[^\s,;:]+:?|\d+,\d+(?:\.\d+)?,\d{4}-\d{2}-\d{2}")
 _RATED = re.compile(r"\d+,\d+(?:\.\d+)?,\d{4}-\d{2}-\d{2}")
 
 
@@ -70,7 +71,9 @@ def open_lines(path: Path, layout: str | None, label: str) -> LineTable | None:
     values = "list_filter(string_split_regex(trim(line), '[\\s,;]+'), lambda x: x <> '')"
     if found == "blocks":
         return _read_blocks(
-            scan, lines, f"{label}: each line that ends in a colon was read as the item of the lines below it.{how}"
+            scan,
+            lines,
+            f"{label}: each line that ends in a colon was read as the id of the block of lines below it.{how}",
         )
     if found == "adjacency":
         rows = f"(SELECT rtrim(v[1], ':') AS \"user\", unnest(v[2:]) AS item FROM (SELECT {values} AS v FROM {scan} WHERE line IS NOT NULL))"
@@ -102,13 +105,15 @@ def _find_layout(lines: Sequence[str], label: str) -> str | None:
     """Return the layout that the first lines show without doubt; None for lines with columns."""
     if len(lines) < _MIN_LINES:
         return None
-    if _BLOCK_ID.fullmatch(lines[0].strip()) and all(_is_block_line(line.strip()) for line in lines):
+    if _BLOCK_ID.fullmatch(lines[0].strip()) and all(_BLOCK_LINE.fullmatch(line.strip()) for line in lines):
         return "blocks"
     if not all(_NUMBERS.fullmatch(line) for line in lines):
         return None
-    values = [line.split() for line in lines]
+    has_commas = any("," in line for line in lines)
+    values = [line.replace(",", " ").split() for line in lines]
     lengths = {len(each) for each in values}
-    if len(lengths) == 1 or max(lengths) < _MIN_LINES:
+    # Damaged lines of delimited text have two lengths.
+    if len(lengths) <= 1 + has_commas or max(lengths) < _MIN_LINES:
         return None
     users = [int(each[0]) for each in values]
     if all(before < after for before, after in itertools.pairwise(users)):
@@ -120,23 +125,24 @@ def _find_layout(lines: Sequence[str], label: str) -> str | None:
     )
 
 
-def _is_block_line(line: str) -> bool:
-    return bool(_BLOCK_ID.fullmatch(line)) or ":" not in line.partition(",")[0]
-
-
 def _read_blocks(scan: str, lines: Sequence[str], note: str) -> LineTable:
-    """Return the fields of the lines below each id. Netflix's ``user,rating,date`` is known; other fields have numbers."""
+    """Return the fields of the lines below each id.
+
+    The id is the item where the lines hold a user, or Netflix's ``user,rating,date``. Otherwise the column of the id is
+    ``block``, and the others have numbers.
+    """
     rows = [line.strip() for line in lines if not line.strip().endswith(":")]
-    n_fields = max((line.count(",") + 1 for line in rows), default=1)
-    names = [str(number) for number in range(1, n_fields + 1)]
+    mark = next((each for each in (",", "\t", " ") if any(each in line for line in rows)), ",")
+    n_fields = max((line.count(mark) + 1 for line in rows), default=1)
+    names = ["block", *map(str, range(1, n_fields + 1))]
     if rows and all(_RATED.fullmatch(line) for line in rows):
-        names = ["user", "rating", "date"]
+        names = ["item", "user", "rating", "date"]
     elif n_fields == 1:
-        names = ["user"]
-    fields = ", ".join(f"nullif(trim(f[{i}]), '') AS {quote_identifier(name)}" for i, name in enumerate(names, 1))
+        names = ["item", "user"]
+    fields = ", ".join(f"nullif(trim(f[{i}]), '') AS {quote_identifier(name)}" for i, name in enumerate(names[1:], 1))
     head = "CASE WHEN line LIKE '%:' THEN line[:-2] END"
     trimmed = f"SELECT rtrim(line) AS line FROM {scan} WHERE line IS NOT NULL"
     block = f"SELECT line, last_value({head} IGNORE NULLS) OVER (ROWS UNBOUNDED PRECEDING) AS block FROM ({trimmed})"
-    split = f"SELECT block, string_split(line, {quote_literal(',')}) AS f FROM ({block}) WHERE line NOT LIKE '%:'"
-    types = {"item": "VARCHAR"} | {name: "DOUBLE" if name == "rating" else "VARCHAR" for name in names}
-    return LineTable(f"(SELECT block AS item, {fields} FROM ({split}))", types, note)
+    split = f"SELECT block, string_split(line, {quote_literal(mark)}) AS f FROM ({block}) WHERE line NOT LIKE '%:'"
+    types = {name: "DOUBLE" if name == "rating" else "VARCHAR" for name in names}
+    return LineTable(f"(SELECT block AS {names[0]}, {fields} FROM ({split}))", types, note)

@@ -22,6 +22,7 @@ _DELIMITERS = (";", "|", ",", " ")
 _ID = r"[A-Za-z_]{0,8}[-_:.]?[0-9][A-Za-z0-9_]*"
 _NEARLY_ALL = 0.98
 _BRACKETS = "["
+_QUOTES = quote_literal("'\"")
 _BEHAVIORS = ("impression", "user", "time", "history", "impressions")
 _IMPRESSIONS = r"\s*\S+-[01](\s+\S+-[01])*\s*"
 
@@ -183,7 +184,10 @@ def _split(column: str, delimiter: str) -> str:
     """SQL: the values of a cell as a list of text."""
     text = f"trim({quote_identifier(column)})"
     if delimiter == _BRACKETS:
-        return f"try_cast({text} AS VARCHAR[])"
+        # NumPy prints lists without commas.
+        spaced = f"NOT contains({text}, ',') AND contains({text}, ' ')"
+        words = rf"list_transform(string_split_regex(trim({text}, '[] '), '\s+'), lambda x: trim(x, {_QUOTES}))"
+        return f"CASE WHEN {spaced} THEN {words} ELSE try_cast({text} AS VARCHAR[]) END"
     mark = r"\s+" if delimiter == " " else rf"\s*[{delimiter}]\s*"
     return f"list_filter(string_split_regex({text}, {quote_literal(mark)}), lambda x: lower(x) NOT IN ('', 'none', 'null', 'nan'))"
 

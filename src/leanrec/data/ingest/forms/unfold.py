@@ -7,7 +7,7 @@ from leanrec.data.engine import SqlEngine, quote_identifier
 from leanrec.data.ingest.csv_repair import copy_parts
 from leanrec.data.ingest.forms.listed_items import find_cell_lists, name_behaviors, read_impressions, split_cells
 from leanrec.data.ingest.forms.nested import flatten_structs, is_nested, unnest_events, unnest_lists
-from leanrec.data.ingest.forms.wide import is_wide, melt_matrix
+from leanrec.data.ingest.forms.wide import is_wide, melt_matrix, take_header
 from leanrec.data.ingest.sources import SourcePart
 
 __all__ = ["unfold_events"]
@@ -39,6 +39,8 @@ def unfold_events(
     """
     if layout == "long":
         return flatten_structs(engine, part)
+    if layout in {None, "wide"}:
+        part = take_header(part, role_names, is_given=layout is not None)
     if layout == "wide" or (layout is None and is_wide(part, given, role_names)):
         return melt_matrix(
             _load_text(engine, flatten_structs(engine, part)), given, role_names, is_given=layout is not None

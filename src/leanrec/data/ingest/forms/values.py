@@ -9,7 +9,7 @@ from leanrec.data.engine import SqlEngine, quote_identifier
 if TYPE_CHECKING:
     from leanrec.data.ingest.sources import SourcePart
 
-__all__ = ["convert_columns", "holds_numbers", "number_of_text"]
+__all__ = ["convert_columns", "holds_numbers", "number_of_text", "text_expression"]
 
 _SAMPLE = 1000
 _DECIMAL = re.compile(r"DECIMAL\((\d+),\s*(\d+)\)")
@@ -61,6 +61,11 @@ def _decode_bytes(engine: SqlEngine, part: "SourcePart", column: str) -> str:
     return digits if text else f"coalesce(try(decode({column})), {digits})"
 
 
+def text_expression(column: str, column_type: str) -> str:
+    """SQL: a column as text. A cast of JSON to text keeps the quotation marks."""
+    return f"({quote_identifier(column)} ->> '$')" if column_type == "JSON" else quote_identifier(column)
+
+
 def number_of_text(column: str, number_type: str) -> str:
     """SQL: a number or a truth value that is written as text; NULL for other text."""
     true, false = (", ".join(f"'{word}'" for word in words) for words in (_TRUE, _FALSE))
@@ -71,8 +76,11 @@ def number_of_text(column: str, number_type: str) -> str:
 
 def holds_numbers(engine: SqlEngine, part: "SourcePart", column: str) -> bool:
     """Whether most of the first values of a column of text are numbers or truth values."""
-    scan, quoted = part.scan if part.file is None else part.file.preview_scan(), quote_identifier(column)
-    sample = f"SELECT {quoted} AS x FROM {scan} WHERE {quoted} IS NOT NULL LIMIT {_SAMPLE}"
+    if part.types[column] not in {"VARCHAR", "JSON"}:
+        return False
+    scan = part.scan if part.file is None else part.file.preview_scan()
+    text = text_expression(column, part.types[column])
+    sample = f"SELECT {text} AS x FROM {scan} WHERE nullif(trim({text}), '') IS NOT NULL LIMIT {_SAMPLE}"
     n, numbers = engine.fetch_rows(
         f"SELECT count(x), count({number_of_text('x', 'DOUBLE')}) FROM ({sample})", part.label
     )[0]

@@ -14,10 +14,30 @@ from leanrec.errors import SourceError
 if TYPE_CHECKING:
     from leanrec.data.ingest.sources import SourcePart
 
-__all__ = ["is_wide", "melt_matrix"]
+__all__ = ["is_wide", "melt_matrix", "take_header"]
 
 _MIN_ITEMS = 3
-_NUMBERED = re.compile(r"(?P<prefix>.*?)[ _.-]?\d+")
+_NUMBERED = re.compile(r"(?P<prefix>\D*?)[ _.-]?\d+")
+
+
+def take_header(part: "SourcePart", role_names: Mapping[str, Collection[str]], *, is_given: bool) -> "SourcePart":
+    """Return a text file with the names of its first line, where that is the header of a matrix: a name, then item ids.
+
+    Numbers as item ids make such a line look like data. With ``is_given`` any first cell that is no number will do.
+    """
+    file = part.file
+    if file is None or (file.header and not file.ignored):
+        return part
+    cells = list(file.names if file.header else file.first)
+    numbers = {cell.strip() for cell in cells[1:] if cell.strip().isdecimal()}
+    is_header = normalize_name(cells[0]) in role_names["user"] and len(numbers) == len(cells) - 1 >= _MIN_ITEMS
+    if len(cells) != len(file.names) or not (is_header or (is_given and not cells[0].strip().isdecimal())):
+        return part
+    names = tuple(cell.strip() or f"column{number}" for number, cell in enumerate(cells, 1))
+    named = dataclasses.replace(file, names=names, header=True, ignored=())
+    numeric = part.types.values() if len(part.types) == len(names) else ["VARCHAR", *part.types.values()]
+    types = {name: "DOUBLE" for name in names} | {names[0]: next(iter(numeric))}
+    return dataclasses.replace(part, scan=named.scan(), types=types, file=named)
 
 
 def is_wide(part: "SourcePart", given: Mapping[str, str], role_names: Mapping[str, Collection[str]]) -> bool:
