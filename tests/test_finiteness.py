@@ -11,7 +11,7 @@ import scipy.sparse as sp
 
 from conftest import make_dataset
 from leanrec import artifacts
-from leanrec.errors import ArtifactError, DataError
+from leanrec.errors import ArtifactError, DataError, TrainingWarning
 from leanrec.finiteness import check_finite, find_non_finite
 from leanrec.models import list_models
 from leanrec.models.factorization.ials import IALS
@@ -65,3 +65,10 @@ def test_a_model_with_nan_is_neither_saved_nor_loaded(tmp_path: Path, monkeypatc
         artifacts.save(damaged, tmp_path / "model")
     with pytest.raises(ArtifactError, match="does not verify: The numbers of a model must be finite"):
         artifacts.load(tmp_path / "model")
+
+
+def test_a_fit_on_tiny_weights_warns() -> None:
+    data = make_dataset()
+    shares = data.with_events(dataclasses.replace(data.events, weight=data.events.weight * np.float32(1e-9)))
+    with pytest.warns(TrainingWarning, match="at most 1e-09. .* scale them to about 1"):
+        EASE().fit(shares)

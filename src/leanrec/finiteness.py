@@ -3,18 +3,20 @@
 import dataclasses
 import functools
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import scipy.sparse as sp
 
-from leanrec.errors import DataError
+from leanrec.errors import DataError, TrainingWarning
 
 __all__ = ["check_finite", "find_non_finite", "require_finite"]
 
 _P = ParamSpec("_P")
 _M = TypeVar("_M")
+_TINY = 1e-4
 _ADVICE = (
     "The weights of the interactions are in {low:g} … {high:g}; scale them to about 1, or set a weighting that damps "
     "them, such as log or binary."
@@ -54,7 +56,10 @@ def check_finite(model: Any, advice: str) -> None:
 
 
 def require_finite(fit: Callable[_P, _M]) -> Callable[_P, _M]:
-    """Decorate the ``fit`` of an estimator: it raises DataError, which names the weights, instead of returning a model with NaN."""
+    """Decorate the ``fit`` of an estimator: it raises DataError, which names the weights, instead of returning a model with NaN.
+
+    It warns of weights that are far below 1, for which the penalties of many models leave nothing but zeros.
+    """
 
     @functools.wraps(fit)
     def fit_finite(*args: _P.args, **kwargs: _P.kwargs) -> _M:
@@ -62,6 +67,7 @@ def require_finite(fit: Callable[_P, _M]) -> Callable[_P, _M]:
         try:
             with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
                 model = fit(*args, **kwargs)
+                _warn_of_tiny_weights(data)
         except np.linalg.LinAlgError as error:
             raise DataError(f"The equations of the fit must have a solution. Got: {error}. {_advise(data)}") from error
         if find_non_finite(model) is not None:
@@ -69,6 +75,17 @@ def require_finite(fit: Callable[_P, _M]) -> Callable[_P, _M]:
         return model
 
     return fit_finite
+
+
+def _warn_of_tiny_weights(data: Any) -> None:
+    highest = data.events.weight.max(initial=0)
+    if 0 < highest < _TINY:
+        warnings.warn(
+            f"The weights of the interactions are at most {highest:g}. Models with penalties learn nothing from such weights: "
+            "scale them to about 1.",
+            TrainingWarning,
+            stacklevel=4,
+        )
 
 
 def _advise(data: Any) -> str:

@@ -371,6 +371,9 @@ class TestErrors:
             b'{"user": "\\ud800"}',
             b'{"\\ud800": 1}',
             b'{"where": {"\\ud800": "\\udfff"}, "history": []}',
+            b'{"where": {"title": {"contains": "\\ud800"}}, "history": []}',
+            b'{"where": {"title": ["\\ud800"]}, "history": []}',
+            b'{"where": {"title": {"not": "a\\udfff"}}, "history": []}',
         ],
     )
     def test_malformed_json_is_refused(self, shared: httpx.Client, body: bytes) -> None:

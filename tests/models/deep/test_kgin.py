@@ -231,26 +231,22 @@ def test_settings_are_checked(name: str, value: object) -> None:
         KGIN(**{name: value})  # type: ignore[arg-type]
 
 
-def test_path_weights_are_their_share_of_the_score(model: KGINModel) -> None:
-    """Of two items that consist of their messages, all pairs of links sum to the contribution, and each path is one of them."""
-    labels = {"film.actor": np.array(["Ann", "Bob"], STRINGS), "school": np.array(["east", ""], STRINGS)}
-    larger = model.extend(Table(labels))
-    _, node = larger.knowledge.items.neighbors(40)
-    assert len(node) >= 1
-    gate = np.ones(model.relations.shape[1], np.float32)
+@pytest.mark.parametrize(("source", "item"), [(0, 4), (4, 8), (8, 4), (0, 8)])
+def test_path_weights_add_up_to_the_score(model: KGINModel, source: int, item: int) -> None:
+    """Where items consist of messages that are orthogonal between entities, only shared entities contribute."""
+    neighbors, n_entities, dim = model.knowledge.items.neighbors, len(model.entity_messages), model.relations.shape[1]
     forced = dataclasses.replace(
-        larger, entity_messages=np.abs(larger.entity_messages), relations=np.abs(larger.relations)
+        model,
+        intents=np.zeros((0, dim), np.float32),
+        item_messages=np.zeros_like(model.item_messages),
+        entity_messages=np.eye(n_entities, dim, dtype=np.float32),
+        relations=np.ones_like(model.relations),
     )
-    for source, item in ((0, 4), (10, 6), (4, 8)):
-        mine, theirs = forced.knowledge.items.neighbors(source), forced.knowledge.items.neighbors(item)
-        sent, received = forced._messages(*mine), forced._messages(*theirs)
-        pairs = [
-            float(a @ b)
-            for a, end in zip(sent, mine[1].tolist(), strict=True)
-            for b, other in zip(received, theirs[1].tolist(), strict=True)
-            if end == other
-        ]
-        over_entities = [path.weight for path in forced._paths(np.array([source], np.int32), item, gate)]
-        positive = [weight for weight in pairs if weight > 0]
-        for weight in positive:
-            assert min(abs(weight - each) for each in over_entities) < 1e-6
+    vectors = np.zeros_like(model.items)
+    for row in (source, item):
+        vectors[row, :-1] = forced._messages(*neighbors(row)).sum(axis=0)
+    forced = dataclasses.replace(forced, items=vectors)
+    query = one([source], model.n_items)
+    why = forced.explain(query, item)
+    assert why.paths
+    assert sum(path.weight for path in why.paths) == pytest.approx(float(forced.score(query)[0, item]), rel=1e-5)

@@ -129,3 +129,14 @@ def test_contributions_sum_to_the_part_of_the_score_of_the_user(dataset: Dataset
 def test_refuses_settings_outside_their_range(wrong: dict[str, object], message: str) -> None:
     with pytest.raises(SettingError, match=message):
         BPR(**wrong)  # type: ignore[arg-type]
+
+
+def test_an_item_without_interactions_tells_nothing(dataset: Dataset) -> None:
+    """It was only ever a negative, and its user would get a list of noise."""
+    data = dataset.with_events(dataset.events.take(dataset.events.item != 3))
+    model = BPR(embedding_dim=8, epochs=20).fit(data, Run(seed=3, threads=1))
+    alone = sp.csr_array((np.ones(1, np.float32), ([0], [3])), shape=(1, 40))
+    assert not model.embed_queries(Queries(np.array([-1], np.int32), alone)).any()
+    assert not model.similarity_vectors()[3].any()
+    scores = model.score(data.queries())
+    assert (scores[:, 3] < np.median(scores, axis=1)).mean() > 0.9

@@ -78,6 +78,8 @@ class BPR:
         # Rows that were in no pair keep no random embedding.
         users[np.diff(X.indptr) == 0] = 0
         counts = np.bincount(X.indices, minlength=X.shape[1])
+        # An item without interactions was only ever a negative: its bias ranks it low, its vector tells nothing.
+        items[counts == 0, :-1] = 0
         frequency = np.cumsum(counts) if self.sampler == "popularity" else np.zeros(0, np.int64)
         return BPRModel(settings=self, users=users, items=items, frequency=frequency.astype(np.int64))
 
@@ -107,9 +109,13 @@ class BPRModel:
         return len(self.items)
 
     def embed_queries(self, queries: Queries) -> Float32Array:
-        """(B, D + 1): trained embeddings of known users, folded-in ones for others; zeros for an empty history."""
+        """(B, D + 1): trained embeddings of known users, folded-in ones for others.
+
+        Zeros for an empty history, and for one of items without interactions in the fit only.
+        """
         out = np.zeros((len(queries), self.items.shape[1]), np.float32)
-        empty = np.diff(queries.history.indptr) == 0
+        is_trained = self.items[:, :-1].any(axis=1).astype(np.float32)
+        empty = np.asarray(queries.history @ is_trained) <= 0
         new = queries.users < 0
         known = np.flatnonzero(~new)
         out[known, :-1] = self.users[queries.users[known]]

@@ -123,7 +123,8 @@ class UltraGCN(GraphTraining):
         self, X: CSR, of_users: np.ndarray, of_items: np.ndarray, arrays: Mapping[str, Float32Array]
     ) -> "UltraGCNModel":
         """The fitted model. In the limit a user is Σ β · items, which, mapped to the trained embeddings, embeds new users."""
-        by_item = inverse_power(of_items + 1, 0.5)
+        # An item without interactions was only ever a negative: its vector tells nothing about a user.
+        by_item = np.where(of_items > 0, inverse_power(of_items + 1, 0.5), 0)
         sources = arrays["items"] * by_item[:, None].astype(np.float32)
         folded = BipartiteGraph.from_matrix(
             scale_rows_and_columns(X, inverse_power(of_users, 0.5), by_item)
@@ -179,3 +180,7 @@ class UltraGCNModel(GraphVectors):
     """A fitted UltraGCN."""
 
     settings: UltraGCN
+
+    def similarity_vectors(self) -> Float32Array:
+        """(N, D) item vectors; 0 for an item without interactions."""
+        return np.where(self.sources.any(axis=1, keepdims=True), self.items, np.float32(0))
