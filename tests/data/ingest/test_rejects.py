@@ -32,3 +32,14 @@ def test_other_suffixes_and_folders_are_refused(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").mkdir()
     with pytest.raises(SettingError, match="is a folder"):
         check_quarantine_path(tmp_path / "rows.csv")
+
+
+def test_no_cell_of_a_csv_file_is_a_formula(tmp_path: Path) -> None:
+    log = tmp_path / "log.csv"
+    log.write_text("user,item,rating\n1,2,5\n=1+1,,4\n@SUM(A1),,3\n+7,,2\n-5,,1\n")
+    for suffix, read in (("csv", pd.read_csv), ("parquet", pd.read_parquet)):
+        target = tmp_path / f"rejected.{suffix}"
+        ingest(log, quarantine=target, allow_rejects=True)
+        rows = read(target, **({"dtype": str} if suffix == "csv" else {}))
+        mark = "'" if suffix == "csv" else ""
+        assert rows["user"].tolist() == [f"{mark}=1+1", f"{mark}@SUM(A1)", f"{mark}+7", "-5"]

@@ -59,6 +59,9 @@ FOREIGN = "line is not UTF-8 text"
 """Reject reason of a line whose encoding is unknown."""
 
 
+_RAW_COLUMNS = ('"user"', "item", "time", "event_type", "rating", "weight", "line")
+
+
 def check_quarantine_path(path: Path) -> None:
     """Raise SettingError before anything is read if the quarantine file cannot be written."""
     if path.suffix.lower() not in {".csv", ".parquet"}:
@@ -86,7 +89,10 @@ def write_quarantine(
     partial = path.with_name(f".{path.name}.half")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        copy = f"COPY ({_select_rejected(staged)} ORDER BY file, row) TO {quote_literal(partial)} ({form})"
+        select = f"SELECT * FROM ({_select_rejected(staged)}) ORDER BY file, row"
+        if path.suffix.lower() == ".csv":
+            select = _quote_formulas(select)
+        copy = f"COPY ({select}) TO {quote_literal(partial)} ({form})"
         engine.execute(copy, f"The quarantine file {path}", "cannot be written")
         partial.replace(path)
     except OSError as error:
@@ -96,6 +102,13 @@ def write_quarantine(
     finally:
         with contextlib.suppress(OSError):
             partial.unlink()
+
+
+def _quote_formulas(select: str) -> str:
+    """SQL: the rejected rows with an apostrophe before cells that a spreadsheet would compute, whoever wrote them."""
+    formula = quote_literal(r"^[=+@\t\r]|^-.*[^0-9.eE+-]")
+    cells = [f"CASE WHEN regexp_matches({c}, {formula}) THEN chr(39) || {c} ELSE {c} END AS {c}" for c in _RAW_COLUMNS]
+    return f"SELECT * REPLACE ({', '.join(cells)}) FROM ({select})"
 
 
 def _select_rejected(staged: "StagedLog") -> str:
