@@ -1,4 +1,4 @@
-"""Values in the types of other systems: bytes that are text, categories, decimals and nanoseconds, and truth values in text."""
+"""Values in the types of other systems: text as bytes, categories, decimals, nanoseconds, and booleans as text."""
 
 import dataclasses
 import re
