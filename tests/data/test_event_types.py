@@ -27,3 +27,24 @@ def test_misspelled_types_and_negative_weights_are_refused() -> None:
         find_later_types(["view"], {"veiw": 1})
     with pytest.raises(SettingError, match="at least 0"):
         resolve_event_weights(["view"], {"view": -1})
+
+
+@pytest.mark.parametrize(
+    ("weight", "names"),
+    [
+        (
+            0.0,
+            "RemoveShopCart remove_from_wishlist undislike disliked order_returned Refunds skipped not_interested cancel_order unfavorite",
+        ),
+        (1.0, "clicks product_view purchase_page_view PageViews listened videoPlay productview view2"),
+        (2.0, "carts AddShopCart add_to_cart add_to_cart_click bookmarks downloads"),
+        (3.0, "orders purchase_complete orderPlaced begin_checkout buys bookings"),
+    ],
+)
+def test_the_words_of_a_name_decide(weight: float, names: str) -> None:
+    weights, unknown = resolve_event_weights(names.split(), None)
+    assert (weights, unknown) == (dict.fromkeys(names.split(), weight), [])
+
+
+def test_names_without_a_known_word_are_unknown() -> None:
+    assert resolve_event_weights(["frobnicate", "1", "start"], None)[1] == ["frobnicate", "1", "start"]

@@ -209,7 +209,8 @@ class DataOptions:
     delimiter: Annotated[
         str | None,
         typer.Option(
-            help="Text between two fields, e.g. '::', '|' or '\\t'. Default: found for each file.", rich_help_panel=_DATA
+            help="Text between two fields, e.g. '::', '|' or '\\t'. Default: found for each file.",
+            rich_help_panel=_DATA,
         ),
     ] = None
     names: Annotated[
@@ -325,7 +326,10 @@ class DataOptions:
 def parse_sources(texts: list[str]) -> Source:
     """Parse the sources of a command: one path, several paths, or ``TYPE=PATH`` with one file for each event type."""
     named = [
-        text.partition("=") for text in texts if "=" in text and not text.startswith("sql:") and not Path(text).exists()
+        text.partition("=")
+        for text in texts
+        # A folder before the sign is no event type, but a part of a path: logs/date=*/part.csv.
+        if "=" in text and "/" not in text.partition("=")[0] and not text.startswith("sql:") and not Path(text).exists()
     ]
     if named and len(named) == len(texts):
         return {event_type: path for event_type, _, path in named}

@@ -21,8 +21,35 @@ _WEIGHTS = {name: weight for weight, names in _NAMES_BY_WEIGHT.items() for name 
 
 # Names of several words, or of other forms of these words.
 _AWAY = frozenset(
-    "remove delete cancel cancellation undo return refund skip hide not no report block abandon abandoned leave uninstall unsubscribe "
-    "unsubscribed churn decline reject dismiss chargeback unrate mute negative".split()
+    [
+        "remove",
+        "delete",
+        "cancel",
+        "cancellation",
+        "undo",
+        "return",
+        "refund",
+        "skip",
+        "hide",
+        "not",
+        "no",
+        "report",
+        "block",
+        "abandon",
+        "abandoned",
+        "leave",
+        "uninstall",
+        "unsubscribe",
+        "unsubscribed",
+        "churn",
+        "decline",
+        "reject",
+        "dismiss",
+        "chargeback",
+        "unrate",
+        "mute",
+        "negative",
+    ]
 )
 _MORE_WEIGHTS = {
     "see": 1.0, "pv": 1.0, "clk": 1.0, "select": 1.0, "stream": 1.0, "browse": 1.0, "session": 1.0, "add": 2.0, "wish": 2.0,
@@ -53,7 +80,11 @@ def _find_weight(name: str) -> float | None:
         return None
     if 0.0 in found:
         return 0.0
-    return 1.0 if words[-1] in {"view", "views", "viewed", "click", "clicks", "clicked"} and "add" not in words else max(found)
+    return (
+        1.0
+        if words[-1] in {"view", "views", "viewed", "click", "clicks", "clicked"} and "add" not in words
+        else max(found)
+    )
 
 
 def _weigh_word(word: str) -> list[float]:

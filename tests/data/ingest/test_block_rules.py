@@ -31,3 +31,25 @@ def test_a_user_with_too_many_events_in_a_day_is_a_bot() -> None:
     frame = log(*((1, item, T + item) for item in range(5)), (2, 0, T), (2, 1, T + 86_400))
     report = ingest(frame, cleaning=CleaningRules(max_per_day=3)).report
     assert report.rejected == {"bot: too many events in one day": 5}
+
+
+def test_bots_with_a_large_share_are_kept_and_named() -> None:
+    frame = log(*((1, item, T + item) for item in range(300)), *((user, 0, T) for user in range(2, 60)))
+    kept = ingest(frame, cleaning=CleaningRules(bot_sigmas=4)).report
+    assert kept.rejected == {}
+    assert any(
+        each.startswith("1 user has far more events than the others, and 84% of all events") for each in kept.warnings
+    )
+    rejected = ingest(frame, cleaning=CleaningRules(bot_sigmas=4, max_bot_share=1)).report.rejected
+    assert rejected == {"bot: far more events than other users": 300}
+
+
+def test_an_id_with_a_large_share_is_named() -> None:
+    frame = log(*((1, item, T + item) for item in range(30)), *((user, user, T) for user in range(2, 40)))
+    warnings = ingest(frame).report.warnings
+    assert [each for each in warnings if "of all events" in each] == [
+        (
+            "The user '1' has 44% of all events. Where this is a placeholder, such as an id of visitors without an account, remove "
+            "its rows from the log."
+        )
+    ]

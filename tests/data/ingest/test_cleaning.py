@@ -47,7 +47,7 @@ def test_log_limit_by_hand() -> None:
 def test_only_bots_lose_their_events() -> None:
     normal = [(u, u % 7 + i) for u in range(50) for i in range(3)]
     frame = pd.DataFrame([*normal, *[(99, i) for i in range(400)]], columns=["user", "item"])
-    data, report = ingest(frame, cleaning=CleaningRules(bot_sigmas=4))
+    data, report = ingest(frame, cleaning=CleaningRules(bot_sigmas=4, max_bot_share=1))
     assert report.rejected == {"bot: far more events than other users": 400}
     assert 99 not in data.users
     assert ingest(frame, cleaning=CleaningRules(bot_sigmas=None)).report.events == 550

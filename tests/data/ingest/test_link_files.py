@@ -61,3 +61,12 @@ def test_a_list_of_friends_can_be_named(tmp_path: Path) -> None:
     data, _ = ingest(LOG, user_links=tmp_path / "people.jsonl", columns=columns)
     assert data.user_links is not None
     assert len(data.user_links) == 2
+
+
+def test_ids_have_the_forms_of_the_log(tmp_path: Path) -> None:
+    path = tmp_path / "trust.csv"
+    path.write_text("user,friend\n1.0,2.0\n2.0,3.0\n3.0,NULL\n", encoding="utf-8")
+    log = pd.DataFrame({"user": [1, 2, 3], "item": [1, 1, 1]})
+    data, report = ingest(log, user_links=path)
+    assert data.user_links.people.ids.tolist() == ["1", "2", "3"]
+    assert report.rejected_in_tables == {"user links: missing friend": 1}

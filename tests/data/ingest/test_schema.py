@@ -2,11 +2,13 @@
 
 import re
 
+import pandas as pd
 import pytest
 
 from leanrec.data.event_types import resolve_event_weights
+from leanrec.data.ingest.ingest import ingest
 from leanrec.data.ingest.schema import ROLES, ColumnRoles, find_columns, find_key
-from leanrec.errors import ColumnError, SettingError
+from leanrec.errors import ColumnError
 
 
 @pytest.mark.parametrize(
@@ -61,5 +63,17 @@ def test_event_types_have_default_weights() -> None:
     weights, unknown = resolve_event_weights(["Add_To_Cart", "view", "impression", "odd", "purchase"], {"view": 0.5})
     assert weights == {"Add_To_Cart": 2.0, "view": 0.5, "impression": 0.0, "odd": 1.0, "purchase": 3.0}
     assert unknown == ["odd"]
-    with pytest.raises(SettingError, match="the log has view"):
-        resolve_event_weights(["view"], {"buy": 1})
+
+
+def test_a_role_can_be_unset() -> None:
+    names = ["user", "item", "time", "rating"]
+    assert find_columns(names, {"time": None, "rating": ""}, "x").to_dict() == {"user": "user", "item": "item"}
+
+
+def test_a_column_that_cannot_be_the_time_is_passed_over() -> None:
+    frame = pd.DataFrame({"user": [1, 2], "item": [1, 2], "order": ["SO-000-0", "SO-000-1"]})
+    report = ingest(frame).report
+    assert (report.events, "time" in report.columns["a pandas DataFrame"]) == (2, False)
+    assert any(each.startswith("Not used: 'order'") for each in report.warnings)
+    dated = ingest(frame.assign(purchase_date="2024-03-01")).report
+    assert dated.columns["a pandas DataFrame"]["time"] == "purchase_date"

@@ -101,3 +101,52 @@ def test_a_form_that_is_none_is_refused(given: str, tmp_path: Path) -> None:
 def test_a_form_without_a_column_to_read_is_refused() -> None:
     with pytest.raises(SettingError, match="time_format needs a time column of text or numbers. There is none"):
         ingest(pd.DataFrame({"user": [1], "item": [2]}), time_format="%Y")
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        ["1433221332900", "1433221332100", "1433221332500", "1433221332100"],
+        ["1433221332.9", "1433221332.1", "1433221332.5", "1433221332.1"],
+        ["1433221332000000009", "1433221332000000001", "1433221332000000005", "1433221332000000001"],
+        ["2015-06-02 05:02:12.9", "2015-06-02 05:02:12.1", "2015-06-02 05:02:12.5", "2015-06-02 05:02:12.1"],
+        ["2.9", "2.1", "2.5", "2.1"],
+    ],
+    ids=["milliseconds", "seconds", "nanoseconds", "iso", "order"],
+)
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_fractions_of_a_second_decide_about_order_and_duplicates(times: list[str], kind: str, tmp_path: Path) -> None:
+    path = tmp_path / f"x.{kind}"
+    frame = pd.DataFrame({"user": "u", "item": ["c", "a", "b", "a"], "time": times})
+    if kind == "csv":
+        frame.to_csv(path, index=False)
+    else:
+        is_text = "-" in times[0]
+        typed = pd.to_datetime(frame.time) if is_text else pd.to_numeric(frame.time)
+        frame.assign(time=typed).to_parquet(path)
+    data, report = ingest(path)
+    assert data.items.ids[data.events.item].tolist() == ["a", "b", "c"]
+    assert report.rejected == {"duplicate": 1}
+    assert len(set(data.events.time.tolist())) == 1
+
+
+def test_days_make_no_duplicates(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("user,item,date\nu,a,2024-03-01\nu,a,2024-03-01\nv,a,2024-03-02\n", encoding="utf-8")
+    report = ingest(path).report
+    assert (report.events, report.rejected) == (3, {})
+    assert (
+        "Times are days: a repeated row of one day counts as a repeated event, not as a duplicate." in report.warnings
+    )
+
+
+@pytest.mark.parametrize(
+    ("times", "moment"),
+    [
+        (["202403131305", "202403140000"], "2024-03-13 13:05:00"),
+        (["20240313130500123", "20240313130500124"], "2024-03-13 13:05:00"),
+        (["Wed Mar 13 13:05:00 2024", "Thu Mar 14 13:05:00 2024"], "2024-03-13 13:05:00"),
+    ],
+)
+def test_compact_and_printed_times(times: list[str], moment: str, tmp_path: Path) -> None:
+    assert stamps(write(tmp_path / "x.csv", *times))[0] == moment

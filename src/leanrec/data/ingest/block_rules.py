@@ -10,10 +10,13 @@ from numpy.typing import NDArray
 from leanrec.data.ingest.cleaning import CleaningRules, count_busiest_day, find_duplicates, robust_log_limit
 from leanrec.data.ingest.encoding import EncodedLog, LogBlock
 from leanrec.data.ingest.rejects import CODE
-from leanrec.types import Float32Array
+from leanrec.data.vocabulary import Vocabulary
+from leanrec.types import Float32Array, Int64Array
 
-__all__ = ["reject_events"]
+__all__ = ["describe_largest", "describe_spared_bots", "reject_events"]
 
+_LARGE_SHARE = 0.1
+_MIN_IDS = 5
 _BINS = 64  # to the factor e: a limit is then exact to 1.6 %
 
 
@@ -53,9 +56,9 @@ def reject_events(log: EncodedLog, cleaning: CleaningRules, *, has_clock: bool, 
     Cost: one scan, one more for weights, and one for each round of the k-core; one byte per event.
     """
     reason = np.zeros(log.events, np.int8)
-    bots = None
-    if cleaning.bot_sigmas is not None:
-        bots = log.per_user > robust_log_limit(log.per_user[log.per_user > 0], cleaning.bot_sigmas)
+    bots = _find_bots(log, cleaning)
+    if _is_large(log, bots, cleaning):
+        bots = None
     rules = _BlockRules(
         drop_duplicates=comparable and cleaning.duplicates == "drop",
         has_time=log.has_time,
@@ -71,6 +74,46 @@ def reject_events(log: EncodedLog, cleaning: CleaningRules, *, has_clock: bool, 
     return reason
 
 
+def _find_bots(log: EncodedLog, cleaning: CleaningRules) -> NDArray[np.bool_] | None:
+    """(users,) whether the user has far more events than the others, None without such a rule."""
+    if cleaning.bot_sigmas is None:
+        return None
+    return log.per_user > robust_log_limit(log.per_user[log.per_user > 0], cleaning.bot_sigmas)
+
+
+def _is_large(log: EncodedLog, bots: NDArray[np.bool_] | None, cleaning: CleaningRules) -> bool:
+    """Whether the bots have so many of the events that the rule may be wrong about them."""
+    return bots is not None and int(log.per_user[bots].sum()) > cleaning.max_bot_share * log.events
+
+
+def describe_spared_bots(log: EncodedLog, cleaning: CleaningRules) -> str | None:
+    """Say which users look like bots and were kept because of their share of the events; None where there are none."""
+    bots = _find_bots(log, cleaning)
+    if bots is None or not _is_large(log, bots, cleaning):
+        return None
+    events, n = int(log.per_user[bots].sum()), int(np.count_nonzero(bots))
+    users = "1 user has" if n == 1 else f"{n:,} users have"
+    return (
+        f"{users} far more events than the others, and {events / log.events:.0%} of all events, and may be bots. The events were "
+        "kept; to reject them pass CleaningRules(max_bot_share=1)."
+    )
+
+
+def describe_largest(counts: Int64Array, ids: Vocabulary) -> str | None:
+    """Name the id with more than a tenth of all events, None where there is no such id.
+
+    ``counts`` is (n,), the events of each id. Where few ids share a log, one with more than thrice its equal share is named.
+    """
+    total, n = int(counts.sum()), int(np.count_nonzero(counts))
+    largest = int(counts.argmax()) if n else 0
+    if n < _MIN_IDS or counts[largest] <= max(_LARGE_SHARE * total, 3 * total / n):
+        return None
+    return (
+        f"The {ids.entity} {str(ids.ids[largest])!r} has {counts[largest] / total:.0%} of all events. Where this is a placeholder, "
+        "such as an id of visitors without an account, remove its rows from the log."
+    )
+
+
 def _reject_in_block(block: LogBlock, reason: NDArray[np.int8], rules: _BlockRules) -> None:
     """Write the reasons of one block. Later rules take precedence, so that all events of a bot have one reason."""
     if rules.drop_duplicates:
@@ -79,6 +122,9 @@ def _reject_in_block(block: LogBlock, reason: NDArray[np.int8], rules: _BlockRul
         if rules.has_time:
             keys.append(block.time)
             tied &= block.time[1:] == block.time[:-1]
+        if block.fraction is not None:
+            keys.append(block.fraction)
+            tied &= block.fraction[1:] == block.fraction[:-1]
         optional = (column for column in (block.amount, block.rating) if column is not None)
         reason[find_duplicates([*keys, block.item, block.event_type, *optional], tied)] = CODE["duplicate"]
     if rules.max_weight is not None:

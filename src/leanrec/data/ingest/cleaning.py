@@ -35,9 +35,13 @@ class CleaningRules:
         until: first time that is not kept.
         rating_range: lowest and highest rating allowed. None: the narrowest common scale (1 to 5, 0 to 10,
             …) that contains at least 99.9 % of the ratings.
+        no_rating: ratings that mean "not rated": the event stays, without a rating. None: found from the values, which
+            is told in the report (-1 beside 1 to 10, a frequent 0 below 1 to 10, 99 above). Empty: none.
         bot_sigmas: a user is a bot if the logarithm of the number of events is more than this many robust standard
             deviations (1.4826 times the median absolute deviation, at least 1) above the median of all users. At 8
             that is never fewer than 2,980 times the median. None: no such rule.
+        max_bot_share: where bots by ``bot_sigmas`` have more than this share of all events they are kept, with a warning:
+            the rule may be wrong about them. 1: they are rejected in any case.
         max_per_day: a user with more events than this on one day (UTC) is a bot. None: no such rule.
         outlier_sigmas: the rule of ``bot_sigmas`` for the weight column (plays, hours), among the events of one event
             type.
@@ -49,7 +53,9 @@ class CleaningRules:
     since: str | float | None = None
     until: str | float | None = None
     rating_range: tuple[float, float] | None = None
+    no_rating: float | tuple[float, ...] | None = None
     bot_sigmas: float | None = 8.0
+    max_bot_share: float = 0.05
     max_per_day: int | None = None
     outlier_sigmas: float | None = 8.0
 
@@ -57,15 +63,25 @@ class CleaningRules:
         check_one_of("duplicates", self.duplicates, ("drop", "keep"))
         check_at_least("min_user", self.min_user, 1)
         check_at_least("min_item", self.min_item, 1)
+        if not 0 <= self.max_bot_share <= 1:
+            raise SettingError(f"max_bot_share must be a share from 0 to 1. Got {self.max_bot_share!r}.")
         for name in ("bot_sigmas", "max_per_day", "outlier_sigmas"):
             if getattr(self, name) is not None:
                 check_positive(name, getattr(self, name))
         scale = self.rating_range
         if scale is not None and (len(scale) != 2 or not all(map(math.isfinite, scale)) or scale[0] >= scale[1]):
             raise SettingError(f"rating_range must be a lower and a higher number. Got {scale!r}.")
+        if not all(isinstance(each, int | float) and math.isfinite(each) for each in self.list_no_ratings() or ()):
+            raise SettingError(f"no_rating must be a number, or several. Got {self.no_rating!r}.")
         since, until = self.time_window()
         if since is not None and until is not None and since >= until:
             raise SettingError(f"since must be before until. Got {self.since!r} and {self.until!r}.")
+
+    def list_no_ratings(self) -> tuple[float, ...] | None:
+        """Return ``no_rating`` as a tuple; None = found from the values."""
+        if self.no_rating is None:
+            return None
+        return tuple(self.no_rating) if isinstance(self.no_rating, tuple | list) else (float(self.no_rating),)
 
     def time_window(self) -> tuple[float | None, float | None]:
         """Return ``since`` and ``until`` in seconds since 1970."""

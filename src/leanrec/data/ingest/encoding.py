@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from leanrec.data.engine import SqlEngine, quote_literal
 from leanrec.data.event_types import resolve_event_weights
-from leanrec.data.ingest.staging import StagedLog, trim_ids, trimmed
+from leanrec.data.ingest.meaning.id_forms import IdForms, find_id_form
+from leanrec.data.ingest.staging import StagedLog, clean_ids, trimmed
 from leanrec.errors import ColumnError
 from leanrec.types import Float32Array, IdArray, Int32Array, Int64Array
 
@@ -31,6 +32,7 @@ class LogBlock:
         user: (n,) codes, ascending.
         item: (n,) codes.
         time: (n,) seconds, or the order within the user; 0 where the log has neither.
+        fraction: (n,) nanoseconds below the second, None where the log has none.
         event_type: (n,) codes into ``event_types`` of the log.
         amount: (n,) the weight column, None where the log has none.
         rating: (n,) ratings with NaN for none, None where the log has none.
@@ -41,6 +43,7 @@ class LogBlock:
     user: Int32Array
     item: Int32Array
     time: Int64Array
+    fraction: Int32Array | None
     event_type: NDArray[np.int8]
     amount: Float32Array | None
     rating: Float32Array | None
@@ -60,7 +63,7 @@ class EncodedLog:
         users: number of user codes.
         items: number of item codes.
         per_user: (users,) events of each user.
-        columns: names of the optional columns that are present: t, k, w, v, seq.
+        columns: names of the optional columns that are present: t, f, k, w, v, seq.
         event_types: name → weight, in the order of the codes.
         unknown_types: event types without a default weight.
         spellings: spellings of event types that count as one, such as "View, view".
@@ -100,6 +103,7 @@ class EncodedLog:
                 item=raw["i"],
                 # The order of a file is often that of its ids: rows keep it, but it must not be used as time.
                 time=raw.get("t", np.zeros(end - start, np.int64)),
+                fraction=raw.get("f"),
                 event_type=raw.get("k", np.zeros(end - start, np.int8)),
                 amount=raw.get("w"),
                 rating=raw.get("v"),
@@ -108,18 +112,22 @@ class EncodedLog:
             start = end
 
 
-def find_ids(engine: SqlEngine, staged: StagedLog) -> int:
-    """Make ``users_found`` and ``items_found``, the distinct ids of the log; return the number of rows with blanks in ids.
+def find_ids(engine: SqlEngine, staged: StagedLog) -> IdForms:
+    """Make ``users_found`` and ``items_found``, the distinct ids of the log; return how ids differ from their text.
 
-    In delimited text blanks around ids are removed. Only the distinct ids are checked, unless one has blanks.
+    In delimited text blanks around ids are removed. Words for nothing are missing ids, and 13085.0 is 13085 where all ids
+    are whole numbers. Only the distinct ids are checked, unless one has such a form.
     """
-    has_blanks = [_find_distinct_ids(engine, staged, *each) for each in (("users", "usr"), ("items", "itm"))]
-    if not any(has_blanks):
-        return 0
-    rows = trim_ids(engine, staged)
-    for each in (("users", "usr"), ("items", "itm")):
+    columns = (("users", "usr"), ("items", "itm"))
+    has_blanks = [_find_distinct_ids(engine, staged, *each) for each in columns]
+    users, items = (find_id_form(engine, f"{name}_found") for name, _ in columns)
+    if not (any(has_blanks) or users or items):
+        return IdForms()
+    forms = IdForms(users, items, trim=any(has_blanks))
+    rows = clean_ids(engine, staged, forms)
+    for each in columns:
         _find_distinct_ids(engine, staged, *each)
-    return rows
+    return dataclasses.replace(forms, trimmed_rows=rows)
 
 
 def _find_distinct_ids(engine: SqlEngine, staged: StagedLog, name: str, column: str) -> bool:
@@ -184,6 +192,8 @@ def encode_log(
     spellings = _group_spellings(engine, staged, event_weights)
     weights, unknown = resolve_event_weights(list(spellings), event_weights)
     fields = {"t": "j.t"} if has_time else {}
+    if has_time and staged.has_fractions:
+        fields["f"] = "j.f"
     if len(spellings) > 1:
         codes = [(name, code) for code, names in enumerate(spellings.values()) for name in names]
         cases = " ".join(f"WHEN {quote_literal(name)} THEN {code}" for name, code in codes)
@@ -206,6 +216,8 @@ def encode_log(
     if keep_sequence:
         fields["seq"] = "seq"
     columns, order = ", ".join(("u", "i", *fields)), "u, t, seq" if has_time else "u, seq"
+    if "f" in fields:
+        order = "u, t, f, seq"
     engine.execute(f"CREATE TEMP TABLE log AS SELECT {columns} FROM ({coded}) ORDER BY {order}")
     engine.execute("DROP TABLE IF EXISTS unsorted")
     users, items = (int(engine.fetch_rows(f"SELECT count(*) FROM {name}")[0][0]) for name in ("users", "items"))

@@ -71,7 +71,7 @@ class _IngestTask:
     source: Source
     items: Source | None
     users: Source | None
-    columns: Mapping[str, str]
+    columns: Mapping[str, str | None]
     event_weights: Mapping[str, float] | None
     positive_from: float | None
     cleaning: CleaningRules
@@ -154,7 +154,7 @@ def ingest(
     *,
     items: Source | None = None,
     users: Source | None = None,
-    columns: Mapping[str, str] | None = None,
+    columns: Mapping[str, str | None] | None = None,
     event_weights: Mapping[str, float] | None = None,
     positive_from: float | None = None,
     cleaning: CleaningRules = CleaningRules(),  # noqa: B008 - frozen
@@ -186,7 +186,7 @@ def ingest(
         columns: role → column, where the common names do not fit. Roles: user, item, time, rating, weight, event_type,
             label, content (several with commas); ``items.id`` and ``users.id`` for the tables; ``item_links.head``,
             ``.relation``, ``.tail`` and ``user_links.user``, ``.friend``, ``.weight``. In a file without a header the
-            columns are named "1", "2", ….
+            columns are named "1", "2", …. None: no column has the role.
         event_weights: event type → weight as evidence of a preference. Other types get the default weight of their name,
             otherwise 1.
         positive_from: ratings below it get weight 0. None: every rating counts as an interaction.
@@ -207,7 +207,7 @@ def ingest(
         layout: "long" (each row is an event), "adjacency" (each line is a user and the items of the user), "sequences" (each
             line has the items of one user), "blocks" (``item:`` before the lines of the item) or "wide" (a column for each
             item). None: found from the first rows, which the report then says.
-        delimiter: text between two fields of delimited text, such as "::", "|" or "\\t"; a blank is any number of blanks and
+        delimiter: text between two fields of delimited text, such as "::", "|" or "tab"; a blank is any number of blanks and
             tabs. None: found for each file, as the one that gives the same number of fields on most lines.
         names: names of the columns of a log without a line of names, in their order: a list, or a text with commas.
         item_names: the same for ``items``.
@@ -246,7 +246,7 @@ def open_dataset(
     *,
     items: Source | None = None,
     users: Source | None = None,
-    columns: Mapping[str, str] | None = None,
+    columns: Mapping[str, str | None] | None = None,
     event_weights: Mapping[str, float] | None = None,
     positive_from: float | None = None,
     cleaning: CleaningRules = CleaningRules(),  # noqa: B008 - frozen
@@ -288,7 +288,7 @@ def _make_task(
     source: Source,
     known_as: str | Path | None,
     cleaning: CleaningRules,
-    columns: Mapping[str, str] | None,
+    columns: Mapping[str, str | None] | None,
     quarantine: str | Path | None,
     delimiter: str | None,
     names: str | Sequence[str] | None,
@@ -436,10 +436,12 @@ def _run_ingest(task: _IngestTask, folder: Path | None) -> IngestResult:
         read = _ReadLog(schema, staged, forms, profile, tables)
         data, report = _index_log(task, engine, read, show, folder)
     data, notes = add_links(data, links)
-    facts = engine.facts
+    facts, times = engine.facts, {}
+    if report.start is not None and report.end is not None and "time" in facts.understood:
+        times = {"time": f"{facts.understood['time']}, {report.start[:10]} to {report.end[:10]}"}
     report = dataclasses.replace(
         report,
-        understood=facts.understood | _describe_times(report, facts.understood),
+        understood=facts.understood | times,
         unused_columns=facts.unused_columns,
         joins=facts.joins,
         skipped_files=facts.skipped_files,
@@ -524,13 +526,6 @@ def _settle_conventions(task: _IngestTask, read: _ReadLog, log: EncodedLog) -> L
         only_time_formats=times.only,
         has_clock=read.profile.has_clock if read.staged.has("time") else None,
     )
-
-
-def _describe_times(report: DataReport, understood: Mapping[str, str]) -> dict[str, str]:
-    """Return how the times were understood, with the first and the last day."""
-    if "time" not in understood or report.start is None or report.end is None:
-        return {}
-    return {"time": f"{understood['time']}, {report.start[:10]} to {report.end[:10]}"}
 
 
 def _add_default_facts(engine: SqlEngine, read: _ReadLog) -> None:

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from leanrec.data.dataset import Dataset
 from leanrec.data.engine import SqlEngine, quote_identifier, to_table_column
 from leanrec.data.event_types import normalize_name
-from leanrec.data.ingest.csv_repair import copy_parts, count_rejected
+from leanrec.data.ingest.csv_repair import check_readable, copy_parts, count_rejected
 from leanrec.data.ingest.forms.unfold import unfold_events
+from leanrec.data.ingest.meaning.id_forms import find_id_form
 from leanrec.data.ingest.sources import Source, SourcePart, open_parts
 from leanrec.data.ingest.staging import id_expression
 from leanrec.data.links import ItemLinks, UserLinks
@@ -68,7 +69,7 @@ class LinkFiles:
 
 
 def read_links(
-    engine: SqlEngine, item_links: Source | None, user_links: Source | None, given: Mapping[str, str]
+    engine: SqlEngine, item_links: Source | None, user_links: Source | None, given: Mapping[str, str | None]
 ) -> LinkFiles:
     """Read the given files of links. Rows that cannot be used are rejected and counted.
 
@@ -155,7 +156,7 @@ class _LoadedLinks:
     notes: tuple[str, ...]
 
 
-def _load_rows(engine: SqlEngine, table: str, source: Source, given: Mapping[str, str]) -> _LoadedLinks:
+def _load_rows(engine: SqlEngine, table: str, source: Source, given: Mapping[str, str | None]) -> _LoadedLinks:
     parts = open_parts(engine, source, name=table)
     roles = _NAMES[table]
     common = {name for names in roles.values() for name in names}
@@ -181,6 +182,11 @@ def _load_rows(engine: SqlEngine, table: str, source: Source, given: Mapping[str
         return [int(counts.get(number, 0)) for number in range(len(read))]
 
     read, counts = copy_parts(engine, parts, copy_rows)
+    for i, role in enumerate(roles):
+        if role != "weight" and (form := find_id_form(engine, f"{table}_rows", f"c{i}")):
+            engine.execute(f"UPDATE {table}_rows SET c{i} = {form.apply(f'c{i}')}")
+    for part, n_rows in zip(read, counts, strict=True):
+        check_readable(engine, part, n_rows, _TITLES[table])
     notes = tuple(note for part in read for note in part.notes)
     return _LoadedLinks(parts[0].label, columns[0], sum(counts), count_rejected(engine, read), notes)
 
@@ -197,7 +203,7 @@ def _list_friends(engine: SqlEngine, part: SourcePart, given: Mapping[str, str])
     return part
 
 
-def _find_link_columns(table: str, part: SourcePart, given: Mapping[str, str]) -> dict[str, str]:
+def _find_link_columns(table: str, part: SourcePart, given: Mapping[str, str | None]) -> dict[str, str]:
     """Return role → column. Raises ColumnError."""
     by_name = {normalize_name(name): name for name in reversed(part.names)}
     found: dict[str, str] = {}

@@ -6,16 +6,31 @@ Columns are found by common names, or given. Names are compared without case, sp
 
 import dataclasses
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from leanrec.data.engine import SqlEngine, quote_identifier
 from leanrec.data.event_types import normalize_name
+from leanrec.data.ingest.forms.unfold import unfold_events
+from leanrec.data.ingest.forms.values import holds_numbers
+from leanrec.data.ingest.meaning.column_names import guess_role
+from leanrec.data.ingest.meaning.ratings import holds_amounts
+from leanrec.data.ingest.meaning.unused_columns import describe_unused
 from leanrec.data.ingest.sources import Source, SourcePart, open_parts
-from leanrec.data.ingest.timestamps import is_number
+from leanrec.data.ingest.timestamps import is_number, may_be_time
 from leanrec.errors import ColumnError, SettingError
 
-__all__ = ["CONTENT", "ROLES", "TABLE_ROLES", "ColumnRoles", "LogSchema", "find_columns", "find_key", "read_schema"]
+__all__ = [
+    "CONTENT",
+    "ROLES",
+    "TABLE_ROLES",
+    "ColumnRoles",
+    "LogSchema",
+    "find_columns",
+    "find_key",
+    "is_id_name",
+    "read_schema",
+]
 
 # Earlier names win. One-letter names come last: they are used only where there is no clearer name.
 _NAMES: dict[str, tuple[str, ...]] = {
@@ -35,7 +50,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "itemcode", "itemno", "itemnumber", "productcode", "productno", "productnumber", "stockcode", "articleno", "articlenumber",
         "materialid", "beer", "beerid", "wine", "wineid", "paper", "paperid", "course", "courseid", "job", "jobid", "hotel", "hotelid",
         "restaurant", "restaurantid", "listing", "listingid", "offerid", "venueid", "locationid", "episode", "episodeid", "podcast",
-        "podcastid", "albumid", "playlistid", "questionid", "ean", "upc", "gtin",
+        "podcastid", "albumid", "aid", "playlistid", "questionid", "ean", "upc", "gtin",
         "business", "businessid", "place", "placeid", "poi", "ad", "adid", "sku", "doc", "docid", "app", "appid", "i",
     ),
     "time": (
@@ -47,7 +62,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "rating": ("rating", "value", "score", "stars", "overall", "starrating", "ratingvalue", "ratingscore", "reviewscore", "reviewrating", "r"),
     "weight": ("weight", "plays", "playcount", "hours", "hoursplayed", "playtime", "count", "listens", "quantity", "qty"),
     "event_type": ("event", "behavior", "behaviour", "action", "type", "eventtype", "behaviortype", "behaviourtype", "kind", "interaction"),
-    "label": ("label", "click", "clicked", "isclick"),
+    "label": ("label", "click", "clicked", "isclick", "isclicked", "liked", "isliked", "islike", "converted", "isconverted"),
 }  # fmt: skip
 _NAMES = {role: tuple(name.replace("_", "") for name in names) for role, names in _NAMES.items()}
 
@@ -131,6 +146,17 @@ class LogSchema:
     columns: tuple[ColumnRoles, ...]
     warnings: tuple[str, ...]
 
+    def rename_column(self, role: str, old: str, new: str) -> "LogSchema":
+        """Return the schema with another column for a role, in the tables that use ``old`` and have ``new``."""
+        columns = tuple(
+            dataclasses.replace(cols, **dict[str, Any]({role: new}))
+            if getattr(cols, role) == old and new in part.names
+            else cols
+            for part, cols in zip(self.parts, self.columns, strict=True)
+        )
+        told = tuple(each for each in self.warnings if not each.startswith(f"Not used: {new} ("))
+        return dataclasses.replace(self, columns=columns, warnings=told)
+
     def to_dict(self) -> dict[str, dict[str, str]]:
         """Return table → {role: column}; tables with equal columns are listed once."""
         listed: dict[str, dict[str, str]] = {}
@@ -141,26 +167,78 @@ class LogSchema:
         return listed
 
 
-def read_schema(engine: SqlEngine, source: Source, given: Mapping[str, str]) -> LogSchema:
-    """Open the source and find its columns. Raises SourceError and ColumnError."""
-    roles = {role: column for role, column in given.items() if role not in TABLE_ROLES}
-    positions = bool(roles) and all(column.replace(",", "").replace(" ", "").isdigit() for column in roles.values())
-    parts = open_parts(engine, source, positions=positions)
-    columns, warnings = [], []
+def read_schema(
+    engine: SqlEngine,
+    source: Source,
+    given: Mapping[str, str | None],
+    settled: Mapping[str, str] | None = None,
+    layout: str | None = None,
+) -> LogSchema:
+    """Open the source, with one row for each event, and find its columns. Raises SourceError and ColumnError.
+
+    Args:
+        engine: the connection.
+        source: the log.
+        given: role → column; None or "": no column has the role.
+        settled: role → column of an earlier log; used in tables that have the column.
+        layout: one of ``LAYOUTS``; None: found from the first rows.
+    """
+    roles = {role: column or "" for role, column in given.items() if role not in TABLE_ROLES}
+    positions = any(roles.values()) and all(
+        column.replace(",", "").replace(" ", "").isdigit() for column in roles.values() if column
+    )
+    opened = open_parts(engine, source, positions=positions, layout="long" if layout is None and positions else layout)
+    parts = [unfold_events(engine, part, roles, _NAMES, layout) for part in opened]
+    columns, warnings, told = [], [], []
     names = [set(map(normalize_name, part.names)) for part in parts]
     for part, own in zip(parts, names, strict=True):
         # Without the optional columns that only other tables of the log have.
         here = {
-            role: column
+            role: part.paths.get(column, column)
             for role, column in roles.items()
             if role in {"user", "item"}
             or normalize_name(column) in own
             or not any(normalize_name(column) in each for each in names)
+            or column in part.paths
         }
-        cols, skipped = _check_types(engine, part, find_columns(part.names, here, part.label), here)
+        here |= {
+            role: column
+            for role, column in (settled or {}).items()
+            if role not in here and normalize_name(column) in own and column not in here.values()
+        }
+        cols, skipped = _check_roles(engine, part, here)
         columns.append(cols)
+        told.append({name for name in part.names if any(repr(name) in each for each in skipped)})
         warnings += skipped
+    used = [{*cols.to_dict().values(), *cols.content} | more for cols, more in zip(columns, told, strict=True)]
+    warnings += describe_unused(engine, parts, used)
     return LogSchema(tuple(parts), tuple(columns), tuple(dict.fromkeys(warnings)))
+
+
+def _check_roles(engine: SqlEngine, part: SourcePart, given: Mapping[str, str]) -> tuple[ColumnRoles, list[str]]:
+    """Find the columns of a table, pass over those that cannot have the role of their name, and return warnings about these."""
+    passed: dict[str, set[str]] = {}
+    warnings: list[str] = []
+    while True:
+        cols = find_columns(part.names, given, part.label, part.nested, passed)
+        found = {role: column for role, column in cols.to_dict().items() if role not in given}
+        misfit = None
+        if cols.rating is not None and "rating" in found and holds_amounts(engine, part, cols.rating, cols.event_type):
+            misfit = "rating", cols.rating
+            warnings.append(
+                f"Not used: {cols.rating!r} of {part.label} (amounts, such as money or quantities; as the rating "
+                f'columns={{"rating": "{cols.rating}"}}, as the weight columns={{"weight": "{cols.rating}"}}).'
+            )
+        elif cols.time is not None and "time" in found and not may_be_time(engine, part, cols.time, cols.is_order):
+            misfit = "time", cols.time
+            warnings.append(
+                f"Not used: {cols.time!r} of {part.label} (no values that may be a time; all the same as the time: "
+                f'columns={{"time": "{cols.time}"}}).'
+            )
+        if misfit is None:
+            cols, skipped = _check_types(engine, part, cols, given)
+            return cols, warnings + skipped
+        passed.setdefault(misfit[0], set()).add(misfit[1])
 
 
 def _check_types(
@@ -172,6 +250,8 @@ def _check_types(
     for role, what in _MUST_BE_NUMBERS.items():
         column = getattr(cols, role)
         if column is None or is_number(part.types[column]):
+            continue
+        if holds_numbers(engine, part, column):
             continue
         if role in given:
             scan, quoted = part.scan if part.file is None else part.file.preview_scan(), quote_identifier(column)
@@ -194,31 +274,71 @@ def _check_types(
     return dataclasses.replace(cols, **unused), warnings
 
 
-def find_columns(names: Sequence[str], given: Mapping[str, str], where: str) -> ColumnRoles:
+def find_columns(
+    names: Sequence[str],
+    given: Mapping[str, str | None],
+    where: str,
+    nested: Collection[str] = (),
+    passed: Mapping[str, set[str]] | None = None,
+) -> ColumnRoles:
     """Find the columns of a log. ``given`` maps roles to columns and takes precedence over common names.
 
+    Columns of lists and structs, ``nested``, have no role but ``content``. A role that is given as None or "" has no column,
+    and ``passed`` maps roles to columns that cannot have them.
+
     Raises:
-        ColumnError: no user or no item column, or a given column that does not exist.
+        ColumnError: no user or no item column, or a given column that does not exist or is nested.
         SettingError: an unknown role in ``given``.
     """
     unknown = [role for role in given if role not in {*ROLES, "content"}]
     if unknown:
         raise SettingError(f"columns must map {', '.join(ROLES)} or content to a column. Got {unknown[0]!r}.")
-    found = {role: _match_given(column, names, role, where) for role, column in given.items() if role != "content"}
-    for role in ROLES:
-        free = {normalize_name(name): name for name in reversed(names) if name not in found.values()}
-        if role not in found and (column := next((free[name] for name in _NAMES[role] if name in free), None)):
-            found[role] = column
+    plain = [name for name in names if name not in nested]
+    found = {
+        role: _match_given(column, names if column in nested else plain, role, where)
+        for role, column in given.items()
+        if role != "content" and column
+    }
+    for role, column in found.items():
+        if column in nested:
+            raise ColumnError(
+                f"The {role} of an event must be a single value. The column {column!r} of {where} holds lists or structs; name "
+                f"another column. {_list_columns(plain)}"
+            )
+    for find in (_find_common_name, _find_words):
+        for role in ROLES:
+            taken = {*found.values(), *(passed or {}).get(role, ())}
+            free = [name for name in plain if name not in taken]
+            if role not in found and role not in given and (name := find(role, free)) is not None:
+                found[role] = name
     for role in ("user", "item"):
         if role not in found:
-            free_names = [name for name in names if name not in found.values()]
-            raise ColumnError(_missing_message(role, free_names, names, where))
+            free_names = [name for name in plain if name not in found.values()]
+            raise ColumnError(_missing_message(role, free_names, plain, where))
     if "content" in given:
-        content = [_match_given(name.strip(), names, "content", where) for name in given["content"].split(",")]
+        listed = [name.strip() for name in (given["content"] or "").split(",")]
+        content = [_match_given(name, names, "content", where) for name in listed if name]
     else:
         taken = {column for role, column in found.items() if role != "item"}
         content = [name for name in names if name not in taken and normalize_name(name) in CONTENT]
     return ColumnRoles(**found, content=tuple(content))
+
+
+def _find_common_name(role: str, names: Sequence[str]) -> str | None:
+    """Return the column with the best common name of the role."""
+    free = {normalize_name(name): name for name in reversed(names)}
+    return next((free[name] for name in _NAMES[role] if name in free), None)
+
+
+def _find_words(role: str, names: Sequence[str]) -> str | None:
+    """Return the first column whose name means the role by its words."""
+    return next((name for name in names if guess_role(name) == role), None)
+
+
+def is_id_name(role: str, name: str) -> bool:
+    """Whether a column of this name may hold the ids of users or items."""
+    plain = normalize_name(name)
+    return plain in _NAMES[role] and plain not in _DESCRIPTIVE
 
 
 def find_key(names: Sequence[str], role: str, known_as: Iterable[str | None], given: str | None, where: str) -> str:
@@ -232,6 +352,8 @@ def find_key(names: Sequence[str], role: str, known_as: Iterable[str | None], gi
     for name in (*wanted, *clear, "id", *_NAMES[role]):
         if name in by_name:
             return by_name[name]
+    if column := _find_words(role, names):
+        return column
     raise ColumnError(_missing_message(role, list(names), names, where, extra=("id",)))
 
 
@@ -242,6 +364,8 @@ def _match_given(column: str, names: Sequence[str], role: str, where: str) -> st
     by_name = {normalize_name(name): name for name in names}
     if normalize_name(column) in by_name:
         return by_name[normalize_name(column)]
+    if column.isdecimal() and 0 < int(column) <= len(names):
+        return names[int(column) - 1]
     close = difflib.get_close_matches(column, names, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     raise ColumnError(f"{where} has no column {column!r}, which was named as the {role}.{hint} {_list_columns(names)}")
@@ -254,10 +378,27 @@ def _missing_message(
     searched = ", ".join([*_NAMES[role][:6], *extra])
     example = free[0] if len(free) == 1 else "COLUMN"
     key = f"{role}s.id" if extra else role
+    if free and all(name.isdecimal() for name in names):
+        both = (
+            f'"user": "{free[0]}", "item": "{free[1]}"' if key == "user" and len(free) > 1 else f'"{key}": "{free[0]}"'
+        )
+        named = f'{role}_names="{role},title"' if extra else 'names="user,item"'
+        return (
+            f"{where} has no names in its first line, so that its columns are called {', '.join(names[:10])}"
+            f"{' …' if len(names) > 10 else ''}. Name them by number, such as columns={{{both}}}, or name all columns in their "
+            f"order, such as {named}."
+        )
+    if len(names) == 1 and len(names[0].split()) > 1 and not extra:
+        return (
+            f"{where} has lines that are not of the same columns, such as {names[0][:80]!r}. Where each line is a user and the items of "
+            'the user, pass layout="adjacency"; where each line is one sequence of items, pass layout="sequences".'
+        )
     one_of = f", where COLUMN is one of {', '.join(map(repr, free[:10]))}" if len(free) > 1 else ""
+    is_matrix = role == "item" and not extra and len(free) > 1
+    matrix = ' If each of them is an item with the ratings of the users, pass layout="wide".' if is_matrix else ""
     return (
         f"{where} has no {role} column. {_list_columns(names)} Looked for {searched} and similar names, in any case. "
-        f'Name it: columns={{"{key}": "{example}"}}{one_of}.'
+        f'Name it: columns={{"{key}": "{example}"}}{one_of}.{matrix}'
     )
 
 

@@ -3,10 +3,15 @@
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-from leanrec.data.engine import SqlEngine, quote_identifier, to_table_column
-from leanrec.data.ingest.csv_repair import copy_parts, count_rejected
-from leanrec.data.ingest.schema import ColumnRoles, find_key
+from leanrec.data.engine import SqlEngine, quote_identifier, quote_literal, to_table_column
+from leanrec.data.ingest.csv_repair import check_readable, copy_parts, count_rejected
+from leanrec.data.ingest.meaning.column_names import holds_codes
+from leanrec.data.ingest.meaning.id_forms import IdForms, find_id_form
+from leanrec.data.ingest.meaning.long_tables import find_long_table, widen_table
+from leanrec.data.ingest.meaning.matching import best_pair, describe_matches
+from leanrec.data.ingest.schema import ColumnRoles, LogSchema, find_key, is_id_name
 from leanrec.data.ingest.sources import Source, SourcePart, open_parts
 from leanrec.data.ingest.staging import StagedLog, id_expression
 from leanrec.data.table import Table
@@ -16,6 +21,7 @@ __all__ = [
     "LoadedTable",
     "SideTable",
     "SideTables",
+    "choose_ids",
     "collect_content",
     "load_table",
     "open_side_tables",
@@ -23,6 +29,10 @@ __all__ = [
     "read_columns",
 ]
 
+_CODE = quote_literal(r"^\s*[+-]?(0[0-9]|[0-9]{16})")  # a number that would not print as it is written
+_MIN_ITEMS = 5
+_SAMPLE = 20_000
+_VARYING = 0.3  # of the items with several events
 _NUMBER = re.compile(r"^(U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|DOUBLE|FLOAT|DECIMAL.*|BOOLEAN)$")
 
 
@@ -78,7 +88,7 @@ def open_table(
     engine: SqlEngine, source: Source, role: str, columns: Sequence[ColumnRoles], given: str | None
 ) -> SideTable:
     """Open the table and find its id column. Raises SourceError or ColumnError."""
-    parts = open_parts(engine, source, name=f"{role}_table")
+    parts = open_parts(engine, source, name=f"{role}_table", positions=given is not None and given.isdecimal())
     if len(parts) > 1:
         raise SourceError(
             f"The {role} table must be one file or frame. Got {len(parts)}: "
@@ -102,7 +112,15 @@ def load_table(engine: SqlEngine, table: SideTable, *, integer: bool) -> LoadedT
         return [int(engine.fetch_rows(f"SELECT count(*) FROM {role}_all")[0][0])]
 
     (part,), (rows,) = copy_parts(engine, [part], copy_table)
+    check_readable(engine, part, rows, f"{role} table")
+    if form := find_id_form(engine, f"{role}_all"):
+        engine.execute(f"UPDATE {role}_all SET id = {form.apply('id')}")
     missing, distinct = engine.fetch_rows(f"SELECT count(*) - count(id), count(DISTINCT id) FROM {role}_all")[0]
+    columns, notes = {name: f"c{i}" for i, name in enumerate(names)}, part.notes
+    long = find_long_table(part, table.key)
+    if long is not None and rows - missing > distinct:
+        columns, note = widen_table(engine, role, columns, long)
+        notes, rows, missing = (*notes, note), distinct, 0
     engine.execute(
         f"CREATE TEMP TABLE {role}_rows AS SELECT * FROM {role}_all "
         f"WHERE rowid IN (SELECT min(rowid) FROM {role}_all WHERE id IS NOT NULL GROUP BY id)"
@@ -110,27 +128,37 @@ def load_table(engine: SqlEngine, table: SideTable, *, integer: bool) -> LoadedT
     engine.execute(f"DROP TABLE {role}_all")
     return LoadedTable(
         role,
-        {name: f"c{i}" for i, name in enumerate(names)},
+        columns,
         rows=rows,
         missing=missing,
         repeated=rows - missing - distinct,
         unreadable=count_rejected(engine, [part]),
-        notes=part.notes,
+        notes=notes,
     )
 
 
-def collect_content(engine: SqlEngine, staged: StagedLog, *, trim: bool) -> LoadedTable | None:
-    """Collect ``item_rows`` from the log: the first text of each item in each content column. None: no content columns."""
+def collect_content(engine: SqlEngine, staged: StagedLog, forms: IdForms) -> LoadedTable | None:
+    """Collect ``item_rows`` from the log: the first text of each item in each content column. None: no content columns.
+
+    A text that differs between events of one item, such as the title of a review, describes the event and is left out.
+    """
     names = list(dict.fromkeys(name for cols in staged.columns for name in cols.content))
+    varying = _find_varying(engine, staged, names)
+    names = [name for name in names if name not in varying]
+    notes = tuple(
+        f"Not used: {name} (a text that differs between events of one item, so that it describes the event, not the item)."
+        for name in varying
+    )
     if not names:
-        return None
+        return LoadedTable("item", {}, notes=notes) if notes else None
     selects = []
     for number, (part, cols) in enumerate(zip(staged.parts, staged.columns, strict=True)):
         if not cols.content:
             continue
         is_text = part.form == "csv"
         column_type = "VARCHAR" if is_text else part.types[cols.item]
-        identity = id_expression(cols.item, column_type, staged.integer_items, trim=trim and is_text)
+        identity = id_expression(cols.item, column_type, staged.integer_items, trim=forms.trim and is_text)
+        identity = forms.items.apply(identity)
         fields = [
             f"{_cell_expression(name, part) if name in cols.content else 'NULL'} AS c{i}"
             for i, name in enumerate(names)
@@ -144,7 +172,30 @@ def collect_content(engine: SqlEngine, staged: StagedLog, *, trim: bool) -> Load
         "WHERE id IS NOT NULL GROUP BY id",
         staged.parts[0].label,
     )
-    return LoadedTable("item", {name: f"c{i}" for i, name in enumerate(names)})
+    return LoadedTable("item", {name: f"c{i}" for i, name in enumerate(names)}, notes=notes)
+
+
+def _find_varying(engine: SqlEngine, staged: StagedLog, names: Sequence[str]) -> list[str]:
+    """Return the content columns of texts that differ between events of one item, judged by the first rows of each table."""
+    varying: set[str] = set()
+    for part, cols in zip(staged.parts, staged.columns, strict=True):
+        asked = [name for name in names if name in cols.content and not _NUMBER.match(part.types[name])]
+        if not asked or varying.issuperset(asked):
+            continue
+        fields = ", ".join(f"{quote_identifier(name)}::VARCHAR AS c{i}" for i, name in enumerate(asked))
+        scan = part.scan if part.file is None else part.file.preview_scan()
+        sample = f"SELECT {quote_identifier(cols.item)}::VARCHAR AS id, {fields} FROM {scan} LIMIT {_SAMPLE}"
+        compared = ", ".join(f"min(c{i}) <> max(c{i}) AS d{i}, count(c{i}) AS n{i}" for i in range(len(asked)))
+        counts = ", ".join(f"count_if(d{i} AND n{i} > 1), count_if(n{i} > 1)" for i in range(len(asked)))
+        found = engine.fetch_rows(f"SELECT {counts} FROM (SELECT {compared} FROM ({sample}) GROUP BY id)", part.label)[
+            0
+        ]
+        varying |= {
+            name
+            for i, name in enumerate(asked)
+            if (found[2 * i] or 0) > max(_VARYING * (found[2 * i + 1] or 0), _MIN_ITEMS)
+        }
+    return [name for name in names if name in varying]
 
 
 def _cell_expression(name: str, part: SourcePart) -> str:
@@ -153,18 +204,25 @@ def _cell_expression(name: str, part: SourcePart) -> str:
     if part.form == "csv":
         return f"nullif({column}, '')"
     if _NUMBER.match(column_type):
-        return f"{column}::DOUBLE"
+        return id_expression(name, column_type, integer=False) if holds_codes(name) else f"{column}::DOUBLE"
     if column_type.endswith("[]"):
         return f"nullif(array_to_string({column}, '|'), '')"
     return f"nullif({column} ->> '$', '')" if column_type == "JSON" else f"nullif({column}::VARCHAR, '')"
 
 
 def read_columns(engine: SqlEngine, loaded: LoadedTable, dictionary: str) -> Table | None:
-    """Return one row for each id of ``dictionary``, in its order. Columns of numbers in a text file become numbers."""
+    """Return one row for each id of ``dictionary``, in its order. Columns of numbers in a text file become numbers.
+
+    Codes stay text: columns with a zero at the beginning of a number (0114709), with more digits than a float64 has, or with a
+    name such as zip or category_id; and so do titles that happen to be numbers (1917).
+    """
     if not loaded.columns:
         return None
     tests = ", ".join(
-        f"count({c}) > 0 AND count(try_cast({c} AS DOUBLE)) = count({c})" for c in loaded.columns.values()
+        "false"
+        if holds_codes(name)
+        else f"count({c}) > 0 AND count(try_cast({c} AS DOUBLE)) = count({c}) AND NOT bool_or(regexp_matches({c}::VARCHAR, {_CODE}))"
+        for name, c in loaded.columns.items()
     )
     numeric = engine.fetch_rows(f"SELECT {tests} FROM {loaded.role}_rows")[0]
     fields = [
@@ -186,6 +244,7 @@ class SideTables:
     users: SideTable | None
     loaded_items: LoadedTable | None = None
     loaded_users: LoadedTable | None = None
+    matches: list[str] = dataclasses.field(default_factory=list)
 
     @property
     def key_types(self) -> tuple[str | None, str | None]:
@@ -193,14 +252,20 @@ class SideTables:
         users, items = (None if side is None else side.key_type for side in (self.users, self.items))
         return users, items
 
-    def load(self, engine: SqlEngine, staged: StagedLog, *, trim: bool) -> None:
-        """Read both; without an item table, collect content from the log, whose ids are trimmed if ``trim``."""
+    def load(self, engine: SqlEngine, staged: StagedLog, forms: IdForms) -> None:
+        """Read both; without an item table, collect content from the log, whose ids have these forms."""
         if self.users is not None:
             self.loaded_users = load_table(engine, self.users, integer=staged.integer_users)
         if self.items is not None:
             self.loaded_items = load_table(engine, self.items, integer=staged.integer_items)
         else:
-            self.loaded_items = collect_content(engine, staged, trim=trim)
+            self.loaded_items = collect_content(engine, staged, forms)
+
+    def count_matches(self, engine: SqlEngine) -> None:
+        """Note how many ids of the log each table has. Raises DataError where a table has none of them."""
+        for side in filter(None, (self.items, self.users)):
+            if note := describe_matches(engine, side.role, side.part.label, side.key):
+                self.matches.append(note)
 
     def count_rejected(self) -> dict[str, int]:
         """Return reject reason → rows of the tables."""
@@ -214,8 +279,9 @@ class SideTables:
         return counts
 
     def list_notes(self) -> tuple[str, ...]:
-        """Return the repairs made while reading the tables, in sentences."""
-        return tuple(note for loaded in (self.loaded_items, self.loaded_users) if loaded for note in loaded.notes)
+        """Return how the tables match the log, and what was left out or repaired, in sentences."""
+        loaded = filter(None, (self.loaded_items, self.loaded_users))
+        return (*self.matches, *(note for each in loaded for note in each.notes))
 
     def to_dict(self) -> dict[str, dict[str, str]]:
         """Return table → its id column."""
@@ -227,10 +293,39 @@ def open_side_tables(
     items: Source | None,
     users: Source | None,
     columns: Sequence[ColumnRoles],
-    given: Mapping[str, str],
+    given: Mapping[str, str | None],
 ) -> SideTables:
     """Open both tables before the log is read: the types of their ids decide how ids are compared."""
     return SideTables(
         items=None if items is None else open_table(engine, items, "item", columns, given.get("items.id")),
         users=None if users is None else open_table(engine, users, "user", columns, given.get("users.id")),
     )
+
+
+def choose_ids(
+    engine: SqlEngine, schema: LogSchema, tables: SideTables, given: Mapping[str, str | None]
+) -> tuple[LogSchema, SideTables]:
+    """Return the schema and the tables with the id columns that match best, where there are several that may be meant.
+
+    ``asin`` and ``parent_asin`` both name items; the item table decides which of them is the id. Columns that are given stay.
+    Cost: one scan of a table that leaves a choice.
+    """
+    for role, side in (("item", tables.items), ("user", tables.users)):
+        if side is None:
+            continue
+        part, cols = schema.parts[0], schema.columns[0]
+        now, taken = getattr(cols, role), {*cols.to_dict().values()}
+        logs = [now, *(name for name in part.names if is_id_name(role, name) and name not in taken)]
+        keys = [side.key, *(name for name in side.part.names if is_id_name(role, name) and name != side.key)]
+        logs = logs[:1] if given.get(role) else logs
+        keys = keys[:1] if given.get(f"{role}s.id") else keys
+        best = best_pair(engine, part, logs, side.part, keys) if len(logs) * len(keys) > 1 else None
+        if best is None or best == (now, side.key):
+            continue
+        schema = schema.rename_column(role, now, best[0])
+        chosen: dict[str, Any] = {f"{role}s": dataclasses.replace(side, key=best[1])}
+        tables = dataclasses.replace(tables, **chosen)
+        tables.matches.append(
+            f"The {role}s of the log are in {best[0]!r}: of {', '.join(map(repr, logs))} its ids match the {role} table best."
+        )
+    return schema, tables

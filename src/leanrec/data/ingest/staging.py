@@ -11,30 +11,37 @@ from collections.abc import Mapping, Sequence
 from leanrec.data.engine import SqlEngine, quote_identifier, quote_literal
 from leanrec.data.ingest.cleaning import CleaningRules
 from leanrec.data.ingest.csv_repair import copy_parts
+from leanrec.data.ingest.forms.values import number_of_text, text_expression
+from leanrec.data.ingest.meaning.id_forms import IdForms, is_missing
+from leanrec.data.ingest.meaning.ratings import count_ratings, find_no_rating
 from leanrec.data.ingest.rejects import CODE
 from leanrec.data.ingest.schema import ColumnRoles
 from leanrec.data.ingest.sources import SourcePart
 from leanrec.data.ingest.text_files import decimal_comma
-from leanrec.data.ingest.timestamps import FIRST_TIMESTAMP, TimeFormat, find_time_format, is_integer, is_number
+from leanrec.data.ingest.timestamps import (
+    FIRST_TIMESTAMP,
+    TimeFormat,
+    find_fractions,
+    find_time_format,
+    is_integer,
+    is_number,
+)
 from leanrec.errors import SettingError
 
 __all__ = [
     "LogProfile",
     "RowReader",
     "StagedLog",
+    "clean_ids",
     "find_example",
     "id_expression",
     "stage_log",
-    "trim_ids",
     "trimmed",
     "validate_rows",
 ]
 
 _DAY = 86_400
 _BLANKS = quote_literal(" \t\u00a0")
-# Common rating scales; the narrowest that contains nearly all ratings decides which ratings are outside.
-_SCALES = ((0, 1), (-1, 1), (1, 3), (1, 4), (0.5, 4), (1, 5), (0.5, 5), (0, 5), (1, 6), (1, 7), (1, 10), (0.5, 10), (0, 10), (-10, 10), (0, 100), (-100, 100))  # fmt: skip
-_NEARLY_ALL = 0.999
 _RAW_ROLES = ("user", "item", "time", "rating", "weight")
 
 
@@ -113,11 +120,12 @@ class RowReader:
             "itm": id_expression(cols.item, types["item"], self.integer[1]),
         }
         if self._has("time"):
-            fields["t"] = "NULL::BIGINT"
-            if cols.time is not None:
-                fields["t"] = self.times.to_seconds(cols.time, types["time"], is_order=cols.is_order)
+            fields |= self._select_time(cols, types)
         if self._has("rating"):
-            fields["v"] = "NULL::FLOAT" if cols.rating is None else _number_expression(cols.rating, part)
+            fields["v"] = "NULL::FLOAT"
+            if cols.rating is not None:
+                number = _number_expression(cols.rating, part)
+                fields["v"] = f"nullif({number}, 'nan'::FLOAT)" if types["rating"] == "VARCHAR" else number
         if self._has("weight"):
             fields["w"] = "1::FLOAT" if cols.weight is None else _number_expression(cols.weight, part)
         if not self.has_event_types:
@@ -128,9 +136,22 @@ class RowReader:
         elif cols.event_type is not None:
             fields["event_type"] = f"nullif(trim({_text_expression(cols.event_type, types['event_type'])}), '')"
         elif cols.label is not None:
-            label = f"try_cast({quote_identifier(cols.label)} AS DOUBLE)"
-            fields["event_type"] = f"CASE {label} WHEN 1 THEN 'click' WHEN 0 THEN 'impression' END"
+            label = _number_expression(cols.label, part)
+            yes = "like" if "like" in cols.label.lower() else "click"
+            fields["event_type"] = f"CASE {label} WHEN 1 THEN '{yes}' WHEN 0 THEN 'impression' END"
         return fields
+
+    def _select_time(self, cols: ColumnRoles, types: Mapping[str, str]) -> dict[str, str]:
+        """Return the SQL of the seconds and, where some times have one, of the fraction of a second.
+
+        Times are whole seconds; what is below a second decides about the order, and about duplicates.
+        """
+        if cols.time is None:
+            fields = {"t": "NULL::BIGINT", "f": "0::INTEGER"}
+        else:
+            seconds = self.times.to_seconds(cols.time, types["time"], is_order=cols.is_order)
+            fields = {"t": seconds, "f": self.times.to_fraction(cols.time, types["time"])}
+        return fields if self.times.has_fractions else {"t": fields["t"]}
 
     def _reject_code(self, part: SourcePart, cols: ColumnRoles, types: Mapping[str, str], *, timed: bool) -> str:
         """SQL: code of the first reason to reject a row of the inner select, 0 = none."""
@@ -155,6 +176,8 @@ class RowReader:
 
 
 def _number_expression(name: str, part: SourcePart) -> str:
+    if part.types[name] in {"VARCHAR", "JSON"}:
+        return number_of_text(text_expression(name, part.types[name]), "FLOAT")
     number = f"try_cast({quote_identifier(name)} AS FLOAT)"
     if part.file is None:
         return number
@@ -162,7 +185,7 @@ def _number_expression(name: str, part: SourcePart) -> str:
 
 
 def _is_empty(column: str, column_type: str) -> str:
-    return f"({column} IS NULL OR trim({column}) = '')" if column_type == "VARCHAR" else f"({column} IS NULL)"
+    return f"({column} IS NULL OR {is_missing(column)})" if column_type == "VARCHAR" else f"({column} IS NULL)"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -207,6 +230,11 @@ class StagedLog:
         return self.reader.integer[1]
 
     @property
+    def has_fractions(self) -> bool:
+        """Whether times have fractions of a second."""
+        return self.reader.times.has_fractions and self.has("time")
+
+    @property
     def has_event_types(self) -> bool:
         """Whether the log names the event type of each row."""
         return self.reader.has_event_types
@@ -221,12 +249,18 @@ class LogProfile:
         scale: lowest and highest rating allowed, or None.
         inferred: whether the scale was inferred from the ratings.
         outside: a rating outside an inferred scale, or None.
+        no_rating: rating that means "not rated" → rows.
+        zeros: rows with the rating 0 where the others are at least 1, so that 0 might mean "not rated" too.
+        only_days: times have no time of day.
     """
 
     has_clock: bool
     scale: tuple[float, float] | None
     inferred: bool = False
     outside: float | None = None
+    no_rating: Mapping[float, int] = dataclasses.field(default_factory=dict)
+    zeros: int = 0
+    only_days: bool = False
 
 
 def stage_log(
@@ -237,6 +271,7 @@ def stage_log(
     raw: bool,
     key_types: tuple[str | None, str | None],
     time_format: str | None = None,
+    settled_times: TimeFormat | None = None,
 ) -> StagedLog:
     """Make ``staged``. Parquet files stay where they are, behind a view; anything else is read once, into a table.
 
@@ -249,6 +284,7 @@ def stage_log(
         raw: keep the original text of each field for a quarantine file.
         key_types: types of the id columns of the user and the item table, None where there is no table.
         time_format: how times are written, in strptime format; None = in any common format.
+        settled_times: how an earlier log writes its times, if that is not a common format.
     """
     integer: list[bool] = []
     untyped: list[bool] = []
@@ -261,7 +297,10 @@ def stage_log(
         # Text files have no types, and other types than text (doubles, big integers) print as numbers.
         untyped.append(all(each not in {"VARCHAR", "JSON"} for each in types))
     has_types = any(cols.event_type or cols.label for cols in columns) or any(part.event_type for part in parts)
-    times = find_time_format(engine, parts, columns, time_format)
+    times = settled_times
+    if times is None or time_format is not None:
+        times = find_time_format(engine, parts, columns, time_format)
+    times = find_fractions(engine, parts, columns, times)
     reader = RowReader(tuple(columns), (integer[0], integer[1]), has_types, times, raw)
     is_view = not raw and all(part.form == "parquet" for part in parts)
     if is_view:
@@ -288,19 +327,29 @@ def _copy_rows(engine: SqlEngine, parts: Sequence[SourcePart], reader: RowReader
     return [int(by_part.get(i, 0)) for i in range(len(parts))]
 
 
-def trim_ids(engine: SqlEngine, staged: StagedLog) -> int:
-    """Remove blanks around ids that come from delimited text; return the number of rows that had some."""
+def clean_ids(engine: SqlEngine, staged: StagedLog, forms: IdForms) -> int:
+    """Read ids by their forms, without blanks around those of delimited text; return the number of rows that had blanks."""
     texts = [i for i, part in enumerate(staged.parts) if part.form == "csv"]
-    is_text = f"part IN ({', '.join(map(str, texts))})"
-    usr, itm = (f"CASE WHEN {is_text} THEN nullif({trimmed(name)}, '') ELSE {name} END" for name in ("usr", "itm"))
-    spaced = f"{is_text} AND (usr <> {trimmed('usr')} OR itm <> {trimmed('itm')})"
-    rows = int(engine.fetch_rows(f"SELECT count(*) FROM staged_rows WHERE {spaced}")[0][0])
+    is_text = f"part IN ({', '.join(map(str, texts))})" if texts and forms.trim else "false"
+    source = "staged_rows"
+    if staged.is_view:
+        source = "staged_as_read"
+        engine.execute(f"ALTER VIEW staged RENAME TO {source}")
+    rows = 0
+    if forms.trim:
+        spaced = f"{is_text} AND (usr <> {trimmed('usr')} OR itm <> {trimmed('itm')})"
+        rows = int(engine.fetch_rows(f"SELECT count(*) FROM {source} WHERE {spaced}")[0][0])
+    usr, itm = (
+        form.apply(f"(CASE WHEN {is_text} THEN nullif({trimmed(name)}, '') ELSE {name} END)" if forms.trim else name)
+        for name, form in (("usr", forms.users), ("itm", forms.items))
+    )
     bad = (
         f"CASE WHEN ({usr}) IS NULL THEN {CODE['missing user']} WHEN ({itm}) IS NULL AND (bad = 0 OR bad > {CODE['missing item']}) "
         f"THEN {CODE['missing item']} ELSE bad END::TINYINT"
     )
+    sequence = "" if staged.is_view else "rowid AS seq, "
     engine.execute(
-        f"CREATE OR REPLACE TEMP VIEW staged AS SELECT rowid AS seq, * REPLACE ({usr} AS usr, {itm} AS itm, {bad} AS bad) FROM staged_rows"
+        f"CREATE OR REPLACE TEMP VIEW staged AS SELECT {sequence}* REPLACE ({usr} AS usr, {itm} AS itm, {bad} AS bad) FROM {source}"
     )
     return rows
 
@@ -325,9 +374,16 @@ def _latest_time() -> int:
     return int(time.time()) + _DAY
 
 
-def validate_rows(engine: SqlEngine, staged: StagedLog, cleaning: CleaningRules) -> LogProfile:
-    """Make the view ``validated``: ``staged`` with the code of the reason to reject each row, 0 = kept."""
+def validate_rows(
+    engine: SqlEngine, staged: StagedLog, cleaning: CleaningRules, *, has_clock: bool | None = None
+) -> LogProfile:
+    """Make the view ``validated``: ``staged`` with the code of the reason to reject each row, 0 = kept.
+
+    ``has_clock`` is what an earlier log settled about the times; None: the values decide.
+    """
     profile = _profile_log(engine, staged, cleaning)
+    if has_clock is not None and staged.has("time"):
+        profile = dataclasses.replace(profile, has_clock=has_clock)
     cases = ["WHEN bad > 0 THEN bad"]
     if profile.has_clock:
         test = f"t < {FIRST_TIMESTAMP} OR t > {_latest_time()}"
@@ -346,29 +402,46 @@ def validate_rows(engine: SqlEngine, staged: StagedLog, cleaning: CleaningRules)
         cases.append(f"WHEN t < {since!r} THEN {CODE['before since']}")
     if until is not None:
         cases.append(f"WHEN t >= {until!r} THEN {CODE['from until on']}")
-    select = f"SELECT *, CASE {' '.join(cases)} ELSE 0 END::TINYINT AS reason FROM staged"
+    kept = "*"
+    if profile.no_rating:
+        kept = f"* REPLACE (CASE WHEN v IN ({', '.join(map(repr, profile.no_rating))}) THEN NULL ELSE v END AS v)"
+    source = f"(SELECT {kept} FROM staged)"
+    select = f"SELECT *, CASE {' '.join(cases)} ELSE 0 END::TINYINT AS reason FROM {source}"
     engine.execute(f"CREATE TEMP VIEW validated AS {select}")
     return profile
 
 
 def _profile_log(engine: SqlEngine, staged: StagedLog, cleaning: CleaningRules) -> LogProfile:
     """Decide whether times are timestamps, which is so if most of them are after 1990, and find the scale of the ratings."""
-    has_clock = False
+    has_clock = only_days = False
     if staged.has("time") and not any(columns.is_order for columns in staged.columns):
-        times, late = engine.fetch_rows(f"SELECT count(t), count_if(t >= {FIRST_TIMESTAMP}) FROM staged")[0]
+        times, late, clock = engine.fetch_rows(
+            f"SELECT count(t), count_if(t >= {FIRST_TIMESTAMP}), count_if(t % {_DAY} <> 0) FROM staged"
+        )[0]
         has_clock = bool(times) and late * 2 > times
-    if not staged.has("rating"):
-        return LogProfile(has_clock, None)
+        only_days = has_clock and not clock
+    profile = LogProfile(has_clock, None, only_days=only_days)
+    return _profile_ratings(engine, profile, cleaning) if staged.has("rating") else profile
+
+
+def _profile_ratings(engine: SqlEngine, profile: LogProfile, cleaning: CleaningRules) -> LogProfile:
+    """Find which values are no ratings, and the scale of the others."""
+    every = count_ratings(engine)
+    nothing = cleaning.list_no_ratings()
+    if nothing is None:
+        nothing = find_no_rating(every, cleaning.rating_range)
+    ratings = every.drop(nothing)
+    profile = dataclasses.replace(profile, no_rating={each: n for each in nothing if (n := every.count(each))})
     if cleaning.rating_range is not None:
-        return LogProfile(has_clock, cleaning.rating_range)
-    tests = ", ".join(f"count_if(v BETWEEN {low} AND {high})" for low, high in _SCALES)
-    counts = f"SELECT count(*), min(v), max(v), {tests} FROM staged WHERE isfinite(v)"
-    n, lowest, highest, *inside = engine.fetch_rows(counts)[0]
-    if not n:
-        return LogProfile(has_clock, None)
-    fitting = [scale for scale, count in zip(_SCALES, inside, strict=True) if count >= _NEARLY_ALL * n]
-    low, high = map(float, min(fitting, key=lambda scale: scale[1] - scale[0], default=(lowest, highest)))
-    outside = engine.fetch_rows(
-        f"SELECT v FROM staged WHERE isfinite(v) AND v NOT BETWEEN {low!r} AND {high!r} LIMIT 1"
+        return dataclasses.replace(profile, scale=cleaning.rating_range)
+    if not len(ratings.values):
+        return profile
+    scale = ratings.infer_scale()
+    is_open = cleaning.no_rating is None and len(ratings.values) > 2 and ratings.values[1] >= 1 and scale[1] <= 10
+    return dataclasses.replace(
+        profile,
+        scale=scale,
+        inferred=True,
+        outside=ratings.find_outside(scale),
+        zeros=ratings.count(0) if is_open else 0,
     )
-    return LogProfile(has_clock, (low, high), inferred=True, outside=float(outside[0][0]) if outside else None)

@@ -10,31 +10,49 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from leanrec.data.engine import SqlEngine, quote_identifier, quote_literal
+from leanrec.data.ingest.meaning.time_text import parse_text, parse_with
 from leanrec.data.ingest.sources import SourcePart
 from leanrec.errors import DataError, SettingError, SourceError
 
 if TYPE_CHECKING:
     from leanrec.data.ingest.schema import ColumnRoles
 
-__all__ = ["FIRST_TIMESTAMP", "FORMS", "TimeFormat", "find_time_format", "is_integer", "is_number"]
+__all__ = [
+    "FIRST_TIMESTAMP",
+    "FORMS",
+    "TimeFormat",
+    "find_fractions",
+    "find_time_format",
+    "is_integer",
+    "is_number",
+    "may_be_time",
+]
 
 FIRST_TIMESTAMP = 631_152_000  # 1990-01-01
 _LAST_TIMESTAMP = 4_102_444_800  # 2100-01-01
 FORMS = (
     "seconds, milli-, micro- or nanoseconds since 1970, 2024-03-13, 2024-03-13T13:05:00+01:00, 2024/03/13, 13.03.2024, 20240313, "
-    "13 Mar 2024, Mar 13, 2024, and 13/03/2024 or 03/13/2024 where the values decide which comes first"
+    "13 Mar 2024, Mar 13, 2024, Wed Mar 13 13:05:00 2024, Wed, 13 Mar 2024 13:05:00 +0100, 13/Mar/2024:13:05:00 +0100, and 13/03/2024 or 03/13/2024 where the values decide which comes first"
 )
 """Time formats that are understood, for messages."""
 
 _INTEGER = re.compile(r"^(U?(TINY|SMALL)INT|U?INTEGER|BIGINT)$")
 _NUMBER = re.compile(r"INT|DOUBLE|FLOAT|DECIMAL|REAL|HUGE")
-_COMMON = (
-    "%Y/%m/%d %H:%M:%S", "%Y/%m/%d", "%d.%m.%Y", "%d.%m.%Y %H:%M", "%d.%m.%Y %H:%M:%S", "%d %b %Y", "%b %d, %Y", "%m %d, %Y",
-    "%a %b %d %H:%M:%S %z %Y",
-)  # fmt: skip
-_COMPACT = ("%Y%m%d", "%Y%m%d%H%M%S")
+_COMPACT = ("%Y%m%d", "%Y%m%d%H%M%S", "%Y%m%d%H%M", "%Y%m%d%H%M%S%g")
 _TIMES_OF_DAY = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p", ", %H:%M", ", %H:%M:%S")
 _SAMPLE = 1000
+_CERTAIN = {
+    "timestamp",
+    "ts",
+    "time",
+    "date",
+    "datetime",
+    "eventtime",
+    "eventtimestamp",
+    "eventdate",
+    "createdat",
+    "unixtime",
+}
 _FAR_MORE = 999
 
 
@@ -64,10 +82,38 @@ class TimeFormat:
     Attributes:
         formats: strptime formats to try before the common ones.
         only: accept only ``formats``.
+        has_fractions: some times have fractions of a second, which are kept for the order and for duplicates.
     """
 
     formats: tuple[str, ...] = ()
     only: bool = False
+    has_fractions: bool = False
+
+    def to_fraction(self, name: str, column_type: str) -> str:
+        """SQL: the part of a time below a second (of an order: below one), in nanoseconds, INTEGER; 0 where there is none."""
+        column = quote_identifier(name)
+        if column_type == "TIMESTAMP_NS":
+            return f"coalesce((epoch_ns({column}) % 1000000000 + 1000000000) % 1000000000, 0)::INTEGER"
+        if column_type.startswith("TIMESTAMP"):
+            return _below_second(column)
+        whole = (
+            "CASE WHEN {0} >= 100000000000000000 THEN {0} % 1000000000 WHEN {0} >= 100000000000000 THEN {0} % 1000000 * 1000 "
+            "WHEN {0} >= 100000000000 THEN {0} % 1000 * 1000000 ELSE 0 END"
+        )
+        if self.only or column_type in {"DATE", "BOOLEAN"}:
+            return "0::INTEGER" if column_type != "VARCHAR" else _below_second(parse_with(column, self.formats))
+        if is_integer(column_type):
+            return f"coalesce({whole.format(f'{column}::BIGINT')}, 0)::INTEGER"
+        scaled = _scale_number("n_time", "/")
+        number = f"least(round(({scaled} - floor({scaled})) * 1000000), 999999)::INTEGER * 1000"
+        if column_type != "VARCHAR":
+            return f"coalesce({number}, 0)::INTEGER" if _NUMBER.search(column_type) else "0::INTEGER"
+        # Whole numbers do not go through DOUBLE, which has too few digits for nanoseconds.
+        digits = f"try_cast({column} AS BIGINT)"
+        return (
+            f"CASE WHEN n_time IS NULL THEN {_below_second(parse_text(column, self.formats))} "
+            f"WHEN contains({column}, '.') THEN coalesce({number}, 0) ELSE coalesce({whole.format(digits)}, 0) END::INTEGER"
+        )
 
     def to_seconds(self, name: str, column_type: str, *, is_order: bool) -> str:
         """SQL: the column as whole seconds, or as an order; NULL where it is not understood.
@@ -90,20 +136,19 @@ class TimeFormat:
         if column_type != "VARCHAR":
             return "NULL::BIGINT"
         if is_order:
-            return "try_cast(n_time AS BIGINT)"
-        # A plain cast to TIMESTAMP drops the offset from UTC; the cast that applies it is slower.
-        tail = f"substr({column}, 20)"
-        offset = f"contains({tail}, '+') OR contains({tail}, '-')"
-        given = [_parse_formats(column, "VARCHAR", self.formats)] if self.formats else []
-        stamp = ", ".join([*given, f"try_cast({column} AS TIMESTAMP)", _parse_formats(column, "VARCHAR", _COMMON)])
-        text = f"CASE WHEN {offset} THEN epoch(try_cast({column} AS TIMESTAMPTZ)) ELSE epoch(coalesce({stamp})) END"
+            return "try_cast(floor(n_time) AS BIGINT)"
+        text = f"epoch({parse_text(column, self.formats)})"
         return f"CASE WHEN n_time IS NULL THEN try_cast(floor({text}) AS BIGINT) ELSE {number} END"
 
 
 def _parse_formats(column: str, column_type: str, formats: Sequence[str]) -> str:
     """SQL: a date that is written in one of the formats, as a timestamp."""
-    value = column if column_type == "VARCHAR" else f"try_cast({column} AS BIGINT)::VARCHAR"
-    return f"try_strptime({value}, [{', '.join(map(quote_literal, formats))}])"
+    return parse_with(column if column_type == "VARCHAR" else f"try_cast({column} AS BIGINT)::VARCHAR", formats)
+
+
+def _below_second(stamp: str) -> str:
+    """SQL: the nanoseconds of a timestamp below a second; 0 where it is missing."""
+    return f"coalesce((epoch_us({stamp}) % 1000000 + 1000000) % 1000000 * 1000, 0)::INTEGER"
 
 
 def _scale_number(number: str, divide: str) -> str:
@@ -130,6 +175,25 @@ class _TimeColumn:
         has_numbers = self.column_type == "VARCHAR" or _NUMBER.search(self.column_type)
         number = f"try_cast({column} AS DOUBLE)" if has_numbers else "NULL::DOUBLE"
         return f"SELECT {value} AS x, {number} AS n_time FROM {self.scan} WHERE {column} IS NOT NULL"
+
+
+def may_be_time(engine: SqlEngine, part: SourcePart, name: str, is_order: bool) -> bool:
+    """Whether a column may be the time that its name means: one of its first thousand values is a number or a date.
+
+    A column that is called time, date or timestamp is one in any case: values that are not understood are an error then.
+    """
+    column_type = "VARCHAR" if part.form == "csv" else part.types[name]
+    if column_type != "VARCHAR" or (not is_order and re.sub(r"[\W_]", "", name).lower() in _CERTAIN):
+        return (column_type != "VARCHAR" and not column_type.endswith(("[]", ")"))) or column_type == "VARCHAR"
+    scan = part.scan if part.file is None else part.file.preview_scan()
+    column = _TimeColumn(part.label, name, column_type, scan)
+    dates = (*_COMPACT, *_DAY_FIRST, *_MONTH_FIRST)
+    number = "n_time IS NOT NULL"
+    date = f"{TimeFormat(dates).to_seconds('x', 'VARCHAR', is_order=False)} IS NOT NULL"
+    sample = f"SELECT x, n_time FROM ({column.values}) WHERE trim(x) <> '' LIMIT {_SAMPLE}"
+    test = number if is_order else f"{number} OR {date}"
+    n, fitting = engine.fetch_rows(f"SELECT count(*), count_if({test}) FROM ({sample})", part.label)[0]
+    return not n or bool(fitting)
 
 
 def find_time_format(
@@ -171,6 +235,25 @@ def find_time_format(
     )
     fitting = engine.fetch_rows(f"SELECT {counts} FROM ({odd[0].values} LIMIT {_SAMPLE})", odd[0].label)[0]
     return TimeFormat(tuple(sorted(formats, key=lambda each: -(fitting[formats.index(each)] or 0))))
+
+
+def find_fractions(
+    engine: SqlEngine, parts: Sequence[SourcePart], columns: Sequence["ColumnRoles"], times: TimeFormat
+) -> TimeFormat:
+    """Return the format with ``has_fractions``, from a thousand values of each table."""
+    for part, cols in zip(parts, columns, strict=True):
+        if cols.time is None:
+            continue
+        column_type = "VARCHAR" if part.form == "csv" else part.types[cols.time]
+        scan, column = part.scan if part.file is None else part.file.preview_scan(), quote_identifier(cols.time)
+        number = (
+            f"try_cast({column} AS DOUBLE)" if column_type == "VARCHAR" or is_number(column_type) else "NULL::DOUBLE"
+        )
+        sample = f"SELECT {column}, {number} AS n_time FROM {scan} WHERE {column} IS NOT NULL LIMIT {_SAMPLE}"
+        test = f"SELECT coalesce(bool_or({times.to_fraction(cols.time, column_type)} <> 0), false) FROM ({sample})"
+        if engine.fetch_rows(test, part.label)[0][0]:
+            return dataclasses.replace(times, has_fractions=True)
+    return times
 
 
 def _check_given_format(engine: SqlEngine, found: Sequence[_TimeColumn], given: str) -> TimeFormat:

@@ -1,0 +1,1 @@
+"""What the columns and values of a log mean: roles by name, ratings, ids, and how tables match the log."""

@@ -1,0 +1,310 @@
+"""Roles of columns by the words in their names: ``Book-Rating``, ``t_dat``, ``purchase_times``, ``playCount``."""
+
+import re
+
+from leanrec.data.event_types import normalize_name
+
+__all__ = ["guess_role", "holds_codes", "split_words"]
+
+_WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|[^\W\d_A-Za-z]+")
+_ID = frozenset(["id", "key", "code", "no", "nr", "number", "num", "uid", "uuid", "guid", "hash", "idx", "index"])
+_USER = frozenset(
+    [
+        "user",
+        "visitor",
+        "customer",
+        "member",
+        "reviewer",
+        "account",
+        "client",
+        "profile",
+        "person",
+        "buyer",
+        "shopper",
+        "subscriber",
+        "reader",
+        "viewer",
+        "listener",
+        "player",
+        "student",
+        "household",
+        "usr",
+        "cust",
+        "consumer",
+        "guest",
+        "patron",
+        "passenger",
+        "patient",
+        "learner",
+    ]
+)
+_ITEM = frozenset(
+    [
+        "item",
+        "movie",
+        "film",
+        "product",
+        "asin",
+        "artist",
+        "game",
+        "track",
+        "song",
+        "book",
+        "isbn",
+        "news",
+        "article",
+        "video",
+        "post",
+        "show",
+        "anime",
+        "recipe",
+        "beer",
+        "wine",
+        "paper",
+        "course",
+        "job",
+        "hotel",
+        "restaurant",
+        "listing",
+        "offer",
+        "venue",
+        "location",
+        "episode",
+        "podcast",
+        "album",
+        "playlist",
+        "question",
+        "business",
+        "place",
+        "poi",
+        "ad",
+        "sku",
+        "doc",
+        "document",
+        "app",
+        "goods",
+        "dish",
+        "exercise",
+        "resource",
+        "attraction",
+        "clip",
+    ]
+)
+_TIME = frozenset(
+    ["time", "timestamp", "date", "datetime", "ts", "dat", "dt", "when", "epoch", "unix", "utc", "moment"]
+)
+_RATING = frozenset(["rating", "star", "score"])
+_EVENT = frozenset(["event", "action", "behavior", "behaviour", "interaction", "activity"])
+_CONSUMED = frozenset(["play", "listen", "watch", "purchase", "visit", "checkin", "scrobble", "stream"])
+_COUNT = frozenset(["count", "cnt", "num", "number", "n", "times", "freq", "frequency", "total"])
+# Words that make a name mean something else: the release date of a film, the mean rating of a book, the category of an item.
+_OTHER_TIME = frozenset(
+    [
+        "release",
+        "released",
+        "publish",
+        "published",
+        "publication",
+        "birth",
+        "born",
+        "dob",
+        "signup",
+        "register",
+        "registered",
+        "registration",
+        "join",
+        "joined",
+        "duration",
+        "spent",
+        "zone",
+        "timezone",
+        "expiry",
+        "expire",
+        "expiration",
+        "end",
+        "delivery",
+        "delivered",
+        "shipping",
+        "shipped",
+        "estimated",
+        "reading",
+        "cooking",
+        "prep",
+        "update",
+        "updated",
+        "modified",
+        "watch",
+        "dwell",
+        "play",
+        "playing",
+        "listening",
+        "viewing",
+        "length",
+        "interval",
+        "limit",
+        "elapsed",
+        "response",
+        "avg",
+        "mean",
+        "total",
+        "between",
+        "since",
+        "until",
+        "launch",
+        "member",
+        "membership",
+    ]
+)
+_DERIVED = frozenset(
+    [
+        "count",
+        "cnt",
+        "avg",
+        "average",
+        "mean",
+        "num",
+        "number",
+        "std",
+        "total",
+        "n",
+        "max",
+        "min",
+        "sum",
+        "rank",
+        "median",
+        "predicted",
+        "expected",
+    ]
+)
+_OTHER_RATING = frozenset(
+    [
+        "content",
+        "maturity",
+        "age",
+        "mpaa",
+        "parental",
+        "esrb",
+        "imdb",
+        "critic",
+        "meta",
+        "metacritic",
+        "credit",
+        "risk",
+        "sentiment",
+        "relevance",
+        "popularity",
+        "match",
+        "id",
+    ]
+)
+_OTHER_ID = frozenset(
+    [
+        "category",
+        "group",
+        "type",
+        "brand",
+        "list",
+        "order",
+        "status",
+        "sub",
+        "department",
+        "section",
+        "cluster",
+        "parent",
+        "cat",
+        "class",
+        "subcategory",
+        "transaction",
+    ]
+)
+_CODE = frozenset(
+    [
+        "id",
+        "key",
+        "code",
+        "zip",
+        "zipcode",
+        "postcode",
+        "postal",
+        "plz",
+        "isbn",
+        "ean",
+        "upc",
+        "gtin",
+        "sku",
+        "asin",
+        "phone",
+        "barcode",
+        "uuid",
+        "title",
+        "name",
+        "headline",
+    ]
+)
+
+_MIN_ID = 4
+_NO_ID = frozenset(["hybrid", "valid", "invalid", "liquid", "solid", "rapid", "unpaid", "covid", "prepaid"])
+
+
+def holds_codes(name: str) -> bool:
+    """Whether a column of this name holds codes or titles: texts, although all their characters may be digits."""
+    words, plain = split_words(name), normalize_name(name)
+    is_id = plain.endswith("id") and len(plain) > _MIN_ID and plain not in _NO_ID
+    return bool(words) and (words[-1] in _CODE or "zip" in words or is_id)
+
+
+def split_words(name: str) -> list[str]:
+    """Split a name at case, punctuation and digits: ``bookRatings`` is book, rating. Plural words become singular."""
+    return [_to_singular(word.lower()) for word in _WORD.findall(name.replace("IDs", "Ids"))]
+
+
+def _to_singular(word: str) -> str:
+    if len(word) > 4 and word.endswith("ies"):
+        return f"{word[:-3]}y"
+    keeps_s = word.endswith(("ss", "us", "is", "news", "times", "hours")) or len(word) < 4
+    return word if keeps_s and word != "ids" else word.removesuffix("s")
+
+
+def guess_role(name: str) -> str | None:
+    """Return the role that the words of a column name mean, None where they mean none.
+
+    Roles: user, item, time, rating, weight, event_type, label. Common names are compared before these words are.
+    """
+    words = split_words(name)
+    if not words:
+        return None
+    found = set(words)
+    tests = {
+        "time": _means_time(words, found),
+        "rating": words[-1] in _RATING and not found & (_DERIVED | _OTHER_RATING),
+        "event_type": bool(found & _EVENT) and (len(words) == 1 or words[-1] in {"type", "name", "kind", *_EVENT}),
+        "user": _means_id(name, words, _USER),
+        "item": _means_id(name, words, _ITEM),
+        "label": bool(found & {"click", "clicked"}) and bool(found & {"is", "was", "has", "label", "flag"}),
+        "weight": _means_amount(words, found),
+    }
+    return next((role for role, means in tests.items() if means), None)
+
+
+def _means_time(words: list[str], found: set[str]) -> bool:
+    is_time = (
+        words[-1] in _TIME or words[0] in {"timestamp", "datetime", "unix"} or (len(words) > 1 and words[-1] == "at")
+    )
+    if words[-1] == "times":
+        is_time = len(words) > 1
+    return is_time and not found & _OTHER_TIME
+
+
+def _means_id(name: str, words: list[str], nouns: frozenset[str]) -> bool:
+    """Whether the name is the plural of one of the nouns, or one of them with a word for an id."""
+    if len(words) == 1:
+        return words[0] in nouns and name.strip().lower() == f"{words[0]}s"
+    return not set(words) & _OTHER_ID and words[-1] in _ID and words[-2] in nouns
+
+
+def _means_amount(words: list[str], found: set[str]) -> bool:
+    """Whether the name is a number of plays, or of another form of consumption."""
+    if words[-1] in {"hours", "hour", "playtime", "quantity", "qty", "playcount"}:
+        return True
+    is_counted = words[-1] in _COUNT or words[0] in _COUNT
+    return len(words) == 2 and is_counted and bool(found & _CONSUMED)

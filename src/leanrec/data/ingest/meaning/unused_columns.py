@@ -1,0 +1,72 @@
+"""Columns of a log that have no role: what each holds, and how to use it."""
+
+from collections.abc import Iterator, Sequence
+
+from leanrec.data.engine import SqlEngine, quote_identifier
+from leanrec.data.ingest.sources import SourcePart
+
+__all__ = ["describe_unused"]
+
+_SAMPLE = 1000
+_MAX_COLUMNS = 20
+_MAX_TEXT = 30
+_FEW = 20  # distinct texts of a column that may name event types
+
+
+def describe_unused(engine: SqlEngine, parts: Sequence[SourcePart], used: Sequence[set[str]]) -> list[str]:
+    """Return a sentence about each column that is not used: its first values, and the argument that uses it.
+
+    Args:
+        engine: the connection.
+        parts: the tables of the log.
+        used: the columns of each table that are used.
+
+    Cost: a look at the first thousand rows of each table that has a column of a new name.
+    """
+    notes: list[str] = []
+    seen: set[str] = {name for names in used for name in names}
+    for part, names in zip(parts, used, strict=True):
+        # A list or a struct has no role; what it holds would be the notation of DuckDB.
+        unused = [name for name in part.names if name not in names and name not in seen and name not in part.nested]
+        seen.update(unused)
+        if unused and len(notes) < _MAX_COLUMNS:
+            notes += _describe_columns(engine, part, unused[: _MAX_COLUMNS - len(notes)])
+        if len(unused) > _MAX_COLUMNS:
+            notes.append(f"Not used: {len(unused) - _MAX_COLUMNS:,} more columns of {part.label}.")
+    return notes
+
+
+def _describe_columns(engine: SqlEngine, part: SourcePart, names: Sequence[str]) -> Iterator[str]:
+    scan = part.scan if part.file is None else part.file.preview_scan()
+    texts = ", ".join(f"{quote_identifier(name)}::VARCHAR AS c{i}" for i, name in enumerate(names))
+    facts = ", ".join(
+        f"count(nullif(trim(c{i}), '')), count(try_cast(c{i} AS DOUBLE)), min(try_cast(c{i} AS DOUBLE)), "
+        f"max(try_cast(c{i} AS DOUBLE)), count(DISTINCT c{i}), min(nullif(trim(c{i}), '')), count(try_cast(c{i} AS TIMESTAMP))"
+        for i in range(len(names))
+    )
+    rows = engine.fetch_rows(f"SELECT {facts} FROM (SELECT {texts} FROM {scan} LIMIT {_SAMPLE})", part.label)[0]
+    for i, name in enumerate(names):
+        n, numbers, low, high, distinct, example, dates = rows[7 * i : 7 * i + 7]
+        shown = example if example is None or len(example) <= _MAX_TEXT else f"{example[:_MAX_TEXT]}…"
+        if not n:
+            yield f"Not used: {name} (no values in the first rows)."
+            continue
+        if numbers >= 0.9 * n:
+            what, role = (
+                (f"numbers from {low:.10g} to {high:.10g}" if low != high else f"the number {low:.10g}"),
+                "weight",
+            )
+        elif dates >= 0.9 * n:
+            what, role = f"dates such as {shown}", "time"
+        elif distinct <= _FEW and distinct * 2 <= n:
+            what, role = f"{distinct} different texts such as {shown!r}", "event_type"
+        else:
+            what, role = f"texts such as {shown!r}", "content"
+        how = {
+            "weight": "as the weight",
+            "time": "as the time",
+            "event_type": "as the event type",
+            "content": "about the item",
+        }
+        more = "" if role in {"content", "time"} else f', about the item columns={{"content": "{name}"}}'
+        yield f'Not used: {name} ({what}; {how[role]}: columns={{"{role}": "{name}"}}{more}).'

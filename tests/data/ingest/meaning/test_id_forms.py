@@ -1,0 +1,49 @@
+"""Words for nothing, and whole numbers printed as 13085.0."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from leanrec.data.engine import open_engine
+from leanrec.data.ingest.ingest import ingest
+from leanrec.data.ingest.meaning.id_forms import IdForm, find_id_form
+from leanrec.run import Run
+
+
+@pytest.mark.parametrize(
+    ("ids", "form"),
+    [
+        (["a", "b"], IdForm()),
+        (["a", "NULL"], IdForm(missing=True)),
+        (["11.0", "12"], IdForm(whole=True)),
+        (["11.0", "nan"], IdForm(missing=True, whole=True)),
+        (["11.0", "1.5"], IdForm()),
+        (["011.0"], IdForm()),
+    ],
+)
+def test_forms_are_found(ids: list[str], form: IdForm) -> None:
+    with open_engine(Run()) as engine:
+        engine.register_table("x", pd.DataFrame({"id": ids}))
+        assert find_id_form(engine, "x") == form
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_words_for_nothing_are_missing_ids(kind: str, tmp_path: Path) -> None:
+    users, items = ["NULL", "u1", "(not set)", "u2", "u2", "u2"], ["a", "None", "b", "c", "d", "e"]
+    frame = pd.DataFrame({"user": users, "item": items, "time": 1_600_000_000})
+    path = tmp_path / f"x.{kind}"
+    frame.to_csv(path, index=False) if kind == "csv" else frame.to_parquet(path)
+    data, report = ingest(path)
+    assert report.rejected == {"missing user": 2, "missing item": 1}
+    assert (data.users.ids.tolist(), data.items.ids.tolist()) == (["u2"], ["c", "d", "e"])
+
+
+def test_numbers_with_a_point_meet_those_of_the_table(tmp_path: Path) -> None:
+    log, users = tmp_path / "log.csv", tmp_path / "users.csv"
+    log.write_text("user,item\n90001.0,1\n,1\n90002.0,2.0\n", encoding="utf-8")
+    users.write_text("user,land\n90001,x\n90002,y\n", encoding="utf-8")
+    data, report = ingest(log, users=users)
+    assert (data.users.ids.tolist(), data.items.ids.tolist()) == ([90001, 90002], [1, 2])
+    assert data.user_table.columns["land"].tolist() == ["x", "y"]
+    assert "The user table matches 2 of 2 users of the log." in report.warnings
