@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
+from conftest import make_dataset
 from contracts.fitting import fit_once
 from leanrec import artifacts
 from leanrec.budget import Budget
@@ -28,6 +29,8 @@ from leanrec.types import CSR, Events, Queries, empty_csr
 # Settings that are a number of things a model keeps: dimensions, neighbors, components.
 _SIZES = ("embedding_dim", "n_components", "n_neighbors", "n_candidates", "top_k", "rank")
 _RUN = Run(seed=3, threads=1)
+# Sums in the order of the threads show with two of them only.
+_TWO_THREADS = Run(seed=3, threads=2)
 
 
 def concat_events(first: Events, second: Events) -> Events:
@@ -49,17 +52,19 @@ class _FittedModel:
 
     estimator: ClassVar[Any]
     pytestmark: ClassVar[list[pytest.MarkDecorator]] = []
+    run: ClassVar[Run] = _RUN
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         # Training by gradients takes seconds a fit; `make quick` leaves it out.
         if isinstance(getattr(cls, "estimator", None), TrainingSettings):
             cls.pytestmark = [pytest.mark.slow]
+            cls.run = _TWO_THREADS
 
     @pytest.fixture(scope="class")
     @classmethod
     def model(cls, dataset: Dataset) -> Any:
-        return fit_once(cls.estimator, dataset, _RUN)
+        return fit_once(cls.estimator, dataset, cls.run)
 
 
 class EstimatorContract(_FittedModel):
@@ -78,7 +83,7 @@ class EstimatorContract(_FittedModel):
         """Another model of the same data, seed and settings, and the peak of traced memory of its fit in bytes."""
         tracemalloc.start()
         try:
-            model = cls.estimator.fit(dataset, _RUN)
+            model = cls.estimator.fit(dataset, cls.run)
             return model, tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
@@ -248,7 +253,7 @@ class OddDataContract(_FittedModel):
         )
         data = dataset.with_events(concat_events(dataset.events, ignored))
         np.testing.assert_array_equal(data.interactions.toarray(), dataset.interactions.toarray())
-        _, scores = self._check_fit(data)
+        _, scores = self._check_fit(data, run=self.run)
         np.testing.assert_allclose(scores, model.score(dataset.queries()), rtol=1e-3, atol=1e-4)
 
     @pytest.mark.filterwarnings("ignore:.*no training examples")
@@ -272,8 +277,16 @@ class OddDataContract(_FittedModel):
         vars(data)["interactions"] = with_int64_indices(data.interactions)
         if data.ratings is not None:
             vars(data)["ratings"] = with_int64_indices(data.ratings)
-        _, scores = self._check_fit(data, run=_RUN)
+        _, scores = self._check_fit(data, run=self.run)
         np.testing.assert_array_equal(scores, model.score(dataset.queries()))
+
+    def test_two_threads_give_the_same_model_each_time(self) -> None:
+        """On batches that torch divides between threads; smaller ones are summed by one of them."""
+        if isinstance(self.estimator, TrainingSettings):
+            data = make_dataset(n_users=400, n_items=120, per_user=8)
+            once = dataclasses.replace(self.estimator, epochs=1)
+            one, two = (once.fit(data, _TWO_THREADS).score(data.queries()) for _ in range(2))
+            np.testing.assert_array_equal(one, two)
 
     def _check_fit(self, data: Dataset, estimator: Any = None, run: Run | None = None) -> tuple[Any, np.ndarray]:
         """Fit, and check that scores are finite and no list holds a seen item. Returns the model and (U, N) the scores."""

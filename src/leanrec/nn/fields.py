@@ -86,8 +86,10 @@ class FieldVectors(NamedTuple):
     numbers: Tensor
 
     def take(self, rows: Tensor) -> "FieldVectors":
-        """The given rows."""
-        return FieldVectors(self.vectors[rows], self.numbers[rows])
+        """The given rows, which may repeat. The gradient of a row is summed in their order, whatever the number of threads."""
+        # vectors[rows] would add up the gradients of a repeated row in any order.
+        vectors = F.embedding(rows, self.vectors.flatten(1)).unflatten(1, self.vectors.shape[1:])
+        return FieldVectors(vectors, self.numbers.index_select(0, rows))
 
 
 def concat_fields(parts: Sequence[FieldVectors]) -> FieldVectors:

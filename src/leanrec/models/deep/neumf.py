@@ -182,12 +182,15 @@ class _NeuMFNetwork(nn.Module):
         rows, position = torch.unique(torch.cat([items, targets]), return_inverse=True)
         vectors, bias = self.items(rows), self.bias(rows)[:, 0]
         product = vectors[:, :D] * self.product
-        sampled_scores = users[:, :D] @ product[position[:S]].T + bias[position[:S]]
-        target_scores = (users[groups, :D] * product[position[S:]]).sum(1) + bias[position[S:]]
+        # Rows repeat: F.embedding and index_select add up their gradients in a fixed order, an index in that of the threads.
+        products, biases = F.embedding(position, product), bias.index_select(0, position)
+        sampled_scores = users[:, :D] @ products[:S].T + biases[:S]
+        target_scores = (F.embedding(groups, users[:, :D]) * products[S:]).sum(1) + biases[S:]
         if not self.settings.hidden_sizes:
             return sampled_scores, target_scores
         a, b = self.from_user(users[:, D:]), self.from_item(vectors[:, D:])
-        pairs = (a[:, None] + b[position[:S]]).flatten(0, 1), a[groups] + b[position[S:]]
+        of_items = F.embedding(position, b)
+        pairs = (a[:, None] + of_items[:S]).flatten(0, 1), F.embedding(groups, a) + of_items[S:]
         x = F.relu(torch.cat(pairs), inplace=True)
         for layer in self.upper:
             x = F.relu(layer(F.dropout(x, self.settings.dropout, self.training)), inplace=True)

@@ -248,7 +248,9 @@ class _InBatchObjective:
         items = net.item(self._drop(self._item_inputs(net, rows, rng, history=False)))
         queries = net.query(self._drop(self._query_inputs(net, batch, rng)))
         if settings.loss == "alignment":
-            return self._align(queries, items, queries[batch.groups.to(device)], items[position.to(device)], rng)
+            # Rows repeat: F.embedding adds up their gradients in a fixed order, an index in that of the threads.
+            pairs = F.embedding(batch.groups.to(device), queries), F.embedding(position.to(device), items)
+            return self._align(queries, items, *pairs, rng)
         is_known = self.interactions.contains(batch.users, rows).to(device)
         scores = queries @ items.T / settings.temperature
         positive = scores[batch.groups.to(device), position.to(device)]

@@ -113,7 +113,9 @@ class _HSTUBlock(nn.Module):
             # Keys after the block are masked, so they are not computed.
             positions = torch.arange(stop, device=values.device)
             distance = positions[start:, None] - positions
-            matches = q[:, :, start:stop] @ k[:, :, :stop].transpose(2, 3) + self.distance[:, distance.clamp(min=0)]
+            # Distances repeat: F.embedding adds up their gradients in a fixed order, an index in that of the threads.
+            bias = F.embedding(distance.clamp(min=0), self.distance.T).movedim(2, 0)
+            matches = q[:, :, start:stop] @ k[:, :, :stop].transpose(2, 3) + bias
             weights = F.silu(matches) * ((distance >= 0) / self.max_length)
             parts.append(weights @ v[:, :, :stop])
         return torch.cat(parts, 2).transpose(1, 2).reshape(B, L, D)

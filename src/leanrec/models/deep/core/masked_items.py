@@ -133,7 +133,8 @@ def masked_item_loss(positive: Tensor, negative: Tensor, batch: MaskedBatch, len
         batch: the masked batch.
         length_exponent: see ``target_weights``.
     """
-    log_z = negative.logsumexp(1)[batch.groups]
+    # index_select adds up the gradients of a repeated group in a fixed order, [batch.groups] in that of the threads.
+    log_z = negative.logsumexp(1).index_select(0, batch.groups)
     weight = target_weights(batch, length_exponent)
     return ((torch.logaddexp(positive, log_z) - positive) * weight).sum() / weight.sum()
 
