@@ -41,6 +41,26 @@ def test_ratings_are_listed_or_binned() -> None:
     assert sum(binned.values()) == 100
 
 
+@pytest.mark.parametrize(
+    ("low", "step", "n", "keys"),
+    [
+        (1_000_000, 1, 5, ["1000000", "1000001", "1000002", "1000003", "1000004"]),
+        (0.125, 2.0**-10, 3, ["0.125", "0.12597656", "0.12695312"]),
+        (0.1, 0.1, 3, ["0.1", "0.2", "0.3"]),
+        (1_000_000, 1, 60, None),
+    ],
+)
+def test_close_ratings_have_keys_of_their_own(low: float, step: float, n: int, keys: list[str] | None) -> None:
+    frame = pd.DataFrame({"user": range(6 * n), "item": 1, "rating": [low + step * (k % n) for k in range(6 * n)]})
+    ratings = ingest(frame).report.ratings
+    assert sum(ratings.values()) == 6 * n
+    if keys is None:
+        assert len(ratings) == 20
+        assert next(iter(ratings)) == "1000000 to 1000003"
+    else:
+        assert ratings == dict.fromkeys(keys, 6)
+
+
 def test_describe_agrees_with_ingest() -> None:
     frame = pd.DataFrame(
         {"user": [1, 1, 2], "item": [1, 2, 2], "event": ["view", "like", "like"], "time": 1_600_000_000}

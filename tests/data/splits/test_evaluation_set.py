@@ -5,6 +5,7 @@ import pytest
 import scipy.sparse as sp
 
 from leanrec.data.splits.evaluation_set import EvaluationSet, LeakageReport, pair_keys
+from leanrec.errors import DataError
 from leanrec.types import Queries
 
 
@@ -30,6 +31,20 @@ def test_take_keeps_ground_truth_beside_its_query() -> None:
 def test_fingerprint_follows_the_ground_truth() -> None:
     assert evaluation_set().fingerprint == evaluation_set().fingerprint
     assert evaluation_set().fingerprint != evaluation_set().take(np.array([0])).fingerprint
+
+
+@pytest.mark.parametrize("columns", [[1, 1], [2, 0, 2]])
+@pytest.mark.parametrize("name", ["ground_truth", "ratings"])
+def test_an_item_that_a_query_names_twice_is_refused(columns: list[int], name: str) -> None:
+    history = sp.csr_array((2, 3), dtype=np.float32)
+    parts = np.array([0, 0, len(columns)])
+    twice = sp.csr_array((np.ones(len(columns), np.float32), columns, parts), shape=(2, 3))
+    once = sp.csr_array(np.eye(2, 3, dtype=np.float32))
+    truth, ratings = (twice, None) if name == "ground_truth" else (once, twice)
+    with pytest.raises(DataError, match=rf"{name} must name each item of a query once\. Query 1 names one twice"):
+        EvaluationSet(Queries(np.array([-1, -1], np.int32), history), truth, ratings)
+    twice.sum_duplicates()
+    EvaluationSet(Queries(np.array([-1, -1], np.int32), history), truth, ratings)
 
 
 def test_pair_keys_number_the_entries() -> None:

@@ -1,5 +1,6 @@
 """Beyond-accuracy metrics against plain loops over a small catalog."""
 
+import dataclasses
 import itertools
 import math
 
@@ -86,6 +87,27 @@ def test_diversity_by_content_compares_features(data: Dataset, lists: np.ndarray
     assert diversity(np.array([[0, 3, 6], [0, 1, 2], [0, 3, 1]], np.int32), by_genre) == pytest.approx([0, 1, 2 / 3])
     with pytest.raises(DataError, match=r"a row for each of 15 items\. Got 9"):
         ItemStatistics.from_dataset(data, genres[:9])
+
+
+def test_items_without_features_are_left_out_of_diversity(data: Dataset) -> None:
+    features = np.eye(3)[np.arange(15) % 3]
+    features[[1, 4, 7]] = 0
+    statistics = ItemStatistics.from_dataset(data, sp.csr_array(features))
+    found = diversity(np.array([[0, 3, 1, 4], [0, 2, 1, -1], [1, 4, 7, -1], [0, 1, 4, 7]], np.int32), statistics)
+    np.testing.assert_allclose(found, [0, 1, np.nan, np.nan])
+
+
+def test_items_that_are_always_taken_together_are_alike_on_a_large_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bundles of three items: the sample of users lacks most bundles, and the others have the diversity 0."""
+    monkeypatch.setattr(beyond_accuracy, "_MAX_ENTRIES", 60)
+    data = make_dataset(n_users=100, n_items=90, per_user=3)
+    first = data.events.item[::3] // 3 * 3
+    items = (first[:, None] + np.arange(3)).ravel().astype(np.int32)
+    bundles = data.with_events(dataclasses.replace(data.events, item=items, rating=None))
+    statistics = ItemStatistics.from_dataset(bundles)
+    found = diversity(np.arange(90, dtype=np.int32).reshape(30, 3), statistics)
+    assert np.isnan(found).any()
+    np.testing.assert_allclose(found[np.isfinite(found)], 0, atol=1e-12)
 
 
 def test_similarity_on_a_large_log_uses_a_sample(data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:

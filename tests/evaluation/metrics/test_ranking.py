@@ -238,3 +238,14 @@ def test_an_entry_of_weight_0_is_not_relevant() -> None:
 def test_invalid_lists_are_refused(items: list[list[int]], message: str) -> None:
     with pytest.raises(DataError, match=message):
         match_ground_truth(np.array(items, np.int32), sp.csr_array(np.ones((1, 5), np.float32)))
+
+
+def test_ground_truth_in_any_order_of_its_columns_names_an_item_once() -> None:
+    def truth(columns: list[int]) -> CSR:
+        return CSR((np.ones(len(columns), np.float32), columns, [0, len(columns)]), shape=(1, 4))
+
+    items = np.array([[3, 0, 1]], np.int32)
+    for columns in ([0, 3], [3, 0]):
+        assert metrics.average_precision(match_ground_truth(items, truth(columns)), 3) == 1
+    with pytest.raises(DataError, match="must not contain an item twice"):
+        match_ground_truth(items, truth([3, 0, 3]))

@@ -248,11 +248,22 @@ class EventCounter:
     def count_ratings(self) -> dict[str, int]:
         """Return the number of events of each rating, or of twenty equal bins where there are more than forty ratings."""
         if len(self.ratings) <= _MAX_BARS:
-            return {f"{rating:g}": self.ratings[rating] for rating in sorted(self.ratings)}
+            # Ratings are float32: the fewest digits that tell each from its neighbors.
+            return {_format_number(np.float32(rating)): self.ratings[rating] for rating in sorted(self.ratings)}
         ratings = np.array(sorted(self.ratings))
         weights = [self.ratings[each] for each in ratings.tolist()]
         counts, edges = np.histogram(ratings, bins=20, weights=weights)
-        return {f"{low:.3g} to {high:.3g}": int(n) for low, high, n in zip(edges[:-1], edges[1:], counts, strict=True)}
+        labels: list[str] = []
+        for digits in range(3, 18):
+            labels = [_format_number(edge, digits) for edge in edges]
+            if len(set(labels)) == len(labels):
+                break
+        return {f"{low} to {high}": int(n) for low, high, n in zip(labels[:-1], labels[1:], counts, strict=True)}
+
+
+def _format_number(value: np.floating[Any], digits: int | None = None) -> str:
+    """A number without an exponent, rounded to so many digits, or with as few as tell it from all others of its type."""
+    return np.format_float_positional(value, precision=digits, fractional=False, trim="-")
 
 
 def describe_dataset(data: Dataset) -> DataReport:

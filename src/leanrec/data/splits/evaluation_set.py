@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from leanrec.errors import DataError
 from leanrec.types import CSR, Int64Array, Queries
 
-__all__ = ["EvaluationSet", "LeakageReport", "pair_keys"]
+__all__ = ["EvaluationSet", "LeakageReport", "find_repeat", "pair_keys"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -25,6 +25,8 @@ class EvaluationSet:
         allow_repeats: whether the ground truth may contain items of the history. Then seen items are not excluded
             from the recommendation lists.
         n_dropped: held-out (user, item) pairs that are not in the ground truth because the item is in the history.
+
+    Raises DataError for matrices of another shape, and for ground truth that names an item of a query twice.
     """
 
     queries: Queries
@@ -39,6 +41,15 @@ class EvaluationSet:
                 "EvaluationSet: ground_truth must have the shape of the histories, "
                 f"{(len(self.queries), self.queries.n_items)}. Got {self.ground_truth.shape}."
             )
+        for name, matrix in (("ground_truth", self.ground_truth), ("ratings", self.ratings)):
+            row = None if matrix is None else find_repeat(matrix)
+            if row is not None:
+                raise DataError(
+                    f"EvaluationSet: {name} must name each item of a query once. Query {row} names one twice. "
+                    f"Add up the entries with {name}.sum_duplicates()."
+                )
+            if matrix is not None and not matrix.has_sorted_indices:
+                object.__setattr__(self, name, matrix.sorted_indices())
 
     def __len__(self) -> int:
         return len(self.queries)
@@ -117,6 +128,16 @@ class LeakageReport:
     def to_dict(self) -> dict[str, Any]:
         """Return the numbers and the sentence."""
         return {**dataclasses.asdict(self), "has_leakage": self.has_leakage, "text": str(self)}
+
+
+def find_repeat(matrix: CSR) -> int | None:
+    """The first row with two entries in one column, or None. O(entries), and a sort where the columns are not in order."""
+    if matrix.has_canonical_format:
+        return None
+    ordered = matrix if matrix.has_sorted_indices else matrix.sorted_indices()
+    rows = np.repeat(np.arange(matrix.shape[0]), np.diff(ordered.indptr))
+    same = np.flatnonzero((np.diff(rows) == 0) & (np.diff(ordered.indices) == 0))
+    return int(rows[same[0]]) if len(same) else None
 
 
 def pair_keys(matrix: CSR) -> Int64Array:

@@ -41,8 +41,9 @@ class ItemStatistics:
         """Popularity from all users; similarity from ``features`` (N, F), or else from the users of the items.
 
         Similarity by users is the cosine of co-occurrence. On more than 100,000 interactions it uses a random sample of
-        users with about that many, drawn by ``seed``, so that the cost of diversity is bounded. Time and memory
-        O(interactions).
+        users with about that many, drawn by ``seed``, so that the cost of diversity is bounded. Items that none of them
+        has are then left out of it, and for items with few of them the similarity is a rough estimate: pass
+        ``features`` where the tail of the catalog matters. Time and memory O(interactions).
         """
         interactions = train.interactions
         active = np.flatnonzero(np.diff(interactions.indptr))
@@ -90,17 +91,19 @@ def novelty(items: Int32Array, statistics: ItemStatistics) -> Float64Array:
 
 
 def diversity(items: Int32Array, statistics: ItemStatistics) -> Float64Array:
-    """(B,) 1 − average similarity of the pairs in the list; NaN for lists of fewer than two items.
+    """(B,) 1 − average similarity of the pairs in the list; NaN for lists of fewer than two items with features.
 
-    Intra-list diversity: Smyth and McClave, "Similarity vs. Diversity", ICCBR 2001. The sum over pairs comes
-    from the length of the sum of the rows, so the cost is O(features of the recommended items), without a loop over pairs.
+    Items without features, of which nothing is known, are left out: they are neither like nor unlike others. Intra-list
+    diversity: Smyth and McClave, "Similarity vs. Diversity", ICCBR 2001. The sum over pairs comes from the length of the
+    sum of the rows, so the cost is O(features of the recommended items), without a loop over pairs.
     """
-    filled = items >= 0
-    n = filled.sum(axis=1)
+    norms = _squared_row_norms(statistics.features)
+    counted = (items >= 0) & (norms[items] > 0)
+    n = counted.sum(axis=1)
     indptr = np.concatenate([[0], np.cumsum(n)])
     shape = (len(items), statistics.features.shape[0])
-    ones = sp.csr_array((np.ones(indptr[-1]), items[filled], indptr), shape=shape)
-    own = ones @ _squared_row_norms(statistics.features)
+    ones = sp.csr_array((np.ones(indptr[-1]), items[counted], indptr), shape=shape)
+    own = ones @ norms
     similar = _squared_row_norms(sp.csr_array(ones @ statistics.features)) - own
     return 1 - divide_or_nan(similar, n * (n - 1))
 

@@ -13,7 +13,7 @@ import numpy as np
 import scipy.stats
 from numpy.typing import NDArray
 
-from leanrec.data.splits.evaluation_set import pair_keys
+from leanrec.data.splits.evaluation_set import find_repeat, pair_keys
 from leanrec.errors import DataError, SettingError
 from leanrec.types import CSR, Float32Array, Int32Array, Int64Array
 
@@ -71,12 +71,18 @@ def match_ground_truth(items: Int32Array, ground_truth: CSR) -> Relevance:
 
     Args:
         items: (B, K) rows of items, best first, −1 past the end.
-        ground_truth: (B, N) weights; an entry above 0 is relevant. Columns must be sorted.
+        ground_truth: (B, N) weights; an entry above 0 is relevant.
 
     Raises:
-        DataError: a list contains an item twice, or an item outside 0 … N − 1, or the shapes differ.
+        DataError: a list or a row of the ground truth contains an item twice, or an item is outside 0 … N − 1, or the
+            shapes differ.
     """
     _check_lists(items, ground_truth)
+    if not ground_truth.has_sorted_indices:
+        ground_truth = ground_truth.sorted_indices()
+    twice = find_repeat(ground_truth)
+    if twice is not None:
+        raise DataError(f"The ground truth must not contain an item twice. Row {twice} does: call sum_duplicates() first.")
     keys, rows = pair_keys(ground_truth), np.arange(len(items), dtype=np.int64)[:, None]
     wanted = np.where(items < 0, -1, rows * ground_truth.shape[1] + items)
     at = np.searchsorted(keys, wanted)
