@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import leanrec
-from leanrec.data.ingest.forms.lines import LAYOUTS, check_layout, open_lines
+from leanrec.data.ingest.forms.lines import LAYOUTS, check_layout, find_line_layout, open_lines
 from leanrec.errors import ColumnError, SettingError, SourceError
 
 
@@ -101,3 +101,17 @@ def test_lists_with_commas_are_adjacency_where_their_lengths_differ(tmp_path: Pa
     (tmp_path / "lists.csv").write_text("0,5,3\n1,3\n2,9,5,3\n")
     data, _ = leanrec.ingest(tmp_path / "lists.csv")
     assert (history(data, 0), history(data, 2)) == ([5, 3], [9, 5, 3])
+
+
+@pytest.mark.parametrize(
+    ("lines", "layout"),
+    [
+        (["0 1 2", "1 3", "2 5 6 7"], "adjacency"),
+        (["9:", "1,3,2005-09-06", "2,4,2005-09-06"], "blocks"),
+        (["9:", "1", "2"], "blocks"),
+        (["0 1", "1 3", "2 5"], None),
+        (["0 1 2"], None),
+    ],
+)
+def test_layouts_are_found_from_the_first_lines(lines: list[str], layout: str | None) -> None:
+    assert find_line_layout(lines, "log") == layout

@@ -15,7 +15,7 @@ from leanrec.data.engine import quote_identifier, quote_literal
 from leanrec.data.ingest.text_files import line_scan
 from leanrec.errors import SettingError, SourceError
 
-__all__ = ["LAYOUTS", "LineTable", "check_layout", "open_lines"]
+__all__ = ["LAYOUTS", "LineTable", "check_layout", "find_line_layout", "open_lines"]
 
 LAYOUTS = ("long", "adjacency", "sequences", "blocks", "wide")
 """Layouts of a log: one event in each row, a user and all items of the user, the items alone, blocks, and a matrix."""
@@ -63,7 +63,7 @@ def open_lines(path: Path, layout: str | None, label: str) -> LineTable | None:
     if layout in {"long", "wide"}:
         return None
     lines = _read_head(path)
-    found = layout or _find_layout(lines, label)
+    found = layout or find_line_layout(lines, label)
     if found is None:
         return None
     how = "" if layout else ' If that is wrong, pass layout="long".'
@@ -101,8 +101,11 @@ def _read_head(path: Path) -> list[str]:
     return [line for line in (lines[:-1] if len(head) == _HEAD and len(lines) > 1 else lines) if line.strip()]
 
 
-def _find_layout(lines: Sequence[str], label: str) -> str | None:
-    """Return the layout that the first lines show without doubt; None for lines with columns."""
+def find_line_layout(lines: Sequence[str], label: str) -> str | None:
+    """Return the layout that the first lines show without doubt; None for lines with columns.
+
+    Raises SourceError where lists of numbers may be of users and items, or of items alone.
+    """
     if len(lines) < _MIN_LINES:
         return None
     if _BLOCK_ID.fullmatch(lines[0].strip()) and all(_BLOCK_LINE.fullmatch(line.strip()) for line in lines):

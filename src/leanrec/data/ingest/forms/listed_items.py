@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from leanrec.data.engine import SqlEngine, quote_identifier, quote_literal
 from leanrec.data.event_types import normalize_name
-from leanrec.data.ingest.forms.nested import describe_columns, find_role, is_sequence, name_singular
+from leanrec.data.ingest.forms.nested import describe_columns, find_parallel, find_role, is_sequence, name_singular
 
 if TYPE_CHECKING:
     from leanrec.data.ingest.sources import SourcePart
@@ -140,7 +140,8 @@ def find_cell_lists(
             return None
         item = listed[0]
     delimiter = surveys[item].find_delimiter(certain=_is_list_name(item, role_names))
-    return CellLists(item, delimiter, _find_parallel_cells(engine, part, item, delimiter, columns))
+    lists = {name: _split(name, delimiter) for name in (item, *(each for each in columns if each != item))}
+    return CellLists(item, delimiter, tuple(find_parallel(engine, part, lists)[1:]))
 
 
 def name_behaviors(engine: SqlEngine, part: "SourcePart") -> "SourcePart":
@@ -163,21 +164,6 @@ def _is_list_name(name: str, role_names: Mapping[str, Collection[str]]) -> bool:
     """Whether the name of a column says that its cells list items: ``history``, ``items``, ``movie_ids``."""
     one = normalize_name(name_singular(name))
     return is_sequence(name) or (normalize_name(name) not in role_names["item"] and one in role_names["item"])
-
-
-def _find_parallel_cells(
-    engine: SqlEngine, part: "SourcePart", item: str, delimiter: str, columns: Sequence[str]
-) -> tuple[str, ...]:
-    """Return the columns with as many values in each of the first cells as the column of the items."""
-    others = [name for name in columns if name != item]
-    if not others:
-        return ()
-    count = f"len({_split(item, delimiter)})"
-    tests = ", ".join(f"count_if(len({_split(name, delimiter)}) IS DISTINCT FROM {count})" for name in others)
-    scan = part.scan if part.file is None else part.file.preview_scan()
-    sample = f"SELECT * FROM {scan} LIMIT {_SAMPLE}"
-    different = engine.fetch_rows(f"SELECT {tests} FROM ({sample})", part.label)[0]
-    return tuple(name for name, rows in zip(others, different, strict=True) if not rows)
 
 
 def _split(column: str, delimiter: str) -> str:
@@ -236,7 +222,7 @@ def read_impressions(
         )
     paths = {**part.paths, lists.impressions: item}
     note += ' To keep each cell as one id, pass layout="long".'
-    types = describe_columns(engine, scan, part.label) | {name: part.types[name] for name in kept} | {label: "DOUBLE"}
+    types = describe_columns(engine, scan, part.label)
     form = "sql" if part.form == "parquet" else part.form
     return dataclasses.replace(
         part, scan=scan, types=types, form=form, file=None, paths=paths, notes=(*part.notes, note)

@@ -18,11 +18,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "describe_columns",
+    "find_parallel",
     "find_role",
     "flatten_structs",
     "is_nested",
     "is_sequence",
     "name_singular",
+    "pair_values",
     "unnest_events",
     "unnest_lists",
 ]
@@ -138,12 +140,16 @@ def unnest_events(
         column = _choose_list(engine, part, given, role_names)
         if column is None:
             break
-        part = _pair_values(engine, part, column)
+        part = pair_values(engine, part, column)
         if part.types[column].startswith("STRUCT("):
             part = _unnest_structs(engine, part, column, role_names)
         else:
-            columns = [column, *_find_parallel(engine, part, column)]
-            part = unnest_lists(engine, part, columns, role_names)
+            lists = {column: quote_identifier(column)} | {
+                name: quote_identifier(name)
+                for name, each in part.types.items()
+                if each.endswith("]") and not each.startswith("STRUCT(")
+            }
+            part = unnest_lists(engine, part, find_parallel(engine, part, lists), role_names)
     return part
 
 
@@ -166,8 +172,18 @@ def _choose_list(
     structs = {
         name: tuple(_list_fields(engine, part, name)) for name in lists if part.types[name].startswith("STRUCT(")
     }
+    # A list of items is known by the name of a field, of the list and the field (items and id), or of the list.
+    known = {
+        name: {
+            normalize_name(each)
+            for each in (*structs[name], *(f"{name_singular(name)}{field}" for field in structs[name]))
+        }
+        if name in structs
+        else {normalize_name(name), normalize_name(name_singular(name))}
+        for name in lists
+    }
     for role in missing:
-        fitting = [name for name in lists if _holds_role(name, structs.get(name, ()), role_names[role])]
+        fitting = [name for name in lists if known[name] & set(role_names[role])]
         if len(fitting) == 1:
             return fitting[0]
     if "item" not in missing:
@@ -182,7 +198,7 @@ def _choose_list(
     )
 
 
-def _pair_values(engine: SqlEngine, part: "SourcePart", column: str) -> "SourcePart":
+def pair_values(engine: SqlEngine, part: "SourcePart", column: str) -> "SourcePart":
     """Return the table with lists of structs in place of a map (item → rating), or of lists of lists of one length.
 
     The fields of a list of ``[item, time]`` are named "1", "2", ….
@@ -213,13 +229,6 @@ def _list_fields(engine: SqlEngine, part: "SourcePart", column: str) -> dict[str
     return describe_columns(engine, inner, part.label)
 
 
-def _holds_role(column: str, fields: Collection[str], names: Collection[str]) -> bool:
-    """Whether a list holds a role: by the name of a field, of the list and the field (``items`` and ``id``), or of the list."""
-    one = name_singular(column)
-    known = [*fields, *(f"{one}{field}" for field in fields)] if fields else [column, one]
-    return any(normalize_name(each) in names for each in known)
-
-
 def _unnest_structs(
     engine: SqlEngine, part: "SourcePart", column: str, role_names: Mapping[str, Collection[str]]
 ) -> "SourcePart":
@@ -248,19 +257,21 @@ def _unnest_structs(
     return _replace_rows(part, scan, types, paths, note)
 
 
-def _find_parallel(engine: SqlEngine, part: "SourcePart", column: str) -> list[str]:
-    """Return the other columns whose lists have the same lengths as those of ``column`` in the first rows."""
-    others = [
-        name
-        for name, column_type in part.types.items()
-        if name != column and column_type.endswith("]") and not column_type.startswith("STRUCT(")
-    ]
-    if not others:
-        return []
-    length = f"len({quote_identifier(column)})"
-    tests = ", ".join(f"count_if(len({quote_identifier(name)}) IS DISTINCT FROM {length})" for name in others)
-    different = engine.fetch_rows(f"SELECT {tests} FROM (SELECT * FROM {part.scan} LIMIT {_SAMPLE})", part.label)[0]
-    return [name for name, rows in zip(others, different, strict=True) if not rows]
+def find_parallel(engine: SqlEngine, part: "SourcePart", lists: Mapping[str, str]) -> list[str]:
+    """Return the columns whose lists have the same lengths as those of the first one in the first rows, and the first one.
+
+    Args:
+        engine: the connection.
+        part: the table.
+        lists: column → SQL of its list.
+    """
+    first, *others = lists
+    tests = ", ".join(f"count_if(len({lists[name]}) IS DISTINCT FROM len({lists[first]}))" for name in others)
+    if not tests:
+        return [first]
+    scan = part.scan if part.file is None else part.file.preview_scan()
+    different = engine.fetch_rows(f"SELECT {tests} FROM (SELECT * FROM {scan} LIMIT {_SAMPLE})", part.label)[0]
+    return [first, *(name for name, rows in zip(others, different, strict=True) if not rows)]
 
 
 def unnest_lists(

@@ -53,7 +53,7 @@ def unfold_events(
         return part
     part = _load_text(engine, part)
     if lists.impressions is not None:
-        return read_impressions(engine, part, lists, given, role_names)
+        return _guess_numbers(engine, read_impressions(engine, part, lists, given, role_names))
     assert lists.items is not None  # noqa: S101 - lists without impressions have items
     note = (
         f"{part.label}: the cells of the column {lists.items!r} were read as lists, and each element as one event. To keep each "

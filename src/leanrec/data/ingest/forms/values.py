@@ -23,27 +23,23 @@ def convert_columns(engine: SqlEngine, part: "SourcePart") -> "SourcePart":
 
     Bytes are decoded where the first values are UTF-8; otherwise they become hexadecimal digits, and 16 of them a UUID.
     """
-    values = {name: value for name, each in part.types.items() if (value := _convert(engine, part, name, each))}
+    values: dict[str, tuple[str, str]] = {}
+    for name, column_type in part.types.items():
+        column = quote_identifier(name)
+        if column_type in {"BLOB", "BYTEA"}:
+            values[name] = _decode_bytes(engine, part, column), "VARCHAR"
+        elif column_type.startswith("ENUM(") and not column_type.endswith("]"):
+            values[name] = f"{column}::VARCHAR", "VARCHAR"
+        elif column_type == "TIMESTAMPTZ_NS":
+            values[name] = f"{column}::TIMESTAMPTZ", "TIMESTAMP WITH TIME ZONE"
+        elif (decimal := _DECIMAL.fullmatch(column_type)) is not None:
+            plain = "BIGINT" if decimal[2] == "0" and int(decimal[1]) <= _MAX_DIGITS else "DOUBLE"
+            values[name] = f"{column}::{plain}", plain
     if not values:
         return part
     replaced = ", ".join(f"{value} AS {quote_identifier(name)}" for name, (value, _) in values.items())
     types = {name: values[name][1] if name in values else each for name, each in part.types.items()}
     return dataclasses.replace(part, scan=f"(SELECT * REPLACE ({replaced}) FROM {part.scan})", types=types)
-
-
-def _convert(engine: SqlEngine, part: "SourcePart", name: str, column_type: str) -> tuple[str, str] | None:
-    """Return the SQL of a column and its new type; None where it stays as it is."""
-    column = quote_identifier(name)
-    if column_type in {"BLOB", "BYTEA"}:
-        return _decode_bytes(engine, part, column), "VARCHAR"
-    if column_type.startswith("ENUM(") and not column_type.endswith("]"):
-        return f"{column}::VARCHAR", "VARCHAR"
-    if column_type == "TIMESTAMPTZ_NS":
-        return f"{column}::TIMESTAMPTZ", "TIMESTAMP WITH TIME ZONE"
-    if (decimal := _DECIMAL.fullmatch(column_type)) is not None:
-        is_whole = decimal[2] == "0" and int(decimal[1]) <= _MAX_DIGITS
-        return (f"{column}::BIGINT", "BIGINT") if is_whole else (f"{column}::DOUBLE", "DOUBLE")
-    return None
 
 
 def _decode_bytes(engine: SqlEngine, part: "SourcePart", column: str) -> str:

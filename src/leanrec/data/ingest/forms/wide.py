@@ -36,7 +36,7 @@ def take_header(part: "SourcePart", role_names: Mapping[str, Collection[str]], *
     names = tuple(cell.strip() or f"column{number}" for number, cell in enumerate(cells, 1))
     named = dataclasses.replace(file, names=names, header=True, ignored=())
     numeric = part.types.values() if len(part.types) == len(names) else ["VARCHAR", *part.types.values()]
-    types = {name: "DOUBLE" for name in names} | {names[0]: next(iter(numeric))}
+    types = dict.fromkeys(names, "DOUBLE") | {names[0]: next(iter(numeric))}
     return dataclasses.replace(part, scan=named.scan(), types=types, file=named)
 
 
