@@ -125,6 +125,8 @@ def test_an_artifact_of_another_version_names_both(saved: Path, monkeypatch: pyt
     manifest["sha256"] = artifacts._manifest_digest(manifest)
     (saved / "manifest.json").write_text(json.dumps(manifest))
     monkeypatch.setattr(artifacts, "__version__", "1.2.3")
-    expected = r"new_setting.* written by leanrec 9\.8\.7, and this is leanrec 1\.2\.3\. .* pip install leanrec==9\.8\.7\."
+    expected = (
+        r"new_setting.* written by leanrec 9\.8\.7, and this is leanrec 1\.2\.3\. .* pip install leanrec==9\.8\.7\."
+    )
     with pytest.raises(ArtifactError, match=expected):
         artifacts.load(saved)

@@ -31,7 +31,7 @@ def find_non_finite(value: Any, name: str = "model") -> str | None:
     if isinstance(value, float):
         return None if math.isfinite(value) else name
     if sp.issparse(value):
-        return find_non_finite(value.data, name)
+        return find_non_finite(value.data, name)  # type: ignore[attr-defined]  # of every compressed matrix
     if isinstance(value, np.ndarray):
         is_finite = value.dtype.kind != "f" or not value.size or np.isfinite([value.min(), value.max()]).all()
         return None if is_finite else name
@@ -63,29 +63,24 @@ def require_finite(fit: Callable[_P, _M]) -> Callable[_P, _M]:
 
     @functools.wraps(fit)
     def fit_finite(*args: _P.args, **kwargs: _P.kwargs) -> _M:
-        data = kwargs.get("data", args[1] if len(args) > 1 else None)
+        data: Any = kwargs.get("data", args[1] if len(args) > 1 else None)
         try:
             with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
                 model = fit(*args, **kwargs)
-                _warn_of_tiny_weights(data)
         except np.linalg.LinAlgError as error:
             raise DataError(f"The equations of the fit must have a solution. Got: {error}. {_advise(data)}") from error
         if find_non_finite(model) is not None:
             check_finite(model, _advise(data))
+        highest = data.events.weight.max(initial=0)
+        if 0 < highest < _TINY:
+            message = (
+                f"The weights of the interactions are at most {highest:g}. Models with penalties learn nothing from such "
+                "weights: scale them to about 1."
+            )
+            warnings.warn(message, TrainingWarning, stacklevel=2)
         return model
 
     return fit_finite
-
-
-def _warn_of_tiny_weights(data: Any) -> None:
-    highest = data.events.weight.max(initial=0)
-    if 0 < highest < _TINY:
-        warnings.warn(
-            f"The weights of the interactions are at most {highest:g}. Models with penalties learn nothing from such weights: "
-            "scale them to about 1.",
-            TrainingWarning,
-            stacklevel=4,
-        )
 
 
 def _advise(data: Any) -> str:

@@ -259,13 +259,19 @@ class TestEvents:
     @pytest.mark.parametrize("name", ["content", "item_knn", "graphsage", "hybrid"])
     def test_no_content_stops_the_server(self, log: SQLiteEventStore, name: str) -> None:
         estimator = get_model(name)(**({"parts": ("ease", "content")} if name == "hybrid" else {}))
-        items = [{"id": 900001, "content": {}}, {"id": "900001", "content": {}}, {"id": 900002, "content": {"title": 7}}]
+        items = [
+            {"id": 900001, "content": {}},
+            {"id": "900001", "content": {}},
+            {"id": 900002, "content": {"title": 7}},
+        ]
         with run_server(create_app(fit(estimator), log)) as client:
             assert client.post("/items", json={"items": items}).json()["added"] == 2
             assert len(ids(client.get("/recommend?user=user-3"))) == 10
             assert client.post("/items", json={"items": [{"id": "text", "content": {}}]}).status_code == 422
             misspelled = {"id": 900003, "content": {"titel": "x", "Genres": "tea"}}
-            assert "Did you mean 'title'" in error_of(client.post("/items", json={"items": [misspelled]}), 422)["message"]
+            assert (
+                "Did you mean 'title'" in error_of(client.post("/items", json={"items": [misspelled]}), 422)["message"]
+            )
             right = {"id": 900001, "content": {"title": "Right", "year": "1999"}}
             assert client.post("/items", json={"items": [right]}).json()["corrected"] == 1
         with run_server(create_app(fit(estimator), log)) as client:

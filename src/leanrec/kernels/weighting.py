@@ -36,7 +36,7 @@ def weight_interactions(matrix: CSR, scheme: str, idf: np.ndarray | None = None)
         w = np.ones_like(w)
     elif scheme in {"log", "tfidf"}:
         # 1 + w is 1 in float32 below 6e-8: such weights would be lost.
-        w = np.log1p(w) / np.float32(np.log(2))
+        w = np.asarray(np.log1p(w) / np.float32(np.log(2)), dtype=np.float32)
     elif scheme == "bm25":
         w = 2.2 * w / (1.2 + w)
     if scheme in {"tfidf", "bm25"}:

@@ -64,7 +64,9 @@ class UserHistory:
         """
         rated = np.isfinite(self.rating)
         positive = self.weight > 0
-        positive[rated] &= _is_last_of_item(self.item[rated])  # as in Dataset.is_positive
+        replaced = np.flatnonzero(rated)  # as in Dataset.is_positive
+        _, from_the_end = np.unique(self.item[replaced][::-1], return_index=True)
+        positive[np.delete(replaced, len(replaced) - 1 - from_the_end)] = False
         return Queries(
             users=np.array([user], np.int32),
             history=_sum_by_item(self.item[positive], self.weight[positive], n_items),
@@ -207,13 +209,6 @@ class UserHistories:
             user = np.repeat(np.fromiter(changed, np.int32, len(changed)), [len(past) for past in pasts])
             events = concat_events(events, Events(user=user, **columns, event_types=event_types))
         return dataclasses.replace(data, users=users, user_table=table).with_events(events), stale
-
-
-def _is_last_of_item(items: Int32Array) -> np.ndarray:
-    """(n,) bool: whether no later entry has the same item."""
-    is_last = np.zeros(len(items), np.bool_)
-    is_last[len(items) - 1 - np.unique(items[::-1], return_index=True)[1]] = True
-    return is_last
 
 
 def _sum_by_item(items: Int32Array, values: Float32Array, n_items: int) -> CSR:

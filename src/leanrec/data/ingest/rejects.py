@@ -59,7 +59,7 @@ FOREIGN = "line is not UTF-8 text"
 """Reject reason of a line whose encoding is unknown."""
 
 
-_RAW_COLUMNS = ('"user"', "item", "time", "event_type", "rating", "weight", "line")
+_CELLS = ('"user"', "item", "time", "event_type", "rating", "weight", "line")
 
 
 def check_quarantine_path(path: Path) -> None:
@@ -91,7 +91,12 @@ def write_quarantine(
         path.parent.mkdir(parents=True, exist_ok=True)
         select = f"SELECT * FROM ({_select_rejected(staged)}) ORDER BY file, row"
         if path.suffix.lower() == ".csv":
-            select = _quote_formulas(select)
+            # A spreadsheet computes such cells, whoever wrote them; an apostrophe makes them text.
+            formula = quote_literal(r"^[=+@\t\r]|^-.*[^0-9.eE+-]")
+            cells = [
+                f"CASE WHEN regexp_matches({c}, {formula}) THEN chr(39) || {c} ELSE {c} END AS {c}" for c in _CELLS
+            ]
+            select = f"SELECT * REPLACE ({', '.join(cells)}) FROM ({select})"
         copy = f"COPY ({select}) TO {quote_literal(partial)} ({form})"
         engine.execute(copy, f"The quarantine file {path}", "cannot be written")
         partial.replace(path)
@@ -102,13 +107,6 @@ def write_quarantine(
     finally:
         with contextlib.suppress(OSError):
             partial.unlink()
-
-
-def _quote_formulas(select: str) -> str:
-    """SQL: the rejected rows with an apostrophe before cells that a spreadsheet would compute, whoever wrote them."""
-    formula = quote_literal(r"^[=+@\t\r]|^-.*[^0-9.eE+-]")
-    cells = [f"CASE WHEN regexp_matches({c}, {formula}) THEN chr(39) || {c} ELSE {c} END AS {c}" for c in _RAW_COLUMNS]
-    return f"SELECT * REPLACE ({', '.join(cells)}) FROM ({select})"
 
 
 def _select_rejected(staged: "StagedLog") -> str:

@@ -114,7 +114,7 @@ class BPRModel:
         Zeros for an empty history, and for one of items without interactions in the fit only.
         """
         out = np.zeros((len(queries), self.items.shape[1]), np.float32)
-        is_trained = self.items[:, :-1].any(axis=1).astype(np.float32)
+        is_trained = np.asarray(self.items[:, :-1].any(axis=1), dtype=np.float32)
         empty = np.asarray(queries.history @ is_trained) <= 0
         new = queries.users < 0
         known = np.flatnonzero(~new)
