@@ -32,6 +32,7 @@ SOURCE = Path(__file__).parents[2] / "src" / "leanrec"
         ("Pass cleaning=CleaningRules(rating_range=(1, 5)).", "Pass --rating-range 1..5."),
         ("With positive_from, lower ratings get weight 0.", "With --positive-from, lower ratings get weight 0."),
         ("No file 'my_time_format' here.", "No file 'my_time_format' here."),
+        ("Make fewer folds, or use how='users'.", "Make fewer folds, or use --split cold-users."),
         ("Pass allow_rejects=True.", "Pass --allow-rejects."),
         ("Count them with allow_repeats=True, or leave them.", "Count them with --allow-repeats, or leave them."),
         ("l2 must be a positive number. Got -1.", "l2 must be a positive number. Got -1."),
@@ -88,12 +89,13 @@ def test_advice_on_the_column_of_a_role_works(run: Any, tmp_path: Path) -> None:
     assert run("ingest", log, flag, f"{role}=wer")[0] == 0
 
 
-def test_advice_on_the_encoding_works(run: Any, tmp_path: Path) -> None:
+def test_advice_on_the_share_of_a_part_works(run: Any, tmp_path: Path) -> None:
     log = tmp_path / "log.csv"
-    log.write_bytes("user,item\na,x\nb,y\n".encode("utf-16"))
-    code, _, err = run("ingest", log)
+    log.write_text("user,item\n" + "".join(f"u{i},i{i % 4}\n" for i in range(12)))
+    words = ("frontier", log, "-m", "popularity", "--split", "cold-users", "--out", tmp_path / "f")
+    code, _, err = run(*words, "--valid-share", 0)
     assert code == 2
-    assert run("ingest", log, *follow(err, "--encoding"))[0] == 0
+    assert run(*words, *follow(err, "--valid-share"))[0] == 0
 
 
 def test_advice_on_the_rating_range_works(run: Any, tmp_path: Path) -> None:

@@ -10,7 +10,18 @@ from leanrec.data.dataset import Dataset
 
 
 def test_conventions_are_saved_with_the_data_set(tmp_path: Path) -> None:
-    settled = LogConventions({"user": "userId"}, {"view": 1.0, "purchase": 5.0}, 4.0, (1.0, 5.0), (-1.0,), ("%d/%m/%Y",), True, True)
+    settled = LogConventions(
+        columns={"user": "userId"},
+        event_weights={"view": 1.0, "purchase": 5.0},
+        positive_from=4.0,
+        rating_range=(1.0, 5.0),
+        no_rating=(-1.0,),
+        time_formats=("%d/%m/%Y",),
+        only_time_formats=True,
+        delimiter=";",
+        names=("user", "item"),
+        has_clock=True,
+    )
     data = dataclasses.replace(make_dataset(), conventions=settled)
     artifacts.save(data, tmp_path / "data")
     assert artifacts.load(tmp_path / "data", Dataset).conventions == settled

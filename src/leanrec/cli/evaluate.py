@@ -71,8 +71,11 @@ def evaluate(
     run, cutoffs = train.to_run(), tuple(top_k or (10,))
     check_one_of("--part", part, ("test", "valid"))
     estimators = {text: parse_model(text) for text in model or ("popularity", "item_knn", "ease")}
-    if folds is not None and (auc or part != "test" or split.valid or split.test):
-        raise SettingError("--folds makes its own parts: leave out --auc, --part, --valid and --test.")
+    shares = (split.valid_share, split.test_share)
+    if folds is not None and (auc or part != "test" or split.valid or split.test or shares != (0.1, 0.1)):
+        raise SettingError(
+            "--folds makes its own parts: leave out --auc, --part, --valid, --test, --valid-share and --test-share."
+        )
     ingested = data.open_data(source, run)
     if folds is not None:
         _print_cross_validation(

@@ -86,6 +86,8 @@ def _to_flag(match: re.Match[str]) -> str:
     flag = FLAGS[match["name"]]
     if match["name"] == "how" and match["text"] == "given":
         return "--valid FILE and --test FILE"  # which imply the split
+    if match["name"] == "how" and match["text"] == "users":
+        return "--split cold-users"  # folds over users
     if match["word"] == "True":
         return flag
     if match["pairs"] is not None:

@@ -18,6 +18,9 @@ class LogConventions:
         no_rating: ratings that mean "not rated".
         time_formats: strptime formats of the times that the common notations do not cover, in the order tried.
         only_time_formats: whether times have no other format.
+        layout: layout of the log, where it was named.
+        delimiter: text between two fields, where it was named.
+        names: names of the columns of a log without a line of names, where they were named.
         has_clock: whether times are seconds since 1970; None = the log has no times.
     """
 
@@ -28,4 +31,7 @@ class LogConventions:
     no_rating: tuple[float, ...] = ()
     time_formats: tuple[str, ...] = ()
     only_time_formats: bool = False
+    layout: str | None = None
+    delimiter: str | None = None
+    names: tuple[str, ...] = ()
     has_clock: bool | None = None

@@ -426,3 +426,20 @@ def test_twins_agree_on_the_sample_with_positive_from() -> None:
     frame = pd.read_parquet(sample_path() / "ratings.parquet")
     assert (data.events.weight > 0).sum() == (frame["rating"] >= 4).sum()
     assert data.ratings.nnz == len(frame)
+
+
+def test_a_held_out_file_is_read_like_the_log(tmp_path: Path) -> None:
+    train, test = tmp_path / "train.txt", tmp_path / "test.txt"
+    train.write_text("".join(f"{u};{u % 3};{1 + u % 28}/03/2024;{2 + u % 3}\n" for u in range(40)))
+    test.write_text("1;2;05/04/2024;5\n2;1;06/04/2024;1\n")
+    rules = CleaningRules(rating_range=(1, 5))
+    data = ingest(
+        train, names="who,what,when,mark", columns={"user": "who", "item": "what", "time": "when", "rating": "mark"}, delimiter=";",
+        cleaning=rules, positive_from=4, out=tmp_path / "data",
+    ).data  # fmt: skip
+    for like in (data, open_dataset(tmp_path / "data").data):
+        held_out = ingest(test, like=like)
+        assert held_out.report.rejected == {}
+        assert held_out.report.start == "2024-04-05T00:00:00Z"
+        assert held_out.data.events.weight.tolist() == [1, 0]
+        assert held_out.data.rating_range == (1, 5)

@@ -1,4 +1,4 @@
-"""Known data sets: how the files that their authors publish are read, declared in ``known_sets.toml`` or in a file of one's own."""
+"""Known data sets: how published files are read, declared in ``known_sets.toml`` or in a file of the user."""
 
 import dataclasses
 import difflib
@@ -6,7 +6,7 @@ import functools
 import gzip
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +104,15 @@ def _is_certain(known: KnownDataset, folder: Path) -> bool:
         return True
     names = next(iter(known.log.values())) if isinstance(known.log, Mapping) else known.log
     found = _find_files(folder, names)
-    return bool(found) and re.fullmatch(known.shape, _read_first_line(found[0])) is not None
+    if not found:
+        return False
+    try:
+        with gzip.open(found[0]) if found[0].suffix == ".gz" else found[0].open("rb") as handle:
+            head = handle.read(_HEAD)
+    except OSError:
+        return False
+    first = head.decode("utf-8-sig", errors="replace").partition("\n")[0].rstrip("\r")
+    return re.fullmatch(known.shape, first) is not None
 
 
 def _find_files(folder: Path, names: Any) -> tuple[Path, ...]:
@@ -114,16 +122,6 @@ def _find_files(folder: Path, names: Any) -> tuple[Path, ...]:
             if found := sorted(path for path in folder.glob(name + ending) if path.is_file()):
                 return tuple(found)
     return ()
-
-
-def _read_first_line(path: Path) -> str:
-    """Return the first line of a text file, packed by gzip or not; "" for other files."""
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as handle:
-            head = handle.read(_HEAD)
-    except OSError:
-        return ""
-    return head.decode("utf-8-sig", errors="replace").partition("\n")[0].rstrip("\r")
 
 
 def _read_declarations(path: Path) -> dict[str, KnownDataset]:
@@ -138,21 +136,20 @@ def _read_declarations(path: Path) -> dict[str, KnownDataset]:
         declared = {path.stem: declared}
     if not declared:
         raise SettingError(f"{path} must declare a data set: at least log = \"FILE\". It is empty.")
-    return dict(_check_declarations(path, declared))
-
-
-def _check_declarations(path: Path, declared: Mapping[str, Any]) -> Iterator[tuple[str, KnownDataset]]:
     allowed = {"about", "log", "certain", "shape", "settings", *_TABLES}
+    found = {}
     for name, fields in declared.items():
         if not isinstance(fields, dict) or "log" not in fields:
             raise SettingError(f'{path}: {name} must have log = "FILE".')
         if unknown := sorted(fields.keys() - allowed):
             raise SettingError(f"{path}: {name} must have the fields {', '.join(sorted(allowed))}. Got {unknown[0]!r}.")
-        tables = {role: fields[role] for role in _TABLES if role in fields}
-        certain = tuple(fields.get("certain", ()))
-        yield (
-            name,
-            KnownDataset(
-                name, fields.get("about", ""), fields["log"], certain, fields.get("shape", ""), tables, fields.get("settings", {})
-            ),
+        found[name] = KnownDataset(
+            name=name,
+            about=fields.get("about", ""),
+            log=fields["log"],
+            certain=tuple(fields.get("certain", ())),
+            shape=fields.get("shape", ""),
+            tables={role: fields[role] for role in _TABLES if role in fields},
+            settings=fields.get("settings", {}),
         )
+    return found

@@ -139,6 +139,9 @@ class _IngestTask:
             self,
             cleaning=cleaning,
             positive_from=self.conventions.positive_from if self.positive_from is None else self.positive_from,
+            layout=self.layout or self.conventions.layout,
+            delimiter=self.delimiter or self.conventions.delimiter,
+            names=({"log": self.conventions.names} if self.conventions.names else {}) | dict(self.names),
         )
 
     def explain_plan(self, schema: LogSchema) -> str:
@@ -524,6 +527,9 @@ def _settle_conventions(task: _IngestTask, read: _ReadLog, log: EncodedLog) -> L
         no_rating=tuple(read.profile.no_rating),
         time_formats=times.formats,
         only_time_formats=times.only,
+        layout=task.layout,
+        delimiter=task.delimiter,
+        names=task.names.get("log", ()),
         has_clock=read.profile.has_clock if read.staged.has("time") else None,
     )
 

@@ -42,9 +42,10 @@ def join_held_out(data: Dataset, valid: Dataset | Events | None, test: Dataset |
     for name, given, code in (("valid_events", valid, _VALID), ("test_events", test, _TEST)):
         if given is not None:
             grown, events = _index_events(grown, name, given)
-            if by_time and isinstance(given, Dataset) and not _has_times(given):
+            if by_time and isinstance(given, Dataset) and (given.time_kind is TimeKind.ORDER or not events.time.any()):
                 untimed.append(name)
-                events = dataclasses.replace(events, time=np.full(len(events), data.events.time.max() + code))
+                latest = max(int(log.time.max()) for log in (data.events, *held_out))
+                events = dataclasses.replace(events, time=latest + 1 + events.time - events.time.min())
             held_out.append(_name_types(data, events))
             codes.append(code)
     overlap = _find_overlap(grown, held_out, by_time=by_time)
@@ -61,11 +62,6 @@ def join_held_out(data: Dataset, valid: Dataset | Events | None, test: Dataset |
     if new_users or new_items:
         notes.append(f"The held-out events have {new_users} users and {new_items} items that are not in training.")
     return JoinedEvents(joined, part[order], " ".join(notes))
-
-
-def _has_times(given: Dataset) -> bool:
-    """Whether the events have times; those of a short file may be equal."""
-    return given.time_kind.is_comparable or (given.time_kind is TimeKind.NONE and bool(given.events.time.any()))
 
 
 def _name_types(data: Dataset, events: Events) -> Events:

@@ -153,6 +153,7 @@ def split(
     return build_split(data, part, chosen, note, allow_repeats)
 
 
+_KNOWN_USERS = " To compare models on known users, split with how='leave-one-out' or how='ratio'."
 _AUTO = {
     TimeKind.TIMESTAMP: ("time", ""),
     TimeKind.COMPARABLE: ("time", ""),
@@ -162,7 +163,7 @@ _AUTO = {
     ),
     TimeKind.NONE: (
         "random",
-        "The log has no times, so events are held out at random. If its rows are in time order, split with leave-one-out.",
+        "The log has no times, so events are held out at random. If its rows are in time order, split with how='leave-one-out'.",
     ),
 }
 
@@ -318,10 +319,17 @@ def _floor(values: Any) -> Any:
     return np.floor(np.round(values, 9)).astype(np.int64)
 
 
-def build_split(data: Dataset, part: Parts, how: str, note: str = "", allow_repeats: bool = False) -> Split:
+def build_split(
+    data: Dataset,
+    part: Parts,
+    how: str,
+    note: str = "",
+    allow_repeats: bool = False,
+    advice: str = "Hold out more with test=0.2, or split another way.",
+) -> Split:
     """Build a split from the part of each event: (E,) of TRAIN, VALID, TEST and HISTORY_ONLY.
 
-    Raises DataError if there is no positive event to train on, or none to evaluate.
+    Raises DataError if there is no positive event to train on, or none to evaluate, with ``advice`` in the latter case.
     """
     train = _select_events(data, part == TRAIN)
     if not (train.events.weight > 0).any():
@@ -333,14 +341,14 @@ def build_split(data: Dataset, part: Parts, how: str, note: str = "", allow_repe
     if not (valid.ground_truth.nnz or test.ground_truth.nnz):
         raise DataError(
             f"The split {how!r} holds out no positive event with an item that is new to its user. "
-            f"{_explain_repeats(valid, test) or 'Hold out more with test=0.2, or split another way.'}"
+            f"{_explain_repeats(valid, test) or advice}"
         )
     note = " ".join(filter(None, (note, _explain_repeats(valid, test))))
     n_empty = int((np.diff(test.queries.history.indptr) == 0).sum())
     if n_empty > len(test) / 2:
         note = (
             f"{note} {n_empty} of {len(test)} test queries come from users without a history, so most lists come from the "
-            "fallback. To compare models on known users, split with how='leave-one-out' or how='ratio'."
+            f"fallback.{_KNOWN_USERS if how != 'given' else ''}"
         ).strip()
     return Split(train, valid, test, how, _measure_leakage(data, part), note)
 
