@@ -1,6 +1,11 @@
 """``leanrec ingest``: reports, warnings and options of reading."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -129,3 +134,46 @@ def test_a_known_data_set_is_named_by_a_flag_or_recognized(run: Any, tmp_path: P
     code, _, err = run("ingest", tmp_path, "--as", "movielens-2m")
     assert code == 2
     assert "Did you mean 'movielens-1m'" in err
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_end_in_words_and_leave_nothing(number: int, tmp_path: Path) -> None:
+    log = tmp_path / "log.csv"
+    with log.open("w") as out:
+        out.write("user,item,time\n")
+        for i in range(1_500_000):
+            out.write(f"{i * 7919 % 90_001},{i % 9_001},{1_600_000_000 + i}\n")
+    (tmp_path / "tmp").mkdir()
+    command = [sys.executable, "-c", "from leanrec.cli import main; main()", "ingest", log, "--out", tmp_path / "out"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | {"TMPDIR": str(tmp_path / "tmp")})
+    while process.poll() is None and not list((tmp_path / "tmp").glob("leanrec-*")):
+        time.sleep(0.01)
+    process.send_signal(number)
+    _, err = process.communicate()
+    assert (process.returncode, err) == (130, "error: Interrupted. No incomplete file was left.\n")
+    assert list((tmp_path / "tmp").glob("leanrec-*")) == []
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["log.csv", "tmp"]
+
+
+def test_columns_of_a_file_without_names_are_named_on_the_command_line(run: Any, tmp_path: Path) -> None:
+    log, items = tmp_path / "ratings.dat", tmp_path / "movies.dat"
+    log.write_text("1::10::4::1600000000\n2::11::5::1600000001\n")
+    items.write_text("10::Heat (1995)::Drama\n11::Up (2009)::Comedy\n")
+    code, _, err = run("ingest", log)
+    assert code == 2
+    assert 'such as --column user=1 --column item=2, or name all columns in their order, such as --names "user,item"' in err
+    assert run("ingest", log, "-c", "user=1", "-c", "item=2")[0] == 0
+    named = ("ingest", log, "--names", "user,item,rating,time", "--delimiter", "::")
+    code, _, err = run(*named, "--items", items)
+    assert code == 2
+    assert "--column items.id=1" in err
+    code, out, _ = run(*named, "--items", items, "--item-names", "item,title,genres")
+    assert code == 0
+    assert "title, genres" in out
+
+
+def test_a_folder_before_an_equals_sign_is_no_event_type(run: Any, tmp_path: Path) -> None:
+    (tmp_path / "date=1").mkdir()
+    (tmp_path / "date=1" / "log.csv").write_text("user,item\n1,2\n")
+    assert run("ingest", f"{tmp_path}/date=*/log.csv")[0] == 0

@@ -1,13 +1,31 @@
 """The ``leanrec`` command: each command parses its options, calls the library, and prints the result."""
 
 import os
+import signal
 import sys
 
 __all__ = ["main"]
 
+_INTERRUPTED = "Interrupted. No incomplete file was left."
+
 
 def main() -> None:
     """Run the ``leanrec`` command. Exit codes: 0 done, 1 output closed, 2 invalid input, 130 interrupted."""
+    if sys.argv[1:2] != ["serve"]:  # the server ends its requests first
+        signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        _run_app()
+    except KeyboardInterrupt:
+        _print_error(_INTERRUPTED)
+        sys.exit(130)
+
+
+def _interrupt(*_: object) -> None:
+    """End the process as Ctrl-C does, so that temporary files are removed."""
+    raise KeyboardInterrupt
+
+
+def _run_app() -> None:
     from leanrec.cli import distributed
     from leanrec.cli.app import app
     from leanrec.errors import LeanrecError
@@ -30,7 +48,7 @@ def main() -> None:
     except SystemExit as stop:
         # typer turns Ctrl-C into a silent exit.
         if stop.code == 130:
-            _print_error("Interrupted. No incomplete file was left.")
+            _print_error(_INTERRUPTED)
         raise
 
 

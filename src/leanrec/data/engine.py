@@ -4,11 +4,13 @@ Everything that reads a log goes through one ``SqlEngine``. It lives for one ing
 """
 
 import contextlib
+import glob
 import re
+import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import duckdb
 import numpy as np
@@ -19,13 +21,25 @@ from leanrec.errors import BudgetError, LeanrecError, SourceError
 from leanrec.run import Run
 from leanrec.units import format_bytes
 
-__all__ = ["SqlEngine", "open_engine", "quote_identifier", "quote_literal", "to_table_column"]
+__all__ = [
+    "SqlEngine",
+    "make_scratch",
+    "open_engine",
+    "quote_identifier",
+    "quote_literal",
+    "quote_path",
+    "to_table_column",
+]
 
 # With less memory DuckDB cannot hold the blocks that a scan pins in each thread.
 _MIN_MEMORY = 40_000_000
 _PER_THREAD = 50_000_000
 _FETCH_SIZE = 50_000
 _TOO_LARGE = "does not fit the available memory or disk"
+_BLOCK = 4_000_000
+# Free space that copies leave on the disk.
+_RESERVE = 50_000_000
+_LOCK = "in-use"
 _MORE_ROOM = "Raise the memory limit, or set TMPDIR to a folder with more space."
 
 
@@ -39,11 +53,25 @@ def quote_literal(value: object) -> str:
     return "'" + str(value).replace("'", "''") + "'"
 
 
+def quote_path(path: Path | str) -> str:
+    """Quote the path of one file for a table function, which would read ``*``, ``?`` and ``[`` as a pattern."""
+    return quote_literal(glob.escape(str(path)))
+
+
 class SqlEngine:
-    """One DuckDB connection, and the facts about what is read through it (``facts``)."""
+    """One DuckDB connection, and the facts about what is read through it (``facts``).
+
+    ``allow_rejects`` says whether a table is used although more than half of its lines cannot be read.
+    """
 
     def __init__(
-        self, connection: duckdb.DuckDBPyConnection, limit: int, folder: Path, encoding: str | None = None
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        limit: int,
+        folder: Path,
+        encoding: str | None = None,
+        delimiter: str | None = None,
+        names: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         """Use ``open_engine`` instead.
 
@@ -52,11 +80,16 @@ class SqlEngine:
             limit: memory in bytes that DuckDB may use.
             folder: folder for temporary files, removed with the engine.
             encoding: encoding of all text files, None = UTF-8.
+            delimiter: text between two fields of all delimited text, None = found for each file.
+            names: source ("log", "item_table", "user_table") → names of its columns, where the text has none.
         """
         self._connection = connection
         self.limit = limit
         self.folder = folder
         self.encoding = encoding
+        self.delimiter = delimiter
+        self.names = dict(names or {})
+        self.allow_rejects = False
         self.facts = ReadingFacts()
         self._last_number = 0
 
@@ -64,6 +97,36 @@ class SqlEngine:
         """Return a number that was not returned before, for file names."""
         self._last_number += 1
         return self._last_number
+
+    def new_path(self, name: str) -> Path:
+        """Return a path of that name in a new folder, which is removed with the engine."""
+        folder = self.folder / "copies" / str(self.next_number())
+        folder.mkdir(parents=True)
+        return folder / name
+
+    def link_file(self, path: Path, name: str) -> Path:
+        """Return a link to the file under another name, or a copy where the system has no links."""
+        target = self.new_path(name)
+        try:
+            target.symlink_to(path.resolve())
+        except (OSError, NotImplementedError):
+            shutil.copyfile(path, target)
+        return target
+
+    def check_disk(self, size: int, what: str) -> None:
+        """Raise BudgetError unless a copy of ``size`` bytes fits the disk of the temporary files."""
+        free = shutil.disk_usage(self.folder).free
+        if size + _RESERVE > free:
+            raise BudgetError(
+                f"{what} needs {format_bytes(size)} of disk for a copy. {self.folder.parent} has {format_bytes(free)} free; "
+                "set TMPDIR to a folder with more space, or unpack the file yourself."
+            )
+
+    def copy_stream(self, source: BinaryIO, target: BinaryIO, what: str) -> None:
+        """Copy all bytes. Raises BudgetError before the disk is full."""
+        while data := source.read(_BLOCK):
+            self.check_disk(len(data), what)
+            target.write(data)
 
     def execute(self, sql: str, what: str = "The log", failed: str = "cannot be read") -> None:
         """Run a statement without a result. ``what`` and ``failed`` begin the message of an error."""
@@ -88,10 +151,20 @@ class SqlEngine:
             return dict(self._connection.execute(sql).fetchnumpy())  # type: ignore[arg-type]  # no column is categorical
 
     def register_table(self, name: str, value: Any, what: str = "The frame") -> None:
-        """Register a data frame, or a dictionary of arrays, as a table without copying it."""
+        """Register a data frame, or a dictionary of arrays, as a table; a view that runs backwards is copied, others are not."""
         with _translate_errors(what):
             try:
-                self._connection.register(name, value)
+                try:
+                    self._connection.register(name, value)
+                except duckdb.Error as error:
+                    # DuckDB casts the distance between two values of a column to an unsigned number.
+                    if "bad_cast" not in str(error):
+                        raise
+                    is_arrays = isinstance(value, dict)
+                    value = (
+                        {key: np.ascontiguousarray(each) for key, each in value.items()} if is_arrays else value.copy()
+                    )
+                    self._connection.register(name, value)
             except (TypeError, duckdb.InvalidInputException) as error:
                 raise SourceError(
                     "A source must be a path, a list of paths, a pandas, Polars or Arrow frame, or an "
@@ -100,7 +173,42 @@ class SqlEngine:
 
 
 @contextlib.contextmanager
-def open_engine(run: Run, share: float = 0.55, encoding: str | None = None) -> Iterator[SqlEngine]:
+def make_scratch(prefix: str, parent: Path) -> Iterator[Path]:
+    """Make a folder for temporary files and remove it at the end; remove those that a killed process left beside it."""
+    for left in parent.glob(f"{glob.escape(prefix)}*/{_LOCK}"):
+        with contextlib.suppress(OSError), left.open("rb") as lock:
+            if _try_lock(lock):
+                shutil.rmtree(left.parent, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+    try:
+        with (folder / f"{_LOCK}-soon").open("wb") as lock:
+            _try_lock(lock)
+            Path(lock.name).rename(folder / _LOCK)  # a file of this name is locked, or left behind
+            yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _try_lock(file: BinaryIO) -> bool:
+    """Lock a file until it is closed, or its process ends; return whether it was free."""
+    try:
+        import fcntl  # noqa: PLC0415 - not on Windows, where leftovers stay
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (ImportError, OSError):
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def open_engine(
+    run: Run,
+    share: float = 0.55,
+    *,
+    encoding: str | None = None,
+    delimiter: str | None = None,
+    names: Mapping[str, Sequence[str]] | None = None,
+) -> Iterator[SqlEngine]:
     """Open an engine with at most ``share`` of the memory of ``run``; the rest is for arrays and buffers."""
     limit = int(run.available_memory() * share)
     if limit < _MIN_MEMORY:
@@ -108,7 +216,7 @@ def open_engine(run: Run, share: float = 0.55, encoding: str | None = None) -> I
             f"Reading a log needs at least {format_bytes(_MIN_MEMORY / share)} of memory. "
             f"Got {format_bytes(limit / share)}; raise the memory limit."
         )
-    with tempfile.TemporaryDirectory(prefix="leanrec-") as folder:
+    with make_scratch("leanrec-", Path(tempfile.gettempdir())) as folder:
         config: dict[str, Any] = {
             # Each thread pins its own buffers, so a small memory limit allows few threads.
             "threads": max(1, min(run.n_threads(), limit // _PER_THREAD)),
@@ -121,7 +229,7 @@ def open_engine(run: Run, share: float = 0.55, encoding: str | None = None) -> I
         }
         connection = duckdb.connect(":memory:", config=config)
         try:
-            yield SqlEngine(connection, limit, Path(folder), encoding)
+            yield SqlEngine(connection, limit, folder, encoding, delimiter, names)
         finally:
             connection.close()
 
@@ -133,6 +241,11 @@ def _translate_errors(what: str, failed: str = "cannot be read") -> Iterator[Non
         yield
     except duckdb.InterruptException as error:
         raise KeyboardInterrupt from error
+    except RuntimeError as error:
+        # DuckDB's reading of a result reports Ctrl-C as such.
+        if "interrupt" in str(error).lower():
+            raise KeyboardInterrupt from error
+        raise
     except duckdb.OutOfMemoryException as error:
         raise BudgetError(f"{what} {_TOO_LARGE}: {_first_line(error)} {_MORE_ROOM}") from error
     except duckdb.Error as error:

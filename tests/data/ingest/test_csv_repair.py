@@ -176,12 +176,23 @@ def test_names_that_are_no_utf8_say_how_to_convert_the_file(tmp_path: Path) -> N
 
 
 def test_unreadable_lines_of_a_table_are_counted(tmp_path: Path) -> None:
-    items = write(tmp_path / "items.csv", 'item,title,year\ni1,"a,1990\ni2,b,1991\ni3\n')
+    items = write(tmp_path / "items.csv", 'item,title,year\ni1,"a,1990\ni2,b,1991\ni3\ni2,c,1992\n')
     data, report = ingest(write(tmp_path / "x.csv", "user,item\nu1,i1\nu1,i2\n"), items=items)
     assert data.item_table is not None
     assert data.item_table.columns["title"].tolist() == ["", "b"]
-    assert report.rejected_in_tables == {"item table: unreadable line": 2}
+    assert report.rejected_in_tables == {"item table: unreadable line": 2, "item table: repeated id (the first row was kept)": 1}
     assert any(each.startswith(f"{items}: 1 line has unpaired quotation marks") for each in report.warnings)
+
+
+def test_mostly_unreadable_lines_say_what_was_expected_and_what_came(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.csv", "user,item\n" + "u1;i1;5\n" * 30 + "u1,i1\n" * 20)
+    wanted = "a line must have 2 fields with ',' between them; 30 lines have others. Line 2 has 1: 'u1;i1;5'. Pass delimiter=\";\""
+    with pytest.raises(DataError, match=f"More than half of the rows.*{wanted}"):
+        ingest(path, delimiter=",")
+    assert ingest(path, delimiter=",", allow_rejects=True).report.rejected["unreadable line"] == 30
+    log = write(tmp_path / "log.csv", "user,item\nu1,i1\n")
+    with pytest.raises(SourceError, match="More than half of the lines of the item table cannot be read: 30 of the 50 lines"):
+        ingest(log, items=path, columns={"items.id": "item"}, delimiter=",")
 
 
 CELLS = st.text(st.sampled_from('ab,"\n ü'), max_size=4).map(lambda text: text.strip())

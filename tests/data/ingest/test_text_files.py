@@ -4,11 +4,12 @@ import gzip
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from leanrec.data.ingest import text_files
 from leanrec.data.ingest.ingest import ingest
-from leanrec.errors import SettingError, SourceError
+from leanrec.errors import ColumnError, SettingError, SourceError
 
 LOG = "user,item,title\nu1,i1,café\nu2,ü,naïve\nu3,i1,café\n"
 CHINESE = "user,item,title\n张三,书一,红楼梦\n李四,书二,西游记\n"
@@ -77,8 +78,91 @@ def test_a_wrong_encoding_names_file_line_and_option(tmp_path: Path, monkeypatch
 def test_without_a_name_the_message_names_the_option(tmp_path: Path) -> None:
     path = write(tmp_path / "log.csv", LOG, "latin-1")
     assert "(the first is line 2). If that is wrong, pass encoding=NAME" in ingest(path).report.warnings[0]
-    with pytest.raises(SourceError, match="is UTF-16 text. Pass encoding='utf-16'"):
-        ingest(write(tmp_path / "wide.csv", LOG, "utf-16"))
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_wide_letters_need_no_name(tmp_path: Path, encoding: str) -> None:
+    path = write(tmp_path / "wide.csv", LOG, encoding)
+    assert titles(path) == ["café", "naïve"]
+    assert any("was read as UTF-" in each for each in ingest(path).report.warnings)
+
+
+DELIMITED = {
+    "::": "1::10::4::1600000000\n1::11::5::1600000001\n2::10::3::1600000002\n",
+    "blanks": "1 10 4 1600000000\n 1  11  5 1600000001\n2 10\t3 1600000002\n",
+    "::::::": "1::::::10::::::4::::::1600000000\n1::::::11::::::5::::::1600000001\n2::::::10::::::3::::::1600000002\n",
+    "|": "1|10|4|1600000000\n1|11|5|1600000001\n2|10|3|1600000002\n",
+    "\x01": "1\x0110\x014\x011600000000\n1\x0111\x015\x011600000001\n2\x0110\x013\x011600000002\n",
+}
+
+
+@pytest.mark.parametrize("delimiter", DELIMITED)
+def test_files_without_names_are_read_by_number_and_by_name(tmp_path: Path, delimiter: str) -> None:
+    path = write(tmp_path / "log.dat", DELIMITED[delimiter], "utf-8")
+    given = None if delimiter == "blanks" else delimiter
+    with pytest.raises(ColumnError, match=r'no names in its first line.*columns=\{"user": "1", "item": "2"\}'):
+        ingest(path, delimiter=given)
+    for options in (
+        {"columns": {"user": "1", "item": "2", "rating": "3", "time": "4"}},
+        {"names": "user,item,rating,time"},
+        {"names": ["user", "item", "rating", "time"], "delimiter": given},
+    ):
+        data = ingest(path, **options).data
+        assert (data.users.ids.tolist(), data.items.ids.tolist()) == ([1, 2], [10, 11])
+        assert sorted(data.events.rating.tolist()) == [3, 4, 5]
+
+
+def test_names_of_a_table_are_given_beside_those_of_the_log(tmp_path: Path) -> None:
+    path = write(tmp_path / "u.data", "1\t1\t5\n1\t2\t3\n", "utf-8")
+    items = write(tmp_path / "u.item", "1|Toy Story (1995)|x\n2|Heat (1995)|y\n", "utf-8")
+    options: dict[str, Any] = {"names": "user,item,rating", "items": items}
+    assert titles(path, item_names="item,title", **options) == ["Heat (1995)", "Toy Story (1995)"]
+    table = ingest(path, columns={"items.id": "1"}, **options).data.item_table
+    assert table is not None
+    assert table.columns["2"].tolist() == ["Toy Story (1995)", "Heat (1995)"]
+    with pytest.raises(ColumnError, match=r'columns=\{"items.id": "1"\}.*item_names="item,title"'):
+        ingest(path, **options)
+    with pytest.raises(SettingError, match="names must have one name for each column, at most 3"):
+        ingest(path, names="user,item,rating,time")
+    with pytest.raises(SettingError, match="names needs delimited text"):
+        ingest(pd.DataFrame({"user": [1], "item": [1]}), names="user,item")
+
+
+def test_a_header_is_seen_under_numbers_and_names(tmp_path: Path) -> None:
+    path = write(tmp_path / "log.csv", "userId,movieId,rating\n1,10,4\n2,11,5\n", "utf-8")
+    data, report = ingest(path, columns={"user": "1", "item": "2"})
+    assert data.users.ids.tolist() == [1, 2]
+    assert any("the first line has names (userId, movieId, rating)" in each for each in report.warnings)
+    assert ingest(path, names="item,user,rating").data.users.ids.tolist() == [10, 11]
+
+
+def test_an_index_without_a_name_is_ignored_and_told(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"user": ["a", "b"], "item": ["x", "y"], "title": ["p", "q"]})
+    frame.to_csv(tmp_path / "log.csv")
+    data, report = ingest(tmp_path / "log.csv")
+    assert data.item_table is not None
+    assert list(data.item_table.columns) == ["title"]
+    assert any("the first column has no name and counts the rows; it was ignored" in each for each in report.warnings)
+    # As R writes it: no name at all.
+    path = write(tmp_path / "r.txt", '"user" "item" "title"\n"1" "a" "x" "p"\n"2" "b" "y" "q"\n', "utf-8")
+    assert titles(path, delimiter=",") == titles(path) == ["p", "q"]
+    filtered = frame.iloc[1:]
+    filtered.to_parquet(tmp_path / "log.parquet")
+    assert ingest(tmp_path / "log.parquet").data.users.ids.tolist() == ["b"]
+
+
+def test_quotes_in_tabbed_text_are_letters(tmp_path: Path) -> None:
+    lines = [f"u{i % 5}\t{name}\t{i}" for i, name in enumerate(['"weird al" yankovic', "die Ärzte", 'say "x"'] * 10)]
+    path = write(tmp_path / "plays.tsv", "\n".join(lines) + "\n", "utf-8")
+    data = ingest(path, columns={"user": "1", "item": "2", "weight": "3"}).data
+    assert sorted(data.items.ids.tolist()) == ['"weird al" yankovic', "die Ärzte", 'say "x"']
+    # A mark far below the first lines.
+    late = [f"u{i}\tartist {i % 7}\t1" for i in range(9000)]
+    late[5000], late[5001] = 'u1\t"weird al" yankovic\t1', 'u2\t"open\t1'
+    path = write(tmp_path / "late.tsv", "\n".join(late) + "\n", "utf-8")
+    data, report = ingest(path, columns={"user": "1", "item": "2", "weight": "3"})
+    assert report.rejected == {}
+    assert {'"weird al" yankovic', '"open'} <= set(data.items.ids.tolist())
 
 
 @pytest.mark.parametrize("name", ["klingon", "base64", ""])

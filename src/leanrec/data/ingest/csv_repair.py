@@ -16,13 +16,15 @@ from typing import BinaryIO, TextIO, cast
 
 import numpy as np
 
-from leanrec.data.engine import SqlEngine, quote_identifier, quote_literal
+from leanrec.data.engine import SqlEngine, quote_identifier, quote_literal, quote_path
+from leanrec.data.ingest.forms.delimiters import find_layout
+from leanrec.data.ingest.forms.json_text import LENIENT, clean_lines
 from leanrec.data.ingest.rejects import FOREIGN, UNREADABLE
 from leanrec.data.ingest.sources import SourcePart
 from leanrec.data.ingest.text_files import DelimitedFile, line_scan
 from leanrec.errors import SourceError
 
-__all__ = ["copy_parts", "count_rejected"]
+__all__ = ["check_readable", "copy_parts", "count_rejected"]
 
 _BLOCK = 1_000_000
 _MAX_BLOCK = 16_000_000
@@ -33,6 +35,8 @@ _MAX_TEXT = 100_000
 # Number of fields that must match before quoted text is taken for several records inside one pair of quotes.
 _EVIDENCE = 6
 _NEWLINE = 10
+# Delimiters of files whose fields are quoted where necessary. With others, a stray quotation mark is a letter.
+_QUOTING = (",", ";")
 _MIXED_LINE_ENDS = "it has several kinds of line ends; each ends a line."
 
 
@@ -45,19 +49,48 @@ def copy_parts(
     over its bytes. Raises what ``copy`` raises.
     """
     try:
-        counts = copy(parts)
+        # A broken line of JSON is an error here, and a row of missing values below.
+        counts = copy([dataclasses.replace(part, scan=part.scan.replace(LENIENT, "")) for part in parts])
     except SourceError:
-        even = [
-            repair_part(engine, part, _MIXED_LINE_ENDS) if _has_mixed_line_ends(engine, part) else part
-            for part in parts
-        ]
-        if all(part is old for part, old in zip(even, parts, strict=True)):
+        repaired = [_repair_lines(engine, part) for part in parts]
+        if all(part is old and part.lines is None for part, old in zip(repaired, parts, strict=True)):
             raise
-        parts, counts = even, copy(even)
+        parts, counts = repaired, copy(repaired)
     verified = [_verify_part(engine, part, rows) for part, rows in zip(parts, counts, strict=True)]
     if any(part.scan != old.scan for part, old in zip(verified, parts, strict=True)):
         counts = copy(verified)
-    return verified, counts
+    return [_tell_mismatch(engine, part, rows) for part, rows in zip(verified, counts, strict=True)], counts
+
+
+def check_readable(engine: SqlEngine, part: SourcePart, rows: int, what: str) -> None:
+    """Raise SourceError where more than half of the lines of a table are unreadable, unless the engine allows rejects."""
+    lost = sum(count_rejected(engine, [part]).values())
+    if engine.allow_rejects or 2 * lost <= rows + lost:
+        return
+    raise SourceError(
+        f"More than half of the lines of the {what} cannot be read: {lost:,} of the {rows + lost:,} lines of {part.label}. "
+        f"{' '.join(part.notes)} To go on with the other lines, pass allow_rejects=True."
+    )
+
+
+def _tell_mismatch(engine: SqlEngine, part: SourcePart, rows: int) -> SourcePart:
+    """Add a note about the number of fields, where most lines have another one."""
+    if part.file is None or not part.rejected:
+        return part
+    found = engine.fetch_rows(f"SELECT line, csv_line, count(*) OVER () FROM {part.rejected} ORDER BY line LIMIT 100")
+    if not found or 2 * found[0][2] <= rows + found[0][2]:
+        return part
+    line, text, lines = found[0]
+    file, other = part.file, find_layout([str(text) for _, text, _ in found])
+    advice = "" if other.delimiter == file.delimiter else f' Pass delimiter="{other.delimiter}".'.replace("\t", "\\t")
+    fields = text.count(file.delimiter) + 1
+    if fields == len(file.names):
+        return part
+    note = (
+        f"{part.label}: a line must have {len(file.names)} fields with {file.delimiter!r} between them; {lines:,} lines have "
+        f"others. Line {line:,} has {fields}: {text[:60]!r}.{advice}"
+    )
+    return dataclasses.replace(part, notes=(*part.notes, note))
 
 
 def count_rejected(engine: SqlEngine, parts: Sequence[SourcePart]) -> dict[str, int]:
@@ -69,6 +102,20 @@ def count_rejected(engine: SqlEngine, parts: Sequence[SourcePart]) -> dict[str, 
             for reason, lines in engine.fetch_rows(counted):
                 counts[reason] = counts.get(reason, 0) + int(lines)
     return counts
+
+
+def _repair_lines(engine: SqlEngine, part: SourcePart) -> SourcePart:
+    """Return the table without what stops its reading: mixed line ends, or lines that are no JSON object."""
+    if _has_mixed_line_ends(engine, part):
+        return repair_part(engine, part, _MIXED_LINE_ENDS)
+    if part.lines is None or part.rejected:
+        return part
+    table = f"leanrec_broken_{engine.next_number()}"
+    clean, note = clean_lines(engine, part.lines, table, part.label)
+    if not note:
+        return part
+    scan = part.scan.replace(quote_path(part.lines), quote_path(clean))
+    return dataclasses.replace(part, scan=scan, lines=clean, rejected=table, notes=(*part.notes, note))
 
 
 @dataclasses.dataclass
@@ -130,7 +177,7 @@ def _is_plausible(engine: SqlEngine, file: DelimitedFile, records: int) -> bool:
     # Clean files pay for this pass too; it runs at some GB/s.
     has_quotes, is_ascii = False, True
     for data in _read_bytes(file):
-        has_quotes = has_quotes or b'"' in data
+        has_quotes = has_quotes or (file.quote != "" and b'"' in data)
         is_ascii = is_ascii and data.isascii()
     if not is_ascii and _survey_encoding(engine, file).has_foreign:
         return False
@@ -144,12 +191,22 @@ def _is_plausible(engine: SqlEngine, file: DelimitedFile, records: int) -> bool:
 def _swallows_records(engine: SqlEngine, file: DelimitedFile) -> bool:
     """Whether a field contains lines that are records: its closing quotation mark belongs to another field."""
     enough = -(-_EVIDENCE // max(1, len(file.names) - 1))
-    marks = f"list_transform(string_split({{c}}, chr(10))[2:-2], lambda x: length(x) - length(replace(x, {quote_literal(file.delimiter)}, '')))"
+    width = len(file.delimiter)
+    marks = (
+        "list_transform(string_split({c}, chr(10))[2:-2], "
+        f"lambda x: (length(x) - length(replace(x, {quote_literal(file.delimiter)}, ''))) // {width})"
+    )
     tests = " OR ".join(
         f"(contains({c}, chr(10)) AND len({marks.format(c=c)}) >= {enough} "
         f"AND len(list_filter({marks.format(c=c)}, lambda n: n <> {len(file.names) - 1})) = 0)"
-        for c in map(quote_identifier, file.names)
+        for c in map(quote_identifier, file.columns)
     )
+    if file.delimiter not in _QUOTING:
+        # Such fields are rarely quoted; a line end and a delimiter in one field are two records.
+        tests += "".join(
+            f" OR (contains({c}, chr(10)) AND contains({c}, {quote_literal(file.delimiter)}))"
+            for c in map(quote_identifier, file.columns)
+        )
     return bool(engine.fetch_rows(f"SELECT 1 FROM {file.preview_scan()} WHERE {tests} LIMIT 1", str(file.path)))
 
 
@@ -224,6 +281,7 @@ class _RecordPattern:
     Attributes:
         delimiter: the character between two fields.
         columns: number of fields.
+        quote: the quotation mark, "" where quotation marks are letters.
         record: matches a complete record.
         begun: matches a record that ends inside quotes.
         paired: matches any number of fields with paired quotes.
@@ -231,6 +289,7 @@ class _RecordPattern:
 
     delimiter: bytes
     columns: int
+    quote: str
     record: re.Pattern[bytes]
     begun: re.Pattern[bytes]
     paired: re.Pattern[bytes]
@@ -240,15 +299,23 @@ class _RecordPattern:
         """Build the patterns of a file."""
         mark, columns = re.escape(file.delimiter.encode()), len(file.names)
         opened = rb' *"[^"]*(?:""[^"]*)*'
-        field = rb"(?:" + opened + rb'" *| *[^" ' + mark + rb"\n][^" + mark + rb"\n]*| *)"
+        letter = rb"[^" + mark + rb"\n]" if len(file.delimiter) == 1 else rb"(?:(?!" + mark + rb")[^\n])"
+        field = rb"(?:" + opened + rb'" *| *(?![" ])' + letter + letter + rb"*| *)"
         more = rb"(?:" + mark + field + rb")"
         record = field + more + rb"{%d}" % (columns - 1)
         begun = rb"(?:" + field + mark + rb"){0,%d}" % (columns - 1) + opened
-        return cls(file.delimiter.encode(), columns, *map(re.compile, (record, begun, field + more + b"*")))
+        patterns = map(re.compile, (record, begun, field + more + b"*"))
+        return cls(file.delimiter.encode(), columns, file.quote, *patterns)
+
+    def quote_letters(self, line: bytes) -> bytes | None:
+        """Return a line whose quotation marks are letters with quoted fields; None where it is no such line."""
+        if self.delimiter.decode() in _QUOTING or line.count(self.delimiter) != self.columns - 1:
+            return None
+        return self.delimiter.join(b'"' + field.replace(b'"', b'""') + b'"' for field in line.split(self.delimiter))
 
     def is_record(self, line: bytes) -> bool:
         """Whether the line, or the lines together, are one complete record."""
-        if b'"' not in line:
+        if b'"' not in line or not self.quote:
             return line.count(self.delimiter) == self.columns - 1
         return self.record.fullmatch(line) is not None
 
@@ -269,7 +336,9 @@ def _split_records(lines: Iterator[bytes], pattern: _RecordPattern) -> Iterator[
             continue
         if pattern.is_record(line):
             yield number, line, True
-        elif b'"' in line and (more := _count_continuation(line, ahead, lines, pattern)):
+        elif (letters := pattern.quote_letters(line)) is not None:
+            yield number, letters, True
+        elif b'"' in line and pattern.quote and (more := _count_continuation(line, ahead, lines, pattern)):
             yield number, b"\n".join([line, *(ahead.popleft() for _ in range(more))]), True
             number += more
         else:
@@ -324,7 +393,7 @@ def repair_part(engine: SqlEngine, part: SourcePart, note: str = "") -> SourcePa
         part.label,
     )
     repaired = dataclasses.replace(file, path=good, header=False, rejects=f"{file.rejects}_repaired")
-    notes = tuple(f"{part.label}: {each}" for each in (note, *counts.to_notes()) if each)
+    notes = (*part.notes, *(f"{part.label}: {each}" for each in (note, *counts.to_notes()) if each))
     return dataclasses.replace(part, scan=repaired.scan(), rejected=table, notes=notes)
 
 
@@ -382,7 +451,7 @@ def _write_repaired(engine: SqlEngine, file: DelimitedFile, records: BinaryIO, r
         next(lines, None)
     for number, text, is_record in lines:
         line, reason = text, "" if is_record else UNREADABLE
-        if not is_record and b'"' in text and pattern.paired.fullmatch(text) is None:
+        if not is_record and b'"' in text and pattern.quote and pattern.paired.fullmatch(text) is None:
             counts.quotes, counts.first_quote = counts.quotes + 1, counts.first_quote or number
         if not (line.isascii() or _is_utf8(line)):
             line = counts.add_foreign(line, number, convert=is_western)

@@ -5,29 +5,36 @@ format of a file follows from its content first and from its name second.
 """
 
 import dataclasses
-import glob
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from leanrec.data.engine import SqlEngine, quote_literal
-from leanrec.data.ingest.text_files import PACKED, DelimitedFile, convert_to_utf8, guess_types, open_delimited
-from leanrec.errors import SourceError
+from leanrec.data.engine import SqlEngine, quote_literal, quote_path
+from leanrec.data.ingest.forms.archives import UnpackedFile, unpack_file
+from leanrec.data.ingest.forms.folders import FoundFile, find_files
+from leanrec.data.ingest.forms.formats import FileHead, detect_format, read_head
+from leanrec.data.ingest.forms.json_text import clean_lines, convert_literals, drop_byte_order_mark, json_scan
+from leanrec.data.ingest.forms.lines import open_lines
+from leanrec.data.ingest.forms.nested import is_nested
+from leanrec.data.ingest.forms.tables import open_arrow, write_avro_lines
+from leanrec.data.ingest.forms.typed_header import strip_types
+from leanrec.data.ingest.forms.values import convert_columns
+from leanrec.data.ingest.text_files import (
+    DelimitedFile,
+    convert_to_utf8,
+    extend_scan,
+    find_encoding,
+    guess_types,
+    open_delimited,
+)
+from leanrec.errors import SettingError, SourceError
 
 __all__ = ["Source", "SourcePart", "SqlQuery", "describe_source", "open_parts"]
 
-_SUFFIXES = {
-    ".csv": "csv",
-    ".tsv": "csv",
-    ".jsonl": "json",
-    ".ndjson": "json",
-    ".json": "json",
-    ".parquet": "parquet",
-    ".pq": "parquet",
-}
-_HEAD = 65_536
 _EXAMPLE = '{"user": 1, "item": 2}'
+_INDEX_COLUMN = re.compile(r"__index_level_\d+__")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,8 +66,11 @@ class SourcePart:
         event_type: the event type of all its rows, or None.
         size: bytes on disk; 0 = unknown.
         file: the file of delimited text; None for other formats.
+        lines: the file of JSON lines, whose broken lines are found when it is read; None for other formats.
         rejected: table of the unreadable lines (line, csv_line, reason) once the text was read, else "".
         notes: repairs made while reading, in sentences.
+        paths: path to a value inside lists of the source (``events.aid``) → column that has it.
+        sequences: columns of text whose header says that each cell is a list.
     """
 
     label: str
@@ -70,13 +80,21 @@ class SourcePart:
     event_type: str | None = None
     size: int = 0
     file: DelimitedFile | None = None
+    lines: Path | None = None
     rejected: str = ""
     notes: tuple[str, ...] = ()
+    paths: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    sequences: frozenset[str] = frozenset()
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the columns, in the order of the table."""
         return tuple(self.types)
+
+    @property
+    def nested(self) -> frozenset[str]:
+        """Names of the columns that hold lists, structs or maps."""
+        return frozenset(name for name, column_type in self.types.items() if is_nested(column_type))
 
 
 def describe_source(source: Source) -> str:
@@ -92,15 +110,25 @@ def describe_source(source: Source) -> str:
     return f"a {type(source).__module__.partition('.')[0]} {type(source).__name__}"
 
 
-def open_parts(engine: SqlEngine, source: Source, *, name: str = "log", positions: bool = False) -> list[SourcePart]:
+def open_parts(
+    engine: SqlEngine,
+    source: Source,
+    *,
+    name: str = "log",
+    positions: bool = False,
+    layout: str | None = None,
+) -> list[SourcePart]:
     """Open the tables of ``source``. Raises SourceError if one cannot be read.
 
     Args:
         engine: the connection.
         source: see ``Source``.
-        name: prefix of the tables that are registered in the engine.
-        positions: delimited text has no header; its columns are named "1", "2", …
+        name: prefix of the tables that are registered in the engine, and key of ``engine.names``.
+        positions: columns are given by number: a first line of delimited text that may be names or data is data.
+        layout: layout of text whose lines may have no columns, one of ``LAYOUTS``; None: found from the first lines.
     """
+    names = engine.names.get(name)
+    layout = "long" if layout is None and (positions or names is not None) else layout
     named: list[tuple[str | None, Source]] = [(None, source)]
     if isinstance(source, Mapping):
         named = [(str(event_type), each) for event_type, each in source.items()]
@@ -114,15 +142,20 @@ def open_parts(engine: SqlEngine, source: Source, *, name: str = "log", position
         elif isinstance(each, str) and each.lower().startswith("sql:"):
             found = [_run_query(engine, SqlQuery(each[4:]), table)]
         elif isinstance(each, str | os.PathLike):
-            files = _find_files(Path(each).expanduser())
-            found = [_open_file(engine, file, positions, f"{table}_{i}") for i, file in enumerate(files)]
+            found = _FileReader(engine, positions, names, layout).open_files(find_files(Path(each).expanduser()), table)
         else:
             engine.register_table(table, each)
             label = describe_source(each)
             found = [SourcePart(label, table, _column_types(engine, table, label), "frame")]
+        found = [convert_columns(engine, part) for part in found]
         parts += [dataclasses.replace(part, event_type=event_type) for part in found]
     if not parts:
         raise SourceError("A source must name at least one file. Got none.")
+    if names is not None and all(part.file is None for part in parts):
+        argument = "names" if name == "log" else name.replace("table", "names")
+        raise SettingError(
+            f"{argument} needs delimited text. {parts[0].label} has names of its own; leave {argument} out."
+        )
     return parts
 
 
@@ -149,101 +182,171 @@ def _column_types(engine: SqlEngine, scan: str, what: str) -> dict[str, str]:
     return {row[0]: row[1] for row in engine.fetch_rows(f"DESCRIBE SELECT * FROM {scan}", what)}
 
 
-def _find_files(path: Path) -> list[Path]:
-    """Return the files of a path, a pattern or a folder."""
-    if (path / "manifest.json").is_file():
-        raise SourceError(
-            f"{path} is a folder that leanrec wrote, not a log, and cannot be read beside other files or as a table. "
-            "If it is a data set, pass it alone; otherwise pass the log that it was made from."
-        )
-    if path.is_dir():
-        return _list_folder(path)
-    if path.exists():
-        return [path]
-    if any(character in str(path) for character in "*?["):
-        found = sorted(Path(name) for name in glob.glob(str(path), recursive=True) if Path(name).is_file())  # noqa: PTH207 - the pattern may be absolute
-        if not found:
-            raise SourceError(f"No file matches {path}. Check the pattern; it is relative to {Path.cwd()}.")
-        return found
-    try:
-        near = sorted(each.name for each in path.parent.iterdir() if _format_by_name(each))[:8]
-    except OSError:
-        near = []
-    there = f" In {path.parent} there is: {', '.join(near)}." if near else ""
-    raise SourceError(f"{path} does not exist.{there} Check the path.")
+@dataclasses.dataclass(frozen=True)
+class _FileReader:
+    """Opens files as tables.
 
+    Attributes:
+        engine: the connection.
+        positions: see ``open_parts``.
+        names: names of the columns of delimited text.
+        layout: see ``open_parts``.
+    """
 
-def _list_folder(path: Path) -> list[Path]:
-    hidden = (".", "_")
-    files = sorted(
-        each
-        for each in path.rglob("*")
-        if each.is_file() and not each.name.startswith(hidden) and _format_by_name(each)
-    )
-    if not files:
-        raise SourceError(f"The folder {path} has no data. It must have files ending in {', '.join(_SUFFIXES)}.")
-    forms = sorted({_format_by_name(each) for each in files})
-    if len(forms) > 1:
-        raise SourceError(
-            f"The folder {path} must have one log in files of one format. It has {' and '.join(forms)}; "
-            f"pass one file or a pattern, such as {path / ('*' + files[0].suffix)}."
-        )
-    return files
+    engine: SqlEngine
+    positions: bool
+    names: Sequence[str] | None
+    layout: str | None
 
+    def open_files(self, files: Sequence[FoundFile], name: str) -> list[SourcePart]:
+        """Open the files of one source. Empty ones are skipped if they are parts of a folder."""
+        full = [each for each in files if not (each.is_part and _is_blank(each.path))]
+        if not full:
+            raise SourceError(f"{files[0].path.parent} has files without content only. Check how they were written.")
+        parts: list[SourcePart] = []
+        for found in full:
+            for unpacked in unpack_file(self.engine, found.path):
+                part = self._open_file(unpacked, f"{name}_{len(parts)}")
+                part = _add_partitions(part, found.partitions)
+                notes = (unpacked.note, *part.notes)
+                parts.append(dataclasses.replace(part, notes=tuple(note for note in notes if note)))
+        parts = _agree_on_names(self.engine, parts, given=self.names is not None)
+        told = _tell_files(files, full)
+        return [dataclasses.replace(parts[0], notes=(*told, *parts[0].notes)), *parts[1:]]
 
-def _format_by_name(path: Path) -> str:
-    """Return the format that the name of a file means, "" for other names."""
-    name = path.name.lower()
-    for packed in PACKED:
-        name = name.removesuffix(packed)
-    return next((form for suffix, form in _SUFFIXES.items() if name.endswith(suffix)), "")
+    def _open_file(self, unpacked: UnpackedFile, name: str) -> SourcePart:
+        label, engine = unpacked.label, self.engine
+        path = convert_to_utf8(engine, unpacked.path, engine.encoding)
+        head = read_head(engine, path)
+        notes: tuple[str, ...] = ()
+        if engine.encoding is None and (encoding := find_encoding(head.data)):
+            head = read_head(engine, convert_to_utf8(engine, head.path, encoding))
+            notes = (f"{label} was read as {encoding.upper()} text.",)
+        form, size = detect_format(head, label), unpacked.path.stat().st_size
+        if form == "parquet":
+            part = self._open_parquet(head.path, label)
+        elif form in {"arrow", "feather", "orc"}:
+            engine.register_table(name, open_arrow(head.path, form, label))
+            part = SourcePart(label, name, _column_types(engine, name, label), "frame")
+        elif form == "avro":
+            lines = FileHead(write_avro_lines(engine, head.path, label), b"", complete=True)
+            part = self._open_json(lines, "json", label, name)
+        elif form != "csv":
+            part = self._open_json(head, form, label, name)
+        else:
+            part = self._open_text(head, label, name)
+        return dataclasses.replace(part, size=size, notes=(*notes, *part.notes))
 
+    def _open_parquet(self, path: Path, label: str) -> SourcePart:
+        # Folders above the given path are no partitions.
+        scan = f"read_parquet({quote_path(path)}, file_row_number = true, hive_partitioning = false)"
+        types = _column_types(self.engine, scan, label)
+        index = tuple(each for each in types if _INDEX_COLUMN.fullmatch(each))
+        types = {each: kind for each, kind in types.items() if each != "file_row_number" and each not in index}
+        notes = (f"{label}: the index of the frame ({', '.join(index)}) was ignored.",) if index else ()
+        return SourcePart(label, extend_scan(scan, index, {}), types, "parquet", notes=notes)
 
-def _open_file(engine: SqlEngine, source: Path, positions: bool, name: str) -> SourcePart:
-    path = convert_to_utf8(engine, source)
-    form, head = _detect_format(path)
-    if form == "parquet":
-        scan = f"read_parquet({quote_literal(path)}, file_row_number = true)"
-        types = _column_types(engine, scan, str(path))
-        types.pop("file_row_number", None)
-        return SourcePart(str(source), scan, types, form, size=path.stat().st_size)
-    if form == "json":
-        is_array = path.suffix.lower() not in PACKED and head.lstrip().startswith(b"[")
-        options = "format = 'array'" if is_array else "format = 'newline_delimited', ignore_errors = true"
-        scan = f"read_json({quote_literal(path)}, {options}, sample_size = 20480)"
-        types = _column_types(engine, scan, str(path))
+    def _open_json(self, head: FileHead, form: str, label: str, name: str) -> SourcePart:
+        path, rejected, notes = head.path, "", ()
+        if form == "python":
+            rejected = f"{name}_rejects"
+            path = convert_literals(self.engine, path, rejected)
+            notes = (f"{label} has lines of Python dictionaries, not JSON; they were converted.",)
+        elif head.data.startswith(b"\xef\xbb\xbf"):
+            path = drop_byte_order_mark(self.engine, path)
+        layout = "json" if form == "python" else form
+        scan = json_scan(path, layout)
+        types = _column_types(self.engine, scan, label)
+        if tuple(types) == ("json",) and form == "json":
+            rejected = f"{name}_rejects"
+            path, note = clean_lines(self.engine, path, rejected, label)
+            scan, notes = json_scan(path, layout), (note,)
+            types = _column_types(self.engine, scan, label) if path.stat().st_size else types
         if tuple(types) == ("json",):
-            raise SourceError(f"{path} has no JSON objects. Each line must be one, such as {_EXAMPLE}.")
-        return SourcePart(str(source), scan, types, form, size=path.stat().st_size)
-    file = open_delimited(engine, path, positions=positions, rejects=f"{name}_rejects")
-    types = guess_types(engine, file)
-    return SourcePart(str(source), file.scan(), types, form, size=path.stat().st_size, file=file)
+            raise SourceError(f"{label} has no JSON objects. Each line must be one, such as {_EXAMPLE}.")
+        lines = path if form == "json" else None
+        return SourcePart(label, scan, types, "json", lines=lines, rejected=rejected, notes=notes)
+
+    def _open_text(self, head: FileHead, label: str, name: str) -> SourcePart:
+        if (table := open_lines(head.path, self.layout, label)) is not None:
+            return SourcePart(label, table.scan, table.types, "csv", notes=(table.note,))
+        file = open_delimited(
+            self.engine,
+            head.path,
+            head.data,
+            label=label,
+            positions=self.positions,
+            names=self.names,
+            rejects=f"{name}_rejects",
+        )
+        notes = []
+        if file.ignored:
+            notes.append(f"{label}: the first column has no name and counts the rows; it was ignored.")
+        if file.header and self.positions:
+            notes.append(f"{label}: the first line has names ({', '.join(file.first[:6])}) and was not read as a row.")
+        if file.header and self.names is not None:
+            notes.append(
+                f"{label}: the first line has names ({', '.join(file.first[:6])}); the given names replace them."
+            )
+        part = SourcePart(label, file.scan(), guess_types(self.engine, file), "csv", file=file, notes=tuple(notes))
+        return strip_types(part)
 
 
-def _detect_format(path: Path) -> tuple[str, bytes]:
-    """Return the format of a file and its first bytes. Raises SourceError where it is not a format that can be read."""
-    try:
-        with path.open("rb") as handle:
-            head = handle.read(_HEAD)
-    except OSError as error:
-        raise SourceError(f"{path} cannot be read: {error.strerror}. Check its permissions.") from error
-    if not head:
-        raise SourceError(f"{path} is empty: it has no bytes. Check how it was written.")
-    if head.startswith(b"PAR1"):
-        return "parquet", head
-    named = _format_by_name(path)
-    if path.suffix.lower() in PACKED:
-        return named or "csv", head
-    if named == "parquet":
-        raise SourceError(
-            f"{path} is named as Parquet but does not begin with PAR1. It is damaged or has another format."
+def _is_blank(path: Path) -> bool:
+    """Whether a file has no content. Only small files can be blank."""
+    size = path.stat().st_size
+    return size == 0 or (size < 1000 and not path.read_bytes().strip())
+
+
+def _tell_files(files: Sequence[FoundFile], full: Sequence[FoundFile]) -> list[str]:
+    """Return which files of a folder were skipped, and which columns the names of its folders became, in sentences."""
+    told = []
+    if empty := [each.path for each in files if each not in full]:
+        listed = ", ".join(map(str, empty[:3])) + (" …" if len(empty) > 3 else "")
+        told.append(
+            f"{len(empty):,} {'file has' if len(empty) == 1 else 'files have'} no content and did not count: {listed}."
         )
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise SourceError(f"{path} is UTF-16 text. Pass encoding='utf-16', or save it as UTF-8.")
-    if b"\0" in head:
-        raise SourceError(
-            f"{path} is a binary file (a zero byte at offset {head.index(0)}), not delimited text, JSON lines or "
-            "Parquet. Export it as one of these."
+    if names := dict.fromkeys(name for each in full for name in each.partitions):
+        told.append(f"The names of folders became columns: {', '.join(names)}.")
+    return told
+
+
+def _add_partitions(part: SourcePart, partitions: Mapping[str, str | None]) -> SourcePart:
+    """Return the table with the partitions as columns, where the file has no column of that name."""
+    own = {name.lower() for name in part.types}
+    new = {name: value for name, value in partitions.items() if name.lower() not in own}
+    if not new:
+        return part
+    if part.file is not None:
+        file = dataclasses.replace(part.file, partitions=new)
+        kinds = {
+            name: "DOUBLE" if value and re.fullmatch(r"-?\d+(\.\d+)?", value) else "VARCHAR"
+            for name, value in new.items()
+        }
+        return dataclasses.replace(part, file=file, scan=file.scan(), types={**part.types, **kinds})
+    constants, kinds = {}, {}
+    for name, value in new.items():
+        kinds[name] = "BIGINT" if value and re.fullmatch(r"0|-?[1-9]\d{0,17}", value) else "VARCHAR"
+        constants[name] = f"{'NULL' if value is None else quote_literal(value)}::{kinds[name]}"
+    return dataclasses.replace(part, scan=extend_scan(part.scan, (), constants), types={**part.types, **kinds})
+
+
+def _agree_on_names(engine: SqlEngine, parts: list[SourcePart], *, given: bool) -> list[SourcePart]:
+    """Give the names of the parts with a header to those without one: ``split`` writes the header into the first part only."""
+    with_names = next((part.file for part in parts if part.file is not None and part.file.score > 0), None)
+    if with_names is None or given:
+        return parts
+    agreed = []
+    for part in parts:
+        file = part.file
+        if file is None or file.score > 0 or file.first == with_names.first or len(file.names) != len(with_names.names):
+            agreed.append(part)
+            continue
+        file = dataclasses.replace(file, names=with_names.names, header=False, ignored=with_names.ignored)
+        note = f"{part.label} has no names in its first line; its columns are those of {with_names.path.name}."
+        agreed.append(
+            dataclasses.replace(
+                part, file=file, scan=file.scan(), types=guess_types(engine, file), notes=(*part.notes, note)
+            )
         )
-    is_json = named == "json" or head.lstrip().startswith((b"{", b"[{"))
-    return "json" if is_json else "csv", head
+    return agreed

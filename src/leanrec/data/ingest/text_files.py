@@ -1,13 +1,15 @@
 """Delimited text files for DuckDB: encoding, delimiter, column names and column types."""
 
 import codecs
-import csv
 import dataclasses
 import gzip
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from leanrec.data.engine import SqlEngine, quote_identifier, quote_literal
+from leanrec.data.engine import SqlEngine, quote_identifier, quote_literal, quote_path
+from leanrec.data.ingest.forms.delimiters import BLANKS, find_layout, split_records
+from leanrec.data.ingest.forms.headers import find_index_column, name_columns, score_header
 from leanrec.errors import SettingError, SourceError
 
 __all__ = [
@@ -16,14 +18,19 @@ __all__ = [
     "check_encoding",
     "convert_to_utf8",
     "decimal_comma",
+    "extend_scan",
+    "find_encoding",
     "guess_types",
     "line_scan",
     "open_delimited",
 ]
 
 PACKED = (".gz", ".zst")
-_DELIMITERS = (",", "\t", ";", "|")
-_HEAD = 65_536
+_HEAD_LINES = 1000
+_AGREEMENT = 0.5
+# Bytes of the longest delimiter that DuckDB reads.
+_MAX_DELIMITER = 4
+_STANDIN = "\x1f"
 _MIN_BUFFER = 4_000_000
 _BLOCK = 1_000_000
 _ENCODINGS = "cp1252, latin-1, gbk, big5, shift_jis, euc_kr or utf-16"
@@ -39,13 +46,12 @@ def check_encoding(name: str) -> None:
         raise SettingError(f"encoding must be a text encoding of Python, such as {_ENCODINGS}. Got {name!r}.")
 
 
-def convert_to_utf8(engine: SqlEngine, path: Path) -> Path:
+def convert_to_utf8(engine: SqlEngine, path: Path, encoding: str | None) -> Path:
     """Return the file itself where it needs no conversion, else a UTF-8 copy in the folder of the engine.
 
-    Cost: O(bytes), and as much disk. Raises SourceError with file and line where bytes are not valid in
-    ``engine.encoding``.
+    Cost: O(bytes), and as much disk. Raises SourceError with file and line where bytes are not valid in ``encoding``.
     """
-    if engine.encoding is None:
+    if encoding is None:
         return path
     try:
         with path.open("rb") as handle:
@@ -62,10 +68,24 @@ def convert_to_utf8(engine: SqlEngine, path: Path) -> Path:
     try:
         folder.mkdir(parents=True)
         with cast("BinaryIO", gzip.open(path)) if packed else path.open("rb") as source, target.open("wb") as copy:
-            _write_utf8(source, copy, engine.encoding, path)
+            _write_utf8(source, copy, encoding, path)
     except OSError as error:
-        raise SourceError(f"{path} cannot be read as {engine.encoding}: {error.strerror or error}.") from error
+        raise SourceError(f"{path} cannot be read as {encoding}: {error.strerror or error}.") from error
     return target
+
+
+def find_encoding(head: bytes) -> str | None:
+    """Return "utf-16" or "utf-32" where the first bytes are such text, with or without a byte order mark; else None."""
+    if head.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
+        return "utf-32"
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "utf-16"
+    # Latin letters have a zero byte each: the second one in little endian.
+    sample = head[:1000]
+    for name, zeros, letters in (("utf-16-le", sample[1::2], sample[::2]), ("utf-16-be", sample[::2], sample[1::2])):
+        if len(zeros) > 3 and zeros.count(0) * 10 > len(zeros) * 9 and 0 not in letters:
+            return name
+    return None
 
 
 def _write_utf8(source: BinaryIO, copy: BinaryIO, encoding: str, path: Path) -> None:
@@ -92,11 +112,16 @@ class DelimitedFile:
 
     Attributes:
         path: the file.
-        delimiter: the character between two fields.
+        delimiter: the text between two fields.
         names: names of the columns.
         header: whether the first line has the names of the columns.
         buffer: bytes that each thread reads at once.
         rejects: name of the table in which DuckDB lists the lines that it could not read.
+        quote: the quotation mark, "" where quotation marks are letters.
+        ignored: columns that are left out of the table, such as an index without a name.
+        partitions: columns with one value for the whole file, from the names of its folders.
+        score: how much speaks for names (above 0) or for data (below 0) in the first line.
+        first: cells of the first line.
     """
 
     path: Path
@@ -105,56 +130,155 @@ class DelimitedFile:
     header: bool
     buffer: int
     rejects: str
+    quote: str = '"'
+    ignored: tuple[str, ...] = ()
+    partitions: Mapping[str, str | None] = dataclasses.field(default_factory=dict)
+    score: int = 0
+    first: tuple[str, ...] = ()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns that are read from the file."""
+        return tuple(name for name in self.names if name not in self.ignored)
 
     def scan(self) -> str:
         """Return the SQL table expression. Lines that cannot be read go to ``rejects``."""
         store = f"store_rejects = true, rejects_table = '{self.rejects}', rejects_scan = '{self.rejects}_scans'"
-        return f"read_csv({quote_literal(self.path)}, {self._options(self.buffer)}, {store})"
+        return self._select(f"read_csv({quote_path(self.path)}, {self._options(self.buffer)}, {store})")
 
     def preview_scan(self) -> str:
         """Return the table expression for a look at the first rows; lines that cannot be read are skipped."""
         options = self._options(_MIN_BUFFER)
-        return f"read_csv({quote_literal(self.path)}, {options}, ignore_errors = true, strict_mode = false)"
+        return self._select(f"read_csv({quote_path(self.path)}, {options}, ignore_errors = true, strict_mode = false)")
+
+    def _select(self, scan: str) -> str:
+        return extend_scan(scan, self.ignored, {name: "NULL::VARCHAR" if value is None else quote_literal(value) for name, value in self.partitions.items()})
 
     def _options(self, buffer: int) -> str:
         columns = ", ".join(f"{quote_literal(each)}: 'VARCHAR'" for each in self.names)
         return (
-            f"auto_detect = false, delim = {quote_literal(self.delimiter)}, quote = '\"', escape = '\"', "
-            f"header = {str(self.header).lower()}, buffer_size = {buffer}, columns = {{{columns}}}"
+            f"auto_detect = false, hive_partitioning = false, delim = {quote_literal(self.delimiter)}, quote = {quote_literal(self.quote)}, "
+            f"escape = {quote_literal(self.quote)}, header = {str(self.header).lower()}, buffer_size = {buffer}, "
+            f"columns = {{{columns}}}"
         )
 
 
-def open_delimited(engine: SqlEngine, path: Path, *, positions: bool, rejects: str) -> DelimitedFile:
-    """Find delimiter and column names in the first line. Without a header (``positions``) columns are named "1", "2", ….
+def extend_scan(scan: str, ignored: Sequence[str], constants: Mapping[str, str]) -> str:
+    """SQL: a table expression without some columns, and with constants (name → SQL) as further ones."""
+    if not (ignored or constants):
+        return scan
+    without = f" EXCLUDE ({', '.join(map(quote_identifier, ignored))})" if ignored else ""
+    more = "".join(f", {value} AS {quote_identifier(name)}" for name, value in constants.items())
+    return f"(SELECT *{without}{more} FROM {scan})"
+
+
+def open_delimited(
+    engine: SqlEngine,
+    path: Path,
+    head: bytes,
+    *,
+    label: str,
+    positions: bool,
+    names: Sequence[str] | None,
+    rejects: str,
+) -> DelimitedFile:
+    """Find delimiter, quotation and column names in the first lines.
+
+    Args:
+        engine: the connection.
+        path: the file, plain or packed as its name says.
+        head: its first bytes, unpacked.
+        label: its name in messages.
+        positions: a first line that may be names or data is data. Columns without a name are "1", "2", ….
+        names: names of the columns, for a file that has none.
+        rejects: name of the table of unreadable lines.
 
     Raises SourceError if there is no line of text, or if the names are not UTF-8.
     """
-    if path.suffix.lower() not in PACKED:
-        _check_header_encoding(path)
     # Each thread reads 16 MB at once, or what a small memory limit allows.
     buffer = min(16_000_000, max(_MIN_BUFFER, engine.limit // 20))
-    rows = engine.fetch_rows(f"SELECT line FROM {line_scan(path, buffer)} WHERE line IS NOT NULL LIMIT 1", str(path))
-    if not rows:
-        raise SourceError(f"{path} is empty: it has no line of text. Check how it was written.")
-    line = str(rows[0][0]).lstrip("\ufeff")
-    delimiter = max(_DELIMITERS, key=line.count)
-    names: list[str] = []
-    for number, cell in enumerate(next(csv.reader([line], delimiter=delimiter), []), 1):
-        name = str(number) if positions else cell.strip() or f"column{number}"
-        names.append(name if name.lower() not in {each.lower() for each in names} else f"{name}_{number}")
-    return DelimitedFile(path, delimiter, tuple(names), not positions, buffer, rejects)
+    lines = _split_head(head)
+    if not any(line.strip() for line in lines):
+        raise SourceError(f"{label} is empty: it has no line of text. Check how it was written.")
+    plain = path.with_suffix("") if path.suffix.lower() in PACKED else path
+    # A table beside the log may have another delimiter than the given one.
+    given = engine.delimiter if engine.delimiter and any(engine.delimiter in line for line in lines) else None
+    layout = find_layout(lines, plain.suffix.lower(), given)
+    records = [record for record in split_records(lines, layout) if record]
+    cells, rows = records[0], records[1:]
+    columns = max(layout.columns, 1) if layout.share > _AGREEMENT and len(rows) else len(cells)
+    score = score_header(cells, rows)
+    if score > 0 and columns != len(cells) + 1:
+        columns = len(cells)
+    header = score > 0 or (score == 0 and not positions and names is None)
+    if header:
+        _check_header_encoding(head, label)
+        cells = _fit_header(cells, rows, columns)
+    else:
+        cells = cells[:columns] + [""] * (columns - len(cells))
+    found = name_columns(cells, columns, names, header=header, where=label)
+    ignored = (found[0],) if header and not positions and names is None and find_index_column(cells, rows) else ()
+    has_blanks = layout.delimiter == BLANKS and not layout.quote
+    if has_blanks or len(layout.delimiter.encode()) > _MAX_DELIMITER:
+        path = _copy_with_delimiter(engine, path, layout.delimiter, buffer)
+        layout = dataclasses.replace(layout, delimiter=_STANDIN)
+    return DelimitedFile(
+        path,
+        layout.delimiter,
+        tuple(found),
+        header,
+        buffer,
+        rejects,
+        layout.quote,
+        ignored,
+        {},
+        score,
+        tuple(records[0]),
+    )
 
 
-def _check_header_encoding(path: Path) -> None:
+def _split_head(head: bytes) -> list[str]:
+    """Return the first complete lines."""
+    text = head.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace")
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    # The last line may be cut.
+    return (lines[:-1] if len(lines) > 1 else lines)[:_HEAD_LINES]
+
+
+def _fit_header(cells: list[str], rows: Sequence[Sequence[str]], columns: int) -> list[str]:
+    """Return one cell for each column, where all rows have one field more than the first line.
+
+    The field more is the row names, as R writes them, or a delimiter at the end of each line.
+    """
+    if len(cells) + 1 != columns:
+        return cells[:columns] + [""] * (columns - len(cells))
+    at_end = all(not row[-1].strip() for row in rows if len(row) == columns)
+    return [*cells, ""] if at_end else ["", *cells]
+
+
+def _copy_with_delimiter(engine: SqlEngine, path: Path, delimiter: str, buffer: int) -> Path:
+    """Return a copy with a delimiter that DuckDB reads. Cost: O(bytes) time and disk."""
+    target = engine.new_path(f"{path.name.removesuffix(path.suffix) if path.suffix in PACKED else path.name}")
+    line = f"replace(line, {quote_literal(delimiter)}, '{_STANDIN}')"
+    if delimiter == BLANKS:
+        line = f"regexp_replace(trim(line, ' \t'), '[ \t]+', '{_STANDIN}', 'g')"
+    engine.execute(
+        f"COPY (SELECT {line} FROM {line_scan(path, buffer)}) TO {quote_literal(target)} "
+        "(FORMAT csv, HEADER false, QUOTE '', ESCAPE '', DELIM '\x1d')",
+        str(path),
+    )
+    return target
+
+
+def _check_header_encoding(head: bytes, label: str) -> None:
     """Raise where the first line is not UTF-8: DuckDB would skip it, and take the first row for the names."""
-    with path.open("rb") as handle:
-        first = next(iter(handle.read(_HEAD).splitlines()), b"")
+    first = next(iter(head.splitlines()), b"")
     try:
         first.decode()
     except UnicodeDecodeError as error:
-        if error.end < len(first) or len(first) < _HEAD:
+        if error.end < len(first) or len(first) < len(head):
             raise SourceError(
-                f"{path}, line 1, is not UTF-8 text. As Windows-1252 (Latin-1) it reads "
+                f"{label}, line 1, is not UTF-8 text. As Windows-1252 (Latin-1) it reads "
                 f"{first.decode('cp1252', 'replace')[:80]!r}. "
                 "If that is right, pass encoding='cp1252'; otherwise pass the encoding of the file."
             ) from error
@@ -164,10 +288,13 @@ def guess_types(engine: SqlEngine, file: DelimitedFile) -> dict[str, str]:
     """Return DOUBLE for columns where most of the first thousand values are numbers, VARCHAR for the others."""
     tests = ", ".join(
         f"count(coalesce(try_cast({c} AS DOUBLE), {decimal_comma(c, file.delimiter, 'DOUBLE')})) * 2 > count({c})"
-        for c in map(quote_identifier, file.names)
+        for c in map(quote_identifier, (*file.columns, *file.partitions))
     )
     row = engine.fetch_rows(f"SELECT {tests} FROM (SELECT * FROM {file.preview_scan()} LIMIT 1000)", str(file.path))[0]
-    return {name: "DOUBLE" if number else "VARCHAR" for name, number in zip(file.names, row, strict=True)}
+    return {
+        name: "DOUBLE" if number else "VARCHAR"
+        for name, number in zip((*file.columns, *file.partitions), row, strict=True)
+    }
 
 
 def decimal_comma(column: str, delimiter: str, number_type: str) -> str:
@@ -179,8 +306,8 @@ def decimal_comma(column: str, delimiter: str, number_type: str) -> str:
 
 def line_scan(path: Path, buffer: int, encoding: str = "utf-8") -> str:
     """SQL table expression with the lines of a file as its only column ``line``, NULL where a line is empty."""
-    options = "auto_detect = false, header = false, quote = '', escape = '', ignore_errors = true, strict_mode = false"
+    options = "auto_detect = false, hive_partitioning = false, header = false, quote = '', escape = '', ignore_errors = true, strict_mode = false"
     return (
-        f"read_csv({quote_literal(path)}, {options}, delim = '\x01', buffer_size = {buffer}, encoding = '{encoding}', "
+        f"read_csv({quote_path(path)}, {options}, delim = '\x1d', buffer_size = {buffer}, encoding = '{encoding}', "
         "columns = {'line': 'VARCHAR'})"
     )

@@ -13,7 +13,12 @@ from leanrec.errors import SourceError
 
 __all__ = ["open_arrow", "write_avro_lines", "write_workbook"]
 
-_TITLES = {"arrow": "an Arrow file (Feather)", "feather": "a Feather file", "orc": "an ORC file", "avro": "an Avro file"}
+_TITLES = {
+    "arrow": "an Arrow file (Feather)",
+    "feather": "a Feather file",
+    "orc": "an ORC file",
+    "avro": "an Avro file",
+}
 _SHEET = "an Excel workbook"
 
 

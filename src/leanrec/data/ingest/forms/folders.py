@@ -1,0 +1,108 @@
+"""Files of a path: a file, the files of a folder or of a pattern in natural order, and the partitions of their folders."""
+
+import dataclasses
+import glob
+import itertools
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from urllib.parse import unquote
+
+from leanrec.data.ingest.forms.formats import SUFFIXES, name_format
+from leanrec.errors import SourceError
+
+__all__ = ["FoundFile", "find_files", "natural_key"]
+
+_HIDDEN = (".", "_")
+_NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
+_PATTERN = re.compile(r"[*?\[]")
+
+
+@dataclasses.dataclass(frozen=True)
+class FoundFile:
+    """A file of a source.
+
+    Attributes:
+        path: the file.
+        partitions: name → value of the folders ``NAME=VALUE`` below the given one; None is a missing value.
+        is_part: whether it was found in a folder or by a pattern, beside others.
+    """
+
+    path: Path
+    partitions: Mapping[str, str | None] = dataclasses.field(default_factory=dict)
+    is_part: bool = False
+
+
+def natural_key(text: str) -> list[tuple[int, str]]:
+    """Return a key that sorts ``part-2`` before ``part-10``."""
+    return [(int(each), "") if each.isdecimal() else (-1, each) for each in re.split(r"(\d+)", text)]
+
+
+def find_files(path: Path) -> list[FoundFile]:
+    """Return the files of a path. A file of that very name is the only one; a pattern is expanded where there is none.
+
+    Hidden files and folders, and names that begin with ``_``, are left out of folders. Raises SourceError where there is
+    no file, or where a folder has files of several formats.
+    """
+    if (path / "manifest.json").is_file():
+        raise SourceError(
+            f"{path} is a folder that leanrec wrote, not a log, and cannot be read beside other files or as a table. "
+            "If it is a data set, pass it alone; otherwise pass the log that it was made from."
+        )
+    if path.is_dir():
+        return _list_folder(path)
+    if path.exists():
+        return [FoundFile(path)]
+    if _PATTERN.search(str(path)):
+        return _expand_pattern(path)
+    try:
+        near = sorted(each.name for each in path.parent.iterdir() if name_format(each))[:8]
+    except OSError:
+        near = []
+    there = f" In {path.parent} there is: {', '.join(near)}." if near else ""
+    raise SourceError(f"{path} does not exist.{there} Check the path.")
+
+
+def _expand_pattern(path: Path) -> list[FoundFile]:
+    names = [Path(name) for name in glob.glob(str(path), recursive=True)]  # noqa: PTH207 - the pattern may be absolute
+    files = [each for each in names if each.is_file() and not each.name.startswith(_HIDDEN)]
+    if not files:
+        raise SourceError(f"No file matches {path}. Check the pattern; it is relative to {Path.cwd()}.")
+    # The first folders, which every match has, are no partitions.
+    fixed = itertools.takewhile(lambda part: not _PATTERN.search(part), path.parts)
+    return _sort_files(files, Path(*fixed))
+
+
+def _list_folder(path: Path) -> list[FoundFile]:
+    files = [
+        each
+        for each in path.rglob("*")
+        if name_format(each)
+        and not any(part.startswith(_HIDDEN) for part in each.relative_to(path).parts)
+        and each.is_file()
+    ]
+    if not files:
+        raise SourceError(f"The folder {path} has no data. It must have files ending in {', '.join(SUFFIXES)}.")
+    forms = sorted({name_format(each) for each in files})
+    if len(forms) > 1:
+        raise SourceError(
+            f"The folder {path} must have one log in files of one format. It has {' and '.join(forms)}; "
+            f"pass one file or a pattern, such as {path / ('*' + files[0].suffix)}."
+        )
+    return _sort_files(files, path)
+
+
+def _sort_files(files: Sequence[Path], base: Path) -> list[FoundFile]:
+    ordered = sorted(files, key=lambda each: [natural_key(part) for part in each.parts])
+    return [FoundFile(each, _read_partitions(each, base), is_part=True) for each in ordered]
+
+
+def _read_partitions(path: Path, base: Path) -> dict[str, str | None]:
+    """Return the name and value of each folder ``NAME=VALUE`` between ``base`` and the file."""
+    found: dict[str, str | None] = {}
+    folders = path.parent.parts[len(base.parts) :]
+    for folder in folders:
+        name, equals, value = folder.partition("=")
+        if equals and name:
+            found[unquote(name)] = None if value == _NULL_PARTITION else unquote(value)
+    return found

@@ -1,0 +1,108 @@
+"""Folders, patterns and partitions."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from leanrec.data.ingest.forms.folders import find_files, natural_key
+from leanrec.data.ingest.ingest import ingest
+from leanrec.errors import SourceError
+
+LOG = "user,item\na,x\nb,y\n"
+
+
+def write(path: Path, text: str = LOG) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def test_parts_come_in_natural_order_without_hidden_ones(tmp_path: Path) -> None:
+    for name in (
+        "part-10.csv",
+        "part-2.csv",
+        ".part-1.csv",
+        "_tmp.csv",
+        ".cache/a.csv",
+        "_delta_log/b.csv",
+        "z/part-1.csv",
+    ):
+        write(tmp_path / name)
+    (tmp_path / "_SUCCESS").touch()
+    found = [each.path.relative_to(tmp_path).as_posix() for each in find_files(tmp_path)]
+    assert found == ["part-2.csv", "part-10.csv", "z/part-1.csv"]
+    assert sorted(["a10", "a9", "a"], key=natural_key) == ["a", "a9", "a10"]
+    # The folder itself may be hidden.
+    assert len(find_files(tmp_path / ".cache")) == 1
+
+
+def test_a_path_is_the_named_file_and_nothing_else(tmp_path: Path) -> None:
+    write(tmp_path / "a[1].csv", "user,item\nright,x\n")
+    write(tmp_path / "a1.csv", "user,item\nwrong,x\n")
+    write(tmp_path / "log*.csv", "user,item\nright,x\n")
+    write(tmp_path / "log1.csv", "user,item\nwrong,x\n")
+    write(tmp_path / "what?.jsonl", '{"user": "right", "item": 1}\n')
+    write(tmp_path / "whatx.jsonl", '{"user": "wrong", "item": 1}\n')
+    pd.DataFrame({"user": ["right"], "item": [1]}).to_parquet(tmp_path / "p[1].parquet")
+    pd.DataFrame({"user": ["wrong"], "item": [1]}).to_parquet(tmp_path / "p1.parquet")
+    for name in ("a[1].csv", "log*.csv", "what?.jsonl", "p[1].parquet"):
+        assert ingest(tmp_path / name).data.users.ids.tolist() == ["right"]
+    assert len(find_files(tmp_path / "lo?1.csv")) == 1
+    with pytest.raises(SourceError, match="No file matches"):
+        find_files(tmp_path / "none*.csv")
+
+
+def test_folders_that_are_partitions_become_columns(tmp_path: Path) -> None:
+    for day in ("2026-01-01", "2026-01-02"):
+        for event in ("view", "purchase"):
+            write(tmp_path / f"date={day}" / f"event={event}" / "part-0.csv")
+    for source in (tmp_path, f"{tmp_path}/date=*/*/*.csv"):
+        report = ingest(source).report
+        assert {name: kind["events"] for name, kind in report.event_types.items()} == {"purchase": 4, "view": 4}
+        assert str(report.start).startswith("2026-01-01")
+        assert "The names of folders became columns: date, event." in report.warnings
+    roles = next(iter(ingest(tmp_path / "date=2026-01-01").report.columns.values()))
+    assert roles["event_type"] == "event"
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet", "jsonl"])
+def test_folders_above_a_file_are_no_partitions(form: str, tmp_path: Path) -> None:
+    folder = tmp_path / "user=5" / "country=de%20at"
+    folder.mkdir(parents=True)
+    frame = pd.DataFrame({"user": [1, 2], "item": [3, 4]})
+    if form == "csv":
+        frame.to_csv(folder / "log.csv", index=False)
+    elif form == "parquet":
+        frame.to_parquet(folder / "log.parquet")
+    else:
+        frame.to_json(folder / "log.jsonl", orient="records", lines=True)
+    assert ingest(folder / f"log.{form}").data.users.ids.tolist() == [1, 2]
+    # Nor do they replace a column of the file.
+    data = ingest(tmp_path, columns={"content": "country"}).data
+    assert data.users.ids.tolist() == [1, 2]
+    assert data.item_table is not None
+    assert data.item_table.columns["country"].tolist() == ["de at", "de at"]
+
+
+def test_empty_parts_are_skipped_and_told(tmp_path: Path) -> None:
+    write(tmp_path / "part-0.csv")
+    write(tmp_path / "part-1.csv", "")
+    write(tmp_path / "part-2.csv", "\n")
+    report = ingest(tmp_path).report
+    assert report.events == 2
+    assert report.warnings[0].startswith("2 files have no content and did not count: ")
+    write(tmp_path / "part-0.csv", "")
+    with pytest.raises(SourceError, match="has files without content only"):
+        ingest(tmp_path)
+
+
+def test_parts_that_split_wrote_have_the_names_of_the_first(tmp_path: Path) -> None:
+    write(tmp_path / "part-0.csv", "user,item,note\na,x,p\n")
+    write(tmp_path / "part-1.csv", "b,y,q\nc,z,r\n")
+    data, report = ingest(tmp_path)
+    assert data.users.ids.tolist() == ["a", "b", "c"]
+    assert any(
+        "part-1.csv has no names in its first line; its columns are those of part-0.csv" in each
+        for each in report.warnings
+    )

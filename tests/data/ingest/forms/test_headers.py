@@ -1,0 +1,61 @@
+"""Whether the first line has names, and the names."""
+
+import pytest
+
+from leanrec.data.ingest.forms.headers import (
+    find_index_column,
+    name_columns,
+    read_delimiter,
+    read_names,
+    score_header,
+)
+from leanrec.errors import SettingError
+
+HASHES = [[f"{i:040x}", "x"] for i in range(5)]
+
+
+@pytest.mark.parametrize(
+    ("cells", "rows", "sign"),
+    [
+        (["userId", "movieId", "rating"], [["1", "10", "4"], ["2", "11", "5"]], 1),
+        (["1", "10", "4"], [["2", "11", "5"]], -1),
+        (["who", "what"], [["alice", "tea"], ["bob", "milk"]], 0),
+        (["who", "what"], [["1", "2"], ["3", "4"]], 1),
+        (["1", "Toy Story (1995)", "01-Jan-1995"], [["2", "Heat (1995)", "01-Jan-1995"]], -1),
+        (["N1", "news", "A title"], [["N2", "news", "B title"]], -1),
+        (["u1", "i1", "view"], [["u2", "i7", "buy"], ["u3", "i9", "view"]], -1),
+        (["f" * 40, "x y"], HASHES, -1),
+        (["user_id:token", "item_id:token", "timestamp:float"], [["a", "b", "1"]], 1),
+        (["user", "item"], [], 1),
+        (["1", "2"], [], -1),
+        (["7", "NULL", "3"], [["8", "2", "4"], ["9", "5", "1"]], -1),
+    ],
+)
+def test_a_first_line_of_the_types_below_it_is_data(cells: list[str], rows: list[list[str]], sign: int) -> None:
+    score = score_header(cells, rows)
+    assert (score > 0) - (score < 0) == sign
+
+
+def test_columns_have_distinct_names() -> None:
+    assert name_columns(["a", "A", ""], 3, None, header=True, where="x") == ["a", "A_2", "column3"]
+    assert name_columns(["5", "6"], 2, None, header=False, where="x") == ["1", "2"]
+    assert name_columns(["5", "6", "7"], 3, ["user", "item"], header=False, where="x") == ["user", "item", "3"]
+    with pytest.raises(SettingError, match="at most 1 for x. Got 2: a, b"):
+        name_columns(["5"], 1, ["a", "b"], header=False, where="x")
+
+
+def test_an_index_has_no_name_and_counts_the_rows() -> None:
+    assert find_index_column(["", "user"], [["0", "a"], ["1", "b"]])
+    assert find_index_column(["Unnamed: 0", "user"], [["7", "a"], ["3", "b"]])
+    assert not find_index_column(["", "user"], [["3", "a"], ["3", "b"]])
+    assert not find_index_column(["n", "user"], [["0", "a"]])
+
+
+def test_names_and_delimiters_are_checked() -> None:
+    assert read_names("user, item,,time") == {"log": ("user", "item", "", "time")}
+    assert read_names(None, ["item", "title"]) == {"item_table": ("item", "title")}
+    with pytest.raises(SettingError, match="item_names must be different names"):
+        read_names(None, "a,A")
+    assert [read_delimiter(each) for each in (None, "\\t", "tab", "::")] == [None, "\t", "\t", "::"]
+    with pytest.raises(SettingError, match="delimiter must be a text between two fields"):
+        read_delimiter('"')

@@ -1,0 +1,77 @@
+"""JSON in the forms of the field: lines, arrays, pretty objects, byte order marks, broken lines, Python literals."""
+
+import gzip
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from leanrec.data.ingest.forms.json_text import find_json_layout
+from leanrec.data.ingest.ingest import ingest
+from leanrec.errors import DataError
+
+ROWS = [{"user": f"u{i % 3}", "item": f"i{i}", "ts": 1_600_000_000 + i} for i in range(20)]
+LINES = "".join(json.dumps(row) + "\n" for row in ROWS)
+
+
+@pytest.mark.parametrize(
+    ("text", "layout"),
+    [
+        ('{"a": 1}\n{"a": 2}', "json"),
+        ("[\n {", "json array"),
+        ('{\n "a": 1\n}', "json objects"),
+        ("{'a': 1}\n", "python"),
+        ("{u'a': None}", "python"),
+        ('{"a": "cut', "json"),
+    ],
+)
+def test_layouts(text: str, layout: str) -> None:
+    assert find_json_layout(text) == layout
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        LINES.encode(),
+        b"\xef\xbb\xbf" + LINES.encode(),
+        json.dumps(ROWS, indent=1).encode(),
+        b"\xef\xbb\xbf" + json.dumps(ROWS).encode(),
+        "\n".join(json.dumps(row, indent=2) for row in ROWS).encode(),
+        "".join(f"{row}\n" for row in ROWS).encode(),
+        LINES.encode("utf-16"),
+    ],
+    ids=["lines", "mark", "array", "array-mark", "pretty", "python", "utf-16"],
+)
+def test_every_object_is_an_event(content: bytes, tmp_path: Path) -> None:
+    for name, data in (("log.json", content), ("log.json.gz", gzip.compress(content))):
+        (tmp_path / name).write_bytes(data)
+        report = ingest(tmp_path / name).report
+        assert (report.rows_read, report.events, report.rejected) == (20, 20, {})
+
+
+@pytest.mark.parametrize("python", [False, True])
+def test_broken_lines_are_set_aside_with_their_text(python: bool, tmp_path: Path) -> None:
+    lines = [str(row) if python else json.dumps(row) for row in ROWS]
+    lines[5], lines[9] = '{"user":"u1","item":', "[1, 2]"
+    path = tmp_path / "log.jsonl"
+    path.write_text("\n".join(lines) + "\n")
+    _, report = ingest(path, quarantine=tmp_path / "q.csv")
+    assert (report.rows_read, report.events, report.rejected) == (20, 18, {"unreadable line": 2})
+    aside = pd.read_csv(tmp_path / "q.csv")
+    assert aside["row"].tolist() == [6, 10]
+    assert aside["line"].tolist() == ['{"user":"u1","item":', "[1, 2]"]
+    assert ingest(path).report.rejected == {"unreadable line": 2}
+
+
+def test_mostly_broken_lines_are_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_text("".join(LINES.splitlines(keepends=True)[:3]) + '{"user": \n' * 9)
+    with pytest.raises(DataError, match="More than half of the rows cannot be used.*no JSON object"):
+        ingest(path)
+
+
+def test_a_value_of_another_type_is_no_broken_line(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_text('{"user": 1, "item": 2}\n' * 30_000 + '{"user": "x", "item": 3}\n')
+    assert ingest(path).report.rows_read == 30_001
