@@ -232,7 +232,11 @@ def parse_settings(kind: type[_S], texts: Mapping[str, str]) -> _S:
     values = {}
     for name, text in texts.items():
         if name not in fields:
-            raise SettingError(_describe_unknown(kind.__name__, name, fields))
+            close = difflib.get_close_matches(name, sorted(fields), n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            raise SettingError(
+                f"{kind.__name__} has no setting {name!r}.{hint} It has: {', '.join(sorted(fields)) or 'none'}."
+            )
         values[name] = _parse(name, text, hints[name])
     return kind(**values)
 
@@ -269,13 +273,6 @@ def _check_above(name: str, value: float, low: float) -> None:
     if not _is_number(value) or value <= low:
         what = "a positive number" if low == 0 else f"a number above {low}"
         raise SettingError(f"{name} must be {what}. Got {value!r}.")
-
-
-def _describe_unknown(kind: str, name: str, fields: Iterable[str]) -> str:
-    known = sorted(fields)
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
-    return f"{kind} has no setting {name!r}.{hint} It has: {', '.join(known) or 'none'}."
 
 
 def _parse(name: str, text: str, hint: object) -> object:

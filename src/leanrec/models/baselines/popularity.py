@@ -59,13 +59,14 @@ class Popularity:
     def fit(self, data: Dataset, run: Run = Run()) -> "PopularityModel":
         """Count positive events. An item without any gets 0."""
         run.require_memory(self.fit_bytes(data.shape), f"Popularity over {len(data.events)} events")
-        counts = self._count_with_decay(data) if self.half_life else self._count(data)
+        if self.half_life:
+            counts = self._count_with_decay(data)
+        else:
+            # The matrix has each pair once with the sum of its weights.
+            X = data.interactions
+            weights = X.data if self.count == "weights" else None
+            counts = np.bincount(X.indices, weights=weights, minlength=len(data.items))
         return PopularityModel(self, counts.astype(np.float32))
-
-    def _count(self, data: Dataset) -> np.ndarray:
-        """Counts from the interaction matrix, which has each pair once with the sum of its weights."""
-        X = data.interactions
-        return np.bincount(X.indices, weights=X.data if self.count == "weights" else None, minlength=len(data.items))
 
     def _count_with_decay(self, data: Dataset) -> np.ndarray:
         events, n_items = data.events, len(data.items)

@@ -183,14 +183,13 @@ class KGINModel:
                     weight = float(message @ self.items[item, :-1])
                     paths.append(ExplanationPath(source, self.knowledge.relation_name(first), weight))
                 for link in links_to.get(via, ()):
-                    through = self._describe_path(first, int(relation[link]), via)
+                    last = int(relation[link])
+                    through = self.knowledge.describe_link(last, via)
+                    if first != last:
+                        through = f"{self.knowledge.relation_name(first)}, {through}"
                     paths.append(ExplanationPath(source, through, float(message @ messages[link])))
         paths.sort(key=lambda path: -path.weight)
         return tuple(path for path in paths if path.weight > 0)[:_MAX_PATHS]
-
-    def _describe_path(self, first: int, last: int, via: int) -> str:
-        description = self.knowledge.describe_link(last, via)
-        return description if first == last else f"{self.knowledge.relation_name(first)}, {description}"
 
     def _messages(self, relation: Int32Array, node: Int32Array) -> Float32Array:
         """(links, D) message over each link of one item."""

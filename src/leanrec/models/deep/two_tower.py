@@ -255,7 +255,8 @@ class _InBatchObjective:
         scores = queries @ items.T / settings.temperature
         positive = scores[batch.groups.to(device), position.to(device)]
         # logQ correction: unique items are weighted by their count in the batch over the expected count.
-        correction = torch.log(count.float()) - settings.logq_correction * self._log_expected(rows, len(batch.targets))
+        log_expected = np.log(self._shares[rows.numpy()] * len(batch.targets)).astype(np.float32)
+        correction = torch.log(count.float()) - settings.logq_correction * torch.from_numpy(log_expected)
         negative = (scores + correction.to(device)).masked_fill(is_known, -torch.inf)
         return masked_item_loss(positive, negative, batch.to(device), settings.length_exponent)
 
@@ -275,10 +276,6 @@ class _InBatchObjective:
         """(N,) share of each item in the interactions."""
         X = self.interactions.X
         return np.bincount(X.indices, minlength=X.shape[1]) / max(1, X.nnz)
-
-    def _log_expected(self, rows: Tensor, n_targets: int) -> Tensor:
-        """(R,) log of the expected count of each item among ``n_targets`` masked ones."""
-        return torch.from_numpy(np.log(self._shares[rows.numpy()] * n_targets).astype(np.float32))
 
     def _item_inputs(self, net: _TwoTowerNetwork, rows: Tensor, rng: np.random.Generator, *, history: bool) -> Tensor:
         features = self.features.items[rows.numpy()]

@@ -135,12 +135,15 @@ class RatingMFModel:
     def embed_queries(self, queries: Queries) -> Float32Array:
         """(B, D + 2): user offset and mean, 1, embedding; all 0 for a user without a history.
 
-        All 0 for everybody where the ratings of the fit do not tell items apart.
+        All 0 for every user where the ratings of the fit do not distinguish items.
         """
         if self._is_flat:
             return np.zeros((len(queries), self.items.shape[1] + 2), np.float32)
         solved = self._solve(queries)
-        has_history = ((np.diff(queries.history.indptr) > 0) | _has_ratings(queries)).astype(np.float32)
+        known = np.diff(queries.history.indptr) > 0
+        if queries.ratings is not None:
+            known |= np.diff(queries.ratings.indptr) > 0
+        has_history = known.astype(np.float32)
         offset = has_history * (solved[:, 0] + np.float32(self.baseline.mean))
         return np.column_stack([offset, has_history, solved[:, 1:]])
 
@@ -179,10 +182,6 @@ class RatingMFModel:
 
     def _solve(self, queries: Queries) -> Float32Array:
         return self.settings.solve_rows(self.items, self._targets(queries))
-
-
-def _has_ratings(queries: Queries) -> np.ndarray:
-    return np.zeros(len(queries), np.bool_) if queries.ratings is None else np.diff(queries.ratings.indptr) > 0
 
 
 def _subtract_baseline(ratings: CSR, mean: float, offsets: Float32Array) -> CSR:

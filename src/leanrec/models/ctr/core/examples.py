@@ -130,13 +130,10 @@ def _to_comparable(column: NDArray[Any]) -> NDArray[Any]:
     return np.array(to_texts(column), dtype=np.dtypes.StringDType())
 
 
-def _is_present(cells: NDArray[Any]) -> NDArray[np.bool_]:
-    return np.asarray(np.isfinite(cells) if cells.dtype.kind == "f" else cells != "")
-
-
 def _frequent_values(column: NDArray[Any], min_count: int) -> NDArray[Any]:
     names = _to_comparable(column)
-    values, counts = np.unique(names[_is_present(names)], return_counts=True)
+    present = np.isfinite(names) if names.dtype.kind == "f" else names != ""
+    values, counts = np.unique(names[present], return_counts=True)
     kept: NDArray[Any] = values[counts >= min_count]
     return kept
 
