@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from leanrec.data.ingest.ingest import ingest
-from leanrec.errors import ColumnError
+from leanrec.errors import ColumnError, SourceError
 
 LOG = pd.DataFrame({"user": ["ann", "bob"], "item": ["heat", "ronin"]})
 
@@ -70,3 +70,16 @@ def test_ids_have_the_forms_of_the_log(tmp_path: Path) -> None:
     data, report = ingest(log, user_links=path)
     assert data.user_links.people.ids.tolist() == ["1", "2", "3"]
     assert report.rejected_in_tables == {"user links: missing friend": 1}
+
+
+def test_a_file_of_items_and_entities_gives_triples_the_ids_of_items(tmp_path: Path) -> None:
+    (tmp_path / "x.kg").write_text(
+        "head_id:token\trelation_id:token\ttail_id:token\nm.1\tactor\tm.9\nm.2\tactor\tm.9\nm.9\tin\tm.1\n"
+    )
+    (tmp_path / "x.link").write_text("item_id:token\tentity_id:token\nheat\tm.1\nronin\tm.2\n")
+    data, _ = ingest(LOG, item_links=[tmp_path / "x.kg", tmp_path / "x.link"])
+    assert data.item_links is not None
+    assert sorted(data.item_links.nodes.ids.tolist()) == ["heat", "m.9", "ronin"]
+    assert data.item_links.find_linked_items(data.items).all()
+    with pytest.raises(SourceError, match="Pass the file of triples beside it"):
+        ingest(LOG, item_links=tmp_path / "x.link")

@@ -45,6 +45,8 @@ _NAMES: dict[str, dict[str, tuple[str, ...]]] = {
     },
 }  # fmt: skip
 _OPTIONAL = {"weight"}
+# A file of these columns says which entity of the triples is which item, as RecBole's .link files do.
+_ENTITY_NAMES = {"itemid", "entityid"}
 _WHOLE_NUMBER = re.compile("0|-?[1-9][0-9]{0,17}")
 _TITLES = {"item_links": "item links", "user_links": "user links"}
 
@@ -157,7 +159,15 @@ class _LoadedLinks:
 
 
 def _load_rows(engine: SqlEngine, table: str, source: Source, given: Mapping[str, str | None]) -> _LoadedLinks:
-    parts = open_parts(engine, source, name=table)
+    opened = open_parts(engine, source, name=table)
+    entities = [
+        part for part in opened if table == "item_links" and set(map(normalize_name, part.names)) == _ENTITY_NAMES
+    ]
+    parts = [part for part in opened if part not in entities]
+    if not parts:
+        raise SourceError(
+            f"{opened[0].label} has the entities of items and no triples. Pass the file of triples beside it."
+        )
     roles = _NAMES[table]
     common = {name for names in roles.values() for name in names}
     sizes = {len(roles), len(set(roles) - _OPTIONAL)}
@@ -185,13 +195,29 @@ def _load_rows(engine: SqlEngine, table: str, source: Source, given: Mapping[str
     for i, role in enumerate(roles):
         if role != "weight" and (form := find_id_form(engine, f"{table}_rows", f"c{i}")):
             engine.execute(f"UPDATE {table}_rows SET c{i} = {form.apply(f'c{i}')}")
+    for part in entities:
+        _replace_entities(engine, part)
     for part, n_rows in zip(read, counts, strict=True):
         check_readable(engine, part, n_rows, _TITLES[table])
     notes = tuple(note for part in read for note in part.notes)
     return _LoadedLinks(parts[0].label, columns[0], sum(counts), count_rejected(engine, read), notes)
 
 
-def _list_friends(engine: SqlEngine, part: SourcePart, given: Mapping[str, str]) -> SourcePart:
+def _replace_entities(engine: SqlEngine, part: SourcePart) -> None:
+    """Give the entities of a file of items and entities the ids of their items; of several items the first one by name."""
+    by_name = {normalize_name(name): name for name in part.names}
+    item, entity = (_cell_expression(part, by_name[name], "head") for name in ("itemid", "entityid"))
+    engine.execute(
+        f"CREATE OR REPLACE TEMP TABLE item_links_entities AS SELECT {entity} AS entity, min({item}) AS item FROM {part.scan} GROUP BY ALL",
+        part.label,
+    )
+    for column in ("c0", "c2"):
+        engine.execute(
+            f"UPDATE item_links_rows SET {column} = e.item FROM item_links_entities AS e WHERE {column} = e.entity AND e.item IS NOT NULL"
+        )
+
+
+def _list_friends(engine: SqlEngine, part: SourcePart, given: Mapping[str, str | None]) -> SourcePart:
     """Return the table with one row for each friend, where its rows or cells list the friends of a user."""
     roles = {"user": _NAMES["user_links"]["user"], "item": _NAMES["user_links"]["friend"]}
     named = {"user": given.get("user_links.user"), "item": given.get("user_links.friend")}

@@ -109,6 +109,22 @@ def test_an_object_of_items_and_ratings_is_read_as_wide(tmp_path: Path) -> None:
     assert (data.items.ids.tolist(), sorted(data.events.rating.tolist())) == (["a", "b"], [3, 4, 5])
 
 
+def test_a_named_list_brings_the_lists_of_equal_length() -> None:
+    frame = pd.DataFrame(
+        {
+            "user_id": [1, 2],
+            "read_time_fixed": [[0.5, 3.0], [2.0]],
+            "article_id_fixed": [[11, 12], [12]],
+            "impression_time_fixed": [[1600000000, 1600000001], [1600000002]],
+        }
+    )
+    with pytest.raises(ColumnError, match="PATH is one of .*'article_id_fixed'"):
+        leanrec.ingest(frame)
+    columns = {"item": "article_id_fixed", "time": "impression_time_fixed"}
+    data, _ = leanrec.ingest(frame, columns=columns)
+    assert (data.items.ids.tolist(), data.events.time.tolist()) == ([11, 12], [1600000000, 1600000001, 1600000002])
+
+
 def test_the_id_in_a_list_of_items_is_the_item_and_the_outer_id_stays(tmp_path: Path) -> None:
     rows = [{"id": 100, "user": 1, "ts": 5, "products": [{"id": "a", "qty": 2}, {"id": "b", "qty": 1}]}]
     assert unnested(write_lines(tmp_path / "orders.jsonl", rows)) == (
