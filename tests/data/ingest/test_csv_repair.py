@@ -184,6 +184,15 @@ def test_unreadable_lines_of_a_table_are_counted(tmp_path: Path) -> None:
     assert any(each.startswith(f"{items}: 1 line has unpaired quotation marks") for each in report.warnings)
 
 
+def test_quotes_may_be_escaped_by_a_backslash(tmp_path: Path) -> None:
+    lines = [f'"u{i}";"i{i}";"title {i}"\n' for i in range(3000)]
+    lines[2000] = '"u2000";"i2000";"the \\"best\\"; of"\n'
+    data, report = ingest(write(tmp_path / "x.csv", '"user";"item";"title"\n' + "".join(lines)))
+    assert report.rejected == {}
+    assert data.item_table is not None
+    assert 'the "best"; of' in data.item_table.columns["title"].tolist()
+
+
 def test_mostly_unreadable_lines_say_what_was_expected_and_what_came(tmp_path: Path) -> None:
     path = write(tmp_path / "x.csv", "user,item\n" + "u1;i1;5\n" * 30 + "u1,i1\n" * 20)
     wanted = "a line must have 2 fields with ',' between them; 30 lines have others. Line 2 has 1: 'u1;i1;5'. Pass delimiter=\";\""

@@ -336,6 +336,8 @@ def _split_records(lines: Iterator[bytes], pattern: _RecordPattern) -> Iterator[
             continue
         if pattern.is_record(line):
             yield number, line, True
+        elif b'\\"' in line and pattern.is_record(doubled := line.replace(b'\\"', b'""')):
+            yield number, doubled, True
         elif (letters := pattern.quote_letters(line)) is not None:
             yield number, letters, True
         elif b'"' in line and pattern.quote and (more := _count_continuation(line, ahead, lines, pattern)):

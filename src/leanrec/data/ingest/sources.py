@@ -4,7 +4,9 @@ Each file, frame or query becomes a ``SourcePart``: a table expression for DuckD
 format of a file follows from its content first and from its name second.
 """
 
+import contextlib
 import dataclasses
+import gzip
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -33,6 +35,7 @@ from leanrec.errors import SettingError, SourceError
 
 __all__ = ["Source", "SourcePart", "SqlQuery", "describe_source", "open_parts"]
 
+_MAX_BLANK = 1000
 _EXAMPLE = '{"user": 1, "item": 2}'
 _INDEX_COLUMN = re.compile(r"__index_level_\d+__")
 
@@ -294,8 +297,12 @@ class _FileReader:
 
 def _is_blank(path: Path) -> bool:
     """Whether a file has no content. Only small files can be blank."""
-    size = path.stat().st_size
-    return size == 0 or (size < 1000 and not path.read_bytes().strip())
+    if path.stat().st_size >= _MAX_BLANK:
+        return False
+    data = path.read_bytes()
+    with contextlib.suppress(OSError, EOFError):
+        data = gzip.decompress(data)
+    return not data.strip()
 
 
 def _tell_files(files: Sequence[FoundFile], full: Sequence[FoundFile]) -> list[str]:

@@ -1,5 +1,6 @@
 """Folders, patterns and partitions."""
 
+import gzip
 from pathlib import Path
 
 import pandas as pd
@@ -35,6 +36,12 @@ def test_parts_come_in_natural_order_without_hidden_ones(tmp_path: Path) -> None
     assert sorted(["a10", "a9", "a"], key=natural_key) == ["a", "a9", "a10"]
     # The folder itself may be hidden.
     assert len(find_files(tmp_path / ".cache")) == 1
+
+
+def test_parts_may_have_no_suffix(tmp_path: Path) -> None:
+    for name in ("part-00000", "part-00001", "_SUCCESS", "notes"):
+        write(tmp_path / name)
+    assert [each.path.name for each in find_files(tmp_path)] == ["part-00000", "part-00001"]
 
 
 def test_a_path_is_the_named_file_and_nothing_else(tmp_path: Path) -> None:
@@ -89,9 +96,10 @@ def test_empty_parts_are_skipped_and_told(tmp_path: Path) -> None:
     write(tmp_path / "part-0.csv")
     write(tmp_path / "part-1.csv", "")
     write(tmp_path / "part-2.csv", "\n")
+    (tmp_path / "part-3.csv.gz").write_bytes(gzip.compress(b""))
     report = ingest(tmp_path).report
     assert report.events == 2
-    assert report.warnings[0].startswith("2 files have no content and did not count: ")
+    assert report.warnings[0].startswith("3 files have no content and did not count: ")
     write(tmp_path / "part-0.csv", "")
     with pytest.raises(SourceError, match="has files without content only"):
         ingest(tmp_path)

@@ -27,6 +27,9 @@ HASHES = [[f"{i:040x}", "x"] for i in range(5)]
         (["f" * 40, "x y"], HASHES, -1),
         (["user_id:token", "item_id:token", "timestamp:float"], [["a", "b", "1"]], 1),
         (["user", "item"], [], 1),
+        # A matrix whose items are numbers, and a row with words that may be names.
+        (["user_id", "1", "2", "3"], [["u1", "5", "", "3"], ["u2", "4", "2", "1"]], 1),
+        (["1", "Book", "5"], [["2", "Lamp", "4"], ["3", "Pen", "1"]], -1),
         (["1", "2"], [], -1),
         (["7", "NULL", "3"], [["8", "2", "4"], ["9", "5", "1"]], -1),
     ],

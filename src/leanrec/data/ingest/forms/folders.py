@@ -15,6 +15,7 @@ __all__ = ["FoundFile", "find_files", "natural_key"]
 
 _HIDDEN = (".", "_")
 _NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
+_PART = re.compile(r"(part-[\w-]+|\d+_\d+)(\.(txt|dat|data|feather|arrow|orc|avro|snappy|c000))*(\.(gz|bz2|xz|zst))?")
 _PATTERN = re.compile(r"[*?\[]")
 
 
@@ -74,13 +75,15 @@ def _expand_pattern(path: Path) -> list[FoundFile]:
 
 
 def _list_folder(path: Path) -> list[FoundFile]:
-    files = [
+    visible = [
         each
         for each in path.rglob("*")
-        if name_format(each)
-        and not any(part.startswith(_HIDDEN) for part in each.relative_to(path).parts)
-        and each.is_file()
+        if not any(part.startswith(_HIDDEN) for part in each.relative_to(path).parts) and each.is_file()
     ]
+    files = [each for each in visible if name_format(each)]
+    if not files:
+        # Parts of Hadoop, such as part-00000, have no suffix; others have one that says nothing about the format.
+        files = [each for each in visible if _PART.fullmatch(each.name)]
     if not files:
         raise SourceError(f"The folder {path} has no data. It must have files ending in {', '.join(SUFFIXES)}.")
     forms = sorted({name_format(each) for each in files})

@@ -27,7 +27,7 @@ SUFFIXES = {
 }
 """Suffix → format, for the choice of files in a folder."""
 
-_ARCHIVES = (".bz2", ".xz")
+_ARCHIVES = (".bz2", ".xz", ".zip")
 _HEAD = 262_144
 _EXPORT = "Export it as delimited text, JSON lines or Parquet."
 _PANDAS = "Save it with pandas.DataFrame(…).to_parquet('log.parquet'), and pass that file."

@@ -23,6 +23,7 @@ _WORDS = frozenset(
 )  # fmt: skip
 _TOKEN = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_]+")
 _NUMBER = re.compile(r"\s*[+-]?(?:\d+[.,]?\d*|[.,]\d+)(?:[eE][+-]?\d+)?\s*")
+_CERTAIN = 1000
 _FIXED_LENGTH = 8
 _HASH_LENGTH = 16
 
@@ -76,7 +77,7 @@ def score_header(cells: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
         if _NUMBER.fullmatch(cell):
             score -= 1 if not values or _share(values, _NUMBER) > 0.5 else 0
         elif _is_name(cell):
-            score += 0 if cell in values else 2
+            score += 0 if cell in values else _CERTAIN if _is_above_digits(cell, values) else 1
         elif cell in values or (len(cell) >= _HASH_LENGTH and {len(value) for value in values} == {len(cell)}):
             score -= 1
         elif values and _share(values, _NUMBER) > 0.9:
@@ -88,6 +89,12 @@ def score_header(cells: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
 
 def _share(values: Sequence[str], pattern: re.Pattern[str]) -> float:
     return sum(pattern.fullmatch(value) is not None for value in values) / len(values)
+
+
+def _is_above_digits(cell: str, values: Sequence[str]) -> bool:
+    """Whether a cell without digits is above values with digits, so that it is none of them."""
+    digits = re.compile(r".*\d.*", re.DOTALL)
+    return bool(values) and digits.fullmatch(cell) is None and _share(values, digits) > 0.9
 
 
 def _is_name(cell: str) -> bool:
