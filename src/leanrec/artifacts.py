@@ -402,7 +402,7 @@ def type_id(kind: type) -> str:
     return f"{homes[kind.__module__]}.{kind.__qualname__}/{version}"
 
 
-def _migrate(identifier: str, fields: Mapping[str, Any], versions: str) -> tuple[type, Mapping[str, Any]]:
+def _migrate(identifier: str, fields: Mapping[str, Any], versions: str = "") -> tuple[type, Mapping[str, Any]]:
     """The class of a type id and its fields, migrated to the current version; ``versions`` is for messages.
 
     A module whose class has changed its fields or its name has a dictionary ``MIGRATIONS``: from an old id to a function
@@ -427,7 +427,7 @@ def _migrate(identifier: str, fields: Mapping[str, Any], versions: str) -> tuple
     return kind, fields
 
 
-def _locate(identifier: str, versions: str) -> tuple[str, str]:
+def _locate(identifier: str, versions: str = "") -> tuple[str, str]:
     """Module and class of a type id. Only modules of leanrec and of packages that register models are ever imported."""
     name = identifier.partition("/")[0]
     if ":" in name:

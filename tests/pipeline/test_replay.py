@@ -1,5 +1,6 @@
 """Replay of an event store into a pipeline."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,15 @@ def test_a_fit_with_a_log_includes_its_events(dataset: Dataset, tmp_path: Path) 
         assert replay_log(pipeline, log).applied == 0
     assert pipeline.n_users == 61
     assert np.isfinite(pipeline.model.score(dataset.queries())).all()
+
+
+@pytest.mark.parametrize("name", ["ease", "item_knn"])
+def test_a_log_without_items_needs_no_item_table(dataset: Dataset, tmp_path: Path, name: str) -> None:
+    pipeline = fit(name, dataclasses.replace(dataset, item_table=None))
+    with SQLiteEventStore(tmp_path / "events.db") as log:
+        assert replay_log(pipeline, log) == ReplayResult(0)
+        log.add_items({900: {}})
+        assert replay_log(pipeline, log).n_items == 0
 
 
 def test_only_the_items_that_do_not_fit_are_skipped(dataset: Dataset, tmp_path: Path) -> None:

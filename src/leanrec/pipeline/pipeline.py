@@ -383,6 +383,8 @@ class Pipeline:
                 it. If it raises, nothing has changed.
         """
         values = ids.tolist() if isinstance(ids, np.ndarray) else list(ids)
+        if not values:
+            return AddItemsResult()
         with self._adding_items:
             snapshot, n_fitted = self._snapshot, len(self._fitted.catalog)
             catalog = snapshot.catalog
