@@ -465,10 +465,10 @@ def test_invalid_arguments_are_refused_before_any_fit(parts: Split, data: Datase
         Search(seconds="10")
     with pytest.raises(SettingError, match="seconds must be a positive number"):
         Search(seconds=0)
-    with pytest.raises(DataError, match="validation part must hold at least one relevant item"):
+    with pytest.raises(DataError, match="valid part of the split .* must hold at least one relevant item"):
         tune(Noisy(), data, split=split(data, "leave-one-out", valid=0))
     unrated = dataclasses.replace(parts, valid=dataclasses.replace(parts.valid, ratings=None))
-    with pytest.raises(DataError, match="validation part must hold at least one relevant item"):
+    with pytest.raises(DataError, match="validation part has no ratings to predict"):
         tune(RatingMF(), data, split=unrated, metric="rmse")
     assert FITS == []
 
