@@ -124,7 +124,7 @@ def _randomized_svd(X: CSR, n_components: int, n_iter: int, rng: np.random.Gener
     basis, triangle = np.linalg.qr(Xt @ Q)
     rotation, singular, _ = np.linalg.svd(triangle)
     V = np.ascontiguousarray(basis @ rotation[:, :n_components], dtype=np.float32)
-    # Rounding errors are no knowledge: neither of an item that nobody touched, nor beyond the rank of the data.
+    # Rounding errors are no knowledge: neither of an item without interactions, nor beyond the rank of the data.
     V[np.diff(Xt.indptr) == 0] = 0
     V[:, singular[:n_components] <= _RANK_TOLERANCE * singular.max(initial=0)] = 0
     return V
