@@ -31,7 +31,11 @@ class Fixed:
 
     def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
         scores = np.tile(self.row, (len(queries), 1))
-        return scores if items is None else np.take_along_axis(scores, np.broadcast_to(items, (len(scores), items.shape[-1])), 1)
+        return (
+            scores
+            if items is None
+            else np.take_along_axis(scores, np.broadcast_to(items, (len(scores), items.shape[-1])), 1)
+        )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -61,7 +65,9 @@ def rank_slowly(row: list[float], preferred: list[float], listable: list[int], k
 @pytest.mark.parametrize("context", [Context(), Context(exclude_seen=False), Context(deny=np.array([0, 3], np.int32))])
 @pytest.mark.parametrize("k", [1, 4, N, N + 3])
 @pytest.mark.parametrize("block", [2**26, 16 * N * 3])
-def test_the_fallback_orders_equal_scores(context: Context, k: int, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_fallback_orders_equal_scores(
+    context: Context, k: int, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(ties, "_BLOCK_BYTES", block)
     rng = np.random.default_rng(k)
     table = rng.integers(-1, 3, (40, N)).astype(np.float32)

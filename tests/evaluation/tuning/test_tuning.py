@@ -406,6 +406,14 @@ def test_duplicates_are_not_fitted_and_exhaust_a_small_space(parts: Split, data:
     assert all("the same settings as trial" in trial.reason for trial in duplicates)
 
 
+def test_a_value_that_never_differs_is_told(parts: Split, data: Dataset) -> None:
+    # All events have the weight 1, so both ways to count are one.
+    space = {"count": "users,weights", "half_life": "0"}
+    found = tune("popularity", data, space=space, search=Search(trials=6), split=parts)
+    assert sum(trial.status == "completed" for trial in found.trials) == 2
+    assert any(note.startswith("All 2 trials have the same value") for note in found.notes)
+
+
 def test_errors_are_minimized(parts: Split, data: Dataset) -> None:
     space = {"l2": "0.1..1000:log", "embedding_dim": "2", "n_iter": "3"}
     found = tune(RatingMF(), data, space=space, search=Search(trials=6), metric="rmse", split=parts)

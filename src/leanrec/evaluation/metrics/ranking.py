@@ -82,7 +82,9 @@ def match_ground_truth(items: Int32Array, ground_truth: CSR) -> Relevance:
         ground_truth = ground_truth.sorted_indices()
     twice = find_repeat(ground_truth)
     if twice is not None:
-        raise DataError(f"The ground truth must not contain an item twice. Row {twice} does: call sum_duplicates() first.")
+        raise DataError(
+            f"The ground truth must not contain an item twice. Row {twice} does: call sum_duplicates() first."
+        )
     keys, rows = pair_keys(ground_truth), np.arange(len(items), dtype=np.int64)[:, None]
     wanted = np.where(items < 0, -1, rows * ground_truth.shape[1] + items)
     at = np.searchsorted(keys, wanted)

@@ -387,6 +387,11 @@ def _list_notes(runner: _TrialRunner, trials: tuple[Trial, ...], default: Any, s
         notes.append(
             f"The selection bias is estimated from the {len(runner.scores)} of {n_completed} trials of this session."
         )
+    if len(runner.scores) > 1 and len({scores.mean for scores in runner.scores.values()}) == 1:
+        notes.append(
+            f"All {len(runner.scores)} trials have the same value, so the search cannot choose between them, and the first "
+            "settings are kept. Hold out more, or tune another metric."
+        )
     if len(runner.queries) < 2 * _MIN_SAMPLE:
         notes.append(f"Validation holds {len(runner.queries)} queries, too few to distinguish similar settings.")
     if trials and trials[0].n_epochs:
