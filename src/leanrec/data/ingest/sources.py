@@ -17,7 +17,13 @@ from leanrec.data.engine import SqlEngine, quote_literal, quote_path
 from leanrec.data.ingest.forms.archives import UnpackedFile, unpack_file
 from leanrec.data.ingest.forms.folders import FoundFile, find_files
 from leanrec.data.ingest.forms.formats import FileHead, detect_format, read_head
-from leanrec.data.ingest.forms.json_text import clean_lines, convert_literals, drop_byte_order_mark, json_scan
+from leanrec.data.ingest.forms.json_text import (
+    clean_lines,
+    convert_literals,
+    drop_byte_order_mark,
+    json_scan,
+    unwrap_array,
+)
 from leanrec.data.ingest.forms.lines import open_lines
 from leanrec.data.ingest.forms.nested import is_nested
 from leanrec.data.ingest.forms.tables import open_arrow, write_avro_lines
@@ -257,6 +263,9 @@ class _FileReader:
             notes = (f"{label} has lines of Python dictionaries, not JSON; they were converted.",)
         elif head.data.startswith(b"\xef\xbb\xbf"):
             path = drop_byte_order_mark(self.engine, path)
+        if form in {"json", "json objects"} and (array := unwrap_array(self.engine, path, head.data)) is not None:
+            path, form = array, "json array"
+            notes = (f"{label} is one object around a list; each element of the list was read as one row.",)
         layout = "json" if form == "python" else form
         scan = json_scan(path, layout)
         types = _column_types(self.engine, scan, label)
@@ -285,6 +294,8 @@ class _FileReader:
         notes = []
         if file.ignored:
             notes.append(f"{label}: the first column has no name and counts the rows; it was ignored.")
+        if file.comments:
+            notes.append(f"{label}: comments before the first row were skipped, {file.comments} in number.")
         if file.header and self.positions:
             notes.append(f"{label}: the first line has names ({', '.join(file.first[:6])}) and was not read as a row.")
         if file.header and self.names is not None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from leanrec.data.ingest.forms import json_text
 from leanrec.data.ingest.forms.json_text import find_json_layout
 from leanrec.data.ingest.ingest import ingest
 from leanrec.errors import DataError
@@ -75,3 +76,23 @@ def test_a_value_of_another_type_is_no_broken_line(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     path.write_text('{"user": 1, "item": 2}\n' * 30_000 + '{"user": "x", "item": 3}\n')
     assert ingest(path).report.rows_read == 30_001
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_a_large_object_around_a_list_is_read_in_pieces(
+    indent: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(json_text, "_MAX_LINE", 10)
+    text = json.dumps({"status": "ok", "count": 20, "data": ROWS, "next": None}, indent=indent)
+    (tmp_path / "log.json").write_text(text)
+    data, report = ingest(tmp_path / "log.json")
+    assert (len(data.events), len(data.items)) == (20, 20)
+    assert any("one object around a list" in note for note in report.warnings)
+
+
+def test_lines_of_objects_with_lists_are_no_wrapper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_text, "_MAX_LINE", 10)
+    lines = "".join(json.dumps({"session": i, "events": [{"item": i, "ts": 1_600_000_000}]}) + "\n" for i in range(5))
+    (tmp_path / "log.json").write_text(lines)
+    data, _ = ingest(tmp_path / "log.json")
+    assert (len(data.events), len(data.users)) == (5, 5)

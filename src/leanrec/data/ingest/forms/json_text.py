@@ -15,7 +15,15 @@ from leanrec.data.ingest.rejects import UNREADABLE
 from leanrec.data.ingest.text_files import line_scan
 from leanrec.errors import SourceError
 
-__all__ = ["LENIENT", "clean_lines", "convert_literals", "drop_byte_order_mark", "find_json_layout", "json_scan"]
+__all__ = [
+    "LENIENT",
+    "clean_lines",
+    "convert_literals",
+    "drop_byte_order_mark",
+    "find_json_layout",
+    "json_scan",
+    "unwrap_array",
+]
 
 LENIENT = ", ignore_errors = true"
 """Option of a scan of JSON lines that makes a row of missing values from a broken line."""
@@ -25,6 +33,10 @@ _MARK = b"\xef\xbb\xbf"
 _BUFFER = 16_000_000
 _MAX_LINE = 16_000_000
 _MAX_TEXT = 100_000
+_TAIL = 65_536
+_FIELD = rb'"[^"\\]*"\s*:\s*(?:"[^"\\]*"|[-+.\w]+)'
+_WRAPPER = re.compile(rb"\s*\{\s*(?:" + _FIELD + rb'\s*,\s*)*"[^"\\]*"\s*:\s*(?P<array>\[)\s*\{')
+_WRAPPER_END = re.compile(rb"\](?:\s*,\s*" + _FIELD + rb")*\s*\}\s*\Z")
 _LAYOUTS = {"json": "newline_delimited", "json array": "array", "json objects": "unstructured"}
 
 
@@ -68,6 +80,40 @@ def drop_byte_order_mark(engine: SqlEngine, path: Path) -> Path:
     with cast("BinaryIO", gzip.open(path)) if packed else path.open("rb") as source, target.open("wb") as copy:
         copy.write(source.read(_BLOCK).removeprefix(_MARK))
         engine.copy_stream(source, copy, str(path))
+    return target
+
+
+def unwrap_array(engine: SqlEngine, path: Path, head: bytes) -> Path | None:
+    """Return a copy of the array in a large file that is one object around it: ``{"count": 3, "data": [{…}, …]}``.
+
+    None for a small file, which DuckDB reads as one object, and for a file of several objects. Fields beside the array must
+    be plain values, and are left out. Cost: two passes over the bytes.
+    """
+    begin = _WRAPPER.match(head)
+    size = path.stat().st_size
+    if begin is None or path.suffix.lower() in {".gz", ".zst"} or size < _MAX_LINE:
+        return None
+    with path.open("rb") as source:
+        source.seek(max(0, size - _TAIL))
+        tail = source.read()
+        end = _WRAPPER_END.search(tail)
+        if end is None:
+            return None
+        source.seek(0)
+        before = b""
+        while data := source.read(_BLOCK):
+            # Another object at the begin of a line: the file has several.
+            if b"\n{" in before[-1:] + data:
+                return None
+            before = data
+        source.seek(begin.start("array"))
+        target = engine.new_path(path.name)
+        length = size - len(tail) + end.start() + 1 - begin.start("array")
+        with target.open("wb") as copy:
+            while length and (data := source.read(min(_BLOCK, length))):
+                engine.check_disk(len(data), str(path))
+                copy.write(data)
+                length -= len(data)
     return target
 
 
