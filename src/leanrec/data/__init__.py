@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from leanrec._lazy import export_lazily
 
 if TYPE_CHECKING:
+    from leanrec.data.conventions import LogConventions as LogConventions
     from leanrec.data.dataset import Dataset as Dataset
     from leanrec.data.dataset import DatasetShape as DatasetShape
     from leanrec.data.datasets.bundled import (
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from leanrec.data.datasets.bundled import (
         sample_path as sample_path,
     )
+    from leanrec.data.datasets.known import KnownDataset as KnownDataset
+    from leanrec.data.datasets.known import list_known as list_known
     from leanrec.data.datasets.simulation import Simulation as Simulation
     from leanrec.data.datasets.simulation import TruePreferences as TruePreferences
     from leanrec.data.ingest.cleaning import CleaningRules as CleaningRules
@@ -41,8 +44,10 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = export_lazily(
     __name__,
     {
+        "conventions": ["LogConventions"],
         "dataset": ["Dataset", "DatasetShape"],
         "datasets.bundled": ["find_data", "load_sample", "sample_items", "sample_path"],
+        "datasets.known": ["KnownDataset", "list_known"],
         "datasets.simulation": ["Simulation", "TruePreferences"],
         "ingest.cleaning": ["CleaningRules"],
         "ingest.ingest": ["IngestResult", "ingest", "open_dataset"],

@@ -57,7 +57,7 @@ class EvidenceWeights:
     positive_from: float | None = None
 
     @classmethod
-    def from_events(cls, events: Events, conventions: LogConventions = LogConventions()) -> "EvidenceWeights":  # noqa: B008 - frozen
+    def from_events(cls, events: Events, conventions: LogConventions = LogConventions()) -> "EvidenceWeights":
         """Weights for later events. O(E).
 
         Args:
@@ -79,7 +79,7 @@ class EvidenceWeights:
     @functools.cached_property
     def _by_plain_name(self) -> Mapping[str, float]:
         """Weights by normalized name, earlier types first: ``Purchase`` is the ``purchase`` of the log."""
-        return {normalize_name(name): weight for name, weight in reversed(self.event_types.items())}
+        return {normalize_name(name): weight for name, weight in reversed(list(self.event_types.items()))}
 
     def weight(self, event_type: str | None = None, rating: float | None = None) -> float:
         """Weight of one event.

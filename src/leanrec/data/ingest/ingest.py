@@ -323,8 +323,8 @@ def _make_task(
 
 
 def _apply_known(
-    known: KnownDataset, source: Source, cleaning: CleaningRules, columns: Mapping[str, str], given: Mapping[str, Any]
-) -> tuple[Source, CleaningRules, dict[str, str], dict[str, Any]]:
+    known: KnownDataset, source: Source, cleaning: CleaningRules, columns: Mapping[str, str | None], given: Mapping[str, Any]
+) -> tuple[Source, CleaningRules, Mapping[str, str | None], dict[str, Any]]:
     """Return source, cleaning, columns and other arguments, with what the declaration says where nothing is given."""
     if not isinstance(source, str | Path):
         raise SettingError(f"known_as needs a folder or a file. Got {describe_source(source)}.")
@@ -580,11 +580,12 @@ def _list_warnings(
     if later := find_later_types(list(log.event_types), task.event_weights):
         names = ", ".join(f"{name} {weight:g}" for name, weight in later.items())
         yield f"No event of the log has the type of these weights, which are kept for later events: {names}."
-    if note := describe_spared_bots(log, task.cleaning):
-        yield note
-    for counted, ids in ((counter.of_user, data.users), (counter.of_item, data.items)):
-        if note := describe_largest(counted, ids):
-            yield note
+    shares = (
+        describe_spared_bots(log, task.cleaning),
+        describe_largest(counter.of_user, data.users),
+        describe_largest(counter.of_item, data.items),
+    )
+    yield from filter(None, shares)
     if note := global_rules_note(counts):
         yield note
     if log.unknown_types:
@@ -627,7 +628,8 @@ def _advise(engine: SqlEngine, read: _ReadLog, counts: Mapping[str, int]) -> str
     advice = f"A field that was rejected for this reason holds {find_example(engine, read.staged, worst)!r}. "
     advice += "Name the right column, or correct the values."
     if worst.startswith("time"):
-        advice += f' Times are understood as {FORMS}. For another format pass time_format, such as "%d-%b-%y".'
+        advice += f' Times are understood as {FORMS}. For another format pass time_format, such as "%d-%b-%y"; '
+        advice += 'if the column is no time, pass columns={"time": None}.'
     return advice
 
 
