@@ -151,6 +151,22 @@ def test_an_index_without_a_name_is_ignored_and_told(tmp_path: Path) -> None:
     assert ingest(tmp_path / "log.parquet").data.users.ids.tolist() == ["b"]
 
 
+@pytest.mark.parametrize(
+    ("text", "users"),
+    [
+        ("% bip posweighted\n% 3 2 3\n1 10 3 881250949\n2 11 4 881250950\n1 12 3 881250951\n", [1, 2]),
+        ("# A network\n# user\titem\n1\t2\n1\t3\n2\t3\n", [1, 2]),
+        ("#user,item\na,x\nb,y\n", ["a", "b"]),
+        ("# written by a program\nuser,item\na,x\nb,y\n", ["a", "b"]),
+        ("#cats,x\n#dogs,y\n", ["#cats", "#dogs"]),
+        ("#cats,x\nbirds,y\n#dogs,y\n", ["#cats", "birds", "#dogs"]),
+    ],
+)
+def test_comments_before_the_first_line_are_no_rows(tmp_path: Path, text: str, users: list[Any]) -> None:
+    path = write(tmp_path / "log.txt", text, "utf-8")
+    assert sorted(ingest(path, columns={"user": "1", "item": "2"}).data.users.ids.tolist()) == sorted(users)
+
+
 def test_quotes_in_tabbed_text_are_letters(tmp_path: Path) -> None:
     lines = [f"u{i % 5}\t{name}\t{i}" for i, name in enumerate(['"weird al" yankovic', "die Ärzte", 'say "x"'] * 10)]
     path = write(tmp_path / "plays.tsv", "\n".join(lines) + "\n", "utf-8")

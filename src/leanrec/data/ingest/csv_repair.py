@@ -168,7 +168,7 @@ def _verify_part(engine: SqlEngine, part: SourcePart, rows: int) -> SourcePart:
 
 def _is_plausible(engine: SqlEngine, file: DelimitedFile, records: int) -> bool:
     """Whether a file that was read without errors was read as intended: every line is a record, or is inside quotes."""
-    expected = records + file.header
+    expected = records + file.header + file.comments
     if file.path.suffix.lower() == ".zst":
         # The scan skips lines that are not UTF-8, so that there are too few.
         scan = line_scan(file.path, file.buffer)
@@ -394,7 +394,7 @@ def repair_part(engine: SqlEngine, part: SourcePart, note: str = "") -> SourcePa
         "escape = '\"', columns = {'line': 'BIGINT', 'reason': 'VARCHAR', 'csv_line': 'VARCHAR'})",
         part.label,
     )
-    repaired = dataclasses.replace(file, path=good, header=False, rejects=f"{file.rejects}_repaired")
+    repaired = dataclasses.replace(file, path=good, header=False, comments=0, rejects=f"{file.rejects}_repaired")
     notes = (*part.notes, *(f"{part.label}: {each}" for each in (note, *counts.to_notes()) if each))
     return dataclasses.replace(part, scan=repaired.scan(), rejected=table, notes=notes)
 
@@ -449,7 +449,7 @@ def _write_repaired(engine: SqlEngine, file: DelimitedFile, records: BinaryIO, r
     counts, out, pattern = _RepairCounts(), csv.writer(rejected), _RecordPattern.from_file(file)
     is_western = _survey_encoding(engine, file).is_western
     lines = _split_records(_read_lines(engine, file), pattern)
-    if file.header:
+    for _ in range(file.comments + file.header):
         next(lines, None)
     for number, text, is_record in lines:
         line, reason = text, "" if is_record else UNREADABLE

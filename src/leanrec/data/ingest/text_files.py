@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from leanrec.data.engine import SqlEngine, quote_identifier, quote_literal, quote_path
-from leanrec.data.ingest.forms.delimiters import BLANKS, find_layout, split_records
+from leanrec.data.ingest.forms.delimiters import BLANKS, count_comments, find_layout, split_records
 from leanrec.data.ingest.forms.headers import find_index_column, name_columns, score_header
 from leanrec.errors import SettingError, SourceError
 
@@ -122,6 +122,7 @@ class DelimitedFile:
         partitions: columns with one value for the whole file, from the names of its folders.
         score: how much speaks for names (above 0) or for data (below 0) in the first line.
         first: cells of the first line.
+        comments: number of lines before the first one, which are comments.
     """
 
     path: Path
@@ -135,6 +136,7 @@ class DelimitedFile:
     partitions: Mapping[str, str | None] = dataclasses.field(default_factory=dict)
     score: int = 0
     first: tuple[str, ...] = ()
+    comments: int = 0
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -152,13 +154,20 @@ class DelimitedFile:
         return self._select(f"read_csv({quote_path(self.path)}, {options}, ignore_errors = true, strict_mode = false)")
 
     def _select(self, scan: str) -> str:
-        return extend_scan(scan, self.ignored, {name: "NULL::VARCHAR" if value is None else quote_literal(value) for name, value in self.partitions.items()})
+        return extend_scan(
+            scan,
+            self.ignored,
+            {
+                name: "NULL::VARCHAR" if value is None else quote_literal(value)
+                for name, value in self.partitions.items()
+            },
+        )
 
     def _options(self, buffer: int) -> str:
         columns = ", ".join(f"{quote_literal(each)}: 'VARCHAR'" for each in self.names)
         return (
             f"auto_detect = false, hive_partitioning = false, delim = {quote_literal(self.delimiter)}, quote = {quote_literal(self.quote)}, "
-            f"escape = {quote_literal(self.quote)}, header = {str(self.header).lower()}, buffer_size = {buffer}, "
+            f"escape = {quote_literal(self.quote)}, header = {str(self.header).lower()}, skip = {self.comments}, buffer_size = {buffer}, "
             f"columns = {{{columns}}}"
         )
 
@@ -203,13 +212,18 @@ def open_delimited(
     plain = path.with_suffix("") if path.suffix.lower() in PACKED else path
     # A table beside the log may have another delimiter than the given one.
     given = engine.delimiter if engine.delimiter and any(engine.delimiter in line for line in lines) else None
-    layout = find_layout(lines, plain.suffix.lower(), given)
-    records = [record for record in split_records(lines, layout) if record]
+    comments = count_comments(lines)
+    layout = find_layout(lines[comments:], plain.suffix.lower(), given)
+    records = [record for record in split_records(lines[comments:], layout) if record]
     cells, rows = records[0], records[1:]
     columns = max(layout.columns, 1) if layout.share > _AGREEMENT and len(rows) else len(cells)
     score = score_header(cells, rows)
     if score > 0 and columns != len(cells) + 1:
         columns = len(cells)
+    if comments and score <= 0 and names is None:
+        # Names may be in a comment.
+        last = next(iter(split_records([lines[comments - 1].lstrip("#% ")], layout)), [])
+        names = last if len(last) == columns and score_header(last, records) > 0 else None
     header = score > 0 or (score == 0 and not positions and names is None)
     if header:
         _check_header_encoding(head, label)
@@ -220,7 +234,8 @@ def open_delimited(
     ignored = (found[0],) if header and not positions and names is None and find_index_column(cells, rows) else ()
     has_blanks = layout.delimiter == BLANKS and not layout.quote
     if has_blanks or len(layout.delimiter.encode()) > _MAX_DELIMITER:
-        path = _copy_with_delimiter(engine, path, layout.delimiter, buffer)
+        path = _copy_with_delimiter(engine, path, layout.delimiter, buffer, comments)
+        comments = 0
         layout = dataclasses.replace(layout, delimiter=_STANDIN)
     return DelimitedFile(
         path,
@@ -229,11 +244,11 @@ def open_delimited(
         header,
         buffer,
         rejects,
-        layout.quote,
-        ignored,
-        {},
-        score,
-        tuple(records[0]),
+        quote=layout.quote,
+        ignored=ignored,
+        score=score,
+        first=tuple(records[0]),
+        comments=comments,
     )
 
 
@@ -256,14 +271,14 @@ def _fit_header(cells: list[str], rows: Sequence[Sequence[str]], columns: int) -
     return [*cells, ""] if at_end else ["", *cells]
 
 
-def _copy_with_delimiter(engine: SqlEngine, path: Path, delimiter: str, buffer: int) -> Path:
-    """Return a copy with a delimiter that DuckDB reads. Cost: O(bytes) time and disk."""
+def _copy_with_delimiter(engine: SqlEngine, path: Path, delimiter: str, buffer: int, skip: int) -> Path:
+    """Return a copy without the first lines, with a delimiter that DuckDB reads. Cost: O(bytes) time and disk."""
     target = engine.new_path(f"{path.name.removesuffix(path.suffix) if path.suffix in PACKED else path.name}")
     line = f"replace(line, {quote_literal(delimiter)}, '{_STANDIN}')"
     if delimiter == BLANKS:
         line = f"regexp_replace(trim(line, ' \t'), '[ \t]+', '{_STANDIN}', 'g')"
     engine.execute(
-        f"COPY (SELECT {line} FROM {line_scan(path, buffer)}) TO {quote_literal(target)} "
+        f"COPY (SELECT {line} FROM {line_scan(path, buffer)} OFFSET {skip}) TO {quote_literal(target)} "
         "(FORMAT csv, HEADER false, QUOTE '', ESCAPE '', DELIM '\x1d')",
         str(path),
     )

@@ -10,7 +10,7 @@ import dataclasses
 import re
 from collections.abc import Sequence
 
-__all__ = ["BLANKS", "FieldLayout", "find_layout", "split_records"]
+__all__ = ["BLANKS", "FieldLayout", "count_comments", "find_layout", "split_records"]
 
 BLANKS = " "
 """Delimiter that means any number of blanks and tabs; one blank, as R writes it, where fields are quoted."""
@@ -41,6 +41,14 @@ class FieldLayout:
     columns: int
     share: float
     quote: str = '"'
+
+
+def count_comments(lines: Sequence[str]) -> int:
+    """Return the number of comments before the first record: lines that begin with ``%`` or ``#`` before lines that do not."""
+    first = next((i for i, line in enumerate(lines) if line.strip() and line[0] not in "%#"), 0)
+    if not first or any(line[:1] in {"%", "#"} for line in lines[first:]):
+        return 0
+    return first
 
 
 def find_layout(lines: Sequence[str], suffix: str = "", given: str | None = None) -> FieldLayout:
