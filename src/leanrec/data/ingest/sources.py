@@ -256,7 +256,8 @@ class _FileReader:
         return SourcePart(label, extend_scan(scan, index, {}), types, "parquet", notes=notes)
 
     def _open_json(self, head: FileHead, form: str, label: str, name: str) -> SourcePart:
-        path, rejected, notes = head.path, "", ()
+        path, rejected = head.path, ""
+        notes: tuple[str, ...] = ()
         if form == "python":
             rejected = f"{name}_rejects"
             path = convert_literals(self.engine, path, rejected)
