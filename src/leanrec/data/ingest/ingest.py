@@ -301,7 +301,9 @@ def _make_task(
 ) -> _IngestTask:
     """Return the checked arguments, completed by the declaration of a known data set."""
     given = {**others, "delimiter": delimiter, "names": names, "item_names": item_names, "user_names": user_names}
-    is_open = not columns and all(given[name] is None for name in (*_READING, "items", "users", "item_links", "user_links"))
+    is_open = not columns and all(
+        given[name] is None for name in (*_READING, "items", "users", "item_links", "user_links")
+    )
     known, note = None, ""
     if known_as is not None:
         known = None if str(known_as) == "none" else find_known(known_as)
@@ -323,7 +325,11 @@ def _make_task(
 
 
 def _apply_known(
-    known: KnownDataset, source: Source, cleaning: CleaningRules, columns: Mapping[str, str | None], given: Mapping[str, Any]
+    known: KnownDataset,
+    source: Source,
+    cleaning: CleaningRules,
+    columns: Mapping[str, str | None],
+    given: Mapping[str, Any],
 ) -> tuple[Source, CleaningRules, Mapping[str, str | None], dict[str, Any]]:
     """Return source, cleaning, columns and other arguments, with what the declaration says where nothing is given."""
     if not isinstance(source, str | Path):
@@ -336,7 +342,12 @@ def _apply_known(
     cleaning = dataclasses.replace(cleaning, **{name: rules[name] for name in rules if getattr(cleaning, name) is None})
     if unknown := sorted(declared.keys() - given.keys()):
         raise SettingError(f"The settings of {known.name} must be arguments of ingest. Got {unknown[0]!r}.")
-    return source, cleaning, columns, {name: declared.get(name) if value is None else value for name, value in given.items()}
+    return (
+        source,
+        cleaning,
+        columns,
+        {name: declared.get(name) if value is None else value for name, value in given.items()},
+    )
 
 
 def is_dataset(source: Source) -> bool:
@@ -356,7 +367,9 @@ def _sibling_folder(target: Path) -> Iterator[Path]:
             target.parent.mkdir(parents=True, exist_ok=True)
             folder = stack.enter_context(make_scratch(f".{target.name}-events-", target.parent))
         except OSError as error:
-            raise ArtifactError(f"Cannot write {target}: {error.strerror or error}. Nothing was changed there.") from error
+            raise ArtifactError(
+                f"Cannot write {target}: {error.strerror or error}. Nothing was changed there."
+            ) from error
         yield folder
 
 
@@ -411,9 +424,10 @@ class _ReadLog:
 def _run_ingest(task: _IngestTask, folder: Path | None) -> IngestResult:
     began = time.perf_counter()
     task, settled = task.settle(), task.conventions
-    with open_engine(
-        task.run, encoding=task.encoding, delimiter=task.delimiter, names=task.names
-    ) as engine, _show_progress(task.run) as show:
+    with (
+        open_engine(task.run, encoding=task.encoding, delimiter=task.delimiter, names=task.names) as engine,
+        _show_progress(task.run) as show,
+    ):
         engine.allow_rejects = task.allow_rejects
         show(f"Opening {describe_source(task.source)}")
         if task.known_note:
@@ -490,7 +504,9 @@ def _index_log(
         log, reason, rows, positive_from=task.positive_from, has_clock=has_clock, run=task.run, folder=folder
     )
     loaded = (tables.loaded_users, tables.loaded_items)
-    rating_range = task.cleaning.rating_range or (min(counter.ratings), max(counter.ratings)) if counter.ratings else None
+    rating_range = (
+        task.cleaning.rating_range or (min(counter.ratings), max(counter.ratings)) if counter.ratings else None
+    )
     data = build_dataset(engine, events, rows, rating_range, loaded, numbers, describe_source(task.source))
     data = dataclasses.replace(data, conventions=_settle_conventions(task, read, log))
     if not has_clock and data.time_kind is TimeKind.TIMESTAMP:

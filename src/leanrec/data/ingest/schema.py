@@ -146,6 +146,13 @@ class LogSchema:
     columns: tuple[ColumnRoles, ...]
     warnings: tuple[str, ...]
 
+    def leave_out_content(self) -> "LogSchema":
+        """Return the schema without columns that describe items, for a log with an item table."""
+        names = dict.fromkeys(name for cols in self.columns for name in cols.content)
+        told = (f"Not used: {', '.join(names)} (columns of the log about items; the item table describes them).",)
+        columns = tuple(dataclasses.replace(cols, content=()) for cols in self.columns)
+        return dataclasses.replace(self, columns=columns, warnings=self.warnings + told) if names else self
+
     def rename_column(self, role: str, old: str, new: str) -> "LogSchema":
         """Return the schema with another column for a role, in the tables that use ``old`` and have ``new``."""
         columns = tuple(

@@ -310,6 +310,8 @@ def choose_ids(
     ``asin`` and ``parent_asin`` both name items; the item table decides which of them is the id. Columns that are given stay.
     Cost: one scan of a table that leaves a choice.
     """
+    if tables.items is not None:
+        schema = schema.leave_out_content()
     for role, side in (("item", tables.items), ("user", tables.users)):
         if side is None:
             continue

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from leanrec.data.engine import SqlEngine, quote_identifier, quote_literal
-from leanrec.data.ingest.meaning.time_text import parse_text, parse_with
+from leanrec.data.ingest.meaning.time_text import NOTATIONS, ZONED, is_plain, parse_text, parse_with
 from leanrec.data.ingest.sources import SourcePart
 from leanrec.errors import DataError, SettingError, SourceError
 
@@ -221,12 +221,12 @@ def find_time_format(
     seconds = common.to_seconds("x", "VARCHAR", is_order=False)
     odd = [column for column in found if not _has_timestamps(engine, column, seconds)]
     if not odd:
-        return common
+        return TimeFormat(_find_notations(engine, found))
     if all(_fits_formats(engine, column, _COMPACT, most=True) for column in odd):
         return TimeFormat(_COMPACT, only=True)
     odd = [column for column in odd if _fits_formats(engine, column, (*_DAY_FIRST, *_MONTH_FIRST), most=False)]
     if not odd:
-        return common
+        return TimeFormat(_find_notations(engine, found))
     formats = _find_date_order(engine, odd)
     # Formats that fit the first values come first: each format that does not fit costs time.
     counts = ", ".join(
@@ -235,6 +235,21 @@ def find_time_format(
     )
     fitting = engine.fetch_rows(f"SELECT {counts} FROM ({odd[0].values} LIMIT {_SAMPLE})", odd[0].label)[0]
     return TimeFormat(tuple(sorted(formats, key=lambda each: -(fitting[formats.index(each)] or 0))))
+
+
+def _find_notations(engine: SqlEngine, found: Sequence[_TimeColumn]) -> tuple[str, ...]:
+    """Return the formats of the first values that are no plain ISO times, most frequent first: they are fast then."""
+    formats = (*NOTATIONS, *ZONED)
+    tests = ", ".join(
+        f"count_if(epoch({parse_with('x', (each,))}) BETWEEN {FIRST_TIMESTAMP} AND {_LAST_TIMESTAMP})"
+        for each in formats
+    )
+    counts: dict[str, int] = {}
+    for column in found:
+        sample = f"SELECT x FROM ({column.values}) WHERE n_time IS NULL LIMIT {_SAMPLE}"
+        row = engine.fetch_rows(f"SELECT {tests} FROM ({sample}) WHERE NOT {is_plain('x')}", column.label)[0]
+        counts |= {each: counts.get(each, 0) + (n or 0) for each, n in zip(formats, row, strict=True)}
+    return tuple(sorted((each for each in counts if counts[each]), key=lambda each: -counts[each]))
 
 
 def find_fractions(

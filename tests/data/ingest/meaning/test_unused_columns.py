@@ -21,10 +21,7 @@ def test_every_column_that_is_not_used_is_told() -> None:
         'Not used: shop (numbers from 1 to 9; as the weight: columns={"weight": "shop"}, about the item columns={"content": "shop"}).',
         'Not used: note (texts such as \'one\'; about the item: columns={"content": "note"}).',
         "Not used: empty (no values in the first rows).",
-        (
-            'Not used: device (1 different texts such as \'web\'; as the event type: columns={"event_type": "device"}, about the item '
-            'columns={"content": "device"}).'
-        ),
+        'Not used: device (only \'web\'; about the item: columns={"content": "device"}).',
     ]
 
 

@@ -58,6 +58,8 @@ def _describe_columns(engine: SqlEngine, part: SourcePart, names: Sequence[str])
             )
         elif dates >= 0.9 * n:
             what, role = f"dates such as {shown}", "time"
+        elif distinct == 1:
+            what, role = f"only {shown!r}", "content"
         elif distinct <= _FEW and distinct * 2 <= n:
             what, role = f"{distinct} different texts such as {shown!r}", "event_type"
         else:
