@@ -81,7 +81,9 @@ def test_held_out_files_are_read_by_what_the_log_settled(run: Any, tmp_path: Pat
     )
     test.write_text("who,item,what,when\n" + "".join(f"{u},B00005N5PF,Purchase,05/04/2024\n" for u in range(20)))
     words = ("-c", "user=who", "-c", "event_type=what", "--event-weight", "view=1", "--event-weight", "purchase=4")
-    code, out, err = run("evaluate", train, "--test", test, *words, "-m", "popularity", "--until", "2024-04-01", "--json")
+    code, out, err = run(
+        "evaluate", train, "--test", test, *words, "-m", "popularity", "--until", "2024-04-01", "--json"
+    )
     assert code == 0, err
     assert json.loads(out)["models"]["popularity"]["n_queries"] == 20
     prepared = tmp_path / "prepared"

@@ -22,7 +22,9 @@ def pipeline(dataset: Dataset) -> Pipeline:
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "csv"])
-def test_each_user_has_the_list_of_a_single_request(pipeline: Pipeline, dataset: Dataset, tmp_path: Path, suffix: str) -> None:
+def test_each_user_has_the_list_of_a_single_request(
+    pipeline: Pipeline, dataset: Dataset, tmp_path: Path, suffix: str
+) -> None:
     written = pipeline.recommend_all(tmp_path / f"lists.{suffix}", n=5, deny=[103])
     rows = pd.read_parquet(written.path) if suffix == "parquet" else pd.read_csv(written.path)
     assert list(rows.columns) == ["user", "rank", "item", "title", "score", "source"]

@@ -180,7 +180,9 @@ def _print_batch(written: "BatchResult", *, as_json: bool) -> None:
         return
     output.print_line(f"{written.rows:,} recommendations for {written.users:,} users in {written.path}")
     if written.from_fallback:
-        output.print_note(f"{written.from_fallback:,} of these users have no usable history; their lists are the fallback's.")
+        output.print_note(
+            f"{written.from_fallback:,} of these users have no usable history; their lists are the fallback's."
+        )
 
 
 def similar(

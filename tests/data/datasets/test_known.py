@@ -72,7 +72,9 @@ FILES: dict[str, dict[str, str]] = {
         "meta_Books.jsonl": things('{{"title": "Thing {i}", "parent_asin": "P{i}", "price": 3.5}}'),
     },
     "amazon-2018": {
-        "reviews_Books.json": lines('{{"reviewerID": "A{u}", "asin": "P{i}", "overall": {r}.0, "unixReviewTime": {t}}}'),
+        "reviews_Books.json": lines(
+            '{{"reviewerID": "A{u}", "asin": "P{i}", "overall": {r}.0, "unixReviewTime": {t}}}'
+        ),
         "meta_Books.json": things('{{"asin": "P{i}", "title": "Thing {i}"}}'),
     },
     "otto": {"otto-recsys-train.jsonl": sessions()},
@@ -82,7 +84,9 @@ FILES: dict[str, dict[str, str]] = {
         + things("N9{i}\tsports\tgolf\tOther news {i}\tText\thttps://x\t[]\t[]"),
     },
     "hm": {
-        "transactions_train.csv": lines("2018-09-{day:02},c{u},011{i},0.05,2", "t_dat,customer_id,article_id,price,sales_channel_id"),
+        "transactions_train.csv": lines(
+            "2018-09-{day:02},c{u},011{i},0.05,2", "t_dat,customer_id,article_id,price,sales_channel_id"
+        ),
         "articles.csv": things("011{i},Shirt {i}", "article_id,prod_name"),
         "customers.csv": people("c{u},2{u}", "customer_id,age"),
     },
@@ -132,7 +136,10 @@ FILES: dict[str, dict[str, str]] = {
         "combined_data_1.txt": blocks(),
         "movie_titles.csv": "\n".join(f"{i + 1},1999,Film {i}" for i in range(8)) + "\n",
     },
-    "goodreads": {"goodreads_interactions.csv": lines("{u},{i},1,{r},0", "user_id,book_id,is_read,rating,is_reviewed") + "1,7,0,0,0\n"},
+    "goodreads": {
+        "goodreads_interactions.csv": lines("{u},{i},1,{r},0", "user_id,book_id,is_read,rating,is_reviewed")
+        + "1,7,0,0,0\n"
+    },
     "kuairec": {
         "big_matrix.csv": lines(
             "{u},{i},3000,6000,2020-07-05 05:27:48.378,20200705,{t}.5,0.{r}",
@@ -177,7 +184,9 @@ def test_each_form_is_read_as_it_means(tmp_path: Path, name: str) -> None:
 
 
 def test_no_ratings_weights_and_kinds_of_the_forms(tmp_path: Path) -> None:
-    folders = {name: tmp_path / name for name in ("anime", "book-crossing", "otto", "steam", "yoochoose", "retailrocket")}
+    folders = {
+        name: tmp_path / name for name in ("anime", "book-crossing", "otto", "steam", "yoochoose", "retailrocket")
+    }
     reports = {}
     for name, folder in folders.items():
         folder.mkdir()
@@ -187,7 +196,10 @@ def test_no_ratings_weights_and_kinds_of_the_forms(tmp_path: Path) -> None:
     assert sum(reports["book-crossing"].ratings.values()) == len(PAIRS)
     weights = {kind: facts["weight"] for kind, facts in reports["otto"].event_types.items()}
     assert weights == {"clicks": 1, "carts": 2, "orders": 3}
-    assert {kind: facts["events"] for kind, facts in reports["steam"].event_types.items()} == {"play": 40, "purchase": 40}
+    assert {kind: facts["events"] for kind, facts in reports["steam"].event_types.items()} == {
+        "play": 40,
+        "purchase": 40,
+    }
     assert reports["yoochoose"].event_types["purchase"]["events"] == 2
     assert reports["retailrocket"].event_types["transaction"]["weight"] == 3
 

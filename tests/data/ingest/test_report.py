@@ -117,7 +117,9 @@ def test_the_summary_tells_columns_rejected_rows_and_unused_columns() -> None:
 
 def test_a_log_of_which_most_rows_cannot_be_used_is_refused_unless_allowed(tmp_path: Path) -> None:
     frame = half_read(every=3)
-    with pytest.raises(DataError, match=r"More than half .* 160 of the 240 rows .* missing item: 160.* allow_rejects=True"):
+    with pytest.raises(
+        DataError, match=r"More than half .* 160 of the 240 rows .* missing item: 160.* allow_rejects=True"
+    ):
         ingest(frame)
     with pytest.raises(DataError, match=r"rows\.csv lists them"):
         ingest(frame, quarantine=tmp_path / "rows.csv")

@@ -554,8 +554,12 @@ def test_repeats_are_told() -> None:
     with pytest.raises(DataError, match=r"4 of 4 held-out pairs .* \(100.0%\) are repeats .* allow_repeats=True"):
         split(repeated, "leave-one-out", valid=0)
     assert split(repeated, "leave-one-out", valid=0, allow_repeats=True).test.ground_truth.nnz == 4
-    mixed_log = log(*((user, (k % 2, 5 + user)[user % 2 and k == 2], EPOCH + k) for user in range(4) for k in range(3)), n_items=9)
-    assert "2 of 4 held-out pairs of user and item (50.0%) are repeats" in split(mixed_log, "leave-one-out", valid=0).note
+    mixed_log = log(
+        *((user, (k % 2, 5 + user)[user % 2 and k == 2], EPOCH + k) for user in range(4) for k in range(3)), n_items=9
+    )
+    assert (
+        "2 of 4 held-out pairs of user and item (50.0%) are repeats" in split(mixed_log, "leave-one-out", valid=0).note
+    )
 
 
 def test_refuses_truth_of_another_shape() -> None:

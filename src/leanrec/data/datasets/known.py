@@ -64,7 +64,13 @@ class KnownDataset:
                 return {kind: paths[0] for kind, paths in found.items() if paths}
         elif paths := _find_files(source, self.log):
             return list(paths) if len(paths) > 1 else paths[0]
-        wanted = self.log.values() if isinstance(self.log, Mapping) else [self.log] if isinstance(self.log, str) else self.log
+        wanted = (
+            self.log.values()
+            if isinstance(self.log, Mapping)
+            else [self.log]
+            if isinstance(self.log, str)
+            else self.log
+        )
         there = ", ".join(sorted(path.name for path in source.iterdir())[:10]) or "nothing"
         raise SourceError(f"{self.name} needs {' or '.join(map(str, wanted))} in {source}. There is: {there}.")
 
@@ -135,7 +141,7 @@ def _read_declarations(path: Path) -> dict[str, KnownDataset]:
     if "log" in declared:
         declared = {path.stem: declared}
     if not declared:
-        raise SettingError(f"{path} must declare a data set: at least log = \"FILE\". It is empty.")
+        raise SettingError(f'{path} must declare a data set: at least log = "FILE". It is empty.')
     allowed = {"about", "log", "certain", "shape", "settings", *_TABLES}
     found = {}
     for name, fields in declared.items():

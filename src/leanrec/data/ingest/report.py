@@ -117,7 +117,9 @@ class DataReport:
         )
         lines = [f"Read {self.rows_read:,} rows of {self.source}: {', '.join(roles)}."]
         if n_rejected := sum(self.rejected.values()):
-            reasons = ", ".join(f"{reason} {n:,}" for reason, n in sorted(self.rejected.items(), key=lambda pair: -pair[1]))
+            reasons = ", ".join(
+                f"{reason} {n:,}" for reason, n in sorted(self.rejected.items(), key=lambda pair: -pair[1])
+            )
             where = f" They are in {self.quarantine}." if self.quarantine else " quarantine=FILE.csv lists them."
             lines.append(f"Rejected {n_rejected:,}: {reasons}.{where}")
         for label, what in (("Not used", self.unused_columns), ("Files not read", self.skipped_files)):
@@ -126,7 +128,9 @@ class DataReport:
                 more = f", and {len(what) - _MAX_LISTED} more" if len(what) > _MAX_LISTED else ""
                 lines.append(f"{label}: {', '.join(shown)}{more}.")
         if self.joins:
-            lines.append(" ".join(f"{table[:1].upper()}{table[1:]}: {what} matched." for table, what in self.joins.items()))
+            lines.append(
+                " ".join(f"{table[:1].upper()}{table[1:]}: {what} matched." for table, what in self.joins.items())
+            )
         # A split tells what the rules of the whole log mean for it; unused columns have a line of their own.
         told = global_rules_note(self.rejected)
         warnings = [each for each in self.warnings if each != told and not each.startswith("Not used: ")]

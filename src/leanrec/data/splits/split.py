@@ -73,7 +73,9 @@ class Split:
             advice = f"Pass {name}_events with liked items that are new to their users."
         if part.n_dropped:
             advice = f"Its {part.n_dropped:,} pairs are repeats of the history: count them with allow_repeats=True."
-        raise DataError(f"The {name} part of the split {self.how!r} must hold at least one relevant item. It holds none. {advice}")
+        raise DataError(
+            f"The {name} part of the split {self.how!r} must hold at least one relevant item. It holds none. {advice}"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return counts for reports."""
