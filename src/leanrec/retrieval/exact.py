@@ -57,8 +57,10 @@ class ExactRetriever:
             return blocks[0]
         if not blocks:
             return Candidates(*empty_lists(0, k), np.zeros(0, np.bool_))
-        columns = zip(*((part.items, part.scores, part.fallback, part.n_from_model) for part in blocks), strict=True)
-        return Candidates(*(None if parts[0] is None else np.concatenate(parts) for parts in columns))
+        items, scores = (np.concatenate(parts) for parts in zip(*((b.items, b.scores) for b in blocks), strict=True))
+        is_flat = np.concatenate([block.fallback for block in blocks if block.fallback is not None])
+        n_ranked = [block.n_from_model for block in blocks if block.n_from_model is not None]
+        return Candidates(items, scores, is_flat, np.concatenate(n_ranked) if n_ranked else None)
 
     def _split(self, queries: Queries) -> Iterator[Queries]:
         size = max(1, _BLOCK_BYTES // (4 * max(1, self.scorer.n_items)))

@@ -84,7 +84,7 @@ def count_ranked(items: Int32Array, scores: Float32Array, is_flat: np.ndarray) -
     is_listed = items >= 0
     as_a_whole = is_flat | (np.where(is_listed, scores, 0).min(axis=1, initial=0) < 0)
     counts = np.where(as_a_whole, is_listed.sum(axis=1), (is_listed & (scores > 0)).sum(axis=1))
-    return counts.astype(np.int32)
+    return np.asarray(counts, dtype=np.int32)
 
 
 def drop_unranked(candidates: Candidates) -> Candidates:
@@ -148,12 +148,12 @@ class _LastPlaces:
 def _equals(scores: Float32Array, others: Float32Array) -> NDArray[np.bool_]:
     """Whether scores are finite and equal, up to the rounding of a sum in another order; 0 equals 0 only."""
     with np.errstate(invalid="ignore"):  # −inf − −inf
-        return np.abs(scores - others) <= _TOLERANCE * np.abs(others)
+        return np.asarray(np.abs(scores - others) <= _TOLERANCE * np.abs(others))
 
 
 def _lowest(scores: Float32Array) -> Float32Array:
     """(B,) the lowest score of each list."""
-    return np.where(scores > -np.inf, scores, np.float32(np.inf)).min(axis=1, initial=np.inf)
+    return np.asarray(np.where(scores > -np.inf, scores, np.float32(np.inf)).min(axis=1, initial=np.inf))
 
 
 def _take(queries: Queries, rows: np.ndarray) -> Queries:
