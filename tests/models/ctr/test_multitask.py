@@ -27,7 +27,7 @@ class TestMultiTask(CTRContract):
 def two_kinds() -> Dataset:
     """The events of the test data as views, and a purchase for each item with an even row."""
     data = make_dataset()
-    events = dataclasses.replace(data.events, event_types=("view", "purchase", "never"))
+    events = dataclasses.replace(data.events, event_types=("view", "purchase", "never"), rating=None)
     bought = events.take(events.item % 2 == 0)
     bought = dataclasses.replace(bought, event_type=np.ones(len(bought), np.int8), time=bought.time + 60)
     return data.with_events(concat_events(events, bought))

@@ -96,7 +96,7 @@ def test_histories_of_one_item_still_give_scores() -> None:
 @pytest.mark.parametrize("loss", ["cross_entropy", "sampled_softmax", "bce", "gbce", "bpr"])
 def test_catalog_of_one_item(loss: str) -> None:
     data = walks()
-    events = dataclasses.replace(data.events, item=np.zeros(len(data.events), np.int32))
+    events = dataclasses.replace(data.events, item=np.zeros(len(data.events), np.int32), rating=None)
     one = dataclasses.replace(data, events=events, items=Vocabulary(id_array([100]), "item"), item_table=None)
     model = dataclasses.replace(SMALL, loss=loss, n_negatives=3, epochs=2).fit(one.with_events(events), ONE)
     assert model.n_items == 1
