@@ -146,7 +146,9 @@ def test_signals_end_in_words_and_leave_nothing(number: int, tmp_path: Path) -> 
             out.write(f"{i * 7919 % 90_001},{i % 9_001},{1_600_000_000 + i}\n")
     (tmp_path / "tmp").mkdir()
     command = [sys.executable, "-c", "from leanrec.cli import main; main()", "ingest", log, "--out", tmp_path / "out"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | {"TMPDIR": str(tmp_path / "tmp")})
+    process = subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, env=os.environ | {"TMPDIR": str(tmp_path / "tmp")}
+    )
     while process.poll() is None and not list((tmp_path / "tmp").glob("leanrec-*")):
         time.sleep(0.01)
     process.send_signal(number)
@@ -162,7 +164,10 @@ def test_columns_of_a_file_without_names_are_named_on_the_command_line(run: Any,
     items.write_text("10::Heat (1995)::Drama\n11::Up (2009)::Comedy\n")
     code, _, err = run("ingest", log)
     assert code == 2
-    assert 'such as --column user=1 --column item=2, or name all columns in their order, such as --names "user,item"' in err
+    assert (
+        'such as --column user=1 --column item=2, or name all columns in their order, such as --names "user,item"'
+        in err
+    )
     assert run("ingest", log, "-c", "user=1", "-c", "item=2")[0] == 0
     named = ("ingest", log, "--names", "user,item,rating,time", "--delimiter", "::")
     code, _, err = run(*named, "--items", items)

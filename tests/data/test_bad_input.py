@@ -267,7 +267,10 @@ def test_too_many_event_types_mean_the_wrong_column() -> None:
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({"event_weights": {"veiw": 3}}, "Got 'veiw', which the log does not have. Did you mean 'view'? The log has view."),
+        (
+            {"event_weights": {"veiw": 3}},
+            "Got 'veiw', which the log does not have. Did you mean 'view'? The log has view.",
+        ),
         (
             {"event_weights": {"view": -1}},
             "The weight of the event type 'view' must be a number of at least 0. Got -1.0.",

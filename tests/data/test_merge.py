@@ -89,7 +89,9 @@ def test_new_events_follow_a_log_without_timestamps_and_leave_its_kind(kind: Tim
     }[kind]
     data = DATA.with_events(dataclasses.replace(DATA.events, time=time), TimeKind.UNKNOWN)
     assert data.time_kind is kind
-    new = to_events(reactions(("user-1", 100, 1_900_000_005), ("user-1", 104, 1_900_000_000), ("x", 101, 1_900_000_000)))
+    new = to_events(
+        reactions(("user-1", 100, 1_900_000_005), ("user-1", 104, 1_900_000_000), ("x", 101, 1_900_000_000))
+    )
     merged = merge_events(data, new)
     assert merged.time_kind is kind
     row = merged.users.row("user-1")

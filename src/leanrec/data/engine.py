@@ -10,7 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 import duckdb
 import numpy as np
@@ -122,7 +122,7 @@ class SqlEngine:
                 "set TMPDIR to a folder with more space, or unpack the file yourself."
             )
 
-    def copy_stream(self, source: BinaryIO, target: BinaryIO, what: str) -> None:
+    def copy_stream(self, source: IO[bytes], target: IO[bytes], what: str) -> None:
         """Copy all bytes. Raises BudgetError before the disk is full."""
         while data := source.read(_BLOCK):
             self.check_disk(len(data), what)

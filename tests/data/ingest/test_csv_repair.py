@@ -180,7 +180,10 @@ def test_unreadable_lines_of_a_table_are_counted(tmp_path: Path) -> None:
     data, report = ingest(write(tmp_path / "x.csv", "user,item\nu1,i1\nu1,i2\n"), items=items)
     assert data.item_table is not None
     assert data.item_table.columns["title"].tolist() == ["", "b"]
-    assert report.rejected_in_tables == {"item table: unreadable line": 2, "item table: repeated id (the first row was kept)": 1}
+    assert report.rejected_in_tables == {
+        "item table: unreadable line": 2,
+        "item table: repeated id (the first row was kept)": 1,
+    }
     assert any(each.startswith(f"{items}: 1 line has unpaired quotation marks") for each in report.warnings)
 
 
@@ -200,7 +203,9 @@ def test_mostly_unreadable_lines_say_what_was_expected_and_what_came(tmp_path: P
         ingest(path, delimiter=",")
     assert ingest(path, delimiter=",", allow_rejects=True).report.rejected["unreadable line"] == 30
     log = write(tmp_path / "log.csv", "user,item\nu1,i1\n")
-    with pytest.raises(SourceError, match="More than half of the lines of the item table cannot be read: 30 of the 50 lines"):
+    with pytest.raises(
+        SourceError, match="More than half of the lines of the item table cannot be read: 30 of the 50 lines"
+    ):
         ingest(log, items=path, columns={"items.id": "item"}, delimiter=",")
 
 

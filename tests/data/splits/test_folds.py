@@ -25,7 +25,9 @@ def data() -> Dataset:
 def ordered(data: Dataset) -> Dataset:
     """The same with times that only count up within each user."""
     starts = data.indptr[data.events.user]
-    return data.with_events(dataclasses.replace(data.events, time=np.arange(len(data.events)) - starts), TimeKind.UNKNOWN)
+    return data.with_events(
+        dataclasses.replace(data.events, time=np.arange(len(data.events)) - starts), TimeKind.UNKNOWN
+    )
 
 
 def test_folds_in_time_roll_forward_and_know_nothing_of_the_future(data: Dataset) -> None:

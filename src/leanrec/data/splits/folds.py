@@ -58,7 +58,9 @@ def make_folds(
     make = {"time": _by_time, "users": _by_users, "random": _at_random}[how]
     for i, (fold_data, part) in enumerate(make(data, n, first, known, seed)):
         try:
-            yield build_split(fold_data, part, how, "", allow_repeats, "Make fewer folds, or other ones with how='users'.")
+            yield build_split(
+                fold_data, part, how, "", allow_repeats, "Make fewer folds, or other ones with how='users'."
+            )
         except DataError as error:
             raise DataError(f"Fold {i + 1} of {n}: {error}") from error
 

@@ -42,7 +42,10 @@ def test_no_example_has_its_own_item_in_the_history(ordered: bool) -> None:
     """Every item has a view before the event and a repetition after it, which would reveal the positives."""
     data = make_dataset(n_users=20, n_items=30, per_user=6)
     # Plays: of several ratings of a pair the last one counts alone.
-    again = [dataclasses.replace(data.events, rating=None, time=data.events.time + shift * ordered) for shift in (0, 60, 10**7)]
+    again = [
+        dataclasses.replace(data.events, rating=None, time=data.events.time + shift * ordered)
+        for shift in (0, 60, 10**7)
+    ]
     data = data.with_events(concat_events(concat_events(again[0], again[1]), again[2]))
     query_encoder, items = QueryEncoder.from_dataset(data, None, 50), encode_items(data, None)
     objective = _EventObjective.from_dataset(DeepFM(n_negatives=5), data, ("positive",), query_encoder, items)

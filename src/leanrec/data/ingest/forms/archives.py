@@ -9,8 +9,9 @@ import re
 import tarfile
 import zipfile
 import zlib
+from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Any
 
 from leanrec.data.engine import SqlEngine
 from leanrec.data.ingest.forms.folders import natural_key
@@ -20,7 +21,11 @@ from leanrec.units import format_bytes
 
 __all__ = ["UnpackedFile", "unpack_file"]
 
-_PACKERS = {b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open, b"\x1f\x8b": gzip.open}
+_PACKERS: Mapping[bytes, Callable[[Path], Any]] = {
+    b"BZh": bz2.open,
+    b"\xfd7zXZ\x00": lzma.open,
+    b"\x1f\x8b": gzip.open,
+}
 _TAR_MAGIC = slice(257, 262)
 _DAMAGED = (zipfile.BadZipFile, tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, NotImplementedError)
 _IGNORED = re.compile(

@@ -92,7 +92,7 @@ def split_records(lines: Sequence[str], layout: FieldLayout) -> list[list[str]]:
     return [[cell.replace(_STANDIN, layout.delimiter) for cell in record] for record in _read_quoted(marked)]
 
 
-def _read_quoted(marked: Sequence[str]) -> "csv._reader":
+def _read_quoted(marked: Sequence[str]) -> Any:  # a csv.reader, whose type has no public name
     csv.field_size_limit(max(csv.field_size_limit(), 10_000_000))
     return csv.reader((line + "\n" for line in marked), delimiter=_STANDIN)
 

@@ -72,8 +72,10 @@ def _parse_odd(column: str) -> list[str]:
     comma = f"regexp_replace({zoned}, '^([0-9]{{4}}-[0-9-]+[T ][0-9:]+),([0-9]+)$', '\\1.\\2')"
     return [
         parse_with(column, NOTATIONS),
-        (f"CASE WHEN regexp_full_match({iso}, {_ISO_ZONED}) THEN try_cast({iso} AS TIMESTAMPTZ) AT TIME ZONE 'UTC' "
-        f"WHEN regexp_full_match({comma}, {_PLAIN}) THEN try_cast({comma} AS TIMESTAMP) END"),
+        (
+            f"CASE WHEN regexp_full_match({iso}, {_ISO_ZONED}) THEN try_cast({iso} AS TIMESTAMPTZ) AT TIME ZONE 'UTC' "
+            f"WHEN regexp_full_match({comma}, {_PLAIN}) THEN try_cast({comma} AS TIMESTAMP) END"
+        ),
         _subtract_offset(zoned),
     ]
 
