@@ -9,6 +9,7 @@ import csv
 import dataclasses
 import re
 from collections.abc import Sequence
+from typing import Any
 
 __all__ = ["BLANKS", "FieldLayout", "count_comments", "find_layout", "split_records"]
 
