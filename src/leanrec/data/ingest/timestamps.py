@@ -82,11 +82,14 @@ class TimeFormat:
     Attributes:
         formats: strptime formats to try before the common ones.
         only: accept only ``formats``.
+        iso_only: all of the first values of every table are numbers, ISO 8601 or one of ``formats``, so text in another
+            notation is rejected.
         has_fractions: some times have fractions of a second, which are kept for the order and for duplicates.
     """
 
     formats: tuple[str, ...] = ()
     only: bool = False
+    iso_only: bool = False
     has_fractions: bool = False
 
     def to_fraction(self, name: str, column_type: str) -> str:
@@ -111,7 +114,7 @@ class TimeFormat:
         # Whole numbers do not go through DOUBLE, which has too few digits for nanoseconds.
         digits = f"try_cast({column} AS BIGINT)"
         return (
-            f"CASE WHEN n_time IS NULL THEN {_below_second(parse_text(column, self.formats))} "
+            f"CASE WHEN n_time IS NULL THEN {_below_second(parse_text(column, self.formats, iso_only=self.iso_only))} "
             f"WHEN contains({column}, '.') THEN coalesce({number}, 0) ELSE coalesce({whole.format(digits)}, 0) END::INTEGER"
         )
 
@@ -137,7 +140,7 @@ class TimeFormat:
             return "NULL::BIGINT"
         if is_order:
             return "try_cast(floor(n_time) AS BIGINT)"
-        text = f"epoch({parse_text(column, self.formats)})"
+        text = f"epoch({parse_text(column, self.formats, iso_only=self.iso_only)})"
         return f"CASE WHEN n_time IS NULL THEN try_cast(floor({text}) AS BIGINT) ELSE {number} END"
 
 
@@ -217,6 +220,16 @@ def find_time_format(
             found.append(_TimeColumn(part.label, cols.time, column_type, scan))
     if given is not None:
         return _check_given_format(engine, found, given)
+    simple = TimeFormat(iso_only=True)
+    if all(_reads_all(engine, column, simple) for column in found):
+        return simple
+    times = _find_formats(engine, found)
+    simple = dataclasses.replace(times, iso_only=True)
+    return simple if not times.only and all(_reads_all(engine, column, simple) for column in found) else times
+
+
+def _find_formats(engine: SqlEngine, found: Sequence[_TimeColumn]) -> TimeFormat:
+    """Return the format of times that are not all numbers or ISO 8601."""
     common = TimeFormat()
     seconds = common.to_seconds("x", "VARCHAR", is_order=False)
     odd = [column for column in found if not _has_timestamps(engine, column, seconds)]
@@ -290,6 +303,17 @@ def _has_timestamps(engine: SqlEngine, column: _TimeColumn, seconds: str) -> boo
     test = f"{seconds} BETWEEN {FIRST_TIMESTAMP} AND {_LAST_TIMESTAMP}"
     n, late = engine.fetch_rows(f"SELECT count(*), count_if({test}) FROM ({sample})", column.label)[0]
     return not n or bool(late)
+
+
+def _reads_all(engine: SqlEngine, column: _TimeColumn, times: TimeFormat) -> bool:
+    """Whether the format reads all of the first values, and one of them is a timestamp since 1990."""
+    seconds = times.to_seconds("x", "VARCHAR", is_order=False)
+    n, readable, late = engine.fetch_rows(
+        f"SELECT count(*), count(seconds), count_if(seconds BETWEEN {FIRST_TIMESTAMP} AND {_LAST_TIMESTAMP}) "
+        f"FROM (SELECT {seconds} AS seconds FROM (SELECT x, n_time FROM ({column.values}) LIMIT {_SAMPLE}))",
+        column.label,
+    )[0]
+    return bool(readable == n and late)
 
 
 def _fits_formats(engine: SqlEngine, column: _TimeColumn, formats: Sequence[str], *, most: bool) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from leanrec.data.engine import quote_literal
 
-__all__ = ["NOTATIONS", "ZONED", "is_plain", "parse_text", "parse_with"]
+__all__ = ["NOTATIONS", "ZONED", "has_offset", "is_plain", "parse_text", "parse_with"]
 
 NOTATIONS = (
     "%Y/%m/%d %H:%M:%S", "%Y/%m/%d", "%d.%m.%Y", "%d.%m.%Y %H:%M", "%d.%m.%Y %H:%M:%S", "%d %b %Y", "%b %d, %Y", "%m %d, %Y",
@@ -44,18 +44,22 @@ _CLOCK_OFFSET = quote_literal(r"(:[0-9]{2}(?: [AP]M)?|T[0-9]{6}) ?([+-])([0-9]{2
 _ISO_ZONED = quote_literal(rf"{_DATE}{_CLOCK}(Z|[+-][0-9]{{2}}(:?[0-9]{{2}})?| {_REGION})")
 
 
-def parse_text(column: str, formats: Sequence[str] = ()) -> str:
+def parse_text(column: str, formats: Sequence[str] = (), *, iso_only: bool = False) -> str:
     """SQL: a text as TIMESTAMP in UTC; NULL where it is not understood. ``formats`` are tried first.
 
     Plain ISO costs one cast, and one of ``formats`` half a microsecond. Any other notation costs a hundred microseconds, so
-    that those of the first values should be among ``formats``.
+    that those of the first values should be among ``formats``. The expression of all notations has 19,000 letters, and
+    takes a fifth of a second to plan; with ``iso_only``, which reads ISO 8601 and ``formats`` alone, it is short.
     """
     given = [parse_with(column, formats)] if formats else []
     plain = ", ".join([f"try_cast({column} AS TIMESTAMP)", *given])
     offset = ", ".join([f"try_cast({column} AS TIMESTAMPTZ) AT TIME ZONE 'UTC'", *given])
+    if iso_only:
+        other = f" ELSE {given[0]}" if given else ""
+        return f"CASE WHEN {is_plain(column)} THEN coalesce({plain}) WHEN {has_offset(column)} THEN coalesce({offset}){other} END"
     return (
         f"CASE WHEN {is_plain(column)} THEN coalesce({plain}) "
-        f"WHEN regexp_full_match({column}, {_OFFSET}) THEN coalesce({offset}) "
+        f"WHEN {has_offset(column)} THEN coalesce({offset}) "
         f"ELSE coalesce({', '.join([*given, *_parse_odd(column)])}) END"
     )
 
@@ -63,6 +67,11 @@ def parse_text(column: str, formats: Sequence[str] = ()) -> str:
 def is_plain(column: str) -> str:
     """SQL: whether a text is an ISO date or time without a zone, or with Z."""
     return f"({column} LIKE '____-__-_____:__:__' OR regexp_full_match({column}, {_PLAIN}))"
+
+
+def has_offset(column: str) -> str:
+    """SQL: whether a text is an ISO time with an offset."""
+    return f"regexp_full_match({column}, {_OFFSET})"
 
 
 def _parse_odd(column: str) -> list[str]:
