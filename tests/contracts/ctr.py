@@ -81,6 +81,7 @@ class CTRContract(EstimatorContract, OddDataContract):
             assert ranked.items[row].tolist() == [*expected.tolist(), *[-1] * (4 - len(listed))]
         assert (np.diff(np.where(ranked.items >= 0, ranked.scores, -1e9)) <= 0).all()
 
+    @pytest.mark.filterwarnings("ignore:.*the validation score was")
     def test_early_stopping_on_held_out_events(self, dataset: Dataset) -> None:
         model = dataclasses.replace(self.estimator, epochs=3, patience=1).fit(dataset, Run(threads=1))
         assert np.isfinite(model.score(dataset.queries())).all()

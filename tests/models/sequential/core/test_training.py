@@ -128,6 +128,7 @@ def test_memory_limit_is_checked_before_anything_is_built(monkeypatch: pytest.Mo
         SMALL.fit(walks(), Run(budget=Budget(memory=10**6)))
 
 
+@pytest.mark.filterwarnings("ignore:.*the validation score was")
 @pytest.mark.parametrize("patience", [0, 3])
 def test_interrupted_fit_resumes_bit_for_bit(patience: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = dataclasses.replace(SMALL, dropout=0.3, patience=patience, loss="sampled_softmax", n_negatives=9)

@@ -4,9 +4,9 @@ import dataclasses
 
 from leanrec.data.engine import SqlEngine, quote_literal
 
-__all__ = ["IdForm", "IdForms", "find_id_form", "is_missing"]
+__all__ = ["MISSING_WORDS", "IdForm", "IdForms", "find_id_form", "is_missing"]
 
-_MISSING = (
+MISSING_WORDS = (
     "", "null", "(null)", "<null>", "\\n", "nan", "none", "(none)", "<none>", "undefined", "(not set)", "not set", "n/a", "#n/a", "na",
     "<na>", "nat", "nil", "-", "--",
 )  # fmt: skip
@@ -15,7 +15,7 @@ _BLANKS = quote_literal(" \t\u00a0")
 
 def is_missing(value: str) -> str:
     r"""SQL: whether a text is empty or a word for nothing, such as NULL, \\N, nan or (not set)."""
-    return f"lower(trim({value}, {_BLANKS})) IN ({', '.join(map(quote_literal, _MISSING))})"
+    return f"lower(trim({value}, {_BLANKS})) IN ({', '.join(map(quote_literal, MISSING_WORDS))})"
 
 
 @dataclasses.dataclass(frozen=True)
