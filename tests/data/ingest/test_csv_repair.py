@@ -229,9 +229,11 @@ def test_mended_text_holds_what_a_plain_reader_finds(
         records.append(out.getvalue())
     # Misplaced, not unclosed: what follows an opening mark may close it, so that the end is ambiguous.
     records.insert(min(at, len(records)), 'u,x"y,"z"z\n')
-    path = write(tmp_path_factory.mktemp("repair") / "x.csv", "user,a,b\n" + "".join(records))
-    data, report = ingest(path, columns={"user": "user", "item": "user", "content": "a,b"})
+    path = write(tmp_path_factory.mktemp("repair") / "x.csv", "user,first,second\n" + "".join(records))
+    data, report = ingest(path, columns={"user": "user", "item": "user", "content": "first,second"})
     assert report.rejected == {"unreadable line": 1}
     assert data.item_table is not None
-    found = zip(data.items.ids.tolist(), *(data.item_table.columns[name].tolist() for name in "ab"), strict=True)
+    found = zip(
+        data.items.ids.tolist(), *(data.item_table.columns[name].tolist() for name in ("first", "second")), strict=True
+    )
     assert sorted((user, str(a), str(b)) for user, a, b in found) == sorted(good)
