@@ -43,14 +43,14 @@ def make_log(rows: int, folder: Path) -> dict[str, Path]:
 
 def with_leanrec(path: Path, memory: str | None) -> Callable[[], Arrays]:
     from leanrec import Budget
-    from leanrec.data import CleaningRules
+    from leanrec.data import CleaningRules, ingest
     from leanrec.run import Run
     from leanrec.units import parse_bytes
 
     def work() -> Arrays:
         limit = None if memory is None else parse_bytes(memory)
         # Duplicates are kept, so that all tools return the same rows.
-        events = ingest_log(
+        events = ingest(
             path, cleaning=CleaningRules(duplicates="keep"), run=Run(budget=Budget(memory=limit))
         ).data.events
         return {"user": events.user, "item": events.item, "event_type": events.event_type, "time": events.time}
@@ -100,7 +100,7 @@ TOOLS: dict[str, Callable[[Path, str | None], Callable[[], Arrays]]] = {
 }
 
 
-def ingest_log(probe: Probe, tool: str, path: Path, memory: str | None = None) -> None:
+def measure_ingest(probe: Probe, tool: str, path: Path, memory: str | None = None) -> None:
     work = TOOLS[tool](path, memory)
     with probe.timed():
         arrays = work()
@@ -123,9 +123,9 @@ def make_claim(args: argparse.Namespace, folder: Path) -> Claim:
     contestants, comparisons = {}, []
     for form, path in files.items():
         for tool in TOOLS:
-            contestants[f"{tool} {form}"] = Contestant(functools.partial(ingest_log, tool=tool, path=path))
+            contestants[f"{tool} {form}"] = Contestant(functools.partial(measure_ingest, tool=tool, path=path))
         for limit in args.memory or ():
-            work = functools.partial(ingest_log, tool="leanrec", path=path, memory=limit)
+            work = functools.partial(measure_ingest, tool="leanrec", path=path, memory=limit)
             contestants[f"leanrec {form} {limit}"] = Contestant(work)
         what, ours = f"{rows:,} rows from {form}", f"leanrec {form}"
         for peer, measure in ((peer, measure) for peer in ("polars", "pandas") for measure in ("wall", "peak")):
