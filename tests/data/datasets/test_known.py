@@ -1,14 +1,18 @@
 """Known data sets: made-up files in the form of each are read as the form means, with and without its name."""
 
+import bz2
+import gzip
 import json
+import lzma
 import re
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 from leanrec.data.datasets.known import find_known, list_known, recognize
-from leanrec.data.ingest.ingest import ingest
+from leanrec.data.ingest.ingest import IngestResult, ingest
 from leanrec.errors import SettingError, SourceError
 
 DAY = 1_600_000_000
@@ -155,32 +159,299 @@ FILES: dict[str, dict[str, str]] = {
         "yelp_academic_dataset_business.json": things('{{"business_id": "B{i}", "name": "Place {i}"}}'),
     },
     "taobao": {"UserBehavior.csv": lines("{u},{i},77,pv,{t}") + f"1,3,77,buy,{DAY + 90_000}\n"},
+    "movietweetings": {
+        "ratings.dat": lines("{u}::011450{i}::{r}::{t}") + "1::0114507::0::1381006850\n",
+        "movies.dat": things("011450{i}::Film {i} (1999)::Drama|Crime"),
+    },
+    "movielens-hetrec": {
+        "user_ratedmovies-timestamps.dat": lines("{u}\t{i}\t{r}\t{t}000", "userID\tmovieID\trating\ttimestamp"),
+        "movies.dat": things("{i}\tFilm {i}\t011450{i}", "id\ttitle\timdbID"),
+    },
+    "amazon-ratings-2023": {
+        "Books.csv": lines("A{u},P{i},{r}.0,{t}000", "user_id,parent_asin,rating,timestamp"),
+    },
+    "amazon-ratings-2018": {
+        "Books.csv": lines("B00000000{i},A00000000{u:02},{r}.0,{t}"),
+        "meta_Books.json": things('{{"asin": "B00000000{i}", "title": "Thing {i}"}}'),
+    },
+    "amazon-ratings-2014": {"ratings_Books.csv": lines("A00000000{u:02},B00000000{i},{r}.0,{t}")},
+    "ebnerd": {
+        "behaviors.parquet": "SELECT u::INTEGER AS user_id, NULL::INTEGER AS article_id, make_timestamp(1600000000000000 + u) AS "
+        "impression_time, [u % 8, (u + 3) % 8, (u + 5) % 8, (u + 6) % 8]::INTEGER[] AS article_ids_inview, "
+        "[(u + 3) % 8]::INTEGER[] AS article_ids_clicked FROM range(1, 11) AS t(u)",
+        "history.parquet": "SELECT 1 AS user_id, [2] AS article_id_fixed",
+        "articles.parquet": "SELECT i::INTEGER AS article_id, 'News ' || i AS title FROM range(8) AS t(i)",
+    },
+    "goodbooks-10k": {
+        "ratings.csv": lines("{u},{i},{r}", "user_id,book_id,rating"),
+        "books.csv": things("{i},77{i},Ann,Book {i}", "book_id,goodreads_book_id,authors,title"),
+        "to_read.csv": "user_id,book_id\n1,2\n",
+    },
+    "anime-2020": {
+        "animelist.csv": lines("{u},{i},{r},2,12", "user_id,anime_id,rating,watching_status,watched_episodes")
+        + "1,7,0,6,0\n",
+        "anime.csv": things("{i},Tale {i},8.1,Drama", "MAL_ID,Name,Score,Genres"),
+    },
+    "rees46": {
+        "2019-Oct.csv": lines(
+            "2019-10-{day:02} 00:00:00 UTC,cart,{i},205,a.b,acme,3.50,{u},s{u}",
+            "event_time,event_type,product_id,category_id,category_code,brand,price,user_id,user_session",
+        ),
+    },
+    "diginetica": {
+        "train-item-views.csv": lines("{u};NA;{i};{k};2016-05-09", "sessionId;userId;itemId;timeframe;eventdate"),
+        "train-purchases.csv": "sessionId;userId;timeframe;eventdate;ordernumber;itemId\n1;NA;99;2016-05-09;7;3\n",
+    },
+    "dressipi": {
+        "train_sessions.csv": lines("{u},{i},2020-12-{day:02} 12:36:03.4", "session_id,item_id,date"),
+        "train_purchases.csv": "session_id,item_id,date\n1,3,2020-12-31 12:36:03.4\n",
+    },
+    "steam-playtime": {
+        "australian_users_items.json": "".join(
+            f"{{'user_id': 'u{u}', 'items_count': 4, 'user_url': 'http://x', 'items': ["
+            + ", ".join(
+                f"{{'item_id': '{i}', 'item_name': \"Game's {i}\", 'playtime_forever': {60 + i}, 'playtime_2weeks': 0}}"
+                for _, i in PAIRS[4 * u - 4 : 4 * u]
+            )
+            + "]}\n"
+            for u in range(1, 11)
+        ),
+        "steam_games.json": things("{{u'id': u'{i}', u'title': u'Game {i}', u'early_access': False}}"),
+    },
+    "steam-reviews": {
+        "steam_reviews.json": lines(
+            "{{u'username': u'U {u}', u'hours': {r}.5, u'product_id': u'{i}', u'date': u'2018-01-{day:02}', u'text': u'fine'}}"
+        ),
+    },
+    "lastfm-360k": {"usersha1-artmbid-artname-plays.tsv": lines("{u:040x}\tf1b1-{i}\tBand {i}\t{r}7")},
+    "taste-profile": {"train_triplets.txt": lines("{u:040x}\tSO{i:016}\t{r}")},
+    "yambda": {
+        "multi_event.parquet": "SELECT u::UINTEGER AS uid, (5 * i)::UINTEGER AS timestamp, i::UINTEGER AS item_id, "
+        "if(i % 2 = 0, 'listen', 'unlike') AS event_type FROM range(1, 11) AS t(u), range(8) AS s(i)",
+    },
+    "delicious-hetrec": {
+        "user_taggedbookmarks-timestamps.dat": lines("{u}\t{i}\t5\t{t}000", "userID\tbookmarkID\ttagID\ttimestamp"),
+        "bookmarks.dat": things("{i}\tabc\tPage {i}\thttp://x", "id\tmd5\ttitle\turl"),
+        "user_contacts.dat": "userID\tcontactID\tdate_day\n1\t2\t5\n2\t1\t5\n",
+    },
+    "foursquare": {
+        "dataset_TSMC2014_NYC.txt": lines(
+            "{u}\t{i:024x}\t{i:024x}\tCafé\t40.7\t-74.0\t-240\tTue Apr {day:02} 18:00:09 +0000 2012"
+        ),
+    },
+    "online-retail": {
+        "online_retail.csv": lines(
+            "5363{u:02},S{i},MUG {i},{r},12/{day}/2010 8:26,2.55,{u},United Kingdom",
+            "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country",
+        )
+        + "C536401,S7,MUG 7,-1,12/30/2010 9:00,2.55,1,France\n",
+    },
+    "dunnhumby": {
+        "transaction_data.csv": lines(
+            "{u},269{u},{k},{i},{r},1.39,364", "household_key,BASKET_ID,DAY,PRODUCT_ID,QUANTITY,SALES_VALUE,STORE_ID"
+        ),
+        "product.csv": things("{i},2,GROCERY", "PRODUCT_ID,MANUFACTURER,DEPARTMENT"),
+    },
+    "tafeng": {
+        "ta_feng_all_months_merged.csv": lines(
+            '"11/{day}/2000","0103{u:03}","45-49","115","1302","471{i}","{r}","30","40"',
+            '"TRANSACTION_DT","CUSTOMER_ID","AGE_GROUP","PIN_CODE","PRODUCT_SUBCLASS","PRODUCT_ID","AMOUNT","ASSET","SALES_PRICE"',
+        ),
+    },
+    "filmtrust": {"ratings.txt": lines("{u} {i} {half}", half="3.5"), "trust.txt": "1 2 1\n2 1 1\n"},
+    "epinions": {"ratings_data.txt": lines("{u} {i} {r}"), "trust_data.txt": " 1 2 1\n 2 3 1\n"},
+    "ciao": {
+        "movie-ratings.txt": lines("{u},{i},1,{k},{r},2003-07-{day:02}"),
+        "trusts.txt": "1,2,1\n2,1,1\n",
+    },
+    "jester": {"jester_ratings.dat": lines("{u}\t\t{i}\t\t-{r}.219")},
+    "food": {
+        "RAW_interactions.csv": lines("{u},{i},2003-02-{day:02},{r},Nice", "user_id,recipe_id,date,rating,review")
+        + '1,7,2003-03-01,0,"not, made"\n',
+        "RAW_recipes.csv": things("Soup {i},{i},20", "name,id,minutes"),
+    },
+    "citeulike": {
+        "users.dat": "".join(f"4 {' '.join(str(i) for _, i in PAIRS[4 * u : 4 * u + 4])}\n" for u in range(10)),
+        "citations.dat": "0\n1 0\n",
+    },
+    "goodreads-json": {
+        "goodreads_interactions_poetry.json": lines(
+            '{{"user_id": "u{u}", "book_id": "{i}", "review_id": "r{k}", "is_read": true, "rating": {r}, '
+            '"date_added": "Fri Sep {day:02} 10:44:24 -0700 2017", "date_updated": ""}}'
+        ),
+        "goodreads_books_poetry.json": things('{{"book_id": "{i}", "title": "Poem {i}"}}'),
+    },
+    "kuairand": {
+        "log_standard_4_08_to_4_21_pure.csv": lines(
+            "{u},{i},20220421,1800,{t}123,{click},0,1,5",
+            "user_id,video_id,date,hourmin,time_ms,is_click,is_like,tab,play_time_ms",
+            click=1,
+        )
+        + "1,7,20220421,1800,1650533333123,0,0,1,0\n",
+        "video_features_basic_pure.csv": things("{i},7,NORMAL", "video_id,author_id,video_type"),
+    },
+    "tmall": {
+        "user_log_format1.csv": lines(
+            "{u},{i},833,28,26,0829,{kind}", "user_id,item_id,cat_id,seller_id,brand_id,time_stamp,action_type", kind=0
+        )
+        + "1,7,8,2,2,1111,2\n"
+    },
+    "tianchi": {
+        "tianchi_fresh_comp_train_user.csv": lines(
+            "{u},{i},1,,4076,2014-12-{day:02} 02", "user_id,item_id,behavior_type,user_geohash,item_category,time"
+        )
+        + "1,7,4,94ek6ke,3,2014-12-18 22\n",
+    },
+    "frappe": {
+        "frappe.csv": lines("{u}\t{i}\t{r}\tmorning", "user\titem\tcnt\tdaytime"),
+        "meta.csv": things("{i}\tapp.{i}\tTools", "item\tpackage\tcategory"),
+    },
+    "deskdrop": {
+        "users_interactions.csv": lines(
+            "{t},VIEW,-40{i},-81{u},12,,,",
+            "timestamp,eventType,contentId,personId,sessionId,userAgent,userRegion,userCountry",
+        )
+        + "1609000000,COMMENT CREATED,-407,-811,12,,,\n",
+        "shared_articles.csv": things("145,CONTENT SHARED,-40{i},Text {i}", "timestamp,eventType,contentId,title"),
+    },
+    "renttherunway": {
+        "renttherunway_final_data.json": lines(
+            '{{"fit": "fit", "user_id": "{u}", "bust size": "34d", "item_id": "{i}", "weight": "137lbs", "rating": "{r}", '
+            '"review_date": "April {day}, 2016"}}'
+        ),
+    },
+    "modcloth": {
+        "modcloth_final_data.json": lines(
+            '{{"item_id": "{i}", "waist": "29", "size": 7, "quality": {r}.0, "user_id": "{u}"}}'
+        ),
+    },
+    "playlists": {
+        "mpd.slice.0-999.json": json.dumps(
+            {
+                "info": {"version": "v1"},
+                "playlists": [
+                    {
+                        "name": "mine",
+                        "pid": u,
+                        "num_tracks": 4,
+                        "tracks": [
+                            {
+                                "pos": k,
+                                "artist_name": f"Band {i}",
+                                "track_uri": f"spotify:track:{i}",
+                                "track_name": f"Song {i}",
+                            }
+                            for k, (_, i) in enumerate(PAIRS[4 * u - 4 : 4 * u])
+                        ],
+                    }
+                    for u in range(1, 11)
+                ],
+            }
+        ),
+    },
 }
 
 
 def write(folder: Path, name: str) -> Path:
     for file, text in FILES[name].items():
-        (folder / file).write_text(text, encoding="utf-8")
+        if file.endswith(".parquet"):
+            duckdb.execute(f"COPY ({text}) TO '{folder / file}' (FORMAT parquet)")
+        else:
+            (folder / file).write_text(text, encoding="utf-8")
     return folder
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_each_form_is_read_as_it_means(tmp_path: Path, name: str) -> None:
-    data, report = ingest(write(tmp_path, name), known_as=name)
-    assert len(data.users) >= 10
+    certain = bool(list_known()[name].certain)
+    data, report = ingest(write(tmp_path, name), known_as=None if certain else name)
+    told = [each for each in report.warnings if "known data set" in each]
+    assert [f"known data set {name} (" in each and 'known_as="none"' in each for each in told] == [True] * certain
     assert report.users == 10
     assert report.items_with_events >= 8
     assert report.events >= len(PAIRS)
     assert not report.rejected, report.rejected
-    if find_known(name).tables.get("items") and any(not each.startswith("combined") for each in FILES[name]):
-        assert data.item_table is not None
-    if list_known()[name].certain:
-        found = recognize(tmp_path)
-        assert found is not None
-        assert found.name == name
-        again = ingest(tmp_path)
-        assert again.data.fingerprint == data.fingerprint
-        assert any("known data set" in each and 'known_as="none"' in each for each in again.report.warnings)
+    assert (data.item_table is not None) >= ("items" in find_known(name).find_tables(tmp_path))
+
+
+def test_each_declaration_has_files_here() -> None:
+    assert {*FILES, "brightkite"} == {*list_known()}  # brightkite has the form of gowalla
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("movielens-1m", "ratings.dat"),
+        ("movielens-100k", "u.data"),
+        ("amazon-2023", "Books.jsonl"),
+        ("mind", "behaviors.tsv"),
+        ("book-crossing", "BX-Book-Ratings.csv"),
+        ("retailrocket", "events.csv"),
+        ("yoochoose", "yoochoose-clicks.dat"),
+        ("steam", "steam-200k.csv"),
+        ("gowalla", "loc-gowalla_totalCheckins.txt"),
+        ("ebnerd", "behaviors.parquet"),
+        ("instacart", "order_products__prior.csv"),
+        ("citeulike", "users.dat"),
+    ],
+)
+def test_a_file_of_a_log_is_recognized(tmp_path: Path, name: str, file: str) -> None:
+    write(tmp_path, name)
+    report = ingest(tmp_path / file).report
+    told = [each for each in report.warnings if "known data set" in each]
+    assert len(told) == 1
+    assert f"known data set {name} (" in told[0]
+    assert 'as any other file, pass known_as="none"' in told[0]
+    assert (report.users, report.events >= len(PAIRS)) == (10, True)
+    assert recognize(tmp_path / file) is find_known(name)
+
+
+def test_tables_of_a_recognized_file_are_read_on_request(tmp_path: Path) -> None:
+    write(tmp_path, "movielens-1m")
+    alone = ingest(tmp_path / "ratings.dat")
+    assert alone.data.item_table is None
+    assert any(
+        'To read movies.dat, users.dat beside it too, pass known_as="movielens-1m".' in each
+        for each in alone.report.warnings
+    )
+    both = ingest(tmp_path / "ratings.dat", known_as="movielens-1m").data
+    assert both.item_table is not None
+    assert both.item_table.row(0)["title"] == "Film 0 (1999)"
+    given = ingest(tmp_path / "ratings.dat", items=tmp_path / "movies.dat").data
+    assert given.item_table is not None
+    assert given.item_table.row(0)["title"] == "Film 0 (1999)"
+    # The names of the columns of movies.dat do not hold for another table.
+    (tmp_path / "own.csv").write_text("movie,label\n0,good\n1,bad\n")
+    own = ingest(tmp_path / "ratings.dat", items=tmp_path / "own.csv").data
+    assert own.item_table is not None
+    assert tuple(own.item_table.columns) == ("label",)
+
+
+def test_packed_files_and_several_files_are_recognized(tmp_path: Path) -> None:
+    text = FILES["gowalla"]["loc-gowalla_totalCheckins.txt"].encode()
+    for name, pack in ((".gz", gzip.compress), (".bz2", bz2.compress), (".xz", lzma.compress)):
+        path = tmp_path / f"Gowalla_totalCheckins.txt{name}"
+        path.write_bytes(pack(text))
+        assert recognize(path) is find_known("gowalla")
+    first, *rest = FILES["netflix"]["combined_data_1.txt"].split("\n5:")
+    parts = [tmp_path / "combined_data_1.txt", tmp_path / "combined_data_2.txt"]
+    parts[0].write_text(first + "\n")
+    parts[1].write_text("5:" + rest[0])
+    data, report = ingest(parts)
+    assert (len(data.events), report.users) == (len(PAIRS), 10)
+    assert recognize([*parts, path]) is None
+    assert recognize([tmp_path / "missing.txt"]) is None
+
+
+def test_the_item_table_of_a_file_has_its_name(tmp_path: Path) -> None:
+    write(tmp_path, "amazon-2023")
+    (tmp_path / "Toys.jsonl").write_text(FILES["amazon-2023"]["Books.jsonl"])
+    (tmp_path / "meta_Art.jsonl").write_text('{"title": "Wrong", "parent_asin": "P0"}\n')
+    data = ingest(tmp_path / "Books.jsonl", known_as="amazon-2023").data
+    assert data.item_table is not None
+    assert data.item_table.row(0)["title"] == "Thing 0"
+    # meta_Toys.jsonl does not exist, and each of the two others may be of another category.
+    assert find_known("amazon-2023").find_tables(tmp_path / "Toys.jsonl") == {}
 
 
 def test_no_ratings_weights_and_kinds_of_the_forms(tmp_path: Path) -> None:
@@ -202,6 +473,30 @@ def test_no_ratings_weights_and_kinds_of_the_forms(tmp_path: Path) -> None:
     }
     assert reports["yoochoose"].event_types["purchase"]["events"] == 2
     assert reports["retailrocket"].event_types["transaction"]["weight"] == 3
+
+
+def test_event_types_weights_and_order_of_more_forms(tmp_path: Path) -> None:
+    def read(name: str) -> IngestResult:
+        (tmp_path / name).mkdir()
+        return ingest(write(tmp_path / name, name))
+
+    def kinds(name: str) -> dict[str, tuple[float, float]]:
+        return {kind: (facts["events"], facts["weight"]) for kind, facts in read(name).report.event_types.items()}
+
+    assert kinds("ebnerd") == {"click": (10, 1), "impression": (30, 0)}
+    assert kinds("yambda") == {"listen": (40, 1), "unlike": (40, 0)}
+    assert kinds("tmall") == {"0": (40, 1), "2": (1, 3)}
+    assert kinds("tianchi") == {"1": (40, 1), "4": (1, 3)}
+    assert kinds("diginetica") == {"purchase": (1, 3), "view": (40, 1)}
+    assert kinds("dressipi") == {"view": (40, 1), "purchase": (1, 3)}
+    assert kinds("online-retail") == {"purchase": (40, 3), "return": (1, 0)}
+    assert kinds("kuairand") == {"click": (40, 1), "impression": (1, 0)}
+    assert kinds("deskdrop") == {"COMMENT CREATED": (1, 2), "VIEW": (40, 1)}
+    assert read("movietweetings").data.items.ids[0] == "0114500"
+    played = read("steam-playtime").data
+    assert played.events.weight.tolist()[:4] == [60 + i for _, i in sorted(PAIRS[:4])]
+    listed = read("playlists").data
+    assert [listed.items.ids[i] for i in listed.events.item[:4]] == [f"spotify:track:{i}" for _, i in PAIRS[:4]]
 
 
 def test_a_folder_that_only_looks_alike_is_not_recognized(tmp_path: Path) -> None:
@@ -226,6 +521,7 @@ def test_a_declaration_of_ones_own(tmp_path: Path) -> None:
         find_known("movielens1m")
 
 
-def test_the_guide_has_a_command_for_each_known_data_set() -> None:
+def test_the_guide_has_a_command_and_the_counts_of_each_known_data_set() -> None:
     text = (Path(__file__).parents[3] / "docs" / "how-to" / "your-data-set.md").read_text()
-    assert re.findall(r"\| `leanrec ingest \S+ --as (\S+)` \|", text) == list(list_known())
+    found = re.findall(r"\| `leanrec ingest \S+ --as (\S+)` \| [^|]+ \| (\S[^|]*) \|\n", text)
+    assert [name for name, _ in found] == list(list_known())

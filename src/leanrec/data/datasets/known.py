@@ -1,12 +1,16 @@
 """Known data sets: how published files are read, declared in ``known_sets.toml`` or in a file of the user."""
 
+import bz2
 import dataclasses
 import difflib
+import fnmatch
 import functools
 import gzip
+import lzma
+import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +19,21 @@ from leanrec.errors import SettingError, SourceError
 __all__ = ["KnownDataset", "find_known", "list_known", "recognize"]
 
 _BUILT_IN = Path(__file__).with_name("known_sets.toml")
-_PACKED = ("", ".gz", ".zst", ".bz2", ".zip", ".parquet")
-_TABLES = ("items", "users", "item_links", "user_links")
+_PACKED = ("", ".gz", ".zst", ".bz2", ".xz", ".zip", ".parquet")
+_OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+# Table → settings of ingest about it, and what the roles of its columns begin with.
+_TABLES = {
+    "items": ("item_names", "items."),
+    "users": ("user_names", "users."),
+    "item_links": ("", "item_links."),
+    "user_links": ("", "user_links."),
+}
 _HEAD = 65_536
 
 
 @dataclasses.dataclass(frozen=True)
 class KnownDataset:
-    """How the files of one data set are read.
+    r"""How the files of one data set are read.
 
     Attributes:
         name: its name, for ``known_as``.
@@ -30,7 +41,8 @@ class KnownDataset:
         log: file of the log in the folder, or several names of which the first that exists is read, or event type → file, or
             ``"sql:SELECT …"`` in which ``{folder}`` stands for the folder.
         certain: patterns of files that must all exist for the folder to be recognized; empty = it never is.
-        shape: regular expression for the first line of a recognized log.
+        shape: regular expression for the first line of a recognized log, and for the second
+            after ``\n``; empty = a single file is not recognized.
         tables: "items", "users", "item_links", "user_links" → file, or several names; read where they exist.
         settings: further arguments of ``leanrec.ingest``.
     """
@@ -43,36 +55,86 @@ class KnownDataset:
     tables: Mapping[str, Any]
     settings: Mapping[str, Any]
 
-    def to_arguments(self, source: Path) -> dict[str, Any]:
-        """Return the arguments of ``leanrec.ingest`` for a folder, or for the file of the log in it.
+    def to_arguments(self, source: Any, given: Mapping[str, Any], *, alone: bool = False) -> dict[str, Any]:
+        """Return the arguments of ``leanrec.ingest`` for a folder, or for files of the log in it.
+
+        Args:
+            source: the folder, a file, or a list of files.
+            given: tables that are given, which take precedence over those of the folder.
+            alone: read no tables beside a file.
 
         Raises SourceError if the log is not there.
         """
-        folder = source if source.is_dir() else source.parent
-        tables = {role: found for role, names in self.tables.items() if (found := _find_files(folder, names))}
-        # One table is one file.
-        return {"source": self._find_log(source), **self.settings, **{role: found[0] for role, found in tables.items()}}
+        first = Path(source[0] if isinstance(source, list | tuple) else source).expanduser()
+        found = {} if alone and not (first.is_dir() or self.is_query) else self.find_tables(first)
+        found |= {role: given[role] for role in _TABLES if given.get(role) is not None}
+        settings = dict(self.settings)
+        for role, (names, begin) in _TABLES.items():
+            # The settings of a table hold for the file of that name, and for no other one.
+            if role not in found or not self._is_declared(role, found[role]):
+                settings.pop(names, None)
+                columns = settings.get("columns", {})
+                settings["columns"] = {key: name for key, name in columns.items() if not key.startswith(begin)}
+        log = source if isinstance(source, list | tuple) else self._find_log(first)
+        return {"source": log, **settings, **found}
+
+    def explain(self, source: Any) -> str:
+        """Return the sentence of a report about a source that was recognized, and how to read it otherwise."""
+        first = Path(source[0] if isinstance(source, list | tuple) else source).expanduser()
+        note = f"Read as the known data set {self.name} ({self.about})."
+        if not first.is_dir() and not self.is_query and (tables := self.find_tables(first)):
+            beside = [path.name for each in tables.values() for path in (each if isinstance(each, list) else [each])]
+            note += f' To read {", ".join(beside)} beside it too, pass known_as="{self.name}".'
+        what = "folder" if first.is_dir() else "file"
+        return f'{note} To read it as any other {what}, pass known_as="none".'
+
+    def find_tables(self, source: Path) -> dict[str, Any]:
+        """Return table → its file, or files, that are in a folder, or beside a file of the log and named like it."""
+        folder, stem = source, ""
+        if not source.is_dir():
+            folder, stem = source.parent, _strip_packing(source.name).partition(".")[0].removeprefix("reviews_")
+        found: dict[str, Any] = {}
+        for role, names in self.tables.items():
+            own = [name.replace("*", stem) for name in _list_names(names) if "*" in name] if stem else []
+            paths = _find_files(folder, own) or _find_files(folder, names)
+            if paths and (len(paths) == 1 or not stem):
+                found[role] = paths[0] if len(paths) == 1 else list(paths)
+        return found
+
+    def _is_declared(self, role: str, table: Any) -> bool:
+        paths = table if isinstance(table, list | tuple) else [table]
+        return all(isinstance(path, str | os.PathLike) and _matches(path, self.tables.get(role, ())) for path in paths)
+
+    def names_log(self, path: Path) -> bool:
+        """Whether a file has a name of the log, or is one of the files that the query of the log reads."""
+        names = self.certain if self.is_query else [name for each in self._logs.values() for name in _list_names(each)]
+        return _matches(path, names)
+
+    @property
+    def is_query(self) -> bool:
+        """Whether the log is a query over several files."""
+        return isinstance(self.log, str) and self.log.startswith("sql:")
+
+    @property
+    def _logs(self) -> Mapping[str, Any]:
+        """Event type → names of the file, or "" → names of the log."""
+        return self.log if isinstance(self.log, Mapping) else {"": self.log}
 
     def _find_log(self, source: Path) -> Any:
+        folder = source if source.is_dir() else source.parent
+        if self.is_query:
+            return self.log.replace("{folder}", str(folder).replace("'", "''"))
         if not source.is_dir():
-            return source
-        if isinstance(self.log, str) and self.log.startswith("sql:"):
-            return self.log.replace("{folder}", str(source).replace("'", "''"))
+            kind = next((kind for kind, names in self._logs.items() if _matches(source, names)), "")
+            return {kind: source} if kind else source
+        found = {kind: paths for kind, names in self._logs.items() if (paths := _find_files(source, names))}
+        if not found:
+            wanted = " or ".join(", ".join(_list_names(names)) for names in self._logs.values())
+            there = ", ".join(sorted(path.name for path in source.iterdir())[:10]) or "nothing"
+            raise SourceError(f"{self.name} needs {wanted} in {source}. There is: {there}.")
         if isinstance(self.log, Mapping):
-            found = {kind: _find_files(source, names) for kind, names in self.log.items()}
-            if any(found.values()):
-                return {kind: paths[0] for kind, paths in found.items() if paths}
-        elif paths := _find_files(source, self.log):
-            return list(paths) if len(paths) > 1 else paths[0]
-        wanted = (
-            self.log.values()
-            if isinstance(self.log, Mapping)
-            else [self.log]
-            if isinstance(self.log, str)
-            else self.log
-        )
-        there = ", ".join(sorted(path.name for path in source.iterdir())[:10]) or "nothing"
-        raise SourceError(f"{self.name} needs {' or '.join(map(str, wanted))} in {source}. There is: {there}.")
+            return {kind: paths[0] for kind, paths in found.items()}
+        return list(found[""]) if len(found[""]) > 1 else found[""][0]
 
 
 def find_known(name: str | Path) -> KnownDataset:
@@ -96,11 +158,35 @@ def list_known() -> dict[str, KnownDataset]:
 
 
 def recognize(source: object) -> KnownDataset | None:
-    """Return the known data set that a folder certainly is, by the names of its files and the first line of its log."""
-    if not isinstance(source, str | Path) or not Path(source).is_dir():
+    """Return the known data set that a source certainly is, None where there is a doubt.
+
+    A folder is known by the names of its files and the first line of its log. A file of a log is known by its name and first
+    line, unless the declaration would change nothing. Of several files each must be of the same data set.
+    """
+    if isinstance(source, list | tuple):
+        found = [recognize(each) if _is_file(each) else None for each in source]
+        known = found[0] if found and all(each is found[0] for each in found) else None
+        return None if known is None or isinstance(known.log, Mapping) or known.is_query else known
+    if not isinstance(source, str | Path):
         return None
-    folder = Path(source)
-    return next((known for known in list_known().values() if _is_certain(known, folder)), None)
+    path = Path(source).expanduser()
+    is_certain = _is_certain if path.is_dir() else _is_certain_file
+    if not path.exists():
+        return None
+    return next((known for known in list_known().values() if is_certain(known, path)), None)
+
+
+def _is_file(source: object) -> bool:
+    return isinstance(source, str | Path) and Path(source).expanduser().is_file()
+
+
+def _is_certain_file(known: KnownDataset, path: Path) -> bool:
+    """Whether a file is the log of a data set for which settings are declared."""
+    if not known.names_log(path) or not (known.settings or known.is_query or isinstance(known.log, Mapping)):
+        return False
+    if known.is_query:
+        return _is_certain(known, path.parent)
+    return bool(known.shape) and _has_shape(known, path)
 
 
 def _is_certain(known: KnownDataset, folder: Path) -> bool:
@@ -110,20 +196,39 @@ def _is_certain(known: KnownDataset, folder: Path) -> bool:
         return True
     names = next(iter(known.log.values())) if isinstance(known.log, Mapping) else known.log
     found = _find_files(folder, names)
-    if not found:
-        return False
+    return bool(found) and _has_shape(known, found[0])
+
+
+def _has_shape(known: KnownDataset, path: Path) -> bool:
+    """Whether the first line of a file is that of the log."""
     try:
-        with gzip.open(found[0]) if found[0].suffix == ".gz" else found[0].open("rb") as handle:
+        with _OPENERS.get(path.suffix.lower(), open)(path, "rb") as handle:
             head = handle.read(_HEAD)
-    except OSError:
+    except (OSError, EOFError, lzma.LZMAError):
         return False
-    first = head.decode("utf-8-sig", errors="replace").partition("\n")[0].rstrip("\r")
-    return re.fullmatch(known.shape, first) is not None
+    lines = head.decode("utf-8-sig", errors="replace").replace("\r", "").split("\n")
+    return re.fullmatch(known.shape, "\n".join(lines[: 1 + known.shape.count("\\n")])) is not None
+
+
+def _list_names(names: Any) -> list[str]:
+    return [names] if isinstance(names, str) else list(names)
+
+
+def _strip_packing(name: str) -> str:
+    """Return the name of a file without the ending of its packing."""
+    return next((name[: -len(ending)] for ending in _PACKED[1:] if name.lower().endswith(ending)), name)
+
+
+def _matches(path: str | os.PathLike[str], names: Any) -> bool:
+    """Whether a file, packed or not, has one of the names or patterns."""
+    name = Path(path).name
+    plain = {name, _strip_packing(name)}
+    return any(fnmatch.fnmatchcase(each, Path(pattern).name) for each in plain for pattern in _list_names(names))
 
 
 def _find_files(folder: Path, names: Any) -> tuple[Path, ...]:
     """Return the files of the first name or pattern that has any; packed files count."""
-    for name in [names] if isinstance(names, str) else names:
+    for name in _list_names(names):
         for ending in _PACKED:
             if found := sorted(path for path in folder.glob(name + ending) if path.is_file()):
                 return tuple(found)
