@@ -37,6 +37,16 @@ def test_lines_of_different_lengths_without_a_clear_user_ask_for_the_layout(tmp_
     assert (data.users.ids.tolist(), history(data, 7)) == ([2, 7], [5, 3, 9, 9, 5])
 
 
+def test_lines_that_begin_with_the_number_of_their_items(tmp_path: Path) -> None:
+    (tmp_path / "users.dat").write_text("3 495 1631 2317\n1 40\n2 9 3\n0\n2 40 9\n")
+    data, report = leanrec.ingest(tmp_path / "users.dat")
+    assert (data.users.ids.tolist(), data.items.ids.tolist()) == ([1, 2, 3, 5], [3, 9, 40, 495, 1631, 2317])
+    assert (history(data, 1), history(data, 5)) == ([495, 1631, 2317], [40, 9])
+    assert any("the number of the items of one user and these items" in note for note in report.warnings)
+    (tmp_path / "users.dat").write_text("2 tea mug\n1 cup\n")
+    assert history(leanrec.ingest(tmp_path / "users.dat", layout="counted").data, 1) == ["tea", "mug"]
+
+
 def test_text_ids_are_read_where_the_layout_is_given(tmp_path: Path) -> None:
     (tmp_path / "baskets.txt").write_text("milk,bread\nbeer\nbread,beer,milk\n")
     data, _ = leanrec.ingest(tmp_path / "baskets.txt", layout="sequences")

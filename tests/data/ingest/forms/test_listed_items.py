@@ -103,3 +103,38 @@ def test_cells_are_split_into_lists(tmp_path: Path) -> None:
         part = split_cells(open_parts(engine, tmp_path / "log.csv")[0], CellLists("items", " "))
         assert engine.fetch_rows(f"SELECT items FROM {part.scan}") == [(["a", "b"],), (["c", "d"],)]
     assert part.types["items"] == "VARCHAR[]"
+
+
+def _histories(path: Path, **options: object) -> tuple[dict[str, list[str]], tuple[str, ...]]:
+    """User → items in their order, and what was told."""
+    data, report = leanrec.ingest(path, **options)
+    found: dict[str, list[str]] = {}
+    for user, item in zip(data.events.user, data.events.item, strict=True):
+        found.setdefault(str(data.users.ids[user]), []).append(str(data.items.ids[item]))
+    return found, report.warnings
+
+
+def test_items_before_the_item_of_a_row_come_first(tmp_path: Path) -> None:
+    path = tmp_path / "s.inter"
+    head = "session_id:token\titem_id_list:token_seq\titem_id:token\n"
+    path.write_text(head + "s1\ta b\tc\ns2\td\ta\ns3\t\tb\n")
+    read, notes = _histories(path)
+    assert read == {"s1": ["a", "b", "c"], "s2": ["d", "a"], "s3": ["b"]}
+    assert any("'item_id_list' lists the items before 'item_id'" in note for note in notes)
+    assert _histories(path, layout="long")[0] == {"s1": ["c"], "s2": ["a"], "s3": ["b"]}
+    # The prefixes of one sequence, longest first or shortest first, are this sequence.
+    for rows in (["u\ta b c\td", "u\ta b\tc", "u\ta\tb"], ["u\ta\tb", "u\ta b\tc", "u\ta b c\td"]):
+        path.write_text(head + "\n".join([*rows, "v\ta b\td"]) + "\n")
+        assert _histories(path)[0] == {"u": ["a", "b", "c", "d"], "v": ["a", "b", "d"]}
+
+
+def test_items_before_the_item_of_a_row_in_other_forms(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    rows = ["u,m9 m1,m2,2020-01-03", "u,m9,m1,2020-01-02", "v,m3 m4,m9,2020-01-05"]
+    path.write_text("user,movie_ids,movie_id,date\n" + "\n".join(rows) + "\n")
+    assert _histories(path)[0] == {"u": ["m9", "m1", "m2"], "v": ["m3", "m4", "m9"]}
+    # A list of genres is none of items, and the ratings of earlier items are not known.
+    path.write_text("user,movie_genres,movie\nu,m1 m2,m2\nv,m3 m4,m9\n")
+    assert _histories(path)[0] == {"u": ["m2"], "v": ["m9"]}
+    path.write_text("user,movie_ids,movie_id,rating\nu,m9 m1,m2,4\nv,m3 m4,m9,5\nw,m3 m4,m9,2\n")
+    assert _histories(path)[0] == {"u": ["m2"], "v": ["m9"], "w": ["m9"]}

@@ -1,4 +1,4 @@
-"""Text whose lines have no columns: adjacency lists, one sequence in each line, and blocks under a line with their id.
+"""Text whose lines have no columns: adjacency lists, one sequence in each line, counted or not, and blocks under a line with their id.
 
 The layout is recognized from the first lines, where they leave no doubt, or given. The lines are read by DuckDB in one
 stream, and nothing is kept of them but the current block.
@@ -17,8 +17,8 @@ from leanrec.errors import SettingError, SourceError
 
 __all__ = ["LAYOUTS", "LineTable", "check_layout", "find_line_layout", "open_lines"]
 
-LAYOUTS = ("long", "adjacency", "sequences", "blocks", "wide")
-"""Layouts of a log: one event in each row, a user and all items of the user, the items alone, blocks, and a matrix."""
+LAYOUTS = ("long", "adjacency", "sequences", "counted", "blocks", "wide")
+"""Layouts of a log: one event in each row, a user and all items of the user, the items alone or after their number, blocks, and a matrix."""
 
 _HEAD = 65_536
 _BUFFER = 16_000_000
@@ -79,11 +79,17 @@ def open_lines(path: Path, layout: str | None, label: str) -> LineTable | None:
         rows = f"(SELECT rtrim(v[1], ':') AS \"user\", unnest(v[2:]) AS item FROM (SELECT {values} AS v FROM {scan} WHERE line IS NOT NULL))"
         note = f"{label}: each line was read as a user and the items of the user.{how}"
     else:
+        items = "v[2:]" if found == "counted" else "v"
         rows = (
-            f'(SELECT n::VARCHAR AS "user", unnest(v) AS item FROM (SELECT row_number() OVER () AS n, {values} AS v '
+            f'(SELECT n::VARCHAR AS "user", unnest({items}) AS item FROM (SELECT row_number() OVER () AS n, {values} AS v '
             f"FROM {scan} WHERE line IS NOT NULL))"
         )
-        note = f"{label}: each line was read as the items of one user in their order; users are the numbers of the lines.{how}"
+        what = (
+            "the number of the items of one user and these items"
+            if found == "counted"
+            else "the items of one user in their order"
+        )
+        note = f"{label}: each line was read as {what}; users are the numbers of the lines.{how}"
     return LineTable(rows, {"user": "VARCHAR", "item": "VARCHAR"}, note)
 
 
@@ -118,6 +124,8 @@ def find_line_layout(lines: Sequence[str], label: str) -> str | None:
     # Damaged lines of delimited text have two lengths.
     if len(lengths) <= 1 + has_commas or max(lengths) < _MIN_LINES:
         return None
+    if all(int(each[0]) == len(each) - 1 for each in values):
+        return "counted"
     users = [int(each[0]) for each in values]
     if all(before < after for before, after in itertools.pairwise(users)):
         return "adjacency"

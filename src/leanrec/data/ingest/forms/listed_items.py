@@ -14,7 +14,15 @@ from leanrec.data.ingest.forms.nested import describe_columns, find_parallel, fi
 if TYPE_CHECKING:
     from leanrec.data.ingest.sources import SourcePart
 
-__all__ = ["CellLists", "find_cell_lists", "name_behaviors", "read_impressions", "split_cells"]
+__all__ = [
+    "CellLists",
+    "find_cell_lists",
+    "find_earlier_items",
+    "name_behaviors",
+    "read_earlier_items",
+    "read_impressions",
+    "split_cells",
+]
 
 _SAMPLE = 1000
 _DELIMITERS = (";", "|", ",", " ")
@@ -144,6 +152,59 @@ def find_cell_lists(
     return CellLists(item, delimiter, tuple(find_parallel(engine, part, lists)[1:]))
 
 
+def find_earlier_items(
+    engine: SqlEngine, part: "SourcePart", given: Mapping[str, str], role_names: Mapping[str, Collection[str]]
+) -> CellLists | None:
+    """Find a column that lists the items before the item of a row: ``item_id_list`` beside ``item_id``. None where there is none.
+
+    The cells of rated items say nothing about the ratings of the earlier ones, so that they are not read.
+    """
+    texts = [name for name, column_type in part.types.items() if column_type == "VARCHAR"]
+    item, user, rating = (find_role(part, role, given, role_names) for role in ("item", "user", "rating"))
+    if item is None or user is None or rating is not None:
+        return None
+    lists = [name for name in texts if name not in {item, user} and name_singular(name) == item]
+    if len(lists) != 1:
+        return None
+    delimiter = _survey_columns(engine, part, lists)[lists[0]].find_delimiter(certain=True)
+    delimiter = " " if lists[0] in part.sequences else delimiter
+    return CellLists(item, delimiter, history=lists[0]) if delimiter else None
+
+
+def read_earlier_items(
+    part: "SourcePart", lists: CellLists, given: Mapping[str, str], role_names: Mapping[str, Collection[str]]
+) -> "SourcePart":
+    """Return one row for each item: the items before the first row of each user, then the item of every row.
+
+    Rows of a user go from the shortest list to the longest: such files repeat the items before each item. Where the log has
+    times, these decide, and the earlier items have the time of the first row.
+    """
+    assert lists.items is not None  # noqa: S101 - the caller found both columns
+    assert lists.history is not None  # noqa: S101
+    user, label = (find_role(part, role, given, role_names) for role in ("user", "label"))
+    kept = [name for name in part.types if name != lists.history]
+    earlier = {lists.items: "v[j]", label: "'1'"}
+    before = ", ".join(f"{earlier.get(name, quote_identifier(name))} AS {quote_identifier(name)}" for name in kept)
+    fields = ", ".join(map(quote_identifier, kept))
+    text = f"coalesce({_split(lists.history, lists.delimiter)}, [])"
+    numbered = f"SELECT *, {text} AS v, len({text}) AS n, row_number() OVER () AS position FROM {part.scan}"
+    time = find_role(part, "time", given, role_names)
+    order = ", ".join([*([_sortable(time)] if time is not None else []), "n", "position"])
+    first = f"SELECT * FROM ({numbered}) QUALIFY row_number() OVER (PARTITION BY {quote_identifier(user or '')} ORDER BY {order}) = 1"
+    scan = (
+        f"(SELECT {fields} FROM (SELECT {before}, 0 AS stage, position, n, j FROM (SELECT *, unnest(range(1, n + 1)) AS j FROM ({first})) "
+        f"UNION ALL SELECT {fields}, 1, position, n, 0 FROM ({numbered})) "
+        f"ORDER BY stage, CASE stage WHEN 1 THEN n ELSE 0 END, position, j)"
+    )
+    note = (
+        f"{part.label}: {lists.history!r} lists the items before {lists.items!r}. Those of the first row of each user were read as "
+        f'earlier events of the user. To read {lists.items!r} alone, pass layout="long".'
+    )
+    types = {name: each for name, each in part.types.items() if name != lists.history}
+    form = "sql" if part.form == "parquet" else part.form
+    return dataclasses.replace(part, scan=scan, types=types, form=form, file=None, notes=(*part.notes, note))
+
+
 def name_behaviors(engine: SqlEngine, part: "SourcePart") -> "SourcePart":
     """Name the columns of a text file without names that is certainly a list of impressions as in the news data MIND.
 
@@ -231,12 +292,15 @@ def read_impressions(
 
 def _select_first_rows(part: "SourcePart", user: str, time: str | None) -> str:
     """SQL: the earliest row of each user, or the first one where there are no times."""
-    order = "position"
-    if time is not None:
-        column = f"{quote_identifier(time)}::VARCHAR"
-        number, moment = f"try_cast({column} AS DOUBLE)", f"epoch(try_cast({column} AS TIMESTAMP))"
-        other = f"epoch(try_strptime({column}, ['%m/%d/%Y %I:%M:%S %p', '%d/%m/%Y %H:%M:%S', '%m/%d/%Y %H:%M:%S']))"
-        order = f"coalesce({number}, {moment}, {other}), position"
+    order = "position" if time is None else f"{_sortable(time)}, position"
     numbered = f"SELECT *, row_number() OVER () AS position FROM {part.scan}"
     chosen = f"QUALIFY row_number() OVER (PARTITION BY {quote_identifier(user)} ORDER BY {order}) = 1"
     return f"SELECT * FROM (SELECT * FROM ({numbered}) {chosen}) ORDER BY position"
+
+
+def _sortable(time: str) -> str:
+    """SQL: a column of times as numbers in their order."""
+    column = f"{quote_identifier(time)}::VARCHAR"
+    number, moment = f"try_cast({column} AS DOUBLE)", f"epoch(try_cast({column} AS TIMESTAMP))"
+    other = f"epoch(try_strptime({column}, ['%m/%d/%Y %I:%M:%S %p', '%d/%m/%Y %H:%M:%S', '%m/%d/%Y %H:%M:%S']))"
+    return f"coalesce({number}, {moment}, {other})"

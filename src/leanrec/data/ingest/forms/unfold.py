@@ -5,7 +5,14 @@ from collections.abc import Collection, Mapping, Sequence
 
 from leanrec.data.engine import SqlEngine, quote_identifier
 from leanrec.data.ingest.csv_repair import copy_parts
-from leanrec.data.ingest.forms.listed_items import find_cell_lists, name_behaviors, read_impressions, split_cells
+from leanrec.data.ingest.forms.listed_items import (
+    find_cell_lists,
+    find_earlier_items,
+    name_behaviors,
+    read_earlier_items,
+    read_impressions,
+    split_cells,
+)
 from leanrec.data.ingest.forms.nested import flatten_structs, is_nested, unnest_events, unnest_lists
 from leanrec.data.ingest.forms.wide import is_wide, melt_matrix, take_header
 from leanrec.data.ingest.sources import SourcePart
@@ -48,6 +55,8 @@ def unfold_events(
     if any(is_nested(column_type) for column_type in part.types.values()):
         return unnest_events(engine, part, given, role_names)
     part = part if "user" in given else name_behaviors(engine, part)
+    if (earlier := find_earlier_items(engine, part, given, role_names)) is not None:
+        return _guess_numbers(engine, read_earlier_items(_load_text(engine, part), earlier, given, role_names))
     lists = find_cell_lists(engine, part, given, role_names)
     if lists is None:
         return part
