@@ -9,9 +9,12 @@ from types import ModuleType
 
 import pytest
 import typer.main
+from typer.testing import CliRunner
 
+import leanrec.models
 from leanrec.cli.app import app
-from leanrec.models import list_models
+from leanrec.evaluation.frontier.candidates import parse_candidates
+from leanrec.models import baselines, get_model, list_models, parse_model
 from leanrec.settings import describe_settings
 
 ROOT = Path(__file__).parents[2]
@@ -79,10 +82,93 @@ def test_every_command_and_flag_has_help() -> None:
             assert getattr(parameter, "help", None), f"{name} {parameter.name} has no help"
 
 
-def test_every_model_is_documented() -> None:
+def test_every_model_says_when_to_use_it_and_what_it_costs(generate: ModuleType) -> None:
+    for info in list_models().values():
+        assert generate.find_paragraph(info.settings, "When to use: "), info.name
+        assert generate.find_paragraph(info.settings, "Cost"), info.name
+        assert len((sys.modules[info.module].__doc__ or "").split("\n\n")) > 1, f"{info.module} names no paper"
+
+
+def test_the_guide_to_models_names_models_only() -> None:
     page = read("docs/explanation/models.md")
-    for name in list_models():
-        assert f"`{name}`" in page, name
+    named = re.findall(r"`([a-z][a-z0-9_]+)`", page)
+    assert set(named) <= {*list_models(), "fit", "top_k"}
+
+
+NEW_MODEL = '''
+"""Uniform: every item has the same score.
+
+Nobody, "No Paper", 2026.
+"""
+
+import dataclasses
+from typing import ClassVar
+
+import numpy as np
+
+from leanrec.settings import check_settings, setting
+
+__all__ = ["Uniform", "UniformModel"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Uniform:
+    """The same score for all items.
+
+    When to use: never.
+
+    Cost: fit O(1); a query O(N).
+    """
+
+    READS: ClassVar[frozenset[str]] = frozenset({"history", "times"})
+    VARIANTS = ({"value": 2.0},)
+
+    value: float = setting(1.0, above=0, doc="The score.")
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+    def fit_bytes(self, shape):
+        return 0
+
+    def fit(self, data, run=None):
+        return UniformModel(settings=self, n_items=data.n_items)
+
+
+@dataclasses.dataclass(frozen=True)
+class UniformModel:
+    settings: Uniform
+    n_items: int
+
+    def score(self, queries, items=None):
+        return np.full((len(queries), self.n_items), self.settings.value, np.float32)
+'''
+
+
+def test_a_new_model_is_one_file(generate: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "uniform.py").write_text(NEW_MODEL.lstrip(), encoding="utf-8")
+    monkeypatch.setattr(baselines, "__path__", [*baselines.__path__, str(tmp_path)])
+    monkeypatch.delitem(sys.modules, "leanrec.models.baselines.uniform", raising=False)
+    list_models.cache_clear()
+    try:
+        kind = get_model("uniform")
+        assert leanrec.models.Uniform is kind
+        assert parse_model("uniform,value=3") == kind(value=3.0)
+        listed = CliRunner().invoke(app, ["models", "--reads", "times"], env={"COLUMNS": "200"}).output
+        assert "Uniform: every item has the same score." in listed
+        assert "uniform value=2" in [each.name for each in parse_candidates(["uniform"], variants=True)]
+        pages = generate.build_pages()
+        assert "| `Uniform` | [`uniform`](model-settings.md#uniform) |" in pages["models.md"]
+        page = pages["model-settings.md"]
+        assert "| [`uniform`](#uniform) | never. | history, times | seconds |" in page
+        section = page.partition("\n## uniform\n")[2].partition("\n## ")[0]
+        assert 'Nobody, "No Paper", 2026.' in section
+        assert "Cost: fit O(1); a query O(N)." in section
+        assert "`leanrec frontier` also tries `value=2.0`." in section
+        assert "| `value` | float | `1.0` | > 0 |  | The score. |" in section
+    finally:
+        list_models.cache_clear()
+        sys.modules.pop("leanrec.models.baselines.uniform", None)
 
 
 def test_every_setting_of_a_model_is_described() -> None:

@@ -26,6 +26,8 @@ class Bias:
     The offset of a query user is computed from the ratings in the query; without ratings it is 0. The ranking is the
     same for all users: the best-rated items first.
 
+    When to use: the baseline of predicted ratings.
+
     Cost: fit O(E) time and 64 bytes a rating; a query O(L + N); the model 4 N bytes.
     """
 

@@ -27,6 +27,8 @@ class Popularity:
 
     It also scores empty histories, and is the fallback of all other models.
 
+    When to use: the baseline that every other model must beat, and the fallback for users without a history.
+
     Cost: fit O(E) time and 40 bytes an event; a query O(N) to copy; the model 4 N bytes.
     """
 

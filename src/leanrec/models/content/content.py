@@ -40,6 +40,8 @@ class Content:
     The score is the cosine with the profile, the dot product, or minus the *squared* distance (which ranks like the
     distance, and is a dot product in two more dimensions).
 
+    When to use: items with texts, labels or numbers, above all new items.
+
     Cost: fit O(characters); a query at most O(entries of the item features), or O(N · D) where dense; the
     model 8 bytes an entry, or 4 N · D bytes.
     """

@@ -27,6 +27,8 @@ __all__ = ["DCN"]
 class DCN(CTRSettings):
     """Cross layers and an MLP in parallel over the field vectors, then one linear layer.
 
+    When to use: as `WideDeep`, where products of several features matter.
+
     Cost per row with X = F · D: n_cross_layers · X², or n_cross_layers · n_experts · 2 · X · rank, plus
     X · hidden_sizes[0] + … for the MLP; a query takes N rows, or K for given candidates.
     """

@@ -22,6 +22,8 @@ __all__ = ["DeepFM"]
 class DeepFM(CTRSettings):
     """Sum of a linear part, the dot products of all pairs of field vectors, and an MLP over all of them.
 
+    When to use: as `WideDeep`, where pairs of features matter.
+
     Cost per row: O(F · D) for the pairs, F · D · hidden_sizes[0] + hidden_sizes[0] · hidden_sizes[1] + … for the MLP;
     a query takes N rows, or K for given candidates.
     """

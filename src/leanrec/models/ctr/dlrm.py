@@ -27,6 +27,8 @@ __all__ = ["DLRM"]
 class DLRM(CTRSettings):
     """A bottom MLP maps the numbers to a vector, and a top MLP takes it and the dot products of all pairs of vectors.
 
+    When to use: as `WideDeep`, where dot products of pairs are enough, for categorical fields and numbers.
+
     Cost per row: F² · D for the pairs, F² / 2 · hidden_sizes[0] + … for the top MLP; a query takes N rows, or K for
     given candidates.
     """

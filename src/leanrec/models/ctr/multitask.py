@@ -40,6 +40,8 @@ class MultiTask(CTRSettings):
     of p(any) · Π p(type t | any) ^ exponentₜ. With one event type there is one task. On labeled rows every target is a
     task, with equal weights.
 
+    When to use: several event types, such as click and purchase, predicted together.
+
     Cost per row with X = F · D: n_experts · (X · hidden_sizes[0] + …) and T towers; a query takes N rows, or K for given
     candidates.
     """

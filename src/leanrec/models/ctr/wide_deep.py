@@ -25,6 +25,8 @@ class WideDeep(CTRSettings):
     This is DeepFM without the factorization machine. The paper's wide part also has hand-made crosses of fields; here
     it has the plain fields only, because crosses depend on the data.
 
+    When to use: users and items with many features, or reranking of a short list.
+
     Cost per row: F · D · hidden_sizes[0] + hidden_sizes[0] · hidden_sizes[1] + …; a query takes N rows, or K for given
     candidates.
     """

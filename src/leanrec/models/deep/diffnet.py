@@ -30,6 +30,8 @@ class DiffNet(HistorySettings):
     A user vector u is the sum of the vectors of L items / L^pooling_exponent. Training predicts each item of a history
     from the others and the friends. Without links only the user's own vector counts.
 
+    When to use: trust or friendship between users, above all for users without a history.
+
     Cost: an epoch O(E · (D + S)) plus the histories of the users that reach each batch; a query O(L · D + N · D); the
     model 4 D (N + U) bytes.
     """

@@ -38,6 +38,9 @@ class KGIN(HistorySettings):
     where the gate g is a mix of ``n_intents`` intents, each a mix of relations. Without triples and item labels only the
     items' own vectors are left.
 
+    When to use: knowledge about items (triples or labels), few events, items without interactions; it explains by
+    links.
+
     Cost: an epoch O(E · (D + S) + steps · n_layers · T · D) for T links; a query O(L · D + N · D); the model 8 D (N + M)
     bytes for M entities.
     """

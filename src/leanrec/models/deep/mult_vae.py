@@ -48,6 +48,8 @@ class MultVAE(TrainingSettings):
     its gradients in blocks of users, so a matrix of users by items is never materialized. Inference is a dot product with
     the decoder's table and needs no torch.
 
+    When to use: whole histories at once with few settings, on catalogs of up to some ten thousand items.
+
     Cost: an epoch O(U · N · D + E · hidden_dim + U · n_layers · hidden_dim²), with decoder_dim instead of D if it is set;
     a query O(L · hidden_dim + n_layers · hidden_dim² + N · D); the model 4 N (hidden_dim + D) bytes.
     """

@@ -59,6 +59,8 @@ class NeuMF(TrainingSettings):
     The first layer of the MLP is the sum of a user part and an item part. The item parts are precomputed, so a query costs
     the upper layers only, and needs no torch.
 
+    When to use: logs where a matrix factorization is nearly enough and a network on top of it may improve it.
+
     Cost: an epoch O((E + U · n_folds · n_negatives) · (D + Σ products of adjacent layer sizes) + U · n_folds · L · D ·
     min(L, D)); a query O(L · D · min(L, D) + N · (D + the same sum without the first layer)); the model
     4 N (3 D + hidden_sizes[0]) bytes.

@@ -56,6 +56,8 @@ class TwoTower(TrainingSettings):
     With ``loss`` "alignment" there are no negatives: a masked item and its query attract each other, and items as well as
     queries spread over the sphere (DirectAU: Wang et al., KDD 2022).
 
+    When to use: large catalogs with content: new items are embedded by it, and scores are dot products.
+
     Cost: an epoch O((E + U · n_folds · items of a batch) · (D + hidden_dim)); a query O(L · D + D · hidden_dim + N · D);
     the model 8 N · D bytes and 8 D bytes per feature.
     """

@@ -37,6 +37,8 @@ class Hybrid:
     A part whose scores of a user are all equal is left out for that user. An empty history gives equal scores, even where
     a part could score it, so that retrieval uses its fallback.
 
+    When to use: several models combined, such as one of interactions and one of content.
+
     Cost: that of all parts, plus O(B · N) to combine, or O(B · N log N) in the modes that rank.
     """
 

@@ -29,6 +29,8 @@ class BPR:
     Users of the fit have a trained embedding. Other users get one by the same gradient steps on the history, with fixed
     items.
 
+    When to use: implicit feedback where the order of the items counts, not the values of the scores.
+
     Cost: an epoch O(E · D) time; memory 4 D (U + N) bytes and 40 bytes an event. A query O(N · D), and 2,000 · D more
     for a user who was not in the fit; the model 4 D (U + N) bytes.
     """

@@ -52,6 +52,8 @@ class IALS:
     solution (over-relaxation). The loss is quadratic in one embedding, and a step r leaves (1 − r)² of the possible
     decrease: no step below 2 raises the loss, and on Gowalla half the epochs reach the same quality.
 
+    When to use: large catalogs and implicit feedback.
+
     Cost: an epoch O(Σ n · D · min(n, D) + (U + N) · D² + D³) time over the rows of n interactions on both sides, or
     O(E · D + (U + N) · D² + D³) by conjugate gradients; memory 16 D (U + N) bytes and two weighted copies of the data.
     A query O(L · D · min(L, D)) to solve plus O(N · D) to score; the model 4 N · D bytes.

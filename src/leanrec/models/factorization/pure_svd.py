@@ -31,6 +31,8 @@ _RANK_TOLERANCE = 1e-5
 class PureSVD:
     """Scores x V Vᵀ, where V are the first right singular vectors of the interactions.
 
+    When to use: a fast matrix factorization with few settings.
+
     Cost: fit O(n_iter · (E · D + (U + N) · D²)) time and 36 (D + 10) (U + N) bytes; a query O(L · D + N · D);
     the model 4 N · D bytes.
     """

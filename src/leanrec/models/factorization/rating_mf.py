@@ -33,6 +33,8 @@ class RatingMF:
     A half step solves for the offset and the D factors of all users, or of all items, by ridge regression. A query is
     solved by the same regression on its ratings, so that a new user needs no refit.
 
+    When to use: predicted ratings by matrix factorization.
+
     Cost: fit O(n_iter · (E · D² + (U + N) · D³)) time; a query O(L · D² + D³ + N · D); the model 4 N (D + 1)
     bytes, and twice that after the first query.
     """

@@ -46,6 +46,8 @@ class ChebyCF:
     it is so close to linear that degree 1 gives the same quality (measured in docs/project/journal/2026-11.md).
     ``n_components`` = 0 and ``order`` = 8 is the filter of the paper without its low-pass part.
 
+    When to use: as `GFCF`, with a filter over the whole spectrum: among the best on sparse logs, without training.
+
     Cost: fit O(n_iter · (E · D + N · D²)) time and ``fit_bytes``; a query O(Σ over the users who share an item
     of their histories + N · D), and O(E) for each order above 1; the model 16 E + 4 N · D bytes. With ``top_k`` the
     fit also answers N queries, a query costs O(L · top_k) and the model 8 N · top_k bytes.

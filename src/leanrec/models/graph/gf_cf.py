@@ -35,6 +35,8 @@ __all__ = ["GFCF", "GFCFModel"]
 class GFCF:
     """Scores x · (P + w · D_I^−½ V Vᵀ D_I^½), P = R̃ᵀR̃, R̃ = D_U^−alpha R D_I^−½, V its singular vectors.
 
+    When to use: neighbors and global factors combined, without training.
+
     Cost: fit O(n_iter · (E · D + N · D²)) time and ``fit_bytes``; a query O(Σ over the users who share an item
     of their histories + N · D); the model 16 E + 4 N · D bytes. With ``top_k`` the fit also answers N queries, a
     query costs O(L · top_k) and the model 8 N · top_k bytes.

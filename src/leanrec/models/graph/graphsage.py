@@ -55,6 +55,8 @@ class GraphSAGE:
     (``structure_dropout``) has neither structure nor neighbors, as new items do. All items share the weights, so that a
     new item needs content and a new user a history, and no refit.
 
+    When to use: new items with content, or a catalog that changes often: no item has parameters of its own.
+
     Cost: fit O(Σ_u L_u²) for the neighbors, then a step O(N · F · D + E · D + batch_size · n_negatives · D) for F
     features; memory ``fit_bytes``; a query O(L · D + N · D); the model 4 N · D bytes; a new item O(F · D).
     """

@@ -44,6 +44,8 @@ class LightGCN(GraphTraining):
     By default u₀ = 0 and layer 0 is left out: the embedding of a user, of the fit or new, is computed from the history.
     The paper's model is ``learn_user_embeddings=True, include_layer_0=True, mask_ratio=0``.
 
+    When to use: sparse logs where embeddings are to be learned, without torch.
+
     Cost: a step O(2 n_layers · E · D + batch_size · n_negatives · D), with ``learn_user_embeddings`` twice the convolutions, an
     epoch U / batch_size steps; memory ``fit_bytes``; a query O(L · D + N · D); the model 8 N · D bytes, with
     ``learn_user_embeddings`` 4 U · D more.

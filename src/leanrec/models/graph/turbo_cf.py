@@ -33,6 +33,8 @@ class TurboCF:
     H is one of the paper's three filters: P; 2P − P²; P + 0.01 · (−P³ + 10 P² − 29 P). P keeps the k largest entries of
     each item, without itself; in the paper it is dense.
 
+    When to use: as `RP3`: a single pass over a sparse log, with flattened similarities.
+
     Cost: fit O(Σ_u L_u²) time and ``fit_bytes``; a query O(L · k), and O(N · k) more for each order above 1; the
     model 8 N · k bytes.
     """

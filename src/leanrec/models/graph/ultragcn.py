@@ -41,6 +41,8 @@ class UltraGCN(GraphTraining):
     weight ω · ``item_item_weight`` / √d_u; without the √d_u, as in the paper, long histories have too much weight. The
     weights are a sparse matrix computed before training.
 
+    When to use: as `LightGCN`, without convolutions in training.
+
     Cost: fit O(Σ_u L_u²) for the neighbors, then a step O(batch_size · (L · n_neighbors + n_negatives) · D);
     memory ``fit_bytes``; a query O(L · D + N · D); the model 4 D (U + 2 N) bytes.
     """

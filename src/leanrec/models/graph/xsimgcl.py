@@ -42,6 +42,8 @@ class XSimGCL(GraphTraining):
     node, the mean of all layers and layer ``contrast_layer``, which are contrasted with those of
     ``contrast_batch_size`` nodes. The gradient treats the noise as a constant.
 
+    When to use: as `LightGCN`, with noise and a contrastive loss between the layers.
+
     Cost: a step O(4 n_layers · E · D + batch_size · n_negatives · D + contrast_batch_size² · D); memory ``fit_bytes``; a
     query O(L · D + N · D); the model 4 D (U + 2 N) bytes.
     """

@@ -56,6 +56,8 @@ _FREQUENCY = 0.3
 class EASE:
     """Ridge regression of each item on all others: weights B with a zero diagonal. B = I − P · diag(1/P), P = (XᵀX + l2 · I)⁻¹.
 
+    When to use: a catalog small enough for an N × N matrix, in memory or on disk.
+
     Cost: fit N³ operations and 4 N² bytes, or O(U · N²) and 4 N² + 4 U · N bytes where users are at most half as
     many as items (the same weights, computed in the space of the users); a query O(L · N); the model 4 N² bytes. Where
     N² floats do not fit into the memory of the run, the matrix is inverted in an unnamed temporary file, a band of rows

@@ -44,6 +44,8 @@ class LocalRegression:
     the default of ``l2`` suits sparse and dense logs. The score of j is the sum over the history of
     d_i^−beta · w_i · d_j^gamma, d the sums of the columns.
 
+    When to use: the first to try on sparse logs: it fits in seconds and is small.
+
     Cost: fit O(Σ_u L_u² + Σ_j entries of S_j and the pairs that share a user + N · K²) time and ``fit_bytes``; a query
     O(L · K) on average; the model at most 8 N · K bytes.
     """

@@ -31,11 +31,13 @@ _DENSE_BYTES = 512 * 2**20
 
 @dataclasses.dataclass(frozen=True)
 class SANSA:
-    """The weights of EASE, B = I − P · diag(1/P), with P = (XᵀX + l2 · I)⁻¹ rerankd by FᵀF, F sparse.
+    """The weights of EASE, B = I − P · diag(1/P), with P = (XᵀX + l2 · I)⁻¹ replaced by FᵀF, F sparse.
 
     Row j of F is (e_j − w) / √s, where w is a ridge regression of item j on its more frequent similar items and s the
     residual. No N × N matrix is formed, and no factorization can break down: F is valid for any sparsity pattern, and
     exact for the full one. B is not formed either; a history is multiplied by F twice.
+
+    When to use: as `EASE`, for catalogs too large for an N × N matrix.
 
     Cost: fit O(Σ_u L_u²) for the similar items and O(N · K²) for the regressions on K neighbors; a query
     O(L · K²) at most; the model 16 bytes for each of about 0.8 N · K entries.

@@ -29,6 +29,8 @@ _DENSE_BYTES = 512 * 2**20
 class SLIM:
     """Elastic-net regression of each item on others: W ≥ 0 with a zero diagonal minimizes ½|X − XW|² + ½ l2 |W|² + l1 Σ W.
 
+    When to use: as `EASE`, where the model must be small and a query fast.
+
     Cost: fit, over all items, O(Σ_u L_u² + weights · iterations · N) time and 4 N² bytes; over
     ``n_neighbors`` K, O(N · K² · iterations) and the local Gram matrices, in 70 N · K bytes (and 4 N² where that is below
     512 MB). A query O(L · weights of an item); the model 8 bytes a weight.

@@ -31,6 +31,8 @@ class AsymmetricCosine:
     with 0 the share of the users of j who chose i, which favors rare ones. A ``locality`` above 1 raises the weight of
     the most similar items over that of many weakly similar ones. Each item j has its own k neighbors.
 
+    When to use: as `ItemKNN`, where popular or rare items should be favored.
+
     Cost: fit O(Σ_u L_u²) time and ``fit_bytes``; a query O(L · k + N); the model 8 N · k bytes.
     """
 

@@ -38,6 +38,8 @@ class ItemKNN:
     Neighbors share a user (or a feature) and have a similarity above 0. Each item has its own k neighbors, so that rare
     items are recommended too.
 
+    When to use: a first personalized model, by users in common or by content: fast, small and easy to explain.
+
     Cost: fit O(Σ_u L_u²) time for "users", the same over features otherwise, and ``fit_bytes``; a query
     O(L · k + N); the model 8 N · k bytes.
     """
@@ -176,11 +178,11 @@ class ItemKNNModel:
         return weight_interactions(queries.history, self.settings.weighting, np.ones(self.n_items, dtype=np.float32))
 
     def item_weights(self) -> CSR:
-        """(N, N) the similarishared."""
+        """(N, N) the similarities."""
         return self.similar
 
     def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
-        """History × similarishared: (B, N), or (B, K) for ``items``."""
+        """History × similarities: (B, N), or (B, K) for ``items``."""
         return history_scores(self.profile(queries), self.similar, items)
 
     def explain(self, queries: Queries, item: int) -> Explanation:

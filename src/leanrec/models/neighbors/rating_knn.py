@@ -45,6 +45,8 @@ class RatingKNN:
     "pearson" correlates common ratings, centered at their means; "cosine" compares all ratings minus the offset of their
     user. Only similarities above 0 count.
 
+    When to use: predicted ratings that similar users or items explain.
+
     Cost for users: fit O(E); a query O(Σ over its L items of their raters + lengths of ``n_candidates`` histories
     + N); the model 16 bytes a rating. Cost for items: fit O(Σ_u L_u²); a query O(N · n_candidates); the
     model 8 N · n_candidates bytes.

@@ -37,6 +37,8 @@ class UserKNN:
     A query is compared with the training users when it is scored, so that new users and new interactions need no refit.
     A known user is never its own neighbor. Neighbors share an item (or an interest) and have a similarity above 0.
 
+    When to use: few users, or preferences that change often, since nothing is trained.
+
     Cost: fit O(E) time and 48 bytes an event; a query O(Σ over its L items of their users + lengths of the k
     histories + N); the model 16 bytes an event.
     """
@@ -144,7 +146,7 @@ class UserKNNModel:
         return int(self.weights.shape[1])
 
     def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
-        """Similarishared × weights of the neighbors: (B, N), or (B, K) for ``items``."""
+        """Similarities × weights of the neighbors: (B, N), or (B, K) for ``items``."""
         return history_scores(self.find_neighbors(queries), self.weights, items)
 
     def profile(self, queries: Queries) -> CSR:
@@ -156,7 +158,7 @@ class UserKNNModel:
         return self.weights
 
     def find_neighbors(self, queries: Queries) -> CSR:
-        """(B, U) similarishared of the k nearest training users, without the query user."""
+        """(B, U) similarities of the k nearest training users, without the query user."""
         settings = self.settings
         measure = _MEASURES[settings.similarity]
         similar = top_similar_rows(

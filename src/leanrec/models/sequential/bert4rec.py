@@ -31,6 +31,8 @@ _MASK_TOKEN = -2
 class BERT4Rec(SequentialSettings):
     """Predicts masked items from those before and after; the next item is predicted at a mask token after the last.
 
+    When to use: histories whose order matters, with time for many epochs.
+
     Cost: an epoch O(E · (mask_prob · N · D + n_layers · D · (12 D + L))) with the loss over all items, S instead of N
     with S sampled negatives. A query O(L · n_layers · D · (12 D + L) + N · D); the model 4 N D bytes and 48 n_layers D².
     """

@@ -28,6 +28,8 @@ __all__ = ["Caser"]
 class Caser(SequentialSettings):
     """Horizontal filters span several consecutive items; vertical filters are weighted sums over the window.
 
+    When to use: histories in which patterns over a few consecutive items matter.
+
     Cost: an epoch O(E · D · (N + window² · n_horizontal + window · n_vertical)) with the loss over all items, S instead
     of N with S sampled negatives. A query the same for L items of one history, then O(N · D); the model 4 N D bytes.
     """

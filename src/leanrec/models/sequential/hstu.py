@@ -34,8 +34,11 @@ class HSTU(SequentialSettings):
     interest is preserved. A gate replaces the MLP of a Transformer block: a block costs 5 D² instead of 12 D². Scale it
     by ``embedding_dim``, ``n_layers`` and ``max_length``.
 
+    When to use: histories whose order matters, with larger models and longer histories than `SASRec`.
+
     Cost: an epoch O(E · D · (N + n_layers · (5 D + L))) with the loss over all items, S instead of N with S sampled
-    negatives. A query the same for L items of one history, then O(N · D); the model 4 N D bytes and 20 n_layers D².
+    negatives, and 16 L · n_heads · n_layers bytes an item of a batch. A query the same for L items of one history,
+    then O(N · D); the model 4 N D bytes and 20 n_layers D².
     """
 
     n_layers: int = setting(2, at_least=1, doc="Number of blocks.")

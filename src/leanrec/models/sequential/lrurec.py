@@ -31,6 +31,8 @@ _MAX_RADIUS, _MIN_RADIUS = 0.99, 0.8
 class LRURec(SequentialSettings):
     """Linear recurrent units over the latest items of a history: no attention, so cost grows with L instead of L².
 
+    When to use: very long histories whose order matters.
+
     Cost: an epoch O(E · D · (N + n_layers · (16 D + log L))) with the loss over all items, S instead of N with S sampled
     negatives. A query the same for L items of one history, then O(N · D); the model 4 N D bytes and 64 n_layers D².
     """

@@ -27,6 +27,8 @@ __all__ = ["SASRec"]
 class SASRec(SequentialSettings):
     """A causal Transformer over the latest items of a history.
 
+    When to use: histories whose order matters; self-attention over the latest items.
+
     Cost: an epoch O(E · (N · D + n_layers · D · (12 D + L))) with the loss over all items, S instead of N with S sampled
     negatives. A query the same for L items of one history, then O(N · D); the model 4 N D bytes and 48 n_layers D².
     """
