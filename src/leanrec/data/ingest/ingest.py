@@ -7,12 +7,13 @@ more than one row, and written to memory, or to mapped files where memory is sho
 
 import contextlib
 import dataclasses
+import inspect
 import math
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, ParamSpec
 
 import numpy as np
 
@@ -51,6 +52,7 @@ __all__ = ["IngestResult", "ingest", "is_dataset", "open_dataset"]
 _EXAMPLE_SHARE = 0.01
 _WITH_EXAMPLE = ("time not understood", "rating is not a finite number", "weight is not a finite number")
 _IMPOSSIBLE_TIME = "time before 1990 or in the future"
+P = ParamSpec("P")
 _NOT_USED = re.compile(r"Not used: (?P<name>.+?) \((?P<what>.*)\)\.", re.DOTALL)
 
 # Arguments that say how the text of a log is read.
@@ -244,39 +246,31 @@ def ingest(
     return done
 
 
-def open_dataset(
-    source: Source,
-    *,
-    items: Source | None = None,
-    users: Source | None = None,
-    columns: Mapping[str, str | None] | None = None,
-    event_weights: Mapping[str, float] | None = None,
-    positive_from: float | None = None,
-    cleaning: CleaningRules = CleaningRules(),  # noqa: B008 - frozen
-    quarantine: str | Path | None = None,
-    time_format: str | None = None,
-    encoding: str | None = None,
-    item_links: Source | None = None,
-    user_links: Source | None = None,
-    allow_rejects: bool = False,
-    like: Dataset | None = None,
-    layout: str | None = None,
-    delimiter: str | None = None,
-    names: str | Sequence[str] | None = None,
-    item_names: str | Sequence[str] | None = None,
-    user_names: str | Sequence[str] | None = None,
-    known_as: str | Path | None = None,
-    run: Run = Run(),
-) -> IngestResult:
-    """Open a data set saved by ``ingest(…, out=folder)``, or anything that ``ingest`` reads, with the same options.
+def _take_arguments_of(
+    model: Callable[P, IngestResult],
+) -> Callable[[Callable[..., IngestResult]], Callable[P, IngestResult]]:
+    """Declare that a function takes the arguments of another one, for help texts and type checkers."""
+
+    def declare(function: Callable[..., IngestResult]) -> Callable[P, IngestResult]:
+        function.__signature__ = inspect.signature(model)  # type: ignore[attr-defined]
+        return function
+
+    return declare
+
+
+@_take_arguments_of(ingest)
+def open_dataset(source: Source, **options: Any) -> IngestResult:
+    """Open a data set saved by ``ingest(…, out=folder)``, or read anything else as ``ingest`` does, with its arguments.
 
     Large arrays of a saved data set are mapped, not read. Raises ArtifactError if it does not verify, and SettingError for
-    options that would change a saved data set.
+    arguments that would change a saved data set.
     """
-    task = _make_task(**locals())
     if not is_dataset(source):
-        return _run_ingest(task, None)
-    if not task.is_default:
+        return ingest(source, **options)
+    given = inspect.signature(ingest).bind(source, **options)
+    given.apply_defaults()
+    out = given.arguments.pop("out")
+    if out is not None or not _make_task(**given.arguments).is_default:
         raise SettingError(
             f"Options of reading need a log. Got {source}, a saved data set, which was read when it was made. Leave the "
             "options out, or pass the log itself."
