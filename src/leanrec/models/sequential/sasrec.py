@@ -6,16 +6,15 @@ Vasilev, "Turning Dross Into Gold Loss: is BERT4Rec really better than SASRec?",
 
 import dataclasses
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from leanrec.data.dataset import Dataset
 from leanrec.data.splits.evaluation_set import EvaluationSet
 from leanrec.finiteness import require_finite
 from leanrec.models.sequential.core.models import SequentialModel
+from leanrec.models.sequential.core.networks import CausalBlocks
 from leanrec.models.sequential.core.settings import SequentialSettings, check_heads
 from leanrec.models.sequential.core.training import fit_sequential
-from leanrec.nn.dropout import dropout
 from leanrec.nn.transformer import TransformerBlock
 from leanrec.run import Run
 from leanrec.settings import setting
@@ -42,34 +41,14 @@ class SASRec(SequentialSettings):
 
     def build_network(self, n_items: int) -> nn.Module:
         """The Transformer with fresh weights."""
-        return _SASRecNetwork(self, n_items)
+        return CausalBlocks(
+            self,
+            n_items,
+            self.n_layers,
+            lambda: TransformerBlock(self.embedding_dim, self.n_heads, 4 * self.embedding_dim, self.dropout),
+        )
 
     @require_finite
     def fit(self, data: Dataset, run: Run = Run(), valid: EvaluationSet | None = None) -> SequentialModel:
         """Train on the histories of ``data``."""
         return fit_sequential(self, data, run, valid)
-
-
-class _SASRecNetwork(nn.Module):
-    def __init__(self, settings: SASRec, n_items: int) -> None:
-        super().__init__()
-        width = settings.embedding_dim
-        self.dropout = settings.dropout
-        self.items = nn.Embedding(n_items, width)
-        self.positions = nn.Embedding(settings.max_length, width)
-        nn.init.normal_(self.items.weight, std=width**-0.5)
-        nn.init.normal_(self.positions.weight, std=0.01)
-        self.blocks = nn.ModuleList(
-            TransformerBlock(width, settings.n_heads, 4 * width, settings.dropout) for _ in range(settings.n_layers)
-        )
-        self.norm = nn.LayerNorm(width)
-
-    def forward(self, items: Tensor, lengths: Tensor) -> Tensor:
-        """(B, L) to (B, L, D). Positions count back from the end, so that the latest item always has position 0."""
-        back = (lengths[:, None] - 1 - torch.arange(items.shape[1], device=items.device)).clamp_(min=0)
-        x = self.items(items.clamp(min=0)) + self.positions(back)
-        x = dropout(x, self.dropout, self.training)
-        for block in self.blocks:
-            x = block(x)
-        out: Tensor = self.norm(x)
-        return out
