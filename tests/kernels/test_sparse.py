@@ -6,7 +6,7 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leanrec.kernels.sparse import dot_scores, gather_scores, history_scores, top_k_sparse
+from leanrec.kernels.sparse import dot_scores, gather_scores, history_contributions, history_scores, top_k_sparse
 from leanrec.kernels.topk.selection import top_k
 
 
@@ -25,6 +25,19 @@ def test_history_scores_equal_the_matrix_product(rows: int, is_sparse: bool) -> 
     np.testing.assert_allclose(
         history_scores(history, weights, own), np.take_along_axis(expected, own, 1), rtol=1e-5, atol=1e-6
     )
+
+
+@pytest.mark.parametrize("is_sparse", [False, True])
+def test_contributions_of_a_history_add_up_to_its_scores(is_sparse: bool) -> None:
+    rng = np.random.default_rng(3)
+    history = sp.random_array((1, 30), density=0.3, rng=rng, dtype=np.float32, format="csr")
+    dense = (rng.random((30, 30)) * (rng.random((30, 30)) < 0.4)).astype(np.float32)
+    weights = sp.csr_array(dense) if is_sparse else dense
+    scores = history_scores(history, weights)[0]
+    for item in range(30):
+        added = history_contributions(history, weights, item)
+        np.testing.assert_array_equal(added, history.data * dense[history.indices, item])
+        assert added.sum() == pytest.approx(scores[item], rel=1e-5, abs=1e-6)
 
 
 def test_dot_scores_for_all_shared_and_per_query_items() -> None:

@@ -8,7 +8,7 @@ from leanrec.kernels.threads import MIN_ROWS_FOR_THREADS, compile_serial_and_par
 from leanrec.kernels.topk.selection import ItemMask, mask_array, sift_down, sort_heap
 from leanrec.types import CSR, Float32Array, Int32Array, Int64Array
 
-__all__ = ["dot_scores", "gather_scores", "history_scores", "top_k_sparse"]
+__all__ = ["dot_scores", "gather_scores", "history_contributions", "history_scores", "top_k_sparse"]
 
 # Columns with a nonzero sum are tracked in blocks of this size, so that the inner loop has no branch.
 _BLOCK = 64
@@ -49,6 +49,15 @@ def history_scores(history: CSR, weights: Float32Array | CSR, items: Int32Array 
         return scores
     (_multiply_sparse.serial if serial else _multiply_sparse.parallel)(_product_arrays(history, weights), scores)
     return gather_scores(scores, items)
+
+
+def history_contributions(history: CSR, weights: Float32Array | CSR, item: int) -> Float32Array:
+    """What each entry of one history (1, N) adds to the score of ``item`` with item-item weights (N, N), in its order."""
+    if isinstance(weights, np.ndarray):
+        column = weights[history.indices, item]
+    else:
+        column = weights[history.indices][:, [item]].toarray()[:, 0]
+    return np.asarray(history.data * column, dtype=np.float32)
 
 
 def top_k_sparse(

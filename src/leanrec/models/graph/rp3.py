@@ -14,7 +14,7 @@ from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.finiteness import require_finite
 from leanrec.kernels.graph.spectral import inverse_power, scale_rows_and_columns, weighted_degrees
 from leanrec.kernels.similarity.top_similar import top_similar_bytes, top_similar_rows
-from leanrec.kernels.sparse import history_scores
+from leanrec.kernels.sparse import history_contributions, history_scores
 from leanrec.kernels.weighting import weight_interactions
 from leanrec.protocols import Explanation, rank_contributions
 from leanrec.run import Run
@@ -117,5 +117,5 @@ class RP3Model:
     def explain(self, queries: Queries, item: int) -> Explanation:
         """The items of the history with walks to ``item``, and their contributions."""
         history = self.profile(queries.block(0, 1))
-        added = history.data * self.walks[history.indices][:, [item]].toarray()[:, 0]
+        added = history_contributions(history, self.walks, item)
         return rank_contributions(history.indices, added, only_positive=True)

@@ -32,7 +32,7 @@ from leanrec.kernels.solvers.inverse import (
     sweep_inverse_bytes,
 )
 from leanrec.kernels.solvers.local_ridge import fit_local_ridges
-from leanrec.kernels.sparse import history_scores
+from leanrec.kernels.sparse import history_contributions, history_scores
 from leanrec.kernels.weighting import weight_interactions
 from leanrec.protocols import Explanation, rank_contributions
 from leanrec.run import Run
@@ -222,11 +222,7 @@ class EASEModel:
     def explain(self, queries: Queries, item: int) -> Explanation:
         """The items of the history and their contributions to the score."""
         history = self.profile(queries.block(0, 1))
-        if isinstance(self.weights, np.ndarray):
-            column = self.weights[history.indices, item]
-        else:
-            column = self.weights[history.indices][:, [item]].toarray()[:, 0]
-        added = history.data * column
+        added = history_contributions(history, self.weights, item)
         return rank_contributions(history.indices, added)
 
 

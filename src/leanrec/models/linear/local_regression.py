@@ -20,7 +20,7 @@ from leanrec.kernels.graph.spectral import weighted_degrees
 from leanrec.kernels.similarity.top_similar import top_similar, top_similar_bytes
 from leanrec.kernels.solvers.dense_ridge import dense_gram
 from leanrec.kernels.solvers.local_ridge import fit_local_ridges, local_ridge_bytes
-from leanrec.kernels.sparse import history_scores
+from leanrec.kernels.sparse import history_contributions, history_scores
 from leanrec.kernels.weighting import weight_interactions
 from leanrec.protocols import Explanation, rank_contributions
 from leanrec.run import Run
@@ -202,7 +202,7 @@ class LocalRegressionModel:
     def explain(self, queries: Queries, item: int) -> Explanation:
         """The items of the history and their contributions to the score."""
         history = self.profile(queries.block(0, 1))
-        added = history.data * self.weights[history.indices][:, [item]].toarray()[:, 0]
+        added = history_contributions(history, self.weights, item)
         return rank_contributions(history.indices, added)
 
 

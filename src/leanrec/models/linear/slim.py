@@ -12,7 +12,7 @@ from leanrec.finiteness import require_finite
 from leanrec.kernels.similarity.top_similar import top_similar
 from leanrec.kernels.solvers.coordinate_descent import ElasticNetPenalty, fit_elastic_nets, fit_local_elastic_nets
 from leanrec.kernels.solvers.dense_ridge import dense_gram
-from leanrec.kernels.sparse import history_scores
+from leanrec.kernels.sparse import history_contributions, history_scores
 from leanrec.kernels.weighting import weight_interactions
 from leanrec.protocols import Explanation, rank_contributions
 from leanrec.run import Run
@@ -138,7 +138,7 @@ class SLIMModel:
     def explain(self, queries: Queries, item: int) -> Explanation:
         """The items of the history and their contributions to the score."""
         history = weight_interactions(queries.history[[0]], self.settings.weighting)
-        added = history.data * self.weights[history.indices][:, [item]].toarray()[:, 0]
+        added = history_contributions(history, self.weights, item)
         return rank_contributions(history.indices, added)
 
 

@@ -13,7 +13,7 @@ from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.finiteness import require_finite
 from leanrec.kernels.graph.spectral import inverse_power, scale_rows_and_columns
 from leanrec.kernels.similarity.top_similar import top_similar_bytes, top_similar_rows
-from leanrec.kernels.sparse import history_scores
+from leanrec.kernels.sparse import history_contributions, history_scores
 from leanrec.kernels.weighting import weight_interactions
 from leanrec.protocols import Explanation, rank_contributions
 from leanrec.run import Run
@@ -113,5 +113,5 @@ class AsymmetricCosineModel:
     def explain(self, queries: Queries, item: int) -> Explanation:
         """The items of the history and their contributions to the score."""
         history = self.profile(queries.block(0, 1))
-        added = history.data * self.weights[history.indices][:, [item]].toarray()[:, 0]
+        added = history_contributions(history, self.weights, item)
         return rank_contributions(history.indices, added, only_positive=True)

@@ -19,7 +19,7 @@ from leanrec.features.profiles import MAX_INTERESTS, average_rows, fit_interest_
 from leanrec.finiteness import require_finite
 from leanrec.kernels.similarity.aggregation import keep_top_entries
 from leanrec.kernels.similarity.top_similar import top_similar, top_similar_bytes, top_similar_rows
-from leanrec.kernels.sparse import history_scores
+from leanrec.kernels.sparse import history_contributions, history_scores
 from leanrec.kernels.weighting import WEIGHTINGS, weight_interactions
 from leanrec.protocols import Explanation, rank_contributions
 from leanrec.run import Run
@@ -188,7 +188,7 @@ class ItemKNNModel:
     def explain(self, queries: Queries, item: int) -> Explanation:
         """The items of the history and their contributions; by content, also the features shared with ``item``."""
         history = self.profile(queries.block(0, 1))
-        added = history.data * self.similar[history.indices][:, [item]].toarray()[:, 0]
+        added = history_contributions(history, self.similar, item)
         ranked = rank_contributions(history.indices, added, only_positive=True)
         if self.content is None:
             return ranked
