@@ -441,6 +441,9 @@ def test_packed_files_and_several_files_are_recognized(tmp_path: Path) -> None:
     assert (len(data.events), report.users) == (len(PAIRS), 10)
     assert recognize([*parts, path]) is None
     assert recognize([tmp_path / "missing.txt"]) is None
+    assert recognize([tmp_path]) is None
+    assert recognize("sql:SELECT 1 AS user, 2 AS item" + " " * 5000) is None
+    assert ingest("sql:SELECT 1 AS user, 2 AS item" + " " * 5000).report.events == 1
 
 
 def test_the_item_table_of_a_file_has_its_name(tmp_path: Path) -> None:

@@ -71,7 +71,10 @@ class KnownDataset:
         settings = dict(self.settings)
         for role, (names, begin) in _TABLES.items():
             # The settings of a table hold for the file of that name, and for no other one.
-            if role not in found or not self._is_declared(role, found[role]):
+            paths = found.get(role, ())
+            paths = paths if isinstance(paths, list | tuple) else [paths]
+            declared = self.tables.get(role, ())
+            if not paths or not all(isinstance(each, str | os.PathLike) and _matches(each, declared) for each in paths):
                 settings.pop(names, None)
                 columns = settings.get("columns", {})
                 settings["columns"] = {key: name for key, name in columns.items() if not key.startswith(begin)}
@@ -100,10 +103,6 @@ class KnownDataset:
             if paths and (len(paths) == 1 or not stem):
                 found[role] = paths[0] if len(paths) == 1 else list(paths)
         return found
-
-    def _is_declared(self, role: str, table: Any) -> bool:
-        paths = table if isinstance(table, list | tuple) else [table]
-        return all(isinstance(path, str | os.PathLike) and _matches(path, self.tables.get(role, ())) for path in paths)
 
     def names_log(self, path: Path) -> bool:
         """Whether a file has a name of the log, or is one of the files that the query of the log reads."""
@@ -164,38 +163,36 @@ def recognize(source: object) -> KnownDataset | None:
     line, unless the declaration would change nothing. Of several files each must be of the same data set.
     """
     if isinstance(source, list | tuple):
-        found = [recognize(each) if _is_file(each) else None for each in source]
+        found = [None if isinstance(each, list | tuple) else recognize(each) for each in source]
+        if any(
+            known is not None and Path(each).expanduser().is_dir() for each, known in zip(source, found, strict=True)
+        ):
+            return None
         known = found[0] if found and all(each is found[0] for each in found) else None
         return None if known is None or isinstance(known.log, Mapping) or known.is_query else known
     if not isinstance(source, str | Path):
         return None
-    path = Path(source).expanduser()
-    is_certain = _is_certain if path.is_dir() else _is_certain_file
-    if not path.exists():
+    # Unlike Path.exists, this has an answer for a query that is longer than any name of a file.
+    if not os.path.exists(os.path.expanduser(source)):  # noqa: PTH110, PTH111
         return None
-    return next((known for known in list_known().values() if is_certain(known, path)), None)
+    path = Path(source).expanduser()
+    return next((known for known in list_known().values() if _is_certain(known, path)), None)
 
 
-def _is_file(source: object) -> bool:
-    return isinstance(source, str | Path) and Path(source).expanduser().is_file()
-
-
-def _is_certain_file(known: KnownDataset, path: Path) -> bool:
-    """Whether a file is the log of a data set for which settings are declared."""
-    if not known.names_log(path) or not (known.settings or known.is_query or isinstance(known.log, Mapping)):
-        return False
-    if known.is_query:
-        return _is_certain(known, path.parent)
-    return bool(known.shape) and _has_shape(known, path)
-
-
-def _is_certain(known: KnownDataset, folder: Path) -> bool:
-    if not known.certain or not all(_find_files(folder, name) for name in known.certain):
+def _is_certain(known: KnownDataset, path: Path) -> bool:
+    """Whether a folder has the files of a data set, or a file is the log of one for which settings are declared."""
+    if not path.is_dir():
+        if not known.names_log(path) or not (known.settings or known.is_query or isinstance(known.log, Mapping)):
+            return False
+        if not known.is_query:
+            return bool(known.shape) and _has_shape(known, path)
+        path = path.parent
+    if not known.certain or not all(_find_files(path, name) for name in known.certain):
         return False
     if not known.shape:
         return True
     names = next(iter(known.log.values())) if isinstance(known.log, Mapping) else known.log
-    found = _find_files(folder, names)
+    found = _find_files(path, names)
     return bool(found) and _has_shape(known, found[0])
 
 
@@ -206,7 +203,7 @@ def _has_shape(known: KnownDataset, path: Path) -> bool:
             head = handle.read(_HEAD)
     except (OSError, EOFError, lzma.LZMAError):
         return False
-    lines = head.decode("utf-8-sig", errors="replace").replace("\r", "").split("\n")
+    lines = re.split(r"\r\n|\n|\r", head.decode("utf-8-sig", errors="replace"))
     return re.fullmatch(known.shape, "\n".join(lines[: 1 + known.shape.count("\\n")])) is not None
 
 

@@ -1,4 +1,4 @@
-"""Text whose lines have no columns: adjacency lists, one sequence in each line, counted or not, and blocks under a line with their id.
+"""Text whose lines have no columns: adjacency lists, sequences, counted lists, and blocks under a line with their id.
 
 The layout is recognized from the first lines, where they leave no doubt, or given. The lines are read by DuckDB in one
 stream, and nothing is kept of them but the current block.
