@@ -52,12 +52,10 @@ def read_events() -> Events:
             query = "SELECT visitorid, itemid FROM read_parquet(?)"
             parts.append(con.execute(query, [str(home / f"{event_type}.parquet")]).fetchnumpy())
     user, item = (np.concatenate([part[name] for part in parts]) for name in ("visitorid", "itemid"))
-    event_type = np.repeat(np.arange(len(EVENT_TYPES), dtype=np.int8), [len(part["itemid"]) for part in parts])
-    rows = (np.unique(each, return_inverse=True)[1].astype(np.int32) for each in (user, item))
-    ones = np.ones(len(event_type), np.float32)
-    events = Events(
-        *rows, time=np.zeros(len(event_type), np.int64), event_type=event_type, weight=ones, event_types=EVENT_TYPES
-    )
+    codes = np.repeat(np.arange(len(EVENT_TYPES), dtype=np.int8), [len(part["itemid"]) for part in parts])
+    users, items = (np.unique(each, return_inverse=True)[1].astype(np.int32) for each in (user, item))
+    ones = np.ones(len(codes), np.float32)
+    events = Events(users, items, np.zeros(len(codes), np.int64), codes, ones, event_types=EVENT_TYPES)
     # The events of a data set are sorted by user.
     return events.take(np.argsort(events.user, kind="stable"))
 

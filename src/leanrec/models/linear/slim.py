@@ -84,17 +84,17 @@ class SLIM:
         )
         with run.limit_threads():
             X = weight_interactions(data.interactions, self.weighting)
-            rows = self._fit_on_neighbors(X) if self.n_neighbors else self._fit_on_all(X, run)
+            if self.n_neighbors:
+                near = top_similar(X, self.n_neighbors, "cosine")
+                gram = dense_gram(X) if _keeps_full_gram(X.shape[1]) else None
+                rows = fit_local_elastic_nets(X, near, self._penalty(self.max_iter), gram)
+            else:
+                rows = self._fit_on_all(X, run)
             # Rows hold the weights in the score of one item; a query needs those by the item of the history.
             return SLIMModel(settings=self, weights=compact_indices(sp.csr_array(rows.T)))
 
     def _penalty(self, max_iter: int) -> ElasticNetPenalty:
         return ElasticNetPenalty(self.l1, self.l2, max_iter, self.tolerance)
-
-    def _fit_on_neighbors(self, X: CSR) -> CSR:
-        near = top_similar(X, self.n_neighbors, "cosine")
-        gram = dense_gram(X) if _keeps_full_gram(X.shape[1]) else None
-        return fit_local_elastic_nets(X, near, self._penalty(self.max_iter), gram)
 
     def _fit_on_all(self, X: CSR, run: Run) -> CSR:
         gram = dense_gram(X)
