@@ -554,3 +554,47 @@ def test_feedback_leaves_the_kind_of_the_times_and_the_split(kind: TimeKind, dat
         assert len(joined.events) == len(data.events) + 30
         assert (joined.events.event_type[joined.indptr[1:31] - 1] == joined.events.event_types.index("click")).all()
         assert get_model("item_knn")().fit(after.train).n_items == 40
+
+
+class TestVectors:
+    def test_the_dot_product_is_the_score_and_the_order_is_that_of_recommend(self, dataset: Dataset) -> None:
+        for name in ("ials", "bpr", "rating_mf"):
+            pipeline = Pipeline.fit(get_model(name)(embedding_dim=4), dataset, Run(threads=1))
+            items = pipeline.embed_items()
+            scores = dict(zip(items.ids.tolist(), items.vectors @ pipeline.embed_user("user-1"), strict=True))
+            listed = pipeline.recommend("user-1", n=5).items
+            seen = {event.id for event in pipeline.history("user-1")}
+            best = sorted(scores.keys() - seen, key=lambda item: -scores[item])[:5]
+            assert best == [item.id for item in listed], name
+            if name != "rating_mf":  # its served scores are within the range of ratings
+                np.testing.assert_allclose([scores[item.id] for item in listed], [i.score for i in listed], rtol=1e-4)
+
+    def test_the_longest_vector_is_first_and_blank_items_are_left_out(self, dataset: Dataset) -> None:
+        unseen = Vocabulary(np.append(dataset.items.ids, [9_001, 9_002]))
+        data = dataclasses.replace(dataset, items=unseen, item_table=None)
+        items = Pipeline.fit(get_model("ials")(embedding_dim=4), data, Run(threads=1)).embed_items()
+        lengths = np.linalg.norm(items.vectors, axis=1)
+        assert (lengths[:-1] >= lengths[1:]).all()
+        assert lengths[-1] > 0
+        assert set(items.ids.tolist()) == set(dataset.items.ids[np.unique(dataset.events.item)].tolist())
+
+    def test_the_vector_of_a_user_follows_events_and_that_of_a_history_is_the_same(self, dataset: Dataset) -> None:
+        pipeline = Pipeline.fit(get_model("ials")(embedding_dim=4), dataset, Run(threads=1))
+        before = pipeline.embed_user("user-1")
+        new = pipeline.recommend("user-1", n=1).items[0].id
+        pipeline.record_event("user-1", new)
+        assert np.abs(pipeline.embed_user("user-1") - before).max() > 1e-3
+        history = [event.id for event in pipeline.history("user-1")]
+        weights = [event.weight for event in pipeline.history("user-1")]
+        same = pipeline.embed_user(history=history, weights=weights)
+        np.testing.assert_allclose(pipeline.embed_user("user-1"), same, rtol=1e-4, atol=1e-6)
+
+    def test_without_evidence_the_vector_is_zero(self, dataset: Dataset) -> None:
+        pipeline = Pipeline.fit(get_model("ials")(embedding_dim=4), dataset, Run(threads=1))
+        assert not pipeline.embed_user(history=[]).any()
+
+    def test_a_model_without_vectors_says_so(self, fitted: Pipeline) -> None:
+        with pytest.raises(SettingError, match="dot product, such as ials or bpr, has vectors. ease has none"):
+            fitted.embed_items()
+        with pytest.raises(SettingError, match="has vectors"):
+            fitted.embed_user("user-1")

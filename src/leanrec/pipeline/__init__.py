@@ -26,6 +26,9 @@ if TYPE_CHECKING:
         HistoryEvent as HistoryEvent,
     )
     from leanrec.pipeline.responses import (
+        ItemEmbeddings as ItemEmbeddings,
+    )
+    from leanrec.pipeline.responses import (
         ItemExplanation as ItemExplanation,
     )
     from leanrec.pipeline.responses import (
@@ -51,6 +54,7 @@ __getattr__, __dir__, __all__ = export_lazily(
             "AddItemsResult",
             "Contribution",
             "HistoryEvent",
+            "ItemEmbeddings",
             "ItemExplanation",
             "Recommendations",
             "RecommendedItem",

@@ -31,19 +31,20 @@ from leanrec.pipeline.responses import (
     AddItemsResult,
     Contribution,
     HistoryEvent,
+    ItemEmbeddings,
     ItemExplanation,
     Recommendations,
     RecommendedItem,
     RecordResult,
     RejectedEvent,
 )
-from leanrec.pipeline.scorers import ConstantScores
+from leanrec.pipeline.scorers import ConstantScores, single_query
 from leanrec.pipeline.snapshot import SavedPipeline, Snapshot
 from leanrec.pipeline.stages import RankedItems, build_stages, rank_and_fill
 from leanrec.pipeline.user_histories import UserHistories, UserHistory
-from leanrec.protocols import Context, Estimator, Explanation, Extendable, Scorer
+from leanrec.protocols import Context, Embedder, Estimator, Explanation, Extendable, Scorer
 from leanrec.run import Run, measure
-from leanrec.types import Events, IdArray, Int32Array, Queries
+from leanrec.types import Events, Float32Array, IdArray, Int32Array, Queries
 
 __all__ = ["Pipeline"]
 
@@ -297,6 +298,49 @@ class Pipeline:
         items = _build_items(catalog, found, explain_item)
         fallback = self.fallback_name if found.from_fallback else None
         return Recommendations(uuid.uuid4().hex, items, fallback, note=self._write_note(found, n))
+
+    def embed_items(self) -> ItemEmbeddings:
+        """The item vectors for a vector store, where the score of the model is a dot product. O(N · D).
+
+        The longest vector is first, as indices by inner product need that are built in order. Items with a vector of
+        zeros are left out: the model knows nothing of them, and a search by cosine lists them anywhere.
+
+        Raises SettingError for a model whose score is no dot product.
+        """
+        vectors = self._get_embedder().embed_items()
+        lengths = np.linalg.norm(vectors, axis=1)
+        order = np.argsort(-lengths, kind="stable")[: np.count_nonzero(lengths)]
+        return ItemEmbeddings(self.catalog.items.ids[order], np.asarray(vectors[order], dtype=np.float32))
+
+    def embed_user(
+        self,
+        user: Id | None = None,
+        *,
+        history: Iterable[Id] | None = None,
+        weights: Sequence[float] | None = None,
+        ratings: Sequence[float | None] | None = None,
+    ) -> Float32Array:
+        """(D,) the vector of a user, or of a history: its dot product with the vector of an item is the score.
+
+        It follows recorded events. Zeros: the model has no evidence, and ``recommend`` answers with the fallback. The
+        arguments are those of ``recommend``.
+
+        Raises UnknownIdError for an unknown user, and SettingError for a model whose score is no dot product.
+        """
+        embedder = self._get_embedder()
+        query_user = self._find_query_user(user, history, weights, ratings)
+        with single_query():
+            queries = query_user.history.to_queries(query_user.row, len(self.catalog))
+            return np.asarray(embedder.embed_queries(queries)[0], dtype=np.float32)
+
+    def _get_embedder(self) -> Embedder:
+        """The model, if its score is a dot product."""
+        model = self._snapshot.model
+        if isinstance(model, Embedder):
+            return model
+        raise SettingError(
+            f"Only a model whose score is a dot product, such as ials or bpr, has vectors. {self.name} has none."
+        )
 
     def explain(self, user: Id | None, item: Id, *, history: Iterable[Id] | None = None) -> ItemExplanation:
         """Why an item is recommended to a user, or for this history. Raises UnknownIdError."""

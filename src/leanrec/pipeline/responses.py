@@ -1,14 +1,16 @@
 """Return types of a pipeline, by external id."""
 
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 from leanrec.data.vocabulary import Id
+from leanrec.types import Float32Array, IdArray
 
 __all__ = [
     "AddItemsResult",
     "Contribution",
     "HistoryEvent",
+    "ItemEmbeddings",
     "ItemExplanation",
     "Recommendations",
     "RecommendedItem",
@@ -97,6 +99,18 @@ class ItemExplanation:
     def to_dict(self) -> dict[str, Any]:
         """As plain dictionaries and lists, for JSON."""
         return dataclasses.asdict(self)
+
+
+class ItemEmbeddings(NamedTuple):
+    """Vectors of items, for a vector store.
+
+    Attributes:
+        ids: (M,) external ids.
+        vectors: (M, D) float32; the dot product with the vector of a user is the score of the item.
+    """
+
+    ids: IdArray
+    vectors: Float32Array
 
 
 @dataclasses.dataclass(frozen=True)
