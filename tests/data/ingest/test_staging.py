@@ -1,10 +1,13 @@
 """Staging: the common form of rows, and the codes of rejected ones."""
 
+from pathlib import Path
+
 import pandas as pd
 import pytest
 
 from leanrec.data.engine import SqlEngine, open_engine
 from leanrec.data.ingest.cleaning import CleaningRules
+from leanrec.data.ingest.ingest import ingest
 from leanrec.data.ingest.rejects import REASONS
 from leanrec.data.ingest.schema import read_schema
 from leanrec.data.ingest.staging import StagedLog, find_example, id_expression, stage_log, validate_rows
@@ -52,3 +55,11 @@ def test_whole_floats_are_ids_without_a_fraction() -> None:
             f"SELECT {id_expression('x', 'DOUBLE', integer=False)} FROM (VALUES (12.0), (1.5), ('nan'::DOUBLE)) AS t(x)"
         )
         assert engine.fetch_rows(select) == [("12",), ("1.5",), (None,)]
+
+
+def test_empty_rows_are_counted_apart(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text("user,item,rating\nann,mug,4\nbob,cup,5\n,jar,3\n" + ",,\n" * 20)
+    # Twenty rows below the last one of a spreadsheet are not twenty users that are missing.
+    report = ingest(tmp_path / "log.csv").report
+    assert (report.events, report.rows_read) == (2, 23)
+    assert report.rejected == {"missing user": 1, "empty row": 20}

@@ -85,3 +85,12 @@ def test_amounts_are_no_ratings(values: list[str], are_ratings: bool, tmp_path: 
     report = ingest(path).report
     assert ("rating" in report.columns[str(path)]) == are_ratings
     assert any(each.startswith("Not used: 'value'") for each in report.warnings) != are_ratings
+
+
+def test_a_zero_outside_the_scale_is_told_once() -> None:
+    ratings = [1.0, 2.0, 3.0, 4.0, 5.0] * 1000 + [0.0]
+    frame = pd.DataFrame({"user": range(len(ratings)), "item": 1, "rating": ratings})
+    told = [each for each in ingest(frame).report.warnings if "such as 0" in each or "rating 0" in each]
+    assert len(told) == 1
+    assert "1 row outside was rejected, such as 0" in told[0]
+    assert 'where 0 means "not rated" CleaningRules(no_rating=0)' in told[0]
