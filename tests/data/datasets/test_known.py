@@ -176,10 +176,9 @@ FILES: dict[str, dict[str, str]] = {
     },
     "amazon-ratings-2014": {"ratings_Books.csv": lines("A00000000{u:02},B00000000{i},{r}.0,{t}")},
     "ebnerd": {
-        "behaviors.parquet": "SELECT u::INTEGER AS user_id, NULL::INTEGER AS article_id, make_timestamp(1600000000000000 + u) AS "
+        "behaviors.parquet": "SELECT NULL::INTEGER AS article_id, make_timestamp(1600000000000000 + u) AS "
         "impression_time, [u % 8, (u + 3) % 8, (u + 5) % 8, (u + 6) % 8]::INTEGER[] AS article_ids_inview, "
-        "[(u + 3) % 8]::INTEGER[] AS article_ids_clicked FROM range(1, 11) AS t(u)",
-        "history.parquet": "SELECT 1 AS user_id, [2] AS article_id_fixed",
+        "[(u + 3) % 8]::INTEGER[] AS article_ids_clicked, u::INTEGER AS user_id, false AS is_subscriber FROM range(1, 11) AS t(u)",
         "articles.parquet": "SELECT i::INTEGER AS article_id, 'News ' || i AS title FROM range(8) AS t(i)",
     },
     "goodbooks-10k": {

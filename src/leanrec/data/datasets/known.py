@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import duckdb
+
 from leanrec.errors import SettingError, SourceError
 
 __all__ = ["KnownDataset", "find_known", "list_known", "recognize"]
@@ -41,7 +43,7 @@ class KnownDataset:
         log: file of the log in the folder, or several names of which the first that exists is read, or event type → file, or
             ``"sql:SELECT …"`` in which ``{folder}`` stands for the folder.
         certain: patterns of files that must all exist for the folder to be recognized; empty = it never is.
-        shape: regular expression for the first line of a recognized log, and for the second
+        shape: regular expression for the first line of a recognized log (the columns of Parquet, with commas), and for the second
             after ``\n``; empty = a single file is not recognized.
         tables: "items", "users", "item_links", "user_links" → file, or several names; read where they exist.
         settings: further arguments of ``leanrec.ingest``.
@@ -192,16 +194,20 @@ def _is_certain(known: KnownDataset, path: Path) -> bool:
     if not known.shape:
         return True
     names = next(iter(known.log.values())) if isinstance(known.log, Mapping) else known.log
-    found = _find_files(path, names)
+    found = _find_files(path, known.certain[0] if known.is_query else names)
     return bool(found) and _has_shape(known, found[0])
 
 
 def _has_shape(known: KnownDataset, path: Path) -> bool:
-    """Whether the first line of a file is that of the log."""
+    """Whether the first line of a file is that of the log; of Parquet, the names of its columns with commas."""
     try:
+        if path.suffix.lower() == ".parquet":
+            with duckdb.connect() as connection:
+                described = connection.execute("SELECT * FROM read_parquet(?) LIMIT 0", [str(path)]).description
+            return re.fullmatch(known.shape, ",".join(column[0] for column in described or ())) is not None
         with _OPENERS.get(path.suffix.lower(), open)(path, "rb") as handle:
             head = handle.read(_HEAD)
-    except (OSError, EOFError, lzma.LZMAError):
+    except (OSError, EOFError, lzma.LZMAError, duckdb.Error):
         return False
     lines = re.split(r"\r\n|\n|\r", head.decode("utf-8-sig", errors="replace"))
     return re.fullmatch(known.shape, "\n".join(lines[: 1 + known.shape.count("\\n")])) is not None
