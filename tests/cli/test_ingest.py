@@ -159,7 +159,7 @@ def test_signals_end_in_words_and_leave_nothing(number: int, tmp_path: Path) -> 
 
 
 def test_columns_of_a_file_without_names_are_named_on_the_command_line(run: Any, tmp_path: Path) -> None:
-    log, items = tmp_path / "ratings.dat", tmp_path / "movies.dat"
+    log, items = tmp_path / "stars.dat", tmp_path / "films.dat"
     log.write_text("1::10::4::1600000000\n2::11::5::1600000001\n")
     items.write_text("10::Heat (1995)::Drama\n11::Up (2009)::Comedy\n")
     code, _, err = run("ingest", log)
@@ -182,3 +182,18 @@ def test_a_folder_before_an_equals_sign_is_no_event_type(run: Any, tmp_path: Pat
     (tmp_path / "date=1").mkdir()
     (tmp_path / "date=1" / "log.csv").write_text("user,item\n1,2\n")
     assert run("ingest", f"{tmp_path}/date=*/log.csv")[0] == 0
+
+
+def test_purchases_and_returns_are_told_with_flags_that_work(run: Any, tmp_path: Path) -> None:
+    log = tmp_path / "sales.csv"
+    log.write_text("order_id,user,item,quantity\n1,ann,mug,2\n2,bob,mug,1\n3,bob,mug,-1\n4,ann,cup,1\n")
+    code, out, _ = run("ingest", log)
+    told = " ".join(out.split())
+    assert code == 0
+    assert "purchase 2 (weight 3), return 1 (weight 0)" in told
+    assert "--column event_type=" in told
+    assert "--column weight=quantity" in told
+    code, out, _ = run("ingest", log, "--column", "event_type=", "--json")
+    assert (code, list(json.loads(out)["event_types"])) == (0, ["interaction"])
+    code, out, _ = run("ingest", log, "--column", "weight=quantity", "--json")
+    assert (code, json.loads(out)["events"]) == (0, 3)

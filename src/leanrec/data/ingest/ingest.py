@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import inspect
 import math
+import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -210,16 +211,17 @@ def ingest(
         like: an earlier data set whose conventions hold here too, for held-out files: columns, event weights, liked ratings,
             rating scale, notation of times, and whether ids are numbers. Arguments take precedence.
         layout: "long" (each row is an event), "adjacency" (each line is a user and the items of the user), "sequences" (each
-            line has the items of one user), "blocks" (``item:`` before the lines of the item) or "wide" (a column for each
-            item). None: found from the first rows, which the report then says.
+            line has the items of one user), "counted" (the same after the number of items), "blocks" (``item:`` before the
+            lines of the item) or "wide" (a column for each item). None: found from the first rows, which the report then says.
         delimiter: text between two fields of delimited text, such as "::", "|" or "tab"; a blank is any number of blanks and
             tabs. None: found for each file, as the one that gives the same number of fields on most lines.
         names: names of the columns of a log without a line of names, in their order: a list, or a text with commas.
         item_names: the same for ``items``.
         user_names: the same for ``users``.
-        known_as: the source is the folder of a known data set (``list_known``), or of one that a .toml file declares; arguments
-            take precedence over its declaration. None: a folder is recognized where its files leave no doubt and no argument
-            says how to read them, which the report then tells; "none" reads it as any other folder.
+        known_as: the source is the folder of a known data set (``list_known``), or of one that a .toml file declares, or a file
+            of its log; arguments take precedence over its declaration. None: a folder or a file is recognized where names and
+            first line leave no doubt and no argument says how to read it, which the report then tells; "none" reads it as any
+            other.
         out: folder to save the data set and its report to, for ``open_dataset``. It is written atomically, and replaces
             an older data set there.
         run: threads and memory. Events that do not fit the memory are mapped from files.
@@ -295,16 +297,16 @@ def _make_task(
 ) -> _IngestTask:
     """Return the checked arguments, completed by the declaration of a known data set."""
     given = {**others, "delimiter": delimiter, "names": names, "item_names": item_names, "user_names": user_names}
-    is_open = not columns and all(
-        given[name] is None for name in (*_READING, "items", "users", "item_links", "user_links")
-    )
+    is_open = not columns and all(given[name] is None for name in _READING)
     known, note = None, ""
     if known_as is not None:
         known = None if str(known_as) == "none" else find_known(known_as)
-    elif is_open and (known := recognize(source)) is not None:
-        note = f'Read as the known data set {known.name} ({known.about}). To read it as any other folder, pass known_as="none".'
+    elif is_open and not is_dataset(source) and (known := recognize(source)) is not None:
+        note = known.explain(source)
     if known is not None and not is_dataset(source):
-        source, cleaning, columns, given = _apply_known(known, source, cleaning, columns or {}, given)
+        source, cleaning, columns, given = _apply_known(
+            known, source, cleaning, columns or {}, given, alone=known_as is None
+        )
     texts = [given.pop(name) for name in ("names", "item_names", "user_names")]
     return _IngestTask(
         source=source,
@@ -324,11 +326,14 @@ def _apply_known(
     cleaning: CleaningRules,
     columns: Mapping[str, str | None],
     given: Mapping[str, Any],
+    *,
+    alone: bool,
 ) -> tuple[Source, CleaningRules, Mapping[str, str | None], dict[str, Any]]:
     """Return source, cleaning, columns and other arguments, with what the declaration says where nothing is given."""
-    if not isinstance(source, str | Path):
+    paths = source if isinstance(source, list | tuple) and source else [source]
+    if not all(isinstance(path, str | Path) for path in paths):
         raise SettingError(f"known_as needs a folder or a file. Got {describe_source(source)}.")
-    declared = known.to_arguments(Path(source).expanduser())
+    declared = known.to_arguments(source, given, alone=alone)
     source = declared.pop("source")
     columns = declared.pop("columns", {}) | dict(columns)
     rules = {name: declared.pop(name) for name in ("no_rating", "rating_range") if name in declared}
@@ -346,7 +351,8 @@ def _apply_known(
 
 def is_dataset(source: Source) -> bool:
     """Whether the source is the folder of a saved data set rather than a log."""
-    return isinstance(source, str | Path) and (Path(source) / "manifest.json").is_file()
+    # Unlike Path.is_file, this has an answer for a query that is longer than any name of a file.
+    return isinstance(source, str | Path) and os.path.isfile(os.path.join(source, "manifest.json"))  # noqa: PTH113, PTH118
 
 
 @contextlib.contextmanager
@@ -401,6 +407,12 @@ class _ReadLog:
             yield "Without times and ratings a repeated row counts as a repeated event, not as a duplicate."
         if staged.has("rating") and positive_from is None:
             yield "Every rating counts as an interaction, low ones too. With positive_from, ratings below it get weight 0."
+        if profile.returns:
+            rows = "1 row is a return" if profile.returns == 1 else f"{profile.returns:,} rows are returns"
+            yield (
+                f"{rows[0].upper()}{rows[1:]} (a quantity below zero, or an invoice that begins with C), with weight 0. Purchases of a "
+                f"user and an item of which all units came back do not count: {counts.get('returned: all units came back', 0):,}."
+            )
         given = cleaning.no_rating is not None
         yield from describe_no_ratings(profile.no_rating, profile.scale, profile.zeros, given=given)
         if profile.only_days and not staged.has("rating"):
@@ -411,7 +423,8 @@ class _ReadLog:
             example = "" if profile.outside is None else f", such as {profile.outside:g}"
             yield (
                 f"The rating scale is inferred as {low:g} to {high:g}, the narrowest common scale that contains 99.9 % of the "
-                f"ratings; {rows} rejected{example}. For another scale pass CleaningRules(rating_range=(LOW, HIGH))."
+                f"ratings; {rows} rejected{example}. For another scale pass CleaningRules(rating_range=(LOW, HIGH))"
+                + (', and where 0 means "not rated" CleaningRules(no_rating=0).' if profile.outside == 0 else ".")
             )
 
 

@@ -39,15 +39,28 @@ REASONS = (
     "bot: too many events in one day",
     "outlier: weight far above the others",
     "fewer events than the k-core requires",
+    "returned: all units came back",
+    "empty row",
 )
 """Reject reasons of rows that were read; the position is the code, 0 = kept."""
 
 CHOSEN_REASONS = frozenset(
     reason
     for reason in REASONS
-    if reason.startswith(("before since", "from until on", "duplicate", "bot:", "outlier:", "fewer events than"))
+    if reason.startswith(
+        (
+            "before since",
+            "from until on",
+            "duplicate",
+            "bot:",
+            "outlier:",
+            "fewer events than",
+            "returned:",
+            "empty row",
+        )
+    )
 )
-"""Reject reasons of rows that can be read and are left out by a rule: dates, duplicates, bots, outliers, k-core."""
+"""Reject reasons of rows that can be read and are left out by a rule: dates, duplicates, bots, outliers, k-core, returns, empty rows."""
 
 CODE = {reason: code for code, reason in enumerate(REASONS)}
 """Reject reason → code."""

@@ -15,6 +15,7 @@ from leanrec.data.ingest.forms.unfold import unfold_events
 from leanrec.data.ingest.forms.values import holds_numbers
 from leanrec.data.ingest.meaning.column_names import guess_role
 from leanrec.data.ingest.meaning.ratings import holds_amounts
+from leanrec.data.ingest.meaning.retail import RetailColumns, find_retail
 from leanrec.data.ingest.meaning.unused_columns import describe_unused
 from leanrec.data.ingest.sources import Source, SourcePart, open_parts
 from leanrec.data.ingest.timestamps import is_number, may_be_time
@@ -60,7 +61,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "unixtime", "unixreviewtime", "reviewtime", "ratedat", "when", "pos", "order", "sequence", "seq", "step",
     ),
     "rating": ("rating", "value", "score", "stars", "overall", "starrating", "ratingvalue", "ratingscore", "reviewscore", "reviewrating", "r"),
-    "weight": ("weight", "plays", "playcount", "hours", "hoursplayed", "playtime", "count", "listens", "quantity", "qty"),
+    "weight": ("weight", "plays", "playcount", "hours", "hoursplayed", "playtime", "count", "listens"),
     "event_type": ("event", "behavior", "behaviour", "action", "type", "eventtype", "behaviortype", "behaviourtype", "kind", "interaction"),
     "label": ("label", "click", "clicked", "isclick", "isclicked", "liked", "isliked", "islike", "converted", "isconverted"),
 }  # fmt: skip
@@ -111,6 +112,7 @@ class ColumnRoles:
         event_type: name of the event type.
         label: 1 where a shown item was clicked, 0 where it was not.
         content: columns that describe the item.
+        retail: columns of a log of purchases.
     """
 
     user: str
@@ -121,6 +123,7 @@ class ColumnRoles:
     event_type: str | None = None
     label: str | None = None
     content: tuple[str, ...] = ()
+    retail: RetailColumns | None = None
 
     def to_dict(self) -> dict[str, str]:
         """Return role → column, for the roles that have a column."""
@@ -217,7 +220,10 @@ def read_schema(
         columns.append(cols)
         told.append({name for name in part.names if any(repr(name) in each for each in skipped)})
         warnings += skipped
-    used = [{*cols.to_dict().values(), *cols.content} | more for cols, more in zip(columns, told, strict=True)]
+    used = [
+        {*cols.to_dict().values(), *cols.content, *(cols.retail.names if cols.retail else ())} | more
+        for cols, more in zip(columns, told, strict=True)
+    ]
     warnings += describe_unused(engine, parts, used)
     return LogSchema(tuple(parts), tuple(columns), tuple(dict.fromkeys(warnings)))
 
@@ -244,7 +250,8 @@ def _check_roles(engine: SqlEngine, part: SourcePart, given: Mapping[str, str]) 
             )
         if misfit is None:
             cols, skipped = _check_types(engine, part, cols, given)
-            return cols, warnings + skipped
+            cols = dataclasses.replace(cols, retail=_find_retail(engine, part, cols, given))
+            return cols, warnings + skipped + ([cols.retail.note] if cols.retail else [])
         passed.setdefault(misfit[0], set()).add(misfit[1])
 
 
@@ -279,6 +286,26 @@ def _check_types(
         )
         unused["event_type"] = None
     return dataclasses.replace(cols, **unused), warnings
+
+
+def _find_retail(
+    engine: SqlEngine, part: SourcePart, cols: ColumnRoles, given: Mapping[str, str]
+) -> RetailColumns | None:
+    """Return the columns of a log of purchases. Ratings and labels, and an event type given as None, say that it is none."""
+    if cols.rating is not None or cols.label is not None or given.get("event_type") == "":
+        return None
+    found = find_retail(part.names)
+    if found is None:
+        return None
+    document, quantity = found.document, found.quantity
+    if part.event_type is not None or cols.event_type is not None:
+        document = None
+    if quantity is not None and (
+        quantity in {*cols.to_dict().values()} - {cols.weight}
+        or not (is_number(part.types[quantity]) or holds_numbers(engine, part, quantity))
+    ):
+        quantity = None
+    return RetailColumns(document, quantity) if document or quantity else None
 
 
 def find_columns(
@@ -328,7 +355,7 @@ def find_columns(
     else:
         taken = {column for role, column in found.items() if role != "item"}
         content = [name for name in names if name not in taken and normalize_name(name) in CONTENT]
-    return ColumnRoles(**found, content=tuple(content))
+    return ColumnRoles(**dict[str, Any](found), content=tuple(content))
 
 
 def _find_common_name(role: str, names: Sequence[str]) -> str | None:

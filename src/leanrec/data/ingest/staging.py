@@ -14,6 +14,7 @@ from leanrec.data.ingest.csv_repair import copy_parts
 from leanrec.data.ingest.forms.values import number_of_text, text_expression
 from leanrec.data.ingest.meaning.id_forms import IdForms, is_missing
 from leanrec.data.ingest.meaning.ratings import count_ratings, find_no_rating
+from leanrec.data.ingest.meaning.retail import PURCHASE, RETURN, find_returned
 from leanrec.data.ingest.rejects import CODE
 from leanrec.data.ingest.schema import ColumnRoles
 from leanrec.data.ingest.sources import SourcePart
@@ -128,6 +129,8 @@ class RowReader:
                 fields["v"] = f"nullif({number}, 'nan'::FLOAT)" if types["rating"] == "VARCHAR" else number
         if self._has("weight"):
             fields["w"] = "1::FLOAT" if cols.weight is None else _number_expression(cols.weight, part)
+            if cols.retail is not None and cols.weight == cols.retail.quantity:
+                fields["w"] = f"abs({fields['w']})"  # a return says so by its type
         if not self.has_event_types:
             return fields
         fields["event_type"] = "'interaction'"
@@ -139,7 +142,18 @@ class RowReader:
             label = _number_expression(cols.label, part)
             yes = "like" if "like" in cols.label.lower() else "click"
             fields["event_type"] = f"CASE {label} WHEN 1 THEN '{yes}' WHEN 0 THEN 'impression' END"
-        return fields
+        return fields | self._select_retail(part, cols, fields["event_type"])
+
+    def _select_retail(self, part: SourcePart, cols: ColumnRoles, event_type: str) -> dict[str, str]:
+        """Return the SQL of the units and of the event type of rows that are purchases or returns."""
+        if not self._has("retail"):
+            return {}
+        if cols.retail is None:
+            return {"q": "NULL::FLOAT"}
+        units = "1::FLOAT" if cols.retail.quantity is None else _number_expression(cols.retail.quantity, part)
+        units = cols.retail.count_units(units)
+        kind = event_type if cols.retail.document is None else quote_literal(PURCHASE)
+        return {"q": units, "event_type": f"CASE WHEN {units} < 0 THEN {quote_literal(RETURN)} ELSE {kind} END"}
 
     def _select_time(self, cols: ColumnRoles, types: Mapping[str, str]) -> dict[str, str]:
         """Return the SQL of the seconds and, where some times have one, of the fraction of a second.
@@ -155,7 +169,10 @@ class RowReader:
 
     def _reject_code(self, part: SourcePart, cols: ColumnRoles, types: Mapping[str, str], *, timed: bool) -> str:
         """SQL: code of the first reason to reject a row of the inner select, 0 = none."""
-        cases = [("usr IS NULL", "missing user"), ("itm IS NULL", "missing item")]
+        # Spreadsheets write rows of delimiters below the last one.
+        texts = [f"o_{role}" for role in ("time", "rating", "weight") if getattr(cols, role) is not None]
+        empty = " AND ".join(f"{each} IS NULL" for each in ("usr", "itm", *texts))
+        cases = [(empty, "empty row"), ("usr IS NULL", "missing user"), ("itm IS NULL", "missing item")]
         if part.event_type is None and (cols.event_type or cols.label):
             cases.append(("event_type IS NULL", "missing event type" if cols.event_type else "label is not 0 or 1"))
         if timed:
@@ -252,6 +269,7 @@ class LogProfile:
         no_rating: rating that means "not rated" → rows.
         zeros: rows with the rating 0 where the others are at least 1, so that 0 might mean "not rated" too.
         only_days: times have no time of day.
+        returns: rows whose units came back.
     """
 
     has_clock: bool
@@ -261,6 +279,7 @@ class LogProfile:
     no_rating: Mapping[float, int] = dataclasses.field(default_factory=dict)
     zeros: int = 0
     only_days: bool = False
+    returns: int = 0
 
 
 def stage_log(
@@ -296,7 +315,8 @@ def stage_log(
         integer.append(all(map(is_integer, types)) and (key_type is None or is_integer(key_type)))
         # Text files have no types, and other types than text (doubles, big integers) print as numbers.
         untyped.append(all(each not in {"VARCHAR", "JSON"} for each in types))
-    has_types = any(cols.event_type or cols.label for cols in columns) or any(part.event_type for part in parts)
+    has_types = any(cols.event_type or cols.label or cols.retail for cols in columns)
+    has_types = has_types or any(part.event_type for part in parts)
     times = settled_times
     if times is None or time_format is not None:
         times = find_time_format(engine, parts, columns, time_format)
@@ -390,6 +410,9 @@ def validate_rows(
         cases.append(f"WHEN {test} THEN {CODE['time before 1990 or in the future']}")
     elif staged.has("time"):
         cases.append(f"WHEN t < 0 THEN {CODE['negative order']}")
+    if profile.returns:
+        code = CODE["returned: all units came back"]
+        cases.append(f"WHEN q > 0 AND (usr, itm) IN (SELECT (usr, itm) FROM returned) THEN {code}")
     if profile.scale is not None:
         low, high = profile.scale
         cases.append(f"WHEN v NOT BETWEEN {low!r} AND {high!r} THEN {CODE['rating outside the range']}")
@@ -420,7 +443,8 @@ def _profile_log(engine: SqlEngine, staged: StagedLog, cleaning: CleaningRules) 
         )[0]
         has_clock = bool(times) and late * 2 > times
         only_days = has_clock and not clock
-    profile = LogProfile(has_clock, None, only_days=only_days)
+    returns = find_returned(engine) if staged.has("retail") else 0
+    profile = LogProfile(has_clock, None, only_days=only_days, returns=returns)
     return _profile_ratings(engine, profile, cleaning) if staged.has("rating") else profile
 
 
@@ -437,7 +461,9 @@ def _profile_ratings(engine: SqlEngine, profile: LogProfile, cleaning: CleaningR
     if not len(ratings.values):
         return profile
     scale = ratings.infer_scale()
-    is_open = cleaning.no_rating is None and len(ratings.values) > 2 and ratings.values[1] >= 1 and scale[1] <= 10
+    # A 0 outside the scale is rejected, and told there.
+    is_open = cleaning.no_rating is None and len(ratings.values) > 2 and ratings.values[1] >= 1
+    is_open = is_open and scale[0] <= 0 and scale[1] <= 10
     return dataclasses.replace(
         profile,
         scale=scale,

@@ -304,7 +304,7 @@ def _means_id(name: str, words: list[str], nouns: frozenset[str]) -> bool:
 
 def _means_amount(words: list[str], found: set[str]) -> bool:
     """Whether the name is a number of plays, or of another form of consumption."""
-    if words[-1] in {"hours", "hour", "playtime", "quantity", "qty", "playcount"}:
+    if words[-1] in {"hours", "hour", "playtime", "playcount"}:
         return True
     is_counted = words[-1] in _COUNT or words[0] in _COUNT
     return len(words) == 2 and is_counted and bool(found & _CONSUMED)

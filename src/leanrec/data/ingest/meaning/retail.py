@@ -67,7 +67,9 @@ class RetailColumns:
 
 def find_retail(names: Sequence[str]) -> RetailColumns | None:
     """Return the columns of a log of purchases by their names, None where no name says so."""
-    quantity, documents, dates = None, [], []
+    quantity: str | None = None
+    documents: list[str] = []
+    dates: list[str] = []
     for name in names:
         words = split_words(name)
         if words and words[-1] in _QUANTITIES:
