@@ -43,6 +43,8 @@ def pairs(data: leanrec.Dataset) -> dict[tuple[str, str], list[float]]:
         (["InvoiceDate", "Invoice", "item"], ("Invoice", None)),
         (["user", "item", "basketKey"], ("basketKey", None)),
         (["user", "item", "order", "timestamp"], None),
+        (["user", "item", "sales_channel_id", "first_purchase_date", "last_order_id"], None),
+        (["user", "item", "sales_order_id", ""], ("sales_order_id", None)),
         (["user_id", "item_id", "rating", "transaction"], None),
     ],
 )

@@ -19,6 +19,7 @@ _DOCUMENTS = frozenset(["invoice", "receipt"])
 _SALES = frozenset(["order", "basket", "transaction", "purchase", "sale", "ticket", "bill", "checkout"])
 _DATES = frozenset(["date", "time", "timestamp", "at"])
 _NUMBERED = frozenset(["id", "no", "nr", "number", "num", "key", "code"]) | _DATES
+_OF_USERS = frozenset(["first", "last", "previous", "next"])  # first_purchase_date describes the user
 _QUANTITIES = frozenset(["quantity", "qty"])
 # The cancellation of the invoice 536379 is C536379.
 _CANCELED = re.compile(r"[Cc]\d.*")
@@ -74,7 +75,9 @@ def find_retail(names: Sequence[str]) -> RetailColumns | None:
         words = split_words(name)
         if words and words[-1] in _QUANTITIES:
             quantity = quantity or name
-        elif words and (_DOCUMENTS & set(words) or (words[-1] in _NUMBERED and _SALES & set(words[:-1]))):
+        elif _OF_USERS & set(words):
+            continue
+        elif _DOCUMENTS & set(words) or (words and words[-1] in _NUMBERED and _SALES & set(words[-2:-1])):
             # A number identifies the document; a date only says that there is one.
             (dates if words[-1] in _DATES else documents).append(name)
     document = next(iter([*documents, *dates]), None)
