@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from leanrec.errors import SettingError
 from leanrec.settings import check_at_least
 
-__all__ = ["find_later_types", "normalize_name", "resolve_event_weights"]
+__all__ = ["find_later_types", "name_label", "normalize_name", "resolve_event_weights"]
 
 _NAMES_BY_WEIGHT = {
     0.0: "impression impressions exposure exposed show shown display skip skipped dislike dislikes downvote thumbsdown hide hidden "
@@ -63,6 +63,16 @@ _MIN_PART = 4  # letters of a known word at the end of a word that is written to
 def normalize_name(name: str) -> str:
     """Return the name of an event type or a column without case, spaces, dots, dashes and underscores."""
     return re.sub(r"[\s_.\-]+", "", name).lower()
+
+
+def name_label(column: str) -> tuple[str, str]:
+    """Return the event types of the labels 1 and 0 in a column: whether an item was liked, bought or clicked."""
+    plain = normalize_name(column)
+    if any(word in plain for word in ("rating", "score", "star", "vote", "recommend", "feedback", "reaction", "thumb")):
+        return "like", "dislike"
+    if "like" in plain:
+        return "like", "impression"
+    return ("purchase" if any(word in plain for word in ("purchase", "bought")) else "click"), "impression"
 
 
 def _find_weight(name: str) -> float | None:

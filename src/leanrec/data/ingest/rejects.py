@@ -41,6 +41,7 @@ REASONS = (
     "fewer events than the k-core requires",
     "returned: all units came back",
     "empty row",
+    "repeated line of names",
 )
 """Reject reasons of rows that were read; the position is the code, 0 = kept."""
 

@@ -4,6 +4,7 @@ Columns are found by common names, or given. Names are compared without case, sp
 ``User_ID``, ``userId`` and ``user id`` are one name.
 """
 
+import contextlib
 import dataclasses
 import difflib
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -12,8 +13,10 @@ from typing import Any
 from leanrec.data.engine import SqlEngine, quote_identifier
 from leanrec.data.event_types import normalize_name
 from leanrec.data.ingest.forms.unfold import unfold_events
-from leanrec.data.ingest.forms.values import holds_numbers
+from leanrec.data.ingest.forms.values import holds_labels, holds_numbers
 from leanrec.data.ingest.meaning.column_names import guess_role
+from leanrec.data.ingest.meaning.column_values import count_values, find_weak_role
+from leanrec.data.ingest.meaning.rating_text import describe_rating_text, holds_opinions
 from leanrec.data.ingest.meaning.ratings import holds_amounts
 from leanrec.data.ingest.meaning.retail import RetailColumns, find_retail
 from leanrec.data.ingest.meaning.unused_columns import describe_unused
@@ -42,7 +45,11 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "customercode", "customerno", "customernumber", "customeruniqueid", "custid", "cust", "buyer", "buyerid", "shopper", "shopperid",
         "subscriber", "subscriberid", "reader", "readerid", "viewer", "viewerid", "listener", "listenerid", "player", "playerid",
         "student", "studentid", "household", "householdkey", "householdid", "device", "deviceid", "cookie", "cookieid",
-        "fullvisitorid", "session", "sessionid", "u",
+        "fullvisitorid", "distinctid", "domainuserid", "anonymousid", "profilename", "reviewprofilename", "steamid", "session", "sessionid", "u",
+        "benutzer", "benutzerid", "nutzer", "nutzerid", "kunde", "kundeid", "kundenid", "kundennummer", "kundennr", "utilisateur",
+        "utilisateurid", "idutilisateur", "idclient", "usuario", "usuarioid", "idusuario", "usuário", "idusuário", "cliente", "clienteid",
+        "idcliente", "utente", "utenteid", "gebruiker", "klant", "klantid", "klantnummer", "用户", "用户id", "用户编号", "会员", "会员id", "客户", "客户id",
+        "ユーザー", "ユーザーid", "会員id", "顧客id", "사용자", "사용자id", "пользователь", "клиент",
     ),
     "item": (
         "item", "itemid", "iid", "content_id", "movie", "movieid", "product", "productid", "asin", "parentasin", "artist", "artistid",
@@ -52,18 +59,30 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "materialid", "beer", "beerid", "wine", "wineid", "paper", "paperid", "course", "courseid", "job", "jobid", "hotel", "hotelid",
         "restaurant", "restaurantid", "listing", "listingid", "offerid", "venueid", "locationid", "episode", "episodeid", "podcast",
         "podcastid", "albumid", "aid", "playlistid", "questionid", "ean", "upc", "gtin",
-        "business", "businessid", "place", "placeid", "poi", "ad", "adid", "sku", "doc", "docid", "app", "appid", "i",
+        "business", "businessid", "place", "placeid", "poi", "ad", "adid", "sku", "doc", "docid", "app", "appid", "film", "filmid",
+        "beerbeerid", "gmapid", "lineitemsku", "i", "artikel", "artikelid", "artikelnummer", "artikelnr", "produkt", "produktid", "produktnummer",
+        "produit", "produitid", "idproduit", "idarticle", "producto", "productoid", "idproducto", "artículo", "articulo", "produto", "produtoid",
+        "idproduto", "prodotto", "articolo", "商品", "商品id", "商品编号", "物品", "物品id", "产品", "产品id", "电影", "电影id", "作品id", "상품", "상품id",
+        "товар", "фильм",
     ),
     "time": (
         "timestamp", "ts", "time", "date", "datetime", "eventtime", "eventtimestamp", "eventdate", "createdat", "created",
         "timestampms", "eventts", "servertime", "localtime", "purchasedate", "purchasetime", "orderdate", "ordertime", "invoicedate",
         "transactiondate", "transdat", "clicktime", "viewedat", "playedat", "visittime", "checkintime", "reviewdate", "ratingdate",
-        "unixtime", "unixreviewtime", "reviewtime", "ratedat", "when", "pos", "order", "sequence", "seq", "step",
+        "unixtime", "unixreviewtime", "reviewtime", "ratedat", "when", "zeitstempel", "zeitpunkt", "datum", "bestelldatum", "zeit",
+        "horodatage", "fecha", "fechahora", "datahora", "data", "时间戳", "时间", "日期", "日時", "タイムスタンプ", "일시", "날짜", "дата", "время", "pos", "order", "sequence", "seq", "step",
     ),
-    "rating": ("rating", "value", "score", "stars", "overall", "starrating", "ratingvalue", "ratingscore", "reviewscore", "reviewrating", "r"),
+    "rating": (
+        "rating", "value", "score", "stars", "overall", "starrating", "ratingvalue", "ratingscore", "reviewscore", "reviewrating", "reviewoverall", "r",
+        "bewertung", "note", "évaluation", "evaluation", "calificación", "calificacion", "valoración", "valoracion", "puntuación", "puntuacion",
+        "avaliação", "avaliacao", "nota", "voto", "beoordeling", "评分", "評分", "評価", "평점", "оценка", "рейтинг",
+    ),
     "weight": ("weight", "plays", "playcount", "hours", "hoursplayed", "playtime", "count", "listens"),
-    "event_type": ("event", "behavior", "behaviour", "action", "type", "eventtype", "behaviortype", "behaviourtype", "kind", "interaction"),
-    "label": ("label", "click", "clicked", "isclick", "isclicked", "liked", "isliked", "islike", "converted", "isconverted"),
+    "event_type": ("event", "behavior", "behaviour", "action", "type", "eventtype", "eventname", "behaviortype", "behaviourtype", "kind", "interaction", "行为", "行为类型"),
+    "label": (
+        "label", "click", "clicked", "isclick", "isclicked", "liked", "isliked", "islike", "converted", "isconverted", "recommended",
+        "isrecommended", "votedup", "isvotedup", "upvoted", "purchased", "ispurchased", "bought", "isbought", "vote", "feedback", "target",
+    ),
 }  # fmt: skip
 _NAMES = {role: tuple(name.replace("_", "") for name in names) for role, names in _NAMES.items()}
 
@@ -85,6 +104,8 @@ TABLE_ROLES = (
 _DESCRIPTIVE = frozenset(
     ("username", "login", "nickname", "email", "useremail", "emailaddress", "mail", "ean", "upc", "gtin")
 )
+# Names that mean a role only where the values do: in another language, or in some logs.
+_VAGUE = frozenset(["note", "nota", "vote", "feedback", "target"])
 _ORDERS = {"pos", "order", "sequence", "seq", "step"}
 _MUST_BE_NUMBERS = {"rating": "rating", "weight": "weight", "label": "label"}
 
@@ -248,11 +269,49 @@ def _check_roles(engine: SqlEngine, part: SourcePart, given: Mapping[str, str]) 
                 f"Not used: {cols.time!r} of {part.label} (no values that may be a time; all the same as the time: "
                 f'columns={{"time": "{cols.time}"}}).'
             )
+        elif (weak := _find_weak(engine, part, given, passed, found)) is not None:
+            misfit = weak[0], found[weak[0]]
+            warnings.append(
+                f"Not used: {misfit[1]!r} of {part.label} ({weak[1]}; all the same as the {weak[0]}: "
+                f'columns={{"{weak[0]}": "{misfit[1]}"}}).'
+            )
         if misfit is None:
             cols, skipped = _check_types(engine, part, cols, given)
             cols = dataclasses.replace(cols, retail=_find_retail(engine, part, cols, given))
             return cols, warnings + skipped + ([cols.retail.note] if cols.retail else [])
         passed.setdefault(misfit[0], set()).add(misfit[1])
+
+
+def _find_weak(
+    engine: SqlEngine, part: SourcePart, given: Mapping[str, str], passed: dict[str, set[str]], found: Mapping[str, str]
+) -> tuple[str, str] | None:
+    """Return a role whose column is worse than the next one of its names, and why; None where there is none."""
+    other: dict[str, str | None] = {}
+    for role, column in found.items():
+        without = {**passed, role: {*passed.get(role, ()), column}}
+        # A role without another column keeps its own.
+        with contextlib.suppress(ColumnError):
+            other[role] = getattr(find_columns(part.names, given, part.label, part.nested, without), role)
+    asked = {role: name for role, name in other.items() if name is not None and name not in found.values()}
+    if not asked:
+        return None
+    columns = list(dict.fromkeys([*asked.values(), *(found[role] for role in asked)]))
+    return find_weak_role({role: found[role] for role in asked}, asked, count_values(engine, part, columns))
+
+
+def _find_meaning(
+    engine: SqlEngine, part: SourcePart, cols: ColumnRoles, role: str
+) -> tuple[dict[str, str | None], list[str]] | None:
+    """Return other roles for a rating of words (a label), or a label of numbers (none), and warnings; None otherwise."""
+    column = getattr(cols, role)
+    if role == "label" and not holds_labels(engine, part, column):
+        note = f"{part.label}: the column {column!r} holds other values than 0 and 1 and was not used as the label."
+        return {"label": None}, [] if normalize_name(column) in _VAGUE else [note]
+    has_types = part.event_type is not None or cols.event_type is not None or cols.label is not None
+    if role == "rating" and not has_types and holds_opinions(engine, part, column):
+        note = f"{part.label}: the words in the column {column!r} are read as likes and dislikes, not as ratings."
+        return {"rating": None, "label": column}, [note]
+    return None
 
 
 def _check_types(
@@ -263,9 +322,16 @@ def _check_types(
     unused: dict[str, Any] = {}
     for role, what in _MUST_BE_NUMBERS.items():
         column = getattr(cols, role)
-        if column is None or is_number(part.types[column]):
+        if column is None:
             continue
-        if holds_numbers(engine, part, column):
+        if role not in given and (meant := _find_meaning(engine, part, cols, role)) is not None:
+            unused |= meant[0]
+            warnings += meant[1]
+            continue
+        if is_number(part.types[column]) or holds_numbers(engine, part, column):
+            continue
+        if role == "rating" and (note := describe_rating_text(engine, part, column)) is not None:
+            warnings.append(note)
             continue
         if role in given:
             scan, quoted = part.scan if part.file is None else part.file.preview_scan(), quote_identifier(column)
@@ -275,7 +341,8 @@ def _check_types(
                 f"The {what} must be a number. The column {column!r} of {part.label} holds "
                 f"{repr(found[0][0]) if found else 'no value'}; name another column."
             )
-        warnings.append(f"{part.label}: the column {column!r} holds no numbers and was not used as the {what}.")
+        if normalize_name(column) not in _VAGUE:
+            warnings.append(f"{part.label}: the column {column!r} holds no numbers and was not used as the {what}.")
         unused[role] = None
     if part.event_type is not None:
         unused |= {"event_type": None, "label": None}
@@ -339,7 +406,7 @@ def find_columns(
                 f"The {role} of an event must be a single value. The column {column!r} of {where} holds lists or structs; name "
                 f"another column. {_list_columns(plain)}"
             )
-    for find in (_find_common_name, _find_words):
+    for find in (_find_common_name, _find_words, _find_last_word):
         for role in ROLES:
             taken = {*found.values(), *(passed or {}).get(role, ())}
             free = [name for name in plain if name not in taken]
@@ -367,6 +434,12 @@ def _find_common_name(role: str, names: Sequence[str]) -> str | None:
 def _find_words(role: str, names: Sequence[str]) -> str | None:
     """Return the first column whose name means the role by its words."""
     return next((name for name in names if guess_role(name) == role), None)
+
+
+def _find_last_word(role: str, names: Sequence[str]) -> str | None:
+    """Return the first column whose path ends in a common name of the role: ``properties.distinct_id``."""
+    ends = {name: normalize_name(name.rpartition(".")[2]) for name in names if "." in name}
+    return next((name for name, end in ends.items() if len(end) > 1 and end in _NAMES[role]), None)
 
 
 def is_id_name(role: str, name: str) -> bool:

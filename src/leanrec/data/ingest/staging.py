@@ -9,10 +9,12 @@ import time
 from collections.abc import Mapping, Sequence
 
 from leanrec.data.engine import SqlEngine, quote_identifier, quote_literal
+from leanrec.data.event_types import name_label
 from leanrec.data.ingest.cleaning import CleaningRules
 from leanrec.data.ingest.csv_repair import copy_parts
 from leanrec.data.ingest.forms.values import number_of_text, text_expression
 from leanrec.data.ingest.meaning.id_forms import IdForms, is_missing
+from leanrec.data.ingest.meaning.rating_text import rating_of_text
 from leanrec.data.ingest.meaning.ratings import count_ratings, find_no_rating
 from leanrec.data.ingest.meaning.retail import PURCHASE, RETURN, find_returned
 from leanrec.data.ingest.rejects import CODE
@@ -125,7 +127,7 @@ class RowReader:
         if self._has("rating"):
             fields["v"] = "NULL::FLOAT"
             if cols.rating is not None:
-                number = _number_expression(cols.rating, part)
+                number = _rating_expression(cols.rating, part)
                 fields["v"] = f"nullif({number}, 'nan'::FLOAT)" if types["rating"] == "VARCHAR" else number
         if self._has("weight"):
             fields["w"] = "1::FLOAT" if cols.weight is None else _number_expression(cols.weight, part)
@@ -140,8 +142,8 @@ class RowReader:
             fields["event_type"] = f"nullif(trim({_text_expression(cols.event_type, types['event_type'])}), '')"
         elif cols.label is not None:
             label = _number_expression(cols.label, part)
-            yes = "like" if "like" in cols.label.lower() else "click"
-            fields["event_type"] = f"CASE {label} WHEN 1 THEN '{yes}' WHEN 0 THEN 'impression' END"
+            yes, no = name_label(cols.label)
+            fields["event_type"] = f"CASE {label} WHEN 1 THEN '{yes}' WHEN 0 THEN '{no}' WHEN -1 THEN 'dislike' END"
         return fields | self._select_retail(part, cols, fields["event_type"])
 
     def _select_retail(self, part: SourcePart, cols: ColumnRoles, event_type: str) -> dict[str, str]:
@@ -173,6 +175,10 @@ class RowReader:
         texts = [f"o_{role}" for role in ("time", "rating", "weight") if getattr(cols, role) is not None]
         empty = " AND ".join(f"{each} IS NULL" for each in ("usr", "itm", *texts))
         cases = [(empty, "empty row"), ("usr IS NULL", "missing user"), ("itm IS NULL", "missing item")]
+        if part.file is not None and part.file.header and not (self.integer[0] or self.integer[1]):
+            # Concatenated files repeat the line of names, some with the byte order mark before it.
+            user, item = (quote_literal(part.file.find_cell(name)) for name in (cols.user, cols.item))
+            cases.insert(0, (f"itm = {item} AND ltrim(usr, '\ufeff') = {user}", "repeated line of names"))
         if part.event_type is None and (cols.event_type or cols.label):
             cases.append(("event_type IS NULL", "missing event type" if cols.event_type else "label is not 0 or 1"))
         if timed:
@@ -199,6 +205,12 @@ def _number_expression(name: str, part: SourcePart) -> str:
     if part.file is None:
         return number
     return f"coalesce({number}, {decimal_comma(quote_identifier(name), part.file.delimiter, 'FLOAT')})"
+
+
+def _rating_expression(name: str, part: SourcePart) -> str:
+    if part.types[name] in {"VARCHAR", "JSON"}:
+        return f"{rating_of_text(text_expression(name, part.types[name]))}::FLOAT"
+    return _number_expression(name, part)
 
 
 def _is_empty(column: str, column_type: str) -> str:

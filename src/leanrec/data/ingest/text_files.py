@@ -143,6 +143,11 @@ class DelimitedFile:
         """Names of the columns that are read from the file."""
         return tuple(name for name in self.names if name not in self.ignored)
 
+    def find_cell(self, name: str) -> str:
+        """Return the cell of the first line above a column, "" where there is none."""
+        position = self.names.index(name) if name in self.names else len(self.first)
+        return self.first[position].strip() if position < len(self.first) else ""
+
     def scan(self) -> str:
         """Return the SQL table expression. Lines that cannot be read go to ``rejects``."""
         store = f"store_rejects = true, rejects_table = '{self.rejects}', rejects_scan = '{self.rejects}_scans'"

@@ -9,12 +9,31 @@ from leanrec.data.engine import SqlEngine, quote_identifier
 if TYPE_CHECKING:
     from leanrec.data.ingest.sources import SourcePart
 
-__all__ = ["convert_columns", "holds_numbers", "number_of_text", "text_expression"]
+__all__ = ["convert_columns", "holds_labels", "holds_numbers", "number_of_text", "text_expression"]
 
 _SAMPLE = 1000
 _DECIMAL = re.compile(r"DECIMAL\((\d+),\s*(\d+)\)")
 _MAX_DIGITS = 18
-_TRUE, _FALSE = ("true", "t", "yes", "y"), ("false", "f", "no", "n")
+_TRUE = (
+    "true",
+    "t",
+    "yes",
+    "y",
+    "like",
+    "liked",
+    "up",
+    "thumbs up",
+    "thumb up",
+    "thumbs_up",
+    "upvote",
+    "positive",
+    "recommended",
+    "👍",
+)
+_FALSE = (
+    "false", "f", "no", "n", "dislike", "disliked", "down", "thumbs down", "thumb down", "thumbs_down", "downvote", "negative",
+    "not recommended", "👎",
+)  # fmt: skip
 _UUID_BYTES = 16
 
 
@@ -33,7 +52,8 @@ def convert_columns(engine: SqlEngine, part: "SourcePart") -> "SourcePart":
         elif column_type == "TIMESTAMPTZ_NS":
             values[name] = f"{column}::TIMESTAMPTZ", "TIMESTAMP WITH TIME ZONE"
         elif (decimal := _DECIMAL.fullmatch(column_type)) is not None:
-            plain = "BIGINT" if decimal[2] == "0" and int(decimal[1]) <= _MAX_DIGITS else "DOUBLE"
+            whole = "BIGINT" if int(decimal[1]) <= _MAX_DIGITS else "HUGEINT"  # ids may have more digits than a double
+            plain = whole if decimal[2] == "0" else "DOUBLE"
             values[name] = f"{column}::{plain}", plain
     if not values:
         return part
@@ -68,6 +88,17 @@ def number_of_text(column: str, number_type: str) -> str:
     word = f"lower(trim({column}::VARCHAR))"
     truth = f"CASE WHEN {word} IN ({true}) THEN 1 WHEN {word} IN ({false}) THEN 0 END"
     return f"coalesce(try_cast({column} AS {number_type}), {truth}::{number_type})"
+
+
+def holds_labels(engine: SqlEngine, part: "SourcePart", column: str) -> bool:
+    """Whether most of the first values of a column are 1, 0, −1 or truth values."""
+    scan = part.scan if part.file is None else part.file.preview_scan()
+    sample = f"SELECT {text_expression(column, part.types[column])}::VARCHAR AS x FROM {scan} LIMIT {_SAMPLE}"
+    n, labels = engine.fetch_rows(
+        f"SELECT count(nullif(trim(x), '')), count_if({number_of_text('x', 'DOUBLE')} IN (-1, 0, 1)) FROM ({sample})",
+        part.label,
+    )[0]
+    return labels * 2 > n
 
 
 def holds_numbers(engine: SqlEngine, part: "SourcePart", column: str) -> bool:

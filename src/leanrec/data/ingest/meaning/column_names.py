@@ -7,7 +7,9 @@ from leanrec.data.event_types import normalize_name
 __all__ = ["guess_role", "holds_codes", "split_words"]
 
 _WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|[^\W\d_A-Za-z]+")
-_ID = frozenset(["id", "key", "code", "no", "nr", "number", "num", "uid", "uuid", "guid", "hash", "idx", "index"])
+_ID = frozenset(
+    ["id", "uri", "steamid", "key", "code", "no", "nr", "number", "num", "uid", "uuid", "guid", "hash", "idx", "index"]
+)
 _USER = frozenset(
     [
         "user",
@@ -191,6 +193,9 @@ _OTHER_RATING = frozenset(
         "credit",
         "risk",
         "sentiment",
+        "vote",
+        "weighted",
+        "helpful",
         "relevance",
         "popularity",
         "match",

@@ -1,0 +1,74 @@
+"""First values of columns that a role may have: whether they are filled, constant, or different in every row."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from leanrec.data.engine import SqlEngine, quote_identifier
+from leanrec.data.ingest.meaning.column_names import split_words
+from leanrec.data.ingest.meaning.id_forms import is_missing
+from leanrec.data.ingest.sources import SourcePart
+
+__all__ = ["ColumnValues", "count_values", "find_weak_role"]
+
+_SAMPLE = 1000
+_MIN_ROWS = 20
+_MOST = 0.9
+_LINE_IDS = frozenset(["itemid", "lineitemid", "orderitemid"])
+
+
+class ColumnValues(NamedTuple):
+    """Counts of the first rows of a table.
+
+    Attributes:
+        rows: number of rows.
+        filled: rows with a value.
+        distinct: number of distinct values.
+    """
+
+    rows: int
+    filled: int
+    distinct: int
+
+
+def count_values(engine: SqlEngine, part: SourcePart, columns: Sequence[str]) -> dict[str, ColumnValues]:
+    """Count the values of columns in the first thousand rows; words for nothing are no values."""
+    fields = ", ".join(f"{quote_identifier(name)}::VARCHAR AS c{i}" for i, name in enumerate(columns))
+    counts = ", ".join(
+        f"count(c{i}) FILTER (NOT {is_missing(f'c{i}')}), count(DISTINCT c{i}) FILTER (NOT {is_missing(f'c{i}')})"
+        for i in range(len(columns))
+    )
+    scan = part.scan if part.file is None else part.file.preview_scan()
+    rows, *found = engine.fetch_rows(
+        f"SELECT count(*), {counts} FROM (SELECT {fields} FROM {scan} LIMIT {_SAMPLE})", part.label
+    )[0]
+    return {name: ColumnValues(rows, found[2 * i], found[2 * i + 1]) for i, name in enumerate(columns)}
+
+
+def find_weak_role(
+    found: Mapping[str, str], other: Mapping[str, str | None], values: Mapping[str, ColumnValues]
+) -> tuple[str, str] | None:
+    """Return a role whose column is worse than another one that may have it, and why; None where there is none.
+
+    A column is weak where most of its values are missing and those of the other are there, and as the item where it is
+    constant, or where it numbers the lines of orders.
+
+    Args:
+        found: role → column.
+        other: role → the column that would have the role without that one.
+        values: column → counts.
+    """
+    for role, column in found.items():
+        instead = other.get(role)
+        if instead is None:
+            continue
+        one, two = values[column], values[instead]
+        if 2 * one.filled < one.rows and two.filled >= _MOST * two.rows:
+            return role, f"no value in {one.rows - one.filled:,} of the first {one.rows:,} rows"
+        if role != "item" or one.rows < _MIN_ROWS or two.filled < _MOST * two.rows:
+            continue
+        if one.distinct == 1 and two.distinct > 1:
+            return role, "the same value in all of the first rows"
+        is_line = "".join(split_words(column)) in _LINE_IDS and one.distinct == one.rows
+        if is_line and 2 * two.distinct <= two.rows:
+            return role, "another value in each of the first rows, as the numbers of lines have"
+    return None
