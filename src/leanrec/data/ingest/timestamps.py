@@ -220,48 +220,56 @@ def find_time_format(
             found.append(_TimeColumn(part.label, cols.time, column_type, scan))
     if given is not None:
         return _check_given_format(engine, found, given)
+    if not found:
+        return TimeFormat(iso_only=True)
+    _sample_values(engine, found)
     simple = TimeFormat(iso_only=True)
-    if all(_reads_all(engine, column, simple) for column in found):
+    if _reads_all(engine, simple):
         return simple
     times = _find_formats(engine, found)
     simple = dataclasses.replace(times, iso_only=True)
-    return simple if not times.only and all(_reads_all(engine, column, simple) for column in found) else times
+    return simple if not times.only and _reads_all(engine, simple) else times
+
+
+def _sample_values(engine: SqlEngine, found: Sequence[_TimeColumn]) -> None:
+    """Make ``time_sample``, the first values of each column: an expression of all notations is planned once for all columns."""
+    samples = [
+        f"(SELECT {i}::INTEGER AS source, x, n_time FROM ({column.values}) LIMIT {_SAMPLE})"
+        for i, column in enumerate(found)
+    ]
+    select = f"CREATE OR REPLACE TEMP TABLE time_sample AS {' UNION ALL '.join(samples)}"
+    engine.execute(select, found[0].label)
 
 
 def _find_formats(engine: SqlEngine, found: Sequence[_TimeColumn]) -> TimeFormat:
-    """Return the format of times that are not all numbers or ISO 8601."""
-    common = TimeFormat()
-    seconds = common.to_seconds("x", "VARCHAR", is_order=False)
-    odd = [column for column in found if not _has_timestamps(engine, column, seconds)]
+    """Return the format of times that are not all numbers or ISO 8601, from ``time_sample``."""
+    odd = _find_odd(engine)
     if not odd:
-        return TimeFormat(_find_notations(engine, found))
-    if all(_fits_formats(engine, column, _COMPACT, most=True) for column in odd):
+        return TimeFormat(_find_notations(engine))
+    if odd <= _find_fitting(engine, _COMPACT, most=True):
         return TimeFormat(_COMPACT, only=True)
-    odd = [column for column in odd if _fits_formats(engine, column, (*_DAY_FIRST, *_MONTH_FIRST), most=False)]
+    odd &= _find_fitting(engine, (*_DAY_FIRST, *_MONTH_FIRST), most=False)
     if not odd:
-        return TimeFormat(_find_notations(engine, found))
-    formats = _find_date_order(engine, odd)
+        return TimeFormat(_find_notations(engine))
+    formats = _find_date_order(engine, [found[i] for i in sorted(odd)])
     # Formats that fit the first values come first: each format that does not fit costs time.
     counts = ", ".join(
         f"count_if(epoch(try_strptime(x, {quote_literal(each)})) BETWEEN {FIRST_TIMESTAMP} AND {_LAST_TIMESTAMP})"
         for each in formats
     )
-    fitting = engine.fetch_rows(f"SELECT {counts} FROM ({odd[0].values} LIMIT {_SAMPLE})", odd[0].label)[0]
+    fitting = engine.fetch_rows(f"SELECT {counts} FROM time_sample WHERE source = {min(odd)}")[0]
     return TimeFormat(tuple(sorted(formats, key=lambda each: -(fitting[formats.index(each)] or 0))))
 
 
-def _find_notations(engine: SqlEngine, found: Sequence[_TimeColumn]) -> tuple[str, ...]:
+def _find_notations(engine: SqlEngine) -> tuple[str, ...]:
     """Return the formats of the first values that are no plain ISO times, most frequent first: they are fast then."""
     formats = (*NOTATIONS, *ZONED)
     tests = ", ".join(
         f"count_if(epoch({parse_with('x', (each,))}) BETWEEN {FIRST_TIMESTAMP} AND {_LAST_TIMESTAMP})"
         for each in formats
     )
-    counts: dict[str, int] = {}
-    for column in found:
-        sample = f"SELECT x FROM ({column.values}) WHERE n_time IS NULL LIMIT {_SAMPLE}"
-        row = engine.fetch_rows(f"SELECT {tests} FROM ({sample}) WHERE NOT {is_plain('x')}", column.label)[0]
-        counts |= {each: counts.get(each, 0) + (n or 0) for each, n in zip(formats, row, strict=True)}
+    row = engine.fetch_rows(f"SELECT {tests} FROM time_sample WHERE n_time IS NULL AND NOT {is_plain('x')}")[0]
+    counts = {each: n or 0 for each, n in zip(formats, row, strict=True)}
     return tuple(sorted((each for each in counts if counts[each]), key=lambda each: -counts[each]))
 
 
@@ -269,6 +277,7 @@ def find_fractions(
     engine: SqlEngine, parts: Sequence[SourcePart], columns: Sequence["ColumnRoles"], times: TimeFormat
 ) -> TimeFormat:
     """Return the format with ``has_fractions``, from a thousand values of each table."""
+    samples: dict[str, list[str]] = {}
     for part, cols in zip(parts, columns, strict=True):
         if cols.time is None:
             continue
@@ -277,9 +286,11 @@ def find_fractions(
         number = (
             f"try_cast({column} AS DOUBLE)" if column_type == "VARCHAR" or is_number(column_type) else "NULL::DOUBLE"
         )
-        sample = f"SELECT {column}, {number} AS n_time FROM {scan} WHERE {column} IS NOT NULL LIMIT {_SAMPLE}"
-        test = f"SELECT coalesce(bool_or({times.to_fraction(cols.time, column_type)} <> 0), false) FROM ({sample})"
-        if engine.fetch_rows(test, part.label)[0][0]:
+        sample = f"(SELECT {column} AS x, {number} AS n_time FROM {scan} WHERE {column} IS NOT NULL LIMIT {_SAMPLE})"
+        samples.setdefault(column_type, []).append(sample)
+    for column_type, each in samples.items():
+        test = f"coalesce(bool_or({times.to_fraction('x', column_type)} <> 0), false)"
+        if engine.fetch_rows(f"SELECT {test} FROM ({' UNION ALL '.join(each)})")[0][0]:
             return dataclasses.replace(times, has_fractions=True)
     return times
 
@@ -297,31 +308,27 @@ def _check_given_format(engine: SqlEngine, found: Sequence[_TimeColumn], given: 
     return TimeFormat((given,), only=True)
 
 
-def _has_timestamps(engine: SqlEngine, column: _TimeColumn, seconds: str) -> bool:
-    """Whether one of the first values is a timestamp since 1990 in a common format, or there are no values."""
-    sample = f"SELECT x, n_time FROM ({column.values}) LIMIT {_SAMPLE}"
-    test = f"{seconds} BETWEEN {FIRST_TIMESTAMP} AND {_LAST_TIMESTAMP}"
-    n, late = engine.fetch_rows(f"SELECT count(*), count_if({test}) FROM ({sample})", column.label)[0]
-    return not n or bool(late)
+def _find_odd(engine: SqlEngine) -> set[int]:
+    """Return the columns in whose first values no common format finds a timestamp since 1990."""
+    seconds = TimeFormat().to_seconds("x", "VARCHAR", is_order=False)
+    test = f"coalesce(bool_or({seconds} BETWEEN {FIRST_TIMESTAMP} AND {_LAST_TIMESTAMP}), false)"
+    rows = engine.fetch_rows(f"SELECT source FROM time_sample GROUP BY source HAVING NOT {test}")
+    return {source for (source,) in rows}
 
 
-def _reads_all(engine: SqlEngine, column: _TimeColumn, times: TimeFormat) -> bool:
-    """Whether the format reads all of the first values, and one of them is a timestamp since 1990."""
+def _reads_all(engine: SqlEngine, times: TimeFormat) -> bool:
+    """Whether the format reads all of the first values, and finds a timestamp since 1990 in each column."""
     seconds = times.to_seconds("x", "VARCHAR", is_order=False)
-    n, readable, late = engine.fetch_rows(
-        f"SELECT count(*), count(seconds), count_if(seconds BETWEEN {FIRST_TIMESTAMP} AND {_LAST_TIMESTAMP}) "
-        f"FROM (SELECT {seconds} AS seconds FROM (SELECT x, n_time FROM ({column.values}) LIMIT {_SAMPLE}))",
-        column.label,
-    )[0]
-    return bool(readable == n and late)
+    late = f"coalesce(bool_or(seconds BETWEEN {FIRST_TIMESTAMP} AND {_LAST_TIMESTAMP}), false)"
+    fits = f"SELECT count(seconds) = count(*) AND {late} AS fits FROM (SELECT source, {seconds} AS seconds FROM time_sample) GROUP BY source"
+    return bool(engine.fetch_rows(f"SELECT coalesce(bool_and(fits), true) FROM ({fits})")[0][0])
 
 
-def _fits_formats(engine: SqlEngine, column: _TimeColumn, formats: Sequence[str], *, most: bool) -> bool:
-    """Whether one of the first values (or, with ``most``, most of them) is a timestamp since 1990 in one of the formats."""
-    sample = f"SELECT x FROM ({column.values}) WHERE trim(x) <> '' LIMIT {_SAMPLE}"
+def _find_fitting(engine: SqlEngine, formats: Sequence[str], *, most: bool) -> set[int]:
+    """Return the columns of which a first value (or, with ``most``, most of them) is a timestamp since 1990 in one of the formats."""
     test = f"epoch({_parse_formats('x', 'VARCHAR', formats)}) BETWEEN {FIRST_TIMESTAMP} AND {_LAST_TIMESTAMP}"
-    n, fitting = engine.fetch_rows(f"SELECT count(*), count_if({test}) FROM ({sample})", column.label)[0]
-    return bool(fitting) and (not most or fitting * 2 > n)
+    counted = f"SELECT source, count(*), count_if({test}) FROM time_sample WHERE trim(x) <> '' GROUP BY source"
+    return {source for source, n, fitting in engine.fetch_rows(counted) if fitting and (not most or fitting * 2 > n)}
 
 
 def _find_date_order(engine: SqlEngine, odd: Sequence[_TimeColumn]) -> tuple[str, ...]:
