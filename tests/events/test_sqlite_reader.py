@@ -1,5 +1,7 @@
 """Read-only access to an event store."""
 
+import contextlib
+import sqlite3
 from pathlib import Path
 
 import numpy as np
@@ -48,3 +50,60 @@ def test_a_reader_creates_no_file(tmp_path: Path) -> None:
     (tmp_path / "empty.db").touch()
     with pytest.raises(SourceError, match="It is an empty file"):
         SQLiteEventReader(tmp_path / "empty.db")
+
+
+def fill_store(path: Path) -> None:
+    with SQLiteEventStore(path) as log:
+        log.append_served(ServedList("a", 1, 1, (10, 11, 12), (3.0, 2.0, 1.0)))
+        log.add_items({77: {"title": "New"}})
+        log.append([UserEvent(f"e{i}", i % 3, 10 + i % 5, "click", 5 + i, 1.0, request="a") for i in range(40)])
+
+
+def read_store(path: Path) -> tuple[object, ...]:
+    reader = SQLiteEventReader(path)
+    columns = {name: column.tolist() for name, column in reader.events().columns().items() if name != "rating"}
+    ids, table = reader.items()
+    return columns, reader.events().event_types, ids.tolist(), table.row(0), list(reader.served_lists()), reader.id
+
+
+def test_a_damaged_file_never_gives_other_events(tmp_path: Path) -> None:
+    path = tmp_path / "events.db"
+    fill_store(path)
+    whole, content = read_store(path), path.read_bytes()
+    rng = np.random.default_rng(5)
+    used = np.flatnonzero(np.frombuffer(content, np.uint8))
+    refused = 0
+    for position in rng.choice(used, 150, replace=False).tolist():
+        damaged = bytearray(content)
+        damaged[position] ^= int(rng.integers(1, 256))
+        path.write_bytes(damaged)
+        try:
+            assert read_store(path) == whole
+        except SourceError:
+            refused += 1
+    assert refused > 50
+    for length in (len(content) // 2, len(content) - 4096, 200):
+        path.write_bytes(content[:length])
+        with pytest.raises(SourceError):
+            read_store(path)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE event SET item = 11 WHERE seq = 1",
+        "UPDATE event SET weight = 'x' WHERE seq = 3",
+        "DELETE FROM event WHERE seq = 7",
+        "UPDATE item SET content = '{}'",
+        "UPDATE log SET id = 'other'",
+        "DELETE FROM log",
+        "UPDATE served SET items = '[]'",
+    ],
+)
+def test_rows_that_were_changed_are_refused(tmp_path: Path, statement: str) -> None:
+    fill_store(tmp_path / "events.db")
+    with contextlib.closing(sqlite3.connect(tmp_path / "events.db")) as connection:
+        connection.execute(statement)
+        connection.commit()
+    with pytest.raises(SourceError, match="is damaged: .* Restore it from a backup"):
+        read_store(tmp_path / "events.db")

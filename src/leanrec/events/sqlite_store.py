@@ -3,13 +3,17 @@
 import contextlib
 import dataclasses
 import json
+import math
 import queue
 import sqlite3
 import threading
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Self
+
+import numpy as np
 
 from leanrec.data.vocabulary import Id
 from leanrec.errors import DataError, SourceError
@@ -21,6 +25,7 @@ from leanrec.events.sqlite_reader import (
     SQLiteEventReader,
     check_format,
     make_source_error,
+    seal_row,
 )
 from leanrec.events.user_events import UserEvent
 
@@ -37,26 +42,27 @@ PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {FORMAT_VERSION};
 CREATE TABLE IF NOT EXISTS event (
     seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, user NOT NULL, item NOT NULL, event_type TEXT NOT NULL,
-    time INTEGER NOT NULL, weight REAL NOT NULL, rating REAL, request TEXT, rank INTEGER
+    time INTEGER NOT NULL, weight REAL NOT NULL, rating REAL, request TEXT, rank INTEGER, checksum INTEGER NOT NULL
 );
 CREATE TABLE IF NOT EXISTS served (
     request TEXT PRIMARY KEY, time INTEGER NOT NULL, user, fallback TEXT,
-    items TEXT NOT NULL, scores TEXT NOT NULL
+    items TEXT NOT NULL, scores TEXT NOT NULL, checksum INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS served_by_time ON served (time);
-CREATE TABLE IF NOT EXISTS item (seq INTEGER PRIMARY KEY, id NOT NULL UNIQUE, content TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS origin (
-    seq INTEGER PRIMARY KEY, fingerprint TEXT NOT NULL UNIQUE, description TEXT NOT NULL
+CREATE TABLE IF NOT EXISTS item (
+    seq INTEGER PRIMARY KEY, id NOT NULL UNIQUE, content TEXT NOT NULL, checksum INTEGER NOT NULL
 );
-CREATE TABLE IF NOT EXISTS log (id TEXT NOT NULL);
-INSERT INTO log SELECT lower(hex(randomblob(16))) WHERE NOT EXISTS (SELECT 1 FROM log);
-"""  # noqa: S608 - the values are our own constants
+CREATE TABLE IF NOT EXISTS origin (
+    seq INTEGER PRIMARY KEY, fingerprint TEXT NOT NULL UNIQUE, description TEXT NOT NULL, checksum INTEGER NOT NULL
+);
+CREATE TABLE IF NOT EXISTS log (id TEXT NOT NULL, checksum INTEGER NOT NULL);
+"""
 _INSERT_EVENT = """
-INSERT INTO event (id, user, item, event_type, time, weight, rating, request, rank)
-VALUES (:id, :user, :item, :event_type, :time, :weight, :rating, :request, coalesce(:rank,
-    (SELECT position.key FROM served, json_each(served.items) AS position
-     WHERE served.request = :request AND position.value = :item)))
-ON CONFLICT (id) DO NOTHING
+INSERT INTO event (id, user, item, event_type, time, weight, rating, request, rank, checksum)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING
+"""
+_FIND_RANK = """
+SELECT position.key FROM served, json_each(served.items) AS position WHERE served.request = ? AND position.value = ?
 """
 
 _WriteFunction = Callable[[sqlite3.Connection], Any]
@@ -135,8 +141,12 @@ class SQLiteEventStore(SQLiteEventReader):
         def write(connection: sqlite3.Connection) -> None:
             if is_empty:
                 connection.execute("DELETE FROM origin")
-            insert = "INSERT INTO origin (fingerprint, description) VALUES (?, ?) ON CONFLICT (fingerprint) DO NOTHING"
-            connection.execute(insert, (origin.fingerprint, origin.description))
+            row = (origin.fingerprint, origin.description)
+            insert = """
+                INSERT INTO origin (fingerprint, description, checksum) VALUES (?, ?, ?)
+                ON CONFLICT (fingerprint) DO NOTHING
+            """
+            connection.execute(insert, (*row, seal_row(*row)))
 
         self._submit(write).result()
 
@@ -144,7 +154,7 @@ class SQLiteEventStore(SQLiteEventReader):
         """Write events, except those whose id is there already. Returns when they are on disk."""
 
         def write(connection: sqlite3.Connection) -> AppendResult:
-            new = [each for each in user_events if connection.execute(_INSERT_EVENT, vars(each)).rowcount]
+            new = [each for each in user_events if _insert_event(connection, each)]
             return AppendResult(tuple(new), len(user_events) - len(new))
 
         result: AppendResult = self._submit(write).result()
@@ -155,13 +165,14 @@ class SQLiteEventStore(SQLiteEventReader):
 
         The content of an item that is there already is replaced.
         """
-        rows = [(item, json.dumps(content)) for item, content in contents.items()]
+        rows = [(_to_id(item), json.dumps(content)) for item, content in contents.items()]
+        insert = """
+            INSERT INTO item (id, content, checksum) VALUES (?, ?, ?)
+            ON CONFLICT (id) DO UPDATE SET content = excluded.content, checksum = excluded.checksum
+        """
 
         def write(connection: sqlite3.Connection) -> None:
-            connection.executemany(
-                "INSERT INTO item (id, content) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET content = excluded.content",
-                rows,
-            )
+            connection.executemany(insert, [(*row, seal_row(*row)) for row in rows])
 
         self._submit(write).result()
 
@@ -173,10 +184,11 @@ class SQLiteEventStore(SQLiteEventReader):
         if not self.retention.max_lists:
             return
         items, scores = json.dumps(served.items), json.dumps(served.scores)
-        row = (served.request, served.time, served.user, served.fallback, items, scores)
+        user = None if served.user is None else _to_id(served.user)
+        row = (str(served.request), int(served.time), user, served.fallback, items, scores)
 
         def write(connection: sqlite3.Connection) -> None:
-            connection.execute("INSERT OR REPLACE INTO served VALUES (?, ?, ?, ?, ?, ?)", row)
+            connection.execute("INSERT OR REPLACE INTO served VALUES (?, ?, ?, ?, ?, ?, ?)", (*row, seal_row(*row)))
             if self._n_served % min(_DELETE_EVERY, self.retention.max_lists) == 0:
                 _delete_old_lists(connection, self.retention)
             self._n_served += 1
@@ -266,6 +278,23 @@ def _take_waiting(jobs: "queue.Queue[_WriteJob | None]") -> "Iterator[_WriteJob 
             return
 
 
+def _insert_event(connection: sqlite3.Connection, event: UserEvent) -> bool:
+    """Write an event unless its id is there, with the rank of its item in the list that it answers. Whether it is new."""
+    user, item, rank = _to_id(event.user), _to_id(event.item), event.rank
+    if rank is None and event.request is not None:
+        rank = (connection.execute(_FIND_RANK, (event.request, item)).fetchone() or (None,))[0]
+    # In the types of the columns, since the checksum is of what will be read.
+    rating = None if event.rating is None or math.isnan(event.rating) else float(event.rating)
+    text, time, weight = str(event.event_type), int(event.time), float(event.weight)
+    row = (str(event.id), user, item, text, time, weight, rating, event.request, None if rank is None else int(rank))
+    return connection.execute(_INSERT_EVENT, (*row, seal_row(*row))).rowcount > 0
+
+
+def _to_id(value: Id) -> Id:
+    """An external id as SQLite keeps it."""
+    return int(value) if isinstance(value, int | np.integer) else str(value)
+
+
 def _open_database(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, timeout=10)
     try:
@@ -273,6 +302,9 @@ def _open_database(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
+        identifier = uuid.uuid4().hex
+        insert = "INSERT INTO log SELECT ?, ? WHERE NOT EXISTS (SELECT 1 FROM log)"
+        connection.execute(insert, (identifier, seal_row(identifier)))
     except BaseException:
         connection.close()
         raise
