@@ -61,7 +61,7 @@ def test_a_model_with_nan_is_neither_saved_nor_loaded(tmp_path: Path, monkeypatc
         artifacts.save(damaged, tmp_path / "model")
     assert not (tmp_path / "model").exists()
     with monkeypatch.context() as patch:
-        patch.setattr(artifacts, "_check_model", lambda _: None)
+        patch.setattr(artifacts, "_check_object", lambda _: None)
         artifacts.save(damaged, tmp_path / "model")
     with pytest.raises(ArtifactError, match="does not verify: The numbers of a model must be finite"):
         artifacts.load(tmp_path / "model")

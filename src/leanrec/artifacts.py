@@ -1,7 +1,8 @@
 """Storage of frozen dataclasses of arrays: a folder with JSON and .npy files, no pickle.
 
 ``manifest.json`` has the type id, the plain fields, the versions of format and code, free-form provenance, the file, type,
-shape and SHA-256 of every array, and the SHA-256 of all that. A folder loads only if every byte verifies. A new artifact
+shape and SHA-256 of every array, and the SHA-256 of all that. A folder loads only if every byte verifies, its arrays are as
+long as their files, and every object is as its class declares (`leanrec.field_checks`). A new artifact
 is moved into place by one rename, so that a partially written one never loads. Replacing an older one takes two renames;
 a crash between them leaves the older one in ``.<name>-old-…``.
 """
@@ -10,7 +11,9 @@ import contextlib
 import dataclasses
 import hashlib
 import importlib
+import itertools
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -25,6 +28,7 @@ from numpy.typing import NDArray
 
 from leanrec._version import __version__
 from leanrec.errors import ArtifactError, LeanrecError, MissingExtraError
+from leanrec.field_checks import check_bounds, check_codes, check_fields
 from leanrec.finiteness import check_finite
 
 __all__ = ["FORMAT", "load", "read_manifest", "save", "size_of", "type_id"]
@@ -32,6 +36,10 @@ __all__ = ["FORMAT", "load", "read_manifest", "save", "size_of", "type_id"]
 FORMAT = 3
 _MANIFEST = "manifest.json"
 _MAPPED_FROM = 16_000_000
+# JSON takes up to 20 times its size in memory; what is large is in arrays.
+_MAX_MANIFEST = 16_000_000
+_NUMBER_KINDS = "biufUS"
+_TEXTS_AT_ONCE = 65_536
 # Modules of the saved classes outside the modules of models, by the first part of their type id. A module that moves
 # changes its line here, and saved artifacts stay readable.
 _HOMES = {
@@ -70,9 +78,12 @@ _HOMES = {
     "graph.training": "leanrec.models.graph.core.training",
     "deep.fold_in": "leanrec.models.deep.core.fold_in",
 }
+# Advice as calls of the library, which the command line shows as commands.
+_FIT = "Pipeline.fit(get_model({!r})(), ingest({!r})[0]).save({!r})"
+_INGEST = "save(ingest({!r})[0], {!r})"
 # Artifacts that users save: a description, and advice where another one is expected.
 _DESCRIPTIONS = {
-    "Dataset": ("a data set", "Fit a model on it first: leanrec fit MODEL {} --out FOLDER."),
+    "Dataset": ("a data set", "Fit a model on it first: " + _FIT.format("MODEL", "{}", "FOLDER") + "."),
     "SavedPipeline": ("a fitted model", "Name a data set, or the log that the model was fitted on."),
 }
 
@@ -109,7 +120,12 @@ def save(
             "arrays": writer.arrays,
             "provenance": dict(provenance or {}),
         }
-        _write(staging / _MANIFEST, json.dumps(manifest | {"sha256": _manifest_digest(manifest)}, indent=1).encode())
+        text = json.dumps(manifest | {"sha256": _manifest_digest(manifest)}, indent=1).encode()
+        if len(text) > _MAX_MANIFEST:
+            raise ArtifactError(
+                f"{target} must have a manifest of at most {_MAX_MANIFEST} bytes. Got {len(text)}. Use arrays."
+            )
+        _write(staging / _MANIFEST, text)
         _move_into_place(staging, target)
     except OSError as error:
         raise ArtifactError(f"Cannot write {target}: {error.strerror or error}. Nothing was changed there.") from error
@@ -119,9 +135,10 @@ def save(
 
 
 def load(path: str | Path, kind: type | None = None, *, mapped: bool = False) -> Any:
-    """Read what ``save`` wrote. Raises ArtifactError unless every byte verifies.
+    """Read what ``save`` wrote. Raises ArtifactError unless every byte verifies and every object is as its class declares.
 
-    Raises MissingExtraError if it is of a class that needs a package which is not installed.
+    Raises MissingExtraError if it is of a class that needs a package which is not installed. Memory: at most three times
+    the size of the folder, whatever it holds.
 
     Args:
         path: the folder.
@@ -135,7 +152,16 @@ def load(path: str | Path, kind: type | None = None, *, mapped: bool = False) ->
         value = _Reader(folder, manifest, mapped=mapped).decode(manifest["value"])
     except (ArtifactError, MissingExtraError):
         raise
-    except (LeanrecError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+    except (
+        LeanrecError,
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        OSError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:
         reason = str(error).rstrip(".") or type(error).__name__
         raise ArtifactError(f"{folder} does not verify: {reason}. {_describe_versions(manifest)}") from error
     if kind is not None and not isinstance(value, kind):
@@ -158,6 +184,10 @@ def read_manifest(path: str | Path) -> dict[str, Any]:
     """The manifest of an artifact, checked for its format. Raises ArtifactError."""
     file = Path(path) / _MANIFEST
     try:
+        if file.stat().st_size > _MAX_MANIFEST:
+            raise ArtifactError(
+                f"{file} must have at most {_MAX_MANIFEST} bytes. It has more, so it was not read. Make it again."
+            )
         manifest = json.loads(file.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ArtifactError(_describe_missing(Path(path))) from error
@@ -171,15 +201,15 @@ def read_manifest(path: str | Path) -> dict[str, Any]:
 
 
 def _describe_format(path: Path, manifest: Any) -> str:
-    """Message for an artifact of another format, with the command that makes it again where the origin is known."""
+    """Message for an artifact of another format, with the call that makes it again where the origin is known."""
     found = manifest.get("format") if isinstance(manifest, dict) else None
     made = manifest.get("provenance") if isinstance(manifest, dict) else None
     made = made if isinstance(made, dict) else {}
     data = made["data"] if isinstance(made.get("data"), dict) else {}
     again = (
-        f"leanrec ingest LOG --out {path}"
+        _INGEST.format("LOG", str(path))
         if "report" in made
-        else (f"leanrec fit {made.get('model', 'MODEL')} {data.get('source') or 'LOG'} --out {path}")
+        else _FIT.format(made.get("model", "MODEL"), data.get("source") or "LOG", str(path))
     )
     wrote = manifest.get("leanrec", "of another version") if isinstance(manifest, dict) else "of another version"
     return (
@@ -206,9 +236,8 @@ def _manifest_digest(manifest: Mapping[str, Any]) -> str:
 def _describe_missing(path: Path) -> str:
     if not path.exists():
         return f"{path} does not exist, so it is not a leanrec artifact. Check the path."
-    wrote = "which is what `leanrec fit --out` and `leanrec ingest --out` write"
     what = f"a folder without {_MANIFEST}" if path.is_dir() else "a file"
-    return f"{path} is not a leanrec artifact, {wrote}: it is {what}. If it is a log, fit a model on it: leanrec fit MODEL {path} --out FOLDER."
+    return f"{path} is not a leanrec artifact: it is {what}. If it is a log, fit a model on it: {_FIT.format('MODEL', str(path), 'FOLDER')}."
 
 
 def size_of(path: str | Path) -> int:
@@ -293,7 +322,7 @@ class _Writer:
         if isinstance(value, Mapping):
             return {"$dict": [[key, self.encode(each, f"{name}.{i}")] for i, (key, each) in enumerate(value.items())]}
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            _check_model(value)
+            _check_object(value)
             fields = {
                 f.name: self.encode(getattr(value, f.name), f"{name}.{f.name}")
                 for f in dataclasses.fields(value)
@@ -331,7 +360,7 @@ class _Reader:
 
     def __init__(self, folder: Path, manifest: Mapping[str, Any], *, mapped: bool = False) -> None:
         self.folder, self.manifest = folder, manifest
-        self.arrays = manifest.get("arrays", {})
+        self.arrays = dict(manifest.get("arrays", {}))  # those that are not read yet
         self.mapped = mapped
 
     def decode(self, value: Any) -> Any:
@@ -341,42 +370,75 @@ class _Reader:
             name = value["$array"]
             return self._array(name) if isinstance(name, str) else self._strings(name)
         if "$csr" in value:
-            parts = value["$csr"]
-            data, indices, indptr = (self._array(parts[part]) for part in ("data", "indices", "indptr"))
-            matrix = sp.csr_array((data, indices, indptr), shape=tuple(value["shape"]))
-            matrix.check_format(full_check=True)
-            return matrix
+            return self._matrix(value["$csr"], tuple(value["shape"]))
         if "$tuple" in value:
             return tuple(self.decode(each) for each in value["$tuple"])
         if "$dict" in value:
             return {key: self.decode(each) for key, each in value["$dict"]}
         kind, fields = _migrate(value["$type"], value["fields"], _describe_versions(self.manifest))
         decoded = kind(**{name: self.decode(each) for name, each in fields.items()})
-        _check_model(decoded)
+        _check_object(decoded)
         return decoded
 
     def _array(self, name: str) -> NDArray[Any]:
         if name not in self.arrays or "/" in name or name.startswith("."):
-            raise ArtifactError(f"{self.folder} does not verify: it lists no array {name!r}. Make it again.")
-        file = self.folder / f"{name}.npy"
-        if not file.is_file() or _digest(file) != self.arrays[name]["sha256"]:
+            raise ArtifactError(
+                f"{self.folder} does not verify: it lists no array {name!r}, or uses it twice. Make it again."
+            )
+        described, file = self.arrays.pop(name), self.folder / f"{name}.npy"
+        if not file.is_file() or file.is_symlink() or _digest(file) != described["sha256"]:
             raise ArtifactError(
                 f"{file} is missing or damaged: its SHA-256 is not the one in the manifest. Make it again."
             )
+        _check_header(file, described)
         large = self.mapped and file.stat().st_size >= _MAPPED_FROM
         array: NDArray[Any] = np.load(file, mmap_mode="r" if large else None, allow_pickle=False)
         return array
 
+    def _matrix(self, parts: Mapping[str, str], shape: tuple[int, int]) -> sp.csr_array:
+        data, indices, indptr = (self._array(parts[part]) for part in ("data", "indices", "indptr"))
+        if data.dtype.kind not in "biuf" or len(data) != len(indices) or (len(indptr) - 1,) != shape[:-1]:
+            raise ArtifactError(f"{self.folder} does not verify: a matrix must have {shape} numbers. Make it again.")
+        # SciPy looks at the bounds only after it has cut the entries by them.
+        check_bounds(f"{self.folder / parts['indptr']}.npy", indptr, len(indices))
+        check_codes(f"{self.folder / parts['indices']}.npy", indices, shape[1])
+        return sp.csr_array((data, indices, indptr), shape=shape)
+
     def _strings(self, parts: Mapping[str, str]) -> NDArray[Any]:
-        blob, lengths = self._array(parts["utf8"]).tobytes(), self._array(parts["lengths"])
-        ends = np.cumsum(lengths).tolist()
-        starts = [0, *ends[:-1]]
-        texts = [blob[start:end].decode() for start, end in zip(starts, ends, strict=True)] if ends else []
-        return np.array(texts, dtype=np.dtypes.StringDType())
+        blob, lengths = self._array(parts["utf8"]), self._array(parts["lengths"])
+        if blob.dtype != np.uint8 or lengths.dtype != np.int64 or blob.ndim != 1 or lengths.ndim != 1:
+            raise ArtifactError(
+                f"{self.folder} does not verify: a text must have bytes and their numbers. Make it again."
+            )
+        bounds = np.concatenate([[0], np.cumsum(lengths)])
+        check_bounds(f"{self.folder / parts['lengths']}.npy", bounds, len(blob))
+        texts = np.empty(len(lengths), dtype=np.dtypes.StringDType())
+        for start in range(0, len(texts), _TEXTS_AT_ONCE):
+            ends = bounds[start : start + _TEXTS_AT_ONCE + 1].tolist()
+            texts[start : start + len(ends) - 1] = [
+                blob[first:last].tobytes().decode() for first, last in itertools.pairwise(ends)
+            ]
+        return texts
 
 
-def _check_model(value: Any) -> None:
-    """Raise DataError for a fitted model, at whatever depth of an artifact, that holds NaN or infinity."""
+def _check_header(file: Path, described: Mapping[str, Any]) -> None:
+    """Raise ArtifactError unless a .npy file has the shape and type of the manifest, and a number for each place of the shape."""
+    with file.open("rb") as handle:
+        version = np.lib.format.read_magic(handle)
+        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read_header(handle)
+        n_bytes = file.stat().st_size - handle.tell()
+    if list(shape) != described["shape"] or dtype.str != described["dtype"] or not dtype.isnative:
+        raise ArtifactError(f"{file} does not verify: it must have the shape and type in the manifest. Make it again.")
+    if dtype.kind not in _NUMBER_KINDS or min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != n_bytes:
+        raise ArtifactError(
+            f"{file} does not verify: {shape} of {dtype} do not fit its {n_bytes} bytes. Make it again."
+        )
+
+
+def _check_object(value: Any) -> None:
+    """Raise DataError unless an object, at whatever depth of an artifact, is as its class declares, and a model finite."""
+    check_fields(value)
     if callable(getattr(value, "score", None)) and hasattr(value, "n_items"):
         check_finite(value, "Fit it again.")
 

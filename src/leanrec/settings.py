@@ -17,12 +17,12 @@ import dataclasses
 import difflib
 import functools
 import json
-import math
 import types
 import typing
 from collections.abc import Iterable, Mapping
 
 from leanrec.errors import SettingError
+from leanrec.field_checks import fits_type, is_number
 
 __all__ = [
     "SettingDescription",
@@ -203,13 +203,13 @@ def check_positive(name: str, value: float) -> None:
 
 def check_at_least(name: str, value: float, low: float) -> None:
     """Raise SettingError unless ``value`` is a finite number of at least ``low``."""
-    if not _is_number(value) or value < low:
+    if not is_number(value) or value < low:
         raise SettingError(f"{name} must be a number of at least {low}. Got {value!r}.")
 
 
 def check_between(name: str, value: float, low: float, high: float) -> None:
     """Raise SettingError unless ``low <= value <= high``."""
-    if not _is_number(value) or not low <= value <= high:
+    if not is_number(value) or not low <= value <= high:
         raise SettingError(f"{name} must be a number from {low} to {high}. Got {value!r}.")
 
 
@@ -266,11 +266,11 @@ def _init_fields(kind: typing.Any) -> list[dataclasses.Field[typing.Any]]:
 def _optional_fields(kind: type) -> frozenset[str]:
     """Names of the fields whose type admits None."""
     hints = typing.get_type_hints(kind)
-    return frozenset(name for name in setting_metadata(kind) if _fits(None, hints[name]))
+    return frozenset(name for name in setting_metadata(kind) if fits_type(None, hints[name]))
 
 
 def _check_above(name: str, value: float, low: float) -> None:
-    if not _is_number(value) or value <= low:
+    if not is_number(value) or value <= low:
         what = "a positive number" if low == 0 else f"a number above {low}"
         raise SettingError(f"{name} must be {what}. Got {value!r}.")
 
@@ -286,30 +286,6 @@ def _parse(name: str, text: str, hint: object) -> object:
         value = split_list(text[1:-1])
     # A single value stands for a tuple of one: columns=description.
     for candidate in (value, text, (value,), (text,)):
-        if _fits(candidate, hint):
+        if fits_type(candidate, hint):
             return candidate
     raise SettingError(f"{name} must be {getattr(hint, '__name__', hint)}. Got {text!r}.")
-
-
-def _fits(value: object, hint: object) -> bool:
-    origin = typing.get_origin(hint)
-    if hint is typing.Any:
-        return True
-    if origin in {types.UnionType, typing.Union}:
-        return any(_fits(value, part) for part in typing.get_args(hint))
-    if origin is typing.Literal:
-        return value in typing.get_args(hint)
-    if hint is None or hint is types.NoneType:
-        return value is None
-    if origin is tuple:
-        part = typing.get_args(hint)[0]
-        return isinstance(value, tuple) and all(_fits(each, part) for each in value)
-    if hint is float:
-        return _is_number(value)
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(hint, type) and isinstance(value, hint)
-
-
-def _is_number(value: object) -> typing.TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

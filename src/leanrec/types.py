@@ -7,13 +7,14 @@ Dimension key, used in every docstring and as a suffix where it helps (``scores_
 """
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from leanrec.errors import DataError
+from leanrec.field_checks import ArrayShape, check_codes
 
 if TYPE_CHECKING:
     from leanrec.data.table import Table
@@ -81,16 +82,24 @@ class Events:
         event_types: names of the event types, e.g. ("view", "purchase").
     """
 
-    user: IdArray
-    item: IdArray
-    time: Int64Array
-    event_type: NDArray[np.int8]
-    weight: Float32Array
-    rating: Float32Array | None = None
-    request: IdArray | None = None
-    rank: Int32Array | None = None
-    propensity: Float32Array | None = None
+    user: Annotated[IdArray, ArrayShape("E")]
+    item: Annotated[IdArray, ArrayShape("E")]
+    time: Annotated[Int64Array, ArrayShape("E")]
+    event_type: Annotated[NDArray[np.int8], ArrayShape("E")]
+    weight: Annotated[Float32Array, ArrayShape("E")]
+    rating: Annotated[Float32Array | None, ArrayShape("E")] = None
+    request: Annotated[IdArray | None, ArrayShape("E")] = None
+    rank: Annotated[Int32Array | None, ArrayShape("E")] = None
+    propensity: Annotated[Float32Array | None, ArrayShape("E")] = None
     event_types: tuple[str, ...] = ("interaction",)
+
+    def check_state(self) -> None:
+        """Raise DataError unless each event type has a name and each weight counts as evidence."""
+        check_codes("Events.event_type", self.event_type, len(self.event_types))
+        if not (np.isfinite(self.weight) & (self.weight >= 0)).all():
+            raise DataError("Events.weight must have a finite number of at least 0 for each event.")
+        if self.rating is not None and np.isinf(self.rating).any():
+            raise DataError("Events.rating must have a finite number for each rating, or NaN.")
 
     def __post_init__(self) -> None:
         for name, column in self.columns().items():
@@ -118,14 +127,16 @@ class Queries:
     Models score from ``history`` where they can, so a new user or a new event needs no refit.
 
     Attributes:
-        users: (B,) int32 internal rows of the fitted data set. −1: a new user, or one whose history has changed
-            since the fit; then only ``history`` may be used.
+        users: (B,) int32 rows of the users in the data set of the fit; −1: a user whom it does not have. What is known of a
+            person whatever they do, such as a row of the user table or links to others, is found by it.
         history: (B, N) CSR float32, summed positive weight of each item that the user interacted with (all > 0).
         seen: (B, N) CSR, items that must not be recommended again; None means ``history``.
         ratings: (B, N) CSR float32, explicit ratings, for models that predict ratings; None where there are none.
         time: (B,) int64 seconds since 1970: time of the request; None = unknown.
         sequences: per query, int32 rows of the items interacted with, in time order (for sequential models); None = unknown.
         context: B rows of further request features (device, location, …); None where there are none.
+        is_stale: (B,) bool, True where ``history`` is not that of the fit: a vector learned from the history of the user in
+            its place is then out of date (see ``trained_users``). None: nowhere.
 
     The matrices have int32 ``indices`` and ``indptr`` where these fit; see ``compact_indices``.
     """
@@ -137,6 +148,7 @@ class Queries:
     time: Int64Array | None = None
     sequences: tuple[Int32Array, ...] | None = None
     context: "Table | None" = None
+    is_stale: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         if self.history.shape[0] != len(self.users):
@@ -146,6 +158,10 @@ class Queries:
         if self.context is not None and len(self.context) != len(self.users):
             raise DataError(
                 f"Queries: context must have one row per user ({len(self.users)}). Got {len(self.context)}."
+            )
+        if self.is_stale is not None and len(self.is_stale) != len(self.users):
+            raise DataError(
+                f"Queries: is_stale must have one value per user ({len(self.users)}). Got {len(self.is_stale)}."
             )
         for name in ("history", "seen", "ratings"):
             matrix = getattr(self, name)
@@ -159,6 +175,11 @@ class Queries:
     def n_items(self) -> int:
         """N, the number of columns of ``history``."""
         return int(self.history.shape[1])
+
+    @property
+    def trained_users(self) -> Int32Array:
+        """(B,) rows of the users whose learned vectors stand for ``history``; −1 for unknown users and changed histories."""
+        return self.users if self.is_stale is None else np.where(self.is_stale, np.int32(-1), self.users)
 
     def block(self, start: int, stop: int) -> "Queries":
         """Return the queries ``start`` to ``stop``, for work in blocks."""
@@ -197,10 +218,10 @@ class Candidates:
             the rest. None means all.
     """
 
-    items: Int32Array
-    scores: Float32Array
-    fallback: NDArray[np.bool_] | None = None
-    n_from_model: Int32Array | None = None
+    items: Annotated[Int32Array, ArrayShape("B", "K")]
+    scores: Annotated[Float32Array, ArrayShape("B", "K")]
+    fallback: Annotated[NDArray[np.bool_] | None, ArrayShape("B")] = None
+    n_from_model: Annotated[Int32Array | None, ArrayShape("B")] = None
 
     def __len__(self) -> int:
         return len(self.items)

@@ -5,6 +5,7 @@ Errors and notes of the library give advice as arguments of Python calls, such a
 """
 
 import re
+import shlex
 from collections.abc import Mapping
 
 __all__ = ["FLAGS", "to_flags"]
@@ -73,8 +74,17 @@ _SUBJECT = re.compile(rf"^(?P<name>{_NAMES})(?=:| (?:must|needs|goes|is only)\b)
 _BARE = re.compile(rf"(?<![\w.\"'/-])(?P<name>{'|'.join(name for name in FLAGS if '_' in name)})(?![\w\"'/(-])")
 
 
+# Calls that a command makes → the command.
+_CALLS = {
+    r"Pipeline\.fit\(get_model\('([^']+)'\)\(\), ingest\('([^']+)'\)\[0\]\)\.save\('([^']+)'\)": "leanrec fit {} {} --out {}",
+    r"\bsave\(ingest\('([^']+)'\)\[0\], '([^']+)'\)": "leanrec ingest {} --out {}",
+}
+
+
 def to_flags(message: str) -> str:
     """The message with arguments of Python calls written as flags: ``how='ratio'`` becomes ``--split ratio``."""
+    for call, command in _CALLS.items():
+        message = re.sub(call, lambda match, text=command: text.format(*map(shlex.quote, match.groups())), message)  # type: ignore[misc]
     message = _ARGUMENT.sub(_to_flag, _WRAPPED.sub(r"\1", message))
     message = _SUBJECT.sub(lambda match: FLAGS[match["name"]], message)
     for phrase, advice in _PHRASES.items():

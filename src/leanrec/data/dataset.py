@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import hashlib
+from typing import Annotated
 
 import numpy as np
 import scipy.sparse as sp
@@ -14,6 +15,7 @@ from leanrec.data.table import Table
 from leanrec.data.time_kind import TimeKind, infer_time_kind
 from leanrec.data.vocabulary import Vocabulary
 from leanrec.errors import DataError
+from leanrec.field_checks import SharedSizes, check_codes
 from leanrec.types import CSR, Events, Int32Array, Int64Array, Queries, compact_indices
 
 __all__ = ["Dataset", "DatasetShape"]
@@ -47,8 +49,8 @@ class Dataset:
     """
 
     events: Events
-    users: Vocabulary
-    items: Vocabulary
+    users: Annotated[Vocabulary, SharedSizes(U="n")]
+    items: Annotated[Vocabulary, SharedSizes(N="n")]
     item_table: Table | None = None
     user_table: Table | None = None
     rating_range: tuple[float, float] | None = None
@@ -57,6 +59,15 @@ class Dataset:
     user_links: UserLinks | None = None
     time_kind: TimeKind = TimeKind.UNKNOWN
     conventions: LogConventions = LogConventions()
+
+    def check_state(self) -> None:
+        """Raise DataError unless the events are of these users and items, and in order."""
+        user, time = self.events.user, self.events.time
+        check_codes("Dataset.events.user", user, len(self.users))
+        check_codes("Dataset.events.item", self.events.item, len(self.items))
+        is_same_user = user[1:] == user[:-1]
+        if not ((user[1:] > user[:-1]) | (is_same_user & (time[1:] >= time[:-1]))).all():
+            raise DataError("Dataset.events must be in the order of their users, and of their times within each user.")
 
     def __post_init__(self) -> None:
         for name, table, ids in (
@@ -126,6 +137,17 @@ class Dataset:
     def friends(self) -> CSR | None:
         """(U, U) float32: weight of the trust of each user in another, or None where there are no user links."""
         return None if self.user_links is None else self.user_links.to_matrix(self.users)
+
+    @property
+    def active_user_table(self) -> Table | None:
+        """Rows of the user table with positive events, or None: what features of users are fitted on.
+
+        A value that only other users have is never trained, so it must not become a feature.
+        """
+        if self.user_table is None or not self.interactions.nnz:
+            return None
+        active = np.flatnonzero(np.diff(self.interactions.indptr))
+        return self.user_table if len(active) == len(self.users) else self.user_table.take(active)
 
     def _to_matrix(self, values: np.ndarray, rows: np.ndarray | slice) -> CSR:
         """(U, N): the values of the given events, those of one pair summed."""

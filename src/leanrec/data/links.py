@@ -6,7 +6,7 @@ are added, and an entity of the knowledge graph becomes an item as soon as its i
 
 import dataclasses
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from leanrec.data.vocabulary import Vocabulary
 from leanrec.errors import DataError
+from leanrec.field_checks import ArrayShape, CodeRange, SharedSizes
 from leanrec.types import CSR, Float32Array, Int32Array
 
 __all__ = ["ItemLinks", "UserLinks"]
@@ -33,11 +34,11 @@ class ItemLinks:
         relations: (R,) StringDType names.
     """
 
-    head: Int32Array
-    relation: Int32Array
-    tail: Int32Array
-    nodes: Vocabulary
-    relations: NDArray[Any]
+    head: Annotated[Int32Array, ArrayShape("T"), CodeRange("M")]
+    relation: Annotated[Int32Array, ArrayShape("T"), CodeRange("R")]
+    tail: Annotated[Int32Array, ArrayShape("T"), CodeRange("M")]
+    nodes: Annotated[Vocabulary, SharedSizes(M="n")]
+    relations: Annotated[NDArray[Any], ArrayShape("R")]
 
     def __post_init__(self) -> None:
         for name, codes, size in (
@@ -86,10 +87,10 @@ class UserLinks:
         people: P external ids as text.
     """
 
-    user: Int32Array
-    friend: Int32Array
-    weight: Float32Array
-    people: Vocabulary
+    user: Annotated[Int32Array, ArrayShape("T"), CodeRange("P")]
+    friend: Annotated[Int32Array, ArrayShape("T"), CodeRange("P")]
+    weight: Annotated[Float32Array, ArrayShape("T")]
+    people: Annotated[Vocabulary, SharedSizes(P="n")]
 
     def __post_init__(self) -> None:
         for name in ("user", "friend"):

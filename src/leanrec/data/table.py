@@ -27,6 +27,14 @@ class Table:
 
     columns: Mapping[str, NDArray[Any]]
 
+    def check_state(self) -> None:
+        """Raise DataError unless each column is a list of numbers or text."""
+        for name, column in self.columns.items():
+            if column.ndim != 1 or column.dtype.kind not in "biufT":
+                raise DataError(
+                    f"The column {name!r} must be a list of numbers or text. Got {column.dtype} of {column.shape}."
+                )
+
     def __post_init__(self) -> None:
         lengths = {name: len(column) for name, column in self.columns.items()}
         if len(set(lengths.values())) > 1:

@@ -4,11 +4,12 @@ import dataclasses
 import difflib
 import functools
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 from leanrec.errors import DataError, UnknownIdError
+from leanrec.field_checks import ArrayShape
 from leanrec.types import IdArray, Int32Array
 
 __all__ = ["Vocabulary", "id_array"]
@@ -63,8 +64,13 @@ class Vocabulary:
     The hash table is built at the first lookup: O(n) time and about 100 bytes per id.
     """
 
-    ids: IdArray
+    ids: Annotated[IdArray, ArrayShape("n")]
     entity: str = "item"
+
+    def check_state(self) -> None:
+        """Raise DataError unless the ids are whole numbers or text."""
+        if self.ids.dtype.kind not in "iT":
+            raise DataError(f"Vocabulary.ids must hold whole numbers or text. Got {self.ids.dtype}.")
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -5,12 +5,14 @@ import functools
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import Annotated
 
 import numpy as np
 import scipy.sparse as sp
 from sklearn.preprocessing import normalize
 
 from leanrec.features.base import STRINGS, Column, StringArray, to_csr, to_texts
+from leanrec.field_checks import ArrayShape
 from leanrec.run import Run
 from leanrec.settings import check_settings, setting
 from leanrec.types import CSR, Float32Array
@@ -57,7 +59,7 @@ class FittedOneHotEncoder:
     """
 
     settings: OneHotEncoder
-    values: StringArray
+    values: Annotated[StringArray, ArrayShape("F")]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -111,8 +113,8 @@ class FittedMultiLabelEncoder:
 
     settings: MultiLabelEncoder
     separator: str
-    values: StringArray
-    weights: Float32Array
+    values: Annotated[StringArray, ArrayShape("F")]
+    weights: Annotated[Float32Array, ArrayShape("F")]
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ EMNLP 2019).
 import dataclasses
 import functools
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from sklearn.preprocessing import normalize
 
 from leanrec.errors import MissingExtraError, SettingError
 from leanrec.features.base import Column, to_csr, to_texts
+from leanrec.field_checks import ArrayShape, CodeRange
 from leanrec.run import Run
 from leanrec.settings import setting
 from leanrec.types import CSR, Float32Array, Int64Array, empty_csr
@@ -72,11 +73,11 @@ class FittedStaticEmbedding:
     """
 
     settings: StaticEmbedding
-    vectors: NDArray[Any]
-    tokenizer: NDArray[np.uint8]
-    mean: Float32Array
-    weights: Float32Array | None = None
-    mapping: Int64Array | None = None
+    vectors: Annotated[NDArray[Any], ArrayShape("R", "D")]
+    tokenizer: Annotated[NDArray[np.uint8], ArrayShape("B")]
+    mean: Annotated[Float32Array, ArrayShape("D")]
+    weights: Annotated[Float32Array | None, ArrayShape("V")] = None
+    mapping: Annotated[Int64Array | None, ArrayShape("V"), CodeRange("R")] = None
 
     @property
     def names(self) -> tuple[str, ...]:

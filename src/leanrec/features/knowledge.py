@@ -6,6 +6,7 @@ A label of an item table ("genres": "Crime|Drama") is a triple like any other: t
 import dataclasses
 import functools
 import re
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +14,11 @@ from numpy.typing import NDArray
 from leanrec.data.dataset import Dataset
 from leanrec.data.links import ItemLinks
 from leanrec.data.table import Table
+from leanrec.errors import DataError
 from leanrec.features.base import STRINGS, StringArray, to_texts
 from leanrec.features.categorical import find_separator, split_labels
 from leanrec.features.column_types import infer_column
+from leanrec.field_checks import ArrayShape, SharedSizes, check_bounds, check_codes
 from leanrec.types import Int32Array, Int64Array
 
 __all__ = ["EntityNeighbors", "KnowledgeGraph", "build_knowledge_graph"]
@@ -34,9 +37,13 @@ class EntityNeighbors:
         node: (links,) int32 an item row, or −1 − e for entity e.
     """
 
-    indptr: Int64Array
-    relation: Int32Array
-    node: Int32Array
+    indptr: Annotated[Int64Array, ArrayShape("n + 1")]
+    relation: Annotated[Int32Array, ArrayShape("E")]
+    node: Annotated[Int32Array, ArrayShape("E")]
+
+    def check_state(self) -> None:
+        """Raise DataError unless each node has a list."""
+        check_bounds("EntityNeighbors.indptr", self.indptr, len(self.node))
 
     def neighbors(self, row: int) -> tuple[Int32Array, Int32Array]:
         """Relations and neighbors of one node."""
@@ -66,13 +73,23 @@ class KnowledgeGraph:
         titles: (N,) StringDType titles of the items where items are linked to items; else empty.
     """
 
-    items: EntityNeighbors
-    entities: EntityNeighbors
-    relations: StringArray
-    names: StringArray
-    spaces: StringArray
+    items: Annotated[EntityNeighbors, SharedSizes(N="n")]
+    entities: Annotated[EntityNeighbors, SharedSizes(M="n")]
+    relations: Annotated[StringArray, ArrayShape("R")]
+    names: Annotated[StringArray, ArrayShape("M")]
+    spaces: Annotated[StringArray, ArrayShape("M")]
     separators: dict[str, str]
     titles: StringArray
+
+    def check_state(self) -> None:
+        """Raise DataError unless the links are of these items, entities and relations."""
+        n_items, n_entities = len(self.items.indptr) - 1, len(self.names)
+        for side in (self.items, self.entities):
+            check_codes("KnowledgeGraph.relation", side.relation, 2 * self.n_relations)
+            check_codes("KnowledgeGraph.node", side.node, n_items, lowest=-n_entities)
+        # Only links between items are described by their titles.
+        if len(self.titles) != n_items and (len(self.titles) or self.items.node.max(initial=-1) >= 0):
+            raise DataError(f"KnowledgeGraph.titles must have a title for each of the {n_items} items.")
 
     @property
     def n_relations(self) -> int:

@@ -1,11 +1,13 @@
 """Numeric features: standard scaling, and soft assignment to quantile bins."""
 
 import dataclasses
+from typing import Annotated
 
 import numpy as np
 import scipy.sparse as sp
 
 from leanrec.features.base import Column, Float64Array, to_csr, to_numbers
+from leanrec.field_checks import ArrayShape
 from leanrec.run import Run
 from leanrec.settings import check_settings, setting
 from leanrec.types import CSR, empty_csr
@@ -95,7 +97,7 @@ class FittedQuantileBins:
     """
 
     settings: QuantileBins
-    knots: Float64Array
+    knots: Annotated[Float64Array, ArrayShape("F")]
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -1,10 +1,12 @@
 """Interest profiles: users described by the features of their items, comparable without a common item."""
 
 import dataclasses
+from typing import Annotated
 
 import numpy as np
 import scipy.sparse as sp
 
+from leanrec.field_checks import ArrayShape
 from leanrec.kernels.similarity.aggregation import keep_top_entries
 from leanrec.types import CSR, Float32Array
 
@@ -23,8 +25,8 @@ class InterestProfiles:
         average: (F,) float32, the mean profile of the training users.
     """
 
-    features: CSR
-    average: Float32Array
+    features: Annotated[CSR, ArrayShape("N", "F")]
+    average: Annotated[Float32Array, ArrayShape("F")]
 
     def transform(self, history: CSR) -> CSR:
         """(B, F) the features by which each user exceeds the average user.

@@ -6,11 +6,13 @@ structure with randomness", SIAM Review 2011.
 
 import dataclasses
 import functools
+from typing import Annotated
 
 import numpy as np
 from sklearn.utils.extmath import randomized_svd
 
 from leanrec.features.base import STRINGS, Float64Array, StringArray
+from leanrec.field_checks import ArrayShape
 from leanrec.run import Run
 from leanrec.settings import check_settings, setting
 from leanrec.types import CSR, Float32Array
@@ -51,9 +53,9 @@ class FittedTruncatedSVD:
     """
 
     settings: TruncatedSVD
-    names: StringArray
-    components: Float32Array
-    shares: Float64Array
+    names: Annotated[StringArray, ArrayShape("F")]
+    components: Annotated[Float32Array, ArrayShape("D", "F")]
+    shares: Annotated[Float64Array, ArrayShape("D")]
 
     def apply(self, X: CSR) -> Float32Array:
         """(n, D) float32 coordinates of X (n, F)."""

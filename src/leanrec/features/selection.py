@@ -1,7 +1,7 @@
 """Feature selection by variance, or by mutual information with a grouping of the items."""
 
 import dataclasses
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -12,6 +12,7 @@ from sklearn.preprocessing import normalize
 from leanrec.errors import DataError, SettingError
 from leanrec.features.base import STRINGS, Float64Array, StringArray
 from leanrec.features.reduction import truncated_svd
+from leanrec.field_checks import ArrayShape
 from leanrec.run import Run
 from leanrec.settings import check_settings, setting
 from leanrec.types import CSR, Int32Array
@@ -92,9 +93,9 @@ class FittedFeatureSelector:
     """
 
     settings: FeatureSelector
-    names: StringArray
-    scores: Float64Array
-    kept: NDArray[np.bool_]
+    names: Annotated[StringArray, ArrayShape("F")]
+    scores: Annotated[Float64Array, ArrayShape("F")]
+    kept: Annotated[NDArray[np.bool_], ArrayShape("F")]
 
     def apply(self, X: CSR) -> CSR:
         """The kept columns of X (n, F)."""

@@ -6,7 +6,7 @@ Hashing for Large Scale Multitask Learning", ICML 2009.
 
 import dataclasses
 import functools
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -15,6 +15,7 @@ from sklearn.preprocessing import normalize
 
 from leanrec.features.base import STRINGS, Column, StringArray, to_csr, to_texts
 from leanrec.features.tokenization import STOP_WORDS, tokenize
+from leanrec.field_checks import ArrayShape, SharedSizes
 from leanrec.run import Run
 from leanrec.settings import check_settings, setting
 from leanrec.types import CSR, Float32Array, empty_csr
@@ -32,7 +33,7 @@ class TermVocabulary:
         keep_stop_words: whether stop words such as "the" are terms.
     """
 
-    words: StringArray
+    words: Annotated[StringArray, ArrayShape("F")]
     ngrams: int
     keep_stop_words: bool = True
 
@@ -119,8 +120,8 @@ class FittedTfIdf:
     """
 
     settings: TfIdf
-    terms: TermVocabulary
-    idf: Float32Array
+    terms: Annotated[TermVocabulary, SharedSizes(F="F")]
+    idf: Annotated[Float32Array, ArrayShape("F")]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -162,7 +163,7 @@ class FittedHashedText:
     """
 
     settings: HashedText
-    idf: Float32Array
+    idf: Annotated[Float32Array, ArrayShape("F")]
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ Jordan, "Latent Dirichlet Allocation", JMLR 2003 (with the online updates of Hof
 import dataclasses
 import functools
 import warnings
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import scipy.linalg
@@ -19,6 +19,7 @@ from sklearn.preprocessing import normalize
 
 from leanrec.features.base import Column, to_csr, to_texts
 from leanrec.features.text import TermVocabulary, compute_idf, weigh_terms
+from leanrec.field_checks import ArrayShape, SharedSizes
 from leanrec.run import Run
 from leanrec.settings import check_settings, setting
 from leanrec.types import CSR, Float32Array, empty_csr
@@ -95,9 +96,9 @@ class FittedTopicModel:
     """
 
     settings: TopicModel
-    terms: TermVocabulary
-    idf: Float32Array
-    topics: Float32Array
+    terms: Annotated[TermVocabulary, SharedSizes(F="F")]
+    idf: Annotated[Float32Array, ArrayShape("F")]
+    topics: Annotated[Float32Array, ArrayShape("K", "F")]
 
     @functools.cached_property
     def names(self) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """Conversion between the weights of a network and NumPy arrays, which fitted models store."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -8,7 +8,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-__all__ = ["load_arrays", "to_arrays"]
+from leanrec.errors import DataError
+from leanrec.field_checks import check_array_shapes
+
+__all__ = ["check_weights", "load_arrays", "to_arrays"]
 
 
 def to_arrays(network: nn.Module) -> dict[str, NDArray[Any]]:
@@ -26,3 +29,15 @@ def load_arrays(network: nn.Module, arrays: Mapping[str, NDArray[Any]]) -> nn.Mo
     state = {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
     network.load_state_dict(state, assign=True)
     return network.eval().requires_grad_(requires_grad=False)
+
+
+def check_weights(build: Callable[[], nn.Module], arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Raise DataError unless the arrays are the weights of a network, which is built without memory for them."""
+    with torch.device("meta"):
+        state = build().state_dict()
+    check_array_shapes("The weights of the network", arrays, {name: tuple(each.shape) for name, each in state.items()})
+    for name, array in arrays.items():
+        if name not in state or (array.dtype.kind == "f") != state[name].is_floating_point():
+            raise DataError(
+                f"The weights of the network must be those it has, in its type. Got {name!r} of {array.dtype}."
+            )

@@ -2,16 +2,18 @@
 
 import dataclasses
 import functools
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 from leanrec.data.dataset import Dataset
+from leanrec.errors import DataError
+from leanrec.field_checks import ArrayShape, check_codes, find_sizes
 from leanrec.pipeline.catalog import Catalog
 from leanrec.pipeline.scorers import pad_scorer
 from leanrec.pipeline.stages import StagePipeline, build_stages
 from leanrec.protocols import Embedder, Explainable, Scorer, SimilarityEmbedder
-from leanrec.types import Float32Array, Int32Array
+from leanrec.types import Float32Array, Int32Array, Queries
 
 __all__ = ["SavedPipeline", "Snapshot"]
 
@@ -26,7 +28,8 @@ class SavedPipeline:
         model: the fitted scorer.
         fallback: a scorer that needs no history, or None.
         data: events, ids and tables, with all that was recorded until saving.
-        stale: (S,) int32 rows of users with events that the model was not fitted on.
+        stale: (S,) int32 rows of users whose history is not the one that the model was fitted on.
+        n_fitted_users: the first users of ``data``, whom the model was fitted on; None = all.
     """
 
     name: str
@@ -34,7 +37,29 @@ class SavedPipeline:
     model: Any
     fallback: Any
     data: Dataset
-    stale: Int32Array
+    stale: Annotated[Int32Array, ArrayShape("S")]
+    n_fitted_users: int | None = None
+
+    def check_state(self) -> None:
+        """Raise DataError unless model and fallback score the users and items of the data."""
+        check_codes("SavedPipeline.stale", self.stale, len(self.data.users))
+        for scorer in (self.model, *(() if self.fallback is None else (self.fallback,))):
+            if not isinstance(scorer, Scorer) or scorer.n_items > len(self.data.items):
+                raise DataError(f"Model and fallback must score the {len(self.data.items)} items of the data.")
+            self._check_users(scorer)
+
+    def _check_users(self, scorer: Any) -> None:
+        """Raise DataError if a model lacks a user of the fit; it may know none, and be without learned user vectors."""
+        n_fitted = len(self.data.users) if self.n_fitted_users is None else self.n_fitted_users
+        known = [find_sizes(each).get("U", 0) for each in (scorer, *getattr(scorer, "parts", ()))]
+        if not 0 <= n_fitted <= len(self.data.users) or any(0 < n < n_fitted for n in known):
+            raise DataError(f"The model must know the {n_fitted} users of the fit. It knows {known}.")
+
+    def queries(self, users: Int32Array) -> Queries:
+        """Queries of user rows of ``data``, with what the model may use of each."""
+        n_fitted = len(self.data.users) if self.n_fitted_users is None else self.n_fitted_users
+        rows = np.where(users < n_fitted, users, np.int32(-1))
+        return dataclasses.replace(self.data.queries(users), users=rows, is_stale=np.isin(users, self.stale))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

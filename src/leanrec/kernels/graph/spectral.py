@@ -2,11 +2,13 @@
 
 import dataclasses
 from collections.abc import Callable, Iterable
+from typing import Annotated
 
 import numba
 import numpy as np
 import scipy.sparse as sp
 
+from leanrec.field_checks import ArrayShape
 from leanrec.kernels.csr import csr_arrays
 from leanrec.kernels.sparse import history_scores
 from leanrec.kernels.threads import compile_serial_and_parallel
@@ -127,9 +129,9 @@ class ItemGraph:
         eigenvectors: (N, D) leading eigenvectors of P, orthonormal or zero.
     """
 
-    to_users: CSR
-    to_items: CSR
-    eigenvectors: Float32Array
+    to_users: Annotated[CSR, ArrayShape("N", "U")]
+    to_items: Annotated[CSR, ArrayShape("U", "N")]
+    eigenvectors: Annotated[Float32Array, ArrayShape("N", "D")]
 
     def propagate_sparse(self, signals: CSR) -> Float32Array:
         """Sparse signals (B, N) times P: (B, N). O(Σ lengths of the histories of the users reached + N)."""

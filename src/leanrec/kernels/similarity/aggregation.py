@@ -1,11 +1,13 @@
 """Weighted neighborhood aggregation: the top entries of sparse rows, and weighted means over neighbors."""
 
 import dataclasses
+from typing import Annotated
 
 import numba
 import numpy as np
 import scipy.sparse as sp
 
+from leanrec.field_checks import ArrayShape
 from leanrec.kernels.csr import csr_arrays, entry_rows, indptr_from_counts
 from leanrec.kernels.threads import MIN_ROWS_FOR_THREADS, compile_serial_and_parallel
 from leanrec.types import CSR, Float32Array, Int32Array
@@ -29,8 +31,8 @@ class RankedLists:
         weights: (B, K) float32, non-increasing along a row, 0 past the end.
     """
 
-    columns: Int32Array
-    weights: Float32Array
+    columns: Annotated[Int32Array, ArrayShape("B", "K")]
+    weights: Annotated[Float32Array, ArrayShape("B", "K")]
 
 
 def rank_entries(matrix: CSR, k: int | None = None) -> RankedLists:

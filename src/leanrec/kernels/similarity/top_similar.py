@@ -7,12 +7,14 @@ visits only those; the other rows go through all columns.
 """
 
 import dataclasses
+from typing import Annotated
 
 import numba
 import numpy as np
 import scipy.sparse as sp
 
 from leanrec.errors import DataError
+from leanrec.field_checks import ArrayShape
 from leanrec.kernels.csr import csr_arrays, lists_to_csr
 from leanrec.kernels.threads import MIN_ROWS_FOR_THREADS, compile_serial_and_parallel
 from leanrec.kernels.topk.largest import PAD, make_selection_buffers, select_largest
@@ -45,9 +47,9 @@ class RowStatistics:
         is_binary: whether every entry is 1.
     """
 
-    squared_norms: Float32Array
-    counts: Float32Array
-    inverse_norms: Float32Array
+    squared_norms: Annotated[Float32Array, ArrayShape("M")]
+    counts: Annotated[Float32Array, ArrayShape("M")]
+    inverse_norms: Annotated[Float32Array, ArrayShape("M")]
     is_binary: bool
 
 

@@ -5,11 +5,13 @@ damped towards 0 according to their number of ratings.
 """
 
 import dataclasses
+from typing import Annotated
 
 import numpy as np
 import scipy.sparse as sp
 
 from leanrec.errors import DataError
+from leanrec.field_checks import ArrayShape
 from leanrec.kernels.csr import entry_rows
 from leanrec.types import CSR, Float32Array, empty_csr
 
@@ -45,7 +47,7 @@ class RatingBias:
     """
 
     mean: float
-    item_offsets: Float32Array
+    item_offsets: Annotated[Float32Array, ArrayShape("N")]
     user_damping: float
     residual_std: float
     min_rating: float

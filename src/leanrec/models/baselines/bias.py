@@ -4,11 +4,12 @@ Koren, "Factorization Meets the Neighborhood", KDD 2008, section 2.1.
 """
 
 import dataclasses
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 
 from leanrec.data.dataset import Dataset, DatasetShape
+from leanrec.field_checks import SharedSizes
 from leanrec.finiteness import require_finite
 from leanrec.kernels.solvers.rating_bias import RatingBias, fit_rating_bias
 from leanrec.protocols import Explanation
@@ -71,7 +72,7 @@ class BiasModel:
     """
 
     settings: Bias
-    baseline: RatingBias
+    baseline: Annotated[RatingBias, SharedSizes(N="N")]
 
     @property
     def n_items(self) -> int:

@@ -5,11 +5,12 @@ CIKM 2005.
 """
 
 import dataclasses
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 
 from leanrec.data.dataset import Dataset, DatasetShape
+from leanrec.field_checks import ArrayShape
 from leanrec.finiteness import require_finite
 from leanrec.protocols import Explanation
 from leanrec.run import Run
@@ -25,7 +26,9 @@ _DAY = 86_400.0
 class Popularity:
     """The number of users of each item; the weight of an interaction halves every ``half_life`` days.
 
-    It also scores empty histories, and is the fallback of all other models.
+    It also scores empty histories, and is the fallback of all other models. Of items with the same number, the one with
+    the latest event comes first, where times of users are comparable; then the one whose users have fewer other items.
+    So the order does not depend on ids or on the order of the log.
 
     When to use: the baseline that every other model must beat, and the fallback for users without a history.
 
@@ -68,7 +71,7 @@ class Popularity:
             X = data.interactions
             weights = X.data if self.count == "weights" else None
             counts = np.bincount(X.indices, weights=weights, minlength=len(data.items))
-        return PopularityModel(self, counts.astype(np.float32))
+        return PopularityModel(self, _order_ties(counts.astype(np.float32), data))
 
     def _count_with_decay(self, data: Dataset) -> np.ndarray:
         events, n_items = data.events, len(data.items)
@@ -87,17 +90,42 @@ class Popularity:
         return np.bincount(item, weights=decay, minlength=n_items)
 
 
+def _order_ties(counts: Float32Array, data: Dataset) -> Float32Array:
+    """(N,) the counts; among equal ones above 0 all but the last are raised by the smallest steps of float32."""
+    X, positive = data.interactions, data.is_positive
+    latest = np.zeros(len(counts), np.int64)
+    if data.time_kind.is_comparable:
+        np.maximum.at(latest, data.events.item[positive], data.events.time[positive])
+    degrees = np.diff(X.indptr)
+    # Each user has one vote, in equal shares. Rounded, because the sum depends on the order of the users.
+    votes = np.bincount(X.indices, np.repeat(1 / np.maximum(degrees, 1), degrees), len(counts)).round(9)
+    order = np.lexsort((votes, latest, counts))
+    columns = [column[order] for column in (counts, latest, votes)]
+    is_new_count = np.diff(columns[0], prepend=-1) > 0
+    differs = np.any([np.diff(column, prepend=column[:1]) != 0 for column in columns[1:]], axis=0)
+    rank = np.cumsum(is_new_count | differs)
+    steps = rank - rank[is_new_count][np.cumsum(is_new_count) - 1]
+    bits = columns[0].view(np.int32).astype(np.int64)
+    # The steps end below the next count.
+    starts = np.append(bits[is_new_count], np.iinfo(np.int32).max)
+    room = starts[np.cumsum(is_new_count)] - bits - 1
+    raised = np.where(columns[0] > 0, bits + np.minimum(steps, room), bits).astype(np.int32)
+    out = np.empty_like(counts)
+    out[order] = raised.view(np.float32)
+    return out
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class PopularityModel:
     """A fitted `Popularity`.
 
     Attributes:
         settings: settings of the fit.
-        counts: (N,) float32 decayed number of users, or sum of weights.
+        counts: (N,) float32 decayed number of users, or sum of weights; equal ones differ by rounding, in their order.
     """
 
     settings: Popularity
-    counts: Float32Array
+    counts: Annotated[Float32Array, ArrayShape("N")]
 
     @property
     def n_items(self) -> int:

@@ -7,7 +7,7 @@ Recommender Systems: State of the Art and Trends", Recommender Systems Handbook,
 import dataclasses
 import functools
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import scipy.sparse as sp
@@ -19,6 +19,7 @@ from leanrec.errors import DataError, SettingError
 from leanrec.features.pipeline import TEXT_FEATURES, FeatureSpec, FittedFeatures, default_text_feature
 from leanrec.features.reduction import TruncatedSVD
 from leanrec.features.selection import FeatureSelector, group_by_audience, group_by_popularity
+from leanrec.field_checks import ArrayShape, check_array_shapes
 from leanrec.finiteness import require_finite
 from leanrec.kernels.sparse import dot_scores, gather_scores, history_scores
 from leanrec.kernels.topk.selection import top_k
@@ -128,7 +129,11 @@ class ContentModel:
 
     settings: Content
     features: FittedFeatures
-    items: CSR
+    items: Annotated[CSR, ArrayShape("N", "F")]
+
+    def check_state(self) -> None:
+        """Raise DataError unless the items have the features of the fit."""
+        check_array_shapes("ContentModel", {"items": self.items}, {"items": (self.n_items, len(self.features.names))})
 
     @property
     def n_items(self) -> int:
@@ -192,7 +197,13 @@ class DenseContentModel:
 
     settings: Content
     features: FittedFeatures
-    items: Float32Array
+    items: Annotated[Float32Array, ArrayShape("N", "F")]
+
+    def check_state(self) -> None:
+        """Raise DataError unless the items have the features of the fit."""
+        check_array_shapes(
+            "DenseContentModel", {"items": self.items}, {"items": (self.n_items, len(self.features.names))}
+        )
 
     @property
     def n_items(self) -> int:

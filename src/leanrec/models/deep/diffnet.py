@@ -6,13 +6,14 @@ recommendation", Information Sciences 2022. Users have no id embeddings: a user 
 """
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
 from leanrec.data.dataset import Dataset
 from leanrec.data.splits.evaluation_set import EvaluationSet
 from leanrec.errors import MissingExtraError
+from leanrec.field_checks import ArrayShape
 from leanrec.finiteness import require_finite
 from leanrec.kernels.sparse import dot_scores
 from leanrec.models.deep.core.settings import HistorySettings
@@ -94,9 +95,9 @@ class DiffNetModel:
     """
 
     settings: DiffNet
-    items: Float32Array
-    own_gate: Float32Array
-    social: Float32Array
+    items: Annotated[Float32Array, ArrayShape("N", "D + 1")]
+    own_gate: Annotated[Float32Array, ArrayShape("D")]
+    social: Annotated[Float32Array, ArrayShape("U", "D")]
 
     @property
     def n_items(self) -> int:

@@ -7,7 +7,7 @@ history from the rest, so that new users are served as those of the fit are.
 
 import dataclasses
 import functools
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from leanrec.data.table import Table
 from leanrec.errors import MissingExtraError
 from leanrec.features.base import STRINGS
 from leanrec.features.knowledge import KnowledgeGraph, build_knowledge_graph
+from leanrec.field_checks import ArrayShape, SharedSizes
 from leanrec.finiteness import require_finite
 from leanrec.kernels.sparse import dot_scores
 from leanrec.models.deep.core.settings import HistorySettings
@@ -97,13 +98,13 @@ class KGINModel:
     """
 
     settings: KGIN
-    knowledge: KnowledgeGraph
-    items: Float32Array
-    item_messages: Float32Array
-    entity_messages: Float32Array
-    relations: Float32Array
-    intents: Float32Array
-    unknown_bias: Float32Array
+    knowledge: Annotated[KnowledgeGraph, SharedSizes(N="N", M="M", R="R")]
+    items: Annotated[Float32Array, ArrayShape("N", "D + 1")]
+    item_messages: Annotated[Float32Array, ArrayShape("N", "D")]
+    entity_messages: Annotated[Float32Array, ArrayShape("M", "D")]
+    relations: Annotated[Float32Array, ArrayShape("2 R", "D")]
+    intents: Annotated[Float32Array, ArrayShape("K", "D")]
+    unknown_bias: Annotated[Float32Array, ArrayShape("1")]
 
     @property
     def n_items(self) -> int:

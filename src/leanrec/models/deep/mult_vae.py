@@ -7,7 +7,7 @@ Nikolenko, "RecVAE: a New Variational Autoencoder for Top-N Recommendations with
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.data.splits.evaluation_set import EvaluationSet
+from leanrec.field_checks import ArrayShape, check_array_shapes
 from leanrec.finiteness import require_finite
 from leanrec.kernels.sparse import dot_scores
 from leanrec.nn.arrays import to_arrays
@@ -197,9 +198,30 @@ class MultVAEModel:
     """
 
     settings: MultVAE
-    first: Float32Array
-    items: Float32Array
+    first: Annotated[Float32Array, ArrayShape("N", "H")]
+    items: Annotated[Float32Array, ArrayShape("N", "D + 1")]
     weights: Mapping[str, NDArray[Any]]
+
+    def check_state(self) -> None:
+        """Raise DataError unless the weights have the sizes of the settings."""
+        hidden, D, decoder = self.settings.hidden_dim, self.settings.embedding_dim, self.settings.decoder_dim
+        shapes: dict[str, tuple[int, ...]] = {
+            "first_bias": (self.first.shape[1],),
+            "mean.weight": (D, hidden),
+            "mean.bias": (D,),
+        }
+        for i in range(self.settings.n_layers):
+            shapes |= {f"norms.{i}.weight": (hidden,), f"norms.{i}.bias": (hidden,)}
+        for i in range(self.settings.n_layers - 1):
+            shapes |= {f"upper.{i}.weight": (hidden, hidden), f"upper.{i}.bias": (hidden,)}
+        if decoder:
+            shapes |= {"decoder_hidden.weight": (decoder, D), "decoder_hidden.bias": (decoder,)}
+        shapes |= {
+            "first_bias": (hidden,),
+            "first": (self.n_items, hidden),
+            "items": (self.n_items, (decoder or D) + 1),
+        }
+        check_array_shapes("MultVAEModel", {**self.weights, "first": self.first, "items": self.items}, shapes)
 
     @property
     def n_items(self) -> int:

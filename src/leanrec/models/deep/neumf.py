@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.data.splits.evaluation_set import EvaluationSet
+from leanrec.field_checks import SharedSizes, check_array_shapes
 from leanrec.finiteness import require_finite
 from leanrec.models.deep.core.fold_in import FoldIn, fold_in_bytes
 from leanrec.models.deep.core.masked_items import (
@@ -249,8 +250,30 @@ class NeuMFModel:
     """
 
     settings: NeuMF
-    fold_in: FoldIn
+    fold_in: Annotated[FoldIn, SharedSizes(N="N", D="D")]
     weights: Mapping[str, NDArray[Any]]
+
+    def check_state(self) -> None:
+        """Raise DataError unless the weights have the sizes of the settings."""
+        D, sizes = self.settings.embedding_dim, self.settings.hidden_sizes
+        shapes: dict[str, tuple[int, ...]] = {
+            "items.weight": (self.n_items, 2 * D),
+            "bias.weight": (self.n_items, 1),
+            "size": (),
+        }
+        shapes |= {"rotation.weight": (D, D), "rotation.bias": (D,), "product": (D,)}
+        for i, (width, above) in enumerate(itertools.pairwise(sizes)):
+            shapes |= {f"upper.{i}.weight": (above, width), f"upper.{i}.bias": (above,)}
+        if sizes:
+            shapes |= {
+                "from_user.weight": (sizes[0], D),
+                "from_user.bias": (sizes[0],),
+                "from_item.weight": (sizes[0], D),
+            }
+            shapes |= {"out.weight": (1, sizes[-1])}
+        check_array_shapes(
+            "NeuMFModel", {**self.weights, "vectors": self.fold_in.items}, shapes | {"vectors": (self.n_items, D)}
+        )
 
     @property
     def n_items(self) -> int:

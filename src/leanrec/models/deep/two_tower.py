@@ -7,7 +7,7 @@ Recommendations", RecSys 2019; Covington, Adams & Sargin, "Deep Neural Networks 
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, cast
+from typing import Annotated, Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from leanrec.data.splits.evaluation_set import EvaluationSet
 from leanrec.data.table import Table
 from leanrec.errors import ColumnError, DataError
 from leanrec.features.pipeline import TEXT_FEATURES, FeatureSpec, FittedFeatures, default_text_feature
+from leanrec.field_checks import ArrayShape, check_array_shapes
 from leanrec.finiteness import require_finite
 from leanrec.kernels.sparse import dot_scores
 from leanrec.models.deep.core.masked_items import InteractionIndex, MaskedBatch, MaskedBatches, masked_item_loss
@@ -176,7 +177,7 @@ def _transform_table(features: FittedFeatures | None, table: Table | None, n: in
 
 
 def _transform_users(data: Dataset, run: Run) -> CSR:
-    features = _fit_features(data.user_table, FeatureSpec(), run)
+    features = _fit_features(data.active_user_table, FeatureSpec(), run)
     return _transform_table(features, data.user_table, len(data.users))
 
 
@@ -337,10 +338,26 @@ class TwoTowerModel:
 
     settings: TwoTower
     features: FittedFeatures | None
-    history: Float32Array
-    items: Float32Array
-    users: Float32Array
+    history: Annotated[Float32Array, ArrayShape("N", "D")]
+    items: Annotated[Float32Array, ArrayShape("N", "D")]
+    users: Annotated[Float32Array, ArrayShape("U", "D")]
     weights: Mapping[str, NDArray[Any]]
+
+    def check_state(self) -> None:
+        """Raise DataError unless towers and features have the sizes of the vectors."""
+        D, n_features = self.items.shape[1], 0 if self.features is None else len(self.features.names)
+        hidden = self.settings.hidden_dim or 1
+        shapes: dict[str, tuple[int, ...]] = {
+            f"{side}_features.weight": (n_features, D) for side in ("history", "item")
+        }
+        for side in ("query", "item"):
+            shapes |= {f"{side}.up.weight": (hidden, D), f"{side}.up.bias": (hidden,)}
+            shapes |= {f"{side}.down.weight": (D, hidden), f"{side}.down.bias": (D,)}
+        check_array_shapes(
+            "TwoTowerModel",
+            {**self.weights, "items": self.items},
+            shapes | {"items": (self.n_items, self.settings.embedding_dim)},
+        )
 
     @property
     def n_items(self) -> int:
@@ -348,7 +365,7 @@ class TwoTowerModel:
         return len(self.items)
 
     def embed_queries(self, queries: Queries) -> Float32Array:
-        """(B, D) outputs of the query tower, divided by the temperature; zeros for an empty history."""
+        """(B, D) outputs of the query tower, divided by the temperature; zeros for a query without history and user features."""
         lengths = np.diff(queries.history.indptr)
         ones = queries.history.copy()
         ones.data = np.ones(ones.nnz, np.float32)
@@ -359,7 +376,7 @@ class TwoTowerModel:
         known = np.flatnonzero(users >= 0)
         pooled[known] += self.users[users[known]]
         out = _apply_tower(pooled, self.weights, "query") / np.float32(self.settings.temperature)
-        out[lengths == 0] = 0
+        out[~pooled.any(axis=1)] = 0
         return out
 
     def embed_items(self) -> Float32Array:
@@ -379,7 +396,7 @@ class TwoTowerModel:
         lengths[:1] += 1
         scores = self._encode(sums, lengths, np.repeat(queries.users[:1], len(sums))) @ self.items[item]
         added = scores[:1] - scores[1:]
-        return rank_contributions(history, added)
+        return rank_contributions(history, added, reason="history" if len(history) else "attributes")
 
     def extend(self, items: Table) -> "TwoTowerModel":
         """The model with the M ``items`` added at the end, with vectors from their features.

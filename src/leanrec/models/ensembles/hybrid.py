@@ -8,6 +8,7 @@ SIGIR 2009; Aslam and Montague, "Models for Metasearch", SIGIR 2001 (Borda count
 import dataclasses
 import functools
 import re
+from typing import Annotated
 
 import numpy as np
 import scipy.stats
@@ -15,6 +16,7 @@ import scipy.stats
 from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.data.table import Table
 from leanrec.errors import DataError, SettingError
+from leanrec.field_checks import ArrayShape
 from leanrec.finiteness import require_finite
 from leanrec.kernels.sparse import gather_scores
 from leanrec.models import get_model
@@ -34,8 +36,8 @@ _RANK_OFFSET = 60.0
 class Hybrid:
     """Fit several models and combine their scores.
 
-    A part whose scores of a user are all equal is left out for that user. An empty history gives equal scores, even where
-    a part could score it, so that retrieval uses its fallback.
+    A part whose scores of a user are all equal is left out for that user. An empty history gives equal scores, so that
+    retrieval uses its fallback, unless a part knows something else of the user.
 
     When to use: several models combined, such as one of interactions and one of content.
 
@@ -126,7 +128,15 @@ class HybridModel:
 
     settings: Hybrid
     parts: tuple[Scorer, ...]
-    item_counts: Int32Array
+    item_counts: Annotated[Int32Array, ArrayShape("N")]
+
+    def check_state(self) -> None:
+        """Raise DataError unless each part scores the items."""
+        is_whole = all(isinstance(part, Scorer) and part.n_items <= self.n_items for part in self.parts)
+        if not is_whole or len(self.parts) != len(self.settings.parts):
+            raise DataError(
+                f"HybridModel must have the {len(self.settings.parts)} parts of its settings, for its {self.n_items} items."
+            )
 
     @property
     def n_items(self) -> int:
@@ -135,8 +145,15 @@ class HybridModel:
 
     def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
         """Combined scores: (B, N), or (B, K) for ``items``; 0 for a user whom no part can score."""
-        scores = self._switch(queries) if self.settings.mode == "switch" else self._combine(queries)
-        scores[np.diff(queries.history.indptr) == 0] = 0
+        scores = self._score_all(queries)
+        empty = np.diff(queries.history.indptr) == 0
+        known = np.flatnonzero(empty & (queries.users >= 0))
+        if len(known):
+            # A part such as popularity scores everybody alike: only scores that a stranger does not get are of the user.
+            stranger = dataclasses.replace(queries.take(known[:1]), users=np.array([-1], np.int32))
+            own = ~np.isclose(scores[known], self._score_all(stranger), rtol=1e-3, atol=1e-4).all(axis=1)
+            empty[known[own]] = False
+        scores[empty] = 0
         return gather_scores(scores, items)
 
     def explain(self, queries: Queries, item: int) -> Explanation:
@@ -161,6 +178,10 @@ class HybridModel:
         parts = tuple(part.extend(items) if isinstance(part, Extendable) else part for part in self.parts)
         item_counts = np.concatenate([self.item_counts, np.zeros(len(items), np.int32)])
         return dataclasses.replace(self, parts=parts, item_counts=item_counts)
+
+    def _score_all(self, queries: Queries) -> Float32Array:
+        """(B, N) scores in the mode of the settings."""
+        return self._switch(queries) if self.settings.mode == "switch" else self._combine(queries)
 
     def _combine(self, queries: Queries) -> Float32Array:
         """Weighted mean over the parts that score the user and the item."""

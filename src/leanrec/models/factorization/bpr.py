@@ -4,10 +4,12 @@ Rendle, Freudenthaler, Gantner & Schmidt-Thieme, "BPR: Bayesian Personalized Ran
 """
 
 import dataclasses
+from typing import Annotated
 
 import numpy as np
 
 from leanrec.data.dataset import Dataset, DatasetShape
+from leanrec.field_checks import ArrayShape, check_array_shapes, check_bounds
 from leanrec.finiteness import require_finite
 from leanrec.kernels.sgd.pairwise import PairwiseStep, fold_in_users, run_epoch
 from leanrec.kernels.sparse import dot_scores
@@ -101,9 +103,15 @@ class BPRModel:
     """
 
     settings: BPR
-    users: Float32Array
-    items: Float32Array
-    frequency: Int64Array
+    users: Annotated[Float32Array, ArrayShape("U", "D")]
+    items: Annotated[Float32Array, ArrayShape("N", "D + 1")]
+    frequency: Annotated[Int64Array, ArrayShape("F")]
+
+    def check_state(self) -> None:
+        """Raise DataError unless the frequency is of the items."""
+        if len(self.frequency):
+            check_bounds("BPRModel.frequency", np.append(0, self.frequency), int(self.frequency[-1]))
+            check_array_shapes("BPRModel", {"frequency": self.frequency}, {"frequency": (self.n_items,)})
 
     @property
     def n_items(self) -> int:
@@ -111,16 +119,17 @@ class BPRModel:
         return len(self.items)
 
     def embed_queries(self, queries: Queries) -> Float32Array:
-        """(B, D + 1): trained embeddings of known users, folded-in ones for others.
+        """(B, D + 1): trained embeddings of users with the history of the fit, folded-in ones for others.
 
         Zeros for an empty history, and for one of items without interactions in the fit only.
         """
         out = np.zeros((len(queries), self.items.shape[1]), np.float32)
         is_trained = np.asarray(self.items[:, :-1].any(axis=1), dtype=np.float32)
         empty = np.asarray(queries.history @ is_trained) <= 0
-        new = queries.users < 0
+        rows = queries.trained_users
+        new = rows < 0
         known = np.flatnonzero(~new)
-        out[known, :-1] = self.users[queries.users[known]]
+        out[known, :-1] = self.users[rows[known]]
         if new.any():
             out[new, :-1] = self._fold_in(queries.history if new.all() else queries.history[np.flatnonzero(new)])
         out[:, -1] = 1

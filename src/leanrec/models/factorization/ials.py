@@ -12,13 +12,14 @@ import dataclasses
 import functools
 import typing
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import scipy.sparse as sp
 
 from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.errors import DataError
+from leanrec.field_checks import ArrayShape
 from leanrec.finiteness import require_finite
 from leanrec.kernels.solvers.least_squares import principal_axes, solve_rows, solve_rows_bytes
 from leanrec.kernels.sparse import dot_scores
@@ -178,7 +179,7 @@ class IALSModel:
     """
 
     settings: IALS
-    items: Float32Array
+    items: Annotated[Float32Array, ArrayShape("N", "D")]
 
     @property
     def n_items(self) -> int:

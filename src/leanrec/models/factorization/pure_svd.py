@@ -6,12 +6,13 @@ randomized decomposition of Halko, Martinsson & Tropp, SIAM Review 2011.
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import scipy.sparse as sp
 
 from leanrec.data.dataset import Dataset, DatasetShape
+from leanrec.field_checks import ArrayShape
 from leanrec.finiteness import require_finite
 from leanrec.kernels.sparse import dot_scores
 from leanrec.kernels.weighting import weight_interactions
@@ -86,7 +87,7 @@ class PureSVDModel:
     """
 
     settings: PureSVD
-    items: Float32Array
+    items: Annotated[Float32Array, ArrayShape("N", "D")]
 
     @property
     def n_items(self) -> int:

@@ -6,12 +6,13 @@ Koren, Bell and Volinsky, "Matrix Factorization Techniques for Recommender Syste
 
 import dataclasses
 import functools
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import scipy.sparse as sp
 
 from leanrec.data.dataset import Dataset, DatasetShape
+from leanrec.field_checks import ArrayShape, SharedSizes
 from leanrec.finiteness import require_finite
 from leanrec.kernels.solvers.rating_bias import RatingBias, fit_rating_bias
 from leanrec.kernels.solvers.row_ridge import fit_row_ridges, ridge_target_weights
@@ -110,8 +111,8 @@ class RatingMFModel:
     """
 
     settings: RatingMF
-    baseline: RatingBias
-    items: Float32Array
+    baseline: Annotated[RatingBias, SharedSizes(N="N")]
+    items: Annotated[Float32Array, ArrayShape("N", "D")]
 
     @property
     def n_items(self) -> int:

@@ -4,12 +4,14 @@ Kim, Sung, Han & Lee, "Graph Spectral Filtering with Chebyshev Interpolation for
 """
 
 import dataclasses
+from typing import Annotated
 
 import numpy as np
 import scipy.sparse as sp
 
 from leanrec.data.dataset import Dataset, DatasetShape
-from leanrec.errors import SettingError
+from leanrec.errors import DataError, SettingError
+from leanrec.field_checks import ArrayShape, SharedSizes, check_array_shapes
 from leanrec.finiteness import require_finite
 from leanrec.kernels.graph.spectral import (
     ItemGraph,
@@ -155,12 +157,18 @@ class ChebyCFModel:
     """
 
     settings: ChebyCF
-    even: Float32Array
-    gains: Float32Array
-    series: Float64Array
+    even: Annotated[Float32Array, ArrayShape("N")]
+    gains: Annotated[Float32Array, ArrayShape("D")]
+    series: Annotated[Float64Array, ArrayShape("T")]
     ceiling: float
-    graph: ItemGraph | None
-    weights: CSR | None
+    graph: Annotated[ItemGraph | None, SharedSizes(N="N", D="D")]
+    weights: Annotated[CSR | None, ArrayShape("N", "N")]
+
+    def check_state(self) -> None:
+        """Raise DataError unless it has either its graph or its weights."""
+        if (self.graph is None) == (self.weights is None) or bool(self.settings.top_k) != (self.graph is None):
+            raise DataError("ChebyCFModel must have weights where top_k is set, and its graph otherwise.")
+        check_array_shapes("ChebyCFModel", {"series": self.series}, {"series": (self.settings.order + 1,)})
 
     @property
     def n_items(self) -> int:

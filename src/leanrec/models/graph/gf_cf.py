@@ -4,12 +4,14 @@ Shen, Wu, Zhang, Shan, Zhang, Letaief & Li, "How Powerful is Graph Convolution f
 """
 
 import dataclasses
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import scipy.sparse as sp
 
 from leanrec.data.dataset import Dataset, DatasetShape
+from leanrec.errors import DataError
+from leanrec.field_checks import ArrayShape, SharedSizes
 from leanrec.finiteness import require_finite
 from leanrec.kernels.graph.spectral import (
     ItemGraph,
@@ -112,9 +114,14 @@ class GFCFModel:
     """
 
     settings: GFCF
-    root: Float32Array
-    graph: ItemGraph | None
-    weights: CSR | None
+    root: Annotated[Float32Array, ArrayShape("N")]
+    graph: Annotated[ItemGraph | None, SharedSizes(N="N")]
+    weights: Annotated[CSR | None, ArrayShape("N", "N")]
+
+    def check_state(self) -> None:
+        """Raise DataError unless it has either its graph or its weights."""
+        if (self.graph is None) == (self.weights is None) or bool(self.settings.top_k) != (self.graph is None):
+            raise DataError("GFCFModel must have weights where top_k is set, and its graph otherwise.")
 
     @property
     def n_items(self) -> int:

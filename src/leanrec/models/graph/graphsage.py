@@ -8,7 +8,7 @@ Web-Scale Recommender Systems", KDD 2018.
 import dataclasses
 import functools
 from collections.abc import Iterator, Mapping
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import scipy.sparse as sp
@@ -18,6 +18,7 @@ from leanrec.data.table import Table
 from leanrec.errors import ColumnError, DataError
 from leanrec.features.pipeline import FeatureSpec, FittedFeatures
 from leanrec.features.reduction import TruncatedSVD
+from leanrec.field_checks import ArrayShape, check_array_shapes
 from leanrec.finiteness import require_finite
 from leanrec.kernels.graph.propagation import BipartiteEdges, BipartiteGraph, bipartite_graph_bytes, sample_masked_edges
 from leanrec.kernels.graph.spectral import (
@@ -299,7 +300,15 @@ class GraphSAGEModel:
     settings: GraphSAGE
     features: FittedFeatures | None
     weights: Mapping[str, Float32Array]
-    items: Float32Array
+    items: Annotated[Float32Array, ArrayShape("N", "D")]
+
+    def check_state(self) -> None:
+        """Raise DataError unless the layers have the sizes of the vectors."""
+        own = self.weights["own"]
+        n_content = 0 if self.features is None else len(self.features.names)
+        F, hidden, D = max(len(own), n_content + 1), own.shape[1], self.items.shape[1]
+        shapes = {"own": (F, hidden), "near": (F, hidden), "up": (hidden, D), "up_near": (hidden, D)}
+        check_array_shapes("GraphSAGEModel", self.weights, shapes)
 
     @property
     def n_items(self) -> int:

@@ -6,11 +6,13 @@ Recommendations for Interactive Applications", ACM TiiS 7(1), 2017 (RP3beta).
 """
 
 import dataclasses
+from typing import Annotated
 
 import numpy as np
 import scipy.sparse as sp
 
 from leanrec.data.dataset import Dataset, DatasetShape
+from leanrec.field_checks import ArrayShape
 from leanrec.finiteness import require_finite
 from leanrec.kernels.graph.spectral import inverse_power, scale_rows_and_columns, weighted_degrees
 from leanrec.kernels.similarity.top_similar import top_similar_bytes, top_similar_rows
@@ -93,7 +95,7 @@ class RP3Model:
     """
 
     settings: RP3
-    walks: CSR
+    walks: Annotated[CSR, ArrayShape("N", "N")]
 
     @property
     def n_items(self) -> int:

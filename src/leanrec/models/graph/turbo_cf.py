@@ -4,12 +4,13 @@ Park, Shin & Shin, "Turbo-CF: Matrix Decomposition-Free Graph Filtering for Fast
 """
 
 import dataclasses
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import scipy.sparse as sp
 
 from leanrec.data.dataset import Dataset, DatasetShape
+from leanrec.field_checks import ArrayShape
 from leanrec.finiteness import require_finite
 from leanrec.kernels.graph.spectral import inverse_power, scale_rows_and_columns, weighted_degrees
 from leanrec.kernels.similarity.top_similar import top_similar, top_similar_bytes
@@ -97,7 +98,7 @@ class TurboCFModel:
     """
 
     settings: TurboCF
-    graph: CSR
+    graph: Annotated[CSR, ArrayShape("N", "N")]
 
     @property
     def n_items(self) -> int:

@@ -7,13 +7,14 @@ import dataclasses
 import shutil
 import tempfile
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import scipy.sparse as sp
 
 from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.errors import BudgetError, DataError
+from leanrec.field_checks import ArrayShape
 from leanrec.finiteness import require_finite
 from leanrec.kernels.solvers.dense_ridge import (
     dense_gram,
@@ -200,7 +201,7 @@ class EASEModel:
     """
 
     settings: EASE
-    weights: Float32Array | CSR
+    weights: Annotated[Float32Array | CSR, ArrayShape("N", "N")]
 
     @property
     def n_items(self) -> int:

@@ -8,13 +8,14 @@ Identity", NeurIPS 2020.
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from leanrec.data.dataset import Dataset, DatasetShape
+from leanrec.field_checks import ArrayShape
 from leanrec.finiteness import require_finite
 from leanrec.kernels.graph.spectral import weighted_degrees
 from leanrec.kernels.similarity.top_similar import top_similar, top_similar_bytes
@@ -180,7 +181,7 @@ class LocalRegressionModel:
     """
 
     settings: LocalRegression
-    weights: CSR
+    weights: Annotated[CSR, ArrayShape("N", "N")]
 
     @property
     def n_items(self) -> int:

@@ -8,11 +8,13 @@ Cholesky Factorization by Kullback-Leibler Minimization", SIAM Journal on Scient
 """
 
 import dataclasses
+from typing import Annotated
 
 import numpy as np
 import scipy.sparse as sp
 
 from leanrec.data.dataset import Dataset, DatasetShape
+from leanrec.field_checks import ArrayShape
 from leanrec.finiteness import require_finite
 from leanrec.kernels.similarity.top_similar import top_similar, top_similar_bytes
 from leanrec.kernels.solvers.dense_ridge import dense_gram
@@ -99,8 +101,8 @@ class SANSAModel:
     """
 
     settings: SANSA
-    projection: CSR
-    weights: CSR
+    projection: Annotated[CSR, ArrayShape("N", "N")]
+    weights: Annotated[CSR, ArrayShape("2 N", "N")]
 
     @property
     def n_items(self) -> int:

@@ -4,10 +4,12 @@ Ning & Karypis, "SLIM: Sparse Linear Methods for Top-N Recommender Systems", ICD
 """
 
 import dataclasses
+from typing import Annotated
 
 import scipy.sparse as sp
 
 from leanrec.data.dataset import Dataset, DatasetShape
+from leanrec.field_checks import ArrayShape
 from leanrec.finiteness import require_finite
 from leanrec.kernels.similarity.top_similar import top_similar
 from leanrec.kernels.solvers.coordinate_descent import ElasticNetPenalty, fit_elastic_nets, fit_local_elastic_nets
@@ -116,7 +118,7 @@ class SLIMModel:
     """
 
     settings: SLIM
-    weights: CSR
+    weights: Annotated[CSR, ArrayShape("N", "N")]
 
     @property
     def n_items(self) -> int:

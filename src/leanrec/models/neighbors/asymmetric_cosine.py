@@ -4,12 +4,13 @@ Aiolli, "Efficient Top-N Recommendation for Very Large Scale Binary Rated Datase
 """
 
 import dataclasses
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import scipy.sparse as sp
 
 from leanrec.data.dataset import Dataset, DatasetShape
+from leanrec.field_checks import ArrayShape
 from leanrec.finiteness import require_finite
 from leanrec.kernels.graph.spectral import inverse_power, scale_rows_and_columns
 from leanrec.kernels.similarity.top_similar import top_similar_bytes, top_similar_rows
@@ -91,7 +92,7 @@ class AsymmetricCosineModel:
     """
 
     settings: AsymmetricCosine
-    weights: CSR
+    weights: Annotated[CSR, ArrayShape("N", "N")]
 
     @property
     def n_items(self) -> int:

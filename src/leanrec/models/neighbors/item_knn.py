@@ -6,7 +6,7 @@ Deshpande and Karypis, "Item-Based Top-N Recommendation Algorithms", TOIS 22(1),
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import scipy.sparse as sp
@@ -16,6 +16,7 @@ from leanrec.data.table import Table
 from leanrec.errors import DataError
 from leanrec.features.pipeline import FeatureSpec, FittedFeatures
 from leanrec.features.profiles import MAX_INTERESTS, average_rows, fit_interest_profiles
+from leanrec.field_checks import ArrayShape, SharedSizes, check_array_shapes
 from leanrec.finiteness import require_finite
 from leanrec.kernels.similarity.aggregation import keep_top_entries
 from leanrec.kernels.similarity.top_similar import top_similar, top_similar_bytes, top_similar_rows
@@ -150,7 +151,11 @@ class ItemContent:
     """
 
     features: FittedFeatures
-    rows: CSR
+    rows: Annotated[CSR, ArrayShape("N", "F")]
+
+    def check_state(self) -> None:
+        """Raise DataError unless the items have the features of the fit."""
+        check_array_shapes("ItemContent", {"rows": self.rows}, {"rows": (self.rows.shape[0], len(self.features.names))})
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -165,8 +170,8 @@ class ItemKNNModel:
     """
 
     settings: ItemKNN
-    similar: CSR
-    content: ItemContent | None
+    similar: Annotated[CSR, ArrayShape("N", "N")]
+    content: Annotated[ItemContent | None, SharedSizes(N="N")]
 
     @property
     def n_items(self) -> int:

@@ -7,13 +7,15 @@ Algorithms", WWW 2001 (items); deviations are taken from the baseline as in Kore
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from leanrec.data.dataset import Dataset, DatasetShape
+from leanrec.errors import DataError
+from leanrec.field_checks import ArrayShape, SharedSizes, check_codes
 from leanrec.finiteness import require_finite
 from leanrec.kernels.similarity.aggregation import (
     RankedLists,
@@ -146,9 +148,9 @@ class TrainingUsers:
         residuals: (U, N) CSR, their ratings minus the baseline.
     """
 
-    profiles: CSR
-    statistics: RowStatistics
-    residuals: CSR
+    profiles: Annotated[CSR, ArrayShape("N", "U")]
+    statistics: Annotated[RowStatistics, SharedSizes(U="M")]
+    residuals: Annotated[CSR, ArrayShape("U", "N")]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -162,13 +164,23 @@ class RatingKNNModel:
         settings: settings of the fit.
         baseline: mean and offsets.
         similar: the similar items of each item, by = "items" only.
-        others: the training users, by = "users" only.
+        training_users: the training users, by = "users" only.
     """
 
     settings: RatingKNN
-    baseline: RatingBias
-    similar: RankedLists | None = None
-    training_users: TrainingUsers | None = None
+    baseline: Annotated[RatingBias, SharedSizes(N="N")]
+    similar: Annotated[RankedLists | None, SharedSizes(N="B")] = None
+    training_users: Annotated[TrainingUsers | None, SharedSizes(N="N")] = None
+
+    def check_state(self) -> None:
+        """Raise DataError unless it has the similar items or the users that its settings need."""
+        if (self.similar is None, self.training_users is None) != (
+            self.settings.by != "items",
+            self.settings.by != "users",
+        ):
+            raise DataError(f"RatingKNNModel must have what by={self.settings.by!r} needs, and nothing else.")
+        if self.similar is not None:
+            check_codes("RatingKNNModel.similar.columns", self.similar.columns, self.n_items, lowest=-1)
 
     @property
     def n_items(self) -> int:

@@ -6,7 +6,7 @@ Scale Binary Rated Datasets", RecSys 2013.
 """
 
 import dataclasses
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import scipy.sparse as sp
@@ -15,6 +15,7 @@ from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.errors import DataError
 from leanrec.features.pipeline import FeatureSpec
 from leanrec.features.profiles import InterestProfiles, fit_interest_profiles
+from leanrec.field_checks import ArrayShape, SharedSizes, check_array_shapes
 from leanrec.finiteness import require_finite
 from leanrec.kernels.similarity.aggregation import drop_own_column
 from leanrec.kernels.similarity.top_similar import RowStatistics, compute_row_statistics, top_similar_rows
@@ -133,12 +134,21 @@ class UserKNNModel:
     """
 
     settings: UserKNN
-    profiles: CSR
-    statistics: RowStatistics
-    weights: CSR
-    idf: Float32Array
+    profiles: Annotated[CSR, ArrayShape("P", "U")]
+    statistics: Annotated[RowStatistics, SharedSizes(U="M")]
+    weights: Annotated[CSR, ArrayShape("U", "N")]
+    idf: Annotated[Float32Array, ArrayShape("N")]
     interests: InterestProfiles | None
     names: tuple[str, ...]
+
+    def check_state(self) -> None:
+        """Raise DataError unless the profiles are of the items, or of the features of the interests."""
+        n_rows = self.n_items if self.interests is None else len(self.names)
+        matrices = {"profiles": self.profiles} | (
+            {} if self.interests is None else {"features": self.interests.features}
+        )
+        shapes = {"profiles": (n_rows, self.profiles.shape[1]), "features": (self.n_items, n_rows)}
+        check_array_shapes("UserKNNModel", matrices, {name: shapes[name] for name in matrices})
 
     @property
     def n_items(self) -> int:

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import numpy as np
 import torch
@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from leanrec.data.table import Table
 from leanrec.errors import DataError, SettingError
+from leanrec.field_checks import SharedSizes
 from leanrec.models.ctr.core.rows import ContentEncoder, FieldRows, QueryEncoder
 from leanrec.models.ctr.core.settings import CTRSettings
-from leanrec.nn.arrays import load_arrays
+from leanrec.nn.arrays import check_weights, load_arrays
 from leanrec.nn.fields import FieldNetwork, FieldSizes, FieldVectors, concat_fields
 from leanrec.protocols import Explanation, rank_contributions
 from leanrec.training.histories import PackedHistories
@@ -53,6 +54,10 @@ class _FittedNetwork:
     sides: tuple[FieldSizes, ...]
     n_tasks: int
     weights: Mapping[str, NDArray[Any]]
+
+    def check_state(self) -> None:
+        """Raise DataError unless the weights are those of the network."""
+        check_weights(lambda: self.settings.build_network(self.sides, self.n_tasks), self.weights)
 
     @functools.cached_property
     def _network(self) -> FieldNetwork:
@@ -121,9 +126,17 @@ class FieldModel(_FittedNetwork):
         content: encodes new items; None if the fit had no item content.
     """
 
-    query_encoder: QueryEncoder
-    items: FieldRows
+    query_encoder: Annotated[QueryEncoder, SharedSizes(U="U")]
+    items: Annotated[FieldRows, SharedSizes(N="E")]
     content: ContentEncoder | None
+
+    def check_state(self) -> None:
+        """Raise DataError unless queries and items have the fields of the network."""
+        super().check_state()
+        if (self.query_encoder.fields, self.items.fields) != self.sides or self.query_encoder.n_items > self.n_items:
+            raise DataError(
+                f"FieldModel must have the fields {self.sides}. Got {self.query_encoder.fields} and {self.items.fields}."
+            )
 
     @property
     def n_items(self) -> int:
@@ -163,7 +176,8 @@ class FieldModel(_FittedNetwork):
         drops: dict[int, float] = {}
         for row, score in zip(history.tolist(), scores[1:].tolist(), strict=True):
             drops[row] = drops.get(row, 0.0) + float(scores[0]) - score
-        return rank_contributions(np.array(list(drops), np.int32), np.array(list(drops.values())))
+        reason = "history" if drops else "attributes"
+        return rank_contributions(np.array(list(drops), np.int32), np.array(list(drops.values())), reason=reason)
 
     def extend(self, items: Table) -> "FieldModel":
         """The model with the M ``items`` added at the end, scored by their content.

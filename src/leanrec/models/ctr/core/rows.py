@@ -4,7 +4,7 @@ Dimension key: E rows, F single-valued fields, M numbers.
 """
 
 import dataclasses
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from leanrec.data.dataset import Dataset
 from leanrec.data.table import Table
-from leanrec.errors import ColumnError
+from leanrec.errors import ColumnError, DataError
 from leanrec.features.numeric import StandardScaler
 from leanrec.features.pipeline import FeatureBlock, FeatureSpec, FittedFeatures, default_text_feature
+from leanrec.field_checks import ArrayShape, SharedSizes, check_codes
 from leanrec.kernels.csr import concat_ranges
 from leanrec.nn.fields import FieldBag, FieldBatch, FieldSizes
 from leanrec.run import Run
@@ -46,10 +47,17 @@ class FieldRows:
         numbers: (E, M) float32, standardized; 0 = missing.
     """
 
-    codes: Int32Array
-    sizes: tuple[int, ...]
+    codes: Annotated[Int32Array, ArrayShape("E", "F")]
+    sizes: Annotated[tuple[int, ...], ArrayShape("F")]
     bags: tuple[CSR, ...]
-    numbers: Float32Array
+    numbers: Annotated[Float32Array, ArrayShape("E", "M")]
+
+    def check_state(self) -> None:
+        """Raise DataError unless the bags have the rows, and each field its codes."""
+        for column, size in enumerate(self.sizes):
+            check_codes("FieldRows.codes", self.codes[:, column], size)
+        if any(bag.shape[0] != len(self) for bag in self.bags):
+            raise DataError(f"FieldRows.bags must have {len(self)} rows.")
 
     @classmethod
     def from_columns(
@@ -200,7 +208,7 @@ class QueryEncoder:
         max_length: number of latest items of a history that are pooled.
     """
 
-    users: FieldRows
+    users: Annotated[FieldRows, SharedSizes(U="E")]
     has_clock: bool
     n_items: int
     max_length: int

@@ -5,10 +5,12 @@ Krichene, Zhang & Koren, "Revisiting the Performance of iALS on Item Recommendat
 """
 
 import dataclasses
+from typing import Annotated
 
 import numpy as np
 import scipy.sparse as sp
 
+from leanrec.field_checks import ArrayShape
 from leanrec.kernels.solvers.least_squares import principal_axes, solve_rows, solve_rows_bytes
 from leanrec.run import Run
 from leanrec.types import CSR, Float32Array
@@ -31,8 +33,8 @@ class FoldIn:
         l2: ridge strength.
     """
 
-    items: Float32Array
-    base: Float32Array
+    items: Annotated[Float32Array, ArrayShape("N", "D")]
+    base: Annotated[Float32Array, ArrayShape("D")]
     l2: float
 
     @classmethod

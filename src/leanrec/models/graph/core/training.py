@@ -6,10 +6,12 @@ user who was not in the fit gets a weighted sum of vectors of the items of the h
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
+from typing import Annotated
 
 import numpy as np
 import scipy.sparse as sp
 
+from leanrec.field_checks import ArrayShape
 from leanrec.kernels.graph.propagation import BipartiteEdges, BipartiteGraph
 from leanrec.kernels.graph.spectral import (
     inverse_power,
@@ -122,9 +124,9 @@ class GraphVectors:
     """
 
     settings: GraphTraining
-    users: Float32Array
-    items: Float32Array
-    sources: Float32Array
+    users: Annotated[Float32Array, ArrayShape("U", "D")]
+    items: Annotated[Float32Array, ArrayShape("N", "D")]
+    sources: Annotated[Float32Array, ArrayShape("N", "D")]
 
     @property
     def n_items(self) -> int:
@@ -132,7 +134,7 @@ class GraphVectors:
         return len(self.items)
 
     def embed_queries(self, queries: Queries) -> Float32Array:
-        """(B, D): trained embeddings of known users, folded-in ones for others; zeros for an empty history."""
+        """(B, D): trained embeddings of users with the history of the fit, else folded-in ones; zeros for an empty history."""
         settings = self.settings
         return _embed_or_fold_in(queries, self.users, self.sources, settings.weighting, settings.history_exponent())
 
@@ -237,15 +239,16 @@ def fold_in(history: CSR, sources: Float32Array, weighting: str, alpha: float) -
 def _embed_or_fold_in(
     queries: Queries, users: Float32Array, sources: Float32Array, weighting: str, alpha: float
 ) -> Float32Array:
-    """(B, D): ``users`` (U, D) for known users, folded in for others; zeros for an empty history.
+    """(B, D): ``users`` (U, D) for users with the history of the fit, folded in for others; zeros for an empty history.
 
     All are folded in where ``users`` is empty (0, D).
     """
     out = np.zeros((len(queries), sources.shape[1]), np.float32)
     some = np.diff(queries.history.indptr) > 0
-    learnt = (queries.users >= 0) & (len(users) > 0)
+    rows = queries.trained_users
+    learnt = (rows >= 0) & (len(users) > 0)
     known, new = np.flatnonzero(some & learnt), np.flatnonzero(some & ~learnt)
-    out[known] = users[queries.users[known]]
+    out[known] = users[rows[known]]
     if len(new):
         history = queries.history if len(new) == len(queries) else queries.history[new]
         out[new] = fold_in(history, sources, weighting, alpha)

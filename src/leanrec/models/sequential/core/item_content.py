@@ -6,6 +6,7 @@ Start in Recommender Systems", NIPS 2017).
 """
 
 import dataclasses
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from leanrec.data.table import Table
 from leanrec.errors import DataError
 from leanrec.features.pipeline import FeatureSpec, FittedFeatures, default_text_feature
 from leanrec.features.reduction import TruncatedSVD
+from leanrec.field_checks import ArrayShape, check_array_shapes
 from leanrec.run import Run
 from leanrec.types import Float32Array
 
@@ -36,7 +38,12 @@ class ItemContent:
     """
 
     features: FittedFeatures
-    projection: Float32Array
+    projection: Annotated[Float32Array, ArrayShape("F", "D")]
+
+    def check_state(self) -> None:
+        """Raise DataError unless each feature has a vector."""
+        shape = (len(self.features.names), self.projection.shape[1])
+        check_array_shapes("ItemContent", {"projection": self.projection}, {"projection": shape})
 
     def vectors(self, items: Table) -> Float32Array:
         """(M, D) vectors from content alone; zeros without content. Raises ColumnError if no column of the fit is present."""

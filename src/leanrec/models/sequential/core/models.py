@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from leanrec.data.table import Table
+from leanrec.field_checks import check_array_shapes
 from leanrec.kernels.sparse import dot_scores
 from leanrec.models.sequential.core.item_content import ItemContent
 from leanrec.models.sequential.core.settings import SequentialSettings
-from leanrec.nn.arrays import load_arrays
+from leanrec.nn.arrays import check_weights, load_arrays
 from leanrec.protocols import Explanation, rank_contributions
 from leanrec.training.histories import PackedHistories, pad_histories
 from leanrec.types import Float32Array, Int32Array, Queries
@@ -54,6 +55,10 @@ class SequentialModel:
 
     settings: SequentialSettings
     weights: Mapping[str, NDArray[Any]]
+
+    def check_state(self) -> None:
+        """Raise DataError unless the weights are those of the network."""
+        check_weights(lambda: self.settings.build_network(self.n_items), self.weights)
 
     @property
     def n_items(self) -> int:
@@ -98,6 +103,15 @@ class SequentialContentModel(SequentialModel):
     """
 
     content: ItemContent
+
+    def check_state(self) -> None:
+        """Raise DataError unless the content has vectors of the size of the items."""
+        super().check_state()
+        check_array_shapes(
+            "SequentialContentModel",
+            {"projection": self.content.projection[:0]},
+            {"projection": (0, self.weights["items.weight"].shape[1])},
+        )
 
     def extend(self, items: Table) -> "SequentialContentModel":
         """The model with the M ``items`` added at the end. Raises ColumnError if they have no column of the fit."""
