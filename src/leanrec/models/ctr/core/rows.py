@@ -56,8 +56,8 @@ class FieldRows:
         """Raise DataError unless the bags have the rows, and each field its codes."""
         for column, size in enumerate(self.sizes):
             check_codes("FieldRows.codes", self.codes[:, column], size)
-        if any(bag.shape[0] != len(self) for bag in self.bags):
-            raise DataError(f"FieldRows.bags must have {len(self)} rows.")
+        if any(bag.shape[0] != len(self) or bag.dtype.kind != "f" for bag in self.bags):
+            raise DataError(f"FieldRows.bags must have {len(self)} rows of weights.")
 
     @classmethod
     def from_columns(
