@@ -8,7 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from leanrec.data.table import Table
-from leanrec.errors import ColumnError, SettingError
+from leanrec.errors import ColumnError, DataError, SettingError
 from leanrec.features.base import Column, Feature, FittedFeature, to_csr
 from leanrec.features.categorical import MultiLabelEncoder, OneHotEncoder
 from leanrec.features.column_types import ColumnType, infer_column_types
@@ -177,6 +177,19 @@ class FittedFeatures:
     inferred: tuple[ColumnType, ...] = ()
     selection: FittedFeatureSelector | None = None
     reduction: FittedTruncatedSVD | None = None
+
+    def __post_init__(self) -> None:
+        # A saved one holds plain tuples.
+        object.__setattr__(self, "inferred", tuple(ColumnType(*each) for each in self.inferred))
+
+    def check_state(self) -> None:
+        """Raise DataError unless selection and reduction are of the features of the blocks."""
+        n_features = sum(len(block.fitted.names) for block in self.blocks)
+        for step in (self.selection, self.reduction):
+            if step is not None and len(step.names) != n_features:
+                raise DataError(f"Selection and reduction must be of the {n_features} features. Got {len(step.names)}.")
+            if step is self.selection and self.selection is not None:
+                n_features = int(self.selection.kept.sum())
 
     @functools.cached_property
     def names(self) -> tuple[str, ...]:
