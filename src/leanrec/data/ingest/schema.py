@@ -19,6 +19,7 @@ from leanrec.data.ingest.meaning.column_values import count_values, find_weak_ro
 from leanrec.data.ingest.meaning.rating_text import describe_rating_text, holds_opinions
 from leanrec.data.ingest.meaning.ratings import holds_amounts
 from leanrec.data.ingest.meaning.retail import RetailColumns, find_retail
+from leanrec.data.ingest.meaning.time_columns import combine_times
 from leanrec.data.ingest.meaning.unused_columns import describe_unused
 from leanrec.data.ingest.sources import Source, SourcePart, open_parts
 from leanrec.data.ingest.timestamps import is_number, may_be_time
@@ -70,7 +71,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "timestampms", "eventts", "servertime", "localtime", "purchasedate", "purchasetime", "orderdate", "ordertime", "invoicedate",
         "transactiondate", "transdat", "clicktime", "viewedat", "playedat", "visittime", "checkintime", "reviewdate", "ratingdate",
         "unixtime", "unixreviewtime", "reviewtime", "ratedat", "when", "zeitstempel", "zeitpunkt", "datum", "bestelldatum", "zeit",
-        "horodatage", "fecha", "fechahora", "datahora", "data", "时间戳", "时间", "日期", "日時", "タイムスタンプ", "일시", "날짜", "дата", "время", "pos", "order", "sequence", "seq", "step",
+        "horodatage", "fecha", "fechahora", "datahora", "data", "时间戳", "时间", "日期", "日時", "タイムスタンプ", "일시", "날짜", "дата", "время", "at", "pos", "order", "sequence", "seq", "step",
     ),
     "rating": (
         "rating", "value", "score", "stars", "overall", "starrating", "ratingvalue", "ratingscore", "reviewscore", "reviewrating", "reviewoverall", "r",
@@ -222,7 +223,8 @@ def read_schema(
     parts = [unfold_events(engine, part, roles, _NAMES, layout) for part in opened]
     columns, warnings, told = [], [], []
     names = [set(map(normalize_name, part.names)) for part in parts]
-    for part, own in zip(parts, names, strict=True):
+    for i, own in enumerate(names):
+        part = parts[i]
         # Without the optional columns that only other tables of the log have.
         here = {
             role: part.paths.get(column, column)
@@ -237,7 +239,15 @@ def read_schema(
             for role, column in (settled or {}).items()
             if role not in here and normalize_name(column) in own and column not in here.values()
         }
-        cols, skipped = _check_roles(engine, part, here)
+        skipped = []
+        if "time" not in roles:
+            part, combined = combine_times(engine, part, here.values())
+            parts[i] = part
+            if combined is not None:
+                here["time"] = combined.time
+                skipped.append(combined.describe())
+        cols, more = _check_roles(engine, part, here)
+        skipped += more
         columns.append(cols)
         told.append({name for name in part.names if any(repr(name) in each for each in skipped)})
         warnings += skipped

@@ -123,6 +123,7 @@ class DelimitedFile:
         score: how much speaks for names (above 0) or for data (below 0) in the first line.
         first: cells of the first line.
         comments: number of lines before the first one, which are comments.
+        computed: columns that are made of others, name → SQL.
     """
 
     path: Path
@@ -137,6 +138,7 @@ class DelimitedFile:
     score: int = 0
     first: tuple[str, ...] = ()
     comments: int = 0
+    computed: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -159,14 +161,10 @@ class DelimitedFile:
         return self._select(f"read_csv({quote_path(self.path)}, {options}, ignore_errors = true, strict_mode = false)")
 
     def _select(self, scan: str) -> str:
-        return extend_scan(
-            scan,
-            self.ignored,
-            {
-                name: "NULL::VARCHAR" if value is None else quote_literal(value)
-                for name, value in self.partitions.items()
-            },
-        )
+        partitions = {
+            name: "NULL::VARCHAR" if value is None else quote_literal(value) for name, value in self.partitions.items()
+        }
+        return extend_scan(extend_scan(scan, self.ignored, partitions), (), self.computed)
 
     def _options(self, buffer: int) -> str:
         columns = ", ".join(f"{quote_literal(each)}: 'VARCHAR'" for each in self.names)

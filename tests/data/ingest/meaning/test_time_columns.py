@@ -1,0 +1,67 @@
+"""Times in several columns: right times, and columns that are left alone."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from leanrec.data.ingest.ingest import ingest
+
+
+def stamps(source: object, **options: object) -> list[str]:
+    data = ingest(source, **options).data
+    return [f"{moment:%Y-%m-%d %H:%M:%S}" for moment in pd.to_datetime(data.events.time, unit="s")]
+
+
+def write(path: Path, header: str, *rows: str) -> Path:
+    path.write_text(
+        f"user,item,{header}\n" + "".join(f"ann,i{n},{row}\n" for n, row in enumerate(rows)), encoding="utf-8"
+    )
+    return path
+
+
+@pytest.mark.parametrize(
+    ("header", "rows", "times"),
+    [
+        ("date,time", ["2024-03-13,07:05:01", "2024-03-13,13:05:00"], ["2024-03-13 07:05:01", "2024-03-13 13:05:00"]),
+        ("order_date,order_time", ["03/13/2024,07:05 AM", "03/13/2024,01:05 PM"], ["2024-03-13 07:05:00", "2024-03-13 13:05:00"]),
+        ("Datum,Uhrzeit", ["13.03.2024,07:05", "13.03.2024,13:05"], ["2024-03-13 07:05:00", "2024-03-13 13:05:00"]),
+        ("time,date", ["5,20240313", "705,20240313", "2305,20240313"], ["2024-03-13 00:05:00", "2024-03-13 07:05:00", "2024-03-13 23:05:00"]),
+        ("date,time", ["20240313,70501", "20240313,130500"], ["2024-03-13 07:05:01", "2024-03-13 13:05:00"]),
+        ("date,time", ["2024-03-13 00:00:00,07:05", "2024-03-14 00:00:00,"], ["2024-03-13 07:05:00", "2024-03-14 00:00:00"]),
+        ("year,month,day", ["2024,3,13", "2024,12,1"], ["2024-03-13 00:00:00", "2024-12-01 00:00:00"]),
+        ("year,month,day,hour", ["2024,3,13,7", "2024,12,1,13"], ["2024-03-13 07:00:00", "2024-12-01 13:00:00"]),
+    ],
+    ids=["iso", "twelve-hours", "german", "hhmm", "hhmmss", "midnight", "calendar", "hour"],
+)  # fmt: skip
+def test_columns_that_are_one_time_are_joined(header: str, rows: list[str], times: list[str], tmp_path: Path) -> None:
+    path = write(tmp_path / "x.csv", header, *rows)
+    assert stamps(path) == times
+    warnings = ingest(path).report.warnings
+    assert any("are read as one time" in each for each in warnings)
+    assert not any(each.startswith("Not used") for each in warnings)
+
+
+def test_typed_dates_and_times_are_joined() -> None:
+    moments = pd.to_datetime(["2024-03-13 07:05:01", "2024-03-14 13:05:00"])
+    frame = pd.DataFrame({"user": ["a", "a"], "item": ["x", "y"], "date": moments.date, "time": moments.time})
+    assert stamps(frame) == ["2024-03-13 07:05:01", "2024-03-14 13:05:00"]
+
+
+def test_folders_of_years_months_and_days_are_the_time(tmp_path: Path) -> None:
+    for n, day in enumerate(("04", "12")):
+        folder = tmp_path / "log" / "year=2024" / "month=03" / f"day={day}"
+        folder.mkdir(parents=True)
+        write(folder / "part.csv", "price", f"{n}.5")
+    assert stamps(tmp_path / "log") == ["2024-03-04 00:00:00", "2024-03-12 00:00:00"]
+    told = [each for each in ingest(tmp_path / "log").report.warnings if "one time" in each]
+    assert len(told) == 1
+
+
+def test_a_given_time_and_a_whole_timestamp_are_left_alone(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.csv", "date,time", "2024-03-13,07:05:01", "2024-03-14,13:05:00")
+    assert stamps(path, columns={"time": "date"}) == ["2024-03-13 00:00:00", "2024-03-14 00:00:00"]
+    both = write(tmp_path / "y.csv", "timestamp,date,time", "1710300000,2024-03-13,07:05:01")
+    assert stamps(both) == ["2024-03-13 03:20:00"]
+    seconds = write(tmp_path / "z.csv", "date,time", "2024-03-13,1710300000", "2024-03-13,1710300001")
+    assert not any("one time" in each for each in ingest(seconds).report.warnings)
