@@ -1,36 +1,40 @@
-"""Latency of recommendations on the bundled sample: in the process, and over HTTP on a loopback connection.
+"""Serving over HTTP beside a plain FastAPI and implicit server, and the latency of single requests.
 
-    python benchmarks/serving.py [--model MODEL] [--requests 500]
+    python benchmarks/serving.py [--model MODEL] [--requests 500] [--seconds 5] [--open-loop-seconds 10]
 
-p50 and p99 of each kind of request, and requests per second of four concurrent clients. Measured with and without
-reasons, which take most of the time for models with long histories.
+Closed loop: 16 connections of wrk on one core and the server on another; 6,040 users, 9,724 items and 64 factors for
+both servers. leanrec also logs each list durably, counts, and leaves out what the user has seen. Open loop: 2,000
+requests a second at fixed times while 200 events a second are written; latency counts from the time at which a request
+should have been sent. Single requests on the bundled sample, in the process and over HTTP, with and without reasons.
+Needs wrk (Debian: wrk) and two cores.
 """
 
 import argparse
-import concurrent.futures
 import contextlib
 import functools
 import itertools
-import re
-import subprocess
+import json
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import harness
 import httpx
+import load
 import numpy as np
+import psutil
 from harness import Claim, Comparison, Contestant, Probe
+from scipy import sparse
 
-from leanrec.data import load_sample
+from leanrec import ingest
+from leanrec.data import Dataset, load_sample
 from leanrec.events import UserEvent, to_events
-from leanrec.models import get_model
+from leanrec.models import IALS, get_model
 from leanrec.pipeline import Pipeline
 
 _SERVE = "import sys; from leanrec.serving.app import serve; serve(sys.argv[1], port=0)"
-_CLIENTS = 4
+_RATE, _EVENT_RATE = 2_000, 200
 SendRequest = Callable[[int], object]
 
 
@@ -90,39 +94,81 @@ def measure_over_http(
     probe: Probe, model: str, requests: int, make_request: Callable[[httpx.Client], SendRequest]
 ) -> None:
     pipeline, users = fit_pipeline(model, requests)
-    with start_server(pipeline) as url, httpx.Client(base_url=url, timeout=60) as client:
+    with start_leanrec(pipeline) as (url, _), httpx.Client(base_url=url, timeout=60) as client:
         probe.measure_latency(make_request(client), users, n_warmup=1)
 
 
-def measure_many_clients(probe: Probe, model: str, requests: int) -> None:
-    pipeline, users = fit_pipeline(model, requests)
-
-    def send_all(url: str, chosen: np.ndarray) -> None:
-        with httpx.Client(base_url=url, timeout=60) as client:
-            for user in chosen.tolist():
-                http_plain(client)(user)
-
-    with start_server(pipeline) as url:
-        send_all(url, np.array(users[:1]))
-        start = time.perf_counter()
-        with concurrent.futures.ThreadPoolExecutor(_CLIENTS) as pool:
-            list(pool.map(functools.partial(send_all, url), np.array_split(users, _CLIENTS)))
-        probe.record_quality(requests_per_second=len(users) / (time.perf_counter() - start))
+@contextlib.contextmanager
+def start_leanrec(pipeline: Pipeline) -> Iterator[tuple[str, psutil.Process]]:
+    """Start a server process of leanrec with the pipeline."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-c", _SERVE, str(pipeline.save(Path(folder, "model")))]
+        with load.start_server(command) as started:
+            yield started
 
 
 @contextlib.contextmanager
-def start_server(pipeline: Pipeline) -> Iterator[str]:
-    """Start a server process with the pipeline; yields its URL."""
+def start_peer(interactions: sparse.csr_array, python: str) -> Iterator[tuple[str, psutil.Process]]:
+    """Start the plain server on the same interactions."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-c", _SERVE, str(pipeline.save(Path(folder, "model")))]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-            assert process.stdout is not None
-            try:
-                found = re.search(r"http://\S+:\d+", process.stdout.readline())
-                assert found, "the server did not start"
-                yield found[0]
-            finally:
-                process.terminate()
+        sparse.save_npz(Path(folder, "log.npz"), sparse.csr_matrix(interactions))
+        command = [python, str(Path(__file__).with_name("serving_peer.py")), "--interactions", f"{folder}/log.npz"]
+        with load.start_server(command) as started:
+            yield started
+
+
+def make_data(*, quick: bool) -> Dataset:
+    """A simulated log of the size of MovieLens-1M with a long tail of items: 6,040 users, 9,724 items, a million rows."""
+    users, items, rows = (100, 500, 5_000) if quick else (6_040, 9_724, 1_000_000)
+    rng = np.random.default_rng(0)
+    item = rng.permutation(items)[(rng.random(rows) ** 2.5 * items).astype(int)]
+    log = np.column_stack([rng.integers(0, users, rows), item, 1_600_000_000 + np.arange(rows)])
+    with tempfile.TemporaryDirectory() as folder:
+        paths = Path(folder, "log.csv"), Path(folder, "items.csv")
+        np.savetxt(paths[0], log, "%d", ",", header="user_id,item_id,timestamp", comments="")
+        titles = "".join(f"{number},Title of item {number}\n" for number in range(items))
+        paths[1].write_text(f"item_id,title\n{titles}")
+        return ingest(paths[0], items=paths[1]).data
+
+
+def measure_closed_loop(probe: Probe, server: str, seconds: float, python: str) -> None:
+    data = make_data(quick=probe.quick)
+    users = np.random.default_rng(1).choice(np.arange(len(data.users)), 5_000)
+    if server == "peer":
+        started, paths = start_peer(data.interactions, python), [f"/recommend?user={row}" for row in users]
+    else:
+        model = IALS(embedding_dim=64, epochs=5)
+        started = start_leanrec(Pipeline.fit(model, data, probe.run))
+        paths = [f"/recommend?user={data.users.ids[row]}&reasons={str(server != 'plain').lower()}" for row in users]
+    with started as (url, process):
+        load.measure_closed_loop(url, paths, seconds=1)
+        before = sum(process.cpu_times()[:2])
+        found = load.measure_closed_loop(url, paths, seconds=seconds)
+        cpu = (sum(process.cpu_times()[:2]) - before) / (found.rate * seconds)
+    if found.failed:
+        raise RuntimeError(f"{found.failed} requests failed")
+    probe.record_quality(requests_per_second=found.rate, cpu_per_request=cpu)
+    probe.times = {"p50": found.p50, "p99": found.p99, "calls": found.rate * seconds}
+
+
+def measure_open_loop(probe: Probe, seconds: float) -> None:
+    data = make_data(quick=probe.quick)
+    rng = np.random.default_rng(1)
+    pipeline = Pipeline.fit(IALS(embedding_dim=64, epochs=5), data, probe.run)
+    with start_leanrec(pipeline) as (url, _):
+
+        def make_request(position: int) -> bytes:
+            user = int(data.users.ids[rng.integers(len(data.users))])
+            if position % (_RATE // _EVENT_RATE):
+                return load.make_request("GET", url, f"/recommend?user={user}&reasons=false")
+            event = {"user": user, "item": int(data.items.ids[rng.integers(len(data.items))]), "event_type": "click"}
+            return load.make_request("POST", url, "/events", json.dumps({"events": [event]}).encode())
+
+        requests = [make_request(position) for position in range(20_000)]
+        load.measure_open_loop(url, requests, rate=200, seconds=2)
+        found = load.measure_open_loop(url, requests, rate=_RATE, seconds=seconds)
+    probe.times = {"p50": found.p50, "p99": found.p99, "calls": found.rate * seconds}
+    probe.record_quality(p99_9=found.p999, failed=found.failed, late_share=found.late)
 
 
 PROCESS = {
@@ -135,7 +181,7 @@ HTTP = {"reasons": http_with_reasons, "no reasons": http_plain, "event on disk":
 
 
 def make_claim(args: argparse.Namespace) -> Claim:
-    requests = 30 if args.quick else args.requests
+    requests, seconds = (30, 1.0) if args.quick else (args.requests, args.seconds)
     works: dict[str, Callable[[Probe], None]] = {}
     for model in args.model or ["ease"]:
         same = {"model": model, "requests": requests}
@@ -147,25 +193,42 @@ def make_claim(args: argparse.Namespace) -> Claim:
             f"{model}, HTTP, {n}": functools.partial(measure_over_http, make_request=it, **same)
             for n, it in HTTP.items()
         }
-        works[f"{model}, HTTP, {_CLIENTS} clients"] = functools.partial(measure_many_clients, **same)
-    rows = [Comparison(what=name, ours=name, measure=it) for name in works for it in measures_of(name)]
+    rows = [Comparison(what=name, ours=name, measure=it) for name in works for it in ("p50", "p99")]
+    loops = {
+        f"closed loop, {server}": functools.partial(
+            measure_closed_loop, server=server, seconds=seconds, python=args.peer_python
+        )
+        for server in ("plain", "reasons", "peer")
+    }
+    works |= loops
+    ours, peer = "closed loop, plain", "closed loop, peer"
+    rows += [
+        Comparison(what="16 connections", ours=ours, peer=peer, measure="requests_per_second", at_least=2),
+        Comparison(what="16 connections", ours=ours, peer=peer, measure="p99", at_most=0.5),
+        Comparison(what="16 connections", ours=ours, peer=peer, measure="cpu_per_request"),
+        Comparison(what="with reasons", ours="closed loop, reasons", peer=peer, measure="requests_per_second"),
+    ]
+    if not args.quick:
+        name = f"open loop, {_RATE:,} a second"
+        works[name] = functools.partial(measure_open_loop, seconds=args.open_loop_seconds)
+        goals = {"p50": 1.5e-3, "p99": 5e-3, "p99_9": 15e-3}
+        rows += [Comparison(what=name, ours=name, measure=it, at_most=goal) for it, goal in goals.items()]
     return Claim(
         name="serving",
-        title="Latency of recommendations.",
-        data=f"ml-latest-small, 610 users and 9,742 items; {requests} requests of each kind",
-        contestants={name: Contestant(work) for name, work in works.items()},
+        title="Recommendations over HTTP, and the latency of single requests.",
+        data=f"ml-latest-small, {requests} requests of each kind; simulated log of 6,040 users and 9,724 items for the loops",
+        contestants={name: Contestant(work, threads=2 if "loop" in name else 0) for name, work in works.items()},
         comparisons=rows,
     )
 
 
-def measures_of(name: str) -> tuple[str, ...]:
-    return ("requests_per_second",) if name.endswith("clients") else ("p50", "p99")
-
-
 def main() -> None:
     options = harness.build_parser(__doc__)
-    options.add_argument("--model", action="append", help="a model; repeatable (default ease)")
+    options.add_argument("--model", action="append", help="a model for single requests; repeatable (default ease)")
     options.add_argument("--requests", type=int, default=500)
+    options.add_argument("--seconds", type=float, default=5, help="length of a closed loop")
+    options.add_argument("--open-loop-seconds", type=float, default=10, help="length of the open loop")
+    options.add_argument("--peer-python", default=sys.executable, help="a Python that has implicit and fastapi")
     args = options.parse_args()
     harness.run_claim(make_claim(args), args)
 

@@ -113,7 +113,9 @@ def test_the_error_describes_a_path_that_is_no_artifact(tmp_path: Path) -> None:
         artifacts.load(tmp_path / "nowhere")
     with pytest.raises(ArtifactError, match="it is a folder without manifest.json"):
         artifacts.load(tmp_path)
-    with pytest.raises(ArtifactError, match=r"it is a file\. If it is a log, fit a model on it: Pipeline\.fit\(get_model"):
+    with pytest.raises(
+        ArtifactError, match=r"it is a file\. If it is a log, fit a model on it: Pipeline\.fit\(get_model"
+    ):
         artifacts.load(file)
 
 

@@ -132,7 +132,10 @@ def test_a_version_without_a_migration_is_refused(ridge_module: None, tmp_path: 
 @pytest.mark.parametrize(
     ("provenance", "command"),
     [
-        ({"model": "ease", "data": {"source": "films.csv"}}, "Pipeline.fit(get_model('ease')(), ingest('films.csv')[0]).save"),
+        (
+            {"model": "ease", "data": {"source": "films.csv"}},
+            "Pipeline.fit(get_model('ease')(), ingest('films.csv')[0]).save",
+        ),
         ({"report": {}}, "save(ingest('LOG')[0], "),
         ({}, "Pipeline.fit(get_model('MODEL')(), ingest('LOG')[0]).save"),
     ],

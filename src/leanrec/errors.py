@@ -42,6 +42,10 @@ class DataError(LeanrecError, ValueError):
     """The data cannot be used as it is."""
 
 
+class BusyError(LeanrecError):
+    """More work waits than can be done soon; nothing of the refused work was done. Ask again after a second."""
+
+
 class SourceError(DataError):
     """A file, frame or query cannot be read."""
 

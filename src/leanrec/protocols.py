@@ -139,7 +139,8 @@ class Explanation:
     """Why an item was recommended.
 
     Attributes:
-        reason: kind of explanation: "history", "content", "neighbors", "popularity", "factors".
+        reason: kind of explanation: "history", "content", "neighbors", "popularity", "factors", "friends", "attributes" (of the
+            user, such as a row of the user table).
         items: (R,) int32 rows of the contributing items of the history, largest contribution first.
         weights: (R,) float32 contributions to the score.
         features: contributing words, genres or other content, strongest first.

@@ -13,13 +13,17 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from conftest import make_dataset
+from conftest import GENRES, STRINGS, make_dataset
 from contracts.fitting import fit_once
 from leanrec import artifacts
 from leanrec.budget import Budget
 from leanrec.data.dataset import Dataset
+from leanrec.data.links import UserLinks
+from leanrec.data.table import Table
+from leanrec.data.vocabulary import id_array
 from leanrec.errors import BudgetError, DataError
 from leanrec.kernels.topk.selection import top_k
+from leanrec.models import find_info
 from leanrec.protocols import Embedder, Estimator, Explainable, Extendable, Scorer, SparseScorer
 from leanrec.retrieval.exact import ExactRetriever
 from leanrec.run import Run
@@ -38,6 +42,15 @@ def concat_events(first: Events, second: Events) -> Events:
     columns, others = first.columns(), second.columns()
     both: dict[str, Any] = {name: np.concatenate([columns[name], others[name]]) for name in columns}
     return dataclasses.replace(first, **both)
+
+
+def add_people(data: Dataset) -> Dataset:
+    """The data with a user table and links between users of one taste, and with one more user, who has no event."""
+    n = len(data.users) + 1
+    users = data.users.with_ids(id_array([f"user-{n - 1}"]))
+    table = Table({"taste": np.array([GENRES[u % 4] for u in range(n)], STRINGS)})
+    links = UserLinks.from_pairs((users.ids[u], users.ids[(u + 4) % (n - 1)]) for u in range(n))
+    return dataclasses.replace(data, users=users, user_table=table, user_links=links)
 
 
 def with_int64_indices(matrix: CSR) -> CSR:
@@ -279,6 +292,24 @@ class OddDataContract(_FittedModel):
             vars(data)["ratings"] = with_int64_indices(data.ratings)
         _, scores = self._check_fit(data, run=self.run)
         np.testing.assert_array_equal(scores, model.score(dataset.queries()))
+
+    def test_what_is_known_of_a_person_outlives_a_changed_history(self, dataset: Dataset) -> None:
+        """The last user has a row in the user table and a link, and no event at all."""
+        data = add_people(dataset)
+        trains = isinstance(self.estimator, TrainingSettings)
+        model, _ = self._check_fit(data, dataclasses.replace(self.estimator, epochs=1) if trains else None)
+        queries = dataclasses.replace(data.queries(), is_stale=np.ones(len(data.users), np.bool_))
+        info = find_info(type(self.estimator))
+        knows_people = info is not None and bool(info.reads & {"users", "user_links"})
+        if knows_people:
+            strangers = dataclasses.replace(queries, users=np.full(len(queries), -1, np.int32))
+            assert (model.score(queries) != model.score(strangers)).any(axis=1).all()
+        last = queries.block(len(queries) - 1, len(queries))
+        candidates = ExactRetriever(model, fallback=_ByIndex(model.n_items)).retrieve(last, 5)
+        assert (candidates.items >= 0).all()
+        if self.personalized:
+            assert candidates.fallback is not None
+            assert candidates.fallback[0] == (not knows_people)
 
     def test_two_threads_give_the_same_model_each_time(self) -> None:
         """On batches that torch divides between threads; smaller ones are summed by one of them."""

@@ -1,17 +1,20 @@
 """The SQLite event store: stored events are on disk, once, and come back as events."""
 
+import contextlib
 import os
 import signal
 import sqlite3
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from leanrec.errors import DataError, SourceError
+from leanrec.errors import BusyError, DataError, SourceError
+from leanrec.events import sqlite_store
 from leanrec.events.records import DataOrigin, RetentionPolicy, ServedList
 from leanrec.events.sqlite_reader import SQLiteEventReader
 from leanrec.events.sqlite_store import SQLiteEventStore
@@ -285,3 +288,58 @@ def test_a_file_that_is_removed_or_replaced_takes_no_more_events(path: Path, rep
         path.unlink(missing_ok=True)
         kept.rename(path)
         assert log.append([make_event(1)]).duplicates == 0
+
+
+class TestSlowDisk:
+    """Another connection that holds the file stands for a disk that does not answer."""
+
+    @pytest.fixture
+    def held(self, path: Path) -> Iterator[tuple[SQLiteEventStore, sqlite3.Connection]]:
+        with SQLiteEventStore(path) as log, contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            yield log, other
+            if other.in_transaction:
+                other.execute("ROLLBACK")
+
+    def test_a_write_waits_for_a_limited_time_and_is_stored_later(
+        self, held: tuple[SQLiteEventStore, sqlite3.Connection], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        log, other = held
+        monkeypatch.setattr(sqlite_store, "_WAIT_SECONDS", 0.1)
+        with pytest.raises(
+            SourceError, match=r"did not confirm a write within 0\.1 s.*send it again with the same ids"
+        ):
+            log.append([make_event(1)])
+        assert log.waiting_seconds() > 0
+        other.execute("ROLLBACK")
+        monkeypatch.setattr(sqlite_store, "_WAIT_SECONDS", 10)
+        assert log.append([make_event(1), make_event(2)]).duplicates == 1
+        assert len(log.events()) == 2
+
+    def test_more_writes_than_may_wait_are_refused_and_lists_are_counted(
+        self, held: tuple[SQLiteEventStore, sqlite3.Connection], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        log, other = held
+        monkeypatch.setattr(sqlite_store, "_WAIT_SECONDS", 0.05)
+        monkeypatch.setattr(sqlite_store, "_MAX_WAITING_LISTS", 3)
+        log._jobs.maxsize = 2
+        with pytest.raises(SourceError, match="did not confirm"):
+            log.append([make_event(0)])
+        for number in range(10):
+            log.append_served(ServedList(f"list-{number}", 1, "user", (1,), (1.0,)))
+        assert log.n_lost >= 4
+        refused: list[str] = []
+        for number in range(1, 10):
+            try:
+                log.append([make_event(number)])
+            except BusyError as error:
+                refused.append(str(error))
+            except SourceError:
+                pass
+        assert len(refused) == 7
+        assert all("send it again after a second" in message for message in refused)
+        other.execute("ROLLBACK")
+        monkeypatch.setattr(sqlite_store, "_WAIT_SECONDS", 10)
+        log.close()
+        with SQLiteEventStore(log.path) as log:
+            assert len(log.events()) == 3

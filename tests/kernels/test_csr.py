@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from leanrec.kernels.csr import concat_ranges, csr_arrays, entry_rows, indptr_from_counts, lists_to_csr
+from leanrec.kernels.csr import (
+    build_row,
+    concat_ranges,
+    csr_arrays,
+    entry_rows,
+    first_row,
+    indptr_from_counts,
+    lists_to_csr,
+    replace_values,
+)
 from leanrec.types import compact_indices
 
 
@@ -65,3 +74,35 @@ def test_compact_indices_change_only_the_index_type() -> None:
     assert found.indices.dtype == found.indptr.dtype == np.int32
     np.testing.assert_array_equal(found.toarray(), X.toarray())
     assert found.has_canonical_format
+
+
+def test_a_row_equals_that_of_the_constructor_and_shares_its_arrays() -> None:
+    columns, values = np.array([1, 4], np.int32), np.array([2.0, 3.0], np.float32)
+    row = build_row(columns, values, 6)
+    expected = sp.csr_array((values, columns, np.array([0, 2])), shape=(1, 6))
+    np.testing.assert_array_equal(row.toarray(), expected.toarray())
+    np.testing.assert_array_equal((row @ np.eye(6)).ravel(), [0, 2, 0, 0, 3, 0])
+    assert row.has_canonical_format
+    assert row.nnz == 2
+    assert row.indices is columns
+    row.sum_duplicates()
+    row.check_format(full_check=True)
+    # The next row of the same width does not change the first.
+    assert build_row(np.array([0], np.int32), np.array([1.0], np.float32), 6).nnz == 1
+    assert row.nnz == 2
+
+
+def test_values_are_replaced_in_a_matrix_of_its_own() -> None:
+    X = random_csr()
+    before = X.toarray()
+    doubled = replace_values(X, X.data * 2)
+    np.testing.assert_array_equal(doubled.toarray(), 2 * before)
+    np.testing.assert_array_equal(X.toarray(), before)
+    assert doubled.indices is X.indices
+
+
+def test_the_first_row_of_one_is_the_matrix() -> None:
+    X = random_csr()
+    np.testing.assert_array_equal(first_row(X).toarray(), X.toarray()[:1])
+    one = X[[3]]
+    assert first_row(one) is one

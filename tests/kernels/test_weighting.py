@@ -34,6 +34,11 @@ def test_query_is_weighted_as_in_training() -> None:
     np.testing.assert_allclose(one.toarray()[0], weight_interactions(sp.csr_array(X), "tfidf").toarray()[1])
 
 
+def test_users_without_interactions_change_no_idf() -> None:
+    more = sp.csr_array(np.concatenate([X, np.zeros((5, 4), np.float32)]))
+    np.testing.assert_array_equal(item_idf(more), item_idf(sp.csr_array(X)))
+
+
 def test_input_is_not_modified() -> None:
     matrix = sp.csr_array(X)
     weight_interactions(matrix, "log").data[:] = 0

@@ -245,13 +245,18 @@ class TestRecord:
         past = pipeline.history("user-3", 1)[0]
         assert (past.id, past.event_type, past.time, past.rating) == (clicked, "click", NOW, None)
 
-    def test_a_user_with_new_events_is_scored_by_history_alone(self, pipeline: Pipeline, dataset: Dataset) -> None:
+    def test_new_events_make_the_history_stale_and_the_user_stays_known(self, pipeline: Pipeline) -> None:
         model = _Spy(pipeline.model)
         pipeline._snapshot = dataclasses.replace(pipeline._snapshot, model=model)
+        own = [past.id for past in reversed(pipeline.history("user-3"))]
+        for history in (None, own, own[1:], []):
+            pipeline.recommend("user-3", history=history)
+        pipeline.recommend(history=own)
+        pipeline.record_events(events(("user-3", 100), ("guest", 100)))
         pipeline.recommend("user-3")
-        pipeline.record_events(events(("user-3", 100)))
-        pipeline.recommend("user-3")
-        assert model.users == [3, -1]
+        pipeline.recommend("guest")
+        assert model.users == [3, 3, 3, 3, -1, 3, -1]
+        assert model.stale == [False, False, True, True, False, True, False]
 
     def test_a_new_user_is_known_from_their_first_event(self, pipeline: Pipeline) -> None:
         with pytest.raises(UnknownIdError):
@@ -269,7 +274,7 @@ class TestRecord:
         once = pipeline.to_dataset()
         assert pipeline.record_events(log, replayed=True) == RecordResult(0)
         assert pipeline.to_dataset().fingerprint == once.fingerprint
-        assert pipeline._histories.model_row(4) == 4
+        assert not pipeline._histories.is_stale(4, pipeline._histories.get(4))
 
     def test_two_events_in_one_second_both_count(self, pipeline: Pipeline) -> None:
         for value in (1.0, 5.0):
@@ -436,8 +441,9 @@ class TestSaving:
         for user in ("user-3", "guest", "user-4"):
             assert loaded.recommend(user).items == pipeline.recommend(user).items
         assert loaded.history("user-3") == pipeline.history("user-3")
-        assert loaded._histories.model_row(3) == -1
-        assert loaded._histories.model_row(4) == 4
+        stale = [row for row in range(60) if loaded._histories.is_stale(row, loaded._histories.get(row))]
+        assert stale == [3]
+        assert [loaded._histories.fitted_row(row) for row in (3, 59, 60)] == [3, 59, -1]
 
     def test_provenance_names_model_data_and_cost(self, pipeline: Pipeline, dataset: Dataset, tmp_path: Path) -> None:
         made = Pipeline.load(pipeline.save(tmp_path / "m")).provenance
@@ -502,10 +508,12 @@ class _Spy:
 
     def __post_init__(self) -> None:
         self.users: list[int] = []
+        self.stale: list[bool] = []
         self.n_items = self.model.n_items
 
     def score(self, queries: Queries, items: Any = None) -> Any:
         self.users += queries.users.tolist()
+        self.stale += [] if queries.is_stale is None else queries.is_stale.tolist()
         return self.model.score(queries, items)
 
 

@@ -37,6 +37,42 @@ def test_queries_of_a_fitted_user_equal_those_of_the_data() -> None:
         assert mine.users.tolist() == [row]
 
 
+EVENTS = st.lists(
+    st.tuples(st.integers(0, 5), st.sampled_from([0.0, 0.5, 1.0, 3.0]), st.sampled_from([np.nan, 1.0, 4.5])),
+    max_size=12,
+)
+
+
+@given(EVENTS)
+def test_queries_equal_a_sum_event_by_event(events: list[tuple[int, float, float]]) -> None:
+    past = UserHistory(
+        np.array([item for item, _, _ in events], np.int32),
+        np.zeros(len(events), np.int8),
+        np.arange(len(events)),
+        np.array([weight for _, weight, _ in events], np.float32),
+        np.array([rating for _, _, rating in events], np.float32),
+    )
+    last_rated = {item: position for position, (item, _, rating) in enumerate(events) if np.isfinite(rating)}
+    sums, seen, ratings, sequence = np.zeros(6), np.zeros(6), np.zeros(6), []
+    for position, (item, weight, rating) in enumerate(events):
+        seen[item] += 1
+        is_rated = np.isfinite(rating)
+        if is_rated:
+            ratings[item] = rating
+        if weight > 0 and (not is_rated or last_rated[item] == position):
+            sums[item] += weight
+            sequence.append(item)
+    queries = past.to_queries(-1, 6)
+    np.testing.assert_array_equal(queries.history.toarray()[0], sums)
+    assert queries.seen is not None
+    np.testing.assert_array_equal(queries.seen.toarray()[0], seen)
+    assert (queries.ratings is None) == (not last_rated)
+    if queries.ratings is not None:
+        np.testing.assert_array_equal(queries.ratings.toarray()[0], ratings)
+    assert queries.sequences is not None
+    assert queries.sequences[0].tolist() == sequence
+
+
 def test_events_of_weight_zero_are_only_seen() -> None:
     queries = history((3, 1, 0.0), (4, 2, 2.0), (4, 3, 1.0)).to_queries(-1, 10)
     assert queries.history.indices.tolist() == [4]
@@ -80,24 +116,33 @@ def test_merging_sorts_by_time_and_a_replay_adds_nothing(first: list, second: li
     assert len(lacking) == extra.total()
 
 
-def test_changed_and_new_users_have_no_model_row() -> None:
+def stale_rows(histories: UserHistories) -> list[int]:
+    return [row for row in range(len(DATA.users)) if histories.is_stale(row, histories.get(row))]
+
+
+def test_changed_users_keep_their_row_and_new_ones_have_none() -> None:
     histories = UserHistories(DATA, np.array([4], np.int32))
-    assert [histories.model_row(row) for row in range(6)] == [0, 1, 2, 3, -1, 5]
+    assert stale_rows(histories) == [4]
     histories.add("user-2", history((9, 2_000_000_000, 1.0)))
     histories.add("new", history((1, 5, 1.0)))
-    assert histories.model_row(2) == -1
+    assert stale_rows(histories) == [2, 4]
     assert histories.find_row("new") == 6
-    assert histories.model_row(6) == -1
+    assert [histories.fitted_row(row) for row in (2, 4, 6)] == [2, 4, -1]
     assert histories.external_id(6) == "new"
     assert histories.n_users == 7
     assert histories.count_events(6) == 1
     assert histories.count_events(2) == 5
 
 
-def test_a_replay_keeps_the_model_row() -> None:
+def test_what_changes_no_evidence_leaves_the_history_as_it_was() -> None:
     histories = UserHistories(DATA, NOTHING)
     assert histories.add("user-2", histories.get(2), replayed=True) == 0
-    assert histories.model_row(2) == 2
+    histories.add("user-3", history((9, 2_000_000_000, 0.0)))
+    assert stale_rows(histories) == []
+    backwards = UserHistory(**{name: column[::-1] for name, column in histories.get(2).columns().items()})
+    assert not histories.is_stale(2, backwards)
+    assert histories.is_stale(2, history((9, 2_000_000_000, 1.0)))
+    assert histories.merge_into(DATA)[1].tolist() == []
 
 
 def test_users_are_found_by_prefix() -> None:

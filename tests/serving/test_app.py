@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from conftest import make_dataset
 from contracts.server import run_server
-from leanrec.errors import SettingError, SourceError
+from leanrec.errors import BusyError, SettingError, SourceError
 from leanrec.events.sqlite_store import SQLiteEventStore
 from leanrec.events.user_events import UserEvent
 from leanrec.models import get_model
@@ -127,11 +127,32 @@ class TestRecommendations:
         assert "leanrec_fallbacks_total 1.0" in text
         assert "leanrec_items 40.0" in text
 
+    def test_probes_tell_whether_requests_can_be_answered(
+        self, client: httpx.Client, log: SQLiteEventStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for path in ("/livez", "/readyz"):
+            assert client.get(path).json() == {"status": "ok"}
+        monkeypatch.setattr(log, "waiting_seconds", lambda: 7.0)
+        assert client.get("/livez").status_code == 200
+        answer = client.get("/readyz")
+        assert (answer.status_code, answer.json()) == (503, {"status": "The event log has not answered for 7 s."})
+
+    def test_too_many_waiting_writes_ask_to_come_back(
+        self, client: httpx.Client, log: SQLiteEventStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse(_: object) -> None:
+            raise BusyError("Too many writes wait.")
+
+        monkeypatch.setattr(log, "append", refuse)
+        answer = client.post("/events", json={"events": [{"user": "user-1", "item": 100}]})
+        assert error_of(answer, 429)["message"] == "Too many writes wait."
+        assert answer.headers["retry-after"] == "1"
+
     def test_unknown_methods_share_one_metric(self, client: httpx.Client) -> None:
-        for number in range(20):
-            error_of(client.request(f"VERB{number}", "/recommend"), 405)
+        for method in ("PROPFIND", "MKCOL", "REPORT", "SEARCH", "LOCK"):
+            error_of(client.request(method, "/recommend"), 405)
         text = client.get("/metrics").text
-        assert "VERB" not in text
+        assert "PROPFIND" not in text
         assert 'method="other"' in text
 
     def test_ids_may_contain_slashes_and_any_script(self, client: httpx.Client) -> None:

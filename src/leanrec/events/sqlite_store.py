@@ -1,5 +1,6 @@
 """Event store in one SQLite file (WAL mode, one writer thread); an accepted event is on disk."""
 
+import collections
 import contextlib
 import dataclasses
 import json
@@ -7,6 +8,7 @@ import math
 import queue
 import sqlite3
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -16,7 +18,7 @@ from typing import Any, Self
 import numpy as np
 
 from leanrec.data.vocabulary import Id
-from leanrec.errors import DataError, SourceError
+from leanrec.errors import BusyError, DataError, SourceError
 from leanrec.events.lock import FileLock
 from leanrec.events.records import AppendResult, DataOrigin, RetentionPolicy, ServedList
 from leanrec.events.sqlite_reader import (
@@ -32,7 +34,10 @@ from leanrec.events.user_events import UserEvent
 __all__ = ["SQLiteEventStore"]
 
 _BATCH_SIZE = 512
-_QUEUE_SIZE = 10_000  # with more writes waiting, the request that serves a list waits too
+_QUEUE_SIZE = 10_000
+_MAX_WAITING_LISTS = 20_000  # more are not kept: a disk that hangs must not fill the memory
+_WAIT_SECONDS = 10  # for a write; a disk that hangs must not hold the threads of a server
+_WRITE_LISTS_EVERY = 0.02  # seconds; a transaction with many lists costs little more than one with one
 _DELETE_EVERY = 1000  # served lists between two deletions of old ones
 _DAY = 86_400
 
@@ -92,6 +97,8 @@ class SQLiteEventStore(SQLiteEventReader):
         self.path, self.retention = Path(path), retention
         self.n_lost = 0
         self._n_served = 0
+        self._writing_since: float | None = None
+        self._served: collections.deque[ServedList] = collections.deque()
         self._file: tuple[int, int] | None = None  # device and inode of the open file
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -148,7 +155,7 @@ class SQLiteEventStore(SQLiteEventReader):
             """
             connection.execute(insert, (*row, seal_row(*row)))
 
-        self._submit(write).result()
+        self._wait(self._submit(write))
 
     def append(self, user_events: Sequence[UserEvent]) -> AppendResult:
         """Write events, except those whose id is there already. Returns when they are on disk."""
@@ -157,7 +164,7 @@ class SQLiteEventStore(SQLiteEventReader):
             new = [each for each in user_events if _insert_event(connection, each)]
             return AppendResult(tuple(new), len(user_events) - len(new))
 
-        result: AppendResult = self._submit(write).result()
+        result: AppendResult = self._wait(self._submit(write))
         return result
 
     def add_items(self, contents: Mapping[Id, Mapping[str, Any]]) -> None:
@@ -174,7 +181,7 @@ class SQLiteEventStore(SQLiteEventReader):
         def write(connection: sqlite3.Connection) -> None:
             connection.executemany(insert, [(*row, seal_row(*row)) for row in rows])
 
-        self._submit(write).result()
+        self._wait(self._submit(write))
 
     def append_served(self, served: ServedList) -> None:
         """Write a served list, and delete old ones from time to time.
@@ -183,32 +190,45 @@ class SQLiteEventStore(SQLiteEventReader):
         """
         if not self.retention.max_lists:
             return
-        items, scores = json.dumps(served.items), json.dumps(served.scores)
-        user = None if served.user is None else _to_id(served.user)
-        row = (str(served.request), int(served.time), user, served.fallback, items, scores)
-
-        def write(connection: sqlite3.Connection) -> None:
-            connection.execute("INSERT OR REPLACE INTO served VALUES (?, ?, ?, ?, ?, ?, ?)", (*row, seal_row(*row)))
-            if self._n_served % min(_DELETE_EVERY, self.retention.max_lists) == 0:
-                _delete_old_lists(connection, self.retention)
-            self._n_served += 1
-
-        def count_lost(done: "Future[Any]") -> None:
-            self.n_lost += done.exception() is not None
-
-        self._submit(write).add_done_callback(count_lost)
+        if not self._is_open:
+            raise SourceError(f"The event log {self.path} is closed. Open it again to write.")
+        if len(self._served) >= _MAX_WAITING_LISTS:
+            self.n_lost += 1
+            return
+        self._served.append(served)
 
     def flush(self) -> None:
         """Return when all writes submitted so far are on disk."""
-        self._submit(lambda _: None).result()
+        self._wait(self._submit(lambda _: None))
 
     def _submit(self, write: _WriteFunction) -> "Future[Any]":
         job = _WriteJob(write, Future())
         with self._closing:
             if not self._is_open:
                 raise SourceError(f"The event log {self.path} is closed. Open it again to write.")
-            self._jobs.put(job)
+            try:
+                self._jobs.put_nowait(job)
+            except queue.Full:
+                raise BusyError(
+                    f"At most {_QUEUE_SIZE:,} writes may wait for the event log {self.path}. Nothing of this one was "
+                    "stored: send it again after a second."
+                ) from None
         return job.done
+
+    def _wait(self, done: "Future[Any]") -> Any:
+        """The result of a write. Raises SourceError if the disk does not answer in time."""
+        try:
+            return done.result(_WAIT_SECONDS)
+        except TimeoutError:
+            raise SourceError(
+                f"The event log {self.path} did not confirm a write within {_WAIT_SECONDS} s: the disk does not answer. "
+                "It may still be stored: send it again with the same ids."
+            ) from None
+
+    def waiting_seconds(self) -> float:
+        """For how long the writer has worked on the same transaction; 0 if it waits for work."""
+        since = self._writing_since
+        return 0.0 if since is None else time.monotonic() - since
 
     @contextlib.contextmanager
     def _connect(self) -> Iterator[sqlite3.Connection]:
@@ -226,12 +246,45 @@ class SQLiteEventStore(SQLiteEventReader):
         self._file = (status.st_dev, status.st_ino)
         ready.set_result(None)
         with contextlib.closing(connection):
-            while (job := self._jobs.get()) is not None:
-                jobs = [job, *_take_waiting(self._jobs)]
-                is_last = jobs[-1] is None
-                self._write_jobs([each for each in jobs if each is not None], connection)
-                if is_last:
+            while True:
+                try:
+                    waiting = [self._jobs.get(timeout=_WRITE_LISTS_EVERY), *_take_waiting(self._jobs)]
+                except queue.Empty:
+                    waiting = []
+                # Lists that were served before a job was submitted are written before it.
+                jobs = [*self._take_served(), *(job for job in waiting if job is not None)]
+                if jobs:
+                    self._writing_since = time.monotonic()
+                    self._write_jobs(jobs, connection)
+                    self._writing_since = None
+                if waiting and waiting[-1] is None:
                     return
+
+    def _take_served(self) -> "list[_WriteJob]":
+        """A job that writes the lists that wait; none if there are none."""
+        rows = []
+        for _ in range(len(self._served)):
+            try:
+                rows.append(_make_served_row(self._served.popleft()))
+            except (TypeError, ValueError, OverflowError):  # an id that is no valid text
+                self.n_lost += 1
+        if not rows:
+            return []
+        before = self._n_served
+        self._n_served += len(rows)
+        step = min(_DELETE_EVERY, self.retention.max_lists)
+
+        def write(connection: sqlite3.Connection) -> None:
+            connection.executemany("INSERT OR REPLACE INTO served VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+            if not before or before // step < self._n_served // step:
+                _delete_old_lists(connection, self.retention)
+
+        def count_lost(done: "Future[Any]") -> None:
+            self.n_lost += len(rows) * (done.exception() is not None)
+
+        job = _WriteJob(write, Future())
+        job.done.add_done_callback(count_lost)
+        return [job]
 
     def _check_file(self) -> None:
         """Raise unless the path still names the file that is open: writes to a removed file would succeed and be lost."""
@@ -309,6 +362,13 @@ def _open_database(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _make_served_row(served: ServedList) -> tuple[Any, ...]:
+    user = None if served.user is None else _to_id(served.user)
+    items, scores = json.dumps(served.items), json.dumps(served.scores)
+    row = (str(served.request), int(served.time), user, served.fallback, items, scores)
+    return (*row, seal_row(*row))
 
 
 def _delete_old_lists(connection: sqlite3.Connection, retention: RetentionPolicy) -> None:

@@ -1,5 +1,7 @@
 """CSR matrices as plain arrays: what compiled kernels take and return."""
 
+import copy
+import functools
 from typing import Any
 
 import numba
@@ -9,7 +11,16 @@ from numpy.typing import NDArray
 
 from leanrec.types import CSR, Float32Array, Int32Array, Int64Array
 
-__all__ = ["concat_ranges", "csr_arrays", "entry_rows", "indptr_from_counts", "lists_to_csr"]
+__all__ = [
+    "build_row",
+    "concat_ranges",
+    "csr_arrays",
+    "entry_rows",
+    "first_row",
+    "indptr_from_counts",
+    "lists_to_csr",
+    "replace_values",
+]
 
 
 def csr_arrays(matrix: CSR) -> tuple[Int64Array, Int32Array, Float32Array]:
@@ -23,6 +34,35 @@ def csr_arrays(matrix: CSR) -> tuple[Int64Array, Int32Array, Float32Array]:
         matrix.indices.astype(np.int32, copy=False),
         matrix.data.astype(np.float32, copy=False),
     )
+
+
+def build_row(columns: Int32Array, values: Float32Array, n_columns: int) -> CSR:
+    """A (1, n_columns) matrix with these entries, in columns that ascend; nothing is copied or checked.
+
+    The constructor of SciPy checks its arguments, which takes longer than most of the work on a row of a request.
+    """
+    row = replace_values(_empty_row(n_columns), values)
+    row.indices, row.indptr = columns, np.array([0, len(columns)], np.int32)
+    row.has_canonical_format = True
+    return row
+
+
+def replace_values(matrix: CSR, values: Float32Array) -> CSR:
+    """A matrix with the same columns and other values; nothing is copied or checked."""
+    changed = copy.copy(matrix)
+    changed.data = values
+    return changed
+
+
+def first_row(matrix: CSR) -> CSR:
+    """The first row (1, N); the matrix itself where it has one row, since selecting a row takes 0.3 ms."""
+    return matrix if matrix.shape[0] == 1 else matrix[[0]]
+
+
+@functools.lru_cache(maxsize=8)
+def _empty_row(n_columns: int) -> CSR:
+    no_entries = (np.zeros(0, np.float32), np.zeros(0, np.int32), np.zeros(2, np.int32))
+    return sp.csr_array(no_entries, shape=(1, n_columns))
 
 
 def entry_rows(matrix: CSR) -> Int64Array:

@@ -114,7 +114,7 @@ def run_in_threads(work: Callable[[_T], None], tasks: Sequence[_T]) -> None:
 
     The first error is raised after the running tasks have ended.
     """
-    workers = min(numba.get_num_threads(), len(tasks))
+    workers = min(numba.get_num_threads(), len(tasks)) if len(tasks) > 1 else 1
     if workers <= 1:
         for task in tasks:
             work(task)

@@ -1,8 +1,8 @@
 """Weighting of interaction matrices: binary, logarithmic, TF-IDF and BM25."""
 
 import numpy as np
-import scipy.sparse as sp
 
+from leanrec.kernels.csr import replace_values
 from leanrec.settings import check_one_of
 from leanrec.types import CSR
 
@@ -12,9 +12,10 @@ WEIGHTINGS = ("none", "binary", "log", "tfidf", "bm25")
 
 
 def item_idf(matrix: CSR) -> np.ndarray:
-    """(N,) float32 inverse document frequency log(U / users of the item); 0 for an item without users."""
+    """(N,) float32 inverse document frequency log(users with an item / users of the item); 0 for an item without users."""
     users = np.bincount(matrix.indices, minlength=matrix.shape[1])
-    idf = np.log(np.maximum(matrix.shape[0], 1) / np.maximum(users, 1)).astype(np.float32)
+    active = np.count_nonzero(np.diff(matrix.indptr))
+    idf = np.log(np.maximum(active, 1) / np.maximum(users, 1)).astype(np.float32)
     return np.asarray(idf * (users > 0))
 
 
@@ -41,4 +42,4 @@ def weight_interactions(matrix: CSR, scheme: str, idf: np.ndarray | None = None)
         w = 2.2 * w / (1.2 + w)
     if scheme in {"tfidf", "bm25"}:
         w = w * (item_idf(matrix) if idf is None else idf)[matrix.indices]
-    return sp.csr_array((w, matrix.indices, matrix.indptr), shape=matrix.shape)
+    return replace_values(matrix, w)

@@ -13,7 +13,7 @@ from rich.progress import Progress
 from leanrec.data.dataset import Dataset
 from leanrec.data.engine import SqlEngine, open_engine, quote_literal
 from leanrec.errors import SettingError, SourceError
-from leanrec.pipeline.snapshot import Snapshot
+from leanrec.pipeline.snapshot import SavedPipeline, Snapshot
 from leanrec.protocols import Context
 from leanrec.run import Run
 from leanrec.types import IdArray, Int32Array
@@ -50,7 +50,7 @@ def check_list_path(path: str | Path) -> Path:
 
 
 def write_lists(
-    snapshot: Snapshot, data: Dataset, stale: Int32Array, path: Path, *, n: int, context: Context, run: Run
+    snapshot: Snapshot, saved: SavedPipeline, path: Path, *, n: int, context: Context, run: Run
 ) -> BatchResult:
     """Write the n best items of every user: user, rank (1 = best), item, title, score, source ("model" or "fallback").
 
@@ -59,22 +59,18 @@ def write_lists(
 
     Args:
         snapshot: model, fallback and catalog.
-        data: the histories, with the items of the catalog.
-        stale: users whose learned vectors are not current: they are scored by their history alone.
+        saved: the pipeline with all recorded events and the items of the catalog.
         path: a .parquet or .csv file.
         n: length of the lists.
         context: rules about seen, allowed and denied items.
         run: memory, threads and progress.
     """
-    trained = np.arange(len(data.users), dtype=np.int32)
-    trained[stale] = -1
-    now = int(time.time())
+    data, now = saved.data, int(time.time())
     n_fallback = n_users = 0
     with open_engine(run) as engine:
         engine.execute("CREATE TEMP TABLE lists (u INTEGER, rank INTEGER, i INTEGER, score FLOAT, source VARCHAR)")
         for users in _track_blocks(len(data.users), n, run):
-            queries = data.queries(users)
-            queries = dataclasses.replace(queries, users=trained[users], time=np.full(len(users), now, np.int64))
+            queries = dataclasses.replace(saved.queries(users), time=np.full(len(users), now, np.int64))
             found = snapshot.stages.run(queries, min(n, len(snapshot.catalog)), context)
             listed = found.items >= 0
             whole = np.zeros(len(users), np.bool_) if found.fallback is None else found.fallback

@@ -31,6 +31,8 @@ _MAX_VALUES = 1000  # of one list
 _MAX_DEPTH = 5
 _IMAGE_COLUMNS = ("image", "image_url", "picture", "picture_url", "poster", "poster_url", "thumbnail", "cover")
 
+_MAX_LABELS = 50_000
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ItemRules:
@@ -71,6 +73,20 @@ class Catalog:
         """Title of an item, or its id if it has none."""
         titles = self._titles
         return (strip_markup(str(titles[row])) if titles is not None else "") or str(self.items.ids[row])
+
+    def label(self, row: int) -> tuple[Id, str, str | None]:
+        """External id, title and address of an image of an item. Those of the last items asked for are kept."""
+        kept = self._labels
+        found = kept.get(row)
+        if found is None:
+            if len(kept) >= _MAX_LABELS:
+                kept.clear()
+            found = kept[row] = (self.external_id(row), self.title(row), self.image_url(row))
+        return found
+
+    @functools.cached_property
+    def _labels(self) -> dict[int, tuple[Id, str, str | None]]:
+        return {}
 
     @functools.cached_property
     def image_column(self) -> str | None:

@@ -35,6 +35,7 @@ _WITHOUT_TITLES = {
     "neighbors": "chosen by people with similar taste",
     "factors": "matches your taste",
     "friends": "similar to what people you trust chose",
+    "attributes": "chosen by people like you",
 }
 _MAX_FEATURES = 3
 

@@ -24,8 +24,9 @@ from leanrec.events.sqlite_reader import SQLiteEventReader
 from leanrec.events.user_events import EvidenceWeights, UserEvent, to_events
 from leanrec.finiteness import check_finite
 from leanrec.pipeline.batch import BatchResult, check_list_path, write_lists
-from leanrec.pipeline.catalog import Catalog, Where, extend_ids, to_id_list
+from leanrec.pipeline.catalog import Catalog, ItemRules, Where, extend_ids, to_id_list
 from leanrec.pipeline.explanations import get_verb, render_explanation, render_path
+from leanrec.pipeline.kept_lists import KeptLists, ListKey
 from leanrec.pipeline.provenance import build_provenance, check_estimator, get_data_origin, get_model_name
 from leanrec.pipeline.responses import (
     AddItemsResult,
@@ -50,27 +51,42 @@ __all__ = ["Pipeline"]
 
 _RUN = Run()
 _NO_REASON = "no item of the history contributes to its score"
+_MAX_KEPT_LISTS = 10_000  # 15 to 40 MB of lists of ten
 _MAX_EXPLAINED = 50  # newest history items to score one by one for a model that cannot explain itself
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _QueryUser:
-    """The user of a request: external id, history, row in the model (or −1), and unknown ids of the history."""
+    """The user of a request.
+
+    Attributes:
+        user: external id, or None.
+        history: the stored history, or that of the call.
+        row: row of the user in the fit, or −1.
+        is_stale: the model was fitted on another history of the user.
+        ignored: unknown ids of the history of the call.
+    """
 
     user: Id | None
     history: UserHistory
     row: int
+    is_stale: bool = False
     ignored: tuple[Id, ...] = ()
+
+    def to_queries(self, n_items: int) -> Queries:
+        """One query (B = 1) over N items."""
+        return self.history.to_queries(self.row, n_items, is_stale=self.is_stale)
 
 
 class Pipeline:
     """Model, fallback, ids, histories and item table; takes external ids and returns lists with titles and reasons.
 
     Thread-safe. Recorded events show in the next recommendation: they change the history of the user, nothing is
-    refitted, and from then on the model scores that user by their history alone.
+    refitted, and from then on the model scores that user by the new history and by what else it knows of the user.
 
     Cost: a request takes the model's cost of one query, O(N) vectorized work to select, and explanations of the
-    listed items. Memory is the model plus about 25 bytes an event.
+    listed items. The last 10,000 lists are kept for up to a minute, and used again for users without new events. Memory is
+    the model plus about 25 bytes an event.
     """
 
     def __init__(self, saved: SavedPipeline, provenance: Mapping[str, Any] = MappingProxyType({})) -> None:
@@ -79,11 +95,12 @@ class Pipeline:
         self.provenance = provenance
         self.evidence_weights = EvidenceWeights.from_events(saved.data.events, saved.data.conventions)
         self._data = saved.data
-        self._histories = UserHistories(saved.data, saved.stale)
+        self._histories = UserHistories(saved.data, saved.stale, saved.n_fitted_users)
         catalog = Catalog(saved.data.items, saved.data.item_table)
         self._fitted = Snapshot(saved.model, saved.fallback, catalog, saved.data.rating_range)
         self._snapshot = self._fitted
         self._adding_items = threading.Lock()
+        self._lists = KeptLists(_MAX_KEPT_LISTS)
 
     @classmethod
     def fit(
@@ -136,10 +153,15 @@ class Pipeline:
 
     def save(self, path: str | Path) -> Path:
         """Write model, histories and tables to a folder, with all recorded events."""
+        return artifacts.save(self._merge_events(self._snapshot), path, provenance=self.provenance)
+
+    def _merge_events(self, snapshot: Snapshot) -> SavedPipeline:
+        """The pipeline with all recorded events and new items."""
         data, stale = self._histories.merge_into(self._data_with_new_items())
-        snapshot = self._snapshot
-        saved = SavedPipeline(self.name, self.fallback_name, snapshot.model, snapshot.fallback, data, stale)
-        return artifacts.save(saved, path, provenance=self.provenance)
+        n_fitted_users = self._histories.n_fitted_users
+        return SavedPipeline(
+            self.name, self.fallback_name, snapshot.model, snapshot.fallback, data, stale, n_fitted_users
+        )
 
     @property
     def data_origin(self) -> DataOrigin:
@@ -203,7 +225,7 @@ class Pipeline:
         Args:
             user: external id. Raises UnknownIdError if it is unknown and no history is given.
             history: external ids of items, oldest first, instead of the stored history of the user. An empty history
-                gives the list of the fallback.
+                gives the list of the fallback, unless the model knows something else of the user.
             weights: strength of each item of ``history``; default: the mean weight of positive events.
             ratings: rating of each item of ``history``, None where there is none.
             n: length of the list. If fewer items may be recommended, the list is shorter and has a ``note``.
@@ -214,17 +236,31 @@ class Pipeline:
             reasons: explain each item; False saves the time.
         """
         _check_n(n)
-        query_user = self._find_query_user(user, history, weights, ratings)
         snapshot = self._snapshot
-        rules = snapshot.catalog.resolve_rules(allow, deny, where)
-        queries = query_user.history.to_queries(query_user.row, len(snapshot.catalog))
+        others = (history, weights, ratings, allow, deny, where)
+        if user is None or any(each is not None for each in others):
+            query_user = self._find_query_user(user, history, weights, ratings)
+            rules = snapshot.catalog.resolve_rules(allow, deny, where)
+            return self._make_list(snapshot, query_user, rules, n, exclude_seen, reasons)
+        row = self._find_row(user)
+        key, recorded = ListKey(row, n, exclude_seen, reasons), self._histories.recorded(row)
+        kept = self._lists.get(key, snapshot, recorded)
+        if kept is not None:
+            return dataclasses.replace(kept, request=uuid.uuid4().hex)
+        query_user = self._find_query_user(user, None, None, None)
+        made = self._make_list(snapshot, query_user, ItemRules(), n, exclude_seen, reasons)
+        self._lists.put(key, snapshot, recorded, made)
+        return made
+
+    def _make_list(
+        self, snapshot: Snapshot, query_user: _QueryUser, rules: ItemRules, n: int, exclude_seen: bool, reasons: bool
+    ) -> Recommendations:
+        queries = query_user.to_queries(len(snapshot.catalog))
         context = Context(exclude_seen, rules.allow, rules.deny)
         found = rank_and_fill(snapshot.stages, queries, min(n, len(snapshot.catalog)), context)
-        verb = self._main_verb(query_user.history)
+        verb = self._main_verb(query_user.history) if reasons else ""
 
         def explain_item(position: int, row: int) -> tuple[str, ...]:
-            if not reasons:
-                return ()
             if found.from_fallback or position >= found.n_from_model:
                 return self._fallback_reasons(is_whole_list=found.from_fallback)
             if snapshot.explainer is None:
@@ -233,7 +269,7 @@ class Pipeline:
 
         return Recommendations(
             request=uuid.uuid4().hex,
-            items=_build_items(snapshot.catalog, found, explain_item),
+            items=_build_items(snapshot.catalog, found, explain_item if reasons else None),
             fallback=self.fallback_name if found.from_fallback else None,
             user=query_user.user,
             ignored=(*query_user.ignored, *rules.unknown),
@@ -270,9 +306,9 @@ class Pipeline:
         target = check_list_path(path)
         snapshot = self._snapshot
         rules = snapshot.catalog.resolve_rules(allow, deny, where)
-        data, stale = self._histories.merge_into(self._data_with_new_items())
+        saved = self._merge_events(snapshot)
         context = Context(exclude_seen, rules.allow, rules.deny)
-        return write_lists(snapshot, data, stale, target, n=n, context=context, run=run)
+        return write_lists(snapshot, saved, target, n=n, context=context, run=run)
 
     def similar_items(self, item: Id, n: int = 10, *, where: Where | None = None) -> Recommendations:
         """The n items most similar to one. Raises UnknownIdError.
@@ -330,7 +366,7 @@ class Pipeline:
         embedder = self._get_embedder()
         query_user = self._find_query_user(user, history, weights, ratings)
         with single_query():
-            queries = query_user.history.to_queries(query_user.row, len(self.catalog))
+            queries = query_user.to_queries(len(self.catalog))
             return np.asarray(embedder.embed_queries(queries)[0], dtype=np.float32)
 
     def _get_embedder(self) -> Embedder:
@@ -349,7 +385,7 @@ class Pipeline:
         catalog = snapshot.catalog
         row = catalog.items.row(item)
         item_id, title = catalog.external_id(row), catalog.title(row)
-        queries = query_user.history.to_queries(query_user.row, len(catalog))
+        queries = query_user.to_queries(len(catalog))
         if not queries.history.nnz and not _has_other_evidence(snapshot, queries):
             return ItemExplanation(
                 item_id, title, self._fallback_reasons(is_whole_list=True), fallback=self.fallback_name
@@ -535,16 +571,24 @@ class Pipeline:
             if weights is not None or ratings is not None:
                 raise SettingError("weights and ratings need a history. Got no history.")
             row = self._find_row(user)
-            stored, model_row = self._histories.get(row), self._histories.model_row(row)
-            return _QueryUser(self._histories.external_id(row), stored, model_row)
+            return self._describe_user(row, self._histories.get(row))
         ids = to_id_list("history", history)
         for name, values in (("weights", weights), ("ratings", ratings)):
             if values is not None and len(values) != len(ids):
                 raise SettingError(f"{name} must have {len(ids)} entries, as history has. Got {len(values)}.")
         rows = self._snapshot.catalog.items.rows(ids, missing=-1)
         ignored = tuple(item for item, row in zip(ids, rows, strict=True) if row < 0)
-        known_user = None if user is None else self.external_user_id(user)
-        return _QueryUser(known_user, self._make_history(rows, weights, ratings), -1, ignored)
+        given = self._make_history(rows, weights, ratings)
+        known = None if user is None else self._histories.find_row(user)
+        if known is None:
+            return _QueryUser(user, given, -1, ignored=ignored)
+        return self._describe_user(known, given, ignored)
+
+    def _describe_user(self, row: int, history: UserHistory, ignored: tuple[Id, ...] = ()) -> _QueryUser:
+        """A user with a row, and a history of the user."""
+        fitted = self._histories.fitted_row(row)
+        is_stale = fitted >= 0 and self._histories.is_stale(row, history)
+        return _QueryUser(self._histories.external_id(row), history, fitted, is_stale, ignored)
 
     def _make_history(
         self, rows: Int32Array, weights: Sequence[float] | None, ratings: Sequence[float | None] | None
@@ -604,15 +648,15 @@ def _check_n(n: int) -> None:
 
 
 def _build_items(
-    catalog: Catalog, found: RankedItems, explain_item: Callable[[int, int], tuple[str, ...]]
+    catalog: Catalog, found: RankedItems, explain_item: Callable[[int, int], tuple[str, ...]] | None
 ) -> tuple[RecommendedItem, ...]:
     """A list with titles, images and reasons."""
-    return tuple(
-        RecommendedItem(
-            catalog.external_id(row), catalog.title(row), score, explain_item(position, row), catalog.image_url(row)
-        )
-        for position, (row, score) in enumerate(zip(found.rows, found.scores, strict=True))
-    )
+    items = []
+    for position, (row, score) in enumerate(zip(found.rows, found.scores, strict=True)):
+        item, title, image_url = catalog.label(row)
+        reasons = () if explain_item is None else explain_item(position, row)
+        items.append(RecommendedItem(item, title, score, reasons, image_url))
+    return tuple(items)
 
 
 def _has_other_evidence(snapshot: Snapshot, queries: Queries) -> bool:

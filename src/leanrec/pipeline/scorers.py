@@ -28,6 +28,7 @@ from leanrec.types import CSR, Events, Float32Array, Int32Array, Queries
 __all__ = ["ConstantScores", "PaddedScorer", "make_wrapper_class", "pad_scorer", "single_query"]
 
 _TURNS = threading.Lock()
+_LAYER: list[str] = []  # Numba keeps the layer that it has chosen
 
 
 @contextlib.contextmanager
@@ -47,11 +48,12 @@ def single_query() -> Iterator[None]:
 
 
 def _is_concurrent() -> bool:
-    try:
-        layer: str = numba.threading_layer()  # type: ignore[attr-defined]
-    except ValueError:  # no kernel has run yet
-        return False
-    return layer != "workqueue"
+    if not _LAYER:
+        try:
+            _LAYER.append(numba.threading_layer())  # type: ignore[attr-defined]
+        except ValueError:  # no kernel has run yet
+            return False
+    return _LAYER[0] != "workqueue"
 
 
 def make_wrapper_class(base: type, powers: Mapping[type, type], scorer: Scorer) -> type:

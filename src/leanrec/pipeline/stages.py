@@ -1,7 +1,6 @@
 """Stages of a recommendation request: a retriever, then stages that change its candidates."""
 
 import dataclasses
-import time
 
 import numpy as np
 
@@ -90,9 +89,8 @@ def rank_and_fill(stages: StagePipeline, query: Queries, n: int, context: Contex
 
     Cost: one query of the model, O(N) to select, one more query where scores are equal, and what the stages add.
     """
-    now = dataclasses.replace(query, time=np.array([int(time.time())], np.int64))
     with single_query():
-        found = stages.run(now, n, context)
+        found = stages.run(query, n, context)
     kept = found.items[0] >= 0
     rows, scores = found.items[0][kept].tolist(), found.scores[0][kept].tolist()
     n_from_model = len(rows) if found.n_from_model is None else int(found.n_from_model[0])

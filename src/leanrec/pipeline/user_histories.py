@@ -3,15 +3,18 @@
 import dataclasses
 import functools
 import threading
+import time
 from typing import Any
 
+import numba
 import numpy as np
-import scipy.sparse as sp
+from numpy.typing import NDArray
 
 from leanrec.data.dataset import Dataset
 from leanrec.data.merge import MAX_EVENT_TYPES, concat_events, extend_vocabulary, find_new_events
 from leanrec.data.vocabulary import Id
-from leanrec.types import CSR, Events, Float32Array, Int32Array, Int64Array, Queries
+from leanrec.kernels.csr import build_row
+from leanrec.types import Events, Float32Array, Int32Array, Int64Array, Queries
 
 __all__ = ["UserHistories", "UserHistory"]
 
@@ -55,24 +58,23 @@ class UserHistory:
         new = find_new_events(len(self), *keys) - len(self)
         return UserHistory(**{name: column[new] for name, column in theirs.items()})
 
-    def to_queries(self, user: int, n_items: int) -> Queries:
-        """One query (B = 1) with this history. O(L log L).
+    def to_queries(self, user: int, n_items: int, *, is_stale: bool = False) -> Queries:
+        """One query (B = 1) with this history, asked now. O(L log L).
 
         Args:
             user: row of the user in the fitted data, or −1.
             n_items: N.
+            is_stale: the model was fitted on another history of the user.
         """
-        rated = np.isfinite(self.rating)
-        positive = self.weight > 0
-        replaced = np.flatnonzero(rated)  # as in Dataset.is_positive
-        _, from_the_end = np.unique(self.item[replaced][::-1], return_index=True)
-        positive[np.delete(replaced, len(replaced) - 1 - from_the_end)] = False
+        is_positive, history, seen, ratings = _sum_by_item(self.item, self.weight, self.rating)
         return Queries(
             users=np.array([user], np.int32),
-            history=_sum_by_item(self.item[positive], self.weight[positive], n_items),
-            seen=_sum_by_item(self.item, np.ones(len(self.item), np.float32), n_items),
-            ratings=_last_by_item(self.item[rated], self.rating[rated], n_items) if rated.any() else None,
-            sequences=(self.item[positive],),
+            time=np.array([time.time()], np.int64),
+            history=build_row(*history, n_items),
+            seen=build_row(*seen, n_items),
+            ratings=build_row(*ratings, n_items) if len(ratings[0]) else None,
+            sequences=(self.item[is_positive],),
+            is_stale=np.array([is_stale]),
         )
 
 
@@ -92,14 +94,16 @@ class UserHistories:
     is replaced, never changed.
     """
 
-    def __init__(self, data: Dataset, stale: Int32Array) -> None:
+    def __init__(self, data: Dataset, stale: Int32Array, n_fitted_users: int | None = None) -> None:
         """Start from the events of a fit.
 
         Args:
             data: the fitted data set.
-            stale: rows of users with events that the model was not fitted on.
+            stale: rows of users whose history is not the one that the model was fitted on.
+            n_fitted_users: the first users of ``data``, whom the model was fitted on; None = all.
         """
         self._data = data
+        self.n_fitted_users = len(data.users) if n_fitted_users is None else n_fitted_users
         self._lock = threading.Lock()
         self._stale = set(stale.tolist())
         self._changed: dict[int, UserHistory] = {}
@@ -129,6 +133,10 @@ class UserHistories:
         changed = self._changed.get(row)
         if changed is not None:
             return changed
+        return self._stored(row)
+
+    def _stored(self, row: int) -> UserHistory:
+        """The history of a user row at the start."""
         if row >= len(self._data.users):
             return _NO_EVENTS
         events = self._data.events
@@ -137,9 +145,28 @@ class UserHistories:
         rating = np.full(len(item), np.nan, np.float32) if events.rating is None else events.rating[block]
         return UserHistory(item, events.event_type[block], events.time[block], weight, rating)
 
-    def model_row(self, row: int) -> int:
-        """The row whose learned vector still describes the user, or −1 if events were recorded since the fit."""
-        return -1 if row >= len(self._data.users) or row in self._stale or row in self._changed else row
+    def recorded(self, row: int) -> UserHistory | None:
+        """The history of a user with events recorded since the fit, None for another; a new object after each event."""
+        return self._changed.get(row)
+
+    def fitted_row(self, row: int) -> int:
+        """The row of the user in the fit, or −1 for a user who came later."""
+        return row if row < self.n_fitted_users else -1
+
+    def is_stale(self, row: int, history: UserHistory) -> bool:
+        """Whether the model was fitted on another history of this user row. O(L log L).
+
+        An event without evidence changes nothing, and neither does a history that is given again.
+        """
+        if row in self._stale:
+            return True
+        stored = self._stored(row)
+        pairs = zip(stored.columns().items(), history.columns().values(), strict=True)
+        if all(np.array_equal(mine, theirs, equal_nan=True) for (name, mine), theirs in pairs if name != "time"):
+            return False
+        n_items = 1 + max(stored.item.max(initial=0), history.item.max(initial=0))
+        mine, theirs = (each.to_queries(row, n_items).history for each in (stored, history))
+        return not (np.array_equal(mine.indices, theirs.indices) and np.array_equal(mine.data, theirs.data))
 
     def count_events(self, row: int) -> int:
         """Number of events of a user row."""
@@ -187,14 +214,15 @@ class UserHistories:
             return len(new)
 
     def merge_into(self, data: Dataset) -> tuple[Dataset, Int32Array]:
-        """``data`` with all recorded events, and the rows of users whose learned vectors are stale. O(E).
+        """``data`` with all recorded events, and the rows of users with another history than that of the fit. O(E).
 
         Args:
             data: the data set of the fit; items may have been added since.
         """
         with self._lock:
             changed, new_ids, event_types = dict(self._changed), list(self._new_ids), self.event_types
-            stale = np.array(sorted(self._stale | set(changed)), np.int32)
+            stale_rows = self._stale | {row for row, past in changed.items() if self.is_stale(row, past)}
+            stale = np.array(sorted(stale_rows), np.int32)
         users, table = data.users, data.user_table
         if new_ids:
             users = extend_vocabulary(users, np.array([str(each) for each in new_ids], np.dtypes.StringDType()))
@@ -211,16 +239,47 @@ class UserHistories:
         return dataclasses.replace(data, users=users, user_table=table).with_events(events), stale
 
 
-def _sum_by_item(items: Int32Array, values: Float32Array, n_items: int) -> CSR:
-    columns, where = np.unique(items, return_inverse=True)
-    return _make_row(columns, np.bincount(where, values, len(columns)), n_items)
+_Row = tuple[Int32Array, Float32Array]
 
 
-def _last_by_item(items: Int32Array, values: Float32Array, n_items: int) -> CSR:
-    columns, from_the_end = np.unique(items[::-1], return_index=True)
-    return _make_row(columns, values[::-1][from_the_end], n_items)
+@numba.njit(cache=True, nogil=True)
+def _sum_by_item(
+    item: Int32Array, weight: Float32Array, rating: Float32Array
+) -> tuple[NDArray[np.bool_], _Row, _Row, _Row]:
+    """Whether each event is positive; and by item: the sum of its positive weights, its events, and its last rating.
 
-
-def _make_row(columns: np.ndarray, values: np.ndarray, n_items: int) -> CSR:
-    indptr = np.array([0, len(columns)], np.int32)
-    return sp.csr_array((values.astype(np.float32), columns.astype(np.int32), indptr), shape=(1, n_items))
+    An event with a rating counts only where it is the last one of its item, as in ``Dataset.is_positive``.
+    """
+    order = np.argsort(item, kind="mergesort")
+    n = len(item)
+    is_positive = np.zeros(n, np.bool_)
+    columns, values = np.empty((3, n), np.int32), np.empty((3, n), np.float32)
+    n_history, n_seen, n_rated = 0, 0, 0
+    start = 0
+    while start < n:
+        stop, last, row = start, -1, item[order[start]]
+        while stop < n and item[order[stop]] == row:
+            if np.isfinite(rating[order[stop]]):
+                last = order[stop]
+            stop += 1
+        total, any_positive = 0.0, False
+        for at in range(start, stop):
+            event = order[at]
+            if weight[event] > 0 and (event == last or not np.isfinite(rating[event])):
+                is_positive[event] = any_positive = True
+                total += weight[event]
+        if any_positive:
+            columns[0, n_history], values[0, n_history] = row, total
+            n_history += 1
+        columns[1, n_seen], values[1, n_seen] = row, stop - start
+        n_seen += 1
+        if last >= 0:
+            columns[2, n_rated], values[2, n_rated] = row, rating[last]
+            n_rated += 1
+        start = stop
+    return (
+        is_positive,
+        (columns[0, :n_history], values[0, :n_history]),
+        (columns[1, :n_seen], values[1, :n_seen]),
+        (columns[2, :n_rated], values[2, :n_rated]),
+    )

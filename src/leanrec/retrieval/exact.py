@@ -75,11 +75,12 @@ class ExactRetriever:
         seen = seen_items(context, queries)
         # One place more than wanted shows whether the last place is tied with an item that is not listed.
         length = k if self.fallback is None else k + 1
-        if isinstance(self.scorer, Embedder):
+        is_embedder, is_sparse = self._powers
+        if is_embedder:
             Q = self.scorer.embed_queries(queries)
             has_no_evidence = np.asarray(~Q.any(axis=1))
             items, best = self._get_index().top_k(Q, length, seen=seen, allowed=allowed)
-        elif isinstance(self.scorer, SparseScorer) and (weights := self.scorer.item_weights()) is not None:
+        elif is_sparse and (weights := self.scorer.item_weights()) is not None:
             profile = self.scorer.profile(queries)
             items, best, has_no_evidence = top_k_sparse(profile, weights, length, seen=seen, allowed=allowed)
         else:
@@ -91,6 +92,11 @@ class ExactRetriever:
             return Candidates(items, best, has_no_evidence)
         ranked = Candidates(items, best, has_no_evidence)
         return break_ties(ranked, queries, self.scorer, self.fallback, seen=seen, allowed=allowed)
+
+    @functools.cached_property
+    def _powers(self) -> tuple[bool, bool]:
+        """Whether the model is an Embedder, and a SparseScorer. Asking a protocol each time is slow."""
+        return isinstance(self.scorer, Embedder), isinstance(self.scorer, SparseScorer)
 
     def _get_index(self) -> ItemIndex:
         """The index of the items. Concurrent first queries build it once; later ones do not wait for the lock."""

@@ -48,6 +48,8 @@ def break_ties(
     is_flat = np.zeros(len(scores), np.bool_) if ranked.fallback is None else ranked.fallback.copy()
     is_tied = _equals(scores[:, 1:], scores[:, :-1]) & ~is_flat[:, None]
     items, best = ranked.items[:, :-1].copy(), scores[:, :-1].copy()
+    if not is_tied.any() and not is_flat.any():
+        return Candidates(items, best, is_flat, count_ranked(items, best, is_flat))
     tied = np.flatnonzero(is_tied.any(axis=1))
     step = max(1, _BLOCK_BYTES // (16 * max(1, scorer.n_items)))
     for start in range(0, len(tied), step):

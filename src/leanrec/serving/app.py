@@ -28,6 +28,7 @@ from leanrec.pipeline.pipeline import Pipeline
 from leanrec.pipeline.replay import bind_log, default_log_path
 from leanrec.pipeline.responses import Recommendations, RecordResult, RejectedEvent
 from leanrec.serving.error_handlers import install_error_handlers
+from leanrec.serving.fast_routes import FastRoutes, ListRequest
 from leanrec.serving.prometheus import MetricsMiddleware, ServingMetrics
 from leanrec.serving.schemas import (
     AddItemsRequest,
@@ -44,6 +45,7 @@ from leanrec.serving.schemas import (
     ListLength,
     RecommendRequest,
     RecommendResponse,
+    StatusResponse,
     UserDetail,
     UsersResponse,
 )
@@ -54,6 +56,7 @@ __all__ = ["ServingSettings", "create_app", "serve"]
 _MAX_REQUEST_BYTES = 4 * 2**20
 _DAY = 86_400
 _MAX_EVENT_TYPES = 50
+_MAX_WRITING_SECONDS = 5  # of one transaction of the event log
 _DASHBOARD_FILES = {
     "/": ("index.html", "text/html"),
     "/dashboard/style.css": ("style.css", "text/css"),
@@ -70,6 +73,8 @@ _ROUTES = (
     ("GET", "/users", "get_users", "Search users"),
     ("GET", "/users/{user:path}", "get_history", "History of a user"),
     ("GET", "/health", "get_health", "Health"),
+    ("GET", "/livez", "get_liveness", "Whether the process answers"),
+    ("GET", "/readyz", "get_readiness", "Whether requests can be answered"),
 )
 # Event types that a server accepts besides those of the data.
 _EVENT_TYPES = ("view", "click", "like", "cart", "purchase", "rating", "skip")
@@ -113,9 +118,11 @@ def create_app(pipeline: Pipeline, log: SQLiteEventStore, settings: ServingSetti
         redoc_url=None,
         responses={code: {"model": ErrorResponse} for code in (404, 422)},
     )
+    handlers = _RouteHandlers(pipeline, log, metrics, settings.event_types)
     app.add_middleware(MetricsMiddleware, metrics=metrics, max_bytes=_MAX_REQUEST_BYTES)
+    app.add_middleware(FastRoutes, recommend=handlers.recommend, name=pipeline.name, metrics=metrics)
     install_error_handlers(app)
-    _add_routes(app, _RouteHandlers(pipeline, log, metrics, settings.event_types))
+    _add_routes(app, handlers)
     return app
 
 
@@ -202,7 +209,7 @@ class _RouteHandlers:
 
     def post_recommend(self, request: RecommendRequest) -> RecommendResponse:
         """The best items for a user, or for a history in the request."""
-        return self._log_and_respond(self.pipeline.recommend(**dict(request)))
+        return self._respond(self._log_list(self.pipeline.recommend(**dict(request))))
 
     def get_recommend(
         self,
@@ -218,7 +225,7 @@ class _RouteHandlers:
         recommended = self.pipeline.recommend(
             user, history=history, n=n, exclude_seen=exclude_seen, where=conditions, reasons=reasons
         )
-        return self._log_and_respond(recommended)
+        return self._respond(self._log_list(recommended))
 
     def get_similar(self, item: str, n: ListLength = 10) -> RecommendResponse:
         """The items most similar to one."""
@@ -292,6 +299,19 @@ class _RouteHandlers:
             rating_range=pipeline.rating_range,
         )
 
+    # These two are async: they answer while all threads wait for a disk or a model.
+    async def get_liveness(self) -> StatusResponse:
+        """The process answers. A supervisor may restart a server that does not."""
+        return StatusResponse(status="ok")
+
+    async def get_readiness(self, response: Response) -> StatusResponse:
+        """Lists and events can be answered now. With status 503 a load balancer sends requests elsewhere."""
+        waiting = self.log.waiting_seconds()
+        if waiting < _MAX_WRITING_SECONDS:
+            return StatusResponse(status="ok")
+        response.status_code = 503
+        return StatusResponse(status=f"The event log has not answered for {waiting:.0f} s.")
+
     def get_metrics(self) -> Response:
         """Metrics in the text format of Prometheus."""
         self.metrics.lists_lost.set(self.log.n_lost)
@@ -299,14 +319,27 @@ class _RouteHandlers:
         self.metrics.items.set(len(self.pipeline.catalog))
         return Response(self.metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    def _log_and_respond(self, recommended: Recommendations) -> RecommendResponse:
-        self.metrics.fallbacks.inc(recommended.fallback is not None)
-        ids = tuple(item.id for item in recommended.items)
-        scores = tuple(item.score for item in recommended.items)
+    def recommend(self, request: ListRequest) -> Recommendations:
+        """The list of a request with only the usual parameters, logged."""
+        recommended = self.pipeline.recommend(
+            request.user,
+            history=request.history,
+            n=request.n,
+            exclude_seen=request.exclude_seen,
+            reasons=request.reasons,
+        )
+        return self._log_list(recommended)
+
+    def _log_list(self, recommended: Recommendations) -> Recommendations:
+        if recommended.fallback is not None:
+            self.metrics.fallbacks.inc()
+        ids = tuple([item.id for item in recommended.items])
+        scores = tuple([item.score for item in recommended.items])
         now = int(time.time())
-        served = ServedList(recommended.request, now, recommended.user, ids, scores, recommended.fallback)
-        self.log.append_served(served)
-        return self._respond(recommended)
+        self.log.append_served(
+            ServedList(recommended.request, now, recommended.user, ids, scores, recommended.fallback)
+        )
+        return recommended
 
     def _respond(self, recommended: Recommendations) -> RecommendResponse:
         return RecommendResponse(

@@ -5,7 +5,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from leanrec.errors import DataError, LeanrecError, SettingError, SourceError, UnknownIdError
+from leanrec.errors import BusyError, DataError, LeanrecError, SettingError, SourceError, UnknownIdError
 
 __all__ = ["error_response", "install_error_handlers"]
 
@@ -13,8 +13,10 @@ _HINTS = {
     404: "GET /items?search=… and GET /users?search=… find ids; for a new user, send a history.",
     405: "GET /openapi.json lists the routes and their methods.",
     413: "Send the events in several requests.",
+    429: "Send it again with the same ids after a second.",
     503: "Nothing was stored. Send it again with the same ids when the disk can be written.",
 }
+_RETRY_AFTER = {429: "1", 503: "5"}  # seconds
 _DEFAULT_HINT = "Correct the request; GET /openapi.json describes it."
 
 
@@ -36,9 +38,12 @@ async def _handle_error(request: Request, error: Exception) -> JSONResponse:
     if isinstance(error, RequestValidationError):
         return _refuse_request(error)
     if isinstance(error, LeanrecError):
-        statuses = ((UnknownIdError, 404), (SourceError, 503), (SettingError, 422), (DataError, 422))
+        statuses = ((UnknownIdError, 404), (SourceError, 503), (BusyError, 429), (SettingError, 422), (DataError, 422))
         status = next((status for error_class, status in statuses if isinstance(error, error_class)), 500)
-        return error_response(status, str(error), path)
+        response = error_response(status, str(error), path)
+        if status in _RETRY_AFTER:
+            response.headers["Retry-After"] = _RETRY_AFTER[status]
+        return response
     if isinstance(error, HTTPException):
         hint = _HINTS[405] if error.status_code == 404 else None
         return error_response(error.status_code, str(error.detail), f"{request.method} {path}", hint)

@@ -29,6 +29,17 @@ class ServingMetrics:
         self.users = Gauge("leanrec_users", "Users known.", registry=self.registry)
         self.items = Gauge("leanrec_items", "Items known.", registry=self.registry)
 
+        self._bound: dict[tuple[str, str, int], tuple[Histogram, Counter]] = {}
+
+    def count_request(self, route: str, method: str, status: int, seconds: float) -> None:
+        """Count and time one request. The labels must come from a short list."""
+        key = (route, method, status)
+        if key not in self._bound:
+            self._bound[key] = self.seconds.labels(route, method), self.requests.labels(route, method, status)
+        histogram, counter = self._bound[key]
+        histogram.observe(seconds)
+        counter.inc()
+
     def render(self) -> bytes:
         """All metrics in the text format of Prometheus."""
         return generate_latest(self.registry)
@@ -70,5 +81,4 @@ class MetricsMiddleware:
             # different paths and methods.
             route: Any = getattr(scope.get("route"), "path", "other")
             method = scope["method"] if scope["method"] in _METHODS else "other"
-            self.metrics.seconds.labels(route, method).observe(time.perf_counter() - start)
-            self.metrics.requests.labels(route, method, status).inc()
+            self.metrics.count_request(route, method, status, time.perf_counter() - start)

@@ -8,6 +8,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, S
 from leanrec.pipeline.responses import Contribution, HistoryEvent, RecommendedItem, RejectedEvent
 
 __all__ = [
+    "EXACT_NUMBERS",
+    "MAX_LIST_LENGTH",
     "AddItemsRequest",
     "AddItemsResponse",
     "ErrorDetail",
@@ -23,6 +25,7 @@ __all__ = [
     "ListLength",
     "RecommendRequest",
     "RecommendResponse",
+    "StatusResponse",
     "UserDetail",
     "UsersResponse",
 ]
@@ -30,32 +33,33 @@ __all__ = [
 _MAX_IDS = 10_000
 
 # JavaScript and many other readers of JSON round whole numbers from 2^53 on, so such ids are text in both directions.
-_EXACT = 2**53
+EXACT_NUMBERS = 2**53
+MAX_LIST_LENGTH = 1000
 
 
-def _to_exact(value: Any) -> Any:
+def to_exact(value: Any) -> Any:
     """An id that every reader of JSON keeps: text for a whole number from 2^53 on."""
-    return str(value) if isinstance(value, int) and abs(value) >= _EXACT else value
+    return str(value) if isinstance(value, int) and abs(value) >= EXACT_NUMBERS else value
 
 
-def _with_exact_id(value: Any) -> Any:
+def with_exact_id(value: Any) -> Any:
     """A part of a response, as dataclass or dictionary, with such an id."""
     if isinstance(value, dict):
-        return value | {"id": _to_exact(value["id"])}
-    exact = _to_exact(value.id)
+        return value | {"id": to_exact(value["id"])}
+    exact = to_exact(value.id)
     return value if exact is value.id else dataclasses.replace(value, id=exact)
 
 
 # Whole numbers or text. A JSON true is neither.
 ExternalId = (
-    Annotated[StrictInt, Field(gt=-_EXACT, lt=_EXACT, description="From 2^53 on ids are sent as text.")]
+    Annotated[StrictInt, Field(gt=-EXACT_NUMBERS, lt=EXACT_NUMBERS, description="From 2^53 on ids are sent as text.")]
     | Annotated[StrictStr, Field(min_length=1, max_length=200)]
 )
-ResponseId = Annotated[int | str, BeforeValidator(_to_exact)]
+ResponseId = Annotated[int | str, BeforeValidator(to_exact)]
 IdList = Annotated[list[ExternalId], Field(max_length=_MAX_IDS)]
 FiniteNumber = Annotated[float, Field(allow_inf_nan=False)]
 EventWeight = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
-ListLength = Annotated[int, Field(ge=1, le=1000)]
+ListLength = Annotated[int, Field(ge=1, le=MAX_LIST_LENGTH)]
 
 
 class _RequestModel(BaseModel):
@@ -159,7 +163,7 @@ class RecommendResponse(BaseModel):
 
     request: str = Field(description="Id of this list. Send it back with an event to attribute the event to the list.")
     user: ResponseId | None = None
-    items: list[Annotated[RecommendedItem, BeforeValidator(_with_exact_id)]]
+    items: list[Annotated[RecommendedItem, BeforeValidator(with_exact_id)]]
     model: str
     fallback: str | None = Field(
         None, description="Name of the fallback model, if the whole list came from it for want of a history."
@@ -176,7 +180,7 @@ class ExplainResponse(BaseModel):
     id: ResponseId
     title: str
     reasons: list[str]
-    contributions: list[Annotated[Contribution, BeforeValidator(_with_exact_id)]] = Field(
+    contributions: list[Annotated[Contribution, BeforeValidator(with_exact_id)]] = Field(
         [], description="Items of the history and what each adds to the score."
     )
     features: list[str] = Field([], description="Words and labels that contribute.")
@@ -234,7 +238,7 @@ class HistoryResponse(BaseModel):
     """The events of a user, newest first."""
 
     user: ResponseId
-    events: list[Annotated[HistoryEvent, BeforeValidator(_with_exact_id)]]
+    events: list[Annotated[HistoryEvent, BeforeValidator(with_exact_id)]]
 
 
 class HealthResponse(BaseModel):
@@ -251,6 +255,12 @@ class HealthResponse(BaseModel):
     event_types: list[str] = Field(description="Event types that are accepted.")
     columns: list[str] = Field(description="Columns of the item table, for conditions.")
     rating_range: tuple[float, float] | None = None
+
+
+class StatusResponse(BaseModel):
+    """An answer to a probe."""
+
+    status: str = Field(description='"ok", or what is wrong.')
 
 
 class ErrorDetail(BaseModel):

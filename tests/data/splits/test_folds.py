@@ -55,7 +55,7 @@ def test_folds_of_users_hold_each_out_once_and_train_on_nothing_of_them(data: Da
         trained = set(part.train.events.user.tolist())
         asked = np.flatnonzero(np.bincount(data.events.user, minlength=60)[:60])
         out = set(asked.tolist()) - trained
-        assert (part.test.queries.users == -1).all()
+        assert (part.test.queries.trained_users == -1).all()
         assert np.diff(part.test.queries.history.indptr).min() == 6
         assert part.test.n_relevant.max() == 6
         assert len(part.test) == len(out)

@@ -233,7 +233,7 @@ def test_any_log_is_cut_in_order_within_each_user(rows: list[tuple[int, int, int
 # --- who asks -------------------------------------------------------------------------------------
 
 
-def test_users_are_rows_only_where_training_holds_their_whole_history() -> None:
+def test_histories_are_stale_where_training_does_not_hold_all_of_them() -> None:
     data = log(
         *((0, item, EPOCH + item) for item in range(6)),  # trained on, validated, tested
         (1, 0, EPOCH + 1),  # trained on, tested
@@ -241,9 +241,11 @@ def test_users_are_rows_only_where_training_holds_their_whole_history() -> None:
         (2, 4, EPOCH + 5),  # only tested
     )
     made = split(data, "time", valid=0.2, test=0.4)
-    assert made.test.queries.users.tolist() == [-1, 1, -1]
+    assert made.test.queries.users.tolist() == [0, 1, 2]
+    assert made.test.queries.is_stale.tolist() == [True, False, False]
+    assert made.test.queries.trained_users.tolist() == [-1, 1, 2]
     assert np.diff(made.test.queries.history.indptr).tolist() == [4, 1, 0]
-    assert made.valid.queries.users.tolist() == [0]
+    assert made.valid.queries.users.tolist() == made.valid.queries.trained_users.tolist() == [0]
 
 
 def test_a_query_is_asked_at_the_first_held_out_like() -> None:
@@ -326,7 +328,7 @@ def test_cold_users_bring_the_first_part_of_their_own_events() -> None:
     made = split(data, "cold-users", valid=0.1, test=0.2, known=0.7, seed=3)
     assert len(made.test) == 12
     assert len(made.valid) == 6
-    assert set(made.test.queries.users.tolist()) == {-1}
+    assert set(made.test.queries.trained_users.tolist()) == {-1}
     assert set(made.test.n_relevant.tolist()) == {3}
     assert len(np.unique(made.train.events.user)) == 42
     assert made.leakage.same_user == 0
@@ -389,7 +391,7 @@ def test_given_events_may_name_new_users_and_items() -> None:
     assert made.train.item_table.columns["title"][40] == ""
     assert np.isnan(made.train.item_table.columns["year"][40])
     assert [row(made.test.ground_truth, b) for b in range(2)] == [{39: 1.0}, {40: 1.0}]
-    assert made.test.queries.users.tolist() == [1, -1]
+    assert made.test.queries.users.tolist() == [1, 60]
     assert "1 users and 1 items" in made.note
     assert made.train.events.event_types == ("rating", "view")
     assert len(made.valid) == 0
@@ -412,7 +414,7 @@ def test_a_given_data_set_is_read_by_its_own_ids() -> None:
     users = made.train.users.ids.tolist()
     assert users == ["a", "b", "c"]
     assert made.train.items.ids.tolist() == ["x", "y", "z"]
-    assert made.test.queries.users.tolist() == [1, -1]
+    assert made.test.queries.users.tolist() == [1, 2]
     assert [row(made.test.ground_truth, b) for b in range(2)] == [{1: 1.0}, {2: 1.0}]
     assert len(made.train.events) == 3
 

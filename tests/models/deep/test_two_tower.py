@@ -5,11 +5,15 @@ import dataclasses
 import numpy as np
 import pytest
 
-from contracts.estimator import EstimatorContract, OddDataContract
+from conftest import make_dataset
+from contracts.estimator import EstimatorContract, OddDataContract, add_people
 from leanrec.data.dataset import Dataset
+from leanrec.data.splits.split import split
 from leanrec.data.table import Table
 from leanrec.errors import ColumnError, DataError
+from leanrec.evaluation.evaluate import evaluate
 from leanrec.models.deep.two_tower import TwoTower, TwoTowerModel
+from leanrec.pipeline.pipeline import Pipeline
 from leanrec.run import Run
 from leanrec.types import Queries
 
@@ -58,6 +62,41 @@ def _wider(queries: Queries, more: int) -> Queries:
     history = queries.history.copy()
     history.resize((history.shape[0], history.shape[1] + more))
     return dataclasses.replace(queries, history=history, seen=None, ratings=None)
+
+
+def test_a_person_of_the_user_table_keeps_their_taste_after_a_click(dataset: Dataset) -> None:
+    pipeline = Pipeline.fit(SMALL, add_people(dataset), Run(seed=1, threads=1))
+    space = {100 + item for item in range(0, 40, 4)}
+
+    def share_of_taste() -> float:
+        """Of the ten best items for somebody of whom only the user table tells something: chance is 0.25."""
+        recommended = pipeline.recommend("user-60", n=10)
+        assert recommended.fallback is None
+        return len(space & {item.id for item in recommended.items}) / 10
+
+    assert share_of_taste() >= 0.7
+    assert pipeline.recommend("user-60").items[0].reasons == ("chosen by people like you",)
+    pipeline.record_event("user-60", 101)
+    assert share_of_taste() >= 0.5
+    assert pipeline.recommend(history=[101]).items != pipeline.recommend("user-60").items
+
+
+def test_both_held_out_parts_know_the_people() -> None:
+    """Test users have one more event than training: what is known of them must count as if they had not."""
+    data = add_people(make_dataset())
+    both, alone = split(data, "leave-one-out"), split(data, "leave-one-out", valid=0)
+    model = SMALL.fit(both.train, Run(seed=1, threads=1))
+    assert evaluate(model, both.test).means() == evaluate(model, alone.test).means()
+
+
+def test_values_of_people_without_events_are_no_features(dataset: Dataset) -> None:
+    data = add_people(dataset)
+    assert data.user_table is not None
+    taste = data.user_table.columns["taste"].copy()
+    taste[-1] = "opera"
+    model = SMALL.fit(dataclasses.replace(data, user_table=Table({"taste": taste})), Run(seed=1, threads=1))
+    assert not model.users[-1].any()
+    assert model.users[:-1].any(axis=1).all()
 
 
 def test_user_table_distinguishes_users(dataset: Dataset) -> None:

@@ -19,7 +19,7 @@ class EvaluationSet:
     """Queries with ground truth: the histories of users, and the items that they interacted with next.
 
     Attributes:
-        queries: B queries. ``users`` is −1 where the history is not the one that the training part has.
+        queries: B queries; ``is_stale`` where the history is not the one that the training part has.
         ground_truth: (B, N) CSR float32, summed weight of the positive held-out events; a row may be empty.
         ratings: (B, N) CSR float32, the held-out explicit ratings, or None where there are none.
         allow_repeats: whether the ground truth may contain items of the history. Then seen items are not excluded

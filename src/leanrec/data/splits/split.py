@@ -338,8 +338,8 @@ def build_split(
         raise DataError(f"The split {how!r} leaves no positive event to train on. Hold out less, or split another way.")
     has_new_users = (part == HISTORY_ONLY).any()
     known = _select_events(data, (part == TRAIN) | (part == HISTORY_ONLY)) if has_new_users else train
-    valid = _build_evaluation_set(data, part, VALID, known, allow_repeats)
-    test = _build_evaluation_set(data, part, TEST, None, allow_repeats)
+    valid = _build_evaluation_set(train, data, part, VALID, known, allow_repeats)
+    test = _build_evaluation_set(train, data, part, TEST, None, allow_repeats)
     if not (valid.ground_truth.nnz or test.ground_truth.nnz):
         raise DataError(
             f"The split {how!r} holds out no positive event with an item that is new to its user. "
@@ -373,7 +373,7 @@ def _select_events(data: Dataset, which: NDArray[np.bool_]) -> Dataset:
 
 
 def _build_evaluation_set(
-    data: Dataset, part: Parts, code: int, known: Dataset | None, allow_repeats: bool
+    train: Dataset, data: Dataset, part: Parts, code: int, known: Dataset | None, allow_repeats: bool
 ) -> EvaluationSet:
     """Queries with the history ``known`` (None: all events of other parts), and ground truth from the part ``code``."""
     held_out = _select_events(data, part == code)
@@ -385,7 +385,7 @@ def _build_evaluation_set(
         known = _select_events(data, (part != code) & has_query[data.events.user])
     queries = dataclasses.replace(
         known.queries(users),
-        users=np.where(_is_trained(data, part, known)[users], users, -1).astype(np.int32),
+        is_stale=_differs(known.interactions[users], train.interactions[users]),
         time=_find_query_times(held_out, users, positive) if data.time_kind.is_comparable else None,
     )
     ground_truth, n_dropped = held_out.interactions[users], 0
@@ -395,12 +395,11 @@ def _build_evaluation_set(
     return EvaluationSet(queries, ground_truth, ratings, allow_repeats=allow_repeats, n_dropped=n_dropped)
 
 
-def _is_trained(data: Dataset, part: Parts, known: Dataset) -> NDArray[np.bool_]:
-    """(U,) whether training has events or links of the user, and all events of the user that are known."""
-    trained = np.bincount(data.events.user[part == TRAIN], minlength=len(data.users))
-    linked = False if data.friends is None else np.diff(data.friends.indptr) > 0
-    same: NDArray[np.bool_] = ((trained > 0) | linked) & (trained == np.diff(known.indptr))
-    return same
+def _differs(histories: CSR, others: CSR) -> NDArray[np.bool_]:
+    """(B,) whether two histories differ in an item or a weight. O(entries)."""
+    unequal = sp.csr_array(histories != others)
+    unequal.eliminate_zeros()
+    return np.asarray(np.diff(unequal.indptr) > 0)
 
 
 def _find_query_times(held_out: Dataset, users: NDArray[np.int32], positive: NDArray[np.bool_]) -> Int64Array:

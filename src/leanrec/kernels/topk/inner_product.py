@@ -130,7 +130,8 @@ class ItemIndex:
         starts, columns = row_entries(seen, len(Q))
         mask = mask_array(allowed)
         # One query is one block and runs on the calling thread: waiting for other threads is slow on a busy machine.
-        size = min(_TILE_QUERIES, max(_MIN_QUERIES_FOR_INDEX, -(-len(Q) // numba.get_num_threads())))
+        threads = numba.get_num_threads() if len(Q) > _MIN_QUERIES_FOR_INDEX else 1
+        size = min(_TILE_QUERIES, max(_MIN_QUERIES_FOR_INDEX, -(-len(Q) // threads)))
 
         def work(first_row: int) -> None:
             rows = slice(first_row, min(first_row + size, len(Q)))
@@ -167,23 +168,32 @@ def _max_norm(vectors: Float64Array) -> float:
     return float(np.sqrt(np.einsum("nd,nd->n", vectors, vectors).max()))
 
 
+@numba.njit(cache=True, nogil=True)
 def _quantize_queries(Q: Float32Array) -> tuple[Int8Array, Int32Array, Float64Array]:
     """Codes (R, G · 4) int8, R being 1 or a multiple of 4; correction for the +128 of items (R,); bounds (R, 3).
 
     Bounds of a query: quantization step, norm of the rounding error, norm.
     """
-    rows = 1 if len(Q) == 1 else -(-len(Q) // 4) * 4
-    codes = np.zeros((rows, -(-Q.shape[1] // 4) * 4), np.int8)
-    exact = Q.astype(np.float64)
-    steps = np.maximum(np.abs(exact).max(axis=1, initial=0) / 127, _MIN_STEP)
-    whole = np.rint(exact / steps[:, None])
-    codes[: len(Q), : Q.shape[1]] = whole
-    error = exact - whole * steps[:, None]
-    bounds = np.zeros((rows, 3))
-    bounds[: len(Q), 0] = steps
-    bounds[: len(Q), 1] = np.sqrt(np.einsum("bd,bd->b", error, error))
-    bounds[: len(Q), 2] = np.sqrt(np.einsum("bd,bd->b", exact, exact))
-    return codes, -128 * codes.sum(axis=1, dtype=np.int32), bounds
+    n, width = Q.shape
+    rows = 1 if n == 1 else -(-n // 4) * 4
+    codes = np.zeros((rows, -(-width // 4) * 4), np.int8)
+    base, bounds = np.zeros(rows, np.int32), np.zeros((rows, 3))
+    for row in range(n):
+        largest = np.float64(0)
+        for d in range(width):
+            largest = max(largest, abs(np.float64(Q[row, d])))
+        step = max(largest / 127, _MIN_STEP)
+        total, error, length = 0, 0.0, 0.0
+        for d in range(width):
+            exact = np.float64(Q[row, d])
+            whole = np.rint(exact / step)
+            codes[row, d] = np.int8(whole)
+            total += int(whole)
+            error += (exact - whole * step) ** 2
+            length += exact**2
+        base[row] = -128 * total
+        bounds[row, 0], bounds[row, 1], bounds[row, 2] = step, np.sqrt(error), np.sqrt(length)
+    return codes, base, bounds
 
 
 def _is_selective(allowed: ItemMask | None) -> bool:

@@ -15,6 +15,7 @@ from leanrec.data.splits.evaluation_set import EvaluationSet
 from leanrec.errors import MissingExtraError
 from leanrec.field_checks import ArrayShape
 from leanrec.finiteness import require_finite
+from leanrec.kernels.csr import first_row
 from leanrec.kernels.sparse import dot_scores
 from leanrec.models.deep.core.settings import HistorySettings
 from leanrec.protocols import Explanation, rank_contributions
@@ -141,7 +142,7 @@ class DiffNetModel:
 
         The reason is "friends" if these contribute more than the history.
         """
-        history = queries.history[[0]].indices.astype(np.int32)
+        history = first_row(queries.history).indices.astype(np.int32)
         vector = self.items[item, :-1]
         scale = np.float32(max(1, len(history)) ** -self.settings.pooling_exponent)
         added = self.items[history, :-1] @ (vector * self.own_gate) * scale

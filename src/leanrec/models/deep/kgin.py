@@ -19,6 +19,7 @@ from leanrec.features.base import STRINGS
 from leanrec.features.knowledge import KnowledgeGraph, build_knowledge_graph
 from leanrec.field_checks import ArrayShape, SharedSizes
 from leanrec.finiteness import require_finite
+from leanrec.kernels.csr import first_row
 from leanrec.kernels.sparse import dot_scores
 from leanrec.models.deep.core.settings import HistorySettings
 from leanrec.protocols import Explanation, ExplanationPath, rank_contributions
@@ -153,7 +154,7 @@ class KGINModel:
         For a fixed gate the score is a sum over the history, so the contributions are exact. The weight of a path is
         (message that the history item receives over its link ⊙ gate) · (message that ``item`` receives over its link).
         """
-        history = queries.history[[0]].indices.astype(np.int32)
+        history = first_row(queries.history).indices.astype(np.int32)
         vectors = self.items[:, :-1]
         gate = self._scaled_gate(history)
         added = vectors[history] @ (gate * vectors[item])

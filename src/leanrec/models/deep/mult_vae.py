@@ -19,6 +19,7 @@ from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.data.splits.evaluation_set import EvaluationSet
 from leanrec.field_checks import ArrayShape, check_array_shapes
 from leanrec.finiteness import require_finite
+from leanrec.kernels.csr import first_row
 from leanrec.kernels.sparse import dot_scores
 from leanrec.nn.arrays import to_arrays
 from leanrec.protocols import Explanation, rank_contributions
@@ -267,7 +268,7 @@ class MultVAEModel:
 
     def explain(self, queries: Queries, item: int) -> Explanation:
         """Items of the history by how much the score of ``item`` drops without each. L passes through the layers."""
-        history = queries.history[[0]].indices
+        history = first_row(queries.history).indices
         L, vector = len(history), self.items[item]
         parts = self.first[history].reshape(L, self.first.shape[1])
         whole = parts.sum(axis=0)

@@ -20,6 +20,7 @@ from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.data.splits.evaluation_set import EvaluationSet
 from leanrec.field_checks import SharedSizes, check_array_shapes
 from leanrec.finiteness import require_finite
+from leanrec.kernels.csr import first_row
 from leanrec.models.deep.core.fold_in import FoldIn, fold_in_bytes
 from leanrec.models.deep.core.masked_items import (
     InteractionIndex,
@@ -326,7 +327,7 @@ class NeuMFModel:
 
         O(L · (D² + MLP)).
         """
-        history = queries.history[[0]]
+        history = first_row(queries.history)
         parts = self.fold_in.item_contributions(history)
         whole = parts.sum(axis=0)
         row, scores = np.array([item]), np.empty((len(parts) + 1, 1), np.float32)

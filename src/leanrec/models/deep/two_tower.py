@@ -22,6 +22,7 @@ from leanrec.errors import ColumnError, DataError
 from leanrec.features.pipeline import TEXT_FEATURES, FeatureSpec, FittedFeatures, default_text_feature
 from leanrec.field_checks import ArrayShape, check_array_shapes
 from leanrec.finiteness import require_finite
+from leanrec.kernels.csr import first_row
 from leanrec.kernels.sparse import dot_scores
 from leanrec.models.deep.core.masked_items import InteractionIndex, MaskedBatch, MaskedBatches, masked_item_loss
 from leanrec.nn.arrays import to_arrays
@@ -389,7 +390,7 @@ class TwoTowerModel:
 
     def explain(self, queries: Queries, item: int) -> Explanation:
         """Items of the history by how much the score of ``item`` drops without each. O(L · D · hidden_dim)."""
-        history = queries.history[[0]].indices
+        history = first_row(queries.history).indices
         parts = self.history[history].reshape(len(history), self.settings.embedding_dim)
         sums = parts.sum(axis=0) - np.concatenate([np.zeros_like(parts[:1]), parts])
         lengths = np.full(len(sums), len(history) - 1)

@@ -11,6 +11,7 @@ import numpy as np
 from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.field_checks import ArrayShape, check_array_shapes, check_bounds
 from leanrec.finiteness import require_finite
+from leanrec.kernels.csr import first_row
 from leanrec.kernels.sgd.pairwise import PairwiseStep, fold_in_users, run_epoch
 from leanrec.kernels.sparse import dot_scores
 from leanrec.protocols import Explanation, rank_contributions
@@ -158,7 +159,7 @@ class BPRModel:
         negative) · σ(− margin). The contributions are these steps along the embedding of ``item``, scaled so that they
         sum to the part of the score that depends on the user.
         """
-        history = queries.history[[0]].indices
+        history = first_row(queries.history).indices
         user = self.embed_queries(queries.block(0, 1))[0, :-1]
         vectors, bias = self.items[:, :-1], self.items[:, -1]
         negative = self._mean_negative()

@@ -14,6 +14,7 @@ import scipy.sparse as sp
 from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.field_checks import ArrayShape
 from leanrec.finiteness import require_finite
+from leanrec.kernels.csr import first_row
 from leanrec.kernels.sparse import dot_scores
 from leanrec.kernels.weighting import weight_interactions
 from leanrec.protocols import Explanation, rank_contributions
@@ -109,7 +110,7 @@ class PureSVDModel:
 
     def explain(self, queries: Queries, item: int) -> Explanation:
         """The items of the history and their contributions to the score."""
-        history = weight_interactions(queries.history[[0]], self.settings.weighting)
+        history = weight_interactions(first_row(queries.history), self.settings.weighting)
         added = history.data * (self.items[history.indices] @ self.items[item])
         return rank_contributions(history.indices, added)
 

@@ -16,6 +16,7 @@ import scipy.sparse as sp
 from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.field_checks import ArrayShape
 from leanrec.finiteness import require_finite
+from leanrec.kernels.csr import first_row
 from leanrec.kernels.similarity.top_similar import top_similar, top_similar_bytes
 from leanrec.kernels.solvers.dense_ridge import dense_gram
 from leanrec.kernels.solvers.local_ridge import fit_local_ridges, local_ridge_bytes
@@ -127,7 +128,7 @@ class SANSAModel:
 
     def explain(self, queries: Queries, item: int) -> Explanation:
         """The items of the history and their contributions to the score."""
-        history = weight_interactions(queries.history[[0]], self.settings.weighting)
+        history = weight_interactions(first_row(queries.history), self.settings.weighting)
         column = self.weights[: self.n_items, [item]]
         added = history.data * (self.projection[history.indices] @ column).toarray()[:, 0]
         added[history.indices == item] = 0

@@ -11,6 +11,7 @@ import scipy.sparse as sp
 from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.field_checks import ArrayShape
 from leanrec.finiteness import require_finite
+from leanrec.kernels.csr import first_row
 from leanrec.kernels.similarity.top_similar import top_similar
 from leanrec.kernels.solvers.coordinate_descent import ElasticNetPenalty, fit_elastic_nets, fit_local_elastic_nets
 from leanrec.kernels.solvers.dense_ridge import dense_gram
@@ -139,7 +140,7 @@ class SLIMModel:
 
     def explain(self, queries: Queries, item: int) -> Explanation:
         """The items of the history and their contributions to the score."""
-        history = weight_interactions(queries.history[[0]], self.settings.weighting)
+        history = weight_interactions(first_row(queries.history), self.settings.weighting)
         added = history_contributions(history, self.weights, item)
         return rank_contributions(history.indices, added)
 

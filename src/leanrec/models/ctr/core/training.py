@@ -244,7 +244,7 @@ def fit_events(settings: CTRSettings, data: Dataset, run: Run, valid: Evaluation
         data, valid = hold_out(data, run.rng())
     with run.limit_threads():
         content = ContentEncoder.fit(data.item_table, settings.columns, settings.text, run)
-        user_content = ContentEncoder.fit(data.user_table, (), settings.text, run)
+        user_content = ContentEncoder.fit(data.active_user_table, (), settings.text, run)
         query_encoder = QueryEncoder.from_dataset(data, user_content, settings.max_length)
     items = encode_items(data, content)
     task_names, sides = settings.task_names(data), (query_encoder.fields, items.fields)

@@ -1,0 +1,198 @@
+"""Load on a server over loopback: a closed loop with wrk, and an open loop whose latency counts from the intended send time.
+
+A closed loop waits for each answer, so a slow server is asked less often and its slow answers weigh too little. The open
+loop sends at fixed times whatever the answers do, and measures from the time at which a request should have been sent.
+"""
+
+import asyncio
+import contextlib
+import dataclasses
+import os
+import re
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import psutil
+
+__all__ = ["Latencies", "measure_closed_loop", "measure_open_loop", "start_server"]
+
+_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
+_HEADER_END = b"\r\n\r\n"
+
+
+@dataclasses.dataclass(frozen=True)
+class Latencies:
+    """Latencies of one load, in seconds.
+
+    Attributes:
+        rate: answers per second.
+        p50, p99, p999: quantiles; NaN where they are not measured.
+        failed: answers with a status other than 200, and requests without an answer.
+        late: share of requests that the generator itself sent more than a millisecond after their time.
+    """
+
+    rate: float
+    p50: float
+    p99: float
+    p999: float = float("nan")
+    failed: int = 0
+    late: float = 0.0
+
+
+@contextlib.contextmanager
+def start_server(command: Sequence[str], cores: Sequence[int] = (0,)) -> Iterator[tuple[str, psutil.Process]]:
+    """Start a server process pinned to cores; yields its URL, read from its first line, and the process."""
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=lambda: _pin(cores))  # noqa: PLW1509
+    with process:
+        assert process.stdout is not None
+        try:
+            found = re.search(r"http://\S+:\d+", process.stdout.readline())
+            assert found, "the server did not start"
+            yield found[0], psutil.Process(process.pid)
+        finally:
+            process.terminate()
+
+
+def measure_closed_loop(
+    url: str, paths: Sequence[str], *, connections: int = 16, seconds: float = 5, core: int = 1
+) -> Latencies:
+    """Ask with so many connections of wrk, each waiting for its answer; the paths are asked in turn."""
+    with tempfile.TemporaryDirectory() as folder:
+        listed, script = Path(folder, "paths.txt"), Path(folder, "paths.lua")
+        listed.write_text("\n".join(paths))
+        script.write_text(_make_lua(listed))
+        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "--latency", "-s", str(script), url]
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            check=True,
+            preexec_fn=lambda: _pin([core]),
+        )
+    failed = re.search(r"Non-2xx or 3xx responses: (\d+)", done.stdout)
+    rate = re.search(r"Requests/sec:\s+([\d.]+)", done.stdout)
+    assert rate, done.stdout
+    return Latencies(
+        float(rate[1]),
+        _read_quantile(done.stdout, 50),
+        _read_quantile(done.stdout, 99),
+        failed=int(failed[1] if failed else 0),
+    )
+
+
+def measure_open_loop(
+    url: str, requests: Sequence[bytes], *, rate: float, seconds: float, connections: int = 64
+) -> Latencies:
+    """Send ``rate`` requests a second, given as whole HTTP requests, in turn, at fixed times.
+
+    A request waits for a free connection; that wait counts, because the latency runs from the intended time.
+    """
+    return asyncio.run(_send_at_rate(url, requests, rate, seconds, connections))
+
+
+def make_request(method: str, url: str, path: str, body: bytes = b"") -> bytes:
+    """An HTTP request as bytes."""
+    host = url.partition("//")[2]
+    head = f"{method} {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+    return head.encode() + _HEADER_END + body
+
+
+class _Connection(asyncio.Protocol):
+    """One request at a time over one connection."""
+
+    def __init__(self, release: Callable[["_Connection", int], None]) -> None:
+        self._release, self._received, self._expected = release, bytearray(), -1
+        self.transport: asyncio.Transport | None = None
+        self.intended = 0.0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        received = self._received
+        received += data
+        if self._expected < 0 and (end := received.find(_HEADER_END)) >= 0:
+            length = re.search(rb"content-length: (\d+)", bytes(received[:end]), re.IGNORECASE)
+            self._expected = end + len(_HEADER_END) + int(length[1] if length else 0)
+        if 0 <= self._expected <= len(received):
+            status = int(received[9:12])
+            received.clear()
+            self._expected = -1
+            self._release(self, status)
+
+    def connection_lost(self, _: Exception | None) -> None:
+        self.transport = None
+
+
+async def _send_at_rate(
+    url: str, requests: Sequence[bytes], rate: float, seconds: float, connections: int
+) -> Latencies:
+    host, _, port = url.partition("//")[2].partition(":")
+    loop = asyncio.get_running_loop()
+    free: list[_Connection] = []
+    waiting: list[tuple[float, bytes]] = []
+    took: list[float] = []
+    failed = late = sent = 0
+    total, answered = int(rate * seconds), asyncio.Event()
+
+    def send(connection: _Connection, intended: float, request: bytes) -> None:
+        connection.intended = intended
+        assert connection.transport is not None
+        connection.transport.write(request)
+
+    def release(connection: _Connection, status: int) -> None:
+        nonlocal failed
+        took.append(time.perf_counter() - connection.intended)
+        failed += status != 200
+        if len(took) == total:
+            answered.set()
+        if waiting:
+            send(connection, *waiting.pop(0))
+        else:
+            free.append(connection)
+
+    for _ in range(connections):
+        _, connection = await loop.create_connection(lambda: _Connection(release), host, int(port))
+        free.append(connection)
+    start = time.perf_counter() + 0.05
+    while sent < total:
+        now = time.perf_counter()
+        while sent < total and (intended := start + sent / rate) <= now:
+            late += now - intended > 1e-3
+            request = requests[sent % len(requests)]
+            if free:
+                send(free.pop(), intended, request)
+            else:
+                waiting.append((intended, request))
+            sent += 1
+        await asyncio.sleep(0 if start + sent / rate - now < 2e-3 else 1e-3)
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(answered.wait(), timeout=10)
+    p50, p99, p999 = np.quantile(took, [0.5, 0.99, 0.999]).tolist()
+    return Latencies(len(took) / seconds, p50, p99, p999, failed + total - len(took), late / total)
+
+
+def _make_lua(listed: Path) -> str:
+    return f"""
+local paths, position = {{}}, 0
+for line in io.lines({str(listed)!r}) do paths[#paths + 1] = line end
+request = function()
+  position = position % #paths + 1
+  return wrk.format("GET", paths[position])
+end
+"""
+
+
+def _read_quantile(text: str, percent: int) -> float:
+    found = re.search(rf"^\s+{percent}%\s+([\d.]+)(us|ms|s|m)$", text, re.MULTILINE)
+    return float(found[1]) * _UNITS[found[2]] if found else float("nan")
+
+
+def _pin(cores: Sequence[int]) -> None:
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, cores)

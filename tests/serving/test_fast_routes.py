@@ -1,0 +1,154 @@
+"""Fast routes answer as the app does, and leave to it what they do not take."""
+
+import asyncio
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from starlette.types import Receive, Scope, Send
+
+from conftest import make_dataset
+from contracts.server import run_server
+from leanrec.events.sqlite_store import SQLiteEventStore
+from leanrec.models.linear.ease import EASE
+from leanrec.pipeline.pipeline import Pipeline
+from leanrec.pipeline.responses import Recommendations, RecommendedItem
+from leanrec.serving.app import create_app
+from leanrec.serving.fast_routes import FastRoutes, ListRequest, parse_query
+from leanrec.serving.prometheus import ServingMetrics
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    path = tmp_path_factory.mktemp("log") / "events.db"
+    pipeline = Pipeline.fit(EASE(l2=20.0), make_dataset())
+    with SQLiteEventStore(path) as log, run_server(create_app(pipeline, log)) as client:
+        yield client
+
+
+def drop_id(answer: httpx.Response) -> tuple[int, Any]:
+    content = answer.json()
+    content.pop("request", None)
+    return answer.status_code, content
+
+
+class TestQuery:
+    @pytest.mark.parametrize(
+        ("query", "expected"),
+        [
+            ("user=7", ListRequest(user="7")),
+            ("user=a%20b%2Fc&n=3", ListRequest(user="a b/c", n=3)),
+            ("user=a+b&reasons=false", ListRequest(user="a b", reasons=False)),
+            ("exclude_seen=false&user=%E5%9B%A2", ListRequest(user="团", exclude_seen=False)),
+        ],
+    )
+    def test_the_usual_parameters_are_read(self, query: str, expected: ListRequest) -> None:
+        assert parse_query(query.encode()) == expected
+
+    @pytest.mark.parametrize(
+        "query",
+        [
+            "",
+            "user=",
+            "n=3",
+            "user=1&user=2",
+            "user=1&n=0",
+            "user=1&n=1001",
+            "user=1&n=3.0",
+            "user=1&n=+3",
+            "user=1&reasons=maybe",
+            "user=1&history=5",
+            "user=1&where=%7B%7D",
+            "user=1&unknown=2",
+            "user=%FF",
+            f"user={'x' * 201}",
+        ],
+    )
+    def test_other_queries_are_left_to_the_app(self, query: str) -> None:
+        assert parse_query(query.encode()) is None
+
+
+class TestSameAnswers:
+    """The parameter ``deny=[]`` changes nothing and is not one of the usual ones, so the app answers it."""
+
+    def test_lists_are_those_of_the_app(self, client: httpx.Client) -> None:
+        users = ["user-1", "user-2", "user-59", "unknown"]
+        for user, n, seen, reasons in itertools.product(users, (1, 5, 1000), (True, False), (True, False)):
+            body = {"user": user, "n": n, "exclude_seen": seen, "reasons": reasons}
+            fast = client.post("/recommend", json=body)
+            assert drop_id(fast) == drop_id(client.post("/recommend", json={**body, "deny": []}))
+            asked = client.get(
+                "/recommend", params={**body, "exclude_seen": str(seen), "reasons": str(reasons).lower()}
+            )
+            assert drop_id(asked) == drop_id(fast)
+
+    @given(
+        st.dictionaries(
+            st.sampled_from(["user", "history", "n", "exclude_seen", "reasons", "other"]),
+            st.none()
+            | st.booleans()
+            | st.integers(-2, 1002)
+            | st.sampled_from(["user-1", "100", "", 2**53, 1.5])
+            | st.lists(st.sampled_from([100, 101, "102", "", None, 2**60, True]), max_size=3),
+        )
+    )
+    def test_every_request_is_answered_as_by_the_app(self, client: httpx.Client, body: dict[str, Any]) -> None:
+        fast = client.post("/recommend", json=body)
+        slow = client.post("/recommend", json={**body, "deny": []})
+        if fast.status_code != 422 or "deny" not in slow.text:
+            assert drop_id(fast) == drop_id(slow)
+
+    def test_a_body_in_several_parts_is_read(self, client: httpx.Client) -> None:
+        parts = iter([b'{"user": ', b'"user-1"', b"}"])
+        answer = client.post("/recommend", content=parts, headers={"content-type": "application/json"})
+        assert drop_id(answer) == drop_id(client.get("/recommend?user=user-1"))
+
+    def test_lists_are_logged_and_counted(self, tmp_path: Path) -> None:
+        pipeline = Pipeline.fit(EASE(l2=20.0), make_dataset())
+        with SQLiteEventStore(tmp_path / "events.db") as log, run_server(create_app(pipeline, log)) as client:
+            request = client.get("/recommend?user=user-1&n=4").json()["request"]
+            served = {each.request: each for each in log.served_lists()}
+            text = client.get("/metrics").text
+        assert len(served[request].items) == 4
+        assert 'leanrec_requests_total{method="GET",route="/recommend",status="200"} 1.0' in text
+
+
+class TestThreads:
+    def test_long_lists_are_made_in_threads_and_short_ones_in_the_loop(self) -> None:
+        import threading
+
+        made_in: list[str] = []
+
+        def recommend(request: ListRequest) -> Recommendations:
+            made_in.append(threading.current_thread().name)
+            return Recommendations("id", (RecommendedItem(2**60, "title", 1.0),))
+
+        async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
+            raise AssertionError(scope, receive, send)
+
+        routes = FastRoutes(refuse, recommend, "name", ServingMetrics())
+        sent: list[Any] = []
+
+        async def ask(query: bytes) -> None:
+            async def send(message: Any) -> None:
+                sent.append(message)
+
+            scope = {"type": "http", "method": "GET", "path": "/recommend", "query_string": query}
+            await routes(scope, None, send)  # type: ignore[arg-type]
+
+        async def ask_often() -> None:
+            for _ in range(100):
+                await ask(b"user=1")
+            await ask(b"user=1&n=1000")
+
+        asyncio.run(ask_often())
+        assert made_in[0].startswith("leanrec-list")
+        assert made_in[99] == threading.current_thread().name
+        assert made_in[100].startswith("leanrec-list")
+        # JavaScript would round such an id.
+        assert b'"id":"1152921504606846976"' in sent[1]["body"]
