@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 
 from leanrec.data.engine import SqlEngine, quote_literal, quote_path
 from leanrec.data.ingest.forms.archives import UnpackedFile, unpack_file
+from leanrec.data.ingest.forms.documents import convert_document
 from leanrec.data.ingest.forms.folders import FoundFile, find_files
 from leanrec.data.ingest.forms.formats import FileHead, detect_format, read_head
 from leanrec.data.ingest.forms.json_text import (
@@ -264,7 +265,9 @@ class _FileReader:
             notes = (f"{label} has lines of Python dictionaries, not JSON; they were converted.",)
         elif head.data.startswith(b"\xef\xbb\xbf"):
             path = drop_byte_order_mark(self.engine, path)
-        if form in {"json", "json objects"} and (array := unwrap_array(self.engine, path, head.data)) is not None:
+        if form != "python" and (copied := convert_document(self.engine, path, head.data, label)) is not None:
+            path, form, notes = copied[0], "json", (copied[1],)
+        elif form in {"json", "json objects"} and (array := unwrap_array(self.engine, path, head.data)) is not None:
             path, form = array, "json array"
             notes = (f"{label} is one object around a list; each element of the list was read as one row.",)
         layout = "json" if form == "python" else form

@@ -184,3 +184,68 @@ def test_names_of_lists_have_a_singular(plural: str, singular: str) -> None:
 def test_nested_types_are_recognized() -> None:
     types = ["BIGINT[]", "STRUCT(a BIGINT)", "MAP(VARCHAR, BIGINT)", "BIGINT", "VARCHAR", "DECIMAL(9,2)"]
     assert [is_nested(each) for each in types] == [True, True, True, False, False, False]
+
+
+@pytest.mark.parametrize(
+    ("row", "ids"),
+    [
+        ({"userId": {"$oid": "a"}, "productId": {"$oid": "b"}, "rating": 4, "at": {"$date": "2023-05-11T22:06:08Z"}}, ("a", "b")),
+        (
+            {"user_id": {"$numberInt": "7"}, "item_id": {"$numberLong": "8"}, "rating": {"$numberDouble": "4.0"}, "ts": {"$date": {"$numberLong": "1683842768000"}}},
+            (7, 8),
+        ),
+        ({"Item": {"user_id": {"S": "a"}, "item_id": {"S": "b"}, "rating": {"N": "4"}, "timestamp": {"N": "1683842768"}}}, ("a", "b")),
+        ({"_index": "x", "_type": "_doc", "_score": 1, "_source": {"user_id": "a", "item_id": "b", "rating": 4, "ts": 1683842768}}, ("a", "b")),
+    ],
+    ids=["mongo", "mongo canonical", "dynamo", "elastic"],
+)  # fmt: skip
+def test_objects_around_values_are_taken_off(
+    row: dict[str, object], ids: tuple[object, object], tmp_path: Path
+) -> None:
+    data, _ = leanrec.ingest(write_lines(tmp_path / "log.jsonl", [row]))
+    assert (data.users.ids[0], data.items.ids[0], data.events.time.tolist()) == (*ids, [1683842768])
+    assert data.events.rating is not None
+    assert data.events.rating.tolist() == [4.0]
+
+
+def test_a_list_of_typed_values(tmp_path: Path) -> None:
+    rows: list[dict[str, object]] = [{"user": {"$oid": "a"}, "items": [{"$oid": "b"}, {"$oid": "c"}]}]
+    data, _ = leanrec.ingest(write_lines(tmp_path / "log.jsonl", rows))
+    assert data.items.ids.tolist() == ["b", "c"]
+
+
+def test_the_score_of_a_search_is_no_rating(tmp_path: Path) -> None:
+    rows: list[dict[str, object]] = [{"_index": "x", "_score": 1.0, "_source": {"user_id": "a", "item_id": "b"}}]
+    data, _ = leanrec.ingest(write_lines(tmp_path / "log.jsonl", rows))
+    assert data.events.rating is None
+
+
+def test_views_have_a_plain_item_and_orders_a_list(tmp_path: Path) -> None:
+    view: dict[str, object] = {
+        "event": "Product Viewed",
+        "userId": "a",
+        "properties": {"product_id": "p1", "name": "Cup"},
+    }
+    lines = [{"product_id": "p2", "name": "Pan"}, {"product_id": "p3", "name": "Pot"}]
+    order: dict[str, object] = {
+        "event": "Order Completed",
+        "userId": "a",
+        "properties": {"order_id": "o", "products": lines},
+    }
+    data, _ = leanrec.ingest(write_lines(tmp_path / "log.jsonl", [view, order, {**view, "userId": "b"}]))
+    events = data.events
+    found = [(data.items.ids[i], events.event_types[t]) for i, t in zip(events.item, events.event_type, strict=True)]
+    assert sorted(found) == [
+        ("p1", "Product Viewed"),
+        ("p1", "Product Viewed"),
+        ("p2", "Order Completed"),
+        ("p3", "Order Completed"),
+    ]
+
+
+def test_clicked_lists_are_the_items_of_an_impression(tmp_path: Path) -> None:
+    rows: list[dict[str, object]] = [
+        {"user_id": 1, "article_id": 5, "article_ids_inview": [7, 8], "article_ids_clicked": [8]}
+    ]
+    data, _ = leanrec.ingest(write_lines(tmp_path / "log.jsonl", rows))
+    assert (data.users.ids.tolist(), data.items.ids.tolist()) == ([1], [8])

@@ -5,6 +5,7 @@ themselves are read by DuckDB in one stream.
 """
 
 import dataclasses
+import re
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
@@ -25,13 +26,29 @@ __all__ = [
     "is_sequence",
     "name_singular",
     "pair_values",
+    "take_keys",
     "unnest_events",
     "unnest_lists",
 ]
 
 _NUMBERS = ("INT", "DOUBLE", "FLOAT", "DECIMAL")
 _MAX_DEPTH = 5
+# Objects that only say of which type a value is: extended JSON of MongoDB, and the JSON of DynamoDB.
+_TAGGED_NUMBERS = {
+    "$numberInt": "BIGINT",
+    "$numberLong": "BIGINT",
+    "$numberDouble": "DOUBLE",
+    "$numberDecimal": "DOUBLE",
+}
+_TYPE_TAGS = frozenset(("$oid", "$date", "$uuid", "$symbol", "S", "N", "BOOL", "M", "L", "SS", "NS", *_TAGGED_NUMBERS))
+_TAGGED_LIST = re.compile(
+    r'STRUCT\("?(?P<tag>\$oid|\$date|\$uuid|\$number\w+|S|N)"? (?P<type>VARCHAR|BIGINT|DOUBLE|TIMESTAMP)\)\[\]'
+)
+# Objects around the row itself, and the fields that Elasticsearch adds to each.
+_ENVELOPES = frozenset(("_source", "Item"))
+_HIT_FIELDS = frozenset(("_index", "_type", "_score", "_version", "_routing", "_seq_no", "_primary_term", "sort"))
 _SAMPLE = 1000
+_LONG_SAMPLE = 20_480
 # Columns whose cells list items in the order of their events.
 _SEQUENCES = frozenset(
     (
@@ -84,6 +101,7 @@ def describe_columns(engine: SqlEngine, scan: str, label: str) -> dict[str, str]
 def flatten_structs(engine: SqlEngine, part: "SourcePart") -> "SourcePart":
     """Return the table with a column for each field of its structs, named by the path to it: ``properties.product_id``."""
     for _ in range(_MAX_DEPTH):
+        part = _unwrap_lists(part)
         if not any(map(_is_struct, part.types.values())):
             break
         fields: dict[str, str] = {}
@@ -95,11 +113,15 @@ def flatten_structs(engine: SqlEngine, part: "SourcePart") -> "SourcePart":
                 fields[name], types[name] = quoted, column_type
                 continue
             found = describe_columns(engine, f"(SELECT unnest({quoted}) FROM {part.scan})", part.label)
+            is_typed = len(found) == 1 and set(found) <= _TYPE_TAGS
             for field, field_type in found.items():
-                path = f"{name}.{field}"
-                if path not in part.types:
-                    fields[path] = f"struct_extract({quoted}, {quote_literal(field)})"
-                    types[path] = field_type
+                is_whole = is_typed or (name in _ENVELOPES and field not in {*part.types, *types})
+                path = (name if is_typed else field) if is_whole else f"{name}.{field}"
+                if path not in part.types or is_typed:
+                    value = f"struct_extract({quoted}, {quote_literal(field)})"
+                    number = _TAGGED_NUMBERS.get(field) if is_typed and field_type == "VARCHAR" else None
+                    fields[path] = f"try_cast({value} AS {number})" if number else value
+                    types[path] = number or field_type
                     paths |= {f"{each}.{field}": path for each in _list_paths(part, name)}
         select = [f"{value} AS {quote_identifier(name)}" for name, value in fields.items()]
         # A table of Parquet keeps the numbers of its rows.
@@ -108,6 +130,23 @@ def flatten_structs(engine: SqlEngine, part: "SourcePart") -> "SourcePart":
             part, scan=f"(SELECT {', '.join(select)} FROM {part.scan})", types=types, paths=paths
         )
     return part
+
+
+def _unwrap_lists(part: "SourcePart") -> "SourcePart":
+    """Return the table with plain lists in place of lists of typed values: ``[{"$oid": "a"}]`` is ``["a"]``."""
+    if {"_source", "_index"} <= set(part.types):
+        # What Elasticsearch says about a hit is not about its document.
+        kept = {name: each for name, each in part.types.items() if name not in _HIT_FIELDS}
+        part = dataclasses.replace(part, types=kept)
+    found = {name: match for name, each in part.types.items() if (match := _TAGGED_LIST.fullmatch(each))}
+    if not found:
+        return part
+    values = ", ".join(
+        f"list_transform({quote_identifier(name)}, lambda x: struct_extract(x, {quote_literal(match['tag'])})) AS {quote_identifier(name)}"
+        for name, match in found.items()
+    )
+    types = {name: f"{found[name]['type']}[]" if name in found else each for name, each in part.types.items()}
+    return dataclasses.replace(part, scan=f"(SELECT * REPLACE ({values}) FROM {part.scan})", types=types)
 
 
 def _list_paths(part: "SourcePart", column: str) -> list[str]:
@@ -136,7 +175,7 @@ def unnest_events(
         ColumnError: several lists may hold the events.
     """
     for _ in range(_MAX_DEPTH):
-        part = flatten_structs(engine, part)
+        part = _join_plain_items(engine, flatten_structs(engine, part), given, role_names)
         column = _choose_list(engine, part, given, role_names)
         if column is None:
             break
@@ -153,6 +192,67 @@ def unnest_events(
     return part
 
 
+def take_keys(
+    engine: SqlEngine, part: "SourcePart", given: Mapping[str, str], role_names: Mapping[str, Collection[str]]
+) -> "SourcePart":
+    """Return the table with structs in place of maps whose keys are names of columns, as properties of many kinds have."""
+    maps = [name for name, each in part.types.items() if each.startswith("MAP(VARCHAR, ") and not each.endswith("]")]
+    known = {name for names in role_names.values() for name in names}
+    for name in maps:
+        quoted = quote_identifier(name)
+        rows = f"SELECT unnest(map_keys({quoted})) AS k FROM (SELECT {quoted} FROM {part.scan} LIMIT {_SAMPLE})"
+        counts = engine.fetch_rows(f"SELECT k, count(*) FROM ({rows}) GROUP BY k", part.label)
+        wanted = {path.removeprefix(f"{name}.") for path in given.values()}
+        keys = [key for key, _ in counts if normalize_name(key) in known or key in wanted]
+        if not any(normalize_name(key) in {*role_names["user"], *role_names["item"]} or key in wanted for key in keys):
+            continue
+        fields = ", ".join(f"{quote_literal(key)}: to_json({quoted}[{quote_literal(key)}]) ->> '$'" for key in keys)
+        scan = f"(SELECT * REPLACE ({{{fields}}} AS {quoted}) FROM {part.scan})"
+        types = {**part.types, **describe_columns(engine, f"(SELECT {quoted} FROM {scan})", part.label)}
+        note = f"{part.label}: {name!r} has many different fields, of which these were read: {', '.join(keys)}."
+        form = "sql" if part.form == "parquet" else part.form
+        part = dataclasses.replace(part, scan=scan, types=types, form=form, notes=(*part.notes, note))
+    return part
+
+
+def _join_plain_items(
+    engine: SqlEngine, part: "SourcePart", given: Mapping[str, str], role_names: Mapping[str, Collection[str]]
+) -> "SourcePart":
+    """Return one row for each item where some rows have a plain item and others a list of them, as views and orders have."""
+    lists = [name for name, each in part.types.items() if each.startswith("STRUCT(") and each.endswith("]")]
+    plain = dataclasses.replace(part, types={name: each for name, each in part.types.items() if not is_nested(each)})
+    item = find_role(plain, "item", given, role_names) if lists else None
+    if item is None:
+        return part
+    prefix, dot, leaf = item.rpartition(".")
+    for name in lists:
+        fields, quoted = _list_fields(engine, part, name), quote_identifier(name)
+        if leaf not in fields:
+            continue
+        tests = ", ".join(
+            f"count_if({quote_identifier(item)} IS {test} AND len({quoted}) > 0)" for test in ("NULL", "NOT NULL")
+        )
+        only, both = engine.fetch_rows(
+            f"SELECT {tests} FROM (SELECT * FROM {part.scan} LIMIT {_LONG_SAMPLE})", part.label
+        )[0]
+        if not only or both:
+            continue
+        values = {each: quote_identifier(each) for each in part.types if each != name}
+        for field in fields:
+            path, value = f"{prefix}{dot}{field}", f"struct_extract(e, {quote_literal(field)})"
+            same = part.types.get(path, fields[field]) == fields[field]
+            outer = values.get(path, "NULL")
+            values[path] = f"coalesce({value}, {outer})" if same else f"coalesce({value}::VARCHAR, {outer}::VARCHAR)"
+        select = ", ".join(f"{value} AS {quote_identifier(each)}" for each, value in values.items())
+        rows = f"SELECT *, unnest(CASE WHEN len({quoted}) > 0 THEN {quoted} ELSE [NULL] END) AS e FROM {part.scan}"
+        scan = f"(SELECT {select} FROM ({rows}))"
+        note = (
+            f"{part.label}: where {item!r} has no value, each element of the lists in {name!r} was read as one event."
+        )
+        return _replace_rows(part, scan, describe_columns(engine, scan, part.label), part.paths, note)
+    return part
+
+
 def _choose_list(
     engine: SqlEngine, part: "SourcePart", given: Mapping[str, str], role_names: Mapping[str, Collection[str]]
 ) -> str | None:
@@ -165,6 +265,9 @@ def _choose_list(
         begins = tuple(f"{path}." for path in _list_paths(part, name))
         if any(each == name or each.startswith(begins) for each in named):
             return name
+    clicked, shown = ([name for name in lists if normalize_name(name).endswith(each)] for each in ("clicked", "inview"))
+    if len(clicked) == len(shown) == 1 and not part.types[clicked[0]].startswith("STRUCT(") and "item" not in given:
+        return clicked[0]
     plain = dataclasses.replace(part, types={name: each for name, each in part.types.items() if name not in lists})
     missing = [role for role in ("user", "item") if find_role(plain, role, given, role_names) is None]
     if not missing:
@@ -300,7 +403,9 @@ def _name_elements(part: "SourcePart", columns: list[str], role_names: Mapping[s
     roles = {name for names in role_names.values() for name in names}
     outer = [name for name in part.types if name not in columns]
     # Where another column has the items, the lists are of users.
-    role = "user" if any(normalize_name(name) in role_names["item"] for name in outer) else "item"
+    items = [*outer, *(columns[1:] if normalize_name(columns[0]) in role_names["user"] else ())]
+    has_items = any(normalize_name(name) in role_names["item"] for name in items)
+    role = "user" if has_items and not normalize_name(columns[0]).endswith("clicked") else "item"
     taken = {name.lower() for name in part.types}
     names: dict[str, str] = {}
     for column in columns:

@@ -1,9 +1,10 @@
 """One row for each event: applies the form of a log (nested columns, lists in cells, a matrix) to its table."""
 
 import dataclasses
+import re
 from collections.abc import Collection, Mapping, Sequence
 
-from leanrec.data.engine import SqlEngine, quote_identifier
+from leanrec.data.engine import SqlEngine, quote_identifier, quote_literal
 from leanrec.data.ingest.csv_repair import copy_parts
 from leanrec.data.ingest.forms.listed_items import (
     find_cell_lists,
@@ -13,13 +14,23 @@ from leanrec.data.ingest.forms.listed_items import (
     read_impressions,
     split_cells,
 )
-from leanrec.data.ingest.forms.nested import flatten_structs, is_nested, unnest_events, unnest_lists
+from leanrec.data.ingest.forms.nested import (
+    describe_columns,
+    find_role,
+    flatten_structs,
+    is_nested,
+    take_keys,
+    unnest_events,
+    unnest_lists,
+)
 from leanrec.data.ingest.forms.wide import is_wide, melt_matrix, take_header
 from leanrec.data.ingest.sources import SourcePart
 
 __all__ = ["unfold_events"]
 
 _SAMPLE = 1000
+_OBJECT = r"^\s*(\{|\[\s*\{)"
+_TYPES = re.compile(r'(?<=[:\[])"(?:[A-Z]+)"')
 
 
 def unfold_events(
@@ -52,6 +63,7 @@ def unfold_events(
         return melt_matrix(
             _load_text(engine, flatten_structs(engine, part)), given, role_names, is_given=layout is not None
         )
+    part = _parse_cells(engine, take_keys(engine, part, given, role_names), given, role_names)
     if any(is_nested(column_type) for column_type in part.types.values()):
         return unnest_events(engine, part, given, role_names)
     part = part if "user" in given else name_behaviors(engine, part)
@@ -70,6 +82,50 @@ def unfold_events(
     )
     columns = [lists.items, *lists.parallel]
     return _guess_numbers(engine, unnest_lists(engine, split_cells(part, lists), columns, role_names, note))
+
+
+def _parse_cells(
+    engine: SqlEngine, part: SourcePart, given: Mapping[str, str], role_names: Mapping[str, Collection[str]]
+) -> SourcePart:
+    """Return the table with structs in place of JSON objects in cells, where its own columns lack a user or an item."""
+    begins = {path.partition(".")[0] for path in given.values() if path not in part.types}
+    own = {find_role(part, role, given, role_names) for role in ("user", "item")}
+    texts = [
+        name
+        for name, each in part.types.items()
+        if each in {"VARCHAR", "JSON"} and (None in own or name in own or name in begins)
+    ]
+    if not texts:
+        return part
+    scan = part.scan if part.file is None else part.file.preview_scan()
+    fields = ", ".join(f"{quote_identifier(name)}::VARCHAR AS c{i}" for i, name in enumerate(texts))
+    begin = quote_literal(_OBJECT)
+    tests = ", ".join(
+        f"count(nullif(c{i}, '')) > 0 AND count_if(regexp_matches(c{i}, {begin}) AND json_valid(c{i})) = count(nullif(c{i}, '')), "
+        f"to_json(json_group_structure(CASE WHEN regexp_matches(c{i}, {begin}) AND json_valid(c{i}) THEN c{i}::JSON END))::VARCHAR"
+        for i in range(len(texts))
+    )
+    row = engine.fetch_rows(f"SELECT {tests} FROM (SELECT {fields} FROM {scan} LIMIT {_SAMPLE})", part.label)[0]
+    found = {name: row[2 * i + 1] for i, name in enumerate(texts) if row[2 * i]}
+    if not found:
+        return part
+    part = _load_text(engine, part)
+    replaced = []
+    for name, structure in found.items():
+        column = f"{quote_identifier(name)}::VARCHAR"
+        shape = quote_literal(_TYPES.sub('"VARCHAR"', structure)) if part.form == "csv" else quote_literal(structure)
+        value = f"json_transform(CASE WHEN json_valid({column}) THEN {column} END, {shape})"
+        replaced.append(f"{value} AS {quote_identifier(name)}")
+    scan = f"(SELECT * REPLACE ({', '.join(replaced)}) FROM {part.scan})"
+    types = {
+        **part.types,
+        **describe_columns(engine, f"(SELECT {', '.join(map(quote_identifier, found))} FROM {scan})", part.label),
+    }
+    note = (
+        f"{part.label}: the cells of {', '.join(map(repr, found))} are JSON objects; their fields were read as columns."
+    )
+    form = "sql" if part.form == "parquet" else part.form
+    return dataclasses.replace(part, scan=scan, types=types, form=form, notes=(*part.notes, note))
 
 
 def _load_text(engine: SqlEngine, part: SourcePart) -> SourcePart:
