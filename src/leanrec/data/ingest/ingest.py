@@ -33,6 +33,7 @@ from leanrec.data.ingest.forms.lines import check_layout
 from leanrec.data.ingest.link_files import add_links, read_links
 from leanrec.data.ingest.meaning.id_forms import IdForms
 from leanrec.data.ingest.meaning.ratings import describe_no_ratings
+from leanrec.data.ingest.meaning.time_counts import describe_doubt
 from leanrec.data.ingest.outputs import build_dataset, find_kept_rows, write_events
 from leanrec.data.ingest.rejects import CHOSEN_REASONS, REASONS, check_quarantine_path, write_quarantine
 from leanrec.data.ingest.report import DataReport, EventCounter, describe_dataset, global_rules_note, report_from_dict
@@ -198,8 +199,9 @@ def ingest(
         positive_from: ratings below it get weight 0. None: every rating counts as an interaction.
         cleaning: rules for rejecting rows.
         quarantine: file (.csv or .parquet) for every rejected row, with reason, file and row.
-        time_format: how the times are written, in strptime format ("%d/%m/%Y %H:%M"). None: numbers, ISO dates and other
-            common formats, found from the values.
+        time_format: how the times are written, in strptime format ("%d/%m/%Y %H:%M"), or "excel days", "unix days",
+            "apple seconds", "dotnet ticks", "filetime", "webkit microseconds" or "julian days". None: numbers, ISO dates and
+            other common formats, found from the values.
         encoding: encoding of all text files, such as "cp1252", "gbk" or "utf-16". None: UTF-8, and Windows-1252 where a
             file has no UTF-8 beyond ASCII.
         item_links: knowledge graph triples (head, relation, tail), in any of these forms; heads and tails are items by
@@ -403,6 +405,8 @@ class _ReadLog:
             yield "There is no time column: events keep the order of the log, and splits by time are not possible."
         elif not profile.has_clock:
             yield "Times are an order, not timestamps: recency and splits by date are not possible."
+        if profile.span is not None and not staged.reader.times.only and (doubt := describe_doubt(*profile.span)):
+            yield doubt
         if not (staged.has("time") or staged.has("rating")):
             yield "Without times and ratings a repeated row counts as a repeated event, not as a duplicate."
         if staged.has("rating") and positive_from is None:

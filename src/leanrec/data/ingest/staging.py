@@ -281,6 +281,7 @@ class LogProfile:
         no_rating: rating that means "not rated" → rows.
         zeros: rows with the rating 0 where the others are at least 1, so that 0 might mean "not rated" too.
         only_days: times have no time of day.
+        span: first and last time or order, None where there is none.
         returns: rows whose units came back.
     """
 
@@ -291,6 +292,7 @@ class LogProfile:
     no_rating: Mapping[float, int] = dataclasses.field(default_factory=dict)
     zeros: int = 0
     only_days: bool = False
+    span: tuple[int, int] | None = None
     returns: int = 0
 
 
@@ -449,14 +451,16 @@ def validate_rows(
 def _profile_log(engine: SqlEngine, staged: StagedLog, cleaning: CleaningRules) -> LogProfile:
     """Decide whether times are timestamps, which is so if most of them are after 1990, and find the scale of the ratings."""
     has_clock = only_days = False
+    span = None
     if staged.has("time") and not any(columns.is_order for columns in staged.columns):
-        times, late, clock = engine.fetch_rows(
-            f"SELECT count(t), count_if(t >= {FIRST_TIMESTAMP}), count_if(t % {_DAY} <> 0) FROM staged"
+        times, late, clock, first, last = engine.fetch_rows(
+            f"SELECT count(t), count_if(t >= {FIRST_TIMESTAMP}), count_if(t % {_DAY} <> 0), min(t), max(t) FROM staged"
         )[0]
+        span = (first, last) if times else None
         has_clock = bool(times) and late * 2 > times
         only_days = has_clock and not clock
     returns = find_returned(engine) if staged.has("retail") else 0
-    profile = LogProfile(has_clock, None, only_days=only_days, returns=returns)
+    profile = LogProfile(has_clock, None, only_days=only_days, span=span, returns=returns)
     return _profile_ratings(engine, profile, cleaning) if staged.has("rating") else profile
 
 

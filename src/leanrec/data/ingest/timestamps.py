@@ -6,10 +6,13 @@ other does not. Where the values do not decide, a DataError asks for the format.
 
 import dataclasses
 import re
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from leanrec.data.engine import SqlEngine, quote_identifier, quote_literal
+from leanrec.data.ingest.meaning.column_names import split_words
+from leanrec.data.ingest.meaning.time_counts import CERTAIN_COUNTS, DAYS, NAMED_FORMATS, WORD_FORMATS
 from leanrec.data.ingest.meaning.time_text import NOTATIONS, ZONED, is_plain, parse_text, parse_with
 from leanrec.data.ingest.sources import SourcePart
 from leanrec.errors import DataError, SettingError, SourceError
@@ -146,7 +149,10 @@ class TimeFormat:
 
 def _parse_formats(column: str, column_type: str, formats: Sequence[str]) -> str:
     """SQL: a date that is written in one of the formats, as a timestamp."""
-    return parse_with(column if column_type == "VARCHAR" else f"try_cast({column} AS BIGINT)::VARCHAR", formats)
+    if column_type != "VARCHAR":
+        # Days have fractions; a date of eight digits has none, although its type may be DOUBLE.
+        column = f"{column}::VARCHAR" if set(formats) & {*NAMED_FORMATS} else f"try_cast({column} AS BIGINT)::VARCHAR"
+    return parse_with(column, formats)
 
 
 def _below_second(stamp: str) -> str:
@@ -174,7 +180,7 @@ class _TimeColumn:
     def values(self) -> str:
         """SQL: its values as text, and as a number where they are one."""
         column = quote_identifier(self.name)
-        value = column if self.column_type == "VARCHAR" else f"try_cast({column} AS BIGINT)::VARCHAR"
+        value = column if self.column_type == "VARCHAR" else f"{column}::VARCHAR"
         has_numbers = self.column_type == "VARCHAR" or _NUMBER.search(self.column_type)
         number = f"try_cast({column} AS DOUBLE)" if has_numbers else "NULL::DOUBLE"
         return f"SELECT {value} AS x, {number} AS n_time FROM {self.scan} WHERE {column} IS NOT NULL"
@@ -190,7 +196,7 @@ def may_be_time(engine: SqlEngine, part: SourcePart, name: str, is_order: bool) 
         return (column_type != "VARCHAR" and not column_type.endswith(("[]", ")"))) or column_type == "VARCHAR"
     scan = part.scan if part.file is None else part.file.preview_scan()
     column = _TimeColumn(part.label, name, column_type, scan)
-    dates = (*_COMPACT, *_DAY_FIRST, *_MONTH_FIRST)
+    dates = (*_COMPACT, *_DAY_FIRST, *_MONTH_FIRST, *WORD_FORMATS)
     number = "n_time IS NOT NULL"
     date = f"{TimeFormat(dates).to_seconds('x', 'VARCHAR', is_order=False)} IS NOT NULL"
     sample = f"SELECT x, n_time FROM ({column.values}) WHERE trim(x) <> '' LIMIT {_SAMPLE}"
@@ -223,12 +229,38 @@ def find_time_format(
     if not found:
         return TimeFormat(iso_only=True)
     _sample_values(engine, found)
+    if (count := _find_count(engine, found)) is not None:
+        return count
     simple = TimeFormat(iso_only=True)
     if _reads_all(engine, simple):
         return simple
     times = _find_formats(engine, found)
     simple = dataclasses.replace(times, iso_only=True)
-    return simple if not times.only and _reads_all(engine, simple) else times
+    if times.only or _reads_all(engine, simple):
+        return times if times.only else simple
+    return _find_named(engine, WORD_FORMATS) or times
+
+
+def _find_count(engine: SqlEngine, found: Sequence[_TimeColumn]) -> TimeFormat | None:
+    """Return the format of numbers of other programs, if the first values can be nothing else."""
+    if (count := _find_named(engine, CERTAIN_COUNTS)) is not None:
+        return count
+    has_name = all({"date", "datum", "datetime", "fecha", "data"} & set(split_words(column.name)) for column in found)
+    return _find_named(engine, (DAYS,)) if has_name else None
+
+
+def _find_named(engine: SqlEngine, names: Sequence[str]) -> TimeFormat | None:
+    """Return the first of the named formats in which all of ``time_sample`` are times since 1990 and not in the future."""
+    latest = int(time.time()) + 86_400
+    tests = ", ".join(
+        f"count_if(epoch({parse_with('x', (name,))}) BETWEEN {FIRST_TIMESTAMP} AND {latest})" for name in names
+    )
+    n, *fitting = engine.fetch_rows(f"SELECT count(*), {tests} FROM time_sample WHERE trim(x) <> ''")[0]
+    name = next((name for name, fits in zip(names, fitting, strict=True) if n and fits == n), None)
+    if name is None:
+        return None
+    engine.facts.understood["time"] = name
+    return TimeFormat((name,), only=True)
 
 
 def _sample_values(engine: SqlEngine, found: Sequence[_TimeColumn]) -> None:
@@ -298,6 +330,9 @@ def find_fractions(
 def _check_given_format(engine: SqlEngine, found: Sequence[_TimeColumn], given: str) -> TimeFormat:
     if not found:
         raise SettingError("time_format needs a time column of text or numbers. There is none; leave it out.")
+    if given in NAMED_FORMATS:
+        engine.facts.understood["time"] = given
+        return TimeFormat((given,), only=True)
     wanted = f"time_format must be a strptime format, such as %d/%m/%Y %H:%M:%S. Got {given!r}"
     if "%" not in given:
         raise SettingError(f"{wanted}, which has no % directive.")

@@ -15,7 +15,10 @@ _CLOCKS = frozenset(
     ["time", "clock", "hhmm", "uhrzeit", "zeit", "hora", "heure", "ora", "tijd", "tid", "время", "时间"]
 )
 _CALENDAR = ("year", "month", "day")
+_PERIODS = ("day", "week", "month", "yearmonth", "yearweek", "period")
 _SAMPLE = 1000
+# 2024-03-13, 2024-03 and 2024-W11 are times under a name that means a number of days, weeks or months elsewhere.
+_PERIOD = quote_literal(r"[0-9]{4}-([0-9]{2}-[0-9]{2}|[0-9]{2}|W[0-9]{2})")
 _MIDNIGHT = quote_literal(r"[T ]0?0:00(:00)?([.]0+)?Z?$")
 _COMPACT_DATE = quote_literal(r"^([0-9]{4})([0-9]{2})([0-9]{2})$")
 # A date has three numbers, or a month in letters between two, and no time of day.
@@ -38,6 +41,10 @@ class TimeParts:
 
     def describe(self) -> str:
         """Return how the time was read, in sentences."""
+        if len(self.names) == 1:
+            return (
+                f'The values of the column {self.time!r} are read as times. For no time pass columns={{"time": None}}.'
+            )
         listed = f"{', '.join(map(repr, self.names[:-1]))} and {self.names[-1]!r}"
         return (
             f"The columns {listed} are read as one time. To use one of them alone, pass "
@@ -58,7 +65,13 @@ def combine_times(engine: SqlEngine, part: SourcePart, given: Collection[str]) -
     if pair is not None and _fits_pair(engine, part, *pair):
         return _add_column(part, pair, _join_clock(*pair), given)
     by_name = {name.lower(): name for name in part.names}
-    if not all(name in by_name for name in _CALENDAR) or any(guess_role(name) == "time" for name in part.names):
+    if any(guess_role(name) == "time" for name in part.names):
+        return part, None
+    for name in (by_name[each] for each in _PERIODS if each in by_name):
+        fits = f"coalesce(bool_and(regexp_full_match({_text(name)}, {_PERIOD})), false)"
+        if engine.fetch_rows(f"SELECT {fits} FROM {_sample(part)}", part.label)[0][0]:
+            return part, TimeParts((name,), name)
+    if not all(name in by_name for name in _CALENDAR):
         return part, None
     calendar = tuple(by_name[name] for name in (*_CALENDAR, "hour") if name in by_name)
     if not _fits_calendar(engine, part, calendar):

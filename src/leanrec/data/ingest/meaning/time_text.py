@@ -7,6 +7,7 @@ at the end. Times without a zone are UTC.
 from collections.abc import Sequence
 
 from leanrec.data.engine import quote_literal
+from leanrec.data.ingest.meaning.time_counts import NAMED_FORMATS, parse_named
 
 __all__ = ["NOTATIONS", "ZONED", "has_offset", "is_plain", "parse_text", "parse_with"]
 
@@ -19,6 +20,7 @@ NOTATIONS = (
     "%Y-%m-%d %I:%M:%S %p", "%Y-%m-%d %I:%M %p", "%Y/%m/%d %H:%M", "%Y/%m/%d %H:%M:%S.%f", "%Y/%m/%d %I:%M:%S %p", "%Y.%m.%d",
     "%Y.%m.%d %H:%M:%S", "%Y-%m-%d-%H.%M.%S.%f", "%Y-%m-%dT%H", "%Y-%m-%d %H", "%Y%m%dT%H%M%S", "%Y%m%dT%H%M%SZ", "%Y%m%dT%H%M",
     "%A, %d-%b-%y %H:%M:%S", "%a, %d %b %Y %H:%M", "%Y%m%d %H:%M:%S", "%Y%m%d %H%M%S", "%Y年%m月%d日", "%Y年%m月%d日 %H:%M:%S",
+    "%d %b %Y, %H:%M", "%d %b %Y, %H:%M:%S", "%d.%m.%Y %H.%M", "%Y-%m",
 )  # fmt: skip
 """Notations without a zone that DuckDB's cast does not read, in strptime format."""
 
@@ -101,14 +103,16 @@ def _subtract_offset(zoned: str) -> str:
 
 
 def parse_with(column: str, formats: Sequence[str]) -> str:
-    """SQL: a text in one of the strptime formats as TIMESTAMP in UTC."""
+    """SQL: a text in one of the strptime formats, or of the formats with a name, as TIMESTAMP in UTC."""
+    named = [each for each in formats if each in NAMED_FORMATS]
     zoned = [each for each in formats if "%z" in each]
-    local = [each for each in formats if each not in zoned]
+    local = [each for each in formats if each not in {*zoned, *named}]
     parsed = [
         f"try_strptime({column}, [{', '.join(map(quote_literal, each))}]){utc}"
         for each, utc in ((local, ""), (zoned, " AT TIME ZONE 'UTC'"))
         if each
     ]
+    parsed += [parse_named(column, each) for each in named]
     return parsed[0] if len(parsed) == 1 else f"coalesce({', '.join(parsed)})"
 
 

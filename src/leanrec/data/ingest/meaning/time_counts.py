@@ -1,0 +1,103 @@
+"""Times of other programs: days of Excel, .NET ticks, FILETIME, Julian days, ISO weeks, and months in words of several languages."""
+
+from leanrec.data.engine import quote_literal
+
+__all__ = ["CERTAIN_COUNTS", "DAYS", "NAMED_FORMATS", "WORD_FORMATS", "describe_doubt", "parse_named"]
+
+DAYS = "excel days"
+"""Days since 1899-12-30. Whole numbers of this size may be something else, so that the name of the column must mean a date."""
+
+CERTAIN_COUNTS = ("dotnet ticks", "filetime", "webkit microseconds", "julian days")
+"""Numbers whose size says what they are: as seconds since 1970 or a part of them they would be in no log."""
+
+WORD_FORMATS = ("months in words", "iso weeks", "json dates")
+"""Notations of text that no strptime format reads."""
+
+NAMED_FORMATS = (DAYS, *CERTAIN_COUNTS, "unix days", "apple seconds", *WORD_FORMATS)
+"""Formats that have a name instead of a strptime format."""
+
+# Number at 1970, and microseconds of one unit.
+_COUNTS = {
+    DAYS: ("25569", 86_400_000_000),
+    "julian days": ("2440587.5", 86_400_000_000),
+    "unix days": ("0", 86_400_000_000),
+    "apple seconds": ("-978307200", 1_000_000),
+}
+# Numbers of the years 2000 to 2030 (of seconds since 2001: from 2010 on, before the first logs of recommenders).
+_DOUBTS = (
+    (DAYS, "days as Excel counts them", 36_526, 47_848),
+    ("unix days", "days since 1970", 10_957, 22_279),
+    ("apple seconds", "seconds since 2001, as Apple counts them", 283_996_800, 820_454_400),
+)
+_FINE_COUNTS = {
+    "dotnet ticks": ("621355968000000000", 10),
+    "filetime": ("116444736000000000", 10),
+    "webkit microseconds": ("11644473600000000", 1),
+}
+# English, German, French, Spanish, Portuguese, Italian, Dutch; longer words come first.
+_MONTHS = (
+    "january januar janvier janeiro januari gennaio enero jan janv ene gen jän jänner",
+    "february februar février fevrier febrero fevereiro febbraio februari feb fév févr fev",
+    "march märz maerz mars marzo março marco maart mar mär mrt",
+    "april avril abril aprile apr avr abr",
+    "may mai mayo maio maggio mei mag",
+    "june juni juin junio junho giugno jun giu",
+    "july juli juillet julio julho luglio jul juil lug",
+    "august août aout agosto augustus aug ago",
+    "september septembre septiembre setembro settembre sep sept set",
+    "october oktober octobre octubre outubro ottobre oct okt out ott",
+    "november novembre noviembre novembro nov",
+    "december dezember décembre decembre diciembre dezembro dicembre dec dez déc dic",
+)
+_WORDS = sorted(
+    ((word, f"{number:02d}") for number, words in enumerate(_MONTHS, 1) for word in words.split()),
+    key=lambda each: -len(each[0]),
+)
+
+
+def parse_named(column: str, name: str) -> str:
+    """SQL: a text in one of ``NAMED_FORMATS`` as TIMESTAMP in UTC; NULL where it is none. Days are rounded to seconds."""
+    if name in _COUNTS:
+        zero, unit = _COUNTS[name]
+        seconds = f"round((try_cast({column} AS DOUBLE) - {zero}) * {unit // 1_000_000})"
+        return f"CASE WHEN abs({seconds}) < 1e11 THEN make_timestamp({seconds}::BIGINT * 1000000) END"
+    if name in _FINE_COUNTS:
+        zero, divisor = _FINE_COUNTS[name]
+        return f"make_timestamp((try_cast({column} AS BIGINT) - {zero}) // {divisor})"
+    if name == "iso weeks":
+        week = f"regexp_replace(trim({column}), '^([0-9]{{4}})-?W([0-9]{{2}})$', '\\1-W\\2-1')"
+        return f"try_strptime({week}, '%G-W%V-%u')"
+    if name == "json dates":
+        digits = f"regexp_extract({column}, '^/Date[(]([0-9]{{9,14}})([+-][0-9]{{4}})?[)]/$', 1)"
+        return f"make_timestamp(try_cast({digits} AS BIGINT) * 1000)"
+    return _parse_months(column)
+
+
+def describe_doubt(first: int, last: int) -> str | None:
+    """Return what the numbers of a log may mean instead of seconds since 1970, in a sentence; None where nothing is in doubt.
+
+    Args:
+        first: smallest number.
+        last: largest number.
+    """
+    for name, what, low, high in _DOUBTS:
+        if low <= first and last <= high:
+            return f'The times are numbers from {first} to {last}. If they are {what}, pass time_format="{name}".'
+    return None
+
+
+def _parse_months(column: str) -> str:
+    """SQL: ``11. Mai 2023``, ``11 mai 2023 à 22:06``, ``11 de mayo de 2023`` or ``May 11th, 2023`` as TIMESTAMP."""
+    text = f"regexp_replace(lower(trim({column})), '([0-9])(st|nd|rd|th|er|º)([ ,])', '\\1\\3')"
+    text = f"regexp_replace({text}, '([0-9a-zà-ÿ])[.,]+( |$)', '\\1 ', 'g')"
+    text = f"regexp_replace(regexp_replace({text}, ' (de|del|of|à|um|at|le|kl|om) ', ' ', 'g'), ' (de|del|of|à|um|at) ', ' ', 'g')"
+    text = f"trim(regexp_replace({text}, ' +', ' ', 'g'))"
+    words = "|".join(word for word, _ in _WORDS)
+    clock = "( [0-9]{1,2}:[0-9]{2}(?::[0-9]{2})?)?( [ap]m)?"
+    day_first = quote_literal(rf"^([0-9]{{1,2}}) ({words}) ([0-9]{{4}}){clock}$")
+    month_first = quote_literal(rf"^({words}) ([0-9]{{1,2}}) ([0-9]{{4}}){clock}$")
+    ordered = f"regexp_replace({text}, {month_first}, '\\2 \\1 \\3\\4\\5')"
+    cases = " ".join(f"WHEN {quote_literal(word)} THEN '{number}'" for word, number in _WORDS)
+    month = f"(CASE regexp_extract({ordered}, {day_first}, 2) {cases} END)"
+    formats = "['%d %m %Y', '%d %m %Y %H:%M', '%d %m %Y %H:%M:%S', '%d %m %Y %I:%M %p', '%d %m %Y %I:%M:%S %p']"
+    return f"try_strptime(regexp_replace({ordered}, {day_first}, '\\1 ' || {month} || ' \\3\\4\\5'), {formats})"
