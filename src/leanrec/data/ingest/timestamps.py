@@ -229,7 +229,8 @@ def find_time_format(
     if not found:
         return TimeFormat(iso_only=True)
     _sample_values(engine, found)
-    if (count := _find_count(engine, found)) is not None:
+    is_date = all({"date", "datum", "datetime", "fecha", "data"} & set(split_words(column.name)) for column in found)
+    if (count := _find_named(engine, (*CERTAIN_COUNTS, DAYS) if is_date else CERTAIN_COUNTS)) is not None:
         return count
     simple = TimeFormat(iso_only=True)
     if _reads_all(engine, simple):
@@ -239,14 +240,6 @@ def find_time_format(
     if times.only or _reads_all(engine, simple):
         return times if times.only else simple
     return _find_named(engine, WORD_FORMATS) or times
-
-
-def _find_count(engine: SqlEngine, found: Sequence[_TimeColumn]) -> TimeFormat | None:
-    """Return the format of numbers of other programs, if the first values can be nothing else."""
-    if (count := _find_named(engine, CERTAIN_COUNTS)) is not None:
-        return count
-    has_name = all({"date", "datum", "datetime", "fecha", "data"} & set(split_words(column.name)) for column in found)
-    return _find_named(engine, (DAYS,)) if has_name else None
 
 
 def _find_named(engine: SqlEngine, names: Sequence[str]) -> TimeFormat | None:

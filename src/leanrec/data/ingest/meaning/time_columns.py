@@ -14,6 +14,7 @@ _DATES = frozenset(["date", "dat", "dt", "datum", "fecha", "дата", "日期"]
 _CLOCKS = frozenset(
     ["time", "clock", "hhmm", "uhrzeit", "zeit", "hora", "heure", "ora", "tijd", "tid", "время", "时间"]
 )
+_COMPLETE = frozenset(["timestamp", "ts", "datetime", "unix", "epoch"])
 _CALENDAR = ("year", "month", "day")
 _PERIODS = ("day", "week", "month", "yearmonth", "yearweek", "period")
 _SAMPLE = 1000
@@ -59,7 +60,8 @@ def combine_times(engine: SqlEngine, part: SourcePart, given: Collection[str]) -
     A date and a time of day must have names that differ in these words only (``order_date``, ``order_time``), and the first
     thousand values must be dates and times of day. A year, month and day must have these names, and numbers that fit.
     """
-    if any(_is_complete(name) for name in part.names):
+    every = [split_words(name) for name in part.names]
+    if any((words[-1:] and words[-1] in _COMPLETE) or words[-2:] == ["created", "at"] for words in every):
         return part, None
     pair = _find_pair(part.names)
     if pair is not None and _fits_pair(engine, part, *pair):
@@ -76,15 +78,11 @@ def combine_times(engine: SqlEngine, part: SourcePart, given: Collection[str]) -
     calendar = tuple(by_name[name] for name in (*_CALENDAR, "hour") if name in by_name)
     if not _fits_calendar(engine, part, calendar):
         return part, None
-    return _add_column(part, calendar, _join_calendar(calendar), given)
-
-
-def _is_complete(name: str) -> bool:
-    """Whether the name means a time with its date."""
-    words = split_words(name)
-    return bool(words) and (
-        words[-1] in {"timestamp", "ts", "datetime", "unix", "epoch"} or words[-2:] == ["created", "at"]
+    day = " || '-' || ".join(
+        f"lpad({_text(name)}, {width}, '0')" for name, width in zip(calendar, (4, 2, 2), strict=False)
     )
+    hour = f" || ' ' || lpad({_text(calendar[-1])}, 2, '0') || ':00'" if len(calendar) > len(_CALENDAR) else ""
+    return _add_column(part, calendar, day + hour, given)
 
 
 def _find_pair(names: Sequence[str]) -> tuple[str, str] | None:
@@ -147,14 +145,6 @@ def _fits_calendar(engine: SqlEngine, part: SourcePart, names: Sequence[str]) ->
     )
     rows, fitting = engine.fetch_rows(f"SELECT count(*), count_if({tests}) FROM {_sample(part)}", part.label)[0]
     return bool(rows) and rows == fitting
-
-
-def _join_calendar(names: Sequence[str]) -> str:
-    """SQL: a year, a month, a day and maybe an hour as one text in ISO format."""
-    day = " || '-' || ".join(
-        f"lpad({_text(name)}, {width}, '0')" for name, width in zip(names, (4, 2, 2), strict=False)
-    )
-    return day if len(names) == len(_CALENDAR) else f"{day} || ' ' || lpad({_text(names[-1])}, 2, '0') || ':00'"
 
 
 def _add_column(
