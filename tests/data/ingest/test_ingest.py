@@ -239,8 +239,9 @@ def test_tables_join_by_their_ids_whatever_their_type() -> None:
     assert data.items.ids.tolist() == ["a", "b", "c"]
     assert data.item_table.columns["name"].tolist() == ["ay", "bee", "see"]
     np.testing.assert_array_equal(data.item_table.columns["year"], [2, np.nan, 1])
-    assert data.users.ids.tolist() == ["u1", "u2", "u3"]
-    assert data.user_table.columns["gender"].tolist() == ["f", "", ""]
+    assert data.users.ids.tolist() == ["u1", "u2", "u3", "u9"]  # u9 has no events, and can be asked for a list
+    assert data.user_table.columns["gender"].tolist() == ["f", "", "", "m"]
+    assert (report.users, len(data.queries().users)) == (3, 4)
     assert report.rejected_in_tables == {
         "item table: missing id": 1,
         "item table: repeated id (the first row was kept)": 1,

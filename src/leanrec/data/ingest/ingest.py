@@ -510,11 +510,11 @@ def _index_log(
     _check_kept(task, engine, read, counts, bool((reason == 0).any()))
     show("Writing events")
     core = task.cleaning.min_user > 1 or task.cleaning.min_item > 1
-    rows = find_kept_rows(engine, log, reason, tables.loaded_items, core=core)
+    loaded = (tables.loaded_users, tables.loaded_items)
+    rows = find_kept_rows(engine, log, reason, loaded, core=core)
     events, counter, where = write_events(
         log, reason, rows, positive_from=task.positive_from, has_clock=has_clock, run=task.run, folder=folder
     )
-    loaded = (tables.loaded_users, tables.loaded_items)
     rating_range = (
         task.cleaning.rating_range or (min(counter.ratings), max(counter.ratings)) if counter.ratings else None
     )
@@ -575,13 +575,15 @@ def _add_default_facts(engine: SqlEngine, read: _ReadLog) -> None:
 
 def _make_dictionaries(engine: SqlEngine, staged: StagedLog, tables: SideTables) -> tuple[bool, bool]:
     """Make ``users`` and ``items``; return whether the ids of each are numbers."""
-    untyped_items = staged.untyped_items
-    if tables.items is not None:
-        engine.execute("INSERT INTO items_found SELECT id FROM item_rows ANTI JOIN items_found USING (id)")
-        untyped_items = untyped_items and tables.items.is_untyped
-    users = make_dictionary(engine, "users", untyped=staged.untyped_users)
-    items = make_dictionary(engine, "items", untyped=untyped_items)
-    return users or staged.integer_users, items or staged.integer_items
+    sides = (("users", tables.users, staged.untyped_users), ("items", tables.items, staged.untyped_items))
+    numbers = []
+    for name, side, untyped in sides:
+        if side is not None:
+            engine.execute(
+                f"INSERT INTO {name}_found SELECT id FROM {side.role}_rows ANTI JOIN {name}_found USING (id)"
+            )
+        numbers.append(make_dictionary(engine, name, untyped=untyped and (side is None or side.is_untyped)))
+    return numbers[0] or staged.integer_users, numbers[1] or staged.integer_items
 
 
 def _list_warnings(

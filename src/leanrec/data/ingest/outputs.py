@@ -113,9 +113,14 @@ class KeptRows:
 
 
 def find_kept_rows(
-    engine: SqlEngine, log: EncodedLog, reason: NDArray[np.int8], items: LoadedTable | None, *, core: bool
+    engine: SqlEngine,
+    log: EncodedLog,
+    reason: NDArray[np.int8],
+    tables: tuple[LoadedTable | None, LoadedTable | None],
+    *,
+    core: bool,
 ) -> KeptRows:
-    """Find the users and items with an event, and the items of the item table unless a k-core is required."""
+    """Find the users and items with an event, and those of the user and the item table unless a k-core is required."""
     user, item = log.per_user > 0, np.zeros(log.items, bool)
     if not reason.any():
         item[engine.fetch_arrays("SELECT DISTINCT i FROM log")["i"]] = True
@@ -125,9 +130,10 @@ def find_kept_rows(
             kept = reason[block.start : block.start + len(block)] == 0
             user[block.user[kept]] = True
             item[block.item[kept]] = True
-    if items is not None and items.rows and not core:
-        in_table = "SELECT d.rowid AS code FROM items AS d SEMI JOIN item_rows AS r ON d.id = r.id"
-        item[engine.fetch_arrays(in_table)["code"]] = True
+    for name, kept_rows, table in zip(("users", "items"), (user, item), tables, strict=True):
+        if table is not None and table.rows and not core:
+            in_table = f"SELECT d.rowid AS code FROM {name} AS d SEMI JOIN {table.role}_rows AS r ON d.id = r.id"
+            kept_rows[engine.fetch_arrays(in_table)["code"]] = True
     return KeptRows(user, item)
 
 

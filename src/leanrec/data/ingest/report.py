@@ -209,7 +209,7 @@ class EventCounter:
     def to_report(self, *, source: str, event_types: Mapping[str, float], has_clock: bool, **facts: Any) -> DataReport:
         """Return the report. ``facts`` are further fields of DataReport."""
         events, per_item = int(self.of_user.sum()), self.of_item[self.of_item > 0]
-        users, items = len(self.of_user), len(self.of_item)
+        users, items = int(np.count_nonzero(self.of_user)), len(self.of_item)
         has_dates = has_clock and events > 0
         facts = {"rows_read": events, **facts}
         return DataReport(

@@ -397,7 +397,7 @@ def _build_evaluation_set(
 
 def _differs(histories: CSR, others: CSR) -> NDArray[np.bool_]:
     """(B,) whether two histories differ in an item or a weight. O(entries)."""
-    unequal = sp.csr_array(histories != others)
+    unequal: Any = histories != others
     unequal.eliminate_zeros()
     return np.asarray(np.diff(unequal.indptr) > 0)
 
