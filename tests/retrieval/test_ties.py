@@ -144,7 +144,7 @@ def test_without_a_fallback_the_names_of_the_items_change_no_metric() -> None:
 
 
 def thin_log(*, is_reversed: bool) -> Dataset:
-    """Two to five events for each of 150 people; no two items are equally popular among the first 25."""
+    """Two to five events for each of 150 people: many items are equally popular. Reversed: users and items by other ids."""
     rng = np.random.default_rng(2)
     share = 1 / np.arange(1, 61) ** 1.1
     user, item = [], []
@@ -152,14 +152,9 @@ def thin_log(*, is_reversed: bool) -> Dataset:
         own = rng.choice(60, rng.integers(2, 6), replace=False, p=share / share.sum())
         user += [person] * len(own)
         item += own.tolist()
-    # Nobody else's items: users who only make the popularity of the first items distinct.
-    for rank in range(25):
-        for extra in range(3 * (25 - rank)):
-            user.append(1000 + 100 * rank + extra)
-            item.append(rank)
-    ids = np.array(item)
-    ids = 999 - ids if is_reversed else ids
-    return _index(np.array(user), ids)
+    ids = np.array(item), np.array(user)
+    items, users = (999 - each if is_reversed else each for each in ids)
+    return _index(users, items)
 
 
 def _index(user: np.ndarray, item: np.ndarray) -> Dataset:
@@ -171,8 +166,8 @@ def _index(user: np.ndarray, item: np.ndarray) -> Dataset:
     return Dataset(events, users, items).with_events(events)
 
 
-@pytest.mark.parametrize("name", ["slim", "item_knn", "user_knn", "rp3", "sansa"])
-def test_the_names_of_the_items_change_no_metric_and_judged_lists_are_served_lists(name: str) -> None:
+@pytest.mark.parametrize("name", ["popularity", "slim", "item_knn", "user_knn", "rp3", "sansa"])
+def test_the_names_of_users_and_items_change_no_metric_and_judged_lists_are_served_lists(name: str) -> None:
     means = []
     for is_reversed in (False, True):
         parts = leanrec.split(thin_log(is_reversed=is_reversed), "leave-one-out", valid=0)
@@ -186,4 +181,5 @@ def test_the_names_of_the_items_change_no_metric_and_judged_lists_are_served_lis
             served = pipeline.recommend(parts.train.users.ids[user].item(), n=10, reasons=False).items
             hits.append(parts.train.items.ids[truth.indices[0]].item() in [each.id for each in served])
         assert evaluation.means()["recall@10"] == pytest.approx(np.mean(hits))
-    assert means[0] == pytest.approx(means[1], abs=0.004)
+    # A hit more is 0.007.
+    assert means[0] == pytest.approx(means[1], abs=0.0002)
