@@ -500,10 +500,11 @@ def _missing_message(
             f'"user": "{free[0]}", "item": "{free[1]}"' if key == "user" and len(free) > 1 else f'"{key}": "{free[0]}"'
         )
         named = f'{role}_names="{role},title"' if extra else 'names="user,item"'
+        lines = "" if extra else ' If each line is a user and the items of the user, pass layout="adjacency".'
         return (
             f"{where} has no names in its first line, so that its columns are called {', '.join(names[:10])}"
             f"{' …' if len(names) > 10 else ''}. Name them by number, such as columns={{{both}}}, or name all columns in their "
-            f"order, such as {named}."
+            f"order, such as {named}.{lines}"
         )
     if len(names) == 1 and len(names[0].split()) > 1 and not extra:
         return (

@@ -23,6 +23,7 @@ from leanrec.data.ingest.forms.json_text import (
     convert_literals,
     drop_byte_order_mark,
     json_scan,
+    keep_text,
     unwrap_array,
 )
 from leanrec.data.ingest.forms.lines import open_lines
@@ -280,6 +281,7 @@ class _FileReader:
             types = _column_types(self.engine, scan, label) if path.stat().st_size else types
         if tuple(types) == ("json",):
             raise SourceError(f"{label} has no JSON objects. Each line must be one, such as {_EXAMPLE}.")
+        scan, types = keep_text(scan, types, head.data)
         lines = path if form == "json" else None
         return SourcePart(label, scan, types, "json", lines=lines, rejected=rejected, notes=notes)
 

@@ -221,6 +221,9 @@ def open_delimited(
     cells, rows = records[0], records[1:]
     columns = max(layout.columns, 1) if layout.share > _AGREEMENT and len(rows) else len(cells)
     score = score_header(cells, rows)
+    if not rows and score > 0:
+        # A line alone may be the only row of a part: only names throughout are names.
+        score = int(all(score_header([cell], []) > 0 for cell in cells if cell.strip()))
     if score > 0 and columns != len(cells) + 1:
         columns = len(cells)
     if comments and score <= 0 and names is None:

@@ -20,6 +20,9 @@ from leanrec.data.ingest.forms.delimiters import BLANKS, find_layout, split_reco
         (["u,i,2020-01-01 10:00:00"] * 9 + ["u,i"], ",", 3),
         (["u,i,Thu Aug 17 15:00:00 -0700 2017"] * 3, ",", 3),
         (["a;x;4,5", "a;y;3", "a;z;1,125"], ";", 3),
+        # The same number of commas inside the quotation marks of every line.
+        (['"u","i","Jan 5, 2020"', '"v","j","Feb 6, 2020"'], ",", 3),
+        (['"Smith, J";"a; b"', '"Lee, A";"c; d"'], ";", 2),
         (["u\thttps://a.b/c,d", "v\thttps://a.b/c,e"], "\t", 2),
     ],
 )

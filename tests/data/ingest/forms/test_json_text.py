@@ -4,6 +4,7 @@ import gzip
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -96,3 +97,26 @@ def test_lines_of_objects_with_lists_are_no_wrapper(tmp_path: Path, monkeypatch:
     (tmp_path / "log.json").write_text(lines)
     data, _ = ingest(tmp_path / "log.json")
     assert (len(data.events), len(data.users)) == (5, 5)
+
+
+def test_texts_and_long_numbers_keep_their_characters(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    users, items = ["0000000A-AB12-4C3D-9E8F-000000000000", "0000000B-AB12-4C3D-9E8F-000000000000"], [2**64 + 7, 5]
+    path.write_text("".join(json.dumps({"user": u, "item": i}) + "\n" for u, i in zip(users, items, strict=True)))
+    data = ingest(path).data
+    assert data.users.ids.tolist() == users
+    assert sorted(data.items.ids.tolist()) == [str(2**64 + 7), "5"]
+    nested = [
+        {"user": 1, "events": [{"item": 10**24 + 1, "date": "2024-03-13"}, {"item": 2**60 + 1, "date": "2024-03-14"}]}
+    ]
+    path.write_text(json.dumps(nested))
+    data = ingest(path).data
+    assert data.items.ids[data.events.item].tolist() == [str(10**24 + 1), str(2**60 + 1)]
+    assert np.diff(data.events.time).tolist() == [86_400]
+
+
+def test_dates_with_the_day_or_the_month_first_are_not_guessed(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_text("".join(json.dumps({"user": 1, "item": i, "date": f"0{i}-04-2024"}) + "\n" for i in (3, 5)))
+    with pytest.raises(DataError, match="have the day or the month first, and no value decides"):
+        ingest(path)

@@ -138,3 +138,18 @@ def test_items_before_the_item_of_a_row_in_other_forms(tmp_path: Path) -> None:
     assert _histories(path)[0] == {"u": ["m2"], "v": ["m9"]}
     path.write_text("user,movie_ids,movie_id,rating\nu,m9 m1,m2,4\nv,m3 m4,m9,5\nw,m3 m4,m9,2\n")
     assert _histories(path)[0] == {"u": ["m2"], "v": ["m9"], "w": ["m9"]}
+
+
+@pytest.mark.parametrize("item", ["[deleted]", "[{}]", "[the {} one]"])
+def test_a_word_in_brackets_is_an_id(item: str, tmp_path: Path) -> None:
+    items = [item.replace("{}", word) for word in ("deleted", "removed", "x")]
+    (tmp_path / "a.csv").write_text("user,item\n" + "".join(f"u{i},{each}\n" for i, each in enumerate(items)))
+    assert found(tmp_path / "a.csv") is None
+    (tmp_path / "b.tsv").write_text("user\titem\nu1\t[3, 4]\nu2\t[7]\nu3\t['a']\n")
+    assert found(tmp_path / "b.tsv") == CellLists("item", "[")
+
+
+def test_most_lists_of_a_history_may_have_one_number(tmp_path: Path) -> None:
+    (tmp_path / "a.tsv").write_text("user\thistory\n1\t3\n2\t5, 7\n3\t5\n4\t6\n")
+    data = leanrec.ingest(tmp_path / "a.tsv").data
+    assert history(data, 2) == [5, 7]

@@ -114,7 +114,8 @@ def _measure(lines: Sequence[str], delimiter: str) -> FieldLayout:
         before = reader.line_num
     columns, agreeing = counts.most_common(1)[0]
     quoted = FieldLayout(delimiter, columns, agreeing / len(lines))
-    return quoted if quoted.share > best.share or quoted.columns == best.columns else best
+    # A delimiter inside the marks of every line ("Jan 5, 2020") makes both equally uniform.
+    return quoted if quoted.share >= best.share or quoted.columns == best.columns else best
 
 
 def _stands_alone(lines: Sequence[str], run: str) -> bool:

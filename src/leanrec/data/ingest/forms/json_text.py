@@ -6,7 +6,7 @@ import csv
 import gzip
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -22,6 +22,7 @@ __all__ = [
     "drop_byte_order_mark",
     "find_json_layout",
     "json_scan",
+    "keep_text",
     "unwrap_array",
 ]
 
@@ -37,6 +38,7 @@ _TAIL = 65_536
 _FIELD = rb'"[^"\\]*"\s*:\s*(?:"[^"\\]*"|[-+.\w]+)'
 _WRAPPER = re.compile(rb"\s*\{\s*(?:" + _FIELD + rb'\s*,\s*)*"[^"\\]*"\s*:\s*(?P<array>\[)\s*\{')
 _WRAPPER_END = re.compile(rb"\](?:\s*,\s*" + _FIELD + rb")*\s*\}\s*\Z")
+_LONG = re.compile(rb"[\[:,\s](?:[2-9]\d{19}|1[89]\d{18}|\d{21,})\s*[,}\]]")
 _LAYOUTS = {"json": "newline_delimited", "json array": "array", "json objects": "unstructured"}
 
 
@@ -71,6 +73,21 @@ def json_scan(path: Path, layout: str) -> str:
     """Return the SQL table expression of a JSON file."""
     options = f"hive_partitioning = false, format = '{_LAYOUTS[layout]}'{LENIENT if layout == 'json' else ''}"
     return f"read_json({quote_path(path)}, {options}, sample_size = 20480)"
+
+
+def keep_text(scan: str, types: Mapping[str, str], head: bytes) -> tuple[str, dict[str, str]]:
+    """Return a scan, and its types, in which texts stay texts, and numbers beyond 64 bits keep their digits.
+
+    DuckDB takes 03-04-2024 for a date with the month or the day first, and prints the letters of a UUID and the digits of a
+    long number in its own way.
+    """
+    guessed = r"UUID|DATE|TIME|TIMESTAMP(?: WITH TIME ZONE|_NS|_MS|_S)?" + (r"|DOUBLE" if _LONG.search(head) else "")
+    pattern = re.compile(rf"(?<![^\s(])(?:{guessed})(?=[,)\[]|$)")
+    kept = {name: pattern.sub("VARCHAR", each) for name, each in types.items()}
+    if kept == dict(types):
+        return scan, kept
+    columns = ", ".join(f"{quote_literal(name)}: {quote_literal(each)}" for name, each in kept.items())
+    return f"{scan.removesuffix(')')}, columns = {{{columns}}})", kept
 
 
 def drop_byte_order_mark(engine: SqlEngine, path: Path) -> Path:

@@ -30,6 +30,8 @@ _DELIMITERS = (";", "|", ",", " ")
 _ID = r"[A-Za-z_]{0,8}[-_:.]?[0-9][A-Za-z0-9_]*"
 _NEARLY_ALL = 0.98
 _BRACKETS = "["
+# Lists of numbers, of texts in marks, or of several values. One word in brackets, such as [deleted], is an id.
+_BRACKETED = r"\[\s*(['\"0-9-].*|.*,.*)?\]"
 _QUOTES = quote_literal("'\"")
 _BEHAVIORS = ("impression", "user", "time", "history", "impressions")
 _IMPRESSIONS = r"\s*\S+-[01](\s+\S+-[01])*\s*"
@@ -109,7 +111,8 @@ def _survey_columns(engine: SqlEngine, part: "SourcePart", columns: Sequence[str
         tests += [f"count_if({text} LIKE {quote_literal(each)})" for each in twice]
         patterns = [rf"{_ID}(\s*[{mark}]\s*{_ID})*[{mark}]?" for mark in _DELIMITERS]
         tests += [f"count_if(regexp_full_match({text}, {quote_literal(each)}))" for each in patterns]
-        tests += [f"count_if({text} LIKE '[%]' AND try_cast({text} AS VARCHAR[]) IS NOT NULL)"]
+        bracketed = f"regexp_full_match({text}, {quote_literal(_BRACKETED)})"
+        tests += [f"count_if({bracketed} AND try_cast({text} AS VARCHAR[]) IS NOT NULL)"]
         tests += [f"count_if(regexp_full_match({text}, {quote_literal(_IMPRESSIONS)}))"]
     scan = part.scan if part.file is None else part.file.preview_scan()
     row = engine.fetch_rows(f"SELECT {', '.join(tests)} FROM (SELECT * FROM {scan} LIMIT {_SAMPLE})", part.label)[0]
@@ -126,7 +129,12 @@ def find_cell_lists(
     engine: SqlEngine, part: "SourcePart", given: Mapping[str, str], role_names: Mapping[str, Collection[str]]
 ) -> CellLists | None:
     """Find the columns of a log whose cells are lists; None where each row is one event. Reads the first rows."""
-    texts = [name for name, column_type in part.types.items() if column_type == "VARCHAR"]
+    # Text of single numbers, with a list here and there, has the guessed type of numbers.
+    texts = [
+        name
+        for name, column_type in part.types.items()
+        if column_type == "VARCHAR" or (part.form == "csv" and _is_list_name(name, role_names))
+    ]
     item, user = (find_role(part, role, given, role_names) for role in ("item", "user"))
     if not texts or (item is not None and item not in texts):
         return None
