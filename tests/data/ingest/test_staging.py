@@ -63,3 +63,12 @@ def test_empty_rows_are_counted_apart(tmp_path: Path) -> None:
     report = ingest(tmp_path / "log.csv").report
     assert (report.events, report.rows_read) == (2, 23)
     assert report.rejected == {"missing user": 1, "empty row": 20}
+
+
+@pytest.mark.parametrize("word", ["NULL", r"\N", "nan", ""])
+def test_a_word_for_nothing_is_no_event_type(word: str, tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text(f"user,item,event\na,x,view\nb,y,click\nc,z,{word}\n")
+    data, report = ingest(path)
+    assert report.rejected == {"missing event type": 1}
+    assert data.events.event_types == ("click", "view")
