@@ -139,7 +139,8 @@ class RowReader:
         if part.event_type is not None:
             fields["event_type"] = quote_literal(part.event_type)
         elif cols.event_type is not None:
-            fields["event_type"] = f"nullif(trim({_text_expression(cols.event_type, types['event_type'])}), '')"
+            event_type = f"trim({_text_expression(cols.event_type, types['event_type'])})"
+            fields["event_type"] = f"CASE WHEN NOT {is_missing(event_type)} THEN {event_type} END"
         elif cols.label is not None:
             label = _number_expression(cols.label, part)
             yes, no = name_label(cols.label)

@@ -114,3 +114,11 @@ def test_parts_that_split_wrote_have_the_names_of_the_first(tmp_path: Path) -> N
         "part-1.csv has no names in its first line; its columns are those of part-0.csv" in each
         for each in report.warnings
     )
+
+
+def test_parts_of_one_row_have_no_names(tmp_path: Path) -> None:
+    write(tmp_path / "part-0.csv", "user,item,action\n[a],[x],click\n")
+    for i in (1, 2):
+        write(tmp_path / f"part-{i}.csv", f"[b{i}],[y],click\n")
+    data = ingest(tmp_path).data
+    assert data.users.ids.tolist() == ["[a]", "[b1]", "[b2]"]
