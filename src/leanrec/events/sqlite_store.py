@@ -265,7 +265,11 @@ class SQLiteEventStore(SQLiteEventReader):
         rows = []
         for _ in range(len(self._served)):
             try:
-                rows.append(_make_served_row(self._served.popleft()))
+                each = self._served.popleft()
+                user = None if each.user is None else _to_id(each.user)
+                items, scores = json.dumps(each.items), json.dumps(each.scores)
+                row = (str(each.request), int(each.time), user, each.fallback, items, scores)
+                rows.append((*row, seal_row(*row)))
             except (TypeError, ValueError, OverflowError):  # an id that is no valid text
                 self.n_lost += 1
         if not rows:
@@ -362,13 +366,6 @@ def _open_database(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
-
-
-def _make_served_row(served: ServedList) -> tuple[Any, ...]:
-    user = None if served.user is None else _to_id(served.user)
-    items, scores = json.dumps(served.items), json.dumps(served.scores)
-    row = (str(served.request), int(served.time), user, served.fallback, items, scores)
-    return (*row, seal_row(*row))
 
 
 def _delete_old_lists(connection: sqlite3.Connection, retention: RetentionPolicy) -> None:

@@ -75,13 +75,13 @@ class ExactRetriever:
         seen = seen_items(context, queries)
         # One place more than wanted shows whether the last place is tied with an item that is not listed.
         length = k if self.fallback is None else k + 1
-        is_embedder, is_sparse = self._powers
-        if is_embedder:
-            Q = self.scorer.embed_queries(queries)
+        embedder, sparse = self._powers
+        if embedder is not None:
+            Q = embedder.embed_queries(queries)
             has_no_evidence = np.asarray(~Q.any(axis=1))
             items, best = self._get_index().top_k(Q, length, seen=seen, allowed=allowed)
-        elif is_sparse and (weights := self.scorer.item_weights()) is not None:
-            profile = self.scorer.profile(queries)
+        elif sparse is not None and (weights := sparse.item_weights()) is not None:
+            profile = sparse.profile(queries)
             items, best, has_no_evidence = top_k_sparse(profile, weights, length, seen=seen, allowed=allowed)
         else:
             scores = self.scorer.score(queries)
@@ -94,9 +94,10 @@ class ExactRetriever:
         return break_ties(ranked, queries, self.scorer, self.fallback, seen=seen, allowed=allowed)
 
     @functools.cached_property
-    def _powers(self) -> tuple[bool, bool]:
-        """Whether the model is an Embedder, and a SparseScorer. Asking a protocol each time is slow."""
-        return isinstance(self.scorer, Embedder), isinstance(self.scorer, SparseScorer)
+    def _powers(self) -> tuple[Embedder | None, SparseScorer | None]:
+        """The model as Embedder and as SparseScorer, None where it is not one. Asking a protocol each time is slow."""
+        scorer = self.scorer
+        return scorer if isinstance(scorer, Embedder) else None, scorer if isinstance(scorer, SparseScorer) else None
 
     def _get_index(self) -> ItemIndex:
         """The index of the items. Concurrent first queries build it once; later ones do not wait for the lock."""

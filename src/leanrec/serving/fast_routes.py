@@ -1,6 +1,7 @@
 """Fast routes: recommendation lists and events without the framework's cost; every other request goes to the app."""
 
 import asyncio
+import contextlib
 import time
 import urllib.parse
 from collections.abc import Awaitable, Callable
@@ -10,7 +11,6 @@ from typing import Any
 import msgspec
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from leanrec.data.vocabulary import Id
 from leanrec.errors import LeanrecError
 from leanrec.pipeline.responses import Recommendations
 from leanrec.serving.prometheus import ServingMetrics
@@ -49,7 +49,9 @@ class ListRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
         if not 1 <= self.n <= MAX_LIST_LENGTH or (self.user is None and self.history is None):
             return False
         ids = [*(() if self.user is None else (self.user,)), *(self.history or ())]
-        return len(ids) <= _MAX_INLINE_HISTORY and all(map(_is_id, ids))
+        return len(ids) <= _MAX_INLINE_HISTORY and all(
+            1 <= len(each) <= 200 if isinstance(each, str) else -EXACT_NUMBERS < each < EXACT_NUMBERS for each in ids
+        )
 
 
 def parse_query(query: bytes) -> ListRequest | None:
@@ -120,22 +122,26 @@ class FastRoutes:
     async def _post_recommend(self, scope: Scope, receive: Receive, send: Send) -> None:
         message = await receive()
         replay = _Replay(message, receive)
-        request = None if message.get("more_body") else self._read(message.get("body", b""))
-        if request is None or not await self._respond("POST", request, send):
+        request: ListRequest | None = None
+        if not message.get("more_body"):
+            with contextlib.suppress(msgspec.DecodeError):
+                request = self._decode(message.get("body", b""))
+        if request is None or not request.is_valid() or not await self._respond("POST", request, send):
             await self.app(scope, replay, send)
-
-    def _read(self, body: bytes) -> ListRequest | None:
-        try:
-            request = self._decode(body)
-        except msgspec.DecodeError:
-            return None
-        return request if request.is_valid() else None
 
     async def _respond(self, method: str, request: ListRequest, send: Send) -> bool:
         """Send the list. Returns False, with nothing sent, where the app must answer."""
         start = time.perf_counter()
         try:
-            recommended = await self._make_list(request)
+            # The list is made where it delays other requests least.
+            is_usual = request.n <= _MAX_INLINE_LENGTH
+            if is_usual and self._seconds[request.reasons] < _INLINE_SECONDS:
+                recommended, seconds = self._time_list(request)
+            else:
+                loop = asyncio.get_running_loop()
+                recommended, seconds = await loop.run_in_executor(self._threads, self._time_list, request)
+            if is_usual:
+                self._seconds[request.reasons] += _SMOOTHING * (seconds - self._seconds[request.reasons])
         except LeanrecError:
             return False
         except Exception:
@@ -163,18 +169,6 @@ class FastRoutes:
         self.metrics.count_request("/recommend", method, 200, seconds)
         return True
 
-    async def _make_list(self, request: ListRequest) -> Recommendations:
-        """The list, made where it delays other requests least."""
-        is_usual = request.n <= _MAX_INLINE_LENGTH
-        if is_usual and self._seconds[request.reasons] < _INLINE_SECONDS:
-            recommended, seconds = self._time_list(request)
-        else:
-            loop = asyncio.get_running_loop()
-            recommended, seconds = await loop.run_in_executor(self._threads, self._time_list, request)
-        if is_usual:
-            self._seconds[request.reasons] += _SMOOTHING * (seconds - self._seconds[request.reasons])
-        return recommended
-
     def _time_list(self, request: ListRequest) -> tuple[Recommendations, float]:
         """The list, and the seconds of this thread that it took, without what others took meanwhile."""
         start = time.thread_time()
@@ -191,9 +185,3 @@ class _Replay:
     async def __call__(self) -> Message:
         message, self._message = self._message, None
         return await self._receive() if message is None else message
-
-
-def _is_id(value: Id) -> bool:
-    if isinstance(value, str):
-        return 1 <= len(value) <= 200
-    return -EXACT_NUMBERS < value < EXACT_NUMBERS

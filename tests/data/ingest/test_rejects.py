@@ -43,3 +43,18 @@ def test_no_cell_of_a_csv_file_is_a_formula(tmp_path: Path) -> None:
         rows = read(target, **({"dtype": str} if suffix == "csv" else {}))
         mark = "'" if suffix == "csv" else ""
         assert rows["user"].tolist() == [f"{mark}=1+1", f"{mark}@SUM(A1)", f"{mark}+7", "-5"]
+
+
+def test_the_last_row_of_a_report_is_no_event(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("user,item,clicks\nu1,i1,2\nu2,i2,3\nGrand total,Grand total,5\n")
+    data, report = ingest(path)
+    assert data.users.ids.tolist() == ["u1", "u2"]
+    assert report.rejected == {"row of totals": 1}
+
+
+def test_a_column_with_one_item_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("user,item\n" + "".join(f"u{number},shop\n" for number in range(12)))
+    warnings = ingest(path).report.warnings
+    assert any(each.startswith("All 12 events have one item") and 'columns={"item": …}' in each for each in warnings)

@@ -51,6 +51,7 @@ from leanrec.units import format_bytes
 __all__ = ["IngestResult", "ingest", "is_dataset", "open_dataset"]
 
 # An example of a rejected field is shown where so many rows have one that it is found quickly.
+_MANY_EVENTS = 10
 _EXAMPLE_SHARE = 0.01
 _WITH_EXAMPLE = ("time not understood", "rating is not a finite number", "weight is not a finite number")
 _IMPOSSIBLE_TIME = "time before 1990 or in the future"
@@ -615,6 +616,12 @@ def _list_warnings(
         describe_largest(counter.of_item, data.items),
     )
     yield from filter(None, shares)
+    for role, per_row in (("user", counter.of_user), ("item", counter.of_item)):
+        if len(per_row) == 1 and per_row[0] >= _MANY_EVENTS:
+            yield (
+                f"All {per_row[0]:,} events have one {role}, so there is nothing to compare. If another column holds the "
+                f'{role}, name it: columns={{"{role}": …}}.'
+            )
     if note := global_rules_note(counts):
         yield note
     if log.unknown_types:
@@ -639,10 +646,10 @@ def _check_kept(
     advice = _advise(engine, read, unusable or counts)
     if not any_kept:
         raise DataError(f"No event is left of the {rows:,} rows of {source}. Rejected: {reasons}. {advice}")
-    listed = "quarantine=FILE.csv lists each of them" if task.quarantine is None else f"{task.quarantine} lists them"
+    listed = "To list each, pass quarantine=FILE.csv" if task.quarantine is None else f"{task.quarantine} lists them"
     raise DataError(
         f"More than half of the rows cannot be used: {n_unusable:,} of the {rows:,} rows of {source}. Rejected: {reasons}. "
-        f"{advice} {listed[0].upper()}{listed[1:]}. To go on with the other rows, pass allow_rejects=True."
+        f"{advice} {listed}. To go on with the other rows, pass allow_rejects=True."
     )
 
 

@@ -42,6 +42,7 @@ REASONS = (
     "returned: all units came back",
     "empty row",
     "repeated line of names",
+    "row of totals",
 )
 """Reject reasons of rows that were read; the position is the code, 0 = kept."""
 
@@ -58,10 +59,11 @@ CHOSEN_REASONS = frozenset(
             "fewer events than",
             "returned:",
             "empty row",
+            "row of totals",
         )
     )
 )
-"""Reject reasons of rows that can be read and are left out by a rule: dates, duplicates, bots, outliers, k-core, returns, empty rows."""
+"""Reject reasons of rows that can be read and are left out by a rule: dates, duplicates, bots, outliers, k-core, returns, empty rows, totals."""
 
 CODE = {reason: code for code, reason in enumerate(REASONS)}
 """Reject reason → code."""

@@ -43,6 +43,8 @@ __all__ = [
     "validate_rows",
 ]
 
+# Names of the last row of a report, in its columns of users and items.
+_TOTALS = "'total', 'totals', 'grand total', 'sum', 'summe', 'gesamt', 'gesamtsumme', 'total général', '合计', '总计'"
 _DAY = 86_400
 _BLANKS = quote_literal(" \t\u00a0")
 _RAW_ROLES = ("user", "item", "time", "rating", "weight")
@@ -176,6 +178,8 @@ class RowReader:
         texts = [f"o_{role}" for role in ("time", "rating", "weight") if getattr(cols, role) is not None]
         empty = " AND ".join(f"{each} IS NULL" for each in ("usr", "itm", *texts))
         cases = [(empty, "empty row"), ("usr IS NULL", "missing user"), ("itm IS NULL", "missing item")]
+        if not (self.integer[0] or self.integer[1]):
+            cases.append((f"usr = itm AND lower(usr) IN ({_TOTALS})", "row of totals"))
         if part.file is not None and part.file.header and not (self.integer[0] or self.integer[1]):
             # Concatenated files repeat the line of names, some with the byte order mark before it.
             user, item = (quote_literal(part.file.find_cell(name)) for name in (cols.user, cols.item))

@@ -116,6 +116,24 @@ def test_parts_that_split_wrote_have_the_names_of_the_first(tmp_path: Path) -> N
     )
 
 
+@pytest.mark.parametrize(
+    ("mark", "name"),
+    [
+        ("_delta_log/0.json", "Delta Lake"),
+        (".hoodie/hoodie.properties", "Apache Hudi"),
+        ("metadata/1.metadata.json", "Apache Iceberg"),
+    ],
+)
+def test_a_table_with_earlier_versions_is_no_folder_of_parts(tmp_path: Path, mark: str, name: str) -> None:
+    table = tmp_path / "lake" / "ratings"
+    write(table / "data" / "part-0.csv")
+    assert len(find_files(table)) == 1
+    write(table / mark, "{}")
+    for path in (table, tmp_path / "lake", table / "data"):
+        with pytest.raises(SourceError, match=f"is a table of {name}: its files hold removed rows too"):
+            find_files(path)
+
+
 def test_parts_of_one_row_have_no_names(tmp_path: Path) -> None:
     write(tmp_path / "part-0.csv", "user,item,action\n[a],[x],click\n")
     for i in (1, 2):

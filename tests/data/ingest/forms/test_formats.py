@@ -6,10 +6,13 @@ import sqlite3
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+import scipy.io
 
 from leanrec.data.engine import open_engine
 from leanrec.data.ingest.forms.formats import detect_format, name_format, read_head
+from leanrec.data.ingest.ingest import ingest
 from leanrec.errors import SourceError
 from leanrec.run import Run
 
@@ -69,3 +72,13 @@ def test_names_mean_formats() -> None:
     assert [name_format(Path(name)) for name in ("a.CSV.gz", "a.ndjson", "a.pq", "a.csv.bz2", "a.md")] == [
         "csv", "json", "parquet", "csv", ""
     ]  # fmt: skip
+
+
+def test_matrix_market_is_refused_by_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "log.mtx"
+    path.write_text("%%MatrixMarket matrix coordinate integer general\n2 2 3\n1 1 5\n1 2 4\n2 2 3\n")
+    with pytest.raises(SourceError, match=r"Matrix Market form.*scipy\.io\.mmread"):
+        detect(path)
+    matrix = scipy.io.mmread(path)  # as the error advises
+    data = ingest(pd.DataFrame({"user": matrix.row, "item": matrix.col, "weight": matrix.data})).data
+    assert (len(data.users), len(data.items), len(data.events)) == (2, 2, 3)

@@ -20,6 +20,8 @@ from leanrec.run import Run
         (["11.0", "nan"], IdForm(missing=True, whole=True)),
         (["11.0", "1.5"], IdForm()),
         (["011.0"], IdForm()),
+        (["7.65612E+16", "a"], IdForm(rounded="7.65612E+16")),
+        (["e+1", "C+12"], IdForm()),
     ],
 )
 def test_forms_are_found(ids: list[str], form: IdForm) -> None:

@@ -13,6 +13,12 @@ from leanrec.errors import SourceError
 
 __all__ = ["FoundFile", "find_files", "natural_key"]
 
+# Files of formats that keep the rows of earlier versions.
+_LAKEHOUSES = {
+    "_delta_log/*.json": "Delta Lake",
+    ".hoodie/*": "Apache Hudi",
+    "metadata/*.metadata.json": "Apache Iceberg",
+}
 _HIDDEN = (".", "_")
 _NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 _PART = re.compile(r"(part-[\w-]+|\d+_\d+)(\.(txt|dat|data|feather|arrow|orc|avro|snappy|c000))*(\.(gz|bz2|xz|zst))?")
@@ -51,6 +57,12 @@ def find_files(path: Path) -> list[FoundFile]:
             "If it is a data set, pass it alone; otherwise pass the log that it was made from."
         )
     if path.is_dir():
+        for pattern, name in _LAKEHOUSES.items():
+            if any(path.rglob(pattern)) or any(path.parent.glob(pattern)):
+                raise SourceError(
+                    f"{path} is a table of {name}: its files hold removed rows too. Read the table with the library that "
+                    "wrote it, and pass the frame in Python: ingest(table.to_pandas()); or export it as Parquet."
+                )
         return _list_folder(path)
     if path.exists():
         return [FoundFile(path)]

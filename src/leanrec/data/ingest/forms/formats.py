@@ -150,6 +150,12 @@ def detect_format(head: FileHead, label: str, *, known_encoding: bool = False) -
 
 def _refuse_other_text(data: bytes, text: str, label: str) -> None:
     """Raise where a text is no table."""
+    if data.startswith(b"%%MatrixMarket"):
+        raise SourceError(
+            f"{label} is in the Matrix Market form, whose second line gives sizes. Pass it in Python: "
+            f"matrix = scipy.io.mmread({label!r}); ingest(pandas.DataFrame({{'user': matrix.row, 'item': matrix.col, "
+            "'weight': matrix.data}))."
+        )
     if data.startswith(b"version https://git-lfs"):
         raise SourceError(
             f"{label} is a pointer of Git LFS, not the file itself. Fetch the file with git lfs pull in the "

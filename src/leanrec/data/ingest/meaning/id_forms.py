@@ -25,10 +25,12 @@ class IdForm:
     Attributes:
         missing: some are words for nothing.
         whole: all others are whole numbers, some with ``.0`` at the end.
+        rounded: an id that a spreadsheet has rounded, such as 7.65612E+16; "" if there is none.
     """
 
     missing: bool = False
     whole: bool = False
+    rounded: str = ""
 
     def __bool__(self) -> bool:
         return self.missing or self.whole
@@ -64,6 +66,11 @@ class IdForms:
                 notes.append(
                     f"{role} ids such as NULL, nan, None or (not set) are words for nothing: they count as missing."
                 )
+            if form.rounded:
+                notes.append(
+                    f"{role} ids such as {form.rounded} were rounded by a spreadsheet, so that several {role.lower()}s may "
+                    "have become one. Export the log again without opening it in a spreadsheet."
+                )
             if form.whole:
                 notes.append(f"{role} ids such as 13085.0 are whole numbers, and are read as 13085.")
         return notes
@@ -82,4 +89,6 @@ def find_id_form(engine: SqlEngine, table: str, column: str = "id") -> IdForm:
         pattern = quote_literal(r"^\s*-?(0|[1-9][0-9]*)(\.0+)?\s*$")
         test = f"SELECT bool_and(regexp_matches(id, {pattern})) FROM ({named}) WHERE NOT missing"
         pointed = engine.fetch_rows(test)[0][0]
-    return IdForm(bool(missing), bool(pointed))
+    pattern = quote_literal(r"^\s*[1-9]([.,][0-9]+)?[eE]\+[0-9]+\s*$")
+    test = f"SELECT min(id) FROM ({named}) WHERE contains(id, '+') AND regexp_matches(id, {pattern})"
+    return IdForm(bool(missing), bool(pointed), engine.fetch_rows(test)[0][0] or "")

@@ -1,4 +1,4 @@
-"""Ratings that are written with their scale: ``4/5``, ``4 out of 5 stars``, ``★★★☆☆``, ``80%``; and words such as thumbs up."""
+"""Ratings written with their scale, such as ``4/5``, ``★★★☆☆`` and ``80%``, and words such as thumbs up."""
 
 from leanrec.data.engine import SqlEngine, quote_literal
 from leanrec.data.ingest.forms.values import number_of_text, text_expression

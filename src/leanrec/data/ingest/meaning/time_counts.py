@@ -1,4 +1,4 @@
-"""Times of other programs: days of Excel, .NET ticks, FILETIME, Julian days, ISO weeks, and months in words of several languages."""
+"""Times of other programs: Excel days, .NET ticks, FILETIME, Julian days, ISO weeks, and months in words."""
 
 from leanrec.data.engine import quote_literal
 
