@@ -8,7 +8,7 @@ import glob
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
@@ -24,6 +24,7 @@ from leanrec.units import format_bytes
 __all__ = [
     "SqlEngine",
     "make_scratch",
+    "match_words",
     "open_engine",
     "quote_identifier",
     "quote_literal",
@@ -56,6 +57,17 @@ def quote_literal(value: object) -> str:
 def quote_path(path: Path | str) -> str:
     """Quote the path of one file for a table function, which would read ``*``, ``?`` and ``[`` as a pattern."""
     return quote_literal(glob.escape(str(path)))
+
+
+def match_words(value: str, words: Iterable[str], blanks: str = "") -> str:
+    """SQL: whether a text is one of the words, in any case, with any of the characters ``blanks`` around it.
+
+    A list of five or more words with IN would become a join: it reads every row even inside a CASE that needs few of them, and
+    does not keep the order of the rows.
+    """
+    around = f"[{blanks}]*" if blanks else ""
+    pattern = f"(?i){around}({'|'.join(map(re.escape, words))}){around}"
+    return f"regexp_full_match({value}, {quote_literal(pattern)})"
 
 
 class SqlEngine:

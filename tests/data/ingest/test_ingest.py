@@ -444,3 +444,17 @@ def test_a_held_out_file_is_read_like_the_log(tmp_path: Path) -> None:
         assert held_out.report.start == "2024-04-05T00:00:00Z"
         assert held_out.data.events.weight.tolist() == [1, 0]
         assert held_out.data.rating_range == (1, 5)
+
+
+def test_rejected_rows_of_parquet_are_counted_as_those_of_text(tmp_path: Path) -> None:
+    times = [1_600_000_000 + i for i in range(6)]
+    frame = pd.DataFrame(
+        {"user": ["ann", None, "bo", "bo", "cy", "cy"], "item": ["a", "b", None, "c", "d", "e"], "time": times}
+    )
+    frame.loc[5, "time"] = 99
+    frame.to_parquet(tmp_path / "log.parquet", index=False)
+    frame.to_csv(tmp_path / "log.csv", index=False)
+    reports = [ingest(tmp_path / name).report for name in ("log.parquet", "log.csv")]
+    rejected = {"missing user": 1, "missing item": 1, "time before 1990 or in the future": 1}
+    assert [report.rejected for report in reports] == [rejected, rejected]
+    assert [report.rows_read for report in reports] == [6, 6]

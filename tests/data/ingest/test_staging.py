@@ -72,3 +72,27 @@ def test_a_word_for_nothing_is_no_event_type(word: str, tmp_path: Path) -> None:
     data, report = ingest(path)
     assert report.rejected == {"missing event type": 1}
     assert data.events.event_types == ("click", "view")
+
+
+def test_rows_are_staged_without_a_join_which_would_not_keep_their_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text(
+        "user,item,event,time,rating,plays\nann,a,view,NULL,4.5,3\nbo,b,buy,2024-05-01,,yes\ncy,c,view,-,n/a,\n"
+    )
+    statements: list[str] = []
+    execute = SqlEngine.execute
+
+    def record(engine: SqlEngine, sql: str, *args: str) -> None:
+        statements.append(sql)
+        execute(engine, sql, *args)
+
+    monkeypatch.setattr(SqlEngine, "execute", record)
+    with open_engine(Run()) as engine:
+        schema = read_schema(engine, path, {"event_type": "event", "weight": "plays"})
+        stage_log(engine, schema.parts, schema.columns, raw=False, key_types=(None, None))
+        staged = next(sql for sql in statements if "TABLE staged_rows" in sql)
+        plan = engine.fetch_rows(f"EXPLAIN {staged}")[0][1]
+    assert "JOIN" not in plan
+    assert "MARK" not in plan

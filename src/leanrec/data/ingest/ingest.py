@@ -490,8 +490,9 @@ def _index_log(
     staged, tables, has_clock = read.staged, read.tables, read.profile.has_clock
     tables.count_matches(engine)
     numbers = _make_dictionaries(engine, staged, tables)
-    by_rule = "SELECT reason, count(*) FROM validated WHERE reason <> 0 GROUP BY reason ORDER BY reason"
-    counts = count_rejected(engine, staged.parts) | {REASONS[code]: int(n) for code, n in engine.fetch_rows(by_rule)}
+    counts = count_rejected(engine, staged.parts)
+    if not staged.is_view:
+        counts |= _count_by_rule(engine)
     log = encode_log(
         engine,
         staged,
@@ -501,6 +502,9 @@ def _index_log(
         # About a twentieth of the memory, at 100 bytes a row.
         block_rows=int(min(1_000_000, max(50_000, task.run.available_memory() // 2000))),
     )
+    if staged.is_view and log.events < staged.rows:
+        # A view reads its files again, which is needed only where rows are missing.
+        counts |= _count_by_rule(engine)
     show(f"Cleaning {log.events:,} events")
     comparable = (staged.has("time") and not read.profile.only_days) or staged.has("rating")
     reason = reject_events(log, task.cleaning, has_clock=has_clock, comparable=comparable)
@@ -542,6 +546,12 @@ def _index_log(
         quarantine=None if task.quarantine is None else str(task.quarantine),
     )
     return IngestResult(data, report)
+
+
+def _count_by_rule(engine: SqlEngine) -> dict[str, int]:
+    """Return reason → number of rows rejected for it, from the rows of ``validated``."""
+    by_rule = "SELECT reason, count(*) FROM validated WHERE reason <> 0 GROUP BY reason ORDER BY reason"
+    return {REASONS[code]: int(n) for code, n in engine.fetch_rows(by_rule)}
 
 
 def _settle_conventions(task: _IngestTask, read: _ReadLog, log: EncodedLog) -> LogConventions:

@@ -8,7 +8,7 @@ import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 
-from leanrec.data.engine import SqlEngine, quote_identifier, quote_literal
+from leanrec.data.engine import SqlEngine, match_words, quote_identifier, quote_literal
 from leanrec.data.event_types import name_label
 from leanrec.data.ingest.cleaning import CleaningRules
 from leanrec.data.ingest.csv_repair import copy_parts
@@ -44,7 +44,7 @@ __all__ = [
 ]
 
 # Names of the last row of a report, in its columns of users and items.
-_TOTALS = "'total', 'totals', 'grand total', 'sum', 'summe', 'gesamt', 'gesamtsumme', 'total général', '合计', '总计'"
+_TOTALS = ("total", "totals", "grand total", "sum", "summe", "gesamt", "gesamtsumme", "total général", "合计", "总计")
 _DAY = 86_400
 _BLANKS = quote_literal(" \t\u00a0")
 _RAW_ROLES = ("user", "item", "time", "rating", "weight")
@@ -179,7 +179,7 @@ class RowReader:
         empty = " AND ".join(f"{each} IS NULL" for each in ("usr", "itm", *texts))
         cases = [(empty, "empty row"), ("usr IS NULL", "missing user"), ("itm IS NULL", "missing item")]
         if not (self.integer[0] or self.integer[1]):
-            cases.append((f"usr = itm AND lower(usr) IN ({_TOTALS})", "row of totals"))
+            cases.append((f"usr = itm AND {match_words('usr', _TOTALS)}", "row of totals"))
         if part.file is not None and part.file.header and not (self.integer[0] or self.integer[1]):
             # Concatenated files repeat the line of names, some with the byte order mark before it.
             user, item = (quote_literal(part.file.find_cell(name)) for name in (cols.user, cols.item))

@@ -7,7 +7,7 @@ import pytest
 
 from leanrec.data.engine import open_engine
 from leanrec.data.ingest.ingest import ingest
-from leanrec.data.ingest.meaning.id_forms import IdForm, find_id_form
+from leanrec.data.ingest.meaning.id_forms import MISSING_WORDS, IdForm, find_id_form, is_missing
 from leanrec.run import Run
 
 
@@ -49,3 +49,27 @@ def test_numbers_with_a_point_meet_those_of_the_table(tmp_path: Path) -> None:
     assert (data.users.ids.tolist(), data.items.ids.tolist()) == ([90001, 90002], [1, 2])
     assert data.user_table.columns["land"].tolist() == ["x", "y"]
     assert "The user table matches 2 of 2 users of the log." in report.warnings
+
+
+def test_words_for_nothing_have_any_case_and_blanks_around_them() -> None:
+    words = [
+        f"{before}{each}{after}" for each in MISSING_WORDS for before in ("", " ", "\t\u00a0") for after in ("", " ")
+    ]
+    texts = [
+        *words,
+        *map(str.upper, words),
+        *map(str.title, words),
+        "x",
+        "nulls",
+        "nullnull",
+        "n a",
+        "-1",
+        "---",
+        "0",
+        "null\n",
+    ]
+    with open_engine(Run()) as engine:
+        engine.register_table("texts", pd.DataFrame({"x": texts}))
+        found = dict(engine.fetch_rows(f"SELECT x, {is_missing('x')} FROM texts"))
+        assert engine.fetch_rows(f"SELECT {is_missing('NULL::VARCHAR')}") == [(None,)]
+    assert found == {each: each.strip(" \t\u00a0").lower() in MISSING_WORDS for each in texts}

@@ -4,7 +4,7 @@ import dataclasses
 import re
 from typing import TYPE_CHECKING
 
-from leanrec.data.engine import SqlEngine, quote_identifier
+from leanrec.data.engine import SqlEngine, match_words, quote_identifier
 
 if TYPE_CHECKING:
     from leanrec.data.ingest.sources import SourcePart
@@ -84,9 +84,8 @@ def text_expression(column: str, column_type: str) -> str:
 
 def number_of_text(column: str, number_type: str) -> str:
     """SQL: a number or a truth value that is written as text; NULL for other text."""
-    true, false = (", ".join(f"'{word}'" for word in words) for words in (_TRUE, _FALSE))
-    word = f"lower(trim({column}::VARCHAR))"
-    truth = f"CASE WHEN {word} IN ({true}) THEN 1 WHEN {word} IN ({false}) THEN 0 END"
+    yes, no = (match_words(f"{column}::VARCHAR", words, " ") for words in (_TRUE, _FALSE))
+    truth = f"CASE WHEN {yes} THEN 1 WHEN {no} THEN 0 END"
     return f"coalesce(try_cast({column} AS {number_type}), {truth}::{number_type})"
 
 

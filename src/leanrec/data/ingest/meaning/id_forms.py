@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from leanrec.data.engine import SqlEngine, quote_literal
+from leanrec.data.engine import SqlEngine, match_words, quote_literal
 
 __all__ = ["MISSING_WORDS", "IdForm", "IdForms", "find_id_form", "is_missing"]
 
@@ -15,7 +15,7 @@ _BLANKS = quote_literal(" \t\u00a0")
 
 def is_missing(value: str) -> str:
     r"""SQL: whether a text is empty or a word for nothing, such as NULL, \\N, nan or (not set)."""
-    return f"lower(trim({value}, {_BLANKS})) IN ({', '.join(map(quote_literal, MISSING_WORDS))})"
+    return match_words(value, MISSING_WORDS, " \t\u00a0")
 
 
 @dataclasses.dataclass(frozen=True)
