@@ -1,32 +1,18 @@
 """Advice of a refusal or of a note, followed literally, reads the file as it was meant."""
 
-import ast
-import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from contracts.followed_advice import list_advice
 from leanrec.data.ingest.ingest import ingest
 from leanrec.errors import LeanrecError
 
-ARGUMENT = re.compile(
-    r"""\b(?P<name>columns|names|time_format|encoding|layout|delimiter|allow_rejects)=
-    (?P<value>\{[^{}]*\}|"[^"]*"|'[^']*'|\w+)""",
-    re.VERBOSE,
-)
 PLACES = {"COLUMN", "PATH", "NAME"}
 MIXED = "user,item,time\n" + "".join(
     f"u{i},i{i},{day}/{month}/2024\n" for i, (day, month) in enumerate([(1, 2), (3, 4), (5, 6)])
 )
-
-
-def list_advice(message: str) -> Iterator[tuple[str, Any]]:
-    """Yield the arguments that a message names, with their values; a placeholder such as NAME is a text."""
-    for match in ARGUMENT.finditer(message):
-        value = match["value"]
-        yield match["name"], value if value in PLACES else ast.literal_eval(value)
 
 
 def fill(value: Any, place: str) -> Any:

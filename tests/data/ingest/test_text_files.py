@@ -192,3 +192,11 @@ def test_what_cannot_be_unpacked_here_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"\x28\xb5\x2f\xfd")
     with pytest.raises(SourceError, match="Unpack the .zst file first"):
         ingest(path, encoding="gbk")
+
+
+def test_a_word_among_the_cells_is_no_line_of_names_beside_given_names(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("Ann,Jos\u00e9,click\nBob,Zo\u00eb,purchase\n", encoding="utf-8")
+    assert ingest(path, names="user,item,event").data.users.ids.tolist() == ["Ann", "Bob"]
+    path.write_text("user_id,item,event\nAnn,x,click\n")
+    assert ingest(path, names="user,item,event").data.users.ids.tolist() == ["Ann"]

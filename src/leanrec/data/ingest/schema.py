@@ -13,7 +13,7 @@ from typing import Any
 from leanrec.data.engine import SqlEngine, quote_identifier
 from leanrec.data.event_types import normalize_name
 from leanrec.data.ingest.forms.unfold import unfold_events
-from leanrec.data.ingest.forms.values import holds_labels, holds_numbers
+from leanrec.data.ingest.forms.values import convert_columns, holds_labels, holds_numbers
 from leanrec.data.ingest.meaning.column_names import guess_role
 from leanrec.data.ingest.meaning.column_values import count_values, find_weak_role
 from leanrec.data.ingest.meaning.rating_text import describe_rating_text, holds_opinions
@@ -220,7 +220,8 @@ def read_schema(
         column.replace(",", "").replace(" ", "").isdigit() for column in roles.values() if column
     )
     opened = open_parts(engine, source, positions=positions, layout="long" if layout is None and positions else layout)
-    parts = [unfold_events(engine, part, roles, _NAMES, layout) for part in opened]
+    # What was inside structs and lists has the types of other systems too.
+    parts = [convert_columns(engine, unfold_events(engine, part, roles, _NAMES, layout)) for part in opened]
     columns, warnings, told = [], [], []
     names = [set(map(normalize_name, part.names)) for part in parts]
     for i, own in enumerate(names):

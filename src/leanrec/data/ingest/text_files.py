@@ -223,7 +223,10 @@ def open_delimited(
     score = score_header(cells, rows)
     if not rows and score > 0:
         # A line alone may be the only row of a part: only names throughout are names.
-        score = int(all(score_header([cell], []) > 0 for cell in cells if cell.strip()))
+        score = len(cells) * all(score_header([cell], []) > 0 for cell in cells if cell.strip())
+    if names is not None and score < len(cells):
+        # Given names say that there are none, unless every cell is one: a word such as click may be a value.
+        score = min(score, 0)
     if score > 0 and columns != len(cells) + 1:
         columns = len(cells)
     if comments and score <= 0 and names is None:

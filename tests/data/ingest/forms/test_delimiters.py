@@ -10,6 +10,7 @@ from leanrec.data.ingest.forms.delimiters import BLANKS, find_layout, split_reco
     [
         (["a,b", "1,2"], ",", 2),
         (["1::2::3"] * 4, "::", 3),
+        (["1::https://a.org/?q=b,c::4", "2::https://a.org/?q=d,e::5"], "::", 3),
         (["1\t\t3\t\t-4.25", "2\t\t6\t\t-3.5"], "\t\t", 3),
         (["u\t\tweird al\t1", "v\tx\tac/dc\t2"], "\t", 4),
         (["1 10 4.5", "2  11   3"], BLANKS, 3),

@@ -153,3 +153,10 @@ def test_most_lists_of_a_history_may_have_one_number(tmp_path: Path) -> None:
     (tmp_path / "a.tsv").write_text("user\thistory\n1\t3\n2\t5, 7\n3\t5\n4\t6\n")
     data = leanrec.ingest(tmp_path / "a.tsv").data
     assert history(data, 2) == [5, 7]
+
+
+def test_short_lists_of_numbers_are_no_decimals(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('user,item\n1,"9,12,10"\n2,"5,7"\n3,5\n4,"6,1"\n')
+    assert history(leanrec.ingest(tmp_path / "a.csv").data, 1) == [9, 12, 10]
+    (tmp_path / "b.csv").write_text("user;item\n1;9,5\n2;5,7\n3;5\n")
+    assert found(tmp_path / "b.csv") is None

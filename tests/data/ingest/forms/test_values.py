@@ -112,3 +112,16 @@ def test_numbers_and_text_in_one_column_of_json_are_numbers(tmp_path: Path) -> N
     assert data.events.rating is not None
     assert data.events.rating.tolist() == [4.5, 4, 3, 2]
     assert report.rejected == {"rating is not a finite number": 1}
+
+
+def test_values_inside_structs_and_lists_have_plain_types_too(tmp_path: Path) -> None:
+    stamps = pa.array([1_600_000_000_000_000_000, 1_600_000_001_000_000_000], pa.timestamp("ns", tz="UTC"))
+    inner = pa.StructArray.from_arrays([pa.array(["\xe4\u6771".encode(), b"b"], pa.binary()), stamps], ["item", "time"])
+    users = pa.array([b"\xc3\xa4"], pa.binary())
+    nested = {"user": users, "events": pa.ListArray.from_arrays(pa.array([0, 2], pa.int32()), inner)}
+    flat = {"log": pa.StructArray.from_arrays([inner.field(0), *inner.flatten()], ["user", "item", "time"])}
+    for i, table in enumerate((nested, flat)):
+        pq.write_table(pa.table(table), tmp_path / f"{i}.parquet")
+        data = leanrec.ingest(tmp_path / f"{i}.parquet").data
+        assert data.items.ids.tolist() == ["b", "\xe4\u6771"]
+        assert sorted(data.events.time.tolist()) == [1_600_000_000, 1_600_000_001]

@@ -73,7 +73,9 @@ def find_layout(lines: Sequence[str], suffix: str = "", given: str | None = None
     first = lines[0] if lines else ""
     runs = dict.fromkeys(match for line in lines[:5] for match in _RUN.findall(line))
     certain = [run for run in runs if _stands_alone(lines, run)]
-    for group in (certain, ["\t", *_SINGLE], list(runs), [BLANKS]):
+    # A mark that separates nothing when it is alone, such as the colon, is no empty field when it is doubled.
+    doubled = [run for run in runs if len(set(run)) == 1 and run[0] not in {"\t", *_SINGLE}]
+    for group in (certain, ["\t", *_SINGLE, *doubled], list(runs), [BLANKS]):
         found = [layout for each in group if (layout := _measure(lines, each)).columns > 1 and layout.share > _MOST]
         if found:
             # More fields break a tie, and before that the tab.

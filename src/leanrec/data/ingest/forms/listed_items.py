@@ -129,13 +129,13 @@ def find_cell_lists(
     engine: SqlEngine, part: "SourcePart", given: Mapping[str, str], role_names: Mapping[str, Collection[str]]
 ) -> CellLists | None:
     """Find the columns of a log whose cells are lists; None where each row is one event. Reads the first rows."""
-    # Text of single numbers, with a list here and there, has the guessed type of numbers.
+    item, user = (find_role(part, role, given, role_names) for role in ("item", "user"))
+    # Single numbers, and lists such as 9,12 that look like a decimal, have the guessed type of numbers.
     texts = [
         name
         for name, column_type in part.types.items()
-        if column_type == "VARCHAR" or (part.form == "csv" and _is_list_name(name, role_names))
+        if column_type == "VARCHAR" or (part.form == "csv" and (name == item or _is_list_name(name, role_names)))
     ]
-    item, user = (find_role(part, role, given, role_names) for role in ("item", "user"))
     if not texts or (item is not None and item not in texts):
         return None
     if item is not None:
