@@ -190,7 +190,13 @@ def read_manifest(path: str | Path) -> dict[str, Any]:
             )
         manifest = json.loads(file.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise ArtifactError(_describe_missing(Path(path))) from error
+        if not Path(path).exists():
+            raise ArtifactError(f"{path} does not exist, so it is not a leanrec artifact. Check the path.") from error
+        what = f"a folder without {_MANIFEST}" if Path(path).is_dir() else "a file"
+        fit = _FIT.format("MODEL", str(path), "FOLDER")
+        raise ArtifactError(
+            f"{path} is not a leanrec artifact: it is {what}. If it is a log, fit a model on it: {fit}."
+        ) from error
     except (OSError, ValueError, RecursionError) as error:
         raise ArtifactError(f"{file} cannot be read: {error}. The artifact is damaged; make it again.") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT or "value" not in manifest:
@@ -231,13 +237,6 @@ def _manifest_digest(manifest: Mapping[str, Any]) -> str:
     """SHA-256 of a manifest, independent of its formatting."""
     text = json.dumps(manifest, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _describe_missing(path: Path) -> str:
-    if not path.exists():
-        return f"{path} does not exist, so it is not a leanrec artifact. Check the path."
-    what = f"a folder without {_MANIFEST}" if path.is_dir() else "a file"
-    return f"{path} is not a leanrec artifact: it is {what}. If it is a log, fit a model on it: {_FIT.format('MODEL', str(path), 'FOLDER')}."
 
 
 def size_of(path: str | Path) -> int:
