@@ -145,6 +145,18 @@ class SqlEngine:
         with _translate_errors(what, failed):
             self._connection.execute(sql)
 
+    def check_select(self, sql: str, what: str) -> str:
+        """The text of a query that must be one SELECT. Raises SourceError for anything else, before it runs."""
+        with _translate_errors(what):
+            statements = self._connection.extract_statements(sql)
+        kinds = [each.type.name for each in statements]
+        if kinds not in (["SELECT"], ["MULTI"]):  # PIVOT is several in one
+            raise SourceError(
+                f"{what} must be one SELECT. Got {', '.join(kinds) or 'no statement'}. Run the others before, in a database of your "
+                "own, and pass the query that reads the log."
+            )
+        return str(statements[0].query).strip().rstrip(";")
+
     def fetch_rows(self, sql: str, what: str = "The log") -> list[tuple[Any, ...]]:
         """Return the result as tuples, for small results only."""
         with _translate_errors(what):

@@ -26,7 +26,7 @@ from leanrec.finiteness import check_finite
 from leanrec.pipeline.batch import BatchResult, check_list_path, write_lists
 from leanrec.pipeline.catalog import Catalog, ItemRules, Where, extend_ids, to_id_list
 from leanrec.pipeline.explanations import get_verb, render_explanation, render_path
-from leanrec.pipeline.kept_lists import KeptLists, ListKey
+from leanrec.pipeline.list_cache import CacheKey, ListCache
 from leanrec.pipeline.provenance import build_provenance, check_estimator, get_data_origin, get_model_name
 from leanrec.pipeline.responses import (
     AddItemsResult,
@@ -51,7 +51,7 @@ __all__ = ["Pipeline"]
 
 _RUN = Run()
 _NO_REASON = "no item of the history contributes to its score"
-_MAX_KEPT_LISTS = 10_000  # 15 to 40 MB of lists of ten
+_MAX_CACHED_LISTS = 10_000  # 15 to 40 MB of lists of ten
 _MAX_EXPLAINED = 50  # newest history items to score one by one for a model that cannot explain itself
 
 
@@ -100,7 +100,7 @@ class Pipeline:
         self._fitted = Snapshot(saved.model, saved.fallback, catalog, saved.data.rating_range)
         self._snapshot = self._fitted
         self._adding_items = threading.Lock()
-        self._lists = KeptLists(_MAX_KEPT_LISTS)
+        self._lists = ListCache(_MAX_CACHED_LISTS)
 
     @classmethod
     def fit(
@@ -243,7 +243,7 @@ class Pipeline:
             rules = snapshot.catalog.resolve_rules(allow, deny, where)
             return self._make_list(snapshot, query_user, rules, n, exclude_seen, reasons)
         row = self._find_row(user)
-        key, recorded = ListKey(row, n, exclude_seen, reasons), self._histories.recorded(row)
+        key, recorded = CacheKey(row, n, exclude_seen, reasons), self._histories.find_recorded(row)
         kept = self._lists.get(key, snapshot, recorded)
         if kept is not None:
             return dataclasses.replace(kept, request=uuid.uuid4().hex)

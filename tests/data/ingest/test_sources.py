@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+import duckdb
 import pandas as pd
 import pytest
 
 from leanrec.data.engine import open_engine
+from leanrec.data.ingest.ingest import ingest
 from leanrec.data.ingest.sources import SqlQuery, describe_source, open_parts
 from leanrec.errors import SourceError
 from leanrec.run import Run
@@ -36,3 +38,15 @@ def test_a_missing_file_is_reported_with_its_neighbors(tmp_path: Path) -> None:
     (tmp_path / "log.csv").write_text("user,item\n")
     with open_engine(Run()) as engine, pytest.raises(SourceError, match=r"does not exist.*there is: log\.csv"):
         open_parts(engine, tmp_path / "lgo.csv")
+
+
+@pytest.mark.parametrize(
+    "query", ["SELECT 1 AS user, 2 AS item; DROP TABLE x", "DELETE FROM x", "COPY x TO 'y'", "", "-- no"]
+)
+def test_a_query_is_one_select(tmp_path: Path, query: str) -> None:
+    database = tmp_path / "events.duckdb"
+    with duckdb.connect(str(database)) as connection:
+        connection.execute("CREATE TABLE x AS SELECT 1 AS user, 2 AS item")
+    with pytest.raises(SourceError, match="must be one SELECT"):
+        ingest(SqlQuery(query, database))
+    assert len(ingest(SqlQuery("FROM x; -- all of it", database)).data.events) == 1

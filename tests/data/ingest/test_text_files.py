@@ -200,3 +200,13 @@ def test_a_word_among_the_cells_is_no_line_of_names_beside_given_names(tmp_path:
     assert ingest(path, names="user,item,event").data.users.ids.tolist() == ["Ann", "Bob"]
     path.write_text("user_id,item,event\nAnn,x,click\n")
     assert ingest(path, names="user,item,event").data.users.ids.tolist() == ["Ann"]
+
+
+@pytest.mark.parametrize("line", ["sep=;", "SEP=;"])
+def test_the_separator_line_of_excel_is_no_record(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "log.csv"
+    path.write_bytes(b"\xef\xbb\xbf" + f"{line}\r\nuser;item;rating\r\nu1;i1;2,5\r\nu2;i2;4\r\n".encode())
+    data = ingest(path).data
+    assert data.users.ids.tolist() == ["u1", "u2"]
+    assert data.events.rating is not None
+    assert sorted(data.events.rating.tolist()) == [2.5, 4.0]

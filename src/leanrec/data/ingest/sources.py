@@ -171,6 +171,8 @@ def open_parts(
 
 
 def _run_query(engine: SqlEngine, sql: SqlQuery, name: str) -> SourcePart:
+    what = f"The query {sql.query.strip()!r}"
+    query = engine.check_select(sql.query, what)
     if sql.database is not None:
         path = Path(sql.database).expanduser()
         if not path.is_file():
@@ -179,9 +181,7 @@ def _run_query(engine: SqlEngine, sql: SqlQuery, name: str) -> SourcePart:
         engine.execute("USE leanrec_source", f"The database {path}")
     try:
         # Kept as a table: a query may be costly, and may return another order when it runs again.
-        engine.execute(
-            f"CREATE TEMP TABLE {name} AS {sql.query.strip().rstrip(';')}", f"The query {sql.query.strip()!r}"
-        )
+        engine.execute(f"CREATE TEMP TABLE {name} AS {query}", what)
     finally:
         if sql.database is not None:
             engine.execute("USE memory")

@@ -16,6 +16,7 @@ __all__ = ["BLANKS", "FieldLayout", "count_comments", "find_layout", "split_reco
 BLANKS = " "
 """Delimiter that means any number of blanks and tabs; one blank, as R writes it, where fields are quoted."""
 
+_SEPARATOR_LINE = re.compile(r"\ufeff?sep=.", re.IGNORECASE)
 _SINGLE = (",", ";", "|", "\x01", "^", "~")
 # Several punctuation marks in a row, such as ``::``. A quotation mark is never part of a delimiter.
 _RUN = re.compile(r"[^\w\s\"'.()\[\]{}+-]{2,8}|\|\|+|\t\t+|\t\|\t")
@@ -45,7 +46,9 @@ class FieldLayout:
 
 
 def count_comments(lines: Sequence[str]) -> int:
-    """Return the number of comments before the first record: lines that begin with ``%`` or ``#`` before lines that do not."""
+    """Return the number of lines before the first record that are none: comments with ``%`` or ``#``, or ``sep=;`` of Excel."""
+    if len(lines) > 1 and _SEPARATOR_LINE.fullmatch(lines[0]):
+        return 1
     first = next((i for i, line in enumerate(lines) if line.strip() and line[0] not in "%#"), 0)
     if not first or any(line[:1] in {"%", "#"} for line in lines[first:]):
         return 0

@@ -1,4 +1,4 @@
-"""Kept lists: used again for the same snapshot and history only, and never for longer than a minute."""
+"""Cached lists: used again for the same snapshot and history only, and never for longer than a minute."""
 
 import dataclasses
 from typing import Any
@@ -11,13 +11,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from conftest import make_dataset
 from leanrec.models import get_model
-from leanrec.pipeline import kept_lists
-from leanrec.pipeline.kept_lists import KeptLists, ListKey
+from leanrec.pipeline import list_cache
+from leanrec.pipeline.list_cache import CacheKey, ListCache
 from leanrec.pipeline.pipeline import Pipeline
 from leanrec.pipeline.responses import Recommendations
 
 DATA = make_dataset(n_users=8, n_items=15, per_user=5)
-KEY = ListKey(1, 10, exclude_seen=True, reasons=False)
+KEY = CacheKey(1, 10, exclude_seen=True, reasons=False)
 
 
 def make_list(name: str) -> Recommendations:
@@ -25,7 +25,7 @@ def make_list(name: str) -> Recommendations:
 
 
 def test_a_list_is_of_one_snapshot_and_one_history() -> None:
-    lists, snapshot, history = KeptLists(2), object(), object()
+    lists, snapshot, history = ListCache(2), object(), object()
     lists.put(KEY, snapshot, history, make_list("a"))
     assert lists.get(KEY, snapshot, history) == make_list("a")
     assert lists.get(KEY, object(), history) is None
@@ -34,20 +34,20 @@ def test_a_list_is_of_one_snapshot_and_one_history() -> None:
 
 
 def test_the_oldest_lists_are_dropped_first() -> None:
-    lists = KeptLists(2)
+    lists = ListCache(2)
     for user in (1, 2, 1, 3):
         lists.put(KEY._replace(user=user), None, None, make_list(str(user)))
     assert len(lists) == 2
     assert [lists.get(KEY._replace(user=user), None, None) is not None for user in (1, 2, 3)] == [True, False, True]
-    none = KeptLists(0)
+    none = ListCache(0)
     none.put(KEY, None, None, make_list("a"))
     assert not len(none)
 
 
 def test_a_list_grows_old(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr(kept_lists.time, "monotonic", lambda: now[0])
-    lists = KeptLists(2)
+    monkeypatch.setattr(list_cache.time, "monotonic", lambda: now[0])
+    lists = ListCache(2)
     lists.put(KEY, None, None, make_list("a"))
     now[0] += 59
     assert lists.get(KEY, None, None) is not None
@@ -59,35 +59,35 @@ def without_id(recommended: Recommendations) -> Recommendations:
     return dataclasses.replace(recommended, request="")
 
 
-class TwoPipelines(RuleBasedStateMachine):
-    """A pipeline that keeps lists answers as one that keeps none, whatever happens between two questions."""
+class CachedAndPlain(RuleBasedStateMachine):
+    """A pipeline with a cache answers as one without, whatever happens between two questions."""
 
     @initialize()
     def fit(self) -> None:
-        self.keeping, self.plain = (Pipeline.fit(get_model("item_knn")(), DATA) for _ in range(2))
-        self.plain._lists = KeptLists(0)
+        self.cached, self.plain = (Pipeline.fit(get_model("item_knn")(), DATA) for _ in range(2))
+        self.plain._lists = ListCache(0)
 
     @rule(user=st.integers(0, 9), item=st.integers(0, 14), event_type=st.sampled_from(["click", "skip"]))
     def record(self, user: int, item: int, event_type: str) -> None:
-        for pipeline in (self.keeping, self.plain):
+        for pipeline in (self.cached, self.plain):
             pipeline.record_event(f"user-{user}", DATA.items.ids[item].item(), event_type)
 
     @rule(user=st.integers(0, 7), n=st.sampled_from([3, 15]), seen=st.booleans(), reasons=st.booleans())
     def ask(self, user: int, n: int, seen: bool, reasons: bool) -> None:
         question: dict[str, Any] = {"n": n, "exclude_seen": seen, "reasons": reasons}
-        kept, plain = (each.recommend(f"user-{user}", **question) for each in (self.keeping, self.plain))
+        kept, plain = (each.recommend(f"user-{user}", **question) for each in (self.cached, self.plain))
         assert without_id(kept) == without_id(plain)
-        assert kept.request != self.keeping.recommend(f"user-{user}", **question).request
+        assert kept.request != self.cached.recommend(f"user-{user}", **question).request
 
     @invariant()
     def no_list_shows_what_was_acted_on(self) -> None:
         for user in ("user-0", "user-7"):
-            shown = {item.id for item in self.keeping.recommend(user, reasons=False).items}
-            assert not shown & {event.id for event in self.keeping.history(user)}
+            shown = {item.id for item in self.cached.recommend(user, reasons=False).items}
+            assert not shown & {event.id for event in self.cached.history(user)}
 
 
-TestTwoPipelines = TwoPipelines.TestCase
-TestTwoPipelines.settings = settings(max_examples=15, stateful_step_count=25, deadline=None)
+TestCachedAndPlain = CachedAndPlain.TestCase
+TestCachedAndPlain.settings = settings(max_examples=15, stateful_step_count=25, deadline=None)
 
 
 def test_an_array_as_rule_is_no_plain_request() -> None:

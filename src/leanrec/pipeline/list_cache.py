@@ -1,4 +1,4 @@
-"""Lists that were made before, for users about whom nothing has changed since."""
+"""Cache of recommendation lists, for users about whom nothing has changed since."""
 
 import threading
 import time
@@ -6,13 +6,13 @@ from typing import Any, NamedTuple
 
 from leanrec.pipeline.responses import Recommendations
 
-__all__ = ["KeptLists", "ListKey"]
+__all__ = ["CacheKey", "ListCache"]
 
 # Some models read the time of a request, so a list must not become old.
 _MAX_SECONDS = 60.0
 
 
-class ListKey(NamedTuple):
+class CacheKey(NamedTuple):
     """What a list was asked for: the row of a user, and the parameters.
 
     Attributes:
@@ -28,10 +28,10 @@ class ListKey(NamedTuple):
     reasons: bool
 
 
-class KeptLists:
-    """The last lists of a pipeline. A list is used again only while snapshot and history are the very same objects.
+class ListCache:
+    """The last lists of a pipeline. A cached list is used again only while snapshot and history are the very same objects.
 
-    Both are replaced and never changed, so a kept list can never show an item that the user has just acted on, nor one of an
+    Both are replaced and never changed, so a cached list can never show an item that the user has just acted on, nor one of an
     earlier model. O(1) to find and to keep. Memory: 1.5 to 4 kB a list of ten. Thread-safe.
 
     Attributes:
@@ -40,13 +40,13 @@ class KeptLists:
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
-        self._lists: dict[ListKey, tuple[Any, Any, float, Recommendations]] = {}
+        self._lists: dict[CacheKey, tuple[Any, Any, float, Recommendations]] = {}
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._lists)
 
-    def get(self, key: ListKey, snapshot: object, history: object) -> Recommendations | None:
+    def get(self, key: CacheKey, snapshot: object, history: object) -> Recommendations | None:
         """The list of this key, or None.
 
         Args:
@@ -59,7 +59,7 @@ class KeptLists:
             return None
         return found[3] if time.monotonic() - found[2] < _MAX_SECONDS else None
 
-    def put(self, key: ListKey, snapshot: object, history: object, recommendations: Recommendations) -> None:
+    def put(self, key: CacheKey, snapshot: object, history: object, recommendations: Recommendations) -> None:
         """Keep a list that was made from this snapshot and history."""
         if not self.capacity:
             return
