@@ -145,7 +145,7 @@ class UserHistories:
         rating = np.full(len(item), np.nan, np.float32) if events.rating is None else events.rating[block]
         return UserHistory(item, events.event_type[block], events.time[block], weight, rating)
 
-    def recorded(self, row: int) -> UserHistory | None:
+    def find_recorded(self, row: int) -> UserHistory | None:
         """The history of a user with events recorded since the fit, None for another; a new object after each event."""
         return self._changed.get(row)
 
