@@ -236,7 +236,9 @@ for user in users:
 # with a held-out item), k, and for three libraries the rows of ROWS.
 RECIPES = {
     "RecTools": """\
-reco = pd.DataFrame([(u, i, r) for u in users for r, i in enumerate(lists.get(u, []), 1)], columns=["user_id", "item_id", "rank"])
+reco = pd.DataFrame(
+    [(u, i, r) for u in users for r, i in enumerate(lists.get(u, []), 1)], columns=["user_id", "item_id", "rank"]
+)
 test = pd.DataFrame([(u, i) for u in users for i in held_out[u]], columns=["user_id", "item_id"])
 metrics = {"recall": Recall(k), "precision": Precision(k), "mrr": MRR(k), "hit_rate": HitRate(k)}
 metrics["ndcg"] = NDCG(k, divide_by_achievable=True)
@@ -251,7 +253,9 @@ found["precision"] *= n.sum() / (k * (n > 0).sum())""",
 index = {"indexes": torch.tensor([users.index(u) for u in group])}
 metrics = {"recall": RetrievalRecall, "precision": RetrievalPrecision, "mrr": RetrievalMRR}
 metrics |= {"hit_rate": RetrievalHitRate, "ndcg": RetrievalNormalizedDCG}
-found = {name: float(metric(top_k=k)(torch.tensor(score), torch.tensor(label), **index)) for name, metric in metrics.items()}""",
+found = {
+    name: float(metric(top_k=k)(torch.tensor(score), torch.tensor(label), **index)) for name, metric in metrics.items()
+}""",
     "Spark": """\
 pairs = [(lists.get(u, []), list(held_out[u])) for u in users]
 metrics = RankingMetrics(spark.sparkContext.parallelize(pairs))
@@ -271,11 +275,17 @@ run = {u: {i: 1 / r for r, i in enumerate(lists.get(u, [])[:k], 1)} for u in use
 each = RelevanceEvaluator(qrels, {"recip_rank", *(f"{name}.{k}" for name in names.values())}).evaluate(run)
 found = {ours: sum(row[f"{name}_{k}"] for row in each.values()) / len(users) for ours, name in names.items()}
 found["mrr"] = sum(row["recip_rank"] for row in each.values()) / len(users)
-found["map"] = sum(row[f"map_cut_{k}"] * len(held_out[u]) / min(k, len(held_out[u])) for u, row in each.items()) / len(users)""",
+found["map"] = sum(row[f"map_cut_{k}"] * len(held_out[u]) / min(k, len(held_out[u])) for u, row in each.items()) / len(
+    users
+)""",
     "LensKit": """\
 shown = ItemListCollection.from_dict({u: ItemList(lists.get(u, []), ordered=True) for u in users}, "user_id")
 test = ItemListCollection.from_dict({u: ItemList(list(held_out[u])) for u in users}, "user_id")
-each = RunAnalysis(NDCG(k, weight=LogRankWeight(offset=1)), RecipRank(k), Hit(k), Recall(k)).measure(shown, test).list_metrics()
+each = (
+    RunAnalysis(NDCG(k, weight=LogRankWeight(offset=1)), RecipRank(k), Hit(k), Recall(k))
+    .measure(shown, test)
+    .list_metrics()
+)
 n = pd.Series({u: len(held_out[u]) for u in users})
 found = {"ndcg": each[f"NDCG@{k}"].mean(), "mrr": each[f"RecipRank@{k}"].mean(), "hit_rate": each[f"Hit@{k}"].mean()}
 found["recall"] = (each[f"Recall@{k}"] * n.clip(upper=k) / n).mean()
@@ -299,8 +309,8 @@ IMPORTS = {
     "RecTools": "import pandas as pd\nfrom rectools.metrics import MAP, MRR, NDCG, HitRate, Precision, Recall",
     "implicit": "import numpy as np\nfrom implicit.evaluation import ranking_metrics_at_k",
     "torchmetrics": (
-        "import torch\nfrom torchmetrics.retrieval import (\n    RetrievalHitRate, RetrievalMRR, RetrievalNormalizedDCG, "
-        "RetrievalPrecision, RetrievalRecall\n)"
+        "import torch\nfrom torchmetrics.retrieval import (\n    RetrievalHitRate,\n    RetrievalMRR,\n"
+        "    RetrievalNormalizedDCG,\n    RetrievalPrecision,\n    RetrievalRecall,\n)"
     ),
     "Spark": "from pyspark.mllib.evaluation import RankingMetrics",
     "ranx": "import numpy as np\nfrom ranx import Qrels, Run, evaluate",

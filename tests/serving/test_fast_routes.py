@@ -2,6 +2,8 @@
 
 import asyncio
 import itertools
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -118,20 +120,34 @@ class TestSameAnswers:
         assert 'leanrec_requests_total{method="GET",route="/recommend",status="200"} 1.0' in text
 
 
+class SlowHandlers:
+    """Lists of more than 50 items take 0.1 s; those of one user are in the cache."""
+
+    def __init__(self) -> None:
+        self.made_in: list[str] = []
+        self.found = Recommendations("id", (RecommendedItem(2**60, "title", 1.0),))
+
+    def recommend(self, request: ListRequest) -> Recommendations:
+        self.made_in.append(threading.current_thread().name)
+        until = time.thread_time() + 0.1 * (request.n > 50)
+        while time.thread_time() < until:
+            pass
+        return self.found
+
+    def find_cached(self, request: ListRequest) -> Recommendations | None:
+        return self.found if request.user == "cached" else None
+
+
 class TestThreads:
     def test_long_lists_are_made_in_threads_and_short_ones_in_the_loop(self) -> None:
         import threading
 
-        made_in: list[str] = []
-
-        def recommend(request: ListRequest) -> Recommendations:
-            made_in.append(threading.current_thread().name)
-            return Recommendations("id", (RecommendedItem(2**60, "title", 1.0),))
+        handlers = SlowHandlers()
 
         async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
             raise AssertionError(scope, receive, send)
 
-        routes = FastRoutes(refuse, recommend, "name", ServingMetrics())
+        routes = FastRoutes(refuse, handlers, "name", ServingMetrics())
         sent: list[Any] = []
 
         async def ask(query: bytes) -> None:
@@ -145,10 +161,18 @@ class TestThreads:
             for _ in range(100):
                 await ask(b"user=1")
             await ask(b"user=1&n=1000")
+            # A list that takes long is made in a thread from then on, whatever lists from the cache take.
+            await ask(b"user=1&n=60")
+            for _ in range(100):
+                await ask(b"user=cached")
+            await ask(b"user=1")
 
         asyncio.run(ask_often())
-        assert made_in[0].startswith("leanrec-list")
-        assert made_in[99] == threading.current_thread().name
-        assert made_in[100].startswith("leanrec-list")
+        assert handlers.made_in[0].startswith("leanrec-list")
+        assert handlers.made_in[99] == threading.current_thread().name
+        assert handlers.made_in[100].startswith("leanrec-list")
+        assert handlers.made_in[101] == threading.current_thread().name
+        assert handlers.made_in[102].startswith("leanrec-list")
+        assert len(handlers.made_in) == 103
         # JavaScript would round such an id.
         assert b'"id":"1152921504606846976"' in sent[1]["body"]

@@ -242,15 +242,27 @@ class Pipeline:
             query_user = self._find_query_user(user, history, weights, ratings)
             rules = snapshot.catalog.resolve_rules(allow, deny, where)
             return self._make_list(snapshot, query_user, rules, n, exclude_seen, reasons)
+        cached = self.find_cached(user, n=n, exclude_seen=exclude_seen, reasons=reasons)
+        if cached is not None:
+            return cached
         row = self._find_row(user)
-        key, recorded = CacheKey(row, n, exclude_seen, reasons), self._histories.find_recorded(row)
-        kept = self._lists.get(key, snapshot, recorded)
-        if kept is not None:
-            return dataclasses.replace(kept, request=uuid.uuid4().hex)
+        recorded = self._histories.find_recorded(row)  # before the history is read: an event in between makes a new one
         query_user = self._find_query_user(user, None, None, None)
         made = self._make_list(snapshot, query_user, ItemRules(), n, exclude_seen, reasons)
-        self._lists.put(key, snapshot, recorded, made)
+        self._lists.put(CacheKey(row, n, exclude_seen, reasons), snapshot, recorded, made)
         return made
+
+    def find_cached(
+        self, user: Id, *, n: int = 10, exclude_seen: bool = True, reasons: bool = True
+    ) -> Recommendations | None:
+        """The list that ``recommend`` would return, under a new request id, if it is in the cache; None if not. O(1).
+
+        Raises UnknownIdError.
+        """
+        row = self._find_row(user)
+        key = CacheKey(row, n, exclude_seen, reasons)
+        cached = self._lists.get(key, self._snapshot, self._histories.find_recorded(row))
+        return None if cached is None else dataclasses.replace(cached, request=uuid.uuid4().hex)
 
     def _make_list(
         self, snapshot: Snapshot, query_user: _QueryUser, rules: ItemRules, n: int, exclude_seen: bool, reasons: bool

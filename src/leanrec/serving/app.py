@@ -120,7 +120,7 @@ def create_app(pipeline: Pipeline, log: SQLiteEventStore, settings: ServingSetti
     )
     handlers = _RouteHandlers(pipeline, log, metrics, settings.event_types)
     app.add_middleware(MetricsMiddleware, metrics=metrics, max_bytes=_MAX_REQUEST_BYTES)
-    app.add_middleware(FastRoutes, recommend=handlers.recommend, name=pipeline.name, metrics=metrics)
+    app.add_middleware(FastRoutes, handlers=handlers, name=pipeline.name, metrics=metrics)
     install_error_handlers(app)
     _add_routes(app, handlers)
     return app
@@ -329,6 +329,15 @@ class _RouteHandlers:
             reasons=request.reasons,
         )
         return self._log_list(recommended)
+
+    def find_cached(self, request: ListRequest) -> Recommendations | None:
+        """The same list if it is in the cache, logged."""
+        if request.user is None or request.history is not None:
+            return None
+        cached = self.pipeline.find_cached(
+            request.user, n=request.n, exclude_seen=request.exclude_seen, reasons=request.reasons
+        )
+        return None if cached is None else self._log_list(cached)
 
     def _log_list(self, recommended: Recommendations) -> Recommendations:
         if recommended.fallback is not None:

@@ -4,9 +4,8 @@ import asyncio
 import contextlib
 import time
 import urllib.parse
-from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -16,7 +15,7 @@ from leanrec.pipeline.responses import Recommendations
 from leanrec.serving.prometheus import ServingMetrics
 from leanrec.serving.schemas import EXACT_NUMBERS, MAX_LIST_LENGTH, to_exact, with_exact_id
 
-__all__ = ["FastRoutes", "ListRequest", "parse_query"]
+__all__ = ["FastRoutes", "ListHandlers", "ListRequest", "parse_query"]
 
 _BOOLEANS = {b"true": True, b"false": False}
 _SMOOTHING = 0.1
@@ -82,6 +81,16 @@ def parse_query(query: bytes) -> ListRequest | None:
     return request if request.is_valid() else None
 
 
+class ListHandlers(Protocol):
+    """What makes the lists."""
+
+    def recommend(self, request: ListRequest) -> Recommendations:
+        """Make the list of a request, and log it."""
+
+    def find_cached(self, request: ListRequest) -> Recommendations | None:
+        """The list if it is in a cache, logged; None if it must be made."""
+
+
 class FastRoutes:
     """ASGI app that answers ``GET`` and ``POST /recommend`` itself and gives all other requests to another app.
 
@@ -90,19 +99,13 @@ class FastRoutes:
 
     Attributes:
         app: the other app.
-        recommend: makes the list of a request, and logs it.
+        handlers: make the list of a request, or find it in a cache.
         name: name of the model, for the responses.
         metrics: counts and times the requests.
     """
 
-    def __init__(
-        self, app: ASGIApp, recommend: Callable[[ListRequest], Recommendations], name: str, metrics: ServingMetrics
-    ) -> None:
-        self.app, self.recommend, self.name, self.metrics = app, recommend, name, metrics
-        self._routes: dict[tuple[str, str], Callable[[Scope, Receive, Send], Awaitable[None]]] = {
-            ("GET", "/recommend"): self._get_recommend,
-            ("POST", "/recommend"): self._post_recommend,
-        }
+    def __init__(self, app: ASGIApp, handlers: ListHandlers, name: str, metrics: ServingMetrics) -> None:
+        self.app, self.handlers, self.name, self.metrics = app, handlers, name, metrics
         self._encode = msgspec.json.Encoder().encode
         self._decode = msgspec.json.Decoder(ListRequest).decode
         self._threads = ThreadPoolExecutor(_N_THREADS, "leanrec-list")
@@ -111,37 +114,25 @@ class FastRoutes:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
-        route = self._routes.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
-        await (self.app if route is None else route)(scope, receive, send)
-
-    async def _get_recommend(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = parse_query(scope["query_string"])
-        if request is None or not await self._respond("GET", request, send):
-            await self.app(scope, receive, send)
-
-    async def _post_recommend(self, scope: Scope, receive: Receive, send: Send) -> None:
-        message = await receive()
-        replay = _Replay(message, receive)
+        method = scope["method"] if scope["type"] == "http" and scope["path"] == "/recommend" else ""
         request: ListRequest | None = None
-        if not message.get("more_body"):
-            with contextlib.suppress(msgspec.DecodeError):
-                request = self._decode(message.get("body", b""))
-        if request is None or not request.is_valid() or not await self._respond("POST", request, send):
-            await self.app(scope, replay, send)
+        if method == "GET":
+            request = parse_query(scope["query_string"])
+        elif method == "POST":
+            message = await receive()
+            receive = _Replay(message, receive)
+            if not message.get("more_body"):
+                with contextlib.suppress(msgspec.DecodeError):
+                    request = self._decode(message.get("body", b""))
+                request = request if request is not None and request.is_valid() else None
+        if request is None or not await self._respond(method, request, send):
+            await self.app(scope, receive, send)
 
     async def _respond(self, method: str, request: ListRequest, send: Send) -> bool:
         """Send the list. Returns False, with nothing sent, where the app must answer."""
         start = time.perf_counter()
         try:
-            # The list is made where it delays other requests least.
-            is_usual = request.n <= _MAX_INLINE_LENGTH
-            if is_usual and self._seconds[request.reasons] < _INLINE_SECONDS:
-                recommended, seconds = self._time_list(request)
-            else:
-                loop = asyncio.get_running_loop()
-                recommended, seconds = await loop.run_in_executor(self._threads, self._time_list, request)
-            if is_usual:
-                self._seconds[request.reasons] += _SMOOTHING * (seconds - self._seconds[request.reasons])
+            recommended = self.handlers.find_cached(request) or await self._make_list(request)
         except LeanrecError:
             return False
         except Exception:
@@ -169,10 +160,22 @@ class FastRoutes:
         self.metrics.count_request("/recommend", method, 200, seconds)
         return True
 
+    async def _make_list(self, request: ListRequest) -> Recommendations:
+        """The list, made where it delays other requests least."""
+        is_usual = request.n <= _MAX_INLINE_LENGTH
+        if is_usual and self._seconds[request.reasons] < _INLINE_SECONDS:
+            recommended, seconds = self._time_list(request)
+        else:
+            loop = asyncio.get_running_loop()
+            recommended, seconds = await loop.run_in_executor(self._threads, self._time_list, request)
+        if is_usual:
+            self._seconds[request.reasons] += _SMOOTHING * (seconds - self._seconds[request.reasons])
+        return recommended
+
     def _time_list(self, request: ListRequest) -> tuple[Recommendations, float]:
         """The list, and the seconds of this thread that it took, without what others took meanwhile."""
         start = time.thread_time()
-        return self.recommend(request), time.thread_time() - start
+        return self.handlers.recommend(request), time.thread_time() - start
 
 
 class _Replay:

@@ -103,7 +103,12 @@ class ShardedEmbedding(nn.Module):
         N, D, count = self.num_embeddings, self.embedding_dim, self.workers.count
         part = self.part.weight.detach().float().cpu()
         per_worker = len(part)
-        out = _allocate_array((per_worker * count, D))
+        shape = (per_worker * count, D)
+        if 4 * shape[0] * D < _FILE_BYTES:
+            out = np.empty(shape, np.float32)
+        else:  # in an unnamed temporary file
+            with tempfile.TemporaryFile(prefix="leanrec-") as file:
+                out = np.asarray(np.memmap(file, np.float32, "w+", shape=shape))
         step = max(1, _BLOCK_BYTES // (4 * D * count))
         for start in range(0, per_worker, step):
             block = part[start : start + step]
@@ -206,11 +211,3 @@ def mean_ndcg_sharded(states: Float32Array, table: ShardedEmbedding, cases: Eval
         return np.take_along_axis(items, best, 1).astype(np.int64)
 
     return mean_ndcg_of_lists(recommend, cases, k, _VALIDATION_BLOCK)
-
-
-def _allocate_array(shape: tuple[int, int]) -> Float32Array:
-    """An uninitialized array; a large one is mapped to an unnamed temporary file."""
-    if 4 * shape[0] * shape[1] < _FILE_BYTES:
-        return np.empty(shape, np.float32)
-    with tempfile.TemporaryFile(prefix="leanrec-") as file:
-        return np.asarray(np.memmap(file, np.float32, "w+", shape=shape))

@@ -1,6 +1,7 @@
 """Columns are found by common names, in any case and punctuation."""
 
 import re
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -77,3 +78,14 @@ def test_a_column_that_cannot_be_the_time_is_passed_over() -> None:
     assert any(each.startswith("Not used: 'order'") for each in report.warnings)
     dated = ingest(frame.assign(purchase_date="2024-03-01")).report
     assert dated.columns["a pandas DataFrame"]["time"] == "purchase_date"
+
+
+def test_a_table_in_the_folder_of_a_log_is_no_part_of_it(tmp_path: Path) -> None:
+    (tmp_path / "events.csv").write_text("user,item\n1,10\n2,20\n")
+    (tmp_path / "customers.csv").write_text("Customer ID,Country\n1,NL\n2,CL\n")
+    with pytest.raises(ColumnError, match=r"events\.csv has both, .*customers\.csv has not") as raised:
+        ingest(tmp_path)
+    assert "Name it" not in str(raised.value)
+    data = ingest(tmp_path / "events.csv", users=tmp_path / "customers.csv").data  # as the error advises
+    assert data.user_table is not None
+    assert data.user_table.columns["Country"].tolist() == ["NL", "CL"]

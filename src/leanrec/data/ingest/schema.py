@@ -247,7 +247,10 @@ def read_schema(
             if combined is not None:
                 here["time"] = combined.time
                 skipped.append(combined.describe())
-        cols, more = _check_roles(engine, part, here)
+        try:
+            cols, more = _check_roles(engine, part, here)
+        except ColumnError as error:
+            raise _find_log_among(parts, part, roles) or error from None
         skipped += more
         columns.append(cols)
         told.append({name for name in part.names if any(repr(name) in each for each in skipped)})
@@ -258,6 +261,22 @@ def read_schema(
     ]
     warnings += describe_unused(engine, parts, used)
     return LogSchema(tuple(parts), tuple(columns), tuple(dict.fromkeys(warnings)))
+
+
+def _find_log_among(parts: Sequence[SourcePart], failed: SourcePart, roles: Mapping[str, str]) -> ColumnError | None:
+    """The error for a table beside a log, such as a table of items in the same folder; None where there is no such log."""
+    for part in parts:
+        if part is failed or roles:
+            continue
+        try:
+            find_columns(part.names, {}, part.label, part.nested)
+        except ColumnError:
+            continue
+        return ColumnError(
+            f"All files of a log must have users and items. {part.label} has both, {failed.label} has not. {_list_columns(failed.names)} "
+            f"Pass {part.label} alone; a table of items or users goes beside it, as items or users."
+        )
+    return None
 
 
 def _check_roles(engine: SqlEngine, part: SourcePart, given: Mapping[str, str]) -> tuple[ColumnRoles, list[str]]:
