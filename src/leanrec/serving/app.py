@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import gc
 import math
 import signal
 import socket
@@ -55,6 +56,7 @@ __all__ = ["ServingSettings", "create_app", "serve"]
 
 _MAX_REQUEST_BYTES = 4 * 2**20
 _DAY = 86_400
+_GC_THRESHOLDS = (50_000, 20, 1_000)  # few objects of a request are in cycles
 _MAX_EVENT_TYPES = 50
 _MAX_WRITING_SECONDS = 5  # of one transaction of the event log
 _DASHBOARD_FILES = {
@@ -163,6 +165,10 @@ def serve(
     ):
         app = create_app(pipeline, log, settings)
         pipeline.warm_up()
+        # A full collection walks over all ids, titles and cached lists, and stops every request for 50 ms and more.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*_GC_THRESHOLDS)
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=10)
         _ReportingServer(config, report_ready).run(sockets=[listener])
