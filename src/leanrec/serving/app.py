@@ -10,7 +10,7 @@ import socket
 import sys
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated
@@ -165,13 +165,24 @@ def serve(
     ):
         app = create_app(pipeline, log, settings)
         pipeline.warm_up()
-        # A full collection walks over all ids, titles and cached lists, and stops every request for 50 ms and more.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(*_GC_THRESHOLDS)
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=10)
-        _ReportingServer(config, report_ready).run(sockets=[listener])
+        with _collect_rarely():
+            _ReportingServer(config, report_ready).run(sockets=[listener])
+
+
+@contextlib.contextmanager
+def _collect_rarely() -> Iterator[None]:
+    """Collect garbage rarely: a full collection walks over all ids and cached lists and stops each request for 50 ms and more."""
+    before = gc.get_threshold()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_GC_THRESHOLDS)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()  # some libraries report what is never collected as leaks
 
 
 class _ReportingServer(uvicorn.Server):
