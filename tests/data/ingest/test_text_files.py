@@ -210,3 +210,34 @@ def test_the_separator_line_of_excel_is_no_record(tmp_path: Path, line: str) -> 
     assert data.users.ids.tolist() == ["u1", "u2"]
     assert data.events.rating is not None
     assert sorted(data.events.rating.tolist()) == [2.5, 4.0]
+
+
+ROWS = "1;7;2024-01-01\n2;8;2024-01-02\n\n3;7;2024-01-03\n3;8;2024-01-04\n3;9;2024-01-04\n"
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize(
+    ("above", "told"),
+    [
+        (
+            "Report: sales\n\nGenerated 2024-02-01\nCustomer ID;Product ID;Order Date\n",
+            "3 lines before the table were skipped",
+        ),
+        ("Report;;\n;;\nCustomer ID;Product ID;Order Date\n", "2 lines before the table were skipped"),
+        ("# user;item;day\n", "1 line before the table was skipped"),
+        ("@relation r\n@attribute user string\n@attribute item string\n@attribute day date\n@data\n", "5 lines"),
+    ],
+)
+def test_lines_before_the_table_are_skipped_and_told(tmp_path: Path, above: str, told: str, end: str) -> None:
+    path = tmp_path / "log.csv"
+    path.write_bytes((above + ROWS).replace("\n", end).encode())
+    data, report = ingest(path)
+    assert list(zip(data.users.ids[data.events.user].tolist(), data.items.ids[data.events.item].tolist(), strict=True)) == [
+        (1, 7), (2, 8), (3, 7), (3, 8), (3, 9),
+    ]  # fmt: skip
+    assert told in " ".join(report.warnings)
+    # A quotation mark that is not closed makes the file be read line by line.
+    path.write_bytes((above + ROWS + '4;"x;2024-01-03\n').replace("\n", end).encode())
+    data, report = ingest(path)
+    assert data.users.ids.tolist() == [1, 2, 3]
+    assert report.rejected == {"unreadable line": 1}

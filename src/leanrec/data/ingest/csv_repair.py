@@ -168,7 +168,9 @@ def _verify_part(engine: SqlEngine, part: SourcePart, rows: int) -> SourcePart:
 
 def _is_plausible(engine: SqlEngine, file: DelimitedFile, records: int) -> bool:
     """Whether a file that was read without errors was read as intended: every line is a record, or is inside quotes."""
-    expected = records + file.header + file.comments
+    if not records:
+        return False  # DuckDB finds no rows where the lines before the table have other ends
+    expected = records + file.header + file.skipped
     if file.path.suffix.lower() == ".zst":
         # The scan skips lines that are not UTF-8, so that there are too few.
         scan = line_scan(file.path, file.buffer)
@@ -326,10 +328,14 @@ class _RecordPattern:
         return len(inner) * marks >= _EVIDENCE and all(line.count(self.delimiter) == marks for line in inner)
 
 
-def _split_records(lines: Iterator[bytes], pattern: _RecordPattern) -> Iterator[tuple[int, bytes, bool]]:
-    """Yield the number of the (first) line, the line or lines, and whether they are a record. Empty lines are skipped."""
+def _split_records(
+    lines: Iterator[bytes], pattern: _RecordPattern, number: int = 0
+) -> Iterator[tuple[int, bytes, bool]]:
+    """Yield the number of the (first) line, the line or lines, and whether they are a record. Empty lines are skipped.
+
+    ``number`` is that of the line before the first one.
+    """
     ahead: collections.deque[bytes] = collections.deque()
-    number = 0
     while (line := ahead.popleft() if ahead else next(lines, None)) is not None:
         number += 1
         if not line.strip():
@@ -394,7 +400,7 @@ def repair_part(engine: SqlEngine, part: SourcePart, note: str = "") -> SourcePa
         "escape = '\"', columns = {'line': 'BIGINT', 'reason': 'VARCHAR', 'csv_line': 'VARCHAR'})",
         part.label,
     )
-    repaired = dataclasses.replace(file, path=good, header=False, comments=0, rejects=f"{file.rejects}_repaired")
+    repaired = dataclasses.replace(file, path=good, header=False, skipped=0, rejects=f"{file.rejects}_repaired")
     notes = (*part.notes, *(f"{part.label}: {each}" for each in (note, *counts.to_notes()) if each))
     return dataclasses.replace(part, scan=repaired.scan(), rejected=table, notes=notes)
 
@@ -448,8 +454,11 @@ def _write_repaired(engine: SqlEngine, file: DelimitedFile, records: BinaryIO, r
     """Write the records to one file and the other lines to another."""
     counts, out, pattern = _RepairCounts(), csv.writer(rejected), _RecordPattern.from_file(file)
     is_western = _survey_encoding(engine, file).is_western
-    lines = _split_records(_read_lines(engine, file), pattern)
-    for _ in range(file.comments + file.header):
+    text_lines = _read_lines(engine, file)
+    for _ in itertools.islice(text_lines, file.skipped):
+        pass
+    lines = _split_records(text_lines, pattern, file.skipped)
+    if file.header:
         next(lines, None)
     for number, text, is_record in lines:
         line, reason = text, "" if is_record else UNREADABLE

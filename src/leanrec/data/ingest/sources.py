@@ -300,8 +300,10 @@ class _FileReader:
         notes = []
         if file.ignored:
             notes.append(f"{label}: the first column has no name and counts the rows; it was ignored.")
-        if file.comments:
-            notes.append(f"{label}: comments before the first row were skipped, {file.comments} in number.")
+        if file.titles:
+            text = next((line.strip() for line in file.titles if line.strip()), "")
+            what = "line before the table was" if len(file.titles) == 1 else "lines before the table were"
+            notes.append(f"{label}: {len(file.titles)} {what} skipped, the first is {text[:60]!r}.")
         if file.header and self.positions:
             notes.append(f"{label}: the first line has names ({', '.join(file.first[:6])}) and was not read as a row.")
         if file.header and self.names is not None:

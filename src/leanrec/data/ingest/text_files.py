@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from leanrec.data.engine import SqlEngine, quote_identifier, quote_literal, quote_path
-from leanrec.data.ingest.forms.delimiters import BLANKS, count_comments, find_layout, split_records
-from leanrec.data.ingest.forms.headers import find_index_column, name_columns, score_header
+from leanrec.data.ingest.forms.delimiters import BLANKS, count_comments, count_titles, find_layout, split_records
+from leanrec.data.ingest.forms.headers import find_index_column, find_names_above, name_columns, score_header
 from leanrec.errors import SettingError, SourceError
 
 __all__ = [
@@ -122,7 +122,8 @@ class DelimitedFile:
         partitions: columns with one value for the whole file, from the names of its folders.
         score: how much speaks for names (above 0) or for data (below 0) in the first line.
         first: cells of the first line.
-        comments: number of lines before the first one, which are comments.
+        skipped: number of lines of ``path`` before the first one, which are comments or titles.
+        titles: the text of these lines as the file was found.
         computed: columns that are made of others, name → SQL.
     """
 
@@ -137,7 +138,8 @@ class DelimitedFile:
     partitions: Mapping[str, str | None] = dataclasses.field(default_factory=dict)
     score: int = 0
     first: tuple[str, ...] = ()
-    comments: int = 0
+    skipped: int = 0
+    titles: tuple[str, ...] = ()
     computed: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
@@ -170,7 +172,7 @@ class DelimitedFile:
         columns = ", ".join(f"{quote_literal(each)}: 'VARCHAR'" for each in self.names)
         return (
             f"auto_detect = false, hive_partitioning = false, delim = {quote_literal(self.delimiter)}, quote = {quote_literal(self.quote)}, "
-            f"escape = {quote_literal(self.quote)}, header = {str(self.header).lower()}, skip = {self.comments}, buffer_size = {buffer}, "
+            f"escape = {quote_literal(self.quote)}, header = {str(self.header).lower()}, skip = {self.skipped}, buffer_size = {buffer}, "
             f"columns = {{{columns}}}"
         )
 
@@ -216,23 +218,19 @@ def open_delimited(
     # A table beside the log may have another delimiter than the given one.
     given = engine.delimiter if engine.delimiter and any(engine.delimiter in line for line in lines) else None
     comments = count_comments(lines)
-    layout = find_layout(lines[comments:], plain.suffix.lower(), given)
-    records = [record for record in split_records(lines[comments:], layout) if record]
+    titles = comments + count_titles(lines[comments:], given)
+    layout = find_layout(lines[titles:], plain.suffix.lower(), given)
+    records = [record for record in split_records(lines[titles:], layout) if record]
+    score = _score_first(records, has_names=names is not None)
+    if titles and score <= 0 and names is None:
+        names = find_names_above(lines[:titles], layout, records)
+    if names is None and score < 0 and any(layout.delimiter in line for line in lines[comments:titles]):
+        # The table begins with data: the lines before are damaged rows, and not titles.
+        titles, records = comments, [record for record in split_records(lines[comments:], layout) if record]
     cells, rows = records[0], records[1:]
     columns = max(layout.columns, 1) if layout.share > _AGREEMENT and len(rows) else len(cells)
-    score = score_header(cells, rows)
-    if not rows and score > 0:
-        # A line alone may be the only row of a part: only names throughout are names.
-        score = len(cells) * all(score_header([cell], []) > 0 for cell in cells if cell.strip())
-    if names is not None and score < len(cells):
-        # Given names say that there are none, unless every cell is one: a word such as click may be a value.
-        score = min(score, 0)
     if score > 0 and columns != len(cells) + 1:
         columns = len(cells)
-    if comments and score <= 0 and names is None:
-        # Names may be in a comment.
-        last = next(iter(split_records([lines[comments - 1].lstrip("#% ")], layout)), [])
-        names = last if len(last) == columns and score_header(last, records) > 0 else None
     header = score > 0 or (score == 0 and not positions and names is None)
     if header:
         _check_header_encoding(head, label)
@@ -241,11 +239,11 @@ def open_delimited(
         cells = cells[:columns] + [""] * (columns - len(cells))
     found = name_columns(cells, columns, names, header=header, where=label)
     ignored = (found[0],) if header and not positions and names is None and find_index_column(cells, rows) else ()
+    skipped = titles
     has_blanks = layout.delimiter == BLANKS and not layout.quote
     if has_blanks or len(layout.delimiter.encode()) > _MAX_DELIMITER:
-        path = _copy_with_delimiter(engine, path, layout.delimiter, buffer, comments)
-        comments = 0
-        layout = dataclasses.replace(layout, delimiter=_STANDIN)
+        path = _copy_with_delimiter(engine, path, layout.delimiter, buffer, titles)
+        layout, skipped = dataclasses.replace(layout, delimiter=_STANDIN), 0
     return DelimitedFile(
         path,
         layout.delimiter,
@@ -257,8 +255,20 @@ def open_delimited(
         ignored=ignored,
         score=score,
         first=tuple(records[0]),
-        comments=comments,
+        skipped=skipped,
+        titles=tuple(lines[:titles]),
     )
+
+
+def _score_first(records: Sequence[Sequence[str]], *, has_names: bool) -> int:
+    """Return how much speaks for names (above 0) or for data (below 0) in the first record; names may be given."""
+    cells, rows = records[0], records[1:]
+    score = score_header(cells, rows)
+    if not rows and score > 0:
+        # A line alone may be the only row of a part: only names throughout are names.
+        score = len(cells) * all(score_header([cell], []) > 0 for cell in cells if cell.strip())
+    # Given names say that there are none, unless every cell is one: a word such as click may be a value.
+    return min(score, 0) if has_names and score < len(cells) else score
 
 
 def _split_head(head: bytes) -> list[str]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from leanrec.data.ingest.forms.delimiters import BLANKS, find_layout, split_records
+from leanrec.data.ingest.forms.delimiters import BLANKS, count_comments, count_titles, find_layout, split_records
 
 
 @pytest.mark.parametrize(
@@ -51,3 +51,44 @@ def test_quoted_fields_may_have_delimiters_and_line_ends() -> None:
     layout = find_layout(lines)
     assert layout.columns == 3
     assert split_records(lines, layout) == [["a", "x, y", "1"], ["b", "two\nlines, here", "2"]]
+
+
+TABLE = ["Customer ID,Product ID,Order Date", "1,7,2024-01-01", "2,8,2024-01-02", "3,7,2024-01-03"]
+
+
+@pytest.mark.parametrize(
+    ("above", "titles"),
+    [
+        ([], 0),
+        (["Sales report"], 1),
+        (["Sales report", "Period: 2024-01", ""], 3),
+        (["Sales report,,", ",,"], 2),
+        (['"Report, of shops"', "", "Generated 2024-02-01 10:00"], 3),
+        (["# Report", "# of shops", ""], 0),  # these are comments, which are counted before
+    ],
+)
+def test_titles_have_fewer_fields_than_the_table(above: list[str], titles: int) -> None:
+    comments = count_comments([*above, *TABLE])
+    assert comments == (3 if above[:1] == ["# Report"] else 0)
+    assert count_titles([*above, *TABLE][comments:]) == titles
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["user,item,", *["1,2,"] * 5],
+        ["rating user", *["1 5 7"] * 5],  # R: the names of the rows have none
+        ["", "user,item", "1,2", "1,3"],
+        ["ann x y z", "bob x", "cyd y z", "dan x y"],
+        ["user", "1", "2"],
+        ["user,items", *["1,2"] * 3],
+    ],
+)
+def test_tables_without_titles_have_none(lines: list[str]) -> None:
+    assert count_titles(lines) == 0
+
+
+def test_comments_may_come_again_and_ids_may_begin_with_a_mark() -> None:
+    comments = ["#Software: X", "#Fields: user item"]
+    assert count_comments([*comments, "1 2", *comments, "3 4"]) == 2
+    assert count_comments(["#ann 2", "cyd 4", "#bob 3"]) == 0

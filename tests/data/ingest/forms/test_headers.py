@@ -2,8 +2,10 @@
 
 import pytest
 
+from leanrec.data.ingest.forms.delimiters import FieldLayout
 from leanrec.data.ingest.forms.headers import (
     find_index_column,
+    find_names_above,
     name_columns,
     read_delimiter,
     read_names,
@@ -62,3 +64,22 @@ def test_names_and_delimiters_are_checked() -> None:
     assert [read_delimiter(each) for each in (None, "\\t", "tab", "::")] == [None, "\t", "\t", "::"]
     with pytest.raises(SettingError, match="delimiter must be a text between two fields"):
         read_delimiter('"')
+
+
+@pytest.mark.parametrize(
+    ("titles", "names"),
+    [
+        (["# user item"], ["user", "item"]),
+        (["#Version: 1.0", "#Fields: c-ip cs-uri", "#Date: 2024-01-01"], ["c-ip", "cs-uri"]),
+        (["#separator x", "#fields who what"], ["who", "what"]),
+        (["@relation x", "@attribute who {a, b}", "@ATTRIBUTE 'what it is' numeric", "@data"], ["who", "what it is"]),
+        (["% bip weighted"], None),
+        (["A report"], None),
+    ],
+)
+def test_names_may_be_above_the_table(titles: list[str], names: list[str] | None) -> None:
+    assert find_names_above(titles, FieldLayout(" ", 2, 1.0, ""), [["10.0.0.1", "/a"], ["10.0.0.2", "/b"]]) == names
+
+
+def test_a_word_above_times_of_its_length_is_a_name() -> None:
+    assert score_header(["Duration", "Bookmark"], [["00:21:33", "00:11:00"], ["00:01:30", "00:02:00"]]) == 0

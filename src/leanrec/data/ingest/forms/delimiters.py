@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["BLANKS", "FieldLayout", "count_comments", "find_layout", "split_records"]
+__all__ = ["BLANKS", "FieldLayout", "count_comments", "count_titles", "find_layout", "split_records"]
 
 BLANKS = " "
 """Delimiter that means any number of blanks and tabs; one blank, as R writes it, where fields are quoted."""
@@ -22,6 +22,9 @@ _SINGLE = (",", ";", "|", "\x01", "^", "~")
 _RUN = re.compile(r"[^\w\s\"'.()\[\]{}+-]{2,8}|\|\|+|\t\t+|\t\|\t")
 _STANDIN = "\x1f"
 _ENOUGH = 0.95
+_MAX_TITLES = 40
+_MIN_LINES = 3
+_AGREEING = 0.7
 _MOST = 0.5
 _WELL_QUOTED = re.compile(r'\s*"(?:[^"]|"")*"\s*')
 # Programs that write these delimiters quote fields, and double the marks inside.
@@ -50,9 +53,31 @@ def count_comments(lines: Sequence[str]) -> int:
     if len(lines) > 1 and _SEPARATOR_LINE.fullmatch(lines[0]):
         return 1
     first = next((i for i, line in enumerate(lines) if line.strip() and line[0] not in "%#"), 0)
-    if not first or any(line[:1] in {"%", "#"} for line in lines[first:]):
+    # A server that starts again writes its comments again. Ids may begin with a mark.
+    words = {line.split()[0] for line in lines[:first] if line.strip()}
+    if any(line[:1] in {"%", "#"} and line.split()[0] not in words for line in lines[first:]):
         return 0
     return first
+
+
+def count_titles(lines: Sequence[str], given: str | None = None) -> int:
+    """Return the number of lines before a table that are none of its lines, such as the title and the period of a report.
+
+    The later lines agree on a number of fields. A title has fewer by two or more, or is alone on a line that is padded
+    with delimiters. ``given`` is the delimiter where it is known.
+    """
+    full = [line for line in lines if line.strip()]
+    later = full[min(len(full) // 2, _MAX_TITLES) :]
+    layout = find_layout(later, given=given)
+    needed = _ENOUGH if layout.delimiter == BLANKS else _AGREEING
+    if len(full) < _MIN_LINES or layout.columns < 2 or layout.share < needed:
+        return 0
+    for number, line in enumerate(lines[:_MAX_TITLES]):
+        fields = next(iter(split_records([line], layout)), [])
+        filled = sum(bool(field.strip()) for field in fields)
+        if filled > 1 and len(fields) >= max(layout.columns - 1, 2):
+            return number if any(each.strip() for each in lines[:number]) else 0
+    return 0
 
 
 def find_layout(lines: Sequence[str], suffix: str = "", given: str | None = None) -> FieldLayout:

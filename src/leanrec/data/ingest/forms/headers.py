@@ -4,9 +4,10 @@ import re
 from collections.abc import Sequence
 
 from leanrec.data.event_types import normalize_name
+from leanrec.data.ingest.forms.delimiters import FieldLayout, split_records
 from leanrec.errors import SettingError
 
-__all__ = ["find_index_column", "name_columns", "read_delimiter", "read_names", "score_header"]
+__all__ = ["find_index_column", "find_names_above", "name_columns", "read_delimiter", "read_names", "score_header"]
 
 _MISSING = {"", "na", "n/a", "nan", "null", "none", "\\n", "-", "nil", "undefined"}
 _WORDS = frozenset(
@@ -23,6 +24,8 @@ _WORDS = frozenset(
 )  # fmt: skip
 _TOKEN = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_]+")
 _NUMBER = re.compile(r"\s*[+-]?(?:\d+[.,]?\d*|[.,]\d+)(?:[eE][+-]?\d+)?\s*")
+_ATTRIBUTE = re.compile(r"\s*@attribute\s+(?:'(?P<quoted>[^']+)'|(?P<plain>\S+))\s+\S.*", re.IGNORECASE)
+_FIELDS = re.compile(r"#\s*fields:?\s*", re.IGNORECASE)
 _CERTAIN = 1000
 _FIXED_LENGTH = 8
 _HASH_LENGTH = 16
@@ -87,6 +90,22 @@ def score_header(cells: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
     return score
 
 
+def find_names_above(titles: Sequence[str], layout: FieldLayout, records: Sequence[Sequence[str]]) -> list[str] | None:
+    """Return the names in the lines above a table without a header; None where there are none.
+
+    They are in the last comment, in a comment that begins with ``#Fields`` (the logs of servers), or in a line
+    ``@attribute NAME TYPE`` for each column (ARFF).
+    """
+    attributes = [match["plain"] or match["quoted"] for match in map(_ATTRIBUTE.fullmatch, titles) if match]
+    if len(attributes) == layout.columns:
+        return attributes
+    fields = next((line for line in reversed(titles) if _FIELDS.match(line)), "")
+    names = next(iter(split_records([_FIELDS.sub("", fields or titles[-1]).lstrip("#% ")], layout)), [])
+    if len(names) == layout.columns and (fields or score_header(names, records) > 0):
+        return names
+    return None
+
+
 def _share(values: Sequence[str], pattern: re.Pattern[str]) -> float:
     return sum(pattern.fullmatch(value) is not None for value in values) / len(values)
 
@@ -104,6 +123,8 @@ def _is_name(cell: str) -> bool:
 
 def _has_form(cell: str, values: Sequence[str]) -> bool:
     """Whether a cell with digits has the form of most values (``u12`` and ``u7``, two dates), or their fixed length."""
+    if _is_above_digits(cell, values):
+        return False
     if len(values) > 1 and len(cell) >= _FIXED_LENGTH and {len(value) for value in values} == {len(cell)}:
         return True
     form = _to_form(cell)
