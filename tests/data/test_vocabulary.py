@@ -2,7 +2,10 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from leanrec.data import vocabulary
 from leanrec.data.vocabulary import Vocabulary, id_array
 from leanrec.errors import DataError, UnknownIdError
 
@@ -55,3 +58,28 @@ def test_mixed_ids_are_text() -> None:
 def test_an_unknown_id_is_reported_with_similar_ids() -> None:
     with pytest.raises(UnknownIdError, match="user-199"):
         Vocabulary(id_array([f"user-{n}" for n in range(200)]), "user").row("user-1999")
+
+
+_TEXTS = st.lists(st.text(max_size=3), unique=True, max_size=30)
+_NUMBERS = st.lists(st.integers(-(2**63), 2**63 - 1), unique=True, max_size=30)
+_ANY_IDS = st.lists(st.text(max_size=3) | st.integers(-(2**70), 2**70), max_size=20)
+
+
+@given(_TEXTS | _NUMBERS, _ANY_IDS)
+def test_ids_are_found_as_by_a_dictionary(ids: list[int | str], others: list[int | str]) -> None:
+    known = Vocabulary(id_array(ids))
+    rows = {known.normalize_id(each): row for row, each in enumerate(ids)}
+    asked = [*ids, *others]
+    expected = [rows.get(known.normalize_id(each), -1) for each in asked]
+    assert known.rows(asked, missing=-1).tolist() == expected
+    assert [known.find_row(each) for each in asked] == [None if row < 0 else row for row in expected]
+
+
+def test_texts_with_one_hash_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vocabulary, "hash", len, raising=False)  # all texts of a length get one hash
+    known = Vocabulary(id_array(["ab", "cd", "e", "ef"]))
+    asked = ["ef", "cd", "ab", "e", "gh", "i", "jkl"]
+    assert known.rows(asked, missing=-1).tolist() == [3, 1, 0, 2, -1, -1, -1]
+    assert [known.find_row(each) for each in asked] == [3, 1, 0, 2, None, None, None]
+    with pytest.raises(DataError, match="2 repeated"):
+        Vocabulary(id_array(["ab", "cd", "ab", "e", "e"])).row("ab")

@@ -118,9 +118,8 @@ class UserHistories:
 
     def find_row(self, user: Id) -> int | None:
         """Row of a user, or None."""
-        if user in self._data.users:
-            return self._data.users.row(user)
-        return self._new_rows.get(str(user))
+        row = self._data.users.find_row(user)
+        return self._new_rows.get(str(user)) if row is None else row
 
     def external_id(self, row: int) -> Id:
         """External id of a user row."""
