@@ -33,6 +33,7 @@ SOURCE = Path(__file__).parents[2] / "src" / "leanrec"
         ("With positive_from, lower ratings get weight 0.", "With --positive-from, lower ratings get weight 0."),
         ("No file 'my_time_format' here.", "No file 'my_time_format' here."),
         ("Make fewer folds, or use how='users'.", "Make fewer folds, or use --split cold-users."),
+        ('If a dot separates thousands, pass decimal=",".', 'If a dot separates thousands, pass --decimal ",".'),
         ("Pass allow_rejects=True.", "Pass --allow-rejects."),
         ("Count them with allow_repeats=True, or leave them.", "Count them with --allow-repeats, or leave them."),
         ("l2 must be a positive number. Got -1.", "l2 must be a positive number. Got -1."),

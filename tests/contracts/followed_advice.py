@@ -10,7 +10,7 @@ from leanrec.data.ingest.ingest import IngestResult, ingest
 from leanrec.errors import LeanrecError
 
 _ARGUMENT = re.compile(
-    r"""\b(?P<name>columns|names|item_names|time_format|encoding|layout|delimiter|allow_rejects|known_as|rating_range|no_rating)=
+    r"""\b(?P<name>columns|names|item_names|time_format|encoding|layout|delimiter|decimal|allow_rejects|known_as|rating_range|no_rating)=
     (?P<value>\{[^{}]*\}|\([^()]*\)|"[^"]*"|'[^']*'|[\w.-]*\w)""",
     re.VERBOSE,
 )

@@ -19,6 +19,7 @@ def test_conventions_are_saved_with_the_data_set(tmp_path: Path) -> None:
         time_formats=("%d/%m/%Y",),
         only_time_formats=True,
         delimiter=";",
+        decimal=",",
         names=("user", "item"),
         has_clock=True,
     )

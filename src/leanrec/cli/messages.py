@@ -15,6 +15,7 @@ FLAGS: Mapping[str, str] = {
     "allow_rejects": "--allow-rejects",
     "allow_repeats": "--allow-repeats",
     "columns": "--column",
+    "decimal": "--decimal",
     "delimiter": "--delimiter",
     "device": "--device",
     "encoding": "--encoding",
@@ -108,6 +109,6 @@ def _to_flag(match: re.Match[str]) -> str:
     if match["low"] is not None:
         return f"{flag} {match['low'].strip()}..{match['high'].strip()}"
     if match["text"] is not None:
-        simple = re.fullmatch(r"[\w./-]+", match["text"])
+        simple = re.fullmatch(r"[\w./-]*\w[\w./-]*", match["text"])
         return f"{flag} {match['text']}" if simple else f'{flag} "{match["text"]}"'
     return f"{flag} {match['word']}"

@@ -213,6 +213,13 @@ class DataOptions:
             rich_help_panel=_DATA,
         ),
     ] = None
+    decimal: Annotated[
+        str | None,
+        typer.Option(
+            help="Mark before decimals, '.' or ','; the other one separates thousands. Default: found from the values.",
+            rich_help_panel=_DATA,
+        ),
+    ] = None
     names: Annotated[
         str | None,
         typer.Option(
@@ -262,6 +269,7 @@ class DataOptions:
             "encoding": self.encoding,
             "layout": self.layout,
             "delimiter": self.delimiter,
+            "decimal": self.decimal,
             "names": self.names,
             "item_names": self.item_names,
             "user_names": self.user_names,

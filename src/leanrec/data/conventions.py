@@ -20,6 +20,7 @@ class LogConventions:
         only_time_formats: whether times have no other format.
         layout: layout of the log, where it was named.
         delimiter: text between two fields, where it was named.
+        decimal: mark before the decimals of numbers, where it was named or thousands separators were found.
         names: names of the columns of a log without a line of names, where they were named.
         has_clock: whether times are seconds since 1970; None = the log has no times.
     """
@@ -33,5 +34,6 @@ class LogConventions:
     only_time_formats: bool = False
     layout: str | None = None
     delimiter: str | None = None
+    decimal: str | None = None
     names: tuple[str, ...] = ()
     has_clock: bool | None = None

@@ -73,7 +73,8 @@ def match_words(value: str, words: Iterable[str], blanks: str = "") -> str:
 class SqlEngine:
     """One DuckDB connection, and the facts about what is read through it (``facts``).
 
-    ``allow_rejects`` says whether a table is used although more than half of its lines cannot be read.
+    ``allow_rejects`` says whether a table is used although more than half of its lines cannot be read, and ``decimal`` which
+    mark numbers in text have before their decimals ("." or ","); None: found for each column.
     """
 
     def __init__(
@@ -102,6 +103,7 @@ class SqlEngine:
         self.delimiter = delimiter
         self.names = dict(names or {})
         self.allow_rejects = False
+        self.decimal: str | None = None
         self.facts = ReadingFacts()
         self._last_number = 0
 

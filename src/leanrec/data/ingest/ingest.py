@@ -59,7 +59,7 @@ P = ParamSpec("P")
 _NOT_USED = re.compile(r"Not used: (?P<name>.+?) \((?P<what>.*)\)\.", re.DOTALL)
 
 # Arguments that say how the text of a log is read.
-_READING = ("time_format", "encoding", "layout", "delimiter", "names", "item_names", "user_names")
+_READING = ("time_format", "encoding", "layout", "delimiter", "decimal", "names", "item_names", "user_names")
 
 
 class IngestResult(NamedTuple):
@@ -89,6 +89,7 @@ class _IngestTask:
     like: Dataset | None
     layout: str | None
     delimiter: str | None
+    decimal: str | None
     names: Mapping[str, tuple[str, ...]]
     known_note: str
     run: Run
@@ -99,6 +100,8 @@ class _IngestTask:
         if self.encoding is not None:
             check_encoding(self.encoding)
         check_layout(self.layout)
+        if self.decimal not in {None, ".", ","}:
+            raise SettingError(f'decimal must be "." or ",", the mark before decimals. Got {self.decimal!r}.')
         if self.quarantine is not None:
             check_quarantine_path(self.quarantine)
 
@@ -115,6 +118,7 @@ class _IngestTask:
             self.encoding,
             self.layout,
             self.delimiter,
+            self.decimal,
             self.names or None,
             self.item_links,
             self.user_links,
@@ -146,6 +150,7 @@ class _IngestTask:
             positive_from=self.conventions.positive_from if self.positive_from is None else self.positive_from,
             layout=self.layout or self.conventions.layout,
             delimiter=self.delimiter or self.conventions.delimiter,
+            decimal=self.decimal or self.conventions.decimal,
             names=({"log": self.conventions.names} if self.conventions.names else {}) | dict(self.names),
         )
 
@@ -175,6 +180,7 @@ def ingest(
     like: Dataset | None = None,
     layout: str | None = None,
     delimiter: str | None = None,
+    decimal: str | None = None,
     names: str | Sequence[str] | None = None,
     item_names: str | Sequence[str] | None = None,
     user_names: str | Sequence[str] | None = None,
@@ -218,6 +224,8 @@ def ingest(
             lines of the item) or "wide" (a column for each item). None: found from the first rows, which the report then says.
         delimiter: text between two fields of delimited text, such as "::", "|" or "tab"; a blank is any number of blanks and
             tabs. None: found for each file, as the one that gives the same number of fields on most lines.
+        decimal: mark before the decimals of numbers in text, "." or ","; the other one separates thousands. None: found from the
+            values of each column, which the report tells where there is doubt.
         names: names of the columns of a log without a line of names, in their order: a list, or a text with commas.
         item_names: the same for ``items``.
         user_names: the same for ``users``.
@@ -440,7 +448,7 @@ def _run_ingest(task: _IngestTask, folder: Path | None) -> IngestResult:
         open_engine(task.run, encoding=task.encoding, delimiter=task.delimiter, names=task.names) as engine,
         _show_progress(task.run) as show,
     ):
-        engine.allow_rejects = task.allow_rejects
+        engine.allow_rejects, engine.decimal = task.allow_rejects, task.decimal
         show(f"Opening {describe_source(task.source)}")
         if task.known_note:
             engine.facts.warn(task.known_note)
@@ -557,6 +565,7 @@ def _count_by_rule(engine: SqlEngine) -> dict[str, int]:
 def _settle_conventions(task: _IngestTask, read: _ReadLog, log: EncodedLog) -> LogConventions:
     """Return what this reading settled for later events."""
     times, later = read.staged.reader.times, find_later_types(list(log.event_types), task.event_weights)
+    decimals = [marks.decimal for cols in read.schema.columns for marks in cols.marks.values()]
     return LogConventions(
         columns=read.schema.columns[0].to_dict(),
         event_weights=dict(log.event_types) | dict(task.conventions.event_weights) | later,
@@ -567,6 +576,7 @@ def _settle_conventions(task: _IngestTask, read: _ReadLog, log: EncodedLog) -> L
         only_time_formats=times.only,
         layout=task.layout,
         delimiter=task.delimiter,
+        decimal=task.decimal or next(iter(decimals), None),
         names=task.names.get("log", ()),
         has_clock=read.profile.has_clock if read.staged.has("time") else None,
     )

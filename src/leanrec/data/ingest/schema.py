@@ -16,6 +16,7 @@ from leanrec.data.ingest.forms.unfold import unfold_events
 from leanrec.data.ingest.forms.values import convert_columns, holds_labels, holds_numbers
 from leanrec.data.ingest.meaning.column_names import guess_role
 from leanrec.data.ingest.meaning.column_values import count_values, find_weak_role
+from leanrec.data.ingest.meaning.number_text import NumberMarks, find_marks
 from leanrec.data.ingest.meaning.rating_text import describe_rating_text, holds_opinions
 from leanrec.data.ingest.meaning.ratings import holds_amounts
 from leanrec.data.ingest.meaning.retail import RetailColumns, find_retail
@@ -135,6 +136,7 @@ class ColumnRoles:
         label: 1 where a shown item was clicked, 0 where it was not.
         content: columns that describe the item.
         retail: columns of a log of purchases.
+        marks: column → how its numbers are written, where they have thousands separators.
     """
 
     user: str
@@ -146,6 +148,7 @@ class ColumnRoles:
     label: str | None = None
     content: tuple[str, ...] = ()
     retail: RetailColumns | None = None
+    marks: Mapping[str, NumberMarks] = dataclasses.field(default_factory=dict)
 
     def to_dict(self) -> dict[str, str]:
         """Return role → column, for the roles that have a column."""
@@ -306,10 +309,22 @@ def _check_roles(engine: SqlEngine, part: SourcePart, given: Mapping[str, str]) 
                 f'columns={{"{weak[0]}": "{misfit[1]}"}}).'
             )
         if misfit is None:
+            cols, told = _find_number_marks(engine, part, cols)
             cols, skipped = _check_types(engine, part, cols, given)
             cols = dataclasses.replace(cols, retail=_find_retail(engine, part, cols, given))
-            return cols, warnings + skipped + ([cols.retail.note] if cols.retail else [])
+            return cols, warnings + skipped + ([cols.retail.note] if cols.retail else []) + told
         passed.setdefault(misfit[0], set()).add(misfit[1])
+
+
+def _find_number_marks(engine: SqlEngine, part: SourcePart, cols: ColumnRoles) -> tuple[ColumnRoles, list[str]]:
+    """Return the roles with the marks in numbers of amounts, orders and units, and notes. Ratings have no thousands."""
+    retail = find_retail(part.names)
+    columns = {cols.weight, cols.time if cols.is_order else None, retail.quantity if retail else None}
+    if engine.decimal is not None:
+        columns.add(cols.rating)
+    found = {name: find_marks(engine, part, name) for name in part.names if name in columns}
+    marks = {name: each for name, (each, _) in found.items() if each is not None}
+    return dataclasses.replace(cols, marks=marks), [told for _, told in found.values() if told]
 
 
 def _find_weak(
@@ -358,7 +373,7 @@ def _check_types(
             unused |= meant[0]
             warnings += meant[1]
             continue
-        if is_number(part.types[column]) or holds_numbers(engine, part, column):
+        if column in cols.marks or is_number(part.types[column]) or holds_numbers(engine, part, column):
             continue
         if role == "rating" and (note := describe_rating_text(engine, part, column)) is not None:
             warnings.append(note)
@@ -399,7 +414,7 @@ def _find_retail(
         document = None
     if quantity is not None and (
         quantity in {*cols.to_dict().values()} - {cols.weight}
-        or not (is_number(part.types[quantity]) or holds_numbers(engine, part, quantity))
+        or not (quantity in cols.marks or is_number(part.types[quantity]) or holds_numbers(engine, part, quantity))
     ):
         quantity = None
     return RetailColumns(document, quantity) if document or quantity else None

@@ -109,7 +109,9 @@ class RowReader:
         ]
         time_number = ""
         if cols.time is not None and (types["time"] == "VARCHAR" or is_number(types["time"])):
-            time_number = f", try_cast({quote_identifier(cols.time)} AS DOUBLE) AS n_time"
+            number = f"try_cast({quote_identifier(cols.time)} AS DOUBLE)"
+            marks = cols.marks.get(cols.time)
+            time_number = f", {number if marks is None else marks.read(quote_identifier(cols.time))} AS n_time"
         inner = ", ".join([*(f"{value} AS {name}" for name, value in (fields | extra).items()), *original])
         bad = f"({self._reject_code(part, cols, types, timed='t' in fields)})::TINYINT AS bad"
         outer = ", ".join([*fields, *extra, bad])
@@ -129,10 +131,10 @@ class RowReader:
         if self._has("rating"):
             fields["v"] = "NULL::FLOAT"
             if cols.rating is not None:
-                number = _rating_expression(cols.rating, part)
+                number = _rating_expression(cols.rating, part, cols)
                 fields["v"] = f"nullif({number}, 'nan'::FLOAT)" if types["rating"] == "VARCHAR" else number
         if self._has("weight"):
-            fields["w"] = "1::FLOAT" if cols.weight is None else _number_expression(cols.weight, part)
+            fields["w"] = "1::FLOAT" if cols.weight is None else _number_expression(cols.weight, part, cols)
             if cols.retail is not None and cols.weight == cols.retail.quantity:
                 fields["w"] = f"abs({fields['w']})"  # a return says so by its type
         if not self.has_event_types:
@@ -144,7 +146,7 @@ class RowReader:
             event_type = f"trim({_text_expression(cols.event_type, types['event_type'])})"
             fields["event_type"] = f"CASE WHEN NOT {is_missing(event_type)} THEN {event_type} END"
         elif cols.label is not None:
-            label = _number_expression(cols.label, part)
+            label = _number_expression(cols.label, part, cols)
             yes, no = name_label(cols.label)
             fields["event_type"] = f"CASE {label} WHEN 1 THEN '{yes}' WHEN 0 THEN '{no}' WHEN -1 THEN 'dislike' END"
         return fields | self._select_retail(part, cols, fields["event_type"])
@@ -155,7 +157,7 @@ class RowReader:
             return {}
         if cols.retail is None:
             return {"q": "NULL::FLOAT"}
-        units = "1::FLOAT" if cols.retail.quantity is None else _number_expression(cols.retail.quantity, part)
+        units = "1::FLOAT" if cols.retail.quantity is None else _number_expression(cols.retail.quantity, part, cols)
         units = cols.retail.count_units(units)
         kind = event_type if cols.retail.document is None else quote_literal(PURCHASE)
         return {"q": units, "event_type": f"CASE WHEN {units} < 0 THEN {quote_literal(RETURN)} ELSE {kind} END"}
@@ -203,7 +205,9 @@ class RowReader:
         return f"CASE {' '.join(f'WHEN {test} THEN {CODE[reason]}' for test, reason in cases)} ELSE 0 END"
 
 
-def _number_expression(name: str, part: SourcePart) -> str:
+def _number_expression(name: str, part: SourcePart, cols: ColumnRoles) -> str:
+    if name in cols.marks:
+        return f"{cols.marks[name].read(text_expression(name, part.types[name]))}::FLOAT"
     if part.types[name] in {"VARCHAR", "JSON"}:
         return number_of_text(text_expression(name, part.types[name]), "FLOAT")
     number = f"try_cast({quote_identifier(name)} AS FLOAT)"
@@ -212,10 +216,12 @@ def _number_expression(name: str, part: SourcePart) -> str:
     return f"coalesce({number}, {decimal_comma(quote_identifier(name), part.file.delimiter, 'FLOAT')})"
 
 
-def _rating_expression(name: str, part: SourcePart) -> str:
+def _rating_expression(name: str, part: SourcePart, cols: ColumnRoles) -> str:
+    if name in cols.marks:
+        return _number_expression(name, part, cols)
     if part.types[name] in {"VARCHAR", "JSON"}:
         return f"{rating_of_text(text_expression(name, part.types[name]))}::FLOAT"
-    return _number_expression(name, part)
+    return _number_expression(name, part, cols)
 
 
 def _is_empty(column: str, column_type: str) -> str:
