@@ -34,6 +34,7 @@ PUBLIC = (
     "leanrec.retrieval",
     "leanrec.evaluation",
     "leanrec.evaluation.metrics",
+    "leanrec.online",
     "leanrec.pipeline",
     "leanrec.events",
     "leanrec.serving",
@@ -249,7 +250,11 @@ def build_cli_page() -> str:
     commands: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     lines = ["# Command line\n", GENERATED, CLI_HEAD]
     for name, command in commands.items():
-        lines += describe_command(name, command)
+        parts = getattr(command, "commands", {})
+        for part, subcommand in parts.items():
+            lines += describe_command(f"{name} {part}", subcommand)
+        if not parts:
+            lines += describe_command(name, command)
     return "\n".join(lines)
 
 

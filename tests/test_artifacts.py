@@ -132,3 +132,23 @@ def test_an_artifact_of_another_version_names_both(saved: Path, monkeypatch: pyt
     )
     with pytest.raises(ArtifactError, match=expected):
         artifacts.load(saved)
+
+
+def test_a_copy_is_a_folder_of_its_own(saved: Path, tmp_path: Path) -> None:
+    copied = artifacts.copy(saved, tmp_path / "a" / "copy")
+    artifacts.save(make_dataset(seed=1), saved)
+    assert artifacts.load(copied, Dataset).fingerprint == make_dataset().fingerprint
+    assert artifacts.read_digest(copied) != artifacts.read_digest(saved)
+    with pytest.raises(ArtifactError, match="must be a new folder"):
+        artifacts.copy(saved, copied)
+    (next(copied.glob("*.npy"))).unlink()
+    with pytest.raises(ArtifactError, match="missing or damaged"):
+        artifacts.copy(copied, tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_file_is_replaced_in_one_step(tmp_path: Path) -> None:
+    file = tmp_path / "pointer.json"
+    for content in (b"old", b"new"):
+        artifacts.replace_file(file, content)
+        assert (file.read_bytes(), [each.name for each in tmp_path.iterdir()]) == (content, [file.name])

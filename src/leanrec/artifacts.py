@@ -17,6 +17,7 @@ import math
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -31,7 +32,7 @@ from leanrec.errors import ArtifactError, LeanrecError, MissingExtraError
 from leanrec.field_checks import check_bounds, check_codes, check_fields
 from leanrec.finiteness import check_finite
 
-__all__ = ["FORMAT", "load", "read_manifest", "save", "size_of", "type_id"]
+__all__ = ["FORMAT", "copy", "load", "read_digest", "read_manifest", "replace_file", "save", "size_of", "type_id"]
 
 FORMAT = 3
 _MANIFEST = "manifest.json"
@@ -169,6 +170,39 @@ def load(path: str | Path, kind: type | None = None, *, mapped: bool = False) ->
     return value
 
 
+def copy(source: str | Path, target: str | Path) -> Path:
+    """Copy an artifact to a new folder, by hard links where the file system has them. Raises ArtifactError.
+
+    Every byte is verified, so a damaged artifact is not copied. The files of an artifact are replaced, never changed, so
+    the copy stays as it is when the source is replaced. Cost: one pass over the files.
+    """
+    folder, path = Path(source), Path(target)
+    reader = _Reader(folder, read_manifest(folder))
+    if path.exists():
+        raise ArtifactError(f"{path} must be a new folder. It exists; choose another path.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    except OSError as error:
+        raise ArtifactError(f"Cannot write {path}: {error.strerror or error}.") from error
+    try:
+        for name in reader.arrays:
+            file = reader.find_file(name)
+            _link_or_copy(file, staging / file.name)
+        _link_or_copy(folder / _MANIFEST, staging / _MANIFEST)
+        _move_into_place(staging, path)
+    except OSError as error:
+        raise ArtifactError(f"Cannot write {path}: {error.strerror or error}. Nothing was changed there.") from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return path
+
+
+def read_digest(path: str | Path) -> str:
+    """SHA-256 of an artifact: of its manifest, which has that of every array. Raises ArtifactError."""
+    return _manifest_digest(read_manifest(path))
+
+
 def _check_kind(folder: Path, value: Any, kind: type | None) -> None:
     """Raise for a data set where a model is expected and vice versa, before reading arrays."""
     held = value.get("$type", "") if isinstance(value, dict) else ""
@@ -249,6 +283,17 @@ def _write(file: Path, data: bytes) -> None:
         handle.write(data)
         handle.flush()
         os.fsync(handle.fileno())
+
+
+def replace_file(file: Path, data: bytes) -> None:
+    """Write a file in one step: whoever opens it, also after a crash, finds the old content or the new one."""
+    staging = file.with_name(f".{file.name}-{os.getpid()}-{threading.get_ident()}")
+    try:
+        _write(staging, data)
+        staging.replace(file)
+        _sync_folder(file.parent)
+    finally:
+        staging.unlink(missing_ok=True)
 
 
 def _find_mapped_file(array: NDArray[Any], folder: Path) -> Path | None:
@@ -384,15 +429,20 @@ class _Reader:
             raise ArtifactError(
                 f"{self.folder} does not verify: it lists no array {name!r}, or uses it twice. Make it again."
             )
-        described, file = self.arrays.pop(name), self.folder / f"{name}.npy"
-        if not file.is_file() or file.is_symlink() or _digest(file) != described["sha256"]:
-            raise ArtifactError(
-                f"{file} is missing or damaged: its SHA-256 is not the one in the manifest. Make it again."
-            )
-        _check_header(file, described)
+        file = self.find_file(name)
+        _check_header(file, self.arrays.pop(name))
         large = self.mapped and file.stat().st_size >= _MAPPED_FROM
         array: NDArray[Any] = np.load(file, mmap_mode="r" if large else None, allow_pickle=False)
         return array
+
+    def find_file(self, name: str) -> Path:
+        """The file of an array of the manifest. Raises ArtifactError unless its bytes verify."""
+        file = self.folder / f"{name}.npy"
+        if not file.is_file() or file.is_symlink() or _digest(file) != self.arrays[name]["sha256"]:
+            raise ArtifactError(
+                f"{file} is missing or damaged: its SHA-256 is not the one in the manifest. Make it again."
+            )
+        return file
 
     def _matrix(self, parts: Mapping[str, str], shape: tuple[int, int]) -> sp.csr_array:
         data, indices, indptr = (self._array(parts[part]) for part in ("data", "indices", "indptr"))

@@ -7,6 +7,8 @@
     ├── SettingError (ValueError)      a setting is outside its range or unknown
     ├── UnknownIdError (LookupError)   a user or an item that is not in the vocabulary
     ├── ArtifactError                  a saved model or data set does not verify
+    ├── BusyError                      more work waits than can be done soon
+    ├── ConflictError                  somebody else made the same change first
     ├── BudgetError                    the work would not fit the memory or time it was given
     ├── DivergedError                  the training loss is not finite, and there are no earlier weights to restore
     ├── WorkerError                    a process of distributed training failed, or the processes disagree
@@ -21,7 +23,9 @@ message alone and exits with 2; a traceback there means a bug in leanrec.
 __all__ = [
     "ArtifactError",
     "BudgetError",
+    "BusyError",
     "ColumnError",
+    "ConflictError",
     "DataError",
     "DivergedError",
     "LeanrecError",
@@ -44,6 +48,10 @@ class DataError(LeanrecError, ValueError):
 
 class BusyError(LeanrecError):
     """More work waits than can be done soon; nothing of the refused work was done. Ask again after a second."""
+
+
+class ConflictError(LeanrecError):
+    """Somebody else made the same change first; nothing was changed. Look at the new state, and ask again."""
 
 
 class SourceError(DataError):

@@ -76,7 +76,10 @@ def test_every_module_begins_with_one_short_sentence() -> None:
 
 
 def test_every_command_and_flag_has_help() -> None:
-    for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
+    commands = dict(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+    for name, command in [*commands.items()]:
+        commands |= {f"{name} {part}": each for part, each in getattr(command, "commands", {}).items()}
+    for name, command in commands.items():
         assert command.help, name
         for parameter in command.params:
             assert getattr(parameter, "help", None), f"{name} {parameter.name} has no help"

@@ -21,6 +21,7 @@ PACKAGES = (
     "leanrec.events",
     "leanrec.features",
     "leanrec.nn",
+    "leanrec.online",
     "leanrec.pipeline",
     "leanrec.retrieval",
     "leanrec.serving",

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 import leanrec
-from leanrec.cli import demo, doctor, evaluate, fit, frontier, ingest, models, recommend, serve, tune
+from leanrec.cli import demo, doctor, evaluate, fit, frontier, ingest, models, recommend, serve, tune, versions
 
 __all__ = ["app"]
 
@@ -52,3 +52,4 @@ for command in (
     demo.demo,
 ):
     app.command()(command)
+app.add_typer(versions.versions, name="versions")

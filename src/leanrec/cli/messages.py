@@ -79,6 +79,7 @@ _BARE = re.compile(rf"(?<![\w.\"'/-])(?P<name>{'|'.join(name for name in FLAGS i
 _CALLS = {
     r"Pipeline\.fit\(get_model\('([^']+)'\)\(\), ingest\('([^']+)'\)\[0\]\)\.save\('([^']+)'\)": "leanrec fit {} {} --out {}",
     r"\bsave\(ingest\('([^']+)'\)\[0\], '([^']+)'\)": "leanrec ingest {} --out {}",
+    r"VersionStore\.create\('([^']+)'\)": "leanrec versions add {} MODEL",
 }
 
 

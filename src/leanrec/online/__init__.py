@@ -1,0 +1,11 @@
+"""Online: versions of a served model, and what changes while it is served."""
+
+from typing import TYPE_CHECKING
+
+from leanrec._lazy import export_lazily
+
+if TYPE_CHECKING:
+    from leanrec.online.version_store import Version as Version
+    from leanrec.online.version_store import VersionStore as VersionStore
+
+__getattr__, __dir__, __all__ = export_lazily(__name__, {"version_store": ["Version", "VersionStore"]})

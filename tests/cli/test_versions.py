@@ -1,0 +1,38 @@
+"""``leanrec versions``: add, list, promote, roll back, clean."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+
+def test_versions_are_added_promoted_and_rolled_back(run: Any, log: Path, tmp_path: Path) -> None:
+    store, ids = tmp_path / "store", []
+    for model in ("popularity", "item_knn"):
+        assert run("fit", model, log, "--out", tmp_path / model)[0] == 0
+        code, out, _ = run("versions", "add", store, tmp_path / model, "--promote", "--json")
+        assert code == 0
+        ids.append(json.loads(out)["version"])
+    _, out, _ = run("versions", "list", store, "--json")
+    listed = json.loads(out)
+    assert [(each["id"], each["model"], each["is_current"]) for each in listed["versions"]] == [
+        (ids[0], "popularity", False),
+        (ids[1], "item_knn", True),
+    ]
+    assert [each["fence"] for each in listed["promotions"]] == [1, 2]
+    _, out, _ = run("versions", "rollback", store)
+    assert f"Rolled back to {ids[0]}" in out
+    code, _, err = run("versions", "promote", store, ids[1], "--fence", 2)
+    assert code == 2
+    assert "must be number 2. It is number 3" in err
+    _, out, err = run("versions", "list", store)
+    assert "current" in out
+    assert "number 3" in err
+    assert "Nothing to remove" in run("versions", "clean", store, "--keep", 2)[1]
+    assert f"Removed 1 versions: {ids[1]}" in run("versions", "clean", store, "--keep", 1)[1]
+
+
+def test_a_folder_that_is_no_store_is_told(run: Any, tmp_path: Path) -> None:
+    code, _, err = run("versions", "list", tmp_path)
+    assert code == 2
+    assert "must be a store of versions" in err
+    assert "leanrec versions add" in err
