@@ -1,6 +1,7 @@
 """Interfaces between the stages: estimators, scorers, retrievers, rankers and explanations."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -29,6 +30,8 @@ __all__ = [
     "Updatable",
     "rank_contributions",
 ]
+
+_FEW = 100  # to sort so few contributions is faster than to select some of them
 
 
 @runtime_checkable
@@ -159,35 +162,60 @@ def rank_contributions(
     contributions: NDArray[Any],
     *,
     reason: str = "history",
-    features: tuple[str, ...] = (),
+    features: Sequence[tuple[str, ...]] | None = None,
     only_positive: bool = False,
-) -> Explanation:
-    """An ``Explanation`` from the contribution of each item to the score, largest first, equal ones in the given order.
+    top_k: int | None = None,
+) -> list[Explanation]:
+    """K ``Explanation``s from what each item of the history adds to K scores, largest first, equal ones in the given order.
 
     For ``explain`` of a model whose score is a sum over the history, say Σ history[i] · weight[i, item]:
-    ``rank_contributions(history.indices, history.data * weights[history.indices, item])``. O(R log R).
+    ``rank_contributions(history.indices, (history.data[:, None] * weights[history.indices][:, items]).T)``.
+    O(K · R log R), or O(K · R) with ``top_k``.
 
     Args:
         items: (R,) rows of history items.
-        contributions: (R,) what each adds to the score.
+        contributions: (K, R) what each adds to each score.
         reason: ``Explanation.reason``.
-        features: ``Explanation.features``.
+        features: ``Explanation.features`` of each; None = none.
         only_positive: leave out items whose contribution is 0 or below.
+        top_k: keep at most this many contributions, the largest; None = all.
     """
-    order = np.argsort(-contributions, kind="stable")
+    own, added = np.asarray(items, np.int32), np.asarray(contributions, np.float32)
+    if top_k is None or own.size <= _FEW:
+        order = np.argsort(-added, axis=1, kind="stable")[:, :top_k]
+    else:
+        order = np.stack([_find_largest(each, top_k) for each in added]) if len(added) else np.zeros((0, 0), np.intp)
+    weights = np.take_along_axis(added, order, axis=1)
+    counts = [order.shape[1]] * len(added)
     if only_positive:
-        order = order[contributions[order] > 0]
-    return Explanation(
-        reason, items[order].astype(np.int32), contributions[order].astype(np.float32), features=features
-    )
+        counts = np.count_nonzero(weights > 0, axis=1).tolist()
+    shared = [()] * len(added) if features is None else features
+    return [
+        Explanation(reason, rows[:count], values[:count], names)
+        for rows, values, count, names in zip(own[order], weights, counts, shared, strict=True)
+    ]
+
+
+def _find_largest(values: NDArray[Any], k: int) -> NDArray[np.intp]:
+    """Positions of the k largest values, largest first, equal ones in order. O(R)."""
+    k = min(k, len(values))
+    if not k:
+        return np.zeros(0, np.intp)
+    last = -np.partition(-values, k - 1)[k - 1]
+    among = np.flatnonzero(values >= last)
+    return np.asarray(among[np.argsort(-values[among], kind="stable")[:k]])
 
 
 @runtime_checkable
 class Explainable(Protocol):
     """A scorer that can explain its recommendations."""
 
-    def explain(self, queries: Queries, item: int) -> Explanation:
-        """Explain the score of ``item`` for the one user in ``queries`` (B = 1)."""
+    def explain(self, queries: Queries, items: Int32Array, top_k: int | None = None) -> list[Explanation]:
+        """Explain the scores of ``items`` (K,) for the one user in ``queries`` (B = 1): an explanation for each.
+
+        What does not depend on the item, such as the solution for a user, is computed once for all. With ``top_k``
+        an explanation keeps only that many contributing items, the largest; features and paths are those of all.
+        """
         ...
 
 

@@ -216,10 +216,33 @@ class EstimatorContract(_FittedModel):
 
     def test_explains_a_score_by_items_of_the_history(self, model: Any, dataset: Dataset) -> None:
         if isinstance(model, Explainable):
-            explanation = model.explain(dataset.queries().block(0, 1), 3)
+            explanation = model.explain(dataset.queries().block(0, 1), np.array([3]))[0]
             assert len(explanation.items) == len(explanation.weights)
             assert (np.diff(explanation.weights) <= 1e-6).all()
             assert set(explanation.items.tolist()) <= set(dataset.seen[[0]].indices.tolist())
+
+    def test_explains_a_list_as_it_explains_each_item(self, model: Any, dataset: Dataset) -> None:
+        if isinstance(model, Explainable):
+            query = dataset.queries().block(1, 2)
+            items = np.array([3, 0, model.n_items - 1, 3, 7], np.int32)
+            together = model.explain(query, items)
+            for item, found in zip(items, together, strict=True):
+                (alone,) = model.explain(query, np.array([item]))
+                assert (found.reason, found.features, len(found.paths)) == (
+                    alone.reason, alone.features, len(alone.paths)
+                )  # fmt: skip
+                weights = dict(zip(alone.items.tolist(), alone.weights.tolist(), strict=True))
+                expected = [weights[each] for each in found.items.tolist()]
+                np.testing.assert_allclose(found.weights, expected, rtol=1e-3, atol=1e-5)
+            for first, found in zip(model.explain(query, items, top_k=2), together, strict=True):
+                np.testing.assert_allclose(first.weights, found.weights[:2], rtol=1e-3, atol=1e-5)
+                assert (first.reason, first.features, first.paths) == (found.reason, found.features, found.paths)
+            assert not model.explain(query, items[:0])
+
+    def test_explains_nothing_by_an_empty_history(self, model: Any) -> None:
+        if isinstance(model, Explainable):
+            new_user = Queries(users=np.array([-1], np.int32), history=empty_csr(1, model.n_items))
+            assert [len(each.items) for each in model.explain(new_user, np.array([3, 0]))] == [0, 0]
 
     def test_a_list_of_length_zero(self, model: Any, dataset: Dataset) -> None:
         candidates = ExactRetriever(model).retrieve(dataset.queries(), 0)

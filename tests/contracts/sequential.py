@@ -127,7 +127,7 @@ class SequentialContract(EstimatorContract, OddDataContract):
         assert np.ptp(scores) > 0
 
     def test_explanation_contains_every_history_item(self, model: Any) -> None:
-        explanation = model.explain(_make_query([1, 2, 3, 2], model.n_items), 7)
+        explanation = model.explain(_make_query([1, 2, 3, 2], model.n_items), np.array([7]))[0]
         assert sorted(explanation.items.tolist()) == [1, 2, 3]
         assert np.isfinite(explanation.weights).all()
 

@@ -142,13 +142,17 @@ class WrapperContract:
             narrow = widen_queries(dataset.queries(), len(dataset.items))
             for item in (3, 8):
                 found, expected = (
-                    scorer.explain(each.block(2, 3), item) for scorer, each in ((wrapped, queries), (model, narrow))
+                    scorer.explain(each.block(2, 3), np.array([item]))[0]
+                    for scorer, each in ((wrapped, queries), (model, narrow))
                 )
                 assert found.reason == expected.reason
                 np.testing.assert_array_equal(found.items, expected.items)
                 np.testing.assert_array_equal(found.weights, expected.weights)
-            last = wrapped.explain(queries.block(0, 1), wrapped.n_items - 1)
-            assert len(last.items) == len(last.weights)
+            items = np.array([wrapped.n_items - 1, 3, wrapped.n_items - 1, 8])
+            together = wrapped.explain(queries.block(0, 1), items, 3)
+            for item, found in zip(items, together, strict=True):
+                (alone,) = wrapped.explain(queries.block(0, 1), np.array([item]), 3)
+                np.testing.assert_allclose(found.weights, alone.weights, rtol=1e-3, atol=1e-5)
 
     def test_known_items_keep_their_ratings(self, model: Any, dataset: Dataset, queries: Queries) -> None:
         wrapped = self.wrap(model)

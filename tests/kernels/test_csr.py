@@ -6,10 +6,10 @@ import scipy.sparse as sp
 
 from leanrec.kernels.csr import (
     build_row,
+    build_single_rows,
     concat_ranges,
     csr_arrays,
     entry_rows,
-    first_row,
     indptr_from_counts,
     lists_to_csr,
     replace_values,
@@ -101,8 +101,7 @@ def test_values_are_replaced_in_a_matrix_of_its_own() -> None:
     assert doubled.indices is X.indices
 
 
-def test_the_first_row_of_one_is_the_matrix() -> None:
-    X = random_csr()
-    np.testing.assert_array_equal(first_row(X).toarray(), X.toarray()[:1])
-    one = X[[3]]
-    assert first_row(one) is one
+def test_single_rows_hold_one_entry_each() -> None:
+    rows = build_single_rows(np.array([4, 0, 4], np.int32), np.array([1, 2, 3], np.float32), 5)
+    assert rows.has_canonical_format
+    np.testing.assert_array_equal(rows.toarray(), [[0, 0, 0, 0, 1], [2, 0, 0, 0, 0], [0, 0, 0, 0, 3]])

@@ -8,7 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leanrec.data.dataset import Dataset
-from leanrec.training.histories import PackedHistories, batch_by_length, pad_histories
+from leanrec.training.histories import (
+    PackedHistories,
+    batch_by_length,
+    leave_one_out,
+    pad_histories,
+    sum_score_drops,
+)
 from leanrec.types import CSR, Queries
 
 LENGTHS = st.lists(st.integers(0, 23), max_size=12)
@@ -106,3 +112,16 @@ def test_windows_of_one_item(length: int) -> None:
     starts, ends = numbered([5]).windows(length)
     assert (ends - starts).max() <= length
     assert (ends - starts).sum() == 5
+
+
+def test_drops_of_the_same_item_add_up() -> None:
+    history = np.array([7, 2, 7, 5], np.int32)
+    left = leave_one_out(history)
+    rows = [left.items[a:b].tolist() for a, b in itertools.pairwise(left.bounds)]
+    assert rows == [[7, 2, 7, 5], [2, 7, 5], [7, 7, 5], [7, 2, 5], [7, 2, 7]]
+    # The score is the number of sevens, or the sum of the items.
+    scores = np.array([[row.count(7), sum(row)] for row in rows], np.float32)
+    items, drops = sum_score_drops(history, scores)
+    assert items.tolist() == [7, 2, 5]
+    assert drops.tolist() == [[2, 0, 0], [14, 2, 5]]
+    assert sum_score_drops(history[:0], scores[:1])[1].shape == (2, 0)

@@ -3,7 +3,7 @@
 import numba
 import numpy as np
 
-from leanrec.kernels.csr import csr_arrays
+from leanrec.kernels.csr import build_single_rows, csr_arrays
 from leanrec.kernels.threads import MIN_ROWS_FOR_THREADS, compile_serial_and_parallel
 from leanrec.kernels.topk.selection import ItemMask, mask_array, sift_down, sort_heap
 from leanrec.types import CSR, Float32Array, Int32Array, Int64Array
@@ -37,6 +37,11 @@ def history_scores(history: CSR, weights: Float32Array | CSR, items: Int32Array 
     weight rows that the history selects).
     """
     starts, columns, data = csr_arrays(history)
+    if not isinstance(weights, np.ndarray) and items is not None and np.ndim(items) == 1:
+        scores = np.zeros((history.shape[0], len(items)), np.float32)
+        chosen = np.ascontiguousarray(items, dtype=np.int32)
+        _multiply_sparse_columns(_product_arrays(history, weights), weights.shape[1], chosen, scores)
+        return scores
     if isinstance(weights, np.ndarray) and items is not None:
         chosen = np.ascontiguousarray(np.broadcast_to(items, (history.shape[0], np.shape(items)[-1])), dtype=np.int32)
         scores = np.zeros(chosen.shape, np.float32)
@@ -51,13 +56,15 @@ def history_scores(history: CSR, weights: Float32Array | CSR, items: Int32Array 
     return gather_scores(scores, items)
 
 
-def history_contributions(history: CSR, weights: Float32Array | CSR, item: int) -> Float32Array:
-    """What each entry of one history (1, N) adds to the score of ``item`` with item-item weights (N, N), in its order."""
+def history_contributions(history: CSR, weights: Float32Array | CSR, items: Int32Array) -> Float32Array:
+    """(K, L): what each of the L entries of one history (1, N) adds to the scores of ``items`` (K,), in its order.
+
+    O(K · L) with dense item-item weights (N, N); with sparse ones, once over the rows that the history selects.
+    """
     if isinstance(weights, np.ndarray):
-        column = weights[history.indices, item]
-    else:
-        column = weights[history.indices][:, [item]].toarray()[:, 0]
-    return np.asarray(history.data * column, dtype=np.float32)
+        return np.asarray(weights[history.indices[:, None], items].T * history.data, dtype=np.float32)
+    alone = build_single_rows(history.indices, history.data, history.shape[1])
+    return np.ascontiguousarray(history_scores(alone, weights, items).T)
 
 
 def top_k_sparse(
@@ -164,6 +171,22 @@ def _multiply_sparse_row(row, product, out):  # type: ignore[no-untyped-def]  # 
         weight = data[entry]
         for other in range(begin[entry], end[entry]):
             out[row, indices[other]] += weight * weights[other]
+
+
+@numba.njit(cache=True, nogil=True)
+def _multiply_sparse_columns(product, n, items, out):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    """Columns ``items`` of the product with ``n`` columns. An item may be given several times."""
+    starts, data, begin, end, indices, weights = product
+    last, before = np.full(n, -1, np.int32), np.full(len(items), -1, np.int32)
+    for position in range(len(items)):
+        before[position], last[items[position]] = last[items[position]], position
+    for row in range(len(out)):
+        for entry in range(starts[row], starts[row + 1]):
+            for other in range(begin[entry], end[entry]):
+                position = last[indices[other]]
+                while position >= 0:
+                    out[row, position] += data[entry] * weights[other]
+                    position = before[position]
 
 
 @compile_serial_and_parallel

@@ -7,7 +7,7 @@ import numpy as np
 from leanrec.features.tokenization import STOP_WORDS
 from leanrec.protocols import Explanation, ExplanationPath
 
-__all__ = ["get_verb", "join_titles", "render_explanation", "render_path"]
+__all__ = ["MAX_TITLES", "get_verb", "join_titles", "render_explanation", "render_path"]
 
 _VERBS = {
     "rating": "rated",
@@ -38,6 +38,7 @@ _WITHOUT_TITLES = {
     "attributes": "chosen by people like you",
 }
 _MAX_FEATURES = 3
+MAX_TITLES = 2
 
 
 def get_verb(event_type: str) -> str:
@@ -52,7 +53,7 @@ def join_titles(titles: Sequence[str]) -> str:
 
 
 def render_explanation(
-    explanation: Explanation, get_title: Callable[[int], str], verb: str, max_titles: int = 2
+    explanation: Explanation, get_title: Callable[[int], str], verb: str, max_titles: int = MAX_TITLES
 ) -> tuple[str, ...]:
     """The reasons of an explanation as phrases, strongest first. O(R).
 

@@ -25,7 +25,7 @@ from leanrec.events.user_events import EvidenceWeights, UserEvent, to_events
 from leanrec.finiteness import check_finite
 from leanrec.pipeline.batch import BatchResult, check_list_path, write_lists
 from leanrec.pipeline.catalog import Catalog, ItemRules, Where, extend_ids, to_id_list
-from leanrec.pipeline.explanations import get_verb, render_explanation, render_path
+from leanrec.pipeline.explanations import MAX_TITLES, get_verb, render_explanation, render_path
 from leanrec.pipeline.list_cache import CacheKey, ListCache
 from leanrec.pipeline.provenance import build_provenance, check_estimator, get_data_origin, get_model_name
 from leanrec.pipeline.responses import (
@@ -52,6 +52,7 @@ __all__ = ["Pipeline"]
 _RUN = Run()
 _NO_REASON = "no item of the history contributes to its score"
 _MAX_CACHED_LISTS = 10_000  # 15 to 40 MB of lists of ten
+_MAX_CONTRIBUTIONS = 10
 _MAX_EXPLAINED = 50  # newest history items to score one by one for a model that cannot explain itself
 
 
@@ -270,23 +271,29 @@ class Pipeline:
         queries = query_user.to_queries(len(snapshot.catalog))
         context = Context(exclude_seen, rules.allow, rules.deny)
         found = rank_and_fill(snapshot.stages, queries, min(n, len(snapshot.catalog)), context)
-        verb = self._main_verb(query_user.history) if reasons else ""
-
-        def explain_item(position: int, row: int) -> tuple[str, ...]:
-            if found.from_fallback or position >= found.n_from_model:
-                return self._fallback_reasons(is_whole_list=found.from_fallback)
-            if snapshot.explainer is None:
-                return ()
-            return render_explanation(snapshot.explainer.explain(queries, row), snapshot.catalog.title, verb)
-
+        texts = self._write_reasons(snapshot, query_user.history, queries, found) if reasons else None
         return Recommendations(
             request=uuid.uuid4().hex,
-            items=_build_items(snapshot.catalog, found, explain_item if reasons else None),
+            items=_build_items(snapshot.catalog, found, texts),
             fallback=self.fallback_name if found.from_fallback else None,
             user=query_user.user,
             ignored=(*query_user.ignored, *rules.unknown),
             note=self._write_note(found, n),
         )
+
+    def _write_reasons(
+        self, snapshot: Snapshot, history: UserHistory, queries: Queries, found: RankedItems
+    ) -> list[tuple[str, ...]]:
+        """The reasons of each item of a list, explained all at once."""
+        n_explained = 0 if found.from_fallback else found.n_from_model
+        texts: list[tuple[str, ...]] = [()] * n_explained
+        if n_explained and snapshot.explainer is not None:
+            rows, verb = np.array(found.rows[:n_explained], np.int32), self._main_verb(history)
+            with single_query():
+                explanations = snapshot.explainer.explain(queries, rows, MAX_TITLES)
+            texts = [render_explanation(each, snapshot.catalog.title, verb) for each in explanations]
+        others = self._fallback_reasons(is_whole_list=found.from_fallback)
+        return texts + [others] * (len(found.rows) - n_explained)
 
     def recommend_all(
         self,
@@ -339,11 +346,8 @@ class Pipeline:
             stages = build_stages(ConstantScores(cosine[None, :]), snapshot.padded_fallback, None)
         found = rank_and_fill(stages, queries, min(n, len(catalog)), Context(allow=rules.allow, deny=rules.deny))
 
-        def explain_item(_: int, other: int) -> tuple[str, ...]:
-            labels = catalog.shared_labels(row, other)
-            return (f"shares: {', '.join(labels[:3])}",) if labels else ()
-
-        items = _build_items(catalog, found, explain_item)
+        shared = [catalog.shared_labels(row, other)[:3] for other in found.rows]
+        items = _build_items(catalog, found, [(f"shares: {', '.join(each)}",) if each else () for each in shared])
         fallback = self.fallback_name if found.from_fallback else None
         return Recommendations(uuid.uuid4().hex, items, fallback, note=self._write_note(found, n))
 
@@ -405,7 +409,8 @@ class Pipeline:
         if snapshot.explainer is None:
             explanation = self._explain_by_single_items(snapshot, queries, row)
         else:
-            explanation = snapshot.explainer.explain(queries, row)
+            with single_query():
+                (explanation,) = snapshot.explainer.explain(queries, np.array([row], np.int32), _MAX_CONTRIBUTIONS)
         contributions = [
             Contribution(catalog.external_id(int(past)), catalog.title(int(past)), float(weight))
             for past, weight in zip(explanation.items, explanation.weights, strict=True)
@@ -416,7 +421,7 @@ class Pipeline:
             item_id,
             title,
             reasons or (_NO_REASON,),
-            tuple(contributions[:10]),
+            tuple(contributions[:_MAX_CONTRIBUTIONS]),
             explanation.features[:10],
             paths=tuple(render_path(path, catalog.title, title) for path in explanation.paths),
         )
@@ -660,14 +665,13 @@ def _check_n(n: int) -> None:
 
 
 def _build_items(
-    catalog: Catalog, found: RankedItems, explain_item: Callable[[int, int], tuple[str, ...]] | None
+    catalog: Catalog, found: RankedItems, reasons: Sequence[tuple[str, ...]] | None
 ) -> tuple[RecommendedItem, ...]:
-    """A list with titles, images and reasons."""
+    """A list with titles, images and the reasons of each item."""
     items = []
     for position, (row, score) in enumerate(zip(found.rows, found.scores, strict=True)):
         item, title, image_url = catalog.label(row)
-        reasons = () if explain_item is None else explain_item(position, row)
-        items.append(RecommendedItem(item, title, score, reasons, image_url))
+        items.append(RecommendedItem(item, title, score, () if reasons is None else reasons[position], image_url))
     return tuple(items)
 
 

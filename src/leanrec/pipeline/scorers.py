@@ -180,11 +180,13 @@ class _PaddedSparseScorer(PaddedScorer):
 class _PaddedExplainable(PaddedScorer):
     """New items have an empty explanation."""
 
-    def explain(self, queries: Queries, item: int) -> Explanation:
-        if item >= self.scorer.n_items:
-            return Explanation("history", np.zeros(0, np.int32), np.zeros(0, np.float32))
-        explanation: Explanation = self.scorer.explain(self._narrow(queries), item)
-        return explanation
+    def explain(self, queries: Queries, items: Int32Array, top_k: int | None = None) -> list[Explanation]:
+        known = np.flatnonzero(items < self.scorer.n_items)
+        explanations = [Explanation("history", np.zeros(0, np.int32), np.zeros(0, np.float32))] * len(items)
+        of_known = self.scorer.explain(self._narrow(queries), items[known], top_k)
+        for position, explanation in zip(known.tolist(), of_known, strict=True):
+            explanations[position] = explanation
+        return explanations
 
 
 class _PaddedRatingPredictor(PaddedScorer):

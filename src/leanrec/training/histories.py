@@ -10,9 +10,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from leanrec.data.dataset import Dataset
-from leanrec.types import Int32Array, Int64Array, Queries
+from leanrec.types import Float32Array, Int32Array, Int64Array, Queries
 
-__all__ = ["PackedHistories", "PaddedBatch", "batch_by_length", "pad_histories"]
+__all__ = [
+    "PackedHistories",
+    "PaddedBatch",
+    "batch_by_length",
+    "leave_one_out",
+    "pad_histories",
+    "sum_score_drops",
+]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -77,6 +84,25 @@ class PackedHistories:
             remaining = high > low
         empty = np.zeros(0, np.int64)
         return np.concatenate([empty, *starts]), np.concatenate([empty, *ends])
+
+
+def leave_one_out(history: Int32Array) -> PackedHistories:
+    """The history (L,), and then the L histories that lack one of its items each."""
+    return PackedHistories.from_rows([history, *(np.delete(history, i) for i in range(len(history)))])
+
+
+def sum_score_drops(history: Int32Array, scores: Float32Array) -> tuple[Int32Array, Float32Array]:
+    """How much scores drop without each item: the M different items of a history, in its order, and their drops (K, M).
+
+    Args:
+        history: (L,) items, which may repeat; the drops of the same item are added up.
+        scores: (L + 1, K) scores of K items for the histories of ``leave_one_out``.
+    """
+    _, first, which = np.unique(history, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    drops = np.zeros((len(first), scores.shape[1]), np.float32)
+    np.add.at(drops, np.argsort(order)[which], scores[0] - scores[1:])
+    return history[first[order]], drops.T
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

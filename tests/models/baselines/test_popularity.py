@@ -56,7 +56,7 @@ def test_answers_anybody_with_the_same() -> None:
     model = Popularity().fit(small())
     empty = Queries(users=np.array([-1, 0], np.int32), history=empty_csr(2, 4))
     assert model.score(empty).tolist() == [[1, 2, 0, 0]] * 2
-    reason = model.explain(empty, 1)
+    reason = model.explain(empty, np.array([1]))[0]
     assert reason.reason == "popularity"
     assert not len(reason.items)
 

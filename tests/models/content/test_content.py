@@ -132,7 +132,7 @@ def test_explanation_sums_to_the_score(estimator: Content, dataset: Dataset) -> 
     for user in (0, 7):
         queries = dataset.queries().block(user, user + 1)
         for item in (2, 11):
-            explanation = model.explain(queries, item)
+            explanation = model.explain(queries, np.array([item]))[0]
             assert explanation.reason == "content"
             assert explanation.weights.sum() == pytest.approx(model.score(queries)[0, item], abs=1e-4)
 
@@ -140,7 +140,7 @@ def test_explanation_sums_to_the_score(estimator: Content, dataset: Dataset) -> 
 @pytest.mark.parametrize("estimator", [Content(), Content(embedding_dim=20)], ids=str)
 def test_explanation_names_matching_features(estimator: Content, dataset: Dataset) -> None:
     model: Any = estimator.fit(dataset)
-    explanation = model.explain(ask([0, 4, 8], len(dataset.items)), 12)
+    explanation = model.explain(ask([0, 4, 8], len(dataset.items)), np.array([12]))[0]
     assert "genres: space" in explanation.features
     assert not any("romance" in name for name in explanation.features)
 
@@ -148,7 +148,7 @@ def test_explanation_names_matching_features(estimator: Content, dataset: Datase
 def test_explanation_of_an_empty_history_is_empty(dataset: Dataset) -> None:
     for estimator in BOTH:
         empty = Queries(users=np.array([-1], np.int32), history=empty_csr(1, len(dataset.items)))
-        explanation = estimator.fit(dataset).explain(empty, 3)
+        (explanation,) = estimator.fit(dataset).explain(empty, np.array([3]))
         assert len(explanation.items) == 0
         assert explanation.features == ()
 
@@ -225,7 +225,7 @@ def test_works_with_other_scripts_and_few_items() -> None:
     scores = model.score(ask([0], 5))[0]
     assert scores[1] > 0.2
     assert scores[4] == 0
-    assert "content: 机器" in model.explain(ask([0], 5), 1).features
+    assert "content: 机器" in model.explain(ask([0], 5), np.array([1]))[0].features
 
 
 def test_columns_and_text_choose_the_features(dataset: Dataset) -> None:

@@ -110,7 +110,7 @@ def test_social_part_is_the_mean_of_the_friends_vectors(silent: Dataset) -> None
 
 def test_the_history_and_the_friends_add_up_to_the_score(model: DiffNetModel, silent: Dataset) -> None:
     queries = silent.queries(np.array([20], np.int32))
-    why = model.explain(queries, 3)
+    why = model.explain(queries, np.array([3]))[0]
     friends = float(model.social[20] @ model.items[3, :-1])
     total = why.weights.sum() + friends + model.items[3, -1]
     assert total == pytest.approx(float(model.score(queries)[0, 3]), abs=1e-3)
@@ -119,7 +119,7 @@ def test_the_history_and_the_friends_add_up_to_the_score(model: DiffNetModel, si
 def test_reason_is_friends_without_a_history(model: DiffNetModel, silent: Dataset) -> None:
     queries = silent.queries(np.array([1], np.int32))
     best = int(model.score(queries)[0].argmax())
-    why = model.explain(queries, best)
+    why = model.explain(queries, np.array([best]))[0]
     assert why.reason == "friends"
     assert not len(why.items)
 

@@ -128,7 +128,7 @@ def test_the_layers_are_the_sums_over_triples(model: KGINModel, linked: Dataset)
 def test_the_history_adds_up_to_the_score(model: KGINModel, linked: Dataset) -> None:
     queries = linked.queries(np.array([5], np.int32))
     for item in (3, 9, 21):
-        why = model.explain(queries, item)
+        why = model.explain(queries, np.array([item]))[0]
         assert why.weights.sum() + model.items[item, -1] == pytest.approx(
             float(model.score(queries)[0, item]), abs=1e-3
         )
@@ -140,7 +140,7 @@ def one(items: list[int], n: int) -> Queries:
 
 
 def test_path_names_the_shared_entity(model: KGINModel) -> None:
-    why = model.explain(one([4, 5], model.n_items), 8)
+    why = model.explain(one([4, 5], model.n_items), np.array([8]))[0]
     assert why.paths
     assert why.paths[0].item == 4
     assert why.paths[0].through == "actor: Ann"
@@ -158,12 +158,15 @@ def test_paths_over_items_and_backwards(model: KGINModel) -> None:
         entity_messages=np.abs(model.entity_messages),
         relations=np.abs(model.relations),
     )
-    assert {path.through for path in forced._paths(np.array([10], np.int32), 6, gate)} == {"actor: Cid", "sequel of"}
-    assert {path.through for path in forced._paths(np.array([0], np.int32), 4, gate)} == {
+    assert {path.through for path in forced._paths({10: forced._find_links(10, gate)}, 6)} == {
+        "actor: Cid",
+        "sequel of",
+    }
+    assert {path.through for path in forced._paths({0: forced._find_links(0, gate)}, 4)} == {
         "actor: Ann",
         "studio x (made)",
     }
-    assert forced._paths(np.array([1], np.int32), 4, gate) == ()
+    assert forced._paths({1: forced._find_links(1, gate)}, 4) == ()
 
 
 def test_new_items_use_labels_in_columns_named_like_relations(dataset: Dataset) -> None:
@@ -173,7 +176,10 @@ def test_new_items_use_labels_in_columns_named_like_relations(dataset: Dataset) 
     assert data.item_table is not None
     larger = model.extend(data.item_table.take(np.array([9])))
     np.testing.assert_allclose(larger.items[40], larger.items[9], rtol=1e-5, atol=1e-6)
-    assert larger.explain(one([5], 41), 40).features == model.explain(one([5], 40), 9).features
+    assert (
+        larger.explain(one([5], 41), np.array([40]))[0].features
+        == model.explain(one([5], 40), np.array([9]))[0].features
+    )
     nothing = larger.extend(Table({"color": np.array(["red"], STRINGS)}))
     assert nothing.n_items == 42
     assert not nothing.items[41, :-1].any()
@@ -247,6 +253,6 @@ def test_path_weights_add_up_to_the_score(model: KGINModel, source: int, item: i
         vectors[row, :-1] = forced._messages(*neighbors(row)).sum(axis=0)
     forced = dataclasses.replace(forced, items=vectors)
     query = one([source], model.n_items)
-    why = forced.explain(query, item)
+    why = forced.explain(query, np.array([item]))[0]
     assert why.paths
     assert sum(path.weight for path in why.paths) == pytest.approx(float(forced.score(query)[0, item]), rel=1e-5)

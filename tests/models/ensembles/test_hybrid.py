@@ -75,8 +75,8 @@ class Fixed:
         rows = np.where(flat[:, None], 0, np.array(self.scores, np.float32)).astype(np.float32)
         return rows if items is None else rows[:, items]
 
-    def explain(self, queries: Queries, item: int) -> Explanation:
-        return Explanation(self.reason, np.zeros(0, np.int32), np.zeros(0, np.float32))
+    def explain(self, queries: Queries, items: Int32Array, top_k: int | None = None) -> list[Explanation]:
+        return [Explanation(self.reason, np.zeros(0, np.int32), np.zeros(0, np.float32)) for _ in items]
 
 
 def asking(*lengths: int, n_items: int = 40) -> Queries:
@@ -128,15 +128,15 @@ def test_switch_depends_on_the_length_of_the_history(dataset: Dataset) -> None:
     scores = model.score(asking(0, 1, 3, 4, 9))
     assert not scores[0].any()
     assert scores.argmax(axis=1).tolist()[1:] == [0, 0, 39, 39]
-    assert model.explain(asking(3), 5).reason == "content"
-    assert model.explain(asking(4), 5).reason == "history"
+    assert model.explain(asking(3), np.array([5]))[0].reason == "content"
+    assert model.explain(asking(4), np.array([5]))[0].reason == "history"
 
 
 def test_switch_uses_the_other_part_where_one_cannot_score(dataset: Dataset) -> None:
     model = Hybrid((Fixed(down(), "content", 2), Fixed(up(), "history", 9)), mode="switch", threshold=4).fit(dataset)
     assert model.score(asking(2, 9)).argmax(axis=1).tolist() == [39, 0]
-    assert model.explain(asking(2), 5).reason == "history"
-    assert model.explain(asking(9), 5).reason == "content"
+    assert model.explain(asking(2), np.array([5]))[0].reason == "history"
+    assert model.explain(asking(9), np.array([5]))[0].reason == "content"
 
 
 def test_switch_places_cold_items_by_the_first_part(dataset: Dataset) -> None:
@@ -147,8 +147,8 @@ def test_switch_places_cold_items_by_the_first_part(dataset: Dataset) -> None:
     # The first part puts item 3 above 36 of the 40.
     assert scores[3] == pytest.approx(36 / 40, abs=1e-6)
     np.testing.assert_allclose(np.delete(scores, 3), np.delete(np.arange(40) / 40, 3), atol=1e-6)
-    assert model.explain(asking(9), 3).reason == "content"
-    assert model.explain(asking(9), 4).reason == "history"
+    assert model.explain(asking(9), np.array([3]))[0].reason == "content"
+    assert model.explain(asking(9), np.array([4]))[0].reason == "history"
 
 
 def test_an_empty_history_gives_equal_scores_even_with_popularity(dataset: Dataset) -> None:
@@ -161,8 +161,8 @@ def test_an_empty_history_gives_equal_scores_even_with_popularity(dataset: Datas
 
 def test_the_part_with_the_highest_score_explains(dataset: Dataset) -> None:
     model = Hybrid((Fixed(up(), "content"), Fixed(down(), "neighbors"))).fit(dataset)
-    assert model.explain(asking(3), 39).reason == "content"
-    assert model.explain(asking(3), 0).reason == "neighbors"
+    reasons = [each.reason for each in model.explain(asking(3), np.array([39, 0, 38]))]
+    assert reasons == ["content", "neighbors", "content"]
 
 
 @pytest.mark.parametrize("mode", ["weighted", "reciprocal", "borda", "switch"])
@@ -178,7 +178,7 @@ def test_new_items_are_scored_by_the_parts_that_read_content(mode: str, dataset:
     scores = larger.score(query)[0]
     # The history is of item 2's genre, not of item 1's.
     assert scores[40] > scores[41]
-    assert larger.explain(query, 40).reason == "content"
+    assert larger.explain(query, np.array([40]))[0].reason == "content"
 
 
 def test_hybrids_of_hybrids(dataset: Dataset) -> None:

@@ -95,7 +95,7 @@ def test_the_reasons_are_those_without_which_the_score_falls(negatives: str, dat
     for user in range(0, 60, 4):
         query = as_new(dataset.queries(np.array([user], np.int32)))
         item = int(np.argmax(np.where(query.history.toarray()[0] > 0, -np.inf, model.score(query)[0])))
-        explanation = model.explain(query, item)
+        explanation = model.explain(query, np.array([item]))[0]
         dropped = []
         for reason in explanation.items:
             less = query.history.toarray()
@@ -110,7 +110,7 @@ def test_contributions_sum_to_the_part_of_the_score_of_the_user(dataset: Dataset
     model = SMALL.fit(dataset)
     query = dataset.queries(np.array([7], np.int32))
     item = int(np.argmax(model.score(query)[0]))
-    explanation = model.explain(query, item)
+    explanation = model.explain(query, np.array([item]))[0]
     own = float(model.score(query)[0, item] - model.items[item, -1])
     assert explanation.weights.sum() == pytest.approx(own, rel=1e-4)
     assert sorted(explanation.items) == sorted(query.history.indices)

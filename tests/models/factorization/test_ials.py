@@ -198,7 +198,7 @@ def test_a_known_user_and_a_new_one_with_that_history_get_the_same(dataset: Data
 def test_the_reasons_add_up_to_the_score(dataset: Dataset) -> None:
     model = SMALL.fit(dataset)
     query = dataset.queries(np.array([7], np.int32))
-    explanation = model.explain(query, 11)
+    explanation = model.explain(query, np.array([11]))[0]
     assert explanation.weights.sum() == pytest.approx(float(model.score(query)[0, 11]), abs=1e-4)
 
 

@@ -44,7 +44,9 @@ def test_an_item_without_interactions_scores_zero(dataset: Dataset) -> None:
 def test_the_reasons_add_up_to_the_score(dataset: Dataset) -> None:
     model = PureSVD(embedding_dim=8).fit(dataset)
     query = dataset.queries(np.array([7], np.int32))
-    assert model.explain(query, 11).weights.sum() == pytest.approx(float(model.score(query)[0, 11]), abs=1e-5)
+    assert model.explain(query, np.array([11]))[0].weights.sum() == pytest.approx(
+        float(model.score(query)[0, 11]), abs=1e-5
+    )
 
 
 @pytest.mark.parametrize("wrong", [{"embedding_dim": 0}, {"n_iter": -1}])

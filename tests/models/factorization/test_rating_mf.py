@@ -65,7 +65,7 @@ def test_threads_do_not_change_a_bit(dataset: Dataset) -> None:
 def test_contributions_sum_to_the_score(dataset: Dataset) -> None:
     model = RatingMF(embedding_dim=4).fit(dataset)
     query = dataset.queries(np.array([4], np.int32))
-    reason = model.explain(query, 7)
+    reason = model.explain(query, np.array([7]))[0]
     base = model.baseline.mean + model.baseline.item_offsets[7]
     assert base + reason.weights.sum() == pytest.approx(model.score(query)[0, 7], rel=1e-3)
 

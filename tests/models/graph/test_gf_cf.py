@@ -68,7 +68,9 @@ def test_the_reasons_add_up_to_the_score(dataset: Dataset, top: int) -> None:
     model = GFCF(n_components=6, top_k=top).fit(dataset)
     query = dataset.queries(np.array([7], np.int32))
     for item in (11, int(query.history.indices[0])):
-        assert model.explain(query, item).weights.sum() == pytest.approx(float(model.score(query)[0, item]), abs=1e-5)
+        assert model.explain(query, np.array([item]))[0].weights.sum() == pytest.approx(
+            float(model.score(query)[0, item]), abs=1e-5
+        )
 
 
 def test_an_item_without_interactions_scores_zero(dataset: Dataset) -> None:

@@ -123,7 +123,9 @@ def test_known_and_new_users_are_one(dataset: Dataset) -> None:
 
 def test_reasons_add_up_to_the_score(dataset: Dataset) -> None:
     model, query = SMALL.fit(dataset), dataset.queries(np.array([7], np.int32))
-    assert model.explain(query, 11).weights.sum() == pytest.approx(float(model.score(query)[0, 11]), rel=1e-4, abs=1e-5)
+    assert model.explain(query, np.array([11]))[0].weights.sum() == pytest.approx(
+        float(model.score(query)[0, 11]), rel=1e-4, abs=1e-5
+    )
 
 
 def test_threads_hardly_change_it(dataset: Dataset) -> None:

@@ -106,7 +106,7 @@ def test_reasons_of_a_new_user_add_up_to_the_score(dataset: Dataset) -> None:
     model = SMALL.fit(dataset)
     query = as_new(dataset.queries(np.array([7], np.int32)))
     for item in (0, 11, 39):
-        explanation = model.explain(query, item)
+        explanation = model.explain(query, np.array([item]))[0]
         assert explanation.weights.sum() == pytest.approx(float(model.score(query)[0, item]), abs=1e-5)
         assert sorted(explanation.items) == sorted(query.history.indices)
 

@@ -63,7 +63,9 @@ def test_beta_lowers_the_scores_of_popular_items(dataset: Dataset) -> None:
 def test_the_reasons_add_up_to_the_score(dataset: Dataset) -> None:
     model = RP3(n_neighbors=12).fit(dataset)
     query = dataset.queries(np.array([7], np.int32))
-    assert model.explain(query, 11).weights.sum() == pytest.approx(float(model.score(query)[0, 11]), rel=1e-4)
+    assert model.explain(query, np.array([11]))[0].weights.sum() == pytest.approx(
+        float(model.score(query)[0, 11]), rel=1e-4
+    )
 
 
 def test_an_item_without_interactions_is_never_reached(dataset: Dataset) -> None:

@@ -47,7 +47,9 @@ def test_scores_follow_the_formula(dataset: Dataset, settings: TurboCF, order: i
 def test_the_reasons_add_up_to_the_score(dataset: Dataset, order: int) -> None:
     model = TurboCF(n_neighbors=12, order=order).fit(dataset)
     query = dataset.queries(np.array([7], np.int32))
-    assert model.explain(query, 11).weights.sum() == pytest.approx(float(model.score(query)[0, 11]), rel=1e-4)
+    assert model.explain(query, np.array([11]))[0].weights.sum() == pytest.approx(
+        float(model.score(query)[0, 11]), rel=1e-4
+    )
 
 
 def test_only_the_linear_filter_has_sparse_weights(dataset: Dataset) -> None:

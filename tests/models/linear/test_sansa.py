@@ -74,7 +74,9 @@ def test_the_reasons_add_up_to_the_score(dataset: Dataset) -> None:
     model = SANSA(l2=20.0, n_neighbors=9).fit(dataset)
     query = dataset.queries(np.array([7], np.int32))
     for item in (11, int(query.history.indices[0])):
-        assert model.explain(query, item).weights.sum() == pytest.approx(float(model.score(query)[0, item]), abs=1e-5)
+        assert model.explain(query, np.array([item]))[0].weights.sum() == pytest.approx(
+            float(model.score(query)[0, item]), abs=1e-5
+        )
 
 
 def test_threads_do_not_change_a_bit() -> None:

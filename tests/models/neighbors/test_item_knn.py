@@ -143,7 +143,7 @@ def test_a_new_item_scores_as_its_twin_in_content(dataset: Dataset) -> None:
     assert scores[40] > 0
     old = Queries(users=query.users, history=sp.csr_array(history[:, :40]))
     np.testing.assert_allclose(scores[:40], model.score(old)[0], rtol=1e-6)
-    reason = larger.explain(query, 40)
+    reason = larger.explain(query, np.array([40]))[0]
     assert reason.reason == "content"
     assert reason.features[0] == "genres: crime"
 
@@ -162,7 +162,7 @@ def test_reasons_add_up_to_the_score(dataset: Dataset) -> None:
     model = ItemKNN(n_neighbors=10).fit(dataset)
     query = dataset.queries(np.array([2], np.int32))
     for item in (1, 6, 30):
-        reason = model.explain(query, item)
+        reason = model.explain(query, np.array([item]))[0]
         assert reason.reason == "history"
         assert reason.weights.sum() == pytest.approx(model.score(query)[0, item], rel=1e-4, abs=1e-6)
 

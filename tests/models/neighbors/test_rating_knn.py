@@ -132,7 +132,7 @@ def test_reasons_add_up_to_the_score(by: str, dataset: Dataset) -> None:
     query = dataset.queries(np.array([11], np.int32))
     offset = model.baseline.user_offsets(query.ratings)[0]
     for item in (0, 13, 22):
-        reason = model.explain(query, item)
+        reason = model.explain(query, np.array([item]))[0]
         base = model.baseline.mean + model.baseline.item_offsets[item] + offset
         assert base + reason.weights.sum() == pytest.approx(model.score(query)[0, item], abs=1e-4)
         assert reason.reason == ("history" if by == "items" else "neighbors")

@@ -129,7 +129,7 @@ def test_interests_find_neighbors_without_a_common_item() -> None:
     by_interests = UserKNN(by="interests", columns=("genres",), shrinkage=0).fit(data)
     assert by_items.find_neighbors(query).nnz == 0
     assert by_interests.find_neighbors(query).indices.tolist() == [1]
-    reason = by_interests.explain(query, int(space[3]))
+    reason = by_interests.explain(query, np.array([int(space[3])]))[0]
     assert reason.reason == "neighbors"
     assert reason.features[0] == "genres: space"
 
@@ -170,7 +170,7 @@ def test_reasons_add_up_to_the_score(dataset: Dataset) -> None:
     model = UserKNN(n_neighbors=10).fit(dataset)
     query = dataset.queries(np.array([2], np.int32))
     for item in (1, 6, 30):
-        reason = model.explain(query, item)
+        reason = model.explain(query, np.array([item]))[0]
         assert reason.reason == "neighbors"
         assert reason.weights.sum() == pytest.approx(model.score(query)[0, item], rel=1e-4, abs=1e-6)
 

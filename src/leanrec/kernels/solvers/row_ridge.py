@@ -37,15 +37,15 @@ def fit_row_ridges(design: Float32Array, targets: CSR, penalty: Float32Array, gr
 
 
 def ridge_target_weights(
-    design: Float32Array, penalty: Float32Array, growth: float, probe: Float32Array
+    design: Float32Array, penalty: Float32Array, growth: float, probes: Float32Array
 ) -> Float32Array:
-    """(n,) contribution of one unit of each target to ``probe · w``, where w is the regression on ``design`` (n, W).
+    """(K, n) contribution of one unit of each target to ``probes`` (K, W) · w, where w is the regression on ``design`` (n, W).
 
-    The prediction is linear in the targets: it equals the sum of contribution · target. O(n · W² + W³).
+    The predictions are linear in the targets: each equals the sum of contribution · target. O(n · W² + W³ + K · n · W).
     """
     rows = design.astype(np.float64)
     gram = rows.T @ rows + np.diag(penalty.astype(np.float64) * max(1, len(rows)) ** growth)
-    contributions: Float32Array = (rows @ np.linalg.solve(gram, probe.astype(np.float64))).astype(np.float32)
+    contributions: Float32Array = (np.linalg.solve(gram, probes.T.astype(np.float64)).T @ rows.T).astype(np.float32)
     return contributions
 
 

@@ -91,9 +91,9 @@ class BiasModel:
             np.float32(self.baseline.mean) + self.baseline.item_offsets[items] + self._user_offsets(queries)
         )
 
-    def explain(self, queries: Queries, item: int) -> Explanation:  # noqa: ARG002 - the same for all users
+    def explain(self, queries: Queries, items: Int32Array, top_k: int | None = None) -> list[Explanation]:  # noqa: ARG002 - the same for all users
         """The reason is "popularity": all users rate it well."""
-        return Explanation("popularity", np.zeros(0, np.int32), np.zeros(0, np.float32))
+        return [Explanation("popularity", np.zeros(0, np.int32), np.zeros(0, np.float32))] * len(items)
 
     def _user_offsets(self, queries: Queries) -> Float32Array:
         ratings = empty_csr(len(queries), self.n_items) if queries.ratings is None else queries.ratings

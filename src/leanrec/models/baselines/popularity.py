@@ -137,6 +137,6 @@ class PopularityModel:
         chosen = self.counts if items is None else self.counts[items]
         return np.array(np.broadcast_to(chosen, (len(queries), chosen.shape[-1])))
 
-    def explain(self, queries: Queries, item: int) -> Explanation:  # noqa: ARG002 - the same for all users
+    def explain(self, queries: Queries, items: Int32Array, top_k: int | None = None) -> list[Explanation]:  # noqa: ARG002 - the same for all users
         """The reason is "popularity"; no item of the history contributes."""
-        return Explanation("popularity", np.zeros(0, np.int32), np.zeros(0, np.float32))
+        return [Explanation("popularity", np.zeros(0, np.int32), np.zeros(0, np.float32))] * len(items)

@@ -6,6 +6,7 @@ Recommender Systems: State of the Art and Trends", Recommender Systems Handbook,
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
@@ -21,6 +22,7 @@ from leanrec.features.reduction import TruncatedSVD
 from leanrec.features.selection import FeatureSelector, group_by_audience, group_by_popularity
 from leanrec.field_checks import ArrayShape, check_array_shapes
 from leanrec.finiteness import require_finite
+from leanrec.kernels.csr import replace_values
 from leanrec.kernels.sparse import dot_scores, gather_scores, history_scores
 from leanrec.kernels.topk.selection import top_k
 from leanrec.kernels.weighting import weight_interactions
@@ -162,18 +164,22 @@ class ContentModel:
         """(B, F) profiles: the mean of the history, of unit length for the cosine."""
         return _normalize_rows(sp.csr_array(_weight_history(queries, self.settings) @ self.items), self.settings.metric)
 
-    def explain(self, queries: Queries, item: int) -> Explanation:
+    def explain(self, queries: Queries, items: Int32Array, top_k: int | None = None) -> list[Explanation]:
         """The items of the history and their contributions, and the features shared with the profile.
 
         The contributions sum to the score.
         """
-        history = _weight_history(queries.block(0, 1), self.settings)
-        profile = history @ self.items
-        match = profile.multiply(self.items[[item]]).tocsr()
-        products = (self.items[history.indices] @ self.items[[item]].T).toarray()[:, 0]
-        own = (self.items[history.indices] @ profile.T).toarray()[:, 0]
-        added = _contributions(self.settings.metric, history.data, products, own, float(self._squares[item]))
-        return _build_explanation(history.indices, added, match.data, match.indices, self.features.names)
+        history = _weight_history(queries, self.settings)
+        profile = (history @ self.items).toarray()[0]
+        past, chosen = self.items[history.indices], self.items[items]
+        products = (chosen @ past.T).toarray()
+        added = _contributions(self.settings.metric, history.data, products, past @ profile, self._squares[items])
+        match, names = replace_values(chosen, chosen.data * profile[chosen.indices]), self.features.names
+        features = [
+            _name_features(match.data[start:stop], match.indices[start:stop], names)
+            for start, stop in itertools.pairwise(match.indptr.tolist())
+        ]
+        return rank_contributions(history.indices, added, reason="content", features=features, top_k=top_k)
 
     def extend(self, items: Table) -> "ContentModel":
         """The model of N + M items: the M new rows follow. Raises ColumnError where the items have no known column."""
@@ -244,23 +250,19 @@ class DenseContentModel:
             return self.items
         return np.hstack([self.items, np.ones((self.n_items, 1), np.float32), self._squares[:, None]])
 
-    def explain(self, queries: Queries, item: int) -> Explanation:
+    def explain(self, queries: Queries, items: Int32Array, top_k: int | None = None) -> list[Explanation]:
         """As in the sparse model; the features are approximate, since they are reconstructed from the dimensions."""
-        history = _weight_history(queries.block(0, 1), self.settings)
+        history = _weight_history(queries, self.settings)
         profile = (history @ self.items)[0]
         reduction = self.features.reduction
         components = reduction.components if reduction is not None else np.zeros((len(profile), 0), np.float32)
-        match = (profile @ components) * (self.items[item] @ components)
+        match = (profile @ components) * (self.items[items] @ components)
         rows = self.items[history.indices]
-        added = _contributions(
-            self.settings.metric,
-            history.data,
-            rows @ self.items[item],
-            rows @ profile,
-            float(self._squares[item]),
-        )
+        products = self.items[items] @ rows.T
+        added = _contributions(self.settings.metric, history.data, products, rows @ profile, self._squares[items])
         names = () if reduction is None else tuple(reduction.names.tolist())
-        return _build_explanation(history.indices, added, match, np.arange(len(match)), names)
+        features = [_name_features(each, np.arange(len(each)), names) for each in match]
+        return rank_contributions(history.indices, added, reason="content", features=features, top_k=top_k)
 
     def extend(self, items: Table) -> "DenseContentModel":
         """The model of N + M items: the M new rows follow. Raises ColumnError where the items have no known column."""
@@ -347,28 +349,26 @@ def _steps_back(history: CSR, sequences: tuple[Int32Array, ...]) -> Float32Array
 
 
 def _contributions(
-    metric: str, weights: Float32Array, products: np.ndarray, own: np.ndarray, square: float
+    metric: str, weights: Float32Array, products: np.ndarray, own: np.ndarray, squares: Float32Array
 ) -> Float32Array:
-    """Contribution of each item of the history to the score.
+    """(K, L) contribution of each item of the history to each score.
 
     With p = Σ w · h the score is p·x / |p|, p·x, or −|p − x|² = Σ w · (2 h·x − h·p − |x|²).
 
     Args:
         metric: of the model.
         weights: (L,) w, summing to 1.
-        products: (L,) h·x.
+        products: (K, L) h·x.
         own: (L,) h·p.
-        square: |x|².
+        squares: (K,) |x|².
     """
     if metric == "euclidean":
-        return np.asarray(weights * (2 * products - own - square), dtype=np.float32)
+        return np.asarray(weights * (2 * products - own - squares[:, None]), dtype=np.float32)
     length = float(np.sqrt(max(weights @ own, 0.0))) if metric == "cosine" else 1.0
     return np.asarray(weights * products / (length or 1.0), dtype=np.float32)
 
 
-def _build_explanation(
-    items: Int32Array, added: Float32Array, match: np.ndarray, positions: np.ndarray, names: tuple[str, ...]
-) -> Explanation:
+def _name_features(match: np.ndarray, positions: np.ndarray, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Names of the features that match best, best first."""
     best = np.argsort(-match, kind="stable")[:_FEATURES_EXPLAINED]
-    features = tuple(names[positions[each]] for each in best.tolist() if match[each] > 0)
-    return rank_contributions(items, added, reason="content", features=features)
+    return tuple(names[positions[each]] for each in best.tolist() if match[each] > 0)

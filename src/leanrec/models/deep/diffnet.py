@@ -15,7 +15,6 @@ from leanrec.data.splits.evaluation_set import EvaluationSet
 from leanrec.errors import MissingExtraError
 from leanrec.field_checks import ArrayShape
 from leanrec.finiteness import require_finite
-from leanrec.kernels.csr import first_row
 from leanrec.kernels.sparse import dot_scores
 from leanrec.models.deep.core.settings import HistorySettings
 from leanrec.protocols import Explanation, rank_contributions
@@ -137,15 +136,17 @@ class DiffNetModel:
         out[known] = self.social[users[known]]
         return out
 
-    def explain(self, queries: Queries, item: int) -> Explanation:
+    def explain(self, queries: Queries, items: Int32Array, top_k: int | None = None) -> list[Explanation]:
         """Items of the history by their contribution to the score, which is a sum over them and the friends.
 
         The reason is "friends" if these contribute more than the history.
         """
-        history = first_row(queries.history).indices.astype(np.int32)
-        vector = self.items[item, :-1]
+        history, vectors = queries.history.indices, self.items[items, :-1]
         scale = np.float32(max(1, len(history)) ** -self.settings.pooling_exponent)
-        added = self.items[history, :-1] @ (vector * self.own_gate) * scale
-        from_friends = float(self._lookup_social(queries.users[:1])[0] @ vector)
-        reason = "friends" if from_friends > max(0.0, float(added.sum())) else "history"
-        return rank_contributions(history, added, reason=reason)
+        added = (vectors * self.own_gate) @ self.items[history, :-1].T * scale
+        from_friends = vectors @ self._lookup_social(queries.users)[0]
+        by_friends = (from_friends > np.maximum(0, added.sum(axis=1))).tolist()
+        return [
+            dataclasses.replace(each, reason="friends") if is_social else each
+            for each, is_social in zip(rank_contributions(history, added, top_k=top_k), by_friends, strict=True)
+        ]

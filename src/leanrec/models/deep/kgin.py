@@ -7,6 +7,7 @@ history from the rest, so that new users are served as those of the fit are.
 
 import dataclasses
 import functools
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -19,7 +20,6 @@ from leanrec.features.base import STRINGS
 from leanrec.features.knowledge import KnowledgeGraph, build_knowledge_graph
 from leanrec.field_checks import ArrayShape, SharedSizes
 from leanrec.finiteness import require_finite
-from leanrec.kernels.csr import first_row
 from leanrec.kernels.sparse import dot_scores
 from leanrec.models.deep.core.settings import HistorySettings
 from leanrec.protocols import Explanation, ExplanationPath, rank_contributions
@@ -29,7 +29,7 @@ from leanrec.types import CSR, Float32Array, Int32Array, Int64Array, Queries
 
 __all__ = ["KGIN", "KGINModel"]
 
-_MAX_PATHS = 10
+_MAX_PATHS, _MAX_SOURCES = 10, 100
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -148,20 +148,33 @@ class KGINModel:
         match = np.exp(match - match.max(axis=1, keepdims=True))
         return np.asarray((match / match.sum(axis=1, keepdims=True)) @ self.intents, np.float32)
 
-    def explain(self, queries: Queries, item: int) -> Explanation:
-        """Items of the history by their contribution to the score, and paths from them to ``item``.
+    def explain(self, queries: Queries, items: Int32Array, top_k: int | None = None) -> list[Explanation]:
+        """Items of the history by their contribution to the score, and paths from them to each item.
 
         For a fixed gate the score is a sum over the history, so the contributions are exact. The weight of a path is
-        (message that the history item receives over its link ⊙ gate) · (message that ``item`` receives over its link).
+        (message that the history item receives over its link ⊙ gate) · (message that the item receives over its link).
+        Paths begin at the 100 items of the history that contribute most.
         """
-        history = first_row(queries.history).indices.astype(np.int32)
-        vectors = self.items[:, :-1]
+        history = queries.history.indices
         gate = self._scaled_gate(history)
-        added = vectors[history] @ (gate * vectors[item])
-        ranked = rank_contributions(history, added)
-        paths = self._paths(ranked.items, item, gate)
-        features = tuple(dict.fromkeys(path.through for path in paths))
-        return dataclasses.replace(ranked, features=features, paths=paths)
+        added = (self.items[items, :-1] * gate) @ self.items[history, :-1].T
+        linked = functools.cache(lambda source: self._find_links(source, gate))
+        explanations = []
+        for item, ranked in zip(
+            items.tolist(),
+            rank_contributions(history, added, top_k=None if top_k is None else max(top_k, _MAX_SOURCES)),
+            strict=True,
+        ):
+            paths = self._paths({source: linked(source) for source in ranked.items[:_MAX_SOURCES].tolist()}, item)
+            features = tuple(dict.fromkeys(path.through for path in paths))
+            explanations.append(Explanation("history", ranked.items[:top_k], ranked.weights[:top_k], features, paths))
+        return explanations
+
+    def _find_links(self, item: int, gate: Float32Array) -> tuple[list[int], list[int], Float32Array]:
+        """Relations and nodes of the links of an item of the history, and the gated messages (links, D) over them."""
+        relation, node = self.knowledge.items.neighbors(item)
+        # A message is divided by all links of its item, also where only some of them lead to the other item.
+        return relation.tolist(), node.tolist(), self._messages(relation, node) * gate
 
     def _scaled_gate(self, history: Int32Array) -> Float32Array:
         """(D,) weight of each dimension of a history item: the gate / L^pooling_exponent."""
@@ -169,21 +182,18 @@ class KGINModel:
         sums = self.items[history, :-1].sum(axis=0, keepdims=True) / np.float32(count)
         return np.asarray(self._gate(sums)[0] / np.float32(count), np.float32)
 
-    def _paths(self, history: Int32Array, item: int, gate: Float32Array) -> tuple[ExplanationPath, ...]:
-        """Paths from history items to ``item``, over a shared entity or a direct link. O(links of the history · D)."""
+    def _paths(
+        self, sources: Mapping[int, tuple[list[int], list[int], Float32Array]], item: int
+    ) -> tuple[ExplanationPath, ...]:
+        """Paths from history items, given with their links, to an item, over a shared entity or a direct link."""
         relation, node = self.knowledge.items.neighbors(item)
         messages = self._messages(relation, node)
         links_to: dict[int, list[int]] = {}
         for link, neighbor in enumerate(node.tolist()):
             links_to.setdefault(neighbor, []).append(link)
         paths = []
-        for source in history.tolist():
-            relations, nodes = self.knowledge.items.neighbors(source)
-            shared = [i for i, neighbor in enumerate(nodes.tolist()) if neighbor in links_to or neighbor == item]
-            # A message is divided by all links of its item, also where only some of them lead to ``item``.
-            source_messages = self._messages(relations, nodes)[shared] * gate
-            for i, message in zip(shared, source_messages, strict=True):
-                first, via = int(relations[i]), int(nodes[i])
+        for source, (relations, nodes, source_messages) in sources.items():
+            for first, via, message in zip(relations, nodes, source_messages, strict=True):
                 if via == item:
                     weight = float(message @ self.items[item, :-1])
                     paths.append(ExplanationPath(source, self.knowledge.relation_name(first), weight))

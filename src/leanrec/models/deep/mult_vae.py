@@ -19,7 +19,6 @@ from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.data.splits.evaluation_set import EvaluationSet
 from leanrec.field_checks import ArrayShape, check_array_shapes
 from leanrec.finiteness import require_finite
-from leanrec.kernels.csr import first_row
 from leanrec.kernels.sparse import dot_scores
 from leanrec.nn.arrays import to_arrays
 from leanrec.protocols import Explanation, rank_contributions
@@ -266,16 +265,15 @@ class MultVAEModel:
         """Logits of the decoder; zeros for an empty history."""
         return dot_scores(self.embed_queries(queries), self.items, items)
 
-    def explain(self, queries: Queries, item: int) -> Explanation:
-        """Items of the history by how much the score of ``item`` drops without each. L passes through the layers."""
-        history = first_row(queries.history).indices
-        L, vector = len(history), self.items[item]
+    def explain(self, queries: Queries, items: Int32Array, top_k: int | None = None) -> list[Explanation]:
+        """Items of the history by how much the scores of ``items`` drop without each. L + 1 passes through the layers."""
+        history = queries.history.indices
+        L, vectors = len(history), self.items[items]
         parts = self.first[history].reshape(L, self.first.shape[1])
         whole = parts.sum(axis=0)
         sums = np.concatenate([whole[None] / np.sqrt(max(1, L)), (whole - parts) / np.sqrt(max(1, L - 1))])
-        scores = self._compute_states(sums.astype(np.float32)) @ vector[:-1]
-        added = scores[0] - scores[1:]
-        return rank_contributions(history, added)
+        scores = self._compute_states(sums.astype(np.float32)) @ vectors[:, :-1].T
+        return rank_contributions(history, (scores[0] - scores[1:]).T, top_k=top_k)
 
 
 def _silu(x: Float32Array) -> Float32Array:

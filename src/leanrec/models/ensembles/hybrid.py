@@ -8,7 +8,8 @@ SIGIR 2009; Aslam and Montague, "Models for Metasearch", SIGIR 2001 (Borda count
 import dataclasses
 import functools
 import re
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import numpy as np
 import scipy.stats
@@ -156,15 +157,27 @@ class HybridModel:
         scores[empty] = 0
         return gather_scores(scores, items)
 
-    def explain(self, queries: Queries, item: int) -> Explanation:
-        """The explanation of the part with the highest score for the item, among those that explain."""
-        one = queries.block(0, 1)
-        scores = [(float(self._part_scores(index, one)[0, item]), index) for index in self._explaining_parts(one, item)]
-        for _, index in sorted(scores, key=lambda pair: -pair[0]):
-            part = self.parts[index]
-            if isinstance(part, Explainable) and item < part.n_items:
-                return part.explain(_drop_new_items(one, part.n_items), item)
-        return Explanation("history", np.zeros(0, np.int32), np.zeros(0, np.float32))
+    def explain(self, queries: Queries, items: Int32Array, top_k: int | None = None) -> list[Explanation]:
+        """For each item, the explanation of the part with the highest score for it, among those that explain."""
+        scores = functools.cache(lambda part: self._part_scores(part, queries)[0])
+        by_part: dict[int, list[int]] = {}
+        for position, item in enumerate(items.tolist()):
+            ranked = sorted(self._explaining_parts(queries, item, scores), key=lambda part: -scores(part)[item])
+            chosen = next((part for part in ranked if self._explains[part] and item < self.parts[part].n_items), -1)
+            by_part.setdefault(chosen, []).append(position)
+        none = Explanation("history", np.zeros(0, np.int32), np.zeros(0, np.float32))
+        found = [none] * len(items)
+        for index, positions in by_part.items():
+            if index >= 0:
+                part: Any = self.parts[index]
+                own = part.explain(_drop_new_items(queries, part.n_items), items[positions], top_k)
+                for position, explanation in zip(positions, own, strict=True):
+                    found[position] = explanation
+        return found
+
+    @functools.cached_property
+    def _explains(self) -> tuple[bool, ...]:
+        return tuple(isinstance(part, Explainable) for part in self.parts)
 
     def extend(self, items: Table) -> "HybridModel":
         """The model of N + M items. Parts without `Extendable` are left out for the new items.
@@ -226,13 +239,13 @@ class HybridModel:
             rescaled[scores.max(axis=1) <= scores.min(axis=1)] = np.nan
         return rescaled
 
-    def _explaining_parts(self, query: Queries, item: int) -> tuple[int, ...]:
+    def _explaining_parts(self, query: Queries, item: int, scores: Callable[[int], Float32Array]) -> tuple[int, ...]:
         """Indices of the parts that determine the score of the item."""
         if self.settings.mode != "switch":
             return tuple(range(len(self.parts)))
         first = query.history.nnz < self.settings.threshold or self.item_counts[item] < self.settings.cold_items
         order = (0, 1) if first else (1, 0)
-        return next(((part,) for part in order if not np.isnan(self._part_scores(part, query)[0, item])), order)
+        return next(((part,) for part in order if not np.isnan(scores(part)[item])), order)
 
     @functools.cached_property
     def _weights(self) -> tuple[float, ...]:

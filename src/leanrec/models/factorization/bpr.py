@@ -11,7 +11,6 @@ import numpy as np
 from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.field_checks import ArrayShape, check_array_shapes, check_bounds
 from leanrec.finiteness import require_finite
-from leanrec.kernels.csr import first_row
 from leanrec.kernels.sgd.pairwise import PairwiseStep, fold_in_users, run_epoch
 from leanrec.kernels.sparse import dot_scores
 from leanrec.protocols import Explanation, rank_contributions
@@ -153,23 +152,24 @@ class BPRModel:
         """User embeddings · item embeddings + biases."""
         return dot_scores(self.embed_queries(queries), self.items, items)
 
-    def explain(self, queries: Queries, item: int) -> Explanation:
-        """The items of the history, by the effect of a gradient step on each on the score of ``item``.
+    def explain(self, queries: Queries, items: Int32Array, top_k: int | None = None) -> list[Explanation]:
+        """The items of the history, by the effect of a gradient step on each on the scores of ``items``.
 
         An embedding trained by gradient steps is a sum of such steps: that on item i moves the user by (v_i − the mean
-        negative) · σ(− margin). The contributions are these steps along the embedding of ``item``, scaled so that they
+        negative) · σ(− margin). The contributions are these steps along the embedding of an item, scaled so that they
         sum to the part of the score that depends on the user.
         """
-        history = first_row(queries.history).indices
-        user = self.embed_queries(queries.block(0, 1))[0, :-1]
+        history = queries.history.indices
+        user = self.embed_queries(queries)[0, :-1]
         vectors, bias = self.items[:, :-1], self.items[:, -1]
         negative = self._mean_negative()
         margin = (vectors[history] - negative[:-1]) @ user + bias[history] - negative[-1]
-        steps = ((vectors[history] - negative[:-1]) @ vectors[item]) / (1 + np.exp(margin))
-        total, own = float(steps.sum()), float(user @ vectors[item])
+        steps = vectors[items] @ (vectors[history] - negative[:-1]).T / (1 + np.exp(margin))
+        total, own = steps.sum(axis=1), vectors[items] @ user
         # Steps that cancel out, or have the opposite sign of the score, cannot be scaled to sum to it.
-        added = steps * (own / total) if total * own > 0 and abs(total) > 1e-6 * abs(steps).sum() else steps
-        return rank_contributions(history, added)
+        is_scaled = (total * own > 0) & (abs(total) > 1e-6 * abs(steps).sum(axis=1))
+        scale = np.divide(own, total, out=np.ones_like(total), where=is_scaled)
+        return rank_contributions(history, steps * scale[:, None], top_k=top_k)
 
     def _mean_negative(self) -> Float32Array:
         """(D + 1,) mean of the items under the distribution of the negatives."""

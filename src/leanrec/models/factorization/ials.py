@@ -21,7 +21,6 @@ from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.errors import DataError
 from leanrec.field_checks import ArrayShape
 from leanrec.finiteness import require_finite
-from leanrec.kernels.csr import first_row
 from leanrec.kernels.solvers.least_squares import principal_axes, solve_rows, solve_rows_bytes
 from leanrec.kernels.sparse import dot_scores
 from leanrec.kernels.threads import run_in_threads, single_threaded_blas
@@ -206,13 +205,13 @@ class IALSModel:
         """User embeddings · item embeddings."""
         return dot_scores(self.embed_queries(queries), self.items, items)
 
-    def explain(self, queries: Queries, item: int) -> Explanation:
-        """The items of the history and their contributions c · vᵀ A⁻¹ v, A the system of the user."""
-        history = self.settings._prepare_weights(first_row(queries.history))
+    def explain(self, queries: Queries, items: Int32Array, top_k: int | None = None) -> list[Explanation]:
+        """The items of the history and their contributions c · vᵀ A⁻¹ v, A the system of the user, which is solved once."""
+        history = self.settings._prepare_weights(queries.history)
         V = self.items[history.indices]
         A = np.diag(self._base + self.settings._ridge(history)[0]) + (V.T * history.data) @ V
-        added = history.data * (V @ np.linalg.solve(A, self.items[item])).astype(np.float32)
-        return rank_contributions(history.indices, added)
+        added = history.data * (np.linalg.solve(A, self.items[items].T).T @ V.T)
+        return rank_contributions(history.indices, added, top_k=top_k)
 
 
 def _init_embeddings(rng: np.random.Generator, rows: CSR, embedding_dim: int) -> Float32Array:

@@ -14,7 +14,6 @@ import scipy.sparse as sp
 from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.field_checks import ArrayShape
 from leanrec.finiteness import require_finite
-from leanrec.kernels.csr import first_row
 from leanrec.kernels.sparse import dot_scores
 from leanrec.kernels.weighting import weight_interactions
 from leanrec.protocols import Explanation, rank_contributions
@@ -108,11 +107,11 @@ class PureSVDModel:
         """History · V Vᵀ."""
         return dot_scores(self.embed_queries(queries), self.items, items)
 
-    def explain(self, queries: Queries, item: int) -> Explanation:
+    def explain(self, queries: Queries, items: Int32Array, top_k: int | None = None) -> list[Explanation]:
         """The items of the history and their contributions to the score."""
-        history = weight_interactions(first_row(queries.history), self.settings.weighting)
-        added = history.data * (self.items[history.indices] @ self.items[item])
-        return rank_contributions(history.indices, added)
+        history = weight_interactions(queries.history, self.settings.weighting)
+        added = history.data * (self.items[items] @ self.items[history.indices].T)
+        return rank_contributions(history.indices, added, top_k=top_k)
 
 
 def _randomized_svd(X: CSR, n_components: int, n_iter: int, rng: np.random.Generator) -> Float32Array:

@@ -169,12 +169,12 @@ class RatingMFModel:
     def _embedded(self) -> Float32Array:
         return np.column_stack([np.ones(self.n_items, np.float32), self.baseline.item_offsets, self.items])
 
-    def explain(self, queries: Queries, item: int) -> Explanation:
-        """Contribution of each rating to the predicted rating of ``item``, which is linear in them."""
-        targets = self._targets(queries.block(0, 1))
-        design, probe = _prepend_ones(self.items[targets.indices]), np.concatenate([[1], self.items[item]])
-        shares = targets.data * ridge_target_weights(design, self.settings.penalty(), self.settings.l2_exponent, probe)
-        return rank_contributions(targets.indices, shares)
+    def explain(self, queries: Queries, items: Int32Array, top_k: int | None = None) -> list[Explanation]:
+        """Contribution of each rating to the predicted ratings, which are linear in them."""
+        targets = self._targets(queries)
+        design, probes = _prepend_ones(self.items[targets.indices]), _prepend_ones(self.items[items])
+        shares = ridge_target_weights(design, self.settings.penalty(), self.settings.l2_exponent, probes)
+        return rank_contributions(targets.indices, targets.data * shares, top_k=top_k)
 
     def _targets(self, queries: Queries) -> CSR:
         return _subtract_baseline(

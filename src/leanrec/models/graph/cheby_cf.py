@@ -7,12 +7,12 @@ import dataclasses
 from typing import Annotated
 
 import numpy as np
-import scipy.sparse as sp
 
 from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.errors import DataError, SettingError
 from leanrec.field_checks import ArrayShape, SharedSizes, check_array_shapes
 from leanrec.finiteness import require_finite
+from leanrec.kernels.csr import build_single_rows
 from leanrec.kernels.graph.spectral import (
     ItemGraph,
     build_item_graph,
@@ -23,7 +23,7 @@ from leanrec.kernels.graph.spectral import (
     sparsify_filter_bytes,
     weighted_degrees,
 )
-from leanrec.kernels.sparse import gather_scores, history_scores
+from leanrec.kernels.sparse import gather_scores, history_contributions, history_scores
 from leanrec.kernels.weighting import weight_interactions
 from leanrec.protocols import Explanation, rank_contributions
 from leanrec.run import Run
@@ -195,20 +195,19 @@ class ChebyCFModel:
         scores *= inverse_power(self.even, 1).astype(np.float32)
         return scores
 
-    def explain(self, queries: Queries, item: int) -> Explanation:
+    def explain(self, queries: Queries, items: Int32Array, top_k: int | None = None) -> list[Explanation]:
         """The items of the history and their contributions to the score."""
-        history = self.profile(queries.block(0, 1))
-        items = history.indices.astype(np.int32)
-        added = history.data * self._weights_to(item, items)
-        return rank_contributions(items, added)
+        history = self.profile(queries)
+        added = self._contributions(history, items)
+        return rank_contributions(history.indices, added, top_k=top_k)
 
-    def _weights_to(self, item: int, items: Int32Array) -> Float32Array:
-        """Weights of the given items in the score of ``item``, since the filter is symmetric."""
+    def _contributions(self, history: CSR, items: Int32Array) -> Float32Array:
+        """(K, L) of the L entries of one history to the scores of K items. The filter is symmetric, so it starts from these."""
         if self.weights is not None:
-            return np.asarray(self.weights[items][:, [item]].toarray()[:, 0])
-        back = inverse_power(self.even[[item]], 1).astype(np.float32)
-        alone = sp.csr_array((back, [item], [0, 1]), shape=(1, self.n_items))
-        return np.asarray(self._filtered(alone)[0, items] * self.even[items])
+            return history_contributions(history, self.weights, items)
+        back = inverse_power(self.even[items], 1).astype(np.float32)
+        smooth = self._filtered(build_single_rows(items, back, self.n_items))[:, history.indices]
+        return np.asarray(smooth * self.even[history.indices] * history.data)
 
     def _filtered(self, signals: CSR) -> Float32Array:
         """Signals (B, N) · (polynomial of P + V · gains · Vᵀ), by the Chebyshev recurrence."""

@@ -7,12 +7,12 @@ import dataclasses
 from typing import Annotated, ClassVar
 
 import numpy as np
-import scipy.sparse as sp
 
 from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.errors import DataError
 from leanrec.field_checks import ArrayShape, SharedSizes
 from leanrec.finiteness import require_finite
+from leanrec.kernels.csr import build_single_rows
 from leanrec.kernels.graph.spectral import (
     ItemGraph,
     build_item_graph,
@@ -23,7 +23,7 @@ from leanrec.kernels.graph.spectral import (
     sparsify_filter_bytes,
     weighted_degrees,
 )
-from leanrec.kernels.sparse import gather_scores, history_scores
+from leanrec.kernels.sparse import gather_scores, history_contributions, history_scores
 from leanrec.kernels.weighting import weight_interactions
 from leanrec.protocols import Explanation, rank_contributions
 from leanrec.run import Run
@@ -152,25 +152,22 @@ class GFCFModel:
             scores += smooth
         return scores
 
-    def explain(self, queries: Queries, item: int) -> Explanation:
+    def explain(self, queries: Queries, items: Int32Array, top_k: int | None = None) -> list[Explanation]:
         """The items of the history and their contributions to the score."""
-        history = self.profile(queries.block(0, 1))
-        items = history.indices.astype(np.int32)
-        added = history.data * self._weights_to(item, items)
-        return rank_contributions(items, added)
+        history = self.profile(queries)
+        added = self._contributions(history, items)
+        return rank_contributions(history.indices, added, top_k=top_k)
 
-    def _weights_to(self, item: int, items: Int32Array) -> Float32Array:
-        """Weights of the given items in the score of ``item``, since the graph is symmetric."""
+    def _contributions(self, history: CSR, items: Int32Array) -> Float32Array:
+        """(K, L) of the L entries of one history to the scores of K items. The graph is symmetric, so it starts from these."""
         if self.graph is None:
-            return np.asarray(self._sparse_weights[items][:, [item]].toarray()[:, 0])
-        alone = sp.csr_array((np.ones(1, np.float32), [item], [0, 1]), shape=(1, self.n_items))
-        added: Float32Array = self.graph.propagate_sparse(alone)[0, items]
+            return history_contributions(history, self._sparse_weights, items)
+        alone, past = build_single_rows(items, np.ones(len(items), np.float32), self.n_items), history.indices
+        added: Float32Array = self.graph.propagate_sparse(alone)[:, past]
         if self._has_low_pass:
-            smooth = self.graph.apply_spectral_filter(
-                alone, np.float32(self.settings.low_pass_weight * self.root[item])
-            )
-            added += smooth[0, items] * inverse_power(self.root, 1).astype(np.float32)[items]
-        return added
+            smooth = self.graph.apply_spectral_filter(alone, np.float32(self.settings.low_pass_weight))[:, past]
+            added += smooth * self.root[items, None] * inverse_power(self.root, 1).astype(np.float32)[past]
+        return np.asarray(added * history.data)
 
     @property
     def _has_low_pass(self) -> bool:

@@ -327,9 +327,10 @@ class GraphSAGEModel:
         """User embeddings · item embeddings."""
         return dot_scores(self.embed_queries(queries), self.items, items)
 
-    def explain(self, queries: Queries, item: int) -> Explanation:
+    def explain(self, queries: Queries, items: Int32Array, top_k: int | None = None) -> list[Explanation]:
         """The items of the history, by what each adds to the score; these sum to it."""
-        return explain_fold_in(queries, self.items, self.items[item], self.settings.weighting, self.settings.alpha)
+        settings = self.settings
+        return explain_fold_in(queries, self.items, self.items[items], settings.weighting, settings.alpha, top_k)
 
     def extend(self, items: Table) -> "GraphSAGEModel":
         """The model of N + M items: the M new rows are embedded from their content.

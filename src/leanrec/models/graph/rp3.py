@@ -116,8 +116,8 @@ class RP3Model:
         """History × walks: (B, N), or (B, K) for ``items``."""
         return history_scores(self.profile(queries), self.walks, items)
 
-    def explain(self, queries: Queries, item: int) -> Explanation:
-        """The items of the history with walks to ``item``, and their contributions."""
-        history = self.profile(queries.block(0, 1))
-        added = history_contributions(history, self.walks, item)
-        return rank_contributions(history.indices, added, only_positive=True)
+    def explain(self, queries: Queries, items: Int32Array, top_k: int | None = None) -> list[Explanation]:
+        """The items of the history with walks to each of ``items``, and their contributions."""
+        history = self.profile(queries)
+        added = history_contributions(history, self.walks, items)
+        return rank_contributions(history.indices, added, only_positive=True, top_k=top_k)

@@ -14,7 +14,7 @@ from leanrec.field_checks import ArrayShape
 from leanrec.finiteness import require_finite
 from leanrec.kernels.graph.spectral import inverse_power, scale_rows_and_columns, weighted_degrees
 from leanrec.kernels.similarity.top_similar import top_similar, top_similar_bytes
-from leanrec.kernels.sparse import gather_scores, history_scores
+from leanrec.kernels.sparse import gather_scores, history_contributions, history_scores
 from leanrec.kernels.weighting import weight_interactions
 from leanrec.protocols import Explanation, rank_contributions
 from leanrec.run import Run
@@ -117,14 +117,21 @@ class TurboCFModel:
         """History × filter of the graph: (B, N), or (B, K) for ``items``."""
         return self._apply_filter(self.profile(queries), items)
 
-    def explain(self, queries: Queries, item: int) -> Explanation:
+    def explain(self, queries: Queries, items: Int32Array, top_k: int | None = None) -> list[Explanation]:
         """The items of the history and their contributions to the score."""
-        history = self.profile(queries.block(0, 1))
-        alone = sp.csr_array(
-            (history.data, history.indices, np.arange(history.nnz + 1)), shape=(history.nnz, self.n_items)
-        )
-        added = self._apply_filter(alone, np.array([item], np.int32))[:, 0]
-        return rank_contributions(history.indices, added)
+        history = self.profile(queries)
+        first, *others = _FILTERS[self.settings.order]
+        if not others:
+            added = history_contributions(history, self.graph, items)
+        else:
+            # From the items back to the history: the other way, each entry of the history would reach most items.
+            reached, rows = self.graph[:, items].toarray(), self.graph[history.indices]
+            added = np.float32(first) * reached[history.indices].T
+            for step, share in enumerate(others):
+                reached = self.graph @ reached if step else reached
+                added += np.float32(share) * (rows @ reached).T
+            added *= history.data
+        return rank_contributions(history.indices, added, top_k=top_k)
 
     def _apply_filter(self, history: CSR, items: Int32Array | None) -> Float32Array:
         first, *others = _FILTERS[self.settings.order]

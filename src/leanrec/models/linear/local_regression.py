@@ -200,11 +200,11 @@ class LocalRegressionModel:
         """History × weights: (B, N), or (B, K) for ``items``."""
         return history_scores(self.profile(queries), self.weights, items)
 
-    def explain(self, queries: Queries, item: int) -> Explanation:
+    def explain(self, queries: Queries, items: Int32Array, top_k: int | None = None) -> list[Explanation]:
         """The items of the history and their contributions to the score."""
-        history = self.profile(queries.block(0, 1))
-        added = history_contributions(history, self.weights, item)
-        return rank_contributions(history.indices, added)
+        history = self.profile(queries)
+        added = history_contributions(history, self.weights, items)
+        return rank_contributions(history.indices, added, top_k=top_k)
 
 
 def _degree_power(degree: NDArray[np.float64], exponent: float) -> Float32Array:

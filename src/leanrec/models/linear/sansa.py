@@ -16,7 +16,7 @@ import scipy.sparse as sp
 from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.field_checks import ArrayShape
 from leanrec.finiteness import require_finite
-from leanrec.kernels.csr import first_row
+from leanrec.kernels.csr import build_single_rows
 from leanrec.kernels.similarity.top_similar import top_similar, top_similar_bytes
 from leanrec.kernels.solvers.dense_ridge import dense_gram
 from leanrec.kernels.solvers.local_ridge import fit_local_ridges, local_ridge_bytes
@@ -126,13 +126,13 @@ class SANSAModel:
         """Components of the history × weights."""
         return history_scores(self.profile(queries), self.weights, items)
 
-    def explain(self, queries: Queries, item: int) -> Explanation:
+    def explain(self, queries: Queries, items: Int32Array, top_k: int | None = None) -> list[Explanation]:
         """The items of the history and their contributions to the score."""
-        history = weight_interactions(first_row(queries.history), self.settings.weighting)
-        column = self.weights[: self.n_items, [item]]
-        added = history.data * (self.projection[history.indices] @ column).toarray()[:, 0]
-        added[history.indices == item] = 0
-        return rank_contributions(history.indices, added)
+        history = weight_interactions(queries.history, self.settings.weighting)
+        projected = sp.csr_array(build_single_rows(history.indices, history.data, self.n_items) @ self.projection)
+        added = history_scores(projected, self.weights, items).T
+        added = np.where(history.indices == items[:, None], 0, added)
+        return rank_contributions(history.indices, added, top_k=top_k)
 
 
 def _compute_factor(X: CSR, l2: float, similar: CSR) -> CSR:

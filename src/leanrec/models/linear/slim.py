@@ -11,7 +11,6 @@ import scipy.sparse as sp
 from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.field_checks import ArrayShape
 from leanrec.finiteness import require_finite
-from leanrec.kernels.csr import first_row
 from leanrec.kernels.similarity.top_similar import top_similar
 from leanrec.kernels.solvers.coordinate_descent import ElasticNetPenalty, fit_elastic_nets, fit_local_elastic_nets
 from leanrec.kernels.solvers.dense_ridge import dense_gram
@@ -138,11 +137,11 @@ class SLIMModel:
         """History × weights."""
         return history_scores(self.profile(queries), self.weights, items)
 
-    def explain(self, queries: Queries, item: int) -> Explanation:
+    def explain(self, queries: Queries, items: Int32Array, top_k: int | None = None) -> list[Explanation]:
         """The items of the history and their contributions to the score."""
-        history = weight_interactions(first_row(queries.history), self.settings.weighting)
-        added = history_contributions(history, self.weights, item)
-        return rank_contributions(history.indices, added)
+        history = weight_interactions(queries.history, self.settings.weighting)
+        added = history_contributions(history, self.weights, items)
+        return rank_contributions(history.indices, added, top_k=top_k)
 
 
 def _keeps_full_gram(n_items: int) -> bool:

@@ -5,11 +5,13 @@ Deshpande and Karypis, "Item-Based Top-N Recommendation Algorithms", TOIS 22(1),
 """
 
 import dataclasses
+import itertools
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import scipy.sparse as sp
+from numpy.typing import NDArray
 
 from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.data.table import Table
@@ -190,15 +192,15 @@ class ItemKNNModel:
         """History × similarities: (B, N), or (B, K) for ``items``."""
         return history_scores(self.profile(queries), self.similar, items)
 
-    def explain(self, queries: Queries, item: int) -> Explanation:
-        """The items of the history and their contributions; by content, also the features shared with ``item``."""
-        history = self.profile(queries.block(0, 1))
-        added = history_contributions(history, self.similar, item)
-        ranked = rank_contributions(history.indices, added, only_positive=True)
-        if self.content is None:
-            return ranked
-        return dataclasses.replace(
-            ranked, reason="content", features=_shared_features(self.content, item, ranked.items)
+    def explain(self, queries: Queries, items: Int32Array, top_k: int | None = None) -> list[Explanation]:
+        """The items of the history and their contributions; by content, also the features shared with each item."""
+        history = self.profile(queries)
+        added = history_contributions(history, self.similar, items)
+        reason, features = "history", None
+        if self.content is not None:
+            reason, features = "content", _shared_features(self.content, items, history.indices, added > 0)
+        return rank_contributions(
+            history.indices, added, reason=reason, features=features, only_positive=True, top_k=top_k
         )
 
     def extend(self, items: Table) -> "ItemKNNModel":
@@ -224,9 +226,16 @@ def _append_items(similar: CSR, new: CSR) -> CSR:
     return sp.csr_array(sp.vstack([sp.hstack([similar, sp.csr_array(new.T)], format="csr"), below], format="csr"))
 
 
-def _shared_features(content: ItemContent, item: int, items: Int32Array) -> tuple[str, ...]:
-    """Names of the ten features that the item shares most with the contributing items."""
-    own = content.rows[[item]]
-    shared = own.data * np.asarray(content.rows[items].sum(axis=0)).ravel()[own.indices]
-    order = np.argsort(-shared, kind="stable")[:10]
-    return tuple(content.features.names[own.indices[position]] for position in order if shared[position] > 0)
+def _shared_features(
+    content: ItemContent, items: Int32Array, history: Int32Array, contributes: NDArray[np.bool_]
+) -> list[tuple[str, ...]]:
+    """Names of the ten features that each item shares most with the items of the history that contribute (K, L)."""
+    names, rows = content.features.names, content.rows[items]
+    sums = sp.csr_array(contributes, dtype=np.float32) @ content.rows[history]
+    shared = CSR(rows.multiply(sums))
+    found = []
+    for start, stop in itertools.pairwise(shared.indptr.tolist()):
+        strength, columns = shared.data[start:stop], shared.indices[start:stop]
+        best = np.argsort(-strength, kind="stable")[:10]
+        found.append(tuple(names[columns[position]] for position in best.tolist() if strength[position] > 0))
+    return found

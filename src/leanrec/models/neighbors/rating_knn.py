@@ -6,7 +6,9 @@ Algorithms", WWW 2001 (items); deviations are taken from the baseline as in Kore
 """
 
 import dataclasses
-from collections.abc import Mapping
+import functools
+import itertools
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -200,17 +202,19 @@ class RatingKNNModel:
         evidence = self.baseline.collect_evidence(queries.history, queries.ratings)
         return self.baseline.clip(self._ratings(queries, evidence, np.asarray(items)[:, None])[:, 0])
 
-    def explain(self, queries: Queries, item: int) -> Explanation:
+    def explain(self, queries: Queries, items: Int32Array, top_k: int | None = None) -> list[Explanation]:
         """Contribution of each rating; by users, split over the items shared with the neighbors."""
-        one = queries.block(0, 1)
-        evidence = self.baseline.collect_evidence(one.history, one.ratings)
+        evidence = self.baseline.collect_evidence(queries.history, queries.ratings)
         rated = self.baseline.residuals(evidence)
         if self.similar is not None:
-            shares, reason = self._item_contributions(rated, item), "history"
+            shares, reason = self._item_contributions(rated, items), "history"
         else:
-            shares, reason = self._user_contributions(one, evidence, item), "neighbors"
-        own = rated.indices[shares[rated.indices] != 0]
-        return rank_contributions(own, shares[own], reason=reason)
+            shares, reason = self._user_contributions(queries, evidence, items), "neighbors"
+        explanations = []
+        for each in shares:
+            own = np.flatnonzero(each)
+            explanations += rank_contributions(rated.indices[own], each[own][None], reason=reason, top_k=top_k)
+        return explanations
 
     def _ratings(self, queries: Queries, evidence: RatingEvidence, items: Int32Array) -> Float32Array:
         base = self.baseline.item_offsets[items] + (np.float32(self.baseline.mean) + evidence.user_offsets)[:, None]
@@ -250,31 +254,42 @@ class RatingKNNModel:
         )
         return drop_own_column(similar, queries.users, settings.n_candidates)
 
-    def _item_contributions(self, rated: CSR, item: int) -> Float32Array:
-        """(N,) contribution of each rated item to the rating of ``item``."""
+    def _item_contributions(self, rated: CSR, items: Int32Array) -> Iterator[Float32Array]:
+        """For each item, (L,) contribution of each rating to its rating."""
         assert self.similar is not None  # noqa: S101 - the model has similar or training_users
-        residuals = np.full(self.n_items, np.nan, dtype=np.float32)
-        residuals[rated.indices] = rated.data
-        columns, weights = self.similar.columns[item], self.similar.weights[item]
-        used = np.flatnonzero((columns >= 0) & ~np.isnan(residuals[columns]))[: self.settings.n_neighbors]
-        shares = np.zeros(self.n_items, dtype=np.float32)
-        if len(used):
-            confidence = self._confidence(np.array(len(used)))
-            shares[columns[used]] = confidence * weights[used] * residuals[columns[used]] / weights[used].sum()
-        return shares
+        place = np.full(self.n_items, -1)
+        place[rated.indices] = np.arange(rated.nnz)
+        for item in items.tolist():
+            columns, weights = self.similar.columns[item], self.similar.weights[item]
+            used = np.flatnonzero((columns >= 0) & (place[columns] >= 0))[: self.settings.n_neighbors]
+            shares = np.zeros(rated.nnz, dtype=np.float32)
+            if len(used):
+                own, strength = place[columns[used]], weights[used]
+                shares[own] = self._confidence(np.array(len(used))) * strength * rated.data[own] / strength.sum()
+            yield shares
 
-    def _user_contributions(self, query: Queries, evidence: RatingEvidence, item: int) -> Float32Array:
-        """(N,) contributions of the neighbors, each split evenly over the items it shares with the query user."""
-        training_users = self.training_users
+    def _user_contributions(
+        self, query: Queries, evidence: RatingEvidence, items: Int32Array
+    ) -> Iterator[Float32Array]:
+        """For each item, (L,) contributions of the neighbors, each split evenly over the items shared with the user."""
+        training_users, rated = self.training_users, evidence.ratings.indices
         assert training_users is not None  # noqa: S101 - the model has similar or training_users
-        shares = np.zeros(self.n_items, dtype=np.float32)
         nearest = rank_entries(self._find_neighbors(query, evidence))
-        ratings = training_users.residuals[:, [item]].tocoo()
-        by_user = dict(zip(ratings.coords[0].tolist(), ratings.data.tolist(), strict=True))
-        candidates = zip(nearest.columns[0].tolist(), nearest.weights[0].tolist(), strict=True)
-        neighbors = [(user, weight) for user, weight in candidates if user in by_user][: self.settings.n_neighbors]
-        scale = self._confidence(np.array(len(neighbors))) / max(1e-9, sum(weight for _, weight in neighbors))
-        for user, weight in neighbors:
-            shared = np.intersect1d(training_users.residuals[[user]].indices, evidence.ratings.indices)
-            shares[shared] += scale * weight * by_user[user] / len(shared)
-        return shares
+        users, similarity = nearest.columns[0], nearest.weights[0]
+        residuals = training_users.residuals[users[users >= 0]]
+        by_item = residuals[:, items].tocsc()
+        by_item.sort_indices()
+        shared = functools.cache(
+            lambda at: np.flatnonzero(
+                np.isin(rated, residuals.indices[residuals.indptr[at] : residuals.indptr[at + 1]])
+            )
+        )
+        for start, stop in itertools.pairwise(by_item.indptr.tolist()):
+            chosen = slice(start, min(stop, start + self.settings.n_neighbors))
+            neighbors, ratings = by_item.indices[chosen], by_item.data[chosen]
+            strength = similarity[neighbors]
+            scale = self._confidence(np.array(len(neighbors))) / max(1e-9, float(strength.sum()))
+            shares = np.zeros(len(rated), dtype=np.float32)
+            for at, share in zip(neighbors.tolist(), (scale * strength * ratings).tolist(), strict=True):
+                shares[shared(at)] += share / len(shared(at))
+            yield shares

@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar
 
 import numpy as np
 import scipy.sparse as sp
+from numpy.typing import NDArray
 
 from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.errors import DataError
@@ -17,9 +18,10 @@ from leanrec.features.pipeline import FeatureSpec
 from leanrec.features.profiles import InterestProfiles, fit_interest_profiles
 from leanrec.field_checks import ArrayShape, SharedSizes, check_array_shapes
 from leanrec.finiteness import require_finite
+from leanrec.kernels.csr import build_single_rows
 from leanrec.kernels.similarity.aggregation import drop_own_column
 from leanrec.kernels.similarity.top_similar import RowStatistics, compute_row_statistics, top_similar_rows
-from leanrec.kernels.sparse import history_scores
+from leanrec.kernels.sparse import history_contributions, history_scores
 from leanrec.kernels.weighting import WEIGHTINGS, item_idf, weight_interactions
 from leanrec.protocols import Explanation, rank_contributions
 from leanrec.run import Run
@@ -177,32 +179,36 @@ class UserKNNModel:
         )  # fmt: skip
         return drop_own_column(similar, queries.users, settings.n_neighbors)
 
-    def explain(self, queries: Queries, item: int) -> Explanation:
-        """The items and interests that the query user shares with the neighbors who interacted with ``item``.
+    def explain(self, queries: Queries, items: Int32Array, top_k: int | None = None) -> list[Explanation]:
+        """The items and interests that the query user shares with the neighbors who interacted with an item.
 
         The contribution of each neighbor is split evenly over the items of the history that the neighbor interacted
         with too. Shared interests are in ``features``.
         """
-        one = queries.block(0, 1)
-        nearest = self.find_neighbors(one)
-        of_neighbors = self.weights[nearest.indices]
-        adds = nearest.data * of_neighbors[:, [item]].toarray()[:, 0]
-        shared = of_neighbors[:, one.history.indices].toarray() > 0
+        nearest, history = self.find_neighbors(queries), queries.history.indices
+        adds = history_contributions(nearest, self.weights, items)
+        ones = build_single_rows(nearest.indices, np.ones(nearest.nnz, np.float32), nearest.shape[1])
+        shared = history_scores(ones, self.weights, history) > 0
         weights = (adds / np.maximum(shared.sum(axis=1), 1)).astype(np.float32) @ shared
-        features = self._shared_interests(one, nearest.indices[adds > 0])
+        features = self._shared_interests(queries, nearest.indices, adds > 0)
         return rank_contributions(
-            one.history.indices, weights, reason="neighbors", features=features, only_positive=True
+            history, weights, reason="neighbors", features=features, only_positive=True, top_k=top_k
         )
 
     def _compute_profiles(self, queries: Queries) -> CSR:
         weighted = weight_interactions(queries.history, self.settings.weighting, self.idf)
         return weighted if self.interests is None else self.interests.transform(weighted)
 
-    def _shared_interests(self, query: Queries, contributors: Int32Array) -> tuple[str, ...]:
-        """Names of the ten interests that the query user shares most with the contributing neighbors."""
-        if self.interests is None or not len(contributors):
-            return ()
+    def _shared_interests(
+        self, query: Queries, neighbors: Int32Array, contributes: NDArray[np.bool_]
+    ) -> list[tuple[str, ...]]:
+        """Names of the ten interests that the query user shares most with the neighbors that contribute (K, neighbors)."""
+        if self.interests is None:
+            return [()] * len(contributes)
         own = self._compute_profiles(query)
-        shared = own.data * self.profiles[own.indices][:, contributors].sum(axis=1)
-        order = np.argsort(-shared, kind="stable")[:10]
-        return tuple(self.names[own.indices[position]] for position in order if shared[position] > 0)
+        shared = contributes.astype(np.float32) @ self.profiles[own.indices][:, neighbors].T * own.data
+        order = np.argsort(-shared, axis=1, kind="stable")[:, :10]
+        return [
+            tuple(self.names[own.indices[position]] for position in best.tolist() if strength[position] > 0)
+            for best, strength in zip(order, shared, strict=True)
+        ]

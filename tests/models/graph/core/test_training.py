@@ -62,10 +62,10 @@ def test_batches_of_an_epoch_have_every_user_once() -> None:
 
 def test_contributions_of_a_folded_in_user_sum_to_the_score(dataset: Dataset) -> None:
     sources = RNG.standard_normal((dataset.shape.items, D)).astype(np.float32)
-    queries = dataset.queries()
-    score = fold_in(queries.history[[0]], sources, "log", 0.4) @ sources[3]
-    explanation = explain_fold_in(queries, sources, sources[3], "log", 0.4)
-    np.testing.assert_allclose(explanation.weights.sum(), score[0], rtol=1e-4)
+    query = dataset.queries().block(0, 1)
+    scores = fold_in(query.history, sources, "log", 0.4) @ sources[3:5].T
+    explanations = explain_fold_in(query, sources, sources[3:5], "log", 0.4, None)
+    np.testing.assert_allclose([each.weights.sum() for each in explanations], scores[0], rtol=1e-4)
 
 
 def test_the_fold_in_map_recovers_a_linear_map() -> None:

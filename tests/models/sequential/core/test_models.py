@@ -28,6 +28,6 @@ def test_explanation_is_the_drop_of_the_score_without_each_item(model: Sequentia
     query = dataset.queries(np.array([2], np.int32))
     assert query.sequences is not None
     history = query.sequences[0][-6:]
-    found = model.explain(query, 5)
+    found = model.explain(query, np.array([5]))[0]
     assert sorted(found.items.tolist()) == sorted(set(history.tolist()))
     assert (np.diff(found.weights) <= 0).all()

@@ -17,7 +17,7 @@ from leanrec.models.ctr.core.settings import CTRSettings
 from leanrec.nn.arrays import check_weights, load_arrays
 from leanrec.nn.fields import FieldNetwork, FieldSizes, FieldVectors, concat_fields
 from leanrec.protocols import Explanation, rank_contributions
-from leanrec.training.histories import PackedHistories
+from leanrec.training.histories import leave_one_out, sum_score_drops
 from leanrec.types import Candidates, Float32Array, Int32Array, Queries
 
 __all__ = ["FieldModel", "FieldScorer", "RowModel", "predict_logits"]
@@ -162,22 +162,17 @@ class FieldModel(_FittedNetwork):
         items = np.take_along_axis(candidates.items, order, 1)
         return Candidates(items, np.take_along_axis(scores, order, 1), candidates.fallback)
 
-    def explain(self, queries: Queries, item: int) -> Explanation:
-        """Items of the history by how much the score of ``item`` drops without each. L pairs are scored."""
-        query = queries.block(0, 1)
-        history = self.query_encoder.select_histories(query).items
-        reduced = [np.delete(history, i) for i in range(len(history))]
-        histories = PackedHistories.from_rows([history, *reduced])
+    def explain(self, queries: Queries, items: Int32Array, top_k: int | None = None) -> list[Explanation]:
+        """Items of the history by how much the scores of ``items`` drop without each. (L + 1) · K pairs are scored."""
+        history = self.query_encoder.select_histories(queries).items
+        histories = leave_one_out(history)
         n = len(histories)
-        times = None if query.time is None else np.repeat(query.time, n)
-        users = np.repeat(self.query_encoder.known_users(query.users), n)
+        times = None if queries.time is None else np.repeat(queries.time, n)
+        users = np.repeat(self.query_encoder.known_users(queries.users), n)
         rows = self.query_encoder.encode(users, times, histories)
-        scores = self._scorer.score_rows(rows, np.ones(n, np.bool_), np.full((n, 1), item))[:, 0]
-        drops: dict[int, float] = {}
-        for row, score in zip(history.tolist(), scores[1:].tolist(), strict=True):
-            drops[row] = drops.get(row, 0.0) + float(scores[0]) - score
-        reason = "history" if drops else "attributes"
-        return rank_contributions(np.array(list(drops), np.int32), np.array(list(drops.values())), reason=reason)
+        scores = self._scorer.score_rows(rows, np.ones(n, np.bool_), np.broadcast_to(items, (n, len(items))))
+        unique, drops = sum_score_drops(history, scores)
+        return rank_contributions(unique, drops, reason="history" if len(unique) else "attributes", top_k=top_k)
 
     def extend(self, items: Table) -> "FieldModel":
         """The model with the M ``items`` added at the end, scored by their content.

@@ -146,10 +146,11 @@ class GraphVectors:
         """User embeddings · item embeddings."""
         return dot_scores(self.embed_queries(queries), self.items, items)
 
-    def explain(self, queries: Queries, item: int) -> Explanation:
+    def explain(self, queries: Queries, items: Int32Array, top_k: int | None = None) -> list[Explanation]:
         """The items of the history, by what each adds to the score; for a new user these sum to the score."""
         settings = self.settings
-        return explain_fold_in(queries, self.sources, self.items[item], settings.weighting, settings.history_exponent())
+        vectors, alpha = self.items[items], settings.history_exponent()
+        return explain_fold_in(queries, self.sources, vectors, settings.weighting, alpha, top_k)
 
 
 def train_arrays(
@@ -270,12 +271,12 @@ def fit_fold_in_map(folded: Float32Array, trained: Float32Array) -> Float32Array
 
 
 def explain_fold_in(
-    queries: Queries, sources: Float32Array, item: Float32Array, weighting: str, alpha: float
-) -> Explanation:
-    """Contribution of each item of the first history to its score with the item embedding ``item`` (D,)."""
-    history = _history_weights(queries.block(0, 1).history, weighting, alpha)
-    added = history.data * (sources[history.indices] @ item)
-    return rank_contributions(history.indices, added)
+    queries: Queries, sources: Float32Array, items: Float32Array, weighting: str, alpha: float, top_k: int | None
+) -> list[Explanation]:
+    """Contribution of each item of one history to its scores with the item embeddings ``items`` (K, D)."""
+    history = _history_weights(queries.history, weighting, alpha)
+    added = history.data * (items @ sources[history.indices].T)
+    return rank_contributions(history.indices, added, top_k=top_k)
 
 
 def spectral_init(

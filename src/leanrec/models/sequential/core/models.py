@@ -17,7 +17,7 @@ from leanrec.models.sequential.core.item_content import ItemContent
 from leanrec.models.sequential.core.settings import SequentialSettings
 from leanrec.nn.arrays import check_weights, load_arrays
 from leanrec.protocols import Explanation, rank_contributions
-from leanrec.training.histories import PackedHistories, pad_histories
+from leanrec.training.histories import PackedHistories, leave_one_out, pad_histories, sum_score_drops
 from leanrec.types import Float32Array, Int32Array, Queries
 
 __all__ = ["SequentialContentModel", "SequentialModel", "encode_histories"]
@@ -82,16 +82,11 @@ class SequentialModel:
         """Hidden states · item vectors."""
         return dot_scores(self.embed_queries(queries), self.embed_items(), items)
 
-    def explain(self, queries: Queries, item: int) -> Explanation:
-        """Items of the history by how much the score of ``item`` drops without each. L passes through the network."""
-        history = PackedHistories.from_queries(queries.block(0, 1), self.settings.max_length).items
-        reduced = [np.delete(history, i) for i in range(len(history))]
-        histories = PackedHistories.from_rows([history, *reduced])
-        scores = encode_histories(self._network, self.settings, histories) @ self.embed_items()[item]
-        drops: dict[int, float] = {}
-        for row, score in zip(history.tolist(), scores[1:].tolist(), strict=True):
-            drops[row] = drops.get(row, 0.0) + float(scores[0]) - score
-        return rank_contributions(np.array(list(drops), np.int32), np.array(list(drops.values())))
+    def explain(self, queries: Queries, items: Int32Array, top_k: int | None = None) -> list[Explanation]:
+        """Items of the history by how much the scores of ``items`` drop without each. L + 1 passes through the network."""
+        history = PackedHistories.from_queries(queries, self.settings.max_length).items
+        states = encode_histories(self._network, self.settings, leave_one_out(history))
+        return rank_contributions(*sum_score_drops(history, states @ self.embed_items()[items].T), top_k=top_k)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
