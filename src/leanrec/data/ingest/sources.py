@@ -153,7 +153,7 @@ def open_parts(
         elif isinstance(each, str) and each.lower().startswith("sql:"):
             found = [_run_query(engine, SqlQuery(each[4:]), table)]
         elif isinstance(each, str | os.PathLike):
-            found = _FileReader(engine, positions, names, layout).open_files(find_files(Path(each).expanduser()), table)
+            found = _FileReader(engine, positions, names, layout, name).open_files(find_files(Path(each).expanduser()), table)
         else:
             engine.register_table(table, each)
             label = describe_source(each)
@@ -202,12 +202,14 @@ class _FileReader:
         positions: see ``open_parts``.
         names: names of the columns of delimited text.
         layout: see ``open_parts``.
+        role: what the table is: ``name`` of ``open_parts``.
     """
 
     engine: SqlEngine
     positions: bool
     names: Sequence[str] | None
     layout: str | None
+    role: str
 
     def open_files(self, files: Sequence[FoundFile], name: str) -> list[SourcePart]:
         """Open the files of one source. Empty ones are skipped if they are parts of a folder."""
@@ -216,7 +218,7 @@ class _FileReader:
             raise SourceError(f"{files[0].path.parent} has files without content only. Check how they were written.")
         parts: list[SourcePart] = []
         for found in full:
-            for unpacked in unpack_file(self.engine, found.path):
+            for unpacked in unpack_file(self.engine, found.path, self.role, found.member):
                 part = self._open_file(unpacked, f"{name}_{len(parts)}")
                 part = _add_partitions(part, found.partitions)
                 notes = (unpacked.note, *part.notes)

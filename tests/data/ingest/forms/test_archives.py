@@ -2,7 +2,9 @@
 
 import bz2
 import gzip
+import io
 import lzma
+import re
 import tarfile
 import zipfile
 from pathlib import Path
@@ -46,17 +48,57 @@ def test_an_archive_of_one_table_is_read(tmp_path: Path) -> None:
         assert read(tmp_path / name)[0] == 3
 
 
-def test_an_archive_of_several_tables_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "ml.zip"
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("movies.csv", LOG)
-        archive.writestr("ratings.csv", LOG)
-    with pytest.raises(SourceError, match="must have one table.*It has movies.csv, ratings.csv. Unpack it"):
+ITEMS = b"item,title\n2,Heat\n3,Alien\n"
+
+
+def write_archive(path: Path, members: dict[str, bytes]) -> None:
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, data in members.items():
+                archive.writestr(name, data)
+        return
+    with tarfile.open(path, "w:gz") as tar:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+
+
+@pytest.mark.parametrize("name", ["ml.zip", "ml.tar.gz"])
+def test_the_log_and_the_tables_of_an_archive_are_found_or_named(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    write_archive(path, {"ml/README.txt": b"about", "ml/films.csv": ITEMS, "ml/ratings.csv": LOG})
+    data, report = ingest(path, items=path / "ml/films.csv")
+    assert (data.users.ids.tolist(), data.items.ids.tolist()) == ([1, 2], [2, 3])
+    assert f"{path}: ml/ratings.csv was read, and not ml/films.csv" in " ".join(report.warnings)
+    for read in (data, ingest(path, items=path).data):
+        assert read.item_table is not None
+        assert read.item_table.columns["title"].tolist() == ["Heat", "Alien"]
+    with pytest.raises(
+        SourceError, match="has no member 'ml/plays.csv'. It has: ml/README.txt, ml/films.csv, ml/ratings.csv"
+    ):
+        ingest(path / "ml/plays.csv")
+    # The advice of the refusal works.
+    write_archive(path, {"views.csv": LOG, "sales.csv": LOG})
+    with pytest.raises(SourceError, match=rf"such as '(.*{name}/views.csv)'") as refused:
         ingest(path)
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("README.md", "about")
+    advised = re.findall("'([^']+)'", str(refused.value))[0]
+    assert ingest({"view": advised, "purchase": path / "sales.csv"}).report.events == 6
+
+
+def test_a_dump_may_be_in_an_archive(tmp_path: Path) -> None:
+    write_archive(tmp_path / "x.zip", {"shop.sql": b"INSERT INTO log (user, item) VALUES (1, 2), (1, 3);\n"})
+    assert read(tmp_path / "x.zip")[0] == 2
+
+
+def test_an_archive_without_data_and_a_path_below_a_file_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "ml.zip"
+    write_archive(path, {"README.md": b"about"})
     with pytest.raises(SourceError, match="has no file with data"):
         ingest(path)
+    (tmp_path / "log.csv").write_bytes(LOG)
+    with pytest.raises(SourceError, match=r"log.csv/x.csv does not exist: .*log.csv is a file that holds no others"):
+        ingest(tmp_path / "log.csv/x.csv")
 
 
 def test_damage_and_full_disks_are_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

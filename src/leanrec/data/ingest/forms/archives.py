@@ -9,12 +9,16 @@ import re
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from leanrec.data.engine import SqlEngine
+from leanrec.data.ingest.forms.containers.members import Member, choose_members, read_columns
+from leanrec.data.ingest.forms.containers.sql_dumps import is_dump, write_tables
 from leanrec.data.ingest.forms.folders import natural_key
+from leanrec.data.ingest.forms.formats import read_head
 from leanrec.data.ingest.forms.tables import write_workbook
 from leanrec.errors import SourceError
 from leanrec.units import format_bytes
@@ -27,6 +31,7 @@ _PACKERS: Mapping[bytes, Callable[[Path], Any]] = {
     b"\x1f\x8b": gzip.open,
 }
 _TAR_MAGIC = slice(257, 262)
+_HEAD = 65_536
 _DAMAGED = (zipfile.BadZipFile, tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, NotImplementedError)
 _IGNORED = re.compile(
     r"(^|/)(?:\.(?!\.?/)|_)|(^|/)(readme|licen[cs]e|changelog|citation)[^/]*$|\.(md|html?|pdf)$", re.IGNORECASE
@@ -48,24 +53,72 @@ class UnpackedFile:
     note: str = ""
 
 
-def unpack_file(engine: SqlEngine, path: Path) -> list[UnpackedFile]:
-    """Return the file itself, or the files in it. Copies are in the folder of the engine and are removed with it.
+def unpack_file(engine: SqlEngine, path: Path, role: str = "log", member: str = "") -> list[UnpackedFile]:
+    """Return the file itself, or the files of one table in it. Copies are in the folder of the engine and are removed with it.
 
-    Raises SourceError where an archive is damaged or has several tables, and BudgetError where the disk is too small.
-    Cost: O(bytes unpacked) time and disk.
+    Args:
+        engine: the connection.
+        path: the file.
+        role: what the table is: "log", "item_table", "user_table" or another name.
+        member: the name of the member of the file that is meant, "" where it is to be found.
+
+    Raises SourceError where an archive is damaged or it is not certain which of its tables is meant, and BudgetError where
+    the disk is too small. Cost: O(bytes unpacked) time and disk.
     """
+    wanted = _Wanted(role, member)
+    files = _unpack_archive(engine, path, wanted)
+    file, is_archive = files[0], files[0].label != str(path)
+    if len(files) > 1 or not file.path.stat().st_size:
+        return files
+    head = read_head(engine, file.path)
+    if is_dump(head.data):
+        target, table, note = write_tables(engine, head.path, file.label, role, "" if is_archive else member)
+        return [UnpackedFile(target, f"{file.label}/{table}", " ".join(each for each in (file.note, note) if each))]
+    if member and not is_archive:
+        raise SourceError(f"{path / member} does not exist: {path} is a file that holds no others. Pass {str(path)!r}.")
+    return files
+
+
+class _Wanted(NamedTuple):
+    """What the table of a file is for, and the name of the member that is meant, "" where it is to be found."""
+
+    role: str
+    member: str
+
+    def choose(self, path: Path, members: Sequence[Member]) -> tuple[list[str], str]:
+        """Return the names of the members that are parts of the table, and a sentence about the others."""
+        if self.member:
+            found = [each.name for each in members if each.name.removeprefix("./") == self.member]
+            if not found:
+                raise SourceError(
+                    f"{path} has no member {self.member!r}. It has: {', '.join(each.name for each in members[:12]) or 'none'}."
+                )
+            return found, ""
+        tables = [each for each in members if each.size and not _IGNORED.search(each.name)]
+        if not tables:
+            raise SourceError(
+                f"{path} has no file with data. It has: {', '.join(each.name for each in members[:8]) or 'none'}."
+            )
+        chosen, note = choose_members(str(path), tables, self.role)
+        return sorted((each.name for each in chosen), key=natural_key), note
+
+
+def _unpack_archive(engine: SqlEngine, path: Path, wanted: _Wanted) -> list[UnpackedFile]:
+    """Return the file itself, or the files of one table in an archive."""
     try:
         with path.open("rb") as handle:
             head = handle.read(512)
         if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
-            return _unpack_zip(engine, path)
+            return _unpack_zip(engine, path, wanted)
         packer = next((magic for magic in _PACKERS if head.startswith(magic)), None)
         if packer is None:
-            return _unpack_tar(engine, path) if head[_TAR_MAGIC] == b"ustar" else [UnpackedFile(path, str(path))]
+            return (
+                _unpack_tar(engine, path, wanted) if head[_TAR_MAGIC] == b"ustar" else [UnpackedFile(path, str(path))]
+            )
         with _PACKERS[packer](path) as unpacked:
             is_tar = unpacked.read(512)[_TAR_MAGIC] == b"ustar"
         if is_tar:
-            return _unpack_tar(engine, path)
+            return _unpack_tar(engine, path, wanted)
         if packer == b"\x1f\x8b":
             return [UnpackedFile(path, str(path))]  # DuckDB reads it
         target = engine.new_path(path.name.removesuffix(path.suffix) if path.suffix in {".bz2", ".xz"} else path.name)
@@ -87,7 +140,7 @@ def _tell(path: Path, size: int) -> str:
     return f"{path} was unpacked to a temporary file of {format_bytes(size)}."
 
 
-def _unpack_zip(engine: SqlEngine, path: Path) -> list[UnpackedFile]:
+def _unpack_zip(engine: SqlEngine, path: Path, wanted: _Wanted) -> list[UnpackedFile]:
     with zipfile.ZipFile(path) as archive:
         members = [member for member in archive.infolist() if not member.is_dir()]
         names = [member.filename for member in members]
@@ -100,40 +153,41 @@ def _unpack_zip(engine: SqlEngine, path: Path) -> list[UnpackedFile]:
             )
         if any(member.flag_bits & 1 for member in members):
             raise SourceError(f"{path} is protected by a password. Unpack it, and pass the files.")
-        chosen = _choose_members(path, [(member.filename, member.file_size) for member in members])
-        return _copy_members(engine, path, [(name, size, archive.open(name)) for name, size in chosen])
+
+        def list_columns(name: str) -> list[str]:
+            with archive.open(name) as begin:
+                return read_columns(_unpack_head(begin.read(_HEAD)))
+
+        sizes = {member.filename: member.file_size for member in members}
+        chosen, note = wanted.choose(path, [Member(*each, partial(list_columns, each[0])) for each in sizes.items()])
+        return _copy_members(engine, path, [(name, sizes[name], archive.open(name)) for name in chosen], note)
 
 
-def _unpack_tar(engine: SqlEngine, path: Path) -> list[UnpackedFile]:
+def _unpack_tar(engine: SqlEngine, path: Path, wanted: _Wanted) -> list[UnpackedFile]:
     with tarfile.open(path) as archive:
         members = {member.name: member for member in archive if member.isfile()}
-        chosen = _choose_members(path, [(name, member.size) for name, member in members.items()])
 
         def read(name: str) -> IO[bytes]:
             found = archive.extractfile(members[name])
             assert found is not None  # noqa: S101 - a plain file has content
             return found
 
-        return _copy_members(engine, path, [(name, size, read(name)) for name, size in chosen])
+        def list_columns(name: str) -> list[str]:
+            return read_columns(_unpack_head(read(name).read(_HEAD)))
+
+        found = [Member(name, member.size, partial(list_columns, name)) for name, member in members.items()]
+        chosen, note = wanted.choose(path, found)
+        return _copy_members(engine, path, [(name, members[name].size, read(name)) for name in chosen], note)
 
 
-def _choose_members(path: Path, members: list[tuple[str, int]]) -> list[tuple[str, int]]:
-    """Return the name and size of the members that are parts of one table."""
-    tables = [(name, size) for name, size in members if size and not _IGNORED.search(name)]
-    if not tables:
-        raise SourceError(
-            f"{path} has no file with data. It has: {', '.join(name for name, _ in members[:8]) or 'none'}."
-        )
-    # Parts of one table differ in their numbers only.
-    if len({re.sub(r"\d+", "", PurePosixPath(name).name) for name, _ in tables}) > 1:
-        raise SourceError(
-            f"{path} must have one table, in one file or in parts with numbered names. It has "
-            f"{', '.join(name for name, _ in tables[:8])}. Unpack it, and pass the file that is the log."
-        )
-    return sorted(tables, key=lambda member: natural_key(member[0]))
+def _unpack_head(data: bytes) -> bytes:
+    """Return the first bytes of a member, unpacked where it is packed with gzip."""
+    return zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(data) if data.startswith(b"\x1f\x8b") else data
 
 
-def _copy_members(engine: SqlEngine, path: Path, members: list[tuple[str, int, IO[bytes]]]) -> list[UnpackedFile]:
+def _copy_members(
+    engine: SqlEngine, path: Path, members: list[tuple[str, int, IO[bytes]]], note: str
+) -> list[UnpackedFile]:
     total = sum(size for _, size, _ in members)
     engine.check_disk(total, str(path))
     files: list[UnpackedFile] = []
@@ -141,5 +195,5 @@ def _copy_members(engine: SqlEngine, path: Path, members: list[tuple[str, int, I
         target = engine.new_path(PurePosixPath(name).name)
         with contextlib.closing(source), target.open("wb") as copy:
             engine.copy_stream(source, copy, str(path))
-        files.append(UnpackedFile(target, f"{path}/{name}", "" if files else _tell(path, total)))
+        files.append(UnpackedFile(target, f"{path}/{name}", "" if files else f"{_tell(path, total)} {note}".strip()))
     return files

@@ -33,11 +33,13 @@ class FoundFile:
         path: the file.
         partitions: name → value of the folders ``NAME=VALUE`` below the given one; None is a missing value.
         is_part: whether it was found in a folder or by a pattern, beside others.
+        member: the name of a member of the file, an archive or a dump; "" where it is to be found.
     """
 
     path: Path
     partitions: Mapping[str, str | None] = dataclasses.field(default_factory=dict)
     is_part: bool = False
+    member: str = ""
 
 
 def natural_key(text: str) -> list[tuple[int, str]]:
@@ -47,6 +49,8 @@ def natural_key(text: str) -> list[tuple[int, str]]:
 
 def find_files(path: Path) -> list[FoundFile]:
     """Return the files of a path. A file of that very name is the only one; a pattern is expanded where there is none.
+
+    A path below a file, such as ``ml.zip/ratings.csv``, is a member of that file.
 
     Hidden files and folders, and names that begin with ``_``, are left out of folders. Raises SourceError where there is
     no file, or where a folder has files of several formats.
@@ -66,6 +70,8 @@ def find_files(path: Path) -> list[FoundFile]:
         return _list_folder(path)
     if path.exists():
         return [FoundFile(path)]
+    if (container := next((each for each in path.parents if each.is_file()), None)) is not None:
+        return [FoundFile(container, member=path.relative_to(container).as_posix())]
     if _PATTERN.search(str(path)):
         return _expand_pattern(path)
     try:

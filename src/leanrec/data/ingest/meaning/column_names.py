@@ -93,7 +93,7 @@ _ITEM = frozenset(
     ]
 )
 _TIME = frozenset(
-    ["time", "timestamp", "date", "datetime", "ts", "dat", "dt", "when", "epoch", "unix", "utc", "moment"]
+    ["time", "timestamp", "tstamp", "date", "datetime", "ts", "dat", "dt", "when", "epoch", "unix", "utc", "moment"]
 )
 _RATING = frozenset(["rating", "star", "score"])
 _EVENT = frozenset(["event", "action", "behavior", "behaviour", "interaction", "activity"])
@@ -142,6 +142,11 @@ _OTHER_TIME = frozenset(
         "listening",
         "viewing",
         "length",
+        "stay",
+        "session",
+        "idle",
+        "remaining",
+        "etl",
         "interval",
         "limit",
         "elapsed",
@@ -264,7 +269,7 @@ def split_words(name: str) -> list[str]:
 
 
 def _to_singular(word: str) -> str:
-    if len(word) > 4 and word.endswith("ies"):
+    if len(word) > 4 and word.endswith("ies") and word != "movies":
         return f"{word[:-3]}y"
     keeps_s = word.endswith(("ss", "us", "is", "news", "times", "hours")) or len(word) < 4
     return word if keeps_s and word != "ids" else word.removesuffix("s")
@@ -309,7 +314,7 @@ def _means_id(name: str, words: list[str], nouns: frozenset[str]) -> bool:
 
 def _means_amount(words: list[str], found: set[str]) -> bool:
     """Whether the name is a number of plays, or of another form of consumption."""
-    if words[-1] in {"hours", "hour", "playtime", "playcount"}:
+    if words[-1] in {"hours", "playtime", "playcount"} or (words[-1] == "hour" and found & _CONSUMED):
         return True
     is_counted = words[-1] in _COUNT or words[0] in _COUNT
     return len(words) == 2 and is_counted and bool(found & _CONSUMED)
