@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Annotated
 
 import uvicorn
-from fastapi import FastAPI, Query, Response
+from fastapi import FastAPI, Query, Request, Response
+from fastapi.responses import JSONResponse, PlainTextResponse
 
 import leanrec
 from leanrec.errors import SettingError
@@ -28,13 +29,12 @@ from leanrec.pipeline.catalog import load_conditions
 from leanrec.pipeline.pipeline import Pipeline
 from leanrec.pipeline.replay import bind_log, default_log_path
 from leanrec.pipeline.responses import Recommendations, RecordResult, RejectedEvent
-from leanrec.serving.error_handlers import install_error_handlers
+from leanrec.serving.error_handlers import RETRY_HEADER, describe_errors, install_error_handlers
 from leanrec.serving.fast_routes import FastRoutes, ListRequest
 from leanrec.serving.prometheus import MetricsMiddleware, ServingMetrics
 from leanrec.serving.schemas import (
     AddItemsRequest,
     AddItemsResponse,
-    ErrorResponse,
     EventRequest,
     EventsRequest,
     EventsResponse,
@@ -64,20 +64,26 @@ _DASHBOARD_FILES = {
     "/dashboard/style.css": ("style.css", "text/css"),
     "/dashboard/app.js": ("app.js", "text/javascript"),
 }
+_NOT_READY = {503: {"model": StatusResponse, "description": "They cannot be answered.", "headers": RETRY_HEADER}}
 _ROUTES = (
-    ("POST", "/recommend", "post_recommend", "Recommend"),
-    ("GET", "/recommend", "get_recommend", "Recommend, by query string"),
-    ("GET", "/similar/{item:path}", "get_similar", "Similar items"),
-    ("GET", "/explain", "get_explanation", "Explain"),
-    ("POST", "/events", "post_events", "Record events"),
-    ("GET", "/items", "get_items", "Search items"),
-    ("POST", "/items", "post_items", "Add items"),
-    ("GET", "/users", "get_users", "Search users"),
-    ("GET", "/users/{user:path}", "get_history", "History of a user"),
-    ("GET", "/health", "get_health", "Health"),
-    ("GET", "/livez", "get_liveness", "Whether the process answers"),
-    ("GET", "/readyz", "get_readiness", "Whether requests can be answered"),
+    ("POST", "/recommend", "post_recommend", "Recommend", describe_errors(400, 404, 413, 422, 503)),
+    ("GET", "/recommend", "get_recommend", "Recommend, by query string", describe_errors(404, 422, 503)),
+    ("GET", "/similar/{item:path}", "get_similar", "Similar items", describe_errors(404, 422)),
+    ("GET", "/explain", "get_explanation", "Explain", describe_errors(404, 422)),
+    ("POST", "/events", "post_events", "Record events", describe_errors(400, 413, 422, 429, 503)),
+    ("GET", "/items", "get_items", "Search items", describe_errors(422)),
+    ("POST", "/items", "post_items", "Add items", describe_errors(400, 413, 422, 429, 503)),
+    ("GET", "/users", "get_users", "Search users", describe_errors(422)),
+    ("GET", "/users/{user:path}", "get_history", "History of a user", describe_errors(404, 422)),
+    ("GET", "/health", "get_health", "Health", describe_errors()),
+    ("GET", "/livez", "get_liveness", "Whether the process answers", describe_errors()),
+    ("GET", "/readyz", "get_readiness", "Whether requests can be answered", describe_errors() | _NOT_READY),
+    ("GET", "/metrics", "get_metrics", "Metrics", describe_errors()),
 )
+_DESCRIPTION = """
+HEAD answers as GET does, without a body. OPTIONS answers 204 with the methods of a path in `Allow`. A method that a
+path does not have is answered with 405 and the same header, and an unknown path with 404. Every error has one form.
+"""
 # Event types that a server accepts besides those of the data.
 _EVENT_TYPES = ("view", "click", "like", "cart", "purchase", "rating", "skip")
 TextParameter = Annotated[str, Query(max_length=200)]
@@ -116,9 +122,10 @@ def create_app(pipeline: Pipeline, log: SQLiteEventStore, settings: ServingSetti
         title="leanrec",
         version=leanrec.__version__,
         summary="Recommendations with known quality and known computing cost.",
+        description=_DESCRIPTION.strip(),
         docs_url=None,  # FastAPI's documentation pages load scripts from another host
         redoc_url=None,
-        responses={code: {"model": ErrorResponse} for code in (404, 422)},
+        redirect_slashes=False,  # behind a proxy the redirection would name an address that clients cannot reach
     )
     handlers = _RouteHandlers(pipeline, log, metrics, settings.event_types)
     app.add_middleware(MetricsMiddleware, metrics=metrics, max_bytes=_MAX_REQUEST_BYTES)
@@ -230,6 +237,7 @@ class _RouteHandlers:
 
     def get_recommend(
         self,
+        request: Request,
         user: Annotated[str | None, Query(max_length=200, examples=["1"])] = None,
         history: IdsParameter = None,
         n: ListLength = 10,
@@ -242,7 +250,8 @@ class _RouteHandlers:
         recommended = self.pipeline.recommend(
             user, history=history, n=n, exclude_seen=exclude_seen, where=conditions, reasons=reasons
         )
-        return self._respond(self._log_list(recommended))
+        # Nobody sees the list of a HEAD request.
+        return self._respond(recommended if request.method == "HEAD" else self._log_list(recommended))
 
     def get_similar(self, item: str, n: ListLength = 10) -> RecommendResponse:
         """The items most similar to one."""
@@ -313,7 +322,7 @@ class _RouteHandlers:
             items=len(pipeline.catalog),
             event_types=list(self._accepted_event_types()),
             columns=[] if table is None else list(table.columns),
-            rating_range=pipeline.rating_range,
+            rating_range=None if pipeline.rating_range is None else list(pipeline.rating_range),
         )
 
     # These two are async: they answer while all threads wait for a disk or a model.
@@ -327,6 +336,7 @@ class _RouteHandlers:
         if waiting < _MAX_WRITING_SECONDS:
             return StatusResponse(status="ok")
         response.status_code = 503
+        response.headers["Retry-After"] = str(_MAX_WRITING_SECONDS)
         return StatusResponse(status=f"The event log has not answered for {waiting:.0f} s.")
 
     def get_metrics(self) -> Response:
@@ -411,9 +421,14 @@ class _RouteHandlers:
 
 
 def _add_routes(app: FastAPI, handlers: _RouteHandlers) -> None:
-    for method, path, name, summary in _ROUTES:
-        app.add_api_route(path, getattr(handlers, name), methods=[method], summary=summary)
-    app.add_api_route("/metrics", handlers.get_metrics, response_class=Response, summary="Metrics")
+    for method, path, name, summary, responses in _ROUTES:
+        handler = getattr(handlers, name)
+        response_class = PlainTextResponse if name == "get_metrics" else JSONResponse
+        app.add_api_route(
+            path, handler, methods=[method], summary=summary, responses=responses, response_class=response_class
+        )
+        if method == "GET":
+            app.add_api_route(path, handler, methods=["HEAD"], include_in_schema=False)
     # The dashboard loads nothing from other hosts, except images that the item table names, and cannot be framed.
     image_sources = "'self' data: https:" if handlers.pipeline.catalog.image_column else "'self' data:"
     headers = {
@@ -423,7 +438,8 @@ def _add_routes(app: FastAPI, handlers: _RouteHandlers) -> None:
         "Cache-Control": "no-cache",
     }
     for path, (name, media_type) in _DASHBOARD_FILES.items():
-        app.add_api_route(path, _make_file_handler(name, media_type, headers), include_in_schema=False)
+        handler = _make_file_handler(name, media_type, headers)
+        app.add_api_route(path, handler, methods=["GET", "HEAD"], include_in_schema=False)
 
 
 def _make_file_handler(name: str, media_type: str, headers: dict[str, str]) -> Callable[[], Response]:

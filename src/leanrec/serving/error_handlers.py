@@ -1,13 +1,28 @@
 """Error handlers of the HTTP app: every error becomes JSON with a message, a location and a hint."""
 
+from typing import Any
+
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.routing import Match
 
 from leanrec.errors import BusyError, DataError, LeanrecError, SettingError, SourceError, UnknownIdError
+from leanrec.serving.schemas import ErrorResponse
 
-__all__ = ["error_response", "install_error_handlers"]
+__all__ = ["RETRY_HEADER", "describe_errors", "error_response", "install_error_handlers"]
+
+_DESCRIPTIONS = {
+    400: "The body cannot be read: it is no text, or it is nested too deeply.",
+    404: "The id of a user or an item is unknown.",
+    413: "The body is too large.",
+    422: "The request is invalid.",
+    429: "Too many writes wait for the event log. Nothing was stored.",
+    500: "A defect in leanrec.",
+    503: "The event log cannot be written.",
+}
 
 _HINTS = {
     404: "GET /items?search=… and GET /users?search=… find ids; for a new user, send a history.",
@@ -17,20 +32,46 @@ _HINTS = {
     503: "Nothing was stored. Send it again with the same ids when the disk can be written.",
 }
 _RETRY_AFTER = {429: "1", 503: "5"}  # seconds
+RETRY_HEADER = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 0}}}
 _DEFAULT_HINT = "Correct the request; GET /openapi.json describes it."
+
+
+def describe_errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The errors of a route, as FastAPI's ``responses``; status 500 is always one of them."""
+    described: dict[int | str, dict[str, Any]] = {}
+    for status in (*statuses, 500):
+        described[status] = {"model": ErrorResponse, "description": _DESCRIPTIONS[status]}
+        if status in _RETRY_AFTER:
+            described[status]["headers"] = RETRY_HEADER
+    return described
 
 
 def error_response(status: int, message: str, location: str, hint: str | None = None) -> JSONResponse:
     """An error as JSON. Text that is not valid Unicode is escaped, so that every message can be sent."""
     detail = {"message": message, "location": location, "hint": hint or _HINTS.get(status, _DEFAULT_HINT)}
     printable = {name: text.encode("utf-8", "backslashreplace").decode() for name, text in detail.items()}
-    return JSONResponse({"error": printable}, status_code=status)
+    headers = {"Retry-After": _RETRY_AFTER[status]} if status in _RETRY_AFTER else None
+    return JSONResponse({"error": printable}, status_code=status, headers=headers)
 
 
 def install_error_handlers(app: FastAPI) -> None:
     """Use the form of ``error_response`` for every error of the app."""
     for error_class in (RequestValidationError, LeanrecError, HTTPException, Exception):
         app.add_exception_handler(error_class, _handle_error)
+    app.add_exception_handler(405, _answer_methods)
+
+
+async def _answer_methods(request: Request, _: Exception) -> Response:
+    """The methods of a path, to a request with another one. OPTIONS asks for them."""
+    matching = (route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE)
+    methods = {"OPTIONS"}.union(*(route.methods for route in matching))
+    headers = {"Allow": ", ".join(sorted(methods))}
+    if request.method == "OPTIONS":
+        return Response(status_code=204, headers=headers)
+    message = f"The method must be one of {headers['Allow']}. Got {request.method}."
+    response = error_response(405, message, f"{request.method} {request.url.path}")
+    response.headers.update(headers)
+    return response
 
 
 async def _handle_error(request: Request, error: Exception) -> JSONResponse:
@@ -40,10 +81,7 @@ async def _handle_error(request: Request, error: Exception) -> JSONResponse:
     if isinstance(error, LeanrecError):
         statuses = ((UnknownIdError, 404), (SourceError, 503), (BusyError, 429), (SettingError, 422), (DataError, 422))
         status = next((status for error_class, status in statuses if isinstance(error, error_class)), 500)
-        response = error_response(status, str(error), path)
-        if status in _RETRY_AFTER:
-            response.headers["Retry-After"] = _RETRY_AFTER[status]
-        return response
+        return error_response(status, str(error), path)
     if isinstance(error, HTTPException):
         hint = _HINTS[405] if error.status_code == 404 else None
         return error_response(error.status_code, str(error.detail), f"{request.method} {path}", hint)

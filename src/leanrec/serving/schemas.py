@@ -3,7 +3,8 @@
 import dataclasses
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, StrictStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, StrictStr
+from pydantic_core import PydanticKnownError
 
 from leanrec.pipeline.responses import Contribution, HistoryEvent, RecommendedItem, RejectedEvent
 
@@ -50,6 +51,13 @@ def with_exact_id(value: Any) -> Any:
     return value if exact is value.id else dataclasses.replace(value, id=exact)
 
 
+def check_integer(value: Any) -> Any:
+    """A whole number of a body, also as 5.0. Raises PydanticKnownError for text and for true, which would be read as 1."""
+    if isinstance(value, bool | str):
+        raise PydanticKnownError("int_type")
+    return value
+
+
 # Whole numbers or text. A JSON true is neither.
 ExternalId = (
     Annotated[StrictInt, Field(gt=-EXACT_NUMBERS, lt=EXACT_NUMBERS, description="From 2^53 on ids are sent as text.")]
@@ -57,8 +65,12 @@ ExternalId = (
 )
 ResponseId = Annotated[int | str, BeforeValidator(to_exact)]
 IdList = Annotated[list[ExternalId], Field(max_length=_MAX_IDS)]
-FiniteNumber = Annotated[float, Field(allow_inf_nan=False)]
-EventWeight = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
+FiniteNumber = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+EventWeight = Annotated[float, Field(strict=True, ge=0, le=1e6, allow_inf_nan=False)]
+EventTime = Annotated[int, Field(ge=0), BeforeValidator(check_integer)]
+EventRank = Annotated[int, Field(ge=0, lt=10_000), BeforeValidator(check_integer)]
+# A tuple would be described by prefixItems, which generators of clients do not read.
+RatingRange = Annotated[list[float], Field(min_length=2, max_length=2)]
 ListLength = Annotated[int, Field(ge=1, le=MAX_LIST_LENGTH)]
 
 
@@ -91,8 +103,8 @@ class RecommendRequest(_RequestModel):
     ratings: Annotated[list[FiniteNumber | None], Field(max_length=_MAX_IDS)] | None = Field(
         None, description="Rating of each item of the history, null where there is none."
     )
-    n: ListLength = Field(10, description="Length of the list.")
-    exclude_seen: bool = Field(default=True, description="Leave out items of the history.")
+    n: Annotated[ListLength, BeforeValidator(check_integer)] = Field(10, description="Length of the list.")
+    exclude_seen: StrictBool = Field(default=True, description="Leave out items of the history.")
     allow: IdList | None = Field(None, description="Recommend only these items.")
     deny: IdList | None = Field(None, description="Recommend none of these items.")
     where: dict[str, Any] | None = Field(
@@ -101,7 +113,7 @@ class RecommendRequest(_RequestModel):
         description="Conditions on columns of the item table: a label, a number, a list (any of them), "
         '{"min": a, "max": b}, {"contains": text} or {"not": …}; at most 100, five levels deep.',
     )
-    reasons: bool = Field(default=True, description="Explain each item.")
+    reasons: StrictBool = Field(default=True, description="Explain each item.")
 
 
 class EventRequest(_RequestModel):
@@ -118,13 +130,13 @@ class EventRequest(_RequestModel):
         max_length=100,
         description="An event type of the data, or one that the server accepts: GET /health.",
     )
-    time: int | None = Field(None, ge=0, description="Seconds since 1970; default: now.")
+    time: EventTime | None = Field(None, description="Seconds since 1970; default: now.")
     rating: FiniteNumber | None = Field(None, description="The explicit rating, if there is one.")
     weight: EventWeight | None = Field(
         None, description="Strength as positive evidence; default: the mean of its type in the data."
     )
     request: StrictStr | None = Field(None, max_length=200, description="Id of the list that the event responds to.")
-    rank: int | None = Field(None, ge=0, lt=10_000, description="Position in that list, 0 = first.")
+    rank: EventRank | None = Field(None, description="Position in that list, 0 = first.")
 
 
 class EventsRequest(_RequestModel):
@@ -254,7 +266,7 @@ class HealthResponse(BaseModel):
     items: int
     event_types: list[str] = Field(description="Event types that are accepted.")
     columns: list[str] = Field(description="Columns of the item table, for conditions.")
-    rating_range: tuple[float, float] | None = None
+    rating_range: RatingRange | None = Field(None, description="The lowest and the highest rating of the data.")
 
 
 class StatusResponse(BaseModel):
