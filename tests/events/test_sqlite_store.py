@@ -1,5 +1,6 @@
 """The SQLite event store: stored events are on disk, once, and come back as events."""
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -79,6 +80,50 @@ def test_events_sent_by_many_threads_are_new_once(path: Path) -> None:
             thread.join()
         assert sorted(new) == sorted(f"e{number}" for number in range(30))
         assert len(log) == 30
+
+
+def test_batches_that_wait_are_written_together_and_numbered_in_their_order(path: Path) -> None:
+    with SQLiteEventStore(path) as log, contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        numbers = iter(range(10_000))
+        batches = [[make_event(next(numbers)) for _ in range(size)] for size in (1, 300, 17, 0, 2)]
+        waiting = [log.submit(batch) for batch in batches]
+        waiting.append(log.submit([make_event(5), make_event(320)]))
+        other.execute("ROLLBACK")
+        results = [each.result() for each in waiting]
+        assert [each.last_seq for each in results] == [1, 301, 318, 318, 320, 321]
+        assert [len(each.new) for each in results] == [1, 300, 17, 0, 2, 1]
+        assert results[-1].duplicates == 1
+        assert log.events().time.tolist() == list(range(321))
+        assert log.last_seq == 321
+
+
+def test_times_are_kept_in_milliseconds_and_given_in_whole_seconds(path: Path) -> None:
+    times = [1_700_000_000.123, 1_700_000_000.9995, 1_700_000_001, -0.5]
+    with SQLiteEventStore(path) as log:
+        log.append([make_event(at, time=time) for at, time in enumerate(times)])
+        assert log.events().time.tolist() == [1_700_000_000, 1_700_000_001, 1_700_000_001, -1]
+        log.append_served(ServedList("r", 1_700_000_000.25, "u", (1,), (1.0,)))
+        assert next(log.served_lists()).time == 1_700_000_000.25
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        kept = [time for (time,) in connection.execute("SELECT time FROM event ORDER BY seq")]
+    assert kept == [1_700_000_000_123, 1_700_000_001_000, 1_700_000_001_000, -500]
+
+
+def test_an_event_loop_goes_on_while_a_write_waits(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_store, "_WAIT_SECONDS", 0.05)
+
+    async def write(log: SQLiteEventStore, other: sqlite3.Connection) -> None:
+        done = asyncio.wrap_future(log.submit([make_event(1)]))
+        with pytest.raises(SourceError, match="did not confirm"):
+            await log.wait_async(done)
+        other.execute("ROLLBACK")
+        assert len((await done).new) == 1  # it was not canceled
+
+    with SQLiteEventStore(path) as log, contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        asyncio.run(write(log, other))
+        assert len(log) == 1
 
 
 def test_an_event_gets_the_rank_of_its_item_in_the_served_list(path: Path) -> None:
@@ -323,6 +368,7 @@ class TestSlowDisk:
         monkeypatch.setattr(sqlite_store, "_WAIT_SECONDS", 0.05)
         monkeypatch.setattr(sqlite_store, "_MAX_WAITING_LISTS", 3)
         log._jobs.maxsize = 2
+        monkeypatch.setattr(sqlite_store, "_MAX_WAITING_EVENTS", 3)
         with pytest.raises(SourceError, match="did not confirm"):
             log.append([make_event(0)])
         for number in range(10):

@@ -12,10 +12,17 @@ __all__ = ["AppendResult", "DataOrigin", "RankCounts", "RetentionPolicy", "Serve
 
 
 class AppendResult(NamedTuple):
-    """Result of appending a batch: the events that were new, and how many the store already had."""
+    """Result of appending a batch.
+
+    Attributes:
+        new: the events that were new.
+        duplicates: number of events whose id the store already had.
+        last_seq: sequence number of the last event of the store after this batch.
+    """
 
     new: tuple[UserEvent, ...]
     duplicates: int
+    last_seq: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +63,7 @@ class ServedList:
 
     Attributes:
         request: id of the list, unique in the store.
-        time: seconds since 1970.
+        time: seconds since 1970; milliseconds are kept.
         user: external id of the user, or None where only a history was given.
         items: external ids of the items; the position of an item is its rank.
         scores: score of each item.
@@ -64,7 +71,7 @@ class ServedList:
     """
 
     request: str
-    time: int
+    time: float
     user: Id | None
     items: tuple[Id, ...]
     scores: tuple[float, ...]

@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 APPLICATION_ID = 0x6C656172  # "lear": marks our files among other SQLite files
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4  # times in milliseconds
 
 
 class SQLiteEventReader:
@@ -79,13 +79,26 @@ class SQLiteEventReader:
                 "the model with this log, or serve it with rebind_log; otherwise choose another log."
             )
 
-    def events(self) -> Events:
-        """All events in the order of arrival, by external id, with request and rank where known. O(E)."""
+    @property
+    def last_seq(self) -> int:
+        """Sequence number of the last event, 0 if there is none. The events are numbered from 1 without gaps."""
+        with self._connect() as connection:
+            return int(connection.execute("SELECT coalesce(max(seq), 0) FROM event").fetchone()[0])
+
+    def events(self, *, after: int = 0, until: int | None = None) -> Events:
+        """Events in the order of arrival, by external id, with request and rank where known. O(E).
+
+        Times are whole seconds, as in every log; the file has them in milliseconds.
+
+        Args:
+            after: sequence number of the last event that is left out.
+            until: sequence number of the last event; None = the last of the store.
+        """
+        last = "" if until is None else f"AND seq <= {int(until)}"
         with self._connect() as connection:
             columns = "id, user, item, event_type, time, weight, rating, request, rank, checksum"
-            return to_events(
-                [UserEvent(*row) for row in self._read(connection, f"SELECT {columns} FROM event ORDER BY seq")]  # noqa: S608
-            )
+            rows = self._read(connection, f"SELECT {columns} FROM event WHERE seq > {int(after)} {last} ORDER BY seq")  # noqa: S608
+            return to_events([UserEvent(*row[:4], row[4] / 1000, *row[5:]) for row in rows])
 
     def items(self) -> tuple[IdArray, Table]:
         """External ids and content of the items that were added while serving."""
@@ -100,7 +113,9 @@ class SQLiteEventReader:
             for request, time, user, fallback, items, scores in self._read(
                 connection, "SELECT request, time, user, fallback, items, scores, checksum FROM served ORDER BY time"
             ):
-                yield ServedList(request, time, user, tuple(json.loads(items)), tuple(json.loads(scores)), fallback)
+                yield ServedList(
+                    request, time / 1000, user, tuple(json.loads(items)), tuple(json.loads(scores)), fallback
+                )
 
     def count_by_rank(self) -> RankCounts:
         """Impressions and positive events by rank: the raw numbers of click-through rate and position bias."""

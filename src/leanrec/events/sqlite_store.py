@@ -1,8 +1,10 @@
 """Event store in one SQLite file (WAL mode, one writer thread); an accepted event is on disk."""
 
+import asyncio
 import collections
 import contextlib
 import dataclasses
+import itertools
 import json
 import math
 import queue
@@ -13,7 +15,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 
@@ -29,17 +31,19 @@ from leanrec.events.sqlite_reader import (
     make_source_error,
     seal_row,
 )
-from leanrec.events.user_events import UserEvent
+from leanrec.events.user_events import UserEvent, to_milliseconds
 
 __all__ = ["SQLiteEventStore"]
 
 _BATCH_SIZE = 512
 _QUEUE_SIZE = 10_000
+_MAX_WAITING_EVENTS = 200_000  # about 100 MB
+_MAX_TRANSACTION_EVENTS = 20_000  # about 0.2 s; later jobs wait for the next transaction
 _MAX_WAITING_LISTS = 20_000  # more are not kept: a disk that hangs must not fill the memory
 _WAIT_SECONDS = 10  # for a write; a disk that hangs must not hold the threads of a server
 _WRITE_LISTS_EVERY = 0.02  # seconds; a transaction with many lists costs little more than one with one
 _DELETE_EVERY = 1000  # served lists between two deletions of old ones
-_DAY = 86_400
+_DAY = 86_400_000  # milliseconds
 
 # Columns of external ids have no type, so that 12 stays a number and "12" stays text.
 _SCHEMA = f"""
@@ -62,21 +66,26 @@ CREATE TABLE IF NOT EXISTS origin (
 );
 CREATE TABLE IF NOT EXISTS log (id TEXT NOT NULL, checksum INTEGER NOT NULL);
 """
-_INSERT_EVENT = """
-INSERT INTO event (id, user, item, event_type, time, weight, rating, request, rank, checksum)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING
+# One statement for many values: each step of a statement releases the interpreter's lock, and getting it back from a busy
+# thread takes up to 5 ms.
+_FIND_IDS = "SELECT json_group_array(id) FROM event WHERE id IN (SELECT value FROM json_each(?))"
+_FIND_LISTS = """
+SELECT json_group_array(json_array(request, json(items))) FROM served
+WHERE request IN (SELECT value FROM json_each(?))
 """
-_FIND_RANK = """
-SELECT position.key FROM served, json_each(served.items) AS position WHERE served.request = ? AND position.value = ?
-"""
+_ROWS_OF_A_STATEMENT = (128, 16, 1)
 
 _WriteFunction = Callable[[sqlite3.Connection], Any]
+_Result = TypeVar("_Result")
 
 
 @dataclasses.dataclass(frozen=True)
 class _WriteJob:
-    write: _WriteFunction
+    """What the writer does, and the future of its result: a function, or a batch of events, which are written together."""
+
+    write: _WriteFunction | None
     done: "Future[Any]"
+    events: Sequence[UserEvent] = ()
 
 
 class SQLiteEventStore(SQLiteEventReader):
@@ -97,6 +106,7 @@ class SQLiteEventStore(SQLiteEventReader):
         self.path, self.retention = Path(path), retention
         self.n_lost = 0
         self._n_served = 0
+        self._n_waiting = 0  # events
         self._writing_since: float | None = None
         self._served: collections.deque[ServedList] = collections.deque()
         self._file: tuple[int, int] | None = None  # device and inode of the open file
@@ -107,6 +117,7 @@ class SQLiteEventStore(SQLiteEventReader):
             raise error if isinstance(error, SourceError) else make_source_error(self.path, error) from error
         self._jobs: queue.Queue[_WriteJob | None] = queue.Queue(_QUEUE_SIZE)
         self._closing = threading.Lock()
+        self._counting = threading.Lock()
         self._is_open = True
         ready: Future[None] = Future()
         self._writer = threading.Thread(target=self._run_writer, args=(ready,), name="leanrec-log", daemon=True)
@@ -158,14 +169,26 @@ class SQLiteEventStore(SQLiteEventReader):
         self._wait(self._submit(write))
 
     def append(self, user_events: Sequence[UserEvent]) -> AppendResult:
-        """Write events, except those whose id is there already. Returns when they are on disk."""
+        """Write events, except those whose id is there already. Returns when they are on disk.
 
-        def write(connection: sqlite3.Connection) -> AppendResult:
-            new = [each for each in user_events if _insert_event(connection, each)]
-            return AppendResult(tuple(new), len(user_events) - len(new))
-
-        result: AppendResult = self._wait(self._submit(write))
+        Raises BusyError, with nothing stored, if too many writes wait, and SourceError if the file cannot be written.
+        """
+        result: AppendResult = self._wait(self.submit(user_events))
         return result
+
+    def submit(self, user_events: Sequence[UserEvent]) -> "Future[AppendResult]":
+        """Give events to the writer, as ``append`` does, without waiting. The future is done when they are on disk."""
+        return self._submit(None, user_events)
+
+    async def wait_async(self, done: "asyncio.Future[_Result]") -> "_Result":
+        """The result of a write in an event loop, which goes on meanwhile. A write that takes too long is not cancelled.
+
+        Raises SourceError if the disk does not answer in time.
+        """
+        try:
+            return await asyncio.wait_for(asyncio.shield(done), _WAIT_SECONDS)
+        except TimeoutError:
+            raise self._make_timeout_error() from None
 
     def add_items(self, contents: Mapping[Id, Mapping[str, Any]]) -> None:
         """Write the content of items, for a later restart of the server. Returns when they are on disk.
@@ -201,18 +224,21 @@ class SQLiteEventStore(SQLiteEventReader):
         """Return when all writes submitted so far are on disk."""
         self._wait(self._submit(lambda _: None))
 
-    def _submit(self, write: _WriteFunction) -> "Future[Any]":
-        job = _WriteJob(write, Future())
+    def _submit(self, write: _WriteFunction | None, events: Sequence[UserEvent] = ()) -> "Future[Any]":
+        job = _WriteJob(write, Future(), events)
+        job.done.set_running_or_notify_cancel()  # nobody can cancel it
         with self._closing:
             if not self._is_open:
                 raise SourceError(f"The event log {self.path} is closed. Open it again to write.")
-            try:
-                self._jobs.put_nowait(job)
-            except queue.Full:
-                raise BusyError(
-                    f"At most {_QUEUE_SIZE:,} writes may wait for the event log {self.path}. Nothing of this one was "
-                    "stored: send it again after a second."
-                ) from None
+            with self._counting:
+                is_full = self._n_waiting > 0 and self._n_waiting + len(events) > _MAX_WAITING_EVENTS
+                if is_full or self._jobs.full():
+                    raise BusyError(
+                        f"At most {_QUEUE_SIZE:,} writes and {_MAX_WAITING_EVENTS:,} events may wait for the event log "
+                        f"{self.path}. Nothing of this one was stored: send it again after a second."
+                    )
+                self._n_waiting += len(events)
+            self._jobs.put_nowait(job)  # only here are jobs added
         return job.done
 
     def _wait(self, done: "Future[Any]") -> Any:
@@ -220,10 +246,13 @@ class SQLiteEventStore(SQLiteEventReader):
         try:
             return done.result(_WAIT_SECONDS)
         except TimeoutError:
-            raise SourceError(
-                f"The event log {self.path} did not confirm a write within {_WAIT_SECONDS} s: the disk does not answer. "
-                "It may still be stored: send it again with the same ids."
-            ) from None
+            raise self._make_timeout_error() from None
+
+    def _make_timeout_error(self) -> SourceError:
+        return SourceError(
+            f"The event log {self.path} did not confirm a write within {_WAIT_SECONDS} s: the disk does not answer. "
+            "It may still be stored: send it again with the same ids."
+        )
 
     def waiting_seconds(self) -> float:
         """For how long the writer has worked on the same transaction; 0 if it waits for work."""
@@ -257,6 +286,8 @@ class SQLiteEventStore(SQLiteEventReader):
                     self._writing_since = time.monotonic()
                     self._write_jobs(jobs, connection)
                     self._writing_since = None
+                    with self._counting:
+                        self._n_waiting -= sum(len(job.events) for job in jobs)
                 if waiting and waiting[-1] is None:
                     return
 
@@ -268,7 +299,7 @@ class SQLiteEventStore(SQLiteEventReader):
                 each = self._served.popleft()
                 user = None if each.user is None else _to_id(each.user)
                 items, scores = json.dumps(each.items), json.dumps(each.scores)
-                row = (str(each.request), int(each.time), user, each.fallback, items, scores)
+                row = (str(each.request), to_milliseconds(each.time), user, each.fallback, items, scores)
                 rows.append((*row, seal_row(*row)))
             except (TypeError, ValueError, OverflowError):  # an id that is no valid text
                 self.n_lost += 1
@@ -279,7 +310,7 @@ class SQLiteEventStore(SQLiteEventReader):
         step = min(_DELETE_EVERY, self.retention.max_lists)
 
         def write(connection: sqlite3.Connection) -> None:
-            connection.executemany("INSERT OR REPLACE INTO served VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+            _insert_rows(connection, "INSERT OR REPLACE INTO served", rows)
             if not before or before // step < self._n_served // step:
                 _delete_old_lists(connection, self.retention)
 
@@ -311,7 +342,11 @@ class SQLiteEventStore(SQLiteEventReader):
             self._check_file()
             with connection:
                 connection.execute("BEGIN IMMEDIATE")
-                results = [job.write(connection) for job in jobs]
+                results = [None if job.write is None else job.write(connection) for job in jobs]
+                batches = [at for at, job in enumerate(jobs) if job.write is None]
+                appended = _append_batches(connection, [jobs[at].events for at in batches])
+                for at, result in zip(batches, appended, strict=True):
+                    results[at] = result
         except Exception as error:  # noqa: BLE001 - raised in the thread that waits for the job
             if len(jobs) > 1:
                 for job in jobs:
@@ -325,26 +360,80 @@ class SQLiteEventStore(SQLiteEventReader):
 
 def _take_waiting(jobs: "queue.Queue[_WriteJob | None]") -> "Iterator[_WriteJob | None]":
     """The jobs that wait right now, up to a batch. None, the signal to stop, comes last."""
+    n_events = 0
     for _ in range(_BATCH_SIZE):
         try:
             job = jobs.get_nowait()
         except queue.Empty:
             return
         yield job
-        if job is None:
+        n_events += 0 if job is None else len(job.events)
+        if job is None or n_events >= _MAX_TRANSACTION_EVENTS:
             return
 
 
-def _insert_event(connection: sqlite3.Connection, event: UserEvent) -> bool:
-    """Write an event unless its id is there, with the rank of its item in the list that it answers. Whether it is new."""
-    user, item, rank = _to_id(event.user), _to_id(event.item), event.rank
+def _append_batches(connection: sqlite3.Connection, batches: Sequence[Sequence[UserEvent]]) -> Iterator[AppendResult]:
+    """Write the events of all batches, except those whose id is there already or came before."""
+    if not batches:
+        return
+    found = connection.execute(_FIND_IDS, (json.dumps([str(each.id) for batch in batches for each in batch]),))
+    known = set(json.loads(found.fetchone()[0]))
+    new_of: list[list[UserEvent]] = []
+    for batch in batches:
+        new_of.append([])
+        for each in batch:
+            if each.id not in known:
+                known.add(each.id)
+                new_of[-1].append(each)
+    new = [each for own in new_of for each in own]
+    rank_of = _find_ranks(connection, new)
+    last = int(connection.execute("SELECT coalesce(max(seq), 0) FROM event").fetchone()[0])
+    rows = []
+    for seq, each in enumerate(new, last + 1):
+        row = _make_row(each, rank_of)
+        rows.append((seq, *row, seal_row(*row)))
+    _insert_rows(connection, "INSERT INTO event", rows)
+    for batch, own in zip(batches, new_of, strict=True):
+        last += len(own)
+        yield AppendResult(tuple(own), len(batch) - len(own), last)
+
+
+def _find_ranks(connection: sqlite3.Connection, user_events: Sequence[UserEvent]) -> dict[tuple[str, Id], int]:
+    """Rank of each item of the served lists that the events name, by list and item."""
+    requests = {each.request for each in user_events if each.request is not None and each.rank is None}
+    if not requests:
+        return {}
+    lists = json.loads(connection.execute(_FIND_LISTS, (json.dumps(list(requests)),)).fetchone()[0])
+    return {(request, item): rank for request, items in lists for rank, item in reversed(list(enumerate(items)))}
+
+
+def _make_row(event: UserEvent, rank_of: Mapping[tuple[str, Id], int]) -> tuple[Any, ...]:
+    """The values of an event in the types of the columns, since the checksum is of what will be read."""
+    item, rank = _to_id(event.item), event.rank
     if rank is None and event.request is not None:
-        rank = (connection.execute(_FIND_RANK, (event.request, item)).fetchone() or (None,))[0]
-    # In the types of the columns, since the checksum is of what will be read.
-    rating = None if event.rating is None or math.isnan(event.rating) else float(event.rating)
-    text, time, weight = str(event.event_type), int(event.time), float(event.weight)
-    row = (str(event.id), user, item, text, time, weight, rating, event.request, None if rank is None else int(rank))
-    return connection.execute(_INSERT_EVENT, (*row, seal_row(*row))).rowcount > 0
+        rank = rank_of.get((event.request, item))
+    return (
+        str(event.id),
+        _to_id(event.user),
+        item,
+        str(event.event_type),
+        to_milliseconds(event.time),
+        float(event.weight),
+        None if event.rating is None or math.isnan(event.rating) else float(event.rating),
+        event.request,
+        None if rank is None else int(rank),
+    )
+
+
+def _insert_rows(connection: sqlite3.Connection, insert: str, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Insert rows by statements of many rows each."""
+    start = 0
+    for size in _ROWS_OF_A_STATEMENT:
+        while len(rows) - start >= size:
+            part = rows[start : start + size]
+            values = ", ".join([f"({', '.join('?' * len(part[0]))})"] * size)
+            connection.execute(f"{insert} VALUES {values}", list(itertools.chain.from_iterable(part)))
+            start += size
 
 
 def _to_id(value: Id) -> Id:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
@@ -12,7 +13,7 @@ from leanrec.data.event_types import normalize_name, resolve_event_weights
 from leanrec.data.vocabulary import Id, id_array
 from leanrec.types import Events, Float32Array
 
-__all__ = ["EvidenceWeights", "UserEvent", "to_events"]
+__all__ = ["EvidenceWeights", "UserEvent", "to_events", "to_milliseconds"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +25,7 @@ class UserEvent:
         user: external id of the user.
         item: external id of the item.
         event_type: "click", "view", "purchase", "rating", …
-        time: seconds since 1970.
+        time: seconds since 1970; an event store keeps milliseconds.
         weight: strength as positive evidence; 0 = no evidence of preference.
         rating: the explicit rating, or None.
         request: id of the served list that the event responds to, or None.
@@ -35,7 +36,7 @@ class UserEvent:
     user: Id
     item: Id
     event_type: str
-    time: int
+    time: float
     weight: float
     rating: float | None = None
     request: str | None = None
@@ -99,14 +100,14 @@ class EvidenceWeights:
 
 
 def to_events(user_events: Sequence[UserEvent]) -> Events:
-    """The events as columns, by external id. O(E)."""
+    """The events as columns, by external id, with times in whole seconds. O(E)."""
     event_types = tuple(dict.fromkeys(each.event_type for each in user_events)) or ("interaction",)
     code = {name: number for number, name in enumerate(event_types)}
     ranks = [-1 if each.rank is None else each.rank for each in user_events]
     return Events(
         user=id_array([each.user for each in user_events]),
         item=id_array([each.item for each in user_events]),
-        time=np.array([each.time for each in user_events], np.int64),
+        time=np.array([math.floor(each.time) for each in user_events], np.int64),
         event_type=np.array([code[each.event_type] for each in user_events], np.int8),
         weight=np.array([each.weight for each in user_events], np.float32),
         rating=np.array([np.nan if each.rating is None else each.rating for each in user_events], np.float32),
@@ -114,6 +115,11 @@ def to_events(user_events: Sequence[UserEvent]) -> Events:
         rank=np.array(ranks, np.int32),
         event_types=event_types,
     )
+
+
+def to_milliseconds(time: float) -> int:
+    """Seconds as whole milliseconds."""
+    return round(time * 1000)
 
 
 def _mean_weight(weights: Float32Array, default: float) -> float:
