@@ -74,6 +74,36 @@ def test_a_word_for_nothing_is_no_event_type(word: str, tmp_path: Path) -> None:
     assert data.events.event_types == ("click", "view")
 
 
+@pytest.mark.parametrize("form", ["csv", "parquet", "frame"])
+def test_event_types_without_blanks_and_words_for_nothing_keep_the_first_reason(form: str, tmp_path: Path) -> None:
+    frame = pd.DataFrame(
+        {
+            "user": ["a", "b", None, "d", "e", "f"],
+            "item": ["x", "y", "z", "x", "y", "z"],
+            "event": [" view", "view", "(not set)", "N/A ", "click", "--"],
+            "time": ["2024-05-01", "2024-05-02", "2024-05-02", "never", "never", "2024-05-03"],
+        }
+    )
+    path = tmp_path / f"log.{form}"
+    if form != "frame":
+        frame.to_csv(path, index=False) if form == "csv" else frame.to_parquet(path)
+    with open_engine(Run()) as engine:
+        schema = read_schema(engine, frame if form == "frame" else path, {})
+        staged = stage_log(engine, schema.parts, schema.columns, raw=False, key_types=(None, None))
+        validate_rows(engine, staged, CleaningRules())
+        rows = engine.fetch_rows("SELECT event_type, reason FROM validated ORDER BY seq")
+        assert engine.fetch_rows("SELECT * FROM types_found ORDER BY name") == [("click", 1), ("view", 2)]
+    missing = "missing event type"
+    assert [(name, REASONS[code]) for name, code in rows] == [
+        ("view", ""),
+        ("view", ""),
+        (None, "missing user"),
+        (None, missing),
+        ("click", "time not understood"),
+        (None, missing),
+    ]
+
+
 def test_rows_are_staged_without_a_join_which_would_not_keep_their_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

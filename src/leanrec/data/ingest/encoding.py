@@ -260,10 +260,7 @@ def _group_spellings(engine: SqlEngine, staged: StagedLog, given: Mapping[str, f
     if not staged.has_event_types:
         name = "rating" if staged.has("rating") else "play" if staged.has("weight") else "interaction"
         return {name: [name]}
-    counted = (
-        "SELECT event_type, count(*) FROM staged WHERE event_type IS NOT NULL GROUP BY event_type "
-        f"LIMIT {_MAX_EVENT_TYPES + 1}"
-    )
+    counted = f"SELECT name, n FROM types_found LIMIT {_MAX_EVENT_TYPES + 1}"
     found = {str(name): int(n) for name, n in engine.fetch_rows(counted)}
     if len(found) > _MAX_EVENT_TYPES:
         column = next(columns.event_type for columns in staged.columns if columns.event_type)

@@ -143,8 +143,7 @@ class RowReader:
         if part.event_type is not None:
             fields["event_type"] = quote_literal(part.event_type)
         elif cols.event_type is not None:
-            event_type = f"trim({_text_expression(cols.event_type, types['event_type'])})"
-            fields["event_type"] = f"CASE WHEN NOT {is_missing(event_type)} THEN {event_type} END"
+            fields["event_type"] = _text_expression(cols.event_type, types["event_type"])
         elif cols.label is not None:
             label = _number_expression(cols.label, part, cols)
             yes, no = name_label(cols.label)
@@ -190,6 +189,8 @@ class RowReader:
             cases.append(("event_type IS NULL", "missing event type" if cols.event_type else "label is not 0 or 1"))
         if timed:
             empty = "true" if cols.time is None else _is_empty("o_time", types["time"])
+            if types.get("time") == "VARCHAR":
+                empty = f"({empty} OR starts_with(o_time, '0000-00-00'))"
             cases += [(f"t IS NULL AND {empty}", "missing time"), ("t IS NULL", "time not understood")]
         if cols.rating is not None:
             empty = _is_empty("o_rating", types["rating"])
@@ -400,6 +401,29 @@ def clean_ids(engine: SqlEngine, staged: StagedLog, forms: IdForms) -> int:
     return rows
 
 
+def _count_types(engine: SqlEngine, staged: StagedLog) -> None:
+    """Make ``types_found``, the event types and their rows, without blanks and words for nothing, which are missing types.
+
+    Only the distinct types are checked, unless one must change.
+    """
+    counted = "SELECT event_type AS name, count(*) AS n FROM staged WHERE event_type IS NOT NULL GROUP BY event_type"
+    engine.execute(f"CREATE OR REPLACE TEMP TABLE types_found AS {counted}")
+    if not any(columns.event_type for columns in staged.columns):
+        return
+    if not engine.fetch_rows(f"SELECT 1 FROM types_found WHERE name <> trim(name) OR {is_missing('name')} LIMIT 1"):
+        return
+    name, code = "trim(event_type)", CODE["missing event type"]
+    name = f"CASE WHEN NOT {is_missing(name)} THEN {name} END"
+    # Reasons that are found before this one remain.
+    later = f"bad BETWEEN {CODE['missing time']} AND {CODE['negative weight']}"
+    bad = f"CASE WHEN (bad = 0 OR {later}) AND ({name}) IS NULL THEN {code} ELSE bad END::TINYINT"
+    engine.execute("ALTER VIEW staged RENAME TO staged_with_types")
+    engine.execute(
+        f"CREATE TEMP VIEW staged AS SELECT * REPLACE ({name} AS event_type, {bad} AS bad) FROM staged_with_types"
+    )
+    engine.execute(f"CREATE OR REPLACE TEMP TABLE types_found AS {counted}")
+
+
 def find_example(engine: SqlEngine, staged: StagedLog, reason: str) -> str | None:
     """Return the original text of a field that was rejected for this reason; reads the first rows again."""
     role = reason.partition(" ")[0]
@@ -427,6 +451,8 @@ def validate_rows(
 
     ``has_clock`` is what an earlier log settled about the times; None: the values decide.
     """
+    if staged.has_event_types:
+        _count_types(engine, staged)
     profile = _profile_log(engine, staged, cleaning)
     if has_clock is not None and staged.has("time"):
         profile = dataclasses.replace(profile, has_clock=has_clock)
