@@ -241,3 +241,36 @@ def test_lines_before_the_table_are_skipped_and_told(tmp_path: Path, above: str,
     data, report = ingest(path)
     assert data.users.ids.tolist() == [1, 2, 3]
     assert report.rejected == {"unreadable line": 1}
+
+
+QUOTED = [
+    "user,item,rating\n'u1','a, b',5\n'u2','it''s',4\n",
+    "user,item,rating\n'u1','a, b','5'\n'u2','it\\'s','4'\n",
+    '"user", "item", "rating"\n"u1", "a, b", 5\n"u2", "it\'s", 4\n',
+    '"user", "item", "rating"\n"u1","a, b",5\n"u2","it\'s",4\n',
+    '"user,item,rating"\n"u1,""a, b"",5"\n"u2,it\'s,4"\n',
+    'user,item,rating\n"u1,""a, b"",5"\n"u2,it\'s,4"\n',
+    'user\titem\trating\nu1\t"a, b"\t5\nu2\t"it\'s"\t4\n',
+]
+
+
+@pytest.mark.parametrize("text", QUOTED)
+def test_marks_around_fields_and_lines_are_no_letters(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text(text)
+    data, report = ingest(path)
+    assert data.users.ids.tolist() == ["u1", "u2"]
+    assert data.items.ids[data.events.item].tolist() == ["a, b", "it's"]
+    assert data.events.rating is not None
+    assert data.events.rating.tolist() == [5.0, 4.0]
+    assert report.rejected == {}
+
+
+def test_a_single_mark_that_is_not_closed_costs_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    rows = [f"'u{i}','a, {i}'" for i in range(200)]
+    rows[150] = "'u150','open"
+    path.write_text("user,item\n" + "\n".join(rows) + "\n")
+    data, report = ingest(path)
+    assert len(data.users.ids) == 199
+    assert report.rejected == {"unreadable line": 1}

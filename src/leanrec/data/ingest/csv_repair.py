@@ -179,7 +179,7 @@ def _is_plausible(engine: SqlEngine, file: DelimitedFile, records: int) -> bool:
     # Clean files pay for this pass too; it runs at some GB/s.
     has_quotes, is_ascii = False, True
     for data in _read_bytes(file):
-        has_quotes = has_quotes or (file.quote != "" and b'"' in data)
+        has_quotes = has_quotes or (file.quote != "" and file.quote.encode() in data)
         is_ascii = is_ascii and data.isascii()
     if not is_ascii and _survey_encoding(engine, file).has_foreign:
         return False
@@ -300,9 +300,10 @@ class _RecordPattern:
     def from_file(cls, file: DelimitedFile) -> "_RecordPattern":
         """Build the patterns of a file."""
         mark, columns = re.escape(file.delimiter.encode()), len(file.names)
-        opened = rb' *"[^"]*(?:""[^"]*)*'
+        quote = (file.quote or '"').encode()
+        opened = rb' *"[^"]*(?:""[^"]*)*'.replace(b'"', quote)
         letter = rb"[^" + mark + rb"\n]" if len(file.delimiter) == 1 else rb"(?:(?!" + mark + rb")[^\n])"
-        field = rb"(?:" + opened + rb'" *| *(?![" ])' + letter + letter + rb"*| *)"
+        field = rb"(?:" + opened + quote + rb" *| *(?![" + quote + rb" ])" + letter + letter + rb"*| *)"
         more = rb"(?:" + mark + field + rb")"
         record = field + more + rb"{%d}" % (columns - 1)
         begun = rb"(?:" + field + mark + rb"){0,%d}" % (columns - 1) + opened
@@ -317,7 +318,7 @@ class _RecordPattern:
 
     def is_record(self, line: bytes) -> bool:
         """Whether the line, or the lines together, are one complete record."""
-        if b'"' not in line or not self.quote:
+        if not self.quote or self.quote.encode() not in line:
             return line.count(self.delimiter) == self.columns - 1
         return self.record.fullmatch(line) is not None
 
@@ -336,17 +337,18 @@ def _split_records(
     ``number`` is that of the line before the first one.
     """
     ahead: collections.deque[bytes] = collections.deque()
+    mark = (pattern.quote or '"').encode()
     while (line := ahead.popleft() if ahead else next(lines, None)) is not None:
         number += 1
         if not line.strip():
             continue
         if pattern.is_record(line):
             yield number, line, True
-        elif b'\\"' in line and pattern.is_record(doubled := line.replace(b'\\"', b'""')):
+        elif b"\\" + mark in line and pattern.is_record(doubled := line.replace(b"\\" + mark, mark + mark)):
             yield number, doubled, True
         elif (letters := pattern.quote_letters(line)) is not None:
             yield number, letters, True
-        elif b'"' in line and pattern.quote and (more := _count_continuation(line, ahead, lines, pattern)):
+        elif mark in line and pattern.quote and (more := _count_continuation(line, ahead, lines, pattern)):
             yield number, b"\n".join([line, *(ahead.popleft() for _ in range(more))]), True
             number += more
         else:
@@ -368,7 +370,7 @@ def _count_continuation(
             ahead.append(following)
         parts.append(ahead[len(parts) - 1])
         size += len(parts[-1]) + 1
-        if b'"' not in parts[-1]:
+        if pattern.quote.encode() not in parts[-1]:
             continue
         record = b"\n".join(parts)
         if pattern.is_record(record):
@@ -462,7 +464,12 @@ def _write_repaired(engine: SqlEngine, file: DelimitedFile, records: BinaryIO, r
         next(lines, None)
     for number, text, is_record in lines:
         line, reason = text, "" if is_record else UNREADABLE
-        if not is_record and b'"' in text and pattern.quote and pattern.paired.fullmatch(text) is None:
+        if (
+            not is_record
+            and pattern.quote
+            and pattern.quote.encode() in text
+            and pattern.paired.fullmatch(text) is None
+        ):
             counts.quotes, counts.first_quote = counts.quotes + 1, counts.first_quote or number
         if not (line.isascii() or _is_utf8(line)):
             line = counts.add_foreign(line, number, convert=is_western)

@@ -3,12 +3,20 @@
 import codecs
 import dataclasses
 import gzip
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from leanrec.data.engine import SqlEngine, quote_identifier, quote_literal, quote_path
-from leanrec.data.ingest.forms.delimiters import BLANKS, count_comments, count_titles, find_layout, split_records
+from leanrec.data.ingest.forms.delimiters import (
+    BLANKS,
+    count_comments,
+    count_titles,
+    find_layout,
+    has_quoted_lines,
+    split_records,
+)
 from leanrec.data.ingest.forms.headers import find_index_column, find_names_above, name_columns, score_header
 from leanrec.errors import SettingError, SourceError
 
@@ -31,6 +39,8 @@ _AGREEMENT = 0.5
 # Bytes of the longest delimiter that DuckDB reads.
 _MAX_DELIMITER = 4
 _STANDIN = "\x1f"
+_QUOTED_LINE = re.compile(r'\s*"(.*)"\s*')
+_WITHOUT_QUOTES = """replace(regexp_replace(line, '^\\s*"(.*)"\\s*$', '\\1'), '""', '"')"""
 _MIN_BUFFER = 4_000_000
 _BLOCK = 1_000_000
 _ENCODINGS = "cp1252, latin-1, gbk, big5, shift_jis, euc_kr or utf-16"
@@ -214,6 +224,9 @@ def open_delimited(
     lines = _split_head(head)
     if not any(line.strip() for line in lines):
         raise SourceError(f"{label} is empty: it has no line of text. Check how it was written.")
+    if has_quoted_lines(lines):
+        path = _copy_lines(engine, path, _WITHOUT_QUOTES, buffer)
+        lines = [_QUOTED_LINE.sub(r"\1", line).replace('""', '"') for line in lines]
     plain = path.with_suffix("") if path.suffix.lower() in PACKED else path
     # A table beside the log may have another delimiter than the given one.
     given = engine.delimiter if engine.delimiter and any(engine.delimiter in line for line in lines) else None
@@ -242,7 +255,10 @@ def open_delimited(
     skipped = titles
     has_blanks = layout.delimiter == BLANKS and not layout.quote
     if has_blanks or len(layout.delimiter.encode()) > _MAX_DELIMITER:
-        path = _copy_with_delimiter(engine, path, layout.delimiter, buffer, titles)
+        line = f"replace(line, {quote_literal(layout.delimiter)}, '{_STANDIN}')"
+        if layout.delimiter == BLANKS:
+            line = f"regexp_replace(trim(line, ' \t'), '[ \t]+', '{_STANDIN}', 'g')"
+        path = _copy_lines(engine, path, line, buffer, titles)
         layout, skipped = dataclasses.replace(layout, delimiter=_STANDIN), 0
     return DelimitedFile(
         path,
@@ -290,12 +306,9 @@ def _fit_header(cells: list[str], rows: Sequence[Sequence[str]], columns: int) -
     return [*cells, ""] if at_end else ["", *cells]
 
 
-def _copy_with_delimiter(engine: SqlEngine, path: Path, delimiter: str, buffer: int, skip: int) -> Path:
-    """Return a copy without the first lines, with a delimiter that DuckDB reads. Cost: O(bytes) time and disk."""
+def _copy_lines(engine: SqlEngine, path: Path, line: str, buffer: int, skip: int = 0) -> Path:
+    """Return a copy without the first lines, with the SQL ``line`` in place of each line. Cost: O(bytes) time and disk."""
     target = engine.new_path(f"{path.name.removesuffix(path.suffix) if path.suffix in PACKED else path.name}")
-    line = f"replace(line, {quote_literal(delimiter)}, '{_STANDIN}')"
-    if delimiter == BLANKS:
-        line = f"regexp_replace(trim(line, ' \t'), '[ \t]+', '{_STANDIN}', 'g')"
     engine.execute(
         f"COPY (SELECT {line} FROM {line_scan(path, buffer)} OFFSET {skip}) TO {quote_literal(target)} "
         "(FORMAT csv, HEADER false, QUOTE '', ESCAPE '', DELIM '\x1d')",

@@ -2,7 +2,14 @@
 
 import pytest
 
-from leanrec.data.ingest.forms.delimiters import BLANKS, count_comments, count_titles, find_layout, split_records
+from leanrec.data.ingest.forms.delimiters import (
+    BLANKS,
+    count_comments,
+    count_titles,
+    find_layout,
+    has_quoted_lines,
+    split_records,
+)
 
 
 @pytest.mark.parametrize(
@@ -92,3 +99,30 @@ def test_comments_may_come_again_and_ids_may_begin_with_a_mark() -> None:
     comments = ["#Software: X", "#Fields: user item"]
     assert count_comments([*comments, "1 2", *comments, "3 4"]) == 2
     assert count_comments(["#ann 2", "cyd 4", "#bob 3"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("lines", "delimiter", "quote", "record"),
+    [
+        (["a,b,c", "'u1','x, y','5'", "'u2','it''s','4'"], ",", "'", ["u1", "x, y", "5"]),
+        (["a;b;c", "'u1';7;'it\\'s; so'", "'u2';8;'y'"], ";", "'", ["u1", "7", "it's; so"]),
+        (['"a", "b"', '"u1", "x, y"', '"u2", "z"'], ", ", '"', ["u1", "x, y"]),
+        (["a,b,c", 'u1,"say \\"x, y\\", z",1', 'u2,"\\"t\\"",2'], ",", '"', ["u1", 'say "x, y", z', "1"]),
+        (['u0,"\\"x, y\\", z"', 'u1,"say \\"x, y\\", z"'], ",", '"', ["u1", 'say "x, y", z']),
+        (['"u0","C:\\","x"', '"u1","D:\\","y"'], ",", '"', ["u1", "D:\\", "y"]),
+        (["a,b", "u1,'Til dawn", "u2,'Allo 'Allo!"], ",", '"', ["u1", "'Til dawn"]),
+        (["a,b", '"u1","\'x\'"', '"u2","\'y\'"'], ",", '"', ["u1", "'x'"]),
+    ],
+)
+def test_marks_around_fields_are_found(lines: list[str], delimiter: str, quote: str, record: list[str]) -> None:
+    layout = find_layout(lines)
+    assert (layout.delimiter, layout.quote, layout.columns, layout.share) == (delimiter, quote, len(record), 1.0)
+    assert split_records(lines, layout)[1] == record
+
+
+def test_lines_in_marks_are_told_from_fields_in_marks() -> None:
+    assert has_quoted_lines(['"user,item"', '"u1,i1"', '"u2,i2"'])
+    assert has_quoted_lines(["user,item,title", '"u1,i1,""a, b"""', '"u2,i2,x"'])
+    assert not has_quoted_lines(['"user","item"', '"u1","i1"'])
+    assert not has_quoted_lines(["titles", '"Heat, 2"', '"Alien"'])
+    assert not has_quoted_lines(["user,item"])

@@ -11,7 +11,15 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["BLANKS", "FieldLayout", "count_comments", "count_titles", "find_layout", "split_records"]
+__all__ = [
+    "BLANKS",
+    "FieldLayout",
+    "count_comments",
+    "count_titles",
+    "find_layout",
+    "has_quoted_lines",
+    "split_records",
+]
 
 BLANKS = " "
 """Delimiter that means any number of blanks and tabs; one blank, as R writes it, where fields are quoted."""
@@ -27,6 +35,9 @@ _MIN_LINES = 3
 _AGREEING = 0.7
 _MOST = 0.5
 _WELL_QUOTED = re.compile(r'\s*"(?:[^"]|"")*"\s*')
+_SINGLE_QUOTED = re.compile(r"(?:^|[,;|\t])\s?'(?:[^'\\]|''|\\.)*'\s*(?:[,;|\t]|$)")
+_DOUBLE_QUOTED = re.compile(r'(?:^|[,;|\t])\s?"')
+_QUOTED_LINE = re.compile(r'"(?:[^"]|"")*[,;|\t](?:[^"]|"")*"')
 # Programs that write these delimiters quote fields, and double the marks inside.
 _QUOTING = (",", ";")
 
@@ -40,12 +51,14 @@ class FieldLayout:
         columns: number of fields on most lines.
         share: share of the lines with that number.
         quote: the quotation mark, "" where quotation marks are letters.
+        escaped: whether marks inside fields follow a backslash, and are not doubled.
     """
 
     delimiter: str
     columns: int
     share: float
     quote: str = '"'
+    escaped: bool = False
 
 
 def count_comments(lines: Sequence[str]) -> int:
@@ -91,10 +104,11 @@ def find_layout(lines: Sequence[str], suffix: str = "", given: str | None = None
     Cost: O(characters) for each of about ten candidates.
     """
     lines = [line for line in lines if line.strip()]
+    mark = _find_mark(lines)
     if given is not None:
-        return _set_quote(_measure(lines, given), lines)
+        return _set_quote(_measure(lines, given, mark), lines)
     if suffix in {".tsv", ".tab"}:
-        tabbed = _measure(lines, "\t")
+        tabbed = _measure(lines, "\t", mark)
         if tabbed.columns > 1 and tabbed.share >= _MOST:
             return _set_quote(tabbed, lines)
     # Candidates of a later group are considered only where no earlier one splits most lines alike.
@@ -104,13 +118,42 @@ def find_layout(lines: Sequence[str], suffix: str = "", given: str | None = None
     # A mark that separates nothing when it is alone, such as the colon, is no empty field when it is doubled.
     doubled = [run for run in runs if len(set(run)) == 1 and run[0] not in {"\t", *_SINGLE}]
     for group in (certain, ["\t", *_SINGLE, *doubled], list(runs), [BLANKS]):
-        found = [layout for each in group if (layout := _measure(lines, each)).columns > 1 and layout.share > _MOST]
+        found = [
+            layout for each in group if (layout := _measure(lines, each, mark)).columns > 1 and layout.share > _MOST
+        ]
         if found:
             # More fields break a tie, and before that the tab.
             best = max(found, key=lambda layout: (min(layout.share, _ENOUGH), layout.delimiter == "\t", layout.columns))
-            return _set_quote(best, lines)
+            return _set_quote(_include_blank(best, lines), lines)
     most = max((",", "\t", ";", "|"), key=first.count)
-    return _set_quote(_measure(lines, most), lines)
+    return _set_quote(_measure(lines, most, mark), lines)
+
+
+def has_quoted_lines(lines: Sequence[str]) -> bool:
+    """Whether each line, perhaps without the first, is one text in quotation marks that has fields: ``"u1,i1,5"``."""
+    lines = [line.strip() for line in lines if line.strip()]
+    whole = [line for line in lines[1:] if _QUOTED_LINE.fullmatch(line)]
+    if not whole or len(whole) < len(lines) - 1 or not any(mark in lines[0] for mark in ("\t", *_SINGLE)):
+        return False
+    return find_layout([line[1:-1].replace('""', '"') for line in whole]).columns > 1
+
+
+def _find_mark(lines: Sequence[str]) -> str:
+    """Return the quotation mark: the single one where nearly all lines have a field in such marks, and none in double ones."""
+    quoted = [line for line in lines[1:] if _SINGLE_QUOTED.search(line)]
+    is_single = quoted and len(quoted) >= _ENOUGH * len(lines[1:]) and not any(map(_DOUBLE_QUOTED.search, lines))
+    return "'" if is_single else '"'
+
+
+def _include_blank(layout: FieldLayout, lines: Sequence[str]) -> FieldLayout:
+    """Return the layout with the blank after each delimiter, where it stands before the marks: ``"a", "b"``."""
+    quote = layout.quote or '"'
+    blank = _measure(lines, layout.delimiter + " ", quote)
+    if layout.delimiter not in _SINGLE or sum(layout.delimiter + " " + quote in line for line in lines) < _MOST * len(
+        lines
+    ):
+        return layout
+    return blank if blank.columns >= layout.columns and blank.share >= layout.share else layout
 
 
 def split_records(lines: Sequence[str], layout: FieldLayout) -> list[list[str]]:
@@ -120,32 +163,51 @@ def split_records(lines: Sequence[str], layout: FieldLayout) -> list[list[str]]:
     marked = [line.replace(layout.delimiter, _STANDIN) for line in lines if line.strip()]
     if not layout.quote:
         return [line.split(_STANDIN) for line in marked]
-    return [[cell.replace(_STANDIN, layout.delimiter) for cell in record] for record in _read_quoted(marked)]
+    if layout.escaped:
+        marked = [_double_marks(line, layout.quote) for line in marked]
+    return [
+        [cell.replace(_STANDIN, layout.delimiter) for cell in record] for record in _read_quoted(marked, layout.quote)
+    ]
 
 
-def _read_quoted(marked: Sequence[str]) -> Any:  # a csv.reader, whose type has no public name
+def _read_quoted(marked: Sequence[str], mark: str) -> Any:  # a csv.reader, whose type has no public name
     csv.field_size_limit(max(csv.field_size_limit(), 10_000_000))
-    return csv.reader((line + "\n" for line in marked), delimiter=_STANDIN)
+    return csv.reader((line + "\n" for line in marked), delimiter=_STANDIN, quotechar=mark)
 
 
-def _measure(lines: Sequence[str], delimiter: str) -> FieldLayout:
+def _measure(lines: Sequence[str], delimiter: str, mark: str = '"') -> FieldLayout:
     """Count the fields of each line, quoted and not, and return the more uniform of both."""
     if not lines:
         return FieldLayout(delimiter, 1, 0.0)
     plain = [len(line.split()) if delimiter == BLANKS else line.count(delimiter) + 1 for line in lines]
     columns, agreeing = collections.Counter(plain).most_common(1)[0]
-    best = FieldLayout(delimiter, columns, agreeing / len(lines), "" if delimiter == BLANKS else '"')
-    if not any('"' in line for line in lines):
+    best = FieldLayout(delimiter, columns, agreeing / len(lines), "" if delimiter == BLANKS else mark)
+    if not any(mark in line for line in lines):
         return best
+    quoted = _count_quoted(lines, delimiter, mark)
+    if any("\\" + mark in line for line in lines):
+        escaped = _count_quoted([_double_marks(line, mark) for line in lines], delimiter, mark)
+        # A backslash at the end of a field, such as that of a path, escapes nothing.
+        inside = re.compile(rf"\\{mark}(?!{re.escape(delimiter)}|\s*$)")
+        if (escaped.share, any(map(inside.search, lines))) > (quoted.share, False):
+            quoted = dataclasses.replace(escaped, escaped=True)
+    # A delimiter inside the marks of every line ("Jan 5, 2020") makes both equally uniform.
+    return quoted if quoted.share >= best.share or quoted.columns == best.columns else best
+
+
+def _count_quoted(lines: Sequence[str], delimiter: str, mark: str) -> FieldLayout:
+    """Count the fields of each record, in which fields may be quoted and have several lines."""
     counts: collections.Counter[int] = collections.Counter()
-    reader, before = _read_quoted([line.replace(delimiter, _STANDIN) for line in lines]), 0
+    reader, before = _read_quoted([line.replace(delimiter, _STANDIN) for line in lines], mark), 0
     for record in reader:
         counts[len(record)] += reader.line_num - before
         before = reader.line_num
     columns, agreeing = counts.most_common(1)[0]
-    quoted = FieldLayout(delimiter, columns, agreeing / len(lines))
-    # A delimiter inside the marks of every line ("Jan 5, 2020") makes both equally uniform.
-    return quoted if quoted.share >= best.share or quoted.columns == best.columns else best
+    return FieldLayout(delimiter, columns, agreeing / len(lines), mark)
+
+
+def _double_marks(line: str, mark: str) -> str:
+    return line.replace("\\" + mark, mark + mark)
 
 
 def _stands_alone(lines: Sequence[str], run: str) -> bool:

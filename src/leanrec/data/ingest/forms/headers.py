@@ -26,6 +26,8 @@ _TOKEN = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_]+")
 _NUMBER = re.compile(r"\s*[+-]?(?:\d+[.,]?\d*|[.,]\d+)(?:[eE][+-]?\d+)?\s*")
 _ATTRIBUTE = re.compile(r"\s*@attribute\s+(?:'(?P<quoted>[^']+)'|(?P<plain>\S+))\s+\S.*", re.IGNORECASE)
 _FIELDS = re.compile(r"#\s*fields:?\s*", re.IGNORECASE)
+# A blank before the mark makes a mark of the name a letter: "user", "item".
+_IN_MARKS = re.compile(r'"([^"]*)"')
 _CERTAIN = 1000
 _FIXED_LENGTH = 8
 _HASH_LENGTH = 16
@@ -150,7 +152,7 @@ def name_columns(
             )
         wanted = [name.strip() for name in names] + [""] * (columns - len(names))
     elif header:
-        wanted = [cell.strip() or f"column{number}" for number, cell in enumerate(cells, 1)]
+        wanted = [_IN_MARKS.sub(r"\1", cell.strip()) or f"column{number}" for number, cell in enumerate(cells, 1)]
     else:
         wanted = [""] * columns
     found: list[str] = []
