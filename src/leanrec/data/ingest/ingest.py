@@ -528,9 +528,7 @@ def _index_log(
     events, counter, where = write_events(
         log, reason, rows, positive_from=task.positive_from, has_clock=has_clock, run=task.run, folder=folder
     )
-    rating_range = (
-        task.cleaning.rating_range or (min(counter.ratings), max(counter.ratings)) if counter.ratings else None
-    )
+    rating_range = read.profile.scale if counter.ratings else None
     data = build_dataset(engine, events, rows, rating_range, loaded, numbers, describe_source(task.source))
     data = dataclasses.replace(data, conventions=_settle_conventions(task, read, log))
     if not has_clock and data.time_kind is TimeKind.TIMESTAMP:
@@ -679,9 +677,14 @@ def _advise(engine: SqlEngine, read: _ReadLog, counts: Mapping[str, int]) -> str
     if worst not in REASONS:
         notes = " ".join(note for part in read.staged.parts for note in part.notes)
         return f"{notes} Check how the lines were written: quarantine=FILE lists each of them.".lstrip()
+    if worst == "missing time":
+        return 'If the events without a time count too, pass columns={"time": None}, or name another time.'
     if worst not in (*_WITH_EXAMPLE, _IMPOSSIBLE_TIME):
         return "Check the columns, or relax the cleaning rules."
-    advice = f"A field that was rejected for this reason holds {find_example(engine, read.staged, worst)!r}. "
+    example = find_example(engine, read.staged, worst)
+    advice = f"A field that was rejected for this reason holds {example!r}. "
+    if example is not None and example.startswith("'"):
+        advice += "Its apostrophe is the mark of a spreadsheet for text: remove it from the values. "
     advice += "Name the right column, or correct the values."
     if worst.startswith("time"):
         advice += f' Times are understood as {FORMS}. For another format pass time_format, such as "%d-%b-%y"; '

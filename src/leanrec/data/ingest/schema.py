@@ -20,7 +20,7 @@ from leanrec.data.ingest.meaning.number_text import NumberMarks, find_marks
 from leanrec.data.ingest.meaning.rating_text import describe_rating_text, holds_opinions
 from leanrec.data.ingest.meaning.ratings import holds_amounts
 from leanrec.data.ingest.meaning.retail import RetailColumns, find_retail
-from leanrec.data.ingest.meaning.time_columns import combine_times
+from leanrec.data.ingest.meaning.time_columns import combine_times, holds_clocks
 from leanrec.data.ingest.meaning.unused_columns import describe_unused
 from leanrec.data.ingest.sources import Source, SourcePart, open_parts
 from leanrec.data.ingest.timestamps import is_number, may_be_time
@@ -68,7 +68,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "товар", "фильм",
     ),
     "time": (
-        "timestamp", "ts", "time", "date", "datetime", "eventtime", "eventtimestamp", "eventdate", "createdat", "created",
+        "timestamp", "ts", "timems", "timeus", "timens", "epochms", "unixms", "derivedtstamp", "collectortstamp", "time", "date", "datetime", "eventtime", "eventtimestamp", "eventdate", "createdat", "created",
         "timestampms", "eventts", "servertime", "localtime", "purchasedate", "purchasetime", "orderdate", "ordertime", "invoicedate",
         "transactiondate", "transdat", "clicktime", "viewedat", "playedat", "visittime", "checkintime", "reviewdate", "ratingdate",
         "unixtime", "unixreviewtime", "reviewtime", "ratedat", "when", "zeitstempel", "zeitpunkt", "datum", "bestelldatum", "zeit",
@@ -300,6 +300,12 @@ def _check_roles(engine: SqlEngine, part: SourcePart, given: Mapping[str, str]) 
             misfit = "time", cols.time
             warnings.append(
                 f"Not used: {cols.time!r} of {part.label} (no values that may be a time; all the same as the time: "
+                f'columns={{"time": "{cols.time}"}}).'
+            )
+        elif cols.time is not None and "time" in found and holds_clocks(engine, part, cols.time):
+            misfit = "time", cols.time
+            warnings.append(
+                f"Not used: {cols.time!r} of {part.label} (times of day without a date; all the same as an order: "
                 f'columns={{"time": "{cols.time}"}}).'
             )
         elif (weak := _find_weak(engine, part, given, passed, found)) is not None:

@@ -62,7 +62,10 @@ _FAR_MORE = 999
 def _date_formats(first: str, second: str, separators: str) -> tuple[str, ...]:
     # Two-digit years come first: with the four-digit format, "24" would be the year 24.
     days = [f"{first}{mark}{second}{mark}{year}" for year in ("%y", "%Y") for mark in separators]
-    return tuple(day + time for day in days for time in _TIMES_OF_DAY)
+    before = ("%H:%M ", "%H:%M:%S ", "%I:%M %p ", "%I:%M:%S %p ")
+    return tuple(day + time for day in days for time in _TIMES_OF_DAY) + tuple(
+        time + day for day in days for time in before
+    )
 
 
 _DAY_FIRST, _MONTH_FIRST = _date_formats("%d", "%m", "/-."), _date_formats("%m", "%d", "/-")

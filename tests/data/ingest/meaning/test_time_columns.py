@@ -29,10 +29,15 @@ def write(path: Path, header: str, *rows: str) -> Path:
         ("time,date", ["5,20240313", "705,20240313", "2305,20240313"], ["2024-03-13 00:05:00", "2024-03-13 07:05:00", "2024-03-13 23:05:00"]),
         ("date,time", ["20240313,70501", "20240313,130500"], ["2024-03-13 07:05:01", "2024-03-13 13:05:00"]),
         ("date,time", ["2024-03-13 00:00:00,07:05", "2024-03-14 00:00:00,"], ["2024-03-13 07:05:00", "2024-03-14 00:00:00"]),
+        ("date,hourmin", ["20240313,705", "20240313,2305"], ["2024-03-13 07:05:00", "2024-03-13 23:05:00"]),
+        ("date,hour", ["2024-03-13,7", "2024-03-14,23"], ["2024-03-13 07:00:00", "2024-03-14 23:00:00"]),
+        ("dt,hr", ["20240313,07", "20240313,23"], ["2024-03-13 07:00:00", "2024-03-13 23:00:00"]),
+        ("visit_date,time", ["2024-03-13,07:05", "2024-03-14,13:05"], ["2024-03-13 07:05:00", "2024-03-14 13:05:00"]),
+        ("Date,Check Time", ["2024-03-13,1:05 PM", "2024-03-14,7:05 AM"], ["2024-03-13 13:05:00", "2024-03-14 07:05:00"]),
         ("year,month,day", ["2024,3,13", "2024,12,1"], ["2024-03-13 00:00:00", "2024-12-01 00:00:00"]),
         ("year,month,day,hour", ["2024,3,13,7", "2024,12,1,13"], ["2024-03-13 07:00:00", "2024-12-01 13:00:00"]),
     ],
-    ids=["iso", "twelve-hours", "german", "hhmm", "hhmmss", "midnight", "calendar", "hour"],
+    ids=["iso", "twelve-hours", "german", "hhmm", "hhmmss", "midnight", "hourmin", "hours", "partition", "one-word", "other-words", "calendar", "hour"],
 )  # fmt: skip
 def test_columns_that_are_one_time_are_joined(header: str, rows: list[str], times: list[str], tmp_path: Path) -> None:
     path = write(tmp_path / "x.csv", header, *rows)
@@ -65,3 +70,40 @@ def test_a_given_time_and_a_whole_timestamp_are_left_alone(tmp_path: Path) -> No
     assert stamps(both) == ["2024-03-13 03:20:00"]
     seconds = write(tmp_path / "z.csv", "date,time", "2024-03-13,1710300000", "2024-03-13,1710300001")
     assert not any("one time" in each for each in ingest(seconds).report.warnings)
+
+
+def read_order(path: Path) -> list[int]:
+    return [int(each) for each in ingest(path).data.events.time]
+
+
+def test_the_number_of_a_day_and_a_time_of_day_are_one_order(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.csv", "DAY,TRANS_TIME,WEEK_NO", "2,1305,1", "1,5,1", "1,2305,1")
+    assert read_order(path) == [86_400 + 300, 86_400 + 82_800 + 300, 2 * 86_400 + 46_800 + 300]
+    hours = write(tmp_path / "y.csv", "day,hour", "2,13", "1,5", "1,23")
+    assert read_order(hours) == [86_400 + 18_000, 86_400 + 82_800, 2 * 86_400 + 46_800]
+
+
+def test_a_time_of_day_without_a_date_is_no_order(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.csv", "trans_time", *(str(100 * (n % 24) + n) for n in range(30)))
+    report = ingest(path).report
+    assert "time" not in report.columns[str(path)]
+    assert any("times of day without a date" in each for each in report.warnings)
+    counted = write(tmp_path / "y.csv", "time", *map(str, range(1, 131)))
+    assert read_order(counted) == list(range(1, 131))
+
+
+def test_milliseconds_count_rather_than_the_date_beside_them(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "x.csv", "date,hourmin,time_ms", "20240313,705,1710313500123", "20240313,2305,1710371100456"
+    )
+    assert stamps(path) == ["2024-03-13 07:05:00", "2024-03-13 23:05:00"]
+
+
+def test_an_hour_of_the_day_is_no_amount(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.csv", "hour", "7", "23")
+    assert set(ingest(path).data.events.weight.tolist()) == {1.0}
+
+
+def test_zero_dates_are_missing(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.csv", "date", "2024-03-13", "0000-00-00", "2024-03-14")
+    assert ingest(path).report.rejected == {"missing time": 1}

@@ -4,28 +4,47 @@ import dataclasses
 from collections.abc import Collection, Sequence
 
 from leanrec.data.engine import SqlEngine, quote_identifier, quote_literal
+from leanrec.data.event_types import normalize_name
 from leanrec.data.ingest.meaning.column_names import guess_role, split_words
+from leanrec.data.ingest.meaning.time_periods import PERIODS, find_calendar, list_periods
 from leanrec.data.ingest.sources import SourcePart
 from leanrec.data.ingest.text_files import extend_scan
 
-__all__ = ["TimeParts", "combine_times"]
+__all__ = ["TimeParts", "combine_times", "holds_clocks"]
 
 _DATES = frozenset(["date", "dat", "dt", "datum", "fecha", "дата", "日期"])
 _CLOCKS = frozenset(
-    ["time", "clock", "hhmm", "uhrzeit", "zeit", "hora", "heure", "ora", "tijd", "tid", "время", "时间"]
+    [
+        "time",
+        "clock",
+        "hhmm",
+        "hhmmss",
+        "hourmin",
+        "uhrzeit",
+        "zeit",
+        "hora",
+        "heure",
+        "ora",
+        "tijd",
+        "tid",
+        "время",
+        "时间",
+    ]
 )
-_COMPLETE = frozenset(["timestamp", "ts", "datetime", "unix", "epoch"])
-_CALENDAR = ("year", "month", "day")
-_PERIODS = ("day", "week", "month", "yearmonth", "yearweek", "period")
+_HOURS = frozenset(["hour", "hr", "stunde", "小时"])
+_DAYS = (["day"], ["day", "no"], ["day", "nr"], ["day", "number"], ["day", "num"], ["day", "index"], ["day", "id"])
+_COMPLETE = frozenset(["timestamp", "tstamp", "ts", "datetime", "unix", "epoch"])
+_COMPLETE_ENDS = (["created", "at"], ["time", "ms"], ["time", "us"], ["time", "ns"])
 _SAMPLE = 1000
-# 2024-03-13, 2024-03 and 2024-W11 are times under a name that means a number of days, weeks or months elsewhere.
-_PERIOD = quote_literal(r"[0-9]{4}-([0-9]{2}-[0-9]{2}|[0-9]{2}|W[0-9]{2})")
 _MIDNIGHT = quote_literal(r"[T ]0?0:00(:00)?([.]0+)?Z?$")
 _COMPACT_DATE = quote_literal(r"^([0-9]{4})([0-9]{2})([0-9]{2})$")
 # A date has three numbers, or a month in letters between two, and no time of day.
 _DATE = quote_literal(r"[0-9]{1,4}[-/. ]+([0-9]{1,2}|[A-Za-z]{3,9})[-/., ]+[0-9]{1,4}")
 _TEXT_CLOCK = quote_literal(r"([01]?[0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9]([.][0-9]+)?)?( ?[AaPp][Mm])?")
 _NUMBER_CLOCK = quote_literal(r"(([01]?[0-9]|2[0-3])?[0-5])?[0-9]|([01]?[0-9]|2[0-3])[0-5][0-9][0-5][0-9]")
+_HOUR = quote_literal(r"([01]?[0-9]|2[0-3])([.]0)?")
+_DAY = 86_400
+_MIN_CLOCKS = 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,9 +62,8 @@ class TimeParts:
     def describe(self) -> str:
         """Return how the time was read, in sentences."""
         if len(self.names) == 1:
-            return (
-                f'The values of the column {self.time!r} are read as times. For no time pass columns={{"time": None}}.'
-            )
+            name = self.names[0]
+            return f'The values of the column {name!r} are read as times. For no time pass columns={{"time": None}}.'
         listed = f"{', '.join(map(repr, self.names[:-1]))} and {self.names[-1]!r}"
         return (
             f"The columns {listed} are read as one time. To use one of them alone, pass "
@@ -56,42 +74,50 @@ class TimeParts:
 def combine_times(engine: SqlEngine, part: SourcePart, given: Collection[str]) -> tuple[SourcePart, TimeParts | None]:
     """Return the table with a column of text that has the time of several columns, and these columns; None where there are none.
 
-    The single columns are left out of the table, except ``given`` ones.
-    A date and a time of day must have names that differ in these words only (``order_date``, ``order_time``), and the first
-    thousand values must be dates and times of day. A year, month and day must have these names, and numbers that fit.
+    The single columns are left out of the table, except ``given`` ones. The first thousand values decide.
+
+    * A date (or the number of a day) and a time of day (``order_date``, ``order_time``; ``date``, ``hour``) are one time.
+      Their names differ in these words only, or there is one of each and one is called by this word alone.
+    * A year with a quarter, month or week, a day and an hour, of these names, are one time.
+    * A single column of a name such as month or week has times such as 2024-03, 2024-W11, 202403 or days since 1970.
     """
     every = [split_words(name) for name in part.names]
-    if any((words[-1:] and words[-1] in _COMPLETE) or words[-2:] == ["created", "at"] for words in every):
+    if any((words[-1:] and words[-1] in _COMPLETE) or words[-2:] in _COMPLETE_ENDS for words in every):
         return part, None
-    pair = _find_pair(part.names)
-    if pair is not None and _fits_pair(engine, part, *pair):
-        return _add_column(part, pair, _join_clock(*pair), given)
-    by_name = {name.lower(): name for name in part.names}
+    pair = _find_pair([name for name in part.names if name not in part.nested])
+    if pair is not None and (value := _join_pair(engine, part, *pair)) is not None:
+        return _add_column(part, pair, value, given)
+    by_name = {normalize_name(name): name for name in reversed(part.names) if name not in part.nested}
     if any(guess_role(name) == "time" for name in part.names):
         return part, None
-    for name in (by_name[each] for each in _PERIODS if each in by_name):
-        fits = f"coalesce(bool_and(regexp_full_match({_text(name)}, {_PERIOD})), false)"
-        if engine.fetch_rows(f"SELECT {fits} FROM {_sample(part)}", part.label)[0][0]:
-            return part, TimeParts((name,), name)
-    if not all(name in by_name for name in _CALENDAR):
+    calendar = find_calendar(by_name)
+    if calendar is not None and _fits_all(engine, part, calendar.test):
+        return _add_column(part, calendar.names, calendar.value, given)
+    periods = [period for name in PERIODS if name in by_name for period in list_periods(name, by_name[name])]
+    found = next((period for period in periods if _fits_all(engine, part, period.test)), None)
+    if found is None:
         return part, None
-    calendar = tuple(by_name[name] for name in (*_CALENDAR, "hour") if name in by_name)
-    if not _fits_calendar(engine, part, calendar):
-        return part, None
-    day = " || '-' || ".join(
-        f"lpad({_text(name)}, {width}, '0')" for name, width in zip(calendar, (4, 2, 2), strict=False)
-    )
-    hour = f" || ' ' || lpad({_text(calendar[-1])}, 2, '0') || ':00'" if len(calendar) > len(_CALENDAR) else ""
-    return _add_column(part, calendar, day + hour, given)
+    if found.value:
+        return _add_column(part, found.names, found.value, given)
+    return part, TimeParts(found.names, found.names[0])
 
 
 def _find_pair(names: Sequence[str]) -> tuple[str, str] | None:
-    """Return the first date that has a time of day of the same other words."""
-    clocks = {
-        tuple(words[:-1]): name for name in reversed(names) if (words := split_words(name)) and words[-1] in _CLOCKS
-    }
-    dates = [(tuple(words[:-1]), name) for name in names if (words := split_words(name)) and words[-1] in _DATES]
-    return next(((name, clocks[rest]) for rest, name in dates if rest in clocks), None)
+    """Return the first date that has a time of day of the same other words, or the only date and the only time of day."""
+    clocks: dict[tuple[str, ...], str] = {}
+    dates: list[tuple[tuple[str, ...], str]] = []
+    for name in names:
+        words = split_words(name)
+        if words and words[-1] in _CLOCKS | _HOURS:
+            clocks.setdefault(tuple(words[:-1]), name)
+        elif words and words[-1] in _DATES:
+            dates.append((tuple(words[:-1]), name))
+    found = next(((name, clocks[rest]) for rest, name in dates if rest in clocks), None)
+    if not dates and ["year"] not in map(split_words, names):
+        dates = [((), name) for name in names if split_words(name) in _DAYS]
+    if found is None and len(dates) == len(clocks) == 1 and (not dates[0][0] or () in clocks):
+        return dates[0][1], next(iter(clocks.values()))
+    return found
 
 
 def _text(name: str) -> str:
@@ -108,49 +134,71 @@ def _sample(part: SourcePart) -> str:
     return f"(SELECT * FROM {scan} LIMIT {_SAMPLE})"
 
 
-def _fits_pair(engine: SqlEngine, part: SourcePart, date: str, clock: str) -> bool:
-    """Whether the first values are dates, and times of day. Numbers must be of at least three digits somewhere."""
-    if date in part.nested or clock in part.nested:
-        return False
+def _fits_all(engine: SqlEngine, part: SourcePart, test: str) -> bool:
+    """Whether all of the first rows fit."""
+    rows, fitting = engine.fetch_rows(f"SELECT count(*), count_if({test}) FROM {_sample(part)}", part.label)[0]
+    return bool(rows) and rows == fitting
+
+
+def _join_pair(engine: SqlEngine, part: SourcePart, date: str, clock: str) -> str | None:
+    """SQL: a date, or the number of a day, and a time of day as one time; None where the first values are no such.
+
+    Numbers of a time of day must be of at least three digits somewhere, unless they are hours. A day that is only a number
+    gives the seconds since the day 0.
+    """
     day, hour = _date_text(date), _text(clock)
     tests = (
         f"count_if(regexp_full_match({day}, {_DATE}))",
+        f"count_if(try_cast({day} AS BIGINT) BETWEEN 0 AND 7000)",
         f"count_if({day} <> '')",
         f"count_if(regexp_full_match({hour}, {_TEXT_CLOCK}))",
         f"count_if(regexp_full_match({hour}, {_NUMBER_CLOCK}))",
+        f"count_if(regexp_full_match({hour}, {_HOUR}))",
         f"count_if({hour} <> '')",
         f"coalesce(max(length({hour})), 0)",
     )
-    dates, days, texts, numbers, hours, digits = engine.fetch_rows(
+    dates, indexes, days, texts, numbers, whole, hours, digits = engine.fetch_rows(
         f"SELECT {', '.join(tests)} FROM {_sample(part)}", part.label
     )[0]
-    are_hours = 2 * texts > hours or (numbers == hours and digits >= 3)
-    return bool(days and hours) and 2 * dates > days and are_hours
+    is_hour = split_words(clock)[-1] in _HOURS and whole == hours
+    if not days or not hours or not (is_hour or 2 * texts > hours or (numbers == hours and digits >= 3)):
+        return None
+    text = f"CASE WHEN {hour} <> '' THEN lpad(regexp_extract({hour}, '^[0-9]+'), 2, '0') || ':00' END"
+    text = text if is_hour else _clock_text(clock)
+    if 2 * dates > days:
+        return f"{day} || coalesce(' ' || ({text}), '')"
+    if indexes < days or texts or hours < days:
+        return None
+    return f"(try_cast({day} AS BIGINT) * {_DAY} + epoch(try_cast({text} AS TIME))::BIGINT)::VARCHAR"
 
 
-def _join_clock(date: str, clock: str) -> str:
-    """SQL: a date and a time of day as one text; the date alone where there is no time of day."""
+def _clock_text(clock: str) -> str:
+    """SQL: a time of day with colons; NULL where there is none."""
     digits = f"lpad({_text(clock)}, CASE WHEN length({_text(clock)}) < 5 THEN 4 ELSE 6 END, '0')"
     colons = f"regexp_replace({digits}, '([0-9]{{2}})([0-9]{{2}})([0-9]{{2}})?$', '\\1:\\2:\\3')"
-    hour = f"CASE WHEN regexp_full_match({_text(clock)}, {_NUMBER_CLOCK}) THEN rtrim({colons}, ':') ELSE nullif({_text(clock)}, '') END"
-    return f"{_date_text(date)} || coalesce(' ' || ({hour}), '')"
+    return f"CASE WHEN regexp_full_match({_text(clock)}, {_NUMBER_CLOCK}) THEN rtrim({colons}, ':') ELSE nullif({_text(clock)}, '') END"
 
 
-def _fits_calendar(engine: SqlEngine, part: SourcePart, names: Sequence[str]) -> bool:
-    """Whether all of the first values are years since 1990, months, days and hours."""
-    limits = ((1990, 2099), (1, 12), (1, 31), (0, 23))
-    tests = " AND ".join(
-        f"try_cast({_text(name)} AS BIGINT) BETWEEN {low} AND {high}"
-        for name, (low, high) in zip(names, limits, strict=False)
-    )
-    rows, fitting = engine.fetch_rows(f"SELECT count(*), count_if({tests}) FROM {_sample(part)}", part.label)[0]
-    return bool(rows) and rows == fitting
+def holds_clocks(engine: SqlEngine, part: SourcePart, name: str) -> bool:
+    """Whether the first values are times of day written as numbers, such as 2206: they give no order without a date.
+
+    Twenty values or more, all of them below 2400 with minutes below 60, and some of three digits or more, are no order.
+    """
+    if part.types[name] not in {"VARCHAR", "DOUBLE"} and "INT" not in part.types[name]:
+        return False
+    text = f"regexp_replace({_text(name)}, '[.]0$', '')"
+    n, fitting, digits, distinct = engine.fetch_rows(
+        f"SELECT count(nullif(x, '')), count_if(regexp_full_match(x, {_NUMBER_CLOCK})), coalesce(max(length(x)), 0), "
+        f"count(DISTINCT x) FROM (SELECT {text} AS x FROM {_sample(part)})",
+        part.label,
+    )[0]
+    return bool(n >= _MIN_CLOCKS and fitting == n and digits in {3, 4} and distinct * 2 >= _MIN_CLOCKS)
 
 
 def _add_column(
     part: SourcePart, names: tuple[str, ...], value: str, given: Collection[str]
 ) -> tuple[SourcePart, TimeParts]:
-    found = TimeParts(names, " + ".join(names))
+    found = TimeParts(names, " + ".join(names) if len(names) > 1 else f"{names[0]} as a date")
     types = {name: column_type for name, column_type in part.types.items() if name not in names or name in given}
     types[found.time] = "VARCHAR"
     if part.file is None:
