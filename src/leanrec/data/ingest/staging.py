@@ -406,6 +406,8 @@ def _count_types(engine: SqlEngine, staged: StagedLog) -> None:
 
     Only the distinct types are checked, unless one must change.
     """
+    if not staged.has_event_types:
+        return
     counted = "SELECT event_type AS name, count(*) AS n FROM staged WHERE event_type IS NOT NULL GROUP BY event_type"
     engine.execute(f"CREATE OR REPLACE TEMP TABLE types_found AS {counted}")
     if not any(columns.event_type for columns in staged.columns):
@@ -451,8 +453,7 @@ def validate_rows(
 
     ``has_clock`` is what an earlier log settled about the times; None: the values decide.
     """
-    if staged.has_event_types:
-        _count_types(engine, staged)
+    _count_types(engine, staged)
     profile = _profile_log(engine, staged, cleaning)
     if has_clock is not None and staged.has("time"):
         profile = dataclasses.replace(profile, has_clock=has_clock)
