@@ -117,7 +117,7 @@ def cause_errors(client: httpx.Client, method: str, path: str) -> Iterator[httpx
     else:
         query = {"/recommend": "?user=nobody", "/explain": "?user=nobody&item=1"}.get(path, "")
         yield client.get(re.sub(r"{.*}", "nobody", path) + query)
-        yield client.get(f"{fill(path)}?n=none&limit=none")
+        yield client.get(f"{fill(path)}?n=none")
 
 
 class TestStatuses:
@@ -287,6 +287,15 @@ def test_values_of_another_type_are_refused(client: httpx.Client, path: str, bod
     answer = client.post(path, json=body)
     assert answer.status_code == 422
     assert "valid" in check_error(answer)["message"]
+
+
+@pytest.mark.parametrize("query", ["usr=user-1", "user=user-1&user=user-2", "user=user-1&n=3&n=4", "user=user-1&=3"])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_an_unknown_or_repeated_parameter_is_refused(client: httpx.Client, query: str, method: str) -> None:
+    assert client.request(method, f"/recommend?{query}").status_code == 422
+    assert client.request(method, "/recommend?history=100&history=101").status_code == 200
+    assert client.request(method, "/health?time=1").status_code == 200
+    assert client.request(method, "/similar/100?item=101").status_code == 422
 
 
 def test_a_whole_number_may_have_a_point(client: httpx.Client) -> None:

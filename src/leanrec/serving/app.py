@@ -4,19 +4,19 @@ import contextlib
 import dataclasses
 import functools
 import gc
-import math
+import inspect
 import signal
 import socket
 import sys
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import uvicorn
-from fastapi import FastAPI, Query, Request, Response
+from fastapi import Depends, FastAPI, Query, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 
 import leanrec
@@ -24,18 +24,18 @@ from leanrec.errors import SettingError
 from leanrec.events.records import RetentionPolicy, ServedList
 from leanrec.events.sqlite_reader import build_item_table
 from leanrec.events.sqlite_store import SQLiteEventStore
-from leanrec.events.user_events import UserEvent, to_events
 from leanrec.pipeline.catalog import load_conditions
 from leanrec.pipeline.pipeline import Pipeline
 from leanrec.pipeline.replay import bind_log, default_log_path
-from leanrec.pipeline.responses import Recommendations, RecordResult, RejectedEvent
+from leanrec.pipeline.responses import Recommendations
 from leanrec.serving.error_handlers import RETRY_HEADER, describe_errors, install_error_handlers
+from leanrec.serving.event_requests import EventRecorder
 from leanrec.serving.fast_routes import FastRoutes, ListRequest
 from leanrec.serving.prometheus import MetricsMiddleware, ServingMetrics
 from leanrec.serving.schemas import (
+    MAX_REQUEST_BYTES,
     AddItemsRequest,
     AddItemsResponse,
-    EventRequest,
     EventsRequest,
     EventsResponse,
     ExplainResponse,
@@ -54,7 +54,6 @@ from leanrec.settings import check_between
 
 __all__ = ["ServingSettings", "create_app", "serve"]
 
-_MAX_REQUEST_BYTES = 4 * 2**20
 _DAY = 86_400
 _GC_THRESHOLDS = (50_000, 20, 1_000)  # few objects of a request are in cycles
 _MAX_EVENT_TYPES = 50
@@ -82,7 +81,8 @@ _ROUTES = (
 )
 _DESCRIPTION = """
 HEAD answers as GET does, without a body. OPTIONS answers 204 with the methods of a path in `Allow`. A method that a
-path does not have is answered with 405 and the same header, and an unknown path with 404. Every error has one form.
+path does not have is answered with 405 and the same header, and an unknown path with 404. Every error has one form,
+but for 400 in plain text to what is no HTTP or has an address too long to read: send long histories with POST.
 """
 # Event types that a server accepts besides those of the data.
 _EVENT_TYPES = ("view", "click", "like", "cart", "purchase", "rating", "skip")
@@ -128,8 +128,8 @@ def create_app(pipeline: Pipeline, log: SQLiteEventStore, settings: ServingSetti
         redirect_slashes=False,  # behind a proxy the redirection would name an address that clients cannot reach
     )
     handlers = _RouteHandlers(pipeline, log, metrics, settings.event_types)
-    app.add_middleware(MetricsMiddleware, metrics=metrics, max_bytes=_MAX_REQUEST_BYTES)
-    app.add_middleware(FastRoutes, handlers=handlers, name=pipeline.name, metrics=metrics)
+    app.add_middleware(MetricsMiddleware, metrics=metrics, max_bytes=MAX_REQUEST_BYTES)
+    app.add_middleware(FastRoutes, handlers=handlers, recorder=handlers.recorder, name=pipeline.name, metrics=metrics)
     install_error_handlers(app)
     _add_routes(app, handlers)
     return app
@@ -224,16 +224,18 @@ def _open_socket(host: str, port: int) -> socket.socket:
 
 
 class _RouteHandlers:
-    """The handlers of the routes. They are not async, so each runs in a thread and a slow disk blocks no other request."""
+    """The handlers of the routes. Those that compute are not async, so each runs in a thread and blocks no other request."""
 
     def __init__(
         self, pipeline: Pipeline, log: SQLiteEventStore, metrics: ServingMetrics, event_types: tuple[str, ...]
     ) -> None:
-        self.pipeline, self.log, self.metrics, self.extra_event_types = pipeline, log, metrics, event_types
+        self.pipeline, self.log, self.metrics = pipeline, log, metrics
+        self.recorder = EventRecorder(pipeline, log, metrics, event_types)
 
     def post_recommend(self, request: RecommendRequest) -> RecommendResponse:
         """The best items for a user, or for a history in the request."""
-        return self._respond(self._log_list(self.pipeline.recommend(**dict(request))))
+        as_of = self.recorder.as_of  # before the list is made, which may reflect later events too
+        return self._respond(self._log_list(self.pipeline.recommend(**dict(request))), as_of)
 
     def get_recommend(
         self,
@@ -246,16 +248,16 @@ class _RouteHandlers:
         reasons: bool = True,
     ) -> RecommendResponse:
         """The same with the main parameters in the query string; ``where`` is JSON."""
-        conditions = None if where is None else load_conditions(where)
+        as_of, conditions = self.recorder.as_of, None if where is None else load_conditions(where)
         recommended = self.pipeline.recommend(
             user, history=history, n=n, exclude_seen=exclude_seen, where=conditions, reasons=reasons
         )
         # Nobody sees the list of a HEAD request.
-        return self._respond(recommended if request.method == "HEAD" else self._log_list(recommended))
+        return self._respond(recommended if request.method == "HEAD" else self._log_list(recommended), as_of)
 
     def get_similar(self, item: str, n: ListLength = 10) -> RecommendResponse:
         """The items most similar to one."""
-        return self._respond(self.pipeline.similar_items(item, n))
+        return self._respond(self.pipeline.similar_items(item, n), self.recorder.as_of)
 
     def get_explanation(
         self, item: TextParameter, user: TextParameter | None = None, history: IdsParameter = None
@@ -263,22 +265,12 @@ class _RouteHandlers:
         """Why an item is recommended to a user, or for this history."""
         return ExplainResponse.model_validate(self.pipeline.explain(user, item, history=history).to_dict())
 
-    def post_events(self, request: EventsRequest) -> EventsResponse:
-        """Record events. When the response arrives they are on disk, and the next recommendation uses them."""
-        now = int(time.time())
-        sent = [self._to_user_event(event, position, now) for position, event in enumerate(request.events)]
-        appended = self.log.append(sent)
-        recorded = self.pipeline.record_events(to_events(appended.new)) if appended.new else RecordResult(0)
-        position_of = {id(event): position for position, event in enumerate(sent)}
-        rejected = [
-            RejectedEvent(position_of[id(appended.new[each.position])], each.reason) for each in recorded.rejected
-        ]
-        outcomes = {"stored": len(appended.new), "duplicate": appended.duplicates, "rejected": len(rejected)}
-        for outcome, count in outcomes.items():
-            self.metrics.events.labels(outcome).inc(count)
-        return EventsResponse(
-            stored=len(appended.new), duplicates=appended.duplicates, applied=recorded.applied, rejected=rejected
-        )
+    async def post_events(self, request: EventsRequest) -> EventsResponse:
+        """Record events. When the response arrives they are on disk, and the next recommendation uses them.
+
+        A wrong event harms no other: the answer lists it. Status 422 if no event is right.
+        """
+        return EventsResponse.model_validate(msgspec.to_builtins(await self.recorder.record(request.events)))
 
     def post_items(self, request: AddItemsRequest) -> AddItemsResponse:
         """Add new items by their content, if the model uses content, and correct that of items added before."""
@@ -320,7 +312,7 @@ class _RouteHandlers:
             version=leanrec.__version__,
             users=pipeline.n_users,
             items=len(pipeline.catalog),
-            event_types=list(self._accepted_event_types()),
+            event_types=list(self.recorder.event_types),
             columns=[] if table is None else list(table.columns),
             rating_range=None if pipeline.rating_range is None else list(pipeline.rating_range),
         )
@@ -371,64 +363,41 @@ class _RouteHandlers:
             self.metrics.fallbacks.inc()
         ids = tuple([item.id for item in recommended.items])
         scores = tuple([item.score for item in recommended.items])
-        now = int(time.time())
+        now = time.time()
         self.log.append_served(
             ServedList(recommended.request, now, recommended.user, ids, scores, recommended.fallback)
         )
         return recommended
 
-    def _respond(self, recommended: Recommendations) -> RecommendResponse:
+    def _respond(self, recommended: Recommendations, as_of: int) -> RecommendResponse:
         return RecommendResponse(
             request=recommended.request,
             user=recommended.user,
             items=list(recommended.items),
             model=self.pipeline.name,
+            as_of=as_of,
             fallback=recommended.fallback,
             ignored=list(recommended.ignored),
             note=recommended.note,
         )
 
-    def _accepted_event_types(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys((*self.pipeline.event_types, *self.extra_event_types)))
-
-    def _to_user_event(self, event: EventRequest, position: int, now: int) -> UserEvent:
-        """The event with defaults filled in. Raises SettingError for a wrong event type, time or rating."""
-        accepted, field = self._accepted_event_types(), f"events.{position}"
-        low, high = self.pipeline.rating_range or (-math.inf, math.inf)
-        if event.event_type not in accepted:
-            raise SettingError(f"{field}.event_type must be one of {', '.join(accepted)}. Got {event.event_type!r}.")
-        if event.time is not None and event.time > now + _DAY:
-            hint = " It looks like milliseconds." if event.time > 100 * now else ""
-            raise SettingError(
-                f"{field}.time must be seconds since 1970 and not in the future. Got {event.time}.{hint}"
-            )
-        if event.rating is not None and not low <= event.rating <= high:
-            raise SettingError(f"{field}.rating must be from {low:g} to {high:g}. Got {event.rating:g}.")
-        weight = event.weight
-        if weight is None:
-            weight = self.pipeline.evidence_weights.weight(event.event_type, event.rating)
-        return UserEvent(
-            id=event.id or uuid.uuid4().hex,
-            user=self.pipeline.external_user_id(event.user),
-            item=self.pipeline.external_item_id(event.item),
-            event_type=event.event_type,
-            time=now if event.time is None else event.time,
-            weight=weight,
-            rating=event.rating,
-            request=event.request,
-            rank=event.rank,
-        )
-
 
 def _add_routes(app: FastAPI, handlers: _RouteHandlers) -> None:
+    checks = [Depends(_check_query)]
     for method, path, name, summary, responses in _ROUTES:
         handler = getattr(handlers, name)
         response_class = PlainTextResponse if name == "get_metrics" else JSONResponse
         app.add_api_route(
-            path, handler, methods=[method], summary=summary, responses=responses, response_class=response_class
+            path,
+            handler,
+            methods=[method],
+            summary=summary,
+            responses=responses,
+            response_class=response_class,
+            dependencies=checks,
         )
         if method == "GET":
-            app.add_api_route(path, handler, methods=["HEAD"], include_in_schema=False)
+            app.add_api_route(path, handler, methods=["HEAD"], include_in_schema=False, dependencies=checks)
     # The dashboard loads nothing from other hosts, except images that the item table names, and cannot be framed.
     image_sources = "'self' data: https:" if handlers.pipeline.catalog.image_column else "'self' data:"
     headers = {
@@ -440,6 +409,20 @@ def _add_routes(app: FastAPI, handlers: _RouteHandlers) -> None:
     for path, (name, media_type) in _DASHBOARD_FILES.items():
         handler = _make_file_handler(name, media_type, headers)
         app.add_api_route(path, handler, methods=["GET", "HEAD"], include_in_schema=False)
+
+
+async def _check_query(request: Request) -> None:
+    """Raise SettingError for an unknown or a repeated parameter, which the framework would ignore.
+
+    Probes have no parameters and ignore all, since some add one against caches.
+    """
+    parameters = inspect.signature(request.scope["endpoint"]).parameters
+    known = [name for name in parameters if name not in {"request", "response", *request.path_params}]
+    for name in request.query_params if known else ():
+        if name not in known:
+            raise SettingError(f"A parameter must be one of {', '.join(known)}. Got {name!r}.")
+        if name != "history" and len(request.query_params.getlist(name)) > 1:
+            raise SettingError(f"{name} must be given once. Got it {len(request.query_params.getlist(name))} times.")
 
 
 def _make_file_handler(name: str, media_type: str, headers: dict[str, str]) -> Callable[[], Response]:
