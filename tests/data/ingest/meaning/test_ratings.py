@@ -53,6 +53,27 @@ def test_events_without_a_rating_stay_and_are_told() -> None:
     assert ingest(make_log([-1, -1, 7, 8, 10]), cleaning=CleaningRules(rating_range=(-1, 10))).report.ratings["-1"] == 2
 
 
+@pytest.mark.parametrize(
+    ("ratings", "rating_range"),
+    [
+        ([2, 3, 4], (1, 4)),
+        ([3, 4, 5], (1, 5)),
+        ([-1, -1, 7, 10], (1, 10)),
+        ([5, 5, 5], (1, 5)),
+        ([0.5, 4], (0.5, 4)),
+        ([3, 250], (3, 250)),
+    ],
+    ids=str,
+)
+def test_a_data_set_allows_the_scale_that_is_told_and_not_only_the_ratings_it_has(
+    ratings: list[float], rating_range: tuple[float, float]
+) -> None:
+    data, report = ingest(make_log(ratings))
+    assert data.rating_range == report.rating_range == data.conventions.rating_range == rating_range
+    given = ingest(make_log(ratings), cleaning=CleaningRules(rating_range=(-5, 500), no_rating=())).data
+    assert given.rating_range == (-5, 500)
+
+
 def test_the_values_may_be_given() -> None:
     report = ingest(make_log([0, 1, 2, 3]), cleaning=CleaningRules(no_rating=(0, 3))).report
     assert (report.events, report.ratings) == (4, {"1": 1, "2": 1})
