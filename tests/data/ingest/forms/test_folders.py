@@ -140,3 +140,34 @@ def test_parts_of_one_row_have_no_names(tmp_path: Path) -> None:
         write(tmp_path / f"part-{i}.csv", f"[b{i}],[y],click\n")
     data = ingest(tmp_path).data
     assert data.users.ids.tolist() == ["[a]", "[b1]", "[b2]"]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("part-r-00000", "part-r-00001"),
+        ("000000_0", "000001_0_copy_1"),
+        ("0000_part_00", "0001_part_00"),
+        ("unload_0000_part_00.gz", "unload_0001_part_00.gz"),
+        ("data.csv.gz.1", "data.csv.gz.2"),
+        ("log.csv.2024-01-30", "log.csv.2024-01-31"),
+        ("log.csv", "log.csv.1"),
+        ("events-1.dat", "events-2.dat"),
+        ("20240131_1200_1a_7f3c-9b", "20240131_1200_1a_02de-4f"),
+    ],
+)
+def test_parts_of_other_programs_are_read(names: tuple[str, str], tmp_path: Path) -> None:
+    for name, user in zip(names, "ab", strict=True):
+        data = f"{user}|x\n{user}|y\n{user}|z\n".encode()
+        (tmp_path / name).write_bytes(gzip.compress(data) if "gz" in name else data)
+    (tmp_path / "README").write_text("about")
+    (tmp_path / "unload_manifest" if "unload" in names[0] else tmp_path / "manifest").write_text('{"entries": []}')
+    assert ingest(tmp_path, names="user,item").data.users.ids.tolist() == ["a", "b"]
+
+
+def test_a_folder_of_unlike_files_is_refused_with_their_names(tmp_path: Path) -> None:
+    write(tmp_path / "u.data")
+    write(tmp_path / "u.item", "1|Heat\n")
+    (tmp_path / "u.item").rename(tmp_path / "u.genre")
+    with pytest.raises(SourceError, match="It has: u.data, u.genre. Pass the file that is the log"):
+        find_files(tmp_path)

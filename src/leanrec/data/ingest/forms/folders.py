@@ -21,7 +21,15 @@ _LAKEHOUSES = {
 }
 _HIDDEN = (".", "_")
 _NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
-_PART = re.compile(r"(part-[\w-]+|\d+_\d+)(\.(txt|dat|data|feather|arrow|orc|avro|snappy|c000))*(\.(gz|bz2|xz|zst))?")
+# Parts of Hadoop and Spark (part-r-00000), Hive (000000_0_copy_1) and Redshift (unload_0000_part_00).
+_PART = re.compile(
+    r"(part-[\w-]+|\d+_\d+(_copy_\d+)?|[\w.-]*\d+_part_\d+)(\.(txt|dat|data|feather|arrow|orc|avro|snappy|c000))*(\.(gz|bz2|xz|zst))?"
+)
+# What differs between the parts of one table: numbers, times and hexadecimal digits.
+_NUMBERS = re.compile(r"[0-9a-f]*\d[0-9a-f]*", re.IGNORECASE)
+_ABOUT = re.compile(
+    r"(readme|licen[cs]e|changelog|citation|manifest).*|.*\.(crc|md5|sha\d*|md|pdf|html?)", re.IGNORECASE
+)
 _PATTERN = re.compile(r"[*?\[]")
 
 
@@ -100,10 +108,16 @@ def _list_folder(path: Path) -> list[FoundFile]:
     ]
     files = [each for each in visible if name_format(each)]
     if not files:
-        # Parts of Hadoop, such as part-00000, have no suffix; others have one that says nothing about the format.
-        files = [each for each in visible if _PART.fullmatch(each.name)]
+        # Parts have no suffix, or one that says nothing about the format.
+        others = [each for each in visible if not _ABOUT.fullmatch(each.name)]
+        is_one = len({_NUMBERS.sub("", each.name) for each in others}) == 1
+        files = others if is_one else [each for each in others if _PART.fullmatch(each.name)]
     if not files:
-        raise SourceError(f"The folder {path} has no data. It must have files ending in {', '.join(SUFFIXES)}.")
+        listed = ", ".join(each.relative_to(path).as_posix() for each in sorted(visible)[:8]) or "none"
+        raise SourceError(
+            f"The folder {path} has no data. It must have files ending in {', '.join(SUFFIXES)}, or parts whose names differ in "
+            f"numbers only. It has: {listed}. Pass the file that is the log."
+        )
     forms = sorted({name_format(each) for each in files})
     if len(forms) > 1:
         raise SourceError(

@@ -28,6 +28,8 @@ SUFFIXES = {
 """Suffix → format, for the choice of files in a folder."""
 
 _ARCHIVES = (".bz2", ".xz", ".zip")
+# Numbers and days behind the suffix: data.csv.gz.1, log.csv.2024-01-31.
+_ROTATED = re.compile(r"(?<=[a-z])(\.[\d_-]+)+$")
 _HEAD = 262_144
 _EXPORT = "Export it as delimited text, JSON lines or Parquet."
 _PANDAS = "Save it with pandas.DataFrame(…).to_parquet('log.parquet'), and pass that file."
@@ -75,7 +77,7 @@ class FileHead:
 
 def name_format(path: Path) -> str:
     """Return the format that the name of a file means, "" for other names."""
-    name = path.name.lower()
+    name = _ROTATED.sub("", path.name.lower())
     for packed in (*PACKED, *_ARCHIVES):
         name = name.removesuffix(packed)
     return next((form for suffix, form in SUFFIXES.items() if name.endswith(suffix)), "")
