@@ -130,3 +130,29 @@ def test_a_view_of_a_frame_is_read_like_a_copy(values: Any, step: slice) -> None
         assert [row[0] for row in found] == frame["value"].tolist()
         engine.register_table("arrays", {"value": np.asarray(frame["value"])})
         assert engine.fetch_rows("SELECT value FROM arrays") == found
+
+
+class TestExport:
+    SELECT = """SELECT * FROM (VALUES ('=1+1', '=2'), ('-3', 'a'), ('- x', 'b'), ('@me', 'c'), (NULL, 'd')) AS t("text", id)"""
+
+    def test_cells_that_a_spreadsheet_would_compute_are_text_in_csv_only(self, tmp_path: Path) -> None:
+        with open_engine(Run()) as engine:
+            for name in ("rows.csv", "rows.parquet"):
+                engine.export_rows(self.SELECT, tmp_path / name, "The file", ["text"])
+        written = pd.read_csv(tmp_path / "rows.csv")
+        assert written["text"].tolist()[:4] == ["'=1+1", "-3", "'- x", "'@me"]
+        assert written["id"][0] == "=2"
+        assert pd.read_parquet(tmp_path / "rows.parquet")["text"].tolist()[:4] == ["=1+1", "-3", "- x", "@me"]
+
+    def test_an_export_that_fails_leaves_the_file_that_was_there(self, tmp_path: Path) -> None:
+        path = tmp_path / "rows.csv"
+        path.write_text("before")
+        with open_engine(Run()) as engine, pytest.raises(SourceError, match="The file cannot be written"):
+            engine.export_rows("SELECT error('in the middle') FROM range(100000)", path, "The file")
+        assert [each.name for each in tmp_path.iterdir()] == ["rows.csv"]
+        assert path.read_text() == "before"
+
+    def test_a_folder_that_cannot_be_made_is_told(self, tmp_path: Path) -> None:
+        (tmp_path / "file").write_text("")
+        with open_engine(Run()) as engine, pytest.raises(SourceError, match="Choose another path"):
+            engine.export_rows("SELECT 1 AS a", tmp_path / "file" / "rows.csv", "The file")

@@ -1,5 +1,6 @@
 """``leanrec frontier``: quality beside cost of many models, and the best within a budget."""
 
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -82,21 +83,25 @@ def frontier(
 
 
 def draw_plots(result: "Frontier", out: Path) -> list[Path]:
-    """Write the interactive page, and the PNG where matplotlib is installed; their paths."""
+    """Write the interactive page, and the PNG where matplotlib is installed; their paths.
+
+    Both are drawn before either is there, so that an interrupted command leaves no page of one run beside the PNG of another.
+    """
     from leanrec.errors import MissingExtraError
     from leanrec.evaluation.plots.figures import require_plots
     from leanrec.evaluation.plots.frontier_figure import draw_frontier
     from leanrec.evaluation.plots.html_report import write_html_report
 
     out.mkdir(parents=True, exist_ok=True)
-    plots = [write_html_report(result, out / "frontier.html")]
-    try:
-        require_plots()
-    except MissingExtraError as error:
-        output.print_note(str(error))
-    else:
-        plots.append(draw_frontier(out / "frontier.png", result))
-    return plots
+    with tempfile.TemporaryDirectory(prefix=".plots-", dir=out) as folder:
+        plots = [write_html_report(result, Path(folder, "frontier.html"))]
+        try:
+            require_plots()
+        except MissingExtraError as error:
+            output.print_note(str(error))
+        else:
+            plots.append(draw_frontier(Path(folder, "frontier.png"), result))
+        return [plot.replace(out / plot.name) for plot in plots]
 
 
 def print_frontier(result: "Frontier") -> None:

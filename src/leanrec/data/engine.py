@@ -74,7 +74,7 @@ class SqlEngine:
     """One DuckDB connection, and the facts about what is read through it (``facts``).
 
     ``allow_rejects`` says whether a table is used although more than half of its lines cannot be read, and ``decimal`` which
-    mark numbers in text have before their decimals ("." or ","); None: found for each column.
+    mark numbers in text have before their decimals ("." or ","); None: found for each column. ``rating_words`` are the ratings that words stand for.
     """
 
     def __init__(
@@ -104,6 +104,7 @@ class SqlEngine:
         self.names = dict(names or {})
         self.allow_rejects = False
         self.decimal: str | None = None
+        self.rating_words: Mapping[str, float] = {}
         self.facts = ReadingFacts()
         self._last_number = 0
 
@@ -159,10 +160,40 @@ class SqlEngine:
             )
         return str(statements[0].query).strip().rstrip(";")
 
+    def export_rows(self, select: str, path: Path, what: str, texts: Sequence[str] = ()) -> None:
+        """Write the rows of a query to a file: CSV if it ends in .csv, Parquet if not. It is complete, or not there at all.
+
+        A spreadsheet computes a cell such as ``=1+1``, whoever wrote it: in CSV, such cells of the columns ``texts`` begin
+        with an apostrophe. Raises SourceError if the file cannot be written.
+        """
+        form = "FORMAT csv, HEADER" if path.suffix.lower() == ".csv" else "FORMAT parquet, COMPRESSION zstd"
+        if path.suffix.lower() == ".csv" and texts:
+            formula = quote_literal(r"^[=+@\t\r]|^-.*[^0-9.eE+-]")
+            cells = [
+                f"CASE WHEN regexp_matches({c}, {formula}) THEN chr(39) || {c} ELSE {c} END AS {c}"
+                for c in map(quote_identifier, texts)
+            ]
+            select = f"SELECT * REPLACE ({', '.join(cells)}) FROM ({select})"
+        partial = path.with_name(f".{path.name}.half")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self.execute(f"COPY ({select}) TO {quote_literal(partial)} ({form})", what, "cannot be written")
+            partial.replace(path)
+        except OSError as error:
+            raise SourceError(f"{what} cannot be written: {error.strerror or error}. Choose another path.") from error
+        finally:
+            with contextlib.suppress(OSError):
+                partial.unlink()
+
     def fetch_rows(self, sql: str, what: str = "The log") -> list[tuple[Any, ...]]:
         """Return the result as tuples, for small results only."""
         with _translate_errors(what):
             return self._connection.execute(sql).fetchall()
+
+    def query_progress(self) -> float | None:
+        """Return the percentage of the running statement that is done, from any thread; None where it is not known."""
+        percent = float(self._connection.query_progress())
+        return percent if percent >= 0 else None
 
     def stream_rows(self, sql: str, what: str = "The log") -> Iterator[list[tuple[Any, ...]]]:
         """Yield the result as lists of tuples. No other statement may run before the last one."""
@@ -255,6 +286,8 @@ def open_engine(
         }
         connection = duckdb.connect(":memory:", config=config)
         try:
+            if run.shows_progress:
+                connection.execute("SET enable_progress_bar = true; SET enable_progress_bar_print = false")
             yield SqlEngine(connection, limit, folder, encoding, delimiter, names)
         finally:
             connection.close()

@@ -1,6 +1,5 @@
 """Batch recommendations: the lists of all users, written to one file block by block."""
 
-import contextlib
 import dataclasses
 import time
 from collections.abc import Iterator
@@ -11,8 +10,8 @@ from rich.console import Console
 from rich.progress import Progress
 
 from leanrec.data.dataset import Dataset
-from leanrec.data.engine import SqlEngine, open_engine, quote_literal
-from leanrec.errors import SettingError, SourceError
+from leanrec.data.engine import SqlEngine, open_engine
+from leanrec.errors import SettingError
 from leanrec.pipeline.snapshot import SavedPipeline, Snapshot
 from leanrec.protocols import Context
 from leanrec.run import Run
@@ -21,7 +20,7 @@ from leanrec.types import IdArray, Int32Array
 __all__ = ["BatchResult", "check_list_path", "write_lists"]
 
 _BLOCK_BYTES = 32 * 2**20
-_FORMS = {".parquet": "FORMAT parquet, COMPRESSION zstd", ".csv": "FORMAT csv, HEADER"}
+_FORMS = (".parquet", ".csv")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,21 +110,12 @@ def _copy_lists(engine: SqlEngine, snapshot: Snapshot, data: Dataset, path: Path
     engine.register_table("user_ids", {"u": np.arange(len(data.users), dtype=np.int32), "id": _to_sql(data.users.ids)})
     rows = np.arange(len(catalog), dtype=np.int32)
     engine.register_table("item_ids", {"i": rows, "id": _to_sql(catalog.items.ids), "title": titles})
-    partial = path.with_name(f".{path.name}.half")
     select = (
         'SELECT a.id AS "user", l.rank AS rank, b.id AS item, b.title AS title, l.score AS score, l.source AS source '
         "FROM lists AS l JOIN user_ids AS a USING (u) JOIN item_ids AS b USING (i) ORDER BY l.u, l.rank"
     )
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        form = _FORMS[path.suffix.lower()]
-        engine.execute(f"COPY ({select}) TO {quote_literal(partial)} ({form})", f"The file {path}", "cannot be written")
-        partial.replace(path)
-    except OSError as error:
-        raise SourceError(f"{path} cannot be written: {error.strerror or error}. Choose another path.") from error
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink()
+    # Ids stay as they are: programs look them up.
+    engine.export_rows(select, path, f"The file {path}", ("title",))
 
 
 def _to_sql(ids: IdArray) -> IdArray:

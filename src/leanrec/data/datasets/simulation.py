@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leanrec.data.dataset import Dataset
-from leanrec.data.engine import open_engine, quote_literal
+from leanrec.data.engine import open_engine
 from leanrec.data.vocabulary import Vocabulary
 from leanrec.errors import SettingError
 from leanrec.run import Run
@@ -201,14 +201,12 @@ class Simulation:
     def write(self, path: str | Path, run: Run = Run()) -> Path:
         """Write the log for ``ingest``: columns user, item and timestamp; .csv, or Parquet for any other name."""
         target = Path(path)
-        form = "FORMAT csv, HEADER" if target.suffix == ".csv" else "FORMAT parquet"
-        target.parent.mkdir(parents=True, exist_ok=True)
         with open_engine(run) as engine:
             engine.execute('CREATE TABLE log ("user" INTEGER, item INTEGER, "timestamp" BIGINT)')
             for block in self.stream(run):
                 engine.register_table("block", {"user": block.user, "item": block.item, "timestamp": block.time})
                 engine.execute("INSERT INTO log FROM block")
-            engine.execute(f"COPY log TO {quote_literal(target)} ({form})", str(target), "cannot be written")
+            engine.export_rows("SELECT * FROM log", target, str(target))
         return target
 
     def _require_memory(self, run: Run, events: int) -> None:

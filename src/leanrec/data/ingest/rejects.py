@@ -1,6 +1,5 @@
 """Rejected rows: the reasons, and the quarantine file that lists every rejected row with its reason and origin."""
 
-import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leanrec.data.engine import SqlEngine, quote_literal
-from leanrec.errors import SettingError, SourceError
+from leanrec.errors import SettingError
 
 if TYPE_CHECKING:
     from leanrec.data.ingest.encoding import EncodedLog
@@ -23,7 +22,6 @@ REASONS = (
     "missing event type",
     "missing time",
     "time not understood",
-    "missing rating",
     "rating is not a finite number",
     "missing weight",
     "weight is not a finite number",
@@ -75,7 +73,7 @@ FOREIGN = "line is not UTF-8 text"
 """Reject reason of a line whose encoding is unknown."""
 
 
-_CELLS = ('"user"', "item", "time", "event_type", "rating", "weight", "line")
+_CELLS = ("user", "item", "time", "event_type", "rating", "weight", "line")
 
 
 def check_quarantine_path(path: Path) -> None:
@@ -101,28 +99,8 @@ def write_quarantine(
         if which.any() and block.sequence is not None:
             engine.register_table("block", {"seq": block.sequence[which], "reason": codes[which]})
             engine.execute("INSERT INTO rejected SELECT seq, reason FROM block")
-    form = "FORMAT parquet, COMPRESSION zstd" if path.suffix.lower() == ".parquet" else "FORMAT csv, HEADER"
-    partial = path.with_name(f".{path.name}.half")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        select = f"SELECT * FROM ({_select_rejected(staged)}) ORDER BY file, row"
-        if path.suffix.lower() == ".csv":
-            # A spreadsheet computes such cells, whoever wrote them; an apostrophe makes them text.
-            formula = quote_literal(r"^[=+@\t\r]|^-.*[^0-9.eE+-]")
-            cells = [
-                f"CASE WHEN regexp_matches({c}, {formula}) THEN chr(39) || {c} ELSE {c} END AS {c}" for c in _CELLS
-            ]
-            select = f"SELECT * REPLACE ({', '.join(cells)}) FROM ({select})"
-        copy = f"COPY ({select}) TO {quote_literal(partial)} ({form})"
-        engine.execute(copy, f"The quarantine file {path}", "cannot be written")
-        partial.replace(path)
-    except OSError as error:
-        raise SourceError(
-            f"The quarantine file {path} cannot be written: {error.strerror or error}. Choose another path."
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink()
+    select = f"SELECT * FROM ({_select_rejected(staged)}) ORDER BY file, row"
+    engine.export_rows(select, path, f"The quarantine file {path}", _CELLS)
 
 
 def _select_rejected(staged: "StagedLog") -> str:

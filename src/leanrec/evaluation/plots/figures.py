@@ -5,6 +5,7 @@ that ends in a plot. Each function writes one file and returns its path.
 """
 
 import contextlib
+import io
 import logging
 import textwrap
 import unicodedata
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from leanrec.artifacts import replace_file
 from leanrec.data.dataset import Dataset
 from leanrec.data.time_kind import TimeKind
 from leanrec.errors import ArtifactError, DataError, MissingExtraError
@@ -90,7 +92,9 @@ def open_figure(path: str | Path, width: float, height: float, texts: Sequence[s
         target = Path(path)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            figure.savefig(target)
+            drawn = io.BytesIO()
+            figure.savefig(drawn, format=target.suffix.removeprefix(".") or None)
+            replace_file(target, drawn.getvalue())
         except (OSError, ValueError) as error:
             raise ArtifactError(f"Cannot write the plot {target}: {error}") from error
 

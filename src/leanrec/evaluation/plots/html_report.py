@@ -6,6 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from leanrec.artifacts import replace_file
 from leanrec.errors import ArtifactError
 from leanrec.evaluation.frontier.frontier import Frontier
 
@@ -21,11 +22,11 @@ def render_html_report(frontier: Frontier) -> str:
 
 
 def write_html_report(frontier: Frontier, path: str | Path) -> Path:
-    """Write the report to a file. Raises ArtifactError if the file cannot be written."""
+    """Write the report to a file, in one step. Raises ArtifactError if the file cannot be written."""
     target = Path(path)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(render_html_report(frontier), encoding="utf-8")
+        replace_file(target, render_html_report(frontier).encode())
     except OSError as error:
         raise ArtifactError(f"Cannot write {target}: {error.strerror or error}.") from error
     return target
