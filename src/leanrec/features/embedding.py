@@ -42,21 +42,18 @@ class StaticEmbedding:
 
     def fit(self, column: Column, run: Run = Run()) -> "FittedStaticEmbedding":  # noqa: ARG002 - nothing random
         """Load the table and learn the mean. Raises MissingExtraError or SettingError."""
-        static = _load_model(self.model)
-        table = FittedStaticEmbedding(
-            settings=self,
-            vectors=np.ascontiguousarray(static.embedding),
-            tokenizer=np.frombuffer(static.tokenizer.to_str().encode(), dtype=np.uint8),
-            mean=np.zeros(static.embedding.shape[1], np.float32),
-            weights=None if static.weights is None else np.asarray(static.weights, dtype=np.float32),
-            mapping=None if static.token_mapping is None else np.asarray(static.token_mapping, dtype=np.int64),
-        )
-        rows = table.transform(column)
-        # The mean is of all columns, so a training column without a known word has none to subtract.
-        known = np.flatnonzero(np.diff(rows.indptr))
-        if not self.center or len(known) < 2:
-            return table
-        return dataclasses.replace(table, mean=np.asarray(rows[known].mean(axis=0), dtype=np.float32))
+        _require_package(self.model)
+        table = _read_bundled() if self.model == "minilm" else _read_table(self.model)
+        mean = table.mean
+        if self.center:
+            rows = table.transform(column)
+            # The mean is of all columns, so a training column without a known word has none to subtract.
+            known = np.flatnonzero(np.diff(rows.indptr))
+            if len(known) >= 2:
+                mean = np.asarray(rows[known].mean(axis=0), dtype=np.float32)
+        fitted = dataclasses.replace(table, settings=self, mean=mean)
+        vars(fitted)["_model"] = table._model  # noqa: SLF001 - made anew it would take longer than the fit
+        return fitted
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -104,8 +101,14 @@ class FittedStaticEmbedding:
         return to_csr(normalize(rows))
 
 
-def _load_model(model: str) -> Any:
-    _require_package(model)
+@functools.cache
+def _read_bundled() -> FittedStaticEmbedding:
+    """The bundled table, read once in a process."""
+    return _read_table("minilm")
+
+
+def _read_table(model: str) -> FittedStaticEmbedding:
+    """A table without a mean, from a folder of model2vec. Raises SettingError if it is none."""
     from model2vec import StaticModel  # noqa: PLC0415 - an optional package
 
     folder = _BUNDLED if model == "minilm" else Path(model)
@@ -114,7 +117,15 @@ def _load_model(model: str) -> Any:
         raise SettingError(
             f'model must be "minilm" or a folder saved by model2vec. Got {model!r}, which has no config.json.'
         )
-    return StaticModel.from_pretrained(folder, force_download=False)
+    static = StaticModel.from_pretrained(folder, force_download=False)
+    return FittedStaticEmbedding(
+        settings=StaticEmbedding(model),
+        vectors=np.ascontiguousarray(static.embedding),
+        tokenizer=np.frombuffer(static.tokenizer.to_str().encode(), dtype=np.uint8),
+        mean=np.zeros(static.embedding.shape[1], np.float32),
+        weights=None if static.weights is None else np.asarray(static.weights, dtype=np.float32),
+        mapping=None if static.token_mapping is None else np.asarray(static.token_mapping, dtype=np.int64),
+    )
 
 
 def _require_package(model: str) -> None:
