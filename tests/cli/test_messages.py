@@ -33,6 +33,7 @@ SOURCE = Path(__file__).parents[2] / "src" / "leanrec"
         ("With positive_from, lower ratings get weight 0.", "With --positive-from, lower ratings get weight 0."),
         ("No file 'my_time_format' here.", "No file 'my_time_format' here."),
         ("Make fewer folds, or use how='users'.", "Make fewer folds, or use --split cold-users."),
+        ('Pass rating_words={"bad": 2, "very good": 5}.', 'Pass --rating-word bad=2 --rating-word "very good=5".'),
         ('If a dot separates thousands, pass decimal=",".', 'If a dot separates thousands, pass --decimal ",".'),
         ("Pass allow_rejects=True.", "Pass --allow-rejects."),
         ("Count them with allow_repeats=True, or leave them.", "Count them with --allow-repeats, or leave them."),

@@ -10,7 +10,7 @@ from leanrec.data.ingest.ingest import IngestResult, ingest
 from leanrec.errors import LeanrecError
 
 _ARGUMENT = re.compile(
-    r"""\b(?P<name>columns|names|item_names|time_format|encoding|layout|delimiter|decimal|allow_rejects|known_as|rating_range|no_rating)=
+    r"""\b(?P<name>columns|names|item_names|time_format|encoding|layout|delimiter|decimal|rating_words|allow_rejects|known_as|rating_range|no_rating)=
     (?P<value>\{[^{}]*\}|\([^()]*\)|"[^"]*"|'[^']*'|[\w.-]*\w)""",
     re.VERBOSE,
 )
@@ -20,7 +20,7 @@ _TRIES = 5
 def list_advice(message: str) -> Iterator[tuple[str, Any]]:
     """Yield the arguments that a message names, with their values; a placeholder such as NAME is a text."""
     for match in _ARGUMENT.finditer(message):
-        text = match["value"]
+        text = re.sub(r": [A-Z]+(?=[,}])", ": None", match["value"])
         yield match["name"], text if re.fullmatch(r"[A-Z]+", text) else ast.literal_eval(text)
 
 

@@ -20,6 +20,7 @@ def test_conventions_are_saved_with_the_data_set(tmp_path: Path) -> None:
         only_time_formats=True,
         delimiter=";",
         decimal=",",
+        rating_words={"good": 4.0, "bad": 2.0},
         names=("user", "item"),
         has_clock=True,
     )

@@ -36,6 +36,7 @@ FLAGS: Mapping[str, str] = {
     "positive_from": "--positive-from",
     "quarantine": "--rejected",
     "rating_range": "--rating-range",
+    "rating_words": "--rating-word",
     "rebind_log": "--rebind-log",
     "shard_items": "--shard-embeddings",
     "since": "--since",
@@ -106,7 +107,8 @@ def _to_flag(match: re.Match[str]) -> str:
         pairs = re.findall(r"""["'](.*?)["']:\s*["']?([^"',]+)["']?""", match["pairs"])
         # No column for a role is the word None in Python, and nothing on a terminal.
         texts = {key: "" if value.strip() == "None" else value.strip() for key, value in pairs}
-        return " ".join(f"{flag} {key}={value}" for key, value in texts.items())
+        named = (f"{key}={value}" for key, value in texts.items())
+        return " ".join(f'{flag} "{each}"' if " " in each else f"{flag} {each}" for each in named)
     if match["low"] is not None:
         return f"{flag} {match['low'].strip()}..{match['high'].strip()}"
     if match["text"] is not None:

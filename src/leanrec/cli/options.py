@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from leanrec.budget import Budget
-from leanrec.callbacks import ProgressBar
+from leanrec.callbacks import Callback, ProgressBar
 from leanrec.cli import output
 from leanrec.data.dataset import Dataset
 from leanrec.data.ingest.cleaning import CleaningRules
@@ -29,6 +29,7 @@ from leanrec.settings import parse_settings, split_list
 from leanrec.units import parse_bytes, parse_seconds
 
 __all__ = [
+    "ColumnsNote",
     "DataOptions",
     "Json",
     "RunOptions",
@@ -100,6 +101,15 @@ def parse_model(text: str, more: Iterable[str] = ()) -> Estimator:
     """Build a model's settings from ``"ials,embedding_dim=32"`` and the values of ``--set`` in ``more``."""
     name, *settings = split_list(text) or ("",)
     return parse_settings(get_model(name), parse_pairs(settings, f"--model {name}") | parse_pairs(more, "--set"))
+
+
+@dataclasses.dataclass(frozen=True)
+class ColumnsNote(Callback):
+    """Prints on standard error as what the columns of a log are read, before its rows are."""
+
+    def on_schema_read(self, description: str) -> None:
+        """Print the sentence."""
+        output.print_note(description)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -220,6 +230,14 @@ class DataOptions:
             rich_help_panel=_DATA,
         ),
     ] = None
+    rating_word: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--rating-word",
+            help="Rating that a word stands for, e.g. good=4; repeatable. Default: common scales of words.",
+            rich_help_panel=_DATA,
+        ),
+    ] = None
     names: Annotated[
         str | None,
         typer.Option(
@@ -255,6 +273,7 @@ class DataOptions:
     def to_ingest_arguments(self, sources: list[str]) -> dict[str, Any]:
         """Keyword arguments of ``leanrec.ingest``."""
         weights = parse_pairs(self.event_weight or (), "--event-weight")
+        words = parse_pairs(self.rating_word or (), "--rating-word")
         return {
             "source": parse_sources(sources),
             "items": self.items,
@@ -270,6 +289,7 @@ class DataOptions:
             "layout": self.layout,
             "delimiter": self.delimiter,
             "decimal": self.decimal,
+            "rating_words": {word: _parse_float(f"--rating-word {word}", text) for word, text in words.items()} or None,
             "names": self.names,
             "item_names": self.item_names,
             "user_names": self.user_names,
@@ -282,7 +302,7 @@ class DataOptions:
     def open_data(self, sources: list[str], run: Run) -> IngestResult:
         """Open a prepared data set, or ingest the log and tell on standard error how it was understood."""
         arguments = self.to_ingest_arguments(sources)
-        opened = open_dataset(**arguments, run=run)
+        opened = open_dataset(**arguments, run=dataclasses.replace(run, callbacks=(*run.callbacks, ColumnsNote())))
         if not is_dataset(arguments["source"]):
             for line in opened.report.summarize():
                 output.print_note(line)

@@ -21,6 +21,7 @@ class LogConventions:
         layout: layout of the log, where it was named.
         delimiter: text between two fields, where it was named.
         decimal: mark before the decimals of numbers, where it was named or thousands separators were found.
+        rating_words: word → rating, where ratings are words.
         names: names of the columns of a log without a line of names, where they were named.
         has_clock: whether times are seconds since 1970; None = the log has no times.
     """
@@ -35,5 +36,6 @@ class LogConventions:
     layout: str | None = None
     delimiter: str | None = None
     decimal: str | None = None
+    rating_words: Mapping[str, float] = dataclasses.field(default_factory=dict)
     names: tuple[str, ...] = ()
     has_clock: bool | None = None

@@ -11,10 +11,12 @@ __all__ = ["find_later_types", "name_label", "normalize_name", "resolve_event_we
 
 _NAMES_BY_WEIGHT = {
     0.0: "impression impressions exposure exposed show shown display skip skipped dislike dislikes downvote thumbsdown hide hidden "
-    "unlike remove removefromcart removed return returned refund report block unfollow pass ignore noclick",
-    1.0: "view views pageview detail detailview click clicks open play listen watch read visit interaction rating rate seen tag search",
+    "unlike remove removefromcart removed return returned refund report block unfollow pass ignore noclick "
+    "sad angry hate boo 👎 😢 😠 😡 💔",
+    1.0: "view views pageview detail detailview click clicks open play listen watch read visit interaction rating rate seen tag search "
+    "haha wow laugh 😂 😆 😮",
     2.0: "like likes liked favorite favourite favorites fav star upvote thumbsup save saved bookmark wishlist share shared comment "
-    "follow cart addtocart addcart basket addtobasket collect download reply complete finish",
+    "love heart 👍 ❤ ❤️ 😍 🔥 follow cart addtocart addcart basket addtobasket collect download reply complete finish",
     3.0: "purchase purchases purchased buy bought order ordered transaction checkout subscribe pay sale conversion",
 }
 _WEIGHTS = {name: weight for weight, names in _NAMES_BY_WEIGHT.items() for name in names.split()}

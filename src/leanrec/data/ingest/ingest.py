@@ -12,7 +12,7 @@ import math
 import os
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, ParamSpec
 
@@ -32,6 +32,8 @@ from leanrec.data.ingest.forms.headers import read_delimiter, read_names
 from leanrec.data.ingest.forms.lines import check_layout
 from leanrec.data.ingest.link_files import add_links, read_links
 from leanrec.data.ingest.meaning.id_forms import IdForms
+from leanrec.data.ingest.meaning.number_text import NumberMarks
+from leanrec.data.ingest.meaning.rating_text import RatingWords
 from leanrec.data.ingest.meaning.ratings import describe_no_ratings
 from leanrec.data.ingest.meaning.time_counts import describe_doubt
 from leanrec.data.ingest.outputs import build_dataset, find_kept_rows, write_events
@@ -59,7 +61,17 @@ P = ParamSpec("P")
 _NOT_USED = re.compile(r"Not used: (?P<name>.+?) \((?P<what>.*)\)\.", re.DOTALL)
 
 # Arguments that say how the text of a log is read.
-_READING = ("time_format", "encoding", "layout", "delimiter", "decimal", "names", "item_names", "user_names")
+_READING = (
+    "time_format",
+    "encoding",
+    "layout",
+    "delimiter",
+    "decimal",
+    "rating_words",
+    "names",
+    "item_names",
+    "user_names",
+)
 
 
 class IngestResult(NamedTuple):
@@ -90,6 +102,7 @@ class _IngestTask:
     layout: str | None
     delimiter: str | None
     decimal: str | None
+    rating_words: Mapping[str, float] | None
     names: Mapping[str, tuple[str, ...]]
     known_note: str
     run: Run
@@ -102,6 +115,9 @@ class _IngestTask:
         check_layout(self.layout)
         if self.decimal not in {None, ".", ","}:
             raise SettingError(f'decimal must be "." or ",", the mark before decimals. Got {self.decimal!r}.')
+        for word, number in (self.rating_words or {}).items():
+            if not math.isfinite(number):
+                raise SettingError(f"rating_words must map words to numbers. Got {number!r} for {word!r}.")
         if self.quarantine is not None:
             check_quarantine_path(self.quarantine)
 
@@ -119,6 +135,7 @@ class _IngestTask:
             self.layout,
             self.delimiter,
             self.decimal,
+            self.rating_words or None,
             self.names or None,
             self.item_links,
             self.user_links,
@@ -151,6 +168,7 @@ class _IngestTask:
             layout=self.layout or self.conventions.layout,
             delimiter=self.delimiter or self.conventions.delimiter,
             decimal=self.decimal or self.conventions.decimal,
+            rating_words=self.rating_words or self.conventions.rating_words,
             names=({"log": self.conventions.names} if self.conventions.names else {}) | dict(self.names),
         )
 
@@ -181,6 +199,7 @@ def ingest(
     layout: str | None = None,
     delimiter: str | None = None,
     decimal: str | None = None,
+    rating_words: Mapping[str, float] | None = None,
     names: str | Sequence[str] | None = None,
     item_names: str | Sequence[str] | None = None,
     user_names: str | Sequence[str] | None = None,
@@ -226,6 +245,8 @@ def ingest(
             tabs. None: found for each file, as the one that gives the same number of fields on most lines.
         decimal: mark before the decimals of numbers in text, "." or ","; the other one separates thousands. None: found from the
             values of each column, which the report tells where there is doubt.
+        rating_words: word → rating, for ratings in words, in any case. None: common scales such as poor to excellent, strongly
+            disagree to strongly agree, and grades; the report tells the numbers.
         names: names of the columns of a log without a line of names, in their order: a list, or a text with commas.
         item_names: the same for ``items``.
         user_names: the same for ``users``.
@@ -427,7 +448,7 @@ class _ReadLog:
                 f"user and an item of which all units came back do not count: {counts.get('returned: all units came back', 0):,}."
             )
         given = cleaning.no_rating is not None
-        yield from describe_no_ratings(profile.no_rating, profile.scale, profile.zeros, given=given)
+        yield from describe_no_ratings(profile.no_rating, profile.scale, profile.zeros, profile.unrated, given=given)
         if profile.only_days and not staged.has("rating"):
             yield "Times are days: a repeated row of one day counts as a repeated event, not as a duplicate."
         if profile.inferred and profile.scale is not None and (n := counts.get("rating outside the range", 0)):
@@ -446,15 +467,17 @@ def _run_ingest(task: _IngestTask, folder: Path | None) -> IngestResult:
     task, settled = task.settle(), task.conventions
     with (
         open_engine(task.run, encoding=task.encoding, delimiter=task.delimiter, names=task.names) as engine,
-        _show_progress(task.run) as show,
+        _show_progress(task.run, engine) as show,
     ):
         engine.allow_rejects, engine.decimal = task.allow_rejects, task.decimal
+        engine.rating_words = task.rating_words or {}
         show(f"Opening {describe_source(task.source)}")
         if task.known_note:
             engine.facts.warn(task.known_note)
         schema = read_schema(engine, task.source, task.columns, settled.columns, task.layout)
         tables = open_side_tables(engine, task.items, task.users, schema.columns, task.columns)
         schema, tables = choose_ids(engine, schema, tables, task.columns)
+        task.run.on_schema_read(_describe_columns(task, engine, schema, tables))
         links = read_links(engine, task.item_links, task.user_links, task.columns)
         size = sum(part.size for part in schema.parts)
         show(f"Reading {format_bytes(size)}; {task.explain_plan(schema)}")
@@ -488,6 +511,18 @@ def _run_ingest(task: _IngestTask, folder: Path | None) -> IngestResult:
         seconds=time.perf_counter() - began,
     )
     return IngestResult(data, report)
+
+
+def _describe_columns(task: _IngestTask, engine: SqlEngine, schema: LogSchema, tables: SideTables) -> str:
+    """Return what is read, and as what, in one sentence."""
+    size, understood = sum(part.size for part in schema.parts), engine.facts.understood
+    log = {
+        role: column + (f" ({understood[role]})" if role in understood else "")
+        for role, column in next(iter(schema.to_dict().values())).items()
+    }
+    columns = {"": log, **{f"; {table}: ": roles for table, roles in tables.to_dict().items()}}
+    roles = "".join(f"{table}{', '.join(map('='.join, found.items()))}" for table, found in columns.items())
+    return f"Reading {describe_source(task.source)}{f' ({format_bytes(size)})' if size else ''}: {roles}."
 
 
 def _index_log(
@@ -563,7 +598,9 @@ def _count_by_rule(engine: SqlEngine) -> dict[str, int]:
 def _settle_conventions(task: _IngestTask, read: _ReadLog, log: EncodedLog) -> LogConventions:
     """Return what this reading settled for later events."""
     times, later = read.staged.reader.times, find_later_types(list(log.event_types), task.event_weights)
-    decimals = [marks.decimal for cols in read.schema.columns for marks in cols.marks.values()]
+    notations = [each for cols in read.schema.columns for each in cols.notations.values()]
+    decimals = [each.decimal for each in notations if isinstance(each, NumberMarks)]
+    words = [each.numbers for each in notations if isinstance(each, RatingWords)]
     return LogConventions(
         columns=read.schema.columns[0].to_dict(),
         event_weights=dict(log.event_types) | dict(task.conventions.event_weights) | later,
@@ -575,6 +612,7 @@ def _settle_conventions(task: _IngestTask, read: _ReadLog, log: EncodedLog) -> L
         layout=task.layout,
         delimiter=task.delimiter,
         decimal=task.decimal or next(iter(decimals), None),
+        rating_words=task.rating_words or next(iter(words), {}),
         names=task.names.get("log", ()),
         has_clock=read.profile.has_clock if read.staged.has("time") else None,
     )
@@ -693,12 +731,25 @@ def _advise(engine: SqlEngine, read: _ReadLog, counts: Mapping[str, int]) -> str
 
 
 @contextlib.contextmanager
-def _show_progress(run: Run) -> Iterator[Callable[[str], None]]:
-    """Show the current step on standard error, where progress is wanted."""
+def _show_progress(run: Run, engine: SqlEngine) -> Iterator[Callable[[str], None]]:
+    """Show the current step and how far its statement is on standard error, where progress is wanted."""
     if not run.shows_progress:
         yield lambda _: None
         return
-    from rich.console import Console  # noqa: PLC0415 - most runs show nothing
+    from rich.console import Console, RenderableType  # noqa: PLC0415 - most runs show nothing
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
 
-    with Console(stderr=True).status("…") as status:
-        yield status.update
+    class StepBar(Progress):
+        """A bar that asks the engine how far it is whenever it is drawn, in the thread that draws."""
+
+        def get_renderables(self) -> Iterable[RenderableType]:
+            percent = engine.query_progress()
+            for task in self.tasks:
+                task.total, task.completed = None if percent is None else 100, percent or 0
+            return super().get_renderables()
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    console = Console(stderr=True)
+    with StepBar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        step = bar.add_task("…")
+        yield lambda description: bar.update(step, description=description)

@@ -17,7 +17,13 @@ from leanrec.data.ingest.forms.values import convert_columns, holds_labels, hold
 from leanrec.data.ingest.meaning.column_names import guess_role
 from leanrec.data.ingest.meaning.column_values import count_values, find_weak_role
 from leanrec.data.ingest.meaning.number_text import NumberMarks, find_marks
-from leanrec.data.ingest.meaning.rating_text import describe_rating_text, holds_opinions
+from leanrec.data.ingest.meaning.rating_text import (
+    RatingWords,
+    describe_rating_text,
+    find_rating_words,
+    holds_opinions,
+    list_words,
+)
 from leanrec.data.ingest.meaning.ratings import holds_amounts
 from leanrec.data.ingest.meaning.retail import RetailColumns, find_retail
 from leanrec.data.ingest.meaning.time_columns import combine_times, holds_clocks
@@ -80,7 +86,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "avaliação", "avaliacao", "nota", "voto", "beoordeling", "评分", "評分", "評価", "평점", "оценка", "рейтинг",
     ),
     "weight": ("weight", "plays", "playcount", "hours", "hoursplayed", "playtime", "count", "listens"),
-    "event_type": ("event", "behavior", "behaviour", "action", "type", "eventtype", "eventname", "behaviortype", "behaviourtype", "kind", "interaction", "行为", "行为类型"),
+    "event_type": ("event", "behavior", "behaviour", "action", "type", "eventtype", "eventname", "behaviortype", "behaviourtype", "kind", "interaction", "reaction", "reactiontype", "行为", "行为类型"),
     "label": (
         "label", "click", "clicked", "isclick", "isclicked", "liked", "isliked", "islike", "converted", "isconverted", "recommended",
         "isrecommended", "votedup", "isvotedup", "upvoted", "purchased", "ispurchased", "bought", "isbought", "vote", "feedback", "target",
@@ -136,7 +142,7 @@ class ColumnRoles:
         label: 1 where a shown item was clicked, 0 where it was not.
         content: columns that describe the item.
         retail: columns of a log of purchases.
-        marks: column → how its numbers are written, where they have thousands separators.
+        notations: column → how its numbers are written, where they have thousands separators or are words.
     """
 
     user: str
@@ -148,7 +154,7 @@ class ColumnRoles:
     label: str | None = None
     content: tuple[str, ...] = ()
     retail: RetailColumns | None = None
-    marks: Mapping[str, NumberMarks] = dataclasses.field(default_factory=dict)
+    notations: Mapping[str, NumberMarks | RatingWords] = dataclasses.field(default_factory=dict)
 
     def to_dict(self) -> dict[str, str]:
         """Return role → column, for the roles that have a column."""
@@ -315,22 +321,31 @@ def _check_roles(engine: SqlEngine, part: SourcePart, given: Mapping[str, str]) 
                 f'columns={{"{weak[0]}": "{misfit[1]}"}}).'
             )
         if misfit is None:
-            cols, told = _find_number_marks(engine, part, cols)
+            cols, told = _find_notations(engine, part, cols, given)
             cols, skipped = _check_types(engine, part, cols, given)
             cols = dataclasses.replace(cols, retail=_find_retail(engine, part, cols, given))
             return cols, warnings + skipped + ([cols.retail.note] if cols.retail else []) + told
         passed.setdefault(misfit[0], set()).add(misfit[1])
 
 
-def _find_number_marks(engine: SqlEngine, part: SourcePart, cols: ColumnRoles) -> tuple[ColumnRoles, list[str]]:
-    """Return the roles with the marks in numbers of amounts, orders and units, and notes. Ratings have no thousands."""
+def _find_notations(
+    engine: SqlEngine, part: SourcePart, cols: ColumnRoles, given: Mapping[str, str]
+) -> tuple[ColumnRoles, list[str]]:
+    """Return the roles with the notations of amounts, orders, units and ratings, and notes. Ratings have no thousands."""
     retail = find_retail(part.names)
     columns = {cols.weight, cols.time if cols.is_order else None, retail.quantity if retail else None}
     if engine.decimal is not None:
         columns.add(cols.rating)
-    found = {name: find_marks(engine, part, name) for name in part.names if name in columns}
-    marks = {name: each for name, (each, _) in found.items() if each is not None}
-    return dataclasses.replace(cols, marks=marks), [told for _, told in found.values() if told]
+    found: dict[str, tuple[NumberMarks | RatingWords | None, str]] = {
+        name: find_marks(engine, part, name) for name in part.names if name in columns
+    }
+    rating = cols.rating
+    if rating is not None and not is_number(part.types[rating]) and not holds_numbers(engine, part, rating):
+        is_opinion = not engine.rating_words and "rating" not in given and holds_opinions(engine, part, rating)
+        if not is_opinion and describe_rating_text(engine, part, rating) is None:
+            found[rating] = find_rating_words(engine, part, rating, engine.rating_words)
+    notations = {name: each for name, (each, _) in found.items() if each is not None}
+    return dataclasses.replace(cols, notations=notations), [told for _, told in found.values() if told]
 
 
 def _find_weak(
@@ -379,21 +394,24 @@ def _check_types(
             unused |= meant[0]
             warnings += meant[1]
             continue
-        if column in cols.marks or is_number(part.types[column]) or holds_numbers(engine, part, column):
+        if column in cols.notations or is_number(part.types[column]) or holds_numbers(engine, part, column):
             continue
         if role == "rating" and (note := describe_rating_text(engine, part, column)) is not None:
             warnings.append(note)
             continue
+        words = list_words(engine, part, column) if role == "rating" else ()
+        stand = "pass rating_words={" + ", ".join(f'"{word}": NUMBER' for word in words) + "}" if words else ""
         if role in given:
-            scan, quoted = part.scan if part.file is None else part.file.preview_scan(), quote_identifier(column)
-            first = f"SELECT {quoted}::VARCHAR FROM {scan} WHERE {quoted} IS NOT NULL LIMIT 1"
-            found = engine.fetch_rows(first, part.label)
+            found = next(iter(words), None) or _find_first(engine, part, column)
             raise ColumnError(
                 f"The {what} must be a number. The column {column!r} of {part.label} holds "
-                f"{repr(found[0][0]) if found else 'no value'}; name another column."
+                f"{'no value' if found is None else repr(found)}; name another column{f', or {stand}' if stand else ''}."
             )
         if normalize_name(column) not in _VAGUE:
-            warnings.append(f"{part.label}: the column {column!r} holds no numbers and was not used as the {what}.")
+            advice = f" For the ratings that its words stand for, {stand}." if stand else ""
+            warnings.append(
+                f"{part.label}: the column {column!r} holds no numbers and was not used as the {what}.{advice}"
+            )
         unused[role] = None
     if part.event_type is not None:
         unused |= {"event_type": None, "label": None}
@@ -404,6 +422,13 @@ def _check_types(
         )
         unused["event_type"] = None
     return dataclasses.replace(cols, **unused), warnings
+
+
+def _find_first(engine: SqlEngine, part: SourcePart, column: str) -> str | None:
+    """Return the first value of a column as text, None where there is none."""
+    scan, quoted = part.scan if part.file is None else part.file.preview_scan(), quote_identifier(column)
+    select = f"SELECT {quoted}::VARCHAR FROM {scan} WHERE {quoted} IS NOT NULL LIMIT 1"
+    return next((str(value) for (value,) in engine.fetch_rows(select, part.label)), None)
 
 
 def _find_retail(
@@ -420,7 +445,7 @@ def _find_retail(
         document = None
     if quantity is not None and (
         quantity in {*cols.to_dict().values()} - {cols.weight}
-        or not (quantity in cols.marks or is_number(part.types[quantity]) or holds_numbers(engine, part, quantity))
+        or not (quantity in cols.notations or is_number(part.types[quantity]) or holds_numbers(engine, part, quantity))
     ):
         quantity = None
     return RetailColumns(document, quantity) if document or quantity else None

@@ -110,7 +110,7 @@ class RowReader:
         time_number = ""
         if cols.time is not None and (types["time"] == "VARCHAR" or is_number(types["time"])):
             number = f"try_cast({quote_identifier(cols.time)} AS DOUBLE)"
-            marks = cols.marks.get(cols.time)
+            marks = cols.notations.get(cols.time)
             time_number = f", {number if marks is None else marks.read(quote_identifier(cols.time))} AS n_time"
         inner = ", ".join([*(f"{value} AS {name}" for name, value in (fields | extra).items()), *original])
         bad = f"({self._reject_code(part, cols, types, timed='t' in fields)})::TINYINT AS bad"
@@ -194,8 +194,6 @@ class RowReader:
             cases += [(f"t IS NULL AND {empty}", "missing time"), ("t IS NULL", "time not understood")]
         if cols.rating is not None:
             empty = _is_empty("o_rating", types["rating"])
-            if not self.has_event_types:
-                cases.append((f"v IS NULL AND {empty}", "missing rating"))
             cases.append((f"(v IS NULL AND NOT {empty}) OR NOT isfinite(v)", "rating is not a finite number"))
         if cols.weight is not None:
             cases += [
@@ -207,8 +205,8 @@ class RowReader:
 
 
 def _number_expression(name: str, part: SourcePart, cols: ColumnRoles) -> str:
-    if name in cols.marks:
-        return f"{cols.marks[name].read(text_expression(name, part.types[name]))}::FLOAT"
+    if name in cols.notations:
+        return f"{cols.notations[name].read(text_expression(name, part.types[name]))}::FLOAT"
     if part.types[name] in {"VARCHAR", "JSON"}:
         return number_of_text(text_expression(name, part.types[name]), "FLOAT")
     number = f"try_cast({quote_identifier(name)} AS FLOAT)"
@@ -218,7 +216,7 @@ def _number_expression(name: str, part: SourcePart, cols: ColumnRoles) -> str:
 
 
 def _rating_expression(name: str, part: SourcePart, cols: ColumnRoles) -> str:
-    if name in cols.marks:
+    if name in cols.notations:
         return _number_expression(name, part, cols)
     if part.types[name] in {"VARCHAR", "JSON"}:
         return f"{rating_of_text(text_expression(name, part.types[name]))}::FLOAT"
@@ -291,6 +289,7 @@ class LogProfile:
         inferred: whether the scale was inferred from the ratings.
         outside: a rating outside an inferred scale, or None.
         no_rating: rating that means "not rated" → rows.
+        unrated: rows without a rating, where no event type says that they have none.
         zeros: rows with the rating 0 where the others are at least 1, so that 0 might mean "not rated" too.
         only_days: times have no time of day.
         span: first and last time or order, None where there is none.
@@ -302,6 +301,7 @@ class LogProfile:
     inferred: bool = False
     outside: float | None = None
     no_rating: Mapping[float, int] = dataclasses.field(default_factory=dict)
+    unrated: int = 0
     zeros: int = 0
     only_days: bool = False
     span: tuple[int, int] | None = None
@@ -500,12 +500,17 @@ def _profile_log(engine: SqlEngine, staged: StagedLog, cleaning: CleaningRules) 
         only_days = has_clock and not clock
     returns = find_returned(engine) if staged.has("retail") else 0
     profile = LogProfile(has_clock, None, only_days=only_days, span=span, returns=returns)
-    return _profile_ratings(engine, profile, cleaning) if staged.has("rating") else profile
+    if not staged.has("rating"):
+        return profile
+    return _profile_ratings(engine, profile, cleaning, has_event_types=staged.has_event_types)
 
 
-def _profile_ratings(engine: SqlEngine, profile: LogProfile, cleaning: CleaningRules) -> LogProfile:
+def _profile_ratings(
+    engine: SqlEngine, profile: LogProfile, cleaning: CleaningRules, *, has_event_types: bool
+) -> LogProfile:
     """Find which values are no ratings, and the scale of the others."""
     every = count_ratings(engine)
+    profile = dataclasses.replace(profile, unrated=0 if has_event_types else every.missing)
     nothing = cleaning.list_no_ratings()
     if nothing is None:
         nothing = find_no_rating(every, cleaning.rating_range)

@@ -1,11 +1,14 @@
 """Ratings that are written with their scale, and words that are likes and dislikes."""
 
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import leanrec
+from contracts.followed_advice import list_advice
+from leanrec.errors import SettingError
 
 
 def read_ratings(path: Path, texts: list[str]) -> leanrec.Dataset:
@@ -34,6 +37,76 @@ def test_a_rating_with_its_scale_is_the_number(tmp_path: Path, texts: list[str],
 def test_several_scales_are_no_rating(tmp_path: Path) -> None:
     rating = read_ratings(tmp_path / "log.csv", ["4/5", "8/10", "2/5"]).events.rating
     assert rating is None or not np.isfinite(rating).any()
+
+
+@pytest.mark.parametrize(
+    ("texts", "values"),
+    [
+        (["Very bad", "bad", "OK", "good", "very good"], [1, 2, 3, 4, 5]),
+        (["excellent", "good", "poor"], [5, 3, 1]),
+        (["strongly agree", "Agree", "neutral", "disagree", "strongly disagree"], [5, 4, 3, 2, 1]),
+        (["A", "B", "F", "C", "D"], [5, 4, 1, 3, 2]),
+        (["A+", "B-", "F", "C"], [5.3, 3.7, 1, 3]),
+        (["three", "one", "five"], [3, 1, 5]),
+        (["love", "like", "hate", "dislike"], [5, 4, 1, 2]),
+        (["it was amazing", "liked it", "did not like it"], [5, 3, 1]),
+        (["very satisfied", "dissatisfied", "neutral"], [5, 2, 3]),
+        (["low", "high", "medium"], [2, 4, 3]),
+        (["good", "4", "bad"], [4, 4, 2]),
+    ],
+)
+def test_words_of_a_scale_are_its_numbers(tmp_path: Path, texts: list[str], values: list[float]) -> None:
+    rating = read_ratings(tmp_path / "log.csv", texts).events.rating
+    assert rating is not None
+    assert sorted(rating.round(2).tolist()) == pytest.approx(sorted(values))
+
+
+def test_words_of_the_user_are_read_and_unknown_ones_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text(
+        "user,item,rating\n" + "".join(f"u{i},i{i},{word}\n" for i, word in enumerate(["gut", "schlecht", "gut"]))
+    )
+    data, report = leanrec.ingest(path)
+    assert (len(data.events), data.events.rating) == (3, None)
+    advice = [dict(list_advice(each)) for each in report.warnings if "rating_words" in each]
+    assert [list(each["rating_words"]) for each in advice] == [["gut", "schlecht"]]
+    words = {"Gut": 4, "schlecht": 2}
+    read = leanrec.ingest(path, rating_words=words).data
+    assert read.events.rating is not None
+    assert sorted(read.events.rating.tolist()) == [2, 4, 4]
+    later = leanrec.ingest(path, like=read).data
+    assert later.events.rating is not None
+    assert sorted(later.events.rating.tolist()) == [2, 4, 4]
+    with pytest.raises(SettingError, match="rating_words must map"):
+        leanrec.ingest(path, rating_words={"gut": math.inf})
+
+
+def test_a_scale_that_was_found_holds_for_held_out_files(tmp_path: Path) -> None:
+    log = read_ratings(tmp_path / "log.csv", ["poor", "fair", "very good", "excellent"])
+    (tmp_path / "test.csv").write_text("user,item,rating\nu0,i0,very good\nu1,i1,poor\n")
+    later = leanrec.ingest(tmp_path / "test.csv", like=log).data
+    assert later.events.rating is not None
+    assert sorted(later.events.rating.tolist()) == [1, 4]
+
+
+@pytest.mark.parametrize("nothing", ["-", "N/A", ""])
+def test_an_event_without_a_rating_stays(tmp_path: Path, nothing: str) -> None:
+    for texts in (["4", nothing, "2"], ["good", nothing, "bad"]):
+        data = read_ratings(tmp_path / "log.csv", texts)
+        assert data.events.rating is not None
+        assert np.isfinite(data.events.rating).tolist().count(False) == 1
+        assert data.events.weight.tolist() == [1, 1, 1]
+
+
+def test_reactions_are_event_types_with_a_sign(tmp_path: Path) -> None:
+    kinds = ["love", "like", "haha", "wow", "sad", "angry", "👍", "👎"]
+    text = "user,item,reaction\n" + "".join(f"u{i % 3},i{i},{kind}\n" for i, kind in enumerate(kinds * 2))
+    (tmp_path / "log.csv").write_text(text, encoding="utf-8")
+    events = leanrec.ingest(tmp_path / "log.csv").data.events
+    liked = {
+        events.event_types[kind] for kind, weight in zip(events.event_type, events.weight, strict=True) if weight > 0
+    }
+    assert liked == {"love", "like", "haha", "wow", "👍"}
 
 
 @pytest.mark.parametrize(("yes", "no"), [("like", "dislike"), ("thumbs up", "thumbs down"), ("TRUE", "FALSE")])

@@ -1,10 +1,14 @@
-"""Ratings written with their scale, such as ``4/5``, ``★★★☆☆`` and ``80%``, and words such as thumbs up."""
+"""Ratings written with their scale, such as ``4/5``, ``★★★☆☆`` and ``80%``, and words such as good or thumbs up."""
+
+import dataclasses
+from collections.abc import Mapping
 
 from leanrec.data.engine import SqlEngine, quote_literal
 from leanrec.data.ingest.forms.values import number_of_text, text_expression
+from leanrec.data.ingest.meaning.id_forms import is_missing
 from leanrec.data.ingest.sources import SourcePart
 
-__all__ = ["describe_rating_text", "holds_opinions", "rating_of_text"]
+__all__ = ["RatingWords", "describe_rating_text", "find_rating_words", "holds_opinions", "list_words", "rating_of_text"]
 
 _SAMPLE = 1000
 _NEARLY_ALL = 0.95
@@ -15,6 +19,53 @@ _WRITTEN = quote_literal(rf"^\s*({_NUMBER})\s*(?:{_SCALE})?\s*{_UNIT}?\s*$")
 _STARS = quote_literal(r"^[\s★⭐🌟✮☆✩½\x{FE0F}]+$")
 _FULL = quote_literal("[^★⭐🌟✮]")
 _WORDS = quote_literal(r"^[^0-9★⭐]+$")
+_MAX_WORDS = 20
+# Scales from the worst rating, 1, to the best one; words of one level are separated by |. The first that has all words counts.
+_SCALES = (
+    "one, two, three, four, five, six, seven, eight, nine, ten",
+    "f, d, c, b, a",
+    "e, d, c, b, a",
+    "f, e, d, c, b, a",
+    "poor, fair, good, very good, excellent",
+    "did not like it, it was ok, liked it, really liked it, it was amazing",
+    (
+        "hated it|hate it|hated|hate, didn't like it|did not like it|disliked it|dislike it|disliked|dislike, "
+        "ok|okay|it was ok|it was okay|neutral|meh|indifferent, liked it|like it|liked|like, loved it|love it|loved|love"
+    ),
+    (
+        "strongly disagree|disagree strongly|fully disagree|totally disagree, disagree|somewhat disagree, "
+        "neutral|undecided|neither|neither agree nor disagree|unsure, agree|somewhat agree, strongly agree|agree strongly|fully agree|totally agree"
+    ),
+    (
+        "very dissatisfied|very unsatisfied|extremely dissatisfied, dissatisfied|unsatisfied|somewhat dissatisfied, "
+        "neutral|neither|neither satisfied nor dissatisfied, satisfied|somewhat satisfied, very satisfied|extremely satisfied"
+    ),
+    "very unlikely, unlikely, neutral|undecided, likely, very likely",
+    "very negative, negative, neutral|mixed, positive, very positive",
+    "very low, low, medium|moderate|mid, high, very high",
+    "never, rarely|seldom, sometimes|occasionally, often|usually, always",
+    (
+        "terrible|awful|horrible|very bad|very poor|worst|hated it, bad|poor|below average, "
+        "ok|okay|average|neutral|so-so|so so|fair|mediocre|medium|acceptable|satisfactory, good|above average, "
+        "very good|excellent|great|perfect|amazing|outstanding|awesome|fantastic|superb|best"
+    ),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class RatingWords:
+    """Ratings in words.
+
+    Attributes:
+        numbers: word in lower case → rating.
+    """
+
+    numbers: Mapping[str, float]
+
+    def read(self, column: str) -> str:
+        """SQL: a rating in words, or as a number, as DOUBLE; NULL for other text."""
+        cases = " ".join(f"WHEN {quote_literal(word)} THEN {number}" for word, number in self.numbers.items())
+        return f"CASE lower(trim({column})) {cases} ELSE try_cast({column} AS DOUBLE) END"
 
 
 def rating_of_text(column: str) -> str:
@@ -42,6 +93,56 @@ def describe_rating_text(engine: SqlEngine, part: SourcePart, column: str) -> st
         return None
     number = engine.fetch_rows(f"SELECT {rating_of_text(quote_literal(example))}")[0][0]
     return f"{part.label}: ratings such as {example!r} are read as {number:g}."
+
+
+def find_rating_words(
+    engine: SqlEngine, part: SourcePart, column: str, given: Mapping[str, float]
+) -> tuple[RatingWords | None, str]:
+    """Return the ratings that words stand for, None where the first values are no words of one scale, and what to tell about it.
+
+    Args:
+        engine: the connection.
+        part: the table.
+        column: the column.
+        given: word → rating, as the user says; {}: one of the common scales.
+    """
+    counts = list_words(engine, part, column)
+    lowered = {word.lower(): n for word, n in counts.items()}
+    scales = [{word.lower(): float(number) for word, number in given.items()}] if given else _list_scales()
+    total = sum(lowered.values())
+    for scale in scales:
+        known = [word for word in lowered if word in scale]
+        if (len(known) > 1 or given) and sum(lowered[word] for word in known) >= _NEARLY_ALL * total:
+            read = ", ".join(f"{word} = {scale[word]:g}" for word in sorted(known, key=lambda word: scale[word]))
+            other = ", ".join(f'"{word}": {scale[word]:g}' for word in sorted(known, key=lambda word: scale[word]))
+            note = f"{part.label}: the words in the column {column!r} are read as ratings: {read}."
+            return RatingWords(scale), note if given else f"{note} For other numbers pass rating_words={{{other}}}."
+    return None, ""
+
+
+def list_words(engine: SqlEngine, part: SourcePart, column: str) -> dict[str, int]:
+    """Return the texts among the first values that are no numbers → rows, most frequent first; {} where there are many."""
+    text = text_expression(column, part.types[column])
+    rows = engine.fetch_rows(
+        f"SELECT trim(x), count(*) FROM ({_select_first(part, f'{text}::VARCHAR')}) "
+        f"WHERE NOT {is_missing('x')} AND try_cast(x AS DOUBLE) IS NULL GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {_MAX_WORDS + 1}",
+        part.label,
+    )
+    return dict(rows) if len(rows) <= _MAX_WORDS else {}
+
+
+def _list_scales() -> list[dict[str, float]]:
+    """Return word → rating of each common scale; grades with + and − are a third of a grade better or worse."""
+    scales = [
+        {word: float(number) for number, level in enumerate(scale.split(", "), 1) for word in level.split("|")}
+        for scale in _SCALES
+    ]
+    grades = scales[1]
+    fine = {f"{grade}{sign}": number + shift for grade, number in grades.items() for sign, shift in _SHIFTS.items()}
+    return [*scales, fine]
+
+
+_SHIFTS = {"-": -0.3, "": 0.0, "+": 0.3}
 
 
 def holds_opinions(engine: SqlEngine, part: SourcePart, column: str) -> bool:

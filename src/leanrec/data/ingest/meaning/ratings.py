@@ -35,10 +35,12 @@ class RatingValues:
     Attributes:
         values: (n,) distinct finite ratings, ascending.
         counts: (n,) rows of each.
+        missing: rows without a rating that are no bad rows.
     """
 
     values: NDArray[np.float64]
     counts: Int64Array
+    missing: int = 0
 
     def drop(self, values: tuple[float, ...]) -> "RatingValues":
         """Return the ratings without these values."""
@@ -69,9 +71,14 @@ class RatingValues:
 
 def count_ratings(engine: SqlEngine) -> RatingValues:
     """Count the distinct ratings ``v`` of ``staged``. Cost: one scan of the column."""
-    counted = "SELECT v::DOUBLE AS v, count(*) AS n FROM staged WHERE isfinite(v) GROUP BY v ORDER BY v"
+    counted = (
+        "SELECT coalesce(v, 'nan'::FLOAT)::DOUBLE AS v, CASE WHEN v IS NULL THEN count_if(bad = 0) ELSE count(*) END AS n "
+        "FROM staged WHERE coalesce(isfinite(v), true) GROUP BY staged.v ORDER BY v"
+    )
     found = engine.fetch_arrays(counted)
-    return RatingValues(np.asarray(found["v"], np.float64), np.asarray(found["n"], np.int64))
+    values, counts = np.asarray(found["v"], np.float64), np.asarray(found["n"], np.int64)
+    rated = ~np.isnan(values)
+    return RatingValues(values[rated], counts[rated], int(counts[~rated].sum()))
 
 
 def find_no_rating(ratings: RatingValues, scale: tuple[float, float] | None = None) -> tuple[float, ...]:
@@ -156,7 +163,7 @@ def holds_amounts(engine: SqlEngine, part: SourcePart, column: str, event_type: 
 
 
 def describe_no_ratings(
-    no_rating: Mapping[float, int], scale: tuple[float, float] | None, zeros: int, *, given: bool
+    no_rating: Mapping[float, int], scale: tuple[float, float] | None, zeros: int, unrated: int, *, given: bool
 ) -> Iterator[str]:
     """Yield what was decided about values that may mean "not rated", in sentences.
 
@@ -164,6 +171,7 @@ def describe_no_ratings(
         no_rating: value that means "not rated" → rows.
         scale: lowest and highest rating, None = no ratings are left.
         zeros: rows with a 0 that is kept as a rating although the other ratings begin at 1 or more.
+        unrated: rows without a rating.
         given: the values were given, not found.
     """
     for value, n in no_rating.items():
@@ -176,6 +184,9 @@ def describe_no_ratings(
                 f"CleaningRules(rating_range=({low:g}, {high:g}))."
             )
         yield note
+    if unrated:
+        rows = "1 row has" if unrated == 1 else f"{unrated:,} rows have"
+        yield f"{rows} no rating: the events stay, without a rating."
     if zeros:
         rows = "1 row" if zeros == 1 else f"{zeros:,} rows"
         yield f'The rating 0 of {rows} is read as the lowest rating. Where it means "not rated", pass CleaningRules(no_rating=0).'
