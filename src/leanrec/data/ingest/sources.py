@@ -153,7 +153,9 @@ def open_parts(
         elif isinstance(each, str) and each.lower().startswith("sql:"):
             found = [_run_query(engine, SqlQuery(each[4:]), table)]
         elif isinstance(each, str | os.PathLike):
-            found = _FileReader(engine, positions, names, layout, name).open_files(find_files(Path(each).expanduser()), table)
+            found = _FileReader(engine, positions, names, layout, name).open_files(
+                find_files(Path(each).expanduser()), table
+            )
         else:
             engine.register_table(table, each)
             label = describe_source(each)
@@ -306,6 +308,8 @@ class _FileReader:
             text = next((line.strip() for line in file.titles if line.strip()), "")
             what = "line before the table was" if len(file.titles) == 1 else "lines before the table were"
             notes.append(f"{label}: {len(file.titles)} {what} skipped, the first is {text[:60]!r}.")
+        if file.note:
+            notes.append(f"{label}: {file.note}")
         if file.header and self.positions:
             notes.append(f"{label}: the first line has names ({', '.join(file.first[:6])}) and was not read as a row.")
         if file.header and self.names is not None:

@@ -3,10 +3,9 @@
 import codecs
 import dataclasses
 import gzip
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, NamedTuple, cast
 
 from leanrec.data.engine import SqlEngine, quote_identifier, quote_literal, quote_path
 from leanrec.data.ingest.forms.delimiters import (
@@ -18,6 +17,8 @@ from leanrec.data.ingest.forms.delimiters import (
     split_records,
 )
 from leanrec.data.ingest.forms.headers import find_index_column, find_names_above, name_columns, score_header
+from leanrec.data.ingest.forms.programs.fixed_width import find_slices, has_gaps, write_slices
+from leanrec.data.ingest.forms.programs.server_logs import find_request_names, write_requests
 from leanrec.errors import SettingError, SourceError
 
 __all__ = [
@@ -36,10 +37,10 @@ __all__ = [
 PACKED = (".gz", ".zst")
 _HEAD_LINES = 1000
 _AGREEMENT = 0.5
+_CERTAIN = 0.95
 # Bytes of the longest delimiter that DuckDB reads.
 _MAX_DELIMITER = 4
 _STANDIN = "\x1f"
-_QUOTED_LINE = re.compile(r'\s*"(.*)"\s*')
 _WITHOUT_QUOTES = """replace(regexp_replace(line, '^\\s*"(.*)"\\s*$', '\\1'), '""', '"')"""
 _MIN_BUFFER = 4_000_000
 _BLOCK = 1_000_000
@@ -135,6 +136,7 @@ class DelimitedFile:
         skipped: number of lines of ``path`` before the first one, which are comments or titles.
         titles: the text of these lines as the file was found.
         computed: columns that are made of others, name → SQL.
+        note: how the lines were rewritten for DuckDB, in a sentence; "" where they were not.
     """
 
     path: Path
@@ -151,6 +153,7 @@ class DelimitedFile:
     skipped: int = 0
     titles: tuple[str, ...] = ()
     computed: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    note: str = ""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -224,12 +227,15 @@ def open_delimited(
     lines = _split_head(head)
     if not any(line.strip() for line in lines):
         raise SourceError(f"{label} is empty: it has no line of text. Check how it was written.")
-    if has_quoted_lines(lines):
-        path = _copy_lines(engine, path, _WITHOUT_QUOTES, buffer)
-        lines = [_QUOTED_LINE.sub(r"\1", line).replace('""', '"') for line in lines]
+    given, note = engine.delimiter, ""
+    if given is None and (rewriting := _find_rewriting([line for line in lines if line.strip()], label)) is not None:
+        path = _copy_lines(engine, path, rewriting.line, buffer)
+        with path.open("rb") as handle:
+            lines = _split_head(handle.read(len(head)))
+        given, names, note = rewriting.delimiter, names or rewriting.names, rewriting.note
     plain = path.with_suffix("") if path.suffix.lower() in PACKED else path
     # A table beside the log may have another delimiter than the given one.
-    given = engine.delimiter if engine.delimiter and any(engine.delimiter in line for line in lines) else None
+    given = given if given and any(given in line for line in lines) else None
     comments = count_comments(lines)
     titles = comments + count_titles(lines[comments:], given)
     layout = find_layout(lines[titles:], plain.suffix.lower(), given)
@@ -273,6 +279,44 @@ def open_delimited(
         first=tuple(records[0]),
         skipped=skipped,
         titles=tuple(lines[:titles]),
+        note=note,
+    )
+
+
+class _LineRewriting(NamedTuple):
+    """How the lines of a text become fields with a delimiter: SQL, the delimiter, the names of the fields, and a sentence."""
+
+    line: str
+    delimiter: str | None
+    names: Sequence[str] | None
+    note: str
+
+
+def _find_rewriting(lines: Sequence[str], label: str) -> _LineRewriting | None:
+    """Return how to rewrite lines whose fields have no delimiter of their own; None for other lines.
+
+    Raises SourceError for columns of fixed width whose positions are not certain.
+    """
+    if has_quoted_lines(lines):
+        return _LineRewriting(_WITHOUT_QUOTES, None, None, "the quotation marks around each line were taken off.")
+    if names := find_request_names(lines):
+        note = (
+            "each line was read as a request to a web server, and its path as the item. Requests for images, of robots and with "
+            "errors are events too, unless you leave out their lines."
+        )
+        return _LineRewriting(write_requests(_STANDIN), _STANDIN, names, note)
+    layout = find_layout(lines) if has_gaps(lines) else None
+    if layout is None or (layout.columns > 1 and (layout.delimiter != BLANKS or layout.share == 1)):
+        return None
+    if slices := find_slices(lines):
+        note = f"its {len(slices)} columns have fixed widths, and were read by the positions of their characters."
+        return _LineRewriting(write_slices(slices, _STANDIN), _STANDIN, None, note)
+    rows = find_layout(lines[1:])
+    if rows.columns > 1 and rows.share >= _CERTAIN:
+        return None
+    raise SourceError(
+        f"{label} has columns of fixed width with blanks inside values, and no position is blank in every line between two columns. "
+        f"Pass the widths in Python: ingest(pandas.read_fwf({label!r}, widths=[…])), or write the file with a delimiter."
     )
 
 
