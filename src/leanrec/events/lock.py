@@ -12,7 +12,7 @@ from leanrec.errors import SourceError
 if sys.platform != "win32":
     import fcntl
 
-__all__ = ["FileLock"]
+__all__ = ["FileLock", "is_locked"]
 
 
 class FileLock:
@@ -66,3 +66,18 @@ class FileLock:
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         os.truncate(self._handle, 0)
         os.write(self._handle, f"process {os.getpid()} on {socket.gethostname()} since {now}\n".encode())
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a process may hold the lock on ``path``; always on Windows, where nobody knows."""
+    lock_path = Path(f"{path.resolve()}.lock")
+    if sys.platform == "win32":
+        return True
+    if not lock_path.exists():
+        return False
+    with lock_path.open("rb") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False

@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 
 from leanrec.data.table import Table
-from leanrec.data.vocabulary import id_array
+from leanrec.data.vocabulary import Id, id_array
 from leanrec.errors import SourceError
+from leanrec.events.lock import is_locked
 from leanrec.events.records import DataOrigin, RankCounts, ServedList
 from leanrec.events.user_events import UserEvent, to_events
+from leanrec.events.wal import check_wal
 from leanrec.types import Events, IdArray
 
 __all__ = [
@@ -43,6 +45,8 @@ class SQLiteEventReader:
         """Open an existing store. Raises SourceError if there is none, or if the file is something else."""
         self.path = Path(path)
         with self._connect() as connection:
+            if not is_locked(self.path):  # by a server, which has checked it and goes on writing
+                check_wal(self.path)
             if check_format(self.path, connection):
                 raise SourceError(f"{self.path} must be an event log. It is an empty file. Choose another path.")
 
@@ -98,7 +102,7 @@ class SQLiteEventReader:
         with self._connect() as connection:
             columns = "id, user, item, event_type, time, weight, rating, request, rank, checksum"
             rows = self._read(connection, f"SELECT {columns} FROM event WHERE seq > {int(after)} {last} ORDER BY seq")  # noqa: S608
-            return to_events([UserEvent(*row[:4], row[4] / 1000, *row[5:]) for row in rows])
+            return to_events([_read_event(*row) for row in rows])
 
     def items(self) -> tuple[IdArray, Table]:
         """External ids and content of the items that were added while serving."""
@@ -153,8 +157,14 @@ class SQLiteEventReader:
             # mode=rw does not create a missing file.
             with contextlib.closing(sqlite3.connect(f"{self.path.resolve().as_uri()}?mode=rw", uri=True)) as connection:
                 yield connection
+        except SourceError:
+            raise
         except (sqlite3.Error, OSError, ValueError, OverflowError) as error:
             raise make_source_error(self.path, error) from error
+
+
+def _read_event(name: str, user: Id, item: Id, event_type: str, time: int, *others: Any) -> UserEvent:
+    return UserEvent(name, user, item, event_type, time / 1000, *others)
 
 
 def seal_row(*values: Any) -> int:

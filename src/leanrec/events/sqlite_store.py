@@ -32,6 +32,7 @@ from leanrec.events.sqlite_reader import (
     seal_row,
 )
 from leanrec.events.user_events import UserEvent, to_milliseconds
+from leanrec.events.wal import check_wal
 
 __all__ = ["SQLiteEventStore"]
 
@@ -342,7 +343,7 @@ class SQLiteEventStore(SQLiteEventReader):
             self._check_file()
             with connection:
                 connection.execute("BEGIN IMMEDIATE")
-                results = [None if job.write is None else job.write(connection) for job in jobs]
+                results: list[Any] = [None if job.write is None else job.write(connection) for job in jobs]
                 batches = [at for at, job in enumerate(jobs) if job.write is None]
                 appended = _append_batches(connection, [jobs[at].events for at in batches])
                 for at, result in zip(batches, appended, strict=True):
@@ -442,6 +443,7 @@ def _to_id(value: Id) -> Id:
 
 
 def _open_database(path: Path) -> sqlite3.Connection:
+    check_wal(path)  # before SQLite opens it and drops what it cannot read
     connection = sqlite3.connect(path, isolation_level=None, timeout=10)
     try:
         check_format(path, connection)
