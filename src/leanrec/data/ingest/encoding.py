@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from leanrec.data.engine import SqlEngine, quote_literal
 from leanrec.data.event_types import resolve_event_weights
-from leanrec.data.ingest.meaning.id_forms import IdForms, find_id_form
+from leanrec.data.ingest.meaning.id_forms import IdForms, describe_rounded, find_id_form
 from leanrec.data.ingest.staging import StagedLog, clean_ids, trimmed
-from leanrec.errors import ColumnError
+from leanrec.errors import ColumnError, DataError
 from leanrec.types import Float32Array, IdArray, Int32Array, Int64Array
 
 __all__ = ["EncodedLog", "LogBlock", "encode_log", "fetch_ids", "find_ids", "make_dictionary"]
@@ -116,11 +116,15 @@ def find_ids(engine: SqlEngine, staged: StagedLog) -> IdForms:
     """Make ``users_found`` and ``items_found``, the distinct ids of the log; return how ids differ from their text.
 
     In delimited text blanks around ids are removed. Words for nothing are missing ids, and 13085.0 is 13085 where all ids
-    are whole numbers. Only the distinct ids are checked, unless one has such a form.
+    are whole numbers. Only the distinct ids are checked, unless one has such a form. Raises DataError where half of them are
+    rounded.
     """
     columns = (("users", "usr"), ("items", "itm"))
     has_blanks = [_find_distinct_ids(engine, staged, *each) for each in columns]
     users, items = (find_id_form(engine, f"{name}_found") for name, _ in columns)
+    for role, form in (("User", users), ("Item", items)):
+        if form.damaged and not engine.allow_rejects:
+            raise DataError(f"{describe_rounded(role, form)} To go on with these ids, pass allow_rejects=True.")
     if not (any(has_blanks) or users or items):
         return IdForms()
     forms = IdForms(users, items, trim=any(has_blanks))

@@ -8,6 +8,7 @@ import pytest
 from leanrec.data.engine import open_engine
 from leanrec.data.ingest.ingest import ingest
 from leanrec.data.ingest.meaning.id_forms import MISSING_WORDS, IdForm, find_id_form, is_missing
+from leanrec.errors import DataError
 from leanrec.run import Run
 
 
@@ -20,7 +21,14 @@ from leanrec.run import Run
         (["11.0", "nan"], IdForm(missing=True, whole=True)),
         (["11.0", "1.5"], IdForm()),
         (["011.0"], IdForm()),
-        (["7.65612E+16", "a"], IdForm(rounded="7.65612E+16")),
+        (["7.65612E+16", "a"], IdForm(rounded="7.65612E+16", damaged=True)),
+        (["7,65612E+16", "a", "b"], IdForm(rounded="7,65612E+16")),
+        (["7.6561198012345678e+16", "1"], IdForm(rounded="7.6561198012345678e+16")),
+        ([f"7656119801234{n}000" for n in range(10, 19)], IdForm(rounded="765611980123418000", damaged=True)),
+        ([f"12345678901234{n}0" for n in range(10, 19)], IdForm(rounded="12345678901234180", damaged=True)),
+        ([f"765611980123{n}000" for n in range(10, 19)] + ["76561198012345671"], IdForm()),
+        ([f"7656119801234{n}000" for n in range(10, 13)], IdForm()),
+        ([f"{n}000" for n in range(10, 30)], IdForm()),
         (["e+1", "C+12"], IdForm()),
     ],
 )
@@ -28,6 +36,24 @@ def test_forms_are_found(ids: list[str], form: IdForm) -> None:
     with open_engine(Run()) as engine:
         engine.register_table("x", pd.DataFrame({"id": ids}))
         assert find_id_form(engine, "x") == form
+
+
+def test_long_numbers_that_end_in_zeros_are_rounded() -> None:
+    with open_engine(Run()) as engine:
+        engine.register_table("x", pd.DataFrame({"id": [76561198012340000 + 100 * n for n in range(10)]}))
+        assert find_id_form(engine, "x").damaged
+        engine.register_table("y", pd.DataFrame({"id": [76561198012340000 + 101 * n for n in range(10)]}))
+        assert find_id_form(engine, "y") == IdForm()
+
+
+def test_damaged_ids_are_refused_and_the_advice_works(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("user,item\n1.23457E+12,a\n1.23458E+12,b\n1.23457E+12,c\n")
+    with pytest.raises(DataError, match=r"User ids such as 1.23457E\+12 were rounded.*allow_rejects=True"):
+        ingest(path)
+    data, report = ingest(path, allow_rejects=True)
+    assert len(data.users) == 2
+    assert any("were rounded" in each for each in report.warnings)
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])

@@ -4,7 +4,7 @@ import dataclasses
 
 from leanrec.data.engine import SqlEngine, match_words, quote_literal
 
-__all__ = ["MISSING_WORDS", "IdForm", "IdForms", "find_id_form", "is_missing"]
+__all__ = ["MISSING_WORDS", "IdForm", "IdForms", "describe_rounded", "find_id_form", "is_missing"]
 
 MISSING_WORDS = (
     "", "null", "(null)", "<null>", "\\n", "nan", "none", "(none)", "<none>", "undefined", "(not set)", "not set", "n/a", "#n/a", "na",
@@ -25,15 +25,17 @@ class IdForm:
     Attributes:
         missing: some are words for nothing.
         whole: all others are whole numbers, some with ``.0`` at the end.
-        rounded: an id that a spreadsheet has rounded, such as 7.65612E+16; "" if there is none.
+        rounded: an id that was rounded, such as 7.65612E+16, or 76561198012345600 where all long ids end so; "" if there is none.
+        damaged: at least half of the ids are rounded.
     """
 
     missing: bool = False
     whole: bool = False
     rounded: str = ""
+    damaged: bool = False
 
     def __bool__(self) -> bool:
-        return self.missing or self.whole
+        return self.missing or self.whole or bool(self.rounded)
 
     def apply(self, value: str) -> str:
         """SQL: the id; NULL where it is missing."""
@@ -67,20 +69,28 @@ class IdForms:
                     f"{role} ids such as NULL, nan, None or (not set) are words for nothing: they count as missing."
                 )
             if form.rounded:
-                notes.append(
-                    f"{role} ids such as {form.rounded} were rounded by a spreadsheet, so that several {role.lower()}s may "
-                    "have become one. Export the log again without opening it in a spreadsheet."
-                )
+                notes.append(describe_rounded(role, form))
             if form.whole:
                 notes.append(f"{role} ids such as 13085.0 are whole numbers, and are read as 13085.")
         return notes
 
 
+def describe_rounded(role: str, form: IdForm) -> str:
+    """Return what is wrong with rounded ids, in sentences. ``role`` is "User" or "Item"."""
+    return (
+        f"{role} ids such as {form.rounded} were rounded, as spreadsheets and floating-point numbers do, so that several "
+        f"{role.lower()}s may have become one. Export the log again, with the ids as text."
+    )
+
+
 def find_id_form(engine: SqlEngine, table: str, column: str = "id") -> IdForm:
-    """Return the form of the ids in a table, which should have each id once. Numbers have the plain form."""
+    """Return the form of the ids in a table, which should have each id once. Of numbers only long ones have one."""
     kind = engine.fetch_rows(f"SELECT typeof({column}) FROM {table} WHERE {column} IS NOT NULL LIMIT 1")
-    if not kind or kind[0][0] != "VARCHAR":
+    if not kind:
         return IdForm()
+    if kind[0][0] != "VARCHAR":
+        longest = engine.fetch_rows(f"SELECT max({column}) FROM {table}")[0][0] if "INT" in kind[0][0] else 0
+        return _find_rounded(engine, table, column) if longest >= _LONG else IdForm()
     named = f"SELECT {column} AS id, {is_missing(column)} AS missing FROM {table} WHERE {column} IS NOT NULL"
     # The short test comes first: nearly all ids fail it.
     whole = f"ends_with(trim(id, {_BLANKS}), '.0') OR ends_with(trim(id, {_BLANKS}), '.00')"
@@ -89,6 +99,27 @@ def find_id_form(engine: SqlEngine, table: str, column: str = "id") -> IdForm:
         pattern = quote_literal(r"^\s*-?(0|[1-9][0-9]*)(\.0+)?\s*$")
         test = f"SELECT bool_and(regexp_matches(id, {pattern})) FROM ({named}) WHERE NOT missing"
         pointed = engine.fetch_rows(test)[0][0]
-    pattern = quote_literal(r"^\s*[1-9]([.,][0-9]+)?[eE]\+[0-9]+\s*$")
-    test = f"SELECT min(id) FROM ({named}) WHERE contains(id, '+') AND regexp_matches(id, {pattern})"
-    return IdForm(bool(missing), bool(pointed), engine.fetch_rows(test)[0][0] or "")
+    return dataclasses.replace(_find_rounded(engine, table, column), missing=bool(missing), whole=bool(pointed))
+
+
+def _find_rounded(engine: SqlEngine, table: str, column: str) -> IdForm:
+    """Return whether ids are rounded: numbers with an exponent, or long numbers that all end in zeros."""
+    text = f"{column}::VARCHAR"
+    power = f"contains(id, '+') AND regexp_matches(id, {_POWER})"
+    long = f"length(id) >= 16 AND regexp_full_match(id, {_LONG_NUMBER})"
+    n, powers, short, power_example, longs, zeros, long_example = engine.fetch_rows(
+        f"SELECT count(*), count_if({power}), count_if({power} AND length(id) <= {_SHORT}), min(CASE WHEN {power} THEN id END), "
+        f"count_if({long}), count_if({long} AND regexp_full_match(id, {_ZEROS})), max(CASE WHEN {long} THEN id END) "
+        f"FROM (SELECT {text} AS id FROM {table} WHERE {column} IS NOT NULL)"
+    )[0]
+    if powers:
+        return IdForm(rounded=power_example, damaged=2 * short >= n)
+    return IdForm(rounded=long_example, damaged=2 * longs >= n) if longs >= _MIN_LONG and zeros == longs else IdForm()
+
+
+_LONG = 10**15
+_MIN_LONG = 8  # of them all would end in 0 by chance once in a hundred million logs
+_SHORT = 16  # of more letters than 1.2345678901E+16 nearly all digits are left
+_POWER = quote_literal(r"^\s*[1-9]([.,][0-9]+)?[eE]\+[0-9]+\s*$")
+_LONG_NUMBER = quote_literal("[1-9][0-9]{15,18}")
+_ZEROS = quote_literal("[1-9][0-9]{14,16}0+")
