@@ -143,7 +143,7 @@ class TestRecommendations:
         def refuse(_: object) -> None:
             raise BusyError("Too many writes wait.")
 
-        monkeypatch.setattr(log, "append", refuse)
+        monkeypatch.setattr(log, "submit", refuse)
         answer = client.post("/events", json={"events": [{"user": "user-1", "item": 100}]})
         assert error_of(answer, 429)["message"] == "Too many writes wait."
         assert answer.headers["retry-after"] == "1"
@@ -170,6 +170,7 @@ class TestEvents:
             "duplicates": 0,
             "applied": 1,
             "rejected": [],
+            "as_of": 1,
         }
         after = client.get("/recommend?user=user-3").json()
         assert event["item"] not in [item["id"] for item in after["items"]]
@@ -198,7 +199,7 @@ class TestEvents:
         event = {"id": "c1", "user": "user-3", "item": 100}
         client.post("/events", json={"events": [event]})
         again = client.post("/events", json={"events": [event, event | {"id": "c2", "item": 101}]}).json()
-        assert again == {"stored": 1, "duplicates": 1, "applied": 1, "rejected": []}
+        assert again == {"stored": 1, "duplicates": 1, "applied": 1, "rejected": [], "as_of": 2}
         assert len(log) == 2
 
     def test_an_event_on_an_unknown_item_is_stored_and_rejected(
@@ -207,7 +208,7 @@ class TestEvents:
         events = [{"user": "user-3", "item": 100}, {"user": "user-3", "item": "tomorrow's"}]
         answer = client.post("/events", json={"events": events}).json()
         assert (answer["stored"], answer["applied"]) == (2, 1)
-        assert answer["rejected"] == [{"position": 1, "reason": 'No item has the id "tomorrow\'s".'}]
+        assert answer["rejected"] == [{"position": 1, "reason": 'No item has the id "tomorrow\'s".', "stored": True}]
         assert log.events().item.tolist() == ["100", "tomorrow's"]
 
     def test_a_restarted_app_replays_the_log(self, log: SQLiteEventStore) -> None:
@@ -357,7 +358,7 @@ class TestErrors:
             ("POST", "/recommend", {"history": [1.5]}, 422, "body.history"),
             ("POST", "/recommend", [], 422, "body"),
             ("POST", "/events", {"events": []}, 422, "body.events"),
-            ("POST", "/events", {"events": [{"user": 1}]}, 422, "body.events.0.item"),
+            ("POST", "/events", {"events": [{"user": 1}]}, 422, "events.0.item must be given"),
             ("POST", "/events", {"events": [{"user": 1, "item": 1, "event_type": "A b"}]}, 422, "event_type"),
             ("POST", "/events", {"events": [{"user": 1, "item": 1, "time": -1}]}, 422, "time"),
             ("POST", "/events", {"events": [{"user": 1, "item": 1, "time": 2**70}]}, 422, "time"),
@@ -493,8 +494,9 @@ def test_no_events_request_breaks_the_server(shared: httpx.Client, events: Any, 
     answer = send(shared, "/events", {"events": events} if whole is None else whole)
     if answer.status_code == 200:
         result = answer.json()
-        assert result["stored"] + result["duplicates"] == len(events)
-        assert result["applied"] + len(result["rejected"]) == result["stored"]
+        n_refused = sum(not each["stored"] for each in result["rejected"])
+        assert result["stored"] + result["duplicates"] + n_refused == len(events)
+        assert result["applied"] + len(result["rejected"]) == result["stored"] + n_refused
 
 
 @generated

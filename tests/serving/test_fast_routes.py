@@ -138,6 +138,12 @@ class SlowHandlers:
         return self.found if request.user == "cached" else None
 
 
+class NoRecorder:
+    """Records nothing."""
+
+    as_of = 7
+
+
 class TestThreads:
     def test_long_lists_are_made_in_threads_and_short_ones_in_the_loop(self) -> None:
         import threading
@@ -147,7 +153,7 @@ class TestThreads:
         async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
             raise AssertionError(scope, receive, send)
 
-        routes = FastRoutes(refuse, handlers, "name", ServingMetrics())
+        routes = FastRoutes(refuse, handlers, NoRecorder(), "name", ServingMetrics())  # type: ignore[arg-type]
         sent: list[Any] = []
 
         async def ask(query: bytes) -> None:
@@ -176,3 +182,4 @@ class TestThreads:
         assert len(handlers.made_in) == 103
         # JavaScript would round such an id.
         assert b'"id":"1152921504606846976"' in sent[1]["body"]
+        assert b'"as_of":7' in sent[1]["body"]

@@ -145,7 +145,7 @@ class TestStatuses:
         def fail(_: object) -> None:
             raise error
 
-        for name in ("append", "add_items", *(["append_served"] if status != 429 else [])):
+        for name in ("submit", "add_items", *(["append_served"] if status != 429 else [])):
             monkeypatch.setattr(log, name, fail)
         bodies: dict[str, Any] = {
             "/recommend": {"user": "user-1"},

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from leanrec.pipeline.responses import HistoryEvent, RecommendedItem
 from leanrec.serving.schemas import (
+    MAX_EVENTS,
     AddItemsRequest,
     EventRequest,
     EventsRequest,
@@ -32,13 +33,14 @@ def test_a_wrong_recommend_request_is_refused(body: dict[str, Any]) -> None:
 
 
 def test_an_event_is_a_click_by_default() -> None:
-    event = EventsRequest.model_validate({"events": [{"user": 1, "item": 2}]}).events[0]
+    event = EventRequest.model_validate({"user": 1, "item": 2})
     assert (event.event_type, event.rating, event.weight) == ("click", None, None)
 
 
 def test_a_batch_must_not_be_empty() -> None:
-    with pytest.raises(ValidationError):
-        EventsRequest.model_validate({"events": []})
+    for events in ([], [{}] * (MAX_EVENTS + 1)):
+        with pytest.raises(ValidationError):
+            EventsRequest.model_validate({"events": events})
     with pytest.raises(ValidationError):
         AddItemsRequest.model_validate({"items": []})
 
@@ -50,7 +52,7 @@ def test_ids_from_two_to_the_53_are_text_in_both_directions() -> None:
         EventRequest.model_validate({"user": large, "item": 1})
     assert EventRequest.model_validate({"user": str(large), "item": exact}).user == str(large)
     item = RecommendedItem(large, "t", 1.0)
-    listed = RecommendResponse(request="r", user=-large, items=[item], model="m", ignored=[exact, large])
+    listed = RecommendResponse(request="r", user=-large, items=[item], model="m", as_of=0, ignored=[exact, large])
     assert json.loads(listed.model_dump_json())["items"][0]["id"] == str(large)
     assert (listed.user, listed.ignored) == (str(-large), [exact, str(large)])
     event = HistoryEvent(large, "t", "click", 1, 1.0)

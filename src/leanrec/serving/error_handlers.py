@@ -12,7 +12,7 @@ from starlette.routing import Match
 from leanrec.errors import BusyError, DataError, LeanrecError, SettingError, SourceError, UnknownIdError
 from leanrec.serving.schemas import ErrorResponse
 
-__all__ = ["RETRY_HEADER", "describe_errors", "error_response", "install_error_handlers"]
+__all__ = ["RETRY_HEADER", "describe_errors", "error_response", "install_error_handlers", "refuse_request"]
 
 _DESCRIPTIONS = {
     400: "The body cannot be read: it is no text, or it is nested too deeply.",
@@ -54,6 +54,13 @@ def error_response(status: int, message: str, location: str, hint: str | None = 
     return JSONResponse({"error": printable}, status_code=status, headers=headers)
 
 
+def refuse_request(error: LeanrecError, path: str) -> JSONResponse:
+    """The answer to a request that raised an error of leanrec."""
+    statuses = ((UnknownIdError, 404), (SourceError, 503), (BusyError, 429), (SettingError, 422), (DataError, 422))
+    status = next((status for error_class, status in statuses if isinstance(error, error_class)), 500)
+    return error_response(status, str(error), path)
+
+
 def install_error_handlers(app: FastAPI) -> None:
     """Use the form of ``error_response`` for every error of the app."""
     for error_class in (RequestValidationError, LeanrecError, HTTPException, Exception):
@@ -77,11 +84,9 @@ async def _answer_methods(request: Request, _: Exception) -> Response:
 async def _handle_error(request: Request, error: Exception) -> JSONResponse:
     path = request.url.path
     if isinstance(error, RequestValidationError):
-        return _refuse_request(error)
+        return _refuse_parameters(error)
     if isinstance(error, LeanrecError):
-        statuses = ((UnknownIdError, 404), (SourceError, 503), (BusyError, 429), (SettingError, 422), (DataError, 422))
-        status = next((status for error_class, status in statuses if isinstance(error, error_class)), 500)
-        return error_response(status, str(error), path)
+        return refuse_request(error, path)
     if isinstance(error, HTTPException):
         hint = _HINTS[405] if error.status_code == 404 else None
         return error_response(error.status_code, str(error.detail), f"{request.method} {path}", hint)
@@ -92,7 +97,7 @@ async def _handle_error(request: Request, error: Exception) -> JSONResponse:
     return response
 
 
-def _refuse_request(error: RequestValidationError) -> JSONResponse:
+def _refuse_parameters(error: RequestValidationError) -> JSONResponse:
     first = error.errors()[0]
     location = ".".join(str(part) for part in first["loc"])
     n_more = len(error.errors()) - 1

@@ -12,8 +12,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from leanrec.errors import LeanrecError
 from leanrec.pipeline.responses import Recommendations
+from leanrec.serving.error_handlers import refuse_request
+from leanrec.serving.event_requests import EventBatch, EventRecorder
 from leanrec.serving.prometheus import ServingMetrics
-from leanrec.serving.schemas import EXACT_NUMBERS, MAX_LIST_LENGTH, to_exact, with_exact_id
+from leanrec.serving.schemas import EXACT_NUMBERS, MAX_LIST_LENGTH, MAX_REQUEST_BYTES, to_exact, with_exact_id
 
 __all__ = ["FastRoutes", "ListHandlers", "ListRequest", "parse_query"]
 
@@ -92,45 +94,74 @@ class ListHandlers(Protocol):
 
 
 class FastRoutes:
-    """ASGI app that answers ``GET`` and ``POST /recommend`` itself and gives all other requests to another app.
+    """ASGI app that answers ``GET`` and ``POST /recommend`` and ``POST /events`` itself and gives all other requests to another app.
 
-    A request that it does not take, and one that fails, is answered by the other app, so that there is one reading of
+    A request that it does not take, and a list that fails, is answered by the other app, so that there is one reading of
     parameters and one form of errors. Lists that take little time are made in the event loop, others in threads.
 
     Attributes:
         app: the other app.
         handlers: make the list of a request, or find it in a cache.
+        recorder: records the events of a request.
         name: name of the model, for the responses.
         metrics: counts and times the requests.
     """
 
-    def __init__(self, app: ASGIApp, handlers: ListHandlers, name: str, metrics: ServingMetrics) -> None:
-        self.app, self.handlers, self.name, self.metrics = app, handlers, name, metrics
+    def __init__(
+        self, app: ASGIApp, handlers: ListHandlers, recorder: EventRecorder, name: str, metrics: ServingMetrics
+    ) -> None:
+        self.app, self.handlers, self.recorder, self.name, self.metrics = app, handlers, recorder, name, metrics
         self._encode = msgspec.json.Encoder().encode
-        self._decode = msgspec.json.Decoder(ListRequest).decode
+        self._decode_list = msgspec.json.Decoder(ListRequest).decode
+        self._decode_events = msgspec.json.Decoder(EventBatch).decode
         self._threads = ThreadPoolExecutor(_N_THREADS, "leanrec-list")
         # Seconds of a list with and without reasons. The first lists are made in threads, until they are timed.
         self._seconds = {True: 0.1, False: 0.1}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
-        method = scope["method"] if scope["type"] == "http" and scope["path"] == "/recommend" else ""
-        request: ListRequest | None = None
-        if method == "GET":
+        path, method = (scope["path"], scope["method"]) if scope["type"] == "http" else ("", "")
+        is_answered = False
+        if path == "/recommend" and method == "GET":
             request = parse_query(scope["query_string"])
-        elif method == "POST":
-            message = await receive()
-            receive = _Replay(message, receive)
-            if not message.get("more_body"):
+            is_answered = request is not None and await self._respond(method, request, send)
+        elif method == "POST" and path in {"/recommend", "/events"}:
+            body, receive = await _read_body(receive)
+            # Other types than JSON reach a server from a page of another origin without a question.
+            if body is not None and path == "/events" and (b"content-type", b"application/json") in scope["headers"]:
+                batch = None
                 with contextlib.suppress(msgspec.DecodeError):
-                    request = self._decode(message.get("body", b""))
-                request = request if request is not None and request.is_valid() else None
-        if request is None or not await self._respond(method, request, send):
+                    batch = self._decode_events(body)
+                is_answered = batch is not None and await self._record(batch, scope, receive, send)
+            elif body is not None and path == "/recommend":
+                request = None
+                with contextlib.suppress(msgspec.DecodeError):
+                    request = self._decode_list(body)
+                is_answered = request is not None and request.is_valid() and await self._respond(method, request, send)
+        if not is_answered:
             await self.app(scope, receive, send)
+
+    async def _record(self, batch: EventBatch, scope: Scope, receive: Receive, send: Send) -> bool:
+        """Record events and answer. Errors are answered here too: a batch that may be stored must not be recorded again."""
+        start = time.perf_counter()
+        status = 500
+        try:
+            try:
+                body = self._encode(await self.recorder.record(batch.events))
+            except LeanrecError as error:
+                response = refuse_request(error, "/events")
+                status = response.status_code
+                await response(scope, receive, send)
+                return True
+            status = 200
+            await _send_json(body, time.perf_counter() - start, send)
+            return True
+        finally:
+            self.metrics.count_request("/events", "POST", status, time.perf_counter() - start)
 
     async def _respond(self, method: str, request: ListRequest, send: Send) -> bool:
         """Send the list. Returns False, with nothing sent, where the app must answer."""
-        start = time.perf_counter()
+        start, as_of = time.perf_counter(), self.recorder.as_of
         try:
             recommended = self.handlers.find_cached(request) or await self._make_list(request)
         except LeanrecError:
@@ -144,19 +175,14 @@ class FastRoutes:
                 "user": to_exact(recommended.user),
                 "items": [with_exact_id(item) for item in recommended.items],
                 "model": self.name,
+                "as_of": as_of,
                 "fallback": recommended.fallback,
                 "ignored": [to_exact(each) for each in recommended.ignored],
                 "note": recommended.note,
             }
         )
         seconds = time.perf_counter() - start
-        headers = [
-            (b"content-type", b"application/json"),
-            (b"content-length", b"%d" % len(body)),
-            (b"server-timing", b"app;dur=%.3f" % (seconds * 1e3)),
-        ]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        await _send_json(body, seconds, send)
         self.metrics.count_request("/recommend", method, 200, seconds)
         return True
 
@@ -178,8 +204,33 @@ class FastRoutes:
         return self.handlers.recommend(request), time.thread_time() - start
 
 
+async def _send_json(body: bytes, seconds: float, send: Send) -> None:
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(body)),
+        (b"server-timing", b"app;dur=%.3f" % (seconds * 1e3)),
+    ]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _read_body(receive: Receive) -> tuple[bytes | None, Receive]:
+    """The body of a request, or None where it is too large or does not end; and what receives the same messages again."""
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        is_last = message["type"] != "http.request" or not message.get("more_body")
+        if is_last or size > MAX_REQUEST_BYTES:
+            body = b"".join(parts)
+            is_whole = message["type"] == "http.request" and size <= MAX_REQUEST_BYTES
+            return body if is_whole else None, _Replay({**message, "body": body}, receive)
+
+
 class _Replay:
-    """Receives the first message again, and then the rest."""
+    """Receives one message again, and then the rest."""
 
     def __init__(self, message: Message, receive: Receive) -> None:
         self._message: Message | None = message

@@ -3,14 +3,16 @@
 import dataclasses
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, StrictStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SkipValidation, StrictBool, StrictInt, StrictStr
 from pydantic_core import PydanticKnownError
 
-from leanrec.pipeline.responses import Contribution, HistoryEvent, RecommendedItem, RejectedEvent
+from leanrec.pipeline.responses import Contribution, HistoryEvent, RecommendedItem
 
 __all__ = [
     "EXACT_NUMBERS",
+    "MAX_EVENTS",
     "MAX_LIST_LENGTH",
+    "MAX_REQUEST_BYTES",
     "AddItemsRequest",
     "AddItemsResponse",
     "ErrorDetail",
@@ -26,6 +28,7 @@ __all__ = [
     "ListLength",
     "RecommendRequest",
     "RecommendResponse",
+    "RejectedDetail",
     "StatusResponse",
     "UserDetail",
     "UsersResponse",
@@ -36,6 +39,8 @@ _MAX_IDS = 10_000
 # JavaScript and many other readers of JSON round whole numbers from 2^53 on, so such ids are text in both directions.
 EXACT_NUMBERS = 2**53
 MAX_LIST_LENGTH = 1000
+MAX_REQUEST_BYTES = 4 * 2**20
+MAX_EVENTS = 1000  # of a request
 
 
 def to_exact(value: Any) -> Any:
@@ -67,7 +72,7 @@ ResponseId = Annotated[int | str, BeforeValidator(to_exact)]
 IdList = Annotated[list[ExternalId], Field(max_length=_MAX_IDS)]
 FiniteNumber = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 EventWeight = Annotated[float, Field(strict=True, ge=0, le=1e6, allow_inf_nan=False)]
-EventTime = Annotated[int, Field(ge=0), BeforeValidator(check_integer)]
+EventTime = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 EventRank = Annotated[int, Field(ge=0, lt=10_000), BeforeValidator(check_integer)]
 # A tuple would be described by prefixItems, which generators of clients do not read.
 RatingRange = Annotated[list[float], Field(min_length=2, max_length=2)]
@@ -130,7 +135,7 @@ class EventRequest(_RequestModel):
         max_length=100,
         description="An event type of the data, or one that the server accepts: GET /health.",
     )
-    time: EventTime | None = Field(None, description="Seconds since 1970; default: now.")
+    time: EventTime | None = Field(None, description="Seconds since 1970, with milliseconds as fraction; default: now.")
     rating: FiniteNumber | None = Field(None, description="The explicit rating, if there is one.")
     weight: EventWeight | None = Field(
         None, description="Strength as positive evidence; default: the mean of its type in the data."
@@ -147,7 +152,8 @@ class EventsRequest(_RequestModel):
         json_schema_extra={"examples": [{"events": [{"id": "c-1", "user": 1, "item": 260, "event_type": "click"}]}]},
     )
 
-    events: list[EventRequest] = Field(min_length=1, max_length=1000)
+    # Each event is read alone, so that a wrong one does not refuse the others.
+    events: list[SkipValidation[EventRequest]] = Field(min_length=1, max_length=MAX_EVENTS)
 
 
 class NewItem(_RequestModel):
@@ -181,6 +187,9 @@ class RecommendResponse(BaseModel):
         None, description="Name of the fallback model, if the whole list came from it for want of a history."
     )
     ignored: list[ResponseId] = Field([], description="Ids of the request that are not in the catalog.")
+    as_of: int = Field(
+        description="Sequence number of the last event in the log that the list reflects, with all before it."
+    )
     note: str | None = Field(
         None, description="How many items were filled from the fallback, or why the list is short."
     )
@@ -200,14 +209,25 @@ class ExplainResponse(BaseModel):
     fallback: str | None = None
 
 
+class RejectedDetail(BaseModel):
+    """An event that is not applied."""
+
+    position: int = Field(description="Position in the request, 0 = first.")
+    reason: str
+    stored: bool = Field(
+        description="true: it is in the log for the next fit, as one of an unknown item is. false: correct it and send it again."
+    )
+
+
 class EventsResponse(BaseModel):
     """Result of a batch of events."""
 
     stored: int = Field(description="Events that are new; they are on disk.")
     duplicates: int = Field(description="Events whose id was stored before.")
     applied: int = Field(description="Stored events that the next recommendation uses.")
-    rejected: list[RejectedEvent] = Field(
-        [], description="Stored events that it cannot use, by position in the request, with the reason."
+    rejected: list[RejectedDetail] = Field([], description="Events that it cannot use.")
+    as_of: int = Field(
+        description="Sequence number of the last event in the log that every list from now on reflects, with all before it."
     )
 
 
