@@ -4,11 +4,13 @@ import gzip
 import pickle
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import scipy.io
+import scipy.sparse
 
 from leanrec.data.engine import open_engine
 from leanrec.data.ingest.forms.formats import detect_format, name_format, read_head
@@ -34,7 +36,13 @@ def detect(path: Path) -> str:
         (b"%PDF-1.7\n", "is a PDF document"),
         (b"1 0:1 7:1\n0 3:1 9:0.5\n", "is in the LIBSVM form.*awk"),
         (pickle.dumps({"user": [1]}), "is a pickle, which may run code"),
-        (b"\x89HDF\r\n\x1a\n", "is an HDF5 file"),
+        (b"\x89HDF\r\n\x1a\n", r"is an HDF5 file.*pandas\.read_hdf\('"),
+        (gzip.compress(b"X\n\0\0\0\3"), r"is an R object.*readRDS\('"),
+        (gzip.compress(b"RDX3\nX\n"), "is an R workspace.*write.csv\\(TABLE"),
+        (b"$FL2@(#) SPSS DATA FILE\0", r"is an SPSS file.*read_spss\('"),
+        (b"<stata_dta><header>\0", r"is a Stata file.*read_stata\('"),
+        (b"\0" * 12 + b"\xc2\xea\x81\x60\xb3", r"is a SAS file.*read_sas\('"),
+        (b"\x0f\0\0\0\x10user\0\1\0\0\0\0\x07", "is BSON.*bsondump --outFile=log.jsonl"),
         (b"Rar!\x1a\x07", "is a RAR archive, not a log. Unpack it: unrar x"),
         (b"\0" * 8 + b"DUCK", "is a DuckDB database. Pass a query"),
         (b"", "is empty: it has no bytes"),
@@ -82,3 +90,20 @@ def test_matrix_market_is_refused_by_its_name(tmp_path: Path) -> None:
     matrix = scipy.io.mmread(path)  # as the error advises
     data = ingest(pd.DataFrame({"user": matrix.row, "item": matrix.col, "weight": matrix.data})).data
     assert (len(data.users), len(data.items), len(data.events)) == (2, 2, 3)
+
+
+def test_the_way_out_for_arrays_works(tmp_path: Path) -> None:
+    scipy.sparse.save_npz(tmp_path / "m.npz", scipy.sparse.csr_array(np.eye(3)))
+    np.savez(tmp_path / "a.npz", who=np.arange(3), what=np.arange(3))
+    for name, answers in (("m.npz", ()), ("a.npz", ("who", "what"))):
+        with pytest.raises(SourceError, match="has NumPy arrays") as refused:
+            ingest(tmp_path / name)
+        steps = str(refused.value).split("Pass them in Python: ")[1].split(", where NAME")[0].rstrip(".")
+        for answer in answers:
+            steps = steps.replace("NAME", answer, 1)
+        first, call = steps.split("; ")
+        space: dict[str, Any] = {"scipy": scipy, "pandas": pd, "numpy": np, "ingest": ingest}
+        exec(first, space)
+        assert eval(call, space).data.users.ids.tolist() == [0, 1, 2]
+        if "arrays" in space:
+            space["arrays"].close()

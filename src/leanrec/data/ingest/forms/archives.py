@@ -148,9 +148,18 @@ def _unpack_zip(engine: SqlEngine, path: Path, wanted: _Wanted) -> list[Unpacked
             target, note = write_workbook(engine, path)
             return [UnpackedFile(target, str(path), note)]
         if names and all(name.endswith(".npy") for name in names):
-            raise SourceError(
-                f"{path} has NumPy arrays, not a log. Pass them in Python: ingest(pandas.DataFrame({{…}}))."
-            )
+            arrays = [name.removesuffix(".npy") for name in names]
+            if {"format", "shape", "data"} <= set(arrays):
+                way_out = (
+                    f"matrix = scipy.sparse.load_npz({str(path)!r}).tocoo(); ingest(pandas.DataFrame({{'user': matrix.row, "
+                    "'item': matrix.col, 'weight': matrix.data}))"
+                )
+            else:
+                way_out = (
+                    f"arrays = numpy.load({str(path)!r}); ingest(pandas.DataFrame({{'user': arrays['NAME'], 'item': arrays['NAME']}})), "
+                    f"where NAME is one of {', '.join(arrays[:12])}"
+                )
+            raise SourceError(f"{path} has NumPy arrays, not a log. Pass them in Python: {way_out}.")
         if any(member.flag_bits & 1 for member in members):
             raise SourceError(f"{path} is protected by a password. Unpack it, and pass the files.")
 

@@ -42,7 +42,10 @@ _NOT_READ = {
         'Export the table: sqlite3 -header -csv {path} "SELECT * FROM TABLE" > log.csv, with its name in place of TABLE.',
     ),
     b"\x93NUMPY": ("a NumPy array", "Pass it in Python: ingest(pandas.DataFrame(array, columns=[…]))."),
-    b"\x89HDF\r\n": ("an HDF5 file", _PANDAS),
+    b"\x89HDF\r\n": (
+        "an HDF5 file",
+        "Save its table as Parquet: pandas.read_hdf({path!r}).to_parquet('log.parquet'), or read its arrays with h5py into a frame.",
+    ),
     b"%PDF": ("a PDF document", "Pass the log that it was made from."),
     b"\xd0\xcf\x11\xe0": ("an old Excel workbook (.xls)", "Save it as CSV, or as .xlsx."),
     b"Rar!": ("a RAR archive", "Unpack it: unrar x {path}"),
@@ -50,7 +53,17 @@ _NOT_READ = {
     b"\x04\x22\x4d\x18": ("packed with LZ4", "Unpack it: lz4 -d {path}"),
     b"\xff\x06\x00\x00sNaPpY": ("packed with Snappy", "Unpack it first."),
     b"MATLAB 5.0": ("a MATLAB file", _EXPORT),
-    b"RDX": ("an R workspace", 'Save the table in R: write.csv(table, "log.csv", row.names = FALSE)'),
+    b"RDX": (
+        "an R workspace",
+        'Save the table in R, with its name in place of TABLE: load({path!r}); write.csv(TABLE, "log.csv", row.names = FALSE)',
+    ),
+    b"X\n\0\0\0": ("an R object (.rds)", 'Save it in R: write.csv(readRDS({path!r}), "log.csv", row.names = FALSE)'),
+    b"$FL2": ("an SPSS file", "Save it as Parquet: pandas.read_spss({path!r}).to_parquet('log.parquet')"),
+    b"<stata_dta>": ("a Stata file", "Save it as Parquet: pandas.read_stata({path!r}).to_parquet('log.parquet')"),
+    b"\0" * 12 + b"\xc2\xea\x81\x60": (
+        "a SAS file",
+        "Save it as Parquet: pandas.read_sas({path!r}).to_parquet('log.parquet')",
+    ),
     b"\x89PNG": ("a picture", "Pass a log."),
     b"\xff\xd8\xff": ("a picture", "Pass a log."),
 }
@@ -128,6 +141,11 @@ def detect_format(head: FileHead, label: str, *, known_encoding: bool = False) -
             f"{label} is a pickle, which may run code when it is opened, and is not read. {_PANDAS} For a frame that "
             f"is: pandas.read_pickle({label!r})."
         )
+    if _is_bson(data):
+        raise SourceError(
+            f"{label} is BSON, as mongodump writes it, not a log. Convert it: bsondump --outFile=log.jsonl {label}, or export the "
+            "collection with mongoexport, and pass that file."
+        )
     if data[8:12] == b"DUCK":
         raise SourceError(
             f'{label} is a DuckDB database. Pass a query in Python: SqlQuery("SELECT * FROM TABLE", {label!r}).'
@@ -148,6 +166,12 @@ def detect_format(head: FileHead, label: str, *, known_encoding: bool = False) -
     if named == "json" or stripped.startswith(("{", "[{")) or re.match(r"\[\s*\{", stripped):
         return find_json_layout(stripped)
     return "csv"
+
+
+def _is_bson(data: bytes) -> bool:
+    """Whether the first bytes are a document of BSON: its length, fields, and a zero byte at its end."""
+    length = int.from_bytes(data[:4], "little")
+    return 5 < length <= len(data) and data[4] in b"\x01\x02\x03\x07\x09\x10\x12" and data[length - 1] == 0
 
 
 def _refuse_other_text(data: bytes, text: str, label: str) -> None:
