@@ -25,6 +25,17 @@ def test_every_callback_is_called_after_an_epoch() -> None:
     assert first.calls == second.calls == [(3, 0.5)]
 
 
+def test_every_callback_is_told_the_columns() -> None:
+    told: list[str] = []
+
+    class Listen(Callback):
+        def on_schema_read(self, description: str) -> None:
+            told.append(description)
+
+    Run(callbacks=(Listen(), Recorder(), Listen())).on_schema_read("user=u")
+    assert told == ["user=u", "user=u"]
+
+
 def test_an_exception_of_a_callback_passes_through() -> None:
     class Stop(Callback):
         def on_epoch_end(self, epoch: int, score: float) -> None:

@@ -20,6 +20,13 @@ class Callback:
             Exception: anything raised here ends the fit.
         """
 
+    def on_schema_read(self, description: str) -> None:
+        """Called when the columns of a log are known, before its rows are read.
+
+        Args:
+            description: the source and the meaning of its columns, in one sentence.
+        """
+
 
 @dataclasses.dataclass(frozen=True)
 class ProgressBar(Callback):

@@ -137,6 +137,11 @@ class Run:
         for callback in self.callbacks:
             callback.on_epoch_end(epoch, score)
 
+    def on_schema_read(self, description: str) -> None:
+        """Call the hook of every callback."""
+        for callback in self.callbacks:
+            callback.on_schema_read(description)
+
 
 def _n_local_workers() -> int:
     """How many processes torchrun started on this machine for one piece of work."""

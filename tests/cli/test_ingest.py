@@ -25,6 +25,16 @@ def test_ingest_reports_and_saves(run: Any, log: Path, tmp_path: Path) -> None:
     assert json.loads(out)["cost"]["wall"] > 0
 
 
+def test_the_columns_are_noted_first_but_not_beside_json(run: Any, log: Path, tmp_path: Path) -> None:
+    _, out, notes = run("ingest", log)
+    assert notes.splitlines()[0].startswith(f"Reading {log} (")
+    assert notes.splitlines()[0].endswith("): user=user_id, item=content_id, event_type=behavior, content=content.")
+    assert "Reading" not in out
+    assert run("ingest", log, "--json")[2] == ""
+    _, _, notes = run("fit", "popularity", log, "--out", tmp_path / "m")
+    assert [line.partition(" ")[0] for line in notes.splitlines()[:2]] == ["Reading", "Read"]
+
+
 def test_report_shows_columns_and_rejected_rows(run: Any, tmp_path: Path) -> None:
     file = tmp_path / "log.csv"
     file.write_text(

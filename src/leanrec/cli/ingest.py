@@ -1,7 +1,7 @@
 """``leanrec ingest`` and ``leanrec simulate``: read, clean and report a log, or write a simulated one."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +10,7 @@ from rich.text import Text
 
 from leanrec.cli import output
 from leanrec.cli.messages import to_flags
-from leanrec.cli.options import DataOptions, Json, RunOptions, Sources, parse_pairs, with_options
+from leanrec.cli.options import ColumnsNote, DataOptions, Json, RunOptions, Sources, parse_pairs, with_options
 from leanrec.data.ingest.report import DataReport
 from leanrec.settings import parse_settings
 from leanrec.units import format_bytes, format_seconds
@@ -30,11 +30,15 @@ def ingest(
 ) -> None:
     """Read, check and clean a log, and report its contents and the rejected rows."""
     from leanrec.data.ingest.ingest import ingest as ingest_log
-    from leanrec.evaluation.plots.figures import draw_dataset, require_plots
 
     if plot is not None:
+        from leanrec.evaluation.plots.figures import draw_dataset, require_plots
+
         require_plots()
-    ingested = ingest_log(**data.to_ingest_arguments(source), out=out, run=run.to_run())
+    conditions = run.to_run()
+    if not as_json:
+        conditions = replace(conditions, callbacks=(*conditions.callbacks, ColumnsNote()))
+    ingested = ingest_log(**data.to_ingest_arguments(source), out=out, run=conditions)
     if as_json:
         output.print_json(ingested.report.to_dict())
     else:

@@ -11,7 +11,6 @@ from rich.text import Text
 from leanrec.cli import output
 from leanrec.cli.options import Json, RunOptions, parse_conditions, with_options
 from leanrec.errors import LeanrecError, SettingError
-from leanrec.pipeline.batch import check_list_path
 
 if TYPE_CHECKING:
     from leanrec.pipeline.batch import BatchResult
@@ -171,6 +170,8 @@ def _check_recipients(
             "A user or a history is needed: --user ID, or --history ID,ID for a new user. For all users: --all-users --out FILE."
         )
     if out is not None:
+        from leanrec.pipeline.batch import check_list_path
+
         check_list_path(out)
 
 
@@ -183,6 +184,8 @@ def _print_batch(written: "BatchResult", *, as_json: bool) -> None:
         output.print_note(
             f"{written.from_fallback:,} of these users have no usable history; their lists are the fallback's."
         )
+    if written.without_list:
+        output.print_note(f"{written.without_list:,} users have no list: no other item may be shown to them.")
 
 
 def similar(

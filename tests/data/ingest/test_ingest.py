@@ -1,6 +1,7 @@
 """From a file to a Dataset: every form, the order, the weights, the tables, saving, memory."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import duckdb
@@ -11,13 +12,16 @@ import pyarrow as pa
 import pytest
 
 from leanrec.budget import Budget
+from leanrec.callbacks import Callback, ProgressBar
 from leanrec.data.dataset import DatasetShape
 from leanrec.data.datasets.bundled import load_sample, sample_path
+from leanrec.data.engine import open_engine
 from leanrec.data.ingest.cleaning import CleaningRules
 from leanrec.data.ingest.ingest import ingest, open_dataset
 from leanrec.data.ingest.sources import SqlQuery
 from leanrec.errors import ArtifactError, BudgetError, DataError, SettingError
 from leanrec.run import Run
+from leanrec.units import format_bytes
 
 ROWS = [
     ("u2", "b", 5.0, 1_600_000_300),
@@ -385,6 +389,47 @@ def test_mapped_events_equal_those_in_memory(large: Path, monkeypatch: pytest.Mo
     assert len(list(tmp_path.iterdir())) == 1
     del mapped
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_columns_are_told_before_the_rows_are_read(large: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from leanrec.data.ingest import ingest as reading
+
+    happened: list[str] = []
+
+    class Listen(Callback):
+        def on_schema_read(self, description: str) -> None:
+            happened.append(description)
+
+    stage_log = reading.stage_log
+    monkeypatch.setattr(reading, "stage_log", lambda *a, **k: happened.append("rows") or stage_log(*a, **k))
+    items = pd.DataFrame({"item": ["item-1"], "title": ["One"]})
+    ingest(large, items=items, run=Run(callbacks=(Listen(),)))
+    size = format_bytes(large.stat().st_size)
+    assert happened == [f"Reading {large} ({size}): user=user, item=item, time=time; item table: id=item.", "rows"]
+
+
+def test_a_bar_shows_how_far_a_statement_is(
+    large: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, seen = Run(callbacks=(ProgressBar(),)), []
+    with open_engine(run) as engine:
+        assert engine.query_progress() is None
+        engine.execute("CREATE TABLE numbers AS SELECT hash(i) AS n FROM range(300000) AS r(i)")
+        with ThreadPoolExecutor(1) as pool:
+            sums = (
+                "CREATE TABLE sums AS SELECT sum(hash(a.n, b.n)) FROM numbers a JOIN (FROM numbers LIMIT 30) b ON true"
+            )
+            work = pool.submit(engine.execute, sums)
+            while not work.done():
+                seen.append(engine.query_progress())
+            work.result()
+    assert all(percent is None or 0 <= percent <= 100 for percent in seen)
+    assert any(percent is not None for percent in seen)
+    ingest(large, run=run)
+    assert capsys.readouterr().err == ""  # no terminal
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    ingest(large, run=run)
+    assert "Writing events" in capsys.readouterr().err
 
 
 def test_a_limit_that_nothing_fits_is_refused_before_reading() -> None:

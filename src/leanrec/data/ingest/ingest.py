@@ -46,7 +46,7 @@ from leanrec.data.ingest.staging import LogProfile, StagedLog, find_example, sta
 from leanrec.data.ingest.text_files import check_encoding
 from leanrec.data.ingest.timestamps import FORMS, TimeFormat
 from leanrec.data.time_kind import TimeKind
-from leanrec.errors import ArtifactError, DataError, SettingError, SourceError
+from leanrec.errors import ArtifactError, ColumnError, DataError, SettingError, SourceError
 from leanrec.run import Run
 from leanrec.units import format_bytes
 
@@ -54,6 +54,7 @@ __all__ = ["IngestResult", "ingest", "is_dataset", "open_dataset"]
 
 # An example of a rejected field is shown where so many rows have one that it is found quickly.
 _MANY_EVENTS = 10
+_MANY_ROWS = 20
 _EXAMPLE_SHARE = 0.01
 _WITH_EXAMPLE = ("time not understood", "rating is not a finite number", "weight is not a finite number")
 _IMPOSSIBLE_TIME = "time before 1990 or in the future"
@@ -157,7 +158,7 @@ class _IngestTask:
         if self.like is None:
             return self
         cleaning = self.cleaning
-        if cleaning.rating_range is None and self.conventions.rating_range is not None:
+        if cleaning.rating_range is None and not self.conventions.rating_range_inferred:
             cleaning = dataclasses.replace(cleaning, rating_range=self.conventions.rating_range)
         if cleaning.no_rating is None and self.conventions.rating_range is not None:
             cleaning = dataclasses.replace(cleaning, no_rating=self.conventions.no_rating)
@@ -491,7 +492,11 @@ def _run_ingest(task: _IngestTask, folder: Path | None) -> IngestResult:
             settled_times=TimeFormat(settled.time_formats, settled.only_time_formats) if settled.time_formats else None,
         )
         forms = find_ids(engine, staged)
-        profile = validate_rows(engine, staged, task.cleaning, has_clock=settled.has_clock)
+        if task.like is None and not task.columns.get("item"):
+            _check_items(engine, schema, staged)
+        profile = validate_rows(
+            engine, staged, task.cleaning, has_clock=settled.has_clock, known_scale=settled.rating_range
+        )
         tables.load(engine, staged, forms)
         read = _ReadLog(schema, staged, forms, profile, tables)
         data, report = _index_log(task, engine, read, show, folder)
@@ -523,6 +528,19 @@ def _describe_columns(task: _IngestTask, engine: SqlEngine, schema: LogSchema, t
     columns = {"": log, **{f"; {table}: ": roles for table, roles in tables.to_dict().items()}}
     roles = "".join(f"{table}{', '.join(map('='.join, found.items()))}" for table, found in columns.items())
     return f"Reading {describe_source(task.source)}{f' ({format_bytes(size)})' if size else ''}: {roles}."
+
+
+def _check_items(engine: SqlEngine, schema: LogSchema, staged: StagedLog) -> None:
+    """Raise ColumnError where all events have one item and another column may hold the items."""
+    items = engine.fetch_rows("SELECT id FROM items_found LIMIT 2") if staged.rows >= _MANY_ROWS else []
+    cols, part = schema.columns[0], schema.parts[0]
+    free = [name for name in part.names if name not in {*cols.to_dict().values(), *part.nested}]
+    if len(items) == 1 and free:
+        raise ColumnError(
+            f"Items must differ. All {staged.rows:,} rows of {part.label} have the item {str(items[0][0])!r}, from the column "
+            f'{cols.item!r}. If another column holds the items, name it: columns={{"item": "COLUMN"}}, where COLUMN is one of '
+            f'{", ".join(map(repr, free[:20]))}. If there is one item only, pass columns={{"item": "{cols.item}"}}.'
+        )
 
 
 def _index_log(
@@ -606,6 +624,7 @@ def _settle_conventions(task: _IngestTask, read: _ReadLog, log: EncodedLog) -> L
         event_weights=dict(log.event_types) | dict(task.conventions.event_weights) | later,
         positive_from=task.positive_from,
         rating_range=read.profile.scale,
+        rating_range_inferred=read.profile.inferred,
         no_rating=tuple(read.profile.no_rating),
         time_formats=times.formats,
         only_time_formats=times.only,
