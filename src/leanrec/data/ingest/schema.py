@@ -14,7 +14,7 @@ from leanrec.data.engine import SqlEngine, quote_identifier
 from leanrec.data.event_types import normalize_name
 from leanrec.data.ingest.forms.unfold import unfold_events
 from leanrec.data.ingest.forms.values import convert_columns, holds_labels, holds_numbers
-from leanrec.data.ingest.meaning.column_names import guess_role
+from leanrec.data.ingest.meaning.column_names import find_title, guess_role, is_title
 from leanrec.data.ingest.meaning.column_values import count_values, find_weak_role
 from leanrec.data.ingest.meaning.number_text import NumberMarks, find_marks
 from leanrec.data.ingest.meaning.rating_text import (
@@ -114,6 +114,7 @@ _DESCRIPTIVE = frozenset(
 )
 # Names that mean a role only where the values do: in another language, or in some logs.
 _VAGUE = frozenset(["note", "nota", "vote", "feedback", "target"])
+_MIN_TITLES = 20
 _ORDERS = {"pos", "order", "sequence", "seq", "step"}
 _MUST_BE_NUMBERS = {"rating": "rating", "weight": "weight", "label": "label"}
 
@@ -321,11 +322,35 @@ def _check_roles(engine: SqlEngine, part: SourcePart, given: Mapping[str, str]) 
                 f'columns={{"{weak[0]}": "{misfit[1]}"}}).'
             )
         if misfit is None:
+            warnings += _check_titles(engine, part, cols, given)
             cols, told = _find_notations(engine, part, cols, given)
             cols, skipped = _check_types(engine, part, cols, given)
             cols = dataclasses.replace(cols, retail=_find_retail(engine, part, cols, given))
             return cols, warnings + skipped + ([cols.retail.note] if cols.retail else []) + told
         passed.setdefault(misfit[0], set()).add(misfit[1])
+
+
+def _check_titles(engine: SqlEngine, part: SourcePart, cols: ColumnRoles, given: Mapping[str, str]) -> list[str]:
+    """Return notes about items or users without ids, which are known by their titles or names.
+
+    Raises ColumnError where each of the first rows has another title, as the reviews of a log have.
+    """
+    titles = {role: getattr(cols, role) for role in ("user", "item") if role not in given}
+    titles = {
+        role: name for role, name in titles.items() if normalize_name(name) not in _NAMES[role] and is_title(role, name)
+    }
+    values = count_values(engine, part, list(titles.values())) if titles else {}
+    notes = []
+    for role, name in titles.items():
+        if values[name].rows >= _MIN_TITLES and values[name].distinct == values[name].rows:
+            taken = set(cols.to_dict().values())
+            free = [name, *(each for each in part.names if each not in taken)]
+            raise ColumnError(_missing_message(role, free, part.names, part.label))
+        notes.append(
+            f"{part.label} has no ids of {role}s: the {'titles' if role == 'item' else 'names'} in the column {name!r} are the ids, so that "
+            f'two {role}s of one name count as one. For another column pass columns={{"{role}": "COLUMN"}}.'
+        )
+    return notes
 
 
 def _find_notations(
@@ -482,7 +507,8 @@ def find_columns(
                 f"The {role} of an event must be a single value. The column {column!r} of {where} holds lists or structs; name "
                 f"another column. {_list_columns(plain)}"
             )
-    for find in (_find_common_name, _find_words, _find_last_word):
+    # A title is a weak id: only where no column has the ids.
+    for find in (_find_common_name, _find_words, _find_last_word, find_title):
         for role in ROLES:
             taken = {*found.values(), *(passed or {}).get(role, ())}
             free = [name for name in plain if name not in taken]
@@ -566,7 +592,12 @@ def _missing_message(
             f'"user": "{free[0]}", "item": "{free[1]}"' if key == "user" and len(free) > 1 else f'"{key}": "{free[0]}"'
         )
         named = f'{role}_names="{role},title"' if extra else 'names="user,item"'
-        lines = "" if extra else ' If each line is a user and the items of the user, pass layout="adjacency".'
+        lines = (
+            ""
+            if extra
+            else ' If each line is a user and the items of the user, pass layout="adjacency"; if it is the items of one user, '
+            'layout="sequences".'
+        )
         return (
             f"{where} has no names in its first line, so that its columns are called {', '.join(names[:10])}"
             f"{' …' if len(names) > 10 else ''}. Name them by number, such as columns={{{both}}}, or name all columns in their "

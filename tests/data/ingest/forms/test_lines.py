@@ -125,3 +125,41 @@ def test_lists_with_commas_are_adjacency_where_their_lengths_differ(tmp_path: Pa
 )
 def test_layouts_are_found_from_the_first_lines(lines: list[str], layout: str | None) -> None:
     assert find_line_layout(lines, "log") == layout
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ann: i1, i 2, i3\nbob: i 2\ncyd: i3, i1\n",
+        "ann : i1;i 2 ;i3\nbob : i 2\ncyd : i3;i1\n",
+        "ann\ti1,i 2,i3\nbob\ti 2\ncyd\ti3,i1\n",
+        "ann\ti1\ti 2\ti3\nbob\ti 2\ncyd\ti3\ti1\n",
+        "ann,i1,i 2,i3\nbob,i 2\ncyd,i3,i1\n",
+        "ann|i1|i 2|i3|\nbob|i 2|\ncyd|i3|i1|\n",
+    ],
+)
+def test_items_of_a_list_may_have_blanks(tmp_path: Path, text: str) -> None:
+    (tmp_path / "lists.txt").write_text(text)
+    data, _ = leanrec.ingest(tmp_path / "lists.txt", layout="adjacency")
+    assert data.users.ids.tolist() == ["ann", "bob", "cyd"]
+    assert [history(data, user) for user in ("ann", "bob", "cyd")] == [["i1", "i 2", "i3"], ["i 2"], ["i3", "i1"]]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["ann\ti1 i2\nbob\ti2\ncyd\ti3 i1\n", "ann i1,i2\nbob i2\ncyd i3,i1\n", "ann:  i1 i2\nbob: i2\ncyd:  i3 i1\n"],
+)
+def test_blanks_separate_what_no_other_mark_does(tmp_path: Path, text: str) -> None:
+    (tmp_path / "lists.txt").write_text(text)
+    data, _ = leanrec.ingest(tmp_path / "lists.txt", layout="adjacency")
+    assert [history(data, user) for user in ("ann", "bob", "cyd")] == [["i1", "i2"], ["i2"], ["i3", "i1"]]
+
+
+def test_titles_of_a_basket_keep_their_blanks(tmp_path: Path) -> None:
+    (tmp_path / "baskets.csv").write_text("whole milk,rye bread\nred wine,whole milk, tea\nsoda\n")
+    data, _ = leanrec.ingest(tmp_path / "baskets.csv", layout="sequences")
+    assert [history(data, user) for user in (1, 2, 3)] == [
+        ["whole milk", "rye bread"],
+        ["red wine", "whole milk", "tea"],
+        ["soda"],
+    ]

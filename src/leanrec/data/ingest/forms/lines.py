@@ -23,6 +23,10 @@ LAYOUTS = ("long", "adjacency", "sequences", "counted", "blocks", "wide")
 _HEAD = 65_536
 _BUFFER = 16_000_000
 _MIN_LINES = 3
+_BLANKS = r"\s+"
+_ALL = r"^()(.*)$"
+_ALL_AFTER_BLANK = r"^\s*(\S*)(.*)$"
+_USERS = (r"^\s*([^\s,;:]+)\s*:(?:\s(.*))?$", r"^\s*([^\t]+)\t(.*)$")
 _NUMBERS = re.compile(r"\d+(?:[ \t]\d+)*[ \t]*|\d+(?:,\d+)*")
 _BLOCK_ID = re.compile(r"[^\s,;:]+:")
 _BLOCK_LINE = re.compile(r"[^\s,;:]+:?|\d+,\d+(?:\.\d+)?,\d{4}-\d{2}-\d{2}")
@@ -68,7 +72,9 @@ def open_lines(path: Path, layout: str | None, label: str) -> LineTable | None:
         return None
     how = "" if layout else ' If that is wrong, pass layout="long".'
     scan = line_scan(path, _BUFFER)
-    values = "list_filter(string_split_regex(trim(line), '[\\s,;]+'), lambda x: x <> '')"
+    line, separator = _split_user(lines) if found == "adjacency" else (_ALL, _find_separator(lines))
+    rest = f"regexp_extract(line, {quote_literal(line)}, 2, 's')"
+    values = f"list_filter(list_transform(string_split_regex({rest}, {quote_literal(separator)}), lambda x: trim(x)), lambda x: x <> '')"
     if found == "blocks":
         return _read_blocks(
             scan,
@@ -76,7 +82,8 @@ def open_lines(path: Path, layout: str | None, label: str) -> LineTable | None:
             f"{label}: each line that ends in a colon was read as the id of the block of lines below it.{how}",
         )
     if found == "adjacency":
-        rows = f"(SELECT rtrim(v[1], ':') AS \"user\", unnest(v[2:]) AS item FROM (SELECT {values} AS v FROM {scan} WHERE line IS NOT NULL))"
+        user = f"trim(regexp_extract(line, {quote_literal(line)}, 1, 's'))"
+        rows = f'(SELECT {user} AS "user", unnest({values}) AS item FROM {scan} WHERE line IS NOT NULL)'
         note = f"{label}: each line was read as a user and the items of the user.{how}"
     else:
         items = "v[2:]" if found == "counted" else "v"
@@ -91,6 +98,30 @@ def open_lines(path: Path, layout: str | None, label: str) -> LineTable | None:
         )
         note = f"{label}: each line was read as {what}; users are the numbers of the lines.{how}"
     return LineTable(rows, {"user": "VARCHAR", "item": "VARCHAR"}, note)
+
+
+def _split_user(lines: Sequence[str]) -> tuple[str, str]:
+    """Return the pattern of a user and the rest of a line, and the pattern between items.
+
+    The user ends at a colon or a tab where every line has one, at the first blank where no item has blanks, else where
+    an item ends.
+    """
+    for pattern in _USERS:
+        if all(re.fullmatch(pattern, line) for line in lines):
+            return pattern, _find_separator([re.sub(pattern, r"\2", line) for line in lines])
+    separator = _find_separator(lines)
+    values = [re.split(separator, line.strip()) for line in lines]
+    firsts, others = [each[0].split() for each in values], [cell for each in values for cell in each[1:]]
+    is_blank = all(len(first) == 2 for first in firsts) and not any(" " in cell.strip() for cell in others)
+    return (_ALL_AFTER_BLANK if is_blank or separator == _BLANKS else rf"^\s*(.*?)(?:{separator}(.*))?$"), separator
+
+
+def _find_separator(lines: Sequence[str]) -> str:
+    """Return the pattern between the values of lists: marks that most lines have, several tabs, or blanks."""
+    marks = "".join(mark for mark in ",;|" if sum(mark in line for line in lines) * 2 > len(lines))
+    if marks:
+        return rf"\s*[{marks}]\s*"
+    return r"\t+" if sum("\t" in line.strip() for line in lines) * 2 > len(lines) else _BLANKS
 
 
 def _read_head(path: Path) -> list[str]:
