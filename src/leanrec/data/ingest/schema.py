@@ -12,6 +12,7 @@ from typing import Any
 
 from leanrec.data.engine import SqlEngine, quote_identifier
 from leanrec.data.event_types import normalize_name
+from leanrec.data.ingest.forms.programs.personal_exports import describe_export
 from leanrec.data.ingest.forms.unfold import unfold_events
 from leanrec.data.ingest.forms.values import convert_columns, holds_labels, holds_numbers
 from leanrec.data.ingest.meaning.column_names import find_title, guess_role, is_title
@@ -603,6 +604,8 @@ def _missing_message(
             f"{' …' if len(names) > 10 else ''}. Name them by number, such as columns={{{both}}}, or name all columns in their "
             f"order, such as {named}.{lines}"
         )
+    if role == "user" and not extra and (told := describe_export(names, where)):
+        return told
     if len(names) == 1 and len(names[0].split()) > 1 and not extra:
         return (
             f"{where} has lines that are not of the same columns, such as {names[0][:80]!r}. Where each line is a user and the items of "
@@ -610,10 +613,15 @@ def _missing_message(
         )
     one_of = f", where COLUMN is one of {', '.join(map(repr, free[:10]))}" if len(free) > 1 else ""
     is_matrix = role == "item" and not extra and len(free) > 1
+    alone = (
+        " If each file is the log of one user, put it into a folder such as logs/user=ann, and pass logs."
+        if key == "user"
+        else ""
+    )
     matrix = ' If each of them is an item with the ratings of the users, pass layout="wide".' if is_matrix else ""
     return (
         f"{where} has no {role} column. {_list_columns(names)} Looked for {searched} and similar names, in any case. "
-        f'Name it: columns={{"{key}": "{example}"}}{one_of}.{matrix}'
+        f'Name it: columns={{"{key}": "{example}"}}{one_of}.{matrix}{alone}'
     )
 
 
