@@ -35,8 +35,8 @@ def test_a_missing_column_is_reported_with_the_columns_and_the_argument(tmp_path
 
 
 def test_a_missing_column_is_suggested_from_columns_without_a_role(tmp_path: Path) -> None:
-    several = message(ColumnError, write(tmp_path / "a.csv", "user,title,label,entities\n1,x,1,y\n"))
-    assert "Name it: columns={\"item\": \"COLUMN\"}, where COLUMN is one of 'title', 'entities'." in several
+    several = message(ColumnError, write(tmp_path / "a.csv", "user,shelf,label,entities\n1,x,1,y\n"))
+    assert "Name it: columns={\"item\": \"COLUMN\"}, where COLUMN is one of 'shelf', 'entities'." in several
     one = message(ColumnError, write(tmp_path / "b.csv", "user,thing\n1,x\n"))
     assert one.endswith('Name it: columns={"item": "thing"}.')
     none = message(ColumnError, write(tmp_path / "c.csv", "user,label\n1,1\n"))

@@ -89,3 +89,33 @@ def test_a_table_in_the_folder_of_a_log_is_no_part_of_it(tmp_path: Path) -> None
     data = ingest(tmp_path / "events.csv", users=tmp_path / "customers.csv").data  # as the error advises
     assert data.user_table is not None
     assert data.user_table.columns["Country"].tolist() == ["NL", "CL"]
+
+
+def test_items_that_have_titles_only_are_known_by_them() -> None:
+    frame = pd.DataFrame({"user": ["a", "b", "a"], "title": ["Red Pot", "Red Pot", "Blue Mug"], "rating": [1, 2, 3]})
+    data, report = ingest(frame)
+    assert data.items.ids.tolist() == ["Blue Mug", "Red Pot"]
+    assert any("has no ids of items: the titles in the column 'title' are the ids" in each for each in report.warnings)
+    named = frame.rename(columns={"user": "Customer Name", "title": "Product Name"})
+    assert ingest(named).data.users.ids.tolist() == ["a", "b"]
+    plain = ingest(frame.rename(columns={"user": "username"})).report
+    assert not any("ids of users" in each for each in plain.warnings)
+
+
+def test_titles_of_reviews_are_no_items() -> None:
+    frame = pd.DataFrame(
+        {"user": ["a", "b"] * 15, "title": [f"Fine {n}" for n in range(30)], "corner": ["x", "y", "z"] * 10}
+    )
+    with pytest.raises(ColumnError, match=r"has no item column.*one of 'title', 'corner'"):
+        ingest(frame)
+
+
+def test_one_item_beside_other_columns_is_refused_and_the_advice_works() -> None:
+    frame = pd.DataFrame(
+        {"user": [f"u{n % 5}" for n in range(25)], "app_id": "shop", "label_": [f"p{n % 4}" for n in range(25)]}
+    )
+    with pytest.raises(ColumnError, match=r"have the item 'shop', from the column 'app_id'.*one of 'label_'"):
+        ingest(frame)
+    assert ingest(frame, columns={"item": "label_"}).data.items.ids.tolist() == ["p0", "p1", "p2", "p3"]
+    assert ingest(frame, columns={"item": "app_id"}).data.items.ids.tolist() == ["shop"]
+    assert ingest(frame[["user", "app_id"]]).data.items.ids.tolist() == ["shop"]

@@ -497,6 +497,12 @@ def _run_ingest(task: _IngestTask, folder: Path | None) -> IngestResult:
         profile = validate_rows(
             engine, staged, task.cleaning, has_clock=settled.has_clock, known_scale=settled.rating_range
         )
+        known, scale = settled.rating_range, profile.scale
+        if profile.inferred and known is not None and scale is not None and known != scale:
+            engine.facts.warn(
+                "The ratings of this log are {:g} to {:g}, and those of the log that it is read like {:g} to {:g}. If others are "
+                "errors, pass CleaningRules(rating_range=(LOW, HIGH)).".format(*scale, *known)
+            )
         tables.load(engine, staged, forms)
         read = _ReadLog(schema, staged, forms, profile, tables)
         data, report = _index_log(task, engine, read, show, folder)

@@ -428,7 +428,9 @@ def _check_types(
         words = list_words(engine, part, column) if role == "rating" else ()
         stand = "pass rating_words={" + ", ".join(f'"{word}": NUMBER' for word in words) + "}" if words else ""
         if role in given:
-            found = next(iter(words), None) or _find_first(engine, part, column)
+            scan, quoted = part.scan if part.file is None else part.file.preview_scan(), quote_identifier(column)
+            first = f"SELECT {quoted}::VARCHAR FROM {scan} WHERE {quoted} IS NOT NULL LIMIT 1"
+            found = next(iter(words), None) or next((value for (value,) in engine.fetch_rows(first, part.label)), None)
             raise ColumnError(
                 f"The {what} must be a number. The column {column!r} of {part.label} holds "
                 f"{'no value' if found is None else repr(found)}; name another column{f', or {stand}' if stand else ''}."
@@ -448,13 +450,6 @@ def _check_types(
         )
         unused["event_type"] = None
     return dataclasses.replace(cols, **unused), warnings
-
-
-def _find_first(engine: SqlEngine, part: SourcePart, column: str) -> str | None:
-    """Return the first value of a column as text, None where there is none."""
-    scan, quoted = part.scan if part.file is None else part.file.preview_scan(), quote_identifier(column)
-    select = f"SELECT {quoted}::VARCHAR FROM {scan} WHERE {quoted} IS NOT NULL LIMIT 1"
-    return next((str(value) for (value,) in engine.fetch_rows(select, part.label)), None)
 
 
 def _find_retail(

@@ -83,7 +83,7 @@ def test_ratings_and_weights_written_as_text_are_numbers(tmp_path: Path) -> None
 
 
 def test_words_are_no_numbers(tmp_path: Path) -> None:
-    (tmp_path / "log.csv").write_text("user,item,rating,other\n1,2,good,5\n1,3,bad,yes\n1,4,good,4\n")
+    (tmp_path / "log.csv").write_text("user,item,rating,other\n1,2,blue,5\n1,3,red,yes\n1,4,blue,4\n")
     with open_engine(Run()) as engine:
         part = open_parts(engine, tmp_path / "log.csv")[0]
         assert not holds_numbers(engine, part, "rating")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from leanrec.data.ingest.meaning.column_names import guess_role, holds_codes, split_words
+from leanrec.data.ingest.meaning.column_names import find_title, guess_role, holds_codes, split_words
 
 
 @pytest.mark.parametrize(
@@ -42,3 +42,21 @@ def test_codes_and_titles_are_texts() -> None:
         "title",
         "categoryid",
     ]
+
+
+@pytest.mark.parametrize(
+    ("role", "names", "found"),
+    [
+        ("item", ["user", "title", "rating"], "title"),
+        ("item", ["Customer Name", "Product Name"], "Product Name"),
+        ("item", ["artistname", "trackname", "playlistname"], "trackname"),
+        ("item", ["artist_name", "plays"], "artist_name"),
+        ("item", ["Movie Title", "score"], "Movie Title"),
+        ("item", ["review title", "name"], None),
+        ("item", ["ID", "title"], None),
+        ("user", ["Customer Name", "Product Name"], "Customer Name"),
+        ("user", ["name", "filename"], None),
+    ],
+)
+def test_titles_tell_apart_what_has_no_id(role: str, names: list[str], found: str | None) -> None:
+    assert find_title(role, names) == found

@@ -97,7 +97,7 @@ def holds_labels(engine: SqlEngine, part: "SourcePart", column: str) -> bool:
         f"SELECT count(nullif(trim(x), '')), count_if({number_of_text('x', 'DOUBLE')} IN (-1, 0, 1)) FROM ({sample})",
         part.label,
     )[0]
-    return (labels or 0) * 2 > n
+    return bool((labels or 0) * 2 > n)
 
 
 def holds_numbers(engine: SqlEngine, part: "SourcePart", column: str) -> bool:

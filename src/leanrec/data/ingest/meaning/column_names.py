@@ -1,10 +1,11 @@
 """Roles of columns by the words in their names: ``Book-Rating``, ``t_dat``, ``purchase_times``, ``playCount``."""
 
 import re
+from collections.abc import Sequence
 
 from leanrec.data.event_types import normalize_name
 
-__all__ = ["guess_role", "holds_codes", "split_words"]
+__all__ = ["find_title", "guess_role", "holds_codes", "is_title", "split_words"]
 
 _WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|[^\W\d_A-Za-z]+")
 _ID = frozenset(
@@ -294,6 +295,33 @@ def guess_role(name: str) -> str | None:
         "weight": _means_amount(words, found),
     }
     return next((role for role, means in tests.items() if means), None)
+
+
+def is_title(role: str, name: str) -> bool:
+    """Whether a column of this name has the titles of items, or the names of users: ``title``, ``Product Name``, ``trackname``."""
+    words, plain = split_words(name), normalize_name(name)
+    endings = ("name", "title") if role == "item" else ("name",)
+    nouns = _ITEM if role == "item" else _USER
+    if role == "item" and plain in {"title", "headline"}:
+        return True
+    if any(plain.endswith(ending) and plain.removesuffix(ending) in nouns for ending in endings):
+        return True
+    return len(words) > 1 and words[-1] in endings and words[-2] in nouns
+
+
+def find_title(role: str, names: Sequence[str]) -> str | None:
+    """Return the column that tells items or users apart where none has their ids; None where there is none, and for other roles.
+
+    The title of a track comes before the name of its artist. A column ``id`` leaves open what it identifies.
+    """
+    if role not in {"user", "item"} or any(normalize_name(name) == "id" for name in names):
+        return None
+    found = [name for name in names if is_title(role, name)]
+    whole = [name for name in found if not any(normalize_name(name).startswith(each) for each in _COLLECTIONS)]
+    return next(iter([*whole, *found]), None)
+
+
+_COLLECTIONS = ("artist", "album", "playlist", "show", "podcast", "venue", "business")
 
 
 def _means_time(words: list[str], found: set[str]) -> bool:

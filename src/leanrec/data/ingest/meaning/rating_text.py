@@ -52,6 +52,18 @@ _SCALES = (
 )
 
 
+_NUMBERS = [
+    {word: float(number) for number, level in enumerate(scale.split(", "), 1) for word in level.split("|")}
+    for scale in _SCALES
+]
+# Grades with + and − are a third of a grade better or worse.
+_GRADES = {
+    f"{grade}{sign}": number + shift
+    for grade, number in _NUMBERS[1].items()
+    for sign, shift in (("-", -0.3), ("", 0.0), ("+", 0.3))
+}
+
+
 @dataclasses.dataclass(frozen=True)
 class RatingWords:
     """Ratings in words.
@@ -108,7 +120,7 @@ def find_rating_words(
     """
     counts = list_words(engine, part, column)
     lowered = {word.lower(): n for word, n in counts.items()}
-    scales = [{word.lower(): float(number) for word, number in given.items()}] if given else _list_scales()
+    scales = [{word.lower(): float(number) for word, number in given.items()}] if given else [*_NUMBERS, _GRADES]
     total = sum(lowered.values())
     for scale in scales:
         known = [word for word in lowered if word in scale]
@@ -129,20 +141,6 @@ def list_words(engine: SqlEngine, part: SourcePart, column: str) -> dict[str, in
         part.label,
     )
     return dict(rows) if len(rows) <= _MAX_WORDS else {}
-
-
-def _list_scales() -> list[dict[str, float]]:
-    """Return word → rating of each common scale; grades with + and − are a third of a grade better or worse."""
-    scales = [
-        {word: float(number) for number, level in enumerate(scale.split(", "), 1) for word in level.split("|")}
-        for scale in _SCALES
-    ]
-    grades = scales[1]
-    fine = {f"{grade}{sign}": number + shift for grade, number in grades.items() for sign, shift in _SHIFTS.items()}
-    return [*scales, fine]
-
-
-_SHIFTS = {"-": -0.3, "": 0.0, "+": 0.3}
 
 
 def holds_opinions(engine: SqlEngine, part: SourcePart, column: str) -> bool:

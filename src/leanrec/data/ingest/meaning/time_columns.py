@@ -163,20 +163,16 @@ def _join_pair(engine: SqlEngine, part: SourcePart, date: str, clock: str) -> st
     is_hour = split_words(clock)[-1] in _HOURS and whole == hours
     if not days or not hours or not (is_hour or 2 * texts > hours or (numbers == hours and digits >= 3)):
         return None
-    text = f"CASE WHEN {hour} <> '' THEN lpad(regexp_extract({hour}, '^[0-9]+'), 2, '0') || ':00' END"
-    text = text if is_hour else _clock_text(clock)
+    text = f"lpad(nullif({hour}, ''), CASE WHEN length({hour}) < 5 THEN 4 ELSE 6 END, '0')"
+    text = f"rtrim(regexp_replace({text}, '([0-9]{{2}})([0-9]{{2}})([0-9]{{2}})?$', '\\1:\\2:\\3'), ':')"
+    text = f"CASE WHEN regexp_full_match({hour}, {_NUMBER_CLOCK}) THEN {text} ELSE nullif({hour}, '') END"
+    if is_hour:
+        text = f"lpad(regexp_extract(nullif({hour}, ''), '^[0-9]+'), 2, '0') || ':00'"
     if 2 * dates > days:
         return f"{day} || coalesce(' ' || ({text}), '')"
     if indexes < days or texts or hours < days:
         return None
     return f"(try_cast({day} AS BIGINT) * {_DAY} + epoch(try_cast({text} AS TIME))::BIGINT)::VARCHAR"
-
-
-def _clock_text(clock: str) -> str:
-    """SQL: a time of day with colons; NULL where there is none."""
-    digits = f"lpad({_text(clock)}, CASE WHEN length({_text(clock)}) < 5 THEN 4 ELSE 6 END, '0')"
-    colons = f"regexp_replace({digits}, '([0-9]{{2}})([0-9]{{2}})([0-9]{{2}})?$', '\\1:\\2:\\3')"
-    return f"CASE WHEN regexp_full_match({_text(clock)}, {_NUMBER_CLOCK}) THEN rtrim({colons}, ':') ELSE nullif({_text(clock)}, '') END"
 
 
 def holds_clocks(engine: SqlEngine, part: SourcePart, name: str) -> bool:
