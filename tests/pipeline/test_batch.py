@@ -46,6 +46,16 @@ def test_a_user_without_a_history_gets_the_fallback(pipeline: Pipeline, tmp_path
     assert set(rows[rows["user"] == "skips all"]["source"]) == {"fallback"}
 
 
+def test_users_to_whom_no_item_may_be_shown_are_counted(pipeline: Pipeline, dataset: Dataset, tmp_path: Path) -> None:
+    written = pipeline.recommend_all(tmp_path / "lists.csv", n=3, allow=[102])
+    seen = {str(dataset.users.ids[row]) for row in dataset.seen[:, [dataset.items.row(102)]].nonzero()[0]} | {
+        "a new one"
+    }
+    assert written.without_list == len(seen)
+    assert set(pd.read_csv(written.path)["user"]) == {*dataset.users.ids.tolist(), "a new one"} - seen
+    assert written.users + written.without_list == len(dataset.users) + 1
+
+
 def test_the_file_is_checked_and_nothing_is_left_behind(pipeline: Pipeline, tmp_path: Path) -> None:
     with pytest.raises(SettingError, match=r"ends in \.parquet or \.csv"):
         check_list_path(tmp_path / "lists.txt")

@@ -32,12 +32,14 @@ class BatchResult:
         users: users with a list.
         rows: recommendations of all lists together.
         from_fallback: users whose whole list comes from the fallback.
+        without_list: users to whom no item may be shown, such as those who have seen all of them.
     """
 
     path: Path
     users: int
     rows: int
     from_fallback: int
+    without_list: int
 
 
 def check_list_path(path: str | Path) -> Path:
@@ -88,7 +90,7 @@ def write_lists(
             engine.execute("INSERT INTO lists SELECT u, rank, i, score, if(m, 'model', 'fallback') FROM block")
         n_rows = int(engine.fetch_rows("SELECT count(*) FROM lists")[0][0])
         _copy_lists(engine, snapshot, data, path)
-    return BatchResult(path, n_users, n_rows, n_fallback)
+    return BatchResult(path, n_users, n_rows, n_fallback, len(data.users) - n_users)
 
 
 def _track_blocks(n_users: int, n: int, run: Run) -> Iterator[Int32Array]:
