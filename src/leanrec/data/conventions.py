@@ -15,6 +15,7 @@ class LogConventions:
         event_weights: event type → weight as evidence: of every type of the log, and of given types that have no event yet.
         positive_from: ratings below it are no evidence of a preference; None = every rating is.
         rating_range: lowest and highest rating that was allowed, given or inferred; None = the log has no ratings.
+        rating_range_inferred: whether the ratings of the log gave it. Then a later log may have others, which widen it.
         no_rating: ratings that mean "not rated".
         time_formats: strptime formats of the times that the common notations do not cover, in the order tried.
         only_time_formats: whether times have no other format.
@@ -30,6 +31,7 @@ class LogConventions:
     event_weights: Mapping[str, float] = dataclasses.field(default_factory=dict)
     positive_from: float | None = None
     rating_range: tuple[float, float] | None = None
+    rating_range_inferred: bool = False
     no_rating: tuple[float, ...] = ()
     time_formats: tuple[str, ...] = ()
     only_time_formats: bool = False

@@ -491,6 +491,39 @@ def test_a_held_out_file_is_read_like_the_log(tmp_path: Path) -> None:
         assert held_out.data.rating_range == (1, 5)
 
 
+@pytest.mark.parametrize(
+    ("known", "later", "scale"),
+    [
+        ([1, 2, 3, 4], [5, 4, 3], (1, 5)),
+        ([2, 3, 4], [1, 3], (1, 4)),
+        ([2, 3, 4], [2, 5], (1, 5)),
+        ([1, 2, 3, 4, 4.5], [0.5, 5], (0.5, 5)),
+        ([3, 2], [6, 7], (1, 7)),
+        ([10, 20, 70], [101, 0], (0, 101)),
+        ([1, 5], [3], (1, 5)),
+    ],
+)
+def test_a_held_out_file_may_widen_a_scale_that_was_inferred(
+    tmp_path: Path, known: list[float], later: list[float], scale: tuple[float, float]
+) -> None:
+    """The best ratings of a test part are no errors because training has none of them."""
+    logs = {}
+    for name, ratings in (("log", known), ("later", later)):
+        frame = pd.DataFrame({"rating": np.array(ratings * 6, float)}).rename_axis("item").reset_index()
+        logs[name] = frame.assign(user=frame["item"] % 4, time=1_700_000_000 + frame["item"])
+    data = ingest(logs["log"], out=tmp_path / "data").data
+    for like in (data, open_dataset(tmp_path / "data").data):
+        found = ingest(logs["later"], like=like)
+        assert found.report.rejected == {}
+        assert found.data.ratings.nnz == len(logs["later"])
+        assert found.data.rating_range == scale
+        assert any("it is read like" in each for each in found.report.warnings) == (scale != data.rating_range)
+    settled = ingest(logs["log"], cleaning=CleaningRules(rating_range=(min(known), max(known)))).data
+    strict = [each for each in later if min(known) <= each <= max(known)]
+    if strict:
+        assert len(ingest(logs["later"], like=settled).data.events) == 6 * len(strict)
+
+
 def test_rejected_rows_of_parquet_are_counted_as_those_of_text(tmp_path: Path) -> None:
     times = [1_600_000_000 + i for i in range(6)]
     frame = pd.DataFrame(

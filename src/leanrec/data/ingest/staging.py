@@ -447,14 +447,20 @@ def _latest_time() -> int:
 
 
 def validate_rows(
-    engine: SqlEngine, staged: StagedLog, cleaning: CleaningRules, *, has_clock: bool | None = None
+    engine: SqlEngine,
+    staged: StagedLog,
+    cleaning: CleaningRules,
+    *,
+    has_clock: bool | None = None,
+    known_scale: tuple[float, float] | None = None,
 ) -> LogProfile:
     """Make the view ``validated``: ``staged`` with the code of the reason to reject each row, 0 = kept.
 
-    ``has_clock`` is what an earlier log settled about the times; None: the values decide.
+    ``has_clock`` is what an earlier log settled about the times; None: the values decide. ``known_scale`` is the scale of the
+    ratings of an earlier log: the inferred one contains it.
     """
     _count_types(engine, staged)
-    profile = _profile_log(engine, staged, cleaning)
+    profile = _profile_log(engine, staged, cleaning, known_scale)
     if has_clock is not None and staged.has("time"):
         profile = dataclasses.replace(profile, has_clock=has_clock)
     cases = ["WHEN bad > 0 THEN bad"]
@@ -487,7 +493,9 @@ def validate_rows(
     return profile
 
 
-def _profile_log(engine: SqlEngine, staged: StagedLog, cleaning: CleaningRules) -> LogProfile:
+def _profile_log(
+    engine: SqlEngine, staged: StagedLog, cleaning: CleaningRules, known_scale: tuple[float, float] | None
+) -> LogProfile:
     """Decide whether times are timestamps, which is so if most of them are after 1990, and find the scale of the ratings."""
     has_clock = only_days = False
     span = None
@@ -502,11 +510,16 @@ def _profile_log(engine: SqlEngine, staged: StagedLog, cleaning: CleaningRules) 
     profile = LogProfile(has_clock, None, only_days=only_days, span=span, returns=returns)
     if not staged.has("rating"):
         return profile
-    return _profile_ratings(engine, profile, cleaning, has_event_types=staged.has_event_types)
+    return _profile_ratings(engine, profile, cleaning, known_scale, has_event_types=staged.has_event_types)
 
 
 def _profile_ratings(
-    engine: SqlEngine, profile: LogProfile, cleaning: CleaningRules, *, has_event_types: bool
+    engine: SqlEngine,
+    profile: LogProfile,
+    cleaning: CleaningRules,
+    known_scale: tuple[float, float] | None,
+    *,
+    has_event_types: bool,
 ) -> LogProfile:
     """Find which values are no ratings, and the scale of the others."""
     every = count_ratings(engine)
@@ -520,7 +533,7 @@ def _profile_ratings(
         return dataclasses.replace(profile, scale=cleaning.rating_range)
     if not len(ratings.values):
         return profile
-    scale = ratings.infer_scale()
+    scale = ratings.infer_scale(known_scale)
     # A 0 outside the scale is rejected, and told there.
     is_open = cleaning.no_rating is None and len(ratings.values) > 2 and ratings.values[1] >= 1
     is_open = is_open and scale[0] <= 0 and scale[1] <= 10

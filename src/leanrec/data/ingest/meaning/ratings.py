@@ -47,15 +47,23 @@ class RatingValues:
         kept = ~np.isin(self.values, values)
         return RatingValues(self.values[kept], self.counts[kept])
 
-    def infer_scale(self) -> tuple[float, float]:
-        """Return the narrowest common scale that contains nearly all ratings, or the lowest and the highest rating."""
+    def infer_scale(self, known: tuple[float, float] | None = None) -> tuple[float, float]:
+        """Return the narrowest common scale that contains nearly all ratings, or the lowest and the highest rating.
+
+        It contains ``known``, the scale of an earlier log.
+        """
+        low, high = known or (np.inf, -np.inf)
+        if known and self.counts[(self.values >= low) & (self.values <= high)].sum() >= _NEARLY_ALL * self.counts.sum():
+            return known
         fitting = [
             scale
             for scale in _SCALES
-            if self.counts[(self.values >= scale[0]) & (self.values <= scale[1])].sum()
+            if scale[0] <= low
+            and high <= scale[1]
+            and self.counts[(self.values >= scale[0]) & (self.values <= scale[1])].sum()
             >= _NEARLY_ALL * self.counts.sum()
         ]
-        ends = (float(self.values[0]), float(self.values[-1]))
+        ends = (min(low, float(self.values[0])), max(high, float(self.values[-1])))
         low, high = min(fitting, key=lambda scale: scale[1] - scale[0], default=ends)
         return float(low), float(high)
 
