@@ -50,3 +50,13 @@ def test_a_query_is_one_select(tmp_path: Path, query: str) -> None:
     with pytest.raises(SourceError, match="must be one SELECT"):
         ingest(SqlQuery(query, database))
     assert len(ingest(SqlQuery("FROM x; -- all of it", database)).data.events) == 1
+
+
+def test_arrays_without_names_take_the_given_ones(tmp_path: Path) -> None:
+    path = tmp_path / "log.json"
+    path.write_text('[["u1", "i1", 5, "x"], ["u2", "i2", 4, "y"]]')
+    for options in ({"names": "user,item,rating"}, {"columns": {"user": "1", "item": "2", "rating": "3"}}):
+        data = ingest(path, **options).data
+        assert (data.users.ids.tolist(), data.items.ids.tolist()) == (["u1", "u2"], ["i1", "i2"])
+        assert data.events.rating is not None
+        assert data.events.rating.tolist() == [5, 4]

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from leanrec.data.engine import SqlEngine, quote_literal, quote_path
+from leanrec.data.engine import SqlEngine, quote_identifier, quote_literal, quote_path
 from leanrec.data.ingest.forms.archives import UnpackedFile, unpack_file
 from leanrec.data.ingest.forms.documents import convert_document
 from leanrec.data.ingest.forms.folders import FoundFile, find_files
@@ -28,6 +28,7 @@ from leanrec.data.ingest.forms.json_text import (
 )
 from leanrec.data.ingest.forms.lines import open_lines
 from leanrec.data.ingest.forms.nested import is_nested
+from leanrec.data.ingest.forms.programs.record_blocks import convert_blocks
 from leanrec.data.ingest.forms.tables import open_arrow, write_avro_lines
 from leanrec.data.ingest.forms.typed_header import strip_types
 from leanrec.data.ingest.forms.values import convert_columns
@@ -160,16 +161,30 @@ def open_parts(
             engine.register_table(table, each)
             label = describe_source(each)
             found = [SourcePart(label, table, _column_types(engine, table, label), "frame")]
-        found = [convert_columns(engine, part) for part in found]
+        found = [_name_positions(convert_columns(engine, part), names) for part in found]
         parts += [dataclasses.replace(part, event_type=event_type) for part in found]
     if not parts:
         raise SourceError("A source must name at least one file. Got none.")
-    if names is not None and all(part.file is None for part in parts):
+    if names is not None and all(part.file is None and not part.paths for part in parts):
         argument = "names" if name == "log" else name.replace("table", "names")
         raise SettingError(
             f"{argument} needs delimited text. {parts[0].label} has names of its own; leave {argument} out."
         )
     return parts
+
+
+def _name_positions(part: SourcePart, names: Sequence[str] | None) -> SourcePart:
+    """Return a table without names of its own, such as arrays in JSON, with the given names of its columns."""
+    positions = [str(i) for i in range(1, len(part.types) + 1)]
+    if names is None or part.file is not None or list(part.types) != positions or len(names) > len(positions):
+        return part
+    new = [*names, *positions[len(names) :]]
+    renamed = ", ".join(
+        f"{quote_identifier(old)} AS {quote_identifier(name)}" for old, name in zip(positions, new, strict=True)
+    )
+    types = dict(zip(new, part.types.values(), strict=True))
+    paths = dict(zip(positions, new, strict=True))
+    return dataclasses.replace(part, scan=f"(SELECT {renamed} FROM {part.scan})", types=types, paths=paths)
 
 
 def _run_query(engine: SqlEngine, sql: SqlQuery, name: str) -> SourcePart:
@@ -290,6 +305,10 @@ class _FileReader:
         return SourcePart(label, scan, types, "json", lines=lines, rejected=rejected, notes=notes)
 
     def _open_text(self, head: FileHead, label: str, name: str) -> SourcePart:
+        notes = []
+        if self.layout is None and (blocks := convert_blocks(self.engine, head.path, head.data, label)) is not None:
+            head = read_head(self.engine, blocks[0])
+            notes.append(f"{label}: {blocks[1]}")
         if (table := open_lines(head.path, self.layout, label)) is not None:
             return SourcePart(label, table.scan, table.types, "csv", notes=(table.note,))
         file = open_delimited(
@@ -301,7 +320,6 @@ class _FileReader:
             names=self.names,
             rejects=f"{name}_rejects",
         )
-        notes = []
         if file.ignored:
             notes.append(f"{label}: the first column has no name and counts the rows; it was ignored.")
         if file.titles:

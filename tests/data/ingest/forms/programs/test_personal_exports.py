@@ -62,6 +62,8 @@ def test_files_of_users_are_named_by_folders(tmp_path: Path) -> None:
         path = tmp_path / f"logs/user={user}/{user}.csv"
         path.parent.mkdir(parents=True)
         path.write_text("item_id,rating\n1,4\n2,5\n")
-    with pytest.raises(ColumnError, match=r"If each file is the log of one user, put it into a folder such as logs/user=ann"):
+    with pytest.raises(
+        ColumnError, match=r"If each file is the log of one user, put it into a folder such as logs/user=ann"
+    ):
         ingest(tmp_path / "logs/user=ann/ann.csv")
     assert ingest(tmp_path / "logs").data.users.ids.tolist() == ["ann", "bob"]
