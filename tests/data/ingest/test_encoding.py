@@ -46,3 +46,28 @@ def test_spellings_of_an_event_type_are_merged() -> None:
         log = encode(engine, frame, block_rows=10)
     assert dict(log.event_types) == {"view": 1.0}
     assert log.spellings == ("View, view",)
+
+
+def test_texts_with_one_hash_are_told_apart() -> None:
+    """DuckDB's hashes have 64 bits: some day two ids have the same one."""
+    frame = pd.DataFrame(
+        {
+            "user": ["ann", "bob", "cy", "ann", "bob", "dee"],
+            "item": ["x1", "x2", "x1", "x22", "x3", "x2"],
+            "time": 1_600_000_000 + np.arange(6),
+        }
+    )
+    found = []
+    for macro in ("", "CREATE MACRO hash(text) AS length(text)"):
+        with open_engine(Run()) as engine:
+            if macro:
+                engine.execute(macro)
+            blocks = list(encode(engine, frame, block_rows=100).blocks())
+            users, items = (fetch_ids(engine, name, numbers=False) for name in ("users", "items"))
+            found.append(
+                [(users[u], items[i], t) for b in blocks for u, i, t in zip(b.user, b.item, b.time, strict=True)]
+            )
+            sizes = engine.fetch_rows("SELECT count(DISTINCT hash(id)) FROM users")[0][0]
+            assert sizes == (2 if macro else 4)
+    assert found[0] == found[1]
+    assert sorted(found[0]) == sorted(frame.itertuples(index=False, name=None))

@@ -1,5 +1,7 @@
 """From a file to a Dataset: every form, the order, the weights, the tables, saving, memory."""
 
+import datetime
+import itertools
 import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -536,3 +538,33 @@ def test_rejected_rows_of_parquet_are_counted_as_those_of_text(tmp_path: Path) -
     rejected = {"missing user": 1, "missing item": 1, "time before 1990 or in the future": 1}
     assert [report.rejected for report in reports] == [rejected, rejected]
     assert [report.rows_read for report in reports] == [6, 6]
+
+
+PARTS = {
+    "seconds": (",", "%s", "."),
+    "milliseconds": (",", "%s000", "."),
+    "dates": ("\t", "%Y-%m-%dT%H:%M:%S", "."),
+    "zones": (",", "%Y-%m-%dT%H:%M:%SZ", "."),
+    "semicolons": (";", "%d.%m.%Y %H:%M:%S", ","),
+    "bars": ("|", "%Y-%m-%d %H:%M:%S", "."),
+}
+
+
+@pytest.mark.parametrize(("first", "second"), itertools.pairwise([*PARTS, "seconds"]))
+def test_parts_of_a_folder_may_have_different_notations(tmp_path: Path, first: str, second: str) -> None:
+    """Each part has delimiters, decimal marks and times of its own."""
+    expected = []
+    for part, name in enumerate((first, second)):
+        delimiter, notation, decimal = PARTS[name]
+        lines = [delimiter.join(["user", "item", "rating", "timestamp"])]
+        for row in range(20):
+            day = datetime.datetime(2024, 3 + part, 1 + row, 9, 30, tzinfo=datetime.UTC)
+            time, rating = int(day.timestamp()), 0.5 + row % 5
+            text = day.strftime(notation.replace("%s", str(time)))
+            lines.append(delimiter.join([f"u{row % 4}", f"i{row}", str(rating).replace(".", decimal), text]))
+            expected.append((f"u{row % 4}", f"i{row}", rating, time))
+        (tmp_path / f"{part}.csv").write_text("\n".join(lines) + "\n")
+    data = ingest(tmp_path).data
+    events = data.events
+    found = zip(data.users.ids[events.user], data.items.ids[events.item], events.rating, events.time, strict=True)
+    assert sorted(found) == sorted(expected)
