@@ -5,6 +5,9 @@ from contracts.workers import in_worker, prepare_process, share_numba_cache
 
 prepare_process()
 
+import gc
+from collections import Counter
+
 import numba
 import numpy as np
 import pytest
@@ -29,12 +32,27 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests that need a browser or an installed wheel, and run the long files first, so that workers end together."""
+    """Mark tests that need more than this process or take long, and begin with their files, so that workers end together."""
+    from contracts.quick import mark_slow  # it needs this module
+
     for item in items:
         if _SYSTEM_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.system)
-    long_files = {item.path for item in items if item.get_closest_marker("system") or item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in long_files)
+    mark_slow(items)
+    long_tests = Counter(
+        item.path for item in items if any(item.iter_markers("system")) or any(item.iter_markers("slow"))
+    )
+    items.sort(key=lambda item: -long_tests[item.path])
+
+
+def pytest_collection_finish() -> None:
+    """Take what the imports of all tests left behind out of every later collection of garbage: each fit begins with one."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    gc.unfreeze()  # some libraries report what is never collected as leaks
 
 
 def make_dataset(n_users: int = 60, n_items: int = 40, per_user: int = 12, seed: int = 7) -> Dataset:

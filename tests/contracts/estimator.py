@@ -64,14 +64,11 @@ class _FittedModel:
     """The estimator under test and its model of the shared data set."""
 
     estimator: ClassVar[Any]
-    pytestmark: ClassVar[list[pytest.MarkDecorator]] = []
     run: ClassVar[Run] = _RUN
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        # Training by gradients takes seconds a fit; `make quick` leaves it out.
         if isinstance(getattr(cls, "estimator", None), TrainingSettings):
-            cls.pytestmark = [pytest.mark.slow]
             cls.run = _TWO_THREADS
 
     @pytest.fixture(scope="class")

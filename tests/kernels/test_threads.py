@@ -88,6 +88,7 @@ def test_serial_and_parallel_versions_have_their_own_cache() -> None:
     assert names == {"double_serial", "double_parallel"}
 
 
+@pytest.mark.system
 def test_a_forked_process_works_on_one_thread() -> None:
     """The threads of the parent do not exist in the child, and work for them would wait for ever."""
     script = """

@@ -86,7 +86,7 @@ class CachedAndPlain(RuleBasedStateMachine):
             assert not shown & {event.id for event in self.cached.history(user)}
 
 
-TestCachedAndPlain = CachedAndPlain.TestCase
+TestCachedAndPlain = pytest.mark.slow(CachedAndPlain.TestCase)
 TestCachedAndPlain.settings = settings(max_examples=15, stateful_step_count=25, deadline=None)
 
 

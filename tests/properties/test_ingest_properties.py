@@ -7,12 +7,15 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import pandas as pd
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leanrec.data.ingest.cleaning import CleaningRules
 from leanrec.data.ingest.ingest import ingest, open_dataset
 from leanrec.data.ingest.meaning.id_forms import MISSING_WORDS
+
+pytestmark = pytest.mark.slow
 
 # Any text but blanks and words for nothing (missing), line breaks included; a lone surrogate is no text.
 IDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=6).filter(

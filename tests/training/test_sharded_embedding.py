@@ -99,11 +99,13 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], ...
     return two_workers.both(__file__, "all", tmp_path_factory.mktemp("sharded"))
 
 
+@pytest.mark.system
 def test_rows_and_gradients_are_exchanged_between_workers(found: tuple[dict[str, Any], ...]) -> None:
     for each in found:
         assert each["lookups"] == {"same": True, "gradient": True, "whole": True}
 
 
+@pytest.mark.system
 def test_two_shards_learn_the_same_as_one_full_table(found: tuple[dict[str, Any], ...]) -> None:
     settings = dataclasses.replace(SETTINGS, gradient_accumulation=2)
     network = sharded_embedding.build_sharded(settings.build_network, N, RUN)
@@ -124,6 +126,7 @@ def test_two_shards_learn_the_same_as_one_full_table(found: tuple[dict[str, Any]
             np.testing.assert_allclose(each["training"]["weights"][name], weights, rtol=2e-3, atol=1e-4, err_msg=name)
 
 
+@pytest.mark.system
 def test_all_workers_end_with_the_same_full_model(found: tuple[dict[str, Any], ...]) -> None:
     assert found[0]["fitting"] == found[1]["fitting"]
     assert found[0]["fitting"]["again"]

@@ -16,6 +16,8 @@ from leanrec.errors import LeanrecError
 
 Roles = Sequence[tuple[str, ...]] | None
 
+pytestmark = pytest.mark.slow
+
 # Form → roles of its logs, kinds of their ids (None: any), and the strategy that writes a log.
 FORMS: dict[str, tuple[Roles, Sequence[str] | None, Callable[..., st.SearchStrategy[Any]]]] = {
     "text": (None, None, log_forms.written_texts),

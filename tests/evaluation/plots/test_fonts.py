@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
 
@@ -51,6 +52,7 @@ def write_font(path: Path, letter: str, family: str) -> None:
     font.save(path)
 
 
+@pytest.mark.system
 def test_a_font_installed_after_the_first_plot_is_used(tmp_path: Path) -> None:
     environment = os.environ | {"MPLCONFIGDIR": str(tmp_path / "config"), "XDG_DATA_HOME": str(tmp_path / "data")}
 
