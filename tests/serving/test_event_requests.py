@@ -21,6 +21,7 @@ from conftest import make_dataset
 from contracts.server import run_server
 from leanrec.errors import SourceError
 from leanrec.events import sqlite_store
+from leanrec.events.records import StorageLimits
 from leanrec.events.sqlite_store import SQLiteEventStore
 from leanrec.models.linear.ease import EASE
 from leanrec.pipeline.pipeline import Pipeline
@@ -208,3 +209,25 @@ def test_many_batches_at_once_are_applied_in_the_order_of_the_log(model: Pipelin
     assert [each.id for each in reversed(model.history("busy"))] == logged
     assert np.all(np.diff(log.events().time) == 0)
     assert threading.active_count() < 20  # no thread for each batch
+
+
+def test_a_full_disk_refuses_events_and_says_so(tmp_path: Path) -> None:
+    free = [10**12]
+    limits = StorageLimits(lists_free_bytes=1000, events_free_bytes=100)
+    pipeline = Pipeline.fit(EASE(l2=20.0), make_dataset())
+    with (
+        SQLiteEventStore(tmp_path / "events.db", limits=limits, measure_free=lambda _: free[0]) as log,
+        run_server(create_app(pipeline, log)) as client,
+    ):
+        free[0] = 99
+        answer = client.post("/events", json={"events": [GOOD]})
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+        assert "must have 100 B free" in answer.json()["error"]["message"]
+        assert client.get("/readyz").status_code == 503
+        assert client.get("/recommend?user=user-1").json()["as_of"] == 0
+        free[0] = 500
+        assert client.post("/events", json={"events": [GOOD]}).json()["applied"] == 1
+        assert client.get("/readyz").status_code == 200
+        text = client.get("/metrics").text
+    assert "leanrec_log_free_bytes 500.0" in text
+    assert "leanrec_lists_lost 1.0" in text

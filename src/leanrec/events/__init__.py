@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from leanrec.events.records import (
         ServedList as ServedList,
     )
+    from leanrec.events.records import (
+        StorageLimits as StorageLimits,
+    )
     from leanrec.events.sqlite_reader import SQLiteEventReader as SQLiteEventReader
     from leanrec.events.sqlite_store import SQLiteEventStore as SQLiteEventStore
     from leanrec.events.user_events import (
@@ -32,7 +35,7 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = export_lazily(
     __name__,
     {
-        "records": ["DataOrigin", "RankCounts", "RetentionPolicy", "ServedList"],
+        "records": ["DataOrigin", "RankCounts", "RetentionPolicy", "ServedList", "StorageLimits"],
         "sqlite_reader": ["SQLiteEventReader"],
         "sqlite_store": ["SQLiteEventStore"],
         "user_events": ["EvidenceWeights", "UserEvent", "to_events"],

@@ -8,7 +8,7 @@ from leanrec.events.user_events import UserEvent
 from leanrec.settings import check_at_least, check_positive
 from leanrec.types import Int64Array
 
-__all__ = ["AppendResult", "DataOrigin", "RankCounts", "RetentionPolicy", "ServedList"]
+__all__ = ["AppendResult", "DataOrigin", "RankCounts", "RetentionPolicy", "ServedList", "StorageLimits"]
 
 
 class AppendResult(NamedTuple):
@@ -55,6 +55,27 @@ class RetentionPolicy:
     def __post_init__(self) -> None:
         check_at_least("max_lists", self.max_lists, 0)
         check_positive("max_days", self.max_days)
+
+
+@dataclasses.dataclass(frozen=True)
+class StorageLimits:
+    """How much space an event store leaves on its disk. Served lists are given up first, events last.
+
+    Attributes:
+        lists_free_bytes: with less free space, served lists are not written.
+        events_free_bytes: with less free space, nothing is written.
+        wal_bytes: largest size of the write-ahead log, which grows while another program reads the store in one long
+            transaction. Above half of it served lists are not written, above all of it nothing is.
+    """
+
+    lists_free_bytes: int = 256 * 2**20
+    events_free_bytes: int = 64 * 2**20
+    wal_bytes: int = 256 * 2**20
+
+    def __post_init__(self) -> None:
+        check_at_least("events_free_bytes", self.events_free_bytes, 0)
+        check_at_least("lists_free_bytes", self.lists_free_bytes, self.events_free_bytes)
+        check_positive("wal_bytes", self.wal_bytes)
 
 
 @dataclasses.dataclass(frozen=True)

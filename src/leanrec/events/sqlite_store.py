@@ -22,7 +22,7 @@ import numpy as np
 from leanrec.data.vocabulary import Id
 from leanrec.errors import BusyError, DataError, SourceError
 from leanrec.events.lock import FileLock
-from leanrec.events.records import AppendResult, DataOrigin, RetentionPolicy, ServedList
+from leanrec.events.records import AppendResult, DataOrigin, RetentionPolicy, ServedList, StorageLimits
 from leanrec.events.sqlite_reader import (
     APPLICATION_ID,
     FORMAT_VERSION,
@@ -31,6 +31,7 @@ from leanrec.events.sqlite_reader import (
     make_source_error,
     seal_row,
 )
+from leanrec.events.storage_guard import StorageGuard
 from leanrec.events.user_events import UserEvent, to_milliseconds
 from leanrec.events.wal import check_wal
 
@@ -42,6 +43,7 @@ _MAX_WAITING_EVENTS = 200_000  # about 100 MB
 _MAX_TRANSACTION_EVENTS = 20_000  # about 0.2 s; later jobs wait for the next transaction
 _MAX_WAITING_LISTS = 20_000  # more are not kept: a disk that hangs must not fill the memory
 _WAIT_SECONDS = 10  # for a write; a disk that hangs must not hold the threads of a server
+_LOOK_EVERY = 1.0  # seconds between two looks at the disk, if nothing is written
 _WRITE_LISTS_EVERY = 0.02  # seconds; a transaction with many lists costs little more than one with one
 _DELETE_EVERY = 1000  # served lists between two deletions of old ones
 _DAY = 86_400_000  # milliseconds
@@ -82,11 +84,15 @@ _Result = TypeVar("_Result")
 
 @dataclasses.dataclass(frozen=True)
 class _WriteJob:
-    """What the writer does, and the future of its result: a function, or a batch of events, which are written together."""
+    """What the writer does, and the future of its result: a function, or a batch of events, which are written together.
+
+    ``adds`` tells whether it needs space on the disk.
+    """
 
     write: _WriteFunction | None
     done: "Future[Any]"
     events: Sequence[UserEvent] = ()
+    adds: bool = True
 
 
 class SQLiteEventStore(SQLiteEventReader):
@@ -99,8 +105,20 @@ class SQLiteEventStore(SQLiteEventReader):
     Thread-safe. A file lock keeps a second server out; other processes can read the file with ``SQLiteEventReader``.
     """
 
-    def __init__(self, path: str | Path, retention: RetentionPolicy = RetentionPolicy()) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        retention: RetentionPolicy = RetentionPolicy(),
+        limits: StorageLimits | None = None,
+        measure_free: Callable[[Path], int] | None = None,
+    ) -> None:
         """Open the file or create it.
+
+        Args:
+            path: the file.
+            retention: how long served lists are kept.
+            limits: how much space is left on the disk; None = the defaults.
+            measure_free: gives the free bytes of the disk of a folder; default: ask the operating system.
 
         Raises SourceError if it is something else, cannot be written, or is in use by another server.
         """
@@ -114,6 +132,7 @@ class SQLiteEventStore(SQLiteEventReader):
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._lock = FileLock(self.path)
+            self.guard = StorageGuard(self.path, limits or StorageLimits(), measure_free)
         except (OSError, ValueError) as error:
             raise error if isinstance(error, SourceError) else make_source_error(self.path, error) from error
         self._jobs: queue.Queue[_WriteJob | None] = queue.Queue(_QUEUE_SIZE)
@@ -223,10 +242,12 @@ class SQLiteEventStore(SQLiteEventReader):
 
     def flush(self) -> None:
         """Return when all writes submitted so far are on disk."""
-        self._wait(self._submit(lambda _: None))
+        self._wait(self._submit(lambda _: None, adds=False))
 
-    def _submit(self, write: _WriteFunction | None, events: Sequence[UserEvent] = ()) -> "Future[Any]":
-        job = _WriteJob(write, Future(), events)
+    def _submit(
+        self, write: _WriteFunction | None, events: Sequence[UserEvent] = (), *, adds: bool = True
+    ) -> "Future[Any]":
+        job = _WriteJob(write, Future(), events, adds)
         job.done.set_running_or_notify_cancel()  # nobody can cancel it
         with self._closing:
             if not self._is_open:
@@ -275,26 +296,44 @@ class SQLiteEventStore(SQLiteEventReader):
         status = self.path.stat()
         self._file = (status.st_dev, status.st_ino)
         ready.set_result(None)
+        looked = 0.0
         with contextlib.closing(connection):
+            self.guard.prepare(connection)
             while True:
                 try:
                     waiting = [self._jobs.get(timeout=_WRITE_LISTS_EVERY), *_take_waiting(self._jobs)]
                 except queue.Empty:
                     waiting = []
+                if waiting or self._served or time.monotonic() > looked + _LOOK_EVERY:
+                    self._writing_since = looked = time.monotonic()
+                    self.guard.look(connection)
                 # Lists that were served before a job was submitted are written before it.
                 jobs = [*self._take_served(), *(job for job in waiting if job is not None)]
+                self._write_jobs(self._refuse_jobs(jobs), connection)
+                self._writing_since = None
                 if jobs:
-                    self._writing_since = time.monotonic()
-                    self._write_jobs(jobs, connection)
-                    self._writing_since = None
                     with self._counting:
                         self._n_waiting -= sum(len(job.events) for job in jobs)
                 if waiting and waiting[-1] is None:
                     return
 
+    def _refuse_jobs(self, jobs: list[_WriteJob]) -> list[_WriteJob]:
+        """The jobs that may be done; the futures of the others get an error."""
+        problem = self.guard.find_problem()
+        for job in jobs:
+            if problem is not None and job.adds:
+                job.done.set_exception(problem)
+        return [job for job in jobs if not job.done.done()]
+
     def _take_served(self) -> "list[_WriteJob]":
-        """A job that writes the lists that wait; none if there are none."""
+        """A job that writes the lists that wait; none if there are none, or if the disk has too little space for them."""
         rows = []
+        if not self.guard.takes_lists:
+            n_dropped = len(self._served)
+            for _ in range(n_dropped):
+                self._served.popleft()
+            self.n_lost += n_dropped
+            return []
         for _ in range(len(self._served)):
             try:
                 each = self._served.popleft()
@@ -339,6 +378,8 @@ class SQLiteEventStore(SQLiteEventReader):
 
     def _write_jobs(self, jobs: list[_WriteJob], connection: sqlite3.Connection) -> None:
         """Run all jobs in one transaction; if that fails, each in its own, so that a bad one fails alone."""
+        if not jobs:
+            return
         try:
             self._check_file()
             with connection:

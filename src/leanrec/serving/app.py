@@ -24,6 +24,7 @@ from leanrec.errors import SettingError
 from leanrec.events.records import RetentionPolicy, ServedList
 from leanrec.events.sqlite_reader import build_item_table
 from leanrec.events.sqlite_store import SQLiteEventStore
+from leanrec.kernels.threads import single_threaded_blas
 from leanrec.pipeline.catalog import load_conditions
 from leanrec.pipeline.pipeline import Pipeline
 from leanrec.pipeline.replay import bind_log, default_log_path
@@ -174,7 +175,7 @@ def serve(
         pipeline.warm_up()
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=10)
-        with _collect_rarely():
+        with _collect_rarely(), single_threaded_blas():  # to do so for each query takes time
             _ReportingServer(config, report_ready).run(sockets=[listener])
 
 
@@ -324,16 +325,20 @@ class _RouteHandlers:
 
     async def get_readiness(self, response: Response) -> StatusResponse:
         """Lists and events can be answered now. With status 503 a load balancer sends requests elsewhere."""
-        waiting = self.log.waiting_seconds()
-        if waiting < _MAX_WRITING_SECONDS:
+        waiting, problem = self.log.waiting_seconds(), self.log.guard.find_problem()
+        if waiting < _MAX_WRITING_SECONDS and problem is None:
             return StatusResponse(status="ok")
         response.status_code = 503
+        if problem is not None:
+            return StatusResponse(status=str(problem))
         response.headers["Retry-After"] = str(_MAX_WRITING_SECONDS)
         return StatusResponse(status=f"The event log has not answered for {waiting:.0f} s.")
 
     def get_metrics(self) -> Response:
         """Metrics in the text format of Prometheus."""
         self.metrics.lists_lost.set(self.log.n_lost)
+        self.metrics.free_bytes.set(self.log.guard.free_bytes)
+        self.metrics.wal_bytes.set(self.log.guard.wal_bytes)
         self.metrics.users.set(self.pipeline.n_users)
         self.metrics.items.set(len(self.pipeline.catalog))
         return Response(self.metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")

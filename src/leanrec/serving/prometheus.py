@@ -26,6 +26,8 @@ class ServingMetrics:
         self.events = Counter("leanrec_events", "Events received, by outcome.", ("outcome",), registry=self.registry)
         self.fallbacks = Counter("leanrec_fallbacks", "Lists that came from the fallback.", registry=self.registry)
         self.lists_lost = Gauge("leanrec_lists_lost", "Served lists that could not be logged.", registry=self.registry)
+        self.free_bytes = Gauge("leanrec_log_free_bytes", "Free space on the disk of the log.", registry=self.registry)
+        self.wal_bytes = Gauge("leanrec_log_wal_bytes", "Size of the log's write-ahead log.", registry=self.registry)
         self.users = Gauge("leanrec_users", "Users known.", registry=self.registry)
         self.items = Gauge("leanrec_items", "Items known.", registry=self.registry)
 
