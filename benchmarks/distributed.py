@@ -99,10 +99,11 @@ def run_worker(folder: str, job: str) -> None:
 def make_claim(args: argparse.Namespace) -> Claim:
     quick, n = args.quick, args.workers
     data = {"users": 300 if quick else 4000, "items": 300 if quick else 3000, "shard": False}
-    equal = data | {"settings": {"epochs": 1, "batch_size": 2048, "gradient_accumulation": n}}
+    settings = {"epochs": 1, "batch_size": 2048}
+    equal = data | {"settings": settings | {"gradient_accumulation": n}}
     large = {"users": 300 if quick else 2000, "items": 20_000 if quick else args.items, "shard": False}
     large |= {"settings": TABLE | {"epochs": 1}}
-    many = equal | {"settings": equal["settings"] | {"gradient_accumulation": 1}}
+    many = data | {"settings": settings | {"gradient_accumulation": 1}}
     jobs = {
         "one process": (1, equal),
         "workers": (n, many),

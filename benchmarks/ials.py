@@ -17,12 +17,16 @@ import dataclasses
 import functools
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.sparse as sp
 from harness import Claim, Comparison, Contestant, Probe, Roofline, build_parser, run_claim
 
 from leanrec.types import CSR, Float32Array, Queries
+
+if TYPE_CHECKING:
+    from leanrec.models import IALS
 
 ALPHA, RIDGE = 50.0, 20.0
 SCALE = ALPHA / (ALPHA - 1)
@@ -37,7 +41,7 @@ def load_matrix(quick: bool) -> CSR:
     return sp.csr_array(X[:2000]) if quick else X
 
 
-def make_settings(width: int, passes: int = PEER_PASSES, **more: float):  # noqa: ANN201 - imported inside
+def make_settings(width: int, passes: int = PEER_PASSES, **more: Any) -> "IALS":
     from leanrec.models import IALS
 
     how = IALS(embedding_dim=width, epochs=passes, weighting="binary", l2_exponent=0.0, **more)

@@ -19,7 +19,7 @@ import numpy as np
 from datasets import read_gowalla
 from harness import Claim, Comparison, Contestant, Probe, Roofline
 
-from leanrec.types import CSR
+from leanrec.types import CSR, Float32Array
 
 EMBEDDING_DIM, N_NEIGHBORS, N_NEGATIVES = 64, 200, 512
 # Each item has a regression of its own, so a part of the items is enough.
@@ -43,8 +43,8 @@ class KernelCase:
     why: str
 
 
-def random_vectors(n: int, seed: int = 0, width: int = EMBEDDING_DIM) -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal((n, width), dtype=np.float32)
+def random_vectors(n: int, seed: int = 0, width: int = EMBEDDING_DIM, scale: float = 1.0) -> Float32Array:
+    return np.float32(scale) * np.random.default_rng(seed).standard_normal((n, width), dtype=np.float32)
 
 
 def propagation_case(X: CSR) -> KernelCase:
@@ -67,7 +67,7 @@ def contrastive_case(X: CSR) -> KernelCase:
     from leanrec.kernels.sgd.contrastive import sampled_softmax
 
     (U, N), S, links = X.shape, N_NEGATIVES, BipartiteEdges.from_matrix(X)
-    rows, columns = 0.1 * random_vectors(U), 0.1 * random_vectors(N, 1)
+    rows, columns = random_vectors(U, scale=0.1), random_vectors(N, 1, scale=0.1)
     negatives = np.random.default_rng(2).choice(N, S, replace=False)
     weights, log_q = np.full(U, 1 / U, np.float32), np.zeros(S, np.float32)
     return KernelCase(
@@ -98,10 +98,10 @@ def least_squares_case(X: CSR, *, steps: int) -> KernelCase:
     """Half a pass of iALS, over all users: exact, or three steps of conjugate gradients."""
     from leanrec.kernels.solvers.least_squares import principal_axes, solve_rows
 
-    V = 0.1 * random_vectors(X.shape[1])
+    V = random_vectors(X.shape[1], scale=0.1)
     axes, moments = principal_axes(V)
-    V, n = V @ axes, np.diff(X.indptr).astype(np.float64)
-    ridge, start = np.full(X.shape[0], 1.0, np.float32), 0.1 * random_vectors(X.shape[0], 1)
+    V, n = np.asarray(V @ axes, np.float32), np.diff(X.indptr).astype(np.float64)
+    ridge, start = np.full(X.shape[0], 1.0, np.float32), random_vectors(X.shape[0], 1, scale=0.1)
     low, high = np.minimum(n, EMBEDDING_DIM), np.maximum(n, EMBEDDING_DIM)
     exact = low**2 * high + low**3 / 3
     # Short rows are solved exactly in either case.
@@ -156,9 +156,8 @@ def elastic_net_case(X: CSR) -> KernelCase:
     from leanrec.kernels.solvers.coordinate_descent import ElasticNetPenalty, fit_local_elastic_nets
 
     near = nearest_neighbors(X)
-    near = sp.csr_array(
-        sp.vstack([near[:N_REGRESSIONS], sp.csr_array((X.shape[1] - N_REGRESSIONS, X.shape[1]), dtype=np.float32)])
-    )
+    near.data[near.indptr[N_REGRESSIONS] :] = 0
+    near.eliminate_zeros()
     pairs, penalty = (
         count_pairs_in_rows(near[:N_REGRESSIONS], sp.csr_array(X.T)),
         ElasticNetPenalty(1.0, 50.0, 100, 1e-4),
@@ -181,8 +180,8 @@ def pairwise_case(X: CSR) -> KernelCase:
     from leanrec.kernels.sgd.pairwise import PairwiseStep, run_epoch
 
     users, items, step = (
-        0.1 * random_vectors(X.shape[0]),
-        0.1 * random_vectors(X.shape[1], 1, EMBEDDING_DIM + 1),
+        random_vectors(X.shape[0], scale=0.1),
+        random_vectors(X.shape[1], 1, EMBEDDING_DIM + 1, scale=0.1),
         PairwiseStep(0.01, 0.01, by_popularity=False),
     )
     return KernelCase(
@@ -278,7 +277,8 @@ def adam_case(X: CSR) -> KernelCase:
     from leanrec.kernels.sgd.adam import Adam
 
     arrays = {"users": random_vectors(X.shape[0]), "items": random_vectors(X.shape[1], 1)}
-    gradients, optimizer = {name: 0.1 * array for name, array in arrays.items()}, Adam(arrays)
+    gradients = {name: np.float32(0.1) * array for name, array in arrays.items()}
+    optimizer = Adam(arrays)
     n = EMBEDDING_DIM * sum(X.shape)
     return KernelCase(
         lambda: optimizer.step(gradients, 1e-3),

@@ -196,7 +196,7 @@ def evaluate_trust(probe: Probe, text: str, *, links: bool, test: bool) -> None:
 
 def fit_timed(probe: Probe, text: str, data: Dataset) -> Any:
     """Fit a model and time it; kernels are compiled before on a few events."""
-    estimator = parse_model(text)
+    estimator: Any = parse_model(text)
     some = data.with_events(data.events.take(np.arange(0, len(data.events), 20)))
     quick = dataclasses.replace(estimator, epochs=1) if hasattr(estimator, "epochs") else estimator
     with probe.warmup():

@@ -6,6 +6,7 @@ ML-1M (a fifth of the ratings is held out) and the 10,000 most frequent items of
 """
 
 from dataclasses import replace
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -126,7 +127,7 @@ def fit_irspack(probe: Probe, which: str, name: str, settings: dict[str, float])
 class Weights:
     """irspack's item weights as a scorer, so that both are evaluated in the same way."""
 
-    def __init__(self, weights: object) -> None:
+    def __init__(self, weights: Any) -> None:
         sparse = sp.issparse(weights)
         self.weights = sp.csr_array(weights).astype(np.float32) if sparse else np.asarray(weights, np.float32)
 

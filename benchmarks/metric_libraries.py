@@ -45,7 +45,8 @@ def with_implicit(metric: str, k: int, case: Case) -> float | None:
     pairs = [(users.index(user), items.index(item)) for user, row in case["held_out"].items() for item, _ in row]
     # One item more than there are: AUC, which it computes too, divides by the number of other items.
     shape = (len(users), len(items) + 1)
-    test = sp.csr_matrix((np.ones(len(pairs)), tuple(zip(*pairs, strict=True))), shape)
+    rows, columns = np.array(pairs).T
+    test = sp.csr_matrix((np.ones(len(pairs)), (rows, columns)), shape)
     found = ranking_metrics_at_k(_Lists(case, users, items, k), test, test, k, show_progress=False, num_threads=1)
     return float(found[metric])
 
@@ -118,7 +119,7 @@ def with_pytrec_eval(metric: str, k: int, case: Case) -> float | None:
     held_out = {user: {item: int(grade) for item, grade in row} for user, row in case["held_out"].items()}
     run = {user: {item: float(score) for item, score in row} for user, row in case["lists"].items()}
     found = pytrec_eval.RelevanceEvaluator(held_out, {name}).evaluate(run)
-    return sum(row[name.replace(".", "_")] for row in found.values()) / len(found)
+    return float(sum(row[name.replace(".", "_")] for row in found.values()) / len(found))
 
 
 def with_lenskit(metric: str, k: int, case: Case) -> float | None:
@@ -354,7 +355,8 @@ def _as_model(given: dict[str, Any]) -> dict[str, Any]:
     everybody, items = list(lists | held_out), sorted(_items_of(case))
     pairs = [(everybody.index(user), items.index(item)) for user in users for item in held_out[user]]
     shape = (len(everybody), len(items))
-    test = sp.csr_matrix((np.ones(len(pairs)), tuple(zip(*pairs, strict=True))), shape)
+    rows, columns = np.array(pairs).T
+    test = sp.csr_matrix((np.ones(len(pairs)), (rows, columns)), shape)
     return {"model": _Lists(case, everybody, items, given["k"]), "train": test, "test": test}
 
 

@@ -24,7 +24,7 @@ from leanrec.types import CSR, Events, Queries
 EVENT_TYPES = ("view", "add_to_cart", "purchase")
 HELD_OUT_SHARE = 0.1
 # Name → model and event types it is fitted on: all types alike, purchases alone, or each type a task.
-MODELS = {
+MODELS: dict[str, tuple[str, tuple[str, ...]]] = {
     "popularity": ("popularity", EVENT_TYPES),
     "popularity, purchases alone": ("popularity", EVENT_TYPES[2:]),
     "ials": ("ials", EVENT_TYPES),
@@ -138,8 +138,8 @@ def main() -> None:
     options = harness.build_parser(__doc__, models=True, device=True)
     options.add_argument("--test", action="store_true", help="evaluate on the test pairs: once, at the end")
     args = options.parse_args()
-    models = {text: (text, EVENT_TYPES) for text in args.model} if args.model else MODELS
-    harness.run_claim(make_claim(models, "test" if args.test else "valid"), args)
+    named: dict[str, tuple[str, tuple[str, ...]]] = {text: (text, EVENT_TYPES) for text in args.model or ()}
+    harness.run_claim(make_claim(named or MODELS, "test" if args.test else "valid"), args)
 
 
 if __name__ == "__main__":

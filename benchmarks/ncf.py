@@ -43,8 +43,8 @@ def read_columns(name: str, columns: str = "*") -> dict[str, np.ndarray]:
         ) from None
     with duckdb.connect() as con:
         con.execute("SET preserve_insertion_order=true")
-        found: dict[str, np.ndarray] = con.execute(f"SELECT {columns} FROM read_parquet(?)", [str(file)]).fetchnumpy()
-    return found
+        found = con.execute(f"SELECT {columns} FROM read_parquet(?)", [str(file)]).fetchnumpy()
+    return {name: np.asarray(values) for name, values in found.items()}
 
 
 def train_events() -> tuple[Int64Array, Int64Array, Int64Array]:

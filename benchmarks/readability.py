@@ -138,13 +138,13 @@ def main() -> None:
     )
     for name, share, goal in rows:
         print(f"{name:<42}{share:>7.1%}   goal ≤ {goal:.0%}   {'met' if share <= goal else 'MISSED'}")
-    counted = (
+    counted: tuple[tuple[str, float, int], ...] = (
         ("folders of more than 15 modules", len(folders), 0),
         ("class names defined twice", len({each.name for each in twice}), 4),
         ("lines of a function, 90th percentile", statistics.quantiles(lengths, n=10)[-1] if lengths[1:] else 0, 24),
     )
-    for name, count, most in counted:
-        print(f"{name:<42}{count:>7.0f}   goal ≤ {most}   {'met' if count <= most else 'MISSED'}")
+    for name, number, most in counted:
+        print(f"{name:<42}{number:>7.0f}   goal ≤ {most}   {'met' if number <= most else 'MISSED'}")
     print(
         f"{len(modules)} modules, {len(source.functions)} functions, {len(source.classes)} classes, {source.private} private functions"
     )

@@ -34,14 +34,14 @@ REFUSED = "refused"
 
 def make_case(lists: dict[str, str], held_out: dict[str, str], scores: list[float] | None = None) -> Case:
     """A case from words: "a b:3" is a with grade 1 and b with grade 3. Lists have falling scores above 0."""
-    graded = {user: [(*each.split(":"), 1)[:2] for each in text.split()] for user, text in held_out.items()}
+    graded = {user: [each.partition(":") for each in text.split()] for user, text in held_out.items()}
     shown = {user: text.split() for user, text in lists.items()}
     return {
         "lists": {
             user: list(zip(row, scores or [1 / rank for rank in range(1, len(row) + 1)], strict=True))
             for user, row in shown.items()
         },
-        "held_out": {user: [(item, float(grade)) for item, grade in row] for user, row in graded.items()},
+        "held_out": {user: [(item, float(grade or 1)) for item, _, grade in row] for user, row in graded.items()},
     }
 
 
@@ -262,11 +262,14 @@ def make_sample(seed: int = 0) -> dict[str, Any]:
     """Random lists with short and missing ones, users without held-out items, and more held-out items than k."""
     rng, k = np.random.default_rng(seed), 5
     items = [f"i{at:02}" for at in range(30)]
-    draw = lambda n: rng.choice(items, n, replace=False).tolist()  # noqa: E731
+
+    def draw(n: int) -> list[str]:
+        return [str(item) for item in rng.choice(items, n, replace=False)]
+
     return {
         "k": k,
-        "lists": {f"u{at:02}": draw(rng.integers(1, k + 1)) for at in range(40) if at % 7},
-        "held_out": {f"u{at:02}": draw(rng.integers(1, 9)) if at % 5 else [] for at in range(40)},
+        "lists": {f"u{at:02}": draw(int(rng.integers(1, k + 1))) for at in range(40) if at % 7},
+        "held_out": {f"u{at:02}": draw(int(rng.integers(1, 9))) if at % 5 else [] for at in range(40)},
     }
 
 
@@ -318,7 +321,8 @@ def leanrec_values(question: Question) -> Values:
 def find_reading(question: Question, values: Values) -> Values:
     """The known values that these are, to three digits; otherwise the values rounded."""
     for known in question.readings:
-        if all(isinstance(each, float) and abs(each - goal) < 1e-3 for each, goal in zip(values, known, strict=True)):
+        pairs = zip(values, known, strict=True)
+        if all(isinstance(a, float) and isinstance(b, float) and abs(a - b) < 1e-3 for a, b in pairs):
             return known
     return tuple(round(each, 3) if isinstance(each, float) else each for each in values)
 

@@ -83,7 +83,7 @@ def train_leanrec(probe: Probe, args: argparse.Namespace) -> None:
         spent["cpu"] += time.process_time() - cpu
         if score >= args.target or curve[-1]["seconds"] >= args.limit_seconds:
             raise TargetReached
-        return score
+        return float(score)
 
     estimator = parse_model(f"{text},{PATIENCE}")
     with probe.warmup():

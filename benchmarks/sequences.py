@@ -86,9 +86,13 @@ def read_sequences(which: str, users: int | None = None) -> Dataset:
         chosen = user < users
         user, item, found = user[chosen], item[chosen], {name: values[chosen] for name, values in found.items()}
     zeros, ones = np.zeros(len(user), np.int8), np.ones(len(user), np.float32)
-    events = Events(user=user, item=item, time=found["pos"].astype(np.int64), event_type=zeros, weight=ones)
+    events = Events(user=user, item=item, time=np.asarray(found["pos"], np.int64), event_type=zeros, weight=ones)
     table = Table(
-        {name: _text_column(attributes["item"], attributes[name], n_items) for name in attributes if name != "item"}
+        {
+            name: _text_column(np.asarray(attributes["item"]), np.asarray(values), n_items)
+            for name, values in attributes.items()
+            if name != "item"
+        }
     )
     names = Vocabulary(np.arange(1, int(user.max()) + 2), "user"), Vocabulary(np.arange(1, n_items + 1), "item")
     return Dataset(events=events, users=names[0], items=names[1], item_table=table, source=which)

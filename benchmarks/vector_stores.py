@@ -203,7 +203,7 @@ def duckdb_scan(vectors: Float32Array) -> Search:
             f"select row, {call} as score from item {chosen} order by score desc limit {k}", [query.tolist()]
         )
         rows, scores = found.fetchnumpy().values()
-        return rows, scores
+        return np.asarray(rows), np.asarray(scores)
 
     return search
 
@@ -254,7 +254,7 @@ def as_returned(numbers: NDArray[Any], _: Float32Array, __: float) -> NDArray[An
 
 def from_distance(numbers: NDArray[Any], query: Float32Array, longest: float) -> NDArray[Any]:
     """The dot product from the Euclidean distance to vectors of ``add_dimension``."""
-    return (query @ query + longest**2 - numbers**2) / 2
+    return np.asarray((query @ query + longest**2 - numbers**2) / 2)
 
 
 FROM_DISTANCE = "√(query² + longest² − 2 · score)"
@@ -408,7 +408,7 @@ def print_mistakes(n_users: int) -> None:
 
 
 def _unit(vectors: Float32Array) -> Float32Array:
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
 
 
 def _sqlite_cosine(vectors: Float32Array) -> Search:
