@@ -27,6 +27,7 @@ def events(user: list[int], time: list[int]) -> Events:
 )
 def test_kind_follows_from_the_values(user: list[int], time: list[int], kind: TimeKind) -> None:
     assert infer_time_kind(events(user, time)) is kind
+    assert infer_time_kind(events(user, time), (min(time, default=9), max(time, default=-9))) is kind
 
 
 def test_blocks_do_not_change_the_kind(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,17 +47,17 @@ class TimeKind(enum.StrEnum):
         return self is TimeKind.TIMESTAMP
 
 
-def infer_time_kind(events: Events) -> TimeKind:
+def infer_time_kind(events: Events, bounds: tuple[int, int] | None = None) -> TimeKind:
     """Infer the kind from the values of events.
 
     Small whole numbers that mostly increase by one within each user, and start at the lowest value for most users, are an
-    order. Cost: O(E) time and one block of memory; where times are no timestamps and the events are not sorted by user and
+    order. ``bounds`` are the lowest and the highest time, where they are known. Cost: O(E) time and one block of memory; where times are no timestamps and the events are not sorted by user and
     time, O(E log E).
     """
     time, user = events.time, events.user
     if not len(time):
         return TimeKind.NONE
-    lowest, highest = int(time.min()), int(time.max())
+    lowest, highest = bounds or (int(time.min()), int(time.max()))
     if lowest == highest:
         return TimeKind.NONE
     if highest >= _EARLIEST_TIMESTAMP:

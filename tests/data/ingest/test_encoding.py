@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from leanrec.data.engine import SqlEngine, open_engine
 from leanrec.data.ingest.cleaning import CleaningRules
@@ -15,11 +16,17 @@ def encode(engine: SqlEngine, frame: pd.DataFrame, block_rows: int) -> EncodedLo
     schema = read_schema(engine, frame, {})
     staged = stage_log(engine, schema.parts, schema.columns, raw=False, key_types=(None, None))
     find_ids(engine, staged)
-    validate_rows(engine, staged, CleaningRules())
+    profile = validate_rows(engine, staged, CleaningRules())
     for name in ("users", "items"):
         make_dictionary(engine, name, untyped=False)
     return encode_log(
-        engine, staged, has_time=staged.has("time"), event_weights=None, keep_sequence=False, block_rows=block_rows
+        engine,
+        staged,
+        has_time=staged.has("time"),
+        span=profile.span,
+        event_weights=None,
+        keep_sequence=False,
+        block_rows=block_rows,
     )
 
 
@@ -38,6 +45,15 @@ def test_blocks_have_whole_users_in_time_order() -> None:
     assert [block.start for block in blocks] == np.cumsum([0, *map(len, blocks[:-1])]).tolist()
     expected = frame.sort_values(["user", "time"])
     assert np.concatenate([block.time for block in blocks]).tolist() == expected["time"].tolist()
+
+
+@pytest.mark.parametrize(("odd", "kept"), [(1_700_000_000, True), (4_102_444_800, False), (-4_000_000_000, False)])
+def test_times_that_need_eight_bytes_leave_the_others_as_they_are(odd: int, kept: bool) -> None:
+    frame = pd.DataFrame({"user": 1, "item": [3, 2, 1, 4], "time": [1_600_000_002, 1_600_000_001, 1_600_000_002, odd]})
+    with open_engine(Run()) as engine:
+        [block] = encode(engine, frame, block_rows=9).blocks()
+    assert block.time.tolist() == [1_600_000_001, 1_600_000_002, 1_600_000_002] + [odd] * kept
+    assert (block.time.dtype, block.item.tolist()[:3]) == (np.int64, [1, 2, 0])
 
 
 def test_spellings_of_an_event_type_are_merged() -> None:

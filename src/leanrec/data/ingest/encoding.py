@@ -21,6 +21,7 @@ __all__ = ["EncodedLog", "LogBlock", "encode_log", "fetch_ids", "find_ids", "mak
 
 _MAX_EVENT_TYPES = 120
 _ID_BLOCK = 100_000
+_MAX_INTEGER = 2**31 - 1
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -89,7 +90,8 @@ class EncodedLog:
     def blocks(self) -> Iterator[LogBlock]:
         """Yield the log in order. Cost: one scan; memory for one block, or for the largest user."""
         ends = np.cumsum(self.per_user)
-        columns = ", ".join(("u", "i", *self.columns))
+        wide = {"t": "t::BIGINT AS t", "seq": "seq::BIGINT AS seq"}
+        columns = ", ".join(("u", "i", *(wide.get(name, name) for name in self.columns)))
         start = 0
         while start < self.events:
             last = np.searchsorted(ends, min(start + self.block_rows, self.events), side="right") - 1
@@ -177,6 +179,7 @@ def encode_log(
     staged: StagedLog,
     *,
     has_time: bool,
+    span: tuple[int, int] | None,
     event_weights: Mapping[str, float] | None,
     keep_sequence: bool,
     block_rows: int,
@@ -189,13 +192,17 @@ def encode_log(
         engine: has the tables.
         staged: the rows read.
         has_time: there is a time or an order to sort by.
+        span: first and last time, None where they are not known.
         event_weights: given weights of event types.
         keep_sequence: keep the number of each row as read, for the quarantine file.
         block_rows: rows of a block.
     """
     spellings = _group_spellings(engine, staged, event_weights)
     weights, unknown = resolve_event_weights(list(spellings), event_weights)
-    fields = {"t": "j.t"} if has_time else {}
+    # The sort is the peak of memory: times and row numbers take four bytes where they can.
+    is_short = span is not None and -_MAX_INTEGER < span[0] <= span[1] < _MAX_INTEGER
+    fields = {"t": "j.t::INTEGER" if is_short else "j.t"} if has_time else {}
+    number = "INTEGER" if staged.rows < _MAX_INTEGER else "BIGINT"
     if has_time and staged.has_fractions:
         fields["f"] = "j.f"
     if len(spellings) > 1:
@@ -208,7 +215,7 @@ def encode_log(
         fields["v"] = "coalesce(j.v, 'NaN'::FLOAT)"
     optional = "".join(f"{value} AS {name}, " for name, value in fields.items())
     coded = (
-        f"SELECT users.rowid::INTEGER AS u, items.rowid::INTEGER AS i, {optional}j.seq::BIGINT AS seq "
+        f"SELECT users.rowid::INTEGER AS u, items.rowid::INTEGER AS i, {optional}j.seq::{number} AS seq "
         f"FROM validated AS j JOIN users ON {_match_key(engine, 'users', 'j.usr')} "
         f"JOIN items ON {_match_key(engine, 'items', 'j.itm')} WHERE j.reason = 0"
     )

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, ParamSpec
 
 import numpy as np
+from numpy.typing import NDArray
 
 from leanrec import artifacts
 from leanrec.data.conventions import LogConventions
@@ -54,6 +55,7 @@ __all__ = ["IngestResult", "ingest", "is_dataset", "open_dataset"]
 
 # An example of a rejected field is shown where so many rows have one that it is found quickly.
 _MANY_EVENTS = 10
+_COUNTED_ROWS = 1_000_000
 _MANY_ROWS = 20
 _EXAMPLE_SHARE = 0.01
 _WITH_EXAMPLE = ("time not understood", "rating is not a finite number", "weight is not a finite number")
@@ -564,6 +566,7 @@ def _index_log(
         engine,
         staged,
         has_time=staged.has("time"),
+        span=read.profile.span,
         event_weights=task.weights or None,
         keep_sequence=task.quarantine is not None,
         # About a twentieth of the memory, at 100 bytes a row.
@@ -575,8 +578,7 @@ def _index_log(
     show(f"Cleaning {log.events:,} events")
     comparable = (staged.has("time") and not read.profile.only_days) or staged.has("rating")
     reason = reject_events(log, task.cleaning, has_clock=has_clock, comparable=comparable)
-    for code in np.flatnonzero(np.bincount(reason, minlength=len(REASONS))[1:]) + 1:
-        counts[REASONS[code]] = int(np.count_nonzero(reason == code))
+    counts |= _count_reasons(reason)
     if task.quarantine is not None:
         write_quarantine(engine, staged, log, reason, task.quarantine)
     _check_kept(task, engine, read, counts, bool((reason == 0).any()))
@@ -588,7 +590,8 @@ def _index_log(
         log, reason, rows, positive_from=task.positive_from, has_clock=has_clock, run=task.run, folder=folder
     )
     rating_range = read.profile.scale if counter.ratings else None
-    data = build_dataset(engine, events, rows, rating_range, loaded, numbers, describe_source(task.source))
+    bounds = (counter.first, counter.last)
+    data = build_dataset(engine, events, rows, rating_range, loaded, numbers, describe_source(task.source), bounds)
     data = dataclasses.replace(data, conventions=_settle_conventions(task, read, log))
     if not has_clock and data.time_kind is TimeKind.TIMESTAMP:
         # An order by the name of its column, or times before 1990.
@@ -611,6 +614,14 @@ def _index_log(
         quarantine=None if task.quarantine is None else str(task.quarantine),
     )
     return IngestResult(data, report)
+
+
+def _count_reasons(reason: NDArray[np.int8]) -> dict[str, int]:
+    """Return reason → number of rows rejected for it, from the (E,) codes of all rows."""
+    # A count of all codes at once would make each an integer of eight bytes.
+    blocks = (reason[start : start + _COUNTED_ROWS] for start in range(0, len(reason), _COUNTED_ROWS))
+    counts = sum((np.bincount(block, minlength=len(REASONS)) for block in blocks), np.zeros(len(REASONS), np.int64))
+    return {REASONS[code]: int(counts[code]) for code in np.flatnonzero(counts) if code}
 
 
 def _count_by_rule(engine: SqlEngine) -> dict[str, int]:
@@ -708,7 +719,7 @@ def _list_warnings(
     if log.unknown_types:
         names = ", ".join(log.unknown_types[:10])
         yield f"Event types without a default weight get weight 1: {names}. Pass weights with event_weights."
-    if not (data.events.weight > 0).any():
+    if not counter.positive:
         yield "No event has a weight above zero, so there are no preferences. Pass event_weights, or lower positive_from."
 
 

@@ -17,6 +17,7 @@ from leanrec.data.engine import SqlEngine
 from leanrec.data.ingest.encoding import EncodedLog, LogBlock, fetch_ids
 from leanrec.data.ingest.report import EventCounter
 from leanrec.data.ingest.side_tables import LoadedTable, read_columns
+from leanrec.data.time_kind import infer_time_kind
 from leanrec.data.vocabulary import Vocabulary
 from leanrec.errors import DataError
 from leanrec.run import Run
@@ -220,6 +221,7 @@ def build_dataset(
     loaded: tuple[LoadedTable | None, LoadedTable | None],
     numbers: tuple[bool, bool],
     source: str,
+    bounds: tuple[int, int] | None = None,
 ) -> Dataset:
     """Build the Dataset of the events, with the ids and tables of the kept users and items.
 
@@ -231,6 +233,7 @@ def build_dataset(
         loaded: the user and the item table.
         numbers: whether the ids of users, and of items, are numbers.
         source: description of the log.
+        bounds: lowest and highest time, where they are known: mapped times would be read for them.
     """
     ids, tables = [], []
     for name, table, number, kept in zip(("users", "items"), loaded, numbers, (rows.user, rows.item), strict=True):
@@ -245,4 +248,5 @@ def build_dataset(
         user_table=tables[0],
         rating_range=rating_range,
         source=source,
+        time_kind=infer_time_kind(events, bounds),
     )
