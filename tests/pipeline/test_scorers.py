@@ -7,6 +7,7 @@ from typing import Any
 import numba
 import numpy as np
 import pytest
+import threadpoolctl
 
 from contracts.wrapper import PlainScorer, WrapperContract, widen_queries
 from leanrec.data.dataset import Dataset
@@ -74,6 +75,20 @@ def test_constant_scores_are_the_same_for_every_query(dataset: Dataset) -> None:
     assert scorer.n_items == 40
     assert scorer.score(query)[0, 5] == 5
     assert scorer.score(query, np.array([7, 3], np.int32)).tolist() == [[7.0, 3.0]]
+
+
+def test_a_query_holds_blas_to_one_thread_and_restores_the_number() -> None:
+    with threadpoolctl.threadpool_limits(2, user_api="blas"):
+        before = _count_blas_threads()
+        with single_query():
+            with single_query():  # a list is made of several queries
+                assert _count_blas_threads() == [1] * len(before)
+            assert _count_blas_threads() == [1] * len(before)
+        assert _count_blas_threads() == before
+
+
+def _count_blas_threads() -> list[int]:
+    return [each["num_threads"] for each in threadpoolctl.threadpool_info() if each["user_api"] == "blas"]
 
 
 def test_a_single_query_uses_one_kernel_thread_and_restores_the_number() -> None:

@@ -116,6 +116,28 @@ def test_merging_sorts_by_time_and_a_replay_adds_nothing(first: list, second: li
     assert len(lacking) == extra.total()
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(rows, st.booleans()), max_size=40))
+def test_events_that_are_merged_late_are_those_merged_at_once(batches: list) -> None:
+    histories, expected = UserHistories(DATA, NOTHING), UserHistories(DATA, NOTHING).get(2)
+    seen, unread = histories.find_recorded(2), False
+    for batch, is_read in batches:
+        new = history(*batch)
+        assert histories.add("user-2", new) == len(new)
+        expected = expected.merge(new) if len(new) else expected
+        if is_read:
+            found = histories.find_recorded(2)
+            assert (found is seen) == (len(new) == 0 and not unread)
+            seen, unread = found, False
+        else:
+            unread = unread or len(new) > 0
+    assert histories.count_events(2) == len(expected)
+    for name, column in histories.get(2).columns().items():
+        np.testing.assert_array_equal(column, expected.columns()[name])
+    n_new = sum(len(batch) for batch, _ in batches)
+    assert len(histories.merge_into(DATA)[0].events) == len(DATA.events) + n_new
+
+
 def stale_rows(histories: UserHistories) -> list[int]:
     return [row for row in range(len(DATA.users)) if histories.is_stale(row, histories.get(row))]
 
@@ -141,6 +163,7 @@ def test_what_changes_no_evidence_leaves_the_history_as_it_was() -> None:
     assert stale_rows(histories) == []
     backwards = UserHistory(**{name: column[::-1] for name, column in histories.get(2).columns().items()})
     assert not histories.is_stale(2, backwards)
+    assert not histories.is_stale(2, None)
     assert histories.is_stale(2, history((9, 2_000_000_000, 1.0)))
     assert histories.merge_into(DATA)[1].tolist() == []
 

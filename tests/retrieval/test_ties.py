@@ -183,3 +183,24 @@ def test_the_names_of_users_and_items_change_no_metric_and_judged_lists_are_serv
         assert evaluation.means()["recall@10"] == pytest.approx(np.mean(hits))
     # A hit more is 0.007.
     assert means[0] == pytest.approx(means[1], abs=0.0002)
+
+
+def test_compiled_passes_find_what_numpy_finds() -> None:
+    rng = np.random.default_rng(4)
+    values = np.array([-np.inf, -1, 0, 1, 1 + 2e-7, 2, 3], np.float32)
+    for _ in range(200):
+        scores = -np.sort(-rng.choice(values, (3, 5)), axis=1)
+        items = np.where(np.isfinite(scores), 1, -1).astype(np.int32)
+        is_flat = rng.random(3) < 0.3
+        assert ties._has_ties(scores) == ties._equals(scores[:, 1:], scores[:, :-1]).any()
+        expected = [
+            len(
+                [
+                    place
+                    for place in row
+                    if place > -np.inf and (whole or min(row[row > -np.inf], default=0) < 0 or place > 0)
+                ]
+            )
+            for row, whole in zip(scores, is_flat, strict=True)
+        ]
+        assert ties.count_ranked(items, scores, is_flat).tolist() == expected

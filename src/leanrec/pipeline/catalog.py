@@ -71,8 +71,7 @@ class Catalog:
 
     def title(self, row: int) -> str:
         """Title of an item, or its id if it has none."""
-        titles = self._titles
-        return (strip_markup(str(titles[row])) if titles is not None else "") or str(self.items.ids[row])
+        return self.label(row)[1]
 
     def label(self, row: int) -> tuple[Id, str, str | None]:
         """External id, title and address of an image of an item. Those of the last items asked for are kept."""
@@ -81,7 +80,9 @@ class Catalog:
         if found is None:
             if len(kept) >= _MAX_LABELS:
                 kept.clear()
-            found = kept[row] = (self.external_id(row), self.title(row), self.image_url(row))
+            titles, item = self._titles, self.external_id(row)
+            title = strip_markup(str(titles[row])) if titles is not None else ""
+            found = kept[row] = (item, title or str(item), self.image_url(row))
         return found
 
     @functools.cached_property

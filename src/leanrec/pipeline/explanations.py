@@ -2,8 +2,6 @@
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
-
 from leanrec.features.tokenization import STOP_WORDS
 from leanrec.protocols import Explanation, ExplanationPath
 
@@ -63,15 +61,16 @@ def render_explanation(
         verb: what the user did with the items, such as "watched".
         max_titles: largest number of titles in one phrase.
     """
-    items = np.asarray(explanation.items)[np.asarray(explanation.weights) > 0][:max_titles]
+    # Largest first, so the positive ones are the first.
+    head = zip(explanation.items[:max_titles].tolist(), explanation.weights[:max_titles].tolist(), strict=True)
+    items = [row for row, weight in head if weight > 0]
     reasons = []
-    if len(items):
-        titles = join_titles([get_title(int(row)) for row in items])
+    if items:
+        titles = join_titles([get_title(row) for row in items])
         phrase = _WITH_TITLES.get(explanation.reason, _WITH_TITLES["history"])
         reasons.append(phrase.format(verb=verb, titles=titles))
     elif explanation.reason in _WITHOUT_TITLES:
         reasons.append(_WITHOUT_TITLES[explanation.reason])
-    features = list(dict.fromkeys(filter(None, map(_strip_feature, explanation.features))))
     if explanation.paths:
         by_link: dict[str, list[int]] = {}
         for path in explanation.paths:
@@ -79,7 +78,7 @@ def render_explanation(
         for link, rows in list(by_link.items())[:_MAX_FEATURES]:
             titles = join_titles([get_title(row) for row in dict.fromkeys(rows[:max_titles])])
             reasons.append(f"{link}, as in {titles}")
-    elif features:
+    elif features := list(dict.fromkeys(filter(None, map(_strip_feature, explanation.features)))):
         reasons.append(f"shares: {', '.join(features[:_MAX_FEATURES])}")
     return tuple(reasons)
 

@@ -270,8 +270,9 @@ class Pipeline:
     ) -> Recommendations:
         queries = query_user.to_queries(len(snapshot.catalog))
         context = Context(exclude_seen, rules.allow, rules.deny)
-        found = rank_and_fill(snapshot.stages, queries, min(n, len(snapshot.catalog)), context)
-        texts = self._write_reasons(snapshot, query_user.history, queries, found) if reasons else None
+        with single_query():
+            found = rank_and_fill(snapshot.stages, queries, min(n, len(snapshot.catalog)), context)
+            texts = self._write_reasons(snapshot, query_user.history, queries, found) if reasons else None
         return Recommendations(
             request=uuid.uuid4().hex,
             items=_build_items(snapshot.catalog, found, texts),
@@ -289,8 +290,7 @@ class Pipeline:
         texts: list[tuple[str, ...]] = [()] * n_explained
         if n_explained and snapshot.explainer is not None:
             rows, verb = np.array(found.rows[:n_explained], np.int32), self._main_verb(history)
-            with single_query():
-                explanations = snapshot.explainer.explain(queries, rows, MAX_TITLES)
+            explanations = snapshot.explainer.explain(queries, rows, MAX_TITLES)
             texts = [render_explanation(each, snapshot.catalog.title, verb) for each in explanations]
         others = self._fallback_reasons(is_whole_list=found.from_fallback)
         return texts + [others] * (len(found.rows) - n_explained)
@@ -436,7 +436,7 @@ class Pipeline:
         """Record events of known and new users; the next recommendation uses them.
 
         Rejects events of unknown items, events with an impossible weight or rating, and more event types than there
-        are codes for. Cost: O(L) for each user with events.
+        are codes for. Cost: O(E); the history of a user is merged when it is read again.
 
         Args:
             events: (E,) by external id.
@@ -454,9 +454,12 @@ class Pipeline:
         for position, user in enumerate(events.user.tolist()):
             if position not in rejected:
                 by_user.setdefault(user, []).append(position)
-        applied = 0
+        order = np.array([position for own in by_user.values() for position in own], np.int64)
+        columns = [column[order] for column in (rows, event_type, events.time, events.weight, rating)]
+        applied = start = 0
         for user, own in by_user.items():
-            past = UserHistory(rows[own], event_type[own], events.time[own], events.weight[own], rating[own])
+            past = UserHistory(*[column[start : start + len(own)] for column in columns])
+            start += len(own)
             applied += self._histories.add(user, past, replayed=replayed)
         return RecordResult(applied, tuple(RejectedEvent(at, reason) for at, reason in sorted(rejected.items())))
 
@@ -588,7 +591,7 @@ class Pipeline:
             if weights is not None or ratings is not None:
                 raise SettingError("weights and ratings need a history. Got no history.")
             row = self._find_row(user)
-            return self._describe_user(row, self._histories.get(row))
+            return self._describe_user(row, self._histories.get(row), is_given=False)
         ids = to_id_list("history", history)
         for name, values in (("weights", weights), ("ratings", ratings)):
             if values is not None and len(values) != len(ids):
@@ -601,10 +604,13 @@ class Pipeline:
             return _QueryUser(user, given, -1, ignored=ignored)
         return self._describe_user(known, given, ignored)
 
-    def _describe_user(self, row: int, history: UserHistory, ignored: tuple[Id, ...] = ()) -> _QueryUser:
-        """A user with a row, and a history of the user."""
+    def _describe_user(
+        self, row: int, history: UserHistory, ignored: tuple[Id, ...] = (), *, is_given: bool = True
+    ) -> _QueryUser:
+        """A user with a row, and the history that a call gave, or that of the user."""
         fitted = self._histories.fitted_row(row)
-        is_stale = fitted >= 0 and self._histories.is_stale(row, history)
+        is_changed = is_given or self._histories.find_recorded(row) is not None
+        is_stale = fitted >= 0 and self._histories.is_stale(row, history if is_changed else None)
         return _QueryUser(self._histories.external_id(row), history, fitted, is_stale, ignored)
 
     def _make_history(

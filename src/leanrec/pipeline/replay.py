@@ -25,12 +25,14 @@ class ReplayResult:
         rejected: events that cannot be used.
         n_items: number of new items that were added.
         items_error: why the first of the items that could not be added was skipped, or None.
+        last_seq: sequence number of the last event that was replayed; events that arrive during the replay come later.
     """
 
     applied: int
     rejected: tuple[RejectedEvent, ...] = ()
     n_items: int = 0
     items_error: str | None = None
+    last_seq: int = 0
 
     def warnings(self) -> tuple[str, ...]:
         """Sentences about events and items that could not be used; empty if there are none."""
@@ -58,8 +60,9 @@ def replay_log(pipeline: Pipeline, log: SQLiteEventReader) -> ReplayResult:
     if known is not None:  # a log that outlives an item table may name columns that are no longer there
         table = Table({name: column for name, column in table.columns.items() if name in known.columns})
     n_items, items_error = _add_items_that_fit(pipeline, ids, table)
-    recorded = pipeline.record_events(log.events(), replayed=True)
-    return ReplayResult(recorded.applied, recorded.rejected, n_items, items_error)
+    last = log.last_seq
+    recorded = pipeline.record_events(log.events(until=last), replayed=True)
+    return ReplayResult(recorded.applied, recorded.rejected, n_items, items_error, last)
 
 
 def _add_items_that_fit(pipeline: Pipeline, ids: IdArray, table: Table) -> tuple[int, str | None]:

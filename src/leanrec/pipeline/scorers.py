@@ -12,6 +12,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from leanrec.data.table import Table
+from leanrec.kernels.threads import single_threaded_blas
 from leanrec.protocols import (
     Embedder,
     Explainable,
@@ -27,21 +28,22 @@ from leanrec.types import CSR, Events, Float32Array, Int32Array, Queries
 
 __all__ = ["ConstantScores", "PaddedScorer", "make_wrapper_class", "pad_scorer", "single_query"]
 
-_TURNS = threading.Lock()
+_TURNS = threading.RLock()  # a list is made within one turn, and so is each of its parts
 _LAYER: list[str] = []  # Numba keeps the layer that it has chosen
 
 
 @contextlib.contextmanager
 def single_query() -> Iterator[None]:
-    """Settings for one query among concurrent ones: one kernel thread, because there is one row to work on.
+    """Settings for one query among concurrent ones: one thread of Numba and BLAS, because there is one row to work on.
 
+    More threads of BLAS would wait for each other several times as long as one query takes, on the cores of the others.
     Numba's portable threading layer ends the process when two threads enter it at once. With that layer, and until
     the first kernel has run and the layer is known, queries take turns.
     """
     before = numba.get_num_threads()
     numba.set_num_threads(1)
     try:
-        with contextlib.nullcontext() if _is_concurrent() else _TURNS:
+        with single_threaded_blas(), contextlib.nullcontext() if _is_concurrent() else _TURNS:
             yield
     finally:
         numba.set_num_threads(before)

@@ -42,14 +42,13 @@ class UserHistory:
 
     def columns(self) -> dict[str, np.ndarray]:
         """The columns by name."""
-        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return dict(vars(self))
 
-    def merge(self, other: "UserHistory") -> "UserHistory":
-        """The events of both in time order; events of the same second in order of arrival. O(L log L)."""
-        mine, theirs = self.columns(), other.columns()
-        merged = {name: np.concatenate([mine[name], theirs[name]]) for name in mine}
-        order = np.argsort(merged["time"], kind="stable")
-        return UserHistory(**{name: column[order] for name, column in merged.items()})
+    def merge(self, *others: "UserHistory") -> "UserHistory":
+        """The events of all in time order; events of the same second in order of arrival. O(L log L)."""
+        all_columns = [vars(self), *map(vars, others)]
+        order = np.argsort(np.concatenate([each["time"] for each in all_columns]), kind="stable")
+        return UserHistory(*[np.concatenate([each[name] for each in all_columns])[order] for name in all_columns[0]])
 
     def find_missing(self, other: "UserHistory") -> "UserHistory":
         """The events of ``other`` that are not in this history by (item, event type, time). O(L log L)."""
@@ -78,6 +77,8 @@ class UserHistory:
         )
 
 
+_MAX_RECENT = 16
+
 _NO_EVENTS = UserHistory(
     np.zeros(0, np.int32),
     np.zeros(0, np.int8),
@@ -90,8 +91,8 @@ _NO_EVENTS = UserHistory(
 class UserHistories:
     """The histories of all users.
 
-    Cost: O(L) to read a user, O(L) to record events of a user, whatever the size of the log. Thread-safe: a history
-    is replaced, never changed.
+    Cost: O(L log L) to read a user with new events, O(1) to read any other and to record an event, whatever the size of
+    the log. Thread-safe: a history is replaced, never changed.
     """
 
     def __init__(self, data: Dataset, stale: Int32Array, n_fitted_users: int | None = None) -> None:
@@ -107,6 +108,7 @@ class UserHistories:
         self._lock = threading.Lock()
         self._stale = set(stale.tolist())
         self._changed: dict[int, UserHistory] = {}
+        self._recent: dict[int, list[UserHistory]] = {}  # merged when the user is read, or has too many of them
         self._new_rows: dict[str, int] = {}
         self._new_ids: list[Id] = []
         self.event_types: tuple[str, ...] = data.events.event_types
@@ -128,11 +130,9 @@ class UserHistories:
         return user.item() if isinstance(user, np.generic) else user
 
     def get(self, row: int) -> UserHistory:
-        """The history of a user row. O(L)."""
-        changed = self._changed.get(row)
-        if changed is not None:
-            return changed
-        return self._stored(row)
+        """The history of a user row."""
+        changed = self.find_recorded(row)
+        return self._stored(row) if changed is None else changed
 
     def _stored(self, row: int) -> UserHistory:
         """The history of a user row at the start."""
@@ -146,19 +146,30 @@ class UserHistories:
 
     def find_recorded(self, row: int) -> UserHistory | None:
         """The history of a user with events recorded since the fit, None for another; a new object after each event."""
+        if row in self._recent:
+            with self._lock:
+                self._merge_recent(row)
         return self._changed.get(row)
+
+    def _merge_recent(self, row: int) -> None:
+        """Merge the events that were recorded since the last reading. The lock must be held."""
+        recent = self._recent.get(row)
+        if recent:
+            old = self._changed.get(row)
+            self._changed[row] = (self._stored(row) if old is None else old).merge(*recent)
+            del self._recent[row]  # only now: another thread reads what has changed once nothing is left here
 
     def fitted_row(self, row: int) -> int:
         """The row of the user in the fit, or −1 for a user who came later."""
         return row if row < self.n_fitted_users else -1
 
-    def is_stale(self, row: int, history: UserHistory) -> bool:
-        """Whether the model was fitted on another history of this user row. O(L log L).
+    def is_stale(self, row: int, history: UserHistory | None) -> bool:
+        """Whether the model was fitted on another history of this user row. O(L log L), or O(1) for None: the one at the start.
 
         An event without evidence changes nothing, and neither does a history that is given again.
         """
-        if row in self._stale:
-            return True
+        if row in self._stale or history is None:
+            return row in self._stale
         stored = self._stored(row)
         pairs = zip(stored.columns().items(), history.columns().values(), strict=True)
         if all(np.array_equal(mine, theirs, equal_nan=True) for (name, mine), theirs in pairs if name != "time"):
@@ -169,7 +180,7 @@ class UserHistories:
 
     def count_events(self, row: int) -> int:
         """Number of events of a user row."""
-        changed = self._changed.get(row)
+        changed = self.find_recorded(row)
         if changed is not None:
             return len(changed)
         return 0 if row >= len(self._data.users) else int(self._data.indptr[row + 1] - self._data.indptr[row])
@@ -206,11 +217,16 @@ class UserHistories:
                 self._new_ids.append(user)
                 self._changed[row] = _NO_EVENTS
                 self._new_rows[str(user)] = row
-            old = self.get(row)
-            new = old.find_missing(events) if replayed else events
-            if len(new):
-                self._changed[row] = old.merge(new)
-            return len(new)
+            if replayed:
+                self._merge_recent(row)
+                old = self._changed.get(row)
+                events = (self._stored(row) if old is None else old).find_missing(events)
+            if len(events):
+                recent = self._recent.setdefault(row, [])
+                recent.append(events)
+                if len(recent) >= _MAX_RECENT:
+                    self._merge_recent(row)
+            return len(events)
 
     def merge_into(self, data: Dataset) -> tuple[Dataset, Int32Array]:
         """``data`` with all recorded events, and the rows of users with another history than that of the fit. O(E).
@@ -219,6 +235,8 @@ class UserHistories:
             data: the data set of the fit; items may have been added since.
         """
         with self._lock:
+            for row in list(self._recent):
+                self._merge_recent(row)
             changed, new_ids, event_types = dict(self._changed), list(self._new_ids), self.event_types
             stale_rows = self._stale | {row for row, past in changed.items() if self.is_stale(row, past)}
             stale = np.array(sorted(stale_rows), np.int32)

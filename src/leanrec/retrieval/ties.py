@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -46,10 +47,11 @@ def break_ties(
     """
     scores, k = ranked.scores, ranked.scores.shape[1] - 1
     is_flat = np.zeros(len(scores), np.bool_) if ranked.fallback is None else ranked.fallback.copy()
+    if not is_flat.any() and not _has_ties(scores):
+        items, best = ranked.items[:, :-1].copy(), scores[:, :-1].copy()
+        return Candidates(items, best, is_flat, count_ranked(items, best, is_flat))
     is_tied = _equals(scores[:, 1:], scores[:, :-1]) & ~is_flat[:, None]
     items, best = ranked.items[:, :-1].copy(), scores[:, :-1].copy()
-    if not is_tied.any() and not is_flat.any():
-        return Candidates(items, best, is_flat, count_ranked(items, best, is_flat))
     tied = np.flatnonzero(is_tied.any(axis=1))
     step = max(1, _BLOCK_BYTES // (16 * max(1, scorer.n_items)))
     for start in range(0, len(tied), step):
@@ -83,10 +85,33 @@ def count_ranked(items: Int32Array, scores: Float32Array, is_flat: np.ndarray) -
 
     A list with negative scores is ranked as a whole, and so is one that comes from the fallback.
     """
-    is_listed = items >= 0
-    as_a_whole = is_flat | (np.where(is_listed, scores, 0).min(axis=1, initial=0) < 0)
-    counts = np.where(as_a_whole, is_listed.sum(axis=1), (is_listed & (scores > 0)).sum(axis=1))
-    return np.asarray(counts, dtype=np.int32)
+    counts = np.empty(len(items), np.int32)
+    _count_ranked(items, scores, is_flat, counts)
+    return counts
+
+
+# Most lists have no ties: for one list, a pass of compiled code takes a tenth of the time of NumPy's calls.
+@numba.njit(cache=True, nogil=True)
+def _has_ties(scores: Float32Array) -> bool:
+    """Whether any two neighbors in a list are equal, as ``_equals`` has it."""
+    for row in range(scores.shape[0]):
+        for place in range(1, scores.shape[1]):
+            before, here = scores[row, place - 1], scores[row, place]
+            if abs(here - before) <= _TOLERANCE * abs(before):
+                return True
+    return False
+
+
+@numba.njit(cache=True, nogil=True)
+def _count_ranked(items: Int32Array, scores: Float32Array, is_flat: NDArray[np.bool_], counts: Int32Array) -> None:
+    for row in range(items.shape[0]):
+        n_listed, n_positive, as_a_whole = 0, 0, is_flat[row]
+        for place in range(items.shape[1]):
+            if items[row, place] >= 0:
+                n_listed += 1
+                n_positive += scores[row, place] > 0
+                as_a_whole |= scores[row, place] < 0
+        counts[row] = n_listed if as_a_whole else n_positive
 
 
 def drop_unranked(candidates: Candidates) -> Candidates:

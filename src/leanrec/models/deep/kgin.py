@@ -29,7 +29,7 @@ from leanrec.types import CSR, Float32Array, Int32Array, Int64Array, Queries
 
 __all__ = ["KGIN", "KGINModel"]
 
-_MAX_PATHS, _MAX_SOURCES = 10, 100
+_MAX_PATHS, _MAX_SOURCES = 10, 50
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -153,7 +153,7 @@ class KGINModel:
 
         For a fixed gate the score is a sum over the history, so the contributions are exact. The weight of a path is
         (message that the history item receives over its link ⊙ gate) · (message that the item receives over its link).
-        Paths begin at the 100 items of the history that contribute most.
+        Paths begin at the 50 items of the history that contribute most.
         """
         history = queries.history.indices
         gate = self._scaled_gate(history)
