@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from conftest import STRINGS, make_dataset
 from leanrec import artifacts
 from leanrec.data.dataset import Dataset
+from leanrec.data.ingest.cleaning import CleaningRules
+from leanrec.data.ingest.ingest import ingest
 from leanrec.data.splits.split import split
 from leanrec.data.table import Table
 from leanrec.data.time_kind import TimeKind
@@ -606,3 +609,23 @@ class TestVectors:
             fitted.embed_items()
         with pytest.raises(SettingError, match="has vectors"):
             fitted.embed_user("user-1")
+
+
+def test_what_was_settled_about_ratings_holds_for_later_events_and_predictions() -> None:
+    frame = pd.DataFrame([(user, item, 2 + item % 3) for user in range(12) for item in range(user % 4, 9)])
+    frame = frame.set_axis(["user", "item", "rating"], axis=1)
+    data = ingest(
+        frame, cleaning=CleaningRules(rating_range=(1, 5)), positive_from=3.5, event_weights={"purchase": 5}
+    ).data
+    fitted = Pipeline.fit(get_model("bias")(user_damping=0, item_damping=0), data)
+    assert fitted.rating_range == (1, 5)
+    assert fitted.record_event("new", 2, "rating", 5.0).applied == 1
+    assert fitted.record_event("new", 1, "rating", 6.0).rejected[0].reason == "The rating must be from 1 to 5. Got 6."
+    assert fitted.record_event("other", 5, "purchase").applied == 1
+    joined = fitted.to_dataset()
+    weights = dict(zip(joined.events.rating.tolist(), joined.events.weight.tolist(), strict=True))  # type: ignore[union-attr]
+    assert (weights[3.0], weights[4.0], weights[5.0]) == (0.0, 1.0, 1.0)
+    assert joined.events.weight.max() == 5
+    # The mean of 5 and the offset of an item that is liked: above every rating of the log.
+    best = fitted.recommend("new", n=3).items[0]
+    assert 4 < best.score <= 5

@@ -1,7 +1,10 @@
 """Roles by the words in the names of columns."""
 
+from pathlib import Path
+
 import pytest
 
+from leanrec.data.ingest.ingest import ingest
 from leanrec.data.ingest.meaning.column_names import find_title, guess_role, holds_codes, split_words
 
 
@@ -60,3 +63,21 @@ def test_codes_and_titles_are_texts() -> None:
 )
 def test_titles_tell_apart_what_has_no_id(role: str, names: list[str], found: str | None) -> None:
     assert find_title(role, names) == found
+
+
+def test_codes_and_titles_of_a_table_keep_their_characters(tmp_path: Path) -> None:
+    log, items, users = tmp_path / "log.csv", tmp_path / "items.csv", tmp_path / "users.csv"
+    log.write_text("user,item\n1,7\n2,8\n", encoding="utf-8")
+    items.write_text(",item,imdbId,title,price\n0,7,0114709,300,1.50\n1,8,0000021,1917,2\n", encoding="utf-8")
+    users.write_text("user,zip\n1,01234\n2,90210\n", encoding="utf-8")
+    data, report = ingest(log, items=items, users=users)
+    assert data.item_table is not None
+    assert data.user_table is not None
+    assert {name: column.tolist() for name, column in data.item_table.columns.items()} == {
+        "imdbId": ["0114709", "0000021"],
+        "title": ["300", "1917"],
+        "price": [1.5, 2.0],
+    }
+    assert data.item_table.title == "title"
+    assert data.user_table.columns["zip"].tolist() == ["01234", "90210"]
+    assert any("the first column has no name and counts the rows; it was ignored" in each for each in report.warnings)
