@@ -251,6 +251,9 @@ QUOTED = [
     '"user,item,rating"\n"u1,""a, b"",5"\n"u2,it\'s,4"\n',
     'user,item,rating\n"u1,""a, b"",5"\n"u2,it\'s,4"\n',
     'user\titem\trating\nu1\t"a, b"\t5\nu2\t"it\'s"\t4\n',
+    'user,item,rating\n="u1","a, b",5\n="u2","it\'s",4\n',
+    "user,item,rating\nu1,a\\, b,5\nu2,it's,4\n",
+    '"user,item,rating"\n"u1,""a, b"",5";\n"u2,it\'s,4";\n',
 ]
 
 

@@ -3,6 +3,7 @@
 import codecs
 import dataclasses
 import gzip
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
@@ -12,6 +13,7 @@ from leanrec.data.ingest.forms.delimiters import (
     BLANKS,
     count_comments,
     count_titles,
+    find_escaped,
     find_layout,
     has_quoted_lines,
     split_records,
@@ -41,7 +43,8 @@ _CERTAIN = 0.95
 # Bytes of the longest delimiter that DuckDB reads.
 _MAX_DELIMITER = 4
 _STANDIN = "\x1f"
-_WITHOUT_QUOTES = """replace(regexp_replace(line, '^\\s*"(.*)"\\s*$', '\\1'), '""', '"')"""
+_FORMULA = re.compile(r'(^|[,;\t])="([^"]*)"')
+_WITHOUT_QUOTES = """replace(regexp_replace(line, '^\\s*"(.*)"[,;]*\\s*$', '\\1'), '""', '"')"""
 _MIN_BUFFER = 4_000_000
 _BLOCK = 1_000_000
 _ENCODINGS = "cp1252, latin-1, gbk, big5, shift_jis, euc_kr or utf-16"
@@ -299,6 +302,17 @@ def _find_rewriting(lines: Sequence[str], label: str) -> _LineRewriting | None:
     """
     if has_quoted_lines(lines):
         return _LineRewriting(_WITHOUT_QUOTES, None, None, "the quotation marks around each line were taken off.")
+    if mark := find_escaped(lines):
+        line = "line"
+        for old, new in (("\\\\", "\x1d"), ("\\" + mark, "\x1e"), (mark, _STANDIN), ("\x1e", mark), ("\x1d", "\\")):
+            line = f"replace({line}, {quote_literal(old)}, {quote_literal(new)})"
+        note = f"a backslash before {mark!r} was read as the mark of a letter, and not of the end of a field."
+        return _LineRewriting(line, _STANDIN, None, note)
+    if sum(_FORMULA.search(line) is not None for line in lines) * 2 > len(lines):
+        line = f"regexp_replace(line, {quote_literal(_FORMULA.pattern)}, '\\1\"\\2\"', 'g')"
+        return _LineRewriting(
+            line, None, None, 'texts that are written as formulas for Excel, ="001", were read as texts.'
+        )
     if names := find_request_names(lines):
         note = (
             "each line was read as a request to a web server, and its path as the item. Requests for images, of robots and with "

@@ -6,6 +6,7 @@ from leanrec.data.ingest.forms.delimiters import (
     BLANKS,
     count_comments,
     count_titles,
+    find_escaped,
     find_layout,
     has_quoted_lines,
     split_records,
@@ -126,3 +127,18 @@ def test_lines_in_marks_are_told_from_fields_in_marks() -> None:
     assert not has_quoted_lines(['"user","item"', '"u1","i1"'])
     assert not has_quoted_lines(["titles", '"Heat, 2"', '"Alien"'])
     assert not has_quoted_lines(["user,item"])
+
+
+@pytest.mark.parametrize(
+    ("lines", "mark"),
+    [
+        (["a,b,c", "1,x\\, y,2", "2,z\\, w,3"], ","),
+        (["1\tx\\\ty\t2", "2\tz\t3", "3\tz\t3"], "\t"),
+        (["1\tx\\\ty\t2", "2\tz\\\tw\t3"], "\t"),
+        (["a,b", "C:\\,1", "D:\\,2"], ""),
+        (["a,b,c", "1,x,2"], ""),
+        (["a,b,c", '1,"x\\",2', "2,y,3"], ""),
+    ],
+)
+def test_a_delimiter_behind_a_backslash_is_a_letter(lines: list[str], mark: str) -> None:
+    assert find_escaped(lines) == mark

@@ -16,6 +16,7 @@ __all__ = [
     "FieldLayout",
     "count_comments",
     "count_titles",
+    "find_escaped",
     "find_layout",
     "has_quoted_lines",
     "split_records",
@@ -129,9 +130,23 @@ def find_layout(lines: Sequence[str], suffix: str = "", given: str | None = None
     return _set_quote(_measure(lines, most, mark), lines)
 
 
+def find_escaped(lines: Sequence[str]) -> str:
+    """Return the delimiter that has a backslash before it where it is a letter, as MySQL and Hive write it; "" where none has."""
+    layout = find_layout(lines)
+    escaped = [line for line in lines if "\\" + layout.delimiter in line]
+    if not escaped or len(layout.delimiter) > 1 or layout.delimiter == BLANKS or any('"' in line for line in escaped):
+        return ""
+    plain = _measure([line.replace("\\" + layout.delimiter, "") for line in lines], layout.delimiter)
+    has_names = lines[0].count(layout.delimiter) + 1 in {plain.columns, layout.columns - 1} - {layout.columns}
+    # Of two readings that are equally uniform the names decide, and programs that write tabs escape them.
+    is_equal = plain.share == layout.share and (has_names or layout.delimiter == "\t")
+    return layout.delimiter if plain.share > layout.share or is_equal else ""
+
+
 def has_quoted_lines(lines: Sequence[str]) -> bool:
     """Whether each line, perhaps without the first, is one text in quotation marks that has fields: ``"u1,i1,5"``."""
     lines = [line.strip() for line in lines if line.strip()]
+    lines = [*lines[:1], *(line.rstrip(",;") for line in lines[1:])]
     whole = [line for line in lines[1:] if _QUOTED_LINE.fullmatch(line)]
     if not whole or len(whole) < len(lines) - 1 or not any(mark in lines[0] for mark in ("\t", *_SINGLE)):
         return False

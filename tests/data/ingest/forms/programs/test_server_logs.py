@@ -20,8 +20,11 @@ def write_log(path: Path, users: list[str], tail: str = "") -> Path:
 
 
 @pytest.mark.parametrize("tail", ["", TAIL, TAIL + " 0.003 x"])
-def test_a_request_is_an_event_of_its_user(tmp_path: Path, tail: str) -> None:
-    data, report = ingest(write_log(tmp_path / "access.log", ["ann", "Bob Lee", "ann"], tail))
+@pytest.mark.parametrize("server", ["", "shop.example:443 "])
+def test_a_request_is_an_event_of_its_user(tmp_path: Path, tail: str, server: str) -> None:
+    path = write_log(tmp_path / "access.log", ["ann", "Bob Lee", "ann"], tail)
+    path.write_text("".join(f"{server}{line}\n" for line in path.read_text().splitlines()))
+    data, report = ingest(path)
     assert data.users.ids[data.events.user].tolist() == ["Bob Lee", "ann", "ann"]
     assert data.items.ids[data.events.item].tolist() == ["/p/1?q=a%20b", "/p/0?q=a%20b", "/p/2?q=a%20b"]
     assert data.events.time.tolist() == [TIMES[1], TIMES[0], TIMES[2]]

@@ -7,9 +7,9 @@ from leanrec.data.engine import quote_literal
 
 __all__ = ["find_request_names", "write_requests"]
 
-# RE2 and Python read this pattern alike. A field that is a dash is empty.
+# RE2 and Python read this pattern alike. A field that is a dash is empty; the name of the server may come first.
 _REQUEST = (
-    r'^(\S+) \S+ (?:-|(.+?)) \[([^\]]+)\] "([A-Z]+) (\S+)(?: [^"]*)?" (\d{3}) (?:-|(\d+))'
+    r'^(?:\S+ )?(\S+) - (?:-|(.+?)) \[([^\]]+)\] "([A-Z]+) (\S+)(?: [^"]*)?" (\d{3}) (?:-|(\d+))'
     r'(?: "(?:-|((?:[^"\\]|\\.)*))" "(?:-|((?:[^"\\]|\\.)*))")?(?: .*)?$'
 )
 _NAMES = ("host", "user", "time", "method", "item", "status", "bytes", "referrer", "agent")
