@@ -30,3 +30,17 @@ def test_events_that_do_not_fit_the_memory_are_mapped(monkeypatch: pytest.Monkey
     assert mapped.report.memory["events"] == "mapped files"
     assert mapped.data.fingerprint == expected.data.fingerprint
     assert mapped.data.events.weight.tolist() == [1.0, 1.0, 0.0]
+
+
+@pytest.mark.parametrize("rows", ["all", "one has no user", "one is repeated"])
+@pytest.mark.parametrize("table", [False, True])
+def test_items_of_events_and_of_the_table_are_kept(rows: str, table: bool) -> None:
+    frame = pd.DataFrame({"user": ["a", "b", "b"], "item": ["x", "y", "z"], "time": [1_600_000_000] * 3})
+    if rows == "one has no user":
+        frame.loc[2, "user"] = None
+    if rows == "one is repeated":
+        frame.loc[2, "item"] = "y"
+    items = pd.DataFrame({"item": ["x", "only here"], "title": ["X", "O"]}) if table else None
+    data = ingest(frame, items=items).data
+    of_events = ["x", "y", "z"] if rows == "all" else ["x", "y"]
+    assert data.items.ids.tolist() == sorted([*of_events, *["only here"] * table])

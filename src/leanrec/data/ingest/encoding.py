@@ -61,6 +61,7 @@ class EncodedLog:
     Attributes:
         engine: has it as the table ``log``.
         events: E.
+        is_complete: every row read is an event.
         users: number of user codes.
         items: number of item codes.
         per_user: (users,) events of each user.
@@ -73,6 +74,7 @@ class EncodedLog:
 
     engine: SqlEngine
     events: int
+    is_complete: bool
     users: int
     items: int
     per_user: Int64Array
@@ -241,6 +243,7 @@ def encode_log(
     return EncodedLog(
         engine,
         int(per_user.sum()),
+        int(per_user.sum()) == staged.rows,
         users,
         items,
         per_user,

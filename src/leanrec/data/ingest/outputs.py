@@ -123,7 +123,9 @@ def find_kept_rows(
 ) -> KeptRows:
     """Find the users and items with an event, and those of the user and the item table unless a k-core is required."""
     user, item = log.per_user > 0, np.zeros(log.items, bool)
-    if not reason.any():
+    if not reason.any() and log.is_complete and tables[1] is None:
+        item[:] = True  # the items were found in the rows
+    elif not reason.any():
         item[engine.fetch_arrays("SELECT DISTINCT i FROM log")["i"]] = True
     else:
         user = np.zeros(log.users, bool)
