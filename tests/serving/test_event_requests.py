@@ -105,6 +105,7 @@ BAD = {
     "events.0.rating must be from 0.5 to 5. Got 9.": GOOD | {"rating": 9},
     "events.0.users must be one of user, item": GOOD | {"users": 1},
     "events.0.user must be valid: expected `int | str`, got `bool`.": GOOD | {"user": True},
+    "events.0.item must be text from 2^53 on": GOOD | {"item": 2**53},
     "events.0.id must be valid Unicode.": GOOD | {"id": "\ud800"},
     "events.0.rank must be a whole number. Got 0.5.": GOOD | {"rank": 0.5},
     "events.0 must be valid: expected `object`, got `int`.": 7,

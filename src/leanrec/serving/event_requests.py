@@ -105,6 +105,10 @@ def _explain_refusal(message: str) -> RefusedEvent:
         return RefusedEvent(name, "must be given.")
     if what.startswith("Object contains"):
         return RefusedEvent(name, f"must be one of {', '.join(EventMessage.__struct_fields__)}. Got another field.")
+    if part in {"user", "item"} and "`int`" in what and "`str`" not in what:
+        return RefusedEvent(
+            part, "must be text from 2^53 on, since readers of JSON round such numbers. Write it in quotation marks."
+        )
     return RefusedEvent(part, f"must be valid: {what[0].lower()}{what[1:]}.")
 
 
