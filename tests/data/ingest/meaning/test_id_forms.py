@@ -75,6 +75,7 @@ def test_numbers_with_a_point_meet_those_of_the_table(tmp_path: Path) -> None:
     assert (data.users.ids.tolist(), data.items.ids.tolist()) == ([90001, 90002], [1, 2])
     assert data.user_table.columns["land"].tolist() == ["x", "y"]
     assert "The user table matches 2 of 2 users of the log." in report.warnings
+    assert "User ids are whole numbers that end in .0. They are read without it: 7.0 is 7." in report.warnings
 
 
 def test_words_for_nothing_have_any_case_and_blanks_around_them() -> None:

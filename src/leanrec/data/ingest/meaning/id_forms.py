@@ -71,7 +71,7 @@ class IdForms:
             if form.rounded:
                 notes.append(describe_rounded(role, form))
             if form.whole:
-                notes.append(f"{role} ids such as 13085.0 are whole numbers, and are read as 13085.")
+                notes.append(f"{role} ids are whole numbers that end in .0. They are read without it: 7.0 is 7.")
         return notes
 
 
