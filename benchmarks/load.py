@@ -7,10 +7,12 @@ loop sends at fixed times whatever the answers do, and measures from the time at
 import asyncio
 import contextlib
 import dataclasses
+import http.client
 import os
 import re
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -18,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-__all__ = ["Latencies", "measure_closed_loop", "measure_open_loop", "start_server"]
+__all__ = ["Latencies", "measure_closed_loop", "measure_open_loop", "measure_posts", "start_server"]
 
 _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
 _HEADER_END = b"\r\n\r\n"
@@ -32,6 +34,7 @@ class Latencies:
         rate: answers per second.
         p50, p99, p999: quantiles; NaN where they are not measured.
         failed: answers with a status other than 200, and requests without an answer.
+        seconds: how long it lasted; NaN where it was given.
         late: share of requests that the generator itself sent more than a millisecond after their time.
     """
 
@@ -41,6 +44,7 @@ class Latencies:
     p999: float = float("nan")
     failed: int = 0
     late: float = 0.0
+    seconds: float = float("nan")
 
 
 @contextlib.contextmanager
@@ -82,6 +86,40 @@ def measure_closed_loop(
         _read_quantile(done.stdout, 99),
         failed=int(failed[1] if failed else 0),
     )
+
+
+def measure_posts(
+    url: str, path: str, bodies: Sequence[bytes], *, connections: int = 4, seconds: float = 5
+) -> Latencies:
+    """Post the bodies in turn over so many connections, each waiting for its answer, until they or the seconds end."""
+    host, took, failed = url.partition("//")[2], [], []
+    waiting, end = iter(bodies), time.perf_counter() + seconds
+    taking = threading.Lock()
+
+    def post_in_turn() -> None:
+        connection = http.client.HTTPConnection(host)
+        while (start := time.perf_counter()) < end:
+            with taking:
+                body = next(waiting, None)
+            if body is None:
+                break
+            connection.request("POST", path, body, {"Content-Type": "application/json"})
+            answer = connection.getresponse()
+            answer.read()
+            took.append(time.perf_counter() - start)
+            if answer.status != 200:
+                failed.append(answer.status)
+        connection.close()
+
+    threads = [threading.Thread(target=post_in_turn) for _ in range(connections)]
+    start = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    lasted = time.perf_counter() - start
+    p50, p99, p999 = np.quantile(took, [0.5, 0.99, 0.999]).tolist()
+    return Latencies(len(took) / lasted, p50, p99, p999, len(failed), seconds=lasted)
 
 
 def measure_open_loop(

@@ -1,11 +1,13 @@
 """Serving over HTTP beside a plain FastAPI and implicit server, and the latency of single requests.
 
     python benchmarks/serving.py [--model MODEL] [--requests 500] [--seconds 5] [--open-loop-seconds 10]
+    python benchmarks/serving.py --events [--seconds 5]
 
 Closed loop: 16 connections of wrk on one core and the server on another; 6,040 users, 9,724 items and 64 factors for
 both servers. leanrec also logs each list durably, counts, and leaves out what the user has seen. Open loop: 2,000
 requests a second at fixed times while 200 events a second are written; latency counts from the time at which a request
 should have been sent. Single requests on the bundled sample, in the process and over HTTP, with and without reasons.
+With --events, only events: batches of 500 and single ones over four connections, each on disk before it is answered.
 Needs wrk (Debian: wrk) and two cores.
 """
 
@@ -174,6 +176,31 @@ def measure_open_loop(probe: Probe, seconds: float) -> None:
     probe.record_quality(p99_9=found.p999, failed=found.failed, late_share=found.late)
 
 
+def measure_events(probe: Probe, batch: int, seconds: float) -> None:
+    """Send batches over four connections, each of which waits for its answer."""
+    data = make_data(quick=probe.quick)
+    rng = np.random.default_rng(1)
+    users, items = data.users.ids.tolist(), data.items.ids.tolist()
+
+    def make_body(number: int) -> bytes:
+        pairs = zip(rng.choice(len(users), batch).tolist(), rng.choice(len(items), batch).tolist(), strict=True)
+        events = [{"id": f"c-{number}-{at}", "user": users[u], "item": items[i]} for at, (u, i) in enumerate(pairs)]
+        return json.dumps({"events": events}).encode()
+
+    bodies = list(map(make_body, range(200_000 // batch)))
+    pipeline = Pipeline.fit(IALS(embedding_dim=64, epochs=2), data, probe.run)
+    with start_leanrec(pipeline) as (url, process):
+        load.measure_posts(url, "/events", bodies[:8], seconds=1)
+        before = sum(process.cpu_times()[:2])
+        found = load.measure_posts(url, "/events", bodies[8:], seconds=seconds)
+        cpu = sum(process.cpu_times()[:2]) - before
+    if found.failed:
+        raise RuntimeError(f"{found.failed} requests failed")
+    n_events = found.rate * found.seconds * batch
+    probe.times = {"p50": found.p50, "p99": found.p99, "calls": found.rate * found.seconds}
+    probe.record_quality(events_per_second=found.rate * batch, cpu_per_thousand=cpu / n_events * 1000)
+
+
 PROCESS = {
     "reasons": recommend_with_reasons,
     "no reasons": recommend_plain,
@@ -181,6 +208,26 @@ PROCESS = {
     "record": record_click,
 }
 HTTP = {"reasons": http_with_reasons, "no reasons": http_plain, "event on disk": http_click}
+
+
+def make_events_claim(args: argparse.Namespace) -> Claim:
+    seconds = 1.0 if args.quick else args.seconds
+    works = {size: functools.partial(measure_events, batch=size, seconds=seconds) for size in (500, 1)}
+    many, single = (f"events, {size} a request" for size in works)
+    return Claim(
+        name="events",
+        title="Events over HTTP, on disk before they are answered.",
+        data="simulated log of 6,040 users and 9,724 items; four connections, random users and items, ids of the client",
+        contestants={f"events, {size} a request": Contestant(work, threads=2) for size, work in works.items()},
+        comparisons=[
+            Comparison(what=many, ours=many, measure="events_per_second", at_least=15_000),
+            Comparison(what=many, ours=many, measure="cpu_per_thousand"),
+            Comparison(what=many, ours=many, measure="p99"),
+            Comparison(what=single, ours=single, measure="events_per_second", at_least=1_500),
+            Comparison(what=single, ours=single, measure="cpu_per_thousand"),
+            Comparison(what=single, ours=single, measure="p99", at_most=15e-3),
+        ],
+    )
 
 
 def make_claim(args: argparse.Namespace) -> Claim:
@@ -234,8 +281,9 @@ def main() -> None:
     options.add_argument("--seconds", type=float, default=5, help="length of a closed loop")
     options.add_argument("--open-loop-seconds", type=float, default=10, help="length of the open loop")
     options.add_argument("--peer-python", default=sys.executable, help="a Python that has implicit and fastapi")
+    options.add_argument("--events", action="store_true", help="measure only events")
     args = options.parse_args()
-    harness.run_claim(make_claim(args), args)
+    harness.run_claim(make_events_claim(args) if args.events else make_claim(args), args)
 
 
 if __name__ == "__main__":

@@ -124,6 +124,7 @@ class EventRecorder:
     ) -> None:
         self.pipeline, self.log, self.metrics, self.extra_event_types = pipeline, log, metrics, extra_event_types
         self.as_of = log.last_seq
+        self._weight_of: dict[str, float] = {}
         self._applying = asyncio.Lock()  # first come, first served, and so in the order of the log
 
     @property
@@ -193,8 +194,12 @@ class EventRecorder:
         if event.rating is not None and not low <= event.rating <= high:
             return RefusedEvent("rating", f"must be from {low:g} to {high:g}. Got {event.rating:g}.")
         weight = event.weight
+        if weight is None and event.rating is None:
+            weight = self._weight_of.get(event.event_type)
         if weight is None:
             weight = self.pipeline.evidence_weights.weight(event.event_type, event.rating)
+            if event.rating is None:
+                self._weight_of[event.event_type] = weight
         return UserEvent(
             id=event.id or uuid.uuid4().hex,
             user=self.pipeline.external_user_id(event.user),
