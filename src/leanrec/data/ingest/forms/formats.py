@@ -67,6 +67,7 @@ _NOT_READ = {
     b"\x89PNG": ("a picture", "Pass a log."),
     b"\xff\xd8\xff": ("a picture", "Pass a log."),
 }
+_BSON_TYPES = b"\x01\x02\x03\x07\x09\x10\x12"
 _PICKLE = re.compile(rb"\x80[\x02-\x05](?:\x95|[}\](cX\x8c])")
 _MARKUP = re.compile(rb"\s*<(?:!doctype\s+html|html|head|body)", re.IGNORECASE)
 _XML = re.compile(rb"\s*<\?xml|\s*<[A-Za-z][\w:]*[ >]")
@@ -141,7 +142,9 @@ def detect_format(head: FileHead, label: str, *, known_encoding: bool = False) -
             f"{label} is a pickle, which may run code when it is opened, and is not read. {_PANDAS} For a frame that "
             f"is: pandas.read_pickle({label!r})."
         )
-    if _is_bson(data):
+    # A document of BSON: its length, fields by their types, and a zero byte at its end.
+    length = int.from_bytes(data[:4], "little")
+    if 5 < length <= len(data) and data[4] in _BSON_TYPES and data[length - 1] == 0:
         raise SourceError(
             f"{label} is BSON, as mongodump writes it, not a log. Convert it: bsondump --outFile=log.jsonl {label}, or export the "
             "collection with mongoexport, and pass that file."
@@ -166,12 +169,6 @@ def detect_format(head: FileHead, label: str, *, known_encoding: bool = False) -
     if named == "json" or stripped.startswith(("{", "[{")) or re.match(r"\[\s*\{", stripped):
         return find_json_layout(stripped)
     return "csv"
-
-
-def _is_bson(data: bytes) -> bool:
-    """Whether the first bytes are a document of BSON: its length, fields, and a zero byte at its end."""
-    length = int.from_bytes(data[:4], "little")
-    return 5 < length <= len(data) and data[4] in b"\x01\x02\x03\x07\x09\x10\x12" and data[length - 1] == 0
 
 
 def _refuse_other_text(data: bytes, text: str, label: str) -> None:

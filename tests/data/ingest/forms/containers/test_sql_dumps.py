@@ -131,6 +131,21 @@ def test_statements_that_are_not_simple_are_refused(text: str, tmp_path: Path) -
         ingest(path)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "INSERT INTO log VALUES (1, 2);\n",
+        "COPY log FROM stdin;\n1\t2\n\\.\n",
+        "INSERT INTO log (user, item) VALUES (1, 2);\nINSERT INTO log (item, user) VALUES (2, 1);\n",
+    ],
+)
+def test_columns_must_be_named_and_the_same(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "log.sql"
+    path.write_text(text)
+    with pytest.raises(SourceError, match="name the columns of the table log differently, or not at all"):
+        ingest(path)
+
+
 def test_rows_belong_to_the_statement_that_they_are_under(tmp_path: Path) -> None:
     path = tmp_path / "log.sql"
     path.write_text("INSERT INTO log (user, item) VALUES (1, 2);\nINSERT INTO other (a,\nb) VALUES\n(8, 9);\n")

@@ -97,12 +97,12 @@ def _find_certain(tables: Sequence[Member], role: str) -> list[Member]:
     if role != "log":
         return []
     columns = {table.name: table.list_columns() for table in tables}
-    found = [table for table in tables if all(_has_role(columns[table.name], each) for each in ("user", "item"))]
+    roles = {
+        name: {role for column in each for role in (guess_role(column), guess_role(f"{column}_id"))}
+        for name, each in columns.items()
+    }
+    found = [table for table in tables if {"user", "item"} <= roles[table.name]]
     is_unnamed = not found
     found = found or [table for table in tables if not columns[table.name]]
     named = [table for table in found if table.means("log")]
     return named if len(named) == 1 else found if not is_unnamed else []
-
-
-def _has_role(columns: Sequence[str], role: str) -> bool:
-    return any(role in {guess_role(name), guess_role(f"{name}_id")} for name in columns)

@@ -60,15 +60,7 @@ def write_tables(engine: SqlEngine, path: Path, label: str, role: str, wanted: s
 
     Raises SourceError where no table is certain, or where a statement cannot be read. Cost: O(bytes) time, and the table on disk.
     """
-    options = f"buffer_size = {_BUFFER}, max_line_size = {_MAX_LINE}"
-    lines = line_scan(path, 0).replace("buffer_size = 0", options)
-    mark = (
-        f"CASE WHEN regexp_matches(line, {quote_literal(_COPY)}) THEN line WHEN line = '\\.' THEN '' "
-        f"WHEN regexp_matches(line, {quote_literal(_INSERT)}) THEN regexp_extract(line, {quote_literal(_INSERT)}) "
-        "WHEN line ILIKE 'CREATE TABLE %' THEN line WHEN line ILIKE 'INSERT %' THEN '' END"
-    )
-    marked = f"(SELECT line, row_number() OVER () AS n, last_value({mark} IGNORE NULLS) OVER (ROWS UNBOUNDED PRECEDING) AS mark FROM {lines})"
-    tables = _list_tables(engine, marked, label)
+    marked, tables = _list_tables(engine, path, label)
     found = [Member(each.name, each.lines, lambda each=each: each.columns) for each in tables.values()]  # type: ignore[misc]
     if wanted and wanted not in tables:
         raise SourceError(f"{label} has no table {wanted!r}. Its tables are: {', '.join(tables) or 'none'}.")
@@ -85,7 +77,15 @@ def write_tables(engine: SqlEngine, path: Path, label: str, role: str, wanted: s
     )
     read = f"leanrec_dump_{engine.next_number()}"
     engine.execute(f"CREATE TEMP TABLE {read} AS {values}", label)
-    _check_statements(engine, read, table, label)
+    test = f"count_if(NOT whole OR len(v) <> {len(table.columns)}), count(*)"
+    bad, rows = engine.fetch_rows(f"SELECT {test} FROM {read}", label)[0]
+    if bad:
+        raise SourceError(
+            f"{label} is a dump of a database; {bad:,} of the {rows:,} rows of its table {table.name} cannot be told from the SQL around "
+            "them. Load it into its database, and export the table as CSV: "
+            f"COPY {table.name} TO 'log.csv' (FORMAT csv, HEADER) in PostgreSQL, or mysql --batch -e 'SELECT * FROM {table.name}' "
+            "DATABASE > log.tsv for MySQL."
+        )
     fields = ", ".join(f"v[{i}] AS {quote_identifier(name)}" for i, name in enumerate(table.columns, 1))
     engine.execute(
         f"COPY (SELECT {fields} FROM {read}) TO {quote_literal(target)} (FORMAT csv, HEADER true, DELIMITER ',', QUOTE '\"', ESCAPE '\"')",
@@ -96,8 +96,16 @@ def write_tables(engine: SqlEngine, path: Path, label: str, role: str, wanted: s
     return target, table.name, f"{told} {note}".strip()
 
 
-def _list_tables(engine: SqlEngine, marked: str, label: str) -> dict[str, _DumpedTable]:
-    """Return the tables with rows, by name."""
+def _list_tables(engine: SqlEngine, path: Path, label: str) -> tuple[str, dict[str, _DumpedTable]]:
+    """Return the SQL of the lines with the begin of their statements, and the tables with rows, by name."""
+    options = f"buffer_size = {_BUFFER}, max_line_size = {_MAX_LINE}"
+    lines = line_scan(path, 0).replace("buffer_size = 0", options)
+    mark = (
+        f"CASE WHEN regexp_matches(line, {quote_literal(_COPY)}) THEN line WHEN line = '\\.' THEN '' "
+        f"WHEN regexp_matches(line, {quote_literal(_INSERT)}) THEN regexp_extract(line, {quote_literal(_INSERT)}) "
+        "WHEN line ILIKE 'CREATE TABLE %' THEN line WHEN line ILIKE 'INSERT %' THEN '' END"
+    )
+    marked = f"(SELECT line, row_number() OVER () AS n, last_value({mark} IGNORE NULLS) OVER (ROWS UNBOUNDED PRECEDING) AS mark FROM {lines})"
     counted = f"SELECT mark, count(*) FROM {marked} WHERE mark <> '' AND mark NOT ILIKE 'CREATE TABLE %' GROUP BY mark ORDER BY mark"
     created = f"SELECT mark, string_agg(line, chr(10) ORDER BY n) FROM {marked} WHERE mark ILIKE 'CREATE TABLE %' GROUP BY mark LIMIT {_MAX_CREATE}"
     columns = {}
@@ -112,10 +120,15 @@ def _list_tables(engine: SqlEngine, marked: str, label: str) -> dict[str, _Dumpe
         table = tables.setdefault(name, _DumpedTable(name))
         table.marks.append(begin)
         table.lines += int(count)
-        table.columns = [
-            _plain_name(each) for each in (match["columns"] or "").split(",") if each.strip()
-        ] or columns.get(name, [])
-    return {name: table for name, table in tables.items() if table.columns}
+        named = [_plain_name(each) for each in (match["columns"] or "").split(",") if each.strip()]
+        named = named or columns.get(name, [])
+        if table.columns not in ([], named) or not named:
+            raise SourceError(
+                f"{label} is a dump of a database whose statements name the columns of the table {name} differently, or not at all. Load "
+                "it into its database, and export the table as CSV."
+            )
+        table.columns = named
+    return marked, tables
 
 
 def _plain_name(text: str) -> str:
@@ -160,16 +173,3 @@ def _inserted_values(rows: str, *, mysql: bool) -> str:
     # A line that is not whole, such as one of a text with several lines, has a row too, so that it is found.
     tuples = f"unnest(CASE WHEN {whole} THEN regexp_extract_all(rest, {quote_literal(f'(?s){row}')}) ELSE [NULL] END)"
     return f"SELECT list_transform({cells}, lambda x: {read}) AS v, t IS NOT NULL AS whole FROM (SELECT {tuples} AS t FROM ({lines}))"
-
-
-def _check_statements(engine: SqlEngine, read: str, table: _DumpedTable, label: str) -> None:
-    """Raise SourceError where a row has another number of values than the table has columns, or is not whole."""
-    test = f"count_if(NOT whole OR len(v) <> {len(table.columns)}), count(*)"
-    bad, rows = engine.fetch_rows(f"SELECT {test} FROM {read}", label)[0]
-    if bad:
-        raise SourceError(
-            f"{label} is a dump of a database; {bad:,} of the {rows:,} rows of its table {table.name} cannot be told from the SQL around "
-            "them. Load it into its database, and export the table as CSV: "
-            f"COPY {table.name} TO 'log.csv' (FORMAT csv, HEADER) in PostgreSQL, or mysql --batch -e 'SELECT * FROM {table.name}' "
-            "DATABASE > log.tsv for MySQL."
-        )
