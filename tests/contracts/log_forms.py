@@ -136,6 +136,9 @@ def text_tables(
             cells = [None if value is None else TIMES[notation][1](value) for value in values]
         elif role in {"rating", "weight"}:
             write = draw(st.sampled_from([to_number, lambda value: f"{value:.1f}", str]))
+            if max((value or 0 for value in values), default=0) >= 1000:
+                mark = draw(st.sampled_from([",", ".", " ", "\u00a0", "'", ""]))
+                write = lambda value, mark=mark: f"{value:,.0f}".replace(",", mark)  # noqa: E731
             cells = [None if value is None else write(value) for value in values]
         else:
             cells = list(values)

@@ -17,7 +17,7 @@ from leanrec.data.ingest.forms.unfold import unfold_events
 from leanrec.data.ingest.forms.values import convert_columns, holds_labels, holds_numbers
 from leanrec.data.ingest.meaning.column_names import find_title, guess_role, is_title
 from leanrec.data.ingest.meaning.column_values import count_values, find_weak_role
-from leanrec.data.ingest.meaning.number_text import NumberMarks, find_marks
+from leanrec.data.ingest.meaning.number_text import NumberMarks, WholeNumbers, find_marks
 from leanrec.data.ingest.meaning.rating_text import (
     RatingWords,
     describe_rating_text,
@@ -156,7 +156,7 @@ class ColumnRoles:
     label: str | None = None
     content: tuple[str, ...] = ()
     retail: RetailColumns | None = None
-    notations: Mapping[str, NumberMarks | RatingWords] = dataclasses.field(default_factory=dict)
+    notations: Mapping[str, NumberMarks | WholeNumbers | RatingWords] = dataclasses.field(default_factory=dict)
 
     def to_dict(self) -> dict[str, str]:
         """Return role → column, for the roles that have a column."""
@@ -362,7 +362,7 @@ def _find_notations(
     columns = {cols.weight, cols.time if cols.is_order else None, retail.quantity if retail else None}
     if engine.decimal is not None:
         columns.add(cols.rating)
-    found: dict[str, tuple[NumberMarks | RatingWords | None, str]] = {
+    found: dict[str, tuple[NumberMarks | WholeNumbers | RatingWords | None, str]] = {
         name: find_marks(engine, part, name) for name in part.names if name in columns
     }
     rating = cols.rating

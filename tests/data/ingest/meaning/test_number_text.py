@@ -8,7 +8,7 @@ import pytest
 from contracts.followed_advice import list_advice
 from leanrec.data.engine import open_engine
 from leanrec.data.ingest.ingest import IngestResult, ingest
-from leanrec.data.ingest.meaning.number_text import find_marks
+from leanrec.data.ingest.meaning.number_text import NumberMarks, find_marks
 from leanrec.data.ingest.sources import open_parts
 from leanrec.errors import SettingError
 from leanrec.run import Run
@@ -62,7 +62,7 @@ def test_marks_are_found_in_the_first_values(tmp_path: Path) -> None:
         for n, (values, delimiter, decimal, numbers) in enumerate(WRITTEN):
             part = open_parts(engine, write(tmp_path / f"{n}.csv", values, delimiter))[0]
             marks, _ = find_marks(engine, part, "plays")
-            assert (marks.decimal if marks else None) == decimal, values
+            assert (marks.decimal if isinstance(marks, NumberMarks) else None) == decimal, values
             if marks is not None:
                 read = engine.fetch_rows(f"SELECT {marks.read('plays')} FROM {part.scan}")
                 assert [number for (number,) in read] == numbers, values
@@ -104,6 +104,12 @@ def test_units_orders_and_texts_of_json_are_read_alike(tmp_path: Path) -> None:
 def test_a_value_that_does_not_fit_the_marks_is_rejected(tmp_path: Path) -> None:
     result = ingest(write(tmp_path / "x.csv", ["1.234", "5", "6", "7", "8", "9"] * 180 + ["1.5"], ";"))
     assert result.report.rejected == {"weight is not a finite number": 1}
+
+
+def test_a_first_mark_after_many_whole_numbers_is_no_fraction(tmp_path: Path) -> None:
+    result = ingest(write(tmp_path / "x.csv", [str(n % 9 + 1) for n in range(1100)] + ["1.234", "2.5"], ";"))
+    assert result.report.rejected == {"weight is not a finite number": 1}
+    assert 2.5 in weights(result)
 
 
 def test_ratings_have_no_thousands(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from leanrec.data.engine import SqlEngine, quote_identifier, quote_literal
 from leanrec.data.ingest.forms.values import text_expression
 from leanrec.data.ingest.sources import SourcePart
 
-__all__ = ["NumberMarks", "find_marks"]
+__all__ = ["NumberMarks", "WholeNumbers", "find_marks"]
 
 _SAMPLE = 1000
 _BLANKS = " \u00a0\u202f\u2009"
@@ -58,7 +58,17 @@ class NumberMarks:
         )
 
 
-def find_marks(engine: SqlEngine, part: SourcePart, column: str) -> tuple[NumberMarks | None, str]:
+@dataclasses.dataclass(frozen=True)
+class WholeNumbers:
+    """Numbers of which the first values are all whole: a later 1.234 is more likely a thousand than a fraction, and is neither."""
+
+    def read(self, column: str) -> str:
+        """SQL: a text as DOUBLE; NULL where it is no number, or in doubt."""
+        doubt = f"contains({column}, '.') AND regexp_full_match(trim({column}), '[1-9][0-9]{{0,2}}([.][0-9]{{3}})+')"
+        return f"CASE WHEN {doubt} THEN NULL ELSE try_cast({column} AS DOUBLE) END"
+
+
+def find_marks(engine: SqlEngine, part: SourcePart, column: str) -> tuple[NumberMarks | WholeNumbers | None, str]:
     """Return how the numbers of a column of text are written, None where they have no such marks, and what to tell about it.
 
     The first thousand values decide. A dot before three digits separates thousands where some values are below a thousand,
@@ -73,6 +83,8 @@ def find_marks(engine: SqlEngine, part: SourcePart, column: str) -> tuple[Number
     shapes = _count_shapes(engine, part, column)
     marked = [shape for name, shape in shapes.items() if re.fullmatch(_MARKED, name) or set(name) & set(_SIGNS)]
     known = _count(shapes, f"{_SMALL}|{_LARGE}|{_MARKED}")
+    if part.form == "csv" and _count(shapes, f"{_SMALL}|{_LARGE}") >= _SAMPLE:
+        return WholeNumbers(), ""
     if not marked or 2 * known <= sum(shape.rows for shape in shapes.values()):
         return None, ""
     decimal, doubt = _find_decimal(engine, part, shapes)
