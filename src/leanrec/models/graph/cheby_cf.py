@@ -9,26 +9,21 @@ from typing import Annotated
 import numpy as np
 
 from leanrec.data.dataset import Dataset, DatasetShape
-from leanrec.errors import DataError, SettingError
+from leanrec.errors import SettingError
 from leanrec.field_checks import ArrayShape, SharedSizes, check_array_shapes
 from leanrec.finiteness import require_finite
-from leanrec.kernels.csr import build_single_rows
 from leanrec.kernels.graph.spectral import (
     ItemGraph,
     build_item_graph,
     inverse_power,
-    item_graph_bytes,
     scale_rows_and_columns,
-    sparsify_filter,
-    sparsify_filter_bytes,
     weighted_degrees,
 )
-from leanrec.kernels.sparse import gather_scores, history_contributions, history_scores
 from leanrec.kernels.weighting import weight_interactions
-from leanrec.protocols import Explanation, rank_contributions
+from leanrec.models.graph.core.filters import FilterModel, filter_bytes, keep_largest_weights
 from leanrec.run import Run
 from leanrec.settings import check_settings, setting
-from leanrec.types import CSR, Float32Array, Int32Array, Queries
+from leanrec.types import CSR, Float32Array, Int32Array
 
 __all__ = ["ChebyCF", "ChebyCFModel"]
 
@@ -102,8 +97,7 @@ class ChebyCF:
 
     def fit_bytes(self, shape: DatasetShape) -> int:
         """The graph twice, its singular vectors, and the blocks of scores where only ``top_k`` are kept."""
-        size = item_graph_bytes(shape.users, shape.items, shape.events, self.n_components) + 2**25
-        return size + (sparsify_filter_bytes(shape.items, self.top_k) if self.top_k else 0)
+        return filter_bytes(shape, self.n_components, self.top_k)
 
     @require_finite
     def fit(self, data: Dataset, run: Run = Run()) -> "ChebyCFModel":
@@ -119,16 +113,8 @@ class ChebyCF:
             below = np.polynomial.chebyshev.chebval(2 * eigenvalues / ceiling - 1, series)
             gains = self.plateau(np.clip(eigenvalues, 0, 1)) + self.low_pass_weight - below
             even = inverse_power(weighted_degrees(X)[1], self.beta).astype(np.float32)
-            full = ChebyCFModel(self, even, gains.astype(np.float32), series, ceiling, graph, None)
-            if not self.top_k:
-                return full
-            weights = sparsify_filter(
-                full.apply_filter,
-                full.n_items,
-                self.top_k,
-                lambda blocks: run.track(blocks, "ChebyCF"),
-            )
-            return dataclasses.replace(full, graph=None, weights=weights)
+            model = ChebyCFModel(self, even, gains.astype(np.float32), series, ceiling, graph, None)
+            return keep_largest_weights(model, run, "ChebyCF")
 
     def interpolate_plateau(self, ceiling: float) -> Float64Array:
         """Chebyshev coefficients, in 2λ / ceiling − 1, of the interpolation of h from 0 to ``ceiling``."""
@@ -143,7 +129,7 @@ class ChebyCF:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class ChebyCFModel:
+class ChebyCFModel(FilterModel):
     """A fitted ChebyCF.
 
     Attributes:
@@ -165,55 +151,25 @@ class ChebyCFModel:
     weights: Annotated[CSR | None, ArrayShape("N", "N")]
 
     def check_state(self) -> None:
-        """Raise DataError unless it has either its graph or its weights."""
-        if (self.graph is None) == (self.weights is None) or bool(self.settings.top_k) != (self.graph is None):
-            raise DataError("ChebyCFModel must have weights where top_k is set, and its graph otherwise.")
+        """Raise DataError unless it has either its graph or its weights, and a polynomial of its order."""
+        super().check_state()
         check_array_shapes("ChebyCFModel", {"series": self.series}, {"series": (self.settings.order + 1,)})
 
-    @property
-    def n_items(self) -> int:
-        """N."""
-        return len(self.even)
-
-    def profile(self, queries: Queries) -> CSR:
-        """(B, N) weighted histories."""
-        return weight_interactions(queries.history, self.settings.weighting)
-
-    def item_weights(self) -> CSR | None:
-        """(N, N) with ``top_k``; None where the graph is applied to each query."""
-        return self.weights
-
-    def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
-        """Filtered histories: (B, N), or (B, K) for ``items``."""
-        return gather_scores(self.apply_filter(self.profile(queries)), items)
-
-    def apply_filter(self, signals: CSR) -> Float32Array:
+    def filter_by_graph(self, graph: ItemGraph, signals: CSR) -> Float32Array:
         """(B, N) filtered signals from sparse ones (B, N)."""
-        if self.weights is not None:
-            return history_scores(signals, self.weights)
-        scores = self._filtered(scale_rows_and_columns(signals, np.ones(signals.shape[0]), self.even))
+        scores = self._apply_symmetric(graph, scale_rows_and_columns(signals, np.ones(signals.shape[0]), self.even))
         scores *= inverse_power(self.even, 1).astype(np.float32)
         return scores
 
-    def explain(self, queries: Queries, items: Int32Array, top_k: int | None = None) -> list[Explanation]:
-        """The items of the history and their contributions to the score."""
-        history = self.profile(queries)
-        added = self._contributions(history, items)
-        return rank_contributions(history.indices, added, top_k=top_k)
-
-    def _contributions(self, history: CSR, items: Int32Array) -> Float32Array:
-        """(K, L) of the L entries of one history to the scores of K items. The filter is symmetric, so it starts from these."""
-        if self.weights is not None:
-            return history_contributions(history, self.weights, items)
+    def weigh_by_graph(self, graph: ItemGraph, units: CSR, items: Int32Array, history: Int32Array) -> Float32Array:
+        """(K, L) weights of the history in the scores of ``items``. The filter is symmetric, so it starts from these."""
         back = inverse_power(self.even[items], 1).astype(np.float32)
-        smooth = self._filtered(build_single_rows(items, back, self.n_items))[:, history.indices]
-        return np.asarray(smooth * self.even[history.indices] * history.data)
+        return np.asarray(self._apply_symmetric(graph, units)[:, history] * self.even[history] * back[:, None])
 
-    def _filtered(self, signals: CSR) -> Float32Array:
+    def _apply_symmetric(self, graph: ItemGraph, signals: CSR) -> Float32Array:
         """Signals (B, N) · (polynomial of P + V · gains · Vᵀ), by the Chebyshev recurrence."""
-        assert self.graph is not None  # noqa: S101 - a model has a graph or weights
         series, scale = self.series.astype(np.float32), np.float32(2 / self.ceiling)
-        scores = self.graph.propagate_sparse(signals)
+        scores = graph.propagate_sparse(signals)
         if len(series) == 2:
             scores *= scale * series[1]
             _add_sparse(scores, signals, series[0] - series[1])
@@ -222,10 +178,10 @@ class ChebyCFModel:
             now -= before
             scores = series[0] * before + series[1] * now
             for share in series[2:]:
-                before, now = now, 2 * (scale * self.graph.propagate_dense(now) - now) - before
+                before, now = now, 2 * (scale * graph.propagate_dense(now) - now) - before
                 scores += share * now
         if len(self.gains):
-            scores += self.graph.apply_spectral_filter(signals, self.gains)
+            scores += graph.apply_spectral_filter(signals, self.gains)
         return scores
 
 

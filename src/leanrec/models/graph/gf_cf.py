@@ -9,26 +9,20 @@ from typing import Annotated, ClassVar
 import numpy as np
 
 from leanrec.data.dataset import Dataset, DatasetShape
-from leanrec.errors import DataError
 from leanrec.field_checks import ArrayShape, SharedSizes
 from leanrec.finiteness import require_finite
-from leanrec.kernels.csr import build_single_rows
 from leanrec.kernels.graph.spectral import (
     ItemGraph,
     build_item_graph,
     inverse_power,
-    item_graph_bytes,
     scale_rows_and_columns,
-    sparsify_filter,
-    sparsify_filter_bytes,
     weighted_degrees,
 )
-from leanrec.kernels.sparse import gather_scores, history_contributions, history_scores
 from leanrec.kernels.weighting import weight_interactions
-from leanrec.protocols import Explanation, rank_contributions
+from leanrec.models.graph.core.filters import FilterModel, filter_bytes, keep_largest_weights
 from leanrec.run import Run
 from leanrec.settings import check_settings, setting
-from leanrec.types import CSR, Float32Array, Int32Array, Queries
+from leanrec.types import CSR, Float32Array, Int32Array
 
 __all__ = ["GFCF", "GFCFModel"]
 
@@ -77,8 +71,7 @@ class GFCF:
 
     def fit_bytes(self, shape: DatasetShape) -> int:
         """The graph twice, its singular vectors, and the blocks of scores where only ``top_k`` are kept."""
-        size = item_graph_bytes(shape.users, shape.items, shape.events, self.n_components) + 2**25
-        return size + (sparsify_filter_bytes(shape.items, self.top_k) if self.top_k else 0)
+        return filter_bytes(shape, self.n_components, self.top_k)
 
     @require_finite
     def fit(self, data: Dataset, run: Run = Run()) -> "GFCFModel":
@@ -90,20 +83,11 @@ class GFCF:
             X = weight_interactions(data.interactions, self.weighting)
             graph, _ = build_item_graph(X, self.alpha, self.n_components, self.n_iter, run.rng())
             root = np.sqrt(weighted_degrees(X)[1]).astype(np.float32)
-            full = GFCFModel(self, root, graph, None)
-            if not self.top_k:
-                return full
-            weights = sparsify_filter(
-                full.apply_filter,
-                full.n_items,
-                self.top_k,
-                lambda blocks: run.track(blocks, "GF-CF"),
-            )
-            return GFCFModel(self, root, None, weights)
+            return keep_largest_weights(GFCFModel(self, root, graph, None), run, "GF-CF")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class GFCFModel:
+class GFCFModel(FilterModel):
     """A fitted GF-CF.
 
     Attributes:
@@ -118,62 +102,24 @@ class GFCFModel:
     graph: Annotated[ItemGraph | None, SharedSizes(N="N")]
     weights: Annotated[CSR | None, ArrayShape("N", "N")]
 
-    def check_state(self) -> None:
-        """Raise DataError unless it has either its graph or its weights."""
-        if (self.graph is None) == (self.weights is None) or bool(self.settings.top_k) != (self.graph is None):
-            raise DataError("GFCFModel must have weights where top_k is set, and its graph otherwise.")
-
-    @property
-    def n_items(self) -> int:
-        """N."""
-        return len(self.root)
-
-    def profile(self, queries: Queries) -> CSR:
-        """(B, N) weighted histories."""
-        return weight_interactions(queries.history, self.settings.weighting)
-
-    def item_weights(self) -> CSR | None:
-        """(N, N) with ``top_k``; None where the graph is applied to each query."""
-        return self.weights
-
-    def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
-        """Filtered histories: (B, N), or (B, K) for ``items``."""
-        return gather_scores(self.apply_filter(self.profile(queries)), items)
-
-    def apply_filter(self, signals: CSR) -> Float32Array:
+    def filter_by_graph(self, graph: ItemGraph, signals: CSR) -> Float32Array:
         """(B, N) filtered signals from sparse ones (B, N)."""
-        if self.graph is None:
-            return history_scores(signals, self._sparse_weights)
-        scores = self.graph.propagate_sparse(signals)
+        scores = graph.propagate_sparse(signals)
         if self._has_low_pass:
             even = scale_rows_and_columns(signals, np.ones(signals.shape[0]), inverse_power(self.root, 1))
-            smooth = self.graph.apply_spectral_filter(even, np.float32(self.settings.low_pass_weight))
+            smooth = graph.apply_spectral_filter(even, np.float32(self.settings.low_pass_weight))
             smooth *= self.root
             scores += smooth
         return scores
 
-    def explain(self, queries: Queries, items: Int32Array, top_k: int | None = None) -> list[Explanation]:
-        """The items of the history and their contributions to the score."""
-        history = self.profile(queries)
-        added = self._contributions(history, items)
-        return rank_contributions(history.indices, added, top_k=top_k)
-
-    def _contributions(self, history: CSR, items: Int32Array) -> Float32Array:
-        """(K, L) of the L entries of one history to the scores of K items. The graph is symmetric, so it starts from these."""
-        if self.graph is None:
-            return history_contributions(history, self._sparse_weights, items)
-        alone, past = build_single_rows(items, np.ones(len(items), np.float32), self.n_items), history.indices
-        added: Float32Array = self.graph.propagate_sparse(alone)[:, past]
+    def weigh_by_graph(self, graph: ItemGraph, units: CSR, items: Int32Array, history: Int32Array) -> Float32Array:
+        """(K, L) weights of the history in the scores of ``items``. The graph is symmetric, so it starts from these."""
+        weights: Float32Array = graph.propagate_sparse(units)[:, history]
         if self._has_low_pass:
-            smooth = self.graph.apply_spectral_filter(alone, np.float32(self.settings.low_pass_weight))[:, past]
-            added += smooth * self.root[items, None] * inverse_power(self.root, 1).astype(np.float32)[past]
-        return np.asarray(added * history.data)
+            smooth = graph.apply_spectral_filter(units, np.float32(self.settings.low_pass_weight))[:, history]
+            weights += smooth * self.root[items, None] * inverse_power(self.root, 1).astype(np.float32)[history]
+        return weights
 
     @property
     def _has_low_pass(self) -> bool:
-        return self.graph is not None and bool(self.settings.low_pass_weight and self.settings.n_components)
-
-    @property
-    def _sparse_weights(self) -> CSR:
-        assert self.weights is not None  # noqa: S101 - a model has its graph or its weights
-        return self.weights
+        return bool(self.settings.low_pass_weight and self.settings.n_components)
