@@ -58,6 +58,7 @@ def _print_error(message: str) -> None:
 
     from leanrec.cli.distributed import error_prefix
     from leanrec.cli.messages import to_flags
+    from leanrec.cli.output import show_controls
 
     console = Console(stderr=True, highlight=False)
-    console.print(Text(error_prefix(), "bold red"), Text(to_flags(message)), soft_wrap=True)
+    console.print(Text(error_prefix(), "bold red"), Text(show_controls(to_flags(message))), soft_wrap=True)

@@ -152,7 +152,7 @@ def _record_click(pipeline: "Pipeline") -> dict[str, Any]:
     after = [item.title for item in pipeline.recommend(_USER, n=5).items]
     seconds = time.perf_counter() - start
     rows = [
-        (position, old, Text(new, "green") if new not in before else new)
+        (position, old, Text(output.show_controls(new), "green") if new not in before else new)
         for position, (old, new) in enumerate(zip(before, after, strict=True), 1)
     ]
     output.print_table(

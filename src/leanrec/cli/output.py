@@ -29,7 +29,8 @@ __all__ = [
     "silence_output",
 ]
 
-_CONTROL = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f]")
+# Those from U+202A on turn the direction of what follows them in the line.
+_CONTROL = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u202a-\\u202e\\u2066-\\u2069]")
 _LATE_CONTROL = re.compile("[\\x7f-\\x9f]")
 
 # A pipe has no width; eighty columns would fold every table.
@@ -39,7 +40,7 @@ _errors = Console(stderr=True, highlight=False)
 
 def show_controls(text: str) -> str:
     """The text with control characters written out, so that a title of the data cannot steer the terminal."""
-    return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
+    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def silence_output() -> None:
@@ -106,10 +107,15 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
     Cells are printed literally: a title such as "[REC] (2007)" is not markup. A styled cell is a rich Text.
     """
     grid = Table(
-        title=Text(title), title_justify="left", title_style="bold", header_style="bold", box=None, pad_edge=False
+        title=Text(show_controls(title)),
+        title_justify="left",
+        title_style="bold",
+        header_style="bold",
+        box=None,
+        pad_edge=False,
     )
     for position, name in enumerate(columns):
-        grid.add_column(name, justify="left" if position < left else "right", overflow="fold")
+        grid.add_column(Text(show_controls(name)), justify="left" if position < left else "right", overflow="fold")
     for row in rows:
         texts = ("" if cell is None else cell if isinstance(cell, Text) else show_controls(str(cell)) for cell in row)
         grid.add_row(*(text if isinstance(text, Text) else Text(text) for text in texts))

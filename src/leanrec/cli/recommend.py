@@ -222,7 +222,7 @@ def explain(
     if as_json:
         output.print_json(explanation.to_dict())
         return
-    output.print_line(Text(explanation.title, "bold"), f"({explanation.id})")
+    output.print_line(Text(output.show_controls(explanation.title), "bold"), f"({explanation.id})")
     for reason in explanation.reasons:
         output.print_line(f"  {reason}")
     if explanation.contributions:

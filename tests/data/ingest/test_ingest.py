@@ -550,7 +550,7 @@ PARTS = {
 }
 
 
-@pytest.mark.parametrize(("first", "second"), itertools.pairwise([*PARTS, "seconds"]))
+@pytest.mark.parametrize(("first", "second"), list(itertools.pairwise([*PARTS, "seconds"])))
 def test_parts_of_a_folder_may_have_different_notations(tmp_path: Path, first: str, second: str) -> None:
     """Each part has delimiters, decimal marks and times of its own."""
     expected = []
