@@ -185,7 +185,7 @@ def rank_contributions(
         order = np.argsort(-added, axis=1, kind="stable")[:, :top_k]
     else:
         order = _find_largest(added, top_k)
-    weights = np.take_along_axis(added, order, axis=1)
+    weights = added[np.arange(len(added))[:, None], order]
     counts = [order.shape[1]] * len(added)
     if only_positive:
         counts = np.count_nonzero(weights > 0, axis=1).tolist()

@@ -3,7 +3,7 @@
 import numba
 import numpy as np
 
-from leanrec.kernels.csr import build_single_rows, csr_arrays
+from leanrec.kernels.csr import csr_arrays
 from leanrec.kernels.threads import MIN_ROWS_FOR_THREADS, compile_serial_and_parallel
 from leanrec.kernels.topk.selection import ItemMask, mask_array, sift_down, sort_heap
 from leanrec.types import CSR, Float32Array, Int32Array, Int64Array
@@ -63,8 +63,11 @@ def history_contributions(history: CSR, weights: Float32Array | CSR, items: Int3
     """
     if isinstance(weights, np.ndarray):
         return np.asarray(weights[history.indices[:, None], items].T * history.data, dtype=np.float32)
-    alone = build_single_rows(history.indices, history.data, history.shape[1])
-    return np.ascontiguousarray(history_scores(alone, weights, items).T)
+    added = np.zeros((history.nnz, len(items)), np.float32)
+    # Each entry in a row of its own. As a matrix of SciPy these rows would take longer than the product.
+    product = (np.arange(history.nnz + 1), *_product_arrays(history, weights)[1:])
+    _multiply_sparse_columns(product, weights.shape[1], np.ascontiguousarray(items, dtype=np.int32), added)
+    return np.ascontiguousarray(added.T)
 
 
 def top_k_sparse(

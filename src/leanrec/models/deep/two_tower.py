@@ -22,6 +22,7 @@ from leanrec.errors import ColumnError, DataError
 from leanrec.features.pipeline import TEXT_FEATURES, FeatureSpec, FittedFeatures, default_text_feature
 from leanrec.field_checks import ArrayShape, check_array_shapes
 from leanrec.finiteness import require_finite
+from leanrec.kernels.csr import replace_values
 from leanrec.kernels.sparse import dot_scores
 from leanrec.models.deep.core.masked_items import InteractionIndex, MaskedBatch, MaskedBatches, masked_item_loss
 from leanrec.nn.arrays import to_arrays
@@ -367,8 +368,7 @@ class TwoTowerModel:
     def embed_queries(self, queries: Queries) -> Float32Array:
         """(B, D) outputs of the query tower, divided by the temperature; zeros for a query without history and user features."""
         lengths = np.diff(queries.history.indptr)
-        ones = queries.history.copy()
-        ones.data = np.ones(ones.nnz, np.float32)
+        ones = replace_values(queries.history, np.ones(queries.history.nnz, np.float32))
         return self._encode(ones @ self.history, lengths, queries.users)
 
     def _encode(self, sums: Float32Array, lengths: NDArray[Any], users: Int32Array) -> Float32Array:

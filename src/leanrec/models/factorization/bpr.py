@@ -4,6 +4,7 @@ Rendle, Freudenthaler, Gantner & Schmidt-Thieme, "BPR: Bayesian Personalized Ran
 """
 
 import dataclasses
+import functools
 from typing import Annotated
 
 import numpy as np
@@ -125,8 +126,7 @@ class BPRModel:
         Zeros for an empty history, and for one of items without interactions in the fit only.
         """
         out = np.zeros((len(queries), self.items.shape[1]), np.float32)
-        is_trained = np.asarray(self.items[:, :-1].any(axis=1), dtype=np.float32)
-        empty = np.asarray(queries.history @ is_trained) <= 0
+        empty = np.asarray(queries.history @ self._is_trained) <= 0
         rows = queries.trained_users
         new = rows < 0
         known = np.flatnonzero(~new)
@@ -162,7 +162,7 @@ class BPRModel:
         history = queries.history.indices
         user = self.embed_queries(queries)[0, :-1]
         vectors, bias = self.items[:, :-1], self.items[:, -1]
-        negative = self._mean_negative()
+        negative = self._mean_negative
         margin = (vectors[history] - negative[:-1]) @ user + bias[history] - negative[-1]
         steps = vectors[items] @ (vectors[history] - negative[:-1]).T / (1 + np.exp(margin))
         total, own = steps.sum(axis=1), vectors[items] @ user
@@ -171,6 +171,12 @@ class BPRModel:
         scale = np.divide(own, total, out=np.ones_like(total), where=is_scaled)
         return rank_contributions(history, steps * scale[:, None], top_k=top_k)
 
+    @functools.cached_property
+    def _is_trained(self) -> Float32Array:
+        """(N,) 1 for an item with an embedding, 0 for one without interactions in the fit."""
+        return np.asarray(self.items[:, :-1].any(axis=1), dtype=np.float32)
+
+    @functools.cached_property
     def _mean_negative(self) -> Float32Array:
         """(D + 1,) mean of the items under the distribution of the negatives."""
         if not len(self.frequency):
