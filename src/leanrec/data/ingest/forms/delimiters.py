@@ -132,6 +132,8 @@ def find_layout(lines: Sequence[str], suffix: str = "", given: str | None = None
 
 def find_escaped(lines: Sequence[str]) -> str:
     """Return the delimiter that has a backslash before it where it is a letter, as MySQL and Hive write it; "" where none has."""
+    if not any("\\" in line for line in lines):
+        return ""
     layout = find_layout(lines)
     escaped = [line for line in lines if "\\" + layout.delimiter in line]
     if not escaped or len(layout.delimiter) > 1 or layout.delimiter == BLANKS or any('"' in line for line in escaped):
