@@ -122,7 +122,12 @@ def to_number(value: float) -> str:
 
 @st.composite
 def text_tables(
-    draw: st.DrawFn, log: KnownLog, *, with_extras: bool = True, times: Sequence[str] | None = None
+    draw: st.DrawFn,
+    log: KnownLog,
+    *,
+    with_extras: bool = True,
+    with_thousands: bool = False,
+    times: Sequence[str] | None = None,
 ) -> TextTable:
     """Write the values of a log as text, in columns of any order under common names."""
     found: dict[str, tuple[str, list[str | None]]] = {}
@@ -136,7 +141,7 @@ def text_tables(
             cells = [None if value is None else TIMES[notation][1](value) for value in values]
         elif role in {"rating", "weight"}:
             write = draw(st.sampled_from([to_number, lambda value: f"{value:.1f}", str]))
-            if max((value or 0 for value in values), default=0) >= 1000:
+            if with_thousands and max((value or 0 for value in values), default=0) >= 1000:
                 mark = draw(st.sampled_from([",", ".", " ", "\u00a0", "'", ""]))
                 write = lambda value, mark=mark: f"{value:,.0f}".replace(",", mark)  # noqa: E731
             cells = [None if value is None else write(value) for value in values]
@@ -187,7 +192,7 @@ DELIMITERS = (",", "\t", ";", "|", "::", " ", ",", "\t")
 @st.composite
 def delimited_texts(draw: st.DrawFn, log: KnownLog) -> tuple[str, str, dict[str, Any], dict[str, Any], str]:
     """Return a text, the suffix of its file, options, answers and a description."""
-    table = draw(text_tables(log))
+    table = draw(text_tables(log, with_thousands=True))
     delimiter = draw(st.sampled_from(DELIMITERS))
     mode = draw(st.sampled_from(["minimal", "all", "text", "never"]))
     missing = draw(st.sampled_from(["", "", "NULL", r"\N", "NA", "nan"]))
