@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from leanrec.data.table import Table
-from leanrec.data.vocabulary import Id, id_array
+from leanrec.data.vocabulary import id_array
 from leanrec.errors import SourceError
 from leanrec.events.lock import is_locked
 from leanrec.events.records import DataOrigin, RankCounts, ServedList
@@ -102,7 +102,12 @@ class SQLiteEventReader:
         with self._connect() as connection:
             columns = "id, user, item, event_type, time, weight, rating, request, rank, checksum"
             rows = self._read(connection, f"SELECT {columns} FROM event WHERE seq > {int(after)} {last} ORDER BY seq")  # noqa: S608
-            return to_events([_read_event(*row) for row in rows])
+            return to_events(
+                [
+                    UserEvent(name, user, item, event_type, time / 1000, *others)
+                    for name, user, item, event_type, time, *others in rows
+                ]
+            )
 
     def items(self) -> tuple[IdArray, Table]:
         """External ids and content of the items that were added while serving."""
@@ -161,10 +166,6 @@ class SQLiteEventReader:
             raise
         except (sqlite3.Error, OSError, ValueError, OverflowError) as error:
             raise make_source_error(self.path, error) from error
-
-
-def _read_event(name: str, user: Id, item: Id, event_type: str, time: int, *others: Any) -> UserEvent:
-    return UserEvent(name, user, item, event_type, time / 1000, *others)
 
 
 def seal_row(*values: Any) -> int:

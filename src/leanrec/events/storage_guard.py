@@ -33,7 +33,7 @@ class StorageGuard:
         self.free_bytes = limits.lists_free_bytes
         self.wal_bytes = 0
         self._wal = Path(f"{path.resolve()}-wal")
-        self._measure_free = measure_free or _measure_free
+        self._measure_free = measure_free or (lambda folder: shutil.disk_usage(folder).free)
 
     def prepare(self, connection: sqlite3.Connection) -> None:
         """Bound the write-ahead log: it is taken over after 1,000 pages, and cut when it is used anew."""
@@ -75,7 +75,3 @@ class StorageGuard:
                 "Nothing of this write was stored: end that program, and send it again."
             )
         return None
-
-
-def _measure_free(folder: Path) -> int:
-    return shutil.disk_usage(folder).free

@@ -10,6 +10,7 @@ import numpy as np
 
 from leanrec.data.conventions import LogConventions
 from leanrec.data.event_types import normalize_name, resolve_event_weights
+from leanrec.data.merge import MAX_EVENT_TYPES
 from leanrec.data.vocabulary import Id, id_array
 from leanrec.types import Events, Float32Array
 
@@ -82,6 +83,11 @@ class EvidenceWeights:
         """Weights by normalized name, earlier types first: ``Purchase`` is the ``purchase`` of the log."""
         return {normalize_name(name): weight for name, weight in reversed(list(self.event_types.items()))}
 
+    @functools.cached_property
+    def _of_other_types(self) -> dict[str, float]:
+        """Weights of types that were asked for before; to normalize a name takes longer than to apply the event."""
+        return {}
+
     def weight(self, event_type: str | None = None, rating: float | None = None) -> float:
         """Weight of one event.
 
@@ -94,9 +100,13 @@ class EvidenceWeights:
             return self.default
         if event_type in self.event_types:
             return self.event_types[event_type]
-        if (settled := self._by_plain_name.get(normalize_name(event_type))) is not None:
-            return settled
-        return resolve_event_weights([event_type], None)[0][event_type]
+        found = self._of_other_types.get(event_type)
+        if found is None:
+            settled = self._by_plain_name.get(normalize_name(event_type))
+            found = resolve_event_weights([event_type], None)[0][event_type] if settled is None else settled
+            if len(self._of_other_types) < MAX_EVENT_TYPES:
+                self._of_other_types[event_type] = found
+        return found
 
 
 def to_events(user_events: Sequence[UserEvent]) -> Events:

@@ -66,36 +66,28 @@ def _read_frames(content: bytes) -> tuple[bytes, NDArray[np.int64], int]:
     salts = content[16:24] if is_valid else frames[0, 8:16].tobytes()
     is_current = (frames[:, 8:16] == np.frombuffer(salts, np.uint8)).all(axis=1)
     commits = np.flatnonzero(is_current & frames[:, 4:8].any(axis=1)) + 1
-    return salts, commits, _count_valid(frames, is_current, order, sums) if is_valid else 0
-
-
-def _count_valid(frames: NDArray[np.uint8], is_current: NDArray[np.bool_], order: str, sums: _Sums) -> int:
-    """How many frames, from the first, have their checksum."""
     stored = np.ascontiguousarray(frames[:, 16:24]).view(">u4").tolist()
     words = np.concatenate([frames[:, :8], frames[:, _FRAME_HEADER:]], axis=1).view(order).astype(np.uint32)
-    first, second, step = _make_weights(words.shape[1])
-    parts = np.stack([(words * first).sum(axis=1, dtype=np.uint32), (words * second).sum(axis=1, dtype=np.uint32)], 1)
-    for number, (add_first, add_second) in enumerate(parts.tolist()):
-        sums = (
-            (step[0] * sums[0] + step[1] * sums[1] + add_first) % 2**32,
-            (step[2] * sums[0] + step[3] * sums[1] + add_second) % 2**32,
-        )
+    weights, (a, b, c, d) = _make_weights(words.shape[1])
+    n_valid = 0
+    for number, (first, second) in enumerate((words @ weights).tolist() if is_valid else ()):
+        sums = (a * sums[0] + b * sums[1] + first) % 2**32, (c * sums[0] + d * sums[1] + second) % 2**32
         if not is_current[number] or list(sums) != stored[number]:
-            return number
-    return len(frames)
+            break
+        n_valid = number + 1
+    return salts, commits, n_valid
 
 
 @functools.cache
-def _make_weights(n_words: int) -> tuple[NDArray[np.uint32], NDArray[np.uint32], tuple[int, int, int, int]]:
-    """The checksum of a frame is linear: weights of its words in both sums, and the matrix for the sums before it."""
-    first, second = np.zeros(n_words, np.uint32), np.zeros(n_words, np.uint32)
+def _make_weights(n_words: int) -> tuple[NDArray[np.uint32], tuple[int, int, int, int]]:
+    """The checksum of a frame is linear: (n, 2) weights of its words in both sums, and the matrix for the sums before it."""
+    weights = np.zeros((n_words, 2), np.uint32)
     a, b, c, d = 1, 0, 0, 1  # sums at the end for sums of one behind the current pair of words
     for at in range(n_words - 2, -1, -2):
         # A pair x, y: first += x + second; second += y + first.
-        first[at], second[at] = (a + b) % 2**32, (c + d) % 2**32
-        first[at + 1], second[at + 1] = b, d
+        weights[at], weights[at + 1] = ((a + b) % 2**32, (c + d) % 2**32), (b, d)
         a, b, c, d = (a + b) % 2**32, (a + 2 * b) % 2**32, (c + d) % 2**32, (c + 2 * d) % 2**32
-    return first, second, (a, b, c, d)
+    return weights, (a, b, c, d)
 
 
 def _add_words(sums: _Sums, words: NDArray[np.unsignedinteger]) -> _Sums:
