@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from leanrec.errors import SourceError
-from leanrec.events.lock import FileLock
+from leanrec.events.lock import FileLock, is_locked
 
 
 def test_a_taken_lock_names_the_process_that_holds_it(tmp_path: Path) -> None:
@@ -28,3 +28,13 @@ def test_a_file_with_a_second_name_is_refused(tmp_path: Path) -> None:
     (tmp_path / "other.db").hardlink_to(tmp_path / "events.db")
     with pytest.raises(SourceError, match="must have one name"):
         FileLock(tmp_path / "other.db")
+
+
+def test_a_lock_is_seen_without_being_taken(tmp_path: Path) -> None:
+    path = tmp_path / "events.db"
+    assert not is_locked(path)
+    with FileLock(path):
+        assert is_locked(path)
+    assert not is_locked(path)
+    with FileLock(path):
+        pass

@@ -27,7 +27,7 @@ def check_wal(path: Path) -> None:
 
     A loss of power may leave a last transaction half written, which was not confirmed; SQLite is right to drop it. A second
     transaction behind the damage, or one that the index of the log knows, was confirmed. Cost: O(size of the log), which
-    SQLite keeps at about 4 MB: 1 ms.
+    SQLite keeps at about 4 MB: 50 ms.
     """
     file, index = Path(f"{path.resolve()}-wal"), Path(f"{path.resolve()}-shm")
     content = file.read_bytes() if file.exists() else b""
