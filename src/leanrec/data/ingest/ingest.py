@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, ParamSpec
 
 import numpy as np
-from numpy.typing import NDArray
 
 from leanrec import artifacts
 from leanrec.data.conventions import LogConventions
@@ -181,6 +180,17 @@ class _IngestTask:
         limit = self.run.available_memory()
         how = "in memory" if need <= limit else "spilling to disk"
         return f"needs about {format_bytes(need)} and may use {format_bytes(limit)}: {how}"
+
+    def describe_columns(self, engine: SqlEngine, schema: LogSchema, tables: SideTables) -> str:
+        """Return what is read, and as what, in one sentence."""
+        size, understood = sum(part.size for part in schema.parts), engine.facts.understood
+        log = {
+            role: column + (f" ({understood[role]})" if role in understood else "")
+            for role, column in next(iter(schema.to_dict().values())).items()
+        }
+        columns = {"": log, **{f"; {table}: ": roles for table, roles in tables.to_dict().items()}}
+        roles = "".join(f"{table}{', '.join(map('='.join, found.items()))}" for table, found in columns.items())
+        return f"Reading {describe_source(self.source)}{f' ({format_bytes(size)})' if size else ''}: {roles}."
 
 
 def ingest(
@@ -480,7 +490,7 @@ def _run_ingest(task: _IngestTask, folder: Path | None) -> IngestResult:
         schema = read_schema(engine, task.source, task.columns, settled.columns, task.layout)
         tables = open_side_tables(engine, task.items, task.users, schema.columns, task.columns)
         schema, tables = choose_ids(engine, schema, tables, task.columns)
-        task.run.on_schema_read(_describe_columns(task, engine, schema, tables))
+        task.run.on_schema_read(task.describe_columns(engine, schema, tables))
         links = read_links(engine, task.item_links, task.user_links, task.columns)
         size = sum(part.size for part in schema.parts)
         show(f"Reading {format_bytes(size)}; {task.explain_plan(schema)}")
@@ -526,18 +536,6 @@ def _run_ingest(task: _IngestTask, folder: Path | None) -> IngestResult:
     return IngestResult(data, report)
 
 
-def _describe_columns(task: _IngestTask, engine: SqlEngine, schema: LogSchema, tables: SideTables) -> str:
-    """Return what is read, and as what, in one sentence."""
-    size, understood = sum(part.size for part in schema.parts), engine.facts.understood
-    log = {
-        role: column + (f" ({understood[role]})" if role in understood else "")
-        for role, column in next(iter(schema.to_dict().values())).items()
-    }
-    columns = {"": log, **{f"; {table}: ": roles for table, roles in tables.to_dict().items()}}
-    roles = "".join(f"{table}{', '.join(map('='.join, found.items()))}" for table, found in columns.items())
-    return f"Reading {describe_source(task.source)}{f' ({format_bytes(size)})' if size else ''}: {roles}."
-
-
 def _check_items(engine: SqlEngine, schema: LogSchema, staged: StagedLog) -> None:
     """Raise ColumnError where all events have one item and another column may hold the items."""
     items = engine.fetch_rows("SELECT id FROM items_found LIMIT 2") if staged.rows >= _MANY_ROWS else []
@@ -578,7 +576,10 @@ def _index_log(
     show(f"Cleaning {log.events:,} events")
     comparable = (staged.has("time") and not read.profile.only_days) or staged.has("rating")
     reason = reject_events(log, task.cleaning, has_clock=has_clock, comparable=comparable)
-    counts |= _count_reasons(reason)
+    # A count of all codes at once would make each an integer of eight bytes.
+    blocks = (reason[start : start + _COUNTED_ROWS] for start in range(0, len(reason), _COUNTED_ROWS))
+    by_code = sum(np.bincount(block, minlength=len(REASONS)) for block in blocks)
+    counts |= {REASONS[code]: int(n) for code, n in enumerate(np.atleast_1d(by_code)) if code and n}
     if task.quarantine is not None:
         write_quarantine(engine, staged, log, reason, task.quarantine)
     _check_kept(task, engine, read, counts, bool((reason == 0).any()))
@@ -614,14 +615,6 @@ def _index_log(
         quarantine=None if task.quarantine is None else str(task.quarantine),
     )
     return IngestResult(data, report)
-
-
-def _count_reasons(reason: NDArray[np.int8]) -> dict[str, int]:
-    """Return reason → number of rows rejected for it, from the (E,) codes of all rows."""
-    # A count of all codes at once would make each an integer of eight bytes.
-    blocks = (reason[start : start + _COUNTED_ROWS] for start in range(0, len(reason), _COUNTED_ROWS))
-    counts = sum((np.bincount(block, minlength=len(REASONS)) for block in blocks), np.zeros(len(REASONS), np.int64))
-    return {REASONS[code]: int(counts[code]) for code in np.flatnonzero(counts) if code}
 
 
 def _count_by_rule(engine: SqlEngine) -> dict[str, int]:
