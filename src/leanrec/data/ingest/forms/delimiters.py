@@ -165,11 +165,13 @@ def _find_mark(lines: Sequence[str]) -> str:
 def _include_blank(layout: FieldLayout, lines: Sequence[str]) -> FieldLayout:
     """Return the layout with the blank after each delimiter, where it stands before the marks: ``"a", "b"``."""
     quote = layout.quote or '"'
-    blank = _measure(lines, layout.delimiter + " ", quote)
-    if layout.delimiter not in _SINGLE or sum(layout.delimiter + " " + quote in line for line in lines) < _MOST * len(
-        lines
-    ):
+    if layout.delimiter not in _SINGLE or not any(f"{layout.delimiter} {quote}" in line for line in lines):
         return layout
+    # Inside a field, such as one of JSON, a blank before a mark means nothing.
+    records = split_records(lines, dataclasses.replace(layout, quote=quote))
+    if sum(any(cell.startswith(" " + quote) for cell in record) for record in records) < _MOST * len(records):
+        return layout
+    blank = _measure(lines, layout.delimiter + " ", quote)
     return blank if blank.columns >= layout.columns and blank.share >= layout.share else layout
 
 
