@@ -151,7 +151,7 @@ def _list_number_types(cells: Sequence[str | None]) -> _Choices:
         ("string", lambda: pa.array(cells, pa.string())),
         ("float32", lambda: pa.array(numbers, pa.float32())),
         ("float64", lambda: pa.array(numbers, pa.float64())),
-        ("decimal", lambda: pa.array(numbers, pa.float64()).cast(pa.decimal128(6, 1))),
+        ("decimal", lambda: pa.array(numbers, pa.float64()).cast(pa.decimal128(9, 1))),
     ]
 
 
