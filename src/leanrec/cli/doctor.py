@@ -60,7 +60,9 @@ def doctor(as_json: Json = False) -> None:
 def run_checks() -> Iterator[CheckResult]:
     """Check Python, libraries, cores, memory, disk and extras, then run a small example."""
     yield CheckResult("python", "ok", f"{sys.version.split()[0]} at {sys.executable}")
-    yield _check_versions()
+    names = ("leanrec", "numpy", "scipy", "numba", "duckdb", "scikit-learn", "fastapi")
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in names)
+    yield CheckResult("libraries", "ok", versions)
     yield _check_machine()
     yield _check_disk()
     yield _check_sqlite()
@@ -68,11 +70,6 @@ def run_checks() -> Iterator[CheckResult]:
     yield from _check_torch()
     yield _check_blas()
     yield _check_pipeline()
-
-
-def _check_versions() -> CheckResult:
-    names = ("leanrec", "numpy", "scipy", "numba", "duckdb", "scikit-learn", "fastapi")
-    return CheckResult("libraries", "ok", ", ".join(f"{name} {importlib.metadata.version(name)}" for name in names))
 
 
 def _check_machine() -> CheckResult:

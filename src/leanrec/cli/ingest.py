@@ -1,6 +1,5 @@
 """``leanrec ingest`` and ``leanrec simulate``: read, clean and report a log, or write a simulated one."""
 
-from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
@@ -53,7 +52,9 @@ def print_report(report: DataReport) -> None:
     """Print a data report: columns and their roles, counts, the long tail, and rejected rows."""
     output.print_table(f"Data report: {report.source}", ("", ""), _list_facts(report), left=2)
     if any(report.ratings):
-        output.print_line(f"Ratings    {_format_bars(report.ratings)}")
+        most = max(report.ratings.values())
+        bars = [f"{value} {_sparkline([n, most])[0]} {n:,}" for value, n in report.ratings.items()]
+        output.print_line(f"Ratings    {'  '.join(bars)}")
     if any(report.activity):
         days = list(report.activity)
         output.print_line(f"Activity   {_sparkline(list(report.activity.values()))}  {days[0]} … {days[-1]}")
@@ -113,10 +114,6 @@ def _list_facts(report: DataReport) -> list[tuple[str, str]]:
         ("memory", f"{report.memory.get('plan', 'not measured')}"),
         *([("rejected rows", report.quarantine)] if report.quarantine else []),
     ]
-
-
-def _format_bars(counts: Mapping[str, int]) -> str:
-    return "  ".join(f"{value} {_sparkline([n, max(counts.values())])[0]} {n:,}" for value, n in counts.items())
 
 
 def _sparkline(values: list[int]) -> str:

@@ -112,7 +112,7 @@ def _print_result(result: "TuningResult") -> None:
     rows = [
         (
             trial.number or "default",
-            *(_format_setting(trial.settings[name]) for name in names),
+            *(f"{each:.4g}" if isinstance(each, float) else str(each) for each in map(trial.settings.get, names)),
             output.format_number(trial.value),
             format_seconds(trial.seconds) + (" (cut)" if trial.timed_out else ""),
         )
@@ -131,7 +131,3 @@ def _print_result(result: "TuningResult") -> None:
         output.print_note(f"{len(failed)} could not be fitted, such as trial {failed[0].number}: {failed[0].reason}")
     for line in result.summary():
         output.print_line(to_flags(line))
-
-
-def _format_setting(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

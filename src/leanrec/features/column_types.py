@@ -42,18 +42,15 @@ def infer_column_types(table: Table) -> tuple[ColumnType, ...]:
 
 def infer_column(name: str, column: Column) -> ColumnType:
     """The type of one column."""
-    infer: Callable[[str, Column], tuple[str, str]]
     if column.dtype.kind == "M":
-        infer = _infer_dates
-    elif column.dtype.kind in "fiub":
-        infer = _infer_numbers
-    else:
-        infer = _infer_strings
+        is_empty = bool(np.isnat(column).all())
+        return (
+            ColumnType(name, "dropped", "every cell is missing")
+            if is_empty
+            else ColumnType(name, "time", "it holds dates")
+        )
+    infer = _infer_numbers if column.dtype.kind in "fiub" else _infer_strings
     return ColumnType(name, *infer(name, column))
-
-
-def _infer_dates(name: str, column: Column) -> tuple[str, str]:  # noqa: ARG001 - all share one signature
-    return ("time", "it holds dates") if not np.isnat(column).all() else ("dropped", "every cell is missing")
 
 
 def _infer_numbers(name: str, column: Column) -> tuple[str, str]:

@@ -107,16 +107,14 @@ class Content:
                 "add one, or choose a model of interactions."
             )
         run.require_memory(self.fit_bytes(data.shape), f"Content features of {len(data.items)} items")
-        spec = self._spec()
+        spec = self.features or FeatureSpec(columns=self.columns, text=default_text_feature(self.text))
+        if self.embedding_dim:
+            spec = dataclasses.replace(spec, reduce=TruncatedSVD(self.embedding_dim))
         features = spec.fit(data.item_table, run, groups=_group_items(data, spec.select, run))
         X = features.transform(data.item_table)
         if features.reduction is not None:
             return DenseContentModel(self, features, _to_dense_rows(X, self.metric))
         return ContentModel(self, features, _normalize_rows(X, self.metric))
-
-    def _spec(self) -> FeatureSpec:
-        spec = self.features or FeatureSpec(columns=self.columns, text=default_text_feature(self.text))
-        return dataclasses.replace(spec, reduce=TruncatedSVD(self.embedding_dim)) if self.embedding_dim else spec
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -10,7 +10,6 @@ follows Young, "Iterative Methods for Solving Partial Difference Equations of El
 
 import dataclasses
 import functools
-import typing
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
@@ -126,7 +125,7 @@ class IALS:
             ridge_users, ridge_items = self._ridge(X), self._ridge(Xt)
             rng = run.rng()
             V, W = _init_embeddings(rng, Xt, self.embedding_dim), _init_embeddings(rng, X, self.embedding_dim)
-            for epoch in _track_epochs(self.epochs, run, "iALS"):
+            for epoch in run.track(range(self.epochs), "iALS"):
                 last = epoch == self.epochs - 1
                 W, V = self._solve_side(X, V, ridge_users, W, 1.0 if last else self.relaxation)
                 last = last or run.out_of_time()
@@ -244,7 +243,3 @@ def _over_relax(ends: Float32Array, starts: Float32Array, step: float) -> None:
         ends[block] += starts[block]
 
     run_in_threads(move, [slice(start, start + _BLOCK) for start in range(0, len(ends), _BLOCK)])
-
-
-def _track_epochs(n: int, run: Run, what: str) -> typing.Iterator[int]:
-    yield from run.track(range(n), what)

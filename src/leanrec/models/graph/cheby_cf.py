@@ -108,7 +108,9 @@ class ChebyCF:
         with run.limit_threads():
             X = weight_interactions(data.interactions, self.weighting)
             graph, eigenvalues = build_item_graph(X, self.alpha, self.n_components, self.n_iter, run.rng())
-            ceiling = _interpolation_end(eigenvalues, min(X.shape))
+            # Where the singular vectors cover the whole spectrum, or none of it, the interval is the whole.
+            is_part = 0 < len(eigenvalues) < min(X.shape)
+            ceiling = float(min(1.0, max(eigenvalues[-1], 1e-3))) if is_part else 1.0
             series = self.interpolate_plateau(ceiling)
             below = np.polynomial.chebyshev.chebval(2 * eigenvalues / ceiling - 1, series)
             gains = self.plateau(np.clip(eigenvalues, 0, 1)) + self.low_pass_weight - below
@@ -172,7 +174,8 @@ class ChebyCFModel(FilterModel):
         scores = graph.propagate_sparse(signals)
         if len(series) == 2:
             scores *= scale * series[1]
-            _add_sparse(scores, signals, series[0] - series[1])
+            rows = np.repeat(np.arange(len(scores)), np.diff(signals.indptr))
+            scores[rows, signals.indices] += (series[0] - series[1]) * signals.data
         else:
             before, now = signals.toarray(), scale * scores
             now -= before
@@ -183,17 +186,3 @@ class ChebyCFModel(FilterModel):
         if len(self.gains):
             scores += graph.apply_spectral_filter(signals, self.gains)
         return scores
-
-
-def _add_sparse(scores: Float32Array, signals: CSR, share: np.float32) -> None:
-    """Add share · signals to the scores in place."""
-    rows = np.repeat(np.arange(len(scores)), np.diff(signals.indptr))
-    scores[rows, signals.indices] += share * signals.data
-
-
-def _interpolation_end(eigenvalues: Float64Array, rank: int) -> float:
-    """The largest eigenvalue of the interpolation."""
-    if not len(eigenvalues):
-        return 1.0
-    # Where the singular vectors cover the whole spectrum, any interval will do.
-    return float(min(1.0, max(eigenvalues[-1], 1e-3))) if len(eigenvalues) < rank else 1.0

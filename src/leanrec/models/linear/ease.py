@@ -123,7 +123,11 @@ class EASE:
                 return EASEModel(settings=self, weights=np.asarray(weights))
             kept = self._select_largest(X, inverse, rows or BLOCK_ROWS)
             del inverse
-            return EASEModel(settings=self, weights=self._refit(X, kept))
+            # The weights of the kept pattern are solved for again, each item's in a row; a query needs them in a column.
+            gram = dense_gram(X) if 4 * X.shape[1] ** 2 <= _DENSE_BYTES else None
+            solved = fit_local_ridges(sp.csr_array(X.T), kept, np.full(X.shape[1], self.l2, np.float32), gram=gram)
+            rows_of_items = sp.csr_array((solved, kept.indices, kept.indptr), shape=kept.shape)
+            return EASEModel(settings=self, weights=compact_indices(sp.csr_array(rows_of_items.T)))
 
     def _rows_per_band(self, shape: DatasetShape, run: Run) -> int:
         """Rows of a band of a matrix in a file. Raises BudgetError if memory or disk is too small."""
@@ -149,13 +153,6 @@ class EASE:
         mirror_upper_triangle(inverse, block)
         counts = np.bincount(X.indices, minlength=X.shape[1])
         return keep_largest_weights(inverse, self.top_k, (counts**_FREQUENCY).astype(np.float32), block)
-
-    def _refit(self, X: CSR, kept: CSR) -> CSR:
-        """The weights, solved again on the given pattern."""
-        gram = dense_gram(X) if 4 * X.shape[1] ** 2 <= _DENSE_BYTES else None
-        solved = fit_local_ridges(sp.csr_array(X.T), kept, np.full(X.shape[1], self.l2, np.float32), gram=gram)
-        # Rows hold the weights in the score of one item; a query needs those by the item of the history.
-        return compact_indices(sp.csr_array(sp.csr_array((solved, kept.indices, kept.indptr), shape=kept.shape).T))
 
 
 def _invert_in_memory(X: CSR, l2: float) -> tuple[Float32Array, Float32Array]:

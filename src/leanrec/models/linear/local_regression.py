@@ -160,7 +160,11 @@ class LocalRegression:
             low, solved = near.indptr[first], near.indptr[min(first + _ITEMS, n)]
             block = near[first : first + _ITEMS]
             weights[low:solved] = fit_local_ridges(columns, block, ridge, first=first, gram=gram)
-        return sp.csr_array((_match_level(weights, near.data, solved), near.indices, near.indptr), shape=near.shape)
+        # The rest, regressions on one item, are brought to the level of the solved ones.
+        size = float(np.abs(near.data[:solved]).sum())
+        if size and solved < len(weights):
+            weights[solved:] *= np.float32(np.abs(weights[:solved]).sum() / size)
+        return sp.csr_array((weights, near.indices, near.indptr), shape=near.shape)
 
     def _ridge(self, squares: Float32Array, entries: int) -> Float32Array:
         """(N,) the ridge of each item; any positive number for an item without interactions."""
@@ -216,14 +220,6 @@ def _scale_rows(matrix: CSR, rows: Float32Array) -> CSR:
     """diag(rows) · matrix, the structure shared with ``matrix``."""
     data = matrix.data * np.repeat(rows, np.diff(matrix.indptr))
     return sp.csr_array((data, matrix.indices, matrix.indptr), shape=matrix.shape)
-
-
-def _match_level(weights: Float32Array, alone: Float32Array, solved: int) -> Float32Array:
-    """Scale the entries from ``solved`` on, which are one-variable regressions, to the level of the solved ones."""
-    size = float(np.abs(alone[:solved]).sum())
-    if size and solved < len(weights):
-        weights[solved:] *= np.float32(np.abs(weights[:solved]).sum() / size)
-    return weights
 
 
 def _drop_small_weights(rows: CSR, min_weight: float) -> CSR:

@@ -223,7 +223,11 @@ class RatingKNNModel:
                 self.similar, self.baseline.residuals(evidence), self.settings.n_neighbors, items
             )
         else:
-            all_means, all_n_used = self._from_users(queries, evidence)
+            assert self.training_users is not None  # noqa: S101 - the model has similar or training_users
+            neighbors = rank_entries(self._find_neighbors(queries, evidence))
+            all_means, all_n_used = mean_over_neighbors(
+                neighbors, self.training_users.residuals, self.settings.n_neighbors
+            )
             means, n_used = gather_scores(all_means, items), np.take_along_axis(all_n_used, items, axis=1)
         ratings: Float32Array = base + means * self._confidence(n_used)
         return ratings
@@ -232,13 +236,6 @@ class RatingKNNModel:
         """Damping factor of a mean over this many neighbors."""
         share: Float32Array = (n_used / np.maximum(n_used + self.settings.damping, 1e-9)).astype(np.float32)
         return share
-
-    def _from_users(self, queries: Queries, evidence: RatingEvidence) -> tuple[Float32Array, Int32Array]:
-        training_users = self.training_users
-        assert training_users is not None  # noqa: S101 - the model has similar or training_users
-        return mean_over_neighbors(
-            rank_entries(self._find_neighbors(queries, evidence)), training_users.residuals, self.settings.n_neighbors
-        )
 
     def _find_neighbors(self, queries: Queries, evidence: RatingEvidence) -> CSR:
         training_users, settings = self.training_users, self.settings

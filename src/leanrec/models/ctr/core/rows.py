@@ -225,7 +225,12 @@ class QueryEncoder:
     def encode(self, users: NDArray[Any], times: Int64Array | None, histories: PackedHistories) -> FieldRows:
         """One row per query; user −1 and times None stand for unknown ones."""
         rows = self.users.take(users).hstack(self._encode_times(len(users), times))
-        return rows.hstack(self._encode_histories(histories))
+        # A bag with the mean of the items of each history, and the history's length as a number between 0 and 1.
+        lengths = histories.lengths
+        weights = np.repeat(1 / np.maximum(1, lengths), lengths).astype(np.float32)
+        bag = sp.csr_array((weights, histories.items, histories.bounds), shape=(len(lengths), self.n_items))
+        scaled = (np.log1p(lengths) / np.log1p(self.max_length)).astype(np.float32)
+        return rows.hstack(FieldRows.from_columns(len(lengths), bags=(bag,), numbers=scaled[:, None]))
 
     @property
     def fields(self) -> FieldSizes:
@@ -265,14 +270,6 @@ class QueryEncoder:
         # 1 January 1970 was a Thursday, day 3 counted from Monday.
         hour, weekday = times % _DAY // _HOUR, (times // _DAY + 3) % 7
         return FieldRows.from_columns(n, codes=((hour + 1, 25), (weekday + 1, 8)))
-
-    def _encode_histories(self, histories: PackedHistories) -> FieldRows:
-        """A bag with the mean of the items of each history, and the history's length as a number between 0 and 1."""
-        lengths = histories.lengths
-        weights = np.repeat(1 / np.maximum(1, lengths), lengths).astype(np.float32)
-        bag = sp.csr_array((weights, histories.items, histories.bounds), shape=(len(lengths), self.n_items))
-        scaled = np.log1p(lengths) / np.log1p(self.max_length)
-        return FieldRows.from_columns(len(lengths), bags=(bag,), numbers=scaled[:, None].astype(np.float32))
 
 
 def encode_items(data: Dataset, content: ContentEncoder | None) -> FieldRows:
