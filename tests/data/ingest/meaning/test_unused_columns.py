@@ -11,7 +11,7 @@ def test_every_column_that_is_not_used_is_told() -> None:
             "user": ["a", "b", "c"],
             "item": ["x", "y", "z"],
             "shop": [1, 2, 9],
-            "note": ["one", "two", "three"],
+            "note": ["call", "pay", "wait"],
             "empty": [None, None, None],
             "device": ["web", "web", "web"],
         }
@@ -19,7 +19,7 @@ def test_every_column_that_is_not_used_is_told() -> None:
     warnings = ingest(frame).report.warnings
     assert [each for each in warnings if each.startswith("Not used")] == [
         'Not used: shop (numbers from 1 to 9; as the weight: columns={"weight": "shop"}, about the item columns={"content": "shop"}).',
-        'Not used: note (texts such as \'one\'; about the item: columns={"content": "note"}).',
+        'Not used: note (texts such as \'call\'; about the item: columns={"content": "note"}).',
         "Not used: empty (no values in the first rows).",
         'Not used: device (only \'web\'; about the item: columns={"content": "device"}).',
     ]
