@@ -1,4 +1,4 @@
-"""Events over HTTP: a batch in which a bad event harms only itself is read, written to the log and applied, without a thread."""
+"""Events over HTTP: a batch is read, written to the log and applied without a thread; a bad event harms only itself."""
 
 import asyncio
 import math
