@@ -78,7 +78,8 @@ def test_events_are_sorted_by_user_and_time_with_ties_as_read(events: list[tuple
 CELL = st.sampled_from(["", "1", "2", "x", "nan", "inf", "-1", "1600000000", "1600000001", "4", "99999999999"])
 
 
-@FEW
+# An example has up to 25 rows and is read twice.
+@settings(FEW, max_examples=15)
 @given(
     st.lists(st.lists(CELL, min_size=1, max_size=5), min_size=1, max_size=25),
     st.integers(1, 3),

@@ -15,6 +15,7 @@ __all__ = ["ConfidenceInterval", "PerQueryMetrics", "bootstrap_means"]
 
 Float64Array = NDArray[np.float64]
 N_RESAMPLES = 1000
+# Numbers of a table of resamples that is in memory at a time: 32 MB.
 _CELLS = 2**22
 
 

@@ -17,6 +17,7 @@ from leanrec.settings import check_at_least, check_between
 
 __all__ = ["ModelComparison", "PairedComparison", "compare", "holm_correction", "sign_flip_test"]
 
+# Numbers of a table of resamples that is in memory at a time: 32 MB.
 _CELLS = 2**22
 _LOWER_IS_BETTER = {"mse", "mae"}
 _HIGHER_IS_BETTER = {name for name, _ in RANKING_METRICS} | {"graded_ndcg", "auc"}

@@ -36,6 +36,7 @@ from leanrec.types import CSR, Candidates, Int64Array
 
 __all__ = ["Evaluation", "evaluate", "warn_small_sample"]
 
+# Queries that are scored at a time.
 _BLOCK_SIZE = 512
 # Means over fewer queries are not reliable.
 _SMALL_SAMPLE = 30
@@ -116,7 +117,7 @@ def evaluate(
     ``Pipeline`` with the same fallback serves: where scores are equal, or 0 because the model knows nothing of an item,
     the fallback decides. The lists of a Retriever are taken as they are.
 
-    Cost: the recommendations, O(B · K log) for the metrics, memory for 512 queries at a time and 8 bytes for each query
+    Cost: the recommendations, O(B · K log K) for the metrics, memory for 512 queries at a time and 8 bytes for each query
     and metric. AUC scores every query a second time.
 
     Args:
@@ -124,7 +125,7 @@ def evaluate(
         evaluation_set: the validation or test part of a split.
         k: cut-offs of the metrics; one above the size of the catalog is allowed.
         fallback: answers where a Scorer has no information about the user, and decides between items of equal score, such as 0
-            for items that the Scorer knows nothing of; None leaves lists without information, and places that several
+            for items that the Scorer knows nothing of; None leaves lists without information, and positions that several
             items of score 0 compete for, empty.
         train: the data that the model was fitted on. With it, novelty, popularity and diversity are computed too.
         features: (N, F) item features for diversity, instead of the users who interacted with the items.

@@ -69,7 +69,7 @@ def break_ties(
             is_flat[chosen] = last.find_flat(excluded)
         preferred = np.take_along_axis(preferences, np.maximum(items[rows], 0), axis=1)
         group = np.cumsum(~is_tied[rows], axis=1)
-        # The tie of places 1 and 2 is at position 0: a group begins after each position without a tie.
+        # The tie of the first two positions is at index 0: a group begins after each index without a tie.
         group = np.pad(group, ((0, 0), (1, 0)))[:, :k]
         order = np.lexsort((items[rows], np.where(items[rows] < 0, np.inf, -preferred), group), axis=-1)
         items[rows] = np.take_along_axis(items[rows], order, axis=1)
@@ -115,7 +115,7 @@ def _count_ranked(items: Int32Array, scores: Float32Array, is_flat: NDArray[np.b
 
 
 def drop_unranked(candidates: Candidates) -> Candidates:
-    """The lists (B, K) without the places at their end that several items of score 0 compete for, from lists (B, K + 1).
+    """The lists (B, K) without the positions at their end that several items of score 0 compete for, from lists (B, K + 1).
 
     The model has no evidence for these items and no order among them, and without a fallback nothing else has.
     """
@@ -131,11 +131,11 @@ def drop_unranked(candidates: Candidates) -> Candidates:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _LastPlaces:
-    """The places of B lists that share the score of the last one, and all items that compete for them.
+    """The positions of B lists that share the score of the last one, and all items that compete for them.
 
     Attributes:
         items: (B, K) the lists.
-        n_before: (B, 1) number of places before those.
+        n_before: (B, 1) number of positions before those.
         competing: (B, N) whether an item has that score.
     """
 
@@ -156,7 +156,7 @@ class _LastPlaces:
         return cls(items[:, :-1], n_before, competing)
 
     def fill(self, preferences: Float32Array, *, seen: CSR | None, allowed: ItemMask | None) -> Int32Array:
-        """(B, K) the lists with the preferred competitors in the last places."""
+        """(B, K) the lists with the preferred competitors in the last positions."""
         k = self.items.shape[1]
         values = np.where(self.competing, preferences, np.float32(-np.inf))
         preferred, _ = top_k(values, k, seen=seen, allowed=allowed)

@@ -12,7 +12,8 @@ import numpy as np
 
 from leanrec import artifacts
 from leanrec.budget import Budget
-from leanrec.data.splits.split import EvaluationSet, Split
+from leanrec.data.splits.evaluation_set import EvaluationSet
+from leanrec.data.splits.split import Split
 from leanrec.errors import BudgetError, LeanrecError, SettingError
 from leanrec.evaluation.evaluate import Evaluation, evaluate
 from leanrec.evaluation.frontier.candidates import ModelCandidate
