@@ -14,7 +14,7 @@ from leanrec.data.datasets.bundled import load_sample
 from leanrec.errors import ArtifactError, ConflictError
 from leanrec.models import get_model
 from leanrec.online import VersionStore
-from leanrec.online.version_store import is_version_store
+from leanrec.online.version_store import find_pipeline_path, is_version_store
 from leanrec.pipeline import Pipeline
 
 
@@ -134,6 +134,15 @@ def test_damaged_artifacts_are_not_added(store: VersionStore, saved: list[Path],
     (store.path / "current.json").write_text("{")
     with pytest.raises(ArtifactError, match="promote the version"):
         store.current()
+
+
+def test_the_pipeline_of_a_store_is_its_current_version(saved: list[Path], store: VersionStore) -> None:
+    assert find_pipeline_path(saved[0]) == saved[0]
+    with pytest.raises(ArtifactError, match="promote one first"):
+        find_pipeline_path(store.path)
+    version = store.add(saved[1])
+    store.promote(version.id)
+    assert find_pipeline_path(store.path) == version.path
 
 
 def test_an_artifact_is_no_store(saved: list[Path], store: VersionStore) -> None:

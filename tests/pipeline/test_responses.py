@@ -23,6 +23,8 @@ def test_a_list_converts_to_plain_json() -> None:
         "user": "u",
         "ignored": ["x"],
         "note": None,
+        "model": "",
+        "version": "",
     }
 
 

@@ -24,6 +24,7 @@ from leanrec.events import sqlite_store
 from leanrec.events.records import StorageLimits
 from leanrec.events.sqlite_store import SQLiteEventStore
 from leanrec.models.linear.ease import EASE
+from leanrec.online import LivePipeline
 from leanrec.pipeline.pipeline import Pipeline
 from leanrec.serving.app import create_app
 from leanrec.serving.event_requests import EventBatch, EventMessage, EventRecorder, RefusedEvent, read_event
@@ -189,7 +190,7 @@ def test_events_that_are_stored_late_are_applied(
         assert (again.stored, again.duplicates, again.as_of) == (0, 1, 1)
         assert len(model.history("late")) == 1
 
-    recorder = EventRecorder(model, log, ServingMetrics(), ["click"])
+    recorder = EventRecorder(LivePipeline(model, log), log, ServingMetrics(), ["click"])
     with contextlib.closing(sqlite3.connect(log.path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         asyncio.run(send(other))
@@ -197,7 +198,7 @@ def test_events_that_are_stored_late_are_applied(
 
 def test_many_batches_at_once_are_applied_in_the_order_of_the_log(model: Pipeline, log: SQLiteEventStore) -> None:
     async def send() -> None:
-        recorder = EventRecorder(model, log, ServingMetrics(), ["click"])
+        recorder = EventRecorder(LivePipeline(model, log), log, ServingMetrics(), ["click"])
         batches = [
             [{"user": "busy", "item": 100 + (at * 7 + step) % 40, "time": 5} for step in range(60)] for at in range(10)
         ]

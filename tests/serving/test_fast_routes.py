@@ -153,7 +153,7 @@ class TestThreads:
         async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
             raise AssertionError(scope, receive, send)
 
-        routes = FastRoutes(refuse, handlers, NoRecorder(), "name", ServingMetrics())  # type: ignore[arg-type]
+        routes = FastRoutes(refuse, handlers, NoRecorder(), ServingMetrics())  # type: ignore[arg-type]
         sent: list[Any] = []
 
         async def ask(query: bytes) -> None:

@@ -52,7 +52,9 @@ def test_ids_from_two_to_the_53_are_text_in_both_directions() -> None:
         EventRequest.model_validate({"user": large, "item": 1})
     assert EventRequest.model_validate({"user": str(large), "item": exact}).user == str(large)
     item = RecommendedItem(large, "t", 1.0)
-    listed = RecommendResponse(request="r", user=-large, items=[item], model="m", as_of=0, ignored=[exact, large])
+    listed = RecommendResponse(
+        request="r", user=-large, items=[item], model="m", version="v", as_of=0, ignored=[exact, large]
+    )
     assert json.loads(listed.model_dump_json())["items"][0]["id"] == str(large)
     assert (listed.user, listed.ignored) == (str(-large), [exact, str(large)])
     event = HistoryEvent(large, "t", "click", 1, 1.0)

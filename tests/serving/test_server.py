@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from conftest import make_dataset
 from leanrec.errors import ArtifactError, SettingError, SourceError
 from leanrec.events.sqlite_store import SQLiteEventStore
 from leanrec.models.linear.ease import EASE
+from leanrec.models.neighbors.item_knn import ItemKNN
+from leanrec.online import VersionStore
 from leanrec.pipeline.pipeline import Pipeline
 from leanrec.serving.app import serve
 
@@ -146,3 +149,50 @@ def test_wrong_arguments_raise_before_anything_is_served(model: Path, tmp_path: 
 def test_a_port_in_use_raises(model: Path) -> None:
     with started(model) as server, pytest.raises(SettingError, match="port 0 for any that is free"):
         serve(model, port=server.client.base_url.port or 0, log_path=model.parent / "other.db")
+
+
+def test_versions_change_under_load_without_a_failed_or_mixed_answer(tmp_path: Path) -> None:
+    store = VersionStore.create(tmp_path / "models")
+    data = make_dataset()
+    first, second = (
+        store.add(Pipeline.fit(estimator, data).save(tmp_path / "model")) for estimator in (EASE(l2=20.0), ItemKNN())
+    )
+    with pytest.raises(ArtifactError, match="promote one first"):
+        serve(store.path, port=0)
+    store.promote(first.id)
+    expected = {
+        version.id: [item.id for item in Pipeline.load(version.path).recommend("user-1", n=5).items]
+        for version in (first, second)
+    }
+    assert expected[first.id] != expected[second.id]
+    answers: list[tuple[str, str, list[object]]] = []
+    statuses: set[int] = set()
+    stopped = threading.Event()
+
+    def ask(url: httpx.URL) -> None:
+        with httpx.Client(base_url=url, timeout=60) as client:
+            while not stopped.is_set():
+                answer = client.get("/recommend", params={"user": "user-1", "n": 5})
+                statuses.add(answer.status_code)
+                found = answer.json()
+                answers.append((found["model"], found["version"], [item["id"] for item in found["items"]]))
+
+    with started(store.path) as server:
+        threads = [threading.Thread(target=ask, args=(server.client.base_url,)) for _ in range(3)]
+        for each in threads:
+            each.start()
+        for turn in range(6):
+            wanted = (second, first)[turn % 2].id
+            store.promote(wanted)
+            server.click(f"late {turn}", 101)
+            while not answers or answers[-1][1] != wanted:
+                time.sleep(0.01)
+        stopped.set()
+        for each in threads:
+            each.join()
+        assert statuses == {200}
+        assert {(model, version) for model, version, _ in answers} == {("ease", first.id), ("item_knn", second.id)}
+        assert all(items == expected[version] for _, version, items in answers)
+        assert [len(server.client.get(f"/users/late {turn}").json()["events"]) for turn in range(6)] == [1] * 6
+        assert server.client.get("/health").json()["model_version"] == first.id
+        assert server.stop(signal.SIGTERM) == 0

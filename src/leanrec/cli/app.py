@@ -5,7 +5,8 @@ from typing import Annotated
 import typer
 
 import leanrec
-from leanrec.cli import demo, doctor, evaluate, fit, frontier, ingest, models, recommend, serve, tune, versions
+from leanrec.cli import demo, doctor, evaluate, fit, frontier, ingest, models, recommend, tune
+from leanrec.cli.serving import serve, versions
 
 __all__ = ["app"]
 

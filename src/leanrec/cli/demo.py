@@ -15,7 +15,7 @@ from leanrec.cli.frontier import draw_plots, print_frontier
 from leanrec.cli.ingest import print_report
 from leanrec.cli.options import Json
 from leanrec.cli.recommend import print_recommendations
-from leanrec.cli.serve import report_ready
+from leanrec.cli.serving.serve import report_ready
 
 if TYPE_CHECKING:
     from leanrec.data.dataset import Dataset

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Model", "explain", "print_recommendations", "recommend", "similar"]
 
-Model = Annotated[Path, typer.Argument(help="Folder of a model fitted by `leanrec fit --out`.")]
+Model = Annotated[Path, typer.Argument(help="Folder of a model fitted by `leanrec fit --out`, or of its versions.")]
 User = Annotated[str | None, typer.Option("--user", "-u", help="The user's id, as in the data.")]
 History = Annotated[
     list[str] | None,
@@ -54,10 +54,11 @@ def _parse_ids(texts: list[str] | None, pipeline: "Pipeline") -> list[str] | Non
 def _load_pipeline(model: Path, event_log: Path | None) -> "Pipeline":
     """Load a pipeline and replay an event log: the one given, or else the one beside the model."""
     from leanrec.events.sqlite_reader import SQLiteEventReader
+    from leanrec.online.version_store import find_pipeline_path
     from leanrec.pipeline.pipeline import Pipeline
     from leanrec.pipeline.replay import bind_log, default_log_path
 
-    pipeline = Pipeline.load(model)
+    pipeline = Pipeline.load(find_pipeline_path(model))
     path = default_log_path(model) if event_log is None else event_log
     if event_log is None and not path.exists():
         return pipeline

@@ -5,7 +5,17 @@ from typing import TYPE_CHECKING
 from leanrec._lazy import export_lazily
 
 if TYPE_CHECKING:
+    from leanrec.online.live_pipeline import LivePipeline as LivePipeline
+    from leanrec.online.live_pipeline import LiveVersion as LiveVersion
+    from leanrec.online.live_pipeline import VersionFollower as VersionFollower
+    from leanrec.online.version_store import Promotion as Promotion
     from leanrec.online.version_store import Version as Version
     from leanrec.online.version_store import VersionStore as VersionStore
 
-__getattr__, __dir__, __all__ = export_lazily(__name__, {"version_store": ["Version", "VersionStore"]})
+__getattr__, __dir__, __all__ = export_lazily(
+    __name__,
+    {
+        "live_pipeline": ["LivePipeline", "LiveVersion", "VersionFollower"],
+        "version_store": ["Promotion", "Version", "VersionStore"],
+    },
+)

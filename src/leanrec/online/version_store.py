@@ -22,16 +22,16 @@ from typing import Any, Self
 
 from leanrec import artifacts
 from leanrec.errors import ArtifactError, ConflictError
+from leanrec.pipeline.pipeline import VERSION_LENGTH
 from leanrec.pipeline.snapshot import SavedPipeline
 
 if sys.platform != "win32":
     import fcntl
 
-__all__ = ["Promotion", "Version", "VersionStore", "is_version_store"]
+__all__ = ["Promotion", "Version", "VersionStore", "find_pipeline_path", "is_version_store"]
 
 _POINTER = "current.json"
 _FOLDER = "versions"
-_ID_LENGTH = 12
 _MAX_PROMOTIONS = 1000
 
 
@@ -117,7 +117,7 @@ class VersionStore:
         manifest = artifacts.read_manifest(source)
         if not str(manifest["value"].get("$type", "")).startswith("pipeline.SavedPipeline/"):
             artifacts.load(source, SavedPipeline)  # raises, and says what it is
-        identifier = artifacts.read_digest(source)[:_ID_LENGTH]
+        identifier = artifacts.read_digest(source)[:VERSION_LENGTH]
         target = self.path / _FOLDER / identifier
         with self._lock():
             if not target.exists():
@@ -263,6 +263,19 @@ class VersionStore:
             yield
         finally:
             os.close(handle)
+
+
+def find_pipeline_path(path: str | Path) -> Path:
+    """The artifact to load for a saved pipeline or a store of versions: the path itself, or that of the current version.
+
+    Raises ArtifactError if no version of the store was promoted.
+    """
+    if not is_version_store(path):
+        return Path(path)
+    current = VersionStore(path).current()
+    if current is None:
+        raise ArtifactError(f"{path} must have a current version. None was promoted: promote one first.")
+    return current.path
 
 
 def is_version_store(path: str | Path) -> bool:

@@ -47,8 +47,9 @@ from leanrec.protocols import Context, Embedder, Estimator, Explanation, Extenda
 from leanrec.run import Run, measure
 from leanrec.types import Events, Float32Array, IdArray, Int32Array, Queries
 
-__all__ = ["Pipeline"]
+__all__ = ["VERSION_LENGTH", "Pipeline"]
 
+VERSION_LENGTH = 12  # digits of the id of a version
 _RUN = Run()
 _NO_REASON = "no item of the history contributes to its score"
 _MAX_CACHED_LISTS = 10_000  # 15 to 40 MB of lists of ten
@@ -90,9 +91,17 @@ class Pipeline:
     the model plus about 25 bytes an event.
     """
 
-    def __init__(self, saved: SavedPipeline, provenance: Mapping[str, Any] = MappingProxyType({})) -> None:
-        """Wrap a fitted model and its data; made by ``fit`` and ``load``."""
-        self.name, self.fallback_name = saved.name, saved.fallback_name
+    def __init__(
+        self, saved: SavedPipeline, provenance: Mapping[str, Any] = MappingProxyType({}), version: str = ""
+    ) -> None:
+        """Wrap a fitted model and its data; made by ``fit`` and ``load``.
+
+        Args:
+            saved: the parts.
+            provenance: the origin of the model.
+            version: the first 12 hexadecimal digits of the SHA-256 of the artifact; "" for a pipeline that was not loaded.
+        """
+        self.name, self.fallback_name, self.version = saved.name, saved.fallback_name, version
         self.provenance = provenance
         self.evidence_weights = EvidenceWeights.from_events(saved.data.events, saved.data.conventions)
         self._data = saved.data
@@ -150,7 +159,9 @@ class Pipeline:
             raise ArtifactError(
                 f"{path} does not verify: the model must score the {len(saved.data.items)} items of the data."
             )
-        return cls(saved, artifacts.read_manifest(path).get("provenance", {}))
+        return cls(
+            saved, artifacts.read_manifest(path).get("provenance", {}), artifacts.read_digest(path)[:VERSION_LENGTH]
+        )
 
     def save(self, path: str | Path) -> Path:
         """Write model, histories and tables to a folder, with all recorded events."""
@@ -280,6 +291,8 @@ class Pipeline:
             user=query_user.user,
             ignored=(*query_user.ignored, *rules.unknown),
             note=self._write_note(found, n),
+            model=self.name,
+            version=self.version,
         )
 
     def _write_reasons(
@@ -349,7 +362,9 @@ class Pipeline:
         shared = [catalog.shared_labels(row, other)[:3] for other in found.rows]
         items = _build_items(catalog, found, [(f"shares: {', '.join(each)}",) if each else () for each in shared])
         fallback = self.fallback_name if found.from_fallback else None
-        return Recommendations(uuid.uuid4().hex, items, fallback, note=self._write_note(found, n))
+        return Recommendations(
+            uuid.uuid4().hex, items, fallback, note=self._write_note(found, n), model=self.name, version=self.version
+        )
 
     def embed_items(self) -> ItemEmbeddings:
         """The item vectors for a vector store, where the score of the model is a dot product. O(N · D).

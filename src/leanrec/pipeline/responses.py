@@ -51,6 +51,8 @@ class Recommendations:
         user: external id of the user, if one was given.
         ignored: ids of the call (history, allow, deny) that are not in the catalog.
         note: a remark on the list: how many items were filled from the fallback, or why there are fewer than n.
+        model: name of the model.
+        version: `Pipeline.version` of the pipeline that made the list.
     """
 
     request: str
@@ -59,6 +61,8 @@ class Recommendations:
     user: Id | None = None
     ignored: tuple[Id, ...] = ()
     note: str | None = None
+    model: str = ""
+    version: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """As plain dictionaries and lists, for JSON."""

@@ -25,9 +25,11 @@ from leanrec.events.records import RetentionPolicy, ServedList
 from leanrec.events.sqlite_reader import build_item_table
 from leanrec.events.sqlite_store import SQLiteEventStore
 from leanrec.kernels.threads import single_threaded_blas
+from leanrec.online.live_pipeline import LivePipeline, VersionFollower
+from leanrec.online.version_store import VersionStore, find_pipeline_path, is_version_store
 from leanrec.pipeline.catalog import load_conditions
 from leanrec.pipeline.pipeline import Pipeline
-from leanrec.pipeline.replay import bind_log, default_log_path
+from leanrec.pipeline.replay import default_log_path
 from leanrec.pipeline.responses import Recommendations
 from leanrec.serving.error_handlers import RETRY_HEADER, describe_errors, install_error_handlers
 from leanrec.serving.event_requests import EventRecorder
@@ -110,14 +112,23 @@ class ServingSettings:
             raise SettingError(f"event_types must be at most {_MAX_EVENT_TYPES}. Got {len(self.event_types)}.")
 
 
-def create_app(pipeline: Pipeline, log: SQLiteEventStore, settings: ServingSettings = ServingSettings()) -> FastAPI:
+def create_app(
+    pipeline: Pipeline | LivePipeline, log: SQLiteEventStore, settings: ServingSettings = ServingSettings()
+) -> FastAPI:
     """Create the HTTP app over a pipeline and an event store, which the caller opens and closes.
 
-    The events of the store are replayed first, so that a restarted server has every event it has stored. Raises
-    SourceError if the store is bound to other data.
+    The events of the store are replayed first, so that a restarted server has every event it has stored.
+
+    Args:
+        pipeline: what to serve; a `LivePipeline` over ``log`` can be given another version while the app runs.
+        log: the event store.
+        settings: settings of the server.
+
+    Raises SourceError if the store is bound to other data.
     """
-    for warning in bind_log(pipeline, log, rebind=settings.rebind_log).warnings():
-        print(warning, file=sys.stderr, flush=True)  # noqa: T201 - for the operator of the server
+    live = pipeline if isinstance(pipeline, LivePipeline) else LivePipeline(pipeline, log, rebind=settings.rebind_log)
+    for warning in live.replayed.warnings():
+        _report(warning)
     metrics = ServingMetrics()
     app = FastAPI(
         title="leanrec",
@@ -128,9 +139,9 @@ def create_app(pipeline: Pipeline, log: SQLiteEventStore, settings: ServingSetti
         redoc_url=None,
         redirect_slashes=False,  # behind a proxy the redirection would name an address that clients cannot reach
     )
-    handlers = _RouteHandlers(pipeline, log, metrics, settings.event_types)
+    handlers = _RouteHandlers(live, log, metrics, settings.event_types)
     app.add_middleware(MetricsMiddleware, metrics=metrics, max_bytes=MAX_REQUEST_BYTES)
-    app.add_middleware(FastRoutes, handlers=handlers, recorder=handlers.recorder, name=pipeline.name, metrics=metrics)
+    app.add_middleware(FastRoutes, handlers=handlers, recorder=handlers.recorder, metrics=metrics)
     install_error_handlers(app)
     _add_routes(app, handlers)
     return app
@@ -147,7 +158,8 @@ def serve(
     """Serve a saved pipeline until SIGINT or SIGTERM; requests in progress are answered first.
 
     Args:
-        model_path: folder that ``Pipeline.save`` wrote.
+        model_path: folder that ``Pipeline.save`` wrote, or a `VersionStore`, whose current version is served from the next
+            promotion on too.
         host: address to listen on; the default accepts connections from this machine only.
         port: port to listen on; 0 = any free one.
         log_path: the event log; default: beside the model, with the ending ``.events.db``.
@@ -156,13 +168,16 @@ def serve(
 
     Raises ArtifactError, SourceError (event log) or SettingError (address) before anything is served.
     """
-    pipeline = Pipeline.load(model_path)
+    store = VersionStore(model_path) if is_version_store(model_path) else None
+    pipeline = Pipeline.load(find_pipeline_path(model_path))
     listener = _open_socket(host, port)
     path = Path(log_path) if log_path else default_log_path(model_path)
 
+    name = pipeline.name
+
     def report_ready(url: str) -> None:
         if ready is None:
-            print(f"leanrec serves {pipeline.name} at {url} (Ctrl-C stops)", flush=True)  # noqa: T201
+            print(f"leanrec serves {name} at {url} (Ctrl-C stops)", flush=True)  # noqa: T201
         else:
             ready(url, path)
 
@@ -171,12 +186,20 @@ def serve(
         SQLiteEventStore(path, settings.retention) as log,
         contextlib.suppress(KeyboardInterrupt),
     ):
-        app = create_app(pipeline, log, settings)
+        live = LivePipeline(pipeline, log, rebind=settings.rebind_log)
+        app = create_app(live, log, settings)
         pipeline.warm_up()
+        del pipeline  # the server keeps no version but the current one
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=10)
-        with _collect_rarely(), single_threaded_blas():  # to do so for each query takes time
+        following = contextlib.nullcontext() if store is None else VersionFollower(live, store, _report)
+        with following, _collect_rarely(), single_threaded_blas():  # to do so for each query takes time
             _ReportingServer(config, report_ready).run(sockets=[listener])
+
+
+def _report(message: str) -> None:
+    """Tell the operator of the server."""
+    print(message, file=sys.stderr, flush=True)  # noqa: T201
 
 
 @contextlib.contextmanager
@@ -228,10 +251,15 @@ class _RouteHandlers:
     """The handlers of the routes. Those that compute are not async, so each runs in a thread and blocks no other request."""
 
     def __init__(
-        self, pipeline: Pipeline, log: SQLiteEventStore, metrics: ServingMetrics, event_types: tuple[str, ...]
+        self, live: LivePipeline, log: SQLiteEventStore, metrics: ServingMetrics, event_types: tuple[str, ...]
     ) -> None:
-        self.pipeline, self.log, self.metrics = pipeline, log, metrics
-        self.recorder = EventRecorder(pipeline, log, metrics, event_types)
+        self.live, self.log, self.metrics = live, log, metrics
+        self.recorder = EventRecorder(live, log, metrics, event_types)
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """The pipeline of the current version. A handler that asks twice may get two."""
+        return self.live.pipeline
 
     def post_recommend(self, request: RecommendRequest) -> RecommendResponse:
         """The best items for a user, or for a history in the request."""
@@ -278,7 +306,7 @@ class _RouteHandlers:
         contents = {self.pipeline.external_item_id(item.id): item.content for item in request.items}
         table = build_item_table(list(contents.values()))
         persist = functools.partial(self.log.add_items, contents)
-        result = self.pipeline.add_items(list(contents), table, persist=persist)
+        result = self.live.add_items(list(contents), table, persist=persist)
         return AddItemsResponse(added=result.added, corrected=result.corrected, unchanged=result.unchanged)
 
     def get_items(self, search: TextParameter = "", limit: ListLength = 20) -> ItemsResponse:
@@ -307,6 +335,7 @@ class _RouteHandlers:
         return HealthResponse(
             status="ok",
             model=pipeline.name,
+            model_version=pipeline.version,
             settings=provenance.get("settings"),
             created=provenance.get("created"),
             fallback=pipeline.fallback_name,
@@ -379,7 +408,8 @@ class _RouteHandlers:
             request=recommended.request,
             user=recommended.user,
             items=list(recommended.items),
-            model=self.pipeline.name,
+            model=recommended.model,
+            version=recommended.version,
             as_of=as_of,
             fallback=recommended.fallback,
             ignored=list(recommended.ignored),

@@ -13,7 +13,8 @@ from msgspec import Meta
 from leanrec.errors import SettingError
 from leanrec.events.records import AppendResult
 from leanrec.events.sqlite_store import SQLiteEventStore
-from leanrec.events.user_events import UserEvent, to_events
+from leanrec.events.user_events import UserEvent
+from leanrec.online.live_pipeline import LivePipeline
 from leanrec.pipeline.pipeline import Pipeline
 from leanrec.pipeline.responses import RejectedEvent
 from leanrec.serving.prometheus import ServingMetrics
@@ -120,12 +121,16 @@ class EventRecorder:
     """
 
     def __init__(
-        self, pipeline: Pipeline, log: SQLiteEventStore, metrics: ServingMetrics, extra_event_types: Sequence[str]
+        self, live: LivePipeline, log: SQLiteEventStore, metrics: ServingMetrics, extra_event_types: Sequence[str]
     ) -> None:
-        self.pipeline, self.log, self.metrics, self.extra_event_types = pipeline, log, metrics, extra_event_types
-        self.as_of = log.last_seq
-        self._weight_of: dict[str, float] = {}
+        self.live, self.log, self.metrics, self.extra_event_types = live, log, metrics, extra_event_types
+        self.as_of = live.current.n_replayed
         self._applying = asyncio.Lock()  # first come, first served, and so in the order of the log
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """The pipeline of the current version."""
+        return self.live.pipeline
 
     @property
     def event_types(self) -> tuple[str, ...]:
@@ -173,7 +178,8 @@ class EventRecorder:
             for start in range(0, len(appended.new), _AT_ONCE):
                 if start:
                     await asyncio.sleep(0)
-                recorded = self.pipeline.record_events(to_events(appended.new[start : start + _AT_ONCE]))
+                part = appended.new[start : start + _AT_ONCE]
+                recorded = self.live.record(part, appended.last_seq - len(appended.new) + start + len(part))
                 applied += recorded.applied
                 unusable += [RejectedEvent(start + each.position, each.reason) for each in recorded.rejected]
             self.as_of = max(self.as_of, appended.last_seq)
@@ -194,12 +200,8 @@ class EventRecorder:
         if event.rating is not None and not low <= event.rating <= high:
             return RefusedEvent("rating", f"must be from {low:g} to {high:g}. Got {event.rating:g}.")
         weight = event.weight
-        if weight is None and event.rating is None:
-            weight = self._weight_of.get(event.event_type)
         if weight is None:
             weight = self.pipeline.evidence_weights.weight(event.event_type, event.rating)
-            if event.rating is None:
-                self._weight_of[event.event_type] = weight
         return UserEvent(
             id=event.id or uuid.uuid4().hex,
             user=self.pipeline.external_user_id(event.user),

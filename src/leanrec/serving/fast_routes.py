@@ -103,14 +103,11 @@ class FastRoutes:
         app: the other app.
         handlers: make the list of a request, or find it in a cache.
         recorder: records the events of a request.
-        name: name of the model, for the responses.
         metrics: counts and times the requests.
     """
 
-    def __init__(
-        self, app: ASGIApp, handlers: ListHandlers, recorder: EventRecorder, name: str, metrics: ServingMetrics
-    ) -> None:
-        self.app, self.handlers, self.recorder, self.name, self.metrics = app, handlers, recorder, name, metrics
+    def __init__(self, app: ASGIApp, handlers: ListHandlers, recorder: EventRecorder, metrics: ServingMetrics) -> None:
+        self.app, self.handlers, self.recorder, self.metrics = app, handlers, recorder, metrics
         self._encode = msgspec.json.Encoder().encode
         self._decode_list = msgspec.json.Decoder(ListRequest).decode
         self._decode_events = msgspec.json.Decoder(EventBatch).decode
@@ -174,7 +171,8 @@ class FastRoutes:
                 "request": recommended.request,
                 "user": to_exact(recommended.user),
                 "items": [with_exact_id(item) for item in recommended.items],
-                "model": self.name,
+                "model": recommended.model,
+                "version": recommended.version,
                 "as_of": as_of,
                 "fallback": recommended.fallback,
                 "ignored": [to_exact(each) for each in recommended.ignored],

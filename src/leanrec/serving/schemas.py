@@ -187,6 +187,7 @@ class RecommendResponse(BaseModel):
         None, description="Name of the fallback model, if the whole list came from it for want of a history."
     )
     ignored: list[ResponseId] = Field([], description="Ids of the request that are not in the catalog.")
+    version: str = Field(description="Version of the model: the start of the digest of its artifact.")
     as_of: int = Field(
         description="Sequence number of the last event in the log that the list reflects, with all before it."
     )
@@ -280,8 +281,9 @@ class HealthResponse(BaseModel):
     model: str
     settings: str | None = None
     created: str | None = Field(None, description="When the model was fitted.")
+    model_version: str = Field(description="The start of the digest of the artifact of the model.")
     fallback: str
-    version: str
+    version: str = Field(description="Version of leanrec.")
     users: int
     items: int
     event_types: list[str] = Field(description="Event types that are accepted.")

@@ -1,0 +1,170 @@
+"""Live pipeline: the version that answers requests, replaced by another one without a dropped or mixed answer."""
+
+import dataclasses
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Self
+
+from leanrec.data.table import Table
+from leanrec.data.vocabulary import Id
+from leanrec.errors import LeanrecError
+from leanrec.events.sqlite_store import SQLiteEventStore
+from leanrec.events.user_events import UserEvent, to_events
+from leanrec.online.version_store import VersionStore
+from leanrec.pipeline.pipeline import Pipeline
+from leanrec.pipeline.replay import ReplayResult, bind_log
+from leanrec.pipeline.responses import AddItemsResult, RecordResult
+
+__all__ = ["LivePipeline", "LiveVersion", "VersionFollower"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class LiveVersion:
+    """What answers a request. A request that keeps it to its end sees one version.
+
+    Attributes:
+        pipeline: the pipeline.
+        n_replayed: the first events of the log, which the pipeline has from the start.
+    """
+
+    pipeline: Pipeline
+    n_replayed: int
+
+
+class LivePipeline:
+    """The current version of a pipeline over an event store, and what changes it.
+
+    Events and new items go to the store first and then to the version that is current, each event exactly once, also
+    while another version takes over. Thread-safe.
+    """
+
+    def __init__(self, pipeline: Pipeline, log: SQLiteEventStore, *, rebind: bool = False) -> None:
+        """Take the first version; the events and items of the store are replayed into it.
+
+        Args:
+            pipeline: the pipeline.
+            log: the event store, which the caller closes.
+            rebind: accept a store that is bound to other data, because its ids mean the same users and items.
+
+        Raises SourceError if the store is bound to other data and ``rebind`` is False.
+        """
+        self._log, self._rebind = log, rebind
+        self._recording = threading.Lock()
+        self._adding_items = threading.Lock()
+        self.replayed: ReplayResult = bind_log(pipeline, log, rebind=rebind)
+        self.current = LiveVersion(pipeline, self.replayed.last_seq)
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """The pipeline of the current version."""
+        return self.current.pipeline
+
+    def record(self, user_events: Sequence[UserEvent], last_seq: int) -> RecordResult:
+        """Record events that are in the store. Those that the current version has replayed are not recorded again.
+
+        Args:
+            user_events: events that follow each other in the store.
+            last_seq: sequence number of the last of them.
+        """
+        with self._recording:
+            current = self.current
+            start = max(0, current.n_replayed - last_seq + len(user_events))
+            new = user_events[start:]
+            recorded = current.pipeline.record_events(to_events(new)) if new else RecordResult(0)
+        if not start:
+            return recorded
+        rejected = tuple(dataclasses.replace(each, position=each.position + start) for each in recorded.rejected)
+        return RecordResult(recorded.applied + start, rejected)
+
+    def add_items(self, ids: list[Id], table: Table, *, persist: Callable[[], None]) -> AddItemsResult:
+        """Add new items to the store and the current version; see ``Pipeline.add_items``."""
+        with self._adding_items:
+            return self.pipeline.add_items(ids, table, persist=persist)
+
+    def replace(self, pipeline: Pipeline) -> ReplayResult:
+        """Serve another version from the next request on; requests that have begun end with the version they began with.
+
+        The log is replayed while the old version still answers. Only the events that arrive meanwhile are replayed in the
+        moment of the change, in which no other event is recorded. Raises SourceError, and changes nothing, if the version
+        was fitted on other data than those of the log.
+        """
+        replayed = bind_log(pipeline, self._log, rebind=self._rebind)
+        pipeline.warm_up()
+        with self._adding_items:
+            replayed = dataclasses.replace(replayed, n_items=replayed.n_items + _add_new_items(pipeline, self._log))
+            with self._recording:
+                last = self._log.last_seq
+                late = pipeline.record_events(self._log.events(after=replayed.last_seq, until=last))
+                self.current = LiveVersion(pipeline, last)
+        rejected = (*replayed.rejected, *late.rejected)
+        return dataclasses.replace(replayed, applied=replayed.applied + late.applied, rejected=rejected, last_seq=last)
+
+
+def _add_new_items(pipeline: Pipeline, log: SQLiteEventStore) -> int:
+    """Add the items of the log that arrived since the replay, and return their number."""
+    ids, table = log.items()
+    try:
+        return pipeline.add_items(ids, table).added if len(ids) > 0 else 0
+    except LeanrecError:  # an item that the version cannot have was reported by the replay
+        return 0
+
+
+class VersionFollower:
+    """A thread that serves the current version of a store as soon as it is promoted.
+
+    A version that cannot be served is reported once, and the old one goes on.
+    """
+
+    def __init__(
+        self, live: LivePipeline, store: VersionStore, report: Callable[[str], None], interval: float = 0.25
+    ) -> None:
+        """Start to follow.
+
+        Args:
+            live: what serves.
+            store: the store of versions.
+            report: called with a sentence about each change, and about each version that cannot be served.
+            interval: seconds between two looks at the store.
+        """
+        self._live, self._store, self._report, self._interval = live, store, report, interval
+        promotions = store.promotions()
+        self._fence = promotions[-1].fence if promotions else 0
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="leanrec-versions", daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop following, after a change that is under way."""
+        self._stopping.set()
+        self._thread.join()
+
+    def _follow(self) -> None:
+        while not self._stopping.wait(self._interval):
+            try:
+                promotions = self._store.promotions()
+            except LeanrecError as error:
+                self._report(str(error))
+                self._stopping.wait(10)
+                continue
+            if promotions and promotions[-1].fence != self._fence:
+                self._fence = promotions[-1].fence
+                self._serve(promotions[-1].version)
+
+    def _serve(self, version: str) -> None:
+        """Load a version and let it take over, unless it serves already."""
+        if version == self._live.pipeline.version:
+            return
+        start = time.monotonic()
+        try:
+            self._live.replace(Pipeline.load(self._store.find(version).path))
+        except LeanrecError as error:
+            self._report(f"Version {version} cannot be served, so {self._live.pipeline.version} goes on: {error}")
+        else:
+            self._report(f"Version {version} is served, {time.monotonic() - start:.1f} s after it was promoted.")

@@ -1,0 +1,151 @@
+"""Live pipeline: versions take over without a lost, doubled or mixed event."""
+
+import dataclasses
+import gc
+import threading
+import time
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conftest import make_dataset
+from leanrec import artifacts
+from leanrec.data.table import Table
+from leanrec.errors import SourceError
+from leanrec.events import SQLiteEventStore, UserEvent
+from leanrec.models import get_model
+from leanrec.online import LivePipeline, VersionFollower, VersionStore
+from leanrec.pipeline import Pipeline, RecordResult
+
+
+def _fit(model: str) -> Pipeline:
+    return Pipeline.fit(get_model(model)(), make_dataset())
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[SQLiteEventStore]:
+    """An empty event store."""
+    with SQLiteEventStore(tmp_path / "events.db") as opened:
+        yield opened
+
+
+def _click(number: int, user: str = "new", item: int = 103) -> UserEvent:
+    return UserEvent(f"e-{number}", user, item, "click", 1_700_000_000, 1.0)
+
+
+def _record(live: LivePipeline, log: SQLiteEventStore, user_events: list[UserEvent]) -> RecordResult:
+    appended = log.append(user_events)
+    return live.record(appended.new, appended.last_seq)
+
+
+def _count(pipeline: Pipeline, user: str = "new") -> int:
+    return len(pipeline.history(user))
+
+
+def test_a_new_version_has_all_events(log: SQLiteEventStore) -> None:
+    log.append([_click(1)])
+    live = LivePipeline(_fit("popularity"), log)
+    assert (live.replayed.applied, live.current.n_replayed) == (1, 1)
+    assert _record(live, log, [_click(2), _click(3)]).applied == 2
+    before = live.current
+    live.replace(_fit("item_knn"))
+    assert live.pipeline.name == "item_knn"
+    assert (_count(before.pipeline), _count(live.pipeline)) == (3, 3)
+    _record(live, log, [_click(4)])
+    assert (_count(before.pipeline), _count(live.pipeline)) == (3, 4)
+
+
+def test_an_event_that_is_stored_before_and_recorded_after_the_change_counts_once(log: SQLiteEventStore) -> None:
+    live = LivePipeline(_fit("popularity"), log)
+    _record(live, log, [_click(1)])
+    appended = log.append([_click(2), dataclasses.replace(_click(3), item=77)])
+    live.replace(_fit("popularity"))
+    assert live.record(appended.new, appended.last_seq).applied == 2
+    assert _count(live.pipeline) == 2
+    # A batch of which a part came after the change: the positions are those of the batch.
+    late = log.append([_click(4), dataclasses.replace(_click(5), item=77)])
+    live.current = dataclasses.replace(live.current, n_replayed=live.current.n_replayed + 1)
+    assert [each.position for each in live.record(late.new, late.last_seq).rejected] == [1]
+
+
+def test_no_event_is_lost_or_doubled_while_versions_change(log: SQLiteEventStore) -> None:
+    live = LivePipeline(_fit("popularity"), log)
+    stopped = threading.Event()
+    sent = [0, 0]
+
+    def send(worker: int) -> None:
+        while not stopped.is_set():
+            sent[worker] += 1
+            _record(live, log, [_click(sent[worker] * 2 + worker, f"user {worker}")])
+
+    threads = [threading.Thread(target=send, args=(worker,)) for worker in range(2)]
+    for each in threads:
+        each.start()
+    versions = [_fit("popularity") for _ in range(5)]
+    for pipeline in versions:
+        live.replace(pipeline)
+    stopped.set()
+    for each in threads:
+        each.join()
+    assert [_count(live.pipeline, f"user {worker}") for worker in range(2)] == sent
+    assert min(sent) > 0
+
+
+def test_old_versions_are_freed(log: SQLiteEventStore) -> None:
+    live = LivePipeline(_fit("item_knn"), log)
+    old = weakref.ref(live.pipeline)
+    live.replace(_fit("popularity"))
+    gc.collect()
+    assert old() is None
+
+
+def test_items_that_are_added_while_a_version_loads_are_there(log: SQLiteEventStore) -> None:
+    live = LivePipeline(_fit("content"), log)
+    assert live.pipeline.catalog.table is not None
+    column = next(name for name, cells in live.pipeline.catalog.table.columns.items() if cells.dtype.kind == "T")
+    table = Table({column: np.array(["a"], np.dtypes.StringDType())})
+    live.add_items([900], table, persist=lambda: log.add_items({900: {column: "a"}}))
+    live.replace(_fit("content"))
+    assert 900 in live.pipeline.catalog.items
+
+
+def test_a_version_of_other_data_is_refused_and_the_old_one_stays(log: SQLiteEventStore) -> None:
+    first = _fit("popularity")
+    live = LivePipeline(first, log)
+    _record(live, log, [_click(1)])
+    with pytest.raises(SourceError):
+        live.replace(Pipeline.fit(get_model("popularity")(), make_dataset(seed=1)))
+    assert live.pipeline is first
+
+
+def _wait_for(condition: object) -> None:
+    assert callable(condition)
+    for _ in range(1000):
+        if condition():
+            return
+        time.sleep(0.02)
+    raise AssertionError("nothing happened in 20 s")
+
+
+def test_a_promotion_is_followed(log: SQLiteEventStore, tmp_path: Path) -> None:
+    store = VersionStore.create(tmp_path / "store")
+    first, second = (store.add(_fit(model).save(tmp_path / model)) for model in ("popularity", "item_knn"))
+    damaged = store.add(_fit("ease").save(tmp_path / "ease"))
+    for file in damaged.path.glob("*.npy"):
+        file.unlink()
+    store.promote(first.id)
+    live = LivePipeline(Pipeline.load(first.path), log)
+    reports: list[str] = []
+    with VersionFollower(live, store, reports.append, interval=0.01):
+        store.promote(second.id)
+        _wait_for(lambda: live.pipeline.version == second.id)
+        store.promote(damaged.id)
+        _wait_for(lambda: len(reports) == 2)
+        assert live.pipeline.name == "item_knn"
+        assert "cannot be served" in reports[1]
+        store.promote(first.id)
+        _wait_for(lambda: live.pipeline.version == first.id)
+    assert artifacts.read_digest(first.path).startswith(live.pipeline.version)
