@@ -72,7 +72,7 @@ def test_a_matrix_that_does_not_fit_is_inverted_in_a_file(top: int, monkeypatch:
     data = make_dataset(n_users=90, n_items=300)
     how = EASE(l2=5.0, top_k=top)
     expected = how.fit(data).weights
-    monkeypatch.setattr(ease, "_ROWS", (16, 64))
+    monkeypatch.setattr(ease, "_BAND_ROWS", (16, 64))
     monkeypatch.setattr(ease, "_has_few_users", lambda _: True)
     room = how._other_bytes(data.shape) + sweep_inverse_bytes(300, 16)
     assert room < how.fit_bytes(data.shape)
@@ -88,7 +88,7 @@ def test_a_matrix_that_does_not_fit_is_inverted_in_a_file(top: int, monkeypatch:
 
 def test_large_catalogs_are_inverted_by_the_sweep(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = EASE(l2=20.0).fit(dataset).weights
-    monkeypatch.setattr(ease, "_LAPACK", 39)
+    monkeypatch.setattr(ease, "_MAX_LAPACK_ITEMS", 39)
     monkeypatch.setattr(ease, "invert_in_place", None)
     np.testing.assert_allclose(EASE(l2=20.0).fit(dataset).weights, expected, atol=1e-6)
 

@@ -56,7 +56,7 @@ def test_each_row_is_the_best_for_its_pattern(dataset: Dataset) -> None:
 def test_without_the_large_gram_matrix(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     how = SANSA(l2=20.0, n_neighbors=9)
     with_it = item_weights(how.fit(dataset))
-    monkeypatch.setattr(sansa, "_DENSE_BYTES", 0)
+    monkeypatch.setattr(sansa, "is_dense_gram_small", lambda _: False)
     np.testing.assert_allclose(item_weights(how.fit(dataset)), with_it, atol=1e-4)
 
 

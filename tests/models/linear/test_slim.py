@@ -43,7 +43,7 @@ def test_all_items_as_neighbors_is_no_restriction(dataset: Dataset) -> None:
 def test_neighbors_without_the_full_gram_matrix(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     how = dataclasses.replace(EXACT, n_neighbors=10)
     with_it = how.fit(dataset).weights.toarray()
-    monkeypatch.setattr(slim, "_DENSE_BYTES", 0)
+    monkeypatch.setattr(slim, "is_dense_gram_small", lambda _: False)
     np.testing.assert_allclose(how.fit(dataset).weights.toarray(), with_it, atol=1e-6)
     assert ((with_it > 0).sum(axis=0) <= 10).all()
 

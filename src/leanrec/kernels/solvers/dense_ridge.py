@@ -17,6 +17,7 @@ __all__ = [
     "fill_gram",
     "invert_in_place",
     "invert_ridge_by_users",
+    "is_dense_gram_small",
     "keep_largest_weights",
     "mirror_upper_triangle",
     "regression_weights",
@@ -26,6 +27,7 @@ Float64Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 # A tile and its mirror image fit in a first-level cache of 32 kB.
 _TILE = 64
 _SOLVE_COLUMNS = 2048
+_SMALL_GRAM_BYTES = 512 * 2**20
 
 
 def dense_gram(X: CSR) -> Float32Array:
@@ -38,6 +40,11 @@ def dense_gram(X: CSR) -> Float32Array:
     fill_gram(X, 0.0, gram)
     mirror_upper_triangle(gram)
     return gram
+
+
+def is_dense_gram_small(n_items: int) -> bool:
+    """Whether the Gram matrix of all items takes at most 512 MB: local regressions then copy their entries from it."""
+    return 4 * n_items**2 <= _SMALL_GRAM_BYTES
 
 
 def fill_gram(X: CSR, l2: float, gram: Float32Array, block: int = BLOCK_ROWS) -> None:
@@ -63,7 +70,7 @@ def fill_gram(X: CSR, l2: float, gram: Float32Array, block: int = BLOCK_ROWS) ->
 
 
 def invert_in_place(matrix: Float32Array) -> Float32Array:
-    """Invert a symmetric positive definite matrix (N, N) in place by Cholesky. N³ multiply-adds, no copy.
+    """Invert a symmetric positive definite matrix (N, N) in place by Cholesky. N³ operations, no copy.
 
     Only the upper triangle of the result is valid. Raises DataError if the matrix is not positive definite.
     """
@@ -79,8 +86,8 @@ def invert_in_place(matrix: Float32Array) -> Float32Array:
 def invert_ridge_by_users(X: CSR, l2: float) -> tuple[Float32Array, Float32Array]:
     """l2 · (XᵀX + l2 · I)⁻¹ (N, N) by inverting in user space: upper triangle without the diagonal, and diagonal (N,).
 
-    With K = XXᵀ + l2 · I = LLᵀ and W = L⁻¹X it equals I − WᵀW (Woodbury): U · N² + 2 U² · N + U³ operations instead of
-    2 N³, faster for fewer users than items. The diagonal is summed in float64, because it divides later.
+    With K = XXᵀ + l2 · I = LLᵀ and W = L⁻¹X it equals I − WᵀW (Woodbury): U · N² + U² · N + U³ / 3 operations instead
+    of N³, faster for fewer users than items. The diagonal is summed in float64, because it divides later.
     Memory 4 N² + 4 U · N + 16 U² bytes and 24 kB per user.
     """
     kernel = (X @ X.T).toarray().astype(np.float64)

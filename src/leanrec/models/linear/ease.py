@@ -21,6 +21,7 @@ from leanrec.kernels.solvers.dense_ridge import (
     fill_gram,
     invert_in_place,
     invert_ridge_by_users,
+    is_dense_gram_small,
     keep_largest_weights,
     mirror_upper_triangle,
     regression_weights,
@@ -45,21 +46,21 @@ __all__ = ["EASE", "EASEModel"]
 
 # Largest residual of (XᵀX + l2 · I) p − e in float32. 1e-4 is typical; recommendations change only above 1e-2.
 _RESIDUAL = 1e-2
-_DENSE_BYTES = 512 * 2**20
-_ROWS = (256, 4096)
+# Least and most rows of a band of a matrix in a file.
+_BAND_ROWS = (256, 4096)
 # Above this many items the sweep costs little more than LAPACK, which crashed once at 40,981 items.
-_LAPACK = 16_384
+_MAX_LAPACK_ITEMS = 16_384
 # Exponent of item frequency when weights are pruned; 0.3 lost least among 0, 0.3, 0.5 and 0.7 on two data sets.
 _FREQUENCY = 0.3
 
 
 @dataclasses.dataclass(frozen=True)
 class EASE:
-    """Ridge regression of each item on all others: weights B with a zero diagonal. B = I − P · diag(1/P), P = (XᵀX + l2 · I)⁻¹.
+    """Ridge regression of each item on all others: weights B with a zero diagonal. B = I − P · diag(1 / diag(P)), P = (XᵀX + l2 · I)⁻¹.
 
     When to use: a catalog small enough for an N × N matrix, in memory or on disk.
 
-    Cost: fit N³ operations and 4 N² bytes, or O(U · N²) and 4 N² + 4 U · N bytes where users are at most half as
+    Cost: fit N³ operations and 4 N² bytes, or O(U · N²) and 4 N² + 4 U · N + 24 U² bytes where users are at most half as
     many as items (the same weights, computed in the space of the users); a query O(L · N); the model 4 N² bytes. Where
     N² floats do not fit into the memory of the run, the matrix is inverted in an unnamed temporary file, a band of rows
     at a time, and the model is mapped from that file.
@@ -91,7 +92,7 @@ class EASE:
         size = 4 * shape.items**2 + self._other_bytes(shape)
         if _has_few_users(shape):
             size += 4 * shape.users * shape.items + 24 * shape.users**2 + 2 * 8 * 2048 * shape.users
-        elif shape.items > _LAPACK:
+        elif shape.items > _MAX_LAPACK_ITEMS:
             size += sweep_inverse_bytes(shape.items)
         return size
 
@@ -124,7 +125,7 @@ class EASE:
             kept = self._select_largest(X, inverse, rows or BLOCK_ROWS)
             del inverse
             # The weights of the kept pattern are solved for again, each item's in a row; a query needs them in a column.
-            gram = dense_gram(X) if 4 * X.shape[1] ** 2 <= _DENSE_BYTES else None
+            gram = dense_gram(X) if is_dense_gram_small(X.shape[1]) else None
             solved = fit_local_ridges(sp.csr_array(X.T), kept, np.full(X.shape[1], self.l2, np.float32), gram=gram)
             rows_of_items = sp.csr_array((solved, kept.indices, kept.indptr), shape=kept.shape)
             return EASEModel(settings=self, weights=compact_indices(sp.csr_array(rows_of_items.T)))
@@ -132,7 +133,7 @@ class EASE:
     def _rows_per_band(self, shape: DatasetShape, run: Run) -> int:
         """Rows of a band of a matrix in a file. Raises BudgetError if memory or disk is too small."""
         n = shape.items
-        least, most = (min(rows, n) for rows in _ROWS)
+        least, most = (min(rows, n) for rows in _BAND_ROWS)
         run.require_memory(
             self._other_bytes(shape) + sweep_inverse_bytes(n, least),
             f"EASE over {n} items, even with its {format_bytes(4 * n**2)} in a file,",
@@ -159,7 +160,7 @@ def _invert_in_memory(X: CSR, l2: float) -> tuple[Float32Array, Float32Array]:
     """The upper triangle of the inverse, or of minus the inverse, and its diagonal."""
     inverse = np.zeros((X.shape[1], X.shape[1]), np.float32)
     fill_gram(X, l2, inverse)
-    if len(inverse) <= _LAPACK:
+    if len(inverse) <= _MAX_LAPACK_ITEMS:
         inverse = invert_in_place(inverse)
     else:
         sweep_inverse(inverse)
@@ -202,7 +203,7 @@ class EASEModel:
 
     @property
     def n_items(self) -> int:
-        """N."""
+        """N, the number of items."""
         return int(self.weights.shape[0])
 
     def profile(self, queries: Queries) -> CSR:
@@ -210,11 +211,11 @@ class EASEModel:
         return weight_interactions(queries.history, self.settings.weighting)
 
     def item_weights(self) -> CSR | None:
-        """The weights where they are sparse."""
+        """(N, N) the weights where they are sparse, else None."""
         return None if isinstance(self.weights, np.ndarray) else self.weights
 
     def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
-        """History × weights."""
+        """History × weights: (B, N), or (B, K) for ``items``."""
         return history_scores(self.profile(queries), self.weights, items)
 
     def explain(self, queries: Queries, items: Int32Array, top_k: int | None = None) -> list[Explanation]:
@@ -225,5 +226,5 @@ class EASEModel:
 
 
 def _has_few_users(shape: DatasetShape) -> bool:
-    """Whether U · N² + 2 U² · N operations in the space of the users are fewer than 2 N³, at most at twice the memory."""
+    """Whether U · N² + U² · N operations in the space of the users are fewer than N³, at most at three times the memory."""
     return 2 * shape.users <= shape.items

@@ -1,7 +1,7 @@
 """Local regression: ridge regression of each item on its most similar items.
 
 EASE (Steck, "Embarrassingly Shallow Autoencoders for Sparse Data", WWW 2019) restricted to similar
-items, as in SLIM (Ning & Karypis, ICDM 2011, section IV-D); powers of the degrees as in Christoffel, Paudel, Newell
+items, as in SLIM with feature selection (Ning & Karypis, ICDM 2011); powers of the degrees as in Christoffel, Paudel, Newell
 & Bernstein, "Blockbusters and Wallflowers", RecSys 2015, and Steck, "Autoencoders that don't overfit towards the
 Identity", NeurIPS 2020.
 """
@@ -30,6 +30,7 @@ from leanrec.types import CSR, Float32Array, Int32Array, Queries, compact_indice
 
 __all__ = ["LocalRegression", "LocalRegressionModel"]
 
+# Items of one block: the time limit is checked between blocks.
 _ITEMS = 4096
 # The Gram matrix of all items is computed where it is small, or not large and faster than the local ones.
 _SMALL_BYTES, _LARGE_BYTES = 2**29, 2**32
@@ -47,7 +48,7 @@ class LocalRegression:
 
     When to use: the first to try on sparse logs: it fits in seconds and is small.
 
-    Cost: fit O(Σ_u L_u² + Σ_j entries of S_j and the pairs that share a user + N · K²) time and ``fit_bytes``; a query
+    Cost: fit O(Σ_u L_u² + Σ_j entries of S_j and the pairs that share a user + iterations · N · K²) time and ``fit_bytes``; a query
     O(L · K) on average; the model at most 8 N · K bytes.
     """
 
@@ -114,8 +115,9 @@ class LocalRegression:
 
         A copy is K² / 2 numbers; computing visits at least K times the mean number of users of an item.
         """
-        size, counts = 4 * shape.items**2, 2 * shape.events > self.n_neighbors * shape.items
-        return size <= _SMALL_BYTES or (size <= _LARGE_BYTES and counts)
+        size = 4 * shape.items**2
+        copies_faster = 2 * shape.events > self.n_neighbors * shape.items
+        return size <= _SMALL_BYTES or (size <= _LARGE_BYTES and copies_faster)
 
     @require_finite
     def fit(self, data: Dataset, run: Run = Run()) -> "LocalRegressionModel":
@@ -189,7 +191,7 @@ class LocalRegressionModel:
 
     @property
     def n_items(self) -> int:
-        """N."""
+        """N, the number of items."""
         return int(self.weights.shape[0])
 
     def profile(self, queries: Queries) -> CSR:

@@ -18,7 +18,7 @@ from leanrec.field_checks import ArrayShape
 from leanrec.finiteness import require_finite
 from leanrec.kernels.csr import build_single_rows
 from leanrec.kernels.similarity.top_similar import top_similar, top_similar_bytes
-from leanrec.kernels.solvers.dense_ridge import dense_gram
+from leanrec.kernels.solvers.dense_ridge import dense_gram, is_dense_gram_small
 from leanrec.kernels.solvers.local_ridge import fit_local_ridges, local_ridge_bytes
 from leanrec.kernels.sparse import history_scores
 from leanrec.kernels.weighting import weight_interactions
@@ -29,12 +29,10 @@ from leanrec.types import CSR, Float32Array, Int32Array, Queries
 
 __all__ = ["SANSA", "SANSAModel"]
 
-_DENSE_BYTES = 512 * 2**20
-
 
 @dataclasses.dataclass(frozen=True)
 class SANSA:
-    """The weights of EASE, B = I − P · diag(1/P), with P = (XᵀX + l2 · I)⁻¹ replaced by FᵀF, F sparse.
+    """The weights of EASE, B = I − P · diag(1 / diag(P)), with P = (XᵀX + l2 · I)⁻¹ replaced by FᵀF, F sparse.
 
     Row j of F is (e_j − w) / √s, where w is a ridge regression of item j on its more frequent similar items and s the
     residual. No N × N matrix is formed, and no factorization can break down: F is valid for any sparsity pattern, and
@@ -70,7 +68,7 @@ class SANSA:
         lists = top_similar_bytes(n, n, k, 16) + 120 * n * k
         # An item may be a neighbor of more than K others; more than eight times as many has not been observed.
         regressions = local_ridge_bytes(shape.users, shape.events, min(n, 8 * k), n, 8)
-        return lists + regressions + 80 * shape.events + (4 * n**2 if _keeps_full_gram(n) else 0) + 2**25
+        return lists + regressions + 80 * shape.events + (4 * n**2 if is_dense_gram_small(n) else 0) + 2**25
 
     @require_finite
     def fit(self, data: Dataset, run: Run = Run()) -> "SANSAModel":
@@ -97,7 +95,7 @@ class SANSAModel:
     Attributes:
         settings: settings of the fit.
         projection: (N, N) CSR float32, Fᵀ, from items of a history to components.
-        weights: (2 N, N) CSR float32, from components to scores, −F · diag(1 / FᵀF), and below it the identity, for
+        weights: (2 N, N) CSR float32, from components to scores, −F · diag(1 / diag(FᵀF)), and below it the identity, for
             the items of the history.
     """
 
@@ -107,7 +105,7 @@ class SANSAModel:
 
     @property
     def n_items(self) -> int:
-        """N."""
+        """N, the number of items."""
         return int(self.weights.shape[1])
 
     def profile(self, queries: Queries) -> CSR:
@@ -119,11 +117,11 @@ class SANSAModel:
         return both
 
     def item_weights(self) -> CSR | None:
-        """The weights of the components."""
+        """(2 N, N) the weights of the components and of the history."""
         return self.weights
 
     def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
-        """Components of the history × weights."""
+        """Components of the history × weights: (B, N), or (B, K) for ``items``."""
         return history_scores(self.profile(queries), self.weights, items)
 
     def explain(self, queries: Queries, items: Int32Array, top_k: int | None = None) -> list[Explanation]:
@@ -139,7 +137,7 @@ def _compute_factor(X: CSR, l2: float, similar: CSR) -> CSR:
     """F (N, N): rows (e_j − w_j) / √s_j, w_j over the items of the symmetric pattern that are more frequent than j."""
     n = X.shape[1]
     near = _more_frequent(X, similar)
-    gram = dense_gram(X) if _keeps_full_gram(n) else None
+    gram = dense_gram(X) if is_dense_gram_small(n) else None
     solved = fit_local_ridges(sp.csr_array(X.T), near, np.full(n, l2, np.float32), gram=gram)
     squares = np.bincount(X.indices, weights=X.data.astype(np.float64) ** 2, minlength=n)
     item = np.repeat(np.arange(n), np.diff(near.indptr))
@@ -161,8 +159,3 @@ def _more_frequent(X: CSR, similar: CSR) -> CSR:
     before = rank[near.col] < rank[near.row]
     kept = sp.csr_array((near.data[before], (near.row[before], near.col[before])), shape=near.shape)
     return kept.sorted_indices()
-
-
-def _keeps_full_gram(n_items: int) -> bool:
-    """Whether the Gram matrix of all items is small enough to copy the local ones from it."""
-    return 4 * n_items**2 <= _DENSE_BYTES

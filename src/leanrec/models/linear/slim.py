@@ -13,7 +13,7 @@ from leanrec.field_checks import ArrayShape
 from leanrec.finiteness import require_finite
 from leanrec.kernels.similarity.top_similar import top_similar
 from leanrec.kernels.solvers.coordinate_descent import ElasticNetPenalty, fit_elastic_nets, fit_local_elastic_nets
-from leanrec.kernels.solvers.dense_ridge import dense_gram
+from leanrec.kernels.solvers.dense_ridge import dense_gram, is_dense_gram_small
 from leanrec.kernels.sparse import history_contributions, history_scores
 from leanrec.kernels.weighting import weight_interactions
 from leanrec.protocols import Explanation, rank_contributions
@@ -23,8 +23,8 @@ from leanrec.types import CSR, Float32Array, Int32Array, Queries, compact_indice
 
 __all__ = ["SLIM", "SLIMModel"]
 
+# Items of one block of a fit on all items: the time limit is checked between blocks.
 _ITEMS = 256
-_DENSE_BYTES = 512 * 2**20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,9 +33,8 @@ class SLIM:
 
     When to use: as `EASE`, where the model must be small and a query fast.
 
-    Cost: fit, over all items, O(Σ_u L_u² + weights · iterations · N) time and 4 N² bytes; over
-    ``n_neighbors`` K, O(N · K² · iterations) and the local Gram matrices, in 70 N · K bytes (and 4 N² where that is below
-    512 MB). A query O(L · weights of an item); the model 8 bytes a weight.
+    Cost: fit, over all items, O(Σ_u L_u² + weights · iterations · N) time and 4 to 12 N² bytes; over
+    ``n_neighbors`` K, O(Σ_u L_u² + N · K² · iterations) time and 70 N · K bytes (and 4 N² where that is below 512 MB). A query O(L · weights of an item); the model 8 bytes a weight.
     """
 
     l1: float = setting(
@@ -74,21 +73,25 @@ class SLIM:
         if not self.n_neighbors:
             return data + (4 + 8) * n**2 + 16 * _ITEMS * n + 64 * 4 * min(n, 1026) ** 2
         k = min(self.n_neighbors, n)
-        return data + 70 * n * k + 64 * (8 * (k + 2) ** 2 + 29 * n) + (4 * n**2 if _keeps_full_gram(n) else 0)
+        return data + 70 * n * k + 64 * (8 * (k + 2) ** 2 + 29 * n) + (4 * n**2 if is_dense_gram_small(n) else 0)
 
     @require_finite
     def fit(self, data: Dataset, run: Run = Run()) -> "SLIMModel":
-        """Compute the weights of every item. When the time is over, each remaining item gets one pass."""
+        """Compute the weights of every item.
+
+        On all items (``n_neighbors=0``), each item that is not reached in time gets one pass.
+        """
+        smaller = f"below {self.n_neighbors}" if self.n_neighbors else "to 100"
         run.require_memory(
             self.fit_bytes(data.shape),
             f"SLIM over {len(data.items)} items",
-            "Set n_neighbors=100, or raise the limit.",
+            f"Set n_neighbors {smaller}, or raise the limit.",
         )
         with run.limit_threads():
             X = weight_interactions(data.interactions, self.weighting)
             if self.n_neighbors:
                 near = top_similar(X, self.n_neighbors, "cosine")
-                gram = dense_gram(X) if _keeps_full_gram(X.shape[1]) else None
+                gram = dense_gram(X) if is_dense_gram_small(X.shape[1]) else None
                 rows = fit_local_elastic_nets(X, near, self._penalty(self.max_iter), gram)
             else:
                 rows = self._fit_on_all(X, run)
@@ -122,7 +125,7 @@ class SLIMModel:
 
     @property
     def n_items(self) -> int:
-        """N."""
+        """N, the number of items."""
         return int(self.weights.shape[0])
 
     def profile(self, queries: Queries) -> CSR:
@@ -130,20 +133,15 @@ class SLIMModel:
         return weight_interactions(queries.history, self.settings.weighting)
 
     def item_weights(self) -> CSR | None:
-        """The weights."""
+        """(N, N) the weights."""
         return self.weights
 
     def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
-        """History × weights."""
+        """History × weights: (B, N), or (B, K) for ``items``."""
         return history_scores(self.profile(queries), self.weights, items)
 
     def explain(self, queries: Queries, items: Int32Array, top_k: int | None = None) -> list[Explanation]:
         """The items of the history and their contributions to the score."""
-        history = weight_interactions(queries.history, self.settings.weighting)
+        history = self.profile(queries)
         added = history_contributions(history, self.weights, items)
         return rank_contributions(history.indices, added, top_k=top_k)
-
-
-def _keeps_full_gram(n_items: int) -> bool:
-    """Whether the Gram matrix of all items is small enough to copy the local ones from it."""
-    return 4 * n_items**2 <= _DENSE_BYTES
