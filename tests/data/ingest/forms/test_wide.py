@@ -62,3 +62,62 @@ def test_a_matrix_of_numbers_alone_has_no_names(tmp_path: Path) -> None:
     (tmp_path / "matrix.csv").write_text("7,5,,3\n8,,4,\n9,1,,\n")
     data, _ = leanrec.ingest(tmp_path / "matrix.csv", layout="wide")
     assert rated(data) == {(7, 2, 5.0), (7, 4, 3.0), (8, 3, 4.0), (9, 2, 1.0)}
+
+
+def write_matrix(folder: Path, text: str) -> Path:
+    path = folder / "matrix.csv"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("first", ["album", "Film", "product_name", "item_id"])
+def test_rows_of_items_have_columns_of_users(tmp_path: Path, first: str) -> None:
+    path = write_matrix(tmp_path, f"{first},ann,bob,cid\nBlue,4,,3\nHarvest,,2.5,\n")
+    data, report = leanrec.ingest(path, layout="wide")
+    assert rated(data) == {("ann", "Blue", 4.0), ("cid", "Blue", 3.0), ("bob", "Harvest", 2.5)}
+    assert any("each other column as a user" in note for note in report.warnings)
+
+
+def test_a_given_item_says_that_rows_are_items(tmp_path: Path) -> None:
+    path = write_matrix(tmp_path, "what,ann,bob,cid\nBlue,4,,3\nHarvest,,2.5,\n")
+    data, _ = leanrec.ingest(path, layout="wide", columns={"item": "what"})
+    assert rated(data) == {("ann", "Blue", 4.0), ("cid", "Blue", 3.0), ("bob", "Harvest", 2.5)}
+
+
+@pytest.mark.parametrize("repeat", ["4", ""])
+def test_rows_without_ids_are_users_by_number(tmp_path: Path, repeat: str) -> None:
+    path = write_matrix(tmp_path, f"Go,Chess,Risk\n4,,9\n{repeat},7,\n1,6,\n")
+    data, report = leanrec.ingest(path, layout="wide")
+    ratings = {(1, "Go", 4.0), (1, "Risk", 9.0), (2, "Chess", 7.0), (3, "Go", 1.0), (3, "Chess", 6.0)}
+    assert rated(data) == ratings | ({(2, "Go", 4.0)} if repeat else set())
+    assert any("users are the numbers of the rows" in note for note in report.warnings)
+
+
+def test_numbers_that_differ_are_ids_of_users(tmp_path: Path) -> None:
+    data, _ = leanrec.ingest(write_matrix(tmp_path, "Go,Chess,Risk\n4,,9\n3,7,\n1,6,\n"), layout="wide")
+    assert rated(data) == {(4, "Risk", 9.0), (3, "Chess", 7.0), (1, "Chess", 6.0)}
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_marks_in_a_full_matrix_are_events_and_zeros_are_none(tmp_path: Path, form: str) -> None:
+    frame = pd.DataFrame({"user": ["ann", "bob"], "abba": [1, 0], "blur": [0, 0], "cure": [0, 1]})
+    path = tmp_path / f"matrix.{form}"
+    frame.to_csv(path, index=False) if form == "csv" else frame.to_parquet(path)
+    data, report = leanrec.ingest(path, layout="wide")
+    events = zip(data.events.user, data.events.item, strict=True)
+    assert {(data.users.ids[u], data.items.ids[i]) for u, i in events} == {("ann", "abba"), ("bob", "cure")}
+    assert data.events.rating is None
+    assert any("a 0 is no event" in note for note in report.warnings)
+
+
+def test_zeros_that_fill_a_matrix_of_ratings_are_no_ratings(tmp_path: Path) -> None:
+    path = write_matrix(tmp_path, "user,item_1,item_2,item_3\nann,5,0,0\nbob,0,0,3\n")
+    assert rated(leanrec.ingest(path).data) == {("ann", "item_1", 5.0), ("bob", "item_3", 3.0)}
+
+
+@pytest.mark.parametrize("rows", ["ann,0,,0\nbob,0,0,3\n", "ann,-3,0,0\nbob,0,0,3\n", "ann,0,1,1\nbob,1,0,1\n"])
+def test_zeros_are_ratings_beside_empty_cells_negative_numbers_or_fewer_of_them(tmp_path: Path, rows: str) -> None:
+    path = write_matrix(tmp_path, f"user,item_1,item_2,item_3\n{rows}")
+    given = (row.split(",") for row in rows.split())
+    expected = {(user, f"item_{n}", float(cell)) for user, *cells in given for n, cell in enumerate(cells, 1) if cell}
+    assert rated(leanrec.ingest(path).data) == expected

@@ -61,7 +61,7 @@ def unfold_events(
         part = take_header(part, role_names, is_given=layout is not None)
     if layout == "wide" or (layout is None and is_wide(part, given, role_names)):
         return melt_matrix(
-            _load_text(engine, flatten_structs(engine, part)), given, role_names, is_given=layout is not None
+            engine, _load_text(engine, flatten_structs(engine, part)), given, role_names, is_given=layout is not None
         )
     part = _parse_cells(engine, take_keys(engine, part, given, role_names), given, role_names)
     if any(is_nested(column_type) for column_type in part.types.values()):

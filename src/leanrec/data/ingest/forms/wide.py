@@ -1,13 +1,14 @@
-"""Wide matrices: the first column has the users, and each other column is an item with the ratings of the users."""
+"""Wide matrices: a row for each user and a column for each item, or the other way round, with a rating in each cell."""
 
 import dataclasses
 import re
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from leanrec.data.engine import quote_identifier
+from leanrec.data.engine import SqlEngine, quote_identifier
 from leanrec.data.event_types import normalize_name
 from leanrec.data.ingest.forms.nested import find_role, is_nested
+from leanrec.data.ingest.meaning.column_names import guess_role, is_title
 from leanrec.data.ingest.timestamps import is_number
 from leanrec.errors import SourceError
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["is_wide", "melt_matrix", "take_header"]
 
 _MIN_ITEMS = 3
+_SAMPLE = 1000
 _NUMBERED = re.compile(r"(?P<prefix>\D*?)[ _.-]?\d+")
 
 
@@ -54,11 +56,20 @@ def is_wide(part: "SourcePart", given: Mapping[str, str], role_names: Mapping[st
 
 
 def melt_matrix(
-    part: "SourcePart", given: Mapping[str, str], role_names: Mapping[str, Collection[str]], *, is_given: bool
+    engine: SqlEngine,
+    part: "SourcePart",
+    given: Mapping[str, str],
+    role_names: Mapping[str, Collection[str]],
+    *,
+    is_given: bool,
 ) -> "SourcePart":
     """Return one row (user, item, rating) for each number of a matrix; cells without one are no events.
 
+    Where the first column has items (``album``), the other columns are the users. Where it has numbers that repeat, it has
+    ratings, and the users are the numbers of the rows. In a matrix without an empty cell that is mostly 0, a 0 is no event.
+
     Args:
+        engine: the connection.
         part: the table.
         given: role → column; the user column is the one given, or found by its name, or the first one.
         role_names: role → normalized common names.
@@ -67,29 +78,116 @@ def melt_matrix(
     Raises:
         SourceError: there is no column besides that of the users.
     """
-    found = find_role(part, "user", given, role_names)
-    user, name = (found, found) if found is not None else (next(iter(part.types)), "user")
-    items = [each for each, column_type in part.types.items() if each != user and not is_nested(column_type)]
-    if not items:
+    axes = _find_axes(engine, part, given, role_names)
+    cells = [each for each, column_type in part.types.items() if each != axes.column and not is_nested(column_type)]
+    if not cells:
         raise SourceError(
-            f"{part.label} must have a column of users and a column for each item. Got {user!r} only. Pass another layout."
+            f"{part.label} must have a column of users and a column for each item. Got {axes.column!r} only. Pass another layout."
         )
-    is_text = part.form == "csv"
-    column_type = "VARCHAR" if is_text else "DOUBLE"
+    column_type = "VARCHAR" if part.form == "csv" else "DOUBLE"
     # Fields of one struct are named by the path to it: ratings.17.
-    prefixes = {each.partition(".")[0] for each in items if "." in each}
-    common = f"{prefixes.pop()}." if len(prefixes) == 1 and all("." in each for each in items) else ""
-    ids = {each: quote_identifier(each.removeprefix(common)) for each in items}
-    cells = ", ".join(f"{quote_identifier(each)}::{column_type} AS {name}" for each, name in ids.items())
-    columns = ", ".join(ids.values())
-    source = f"SELECT {quote_identifier(user)} AS leanrec_user, {cells} FROM {part.scan}"
-    melted = f"FROM ({source}) UNPIVOT (rating FOR item IN ({columns}))"
-    scan = f"(SELECT leanrec_user AS {quote_identifier(name)}, item, rating {melted})"
-    types = {name: part.types[user], "item": "VARCHAR", "rating": "DOUBLE"}
-    note = f"{part.label}: the column {user!r} was read as the user, and each other column as an item with ratings."
-    note += "" if is_given else ' If that is wrong, pass layout="long".'
-    form = "sql" if part.form == "parquet" else part.form
-    paths = {**part.paths, user: name}
-    return dataclasses.replace(
-        part, scan=scan, types=types, form=form, file=None, paths=paths, notes=(*part.notes, note)
+    prefixes = {each.partition(".")[0] for each in cells if "." in each}
+    common = f"{prefixes.pop()}." if len(prefixes) == 1 and all("." in each for each in cells) else ""
+    names = {each: quote_identifier(each.removeprefix(common)) for each in cells}
+    fields = ", ".join(f"{quote_identifier(each)}::{column_type} AS {name}" for each, name in names.items())
+    key = "row_number() OVER ()" if axes.column is None else quote_identifier(axes.column)
+    source = f"SELECT {key} AS leanrec_row, {fields} FROM {part.scan}"
+    unpivot = f"UNPIVOT (rating FOR {axes.other} IN ({', '.join(names.values())}))"
+    scan = f"(SELECT leanrec_row AS {quote_identifier(axes.rows)}, {axes.other}, rating FROM ({source}) {unpivot})"
+    key_type = "BIGINT" if axes.column is None else part.types[axes.column]
+    melted = dataclasses.replace(
+        part,
+        scan=scan,
+        types={axes.rows: key_type, axes.other: "VARCHAR", "rating": "DOUBLE"},
+        form="sql" if part.form == "parquet" else part.form,
+        file=None,
+        paths=part.paths if axes.column is None else {**part.paths, axes.column: axes.rows},
+        notes=(*part.notes, axes.note + ("" if is_given else ' If that is wrong, pass layout="long".')),
     )
+    sample = f"(SELECT rating FROM ({source} LIMIT {_SAMPLE}) {unpivot})"
+    n_rows = int(
+        engine.fetch_rows(f"SELECT count(*) FROM (SELECT 1 FROM {part.scan} LIMIT {_SAMPLE})", part.label)[0][0]
+    )
+    return _drop_zeros(engine, melted, sample, len(cells) * n_rows)
+
+
+class _Axes(NamedTuple):
+    """What the rows and the columns of a matrix are.
+
+    Attributes:
+        rows: name of the column with the ids of the rows.
+        column: the column of the table that has them, None where users are the numbers of the rows.
+        other: what the columns are, user or item.
+        note: the sentence about both.
+    """
+
+    rows: str
+    column: str | None
+    other: str
+    note: str
+
+
+def _find_axes(
+    engine: SqlEngine, part: "SourcePart", given: Mapping[str, str], role_names: Mapping[str, Collection[str]]
+) -> _Axes:
+    """Find whether rows are users or items: by the column that is given, or found by its name, or by the first one."""
+    first = next(iter(part.types))
+    user = find_role(part, "user", given, role_names)
+    item = find_role(part, "item", given, role_names) if "item" in given else None
+    if (
+        item is None
+        and user is None
+        and ("item" in {guess_role(first), guess_role(f"{first}_id")} or is_title("item", first))
+    ):
+        item = first
+    if item is not None and "user" not in given:
+        note = f"{part.label}: the column {item!r} was read as the item, and each other column as a user with ratings."
+        return _Axes(item if find_role(part, "item", given, role_names) == item else "item", item, "user", note)
+    if user is None and _repeats_numbers(engine, part, first):
+        note = (
+            f"{part.label}: the numbers in the first column, {first!r}, repeat, so that they are no ids: users are the numbers of the "
+            "rows, and each column was read as an item with ratings."
+        )
+        return _Axes("user", None, "item", note)
+    note = f"{part.label}: the column {user or first!r} was read as the user, and each other column as an item with ratings."
+    return _Axes(user or "user", user or first, "item", note)
+
+
+def _repeats_numbers(engine: SqlEngine, part: "SourcePart", column: str) -> bool:
+    """Whether the first thousand rows of a column have numbers only, and one of them twice, or a row without one."""
+    text = f"nullif(trim({quote_identifier(column)}::VARCHAR), '')"
+    rows, filled, numbers, distinct = engine.fetch_rows(
+        f"SELECT count(*), count(t), count(try_cast(t AS DOUBLE)), count(DISTINCT t) FROM (SELECT {text} AS t FROM {part.scan} LIMIT {_SAMPLE})",
+        part.label,
+    )[0]
+    return bool(filled == numbers and distinct < rows)
+
+
+def _drop_zeros(engine: SqlEngine, melted: "SourcePart", sample: str, n_cells: int) -> "SourcePart":
+    """Return a matrix without its zeros where a 0 stands for an empty cell: no cell is empty, and most are 0.
+
+    Where all other numbers are 1, they are events without a rating. Numbers below 0 say that 0 is a rating.
+
+    Args:
+        engine: the connection.
+        melted: one row for each number.
+        sample: the numbers of the first rows.
+        n_cells: cells of the first rows, empty ones too.
+    """
+    filled, zeros, ones, low = engine.fetch_rows(
+        "SELECT count(x), count_if(x = 0), count_if(x = 1), min(x) "
+        f"FROM (SELECT try_cast(rating AS DOUBLE) AS x FROM {sample})",
+        melted.label,
+    )[0]
+    if filled < n_cells or not filled or low < 0 or not filled > zeros > filled / 2:
+        return melted
+    is_mark = zeros + ones == filled
+    meaning = "so a 0 is no event, and a 1 is an event without a rating" if is_mark else "so a 0 is no event"
+    note = (
+        f"{melted.label}: no cell is empty and most are 0, {meaning}. Where 0 is a rating, pass one row for each rating: user, item, "
+        "rating."
+    )
+    left_out = " EXCLUDE (rating)" if is_mark else ""
+    scan = f"(SELECT *{left_out} FROM {melted.scan} WHERE try_cast(rating AS DOUBLE) IS DISTINCT FROM 0)"
+    types = {name: each for name, each in melted.types.items() if not (is_mark and name == "rating")}
+    return dataclasses.replace(melted, scan=scan, types=types, notes=(*melted.notes, note))
