@@ -255,6 +255,13 @@ def test_workers_that_cannot_connect_raise(monkeypatch: pytest.MonkeyPatch) -> N
         WorkerGroup.current()
 
 
+def test_time_limit_without_a_unit_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LEANREC_WORKER_TIME", "300")
+    with pytest.raises(LeanrecError, match="LEANREC_WORKER_TIME: A duration must be a number and a unit.*Got '300'"):
+        WorkerGroup.current()
+
+
 def test_torchrun_fits_the_same_model_and_only_the_first_worker_prints(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     events = [f"{user},{(user * 7 + place + rng.integers(2)) % 25},{place}" for user in range(30) for place in range(8)]

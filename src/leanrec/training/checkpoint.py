@@ -75,7 +75,7 @@ def write_checkpoint(
 def read_checkpoint(
     folder: Path, network: nn.Module, optimizer: OptimizerGroup, identity: dict[str, Any]
 ) -> tuple[TrainingProgress, dict[str, Tensor]] | None:
-    """Load the state in ``folder`` into network, optimizer and torch's generator.
+    """Load the checkpoint in ``folder`` into the network, the optimizer and torch's generator.
 
     Returns the progress and the best weights; None without a checkpoint. Raises ArtifactError if it is damaged, of
     another format, or of a training with another ``identity``.
@@ -90,7 +90,10 @@ def read_checkpoint(
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ArtifactError(f"{file} cannot be read: {error}. Delete it to train from the start.") from error
     if header.get("format") != FORMAT:
-        raise ArtifactError(f"{file} must have the checkpoint format {FORMAT}. Got {header.get('format')!r}.")
+        raise ArtifactError(
+            f"{file} must have the checkpoint format {FORMAT}. Got {header.get('format')!r}. "
+            "Delete it to train from the start."
+        )
     _check_identity(file, header["identity"], json.loads(json.dumps(identity)))
     network.load_state_dict(_with_prefix(tensors, "network."))
     torch.set_rng_state(tensors["rng"])
@@ -139,7 +142,7 @@ def _check_identity(file: Path, found: dict[str, Any], expected: dict[str, Any])
         if found.get(key) != value:
             difference = _describe_difference(key, found.get(key), value)
             raise ArtifactError(
-                f"{file} must be a checkpoint of this training: {difference}. Choose another folder, or delete it."
+                f"{file} must be a checkpoint of this training: {difference}. Choose another folder, or delete this file."
             )
 
 

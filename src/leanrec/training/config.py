@@ -34,7 +34,7 @@ class TrainingSettings:
         0.05, between=(0, 1), doc="Share of all steps over which the learning rate rises from zero."
     )
     weight_decay: float = setting(
-        0.0, at_least=0, doc="Decoupled weight decay (AdamW), per step and in units of the learning rate."
+        0.0, at_least=0, doc="Decoupled weight decay (AdamW): a step shrinks weights by learning rate · weight decay."
     )
     max_grad_norm: float = setting(
         0.0, at_least=0, doc="Gradients with a larger norm are scaled down to this norm; 0 = no clipping."

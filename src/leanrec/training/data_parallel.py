@@ -17,7 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from leanrec.errors import WorkerError
+from leanrec.errors import SettingError, WorkerError
 from leanrec.training.optimizers import sparse_tables
 from leanrec.units import parse_seconds
 
@@ -128,7 +128,7 @@ class WorkerGroup:
             table.grad = torch.sparse_coo_tensor(index[None], mean, table.shape).coalesce() if len(index) else None
 
     def _gather(self, value: Tensor, length: int | None = None) -> Tensor:
-        """(count, length) the vectors of all workers, padded to ``length``."""
+        """The vectors of all workers, each padded to ``length``, as rows: (count, length)."""
         padded = value if length is None else nn.functional.pad(value, (0, length - len(value)))
         out = padded.new_empty(self.count * len(padded))
         dist.all_gather(list(out.view(self.count, -1).unbind()), padded.contiguous())
@@ -160,7 +160,7 @@ class WorkerGroup:
         return float(total)
 
     def broadcast_value(self, value: float) -> float:
-        """The number of the first worker."""
+        """The number of the first worker, in every worker."""
         if self.count == 1:
             return value
         with translate_collective_errors():
@@ -212,8 +212,9 @@ def _sparse_gradient(table: nn.Parameter) -> tuple[Tensor, Tensor]:
 def _init_process_group() -> None:
     """Connect the workers described by the environment: gloo between CPUs, NCCL between GPUs."""
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    timeout = datetime.timedelta(seconds=_timeout_seconds())
     try:
-        dist.init_process_group(backend, timeout=datetime.timedelta(seconds=_timeout_seconds()))
+        dist.init_process_group(backend, timeout=timeout)
     except (RuntimeError, ValueError) as error:
         raise WorkerError(
             f"The workers must be able to connect. WORLD_SIZE is {os.environ['WORLD_SIZE']}: {_first_line(error)}. "
@@ -228,7 +229,10 @@ def _destroy_process_group() -> None:
 
 
 def _timeout_seconds() -> float:
-    return parse_seconds(os.environ.get(_TIMEOUT_VARIABLE, "300s"))
+    try:
+        return parse_seconds(os.environ.get(_TIMEOUT_VARIABLE, "300s"))
+    except SettingError as error:
+        raise SettingError(f"{_TIMEOUT_VARIABLE}: {error}") from None
 
 
 @contextlib.contextmanager

@@ -62,7 +62,7 @@ class PackedHistories:
 
     @property
     def lengths(self) -> Int64Array:
-        """(B,)."""
+        """(B,) number of items of each sequence."""
         return np.diff(self.bounds)
 
     def windows(self, length: int, shift: NDArray[Any] | int = 0) -> tuple[Int64Array, Int64Array]:
@@ -87,7 +87,7 @@ class PackedHistories:
 
 
 def leave_one_out(history: Int32Array) -> PackedHistories:
-    """The history (L,), and then the L histories that lack one of its items each."""
+    """The history (L,), followed by the L histories that each lack one of its items."""
     return PackedHistories.from_rows([history, *(np.delete(history, i) for i in range(len(history)))])
 
 

@@ -1,6 +1,6 @@
 """Losses over hidden states and an item table: full softmax, sampled softmax, pairwise and contrastive.
 
-Shapes: T targets in a step, D embedding width, N items, S negatives. Every loss returns the mean over the T targets.
+Shapes: T targets in a step, D embedding dimension, N items, S negatives. Every loss returns the mean over the T targets.
 """
 
 import math

@@ -56,7 +56,11 @@ class RowAdam(torch.optim.Optimizer):
 
 
 class OptimizerGroup:
-    """Several optimizers that step together."""
+    """Several optimizers that step together.
+
+    Attributes:
+        parts: the optimizers, each with its own parameters.
+    """
 
     def __init__(self, parts: list[torch.optim.Optimizer]) -> None:
         self.parts = parts

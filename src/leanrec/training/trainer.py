@@ -303,7 +303,7 @@ class Trainer:
             self.network.eval()
             with torch.no_grad():
                 state.scores.append(self.workers.broadcast_value(float(self.score())))
-        # Of epochs with equal scores the later one is kept: it has learned more, and nothing speaks against it.
+        # Of epochs with equal scores the later one is kept: it was trained for longer, and its score is no worse.
         if self.score is None or state.scores[-1] >= max(state.scores[:-1], default=-math.inf):
             state.best, self.best = state.epoch, self._copy_weights()
         if state.scores:
