@@ -95,7 +95,8 @@ def save(
     """Write a frozen dataclass to the folder ``path``, replacing an older artifact there.
 
     Fields may be numbers, strings, None, arrays, CSR matrices, tuples, dictionaries with string keys, and
-    dataclasses of these. Raises ArtifactError if ``path`` exists and is not an artifact, or if the disk is full.
+    dataclasses of these. Raises ArtifactError if ``path`` exists and is not an artifact, if it cannot be written, or if
+    ``value`` holds anything else, and DataError if an object is not as its class declares or a model is not finite.
 
     Args:
         value: what to save.
@@ -286,7 +287,7 @@ def _write(file: Path, data: bytes) -> None:
 
 
 def replace_file(file: Path, data: bytes) -> None:
-    """Write a file in one step: whoever opens it, also after a crash, finds the old content or the new one."""
+    """Write a file in one step: a reader finds the old content or the new one, also after a crash."""
     staging = file.with_name(f".{file.name}-{os.getpid()}-{threading.get_ident()}")
     try:
         _write(staging, data)
@@ -457,7 +458,7 @@ class _Reader:
         blob, lengths = self._array(parts["utf8"]), self._array(parts["lengths"])
         if blob.dtype != np.uint8 or lengths.dtype != np.int64 or blob.ndim != 1 or lengths.ndim != 1:
             raise ArtifactError(
-                f"{self.folder} does not verify: a text must have bytes and their numbers. Make it again."
+                f"{self.folder} does not verify: strings must be stored as bytes and lengths. Make it again."
             )
         bounds = np.concatenate([[0], np.cumsum(lengths)])
         check_bounds(f"{self.folder / parts['lengths']}.npy", bounds, len(blob))
@@ -471,7 +472,7 @@ class _Reader:
 
 
 def _check_header(file: Path, described: Mapping[str, Any]) -> None:
-    """Raise ArtifactError unless a .npy file has the shape and type of the manifest, and a number for each place of the shape."""
+    """Raise ArtifactError unless a .npy file has the shape and type in the manifest, and as many bytes as they need."""
     with file.open("rb") as handle:
         version = np.lib.format.read_magic(handle)
         read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0

@@ -7,14 +7,14 @@
     ├── SettingError (ValueError)      a setting is outside its range or unknown
     ├── UnknownIdError (LookupError)   a user or an item that is not in the vocabulary
     ├── ArtifactError                  a saved model or data set does not verify
-    ├── BusyError                      more work waits than can be done soon
-    ├── ConflictError                  somebody else made the same change first
+    ├── BusyError                      too many requests wait already
+    ├── ConflictError                  the state was changed by another process meanwhile
     ├── BudgetError                    the work would not fit the memory or time it was given
     ├── DivergedError                  the training loss is not finite, and there are no earlier weights to restore
     ├── WorkerError                    a process of distributed training failed, or the processes disagree
     └── MissingExtraError (ImportError)  an optional dependency is not installed
 
-    TrainingWarning (UserWarning)      training stopped early with the best weights, or had nothing to learn from
+    TrainingWarning (UserWarning)      training ended with a usable model, but did not go as it should
 
 Each message states what must hold, what was found, and what to do. The command line prints the
 message alone and exits with 2; a traceback there means a bug in leanrec.
@@ -47,11 +47,11 @@ class DataError(LeanrecError, ValueError):
 
 
 class BusyError(LeanrecError):
-    """More work waits than can be done soon; nothing of the refused work was done. Ask again after a second."""
+    """Too many requests wait already, so this one was refused and changed nothing. Try again after a second."""
 
 
 class ConflictError(LeanrecError):
-    """Somebody else made the same change first; nothing was changed. Look at the new state, and ask again."""
+    """The state was changed by another process meanwhile, so nothing was done. Read the new state, and try again."""
 
 
 class SourceError(DataError):
@@ -83,7 +83,7 @@ class DivergedError(LeanrecError):
 
 
 class TrainingWarning(UserWarning):
-    """Training stopped early with the best weights so far, or had nothing to learn from."""
+    """Training ended with a usable model, but did not go as it should: it diverged late, or had little to learn from."""
 
 
 class WorkerError(LeanrecError):

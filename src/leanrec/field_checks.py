@@ -9,7 +9,7 @@ A class of arrays says what must hold for them where it declares them::
         pairs: Annotated[Int32Array, ArrayShape("P"), CodeRange("N")]
         graph: Annotated[ItemGraph | None, SharedSizes(N="N")]
 
-A letter is one size throughout an object. What no annotation can say is said by a method ``check_state``, which raises
+A letter is one size throughout an object. A method ``check_state`` checks what no annotation can express, and raises
 DataError. `check_fields` runs both; saving and loading call it for every object inside an artifact.
 """
 
@@ -71,7 +71,7 @@ class SharedSizes:
 
 
 def is_number(value: object) -> TypeGuard[float]:
-    """Whether the value is a finite number; True and False are none."""
+    """Whether the value is a finite number; True and False are not numbers here."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
@@ -90,9 +90,9 @@ def fits_type(value: object, hint: Any) -> bool:
         return isinstance(value, int) and not isinstance(value, bool)
     if hint is None:
         return value is None
-    # Only some protocols can be asked for at run time.
-    is_vague = getattr(hint, "_is_protocol", False) and not getattr(hint, "_is_runtime_protocol", False)
-    return hint is Any or is_vague or not isinstance(hint, type) or isinstance(value, hint)
+    # isinstance raises TypeError for a protocol that is not runtime_checkable.
+    is_unchecked = getattr(hint, "_is_protocol", False) and not getattr(hint, "_is_runtime_protocol", False)
+    return hint is Any or is_unchecked or not isinstance(hint, type) or isinstance(value, hint)
 
 
 def _fits_generic(value: object, origin: Any, parts: tuple[Any, ...]) -> bool:
@@ -203,7 +203,7 @@ def check_bounds(what: str, bounds: NDArray[Any], n_entries: int) -> None:
 
 
 def check_array_shapes(what: str, arrays: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Raise DataError unless there is an array or matrix of each name and shape. Others are passed over."""
+    """Raise DataError unless there is an array or matrix of each name and shape. Other arrays are ignored."""
     for name, shape in shapes.items():
         found = tuple(arrays[name].shape) if name in arrays else "none"
         if found != shape:

@@ -26,7 +26,7 @@ _ADVICE = (
 def find_non_finite(value: Any, name: str = "model") -> str | None:
     """Name of the first array or number inside a fitted model that holds NaN or infinity; None if all are finite.
 
-    Settings are passed over. Two passes over the arrays at the speed of the memory, without a copy.
+    Settings are ignored. O(numbers), without a copy.
     """
     if isinstance(value, float):
         return None if math.isfinite(value) else name
@@ -56,9 +56,10 @@ def check_finite(model: Any, advice: str) -> None:
 
 
 def require_finite(fit: Callable[_P, _M]) -> Callable[_P, _M]:
-    """Decorate the ``fit`` of an estimator: it raises DataError, which names the weights, instead of returning a model with NaN.
+    """Decorate the ``fit`` of an estimator, so that it raises DataError instead of returning a model with NaN.
 
-    It warns of weights that are far below 1, for which the penalties of many models leave nothing but zeros.
+    The message gives the range of the weights. Weights far below 1 cause a TrainingWarning: the penalties of many models
+    leave nothing but zeros for them.
     """
 
     @functools.wraps(fit)

@@ -31,7 +31,8 @@ __all__ = [
     "rank_contributions",
 ]
 
-_SORTED_RATIO = 8  # up to so many times the wanted number, to sort all is faster than to look for the largest
+# Up to this many contributions for each that is kept, one sort is faster than repeated searches for the largest.
+_SORTED_RATIO = 8
 
 
 @runtime_checkable
@@ -47,7 +48,7 @@ class Scorer(Protocol):
         """Scores, higher is better: (B, N), or (B, K) for the given ``items`` (K,) or (B, K).
 
         A row of equal scores means that the model cannot score that user; retrieval then uses the fallback. A score of
-        0 means that the model knows nothing of the item for that user: such places of a list are the fallback's too.
+        0 means that the model has no evidence for the item: such positions of a list are filled by the fallback too.
         """
         ...
 
@@ -80,10 +81,10 @@ class Embedder(Protocol):
 
 @runtime_checkable
 class SimilarityEmbedder(Protocol):
-    """An `Embedder` whose item embeddings hold more than likeness, such as a bias or a constant."""
+    """An `Embedder` whose item embeddings hold more than similarity, such as a bias or a constant."""
 
     def similarity_vectors(self) -> Float32Array:
-        """(N, D): the cosine of two rows is the similarity of the items; 0 for an item of which nothing is known."""
+        """(N, D): the cosine of two rows is the similarity of the items; a row of zeros for an item without evidence."""
         ...
 
 
@@ -166,7 +167,7 @@ def rank_contributions(
     only_positive: bool = False,
     top_k: int | None = None,
 ) -> list[Explanation]:
-    """K ``Explanation``s from what each item of the history adds to K scores, largest first, equal ones in the given order.
+    """Explain K scores by what each item of the history adds to them, largest first; ties keep the given order.
 
     For ``explain`` of a model whose score is a sum over the history, say Σ history[i] · weight[i, item]:
     ``rank_contributions(history.indices, (history.data[:, None] * weights[history.indices][:, items]).T)``.
@@ -180,8 +181,8 @@ def rank_contributions(
         only_positive: leave out items whose contribution is 0 or below.
         top_k: keep at most this many contributions, the largest; None = all.
     """
-    own, added = np.asarray(items, np.int32), np.asarray(contributions, np.float32)
-    if top_k is None or len(own) <= _SORTED_RATIO * top_k:
+    rows, added = np.asarray(items, np.int32), np.asarray(contributions, np.float32)
+    if top_k is None or len(rows) <= _SORTED_RATIO * top_k:
         order = np.argsort(-added, axis=1, kind="stable")[:, :top_k]
     else:
         order = _find_largest(added, top_k)
@@ -191,8 +192,8 @@ def rank_contributions(
         counts = np.count_nonzero(weights > 0, axis=1).tolist()
     shared = [()] * len(added) if features is None else features
     return [
-        Explanation(reason, rows[:count], values[:count], names)
-        for rows, values, count, names in zip(own[order], weights, counts, shared, strict=True)
+        Explanation(reason, ordered[:count], values[:count], names)
+        for ordered, values, count, names in zip(rows[order], weights, counts, shared, strict=True)
     ]
 
 
@@ -200,9 +201,9 @@ def _find_largest(values: Float32Array, k: int) -> NDArray[np.intp]:
     """(K, k) positions of the k largest of R > k values of each row, largest first, equal ones in order. O(K · R · k)."""
     rest, rows = values.copy(), np.arange(len(values))
     order = np.empty((len(values), k), np.intp)
-    for place in range(k):
-        order[:, place] = rest.argmax(axis=1)
-        rest[rows, order[:, place]] = -np.inf
+    for position in range(k):
+        order[:, position] = rest.argmax(axis=1)
+        rest[rows, order[:, position]] = -np.inf
     return order
 
 
@@ -236,11 +237,13 @@ class Context:
         exclude_seen: leave out the items that the user has interacted with.
         allow: item rows that may be recommended; None = all.
         deny: item rows that must not be recommended; None = none.
+        shown: (N,) bool, False for the items that are hidden from every list; None = no item is hidden.
     """
 
     exclude_seen: bool = True
     allow: Int32Array | None = None
     deny: Int32Array | None = None
+    shown: NDArray[np.bool_] | None = None
 
 
 @runtime_checkable

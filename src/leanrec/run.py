@@ -84,7 +84,7 @@ class Run:
 
     @contextlib.contextmanager
     def limit_threads(self) -> Iterator[None]:
-        """Hold BLAS and Numba to ``threads`` inside the block, so that they do not oversubscribe the cores."""
+        """Limit BLAS and Numba to ``n_threads()`` inside the block, so that they do not oversubscribe the cores."""
         import numba  # noqa: PLC0415 - 0.4 s that work without kernels need not pay
         import threadpoolctl  # noqa: PLC0415
 
@@ -164,7 +164,11 @@ class Cost:
 
 
 class Meter:
-    """Holds the cost once the measured block has ended."""
+    """The result of ``measure``.
+
+    Attributes:
+        cost: cost of the measured block; set when the block has ended.
+    """
 
     cost: Cost
 

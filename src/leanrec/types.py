@@ -127,16 +127,16 @@ class Queries:
     Models score from ``history`` where they can, so a new user or a new event needs no refit.
 
     Attributes:
-        users: (B,) int32 rows of the users in the data set of the fit; −1: a user whom it does not have. What is known of a
-            person whatever they do, such as a row of the user table or links to others, is found by it.
+        users: (B,) int32 rows of the users in the data set of the fit, −1 for users it does not have. Models find a row of
+            the user table, or links between users, by it.
         history: (B, N) CSR float32, summed positive weight of each item that the user interacted with (all > 0).
         seen: (B, N) CSR, items that must not be recommended again; None means ``history``.
         ratings: (B, N) CSR float32, explicit ratings, for models that predict ratings; None where there are none.
         time: (B,) int64 seconds since 1970: time of the request; None = unknown.
         sequences: per query, int32 rows of the items interacted with, in time order (for sequential models); None = unknown.
         context: B rows of further request features (device, location, …); None where there are none.
-        is_stale: (B,) bool, True where ``history`` is not that of the fit: a vector learned from the history of the user in
-            its place is then out of date (see ``trained_users``). None: nowhere.
+        is_stale: (B,) bool, True where ``history`` differs from the history of the user at the fit, so that a vector learned
+            for the user is out of date (see ``trained_users``). None: nowhere.
 
     The matrices have int32 ``indices`` and ``indptr`` where these fit; see ``compact_indices``.
     """
@@ -178,7 +178,7 @@ class Queries:
 
     @property
     def trained_users(self) -> Int32Array:
-        """(B,) rows of the users whose learned vectors stand for ``history``; −1 for unknown users and changed histories."""
+        """(B,) rows of the users whose learned vectors are up to date; −1 for unknown users and changed histories."""
         return self.users if self.is_stale is None else np.where(self.is_stale, np.int32(-1), self.users)
 
     def block(self, start: int, stop: int) -> "Queries":
