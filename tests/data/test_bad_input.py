@@ -29,7 +29,8 @@ def test_a_missing_column_is_reported_with_the_columns_and_the_argument(tmp_path
     path = write(tmp_path / "x.csv", "who,item_id\n1,2\n")
     assert message(ColumnError, path) == (
         f"{path} has no user column. Its columns are: 'who', 'item_id'. Looked for user, userid, useruid, uid, visitor, visitorid "
-        'and similar names, in any case. Name it: columns={"user": "who"}.'
+        'and similar names, in any case. Name it: columns={"user": "who"}. If a later line of the file has the names, remove the lines '
+        "above it. If each file is the log of one user, put it into a folder such as logs/user=ann, and pass logs."
     )
     assert ingest(path, columns={"user": "WHO"}).data.users.ids.tolist() == [1]
 
@@ -38,9 +39,9 @@ def test_a_missing_column_is_suggested_from_columns_without_a_role(tmp_path: Pat
     several = message(ColumnError, write(tmp_path / "a.csv", "user,shelf,label,entities\n1,x,1,y\n"))
     assert "Name it: columns={\"item\": \"COLUMN\"}, where COLUMN is one of 'shelf', 'entities'." in several
     one = message(ColumnError, write(tmp_path / "b.csv", "user,thing\n1,x\n"))
-    assert one.endswith('Name it: columns={"item": "thing"}.')
+    assert 'Name it: columns={"item": "thing"}. If a later line' in one
     none = message(ColumnError, write(tmp_path / "c.csv", "user,label\n1,1\n"))
-    assert none.endswith('Name it: columns={"item": "COLUMN"}.')
+    assert 'Name it: columns={"item": "COLUMN"}. If a later line' in none
     table = message(ColumnError, pd.DataFrame({"user": [1], "item": [2]}), items=pd.DataFrame({"a": [1], "b": [2]}))
     assert table.endswith("Name it: columns={\"items.id\": \"COLUMN\"}, where COLUMN is one of 'a', 'b'.")
 
@@ -250,12 +251,12 @@ def test_a_missing_rating_is_accepted_where_events_have_types(tmp_path: Path) ->
 
 
 def test_a_scale_is_inferred_only_where_nearly_all_ratings_agree() -> None:
-    ratings = [1.0, 2, 3, 4, 5] * 400 + [99.0]
+    ratings = [1.0, 2, 3, 4, 5] * 400 + [250.0]
     frame = pd.DataFrame({"user": range(len(ratings)), "item": 1, "rating": ratings})
     assert ingest(frame).report.rejected == {"rating outside the range": 1}
     data, report = ingest(frame.iloc[-20:])
     assert report.rejected == {}
-    assert data.rating_range == (1.0, 99.0)
+    assert data.rating_range == (1.0, 250.0)
 
 
 def test_too_many_event_types_mean_the_wrong_column() -> None:

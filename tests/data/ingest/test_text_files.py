@@ -4,6 +4,7 @@ import gzip
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -277,3 +278,32 @@ def test_a_single_mark_that_is_not_closed_costs_its_line(tmp_path: Path) -> None
     data, report = ingest(path)
     assert len(data.users.ids) == 199
     assert report.rejected == {"unreadable line": 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "note"),
+    [
+        ("“user”,“item”,“title”\n“u1”,“i1”,“Mug, red”\n“u2”,“i2”,“Pot”\n", "curly quotation marks around fields were taken off"),
+        ("user;item;title\n„u1“;„i1“;„Mug, red“\nu2;„i2“;„Pot“\n", "curly quotation marks around fields were taken off"),
+        ('May,all,2024\nuser,item,title\nu1,i1,"Mug, red"\nu2,i2,Pot\n', "1 line before the table was skipped, the first is 'May,all,2024'"),
+        ('customer,,product,\n\nid,name,id,title\nu1,A,i1,"Mug, red"\nu2,B,i2,Pot\n', "were joined: customer id, customer name, product id, product title"),
+    ],
+)  # fmt: skip
+def test_marks_and_lines_of_other_programs_are_no_data(tmp_path: Path, text: str, note: str) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text(text)
+    data, report = ingest(path, columns={"content": "4" if "customer" in text else "title"})
+    assert data.users.ids.tolist() == ["u1", "u2"]
+    assert data.items.ids.tolist() == ["i1", "i2"]
+    assert data.item_table is not None
+    assert [table.tolist() for table in data.item_table.columns.values()] == [["Mug, red", "Pot"]]
+    assert any(note in each for each in report.warnings)
+
+
+def test_apostrophes_of_spreadsheets_are_taken_off_numbers_and_times(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("user,item,time\n'007,x,'2023-05-11\n'008,y,'2023-05-12\n")
+    data, report = ingest(path)
+    assert data.users.ids.tolist() == ["007", "008"]
+    assert np.diff(data.events.time).tolist() == [86_400]
+    assert any("apostrophes of spreadsheets before numbers were taken off" in each for each in report.warnings)

@@ -608,11 +608,9 @@ def _missing_message(
         )
     one_of = f", where COLUMN is one of {', '.join(map(repr, free[:10]))}" if len(free) > 1 else ""
     is_matrix = role == "item" and not extra and len(free) > 1
-    alone = (
-        " If each file is the log of one user, put it into a folder such as logs/user=ann, and pass logs."
-        if key == "user"
-        else ""
-    )
+    alone = "" if extra else " If a later line of the file has the names, remove the lines above it."
+    if key == "user":
+        alone += " If each file is the log of one user, put it into a folder such as logs/user=ann, and pass logs."
     matrix = ' If each of them is an item with the ratings of the users, pass layout="wide".' if is_matrix else ""
     return (
         f"{where} has no {role} column. {_list_columns(names)} Looked for {searched} and similar names, in any case. "

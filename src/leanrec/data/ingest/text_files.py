@@ -11,14 +11,23 @@ from typing import BinaryIO, NamedTuple, cast
 from leanrec.data.engine import SqlEngine, quote_identifier, quote_literal, quote_path
 from leanrec.data.ingest.forms.delimiters import (
     BLANKS,
+    FieldLayout,
     count_comments,
     count_titles,
     find_escaped,
     find_layout,
+    find_text_marks,
     has_quoted_lines,
     split_records,
 )
-from leanrec.data.ingest.forms.headers import find_index_column, find_names_above, name_columns, score_header
+from leanrec.data.ingest.forms.headers import (
+    count_above_names,
+    find_index_column,
+    find_names_above,
+    join_names,
+    name_columns,
+    score_header,
+)
 from leanrec.data.ingest.forms.programs.fixed_width import find_slices, has_gaps, write_slices
 from leanrec.data.ingest.forms.programs.server_logs import find_request_names, write_requests
 from leanrec.errors import SettingError, SourceError
@@ -239,16 +248,8 @@ def open_delimited(
     plain = path.with_suffix("") if path.suffix.lower() in PACKED else path
     # A table beside the log may have another delimiter than the given one.
     given = given if given and any(given in line for line in lines) else None
-    comments = count_comments(lines)
-    titles = comments + count_titles(lines[comments:], given)
-    layout = find_layout(lines[titles:], plain.suffix.lower(), given)
-    records = [record for record in split_records(lines[titles:], layout) if record]
-    score = _score_first(records, has_names=names is not None)
-    if titles and score <= 0 and names is None:
-        names = find_names_above(lines[:titles], layout, records)
-    if names is None and score < 0 and any(layout.delimiter in line for line in lines[comments:titles]):
-        # The table begins with data: the lines before are damaged rows, and not titles.
-        titles, records = comments, [record for record in split_records(lines[comments:], layout) if record]
+    begin = _find_begin(lines, plain.suffix.lower(), given, names)
+    layout, records, names, score = begin.layout, begin.records, begin.names, begin.score
     cells, rows = records[0], records[1:]
     columns = max(layout.columns, 1) if layout.share > _AGREEMENT and len(rows) else len(cells)
     if score > 0 and columns != len(cells) + 1:
@@ -261,13 +262,13 @@ def open_delimited(
         cells = cells[:columns] + [""] * (columns - len(cells))
     found = name_columns(cells, columns, names, header=header, where=label)
     ignored = (found[0],) if header and not positions and names is None and find_index_column(cells, rows) else ()
-    skipped = titles
+    skipped = begin.skipped
     has_blanks = layout.delimiter == BLANKS and not layout.quote
     if has_blanks or len(layout.delimiter.encode()) > _MAX_DELIMITER:
         line = f"replace(line, {quote_literal(layout.delimiter)}, '{_STANDIN}')"
         if layout.delimiter == BLANKS:
             line = f"regexp_replace(trim(line, ' \t'), '[ \t]+', '{_STANDIN}', 'g')"
-        path = _copy_lines(engine, path, line, buffer, titles)
+        path = _copy_lines(engine, path, line, buffer, skipped)
         layout, skipped = dataclasses.replace(layout, delimiter=_STANDIN), 0
     return DelimitedFile(
         path,
@@ -281,9 +282,60 @@ def open_delimited(
         score=score,
         first=tuple(records[0]),
         skipped=skipped,
-        titles=tuple(lines[:titles]),
-        note=note,
+        titles=tuple(lines[: begin.titles]),
+        note=" ".join(filter(None, (note, begin.note))),
     )
+
+
+class _TableBegin(NamedTuple):
+    """Where the table of a text begins.
+
+    Attributes:
+        titles: number of lines before it, which are comments or titles.
+        skipped: number of lines before the first record; one more than the titles where names are in two lines.
+        layout: the layout of its lines.
+        records: its first records.
+        names: names of its columns that are given or found above it, None where the first record decides.
+        score: see ``score_header``.
+        note: how the names were read, in a sentence; "" where they are in one line.
+    """
+
+    titles: int
+    skipped: int
+    layout: FieldLayout
+    records: list[list[str]]
+    names: Sequence[str] | None
+    score: int
+    note: str
+
+
+def _find_begin(lines: Sequence[str], suffix: str, given: str | None, names: Sequence[str] | None) -> _TableBegin:
+    """Find the first record of a text, from its first lines. See ``open_delimited`` for the arguments."""
+
+    def read(start: int) -> tuple[FieldLayout, list[list[str]]]:
+        layout = find_layout(lines[start:], suffix, given)
+        return layout, [record for record in split_records(lines[start:], layout) if record]
+
+    full, note = [number for number, line in enumerate(lines) if line.strip()], ""
+    comments = count_comments(lines)
+    titles = comments + count_titles(lines[comments:], given)
+    layout, records = read(titles)
+    if above := count_above_names(records):
+        titles = [number for number in full if number >= titles][above]
+        layout, records = read(titles)
+    skipped = titles
+    if names is None and (joined := join_names(records)):
+        skipped = [number for number in full if number >= titles][1]
+        records = [joined, *records[2:]]
+        note = f"the names of the columns are in two lines, and were joined: {', '.join(joined[:6])}."
+    score = _score_first(records, has_names=names is not None)
+    if titles and score <= 0 and names is None:
+        names = find_names_above(lines[:titles], layout, records)
+    if names is None and score < 0 and any(layout.delimiter in line for line in lines[comments:titles]):
+        # The table begins with data: the lines before are damaged rows, and not titles.
+        titles = skipped = comments
+        records = [record for record in split_records(lines[comments:], layout) if record]
+    return _TableBegin(titles, skipped, layout, records, names, score, note)
 
 
 class _LineRewriting(NamedTuple):
@@ -300,19 +352,14 @@ def _find_rewriting(lines: Sequence[str], label: str) -> _LineRewriting | None:
 
     Raises SourceError for columns of fixed width whose positions are not certain.
     """
-    if has_quoted_lines(lines):
-        return _LineRewriting(_WITHOUT_QUOTES, None, None, "the quotation marks around each line were taken off.")
+    if (marks := _find_marks(lines)) is not None:
+        return marks
     if mark := find_escaped(lines):
         line = "line"
         for old, new in (("\\\\", "\x1d"), ("\\" + mark, "\x1e"), (mark, _STANDIN), ("\x1e", mark), ("\x1d", "\\")):
             line = f"replace({line}, {quote_literal(old)}, {quote_literal(new)})"
         note = f"a backslash before {mark!r} was read as the mark of a letter, and not of the end of a field."
         return _LineRewriting(line, _STANDIN, None, note)
-    if sum(_FORMULA.search(line) is not None for line in lines) * 2 > len(lines):
-        line = f"regexp_replace(line, {quote_literal(_FORMULA.pattern)}, '\\1\"\\2\"', 'g')"
-        return _LineRewriting(
-            line, None, None, 'texts that are written as formulas for Excel, ="001", were read as texts.'
-        )
     if names := find_request_names(lines):
         note = (
             "each line was read as a request to a web server, and its path as the item. Requests for images, of robots and with "
@@ -332,6 +379,25 @@ def _find_rewriting(lines: Sequence[str], label: str) -> _LineRewriting | None:
         f"{label} has columns of fixed width with blanks inside values, and no position is blank in every line between two columns. "
         f"Pass the widths in Python: ingest(pandas.read_fwf({label!r}, widths=[…])), or write the file with a delimiter."
     )
+
+
+def _find_marks(lines: Sequence[str]) -> _LineRewriting | None:
+    """Return how to take off the marks that other programs put around lines and fields; None where there are none."""
+    if has_quoted_lines(lines):
+        return _LineRewriting(_WITHOUT_QUOTES, None, None, "the quotation marks around each line were taken off.")
+    if sum(_FORMULA.search(line) is not None for line in lines) * 2 > len(lines):
+        line = f"regexp_replace(line, {quote_literal(_FORMULA.pattern)}, '\\1\"\\2\"', 'g')"
+        return _LineRewriting(
+            line, None, None, 'texts that are written as formulas for Excel, ="001", were read as texts.'
+        )
+    if pattern := find_text_marks(lines):
+        is_curly, line = "“" in pattern, "line"
+        field = r'\1"\2"\3' if is_curly else r"\1\2\3"
+        for _ in range(2):  # the delimiter after a field is the one before the next field too
+            line = f"regexp_replace({line}, {quote_literal(pattern)}, '{field}', 'g')"
+        told = "curly quotation marks around fields" if is_curly else "apostrophes of spreadsheets before numbers"
+        return _LineRewriting(line, None, None, f"{told} were taken off.")
+    return None
 
 
 def _score_first(records: Sequence[Sequence[str]], *, has_names: bool) -> int:

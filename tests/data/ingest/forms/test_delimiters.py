@@ -1,5 +1,7 @@
 """The delimiter by agreement over many lines."""
 
+import re
+
 import pytest
 
 from leanrec.data.ingest.forms.delimiters import (
@@ -8,6 +10,7 @@ from leanrec.data.ingest.forms.delimiters import (
     count_titles,
     find_escaped,
     find_layout,
+    find_text_marks,
     has_quoted_lines,
     split_records,
 )
@@ -143,3 +146,26 @@ def test_lines_in_marks_are_told_from_fields_in_marks() -> None:
 )
 def test_a_delimiter_behind_a_backslash_is_a_letter(lines: list[str], mark: str) -> None:
     assert find_escaped(lines) == mark
+
+
+@pytest.mark.parametrize(
+    ("lines", "row"),
+    [
+        (["user,item,n", "“u1”,“a, b”,7", "“u2”,“c”,8"], "[u1],[a, b],7"),
+        (["user;item", "„u1“;7", "„u2“;8"], "[u1];7"),
+        (["user\titem", "«u1»\t7", "«u2»\t8"], "[u1]\t7"),
+        (["user,item", "‘u1’,‘Bob’s’"], "[u1],[Bob’s]"),
+        (["user,time", "'07,'2023-05-11", "'08,'2023-05-12"], "[07],[2023-05-11]"),
+        # Marks of some texts, and apostrophes of words, are letters.
+        (["user,item", "u1,“Heroes”", "u2,Help!"], ""),
+        (["user,item", "u1,'Tis time", "u2,'Tis late"], ""),
+        (["user,item", "'u1','12'", "'u2','13'"], ""),
+    ],
+)
+def test_marks_of_texts_and_spreadsheets_are_around_fields(lines: list[str], row: str) -> None:
+    pattern, line = find_text_marks(lines), lines[1]
+    assert bool(pattern) == bool(row)
+    if pattern:
+        for _ in range(2):
+            line = re.sub(pattern, r"\1[\2]\3", line)
+        assert line == row

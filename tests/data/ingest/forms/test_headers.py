@@ -4,8 +4,10 @@ import pytest
 
 from leanrec.data.ingest.forms.delimiters import FieldLayout
 from leanrec.data.ingest.forms.headers import (
+    count_above_names,
     find_index_column,
     find_names_above,
+    join_names,
     name_columns,
     read_delimiter,
     read_names,
@@ -39,6 +41,49 @@ HASHES = [[f"{i:040x}", "x"] for i in range(5)]
 def test_a_first_line_of_the_types_below_it_is_data(cells: list[str], rows: list[list[str]], sign: int) -> None:
     score = score_header(cells, rows)
     assert (score > 0) - (score < 0) == sign
+
+
+PAIRS = [["u1", "i1", "3"], ["u2", "i7", "4"], ["u3", "i9", "5"]]
+
+
+@pytest.mark.parametrize(
+    ("records", "above"),
+    [
+        ([["Sales report", "Germany", "2024"], ["user", "item", "rating"], *PAIRS], 1),
+        ([["Report", "May", ""], ["of", "all", "shops"], ["Customer", "Article", "stars"], *PAIRS], 2),
+        ([["user", "item", "rating"], *PAIRS], 0),
+        # Ids that are words with numbers, and words that are ids, name nothing.
+        ([["who", "what", "stars"], ["user_1", "item_2", "3"], ["user_2", "item_9", "4"]], 0),
+        ([["who", "what", "stars"], ["user", "item", "3"], ["user", "item", "3"]], 0),
+    ],
+)
+def test_lines_above_the_names_of_users_and_items_are_titles(records: list[list[str]], above: int) -> None:
+    assert count_above_names(records) == above
+
+
+@pytest.mark.parametrize(
+    ("records", "names"),
+    [
+        (
+            [
+                ["customer", "", "product", "", "rating"],
+                ["id", "name", "id", "title", ""],
+                ["1", "Ann", "7", "Mug", "5"],
+            ],
+            ["customer id", "customer name", "product id", "product title", "rating"],
+        ),
+        (
+            [["customer", "customer", "product"], ["id", "name", "id"], ["1", "Ann", "7"]],
+            ["customer id", "customer name", "product id"],
+        ),
+        ([["user", "item", ""], ["tom", "book", ""], ["ann", "mug", ""]], []),
+        ([["user", "item", "rating"], ["id", "code", "stars"], ["a", "x", "5"]], []),
+        ([["user", "item", ""], ["1", "7", "5"], ["2", "8", "5"]], []),
+        ([["user", "item", ""]], []),
+    ],
+)
+def test_names_in_two_lines_are_joined(records: list[list[str]], names: list[str]) -> None:
+    assert join_names(records) == names
 
 
 def test_columns_have_distinct_names() -> None:

@@ -18,6 +18,7 @@ __all__ = [
     "count_titles",
     "find_escaped",
     "find_layout",
+    "find_text_marks",
     "has_quoted_lines",
     "split_records",
 ]
@@ -39,6 +40,9 @@ _WELL_QUOTED = re.compile(r'\s*"(?:[^"]|"")*"\s*')
 _SINGLE_QUOTED = re.compile(r"(?:^|[,;|\t])\s?'(?:[^'\\]|''|\\.)*'\s*(?:[,;|\t]|$)")
 _DOUBLE_QUOTED = re.compile(r'(?:^|[,;|\t])\s?"')
 _QUOTED_LINE = re.compile(r'"(?:[^"]|"")*[,;|\t](?:[^"]|"")*"')
+# Programs for texts turn "u1" into “u1”, „u1“ or «u1», and spreadsheets write '12 for a number that is a text.
+_CURLY_QUOTED = r"(^|[,;|\t]) ?[“„”«‘]([^“„”«»‘\"]*)[”“»’] ?([,;|\t]|$)"
+_APOSTROPHE = r"(^|[,;|\t])'([0-9+=-][^',;|\t]*)([,;|\t]|$)"
 # Programs that write these delimiters quote fields, and double the marks inside.
 _QUOTING = (",", ";")
 
@@ -143,6 +147,18 @@ def find_escaped(lines: Sequence[str]) -> str:
     # Of two readings that are equally uniform the names decide, and programs that write tabs escape them.
     is_equal = plain.share == layout.share and (has_names or layout.delimiter == "\t")
     return layout.delimiter if plain.share > layout.share or is_equal else ""
+
+
+def find_text_marks(lines: Sequence[str]) -> str:
+    """Return the pattern of fields in curly quotation marks, or after the apostrophe of a spreadsheet, where nearly all lines have one.
+
+    The second group of the pattern is the field without its marks. "" where there is no such mark.
+    """
+    rows = [line for line in lines[1:] if line.strip()]
+    for pattern in (_CURLY_QUOTED, _APOSTROPHE):
+        if rows and sum(re.search(pattern, row) is not None for row in rows) >= _ENOUGH * len(rows):
+            return pattern
+    return ""
 
 
 def has_quoted_lines(lines: Sequence[str]) -> bool:

@@ -5,9 +5,19 @@ from collections.abc import Sequence
 
 from leanrec.data.event_types import normalize_name
 from leanrec.data.ingest.forms.delimiters import FieldLayout, split_records
+from leanrec.data.ingest.meaning.column_names import list_roles
 from leanrec.errors import SettingError
 
-__all__ = ["find_index_column", "find_names_above", "name_columns", "read_delimiter", "read_names", "score_header"]
+__all__ = [
+    "count_above_names",
+    "find_index_column",
+    "find_names_above",
+    "join_names",
+    "name_columns",
+    "read_delimiter",
+    "read_names",
+    "score_header",
+]
 
 _MISSING = {"", "na", "n/a", "nan", "null", "none", "\\n", "-", "nil", "undefined"}
 _WORDS = frozenset(
@@ -31,6 +41,7 @@ _IN_MARKS = re.compile(r'"([^"]*)"')
 _CERTAIN = 1000
 _FIXED_LENGTH = 8
 _HASH_LENGTH = 16
+_MAX_ABOVE = 20
 
 
 def read_names(
@@ -90,6 +101,41 @@ def score_header(cells: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
         elif values and _has_form(cell, values):
             score -= 1
     return score
+
+
+def count_above_names(records: Sequence[Sequence[str]]) -> int:
+    """Return the number of records above the one that names users and items, such as the title of a report with as many fields.
+
+    0 where the first one does, or none of the first twenty.
+    """
+    for number, cells in enumerate(records[:_MAX_ABOVE]):
+        # Ids such as user1 and item1 have the words of names, and digits.
+        words = [cell for cell in cells if not any(map(str.isdigit, cell))]
+        if {"user", "item"} <= list_roles(words):
+            return number if score_header(cells, records[number + 1 :]) > 0 else 0
+    return 0
+
+
+def join_names(records: Sequence[Sequence[str]]) -> list[str]:
+    """Return the names of a header of two lines, ``customer,,product`` above ``id,name,id``; empty where it has one line.
+
+    A name in the first line is that of a group, and holds for the cells after it that are empty.
+    """
+    groups, names = ([cell.strip() for cell in record] for record in (*records[:2], [], [])[:2])
+    rows, full = records[2:], [cell for cell in groups if cell]
+    if not names or len(groups) != len(names) or len(full) < 2 or len(set(full)) == len(groups):
+        return []
+    if any(map(_NUMBER.fullmatch, full)) or not all(
+        _is_name(cell) or score_header([cell], [[row[i]] for row in rows if i < len(row)]) > 0
+        for i, cell in enumerate(names)
+        if cell
+    ):
+        return []
+    joined, group = [], ""
+    for head, name in zip(groups, names, strict=True):
+        group = head or group
+        joined.append(f"{group} {name}".strip())
+    return joined
 
 
 def find_names_above(titles: Sequence[str], layout: FieldLayout, records: Sequence[Sequence[str]]) -> list[str] | None:

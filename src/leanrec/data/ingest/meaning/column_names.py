@@ -1,11 +1,11 @@
 """Roles of columns by the words in their names: ``Book-Rating``, ``t_dat``, ``purchase_times``, ``playCount``."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from leanrec.data.event_types import normalize_name
 
-__all__ = ["find_title", "guess_role", "holds_codes", "is_title", "split_words"]
+__all__ = ["find_title", "guess_role", "holds_codes", "is_title", "list_roles", "split_words"]
 
 _WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|[^\W\d_A-Za-z]+")
 _ID = frozenset(
@@ -295,6 +295,12 @@ def guess_role(name: str) -> str | None:
         "weight": _means_amount(words, found),
     }
     return next((role for role, means in tests.items() if means), None)
+
+
+def list_roles(names: Iterable[str]) -> set[str]:
+    """Return the roles that any of the names means as it is, or as the begin of the name of an id: ``movie`` of ``movie_id``."""
+    found = {guess_role(each) for name in names if name.strip() for each in (name, f"{name}_id")}
+    return {role for role in found if role is not None}
 
 
 def is_title(role: str, name: str) -> bool:

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 
 from leanrec.data.ingest.forms.delimiters import find_layout, split_records
 from leanrec.data.ingest.forms.headers import score_header
-from leanrec.data.ingest.meaning.column_names import guess_role, split_words
+from leanrec.data.ingest.meaning.column_names import guess_role, list_roles, split_words
 from leanrec.errors import SourceError
 
 __all__ = ["Member", "choose_members", "read_columns"]
@@ -97,11 +97,7 @@ def _find_certain(tables: Sequence[Member], role: str) -> list[Member]:
     if role != "log":
         return []
     columns = {table.name: table.list_columns() for table in tables}
-    roles = {
-        name: {role for column in each for role in (guess_role(column), guess_role(f"{column}_id"))}
-        for name, each in columns.items()
-    }
-    found = [table for table in tables if {"user", "item"} <= roles[table.name]]
+    found = [table for table in tables if {"user", "item"} <= list_roles(columns[table.name])]
     is_unnamed = not found
     found = found or [table for table in tables if not columns[table.name]]
     named = [table for table in found if table.means("log")]
