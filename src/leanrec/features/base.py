@@ -85,7 +85,7 @@ def to_numbers(column: Column) -> Float64Array:
 def to_seconds(column: Column) -> Float64Array:
     """The cells as seconds since 1970 (UTC), NaN for missing. O(n).
 
-    Numbers are seconds, or milli- or microseconds where they are too large for seconds; strings are numbers or
+    Numbers are seconds, or milli-, micro- or nanoseconds where they are too large for seconds; strings are numbers or
     ISO 8601 dates.
     """
     if column.dtype.kind == "M":

@@ -78,7 +78,10 @@ class FittedOneHotEncoder:
 
 @dataclasses.dataclass(frozen=True)
 class MultiLabelEncoder:
-    """Multi-hot encoding of several labels in one cell, weighted by 1 + ln (1 + n) / (1 + df). Rows have unit length."""
+    """Multi-hot encoding of several labels in one cell, weighted by 1 + ln((1 + n) / (1 + df)). Rows have unit length.
+
+    n is the number of rows and df the number of rows with the label. Cost O(characters).
+    """
 
     separator: str = setting("", doc='Text between labels; "" = inferred from the column.')
     use_idf: bool = setting(True, doc="Weight rare labels more; False gives every label the same weight.")

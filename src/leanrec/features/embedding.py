@@ -62,11 +62,11 @@ class FittedStaticEmbedding:
 
     Attributes:
         settings: settings of the fit.
-        vectors: (V, D) of each word piece, in the number type of the table.
+        vectors: (R, D) vectors of word pieces, in the number type of the table.
         tokenizer: UTF-8 bytes of the tokenizer's JSON.
         mean: (D,) float32 that is subtracted from a text of unit length.
         weights: (V,) float32 of each word piece, or None.
-        mapping: (V,) row of ``vectors`` for each word piece, or None where it is the same.
+        mapping: (V,) row of ``vectors`` for each word piece, which several may share; None = a row for each (V = R).
     """
 
     settings: StaticEmbedding

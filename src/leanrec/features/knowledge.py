@@ -93,7 +93,7 @@ class KnowledgeGraph:
 
     @property
     def n_relations(self) -> int:
-        """R; codes go to 2 R."""
+        """R; codes of relations are below 2 R, the inverse relations included."""
         return len(self.relations)
 
     def describe_link(self, relation: int, node: int) -> str:
@@ -104,7 +104,7 @@ class KnowledgeGraph:
         return f"{what}: {name}" if relation < self.n_relations else f"{name} ({what})"
 
     def relation_name(self, relation: int) -> str:
-        """The name of a relation."""
+        """The short name of a relation or of its inverse."""
         return short_relation_name(str(self.relations[relation % self.n_relations]))
 
     @functools.cached_property
@@ -224,4 +224,4 @@ def _item_titles(data: Dataset) -> StringArray:
     if table is None or table.title is None:
         return np.array(ids, STRINGS)
     titles = table.columns[table.title].tolist()
-    return np.array([title or own for title, own in zip(titles, ids, strict=True)], STRINGS)
+    return np.array([title or id_ for title, id_ in zip(titles, ids, strict=True)], STRINGS)

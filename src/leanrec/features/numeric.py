@@ -29,7 +29,7 @@ class StandardScaler:
         check_settings(self)
 
     def fit(self, column: Column, run: Run = Run()) -> "FittedStandardScaler":  # noqa: ARG002 - nothing random
-        """Learn center and scale; a column without numbers is given 0 and 1."""
+        """Learn center and scale: 0 and 1 for a column without numbers."""
         numbers = to_numbers(column)
         numbers = numbers[np.isfinite(numbers)]
         if not len(numbers):
@@ -54,7 +54,7 @@ class FittedStandardScaler:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Value and missing."""
+        """``value`` and ``missing``."""
         return ("value", "missing")
 
     def transform(self, column: Column) -> CSR:
@@ -89,11 +89,11 @@ class QuantileBins:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FittedQuantileBins:
-    """Fitted Bins.
+    """A fitted QuantileBins.
 
     Attributes:
-        settings: what they were fitted with.
-        knots: (F,) float64, rising.
+        settings: settings of the fit.
+        knots: (F,) float64, increasing.
     """
 
     settings: QuantileBins
@@ -101,7 +101,7 @@ class FittedQuantileBins:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """``about 1995``."""
+        """A name for each knot, such as ``about 1995``."""
         return tuple(f"about {knot:.6g}" for knot in self.knots.tolist())
 
     def transform(self, column: Column) -> CSR:

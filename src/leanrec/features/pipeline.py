@@ -100,8 +100,8 @@ class FeatureSpec:
             run: seed, threads and memory.
             groups: (n,) the group of each row, for a selection by mutual information.
         """
-        run.require_memory(_bytes_needed(table), f"Features of {len(table)} rows")
-        inferred, blocks = self._choose(table)
+        run.require_memory(_estimate_memory(table), f"Features of {len(table)} rows")
+        inferred, blocks = self._choose_blocks(table)
         fitted = tuple(
             FittedFeatureBlock(b.column, b.weight, b.feature.fit(table.columns[b.column], run)) for b in blocks
         )
@@ -114,7 +114,7 @@ class FeatureSpec:
             features = dataclasses.replace(features, reduction=fewer)
         return features
 
-    def _choose(self, table: Table) -> tuple[tuple[ColumnType, ...], tuple[FeatureBlock, ...]]:
+    def _choose_blocks(self, table: Table) -> tuple[tuple[ColumnType, ...], tuple[FeatureBlock, ...]]:
         wanted = tuple(block.column for block in self.blocks) or self.columns or tuple(table.columns)
         missing = [name for name in wanted if name not in table.columns]
         if missing:
@@ -151,7 +151,15 @@ class FittedFeatureBlock:
 
 
 class BlockReport(NamedTuple):
-    """The features of one column."""
+    """The features of one column.
+
+    Attributes:
+        column: name of the column.
+        kind: class of the fitted feature, or "dropped".
+        features: number of features.
+        weight: factor on them.
+        reason: why the column has this feature, or none.
+    """
 
     column: str
     kind: str
@@ -253,8 +261,8 @@ def _default_blocks(kind: ColumnType, text: Feature) -> tuple[FeatureBlock, ...]
     return (made[kind.kind],) if kind.kind in made else ()
 
 
-def _bytes_needed(table: Table) -> int:
-    """A token list, its counts and its weights cost about sixteen bytes for each byte of text."""
+def _estimate_memory(table: Table) -> int:
+    """Bytes that fitting features takes: tokens, their counts and their weights are about 16 for each character of text."""
     texts = [column for column in table.columns.values() if column.dtype.kind not in "fiubM"]
     characters = sum(int(np.strings.str_len(column.astype(np.dtypes.StringDType())).sum()) for column in texts)
     return 16 * characters + 64 * len(table) * len(table.columns)

@@ -7,6 +7,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from leanrec.field_checks import ArrayShape
+from leanrec.kernels.csr import entry_rows
 from leanrec.kernels.similarity.aggregation import keep_top_entries
 from leanrec.types import CSR, Float32Array
 
@@ -43,7 +44,7 @@ class InterestProfiles:
 
 
 def fit_interest_profiles(history: CSR, features: CSR) -> InterestProfiles:
-    """Interests relative to the users of ``history`` (U, N) with a history."""
+    """Fit the average profile to the users of ``history`` (U, N) who have one; ``features`` (N, F) are of the items."""
     profile = average_rows(history, features)
     users = max(1, int((np.diff(history.indptr) > 0).sum()))
     average = np.bincount(profile.indices, weights=profile.data, minlength=features.shape[1]) / users
@@ -51,10 +52,9 @@ def fit_interest_profiles(history: CSR, features: CSR) -> InterestProfiles:
 
 
 def average_rows(weights: CSR, rows: CSR) -> CSR:
-    """(B, F) the mean of ``rows`` (M, F) by each row of ``weights`` (B, M) ≥ 0; no entry for an empty one."""
+    """(B, F) means of ``rows`` (M, F), weighted by each row of ``weights`` (B, M) ≥ 0; no entries for an empty row."""
     total = np.asarray(weights.sum(axis=1), dtype=np.float32)
-    owner = np.repeat(np.arange(weights.shape[0]), np.diff(weights.indptr))
-    share = (weights.data / np.maximum(total, 1e-30)[owner]).astype(np.float32)
+    share = (weights.data / np.maximum(total, 1e-30)[entry_rows(weights)]).astype(np.float32)
     product = sp.csr_array((share, weights.indices, weights.indptr), shape=weights.shape) @ rows
     product.sort_indices()
     return sp.csr_array(product)

@@ -29,7 +29,14 @@ __all__ = [
 
 
 class FeatureScore(NamedTuple):
-    """One feature: its score, whether it is kept, and why."""
+    """The outcome of the selection for one feature.
+
+    Attributes:
+        name: of the feature.
+        score: variance, or mutual information in nats.
+        kept: whether it is selected.
+        reason: why, in words.
+    """
 
     name: str
     score: float
@@ -174,7 +181,8 @@ def group_by_audience(interactions: CSR, groups: int = 8, run: Run = Run()) -> I
     """(N,) a clustering of the items by the users who interacted with them; −1 = no interactions.
 
     Items are clustered by direction in the space of the first singular vectors of log(1 + weight), the most
-    common direction (popularity) excluded. O(entries · groups).
+    common direction (popularity) excluded. Fewer items with interactions than ``groups`` are one group.
+    O(entries · groups).
     """
     users = np.bincount(interactions.indices, minlength=interactions.shape[1])
     interacted = np.flatnonzero(users)

@@ -45,7 +45,7 @@ class FittedSentimentScore:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Polarity and subjectivity."""
+        """``polarity`` and ``subjectivity``."""
         return ("polarity", "subjectivity")
 
     @functools.cached_property

@@ -1,4 +1,4 @@
-"""Moments: time of day and weekday on their circles, and how recent."""
+"""Temporal features: cyclical encoding of time of day and weekday, and exponential decay of age."""
 
 import dataclasses
 
@@ -33,17 +33,17 @@ class TimeOfDay:
 
 @dataclasses.dataclass(frozen=True)
 class FittedTimeOfDay:
-    """A TimeOfDay, ready to use.
+    """A fitted TimeOfDay.
 
     Attributes:
-        settings: what it was made with.
+        settings: settings of the fit.
     """
 
     settings: TimeOfDay
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Two for the day, two for the week."""
+        """Sine and cosine of the time of day, and of the weekday."""
         return ("time of day, sine", "time of day, cosine", "weekday, sine", "weekday, cosine")
 
     def transform(self, column: Column) -> CSR:
@@ -79,7 +79,7 @@ class FittedRecencyDecay:
 
     Attributes:
         settings: settings of the fit.
-        latest: seconds since 1970 that map to 1, as does anything later.
+        latest: latest training time, in seconds since 1970; this and later times map to 1.
         half_life: days.
     """
 
@@ -92,7 +92,7 @@ class FittedRecencyDecay:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """One."""
+        """``recent``."""
         return ("recent",)
 
     def transform(self, column: Column) -> CSR:

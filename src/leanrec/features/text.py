@@ -74,7 +74,7 @@ class TermVocabulary:
 
 @dataclasses.dataclass(frozen=True)
 class TfIdf:
-    """TF-IDF: (1 + ln tf) · (1 + ln (1 + n) / (1 + df)) of each term.
+    """TF-IDF: (1 + ln tf) · (1 + ln((1 + n) / (1 + df))) of each term.
 
     Rows have unit length. Cost O(characters) time; 4 bytes a term and 8 a stored entry.
     """

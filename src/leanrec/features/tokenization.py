@@ -86,8 +86,8 @@ def tokenize(text: str, ngrams: int = 1, without: frozenset[str] = frozenset()) 
 def strip_markup(text: str) -> str:
     """Return the text that HTML shows: without tags and comments, with entities decoded. Plain text stays as it is.
 
-    ``a < b``, ``<3``, ``List<Item>`` and ``R&B`` are no markup: a tag has a name of HTML, an entity too, and ends with ";".
-    O(length).
+    ``a < b``, ``<3``, ``List<Item>`` and ``R&B`` are not markup: tags and entities must have a name that HTML defines, and
+    an entity ends with ";". O(length).
     """
     if "<" not in text and "&" not in text:
         return text
@@ -107,7 +107,7 @@ def _decode_entities(text: str) -> str:
 
 @functools.cache
 def _pattern() -> re.Pattern[str]:
-    # \w of the standard library leaves out combining marks, which would cut words of Hindi or Tamil apart.
+    # \w of the standard library leaves out combining marks, so it would split words of Hindi or Tamil.
     spaceless = re.compile(f"[{_SPACELESS}]")
     points = map(chr, range(0x300, 0x10000))
     marks = "".join(c for c in points if unicodedata.category(c)[0] == "M" and not spaceless.match(c))

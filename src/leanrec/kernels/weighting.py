@@ -12,7 +12,7 @@ WEIGHTINGS = ("none", "binary", "log", "tfidf", "bm25")
 
 
 def item_idf(matrix: CSR) -> np.ndarray:
-    """(N,) float32 inverse document frequency log(users with an item / users of the item); 0 for an item without users."""
+    """(N,) float32 inverse document frequency ln(users with any item / users of the item); 0 for an item without users."""
     users = np.bincount(matrix.indices, minlength=matrix.shape[1])
     active = np.count_nonzero(np.diff(matrix.indptr))
     idf = np.log(np.maximum(active, 1) / np.maximum(users, 1)).astype(np.float32)
@@ -23,7 +23,8 @@ def weight_interactions(matrix: CSR, scheme: str, idf: np.ndarray | None = None)
     """A weighted copy of a (B, N) matrix of positive weights. O(entries).
 
     Schemes: ``none`` leaves weights unchanged; ``binary`` sets them to 1; ``log`` is log₂(1 + w), which keeps 1 at 1 and
-    damps large counts; ``tfidf`` is log₂(1 + w) · idf; ``bm25`` is (k₁ + 1) · w / (k₁ + w) · idf with k₁ = 1.2.
+    damps large counts; ``tfidf`` is log₂(1 + w) · idf; ``bm25`` is (k₁ + 1) · w / (k₁ + w) · idf with k₁ = 1.2, and without
+    normalization by length, b = 0 (Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond", 2009).
 
     Args:
         matrix: (B, N).
