@@ -6,6 +6,7 @@ over, so of variants that differ in their settings alone one is enough.
 
 import contextlib
 import dataclasses
+import re
 import tracemalloc
 from typing import Any, ClassVar
 
@@ -17,7 +18,7 @@ from conftest import GENRES, STRINGS, make_dataset
 from contracts.fitting import fit_once
 from leanrec import artifacts
 from leanrec.budget import Budget
-from leanrec.data.dataset import Dataset
+from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.data.links import UserLinks
 from leanrec.data.table import Table
 from leanrec.data.vocabulary import id_array
@@ -185,8 +186,14 @@ class EstimatorContract(_FittedModel):
     def test_refuses_a_fit_that_exceeds_the_memory(self, dataset: Dataset) -> None:
         if self.estimator.fit_bytes(dataset.shape) < 2:
             return
-        with pytest.raises(BudgetError, match="memory"):
+        with pytest.raises(BudgetError, match="memory") as refusal:
             self.estimator.fit(dataset, Run(budget=Budget(memory=1)))
+        large = DatasetShape(10**6, 10**6, 10**8)
+        for name in re.findall(r"[a-z]+(?:_[a-z]+)+", str(refusal.value).rpartition("available.")[2]):
+            # SLIM without a limit on the neighbors advises one.
+            size = getattr(self.estimator, name) // 2 or 100
+            changed = dataclasses.replace(self.estimator, **{name: size})
+            assert changed.fit_bytes(large) < self.estimator.fit_bytes(large), name
 
     def test_embeddings_multiply_to_the_scores(self, model: Any, dataset: Dataset) -> None:
         if isinstance(model, Embedder):

@@ -16,7 +16,7 @@ from leanrec.types import Queries
 
 
 class TestByItems(RatingContract, EstimatorContract, OddDataContract):
-    estimator = RatingKNN(shrinkage=2, damping=1, n_candidates=60)
+    estimator = RatingKNN(n_neighbors=30, shrinkage=2, damping=1, n_candidates=60)
     min_recall = 0.3
     at_most = 0.85
 
@@ -33,7 +33,7 @@ class TestByUsersPearson(RatingContract, EstimatorContract, OddDataContract):
 
 
 class TestByItemsPearson(RatingContract, EstimatorContract, OddDataContract):
-    estimator = RatingKNN(similarity="pearson", shrinkage=2, damping=1, n_candidates=60)
+    estimator = RatingKNN(n_neighbors=30, similarity="pearson", shrinkage=2, damping=1, n_candidates=60)
     min_recall = 0.3
     at_most = 1.0
 

@@ -25,7 +25,7 @@ class Bias:
     """rating(u, i) = mean + item offset + user offset, with offsets damped towards 0 where ratings are few.
 
     The offset of a query user is computed from the ratings in the query; without ratings it is 0. The ranking is the
-    same for all users: the best-rated items first.
+    same for all users: the items with the largest offset first.
 
     When to use: the baseline of predicted ratings.
 
@@ -76,7 +76,7 @@ class BiasModel:
 
     @property
     def n_items(self) -> int:
-        """N."""
+        """N, the number of items."""
         return len(self.baseline.item_offsets)
 
     def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
@@ -92,7 +92,7 @@ class BiasModel:
         )
 
     def explain(self, queries: Queries, items: Int32Array, top_k: int | None = None) -> list[Explanation]:  # noqa: ARG002 - the same for all users
-        """The reason is "popularity": all users rate it well."""
+        """The reason is "popularity": the order of the items is the same for all users."""
         return [Explanation("popularity", np.zeros(0, np.int32), np.zeros(0, np.float32))] * len(items)
 
     def _user_offsets(self, queries: Queries) -> Float32Array:

@@ -1,7 +1,6 @@
 """Popularity: the most frequent items, with exponential decay.
 
-The decay is that of Ding and Li, "Time Weight Collaborative Filtering",
-CIKM 2005.
+The decay is that of Ding & Li, "Time Weight Collaborative Filtering", CIKM 2005.
 """
 
 import dataclasses
@@ -32,7 +31,7 @@ class Popularity:
 
     When to use: the baseline that every other model must beat, and the fallback for users without a history.
 
-    Cost: fit O(E) time and 40 bytes an event; a query O(N) to copy; the model 4 N bytes.
+    Cost: fit O(E) time and 64 bytes an event; a query O(N) to copy; the model 4 N bytes.
     """
 
     READS: ClassVar[frozenset[str]] = frozenset({"history", "times"})
@@ -57,7 +56,7 @@ class Popularity:
         check_settings(self)
 
     def fit_bytes(self, shape: DatasetShape) -> int:
-        """A few columns over the events, and the counts."""
+        """Eight columns of 8 bytes over the events, and the counts."""
         return 64 * shape.events + 12 * shape.items + 2**20
 
     @require_finite
@@ -84,8 +83,8 @@ class Popularity:
         else:
             # Events of a user are sorted by time, so that the last event of a pair has decayed least.
             pair = events.user[positive].astype(np.int64) * n_items + item
-            _, from_the_end = np.unique(pair[::-1], return_index=True)
-            latest = len(pair) - 1 - from_the_end
+            _, from_end = np.unique(pair[::-1], return_index=True)
+            latest = len(pair) - 1 - from_end
             item, decay = item[latest], decay[latest]
         return np.bincount(item, weights=decay, minlength=n_items)
 
@@ -129,7 +128,7 @@ class PopularityModel:
 
     @property
     def n_items(self) -> int:
-        """N."""
+        """N, the number of items."""
         return len(self.counts)
 
     def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:

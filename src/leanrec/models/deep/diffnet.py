@@ -59,7 +59,7 @@ class DiffNet(HistorySettings):
         run.require_memory(
             self.fit_bytes(data.shape) + hops_bytes,
             f"DiffNet with embedding_dim={self.embedding_dim} over {friends.nnz:,} links",
-            "Choose a smaller embedding_dim, batch_size or n_layers, or raise the limit.",
+            f"Lower {'n_layers' if hops_bytes > self.fit_bytes(data.shape) else 'embedding_dim or batch_size'}, or raise the limit.",
         )
 
         def build_network(train_data: Dataset, counts: Int64Array) -> Any:
@@ -101,7 +101,7 @@ class DiffNetModel:
 
     @property
     def n_items(self) -> int:
-        """N."""
+        """N, the number of items."""
         return len(self.items)
 
     def embed_queries(self, queries: Queries) -> Float32Array:
@@ -113,11 +113,11 @@ class DiffNetModel:
         return out
 
     def embed_items(self) -> Float32Array:
-        """(N, D + 1), the bias last."""
+        """(N, D + 1) item vectors, the bias last."""
         return self.items
 
     def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
-        """User vectors · item vectors + biases."""
+        """User vectors · item vectors + biases: (B, N), or (B, K) for ``items``."""
         return dot_scores(self.embed_queries(queries), self.items, items)
 
     def _pool_history(self, history: CSR) -> Float32Array:

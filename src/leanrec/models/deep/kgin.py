@@ -70,7 +70,7 @@ class KGIN(HistorySettings):
         run.require_memory(
             self.fit_bytes(data.shape) + 4 * self.embedding_dim * floats,
             f"KGIN with embedding_dim={self.embedding_dim} over {n_links:,} links",
-            "Choose a smaller embedding_dim or batch_size, or raise the limit.",
+            "Lower embedding_dim or batch_size, or raise the limit.",
         )
 
         def build_network(_: Dataset, counts: Int64Array) -> Any:
@@ -109,7 +109,7 @@ class KGINModel:
 
     @property
     def n_items(self) -> int:
-        """N."""
+        """N, the number of items."""
         return len(self.items)
 
     def embed_queries(self, queries: Queries) -> Float32Array:
@@ -121,7 +121,7 @@ class KGINModel:
         return out
 
     def embed_items(self) -> Float32Array:
-        """(N, D + 1), the bias last."""
+        """(N, D + 1) item vectors, the bias last."""
         return self.items
 
     def similarity_vectors(self) -> Float32Array:
@@ -129,7 +129,7 @@ class KGINModel:
         return self.items[:, :-1]
 
     def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
-        """User vectors · item vectors + biases."""
+        """User vectors · item vectors + biases: (B, N), or (B, K) for ``items``."""
         return dot_scores(self.embed_queries(queries), self.items, items)
 
     def _pool_history(self, history: CSR) -> tuple[Float32Array, Int32Array]:

@@ -95,7 +95,7 @@ class MultVAE(TrainingSettings):
         run.require_memory(
             self.fit_bytes(data.shape),
             f"MultVAE with embedding_dim={self.embedding_dim}",
-            "Choose a smaller embedding_dim or hidden_dim, or raise the limit.",
+            "Lower embedding_dim or hidden_dim, or raise the limit.",
         )
         resolve_device(run)
         if self.patience and valid is None:
@@ -225,7 +225,7 @@ class MultVAEModel:
 
     @property
     def n_items(self) -> int:
-        """N."""
+        """N, the number of items."""
         return len(self.items)
 
     def embed_queries(self, queries: Queries) -> Float32Array:
@@ -258,11 +258,11 @@ class MultVAEModel:
         return normalized
 
     def embed_items(self) -> Float32Array:
-        """(N, D + 1)."""
+        """(N, D + 1) item vectors, the bias last."""
         return self.items
 
     def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
-        """Logits of the decoder; zeros for an empty history."""
+        """Logits of the decoder: (B, N), or (B, K) for ``items``; zeros for an empty history."""
         return dot_scores(self.embed_queries(queries), self.items, items)
 
     def explain(self, queries: Queries, items: Int32Array, top_k: int | None = None) -> list[Explanation]:

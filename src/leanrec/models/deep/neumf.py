@@ -123,7 +123,7 @@ class NeuMF(TrainingSettings):
         run.require_memory(
             self.fit_bytes(data.shape),
             f"NeuMF with embedding_dim={self.embedding_dim}",
-            "Choose a smaller embedding_dim or batch_size, or raise the limit.",
+            "Lower embedding_dim or batch_size, or raise the limit.",
         )
         resolve_device(run)
         if self.patience and valid is None:
@@ -278,7 +278,7 @@ class NeuMFModel:
 
     @property
     def n_items(self) -> int:
-        """N."""
+        """N, the number of items."""
         return len(self.fold_in.items)
 
     @functools.cached_property
@@ -289,7 +289,7 @@ class NeuMFModel:
         return vectors[:, :D] * self.weights["product"], self.weights["bias.weight"][:, 0], first
 
     def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
-        """GMF + MLP; zeros for an empty history."""
+        """GMF + MLP: (B, N), or (B, K) for ``items``; zeros for an empty history."""
         users = self.fold_in.encode(queries.history)
         rows = None if items is None else np.asarray(items)
         scores = np.empty((len(users), self.n_items if rows is None else rows.shape[-1]), np.float32)

@@ -129,7 +129,7 @@ class TwoTower(TrainingSettings):
         run.require_memory(
             self.fit_bytes(data.shape),
             f"TwoTower with embedding_dim={self.embedding_dim}",
-            "Choose a smaller embedding_dim or batch_size, or raise the limit.",
+            "Lower embedding_dim or batch_size, or raise the limit.",
         )
         resolve_device(run)
         if self.patience and valid is None:
@@ -362,7 +362,7 @@ class TwoTowerModel:
 
     @property
     def n_items(self) -> int:
-        """N."""
+        """N, the number of items."""
         return len(self.items)
 
     def embed_queries(self, queries: Queries) -> Float32Array:
@@ -380,11 +380,11 @@ class TwoTowerModel:
         return out
 
     def embed_items(self) -> Float32Array:
-        """(N, D)."""
+        """(N, D) item vectors."""
         return self.items
 
     def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
-        """Query vectors · item vectors."""
+        """Query vectors · item vectors: (B, N), or (B, K) for ``items``."""
         return dot_scores(self.embed_queries(queries), self.items, items)
 
     def explain(self, queries: Queries, items: Int32Array, top_k: int | None = None) -> list[Explanation]:

@@ -35,7 +35,7 @@ class BPR:
 
     When to use: implicit feedback where the order of the items counts, not the values of the scores.
 
-    Cost: an epoch O(E · D) time; memory 4 D (U + N) bytes and 40 bytes an event. A query O(N · D), and 2,000 · D more
+    Cost: an epoch O(E · D) time; memory 12 D (U + N) bytes and 64 bytes an event. A query O(N · D), and 2,000 · D more
     for a user who was not in the fit; the model 4 D (U + N) bytes.
     """
 
@@ -81,10 +81,10 @@ class BPR:
                 run_epoch(X, users, items, self._step(1 - 0.9 * epoch / self.epochs), rng)
                 if run.out_of_time():
                     break
-        # Rows that were in no pair keep no random embedding.
+        # Users without interactions were in no pair: their random embedding is removed.
         users[np.diff(X.indptr) == 0] = 0
         counts = np.bincount(X.indices, minlength=X.shape[1])
-        # An item without interactions was only ever a negative: its bias ranks it low, its vector tells nothing.
+        # An item without interactions was only ever a negative: its bias ranks it low, its vector has no information.
         items[counts == 0, :-1] = 0
         frequency = np.cumsum(counts) if self.sampler == "popularity" else np.zeros(0, np.int64)
         return BPRModel(settings=self, users=users, items=items, frequency=frequency.astype(np.int64))
@@ -117,7 +117,7 @@ class BPRModel:
 
     @property
     def n_items(self) -> int:
-        """N."""
+        """N, the number of items."""
         return len(self.items)
 
     def embed_queries(self, queries: Queries) -> Float32Array:
@@ -141,7 +141,7 @@ class BPRModel:
         return fold_in_users(history, self.items, self.frequency, self.settings._step(), _FOLD_STEPS)  # noqa: SLF001 - its own settings
 
     def embed_items(self) -> Float32Array:
-        """(N, D + 1), the bias last."""
+        """(N, D + 1) item vectors, the bias last."""
         return self.items
 
     def similarity_vectors(self) -> Float32Array:
@@ -149,7 +149,7 @@ class BPRModel:
         return self.items[:, :-1]
 
     def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
-        """User embeddings · item embeddings + biases."""
+        """User embeddings · item embeddings + biases: (B, N), or (B, K) for ``items``."""
         return dot_scores(self.embed_queries(queries), self.items, items)
 
     def explain(self, queries: Queries, items: Int32Array, top_k: int | None = None) -> list[Explanation]:
@@ -186,6 +186,5 @@ class BPRModel:
 
 
 def _init_embeddings(rng: np.random.Generator, rows: int, embedding_dim: int) -> Float32Array:
-    return (
-        rng.standard_normal((rows, embedding_dim), dtype=np.float32) * np.float32(0.1 / np.sqrt(embedding_dim))
-    ).astype(np.float32)
+    scale = np.float32(0.1 / np.sqrt(embedding_dim))
+    return np.asarray(rng.standard_normal((rows, embedding_dim), dtype=np.float32) * scale)

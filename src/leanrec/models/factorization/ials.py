@@ -31,6 +31,7 @@ from leanrec.types import CSR, Float32Array, Int32Array, Queries
 
 __all__ = ["IALS", "IALSModel"]
 
+# Rows that a thread takes at a time.
 _BLOCK = 4096
 
 
@@ -182,7 +183,7 @@ class IALSModel:
 
     @property
     def n_items(self) -> int:
-        """N."""
+        """N, the number of items."""
         return len(self.items)
 
     @functools.cached_property
@@ -197,11 +198,11 @@ class IALSModel:
         return solve_rows(history, self.items, self._base, self.settings._ridge(history))
 
     def embed_items(self) -> Float32Array:
-        """(N, D)."""
+        """(N, D) item vectors."""
         return self.items
 
     def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
-        """User embeddings · item embeddings."""
+        """User embeddings · item embeddings: (B, N), or (B, K) for ``items``."""
         return dot_scores(self.embed_queries(queries), self.items, items)
 
     def explain(self, queries: Queries, items: Int32Array, top_k: int | None = None) -> list[Explanation]:
@@ -223,7 +224,7 @@ def _init_embeddings(rng: np.random.Generator, rows: CSR, embedding_dim: int) ->
 
 
 def _rotate(V: Float32Array, axes: Float32Array) -> Float32Array:
-    """V · axes in blocks of rows on our own threads, since waiting BLAS threads keep the other cores busy."""
+    """V · axes in blocks of rows on threads of ``run_in_threads``: those of BLAS keep the other cores busy while they wait."""
     out = np.empty_like(V)
 
     def rotate(block: slice) -> None:

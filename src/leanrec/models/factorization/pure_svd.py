@@ -23,6 +23,7 @@ from leanrec.types import CSR, Float32Array, Int32Array, Queries
 
 __all__ = ["PureSVD", "PureSVDModel"]
 
+# Columns beyond embedding_dim: they make the leading singular vectors accurate after few iterations.
 _OVERSAMPLING = 10
 # A singular value below this share of the largest is a rounding error of float32.
 _RANK_TOLERANCE = 1e-5
@@ -30,7 +31,7 @@ _RANK_TOLERANCE = 1e-5
 
 @dataclasses.dataclass(frozen=True)
 class PureSVD:
-    """Scores x V Vᵀ, where V are the first right singular vectors of the interactions.
+    """Scores x V Vᵀ for a history x, where V are the first right singular vectors of the interactions.
 
     When to use: a fast matrix factorization with few settings.
 
@@ -68,7 +69,9 @@ class PureSVD:
     def fit(self, data: Dataset, run: Run = Run()) -> "PureSVDModel":
         """Compute the singular vectors. The result depends on ``run.seed``."""
         run.require_memory(
-            self.fit_bytes(data.shape), f"PureSVD with {self.embedding_dim} dimensions", "Lower embedding_dim."
+            self.fit_bytes(data.shape),
+            f"PureSVD with {self.embedding_dim} dimensions",
+            "Lower embedding_dim or raise the limit.",
         )
         with run.limit_threads():
             X = weight_interactions(data.interactions, self.weighting)
@@ -91,7 +94,7 @@ class PureSVDModel:
 
     @property
     def n_items(self) -> int:
-        """N."""
+        """N, the number of items."""
         return len(self.items)
 
     def embed_queries(self, queries: Queries) -> Float32Array:
@@ -100,11 +103,11 @@ class PureSVDModel:
         return np.asarray(history @ self.items, dtype=np.float32)
 
     def embed_items(self) -> Float32Array:
-        """(N, D)."""
+        """(N, D) item vectors."""
         return self.items
 
     def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
-        """History · V Vᵀ."""
+        """History · V Vᵀ: (B, N), or (B, K) for ``items``."""
         return dot_scores(self.embed_queries(queries), self.items, items)
 
     def explain(self, queries: Queries, items: Int32Array, top_k: int | None = None) -> list[Explanation]:
@@ -127,7 +130,7 @@ def _randomized_svd(X: CSR, n_components: int, n_iter: int, rng: np.random.Gener
     basis, triangle = np.linalg.qr(Xt @ Q)
     rotation, singular, _ = np.linalg.svd(triangle)
     V = np.ascontiguousarray(basis @ rotation[:, :n_components], dtype=np.float32)
-    # Rounding errors are no knowledge: neither of an item without interactions, nor beyond the rank of the data.
+    # What is left of an item without interactions, or beyond the rank of the data, is rounding error.
     V[np.diff(Xt.indptr) == 0] = 0
     V[:, singular[:n_components] <= _RANK_TOLERANCE * singular.max(initial=0)] = 0
     return V

@@ -1,7 +1,7 @@
 """Rating MF: biased matrix factorization by alternating least squares.
 
-Koren, Bell and Volinsky, "Matrix Factorization Techniques for Recommender Systems", IEEE Computer 42(8),
-2009; the penalty grows with the number of ratings as in Zhou, Wilkinson, Schreiber and Pan, AAIM 2008.
+Koren, Bell & Volinsky, "Matrix Factorization Techniques for Recommender Systems", IEEE Computer 42(8),
+2009; the penalty grows with the number of ratings as in Zhou, Wilkinson, Schreiber & Pan, AAIM 2008.
 """
 
 import dataclasses
@@ -31,7 +31,7 @@ _FLAT = 1e-6
 class RatingMF:
     """rating(u, i) = mean + item offset + user offset + p_u · q_i.
 
-    A half step solves for the offset and the D factors of all users, or of all items, by ridge regression. A query is
+    A half step solves for the offset and the embedding of all users, or of all items, by ridge regression. A query is
     solved by the same regression on its ratings, so that a new user needs no refit.
 
     When to use: predicted ratings by matrix factorization.
@@ -93,7 +93,7 @@ class RatingMF:
         return fit_row_ridges(_prepend_ones(factors), targets, self.penalty(), self.l2_exponent)
 
     def penalty(self) -> Float32Array:
-        """(1 + D,) on the offset and on each factor."""
+        """(1 + D,) L2 penalty on the offset and on each dimension."""
         return np.array([self.bias_l2] + [self.l2] * self.embedding_dim, dtype=np.float32)
 
 
@@ -116,7 +116,7 @@ class RatingMFModel:
 
     @property
     def n_items(self) -> int:
-        """N."""
+        """N, the number of items."""
         return len(self.items)
 
     def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:

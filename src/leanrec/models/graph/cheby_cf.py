@@ -20,7 +20,7 @@ from leanrec.kernels.graph.spectral import (
     weighted_degrees,
 )
 from leanrec.kernels.weighting import weight_interactions
-from leanrec.models.graph.core.filters import FilterModel, filter_bytes, keep_largest_weights
+from leanrec.models.graph.core.filters import FilterModel, check_filter_memory, filter_bytes, keep_largest_weights
 from leanrec.run import Run
 from leanrec.settings import check_settings, setting
 from leanrec.types import CSR, Float32Array, Int32Array
@@ -102,9 +102,7 @@ class ChebyCF:
     @require_finite
     def fit(self, data: Dataset, run: Run = Run()) -> "ChebyCFModel":
         """Compute the singular vectors and the polynomial. The result depends on ``run.seed``."""
-        run.require_memory(
-            self.fit_bytes(data.shape), f"ChebyCF with {self.n_components} components", "Lower n_components or top_k."
-        )
+        check_filter_memory(self, data.shape, run, "ChebyCF")
         with run.limit_threads():
             X = weight_interactions(data.interactions, self.weighting)
             graph, eigenvalues = build_item_graph(X, self.alpha, self.n_components, self.n_iter, run.rng())

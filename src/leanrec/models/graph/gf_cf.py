@@ -19,7 +19,7 @@ from leanrec.kernels.graph.spectral import (
     weighted_degrees,
 )
 from leanrec.kernels.weighting import weight_interactions
-from leanrec.models.graph.core.filters import FilterModel, filter_bytes, keep_largest_weights
+from leanrec.models.graph.core.filters import FilterModel, check_filter_memory, filter_bytes, keep_largest_weights
 from leanrec.run import Run
 from leanrec.settings import check_settings, setting
 from leanrec.types import CSR, Float32Array, Int32Array
@@ -76,9 +76,7 @@ class GFCF:
     @require_finite
     def fit(self, data: Dataset, run: Run = Run()) -> "GFCFModel":
         """Compute the singular vectors. The result depends on ``run.seed``."""
-        run.require_memory(
-            self.fit_bytes(data.shape), f"GF-CF with {self.n_components} components", "Lower n_components or top_k."
-        )
+        check_filter_memory(self, data.shape, run, "GF-CF")
         with run.limit_threads():
             X = weight_interactions(data.interactions, self.weighting)
             graph, _ = build_item_graph(X, self.alpha, self.n_components, self.n_iter, run.rng())

@@ -126,7 +126,9 @@ class GraphSAGE:
     def fit(self, data: Dataset, run: Run = Run()) -> "GraphSAGEModel":
         """Train the weights. The result depends on ``run.seed``; training ends early when the time is over."""
         run.require_memory(
-            self.fit_bytes(data.shape), f"GraphSAGE over {len(data.items)} items", "Lower embedding_dim or content_dim."
+            self.fit_bytes(data.shape),
+            f"GraphSAGE over {len(data.items)} items",
+            "Lower embedding_dim or content_dim, or raise the limit.",
         )
         features, content = self._fit_content(data, run)
         with run.limit_threads():
@@ -312,7 +314,7 @@ class GraphSAGEModel:
 
     @property
     def n_items(self) -> int:
-        """N."""
+        """N, the number of items."""
         return len(self.items)
 
     def embed_queries(self, queries: Queries) -> Float32Array:
@@ -320,11 +322,11 @@ class GraphSAGEModel:
         return fold_in(queries.history, self.items, self.settings.weighting, self.settings.alpha)
 
     def embed_items(self) -> Float32Array:
-        """(N, D)."""
+        """(N, D) item vectors."""
         return self.items
 
     def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
-        """User embeddings · item embeddings."""
+        """User embeddings · item embeddings: (B, N), or (B, K) for ``items``."""
         return dot_scores(self.embed_queries(queries), self.items, items)
 
     def explain(self, queries: Queries, items: Int32Array, top_k: int | None = None) -> list[Explanation]:

@@ -110,7 +110,9 @@ class LightGCN(GraphTraining):
     def fit(self, data: Dataset, run: Run = Run()) -> "LightGCNModel":
         """Train the embeddings. The result depends on ``run.seed``; training ends early when the time is over."""
         run.require_memory(
-            self.fit_bytes(data.shape), f"LightGCN with {self.embedding_dim} dimensions", "Lower embedding_dim."
+            self.fit_bytes(data.shape),
+            f"LightGCN with {self.embedding_dim} dimensions",
+            "Lower embedding_dim or raise the limit.",
         )
         with run.limit_threads():
             X = weight_interactions(data.interactions, self.weighting)

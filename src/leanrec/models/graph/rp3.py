@@ -99,7 +99,7 @@ class RP3Model:
 
     @property
     def n_items(self) -> int:
-        """N."""
+        """N, the number of items."""
         return int(self.walks.shape[0])
 
     def profile(self, queries: Queries) -> CSR:

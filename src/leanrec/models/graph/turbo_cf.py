@@ -102,7 +102,7 @@ class TurboCFModel:
 
     @property
     def n_items(self) -> int:
-        """N."""
+        """N, the number of items."""
         return int(self.graph.shape[0])
 
     def profile(self, queries: Queries) -> CSR:

@@ -86,7 +86,7 @@ class UltraGCN(GraphTraining):
         run.require_memory(
             self.fit_bytes(data.shape),
             f"UltraGCN with {self.embedding_dim} dimensions",
-            "Lower embedding_dim or n_neighbors.",
+            f"Lower embedding_dim{' or n_neighbors' if self.n_neighbors else ''}, or raise the limit.",
         )
         with run.limit_threads():
             X = weight_interactions(data.interactions, self.weighting)

@@ -28,8 +28,8 @@ __all__ = ["AsymmetricCosine", "AsymmetricCosineModel"]
 class AsymmetricCosine:
     """score(u, j) = Σ s(i → j)^locality over the history i, s(i → j) = x_i · x_j / (|x_i|^2alpha · |x_j|^2(1 − alpha)).
 
-    ``alpha`` = ½ is the cosine. With 1 it is the share of the users of i who also chose j, which favors popular items;
-    with 0 the share of the users of j who chose i, which favors rare ones. A ``locality`` above 1 raises the weight of
+    ``alpha`` = ½ is the cosine. With 1 it is the share of the users of i who also interacted with j, which favors popular items;
+    with 0 the share of the users of j who also interacted with i, which favors rare ones. A ``locality`` above 1 raises the weight of
     the most similar items over that of many weakly similar ones. Each item j has its own k neighbors.
 
     When to use: as `ItemKNN`, where popular or rare items should be favored.
@@ -70,9 +70,7 @@ class AsymmetricCosine:
         )
         with run.limit_threads():
             X = weight_interactions(data.interactions, self.weighting)
-            squares = np.bincount(X.indices, weights=X.data.astype(np.float64) ** 2, minlength=X.shape[1]).astype(
-                np.float64
-            )
+            squares = np.bincount(X.indices, weights=X.data.astype(np.float64) ** 2, minlength=X.shape[1])
             users = np.ones(X.shape[0])
             # Row j of the product has the similarities to j; the exponent keeps their order.
             targets = scale_rows_and_columns(sp.csr_array(X.T), inverse_power(squares, 1 - self.alpha), users)
@@ -96,7 +94,7 @@ class AsymmetricCosineModel:
 
     @property
     def n_items(self) -> int:
-        """N."""
+        """N, the number of items."""
         return int(self.weights.shape[0])
 
     def profile(self, queries: Queries) -> CSR:

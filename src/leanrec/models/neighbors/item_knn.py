@@ -1,7 +1,7 @@
 """Item-kNN: similarity of items to those of the history.
 
-Sarwar, Karypis, Konstan and Riedl, "Item-based Collaborative Filtering Recommendation Algorithms", WWW 2001;
-Deshpande and Karypis, "Item-Based Top-N Recommendation Algorithms", TOIS 22(1), 2004.
+Sarwar, Karypis, Konstan & Riedl, "Item-based Collaborative Filtering Recommendation Algorithms", WWW 2001;
+Deshpande & Karypis, "Item-Based Top-N Recommendation Algorithms", TOIS 22(1), 2004.
 """
 
 import dataclasses
@@ -69,7 +69,7 @@ class ItemKNN:
         one_of=_MEASURES,
         search="cosine,pearson,jaccard",
         doc=(
-            '"cosine", "pearson" (over all U users or F features, no entry being 0), "euclidean" (1 / (1 + distance)) '
+            '"cosine", "pearson" (over all U users or F features, a missing entry is 0), "euclidean" (1 / (1 + distance)) '
             'or "jaccard" (of the sets).'
         ),
     )
@@ -78,8 +78,8 @@ class ItemKNN:
         one_of=WEIGHTINGS,
         search="none,binary,log,tfidf,bm25",
         doc=(
-            "Transformation of interaction weights. The last two lower the weight of users with long histories; they "
-            "have no such effect on a query."
+            "Transformation of interaction weights. The last two lower the weight of users with long histories in the "
+            "fit; on a query they act as the log or the saturation alone."
         ),
     )
     shrinkage: float = setting(
@@ -118,7 +118,7 @@ class ItemKNN:
                 return ItemKNNModel(self, self._find_neighbors(compared), None)
             if data.item_table is None:
                 raise DataError(
-                    f'by="{self.by}" needs an item table, and the data set has none. Give one, or by="users".'
+                    f'by="{self.by}" needs an item table. The data set has none; add one, or use by="users".'
                 )
             features = FeatureSpec(columns=self.columns).fit(data.item_table, run)
             rows = features.transform(data.item_table)
@@ -132,7 +132,7 @@ class ItemKNN:
             return ItemKNNModel(self, self._find_neighbors(compared), None)
 
     def similarity_kernel(self) -> str:
-        """Name of the similarity in the kernels."""
+        """Name of ``similarity`` in `leanrec.kernels.similarity`."""
         return _MEASURES[self.similarity]
 
     def _find_neighbors(self, compared: CSR) -> CSR:
@@ -168,7 +168,7 @@ class ItemKNNModel:
         settings: settings of the fit.
         similar: (N, N) CSR, ``similar[j, i]`` is the contribution of j in a history to the score of
             i; k entries a column.
-        content: by = "content" only.
+        content: features of the items, to compare new items with; by = "content" only.
     """
 
     settings: ItemKNN
@@ -177,7 +177,7 @@ class ItemKNNModel:
 
     @property
     def n_items(self) -> int:
-        """N."""
+        """N, the number of items."""
         return int(self.similar.shape[0])
 
     def profile(self, queries: Queries) -> CSR:

@@ -1,7 +1,7 @@
 """Rating kNN: ratings predicted from similar users or similar items.
 
-Herlocker, Konstan, Borchers and Riedl, "An Algorithmic Framework for Performing Collaborative Filtering",
-SIGIR 1999 (users); Sarwar, Karypis, Konstan and Riedl, "Item-based Collaborative Filtering Recommendation
+Herlocker, Konstan, Borchers & Riedl, "An Algorithmic Framework for Performing Collaborative Filtering",
+SIGIR 1999 (users); Sarwar, Karypis, Konstan & Riedl, "Item-based Collaborative Filtering Recommendation
 Algorithms", WWW 2001 (items); deviations are taken from the baseline as in Koren, KDD 2008.
 """
 
@@ -106,11 +106,11 @@ class RatingKNN:
 
     @require_finite
     def fit(self, data: Dataset, run: Run = Run()) -> "RatingKNNModel":
-        """Fit the baseline and compare. Raises DataError if there are no ratings."""
+        """Fit the baseline, and find the similar items or store the users. Raises DataError if there are no ratings."""
         run.require_memory(
             self.fit_bytes(data.shape),
             f"Rating kNN over {len(data.items)} items",
-            "Raise the limit or lower pool.",
+            "Lower n_candidates or raise the limit." if self.by == "items" else "Raise the limit.",
         )
         baseline = fit_rating_bias(data.ratings, self.user_damping, self.item_damping, data.rating_range)
         ratings = data.ratings
@@ -131,7 +131,7 @@ class RatingKNN:
             return RatingKNNModel(self, baseline, training_users=training_users)
 
     def prepare_ratings(self, baseline: RatingBias, evidence: RatingEvidence) -> CSR:
-        """(B, N) the ratings that are compared: raw, or minus mean and user offset."""
+        """(B, N) the ratings to compare: as they are for "pearson", minus mean and user offset for "cosine"."""
         ratings = evidence.ratings
         if self.similarity == "pearson":
             return ratings
@@ -186,7 +186,7 @@ class RatingKNNModel:
 
     @property
     def n_items(self) -> int:
-        """N."""
+        """N, the number of items."""
         return len(self.baseline.item_offsets)
 
     def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
@@ -212,8 +212,8 @@ class RatingKNNModel:
             shares, reason = self._user_contributions(queries, evidence, items), "neighbors"
         explanations = []
         for each in shares:
-            own = np.flatnonzero(each)
-            explanations += rank_contributions(rated.indices[own], each[own][None], reason=reason, top_k=top_k)
+            used = np.flatnonzero(each)
+            explanations += rank_contributions(rated.indices[used], each[used][None], reason=reason, top_k=top_k)
         return explanations
 
     def _ratings(self, queries: Queries, evidence: RatingEvidence, items: Int32Array) -> Float32Array:
@@ -254,15 +254,15 @@ class RatingKNNModel:
     def _item_contributions(self, rated: CSR, items: Int32Array) -> Iterator[Float32Array]:
         """For each item, (L,) contribution of each rating to its rating."""
         assert self.similar is not None  # noqa: S101 - the model has similar or training_users
-        place = np.full(self.n_items, -1)
-        place[rated.indices] = np.arange(rated.nnz)
+        position = np.full(self.n_items, -1)
+        position[rated.indices] = np.arange(rated.nnz)
         for item in items.tolist():
             columns, weights = self.similar.columns[item], self.similar.weights[item]
-            used = np.flatnonzero((columns >= 0) & (place[columns] >= 0))[: self.settings.n_neighbors]
+            used = np.flatnonzero((columns >= 0) & (position[columns] >= 0))[: self.settings.n_neighbors]
             shares = np.zeros(rated.nnz, dtype=np.float32)
             if len(used):
-                own, strength = place[columns[used]], weights[used]
-                shares[own] = self._confidence(np.array(len(used))) * strength * rated.data[own] / strength.sum()
+                at, strength = position[columns[used]], weights[used]
+                shares[at] = self._confidence(np.array(len(used))) * strength * rated.data[at] / strength.sum()
             yield shares
 
     def _user_contributions(

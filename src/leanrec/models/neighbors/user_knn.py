@@ -1,6 +1,6 @@
 """User-kNN: items of similar users.
 
-Herlocker, Konstan, Borchers and Riedl, "An Algorithmic Framework for Performing Collaborative Filtering",
+Herlocker, Konstan, Borchers & Riedl, "An Algorithmic Framework for Performing Collaborative Filtering",
 SIGIR 1999; for lists from implicit feedback as in Aiolli, "Efficient Top-N Recommendation for Very Large
 Scale Binary Rated Datasets", RecSys 2013.
 """
@@ -42,7 +42,7 @@ class UserKNN:
 
     When to use: few users, or preferences that change often, since nothing is trained.
 
-    Cost: fit O(E) time and 48 bytes an event; a query O(Σ over its L items of their users + lengths of the k
+    Cost: fit O(E) time and 80 bytes an event; a query O(Σ over its L items of their users + lengths of the k
     histories + N); the model 16 bytes an event.
     """
 
@@ -67,7 +67,7 @@ class UserKNN:
         one_of=_MEASURES,
         search="cosine,pearson,jaccard",
         doc=(
-            '"cosine", "pearson" (over all N items or F features, no entry being 0), "euclidean" (1 / (1 + distance)) '
+            '"cosine", "pearson" (over all N items or F features, a missing entry is 0), "euclidean" (1 / (1 + distance)) '
             'or "jaccard" (of the sets).'
         ),
     )
@@ -75,17 +75,15 @@ class UserKNN:
         "tfidf",
         one_of=WEIGHTINGS,
         search="none,binary,log,tfidf,bm25",
-        doc='How much an interaction counts: "none", "binary", "log", "tfidf", "bm25".',
+        doc="Transformation of interaction weights.",
     )
     shrinkage: float = setting(
         10.0,
         at_least=0,
         search="0..100",
-        doc="A similarity over c shared items or interests is multiplied by c / (c + shrinkage).",
+        doc="A similarity based on c shared items or interests is multiplied by c / (c + shrinkage).",
     )
-    columns: tuple[str, ...] = setting(
-        (), doc='Which columns of the item table to read, for "interests"; () = all that can be used.'
-    )
+    columns: tuple[str, ...] = setting((), doc='Columns of the item table, for "interests"; () = all usable ones.')
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -123,7 +121,7 @@ class UserKNN:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class UserKNNModel:
-    """The training users, ready for comparison.
+    """A fitted `UserKNN`: the training users, ready for comparison.
 
     Attributes:
         settings: settings of the fit.
@@ -154,7 +152,7 @@ class UserKNNModel:
 
     @property
     def n_items(self) -> int:
-        """N."""
+        """N, the number of items."""
         return int(self.weights.shape[1])
 
     def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
@@ -205,10 +203,10 @@ class UserKNNModel:
         """Names of the ten interests that the query user shares most with the neighbors that contribute (K, neighbors)."""
         if self.interests is None:
             return [()] * len(contributes)
-        own = self._compute_profiles(query)
-        shared = contributes.astype(np.float32) @ self.profiles[own.indices][:, neighbors].T * own.data
+        profile = self._compute_profiles(query)
+        shared = contributes.astype(np.float32) @ self.profiles[profile.indices][:, neighbors].T * profile.data
         order = np.argsort(-shared, axis=1, kind="stable")[:, :10]
         return [
-            tuple(self.names[own.indices[position]] for position in best.tolist() if strength[position] > 0)
+            tuple(self.names[profile.indices[position]] for position in best.tolist() if strength[position] > 0)
             for best, strength in zip(order, shared, strict=True)
         ]

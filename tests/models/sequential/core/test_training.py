@@ -123,7 +123,7 @@ def test_memory_limit_is_checked_before_anything_is_built(monkeypatch: pytest.Mo
     monkeypatch.setattr(SASRec, "build_network", lambda *_: pytest.fail("a network was built"))
     with pytest.raises(
         BudgetError,
-        match="SASRec with embedding_dim=16 needs about .* of memory.*Choose a smaller embedding_dim or batch_size",
+        match="SASRec with embedding_dim=16 needs about .* of memory.*Lower embedding_dim or batch_size",
     ):
         SMALL.fit(walks(), Run(budget=Budget(memory=10**6)))
 

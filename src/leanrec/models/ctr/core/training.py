@@ -238,7 +238,7 @@ def fit_events(settings: CTRSettings, data: Dataset, run: Run, valid: Evaluation
     run.require_memory(
         settings.fit_bytes(data.shape),
         f"{type(settings).__name__} with embedding_dim={settings.embedding_dim}",
-        "Choose a smaller embedding_dim or batch_size, or raise the limit.",
+        "Lower embedding_dim or batch_size, or raise the limit.",
     )
     if settings.patience and valid is None:
         data, valid = hold_out(data, run.rng())
@@ -271,7 +271,7 @@ def fit_rows(settings: CTRSettings, examples: LabeledRows, run: Run, valid: Labe
     run.require_memory(
         settings.estimate_bytes(fields.n_values) + 64 * len(examples),
         f"{type(settings).__name__} of {len(examples)} rows and {fields.n_values} values",
-        "Choose a smaller embedding_dim or batch_size, or raise the limit.",
+        "Lower embedding_dim or batch_size, or raise the limit.",
     )
     if settings.patience and valid is None:
         is_valid = run.rng().random(len(examples)) < _VALIDATION_SHARE

@@ -15,9 +15,9 @@ from leanrec.protocols import Explanation, rank_contributions
 from leanrec.run import Run
 from leanrec.types import CSR, Float32Array, Int32Array, Queries
 
-__all__ = ["FilterModel", "filter_bytes", "keep_largest_weights"]
+__all__ = ["FilterModel", "check_filter_memory", "filter_bytes", "keep_largest_weights"]
 
-Model = TypeVar("Model", bound="FilterModel")
+_Model = TypeVar("_Model", bound="FilterModel")
 
 
 class FilterModel:
@@ -28,7 +28,8 @@ class FilterModel:
     Attributes:
         settings: settings of the fit, with ``top_k`` and ``weighting``.
         graph: the graph; None with ``top_k``.
-        weights: with ``top_k``, (N, N) CSR: ``weights[i, j]`` is the contribution of item i in a history to the score of item j; else None.
+        weights: with ``top_k``, (N, N) CSR: ``weights[i, j]`` is the contribution of item i in a history to the score of
+            item j; else None.
     """
 
     settings: Any
@@ -50,7 +51,7 @@ class FilterModel:
 
     @property
     def n_items(self) -> int:
-        """N."""
+        """N, the number of items."""
         return int((self._require_graph().to_users if self.weights is None else self.weights).shape[0])
 
     def profile(self, queries: Queries) -> CSR:
@@ -92,7 +93,14 @@ def filter_bytes(shape: DatasetShape, n_components: int, top_k: int) -> int:
     return size + (sparsify_filter_bytes(shape.items, top_k) if top_k else 0)
 
 
-def keep_largest_weights(model: Model, run: Run, name: str) -> Model:
+def check_filter_memory(settings: Any, shape: DatasetShape, run: Run, name: str) -> None:
+    """Raise BudgetError if a fit needs more memory than ``run`` has. Advises to lower the sizes that are above 0."""
+    sizes = " or ".join(each for each in ("n_components", "top_k") if getattr(settings, each))
+    advice = f"Lower {sizes}, or raise the limit." if sizes else "Raise the limit."
+    run.require_memory(settings.fit_bytes(shape), f"{name} with {settings.n_components} components", advice)
+
+
+def keep_largest_weights(model: _Model, run: Run, name: str) -> _Model:
     """The model as its ``top_k`` largest weights of each item, or as it is without ``top_k``. Filters N unit signals."""
     top_k = model.settings.top_k
     if not top_k:

@@ -130,7 +130,7 @@ class GraphVectors:
 
     @property
     def n_items(self) -> int:
-        """N."""
+        """N, the number of items."""
         return len(self.items)
 
     def embed_queries(self, queries: Queries) -> Float32Array:
@@ -139,11 +139,11 @@ class GraphVectors:
         return _embed_or_fold_in(queries, self.users, self.sources, settings.weighting, settings.history_exponent())
 
     def embed_items(self) -> Float32Array:
-        """(N, D)."""
+        """(N, D) item vectors."""
         return self.items
 
     def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
-        """User embeddings · item embeddings."""
+        """User embeddings · item embeddings: (B, N), or (B, K) for ``items``."""
         return dot_scores(self.embed_queries(queries), self.items, items)
 
     def explain(self, queries: Queries, items: Int32Array, top_k: int | None = None) -> list[Explanation]:

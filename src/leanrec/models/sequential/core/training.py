@@ -121,7 +121,7 @@ def fit_sequential(
     run.require_memory(
         settings.fit_bytes(shape_per_worker(data.shape, run)),
         f"{name} with embedding_dim={settings.embedding_dim}",
-        "Choose a smaller embedding_dim or batch_size, or raise the limit.",
+        "Lower embedding_dim or batch_size, or raise the limit.",
     )
     if settings.patience and valid is None:
         data, valid = hold_out(data, run.rng())
