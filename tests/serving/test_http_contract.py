@@ -103,6 +103,8 @@ class TestMethods:
 
 def cause_errors(client: httpx.Client, method: str, path: str) -> Iterator[httpx.Response]:
     """Requests that a route must refuse."""
+    for host in ("", "other.example"):
+        yield client.request(method, fill(path), headers={"Host": host})
     if method == "POST":
         headers = {"content-type": "application/json"}
         for body in (

@@ -14,6 +14,7 @@ __all__ = ["FLAGS", "to_flags"]
 FLAGS: Mapping[str, str] = {
     "allow_rejects": "--allow-rejects",
     "allow_repeats": "--allow-repeats",
+    "allowed_hosts": "--allowed-host",
     "columns": "--column",
     "decimal": "--decimal",
     "delimiter": "--delimiter",

@@ -34,6 +34,7 @@ from leanrec.pipeline.responses import Recommendations
 from leanrec.serving.error_handlers import RETRY_HEADER, describe_errors, install_error_handlers
 from leanrec.serving.event_requests import EventRecorder
 from leanrec.serving.fast_routes import FastRoutes, ListRequest
+from leanrec.serving.hosts import HostCheck, check_allowed_hosts, is_host
 from leanrec.serving.prometheus import MetricsMiddleware, ServingMetrics
 from leanrec.serving.schemas import (
     MAX_REQUEST_BYTES,
@@ -68,13 +69,13 @@ _DASHBOARD_FILES = {
 }
 _NOT_READY = {503: {"model": StatusResponse, "description": "They cannot be answered.", "headers": RETRY_HEADER}}
 _ROUTES = (
-    ("POST", "/recommend", "post_recommend", "Recommend", describe_errors(400, 404, 413, 422, 503)),
+    ("POST", "/recommend", "post_recommend", "Recommend", describe_errors(404, 413, 422, 503)),
     ("GET", "/recommend", "get_recommend", "Recommend, by query string", describe_errors(404, 422, 503)),
     ("GET", "/similar/{item:path}", "get_similar", "Similar items", describe_errors(404, 422)),
     ("GET", "/explain", "get_explanation", "Explain", describe_errors(404, 422)),
-    ("POST", "/events", "post_events", "Record events", describe_errors(400, 413, 422, 429, 503)),
+    ("POST", "/events", "post_events", "Record events", describe_errors(413, 422, 429, 503)),
     ("GET", "/items", "get_items", "Search items", describe_errors(422)),
-    ("POST", "/items", "post_items", "Add items", describe_errors(400, 413, 422, 429, 503)),
+    ("POST", "/items", "post_items", "Add items", describe_errors(413, 422, 429, 503)),
     ("GET", "/users", "get_users", "Search users", describe_errors(422)),
     ("GET", "/users/{user:path}", "get_history", "History of a user", describe_errors(404, 422)),
     ("GET", "/health", "get_health", "Health", describe_errors()),
@@ -101,13 +102,17 @@ class ServingSettings:
         event_types: event types to accept besides those of the data; any other gets status 422.
         rebind_log: accept an event store that is bound to other data, because its ids mean the same users and items.
         retention: how long served lists are kept.
+        allowed_hosts: names in the Host header to answer to besides localhost and the address of the server, such as that of a
+            proxy; ``*.example.com`` for all below a name, ``*`` for any. Others get status 421.
     """
 
     event_types: tuple[str, ...] = _EVENT_TYPES
     rebind_log: bool = False
     retention: RetentionPolicy = RetentionPolicy()
+    allowed_hosts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        check_allowed_hosts(self.allowed_hosts)
         if len(self.event_types) > _MAX_EVENT_TYPES:
             raise SettingError(f"event_types must be at most {_MAX_EVENT_TYPES}. Got {len(self.event_types)}.")
 
@@ -142,6 +147,7 @@ def create_app(
     handlers = _RouteHandlers(live, log, metrics, settings.event_types)
     app.add_middleware(MetricsMiddleware, metrics=metrics, max_bytes=MAX_REQUEST_BYTES)
     app.add_middleware(FastRoutes, handlers=handlers, recorder=handlers.recorder, metrics=metrics)
+    app.add_middleware(HostCheck, allowed=settings.allowed_hosts, metrics=metrics)
     install_error_handlers(app)
     _add_routes(app, handlers)
     return app
@@ -172,6 +178,8 @@ def serve(
     pipeline = Pipeline.load(find_pipeline_path(model_path))
     listener = _open_socket(host, port)
     path = Path(log_path) if log_path else default_log_path(model_path)
+    if is_host(host):
+        settings = dataclasses.replace(settings, allowed_hosts=(*settings.allowed_hosts, host))
 
     name = pipeline.name
 

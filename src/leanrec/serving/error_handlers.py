@@ -15,9 +15,10 @@ from leanrec.serving.schemas import ErrorResponse
 __all__ = ["RETRY_HEADER", "describe_errors", "error_response", "install_error_handlers", "refuse_request"]
 
 _DESCRIPTIONS = {
-    400: "The body cannot be read: it is no text, or it is nested too deeply.",
+    400: "The Host header is no host, or the body cannot be read: it is no text, or it is nested too deeply.",
     404: "The id of a user or an item is unknown.",
     413: "The body is too large.",
+    421: "The Host header names another server.",
     422: "The request is invalid.",
     429: "Too many writes wait for the event log. Nothing was stored.",
     500: "A defect in leanrec.",
@@ -37,9 +38,9 @@ _DEFAULT_HINT = "Correct the request; GET /openapi.json describes it."
 
 
 def describe_errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The errors of a route, as FastAPI's ``responses``; status 500 is always one of them."""
+    """The errors of a route, as FastAPI's ``responses``; any route can refuse a Host header or have a defect."""
     described: dict[int | str, dict[str, Any]] = {}
-    for status in (*statuses, 500):
+    for status in sorted({400, 421, 500, *statuses}):
         described[status] = {"model": ErrorResponse, "description": _DESCRIPTIONS[status]}
         if status in _RETRY_AFTER:
             described[status]["headers"] = RETRY_HEADER

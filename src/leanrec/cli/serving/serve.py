@@ -37,6 +37,14 @@ def serve(
         int, typer.Option(min=0, help="Served lists to keep in the log; the oldest are deleted first.")
     ] = 1_000_000,
     retention_days: Annotated[float, typer.Option(help="Days after which a served list is deleted from the log.")] = 90,
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allowed-host",
+            help="A name in the Host header to answer to besides localhost and the address of the server; repeatable. "
+            "*.example.com for all below a name, * for any.",
+        ),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="When the server is ready print one line of JSON: url, model and log.")
     ] = False,
@@ -48,7 +56,10 @@ def serve(
 
     event_types = {} if event_type is None else {"event_types": tuple(event_type)}
     settings = ServingSettings(
-        rebind_log=rebind_log, retention=RetentionPolicy(retention_lists, retention_days), **event_types
+        rebind_log=rebind_log,
+        retention=RetentionPolicy(retention_lists, retention_days),
+        allowed_hosts=tuple(allowed_host or ()),
+        **event_types,
     )
     ready = report_ready(model) if as_json else None
     run_server(model, host=host, port=port, log_path=event_log, settings=settings, ready=ready)
