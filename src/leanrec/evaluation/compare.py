@@ -225,7 +225,7 @@ def _compare_pair(
     verdict = (
         f"{outcome}: {means[a]:.4f} against {means[b]:.4f}, "
         f"difference {difference:+.4f} ({100 * level:g} % interval of this pair alone {low:+.4f} to {high:+.4f}, "
-        f"p corrected for all pairs {corrected:.2g})."
+        f"p corrected for all tests {corrected:.2g})."
     )
     return PairedComparison(*names, difference, low, high, p, corrected, significant, verdict)
 

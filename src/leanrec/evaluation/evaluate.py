@@ -114,7 +114,7 @@ def evaluate(
     """Compute recommendations for every query with ground truth, and their metrics.
 
     A Scorer ranks all items except those in the history (unless ``evaluation_set.allow_repeats``), in the lists that a
-    ``Pipeline`` with the same fallback serves: where scores are equal, or 0 because the model knows nothing of an item,
+    ``Pipeline`` with the same fallback serves: where scores are equal, or 0 because the model has no evidence for an item,
     the fallback decides. The lists of a Retriever are taken as they are.
 
     Cost: the recommendations, O(B · K log K) for the metrics, memory for 512 queries at a time and 8 bytes for each query
@@ -124,9 +124,9 @@ def evaluate(
         model: a fitted model, or any retriever.
         evaluation_set: the validation or test part of a split.
         k: cut-offs of the metrics; one above the size of the catalog is allowed.
-        fallback: answers where a Scorer has no information about the user, and decides between items of equal score, such as 0
-            for items that the Scorer knows nothing of; None leaves lists without information, and positions that several
-            items of score 0 compete for, empty.
+        fallback: answers where a Scorer has no evidence for the user, and decides between items of equal score, such as 0
+            for items without evidence; None leaves lists without evidence, and positions that several items of score 0
+            compete for, empty.
         train: the data that the model was fitted on. With it, novelty, popularity and diversity are computed too.
         features: (N, F) item features for diversity, instead of the users who interacted with the items.
         with_auc: also compute AUC, which needs the scores of all items; for a Scorer only.

@@ -135,7 +135,7 @@ def test_interrupted_series_are_repeated(dataset: Dataset, monkeypatch: pytest.M
 def interruptions(monkeypatch: pytest.MonkeyPatch, *each: int) -> None:
     """Make each series of requests see that many interruptions."""
     counter = iter([count for interrupted in each for count in (100, 100 + interrupted)])
-    monkeypatch.setattr(cost, "_interruptions", lambda: next(counter))
+    monkeypatch.setattr(cost, "_count_interruptions", lambda: next(counter))
 
 
 def test_no_queries_raise_a_data_error(dataset: Dataset) -> None:

@@ -240,7 +240,7 @@ def measure_latency(
     )
 
 
-def _interruptions() -> int:
+def _count_interruptions() -> int:
     return int(psutil.Process().num_ctx_switches().involuntary)
 
 
@@ -250,9 +250,9 @@ def _time_quietest_series(
     """The first series without many interruptions; of three noisy ones, the least interrupted."""
     found: list[tuple[np.ndarray, float, int]] = []
     for _ in range(_MAX_ROUNDS):
-        before = _interruptions()
+        before = _count_interruptions()
         times, total = _time_series(retriever, singles, latency)
-        found.append((times, total, _interruptions() - before))
+        found.append((times, total, _count_interruptions() - before))
         if found[-1][2] <= _NOISY_SHARE * len(times):
             break
     return min(found, key=lambda series: series[2] / len(series[0]))

@@ -8,6 +8,7 @@ import scipy.sparse as sp
 from leanrec.data.dataset import Dataset
 from leanrec.errors import DataError
 from leanrec.evaluation.metrics.ranking import Float64Array, divide_or_nan
+from leanrec.kernels.csr import entry_rows
 from leanrec.types import CSR, Int32Array, Int64Array
 
 __all__ = [
@@ -60,14 +61,13 @@ class ItemStatistics:
             raise DataError(f"features must have a row for each of {n_items} items. Got {features.shape[0]}.")
         unit = features.astype(np.float64)
         norms = np.sqrt(_squared_row_norms(unit))
-        unit.data /= np.repeat(np.where(norms > 0, norms, 1.0), np.diff(unit.indptr))
+        unit.data /= np.where(norms > 0, norms, 1.0)[entry_rows(unit)]
         return cls(counts / n_active, unit)
 
 
 def _squared_row_norms(matrix: CSR) -> Float64Array:
-    rows = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
     squares = matrix.data.astype(np.float64) ** 2
-    return np.bincount(rows, weights=squares, minlength=matrix.shape[0]).astype(np.float64)
+    return np.bincount(entry_rows(matrix), weights=squares, minlength=matrix.shape[0]).astype(np.float64)
 
 
 def popularity(items: Int32Array, statistics: ItemStatistics) -> Float64Array:
@@ -93,9 +93,9 @@ def novelty(items: Int32Array, statistics: ItemStatistics) -> Float64Array:
 def diversity(items: Int32Array, statistics: ItemStatistics) -> Float64Array:
     """(B,) 1 − average similarity of the pairs in the list; NaN for lists of fewer than two items with features.
 
-    Items without features, of which nothing is known, are left out: they are neither like nor unlike others. Intra-list
-    diversity: Smyth and McClave, "Similarity vs. Diversity", ICCBR 2001. The sum over pairs comes from the length of the
-    sum of the rows, so the cost is O(features of the recommended items), without a loop over pairs.
+    Items without features are left out, because their similarity to others is unknown. Intra-list diversity: Smyth and
+    McClave, "Similarity vs. Diversity", ICCBR 2001. The sum over pairs comes from the length of the sum of the rows, so
+    the cost is O(features of the recommended items), without a loop over pairs.
     """
     norms = _squared_row_norms(statistics.features)
     counted = (items >= 0) & (norms[items] > 0)
@@ -103,8 +103,8 @@ def diversity(items: Int32Array, statistics: ItemStatistics) -> Float64Array:
     indptr = np.concatenate([[0], np.cumsum(n)])
     shape = (len(items), statistics.features.shape[0])
     ones = sp.csr_array((np.ones(indptr[-1]), items[counted], indptr), shape=shape)
-    own = ones @ norms
-    similar = _squared_row_norms(sp.csr_array(ones @ statistics.features)) - own
+    with_itself = ones @ norms
+    similar = _squared_row_norms(sp.csr_array(ones @ statistics.features)) - with_itself
     return 1 - divide_or_nan(similar, n * (n - 1))
 
 
@@ -146,10 +146,9 @@ def popularity_lift(of_lists: Float64Array, history: CSR, statistics: ItemStatis
         history: (B, N) histories.
         statistics: popularity of the items.
     """
-    n = np.diff(history.indptr)
-    rows = np.repeat(np.arange(history.shape[0]), n)
-    total = np.bincount(rows, weights=statistics.popularity[history.indices], minlength=history.shape[0])
-    of_histories = divide_or_nan(total, n)
+    popularities = statistics.popularity[history.indices]
+    total = np.bincount(entry_rows(history), weights=popularities, minlength=history.shape[0])
+    of_histories = divide_or_nan(total, np.diff(history.indptr))
     both = np.isfinite(of_histories) & np.isfinite(of_lists)
     expected = of_histories[both].sum()
     return float(of_lists[both].sum() / expected - 1) if expected else float("nan")

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from leanrec.data.splits.evaluation_set import find_repeat, pair_keys
 from leanrec.errors import DataError, SettingError
+from leanrec.kernels.csr import entry_rows
 from leanrec.types import CSR, Float32Array, Int32Array, Int64Array
 
 __all__ = [
@@ -90,13 +91,13 @@ def match_ground_truth(items: Int32Array, ground_truth: CSR) -> Relevance:
     at = np.searchsorted(keys, wanted)
     found = np.append(keys, -2)[at] == wanted
     weights = np.maximum(np.append(ground_truth.data, 0), 0).astype(np.float64)
-    entry_rows, n_positions = _entry_rows(ground_truth), items.shape[1]
-    order = np.lexsort((-ground_truth.data, entry_rows))
-    position = np.arange(len(entry_rows)) - ground_truth.indptr[:-1][entry_rows]
+    query, n_positions = entry_rows(ground_truth), items.shape[1]
+    order = np.lexsort((-ground_truth.data, query))
+    position = np.arange(len(query)) - ground_truth.indptr[:-1][query]
     within = position < n_positions
     ideal = np.zeros((len(items), n_positions))
-    ideal[entry_rows[within], position[within]] = np.maximum(ground_truth.data[order][within], 0)
-    n_relevant = np.bincount(entry_rows[ground_truth.data > 0], minlength=len(items)).astype(np.int64)
+    ideal[query[within], position[within]] = np.maximum(ground_truth.data[order][within], 0)
+    n_relevant = np.bincount(query[ground_truth.data > 0], minlength=len(items)).astype(np.int64)
     return Relevance(np.where(found, weights[at], 0.0), ideal, n_relevant)
 
 
@@ -113,11 +114,6 @@ def _check_lists(items: Int32Array, ground_truth: CSR) -> None:
     if twice.any():
         row, position = np.argwhere(twice)[0]
         raise DataError(f"A list must not contain an item twice. List {row} repeats item {ordered[row, position]}.")
-
-
-def _entry_rows(matrix: CSR) -> Int64Array:
-    """(entries,) the row of each entry."""
-    return np.repeat(np.arange(matrix.shape[0], dtype=np.int64), np.diff(matrix.indptr))
 
 
 def recall(relevance: Relevance, k: int) -> Float64Array:
@@ -159,14 +155,14 @@ def ndcg(relevance: Relevance, k: int) -> Float64Array:
     Binary relevance: every relevant item counts the same. Järvelin and Kekäläinen, "Cumulated Gain-Based Evaluation of
     IR Techniques", ACM TOIS 2002.
     """
-    truncate = relevance.truncate(k)
-    return _normalized_dcg(relevance, (truncate.gains > 0).astype(np.float64), (truncate.ideal > 0).astype(np.float64))
+    top = relevance.truncate(k)
+    return _normalized_dcg(relevance, (top.gains > 0).astype(np.float64), (top.ideal > 0).astype(np.float64))
 
 
 def graded_ndcg(relevance: Relevance, k: int) -> Float64Array:
     """NDCG with graded relevance: the gain is the weight in the ground truth, so a purchase of weight 3 counts three views."""
-    truncate = relevance.truncate(k)
-    return _normalized_dcg(relevance, truncate.gains, truncate.ideal)
+    top = relevance.truncate(k)
+    return _normalized_dcg(relevance, top.gains, top.ideal)
 
 
 def _normalized_dcg(relevance: Relevance, gains: Float64Array, ideal: Float64Array) -> Float64Array:
@@ -207,10 +203,10 @@ def auc(scores: Float32Array, ground_truth: CSR, seen: CSR | None = None) -> Flo
     ranked = np.maximum(np.nan_to_num(scores, nan=-np.inf), np.finfo(np.float32).min).astype(np.float64)
     hidden = np.zeros(len(scores), np.int64)
     if seen is not None:
-        ranked[_entry_rows(seen), seen.indices] = -np.inf
+        ranked[entry_rows(seen), seen.indices] = -np.inf
         hidden = np.diff(seen.indptr).astype(np.int64)
     ranks = scipy.stats.rankdata(ranked, axis=1)
-    rows = _entry_rows(ground_truth)
+    rows = entry_rows(ground_truth)
     counted = (ground_truth.data > 0) & np.isfinite(ranked[rows, ground_truth.indices])
     rows, items = rows[counted], ground_truth.indices[counted]
     n_relevant = np.bincount(rows, minlength=len(scores))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 __all__ = ["find_font_families", "replace_missing_glyphs"]
 
-_DEFAULT = "DejaVu Sans"  # matplotlib brings it along
+_DEFAULT = "DejaVu Sans"  # bundled with matplotlib
 _LIKELY = (
     "Noto Sans",
     "Noto Sans CJK",
@@ -22,8 +22,8 @@ _LIKELY = (
 def find_font_families(texts: Iterable[str]) -> list[str]:
     """Font families that together have as many of the letters as possible, matplotlib's default first.
 
-    Matplotlib keeps the list of fonts in a file from the first time that it was used on a machine. Where a letter is in
-    none of them, fonts that were installed since are looked for, once in a process (about 40 ms).
+    Matplotlib caches its list of fonts on disk when it is first used on a machine. Where none of them has a letter, fonts
+    installed since then are searched for, once per process (about 40 ms).
     """
     letters = {ord(letter) for text in texts for letter in text if letter.isprintable()}
     families, missing = _choose_families(letters)
@@ -34,16 +34,16 @@ def find_font_families(texts: Iterable[str]) -> list[str]:
 
 def replace_missing_glyphs(text: str, families: Iterable[str]) -> str:
     """The text with a white square for every letter that none of the families has, without control characters."""
-    has = frozenset().union(*(_letters_of(family) for family in families))
+    has = frozenset().union(*(_get_letters(family) for family in families))
     printable = (letter for letter in text if letter.isprintable() or letter == "\n")
     return "".join(letter if letter == "\n" or ord(letter) in has else "\u25a1" for letter in printable)
 
 
 def _choose_families(letters: set[int]) -> tuple[list[str], set[int]]:
     """Families that have the letters, as few as a greedy choice needs, and the letters that none has."""
-    families, missing = [_DEFAULT], letters - _letters_of(_DEFAULT)
-    for family in _other_families() if missing else ():
-        if found := missing & _letters_of(family):
+    families, missing = [_DEFAULT], letters - _get_letters(_DEFAULT)
+    for family in _list_other_families() if missing else ():
+        if found := missing & _get_letters(family):
             families.append(family)
             missing -= found
         if not missing:
@@ -61,31 +61,31 @@ def _add_new_fonts() -> bool:
     for file in sorted(set(findSystemFonts()) - known):
         try:
             fontManager.addfont(file)
-        except Exception:  # noqa: BLE001, S112 - whatever is wrong with one file, the others are as good
+        except Exception:  # noqa: BLE001, S112 - one broken font file must not hide the others
             continue
         added = True
     if added:
-        _files.cache_clear()
-        _other_families.cache_clear()
+        _list_font_files.cache_clear()
+        _list_other_families.cache_clear()
     return added
 
 
 @functools.cache
-def _letters_of(family: str) -> frozenset[int]:
+def _get_letters(family: str) -> frozenset[int]:
     from matplotlib.font_manager import get_font  # noqa: PLC0415
 
-    return frozenset(get_font(_files()[family]).get_charmap())
+    return frozenset(get_font(_list_font_files()[family]).get_charmap())
 
 
 @functools.cache
-def _files() -> dict[str, str]:
+def _list_font_files() -> dict[str, str]:
     """Family → file of its upright face of regular weight, for every family of the machine that has one."""
     from matplotlib.font_manager import fontManager  # noqa: PLC0415
 
     return {
         font.name: font.fname
         for font in fontManager.ttflist
-        # "Last Resort" has a box for every letter there is. A font may be gone since the list was made.
+        # "Last Resort" draws a box for every letter. A font may have been removed since the list was cached.
         if font.style == "normal"
         and font.weight in {400, "normal", "regular"}
         and "last resort" not in font.name.lower()
@@ -94,6 +94,6 @@ def _files() -> dict[str, str]:
 
 
 @functools.cache
-def _other_families() -> tuple[str, ...]:
+def _list_other_families() -> tuple[str, ...]:
     """Families of the machine but the default, those with many scripts first."""
-    return tuple(sorted(_files().keys() - {_DEFAULT}, key=lambda name: (not name.startswith(_LIKELY), name)))
+    return tuple(sorted(_list_font_files().keys() - {_DEFAULT}, key=lambda name: (not name.startswith(_LIKELY), name)))

@@ -28,7 +28,7 @@ __all__ = [
 
 _ERRORS = ("rmse", "mae")
 _METRICS = tuple(name for name, _ in RANKING_METRICS)
-# Two-sided 99 % at each test: what is pruned is worse with a probability of 0.995 at that test.
+# Two-sided 99 % at each test: a trial that is as good as the best is pruned with a probability of 0.005 at that test.
 _Z_SCORE = 2.576
 _N_RESAMPLES = 400
 
