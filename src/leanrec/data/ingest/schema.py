@@ -16,7 +16,7 @@ from leanrec.data.ingest.forms.programs.personal_exports import describe_export
 from leanrec.data.ingest.forms.unfold import unfold_events
 from leanrec.data.ingest.forms.values import convert_columns, holds_labels, holds_numbers
 from leanrec.data.ingest.meaning.column_names import find_title, guess_role, is_title
-from leanrec.data.ingest.meaning.column_values import count_values, find_weak_role
+from leanrec.data.ingest.meaning.column_values import count_values, describe_no_types, find_weak_role
 from leanrec.data.ingest.meaning.number_text import NumberMarks, WholeNumbers, find_marks
 from leanrec.data.ingest.meaning.rating_text import (
     RatingWords,
@@ -312,9 +312,17 @@ def _check_roles(engine: SqlEngine, part: SourcePart, given: Mapping[str, str]) 
             )
         elif cols.time is not None and "time" in found and holds_clocks(engine, part, cols.time):
             misfit = "time", cols.time
+            order = (
+                f'; all the same as an order: columns={{"time": "{cols.time}"}}'
+                if is_number(part.types[cols.time])
+                else ""
+            )
+            warnings.append(f"Not used: {cols.time!r} of {part.label} (times of day without a date{order}).")
+        elif "event_type" in found and (reason := describe_no_types(engine, part, found["event_type"])) is not None:
+            misfit = "event_type", found["event_type"]
             warnings.append(
-                f"Not used: {cols.time!r} of {part.label} (times of day without a date; all the same as an order: "
-                f'columns={{"time": "{cols.time}"}}).'
+                f"Not used: {misfit[1]!r} of {part.label} ({reason}; all the same as the event type: "
+                f'columns={{"event_type": "{misfit[1]}"}}).'
             )
         elif (weak := _find_weak(engine, part, given, passed, found)) is not None:
             misfit = weak[0], found[weak[0]]

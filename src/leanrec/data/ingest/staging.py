@@ -109,9 +109,8 @@ class RowReader:
         ]
         time_number = ""
         if cols.time is not None and (types["time"] == "VARCHAR" or is_number(types["time"])):
-            number = f"try_cast({quote_identifier(cols.time)} AS DOUBLE)"
-            marks = cols.notations.get(cols.time)
-            time_number = f", {number if marks is None else marks.read(quote_identifier(cols.time))} AS n_time"
+            column, marks = quote_identifier(cols.time), cols.notations.get(cols.time)
+            time_number = f", {f'try_cast({column} AS DOUBLE)' if marks is None else marks.read(column)} AS n_time"
         inner = ", ".join([*(f"{value} AS {name}" for name, value in (fields | extra).items()), *original])
         bad = f"({self._reject_code(part, cols, types, timed='t' in fields)})::TINYINT AS bad"
         outer = ", ".join([*fields, *extra, bad])

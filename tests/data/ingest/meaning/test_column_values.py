@@ -7,6 +7,7 @@ import pytest
 
 from leanrec.data.ingest.ingest import ingest
 from leanrec.data.ingest.meaning.column_values import ColumnValues, find_weak_role
+from leanrec.errors import DataError
 
 
 def test_an_empty_user_gives_way() -> None:
@@ -38,3 +39,37 @@ def test_a_repeated_line_of_names_is_no_event(tmp_path: Path) -> None:
     data, report = ingest(path)
     assert data.items.ids.tolist() == ["x", "y", "z"]
     assert report.rejected == {"repeated line of names": 1}
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        (["", " ", ""], "no values"),
+        (["2024-03-01", "2024-03-02", ""], "dates"),
+        (["05.08.2025", "6.8.2025 14:05", "3/13/25"], "dates"),
+        ([f"a remark of {n}" for n in range(20)], "another text"),
+    ],
+)
+def test_values_that_name_no_event_types_are_passed_over(tmp_path: Path, values: list[str], reason: str) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("user,item,reaction\n" + "".join(f"u{n % 2},i{n},{each}\n" for n, each in enumerate(values)))
+    data, report = ingest(path)
+    assert data.n_events == len(values)
+    assert [each.name for each in data.event_types] == ["interaction"]
+    assert any(f"Not used: 'reaction' of log.csv ({reason}" in each for each in report.warnings)
+
+
+def test_a_few_words_name_event_types_although_some_are_missing(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("user,item,type,rating\na,1,view,\nb,2,like,\nb,3,,4\n")
+    data, report = ingest(path)
+    assert sorted(each.name for each in data.event_types) == ["like", "view"]
+    assert report.rejected == {"missing event type": 1}
+
+
+def test_mostly_missing_types_have_advice_that_works(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("user,item,type,rating\na,1,view,\nb,2,,3\nb,3,,4\n")
+    with pytest.raises(DataError, match='columns={"event_type": None}'):
+        ingest(path)
+    assert ingest(path, columns={"event_type": None}).data.n_events == 3

@@ -26,6 +26,11 @@ def read_ratings(path: Path, texts: list[str]) -> leanrec.Dataset:
         (["★★★★☆", "★☆☆☆☆", "★★★☆☆"], [4, 1, 3]),
         (["★★½", "★", "★★★★★"], [2.5, 1, 5]),
         (["80%", "20%", "100%"], [80, 20, 100]),
+        (["5 - excellent", "1 - bad", "3 - so so"], [5, 1, 3]),
+        (["5: Excellent", "1: Bad"], [5, 1]),
+        (["5 (sehr gut)", "4,5 (gut)"], [5, 4.5]),
+        (["Excellent (5)", "Bad (1)"], [5, 1]),
+        (["5 = très bien", "1 = mal"], [5, 1]),
     ],
 )
 def test_a_rating_with_its_scale_is_the_number(tmp_path: Path, texts: list[str], values: list[float]) -> None:
@@ -34,8 +39,11 @@ def test_a_rating_with_its_scale_is_the_number(tmp_path: Path, texts: list[str],
     assert sorted(rating.tolist()) == sorted(values)
 
 
-def test_several_scales_are_no_rating(tmp_path: Path) -> None:
-    rating = read_ratings(tmp_path / "log.csv", ["4/5", "8/10", "2/5"]).events.rating
+@pytest.mark.parametrize(
+    "texts", [["4/5", "8/10", "2/5"], ["2 weeks", "3 days"], ["5 - 10 hours", "1 - 2 hours"], ["A1", "B2"]]
+)
+def test_several_scales_and_units_are_no_rating(tmp_path: Path, texts: list[str]) -> None:
+    rating = read_ratings(tmp_path / "log.csv", texts).events.rating
     assert rating is None or not np.isfinite(rating).any()
 
 

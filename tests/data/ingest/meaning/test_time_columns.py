@@ -107,3 +107,11 @@ def test_an_hour_of_the_day_is_no_amount(tmp_path: Path) -> None:
 def test_zero_dates_are_missing(tmp_path: Path) -> None:
     path = write(tmp_path / "x.csv", "date", "2024-03-13", "0000-00-00", "2024-03-14")
     assert ingest(path).report.rejected == {"missing time": 1}
+
+
+@pytest.mark.parametrize("times", [("22:06", "9:05"), ("00:05:25", "120:00:01"), ("9:05 PM", "8:07 a.m.")])
+def test_times_of_day_and_durations_in_text_are_no_times(tmp_path: Path, times: tuple[str, ...]) -> None:
+    path = write(tmp_path / "x.csv", "time", *times)
+    report = ingest(path).report
+    assert "time" not in report.columns[str(path)]
+    assert f"Not used: 'time' of {path} (times of day without a date)." in report.warnings

@@ -3,16 +3,18 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from leanrec.data.engine import SqlEngine, quote_identifier
+from leanrec.data.engine import SqlEngine, quote_identifier, quote_literal
 from leanrec.data.ingest.meaning.column_names import split_words
 from leanrec.data.ingest.meaning.id_forms import is_missing
 from leanrec.data.ingest.sources import SourcePart
 
-__all__ = ["ColumnValues", "count_values", "find_weak_role"]
+__all__ = ["ColumnValues", "count_values", "describe_no_types", "find_weak_role"]
 
 _SAMPLE = 1000
 _MIN_ROWS = 20
 _MOST = 0.9
+# 2024-03-13, 13.3.2024 14:05 and 3/13/24.
+_DATE = "^[0-9]{1,4}([-./][0-9]{1,4}){2}([ T].*)?$"
 _LINE_IDS = frozenset(["itemid", "lineitemid", "orderitemid"])
 
 
@@ -72,3 +74,22 @@ def find_weak_role(
         if is_line and 2 * two.distinct <= two.rows:
             return role, "another value in each of the first rows, as the numbers of lines have"
     return None
+
+
+def describe_no_types(engine: SqlEngine, part: SourcePart, column: str) -> str | None:
+    """Say why the first thousand values of a column cannot be names of event types; None where they can.
+
+    They cannot where there are none, where nearly all are dates, and where most rows have a text of their own.
+    """
+    scan = part.scan if part.file is None else part.file.preview_scan()
+    text = f"nullif(trim({quote_identifier(column)}::VARCHAR), '')"
+    filled, distinct, dates = engine.fetch_rows(
+        f"SELECT count(t), count(DISTINCT t), count_if(regexp_matches(t, {quote_literal(_DATE)})) "
+        f"FROM (SELECT {text} AS t FROM {scan} LIMIT {_SAMPLE})",
+        part.label,
+    )[0]
+    if not filled:
+        return "no values in the first rows"
+    if dates >= _MOST * filled:
+        return "dates"
+    return "another text in most of the first rows" if filled >= _MIN_ROWS and 2 * distinct > filled else None

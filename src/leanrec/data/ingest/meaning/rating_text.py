@@ -1,4 +1,4 @@
-"""Ratings written with their scale, such as ``4/5``, ``★★★☆☆`` and ``80%``, and words such as good or thumbs up."""
+"""Ratings written with their scale or with a word (``4/5``, ``★★★☆☆``, ``80%``, ``5 - excellent``), and words such as good."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -16,6 +16,9 @@ _NUMBER = r"[0-9]+(?:[.,][0-9]+)?"
 _SCALE = rf"(?:/|out of|of|von|sur|de)\s*({_NUMBER})"
 _UNIT = r"(?:stars?|★|⭐\x{FE0F}?|sterne?|étoiles?|estrellas?|%|percent|points?|pts)"
 _WRITTEN = quote_literal(rf"^\s*({_NUMBER})\s*(?:{_SCALE})?\s*{_UNIT}?\s*$")
+# A word beside the number, 5 - excellent, 5: very good, 5 (sehr gut) or excellent (5), only explains it.
+_LABELED = quote_literal(rf"^\s*({_NUMBER})\s*[-–—:=.,;(]\s*\pL[^0-9]*$")
+_LABEL_FIRST = quote_literal(rf"^\s*\pL[^0-9]*[(:=–—-]\s*({_NUMBER})\s*\)?\s*$")
 _STARS = quote_literal(r"^[\s★⭐🌟✮☆✩½\x{FE0F}]+$")
 _FULL = quote_literal("[^★⭐🌟✮]")
 _WORDS = quote_literal(r"^[^0-9★⭐]+$")
@@ -81,12 +84,13 @@ class RatingWords:
 
 
 def rating_of_text(column: str) -> str:
-    """SQL: a rating as DOUBLE that is a number, a truth value, a number with its scale, or stars; NULL for other text.
+    """SQL: a rating as DOUBLE that is a number, a truth value, a number with its scale or a word, or stars; NULL for other text.
 
-    The number is the rating: ``4/5`` is 4, and ``80%`` is 80.
+    The number is the rating: ``4/5`` and ``4 - good`` are 4, and ``80%`` is 80.
     """
     text = f"lower({column}::VARCHAR)"
-    written = f"try_cast(replace(regexp_extract({text}, {_WRITTEN}, 1), ',', '.') AS DOUBLE)"
+    number = f"coalesce(nullif(regexp_extract({text}, {_WRITTEN}, 1), ''), nullif(regexp_extract({text}, {_LABELED}, 1), ''), regexp_extract({text}, {_LABEL_FIRST}, 1))"
+    written = f"try_cast(replace({number}, ',', '.') AS DOUBLE)"
     halves = f"CASE WHEN contains({column}::VARCHAR, '½') THEN 0.5 ELSE 0 END"
     stars = f"length(regexp_replace({column}::VARCHAR, {_FULL}, '', 'g')) + {halves}"
     drawn = f"CASE WHEN regexp_matches({column}::VARCHAR, {_STARS}) THEN {stars} END"

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from leanrec.data.engine import SqlEngine, quote_identifier
 from leanrec.data.event_types import normalize_name
+from leanrec.data.ingest.meaning.column_names import split_words
 from leanrec.data.ingest.sources import SourcePart
 from leanrec.types import Int64Array
 
@@ -142,13 +143,13 @@ def _find_zero(ratings: RatingValues) -> list[float]:
 
 
 def holds_amounts(engine: SqlEngine, part: SourcePart, column: str, event_type: str | None) -> bool:
-    """Whether a column called value, score or overall holds amounts (money, quantities, points) rather than ratings.
+    """Whether a column called value, overall or any score holds amounts (money, quantities, points) rather than ratings.
 
     Looks at the first ten thousand rows. Amounts are far above every rating scale, or have two decimals beyond a short
     scale, or belong to some of the event types only.
     """
     name = normalize_name(column)
-    if name not in _WEAK_NAMES:
+    if name not in _WEAK_NAMES and split_words(column)[-1:] != ["score"]:
         return False
     scan = part.scan if part.file is None else part.file.preview_scan()
     number = f"try_cast({quote_identifier(column)} AS DOUBLE)"

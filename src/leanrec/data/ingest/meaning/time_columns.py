@@ -41,6 +41,7 @@ _COMPACT_DATE = quote_literal(r"^([0-9]{4})([0-9]{2})([0-9]{2})$")
 # A date has three numbers, or a month in letters between two, and no time of day.
 _DATE = quote_literal(r"[0-9]{1,4}[-/. ]+([0-9]{1,2}|[A-Za-z]{3,9})[-/., ]+[0-9]{1,4}")
 _TEXT_CLOCK = quote_literal(r"([01]?[0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9]([.][0-9]+)?)?( ?[AaPp][Mm])?")
+_CLOCK_ALONE = quote_literal(r"[0-9]{1,3}:[0-5][0-9](:[0-5][0-9]([.,][0-9]+)?)?( ?[AaPp]\.?[Mm]\.?)?")
 _NUMBER_CLOCK = quote_literal(r"(([01]?[0-9]|2[0-3])?[0-5])?[0-9]|([01]?[0-9]|2[0-3])[0-5][0-9][0-5][0-9]")
 _HOUR = quote_literal(r"([01]?[0-9]|2[0-3])([.]0)?")
 _DAY = 86_400
@@ -176,18 +177,20 @@ def _join_pair(engine: SqlEngine, part: SourcePart, date: str, clock: str) -> st
 
 
 def holds_clocks(engine: SqlEngine, part: SourcePart, name: str) -> bool:
-    """Whether the first values are times of day written as numbers, such as 2206: they give no order without a date.
+    """Whether the first values are times of day or durations, such as 22:06, 00:05:25 or 2206: they give no order without a date.
 
-    Twenty values or more, all of them below 2400 with minutes below 60, and some of three digits or more, are no order.
+    Of numbers, twenty values or more, all of them below 2400 with minutes below 60, and some of three digits or more, are no order.
     """
     if part.types[name] not in {"VARCHAR", "DOUBLE"} and "INT" not in part.types[name]:
         return False
     text = f"regexp_replace({_text(name)}, '[.]0$', '')"
-    n, fitting, digits, distinct = engine.fetch_rows(
-        f"SELECT count(nullif(x, '')), count_if(regexp_full_match(x, {_NUMBER_CLOCK})), coalesce(max(length(x)), 0), "
-        f"count(DISTINCT x) FROM (SELECT {text} AS x FROM {_sample(part)})",
+    n, texts, fitting, digits, distinct = engine.fetch_rows(
+        f"SELECT count(nullif(x, '')), count_if(regexp_full_match(x, {_CLOCK_ALONE})), "
+        f"count_if(regexp_full_match(x, {_NUMBER_CLOCK})), coalesce(max(length(x)), 0), count(DISTINCT x) FROM (SELECT {text} AS x FROM {_sample(part)})",
         part.label,
     )[0]
+    if n and texts == n:
+        return True
     return bool(n >= _MIN_CLOCKS and fitting == n and digits in {3, 4} and distinct * 2 >= _MIN_CLOCKS)
 
 
