@@ -389,3 +389,144 @@ class TestSlowDisk:
         log.close()
         with SQLiteEventStore(log.path) as log:
             assert len(log.events()) == 3
+
+
+class TestHiddenItems:
+    def test_the_last_change_of_an_item_counts_after_a_restart(self, tmp_path: Path) -> None:
+        path = tmp_path / "events.db"
+        with SQLiteEventStore(path) as store:
+            store.set_hidden([1, "a", 2], hidden=True)
+            store.set_hidden(["a"], hidden=False)
+            store.set_hidden([2], hidden=True)
+        reader = SQLiteEventReader(path)
+        assert (reader.hidden_items(), reader.shown_items()) == ((1, 2), ("a",))
+
+    def test_a_changed_row_is_damage(self, tmp_path: Path) -> None:
+        with SQLiteEventStore(tmp_path / "events.db") as store:
+            store.set_hidden([1], hidden=True)
+        with contextlib.closing(sqlite3.connect(tmp_path / "events.db")) as connection, connection:
+            connection.execute("UPDATE hidden SET hidden = 0")
+        with pytest.raises(SourceError, match="checksum"):
+            SQLiteEventReader(tmp_path / "events.db").hidden_items()
+
+    def test_a_file_without_the_table_hides_nothing(self, tmp_path: Path) -> None:
+        with SQLiteEventStore(tmp_path / "events.db") as store:
+            store.append([UserEvent("a", 1, 2, "click", 5, 1.0)])
+        with contextlib.closing(sqlite3.connect(tmp_path / "events.db")) as connection, connection:
+            connection.execute("DROP TABLE hidden")
+        reader = SQLiteEventReader(tmp_path / "events.db")
+        assert (reader.hidden_items(), len(reader)) == ((), 1)
+        with SQLiteEventStore(tmp_path / "events.db") as store:
+            store.set_hidden([1], hidden=True)
+            assert store.hidden_items() == (1,)
+
+    def test_a_store_with_only_hidden_items_is_bound(self, tmp_path: Path) -> None:
+        with SQLiteEventStore(tmp_path / "events.db") as store:
+            store.bind(DataOrigin("one", "one"))
+            store.set_hidden([1], hidden=True)
+            with pytest.raises(SourceError, match="belongs to other data"):
+                store.bind(DataOrigin("two", "two"))
+
+
+ADA = "ada@example.org"
+
+
+def find_bytes(path: Path, text: str) -> list[str]:
+    """Names of the files of a store that have a text."""
+    return [file.name for file in path.parent.glob(f"{path.name}*") if text.encode() in file.read_bytes()]
+
+
+def test_a_forgotten_user_is_in_no_file_of_the_store(path: Path) -> None:
+    rng = np.random.default_rng(3)
+    with SQLiteEventStore(path) as log:
+        names = [ADA, *(f"user-{number}" for number in range(20))]
+        for start in range(0, 2000, 100):
+            users = rng.choice(names, 100).tolist()
+            for user in users[:50]:
+                log.append_served(ServedList(f"{rng.bytes(8).hex()}", start, user, (10, 11), (2.0, 1.0)))
+            numbers = enumerate(users, start)
+            log.append([make_event(n, id=f"{rng.bytes(8).hex()}-{user}", user=user) for n, user in numbers])
+        events, n_lists = log.events(), len(list(log.served_lists()))
+        n_own = int((events.user == ADA).sum())
+        log.append_served(ServedList("late", 1, ADA, (10,), (1.0,)))
+        assert find_bytes(path, ADA)
+        assert log.forget_user(ADA).n_events == n_own
+        assert find_bytes(path, ADA) == []
+        left = log.events()
+        assert left.item.tolist() == events.item[events.user != ADA].tolist()
+        assert 0 < len(list(log.served_lists())) < n_lists
+        log.append_served(ServedList("later", 1, ADA, (10,), (1.0,)))  # made before, and logged after
+        log.flush()
+        assert find_bytes(path, ADA) == []
+        assert log.forget_user(ADA).n_events == 0
+        assert log.append([make_event(9_000, user=ADA)]).last_seq == 2001
+        assert len(log.forgotten_users()) == 1
+    with SQLiteEventStore(path) as log:
+        assert log.events().user.tolist()[-1] == ADA
+        assert log.last_seq == 2001
+
+
+def test_sequence_numbers_of_forgotten_events_are_not_used_again(path: Path) -> None:
+    with SQLiteEventStore(path) as log:
+        log.append([make_event(number, user=number % 2) for number in range(4)])
+        first = log.forget_user("1")
+        assert (first.number, first.n_events, first.last_seq) == (1, 2, 4)
+        assert log.last_seq == 4
+        assert log.append([make_event(4, user=1)]).last_seq == 5
+        second = log.forget_user(1)
+        assert (second.number, second.n_events, second.last_seq) == (2, 1, 5)
+        assert [each.n_events for each in log.forgotten_users()] == [3]
+        assert log.forgotten_users(after=2) == ()
+    assert len(SQLiteEventReader(path)) == 2
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("DELETE FROM event WHERE seq = 1")
+        connection.commit()
+    with pytest.raises(SourceError, match="it has 1 of 2 events"):
+        SQLiteEventReader(path)
+
+
+def test_forgetting_tells_of_a_program_that_holds_the_old_rows(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_store, "_CHECKPOINT_MILLISECONDS", 50)
+    with SQLiteEventStore(path) as log, contextlib.closing(sqlite3.connect(path, timeout=0)) as other:
+        log.append([make_event(1, user=ADA)])
+        other.execute("BEGIN")
+        other.execute("SELECT count(*) FROM event").fetchall()
+        with pytest.raises(SourceError, match=r"End that program, and forget the user again"):
+            log.forget_user(ADA)
+        other.execute("ROLLBACK")
+        assert log.forget_user(ADA).n_events == 0
+        assert find_bytes(path, ADA) == []
+
+
+_FORGETTER = """
+import sys
+from leanrec.events.sqlite_store import SQLiteEventStore
+log = SQLiteEventStore(sys.argv[1])
+print("ready", flush=True)
+for number in range(50):
+    log.forget_user(f"user-{number:03d}")
+    print(number, flush=True)
+"""
+
+
+def test_a_kill_leaves_a_user_forgotten_or_not(path: Path) -> None:
+    with SQLiteEventStore(path) as log:
+        names = [f"user-{number:03d}" for number in range(50)]
+        log.append([make_event(at, user=names[at % 50]) for at in range(1000)])
+        for name in names:
+            log.append_served(ServedList(f"of-{name[5:]}", 1, name, (10,), (1.0,)))
+    done = -1
+    for n_lines in (1, 6):
+        process = subprocess.Popen([sys.executable, "-c", _FORGETTER, str(path)], stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        lines = [process.stdout.readline() for _ in range(n_lines)]
+        os.kill(process.pid, signal.SIGKILL)
+        lines += [line for line in process.stdout.read().splitlines(keepends=True) if line.endswith("\n")]
+        process.wait()
+        process.stdout.close()
+        done = max([done, *(int(line) for line in lines if line.strip().isdigit())])
+        reader = SQLiteEventReader(path)
+        counts = {name: reader.events().user.tolist().count(name) for name in names}
+        lists = {each.user for each in reader.served_lists()}
+        assert all(counts[name] == 0 for name in names[: done + 1])
+        assert all(counts[name] == 20 * (name in lists) for name in names)

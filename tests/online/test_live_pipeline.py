@@ -14,7 +14,7 @@ import pytest
 from conftest import make_dataset
 from leanrec import artifacts
 from leanrec.data.table import Table
-from leanrec.errors import SourceError
+from leanrec.errors import SourceError, UnknownIdError
 from leanrec.events import SQLiteEventStore, UserEvent
 from leanrec.models import get_model
 from leanrec.online import LivePipeline, VersionFollower, VersionStore
@@ -149,3 +149,53 @@ def test_a_promotion_is_followed(log: SQLiteEventStore, tmp_path: Path) -> None:
         store.promote(first.id)
         _wait_for(lambda: live.pipeline.version == first.id)
     assert artifacts.read_digest(first.path).startswith(live.pipeline.version)
+
+
+def test_hidden_items_stay_hidden_in_the_next_version(log: SQLiteEventStore) -> None:
+    live = LivePipeline(_fit("popularity"), log)
+    live.set_hidden([100, 101], hidden=True)
+    live.set_hidden([101], hidden=False)
+    assert (log.hidden_items(), log.shown_items()) == ((100,), (101,))
+    other = _fit("ease")
+    other.hide_items([101])
+    live.replace(other)
+    assert [live.pipeline.is_hidden(each) for each in (100, 101)] == [True, False]
+
+
+def test_an_item_that_cannot_be_written_is_not_hidden(log: SQLiteEventStore) -> None:
+    live = LivePipeline(_fit("popularity"), log)
+    log.close()
+    with pytest.raises(SourceError):
+        live.set_hidden([100], hidden=True)
+    assert not live.pipeline.is_hidden(100)
+
+
+def test_a_user_is_forgotten_with_the_events_that_are_on_their_way(log: SQLiteEventStore) -> None:
+    live = LivePipeline(_fit("popularity"), log)
+    _record(live, log, [_click(1), _click(2, "other")])
+    on_their_way = log.append([_click(3), _click(4, "other", item=77), _click(5)])
+    assert live.forget_user("new").n_events == 3
+    again = log.append([_click(6)])
+    recorded = live.record(on_their_way.new, on_their_way.last_seq)
+    assert [each.position for each in recorded.rejected] == [1]
+    with pytest.raises(UnknownIdError):
+        live.pipeline.history("new")
+    live.record(again.new, again.last_seq)
+    assert (_count(live.pipeline), _count(live.pipeline, "other")) == (1, 1)
+    live.replace(_fit("item_knn"))
+    assert (_count(live.pipeline), _count(live.pipeline, "other")) == (1, 1)
+
+
+def test_events_that_overtake_the_forgetting_are_those_of_a_new_user(log: SQLiteEventStore) -> None:
+    live = LivePipeline(_fit("popularity"), log)
+    _record(live, log, [_click(1), _click(2)])
+    forget = log.forget_user
+
+    def forget_slowly(user: str) -> object:
+        forgotten = forget(user)
+        _record(live, log, [_click(3)])  # before the pipeline forgets
+        return forgotten
+
+    log.forget_user = forget_slowly  # type: ignore[method-assign, assignment]
+    live.forget_user("new")
+    assert _count(live.pipeline) == 1

@@ -1,6 +1,7 @@
 """Cached lists: used again for the same snapshot and history only, and never for longer than a minute."""
 
 import dataclasses
+import re
 from typing import Any
 
 import numpy as np
@@ -72,6 +73,12 @@ class CachedAndPlain(RuleBasedStateMachine):
         for pipeline in (self.cached, self.plain):
             pipeline.record_event(f"user-{user}", DATA.items.ids[item].item(), event_type)
 
+    @rule(items=st.lists(st.integers(0, 14), min_size=1, max_size=3), hidden=st.booleans())
+    def hide(self, items: list[int], hidden: bool) -> None:
+        for pipeline in (self.cached, self.plain):
+            change = pipeline.hide_items if hidden else pipeline.show_items
+            change(DATA.items.ids[items].tolist())
+
     @rule(user=st.integers(0, 7), n=st.sampled_from([3, 15]), seen=st.booleans(), reasons=st.booleans())
     def ask(self, user: int, n: int, seen: bool, reasons: bool) -> None:
         question: dict[str, Any] = {"n": n, "exclude_seen": seen, "reasons": reasons}
@@ -85,6 +92,16 @@ class CachedAndPlain(RuleBasedStateMachine):
             shown = {item.id for item in self.cached.recommend(user, reasons=False).items}
             assert not shown & {event.id for event in self.cached.history(user)}
 
+    @invariant()
+    def no_list_shows_what_is_hidden(self) -> None:
+        hidden = [item for item in DATA.items.ids.tolist() if self.cached.is_hidden(item)]
+        lists = [self.cached.recommend(user, n=15) for user in ("user-0", "user-7")]
+        lists += [self.cached.recommend(history=[], n=15), self.cached.similar_items(DATA.items.ids[0].item(), 15)]
+        assert not {item.id for each in lists for item in each.items} & set(hidden)
+        texts = " ".join(reason for each in lists for item in each.items for reason in item.reasons)
+        titles = [self.cached.catalog.title(DATA.items.row(item)) for item in hidden]
+        assert not any(re.search(rf"\b{re.escape(title)}\b", texts) for title in titles)
+
 
 TestCachedAndPlain = pytest.mark.slow(CachedAndPlain.TestCase)
 TestCachedAndPlain.settings = settings(max_examples=15, stateful_step_count=25, deadline=None)
@@ -97,3 +114,15 @@ def test_an_array_as_rule_is_no_plain_request() -> None:
     denied = pipeline.recommend(user, n=15, deny=np.array([item]))
     assert item not in [each.id for each in denied.items]
     assert without_id(pipeline.recommend(user, n=15)) == without_id(first)
+
+
+def test_a_closed_user_has_no_lists() -> None:
+    cache, snapshot = ListCache(10), object()
+    made = Recommendations("r", (), None)
+    keys = [CacheKey(user, n, exclude_seen=True, reasons=True) for user, n in ((1, 10), (2, 10), (1, 5))]
+    for key in keys[:2]:
+        cache.put(key, snapshot, None, made)
+    cache.close_user(1)
+    cache.put(keys[2], snapshot, None, made)
+    assert [cache.get(key, snapshot, None) for key in keys] == [None, made, None]
+    assert len(cache) == 1

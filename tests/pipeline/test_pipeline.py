@@ -629,3 +629,116 @@ def test_what_was_settled_about_ratings_holds_for_later_events_and_predictions()
     # The mean of 5 and the offset of an item that is liked: above every rating of the log.
     best = fitted.recommend("new", n=3).items[0]
     assert 4 < best.score <= 5
+
+
+class TestHiddenItems:
+    @pytest.mark.parametrize("name", ["ease", "item_knn", "ials", "popularity", "user_knn"])
+    def test_every_list_is_the_one_that_denies_the_hidden_items(self, dataset: Dataset, name: str) -> None:
+        pipeline = Pipeline.fit(get_model(name)(), dataset, Run(threads=1))
+        first = [*ids(pipeline.recommend("user-3", n=2)), *ids(pipeline.recommend(history=[], n=1))]
+        asked: list[dict[str, Any]] = [
+            {"user": "user-3", "n": 50},
+            {"history": [], "n": 50},
+            {"history": [100, 101], "allow": [*range(100, 120), *first]},
+            {"user": "user-5", "where": {"genres": "space"}, "exclude_seen": False},
+        ]
+        denied = [pipeline.recommend(**each, deny=first, reasons=False) for each in asked]
+        pipeline.hide_items(first)
+        hidden = [pipeline.recommend(**each, reasons=False) for each in asked]
+        assert [(each.items, each.note) for each in hidden] == [(each.items, each.note) for each in denied]
+        assert not set(ids(pipeline.similar_items(first[0], 50))) & set(first)
+        pipeline.show_items([str(each) for each in first])
+        assert first[0] in ids(pipeline.recommend("user-3", n=2))
+
+    def test_reasons_name_the_next_item_instead(self, dataset: Dataset) -> None:
+        pipeline = Pipeline.fit(get_model("item_knn")(), dataset, Run(threads=1))
+        (item,) = pipeline.recommend("user-3", n=1).items
+        strongest, *others = pipeline.explain("user-3", item.id).contributions
+        assert strongest.title in item.reasons[0]
+        pipeline.hide_items([strongest.id])
+        assert [each.id for each in pipeline.explain("user-3", item.id).contributions][:9] == [
+            each.id for each in others
+        ]
+        listed = {each.id: each for each in pipeline.recommend("user-3", n=5).items}[item.id]
+        assert f"{others[0].title}" in listed.reasons[0]
+        assert strongest.title not in " ".join(listed.reasons)
+
+    def test_models_without_explanations_of_their_own_name_no_hidden_item(self, pipeline: Pipeline) -> None:
+        past = [event.id for event in pipeline.history("user-3")]
+        pipeline.hide_items(past)
+        assert pipeline.explain("user-3", pipeline.recommend("user-3", n=1).items[0].id).contributions == ()
+
+    def test_events_of_a_hidden_item_are_recorded(self, pipeline: Pipeline) -> None:
+        pipeline.hide_items([105])
+        assert pipeline.record_event("guest", 105).applied == 1
+        assert [each.id for each in pipeline.history("guest")] == [105]
+
+    def test_unknown_items_are_refused_and_nothing_changes(self, pipeline: Pipeline) -> None:
+        with pytest.raises(UnknownIdError):
+            pipeline.hide_items([105, 9999])
+        with pytest.raises(SettingError, match="must be a list of ids"):
+            pipeline.hide_items("105")
+        with pytest.raises(SourceError, match="full"):
+            pipeline.hide_items([105], persist=refuse)
+        assert not pipeline.is_hidden(105)
+
+    def test_an_item_that_is_hidden_before_it_is_added_stays_hidden(self, dataset: Dataset) -> None:
+        pipeline = Pipeline.fit(get_model("content")(), dataset)
+        pipeline.hide_items([900, 100], replayed=True)
+        pipeline.add_items([900, 901], Table({"genres": np.array(["space", "space"], STRINGS)}))
+        shown = ids(pipeline.recommend(history=[103], n=100, exclude_seen=False))
+        assert 901 in shown
+        assert not {900, 100} & set(shown)
+        pipeline.show_items([900])
+        assert 900 in ids(pipeline.recommend(history=[103], n=100))
+
+    def test_hidden_items_are_saved_and_are_in_no_list_of_all_users(self, pipeline: Pipeline, tmp_path: Path) -> None:
+        hidden = ids(pipeline.recommend("user-3", n=2))
+        pipeline.hide_items(hidden)
+        pipeline.recommend_all(tmp_path / "lists.csv", n=5)
+        assert not set(pd.read_csv(tmp_path / "lists.csv")["item"]) & set(hidden)
+        again = Pipeline.load(pipeline.save(tmp_path / "model"))
+        assert [again.is_hidden(each) for each in hidden] == [True, True]
+        assert ids(again.recommend("user-3")) == ids(pipeline.recommend("user-3"))
+
+    def test_hiding_builds_no_index(self, dataset: Dataset) -> None:
+        pipeline = Pipeline.fit(get_model("ials")(), dataset)
+        pipeline.warm_up()
+        index, vectors = pipeline._snapshot.stages.retriever, pipeline._snapshot.unit_embeddings
+        pipeline.hide_items([100])
+        assert pipeline._snapshot.stages.retriever is index
+        assert vars(pipeline._snapshot)["unit_embeddings"] is vectors
+
+
+def refuse() -> None:
+    raise SourceError("The disk is full.")
+
+
+@pytest.mark.parametrize("name", ["ease", "ials", "user_knn"])
+def test_a_forgotten_user_is_in_no_list_and_no_artifact(dataset: Dataset, tmp_path: Path, name: str) -> None:
+    table = Table({"city": np.array([f"of-{each}" for each in dataset.users.ids.tolist()], np.dtypes.StringDType())})
+    pipeline = Pipeline.fit(get_model(name)(), dataclasses.replace(dataset, user_table=table))
+    user, other = dataset.users.ids[43], dataset.users.ids[4]
+    pipeline.recommend(user)
+    before = pipeline.recommend(other).items
+    assert pipeline.forget_user(user)
+    assert not pipeline.forget_user(user)
+    assert pipeline.recommend(other).items == before
+    for ask in (pipeline.recommend, pipeline.history, pipeline.find_cached):
+        with pytest.raises(UnknownIdError) as raised:
+            ask(user)
+        assert "look like" not in str(raised.value)
+    loaded = Pipeline.load(pipeline.save(tmp_path / "model"))
+    for each in (pipeline, loaded):
+        assert each.n_users == 59
+        assert len(each.find_users("", 100)) == 59
+        assert each.recommend_all(tmp_path / "lists.csv", n=3).users == 59
+        assert len(each.to_dataset().users) == 59
+        assert user not in each.to_dataset().users
+    for file in (tmp_path / "model").rglob("*"):
+        assert f"of-{user}".encode() not in file.read_bytes()
+    assert [item.id for item in loaded.recommend(other).items] == [item.id for item in before]
+    loaded.record_event(user, dataset.items.ids[0])
+    again = Pipeline.load(loaded.save(tmp_path / "again"))
+    assert len(again.history(user)) == 1
+    assert again.n_users == 60

@@ -95,3 +95,34 @@ def test_only_the_items_that_do_not_fit_are_skipped(dataset: Dataset, tmp_path: 
     assert "must be whole numbers" in str(result.items_error)
     assert [pipeline.catalog.external_id(row) for row in range(40, 43)] == [900, 902, 903]
     assert pipeline.catalog.content(42) == {"year": 1999.0}
+
+
+def test_a_replay_hides_and_shows_items(dataset: Dataset, tmp_path: Path) -> None:
+    pipeline, hidden = fit("content", dataset), [100, 101]
+    pipeline.hide_items([102])
+    with SQLiteEventStore(tmp_path / "events.db") as log:
+        log.set_hidden([*hidden, 900, 777], hidden=True)
+        log.set_hidden([101, 102], hidden=False)
+        log.add_items({900: {"title": "New", "genres": "space"}})
+        replay_log(pipeline, log)
+        assert [pipeline.is_hidden(each) for each in (100, 101, 102, 900)] == [True, False, False, True]
+        fitted = Pipeline.fit(get_model("ease")(), dataset, log=log)
+    assert fitted.is_hidden(100)
+    assert 100 not in [each.id for each in fitted.recommend(history=[], n=100).items]
+
+
+def test_users_who_were_forgotten_in_the_log_are_forgotten_in_the_fit(dataset: Dataset, tmp_path: Path) -> None:
+    early, user = fit("item_knn", dataset), str(dataset.users.ids[5])
+    with SQLiteEventStore(tmp_path / "events.db") as log:
+        log.append([UserEvent("a", user, 100, "click", 5, 1.0)])
+        log.forget_user(user)
+        log.append([UserEvent("b", user, 101, "click", 6, 1.0)])
+        for _ in range(2):
+            replay_log(early, log)
+            assert [event.id for event in early.history(user)] == [101]
+        later = Pipeline.fit(get_model("item_knn")(), dataset, log=log)
+        assert [event.id for event in later.history(user)] == [101]
+        assert later.n_users == early.n_users == len(dataset.users)
+        replay_log(later, log)
+        assert later.fitted_user_ids.tolist()[-1] == user
+        assert later._histories.fitted_row(len(dataset.users) - 1) >= 0  # as a user of the fit

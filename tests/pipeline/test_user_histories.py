@@ -222,3 +222,42 @@ def test_a_rating_that_was_replaced_is_no_evidence() -> None:
     assert queries.history.toarray().tolist() == [[0, 1, 2]]
     assert queries.sequences is not None
     assert queries.sequences[0].tolist() == [1, 2, 2]
+
+
+def test_a_forgotten_user_is_unknown_and_may_come_again_as_a_new_one() -> None:
+    histories = UserHistories(DATA, np.array([4], np.int32))
+    for user in ("user-2", "new", "other"):
+        histories.add(user, history((9, 2_000_000_000, 1.0)))
+    assert [histories.forget(user) for user in ("user-2", "new", "user-4", "nobody")] == [2, 6, 4, None]
+    assert [histories.find_row(user) for user in ("user-2", "new", "user-4")] == [None] * 3
+    assert histories.n_users == 5
+    assert [len(histories.get(row)) for row in (2, 4, 6)] == [0, 0, 0]
+    assert [histories.fitted_row(row) for row in (2, 3)] == [-1, 3]
+    assert [histories.external_id(row) for row in histories.find_by_prefix("", 9)] == [
+        "other",
+        "user-0",
+        "user-1",
+        "user-3",
+        "user-5",
+    ]
+    assert histories.add("user-2", history((1, 5, 1.0))) == 1
+    row = histories.find_row("user-2")
+    assert row == 8
+    assert (histories.fitted_row(row), len(histories.get(row)), histories.external_id(row)) == (-1, 1, "user-2")
+    merged, stale = histories.merge_into(DATA)
+    merged.check_state()
+    ids = merged.users.ids.tolist()
+    assert ids[:2] + ids[6:] == ["user-0", "user-1", "other", "user-2"]
+    assert len(ids) == 8
+    assert "user-4" not in ids
+    assert np.bincount(merged.events.user, minlength=8).tolist() == [4, 4, 0, 4, 0, 4, 1, 1]
+    assert stale.tolist() == [4, 6, 7]
+
+
+def test_an_event_on_its_way_to_a_forgotten_user_is_that_of_a_new_one() -> None:
+    histories = UserHistories(DATA, NOTHING)
+    histories.add("new", history((1, 5, 1.0)))
+    histories.forget("new")
+    histories.add("new", history((2, 5, 1.0)))
+    histories.forget("new")
+    assert histories.merge_into(DATA)[0].users.ids.tolist() == DATA.users.ids.tolist()

@@ -584,3 +584,57 @@ def test_a_log_with_only_unknown_items_is_replayed(log: SQLiteEventStore) -> Non
     log.append([UserEvent("a", "u", "gone", "click", 5, 1.0)])
     with run_server(create_app(fit(), log)) as client:
         assert client.get("/health").json()["users"] == 60
+
+
+class TestHiddenItems:
+    def test_a_hidden_item_is_in_no_list_and_comes_back(self, log: SQLiteEventStore) -> None:
+        with run_server(create_app(fit(), log)) as client:
+            plain, popular = {"user": "user-3", "n": 5}, {"history": [], "n": 5}
+            asked = [plain, popular, plain | {"exclude_seen": False}, plain | {"where": {"genres": ["space", "crime"]}}]
+            before = [ids(client.post("/recommend", json=each)) for each in asked]
+            hidden = list(dict.fromkeys(each[0] for each in before))
+            for item in hidden:
+                answer = client.patch(f"/items/{item}", json={"hidden": True})
+                assert (answer.status_code, answer.json()["id"], answer.json()["hidden"]) == (200, item, True)
+            for each, old in zip(asked, before, strict=True):
+                now = ids(client.post("/recommend", json=each))
+                assert not set(now) & set(hidden)
+                assert [item for item in old if item not in hidden] == now[: len(set(old) - set(hidden))]
+                assert not set(hidden) & set(ids(client.get("/recommend", params={"user": "user-3", "n": 5})))
+            assert not set(hidden) & set(ids(client.get("/similar/100", params={"n": 50})))
+            client.patch(f"/items/{before[0][0]}", json={"hidden": False})
+            assert before[0][0] in ids(client.post("/recommend", json=plain))
+
+    def test_it_stays_hidden_after_a_restart_and_its_events_count(self, log: SQLiteEventStore) -> None:
+        with run_server(create_app(fit(), log)) as client:
+            item = ids(client.get("/recommend", params={"user": "user-3"}))[0]
+            assert client.delete(f"/items/{item}").json()["hidden"]
+            sent = client.post("/events", json={"events": [{"user": "user-3", "item": item}]}).json()
+            assert (sent["stored"], sent["applied"]) == (1, 1)
+            assert client.get("/users/user-3").json()["events"][0]["id"] == item
+        with run_server(create_app(fit(), log)) as client:
+            assert item not in ids(client.get("/recommend", params={"user": "user-4", "n": 50}))
+            found = {each["id"]: each["hidden"] for each in client.get("/items?limit=50").json()["items"]}
+            assert [each for each, is_hidden in found.items() if is_hidden] == [item]
+
+    def test_wrong_changes_are_refused(self, client: httpx.Client) -> None:
+        error_of(client.patch("/items/9999", json={"hidden": True}), 404)
+        error_of(client.delete("/items/9999"), 404)
+        for body in ({"hidden": 1}, {"hidden": "true"}, {}, {"hidden": True, "title": "New"}):
+            error_of(client.patch("/items/100", json=body), 422)
+        assert not client.get("/items?search=").json()["items"][0]["hidden"]
+
+
+def test_a_forgotten_user_is_unknown_until_new_events(client: httpx.Client, log: SQLiteEventStore) -> None:
+    for name in ("user-43", "stranger"):
+        event = {"user": name, "item": 100, "id": name}
+        assert client.post("/events", json={"events": [event]}).json()["applied"] == 1
+        assert client.get("/recommend", params={"user": name}).status_code == 200
+        assert client.delete(f"/users/{name}").json() == {"events": 1}
+        assert client.delete(f"/users/{name}").json() == {"events": 0}
+        assert client.get(f"/users/{name}").status_code == 404
+        assert client.get("/recommend", params={"user": name}).status_code == 404
+        assert client.get("/users", params={"search": name, "limit": 1}).json() == {"users": []}
+        assert name.encode() not in log.path.read_bytes()
+        assert client.post("/events", json={"events": [event]}).json()["stored"] == 1
+        assert len(client.get(f"/users/{name}").json()["events"]) == 1

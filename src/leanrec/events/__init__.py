@@ -9,6 +9,9 @@ if TYPE_CHECKING:
         DataOrigin as DataOrigin,
     )
     from leanrec.events.records import (
+        ForgottenUser as ForgottenUser,
+    )
+    from leanrec.events.records import (
         RankCounts as RankCounts,
     )
     from leanrec.events.records import (
@@ -35,7 +38,7 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = export_lazily(
     __name__,
     {
-        "records": ["DataOrigin", "RankCounts", "RetentionPolicy", "ServedList", "StorageLimits"],
+        "records": ["DataOrigin", "ForgottenUser", "RankCounts", "RetentionPolicy", "ServedList", "StorageLimits"],
         "sqlite_reader": ["SQLiteEventReader"],
         "sqlite_store": ["SQLiteEventStore"],
         "user_events": ["EvidenceWeights", "UserEvent", "to_events"],

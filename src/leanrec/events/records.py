@@ -8,7 +8,15 @@ from leanrec.events.user_events import UserEvent
 from leanrec.settings import check_at_least, check_positive
 from leanrec.types import Int64Array
 
-__all__ = ["AppendResult", "DataOrigin", "RankCounts", "RetentionPolicy", "ServedList", "StorageLimits"]
+__all__ = [
+    "AppendResult",
+    "DataOrigin",
+    "ForgottenUser",
+    "RankCounts",
+    "RetentionPolicy",
+    "ServedList",
+    "StorageLimits",
+]
 
 
 class AppendResult(NamedTuple):
@@ -38,6 +46,22 @@ class DataOrigin:
     fingerprint: str
     description: str
     log_id: str | None = None
+
+
+class ForgottenUser(NamedTuple):
+    """A user whose events and served lists were deleted from an event store. The id is not kept.
+
+    Attributes:
+        number: 1 for the first one of the store; each later one has a larger number.
+        digest: keyed hash of the id, by which data sets of other files can be cleaned of the same user; see ``digest_user``.
+        n_events: number of deleted events.
+        last_seq: sequence number of the last event of the store at that moment; the user may have later ones.
+    """
+
+    number: int
+    digest: str
+    n_events: int
+    last_seq: int
 
 
 @dataclasses.dataclass(frozen=True)

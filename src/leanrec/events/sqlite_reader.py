@@ -1,6 +1,7 @@
 """Read-only access to an SQLite event store, and the checks of its file format."""
 
 import contextlib
+import hashlib
 import json
 import sqlite3
 import zlib
@@ -11,13 +12,13 @@ from typing import Any
 import numpy as np
 
 from leanrec.data.table import Table
-from leanrec.data.vocabulary import id_array
+from leanrec.data.vocabulary import Id, id_array
 from leanrec.errors import SourceError
 from leanrec.events.lock import is_locked
-from leanrec.events.records import DataOrigin, RankCounts, ServedList
+from leanrec.events.records import DataOrigin, ForgottenUser, RankCounts, ServedList
 from leanrec.events.user_events import UserEvent, to_events
 from leanrec.events.wal import check_wal
-from leanrec.types import Events, IdArray
+from leanrec.types import Events, IdArray, Int32Array
 
 __all__ = [
     "APPLICATION_ID",
@@ -25,6 +26,9 @@ __all__ = [
     "SQLiteEventReader",
     "build_item_table",
     "check_format",
+    "digest_user",
+    "find_forgotten",
+    "find_last_seq",
     "make_source_error",
     "seal_row",
 ]
@@ -85,9 +89,12 @@ class SQLiteEventReader:
 
     @property
     def last_seq(self) -> int:
-        """Sequence number of the last event, 0 if there is none. The events are numbered from 1 without gaps."""
+        """Sequence number of the last event, 0 if there is none. The events are numbered from 1.
+
+        There are gaps where the events of a user were forgotten; a number is never used again.
+        """
         with self._connect() as connection:
-            return int(connection.execute("SELECT coalesce(max(seq), 0) FROM event").fetchone()[0])
+            return find_last_seq(connection)
 
     def events(self, *, after: int = 0, until: int | None = None) -> Events:
         """Events in the order of arrival, by external id, with request and rank where known. O(E).
@@ -98,23 +105,56 @@ class SQLiteEventReader:
             after: sequence number of the last event that is left out.
             until: sequence number of the last event; None = the last of the store.
         """
+        return to_events(self.user_events(after=after, until=until))
+
+    def user_events(self, *, after: int = 0, until: int | None = None) -> list[UserEvent]:
+        """The same events one by one, with their ids and with times of milliseconds. O(E)."""
         last = "" if until is None else f"AND seq <= {int(until)}"
         with self._connect() as connection:
             columns = "id, user, item, event_type, time, weight, rating, request, rank, checksum"
             rows = self._read(connection, f"SELECT {columns} FROM event WHERE seq > {int(after)} {last} ORDER BY seq")  # noqa: S608
-            return to_events(
-                [
-                    UserEvent(name, user, item, event_type, time / 1000, *others)
-                    for name, user, item, event_type, time, *others in rows
-                ]
-            )
+            return [
+                UserEvent(name, user, item, event_type, time / 1000, *others)
+                for name, user, item, event_type, time, *others in rows
+            ]
+
+    def forgotten_users(self, *, after: int = 0) -> tuple[ForgottenUser, ...]:
+        """The users who were forgotten, oldest first.
+
+        Args:
+            after: number of the last one that is left out.
+        """
+        with self._connect() as connection:
+            if not _has_table(connection, "forgotten"):
+                return ()
+            select = "SELECT number, digest, n_events, last_seq, checksum FROM forgotten ORDER BY number"
+            rows = self._read(connection, select)
+            return tuple(ForgottenUser(*row) for row in rows if row[0] > after)
 
     def items(self) -> tuple[IdArray, Table]:
         """External ids and content of the items that were added while serving."""
+        contents = self.item_contents()
+        return id_array([item for item, _ in contents]), build_item_table([content for _, content in contents])
+
+    def item_contents(self) -> list[tuple[Id, dict[str, Any]]]:
+        """The same items one by one, in the order in which they were added first."""
         with self._connect() as connection:
             rows = list(self._read(connection, "SELECT id, content, checksum FROM item ORDER BY seq"))
-        contents = [json.loads(content) for _, content in rows]
-        return id_array([item for item, _ in rows]), build_item_table(contents)
+        return [(item, json.loads(content)) for item, content in rows]
+
+    def hidden_items(self) -> tuple[Id, ...]:
+        """External ids of the items that are hidden."""
+        return tuple(item for item, hidden in self._read_hidden() if hidden)
+
+    def shown_items(self) -> tuple[Id, ...]:
+        """External ids of the items that were hidden and are shown again."""
+        return tuple(item for item, hidden in self._read_hidden() if not hidden)
+
+    def _read_hidden(self) -> list[tuple[Any, ...]]:
+        with self._connect() as connection:
+            if not _has_table(connection, "hidden"):
+                return []
+            return list(self._read(connection, "SELECT id, hidden, checksum FROM hidden ORDER BY seq"))
 
     def served_lists(self) -> Iterator[ServedList]:
         """The served lists that are still kept, oldest first."""
@@ -145,9 +185,9 @@ class SQLiteEventReader:
 
     def _is_empty(self) -> bool:
         with self._connect() as connection:
-            return not connection.execute(
-                "SELECT EXISTS (SELECT 1 FROM event UNION ALL SELECT 1 FROM item)"
-            ).fetchone()[0]
+            hidden = "UNION ALL SELECT 1 FROM hidden" if _has_table(connection, "hidden") else ""
+            query = f"SELECT EXISTS (SELECT 1 FROM event UNION ALL SELECT 1 FROM item {hidden})"  # noqa: S608
+            return not connection.execute(query).fetchone()[0]
 
     def _read(self, connection: sqlite3.Connection, query: str) -> Iterator[tuple[Any, ...]]:
         """Rows of a query, without the checksum that ends each. Raises SourceError where it is not that of the row."""
@@ -168,9 +208,38 @@ class SQLiteEventReader:
             raise make_source_error(self.path, error) from error
 
 
+def _has_table(connection: sqlite3.Connection, name: str) -> bool:
+    """Whether the file has this table; some are made when a server opens an older file."""
+    select = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ?"
+    return bool(connection.execute(select, (name,)).fetchone()[0])
+
+
 def seal_row(*values: Any) -> int:
     """Checksum of the values of a row, in the types in which they are stored."""
     return zlib.crc32(repr(values).encode(errors="surrogatepass"))
+
+
+def digest_user(log_id: str, user: Id) -> str:
+    """Keyed hash of the id of a user who is forgotten: 12 and "12" have the same, and each store has another.
+
+    Whoever has the store can test a list of ids against it, but cannot read an id from it.
+    """
+    return hashlib.blake2b(str(user).encode(), digest_size=16, key=log_id.encode()).hexdigest()
+
+
+def find_forgotten(ids: IdArray, log_id: str, forgotten: Sequence[ForgottenUser]) -> Int32Array:
+    """Positions of the ids that were forgotten in a store. O(U), or O(1) where nobody was."""
+    digests = {each.digest for each in forgotten}
+    is_forgotten = [digest_user(log_id, each) in digests for each in ids.tolist()] if digests else []
+    return np.flatnonzero(is_forgotten).astype(np.int32)
+
+
+def find_last_seq(connection: sqlite3.Connection) -> int:
+    """Sequence number of the last event that a store has had."""
+    last = int(connection.execute("SELECT coalesce(max(seq), 0) FROM event").fetchone()[0])
+    if not _has_table(connection, "forgotten"):
+        return last
+    return max(last, int(connection.execute("SELECT coalesce(max(last_seq), 0) FROM forgotten").fetchone()[0]))
 
 
 def _make_damage_error(path: Path, what: str) -> SourceError:
@@ -204,9 +273,15 @@ def check_format(path: Path, connection: sqlite3.Connection) -> bool:
             "away, and a new log starts empty."
         )
     faults = [fault for (fault,) in connection.execute("PRAGMA integrity_check(1)")]
-    first, last, count = connection.execute("SELECT min(seq), max(seq), count(*) FROM event").fetchone()
-    if faults != ["ok"] or (count and (first, last) != (1, count)):
-        raise _make_damage_error(path, faults[0] if faults != ["ok"] else f"it has {count} of {last} events")
+    if faults != ["ok"]:
+        raise _make_damage_error(path, faults[0])
+    first, count = connection.execute("SELECT coalesce(min(seq), 1), count(*) FROM event").fetchone()
+    n_forgotten = 0
+    if _has_table(connection, "forgotten"):
+        n_forgotten = connection.execute("SELECT coalesce(sum(n_events), 0) FROM forgotten").fetchone()[0]
+    last = find_last_seq(connection)
+    if first < 1 or count + n_forgotten != last:
+        raise _make_damage_error(path, f"it has {count} of {last - n_forgotten} events")
     return False
 
 

@@ -21,13 +21,15 @@ import numpy as np
 
 from leanrec.data.vocabulary import Id
 from leanrec.errors import BusyError, DataError, SourceError
+from leanrec.events.event_store import EventStore
 from leanrec.events.lock import FileLock
-from leanrec.events.records import AppendResult, DataOrigin, RetentionPolicy, ServedList, StorageLimits
+from leanrec.events.records import AppendResult, DataOrigin, ForgottenUser, RetentionPolicy, ServedList, StorageLimits
 from leanrec.events.sqlite_reader import (
     APPLICATION_ID,
     FORMAT_VERSION,
-    SQLiteEventReader,
     check_format,
+    digest_user,
+    find_last_seq,
     make_source_error,
     seal_row,
 )
@@ -46,7 +48,9 @@ _WAIT_SECONDS = 10  # for a write; a disk that hangs must not hold the threads o
 _LOOK_EVERY = 1.0  # seconds between two looks at the disk, if nothing is written
 _WRITE_LISTS_EVERY = 0.02  # seconds; a transaction with many lists costs little more than one with one
 _DELETE_EVERY = 1000  # served lists between two deletions of old ones
+_CHECKPOINT_MILLISECONDS = 2000  # to wait for the readers of the old rows of a forgotten user
 _DAY = 86_400_000  # milliseconds
+_FORGOTTEN_SECONDS = 60  # in which lists that were made before their user was forgotten may still arrive
 
 # Columns of external ids have no type, so that 12 stays a number and "12" stays text.
 _SCHEMA = f"""
@@ -64,8 +68,15 @@ CREATE INDEX IF NOT EXISTS served_by_time ON served (time);
 CREATE TABLE IF NOT EXISTS item (
     seq INTEGER PRIMARY KEY, id NOT NULL UNIQUE, content TEXT NOT NULL, checksum INTEGER NOT NULL
 );
+CREATE TABLE IF NOT EXISTS hidden (
+    seq INTEGER PRIMARY KEY, id NOT NULL UNIQUE, hidden INTEGER NOT NULL, checksum INTEGER NOT NULL
+);
 CREATE TABLE IF NOT EXISTS origin (
     seq INTEGER PRIMARY KEY, fingerprint TEXT NOT NULL UNIQUE, description TEXT NOT NULL, checksum INTEGER NOT NULL
+);
+CREATE TABLE IF NOT EXISTS forgotten (
+    number INTEGER PRIMARY KEY, digest TEXT NOT NULL UNIQUE, n_events INTEGER NOT NULL, last_seq INTEGER NOT NULL,
+    checksum INTEGER NOT NULL
 );
 CREATE TABLE IF NOT EXISTS log (id TEXT NOT NULL, checksum INTEGER NOT NULL);
 """
@@ -95,7 +106,7 @@ class _WriteJob:
     adds: bool = True
 
 
-class SQLiteEventStore(SQLiteEventReader):
+class SQLiteEventStore(EventStore):
     """User events, served lists and new items in one SQLite file.
 
     One thread does all writes and puts what is waiting into one transaction. ``append`` returns after that
@@ -128,6 +139,7 @@ class SQLiteEventStore(SQLiteEventReader):
         self._n_waiting = 0  # events
         self._writing_since: float | None = None
         self._served: collections.deque[ServedList] = collections.deque()
+        self._forgotten: dict[int, float] = {}  # hashes of ids, and when; for the writer
         self._file: tuple[int, int] | None = None  # device and inode of the open file
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -226,6 +238,19 @@ class SQLiteEventStore(SQLiteEventReader):
 
         self._wait(self._submit(write))
 
+    def set_hidden(self, items: Sequence[Id], *, hidden: bool) -> None:
+        """Write that items are hidden, or that they are shown again. Returns when it is on disk."""
+        rows = [(_to_id(item), int(hidden)) for item in items]
+        insert = """
+            INSERT INTO hidden (id, hidden, checksum) VALUES (?, ?, ?)
+            ON CONFLICT (id) DO UPDATE SET hidden = excluded.hidden, checksum = excluded.checksum
+        """
+
+        def write(connection: sqlite3.Connection) -> None:
+            connection.executemany(insert, [(*row, seal_row(*row)) for row in rows])
+
+        self._wait(self._submit(write))
+
     def append_served(self, served: ServedList) -> None:
         """Write a served list, and delete old ones from time to time.
 
@@ -239,6 +264,51 @@ class SQLiteEventStore(SQLiteEventReader):
             self.n_lost += 1
             return
         self._served.append(served)
+
+    def forget_user(self, user: Id) -> ForgottenUser:
+        """Delete the events and served lists of a user. At the return the id is in none of the files of the store.
+
+        The id may come again, as that of a new user; 12 and "12" are one id. Forgetting is atomic: after a crash all is
+        deleted or nothing. To forget a user again completes what a crash has interrupted. Cost: one pass over the
+        events, during which other writes go on, and one over the served lists.
+
+        Raises SourceError if the file cannot be written, or if another program has been reading it for so long that the
+        write-ahead log still has the deleted rows.
+        """
+        is_user = "CAST(user AS TEXT) = ?"
+        name = str(user)
+        with self._connect() as connection:
+            until = find_last_seq(connection)
+            select = f"SELECT json_group_array(seq) FROM event WHERE seq <= ? AND {is_user}"  # noqa: S608
+            found = connection.execute(select, (until, name)).fetchone()[0]
+        digest = digest_user(self.id, user)
+
+        def write(connection: sqlite3.Connection) -> ForgottenUser:
+            deletions = (
+                ("DELETE FROM event WHERE seq IN (SELECT value FROM json_each(?))", (found,)),
+                (f"DELETE FROM event WHERE seq > ? AND {is_user}", (until, name)),  # noqa: S608
+            )
+            last = find_last_seq(connection)
+            n_events = sum(connection.execute(*each).rowcount for each in deletions)
+            connection.execute(f"DELETE FROM served WHERE {is_user}", (name,))  # noqa: S608
+            self._forgotten[hash(name)] = time.monotonic()
+            number = connection.execute("SELECT coalesce(max(number), 0) + 1 FROM forgotten").fetchone()[0]
+            before = connection.execute("SELECT n_events FROM forgotten WHERE digest = ?", (digest,)).fetchone()
+            connection.execute("DELETE FROM forgotten WHERE digest = ?", (digest,))
+            row = (number, digest, n_events + (0 if before is None else before[0]), last)
+            connection.execute("INSERT INTO forgotten VALUES (?, ?, ?, ?, ?)", (*row, seal_row(*row)))
+            return ForgottenUser(number, digest, n_events, last)
+
+        forgotten: ForgottenUser = self._wait(self._submit(write, adds=False))
+        with self._connect() as connection:
+            connection.execute(f"PRAGMA busy_timeout = {_CHECKPOINT_MILLISECONDS}")
+            is_blocked = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        if is_blocked:
+            raise SourceError(
+                f"The user was deleted from the event log {self.path}, but {self.path.name}-wal still has the old rows, because "
+                "another program is reading the log. End that program, and forget the user again."
+            )
+        return forgotten
 
     def flush(self) -> None:
         """Return when all writes submitted so far are on disk."""
@@ -334,9 +404,11 @@ class SQLiteEventStore(SQLiteEventReader):
                 self._served.popleft()
             self.n_lost += n_dropped
             return []
-        for _ in range(len(self._served)):
+        latest = [self._served.popleft() for _ in range(len(self._served))]
+        if self._forgotten:
+            latest = self._drop_forgotten(latest)
+        for each in latest:
             try:
-                each = self._served.popleft()
                 user = None if each.user is None else _to_id(each.user)
                 items, scores = json.dumps(each.items), json.dumps(each.scores)
                 row = (str(each.request), to_milliseconds(each.time), user, each.fallback, items, scores)
@@ -360,6 +432,12 @@ class SQLiteEventStore(SQLiteEventReader):
         job = _WriteJob(write, Future())
         job.done.add_done_callback(count_lost)
         return [job]
+
+    def _drop_forgotten(self, latest: list[ServedList]) -> list[ServedList]:
+        """The lists without those that were made before their user was forgotten, or shortly after."""
+        now = time.monotonic()
+        self._forgotten = {key: since for key, since in self._forgotten.items() if now < since + _FORGOTTEN_SECONDS}
+        return [each for each in latest if hash(str(each.user)) not in self._forgotten]
 
     def _check_file(self) -> None:
         """Raise unless the path still names the file that is open: writes to a removed file would succeed and be lost."""
@@ -429,7 +507,7 @@ def _append_batches(connection: sqlite3.Connection, batches: Sequence[Sequence[U
                 new_of[-1].append(each)
     new = [each for own in new_of for each in own]
     rank_of = _find_ranks(connection, new)
-    last = int(connection.execute("SELECT coalesce(max(seq), 0) FROM event").fetchone()[0])
+    last = find_last_seq(connection)
     rows = []
     for seq, each in enumerate(new, last + 1):
         row = _make_row(each, rank_of)
@@ -490,6 +568,7 @@ def _open_database(path: Path) -> sqlite3.Connection:
         check_format(path, connection)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA secure_delete = ON")  # what is deleted is overwritten with zeros
         connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
         identifier = uuid.uuid4().hex
         insert = "INSERT INTO log SELECT ?, ? WHERE NOT EXISTS (SELECT 1 FROM log)"

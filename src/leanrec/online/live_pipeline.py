@@ -1,6 +1,7 @@
 """Live pipeline: the version that answers requests, replaced by another one without a dropped or mixed answer."""
 
 import dataclasses
+import functools
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -9,11 +10,12 @@ from typing import Self
 from leanrec.data.table import Table
 from leanrec.data.vocabulary import Id
 from leanrec.errors import LeanrecError
-from leanrec.events.sqlite_store import SQLiteEventStore
+from leanrec.events.event_store import EventStore
+from leanrec.events.records import ForgottenUser
 from leanrec.events.user_events import UserEvent, to_events
 from leanrec.online.version_store import VersionStore
 from leanrec.pipeline.pipeline import Pipeline
-from leanrec.pipeline.replay import ReplayResult, bind_log
+from leanrec.pipeline.replay import ReplayResult, bind_log, replay_hidden
 from leanrec.pipeline.responses import AddItemsResult, RecordResult
 
 __all__ = ["LivePipeline", "LiveVersion", "VersionFollower"]
@@ -39,21 +41,29 @@ class LivePipeline:
     while another version takes over. Thread-safe.
     """
 
-    def __init__(self, pipeline: Pipeline, log: SQLiteEventStore, *, rebind: bool = False) -> None:
+    def __init__(
+        self, pipeline: Pipeline, log: EventStore, *, rebind: bool = False, replayed: ReplayResult | None = None
+    ) -> None:
         """Take the first version; the events and items of the store are replayed into it.
 
         Args:
             pipeline: the pipeline.
             log: the event store, which the caller closes.
             rebind: accept a store that is bound to other data, because its ids mean the same users and items.
+            replayed: what was replayed into the pipeline already; None = nothing.
 
         Raises SourceError if the store is bound to other data and ``rebind`` is False.
         """
         self._log, self._rebind = log, rebind
         self._recording = threading.Lock()
         self._adding_items = threading.Lock()
-        self.replayed: ReplayResult = bind_log(pipeline, log, rebind=rebind)
+        self._hiding = threading.Lock()
+        self._forgetting = threading.Lock()
+        # Ids whose events up to a sequence number were deleted from the store while they were on their way here.
+        self._forgotten: dict[str, int] = {}
+        self.replayed = bind_log(pipeline, log, rebind=rebind) if replayed is None else replayed
         self.current = LiveVersion(pipeline, self.replayed.last_seq)
+        self._last_seq = self.replayed.last_seq  # of what is recorded
 
     @property
     def pipeline(self) -> Pipeline:
@@ -68,19 +78,49 @@ class LivePipeline:
             last_seq: sequence number of the last of them.
         """
         with self._recording:
-            current = self.current
-            start = max(0, current.n_replayed - last_seq + len(user_events))
-            new = user_events[start:]
+            current, first = self.current, last_seq - len(user_events) + 1
+            kept = list(range(max(0, current.n_replayed + 1 - first), len(user_events)))
+            if self._forgotten:
+                kept = [at for at in kept if first + at > self._forgotten.get(str(user_events[at].user), 0)]
+                self._forgotten = {user: last for user, last in self._forgotten.items() if last > last_seq}
+            new = user_events if len(kept) == len(user_events) else [user_events[at] for at in kept]
             recorded = current.pipeline.record_events(to_events(new)) if new else RecordResult(0)
-        if not start:
+            self._last_seq = max(self._last_seq, last_seq)
+        if len(new) == len(user_events):
             return recorded
-        rejected = tuple(dataclasses.replace(each, position=each.position + start) for each in recorded.rejected)
-        return RecordResult(recorded.applied + start, rejected)
+        rejected = tuple(dataclasses.replace(each, position=kept[each.position]) for each in recorded.rejected)
+        return RecordResult(recorded.applied + len(user_events) - len(new), rejected)
 
     def add_items(self, ids: list[Id], table: Table, *, persist: Callable[[], None]) -> AddItemsResult:
         """Add new items to the store and the current version; see ``Pipeline.add_items``."""
         with self._adding_items:
             return self.pipeline.add_items(ids, table, persist=persist)
+
+    def set_hidden(self, items: Sequence[Id], *, hidden: bool) -> None:
+        """Hide items in the store and the current version, or show them again; see ``Pipeline.hide_items``.
+
+        At the return it is on disk, and lists that are asked for from now on obey it. Raises UnknownIdError.
+        """
+        persist = functools.partial(self._log.set_hidden, items, hidden=hidden)
+        with self._hiding:
+            change = self.pipeline.hide_items if hidden else self.pipeline.show_items
+            change(items, persist=persist)
+
+    def forget_user(self, user: Id) -> ForgottenUser:
+        """Forget a user in the store and in the current version; see the methods of both.
+
+        Events that arrive after the answer are those of a new user. Waits for a change of the version that is under way.
+        """
+        with self._forgetting:
+            forgotten = self._log.forget_user(user)
+            with self._recording:
+                self.pipeline.forget_user(user)
+                if forgotten.last_seq > self._last_seq:
+                    self._forgotten[str(user)] = forgotten.last_seq
+                elif forgotten.last_seq < self._last_seq:  # events after it were recorded, and are forgotten here too
+                    late = self._log.user_events(after=forgotten.last_seq, until=self._last_seq)
+                    self.pipeline.record_events(to_events([each for each in late if str(each.user) == str(user)]))
+        return forgotten
 
     def replace(self, pipeline: Pipeline) -> ReplayResult:
         """Serve another version from the next request on; requests that have begun end with the version they began with.
@@ -89,19 +129,25 @@ class LivePipeline:
         moment of the change, in which no other event is recorded. Raises SourceError, and changes nothing, if the version
         was fitted on other data than those of the log.
         """
+        with self._forgetting:
+            return self._replace(pipeline)
+
+    def _replace(self, pipeline: Pipeline) -> ReplayResult:
         replayed = bind_log(pipeline, self._log, rebind=self._rebind)
         pipeline.warm_up()
-        with self._adding_items:
+        with self._adding_items, self._hiding:
+            replay_hidden(pipeline, self._log)
             replayed = dataclasses.replace(replayed, n_items=replayed.n_items + _add_new_items(pipeline, self._log))
             with self._recording:
                 last = self._log.last_seq
                 late = pipeline.record_events(self._log.events(after=replayed.last_seq, until=last))
                 self.current = LiveVersion(pipeline, last)
+                self._last_seq = max(self._last_seq, last)
         rejected = (*replayed.rejected, *late.rejected)
         return dataclasses.replace(replayed, applied=replayed.applied + late.applied, rejected=rejected, last_seq=last)
 
 
-def _add_new_items(pipeline: Pipeline, log: SQLiteEventStore) -> int:
+def _add_new_items(pipeline: Pipeline, log: EventStore) -> int:
     """Add the items of the log that arrived since the replay, and return their number."""
     ids, table = log.items()
     try:
@@ -128,8 +174,7 @@ class VersionFollower:
             interval: seconds between two looks at the store.
         """
         self._live, self._store, self._report, self._interval = live, store, report, interval
-        promotions = store.promotions()
-        self._fence = promotions[-1].fence if promotions else 0
+        self._fence = 0  # the first look is at the version that is current by then
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="leanrec-versions", daemon=True)
         self._thread.start()

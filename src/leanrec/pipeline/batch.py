@@ -67,10 +67,12 @@ def write_lists(
         run: memory, threads and progress.
     """
     data, now = saved.data, int(time.time())
+    gone = np.zeros(0, np.int32) if saved.forgotten is None else saved.forgotten
     n_fallback = n_users = 0
     with open_engine(run) as engine:
         engine.execute("CREATE TEMP TABLE lists (u INTEGER, rank INTEGER, i INTEGER, score FLOAT, source VARCHAR)")
-        for users in _track_blocks(len(data.users), n, run):
+        for block_users in _track_blocks(len(data.users), n, run):
+            users = np.setdiff1d(block_users, gone)
             queries = dataclasses.replace(saved.queries(users), time=np.full(len(users), now, np.int64))
             found = snapshot.stages.run(queries, min(n, len(snapshot.catalog)), context)
             listed = found.items >= 0
@@ -90,7 +92,7 @@ def write_lists(
             engine.execute("INSERT INTO lists SELECT u, rank, i, score, if(m, 'model', 'fallback') FROM block")
         n_rows = int(engine.fetch_rows("SELECT count(*) FROM lists")[0][0])
         _copy_lists(engine, snapshot, data, path)
-    return BatchResult(path, n_users, n_rows, n_fallback, len(data.users) - n_users)
+    return BatchResult(path, n_users, n_rows, n_fallback, len(data.users) - len(gone) - n_users)
 
 
 def _track_blocks(n_users: int, n: int, run: Run) -> Iterator[Int32Array]:

@@ -41,6 +41,7 @@ class ListCache:
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
         self._lists: dict[CacheKey, tuple[Any, Any, float, Recommendations]] = {}
+        self._closed: set[int] = set()
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -64,7 +65,16 @@ class ListCache:
         if not self.capacity:
             return
         with self._lock:
+            if key.user in self._closed:
+                return
             self._lists.pop(key, None)
             while len(self._lists) >= self.capacity:
                 del self._lists[next(iter(self._lists))]
             self._lists[key] = (snapshot, history, time.monotonic(), recommendations)
+
+    def close_user(self, user: int) -> None:
+        """Drop the lists of a user row and keep none of it from now on, whatever is still being made. O(lists)."""
+        with self._lock:
+            self._closed.add(user)
+            for key in [key for key in self._lists if key.user == user]:
+                del self._lists[key]

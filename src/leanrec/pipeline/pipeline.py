@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from leanrec import artifacts, models
 from leanrec.data.dataset import Dataset
 from leanrec.data.merge import append_rows, find_new_ids, merge_events
+from leanrec.data.removal import remove_users
 from leanrec.data.table import Table
-from leanrec.data.vocabulary import Id
-from leanrec.errors import ArtifactError, DataError, SettingError
+from leanrec.data.vocabulary import Id, Vocabulary
+from leanrec.errors import ArtifactError, DataError, SettingError, UnknownIdError
 from leanrec.events.records import DataOrigin
-from leanrec.events.sqlite_reader import SQLiteEventReader
+from leanrec.events.sqlite_reader import SQLiteEventReader, find_forgotten
 from leanrec.events.user_events import EvidenceWeights, UserEvent, to_events
 from leanrec.finiteness import check_finite
 from leanrec.pipeline.batch import BatchResult, check_list_path, write_lists
@@ -43,7 +44,7 @@ from leanrec.pipeline.scorers import ConstantScores, single_query
 from leanrec.pipeline.snapshot import SavedPipeline, Snapshot
 from leanrec.pipeline.stages import RankedItems, build_stages, rank_and_fill
 from leanrec.pipeline.user_histories import UserHistories, UserHistory
-from leanrec.protocols import Context, Embedder, Estimator, Explanation, Extendable, Scorer
+from leanrec.protocols import Context, Embedder, Estimator, Explainable, Explanation, Extendable, Scorer
 from leanrec.run import Run, measure
 from leanrec.types import Events, Float32Array, IdArray, Int32Array, Queries
 
@@ -105,11 +106,14 @@ class Pipeline:
         self.provenance = provenance
         self.evidence_weights = EvidenceWeights.from_events(saved.data.events, saved.data.conventions)
         self._data = saved.data
-        self._histories = UserHistories(saved.data, saved.stale, saved.n_fitted_users)
+        self._histories = UserHistories(saved.data, saved.stale, saved.n_fitted_users, saved.forgotten)
         catalog = Catalog(saved.data.items, saved.data.item_table)
         self._fitted = Snapshot(saved.model, saved.fallback, catalog, saved.data.rating_range)
-        self._snapshot = self._fitted
+        hidden = np.zeros(0, np.int32) if saved.hidden is None else saved.hidden
+        self._hidden: frozenset[Id] = frozenset(catalog.external_id(row) for row in hidden.tolist())
+        self._snapshot = self._fitted.with_hidden(hidden)
         self._adding_items = threading.Lock()
+        self._replacing = threading.Lock()  # the snapshot
         self._lists = ListCache(_MAX_CACHED_LISTS)
 
     @classmethod
@@ -135,8 +139,11 @@ class Pipeline:
         Raises BudgetError if the model would not fit the memory of ``run``.
         """
         check_estimator(estimator)
+        forgotten = () if log is None else log.forgotten_users()
         if log is not None:
-            data = merge_events(data, log.events(), log.items())
+            gone = find_forgotten(data.users.ids, log.id, forgotten)
+            data = merge_events(remove_users(data, gone), log.events(), log.items())
+        hidden = () if log is None else log.hidden_items()
         with measure() as meter:
             model = estimator.fit(data, run)
         other = models.get_model("popularity")() if fallback is None else fallback
@@ -148,8 +155,12 @@ class Pipeline:
             fallback=other.fit(data, run),
             data=dataclasses.replace(data, events=events),
             stale=np.zeros(0, np.int32),
+            hidden=_find_known(data.items, hidden) if hidden else None,
         )
-        return cls(saved, build_provenance(estimator, data, run, dataclasses.asdict(meter.cost), log))
+        provenance = build_provenance(estimator, data, run, dataclasses.asdict(meter.cost), log)
+        if forgotten:
+            provenance["forgotten"] = forgotten[-1].number
+        return cls(saved, provenance)
 
     @classmethod
     def load(cls, path: str | Path) -> "Pipeline":
@@ -170,9 +181,18 @@ class Pipeline:
     def _merge_events(self, snapshot: Snapshot) -> SavedPipeline:
         """The pipeline with all recorded events and new items."""
         data, stale = self._histories.merge_into(self._data_with_new_items())
-        n_fitted_users = self._histories.n_fitted_users
+        n_fitted_users, gone = self._histories.n_fitted_users, self._histories.forgotten
+        hidden = None if snapshot.shown is None else np.flatnonzero(~snapshot.shown).astype(np.int32)
         return SavedPipeline(
-            self.name, self.fallback_name, snapshot.model, snapshot.fallback, data, stale, n_fitted_users
+            name=self.name,
+            fallback_name=self.fallback_name,
+            model=snapshot.model,
+            fallback=snapshot.fallback,
+            data=data,
+            stale=stale,
+            n_fitted_users=n_fitted_users,
+            hidden=hidden,
+            forgotten=gone if len(gone) else None,
         )
 
     @property
@@ -215,8 +235,12 @@ class Pipeline:
         self.find_users("", 1)
 
     def to_dataset(self) -> Dataset:
-        """The data of the fit with all recorded events and new items, for the next fit. O(E)."""
-        return self._histories.merge_into(self._data_with_new_items())[0]
+        """The data of the fit with all recorded events and new items, for the next fit. O(E).
+
+        Forgotten users are not in it.
+        """
+        merged, _ = self._histories.merge_into(self._data_with_new_items())
+        return remove_users(merged, self._histories.forgotten)
 
     def recommend(
         self,
@@ -280,7 +304,7 @@ class Pipeline:
         self, snapshot: Snapshot, query_user: _QueryUser, rules: ItemRules, n: int, exclude_seen: bool, reasons: bool
     ) -> Recommendations:
         queries = query_user.to_queries(len(snapshot.catalog))
-        context = Context(exclude_seen, rules.allow, rules.deny)
+        context = Context(exclude_seen, rules.allow, rules.deny, snapshot.shown)
         with single_query():
             found = rank_and_fill(snapshot.stages, queries, min(n, len(snapshot.catalog)), context)
             texts = self._write_reasons(snapshot, query_user.history, queries, found) if reasons else None
@@ -303,7 +327,7 @@ class Pipeline:
         texts: list[tuple[str, ...]] = [()] * n_explained
         if n_explained and snapshot.explainer is not None:
             rows, verb = np.array(found.rows[:n_explained], np.int32), self._main_verb(history)
-            explanations = snapshot.explainer.explain(queries, rows, MAX_TITLES)
+            explanations = _explain_without_hidden(snapshot, snapshot.explainer, queries, rows, MAX_TITLES)
             texts = [render_explanation(each, snapshot.catalog.title, verb) for each in explanations]
         others = self._fallback_reasons(is_whole_list=found.from_fallback)
         return texts + [others] * (len(found.rows) - n_explained)
@@ -339,7 +363,7 @@ class Pipeline:
         snapshot = self._snapshot
         rules = snapshot.catalog.resolve_rules(allow, deny, where)
         saved = self._merge_events(snapshot)
-        context = Context(exclude_seen, rules.allow, rules.deny)
+        context = Context(exclude_seen, rules.allow, rules.deny, snapshot.shown)
         return write_lists(snapshot, saved, target, n=n, context=context, run=run)
 
     def similar_items(self, item: Id, n: int = 10, *, where: Where | None = None) -> Recommendations:
@@ -357,7 +381,8 @@ class Pipeline:
         if snapshot.unit_embeddings is not None:
             cosine = snapshot.unit_embeddings @ snapshot.unit_embeddings[row]
             stages = build_stages(ConstantScores(cosine[None, :]), snapshot.padded_fallback, None)
-        found = rank_and_fill(stages, queries, min(n, len(catalog)), Context(allow=rules.allow, deny=rules.deny))
+        context = Context(allow=rules.allow, deny=rules.deny, shown=snapshot.shown)
+        found = rank_and_fill(stages, queries, min(n, len(catalog)), context)
 
         shared = [catalog.shared_labels(row, other)[:3] for other in found.rows]
         items = _build_items(catalog, found, [(f"shares: {', '.join(each)}",) if each else () for each in shared])
@@ -425,7 +450,9 @@ class Pipeline:
             explanation = self._explain_by_single_items(snapshot, queries, row)
         else:
             with single_query():
-                (explanation,) = snapshot.explainer.explain(queries, np.array([row], np.int32), _MAX_CONTRIBUTIONS)
+                (explanation,) = _explain_without_hidden(
+                    snapshot, snapshot.explainer, queries, np.array([row], np.int32), _MAX_CONTRIBUTIONS
+                )
         contributions = [
             Contribution(catalog.external_id(int(past)), catalog.title(int(past)), float(weight))
             for past, weight in zip(explanation.items, explanation.weights, strict=True)
@@ -478,6 +505,23 @@ class Pipeline:
             applied += self._histories.add(user, past, replayed=replayed)
         return RecordResult(applied, tuple(RejectedEvent(at, reason) for at, reason in sorted(rejected.items())))
 
+    def forget_user(self, user: Id) -> bool:
+        """Forget a user, and return whether there was one: the id, the history and the lists in the cache. O(lists).
+
+        The id is then unknown, and if it comes again it is that of a new user. What ``save`` and ``to_dataset`` give has
+        neither the id nor the events, the row of the user table or the links of the user. The fitted model stays as it is,
+        so what the events of the user contributed to it remains until the next fit.
+        """
+        row = self._histories.forget(user)
+        if row is not None:
+            self._lists.close_user(row)
+        return row is not None
+
+    @property
+    def fitted_user_ids(self) -> IdArray:
+        """(U,) ids of the users at the start, forgotten ones included."""
+        return self._data.users.ids
+
     def add_items(
         self, ids: IdArray | Sequence[Id], table: Table, *, persist: Callable[[], None] | None = None
     ) -> AddItemsResult:
@@ -519,8 +563,49 @@ class Pipeline:
             extended = self._extend(values, content, fresh, changed) if len(fresh) or changed else snapshot
             if persist is not None:
                 persist()
-            self._snapshot = extended
+            with self._replacing:
+                if extended is not snapshot:
+                    self._snapshot = extended.with_hidden(_find_known(extended.catalog.items, self._hidden))
             return AddItemsResult(len(fresh), len(changed), len(known) - len(changed))
+
+    def hide_items(
+        self, ids: Iterable[Id], *, persist: Callable[[], None] | None = None, replayed: bool = False
+    ) -> None:
+        """Hide items from the next list on: of users, of similar items, of the fallback and of all users.
+
+        No reason names a hidden item. Its events are recorded and kept, ``explain`` and the catalog still know it, and
+        ``show_items`` brings it back. O(N), and lists in the cache are made again.
+
+        Args:
+            ids: external ids.
+            persist: writes the change to disk; called before any request sees it. If it raises, nothing has changed.
+            replayed: an unknown id is kept for an item that is added later. False: it raises UnknownIdError.
+        """
+        self._change_hidden(ids, persist, replayed=replayed, hidden=True)
+
+    def show_items(
+        self, ids: Iterable[Id], *, persist: Callable[[], None] | None = None, replayed: bool = False
+    ) -> None:
+        """Let lists show items again that were hidden; see ``hide_items`` for the arguments."""
+        self._change_hidden(ids, persist, replayed=replayed, hidden=False)
+
+    def _change_hidden(
+        self, ids: Iterable[Id], persist: Callable[[], None] | None, *, replayed: bool, hidden: bool
+    ) -> None:
+        given = to_id_list("ids", ids)
+        if not replayed:
+            self._snapshot.catalog.items.rows(given)
+        changed = frozenset(self.external_item_id(each) for each in given)
+        with self._replacing:
+            if persist is not None:
+                persist()
+            self._hidden = self._hidden | changed if hidden else self._hidden - changed
+            snapshot = self._snapshot
+            self._snapshot = snapshot.with_hidden(_find_known(snapshot.catalog.items, self._hidden))
+
+    def is_hidden(self, item: Id) -> bool:
+        """Whether an item is hidden."""
+        return self.external_item_id(item) in self._hidden
 
     def _extend(
         self, ids: Sequence[Id], content: Table, fresh: NDArray[np.intp], changed: Mapping[int, int]
@@ -588,6 +673,8 @@ class Pipeline:
 
     def _find_row(self, user: Id) -> int:
         row = self._histories.find_row(user)
+        if row is None and len(self._histories.forgotten):  # whose ids must not be in a hint
+            raise UnknownIdError(f"No user with the id {str(user)!r} among {self.n_users}.")
         return self._data.users.row(user) if row is None else row
 
     def _find_query_user(
@@ -665,10 +752,13 @@ class Pipeline:
             newest = queries.history.indices
         else:
             newest = np.unique(queries.sequences[0][-_MAX_EXPLAINED:])
+        newest = newest[snapshot.is_shown(newest)]
         single = [
             self._make_history(np.array([item], np.int32), None, None).to_queries(-1, len(snapshot.catalog))
             for item in newest
         ]
+        if not single:
+            return Explanation("history", np.zeros(0, np.int32), np.zeros(0, np.float32))
         scores = np.concatenate([snapshot.model.score(each) for each in single])
         above_mean = scores[:, row] - scores.mean(axis=1)
         order = np.argsort(-above_mean, kind="stable")
@@ -694,6 +784,28 @@ def _build_items(
         item, title, image_url = catalog.label(row)
         items.append(RecommendedItem(item, title, score, () if reasons is None else reasons[position], image_url))
     return tuple(items)
+
+
+def _find_known(items: Vocabulary, ids: Iterable[Id]) -> Int32Array:
+    """Rows of the ids that are known."""
+    rows = items.rows(list(ids), missing=-1)
+    return rows[rows >= 0]
+
+
+def _explain_without_hidden(
+    snapshot: Snapshot, explainer: Explainable, queries: Queries, rows: Int32Array, top_k: int
+) -> list[Explanation]:
+    """Explanations with the ``top_k`` largest contributions of items that are not hidden."""
+    if snapshot.shown is None:
+        return explainer.explain(queries, rows, top_k)
+    past = queries.history.indices if queries.seen is None else queries.seen.indices
+    n_hidden = int(np.count_nonzero(~snapshot.shown[past]))
+    explanations = []
+    for each in explainer.explain(queries, rows, top_k + n_hidden):
+        kept = np.flatnonzero(snapshot.is_shown(each.items))[:top_k]
+        paths = tuple(path for path in each.paths if snapshot.shown[path.item])
+        explanations.append(dataclasses.replace(each, items=each.items[kept], weights=each.weights[kept], paths=paths))
+    return explanations
 
 
 def _has_other_evidence(snapshot: Snapshot, queries: Queries) -> bool:

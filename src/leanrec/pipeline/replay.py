@@ -7,13 +7,13 @@ import numpy as np
 
 from leanrec.data.table import Table
 from leanrec.errors import DataError, LeanrecError
-from leanrec.events.sqlite_reader import SQLiteEventReader
-from leanrec.events.sqlite_store import SQLiteEventStore
+from leanrec.events.event_store import EventStore
+from leanrec.events.sqlite_reader import SQLiteEventReader, find_forgotten
 from leanrec.pipeline.pipeline import Pipeline
 from leanrec.pipeline.responses import RejectedEvent
 from leanrec.types import IdArray
 
-__all__ = ["ReplayResult", "bind_log", "default_log_path", "replay_log"]
+__all__ = ["ReplayResult", "bind_log", "default_log_path", "replay_hidden", "replay_items", "replay_log"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,18 +51,34 @@ def default_log_path(model_path: str | Path) -> Path:
 
 
 def replay_log(pipeline: Pipeline, log: SQLiteEventReader) -> ReplayResult:
-    """Add the new items of an event store to a pipeline, then record its events. Idempotent.
+    """Add the new items of an event store to a pipeline, record its events and hide its hidden items. Idempotent.
 
-    Items that the pipeline cannot add are skipped, and ``items_error`` holds the first reason.
+    Users who were forgotten since the fit are forgotten first. Items that the pipeline cannot add are skipped, and
+    ``items_error`` holds the first reason.
     """
-    ids, table = log.items()
+    made, fitted = pipeline.provenance, pipeline.fitted_user_ids
+    forgotten = log.forgotten_users(after=made.get("forgotten", 0) if made.get("log") == log.id else 0)
+    for row in find_forgotten(fitted, log.id, forgotten).tolist():
+        pipeline.forget_user(fitted[row])
+    n_items, items_error = replay_items(pipeline, *log.items())
+    last = log.last_seq
+    recorded = pipeline.record_events(log.events(until=last), replayed=True)
+    replay_hidden(pipeline, log)
+    return ReplayResult(recorded.applied, recorded.rejected, n_items, items_error, last)
+
+
+def replay_items(pipeline: Pipeline, ids: IdArray, table: Table) -> tuple[int, str | None]:
+    """Add the new items of an event store. Returns how many were added, and why the first of the others was not."""
     known = pipeline.catalog.table
     if known is not None:  # a log that outlives an item table may name columns that are no longer there
         table = Table({name: column for name, column in table.columns.items() if name in known.columns})
-    n_items, items_error = _add_items_that_fit(pipeline, ids, table)
-    last = log.last_seq
-    recorded = pipeline.record_events(log.events(until=last), replayed=True)
-    return ReplayResult(recorded.applied, recorded.rejected, n_items, items_error, last)
+    return _add_items_that_fit(pipeline, ids, table)
+
+
+def replay_hidden(pipeline: Pipeline, log: SQLiteEventReader) -> None:
+    """Hide the items that an event store has as hidden, and show those that it has as shown again."""
+    pipeline.hide_items(log.hidden_items(), replayed=True)
+    pipeline.show_items(log.shown_items(), replayed=True)
 
 
 def _add_items_that_fit(pipeline: Pipeline, ids: IdArray, table: Table) -> tuple[int, str | None]:
@@ -92,7 +108,7 @@ def bind_log(pipeline: Pipeline, log: SQLiteEventReader, *, rebind: bool = False
 
     Raises SourceError if the store is bound to other data and ``rebind`` is False.
     """
-    if isinstance(log, SQLiteEventStore):
+    if isinstance(log, EventStore):
         log.bind(pipeline.data_origin, rebind=rebind)
     elif not rebind:
         log.check_origin(pipeline.data_origin)

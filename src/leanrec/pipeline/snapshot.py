@@ -1,10 +1,12 @@
 """State of a pipeline: what is saved on disk, and the snapshot that a request works on."""
 
+import copy
 import dataclasses
 import functools
 from typing import Annotated, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from leanrec.data.dataset import Dataset
 from leanrec.errors import DataError
@@ -30,6 +32,8 @@ class SavedPipeline:
         data: events, ids and tables, with all that was recorded until saving.
         stale: (S,) int32 rows of users whose history is not the one that the model was fitted on.
         n_fitted_users: the first users of ``data``, whom the model was fitted on; None = all.
+        hidden: (H,) int32 rows of items that no list may show; None = no item is hidden.
+        forgotten: (F,) int32 rows of users who were forgotten, whose ids stand for nobody; None = no user was.
     """
 
     name: str
@@ -39,10 +43,16 @@ class SavedPipeline:
     data: Dataset
     stale: Annotated[Int32Array, ArrayShape("S")]
     n_fitted_users: int | None = None
+    hidden: Annotated[Int32Array, ArrayShape("H")] | None = None
+    forgotten: Annotated[Int32Array, ArrayShape("F")] | None = None
 
     def check_state(self) -> None:
         """Raise DataError unless model and fallback score the users and items of the data."""
         check_codes("SavedPipeline.stale", self.stale, len(self.data.users))
+        if self.hidden is not None:
+            check_codes("SavedPipeline.hidden", self.hidden, len(self.data.items))
+        if self.forgotten is not None:
+            check_codes("SavedPipeline.forgotten", self.forgotten, len(self.data.users))
         for scorer in (self.model, *(() if self.fallback is None else (self.fallback,))):
             if not isinstance(scorer, Scorer) or scorer.n_items > len(self.data.items):
                 raise DataError(f"Model and fallback must score the {len(self.data.items)} items of the data.")
@@ -72,7 +82,8 @@ class Snapshot:
         catalog: the items.
         rating_range: lowest and highest rating of the data, or None.
         padded_fallback: the fallback over all N items.
-        stages: the stages of a request, with the index of the items. New with every snapshot.
+        stages: the stages of a request, with the index of the items. New with every version.
+        shown: (N,) bool, False for the items that are hidden from every list; None = no item is hidden.
     """
 
     model: Scorer
@@ -81,11 +92,24 @@ class Snapshot:
     rating_range: tuple[float, float] | None = None
     padded_fallback: Scorer | None = dataclasses.field(init=False)
     stages: StagePipeline = dataclasses.field(init=False)
+    shown: NDArray[np.bool_] | None = dataclasses.field(init=False, default=None)
 
     def __post_init__(self) -> None:
         padded = None if self.fallback is None else pad_scorer(self.fallback, len(self.catalog))
         object.__setattr__(self, "padded_fallback", padded)
         object.__setattr__(self, "stages", build_stages(self.model, padded, self.rating_range))
+
+    def with_hidden(self, rows: Int32Array) -> "Snapshot":
+        """A new snapshot of the same version in which these items are hidden. Indices and embeddings are shared. O(N)."""
+        changed = copy.copy(self)
+        shown = np.ones(len(self.catalog), np.bool_)
+        shown[rows] = False
+        object.__setattr__(changed, "shown", shown if len(rows) else None)
+        return changed
+
+    def is_shown(self, rows: Int32Array) -> NDArray[np.bool_]:
+        """(R,) whether items may be shown."""
+        return np.ones(len(rows), np.bool_) if self.shown is None else self.shown[rows]
 
     @functools.cached_property
     def unit_embeddings(self) -> Float32Array | None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from leanrec.data.dataset import Dataset
 from leanrec.data.merge import MAX_EVENT_TYPES, concat_events, extend_vocabulary, find_new_events
+from leanrec.data.removal import replace_users
 from leanrec.data.vocabulary import Id
 from leanrec.kernels.csr import build_row
 from leanrec.types import Events, Float32Array, Int32Array, Int64Array, Queries
@@ -95,13 +96,20 @@ class UserHistories:
     the log. Thread-safe: a history is replaced, never changed.
     """
 
-    def __init__(self, data: Dataset, stale: Int32Array, n_fitted_users: int | None = None) -> None:
+    def __init__(
+        self,
+        data: Dataset,
+        stale: Int32Array,
+        n_fitted_users: int | None = None,
+        forgotten: Int32Array | None = None,
+    ) -> None:
         """Start from the events of a fit.
 
         Args:
             data: the fitted data set.
             stale: rows of users whose history is not the one that the model was fitted on.
             n_fitted_users: the first users of ``data``, whom the model was fitted on; None = all.
+            forgotten: rows of users who were forgotten; None = none.
         """
         self._data = data
         self.n_fitted_users = len(data.users) if n_fitted_users is None else n_fitted_users
@@ -109,23 +117,52 @@ class UserHistories:
         self._stale = set(stale.tolist())
         self._changed: dict[int, UserHistory] = {}
         self._recent: dict[int, list[UserHistory]] = {}  # merged when the user is read, or has too many of them
+        self._forgotten: set[int] = set() if forgotten is None else set(forgotten.tolist())
         self._new_rows: dict[str, int] = {}
         self._new_ids: list[Id] = []
         self.event_types: tuple[str, ...] = data.events.event_types
 
     @property
     def n_users(self) -> int:
-        """Number of users, new ones included."""
+        """Number of users, new ones included and forgotten ones left out."""
+        return self._n_rows - len(self._forgotten)
+
+    @property
+    def _n_rows(self) -> int:
         return len(self._data.users) + len(self._new_ids)
 
     def find_row(self, user: Id) -> int | None:
         """Row of a user, or None."""
         row = self._data.users.find_row(user)
-        return self._new_rows.get(str(user)) if row is None else row
+        return self._new_rows.get(str(user)) if row is None or row in self._forgotten else row
+
+    def forget(self, user: Id) -> int | None:
+        """Forget a user: no row has the id, and the row has no events. Events that come later are those of a new user.
+
+        Returns the row, or None if the user is unknown.
+        """
+        with self._lock:
+            row = self.find_row(user)
+            if row is None:
+                return None
+            self._forgotten.add(row)
+            if row >= len(self._data.users):
+                del self._new_rows[str(user)]
+                self._new_ids[row - len(self._data.users)] = ""
+            self._recent.pop(row, None)
+            self._changed.pop(row, None)
+            return row
+
+    @property
+    def forgotten(self) -> Int32Array:
+        """Rows of the users at the start who are forgotten."""
+        return np.array(sorted(row for row in self._forgotten if row < len(self._data.users)), np.int32)
 
     def external_id(self, row: int) -> Id:
         """External id of a user row."""
         n_fitted = len(self._data.users)
+        if row in self._forgotten:
+            return ""  # to a request that found the user before
         user: Id = self._data.users.ids[row] if row < n_fitted else self._new_ids[row - n_fitted]
         return user.item() if isinstance(user, np.generic) else user
 
@@ -136,7 +173,7 @@ class UserHistories:
 
     def _stored(self, row: int) -> UserHistory:
         """The history of a user row at the start."""
-        if row >= len(self._data.users):
+        if row >= len(self._data.users) or row in self._forgotten:
             return _NO_EVENTS
         events = self._data.events
         block = slice(self._data.indptr[row], self._data.indptr[row + 1])
@@ -160,8 +197,8 @@ class UserHistories:
             del self._recent[row]  # only now: another thread reads what has changed once nothing is left here
 
     def fitted_row(self, row: int) -> int:
-        """The row of the user in the fit, or −1 for a user who came later."""
-        return row if row < self.n_fitted_users else -1
+        """The row of the user in the fit, or −1 for a user who came later or was forgotten."""
+        return row if row < self.n_fitted_users and row not in self._forgotten else -1
 
     def is_stale(self, row: int, history: UserHistory | None) -> bool:
         """Whether the model was fitted on another history of this user row. O(L log L), or O(1) for None: the one at the start.
@@ -189,8 +226,9 @@ class UserHistories:
         """Rows of users whose id starts with the prefix, new users first. O(U)."""
         with self._lock:
             new = [row for user, row in self._new_rows.items() if user.startswith(prefix)]
-        fitted = np.flatnonzero(np.strings.startswith(self._ids_as_text, prefix))[:limit]
-        return [*reversed(new), *fitted.tolist()][:limit]
+        matching = np.flatnonzero(np.strings.startswith(self._ids_as_text, prefix))[: limit + len(self._forgotten)]
+        fitted = [row for row in matching.tolist() if row not in self._forgotten]
+        return [*reversed(new), *fitted][:limit]
 
     @functools.cached_property
     def _ids_as_text(self) -> np.ndarray:
@@ -213,7 +251,7 @@ class UserHistories:
         with self._lock:
             row = self.find_row(user)
             if row is None:
-                row = self.n_users
+                row = self._n_rows
                 self._new_ids.append(user)
                 self._changed[row] = _NO_EVENTS
                 self._new_rows[str(user)] = row
@@ -231,6 +269,8 @@ class UserHistories:
     def merge_into(self, data: Dataset) -> tuple[Dataset, Int32Array]:
         """``data`` with all recorded events, and the rows of users with another history than that of the fit. O(E).
 
+        Forgotten users of the fit keep their rows, empty and under other ids; later ones have none.
+
         Args:
             data: the data set of the fit; items may have been added since.
         """
@@ -239,19 +279,28 @@ class UserHistories:
                 self._merge_recent(row)
             changed, new_ids, event_types = dict(self._changed), list(self._new_ids), self.event_types
             stale_rows = self._stale | {row for row, past in changed.items() if self.is_stale(row, past)}
-            stale = np.array(sorted(stale_rows), np.int32)
+            gone, forgotten = self._forgotten.copy(), self.forgotten
+        n_known = len(data.users)
+        kept = [row for row in range(n_known, n_known + len(new_ids)) if row not in gone]
+        new_rows = np.arange(n_known + len(new_ids), dtype=np.int32)
+        new_rows[kept] = np.arange(n_known, n_known + len(kept))
+        stale = np.sort(new_rows[np.fromiter(stale_rows, np.int32, len(stale_rows))])
+        data = replace_users(data, forgotten)
         users, table = data.users, data.user_table
-        if new_ids:
-            users = extend_vocabulary(users, np.array([str(each) for each in new_ids], np.dtypes.StringDType()))
+        if kept:
+            users = extend_vocabulary(
+                users, np.array([str(new_ids[row - n_known]) for row in kept], np.dtypes.StringDType())
+            )
             if table is not None:
                 table = table.pad_to(len(users))
-        events = data.events.take(~np.isin(data.events.user, np.fromiter(changed, np.int32, len(changed))))
+        rows = np.fromiter(changed, np.int32, len(changed))
+        events = data.events.take(~np.isin(data.events.user, rows))
         if changed:
             pasts = list(changed.values())
             columns: dict[str, Any] = {
                 name: np.concatenate([past.columns()[name] for past in pasts]) for name in pasts[0].columns()
             }
-            user = np.repeat(np.fromiter(changed, np.int32, len(changed)), [len(past) for past in pasts])
+            user = np.repeat(new_rows[rows], [len(past) for past in pasts])
             events = concat_events(events, Events(user=user, **columns, event_types=event_types))
         return dataclasses.replace(data, users=users, user_table=table).with_events(events), stale
 

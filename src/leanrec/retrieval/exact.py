@@ -115,13 +115,13 @@ class ExactRetriever:
 def allowed_items(context: Context, n_items: int) -> ItemMask | None:
     """(N,) bool mask of the items that may be recommended; None = all."""
     if context.allow is None and context.deny is None:
-        return None
+        return context.shown  # not copied: a request without rules costs the same, however many items are hidden
     allowed = np.full(n_items, context.allow is None)
     if context.allow is not None:
         allowed[context.allow] = True
     if context.deny is not None:
         allowed[context.deny] = False
-    return allowed
+    return allowed if context.shown is None else allowed & context.shown
 
 
 def seen_items(context: Context, queries: Queries) -> CSR | None:

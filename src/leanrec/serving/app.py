@@ -40,9 +40,11 @@ from leanrec.serving.schemas import (
     MAX_REQUEST_BYTES,
     AddItemsRequest,
     AddItemsResponse,
+    ChangeItemRequest,
     EventsRequest,
     EventsResponse,
     ExplainResponse,
+    ForgetResponse,
     HealthResponse,
     HistoryResponse,
     ItemDetail,
@@ -54,6 +56,7 @@ from leanrec.serving.schemas import (
     UserDetail,
     UsersResponse,
 )
+from leanrec.serving.workers.supervisor import Supervisor, WorkerPlan, check_workers
 from leanrec.settings import check_between
 
 __all__ = ["ServingSettings", "create_app", "serve"]
@@ -76,8 +79,11 @@ _ROUTES = (
     ("POST", "/events", "post_events", "Record events", describe_errors(413, 422, 429, 503)),
     ("GET", "/items", "get_items", "Search items", describe_errors(422)),
     ("POST", "/items", "post_items", "Add items", describe_errors(413, 422, 429, 503)),
+    ("PATCH", "/items/{item:path}", "patch_item", "Hide an item", describe_errors(400, 404, 413, 422, 429, 503)),
+    ("DELETE", "/items/{item:path}", "delete_item", "Hide an item, as PATCH does", describe_errors(404, 422, 429, 503)),
     ("GET", "/users", "get_users", "Search users", describe_errors(422)),
     ("GET", "/users/{user:path}", "get_history", "History of a user", describe_errors(404, 422)),
+    ("DELETE", "/users/{user:path}", "delete_user", "Forget a user", describe_errors(422, 429, 503)),
     ("GET", "/health", "get_health", "Health", describe_errors()),
     ("GET", "/livez", "get_liveness", "Whether the process answers", describe_errors()),
     ("GET", "/readyz", "get_readiness", "Whether requests can be answered", describe_errors() | _NOT_READY),
@@ -134,7 +140,12 @@ def create_app(
     live = pipeline if isinstance(pipeline, LivePipeline) else LivePipeline(pipeline, log, rebind=settings.rebind_log)
     for warning in live.replayed.warnings():
         _report(warning)
-    metrics = ServingMetrics()
+    return assemble_app(EventRecorder(live, log, ServingMetrics(), settings.event_types), settings)
+
+
+def assemble_app(recorder: EventRecorder, settings: ServingSettings) -> FastAPI:
+    """Create the HTTP app over what records the events, to which pipeline, event store and metrics belong."""
+    metrics = recorder.metrics
     app = FastAPI(
         title="leanrec",
         version=leanrec.__version__,
@@ -144,7 +155,7 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,  # behind a proxy the redirection would name an address that clients cannot reach
     )
-    handlers = _RouteHandlers(live, log, metrics, settings.event_types)
+    handlers = _RouteHandlers(recorder)
     app.add_middleware(MetricsMiddleware, metrics=metrics, max_bytes=MAX_REQUEST_BYTES)
     app.add_middleware(FastRoutes, handlers=handlers, recorder=handlers.recorder, metrics=metrics)
     app.add_middleware(HostCheck, allowed=settings.allowed_hosts, metrics=metrics)
@@ -160,6 +171,7 @@ def serve(
     log_path: str | Path | None = None,
     settings: ServingSettings = ServingSettings(),
     ready: Callable[[str, Path], None] | None = None,
+    workers: int = 1,
 ) -> None:
     """Serve a saved pipeline until SIGINT or SIGTERM; requests in progress are answered first.
 
@@ -171,9 +183,12 @@ def serve(
         log_path: the event log; default: beside the model, with the ending ``.events.db``.
         settings: settings of the server.
         ready: called with the URL and the event log once requests are answered; None prints a line.
+        workers: number of processes that answer requests, over one model in shared memory. With more than one, another
+            process writes the event log. They need fork: not on Windows.
 
     Raises ArtifactError, SourceError (event log) or SettingError (address) before anything is served.
     """
+    check_workers(workers)
     store = VersionStore(model_path) if is_version_store(model_path) else None
     pipeline = Pipeline.load(find_pipeline_path(model_path))
     listener = _open_socket(host, port)
@@ -189,6 +204,21 @@ def serve(
         else:
             ready(url, path)
 
+    if workers > 1:
+        build_app = functools.partial(assemble_app, settings=settings)
+        plan = WorkerPlan(
+            workers,
+            path,
+            settings.retention,
+            settings.rebind_log,
+            settings.event_types,
+            store,
+            build_app,
+            _report,
+        )
+        with contextlib.closing(listener):
+            Supervisor(pipeline, plan, listener).run(lambda: report_ready(_describe_address(listener)))
+        return
     with (
         contextlib.closing(listener),
         SQLiteEventStore(path, settings.retention) as log,
@@ -234,8 +264,13 @@ class _ReportingServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started and sockets:
-            host, port = sockets[0].getsockname()[:2]
-            self._ready(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
+            self._ready(_describe_address(sockets[0]))
+
+
+def _describe_address(listener: socket.socket) -> str:
+    """The URL of a bound socket."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _open_socket(host: str, port: int) -> socket.socket:
@@ -258,11 +293,9 @@ def _open_socket(host: str, port: int) -> socket.socket:
 class _RouteHandlers:
     """The handlers of the routes. Those that compute are not async, so each runs in a thread and blocks no other request."""
 
-    def __init__(
-        self, live: LivePipeline, log: SQLiteEventStore, metrics: ServingMetrics, event_types: tuple[str, ...]
-    ) -> None:
-        self.live, self.log, self.metrics = live, log, metrics
-        self.recorder = EventRecorder(live, log, metrics, event_types)
+    def __init__(self, recorder: EventRecorder) -> None:
+        self.recorder = recorder
+        self.live, self.log, self.metrics = recorder.live, recorder.log, recorder.metrics
 
     @property
     def pipeline(self) -> Pipeline:
@@ -319,12 +352,22 @@ class _RouteHandlers:
 
     def get_items(self, search: TextParameter = "", limit: ListLength = 20) -> ItemsResponse:
         """Items whose title contains a text."""
-        catalog = self.pipeline.catalog
-        found = [
-            ItemDetail(id=catalog.external_id(row), title=catalog.title(row), content=catalog.content(row))
-            for row in catalog.search(search, limit).tolist()
-        ]
-        return ItemsResponse(items=found)
+        pipeline = self.pipeline
+        found = pipeline.catalog.search(search, limit).tolist()
+        return ItemsResponse(items=[_describe_item(pipeline, row) for row in found])
+
+    def patch_item(self, item: str, request: ChangeItemRequest) -> ItemDetail:
+        """Hide an item, or let lists show it again. When the response arrives it is on disk, and the next list obeys it.
+
+        Lists, similar items, the fallback and the reasons leave out a hidden item. Its events are recorded as before.
+        """
+        pipeline = self.pipeline
+        self.live.set_hidden([pipeline.external_item_id(item)], hidden=request.hidden)
+        return _describe_item(self.pipeline, self.pipeline.catalog.items.row(item))
+
+    def delete_item(self, item: str) -> ItemDetail:
+        """Hide an item. Nothing of it is deleted: PATCH with ``hidden: false`` brings it back."""
+        return self.patch_item(item, ChangeItemRequest(hidden=True))
 
     def get_users(self, search: TextParameter = "", limit: ListLength = 20) -> UsersResponse:
         """Users whose id starts with a text."""
@@ -335,6 +378,14 @@ class _RouteHandlers:
         """The events of a user, newest first."""
         events = self.pipeline.history(user, limit)
         return HistoryResponse(user=self.pipeline.external_user_id(user), events=list(events))
+
+    def delete_user(self, user: str) -> ForgetResponse:
+        """Forget a user: when the response arrives the id is in no file of the event log, no history and no list.
+
+        The answer is the same for an id that nobody has, so a request can be repeated. What the events contributed to the
+        fitted model remains until the next fit with the log.
+        """
+        return ForgetResponse(events=self.live.forget_user(user).n_events)
 
     def get_health(self) -> HealthResponse:
         """The model that is served."""
@@ -423,6 +474,12 @@ class _RouteHandlers:
             ignored=list(recommended.ignored),
             note=recommended.note,
         )
+
+
+def _describe_item(pipeline: Pipeline, row: int) -> ItemDetail:
+    catalog = pipeline.catalog
+    item = catalog.external_id(row)
+    return ItemDetail(id=item, title=catalog.title(row), content=catalog.content(row), hidden=pipeline.is_hidden(item))
 
 
 def _add_routes(app: FastAPI, handlers: _RouteHandlers) -> None:

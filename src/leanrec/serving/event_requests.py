@@ -11,12 +11,12 @@ import msgspec
 from msgspec import Meta
 
 from leanrec.errors import SettingError
+from leanrec.events.event_store import EventStore
 from leanrec.events.records import AppendResult
-from leanrec.events.sqlite_store import SQLiteEventStore
 from leanrec.events.user_events import UserEvent
 from leanrec.online.live_pipeline import LivePipeline
 from leanrec.pipeline.pipeline import Pipeline
-from leanrec.pipeline.responses import RejectedEvent
+from leanrec.pipeline.responses import RecordResult, RejectedEvent
 from leanrec.serving.prometheus import ServingMetrics
 from leanrec.serving.schemas import EXACT_NUMBERS, MAX_EVENTS
 
@@ -121,7 +121,7 @@ class EventRecorder:
     """
 
     def __init__(
-        self, live: LivePipeline, log: SQLiteEventStore, metrics: ServingMetrics, extra_event_types: Sequence[str]
+        self, live: LivePipeline, log: EventStore, metrics: ServingMetrics, extra_event_types: Sequence[str]
     ) -> None:
         self.live, self.log, self.metrics, self.extra_event_types = live, log, metrics, extra_event_types
         self.as_of = live.current.n_replayed
@@ -160,33 +160,46 @@ class EventRecorder:
             rest = f" ({len(rejected) - 1} more in this request.)" if len(rejected) > 1 else ""
             raise SettingError(f"{rejected[0].reason}{rest}")
         sent.sort(key=lambda each: each.time)  # events of the same second count in the order of the log
-        applying = asyncio.ensure_future(self._apply(asyncio.wrap_future(self.log.submit(sent))))
-        applying.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may wait for it any more
-        appended, applied, unusable = await self.log.wait_async(applying)
+        storing = asyncio.ensure_future(self._store(sent))
+        storing.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may wait for it any more
+        appended, recorded = await self.log.wait_async(storing)
         rejected += [
-            Rejection(positions[id(appended.new[each.position])], each.reason, stored=True) for each in unusable
+            Rejection(positions[id(appended.new[each.position])], each.reason, stored=True)
+            for each in recorded.rejected
         ]
         rejected.sort(key=lambda each: each.position)
-        return EventOutcome(len(appended.new), appended.duplicates, applied, rejected, self.as_of)
+        return EventOutcome(len(appended.new), appended.duplicates, recorded.applied, rejected, self.as_of)
 
-    async def _apply(self, appending: "asyncio.Future[AppendResult]") -> tuple[AppendResult, int, list[RejectedEvent]]:
-        """Apply events once they are on disk, whether or not their client still waits for that."""
-        appended = await appending
-        applied = 0
-        unusable: list[RejectedEvent] = []
-        async with self._applying:
-            for start in range(0, len(appended.new), _AT_ONCE):
-                if start:
-                    await asyncio.sleep(0)
-                part = appended.new[start : start + _AT_ONCE]
-                recorded = self.live.record(part, appended.last_seq - len(appended.new) + start + len(part))
-                applied += recorded.applied
-                unusable += [RejectedEvent(start + each.position, each.reason) for each in recorded.rejected]
-            self.as_of = max(self.as_of, appended.last_seq)
-        outcomes = {"stored": len(appended.new), "duplicate": appended.duplicates, "rejected": len(unusable)}
+    async def _store(self, user_events: Sequence[UserEvent]) -> tuple[AppendResult, RecordResult]:
+        """Write events and apply them, whether or not their client still waits for that."""
+        appended, recorded = await self._write(user_events)
+        outcomes = {
+            "stored": len(appended.new),
+            "duplicate": appended.duplicates,
+            "rejected": len(recorded.rejected),
+        }
         for outcome, count in outcomes.items():
             self.metrics.events.labels(outcome).inc(count)
-        return appended, applied, unusable
+        return appended, recorded
+
+    async def _write(self, user_events: Sequence[UserEvent]) -> tuple[AppendResult, RecordResult]:
+        """Write events to the log, and apply them once they are on disk."""
+        appended = await asyncio.wrap_future(self.log.submit(user_events))
+        async with self._applying:
+            return appended, await self.apply_events(appended)
+
+    async def apply_events(self, appended: AppendResult) -> RecordResult:
+        """Apply the next events of the log, so that other requests have their turn meanwhile."""
+        applied, unusable = 0, list[RejectedEvent]()
+        for start in range(0, len(appended.new), _AT_ONCE):
+            if start:
+                await asyncio.sleep(0)
+            part = appended.new[start : start + _AT_ONCE]
+            recorded = self.live.record(part, appended.last_seq - len(appended.new) + start + len(part))
+            applied += recorded.applied
+            unusable += [RejectedEvent(start + each.position, each.reason) for each in recorded.rejected]
+        self.as_of = max(self.as_of, appended.last_seq)
+        return RecordResult(applied, tuple(unusable))
 
     def _to_user_event(self, event: EventMessage, now: float, accepted: Sequence[str]) -> UserEvent | RefusedEvent:
         """The event with defaults filled in, or why its event type, time or rating is wrong."""

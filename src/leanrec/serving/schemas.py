@@ -15,12 +15,14 @@ __all__ = [
     "MAX_REQUEST_BYTES",
     "AddItemsRequest",
     "AddItemsResponse",
+    "ChangeItemRequest",
     "ErrorDetail",
     "ErrorResponse",
     "EventRequest",
     "EventsRequest",
     "EventsResponse",
     "ExplainResponse",
+    "ForgetResponse",
     "HealthResponse",
     "HistoryResponse",
     "ItemDetail",
@@ -176,6 +178,14 @@ class AddItemsRequest(_RequestModel):
     items: list[NewItem] = Field(min_length=1, max_length=1000)
 
 
+class ChangeItemRequest(_RequestModel):
+    """A change of an item."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"hidden": True}]})
+
+    hidden: StrictBool = Field(description="true: no list shows the item. false: lists may show it again.")
+
+
 class RecommendResponse(BaseModel):
     """A recommendation list, best item first."""
 
@@ -246,6 +256,7 @@ class ItemDetail(BaseModel):
     id: ResponseId
     title: str
     content: dict[str, Any] = {}
+    hidden: bool = Field(description="No list shows the item.")
 
 
 class ItemsResponse(BaseModel):
@@ -272,6 +283,12 @@ class HistoryResponse(BaseModel):
 
     user: ResponseId
     events: list[Annotated[HistoryEvent, BeforeValidator(with_exact_id)]]
+
+
+class ForgetResponse(BaseModel):
+    """What was deleted of a user."""
+
+    events: int = Field(description="Events that were deleted from the event log.")
 
 
 class HealthResponse(BaseModel):

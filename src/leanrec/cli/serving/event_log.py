@@ -1,0 +1,57 @@
+"""``leanrec forget``: delete a user from an event log and from a model."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from leanrec.cli import output
+from leanrec.cli.options import Json
+from leanrec.cli.recommend import Model
+from leanrec.errors import SourceError
+
+__all__ = ["forget"]
+
+
+def forget(
+    model: Model,
+    user: Annotated[str, typer.Option("--user", "-u", help="The id of the user.")],
+    event_log: Annotated[
+        Path | None, typer.Option(help="Event log of the server. Default: the log beside the model, if it exists.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Forget a user, in the event log and the model of a server that is stopped. A running one does it by DELETE /users/ID."""
+    from leanrec.events.sqlite_store import SQLiteEventStore
+    from leanrec.online.version_store import find_pipeline_path, is_version_store
+    from leanrec.pipeline.pipeline import Pipeline
+    from leanrec.pipeline.replay import default_log_path
+
+    pipeline = Pipeline.load(find_pipeline_path(model))
+    path = default_log_path(model) if event_log is None else event_log
+    if event_log is not None and not path.exists():
+        raise SourceError(f"{path} must be an event log. There is no such file. Check the path.")
+    n_events = None
+    if path.exists():
+        with SQLiteEventStore(path) as log:
+            n_events = log.forget_user(user).n_events
+    was_known = pipeline.forget_user(user)
+    is_replaced = was_known and not is_version_store(model)
+    if is_replaced:
+        pipeline.save(model)
+    if as_json:
+        output.print_json({"events": n_events, "was_in_model": was_known, "model_replaced": is_replaced})
+        return
+    if n_events is not None:
+        output.print_line(f"Deleted {n_events} events of the user from {path}.")
+    if is_replaced:
+        output.print_line(f"{model} was written again without the user.")
+    elif was_known:
+        output.print_note(
+            "The versions of the store are never changed, so those fitted before have the id until they are removed. Fit "
+            "with the log, promote the new version, and remove the others: leanrec versions clean --keep 1."
+        )
+    elif n_events is None:
+        output.print_line("The model has no such user, and there is no event log beside it.")
+    if was_known:
+        output.print_note("What the user's events contributed to the fitted model remains until the next fit.")

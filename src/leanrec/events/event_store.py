@@ -1,0 +1,63 @@
+"""Event store of a server: what it reads and writes, in its own process or through another one."""
+
+import abc
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+from leanrec.data.vocabulary import Id
+from leanrec.errors import SourceError
+from leanrec.events.records import DataOrigin, ForgottenUser, ServedList
+from leanrec.events.sqlite_reader import SQLiteEventReader
+from leanrec.events.user_events import UserEvent
+
+__all__ = ["EventStore"]
+
+_Result = TypeVar("_Result")
+
+
+class EventStore(SQLiteEventReader, abc.ABC):
+    """An event store that a server reads and writes.
+
+    Attributes:
+        n_lost: number of served lists that could not be written.
+        guard: whether it can be written: free_bytes, wal_bytes and find_problem(), as a `StorageGuard` has them.
+    """
+
+    n_lost: int
+    guard: Any
+
+    @abc.abstractmethod
+    def bind(self, origin: DataOrigin, *, rebind: bool = False) -> None:
+        """Bind the store to a data set. Raises SourceError if it is bound to another one and ``rebind`` is False."""
+
+    @abc.abstractmethod
+    def submit(self, user_events: Sequence[UserEvent]) -> Any:
+        """Write events without waiting. Returns a future of what is stored."""
+
+    @abc.abstractmethod
+    def add_items(self, contents: Mapping[Id, Mapping[str, Any]]) -> Any:
+        """Write the content of items. Returns when they are on disk."""
+
+    @abc.abstractmethod
+    def set_hidden(self, items: Sequence[Id], *, hidden: bool) -> None:
+        """Write that items are hidden, or shown again. Returns when it is on disk."""
+
+    def forget_user(self, user: Id) -> ForgottenUser:  # noqa: ARG002
+        """Delete the events and served lists of a user. At the return the id is in none of the files of the store."""
+        raise SourceError(
+            f"A user can be forgotten only by the process that writes the event log {self.path}. Several workers share it: stop "
+            "the server, and forget the user on the command line; or serve with one worker."
+        )
+
+    @abc.abstractmethod
+    def append_served(self, served: ServedList) -> None:
+        """Write a served list. Returns at once."""
+
+    @abc.abstractmethod
+    async def wait_async(self, done: asyncio.Future[_Result]) -> _Result:
+        """The result of a write, which is not cancelled. Raises SourceError if it takes too long."""
+
+    @abc.abstractmethod
+    def waiting_seconds(self) -> float:
+        """For how long the same transaction has been written; 0 while nothing is."""
