@@ -108,6 +108,17 @@ def test_amounts_are_no_ratings(values: list[str], are_ratings: bool, tmp_path: 
     assert any(each.startswith("Not used: 'value'") for each in report.warnings) != are_ratings
 
 
+@pytest.mark.parametrize("name", ["PageScore", "page_score", "score"])
+def test_scores_far_above_100_are_no_ratings(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text(f"user,item,{name}\n" + "".join(f"{i},1,{score}\n" for i, score in enumerate([30, 286, 2010])))
+    report = ingest(path).report
+    assert "rating" not in report.columns[str(path)]
+    assert any(each.startswith(f"Not used: '{name}'") for each in report.warnings)
+    path.write_text(f"user,item,{name}\n" + "".join(f"{i},1,{score}\n" for i, score in enumerate([30, 86, 100])))
+    assert ingest(path).report.columns[str(path)]["rating"] == name
+
+
 def test_a_zero_outside_the_scale_is_told_once() -> None:
     ratings = [1.0, 2.0, 3.0, 4.0, 5.0] * 1000 + [0.0]
     frame = pd.DataFrame({"user": range(len(ratings)), "item": 1, "rating": ratings})
