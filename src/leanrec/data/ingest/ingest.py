@@ -746,6 +746,8 @@ def _advise(engine: SqlEngine, read: _ReadLog, counts: Mapping[str, int]) -> str
         return f"{notes} Check how the lines were written: quarantine=FILE lists each of them.".lstrip()
     if worst == "missing time":
         return 'If the events without a time count too, pass columns={"time": None}, or name another time.'
+    if worst == "missing event type":
+        return 'If the events without a type count too, pass columns={"event_type": None}.'
     if worst not in (*_WITH_EXAMPLE, _IMPOSSIBLE_TIME):
         return "Check the columns, or relax the cleaning rules."
     example = find_example(engine, read.staged, worst)
