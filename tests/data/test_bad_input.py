@@ -117,7 +117,7 @@ def test_a_folder_without_data_and_a_pattern_without_files(tmp_path: Path) -> No
 
 def test_a_folder_of_two_forms_is_ambiguous(tmp_path: Path) -> None:
     write(tmp_path / "a.csv", GOOD)
-    write(tmp_path / "a.jsonl", '{"user": 1, "item": 2}\n')
+    write(tmp_path / "a.jsonl", '{"user": 1, "item": 2, "rating": 3, "time": 1600000000}\n')
     assert "must have one log in files of one format. It has csv and json" in message(SourceError, tmp_path)
 
 

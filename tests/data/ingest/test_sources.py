@@ -1,5 +1,6 @@
 """Sources: files, folders, frames and queries become tables."""
 
+import re
 from pathlib import Path
 
 import duckdb
@@ -60,3 +61,37 @@ def test_arrays_without_names_take_the_given_ones(tmp_path: Path) -> None:
         assert (data.users.ids.tolist(), data.items.ids.tolist()) == (["u1", "u2"], ["i1", "i2"])
         assert data.events.rating is not None
         assert data.events.rating.tolist() == [5, 4]
+
+
+def test_a_folder_may_have_tables_beside_the_log(tmp_path: Path) -> None:
+    (tmp_path / "movies.csv").write_text("movieId,title\nx,Heat\ny,Jaws\n")
+    (tmp_path / "tags.csv").write_text("userId,movieId,tag\na,x,tense\n")
+    (tmp_path / "ratings.csv").write_text("userId,movieId,rating\na,x,4\nb,y,5\n")
+    (tmp_path / "users.jsonl").write_text('{"userId": "a", "age": 30}\n')
+    data, report = ingest(tmp_path, items=tmp_path)
+    assert data.events.rating is not None
+    assert data.events.rating.tolist() == [4, 5]
+    assert data.item_table is not None
+    assert data.item_table.columns["title"].tolist() == ["Heat", "Jaws"]
+    left_out = f"{tmp_path}: ratings.csv was read, and not movies.csv, tags.csv, users.jsonl. Another one is named by its path, such as"
+    assert any(each.startswith(left_out) for each in report.warnings)
+
+
+def test_files_of_the_same_roles_are_parts_and_others_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "berlin.csv").write_text("user,item,time\na,x,1600000000\n")
+    (tmp_path / "oslo.csv").write_text("user_id,item_id,ts,note\nb,y,1600000001,hi\n")
+    assert ingest(tmp_path).data.shape.users == 2
+    (tmp_path / "rome.csv").write_text("user,item,time,rating\nc,z,1600000001,3\n")
+    with pytest.raises(
+        SourceError, match="has several tables: berlin.csv, oslo.csv, rome.csv. Pass the path of the one"
+    ) as refusal:
+        ingest(tmp_path)
+    path = re.findall(r"such as '([^']+)'", str(refusal.value))[0]
+    assert ingest(path).data.shape.users == 1
+    assert ingest(sorted(tmp_path.iterdir())).data.shape.users == 3
+
+
+def test_files_of_one_table_may_have_other_columns(tmp_path: Path) -> None:
+    (tmp_path / "log-2023.csv").write_text("user,item\na,x\n")
+    (tmp_path / "log-2024.csv").write_text("user,item,rating\nb,y,4\n")
+    assert ingest(tmp_path).data.shape.users == 2

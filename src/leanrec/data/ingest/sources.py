@@ -10,14 +10,16 @@ import gzip
 import os
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from leanrec.data.engine import SqlEngine, quote_identifier, quote_literal, quote_path
 from leanrec.data.ingest.forms.archives import UnpackedFile, unpack_file
+from leanrec.data.ingest.forms.containers.members import Member, choose_members, read_columns
 from leanrec.data.ingest.forms.documents import convert_document
 from leanrec.data.ingest.forms.folders import FoundFile, find_files
-from leanrec.data.ingest.forms.formats import FileHead, detect_format, read_head
+from leanrec.data.ingest.forms.formats import FileHead, detect_format, name_format, read_head
 from leanrec.data.ingest.forms.json_text import (
     clean_lines,
     convert_literals,
@@ -32,6 +34,7 @@ from leanrec.data.ingest.forms.programs.record_blocks import convert_blocks
 from leanrec.data.ingest.forms.tables import open_arrow, write_avro_lines
 from leanrec.data.ingest.forms.typed_header import strip_types
 from leanrec.data.ingest.forms.values import convert_columns
+from leanrec.data.ingest.meaning.column_names import list_roles
 from leanrec.data.ingest.text_files import (
     DelimitedFile,
     convert_to_utf8,
@@ -45,6 +48,7 @@ from leanrec.errors import SettingError, SourceError
 __all__ = ["Source", "SourcePart", "SqlQuery", "describe_source", "open_parts"]
 
 _MAX_BLANK = 1000
+_MAX_TABLES = 100
 _EXAMPLE = '{"user": 1, "item": 2}'
 _INDEX_COLUMN = re.compile(r"__index_level_\d+__")
 
@@ -233,6 +237,8 @@ class _FileReader:
         full = [each for each in files if not (each.is_part and _is_blank(each.path))]
         if not full:
             raise SourceError(f"{files[0].path.parent} has files without content only. Check how they were written.")
+        told = _tell_files(files, full)
+        full, note = self._choose_files(full)
         parts: list[SourcePart] = []
         for found in full:
             for unpacked in unpack_file(self.engine, found.path, self.role, found.member):
@@ -241,8 +247,44 @@ class _FileReader:
                 notes = (unpacked.note, *part.notes)
                 parts.append(dataclasses.replace(part, notes=tuple(note for note in notes if note)))
         parts = _agree_on_names(self.engine, parts, given=self.names is not None)
-        told = _tell_files(files, full)
+        told += [note] * bool(note)
         return [dataclasses.replace(parts[0], notes=(*told, *parts[0].notes)), *parts[1:]]
+
+    def _choose_files(self, files: list[FoundFile]) -> tuple[list[FoundFile], str]:
+        """Return the files of the log where a folder has tables of other roles too, and a sentence about these, else all files.
+
+        Raises SourceError where no table is certain, or where one table has files of several formats.
+        """
+        members = {each.path.as_posix(): each for each in files}
+        base = Path(os.path.commonpath([each.path.parent for each in files]))
+        tables = [
+            Member(each.path.relative_to(base).as_posix(), each.path.stat().st_size, partial(self._list_columns, each))
+            for each in files
+        ]
+        families = list({table.family: table for table in reversed(tables)}.values())
+        if not files[0].is_part or len(families) == 1 or self.role not in {"log", "item_table", "user_table"}:
+            return files, ""
+        columns = [names for table in families[:_MAX_TABLES] if (names := table.list_columns())]
+        if len({frozenset(list_roles(names)) for names in columns}) > 1:
+            chosen, note = choose_members(str(base), tables, self.role)
+            return [members[(base / table.name).as_posix()] for table in chosen], note
+        forms = sorted({name_format(each.path) for each in files})
+        if len(forms) > 1:
+            raise SourceError(
+                f"The folder {base} must have one log in files of one format. It has {' and '.join(forms)}; "
+                f"pass one file or a pattern, such as {base / ('*' + files[0].path.suffix)}."
+            )
+        return files, ""
+
+    def _list_columns(self, found: FoundFile) -> list[str]:
+        """Return the names of the columns of a file, and of its partitions; empty where it has none."""
+        with contextlib.suppress(SourceError):
+            head = read_head(self.engine, found.path)
+            names = read_columns(head.data)
+            if head.data.startswith(b"PAR1"):
+                names = list(_column_types(self.engine, f"read_parquet({quote_path(head.path)})", str(found.path)))
+            return [*names, *found.partitions] if names else []
+        return []
 
     def _open_file(self, unpacked: UnpackedFile, name: str) -> SourcePart:
         label, engine = unpacked.label, self.engine

@@ -61,7 +61,7 @@ def find_files(path: Path) -> list[FoundFile]:
     A path below a file, such as ``ml.zip/ratings.csv``, is a member of that file.
 
     Hidden files and folders, and names that begin with ``_``, are left out of folders. Raises SourceError where there is
-    no file, or where a folder has files of several formats.
+    no file.
     """
     if (path / "manifest.json").is_file():
         raise SourceError(
@@ -117,12 +117,6 @@ def _list_folder(path: Path) -> list[FoundFile]:
         raise SourceError(
             f"The folder {path} has no data. It must have files ending in {', '.join(SUFFIXES)}, or parts whose names differ in "
             f"numbers only. It has: {listed}. Pass the file that is the log."
-        )
-    forms = sorted({name_format(each) for each in files})
-    if len(forms) > 1:
-        raise SourceError(
-            f"The folder {path} must have one log in files of one format. It has {' and '.join(forms)}; "
-            f"pass one file or a pattern, such as {path / ('*' + files[0].suffix)}."
         )
     return _sort_files(files, path)
 

@@ -1,4 +1,4 @@
-"""Members of a file that holds several tables: which one is the log, or the table of items or users, by columns and names."""
+"""Members of a file or a folder that holds several tables: which one is the log, or the table of items or users, by columns and names."""
 
 import dataclasses
 import re
@@ -80,7 +80,8 @@ def choose_members(label: str, members: Sequence[Member], role: str) -> tuple[li
         listed = ", ".join(member.name for member in members[:_SHOWN]) + (" …" if len(members) > _SHOWN else "")
         example = f"{label}/{(chosen or firsts)[0].name}"
         raise SourceError(
-            f"{label} has several tables: {listed}. Pass the path of the one that is meant, such as {example!r}."
+            f"{label} has several tables: {listed}. Pass the path of the one that is meant, such as {example!r}, or those of all that "
+            "are parts of one log."
         )
     others = [member.name for member in members if member.family != chosen[0].family]
     note = ""
