@@ -1,0 +1,261 @@
+"""Owner of the event log: the one process that writes it, and the stream of all events to the workers."""
+
+import asyncio
+import contextlib
+import functools
+import itertools
+import socket
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from leanrec.errors import LeanrecError, SourceError
+from leanrec.events.records import AppendResult
+from leanrec.events.sqlite_store import SQLiteEventStore
+from leanrec.serving.workers.messages import (
+    AddItems,
+    Answered,
+    Appended,
+    AppendEvents,
+    AppendLists,
+    BindLog,
+    Change,
+    Changed,
+    ChangeLog,
+    CollectedSamples,
+    CollectSamples,
+    HideItems,
+    JoinStream,
+    LogStatus,
+    Message,
+    PushSamples,
+    Sample,
+    Welcome,
+    encode_message,
+    read_message,
+    refuse,
+)
+from leanrec.serving.workers.shared_metrics import keep_counts, merge_samples
+
+__all__ = ["StoreOwner"]
+
+_WAIT_SECONDS = 10.0
+_STATUS_SECONDS = 0.25
+_EVENTS_OF_A_FRAME = 5000
+_MAX_UNREAD = 64 * 2**20  # bytes that wait for a worker, about 300,000 events
+
+_Result = TypeVar("_Result")
+
+
+class _Client:
+    """The connection of a worker.
+
+    Attributes:
+        number: unique number of the connection.
+        joined: the first message of the worker.
+        waiting: frames that must be sent after the events of the log; None = they are sent at once.
+    """
+
+    def __init__(self, number: int, joined: JoinStream, writer: asyncio.StreamWriter) -> None:
+        self.number, self.joined, self._writer = number, joined, writer
+        self.waiting: list[bytes] | None = []
+        self._n_unread = 0
+
+    def send(self, frame: bytes) -> None:
+        """Send a frame in the order of the stream. A worker that does not read is disconnected."""
+        if self.waiting is None:
+            self._write(frame)
+            return
+        self._n_unread += len(frame)
+        if self._n_unread > _MAX_UNREAD:
+            self._writer.transport.abort()
+        else:
+            self.waiting.append(frame)
+
+    async def send_now(self, message: Message) -> None:
+        """Send a message before those that wait. Raises TimeoutError if the worker does not read."""
+        self._write(encode_message(message))
+        await asyncio.wait_for(self._writer.drain(), _WAIT_SECONDS)
+
+    def start_stream(self) -> None:
+        """Send what waits, and from now on everything at once."""
+        waiting, self.waiting = self.waiting or [], None
+        for frame in waiting:
+            self._write(frame)
+
+    def _write(self, frame: bytes) -> None:
+        self._writer.write(frame)
+        if self._writer.transport.get_write_buffer_size() > _MAX_UNREAD:
+            self._writer.transport.abort()
+
+
+class StoreOwner:
+    """Writes what the workers send to the event log, and sends every stored event and item to all of them.
+
+    A batch is answered after it is on disk, by its events in the stream, which are in the order of their sequence numbers. A
+    worker that joins gets the events of the log after the last one that it has. Each wait has a time limit.
+    """
+
+    def __init__(self, log: SQLiteEventStore) -> None:
+        """Take the log, which the caller closes after ``run``."""
+        self.log = log
+        self._published = log.last_seq
+        self._clients: dict[int, _Client] = {}
+        self._numbers = itertools.count(1)
+        self._talks: set[asyncio.Task[None]] = set()
+        self._samples: dict[int, tuple[int, list[Sample]]] = {}  # by worker: its process, and what it has measured
+        self._ended: list[Sample] = []  # of processes that have ended
+        self._changes = ThreadPoolExecutor(1, "leanrec-items")  # one after the other, so that all see the same order
+        self._reads = ThreadPoolExecutor(2, "leanrec-join")
+
+    async def run(self, listener: socket.socket, stopping: asyncio.Event) -> None:
+        """Serve workers on a listening Unix socket until ``stopping``, and then until they have left."""
+        self._loop = asyncio.get_running_loop()
+        server = await asyncio.start_unix_server(self._talk, sock=listener)
+        status = asyncio.ensure_future(self._send_status())
+        try:
+            await stopping.wait()
+            server.close()
+            if self._talks:
+                await asyncio.wait(self._talks, timeout=_WAIT_SECONDS)
+        finally:
+            status.cancel()
+            for talk in self._talks:
+                talk.cancel()
+            await asyncio.gather(status, *self._talks, return_exceptions=True)
+            # While the loop still runs, because the last writes tell it that they are done.
+            await self._loop.run_in_executor(None, self.log.close)
+            self._changes.shutdown()
+            self._reads.shutdown()
+
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Do what a worker asks for until it leaves. One that sends no message of ours ends its connection only."""
+        task, number = asyncio.current_task(), next(self._numbers)
+        assert task is not None  # noqa: S101 - a server calls this in a task
+        self._talks.add(task)
+        try:
+            with contextlib.suppress(OSError, TimeoutError, LeanrecError):
+                joined = await asyncio.wait_for(read_message(reader), _WAIT_SECONDS)
+                if isinstance(joined, JoinStream):
+                    client = _Client(number, joined, writer)
+                    await self._join(client)
+                    while (message := await read_message(reader)) is not None:
+                        self._handle(client, message)
+        finally:
+            self._clients.pop(number, None)
+            self._talks.discard(task)
+            writer.close()
+
+    async def _join(self, client: _Client) -> None:
+        """Send a worker all that it lacks, and then what has arrived meanwhile."""
+        joined, until = client.joined, self._published
+        if joined.after > until:
+            raise SourceError(f"A worker must have events of this log. It has {joined.after}, the log {until}.")
+        process, samples = self._samples.get(joined.worker, (joined.process, []))
+        if process != joined.process:
+            self._ended, samples = merge_samples([self._ended, keep_counts(samples)]), []
+        self._samples[joined.worker] = joined.process, samples
+        self._clients[client.number] = client
+        await client.send_now(Welcome(client.number, until))
+        for change in await self._read(self._list_changes):
+            await client.send_now(Changed(change))
+        for start in range(joined.after, until, _EVENTS_OF_A_FRAME):
+            stop = min(start + _EVENTS_OF_A_FRAME, until)
+            events = await self._read(functools.partial(self.log.user_events, after=start, until=stop))
+            await client.send_now(Appended(start, stop, events))
+        client.start_stream()
+
+    def _list_changes(self) -> list[Change]:
+        """All changes of items, of which each worker may have some."""
+        hidden, shown = list(self.log.hidden_items()), list(self.log.shown_items())
+        changes = (AddItems(self.log.item_contents()), HideItems(hidden, hidden=True), HideItems(shown, hidden=False))
+        return [change for change in changes if change.items]
+
+    async def _read(self, function: Callable[[], _Result]) -> _Result:
+        """Read the log in a thread. Raises TimeoutError if the disk does not answer."""
+        return await asyncio.wait_for(self._loop.run_in_executor(self._reads, function), _WAIT_SECONDS)
+
+    def _handle(self, client: _Client, message: Message) -> None:
+        """Begin what a worker asks for."""
+        match message:
+            case AppendEvents(number, events):
+                try:
+                    done = self.log.submit(events)
+                except LeanrecError as error:
+                    client.send(encode_message(refuse(number, error)))
+                    return
+                # The store tells of its writes in the order of the log, and the loop keeps that order.
+                done.add_done_callback(lambda done: self._call(self._publish_events, client, number, done))
+            case AppendLists(lists):
+                for each in lists:
+                    self.log.append_served(each)
+            case ChangeLog():
+                changing = self._changes.submit(self._write_change, message.change)
+                changing.add_done_callback(lambda done: self._call(self._publish_change, client, message, done))
+            case BindLog(number, origin, rebind):
+                binding = self._changes.submit(self.log.bind, origin, rebind=rebind)
+                binding.add_done_callback(lambda done: self._call(self._answer, client, number, done))
+            case PushSamples(samples):
+                self._samples[client.joined.worker] = client.joined.process, samples
+            case CollectSamples(number, samples):
+                self._samples[client.joined.worker] = client.joined.process, samples
+                parts = [self._ended, self._measure_log(), *(samples for _, samples in self._samples.values())]
+                client.send(encode_message(CollectedSamples(number, merge_samples(parts))))
+            case _:
+                raise SourceError(f"A worker must send requests. Got {type(message).__name__}.")
+
+    def _call(self, function: Callable[..., None], *args: Any) -> None:
+        """Call a function in the loop, from any thread."""
+        with contextlib.suppress(RuntimeError):  # the loop has ended, and with it all connections
+            self._loop.call_soon_threadsafe(function, *args)
+
+    def _publish_events(self, client: _Client, number: int, done: Future[AppendResult]) -> None:
+        """Send a batch that is on disk to all workers."""
+        if (error := done.exception()) is not None:
+            client.send(encode_message(refuse(number, error)))
+            return
+        appended = done.result()
+        last, new = appended.last_seq, list(appended.new)
+        frame = encode_message(Appended(last - len(new), last, new, appended.duplicates, client.number, number))
+        if not new:  # nothing for the others
+            client.send(frame)
+            return
+        self._published = last
+        self._send_all(frame)
+
+    def _write_change(self, change: Change) -> None:
+        if isinstance(change, AddItems):
+            self.log.add_items(dict(change.items))
+        else:
+            self.log.set_hidden(change.items, hidden=change.hidden)
+
+    def _publish_change(self, client: _Client, message: ChangeLog, done: Future[None]) -> None:
+        if (error := done.exception()) is not None:
+            client.send(encode_message(refuse(message.number, error)))
+        else:
+            self._send_all(encode_message(Changed(message.change, client.number, message.number)))
+
+    @staticmethod
+    def _answer(client: _Client, number: int, done: Future[None]) -> None:
+        error = done.exception()
+        client.send(encode_message(Answered(number) if error is None else refuse(number, error)))
+
+    def _send_all(self, frame: bytes) -> None:
+        for client in self._clients.values():
+            client.send(frame)
+
+    async def _send_status(self) -> None:
+        while True:
+            problem = self.log.guard.find_problem()
+            self._send_all(
+                encode_message(LogStatus(self.log.waiting_seconds(), None if problem is None else str(problem)))
+            )
+            await asyncio.sleep(_STATUS_SECONDS)
+
+    def _measure_log(self) -> list[Sample]:
+        values = {
+            "leanrec_lists_lost": self.log.n_lost,
+            "leanrec_log_free_bytes": self.log.guard.free_bytes,
+            "leanrec_log_wal_bytes": self.log.guard.wal_bytes,
+        }
+        return [(name, name, (), value) for name, value in values.items()]

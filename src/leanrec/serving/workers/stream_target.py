@@ -1,0 +1,111 @@
+"""What the stream of a worker changes: its pipeline, and its recorder of events."""
+
+import asyncio
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from leanrec.data.table import Table
+from leanrec.data.vocabulary import Id, id_array
+from leanrec.errors import LeanrecError
+from leanrec.events.records import AppendResult
+from leanrec.events.sqlite_reader import build_item_table
+from leanrec.events.user_events import UserEvent
+from leanrec.online.live_pipeline import LivePipeline
+from leanrec.pipeline.pipeline import Pipeline
+from leanrec.pipeline.replay import ReplayResult, replay_items
+from leanrec.pipeline.responses import AddItemsResult, RecordResult
+from leanrec.serving.event_requests import EventRecorder
+from leanrec.serving.prometheus import ServingMetrics
+from leanrec.serving.workers.messages import Change, HideItems
+from leanrec.serving.workers.remote_store import RemoteEventStore
+
+__all__ = ["StreamRecorder", "StreamedPipeline"]
+
+
+class _CheckedError(Exception):
+    """Ends a check before anything is changed."""
+
+
+class StreamedPipeline(LivePipeline):
+    """The pipeline of a worker, which only the stream changes.
+
+    A change is checked, goes to the log, and comes back to all workers in the same order.
+    """
+
+    def __init__(
+        self, pipeline: Pipeline, log: RemoteEventStore, replayed: ReplayResult, *, rebind: bool = False
+    ) -> None:
+        """Take a pipeline into which the log was replayed before the workers were started."""
+        super().__init__(pipeline, log, rebind=rebind, replayed=replayed)
+        self._remote = log
+
+    def add_items(self, ids: list[Id], table: Table, *, persist: Callable[[], Any]) -> AddItemsResult:
+        """Add new items to the log and all workers; see ``Pipeline.add_items``."""
+        _check_only(lambda stop: self.pipeline.add_items(ids, table, persist=stop))
+        result: AddItemsResult = persist()
+        return result
+
+    def set_hidden(self, items: Sequence[Id], *, hidden: bool) -> None:
+        """Hide items in the log and all workers, or show them again. Raises UnknownIdError."""
+        change = self.pipeline.hide_items if hidden else self.pipeline.show_items
+        _check_only(lambda stop: change(items, persist=stop))
+        self._remote.set_hidden(items, hidden=hidden)
+
+    def apply_change(self, change: Change) -> AddItemsResult | None:
+        """Apply a change that is in the log. Raises LeanrecError if some of it cannot be applied; the rest is."""
+        if isinstance(change, HideItems):
+            with self._hiding:
+                pipeline = self.pipeline
+                (pipeline.hide_items if change.hidden else pipeline.show_items)(change.items, replayed=True)
+            return None
+        ids = [item for item, _ in change.items]
+        table = build_item_table([content for _, content in change.items])
+        with self._adding_items:
+            try:
+                return self.pipeline.add_items(ids, table)
+            except LeanrecError:
+                replay_items(self.pipeline, id_array(ids), table)
+                raise
+
+
+def _check_only(change: Callable[[Callable[[], None]], object]) -> None:
+    """Begin a change up to the moment in which it would be written. Raises what is wrong with it."""
+
+    def stop() -> None:
+        raise _CheckedError
+
+    try:
+        change(stop)
+    except _CheckedError:
+        return
+
+
+class StreamRecorder(EventRecorder):
+    """Writes events through the owner of the log; applies those of all workers as they come back in the stream."""
+
+    def __init__(
+        self,
+        live: StreamedPipeline,
+        log: RemoteEventStore,
+        metrics: ServingMetrics,
+        extra_event_types: Sequence[str],
+    ) -> None:
+        super().__init__(live, log, metrics, extra_event_types)
+        self._streamed, self._remote = live, log
+
+    async def _write(self, user_events: Sequence[UserEvent]) -> tuple[AppendResult, RecordResult]:
+        return await self._remote.submit(user_events)
+
+    async def apply_events(self, appended: AppendResult) -> RecordResult:
+        """Apply the next events of the log. A defect is reported, and the stream goes on."""
+        try:
+            return await super().apply_events(appended)
+        except Exception as error:  # noqa: BLE001 - else the same events would come again for ever
+            self.as_of = max(self.as_of, appended.last_seq)
+            print(f"Events up to {appended.last_seq} were not applied: {error!r}", file=sys.stderr, flush=True)  # noqa: T201
+            return RecordResult(0)
+
+    async def apply_change(self, change: Change) -> AddItemsResult | None:
+        """Apply a change of the items, in a thread because a model may take long to take over new ones."""
+        return await asyncio.to_thread(self._streamed.apply_change, change)

@@ -1,0 +1,213 @@
+"""The owner of the log: it answers after the write, streams to all workers, and bears what workers do."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from leanrec.events import SQLiteEventStore, UserEvent
+from leanrec.events.records import DataOrigin, ServedList
+from leanrec.serving.workers import store_owner
+from leanrec.serving.workers.messages import (
+    AddItems,
+    Answered,
+    Appended,
+    AppendEvents,
+    AppendLists,
+    BindLog,
+    Changed,
+    ChangeLog,
+    CollectSamples,
+    HideItems,
+    JoinStream,
+    LogStatus,
+    Message,
+    PushSamples,
+    Refused,
+    Welcome,
+    encode_message,
+    read_message,
+)
+from leanrec.serving.workers.store_owner import StoreOwner
+
+
+class Peer:
+    """A worker as the owner sees it."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+
+    def send(self, message: Message) -> None:
+        self.writer.write(encode_message(message))
+
+    async def receive(self) -> Any:
+        """The next message that is no status."""
+        while True:
+            message = await asyncio.wait_for(read_message(self.reader), 30)
+            if not isinstance(message, LogStatus):
+                return message
+
+    async def ask(self, message: Message) -> Any:
+        self.send(message)
+        return await self.receive()
+
+
+class Owner:
+    """A running owner."""
+
+    def __init__(self, log: SQLiteEventStore, address: Path) -> None:
+        self.log, self.address = log, address
+        self._peers: list[Peer] = []
+
+    async def join(self, worker: int = 0, process: int = 1, after: int = 0) -> Peer:
+        peer = await self.connect()
+        peer.send(JoinStream(worker, process, after))
+        return peer
+
+    async def connect(self) -> Peer:
+        self._peers.append(Peer(*await asyncio.open_unix_connection(str(self.address))))
+        return self._peers[-1]
+
+    async def leave(self) -> None:
+        """Close all connections."""
+        for peer in self._peers:
+            peer.writer.close()
+            with contextlib.suppress(OSError):
+                await peer.writer.wait_closed()
+
+
+@contextlib.asynccontextmanager
+async def running(folder: Path) -> AsyncIterator[Owner]:
+    log = SQLiteEventStore(folder / "events.db")
+    log.append([_click(1), _click(2)])
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(folder / "address"))
+        listener.listen()
+        stopping = asyncio.Event()
+        task = asyncio.ensure_future(StoreOwner(log).run(listener, stopping))
+        owner = Owner(log, folder / "address")
+        try:
+            yield owner
+        finally:
+            await owner.leave()
+            stopping.set()
+            await task
+
+
+def _click(number: int, request: str | None = None) -> UserEvent:
+    return UserEvent(f"e-{number}", "ann", number, "click", 1_700_000_000.5, 1.0, request=request)
+
+
+def run(folder: Path, test: Callable[[Owner], Awaitable[None]]) -> None:
+    async def go() -> None:
+        async with running(folder) as owner:
+            await test(owner)
+
+    asyncio.run(go())
+
+
+def test_a_worker_gets_what_it_lacks_and_then_all_that_comes(tmp_path: Path) -> None:
+    async def test(owner: Owner) -> None:
+        owner.log.add_items({7: {"title": "seven"}})
+        owner.log.set_hidden([8], hidden=True)
+        one, two = await owner.join(0), await owner.join(1, after=1)
+        first = await one.receive()
+        assert first.until == 2
+        assert [await one.receive() for _ in range(3)] == [
+            Changed(AddItems([(7, {"title": "seven"})])),
+            Changed(HideItems([8], hidden=True)),
+            Appended(0, 2, [_click(1), _click(2)]),
+        ]
+        second = await two.receive()
+        assert [await two.receive() for _ in range(3)][-1] == Appended(1, 2, [_click(2)])
+        two.send(AppendEvents(5, [_click(2), _click(3), _click(3), _click(4)]))
+        for peer in (one, two):
+            assert await peer.receive() == Appended(2, 4, [_click(3), _click(4)], 2, second.client, 5)
+        one.send(ChangeLog(6, HideItems([8], hidden=False)))
+        for peer in (one, two):
+            assert await peer.receive() == Changed(HideItems([8], hidden=False), first.client, 6)
+        assert owner.log.last_seq == 4
+        assert owner.log.shown_items() == (8,)
+
+    run(tmp_path, test)
+
+
+def test_only_the_sender_hears_of_what_was_stored_before(tmp_path: Path) -> None:
+    async def test(owner: Owner) -> None:
+        one, two = await owner.join(0, after=2), await owner.join(1, after=2)
+        welcome = await one.receive()
+        assert await one.ask(AppendEvents(1, [_click(1)])) == Appended(2, 2, [], 1, welcome.client, 1)
+        assert isinstance(await two.receive(), Welcome)
+        assert await two.ask(BindLog(9, DataOrigin("f", "data"), rebind=True)) == Answered(9)
+        refused = await two.ask(BindLog(10, DataOrigin("other", "data"), rebind=False))
+        assert isinstance(refused, Refused)
+        assert "belongs to other data" in refused.reason
+
+    run(tmp_path, test)
+
+
+def test_lists_are_written_before_the_events_that_name_them(tmp_path: Path) -> None:
+    async def test(owner: Owner) -> None:
+        peer = await owner.join(after=2)
+        await peer.receive()
+        peer.send(AppendLists([ServedList("r", 1.7e9, "ann", (5, 3), (1.0, 0.5))]))
+        await peer.ask(AppendEvents(1, [_click(3, request="r")]))
+        assert owner.log.user_events(after=2)[0].rank == 1
+
+    run(tmp_path, test)
+
+
+def test_a_worker_that_says_nonsense_harms_only_itself(tmp_path: Path) -> None:
+    async def test(owner: Owner) -> None:
+        good = await owner.join(after=2)
+        await good.receive()
+        for first in (b"GET / HTTP/1.1\r\n\r\n", encode_message(Answered(1)), encode_message(JoinStream(1, 1, 99))):
+            bad = await owner.connect()
+            bad.writer.write(first)
+            assert await bad.receive() is None
+        bad = await owner.join(1, after=2)
+        await bad.receive()
+        assert await bad.ask(Welcome(1, 2)) is None
+        assert (await good.ask(AppendEvents(1, [_click(3)]))).last_seq == 3
+
+    run(tmp_path, test)
+
+
+def test_a_worker_that_does_not_read_is_disconnected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_owner, "_MAX_UNREAD", 100_000)
+
+    async def test(owner: Owner) -> None:
+        deaf, good = await owner.join(0, after=2), await owner.join(1, after=2)
+        await good.receive()
+        deaf.reader._transport.pause_reading()  # type: ignore[attr-defined]
+        for number in range(200):
+            events = [_click(100 * number + each + 10) for each in range(100)]
+            assert (await good.ask(AppendEvents(number, events))).last_seq == 102 + 100 * number
+        deaf.reader._transport.resume_reading()  # type: ignore[attr-defined]
+        with contextlib.suppress(ConnectionError):
+            while await deaf.receive() is not None:
+                pass
+
+    run(tmp_path, test)
+
+
+def test_metrics_of_ended_workers_are_kept_once(tmp_path: Path) -> None:
+    def sample(value: float) -> tuple[str, str, tuple[tuple[str, str], ...], float]:
+        return ("leanrec_requests", "leanrec_requests_total", (), value)
+
+    async def test(owner: Owner) -> None:
+        first = await owner.join(0, process=1, after=2)
+        await first.receive()
+        first.send(PushSamples([sample(5)]))
+        again = await owner.join(0, process=1, after=2)  # the same process on another connection
+        await again.receive()
+        assert sample(6) in (await again.ask(CollectSamples(1, [sample(6)]))).samples
+        new = await owner.join(0, process=2, after=2)
+        await new.receive()
+        assert sample(7) in (await new.ask(CollectSamples(1, [sample(1)]))).samples
+
+    run(tmp_path, test)
