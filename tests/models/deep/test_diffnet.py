@@ -10,7 +10,8 @@ from contracts.estimator import EstimatorContract, OddDataContract
 from contracts.fitting import fit_once
 from leanrec.data.dataset import Dataset
 from leanrec.data.links import UserLinks
-from leanrec.errors import SettingError
+from leanrec.errors import BudgetError, SettingError
+from leanrec.models.deep import diffnet
 from leanrec.models.deep.diffnet import DiffNet, DiffNetModel
 from leanrec.retrieval.exact import ExactRetriever
 from leanrec.run import Run
@@ -152,3 +153,9 @@ class _Same:
     def score(self, queries: Queries, items: Any = None) -> np.ndarray:
         scores = np.broadcast_to(-np.arange(self.n_items, dtype=np.float32), (len(queries), self.n_items))
         return scores if items is None else scores[:, items]
+
+
+def test_too_many_links_are_answered_with_fewer_layers(silent: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(diffnet, "_estimate_paths", lambda *_: 10**12)
+    with pytest.raises(BudgetError, match=r"available\. Lower n_layers, or raise the limit"):
+        DiffNet().fit(silent)

@@ -29,7 +29,7 @@ __all__ = ["ChebyCF", "ChebyCFModel"]
 
 Float64Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 # With singular vectors, polynomials of a higher degree lose float32 precision by cancellation.
-_DEGREE = 3
+_MAX_ORDER = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,8 +92,11 @@ class ChebyCF:
 
     def __post_init__(self) -> None:
         check_settings(self)
-        if self.n_components and self.order > _DEGREE:
-            raise SettingError(f"order must be at most {_DEGREE} unless n_components is 0. Got {self.order}.")
+        if self.n_components and self.order > _MAX_ORDER:
+            raise SettingError(
+                f"order must be at most {_MAX_ORDER} unless n_components is 0. "
+                f"Got order={self.order}, n_components={self.n_components}."
+            )
 
     def fit_bytes(self, shape: DatasetShape) -> int:
         """The graph twice, its singular vectors, and the blocks of scores where only ``top_k`` are kept."""
@@ -139,7 +142,8 @@ class ChebyCFModel(FilterModel):
         series: (order + 1,) coefficients of the Chebyshev polynomials in 2P / ceiling − 1.
         ceiling: largest eigenvalue of the interpolation.
         graph: the graph with its singular vectors; None with ``top_k``.
-        weights: with ``top_k``, (N, N) CSR: ``weights[i, j]`` is the contribution of item i in a history to the score of item j; else None.
+        weights: with ``top_k``, (N, N) CSR: ``weights[i, j]`` is the contribution of item i in a history to the score of
+            item j; else None.
     """
 
     settings: ChebyCF

@@ -29,7 +29,9 @@ __all__ = ["GFCF", "GFCFModel"]
 
 @dataclasses.dataclass(frozen=True)
 class GFCF:
-    """Scores x · (P + w · D_I^−½ V Vᵀ D_I^½), P = R̃ᵀR̃, R̃ = D_U^−alpha R D_I^−½, V its singular vectors.
+    """Scores x · (P + w · D_I^−½ V Vᵀ D_I^½), P = R̃ᵀR̃, R̃ = D_U^−alpha R D_I^−½ / its norm.
+
+    w is ``low_pass_weight`` and V are the first D right singular vectors of R̃.
 
     When to use: neighbors and global factors combined, without training.
 
@@ -46,7 +48,7 @@ class GFCF:
         search="128,256,512,1024",
         doc="D, number of singular vectors, which the low-pass filter passes; 0 = no low-pass filter.",
     )
-    low_pass_weight: float = setting(0.3, at_least=0, search="0..1", doc="Weight w of the low-pass filter.")
+    low_pass_weight: float = setting(0.3, at_least=0, search="0..1", doc="Weight of the low-pass filter.")
     alpha: float = setting(
         0.3,
         at_least=0,
@@ -92,7 +94,8 @@ class GFCFModel(FilterModel):
         settings: settings of the fit.
         root: (N,) float32 square roots of the item degrees.
         graph: the graph with its singular vectors; None with ``top_k``.
-        weights: with ``top_k``, (N, N) CSR: ``weights[i, j]`` is the contribution of item i in a history to the score of item j; else None.
+        weights: with ``top_k``, (N, N) CSR: ``weights[i, j]`` is the contribution of item i in a history to the score of
+            item j; else None.
     """
 
     settings: GFCF
@@ -104,8 +107,8 @@ class GFCFModel(FilterModel):
         """(B, N) filtered signals from sparse ones (B, N)."""
         scores = graph.propagate_sparse(signals)
         if self._has_low_pass:
-            even = scale_rows_and_columns(signals, np.ones(signals.shape[0]), inverse_power(self.root, 1))
-            smooth = graph.apply_spectral_filter(even, np.float32(self.settings.low_pass_weight))
+            scaled = scale_rows_and_columns(signals, np.ones(signals.shape[0]), inverse_power(self.root, 1))
+            smooth = graph.apply_spectral_filter(scaled, np.float32(self.settings.low_pass_weight))
             smooth *= self.root
             scores += smooth
         return scores

@@ -48,7 +48,7 @@ class GraphSAGE:
 
     The features of an item are its content (``content_dim`` dimensions; none without an item table) and its singular
     vectors in the graph (``structure_dim``). Its neighbors are the items that two-step random walks reach most often,
-    weighted by their probability, which is computed instead of sampled. The layers are
+    weighted by the probability of the walk, which is computed instead of sampled. The layers are
 
         h = relu(x W₁ + x̄ W₂), x̄ the weighted mean over the neighbors, and v = h V₁ + h̄ V₂.
 
@@ -66,14 +66,14 @@ class GraphSAGE:
     COST: ClassVar[str] = "minutes"
 
     embedding_dim: int = setting(64, at_least=1, search="16,32,64,128", doc="D, dimension of the embeddings.")
-    hidden_dim: int = setting(0, at_least=0, doc="Width of the hidden layer; 0 = twice ``embedding_dim``.")
+    hidden_dim: int = setting(0, at_least=0, doc="Size of the hidden layer; 0 = twice ``embedding_dim``.")
     content_dim: int = setting(64, at_least=1, doc="Dimensions of the reduced item table.")
     structure_dim: int = setting(64, at_least=0, doc="Singular vectors of the graph used as features; 0 = none.")
     n_neighbors: int = setting(
         20,
         at_least=0,
         search="2..80:log",
-        doc="Number of neighbors of an item.",
+        doc="Number of neighbors of an item; 0 = none.",
     )
     structure_dropout: float = setting(
         0.2,
@@ -93,7 +93,7 @@ class GraphSAGE:
     )
     weight_decay: float = setting(0.0, at_least=0, doc="Decoupled weight decay, in units of the learning rate.")
     n_negatives: int = setting(512, at_least=1, doc="Sampled negative items, shared by all users of a step.")
-    temperature: float = setting(0.2, above=0, doc="Divisor of the scores.")
+    temperature: float = setting(0.2, above=0, doc="Divisor of the scores; smaller values weight hard negatives more.")
     alpha: float = setting(
         0.5,
         between=(0, 1),
@@ -186,8 +186,8 @@ class GraphSAGE:
             "up": (hidden, self.embedding_dim),
             "up_near": (hidden, self.embedding_dim),
         }
-        draw = {name: rng.standard_normal(shape, dtype=np.float32) for name, shape in shapes.items()}
-        return {name: (weight / np.sqrt(np.float32(len(weight)))).astype(np.float32) for name, weight in draw.items()}
+        random = {name: rng.standard_normal(shape, dtype=np.float32) for name, shape in shapes.items()}
+        return {name: (weight / np.sqrt(np.float32(len(weight)))).astype(np.float32) for name, weight in random.items()}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -296,7 +296,7 @@ class GraphSAGEModel:
         settings: settings of the fit.
         features: the fitted features of the item table; None without one.
         weights: "own" and "near" (F, H) of the first layer, "up" and "up_near" (H, D) of the second.
-        items: (N, D) float32.
+        items: (N, D) float32 item embeddings.
     """
 
     settings: GraphSAGE

@@ -94,7 +94,7 @@ class LightGCN(GraphTraining):
         check_at_least("n_layers", self.n_layers, 2 - self.learn_user_embeddings - self.include_layer_0)
 
     def history_exponent(self) -> float:
-        """``alpha``."""
+        """``alpha``, as in the normalization of the graph."""
         return self.alpha
 
     def fit_bytes(self, shape: DatasetShape) -> int:
@@ -186,10 +186,10 @@ class _TrainingState:
         settings, graph, shares = self.settings, self.graph, self.settings.layer_weights()
         users, items = self._forward(graph)
         # Layers 1 … K of a user are sums over layers 0 … K − 1 of the items; without layers an item is the sum of its users.
-        passed = self._forward(graph, shares[1:])[1] if settings.n_layers else graph.propagate_to_columns(users)
-        sources = passed * inverse_power(weighted_degrees(self.X)[1], 0.5)[:, None].astype(np.float32)
+        convolved = self._forward(graph, shares[1:])[1] if settings.n_layers else graph.propagate_to_columns(users)
+        sources = convolved * inverse_power(weighted_degrees(self.X)[1], 0.5)[:, None].astype(np.float32)
         if settings.learn_user_embeddings:
-            sources = sources @ fit_fold_in_map(graph.propagate_to_rows(passed), users)
+            sources = sources @ fit_fold_in_map(graph.propagate_to_rows(convolved), users)
         unit, lengths = normalize_rows(items)
         kept = users if settings.learn_user_embeddings else users[:0]
         return LightGCNModel(settings, kept, rescale_rows(unit, lengths, settings.norm_exponent, 1.0), sources)

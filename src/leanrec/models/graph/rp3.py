@@ -74,8 +74,8 @@ class RP3:
         )
         with run.limit_threads():
             X = weight_interactions(data.interactions, self.weighting)
+            users, items = weighted_degrees(X)
             X.data **= np.float32(self.alpha)
-            users, items = weighted_degrees(weight_interactions(data.interactions, self.weighting))
             leaving = inverse_power(items, self.alpha)
             there = scale_rows_and_columns(sp.csr_array(X.T), leaving, np.ones(len(users)))
             back = scale_rows_and_columns(X, inverse_power(users, self.alpha), inverse_power(items, self.beta))

@@ -52,7 +52,10 @@ class TurboCF:
         ),
     )
     power: float = setting(
-        0.7, above=0, search="0.233..2.1:log", doc="Exponent of the similarities; values below 1 even them out."
+        0.7,
+        above=0,
+        search="0.233..2.1:log",
+        doc="Exponent of the similarities; values below 1 bring them closer together.",
     )
     order: int = setting(1, one_of=_FILTERS, doc="Degree of the filter.")
     n_neighbors: int = setting(1000, at_least=1, search="125..4000:log", doc="k, number of neighbors of each item.")

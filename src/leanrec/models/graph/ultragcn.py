@@ -105,8 +105,7 @@ class UltraGCN(GraphTraining):
             return interactions
         near = sp.csr_array(X @ self._find_neighbors(X)).astype(np.float32)
         near.data *= np.float32(self.item_item_weight) * np.repeat(inverse_power(of_users, 0.5), np.diff(near.indptr))
-        targets: CSR = sp.csr_array(interactions + near.astype(np.float32))
-        targets.data = targets.data.astype(np.float32)
+        targets: CSR = sp.csr_array(interactions + near)
         return targets
 
     def _find_neighbors(self, X: CSR) -> CSR:
@@ -115,17 +114,17 @@ class UltraGCN(GraphTraining):
         G_ij / √(g_i g_j) orders the neighbors of i equally, and is a product of columns of X divided by √g.
         """
         g = X.T @ np.asarray(X.sum(axis=1)).reshape(-1)
-        even = top_similar(
+        similar = top_similar(
             scale_rows_and_columns(X, np.ones(X.shape[0]), inverse_power(g, 0.5)), self.n_neighbors, "dot"
         )
-        own = np.bincount(X.indices, weights=X.data.astype(np.float64) ** 2, minlength=X.shape[1])
-        return scale_rows_and_columns(even, g * inverse_power(np.maximum(g - own, 0), 1.0), np.ones(X.shape[1]))
+        diagonal = np.bincount(X.indices, weights=X.data.astype(np.float64) ** 2, minlength=X.shape[1])
+        return scale_rows_and_columns(similar, g * inverse_power(np.maximum(g - diagonal, 0), 1.0), np.ones(X.shape[1]))
 
     def _build_model(
         self, X: CSR, of_users: np.ndarray, of_items: np.ndarray, arrays: Mapping[str, Float32Array]
     ) -> "UltraGCNModel":
         """The fitted model. In the limit a user is Σ β · items, which, mapped to the trained embeddings, embeds new users."""
-        # An item without interactions was only ever a negative: its vector tells nothing about a user.
+        # An item without interactions was only ever a negative: its vector has no information about a user.
         by_item = np.where(of_items > 0, inverse_power(of_items + 1, 0.5), 0)
         sources = arrays["items"] * by_item[:, None].astype(np.float32)
         folded = BipartiteGraph.from_matrix(

@@ -72,7 +72,7 @@ class XSimGCL(GraphTraining):
     norm_exponent: float = setting(
         0.3,
         between=(0, 1),
-        doc="Exponent of the norm of an item embedding in its score: 1 = dot product, 0 = cosine.",
+        doc="Exponent of the norm of an item embedding in its score: 1 = dot product, 0 = cosine, as in training.",
     )
 
     def __post_init__(self) -> None:
@@ -80,7 +80,7 @@ class XSimGCL(GraphTraining):
         check_between("contrast_layer", self.contrast_layer, 1, self.n_layers)
 
     def history_exponent(self) -> float:
-        """``alpha``."""
+        """``alpha``, as in the normalization of the graph."""
         return self.alpha
 
     def fit_bytes(self, shape: DatasetShape) -> int:

@@ -70,7 +70,9 @@ class AsymmetricCosine:
         )
         with run.limit_threads():
             X = weight_interactions(data.interactions, self.weighting)
-            squares = np.bincount(X.indices, weights=X.data.astype(np.float64) ** 2, minlength=X.shape[1])
+            squares = np.asarray(
+                np.bincount(X.indices, weights=X.data.astype(np.float64) ** 2, minlength=X.shape[1]), dtype=np.float64
+            )
             users = np.ones(X.shape[0])
             # Row j of the product has the similarities to j; the exponent keeps their order.
             targets = scale_rows_and_columns(sp.csr_array(X.T), inverse_power(squares, 1 - self.alpha), users)

@@ -50,7 +50,9 @@ __all__ = [
 
 Step = Callable[[], tuple[float, Mapping[str, Float32Array]]]
 
+# Ridge of the fold-in map, relative to the mean of the diagonal.
 _RIDGE = 1e-3
+# Share of the steps with a rising learning rate.
 _WARMUP = 0.05
 
 
@@ -85,7 +87,7 @@ class GraphTraining:
         check_settings(self)
 
     def history_exponent(self) -> float:
-        """Exponent of the degree of a history by which the embedding of a user is divided."""
+        """Exponent of the degree of a history: the embedding of a new user is divided by that power."""
         return 0.5
 
     def init_embeddings(self, X: CSR, rng: np.random.Generator) -> dict[str, Float32Array]:
@@ -96,14 +98,14 @@ class GraphTraining:
             users, items = (0.1 * rng.standard_normal((n, self.embedding_dim), dtype=np.float32) for n in X.shape)
         return {"users": users.astype(np.float32), "items": items.astype(np.float32)}
 
-    def sample_batches(self, users: int, rng: np.random.Generator) -> list[Int64Array]:
+    def sample_batches(self, n_users: int, rng: np.random.Generator) -> list[Int64Array]:
         """The users of each step of an epoch, sorted within a step."""
-        order = rng.permutation(users)
-        return [np.sort(part) for part in np.array_split(order, -(-users // (self.batch_size or users)))]
+        n_steps = -(-n_users // (self.batch_size or n_users))
+        return [np.sort(users) for users in np.array_split(rng.permutation(n_users), n_steps)]
 
-    def sample_negatives(self, items: int, rng: np.random.Generator) -> Int64Array:
-        """The negative items of a step."""
-        return rng.choice(items, min(self.n_negatives, items), replace=False)
+    def sample_negatives(self, n_items: int, rng: np.random.Generator) -> Int64Array:
+        """The negative items of a step, all different."""
+        return rng.choice(n_items, min(self.n_negatives, n_items), replace=False)
 
     def train(
         self, arrays: Mapping[str, Float32Array], batches: Callable[[np.random.Generator], Iterable[Step]], run: Run
@@ -163,10 +165,9 @@ def train_arrays(
     name: str,
 ) -> None:
     """Train ``arrays`` in place with Adam, until the epochs or the time are over."""
-    bar = run.track(range(epochs), name)
     train_with_adam(
         arrays,
-        bar,
+        run.track(range(epochs), name),
         batches,
         n_epochs=epochs,
         learning_rate=learning_rate,
@@ -208,7 +209,7 @@ def edge_softmax(
         negatives: sampled negative items.
         temperature: divisor of the scores.
         length_exponent: exponent of the length of a history by which the loss of its user is divided.
-        norm_exponent: see above.
+        norm_exponent: exponent of the norm of an item in its score; 0 = cosine.
     """
     rows, row_norms = normalize_rows(of_users[users])
     unit, lengths = normalize_rows(of_items)
@@ -245,10 +246,10 @@ def _embed_or_fold_in(
     All are folded in where ``users`` is empty (0, D).
     """
     out = np.zeros((len(queries), sources.shape[1]), np.float32)
-    some = np.diff(queries.history.indptr) > 0
+    has_history = np.diff(queries.history.indptr) > 0
     rows = queries.trained_users
-    learnt = (rows >= 0) & (len(users) > 0)
-    known, new = np.flatnonzero(some & learnt), np.flatnonzero(some & ~learnt)
+    is_trained = (rows >= 0) & (len(users) > 0)
+    known, new = np.flatnonzero(has_history & is_trained), np.flatnonzero(has_history & ~is_trained)
     out[known] = users[rows[known]]
     if len(new):
         history = queries.history if len(new) == len(queries) else queries.history[new]
@@ -291,9 +292,9 @@ def spectral_init(
     R = normalize_adjacency(X)
     V, strengths = right_singular_vectors(R, sp.csr_array(R.T), embedding_dim, n_iter, rng)
     root = np.sqrt(strengths).astype(np.float32)
-    there = root > 1e-4
+    is_positive = root > 1e-4
     inverse = np.zeros_like(root)
-    inverse[there] = 1 / root[there]
+    inverse[is_positive] = 1 / root[is_positive]
     scale = np.float32(size * np.sqrt(X.shape[1]))
     columns = np.float32(noise) * rng.standard_normal((X.shape[1], embedding_dim), dtype=np.float32)
     rows = np.float32(noise) * rng.standard_normal((X.shape[0], embedding_dim), dtype=np.float32)
