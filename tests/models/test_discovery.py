@@ -71,6 +71,23 @@ def test_a_misspelled_name_gets_a_proposal() -> None:
     assert get_model("leanrec.models.linear.ease:EASE") is EASE
 
 
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("leanrec.models.linear.eas:EASE", "There is no module 'leanrec.models.linear.eas'"),
+        ("leanrec.model.linear.ease:EASE", "There is no module 'leanrec.model'"),
+        ("leanrec.models.linear.ease:EAES", "ease has EASE"),
+        ("leanrec.models.linear.ease:np", "ease has EASE"),
+        ("leanrec.units:format_bytes", "units has none"),
+        ("leanrec.models.linear.ease:", "form package.module:Class"),
+        (":EASE", "form package.module:Class"),
+    ],
+)
+def test_a_wrong_import_path_says_what_there_is(path: str, message: str) -> None:
+    with pytest.raises(SettingError, match=message):
+        get_model(path)
+
+
 def test_a_class_that_is_no_model_has_no_entry() -> None:
     assert find_info(dict) is None
 

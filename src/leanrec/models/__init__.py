@@ -77,12 +77,27 @@ class ModelInfo:
 
     @property
     def settings(self) -> type[Estimator]:
-        """The settings class. Imports the module; raises MissingExtraError where its extra is not installed."""
+        """The settings class. Imports the module.
+
+        Raises:
+            MissingExtraError: the extra of the model is not installed.
+            SettingError: the import path of a plugin has no such module or class.
+        """
         try:
             module = importlib.import_module(self.module)
         except ImportError as error:
+            if self.attribute and f"{self.module}.".startswith(f"{error.name}."):
+                raise SettingError(
+                    f"The model {self.name!r} must be in a module. There is no module {error.name!r}."
+                ) from error
             raise MissingExtraError.from_import_error(f"The model {self.name!r}", error) or error from error
         name = self.attribute or next(each for each in vars(module)["__all__"] if each.lower() == _normalize(self.name))
+        classes = [each for each, value in vars(module).items() if isinstance(value, type) and hasattr(value, "fit")]
+        if name not in classes:
+            raise SettingError(
+                f"The model {self.name!r} must name a class with the method fit. "
+                f"{self.module} has {', '.join(classes) or 'none'}."
+            )
         return cast("type[Estimator]", getattr(module, name))
 
     @property
@@ -133,11 +148,13 @@ def get_model(name: str) -> type[Estimator]:
     """The settings class of a model, by module name or import path.
 
     Raises:
-        SettingError: no such model; the message names the closest one.
+        SettingError: no such model or import path; the message names the closest one.
         MissingExtraError: the model needs a package that is not installed.
     """
     if ":" in name:
         module, _, attribute = name.partition(":")
+        if not module or not attribute:
+            raise SettingError(f"An import path must have the form package.module:Class. Got {name!r}.")
         if find_spec(module.partition(".")[0]) is None:
             raise SettingError(f"The model {name!r} is in the package {module!r}, which is not installed.")
         return ModelInfo(name, "plugin", module, attribute=attribute).settings
