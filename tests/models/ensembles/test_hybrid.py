@@ -11,7 +11,7 @@ from contracts.estimator import EstimatorContract, OddDataContract
 from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.errors import DataError, SettingError
 from leanrec.models.baselines.popularity import Popularity
-from leanrec.models.ensembles.hybrid import Hybrid, part_from_text
+from leanrec.models.ensembles.hybrid import Hybrid, parse_part
 from leanrec.models.linear.ease import EASE
 from leanrec.models.neighbors.item_knn import ItemKNN
 from leanrec.protocols import Explanation
@@ -196,7 +196,7 @@ def test_parts_from_text() -> None:
     built = parse_settings(Hybrid, texts)
     assert built == Hybrid((EASE(l2=300, weighting="binary"), Popularity()), mode="borda", weights=(2, 1))
     assert parse_settings(Hybrid, {"parts": '["ease", "item_knn"]'}) == Hybrid((EASE(), ItemKNN()))
-    content = part_from_text('item_knn(by=content, columns=["genres", "title"])')
+    content = parse_part('item_knn(by=content, columns=["genres", "title"])')
     assert content == ItemKNN(by="content", columns=("genres", "title"))
 
 

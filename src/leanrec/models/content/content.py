@@ -1,6 +1,6 @@
 """Content: similarity of item features to the mean of the history.
 
-Rocchio, "Relevance feedback in information retrieval", 1971; Lops, de Gemmis & Semeraro, "Content-based
+Rocchio, "Relevance Feedback in Information Retrieval", in The SMART Retrieval System, 1971; Lops, de Gemmis & Semeraro, "Content-based
 Recommender Systems: State of the Art and Trends", Recommender Systems Handbook, 2011.
 """
 
@@ -33,7 +33,8 @@ from leanrec.types import CSR, Candidates, Float32Array, Int32Array, Queries
 
 __all__ = ["Content", "ContentModel", "DenseContentModel", "find_similar_items"]
 
-_FEATURES_EXPLAINED = 5
+# Names of shared features in an explanation.
+_MAX_FEATURES = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +104,7 @@ class Content:
         """Fit the features. Raises DataError without an item table or a usable column in it."""
         if data.item_table is None:
             raise DataError(
-                "The content model must have an item table (titles, genres, text …). The data set has none; "
+                "Content must have an item table (titles, genres, text …). The data set has none; "
                 "add one, or choose a model of interactions."
             )
         run.require_memory(self.fit_bytes(data.shape), f"Content features of {len(data.items)} items")
@@ -137,7 +138,7 @@ class ContentModel:
 
     @property
     def n_items(self) -> int:
-        """N."""
+        """N, the number of items."""
         return int(self.items.shape[0])
 
     @functools.cached_property
@@ -150,7 +151,7 @@ class ContentModel:
         return _item_squares(self.items.multiply(self.items).sum(axis=1))
 
     def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
-        """Similarity of each item to the profile; zeros for a history without content."""
+        """Similarity of each item to the profile: (B, N), or (B, K) for ``items``; zeros for a history without content."""
         profiles = self.profiles(queries)
         scores = history_scores(profiles, self._by_feature)
         if self.settings.metric == "euclidean":
@@ -211,7 +212,7 @@ class DenseContentModel:
 
     @property
     def n_items(self) -> int:
-        """N."""
+        """N, the number of items."""
         return len(self.items)
 
     @functools.cached_property
@@ -219,7 +220,7 @@ class DenseContentModel:
         return _item_squares((self.items**2).sum(axis=1))
 
     def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
-        """Similarity of each item to the profile; zeros for a history without content."""
+        """Similarity of each item to the profile: (B, N), or (B, K) for ``items``; zeros for a history without content."""
         return dot_scores(self.embed_queries(queries), self.embed_items(), items)
 
     def profiles(self, queries: Queries) -> Float32Array:
@@ -227,7 +228,7 @@ class DenseContentModel:
         return _to_dense_rows(_weight_history(queries, self.settings) @ self.items, self.settings.metric)
 
     def embed_queries(self, queries: Queries) -> Float32Array:
-        """(B, D), or (B, D + 2) for the distance: (2p, −|p|², −1) · (x, 1, |x|²) = −|p − x|²."""
+        """(B, D) profiles, or (B, D + 2) for the distance: (2p, −|p|², −1) · (x, 1, |x|²) = −|p − x|²."""
         profiles = self.profiles(queries)
         if self.settings.metric != "euclidean":
             return profiles
@@ -235,7 +236,7 @@ class DenseContentModel:
         return np.hstack([2 * profiles, -squares, -(squares > 0).astype(np.float32)])
 
     def embed_items(self) -> Float32Array:
-        """(N, D), or (N, D + 2) for the distance."""
+        """(N, D) features, or (N, D + 2) for the distance."""
         return self._embedded
 
     def similarity_vectors(self) -> Float32Array:
@@ -347,7 +348,7 @@ def _steps_back(history: CSR, sequences: tuple[Int32Array, ...]) -> Float32Array
 
 
 def _contributions(
-    metric: str, weights: Float32Array, products: np.ndarray, own: np.ndarray, squares: Float32Array
+    metric: str, weights: Float32Array, products: np.ndarray, matches: np.ndarray, squares: Float32Array
 ) -> Float32Array:
     """(K, L) contribution of each item of the history to each score.
 
@@ -357,16 +358,16 @@ def _contributions(
         metric: of the model.
         weights: (L,) w, summing to 1.
         products: (K, L) h·x.
-        own: (L,) h·p.
+        matches: (L,) h·p.
         squares: (K,) |x|².
     """
     if metric == "euclidean":
-        return np.asarray(weights * (2 * products - own - squares[:, None]), dtype=np.float32)
-    length = float(np.sqrt(max(weights @ own, 0.0))) if metric == "cosine" else 1.0
+        return np.asarray(weights * (2 * products - matches - squares[:, None]), dtype=np.float32)
+    length = float(np.sqrt(max(weights @ matches, 0.0))) if metric == "cosine" else 1.0
     return np.asarray(weights * products / (length or 1.0), dtype=np.float32)
 
 
 def _name_features(match: np.ndarray, positions: np.ndarray, names: tuple[str, ...]) -> tuple[str, ...]:
     """Names of the features that match best, best first."""
-    best = np.argsort(-match, kind="stable")[:_FEATURES_EXPLAINED]
+    best = np.argsort(-match, kind="stable")[:_MAX_FEATURES]
     return tuple(names[positions[each]] for each in best.tolist() if match[each] > 0)

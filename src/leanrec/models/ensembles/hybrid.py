@@ -1,8 +1,8 @@
 """Hybrid: combination of the scores or ranks of several models.
 
 Burke, "Hybrid Recommender Systems: Survey and Experiments", UMUAI 12(4), 2002 (weighted, switching); Cormack,
-Clarke and Büttcher, "Reciprocal Rank Fusion Outperforms Condorcet and Individual Rank Learning Methods",
-SIGIR 2009; Aslam and Montague, "Models for Metasearch", SIGIR 2001 (Borda count).
+Clarke & Büttcher, "Reciprocal Rank Fusion Outperforms Condorcet and Individual Rank Learning Methods",
+SIGIR 2009; Aslam & Montague, "Models for Metasearch", SIGIR 2001 (Borda count).
 """
 
 import dataclasses
@@ -26,9 +26,8 @@ from leanrec.run import Run
 from leanrec.settings import check_settings, parse_settings, setting, split_list
 from leanrec.types import CSR, Float32Array, Int32Array, Queries
 
-__all__ = ["Hybrid", "HybridModel", "part_from_text"]
+__all__ = ["Hybrid", "HybridModel", "parse_part"]
 
-_MODES = ("weighted", "reciprocal", "borda", "switch")
 # The constant of Cormack et al., which limits the weight of the first few ranks.
 _RANK_OFFSET = 60.0
 
@@ -38,7 +37,7 @@ class Hybrid:
     """Fit several models and combine their scores.
 
     A part whose scores of a user are all equal is left out for that user. An empty history gives equal scores, so that
-    retrieval uses its fallback, unless a part knows something else of the user.
+    retrieval uses its fallback, unless a part reads something else about the user, such as links to friends.
 
     When to use: several models combined, such as one of interactions and one of content.
 
@@ -54,7 +53,7 @@ class Hybrid:
     )
     mode: str = setting(
         "weighted",
-        one_of=_MODES,
+        one_of=("weighted", "reciprocal", "borda", "switch"),
         search="weighted,reciprocal,borda,switch",
         doc=(
             '"weighted" sums standardized scores; "reciprocal" sums 1 / (60 + rank) and "borda" the share of items ranked '
@@ -84,7 +83,7 @@ class Hybrid:
 
     def __post_init__(self) -> None:
         check_settings(self)
-        parts = tuple(part_from_text(part) if isinstance(part, str) else part for part in self.parts)
+        parts = tuple(parse_part(part) if isinstance(part, str) else part for part in self.parts)
         object.__setattr__(self, "parts", parts)
         if len(parts) < 2 or (self.mode == "switch" and len(parts) != 2):
             wanted = "exactly two" if self.mode == "switch" else "two or more"
@@ -111,7 +110,7 @@ class Hybrid:
         run.require_memory(
             self.fit_bytes(data.shape),
             f"A hybrid of {len(self.parts)} models",
-            "Raise the limit or name fewer parts.",
+            "Name fewer parts or raise the limit.",
         )
         item_counts = np.bincount(data.interactions.indices, minlength=len(data.items)).astype(np.int32)
         return HybridModel(self, tuple(part.fit(data, run) for part in self.estimators), item_counts)
@@ -150,10 +149,11 @@ class HybridModel:
         empty = np.diff(queries.history.indptr) == 0
         known = np.flatnonzero(empty & (queries.users >= 0))
         if len(known):
-            # A part such as popularity scores everybody alike: only scores that a stranger does not get are of the user.
-            stranger = dataclasses.replace(queries.take(known[:1]), users=np.array([-1], np.int32))
-            own = ~np.isclose(scores[known], self._score_all(stranger), rtol=1e-3, atol=1e-4).all(axis=1)
-            empty[known[own]] = False
+            # A part such as popularity scores all users alike: only scores that differ from those of an unknown user
+            # are personal.
+            unknown = dataclasses.replace(queries.take(known[:1]), users=np.array([-1], np.int32))
+            is_personal = ~np.isclose(scores[known], self._score_all(unknown), rtol=1e-3, atol=1e-4).all(axis=1)
+            empty[known[is_personal]] = False
         scores[empty] = 0
         return gather_scores(scores, items)
 
@@ -170,8 +170,8 @@ class HybridModel:
         for index, positions in by_part.items():
             if index >= 0:
                 part: Any = self.parts[index]
-                own = part.explain(_drop_new_items(queries, part.n_items), items[positions], top_k)
-                for position, explanation in zip(positions, own, strict=True):
+                explained = part.explain(_drop_new_items(queries, part.n_items), items[positions], top_k)
+                for position, explanation in zip(positions, explained, strict=True):
                     found[position] = explanation
         return found
 
@@ -186,7 +186,7 @@ class HybridModel:
         """
         if not any(isinstance(part, Extendable) for part in self.parts):
             raise DataError(
-                "No part of this hybrid can take in new items. Add one that reads content, such as content."
+                "No part of this hybrid can take in new items. Add a part that scores items by their content, such as 'content'."
             )
         parts = tuple(part.extend(items) if isinstance(part, Extendable) else part for part in self.parts)
         item_counts = np.concatenate([self.item_counts, np.zeros(len(items), np.int32)])
@@ -208,6 +208,7 @@ class HybridModel:
         return np.divide(total, weights, out=total, where=weights > 0)
 
     def _switch(self, queries: Queries) -> Float32Array:
+        """Scores of the first part for short histories, of the second for all others."""
         cold = np.diff(queries.history.indptr) < self.settings.threshold
         scores = np.zeros((len(queries), self.n_items), dtype=np.float32)
         warm_rows = np.flatnonzero(~cold)
@@ -252,7 +253,7 @@ class HybridModel:
         return self.settings.weights or (1.0,) * len(self.parts)
 
 
-def part_from_text(text: str) -> Estimator:
+def parse_part(text: str) -> Estimator:
     """An estimator from ``name`` or ``name(setting=value, …)``. Raises SettingError."""
     match = re.fullmatch(r"\s*([\w.:]+)\s*(?:\((.*)\))?\s*", text, re.DOTALL)
     if not match:
