@@ -1,5 +1,6 @@
 """HTTP app over a pipeline and an event store, and the server that runs it."""
 
+import asyncio
 import contextlib
 import dataclasses
 import functools
@@ -31,6 +32,7 @@ from leanrec.pipeline.catalog import load_conditions
 from leanrec.pipeline.pipeline import Pipeline
 from leanrec.pipeline.replay import default_log_path
 from leanrec.pipeline.responses import Recommendations
+from leanrec.serving.connections import make_server_config, quiet_accept_errors
 from leanrec.serving.error_handlers import RETRY_HEADER, describe_errors, install_error_handlers
 from leanrec.serving.event_requests import EventRecorder
 from leanrec.serving.fast_routes import FastRoutes, ListRequest
@@ -57,7 +59,7 @@ from leanrec.serving.schemas import (
     UsersResponse,
 )
 from leanrec.serving.workers.supervisor import Supervisor, WorkerPlan, check_workers
-from leanrec.settings import check_between
+from leanrec.settings import check_at_least, check_between, check_positive
 
 __all__ = ["ServingSettings", "create_app", "serve"]
 
@@ -110,14 +112,21 @@ class ServingSettings:
         retention: how long served lists are kept.
         allowed_hosts: names in the Host header to answer to besides localhost and the address of the server, such as that of a
             proxy; ``*.example.com`` for all below a name, ``*`` for any. Others get status 421.
+        max_connections: largest number of open connections; any other is closed with status 503. Fewer where the process may
+            not open as many files.
+        request_timeout: seconds in which a request must arrive, and in which a client must take more of an answer.
     """
 
     event_types: tuple[str, ...] = _EVENT_TYPES
     rebind_log: bool = False
     retention: RetentionPolicy = RetentionPolicy()
     allowed_hosts: tuple[str, ...] = ()
+    max_connections: int = 1_000
+    request_timeout: float = 20.0
 
     def __post_init__(self) -> None:
+        check_at_least("max_connections", self.max_connections, 1)
+        check_positive("request_timeout", self.request_timeout)
         check_allowed_hosts(self.allowed_hosts)
         if len(self.event_types) > _MAX_EVENT_TYPES:
             raise SettingError(f"event_types must be at most {_MAX_EVENT_TYPES}. Got {len(self.event_types)}.")
@@ -155,6 +164,7 @@ def assemble_app(recorder: EventRecorder, settings: ServingSettings) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,  # behind a proxy the redirection would name an address that clients cannot reach
     )
+    app.state.metrics = metrics
     handlers = _RouteHandlers(recorder)
     app.add_middleware(MetricsMiddleware, metrics=metrics, max_bytes=MAX_REQUEST_BYTES)
     app.add_middleware(FastRoutes, handlers=handlers, recorder=handlers.recorder, metrics=metrics)
@@ -229,10 +239,10 @@ def serve(
         pipeline.warm_up()
         del pipeline  # the server keeps no version but the current one
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-        config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=10)
+        config = make_server_config(app, settings.max_connections, settings.request_timeout)
         following = contextlib.nullcontext() if store is None else VersionFollower(live, store, _report)
         with following, _collect_rarely(), single_threaded_blas():  # to do so for each query takes time
-            _ReportingServer(config, report_ready).run(sockets=[listener])
+            _ReportingServer(config, report_ready, app.state.metrics).run(sockets=[listener])
 
 
 def _report(message: str) -> None:
@@ -257,11 +267,12 @@ def _collect_rarely() -> Iterator[None]:
 class _ReportingServer(uvicorn.Server):
     """Calls back with its URL once it listens."""
 
-    def __init__(self, config: uvicorn.Config, ready: Callable[[str], None]) -> None:
+    def __init__(self, config: uvicorn.Config, ready: Callable[[str], None], metrics: ServingMetrics) -> None:
         super().__init__(config)
-        self._ready = ready
+        self._ready, self._metrics = ready, metrics
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        quiet_accept_errors(asyncio.get_running_loop(), self._metrics)
         await super().startup(sockets)
         if self.started and sockets:
             self._ready(_describe_address(sockets[0]))

@@ -25,6 +25,12 @@ class ServingMetrics:
         self.requests = Counter("leanrec_requests", "Requests answered.", (*labels, "status"), registry=self.registry)
         self.events = Counter("leanrec_events", "Events received, by outcome.", ("outcome",), registry=self.registry)
         self.fallbacks = Counter("leanrec_fallbacks", "Lists that came from the fallback.", registry=self.registry)
+        self.refused_connections = Counter(
+            "leanrec_connections_refused", "Connections beyond the limit.", registry=self.registry
+        )
+        self.ended_connections = Counter(
+            "leanrec_connections_timed_out", "Connections ended by the time limit.", registry=self.registry
+        )
         self.lists_lost = Gauge("leanrec_lists_lost", "Served lists that could not be logged.", registry=self.registry)
         self.free_bytes = Gauge("leanrec_log_free_bytes", "Free space on the disk of the log.", registry=self.registry)
         self.wal_bytes = Gauge("leanrec_log_wal_bytes", "Size of the log's write-ahead log.", registry=self.registry)

@@ -45,6 +45,12 @@ def serve(
             "*.example.com for all below a name, * for any.",
         ),
     ] = None,
+    max_connections: Annotated[
+        int, typer.Option(min=1, help="Open connections; any other is refused with status 503.")
+    ] = 1_000,
+    request_timeout: Annotated[
+        float, typer.Option(help="Seconds in which a request must arrive, and a client must take more of an answer.")
+    ] = 20,
     as_json: Annotated[
         bool, typer.Option("--json", help="When the server is ready print one line of JSON: url, model and log.")
     ] = False,
@@ -59,6 +65,8 @@ def serve(
         rebind_log=rebind_log,
         retention=RetentionPolicy(retention_lists, retention_days),
         allowed_hosts=tuple(allowed_host or ()),
+        max_connections=max_connections,
+        request_timeout=request_timeout,
         **event_types,
     )
     ready = report_ready(model) if as_json else None

@@ -1,0 +1,161 @@
+"""Limits of connections: how many are open, how long a request may take to arrive, and what happens without descriptors."""
+
+import asyncio
+import errno
+import sys
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from leanrec.serving.error_handlers import error_response
+from leanrec.serving.prometheus import ServingMetrics
+
+__all__ = ["make_server_config", "quiet_accept_errors"]
+
+_BACKLOG = 128
+_RESERVED_DESCRIPTORS = 64  # files of the log, of the model and of libraries
+_BUSY_HINT = "Keep connections open and use them again, or try again after a second."
+
+
+def make_server_config(app: FastAPI, max_connections: int, request_timeout: float) -> uvicorn.Config:
+    """The configuration of a uvicorn server of this app that limits connections.
+
+    Args:
+        app: the app, as ``create_app`` makes it.
+        max_connections: largest number of open connections; fewer where the process may not open as many files.
+        request_timeout: seconds in which a request must arrive, and in which a client must take more of an answer.
+    """
+
+    class Protocol(_LimitedProtocol):
+        limit = _find_limit(max_connections)
+        timeout = request_timeout
+        metrics = app.state.metrics
+
+    # Warnings of uvicorn are about what clients send, so that anybody could fill the log with them.
+    return uvicorn.Config(
+        app,
+        http=Protocol,
+        ws="none",
+        backlog=_BACKLOG,
+        log_level="error",
+        access_log=False,
+        timeout_graceful_shutdown=10,
+    )
+
+
+def quiet_accept_errors(loop: asyncio.AbstractEventLoop, metrics: ServingMetrics) -> None:
+    """Count connections that cannot be accepted for want of descriptors, instead of a traceback for each."""
+
+    def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if isinstance(error, OSError) and error.errno in {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}:
+            metrics.refused_connections.inc()
+        else:
+            loop.default_exception_handler(context)
+
+    loop.set_exception_handler(handle)
+
+
+class _LimitedProtocol(HttpToolsProtocol):
+    """HTTP over one connection, which is closed if there are too many, or if a request does not arrive in time.
+
+    A connection has a timer while it waits for the rest of a request, or for the client to take more of an answer. Most
+    requests arrive whole and need none.
+    """
+
+    limit: int
+    timeout: float
+    metrics: ServingMetrics
+    _timer: asyncio.TimerHandle | None = None
+    _is_whole = False  # the last request that has begun
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        if len(self.connections) >= self.limit:
+            self.metrics.refused_connections.inc()
+            message = f"A server may have {self.limit} connections. It has as many."
+            transport.write(_make_answer(503, message, "connection", _BUSY_HINT))
+            transport.close()
+            self.transport = transport
+            return
+        super().connection_made(transport)
+        self._start_timer()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():
+            return
+        is_waiting = self._timer is not None
+        was_whole, self._is_whole = self._is_whole, False
+        super().data_received(data)
+        if self._is_whole:
+            self._stop_timer()
+        elif was_whole or not is_waiting:
+            self._start_timer()
+
+    def on_message_begin(self) -> None:
+        self._is_whole = False
+        super().on_message_begin()
+
+    def on_message_complete(self) -> None:
+        self._is_whole = True
+        super().on_message_complete()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._start_timer()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._stop_timer()
+
+    def _start_timer(self) -> None:
+        self._stop_timer()
+        self._timer = self.loop.call_later(self.timeout, self._end)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _end(self) -> None:
+        """Close the connection, and say why if no answer has begun."""
+        self.metrics.ended_connections.inc()
+        if self.flow.write_paused:  # the client does not take what is written
+            self.transport.abort()
+            return
+        has_begun = self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete
+        if self.headers is not None and not has_begun and not self.pipeline:
+            message = f"A request must arrive within {self.timeout:g} s. This one did not."
+            self.transport.write(_make_answer(408, message, "request", "Send it again, at once."))
+        self.transport.close()
+
+
+def _make_answer(status: int, message: str, location: str, hint: str) -> bytes:
+    """An error as the bytes of a whole answer, for a connection without a request."""
+    body = bytes(error_response(status, message, location, hint).body)
+    phrase = {408: "Request Timeout", 503: "Service Unavailable"}[status]
+    retry = "retry-after: 1\r\n" if status == 503 else ""
+    head = f"HTTP/1.1 {status} {phrase}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n{retry}"
+    return f"{head}connection: close\r\n\r\n".encode() + body
+
+
+def _find_limit(max_connections: int) -> int:
+    """The number of connections for which this process may open files; the limit of files is raised if that is allowed."""
+    if sys.platform == "win32":
+        return max_connections
+    import resource  # noqa: PLC0415 - Windows has none
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # Connections that are refused are open for a moment too.
+    wanted = max_connections + _BACKLOG + _RESERVED_DESCRIPTORS
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return max_connections
+    return max(1, min(max_connections, (soft - _RESERVED_DESCRIPTORS) // 2))
