@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -24,7 +25,18 @@ def test_checkpoint_resumes_a_fit(run: Any, log: Path, tmp_path: Path) -> None:
     assert json.loads(lists[0])["items"] == json.loads(lists[1])["items"]
     code, _, err = run(*words, "--set", "epochs=3", "--out", tmp_path / "third")
     assert code == 2
-    assert "must be a checkpoint of this training: its epochs is 2" in err
+    assert "must be a checkpoint of this training: epochs is 2 there, and 3 here" in err
+
+
+def test_the_next_command_works_as_it_is_printed(run: Any, tmp_path: Path) -> None:
+    log = tmp_path / "log.csv"
+    log.write_text("user,item\nAnn Lee,tea & milk\nAnn Lee,it's\nBo $1,it's\n", encoding="utf-8")
+    code, _, err = run("fit", "popularity", log, "--out", tmp_path / "my model")
+    assert code == 0
+    command = next(line for line in err.splitlines() if line.startswith("Try it: ")).removeprefix("Try it: leanrec ")
+    code, out, _ = run(*shlex.split(command), "--json")
+    assert code == 0
+    assert json.loads(out)["user"] == "Ann Lee"
 
 
 def test_time_limit_is_reported(run: Any, log: Path, tmp_path: Path) -> None:

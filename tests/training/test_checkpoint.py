@@ -20,7 +20,7 @@ from leanrec.training.trainer import train
 
 @dataclasses.dataclass
 class Named:
-    """Something that is told from others by its fingerprint."""
+    """Data that a fingerprint identifies."""
 
     fingerprint: str
 
@@ -61,13 +61,13 @@ def test_checkpoints_do_not_change_the_result(tmp_path: Path) -> None:
     [
         (
             {"settings": dataclasses.replace(HOW, learning_rate=0.04)},
-            "its learning_rate is 0.03, not 0.04",
+            "learning_rate is 0.03 there, and 0.04 here",
         ),
-        ({"run": Run(seed=8, threads=1)}, "its seed is 4, not 8"),
+        ({"run": Run(seed=8, threads=1)}, "seed is 4 there, and 8 here"),
         ({"objective": Lines(y=Y + 1)}, "it was trained on other data"),
         ({"data": (Named("other"),)}, "it was trained on other data"),
-        ({"name": "Curves"}, "its name is 'Lines', not 'Curves'"),
-        ({"network": nn.Sequential(nn.Linear(3, 1))}, "its 0.weight is [8, 3], not [1, 3]"),
+        ({"name": "Curves"}, "name is 'Lines' there, and 'Curves' here"),
+        ({"network": nn.Sequential(nn.Linear(3, 1))}, "0.weight is [8, 3] there, and [1, 3] here"),
     ],
 )
 def test_checkpoint_of_another_training_is_refused(change: dict[str, Any], message: str, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """``leanrec demo``: the whole workflow on the bundled MovieLens sample."""
 
+import shlex
 import shutil
 import sys
 import time
@@ -176,16 +177,16 @@ def _find_command() -> str:
 
 def _print_next_steps(out: Path, seconds: float) -> None:
     _print_heading(f"Done in {seconds:.0f} s. Where to look next")
-    leanrec = _find_command()
+    leanrec, model = shlex.quote(_find_command()), shlex.quote(str(out / "model"))
     output.print_table(
         "",
         ("", ""),
         [
             ("Pareto page", f"{out}/frontier.html (open it in a browser)"),
-            ("demo page", f"{leanrec} serve {out}/model"),
-            ("another user", f"{leanrec} recommend {out}/model --user 42 -n 5"),
-            ("a new user", f"{leanrec} recommend {out}/model --history 1,260 -n 5"),
-            ("explanation", f"{leanrec} explain {out}/model --user 1 --item 260"),
+            ("demo page", f"{leanrec} serve {model}"),
+            ("another user", f"{leanrec} recommend {model} --user 42 -n 5"),
+            ("a new user", f"{leanrec} recommend {model} --history 1,260 -n 5"),
+            ("explanation", f"{leanrec} explain {model} --user 1 --item 260"),
             ("your own log", f"{leanrec} frontier my_log.csv --max-p99 5ms --max-memory 200MB"),
         ],
         left=2,

@@ -33,7 +33,9 @@ def prepare_worker(arguments: Sequence[str]) -> None:
         return
     command = next((each for each in arguments if not each.startswith("-")), "")
     if command not in _COMMANDS:
-        raise SettingError(f"Under torchrun the command must be {' or '.join(_COMMANDS)}. Got {command!r}.")
+        raise SettingError(
+            f"Under torchrun the command must be {' or '.join(_COMMANDS)}. Got {command!r}: run it without torchrun."
+        )
     if not is_first():
         from leanrec.cli import output
 

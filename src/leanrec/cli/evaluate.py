@@ -78,17 +78,8 @@ def evaluate(
         )
     ingested = data.open_data(source, run)
     if folds is not None:
-        _print_cross_validation(
-            estimators,
-            ingested.data,
-            run,
-            n_folds=folds,
-            split=split.split,
-            cutoffs=cutoffs,
-            metric=metric,
-            allow_repeats=split.allow_repeats,
-            report=ingested.report if as_json else None,
-        )
+        results = _cross_validate_models(estimators, ingested.data, run, folds, split, cutoffs)
+        _print_cross_validation(results, metric or f"ndcg@{cutoffs[0]}", ingested.report if as_json else None)
         return
     parts = split.apply_split(ingested, data, run)
     queries = parts.require(part)
@@ -96,7 +87,7 @@ def evaluate(
     evaluations = {}
     for name, estimator in estimators.items():
         output.print_note(f"{name} …")
-        # The time limit is one of each fit, not of all fits together.
+        # The time limit applies to each fit, not to all fits together.
         evaluations[name] = evaluate_model(
             estimator.fit(parts.train, run.restart()),
             queries,
@@ -158,47 +149,48 @@ def _print_rating_errors(evaluations: "Mapping[str, Evaluation]") -> None:
         output.print_table("Predicted ratings", ("model", "RMSE", "MAE", "ratings"), rows)
 
 
-def _print_cross_validation(
+def _cross_validate_models(
     estimators: "Mapping[str, Estimator]",
     data: "Dataset",
     run: "Run",
-    *,
-    n_folds: int,
-    split: str,
+    folds: int,
+    split: SplitOptions,
     cutoffs: tuple[int, ...],
-    metric: str | None,
-    allow_repeats: bool,
-    report: "DataReport | None",
-) -> None:
-    """Cross-validate each model and print every fold, the means over all queries, and the comparison.
-
-    With a ``report`` about the data, all of it is printed as JSON.
-    """
-    from leanrec.evaluation.compare import compare
+) -> "dict[str, CrossValidation]":
+    """Cross-validate each model on the same folds."""
     from leanrec.evaluation.cross_validation import cross_validate
 
-    if split not in _FOLDS_BY_SPLIT:
-        raise SettingError(f"--folds goes with --split {', '.join(_FOLDS_BY_SPLIT)}. Got --split {split}.")
+    if split.split not in _FOLDS_BY_SPLIT:
+        raise SettingError(f"--folds goes with --split {', '.join(_FOLDS_BY_SPLIT)}. Got --split {split.split}.")
     results: dict[str, CrossValidation] = {}
     for name, estimator in estimators.items():
         output.print_note(f"{name} …")
         results[name] = cross_validate(
             estimator,
             data,
-            folds=n_folds,
-            how=_FOLDS_BY_SPLIT[split],
+            folds=folds,
+            how=_FOLDS_BY_SPLIT[split.split],
             k=cutoffs,
-            allow_repeats=allow_repeats,
+            allow_repeats=split.allow_repeats,
             run=run.restart(),
         )
-    metric = metric or f"ndcg@{cutoffs[0]}"
+    return results
+
+
+def _print_cross_validation(results: "Mapping[str, CrossValidation]", metric: str, report: "DataReport | None") -> None:
+    """Print every fold of each model, the means over all queries, and the comparison.
+
+    With a ``report`` about the data, all of it is printed as JSON.
+    """
+    from leanrec.evaluation.compare import compare
+
     comparison = compare(results, metric) if len(results) > 1 else None
     first = next(iter(results.values()))
     if report is not None:
         output.print_json(
             {
                 "data": report.to_dict(),
-                "folds": n_folds,
+                "folds": len(first.folds),
                 "how": first.how,
                 "models": {name: each.to_dict() for name, each in results.items()},
                 "comparison": None if comparison is None else comparison.to_dict(),

@@ -1,6 +1,7 @@
 """``leanrec fit``: fit a model and save it as a pipeline."""
 
 import dataclasses
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -71,9 +72,8 @@ def fit(
         n_joined = pipeline.provenance["data"]["events"] - ingested.data.shape.events
         output.print_note(f"{n_joined} events of {event_log} joined the data.")
     elif default_log_path(path).exists():
-        output.print_note(
-            f"The events of {default_log_path(path)} are not in this fit; --event-log {default_log_path(path)} adds them."
-        )
+        log = default_log_path(path)
+        output.print_note(f"The events of {log} are not in this fit; --event-log {shlex.quote(str(log))} adds them.")
     report = {
         "model": model,
         "settings": dataclasses.asdict(estimator),  # type: ignore[call-overload]  # each is a dataclass
@@ -87,7 +87,8 @@ def fit(
         output.print_json(report)
         return
     _print_report(report, pipeline.provenance["data"])
-    output.print_note(f"Try it: leanrec recommend {path} --user {ingested.data.users.ids[0]} -n 5")
+    command = output.format_command("recommend", path, "--user", ingested.data.users.ids[0], "-n", 5)
+    output.print_note(f"Try it: {command}")
 
 
 def _print_report(report: dict[str, Any], counts: dict[str, int]) -> None:

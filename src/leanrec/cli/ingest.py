@@ -45,7 +45,7 @@ def ingest(
     if plot is not None:
         output.print_note(f"Plot: {draw_dataset(plot, ingested.data)}")
     if out is not None:
-        output.print_note(f"Saved to {out}. Next: leanrec frontier {out}")
+        output.print_note(f"Saved to {out}. Next: {output.format_command('frontier', out)}")
 
 
 def print_report(report: DataReport) -> None:
@@ -151,4 +151,4 @@ def simulate(
         f"{n_events:,} events of {n_users:,} users and {n_items:,} items in {path} ({format_bytes(size)})"
     )
     output.print_line(f"  {format_seconds(meter.cost.wall)} wall time, {format_bytes(meter.cost.peak)} peak memory")
-    output.print_note(f"Next: leanrec frontier {path}")
+    output.print_note(f"Next: {output.format_command('frontier', path)}")

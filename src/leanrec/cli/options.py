@@ -105,7 +105,7 @@ def parse_model(text: str, more: Iterable[str] = ()) -> Estimator:
 
 @dataclasses.dataclass(frozen=True)
 class ColumnsNote(Callback):
-    """Prints on standard error as what the columns of a log are read, before its rows are."""
+    """Prints on standard error how the columns of a log are understood, before its rows are read."""
 
     def on_schema_read(self, description: str) -> None:
         """Print the sentence."""
@@ -212,7 +212,7 @@ class DataOptions:
         bool,
         typer.Option(
             "--allow-rejects",
-            help="Go on although more than half of the rows cannot be used.",
+            help="Continue although more than half of the rows cannot be used.",
             rich_help_panel=_DATA,
         ),
     ] = False
@@ -356,13 +356,16 @@ def parse_sources(texts: list[str]) -> Source:
     named = [
         text.partition("=")
         for text in texts
-        # A folder before the sign is no event type, but a part of a path: logs/date=*/part.csv.
+        # With a folder before the sign it is part of a path, not an event type: logs/date=*/part.csv.
         if "=" in text and "/" not in text.partition("=")[0] and not text.startswith("sql:") and not Path(text).exists()
     ]
     if named and len(named) == len(texts):
         return {event_type: path for event_type, _, path in named}
     if named:
-        raise SettingError(f"Either every source has the form TYPE=PATH or none has. Got {' '.join(texts)}.")
+        raise SettingError(
+            f"Sources must all have the form TYPE=PATH, or none of them. Got {' '.join(texts)}. "
+            "Name the event type of each file."
+        )
     return texts[0] if len(texts) == 1 else list(texts)
 
 

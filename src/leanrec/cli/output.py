@@ -4,6 +4,7 @@ import contextlib
 import json
 import math
 import re
+import shlex
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -17,6 +18,7 @@ from leanrec.cli.messages import to_flags
 
 __all__ = [
     "console",
+    "format_command",
     "format_interval",
     "format_number",
     "only_json",
@@ -29,7 +31,7 @@ __all__ = [
     "silence_output",
 ]
 
-# Those from U+202A on turn the direction of what follows them in the line.
+# Those from U+202A on change the direction of the rest of the line.
 _CONTROL = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u202a-\\u202e\\u2066-\\u2069]")
 _LATE_CONTROL = re.compile("[\\x7f-\\x9f]")
 
@@ -39,7 +41,7 @@ _errors = Console(stderr=True, highlight=False)
 
 
 def show_controls(text: str) -> str:
-    """The text with control characters written out, so that a title of the data cannot steer the terminal."""
+    """The text with control characters written as escapes, so that a title in the data cannot control the terminal."""
     return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
@@ -120,6 +122,11 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
         texts = ("" if cell is None else cell if isinstance(cell, Text) else show_controls(str(cell)) for cell in row)
         grid.add_row(*(text if isinstance(text, Text) else Text(text) for text in texts))
     console.print(grid)
+
+
+def format_command(*words: object) -> str:
+    """The ``leanrec`` command with these words, quoted where a shell needs it."""
+    return shlex.join(["leanrec", *map(str, words)])
 
 
 def format_number(value: float | None, digits: int = 4) -> str:

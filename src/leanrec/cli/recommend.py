@@ -161,7 +161,7 @@ def _check_recipients(
 ) -> None:
     """Raise SettingError unless the flags name one user, one history, or all users and a file."""
     if all_users and (user is not None or history is not None or plot is not None):
-        raise SettingError("--all-users makes the lists of all users: leave out --user, --history and --plot.")
+        raise SettingError("--all-users writes the lists of all users: leave out --user, --history and --plot.")
     if all_users and out is None:
         raise SettingError("--all-users needs a file for the lists: --out lists.parquet, or --out lists.csv.")
     if out is not None and not all_users:
@@ -183,7 +183,7 @@ def _print_batch(written: "BatchResult", *, as_json: bool) -> None:
     output.print_line(f"{written.rows:,} recommendations for {written.users:,} users in {written.path}")
     if written.from_fallback:
         output.print_note(
-            f"{written.from_fallback:,} of these users have no usable history; their lists are the fallback's."
+            f"{written.from_fallback:,} of these users have no usable history; their lists come from the fallback."
         )
     if written.without_list:
         output.print_note(f"{written.without_list:,} users have no list: no other item may be shown to them.")
@@ -203,8 +203,8 @@ def similar(
     if as_json:
         output.print_json(recommended.to_dict())
         return
-    own = pipeline.external_item_id(item)
-    print_recommendations(recommended, f"Similar to {pipeline.catalog.title(pipeline.catalog.items.row(own))}")
+    row = pipeline.catalog.items.row(pipeline.external_item_id(item))
+    print_recommendations(recommended, f"Similar to {pipeline.catalog.title(row)}")
 
 
 def explain(

@@ -1,7 +1,7 @@
 """``leanrec tune``: search the settings of a model."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -60,10 +60,12 @@ def tune(
 ) -> None:
     """Search for the settings of a model that are best on held-out events, within a time limit."""
     from leanrec.evaluation.plots.figures import require_plots
+    from leanrec.evaluation.plots.tuning_figure import draw_tuning
     from leanrec.evaluation.tuning.search_space import parse_space
     from leanrec.evaluation.tuning.study import require_tune
     from leanrec.evaluation.tuning.tuning import Search
     from leanrec.evaluation.tuning.tuning import tune as run_search
+    from leanrec.pipeline.pipeline import Pipeline
 
     require_tune()
     if plot is not None:
@@ -75,8 +77,8 @@ def tune(
     ingested = data.open_data(source, run)
     parts = split.apply_split(ingested, data, run)
     result = run_search(estimator, ingested.data, space=ranges, search=search, metric=metric, split=parts, run=run)
-    saved = None if out is None else _save_model(result, ingested.data, out, run)
-    figure = None if plot is None else _draw_plot(result, plot)
+    saved = None if out is None else Pipeline.fit(result.estimator, ingested.data, run.restart()).save(out)
+    figure = None if plot is None else draw_tuning(plot, result)
     if as_json:
         output.print_json(result.to_dict() | {"data": ingested.report.to_dict(), "out": saved, "plot": figure})
         return
@@ -84,22 +86,8 @@ def tune(
     if figure is not None:
         output.print_note(f"Plot: {figure}")
     if saved is not None:
-        output.print_note(
-            f"Saved to {saved}, fitted on all data. Try it: leanrec recommend {saved} --user {ingested.data.users.ids[0]}"
-        )
-
-
-def _save_model(result: "TuningResult", data: Any, out: Path, run: Any) -> Path:
-
-    from leanrec.pipeline.pipeline import Pipeline
-
-    return Pipeline.fit(result.estimator, data, run.restart()).save(out)
-
-
-def _draw_plot(result: "TuningResult", plot: Path) -> Path:
-    from leanrec.evaluation.plots.tuning_figure import draw_tuning
-
-    return draw_tuning(plot, result)
+        command = output.format_command("recommend", saved, "--user", ingested.data.users.ids[0])
+        output.print_note(f"Saved to {saved}, fitted on all data. Try it: {command}")
 
 
 def _print_result(result: "TuningResult") -> None:

@@ -152,7 +152,7 @@ def _describe_difference(key: str, found: Any, expected: Any) -> str:
         return _describe_difference(name or f"list of {key}", found.get(name), expected.get(name))
     if key == "data":
         return "it was trained on other data"
-    return f"its {key} is {_shorten(found)}, not {_shorten(expected)}"
+    return f"{key} is {_shorten(found)} there, and {_shorten(expected)} here"
 
 
 def _shorten(value: object) -> str:

@@ -65,7 +65,7 @@ def add_version(
     promote: Annotated[bool, typer.Option("--promote", help="Make it the current version.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Add a fitted model as a version. The files are linked where the disk can, and verified."""
+    """Add a fitted model as a version. Its files are verified, and linked where the file system supports it."""
     from leanrec.online import VersionStore
 
     opened = VersionStore.create(store)
@@ -75,7 +75,7 @@ def add_version(
         version = opened.find(version.id)
     _print_version("Added", version.id, store, as_json=as_json)
     if not version.is_current and not as_json:
-        output.print_note(f"Serve it: leanrec versions promote {store} {version.id}")
+        output.print_note(f"Serve it: {output.format_command('versions', 'promote', store, version.id)}")
 
 
 @versions.command("promote")
@@ -94,7 +94,7 @@ def promote_version(
 
 @versions.command("rollback")
 def roll_back(store: Store, fence: Fence = None, as_json: Json = False) -> None:
-    """Make the version current that was so before."""
+    """Make the version that was current before the last promotion current again."""
     from leanrec.online import VersionStore
 
     promotion = VersionStore(store).rollback(fence=fence)
