@@ -1,14 +1,16 @@
 """Read-only access to an event store."""
 
 import contextlib
+import itertools
 import sqlite3
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from leanrec.errors import SourceError
-from leanrec.events.records import ServedList
+from leanrec.events.records import LogSummary, ServedList
 from leanrec.events.sqlite_reader import SQLiteEventReader, build_item_table
 from leanrec.events.sqlite_store import SQLiteEventStore
 from leanrec.events.user_events import UserEvent
@@ -107,3 +109,49 @@ def test_rows_that_were_changed_are_refused(tmp_path: Path, statement: str) -> N
         connection.commit()
     with pytest.raises(SourceError, match="is damaged: .* Restore it from a backup"):
         read_store(tmp_path / "events.db")
+
+
+def test_a_backup_is_one_state_in_one_file_while_events_are_written(tmp_path: Path) -> None:
+    path, copies = tmp_path / "events.db", tmp_path / "copies"
+    copies.mkdir()
+    fill_store(path)
+    stop = threading.Event()
+    with SQLiteEventStore(path) as log:
+
+        def write() -> None:
+            for number in itertools.count(40):
+                log.append([UserEvent(f"e{number}", 1, 10, "click", number, 1.0)])
+                if stop.is_set():
+                    return
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        summaries = [SQLiteEventReader(path).back_up(copies / f"{number}.db") for number in range(3)]
+        stop.set()
+        writer.join()
+    assert len(list(copies.iterdir())) == 3
+    counts = [each.events for each in summaries]
+    assert sorted(counts) == counts
+    with SQLiteEventStore(copies / "2.db") as restored:
+        assert restored.events().time.tolist() == [5 + i for i in range(40)] + list(range(40, counts[-1]))
+        assert restored.append([UserEvent("e1", 1, 10, "click", 1, 1.0)]).duplicates == 1
+        assert restored.verify() == LogSummary(counts[-1], counts[-1], 1, 1, 0)
+
+
+def test_a_backup_of_damage_is_refused_and_no_file_is_replaced(tmp_path: Path) -> None:
+    path, copy = tmp_path / "events.db", tmp_path / "copy.db"
+    fill_store(path)
+    SQLiteEventReader(path).back_up(copy)
+    with pytest.raises(SourceError, match="must be a new file"):
+        SQLiteEventReader(path).back_up(copy)
+    with pytest.raises(SourceError, match="No file was written"):
+        SQLiteEventReader(path).back_up(tmp_path / "no" / "copy.db")
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("UPDATE served SET scores = '[]'")
+        connection.commit()
+    with pytest.raises(SourceError, match="is damaged"):
+        SQLiteEventReader(path).verify()
+    copy.unlink()
+    with pytest.raises(SourceError, match=r"events\.db is damaged"):
+        SQLiteEventReader(path).back_up(copy)
+    assert sorted(file.name for file in tmp_path.iterdir() if "copy" in file.name) == []

@@ -54,4 +54,5 @@ for command in (
     demo.demo,
 ):
     app.command()(command)
+app.add_typer(event_log.log, name="log")
 app.add_typer(versions.versions, name="versions")

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
         ForgottenUser as ForgottenUser,
     )
     from leanrec.events.records import (
+        LogSummary as LogSummary,
+    )
+    from leanrec.events.records import (
         RankCounts as RankCounts,
     )
     from leanrec.events.records import (
@@ -38,7 +41,15 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = export_lazily(
     __name__,
     {
-        "records": ["DataOrigin", "ForgottenUser", "RankCounts", "RetentionPolicy", "ServedList", "StorageLimits"],
+        "records": [
+            "DataOrigin",
+            "ForgottenUser",
+            "LogSummary",
+            "RankCounts",
+            "RetentionPolicy",
+            "ServedList",
+            "StorageLimits",
+        ],
         "sqlite_reader": ["SQLiteEventReader"],
         "sqlite_store": ["SQLiteEventStore"],
         "user_events": ["EvidenceWeights", "UserEvent", "to_events"],

@@ -12,6 +12,7 @@ __all__ = [
     "AppendResult",
     "DataOrigin",
     "ForgottenUser",
+    "LogSummary",
     "RankCounts",
     "RetentionPolicy",
     "ServedList",
@@ -62,6 +63,25 @@ class ForgottenUser(NamedTuple):
     digest: str
     n_events: int
     last_seq: int
+
+
+@dataclasses.dataclass(frozen=True)
+class LogSummary:
+    """What an event store has, after every row was read and verified.
+
+    Attributes:
+        events: number of events.
+        last_seq: sequence number of the last event.
+        served_lists: number of served lists.
+        items: number of items that were added while serving.
+        forgotten_users: number of users who were forgotten.
+    """
+
+    events: int
+    last_seq: int
+    served_lists: int
+    items: int
+    forgotten_users: int
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import os
 import sqlite3
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ from leanrec.data.table import Table
 from leanrec.data.vocabulary import Id, id_array
 from leanrec.errors import SourceError
 from leanrec.events.lock import is_locked
-from leanrec.events.records import DataOrigin, ForgottenUser, RankCounts, ServedList
+from leanrec.events.records import DataOrigin, ForgottenUser, LogSummary, RankCounts, ServedList
 from leanrec.events.user_events import UserEvent, to_events
 from leanrec.events.wal import check_wal
 from leanrec.types import Events, IdArray, Int32Array
@@ -179,6 +180,47 @@ class SQLiteEventReader:
         inside = [rank for (rank,) in ranks if rank < longest]
         return RankCounts(shown.astype(np.int64), np.bincount(inside, minlength=longest).astype(np.int64))
 
+    def verify(self) -> LogSummary:
+        """Read every row and compare its checksum. Raises SourceError for the first one that was changed. O(E)."""
+        with self._connect() as connection:
+            connection.execute("BEGIN")  # one state of the store while a server writes
+            counts = {}
+            for name in ("event", "served", "item", "hidden", "forgotten", "origin", "log"):
+                if not _has_table(connection, name):
+                    continue
+                described = connection.execute("SELECT name FROM pragma_table_info(?)", (name,)).fetchall()
+                columns = [column for (column,) in described if column != "seq"]
+                rows = self._read(connection, f"SELECT {', '.join(columns)} FROM {name}")  # noqa: S608
+                counts[name] = sum(1 for _ in rows)
+            last = find_last_seq(connection)
+        return LogSummary(counts["event"], last, counts["served"], counts["item"], counts.get("forgotten", 0))
+
+    def back_up(self, target: str | Path) -> LogSummary:
+        """Copy the store to a new file, while a server may be writing to it, and verify the copy.
+
+        The copy is one state of the store, in one file. To restore it, stop the server, move the store and the files
+        beside it away (the ones with the endings ``-wal`` and ``-shm`` too), and copy the backup to the place of the store.
+
+        Raises SourceError if the file exists or cannot be written, or if a row was changed. Memory: 4 MB; the disk needs the
+        size of the store.
+        """
+        path = Path(target)
+        if path.exists():
+            raise SourceError(f"{path} must be a new file. It exists, so it is left alone. Choose another path.")
+        staging = path.with_name(f".{path.name}-{os.getpid()}")
+        try:
+            with self._connect() as source:
+                _copy_database(source, staging)
+            summary = SQLiteEventReader(staging).verify()
+            staging.rename(path)
+        except _CopyError as error:
+            raise SourceError(f"Cannot copy {self.path} to {path}: {error}. No file was written.") from error
+        except SourceError as error:  # what is wrong in the copy is wrong in the store
+            raise SourceError(str(error).replace(str(staging), str(self.path))) from error
+        finally:
+            staging.unlink(missing_ok=True)
+        return summary
+
     def __len__(self) -> int:
         with self._connect() as connection:
             return int(connection.execute("SELECT count(*) FROM event").fetchone()[0])
@@ -212,6 +254,22 @@ def _has_table(connection: sqlite3.Connection, name: str) -> bool:
     """Whether the file has this table; some are made when a server opens an older file."""
     select = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ?"
     return bool(connection.execute(select, (name,)).fetchone()[0])
+
+
+class _CopyError(Exception):
+    """A copy that cannot be written."""
+
+
+def _copy_database(source: sqlite3.Connection, path: Path) -> None:
+    """Copy a database to a file that is on disk at the return, without a write-ahead log beside it."""
+    try:
+        with contextlib.closing(sqlite3.connect(path)) as copy:
+            source.backup(copy)
+            copy.execute("PRAGMA journal_mode = DELETE")
+        with path.open("rb") as handle:
+            os.fsync(handle.fileno())
+    except (sqlite3.Error, OSError) as error:
+        raise _CopyError(str(error)) from error
 
 
 def seal_row(*values: Any) -> int:

@@ -52,3 +52,22 @@ def test_versions_of_a_store_are_not_changed(run: Any, tmp_path: Path) -> None:
     assert "versions clean" in err
     assert USER.encode() not in log.read_bytes()
     assert run("forget", model, "--user", USER, "--event-log", tmp_path / "none.db")[0] == 2
+
+
+def test_a_log_is_checked_backed_up_and_restored(run: Any, tmp_path: Path) -> None:
+    path, copy = tmp_path / "events.db", tmp_path / "copy.db"
+    with SQLiteEventStore(path) as store:
+        store.append([UserEvent(str(number), 1, 10, "click", number, 1.0) for number in range(1200)])
+        store.append([UserEvent("last", USER, 10, "click", 7, 1.0)])
+        counts = "1,201 events (the last has number 1,201), 0 served lists, 0 added items, 0 forgotten users"
+        assert run("log", "backup", path, copy)[:2] == (0, f"{copy} is a whole copy: {counts}.\n")
+        assert run("forget", tmp_path / "none", "--user", USER)[0] == 2
+        store.forget_user(USER)
+    assert json.loads(run("log", "check", path, "--json")[1])["forgotten_users"] == 1
+    path.write_bytes(copy.read_bytes())
+    assert "1,201 events" in run("log", "check", path)[1]
+    assert run("log", "backup", path, copy)[0] == 2
+    path.write_bytes(path.read_bytes().replace(b"click", b"clack", 1))
+    code, _, err = run("log", "check", path)
+    assert code == 2
+    assert "is damaged" in err

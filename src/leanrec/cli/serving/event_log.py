@@ -1,7 +1,7 @@
-"""``leanrec forget``: delete a user from an event log and from a model."""
+"""``leanrec log`` and ``leanrec forget``: check and back up an event log, and delete a user from it."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,7 +10,40 @@ from leanrec.cli.options import Json
 from leanrec.cli.recommend import Model
 from leanrec.errors import SourceError
 
-__all__ = ["forget"]
+if TYPE_CHECKING:
+    from leanrec.events.records import LogSummary
+
+__all__ = ["forget", "log"]
+
+Log = Annotated[Path, typer.Argument(help="The event log of a server, such as model.events.db.")]
+
+log = typer.Typer(help="Check and back up the event log of a server.", no_args_is_help=True)
+
+
+@log.command("check")
+def check(event_log: Log, as_json: Json = False) -> None:
+    """Read every row of an event log and compare its checksum. A server may be writing to it."""
+    from leanrec.events.sqlite_reader import SQLiteEventReader
+
+    _print_summary(f"{event_log} is whole", SQLiteEventReader(event_log).verify(), as_json=as_json)
+
+
+@log.command("backup")
+def back_up(event_log: Log, file: Annotated[Path, typer.Argument(help="The new file.")], as_json: Json = False) -> None:
+    """Copy an event log to a new file, and verify the copy. A server may be writing to it."""
+    from leanrec.events.sqlite_reader import SQLiteEventReader
+
+    _print_summary(f"{file} is a whole copy", SQLiteEventReader(event_log).back_up(file), as_json=as_json)
+
+
+def _print_summary(what: str, summary: "LogSummary", *, as_json: bool) -> None:
+    if as_json:
+        output.print_json(vars(summary))
+        return
+    output.print_line(
+        f"{what}: {summary.events:,} events (the last has number {summary.last_seq:,}), {summary.served_lists:,} served "
+        f"lists, {summary.items:,} added items, {summary.forgotten_users:,} forgotten users."
+    )
 
 
 def forget(
@@ -33,8 +66,8 @@ def forget(
         raise SourceError(f"{path} must be an event log. There is no such file. Check the path.")
     n_events = None
     if path.exists():
-        with SQLiteEventStore(path) as log:
-            n_events = log.forget_user(user).n_events
+        with SQLiteEventStore(path) as store:
+            n_events = store.forget_user(user).n_events
     was_known = pipeline.forget_user(user)
     is_replaced = was_known and not is_version_store(model)
     if is_replaced:
