@@ -15,8 +15,13 @@ from leanrec.data.event_types import normalize_name
 from leanrec.data.ingest.forms.programs.personal_exports import describe_export
 from leanrec.data.ingest.forms.unfold import unfold_events
 from leanrec.data.ingest.forms.values import convert_columns, holds_labels, holds_numbers
-from leanrec.data.ingest.meaning.column_names import find_title, guess_role, is_title
-from leanrec.data.ingest.meaning.column_values import count_values, describe_no_types, find_weak_role
+from leanrec.data.ingest.meaning.column_names import find_title, guess_role, is_title, summarizes_opinions
+from leanrec.data.ingest.meaning.column_values import (
+    count_values,
+    depends_on_item,
+    describe_no_types,
+    find_weak_role,
+)
 from leanrec.data.ingest.meaning.number_text import NumberMarks, WholeNumbers, find_marks
 from leanrec.data.ingest.meaning.rating_text import (
     RatingWords,
@@ -324,6 +329,12 @@ def _check_roles(engine: SqlEngine, part: SourcePart, given: Mapping[str, str]) 
                 f"Not used: {misfit[1]!r} of {part.label} ({reason}; all the same as the event type: "
                 f'columns={{"event_type": "{misfit[1]}"}}).'
             )
+        elif (about := _find_item_number(engine, part, cols, found)) is not None:
+            misfit = about, found[about]
+            warnings.append(
+                f"Not used: {misfit[1]!r} of {part.label} (one number for each item, as a mean or a total has; all the same as the "
+                f'{about}: columns={{"{about}": "{misfit[1]}"}}, about the item columns={{"content": "{misfit[1]}"}}).'
+            )
         elif (weak := _find_weak(engine, part, given, passed, found)) is not None:
             misfit = weak[0], found[weak[0]]
             warnings.append(
@@ -337,6 +348,12 @@ def _check_roles(engine: SqlEngine, part: SourcePart, given: Mapping[str, str]) 
             cols = dataclasses.replace(cols, retail=_find_retail(engine, part, cols, given))
             return cols, warnings + skipped + ([cols.retail.note] if cols.retail else []) + told
         passed.setdefault(misfit[0], set()).add(misfit[1])
+
+
+def _find_item_number(engine: SqlEngine, part: SourcePart, cols: ColumnRoles, found: Mapping[str, str]) -> str | None:
+    """Return the role, rating or weight, whose column says something about the item and not about the event."""
+    roles = [role for role in ("rating", "weight") if role in found and found[role] not in {cols.user, cols.item}]
+    return next((role for role in roles if depends_on_item(engine, part, cols.user, cols.item, found[role])), None)
 
 
 def _check_titles(engine: SqlEngine, part: SourcePart, cols: ColumnRoles, given: Mapping[str, str]) -> list[str]:
@@ -538,7 +555,12 @@ def _find_common_name(role: str, names: Sequence[str]) -> str | None:
 
 
 def _find_words(role: str, names: Sequence[str]) -> str | None:
-    """Return the first column whose name means the role by its words."""
+    """Return the first column whose name means the role by its words.
+
+    Beside the mean or the number of the ratings of an item, a number of plays or purchases is that of the item too.
+    """
+    if role == "weight" and any(map(summarizes_opinions, names)):
+        return None
     return next((name for name in names if guess_role(name) == role), None)
 
 

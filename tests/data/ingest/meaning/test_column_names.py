@@ -6,6 +6,7 @@ import pytest
 
 from leanrec.data.ingest.ingest import ingest
 from leanrec.data.ingest.meaning.column_names import find_title, guess_role, holds_codes, split_words
+from leanrec.data.ingest.schema import find_columns
 
 
 @pytest.mark.parametrize(
@@ -81,3 +82,11 @@ def test_codes_and_titles_of_a_table_keep_their_characters(tmp_path: Path) -> No
     assert data.item_table.title == "title"
     assert data.user_table.columns["zip"].tolist() == ["01234", "90210"]
     assert any("the first column has no name and counts the rows; it was ignored" in each for each in report.warnings)
+
+
+@pytest.mark.parametrize("total", ["avg_rating", "ratings_count", "numReviews", "average score"])
+def test_a_count_beside_totals_of_the_item_is_no_weight(total: str) -> None:
+    names = ["user_id", "beer_id", "rating_score", "checkins_count"]
+    assert find_columns(names, {}, "the log").weight == "checkins_count"
+    assert find_columns([*names, total], {}, "the log").weight is None
+    assert find_columns(["user_id", "beer_id", "plays", total], {}, "the log").weight == "plays"

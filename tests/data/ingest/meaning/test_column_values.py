@@ -73,3 +73,26 @@ def test_mostly_missing_types_have_advice_that_works(tmp_path: Path) -> None:
     with pytest.raises(DataError, match='columns={"event_type": None}'):
         ingest(path)
     assert len(ingest(path, columns={"event_type": None}).data.events.user) == 3
+
+
+@pytest.mark.parametrize(("name", "role"), [("rating", "rating"), ("watch_count", "weight"), ("hours", "weight")])
+def test_a_number_of_the_item_is_no_rating_and_no_weight(name: str, role: str) -> None:
+    items = [item for item in range(12) for _ in range(3)]
+    users = [(7 * n) % 11 for n in range(36)]
+    frame = pd.DataFrame({"user": users, "item": items, name: [1 + item % 4 for item in items]})
+    report = ingest(frame).report
+    assert all(role not in columns for columns in report.columns.values())
+    assert any(
+        each.startswith(f"Not used: '{name}'") and "one number for each item" in each for each in report.warnings
+    )
+    # One user who differs from the others says that each has a number of their own.
+    frame.loc[0, name] = 4
+    assert [columns[role] for columns in ingest(frame).report.columns.values()] == [name]
+
+
+def test_numbers_of_few_items_or_of_one_value_say_nothing_about_the_items() -> None:
+    few = pd.DataFrame(
+        {"user": [0, 1] * 9, "item": [n // 2 for n in range(18)], "rating": [1 + n // 2 % 4 for n in range(18)]}
+    )
+    same = pd.DataFrame({"user": [0, 1] * 20, "item": [n // 2 for n in range(40)], "rating": 5})
+    assert all(ingest(frame).data.events.rating is not None for frame in (few, same))

@@ -1,4 +1,4 @@
-"""Words for nothing, and whole numbers printed as 13085.0."""
+"""Words for nothing, whole numbers printed as 13085.0, and ids printed as b'13085'."""
 
 from pathlib import Path
 
@@ -30,6 +30,13 @@ from leanrec.run import Run
         ([f"7656119801234{n}000" for n in range(10, 13)], IdForm()),
         ([f"{n}000" for n in range(10, 30)], IdForm()),
         (["e+1", "C+12"], IdForm()),
+        (["b'a1'", "b'a2'"], IdForm(printed=True)),
+        (["b'a1'", 'b"it\'s"', "nan"], IdForm(missing=True, printed=True)),
+        (["'a1'", "'a2'"], IdForm(printed=True)),
+        (["ObjectId(5f1e)", "ObjectId('5f1f')", 'ObjectId("5f20")'], IdForm(printed=True)),
+        (["b'a1'", "a2"], IdForm()),
+        (["'n sync", "'til tuesday"], IdForm()),
+        (["b'caf\\xc3'"], IdForm()),
     ],
 )
 def test_forms_are_found(ids: list[str], form: IdForm) -> None:
@@ -100,3 +107,12 @@ def test_words_for_nothing_have_any_case_and_blanks_around_them() -> None:
         found = dict(engine.fetch_rows(f"SELECT x, {is_missing('x')} FROM texts"))
         assert engine.fetch_rows(f"SELECT {is_missing('NULL::VARCHAR')}") == [(None,)]
     assert found == {each: each.strip(" \t\u00a0").lower() in MISSING_WORDS for each in texts}
+
+
+def test_printed_ids_meet_those_of_the_table(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text("user,item\nb'u1',ObjectId(5f1e)\nb'u2',ObjectId(5f20)\n")
+    (tmp_path / "items.csv").write_text("item,title\n5f1e,One\n5f20,Two\n")
+    data, report = ingest(tmp_path / "log.csv", items=tmp_path / "items.csv")
+    assert data.users.ids.tolist() == ["u1", "u2"]
+    assert data.items.ids.tolist() == ["5f1e", "5f20"]
+    assert any("User ids are printed" in each for each in report.warnings)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from leanrec.data.event_types import normalize_name
 
-__all__ = ["find_title", "guess_role", "holds_codes", "is_title", "list_roles", "split_words"]
+__all__ = ["find_title", "guess_role", "holds_codes", "is_title", "list_roles", "split_words", "summarizes_opinions"]
 
 _WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|[^\W\d_A-Za-z]+")
 _ID = frozenset(
@@ -301,6 +301,12 @@ def list_roles(names: Iterable[str]) -> set[str]:
     """Return the roles that any of the names means as it is, or as the begin of the name of an id: ``movie`` of ``movie_id``."""
     found = {guess_role(each) for name in names if name.strip() for each in (name, f"{name}_id")}
     return {role for role in found if role is not None}
+
+
+def summarizes_opinions(name: str) -> bool:
+    """Whether a column of this name has the mean or the number of the opinions about an item: ``avg_rating``, ``reviews_count``."""
+    found = set(split_words(name))
+    return bool(found & {*_RATING, "review"}) and bool(found & _DERIVED)
 
 
 def is_title(role: str, name: str) -> bool:

@@ -8,10 +8,13 @@ from leanrec.data.ingest.meaning.column_names import split_words
 from leanrec.data.ingest.meaning.id_forms import is_missing
 from leanrec.data.ingest.sources import SourcePart
 
-__all__ = ["ColumnValues", "count_values", "describe_no_types", "find_weak_role"]
+__all__ = ["ColumnValues", "count_values", "depends_on_item", "describe_no_types", "find_weak_role"]
 
 _SAMPLE = 1000
 _MIN_ROWS = 20
+_MIN_ITEMS = 10
+_MIN_NUMBERS = 3
+_LARGE_SAMPLE = 10_000
 _MOST = 0.9
 # 2024-03-13, 13.3.2024 14:05 and 3/13/24.
 _DATE = "^[0-9]{1,4}([-./][0-9]{1,4}){2}([ T].*)?$"
@@ -93,3 +96,21 @@ def describe_no_types(engine: SqlEngine, part: SourcePart, column: str) -> str |
     if dates >= _MOST * filled:
         return "dates"
     return "another text in most of the first rows" if filled >= _MIN_ROWS and 2 * distinct > filled else None
+
+
+def depends_on_item(engine: SqlEngine, part: SourcePart, user: str, item: str, column: str) -> bool:
+    """Whether a column has one number for each item, as the mean rating or the total plays of an item have, and no opinions.
+
+    Looks at the items of several users in the first ten thousand rows: there must be ten, with three different numbers.
+    """
+    scan = part.scan if part.file is None else part.file.preview_scan()
+    fields = ", ".join(
+        f"{quote_identifier(name)}::VARCHAR AS {short}" for name, short in ((user, "u"), (item, "i"), (column, "x"))
+    )
+    items, single, numbers = engine.fetch_rows(
+        "SELECT count(*), count_if(low = high), count(DISTINCT low) FROM (SELECT min(x) AS low, max(x) AS high "
+        f"FROM (SELECT {fields} FROM {scan} LIMIT {_LARGE_SAMPLE}) "
+        "WHERE x IS NOT NULL AND i IS NOT NULL GROUP BY i HAVING count(DISTINCT u) > 1)",
+        part.label,
+    )[0]
+    return bool(items >= _MIN_ITEMS and single == items and numbers >= _MIN_NUMBERS)

@@ -1,4 +1,4 @@
-"""Forms of ids that mean something else than their text: words for nothing, and whole numbers printed as ``13085.0``."""
+"""Forms of ids that mean something else than their text: words for nothing, whole numbers as ``13085.0``, and ``b'13085'``."""
 
 import dataclasses
 
@@ -25,22 +25,26 @@ class IdForm:
     Attributes:
         missing: some are words for nothing.
         whole: all others are whole numbers, some with ``.0`` at the end.
+        printed: all others are values as a program prints them: b'13085', '13085', ObjectId(13085).
         rounded: an id that was rounded, such as 7.65612E+16, or 76561198012345600 where all long ids end so; "" if there is none.
         damaged: at least half of the ids are rounded.
     """
 
     missing: bool = False
     whole: bool = False
+    printed: bool = False
     rounded: str = ""
     damaged: bool = False
 
     def __bool__(self) -> bool:
-        return self.missing or self.whole or bool(self.rounded)
+        return self.missing or self.whole or self.printed or bool(self.rounded)
 
     def apply(self, value: str) -> str:
         """SQL: the id; NULL where it is missing."""
         if self.missing:
             value = f"CASE WHEN {is_missing(value)} THEN NULL ELSE {value} END"
+        if self.printed:
+            value = f"regexp_replace({value}, {_PRINTED}, '\\1\\2\\3')"
         return f"regexp_replace({value}, '\\.0+$', '')" if self.whole else value
 
 
@@ -68,6 +72,10 @@ class IdForms:
                 notes.append(
                     f"{role} ids such as NULL, nan, None or (not set) are words for nothing: they count as missing."
                 )
+            if form.printed:
+                notes.append(
+                    f"{role} ids are printed as b'7', '7' or ObjectId(7). They are read without these marks: 7."
+                )
             if form.rounded:
                 notes.append(describe_rounded(role, form))
             if form.whole:
@@ -94,7 +102,13 @@ def find_id_form(engine: SqlEngine, table: str, column: str = "id") -> IdForm:
     named = f"SELECT {column} AS id, {is_missing(column)} AS missing FROM {table} WHERE {column} IS NOT NULL"
     # The short test comes first: nearly all ids fail it.
     whole = f"ends_with(trim(id, {_BLANKS}), '.0') OR ends_with(trim(id, {_BLANKS}), '.00')"
-    missing, pointed = engine.fetch_rows(f"SELECT bool_or(missing), bool_or({whole}) FROM ({named})")[0]
+    begins = " OR ".join(f"starts_with(id, {quote_literal(each)})" for each in ("'", "b'", 'b"', "u'", "ObjectId("))
+    missing, pointed, printed = engine.fetch_rows(
+        f"SELECT bool_or(missing), bool_or({whole}), bool_and({begins} OR missing) FROM ({named})"
+    )[0]
+    if printed:
+        test = f"SELECT bool_and(regexp_matches(id, {_PRINTED})) FROM ({named}) WHERE NOT missing"
+        return IdForm(missing=bool(missing), printed=bool(engine.fetch_rows(test)[0][0]))
     if pointed:
         pattern = quote_literal(r"^\s*-?(0|[1-9][0-9]*)(\.0+)?\s*$")
         test = f"SELECT bool_and(regexp_matches(id, {pattern})) FROM ({named}) WHERE NOT missing"
@@ -117,6 +131,7 @@ def _find_rounded(engine: SqlEngine, table: str, column: str) -> IdForm:
     return IdForm(rounded=long_example, damaged=2 * longs >= n) if longs >= _MIN_LONG and zeros == longs else IdForm()
 
 
+_PRINTED = quote_literal(r"""^(?:[bu]?'([^'\\]*)'|b"([^"\\]*)"|ObjectId\(["']?([^"')]*)["']?\))\s*$""")
 _LONG = 10**15
 _MIN_LONG = 8  # of them all would end in 0 by chance once in a hundred million logs
 _SHORT = 16  # of more letters than 1.2345678901E+16 nearly all digits are left
