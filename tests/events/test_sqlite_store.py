@@ -7,12 +7,16 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from leanrec.errors import BusyError, DataError, SourceError
 from leanrec.events import sqlite_store
@@ -285,6 +289,45 @@ def test_old_lists_are_deleted_and_events_keep_their_rank(path: Path) -> None:
     with SQLiteEventStore(path, RetentionPolicy(max_lists=0)) as log:
         log.append_served(ServedList("t", 3 * 86_400, 1, (10,), (1.0,)))
         assert {each.request[0] for each in log.served_lists()} == {"s"}
+
+
+@given(
+    st.lists(st.sampled_from(["right"] * 12 + ["ahead", "behind"]), min_size=1, max_size=60),
+    st.booleans(),
+)
+@settings(max_examples=15, deadline=None)
+def test_a_list_with_a_wrong_clock_deletes_no_other(clocks: list[str], is_now: bool) -> None:
+    """Right lists of two days are kept whatever the clocks of single ones among them, and the last written ones are kept."""
+    start = (time.time() if is_now else 1_700_000_000) - 2 * 86_400
+    off = {"right": 0.0, "ahead": 400.0 * 86_400, "behind": -400.0 * 86_400}
+    for at in range(len(clocks)):  # most of nine are right
+        latest = clocks[max(0, at - 8) : at + 1]
+        if 2 * sum(each != "right" for each in latest) >= len(latest):
+            clocks[at] = "right"
+    lists = [ServedList(f"r{n:03}", start + 60 * n + off[each], 1, (10,), (1.0,)) for n, each in enumerate(clocks)]
+    with tempfile.TemporaryDirectory() as folder, SQLiteEventStore(Path(folder) / "log", RetentionPolicy(20, 3)) as log:
+        for number, each in enumerate(lists):
+            log.append_served(each)
+            if number % 4 == 0:
+                log.flush()
+        kept = {each.request for each in log.served_lists()}
+    right = [each.request for each, clock in zip(lists[-20:], clocks[-20:], strict=True) if clock == "right"]
+    assert set(right) <= kept
+    assert len(kept) <= 43
+
+
+def test_a_clock_that_is_set_ahead_deletes_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = time.time()
+    with SQLiteEventStore(path, RetentionPolicy(max_lists=100, max_days=90)) as log:
+        for number in range(300):
+            if number == 150:
+                monkeypatch.setattr(time, "time", lambda: now + 400 * 86_400)
+            log.append_served(ServedList(f"r{number:03}", time.time(), 1, (10,), (1.0,)))
+            if number % 10 == 0:
+                log.flush()
+        kept = [each.request for each in log.served_lists()]
+    assert kept == [f"r{number:03}" for number in range(300)][-len(kept) :]
+    assert len(kept) >= 100
 
 
 SHOP, NEWER, OTHER = (DataOrigin(name * 20, f"{name}.csv") for name in ("shop", "newer", "other"))

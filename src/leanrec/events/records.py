@@ -89,8 +89,9 @@ class RetentionPolicy:
     """How long served lists are kept. Events are never deleted, and keep the rank they were given.
 
     Attributes:
-        max_lists: largest number of lists; the oldest are deleted first. A list of ten items takes about 400 bytes.
-        max_days: a list is deleted once it is this much older than the newest list.
+        max_lists: largest number of lists; those written first are deleted first. A list of ten items takes about 400 bytes.
+        max_days: a list is deleted once it is this much older than the newest lists: than the median of the latest nine, so that
+            one with a wrong clock deletes no other.
     """
 
     max_lists: int = 1_000_000

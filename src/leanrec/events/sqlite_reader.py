@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 APPLICATION_ID = 0x6C656172  # "lear": marks our files among other SQLite files
-FORMAT_VERSION = 4  # times in milliseconds
+FORMAT_VERSION = 5  # times in milliseconds, served lists by sequence
 
 
 class SQLiteEventReader:
@@ -158,10 +158,10 @@ class SQLiteEventReader:
             return list(self._read(connection, "SELECT id, hidden, checksum FROM hidden ORDER BY seq"))
 
     def served_lists(self) -> Iterator[ServedList]:
-        """The served lists that are still kept, oldest first."""
+        """The served lists that are still kept, in the order in which they were written."""
         with self._connect() as connection:
             for request, time, user, fallback, items, scores in self._read(
-                connection, "SELECT request, time, user, fallback, items, scores, checksum FROM served ORDER BY time"
+                connection, "SELECT request, time, user, fallback, items, scores, checksum FROM served ORDER BY seq"
             ):
                 yield ServedList(
                     request, time / 1000, user, tuple(json.loads(items)), tuple(json.loads(scores)), fallback

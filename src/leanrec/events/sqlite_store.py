@@ -49,6 +49,7 @@ _LOOK_EVERY = 1.0  # seconds between two looks at the disk, if nothing is writte
 _WRITE_LISTS_EVERY = 0.02  # seconds; a transaction with many lists costs little more than one with one
 _DELETE_EVERY = 1000  # served lists between two deletions of old ones
 _CHECKPOINT_MILLISECONDS = 2000  # to wait for the readers of the old rows of a forgotten user
+_LATEST = 9  # lists that tell the time; a wrong clock must be that of most of them
 _DAY = 86_400_000  # milliseconds
 _FORGOTTEN_SECONDS = 60  # in which lists that were made before their user was forgotten may still arrive
 
@@ -61,9 +62,9 @@ CREATE TABLE IF NOT EXISTS event (
     time INTEGER NOT NULL, weight REAL NOT NULL, rating REAL, request TEXT, rank INTEGER, checksum INTEGER NOT NULL
 );
 CREATE TABLE IF NOT EXISTS served (
-    request TEXT PRIMARY KEY, time INTEGER NOT NULL, user, fallback TEXT,
+    seq INTEGER PRIMARY KEY, request TEXT NOT NULL UNIQUE, time INTEGER NOT NULL, user, fallback TEXT,
     items TEXT NOT NULL, scores TEXT NOT NULL, checksum INTEGER NOT NULL
-) WITHOUT ROWID;
+);
 CREATE INDEX IF NOT EXISTS served_by_time ON served (time);
 CREATE TABLE IF NOT EXISTS item (
     seq INTEGER PRIMARY KEY, id NOT NULL UNIQUE, content TEXT NOT NULL, checksum INTEGER NOT NULL
@@ -87,6 +88,7 @@ _FIND_LISTS = """
 SELECT json_group_array(json_array(request, json(items))) FROM served
 WHERE request IN (SELECT value FROM json_each(?))
 """
+_INSERT_LISTS = "INSERT OR REPLACE INTO served (request, time, user, fallback, items, scores, checksum)"
 _ROWS_OF_A_STATEMENT = (128, 16, 1)
 
 _WriteFunction = Callable[[sqlite3.Connection], Any]
@@ -136,6 +138,7 @@ class SQLiteEventStore(EventStore):
         self.path, self.retention = Path(path), retention
         self.n_lost = 0
         self._n_served = 0
+        self._clock_offset = time.time() - time.monotonic()  # of the time now, whatever is done to the clock later
         self._n_waiting = 0  # events
         self._writing_since: float | None = None
         self._served: collections.deque[ServedList] = collections.deque()
@@ -422,9 +425,10 @@ class SQLiteEventStore(EventStore):
         step = min(_DELETE_EVERY, self.retention.max_lists)
 
         def write(connection: sqlite3.Connection) -> None:
-            _insert_rows(connection, "INSERT OR REPLACE INTO served", rows)
+            _insert_rows(connection, _INSERT_LISTS, rows)
             if not before or before // step < self._n_served // step:
-                _delete_old_lists(connection, self.retention)
+                now = min(time.time(), self._clock_offset + time.monotonic())
+                _delete_old_lists(connection, self.retention, to_milliseconds(now))
 
         def count_lost(done: "Future[Any]") -> None:
             self.n_lost += len(rows) * (done.exception() is not None)
@@ -579,14 +583,19 @@ def _open_database(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _delete_old_lists(connection: sqlite3.Connection, retention: RetentionPolicy) -> None:
-    """Delete served lists that are too old or too many. O(S + K log S) for K of S lists."""
-    cutoff = "DELETE FROM served WHERE time < (SELECT max(time) FROM served) - ?"
-    connection.execute(cutoff, (retention.max_days * _DAY,))
+def _delete_old_lists(connection: sqlite3.Connection, retention: RetentionPolicy, now: int) -> None:
+    """Delete served lists that are too old or too many. O(K log S) for K of S lists.
+
+    Old is measured from the median time of the latest lists, and not from a later time than ``now``: a list with a clock far
+    ahead or behind deletes no other. Of too many, those that were written first are deleted, whatever their time.
+    """
+    latest = "SELECT time FROM (SELECT time FROM served ORDER BY seq DESC LIMIT ?) ORDER BY time"
+    times = [each for (each,) in connection.execute(latest, (_LATEST,))]
+    newest = min(now, times[(len(times) - 1) // 2])
+    connection.execute("DELETE FROM served WHERE time < ?", (newest - retention.max_days * _DAY,))
     surplus = connection.execute("SELECT count(*) FROM served").fetchone()[0] - retention.max_lists
     if surplus > 0:
-        oldest = "DELETE FROM served WHERE request IN (SELECT request FROM served ORDER BY time LIMIT ?)"
-        connection.execute(oldest, (surplus,))
+        connection.execute("DELETE FROM served WHERE seq IN (SELECT seq FROM served ORDER BY seq LIMIT ?)", (surplus,))
 
 
 def _translate_error(path: Path, error: BaseException) -> BaseException:
