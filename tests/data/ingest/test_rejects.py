@@ -58,3 +58,13 @@ def test_a_column_with_one_item_is_told(tmp_path: Path) -> None:
     path.write_text("user,item\n" + "".join(f"u{number},shop\n" for number in range(12)))
     warnings = ingest(path).report.warnings
     assert any(each.startswith("All 12 events have one item") and 'columns={"item": …}' in each for each in warnings)
+
+
+@pytest.mark.parametrize(("row", "role"), [("u{0},i{1}", "user"), ("u{1},i{0}", "item")])
+def test_a_column_that_numbers_the_rows_is_told(tmp_path: Path, row: str, role: str) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("user,item\n" + "".join(f"{row.format(number, number % 4)}\n" for number in range(12)))
+    warnings = ingest(path).report.warnings
+    assert [each.startswith(f"No {role} has more than one event") for each in warnings].count(True) == 1
+    path.write_text("user,item\n" + "".join(f"{row.format(number % 11, number % 4)}\n" for number in range(12)))
+    assert not any("more than one event" in each for each in ingest(path).report.warnings)

@@ -13,10 +13,11 @@ from leanrec.data.ingest.rejects import CODE
 from leanrec.data.vocabulary import Vocabulary
 from leanrec.types import Float32Array, Int64Array
 
-__all__ = ["describe_largest", "describe_spared_bots", "reject_events"]
+__all__ = ["describe_constant", "describe_largest", "describe_spared_bots", "reject_events"]
 
 _LARGE_SHARE = 0.1
 _MIN_IDS = 5
+_MANY_EVENTS = 10
 _BINS = 64  # to the factor e: a limit is then exact to 1.6 %
 
 
@@ -112,6 +113,24 @@ def describe_largest(counts: Int64Array, ids: Vocabulary) -> str | None:
         f"The {ids.entity} {str(ids.ids[largest])!r} has {counts[largest] / total:.0%} of all events. Where this is a placeholder, "
         "such as an id of visitors without an account, remove its rows from the log."
     )
+
+
+def describe_constant(counts: Int64Array, role: str) -> str | None:
+    """Say that all events have one user (or item), or that each has one of its own; None where that is not so.
+
+    ``counts`` is (n,), the events of each id.
+    """
+    if len(counts) == 1 and counts[0] >= _MANY_EVENTS:
+        return (
+            f"All {counts[0]:,} events have one {role}, so there is nothing to compare. If another column holds the {role}, name it: "
+            f'columns={{"{role}": …}}.'
+        )
+    if len(counts) >= _MANY_EVENTS and counts.max() == 1:
+        return (
+            f"No {role} has more than one event, so there is nothing to learn from. If the column of the {role}s numbers the rows, "
+            f'name another one: columns={{"{role}": …}}.'
+        )
+    return None
 
 
 def _reject_in_block(block: LogBlock, reason: NDArray[np.int8], rules: _BlockRules) -> None:

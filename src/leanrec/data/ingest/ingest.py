@@ -24,7 +24,7 @@ from leanrec.data.dataset import Dataset
 from leanrec.data.datasets.known import KnownDataset, find_known, recognize
 from leanrec.data.engine import SqlEngine, make_scratch, open_engine
 from leanrec.data.event_types import find_later_types
-from leanrec.data.ingest.block_rules import describe_largest, describe_spared_bots, reject_events
+from leanrec.data.ingest.block_rules import describe_constant, describe_largest, describe_spared_bots, reject_events
 from leanrec.data.ingest.cleaning import CleaningRules
 from leanrec.data.ingest.csv_repair import count_rejected
 from leanrec.data.ingest.encoding import EncodedLog, encode_log, find_ids, make_dictionary
@@ -53,7 +53,6 @@ from leanrec.units import format_bytes
 __all__ = ["IngestResult", "ingest", "is_dataset", "open_dataset"]
 
 # An example of a rejected field is shown where so many rows have one that it is found quickly.
-_MANY_EVENTS = 10
 _COUNTED_ROWS = 1_000_000
 _MANY_ROWS = 20
 _EXAMPLE_SHARE = 0.01
@@ -699,14 +698,10 @@ def _list_warnings(
         describe_spared_bots(log, task.cleaning),
         describe_largest(counter.of_user, data.users),
         describe_largest(counter.of_item, data.items),
+        describe_constant(counter.of_user, "user"),
+        describe_constant(counter.of_item, "item"),
     )
     yield from filter(None, shares)
-    for role, per_row in (("user", counter.of_user), ("item", counter.of_item)):
-        if len(per_row) == 1 and per_row[0] >= _MANY_EVENTS:
-            yield (
-                f"All {per_row[0]:,} events have one {role}, so there is nothing to compare. If another column holds the "
-                f'{role}, name it: columns={{"{role}": …}}.'
-            )
     if note := global_rules_note(counts):
         yield note
     if log.unknown_types:

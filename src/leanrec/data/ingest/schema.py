@@ -121,6 +121,7 @@ _DESCRIPTIVE = frozenset(
 # Names that mean a role only where the values do: in another language, or in some logs.
 _VAGUE = frozenset(["note", "nota", "vote", "feedback", "target"])
 _MIN_TITLES = 20
+_MIN_MATRIX = 4  # columns without a role of which a matrix without users may consist
 _ORDERS = {"pos", "order", "sequence", "seq", "step"}
 _MUST_BE_NUMBERS = {"rating": "rating", "weight": "weight", "label": "label"}
 
@@ -642,6 +643,8 @@ def _missing_message(
     if key == "user":
         alone += " If each file is the log of one user, put it into a folder such as logs/user=ann, and pass logs."
     matrix = ' If each of them is an item with the ratings of the users, pass layout="wide".' if is_matrix else ""
+    if key == "user" and len(free) >= _MIN_MATRIX:
+        matrix = ' If each column is an item, or a user, and the cells are ratings, pass layout="wide".'
     return (
         f"{where} has no {role} column. {_list_columns(names)} Looked for {searched} and similar names, in any case. "
         f'Name it: columns={{"{key}": "{example}"}}{one_of}.{matrix}{alone}'

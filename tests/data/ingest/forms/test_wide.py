@@ -93,6 +93,13 @@ def test_rows_without_ids_are_users_by_number(tmp_path: Path, repeat: str) -> No
     assert any("users are the numbers of the rows" in note for note in report.warnings)
 
 
+def test_a_matrix_without_users_is_refused_with_advice_that_works(tmp_path: Path) -> None:
+    path = write_matrix(tmp_path, "Go,Chess,Risk,Uno\n4,,9,1\n4,7,,1\n")
+    with pytest.raises(ColumnError, match='the cells are ratings, pass layout="wide"'):
+        leanrec.ingest(path)
+    assert (1, "Risk", 9.0) in rated(leanrec.ingest(path, layout="wide").data)
+
+
 def test_numbers_that_differ_are_ids_of_users(tmp_path: Path) -> None:
     data, _ = leanrec.ingest(write_matrix(tmp_path, "Go,Chess,Risk\n4,,9\n3,7,\n1,6,\n"), layout="wide")
     assert rated(data) == {(4, "Risk", 9.0), (3, "Chess", 7.0), (1, "Chess", 6.0)}
