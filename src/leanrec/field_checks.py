@@ -103,16 +103,13 @@ def _fits_generic(value: object, origin: Any, parts: tuple[Any, ...]) -> bool:
         (number,) = typing.get_args(parts[1])
         return isinstance(value, np.ndarray) and (number is Any or np.dtype(number).kind == value.dtype.kind)
     if origin is tuple:
-        return isinstance(value, tuple) and _fit_types(value, parts)
+        if not isinstance(value, tuple):
+            return False
+        hints = parts[:1] * len(value) if parts[1:] == (Ellipsis,) else parts
+        return len(value) == len(hints) and all(map(fits_type, value, hints))
     if isinstance(origin, type) and issubclass(origin, Mapping):
         return isinstance(value, Mapping) and all(fits_type(each, parts[1]) for each in value.values())
     return not isinstance(origin, type) or isinstance(value, origin)
-
-
-def _fit_types(values: tuple[object, ...], hints: tuple[Any, ...]) -> bool:
-    if len(hints) == 2 and hints[1] is Ellipsis:
-        return all(fits_type(each, hints[0]) for each in values)
-    return len(values) == len(hints) and all(map(fits_type, values, hints))
 
 
 def check_fields(value: Any) -> None:

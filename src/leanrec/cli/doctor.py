@@ -66,7 +66,11 @@ def run_checks() -> Iterator[CheckResult]:
     yield _check_machine()
     yield _check_disk()
     yield _check_sqlite()
-    yield from _check_extras()
+    for extra, modules in _EXTRAS.items():
+        is_installed = all(importlib.util.find_spec(name) is not None for name in modules)
+        how = f'pip install "leanrec[{extra}]", or in a checkout: pip install ".[{extra}]"'
+        detail = "installed" if is_installed else f"not installed; install it with: {how}"
+        yield CheckResult(f"extra [{extra}]", "ok" if is_installed else "note", detail)
     yield from _check_torch()
     yield _check_blas()
     yield _check_pipeline()
@@ -111,14 +115,6 @@ def _check_sqlite() -> CheckResult:
             f"SQLite has no write-ahead log here (journal mode {mode!r}). Put the log on a local disk.",
         )
     return CheckResult("event log", "ok", f"SQLite {sqlite3.sqlite_version} with a write-ahead log")
-
-
-def _check_extras() -> Iterator[CheckResult]:
-    for extra, modules in _EXTRAS.items():
-        missing = [name for name in modules if importlib.util.find_spec(name) is None]
-        how = f'pip install "leanrec[{extra}]", or in a checkout: pip install ".[{extra}]"'
-        detail = f"not installed; install it with: {how}" if missing else "installed"
-        yield CheckResult(f"extra [{extra}]", "note" if missing else "ok", detail)
 
 
 def _check_torch() -> Iterator[CheckResult]:

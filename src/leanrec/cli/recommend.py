@@ -94,14 +94,6 @@ def print_recommendations(recommended: "Recommendations", title: str) -> None:
         output.print_note(recommended.note)
 
 
-def _draw_scores(recommended: "Recommendations", plot: Path, title: str) -> None:
-    from leanrec.evaluation.plots.figures import draw_recommendations
-
-    items = recommended.items
-    draw_recommendations(plot, [item.title for item in items], [item.score for item in items], title=title)
-    output.print_note(f"Plot: {plot}")
-
-
 @with_options(RunOptions)
 def recommend(
     model: Model,
@@ -130,10 +122,10 @@ def recommend(
     run: RunOptions,
 ) -> None:
     """Recommend items to a user, to a new user with a history, or to all users."""
+    from leanrec.evaluation.plots.figures import draw_recommendations, require_plots
+
     _check_recipients(user, history, plot, out, all_users=all_users)
     if plot is not None:
-        from leanrec.evaluation.plots.figures import require_plots
-
         require_plots()
     pipeline = _load_pipeline(model, event_log)
     rules: dict[str, Any] = {
@@ -153,7 +145,8 @@ def recommend(
     else:
         print_recommendations(recommended, title)
     if plot is not None:
-        _draw_scores(recommended, plot, title)
+        titles, scores = [item.title for item in recommended.items], [item.score for item in recommended.items]
+        output.print_note(f"Plot: {draw_recommendations(plot, titles, scores, title=title)}")
 
 
 def _check_recipients(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from leanrec.errors import SettingError
 from leanrec.settings import check_between
 
-__all__ = ["ConfidenceInterval", "PerQueryMetrics", "bootstrap_means"]
+__all__ = ["ConfidenceInterval", "PerQueryMetrics", "bootstrap_means", "weighted_mean"]
 
 Float64Array = NDArray[np.float64]
 N_RESAMPLES = 1000
@@ -52,7 +52,7 @@ class PerQueryMetrics:
 
     def means(self) -> dict[str, float]:
         """Metric → mean over the queries that have a value; NaN where no query has one."""
-        return {name: _weighted_mean(values, self.weights) for name, values in self.per_query.items()}
+        return {name: weighted_mean(values, self.weights) for name, values in self.per_query.items()}
 
     def interval(self, name: str, level: float = 0.95) -> ConfidenceInterval:
         """Mean and percentile bootstrap interval over queries: 1000 resamples of all metrics at once.
@@ -60,7 +60,7 @@ class PerQueryMetrics:
         Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13.
         """
         check_between("level", level, 0, 1)
-        mean = _weighted_mean(self.values(name), self.weights)
+        mean = weighted_mean(self.values(name), self.weights)
         low, high = np.quantile(self.bootstrap_means(name), [(1 - level) / 2, (1 + level) / 2])
         return ConfidenceInterval(mean, float(low), float(high))
 
@@ -98,23 +98,22 @@ def bootstrap_means(
     both = np.hstack([np.where(counted > 0, table, 0.0) * counted, counted])
     rng = np.random.default_rng(seed)
     step = max(1, _CELLS // n)
-    total = np.concatenate(
-        [_draw_counts(rng, min(step, n_resamples - start), n) @ both for start in range(0, n_resamples, step)]
-    )
+    total = np.empty((n_resamples, 2 * width))
+    for start in range(0, n_resamples, step):
+        size = min(step, n_resamples - start)
+        drawn = rng.integers(0, n, size=(size, n), dtype=np.int32)
+        # Row r of the block counts in its own range of numbers, so that one count serves all of them.
+        drawn += (np.arange(size, dtype=np.int32) * n)[:, None]
+        counts = np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n)
+        total[start : start + size] = counts.astype(np.float64) @ both
     weight = total[:, width:]
     means: Float64Array = np.full((n_resamples, width), np.nan)
     np.divide(total[:, :width], weight, out=means, where=weight > 0)
     return means
 
 
-def _draw_counts(rng: np.random.Generator, n_resamples: int, n: int) -> Float64Array:
-    """(R, n) how often each of n rows is drawn in n draws."""
-    drawn = rng.integers(0, n, size=(n_resamples, n), dtype=np.int32)
-    drawn += (np.arange(n_resamples, dtype=np.int32) * n)[:, None]
-    return np.bincount(drawn.ravel(), minlength=n_resamples * n).reshape(n_resamples, n).astype(np.float64)
-
-
-def _weighted_mean(values: Float64Array, weights: Float64Array | None) -> float:
+def weighted_mean(values: Float64Array, weights: Float64Array | None) -> float:
+    """Mean of the values (n,) that are not NaN, weighted by ``weights`` (n,) or equally; NaN if there are none."""
     known = np.isfinite(values)
     if not known.any():
         return float("nan")

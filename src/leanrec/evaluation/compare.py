@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from leanrec.errors import DataError, SettingError
-from leanrec.evaluation.bootstrap import PerQueryMetrics, bootstrap_means
+from leanrec.evaluation.bootstrap import PerQueryMetrics, bootstrap_means, weighted_mean
 from leanrec.evaluation.metrics.ranking import RANKING_METRICS, Float64Array
 from leanrec.settings import check_at_least, check_between
 
@@ -130,7 +130,7 @@ def compare(
     corrected = holm_correction(p)
     drawn = bootstrap_means(table[rows], weights, seed=seed)
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=0)
-    difference = _weighted_mean(table[rows], weights)
+    difference = [weighted_mean(column, weights) for column in table[rows].T]
     found = (
         _compare_pair(metric, means, pairs[i], (difference[i], low[i], high[i], p[i], corrected[i]), level)
         for i in range(len(pairs))
@@ -200,12 +200,6 @@ def _list_pairs(names: list[str], against: str) -> list[tuple[str, str]]:
     if against not in names:
         raise SettingError(f"against must be 'best', 'all' or one of {', '.join(names)}. Got {against!r}.")
     return [(against, name) for name in names if name != against]
-
-
-def _weighted_mean(table: Float64Array, weights: Float64Array | None) -> Float64Array:
-    weight = np.isfinite(table) * (1.0 if weights is None else weights[:, None])
-    total = weight.sum(axis=0)
-    return np.asarray((np.nan_to_num(table) * weight).sum(axis=0) / np.where(total > 0, total, np.nan))
 
 
 def _compare_pair(

@@ -94,7 +94,14 @@ def read_checkpoint(
             f"{file} must have the checkpoint format {FORMAT}. Got {header.get('format')!r}. "
             "Delete it to train from the start."
         )
-    _check_identity(file, header["identity"], json.loads(json.dumps(identity)))
+    # As JSON gives it back: tuples become lists.
+    for key, value in json.loads(json.dumps(identity)).items():
+        found = header["identity"].get(key)
+        if found != value:
+            raise ArtifactError(
+                f"{file} must be a checkpoint of this training: {_describe_difference(key, found, value)}. "
+                "Choose another folder, or delete this file."
+            )
     network.load_state_dict(_with_prefix(tensors, "network."))
     torch.set_rng_state(tensors["rng"])
     states = []
@@ -135,15 +142,6 @@ def _update_digest(digest: Any, value: Any) -> None:
 
 def _with_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-
-
-def _check_identity(file: Path, found: dict[str, Any], expected: dict[str, Any]) -> None:
-    for key, value in expected.items():
-        if found.get(key) != value:
-            difference = _describe_difference(key, found.get(key), value)
-            raise ArtifactError(
-                f"{file} must be a checkpoint of this training: {difference}. Choose another folder, or delete this file."
-            )
 
 
 def _describe_difference(key: str, found: Any, expected: Any) -> str:
