@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from leanrec.errors import SettingError
 from leanrec.settings import check_at_least
 
-__all__ = ["find_later_types", "name_label", "normalize_name", "resolve_event_weights"]
+__all__ = ["find_later_types", "name_label", "normalize_name", "resolve_event_weights", "takes_back"]
 
 _NAMES_BY_WEIGHT = {
     0.0: "impression impressions exposure exposed show shown display skip skipped dislike dislikes downvote thumbsdown hide hidden "
@@ -53,6 +53,11 @@ _AWAY = frozenset(
         "negative",
     ]
 )
+# How words begin that say that a purchase was taken back, in several languages. Chinese and Japanese words have no gaps.
+_BACK = (
+    "cancel", "refund", "returned", "chargeback", "voided", "annul", "storn", "retourn", "rembours", "reembols", "devuel", "devol",
+    "отмен", "возвр", "取消", "退款", "退货", "退貨", "キャンセル", "返品", "返金", "취소", "환불", "반품",
+)  # fmt: skip
 _MORE_WEIGHTS = {
     "see": 1.0, "pv": 1.0, "clk": 1.0, "select": 1.0, "stream": 1.0, "browse": 1.0, "session": 1.0, "add": 2.0, "wish": 2.0,
     "install": 2.0, "book": 3.0, "booking": 3.0, "reserve": 3.0, "reservation": 3.0, "rent": 3.0, "rental": 3.0, "payment": 3.0,
@@ -77,6 +82,12 @@ def name_label(column: str) -> tuple[str, str]:
     return ("purchase" if any(word in plain for word in ("purchase", "bought")) else "click"), "impression"
 
 
+def takes_back(name: str) -> bool:
+    """Whether an event type or a status says that a purchase was taken back: ``Cancelled``, ``order_returned``, ``annulée``, ``已取消``."""
+    words = re.findall(r"[^\W\d_]+", name.lower())
+    return any(word.startswith(each) or (each[0] > "ÿ" and each in word) for word in words for each in _BACK)
+
+
 def _find_weight(name: str) -> float | None:
     """Return the default weight of an event type by its name, or by the words in it; None where no word is known.
 
@@ -86,6 +97,8 @@ def _find_weight(name: str) -> float | None:
     plain = normalize_name(name)
     if plain in _WEIGHTS:
         return _WEIGHTS[plain]
+    if takes_back(name):
+        return 0.0
     words = [word.lower() for word in _WORD.findall(name)] or [plain]
     found = [weight for word in words for weight in _weigh_word(word)]
     if not found:

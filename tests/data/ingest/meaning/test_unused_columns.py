@@ -1,6 +1,7 @@
 """Columns without a role are told with their contents."""
 
 import pandas as pd
+import pytest
 
 from leanrec.data.ingest.ingest import ingest
 
@@ -31,3 +32,16 @@ def test_the_advice_works() -> None:
     assert data.events.weight.tolist() == [3, 4]
     assert data.item_table.columns["day"].tolist() == ["mon", "tue"]
     assert not [each for each in report.warnings if each.startswith("Not used")]
+
+
+@pytest.mark.parametrize("word", ["Cancelled", "annulé", "devuelto", "storniert", "已取消", "refunded", "отменён"])
+def test_purchases_that_were_taken_back_are_told_and_the_advice_works(word: str) -> None:
+    frame = pd.DataFrame(
+        {"user": [1, 1, 2], "item": [1, 2, 1], "order_id": [7, 8, 9], "status": ["sent", word, "sent"]}
+    )
+    told = [each for each in ingest(frame).report.warnings if each.startswith("Not used: status")]
+    assert len(told) == 1
+    assert repr(word) in told[0]
+    assert 'columns={"event_type": "status"}' in told[0]
+    data, _ = ingest(frame, columns={"event_type": "status"})
+    assert data.events.weight.tolist() == [1, 0, 1]

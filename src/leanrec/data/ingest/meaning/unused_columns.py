@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from leanrec.data.engine import SqlEngine, quote_identifier
+from leanrec.data.event_types import takes_back
 from leanrec.data.ingest.sources import SourcePart
 
 __all__ = ["describe_unused"]
@@ -38,18 +39,25 @@ def describe_unused(engine: SqlEngine, parts: Sequence[SourcePart], used: Sequen
 
 def _describe_columns(engine: SqlEngine, part: SourcePart, names: Sequence[str]) -> Iterator[str]:
     scan = part.scan if part.file is None else part.file.preview_scan()
-    texts = ", ".join(f"{quote_identifier(name)}::VARCHAR AS c{i}" for i, name in enumerate(names))
+    fields = ", ".join(f"{quote_identifier(name)}::VARCHAR AS c{i}" for i, name in enumerate(names))
     facts = ", ".join(
         f"count(nullif(trim(c{i}), '')), count(try_cast(c{i} AS DOUBLE)), min(try_cast(c{i} AS DOUBLE)), "
-        f"max(try_cast(c{i} AS DOUBLE)), count(DISTINCT c{i}), min(nullif(trim(c{i}), '')), count(try_cast(c{i} AS TIMESTAMP))"
+        f"max(try_cast(c{i} AS DOUBLE)), count(DISTINCT c{i}), min(nullif(trim(c{i}), '')), count(try_cast(c{i} AS TIMESTAMP)), "
+        f"CASE WHEN count(DISTINCT c{i}) <= {_FEW} THEN list(DISTINCT c{i}) END"
         for i in range(len(names))
     )
-    rows = engine.fetch_rows(f"SELECT {facts} FROM (SELECT {texts} FROM {scan} LIMIT {_SAMPLE})", part.label)[0]
+    rows = engine.fetch_rows(f"SELECT {facts} FROM (SELECT {fields} FROM {scan} LIMIT {_SAMPLE})", part.label)[0]
     for i, name in enumerate(names):
-        n, numbers, low, high, distinct, example, dates = rows[7 * i : 7 * i + 7]
+        n, numbers, low, high, distinct, example, dates, texts = rows[8 * i : 8 * i + 8]
         shown = example if example is None or len(example) <= _MAX_TEXT else f"{example[:_MAX_TEXT]}…"
         if not n:
             yield f"Not used: {name} (no values in the first rows)."
+            continue
+        if (back := next((each for each in sorted(filter(None, texts or ())) if takes_back(each)), None)) is not None:
+            yield (
+                f"Not used: {name}, although values such as {back!r} say that a purchase was taken back. Such rows count as any other; "
+                f'for no weight pass columns={{"event_type": "{name}"}}.'
+            )
             continue
         if numbers >= 0.9 * n:
             what, role = (
