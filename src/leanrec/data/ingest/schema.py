@@ -354,7 +354,9 @@ def _check_roles(engine: SqlEngine, part: SourcePart, given: Mapping[str, str]) 
 def _find_item_number(engine: SqlEngine, part: SourcePart, cols: ColumnRoles, found: Mapping[str, str]) -> str | None:
     """Return the role, rating or weight, whose column says something about the item and not about the event."""
     roles = [role for role in ("rating", "weight") if role in found and found[role] not in {cols.user, cols.item}]
-    return next((role for role in roles if depends_on_item(engine, part, cols.user, cols.item, found[role])), None)
+    return next(
+        (role for role in roles if depends_on_item(engine, part, cols.user, cols.item, found[role], role)), None
+    )
 
 
 def _check_titles(engine: SqlEngine, part: SourcePart, cols: ColumnRoles, given: Mapping[str, str]) -> list[str]:

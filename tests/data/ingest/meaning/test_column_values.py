@@ -79,7 +79,7 @@ def test_mostly_missing_types_have_advice_that_works(tmp_path: Path) -> None:
 def test_a_number_of_the_item_is_no_rating_and_no_weight(name: str, role: str) -> None:
     items = [item for item in range(12) for _ in range(3)]
     users = [(7 * n) % 11 for n in range(36)]
-    frame = pd.DataFrame({"user": users, "item": items, name: [1 + item % 4 for item in items]})
+    frame = pd.DataFrame({"user": users, "item": items, name: [1 + 0.3 * item for item in items]})
     report = ingest(frame).report
     assert all(role not in columns for columns in report.columns.values())
     assert any(
@@ -92,7 +92,15 @@ def test_a_number_of_the_item_is_no_rating_and_no_weight(name: str, role: str) -
 
 def test_numbers_of_few_items_or_of_one_value_say_nothing_about_the_items() -> None:
     few = pd.DataFrame(
-        {"user": [0, 1] * 9, "item": [n // 2 for n in range(18)], "rating": [1 + n // 2 % 4 for n in range(18)]}
+        {"user": [0, 1] * 9, "item": [n // 2 for n in range(18)], "rating": [1 + 0.3 * (n // 2) for n in range(18)]}
     )
     same = pd.DataFrame({"user": [0, 1] * 20, "item": [n // 2 for n in range(40)], "rating": 5})
     assert all(ingest(frame).data.events.rating is not None for frame in (few, same))
+
+
+@pytest.mark.parametrize("name", ["rating", "hours"])
+def test_people_who_agree_on_whole_numbers_are_made_up_and_no_totals(name: str) -> None:
+    frame = pd.DataFrame(
+        {"user": [0, 1] * 20, "item": [n // 2 for n in range(40)], name: [1 + n // 2 % 5 for n in range(40)]}
+    )
+    assert [name in columns.values() for columns in ingest(frame).report.columns.values()] == [True]

@@ -98,19 +98,23 @@ def describe_no_types(engine: SqlEngine, part: SourcePart, column: str) -> str |
     return "another text in most of the first rows" if filled >= _MIN_ROWS and 2 * distinct > filled else None
 
 
-def depends_on_item(engine: SqlEngine, part: SourcePart, user: str, item: str, column: str) -> bool:
+def depends_on_item(engine: SqlEngine, part: SourcePart, user: str, item: str, column: str, role: str) -> bool:
     """Whether a column has one number for each item, as the mean rating or the total plays of an item have, and no opinions.
 
-    Looks at the items of several users in the first ten thousand rows: there must be ten, with three different numbers.
+    Looks at the items of several users in the first ten thousand rows. There must be ten of them, and three different numbers.
+    Means have decimals other than a half, and of totals few are the same: users who agree on all items are made up.
     """
     scan = part.scan if part.file is None else part.file.preview_scan()
     fields = ", ".join(
         f"{quote_identifier(name)}::VARCHAR AS {short}" for name, short in ((user, "u"), (item, "i"), (column, "x"))
     )
-    items, single, numbers = engine.fetch_rows(
-        "SELECT count(*), count_if(low = high), count(DISTINCT low) FROM (SELECT min(x) AS low, max(x) AS high "
+    items, single, numbers, means = engine.fetch_rows(
+        "SELECT count(*), count_if(low = high), count(DISTINCT low), "
+        "count_if(2 * try_cast(low AS DOUBLE) <> floor(2 * try_cast(low AS DOUBLE))) FROM (SELECT min(x) AS low, max(x) AS high "
         f"FROM (SELECT {fields} FROM {scan} LIMIT {_LARGE_SAMPLE}) "
         "WHERE x IS NOT NULL AND i IS NOT NULL GROUP BY i HAVING count(DISTINCT u) > 1)",
         part.label,
     )[0]
-    return bool(items >= _MIN_ITEMS and single == items and numbers >= _MIN_NUMBERS)
+    if items < _MIN_ITEMS or single < items or numbers < _MIN_NUMBERS:
+        return False
+    return bool(means > 0 if role == "rating" else 2 * numbers >= items)
