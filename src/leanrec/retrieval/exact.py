@@ -15,7 +15,7 @@ from leanrec.protocols import Context, Embedder, Scorer, SparseScorer
 from leanrec.retrieval.ties import break_ties
 from leanrec.types import CSR, Candidates, Float32Array, Queries
 
-__all__ = ["ExactRetriever", "allowed_items", "seen_items"]
+__all__ = ["ExactRetriever", "build_item_mask", "find_excluded"]
 
 _BLOCK_BYTES = 64 * 2**20
 _BUILDING = threading.Lock()
@@ -28,18 +28,18 @@ class ExactRetriever:
     Where the model has no evidence for a query (its scores over all items are equal), the list comes from
     ``fallback``, and ``Candidates.fallback`` is True. Where it scores some items alike, the fallback decides their order
     and which of them are listed; those of score 0, for which the model has no evidence, count as filled in by the
-    fallback: ``Candidates.n_from_model``. See ``break_ties``. Evaluation and service take their lists from here, so a
-    judged list is a served list. Without a fallback, equal scores are in the order of rows.
+    fallback: ``Candidates.n_from_model``. See ``break_ties``. Evaluation and serving use the same lists, so the lists that
+    are evaluated are those that are served. Without a fallback, equal scores are in the order of rows.
 
     Cost: the model's O(B · N) scores, plus O(B · N) to select; about 64 MB of scores in memory, 128 MB with ties. The
     scores of an Embedder and of a SparseScorer are materialized only for lists with ties at the end; for an Embedder a
-    query vector of zeros means that the model has no evidence. The index of an Embedder's items is built by the first query and kept: use one retriever
-    for as long as the model does not change.
+    query vector of zeros means that the model has no evidence. The index of an Embedder's items is built by the first
+    query and kept: use one retriever for as long as the model does not change.
 
     Attributes:
         scorer: the model.
         fallback: a model that can score any query, such as popularity; None leaves lists without evidence empty.
-        context: the rules that apply unless a call brings others.
+        context: the rules that apply unless a call passes others.
     """
 
     scorer: Scorer
@@ -47,11 +47,14 @@ class ExactRetriever:
     context: Context = Context()
 
     def retrieve(self, queries: Queries, k: int, context: Context | None = None) -> Candidates:
-        """Candidates (B, k). If fewer than k items may be recommended, −1 fills the end of the list."""
+        """Candidates (B, k). If fewer than k items may be recommended, −1 fills the end of the list.
+
+        Raises SettingError for a negative k.
+        """
         if k < 0:
             raise SettingError(f"k must be 0 or more. Got {k}.")
         rules = self.context if context is None else context
-        allowed = allowed_items(rules, self.scorer.n_items)
+        allowed = build_item_mask(rules, self.scorer.n_items)
         blocks = [self._retrieve_block(block, k, rules, allowed) for block in self._split(queries)]
         if len(blocks) == 1:
             return blocks[0]
@@ -72,8 +75,8 @@ class ExactRetriever:
             yield queries.block(start, start + size)
 
     def _retrieve_block(self, queries: Queries, k: int, context: Context, allowed: ItemMask | None) -> Candidates:
-        seen = seen_items(context, queries)
-        # One place more than wanted shows whether the last place is tied with an item that is not listed.
+        seen = find_excluded(context, queries)
+        # One position more than wanted shows whether the last one is tied with an item that is not listed.
         length = k if self.fallback is None else k + 1
         embedder, sparse = self._powers
         if embedder is not None:
@@ -112,7 +115,7 @@ class ExactRetriever:
         return ItemIndex.build(self.scorer.embed_items())  # type: ignore[attr-defined]  # only called for an Embedder
 
 
-def allowed_items(context: Context, n_items: int) -> ItemMask | None:
+def build_item_mask(context: Context, n_items: int) -> ItemMask | None:
     """(N,) bool mask of the items that may be recommended; None = all."""
     if context.allow is None and context.deny is None:
         return context.shown  # not copied: a request without rules costs the same, however many items are hidden
@@ -124,15 +127,15 @@ def allowed_items(context: Context, n_items: int) -> ItemMask | None:
     return allowed if context.shown is None else allowed & context.shown
 
 
-def seen_items(context: Context, queries: Queries) -> CSR | None:
-    """(B, N) the items that must be left out for each query because the user has seen them; None = none."""
+def find_excluded(context: Context, queries: Queries) -> CSR | None:
+    """(B, N) the items that are left out for each query because the user has seen them; None = none."""
     if not context.exclude_seen:
         return None
     return queries.history if queries.seen is None else queries.seen
 
 
 def _find_constant_rows(scores: Float32Array) -> np.ndarray:
-    """(B,) whether all finite scores of a row are equal: the model has no preference for this query."""
+    """(B,) whether all scores of a row are equal: the model has no preference for this query."""
     if not scores.shape[1]:
         return np.ones(len(scores), dtype=np.bool_)
     # The first columns rule out almost every row without a second pass over the block.

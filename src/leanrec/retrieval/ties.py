@@ -6,6 +6,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from leanrec.kernels.csr import entry_rows
 from leanrec.kernels.topk.selection import ItemMask, top_k
 from leanrec.protocols import Scorer
 from leanrec.types import CSR, Candidates, Float32Array, Int32Array, Int64Array, Queries
@@ -26,19 +27,20 @@ def break_ties(
     seen: CSR | None = None,
     allowed: ItemMask | None = None,
 ) -> Candidates:
-    """Lists (B, K) from the lists (B, K + 1) of a model: items of equal score are in the order of the fallback.
+    """Order items of equal score by the fallback: lists (B, K) from the lists (B, K + 1) of a model.
 
     Score 0 means that the model has no evidence for an item. So a list holds the items that the model ranks, and then
-    those that the fallback prefers among the items of score 0; ``Candidates.n_from_model`` tells where they begin. The
-    last place is as tied as any other: all items of its score compete for it, listed or not, which is what the extra
-    place shows. Where the model scores all items alike, except those that the user has seen, the whole list comes from
-    the fallback, and ``Candidates.fallback`` is True. Items that the fallback scores alike stay in the order of rows. Scores
-    that differ by rounding only are equal.
+    those that the fallback prefers among the items of score 0, from ``Candidates.n_from_model`` on. At the last position
+    all items of its score compete, listed or not; the extra position shows whether there are others. Where the model
+    scores all items alike, except those that the user has seen, the whole list comes from the fallback, and
+    ``Candidates.fallback`` is True. Items that the fallback scores alike stay in the order of rows. Scores that differ by
+    rounding only are equal.
 
     Cost: O(B · K) for lists without ties; each other list takes one query of model and fallback, and O(N).
 
     Args:
-        ranked: the lists of the model, one place longer than wanted; ``fallback`` says where all its scores are equal.
+        ranked: the lists of the model, one position longer than wanted; ``fallback`` is True where all its scores are
+            equal.
         queries: B queries.
         scorer: the model.
         fallback: a scorer over the same items.
@@ -58,12 +60,12 @@ def break_ties(
         rows = tied[start : start + step]
         some = _take(queries, rows)
         preferences = fallback.score(some)
-        # Items outside a list may share the score of its last place; a list of one score may be all that there is.
+        # Items outside a list may share the score of its last position; a list of one score may be all that there is.
         is_open = is_tied[rows, -1] | _equals(_lowest(scores[rows]), scores[rows, 0])
         if is_open.any():
             among = np.flatnonzero(is_open)
             chosen = rows[among]
-            last = _LastPlaces.find(ranked.items[chosen], scores[chosen], scorer.score(_take(some, among)))
+            last = _LastPositions.find(ranked.items[chosen], scores[chosen], scorer.score(_take(some, among)))
             excluded = None if seen is None else seen[chosen]
             items[chosen] = last.fill(preferences[among], seen=excluded, allowed=allowed)
             is_flat[chosen] = last.find_flat(excluded)
@@ -93,10 +95,10 @@ def count_ranked(items: Int32Array, scores: Float32Array, is_flat: np.ndarray) -
 # Most lists have no ties: for one list, a pass of compiled code takes a tenth of the time of NumPy's calls.
 @numba.njit(cache=True, nogil=True)
 def _has_ties(scores: Float32Array) -> bool:
-    """Whether any two neighbors in a list are equal, as ``_equals`` has it."""
+    """Whether any two neighbors in a list are equal in the sense of ``_equals``."""
     for row in range(scores.shape[0]):
-        for place in range(1, scores.shape[1]):
-            before, here = scores[row, place - 1], scores[row, place]
+        for position in range(1, scores.shape[1]):
+            before, here = scores[row, position - 1], scores[row, position]
             if abs(here - before) <= _TOLERANCE * abs(before):
                 return True
     return False
@@ -106,31 +108,31 @@ def _has_ties(scores: Float32Array) -> bool:
 def _count_ranked(items: Int32Array, scores: Float32Array, is_flat: NDArray[np.bool_], counts: Int32Array) -> None:
     for row in range(items.shape[0]):
         n_listed, n_positive, as_a_whole = 0, 0, is_flat[row]
-        for place in range(items.shape[1]):
-            if items[row, place] >= 0:
+        for position in range(items.shape[1]):
+            if items[row, position] >= 0:
                 n_listed += 1
-                n_positive += scores[row, place] > 0
-                as_a_whole |= scores[row, place] < 0
+                n_positive += scores[row, position] > 0
+                as_a_whole |= scores[row, position] < 0
         counts[row] = n_listed if as_a_whole else n_positive
 
 
 def drop_unranked(candidates: Candidates) -> Candidates:
     """The lists (B, K) without the positions at their end that several items of score 0 compete for, from lists (B, K + 1).
 
-    The model has no evidence for these items and no order among them, and without a fallback nothing else has.
+    The model has no evidence for these items, and without a fallback nothing orders them.
     """
     items, scores = candidates.items, candidates.scores
     is_flat = np.zeros(len(items), np.bool_) if candidates.fallback is None else candidates.fallback
     n_ranked, is_listed = count_ranked(items, scores, is_flat), items >= 0
     is_dropped = np.arange(items.shape[1]) >= n_ranked[:, None]
-    # One item of score 0 has its place, after those that the model prefers.
+    # A single item of score 0 has a defined position: after those that the model prefers.
     is_dropped &= (is_listed.sum(axis=1) - n_ranked > 1)[:, None]
     items = np.where(is_dropped, np.int32(-1), items)[:, :-1]
     return Candidates(items, np.where(is_dropped, np.float32(-np.inf), scores)[:, :-1], candidates.fallback)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _LastPlaces:
+class _LastPositions:
     """The positions of B lists that share the score of the last one, and all items that compete for them.
 
     Attributes:
@@ -144,14 +146,14 @@ class _LastPlaces:
     competing: NDArray[np.bool_]
 
     @classmethod
-    def find(cls, items: Int32Array, best: Float32Array, scores: Float32Array) -> "_LastPlaces":
+    def find(cls, items: Int32Array, best: Float32Array, scores: Float32Array) -> "_LastPositions":
         """From lists (B, K + 1) with their scores, and the scores of all items (B, N)."""
         lowest = _lowest(best[:, :-1])[:, None]
         competing = _equals(scores, lowest)
         shares = _equals(best, lowest)
-        # A search over vectors may round otherwise than a product of matrices.
-        row, place = np.nonzero(shares)
-        competing[row, items[row, place]] = True
+        # A search over vectors may round differently from a product of matrices.
+        row, position = np.nonzero(shares)
+        competing[row, items[row, position]] = True
         n_before = ((best > lowest) & ~shares).sum(axis=1, keepdims=True)
         return cls(items[:, :-1], n_before, competing)
 
@@ -160,15 +162,15 @@ class _LastPlaces:
         k = self.items.shape[1]
         values = np.where(self.competing, preferences, np.float32(-np.inf))
         preferred, _ = top_k(values, k, seen=seen, allowed=allowed)
-        place = np.arange(k) - self.n_before
-        chosen = np.take_along_axis(preferred, np.maximum(place, 0), axis=1)
-        return np.where((place < 0) | (self.items < 0), self.items, chosen)
+        position = np.arange(k) - self.n_before
+        chosen = np.take_along_axis(preferred, np.maximum(position, 0), axis=1)
+        return np.where((position < 0) | (self.items < 0), self.items, chosen)
 
     def find_flat(self, seen: CSR | None) -> NDArray[np.bool_]:
         """(B,) whether all items compete, except those that are seen."""
         differs = ~self.competing
         if seen is not None:
-            differs[np.repeat(np.arange(len(differs)), np.diff(seen.indptr)), seen.indices] = False
+            differs[entry_rows(seen), seen.indices] = False
         return np.asarray(~differs.any(axis=1))
 
 

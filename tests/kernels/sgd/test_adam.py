@@ -85,7 +85,7 @@ def after_two_epochs() -> np.ndarray:
 
 
 def test_nan_loss_restores_the_last_good_epoch() -> None:
-    match = "loss became nan in epoch 3, step 2. Those of epoch 2 are kept"
+    match = "loss became nan in epoch 3, step 2. The vectors of epoch 2 are kept"
     with pytest.warns(TrainingWarning, match=match) as warnings:
         losses, arrays = train_with_bad_step(5, loss=float("nan"))
     assert losses == [1.0] * 2
@@ -94,7 +94,8 @@ def test_nan_loss_restores_the_last_good_epoch() -> None:
 
 
 def test_last_step_is_checked() -> None:
-    with pytest.warns(TrainingWarning, match="vectors became infinite or nan in epoch 3. Those of epoch 2 are kept"):
+    match = "vectors became infinite or nan in epoch 3. The vectors of epoch 2 are kept"
+    with pytest.warns(TrainingWarning, match=match):
         losses, arrays = train_with_bad_step(5, gradient=float("nan"))
     assert losses == [1.0] * 2
     np.testing.assert_array_equal(arrays["x"], after_two_epochs())

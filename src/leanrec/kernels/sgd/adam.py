@@ -35,8 +35,8 @@ def learning_rate_factor(progress: float, warmup: float, schedule: str = "cosine
 class Adam:
     """Adam with decoupled weight decay, on named float32 arrays that are changed in place.
 
-    Kingma & Ba, "Adam", ICLR 2015; Loshchilov & Hutter, "Decoupled Weight Decay Regularization", ICLR 2019. Two moments
-    per number; a step is one multithreaded pass.
+    Kingma & Ba, "Adam", ICLR 2015, with β₁ = 0.9, β₂ = 0.99 and ε = 1e-12; Loshchilov & Hutter, "Decoupled Weight Decay
+    Regularization", ICLR 2019. Two moments per number; a step is one multithreaded pass.
     """
 
     def __init__(self, arrays: Mapping[str, Float32Array], weight_decay: float = 0.0) -> None:
@@ -127,7 +127,8 @@ def _restore(arrays: Mapping[str, Float32Array], last: Mapping[str, Float32Array
     for name, array in arrays.items():
         array[...] = last[name]
     # From here to train_with_adam, to fit, to its caller.
-    warnings.warn(f"{reason} Those of epoch {epochs} are kept. Lower learning_rate.", TrainingWarning, stacklevel=4)
+    message = f"{reason} The vectors of epoch {epochs} are kept. Lower learning_rate."
+    warnings.warn(message, TrainingWarning, stacklevel=4)
 
 
 # Without "nnan", which would let the compiler treat NaN as 0. Python's error model would raise a division by zero.
