@@ -53,6 +53,7 @@ FLAGS: Mapping[str, str] = {
     "user_names": "--user-names",
     "valid": "--valid-share",
     "valid_events": "--valid",
+    "workers": "--workers",
 }
 
 # Advice that is no argument of a call → the same with the flag that does it.

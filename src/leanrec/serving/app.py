@@ -215,7 +215,6 @@ def serve(
             ready(url, path)
 
     if workers > 1:
-        build_app = functools.partial(assemble_app, settings=settings)
         plan = WorkerPlan(
             workers,
             path,
@@ -223,7 +222,7 @@ def serve(
             settings.rebind_log,
             settings.event_types,
             store,
-            build_app,
+            lambda recorder: _configure_server(assemble_app(recorder, settings), settings),
             _report,
         )
         with contextlib.closing(listener):
@@ -239,10 +238,14 @@ def serve(
         pipeline.warm_up()
         del pipeline  # the server keeps no version but the current one
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-        config = make_server_config(app, settings.max_connections, settings.request_timeout)
+        config = _configure_server(app, settings)
         following = contextlib.nullcontext() if store is None else VersionFollower(live, store, _report)
         with following, _collect_rarely(), single_threaded_blas():  # to do so for each query takes time
             _ReportingServer(config, report_ready, app.state.metrics).run(sockets=[listener])
+
+
+def _configure_server(app: FastAPI, settings: ServingSettings) -> uvicorn.Config:
+    return make_server_config(app, settings.max_connections, settings.request_timeout)
 
 
 def _report(message: str) -> None:
@@ -529,9 +532,10 @@ async def _check_query(request: Request) -> None:
     """
     parameters = inspect.signature(request.scope["endpoint"]).parameters
     known = [name for name in parameters if name not in {"request", "response", *request.path_params}]
-    for name in request.query_params if known else ():
+    for name in request.query_params if known or request.path_params else ():
         if name not in known:
-            raise SettingError(f"A parameter must be one of {', '.join(known)}. Got {name!r}.")
+            allowed = f"A parameter must be one of {', '.join(known)}" if known else "There must be no parameter"
+            raise SettingError(f"{allowed}. Got {name!r}.")
         if name != "history" and len(request.query_params.getlist(name)) > 1:
             raise SettingError(f"{name} must be given once. Got it {len(request.query_params.getlist(name))} times.")
 

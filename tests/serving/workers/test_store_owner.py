@@ -115,15 +115,13 @@ def test_a_worker_gets_what_it_lacks_and_then_all_that_comes(tmp_path: Path) -> 
         owner.log.add_items({7: {"title": "seven"}})
         owner.log.set_hidden([8], hidden=True)
         one, two = await owner.join(0), await owner.join(1, after=1)
-        first = await one.receive()
-        assert first.until == 2
         assert [await one.receive() for _ in range(3)] == [
             Changed(AddItems([(7, {"title": "seven"})])),
             Changed(HideItems([8], hidden=True)),
             Appended(0, 2, [_click(1), _click(2)]),
         ]
-        second = await two.receive()
         assert [await two.receive() for _ in range(3)][-1] == Appended(1, 2, [_click(2)])
+        first, second = await one.receive(), await two.receive()
         two.send(AppendEvents(5, [_click(2), _click(3), _click(3), _click(4)]))
         for peer in (one, two):
             assert await peer.receive() == Appended(2, 4, [_click(3), _click(4)], 2, second.client, 5)
@@ -171,7 +169,7 @@ def test_a_worker_that_says_nonsense_harms_only_itself(tmp_path: Path) -> None:
             assert await bad.receive() is None
         bad = await owner.join(1, after=2)
         await bad.receive()
-        assert await bad.ask(Welcome(1, 2)) is None
+        assert await bad.ask(Welcome(1)) is None
         assert (await good.ask(AppendEvents(1, [_click(3)]))).last_seq == 3
 
     run(tmp_path, test)

@@ -51,6 +51,9 @@ def serve(
     request_timeout: Annotated[
         float, typer.Option(help="Seconds in which a request must arrive, and a client must take more of an answer.")
     ] = 20,
+    workers: Annotated[
+        int, typer.Option(help="Processes that answer requests, over one model in shared memory. Not on Windows.")
+    ] = 1,
     as_json: Annotated[
         bool, typer.Option("--json", help="When the server is ready print one line of JSON: url, model and log.")
     ] = False,
@@ -70,7 +73,7 @@ def serve(
         **event_types,
     )
     ready = report_ready(model) if as_json else None
-    run_server(model, host=host, port=port, log_path=event_log, settings=settings, ready=ready)
+    run_server(model, host=host, port=port, log_path=event_log, settings=settings, ready=ready, workers=workers)
 
 
 def report_ready(model: Path) -> Callable[[str, Path], None]:

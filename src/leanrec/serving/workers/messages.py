@@ -62,10 +62,9 @@ class JoinStream(msgspec.Struct, tag=True, frozen=True):
 
 
 class Welcome(msgspec.Struct, tag=True, frozen=True):
-    """Owner: the answer. All events of the log up to ``until`` follow, and then the others as they arrive."""
+    """Owner: the number of the connection. The worker has all events up to now, and gets the others as they arrive."""
 
     client: int
-    until: int
 
 
 class AppendEvents(msgspec.Struct, tag=True, frozen=True):

@@ -256,19 +256,18 @@ class RemoteEventStore(EventStore):
 
     async def _follow_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(encode_message(JoinStream(self.worker, os.getpid(), self._target.as_of)))
-        welcome = await asyncio.wait_for(read_message(reader), _WAIT_SECONDS)
-        if not isinstance(welcome, Welcome):
-            return
-        self._client, self._writer = welcome.client, writer
-        self.guard.update(LogStatus(0.0, None))
-        self.guard.is_connected = True
         while True:
-            if self._target.as_of >= welcome.until:
-                self._joined.set()
-            message = await asyncio.wait_for(read_message(reader), _SILENT_SECONDS)
+            wait = _SILENT_SECONDS if self.guard.is_connected else _WAIT_SECONDS
+            message = await asyncio.wait_for(read_message(reader), wait)
             if message is None:
                 return
-            await self._handle(message)
+            if isinstance(message, Welcome):
+                self._client, self._writer = message.client, writer
+                self.guard.update(LogStatus(0.0, None))
+                self.guard.is_connected = True
+                self._joined.set()
+            else:
+                await self._handle(message)
 
     async def _handle(self, message: Message) -> None:
         match message:
@@ -315,7 +314,7 @@ class RemoteEventStore(EventStore):
         return self._pending.get(number, (None, ())) if client == self._client else (None, ())
 
     def _forget_connection(self) -> None:
-        self._writer, self.guard.is_connected = None, False
+        self._client, self._writer, self.guard.is_connected = 0, None, False
         for done, _ in list(self._pending.values()):
             _settle(done, error=self._make_timeout_error())
 

@@ -102,7 +102,7 @@ class StoreOwner:
         self._published = log.last_seq
         self._clients: dict[int, _Client] = {}
         self._numbers = itertools.count(1)
-        self._talks: set[asyncio.Task[None]] = set()
+        self._talks: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self._samples: dict[int, tuple[int, list[Sample]]] = {}  # by worker: its process, and what it has measured
         self._ended: list[Sample] = []  # of processes that have ended
         self._changes = ThreadPoolExecutor(1, "leanrec-items")  # one after the other, so that all see the same order
@@ -116,23 +116,27 @@ class StoreOwner:
         try:
             await stopping.wait()
             server.close()
-            if self._talks:
-                await asyncio.wait(self._talks, timeout=_WAIT_SECONDS)
+            await self._wait_for_talks()
         finally:
+            server.close()
             status.cancel()
-            for talk in self._talks:
-                talk.cancel()
-            await asyncio.gather(status, *self._talks, return_exceptions=True)
+            for writer in self._talks.values():
+                writer.transport.abort()
+            await self._wait_for_talks()
             # While the loop still runs, because the last writes tell it that they are done.
             await self._loop.run_in_executor(None, self.log.close)
             self._changes.shutdown()
             self._reads.shutdown()
 
+    async def _wait_for_talks(self) -> None:
+        if self._talks:
+            await asyncio.wait(self._talks, timeout=_WAIT_SECONDS)
+
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Do what a worker asks for until it leaves. One that sends no message of ours ends its connection only."""
         task, number = asyncio.current_task(), next(self._numbers)
         assert task is not None  # noqa: S101 - a server calls this in a task
-        self._talks.add(task)
+        self._talks[task] = writer
         try:
             with contextlib.suppress(OSError, TimeoutError, LeanrecError):
                 joined = await asyncio.wait_for(read_message(reader), _WAIT_SECONDS)
@@ -143,7 +147,7 @@ class StoreOwner:
                         self._handle(client, message)
         finally:
             self._clients.pop(number, None)
-            self._talks.discard(task)
+            del self._talks[task]
             writer.close()
 
     async def _join(self, client: _Client) -> None:
@@ -156,13 +160,13 @@ class StoreOwner:
             self._ended, samples = merge_samples([self._ended, keep_counts(samples)]), []
         self._samples[joined.worker] = joined.process, samples
         self._clients[client.number] = client
-        await client.send_now(Welcome(client.number, until))
         for change in await self._read(self._list_changes):
             await client.send_now(Changed(change))
         for start in range(joined.after, until, _EVENTS_OF_A_FRAME):
             stop = min(start + _EVENTS_OF_A_FRAME, until)
             events = await self._read(functools.partial(self.log.user_events, after=start, until=stop))
             await client.send_now(Appended(start, stop, events))
+        await client.send_now(Welcome(client.number))
         client.start_stream()
 
     def _list_changes(self) -> list[Change]:

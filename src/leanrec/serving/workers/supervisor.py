@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from starlette.types import ASGIApp
+import uvicorn
 
 from leanrec.errors import LeanrecError, SettingError, WorkerError
 from leanrec.events.records import RetentionPolicy
@@ -69,7 +69,7 @@ class WorkerPlan:
         rebind: accept an event log that is bound to other data.
         event_types: event types to accept besides those of the data.
         store: the versions that the workers follow, or None.
-        build_app: makes the app over a recorder of events.
+        build_config: makes app and server over a recorder of events.
         report: tells the operator.
     """
 
@@ -79,7 +79,7 @@ class WorkerPlan:
     rebind: bool
     event_types: tuple[str, ...]
     store: VersionStore | None
-    build_app: Callable[[EventRecorder], ASGIApp]
+    build_config: Callable[[EventRecorder], uvicorn.Config]
     report: Callable[[str], None]
 
 
@@ -131,7 +131,7 @@ class Supervisor:
         self._address = self._folder / "log"
         remote = RemoteEventStore(plan.log_path, self._address, keeps_lists=plan.retention.max_lists > 0)
         live = StreamedPipeline(pipeline, remote, replayed, rebind=plan.rebind)
-        self._parts = WorkerParts.build(live, remote, plan.event_types, plan.build_app)
+        self._parts = WorkerParts.build(live, remote, plan.event_types, plan.build_config)
         self._owner = _Child("The owner of the event log", self._run_owner)
         self._workers = [
             _Child(f"Worker {number}", lambda number=number: self._run_worker(number))  # type: ignore[misc]
@@ -317,7 +317,8 @@ class Supervisor:
             for child in running:
                 _send_signal(child.pid, signal.SIGTERM)
             while running and time.monotonic() < end and self._n_signals == n_signals:
-                select.select([self._signals], [], [], 0.1)
+                if select.select([self._signals], [], [], 0.1)[0]:
+                    os.read(self._signals, 4096)
                 running = [child for child in running if _find_end(child.pid) is None]
             for child in running:
                 _send_signal(child.pid, signal.SIGKILL)

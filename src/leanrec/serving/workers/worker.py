@@ -10,18 +10,16 @@ import types
 from collections.abc import Callable, Sequence
 
 import uvicorn
-from starlette.types import ASGIApp
 
 from leanrec.online.live_pipeline import VersionFollower
 from leanrec.online.version_store import VersionStore
+from leanrec.serving.connections import quiet_accept_errors
 from leanrec.serving.event_requests import EventRecorder
 from leanrec.serving.workers.remote_store import RemoteEventStore
 from leanrec.serving.workers.shared_metrics import SharedMetrics
 from leanrec.serving.workers.stream_target import StreamedPipeline, StreamRecorder
 
 __all__ = ["Worker", "WorkerParts", "watch_lifeline"]
-
-_GRACEFUL_SECONDS = 10
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -48,17 +46,12 @@ class WorkerParts:
         live: StreamedPipeline,
         log: RemoteEventStore,
         event_types: Sequence[str],
-        build_app: Callable[[EventRecorder], ASGIApp],
+        build_config: Callable[[EventRecorder], uvicorn.Config],
     ) -> "WorkerParts":
-        """Build the app over a pipeline."""
+        """Build app and server over a pipeline."""
         metrics = SharedMetrics(log.collect_samples)
         recorder = StreamRecorder(live, log, metrics, event_types)
-        config = uvicorn.Config(
-            build_app(recorder),
-            log_level="warning",
-            access_log=False,
-            timeout_graceful_shutdown=_GRACEFUL_SECONDS,
-        )
+        config = build_config(recorder)
         config.load()
         return cls(live, log, metrics, recorder, config)
 
@@ -88,6 +81,7 @@ class Worker(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Catch up with the log, then listen."""
         watch_lifeline(self._lifeline, self._stop)
+        quiet_accept_errors(asyncio.get_running_loop(), self._parts.metrics)
         await self._parts.log.start(self._parts.recorder, self._parts.metrics.list_samples)
         await super().startup(sockets)
         self._report_ready()

@@ -1,0 +1,125 @@
+"""What the stream changes in a worker: events and items as if they had been recorded here."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import make_dataset
+from leanrec.data.table import Table
+from leanrec.errors import DataError, SettingError, UnknownIdError
+from leanrec.events import SQLiteEventStore, UserEvent
+from leanrec.events.records import AppendResult
+from leanrec.events.sqlite_reader import build_item_table
+from leanrec.models import get_model
+from leanrec.pipeline import Pipeline
+from leanrec.pipeline.replay import ReplayResult
+from leanrec.pipeline.responses import AddItemsResult
+from leanrec.serving.prometheus import ServingMetrics
+from leanrec.serving.workers.messages import AddItems, HideItems
+from leanrec.serving.workers.remote_store import RemoteEventStore
+from leanrec.serving.workers.stream_target import StreamedPipeline, StreamRecorder
+
+
+class Remote(RemoteEventStore):
+    """A log that keeps what it is asked for."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, path)
+        self.asked: list[Any] = []
+
+    def set_hidden(self, items: Any, *, hidden: bool) -> None:
+        self.asked.append((items, hidden))
+
+
+@pytest.fixture(scope="module")
+def model() -> Pipeline:
+    return Pipeline.fit(get_model("content")(), make_dataset())
+
+
+@pytest.fixture
+def live(model: Pipeline, tmp_path: Path) -> StreamedPipeline:
+    SQLiteEventStore(tmp_path / "events.db").close()
+    return StreamedPipeline(
+        Pipeline.load(model.save(tmp_path / "model")), Remote(tmp_path / "events.db"), ReplayResult(0, last_seq=4)
+    )
+
+
+def _add(live: StreamedPipeline, contents: dict[Any, dict[str, Any]], persist: Callable[[], Any]) -> AddItemsResult:
+    return live.add_items(list(contents), build_item_table(list(contents.values())), persist=persist)
+
+
+def test_a_new_item_is_checked_written_and_added_when_it_comes_back(live: StreamedPipeline) -> None:
+    contents = {90_001: {"title": "brand new"}}
+
+    def persist() -> AddItemsResult | None:
+        assert 90_001 not in live.pipeline.catalog.items
+        return live.apply_change(AddItems(list(contents.items())))
+
+    assert _add(live, contents, persist) == AddItemsResult(1, 0, 0)
+    assert 90_001 in live.pipeline.catalog.items
+
+
+def test_what_the_model_cannot_add_is_not_written(live: StreamedPipeline) -> None:
+    def persist() -> None:
+        pytest.fail("must not be written")
+
+    with pytest.raises(DataError, match="whole numbers"):
+        _add(live, {"text": {"title": "no number"}}, persist)
+    with pytest.raises(UnknownIdError):
+        live.set_hidden([77_777], hidden=True)
+    assert live._remote.asked == []  # type: ignore[attr-defined]
+
+
+def test_of_many_items_those_that_fit_are_added(live: StreamedPipeline) -> None:
+    with pytest.raises(DataError):
+        live.apply_change(AddItems([("text", {"title": "no number"}), (90_002, {"title": "brand new"})]))
+    assert 90_002 in live.pipeline.catalog.items
+
+
+def test_items_are_hidden_when_the_change_comes_back(live: StreamedPipeline) -> None:
+    live.set_hidden([100], hidden=True)
+    assert not live.pipeline.is_hidden(100)
+    assert live._remote.asked == [([100], True)]  # type: ignore[attr-defined]
+    live.apply_change(HideItems([100], hidden=True))
+    assert live.pipeline.is_hidden(100)
+    live.apply_change(HideItems([100], hidden=False))
+    assert not live.pipeline.is_hidden(100)
+
+
+def _record(live: StreamedPipeline) -> StreamRecorder:
+    return StreamRecorder(live, live._remote, ServingMetrics(), ("click",))
+
+
+def test_events_are_applied_from_where_the_replay_ended(live: StreamedPipeline) -> None:
+    recorder = _record(live)
+    assert recorder.as_of == 4
+    clicks = tuple(UserEvent(f"e-{item}", "ann", item, "click", 1.7e9, 1.0) for item in (100, 101, 5_555, 102))
+    recorded = asyncio.run(recorder.apply_events(AppendResult(clicks, 0, 8)))
+    assert (recorded.applied, [each.position for each in recorded.rejected]) == (3, [2])
+    assert recorder.as_of == 8
+    assert [each.id for each in live.pipeline.history("ann")] == [102, 101, 100]
+
+
+def test_a_defect_is_reported_and_the_stream_goes_on(
+    live: StreamedPipeline, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recorder = _record(live)
+
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(live, "record", fail)
+    click = UserEvent("e", "ann", 100, "click", 1.7e9, 1.0)
+    assert asyncio.run(recorder.apply_events(AppendResult((click,), 0, 5))).applied == 0
+    assert recorder.as_of == 5
+    assert "Events up to 5 were not applied: ZeroDivisionError()" in capsys.readouterr().err
+
+
+def test_a_model_without_content_refuses_new_items(tmp_path: Path) -> None:
+    pipeline = Pipeline.fit(get_model("popularity")(), make_dataset())
+    live = StreamedPipeline(pipeline, Remote(tmp_path / "events.db"), ReplayResult(0))
+    with pytest.raises(SettingError, match="refit"):
+        live.add_items([90_001], Table({}), persist=lambda: None)

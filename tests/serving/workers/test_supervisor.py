@@ -1,0 +1,252 @@
+"""Several workers over one model: fresh, and nothing lost or doubled when processes are killed."""
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from conftest import make_dataset
+from leanrec.errors import SettingError
+from leanrec.events import SQLiteEventReader
+from leanrec.models import get_model
+from leanrec.pipeline import Pipeline
+from leanrec.serving.workers.supervisor import check_workers, find_pause
+
+_SERVE = "import sys; from leanrec.serving.app import serve; serve(sys.argv[1], port=0, workers=2)"
+
+
+class Server:
+    """A running server of two workers."""
+
+    def __init__(self, process: "subprocess.Popen[str]", url: str, log: Path) -> None:
+        self.process, self.url, self.log = process, url, log
+
+    def get(self, path: str) -> Any:
+        """The answer to a request on a connection of its own."""
+        return httpx.get(self.url + path, timeout=60).raise_for_status().json()
+
+    def post(self, path: str, body: object) -> Any:
+        return httpx.post(self.url + path, json=body, timeout=60).raise_for_status().json()
+
+    def click(self, user: str, item: object, **more: object) -> Any:
+        return self.post("/events", {"events": [{"user": user, "item": item} | more]})
+
+    def find_owner(self) -> int:
+        """The process that has the lock of the log."""
+        found = wait_for(lambda: re.match(r"process (\d+)", Path(f"{self.log}.lock").read_text()))
+        return int(found[1])
+
+    def find_workers(self) -> list[int]:
+        children = [child.pid for child in psutil.Process(self.process.pid).children()]
+        return [pid for pid in children if pid != self.find_owner()]
+
+    @contextlib.contextmanager
+    def only(self, worker: int) -> Iterator[None]:
+        """Let only one worker answer new connections."""
+        others = [pid for pid in self.find_workers() if pid != worker]
+        for pid in others:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in others:
+                os.kill(pid, signal.SIGCONT)
+
+    def ask_each(self, path: str) -> list[Any]:
+        """The answers of all workers."""
+        answers = []
+        for worker in self.find_workers():
+            with self.only(worker):
+                answers.append(self.get(path))
+        return answers
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 30) -> Any:
+    """Wait until a condition holds, and return its value."""
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    return found
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    model = Pipeline.fit(get_model("content")(), make_dataset()).save(tmp_path_factory.mktemp("served") / "model")
+    command = [sys.executable, "-c", _SERVE, str(model)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    try:
+        url = re.search(r"http://127\.0\.0\.1:\d+", process.stdout.readline())
+        assert url, process.stderr.read()
+        yield Server(process, url[0], Path(f"{model}.events.db"))
+    finally:
+        for child in psutil.Process(process.pid).children() if process.poll() is None else ():
+            child.kill()
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        process.stderr.close()
+
+
+@pytest.mark.system
+def test_an_event_that_one_worker_has_acknowledged_is_in_the_lists_of_the_other(server: Server) -> None:
+    first, second = server.find_workers()
+    for one, other in ((first, second), (second, first)):
+        with server.only(one):
+            item = server.get("/recommend?user=user-3&n=1")["items"][0]["id"]
+            answer = server.click("user-3", item)
+            assert (answer["stored"], answer["applied"]) == (1, 1)
+            listed = server.get("/recommend?user=user-3&n=40")  # a client reads its own writes
+            assert listed["as_of"] >= answer["as_of"]
+            assert item not in [each["id"] for each in listed["items"]]
+        with server.only(other):
+            listed = wait_for(
+                lambda seq=answer["as_of"]: (
+                    (found := server.get("/recommend?user=user-3&n=40"))["as_of"] >= seq and found
+                )
+            )
+            assert item not in [each["id"] for each in listed["items"]]
+
+
+@pytest.mark.system
+def test_new_items_and_hidden_ones_are_known_to_all(server: Server) -> None:
+    item = {"id": 90_001, "content": {"title": "brand new"}}
+    assert server.post("/items", {"items": [item]}) == {"added": 1, "corrected": 0, "unchanged": 0}
+    assert server.post("/items", {"items": [item]}) == {"added": 0, "corrected": 0, "unchanged": 1}
+    assert server.click("user-5", 90_001)["applied"] == 1
+    for answer in server.ask_each("/items?search=brand"):
+        assert [each["id"] for each in answer["items"]] == [90_001]
+    for answer in server.ask_each("/users/user-5?limit=1"):
+        assert answer["events"][0]["id"] == 90_001
+    with pytest.raises(httpx.HTTPStatusError, match="422"):
+        server.post("/items", {"items": [{"id": "text", "content": {"title": "wrong id"}}]})
+    assert httpx.patch(f"{server.url}/items/90001", json={"hidden": True}, timeout=60).json()["hidden"] is True
+    assert [answer["items"][0]["hidden"] for answer in server.ask_each("/items?search=brand")] == [True, True]
+
+
+@pytest.mark.system
+def test_metrics_of_any_worker_are_those_of_all(server: Server) -> None:
+    for _ in range(3):
+        server.ask_each("/health")
+    total = 'leanrec_requests_total{method="GET",route="/health",status="200"} 6.0'
+    # A worker tells the others of its requests once a second.
+    wait_for(lambda: total in httpx.get(f"{server.url}/metrics", timeout=60).text)
+    for worker in server.find_workers():
+        with server.only(worker):
+            text = httpx.get(f"{server.url}/metrics", timeout=60).text
+        assert total in text
+        assert "leanrec_lists_lost 0.0" in text
+        assert re.search(r"leanrec_log_free_bytes [1-9]", text)
+        assert 'outcome="stored"} 3.0' in text
+    assert httpx.get(f"{server.url}/readyz").status_code == 200
+
+
+class Client(threading.Thread):
+    """Sends clicks of one user, each until it is acknowledged, until it is told to stop."""
+
+    def __init__(self, server: Server, user: str) -> None:
+        super().__init__()
+        self.server, self.user = server, user
+        self.acknowledged: list[str] = []
+        self.is_stopping = False
+        self.error: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            while not self.is_stopping:
+                step = len(self.acknowledged)
+                event = {"id": f"{self.user}-{step}", "user": self.user, "item": 100 + step % 40, "time": 1e9 + step}
+                wait_for(lambda event=event: self.send(event))
+                self.acknowledged.append(event["id"])  # type: ignore[arg-type]
+        except BaseException as error:
+            self.error = error
+
+    def send(self, event: dict[str, Any]) -> bool:
+        """Whether the event is acknowledged. If not, the answer says when to send it again."""
+        try:
+            response = httpx.post(f"{self.server.url}/events", json={"events": [event]}, timeout=60)
+        except httpx.TransportError:
+            return False
+        assert response.status_code in {200, 503}, response.text
+        assert response.status_code == 200 or response.headers["Retry-After"]
+        return response.status_code == 200
+
+
+@pytest.mark.system
+def test_killed_processes_lose_and_double_nothing(server: Server) -> None:
+    before = SQLiteEventReader(server.log).last_seq
+    clients = [Client(server, f"killed-{number}") for number in range(3)]
+    for client in clients:
+        client.start()
+    for victim in ("worker", "owner", "worker", "owner"):
+        n_clicks = [len(client.acknowledged) for client in clients]
+        os.kill(server.find_owner() if victim == "owner" else server.find_workers()[0], signal.SIGKILL)
+        for client, count in zip(clients, n_clicks, strict=True):
+            wait_for(lambda client=client, count=count: client.error or len(client.acknowledged) > count + 3)
+    for client in clients:
+        client.is_stopping = True
+    for client in clients:
+        client.join()
+    assert [client.error for client in clients] == [None] * len(clients)
+    wait_for(lambda: len(server.find_workers()) == 2)
+    stored = [each.id for each in SQLiteEventReader(server.log).user_events(after=before)]
+    assert sorted(stored) == sorted(each for client in clients for each in client.acknowledged)
+    for client in clients:
+        for answer in server.ask_each(f"/users/{client.user}?limit=1000"):
+            assert len(answer["events"]) == len(client.acknowledged)
+
+
+@pytest.mark.system
+def test_lists_go_on_while_nobody_writes_the_log(server: Server) -> None:
+    owner = server.find_owner()
+    os.kill(owner, signal.SIGSTOP)
+    try:
+        assert server.get("/recommend?user=user-1")["items"]
+    finally:
+        os.kill(owner, signal.SIGKILL)
+    event = {"id": uuid.uuid4().hex, "user": "user-1", "item": 101}
+    wait_for(lambda: httpx.post(f"{server.url}/events", json={"events": [event]}, timeout=60).status_code == 200)
+
+
+@pytest.mark.system
+def test_a_stopped_server_ends_all_its_processes_and_writes_the_lists(server: Server) -> None:
+    request = server.get("/recommend?user=user-3")["request"]
+    children = psutil.Process(server.process.pid).children()
+    assert len(children) == 3
+    server.process.send_signal(signal.SIGTERM)
+    assert server.process.wait(timeout=60) == 0
+    assert not any(child.is_running() for child in children)
+    assert request in [each.request for each in SQLiteEventReader(server.log).served_lists()]
+    told = server.process.stderr.read()  # type: ignore[union-attr]
+    assert len(re.findall("ended by signal 9", told)) == len(told.splitlines())
+
+
+def test_the_number_of_workers_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    check_workers(8)
+    with pytest.raises(SettingError, match="workers must be a number from 1 to 128"):
+        check_workers(0)
+    monkeypatch.delattr(os, "fork")
+    check_workers(1)
+    with pytest.raises(SettingError, match="cannot be forked"):
+        check_workers(2)
+
+
+def test_a_process_that_fails_again_is_started_later() -> None:
+    pauses = [find_pause(n_failures) for n_failures in range(20)]
+    assert pauses[:3] == [0.0, 0.0, 0.5]
+    assert pauses == sorted(pauses)
+    assert pauses[-1] == 30

@@ -1,0 +1,50 @@
+"""A worker: when it stops, and what it shares."""
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import uvicorn
+
+from conftest import make_dataset
+from leanrec.models import get_model
+from leanrec.pipeline import Pipeline
+from leanrec.pipeline.replay import ReplayResult
+from leanrec.serving.app import ServingSettings, assemble_app
+from leanrec.serving.workers.remote_store import RemoteEventStore
+from leanrec.serving.workers.stream_target import StreamedPipeline
+from leanrec.serving.workers.worker import Worker, WorkerParts, watch_lifeline
+
+
+def test_a_worker_stops_at_the_signal_of_its_supervisor_only(tmp_path: Path) -> None:
+    log = RemoteEventStore(tmp_path / "events.db", tmp_path / "address")
+    live = StreamedPipeline(Pipeline.fit(get_model("popularity")(), make_dataset()), log, ReplayResult(0))
+    parts = WorkerParts.build(
+        live, log, ("click",), lambda recorder: uvicorn.Config(assemble_app(recorder, ServingSettings()))
+    )
+    assert parts.config.loaded
+    worker = Worker(parts, 3, 0, lambda: None)
+    assert parts.log.worker == 3
+    worker.handle_exit(signal.SIGINT, None)  # a Ctrl-C reaches the supervisor too
+    assert not worker.should_exit
+    worker.handle_exit(signal.SIGTERM, None)
+    assert worker.should_exit
+    assert not worker.force_exit
+
+
+def test_the_end_of_the_supervisor_is_noticed() -> None:
+    reading, writing = os.pipe()
+
+    async def go() -> int:
+        stopped = asyncio.Event()
+        watch_lifeline(reading, stopped.set)
+        os.write(writing, b".")
+        await asyncio.sleep(0.01)
+        was_stopped = stopped.is_set()
+        os.close(writing)
+        await asyncio.wait_for(stopped.wait(), 30)
+        return was_stopped
+
+    assert not asyncio.run(go())
+    os.close(reading)
