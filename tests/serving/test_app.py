@@ -298,7 +298,8 @@ class TestEvents:
             assert client.post("/items", json={"items": [right]}).json()["corrected"] == 1
         with run_server(create_app(fit(estimator), log)) as client:
             found = client.get("/items?search=Right").json()["items"]
-            assert found == [{"id": 900001, "title": "Right", "content": {"title": "Right", "year": 1999.0}}]
+            content = {"title": "Right", "year": 1999.0}
+            assert found == [{"id": 900001, "title": "Right", "content": content, "hidden": False}]
             assert len(ids(client.get("/recommend?user=user-3"))) == 10
 
     def test_items_that_cannot_be_stored_are_not_added(self, log: SQLiteEventStore) -> None:

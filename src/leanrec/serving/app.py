@@ -27,6 +27,7 @@ from leanrec.events.sqlite_reader import build_item_table
 from leanrec.events.sqlite_store import SQLiteEventStore
 from leanrec.kernels.threads import single_threaded_blas
 from leanrec.online.live_pipeline import LivePipeline, VersionFollower
+from leanrec.online.snapshot_writer import SnapshotWriter
 from leanrec.online.version_store import VersionStore, find_pipeline_path, is_version_store
 from leanrec.pipeline.catalog import load_conditions
 from leanrec.pipeline.pipeline import Pipeline
@@ -240,7 +241,7 @@ def serve(
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         config = _configure_server(app, settings)
         following = contextlib.nullcontext() if store is None else VersionFollower(live, store, _report)
-        with following, _collect_rarely(), single_threaded_blas():  # to do so for each query takes time
+        with following, SnapshotWriter(live, _report), _collect_rarely(), single_threaded_blas():  # to do so for each query takes time
             _ReportingServer(config, report_ready, app.state.metrics).run(sockets=[listener])
 
 
