@@ -18,7 +18,7 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,7 @@ _HOMES = {
     "links": "leanrec.data.links",
     "simulation": "leanrec.data.datasets.simulation",
     "pipeline": "leanrec.pipeline.snapshot",
+    "recorded_state": "leanrec.pipeline.recorded_state",
     "rating_bias": "leanrec.kernels.solvers.rating_bias",
     "profiles": "leanrec.features.profiles",
     "aggregation": "leanrec.kernels.similarity.aggregation",
@@ -108,12 +109,7 @@ def save(
     target = Path(path)
     if target.exists() and not (target / _MANIFEST).exists():
         raise ArtifactError(f"{target} exists and is not a leanrec artifact, so it is left alone. Choose another path.")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    except OSError as error:
-        raise ArtifactError(f"Cannot write {target}: {error.strerror or error}.") from error
-    try:
+    with _stage_artifact(target) as staging:
         writer = _Writer(staging, link_from)
         manifest = {
             "format": FORMAT,
@@ -128,11 +124,6 @@ def save(
                 f"{target} must have a manifest of at most {_MAX_MANIFEST} bytes. Got {len(text)}. Use arrays."
             )
         _write(staging / _MANIFEST, text)
-        _move_into_place(staging, target)
-    except OSError as error:
-        raise ArtifactError(f"Cannot write {target}: {error.strerror or error}. Nothing was changed there.") from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
     return target
 
 
@@ -181,22 +172,32 @@ def copy(source: str | Path, target: str | Path) -> Path:
     reader = _Reader(folder, read_manifest(folder))
     if path.exists():
         raise ArtifactError(f"{path} must be a new folder. It exists; choose another path.")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
-    except OSError as error:
-        raise ArtifactError(f"Cannot write {path}: {error.strerror or error}.") from error
-    try:
+    with _stage_artifact(path) as staging:
         for name in reader.arrays:
             file = reader.find_file(name)
             _link_or_copy(file, staging / file.name)
         _link_or_copy(folder / _MANIFEST, staging / _MANIFEST)
-        _move_into_place(staging, path)
+    return path
+
+
+@contextlib.contextmanager
+def _stage_artifact(target: Path) -> Iterator[Path]:
+    """A temporary folder for the files of an artifact, moved to ``target`` at the end of the block.
+
+    Raises ArtifactError if they cannot be written; what was at ``target`` then stays.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     except OSError as error:
-        raise ArtifactError(f"Cannot write {path}: {error.strerror or error}. Nothing was changed there.") from error
+        raise ArtifactError(f"Cannot write {target}: {error.strerror or error}.") from error
+    try:
+        yield staging
+        _move_into_place(staging, target)
+    except OSError as error:
+        raise ArtifactError(f"Cannot write {target}: {error.strerror or error}. Nothing was changed there.") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    return path
 
 
 def read_digest(path: str | Path) -> str:

@@ -227,10 +227,8 @@ class Trainer:
             ends_step = (step + 1) % n_accumulate == 0 or step + 1 == len(own_batches)
             loss = self._accumulate_batch(batches, index, ends_step=ends_step)
             if self.diverged:
-                local = not math.isfinite(loss)
-                return self._handle_divergence(
-                    f"the loss became {loss}" if local else "the loss of another worker became nan", step
-                )
+                what = "the loss of another worker became nan" if math.isfinite(loss) else f"the loss became {loss}"
+                return self._handle_divergence(what, step)
             total += loss
             show(step / len(own_batches))
         # The loss of the last step was computed before it, so the weights are checked too.
