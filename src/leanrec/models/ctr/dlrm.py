@@ -60,7 +60,10 @@ class _DLRMNetwork(FieldNetwork):
         self.bottom = MLP(self.n_numbers, settings.bottom_sizes, settings.embedding_dim) if self.n_numbers else None
         count = self.n_fields + bool(self.n_numbers)
         if count < 2:
-            raise SettingError(f"DLRM must have two fields, or one field and numbers. Got {count}.")
+            raise SettingError(
+                f"DLRM must have two fields, or one field and numbers. Got {self.n_fields} fields and "
+                f"{self.n_numbers} numbers; add columns, or choose WideDeep."
+            )
         self.concat_embeddings = settings.concat_embeddings
         n_direct = count if self.concat_embeddings else int(bool(self.n_numbers))
         self.top = MLP(

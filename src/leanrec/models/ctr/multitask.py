@@ -1,8 +1,8 @@
 """Multi-gate mixture-of-experts: one task per event type over shared experts.
 
 Ma, Zhao, Yi, Chen, Hong & Chi, "Modeling Task Relationships in Multi-task Learning with Multi-gate
-Mixture-of-Experts", KDD 2018; conditional tasks: Ma, Zhao, Huang, Wang, Hu, Zhu & Gai, "Entire Space Multi-Task Model",
-SIGIR 2018; shared bottom: Caruana, "Multitask Learning", Machine Learning 28, 1997; pairwise terms: Guo, Tang, Ye, Li &
+Mixture-of-Experts", KDD 2018; conditional tasks: Ma, Zhao, Huang, Wang, Hu, Zhu & Gai, "Entire Space Multi-Task Model:
+An Effective Approach for Estimating Post-Click Conversion Rate", SIGIR 2018; shared bottom: Caruana, "Multitask Learning", Machine Learning 28, 1997; pairwise terms: Guo, Tang, Ye, Li &
 He, "DeepFM", IJCAI 2017.
 """
 
@@ -36,7 +36,7 @@ class MultiTask(CTRSettings):
 
     An example is a positive event or a sampled item without interaction. The first task predicts whether the pair has an
     event at all; the others predict, for pairs with an event only, whether it ever had one of their type:
-    pₜ = p(any) · p(type t | any). So a viewed item that was not bought is no plain negative. The score is the logarithm
+    pₜ = p(any) · p(type t | any). So a viewed item that was not bought differs from a negative. The score is the logarithm
     of p(any) · Π p(type t | any) ^ exponentₜ. With one event type there is one task. On labeled rows every target is a
     task, with equal weights.
 
@@ -54,7 +54,7 @@ class MultiTask(CTRSettings):
         doc='"experts" (MMoE: each task mixes them by its own gate) or "bottom" (one shared by all tasks).',
     )
     n_experts: int = setting(4, at_least=1, doc='Number of experts; not used for "bottom".')
-    tower_size: int = setting(32, at_least=1, doc="Size of the hidden layer of each task's tower.")
+    tower_size: int = setting(32, at_least=1, doc="Size of the hidden layer of the tower of each task.")
     pairwise_terms: bool = setting(
         True,
         doc="Add to each task's logit a linear part and the products of all pairs of field vectors, per dimension with "

@@ -44,7 +44,7 @@ def test_missing_columns_and_impossible_labels_are_refused() -> None:
     table = Table({"a": np.array([1.0, 2.0]), "label": np.array([0.0, 2.0])})
     with pytest.raises(ColumnError, match="'b'"):
         RowSpec(categories=("b",)).fit(table)
-    with pytest.raises(DataError, match="0 or 1"):
+    with pytest.raises(DataError, match="must be 0 or 1. Got 2"):
         RowSpec(categories=("a",)).fit(table).encode_labeled(table)
     rows = RowSpec(categories=("a",)).fit(table).encode(table)
     with pytest.raises(DataError, match="weights"):

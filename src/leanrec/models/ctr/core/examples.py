@@ -39,8 +39,9 @@ class LabeledRows:
     def __post_init__(self) -> None:
         if self.labels.ndim != 2 or len(self.labels) != len(self.rows):
             raise DataError(f"labels must have the shape ({len(self.rows)}, T). Got {self.labels.shape}.")
-        if not np.isin(self.labels, (0, 1)).all():
-            raise DataError("labels must be 0 or 1. Got others.")
+        wrong = self.labels[~np.isin(self.labels, (0, 1))]
+        if len(wrong):
+            raise DataError(f"labels must be 0 or 1. Got {wrong[0]:g}.")
         if self.weights is not None and len(self.weights) != len(self.rows):
             raise DataError(f"weights must have {len(self.rows)} entries. Got {len(self.weights)}.")
 
@@ -77,7 +78,7 @@ class RowSpec:
     def fit(self, table: Table, run: Run = Run()) -> "RowEncoder":
         """Fit codes and scales. Raises ColumnError if a column is missing. O(cells log cells)."""
         _check_columns(table, (*self.categories, *self.labels, *self.numbers))
-        values = tuple(_frequent_values(table.columns[name], self.min_count) for name in self.categories)
+        values = tuple(_find_frequent_values(table.columns[name], self.min_count) for name in self.categories)
         labels = tuple(FeatureSpec((FeatureBlock(name, MultiLabelEncoder()),)).fit(table, run) for name in self.labels)
         return RowEncoder(self, values, labels, fit_scales(table, self.numbers, run))
 
@@ -124,13 +125,14 @@ def _check_columns(table: Table, names: tuple[str, ...]) -> None:
 
 
 def _to_comparable(column: NDArray[Any]) -> NDArray[Any]:
-    """The cells in the form that is compared: numbers as such, all else as text."""
+    """The cells in the form that is compared: numbers as float, everything else as text."""
     if column.dtype.kind in "fiub":
         return to_numbers(column)
     return np.array(to_texts(column), dtype=np.dtypes.StringDType())
 
 
-def _frequent_values(column: NDArray[Any], min_count: int) -> NDArray[Any]:
+def _find_frequent_values(column: NDArray[Any], min_count: int) -> NDArray[Any]:
+    """Sorted values of at least ``min_count`` cells, without missing ones."""
     names = _to_comparable(column)
     present = np.isfinite(names) if names.dtype.kind == "f" else names != ""
     values, counts = np.unique(names[present], return_counts=True)

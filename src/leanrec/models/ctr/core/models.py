@@ -20,10 +20,10 @@ from leanrec.protocols import Explanation, rank_contributions
 from leanrec.training.histories import leave_one_out, sum_score_drops
 from leanrec.types import Candidates, Float32Array, Int32Array, Queries
 
-__all__ = ["FieldModel", "FieldScorer", "RowModel", "predict_logits"]
+__all__ = ["ITEM_SIDE", "QUERY_SIDE", "FieldModel", "FieldScorer", "RowModel", "predict_logits"]
 
 # The two sides of a network trained on events.
-_QUERY, _ITEM = 0, 1
+QUERY_SIDE, ITEM_SIDE = 0, 1
 # Pairs per block, so that the activations stay in the cache.
 _BLOCK = 8_192
 
@@ -66,7 +66,7 @@ class _FittedNetwork:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class RowModel(_FittedNetwork):
-    """A CTR model fitted on labeled rows."""
+    """A CTR model fitted on labeled rows; all fields are on one side."""
 
     def predict(self, rows: FieldRows) -> Float32Array:
         """(E, T) probability of each task. Raises DataError if the rows have other fields than those of the fit."""
@@ -88,7 +88,7 @@ class FieldScorer:
     def item_vectors(self) -> FieldVectors:
         """Field vectors of all items, computed once for all queries."""
         with torch.inference_mode():
-            return self.network.embed(_ITEM, self.items.to_batch().to(self.device))
+            return self.network.embed(ITEM_SIDE, self.items.to_batch().to(self.device))
 
     def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
         """(B, N), or (B, K) for the given items; zeros for unknown queries."""
@@ -103,7 +103,7 @@ class FieldScorer:
         if not out.size or not len(known):
             return out
         with torch.inference_mode():
-            queries = self.network.embed(_QUERY, rows.take(known).to_batch().to(self.device))
+            queries = self.network.embed(QUERY_SIDE, rows.take(known).to_batch().to(self.device))
             flat = torch.empty(len(known) * k)
             for start in range(0, len(flat), _BLOCK):
                 pairs = np.arange(start, min(start + _BLOCK, len(flat)))
@@ -140,7 +140,7 @@ class FieldModel(_FittedNetwork):
 
     @property
     def n_items(self) -> int:
-        """N."""
+        """N, the number of items."""
         return len(self.items)
 
     @functools.cached_property
@@ -148,7 +148,7 @@ class FieldModel(_FittedNetwork):
         return FieldScorer(self._network, self.settings, self.query_encoder, self.items)
 
     def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
-        """Combined logits of each pair; zeros if neither user nor history is known."""
+        """Combined logits of each pair: (B, N), or (B, K) for ``items``; zeros if neither user nor history is known."""
         return self._scorer.score(queries, items)
 
     def rank(self, queries: Queries, candidates: Candidates) -> Candidates:
@@ -168,7 +168,7 @@ class FieldModel(_FittedNetwork):
         histories = leave_one_out(history)
         n = len(histories)
         times = None if queries.time is None else np.repeat(queries.time, n)
-        users = np.repeat(self.query_encoder.known_users(queries.users), n)
+        users = np.repeat(self.query_encoder.mask_unknown_users(queries.users), n)
         rows = self.query_encoder.encode(users, times, histories)
         scores = self._scorer.score_rows(rows, np.ones(n, np.bool_), np.broadcast_to(items, (n, len(items))))
         unique, drops = sum_score_drops(history, scores)
@@ -182,7 +182,7 @@ class FieldModel(_FittedNetwork):
         if self.content is None:
             raise SettingError(
                 f"To add items, {type(self.settings).__name__} must be fitted with item content. The fit had none; "
-                "refit it with an item table."
+                "fit it again with an item table."
             )
         unknown = (np.zeros(len(items), np.int32), self.items.sizes[0])
         rows = FieldRows.from_columns(len(items), codes=(unknown,)).hstack(self.content.encode(items))

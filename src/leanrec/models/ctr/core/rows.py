@@ -239,7 +239,7 @@ class QueryEncoder:
 
     def encode_queries(self, queries: Queries) -> tuple[FieldRows, NDArray[np.bool_]]:
         """Rows (B), and (B,) whether anything but the time is known about each query."""
-        users = self.known_users(queries.users)
+        users = self.mask_unknown_users(queries.users)
         histories = self.select_histories(queries)
         rows = self.users.take(users)
         is_known = (histories.lengths > 0) | rows.codes.any(1) | (rows.numbers != 0).any(1)
@@ -247,12 +247,12 @@ class QueryEncoder:
             is_known |= np.diff(bag.indptr) > 0
         return self.encode(users, queries.time, histories), is_known
 
-    def known_users(self, users: NDArray[Any]) -> NDArray[Any]:
-        """The users, −1 for those outside the fit."""
+    def mask_unknown_users(self, users: NDArray[Any]) -> NDArray[Any]:
+        """(B,) the users, −1 for those outside the fit."""
         return np.where(users < len(self.users), users, -1)
 
     def select_histories(self, queries: Queries) -> PackedHistories:
-        """The latest items of the fit in each history."""
+        """The latest ``max_length`` items of the fit in each history."""
         longest = max(1, queries.n_items, *map(len, queries.sequences or ((),)))
         full = PackedHistories.from_queries(queries, longest)
         kept = full.items < self.n_items
@@ -273,7 +273,7 @@ class QueryEncoder:
 
 
 def encode_items(data: Dataset, content: ContentEncoder | None) -> FieldRows:
-    """N rows: code and content. An item without interactions has the unknown code, because its own is not trained."""
+    """N rows: code and content. An item without interactions has the unknown code, because a code of its own would not be trained."""
     n = len(data.items)
     is_active = np.bincount(data.interactions.indices, minlength=n) > 0
     codes = FieldRows.from_columns(n, codes=((np.where(is_active, np.arange(1, n + 1), 0), n + 1),))

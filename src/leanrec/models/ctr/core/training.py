@@ -22,7 +22,7 @@ from leanrec.data.splits.evaluation_set import EvaluationSet
 from leanrec.errors import DataError
 from leanrec.kernels.csr import concat_ranges
 from leanrec.models.ctr.core.examples import LabeledRows
-from leanrec.models.ctr.core.models import FieldModel, FieldScorer, RowModel, predict_logits
+from leanrec.models.ctr.core.models import ITEM_SIDE, QUERY_SIDE, FieldModel, FieldScorer, RowModel, predict_logits
 from leanrec.models.ctr.core.rows import ContentEncoder, FieldRows, QueryEncoder, encode_items, has_order
 from leanrec.models.ctr.core.settings import CTRSettings
 from leanrec.nn.arrays import to_arrays
@@ -35,8 +35,6 @@ from leanrec.types import Events, Float32Array, Int32Array, Int64Array
 
 __all__ = ["fit_events", "fit_rows", "mean_auc"]
 
-# The two sides of a network trained on events.
-_QUERY, _ITEM = 0, 1
 # Validation queries: each is a pass over all items.
 _VALIDATION_QUERIES = 300
 # Share of labeled rows held out for validation.
@@ -152,8 +150,10 @@ class _EventObjective:
         items, query_of, labels, weight = self._sample_examples(events, positions, rng)
         histories = events.histories_before(positions, self.settings.max_length)
         queries = self.query_encoder.encode(events.user[positions], events.time[positions], histories)
-        query_vectors = network.embed(_QUERY, queries.drop_codes(id_dropout, rng).to_batch().to(device))
-        item_vectors = network.embed(_ITEM, self.items.take(items).drop_codes(id_dropout, rng).to_batch().to(device))
+        query_vectors = network.embed(QUERY_SIDE, queries.drop_codes(id_dropout, rng).to_batch().to(device))
+        item_vectors = network.embed(
+            ITEM_SIDE, self.items.take(items).drop_codes(id_dropout, rng).to_batch().to(device)
+        )
         rows = concat_fields([query_vectors.take(torch.from_numpy(query_of).to(device)), item_vectors])
         task_weights = self.settings.task_weights(labels.shape[1])
         return _compute_loss(network, rows, labels, weight, task_weights, self.settings.l2)
@@ -161,7 +161,10 @@ class _EventObjective:
     def _sample_examples(
         self, events: _PositiveEvents, positions: Int64Array, rng: np.random.Generator
     ) -> tuple[Int64Array, Int64Array, Float32Array, Float32Array]:
-        """Items, the query in the batch of each, labels and weights. Samples that the user interacted with are left out."""
+        """(X,) items of the positives and their negatives, the query of each, labels (X, T) and weights (X,).
+
+        Samples that the user interacted with are left out.
+        """
         n = len(positions)
         sampled = self.active_items[rng.integers(0, len(self.active_items), (n, self.settings.n_negatives))]
         keys = events.user[positions, None].astype(np.int64) * len(self.items) + sampled
@@ -266,7 +269,7 @@ def fit_rows(settings: CTRSettings, examples: LabeledRows, run: Run, valid: Labe
     of the rows, which is then left out of training. Raises DataError if there are no rows.
     """
     if not len(examples):
-        raise DataError(f"{type(settings).__name__} must have rows to learn from. Got none.")
+        raise DataError(f"{type(settings).__name__} must have labeled rows to train on. Got none.")
     fields, n_tasks = examples.rows.fields, examples.labels.shape[1]
     run.require_memory(
         settings.estimate_bytes(fields.n_values) + 64 * len(examples),
