@@ -158,15 +158,15 @@ def test_paths_over_items_and_backwards(model: KGINModel) -> None:
         entity_messages=np.abs(model.entity_messages),
         relations=np.abs(model.relations),
     )
-    assert {path.through for path in forced._paths({10: forced._find_links(10, gate)}, 6)} == {
+    assert {path.through for path in forced._find_paths({10: forced._find_links(10, gate)}, 6)} == {
         "actor: Cid",
         "sequel of",
     }
-    assert {path.through for path in forced._paths({0: forced._find_links(0, gate)}, 4)} == {
+    assert {path.through for path in forced._find_paths({0: forced._find_links(0, gate)}, 4)} == {
         "actor: Ann",
         "studio x (made)",
     }
-    assert forced._paths({1: forced._find_links(1, gate)}, 4) == ()
+    assert forced._find_paths({1: forced._find_links(1, gate)}, 4) == ()
 
 
 def test_new_items_use_labels_in_columns_named_like_relations(dataset: Dataset) -> None:

@@ -1,4 +1,4 @@
-"""DiffNet: user vectors diffuse over social links, so that users without history are served by their friends'.
+"""DiffNet: user vectors diffuse over social links, so that users without history are served by their friends.
 
 Wu, Sun, Fu, Hong, Wang & Wang, "A Neural Influence Diffusion Model for Social Recommendation", SIGIR 2019.
 Without dense layers between the hops, as in Liao et al., "SocialLGN: Light graph convolution network for social
@@ -29,7 +29,7 @@ class DiffNet(HistorySettings):
     """Score = (u ⊙ g₀ + Σ over hops k of (mean u of the users k links away) ⊙ g_k) · item vector + bias.
 
     A user vector u is the sum of the vectors of L items / L^pooling_exponent. Training predicts each item of a history
-    from the others and the friends. Without links only the user's own vector counts.
+    from the other items and the friends. Without links only the user's own vector counts.
 
     When to use: trust or friendship between users, above all for users without a history.
 

@@ -29,12 +29,13 @@ from leanrec.types import CSR, Float32Array, Int32Array, Int64Array, Queries
 
 __all__ = ["KGIN", "KGINModel"]
 
+# Paths in an explanation, and items of the history at which they begin.
 _MAX_PATHS, _MAX_SOURCES = 10, 50
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class KGIN(HistorySettings):
-    """A node vector is its own + messages over ``n_layers`` links: x_v ← mean over links (r, w) of e_r ⊙ x_w.
+    """A node vector is its id embedding + messages over ``n_layers`` links: x_v ← mean over links (r, w) of e_r ⊙ x_w.
 
     The vectors of the L items of a history are pooled to s = Σ / L^pooling_exponent. The score is (s ⊙ g) · x_i + bias,
     where the gate g is a mix of ``n_intents`` intents, each a mix of relations. Without triples and item labels only the
@@ -43,7 +44,7 @@ class KGIN(HistorySettings):
     When to use: knowledge about items (triples or labels), few events, items without interactions; it explains by
     links.
 
-    Cost: an epoch O(E · (D + S) + steps · n_layers · T · D) for T links; a query O(L · D + N · D); the model 8 D (N + M)
+    Cost: an epoch O(E · (D + S) + steps · n_layers · T · D) for T links; a query O(L · D + N · D); the model 4 D (2 N + M)
     bytes for M entities.
     """
 
@@ -165,7 +166,7 @@ class KGINModel:
             rank_contributions(history, added, top_k=None if top_k is None else max(top_k, _MAX_SOURCES)),
             strict=True,
         ):
-            paths = self._paths({source: linked(source) for source in ranked.items[:_MAX_SOURCES].tolist()}, item)
+            paths = self._find_paths({source: linked(source) for source in ranked.items[:_MAX_SOURCES].tolist()}, item)
             features = tuple(dict.fromkeys(path.through for path in paths))
             explanations.append(Explanation("history", ranked.items[:top_k], ranked.weights[:top_k], features, paths))
         return explanations
@@ -182,7 +183,7 @@ class KGINModel:
         sums = self.items[history, :-1].sum(axis=0, keepdims=True) / np.float32(count)
         return np.asarray(self._gate(sums)[0] / np.float32(count), np.float32)
 
-    def _paths(
+    def _find_paths(
         self, sources: Mapping[int, tuple[list[int], list[int], Float32Array]], item: int
     ) -> tuple[ExplanationPath, ...]:
         """Paths from history items, given with their links, to an item, over a shared entity or a direct link."""

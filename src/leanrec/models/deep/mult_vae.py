@@ -32,6 +32,7 @@ from leanrec.types import CSR, Float32Array, Int32Array, Int64Array, Queries
 
 __all__ = ["MultVAE", "MultVAEModel"]
 
+# As in ``nn.LayerNorm``.
 _EPSILON = 1e-5
 # Tables of this many rows or more have sparse gradients.
 _SPARSE_FROM = 10_000

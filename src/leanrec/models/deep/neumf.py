@@ -39,8 +39,9 @@ from leanrec.types import CSR, Float32Array, Int32Array, Queries, empty_csr
 
 __all__ = ["NeuMF", "NeuMFModel"]
 
-# Items per block at inference, so that the activations stay in the cache from layer to layer.
+# Items of a history that are explained.
 _MAX_EXPLAINED = 100
+# Items per block at inference, so that the activations stay in the cache from layer to layer.
 _BLOCK = 1024
 # Initial standard deviation of the scores over pairs, and the number of users it is measured on.
 _SCORE_STD, _SAMPLE_USERS = 1.5, 256
@@ -65,7 +66,7 @@ class NeuMF(TrainingSettings):
 
     Cost: an epoch O((E + U · n_folds · n_negatives) · (D + Σ products of adjacent layer sizes) + U · n_folds · L · D ·
     min(L, D)); a query O(L · D · min(L, D) + N · (D + the same sum without the first layer)); the model
-    4 N (3 D + hidden_sizes[0]) bytes.
+    4 N (3 D + 1) bytes, and 4 N (D + hidden_sizes[0]) more after the first query.
     """
 
     epochs: int = 6

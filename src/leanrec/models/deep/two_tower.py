@@ -37,6 +37,7 @@ from leanrec.types import CSR, Float32Array, Int32Array, Queries, empty_csr
 
 __all__ = ["TwoTower", "TwoTowerModel"]
 
+# Keeps the length of a zero vector above 0.
 _EPSILON = 1e-6
 # Maximum number of rows of which the uniformity loss computes all pairwise distances in a step.
 _UNIFORMITY_ROWS = 2048
@@ -61,7 +62,7 @@ class TwoTower(TrainingSettings):
     When to use: large catalogs with content: new items are embedded by it, and scores are dot products.
 
     Cost: an epoch O((E + U · n_folds · items of a batch) · (D + hidden_dim)); a query O(L · D + D · hidden_dim + N · D);
-    the model 8 N · D bytes and 8 D bytes per feature.
+    the model 4 D (2 N + U) bytes and 8 D bytes per feature of the items.
     """
 
     READS: ClassVar[frozenset[str]] = frozenset({"history", "content", "users"})
@@ -226,10 +227,8 @@ def _sum_features(rows: CSR, table: Tensor) -> Tensor:
     """(R, D) product of feature rows and the table."""
     if not rows.shape[1] or not rows.nnz:
         return table.new_zeros((rows.shape[0], table.shape[1]))
-    parts = (
-        torch.from_numpy(each.astype(kind)) for each, kind in ((rows.indices, np.int64), (rows.indptr[:-1], np.int64))
-    )
-    indices, offsets = (each.to(table.device) for each in parts)
+    indices = torch.from_numpy(rows.indices.astype(np.int64)).to(table.device)
+    offsets = torch.from_numpy(rows.indptr[:-1].astype(np.int64)).to(table.device)
     weights = torch.from_numpy(rows.data.astype(np.float32)).to(table.device)
     return F.embedding_bag(indices, table, offsets, mode="sum", per_sample_weights=weights)
 
@@ -268,12 +267,9 @@ class _InBatchObjective:
         self, queries: Tensor, items: Tensor, query_of_pair: Tensor, item_of_pair: Tensor, rng: np.random.Generator
     ) -> Tensor:
         """DirectAU loss over positive pairs; uniformity over at most ``_UNIFORMITY_ROWS`` rows of each side."""
-        aligned = losses.alignment(query_of_pair, item_of_pair)
-        samples = (each[rng.permutation(len(each))[:_UNIFORMITY_ROWS]] for each in (queries, items))
-        return (
-            aligned
-            + self.settings.uniformity_weight * sum((losses.uniformity(each) for each in samples), aligned * 0) / 2
-        )
+        some_queries, some_items = (each[rng.permutation(len(each))[:_UNIFORMITY_ROWS]] for each in (queries, items))
+        uniformity = (losses.uniformity(some_queries) + losses.uniformity(some_items)) / 2
+        return losses.alignment(query_of_pair, item_of_pair) + self.settings.uniformity_weight * uniformity
 
     @functools.cached_property
     def _shares(self) -> NDArray[np.float64]:
@@ -405,7 +401,7 @@ class TwoTowerModel:
         """
         if self.features is None:
             raise DataError(
-                "To add items, the model must be fitted with item features. The fit had no item table; refit with one."
+                "To add items, TwoTower must be fitted with item features. The fit had no item table; fit it again with one."
             )
         rows = self.features.transform(items)
         history = np.concatenate([self.history, rows @ self.weights["history_features.weight"]])

@@ -17,7 +17,9 @@ from leanrec.types import CSR, Float32Array
 
 __all__ = ["FoldIn", "fold_in_bytes"]
 
+# Passes over users and items, and steps of conjugate gradients for each of their vectors.
 _N_ITER, _CG_STEPS = 8, 3
+# Exponent of the number of items in the ridge of a user.
 _L2_EXPONENT = 0.5
 
 
@@ -39,7 +41,7 @@ class FoldIn:
 
     @classmethod
     def fit(cls, X: CSR, embedding_dim: int, l2: float, unobserved_weight: float, run: Run) -> "FoldIn":
-        """Alternating least squares from a random start. O(8 · (E · D + (U + N) · D² + D³))."""
+        """Alternating least squares from a random start, ended early when the time of ``run`` is over. O(8 · (E · D + (U + N) · D² + D³))."""
         rng = run.rng()
         by_user = _to_binary(X)
         by_item = _to_binary(sp.csr_array(X.T))

@@ -1,6 +1,6 @@
-"""Trains to predict each item of a history from the rest.
+"""Training to predict each item of a history from the rest.
 
-So training matches inference: the history does not contain the answer. Users have no vectors of their own, and a new
+Training then matches inference: the history does not contain the answer. Users have no vectors of their own, and a new
 user with the same history gets the same scores.
 """
 
@@ -98,7 +98,7 @@ def fit_histories(
         data: training data.
         build_network: builds a ``HistoryNetwork`` from the data and the number of users of each item (N,).
         run: seed, threads and limits.
-        valid: validation data. If None, with ``patience`` the latest item of a few users is held out.
+        valid: validation data. If None, with ``patience`` the latest item of 5 % of the users is held out.
         build_model: builds a fitted model from the arrays, for validation.
     """
     if settings.patience and valid is None:
@@ -139,7 +139,7 @@ def pool_histories(queries: HistoryQueries, exponent: float) -> Tensor:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class HistoryObjective:
-    """Predicts each item of a history from the others, by softmax against negatives shared by a step.
+    """Each item of a history is predicted from the others, by softmax against negatives shared by a step.
 
     A batch is a set of users with all their items. Cost: a step O(P · (D + S) + S · D) for P items of the users of a
     batch, plus the cost of the item tables.
