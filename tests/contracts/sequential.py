@@ -150,7 +150,7 @@ class SequentialContract(EstimatorContract, OddDataContract):
         # Training drops some id embeddings in each step.
         model = dataclasses.replace(self.estimator, content="tfidf").fit(dataset, Run(seed=3, threads=1))
         assert dataset.item_table is not None
-        own = model.embed_items() - model.content.vectors(dataset.item_table)
+        own = model.embed_items() - model.content.embed_items(dataset.item_table)
         assert (np.linalg.norm(own, axis=1) > 1e-3).all()
 
     def test_content_needs_an_item_table(self, dataset: Dataset) -> None:

@@ -2,7 +2,7 @@
 
 Sun et al., "BERT4Rec: Sequential Recommendation with Bidirectional Encoder Representations from Transformer",
 CIKM 2019. It needs many more epochs than SASRec: Petrov & Macdonald, "A Systematic Review and Replicability Study of
-BERT4Rec", RecSys 2022; Klenitskiy & Vasilev, RecSys 2023.
+BERT4Rec", RecSys 2022; Klenitskiy & Vasilev, "Turning Dross Into Gold Loss: is BERT4Rec really better than SASRec?", RecSys 2023.
 """
 
 import dataclasses
@@ -24,6 +24,7 @@ from leanrec.settings import setting
 
 __all__ = ["BERT4Rec"]
 
+# Code of a masked item; −1 is padding.
 _MASK_TOKEN = -2
 
 

@@ -24,6 +24,7 @@ from leanrec.settings import setting
 
 __all__ = ["HSTU"]
 
+# Positions whose attention is computed at a time.
 _BLOCK = 64
 
 

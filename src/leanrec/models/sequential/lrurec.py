@@ -24,6 +24,7 @@ from leanrec.settings import setting
 
 __all__ = ["LRURec"]
 
+# Of the ring in which the initial eigenvalues lie.
 _MAX_RADIUS, _MIN_RADIUS = 0.99, 0.8
 
 

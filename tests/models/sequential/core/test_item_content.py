@@ -24,7 +24,7 @@ def test_vectors_are_id_embeddings_plus_projected_content(dataset: Dataset) -> N
         vectors = items.weight.numpy().copy()
     content = take_content(items, features)
     np.testing.assert_allclose(items.weight.detach().numpy(), vectors, rtol=1e-5)
-    np.testing.assert_allclose(vectors - ids.numpy(), content.vectors(dataset.item_table), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(vectors - ids.numpy(), content.embed_items(dataset.item_table), rtol=1e-3, atol=1e-4)
 
 
 def test_training_drops_some_id_embeddings(dataset: Dataset) -> None:

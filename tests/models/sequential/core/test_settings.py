@@ -19,8 +19,11 @@ SMALL = SASRec(embedding_dim=16, n_layers=1, max_length=8, batch_size=256)
         ({"loss": "gbce", "hard_negative_factor": 2}, "hard_negative_factor must be 1"),
         ({"loss": "gbce", "sampler": "popularity"}, "sampler must be 'uniform'"),
         ({"loss": "guess"}, "loss must be one of"),
-        ({"sampler": "batch"}, "sampler must be one of"),
-        ({"loss": "bpr", "sampler": "batch"}, "sampler must be one of"),
+        ({"sampler": "batch"}, "sampler must be .uniform. or .popularity. unless the loss is sampled_softmax"),
+        (
+            {"loss": "bpr", "sampler": "batch"},
+            "sampler must be .uniform. or .popularity. unless the loss is sampled_softmax",
+        ),
         ({"dropout": 1.0}, "dropout must be a number from 0 to 0.99"),
         ({"max_length": 0}, "max_length must be"),
         ({"n_negatives": 0}, "n_negatives must be"),

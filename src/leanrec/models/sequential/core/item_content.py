@@ -2,7 +2,7 @@
 
 An item vector is a learned id embedding plus a learned projection of the content. In training, id embeddings are dropped
 at random, so that the content alone becomes a good vector (Volkovs, Yu & Poutanen, "DropoutNet: Addressing Cold
-Start in Recommender Systems", NIPS 2017).
+Start in Recommender Systems", NeurIPS 2017).
 """
 
 import dataclasses
@@ -24,7 +24,9 @@ from leanrec.types import Float32Array
 
 __all__ = ["CONTENT_DIMENSIONS", "ItemContent", "add_content", "fit_features", "take_content"]
 
+# Largest number of dimensions of the reduced content.
 CONTENT_DIMENSIONS = 128
+# Share of the items that train without their id embedding in a step.
 _ID_DROPOUT = 0.25
 
 
@@ -45,7 +47,7 @@ class ItemContent:
         shape = (len(self.features.names), self.projection.shape[1])
         check_array_shapes("ItemContent", {"projection": self.projection}, {"projection": shape})
 
-    def vectors(self, items: Table) -> Float32Array:
+    def embed_items(self, items: Table) -> Float32Array:
         """(M, D) vectors from content alone; zeros without content. Raises ColumnError if no column of the fit is present."""
         return np.asarray(self.features.transform(items) @ self.projection, dtype=np.float32)
 
@@ -57,8 +59,8 @@ def fit_features(data: Dataset, text: str, run: Run) -> FittedFeatures:
     """
     if data.item_table is None:
         raise DataError(
-            f"content={text!r} must have an item table (titles, genres, text …). This data set has none; "
-            "give one with the events, or set content='none'."
+            f"content={text!r} needs an item table (titles, genres, text …). The data set has none; "
+            "add one, or set content='none'."
         )
     return FeatureSpec(text=default_text_feature(text), reduce=TruncatedSVD(CONTENT_DIMENSIONS)).fit(
         data.item_table, run

@@ -62,7 +62,7 @@ class SequentialModel:
 
     @property
     def n_items(self) -> int:
-        """N."""
+        """N, the number of items."""
         return len(self.weights["items.weight"])
 
     @functools.cached_property
@@ -75,11 +75,11 @@ class SequentialModel:
         return encode_histories(self._network, self.settings, histories)
 
     def embed_items(self) -> Float32Array:
-        """(N, D)."""
+        """(N, D) item vectors."""
         return self.weights["items.weight"]
 
     def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
-        """Hidden states · item vectors."""
+        """Hidden states · item vectors: (B, N), or (B, K) for ``items``."""
         return dot_scores(self.embed_queries(queries), self.embed_items(), items)
 
     def explain(self, queries: Queries, items: Int32Array, top_k: int | None = None) -> list[Explanation]:
@@ -110,5 +110,5 @@ class SequentialContentModel(SequentialModel):
 
     def extend(self, items: Table) -> "SequentialContentModel":
         """The model with the M ``items`` added at the end. Raises ColumnError if they have no column of the fit."""
-        vectors = np.concatenate([self.embed_items(), self.content.vectors(items)])
+        vectors = np.concatenate([self.embed_items(), self.content.embed_items(items)])
         return dataclasses.replace(self, weights={**self.weights, "items.weight": vectors})

@@ -11,7 +11,7 @@ from leanrec.errors import SettingError
 from leanrec.features.pipeline import TEXT_FEATURES
 from leanrec.models.sequential.core.item_content import CONTENT_DIMENSIONS
 from leanrec.models.sequential.core.spectral_init import spectral_bytes
-from leanrec.settings import check_one_of, setting
+from leanrec.settings import setting
 from leanrec.training import losses
 from leanrec.training.config import TrainingSettings
 
@@ -86,7 +86,7 @@ class SequentialSettings(TrainingSettings):
     hard_negative_factor: int = setting(
         1,
         at_least=1,
-        doc='"bce" and "bpr": draw this many candidates per negative and keep those with the highest scores.',
+        doc='"bce" and "bpr": sample this many candidates per negative and keep those with the highest scores.',
     )
     init: str = setting(
         "spectral",
@@ -113,8 +113,11 @@ class SequentialSettings(TrainingSettings):
                 "hard_negative_factor must be 1 unless the loss is bce or bpr. "
                 f"Got hard_negative_factor={self.hard_negative_factor}, loss={self.loss!r}."
             )
-        if self.loss != "sampled_softmax":
-            check_one_of("sampler", self.sampler, ("uniform", "popularity"))
+        if self.sampler == "batch" and self.loss != "sampled_softmax":
+            raise SettingError(
+                "sampler must be 'uniform' or 'popularity' unless the loss is sampled_softmax. "
+                f"Got sampler='batch', loss={self.loss!r}."
+            )
         if self.loss == "gbce" and (self.sampler != "uniform" or self.hard_negative_factor > 1):
             raise SettingError(
                 "gbce corrects for uniform sampling, so sampler must be 'uniform' and hard_negative_factor must be 1. "

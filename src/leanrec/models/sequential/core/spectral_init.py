@@ -16,6 +16,7 @@ __all__ = ["spectral_bytes", "spectral_vectors"]
 # Window size and smoothing exponent of word2vec (Mikolov et al. 2013).
 _WINDOW = 5
 _POWER = 0.75
+# Subspace iterations of the truncated SVD.
 _N_ITER = 6
 
 
@@ -58,7 +59,7 @@ def _count_pairs(histories: PackedHistories, n_items: int) -> CSR:
 
 
 def _positive_pmi(pairs: CSR) -> CSR:
-    """Symmetric positive pointwise mutual information of the pairs, with smoothed frequencies."""
+    """(N, N) symmetric positive pointwise mutual information of the pairs, with smoothed frequencies."""
     counts = np.asarray(pairs.sum(axis=1), np.float64).ravel()
     smooth = counts**_POWER
     smooth /= max(smooth.sum(), 1)
