@@ -39,5 +39,5 @@ def check_weights(build: Callable[[], nn.Module], arrays: Mapping[str, NDArray[A
     for name, array in arrays.items():
         if name not in state or (array.dtype.kind == "f") != state[name].is_floating_point():
             raise DataError(
-                f"The weights of the network must be those it has, in its type. Got {name!r} of {array.dtype}."
+                f"The weights must have the names and the kinds of numbers of the network. Got {name!r} of {array.dtype}."
             )

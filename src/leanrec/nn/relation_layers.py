@@ -12,7 +12,7 @@ __all__ = ["RelationLayers"]
 
 
 class RelationLayers(nn.Module):
-    """x_v ← mean over the links (r, w) of v of e_r ⊙ x_w in each layer (Wang et al., WWW 2021, eq. 8 and 10).
+    """x_v ← mean over the links (r, w) of v of e_r ⊙ x_w in each layer, as in KGIN (Wang et al., WWW 2021).
 
     A layer costs O(pairs · D + links · D): each product of a relation and a node is computed once, however many nodes it
     is sent to.
