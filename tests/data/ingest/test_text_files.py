@@ -307,3 +307,23 @@ def test_apostrophes_of_spreadsheets_are_taken_off_numbers_and_times(tmp_path: P
     assert data.users.ids.tolist() == ["007", "008"]
     assert np.diff(data.events.time).tolist() == [86_400]
     assert any("apostrophes of spreadsheets before numbers were taken off" in each for each in report.warnings)
+
+
+def test_escapes_of_databases_between_tabs_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "log.tsv"
+    texts = [r"a\tb", r"two\nlines", r"c:\\d", 'say "hi", all', r"\N", "one\\\ttab"]
+    path.write_text("".join(f"u{i}\ti\\\\{i}\t{text}\n" for i, text in enumerate(texts)))
+    data, report = ingest(path, names="user,item,title")
+    assert data.items.ids.tolist() == [f"i\\{i}" for i in range(6)]
+    assert data.item_table is not None
+    assert data.item_table.columns["title"].tolist() == ["a\tb", "two\nlines", "c:\\d", 'say "hi", all', "", "one\ttab"]
+    assert any("escapes of a database" in each for each in report.warnings)
+
+
+@pytest.mark.parametrize("text", [r"C:\new\temp", r"\d+\n", r"tex \alpha"])
+def test_other_backslashes_between_tabs_are_letters(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "log.tsv"
+    path.write_text("".join(f"u{i}\ti{i}\t{text}\n" for i in range(4)))
+    data = ingest(path, names="user,item,title").data
+    assert data.item_table is not None
+    assert set(data.item_table.columns["title"]) == {text}

@@ -17,6 +17,7 @@ from leanrec.data.ingest.forms.delimiters import (
     find_escaped,
     find_layout,
     find_text_marks,
+    has_copy_escapes,
     has_quoted_lines,
     split_records,
 )
@@ -54,6 +55,13 @@ _MAX_DELIMITER = 4
 _STANDIN = "\x1f"
 _FORMULA = re.compile(r'(^|[,;\t])="([^"]*)"')
 _WITHOUT_QUOTES = """replace(regexp_replace(line, '^\\s*"(.*)"[,;]*\\s*$', '\\1'), '""', '"')"""
+# SQL: a line of COPY as fields in quotation marks. Two backslashes, and one before a tab, are set aside before the line is split.
+_COPIED_TEXT = r"""replace(replace(replace(x, '\t', chr(9)), '\n', chr(10)), '\r', chr(13))"""
+_COPIED_TEXT = rf"""replace(replace(replace({_COPIED_TEXT}, chr(30), chr(9)), chr(29), '\'), '"', '""')"""
+_COPIED = (
+    r"""array_to_string(list_transform(string_split(replace(replace(line, '\\', chr(29)), '\' || chr(9), chr(30)), chr(9)), """
+    rf"""lambda x: CASE WHEN x = '\N' THEN '' ELSE '"' || {_COPIED_TEXT} || '"' END), ',')"""
+)
 _MIN_BUFFER = 4_000_000
 _BLOCK = 1_000_000
 _ENCODINGS = "cp1252, latin-1, gbk, big5, shift_jis, euc_kr or utf-16"
@@ -354,6 +362,9 @@ def _find_rewriting(lines: Sequence[str], label: str) -> _LineRewriting | None:
     """
     if (marks := _find_marks(lines)) is not None:
         return marks
+    if has_copy_escapes(lines):
+        note = r"escapes of a database, such as \n for the end of a line, were read as what they stand for."
+        return _LineRewriting(_COPIED, ",", None, note)
     if mark := find_escaped(lines):
         line = "line"
         for old, new in (("\\\\", "\x1d"), ("\\" + mark, "\x1e"), (mark, _STANDIN), ("\x1e", mark), ("\x1d", "\\")):

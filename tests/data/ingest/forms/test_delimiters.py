@@ -11,6 +11,7 @@ from leanrec.data.ingest.forms.delimiters import (
     find_escaped,
     find_layout,
     find_text_marks,
+    has_copy_escapes,
     has_quoted_lines,
     split_records,
 )
@@ -169,3 +170,21 @@ def test_marks_of_texts_and_spreadsheets_are_around_fields(lines: list[str], row
         for _ in range(2):
             line = re.sub(pattern, r"\1[\2]\3", line)
         assert line == row
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ([r"a\tb", r"\N"], True),
+        (["one\\\ttab", "x"], True),
+        ([r"c:\\d", "x"], True),
+        # \N alone is a word for nothing; paths, patterns and text between commas have backslashes of their own.
+        ([r"\N", "x"], False),
+        ([r"C:\new", "x"], False),
+        ([r"\d+\n", "x"], False),
+        (["x", "y"], False),
+    ],
+)
+def test_escapes_of_databases_are_between_tabs_and_nothing_else(fields: list[str], expected: bool) -> None:
+    assert has_copy_escapes([f"u\t{field}" for field in fields]) is expected
+    assert not has_copy_escapes([f"u,{field}" for field in fields if "\t" not in field])

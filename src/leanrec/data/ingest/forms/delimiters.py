@@ -19,6 +19,7 @@ __all__ = [
     "find_escaped",
     "find_layout",
     "find_text_marks",
+    "has_copy_escapes",
     "has_quoted_lines",
     "split_records",
 ]
@@ -43,6 +44,10 @@ _QUOTED_LINE = re.compile(r'"(?:[^"]|"")*[,;|\t](?:[^"]|"")*"')
 # Programs for texts turn "u1" into “u1”, „u1“ or «u1», and spreadsheets write '12 for a number that is a text.
 _CURLY_QUOTED = r"(^|[,;|\t]) ?[“„”«‘]([^“„”«»‘\"]*)[”“»’] ?([,;|\t]|$)"
 _APOSTROPHE = r"(^|[,;|\t])'([0-9+=-][^',;|\t]*)([,;|\t]|$)"
+# COPY of PostgreSQL and SELECT INTO OUTFILE of MySQL write \N for a missing value, and \t, \n, \r and \\ inside texts.
+_COPY_ESCAPE = re.compile(r"\\(?:[tnr\\\t])")
+_COPY_BACKSLASH = re.compile(r"\\(?:[\\NtnrbfvZ0\t])")
+_WINDOWS_PATH = re.compile(r"(?:^|\t)[A-Za-z]:\\(?!\\)")
 # Programs that write these delimiters quote fields, and double the marks inside.
 _QUOTING = (",", ";")
 
@@ -159,6 +164,15 @@ def find_text_marks(lines: Sequence[str]) -> str:
         if rows and sum(re.search(pattern, row) is not None for row in rows) >= _ENOUGH * len(rows):
             return pattern
     return ""
+
+
+def has_copy_escapes(lines: Sequence[str]) -> bool:
+    """Whether fields between tabs have the escapes of PostgreSQL and MySQL, and no backslash means anything else."""
+    tabbed = [line for line in lines if "\t" in line]
+    if len(tabbed) < _ENOUGH * len(lines) or not any("\\" in line for line in tabbed):
+        return False
+    is_foreign = any("\\" in _COPY_BACKSLASH.sub("", line) or _WINDOWS_PATH.search(line) for line in tabbed)
+    return not is_foreign and any(_COPY_ESCAPE.search(line) for line in tabbed)
 
 
 def has_quoted_lines(lines: Sequence[str]) -> bool:
