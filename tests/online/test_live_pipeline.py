@@ -1,7 +1,9 @@
 """Live pipeline: versions take over without a lost, doubled or mixed event."""
 
 import dataclasses
+import functools
 import gc
+import tempfile
 import threading
 import time
 import weakref
@@ -10,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from conftest import make_dataset
 from leanrec import artifacts
@@ -199,3 +203,59 @@ def test_events_that_overtake_the_forgetting_are_those_of_a_new_user(log: SQLite
     log.forget_user = forget_slowly  # type: ignore[method-assign, assignment]
     live.forget_user("new")
     assert _count(live.pipeline) == 1
+
+
+FITTED = _fit("content").history("user-1")[-1]  # its oldest event
+STEPS = st.one_of(
+    st.tuples(
+        st.sampled_from(["user-1", "user-2", "new"]),
+        st.sampled_from([FITTED.id, 101, 901, 902]),
+        st.sampled_from(["rating", "click"]),
+        st.sampled_from([0, 0.4996, 0.9996, 1]),
+    ),
+    st.sampled_from([901, 902]),
+)
+
+
+def _describe(pipeline: Pipeline) -> object:
+    """What a pipeline says about the users of the test."""
+    users = [user for user, _ in pipeline.find_users("", 1000)]
+    asked = [user for user in ("user-1", "user-2", "new") if user in users]
+    lists = [[(item.id, item.score) for item in pipeline.recommend(user, n=5, reasons=False).items] for user in asked]
+    return sorted(users), [pipeline.history(user, 100) for user in asked], lists
+
+
+@given(st.lists(STEPS, min_size=1, max_size=6))
+@settings(max_examples=10, deadline=None)
+def test_a_restart_after_any_step_changes_nothing(steps: list[object]) -> None:
+    """Events that the fit has, once or more, events on items that are added later, and events of one second."""
+    with tempfile.TemporaryDirectory() as folder, SQLiteEventStore(Path(folder) / "events.db") as log:
+        live = LivePipeline(_fit("content"), log)
+        for number, step in enumerate(steps):
+            if isinstance(step, int):
+                content = {"title": f"tea {step}", "genres": "space"}
+                table = Table({name: np.array([text], np.dtypes.StringDType()) for name, text in content.items()})
+                live.add_items([step], table, persist=functools.partial(log.add_items, {step: content}))
+            else:
+                assert isinstance(step, tuple)
+                user, item, event_type, second = step
+                rating = 4.0 if event_type == "rating" else None
+                time = FITTED.time + second
+                _record(live, log, [UserEvent(f"e{number}", user, item, event_type, time, 1.0, rating)])
+            restarted = LivePipeline(_fit("content"), log)
+            assert _describe(restarted.pipeline) == _describe(live.pipeline)
+
+
+def test_an_event_that_came_before_its_item_counts_once_the_item_is_there_also_in_a_new_version(
+    log: SQLiteEventStore,
+) -> None:
+    live = LivePipeline(_fit("content"), log)
+    assert len(_record(live, log, [_click(1, item=901), _click(2), _click(3, "other", 902)]).rejected) == 2
+    content = {"title": "tea", "genres": "space"}
+    table = Table({name: np.array([text], np.dtypes.StringDType()) for name, text in content.items()})
+    live.add_items([901], table, persist=lambda: log.add_items({901: content}))
+    assert [each.id for each in live.pipeline.history("new")] == [103, 901]
+    live.replace(_fit("content"))
+    assert [each.id for each in live.pipeline.history("new")] == [103, 901]
+    live.add_items([902], table, persist=lambda: log.add_items({902: content}))
+    assert _count(live.pipeline, "other") == 1

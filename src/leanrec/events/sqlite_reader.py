@@ -119,6 +119,25 @@ class SQLiteEventReader:
                 for name, user, item, event_type, time, *others in rows
             ]
 
+    def user_events_of(self, items: Sequence[Id], *, until: int) -> list[UserEvent]:
+        """All events of the users who have events on some of these items, in the order of arrival. O(E).
+
+        Args:
+            items: external ids.
+            until: sequence number of the last event.
+        """
+        names = json.dumps([str(item) for item in items])
+        of_items = "SELECT user FROM event WHERE seq <= ? AND CAST(item AS TEXT) IN (SELECT value FROM json_each(?))"
+        select = f"""
+            SELECT id, user, item, event_type, time, weight, rating, request, rank, checksum FROM event
+            WHERE seq <= ? AND user IN ({of_items}) ORDER BY seq
+        """  # noqa: S608
+        with self._connect() as connection:
+            return [
+                UserEvent(name, user, item, event_type, time / 1000, *others)
+                for name, user, item, event_type, time, *others in self._read(connection, select, (until, until, names))
+            ]
+
     def forgotten_users(self, *, after: int = 0) -> tuple[ForgottenUser, ...]:
         """The users who were forgotten, oldest first.
 
@@ -231,9 +250,11 @@ class SQLiteEventReader:
             query = f"SELECT EXISTS (SELECT 1 FROM event UNION ALL SELECT 1 FROM item {hidden})"  # noqa: S608
             return not connection.execute(query).fetchone()[0]
 
-    def _read(self, connection: sqlite3.Connection, query: str) -> Iterator[tuple[Any, ...]]:
+    def _read(
+        self, connection: sqlite3.Connection, query: str, parameters: tuple[Any, ...] = ()
+    ) -> Iterator[tuple[Any, ...]]:
         """Rows of a query, without the checksum that ends each. Raises SourceError where it is not that of the row."""
-        for *values, checksum in connection.execute(query):
+        for *values, checksum in connection.execute(query, parameters):
             if seal_row(*values) != checksum:
                 raise _make_damage_error(self.path, f"the checksum of a row is wrong: {tuple(values)!r:.100}")
             yield tuple(values)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import math
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
@@ -117,7 +116,8 @@ def to_events(user_events: Sequence[UserEvent]) -> Events:
     return Events(
         user=id_array([each.user for each in user_events]),
         item=id_array([each.item for each in user_events]),
-        time=np.array([math.floor(each.time) for each in user_events], np.int64),
+        # By milliseconds, as an event store keeps them: 1.9996 is in the second in which it is read again.
+        time=np.array([to_milliseconds(each.time) // 1000 for each in user_events], np.int64),
         event_type=np.array([code[each.event_type] for each in user_events], np.int8),
         weight=np.array([each.weight for each in user_events], np.float32),
         rating=np.array([np.nan if each.rating is None else each.rating for each in user_events], np.float32),

@@ -64,6 +64,7 @@ class LivePipeline:
         self.replayed = bind_log(pipeline, log, rebind=rebind) if replayed is None else replayed
         self.current = LiveVersion(pipeline, self.replayed.last_seq)
         self._last_seq = self.replayed.last_seq  # of what is recorded
+        self._has_rejected = bool(self.replayed.rejected)  # events of items that may be added later
 
     @property
     def pipeline(self) -> Pipeline:
@@ -86,15 +87,37 @@ class LivePipeline:
             new = user_events if len(kept) == len(user_events) else [user_events[at] for at in kept]
             recorded = current.pipeline.record_events(to_events(new)) if new else RecordResult(0)
             self._last_seq = max(self._last_seq, last_seq)
+            self._has_rejected |= bool(recorded.rejected)
         if len(new) == len(user_events):
             return recorded
         rejected = tuple(dataclasses.replace(each, position=kept[each.position]) for each in recorded.rejected)
         return RecordResult(recorded.applied + len(user_events) - len(new), rejected)
 
     def add_items(self, ids: list[Id], table: Table, *, persist: Callable[[], None]) -> AddItemsResult:
-        """Add new items to the store and the current version; see ``Pipeline.add_items``."""
+        """Add new items to the store and the current version; see ``Pipeline.add_items``.
+
+        Events that arrived before their item are then recorded, as they are after a restart. Cost of that: O(E), if an event
+        was rejected since the start.
+        """
         with self._adding_items:
-            return self.pipeline.add_items(ids, table, persist=persist)
+            result = self.pipeline.add_items(ids, table, persist=persist)
+            if result.added:
+                self._record_early_events(ids)
+            return result
+
+    def _record_early_events(self, items: Sequence[Id]) -> None:
+        """Record the events of the store on items that have just been added, in their place among those of their users."""
+        with self._recording:  # whoever saw the pipeline without the items is done
+            last = self._last_seq
+            if not self._has_rejected:
+                return
+        early = self._log.user_events_of(items, until=last)  # others record events meanwhile
+        if early:
+            users = {str(each.user) for each in early}
+            with self._recording:
+                late = self._log.user_events(after=last, until=self._last_seq)
+                early += [each for each in late if str(each.user) in users]
+                self.pipeline.record_events(to_events(early), replace=True)
 
     def set_hidden(self, items: Sequence[Id], *, hidden: bool) -> None:
         """Hide items in the store and the current version, or show them again; see ``Pipeline.hide_items``.
@@ -137,10 +160,15 @@ class LivePipeline:
         pipeline.warm_up()
         with self._adding_items, self._hiding:
             replay_hidden(pipeline, self._log)
-            replayed = dataclasses.replace(replayed, n_items=replayed.n_items + _add_new_items(pipeline, self._log))
+            n_added = _add_new_items(pipeline, self._log)
+            replayed = dataclasses.replace(replayed, n_items=replayed.n_items + n_added)
             with self._recording:
                 last = self._log.last_seq
                 late = pipeline.record_events(self._log.events(after=replayed.last_seq, until=last))
+                if n_added and replayed.rejected:
+                    early = self._log.user_events_of(self._log.items()[0].tolist(), until=last)
+                    pipeline.record_events(to_events(early), replace=True)
+                self._has_rejected = bool(replayed.rejected or late.rejected)
                 self.current = LiveVersion(pipeline, last)
                 self._last_seq = max(self._last_seq, last)
         rejected = (*replayed.rejected, *late.rejected)

@@ -474,16 +474,18 @@ class Pipeline:
         now = int(time.time())
         return self.record_events(to_events([UserEvent(uuid.uuid4().hex, user, item, event_type, now, weight, rating)]))
 
-    def record_events(self, events: Events, *, replayed: bool = False) -> RecordResult:
+    def record_events(self, events: Events, *, replayed: bool = False, replace: bool = False) -> RecordResult:
         """Record events of known and new users; the next recommendation uses them.
 
-        Rejects events of unknown items, events with an impossible weight or rating, and more event types than there
+        An event with the user, item, event type and second of one of the fit is that event, and changes nothing. Rejects events of unknown items, events with an impossible weight or rating, and more event types than there
         are codes for. Cost: O(E); the history of a user is merged when it is read again.
 
         Args:
             events: (E,) by external id.
             replayed: the events may be there already, from the fit or an earlier replay; those with the same user,
-                item, event type and time are skipped. False: every event counts, also two in the same second.
+                item, event type and time are skipped. False: every other event counts, also two in the same second.
+            replace: these are all events that were recorded for their users since the fit, and take the place of those recorded
+                before.
         """
         if not len(events):
             return RecordResult(0)
@@ -502,7 +504,11 @@ class Pipeline:
         for user, own in by_user.items():
             past = UserHistory(*[column[start : start + len(own)] for column in columns])
             start += len(own)
-            applied += self._histories.add(user, past, replayed=replayed)
+            if replace:
+                self._histories.replace(user, past)
+                applied += len(own)
+            else:
+                applied += self._histories.add(user, past, replayed=replayed)
         return RecordResult(applied, tuple(RejectedEvent(at, reason) for at, reason in sorted(rejected.items())))
 
     def forget_user(self, user: Id) -> bool:

@@ -52,11 +52,21 @@ class UserHistory:
         return UserHistory(*[np.concatenate([each[name] for each in all_columns])[order] for name in all_columns[0]])
 
     def find_missing(self, other: "UserHistory") -> "UserHistory":
-        """The events of ``other`` that are not in this history by (item, event type, time). O(L log L)."""
+        """The events of ``other`` that are not in this history by (item, event type, time), with repeats. O(L log L)."""
+        return other.take(self._find_missing(other))
+
+    def find_common(self, other: "UserHistory") -> "UserHistory":
+        """The other events of ``other``: those that are in this history. O(L log L)."""
+        return other.take(np.delete(np.arange(len(other)), self._find_missing(other)))
+
+    def _find_missing(self, other: "UserHistory") -> NDArray[np.intp]:
         mine, theirs = self.columns(), other.columns()
         keys = [np.concatenate([mine[name], theirs[name]]) for name in ("time", "event_type", "item")]
-        new = find_new_events(len(self), *keys) - len(self)
-        return UserHistory(**{name: column[new] for name, column in theirs.items()})
+        return find_new_events(len(self), *keys) - len(self)
+
+    def take(self, positions: NDArray[np.intp]) -> "UserHistory":
+        """The events at these positions."""
+        return UserHistory(**{name: column[positions] for name, column in self.columns().items()})
 
     def to_queries(self, user: int, n_items: int, *, is_stale: bool = False) -> Queries:
         """One query (B = 1) with this history, asked now. O(L log L).
@@ -116,6 +126,7 @@ class UserHistories:
         self._lock = threading.Lock()
         self._stale = set(stale.tolist())
         self._changed: dict[int, UserHistory] = {}
+        self._known: dict[int, UserHistory] = {}  # events that came again: the fit has them
         self._recent: dict[int, list[UserHistory]] = {}  # merged when the user is read, or has too many of them
         self._forgotten: set[int] = set() if forgotten is None else set(forgotten.tolist())
         self._new_rows: dict[str, int] = {}
@@ -149,8 +160,8 @@ class UserHistories:
             if row >= len(self._data.users):
                 del self._new_rows[str(user)]
                 self._new_ids[row - len(self._data.users)] = ""
-            self._recent.pop(row, None)
-            self._changed.pop(row, None)
+            for recorded in (self._recent, self._changed, self._known):
+                recorded.pop(row, None)
             return row
 
     @property
@@ -246,25 +257,57 @@ class UserHistories:
     def add(self, user: Id, events: UserHistory, *, replayed: bool = False) -> int:
         """Record events of one user, who may be new, and return how many were added.
 
-        With ``replayed``, events that are already in the history are left out.
+        An event of the fit that comes again is left out, as often as the fit has it: so the order of recording and replaying
+        changes nothing. With ``replayed``, all events that are already in the history are left out.
         """
         with self._lock:
-            row = self.find_row(user)
-            if row is None:
-                row = self._n_rows
-                self._new_ids.append(user)
-                self._changed[row] = _NO_EVENTS
-                self._new_rows[str(user)] = row
-            if replayed:
-                self._merge_recent(row)
-                old = self._changed.get(row)
-                events = (self._stored(row) if old is None else old).find_missing(events)
+            row = self._find_or_add(user)
+            events = self._leave_out_known(row, events, replayed=replayed)
             if len(events):
                 recent = self._recent.setdefault(row, [])
                 recent.append(events)
                 if len(recent) >= _MAX_RECENT:
                     self._merge_recent(row)
             return len(events)
+
+    def replace(self, user: Id, events: UserHistory) -> None:
+        """Make the history of a user, who may be new, that of the start and these events, instead of those recorded before."""
+        with self._lock:
+            row = self._find_or_add(user)
+            stored = self._stored(row)
+            self._recent.pop(row, None)
+            self._known.pop(row, None)
+            new = self._leave_out_known(row, events, replayed=False)
+            self._changed[row] = stored.merge(new)
+
+    def _find_or_add(self, user: Id) -> int:
+        row = self.find_row(user)
+        if row is None:
+            row = self._n_rows
+            self._new_ids.append(user)
+            self._changed[row] = _NO_EVENTS
+            self._new_rows[str(user)] = row
+        return row
+
+    def _leave_out_known(self, row: int, events: UserHistory, *, replayed: bool) -> UserHistory:
+        """The events that the history does not have yet. O(E log L), or O(L log L) for users with events of the same second."""
+        stored = self._stored(row)
+        at = np.searchsorted(stored.time, events.time)
+        is_same_second = len(stored) > 0 and (stored.time[np.minimum(at, len(stored) - 1)] == events.time).any()
+        known = self._known.get(row, _NO_EVENTS)
+        if replayed:
+            self._merge_recent(row)
+            common = stored.find_common(events) if is_same_second else _NO_EVENTS
+            if len(common) > len(known):
+                self._known[row] = common
+            return self._changed.get(row, stored).find_missing(events)
+        if is_same_second:
+            left = known.find_missing(stored)
+            common = left.find_common(events)
+            if len(common):
+                self._known[row] = known.merge(common)
+            return left.find_missing(events)
+        return events
 
     def merge_into(self, data: Dataset) -> tuple[Dataset, Int32Array]:
         """``data`` with all recorded events, and the rows of users with another history than that of the fit. O(E).
