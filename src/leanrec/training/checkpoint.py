@@ -94,8 +94,7 @@ def read_checkpoint(
             f"{file} must have the checkpoint format {FORMAT}. Got {header.get('format')!r}. "
             "Delete it to train from the start."
         )
-    # As JSON gives it back: tuples become lists.
-    for key, value in json.loads(json.dumps(identity)).items():
+    for key, value in json.loads(json.dumps(identity)).items():  # as it was written: tuples are lists
         found = header["identity"].get(key)
         if found != value:
             raise ArtifactError(
