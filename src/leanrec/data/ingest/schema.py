@@ -66,8 +66,8 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "ユーザー", "ユーザーid", "会員id", "顧客id", "사용자", "사용자id", "пользователь", "клиент",
     ),
     "item": (
-        "item", "itemid", "iid", "content_id", "movie", "movieid", "product", "productid", "asin", "parentasin", "artist", "artistid",
-        "game", "gameid", "track", "trackid", "song", "songid", "book", "bookid", "isbn", "news", "newsid", "article",
+        "item", "itemid", "iid", "content_id", "movie", "movieid", "product", "productid", "asin", "parentasin",
+        "game", "gameid", "track", "trackid", "song", "songid", "artist", "artistid", "book", "bookid", "isbn", "news", "newsid", "article",
         "articleid", "video", "videoid", "post", "postid", "show", "showid", "anime", "animeid", "recipe", "recipeid",
         "itemcode", "itemno", "itemnumber", "productcode", "productno", "productnumber", "stockcode", "articleno", "articlenumber",
         "materialid", "beer", "beerid", "wine", "wineid", "paper", "paperid", "course", "courseid", "job", "jobid", "hotel", "hotelid",

@@ -90,3 +90,33 @@ def test_a_count_beside_totals_of_the_item_is_no_weight(total: str) -> None:
     assert find_columns(names, {}, "the log").weight == "checkins_count"
     assert find_columns([*names, total], {}, "the log").weight is None
     assert find_columns(["user_id", "beer_id", "plays", total], {}, "the log").weight == "plays"
+
+
+@pytest.mark.parametrize(
+    ("names", "roles"),
+    [
+        ("usuario_id musica_id nota fecha_compra", "user item rating time"),
+        ("usuário_id música_id avaliação data_avaliação", "user item rating time"),
+        ("id_client id_produit date_commande", "user item time"),
+        ("idUtilisateur idFilm note date", "user item rating time"),
+        ("id_utente id_prodotto voto data_ordine", "user item rating time"),
+        ("nutzer_id buch_id bewertung", "user item rating"),
+        ("user_id novel_id", "user item"),
+        ("id id_user id_item", " user item"),
+    ],
+)
+def test_nouns_of_other_languages_are_ids(names: str, roles: str) -> None:
+    expected = {role: name for role, name in zip(roles.split(" "), names.split(" "), strict=True) if role}
+    assert find_columns(names.split(), {}, "the log").to_dict() == expected
+
+
+@pytest.mark.parametrize(
+    "name", ["date_naissance", "data_nascimento", "fecha_registro", "data_source", "date_livraison"]
+)
+def test_other_dates_are_not_the_time(name: str) -> None:
+    assert find_columns(["user", "item", name], {}, "the log").time is None
+
+
+def test_a_track_is_the_item_beside_its_artist() -> None:
+    assert find_columns(["user", "artist", "track"], {}, "the log").item == "track"
+    assert find_columns(["user", "artist", "plays"], {}, "the log").item == "artist"

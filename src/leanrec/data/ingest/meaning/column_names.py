@@ -1,6 +1,7 @@
 """Roles of columns by the words in their names: ``Book-Rating``, ``t_dat``, ``purchase_times``, ``playCount``."""
 
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 
 from leanrec.data.event_types import normalize_name
@@ -8,6 +9,7 @@ from leanrec.data.event_types import normalize_name
 __all__ = ["find_title", "guess_role", "holds_codes", "is_title", "list_roles", "split_words", "summarizes_opinions"]
 
 _WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|[^\W\d_A-Za-z]+")
+_ACCENTS = re.compile("(?<=[A-Za-z])[\u0300-\u036f]+")
 _ID = frozenset(
     ["id", "uri", "steamid", "key", "code", "no", "nr", "number", "num", "uid", "uuid", "guid", "hash", "idx", "index"]
 )
@@ -39,6 +41,19 @@ _USER = frozenset(
         "passenger",
         "patient",
         "learner",
+        # Spanish, Portuguese, French, Italian and German.
+        "usuario",
+        "cliente",
+        "utilisateur",
+        "utente",
+        "benutzer",
+        "nutzer",
+        "kunde",
+        "comprador",
+        "acheteur",
+        "alumno",
+        "aluno",
+        "etudiant",
     ]
 )
 _ITEM = frozenset(
@@ -91,10 +106,80 @@ _ITEM = frozenset(
         "resource",
         "attraction",
         "clip",
+        "novel",
+        "story",
+        "comic",
+        "manga",
+        "webtoon",
+        "drama",
+        # Spanish, Portuguese, French, Italian and German.
+        "pelicula",
+        "filme",
+        "libro",
+        "livro",
+        "livre",
+        "buch",
+        "musica",
+        "musique",
+        "cancion",
+        "chanson",
+        "lied",
+        "juego",
+        "jogo",
+        "jeu",
+        "gioco",
+        "spiel",
+        "curso",
+        "cour",  # cours, without the s of a plural
+        "corso",
+        "kurs",
+        "receta",
+        "receita",
+        "recette",
+        "ricetta",
+        "rezept",
+        "produit",
+        "producto",
+        "produto",
+        "prodotto",
+        "produkt",
+        "articulo",
+        "articolo",
+        "artikel",
+        "restaurante",
+        "ristorante",
+        "lieu",
+        "lugar",
     ]
 )
 _TIME = frozenset(
     ["time", "timestamp", "tstamp", "date", "datetime", "ts", "dat", "dt", "when", "epoch", "unix", "utc", "moment"]
+)
+# In Romance languages the date comes first: date_commande, fecha_compra, data_pedido. The birth of a customer is none.
+_DATE_OF = frozenset(["date", "fecha", "data"])
+_BOUGHT = frozenset(
+    [
+        "commande",
+        "achat",
+        "vente",
+        "avis",
+        "visite",
+        "compra",
+        "venta",
+        "pedido",
+        "venda",
+        "orden",
+        "evento",
+        "interaccion",
+        "interacao",
+        "avaliacao",
+        "valoracion",
+        "visita",
+        "acquisto",
+        "ordine",
+        "vendita",
+        "valutazione",
+    ]
 )
 _RATING = frozenset(["rating", "star", "score"])
 _EVENT = frozenset(["event", "action", "behavior", "behaviour", "interaction", "activity"])
@@ -265,7 +350,12 @@ def holds_codes(name: str) -> bool:
 
 
 def split_words(name: str) -> list[str]:
-    """Split a name at case, punctuation and digits: ``bookRatings`` is book, rating. Plural words become singular."""
+    """Split a name at case, punctuation and digits: ``bookRatings`` is book, rating. Plural words become singular.
+
+    Latin letters lose their accents: ``id_película`` is id, pelicula.
+    """
+    if not name.isascii():
+        name = unicodedata.normalize("NFC", _ACCENTS.sub("", unicodedata.normalize("NFD", name)))
     return [_to_singular(word.lower()) for word in _WORD.findall(name.replace("IDs", "Ids"))]
 
 
@@ -342,6 +432,7 @@ def _means_time(words: list[str], found: set[str]) -> bool:
     )
     if words[-1] == "times":
         is_time = len(words) > 1
+    is_time |= len(words) == 2 and words[0] in _DATE_OF and words[1] in _BOUGHT
     return is_time and not found & _OTHER_TIME
 
 
@@ -349,7 +440,8 @@ def _means_id(name: str, words: list[str], nouns: frozenset[str]) -> bool:
     """Whether the name is the plural of one of the nouns, or one of them with a word for an id."""
     if len(words) == 1:
         return words[0] in nouns and name.strip().lower() == f"{words[0]}s"
-    return not set(words) & _OTHER_ID and words[-1] in _ID and words[-2] in nouns
+    noun = words[1] if words[0] == "id" and len(words) == 2 else words[-2]
+    return not set(words) & _OTHER_ID and (words[-1] in _ID or words[0] == "id") and noun in nouns
 
 
 def _means_amount(words: list[str], found: set[str]) -> bool:
