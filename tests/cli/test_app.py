@@ -47,7 +47,7 @@ def test_invalid_input_is_one_message(
     assert code == 2
     assert out == ""
     # Commands that open a log tell how they read it before they find the fault.
-    assert err.startswith(("error:", "Read "))
+    assert err.startswith(("error:", "Reading "))
     assert err.count("error:") == 1
     assert message in " ".join(err.split())
     assert "Traceback" not in err
