@@ -123,7 +123,7 @@ def tune(
     runner = _TrialRunner(parts, objective, search, dataclasses.replace(run, callbacks=()), start)
     about = {
         "model": type(default).__name__,
-        "settings": {name: str(value) for name, value in _settings_of(default).items()},
+        "settings": {name: str(value) for name, value in _get_settings(default).items()},
         "space": {name: str(each) for name, each in ranges.items()},
         "metric": metric,
         "seed": run.seed,
@@ -137,13 +137,13 @@ def tune(
     return _make_result(runner, study, default, stop_reason)
 
 
-def _settings_of(estimator: Any) -> dict[str, Any]:
+def _get_settings(estimator: Any) -> dict[str, Any]:
     return {field.name: getattr(estimator, field.name) for field in dataclasses.fields(estimator) if field.init}
 
 
 def _enable_validation_scores(estimator: Any, search: Search) -> Any:
     """The settings, with ``patience`` equal to ``epochs`` where the model would compute no validation scores."""
-    values = _settings_of(estimator)
+    values = _get_settings(estimator)
     if search.prune == "none" or values.get("patience") != 0 or "epochs" not in values:
         return estimator
     return dataclasses.replace(estimator, patience=values["epochs"])
