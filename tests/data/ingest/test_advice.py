@@ -48,6 +48,10 @@ REFUSALS = [
     ("b\xfcch,item\na,x\n".encode("cp1252"), {"columns": {"user": "1"}}, ("encoding", 0), "", ("a", "x")),
     ("user,item\na,caf\xe9\n".encode("cp1252"), {"encoding": "utf-8"}, ("encoding", 0), "cp1252", ("a", "caf\xe9")),
     ("user,item\na,x\n,y\n,z\n", {}, ("allow_rejects", 0), "", ("a", "x")),
+    ("user,item,what\na,null,x\nb,null,y\n", {}, ("columns", 0), "what", ("a", "x")),
+    ("user,item,who\n,x,a\n,y,b\n", {}, ("columns", 0), "who", ("a", "x")),
+    ("user,item,type\na,x,view\nb,y,\nb,z,\n", {}, ("columns", 0), "", ("a", "x")),
+    ("Go,Chess,Risk,Uno\n4,,9,1\n4,7,,1\n", {}, ("layout", 0), "", ("1", "Go")),
 ]  # fmt: skip
 
 

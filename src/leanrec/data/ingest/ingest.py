@@ -743,6 +743,10 @@ def _advise(engine: SqlEngine, read: _ReadLog, counts: Mapping[str, int]) -> str
         return 'If the events without a time count too, pass columns={"time": None}, or name another time.'
     if worst == "missing event type":
         return 'If the events without a type count too, pass columns={"event_type": None}.'
+    if worst in {"missing user", "missing item"}:
+        role = worst.removeprefix("missing ")
+        names = ", ".join(dict.fromkeys(repr(getattr(each, role)) for each in read.staged.columns))
+        return f'Such rows have no {role} in the column {names}. If another column has the {role}s: columns={{"{role}": "COLUMN"}}.'
     if worst not in (*_WITH_EXAMPLE, _IMPOSSIBLE_TIME):
         return "Check the columns, or relax the cleaning rules."
     example = find_example(engine, read.staged, worst)
