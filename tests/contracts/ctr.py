@@ -65,7 +65,7 @@ class CTRContract(EstimatorContract, OddDataContract):
     def test_extending_a_model_without_content_is_refused(self, dataset: Dataset) -> None:
         bare = dataclasses.replace(dataset, item_table=None)
         model = dataclasses.replace(self.estimator, epochs=1).fit(bare)
-        with pytest.raises(SettingError, match="refit"):
+        with pytest.raises(SettingError, match="fit it again with an item table"):
             model.extend(Table({"title": np.array(["x"], STRINGS)}))
 
     def test_ranks_a_short_list(self, model: Any, dataset: Dataset) -> None:

@@ -77,11 +77,11 @@ class Content:
             "not reduced."
         ),
     )
-    columns: tuple[str, ...] = setting((), doc="Columns of the item table; () = all usable ones.")
+    columns: tuple[str, ...] = setting((), doc="Columns of the item table to use; () = all usable ones.")
     text: str = setting(
         "tfidf",
         one_of=TEXT_FEATURES,
-        doc="Feature of a column of text.",
+        doc='Feature of text columns: "tfidf", "hashing", "nmf", "lda" or "embedding".',
     )
     features: FeatureSpec | None = setting(
         None,

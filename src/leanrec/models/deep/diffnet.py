@@ -85,10 +85,10 @@ def _estimate_paths(friends: CSR, n_layers: int) -> int:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class DiffNetModel:
-    """A fitted DiffNet.
+    """A fitted `DiffNet`.
 
     Attributes:
-        settings: the settings of the fit.
+        settings: settings of the fit.
         items: (N, D + 1) float32 item vectors, the bias last.
         own_gate: (D,) float32 weights g₀ of the user's own vector.
         social: (U, D) float32 sum over the hops for each user of the fit.

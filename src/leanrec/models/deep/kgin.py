@@ -86,10 +86,10 @@ class KGIN(HistorySettings):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class KGINModel:
-    """A fitted KGIN.
+    """A fitted `KGIN`.
 
     Attributes:
-        settings: the settings of the fit.
+        settings: settings of the fit.
         knowledge: links of items and entities.
         items: (N, D + 1) float32 item vectors, the bias last.
         item_messages: (N, D) float32 vectors that items send over their links.

@@ -189,10 +189,10 @@ def _build_model(settings: MultVAE, network: _MultVAENetwork) -> "MultVAEModel":
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class MultVAEModel:
-    """A fitted MultVAE.
+    """A fitted `MultVAE`.
 
     Attributes:
-        settings: the settings of the fit.
+        settings: settings of the fit.
         first: (N, hidden_dim) first layer of the encoder.
         items: (N, D + 1) float32 last layer of the decoder, the bias last.
         weights: weights of the other layers, by name.

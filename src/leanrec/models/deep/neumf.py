@@ -72,7 +72,7 @@ class NeuMF(TrainingSettings):
     epochs: int = 6
     batch_size: int = 4096
     learning_rate: float = setting(5e-4, search="5e-05..0.005:log")
-    embedding_dim: int = setting(64, at_least=1, search="16,32,64,128", doc="D, the length of a vector.")
+    embedding_dim: int = setting(64, at_least=1, search="16,32,64,128", doc="D, dimension of the embeddings.")
     hidden_sizes: tuple[int, ...] = setting(
         (32, 16), at_least=1, doc="Sizes of the MLP's hidden layers, input side first; () = GMF alone."
     )
@@ -242,10 +242,10 @@ def _build_model(settings: NeuMF, fold_in: FoldIn, network: _NeuMFNetwork) -> "N
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class NeuMFModel:
-    """A fitted NeuMF.
+    """A fitted `NeuMF`.
 
     Attributes:
-        settings: the settings of the fit.
+        settings: settings of the fit.
         fold_in: computes the user vector of a history.
         weights: by name: "items.weight" (N, 2 D) for GMF and for the MLP, "bias.weight" (N, 1), "size" (), the scale of
             user vectors, "rotation.weight" (D, D), "product" (D,), and those of the MLP.

@@ -70,7 +70,7 @@ class TwoTower(TrainingSettings):
     epochs: int = 20
     batch_size: int = 8192
     learning_rate: float = setting(3e-3, search="0.0003..0.03:log")
-    embedding_dim: int = setting(64, at_least=1, search="16,32,64,128", doc="D, the length of a vector.")
+    embedding_dim: int = setting(64, at_least=1, search="16,32,64,128", doc="D, dimension of the embeddings.")
     hidden_dim: int = setting(128, at_least=0, doc="Size of the hidden layer of a tower; 0 = towers without layers.")
     temperature: float = setting(0.1, above=0, doc="The cosine is divided by this.")
     loss: str = setting(
@@ -322,10 +322,10 @@ def _apply_tower(x: Float32Array, weights: Mapping[str, NDArray[Any]], name: str
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TwoTowerModel:
-    """A fitted TwoTower.
+    """A fitted `TwoTower`.
 
     Attributes:
-        settings: the settings of the fit.
+        settings: settings of the fit.
         features: of the item table; None without any.
         history: (N, D) input vectors of history items.
         items: (N, D) float32 item vectors of unit length.

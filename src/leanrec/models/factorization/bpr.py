@@ -95,7 +95,7 @@ class BPR:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class BPRModel:
-    """A fitted BPR.
+    """A fitted `BPR`.
 
     Attributes:
         settings: settings of the fit.

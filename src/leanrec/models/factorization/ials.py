@@ -171,7 +171,7 @@ class IALS:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class IALSModel:
-    """A fitted iALS.
+    """A fitted `IALS`.
 
     Attributes:
         settings: settings of the fit.

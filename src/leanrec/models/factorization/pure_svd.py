@@ -81,7 +81,7 @@ class PureSVD:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PureSVDModel:
-    """A fitted PureSVD.
+    """A fitted `PureSVD`.
 
     Attributes:
         settings: settings of the fit.

@@ -133,7 +133,7 @@ class ChebyCF:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ChebyCFModel(FilterModel):
-    """A fitted ChebyCF.
+    """A fitted `ChebyCF`.
 
     Attributes:
         settings: settings of the fit.

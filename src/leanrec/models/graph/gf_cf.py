@@ -88,7 +88,7 @@ class GFCF:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class GFCFModel(FilterModel):
-    """A fitted GF-CF.
+    """A fitted `GFCF`.
 
     Attributes:
         settings: settings of the fit.

@@ -290,7 +290,7 @@ class _TrainingState:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class GraphSAGEModel:
-    """A fitted GraphSAGE.
+    """A fitted `GraphSAGE`.
 
     Attributes:
         settings: settings of the fit.

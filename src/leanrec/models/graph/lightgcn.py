@@ -197,6 +197,6 @@ class _TrainingState:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class LightGCNModel(GraphVectors):
-    """A fitted LightGCN. Without ``learn_user_embeddings`` it has no user embeddings."""
+    """A fitted `LightGCN`. Without ``learn_user_embeddings`` it has no user embeddings."""
 
     settings: LightGCN

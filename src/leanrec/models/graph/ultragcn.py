@@ -39,7 +39,7 @@ class UltraGCN(GraphTraining):
     With β = √(d_u + 1) / (d_u √(d_i + 1)), an interaction has weight β, and so does each of its shared negatives, times
     ``negative_weight`` over their number. The ``n_neighbors`` most similar items of an item are further positives, with
     weight ω · ``item_item_weight`` / √d_u; without the √d_u, as in the paper, long histories have too much weight. The
-    weights are a sparse matrix computed before training.
+    unweighted cross-entropy that the paper adds is left out. The weights are a sparse matrix computed before training.
 
     When to use: as `LightGCN`, without convolutions in training.
 
@@ -178,7 +178,7 @@ class _TrainingState:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class UltraGCNModel(GraphVectors):
-    """A fitted UltraGCN."""
+    """A fitted `UltraGCN`."""
 
     settings: UltraGCN
 

@@ -222,6 +222,6 @@ def _add_noise(vectors: Float32Array, size: float, rng: np.random.Generator) -> 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class XSimGCLModel(GraphVectors):
-    """A fitted XSimGCL."""
+    """A fitted `XSimGCL`."""
 
     settings: XSimGCL

@@ -179,7 +179,7 @@ class LocalRegression:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class LocalRegressionModel:
-    """A fitted local regression.
+    """A fitted `LocalRegression`.
 
     Attributes:
         settings: settings of the fit.

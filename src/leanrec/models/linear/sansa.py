@@ -90,7 +90,7 @@ class SANSA:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class SANSAModel:
-    """A fitted SANSA.
+    """A fitted `SANSA`.
 
     Attributes:
         settings: settings of the fit.

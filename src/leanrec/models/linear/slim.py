@@ -113,7 +113,7 @@ class SLIM:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class SLIMModel:
-    """A fitted SLIM.
+    """A fitted `SLIM`.
 
     Attributes:
         settings: settings of the fit.

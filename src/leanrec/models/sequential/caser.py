@@ -30,8 +30,8 @@ class Caser(SequentialSettings):
 
     When to use: histories in which patterns over a few consecutive items matter.
 
-    Cost: an epoch O(E · D · (N + window² · n_horizontal + window · n_vertical)) with the loss over all items, S instead
-    of N with S sampled negatives. A query the same for L items of one history, then O(N · D); the model 4 N D bytes.
+    Cost: an epoch O(E · D · (N + window² · n_horizontal + (window + D) · n_vertical)) with the loss over all items, S
+    instead of N with S sampled negatives. A query the same for L items of one history, then O(N · D); the model 4 N D bytes.
     """
 
     window: int = setting(
@@ -53,7 +53,11 @@ class Caser(SequentialSettings):
 
     @require_finite
     def fit(self, data: Dataset, run: Run = Run(), valid: EvaluationSet | None = None) -> SequentialModel:
-        """Train on the histories of ``data``."""
+        """Train on the histories of ``data``.
+
+        With ``patience`` the validation score is NDCG@10 on ``valid``; if that is None, on the latest item of 5 % of the
+        users, which is then left out of training.
+        """
         return fit_sequential(self, data, run, valid)
 
 

@@ -42,7 +42,11 @@ class GRU4Rec(SequentialSettings):
 
     @require_finite
     def fit(self, data: Dataset, run: Run = Run(), valid: EvaluationSet | None = None) -> SequentialModel:
-        """Train on the histories of ``data``."""
+        """Train on the histories of ``data``.
+
+        With ``patience`` the validation score is NDCG@10 on ``valid``; if that is None, on the latest item of 5 % of the
+        users, which is then left out of training.
+        """
         return fit_sequential(self, data, run, valid)
 
 

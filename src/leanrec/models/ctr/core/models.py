@@ -44,7 +44,7 @@ class _FittedNetwork:
     """Weights of a network and what is needed to build it.
 
     Attributes:
-        settings: the settings of the fit, which also build the network.
+        settings: settings of the fit, which also build the network.
         sides: the fields of each side.
         n_tasks: T.
         weights: by name.

@@ -25,7 +25,9 @@ class CTRSettings(TrainingSettings):
 
     epochs: int = 10
     batch_size: int = 4096
-    embedding_dim: int = setting(16, at_least=1, search="4,8,16,32", doc="D, the length of the vector of each field.")
+    embedding_dim: int = setting(
+        16, at_least=1, search="4,8,16,32", doc="D, dimension of the embeddings of the fields."
+    )
     hidden_sizes: tuple[int, ...] = setting((128, 64), at_least=1, doc="Sizes of the hidden layers of the MLP.")
     dropout: float = setting(
         0.0, between=(0, 0.99), search="0..0.6", doc="Share of hidden units that are dropped in training."

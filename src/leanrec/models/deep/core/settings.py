@@ -17,7 +17,7 @@ class HistorySettings(TrainingSettings):
     batch_size: int = 1024
     learning_rate: float = setting(3e-3, search="0.0003..0.03:log")
     weight_decay: float = 0.1
-    embedding_dim: int = setting(64, at_least=1, search="16,32,64,128", doc="D, the length of a vector.")
+    embedding_dim: int = setting(64, at_least=1, search="16,32,64,128", doc="D, dimension of the embeddings.")
     n_layers: int = setting(2, at_least=0, doc="Number of hops over which information is propagated.")
     n_negatives: int = setting(256, at_least=1, doc="S, sampled negatives shared by the targets of a step.")
     sampler: str = setting(

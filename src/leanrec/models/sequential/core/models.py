@@ -49,7 +49,7 @@ class SequentialModel:
     """A fitted sequential model.
 
     Attributes:
-        settings: the settings of the fit, which also build the network.
+        settings: settings of the fit, which also build the network.
         weights: weights of the network by name; "items.weight" is (N, D).
     """
 

@@ -65,7 +65,7 @@ class SequentialSettings(TrainingSettings):
 
     batch_size: int = 2048
     learning_rate: float = setting(2e-3, search="0.0002..0.02:log")
-    embedding_dim: int = setting(64, at_least=1, search="16,32,64,128", doc="D, the length of an item vector.")
+    embedding_dim: int = setting(64, at_least=1, search="16,32,64,128", doc="D, dimension of the embeddings.")
     max_length: int = setting(200, at_least=1, doc="Number of latest items of a history that are used.")
     dropout: float = setting(
         0.2, between=(0, 0.99), search="0..0.6", doc="Share of activations that are set to zero in training."
