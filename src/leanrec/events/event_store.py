@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from leanrec.data.vocabulary import Id
-from leanrec.errors import SourceError
 from leanrec.events.records import DataOrigin, ForgottenUser, ServedList
 from leanrec.events.sqlite_reader import SQLiteEventReader
 from leanrec.events.user_events import UserEvent
@@ -43,12 +42,9 @@ class EventStore(SQLiteEventReader, abc.ABC):
     def set_hidden(self, items: Sequence[Id], *, hidden: bool) -> None:
         """Write that items are hidden, or shown again. Returns when it is on disk."""
 
-    def forget_user(self, user: Id) -> ForgottenUser:  # noqa: ARG002
+    @abc.abstractmethod
+    def forget_user(self, user: Id) -> ForgottenUser:
         """Delete the events and served lists of a user. At the return the id is in none of the files of the store."""
-        raise SourceError(
-            f"A user can be forgotten only by the process that writes the event log {self.path}. Several workers share it: stop "
-            "the server, and forget the user on the command line; or serve with one worker."
-        )
 
     @abc.abstractmethod
     def append_served(self, served: ServedList) -> None:

@@ -136,14 +136,18 @@ class LivePipeline:
         """
         with self._forgetting:
             forgotten = self._log.forget_user(user)
-            with self._recording:
-                self.pipeline.forget_user(user)
-                if forgotten.last_seq > self._last_seq:
-                    self._forgotten[str(user)] = forgotten.last_seq
-                elif forgotten.last_seq < self._last_seq:  # events after it were recorded, and are forgotten here too
-                    late = self._log.user_events(after=forgotten.last_seq, until=self._last_seq)
-                    self.pipeline.record_events(to_events([each for each in late if str(each.user) == str(user)]))
+            self._apply_forgotten(user, forgotten)
         return forgotten
+
+    def _apply_forgotten(self, user: Id, forgotten: ForgottenUser) -> None:
+        """Forget a user in the current version who is forgotten in the store."""
+        with self._recording:
+            self.pipeline.forget_user(user)
+            if forgotten.last_seq > self._last_seq:
+                self._forgotten[str(user)] = forgotten.last_seq
+            elif forgotten.last_seq < self._last_seq:  # events after it were recorded, and are forgotten here too
+                late = self._log.user_events(after=forgotten.last_seq, until=self._last_seq)
+                self.pipeline.record_events(to_events([each for each in late if str(each.user) == str(user)]))
 
     def replace(self, pipeline: Pipeline) -> ReplayResult:
         """Serve another version from the next request on; requests that have begun end with the version they began with.

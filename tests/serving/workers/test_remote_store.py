@@ -10,10 +10,10 @@ import pytest
 
 from leanrec.errors import BusyError, DataError, SourceError
 from leanrec.events import SQLiteEventStore, UserEvent
-from leanrec.events.records import AppendResult, DataOrigin, ServedList
+from leanrec.events.records import AppendResult, DataOrigin, ForgottenUser, ServedList
 from leanrec.pipeline.responses import AddItemsResult, RecordResult
 from leanrec.serving.workers import remote_store
-from leanrec.serving.workers.messages import AddItems, Change, Sample
+from leanrec.serving.workers.messages import AddItems, Change, ForgetUser, Sample
 from leanrec.serving.workers.remote_store import RemoteEventStore
 from leanrec.serving.workers.store_owner import StoreOwner
 
@@ -22,16 +22,22 @@ class Target:
     """Keeps what a worker is told."""
 
     def __init__(self) -> None:
-        self.as_of = 0
+        self.as_of = self.n_forgotten = 0
         self.events: list[UserEvent] = []
         self.changes: list[Change] = []
+        self.users: list[object] = []  # who are forgotten
 
     async def apply_events(self, appended: AppendResult) -> RecordResult:
         self.events += appended.new
         self.as_of = appended.last_seq
         return RecordResult(len(appended.new))
 
-    async def apply_change(self, change: Change) -> AddItemsResult | None:
+    async def apply_change(self, change: Change) -> AddItemsResult | ForgottenUser | None:
+        if isinstance(change, ForgetUser):
+            assert change.forgotten is not None
+            self.n_forgotten = change.forgotten.number
+            self.users.append(change.user)
+            return change.forgotten
         if change == AddItems([("bad", {})]):
             raise DataError("no such item")
         self.changes.append(change)
@@ -167,6 +173,21 @@ def test_changes_reach_all_workers(tmp_path: Path) -> None:
         assert first.changes == second.changes
         assert one.item_contents()[0] == (7, {"title": "seven"})
         assert [each.fingerprint for each in one.origins()] == ["f"]
+
+    run(tmp_path, test)
+
+
+def test_a_user_is_forgotten_by_all_and_by_who_joins_later(tmp_path: Path) -> None:
+    async def test(setting: Setting) -> None:
+        (one, first), (_, second) = await setting.join(0), await setting.join(1)
+        await one.submit([_click(1)])
+        assert (await asyncio.to_thread(one.forget_user, "ann")).n_events == 1
+        await one.submit([_click(2)])
+        await _wait_for(lambda: second.as_of == 2)
+        _, late = await setting.join(2)
+        assert (first.users, second.users, late.users) == (["ann"], ["ann"], [None])
+        assert [each.id for each in late.events] == ["e-2"]
+        assert (late.as_of, late.n_forgotten) == (2, 1)
 
     run(tmp_path, test)
 

@@ -22,6 +22,7 @@ from leanrec.serving.workers.messages import (
     Changed,
     ChangeLog,
     CollectSamples,
+    ForgetUser,
     HideItems,
     JoinStream,
     LogStatus,
@@ -63,9 +64,9 @@ class Owner:
         self.log, self.address = log, address
         self._peers: list[Peer] = []
 
-    async def join(self, worker: int = 0, process: int = 1, after: int = 0) -> Peer:
+    async def join(self, worker: int = 0, process: int = 1, after: int = 0, forgotten: int = 0) -> Peer:
         peer = await self.connect()
-        peer.send(JoinStream(worker, process, after))
+        peer.send(JoinStream(worker, process, after, forgotten))
         return peer
 
     async def connect(self) -> Peer:
@@ -189,6 +190,22 @@ def test_a_worker_that_does_not_read_is_disconnected(tmp_path: Path, monkeypatch
         with contextlib.suppress(ConnectionError):
             while await deaf.receive() is not None:
                 pass
+
+    run(tmp_path, test)
+
+
+def test_a_forgotten_user_is_told_with_the_id_once(tmp_path: Path) -> None:
+    async def test(owner: Owner) -> None:
+        one = await owner.join(after=2)
+        welcome = await one.receive()
+        told = await one.ask(ChangeLog(1, ForgetUser("ann")))
+        assert (told.client, told.number, told.change.user) == (welcome.client, 1, "ann")
+        assert told.change.forgotten == owner.log.forgotten_users()[0]
+        late = await owner.join(1, after=0)
+        assert await late.receive() == Changed(ForgetUser(None, told.change.forgotten))
+        assert await late.receive() == Appended(0, 2, [])
+        known = await owner.join(2, after=2, forgotten=1)
+        assert isinstance(await known.receive(), Welcome)
 
     run(tmp_path, test)
 

@@ -18,7 +18,7 @@ from leanrec.pipeline import Pipeline
 from leanrec.pipeline.replay import ReplayResult
 from leanrec.pipeline.responses import AddItemsResult
 from leanrec.serving.prometheus import ServingMetrics
-from leanrec.serving.workers.messages import AddItems, HideItems
+from leanrec.serving.workers.messages import AddItems, ForgetUser, HideItems
 from leanrec.serving.workers.remote_store import RemoteEventStore
 from leanrec.serving.workers.stream_target import StreamedPipeline, StreamRecorder
 
@@ -79,6 +79,15 @@ def test_of_many_items_those_that_fit_are_added(live: StreamedPipeline) -> None:
     assert 90_002 in live.pipeline.catalog.items
 
 
+def test_an_event_that_came_before_its_item_is_recorded_with_it(live: StreamedPipeline) -> None:
+    clicks = [UserEvent(f"e-{item}", "ann", item, "click", 1.7e9, 1.0) for item in (100, 90_001, 101)]
+    with SQLiteEventStore(live._remote.path) as log:
+        log.append([UserEvent(f"old-{number}", "bob", 100, "click", 1.7e9, 1.0) for number in range(4)] + clicks)
+    assert live.record(clicks, 7).applied == 2
+    live.apply_change(AddItems([(90_001, {"title": "brand new"})]))
+    assert [each.id for each in live.pipeline.history("ann")] == [101, 90_001, 100]
+
+
 def test_items_are_hidden_when_the_change_comes_back(live: StreamedPipeline) -> None:
     live.set_hidden([100], hidden=True)
     assert not live.pipeline.is_hidden(100)
@@ -87,6 +96,39 @@ def test_items_are_hidden_when_the_change_comes_back(live: StreamedPipeline) -> 
     assert live.pipeline.is_hidden(100)
     live.apply_change(HideItems([100], hidden=False))
     assert not live.pipeline.is_hidden(100)
+
+
+def test_a_forgotten_user_is_found_by_the_id_or_by_its_hash(live: StreamedPipeline) -> None:
+    with SQLiteEventStore(live._remote.path) as log:
+        log.append([UserEvent(f"e-{user}", user, 100, "click", 1.7e9, 1.0) for user in ("user-1", "user-2", "new")])
+        forgotten = [log.forget_user(user) for user in ("user-1", "user-2")]
+    live.record([UserEvent("e-new", "new", 100, "click", 1.7e9, 1.0)], 5)
+    for user, each in zip(("user-1", None), forgotten, strict=True):
+        assert live.apply_change(ForgetUser(user, each)) == each
+    for user in ("user-1", "user-2"):
+        with pytest.raises(UnknownIdError):
+            live.pipeline.history(user)
+    assert live.n_forgotten == 2
+    assert len(live.pipeline.history("new")) == 1
+    assert len(live.pipeline.history("user-3")) > 1
+
+
+def test_what_is_forgotten_while_a_version_is_loaded_is_forgotten_there(
+    live: StreamedPipeline, model: Pipeline
+) -> None:
+    with SQLiteEventStore(live._remote.path) as log:
+        log.append([UserEvent("e-1", "user-1", 100, "click", 1.7e9, 1.0)])
+        live._remote.bind = log.bind  # type: ignore[method-assign]
+        version = Pipeline.load(model.save(live._remote.path.parent / "next"))
+
+        def forget(*_: object) -> None:
+            live.apply_change(ForgetUser("user-1", log.forget_user("user-1")))
+
+        version.warm_up = forget  # type: ignore[method-assign]
+        live.replace(version)
+    assert live.pipeline is version
+    with pytest.raises(UnknownIdError):
+        version.history("user-1")
 
 
 def _record(live: StreamedPipeline) -> StreamRecorder:

@@ -155,6 +155,17 @@ def test_metrics_of_any_worker_are_those_of_all(server: Server) -> None:
     assert httpx.get(f"{server.url}/readyz").status_code == 200
 
 
+@pytest.mark.system
+def test_a_forgotten_user_is_unknown_to_all(server: Server) -> None:
+    server.click("user-9", 101)
+    assert httpx.delete(f"{server.url}/users/user-9", timeout=60).json() == {"events": 1}
+    os.kill(server.find_workers()[0], signal.SIGKILL)  # the next one has the memory of the start
+    wait_for(lambda: len(server.find_workers()) == 2)
+    for worker in server.find_workers():
+        with server.only(worker):
+            assert httpx.get(f"{server.url}/users/user-9", timeout=60).status_code == 404
+
+
 class Client(threading.Thread):
     """Sends clicks of one user, each until it is acknowledged, until it is told to stop."""
 

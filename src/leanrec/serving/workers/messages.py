@@ -8,7 +8,7 @@ import msgspec
 
 from leanrec.data.vocabulary import Id
 from leanrec.errors import BusyError, DataError, LeanrecError, SourceError
-from leanrec.events.records import DataOrigin, ServedList
+from leanrec.events.records import DataOrigin, ForgottenUser, ServedList
 from leanrec.events.user_events import UserEvent
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "Changed",
     "CollectSamples",
     "CollectedSamples",
+    "ForgetUser",
     "HideItems",
     "ItemContent",
     "JoinStream",
@@ -54,11 +55,13 @@ class JoinStream(msgspec.Struct, tag=True, frozen=True):
         worker: number of the worker.
         process: id of its process.
         after: sequence number of the last event that it has applied.
+        forgotten: number of the last user whom it has forgotten.
     """
 
     worker: int
     process: int
     after: int
+    forgotten: int = 0
 
 
 class Welcome(msgspec.Struct, tag=True, frozen=True):
@@ -113,7 +116,19 @@ class HideItems(msgspec.Struct, tag=True, frozen=True):
     hidden: bool
 
 
-Change = AddItems | HideItems
+class ForgetUser(msgspec.Struct, tag=True, frozen=True):
+    """A change: a user is forgotten.
+
+    Attributes:
+        user: the id; None in what a worker gets that joins later, since a log keeps no such id.
+        forgotten: what the log has of it; None in a request.
+    """
+
+    user: Id | None
+    forgotten: ForgottenUser | None = None
+
+
+Change = AddItems | HideItems | ForgetUser
 
 
 class ChangeLog(msgspec.Struct, tag=True, frozen=True):

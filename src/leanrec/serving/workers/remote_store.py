@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 from leanrec.data.vocabulary import Id
 from leanrec.errors import BusyError, DataError, LeanrecError, SourceError
 from leanrec.events.event_store import EventStore
-from leanrec.events.records import AppendResult, DataOrigin, ServedList
+from leanrec.events.records import AppendResult, DataOrigin, ForgottenUser, ServedList
 from leanrec.events.user_events import UserEvent
 from leanrec.pipeline.responses import AddItemsResult, RecordResult
 from leanrec.serving.workers.messages import (
@@ -28,6 +28,7 @@ from leanrec.serving.workers.messages import (
     ChangeLog,
     CollectedSamples,
     CollectSamples,
+    ForgetUser,
     HideItems,
     JoinStream,
     LogStatus,
@@ -63,11 +64,15 @@ class StreamTarget(Protocol):
 
     as_of: int
 
+    @property
+    def n_forgotten(self) -> int:
+        """Number of the last user who is forgotten."""
+
     async def apply_events(self, appended: AppendResult) -> RecordResult:
         """Apply the next events of the log."""
 
-    async def apply_change(self, change: Change) -> AddItemsResult | None:
-        """Apply a change of the items. Raises LeanrecError if it cannot be applied."""
+    async def apply_change(self, change: Change) -> AddItemsResult | ForgottenUser | None:
+        """Apply a change of items or users. Raises LeanrecError if it cannot be applied."""
 
 
 class _OwnerStatus:
@@ -190,6 +195,11 @@ class RemoteEventStore(EventStore):
         """Write that items are hidden, or shown again. Returns when it is on disk and this worker obeys it."""
         self._ask_and_wait(lambda number: ChangeLog(number, HideItems(list(items), hidden)))
 
+    def forget_user(self, user: Id) -> ForgottenUser:
+        """Forget a user. Returns when the id is in no file of the log and this worker has forgotten it."""
+        forgotten: ForgottenUser = self._ask_and_wait(lambda number: ChangeLog(number, ForgetUser(user)))
+        return forgotten
+
     def bind(self, origin: DataOrigin, *, rebind: bool = False) -> None:
         """Bind the log to a data set; see ``SQLiteEventStore.bind``."""
         self._ask_and_wait(lambda number: BindLog(number, origin, rebind))
@@ -255,7 +265,7 @@ class RemoteEventStore(EventStore):
             await asyncio.sleep(next(pauses, _PAUSES[-1]))
 
     async def _follow_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(encode_message(JoinStream(self.worker, os.getpid(), self._target.as_of)))
+        writer.write(encode_message(JoinStream(self.worker, os.getpid(), self._target.as_of, self._target.n_forgotten)))
         while True:
             wait = _SILENT_SECONDS if self.guard.is_connected else _WAIT_SECONDS
             message = await asyncio.wait_for(read_message(reader), wait)

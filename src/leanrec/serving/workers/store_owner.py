@@ -24,6 +24,7 @@ from leanrec.serving.workers.messages import (
     ChangeLog,
     CollectedSamples,
     CollectSamples,
+    ForgetUser,
     HideItems,
     JoinStream,
     LogStatus,
@@ -160,7 +161,7 @@ class StoreOwner:
             self._ended, samples = merge_samples([self._ended, keep_counts(samples)]), []
         self._samples[joined.worker] = joined.process, samples
         self._clients[client.number] = client
-        for change in await self._read(self._list_changes):
+        for change in await self._read(functools.partial(self._list_changes, joined.forgotten)):
             await client.send_now(Changed(change))
         for start in range(joined.after, until, _EVENTS_OF_A_FRAME):
             stop = min(start + _EVENTS_OF_A_FRAME, until)
@@ -169,11 +170,12 @@ class StoreOwner:
         await client.send_now(Welcome(client.number))
         client.start_stream()
 
-    def _list_changes(self) -> list[Change]:
-        """All changes of items, of which each worker may have some."""
+    def _list_changes(self, n_forgotten: int) -> list[Change]:
+        """The users who were forgotten later, and all changes of items, of which each worker may have some."""
+        users = [ForgetUser(None, each) for each in self.log.forgotten_users(after=n_forgotten)]
         hidden, shown = list(self.log.hidden_items()), list(self.log.shown_items())
         changes = (AddItems(self.log.item_contents()), HideItems(hidden, hidden=True), HideItems(shown, hidden=False))
-        return [change for change in changes if change.items]
+        return [*users, *(change for change in changes if change.items)]
 
     async def _read(self, function: Callable[[], _Result]) -> _Result:
         """Read the log in a thread. Raises TimeoutError if the disk does not answer."""
@@ -227,17 +229,22 @@ class StoreOwner:
         self._published = last
         self._send_all(frame)
 
-    def _write_change(self, change: Change) -> None:
-        if isinstance(change, AddItems):
-            self.log.add_items(dict(change.items))
-        else:
-            self.log.set_hidden(change.items, hidden=change.hidden)
+    def _write_change(self, change: Change) -> Change:
+        """Write a change to the log, and return it as the workers get it."""
+        match change:
+            case AddItems(items):
+                self.log.add_items(dict(items))
+            case HideItems(hidden_items, hidden):
+                self.log.set_hidden(hidden_items, hidden=hidden)
+            case ForgetUser(user) if user is not None:
+                return ForgetUser(user, self.log.forget_user(user))
+        return change
 
-    def _publish_change(self, client: _Client, message: ChangeLog, done: Future[None]) -> None:
+    def _publish_change(self, client: _Client, message: ChangeLog, done: Future[Change]) -> None:
         if (error := done.exception()) is not None:
             client.send(encode_message(refuse(message.number, error)))
         else:
-            self._send_all(encode_message(Changed(message.change, client.number, message.number)))
+            self._send_all(encode_message(Changed(done.result(), client.number, message.number)))
 
     @staticmethod
     def _answer(client: _Client, number: int, done: Future[None]) -> None:

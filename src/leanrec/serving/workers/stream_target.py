@@ -8,8 +8,8 @@ from typing import Any
 from leanrec.data.table import Table
 from leanrec.data.vocabulary import Id, id_array
 from leanrec.errors import LeanrecError
-from leanrec.events.records import AppendResult
-from leanrec.events.sqlite_reader import build_item_table
+from leanrec.events.records import AppendResult, ForgottenUser
+from leanrec.events.sqlite_reader import build_item_table, find_forgotten
 from leanrec.events.user_events import UserEvent
 from leanrec.online.live_pipeline import LivePipeline
 from leanrec.pipeline.pipeline import Pipeline
@@ -17,7 +17,7 @@ from leanrec.pipeline.replay import ReplayResult, replay_items
 from leanrec.pipeline.responses import AddItemsResult, RecordResult
 from leanrec.serving.event_requests import EventRecorder
 from leanrec.serving.prometheus import ServingMetrics
-from leanrec.serving.workers.messages import Change, HideItems
+from leanrec.serving.workers.messages import Change, ForgetUser, HideItems
 from leanrec.serving.workers.remote_store import RemoteEventStore
 
 __all__ = ["StreamRecorder", "StreamedPipeline"]
@@ -34,11 +34,25 @@ class StreamedPipeline(LivePipeline):
     """
 
     def __init__(
-        self, pipeline: Pipeline, log: RemoteEventStore, replayed: ReplayResult, *, rebind: bool = False
+        self,
+        pipeline: Pipeline,
+        log: RemoteEventStore,
+        replayed: ReplayResult,
+        *,
+        n_forgotten: int = 0,
+        rebind: bool = False,
     ) -> None:
-        """Take a pipeline into which the log was replayed before the workers were started."""
+        """Take a pipeline into which the log was replayed before the workers were started.
+
+        Args:
+            pipeline: the pipeline.
+            log: the log of this worker.
+            replayed: what was replayed.
+            n_forgotten: number of the last user of the log who was forgotten then.
+            rebind: accept a log that is bound to other data when the version changes.
+        """
         super().__init__(pipeline, log, rebind=rebind, replayed=replayed)
-        self._remote = log
+        self._remote, self.n_forgotten = log, n_forgotten
 
     def add_items(self, ids: list[Id], table: Table, *, persist: Callable[[], Any]) -> AddItemsResult:
         """Add new items to the log and all workers; see ``Pipeline.add_items``."""
@@ -52,8 +66,34 @@ class StreamedPipeline(LivePipeline):
         _check_only(lambda stop: change(items, persist=stop))
         self._remote.set_hidden(items, hidden=hidden)
 
-    def apply_change(self, change: Change) -> AddItemsResult | None:
+    def forget_user(self, user: Id) -> ForgottenUser:
+        """Forget a user in the log and all workers."""
+        return self._remote.forget_user(user)
+
+    def replace(self, pipeline: Pipeline) -> ReplayResult:
+        """Serve another version; see ``LivePipeline.replace``. The stream goes on meanwhile."""
+        n_forgotten = self.n_forgotten
+        replayed = self._replace(pipeline)
+        for each in self._remote.forgotten_users(after=n_forgotten):  # while the version was loaded
+            self._forget(None, each)
+        return replayed
+
+    def _forget(self, user: Id | None, forgotten: ForgottenUser) -> ForgottenUser:
+        """Forget a user who is forgotten in the log; without an id it is found by its hash, O(U)."""
+        users = [] if user is None else [user]
+        if user is None:
+            known = id_array([each for each, _ in self.pipeline.find_users("", self.pipeline.n_users)])
+            users = known[find_forgotten(known, self._remote.id, [forgotten])].tolist()
+        for each in users:
+            self._apply_forgotten(each, forgotten)
+        self.n_forgotten = max(self.n_forgotten, forgotten.number)
+        return forgotten
+
+    def apply_change(self, change: Change) -> AddItemsResult | ForgottenUser | None:
         """Apply a change that is in the log. Raises LeanrecError if some of it cannot be applied; the rest is."""
+        if isinstance(change, ForgetUser):
+            assert change.forgotten is not None  # noqa: S101 - what comes back is in the log
+            return self._forget(change.user, change.forgotten)
         if isinstance(change, HideItems):
             with self._hiding:
                 pipeline = self.pipeline
@@ -61,12 +101,13 @@ class StreamedPipeline(LivePipeline):
             return None
         ids = [item for item, _ in change.items]
         table = build_item_table([content for _, content in change.items])
-        with self._adding_items:
-            try:
-                return self.pipeline.add_items(ids, table)
-            except LeanrecError:
-                replay_items(self.pipeline, id_array(ids), table)
-                raise
+        try:
+            return super().add_items(ids, table, persist=lambda: None)
+        except LeanrecError:
+            with self._adding_items:
+                if replay_items(self.pipeline, id_array(ids), table)[0]:
+                    self._record_early_events(ids)
+            raise
 
 
 def _check_only(change: Callable[[Callable[[], None]], object]) -> None:
@@ -106,6 +147,11 @@ class StreamRecorder(EventRecorder):
             print(f"Events up to {appended.last_seq} were not applied: {error!r}", file=sys.stderr, flush=True)  # noqa: T201
             return RecordResult(0)
 
-    async def apply_change(self, change: Change) -> AddItemsResult | None:
-        """Apply a change of the items, in a thread because a model may take long to take over new ones."""
+    @property
+    def n_forgotten(self) -> int:
+        """Number of the last user who is forgotten."""
+        return self._streamed.n_forgotten
+
+    async def apply_change(self, change: Change) -> AddItemsResult | ForgottenUser | None:
+        """Apply a change of items or users, in a thread because a model may take long to take over new ones."""
         return await asyncio.to_thread(self._streamed.apply_change, change)

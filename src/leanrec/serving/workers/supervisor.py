@@ -124,13 +124,14 @@ class Supervisor:
         self._plan, self._listener = plan, listener
         with SQLiteEventStore(plan.log_path, plan.retention) as log:
             replayed = LivePipeline(pipeline, log, rebind=plan.rebind).replayed
+            n_forgotten = max((each.number for each in log.forgotten_users()), default=0)
         for warning in replayed.warnings():
             plan.report(warning)
         pipeline.warm_up()
         self._folder = Path(tempfile.mkdtemp(prefix="leanrec-"))  # nobody else may enter it
         self._address = self._folder / "log"
         remote = RemoteEventStore(plan.log_path, self._address, keeps_lists=plan.retention.max_lists > 0)
-        live = StreamedPipeline(pipeline, remote, replayed, rebind=plan.rebind)
+        live = StreamedPipeline(pipeline, remote, replayed, n_forgotten=n_forgotten, rebind=plan.rebind)
         self._parts = WorkerParts.build(live, remote, plan.event_types, plan.build_config)
         self._owner = _Child("The owner of the event log", self._run_owner)
         self._workers = [
