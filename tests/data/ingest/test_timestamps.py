@@ -1,7 +1,9 @@
 """Time formats: common ones, those that the values decide, and ambiguous ones."""
 
+import re
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -40,6 +42,19 @@ def test_the_values_tell_how_they_are_written(times: list[str], moments: list[st
 def test_a_value_of_one_file_decides_for_all(tmp_path: Path) -> None:
     january, march = write(tmp_path / "a.csv", "05/01/2024"), write(tmp_path / "b.csv", "13/03/2024")
     assert stamps([january, march]) == ["2024-01-05 00:00:00", "2024-03-13 00:00:00"]
+    told = f"The times of {january}, such as '05/01/2024', fit both orders of day and month; those of {march} decide that the day comes first."
+    assert told in ingest([january, march]).report.warnings
+
+
+def test_files_of_different_orders_are_refused_with_a_way_to_read_them(tmp_path: Path) -> None:
+    day = write(tmp_path / "a.csv", *["13/03/2024"] * 2000, "05/01/2024")
+    month = write(tmp_path / "b.csv", "01/22/2024", "05/01/2024")
+    with pytest.raises(DataError, match="must have one order of day and month") as caught:
+        ingest([day, month])
+    call = re.findall(r"Read them in Python: (ingest\(.*\))\.$", str(caught.value))[0]
+    events = eval(call, {"ingest": ingest, "pandas": pd}).data.events
+    days = np.unique(events.time.astype("datetime64[s]").astype("datetime64[D]")).astype(str)
+    assert days.tolist() == ["2024-01-05", "2024-01-22", "2024-03-13", "2024-05-01"]
 
 
 def test_a_damaged_value_among_dates_is_rejected_and_shown(tmp_path: Path) -> None:

@@ -625,7 +625,8 @@ def _missing_message(
             ""
             if extra
             else ' If each line is a user and the items of the user, pass layout="adjacency"; if it is the items of one user, '
-            'layout="sequences".'
+            'layout="sequences". If each file is the log of one person, put it into a folder such as logs/user=ann, and pass logs with '
+            'columns={"item": "COLUMN"}.'
         )
         return (
             f"{where} has no names in its first line, so that its columns are called {', '.join(names[:10])}"

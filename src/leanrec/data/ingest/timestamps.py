@@ -7,8 +7,8 @@ other does not. Where the values do not decide, a DataError asks for the format.
 import dataclasses
 import re
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from leanrec.data.engine import SqlEngine, quote_identifier, quote_literal
 from leanrec.data.ingest.meaning.column_names import split_words
@@ -200,12 +200,17 @@ def may_be_time(engine: SqlEngine, part: SourcePart, name: str, is_order: bool) 
     scan = part.scan if part.file is None else part.file.preview_scan()
     column = _TimeColumn(part.label, name, column_type, scan)
     dates = (*_COMPACT, *_DAY_FIRST, *_MONTH_FIRST, *WORD_FORMATS)
-    number = "n_time IS NOT NULL"
-    date = f"{TimeFormat(dates).to_seconds('x', 'VARCHAR', is_order=False)} IS NOT NULL"
     sample = f"SELECT x, n_time FROM ({column.values}) WHERE trim(x) <> '' LIMIT {_SAMPLE}"
-    test = number if is_order else f"{number} OR {date}"
-    n, fitting = engine.fetch_rows(f"SELECT count(*), count_if({test}) FROM ({sample})", part.label)[0]
-    return not n or bool(fitting)
+    tests = ["n_time IS NOT NULL"]
+    if not is_order:
+        # The expression of all notations takes long to plan, which counts in a folder of many files.
+        times = (TimeFormat(iso_only=True), TimeFormat(dates))
+        tests += [f"{each.to_seconds('x', 'VARCHAR', is_order=False)} IS NOT NULL" for each in times]
+    for test in tests:
+        n, fitting = engine.fetch_rows(f"SELECT count(*), count_if({test}) FROM ({sample})", part.label)[0]
+        if fitting or not n:
+            return True
+    return False
 
 
 def find_time_format(
@@ -362,29 +367,79 @@ def _find_fitting(engine: SqlEngine, formats: Sequence[str], *, most: bool) -> s
     return {source for source, n, fitting in engine.fetch_rows(counted) if fitting and (not most or fitting * 2 > n)}
 
 
+class _DateVotes(NamedTuple):
+    """Dates of one column by the order of day and month: how many are day or month first only, and one of each kind."""
+
+    only_day: int
+    only_month: int
+    day_value: str | None
+    month_value: str | None
+    either: str | None
+
+    @property
+    def order(self) -> str:
+        """Return "day" or "month", "" where the values do not decide."""
+        is_day, is_month = self.only_day > _FAR_MORE * self.only_month, self.only_month > _FAR_MORE * self.only_day
+        return "day" if is_day else "month" if is_month else ""
+
+
 def _find_date_order(engine: SqlEngine, odd: Sequence[_TimeColumn]) -> tuple[str, ...]:
     """Return the formats with the day or with the month first. Raises DataError where the values do not decide."""
     day, month = (_parse_formats("x", "VARCHAR", formats) for formats in (_DAY_FIRST, _MONTH_FIRST))
-    values = " UNION ALL ".join(f"SELECT x FROM ({column.values})" for column in odd)
-    only_day, only_month, day_value, month_value, either = engine.fetch_rows(
-        "SELECT count_if(d IS NOT NULL AND m IS NULL), count_if(d IS NULL AND m IS NOT NULL), "
-        "any_value(x) FILTER (d IS NOT NULL AND m IS NULL), any_value(x) FILTER (d IS NULL AND m IS NOT NULL), "
-        f"min(x) FILTER (d IS NOT NULL AND m IS NOT NULL AND d <> m) FROM (SELECT x, {day} AS d, {month} AS m FROM ({values}))",
-        odd[0].label,
-    )[0]
-    if only_day > _FAR_MORE * only_month or (either is None and not only_month):
-        return _DAY_FIRST
-    if only_month > _FAR_MORE * only_day:
-        return _MONTH_FIRST
-    first = _match_format(engine, day_value or either, _DAY_FIRST)
-    second = _match_format(engine, month_value or either, _MONTH_FIRST)
-    why = "no value decides which"
-    if day_value and month_value:
-        why = f"the values contradict each other: {day_value!r} must be day first, {month_value!r} month first"
-    raise DataError(
-        f"The times in the column {odd[0].name!r} of {odd[0].label}, such as {either or day_value!r}, have the day or the month "
-        f'first, and {why}. Pass time_format="{first}" or time_format="{second}".'
+    values = " UNION ALL ".join(f"SELECT {i} AS source, x FROM ({column.values})" for i, column in enumerate(odd))
+    votes = {
+        odd[source]: _DateVotes(*each)
+        for source, *each in engine.fetch_rows(
+            "SELECT source, count_if(d IS NOT NULL AND m IS NULL), count_if(d IS NULL AND m IS NOT NULL), "
+            "any_value(x) FILTER (d IS NOT NULL AND m IS NULL), any_value(x) FILTER (d IS NULL AND m IS NOT NULL), "
+            "min(x) FILTER (d IS NOT NULL AND m IS NOT NULL AND d <> m) "
+            f"FROM (SELECT source, x, {day} AS d, {month} AS m FROM ({values})) GROUP BY source ORDER BY source",
+            odd[0].label,
+        )
+    }
+    every = _DateVotes(
+        sum(each.only_day for each in votes.values()),
+        sum(each.only_month for each in votes.values()),
+        *(next(filter(None, found), None) for found in list(zip(*votes.values(), strict=True))[2:]),
     )
+    first, second = (
+        next((column for column in votes if votes[column].order == order), None) for order in ("day", "month")
+    )
+    if first is not None and second is not None:
+        raise DataError(
+            f"The times of all files must have one order of day and month. Those of {first.label}, such as {votes[first].day_value!r}, have "
+            f"the day first, those of {second.label}, such as {votes[second].month_value!r}, the month. Read them in Python: "
+            f"ingest([pandas.read_csv({first.label!r}, sep=None, engine='python', parse_dates=[{first.name!r}], dayfirst=True), "
+            f"pandas.read_csv({second.label!r}, sep=None, engine='python', parse_dates=[{second.name!r}])])."
+        )
+    order = every.order or ("day" if every.either is None and not every.only_month else "")
+    if order:
+        _tell_decided(engine, votes, order)
+        return _DAY_FIRST if order == "day" else _MONTH_FIRST
+    formats = (
+        _match_format(engine, every.day_value or every.either or "", _DAY_FIRST),
+        _match_format(engine, every.month_value or every.either or "", _MONTH_FIRST),
+    )
+    why = "no value decides which"
+    if every.day_value and every.month_value:
+        why = f"the values contradict each other: {every.day_value!r} must be day first, {every.month_value!r} month first"
+    raise DataError(
+        f"The times in the column {odd[0].name!r} of {odd[0].label}, such as {every.either or every.day_value!r}, have the day or the month "
+        f'first, and {why}. Pass time_format="{formats[0]}" or time_format="{formats[1]}".'
+    )
+
+
+def _tell_decided(engine: SqlEngine, votes: Mapping[_TimeColumn, _DateVotes], order: str) -> None:
+    """Warn where the dates of a file fit both orders, and those of another file decide."""
+    decided = next((column for column in votes if votes[column].order == order), None)
+    open_ones = [column for column in votes if not votes[column].order and votes[column].either is not None]
+    if decided is not None and open_ones:
+        column, others = open_ones[0], len(open_ones) - 1
+        more = f" and of {others} other file{'s' * (others > 1)}" if others else ""
+        engine.facts.warn(
+            f"The times of {column.label}{more}, such as {votes[column].either!r}, fit both orders of day and month; those of "
+            f"{decided.label} decide that the {order} comes first."
+        )
 
 
 def _match_format(engine: SqlEngine, value: str, formats: Sequence[str]) -> str:

@@ -58,9 +58,15 @@ def test_other_files_are_named(content: bytes, says: str, tmp_path: Path) -> Non
 def test_databases_and_arrays_are_named(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "log.db") as database:
         database.execute("CREATE TABLE t (a)")
+        with pytest.raises(SourceError, match="is an SQLite database") as unknown:
+            detect(tmp_path / "log.db")
+        database.execute("CREATE TABLE [my orders] (user_id, sku)")
     database.close()
-    with pytest.raises(SourceError, match="is an SQLite database.*sqlite3 -header -csv"):
+    export = f'Export the table: sqlite3 -header -csv {tmp_path / "log.db"} "SELECT * FROM'
+    assert f'{export} [TABLE]" > log.csv, with its name in place of TABLE.' in str(unknown.value)
+    with pytest.raises(SourceError, match="is an SQLite database") as found:
         detect(tmp_path / "log.db")
+    assert f'{export} [my orders]" > log.csv. Its tables are: my orders, t.' in str(found.value)
     np.save(tmp_path / "log.npy", np.arange(3))
     with pytest.raises(SourceError, match="is a NumPy array"):
         detect(tmp_path / "log.npy")

@@ -1,15 +1,20 @@
 """What a file is, by its first bytes: a format that can be read, or one that is named with the way out."""
 
+import contextlib
 import dataclasses
 import gzip
 import re
+import shlex
+import sqlite3
 import zlib
 from pathlib import Path
 from typing import BinaryIO, cast
+from urllib.parse import quote
 
 from leanrec.data.engine import SqlEngine
 from leanrec.data.ingest.forms.json_text import find_json_layout
 from leanrec.data.ingest.forms.typed_header import TYPED_SUFFIXES
+from leanrec.data.ingest.meaning.column_names import list_roles
 from leanrec.data.ingest.text_files import PACKED, line_scan
 from leanrec.errors import SourceError
 
@@ -37,10 +42,7 @@ _PANDAS = "Save it with pandas.DataFrame(…).to_parquet('log.parquet'), and pas
 _READABLE = {b"PAR1": "parquet", b"ARROW1": "arrow", b"FEA1": "feather", b"ORC": "orc", b"Obj\x01": "avro"}
 # First bytes → what it is, and the way out.
 _NOT_READ = {
-    b"SQLite format 3\0": (
-        "an SQLite database",
-        'Export the table: sqlite3 -header -csv {path} "SELECT * FROM TABLE" > log.csv, with its name in place of TABLE.',
-    ),
+    b"SQLite format 3\0": ("an SQLite database", ""),  # the way out has the names of its tables
     b"\x93NUMPY": ("a NumPy array", "Pass it in Python: ingest(pandas.DataFrame(array, columns=[…]))."),
     b"\x89HDF\r\n": (
         "an HDF5 file",
@@ -136,7 +138,8 @@ def detect_format(head: FileHead, label: str, *, known_encoding: bool = False) -
         return form
     for magic, (what, way_out) in _NOT_READ.items():
         if data.startswith(magic):
-            raise SourceError(f"{label} is {what}, not a log. {way_out.format(path=label)}")
+            advice = way_out.format(path=label) or _advise_export(head.path, label)
+            raise SourceError(f"{label} is {what}, not a log. {advice}")
     if _PICKLE.match(data):
         raise SourceError(
             f"{label} is a pickle, which may run code when it is opened, and is not read. {_PANDAS} For a frame that "
@@ -169,6 +172,22 @@ def detect_format(head: FileHead, label: str, *, known_encoding: bool = False) -
     if named == "json" or stripped.startswith(("{", "[{")) or re.match(r"\[\s*\{", stripped):
         return find_json_layout(stripped)
     return "csv"
+
+
+def _advise_export(path: Path, label: str) -> str:
+    """Return the command that exports the log of an SQLite database, or a table whose name is to be filled in, and the tables."""
+    tables: dict[str, set[str]] = {}
+    address = f"file:{quote(str(path.resolve()))}?mode=ro&immutable=1"
+    listed = "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite_%' ORDER BY name"
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(address, uri=True)) as database:
+        for (name,) in database.execute(listed).fetchall():
+            columns = database.execute("SELECT name FROM pragma_table_info(?)", (name,))
+            tables[name] = list_roles(column for (column,) in columns)
+    logs = [name for name, roles in tables.items() if {"user", "item"} <= roles]
+    table = f"[{logs[0]}]" if len(logs) == 1 else "[TABLE]"
+    named = ", with its name in place of TABLE." if table == "[TABLE]" else "."
+    more = f" Its tables are: {', '.join(tables)}." if tables else ""
+    return f'Export the table: sqlite3 -header -csv {shlex.quote(label)} "SELECT * FROM {table}" > log.csv{named}{more}'
 
 
 def _refuse_other_text(data: bytes, text: str, label: str) -> None:
