@@ -132,7 +132,7 @@ class ItemKNN:
             return ItemKNNModel(self, self._find_neighbors(compared), None)
 
     def similarity_kernel(self) -> str:
-        """Name of ``similarity`` in `leanrec.kernels.similarity`."""
+        """Name of ``similarity`` in the kernels, which call "pearson" a correlation."""
         return _MEASURES[self.similarity]
 
     def _find_neighbors(self, compared: CSR) -> CSR:
