@@ -6,6 +6,7 @@ import errno
 import re
 import resource
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -22,7 +23,7 @@ from leanrec.events.sqlite_store import SQLiteEventStore
 from leanrec.models.baselines.popularity import Popularity
 from leanrec.pipeline.pipeline import Pipeline
 from leanrec.serving.app import ServingSettings, create_app
-from leanrec.serving.connections import make_server_config, quiet_accept_errors
+from leanrec.serving.connections import check_certificate, make_server_config, quiet_accept_errors
 from leanrec.serving.prometheus import ServingMetrics
 
 HALF = b"GET /livez HTTP/1.1\r\nHost: localhost\r\nX-Part: "
@@ -145,6 +146,24 @@ def test_connections_without_a_descriptor_are_counted_and_other_errors_reported(
     loop.close()
     assert reported == contexts[1:]
     assert b"leanrec_connections_refused_total 1.0" in metrics.render()
+
+
+def test_answers_come_by_https(tmp_path: Path) -> None:
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    made = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
+    names = ["-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run([*made.split(), *names, "-keyout", key, "-out", cert], check=True, capture_output=True)
+    check_certificate(cert, key)
+    with pytest.raises(SettingError, match="tls_cert must be a file with a certificate"):
+        check_certificate(cert, None)
+    with pytest.raises(SettingError, match="Got only the key"):
+        ServingSettings(tls_key=key)
+    with SQLiteEventStore(tmp_path / "events.db") as log:
+        app = create_app(Pipeline.fit(Popularity(), make_dataset()), log)
+        with run_server(app, make_server_config(app, 10, 5.0, (cert, key))) as plain:
+            url = str(plain.base_url).replace("http:", "https:")
+            with httpx.Client(base_url=url, verify=ssl.create_default_context(cafile=str(cert))) as client:
+                assert client.get("/recommend?user=user-1").status_code == 200
 
 
 @pytest.mark.system

@@ -6,7 +6,7 @@ import typer
 
 import leanrec
 from leanrec.cli import demo, doctor, evaluate, fit, frontier, ingest, models, recommend, tune
-from leanrec.cli.serving import event_log, serve, versions
+from leanrec.cli.serving import event_log, keys, serve, versions
 
 __all__ = ["app"]
 
@@ -55,4 +55,5 @@ for command in (
 ):
     app.command()(command)
 app.add_typer(event_log.log, name="log")
+app.add_typer(keys.keys, name="keys")
 app.add_typer(versions.versions, name="versions")

@@ -22,9 +22,11 @@ FLAGS: Mapping[str, str] = {
     "encoding": "--encoding",
     "event_weights": "--event-weight",
     "how": "--split",
+    "insecure": "--insecure",
     "item_links": "--item-links",
     "item_names": "--item-names",
     "layout": "--layout",
+    "keys": "--keys",
     "known_as": "--as",
     "max_connections": "--max-connections",
     "max_days": "--retention-days",
@@ -48,6 +50,8 @@ FLAGS: Mapping[str, str] = {
     "test": "--test-share",
     "test_events": "--test",
     "time_format": "--time-format",
+    "tls_cert": "--tls-cert",
+    "tls_key": "--tls-key",
     "until": "--until",
     "user_links": "--user-links",
     "user_names": "--user-names",
@@ -58,6 +62,8 @@ FLAGS: Mapping[str, str] = {
 
 # Advice that is no argument of a call → the same with the flag that does it.
 _PHRASES = {
+    "Make a key with add_key": "Make a key with leanrec keys add",
+    "Make it with add_key": "Make it with leanrec keys add",
     "fit the model with this log": "fit the model with this log (fit --event-log)",
     "rebind the log to the model": "rebind the log to the model (serve --rebind-log)",
 }

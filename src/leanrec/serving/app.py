@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import gc
 import inspect
+import ipaddress
 import signal
 import socket
 import sys
@@ -17,8 +18,9 @@ from typing import Annotated
 
 import msgspec
 import uvicorn
-from fastapi import Depends, FastAPI, Query, Request, Response
+from fastapi import Depends, FastAPI, Query, Request, Response, Security
 from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi.security import HTTPBearer
 
 import leanrec
 from leanrec.errors import SettingError
@@ -33,7 +35,9 @@ from leanrec.pipeline.catalog import load_conditions
 from leanrec.pipeline.pipeline import Pipeline
 from leanrec.pipeline.replay import default_log_path
 from leanrec.pipeline.responses import Recommendations
-from leanrec.serving.connections import make_server_config, quiet_accept_errors
+from leanrec.serving.access import AccessControl, find_role
+from leanrec.serving.api_keys import ApiKeys
+from leanrec.serving.connections import check_certificate, make_server_config, quiet_accept_errors
 from leanrec.serving.error_handlers import RETRY_HEADER, describe_errors, install_error_handlers
 from leanrec.serving.event_requests import EventRecorder
 from leanrec.serving.fast_routes import FastRoutes, ListRequest
@@ -99,6 +103,8 @@ but for 400 in plain text to what is no HTTP or has an address too long to read:
 """
 # Event types that a server accepts besides those of the data.
 _EVENT_TYPES = ("view", "click", "like", "cart", "purchase", "rating", "skip")
+# Describes the key; it is checked before a request comes here.
+_KEY = Security(HTTPBearer(auto_error=False, scheme_name="key", description="The key of a client or an admin."))
 TextParameter = Annotated[str, Query(max_length=200)]
 IdsParameter = Annotated[list[str] | None, Query(max_length=1000)]
 
@@ -116,6 +122,10 @@ class ServingSettings:
         max_connections: largest number of open connections; any other is closed with status 503. Fewer where the process may
             not open as many files.
         request_timeout: seconds in which a request must arrive, and in which a client must take more of an answer.
+        keys: who may ask; None = anybody, which `serve` allows on an address of this machine only.
+        insecure: allow any address without keys, because something else keeps strangers out.
+        tls_cert: file with the certificate of the server and those between it and the root, in PEM; with it answers are by HTTPS.
+        tls_key: file with its private key; None: it is in the same file.
     """
 
     event_types: tuple[str, ...] = _EVENT_TYPES
@@ -124,11 +134,16 @@ class ServingSettings:
     allowed_hosts: tuple[str, ...] = ()
     max_connections: int = 1_000
     request_timeout: float = 20.0
+    keys: ApiKeys | None = None
+    insecure: bool = False
+    tls_cert: str | Path | None = None
+    tls_key: str | Path | None = None
 
     def __post_init__(self) -> None:
         check_at_least("max_connections", self.max_connections, 1)
         check_positive("request_timeout", self.request_timeout)
         check_allowed_hosts(self.allowed_hosts)
+        check_certificate(self.tls_cert, self.tls_key)
         if len(self.event_types) > _MAX_EVENT_TYPES:
             raise SettingError(f"event_types must be at most {_MAX_EVENT_TYPES}. Got {len(self.event_types)}.")
 
@@ -169,9 +184,11 @@ def assemble_app(recorder: EventRecorder, settings: ServingSettings) -> FastAPI:
     handlers = _RouteHandlers(recorder)
     app.add_middleware(MetricsMiddleware, metrics=metrics, max_bytes=MAX_REQUEST_BYTES)
     app.add_middleware(FastRoutes, handlers=handlers, recorder=handlers.recorder, metrics=metrics)
+    if settings.keys is not None:
+        app.add_middleware(AccessControl, keys=settings.keys, metrics=metrics)
     app.add_middleware(HostCheck, allowed=settings.allowed_hosts, metrics=metrics)
     install_error_handlers(app)
-    _add_routes(app, handlers)
+    _add_routes(app, handlers, has_keys=settings.keys is not None)
     return app
 
 
@@ -202,7 +219,7 @@ def serve(
     check_workers(workers)
     store = VersionStore(model_path) if is_version_store(model_path) else None
     pipeline = Pipeline.load(find_pipeline_path(model_path))
-    listener = _open_socket(host, port)
+    listener = _open_socket(host, port, is_open=settings.keys is not None or settings.insecure)
     path = Path(log_path) if log_path else default_log_path(model_path)
     if is_host(host):
         settings = dataclasses.replace(settings, allowed_hosts=(*settings.allowed_hosts, host))
@@ -227,7 +244,8 @@ def serve(
             _report,
         )
         with contextlib.closing(listener):
-            Supervisor(pipeline, plan, listener).run(lambda: report_ready(_describe_address(listener)))
+            url = _describe_address(listener, is_tls=settings.tls_cert is not None)
+            Supervisor(pipeline, plan, listener).run(lambda: report_ready(url))
         return
     with (
         contextlib.closing(listener),
@@ -241,12 +259,18 @@ def serve(
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         config = _configure_server(app, settings)
         following = contextlib.nullcontext() if store is None else VersionFollower(live, store, _report)
-        with following, SnapshotWriter(live, _report), _collect_rarely(), single_threaded_blas():  # to do so for each query takes time
+        with (
+            following,
+            SnapshotWriter(live, _report),
+            _collect_rarely(),
+            single_threaded_blas(),
+        ):  # to do so for each query takes time
             _ReportingServer(config, report_ready, app.state.metrics).run(sockets=[listener])
 
 
 def _configure_server(app: FastAPI, settings: ServingSettings) -> uvicorn.Config:
-    return make_server_config(app, settings.max_connections, settings.request_timeout)
+    tls = None if settings.tls_cert is None else (settings.tls_cert, settings.tls_key)
+    return make_server_config(app, settings.max_connections, settings.request_timeout, tls)
 
 
 def _report(message: str) -> None:
@@ -279,20 +303,28 @@ class _ReportingServer(uvicorn.Server):
         quiet_accept_errors(asyncio.get_running_loop(), self._metrics)
         await super().startup(sockets)
         if self.started and sockets:
-            self._ready(_describe_address(sockets[0]))
+            self._ready(_describe_address(sockets[0], is_tls=self.config.is_ssl))
 
 
-def _describe_address(listener: socket.socket) -> str:
+def _describe_address(listener: socket.socket, *, is_tls: bool) -> str:
     """The URL of a bound socket."""
     host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    scheme = "https" if is_tls else "http"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
-def _open_socket(host: str, port: int) -> socket.socket:
+def _open_socket(host: str, port: int, *, is_open: bool) -> socket.socket:
+    """A socket that is bound to an address: of this machine only, or any if the server ``is_open`` to others."""
     check_between("port", port, 0, 65_535)  # the operating system would take a larger one modulo 65,536
     listener = None
     try:
         family, socket_type, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        if not is_open and not ipaddress.ip_address(str(address[0]).partition("%")[0]).is_loopback:
+            raise SettingError(
+                f"host must be an address of this machine, such as 127.0.0.1, unless clients need a key. Got {host}, where anybody "
+                "who reaches it could read what users do and write events. Give keys=FILE; or insecure=True, if something else "
+                "keeps strangers out."
+            )
         # asyncio turns off Nagle's algorithm (40 ms a response) only if the protocol is given.
         listener = socket.socket(family, socket_type, socket.IPPROTO_TCP)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -497,9 +529,12 @@ def _describe_item(pipeline: Pipeline, row: int) -> ItemDetail:
     return ItemDetail(id=item, title=catalog.title(row), content=catalog.content(row), hidden=pipeline.is_hidden(item))
 
 
-def _add_routes(app: FastAPI, handlers: _RouteHandlers) -> None:
+def _add_routes(app: FastAPI, handlers: _RouteHandlers, *, has_keys: bool) -> None:
     checks = [Depends(_check_query)]
-    for method, path, name, summary, responses in _ROUTES:
+    for method, path, name, summary, described in _ROUTES:
+        role = find_role(method, path) if has_keys else None
+        refusals = () if role is None else (401, 429) if role == "client" else (401, 403, 429)
+        responses = described | describe_errors(*refusals)
         handler = getattr(handlers, name)
         response_class = PlainTextResponse if name == "get_metrics" else JSONResponse
         app.add_api_route(
@@ -509,7 +544,7 @@ def _add_routes(app: FastAPI, handlers: _RouteHandlers) -> None:
             summary=summary,
             responses=responses,
             response_class=response_class,
-            dependencies=checks,
+            dependencies=checks if role is None else [*checks, _KEY],
         )
         if method == "GET":
             app.add_api_route(path, handler, methods=["HEAD"], include_in_schema=False, dependencies=checks)

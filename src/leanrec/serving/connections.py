@@ -2,30 +2,55 @@
 
 import asyncio
 import errno
+import ssl
 import sys
+from pathlib import Path
 from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from leanrec.errors import SettingError
 from leanrec.serving.error_handlers import error_response
 from leanrec.serving.prometheus import ServingMetrics
 
-__all__ = ["make_server_config", "quiet_accept_errors"]
+__all__ = ["check_certificate", "make_server_config", "quiet_accept_errors"]
 
 _BACKLOG = 128
 _RESERVED_DESCRIPTORS = 64  # files of the log, of the model and of libraries
 _BUSY_HINT = "Keep connections open and use them again, or try again after a second."
 
 
-def make_server_config(app: FastAPI, max_connections: int, request_timeout: float) -> uvicorn.Config:
+def check_certificate(tls_cert: str | Path | None, tls_key: str | Path | None) -> None:
+    """Raise SettingError unless a server can use a certificate and its private key; None: it has none."""
+    if tls_cert is None:
+        if tls_key is not None:
+            raise SettingError("tls_cert must be given with tls_key. Got only the key.")
+        return
+    try:
+        # Without an answer to the question for a password, which nobody would see.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tls_cert, tls_key, password=lambda: "")
+    except (OSError, ValueError) as error:
+        raise SettingError(
+            f"tls_cert must be a file with a certificate in PEM, and tls_key one with its private key. {tls_cert} and "
+            f"{tls_key or 'no other file'} are not: {error}."
+        ) from error
+
+
+def make_server_config(
+    app: FastAPI,
+    max_connections: int,
+    request_timeout: float,
+    tls: tuple[str | Path, str | Path | None] | None = None,
+) -> uvicorn.Config:
     """The configuration of a uvicorn server of this app that limits connections.
 
     Args:
         app: the app, as ``create_app`` makes it.
         max_connections: largest number of open connections; fewer where the process may not open as many files.
         request_timeout: seconds in which a request must arrive, and in which a client must take more of an answer.
+        tls: files of the certificate and of its private key, for HTTPS.
     """
 
     class Protocol(_LimitedProtocol):
@@ -42,6 +67,8 @@ def make_server_config(app: FastAPI, max_connections: int, request_timeout: floa
         log_level="error",
         access_log=False,
         timeout_graceful_shutdown=10,
+        ssl_certfile=None if tls is None else tls[0],
+        ssl_keyfile=None if tls is None or tls[1] is None else str(tls[1]),
     )
 
 

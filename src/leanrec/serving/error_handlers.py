@@ -16,16 +16,20 @@ __all__ = ["RETRY_HEADER", "describe_errors", "error_response", "install_error_h
 
 _DESCRIPTIONS = {
     400: "The Host header is no host, or the body cannot be read: it is no text, or it is nested too deeply.",
+    401: "No key, or one that is unknown.",
+    403: "The key is that of a client, and the request needs that of an admin.",
     404: "The id of a user or an item is unknown.",
     413: "The body is too large.",
     421: "The Host header names another server.",
     422: "The request is invalid.",
-    429: "Too many writes wait for the event log. Nothing was stored.",
+    429: "Too many writes wait for the event log, or the key has sent too many requests. Nothing was stored.",
     500: "A defect in leanrec.",
     503: "The event log cannot be written.",
 }
 
 _HINTS = {
+    401: "Send the header Authorization: Bearer KEY. The operator of the server has the keys.",
+    403: "Ask the operator of the server for a key with the role admin.",
     404: "GET /items?search=… and GET /users?search=… find ids; for a new user, send a history.",
     405: "GET /openapi.json lists the routes and their methods.",
     413: "Send the events in several requests.",

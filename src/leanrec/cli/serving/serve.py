@@ -51,6 +51,16 @@ def serve(
     request_timeout: Annotated[
         float, typer.Option(help="Seconds in which a request must arrive, and a client must take more of an answer.")
     ] = 20,
+    keys: Annotated[
+        Path | None, typer.Option(help="File of API keys (leanrec keys add makes it): requests need one of them.")
+    ] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Listen on any address without keys: something else keeps strangers out.")
+    ] = False,
+    tls_cert: Annotated[Path | None, typer.Option(help="Certificate of the server (PEM), for HTTPS.")] = None,
+    tls_key: Annotated[
+        Path | None, typer.Option(help="Private key of the certificate (PEM), if it is in another file.")
+    ] = None,
     workers: Annotated[
         int, typer.Option(help="Processes that answer requests, over one model in shared memory. Not on Windows.")
     ] = 1,
@@ -60,6 +70,7 @@ def serve(
 ) -> None:
     """Serve recommendations over HTTP, record events, and show a demo page."""
     from leanrec.events.records import RetentionPolicy
+    from leanrec.serving.api_keys import ApiKeys
     from leanrec.serving.app import ServingSettings
     from leanrec.serving.app import serve as run_server
 
@@ -70,6 +81,10 @@ def serve(
         allowed_hosts=tuple(allowed_host or ()),
         max_connections=max_connections,
         request_timeout=request_timeout,
+        keys=None if keys is None else ApiKeys.read(keys),
+        insecure=insecure,
+        tls_cert=tls_cert,
+        tls_key=tls_key,
         **event_types,
     )
     ready = report_ready(model) if as_json else None

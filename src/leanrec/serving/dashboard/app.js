@@ -9,14 +9,39 @@ let errorCount = 0;
 
 // ---------------------------------------------------------------- requests
 
+let key = null; // in the memory of this page only
+let askedKey = null;
+
+// One question at a time: all requests that need a key wait for the same answer.
+function askKey() {
+  askedKey ??= new Promise((resolve) => {
+    $("key-form").addEventListener("submit", (event) => {
+      event.preventDefault();
+      key = $("key").value.trim();
+      $("key").value = "";
+      $("key-dialog").close();
+      askedKey = null;
+      resolve();
+    }, { once: true });
+    $("key-dialog").showModal();
+  });
+  return askedKey;
+}
+
 async function fetchJson(path, body) {
   const start = performance.now();
-  const options = body && { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) };
+  const usedKey = key;
+  const headers = { ...(body && { "content-type": "application/json" }), ...(key && { authorization: `Bearer ${key}` }) };
+  const options = { headers, ...(body && { method: "POST", body: JSON.stringify(body) }) };
   let response;
   try {
     response = await fetch(path, options);
   } catch {
     throw new Error("The server does not respond. Is it still running?");
+  }
+  if (response.status === 401) {
+    if (key === usedKey) await askKey(); // else another request has asked
+    return fetchJson(path, body);
   }
   const json = await response.json();
   if (!response.ok) throw new Error(json.error?.message ?? response.statusText);

@@ -1,0 +1,78 @@
+"""Access control: who may ask for what, with a key in the header ``Authorization: Bearer``."""
+
+import math
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from leanrec.serving.api_keys import ApiKey, ApiKeys, RateLimit
+from leanrec.serving.error_handlers import error_response
+from leanrec.serving.prometheus import ServingMetrics
+
+__all__ = ["AccessControl", "find_role"]
+
+_OPEN = frozenset(["/", "/dashboard/style.css", "/dashboard/app.js", "/livez", "/readyz", "/openapi.json"])
+_READS = frozenset(["GET", "HEAD", "OPTIONS"])
+_CLIENT_READS = frozenset(["/recommend", "/explain", "/items", "/health", "/events"])
+_CLIENT_WRITES = frozenset(["/recommend", "/events"])
+
+
+def find_role(method: str, path: str) -> str | None:
+    """The role that a request needs; None for the dashboard, probes and the description, which have no data in them.
+
+    What is not known to be for clients is for admins.
+    """
+    if path in _OPEN and method in _READS:
+        return None
+    is_read = method in _READS and (path in _CLIENT_READS or path.startswith("/similar/"))
+    return "client" if is_read or (method == "POST" and path in _CLIENT_WRITES) else "admin"
+
+
+class AccessControl:
+    """ASGI app that gives a request to another app if its key has the role that it needs.
+
+    Without a key that is known the answer is 401, with one of another role 403, and beyond the rate of the key 429.
+
+    Attributes:
+        app: the other app.
+        keys: the keys.
+        metrics: counts what is refused.
+    """
+
+    def __init__(self, app: ASGIApp, keys: ApiKeys, metrics: ServingMetrics) -> None:
+        self.app, self.keys, self.metrics = app, keys, metrics
+        self._limits = {key.name: RateLimit(key.rate) for key in keys.keys if key.rate is not None}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on or refuse it."""
+        role = find_role(scope["method"], scope["path"]) if scope["type"] == "http" else None
+        if role is None:
+            await self.app(scope, receive, send)
+            return
+        key = self._find_key(scope)
+        seconds = 0.0
+        if key is not None and key.role in {role, "admin"}:
+            limit = self._limits.get(key.name)
+            seconds = 0.0 if limit is None else limit.take()
+            if not seconds:
+                await self.app(scope, receive, send)
+                return
+        await self._refuse(key, seconds, scope, receive, send)
+
+    def _find_key(self, scope: Scope) -> ApiKey | None:
+        headers = [value for name, value in scope["headers"] if name == b"authorization"]
+        scheme, _, key = headers[0].partition(b" ") if len(headers) == 1 else (b"", b"", b"")
+        return self.keys.find(key.strip()) if scheme.lower() == b"bearer" else None
+
+    async def _refuse(self, key: ApiKey | None, seconds: float, scope: Scope, receive: Receive, send: Send) -> None:
+        if key is None:
+            response = error_response(401, "A request must have a key that this server knows.", "Authorization")
+            response.headers["WWW-Authenticate"] = "Bearer"
+        elif seconds:
+            message = f"The key {key.name} may send {key.rate:g} requests a second. It sent more."
+            response = error_response(429, message, "Authorization", "Wait as long as Retry-After says.")
+            response.headers["Retry-After"] = str(math.ceil(seconds))
+        else:
+            message = f"{scope['method']} {scope['path']} must have the key of an admin. {key.name} is a client."
+            response = error_response(403, message, "Authorization")
+        self.metrics.count_request("other", "other", response.status_code, 0.0)
+        await response(scope, receive, send)
