@@ -406,11 +406,17 @@ def _find_date_order(engine: SqlEngine, odd: Sequence[_TimeColumn]) -> tuple[str
         next((column for column in votes if votes[column].order == order), None) for order in ("day", "month")
     )
     if first is not None and second is not None:
+        frames = ", ".join(
+            f"pandas.read_csv({column.label!r}, sep=None, engine='python', parse_dates=[{column.name!r}], dayfirst={each.order == 'day'})"
+            for column, each in votes.items()
+            if each.order
+        )
+        is_open = any(not each.order for each in votes.values())
+        more = " Some files fit both orders; add these with the order that you know." if is_open else ""
         raise DataError(
             f"The times of all files must have one order of day and month. Those of {first.label}, such as {votes[first].day_value!r}, have "
-            f"the day first, those of {second.label}, such as {votes[second].month_value!r}, the month. Read them in Python: "
-            f"ingest([pandas.read_csv({first.label!r}, sep=None, engine='python', parse_dates=[{first.name!r}], dayfirst=True), "
-            f"pandas.read_csv({second.label!r}, sep=None, engine='python', parse_dates=[{second.name!r}])])."
+            f"the day first, those of {second.label}, such as {votes[second].month_value!r}, the month.{more} Read them in Python: "
+            f"ingest([{frames}])."
         )
     order = every.order or ("day" if every.either is None and not every.only_month else "")
     if order:
