@@ -303,60 +303,43 @@ def _check_roles(engine: SqlEngine, part: SourcePart, given: Mapping[str, str]) 
     while True:
         cols = find_columns(part.names, given, part.label, part.nested, passed)
         found = {role: column for role, column in cols.to_dict().items() if role not in given}
-        misfit = None
-        if cols.rating is not None and "rating" in found and holds_amounts(engine, part, cols.rating, cols.event_type):
-            misfit = "rating", cols.rating
-            warnings.append(
-                f"Not used: {cols.rating!r} of {part.label} (amounts, such as money or quantities; as the rating "
-                f'columns={{"rating": "{cols.rating}"}}, as the weight columns={{"weight": "{cols.rating}"}}).'
-            )
-        elif cols.time is not None and "time" in found and not may_be_time(engine, part, cols.time, cols.is_order):
-            misfit = "time", cols.time
-            warnings.append(
-                f"Not used: {cols.time!r} of {part.label} (no values that may be a time; all the same as the time: "
-                f'columns={{"time": "{cols.time}"}}).'
-            )
-        elif cols.time is not None and "time" in found and holds_clocks(engine, part, cols.time):
-            misfit = "time", cols.time
-            order = (
-                f'; all the same as an order: columns={{"time": "{cols.time}"}}'
-                if is_number(part.types[cols.time])
-                else ""
-            )
-            warnings.append(f"Not used: {cols.time!r} of {part.label} (times of day without a date{order}).")
-        elif "event_type" in found and (reason := describe_no_types(engine, part, found["event_type"])) is not None:
-            misfit = "event_type", found["event_type"]
-            warnings.append(
-                f"Not used: {misfit[1]!r} of {part.label} ({reason}; all the same as the event type: "
-                f'columns={{"event_type": "{misfit[1]}"}}).'
-            )
-        elif (about := _find_item_number(engine, part, cols, found)) is not None:
-            misfit = about, found[about]
-            warnings.append(
-                f"Not used: {misfit[1]!r} of {part.label} (one number for each item, as a mean or a total has; all the same as the "
-                f'{about}: columns={{"{about}": "{misfit[1]}"}}, about the item columns={{"content": "{misfit[1]}"}}).'
-            )
-        elif (weak := _find_weak(engine, part, given, passed, found)) is not None:
-            misfit = weak[0], found[weak[0]]
-            warnings.append(
-                f"Not used: {misfit[1]!r} of {part.label} ({weak[1]}; all the same as the {weak[0]}: "
-                f'columns={{"{weak[0]}": "{misfit[1]}"}}).'
-            )
+        misfit = _find_misfit(engine, part, cols, found) or _find_weak(engine, part, given, passed, found)
         if misfit is None:
             warnings += _check_titles(engine, part, cols, given)
             cols, told = _find_notations(engine, part, cols, given)
             cols, skipped = _check_types(engine, part, cols, given)
             cols = dataclasses.replace(cols, retail=_find_retail(engine, part, cols, given))
             return cols, warnings + skipped + ([cols.retail.note] if cols.retail else []) + told
-        passed.setdefault(misfit[0], set()).add(misfit[1])
+        role, reason = misfit
+        column = found[role]
+        if not reason.endswith("."):
+            what = role.replace("_", " ")
+            reason += f'; all the same as the {what}: columns={{"{role}": "{column}"}}).'
+        warnings.append(f"Not used: {column!r} of {part.label} ({reason}")
+        passed.setdefault(role, set()).add(column)
 
 
-def _find_item_number(engine: SqlEngine, part: SourcePart, cols: ColumnRoles, found: Mapping[str, str]) -> str | None:
-    """Return the role, rating or weight, whose column says something about the item and not about the event."""
-    roles = [role for role in ("rating", "weight") if role in found and found[role] not in {cols.user, cols.item}]
-    return next(
-        (role for role in roles if depends_on_item(engine, part, cols.user, cols.item, found[role], role)), None
-    )
+def _find_misfit(
+    engine: SqlEngine, part: SourcePart, cols: ColumnRoles, found: Mapping[str, str]
+) -> tuple[str, str] | None:
+    """Return a role whose column cannot have it by its values, and why; None where there is none. ``found`` were not given."""
+    rating, time, event_type = (found.get(role) for role in ("rating", "time", "event_type"))
+    if rating is not None and holds_amounts(engine, part, rating, cols.event_type):
+        how = f'as the rating columns={{"rating": "{rating}"}}, as the weight columns={{"weight": "{rating}"}}'
+        return "rating", f"amounts, such as money or quantities; {how})."
+    if time is not None and not may_be_time(engine, part, time, cols.is_order):
+        return "time", "no values that may be a time"
+    if time is not None and holds_clocks(engine, part, time):
+        order = f'; all the same as an order: columns={{"time": "{time}"}}' if is_number(part.types[time]) else ""
+        return "time", f"times of day without a date{order})."
+    if event_type is not None and (reason := describe_no_types(engine, part, event_type)) is not None:
+        return "event_type", reason
+    for role in ("rating", "weight"):
+        column = found.get(role)
+        if column is not None and depends_on_item(engine, part, cols.user, cols.item, column, role):
+            how = f'columns={{"{role}": "{column}"}}, about the item columns={{"content": "{column}"}}'
+            return role, f"one number for each item, as a mean or a total has; all the same as the {role}: {how})."
+    return None
 
 
 def _check_titles(engine: SqlEngine, part: SourcePart, cols: ColumnRoles, given: Mapping[str, str]) -> list[str]:
