@@ -80,12 +80,14 @@ def test_a_column_that_cannot_be_the_time_is_passed_over() -> None:
     assert dated.columns["a pandas DataFrame"]["time"] == "purchase_date"
 
 
-def test_a_table_in_the_folder_of_a_log_is_no_part_of_it(tmp_path: Path) -> None:
+def test_a_table_among_the_named_files_of_a_log_is_no_part_of_it(tmp_path: Path) -> None:
     (tmp_path / "events.csv").write_text("user,item\n1,10\n2,20\n")
     (tmp_path / "customers.csv").write_text("Customer ID,Country\n1,NL\n2,CL\n")
     with pytest.raises(ColumnError, match=r"events\.csv has both, .*customers\.csv has not") as raised:
-        ingest(tmp_path)
+        ingest([tmp_path / "events.csv", tmp_path / "customers.csv"])
     assert "Name it" not in str(raised.value)
+    # A folder is not a promise that all of its files are the log.
+    assert ingest(tmp_path).report.events == 2
     data = ingest(tmp_path / "events.csv", users=tmp_path / "customers.csv").data  # as the error advises
     assert data.user_table is not None
     assert data.user_table.columns["Country"].tolist() == ["NL", "CL"]

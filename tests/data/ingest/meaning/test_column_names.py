@@ -13,7 +13,7 @@ from leanrec.data.ingest.schema import find_columns
     ("role", "names"),
     [
         ("user", "userIds User_IDs users customerNo buyer-ids"),
-        ("item", "movieIDs items Artist-ID article_nr product.codes"),
+        ("item", "movieIDs items Artist-ID article_nr product.codes productSKU item_ean book_isbn"),
         ("time", "t_dat purchase.date timestamp_utc CheckinTime date_time purchase_times"),
         ("rating", "Book-Rating userRatings movie_stars"),
         ("event_type", "event_types user_action interactionType"),
@@ -21,7 +21,7 @@ from leanrec.data.ingest.schema import find_columns
         ("label", "is_clicked click_label"),
         (
             None,
-            "avg_rating ratings_count release_date product_category_id order_id price title tags watch_time birth_date timezone",
+            "visitNumber play_number avg_rating ratings_count release_date product_category_id order_id price title tags watch_time birth_date timezone",
         ),
     ],
 )

@@ -11,7 +11,29 @@ __all__ = ["find_title", "guess_role", "holds_codes", "is_title", "list_roles", 
 _WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|[^\W\d_A-Za-z]+")
 _ACCENTS = re.compile("(?<=[A-Za-z])[\u0300-\u036f]+")
 _ID = frozenset(
-    ["id", "uri", "steamid", "key", "code", "no", "nr", "number", "num", "uid", "uuid", "guid", "hash", "idx", "index"]
+    [
+        "id",
+        "uri",
+        "steamid",
+        "key",
+        "code",
+        "no",
+        "nr",
+        "number",
+        "num",
+        "uid",
+        "uuid",
+        "guid",
+        "hash",
+        "idx",
+        "index",
+        "sku",
+        "ean",
+        "gtin",
+        "upc",
+        "isbn",
+        "asin",
+    ]
 )
 _USER = frozenset(
     [
@@ -448,5 +470,6 @@ def _means_amount(words: list[str], found: set[str]) -> bool:
     """Whether the name is a number of plays, or of another form of consumption."""
     if words[-1] in {"hours", "playtime", "playcount"} or (words[-1] == "hour" and found & _CONSUMED):
         return True
-    is_counted = words[-1] in _COUNT or words[0] in _COUNT
+    # The number of a visit says which one it is, the number of visits how many.
+    is_counted = words[-1] in _COUNT - {"number"} or words[0] in _COUNT
     return len(words) == 2 and is_counted and bool(found & _CONSUMED)
