@@ -95,7 +95,6 @@ def test_what_has_no_data_needs_no_key(client: httpx.Client, path: str) -> None:
         f"Basic {CLIENT}",
         f"Bearer {CLIENT}x",
         "Bearer",
-
         f"Bearer {CLIENT[:-1]}",
         f"Bearer {CLIENT} {ADMIN}",
     ],

@@ -19,7 +19,8 @@ from leanrec.data.table import Table
 from leanrec.events.sqlite_store import SQLiteEventStore
 from leanrec.models.linear.ease import EASE
 from leanrec.pipeline.pipeline import Pipeline
-from leanrec.serving.app import create_app
+from leanrec.serving.api_keys import ApiKeys, add_key
+from leanrec.serving.app import ServingSettings, create_app
 
 # An image of one pixel.
 _PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -229,3 +230,30 @@ def test_an_unknown_user_in_the_address_shows_an_error(browser: Any, server: htt
     page.wait_for_load_state("networkidle")
     assert "Ids look like: user-" in page.inner_text("#error")
     page.close()
+
+
+def test_a_key_is_asked_for_and_kept_in_the_page(browser: Any, tmp_path: Path) -> None:
+    keys = tmp_path / "keys.toml"
+    shop, boss = add_key(keys, "shop", "client"), add_key(keys, "boss", "admin")
+    pipeline = Pipeline.fit(EASE(l2=20.0), make_dataset())
+    settings = ServingSettings(keys=ApiKeys.read(keys))
+    with SQLiteEventStore(tmp_path / "events.db") as log, run_server(create_app(pipeline, log, settings)) as server:
+        page = browser.new_page(reduced_motion="reduce")
+        page.goto(f"{server.base_url}/#user-3")
+        for wrong in ("wrong", "wrong again"):
+            expect(page.locator("#key-dialog")).to_be_visible()
+            page.fill("#key", wrong)
+            page.click("#key-form button")
+            expect(page.locator("#key")).to_have_value("")
+        page.fill("#key", boss)
+        page.click("#key-form button")
+        page.wait_for_selector("#list > li")
+        expect(page.locator("#key-dialog")).to_be_hidden()
+        kept = page.evaluate("JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie, location.href])")
+        assert boss not in kept
+        page.reload()  # the key is gone
+        expect(page.locator("#key-dialog")).to_be_visible()
+        page.fill("#key", shop)
+        page.click("#key-form button")
+        expect(page.locator("#error")).to_contain_text("must have the key of an admin")
+        page.close()
