@@ -45,3 +45,10 @@ def test_purchases_that_were_taken_back_are_told_and_the_advice_works(word: str)
     assert 'columns={"event_type": "status"}' in told[0]
     data, _ = ingest(frame, columns={"event_type": "status"})
     assert data.events.weight.tolist() == [1, 0, 1]
+
+
+@pytest.mark.parametrize("name", ["tagID", "review_id", "品牌ID"])
+def test_ids_are_never_advised_as_weights(name: str) -> None:
+    frame = pd.DataFrame({"user": [1, 1, 2], "item": [1, 2, 1], name: [70, 80, 90]})
+    told = [each for each in ingest(frame).report.warnings if each.startswith(f"Not used: {name}")]
+    assert told == [f'Not used: {name} (numbers from 70 to 90; about the item: columns={{"content": "{name}"}}).']

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from leanrec.data.engine import SqlEngine, quote_identifier
 from leanrec.data.event_types import takes_back
+from leanrec.data.ingest.meaning.column_names import holds_codes
 from leanrec.data.ingest.sources import SourcePart
 
 __all__ = ["describe_unused"]
@@ -60,10 +61,8 @@ def _describe_columns(engine: SqlEngine, part: SourcePart, names: Sequence[str])
             )
             continue
         if numbers >= 0.9 * n:
-            what, role = (
-                (f"numbers from {low:.10g} to {high:.10g}" if low != high else f"the number {low:.10g}"),
-                "weight",
-            )
+            what = f"numbers from {low:.10g} to {high:.10g}" if low != high else f"the number {low:.10g}"
+            role = "content" if holds_codes(name) else "weight"
         elif dates >= 0.9 * n:
             what, role = f"dates such as {shown}", "time"
         elif distinct == 1:
