@@ -1,7 +1,7 @@
 """Interfaces between the stages: estimators, scorers, retrievers, rankers and explanations."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -238,12 +238,14 @@ class Context:
         allow: item rows that may be recommended; None = all.
         deny: item rows that must not be recommended; None = none.
         shown: (N,) bool, False for the items that are hidden from every list; None = no item is hidden.
+        end_stage: called with the name of a part of the work when it ends, to time it; None = nobody asks.
     """
 
     exclude_seen: bool = True
     allow: Int32Array | None = None
     deny: Int32Array | None = None
     shown: NDArray[np.bool_] | None = None
+    end_stage: Callable[[str], None] | None = None
 
 
 @runtime_checkable

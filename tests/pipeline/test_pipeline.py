@@ -742,3 +742,58 @@ def test_a_forgotten_user_is_in_no_list_and_no_artifact(dataset: Dataset, tmp_pa
     again = Pipeline.load(loaded.save(tmp_path / "again"))
     assert len(again.history(user)) == 1
     assert again.n_users == 60
+
+
+class TestTraces:
+    @pytest.mark.parametrize("name", ["ease", "ials", "item_knn", "popularity"])
+    @pytest.mark.parametrize("reasons", [True, False])
+    def test_a_traced_list_is_the_same_list(self, dataset: Dataset, name: str, reasons: bool) -> None:
+        pipeline = Pipeline.fit(get_model(name)(), dataset, Run(threads=1))
+        asked: list[dict[str, Any]] = [
+            {"user": "user-3", "n": 7},
+            {"history": [], "n": 3},
+            {"user": "user-3", "allow": range(100, 120), "deny": [101], "where": {"genres": "space"}, "n": 50},
+        ]
+        for each in asked:
+            plain = pipeline.recommend(**each, reasons=reasons)
+            traced = pipeline.recommend(**each, reasons=reasons, trace=True)
+            assert traced.trace is not None
+            assert dataclasses.replace(traced, request="", trace=None) == dataclasses.replace(plain, request="")
+            stages = ["rules", "retrieve", "fill", "explain"] if reasons else ["rules", "retrieve", "fill"]
+            assert [stage.stage for stage in traced.trace] == stages
+            assert all(stage.milliseconds >= 0 for stage in traced.trace)
+            for stage in traced.trace:
+                grows = stage.stage == "fill"
+                assert (
+                    stage.after >= stage.before if grows else stage.after == stage.before - sum(stage.dropped.values())
+                )
+            pairs = zip(traced.trace, traced.trace[1:], strict=False)
+            assert all(first.after == second.before for first, second in pairs)
+            assert (traced.trace[0].before, traced.trace[-1].after) == (len(pipeline.catalog), len(traced.items))
+
+    def test_every_item_is_dropped_for_the_first_reason_that_applies(self, pipeline: Pipeline) -> None:
+        items = pipeline.catalog.items.ids.tolist()
+        seen = {event.id for event in pipeline.history("user-3")}
+        matching = {items[row] for row in pipeline.catalog.filter_rows({"genres": "space"}).tolist()}
+        hidden, denied, allowed = set(items[:4]), set(items[2:9]), set(items[5:30])
+        pipeline.hide_items(hidden)
+        served = pipeline.recommend(
+            "user-3", allow=allowed, deny=denied, where={"genres": "space"}, n=50, trace=True, reasons=False
+        )
+        left, expected = set(items), {}
+        for reason, gone in (
+            ("hidden", hidden),
+            ("denied", denied),
+            ("not allowed", set(items) - allowed),
+            ("condition", set(items) - matching),
+            ("seen", seen),
+        ):
+            expected[reason], left = len(left & gone), left - gone
+        assert served.trace is not None
+        assert served.trace[0].dropped == {reason: count for reason, count in expected.items() if count}
+        assert {item.id for item in served.items} == left
+
+    def test_a_traced_list_is_neither_from_the_cache_nor_in_it(self, pipeline: Pipeline) -> None:
+        first = pipeline.recommend("user-3")
+        assert pipeline.recommend("user-3", trace=True).trace is not None
+        assert pipeline.recommend("user-3").trace is first.trace is None

@@ -639,3 +639,12 @@ def test_a_forgotten_user_is_unknown_until_new_events(client: httpx.Client, log:
         assert name.encode() not in log.path.read_bytes()
         assert client.post("/events", json={"events": [event]}).json()["stored"] == 1
         assert len(client.get(f"/users/{name}").json()["events"]) == 1
+
+
+def test_a_list_tells_its_stages_if_asked(client: httpx.Client) -> None:
+    posted = client.post("/recommend", json={"user": "user-3", "trace": True, "deny": [100]}).json()
+    got = client.get("/recommend", params={"user": "user-3", "trace": "true", "reasons": "false"}).json()
+    assert [each["stage"] for each in posted["trace"]] == ["rules", "retrieve", "fill", "explain"]
+    assert set(posted["trace"][0]["dropped"]) <= {"denied", "seen"}
+    assert [each["stage"] for each in got["trace"]] == ["rules", "retrieve", "fill"]
+    assert client.post("/recommend", json={"user": "user-3"}).json()["trace"] is None

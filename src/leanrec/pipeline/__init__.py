@@ -43,6 +43,9 @@ if TYPE_CHECKING:
     from leanrec.pipeline.responses import (
         RejectedEvent as RejectedEvent,
     )
+    from leanrec.pipeline.responses import (
+        StageTrace as StageTrace,
+    )
 
 __getattr__, __dir__, __all__ = export_lazily(
     __name__,
@@ -60,6 +63,7 @@ __getattr__, __dir__, __all__ = export_lazily(
             "RecommendedItem",
             "RecordResult",
             "RejectedEvent",
+            "StageTrace",
         ],
     },
 )

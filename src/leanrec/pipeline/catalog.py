@@ -42,11 +42,13 @@ class ItemRules:
         allow: rows that may be recommended; None = all.
         deny: rows that must not be recommended; None = none.
         unknown: ids of the rules that are not in the catalog.
+        listed: rows of the ids to allow, whether or not they meet the conditions; None = no such ids.
     """
 
     allow: Int32Array | None = None
     deny: Int32Array | None = None
     unknown: tuple[Id, ...] = ()
+    listed: Int32Array | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -145,12 +147,13 @@ class Catalog:
 
     def resolve_rules(self, allow: Iterable[Id] | None, deny: Iterable[Id] | None, where: Where | None) -> ItemRules:
         """Allowed ids, denied ids and conditions as item rows; an item must pass all three."""
-        allowed, unknown = self._find_rows("allow", allow)
+        listed, unknown = self._find_rows("allow", allow)
         denied, more = self._find_rows("deny", deny)
+        allowed = listed
         if where:
             matching = self.filter_rows(where)
             allowed = matching if allowed is None else np.intersect1d(allowed, matching)
-        return ItemRules(allowed, denied, (*unknown, *more))
+        return ItemRules(allowed, denied, (*unknown, *more), listed)
 
     def _find_rows(self, name: str, ids: Iterable[Id] | None) -> tuple[Int32Array | None, tuple[Id, ...]]:
         """Rows of the ids that are in the catalog, and the other ids."""

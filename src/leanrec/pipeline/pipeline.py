@@ -42,7 +42,7 @@ from leanrec.pipeline.responses import (
 )
 from leanrec.pipeline.scorers import ConstantScores, single_query
 from leanrec.pipeline.snapshot import SavedPipeline, Snapshot
-from leanrec.pipeline.stages import RankedItems, build_stages, rank_and_fill
+from leanrec.pipeline.stages import RankedItems, StageTimer, build_stages, rank_and_fill, trace_stages
 from leanrec.pipeline.user_histories import UserHistories, UserHistory
 from leanrec.protocols import Context, Embedder, Estimator, Explainable, Explanation, Extendable, Scorer
 from leanrec.run import Run, measure
@@ -255,6 +255,7 @@ class Pipeline:
         deny: Iterable[Id] | None = None,
         where: Where | None = None,
         reasons: bool = True,
+        trace: bool = False,
     ) -> Recommendations:
         """The n best items for a user, or for a history.
 
@@ -270,14 +271,17 @@ class Pipeline:
             deny: recommend none of these items.
             where: recommend only items that meet these conditions; see ``Catalog.filter_rows``.
             reasons: explain each item; False saves the time.
+            trace: tell the stages of the list with their milliseconds, and what they dropped. Such a list is always made,
+                and never taken from the cache.
         """
         _check_n(n)
         snapshot = self._snapshot
-        others = (history, weights, ratings, allow, deny, where)
+        others = (history, weights, ratings, allow, deny, where, trace or None)
         if user is None or any(each is not None for each in others):
             query_user = self._find_query_user(user, history, weights, ratings)
+            timer = StageTimer() if trace else None
             rules = snapshot.catalog.resolve_rules(allow, deny, where)
-            return self._make_list(snapshot, query_user, rules, n, exclude_seen, reasons)
+            return self._make_list(snapshot, query_user, rules, n, exclude_seen, reasons, timer)
         cached = self.find_cached(user, n=n, exclude_seen=exclude_seen, reasons=reasons)
         if cached is not None:
             return cached
@@ -301,13 +305,28 @@ class Pipeline:
         return None if cached is None else dataclasses.replace(cached, request=uuid.uuid4().hex)
 
     def _make_list(
-        self, snapshot: Snapshot, query_user: _QueryUser, rules: ItemRules, n: int, exclude_seen: bool, reasons: bool
+        self,
+        snapshot: Snapshot,
+        query_user: _QueryUser,
+        rules: ItemRules,
+        n: int,
+        exclude_seen: bool,
+        reasons: bool,
+        timer: StageTimer | None = None,
     ) -> Recommendations:
-        queries = query_user.to_queries(len(snapshot.catalog))
+        n_items = len(snapshot.catalog)
         context = Context(exclude_seen, rules.allow, rules.deny, snapshot.shown)
+        if timer is not None:
+            timer.end_stage("rules")
+            context = dataclasses.replace(context, end_stage=timer.end_stage)
+        queries = query_user.to_queries(n_items)
         with single_query():
-            found = rank_and_fill(snapshot.stages, queries, min(n, len(snapshot.catalog)), context)
+            found = rank_and_fill(snapshot.stages, queries, min(n, n_items), context)
+            if timer is not None:
+                timer.end_stage("fill")
             texts = self._write_reasons(snapshot, query_user.history, queries, found) if reasons else None
+        if timer is not None and reasons:
+            timer.end_stage("explain")
         return Recommendations(
             request=uuid.uuid4().hex,
             items=_build_items(snapshot.catalog, found, texts),
@@ -317,6 +336,7 @@ class Pipeline:
             note=self._write_note(found, n),
             model=self.name,
             version=self.version,
+            trace=None if timer is None else trace_stages(timer, found, queries, n_items, rules, context),
         )
 
     def _write_reasons(

@@ -16,6 +16,7 @@ __all__ = [
     "RecommendedItem",
     "RecordResult",
     "RejectedEvent",
+    "StageTrace",
 ]
 
 
@@ -40,6 +41,27 @@ class RecommendedItem:
 
 
 @dataclasses.dataclass(frozen=True)
+class StageTrace:
+    """What one stage of a list did.
+
+    Attributes:
+        stage: "rules" (which items may be listed), "retrieve" (those that the model scores best), "fill" (ties, and items
+            of the fallback where the model has no evidence) or "explain".
+        milliseconds: how long it took.
+        before: number of candidates before it.
+        after: number of candidates after it.
+        dropped: number of candidates that it dropped, by reason. Each counts once, for the first that applies of "hidden",
+            "denied", "not allowed", "condition" and "seen", then "lower score" or "no evidence".
+    """
+
+    stage: str
+    milliseconds: float
+    before: int
+    after: int
+    dropped: dict[str, int] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
 class Recommendations:
     """A recommendation list, best item first.
 
@@ -53,6 +75,7 @@ class Recommendations:
         note: a remark on the list: how many items were filled from the fallback, or why there are fewer than n.
         model: name of the model.
         version: `Pipeline.version` of the pipeline that made the list.
+        trace: the stages that made the list, if they were asked for.
     """
 
     request: str
@@ -63,6 +86,7 @@ class Recommendations:
     note: str | None = None
     model: str = ""
     version: str = ""
+    trace: tuple[StageTrace, ...] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As plain dictionaries and lists, for JSON."""

@@ -1,15 +1,26 @@
 """Stages of a recommendation request: a retriever, then stages that change its candidates."""
 
 import dataclasses
+import time
 
 import numpy as np
 
+from leanrec.pipeline.catalog import ItemRules
+from leanrec.pipeline.responses import StageTrace
 from leanrec.pipeline.scorers import single_query
 from leanrec.protocols import Context, RatingPredictor, Retriever, Scorer, Stage
-from leanrec.retrieval.exact import ExactRetriever
+from leanrec.retrieval.exact import ExactRetriever, find_excluded
 from leanrec.types import Candidates, Queries
 
-__all__ = ["ClipRatings", "RankedItems", "StagePipeline", "build_stages", "rank_and_fill"]
+__all__ = [
+    "ClipRatings",
+    "RankedItems",
+    "StagePipeline",
+    "StageTimer",
+    "build_stages",
+    "rank_and_fill",
+    "trace_stages",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,3 +107,60 @@ def rank_and_fill(stages: StagePipeline, query: Queries, n: int, context: Contex
     n_from_model = len(rows) if found.n_from_model is None else int(found.n_from_model[0])
     from_fallback = found.fallback is not None and bool(found.fallback[0])
     return RankedItems(tuple(rows), tuple(scores), n_from_model, from_fallback)
+
+
+class StageTimer:
+    """Times the stages of one list.
+
+    Attributes:
+        milliseconds: those of each stage so far.
+    """
+
+    def __init__(self) -> None:
+        self.milliseconds: dict[str, float] = {}
+        self._since = time.perf_counter()
+
+    def end_stage(self, stage: str) -> None:
+        """Add the time since the end of the last stage to this one."""
+        now = time.perf_counter()
+        self.milliseconds[stage] = self.milliseconds.get(stage, 0.0) + 1e3 * (now - self._since)
+        self._since = now
+
+
+def trace_stages(
+    timer: StageTimer, found: RankedItems, queries: Queries, n_items: int, rules: ItemRules, context: Context
+) -> tuple[StageTrace, ...]:
+    """The stages of the list of one query (B = 1) over N items. O(N), after the list was made and timed."""
+    dropped = _count_dropped(queries, n_items, rules, context)
+    n_allowed, n_listed = n_items - sum(dropped.values()), len(found.rows)
+    n_ranked = 0 if found.from_fallback else found.n_from_model
+    lower = {"no evidence" if n_ranked < n_listed else "lower score": n_allowed - n_ranked}
+    counts = {
+        "rules": (n_items, n_allowed, dropped),
+        "retrieve": (n_allowed, n_ranked, {reason: count for reason, count in lower.items() if count}),
+        "fill": (n_ranked, n_listed, {}),
+        "explain": (n_listed, n_listed, {}),
+    }
+    return tuple(StageTrace(stage, spent, *counts[stage]) for stage, spent in timer.milliseconds.items())
+
+
+def _count_dropped(queries: Queries, n_items: int, rules: ItemRules, context: Context) -> dict[str, int]:
+    """Number of items that the rules leave out, by the first reason that applies."""
+    seen = find_excluded(context, queries)
+    kept_rows = {"not allowed": rules.listed, "condition": rules.allow}
+    left_out_rows = {
+        "hidden": None if context.shown is None else np.flatnonzero(~context.shown),
+        "denied": rules.deny,
+        "seen": None if seen is None else seen.indices,
+    }
+    dropped, left = {}, np.ones(n_items, np.bool_)
+    for reason in ("hidden", "denied", "not allowed", "condition", "seen"):
+        kept, left_out = kept_rows.get(reason), left_out_rows.get(reason)
+        before = np.count_nonzero(left)
+        if kept is not None:
+            left &= np.isin(np.arange(n_items), kept)
+        elif left_out is not None:
+            left[left_out] = False
+        if before > np.count_nonzero(left):
+            dropped[reason] = int(before - np.count_nonzero(left))
+    return dropped

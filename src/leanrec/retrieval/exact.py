@@ -90,6 +90,8 @@ class ExactRetriever:
             scores = self.scorer.score(queries)
             has_no_evidence = _find_constant_rows(scores)
             items, best = top_k(scores, length, seen=seen, allowed=allowed)
+        if context.end_stage is not None:
+            context.end_stage("retrieve")
         if self.fallback is None:
             items[has_no_evidence], best[has_no_evidence] = -1, -np.inf
             return Candidates(items, best, has_no_evidence)

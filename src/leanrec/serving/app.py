@@ -363,11 +363,12 @@ class _RouteHandlers:
         exclude_seen: bool = True,
         where: Annotated[str | None, Query(max_length=5000, examples=['{"genres": "Comedy"}'])] = None,
         reasons: bool = True,
+        trace: bool = False,
     ) -> RecommendResponse:
         """The same with the main parameters in the query string; ``where`` is JSON."""
         as_of, conditions = self.recorder.as_of, None if where is None else load_conditions(where)
         recommended = self.pipeline.recommend(
-            user, history=history, n=n, exclude_seen=exclude_seen, where=conditions, reasons=reasons
+            user, history=history, n=n, exclude_seen=exclude_seen, where=conditions, reasons=reasons, trace=trace
         )
         # Nobody sees the list of a HEAD request.
         return self._respond(recommended if request.method == "HEAD" else self._log_list(recommended), as_of)
@@ -520,6 +521,7 @@ class _RouteHandlers:
             fallback=recommended.fallback,
             ignored=list(recommended.ignored),
             note=recommended.note,
+            trace=None if recommended.trace is None else list(recommended.trace),
         )
 
 

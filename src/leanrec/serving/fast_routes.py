@@ -177,6 +177,7 @@ class FastRoutes:
                 "fallback": recommended.fallback,
                 "ignored": [to_exact(each) for each in recommended.ignored],
                 "note": recommended.note,
+                "trace": None,
             }
         )
         seconds = time.perf_counter() - start

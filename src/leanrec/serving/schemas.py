@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SkipValidation, StrictBool, StrictInt, StrictStr
 from pydantic_core import PydanticKnownError
 
-from leanrec.pipeline.responses import Contribution, HistoryEvent, RecommendedItem
+from leanrec.pipeline.responses import Contribution, HistoryEvent, RecommendedItem, StageTrace
 
 __all__ = [
     "EXACT_NUMBERS",
@@ -121,6 +121,9 @@ class RecommendRequest(_RequestModel):
         '{"min": a, "max": b}, {"contains": text} or {"not": …}; at most 100, five levels deep.',
     )
     reasons: StrictBool = Field(default=True, description="Explain each item.")
+    trace: StrictBool = Field(
+        default=False, description="Tell the stages that made the list. It is never from the cache."
+    )
 
 
 class EventRequest(_RequestModel):
@@ -203,6 +206,9 @@ class RecommendResponse(BaseModel):
     )
     note: str | None = Field(
         None, description="How many items were filled from the fallback, or why the list is short."
+    )
+    trace: list[StageTrace] | None = Field(
+        None, description="The stages that made the list, with milliseconds, if they were asked for."
     )
 
 
