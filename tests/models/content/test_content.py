@@ -1,4 +1,4 @@
-"""Content: the contract for each metric, sparse and dense, and the definitions by slow twins."""
+"""Content: the contract for each similarity, sparse and dense, and the definitions by slow twins."""
 
 import dataclasses
 from typing import Any
@@ -27,7 +27,7 @@ from leanrec.types import Queries, empty_csr
 
 STRINGS = np.dtypes.StringDType()
 METRICS = ("cosine", "euclidean", "dot")
-BOTH = [Content(metric=metric, embedding_dim=d) for metric in METRICS for d in (0, 12)]
+BOTH = [Content(similarity=similarity, embedding_dim=d) for similarity in METRICS for d in (0, 12)]
 
 
 class TestContent(EstimatorContract, OddDataContract):
@@ -35,11 +35,11 @@ class TestContent(EstimatorContract, OddDataContract):
 
 
 class TestContentEuclidean(EstimatorContract, OddDataContract):
-    estimator = Content(metric="euclidean")
+    estimator = Content(similarity="euclidean")
 
 
 class TestContentDot(EstimatorContract, OddDataContract):
-    estimator = Content(metric="dot")
+    estimator = Content(similarity="dot")
 
 
 class TestContentWithHalfLife(EstimatorContract, OddDataContract):
@@ -51,7 +51,7 @@ class TestContentDense(EstimatorContract, OddDataContract):
 
 
 class TestContentDenseEuclidean(EstimatorContract, OddDataContract):
-    estimator = Content(embedding_dim=12, metric="euclidean")
+    estimator = Content(embedding_dim=12, similarity="euclidean")
 
 
 class TestContentTopics(EstimatorContract, OddDataContract):
@@ -80,14 +80,14 @@ def ask(items: list[int], n_items: int, weights: list[float] | None = None) -> Q
 def test_score_is_the_metric_between_profile_and_item(estimator: Content, dataset: Dataset) -> None:
     model: Any = dataclasses.replace(estimator, weighting="none").fit(dataset)
     X = model.features.transform(dataset.item_table).toarray()
-    if estimator.metric == "cosine":
+    if estimator.similarity == "cosine":
         X /= np.linalg.norm(X, axis=1, keepdims=True)
     profile = (2 * X[3] + X[8]) / 3
     slow = {
         "cosine": lambda x: profile @ x / np.linalg.norm(profile) / np.linalg.norm(x),
         "euclidean": lambda x: -(np.linalg.norm(profile - x) ** 2),
         "dot": lambda x: profile @ x,
-    }[estimator.metric]
+    }[estimator.similarity]
     scores = model.score(ask([3, 8], len(X), [2.0, 1.0]))[0]
     np.testing.assert_allclose(scores, [slow(x) for x in X], rtol=1e-4, atol=1e-5)
 
@@ -103,7 +103,7 @@ def test_profile_is_of_this_user_alone(dataset: Dataset) -> None:
 
 
 def test_half_life_halves_the_weight_of_earlier_interactions(dataset: Dataset) -> None:
-    model = Content(half_life=2.0, weighting="binary", metric="dot").fit(dataset)
+    model = Content(half_life=2.0, weighting="binary", similarity="dot").fit(dataset)
     X = model.features.transform(dataset.item_table).toarray()
     weights = np.array([0.5, 0.5**0.5, 1.0])
     expected = X @ (weights @ X[[7, 2, 5]]) / weights.sum()
@@ -155,8 +155,8 @@ def test_explanation_of_an_empty_history_is_empty(dataset: Dataset) -> None:
 
 def test_claims_to_embed_only_where_it_does(dataset: Dataset) -> None:
     assert not isinstance(Content().fit(dataset), Embedder)
-    for metric in METRICS:
-        assert isinstance(Content(metric=metric, embedding_dim=8).fit(dataset), Embedder)
+    for similarity in METRICS:
+        assert isinstance(Content(similarity=similarity, embedding_dim=8).fit(dataset), Embedder)
 
 
 @pytest.mark.parametrize("estimator", BOTH, ids=str)
@@ -245,7 +245,7 @@ def test_features_in_full(dataset: Dataset, tmp_path: Any) -> None:
     spec = FeatureSpec(
         blocks=(FeatureBlock("genres", MultiLabelEncoder(), 2.0), FeatureBlock("description", TfIdf(ngrams=2), 0.5))
     )
-    model = Content(features=spec, metric="dot").fit(dataset)
+    model = Content(features=spec, similarity="dot").fit(dataset)
     again = artifacts.load(artifacts.save(model, tmp_path / "m"), ContentModel)
     assert again.settings.features == spec
     lengths = np.sqrt(model.items.multiply(model.items).sum(axis=1))
@@ -255,7 +255,7 @@ def test_features_in_full(dataset: Dataset, tmp_path: Any) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"metric": "manhattan"}, "metric must be one of cosine, euclidean, dot"),
+        ({"similarity": "manhattan"}, "similarity must be one of cosine, euclidean, dot"),
         ({"half_life": -1.0}, "half_life must be a number of at least 0"),
         ({"embedding_dim": -1}, "embedding_dim must be a number of at least 0"),
         ({"text": "bert"}, "text must be one of tfidf"),
@@ -285,17 +285,17 @@ _ROWS = np.round(np.random.default_rng(2).normal(size=(12, 5)), 1).astype(np.flo
 _ROWS[7] = 0
 
 
-@pytest.mark.parametrize("metric", ["cosine", "euclidean", "dot"])
+@pytest.mark.parametrize("similarity", ["cosine", "euclidean", "dot"])
 @pytest.mark.parametrize("matrix", [_ROWS, sp.csr_array(_ROWS)], ids=["dense", "sparse"])
-def test_similar_items_are_those_of_the_highest_score(matrix: Any, metric: str) -> None:
-    found = find_similar_items(matrix, np.array([3, 0], np.int32), 4, metric=metric)
+def test_similar_items_are_those_of_the_highest_score(matrix: Any, similarity: str) -> None:
+    found = find_similar_items(matrix, np.array([3, 0], np.int32), 4, similarity=similarity)
     for row, item in enumerate((3, 0)):
         a = _ROWS[item].astype(np.float64)
         scores = {}
         for other, b in enumerate(_ROWS.astype(np.float64)):
             if other not in {item, 7}:
                 cosine = a @ b / np.linalg.norm(a) / np.linalg.norm(b)
-                scores[other] = {"cosine": cosine, "dot": a @ b, "euclidean": -np.linalg.norm(a - b)}[metric]
+                scores[other] = {"cosine": cosine, "dot": a @ b, "euclidean": -np.linalg.norm(a - b)}[similarity]
         best = sorted(scores, key=lambda other: -scores[other])[:4]
         assert found.items[row].tolist() == best
         np.testing.assert_allclose(found.scores[row], [scores[other] for other in best], rtol=1e-4)
@@ -309,7 +309,7 @@ def test_fewer_similar_items_than_asked_are_padded() -> None:
 
 
 def test_similar_items_refuse_wrong_arguments() -> None:
-    with pytest.raises(SettingError, match="metric must be one of"):
-        find_similar_items(_ROWS, np.array([0], np.int32), 3, metric="manhattan")
+    with pytest.raises(SettingError, match="similarity must be one of"):
+        find_similar_items(_ROWS, np.array([0], np.int32), 3, similarity="manhattan")
     with pytest.raises(SettingError, match="k must be a number of at least 0"):
         find_similar_items(_ROWS, np.array([0], np.int32), -1)

@@ -45,15 +45,15 @@ def test_more_sweeps_fit_the_training_ratings_better(dataset: Dataset) -> None:
     users, items = ratings.tocoo().coords
     errors = []
     for sweeps in (1, 10):
-        model = RatingMF(embedding_dim=4, l2=0.1, n_iter=sweeps).fit(dataset, Run(seed=1))
+        model = RatingMF(embedding_dim=4, l2=0.1, epochs=sweeps).fit(dataset, Run(seed=1))
         predicted = model.predict(dataset.queries(users.astype(np.int32)), items.astype(np.int32))
         errors.append(float(np.mean((predicted - ratings.data) ** 2)))
     assert errors[1] < errors[0]
 
 
 def test_stops_when_the_time_is_over(dataset: Dataset) -> None:
-    late = RatingMF(embedding_dim=4, n_iter=500).fit(dataset, Run(seed=2, budget=Budget(fit_time=0)))
-    once = RatingMF(embedding_dim=4, n_iter=1).fit(dataset, Run(seed=2))
+    late = RatingMF(embedding_dim=4, epochs=500).fit(dataset, Run(seed=2, budget=Budget(fit_time=0)))
+    once = RatingMF(embedding_dim=4, epochs=1).fit(dataset, Run(seed=2))
     np.testing.assert_array_equal(late.items, once.items)
 
 

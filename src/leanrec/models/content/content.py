@@ -54,7 +54,7 @@ class Content:
     NEEDS: ClassVar[frozenset[str]] = frozenset({"content"})
     VARIANTS: ClassVar[tuple[Mapping[str, Any], ...]] = ({"embedding_dim": 64},)
 
-    metric: str = setting("cosine", one_of=("cosine", "euclidean", "dot"), doc="Similarity to the profile.")
+    similarity: str = setting("cosine", one_of=("cosine", "euclidean", "dot"), doc="Similarity to the profile.")
     weighting: str = setting(
         "log",
         one_of=("none", "binary", "log"),
@@ -114,8 +114,8 @@ class Content:
         features = spec.fit(data.item_table, run, groups=_group_items(data, spec.select, run))
         X = features.transform(data.item_table)
         if features.reduction is not None:
-            return DenseContentModel(self, features, _to_dense_rows(X, self.metric))
-        return ContentModel(self, features, _normalize_rows(X, self.metric))
+            return DenseContentModel(self, features, _to_dense_rows(X, self.similarity))
+        return ContentModel(self, features, _normalize_rows(X, self.similarity))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -154,14 +154,16 @@ class ContentModel:
         """Similarity of each item to the profile: (B, N), or (B, K) for ``items``; zeros for a history without content."""
         profiles = self.profiles(queries)
         scores = history_scores(profiles, self._by_feature)
-        if self.settings.metric == "euclidean":
+        if self.settings.similarity == "euclidean":
             squares = np.asarray(profiles.multiply(profiles).sum(axis=1), dtype=np.float32).reshape(-1, 1)
             scores = np.where(squares > 0, 2 * scores - squares - self._squares, np.float32(0))
         return gather_scores(scores, items)
 
     def profiles(self, queries: Queries) -> CSR:
         """(B, F) profiles: the mean of the history, of unit length for the cosine."""
-        return _normalize_rows(sp.csr_array(_weight_history(queries, self.settings) @ self.items), self.settings.metric)
+        return _normalize_rows(
+            sp.csr_array(_weight_history(queries, self.settings) @ self.items), self.settings.similarity
+        )
 
     def explain(self, queries: Queries, items: Int32Array, top_k: int | None = None) -> list[Explanation]:
         """The items of the history and their contributions, and the features shared with the profile.
@@ -172,7 +174,7 @@ class ContentModel:
         profile = (history @ self.items).toarray()[0]
         past, chosen = self.items[history.indices], self.items[items]
         products = (chosen @ past.T).toarray()
-        added = _contributions(self.settings.metric, history.data, products, past @ profile, self._squares[items])
+        added = _contributions(self.settings.similarity, history.data, products, past @ profile, self._squares[items])
         match, names = replace_values(chosen, chosen.data * profile[chosen.indices]), self.features.names
         features = [
             _name_features(match.data[start:stop], match.indices[start:stop], names)
@@ -182,12 +184,12 @@ class ContentModel:
 
     def extend(self, items: Table) -> "ContentModel":
         """The model of N + M items: the M new rows follow. Raises ColumnError where the items have no known column."""
-        new = _normalize_rows(self.features.transform(items), self.settings.metric)
+        new = _normalize_rows(self.features.transform(items), self.settings.similarity)
         return dataclasses.replace(self, items=sp.vstack([self.items, new], format="csr"))
 
     def similar(self, items: Int32Array, k: int) -> Candidates:
-        """Candidates (B, k): the most similar items of each given one, by the cosine where the metric is "dot"."""
-        return find_similar_items(self.items, items, k, metric=_item_metric(self.settings.metric))
+        """Candidates (B, k): the most similar items of each given one, by the cosine where the similarity is "dot"."""
+        return find_similar_items(self.items, items, k, similarity=_choose_item_similarity(self.settings.similarity))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -225,12 +227,12 @@ class DenseContentModel:
 
     def profiles(self, queries: Queries) -> Float32Array:
         """(B, D) profiles: the mean of the history, of unit length for the cosine."""
-        return _to_dense_rows(_weight_history(queries, self.settings) @ self.items, self.settings.metric)
+        return _to_dense_rows(_weight_history(queries, self.settings) @ self.items, self.settings.similarity)
 
     def embed_queries(self, queries: Queries) -> Float32Array:
         """(B, D) profiles, or (B, D + 2) for the distance: (2p, −|p|², −1) · (x, 1, |x|²) = −|p − x|²."""
         profiles = self.profiles(queries)
-        if self.settings.metric != "euclidean":
+        if self.settings.similarity != "euclidean":
             return profiles
         squares = (profiles**2).sum(axis=1, keepdims=True)
         return np.hstack([2 * profiles, -squares, -(squares > 0).astype(np.float32)])
@@ -245,7 +247,7 @@ class DenseContentModel:
 
     @functools.cached_property
     def _embedded(self) -> Float32Array:
-        if self.settings.metric != "euclidean":
+        if self.settings.similarity != "euclidean":
             return self.items
         return np.hstack([self.items, np.ones((self.n_items, 1), np.float32), self._squares[:, None]])
 
@@ -258,22 +260,24 @@ class DenseContentModel:
         match = (profile @ components) * (self.items[items] @ components)
         rows = self.items[history.indices]
         products = self.items[items] @ rows.T
-        added = _contributions(self.settings.metric, history.data, products, rows @ profile, self._squares[items])
+        added = _contributions(self.settings.similarity, history.data, products, rows @ profile, self._squares[items])
         names = () if reduction is None else tuple(reduction.names.tolist())
         features = [_name_features(each, np.arange(len(each)), names) for each in match]
         return rank_contributions(history.indices, added, reason="content", features=features, top_k=top_k)
 
     def extend(self, items: Table) -> "DenseContentModel":
         """The model of N + M items: the M new rows follow. Raises ColumnError where the items have no known column."""
-        new = _to_dense_rows(self.features.transform(items), self.settings.metric)
+        new = _to_dense_rows(self.features.transform(items), self.settings.similarity)
         return dataclasses.replace(self, items=np.concatenate([self.items, new]))
 
     def similar(self, items: Int32Array, k: int) -> Candidates:
-        """Candidates (B, k): the most similar items of each given one, by the cosine where the metric is "dot"."""
-        return find_similar_items(self.items, items, k, metric=_item_metric(self.settings.metric))
+        """Candidates (B, k): the most similar items of each given one, by the cosine where the similarity is "dot"."""
+        return find_similar_items(self.items, items, k, similarity=_choose_item_similarity(self.settings.similarity))
 
 
-def find_similar_items(matrix: CSR | Float32Array, items: Int32Array, k: int, *, metric: str = "cosine") -> Candidates:
+def find_similar_items(
+    matrix: CSR | Float32Array, items: Int32Array, k: int, *, similarity: str = "cosine"
+) -> Candidates:
     """Candidates (B, k): the rows most similar to each of the given ones, best first, without rows of zeros.
 
     Scores are the cosine, the dot product, or −distance. O(B · entries) time and 4 B · N bytes.
@@ -282,26 +286,26 @@ def find_similar_items(matrix: CSR | Float32Array, items: Int32Array, k: int, *,
         matrix: (N, F) sparse features or a dense embedding.
         items: (B,) int32 rows.
         k: at least 0.
-        metric: "cosine", "euclidean" or "dot".
+        similarity: "cosine", "euclidean" or "dot".
     """
     check_at_least("k", k, 0)
-    check_one_of("metric", metric, ("cosine", "euclidean", "dot"))
+    check_one_of("similarity", similarity, ("cosine", "euclidean", "dot"))
     rows = np.asarray(items, dtype=np.int32)
     sparse = sp.issparse(matrix)
-    X: Any = normalize(matrix) if metric == "cosine" and matrix.shape[0] else matrix
+    X: Any = normalize(matrix) if similarity == "cosine" and matrix.shape[0] else matrix
     product = X[rows] @ X.T
     scores = np.asarray(product.toarray() if sparse else product, dtype=np.float32)
     squares = np.asarray((X.multiply(X) if sparse else X * X).sum(axis=1)).reshape(-1)
-    if metric == "euclidean":
+    if similarity == "euclidean":
         scores = -np.sqrt(np.maximum(squares[rows][:, None] + squares - 2 * scores, 0)).astype(np.float32)
     scores[:, squares == 0] = -np.inf
     scores[np.arange(len(rows)), rows] = -np.inf
     return Candidates(*top_k(scores, k))
 
 
-def _item_metric(metric: str) -> str:
-    """The metric between items: the dot product would favor items of large norm, so the cosine replaces it."""
-    return "cosine" if metric == "dot" else metric
+def _choose_item_similarity(similarity: str) -> str:
+    """The similarity between items: the dot product would favor items of large norm, so the cosine replaces it."""
+    return "cosine" if similarity == "dot" else similarity
 
 
 def _group_items(data: Dataset, select: FeatureSelector | None, run: Run) -> Int32Array | None:
@@ -312,13 +316,13 @@ def _group_items(data: Dataset, select: FeatureSelector | None, run: Run) -> Int
     return group_by_audience(data.interactions, select.n_groups, run)
 
 
-def _normalize_rows(X: CSR, metric: str) -> CSR:
-    return normalize(X) if metric == "cosine" and X.nnz else X
+def _normalize_rows(X: CSR, similarity: str) -> CSR:
+    return normalize(X) if similarity == "cosine" and X.nnz else X
 
 
-def _to_dense_rows(X: CSR | Float32Array, metric: str) -> Float32Array:
+def _to_dense_rows(X: CSR | Float32Array, similarity: str) -> Float32Array:
     rows = np.asarray(X.toarray() if sp.issparse(X) else X, dtype=np.float32)
-    return normalize(rows) if metric == "cosine" and rows.size else rows
+    return normalize(rows) if similarity == "cosine" and rows.size else rows
 
 
 def _item_squares(squares: np.ndarray) -> Float32Array:
@@ -348,22 +352,22 @@ def _steps_back(history: CSR, sequences: tuple[Int32Array, ...]) -> Float32Array
 
 
 def _contributions(
-    metric: str, weights: Float32Array, products: np.ndarray, matches: np.ndarray, squares: Float32Array
+    similarity: str, weights: Float32Array, products: np.ndarray, matches: np.ndarray, squares: Float32Array
 ) -> Float32Array:
     """(K, L) contribution of each item of the history to each score.
 
     With p = Σ w · h the score is p·x / |p|, p·x, or −|p − x|² = Σ w · (2 h·x − h·p − |x|²).
 
     Args:
-        metric: of the model.
+        similarity: of the model.
         weights: (L,) w, summing to 1.
         products: (K, L) h·x.
         matches: (L,) h·p.
         squares: (K,) |x|².
     """
-    if metric == "euclidean":
+    if similarity == "euclidean":
         return np.asarray(weights * (2 * products - matches - squares[:, None]), dtype=np.float32)
-    length = float(np.sqrt(max(weights @ matches, 0.0))) if metric == "cosine" else 1.0
+    length = float(np.sqrt(max(weights @ matches, 0.0))) if similarity == "cosine" else 1.0
     return np.asarray(weights * products / (length or 1.0), dtype=np.float32)
 
 

@@ -36,7 +36,7 @@ class RatingMF:
 
     When to use: predicted ratings by matrix factorization.
 
-    Cost: fit O(n_iter · (E · D² + (U + N) · D³)) time; a query O(L · D² + D³ + N · D); the model 4 N (D + 1)
+    Cost: fit O(epochs · (E · D² + (U + N) · D³)) time; a query O(L · D² + D³ + N · D); the model 4 N (D + 1)
     bytes, and twice that after the first query.
     """
 
@@ -52,7 +52,7 @@ class RatingMF:
         search="0..1",
         doc="Exponent of the number of ratings of a user or item, by which both penalties are multiplied.",
     )
-    n_iter: int = setting(12, at_least=1, doc="Number of passes over users and items.")
+    epochs: int = setting(12, at_least=1, doc="Number of passes over users and items.")
     user_damping: float = setting(5.0, at_least=0, search="0.5..50:log", doc="As in `Bias`, for the initial offsets.")
     item_damping: float = setting(3.0, at_least=0, search="0.3..30:log", doc="As in `Bias`, for the initial offsets.")
 
@@ -67,7 +67,7 @@ class RatingMF:
 
     @require_finite
     def fit(self, data: Dataset, run: Run = Run()) -> "RatingMFModel":
-        """Alternate until ``n_iter`` or the end of the time. Raises DataError if there are no ratings."""
+        """Alternate until ``epochs`` or the end of the time. Raises DataError if there are no ratings."""
         run.require_memory(
             self.fit_bytes(data.shape),
             f"Rating MF with {self.embedding_dim} dimensions",
@@ -80,7 +80,7 @@ class RatingMF:
         items = run.rng().normal(0, 0.1, (len(data.items), self.embedding_dim)).astype(np.float32)
         offsets = baseline.item_offsets
         with run.limit_threads():
-            for _ in run.track(range(self.n_iter), "Rating MF"):
+            for _ in run.track(range(self.epochs), "Rating MF"):
                 users = self.solve_rows(items, _subtract_baseline(by_user, baseline.mean, offsets))
                 solved = self.solve_rows(users[:, 1:], _subtract_baseline(by_item, baseline.mean, users[:, 0]))
                 offsets, items = solved[:, 0], np.ascontiguousarray(solved[:, 1:])
