@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 from leanrec._lazy import export_lazily
 
 if TYPE_CHECKING:
+    from leanrec.serving.api_keys import ApiKeys as ApiKeys
+    from leanrec.serving.api_keys import add_key as add_key
     from leanrec.serving.app import ServingSettings as ServingSettings
     from leanrec.serving.app import create_app as create_app
     from leanrec.serving.app import serve as serve
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = export_lazily(
     __name__,
     {
+        "api_keys": ["ApiKeys", "add_key"],
         "app": ["ServingSettings", "create_app", "serve"],
     },
 )
