@@ -42,7 +42,7 @@ def detect(path: Path) -> str:
         (b"$FL2@(#) SPSS DATA FILE\0", r"is an SPSS file.*read_spss\('"),
         (b"<stata_dta><header>\0", r"is a Stata file.*read_stata\('"),
         (b"\0" * 12 + b"\xc2\xea\x81\x60\xb3", r"is a SAS file.*read_sas\('"),
-        (b"\x0f\0\0\0\x10user\0\1\0\0\0\0\x07", "is BSON.*bsondump --outFile=log.jsonl"),
+        (b"\x0f\0\0\0\x10user\0\1\0\0\0\0\x07", "is BSON.*bsondump .* > log.jsonl"),
         (b"Rar!\x1a\x07", "is a RAR archive, not a log. Unpack it: unrar x"),
         (b"\0" * 8 + b"DUCK", "is a DuckDB database. Pass a query"),
         (b"", "is empty: it has no bytes"),

@@ -149,7 +149,7 @@ def detect_format(head: FileHead, label: str, *, known_encoding: bool = False) -
     length = int.from_bytes(data[:4], "little")
     if 5 < length <= len(data) and data[4] in _BSON_TYPES and data[length - 1] == 0:
         raise SourceError(
-            f"{label} is BSON, as mongodump writes it, not a log. Convert it: bsondump --outFile=log.jsonl {label}, or export the "
+            f"{label} is BSON, as mongodump writes it, not a log. Convert it: bsondump {shlex.quote(label)} > log.jsonl, or export the "
             "collection with mongoexport, and pass that file."
         )
     if data[8:12] == b"DUCK":

@@ -83,7 +83,7 @@ def write_tables(engine: SqlEngine, path: Path, label: str, role: str, wanted: s
         raise SourceError(
             f"{label} is a dump of a database; {bad:,} of the {rows:,} rows of its table {table.name} cannot be told from the SQL around "
             "them. Load it into its database, and export the table as CSV: "
-            f"COPY {table.name} TO 'log.csv' (FORMAT csv, HEADER) in PostgreSQL, or mysql --batch -e 'SELECT * FROM {table.name}' "
+            f"COPY {table.name} TO 'log.csv' (FORMAT csv, HEADER) in PostgreSQL, or mysql -B -e 'SELECT * FROM {table.name}' "
             "DATABASE > log.tsv for MySQL."
         )
     fields = ", ".join(f"v[{i}] AS {quote_identifier(name)}" for i, name in enumerate(table.columns, 1))
