@@ -12,7 +12,6 @@ from leanrec.data.dataset import Dataset
 from leanrec.data.table import Table
 from leanrec.kernels.topk.inner_product import ItemIndex
 from leanrec.models import get_model
-from leanrec.pipeline import stages
 from leanrec.pipeline.pipeline import Pipeline
 from leanrec.pipeline.scorers import pad_scorer
 from leanrec.pipeline.stages import ClipRatings, RankedItems, StageTimer, build_stages, rank_and_fill
@@ -195,7 +194,7 @@ def test_a_padded_fallback_ranks_added_items_last(dataset: Dataset) -> None:
 
 def test_a_timer_adds_up_what_a_stage_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     now = iter([1.0, 1.5, 2.0, 2.25])
-    monkeypatch.setattr(stages.time, "perf_counter", lambda: next(now))
+    monkeypatch.setattr("leanrec.pipeline.stages.time.perf_counter", lambda: next(now))
     timer = StageTimer()
     for stage in ("rules", "retrieve", "rules"):
         timer.end_stage(stage)
