@@ -22,13 +22,12 @@ import load
 import numpy as np
 import psutil
 
-from leanrec.data import Dataset
-from leanrec.data.table import Table
-from leanrec.data.vocabulary import Vocabulary, id_array
+from leanrec.data import Dataset, Table, Vocabulary
 from leanrec.models import IALS
 from leanrec.pipeline import Pipeline
 from leanrec.types import Events
 
+_TEXT = np.dtypes.StringDType()
 _SERVE = "import sys; from leanrec.serving.app import serve; serve(sys.argv[1], port=0, workers=int(sys.argv[2]))"
 
 
@@ -44,11 +43,11 @@ def make_data(n_users: int, n_items: int, per_user: int = 3) -> Dataset:
         weight=np.ones(n_events, np.float32),
         event_types=("click",),
     )
-    titles = np.array([f"The item with the number {number}" for number in range(n_items)], np.dtypes.StringDType())
+    titles = np.array([f"The item with the number {number}" for number in range(n_items)], _TEXT)
     return Dataset(
         events=events,
-        users=Vocabulary(id_array([f"customer-{number:08d}" for number in range(n_users)]), "user"),
-        items=Vocabulary(id_array([f"article-{number:08d}" for number in range(n_items)]), "item"),
+        users=Vocabulary(np.array([f"customer-{number:08d}" for number in range(n_users)], _TEXT), "user"),
+        items=Vocabulary(np.array([f"article-{number:08d}" for number in range(n_items)], _TEXT), "item"),
         item_table=Table({"title": titles}),
         source="random",
     ).with_events(events)

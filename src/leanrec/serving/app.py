@@ -233,16 +233,7 @@ def serve(
             ready(url, path)
 
     if workers > 1:
-        plan = WorkerPlan(
-            workers,
-            path,
-            settings.retention,
-            settings.rebind_log,
-            settings.event_types,
-            store,
-            lambda recorder: _configure_server(assemble_app(recorder, settings), settings),
-            _report,
-        )
+        plan = _plan_workers(workers, path, settings, store)
         with contextlib.closing(listener):
             url = _describe_address(listener, is_tls=settings.tls_cert is not None)
             Supervisor(pipeline, plan, listener).run(lambda: report_ready(url))
@@ -266,6 +257,19 @@ def serve(
             single_threaded_blas(),
         ):  # to do so for each query takes time
             _ReportingServer(config, report_ready, app.state.metrics).run(sockets=[listener])
+
+
+def _plan_workers(n_workers: int, path: Path, settings: ServingSettings, store: VersionStore | None) -> WorkerPlan:
+    return WorkerPlan(
+        n_workers,
+        path,
+        settings.retention,
+        settings.rebind_log,
+        settings.event_types,
+        store,
+        lambda recorder: _configure_server(assemble_app(recorder, settings), settings),
+        _report,
+    )
 
 
 def _configure_server(app: FastAPI, settings: ServingSettings) -> uvicorn.Config:

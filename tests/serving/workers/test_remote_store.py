@@ -231,12 +231,15 @@ def test_metrics_are_collected_from_all(tmp_path: Path) -> None:
 
 
 def test_a_worker_starts_without_an_owner(tmp_path: Path) -> None:
-    async def go() -> None:
+    async def go() -> RemoteEventStore:
         SQLiteEventStore(tmp_path / "events.db").close()
         store, target = RemoteEventStore(tmp_path / "events.db", tmp_path / "nobody"), Target()
         await store.start(target, wait=0.1)
         assert store.guard.find_problem() is not None
         assert store.last_seq == 0
         await store.stop()
+        return store
 
-    asyncio.run(go())
+    store = asyncio.run(go())
+    with pytest.raises(SourceError):  # a thread that works on after the loop
+        store.bind(DataOrigin("f", "data"))

@@ -7,6 +7,7 @@ import itertools
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -217,9 +218,13 @@ class RemoteEventStore(EventStore):
         async def ask() -> Any:
             return await self.wait_async(self._ask(build))
 
+        asking = ask()
         try:
-            return asyncio.run_coroutine_threadsafe(ask(), self._loop).result(2 * _WAIT_SECONDS)
-        except TimeoutError:
+            return asyncio.run_coroutine_threadsafe(asking, self._loop).result(2 * _WAIT_SECONDS)
+        except (TimeoutError, CancelledError):
+            raise self._make_timeout_error() from None
+        except RuntimeError:  # the loop has ended, and with it this worker
+            asking.close()
             raise self._make_timeout_error() from None
 
     def _ask(self, build: Callable[[int], Message], user_events: Sequence[UserEvent] = ()) -> "asyncio.Future[Any]":

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 import uvicorn
 
 from leanrec.online.live_pipeline import VersionFollower
+from leanrec.online.snapshot_writer import SnapshotWriter
 from leanrec.online.version_store import VersionStore
 from leanrec.serving.connections import quiet_accept_errors
 from leanrec.serving.event_requests import EventRecorder
@@ -69,13 +70,16 @@ class Worker(uvicorn.Server):
             report_ready: called when requests are answered.
         """
         super().__init__(parts.config)
+        self._number = number
         self._parts, self._lifeline, self._report_ready = parts, lifeline, report_ready
         parts.log.worker = number
 
     def run_following(self, listener: socket.socket, store: VersionStore | None, report: Callable[[str], None]) -> None:
-        """Serve on a socket, and follow the current version of a store."""
-        following = contextlib.nullcontext() if store is None else VersionFollower(self._parts.live, store, report)
-        with contextlib.suppress(KeyboardInterrupt), following:
+        """Serve on a socket, and follow the current version of a store. The first worker writes the snapshots of the log."""
+        live = self._parts.live
+        following = contextlib.nullcontext() if store is None else VersionFollower(live, store, report)
+        writing = contextlib.nullcontext() if self._number else SnapshotWriter(live, report)
+        with contextlib.suppress(KeyboardInterrupt), following, writing:
             self.run(sockets=[listener])
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
