@@ -8,6 +8,7 @@ import itertools
 import json
 import math
 import queue
+import shutil
 import sqlite3
 import threading
 import time
@@ -306,6 +307,9 @@ class SQLiteEventStore(EventStore):
         with self._connect() as connection:
             connection.execute(f"PRAGMA busy_timeout = {_CHECKPOINT_MILLISECONDS}")
             is_blocked = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        snapshot = self.snapshot_path
+        for folder in (snapshot, *snapshot.parent.glob(f".{snapshot.name}-*")):  # also what a crash has left
+            shutil.rmtree(folder, ignore_errors=True)
         if is_blocked:
             raise SourceError(
                 f"The user was deleted from the event log {self.path}, but {self.path.name}-wal still has the old rows, because "

@@ -14,6 +14,7 @@ from leanrec.events.event_store import EventStore
 from leanrec.events.records import ForgottenUser
 from leanrec.events.user_events import UserEvent, to_events
 from leanrec.online.version_store import VersionStore
+from leanrec.pipeline.log_snapshot import save_snapshot
 from leanrec.pipeline.pipeline import Pipeline
 from leanrec.pipeline.replay import ReplayResult, bind_log, replay_hidden
 from leanrec.pipeline.responses import AddItemsResult, RecordResult
@@ -39,6 +40,11 @@ class LivePipeline:
 
     Events and new items go to the store first and then to the version that is current, each event exactly once, also
     while another version takes over. Thread-safe.
+
+    Attributes:
+        replayed: result of the replay into the first version.
+        current: the version that answers requests.
+        snapshot_seq: sequence number of the last event in the snapshot of the log, 0 if there is none.
     """
 
     def __init__(
@@ -64,12 +70,31 @@ class LivePipeline:
         self.replayed = bind_log(pipeline, log, rebind=rebind) if replayed is None else replayed
         self.current = LiveVersion(pipeline, self.replayed.last_seq)
         self._last_seq = self.replayed.last_seq  # of what is recorded
-        self._has_rejected = bool(self.replayed.rejected)  # events of items that may be added later
+        self._state, self.snapshot_seq = self.replayed.state, self.replayed.snapshot_seq
+        self._has_rejected = bool(
+            self.replayed.rejected or self.replayed.rejected_before
+        )  # events of items that may be added later
 
     @property
     def pipeline(self) -> Pipeline:
         """The pipeline of the current version."""
         return self.current.pipeline
+
+    @property
+    def last_seq(self) -> int:
+        """Sequence number of the last event that is recorded."""
+        return self._last_seq
+
+    def save_snapshot(self) -> None:
+        """Write the state of the histories beside the event store; see ``leanrec.pipeline.log_snapshot``.
+
+        Forgetting a user and changing the version wait for it. Raises ArtifactError and SourceError.
+        """
+        with self._forgetting:
+            if self._state is not None:
+                last = self._log.last_seq
+                self._state = save_snapshot(self.pipeline, self._log, self._state)
+                self.snapshot_seq = last
 
     def record(self, user_events: Sequence[UserEvent], last_seq: int) -> RecordResult:
         """Record events that are in the store. Those that the current version has replayed are not recorded again.
@@ -169,12 +194,13 @@ class LivePipeline:
             with self._recording:
                 last = self._log.last_seq
                 late = pipeline.record_events(self._log.events(after=replayed.last_seq, until=last))
-                if n_added and replayed.rejected:
+                if n_added and (replayed.rejected or replayed.rejected_before):
                     early = self._log.user_events_of(self._log.items()[0].tolist(), until=last)
                     pipeline.record_events(to_events(early), replace=True)
-                self._has_rejected = bool(replayed.rejected or late.rejected)
+                self._has_rejected = bool(replayed.rejected or replayed.rejected_before or late.rejected)
                 self.current = LiveVersion(pipeline, last)
                 self._last_seq = max(self._last_seq, last)
+        self._state, self.snapshot_seq = replayed.state, replayed.snapshot_seq
         rejected = (*replayed.rejected, *late.rejected)
         return dataclasses.replace(replayed, applied=replayed.applied + late.applied, rejected=rejected, last_seq=last)
 

@@ -509,20 +509,15 @@ class Pipeline:
         """
         if not len(events):
             return RecordResult(0)
-        rows = self._snapshot.catalog.items.rows(events.item, missing=-1)
-        codes = [self._histories.encode_event_type(name) for name in events.event_types]
-        rejected = _find_rejected(events, rows, codes, self.rating_range)
-        event_type = np.array([0 if code is None else code for code in codes], np.int8)[events.event_type]
-        rating = np.full(len(events), np.nan, np.float32) if events.rating is None else events.rating
+        encoded, rejected = self.encode_events(events)
         by_user: dict[Id, list[int]] = {}
         for position, user in enumerate(events.user.tolist()):
             if position not in rejected:
                 by_user.setdefault(user, []).append(position)
-        order = np.array([position for own in by_user.values() for position in own], np.int64)
-        columns = [column[order] for column in (rows, event_type, events.time, events.weight, rating)]
+        ordered = encoded.take(np.array([position for own in by_user.values() for position in own], np.int64))
         applied = start = 0
         for user, own in by_user.items():
-            past = UserHistory(*[column[start : start + len(own)] for column in columns])
+            past = ordered.take(slice(start, start + len(own)))
             start += len(own)
             if replace:
                 self._histories.replace(user, past)
@@ -530,6 +525,25 @@ class Pipeline:
             else:
                 applied += self._histories.add(user, past, replayed=replayed)
         return RecordResult(applied, tuple(RejectedEvent(at, reason) for at, reason in sorted(rejected.items())))
+
+    def encode_events(self, events: Events) -> tuple[UserHistory, dict[int, str]]:
+        """The columns of events in item rows and event type codes; and why some cannot be used, by position."""
+        rows = self._snapshot.catalog.items.rows(events.item, missing=-1)
+        codes = [self._histories.encode_event_type(name) for name in events.event_types]
+        event_type = np.array([0 if code is None else code for code in codes], np.int8)[events.event_type]
+        rating = np.full(len(events), np.nan, np.float32) if events.rating is None else events.rating
+        rejected = _find_rejected(events, rows, codes, self.rating_range)
+        return UserHistory(rows, event_type, events.time, events.weight, rating), rejected
+
+    @property
+    def histories(self) -> UserHistories:
+        """The histories of all users."""
+        return self._histories
+
+    @property
+    def fitted_data(self) -> Dataset:
+        """The data of the fit."""
+        return self._data
 
     def forget_user(self, user: Id) -> bool:
         """Forget a user, and return whether there was one: the id, the history and the lists in the cache. O(lists).

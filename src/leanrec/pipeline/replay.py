@@ -9,7 +9,9 @@ from leanrec.data.table import Table
 from leanrec.errors import DataError, LeanrecError
 from leanrec.events.event_store import EventStore
 from leanrec.events.sqlite_reader import SQLiteEventReader, find_forgotten
+from leanrec.pipeline.log_snapshot import replay_events
 from leanrec.pipeline.pipeline import Pipeline
+from leanrec.pipeline.recorded_state import RecordedState
 from leanrec.pipeline.responses import RejectedEvent
 from leanrec.types import IdArray
 
@@ -26,6 +28,10 @@ class ReplayResult:
         n_items: number of new items that were added.
         items_error: why the first of the items that could not be added was skipped, or None.
         last_seq: sequence number of the last event that was replayed; events that arrive during the replay come later.
+        rejected_before: number of such events in a snapshot.
+        note: why a snapshot was not used, or None.
+        state: the state that the histories start from, None where something was recorded before.
+        snapshot_seq: sequence number of the last event that came from a snapshot.
     """
 
     applied: int
@@ -33,15 +39,22 @@ class ReplayResult:
     n_items: int = 0
     items_error: str | None = None
     last_seq: int = 0
+    rejected_before: int = 0
+    note: str | None = None
+    state: RecordedState | None = dataclasses.field(default=None, compare=False, repr=False)
+    snapshot_seq: int = 0
 
     def warnings(self) -> tuple[str, ...]:
         """Sentences about events and items that could not be used; empty if there are none."""
         warnings = []
         if self.items_error is not None:
             warnings.append(f"New items of the log were skipped: {self.items_error}")
-        if self.rejected:
-            count, first = len(self.rejected), self.rejected[0].reason
-            warnings.append(f"{count} events of the log cannot be used and stay in it for the next fit. First: {first}")
+        if self.note is not None:
+            warnings.append(self.note)
+        count = self.rejected_before + len(self.rejected)
+        if count:
+            first = f" First: {self.rejected[0].reason}" if self.rejected else ""
+            warnings.append(f"{count} events of the log cannot be used and stay in it for the next fit.{first}")
         return tuple(warnings)
 
 
@@ -62,9 +75,23 @@ def replay_log(pipeline: Pipeline, log: SQLiteEventReader) -> ReplayResult:
         pipeline.forget_user(fitted[row])
     n_items, items_error = replay_items(pipeline, *log.items())
     last = log.last_seq
-    recorded = pipeline.record_events(log.events(until=last), replayed=True)
+    if pipeline.histories.is_untouched:
+        replayed = replay_events(pipeline, log, last)
+        pipeline.histories.start_from(replayed.state)
+        result = ReplayResult(replayed.applied, replayed.rejected, n_items, items_error, last)
+        before = replayed.state.rejected - len(replayed.rejected)
+        result = dataclasses.replace(
+            result,
+            rejected_before=before,
+            note=replayed.note,
+            state=replayed.state,
+            snapshot_seq=replayed.snapshot_seq,
+        )
+    else:
+        recorded = pipeline.record_events(log.events(until=last), replayed=True)
+        result = ReplayResult(recorded.applied, recorded.rejected, n_items, items_error, last)
     replay_hidden(pipeline, log)
-    return ReplayResult(recorded.applied, recorded.rejected, n_items, items_error, last)
+    return result
 
 
 def replay_items(pipeline: Pipeline, ids: IdArray, table: Table) -> tuple[int, str | None]:

@@ -15,6 +15,7 @@ from leanrec.data.merge import MAX_EVENT_TYPES, concat_events, extend_vocabulary
 from leanrec.data.removal import replace_users
 from leanrec.data.vocabulary import Id
 from leanrec.kernels.csr import build_row
+from leanrec.pipeline.recorded_state import OF_BOTH, RecordedState
 from leanrec.types import Events, Float32Array, Int32Array, Int64Array, Queries
 
 __all__ = ["UserHistories", "UserHistory"]
@@ -64,7 +65,7 @@ class UserHistory:
         keys = [np.concatenate([mine[name], theirs[name]]) for name in ("time", "event_type", "item")]
         return find_new_events(len(self), *keys) - len(self)
 
-    def take(self, positions: NDArray[np.intp]) -> "UserHistory":
+    def take(self, positions: NDArray[np.intp] | slice) -> "UserHistory":
         """The events at these positions."""
         return UserHistory(**{name: column[positions] for name, column in self.columns().items()})
 
@@ -124,6 +125,7 @@ class UserHistories:
         self._data = data
         self.n_fitted_users = len(data.users) if n_fitted_users is None else n_fitted_users
         self._lock = threading.Lock()
+        self._recorded = RecordedState.empty(data)  # of the log, before the events that were recorded since
         self._stale = set(stale.tolist())
         self._changed: dict[int, UserHistory] = {}
         self._known: dict[int, UserHistory] = {}  # events that came again: the fit has them
@@ -140,11 +142,31 @@ class UserHistories:
 
     @property
     def _n_rows(self) -> int:
-        return len(self._data.users) + len(self._new_ids)
+        return self._n_first + len(self._new_ids)
+
+    @property
+    def _n_first(self) -> int:
+        """The row of the first user who is not in the data and not in the recorded state."""
+        return len(self._data.users) + len(self._recorded.new_ids)
+
+    @property
+    def is_untouched(self) -> bool:
+        """Whether nothing was recorded so far."""
+        return not (self._changed or self._recent or self._new_ids or len(self._recorded.rows))
+
+    def start_from(self, recorded: RecordedState) -> None:
+        """Take the state of a log, before anything is recorded. O(1)."""
+        with self._lock:
+            assert self.is_untouched  # noqa: S101 - the rows of users recorded before would change
+            self._recorded = recorded
+            self.event_types = recorded.event_types
 
     def find_row(self, user: Id) -> int | None:
         """Row of a user, or None."""
         row = self._data.users.find_row(user)
+        if (row is None or row in self._forgotten) and len(self._recorded.new_ids):
+            at = self._recorded.users.find_row(user)
+            row = None if at is None else len(self._data.users) + at
         return self._new_rows.get(str(user)) if row is None or row in self._forgotten else row
 
     def forget(self, user: Id) -> int | None:
@@ -157,9 +179,9 @@ class UserHistories:
             if row is None:
                 return None
             self._forgotten.add(row)
-            if row >= len(self._data.users):
+            if row >= self._n_first:
                 del self._new_rows[str(user)]
-                self._new_ids[row - len(self._data.users)] = ""
+                self._new_ids[row - self._n_first] = ""
             for recorded in (self._recent, self._changed, self._known):
                 recorded.pop(row, None)
             return row
@@ -174,7 +196,11 @@ class UserHistories:
         n_fitted = len(self._data.users)
         if row in self._forgotten:
             return ""  # to a request that found the user before
-        user: Id = self._data.users.ids[row] if row < n_fitted else self._new_ids[row - n_fitted]
+        user: Id
+        if n_fitted <= row < self._n_first:
+            user = self._data.users.normalize_id(str(self._recorded.new_ids[row - n_fitted]))
+        else:
+            user = self._data.users.ids[row] if row < n_fitted else self._new_ids[row - self._n_first]
         return user.item() if isinstance(user, np.generic) else user
 
     def get(self, row: int) -> UserHistory:
@@ -182,8 +208,25 @@ class UserHistories:
         changed = self.find_recorded(row)
         return self._stored(row) if changed is None else changed
 
+    def _find_recorded_at_start(self, row: int) -> UserHistory | None:
+        """The history of a user row in the state of the log, None if it has none."""
+        block = None if row in self._forgotten else self._recorded.find(row)
+        if block is None:
+            return None
+        all_of = self._recorded
+        return UserHistory(
+            all_of.item[block], all_of.event_type[block], all_of.time[block], all_of.weight[block], all_of.rating[block]
+        )
+
+    def _find_latest(self, row: int) -> UserHistory:
+        """The history of a user row without the events that wait to be merged."""
+        for found in (self._changed.get(row), self._find_recorded_at_start(row)):
+            if found is not None:
+                return found
+        return self._stored(row)
+
     def _stored(self, row: int) -> UserHistory:
-        """The history of a user row at the start."""
+        """The history of a user row in the fit."""
         if row >= len(self._data.users) or row in self._forgotten:
             return _NO_EVENTS
         events = self._data.events
@@ -197,14 +240,19 @@ class UserHistories:
         if row in self._recent:
             with self._lock:
                 self._merge_recent(row)
-        return self._changed.get(row)
+        changed = self._changed.get(row)
+        if changed is None and len(self._recorded.rows):
+            with self._lock:
+                if row not in self._changed and (found := self._find_recorded_at_start(row)) is not None:
+                    self._changed[row] = found  # the same object from now on, by which cached lists are recognized
+                changed = self._changed.get(row)
+        return changed
 
     def _merge_recent(self, row: int) -> None:
         """Merge the events that were recorded since the last reading. The lock must be held."""
         recent = self._recent.get(row)
         if recent:
-            old = self._changed.get(row)
-            self._changed[row] = (self._stored(row) if old is None else old).merge(*recent)
+            self._changed[row] = self._find_latest(row).merge(*recent)
             del self._recent[row]  # only now: another thread reads what has changed once nothing is left here
 
     def fitted_row(self, row: int) -> int:
@@ -237,6 +285,8 @@ class UserHistories:
         """Rows of users whose id starts with the prefix, new users first. O(U)."""
         with self._lock:
             new = [row for user, row in self._new_rows.items() if user.startswith(prefix)]
+            of_log = np.flatnonzero(np.strings.startswith(self._recorded.new_ids, prefix)) + len(self._data.users)
+            new = [*(row for row in of_log.tolist() if row not in self._forgotten), *new]
         matching = np.flatnonzero(np.strings.startswith(self._ids_as_text, prefix))[: limit + len(self._forgotten)]
         fitted = [row for row in matching.tolist() if row not in self._forgotten]
         return [*reversed(new), *fitted][:limit]
@@ -276,7 +326,7 @@ class UserHistories:
             row = self._find_or_add(user)
             stored = self._stored(row)
             self._recent.pop(row, None)
-            self._known.pop(row, None)
+            self._known[row] = _NO_EVENTS
             new = self._leave_out_known(row, events, replayed=False)
             self._changed[row] = stored.merge(new)
 
@@ -294,13 +344,13 @@ class UserHistories:
         stored = self._stored(row)
         at = np.searchsorted(stored.time, events.time)
         is_same_second = len(stored) > 0 and (stored.time[np.minimum(at, len(stored) - 1)] == events.time).any()
-        known = self._known.get(row, _NO_EVENTS)
+        known = self._find_known(row)
         if replayed:
             self._merge_recent(row)
             common = stored.find_common(events) if is_same_second else _NO_EVENTS
             if len(common) > len(known):
                 self._known[row] = common
-            return self._changed.get(row, stored).find_missing(events)
+            return self._find_latest(row).find_missing(events)
         if is_same_second:
             left = known.find_missing(stored)
             common = left.find_common(events)
@@ -308,6 +358,14 @@ class UserHistories:
                 self._known[row] = known.merge(common)
             return left.find_missing(events)
         return events
+
+    def _find_known(self, row: int) -> UserHistory:
+        """The events of the fit that came again."""
+        block = None if row in self._known else self._recorded.find(row)
+        if block is None:
+            return self._known.get(row, _NO_EVENTS)
+        past = self._find_recorded_at_start(row)
+        return _NO_EVENTS if past is None else past.take(np.flatnonzero(self._recorded.origin[block] == OF_BOTH))
 
     def merge_into(self, data: Dataset) -> tuple[Dataset, Int32Array]:
         """``data`` with all recorded events, and the rows of users with another history than that of the fit. O(E).
@@ -320,7 +378,10 @@ class UserHistories:
         with self._lock:
             for row in list(self._recent):
                 self._merge_recent(row)
-            changed, new_ids, event_types = dict(self._changed), list(self._new_ids), self.event_types
+            of_log = [row for row in self._recorded.rows.tolist() if row not in self._changed]
+            self._changed |= {row: past for row in of_log if (past := self._find_recorded_at_start(row)) is not None}
+            changed, event_types = dict(self._changed), self.event_types
+            new_ids = [*self._recorded.new_ids.tolist(), *self._new_ids]
             stale_rows = self._stale | {row for row, past in changed.items() if self.is_stale(row, past)}
             gone, forgotten = self._forgotten.copy(), self.forgotten
         n_known = len(data.users)

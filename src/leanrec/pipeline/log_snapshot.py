@@ -1,0 +1,169 @@
+"""Snapshot of a log: the state of the histories beside an event store, so that a start reads only the events behind it."""
+
+import dataclasses
+import shutil
+import zlib
+
+import numpy as np
+
+from leanrec import artifacts
+from leanrec.data.vocabulary import Vocabulary
+from leanrec.errors import LeanrecError
+from leanrec.events.sqlite_reader import SQLiteEventReader
+from leanrec.pipeline.pipeline import Pipeline
+from leanrec.pipeline.recorded_state import OF_LOG, RecordedEvents, RecordedState
+from leanrec.pipeline.responses import RejectedEvent
+from leanrec.types import Events, Int32Array
+
+__all__ = ["LogReplay", "load_snapshot", "replay_events", "save_snapshot"]
+
+
+@dataclasses.dataclass(frozen=True)
+class LogReplay:
+    """Result of replaying the events of a log.
+
+    Attributes:
+        state: the state after the last event.
+        rejected: events that cannot be used, of those that were read now.
+        note: why a snapshot was not used, None if it was or if there is none.
+        snapshot_seq: sequence number of the last event that came from a snapshot.
+    """
+
+    state: RecordedState
+    rejected: tuple[RejectedEvent, ...]
+    note: str | None
+    snapshot_seq: int
+
+    @property
+    def applied(self) -> int:
+        """Number of events that the fit does not have."""
+        return int(np.count_nonzero(self.state.origin == OF_LOG))
+
+
+def replay_events(pipeline: Pipeline, log: SQLiteEventReader, until: int) -> LogReplay:
+    """The histories after the events of a log: from the snapshot beside it, if it fits, and the events behind that.
+
+    Cost: O(E) for the events that are read, about 5 s for a million; and 0.3 s for a million events in the snapshot.
+    """
+    start, note = load_snapshot(pipeline, log, until)
+    state, rejected = _extend(pipeline, log, start, until)
+    return LogReplay(state, rejected, note, start.last_seq)
+
+
+def load_snapshot(pipeline: Pipeline, log: SQLiteEventReader, until: int) -> tuple[RecordedState, str | None]:
+    """The snapshot of a log, or the state before the first event and the reason why the snapshot is not used."""
+    empty = _make_empty(pipeline, log)
+    if not log.snapshot_path.exists():
+        return empty, None
+    advice = "The whole log is read instead."
+    try:
+        state = artifacts.load(log.snapshot_path, RecordedState)
+    except LeanrecError as error:
+        return empty, f"The snapshot of the event log cannot be used: {error} {advice}"
+    fits = state.n_items <= len(pipeline.catalog) and state.items_digest == _digest_items(pipeline, state.n_items)
+    if state.rejected and state.n_items != len(pipeline.catalog):
+        fits = False  # an event that had no item may have one now
+    if not fits or state.binding != empty.binding or state.last_seq > until:
+        return (
+            empty,
+            f"The snapshot of the event log is of another version, or older than a change of the log. {advice}",
+        )
+    if log.find_seal(state.last_seq) != state.seal:
+        return empty, f"The snapshot of the event log is of another log, or of one that was restored. {advice}"
+    return state, None
+
+
+def save_snapshot(pipeline: Pipeline, log: SQLiteEventReader, start: RecordedState) -> RecordedState:
+    """Extend a state by the events behind it, and write it beside the log. Returns it.
+
+    Nothing is written for a pipeline that was not loaded, nor if a user was forgotten since ``start``: the next start reads
+    the whole log. Raises ArtifactError if the disk is full.
+    """
+    if not pipeline.version or start.binding != _bind(pipeline, log):
+        return start
+    if start.rejected and start.n_items != len(pipeline.catalog):  # an event that had no item may have one now
+        start = _make_empty(pipeline, log)
+    state, _ = _extend(pipeline, log, start, log.last_seq)
+    artifacts.save(state, log.snapshot_path)
+    if start.binding != _bind(pipeline, log):  # a user was forgotten meanwhile
+        shutil.rmtree(log.snapshot_path, ignore_errors=True)
+    return state
+
+
+def _extend(
+    pipeline: Pipeline, log: SQLiteEventReader, start: RecordedState, until: int
+) -> tuple[RecordedState, tuple[RejectedEvent, ...]]:
+    """The state with the events of the log behind it, and those that cannot be used."""
+    if start.last_seq >= until:
+        return start, ()
+    for name in start.event_types:  # so that they have the codes of the state
+        pipeline.histories.encode_event_type(name)
+    n_items = len(pipeline.catalog)  # items that are added meanwhile may be missing for some events
+    rows = _UserRows(pipeline, start)
+    rejected: dict[int, str] = {}
+    parts: list[RecordedEvents] = []
+    n_read, seal = 0, start.seal
+    for events, last in log.event_blocks(after=start.last_seq, until=until):
+        seal = last
+        encoded, bad = pipeline.encode_events(events)
+        kept = np.delete(np.arange(len(events)), list(bad))
+        parts.append(RecordedEvents(rows.find(events.take(kept)), **encoded.take(kept).columns()))
+        rejected |= {n_read + at: reason for at, reason in bad.items()}
+        n_read += len(events)
+    if not parts:  # all were forgotten
+        return dataclasses.replace(start, last_seq=until), ()
+    state = start.extend(
+        pipeline.fitted_data,
+        RecordedEvents.concat(parts),
+        seal=seal,
+        last_seq=until,
+        rejected=start.rejected + len(rejected),
+        event_types=pipeline.event_types,
+        n_items=n_items,
+        items_digest=_digest_items(pipeline, n_items),
+        new_ids=np.concatenate([start.new_ids, np.array(list(rows.new), np.dtypes.StringDType())]),
+    )
+    return state, tuple(RejectedEvent(at, reason) for at, reason in sorted(rejected.items()))
+
+
+class _UserRows:
+    """Finds the rows of users, and gives new ones to users whom it does not know."""
+
+    def __init__(self, pipeline: Pipeline, start: RecordedState) -> None:
+        self._fitted, self._forgotten = pipeline.fitted_data.users, pipeline.histories.forgotten
+        self._known = Vocabulary(start.new_ids, "user")
+        self.new: dict[str, int] = {}
+
+    def find(self, events: Events) -> Int32Array:
+        """(E,) the row of each user. O(E log U)."""
+        n_fitted = len(self._fitted)
+        rows = self._fitted.rows(events.user, missing=-1)
+        rows[np.isin(rows, self._forgotten)] = -1
+        unknown = np.flatnonzero(rows < 0)
+        texts = [str(each) for each in events.user[unknown].tolist()]
+        found = self._known.rows(texts, missing=-1)
+        first_new = n_fitted + len(self._known)
+        rows[unknown] = [
+            n_fitted + at if at >= 0 else self.new.setdefault(text, first_new + len(self.new))
+            for text, at in zip(texts, found.tolist(), strict=True)
+        ]
+        return rows
+
+
+def _make_empty(pipeline: Pipeline, log: SQLiteEventReader) -> RecordedState:
+    n_items = len(pipeline.catalog)
+    empty = RecordedState.empty(pipeline.fitted_data)
+    digest = _digest_items(pipeline, n_items)
+    return dataclasses.replace(empty, binding=_bind(pipeline, log), n_items=n_items, items_digest=digest)
+
+
+def _bind(pipeline: Pipeline, log: SQLiteEventReader) -> str:
+    """What a snapshot is of: the log, the version, and the users forgotten so far."""
+    forgotten = log.forgotten_users()
+    return f"{log.id} {pipeline.version} {forgotten[-1].number if forgotten else 0}"
+
+
+def _digest_items(pipeline: Pipeline, n_items: int) -> int:
+    """Checksum of the ids of the first items, those of the fit left out."""
+    added = pipeline.catalog.items.ids[len(pipeline.fitted_data.items) : n_items].tolist()
+    return zlib.crc32(repr(added).encode(errors="surrogatepass"))
