@@ -1,4 +1,4 @@
-"""Forms of ids that mean something else than their text: words for nothing, whole numbers as ``13085.0``, and ``b'13085'``."""
+"""Forms of ids other than their text: words for nothing, whole numbers as ``13085.0``, and ``b'13085'``."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""Ratings written with their scale or with a word (``4/5``, ``★★★☆☆``, ``80%``, ``5 - excellent``), and words such as good."""
+"""Ratings with their scale or a word (``4/5``, ``★★★☆☆``, ``80%``, ``5 - excellent``), and words such as good."""
 
 import dataclasses
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Members of a file or a folder that holds several tables: which one is the log, or the table of items or users, by columns and names."""
+"""Members of a file or a folder that holds several tables: which is the log, by the names of its columns and its own."""
 
 import dataclasses
 import re
