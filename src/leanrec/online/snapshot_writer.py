@@ -1,4 +1,4 @@
-"""Snapshot writer: a thread that writes the state of the histories beside the event store, for a short next start.
+"""Snapshot writer: a thread that writes the state of the histories beside the event store."""
 
 import threading
 from collections.abc import Callable
