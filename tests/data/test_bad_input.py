@@ -261,7 +261,9 @@ def test_a_scale_is_inferred_only_where_nearly_all_ratings_agree() -> None:
 
 def test_too_many_event_types_mean_the_wrong_column() -> None:
     frame = pd.DataFrame({"user": [1] * 200, "item": range(200), "type": [f"t{i}" for i in range(200)]})
-    assert "must be one of at most 120 names. The column 'type' has more" in message(ColumnError, frame)
+    told = message(ColumnError, frame, columns={"event_type": "type"})
+    assert "must be one of at most 120 names. The column 'type' has more" in told
+    assert ingest(frame).report.warnings[0].startswith("Not used: 'type' of a pandas DataFrame (another text in most")
 
 
 @pytest.mark.parametrize(
