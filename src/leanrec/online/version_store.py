@@ -125,14 +125,14 @@ class VersionStore:
         return self.find(identifier)
 
     def versions(self) -> tuple[Version, ...]:
-        """All versions, oldest fit first."""
+        """All versions, oldest fit first; of fits in the same second, the one added first."""
         current = self._current_id()
         found = [
             self._describe(folder, current)
             for folder in (self.path / _FOLDER).iterdir()
             if not folder.name.startswith(".")
         ]
-        return tuple(sorted(found, key=lambda version: (version.created or "", version.id)))
+        return tuple(sorted(found, key=lambda version: (version.created or "", version.path.stat().st_mtime_ns)))
 
     def find(self, version: str) -> Version:
         """The version whose id begins with the text. Raises ArtifactError if there is none or more than one."""
