@@ -25,6 +25,7 @@ def test_a_list_converts_to_plain_json() -> None:
         "note": None,
         "model": "",
         "version": "",
+        "trace": None,
     }
 
 

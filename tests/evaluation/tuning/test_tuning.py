@@ -415,7 +415,7 @@ def test_a_value_that_never_differs_is_told(parts: Split, data: Dataset) -> None
 
 
 def test_errors_are_minimized(parts: Split, data: Dataset) -> None:
-    space = {"l2": "0.1..1000:log", "embedding_dim": "2", "n_iter": "3"}
+    space = {"l2": "0.1..1000:log", "embedding_dim": "2", "epochs": "3"}
     found = tune(RatingMF(), data, space=space, search=Search(trials=6), metric="rmse", split=parts)
     values = [trial.value for trial in found.trials if trial.status == "completed"]
     assert found.best.value == min(value for value in values if value is not None)
