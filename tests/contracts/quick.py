@@ -1,7 +1,6 @@
 """What `make quick` leaves out, by rule: pages that run whole workflows, and laws of a model that a second fit proves again."""
 
 import collections
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,9 +12,8 @@ __all__ = ["mark_slow"]
 
 # Of a model that trains for minutes on real data, quick tests fit, score, save and load it once.
 _SMOKE_LAW = "test_survives_saving"
-# The first logs of a test find what breaks the reading of all, the others what one form of log needs.
-_QUICK_LOGS = 4
-_DATA = Path(__file__).parents[1] / "data"
+# The first cases of a test find what breaks all, the others what one form of log or one model needs.
+_QUICK_CASES = 2
 
 
 def mark_slow(items: list[pytest.Item]) -> None:
@@ -24,7 +22,7 @@ def mark_slow(items: list[pytest.Item]) -> None:
     * Pages of the documentation.
     * Of the classes in a file that hold the laws of estimators, every one but the first.
     * Of a model that trains long, every law but one.
-    * Of a test of data with many cases, which are logs to read, those after the fourth.
+    * Of another test with many cases, those after the second.
     """
     first: dict[Any, type] = {}
     cases: collections.Counter[tuple[Any, Any, str]] = collections.Counter()
@@ -36,8 +34,7 @@ def mark_slow(items: list[pytest.Item]) -> None:
             is_slow = not is_first or (trains_long(kind.estimator) and name != _SMOKE_LAW)
         else:
             cases[item.path, kind, name] += 1
-            is_other_log = item.path.is_relative_to(_DATA) and cases[item.path, kind, name] > _QUICK_LOGS
-            is_slow = item.path.suffix == ".md" or is_other_log
+            is_slow = item.path.suffix == ".md" or cases[item.path, kind, name] > _QUICK_CASES
         if is_slow:
             item.add_marker(pytest.mark.slow)
 
