@@ -238,7 +238,7 @@ class Context:
         allow: item rows that may be recommended; None = all.
         deny: item rows that must not be recommended; None = none.
         shown: (N,) bool, False for the items that are hidden from every list; None = no item is hidden.
-        end_stage: called with the name of a part of the work when it ends, to time it; None = nobody asks.
+        end_stage: called with the name of a part of the work when it ends, to time it; None = not timed.
     """
 
     exclude_seen: bool = True

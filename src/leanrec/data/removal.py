@@ -59,7 +59,7 @@ def _find_kept(data: Dataset, rows: Int32Array) -> NDArray[np.bool_]:
 
 
 def _replace_ids(users: Vocabulary, rows: Int64Array) -> Vocabulary:
-    """The vocabulary with ids in these rows that nobody has: numbers from the least one on, or texts with a number."""
+    """The vocabulary with ids in these rows that are not in use: numbers from the least one on, or texts with a number."""
     ids = users.ids.copy()
     number = int(np.iinfo(np.int64).min) if ids.dtype.kind == "i" else 0
     for row in rows.tolist():

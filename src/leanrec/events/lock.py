@@ -69,7 +69,7 @@ class FileLock:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether a process may hold the lock on ``path``; always on Windows, where nobody knows."""
+    """Whether a process may hold the lock on ``path``; always on Windows, where it cannot be known."""
     lock_path = Path(f"{path.resolve()}.lock")
     if sys.platform == "win32":
         return True

@@ -345,7 +345,7 @@ def digest_user(log_id: str, user: Id) -> str:
 
 
 def find_forgotten(ids: IdArray, log_id: str, forgotten: Sequence[ForgottenUser]) -> Int32Array:
-    """Positions of the ids that were forgotten in a store. O(U), or O(1) where nobody was."""
+    """Positions of the ids that were forgotten in a store. O(U), or O(1) where none was."""
     digests = {each.digest for each in forgotten}
     is_forgotten = [digest_user(log_id, each) in digests for each in ids.tolist()] if digests else []
     return np.flatnonzero(is_forgotten).astype(np.int32)

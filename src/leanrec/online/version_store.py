@@ -196,7 +196,7 @@ class VersionStore:
         Returns their ids. A process that has a removed version loaded or mapped keeps it on Linux and macOS.
         """
         with self._lock():
-            for hidden in (self.path / _FOLDER).glob(".*"):  # left by a crash; nobody else writes here now
+            for hidden in (self.path / _FOLDER).glob(".*"):  # left by a crash; the lock keeps other writers out
                 shutil.rmtree(hidden, ignore_errors=True)
             promotions = self.promotions()
             last: dict[str, None] = {}
@@ -206,7 +206,7 @@ class VersionStore:
             removed = sorted(each.id for each in self.versions() if each.id in last and each.id not in used)
             for identifier in removed:
                 folder = self.path / _FOLDER / identifier
-                # One rename, so that nobody finds half a version.
+                # One rename, so that no reader finds half a version.
                 hidden = folder.with_name(f".removed-{identifier}")
                 folder.rename(hidden)
                 shutil.rmtree(hidden, ignore_errors=True)
@@ -219,7 +219,7 @@ class VersionStore:
             if fence is not None and fence != last:
                 raise ConflictError(
                     f"The last promotion of {self.path} must be number {fence}. It is number {last}, of version "
-                    f"{promotions[-1].version if promotions else None}: somebody else promoted meanwhile. Look, and try again."
+                    f"{promotions[-1].version if promotions else None}: there was another promotion meanwhile. List the versions, and try again."
                 )
             now = datetime.now(UTC).isoformat(timespec="milliseconds")
             promotion = Promotion(last + 1, version, now, reason)

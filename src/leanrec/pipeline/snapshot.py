@@ -33,7 +33,7 @@ class SavedPipeline:
         stale: (S,) int32 rows of users whose history is not the one that the model was fitted on.
         n_fitted_users: the first users of ``data``, whom the model was fitted on; None = all.
         hidden: (H,) int32 rows of items that no list may show; None = no item is hidden.
-        forgotten: (F,) int32 rows of users who were forgotten, whose ids stand for nobody; None = no user was.
+        forgotten: (F,) int32 rows of users who were forgotten, whose ids belong to no user; None = no user was.
     """
 
     name: str

@@ -374,7 +374,7 @@ class _RouteHandlers:
         recommended = self.pipeline.recommend(
             user, history=history, n=n, exclude_seen=exclude_seen, where=conditions, reasons=reasons, trace=trace
         )
-        # Nobody sees the list of a HEAD request.
+        # The list of a HEAD request is not sent.
         return self._respond(recommended if request.method == "HEAD" else self._log_list(recommended), as_of)
 
     def get_similar(self, item: str, n: ListLength = 10) -> RecommendResponse:
@@ -434,7 +434,7 @@ class _RouteHandlers:
     def delete_user(self, user: str) -> ForgetResponse:
         """Forget a user: when the response arrives the id is in no file of the event log, no history and no list.
 
-        The answer is the same for an id that nobody has, so a request can be repeated. What the events contributed to the
+        The answer is the same for an unknown id, so a request can be repeated. What the events contributed to the
         fitted model remains until the next fit with the log.
         """
         return ForgetResponse(events=self.live.forget_user(user).n_events)

@@ -161,7 +161,7 @@ class EventRecorder:
             raise SettingError(f"{rejected[0].reason}{rest}")
         sent.sort(key=lambda each: each.time)  # events of the same second count in the order of the log
         storing = asyncio.ensure_future(self._store(sent))
-        storing.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may wait for it any more
+        storing.add_done_callback(lambda done: done.cancelled() or done.exception())  # its client may have given up
         appended, recorded = await self.log.wait_async(storing)
         rejected += [
             Rejection(positions[id(appended.new[each.position])], each.reason, stored=True)

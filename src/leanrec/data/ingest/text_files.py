@@ -55,7 +55,7 @@ _MAX_DELIMITER = 4
 _STANDIN = "\x1f"
 _FORMULA = re.compile(r'(^|[,;\t])="([^"]*)"')
 _WITHOUT_QUOTES = """replace(regexp_replace(line, '^\\s*"(.*)"[,;]*\\s*$', '\\1'), '""', '"')"""
-# SQL: a line of COPY as fields in quotation marks. Two backslashes, and one before a tab, are set aside before the line is split.
+# SQL: a line of COPY as fields in quotation marks. Two backslashes, and one before a tab, are replaced before the line is split.
 _COPIED_TEXT = r"""replace(replace(replace(x, '\t', chr(9)), '\n', chr(10)), '\r', chr(13))"""
 _COPIED_TEXT = rf"""replace(replace(replace({_COPIED_TEXT}, chr(30), chr(9)), chr(29), '\'), '"', '""')"""
 _COPIED = (

@@ -325,7 +325,7 @@ class RemoteEventStore(EventStore):
         _settle(done, (appended, recorded))
 
     def _find_request(self, client: int, number: int) -> "tuple[asyncio.Future[Any] | None, Sequence[UserEvent]]":
-        """The request that a message answers; none if it is an answer to another worker, or nobody waits any more."""
+        """The request that a message answers; none if it is an answer to another worker, or its client has given up."""
         return self._pending.get(number, (None, ())) if client == self._client else (None, ())
 
     def _forget_connection(self) -> None:
@@ -358,11 +358,11 @@ class RemoteEventStore(EventStore):
 
 
 def _settle(done: "asyncio.Future[Any] | None", result: Any = None, *, error: BaseException | None = None) -> None:
-    """Give a request its result, unless nobody waits for it."""
+    """Give a request its result, unless its client has given up."""
     if done is None or done.done():
         return
     if error is None:
         done.set_result(result)
     else:
         done.set_exception(error)
-        done.exception()  # nobody may wait for it any more
+        done.exception()  # its client may have given up
