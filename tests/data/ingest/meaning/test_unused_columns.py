@@ -1,5 +1,7 @@
 """Columns without a role are told with their contents."""
 
+from pathlib import Path
+
 import pandas as pd
 import pytest
 
@@ -24,6 +26,18 @@ def test_every_column_that_is_not_used_is_told() -> None:
         "Not used: empty (no values in the first rows).",
         'Not used: device (only \'web\'; about the item: columns={"content": "device"}).',
     ]
+
+
+@pytest.mark.parametrize("unit", [1, 1000, 10**6, 10**9])
+def test_numbers_of_the_clock_are_offered_as_the_time_and_the_advice_works(tmp_path: Path, unit: int) -> None:
+    file = tmp_path / "plays.txt"
+    times = [1_260_759_144, 1_260_759_179, 1_260_759_182]
+    file.write_text(
+        "".join(f"{user}|{item}|{time * unit}\n" for user, item, time in zip("718", "113", times, strict=True))
+    )
+    roles = {"user": "1", "item": "2"}
+    assert any('as the time: columns={"time": "3"}' in each for each in ingest(file, columns=roles).report.warnings)
+    assert sorted(ingest(file, columns=roles | {"time": "3"}).data.events.time.tolist()) == times
 
 
 def test_the_advice_works() -> None:

@@ -12,6 +12,9 @@ __all__ = ["describe_unused"]
 _SAMPLE = 1000
 _MAX_COLUMNS = 20
 _MAX_TEXT = 30
+# Numbers that are more likely the clock than an amount: from 1995 to 2065, in seconds, milli-, micro- and nanoseconds.
+_CLOCK = (8e8, 3e9)
+_CLOCK_UNITS = (1.0, 1e3, 1e6, 1e9)
 _FEW = 20  # distinct texts of a column that may name event types
 
 
@@ -62,7 +65,8 @@ def _describe_columns(engine: SqlEngine, part: SourcePart, names: Sequence[str])
             continue
         if numbers >= 0.9 * n:
             what = f"numbers from {low:.10g} to {high:.10g}" if low != high else f"the number {low:.10g}"
-            role = "content" if holds_codes(name) else "weight"
+            is_clock = any(_CLOCK[0] * unit <= low and high <= _CLOCK[1] * unit for unit in _CLOCK_UNITS)
+            role = "content" if holds_codes(name) else "time" if is_clock else "weight"
         elif dates >= 0.9 * n:
             what, role = f"dates such as {shown}", "time"
         elif distinct == 1:
