@@ -180,10 +180,18 @@ class RowReader:
         cases = [(empty, "empty row"), ("usr IS NULL", "missing user"), ("itm IS NULL", "missing item")]
         if not (self.integer[0] or self.integer[1]):
             cases.append((f"usr = itm AND {match_words('usr', _TOTALS)}", "row of totals"))
-        if part.file is not None and part.file.header and not (self.integer[0] or self.integer[1]):
+        if not (self.integer[0] or self.integer[1]) and (part.file is None or part.file.header):
             # Concatenated files repeat the line of names, some with the byte order mark before it.
-            user, item = (quote_literal(part.file.find_cell(name)) for name in (cols.user, cols.item))
-            cases.insert(0, (f"itm = {item} AND ltrim(usr, '\ufeff') = {user}", "repeated line of names"))
+            above = [(cols.user, cols.item)]
+            if part.file is not None:
+                above = list(zip(part.file.find_cells(cols.user), part.file.find_cells(cols.item), strict=True))
+            cases[:0] = [
+                (
+                    f"itm = {quote_literal(item)} AND ltrim(usr, '\ufeff') = {quote_literal(user)}",
+                    "repeated line of names",
+                )
+                for user, item in above
+            ]
         if part.event_type is None and (cols.event_type or cols.label):
             cases.append(("event_type IS NULL", "missing event type" if cols.event_type else "label is not 0 or 1"))
         if timed:

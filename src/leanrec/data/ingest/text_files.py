@@ -31,6 +31,7 @@ from leanrec.data.ingest.forms.headers import (
 )
 from leanrec.data.ingest.forms.programs.fixed_width import find_slices, has_gaps, write_slices
 from leanrec.data.ingest.forms.programs.server_logs import find_request_names, write_requests
+from leanrec.data.ingest.forms.typed_header import count_below_names
 from leanrec.errors import SettingError, SourceError
 
 __all__ = [
@@ -153,6 +154,7 @@ class DelimitedFile:
         partitions: columns with one value for the whole file, from the names of its folders.
         score: how much speaks for names (above 0) or for data (below 0) in the first line.
         first: cells of the first line.
+        below: cells of the lines below the names that tell types, units or meanings.
         skipped: number of lines of ``path`` before the first one, which are comments or titles.
         titles: the text of these lines as the file was found.
         computed: columns that are made of others, name → SQL.
@@ -170,6 +172,7 @@ class DelimitedFile:
     partitions: Mapping[str, str | None] = dataclasses.field(default_factory=dict)
     score: int = 0
     first: tuple[str, ...] = ()
+    below: tuple[tuple[str, ...], ...] = ()
     skipped: int = 0
     titles: tuple[str, ...] = ()
     computed: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -180,10 +183,10 @@ class DelimitedFile:
         """Names of the columns that are read from the file."""
         return tuple(name for name in self.names if name not in self.ignored)
 
-    def find_cell(self, name: str) -> str:
-        """Return the cell of the first line above a column, "" where there is none."""
-        position = self.names.index(name) if name in self.names else len(self.first)
-        return self.first[position].strip() if position < len(self.first) else ""
+    def find_cells(self, name: str) -> list[str]:
+        """Return the cells above the values of a column, of the line of names and of those below it; "" where there is none."""
+        position = self.names.index(name) if name in self.names else len(self.names)
+        return [cells[position].strip() if position < len(cells) else "" for cells in (self.first, *self.below)]
 
     def scan(self) -> str:
         """Return the SQL table expression. Lines that cannot be read go to ``rejects``."""
@@ -289,6 +292,7 @@ def open_delimited(
         ignored=ignored,
         score=score,
         first=tuple(records[0]),
+        below=begin.below,
         skipped=skipped,
         titles=tuple(lines[: begin.titles]),
         note=" ".join(filter(None, (note, begin.note))),
@@ -306,6 +310,7 @@ class _TableBegin(NamedTuple):
         names: names of its columns that are given or found above it, None where the first record decides.
         score: see ``score_header``.
         note: how the names were read, in a sentence; "" where they are in one line.
+        below: the records below the names that tell types, units or meanings, and are no rows.
     """
 
     titles: int
@@ -315,6 +320,7 @@ class _TableBegin(NamedTuple):
     names: Sequence[str] | None
     score: int
     note: str
+    below: tuple[tuple[str, ...], ...] = ()
 
 
 def _find_begin(lines: Sequence[str], suffix: str, given: str | None, names: Sequence[str] | None) -> _TableBegin:
@@ -336,6 +342,8 @@ def _find_begin(lines: Sequence[str], suffix: str, given: str | None, names: Seq
         skipped = [number for number in full if number >= titles][1]
         records = [joined, *records[2:]]
         note = f"the names of the columns are in two lines, and were joined: {', '.join(joined[:6])}."
+    if (begin := _skip_below_names(full, titles, skipped, layout, records, names, note)) is not None:
+        return begin
     score = _score_first(records, has_names=names is not None)
     if titles and score <= 0 and names is None:
         names = find_names_above(lines[:titles], layout, records)
@@ -344,6 +352,32 @@ def _find_begin(lines: Sequence[str], suffix: str, given: str | None, names: Seq
         titles = skipped = comments
         records = [record for record in split_records(lines[comments:], layout) if record]
     return _TableBegin(titles, skipped, layout, records, names, score, note)
+
+
+def _skip_below_names(
+    full: Sequence[int],
+    titles: int,
+    skipped: int,
+    layout: FieldLayout,
+    records: list[list[str]],
+    names: Sequence[str] | None,
+    note: str,
+) -> _TableBegin | None:
+    """Return the begin of a table whose names, found or given, have lines of types, units or meanings below them; else None.
+
+    ``full`` are the numbers of the lines that are not empty. See ``_TableBegin`` for the other arguments.
+    """
+    above = 0 if names is not None and count_below_names(names, records) else 1
+    n = count_below_names(names if names is not None else records[0], records[above:])
+    rest = [*records[:above], *records[above + n :]]
+    score = _score_first(rest, has_names=names is not None)
+    if not n or (above and score < 0):
+        return None
+    below = tuple(tuple(cell.strip() for cell in record) for record in records[above : above + n])
+    lines = [number for number in full if number >= skipped]
+    note += f" below the names {'a line tells' if n == 1 else f'{n} lines tell'} about the columns: {', '.join(below[0][:6])}."
+    # What is read as the line of names is the last of these lines; given names need none.
+    return _TableBegin(titles, lines[n], layout, rest, names, max(score, 1) if above else score, note.strip(), below)
 
 
 class _LineRewriting(NamedTuple):

@@ -1,10 +1,13 @@
-"""Headers with types, as RecBole writes them."""
+"""Headers with types, as RecBole writes them, and lines of types, units and meanings below the names."""
 
 from pathlib import Path
 
+import pandas as pd
+import pytest
+
 import leanrec
 from leanrec.data.engine import open_engine
-from leanrec.data.ingest.forms.typed_header import strip_types
+from leanrec.data.ingest.forms.typed_header import count_below_names, strip_types
 from leanrec.data.ingest.sources import open_parts
 from leanrec.run import Run
 
@@ -45,3 +48,69 @@ def test_other_names_with_colons_stay(tmp_path: Path) -> None:
         part = open_parts(engine, tmp_path / "log.csv")[0]
         assert strip_types(part) is part
         assert part.names == ("user:id", "item:id")
+
+
+PAIRS = [["u1", "i1"], ["u2", "i7"], ["u1", "i9"], ["u3", "i1"]]
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["str", "str"], ["int", "int"], ["object", "object"], ["VARCHAR", "BIGINT"], ["varchar(20)", "char(5) not null"],
+        ["StringType()", "LongType()"], ["<chr>", "<chr>"], ["Int64", "datetime64[ns]"], ["Nullable(String)", "uuid"],
+        ["user id", "item id"], ["The id of the user", "Which item?"], ["(text)", "(text)"], ["-", "unix s"],
+        ["Benutzer", "Artikel"],
+    ],
+)  # fmt: skip
+def test_types_units_and_meanings_are_told_from_ids(cells: list[str]) -> None:
+    assert count_below_names(["user_id", "item_id"], [cells, *PAIRS]) == 1
+
+
+@pytest.mark.parametrize("cells", [["str", "str"], ["user id", "item id"]])
+def test_a_line_of_types_or_meanings_is_no_event(tmp_path: Path, cells: list[str]) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("\n".join(map(",".join, [["user_id", "item_id"], cells, *PAIRS])))
+    data, report = leanrec.ingest(path)
+    assert (len(data.events), data.users.ids.tolist()) == (4, ["u1", "u2", "u3"])
+    assert report.rows_read == 4
+    assert any(", ".join(cells) in note for note in report.warnings)
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [["u9", "i9"], ["admin", "home"], ["user_17", "item_3"], ["int", "i4"], ["string", "7"], ["1", "2"]],
+)
+def test_a_first_row_that_is_unlike_the_others_is_an_event(cells: list[str]) -> None:
+    assert count_below_names(["user_id", "item_id"], [cells, *PAIRS]) == 0
+
+
+def test_ids_that_are_words_for_types_are_ids() -> None:
+    tags = [["int", "float"], ["string", "int"], ["float", "list"], ["int", "string"]]
+    assert count_below_names(["tag", "other_tag"], tags) == 0
+    seen = [["user", "item"], ["user", "film"], ["item user", "user"]]
+    assert count_below_names(["user", "item"], [["text", "date"], *seen]) == 1
+
+
+def test_types_and_roles_of_orange_are_two_lines_below_the_names(tmp_path: Path) -> None:
+    path = tmp_path / "log.tab"
+    path.write_text("user\titem\trating\ndiscrete\tdiscrete\tcontinuous\nmeta\tmeta\tclass\n1\t2\t3\n2\t2\t5\n")
+    data, report = leanrec.ingest(path)
+    assert (report.rows_read, len(data.events)) == (2, 2)
+    assert data.events.rating is not None
+    assert sorted(data.events.rating.tolist()) == [3, 5]
+
+
+def test_files_one_after_another_repeat_names_and_types(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("user,item,rating\nint,int,float\n1,2,3\n2,2,5\n" * 3)
+    _, report = leanrec.ingest(path)
+    assert (report.rows_read, report.rejected) == (10, {"repeated line of names": 4, "duplicate": 4})
+    frame = pd.DataFrame({"user": ["a", "user", "b"], "item": ["x", "item", "y"]})
+    assert leanrec.ingest(frame).report.rejected == {"repeated line of names": 1}
+
+
+def test_given_names_replace_a_line_of_types(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("str,str,bigint\nu1,i1,1600000000\nu2,i2,1600000001\n")
+    data, report = leanrec.ingest(path, names="user,item,time")
+    assert (report.rows_read, data.users.ids.tolist()) == (2, ["u1", "u2"])
