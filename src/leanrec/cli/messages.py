@@ -21,6 +21,7 @@ FLAGS: Mapping[str, str] = {
     "device": "--device",
     "encoding": "--encoding",
     "event_weights": "--event-weight",
+    "events_free_bytes": "--events-free-space",
     "how": "--split",
     "insecure": "--insecure",
     "item_links": "--item-links",
@@ -28,6 +29,7 @@ FLAGS: Mapping[str, str] = {
     "layout": "--layout",
     "keys": "--keys",
     "known_as": "--as",
+    "lists_free_bytes": "--lists-free-space",
     "max_connections": "--max-connections",
     "max_days": "--retention-days",
     "max_lists": "--retention-lists",
@@ -57,6 +59,7 @@ FLAGS: Mapping[str, str] = {
     "user_names": "--user-names",
     "valid": "--valid-share",
     "valid_events": "--valid",
+    "wal_bytes": "--max-wal",
     "workers": "--workers",
 }
 

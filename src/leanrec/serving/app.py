@@ -24,7 +24,7 @@ from fastapi.security import HTTPBearer
 
 import leanrec
 from leanrec.errors import SettingError
-from leanrec.events.records import RetentionPolicy, ServedList
+from leanrec.events.records import RetentionPolicy, ServedList, StorageLimits
 from leanrec.events.sqlite_reader import build_item_table
 from leanrec.events.sqlite_store import SQLiteEventStore
 from leanrec.kernels.threads import single_threaded_blas
@@ -117,6 +117,7 @@ class ServingSettings:
         event_types: event types to accept besides those of the data; any other gets status 422.
         rebind_log: accept an event store that is bound to other data, because its ids mean the same users and items.
         retention: how long served lists are kept.
+        storage: the space that the event log leaves on its disk.
         allowed_hosts: names in the Host header to answer to besides localhost and the address of the server, such as that of a
             proxy; ``*.example.com`` for all below a name, ``*`` for any. Others get status 421.
         max_connections: largest number of open connections; any other is closed with status 503. Fewer where the process may
@@ -131,6 +132,7 @@ class ServingSettings:
     event_types: tuple[str, ...] = _EVENT_TYPES
     rebind_log: bool = False
     retention: RetentionPolicy = RetentionPolicy()
+    storage: StorageLimits = StorageLimits()
     allowed_hosts: tuple[str, ...] = ()
     max_connections: int = 1_000
     request_timeout: float = 20.0
@@ -240,7 +242,7 @@ def serve(
         return
     with (
         contextlib.closing(listener),
-        SQLiteEventStore(path, settings.retention) as log,
+        SQLiteEventStore(path, settings.retention, settings.storage) as log,
         contextlib.suppress(KeyboardInterrupt),
     ):
         live = LivePipeline(pipeline, log, rebind=settings.rebind_log)
@@ -264,6 +266,7 @@ def _plan_workers(n_workers: int, path: Path, settings: ServingSettings, store: 
         n_workers,
         path,
         settings.retention,
+        settings.storage,
         settings.rebind_log,
         settings.event_types,
         store,

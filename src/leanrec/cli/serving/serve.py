@@ -7,13 +7,24 @@ from typing import Annotated
 import typer
 
 from leanrec.cli import output
-from leanrec.cli.recommend import Model
+from leanrec.cli.serving.config_file import format_config, read_config
+from leanrec.errors import SettingError
 
 __all__ = ["report_ready", "serve"]
 
 
+def _use_config(context: typer.Context, path: Path | None) -> Path | None:
+    """Take defaults from a file; flags on the command line win over them."""
+    if path is not None:
+        context.default_map = {**(context.default_map or {}), **read_config(context, path, serve)}
+    return path
+
+
 def serve(
-    model: Model,
+    context: typer.Context,
+    model: Annotated[
+        Path | None, typer.Argument(help="Folder of a model fitted by `leanrec fit --out`, or of its versions.")
+    ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on; 0 = a free one.")] = 8000,
     event_log: Annotated[
@@ -37,6 +48,15 @@ def serve(
         int, typer.Option(min=0, help="Served lists to keep in the log; the oldest are deleted first.")
     ] = 1_000_000,
     retention_days: Annotated[float, typer.Option(help="Days after which a served list is deleted from the log.")] = 90,
+    lists_free_space: Annotated[
+        str, typer.Option(help="Free space of the disk below which served lists are not written to the log.")
+    ] = "256MiB",
+    events_free_space: Annotated[
+        str, typer.Option(help="Free space of the disk below which events are refused too, with status 503.")
+    ] = "64MiB",
+    max_wal: Annotated[
+        str, typer.Option(help="Largest write-ahead log under a program that reads the log for long; then as above.")
+    ] = "256MiB",
     allowed_host: Annotated[
         list[str] | None,
         typer.Option(
@@ -67,17 +87,36 @@ def serve(
     as_json: Annotated[
         bool, typer.Option("--json", help="When the server is ready print one line of JSON: url, model and log.")
     ] = False,
+    config: Annotated[  # noqa: ARG001 - its callback has read it
+        Path | None,
+        typer.Option(
+            callback=_use_config,
+            is_eager=True,
+            help="TOML file with flags as keys, such as port = 80; flags given here win.",
+        ),
+    ] = None,
+    print_config: Annotated[
+        bool, typer.Option("--print-config", help="Print all settings as a file for --config, and do not serve.")
+    ] = False,
 ) -> None:
     """Serve recommendations over HTTP, record events, and show a demo page."""
-    from leanrec.events.records import RetentionPolicy
+    from leanrec.events.records import RetentionPolicy, StorageLimits
     from leanrec.serving.api_keys import ApiKeys
     from leanrec.serving.app import ServingSettings
     from leanrec.serving.app import serve as run_server
+    from leanrec.units import parse_bytes
 
+    if print_config:
+        print(format_config(context))
+        return
+    if model is None:
+        raise SettingError("MODEL must be the folder of a model or of its versions. Got none: leanrec serve MODEL.")
+    limits = StorageLimits(*(parse_bytes(size) for size in (lists_free_space, events_free_space, max_wal)))
     event_types = {} if event_type is None else {"event_types": tuple(event_type)}
     settings = ServingSettings(
         rebind_log=rebind_log,
         retention=RetentionPolicy(retention_lists, retention_days),
+        storage=limits,
         allowed_hosts=tuple(allowed_host or ()),
         max_connections=max_connections,
         request_timeout=request_timeout,

@@ -19,7 +19,7 @@ from pathlib import Path
 import uvicorn
 
 from leanrec.errors import LeanrecError, SettingError, WorkerError
-from leanrec.events.records import RetentionPolicy
+from leanrec.events.records import RetentionPolicy, StorageLimits
 from leanrec.events.sqlite_store import SQLiteEventStore
 from leanrec.kernels.threads import single_threaded_blas
 from leanrec.online.live_pipeline import LivePipeline
@@ -66,6 +66,7 @@ class WorkerPlan:
         n_workers: number of workers.
         log_path: the event log.
         retention: how long served lists are kept.
+        storage: the space that the event log leaves on its disk.
         rebind: accept an event log that is bound to other data.
         event_types: event types to accept besides those of the data.
         store: the versions that the workers follow, or None.
@@ -76,6 +77,7 @@ class WorkerPlan:
     n_workers: int
     log_path: Path
     retention: RetentionPolicy
+    storage: StorageLimits
     rebind: bool
     event_types: tuple[str, ...]
     store: VersionStore | None
@@ -122,7 +124,7 @@ class Supervisor:
         Raises SourceError if the log cannot be used.
         """
         self._plan, self._listener = plan, listener
-        with SQLiteEventStore(plan.log_path, plan.retention) as log:
+        with SQLiteEventStore(plan.log_path, plan.retention, plan.storage) as log:
             replayed = LivePipeline(pipeline, log, rebind=plan.rebind).replayed
             n_forgotten = max((each.number for each in log.forgotten_users()), default=0)
         for warning in replayed.warnings():
@@ -268,7 +270,7 @@ class Supervisor:
             await StoreOwner(log).run(self._owner_listener, stopping)
 
         with (
-            SQLiteEventStore(self._plan.log_path, self._plan.retention) as log,
+            SQLiteEventStore(self._plan.log_path, self._plan.retention, self._plan.storage) as log,
             asyncio.Runner(loop_factory=self._parts.config.get_loop_factory()) as runner,
         ):
             runner.run(own(log))
