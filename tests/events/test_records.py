@@ -2,8 +2,8 @@
 
 import pytest
 
-from leanrec.errors import SettingError
-from leanrec.events.records import RetentionPolicy
+from leanrec.errors import DataError, SettingError
+from leanrec.events.records import RetentionPolicy, ServedList
 
 
 @pytest.mark.parametrize(
@@ -16,3 +16,12 @@ def test_a_retention_policy_checks_its_limits(setting: dict[str, float], message
 
 def test_no_list_may_be_kept() -> None:
     assert RetentionPolicy(max_lists=0).max_days == 90
+
+
+@pytest.mark.parametrize(
+    ("propensities", "message"),
+    [((0.5,), "one entry for each of the 2"), ((0.5, 0), "above 0"), ((1.5, None), "at most 1")],
+)
+def test_propensities_are_those_of_the_items(propensities: tuple[float | None, ...], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        ServedList("r", 1, 1, (10, 11), (1.0, 0.5), propensities=propensities)

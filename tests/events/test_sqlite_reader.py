@@ -11,7 +11,7 @@ import pytest
 
 from leanrec.errors import SourceError
 from leanrec.events.records import LogSummary, ServedList
-from leanrec.events.sqlite_reader import SQLiteEventReader, build_item_table
+from leanrec.events.sqlite_reader import FORMAT_VERSION, SQLiteEventReader, build_item_table
 from leanrec.events.sqlite_store import SQLiteEventStore
 from leanrec.events.user_events import UserEvent
 
@@ -135,7 +135,7 @@ def test_a_backup_is_one_state_in_one_file_while_events_are_written(tmp_path: Pa
     with SQLiteEventStore(copies / "2.db") as restored:
         assert restored.events().time.tolist() == [5 + i for i in range(40)] + list(range(40, counts[-1]))
         assert restored.append([UserEvent("e1", 1, 10, "click", 1, 1.0)]).duplicates == 1
-        assert restored.verify() == LogSummary(counts[-1], counts[-1], 1, 1, 0)
+        assert restored.verify() == LogSummary(counts[-1], counts[-1], 1, 1, 0, FORMAT_VERSION)
 
 
 def test_a_backup_of_damage_is_refused_and_no_file_is_replaced(tmp_path: Path) -> None:

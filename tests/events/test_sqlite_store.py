@@ -10,8 +10,10 @@ import sys
 import tempfile
 import threading
 import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,8 +22,8 @@ from hypothesis import strategies as st
 
 from leanrec.errors import BusyError, DataError, SourceError
 from leanrec.events import sqlite_store
-from leanrec.events.records import DataOrigin, RetentionPolicy, ServedList
-from leanrec.events.sqlite_reader import SQLiteEventReader
+from leanrec.events.records import DataOrigin, LogSummary, RetentionPolicy, ServedList
+from leanrec.events.sqlite_reader import FORMAT_VERSION, SQLiteEventReader
 from leanrec.events.sqlite_store import SQLiteEventStore
 from leanrec.events.user_events import UserEvent
 
@@ -573,3 +575,128 @@ def test_a_kill_leaves_a_user_forgotten_or_not(path: Path) -> None:
         lists = {each.user for each in reader.served_lists()}
         assert all(counts[name] == 0 for name in names[: done + 1])
         assert all(counts[name] == 20 * (name in lists) for name in names)
+
+
+def write_format_5(path: Path, n_events: int = 3) -> list[ServedList]:
+    """Write a log as it was before lists told what made them. Returns its served lists."""
+    event = "seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, user NOT NULL, item NOT NULL, event_type TEXT NOT NULL"
+    event += ", time INTEGER NOT NULL, weight REAL NOT NULL, rating REAL, request TEXT, rank INTEGER"
+    served = "seq INTEGER PRIMARY KEY, request TEXT NOT NULL UNIQUE, time INTEGER NOT NULL, user, fallback TEXT"
+    tables = {
+        "event": event,
+        "served": f"{served}, items TEXT NOT NULL, scores TEXT NOT NULL",
+        "item": "seq INTEGER PRIMARY KEY, id NOT NULL UNIQUE, content TEXT NOT NULL",
+        "origin": "seq INTEGER PRIMARY KEY, fingerprint TEXT NOT NULL UNIQUE, description TEXT NOT NULL",
+        "log": "id TEXT NOT NULL",
+    }
+    rows: list[tuple[str, tuple[Any, ...]]] = [("log", ("old-log",)), ("origin", (1, "abc", "data"))]
+    for seq in range(1, n_events + 1):
+        rows += [("event", (seq, f"e{seq}", "ann", 10 + seq, "click", seq * 1000, 1.0, None, "r1", seq - 1))]
+    rows.append(("served", (1, "r1", 500, "ann", None, "[11, 12, 13]", "[3.0, 2.0, 1.0]")))
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA application_id = 0x6C656172")
+        connection.execute("PRAGMA user_version = 5")
+        for name, columns in tables.items():
+            connection.execute(f"CREATE TABLE {name} ({columns}, checksum INTEGER NOT NULL)")
+        for name, row in rows:
+            values = row if name == "log" else row[1:]
+            sealed = (*row, zlib.crc32(repr(values).encode()))
+            connection.execute(f"INSERT INTO {name} VALUES ({', '.join('?' * len(sealed))})", sealed)
+        connection.commit()
+    return [ServedList("r1", 0.5, "ann", (11, 12, 13), (3.0, 2.0, 1.0))]
+
+
+class TestUpgrade:
+    def test_a_log_of_format_5_is_upgraded_when_a_server_opens_it(self, tmp_path: Path) -> None:
+        path = tmp_path / "events.db"
+        lists = write_format_5(path)
+        new = ServedList(
+            "r2", 7.0, "ann", (5, 6), (1.0, 0.5), None, "v1", "ease/v1+draw", "candidate", "cached", (0.25, None)
+        )
+        with SQLiteEventStore(path) as log:
+            assert log.id == "old-log"
+            assert log.verify().format_version == FORMAT_VERSION
+            before = log.user_events()
+            log.append_served(new)
+            log.append([make_event(9, item=5, request="r2"), make_event(10, item=6, request="r2")])
+        with SQLiteEventStore(path) as log:
+            assert list(log.served_lists()) == [*lists, new]
+            assert log.user_events()[:3] == before
+            assert [each.item for each in before] == [11, 12, 13]
+            assert log.verify() == LogSummary(5, 5, 2, 0, 0, FORMAT_VERSION)
+
+    def test_a_reader_reads_format_5_and_changes_nothing(self, tmp_path: Path) -> None:
+        path = tmp_path / "events.db"
+        lists = write_format_5(path)
+        content = path.read_bytes()
+        reader = SQLiteEventReader(path)
+        assert list(reader.served_lists()) == lists
+        assert reader.verify() == LogSummary(3, 3, 1, 0, 0, 5)
+        assert reader.events().item.tolist() == [11, 12, 13]
+        assert [len(events) for events, _ in reader.event_blocks(until=3)] == [3]
+        assert reader.count_by_rank().clicked.tolist() == [1, 1, 1]
+        assert reader.back_up(tmp_path / "copy.db") == reader.verify()
+        assert path.read_bytes() == content
+        with SQLiteEventStore(path) as log:  # the same reader goes on when a server has upgraded the file
+            log.append([make_event(9, request="r1", item=12, propensity=0.5)])
+            assert reader.user_events()[-1].rank == 1
+            assert reader.user_events()[-1].propensity is None  # the list was not drawn, whatever the event says
+
+    def test_a_changed_row_of_an_old_log_is_damage(self, tmp_path: Path) -> None:
+        path = tmp_path / "events.db"
+        write_format_5(path)
+        for statement in ("UPDATE event SET weight = 2 WHERE seq = 2", "UPDATE served SET arm = 'x'"):
+            SQLiteEventStore(path).close()
+            with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+                connection.execute(statement)
+            with pytest.raises(SourceError, match="checksum of a row"):
+                SQLiteEventReader(path).verify()
+            path.unlink()
+            write_format_5(path)
+
+    def test_a_kill_leaves_a_log_old_or_new(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        path = tmp_path / "events.db"
+        lists = write_format_5(path)
+        monkeypatch.setattr(sqlite_store, "_SCHEMA", sqlite_store._SCHEMA + "SELECT * FROM missing;")
+        with pytest.raises(SourceError):
+            SQLiteEventStore(path)
+        assert SQLiteEventReader(path).verify().format_version == 5
+        monkeypatch.undo()
+        with SQLiteEventStore(path) as log:
+            assert list(log.served_lists()) == lists
+
+
+class TestPropensities:
+    def test_an_event_gets_the_propensity_of_its_item_in_the_list(self, path: Path) -> None:
+        drawn = ServedList("r", 1, 1, (10, 11, 12), (3.0, 2.0, 1.0), propensities=(0.5, None, 0.125))
+        with SQLiteEventStore(path, RetentionPolicy(max_lists=1)) as log:
+            log.append_served(drawn)
+            log.append(
+                [
+                    make_event(0, request="r"),
+                    make_event(1, request="r", rank=1),
+                    make_event(2, request="r", rank=2),
+                    make_event(5, request="r"),
+                    make_event(6),
+                ]
+            )
+            for number in range(2):
+                log.append_served(ServedList(f"s{number}", 1, 1, (10,), (1.0,)))
+            events = log.events()
+            assert [each.request for each in log.served_lists()] == ["s1"]  # events keep it without the list
+        assert events.propensity is not None
+        np.testing.assert_array_equal(events.propensity, np.array([0.5, np.nan, 0.125, np.nan, np.nan], np.float32))
+
+    def test_a_log_without_draws_has_no_propensities(self, path: Path) -> None:
+        with SQLiteEventStore(path) as log:
+            log.append([make_event(0)])
+            assert log.events().propensity is None
+
+    def test_a_changed_propensity_is_damage(self, path: Path) -> None:
+        with SQLiteEventStore(path) as log:
+            log.append([make_event(0, propensity=0.5)])
+        for value in ("0.25", "NULL"):
+            with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+                connection.execute(f"UPDATE event SET propensity = {value}")
+            with pytest.raises(SourceError, match="checksum"):
+                SQLiteEventReader(path).user_events()

@@ -82,6 +82,8 @@ class TestRecommendations:
         assert len(ids(got)) == 3
         assert got.json()["user"] == "user-3"
         assert got.json()["model"] == "ease"
+        made = {name: posted.json()[name] for name in ("policy", "arm", "rung")}
+        assert made == {"policy": "ease/", "arm": None, "rung": "full"}
         assert float(got.headers["server-timing"].removeprefix("app;dur=")) > 0
 
     def test_a_history_in_the_request(self, client: httpx.Client) -> None:

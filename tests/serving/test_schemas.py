@@ -53,7 +53,7 @@ def test_ids_from_two_to_the_53_are_text_in_both_directions() -> None:
     assert EventRequest.model_validate({"user": str(large), "item": exact}).user == str(large)
     item = RecommendedItem(large, "t", 1.0)
     listed = RecommendResponse(
-        request="r", user=-large, items=[item], model="m", version="v", as_of=0, ignored=[exact, large]
+        request="r", user=-large, items=[item], model="m", version="v", policy="m/v", as_of=0, ignored=[exact, large]
     )
     assert json.loads(listed.model_dump_json())["items"][0]["id"] == str(large)
     assert (listed.user, listed.ignored) == (str(-large), [exact, str(large)])

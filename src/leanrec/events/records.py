@@ -4,6 +4,7 @@ import dataclasses
 from typing import NamedTuple
 
 from leanrec.data.vocabulary import Id
+from leanrec.errors import DataError
 from leanrec.events.user_events import UserEvent
 from leanrec.settings import check_at_least, check_positive
 from leanrec.types import Int64Array
@@ -75,6 +76,7 @@ class LogSummary:
         served_lists: number of served lists.
         items: number of items that were added while serving.
         forgotten_users: number of users who were forgotten.
+        format_version: version of the format of the file.
     """
 
     events: int
@@ -82,6 +84,7 @@ class LogSummary:
     served_lists: int
     items: int
     forgotten_users: int
+    format_version: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,6 +137,12 @@ class ServedList:
         items: external ids of the items; the position of an item is its rank.
         scores: score of each item.
         fallback: name of the fallback model if the list came from it, else None.
+        version: `Pipeline.version` of the pipeline that made the list; "" = unknown.
+        policy: what made the list, as `Recommendations.policy` has it; "" = unknown.
+        arm: arm of an experiment to which the user belongs, or None.
+        rung: how much of the work of a list was done, as `Recommendations.rung` has it.
+        propensities: probability with which each item was shown at its rank, None for an item that was not drawn. None: nothing
+            was drawn.
     """
 
     request: str
@@ -142,6 +151,22 @@ class ServedList:
     items: tuple[Id, ...]
     scores: tuple[float, ...]
     fallback: str | None = None
+    version: str = ""
+    policy: str = ""
+    arm: str | None = None
+    rung: str = "full"
+    propensities: tuple[float | None, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.propensities is None:
+            return
+        if len(self.propensities) != len(self.items):
+            raise DataError(
+                f"propensities must have one entry for each of the {len(self.items)} items. Got {len(self.propensities)}."
+            )
+        for each in self.propensities:
+            if each is not None and not 0 < each <= 1:
+                raise DataError(f"A propensity must be above 0 and at most 1, or None. Got {each}.")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

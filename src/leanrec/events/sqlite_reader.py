@@ -24,6 +24,7 @@ from leanrec.types import Events, IdArray, Int32Array
 __all__ = [
     "APPLICATION_ID",
     "FORMAT_VERSION",
+    "LATER_COLUMNS",
     "SQLiteEventReader",
     "build_item_table",
     "check_format",
@@ -31,13 +32,19 @@ __all__ = [
     "find_forgotten",
     "find_last_seq",
     "make_source_error",
+    "seal_extended",
     "seal_row",
 ]
 
 APPLICATION_ID = 0x6C656172  # "lear": marks our files among other SQLite files
 _MAX_CHECKED_BYTES = 128 * 2**20  # a larger file takes longer to check than a server may take to start
 _BLOCK_SIZE = 50_000
-FORMAT_VERSION = 5  # times in milliseconds, served lists by sequence
+FORMAT_VERSION = 6  # what made each served list, and propensities
+_OLDEST_FORMAT = 5  # times in milliseconds, served lists by sequence
+# Columns that format 5 lacks. They follow the checksum, so that a file gets them without a new row.
+LATER_COLUMNS = {"event": ("propensity",), "served": ("version", "policy", "arm", "rung", "propensities")}
+_EVENT_COLUMNS = "id, user, item, event_type, time, weight, rating, request, rank, propensity, checksum"
+_LIST_COLUMNS = "request, time, user, fallback, items, scores, version, policy, arm, rung, propensities, checksum"
 
 
 class SQLiteEventReader:
@@ -51,7 +58,7 @@ class SQLiteEventReader:
     def __init__(self, path: str | Path) -> None:
         """Open an existing store. Raises SourceError if there is none, or if the file is something else."""
         self.path = Path(path)
-        with self._connect() as connection:
+        with self._open_file() as connection:
             if not is_locked(self.path):  # by a server, which has checked it and goes on writing
                 check_wal(self.path)
             if check_format(self.path, connection):
@@ -114,11 +121,10 @@ class SQLiteEventReader:
         """The same events one by one, with their ids and with times of milliseconds. O(E)."""
         last = "" if until is None else f"AND seq <= {int(until)}"
         with self._connect() as connection:
-            columns = "id, user, item, event_type, time, weight, rating, request, rank, checksum"
-            rows = self._read(connection, f"SELECT {columns} FROM event WHERE seq > {int(after)} {last} ORDER BY seq")  # noqa: S608
+            select = f"SELECT {_EVENT_COLUMNS} FROM event WHERE seq > {int(after)} {last} ORDER BY seq"  # noqa: S608
             return [
                 UserEvent(name, user, item, event_type, time / 1000, *others)
-                for name, user, item, event_type, time, *others in rows
+                for name, user, item, event_type, time, *others in self._read(connection, select, n_later=1)
             ]
 
     def event_blocks(self, *, after: int = 0, until: int) -> Iterator[tuple[Events, int]]:
@@ -127,15 +133,15 @@ class SQLiteEventReader:
         Raises SourceError if an event is missing.
         """
         with self._connect() as connection:
-            columns = "seq, user, item, event_type, time, weight, rating, id, request, rank, checksum"
+            columns = "seq, user, item, event_type, time, weight, rating, id, request, rank, propensity, checksum"
             select = f"SELECT {columns} FROM event WHERE seq > ? AND seq <= ? ORDER BY seq"  # noqa: S608
             rows = connection.execute(select, (after, until))
             n_read = 0
             while block := rows.fetchmany(_BLOCK_SIZE):
                 n_read += len(block)
-                for _, user, item, event_type, time, weight, rating, name, request, rank, checksum in block:
-                    values = (name, user, item, event_type, time, weight, rating, request, rank)
-                    if seal_row(*values) != checksum:
+                for _, user, item, event_type, time, weight, rating, name, request, rank, propensity, checksum in block:
+                    values = (name, user, item, event_type, time, weight, rating, request, rank, propensity)
+                    if seal_extended(values, 1) != checksum:
                         raise _make_damage_error(self.path, f"the checksum of a row is wrong: {values!r:.100}")
                 yield _to_columns(block), block[-1][-1]
             n_forgotten = sum(each.n_events for each in self.forgotten_users()) if after == 0 else 0
@@ -166,13 +172,15 @@ class SQLiteEventReader:
         names = json.dumps([str(item) for item in items])
         of_items = "SELECT user FROM event WHERE seq <= ? AND CAST(item AS TEXT) IN (SELECT value FROM json_each(?))"
         select = f"""
-            SELECT id, user, item, event_type, time, weight, rating, request, rank, checksum FROM event
+            SELECT {_EVENT_COLUMNS} FROM event
             WHERE seq <= ? AND user IN ({of_items}) ORDER BY seq
         """  # noqa: S608
         with self._connect() as connection:
             return [
                 UserEvent(name, user, item, event_type, time / 1000, *others)
-                for name, user, item, event_type, time, *others in self._read(connection, select, (until, until, names))
+                for name, user, item, event_type, time, *others in self._read(
+                    connection, select, (until, until, names), n_later=1
+                )
             ]
 
     def forgotten_users(self, *, after: int = 0) -> tuple[ForgottenUser, ...]:
@@ -216,11 +224,21 @@ class SQLiteEventReader:
     def served_lists(self) -> Iterator[ServedList]:
         """The served lists that are still kept, in the order in which they were written."""
         with self._connect() as connection:
-            for request, time, user, fallback, items, scores in self._read(
-                connection, "SELECT request, time, user, fallback, items, scores, checksum FROM served ORDER BY seq"
-            ):
+            select = f"SELECT {_LIST_COLUMNS} FROM served ORDER BY seq"  # noqa: S608
+            for request, time, user, fallback, items, scores, *made in self._read(connection, select, n_later=5):
+                version, policy, arm, rung, drawn = made
                 yield ServedList(
-                    request, time / 1000, user, tuple(json.loads(items)), tuple(json.loads(scores)), fallback
+                    request,
+                    time / 1000,
+                    user,
+                    tuple(json.loads(items)),
+                    tuple(json.loads(scores)),
+                    fallback,
+                    version or "",
+                    policy or "",
+                    arm,
+                    rung or "full",
+                    None if drawn is None else tuple(json.loads(drawn)),
                 )
 
     def count_by_rank(self) -> RankCounts:
@@ -246,11 +264,12 @@ class SQLiteEventReader:
                 if not _has_table(connection, name):
                     continue
                 described = connection.execute("SELECT name FROM pragma_table_info(?)", (name,)).fetchall()
-                columns = [column for (column,) in described if column != "seq"]
-                rows = self._read(connection, f"SELECT {', '.join(columns)} FROM {name}")  # noqa: S608
+                columns = [column for (column,) in described if column not in {"seq", "checksum"}]
+                select = f"SELECT {', '.join(columns)}, checksum FROM {name}"  # noqa: S608
+                rows = self._read(connection, select, n_later=len(LATER_COLUMNS.get(name, ())))
                 counts[name] = sum(1 for _ in rows)
-            last = find_last_seq(connection)
-        return LogSummary(counts["event"], last, counts["served"], counts["item"], counts.get("forgotten", 0))
+            last, version = find_last_seq(connection), _read_version(connection)
+        return LogSummary(counts["event"], last, counts["served"], counts["item"], counts.get("forgotten", 0), version)
 
     def back_up(self, target: str | Path) -> LogSummary:
         """Copy the store to a new file, while a server may be writing to it, and verify the copy.
@@ -289,16 +308,26 @@ class SQLiteEventReader:
             return not connection.execute(query).fetchone()[0]
 
     def _read(
-        self, connection: sqlite3.Connection, query: str, parameters: tuple[Any, ...] = ()
+        self, connection: sqlite3.Connection, query: str, parameters: tuple[Any, ...] = (), *, n_later: int = 0
     ) -> Iterator[tuple[Any, ...]]:
-        """Rows of a query, without the checksum that ends each. Raises SourceError where it is not that of the row."""
+        """Rows of a query, without the checksum that ends each. Raises SourceError where it is not that of the row.
+
+        The last ``n_later`` values before it are those of `LATER_COLUMNS`.
+        """
         for *values, checksum in connection.execute(query, parameters):
-            if seal_row(*values) != checksum:
+            if seal_extended(values, n_later) != checksum:
                 raise _make_damage_error(self.path, f"the checksum of a row is wrong: {tuple(values)!r:.100}")
             yield tuple(values)
 
     @contextlib.contextmanager
     def _connect(self) -> Iterator[sqlite3.Connection]:
+        with self._open_file() as connection:
+            if _read_version(connection) == _OLDEST_FORMAT:
+                _add_views(connection)
+            yield connection
+
+    @contextlib.contextmanager
+    def _open_file(self) -> Iterator[sqlite3.Connection]:
         try:
             # mode=rw does not create a missing file.
             with contextlib.closing(sqlite3.connect(f"{self.path.resolve().as_uri()}?mode=rw", uri=True)) as connection:
@@ -307,6 +336,17 @@ class SQLiteEventReader:
             raise
         except (sqlite3.Error, OSError, ValueError, OverflowError) as error:
             raise make_source_error(self.path, error) from error
+
+
+def _read_version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _add_views(connection: sqlite3.Connection) -> None:
+    """Let a file of format 5, which is only read, look like one of today: queries find the views before the tables."""
+    for table, columns in LATER_COLUMNS.items():
+        missing = ", ".join(f"NULL AS {each}" for each in columns)
+        connection.execute(f"CREATE TEMP VIEW {table} AS SELECT *, {missing} FROM main.{table}")  # noqa: S608
 
 
 def _has_table(connection: sqlite3.Connection, name: str) -> bool:
@@ -334,6 +374,13 @@ def _copy_database(source: sqlite3.Connection, path: Path) -> None:
 def seal_row(*values: Any) -> int:
     """Checksum of the values of a row, in the types in which they are stored."""
     return zlib.crc32(repr(values).encode(errors="surrogatepass"))
+
+
+def seal_extended(values: Sequence[Any], n_later: int) -> int:
+    """Checksum of a row that may be from an older file: without the last ``n_later`` values, if all of them are None."""
+    if n_later and all(each is None for each in values[-n_later:]):
+        values = values[:-n_later]
+    return seal_row(*values)
 
 
 def digest_user(log_id: str, user: Id) -> str:
@@ -380,12 +427,12 @@ def check_format(path: Path, connection: sqlite3.Connection) -> bool:
     if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
         return True
     application_id = connection.execute("PRAGMA application_id").fetchone()[0]
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    version = _read_version(connection)
     if application_id != APPLICATION_ID:
         raise SourceError(f"{path} must be an event log. It is a file of another program. Choose another path.")
-    if version != FORMAT_VERSION:
+    if not _OLDEST_FORMAT <= version <= FORMAT_VERSION:
         raise SourceError(
-            f"{path} must be an event log of version {FORMAT_VERSION}. It has version {version}, of another version of "
+            f"{path} must be an event log of version {_OLDEST_FORMAT} or {FORMAT_VERSION}. It has version {version}, of another version of "
             "leanrec. Fit the model with this log in that version, which merges its events into the data; or move the file "
             "away, and a new log starts empty."
         )
@@ -400,11 +447,13 @@ def _check_structure(path: Path, connection: sqlite3.Connection) -> None:
     faults = [fault for (fault,) in connection.execute("PRAGMA integrity_check(1)")]
     if faults != ["ok"]:
         raise _make_damage_error(path, faults[0])
+    connection.execute("SAVEPOINT counting")  # one state of the store while a server writes
     first, count = connection.execute("SELECT coalesce(min(seq), 1), count(*) FROM event").fetchone()
     n_forgotten = 0
     if _has_table(connection, "forgotten"):
         n_forgotten = connection.execute("SELECT coalesce(sum(n_events), 0) FROM forgotten").fetchone()[0]
     last = find_last_seq(connection)
+    connection.execute("RELEASE counting")
     if first < 1 or count + n_forgotten != last:
         raise _make_damage_error(path, f"it has {count} of {last - n_forgotten} events")
 

@@ -28,10 +28,12 @@ from leanrec.events.records import AppendResult, DataOrigin, ForgottenUser, Rete
 from leanrec.events.sqlite_reader import (
     APPLICATION_ID,
     FORMAT_VERSION,
+    LATER_COLUMNS,
     check_format,
     digest_user,
     find_last_seq,
     make_source_error,
+    seal_extended,
     seal_row,
 )
 from leanrec.events.storage_guard import StorageGuard
@@ -60,11 +62,13 @@ PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {FORMAT_VERSION};
 CREATE TABLE IF NOT EXISTS event (
     seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, user NOT NULL, item NOT NULL, event_type TEXT NOT NULL,
-    time INTEGER NOT NULL, weight REAL NOT NULL, rating REAL, request TEXT, rank INTEGER, checksum INTEGER NOT NULL
+    time INTEGER NOT NULL, weight REAL NOT NULL, rating REAL, request TEXT, rank INTEGER, checksum INTEGER NOT NULL,
+    propensity REAL
 );
 CREATE TABLE IF NOT EXISTS served (
     seq INTEGER PRIMARY KEY, request TEXT NOT NULL UNIQUE, time INTEGER NOT NULL, user, fallback TEXT,
-    items TEXT NOT NULL, scores TEXT NOT NULL, checksum INTEGER NOT NULL
+    items TEXT NOT NULL, scores TEXT NOT NULL, checksum INTEGER NOT NULL,
+    version TEXT, policy TEXT, arm TEXT, rung TEXT, propensities TEXT
 );
 CREATE INDEX IF NOT EXISTS served_by_time ON served (time);
 CREATE TABLE IF NOT EXISTS item (
@@ -86,10 +90,16 @@ CREATE TABLE IF NOT EXISTS log (id TEXT NOT NULL, checksum INTEGER NOT NULL);
 # thread takes up to 5 ms.
 _FIND_IDS = "SELECT json_group_array(id) FROM event WHERE id IN (SELECT value FROM json_each(?))"
 _FIND_LISTS = """
-SELECT json_group_array(json_array(request, json(items))) FROM served
+SELECT json_group_array(json_array(request, json(items), json(propensities))) FROM served
 WHERE request IN (SELECT value FROM json_each(?))
 """
-_INSERT_LISTS = "INSERT OR REPLACE INTO served (request, time, user, fallback, items, scores, checksum)"
+_INSERT_LISTS = (
+    "INSERT OR REPLACE INTO served (request, time, user, fallback, items, scores, version, policy, arm, rung, propensities, "
+    "checksum)"
+)
+_INSERT_EVENTS = (
+    "INSERT INTO event (seq, id, user, item, event_type, time, weight, rating, request, rank, propensity, checksum)"
+)
 _ROWS_OF_A_STATEMENT = (128, 16, 1)
 
 _WriteFunction = Callable[[sqlite3.Connection], Any]
@@ -418,7 +428,9 @@ class SQLiteEventStore(EventStore):
             try:
                 user = None if each.user is None else _to_id(each.user)
                 items, scores = json.dumps(each.items), json.dumps(each.scores)
-                row = (str(each.request), to_milliseconds(each.time), user, each.fallback, items, scores)
+                drawn = None if each.propensities is None else json.dumps(each.propensities)
+                made = (str(each.version), str(each.policy), each.arm, str(each.rung), drawn)
+                row = (str(each.request), to_milliseconds(each.time), user, each.fallback, items, scores, *made)
                 rows.append((*row, seal_row(*row)))
             except (TypeError, ValueError, OverflowError):  # an id that is no valid text
                 self.n_lost += 1
@@ -514,32 +526,39 @@ def _append_batches(connection: sqlite3.Connection, batches: Sequence[Sequence[U
                 known.add(each.id)
                 new_of[-1].append(each)
     new = [each for own in new_of for each in own]
-    rank_of = _find_ranks(connection, new)
+    shown = _find_shown(connection, new)
     last = find_last_seq(connection)
     rows = []
     for seq, each in enumerate(new, last + 1):
-        row = _make_row(each, rank_of)
-        rows.append((seq, *row, seal_row(*row)))
-    _insert_rows(connection, "INSERT INTO event", rows)
+        row = _make_row(each, shown)
+        rows.append((seq, *row, seal_extended(row, 1)))
+    _insert_rows(connection, _INSERT_EVENTS, rows)
     for batch, own in zip(batches, new_of, strict=True):
         last += len(own)
         yield AppendResult(tuple(own), len(batch) - len(own), last)
 
 
-def _find_ranks(connection: sqlite3.Connection, user_events: Sequence[UserEvent]) -> dict[tuple[str, Id], int]:
-    """Rank of each item of the served lists that the events name, by list and item."""
-    requests = {each.request for each in user_events if each.request is not None and each.rank is None}
+def _find_shown(
+    connection: sqlite3.Connection, user_events: Sequence[UserEvent]
+) -> "dict[tuple[str, Id], tuple[int, float | None]]":
+    """Rank and propensity of each item of the served lists that the events name, by list and item."""
+    requests = {each.request for each in user_events if each.request is not None}
     if not requests:
         return {}
     lists = json.loads(connection.execute(_FIND_LISTS, (json.dumps(list(requests)),)).fetchone()[0])
-    return {(request, item): rank for request, items in lists for rank, item in reversed(list(enumerate(items)))}
+    return {
+        (request, item): (rank, None if drawn is None else drawn[rank])
+        for request, items, drawn in lists
+        for rank, item in reversed(list(enumerate(items)))
+    }
 
 
-def _make_row(event: UserEvent, rank_of: Mapping[tuple[str, Id], int]) -> tuple[Any, ...]:
+def _make_row(event: UserEvent, shown: Mapping[tuple[str, Id], tuple[int, float | None]]) -> tuple[Any, ...]:
     """The values of an event in the types of the columns, since the checksum is of what will be read."""
-    item, rank = _to_id(event.item), event.rank
-    if rank is None and event.request is not None:
-        rank = rank_of.get((event.request, item))
+    item, rank, propensity = _to_id(event.item), event.rank, event.propensity
+    found = None if event.request is None else shown.get((event.request, item))
+    if found is not None:
+        rank, propensity = found[0] if rank is None else rank, found[1]
     return (
         str(event.id),
         _to_id(event.user),
@@ -550,6 +569,7 @@ def _make_row(event: UserEvent, rank_of: Mapping[tuple[str, Id], int]) -> tuple[
         None if event.rating is None or math.isnan(event.rating) else float(event.rating),
         event.request,
         None if rank is None else int(rank),
+        None if propensity is None else float(propensity),
     )
 
 
@@ -573,11 +593,12 @@ def _open_database(path: Path) -> sqlite3.Connection:
     check_wal(path)  # before SQLite opens it and drops what it cannot read
     connection = sqlite3.connect(path, isolation_level=None, timeout=10)
     try:
-        check_format(path, connection)
+        is_new = check_format(path, connection)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA secure_delete = ON")  # what is deleted is overwritten with zeros
-        connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
+        upgrade = "" if is_new else _write_upgrade(connection)
+        connection.executescript(f"BEGIN IMMEDIATE; {upgrade} {_SCHEMA} COMMIT;")
         identifier = uuid.uuid4().hex
         insert = "INSERT INTO log SELECT ?, ? WHERE NOT EXISTS (SELECT 1 FROM log)"
         connection.execute(insert, (identifier, seal_row(identifier)))
@@ -585,6 +606,16 @@ def _open_database(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _write_upgrade(connection: sqlite3.Connection) -> str:
+    """The statements that give the tables of an older file the columns of today. They change no row."""
+    statements = []
+    for table, columns in LATER_COLUMNS.items():
+        found = {name for (name,) in connection.execute("SELECT name FROM pragma_table_info(?)", (table,))}
+        kind = "REAL" if table == "event" else "TEXT"
+        statements += [f"ALTER TABLE {table} ADD COLUMN {each} {kind};" for each in columns if each not in found]
+    return " ".join(statements)
 
 
 def _delete_old_lists(connection: sqlite3.Connection, retention: RetentionPolicy, now: int) -> None:

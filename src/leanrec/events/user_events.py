@@ -30,6 +30,8 @@ class UserEvent:
         rating: the explicit rating, or None.
         request: id of the served list that the event responds to, or None.
         rank: position in that list, 0 = first; None = unknown, and the event store looks it up.
+        propensity: probability with which the list showed the item; None = it was not drawn, or unknown. The event store fills
+            it from the list.
     """
 
     id: str
@@ -41,6 +43,7 @@ class UserEvent:
     rating: float | None = None
     request: str | None = None
     rank: int | None = None
+    propensity: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,6 +116,8 @@ def to_events(user_events: Sequence[UserEvent]) -> Events:
     event_types = tuple(dict.fromkeys(each.event_type for each in user_events)) or ("interaction",)
     code = {name: number for number, name in enumerate(event_types)}
     ranks = [-1 if each.rank is None else each.rank for each in user_events]
+    propensities = [np.nan if each.propensity is None else each.propensity for each in user_events]
+    was_drawn = any(each.propensity is not None for each in user_events)
     return Events(
         user=id_array([each.user for each in user_events]),
         item=id_array([each.item for each in user_events]),
@@ -123,6 +128,7 @@ def to_events(user_events: Sequence[UserEvent]) -> Events:
         rating=np.array([np.nan if each.rating is None else each.rating for each in user_events], np.float32),
         request=np.array([each.request or "" for each in user_events], np.dtypes.StringDType()),
         rank=np.array(ranks, np.int32),
+        propensity=np.array(propensities, np.float32) if was_drawn else None,
         event_types=event_types,
     )
 

@@ -103,6 +103,7 @@ class Pipeline:
             version: the first 12 hexadecimal digits of the SHA-256 of the artifact; "" for a pipeline that was not loaded.
         """
         self.name, self.fallback_name, self.version = saved.name, saved.fallback_name, version
+        self.policy = f"{saved.name}/{version}"
         self.provenance = provenance
         self.evidence_weights = EvidenceWeights.from_events(saved.data.events, saved.data.conventions)
         self._data = saved.data
@@ -336,6 +337,7 @@ class Pipeline:
             note=self._write_note(found, n),
             model=self.name,
             version=self.version,
+            policy=self.policy,
             trace=None if timer is None else trace_stages(timer, found, queries, n_items, rules, context),
         )
 
@@ -408,7 +410,13 @@ class Pipeline:
         items = _build_items(catalog, found, [(f"shares: {', '.join(each)}",) if each else () for each in shared])
         fallback = self.fallback_name if found.from_fallback else None
         return Recommendations(
-            uuid.uuid4().hex, items, fallback, note=self._write_note(found, n), model=self.name, version=self.version
+            uuid.uuid4().hex,
+            items,
+            fallback,
+            note=self._write_note(found, n),
+            model=self.name,
+            version=self.version,
+            policy=self.policy,
         )
 
     def embed_items(self) -> ItemEmbeddings:

@@ -7,8 +7,10 @@ from leanrec.data.vocabulary import Id
 from leanrec.types import Float32Array, IdArray
 
 __all__ = [
+    "RUNGS",
     "AddItemsResult",
     "Contribution",
+    "DroppedStage",
     "HistoryEvent",
     "ItemEmbeddings",
     "ItemExplanation",
@@ -18,6 +20,8 @@ __all__ = [
     "RejectedEvent",
     "StageTrace",
 ]
+
+RUNGS = ("full", "no_reasons", "cached", "popular")  # of a list, best first: `Recommendations.rung`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +56,7 @@ class StageTrace:
         after: number of candidates after it.
         dropped: number of candidates that it dropped, by reason. Each counts once, for the first that applies of "hidden",
             "denied", "not allowed", "condition" and "seen", then "lower score" or "no evidence".
+        budget: milliseconds that were left until the deadline of the list when it began; None = no deadline.
     """
 
     stage: str
@@ -59,6 +64,22 @@ class StageTrace:
     before: int
     after: int
     dropped: dict[str, int] = dataclasses.field(default_factory=dict)
+    budget: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class DroppedStage:
+    """A stage of a list that was left out.
+
+    Attributes:
+        stage: "rank" (of the items by the model) or "explain".
+        reason: "deadline", or "load" of the server.
+        milliseconds: how long it would have taken, by the latest lists; 0.0 where that is not known.
+    """
+
+    stage: str
+    reason: str
+    milliseconds: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +96,14 @@ class Recommendations:
         note: a remark on the list: how many items were filled from the fallback, or why there are fewer than n.
         model: name of the model.
         version: `Pipeline.version` of the pipeline that made the list.
+        policy: what made the list: model and version, "ease/3f9c2ab81d04", and after "+" the name of each rule that changes lists
+            or draws. Two lists with the same policy were made in the same way.
+        arm: arm of an experiment to which the user belongs, or None.
+        rung: how much of the work was done: "full", "no_reasons" (the reasons are missing), "cached" (an earlier list of the
+            user) or "popular" (the same list for all).
+        propensities: probability with which each item was shown at its rank, None for an item that was not drawn. None: nothing
+            was drawn.
+        dropped: the stages that were left out, below the rung "full".
         trace: the stages that made the list, if they were asked for.
     """
 
@@ -86,6 +115,11 @@ class Recommendations:
     note: str | None = None
     model: str = ""
     version: str = ""
+    policy: str = ""
+    arm: str | None = None
+    rung: str = "full"
+    propensities: tuple[float | None, ...] | None = None
+    dropped: tuple[DroppedStage, ...] = ()
     trace: tuple[StageTrace, ...] | None = None
 
     def to_dict(self) -> dict[str, Any]:

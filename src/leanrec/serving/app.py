@@ -509,12 +509,20 @@ class _RouteHandlers:
     def _log_list(self, recommended: Recommendations) -> Recommendations:
         if recommended.fallback is not None:
             self.metrics.fallbacks.inc()
-        ids = tuple([item.id for item in recommended.items])
-        scores = tuple([item.score for item in recommended.items])
-        now = time.time()
-        self.log.append_served(
-            ServedList(recommended.request, now, recommended.user, ids, scores, recommended.fallback)
+        served = ServedList(
+            request=recommended.request,
+            time=time.time(),
+            user=recommended.user,
+            items=tuple([item.id for item in recommended.items]),
+            scores=tuple([item.score for item in recommended.items]),
+            fallback=recommended.fallback,
+            version=recommended.version,
+            policy=recommended.policy,
+            arm=recommended.arm,
+            rung=recommended.rung,
+            propensities=recommended.propensities,
         )
+        self.log.append_served(served)
         return recommended
 
     def _respond(self, recommended: Recommendations, as_of: int) -> RecommendResponse:
@@ -524,6 +532,9 @@ class _RouteHandlers:
             items=list(recommended.items),
             model=recommended.model,
             version=recommended.version,
+            policy=recommended.policy,
+            arm=recommended.arm,
+            rung=recommended.rung,
             as_of=as_of,
             fallback=recommended.fallback,
             ignored=list(recommended.ignored),

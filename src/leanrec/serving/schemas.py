@@ -201,6 +201,14 @@ class RecommendResponse(BaseModel):
     )
     ignored: list[ResponseId] = Field([], description="Ids of the request that are not in the catalog.")
     version: str = Field(description="Version of the model: the start of the digest of its artifact.")
+    policy: str = Field(
+        description='What made the list: model and version, and after "+" the name of each rule that changes lists or draws.'
+    )
+    arm: str | None = Field(None, description="Arm of an experiment to which the user belongs.")
+    rung: str = Field(
+        "full",
+        description="How much of the work was done: full; no_reasons; cached, an earlier list; or popular, one list for all.",
+    )
     as_of: int = Field(
         description="Sequence number of the last event in the log that the list reflects, with all before it."
     )

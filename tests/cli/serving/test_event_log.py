@@ -59,7 +59,7 @@ def test_a_log_is_checked_backed_up_and_restored(run: Any, tmp_path: Path) -> No
     with SQLiteEventStore(path) as store:
         store.append([UserEvent(str(number), 1, 10, "click", number, 1.0) for number in range(1200)])
         store.append([UserEvent("last", USER, 10, "click", 7, 1.0)])
-        counts = "1,201 events (the last has number 1,201), 0 served lists, 0 added items, 0 forgotten users"
+        counts = "1,201 events (the last has number 1,201), 0 served lists, 0 added items, 0 forgotten users. Format 6"
         assert run("log", "backup", path, copy)[:2] == (0, f"{copy} is a whole copy: {counts}.\n")
         assert run("forget", tmp_path / "none", "--user", USER)[0] == 2
         store.forget_user(USER)

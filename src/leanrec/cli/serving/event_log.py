@@ -42,7 +42,7 @@ def _print_summary(what: str, summary: "LogSummary", *, as_json: bool) -> None:
         return
     output.print_line(
         f"{what}: {summary.events:,} events (the last has number {summary.last_seq:,}), {summary.served_lists:,} served "
-        f"lists, {summary.items:,} added items, {summary.forgotten_users:,} forgotten users."
+        f"lists, {summary.items:,} added items, {summary.forgotten_users:,} forgotten users. Format {summary.format_version}."
     )
 
 
