@@ -6,10 +6,17 @@ from leanrec._lazy import export_lazily
 
 if TYPE_CHECKING:
     from leanrec.online.experiments.assignment import Experiment as Experiment
+    from leanrec.online.experiments.sample_ratio import SampleRatioMonitor as SampleRatioMonitor
+    from leanrec.online.experiments.sample_ratio import check_sample_ratio as check_sample_ratio
+    from leanrec.online.experiments.sequential import BoundedDifference as BoundedDifference
+    from leanrec.online.experiments.sequential import Difference as Difference
+    from leanrec.online.experiments.sequential import RewardDifference as RewardDifference
 
 __getattr__, __dir__, __all__ = export_lazily(
     __name__,
     {
         "assignment": ["Experiment"],
+        "sample_ratio": ["SampleRatioMonitor", "check_sample_ratio"],
+        "sequential": ["BoundedDifference", "Difference", "RewardDifference"],
     },
 )

@@ -25,7 +25,7 @@ class Experiment:
     Whether a user takes part and which arm the user has come from different bits of the hash, so a larger ``share`` adds users
     and changes the arm of nobody. Experiments with different names divide the users independently of each other.
 
-    Cost: about 2 µs for each user.
+    Cost: about 2 microseconds for each user.
 
     Attributes:
         name: key of the hash. Another name divides the users anew.
