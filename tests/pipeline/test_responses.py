@@ -25,6 +25,11 @@ def test_a_list_converts_to_plain_json() -> None:
         "note": None,
         "model": "",
         "version": "",
+        "policy": "",
+        "arm": None,
+        "rung": "full",
+        "propensities": None,
+        "dropped": [],
         "trace": None,
     }
 

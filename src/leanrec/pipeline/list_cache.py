@@ -10,6 +10,7 @@ __all__ = ["CacheKey", "ListCache"]
 
 # Some models read the time of a request, so a list must not become old.
 _MAX_SECONDS = 60.0
+_MAX_OLD_SECONDS = 600.0  # under load
 
 
 class CacheKey(NamedTuple):
@@ -59,6 +60,15 @@ class ListCache:
         if found is None or found[0] is not snapshot or found[1] is not history:
             return None
         return found[3] if time.monotonic() - found[2] < _MAX_SECONDS else None
+
+    def get_old(self, key: CacheKey) -> tuple[Any, Recommendations] | None:
+        """The snapshot and the last list of this key, up to ten minutes old, or None.
+
+        The user may have acted since, and items may have been hidden, so the caller must apply the rules of now.
+        """
+        found = self._lists.get(key)
+        is_old = found is None or time.monotonic() - found[2] >= _MAX_OLD_SECONDS
+        return None if found is None or is_old else (found[0], found[3])
 
     def put(self, key: CacheKey, snapshot: object, history: object, recommendations: Recommendations) -> None:
         """Keep a list that was made from this snapshot and history."""

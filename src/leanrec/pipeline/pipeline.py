@@ -26,12 +26,14 @@ from leanrec.events.user_events import EvidenceWeights, UserEvent, to_events
 from leanrec.finiteness import check_finite
 from leanrec.pipeline.batch import BatchResult, check_list_path, write_lists
 from leanrec.pipeline.catalog import Catalog, ItemRules, Where, extend_ids, to_id_list
+from leanrec.pipeline.degradation import ListOptions, OldList, StageTimes, fill_with_popular, trace_without_model
 from leanrec.pipeline.explanations import MAX_TITLES, get_verb, render_explanation, render_path
 from leanrec.pipeline.list_cache import CacheKey, ListCache
 from leanrec.pipeline.provenance import build_provenance, check_estimator, get_data_origin, get_model_name
 from leanrec.pipeline.responses import (
     AddItemsResult,
     Contribution,
+    DroppedStage,
     HistoryEvent,
     ItemEmbeddings,
     ItemExplanation,
@@ -116,6 +118,7 @@ class Pipeline:
         self._adding_items = threading.Lock()
         self._replacing = threading.Lock()  # the snapshot
         self._lists = ListCache(_MAX_CACHED_LISTS)
+        self._times = StageTimes()
 
     @classmethod
     def fit(
@@ -234,6 +237,7 @@ class Pipeline:
             self.similar_items(first, 1)
             self.catalog.search("", 1)
         self.find_users("", 1)
+        self._times.clear()
 
     def to_dataset(self) -> Dataset:
         """The data of the fit with all recorded events and new items, for the next fit. O(E).
@@ -257,6 +261,8 @@ class Pipeline:
         where: Where | None = None,
         reasons: bool = True,
         trace: bool = False,
+        time_limit_ms: float | None = None,
+        rung: str = "full",
     ) -> Recommendations:
         """The n best items for a user, or for a history.
 
@@ -274,23 +280,34 @@ class Pipeline:
             reasons: explain each item; False saves the time.
             trace: tell the stages of the list with their milliseconds, and what they dropped. Such a list is always made,
                 and never taken from the cache.
+            time_limit_ms: milliseconds in which the list should be ready. A stage that would take longer, by the latest lists,
+                is left out, and ``Recommendations.rung`` and ``dropped`` say so. None = no limit.
+            rung: the best that the list may be, for a server under load: "full"; "no_reasons"; "cached": an earlier list of
+                the user of up to ten minutes, if there is one; "popular": no list of the model is made. All obey the same
+                rules, such as hidden items. A list that is in the cache anyway is given as it is.
         """
         _check_n(n)
+        options = ListOptions.check(n, rung, time_limit_ms, exclude_seen=exclude_seen, reasons=reasons)
         snapshot = self._snapshot
         others = (history, weights, ratings, allow, deny, where, trace or None)
         if user is None or any(each is not None for each in others):
             query_user = self._find_query_user(user, history, weights, ratings)
-            timer = StageTimer() if trace else None
+            timer = StageTimer(options.end) if trace else None
             rules = snapshot.catalog.resolve_rules(allow, deny, where)
-            return self._make_list(snapshot, query_user, rules, n, exclude_seen, reasons, timer)
+            return self._make_list(snapshot, query_user, rules, options, timer=timer)
         cached = self.find_cached(user, n=n, exclude_seen=exclude_seen, reasons=reasons)
         if cached is not None:
             return cached
         row = self._find_row(user)
         recorded = self._histories.find_recorded(row)  # before the history is read: an event in between makes a new one
         query_user = self._find_query_user(user, None, None, None)
-        made = self._make_list(snapshot, query_user, ItemRules(), n, exclude_seen, reasons)
-        self._lists.put(CacheKey(row, n, exclude_seen, reasons), snapshot, recorded, made)
+        key = CacheKey(row, n, exclude_seen, reasons)
+        made = self._make_list(snapshot, query_user, ItemRules(), options, self._find_old_list(key))
+        if made.rung == "full":
+            self._lists.put(key, snapshot, recorded, made)
+        elif made.rung == "no_reasons":
+            whole = dataclasses.replace(made, rung="full", dropped=())
+            self._lists.put(key._replace(reasons=False), snapshot, recorded, whole)
         return made
 
     def find_cached(
@@ -305,41 +322,95 @@ class Pipeline:
         cached = self._lists.get(key, self._snapshot, self._histories.find_recorded(row))
         return None if cached is None else dataclasses.replace(cached, request=uuid.uuid4().hex)
 
+    def _find_old_list(self, key: CacheKey) -> OldList | None:
+        """The last list of the user, with reasons or without."""
+        found = self._lists.get_old(key) or self._lists.get_old(key._replace(reasons=False))
+        return None if found is None else OldList(*found)
+
     def _make_list(
         self,
         snapshot: Snapshot,
         query_user: _QueryUser,
         rules: ItemRules,
-        n: int,
-        exclude_seen: bool,
-        reasons: bool,
+        options: ListOptions,
+        old: OldList | None = None,
+        *,
         timer: StageTimer | None = None,
     ) -> Recommendations:
+        """A list, as good as rung and deadline allow; ``old`` is an earlier one of the user."""
         n_items = len(snapshot.catalog)
-        context = Context(exclude_seen, rules.allow, rules.deny, snapshot.shown)
+        context = Context(options.exclude_seen, rules.allow, rules.deny, snapshot.shown)
         if timer is not None:
             timer.end_stage("rules")
             context = dataclasses.replace(context, end_stage=timer.end_stage)
         queries = query_user.to_queries(n_items)
-        with single_query():
-            found = rank_and_fill(snapshot.stages, queries, min(n, n_items), context)
-            if timer is not None:
-                timer.end_stage("fill")
-            texts = self._write_reasons(snapshot, query_user.history, queries, found) if reasons else None
-        if timer is not None and reasons:
-            timer.end_stage("explain")
+        dropped = options.find_dropped("rank", self._times, has_old_list=old is not None)
+        if dropped is not None:
+            parts = self._list_popular(snapshot, queries, context, options, old)
+            trace = None if timer is None else trace_without_model(timer, parts["rung"], n_items, len(parts["items"]))
+        else:
+            with single_query():
+                found, texts, dropped = self._rank_and_explain(snapshot, query_user.history, queries, context, options)
+            parts = {
+                "items": _build_items(snapshot.catalog, found, texts),
+                "fallback": self.fallback_name if found.from_fallback else None,
+                "note": self._write_note(found, options.n),
+                "rung": "full" if dropped is None else "no_reasons",
+            }
+            trace = None if timer is None else trace_stages(timer, found, queries, n_items, rules, context)
         return Recommendations(
             request=uuid.uuid4().hex,
-            items=_build_items(snapshot.catalog, found, texts),
-            fallback=self.fallback_name if found.from_fallback else None,
             user=query_user.user,
             ignored=(*query_user.ignored, *rules.unknown),
-            note=self._write_note(found, n),
             model=self.name,
             version=self.version,
             policy=self.policy,
-            trace=None if timer is None else trace_stages(timer, found, queries, n_items, rules, context),
+            dropped=() if dropped is None else (dropped,),
+            trace=trace,
+            **parts,
         )
+
+    def _rank_and_explain(
+        self, snapshot: Snapshot, history: UserHistory, queries: Queries, context: Context, options: ListOptions
+    ) -> tuple[RankedItems, list[tuple[str, ...]] | None, DroppedStage | None]:
+        """The list of the model, its reasons, and whether these were left out. Times both."""
+        start = time.perf_counter()
+        found = rank_and_fill(snapshot.stages, queries, min(options.n, len(snapshot.catalog)), context)
+        ranked = time.perf_counter()
+        self._times.add("rank", ranked - start, is_long=options.is_long)
+        if context.end_stage is not None:
+            context.end_stage("fill")
+        dropped = options.find_dropped("explain", self._times) if options.reasons else None
+        if not options.reasons or dropped is not None:
+            return found, None, dropped
+        texts = self._write_reasons(snapshot, history, queries, found)
+        if not found.from_fallback:  # which needs no time for its reasons
+            self._times.add("explain", time.perf_counter() - ranked, is_long=options.is_long)
+        if context.end_stage is not None:
+            context.end_stage("explain")
+        return found, texts, None
+
+    def _list_popular(
+        self, snapshot: Snapshot, queries: Queries, context: Context, options: ListOptions, old: OldList | None
+    ) -> dict[str, Any]:
+        """The parts of a list without the model that depend on where its items come from."""
+        kept, found = fill_with_popular(snapshot, queries, context, options.n, old)
+        reasons = self._fallback_reasons(is_whole_list=not kept)
+        items = (
+            *kept,
+            *_build_items(snapshot.catalog, found, [reasons] * len(found.rows) if options.reasons else None),
+        )
+        filled = (
+            f"{len(found.rows)} of {len(items)} items, at the end of the list, are filled from {self.fallback_name}."
+        )
+        short = f"{len(items)} of {options.n} items: no other item may be recommended."
+        is_filled = bool(kept) and len(found.rows) > 0
+        return {
+            "items": items,
+            "fallback": old.recommendations.fallback if old is not None and kept else self.fallback_name,
+            "note": " ".join([filled] * is_filled + [short] * (len(items) < options.n)) or None,
+            "rung": "cached" if kept else "popular",
+        }
 
     def _write_reasons(
         self, snapshot: Snapshot, history: UserHistory, queries: Queries, found: RankedItems

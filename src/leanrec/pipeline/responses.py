@@ -50,7 +50,8 @@ class StageTrace:
 
     Attributes:
         stage: "rules" (which items may be listed), "retrieve" (those that the model scores best), "fill" (ties, and items
-            of the fallback where the model has no evidence) or "explain".
+            of the fallback where the model has no evidence) or "explain". Without time for the model: "cached" (an earlier
+            list) or "popular" (the same list for all).
         milliseconds: how long it took.
         before: number of candidates before it.
         after: number of candidates after it.

@@ -15,7 +15,7 @@ from leanrec.pipeline.catalog import Catalog
 from leanrec.pipeline.scorers import pad_scorer
 from leanrec.pipeline.stages import StagePipeline, build_stages
 from leanrec.protocols import Embedder, Explainable, Scorer, SimilarityEmbedder
-from leanrec.types import Float32Array, Int32Array, Queries
+from leanrec.types import Float32Array, Int32Array, Queries, empty_csr
 
 __all__ = ["SavedPipeline", "Snapshot"]
 
@@ -105,11 +105,24 @@ class Snapshot:
         shown = np.ones(len(self.catalog), np.bool_)
         shown[rows] = False
         object.__setattr__(changed, "shown", shown if len(rows) else None)
+        vars(changed).pop("popular", None)
         return changed
 
     def is_shown(self, rows: Int32Array) -> NDArray[np.bool_]:
         """(R,) whether items may be shown."""
         return np.ones(len(rows), np.bool_) if self.shown is None else self.shown[rows]
+
+    @functools.cached_property
+    def popular(self) -> tuple[Int32Array, Float32Array]:
+        """The items that may be shown, in the order of the fallback for nobody, and their scores. O(N log N) once."""
+        n_items = len(self.catalog)
+        if self.padded_fallback is None:
+            return np.zeros(0, np.int32), np.zeros(0, np.float32)
+        nobody = Queries(np.array([-1], np.int32), empty_csr(1, n_items), seen=empty_csr(1, n_items))
+        scores = self.padded_fallback.score(nobody)[0]
+        order = np.argsort(-scores, kind="stable").astype(np.int32)
+        order = order[self.is_shown(order)]
+        return order, scores[order]
 
     @functools.cached_property
     def unit_embeddings(self) -> Float32Array | None:

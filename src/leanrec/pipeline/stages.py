@@ -1,6 +1,7 @@
 """Stages of a recommendation request: a retriever, then stages that change its candidates."""
 
 import dataclasses
+import math
 import time
 
 import numpy as np
@@ -114,15 +115,19 @@ class StageTimer:
 
     Attributes:
         milliseconds: those of each stage so far.
+        budgets: milliseconds that were left until the deadline when each stage began; None without a deadline.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, end: float = math.inf) -> None:
+        """Begin; ``end`` is the deadline, by ``time.perf_counter``."""
         self.milliseconds: dict[str, float] = {}
-        self._since = time.perf_counter()
+        self.budgets: dict[str, float | None] = {}
+        self._end, self._since = end, time.perf_counter()
 
     def end_stage(self, stage: str) -> None:
         """Add the time since the end of the last stage to this one."""
         now = time.perf_counter()
+        self.budgets.setdefault(stage, 1e3 * (self._end - self._since) if self._end < math.inf else None)
         self.milliseconds[stage] = self.milliseconds.get(stage, 0.0) + 1e3 * (now - self._since)
         self._since = now
 
@@ -141,7 +146,9 @@ def trace_stages(
         "fill": (n_ranked, n_listed, {}),
         "explain": (n_listed, n_listed, {}),
     }
-    return tuple(StageTrace(stage, spent, *counts[stage]) for stage, spent in timer.milliseconds.items())
+    return tuple(
+        StageTrace(stage, spent, *counts[stage], timer.budgets[stage]) for stage, spent in timer.milliseconds.items()
+    )
 
 
 def _count_dropped(queries: Queries, n_items: int, rules: ItemRules, context: Context) -> dict[str, int]:
