@@ -6,6 +6,9 @@ from leanrec._lazy import export_lazily
 
 if TYPE_CHECKING:
     from leanrec.online.experiments.assignment import Experiment as Experiment
+    from leanrec.online.experiments.off_policy import LoggedDecisions as LoggedDecisions
+    from leanrec.online.experiments.off_policy import PolicyValue as PolicyValue
+    from leanrec.online.experiments.off_policy import estimate_value as estimate_value
     from leanrec.online.experiments.sample_ratio import SampleRatioMonitor as SampleRatioMonitor
     from leanrec.online.experiments.sample_ratio import check_sample_ratio as check_sample_ratio
     from leanrec.online.experiments.sequential import BoundedDifference as BoundedDifference
@@ -16,6 +19,7 @@ __getattr__, __dir__, __all__ = export_lazily(
     __name__,
     {
         "assignment": ["Experiment"],
+        "off_policy": ["LoggedDecisions", "PolicyValue", "estimate_value"],
         "sample_ratio": ["SampleRatioMonitor", "check_sample_ratio"],
         "sequential": ["BoundedDifference", "Difference", "RewardDifference"],
     },
