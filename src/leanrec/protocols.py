@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.data.table import Table
 from leanrec.run import Run
-from leanrec.types import CSR, Candidates, Events, Float32Array, Int32Array, Queries
+from leanrec.types import CSR, Candidates, Float32Array, Int32Array, Queries
 
 __all__ = [
     "Context",
@@ -107,10 +107,22 @@ class SparseScorer(Protocol):
 
 @runtime_checkable
 class Updatable(Protocol):
-    """A scorer that can be updated with new events without a refit."""
+    """A fitted model whose item side follows a log that has grown, while it is served.
 
-    def update(self, events: Events) -> Scorer:
-        """A new scorer that includes the (row-indexed) events. The old one does not change."""
+    It takes data and not events: what an event changes depends on the history before it, a rating that replaces an earlier
+    one takes evidence away, and a user who is forgotten takes all of it away. So the order of the events, events
+    that come twice and events that come late cannot make a difference.
+    """
+
+    def update(self, data: Dataset, changed: Int32Array | None = None, run: Run = ...) -> Scorer:
+        """A new model that knows ``data``. The old one does not change.
+
+        Args:
+            data: the data of the fit with histories that have changed, and with new users and items after the known ones.
+            changed: (C,) rows of items with new events. The model may leave what it knows of other items as it is, and
+                save time; what it then knows of these items is the same. None = follow the data everywhere.
+            run: conditions of the work.
+        """
         ...
 
 

@@ -12,7 +12,10 @@ from leanrec.kernels.csr import (
     entry_rows,
     indptr_from_counts,
     lists_to_csr,
+    replace_columns,
+    replace_rows,
     replace_values,
+    resize_csr,
 )
 from leanrec.types import compact_indices
 
@@ -105,3 +108,26 @@ def test_single_rows_hold_one_entry_each() -> None:
     rows = build_single_rows(np.array([4, 0, 4], np.int32), np.array([1, 2, 3], np.float32), 5)
     assert rows.has_canonical_format
     np.testing.assert_array_equal(rows.toarray(), [[0, 0, 0, 0, 1], [2, 0, 0, 0, 0], [0, 0, 0, 0, 3]])
+
+
+def test_a_resized_matrix_has_empty_rows_and_columns() -> None:
+    X = random_csr()
+    larger = resize_csr(X, 23, 18)
+    assert np.shares_memory(larger.data, X.data)
+    wanted = np.zeros((23, 18), np.float32)
+    wanted[:20, :15] = X.toarray()
+    np.testing.assert_array_equal(larger.toarray(), wanted)
+
+
+def test_replaced_rows_and_columns_are_those_of_the_other_matrix() -> None:
+    X, rows = random_csr(), np.array([7, 2])
+    wanted = X.toarray()
+    wanted[rows] = X.toarray()[:2]
+    np.testing.assert_array_equal(replace_rows(X, rows, X[:2]).toarray(), wanted)
+    assert replace_rows(X, rows, X[:2]).indices.dtype == np.int32
+    square = sp.csr_array(X[:15])
+    new = sp.csr_array(np.arange(2 * 17, dtype=np.float32).reshape(2, 17))
+    grown = np.zeros((17, 17), np.float32)
+    grown[:15, :15] = square.toarray()
+    grown[:, [16, 3]] = new.toarray().T
+    np.testing.assert_array_equal(replace_columns(square, np.array([16, 3]), new).toarray(), grown)

@@ -1,6 +1,5 @@
 """Wrapping scorers and the thread settings of a single query."""
 
-import dataclasses
 import threading
 from typing import Any
 
@@ -9,12 +8,13 @@ import numpy as np
 import pytest
 import threadpoolctl
 
-from contracts.wrapper import PlainScorer, WrapperContract, widen_queries
+from contracts.updatable import grow
+from contracts.wrapper import WrapperContract, widen_queries
 from leanrec.data.dataset import Dataset
 from leanrec.models import get_model
 from leanrec.pipeline.scorers import ConstantScores, PaddedScorer, pad_scorer, single_query
 from leanrec.protocols import Scorer, Updatable
-from leanrec.types import Events, Queries, empty_csr
+from leanrec.types import Queries, empty_csr
 
 
 class TestPaddedScorer(WrapperContract):
@@ -50,23 +50,16 @@ def test_wrapper_classes_are_shared(dataset: Dataset) -> None:
     assert issubclass(one, PaddedScorer)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Updatable(PlainScorer):
-    """Counts the events that it was updated with."""
-
-    n_events: int = 0
-
-    def update(self, events: Events) -> "_Updatable":
-        return dataclasses.replace(self, n_events=self.n_events + len(events))
-
-
-def test_an_update_reaches_the_wrapped_scorer_without_new_items(dataset: Dataset) -> None:
-    padded = pad_scorer(_Updatable(get_model("popularity")().fit(dataset)), 42)
+@pytest.mark.parametrize("n_new", [0, 2])
+def test_an_update_knows_the_items_of_the_data_and_pads_the_others(dataset: Dataset, n_new: int) -> None:
+    padded = pad_scorer(get_model("item_knn")().fit(dataset), 43)
     assert isinstance(padded, Updatable)
-    events = dataset.events.take(np.arange(3))
-    updated: Any = padded.update(dataclasses.replace(events, item=np.array([1, 41, 2], np.int32)))
-    assert updated.scorer.n_events == 2
-    assert updated.n_items == 42
+    grown = grow(dataset, 1, 300, n_new_items=n_new)
+    updated = padded.update(grown)
+    assert updated.n_items == 43
+    known = get_model("item_knn")().fit(grown).score(grown.queries())
+    scores = updated.score(widen_queries(grown.queries(), 43))
+    np.testing.assert_allclose(scores[:, : 40 + n_new], known, rtol=1e-6)
 
 
 def test_constant_scores_are_the_same_for_every_query(dataset: Dataset) -> None:

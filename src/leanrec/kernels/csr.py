@@ -8,7 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from leanrec.types import CSR, Float32Array, Int32Array, Int64Array
+from leanrec.types import CSR, Float32Array, Int32Array, Int64Array, compact_indices
 
 __all__ = [
     "build_row",
@@ -18,7 +18,10 @@ __all__ = [
     "entry_rows",
     "indptr_from_counts",
     "lists_to_csr",
+    "replace_columns",
+    "replace_rows",
     "replace_values",
+    "resize_csr",
 ]
 
 
@@ -60,6 +63,31 @@ def replace_values(matrix: CSR, values: Float32Array) -> CSR:
     changed: CSR = object.__new__(type(matrix))
     vars(changed).update(vars(matrix), data=values)
     return changed
+
+
+def resize_csr(matrix: CSR, n_rows: int, n_columns: int) -> CSR:
+    """The matrix with more rows and columns, which are empty. The entries are shared. O(rows)."""
+    indptr = np.append(matrix.indptr, np.full(n_rows - matrix.shape[0], matrix.nnz, matrix.indptr.dtype))
+    larger: CSR = sp.csr_array((matrix.data, matrix.indices, indptr), shape=(n_rows, n_columns))
+    return compact_indices(larger)
+
+
+def replace_rows(matrix: CSR, rows: NDArray[Any], new: CSR) -> CSR:
+    """The matrix with other rows ``rows`` (C,), which are all different: those of ``new`` (C, M). O(entries)."""
+    order = np.arange(matrix.shape[0])
+    order[rows] = matrix.shape[0] + np.arange(len(rows))
+    replaced: CSR = sp.vstack([matrix, new], format="csr")[order]  # type: ignore[assignment]  # stubs lose the type
+    return compact_indices(replaced)
+
+
+def replace_columns(matrix: CSR, columns: NDArray[Any], new: CSR) -> CSR:
+    """The matrix (N, M) with other columns ``columns`` (C,), which are all different: the rows of ``new`` (C, N).
+
+    Both may have more rows and columns than ``matrix``, which then has none there. O(entries).
+    """
+    n = max(new.shape[1], matrix.shape[0])
+    larger = resize_csr(matrix, n, max(n, matrix.shape[1]))
+    return compact_indices(sp.csr_array(replace_rows(sp.csr_array(larger.T), columns, new).T))
 
 
 @functools.lru_cache(maxsize=8)

@@ -11,6 +11,7 @@ import numba
 import numpy as np
 import scipy.sparse as sp
 
+from leanrec.data.dataset import Dataset
 from leanrec.data.table import Table
 from leanrec.kernels.threads import single_threaded_blas
 from leanrec.protocols import (
@@ -24,10 +25,12 @@ from leanrec.protocols import (
     SparseScorer,
     Updatable,
 )
-from leanrec.types import CSR, Events, Float32Array, Int32Array, Queries
+from leanrec.run import Run
+from leanrec.types import CSR, Float32Array, Int32Array, Queries
 
 __all__ = ["ConstantScores", "PaddedScorer", "make_wrapper_class", "pad_scorer", "single_query"]
 
+_RUN = Run()
 _TURNS = threading.RLock()  # a list is made within one turn, and so is each of its parts
 _LAYER: list[str] = []  # Numba keeps the layer that it has chosen
 
@@ -212,10 +215,11 @@ class _PaddedExtendable(PaddedScorer):
 
 
 class _PaddedUpdatable(PaddedScorer):
-    """Events of new items are left out, because the scorer has no row for them."""
+    """The updated scorer knows the items of the data, and needs no padding for those."""
 
-    def update(self, events: Events) -> Scorer:
-        return pad_scorer(self.scorer.update(events.take(events.item < self.scorer.n_items)), self.n_items)
+    def update(self, data: Dataset, changed: Int32Array | None = None, run: Run = _RUN) -> Scorer:
+        updated: Scorer = self.scorer.update(data, changed, run)
+        return pad_scorer(updated, max(self.n_items, updated.n_items))
 
 
 _POWERS: Mapping[type, type] = {

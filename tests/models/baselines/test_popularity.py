@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from contracts.estimator import EstimatorContract, OddDataContract
+from contracts.updatable import UpdatableContract
 from leanrec.data.dataset import Dataset
 from leanrec.data.vocabulary import Vocabulary, id_array
 from leanrec.errors import SettingError
@@ -13,13 +14,13 @@ from leanrec.types import Events, Queries, empty_csr
 DAY = 86_400
 
 
-class TestPopularity(EstimatorContract, OddDataContract):
+class TestPopularity(EstimatorContract, OddDataContract, UpdatableContract):
     estimator = Popularity()
     personalized = False
     min_recall = 0.2
 
 
-class TestWeighedAndDecayed(EstimatorContract, OddDataContract):
+class TestWeighedAndDecayed(EstimatorContract, OddDataContract, UpdatableContract):
     estimator = Popularity(half_life=30.0, count="weights")
     personalized = False
     min_recall = 0.2

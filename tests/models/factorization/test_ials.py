@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from conftest import make_dataset
 from contracts.estimator import EstimatorContract, OddDataContract
+from contracts.updatable import UpdatableContract, find_changed, grow
 from leanrec.budget import Budget
 from leanrec.data.dataset import Dataset
 from leanrec.data.vocabulary import Vocabulary
@@ -22,8 +23,26 @@ from leanrec.types import Events, Queries
 SMALL = IALS(embedding_dim=8, l2=0.5, epochs=8)
 
 
-class TestIALS(EstimatorContract, OddDataContract):
+class TestIALS(EstimatorContract, OddDataContract, UpdatableContract):
     estimator = SMALL
+    equals_fit = False  # half an epoch more
+
+    @pytest.mark.parametrize("is_whole", [True, False])
+    def test_updated_items_solve_their_equations(self, is_whole: bool) -> None:
+        data = make_dataset(25, 20, 6)
+        grown = grow(data, 5)
+        model, changed = SMALL.fit(data), find_changed(data, grown)
+        V = np.zeros((22, 8))
+        V[:20] = model.items
+        C = np.log2(1 + grown.interactions.toarray().astype(np.float64))
+        W = np.stack([slow_solve(c, V, SMALL) for c in C])
+        for item in range(22) if is_whole else changed:
+            V[item] = slow_solve(C[:, item], W, SMALL)
+        found = model.update(grown, None if is_whole else changed).items
+        # The embeddings are rotated, which changes no dot product.
+        np.testing.assert_allclose(found @ found.T, V @ V.T, rtol=1e-4, atol=1e-5)
+        gram = found.T @ found
+        np.testing.assert_allclose(gram, np.diag(np.diag(gram)), atol=1e-4)
 
 
 class TestGradients(EstimatorContract, OddDataContract):

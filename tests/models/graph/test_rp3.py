@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 
 from contracts.estimator import EstimatorContract, OddDataContract
+from contracts.updatable import UpdatableContract
 from leanrec.data.dataset import Dataset
 from leanrec.errors import SettingError
 from leanrec.models.graph.rp3 import RP3
 
 
-class TestRP3(EstimatorContract, OddDataContract):
+class TestRP3(EstimatorContract, OddDataContract, UpdatableContract):
     estimator = RP3(n_neighbors=20)
 
 

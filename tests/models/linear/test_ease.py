@@ -8,6 +8,7 @@ import pytest
 
 from conftest import make_dataset
 from contracts.estimator import EstimatorContract, OddDataContract
+from contracts.updatable import UpdatableContract
 from leanrec.budget import Budget
 from leanrec.data.dataset import Dataset
 from leanrec.errors import BudgetError, DataError, SettingError
@@ -17,7 +18,7 @@ from leanrec.models.linear.ease import EASE
 from leanrec.run import Run
 
 
-class TestEASE(EstimatorContract, OddDataContract):
+class TestEASE(EstimatorContract, OddDataContract, UpdatableContract):
     estimator = EASE(l2=20.0)
 
 
@@ -38,7 +39,7 @@ def test_refuses_a_ridge_that_is_not_positive(l2: float) -> None:
         EASE(l2=l2)
 
 
-class TestSparseEASE(EstimatorContract, OddDataContract):
+class TestSparseEASE(EstimatorContract, OddDataContract, UpdatableContract):
     estimator = EASE(l2=20.0, top_k=15)
 
 

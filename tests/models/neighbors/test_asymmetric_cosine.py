@@ -4,18 +4,21 @@ import numpy as np
 import pytest
 
 from contracts.estimator import EstimatorContract, OddDataContract
+from contracts.updatable import UpdatableContract
 from leanrec.data.dataset import Dataset
 from leanrec.errors import SettingError
 from leanrec.models.neighbors.asymmetric_cosine import AsymmetricCosine
 from leanrec.run import Run
 
 
-class TestAsymmetricCosine(EstimatorContract, OddDataContract):
+class TestAsymmetricCosine(EstimatorContract, OddDataContract, UpdatableContract):
     estimator = AsymmetricCosine(n_neighbors=20)
+    follows_items = True
 
 
-class TestSourceNormalized(EstimatorContract, OddDataContract):
+class TestSourceNormalized(EstimatorContract, OddDataContract, UpdatableContract):
     estimator = AsymmetricCosine(alpha=0.8, locality=2.0, n_neighbors=20, weighting="log")
+    follows_items = True
 
 
 def slow_twin(X: np.ndarray, settings: AsymmetricCosine) -> np.ndarray:

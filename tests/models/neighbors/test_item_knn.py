@@ -10,35 +10,40 @@ from hypothesis import strategies as st
 
 from conftest import make_dataset
 from contracts.estimator import EstimatorContract, OddDataContract
+from contracts.updatable import UpdatableContract
 from leanrec.data.dataset import Dataset
 from leanrec.errors import DataError, SettingError
 from leanrec.models.neighbors.item_knn import ItemKNN
 from leanrec.types import Queries
 
 
-class TestItemKNN(EstimatorContract, OddDataContract):
+class TestItemKNN(EstimatorContract, OddDataContract, UpdatableContract):
     estimator = ItemKNN(n_neighbors=20, shrinkage=2)
+    follows_items = True
 
 
-class TestPearson(EstimatorContract, OddDataContract):
+class TestPearson(EstimatorContract, OddDataContract, UpdatableContract):
     estimator = ItemKNN(n_neighbors=20, similarity="pearson", weighting="none", shrinkage=0)
+    follows_items = True
 
 
-class TestEuclidean(EstimatorContract, OddDataContract):
+class TestEuclidean(EstimatorContract, OddDataContract, UpdatableContract):
     # Distances favor items with few users: it finds less than popularity does.
     estimator = ItemKNN(n_neighbors=20, similarity="euclidean", weighting="log", shrinkage=2)
+    follows_items = True
     min_recall = 0.2
 
 
-class TestJaccard(EstimatorContract, OddDataContract):
+class TestJaccard(EstimatorContract, OddDataContract, UpdatableContract):
     estimator = ItemKNN(n_neighbors=20, similarity="jaccard", weighting="binary", shrinkage=2)
+    follows_items = True
 
 
 class TestByContent(EstimatorContract, OddDataContract):
     estimator = ItemKNN(n_neighbors=20, by="content", columns=("genres",), shrinkage=0)
 
 
-class TestByInterests(EstimatorContract, OddDataContract):
+class TestByInterests(EstimatorContract, OddDataContract, UpdatableContract):
     estimator = ItemKNN(n_neighbors=20, by="interests", columns=("genres",), shrinkage=0)
 
 

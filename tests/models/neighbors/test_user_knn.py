@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 
 from conftest import make_dataset
 from contracts.estimator import EstimatorContract, OddDataContract
+from contracts.updatable import UpdatableContract
 from leanrec.data.dataset import Dataset
 from leanrec.errors import DataError, SettingError
 from leanrec.models.neighbors.user_knn import UserKNN
 from leanrec.types import Queries
 
 
-class TestUserKNN(EstimatorContract, OddDataContract):
+class TestUserKNN(EstimatorContract, OddDataContract, UpdatableContract):
     estimator = UserKNN(n_neighbors=20, shrinkage=2)
 
 
@@ -28,11 +29,11 @@ class TestEuclidean(EstimatorContract, OddDataContract):
     estimator = UserKNN(n_neighbors=20, similarity="euclidean", weighting="log", shrinkage=2)
 
 
-class TestJaccard(EstimatorContract, OddDataContract):
+class TestJaccard(EstimatorContract, OddDataContract, UpdatableContract):
     estimator = UserKNN(n_neighbors=20, similarity="jaccard", weighting="bm25")
 
 
-class TestByInterests(EstimatorContract, OddDataContract):
+class TestByInterests(EstimatorContract, OddDataContract, UpdatableContract):
     estimator = UserKNN(n_neighbors=20, by="interests", columns=("genres",), shrinkage=0)
 
 

@@ -136,6 +136,10 @@ class PopularityModel:
         chosen = self.counts if items is None else self.counts[items]
         return np.array(np.broadcast_to(chosen, (len(queries), chosen.shape[-1])))
 
+    def update(self, data: Dataset, changed: Int32Array | None = None, run: Run = Run()) -> "PopularityModel":  # noqa: ARG002 - counted in one pass
+        """The model of a fit on ``data``. O(E)."""
+        return self.settings.fit(data, run)
+
     def explain(self, queries: Queries, items: Int32Array, top_k: int | None = None) -> list[Explanation]:  # noqa: ARG002 - the same for all users
         """The reason is "popularity"; no item of the history contributes."""
         return [Explanation("popularity", np.zeros(0, np.int32), np.zeros(0, np.float32))] * len(items)

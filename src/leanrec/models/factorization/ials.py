@@ -205,6 +205,28 @@ class IALSModel:
         """User embeddings · item embeddings: (B, N), or (B, K) for ``items``."""
         return dot_scores(self.embed_queries(queries), self.items, items)
 
+    def update(self, data: Dataset, changed: Int32Array | None = None, run: Run = Run()) -> "IALSModel":
+        """The model whose item embeddings solve their equations exactly, given the embeddings of the users of ``data``.
+
+        It is the item half of an epoch, for all items or for those of ``changed``; a user is solved from the history in any
+        case. O(Σ n · D · min(n, D)) over all users and these items.
+        """
+        settings = self.settings
+        with run.limit_threads():
+            X = settings._prepare_weights(data.interactions)
+            V = np.zeros((X.shape[1], self.items.shape[1]), np.float32)
+            V[: len(self.items)] = self.items
+            W = solve_rows(X, V, self._base, settings._ridge(X))
+            axes, moments = principal_axes(W)
+            rows = sp.csr_array(X.T)
+            rows = rows if changed is None else rows[changed]
+            base = np.float32(settings.unobserved_weight) * moments
+            solved = solve_rows(rows, _rotate(W, axes), base, settings._ridge(rows))
+            # The embeddings of the other items turn with those of the users, and all dot products stay.
+            V = V @ axes
+            V[slice(None) if changed is None else changed] = solved
+            return dataclasses.replace(self, items=V @ principal_axes(V)[0])
+
     def explain(self, queries: Queries, items: Int32Array, top_k: int | None = None) -> list[Explanation]:
         """The items of the history and their contributions c · vᵀ A⁻¹ v, A the system of the user, which is solved once."""
         history = self.settings._prepare_weights(queries.history)

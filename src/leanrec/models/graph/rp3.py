@@ -116,6 +116,10 @@ class RP3Model:
         """History × walks: (B, N), or (B, K) for ``items``."""
         return history_scores(self.profile(queries), self.walks, items)
 
+    def update(self, data: Dataset, changed: Int32Array | None = None, run: Run = Run()) -> "RP3Model":  # noqa: ARG002 - a walk to a changed item may start anywhere
+        """The model of a fit on ``data``, at the cost of a fit."""
+        return self.settings.fit(data, run)
+
     def explain(self, queries: Queries, items: Int32Array, top_k: int | None = None) -> list[Explanation]:
         """The items of the history with walks to each of ``items``, and their contributions."""
         history = self.profile(queries)

@@ -218,6 +218,10 @@ class EASEModel:
         """History × weights: (B, N), or (B, K) for ``items``."""
         return history_scores(self.profile(queries), self.weights, items)
 
+    def update(self, data: Dataset, changed: Int32Array | None = None, run: Run = Run()) -> "EASEModel":  # noqa: ARG002 - each weight depends on all items
+        """The model of a fit on ``data``, at the cost of a fit: the weights alone do not have the inverse in them."""
+        return self.settings.fit(data, run)
+
     def explain(self, queries: Queries, items: Int32Array, top_k: int | None = None) -> list[Explanation]:
         """The items of the history and their contributions to the score."""
         history = self.profile(queries)

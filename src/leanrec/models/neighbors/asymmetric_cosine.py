@@ -12,7 +12,9 @@ import scipy.sparse as sp
 from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.field_checks import ArrayShape
 from leanrec.finiteness import require_finite
+from leanrec.kernels.csr import replace_columns
 from leanrec.kernels.graph.spectral import inverse_power, scale_rows_and_columns
+from leanrec.kernels.similarity.aggregation import drop_own_column
 from leanrec.kernels.similarity.top_similar import top_similar_bytes, top_similar_rows
 from leanrec.kernels.sparse import history_contributions, history_scores
 from leanrec.kernels.weighting import weight_interactions
@@ -69,17 +71,25 @@ class AsymmetricCosine:
             "Lower n_neighbors or raise the limit.",
         )
         with run.limit_threads():
-            X = weight_interactions(data.interactions, self.weighting)
-            squares = np.asarray(
-                np.bincount(X.indices, weights=X.data.astype(np.float64) ** 2, minlength=X.shape[1]), dtype=np.float64
-            )
-            users = np.ones(X.shape[0])
-            # Row j of the product has the similarities to j; the exponent keeps their order.
-            targets = scale_rows_and_columns(sp.csr_array(X.T), inverse_power(squares, 1 - self.alpha), users)
-            sources = scale_rows_and_columns(X, users, inverse_power(squares, self.alpha))
+            return AsymmetricCosineModel(self, compact_indices(sp.csr_array(self.find_neighbors(data).T)))
+
+    def find_neighbors(self, data: Dataset, items: Int32Array | None = None) -> CSR:
+        """(N, N): row j has the similarities of the neighbors of item j; (C, N) for ``items``."""
+        X = weight_interactions(data.interactions, self.weighting)
+        squares = np.asarray(
+            np.bincount(X.indices, weights=X.data.astype(np.float64) ** 2, minlength=X.shape[1]), dtype=np.float64
+        )
+        users = np.ones(X.shape[0])
+        # Row j of the product has the similarities to j; the exponent keeps their order.
+        targets = scale_rows_and_columns(sp.csr_array(X.T), inverse_power(squares, 1 - self.alpha), users)
+        sources = scale_rows_and_columns(X, users, inverse_power(squares, self.alpha))
+        if items is None:
             similar = top_similar_rows(targets, sources, self.n_neighbors, "dot", exclude_self=True)
-            similar.data **= np.float32(self.locality)
-            return AsymmetricCosineModel(self, compact_indices(sp.csr_array(similar.T)))
+        else:
+            similar = top_similar_rows(targets[items], sources, self.n_neighbors + 1, "dot")
+            similar = drop_own_column(similar, items, self.n_neighbors)
+        similar.data **= np.float32(self.locality)
+        return similar
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -110,6 +120,14 @@ class AsymmetricCosineModel:
     def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
         """History × similarities: (B, N), or (B, K) for ``items``."""
         return history_scores(self.profile(queries), self.weights, items)
+
+    def update(self, data: Dataset, changed: Int32Array | None = None, run: Run = Run()) -> "AsymmetricCosineModel":
+        """The model of a fit on ``data``; with ``changed``, only the neighbors of these items are found again."""
+        if changed is None:
+            return self.settings.fit(data, run)
+        with run.limit_threads():
+            found = self.settings.find_neighbors(data, changed)
+            return dataclasses.replace(self, weights=replace_columns(self.weights, changed, found))
 
     def explain(self, queries: Queries, items: Int32Array, top_k: int | None = None) -> list[Explanation]:
         """The items of the history and their contributions to the score."""

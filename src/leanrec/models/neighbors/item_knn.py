@@ -20,7 +20,8 @@ from leanrec.features.pipeline import FeatureSpec, FittedFeatures
 from leanrec.features.profiles import MAX_INTERESTS, average_rows, fit_interest_profiles
 from leanrec.field_checks import ArrayShape, SharedSizes, check_array_shapes
 from leanrec.finiteness import require_finite
-from leanrec.kernels.similarity.aggregation import keep_top_entries
+from leanrec.kernels.csr import replace_columns
+from leanrec.kernels.similarity.aggregation import drop_own_column, keep_top_entries
 from leanrec.kernels.similarity.top_similar import top_similar, top_similar_bytes, top_similar_rows
 from leanrec.kernels.sparse import history_contributions, history_scores
 from leanrec.kernels.weighting import WEIGHTINGS, weight_interactions
@@ -114,8 +115,7 @@ class ItemKNN:
         )
         with run.limit_threads():
             if self.by == "users":
-                compared = weight_interactions(sp.csr_array(data.interactions.T), self.weighting)
-                return ItemKNNModel(self, self._find_neighbors(compared), None)
+                return ItemKNNModel(self, self._find_neighbors(self.weight_users(data)), None)
             if data.item_table is None:
                 raise DataError(
                     f'by="{self.by}" needs an item table. The data set has none; add one, or use by="users".'
@@ -134,6 +134,10 @@ class ItemKNN:
     def similarity_kernel(self) -> str:
         """Name of ``similarity`` in the kernels, which call "pearson" a correlation."""
         return _MEASURES[self.similarity]
+
+    def weight_users(self, data: Dataset) -> CSR:
+        """(N, U) what items are compared by: their weighted users."""
+        return weight_interactions(sp.csr_array(data.interactions.T), self.weighting)
 
     def _find_neighbors(self, compared: CSR) -> CSR:
         """(N, N) from item rows (N, F): column i has the neighbors of item i."""
@@ -203,10 +207,29 @@ class ItemKNNModel:
             history.indices, added, reason=reason, features=features, only_positive=True, top_k=top_k
         )
 
+    def update(self, data: Dataset, changed: Int32Array | None = None, run: Run = Run()) -> "ItemKNNModel":
+        """The model of a fit on ``data``. By content nothing changes, since new items are compared when they are added.
+
+        With ``changed``, by users, only the neighbors of these items are found again: O(Σ over their users of L_u).
+        """
+        settings = self.settings
+        if settings.by == "content":
+            return self
+        if settings.by == "interests" or changed is None:
+            return settings.fit(data, run)
+        with run.limit_threads():
+            compared = settings.weight_users(data)
+            found = top_similar_rows(
+                compared[changed], sp.csr_array(compared.T), settings.n_neighbors + 1, settings.similarity_kernel(),
+                shrinkage=settings.shrinkage,
+            )  # fmt: skip
+            found = drop_own_column(found, changed, settings.n_neighbors)
+            return dataclasses.replace(self, similar=replace_columns(self.similar, changed, found))
+
     def extend(self, items: Table) -> "ItemKNNModel":
         """The model of N + M items. By content, new items get neighbors among the N at once.
 
-        By users or interests, an item without interactions has no neighbors: its score is 0 until the next fit.
+        By users or interests, an item without interactions has no neighbors: its score is 0 until the next fit or update.
         """
         if self.content is None:
             none = empty_csr(len(items), self.n_items)

@@ -177,6 +177,10 @@ class UserKNNModel:
         )  # fmt: skip
         return drop_own_column(similar, queries.users, settings.n_neighbors)
 
+    def update(self, data: Dataset, changed: Int32Array | None = None, run: Run = Run()) -> "UserKNNModel":  # noqa: ARG002 - prepared in one pass
+        """The model of a fit on ``data``, at the cost of a fit: O(E)."""
+        return self.settings.fit(data, run)
+
     def explain(self, queries: Queries, items: Int32Array, top_k: int | None = None) -> list[Explanation]:
         """The items and interests that the query user shares with the neighbors who interacted with an item.
 
