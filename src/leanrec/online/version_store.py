@@ -1,12 +1,12 @@
-"""Version store: immutable versions of a saved pipeline, and which of them is served.
+"""Version store: immutable versions of a saved pipeline, which of them is served, and which one is on trial.
 
 A store is a folder::
 
     versions/<id>/    an artifact that is never changed; its id is the start of its SHA-256
-    current.json      the promotions, newest last, each with its fencing number
+    current.json      the promotions and the trials, newest last, each with its fencing number
 
 ``current.json`` is replaced by one rename, under a file lock. So a crash at any moment leaves either the old or the new
-version current, and of two processes that promote at once one is told that it came second.
+state, and of two processes that change it at once one is told that it came second.
 """
 
 import contextlib
@@ -24,15 +24,18 @@ from leanrec import artifacts
 from leanrec.errors import ArtifactError, ConflictError
 from leanrec.pipeline.pipeline import VERSION_LENGTH
 from leanrec.pipeline.snapshot import SavedPipeline
+from leanrec.settings import check_between
 
 if sys.platform != "win32":
     import fcntl
 
-__all__ = ["Promotion", "Version", "VersionStore", "find_pipeline_path", "is_version_store"]
+__all__ = ["Promotion", "Trial", "Version", "VersionStore", "find_pipeline_path", "is_version_store"]
 
 _POINTER = "current.json"
 _FOLDER = "versions"
 _MAX_PROMOTIONS = 1000
+_MAX_TRIALS = 1000
+MAX_SHARE = 0.5  # of a canary: as many users are its control
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +68,7 @@ class Promotion:
     """A change of the current version.
 
     Attributes:
-        fence: fencing number, 1 for the first promotion of a store and one more for each other.
+        fence: fencing number, 1 for the first change of a store and one more for each other change, also of a trial.
         version: id of the version.
         time: when, in ISO format.
         reason: what for: "promote" or "rollback".
@@ -75,6 +78,58 @@ class Promotion:
     version: str
     time: str
     reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """A version that is tried beside the current one.
+
+    Attributes:
+        fence: fencing number of its last change.
+        version: id of the version.
+        share: share of the users who get its lists; of a shadow, share of the lists that it makes too.
+        is_shadow: nobody gets its lists, they are only compared.
+        salt: key of the hash by which users are divided. A trial with another share of the same version keeps it.
+        started: when, in ISO format.
+        ended: when, or None while it runs.
+        outcome: None while it runs, then "stopped", "aborted" (by a guard), "promoted" or "replaced" (another version was promoted).
+        reason: why it ended.
+        ended_by: who ended it.
+    """
+
+    fence: int
+    version: str
+    share: float
+    is_shadow: bool
+    salt: str
+    started: str
+    ended: str | None = None
+    outcome: str | None = None
+    reason: str | None = None
+    ended_by: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Changes:
+    """The content of the file of a store."""
+
+    promotions: tuple[Promotion, ...] = ()
+    trials: tuple[Trial, ...] = ()
+
+    @property
+    def fence(self) -> int:
+        """Number of the last change."""
+        last = [each.fence for each in self.promotions[-1:]] + [each.fence for each in self.trials[-1:]]
+        return max(last, default=0)
+
+    @property
+    def running(self) -> Trial | None:
+        """The trial that has not ended."""
+        return self.trials[-1] if self.trials and self.trials[-1].ended is None else None
+
+    def end_trial(self, **changes: Any) -> "_Changes":
+        """The same with another state of the last trial."""
+        return dataclasses.replace(self, trials=(*self.trials[:-1], dataclasses.replace(self.trials[-1], **changes)))
 
 
 class VersionStore:
@@ -148,12 +203,31 @@ class VersionStore:
 
     def promotions(self) -> tuple[Promotion, ...]:
         """The promotions, oldest first. Raises ArtifactError if the file cannot be read."""
+        return self._read_changes().promotions
+
+    def trials(self) -> tuple[Trial, ...]:
+        """The trials, oldest first."""
+        return self._read_changes().trials
+
+    def trial(self) -> Trial | None:
+        """The trial that runs, or None."""
+        return self._read_changes().running
+
+    @property
+    def fence(self) -> int:
+        """Fencing number of the last change, 0 if there was none."""
+        return self._read_changes().fence
+
+    def _read_changes(self) -> _Changes:
         file = self.path / _POINTER
         try:
             listed = json.loads(file.read_text(encoding="utf-8"))
-            return tuple(Promotion(**each) for each in listed["promotions"])
+            return _Changes(
+                tuple(Promotion(**each) for each in listed["promotions"]),
+                tuple(Trial(**each) for each in listed.get("trials", ())),
+            )
         except FileNotFoundError:
-            return ()
+            return _Changes()
         except (OSError, ValueError, TypeError, LookupError) as error:
             raise ArtifactError(
                 f"{file} cannot be read: {error}. Remove it, and promote the version that must be served."
@@ -165,15 +239,87 @@ class VersionStore:
         return None if current is None else self.find(current)
 
     def promote(self, version: str, *, fence: int | None = None) -> Promotion:
-        """Make a version the current one.
+        """Make a version the current one. A trial that runs ends.
 
         Args:
             version: its id, or the start of it.
-            fence: the fencing number of the promotion that the caller has seen last; None = whichever it is.
+            fence: the fencing number of the change that the caller has seen last; None = whichever it is.
 
-        Raises ConflictError, and changes nothing, if there was another promotion meanwhile.
+        Raises ConflictError, and changes nothing, if there was another change meanwhile.
         """
         return self._promote(self.find(version).id, "promote", fence)
+
+    def start_trial(
+        self, version: str, share: float = 0.05, *, is_shadow: bool = False, fence: int | None = None
+    ) -> Trial:
+        """Try a version beside the current one, or go on with another share where it is tried already.
+
+        Args:
+            version: its id, or the start of it.
+            share: share of the users who get its lists, at most 0.5; of a shadow, share of the lists, at most 1.
+            is_shadow: make its lists only to compare them. Nobody gets them.
+            fence: see ``promote``.
+
+        With a larger share users join and nobody leaves. Raises ConflictError if another version is on trial, or if there was
+        another change meanwhile, and ArtifactError if the version is the current one or none is.
+        """
+        check_between("share", share, 1e-6, 1.0 if is_shadow else MAX_SHARE)
+        identifier = self.find(version).id
+        with self._lock():
+            changes = self._read_changes()
+            self._check_fence(changes, fence)
+            running = changes.running
+            if not changes.promotions or changes.promotions[-1].version == identifier:
+                raise ArtifactError(
+                    f"A version on trial must be another one than the current version of {self.path}. Got {identifier}; the "
+                    f"current one is {changes.promotions[-1].version if changes.promotions else None}."
+                )
+            if running is not None and (running.version, running.is_shadow) != (identifier, is_shadow):
+                raise ConflictError(
+                    f"Only one version of {self.path} can be on trial. {running.version} is. Stop that trial first."
+                )
+            now, number = _get_time(), changes.fence + 1
+            if running is None:
+                trial = Trial(number, identifier, share, is_shadow, f"{identifier}-{number}", now)
+                changes = dataclasses.replace(changes, trials=(*changes.trials, trial))
+            else:
+                trial = dataclasses.replace(running, fence=number, share=share)
+                changes = changes.end_trial(fence=number, share=share)
+            self._write_changes(changes)
+        return trial
+
+    def stop_trial(
+        self,
+        reason: str | None = None,
+        by: str | None = None,
+        *,
+        outcome: str = "stopped",
+        trial: Trial | None = None,
+        fence: int | None = None,
+    ) -> Trial | None:
+        """End the trial that runs; all users get lists of the current version again.
+
+        Args:
+            reason: why.
+            by: who.
+            outcome: "stopped", or "aborted" by a guard.
+            trial: end only this one, whatever its share is by now; nothing happens if it does not run any more.
+            fence: see ``promote``.
+
+        Returns the trial, or None if it had ended. Without ``trial`` one must run: raises ArtifactError otherwise.
+        """
+        with self._lock():
+            changes = self._read_changes()
+            self._check_fence(changes, fence)
+            running = changes.running
+            if running is None or (trial is not None and running.salt != trial.salt):
+                if trial is not None:
+                    return None
+                raise ArtifactError(f"{self.path} must have a version on trial. None is.")
+            number = changes.fence + 1
+            changes = changes.end_trial(fence=number, ended=_get_time(), outcome=outcome, reason=reason, ended_by=by)
+            self._write_changes(changes)
+        return changes.trials[-1]
 
     def rollback(self, *, fence: int | None = None) -> Promotion:
         """Make the version current that was so before. A second rollback goes on to the one before that.
@@ -191,18 +337,20 @@ class VersionStore:
         return self._promote(self.find(history[-2]).id, "rollback", fence)
 
     def remove_unused(self, keep: int = 3) -> tuple[str, ...]:
-        """Remove versions other than the ``keep`` last promoted ones and those added after the last promotion.
+        """Remove versions other than the ``keep`` last promoted ones, the one on trial, and those that were never promoted.
 
         Returns their ids. A process that has a removed version loaded or mapped keeps it on Linux and macOS.
         """
         with self._lock():
             for hidden in (self.path / _FOLDER).glob(".*"):  # left by a crash; the lock keeps other writers out
                 shutil.rmtree(hidden, ignore_errors=True)
-            promotions = self.promotions()
+            changes = self._read_changes()
             last: dict[str, None] = {}
-            for each in reversed(promotions):
+            for each in reversed(changes.promotions):
                 last[each.version] = None
             used = set(list(last)[: max(1, keep)])
+            if changes.running is not None:
+                used.add(changes.running.version)
             removed = sorted(each.id for each in self.versions() if each.id in last and each.id not in used)
             for identifier in removed:
                 folder = self.path / _FOLDER / identifier
@@ -214,23 +362,37 @@ class VersionStore:
 
     def _promote(self, version: str, reason: str, fence: int | None) -> Promotion:
         with self._lock():
-            promotions = self.promotions()
-            last = promotions[-1].fence if promotions else 0
-            if fence is not None and fence != last:
-                raise ConflictError(
-                    f"The last promotion of {self.path} must be number {fence}. It is number {last}, of version "
-                    f"{promotions[-1].version if promotions else None}: there was another promotion meanwhile. List the versions, and try again."
+            changes = self._read_changes()
+            self._check_fence(changes, fence)
+            now = _get_time()
+            promotion = Promotion(changes.fence + 1, version, now, reason)
+            running = changes.running
+            if running is not None:
+                is_promoted = reason == "promote" and running.version == version
+                outcome = "promoted" if is_promoted else "replaced"
+                changes = changes.end_trial(
+                    fence=promotion.fence, ended=now, outcome=outcome, reason=f"{reason} of {version}"
                 )
-            now = datetime.now(UTC).isoformat(timespec="milliseconds")
-            promotion = Promotion(last + 1, version, now, reason)
-            listed = [dataclasses.asdict(each) for each in (*promotions, promotion)][-_MAX_PROMOTIONS:]
-            try:
-                artifacts.replace_file(self.path / _POINTER, json.dumps({"promotions": listed}, indent=1).encode())
-            except OSError as error:
-                raise ArtifactError(
-                    f"Cannot write {self.path}: {error.strerror or error}. Nothing was changed."
-                ) from error
+            self._write_changes(dataclasses.replace(changes, promotions=(*changes.promotions, promotion)))
         return promotion
+
+    def _check_fence(self, changes: _Changes, fence: int | None) -> None:
+        if fence is not None and fence != changes.fence:
+            current = changes.promotions[-1].version if changes.promotions else None
+            raise ConflictError(
+                f"The last change of {self.path} must be number {fence}. It is number {changes.fence}, and version {current} "
+                "is current: there was another promotion or trial meanwhile. List the versions, and try again."
+            )
+
+    def _write_changes(self, changes: _Changes) -> None:
+        listed = {
+            "promotions": [dataclasses.asdict(each) for each in changes.promotions[-_MAX_PROMOTIONS:]],
+            "trials": [dataclasses.asdict(each) for each in changes.trials[-_MAX_TRIALS:]],
+        }
+        try:
+            artifacts.replace_file(self.path / _POINTER, json.dumps(listed, indent=1).encode())
+        except OSError as error:
+            raise ArtifactError(f"Cannot write {self.path}: {error.strerror or error}. Nothing was changed.") from error
 
     def _current_id(self) -> str | None:
         promotions = self.promotions()
@@ -263,6 +425,10 @@ class VersionStore:
             yield
         finally:
             os.close(handle)
+
+
+def _get_time() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def find_pipeline_path(path: str | Path) -> Path:

@@ -31,6 +31,27 @@ def test_versions_are_added_promoted_and_rolled_back(run: Any, log: Path, tmp_pa
     assert f"Removed 1 versions: {ids[1]}" in run("versions", "clean", store, "--keep", 1)[1]
 
 
+def test_a_version_is_tried_and_the_trial_stopped(run: Any, log: Path, tmp_path: Path) -> None:
+    store, ids = tmp_path / "store", []
+    for model in ("popularity", "item_knn"):
+        assert run("fit", model, log, "--out", tmp_path / model)[0] == 0
+        ids.append(json.loads(run("versions", "add", store, tmp_path / model, "--json")[1])["version"])
+    run("versions", "promote", store, ids[0])
+    _, out, err = run("versions", "try", store, ids[1], "--share", "0.1")
+    assert f"On trial: {ids[1]} (canary), 10.00% of the users get its lists" in out
+    assert "leanrec versions stop" in err
+    assert "on trial" in run("versions", "list", store)[1]
+    code, _, err = run("versions", "try", store, ids[1], "--shadow")
+    assert code == 2
+    assert "Stop that trial first" in err
+    _, out, _ = run("versions", "stop", store, "--reason", "enough seen")
+    assert f"Last trial: {ids[1]} (canary), stopped by" in out
+    assert "enough seen" in out
+    listed = json.loads(run("versions", "list", store, "--json")[1])
+    assert (listed["fence"], listed["trials"][0]["outcome"]) == (3, "stopped")
+    assert run("versions", "stop", store)[0] == 2
+
+
 def test_a_folder_that_is_no_store_is_told(run: Any, tmp_path: Path) -> None:
     code, _, err = run("versions", "list", tmp_path)
     assert code == 2

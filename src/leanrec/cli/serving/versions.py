@@ -1,12 +1,16 @@
-"""``leanrec versions``: the versions of a served model, and which of them is served."""
+"""``leanrec versions``: the versions of a served model, which of them is served, and which one is on trial."""
 
+import getpass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from leanrec.cli import output
 from leanrec.cli.options import Json
+
+if TYPE_CHECKING:
+    from leanrec.online import Trial, Version
 
 __all__ = ["versions"]
 
@@ -15,7 +19,7 @@ Fence = Annotated[
     int | None,
     typer.Option(
         min=0,
-        help="Number of the last promotion that you have seen: if there was another one meanwhile, nothing changes.",
+        help="Number of the last change that you have seen: if there was another one meanwhile, nothing changes.",
     ),
 ]
 
@@ -24,16 +28,18 @@ versions = typer.Typer(help="Keep versions of a model, and choose the one that i
 
 @versions.command("list")
 def list_versions(store: Store, as_json: Json = False) -> None:
-    """List the versions, oldest fit first, and the number of the last promotion."""
+    """List the versions, oldest fit first, the last trial, and the number of the last change."""
     from leanrec.online import VersionStore
 
     opened = VersionStore(store)
-    found, promotions = opened.versions(), opened.promotions()
+    found, promotions, trials = opened.versions(), opened.promotions(), opened.trials()
     if as_json:
         output.print_json(
             {
                 "versions": [{**vars(each), "path": str(each.path)} for each in found],
                 "promotions": [vars(each) for each in promotions],
+                "trials": [vars(each) for each in trials],
+                "fence": opened.fence,
             }
         )
         return
@@ -47,7 +53,7 @@ def list_versions(store: Store, as_json: Json = False) -> None:
                 each.created or "",
                 "" if each.events is None else f"{each.events:,}",
                 f"{each.n_bytes / 1e6:.1f}",
-                "current" if each.is_current else "",
+                _describe_state(each, trials),
             )
             for each in found
         ],
@@ -56,6 +62,28 @@ def list_versions(store: Store, as_json: Json = False) -> None:
     if promotions:
         last = promotions[-1]
         output.print_note(f"Last promotion: number {last.fence}, {last.version} ({last.reason}) at {last.time}.")
+    if trials:
+        output.print_note(_describe_trial(trials[-1]))
+    if trials and opened.fence != last.fence:
+        output.print_note(f"Last change: number {opened.fence}.")
+
+
+def _describe_state(version: "Version", trials: "tuple[Trial, ...]") -> str:
+    """What a version is used for."""
+    if version.is_current:
+        return "current"
+    is_tried = bool(trials) and trials[-1].ended is None and trials[-1].version == version.id
+    return "on trial" if is_tried else ""
+
+
+def _describe_trial(trial: "Trial") -> str:
+    what = "shadow" if trial.is_shadow else "canary"
+    where = "of the lists are made by it too" if trial.is_shadow else "of the users get its lists"
+    if trial.ended is None:
+        return f"On trial: {trial.version} ({what}), {trial.share:.2%} {where}, since {trial.started}."
+    why = f": {trial.reason}" if trial.reason else ""
+    who = f" by {trial.ended_by}" if trial.ended_by else ""
+    return f"Last trial: {trial.version} ({what}), {trial.outcome}{who} at {trial.ended}{why}."
 
 
 @versions.command("add")
@@ -85,11 +113,59 @@ def promote_version(
     fence: Fence = None,
     as_json: Json = False,
 ) -> None:
-    """Make a version the current one. A server of the store serves it within a second."""
+    """Make a version the current one. A server of the store serves it within a second. A trial that runs ends."""
     from leanrec.online import VersionStore
 
     promotion = VersionStore(store).promote(version, fence=fence)
     _print_version("Promoted", promotion.version, store, as_json=as_json)
+
+
+@versions.command("try")
+def try_version(
+    store: Store,
+    version: Annotated[str, typer.Argument(help="Id of a version, or the start of it.")],
+    share: Annotated[
+        float,
+        typer.Option(
+            help="Share of the users who get its lists, at most 0.5; with --shadow the share of the lists, at most 1."
+        ),
+    ] = 0.05,
+    shadow: Annotated[
+        bool, typer.Option("--shadow", help="Make its lists only to compare them. Nobody gets them.")
+    ] = False,
+    fence: Fence = None,
+    as_json: Json = False,
+) -> None:
+    """Try a version beside the current one. Servers of the store do so within a second, and abort it if it is worse.
+
+    Again with another share: the trial goes on with it, and no user changes sides.
+    """
+    from leanrec.online import VersionStore
+
+    trial = VersionStore(store).start_trial(version, share, is_shadow=shadow, fence=fence)
+    if as_json:
+        output.print_json(vars(trial))
+        return
+    output.print_line(f"{_describe_trial(trial)} Changes so far: {trial.fence}.")
+    output.print_note(f"End it: {output.format_command('versions', 'stop', store)}")
+
+
+@versions.command("stop")
+def stop_trial(
+    store: Store,
+    reason: Annotated[str | None, typer.Option(help="Why, for those who read it later.")] = None,
+    fence: Fence = None,
+    as_json: Json = False,
+) -> None:
+    """End the trial that runs: all users get lists of the current version again."""
+    from leanrec.online import VersionStore
+
+    trial = VersionStore(store).stop_trial(reason, getpass.getuser(), fence=fence)
+    assert trial is not None  # noqa: S101 - without a trial it raises
+    if as_json:
+        output.print_json(vars(trial))
+    else:
+        output.print_line(f"{_describe_trial(trial)} Changes so far: {trial.fence}.")
 
 
 @versions.command("rollback")
@@ -118,12 +194,11 @@ def remove_unused(
 
 
 def _print_version(what: str, version: str, store: Path, *, as_json: bool) -> None:
-    """Print a version after a change, with the number of the last promotion."""
+    """Print a version after a change, with the number of the last change."""
     from leanrec.online import VersionStore
 
-    promotions = VersionStore(store).promotions()
-    fence = promotions[-1].fence if promotions else 0
+    fence = VersionStore(store).fence
     if as_json:
         output.print_json({"version": version, "fence": fence})
     else:
-        output.print_line(f"{what} {version}. Promotions so far: {fence}.")
+        output.print_line(f"{what} {version}. Changes so far: {fence}.")
