@@ -2,7 +2,13 @@
 
 import pytest
 
-from leanrec.data.event_types import find_later_types, normalize_name, resolve_event_weights
+from leanrec.data.event_types import (
+    are_event_types,
+    find_later_types,
+    name_amount,
+    normalize_name,
+    resolve_event_weights,
+)
 from leanrec.errors import SettingError
 
 
@@ -48,3 +54,23 @@ def test_the_words_of_a_name_decide(weight: float, names: str) -> None:
 
 def test_names_without_a_known_word_are_unknown() -> None:
     assert resolve_event_weights(["frobnicate", "1", "start"], None)[1] == ["frobnicate", "1", "start"]
+
+
+def test_amounts_are_named_by_their_words() -> None:
+    named = {
+        "plays": "play",
+        "HoursPlayed": "play",
+        "listen_count": "play",
+        "n_visits": "visit",
+        "purchase_times": "purchase",
+    }
+    unnamed = dict.fromkeys(["weight", "count", "value", "score", "times"], "interaction")
+    assert {name: name_amount(name) for name in named | unnamed} == named | unnamed
+
+
+def test_texts_are_event_types_where_all_are_words_for_one() -> None:
+    assert are_event_types(["view", "AddToCart", "purchase"])
+    assert are_event_types(["vista", "compra", "carrito"])
+    assert are_event_types(["浏览", "加购", "购买"])
+    for texts in (["view"], ["View", "view"], ["view", "mobile"], ["complete", "cancelled"], ["search", "email"], []):
+        assert not are_event_types(texts)

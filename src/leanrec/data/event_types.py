@@ -7,7 +7,15 @@ from collections.abc import Mapping, Sequence
 from leanrec.errors import SettingError
 from leanrec.settings import check_at_least
 
-__all__ = ["find_later_types", "name_label", "normalize_name", "resolve_event_weights", "takes_back"]
+__all__ = [
+    "are_event_types",
+    "find_later_types",
+    "name_amount",
+    "name_label",
+    "normalize_name",
+    "resolve_event_weights",
+    "takes_back",
+]
 
 _NAMES_BY_WEIGHT = {
     0.0: "impression impressions exposure exposed show shown display skip skipped dislike dislikes downvote thumbsdown hide hidden "
@@ -62,6 +70,17 @@ _MORE_WEIGHTS = {
     "see": 1.0, "pv": 1.0, "clk": 1.0, "select": 1.0, "stream": 1.0, "browse": 1.0, "session": 1.0, "add": 2.0, "wish": 2.0,
     "install": 2.0, "book": 3.0, "booking": 3.0, "reserve": 3.0, "reservation": 3.0, "rent": 3.0, "rental": 3.0, "payment": 3.0,
     "paid": 3.0, "sold": 3.0, "subscription": 3.0, "donate": 3.0, "donation": 3.0,
+    # Spanish, Portuguese, French, Italian, German, Russian, Chinese and Japanese.
+    "vista": 1.0, "visualizacion": 1.0, "visualización": 1.0, "visualização": 1.0, "visualizacao": 1.0, "clic": 1.0, "clique": 1.0, "vue": 1.0,
+    "visualizzazione": 1.0, "ansicht": 1.0, "klick": 1.0, "ansehen": 1.0, "просмотр": 1.0, "клик": 1.0, "浏览": 1.0, "点击": 1.0, "閲覧": 1.0,
+    "carrito": 2.0, "carrinho": 2.0, "panier": 2.0, "carrello": 2.0, "warenkorb": 2.0, "favorito": 2.0, "favori": 2.0, "merkzettel": 2.0,
+    "корзина": 2.0, "加购": 2.0, "收藏": 2.0, "カート": 2.0, "compra": 3.0, "achat": 3.0, "acquisto": 3.0, "kauf": 3.0, "kaufen": 3.0,
+    "bestellung": 3.0, "pedido": 3.0, "commande": 3.0, "покупка": 3.0, "заказ": 3.0, "购买": 3.0, "購入": 3.0,
+}  # fmt: skip
+# Word of a column that has amounts → event type of its rows.
+_AMOUNTS = {
+    "play": "play", "playcount": "play", "playtime": "play", "hour": "play", "hours": "play", "listen": "play", "stream": "play",
+    "scrobble": "play", "watch": "watch", "visit": "visit", "checkin": "visit", "purchase": "purchase", "click": "click", "view": "view",
 }  # fmt: skip
 _WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|[^\W\d_A-Za-z]+")
 _MIN_PART = 4  # letters of a known word at the end of a word that is written together with others
@@ -80,6 +99,22 @@ def name_label(column: str) -> tuple[str, str]:
     if "like" in plain:
         return "like", "impression"
     return ("purchase" if any(word in plain for word in ("purchase", "bought")) else "click"), "impression"
+
+
+def name_amount(column: str) -> str:
+    """Return the event type of rows with an amount: of ``plays`` it is play, of ``count`` or ``weight`` only interaction."""
+    words = [word.lower() for word in _WORD.findall(column)]
+    stems = (stem for word in words for stem in (word, word.removesuffix("s")))
+    return next((_AMOUNTS[stem] for stem in stems if stem in _AMOUNTS), "interaction")
+
+
+def are_event_types(texts: Sequence[str]) -> bool:
+    """Whether different texts are all words for event types, and none says that a purchase was taken back, as a status does."""
+    return (
+        len({normalize_name(text) for text in texts}) > 1
+        and all(_find_weight(text) is not None for text in texts)
+        and not any(map(takes_back, texts))
+    )
 
 
 def takes_back(name: str) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leanrec.data.engine import SqlEngine, quote_literal
-from leanrec.data.event_types import resolve_event_weights
+from leanrec.data.event_types import name_amount, resolve_event_weights
 from leanrec.data.ingest.meaning.id_forms import IdForms, describe_rounded, find_id_form
 from leanrec.data.ingest.staging import StagedLog, clean_ids, trimmed
 from leanrec.errors import ColumnError, DataError
@@ -272,7 +272,8 @@ def _group_spellings(engine: SqlEngine, staged: StagedLog, given: Mapping[str, f
     ``View`` and ``view`` are one event type, under the most frequent spelling.
     """
     if not staged.has_event_types:
-        name = "rating" if staged.has("rating") else "play" if staged.has("weight") else "interaction"
+        amounts = {name_amount(columns.weight) for columns in staged.columns if columns.weight is not None}
+        name = "rating" if staged.has("rating") else amounts.pop() if len(amounts) == 1 else "interaction"
         return {name: [name]}
     counted = f"SELECT name, n FROM types_found LIMIT {_MAX_EVENT_TYPES + 1}"
     found = {str(name): int(n) for name, n in engine.fetch_rows(counted)}

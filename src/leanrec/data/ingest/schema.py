@@ -15,11 +15,19 @@ from leanrec.data.event_types import normalize_name
 from leanrec.data.ingest.forms.programs.personal_exports import describe_export
 from leanrec.data.ingest.forms.unfold import unfold_events
 from leanrec.data.ingest.forms.values import convert_columns, holds_labels, holds_numbers
-from leanrec.data.ingest.meaning.column_names import find_title, guess_role, is_title, summarizes_opinions
+from leanrec.data.ingest.meaning.column_names import (
+    describes_reviews,
+    find_title,
+    guess_role,
+    is_title,
+    split_words,
+    summarizes_opinions,
+)
 from leanrec.data.ingest.meaning.column_values import (
     count_values,
     depends_on_item,
     describe_no_types,
+    find_type_column,
     find_weak_role,
 )
 from leanrec.data.ingest.meaning.number_text import NumberMarks, WholeNumbers, find_marks
@@ -59,10 +67,10 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "customercode", "customerno", "customernumber", "customeruniqueid", "custid", "cust", "buyer", "buyerid", "shopper", "shopperid",
         "subscriber", "subscriberid", "reader", "readerid", "viewer", "viewerid", "listener", "listenerid", "player", "playerid",
         "student", "studentid", "household", "householdkey", "householdid", "device", "deviceid", "cookie", "cookieid",
-        "fullvisitorid", "distinctid", "domainuserid", "anonymousid", "profilename", "reviewprofilename", "steamid", "session", "sessionid", "u",
+        "fullvisitorid", "distinctid", "domainuserid", "anonymousid", "profilename", "reviewprofilename", "steamid", "session", "sessionid", "usr", "u",
         "benutzer", "benutzerid", "nutzer", "nutzerid", "kunde", "kundeid", "kundenid", "kundennummer", "kundennr", "utilisateur",
         "utilisateurid", "idutilisateur", "idclient", "usuario", "usuarioid", "idusuario", "usuário", "idusuário", "cliente", "clienteid",
-        "idcliente", "utente", "utenteid", "gebruiker", "klant", "klantid", "klantnummer", "用户", "用户id", "用户编号", "会员", "会员id", "客户", "客户id",
+        "idcliente", "utente", "utenteid", "gebruiker", "klant", "klantid", "klantnummer", "klient", "bruker", "uzytkownik", "użytkownik", "uživatel", "kullanici", "kullanıcı", "felhasználó", "asiakas", "用户", "用户id", "用户编号", "会员", "会员id", "客户", "客户id",
         "ユーザー", "ユーザーid", "会員id", "顧客id", "사용자", "사용자id", "пользователь", "клиент",
     ),
     "item": (
@@ -77,7 +85,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "beerbeerid", "gmapid", "lineitemsku", "i", "artikel", "artikelid", "artikelnummer", "artikelnr", "produkt", "produktid", "produktnummer",
         "produit", "produitid", "idproduit", "idarticle", "producto", "productoid", "idproducto", "artículo", "articulo", "produto", "produtoid",
         "idproduto", "prodotto", "articolo", "商品", "商品id", "商品编号", "物品", "物品id", "产品", "产品id", "电影", "电影id", "作品id", "상품", "상품id",
-        "товар", "фильм",
+        "товар", "фильм", "artykuł", "ürün", "urun", "termék", "tuote", "vare", "produk",
     ),
     "time": (
         "timestamp", "ts", "timems", "timeus", "timens", "epochms", "unixms", "derivedtstamp", "collectortstamp", "time", "date", "datetime", "eventtime", "eventtimestamp", "eventdate", "createdat", "created",
@@ -95,7 +103,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "event_type": ("event", "behavior", "behaviour", "action", "type", "eventtype", "eventname", "behaviortype", "behaviourtype", "kind", "interaction", "reaction", "reactiontype", "行为", "行为类型"),
     "label": (
         "label", "click", "clicked", "isclick", "isclicked", "liked", "isliked", "islike", "converted", "isconverted", "recommended",
-        "isrecommended", "votedup", "isvotedup", "upvoted", "purchased", "ispurchased", "bought", "isbought", "vote", "feedback", "target",
+        "isrecommended", "recommend", "recommends", "wouldrecommend", "votedup", "isvotedup", "upvoted", "purchased", "ispurchased", "bought", "isbought", "vote", "feedback", "target",
     ),
 }  # fmt: skip
 _NAMES = {role: tuple(name.replace("_", "") for name in names) for role, names in _NAMES.items()}
@@ -120,6 +128,7 @@ _DESCRIPTIVE = frozenset(
 )
 # Names that mean a role only where the values do: in another language, or in some logs.
 _VAGUE = frozenset(["note", "nota", "vote", "feedback", "target"])
+_VALUES = frozenset(["value", "score", "overall", "r"])
 _MIN_TITLES = 20
 _MIN_MATRIX = 4  # columns without a role of which a matrix without users may consist
 _ORDERS = {"pos", "order", "sequence", "seq", "step"}
@@ -305,7 +314,8 @@ def _check_roles(engine: SqlEngine, part: SourcePart, given: Mapping[str, str]) 
         found = {role: column for role, column in cols.to_dict().items() if role not in given}
         misfit = _find_misfit(engine, part, cols, found) or _find_weak(engine, part, given, passed, found)
         if misfit is None:
-            warnings += _check_titles(engine, part, cols, given)
+            cols, told = _find_event_type(engine, part, cols, given)
+            warnings += [*told, *_check_titles(engine, part, cols, given)]
             cols, told = _find_notations(engine, part, cols, given)
             cols, skipped = _check_types(engine, part, cols, given)
             cols = dataclasses.replace(cols, retail=_find_retail(engine, part, cols, given))
@@ -323,7 +333,20 @@ def _find_misfit(
     engine: SqlEngine, part: SourcePart, cols: ColumnRoles, found: Mapping[str, str]
 ) -> tuple[str, str] | None:
     """Return a role whose column cannot have it by its values, and why; None where there is none. ``found`` were not given."""
-    rating, time, event_type = (found.get(role) for role in ("rating", "time", "event_type"))
+    rating, time, event_type, label = (found.get(role) for role in ("rating", "time", "event_type", "label"))
+    retail = find_retail(part.names)
+    if rating is not None and normalize_name(rating) in _VALUES and retail is not None and retail.document is not None:
+        how = f'as the rating columns={{"rating": "{rating}"}}, as the weight columns={{"weight": "{rating}"}}'
+        return "rating", f"{retail.document!r} says that each row is a purchase, of which it may be the value; {how})."
+    if (
+        label is not None
+        and any(word.startswith("recommend") for word in split_words(label))
+        and not describes_reviews(part.names)
+    ):
+        return "label", (
+            "whether the user recommends the item, or the shop recommended it to the user; for likes and dislikes "
+            f'columns={{"label": "{label}"}}).'
+        )
     if rating is not None and holds_amounts(engine, part, rating, cols.event_type):
         how = f'as the rating columns={{"rating": "{rating}"}}, as the weight columns={{"weight": "{rating}"}}'
         return "rating", f"amounts, such as money or quantities; {how})."
@@ -340,6 +363,24 @@ def _find_misfit(
             how = f'columns={{"{role}": "{column}"}}, about the item columns={{"content": "{column}"}}'
             return role, f"one number for each item, as a mean or a total has; all the same as the {role}: {how})."
     return None
+
+
+def _find_event_type(
+    engine: SqlEngine, part: SourcePart, cols: ColumnRoles, given: Mapping[str, str]
+) -> tuple[ColumnRoles, list[str]]:
+    """Return the roles with a column of words for event types, whatever its name, and a note. Other types come first."""
+    has_types = part.event_type is not None or cols.event_type is not None or cols.label is not None
+    if has_types or {"event_type", "label"} & set(given) or find_retail(part.names) is not None:
+        return cols, []
+    used = {*cols.to_dict().values(), *cols.content, *part.nested}
+    free = [name for name in part.names if name not in used and normalize_name(name) not in CONTENT]
+    if (found := find_type_column(engine, part, free)) is None:
+        return cols, []
+    note = (
+        f"{part.label}: the words in the column {found[0]!r}, such as {found[1][0]!r} and {found[1][1]!r}, are read as event types. "
+        'For events of no type pass columns={"event_type": None}.'
+    )
+    return dataclasses.replace(cols, event_type=found[0]), [note]
 
 
 def _check_titles(engine: SqlEngine, part: SourcePart, cols: ColumnRoles, given: Mapping[str, str]) -> list[str]:

@@ -5,7 +5,13 @@ from pathlib import Path
 import pytest
 
 from leanrec.data.ingest.ingest import ingest
-from leanrec.data.ingest.meaning.column_names import find_title, guess_role, holds_codes, split_words
+from leanrec.data.ingest.meaning.column_names import (
+    describes_reviews,
+    find_title,
+    guess_role,
+    holds_codes,
+    split_words,
+)
 from leanrec.data.ingest.schema import find_columns
 
 
@@ -16,12 +22,12 @@ from leanrec.data.ingest.schema import find_columns
         ("item", "movieIDs items Artist-ID article_nr product.codes productSKU item_ean book_isbn"),
         ("time", "t_dat purchase.date timestamp_utc CheckinTime date_time purchase_times"),
         ("rating", "Book-Rating userRatings movie_stars"),
-        ("event_type", "event_types user_action interactionType"),
+        ("event_type", "event_types user_action interactionType verb evt tipo_evento"),
         ("weight", "playCount n_plays totalPlays listen_count"),
         ("label", "is_clicked click_label"),
         (
             None,
-            "visitNumber play_number avg_rating ratings_count release_date product_category_id order_id price title tags watch_time birth_date timezone",
+            "visitNumber play_number avg_rating ratings_count release_date product_category_id order_id price title tags watch_time birth_date timezone n_users num_items",
         ),
     ],
 )
@@ -102,6 +108,12 @@ def test_a_count_beside_totals_of_the_item_is_no_weight(total: str) -> None:
         ("id_utente id_prodotto voto data_ordine", "user item rating time"),
         ("nutzer_id buch_id bewertung", "user item rating"),
         ("user_id novel_id", "user item"),
+        ("cod_cliente codigo_articulo fecha", "user item time"),
+        ("KdNr ArtNr Datum", "user item time"),
+        ("klient produkt", "user item"),
+        ("kullanici_id urun_id", "user item"),
+        ("ID_пользователя ID_товара", "user item"),
+        ("member_no content_no", "user item"),
         ("id id_user id_item", " user item"),
     ],
 )
@@ -120,3 +132,9 @@ def test_other_dates_are_not_the_time(name: str) -> None:
 def test_a_track_is_the_item_beside_its_artist() -> None:
     assert find_columns(["user", "artist", "track"], {}, "the log").item == "track"
     assert find_columns(["user", "artist", "plays"], {}, "the log").item == "artist"
+
+
+def test_reviews_are_told_by_their_columns() -> None:
+    assert describes_reviews(["user", "app_id", "review_text", "recommended"])
+    assert describes_reviews(["user", "app_id", "hours", "is_recommended"])
+    assert not describes_reviews(["customer_id", "product_id", "price", "recommended", "timestamp"])

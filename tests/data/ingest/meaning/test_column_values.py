@@ -104,3 +104,28 @@ def test_people_who_agree_on_whole_numbers_are_made_up_and_no_totals(name: str) 
         {"user": [0, 1] * 20, "item": [n // 2 for n in range(40)], name: [1 + n // 2 % 5 for n in range(40)]}
     )
     assert [name in columns.values() for columns in ingest(frame).report.columns.values()] == [True]
+
+
+WORDS = ["view", "cart", "view", "purchase"] * 3
+
+
+@pytest.mark.parametrize("name", ["op", "tipo", "触发", "what"])
+def test_words_for_event_types_are_event_types_in_a_column_of_any_name(name: str) -> None:
+    frame = pd.DataFrame(
+        {"user": list("abcdef") * 2, "item": list("xyz") * 4, "device": ["web", "app"] * 6, name: WORDS}
+    )
+    report = ingest(frame).report
+    assert {each: found["events"] for each, found in report.event_types.items()} == {
+        "cart": 3,
+        "purchase": 3,
+        "view": 6,
+    }
+    assert any(repr(name) in each and "'cart' and 'purchase'" in each for each in report.warnings)
+    assert list(ingest(frame, columns={"event_type": None}).report.event_types) == ["interaction"]
+
+
+def test_other_texts_and_other_types_stay_what_they_are() -> None:
+    frame = pd.DataFrame({"user": list("abcdef") * 2, "item": list("xyz") * 4})
+    for words in (["view", "email"] * 6, ["complete", "cancelled"] * 6, ["view"] * 12):
+        assert list(ingest(frame.assign(op=words)).report.event_types) == ["interaction"]
+    assert set(ingest(frame.assign(event=["a", "b"] * 6, op=WORDS)).report.event_types) == {"a", "b"}

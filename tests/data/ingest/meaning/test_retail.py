@@ -133,3 +133,43 @@ def test_returned_pairs_are_those_of_a_slow_count(tmp_path: Path) -> None:
     assert report.rejected == {"returned: all units came back": len(gone)}
     assert report.event_types["return"]["events"] == (frame.quantity < 0).sum()
     assert len(data.events) == 3000 - len(gone)
+
+
+ORDERS = pd.DataFrame(
+    {"order_id": range(6), "customer_id": list("abcabc"), "product_id": list("xyzzyx"), "order_date": "2024-01-01"}
+)
+
+
+@pytest.mark.parametrize("name", ["weight", "count", "value", "score", "overall"])
+def test_numbers_of_a_purchase_choose_no_other_event_type(name: str) -> None:
+    report = leanrec.ingest(ORDERS.assign(**{name: [1, 2, 3, 3, 2, 1]})).report
+    assert list(report.event_types) == ["purchase"]
+    if name in {"value", "score", "overall"}:
+        assert any(repr(name) in each and f'columns={{"rating": "{name}"}}' in each for each in report.warnings)
+        asked = leanrec.ingest(ORDERS.assign(**{name: [1, 2, 3, 3, 2, 1]}), columns={"rating": name})
+        assert asked.data.events.rating is not None
+
+
+def test_amounts_without_a_word_for_their_type_are_interactions() -> None:
+    pairs = ORDERS[["customer_id", "product_id"]].assign(weight=[1, 2, 3, 3, 2, 1])
+    assert list(leanrec.ingest(pairs).report.event_types) == ["interaction"]
+    assert list(leanrec.ingest(pairs.rename(columns={"weight": "plays"})).report.event_types) == ["play"]
+
+
+def test_what_a_shop_recommended_is_no_opinion_of_the_user() -> None:
+    words = ["yes", "no"] * 3
+    log = pd.DataFrame({"user": list("abcabc"), "item": list("xyzzyx")})
+    for frame in (
+        ORDERS.assign(recommended=words),
+        log.assign(recommended=words),
+        log.assign(is_recommended=[1, 0] * 3),
+    ):
+        report = leanrec.ingest(frame).report
+        assert list(report.event_types) in (["purchase"], ["interaction"])
+        told = next(each for each in report.warnings if "ecommended'" in each)
+        assert 'columns={"label": ' in told
+    assert set(leanrec.ingest(log.assign(recommended=words), columns={"label": "recommended"}).report.event_types) == {
+        "like",
+        "dislike",
+    }
+    assert set(leanrec.ingest(log.assign(recommended=words, review="nice")).report.event_types) == {"like", "dislike"}

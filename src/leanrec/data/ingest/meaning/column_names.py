@@ -6,7 +6,16 @@ from collections.abc import Iterable, Sequence
 
 from leanrec.data.event_types import normalize_name
 
-__all__ = ["find_title", "guess_role", "holds_codes", "is_title", "list_roles", "split_words", "summarizes_opinions"]
+__all__ = [
+    "describes_reviews",
+    "find_title",
+    "guess_role",
+    "holds_codes",
+    "is_title",
+    "list_roles",
+    "split_words",
+    "summarizes_opinions",
+]
 
 _WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|[^\W\d_A-Za-z]+")
 _ACCENTS = re.compile("(?<=[A-Za-z])[\u0300-\u036f]+")
@@ -33,8 +42,11 @@ _ID = frozenset(
         "upc",
         "isbn",
         "asin",
+        "ref",
     ]
 )
+# Words for an id before the noun, as Romance and Slavic languages have them: id_usuario, cod_articulo.
+_ID_OF = frozenset(["id", "cod", "codigo", "codice", "code", "ref", "no", "nr", "numero"])
 _USER = frozenset(
     [
         "user",
@@ -76,6 +88,24 @@ _USER = frozenset(
         "alumno",
         "aluno",
         "etudiant",
+        # Polish, Czech, the Nordic languages, Hungarian, Turkish and Russian.
+        "klient",
+        "kund",
+        "kd",
+        "bruker",
+        "bruger",
+        "anvandare",
+        "uzytkownik",
+        "użytkownik",
+        "uzivatel",
+        "felhasznalo",
+        "kullanici",
+        "asiakas",
+        "пользователь",
+        "пользователя",
+        "клиент",
+        "клиента",
+        "покупателя",
     ]
 )
 _ITEM = frozenset(
@@ -172,6 +202,19 @@ _ITEM = frozenset(
         "ristorante",
         "lieu",
         "lugar",
+        "prod",
+        "art",
+        "content",
+        "artykul",
+        "artykuł",
+        "vara",
+        "tuote",
+        "termek",
+        "urun",
+        "товар",
+        "товара",
+        "фильма",
+        "книги",
     ]
 )
 _TIME = frozenset(
@@ -204,7 +247,48 @@ _BOUGHT = frozenset(
     ]
 )
 _RATING = frozenset(["rating", "star", "score"])
-_EVENT = frozenset(["event", "action", "behavior", "behaviour", "interaction", "activity"])
+_EVENT = frozenset(
+    [
+        "event",
+        "action",
+        "behavior",
+        "behaviour",
+        "interaction",
+        "activity",
+        "verb",
+        "evt",
+        # Spanish, Portuguese, French, Italian, German, Russian and Chinese.
+        "evento",
+        "accion",
+        "acao",
+        "azione",
+        "evenement",
+        "aktion",
+        "ereignis",
+        "действие",
+        "событие",
+        "事件",
+        "操作",
+    ]
+)
+_REVIEW = frozenset(
+    [
+        "review",
+        "helpful",
+        "funny",
+        "useful",
+        "hour",
+        "hours",
+        "playtime",
+        "comment",
+        "rating",
+        "star",
+        "sentiment",
+        "opinion",
+        "pro",
+        "con",
+    ]
+)
 _CONSUMED = frozenset(["play", "listen", "watch", "purchase", "visit", "checkin", "scrobble", "stream"])
 _COUNT = frozenset(["count", "cnt", "num", "number", "n", "times", "freq", "frequency", "total"])
 # Words that make a name mean something else: the release date of a film, the mean rating of a book, the category of an item.
@@ -400,7 +484,8 @@ def guess_role(name: str) -> str | None:
     tests = {
         "time": _means_time(words, found),
         "rating": words[-1] in _RATING and not found & (_DERIVED | _OTHER_RATING),
-        "event_type": bool(found & _EVENT) and (len(words) == 1 or words[-1] in {"type", "name", "kind", *_EVENT}),
+        "event_type": bool(found & _EVENT)
+        and (len(words) == 1 or words[-1] in {"type", "name", "kind", "tipo", "typ", *_EVENT}),
         "user": _means_id(name, words, _USER),
         "item": _means_id(name, words, _ITEM),
         "label": bool(found & {"click", "clicked"}) and bool(found & {"is", "was", "has", "label", "flag"}),
@@ -419,6 +504,11 @@ def summarizes_opinions(name: str) -> bool:
     """Whether a column of this name has the mean or the number of the opinions about an item: ``avg_rating``, ``reviews_count``."""
     found = set(split_words(name))
     return bool(found & {*_RATING, "review"}) and bool(found & _DERIVED)
+
+
+def describes_reviews(names: Iterable[str]) -> bool:
+    """Whether columns of these names are those of reviews, in which users say whether they recommend an item."""
+    return any(_REVIEW & set(split_words(name)) for name in names)
 
 
 def is_title(role: str, name: str) -> bool:
@@ -462,8 +552,8 @@ def _means_id(name: str, words: list[str], nouns: frozenset[str]) -> bool:
     """Whether the name is the plural of one of the nouns, or one of them with a word for an id."""
     if len(words) == 1:
         return words[0] in nouns and name.strip().lower() == f"{words[0]}s"
-    noun = words[1] if words[0] == "id" and len(words) == 2 else words[-2]
-    return not set(words) & _OTHER_ID and (words[-1] in _ID or words[0] == "id") and noun in nouns
+    is_before = len(words) == 2 and words[0] in _ID_OF and words[1] in nouns
+    return not set(words) & _OTHER_ID and (is_before or (words[-1] in _ID and words[-2] in nouns))
 
 
 def _means_amount(words: list[str], found: set[str]) -> bool:

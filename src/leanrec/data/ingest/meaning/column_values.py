@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from leanrec.data.engine import SqlEngine, quote_identifier, quote_literal
+from leanrec.data.event_types import are_event_types
 from leanrec.data.ingest.meaning.column_names import split_words
 from leanrec.data.ingest.meaning.id_forms import is_missing
 from leanrec.data.ingest.sources import SourcePart
 
-__all__ = ["ColumnValues", "count_values", "depends_on_item", "describe_no_types", "find_weak_role"]
+__all__ = ["ColumnValues", "count_values", "depends_on_item", "describe_no_types", "find_type_column", "find_weak_role"]
 
 _SAMPLE = 1000
 _MIN_ROWS = 20
@@ -16,6 +17,7 @@ _MIN_ITEMS = 10
 _MIN_NUMBERS = 3
 _LARGE_SAMPLE = 10_000
 _MOST = 0.9
+_MAX_TYPES = 20
 # 2024-03-13, 13.3.2024 14:05 and 3/13/24.
 _DATE = "^[0-9]{1,4}([-./][0-9]{1,4}){2}([ T].*)?$"
 _LINE_IDS = frozenset(["itemid", "lineitemid", "orderitemid"])
@@ -96,6 +98,28 @@ def describe_no_types(engine: SqlEngine, part: SourcePart, column: str) -> str |
     if dates >= _MOST * filled:
         return "dates"
     return "another text in most of the first rows" if filled >= _MIN_ROWS and 2 * distinct > filled else None
+
+
+def find_type_column(engine: SqlEngine, part: SourcePart, columns: Sequence[str]) -> tuple[str, list[str]] | None:
+    """Return the first column of text whose values in the first thousand rows are all words for event types, and the words.
+
+    None where there is none. The names of the columns may be anything: ``verb``, ``op``, ``tipo``.
+    """
+    texts = [name for name in columns if part.types[name] in {"VARCHAR", "JSON"}]
+    if not texts:
+        return None
+    scan = part.scan if part.file is None else part.file.preview_scan()
+    fields = ", ".join(f"nullif(trim({quote_identifier(name)}::VARCHAR), '') AS c{i}" for i, name in enumerate(texts))
+    found = ", ".join(
+        f"CASE WHEN count(DISTINCT c{i}) BETWEEN 2 AND {_MAX_TYPES} THEN list_sort(list(DISTINCT c{i})) END"
+        for i in range(len(texts))
+    )
+    rows = engine.fetch_rows(f"SELECT {found} FROM (SELECT {fields} FROM {scan} LIMIT {_SAMPLE})", part.label)[0]
+    for name, words in zip(texts, rows, strict=True):
+        full = [word for word in words or () if word]
+        if are_event_types(full):
+            return name, full
+    return None
 
 
 def depends_on_item(engine: SqlEngine, part: SourcePart, user: str, item: str, column: str, role: str) -> bool:

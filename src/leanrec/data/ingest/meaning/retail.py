@@ -15,12 +15,14 @@ PURCHASE = "purchase"
 RETURN = "return"
 """Event type of a row whose units came back."""
 
-_DOCUMENTS = frozenset(["invoice", "receipt"])
+_DOCUMENTS = frozenset(["invoice", "receipt", "factura", "facture", "fattura", "fatura", "rechnung"])
 _SALES = frozenset(["order", "basket", "transaction", "purchase", "sale", "ticket", "bill", "checkout"])
 _DATES = frozenset(["date", "time", "timestamp", "at"])
 _NUMBERED = frozenset(["id", "no", "nr", "number", "num", "key", "code"]) | _DATES
 _OF_USERS = frozenset(["first", "last", "previous", "next"])  # first_purchase_date describes the user
-_QUANTITIES = frozenset(["quantity", "qty"])
+_QUANTITIES = frozenset(
+    ["quantity", "qty", "cantidad", "quantidade", "quantite", "quantita", "menge", "ilosc", "количество", "数量"]
+)
 # The cancellation of the invoice 536379 is C536379.
 _CANCELED = re.compile(r"[Cc]\d.*")
 
