@@ -6,14 +6,18 @@ import json
 import lzma
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
+import pandas as pd
 import pytest
 
 from leanrec.data.datasets.known import find_known, list_known, recognize
 from leanrec.data.ingest.ingest import IngestResult, ingest
 from leanrec.errors import SettingError, SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 DAY = 1_600_000_000
 # Ten made-up people, each with four of eight made-up things.
@@ -501,6 +505,30 @@ def test_event_types_weights_and_order_of_more_forms(tmp_path: Path) -> None:
     assert [listed.items.ids[i] for i in listed.events.item[:4]] == [f"spotify:track:{i}" for _, i in PAIRS[:4]]
 
 
+def test_tables_in_another_form_are_read_as_they_are_declared(tmp_path: Path) -> None:
+    log = pd.DataFrame({"userId": [1, 2, 1], "movieId": [7, 7, 8], "rating": [4.5, 2, 3], "timestamp": [10**9] * 3})
+    films = pd.DataFrame({"movieId": [7, 8], "title": ["Heat (1995)", "Ran (1985)"], "genres": ["Crime", "War"]})
+    savers: dict[str, Callable[[pd.DataFrame, Path], object]] = {
+        ".parquet": lambda frame, path: frame.to_parquet(path),
+        ".feather": lambda frame, path: frame.to_feather(path),
+        ".tsv": lambda frame, path: frame.to_csv(path, sep="\t", index=False),
+        ".csv.gz": lambda frame, path: frame.to_csv(path, index=False),
+        ".zip": lambda frame, path: frame.to_csv(path, index=False),
+        ".jsonl": lambda frame, path: frame.to_json(path, orient="records", lines=True),
+    }
+    for number, (form, save) in enumerate(savers.items()):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        save(log, folder / f"ratings{form}")
+        save(films, folder / f"movies{form}")
+        data = ingest(folder, known_as="movielens").data
+        assert data.events.rating is not None
+        assert data.item_table is not None
+        assert (data.events.rating.tolist(), data.item_table.row(1)["title"]) == ([4.5, 3, 2], "Ran (1985)"), form
+        if form in {".parquet", ".feather"}:  # the names of the columns come from the file
+            assert len(ingest(folder, known_as="movielens-1m").data.events) == 3
+
+
 def test_a_folder_that_only_looks_alike_is_not_recognized(tmp_path: Path) -> None:
     (tmp_path / "ratings.dat").write_text("user;item\n1;2\n")
     (tmp_path / "movies.dat").write_text("item;title\n2;x\n")
@@ -512,7 +540,7 @@ def test_a_declaration_of_ones_own(tmp_path: Path) -> None:
     (tmp_path / "clicks.txt").write_text("ann;tea;3\nbob;tea;1\n")
     own = tmp_path / "shop.toml"
     own.write_text('log = "clicks.txt"\n[settings]\nnames = "user,item,weight"\ndelimiter = ";"\n')
-    assert ingest(tmp_path, known_as=own).report.event_types["play"]["events"] == 2
+    assert ingest(tmp_path, known_as=own).report.event_types["interaction"]["events"] == 2
     own.write_text('log = "clicks.txt"\nitem = "x"\n')
     with pytest.raises(SettingError, match="Got 'item'"):
         ingest(tmp_path, known_as=own)

@@ -22,6 +22,10 @@ __all__ = ["KnownDataset", "find_known", "list_known", "recognize"]
 
 _BUILT_IN = Path(__file__).with_name("known_sets.toml")
 _PACKED = ("", ".gz", ".zst", ".bz2", ".xz", ".zip", ".parquet")
+# Forms into which the text of a data set is often converted: those with types, and other text.
+_TYPED = (".parquet", ".feather", ".arrow", ".orc", ".avro", ".xlsx", ".jsonl", ".ndjson", ".json")
+_TEXTS = (".csv", ".tsv", ".txt")
+_OF_TEXT = ("names", "delimiter", "encoding")
 _OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 # Table → settings of ingest about it, and what the roles of its columns begin with.
 _TABLES = {
@@ -80,8 +84,20 @@ class KnownDataset:
                 settings.pop(names, None)
                 columns = settings.get("columns", {})
                 settings["columns"] = {key: name for key, name in columns.items() if not key.startswith(begin)}
+            elif any(_find_form(each, declared) in _TYPED for each in paths):
+                settings.pop(names, None)
         log = source if isinstance(source, list | tuple) else self._find_log(first)
+        if not self.is_query:
+            settings = self._fit_settings(settings, log)
         return {"source": log, **settings, **found}
+
+    def _fit_settings(self, settings: Mapping[str, Any], log: Any) -> dict[str, Any]:
+        """Return the settings without those about the text of the log, where its files were converted into another form."""
+        paths = list(log.values()) if isinstance(log, Mapping) else log if isinstance(log, list | tuple) else [log]
+        names = [name for each in self._logs.values() for name in _list_names(each)]
+        forms = {_find_form(each, names) for each in paths if isinstance(each, str | os.PathLike)}
+        lost = _OF_TEXT if forms & {*_TYPED} else ("delimiter",) if forms & {*_TEXTS} else ()
+        return {name: value for name, value in settings.items() if name not in lost}
 
     def explain(self, source: Any) -> str:
         """Return the sentence of a report about a source that was recognized, and how to read it otherwise."""
@@ -101,7 +117,7 @@ class KnownDataset:
         found: dict[str, Any] = {}
         for role, names in self.tables.items():
             own = [name.replace("*", stem) for name in _list_names(names) if "*" in name] if stem else []
-            paths = _find_files(folder, own) or _find_files(folder, names)
+            paths = _find_files(folder, own, any_form=True) or _find_files(folder, names, any_form=True)
             if paths and (len(paths) == 1 or not stem):
                 found[role] = paths[0] if len(paths) == 1 else list(paths)
         return found
@@ -128,7 +144,9 @@ class KnownDataset:
         if not source.is_dir():
             kind = next((kind for kind, names in self._logs.items() if _matches(source, names)), "")
             return {kind: source} if kind else source
-        found = {kind: paths for kind, names in self._logs.items() if (paths := _find_files(source, names))}
+        found = {
+            kind: paths for kind, names in self._logs.items() if (paths := _find_files(source, names, any_form=True))
+        }
         if not found:
             wanted = " or ".join(", ".join(_list_names(names)) for names in self._logs.values())
             there = ", ".join(sorted(path.name for path in source.iterdir())[:10]) or "nothing"
@@ -223,15 +241,45 @@ def _strip_packing(name: str) -> str:
 
 
 def _matches(path: str | os.PathLike[str], names: Any) -> bool:
-    """Whether a file, packed or not, has one of the names or patterns."""
+    """Whether a file, packed or converted or not, has one of the names or patterns."""
+    return _find_form(path, names) is not None
+
+
+def _find_form(path: str | os.PathLike[str], names: Any) -> str | None:
+    """Return "" for a file that has one of the names or patterns, the ending of another form of it, None for another file."""
     name = Path(path).name
     plain = {name, _strip_packing(name)}
-    return any(fnmatch.fnmatchcase(each, Path(pattern).name) for each in plain for pattern in _list_names(names))
+    patterns = [Path(pattern).name for pattern in _list_names(names)]
+    if any(fnmatch.fnmatchcase(each, pattern) for each in plain for pattern in patterns):
+        is_declared = any(pattern.lower().endswith(".parquet") for pattern in patterns)
+        return ".parquet" if name.lower().endswith(".parquet") and not is_declared else ""
+    if name.lower().endswith(".zip"):
+        plain |= {f"{_strip_packing(name)}{Path(pattern).suffix}" for pattern in patterns}
+        return "" if any(fnmatch.fnmatchcase(each, pattern) for each in plain for pattern in patterns) else None
+    for pattern in patterns:
+        for form in _list_forms(pattern):
+            if any(fnmatch.fnmatchcase(each, Path(pattern).stem + form) for each in plain):
+                return form
+    return None
 
 
-def _find_files(folder: Path, names: Any) -> tuple[Path, ...]:
-    """Return the files of the first name or pattern that has any; packed files count."""
-    for name in _list_names(names):
+def _list_forms(name: str) -> list[str]:
+    """Return the endings of the other forms of a file; none where its name has no ending of a table."""
+    ending = Path(name).suffix.lower()
+    return (
+        [form for form in (*_TYPED, *_TEXTS) if form != ending] if ending in {*_TEXTS, *_TYPED, ".dat", ".data"} else []
+    )
+
+
+def _find_files(folder: Path, names: Any, *, any_form: bool = False) -> tuple[Path, ...]:
+    """Return the files of the first name or pattern that has any; packed files count, and with ``any_form`` converted ones.
+
+    A file in the form that is declared comes first.
+    """
+    wanted = _list_names(names)
+    if any_form:
+        wanted += [str(Path(name).with_suffix(form)) for name in wanted for form in (*_list_forms(name), ".zip")]
+    for name in wanted:
         for ending in _PACKED:
             if found := sorted(path for path in folder.glob(name + ending) if path.is_file()):
                 return tuple(found)
