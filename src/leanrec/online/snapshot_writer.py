@@ -39,11 +39,16 @@ class SnapshotWriter:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def close(self) -> None:
-        """Stop, and write a last snapshot if there are many events behind the one before."""
+    def close(self, *, writes: bool = True) -> None:
+        """Stop, and write a last snapshot if there are many events behind the one before.
+
+        Args:
+            writes: False: write none, because another version writes the snapshots from now on.
+        """
         self._stopping.set()
         self._thread.join()
-        self._write_after(_MIN_EVENTS)
+        if writes:
+            self._write_after(_MIN_EVENTS)
 
     def _run(self) -> None:
         while not self._stopping.wait(self._interval):

@@ -7,9 +7,9 @@ import functools
 import gc
 import inspect
 import ipaddress
+import logging
 import signal
 import socket
-import sys
 import time
 from collections.abc import Callable, Iterator
 from importlib.resources import files
@@ -41,7 +41,12 @@ from leanrec.serving.connections import check_certificate, make_server_config, q
 from leanrec.serving.error_handlers import RETRY_HEADER, describe_errors, install_error_handlers
 from leanrec.serving.event_requests import EventRecorder
 from leanrec.serving.fast_routes import FastRoutes, ListRequest
+from leanrec.serving.graceful_server import GracefulServer
 from leanrec.serving.hosts import HostCheck, check_allowed_hosts, is_host
+from leanrec.serving.load.control import LoadControl
+from leanrec.serving.load.quality import LoadLimits
+from leanrec.serving.monitoring.request_log import RequestLog
+from leanrec.serving.monitoring.server_log import LOG_FORMATS, log_event, make_reporter, start_logging
 from leanrec.serving.prometheus import MetricsMiddleware, ServingMetrics
 from leanrec.serving.schemas import (
     MAX_REQUEST_BYTES,
@@ -60,11 +65,13 @@ from leanrec.serving.schemas import (
     RecommendRequest,
     RecommendResponse,
     StatusResponse,
+    TimeLimit,
     UserDetail,
     UsersResponse,
 )
-from leanrec.serving.workers.supervisor import Supervisor, WorkerPlan, check_workers
-from leanrec.settings import check_at_least, check_between, check_positive
+from leanrec.serving.workers.generation import WorkerPlan
+from leanrec.serving.workers.supervisor import Supervisor, check_workers
+from leanrec.settings import check_at_least, check_between, check_one_of, check_positive
 
 __all__ = ["ServingSettings", "create_app", "serve"]
 
@@ -81,8 +88,8 @@ _NOT_READY = {503: {"model": StatusResponse, "description": "They cannot be answ
 _ROUTES = (
     ("POST", "/recommend", "post_recommend", "Recommend", describe_errors(404, 413, 422, 503)),
     ("GET", "/recommend", "get_recommend", "Recommend, by query string", describe_errors(404, 422, 503)),
-    ("GET", "/similar/{item:path}", "get_similar", "Similar items", describe_errors(404, 422)),
-    ("GET", "/explain", "get_explanation", "Explain", describe_errors(404, 422)),
+    ("GET", "/similar/{item:path}", "get_similar", "Similar items", describe_errors(404, 422, 503)),
+    ("GET", "/explain", "get_explanation", "Explain", describe_errors(404, 422, 503)),
     ("POST", "/events", "post_events", "Record events", describe_errors(413, 422, 429, 503)),
     ("GET", "/items", "get_items", "Search items", describe_errors(422)),
     ("POST", "/items", "post_items", "Add items", describe_errors(413, 422, 429, 503)),
@@ -127,6 +134,9 @@ class ServingSettings:
         insecure: allow any address without keys, because something else keeps strangers out.
         tls_cert: file with the certificate of the server and those between it and the root, in PEM; with it answers are by HTTPS.
         tls_key: file with its private key; None: it is in the same file.
+        load: how many lists may be in flight, and when they get simpler.
+        log_format: "text" or "json", of the lines that `serve` writes to standard error.
+        slow_request: seconds of a request from which on it is logged.
     """
 
     event_types: tuple[str, ...] = _EVENT_TYPES
@@ -140,10 +150,15 @@ class ServingSettings:
     insecure: bool = False
     tls_cert: str | Path | None = None
     tls_key: str | Path | None = None
+    load: LoadLimits = LoadLimits()
+    log_format: str = "text"
+    slow_request: float = 1.0
 
     def __post_init__(self) -> None:
         check_at_least("max_connections", self.max_connections, 1)
         check_positive("request_timeout", self.request_timeout)
+        check_one_of("log_format", self.log_format, LOG_FORMATS)
+        check_positive("slow_request", self.slow_request)
         check_allowed_hosts(self.allowed_hosts)
         check_certificate(self.tls_cert, self.tls_key)
         if len(self.event_types) > _MAX_EVENT_TYPES:
@@ -166,7 +181,7 @@ def create_app(
     """
     live = pipeline if isinstance(pipeline, LivePipeline) else LivePipeline(pipeline, log, rebind=settings.rebind_log)
     for warning in live.replayed.warnings():
-        _report(warning)
+        log_event("replay", warning, level=logging.WARNING)
     return assemble_app(EventRecorder(live, log, ServingMetrics(), settings.event_types), settings)
 
 
@@ -183,12 +198,14 @@ def assemble_app(recorder: EventRecorder, settings: ServingSettings) -> FastAPI:
         redirect_slashes=False,  # behind a proxy the redirection would name an address that clients cannot reach
     )
     app.state.metrics = metrics
-    handlers = _RouteHandlers(recorder)
+    load = LoadControl(settings.load, metrics)
+    handlers = _RouteHandlers(recorder, load)
     app.add_middleware(MetricsMiddleware, metrics=metrics, max_bytes=MAX_REQUEST_BYTES)
-    app.add_middleware(FastRoutes, handlers=handlers, recorder=handlers.recorder, metrics=metrics)
+    app.add_middleware(FastRoutes, handlers=handlers, recorder=handlers.recorder, metrics=metrics, load=load)
     if settings.keys is not None:
         app.add_middleware(AccessControl, keys=settings.keys, metrics=metrics)
     app.add_middleware(HostCheck, allowed=settings.allowed_hosts, metrics=metrics)
+    app.add_middleware(RequestLog, slow_seconds=settings.slow_request)
     install_error_handlers(app)
     _add_routes(app, handlers, has_keys=settings.keys is not None)
     return app
@@ -219,26 +236,30 @@ def serve(
     Raises ArtifactError, SourceError (event log) or SettingError (address) before anything is served.
     """
     check_workers(workers)
+    start_logging(settings.log_format)
     store = VersionStore(model_path) if is_version_store(model_path) else None
-    pipeline = Pipeline.load(find_pipeline_path(model_path))
+    pipeline_path = find_pipeline_path(model_path)
+    pipeline = Pipeline.load(pipeline_path) if workers == 1 else None  # else each generation of workers loads its own
     listener = _open_socket(host, port, is_open=settings.keys is not None or settings.insecure)
     path = Path(log_path) if log_path else default_log_path(model_path)
     if is_host(host):
         settings = dataclasses.replace(settings, allowed_hosts=(*settings.allowed_hosts, host))
 
-    name = pipeline.name
-
-    def report_ready(url: str) -> None:
+    def report_ready(url: str, name: str, version: str) -> None:
+        if settings.log_format == "json":
+            log_event(
+                "start", f"leanrec serves {name} at {url}.", url=url, model=name, version=version, workers=workers
+            )
         if ready is None:
             print(f"leanrec serves {name} at {url} (Ctrl-C stops)", flush=True)  # noqa: T201
         else:
             ready(url, path)
 
-    if workers > 1:
-        plan = _plan_workers(workers, path, settings, store)
+    if pipeline is None:
         with contextlib.closing(listener):
             url = _describe_address(listener, is_tls=settings.tls_cert is not None)
-            Supervisor(pipeline, plan, listener).run(lambda: report_ready(url))
+            supervisor = Supervisor(_plan_workers(workers, path, settings), pipeline_path, listener, store)
+            supervisor.run(functools.partial(report_ready, url))
         return
     with (
         contextlib.closing(listener),
@@ -248,20 +269,23 @@ def serve(
         live = LivePipeline(pipeline, log, rebind=settings.rebind_log)
         app = create_app(live, log, settings)
         pipeline.warm_up()
+        told = functools.partial(report_ready, name=pipeline.name, version=pipeline.version)
         del pipeline  # the server keeps no version but the current one
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         config = _configure_server(app, settings)
-        following = contextlib.nullcontext() if store is None else VersionFollower(live, store, _report)
+        following = (
+            contextlib.nullcontext() if store is None else VersionFollower(live, store, make_reporter("version"))
+        )
         with (
             following,
-            SnapshotWriter(live, _report),
+            SnapshotWriter(live, make_reporter("snapshot")),
             _collect_rarely(),
             single_threaded_blas(),
         ):  # to do so for each query takes time
-            _ReportingServer(config, report_ready, app.state.metrics).run(sockets=[listener])
+            _ReportingServer(config, told, app.state.metrics).run(sockets=[listener])
 
 
-def _plan_workers(n_workers: int, path: Path, settings: ServingSettings, store: VersionStore | None) -> WorkerPlan:
+def _plan_workers(n_workers: int, path: Path, settings: ServingSettings) -> WorkerPlan:
     return WorkerPlan(
         n_workers,
         path,
@@ -269,20 +293,19 @@ def _plan_workers(n_workers: int, path: Path, settings: ServingSettings, store: 
         settings.storage,
         settings.rebind_log,
         settings.event_types,
-        store,
-        lambda recorder: _configure_server(assemble_app(recorder, settings), settings),
-        _report,
+        functools.partial(_build_worker_config, settings),
+        make_reporter("process"),
+        settings.log_format,
     )
+
+
+def _build_worker_config(settings: ServingSettings, recorder: EventRecorder) -> uvicorn.Config:
+    return _configure_server(assemble_app(recorder, settings), settings)
 
 
 def _configure_server(app: FastAPI, settings: ServingSettings) -> uvicorn.Config:
     tls = None if settings.tls_cert is None else (settings.tls_cert, settings.tls_key)
     return make_server_config(app, settings.max_connections, settings.request_timeout, tls)
-
-
-def _report(message: str) -> None:
-    """Tell the operator of the server."""
-    print(message, file=sys.stderr, flush=True)  # noqa: T201
 
 
 @contextlib.contextmanager
@@ -299,7 +322,7 @@ def _collect_rarely() -> Iterator[None]:
         gc.unfreeze()  # some libraries report what is never collected as leaks
 
 
-class _ReportingServer(uvicorn.Server):
+class _ReportingServer(GracefulServer):
     """Calls back with its URL once it listens."""
 
     def __init__(self, config: uvicorn.Config, ready: Callable[[str], None], metrics: ServingMetrics) -> None:
@@ -347,8 +370,8 @@ def _open_socket(host: str, port: int, *, is_open: bool) -> socket.socket:
 class _RouteHandlers:
     """The handlers of the routes. Those that compute are not async, so each runs in a thread and blocks no other request."""
 
-    def __init__(self, recorder: EventRecorder) -> None:
-        self.recorder = recorder
+    def __init__(self, recorder: EventRecorder, load: LoadControl) -> None:
+        self.recorder, self.load = recorder, load
         self.live, self.log, self.metrics = recorder.live, recorder.log, recorder.metrics
 
     @property
@@ -359,7 +382,8 @@ class _RouteHandlers:
     def post_recommend(self, request: RecommendRequest) -> RecommendResponse:
         """The best items for a user, or for a history in the request."""
         as_of = self.recorder.as_of  # before the list is made, which may reflect later events too
-        return self._respond(self._log_list(self.pipeline.recommend(**dict(request))), as_of)
+        arguments = dict(request) | {"time_limit_ms": self.load.limit_time(request.time_limit_ms)}
+        return self._respond(self._log_list(self.pipeline.recommend(**arguments, rung=self.load.rung)), as_of)
 
     def get_recommend(
         self,
@@ -371,11 +395,20 @@ class _RouteHandlers:
         where: Annotated[str | None, Query(max_length=5000, examples=['{"genres": "Comedy"}'])] = None,
         reasons: bool = True,
         trace: bool = False,
+        time_limit_ms: TimeLimit | None = None,
     ) -> RecommendResponse:
         """The same with the main parameters in the query string; ``where`` is JSON."""
         as_of, conditions = self.recorder.as_of, None if where is None else load_conditions(where)
         recommended = self.pipeline.recommend(
-            user, history=history, n=n, exclude_seen=exclude_seen, where=conditions, reasons=reasons, trace=trace
+            user,
+            history=history,
+            n=n,
+            exclude_seen=exclude_seen,
+            where=conditions,
+            reasons=reasons,
+            trace=trace,
+            time_limit_ms=self.load.limit_time(time_limit_ms),
+            rung=self.load.rung,
         )
         # The list of a HEAD request is not sent.
         return self._respond(recommended if request.method == "HEAD" else self._log_list(recommended), as_of)
@@ -482,11 +515,12 @@ class _RouteHandlers:
         self.metrics.lists_lost.set(self.log.n_lost)
         self.metrics.free_bytes.set(self.log.guard.free_bytes)
         self.metrics.wal_bytes.set(self.log.guard.wal_bytes)
+        self.metrics.quality_loss.set(1 - self.load.quality.value)
         self.metrics.users.set(self.pipeline.n_users)
         self.metrics.items.set(len(self.pipeline.catalog))
         return Response(self.metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    def recommend(self, request: ListRequest) -> Recommendations:
+    def recommend(self, request: ListRequest, rung: str, time_limit_ms: float | None) -> Recommendations:
         """The list of a request with only the usual parameters, logged."""
         recommended = self.pipeline.recommend(
             request.user,
@@ -494,6 +528,8 @@ class _RouteHandlers:
             n=request.n,
             exclude_seen=request.exclude_seen,
             reasons=request.reasons,
+            time_limit_ms=time_limit_ms,
+            rung=rung,
         )
         return self._log_list(recommended)
 
@@ -509,6 +545,7 @@ class _RouteHandlers:
     def _log_list(self, recommended: Recommendations) -> Recommendations:
         if recommended.fallback is not None:
             self.metrics.fallbacks.inc()
+        self.metrics.lists_of_rung[recommended.rung].inc()
         served = ServedList(
             request=recommended.request,
             time=time.time(),
@@ -535,6 +572,7 @@ class _RouteHandlers:
             policy=recommended.policy,
             arm=recommended.arm,
             rung=recommended.rung,
+            dropped=list(recommended.dropped),
             as_of=as_of,
             fallback=recommended.fallback,
             ignored=list(recommended.ignored),

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import ssl
+import struct
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,15 @@ from leanrec.errors import SettingError
 from leanrec.serving.error_handlers import error_response
 from leanrec.serving.prometheus import ServingMetrics
 
+if sys.platform != "win32":
+    import fcntl
+    import termios
+
 __all__ = ["check_certificate", "make_server_config", "quiet_accept_errors"]
 
 _BACKLOG = 128
 _RESERVED_DESCRIPTORS = 64  # files of the log, of the model and of libraries
+_LOOK_AGAIN_SECONDS = 0.02  # after bytes that the loop has not read yet
 _BUSY_HINT = "Keep connections open and use them again, or try again after a second."
 
 
@@ -64,6 +70,7 @@ def make_server_config(
         http=Protocol,
         ws="none",
         backlog=_BACKLOG,
+        log_config=None,
         log_level="error",
         access_log=False,
         timeout_graceful_shutdown=10,
@@ -140,6 +147,38 @@ class _LimitedProtocol(HttpToolsProtocol):
         super().resume_writing()
         self._stop_timer()
 
+    def prepare_end(self, late_seconds: float, *, may_stay: bool) -> None:
+        """Answer what has been sent, then close: the server is ending.
+
+        Args:
+            late_seconds: how long to wait for a request that has not begun, or of which a part has arrived.
+            may_stay: wait for the next request of an idle connection, until its usual time-out.
+        """
+        is_idle = self.cycle is not None and self._is_whole
+        if not (is_idle and may_stay):
+            self.loop.call_later(0.0 if is_idle else late_seconds, self._close_if_silent)
+
+    def shutdown(self) -> None:
+        """Called by the server at its end, after ``prepare_end``: what is in progress is the last of its connection."""
+        if self._is_answering:
+            self.cycle.keep_alive = False
+
+    def timeout_keep_alive_handler(self) -> None:
+        self._close_if_silent()
+
+    @property
+    def _is_answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _close_if_silent(self) -> None:
+        """Close the connection, unless a request is being answered or has arrived and was not read yet."""
+        if self.transport.is_closing() or self._is_answering:
+            return
+        if _count_unread(self.transport):
+            self.loop.call_later(_LOOK_AGAIN_SECONDS, self._close_if_silent)
+        else:
+            self.transport.close()
+
     def _start_timer(self) -> None:
         self._stop_timer()
         self._timer = self.loop.call_later(self.timeout, self._end)
@@ -169,6 +208,15 @@ def _make_answer(status: int, message: str, location: str, hint: str) -> bytes:
     retry = "retry-after: 1\r\n" if status == 503 else ""
     head = f"HTTP/1.1 {status} {phrase}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n{retry}"
     return f"{head}connection: close\r\n\r\n".encode() + body
+
+
+def _count_unread(transport: asyncio.Transport) -> int:
+    """Number of bytes that have arrived on a connection and were not read."""
+    handle = transport.get_extra_info("socket")
+    if sys.platform == "win32" or handle is None or handle.fileno() < 0:
+        return 0
+    (count,) = struct.unpack("i", fcntl.ioctl(handle.fileno(), termios.FIONREAD, b"\0" * 4))
+    return int(count)
 
 
 def _find_limit(max_connections: int) -> int:

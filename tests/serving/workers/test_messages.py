@@ -58,7 +58,7 @@ def test_events_arrive_as_they_were_sent(events: list[UserEvent], number: int) -
         AppendLists([ServedList("r", 1.5, 1, (1, 2), (0.5, 0.25), None, "v", "m/v+draw", "a", "cached", (0.5, None))]),
         Changed(AddItems([(1, {"title": "A", "year": 1999, "price": None}), ("b", {})]), 4, 5),
         Changed(HideItems([1, "b"], hidden=False)),
-        BindLog(1, DataOrigin("f", "a sample"), rebind=True),
+        BindLog(DataOrigin("f", "a sample"), rebind=True),
     ],
 )
 def test_other_messages_arrive_as_they_were_sent(message: Message) -> None:

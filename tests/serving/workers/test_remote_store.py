@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -12,8 +13,8 @@ from leanrec.errors import BusyError, DataError, SourceError
 from leanrec.events import SQLiteEventStore, UserEvent
 from leanrec.events.records import AppendResult, DataOrigin, ForgottenUser, ServedList
 from leanrec.pipeline.responses import AddItemsResult, RecordResult
-from leanrec.serving.workers import remote_store
-from leanrec.serving.workers.messages import AddItems, Change, ForgetUser, Sample
+from leanrec.serving.workers import remote_store, store_owner
+from leanrec.serving.workers.messages import AddItems, Change, ForgetUser, JoinStream, Sample
 from leanrec.serving.workers.remote_store import RemoteEventStore
 from leanrec.serving.workers.store_owner import StoreOwner
 
@@ -65,10 +66,8 @@ class Setting:
             await asyncio.gather(self._owner, return_exceptions=True)
             self._owner = None
 
-    async def join(
-        self, worker: int = 0, samples: Callable[[], list[Sample]] = list
-    ) -> tuple[RemoteEventStore, Target]:
-        store, target = RemoteEventStore(self.path, self.address, worker), Target()
+    async def join(self, samples: Callable[[], list[Sample]] = list) -> tuple[RemoteEventStore, Target]:
+        store, target = RemoteEventStore(self.path, self.address), Target()
         self.stores.append(store)
         await store.start(target, samples)
         return store, target
@@ -108,7 +107,7 @@ async def _wait_for(condition: Callable[[], object]) -> None:
 
 def test_events_of_one_worker_are_applied_by_all_in_the_order_of_the_log(tmp_path: Path) -> None:
     async def test(setting: Setting) -> None:
-        (one, first), (two, second) = await setting.join(0), await setting.join(1)
+        (one, first), (two, second) = await setting.join(), await setting.join()
         sent = [_click(1), _click(2), _click(2)]
         appended, recorded = await one.wait_async(one.submit(sent))
         assert (appended.duplicates, appended.last_seq, recorded.applied) == (1, 2, 2)
@@ -124,7 +123,7 @@ def test_events_of_one_worker_are_applied_by_all_in_the_order_of_the_log(tmp_pat
 
 def test_the_stream_goes_on_where_it_broke(tmp_path: Path) -> None:
     async def test(setting: Setting) -> None:
-        (one, first), (two, second) = await setting.join(0), await setting.join(1)
+        (one, first), (two, second) = await setting.join(), await setting.join()
         await one.submit([_click(1)])
         await _wait_for(lambda: second.as_of == 1)
         await setting.kill_owner()
@@ -139,7 +138,7 @@ def test_the_stream_goes_on_where_it_broke(tmp_path: Path) -> None:
         assert (len(appended.new), appended.duplicates) == (1, 1)
         await _wait_for(lambda: first.as_of == second.as_of == 3)
         assert first.events == second.events == setting.log.user_events()
-        _, late = await setting.join(2)
+        _, late = await setting.join()
         assert late.events == first.events
 
     run(tmp_path, test)
@@ -163,7 +162,7 @@ def test_a_write_that_breaks_off_is_an_error_and_can_be_sent_again(tmp_path: Pat
 
 def test_changes_reach_all_workers(tmp_path: Path) -> None:
     async def test(setting: Setting) -> None:
-        (one, first), (_, second) = await setting.join(0), await setting.join(1)
+        (one, first), (_, second) = await setting.join(), await setting.join()
         assert (await asyncio.to_thread(one.add_items, {7: {"title": "seven"}})).added == 1
         await asyncio.to_thread(one.set_hidden, [7], hidden=True)
         with pytest.raises(DataError, match="no such item"):
@@ -179,12 +178,12 @@ def test_changes_reach_all_workers(tmp_path: Path) -> None:
 
 def test_a_user_is_forgotten_by_all_and_by_who_joins_later(tmp_path: Path) -> None:
     async def test(setting: Setting) -> None:
-        (one, first), (_, second) = await setting.join(0), await setting.join(1)
+        (one, first), (_, second) = await setting.join(), await setting.join()
         await one.submit([_click(1)])
         assert (await asyncio.to_thread(one.forget_user, "ann")).n_events == 1
         await one.submit([_click(2)])
         await _wait_for(lambda: second.as_of == 2)
-        _, late = await setting.join(2)
+        _, late = await setting.join()
         assert (first.users, second.users, late.users) == (["ann"], ["ann"], [None])
         assert [each.id for each in late.events] == ["e-2"]
         assert (late.as_of, late.n_forgotten) == (2, 1)
@@ -217,20 +216,24 @@ def test_too_much_that_waits_is_refused(tmp_path: Path, monkeypatch: pytest.Monk
     run(tmp_path, test)
 
 
-def test_metrics_are_collected_from_all(tmp_path: Path) -> None:
+def test_metrics_are_collected_from_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    processes = itertools.count(1)
+    monkeypatch.setattr(remote_store, "JoinStream", lambda _, *last: JoinStream(next(processes), *last))
+    monkeypatch.setattr(store_owner.psutil, "pid_exists", lambda _: True)
+
     def sample(value: float) -> Sample:
         return ("leanrec_events", "leanrec_events_total", (("outcome", "stored"),), value)
 
     async def test(setting: Setting) -> None:
-        await setting.join(0, lambda: [sample(2)])
-        store, _ = await setting.join(1)
+        await setting.join(lambda: [sample(2)])
+        store, _ = await setting.join()
         while sample(5) not in await asyncio.to_thread(store.collect_samples, [sample(3)]):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
     run(tmp_path, test)
 
 
-def test_a_worker_starts_without_an_owner(tmp_path: Path) -> None:
+def test_a_worker_starts_without_an_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def go() -> RemoteEventStore:
         SQLiteEventStore(tmp_path / "events.db").close()
         store, target = RemoteEventStore(tmp_path / "events.db", tmp_path / "nobody"), Target()
@@ -241,5 +244,8 @@ def test_a_worker_starts_without_an_owner(tmp_path: Path) -> None:
         return store
 
     store = asyncio.run(go())
-    with pytest.raises(SourceError):  # a thread that works on after the loop
+    monkeypatch.setattr(remote_store, "_WAIT_SECONDS", 0.1)
+    with pytest.raises(SourceError, match=r"must answer within 0\.1 s"):
         store.bind(DataOrigin("f", "data"))
+    with pytest.raises(SourceError):  # a thread that works on after the loop
+        store.forget_user("ann")

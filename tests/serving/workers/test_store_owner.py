@@ -14,11 +14,11 @@ from leanrec.events.records import DataOrigin, ServedList
 from leanrec.serving.workers import store_owner
 from leanrec.serving.workers.messages import (
     AddItems,
-    Answered,
     Appended,
     AppendEvents,
     AppendLists,
     BindLog,
+    Bound,
     Changed,
     ChangeLog,
     CollectSamples,
@@ -64,9 +64,9 @@ class Owner:
         self.log, self.address = log, address
         self._peers: list[Peer] = []
 
-    async def join(self, worker: int = 0, process: int = 1, after: int = 0, forgotten: int = 0) -> Peer:
+    async def join(self, process: int = 1, after: int = 0, forgotten: int = 0) -> Peer:
         peer = await self.connect()
-        peer.send(JoinStream(worker, process, after, forgotten))
+        peer.send(JoinStream(process, after, forgotten))
         return peer
 
     async def connect(self) -> Peer:
@@ -115,7 +115,7 @@ def test_a_worker_gets_what_it_lacks_and_then_all_that_comes(tmp_path: Path) -> 
     async def test(owner: Owner) -> None:
         owner.log.add_items({7: {"title": "seven"}})
         owner.log.set_hidden([8], hidden=True)
-        one, two = await owner.join(0), await owner.join(1, after=1)
+        one, two = await owner.join(), await owner.join(2, after=1)
         assert [await one.receive() for _ in range(3)] == [
             Changed(AddItems([(7, {"title": "seven"})])),
             Changed(HideItems([8], hidden=True)),
@@ -137,14 +137,22 @@ def test_a_worker_gets_what_it_lacks_and_then_all_that_comes(tmp_path: Path) -> 
 
 def test_only_the_sender_hears_of_what_was_stored_before(tmp_path: Path) -> None:
     async def test(owner: Owner) -> None:
-        one, two = await owner.join(0, after=2), await owner.join(1, after=2)
+        one, two = await owner.join(after=2), await owner.join(2, after=2)
         welcome = await one.receive()
         assert await one.ask(AppendEvents(1, [_click(1)])) == Appended(2, 2, [], 1, welcome.client, 1)
         assert isinstance(await two.receive(), Welcome)
-        assert await two.ask(BindLog(9, DataOrigin("f", "data"), rebind=True)) == Answered(9)
-        refused = await two.ask(BindLog(10, DataOrigin("other", "data"), rebind=False))
-        assert isinstance(refused, Refused)
-        assert "belongs to other data" in refused.reason
+
+    run(tmp_path, test)
+
+
+def test_a_log_is_bound_on_a_connection_of_its_own(tmp_path: Path) -> None:
+    async def test(owner: Owner) -> None:
+        for origin, rebind, kind in (("f", True, Bound), ("other", False, Refused)):
+            peer = await owner.connect()
+            answer = await peer.ask(BindLog(DataOrigin(origin, "data"), rebind=rebind))
+            assert isinstance(answer, kind)
+            assert await peer.receive() is None
+        assert "belongs to other data" in answer.reason
 
     run(tmp_path, test)
 
@@ -164,11 +172,11 @@ def test_a_worker_that_says_nonsense_harms_only_itself(tmp_path: Path) -> None:
     async def test(owner: Owner) -> None:
         good = await owner.join(after=2)
         await good.receive()
-        for first in (b"GET / HTTP/1.1\r\n\r\n", encode_message(Answered(1)), encode_message(JoinStream(1, 1, 99))):
+        for first in (b"GET / HTTP/1.1\r\n\r\n", encode_message(Bound()), encode_message(JoinStream(1, 99))):
             bad = await owner.connect()
             bad.writer.write(first)
             assert await bad.receive() is None
-        bad = await owner.join(1, after=2)
+        bad = await owner.join(2, after=2)
         await bad.receive()
         assert await bad.ask(Welcome(1)) is None
         assert (await good.ask(AppendEvents(1, [_click(3)]))).last_seq == 3
@@ -180,7 +188,7 @@ def test_a_worker_that_does_not_read_is_disconnected(tmp_path: Path, monkeypatch
     monkeypatch.setattr(store_owner, "_MAX_UNREAD", 100_000)
 
     async def test(owner: Owner) -> None:
-        deaf, good = await owner.join(0, after=2), await owner.join(1, after=2)
+        deaf, good = await owner.join(after=2), await owner.join(2, after=2)
         await good.receive()
         deaf.reader._transport.pause_reading()  # type: ignore[attr-defined]
         for number in range(200):
@@ -201,28 +209,42 @@ def test_a_forgotten_user_is_told_with_the_id_once(tmp_path: Path) -> None:
         told = await one.ask(ChangeLog(1, ForgetUser("ann")))
         assert (told.client, told.number, told.change.user) == (welcome.client, 1, "ann")
         assert told.change.forgotten == owner.log.forgotten_users()[0]
-        late = await owner.join(1, after=0)
+        late = await owner.join(2, after=0)
         assert await late.receive() == Changed(ForgetUser(None, told.change.forgotten))
         assert await late.receive() == Appended(0, 2, [])
-        known = await owner.join(2, after=2, forgotten=1)
+        known = await owner.join(3, after=2, forgotten=1)
         assert isinstance(await known.receive(), Welcome)
 
     run(tmp_path, test)
 
 
-def test_metrics_of_ended_workers_are_kept_once(tmp_path: Path) -> None:
+def test_metrics_of_ended_workers_are_kept_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def sample(value: float) -> tuple[str, str, tuple[tuple[str, str], ...], float]:
         return ("leanrec_requests", "leanrec_requests_total", (), value)
 
+    alive = {1, 2}
+    monkeypatch.setattr(store_owner.psutil, "pid_exists", alive.__contains__)
+
     async def test(owner: Owner) -> None:
-        first = await owner.join(0, process=1, after=2)
+        first = await owner.join(1, after=2)
         await first.receive()
         first.send(PushSamples([sample(5)]))
-        again = await owner.join(0, process=1, after=2)  # the same process on another connection
+        again = await owner.join(1, after=2)  # the same process on another connection
         await again.receive()
         assert sample(6) in (await again.ask(CollectSamples(1, [sample(6)]))).samples
-        new = await owner.join(0, process=2, after=2)
+        new = await owner.join(2, after=2)
         await new.receive()
+        first.writer.close()
+        again.writer.close()  # and alive: it joins again
+        await asyncio.sleep(0.3)
         assert sample(7) in (await new.ask(CollectSamples(1, [sample(1)]))).samples
+        back = await owner.join(1, after=2)
+        await back.receive()
+        assert sample(9) in (await back.ask(CollectSamples(1, [sample(8)]))).samples
+        back.writer.close()
+        alive.remove(1)
+        await asyncio.sleep(0.3)
+        answer = await new.ask(CollectSamples(1, [sample(2)]))
+        assert sample(10) in answer.samples
 
     run(tmp_path, test)

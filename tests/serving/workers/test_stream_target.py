@@ -113,23 +113,6 @@ def test_a_forgotten_user_is_found_by_the_id_or_by_its_hash(live: StreamedPipeli
     assert len(live.pipeline.history("user-3")) > 1
 
 
-def test_what_is_forgotten_while_a_version_is_loaded_is_forgotten_there(
-    live: StreamedPipeline, model: Pipeline
-) -> None:
-    with SQLiteEventStore(live._remote.path) as log:
-        log.append([UserEvent("e-1", "user-1", 100, "click", 1.7e9, 1.0)])
-        live._remote.bind = log.bind  # type: ignore[method-assign]
-        version = Pipeline.load(model.save(live._remote.path.parent / "next"))
-
-        def forget(*_: object) -> None:
-            live.apply_change(ForgetUser("user-1", log.forget_user("user-1")))
-
-        version.warm_up = forget  # type: ignore[method-assign]
-        live.replace(version)
-    assert live.pipeline is version
-    with pytest.raises(UnknownIdError):
-        version.history("user-1")
-
 
 def _record(live: StreamedPipeline) -> StreamRecorder:
     return StreamRecorder(live, live._remote, ServingMetrics(), ("click",))

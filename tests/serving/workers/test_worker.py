@@ -24,8 +24,7 @@ def test_a_worker_stops_at_the_signal_of_its_supervisor_only(tmp_path: Path) -> 
         live, log, ("click",), lambda recorder: uvicorn.Config(assemble_app(recorder, ServingSettings()))
     )
     assert parts.config.loaded
-    worker = Worker(parts, 3, 0, lambda: None)
-    assert parts.log.worker == 3
+    worker = Worker(parts, 0, 0, lambda: None)
     worker.handle_exit(signal.SIGINT, None)  # a Ctrl-C reaches the supervisor too
     assert not worker.should_exit
     worker.handle_exit(signal.SIGTERM, None)

@@ -13,11 +13,11 @@ from leanrec.events.user_events import UserEvent
 
 __all__ = [
     "AddItems",
-    "Answered",
     "AppendEvents",
     "AppendLists",
     "Appended",
     "BindLog",
+    "Bound",
     "Change",
     "ChangeLog",
     "Changed",
@@ -52,13 +52,11 @@ class JoinStream(msgspec.Struct, tag=True, frozen=True):
     """Worker: the first message of a connection.
 
     Attributes:
-        worker: number of the worker.
-        process: id of its process.
+        process: id of the process.
         after: sequence number of the last event that it has applied.
         forgotten: number of the last user whom it has forgotten.
     """
 
-    worker: int
     process: int
     after: int
     forgotten: int = 0
@@ -147,17 +145,14 @@ class Changed(msgspec.Struct, tag=True, frozen=True):
 
 
 class BindLog(msgspec.Struct, tag=True, frozen=True):
-    """Worker: bind the log to a data set. The answer is `Answered` or `Refused`."""
+    """The only message of a connection: bind the log to a data set. The answer is `Bound` or `Refused`."""
 
-    number: int
     origin: DataOrigin
     rebind: bool
 
 
-class Answered(msgspec.Struct, tag=True, frozen=True):
-    """Owner: a request is done."""
-
-    number: int
+class Bound(msgspec.Struct, tag=True, frozen=True):
+    """Owner: the log is bound to the data set."""
 
 
 class Refused(msgspec.Struct, tag=True, frozen=True):
@@ -215,7 +210,7 @@ Message = (
     | ChangeLog
     | Changed
     | BindLog
-    | Answered
+    | Bound
     | Refused
     | PushSamples
     | CollectSamples

@@ -5,6 +5,7 @@ import collections
 import contextlib
 import itertools
 import os
+import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError
@@ -19,7 +20,6 @@ from leanrec.events.user_events import UserEvent
 from leanrec.pipeline.responses import AddItemsResult, RecordResult
 from leanrec.serving.workers.messages import (
     AddItems,
-    Answered,
     Appended,
     AppendEvents,
     AppendLists,
@@ -38,12 +38,13 @@ from leanrec.serving.workers.messages import (
     Refused,
     Sample,
     Welcome,
+    decode_message,
     encode_message,
     make_error,
     read_message,
 )
 
-__all__ = ["RemoteEventStore", "StreamTarget"]
+__all__ = ["RemoteEventStore", "StreamTarget", "bind_remotely"]
 
 _WAIT_SECONDS = 10.0
 _SILENT_SECONDS = 5.0  # the owner sends its status four times a second
@@ -115,21 +116,19 @@ class RemoteEventStore(EventStore):
     loop; the rest of the writing belongs to the loop.
 
     Attributes:
-        worker: number of this worker.
         n_lost: served lists that this worker could not hand over.
         guard: whether the log can be written.
     """
 
-    def __init__(self, path: str | Path, address: Path, worker: int = 0, *, keeps_lists: bool = True) -> None:
+    def __init__(self, path: str | Path, address: Path, *, keeps_lists: bool = True) -> None:
         """Prepare; ``start`` connects.
 
         Args:
             path: the file of the log, which the owner has checked.
             address: the Unix socket of the owner.
-            worker: number of this worker.
             keeps_lists: False: served lists are not logged.
         """
-        self.path, self.worker = Path(path), worker
+        self.path = Path(path)
         self._address, self._keeps_lists = address, keeps_lists
         self.n_lost = 0
         self.guard: _OwnerStatus = _OwnerStatus(self.path)
@@ -157,9 +156,10 @@ class RemoteEventStore(EventStore):
             await asyncio.wait_for(self._joined.wait(), wait)
 
     async def stop(self) -> None:
-        """Hand over the served lists that wait, and disconnect."""
+        """Hand over the served lists that wait and the last metrics, and disconnect."""
         self._send_lists()
         if self._writer is not None:
+            self._writer.write(encode_message(PushSamples(self._list_samples())))
             with contextlib.suppress(OSError, TimeoutError):
                 await asyncio.wait_for(self._writer.drain(), _WAIT_SECONDS)
         for task in self._tasks:
@@ -203,7 +203,7 @@ class RemoteEventStore(EventStore):
 
     def bind(self, origin: DataOrigin, *, rebind: bool = False) -> None:
         """Bind the log to a data set; see ``SQLiteEventStore.bind``."""
-        self._ask_and_wait(lambda number: BindLog(number, origin, rebind))
+        bind_remotely(self._address, origin, rebind=rebind)
 
     def collect_samples(self, samples: list[Sample]) -> list[Sample]:
         """The metrics of all processes, with these of this one. Raises SourceError while the owner is away."""
@@ -270,7 +270,7 @@ class RemoteEventStore(EventStore):
             await asyncio.sleep(next(pauses, _PAUSES[-1]))
 
     async def _follow_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(encode_message(JoinStream(self.worker, os.getpid(), self._target.as_of, self._target.n_forgotten)))
+        writer.write(encode_message(JoinStream(os.getpid(), self._target.as_of, self._target.n_forgotten)))
         while True:
             wait = _SILENT_SECONDS if self.guard.is_connected else _WAIT_SECONDS
             message = await asyncio.wait_for(read_message(reader), wait)
@@ -296,8 +296,6 @@ class RemoteEventStore(EventStore):
                     _settle(done, error=error)
                 else:
                     _settle(done, result)
-            case Answered(number):
-                _settle(self._find_request(self._client, number)[0], None)
             case CollectedSamples(number, samples):
                 _settle(self._find_request(self._client, number)[0], samples)
             case Refused(number):
@@ -355,6 +353,37 @@ class RemoteEventStore(EventStore):
                     self._writer.write(encode_message(AppendLists([each])))
                 except DataError:
                     self.n_lost += 1
+
+
+def bind_remotely(address: Path, origin: DataOrigin, *, rebind: bool) -> None:
+    """Bind the log to a data set through its owner, on a connection for this alone; see ``SQLiteEventStore.bind``.
+
+    Args:
+        address: the Unix socket of the owner.
+        origin: the data set.
+        rebind: accept a log that is bound to other data.
+
+    Raises SourceError if the log is bound to other data, or the owner does not answer in time.
+    """
+    end = time.monotonic() + _WAIT_SECONDS
+    for pause in itertools.chain(_PAUSES, itertools.repeat(_PAUSES[-1])):
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(_WAIT_SECONDS)
+            connection.connect(str(address))
+            connection.sendall(encode_message(BindLog(origin, rebind)))
+            with connection.makefile("rb") as stream:
+                answer = stream.read()
+            if answer:
+                message = decode_message(answer)
+                if isinstance(message, Refused):
+                    raise make_error(message)
+                return
+        if time.monotonic() > end:
+            break
+        time.sleep(pause)
+    raise SourceError(
+        f"The process that writes the event log must answer within {_WAIT_SECONDS:g} s. It did not. Is the disk busy?"
+    )
 
 
 def _settle(done: "asyncio.Future[Any] | None", result: Any = None, *, error: BaseException | None = None) -> None:

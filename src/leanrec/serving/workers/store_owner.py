@@ -9,16 +9,18 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
+import psutil
+
 from leanrec.errors import LeanrecError, SourceError
 from leanrec.events.records import AppendResult
 from leanrec.events.sqlite_store import SQLiteEventStore
 from leanrec.serving.workers.messages import (
     AddItems,
-    Answered,
     Appended,
     AppendEvents,
     AppendLists,
     BindLog,
+    Bound,
     Change,
     Changed,
     ChangeLog,
@@ -30,6 +32,7 @@ from leanrec.serving.workers.messages import (
     LogStatus,
     Message,
     PushSamples,
+    Refused,
     Sample,
     Welcome,
     encode_message,
@@ -104,7 +107,7 @@ class StoreOwner:
         self._clients: dict[int, _Client] = {}
         self._numbers = itertools.count(1)
         self._talks: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
-        self._samples: dict[int, tuple[int, list[Sample]]] = {}  # by worker: its process, and what it has measured
+        self._samples: dict[int, list[Sample]] = {}  # of each process that lives
         self._ended: list[Sample] = []  # of processes that have ended
         self._changes = ThreadPoolExecutor(1, "leanrec-items")  # one after the other, so that all see the same order
         self._reads = ThreadPoolExecutor(2, "leanrec-join")
@@ -146,6 +149,9 @@ class StoreOwner:
                     await self._join(client)
                     while (message := await read_message(reader)) is not None:
                         self._handle(client, message)
+                elif isinstance(joined, BindLog):
+                    writer.write(encode_message(await self._bind(joined)))
+                    await asyncio.wait_for(writer.drain(), _WAIT_SECONDS)
         finally:
             self._clients.pop(number, None)
             del self._talks[task]
@@ -156,10 +162,6 @@ class StoreOwner:
         joined, until = client.joined, self._published
         if joined.after > until:
             raise SourceError(f"A worker must have events of this log. It has {joined.after}, the log {until}.")
-        process, samples = self._samples.get(joined.worker, (joined.process, []))
-        if process != joined.process:
-            self._ended, samples = merge_samples([self._ended, keep_counts(samples)]), []
-        self._samples[joined.worker] = joined.process, samples
         self._clients[client.number] = client
         for change in await self._read(functools.partial(self._list_changes, joined.forgotten)):
             await client.send_now(Changed(change))
@@ -198,14 +200,11 @@ class StoreOwner:
             case ChangeLog():
                 changing = self._changes.submit(self._write_change, message.change)
                 changing.add_done_callback(lambda done: self._call(self._publish_change, client, message, done))
-            case BindLog(number, origin, rebind):
-                binding = self._changes.submit(self.log.bind, origin, rebind=rebind)
-                binding.add_done_callback(lambda done: self._call(self._answer, client, number, done))
             case PushSamples(samples):
-                self._samples[client.joined.worker] = client.joined.process, samples
+                self._samples[client.joined.process] = samples
             case CollectSamples(number, samples):
-                self._samples[client.joined.worker] = client.joined.process, samples
-                parts = [self._ended, self._measure_log(), *(samples for _, samples in self._samples.values())]
+                self._samples[client.joined.process] = samples
+                parts = [self._ended, self._measure_log(), *self._samples.values()]
                 client.send(encode_message(CollectedSamples(number, merge_samples(parts))))
             case _:
                 raise SourceError(f"A worker must send requests. Got {type(message).__name__}.")
@@ -246,10 +245,22 @@ class StoreOwner:
         else:
             self._send_all(encode_message(Changed(done.result(), client.number, message.number)))
 
-    @staticmethod
-    def _answer(client: _Client, number: int, done: Future[None]) -> None:
-        error = done.exception()
-        client.send(encode_message(Answered(number) if error is None else refuse(number, error)))
+    async def _bind(self, message: BindLog) -> Bound | Refused:
+        """Bind the log to a data set, after the changes that wait."""
+        binding = self._loop.run_in_executor(
+            self._changes, functools.partial(self.log.bind, message.origin, rebind=message.rebind)
+        )
+        try:
+            await asyncio.wait_for(asyncio.shield(binding), _WAIT_SECONDS)
+        except (LeanrecError, TimeoutError) as error:
+            return refuse(0, error)
+        return Bound()
+
+    def _note_ends(self) -> None:
+        """Keep the counts of processes that have ended, so that no sum ever falls."""
+        connected = {client.joined.process for client in self._clients.values()}
+        for process in [each for each in self._samples if each not in connected and not psutil.pid_exists(each)]:
+            self._ended = merge_samples([self._ended, keep_counts(self._samples.pop(process))])
 
     def _send_all(self, frame: bytes) -> None:
         for client in self._clients.values():
@@ -257,6 +268,7 @@ class StoreOwner:
 
     async def _send_status(self) -> None:
         while True:
+            self._note_ends()
             problem = self.log.guard.find_problem()
             self._send_all(
                 encode_message(LogStatus(self.log.waiting_seconds(), None if problem is None else str(problem)))

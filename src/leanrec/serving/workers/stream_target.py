@@ -40,7 +40,6 @@ class StreamedPipeline(LivePipeline):
         replayed: ReplayResult,
         *,
         n_forgotten: int = 0,
-        rebind: bool = False,
     ) -> None:
         """Take a pipeline into which the log was replayed before the workers were started.
 
@@ -49,9 +48,8 @@ class StreamedPipeline(LivePipeline):
             log: the log of this worker.
             replayed: what was replayed.
             n_forgotten: number of the last user of the log who was forgotten then.
-            rebind: accept a log that is bound to other data when the version changes.
         """
-        super().__init__(pipeline, log, rebind=rebind, replayed=replayed)
+        super().__init__(pipeline, log, replayed=replayed)
         self._remote, self.n_forgotten = log, n_forgotten
 
     def add_items(self, ids: list[Id], table: Table, *, persist: Callable[[], Any]) -> AddItemsResult:
@@ -69,14 +67,6 @@ class StreamedPipeline(LivePipeline):
     def forget_user(self, user: Id) -> ForgottenUser:
         """Forget a user in the log and all workers."""
         return self._remote.forget_user(user)
-
-    def replace(self, pipeline: Pipeline) -> ReplayResult:
-        """Serve another version; see ``LivePipeline.replace``. The stream goes on meanwhile."""
-        n_forgotten = self.n_forgotten
-        replayed = self._replace(pipeline)
-        for each in self._remote.forgotten_users(after=n_forgotten):  # while the version was loaded
-            self._forget(None, each)
-        return replayed
 
     def _forget(self, user: Id | None, forgotten: ForgottenUser) -> ForgottenUser:
         """Forget a user who is forgotten in the log; without an id it is found by its hash, O(U)."""

@@ -1,47 +1,37 @@
-"""The supervisor: loads the model once, forks the owner of the event log and the workers, and starts again what ends."""
+"""The supervisor: keeps the owner of the event log and one generation of workers running, and changes generations."""
 
 import asyncio
 import contextlib
-import dataclasses
-import gc
 import os
-import select
 import shutil
 import signal
 import socket
-import sys
 import tempfile
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import uvicorn
 
 from leanrec.errors import LeanrecError, SettingError, WorkerError
-from leanrec.events.records import RetentionPolicy, StorageLimits
 from leanrec.events.sqlite_store import SQLiteEventStore
-from leanrec.kernels.threads import single_threaded_blas
-from leanrec.online.live_pipeline import LivePipeline
 from leanrec.online.version_store import VersionStore
-from leanrec.pipeline.pipeline import Pipeline
-from leanrec.serving.event_requests import EventRecorder
-from leanrec.serving.workers.remote_store import RemoteEventStore
+from leanrec.serving.workers.child_processes import ChildProcess, ChildProcesses, SignalPipe
+from leanrec.serving.workers.generation import WorkerPlan
+from leanrec.serving.workers.generations import Generations
+from leanrec.serving.workers.launched_generation import LaunchedGeneration
 from leanrec.serving.workers.store_owner import StoreOwner
-from leanrec.serving.workers.stream_target import StreamedPipeline
-from leanrec.serving.workers.worker import Worker, WorkerParts, watch_lifeline
+from leanrec.serving.workers.worker import watch_lifeline
 from leanrec.settings import check_between
 
-__all__ = ["Supervisor", "WorkerPlan", "check_workers", "find_pause"]
+__all__ = ["Supervisor", "check_workers"]
 
 _MAX_WORKERS = 128
 _START_SECONDS = 60.0
 _STOP_SECONDS = 15.0
-_STABLE_SECONDS = 10.0  # a process that ran for longer has not failed at its start
-_MAX_PAUSE = 30.0
+_LOOK_SECONDS = 0.25  # between two looks at the store of versions
+_LOOK_AGAIN_SECONDS = 10.0  # after a store that cannot be read
 _BACKLOG = 2048
-_GC_THRESHOLDS = (50_000, 20, 1_000)  # few objects of a request are in cycles
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD) if sys.platform != "win32" else ()
 
 
 def check_workers(n_workers: int) -> None:
@@ -53,292 +43,190 @@ def check_workers(n_workers: int) -> None:
         )
 
 
-def find_pause(n_failures: int) -> float:
-    """Seconds before a process is started again that has ended ``n_failures`` times soon after its start."""
-    return 0.0 if n_failures < 2 else float(min(_MAX_PAUSE, 0.25 * 2 ** (n_failures - 1)))
-
-
-@dataclasses.dataclass(frozen=True)
-class WorkerPlan:
-    """What a supervisor starts.
-
-    Attributes:
-        n_workers: number of workers.
-        log_path: the event log.
-        retention: how long served lists are kept.
-        storage: the space that the event log leaves on its disk.
-        rebind: accept an event log that is bound to other data.
-        event_types: event types to accept besides those of the data.
-        store: the versions that the workers follow, or None.
-        build_config: makes app and server over a recorder of events.
-        report: tells the operator.
-    """
-
-    n_workers: int
-    log_path: Path
-    retention: RetentionPolicy
-    storage: StorageLimits
-    rebind: bool
-    event_types: tuple[str, ...]
-    store: VersionStore | None
-    build_config: Callable[[EventRecorder], uvicorn.Config]
-    report: Callable[[str], None]
-
-
-@dataclasses.dataclass(eq=False)
-class _Child:
-    """A process that must run.
-
-    Attributes:
-        name: for messages.
-        run: what it does.
-        pid: its id; 0 = it does not run.
-        started: when.
-        n_failures: how many times it ended soon after the start.
-        next_start: when it is started again.
-    """
-
-    name: str
-    run: Callable[[], None]
-    pid: int = 0
-    started: float = 0.0
-    n_failures: int = 0
-    next_start: float = 0.0
-
-
 class Supervisor:
-    """Serves a pipeline with several processes, which share its memory.
+    """Serves a version with several processes, and changes it without a pause.
 
-    This process has one thread, so that forking is safe. All that belongs to the version is loaded here and only read
-    afterwards. The owner of the log and the workers are forked from it, also those that replace one that has ended.
+    This process has one thread, so that forking is safe, and holds no model. A version is loaded by a generation, a process
+    that forks the workers. The next generation loads while the current one answers; once its workers answer too, those of
+    the current one stop to accept, answer what they have, and end. Whatever ends without being told is replaced.
     """
 
-    def __init__(self, pipeline: Pipeline, plan: WorkerPlan, listener: socket.socket) -> None:
-        """Replay the log into the pipeline and prepare the workers.
+    def __init__(
+        self, plan: WorkerPlan, path: Path, listener: socket.socket, store: VersionStore | None = None
+    ) -> None:
+        """Check the event log and prepare.
 
         Args:
-            pipeline: what to serve.
-            plan: how.
+            plan: how to serve.
+            path: folder of the saved pipeline to begin with.
             listener: the bound socket; the caller closes it.
+            store: the versions to follow, or None.
 
         Raises SourceError if the log cannot be used.
         """
-        self._plan, self._listener = plan, listener
-        with SQLiteEventStore(plan.log_path, plan.retention, plan.storage) as log:
-            replayed = LivePipeline(pipeline, log, rebind=plan.rebind).replayed
-            n_forgotten = max((each.number for each in log.forgotten_users()), default=0)
-        for warning in replayed.warnings():
-            plan.report(warning)
-        pipeline.warm_up()
-        self._folder = Path(tempfile.mkdtemp(prefix="leanrec-"))  # nobody else may enter it
-        self._address = self._folder / "log"
-        remote = RemoteEventStore(plan.log_path, self._address, keeps_lists=plan.retention.max_lists > 0)
-        live = StreamedPipeline(pipeline, remote, replayed, n_forgotten=n_forgotten, rebind=plan.rebind)
-        self._parts = WorkerParts.build(live, remote, plan.event_types, plan.build_config)
-        self._owner = _Child("The owner of the event log", self._run_owner)
-        self._workers = [
-            _Child(f"Worker {number}", lambda number=number: self._run_worker(number))  # type: ignore[misc]
-            for number in range(plan.n_workers)
-        ]
-        self._n_ready = 0
-        self._n_signals = 0  # to stop
+        with SQLiteEventStore(plan.log_path, plan.retention, plan.storage):
+            pass
+        self._plan, self._path, self._listener, self._store = plan, path, listener, store
+        self._fence, self._next_look = 0, 0.0
+        self._generations = Generations(self._launch, plan.report)
+        self._n_restarts = 0  # asked for by SIGHUP and done
+        self._signals = SignalPipe()
+        self._owner = ChildProcess("The owner of the event log", self._run_owner)
+        self._children = ChildProcesses([self._owner], plan.report)
+        self._is_owner_ready = False
 
-    def run(self, ready: Callable[[], None]) -> None:
-        """Serve until SIGTERM or SIGINT; requests in progress are answered first.
+    def run(self, ready: Callable[[str, str], None]) -> None:
+        """Serve until SIGTERM or SIGINT; requests in progress are answered first. SIGHUP starts a new generation.
 
         Args:
-            ready: called once all workers answer requests.
+            ready: called with the name of the model and its version once all workers answer requests.
 
-        Raises WorkerError if the processes cannot be started.
+        Raises the error of the first generation if it cannot serve, and WorkerError if processes cannot be started.
         """
-        with self._share_memory(), self._open_pipes(), self._catch_signals():
+        caught = [signal.SIGTERM, signal.SIGINT]
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup sets it
+            caught.append(signal.SIGHUP)
+        self._had_terminal = _has_terminal()
+        with self._open_files(), self._signals.catch(*caught):
             try:
-                self._start(self._owner)
-                self._wait_until_ready(1)
-                for worker in self._workers:
-                    self._start(worker)
-                self._wait_until_ready(1 + len(self._workers))
-                if not self._n_signals:
-                    ready()
-                while not self._n_signals:
-                    self._watch()
+                self._wait_for_owner()
+                self._generations.want(self._path)
+                is_ready = False
+                while not self._is_stopping:
+                    self._look()
+                    current = self._generations.current
+                    if current is not None and not is_ready:
+                        is_ready = True
+                        ready(current.name, current.version)
+                    self._wait()
             finally:
                 self._stop()
 
-    @contextlib.contextmanager
-    def _share_memory(self) -> Iterator[None]:
-        """Keep the memory shared: no collection of garbage writes to the objects that are there now."""
-        before = gc.get_threshold()
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(*_GC_THRESHOLDS)
-        try:
-            with single_threaded_blas():
-                yield
-        finally:
-            gc.set_threshold(*before)
-            gc.unfreeze()
-            shutil.rmtree(self._folder, ignore_errors=True)
+    @property
+    def _n_signals(self) -> int:
+        return self._signals.counts.get(signal.SIGTERM, 0) + self._signals.counts.get(signal.SIGINT, 0)
+
+    @property
+    def _is_stopping(self) -> bool:
+        if self._signals.counts.get(signal.SIGHUP, 0) and self._had_terminal and not _has_terminal():
+            return True  # the terminal was closed
+        return self._n_signals > 0
 
     @contextlib.contextmanager
-    def _open_pipes(self) -> Iterator[None]:
-        """The socket of the owner, a pipe that ends with this process, and one in which the others report."""
+    def _open_files(self) -> Iterator[None]:
+        """The socket of the owner, a pipe that ends with this process, and one in which the owner reports."""
+        folder = Path(tempfile.mkdtemp(prefix="leanrec-"))  # nobody else may enter it
+        self._address = folder / "log"
         with socket.socket(socket.AF_UNIX) as self._owner_listener:
             self._owner_listener.bind(str(self._address))
             self._owner_listener.listen(_MAX_WORKERS)
             self._listener.listen(_BACKLOG)
             self._lifeline, self._life = os.pipe()
             self._reports, self._reporting = os.pipe()
-            self._signals, self._signaling = os.pipe()
-            pipes = (self._lifeline, self._life, self._reports, self._reporting, self._signals, self._signaling)
-            os.set_blocking(self._signaling, False)
+            pipes = (self._lifeline, self._life, self._reports, self._reporting)
             try:
                 yield
             finally:
                 for pipe in pipes:
                     os.close(pipe)
+                shutil.rmtree(folder, ignore_errors=True)
 
-    @contextlib.contextmanager
-    def _catch_signals(self) -> Iterator[None]:
-        def count(*_: object) -> None:
-            self._n_signals += 1
-
-        before = {each: signal.signal(each, count) for each in (signal.SIGTERM, signal.SIGINT)}
-        before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda *_: None)
-        wakeup = signal.set_wakeup_fd(self._signaling, warn_on_full_buffer=False)
-        try:
-            yield
-        finally:
-            signal.set_wakeup_fd(wakeup)
-            for each, handler in before.items():
-                signal.signal(each, handler)
-
-    def _start(self, child: _Child) -> None:
-        """Fork a process."""
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
-        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-        try:
-            pid = os.fork()
-            if not pid:
-                self._run_child(child)
-        finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-        child.pid, child.started = pid, time.monotonic()
-
-    def _run_child(self, child: _Child) -> None:
-        """Run a process to its end, in the process itself."""
-        code = 1
-        try:
-            signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-            signal.signal(signal.SIGTERM, signal.default_int_handler)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-            for pipe in (self._life, self._reports, self._signals, self._signaling):
-                os.close(pipe)
-            child.run()
-            code = 0
-        except KeyboardInterrupt:
-            code = 0
-        except LeanrecError as error:
-            self._plan.report(str(error))
-        except BaseException:  # noqa: BLE001 - nothing of a child may run on in what the parent would do
-            traceback.print_exc()
-        finally:
-            with contextlib.suppress(OSError, ValueError):
-                sys.stdout.flush()
-                sys.stderr.flush()
-            os._exit(code)
-
-    def _report_ready(self) -> None:
-        os.write(self._reporting, b".")
-
-    def _run_worker(self, number: int) -> None:
-        self._owner_listener.close()
-        worker = Worker(self._parts, number, self._lifeline, self._report_ready)
-        worker.run_following(self._listener, self._plan.store, self._plan.report)
+    def _list_private(self) -> list[int]:
+        """Open files that no other process may keep, because their end tells of the end of this one."""
+        kept = [self._life, self._reports, self._signals.read_end, self._signals.write_end]
+        return [*kept, *self._generations.list_private()]
 
     def _run_owner(self) -> None:
+        """Write the event log, in a process of its own."""
+        for file in self._list_private():
+            os.close(file)
         self._listener.close()
 
         async def own(log: SQLiteEventStore) -> None:
             stopping = asyncio.Event()
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
             watch_lifeline(self._lifeline, stopping.set)
-            self._report_ready()
+            os.write(self._reporting, b".")
             await StoreOwner(log).run(self._owner_listener, stopping)
 
+        plan = self._plan
         with (
-            SQLiteEventStore(self._plan.log_path, self._plan.retention, self._plan.storage) as log,
-            asyncio.Runner(loop_factory=self._parts.config.get_loop_factory()) as runner,
+            SQLiteEventStore(plan.log_path, plan.retention, plan.storage) as log,
+            asyncio.Runner(loop_factory=uvicorn.Config("").get_loop_factory()) as runner,
         ):
             runner.run(own(log))
 
-    def _watch(self, timeout: float = 1.0) -> None:
-        """Wait for a report, a signal or the end of a process, and start again what has ended."""
-        children = [self._owner, *self._workers]
-        starts = [child.next_start - time.monotonic() for child in children if not child.pid]
-        readable, _, _ = select.select([self._reports, self._signals], [], [], max(0.0, min([timeout, *starts])))
-        for pipe in readable:
-            n_read = len(os.read(pipe, 4096))
-            self._n_ready += n_read * (pipe == self._reports)
-        for child in children:
-            if child.pid and (ended := _find_end(child.pid)) is not None:
-                self._note_end(child, ended)
-            if not child.pid and child.started and time.monotonic() >= child.next_start and not self._n_signals:
-                self._start(child)
-
-    def _note_end(self, child: _Child, ended: str) -> None:
-        now = time.monotonic()
-        is_failure = now - child.started < _STABLE_SECONDS
-        child.n_failures = child.n_failures + 1 if is_failure else 0
-        pause = find_pause(child.n_failures)
-        child.next_start = now + pause
-        when = f" in {pause:.2g} s" if pause else ""
-        if not self._n_signals:
-            self._plan.report(f"{child.name} (process {child.pid}) ended {ended}. It is started again{when}.")
-        child.pid = 0
-
-    def _wait_until_ready(self, n_ready: int) -> None:
-        """Wait until so many processes have told that they work. Raises WorkerError if that takes too long."""
+    def _wait_for_owner(self) -> None:
         end = time.monotonic() + _START_SECONDS
-        while self._n_ready < n_ready and not self._n_signals:
-            self._watch()
-            children = [self._owner, *self._workers]
-            if time.monotonic() > end or any(child.n_failures > 2 for child in children):
+        while not self._is_owner_ready and not self._is_stopping:
+            self._children.start()
+            self._is_owner_ready = bool(self._signals.wait([self._reports], min(1.0, self._children.next_start)))
+            if time.monotonic() > end or self._children.has_failed:
                 raise WorkerError(
-                    f"{n_ready} processes must start within {_START_SECONDS:g} s. {self._n_ready} did; what the others "
-                    "wrote to standard error says why."
+                    f"The process that writes the event log must start within {_START_SECONDS:g} s. It did not; what it wrote "
+                    "to standard error says why."
                 )
 
+    def _wait(self) -> None:
+        """Wait until something may have happened."""
+        waits = [1.0, self._children.next_start, self._generations.next_attempt - time.monotonic()]
+        if self._store is not None:
+            waits.append(self._next_look - time.monotonic())
+        self._signals.wait(self._generations.list_reports(), min(waits))
+
+    def _look(self) -> None:
+        """Note what has happened to the processes and the versions, and do what follows."""
+        self._children.start()
+        n_asked = self._signals.counts.get(signal.SIGHUP, 0)
+        if n_asked > self._n_restarts:
+            self._n_restarts = n_asked
+            self._generations.renew()
+        if self._store is not None and time.monotonic() >= self._next_look:
+            self._look_at_store(self._store)
+        self._generations.look()
+
+    def _look_at_store(self, store: VersionStore) -> None:
+        """Ask for a generation of the version that was promoted since the last look."""
+        self._next_look = time.monotonic() + _LOOK_SECONDS
+        try:
+            promotion = store.promotions()[-1]
+            if promotion.fence != self._fence:
+                self._fence = promotion.fence
+                self._generations.want(store.find(promotion.version).path, promotion.version)
+        except (LeanrecError, LookupError) as error:
+            self._plan.report(f"The promoted version of {store.path} cannot be served: {error}")
+            self._next_look = time.monotonic() + _LOOK_AGAIN_SECONDS
+
+    def _launch(self, path: Path, version: str, *, is_first: bool, in_new_interpreter: bool) -> LaunchedGeneration:
+        return LaunchedGeneration.launch(
+            self._plan,
+            path,
+            version,
+            address=self._address,
+            listener=self._listener.fileno(),
+            is_first=is_first,
+            in_new_interpreter=in_new_interpreter,
+            private=[*self._list_private(), self._owner_listener.fileno()],
+        )
+
     def _stop(self) -> None:
-        """End the workers, which answer their requests first, and then the owner."""
-        for children in (self._workers, [self._owner]):
-            running = [child for child in children if child.pid]
-            n_signals, end = self._n_signals, time.monotonic() + _STOP_SECONDS
-            for child in running:
-                _send_signal(child.pid, signal.SIGTERM)
-            while running and time.monotonic() < end and self._n_signals == n_signals:
-                if select.select([self._signals], [], [], 0.1)[0]:
-                    os.read(self._signals, 4096)
-                running = [child for child in running if _find_end(child.pid) is None]
-            for child in running:
-                _send_signal(child.pid, signal.SIGKILL)
-                os.waitpid(child.pid, 0)
-            for child in children:
-                child.pid = 0
+        """End the generations, whose workers answer their requests first, and then the owner. A second signal kills them."""
+        n_signals = self._n_signals
+
+        def is_urgent() -> bool:
+            return self._n_signals > n_signals
+
+        self._generations.stop(is_urgent)
+        if self._owner.pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._owner.pid, signal.SIGTERM)
+        self._children.stop(_STOP_SECONDS, is_urgent)
 
 
-def _find_end(pid: int) -> str | None:
-    """How a process has ended, or None if it runs."""
-    found, status = os.waitpid(pid, os.WNOHANG)
-    if not found:
-        return None
-    code = os.waitstatus_to_exitcode(status)
-    return f"with status {code}" if code >= 0 else f"by signal {-code}"
-
-
-def _send_signal(pid: int, what: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, what)
+def _has_terminal() -> bool:
+    """Whether this process belongs to a terminal that is open."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True

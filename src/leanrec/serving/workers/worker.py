@@ -11,11 +11,10 @@ from collections.abc import Callable, Sequence
 
 import uvicorn
 
-from leanrec.online.live_pipeline import VersionFollower
 from leanrec.online.snapshot_writer import SnapshotWriter
-from leanrec.online.version_store import VersionStore
 from leanrec.serving.connections import quiet_accept_errors
 from leanrec.serving.event_requests import EventRecorder
+from leanrec.serving.graceful_server import GracefulServer
 from leanrec.serving.workers.remote_store import RemoteEventStore
 from leanrec.serving.workers.shared_metrics import SharedMetrics
 from leanrec.serving.workers.stream_target import StreamedPipeline, StreamRecorder
@@ -57,34 +56,33 @@ class WorkerParts:
         return cls(live, log, metrics, recorder, config)
 
 
-class Worker(uvicorn.Server):
-    """Serves from the moment in which it has all events of the log, until SIGTERM or the end of its supervisor."""
+class Worker(GracefulServer):
+    """Serves from the moment in which it has all events of the log, until others answer instead or the server stops."""
 
-    def __init__(self, parts: WorkerParts, number: int, lifeline: int, report_ready: Callable[[], None]) -> None:
+    def __init__(self, parts: WorkerParts, serving: int, lifeline: int, report_ready: Callable[[], object]) -> None:
         """Prepare a worker in its own process.
 
         Args:
             parts: the app and what it works with.
-            number: of the worker.
-            lifeline: a pipe that ends with the supervisor.
+            serving: a pipe that ends when other workers answer at the same address.
+            lifeline: a pipe that ends when the server stops, or with its supervisor.
             report_ready: called when requests are answered.
         """
         super().__init__(parts.config)
-        self._number = number
-        self._parts, self._lifeline, self._report_ready = parts, lifeline, report_ready
-        parts.log.worker = number
+        self._parts, self._serving, self._lifeline, self._report_ready = parts, serving, lifeline, report_ready
 
-    def run_following(self, listener: socket.socket, store: VersionStore | None, report: Callable[[str], None]) -> None:
-        """Serve on a socket, and follow the current version of a store. The first worker writes the snapshots of the log."""
-        live = self._parts.live
-        following = contextlib.nullcontext() if store is None else VersionFollower(live, store, report)
-        writing = contextlib.nullcontext() if self._number else SnapshotWriter(live, report)
-        with contextlib.suppress(KeyboardInterrupt), following, writing:
+    def run_writing(self, listener: socket.socket, report: Callable[[str], None], *, writes_snapshots: bool) -> None:
+        """Serve on a socket, and write the snapshots of the log, which only one worker does."""
+        writer = SnapshotWriter(self._parts.live, report) if writes_snapshots else None
+        with contextlib.suppress(KeyboardInterrupt):
             self.run(sockets=[listener])
+        if writer is not None:
+            writer.close(writes=not self.is_replaced)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Catch up with the log, then listen."""
         watch_lifeline(self._lifeline, self._stop)
+        watch_lifeline(self._serving, self._retire)
         quiet_accept_errors(asyncio.get_running_loop(), self._parts.metrics)
         await self._parts.log.start(self._parts.recorder, self._parts.metrics.list_samples)
         await super().startup(sockets)
@@ -101,11 +99,15 @@ class Worker(uvicorn.Server):
             super().handle_exit(sig, frame)
 
     def _stop(self) -> None:
+        self.should_exit, self.is_replaced = True, False
+
+    def _retire(self) -> None:
+        self.is_replaced = not self.should_exit
         self.should_exit = True
 
 
 def watch_lifeline(lifeline: int, stop: Callable[[], object]) -> None:
-    """Call ``stop`` in the running loop when the supervisor has ended, however it did."""
+    """Call ``stop`` in the running loop when a pipe ends: its holder has closed it, or has ended, however it did."""
     loop = asyncio.get_running_loop()
 
     def read() -> None:
