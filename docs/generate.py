@@ -37,6 +37,7 @@ PUBLIC = (
     "leanrec.pipeline",
     "leanrec.events",
     "leanrec.serving",
+    "leanrec.client",
     "leanrec.run",
     "leanrec.callbacks",
     "leanrec.settings",

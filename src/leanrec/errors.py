@@ -9,6 +9,7 @@
     ├── ArtifactError                  a saved model or data set does not verify
     ├── BusyError                      too many requests wait already
     ├── ConflictError                  the state was changed by another process meanwhile
+    ├── RequestError                   a server did not answer in time, or refused a request
     ├── BudgetError                    the work would not fit the memory or time it was given
     ├── DivergedError                  the training loss is not finite, and there are no earlier weights to restore
     ├── WorkerError                    a process of distributed training failed, or the processes disagree
@@ -30,6 +31,7 @@ __all__ = [
     "DivergedError",
     "LeanrecError",
     "MissingExtraError",
+    "RequestError",
     "SettingError",
     "SourceError",
     "TrainingWarning",
@@ -52,6 +54,21 @@ class BusyError(LeanrecError):
 
 class ConflictError(LeanrecError):
     """The state was changed by another process meanwhile, so nothing was done. Read the new state, and try again."""
+
+
+class RequestError(LeanrecError):
+    """A server did not answer in time, or refused a request.
+
+    Attributes:
+        status: of the answer; None if there was none.
+        events: the events that may not be stored, with their ids, if the request was to record some.
+    """
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        """Take the message, and the status of the answer."""
+        super().__init__(message)
+        self.status = status
+        self.events: list[dict[str, object]] = []
 
 
 class SourceError(DataError):
