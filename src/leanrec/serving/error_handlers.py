@@ -95,8 +95,14 @@ async def _handle_error(request: Request, error: Exception) -> JSONResponse:
     if isinstance(error, HTTPException):
         hint = _HINTS[405] if error.status_code == 404 else None
         return error_response(error.status_code, str(error.detail), f"{request.method} {path}", hint)
+    request_id = request.scope.get("request_id")
     message = f"{type(error).__name__} inside leanrec: this is a defect."
-    response = error_response(500, message, path, "Report it with the request; the server keeps running.")
+    hint = "Report it with the request; the server keeps running."
+    if request_id is not None:
+        hint = f"Report it with what the log of the server has of request {request_id}; the server keeps running."
+    response = error_response(500, message, path, hint)
+    if request_id is not None:
+        response.headers["X-Request-ID"] = request_id
     # The server closes the connection after a defect. Without this header the client would reuse it.
     response.headers["Connection"] = "close"
     return response

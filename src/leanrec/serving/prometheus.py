@@ -9,7 +9,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 __all__ = ["MetricsMiddleware", "ServingMetrics"]
 
-_METHODS = frozenset(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
+__all__ = ["KNOWN_METHODS", "MetricsMiddleware", "ServingMetrics"]
+
+KNOWN_METHODS = frozenset(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
 _BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)  # seconds
 
 
@@ -88,5 +90,5 @@ class MetricsMiddleware:
             # The labels are the template of the route and a known method, because a client can send any number of
             # different paths and methods.
             route: Any = getattr(scope.get("route"), "path", "other")
-            method = scope["method"] if scope["method"] in _METHODS else "other"
+            method = scope["method"] if scope["method"] in KNOWN_METHODS else "other"
             self.metrics.count_request(route, method, status, time.perf_counter() - start)

@@ -90,6 +90,12 @@ def serve(
     config: Annotated[  # noqa: ARG001 - its callback has read it
         Path | None,
         typer.Option(
+    log_format: Annotated[
+        str, typer.Option(help="Form of the lines on standard error: text, or json for one object in each.")
+    ] = "text",
+    slow_request: Annotated[
+        float, typer.Option(help="Seconds from which on a request is logged as slow, with its stages.")
+    ] = 1.0,
             callback=_use_config,
             is_eager=True,
             help="TOML file with flags as keys, such as port = 80; flags given here win.",
@@ -133,3 +139,5 @@ def serve(
 def report_ready(model: Path) -> Callable[[str, Path], None]:
     """A callback that prints URL, model and log in one line of JSON once the server answers."""
     return lambda url, log: output.print_json_line({"url": url, "model": model, "log": log})
+        log_format=log_format,
+        slow_request=slow_request,
