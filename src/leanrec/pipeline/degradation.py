@@ -11,7 +11,7 @@ from leanrec.pipeline.snapshot import Snapshot
 from leanrec.pipeline.stages import RankedItems, StageTimer
 from leanrec.protocols import Context
 from leanrec.retrieval.exact import build_item_mask, find_excluded
-from leanrec.settings import check_one_of, check_positive
+from leanrec.settings import check_between, check_one_of, check_positive
 from leanrec.types import Queries
 
 __all__ = ["ListOptions", "OldList", "StageTimes", "fill_with_popular", "trace_without_model"]
@@ -57,6 +57,7 @@ class ListOptions:
         reasons: explain each item.
         rung: the best that the list may have.
         end: when it must be ready, by ``time.perf_counter``; infinite where there is no limit.
+        explore: probability with which each place shows an item from behind the end of the list.
     """
 
     n: int
@@ -64,19 +65,29 @@ class ListOptions:
     reasons: bool
     rung: str
     end: float
+    explore: float = 0.0
 
     @classmethod
     def check(
-        cls, n: int, rung: str, time_limit_ms: float | None, *, exclude_seen: bool, reasons: bool
+        cls,
+        n: int,
+        rung: str,
+        time_limit_ms: float | None,
+        *,
+        exclude_seen: bool,
+        reasons: bool,
+        explore: float = 0.0,
     ) -> "ListOptions":
         """The options with a deadline so many milliseconds from now. Raises SettingError."""
         if rung not in RUNGS:
             check_one_of("rung", rung, RUNGS)
+        if explore:
+            check_between("explore", explore, 0, 1)
         end = math.inf
         if time_limit_ms is not None:
             check_positive("time_limit_ms", time_limit_ms)
             end = time.perf_counter() + time_limit_ms / 1e3
-        return cls(n, exclude_seen, reasons, rung, end)
+        return cls(n, exclude_seen, reasons, rung, end, explore)
 
     @property
     def is_long(self) -> bool:

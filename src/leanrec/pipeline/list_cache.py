@@ -5,12 +5,15 @@ import time
 from typing import Any, NamedTuple
 
 from leanrec.pipeline.responses import Recommendations
+from leanrec.pipeline.snapshot import Snapshot
 
 __all__ = ["CacheKey", "ListCache"]
 
 # Some models read the time of a request, so a list must not become old.
 _MAX_SECONDS = 60.0
 _MAX_OLD_SECONDS = 600.0  # under load
+# Of a list from before the last update of the model, and of one with popular items from before that of their numbers.
+_MAX_SECONDS_OVER_UPDATES, _MAX_POPULAR_SECONDS = 3.0, 0.25
 
 
 class CacheKey(NamedTuple):
@@ -21,19 +24,22 @@ class CacheKey(NamedTuple):
         n: length of the list.
         exclude_seen: whether items of the history are left out.
         reasons: whether items are explained.
+        explore: probability with which a place shows an item from behind the end of the list.
     """
 
     user: int
     n: int
     exclude_seen: bool
     reasons: bool
+    explore: float = 0.0
 
 
 class ListCache:
     """The last lists of a pipeline. A cached list is used again only while snapshot and history are the very same objects.
 
     Both are replaced and never changed, so a cached list can never show an item that the user has just acted on, nor one of an
-    earlier model. O(1) to find and to keep. Memory: 1.5 to 4 kB a list of ten. Thread-safe.
+    earlier version. A snapshot with updates of the model that has been replaced by one with later updates counts for three
+    seconds, or for a quarter of a second where popular items are in the list: else each update would empty the cache. O(1) to find and to keep. Memory: 1.5 to 4 kB a list of ten. Thread-safe.
 
     Attributes:
         capacity: largest number of lists; the oldest are dropped first. 0 keeps none.
@@ -48,7 +54,7 @@ class ListCache:
     def __len__(self) -> int:
         return len(self._lists)
 
-    def get(self, key: CacheKey, snapshot: object, history: object) -> Recommendations | None:
+    def get(self, key: CacheKey, snapshot: Snapshot, history: object) -> Recommendations | None:
         """The list of this key, or None.
 
         Args:
@@ -57,9 +63,15 @@ class ListCache:
             history: the history that it must have been made from.
         """
         found = self._lists.get(key)
-        if found is None or found[0] is not snapshot or found[1] is not history:
+        if found is None or found[1] is not history:
             return None
-        return found[3] if time.monotonic() - found[2] < _MAX_SECONDS else None
+        longest = _MAX_SECONDS
+        if found[0] is not snapshot:
+            if found[0].basis is not snapshot.basis:
+                return None
+            has_popular = found[3].fallback is not None or found[3].note is not None
+            longest = _MAX_POPULAR_SECONDS if has_popular else _MAX_SECONDS_OVER_UPDATES
+        return found[3] if time.monotonic() - found[2] < longest else None
 
     def get_old(self, key: CacheKey) -> tuple[Any, Recommendations] | None:
         """The snapshot and the last list of this key, up to ten minutes old, or None.
@@ -70,7 +82,7 @@ class ListCache:
         is_old = found is None or time.monotonic() - found[2] >= _MAX_OLD_SECONDS
         return None if found is None or is_old else (found[0], found[3])
 
-    def put(self, key: CacheKey, snapshot: object, history: object, recommendations: Recommendations) -> None:
+    def put(self, key: CacheKey, snapshot: Snapshot, history: object, recommendations: Recommendations) -> None:
         """Keep a list that was made from this snapshot and history."""
         if not self.capacity:
             return

@@ -28,6 +28,7 @@ from leanrec.pipeline.batch import BatchResult, check_list_path, write_lists
 from leanrec.pipeline.catalog import Catalog, ItemRules, Where, extend_ids, to_id_list
 from leanrec.pipeline.degradation import ListOptions, OldList, StageTimes, fill_with_popular, trace_without_model
 from leanrec.pipeline.explanations import MAX_TITLES, get_verb, render_explanation, render_path
+from leanrec.pipeline.exploration import N_CANDIDATES, explore_list
 from leanrec.pipeline.list_cache import CacheKey, ListCache
 from leanrec.pipeline.provenance import build_provenance, check_estimator, get_data_origin, get_model_name
 from leanrec.pipeline.responses import (
@@ -42,11 +43,11 @@ from leanrec.pipeline.responses import (
     RecordResult,
     RejectedEvent,
 )
-from leanrec.pipeline.scorers import ConstantScores, single_query
+from leanrec.pipeline.scorers import ConstantScores, pad_scorer, single_query, unpad_scorer
 from leanrec.pipeline.snapshot import SavedPipeline, Snapshot
 from leanrec.pipeline.stages import RankedItems, StageTimer, build_stages, rank_and_fill, trace_stages
 from leanrec.pipeline.user_histories import UserHistories, UserHistory
-from leanrec.protocols import Context, Embedder, Estimator, Explainable, Explanation, Extendable, Scorer
+from leanrec.protocols import Context, Embedder, Estimator, Explainable, Explanation, Extendable, Scorer, Updatable
 from leanrec.run import Run, measure
 from leanrec.types import Events, Float32Array, IdArray, Int32Array, Queries
 
@@ -114,7 +115,11 @@ class Pipeline:
         self._fitted = Snapshot(saved.model, saved.fallback, catalog, saved.data.rating_range)
         hidden = np.zeros(0, np.int32) if saved.hidden is None else saved.hidden
         self._hidden: frozenset[Id] = frozenset(catalog.external_id(row) for row in hidden.tolist())
+        self._base = self._fitted  # with the items that were added, and without updates
         self._snapshot = self._fitted.with_hidden(hidden)
+        self.learns = False
+        self._updated: dict[str, Scorer] = {}
+        self._n_known_users = 0
         self._adding_items = threading.Lock()
         self._replacing = threading.Lock()  # the snapshot
         self._lists = ListCache(_MAX_CACHED_LISTS)
@@ -170,7 +175,9 @@ class Pipeline:
     def load(cls, path: str | Path) -> "Pipeline":
         """Read what ``save`` wrote. Raises ArtifactError unless all of it verifies."""
         saved = artifacts.load(path, SavedPipeline)
-        if not isinstance(saved.model, Scorer) or saved.model.n_items != len(saved.data.items):
+        n_items = saved.model.n_items if isinstance(saved.model, Scorer) else -1
+        # A model that can be updated is saved as it was fitted, whatever items were added since.
+        if n_items != len(saved.data.items) and not (n_items >= 0 and isinstance(saved.model, Updatable)):
             raise ArtifactError(
                 f"{path} does not verify: the model must score the {len(saved.data.items)} items of the data."
             )
@@ -190,14 +197,49 @@ class Pipeline:
         return SavedPipeline(
             name=self.name,
             fallback_name=self.fallback_name,
-            model=snapshot.model,
-            fallback=snapshot.fallback,
+            model=unpad_scorer(self._base.model),
+            fallback=self._base.fallback,
             data=data,
             stale=stale,
             n_fitted_users=n_fitted_users,
             hidden=hidden,
             forgotten=gone if len(gone) else None,
         )
+
+    def start_learning(self) -> None:
+        """Announce that the model will be updated while it answers, as `OnlineLearner` does.
+
+        A model that can be updated then takes new items by their ids alone; they are last until it has learned of them.
+        ``policy`` says so too.
+        """
+        if not self.learns:
+            self.learns, self.policy = True, f"{self.policy}+learning"
+
+    def use_updated(self, model: Scorer | None = None, fallback: Scorer | None = None, *, n_users: int = 0) -> None:
+        """Answer with an updated model or fallback from the next list on; see ``Updatable``. ``save`` keeps those of the fit.
+
+        Lists in the cache are given for up to three seconds more, and for a quarter of a second those with popular items.
+
+        Args:
+            model: the updated model, over the items of the catalog or the first of them; None = as before.
+            fallback: the updated fallback, likewise.
+            n_users: number of users that the updated model knows, in rows of ``histories``.
+        """
+        updated = {name: each for name, each in (("model", model), ("fallback", fallback)) if each is not None}
+        snapshot = self._snapshot
+        changed = snapshot.with_updated(**updated)
+        changed.warm_up()
+        with self._replacing:
+            self._updated |= updated
+            self._n_known_users = max(self._n_known_users, n_users)
+            if self._snapshot is not snapshot:  # items were added or hidden meanwhile
+                changed = self._snapshot.with_updated(**updated)
+            self._snapshot = changed
+
+    @property
+    def fitted_scorers(self) -> tuple[Scorer, Scorer | None]:
+        """Model and fallback of the fit, before items were added and before updates."""
+        return unpad_scorer(self._fitted.model), self._fitted.fallback
 
     @property
     def data_origin(self) -> DataOrigin:
@@ -263,6 +305,7 @@ class Pipeline:
         trace: bool = False,
         time_limit_ms: float | None = None,
         rung: str = "full",
+        explore: float = 0.0,
     ) -> Recommendations:
         """The n best items for a user, or for a history.
 
@@ -285,9 +328,12 @@ class Pipeline:
             rung: the best that the list may be, for a server under load: "full"; "no_reasons"; "cached": an earlier list of
                 the user of up to ten minutes, if there is one; "popular": no list of the model is made. All obey the same
                 rules, such as hidden items. A list that is in the cache anyway is given as it is.
+            explore: probability with which each place of the list shows one of the 50 items behind its end, drawn anew for each
+                list; see ``Recommendations.propensities``. A list from the cache keeps its draw, and has no propensities,
+                because nothing was drawn for it.
         """
         _check_n(n)
-        options = ListOptions.check(n, rung, time_limit_ms, exclude_seen=exclude_seen, reasons=reasons)
+        options = ListOptions.check(n, rung, time_limit_ms, exclude_seen=exclude_seen, reasons=reasons, explore=explore)
         snapshot = self._snapshot
         others = (history, weights, ratings, allow, deny, where, trace or None)
         if user is None or any(each is not None for each in others):
@@ -295,30 +341,36 @@ class Pipeline:
             timer = StageTimer(options.end) if trace else None
             rules = snapshot.catalog.resolve_rules(allow, deny, where)
             return self._make_list(snapshot, query_user, rules, options, timer=timer)
-        cached = self.find_cached(user, n=n, exclude_seen=exclude_seen, reasons=reasons)
+        cached = self.find_cached(user, n=n, exclude_seen=exclude_seen, reasons=reasons, explore=explore)
         if cached is not None:
             return cached
+        dropped = options.find_dropped("explain", self._times) if rung == "no_reasons" else None
+        if dropped is not None and (
+            plain := self.find_cached(user, n=n, exclude_seen=exclude_seen, reasons=False, explore=explore)
+        ):
+            return dataclasses.replace(plain, rung=rung, dropped=(dropped,))
         row = self._find_row(user)
         recorded = self._histories.find_recorded(row)  # before the history is read: an event in between makes a new one
         query_user = self._find_query_user(user, None, None, None)
-        key = CacheKey(row, n, exclude_seen, reasons)
+        key = CacheKey(row, n, exclude_seen, reasons, explore)
         made = self._make_list(snapshot, query_user, ItemRules(), options, self._find_old_list(key))
         if made.rung == "full":
-            self._lists.put(key, snapshot, recorded, made)
+            kept = made if made.propensities is None else dataclasses.replace(made, propensities=None)
+            self._lists.put(key, snapshot, recorded, kept)
         elif made.rung == "no_reasons":
-            whole = dataclasses.replace(made, rung="full", dropped=())
+            whole = dataclasses.replace(made, rung="full", dropped=(), propensities=None)
             self._lists.put(key._replace(reasons=False), snapshot, recorded, whole)
         return made
 
     def find_cached(
-        self, user: Id, *, n: int = 10, exclude_seen: bool = True, reasons: bool = True
+        self, user: Id, *, n: int = 10, exclude_seen: bool = True, reasons: bool = True, explore: float = 0.0
     ) -> Recommendations | None:
         """The list that ``recommend`` would return, under a new request id, if it is in the cache; None if not. O(1).
 
         Raises UnknownIdError.
         """
         row = self._find_row(user)
-        key = CacheKey(row, n, exclude_seen, reasons)
+        key = CacheKey(row, n, exclude_seen, reasons, explore)
         cached = self._lists.get(key, self._snapshot, self._histories.find_recorded(row))
         return None if cached is None else dataclasses.replace(cached, request=uuid.uuid4().hex)
 
@@ -344,13 +396,15 @@ class Pipeline:
             timer.end_stage("rules")
             context = dataclasses.replace(context, end_stage=timer.end_stage)
         queries = query_user.to_queries(n_items)
+        request, propensities = uuid.uuid4().hex, None
         dropped = options.find_dropped("rank", self._times, has_old_list=old is not None)
         if dropped is not None:
             parts = self._list_popular(snapshot, queries, context, options, old)
             trace = None if timer is None else trace_without_model(timer, parts["rung"], n_items, len(parts["items"]))
         else:
             with single_query():
-                found, texts, dropped = self._rank_and_explain(snapshot, query_user.history, queries, context, options)
+                found, propensities = self._rank(snapshot, queries, context, options, request)
+                texts, dropped = self._explain_list(snapshot, query_user.history, queries, found, context, options)
             parts = {
                 "items": _build_items(snapshot.catalog, found, texts),
                 "fallback": self.fallback_name if found.from_fallback else None,
@@ -359,36 +413,54 @@ class Pipeline:
             }
             trace = None if timer is None else trace_stages(timer, found, queries, n_items, rules, context)
         return Recommendations(
-            request=uuid.uuid4().hex,
+            request=request,
             user=query_user.user,
             ignored=(*query_user.ignored, *rules.unknown),
             model=self.name,
             version=self.version,
-            policy=self.policy,
+            policy=f"{self.policy}+explore={options.explore:g}" if options.explore else self.policy,
+            propensities=propensities,
             dropped=() if dropped is None else (dropped,),
             trace=trace,
             **parts,
         )
 
-    def _rank_and_explain(
-        self, snapshot: Snapshot, history: UserHistory, queries: Queries, context: Context, options: ListOptions
-    ) -> tuple[RankedItems, list[tuple[str, ...]] | None, DroppedStage | None]:
-        """The list of the model, its reasons, and whether these were left out. Times both."""
+    def _rank(
+        self, snapshot: Snapshot, queries: Queries, context: Context, options: ListOptions, request: str
+    ) -> tuple[RankedItems, tuple[float, ...] | None]:
+        """The list of the model, and the propensities of its items where they were drawn. Times both."""
         start = time.perf_counter()
-        found = rank_and_fill(snapshot.stages, queries, min(options.n, len(snapshot.catalog)), context)
-        ranked = time.perf_counter()
-        self._times.add("rank", ranked - start, is_long=options.is_long)
+        length = options.n + (N_CANDIDATES if options.explore else 0)
+        found, propensities = rank_and_fill(snapshot.stages, queries, min(length, len(snapshot.catalog)), context), None
         if context.end_stage is not None:
             context.end_stage("fill")
+        if options.explore:
+            found, propensities = explore_list(found, options.n, options.explore, request)
+            if context.end_stage is not None:
+                context.end_stage("explore")
+        self._times.add("rank", time.perf_counter() - start, is_long=options.is_long)
+        return found, propensities
+
+    def _explain_list(
+        self,
+        snapshot: Snapshot,
+        history: UserHistory,
+        queries: Queries,
+        found: RankedItems,
+        context: Context,
+        options: ListOptions,
+    ) -> tuple[list[tuple[str, ...]] | None, DroppedStage | None]:
+        """The reasons of a list, and whether they were left out. Times them."""
         dropped = options.find_dropped("explain", self._times) if options.reasons else None
         if not options.reasons or dropped is not None:
-            return found, None, dropped
+            return None, dropped
+        start = time.perf_counter()
         texts = self._write_reasons(snapshot, history, queries, found)
         if not found.from_fallback:  # which needs no time for its reasons
-            self._times.add("explain", time.perf_counter() - ranked, is_long=options.is_long)
+            self._times.add("explain", time.perf_counter() - start, is_long=options.is_long)
         if context.end_stage is not None:
             context.end_stage("explain")
-        return found, texts, None
+        return texts, None
 
     def _list_popular(
         self, snapshot: Snapshot, queries: Queries, context: Context, options: ListOptions, old: OldList | None
@@ -664,10 +736,11 @@ class Pipeline:
         if not values:
             return AddItemsResult()
         with self._adding_items:
-            snapshot, n_fitted = self._snapshot, len(self._fitted.catalog)
+            snapshot, n_fitted = self._base, len(self._fitted.catalog)
             catalog = snapshot.catalog
             fresh = find_new_ids(catalog.items, values)
-            if len(fresh) and not isinstance(snapshot.model, Extendable):
+            will_learn = self.learns and isinstance(snapshot.model, Updatable)
+            if len(fresh) and not (isinstance(snapshot.model, Extendable) or will_learn):
                 raise SettingError(
                     f"The model must be able to score new items by their content. {self.name} cannot: refit it."
                 )
@@ -684,7 +757,9 @@ class Pipeline:
                 persist()
             with self._replacing:
                 if extended is not snapshot:
-                    self._snapshot = extended.with_hidden(_find_known(extended.catalog.items, self._hidden))
+                    self._base = extended
+                    shown = extended.with_hidden(_find_known(extended.catalog.items, self._hidden))
+                    self._snapshot = shown.with_updated(**self._updated)
             return AddItemsResult(len(fresh), len(changed), len(known) - len(changed))
 
     def hide_items(
@@ -730,8 +805,8 @@ class Pipeline:
         self, ids: Sequence[Id], content: Table, fresh: NDArray[np.intp], changed: Mapping[int, int]
     ) -> Snapshot:
         """The snapshot with the content of the positions ``fresh`` added and of the rows ``changed`` replaced."""
-        base = self._fitted if changed else self._snapshot
-        catalog, n_base = self._snapshot.catalog, len(base.catalog)
+        base = self._fitted if changed else self._base
+        catalog, n_base = self._base.catalog, len(base.catalog)
         items = extend_ids(catalog.items, [ids[position] for position in fresh.tolist()])
         added = content.take(fresh)
         if changed:
@@ -741,7 +816,7 @@ class Pipeline:
             rows[np.array(list(changed)) - n_base] = len(catalog) + np.array(list(changed.values()))
             added = below.take(np.concatenate([rows, len(catalog) + fresh]))
         model, fallback = base.model, base.fallback
-        model = model.extend(added) if isinstance(model, Extendable) else model
+        model = model.extend(added) if isinstance(model, Extendable) else pad_scorer(model, len(items))
         fallback = fallback.extend(added) if isinstance(fallback, Extendable) else fallback
         if model.n_items != len(items):
             raise DataError(f"The model must have {len(items)} items after the addition. It has {model.n_items}.")
@@ -830,6 +905,8 @@ class Pipeline:
     ) -> _QueryUser:
         """A user with a row, and the history that a call gave, or that of the user."""
         fitted = self._histories.fitted_row(row)
+        if fitted < 0 and row < self._n_known_users:
+            fitted = row  # the updated model has learned of the user
         is_changed = is_given or self._histories.find_recorded(row) is not None
         is_stale = fitted >= 0 and self._histories.is_stale(row, history if is_changed else None)
         return _QueryUser(self._histories.external_id(row), history, fitted, is_stale, ignored)

@@ -50,7 +50,7 @@ class StageTrace:
 
     Attributes:
         stage: "rules" (which items may be listed), "retrieve" (those that the model scores best), "fill" (ties, and items
-            of the fallback where the model has no evidence) or "explain". Without time for the model: "cached" (an earlier
+            of the fallback where the model has no evidence), "explore" (draws) or "explain". Without time for the model: "cached" (an earlier
             list) or "popular" (the same list for all).
         milliseconds: how long it took.
         before: number of candidates before it.

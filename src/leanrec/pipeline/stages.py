@@ -9,7 +9,7 @@ import numpy as np
 from leanrec.pipeline.catalog import ItemRules
 from leanrec.pipeline.responses import StageTrace
 from leanrec.pipeline.scorers import single_query
-from leanrec.protocols import Context, RatingPredictor, Retriever, Scorer, Stage
+from leanrec.protocols import Context, RatingPredictor, Scorer, Stage
 from leanrec.retrieval.exact import ExactRetriever, find_excluded
 from leanrec.types import Candidates, Queries
 
@@ -33,7 +33,7 @@ class StagePipeline:
         stages: applied in this order.
     """
 
-    retriever: Retriever
+    retriever: ExactRetriever
     stages: tuple[Stage, ...] = ()
 
     def run(self, queries: Queries, k: int, context: Context) -> Candidates:
@@ -42,6 +42,10 @@ class StagePipeline:
         for stage in self.stages:
             candidates = stage(queries, candidates, context)
         return candidates
+
+    def with_fallback(self, fallback: Scorer | None) -> "StagePipeline":
+        """The same stages, with the index of the items, and another fallback."""
+        return dataclasses.replace(self, retriever=self.retriever.with_fallback(fallback))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,6 +148,7 @@ def trace_stages(
         "rules": (n_items, n_allowed, dropped),
         "retrieve": (n_allowed, n_ranked, {reason: count for reason, count in lower.items() if count}),
         "fill": (n_ranked, n_listed, {}),
+        "explore": (n_listed, n_listed, {}),
         "explain": (n_listed, n_listed, {}),
     }
     return tuple(
