@@ -135,6 +135,7 @@ class ServingSettings:
         tls_cert: file with the certificate of the server and those between it and the root, in PEM; with it answers are by HTTPS.
         tls_key: file with its private key; None: it is in the same file.
         load: how many lists may be in flight, and when they get simpler.
+        explore: probability with which each place of a list shows an item from behind its end; see ``Pipeline.recommend``.
         log_format: "text" or "json", of the lines that `serve` writes to standard error.
         slow_request: seconds of a request from which on it is logged.
     """
@@ -151,12 +152,14 @@ class ServingSettings:
     tls_cert: str | Path | None = None
     tls_key: str | Path | None = None
     load: LoadLimits = LoadLimits()
+    explore: float = 0.0
     log_format: str = "text"
     slow_request: float = 1.0
 
     def __post_init__(self) -> None:
         check_at_least("max_connections", self.max_connections, 1)
         check_positive("request_timeout", self.request_timeout)
+        check_between("explore", self.explore, 0, 1)
         check_one_of("log_format", self.log_format, LOG_FORMATS)
         check_positive("slow_request", self.slow_request)
         check_allowed_hosts(self.allowed_hosts)
@@ -199,7 +202,7 @@ def assemble_app(recorder: EventRecorder, settings: ServingSettings) -> FastAPI:
     )
     app.state.metrics = metrics
     load = LoadControl(settings.load, metrics)
-    handlers = _RouteHandlers(recorder, load)
+    handlers = _RouteHandlers(recorder, load, settings.explore)
     app.add_middleware(MetricsMiddleware, metrics=metrics, max_bytes=MAX_REQUEST_BYTES)
     app.add_middleware(FastRoutes, handlers=handlers, recorder=handlers.recorder, metrics=metrics, load=load)
     if settings.keys is not None:
@@ -370,8 +373,8 @@ def _open_socket(host: str, port: int, *, is_open: bool) -> socket.socket:
 class _RouteHandlers:
     """The handlers of the routes. Those that compute are not async, so each runs in a thread and blocks no other request."""
 
-    def __init__(self, recorder: EventRecorder, load: LoadControl) -> None:
-        self.recorder, self.load = recorder, load
+    def __init__(self, recorder: EventRecorder, load: LoadControl, explore: float) -> None:
+        self.recorder, self.load, self.explore = recorder, load, explore
         self.live, self.log, self.metrics = recorder.live, recorder.log, recorder.metrics
 
     @property
@@ -382,7 +385,8 @@ class _RouteHandlers:
     def post_recommend(self, request: RecommendRequest) -> RecommendResponse:
         """The best items for a user, or for a history in the request."""
         as_of = self.recorder.as_of  # before the list is made, which may reflect later events too
-        arguments = dict(request) | {"time_limit_ms": self.load.limit_time(request.time_limit_ms)}
+        limit = self.load.limit_time(request.time_limit_ms)
+        arguments = dict(request) | {"time_limit_ms": limit, "explore": self.explore}
         return self._respond(self._log_list(self.pipeline.recommend(**arguments, rung=self.load.rung)), as_of)
 
     def get_recommend(
@@ -409,6 +413,7 @@ class _RouteHandlers:
             trace=trace,
             time_limit_ms=self.load.limit_time(time_limit_ms),
             rung=self.load.rung,
+            explore=self.explore,
         )
         # The list of a HEAD request is not sent.
         return self._respond(recommended if request.method == "HEAD" else self._log_list(recommended), as_of)
@@ -530,6 +535,7 @@ class _RouteHandlers:
             reasons=request.reasons,
             time_limit_ms=time_limit_ms,
             rung=rung,
+            explore=self.explore,
         )
         return self._log_list(recommended)
 
@@ -538,7 +544,11 @@ class _RouteHandlers:
         if request.user is None or request.history is not None:
             return None
         cached = self.pipeline.find_cached(
-            request.user, n=request.n, exclude_seen=request.exclude_seen, reasons=request.reasons
+            request.user,
+            n=request.n,
+            exclude_seen=request.exclude_seen,
+            reasons=request.reasons,
+            explore=self.explore,
         )
         return None if cached is None else self._log_list(cached)
 

@@ -71,6 +71,22 @@ def serve(
     request_timeout: Annotated[
         float, typer.Option(help="Seconds in which a request must arrive, and a client must take more of an answer.")
     ] = 20,
+    latency_target_ms: Annotated[
+        float,
+        typer.Option(
+            help="Milliseconds in which 99% of the lists are to be answered; under load they get simpler for it."
+        ),
+    ] = 250,
+    max_in_flight: Annotated[
+        int, typer.Option(help="Requests for lists that may wait or be answered at a time; others get status 503.")
+    ] = 256,
+    explore: Annotated[
+        float,
+        typer.Option(
+            help="Probability with which each place of a list shows an item from behind its end, such as 0.05; the log has the "
+            "propensities that leanrec experiments --off-policy needs."
+        ),
+    ] = 0.0,
     keys: Annotated[
         Path | None, typer.Option(help="File of API keys (leanrec keys add makes it): requests need one of them.")
     ] = None,
@@ -81,6 +97,12 @@ def serve(
     tls_key: Annotated[
         Path | None, typer.Option(help="Private key of the certificate (PEM), if it is in another file.")
     ] = None,
+    log_format: Annotated[
+        str, typer.Option(help="Form of the lines on standard error: text, or json for one object in each.")
+    ] = "text",
+    slow_request: Annotated[
+        float, typer.Option(help="Seconds from which on a request is logged as slow, with its stages.")
+    ] = 1.0,
     workers: Annotated[
         int, typer.Option(help="Processes that answer requests, over one model in shared memory. Not on Windows.")
     ] = 1,
@@ -90,12 +112,6 @@ def serve(
     config: Annotated[  # noqa: ARG001 - its callback has read it
         Path | None,
         typer.Option(
-    log_format: Annotated[
-        str, typer.Option(help="Form of the lines on standard error: text, or json for one object in each.")
-    ] = "text",
-    slow_request: Annotated[
-        float, typer.Option(help="Seconds from which on a request is logged as slow, with its stages.")
-    ] = 1.0,
             callback=_use_config,
             is_eager=True,
             help="TOML file with flags as keys, such as port = 80; flags given here win.",
@@ -110,6 +126,7 @@ def serve(
     from leanrec.serving.api_keys import ApiKeys
     from leanrec.serving.app import ServingSettings
     from leanrec.serving.app import serve as run_server
+    from leanrec.serving.load.quality import LoadLimits
     from leanrec.units import parse_bytes
 
     if print_config:
@@ -126,10 +143,14 @@ def serve(
         allowed_hosts=tuple(allowed_host or ()),
         max_connections=max_connections,
         request_timeout=request_timeout,
+        load=LoadLimits(latency_target_ms, max_in_flight=max_in_flight),
+        explore=explore,
         keys=None if keys is None else ApiKeys.read(keys),
         insecure=insecure,
         tls_cert=tls_cert,
         tls_key=tls_key,
+        log_format=log_format,
+        slow_request=slow_request,
         **event_types,
     )
     ready = report_ready(model) if as_json else None
@@ -139,5 +160,3 @@ def serve(
 def report_ready(model: Path) -> Callable[[str, Path], None]:
     """A callback that prints URL, model and log in one line of JSON once the server answers."""
     return lambda url, log: output.print_json_line({"url": url, "model": model, "log": log})
-        log_format=log_format,
-        slow_request=slow_request,
