@@ -2,15 +2,16 @@
 
 import contextlib
 import dataclasses
+import logging
 import os
 import select
 import signal
 import sys
 import time
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 
 from leanrec.errors import LeanrecError
+from leanrec.serving.monitoring.server_log import log_event
 
 __all__ = ["ChildProcess", "ChildProcesses", "SignalPipe", "find_end", "find_pause", "fork_process"]
 
@@ -72,8 +73,8 @@ def _run_to_end(run: Callable[[], None], report: Callable[[str], None]) -> None:
         code = 0
     except LeanrecError as error:
         report(str(error))
-    except BaseException:  # noqa: BLE001 - see above
-        traceback.print_exc()
+    except BaseException as error:  # noqa: BLE001 - see above
+        log_event("error", "A process of the server failed.", level=logging.ERROR, error=error)
     finally:
         with contextlib.suppress(OSError, ValueError):
             sys.stdout.flush()

@@ -16,6 +16,7 @@ import uvicorn
 from leanrec.errors import LeanrecError, SettingError, WorkerError
 from leanrec.events.sqlite_store import SQLiteEventStore
 from leanrec.online.version_store import VersionStore
+from leanrec.serving.monitoring.server_log import make_reporter
 from leanrec.serving.workers.child_processes import ChildProcess, ChildProcesses, SignalPipe
 from leanrec.serving.workers.generation import WorkerPlan
 from leanrec.serving.workers.generations import Generations
@@ -68,7 +69,7 @@ class Supervisor:
             pass
         self._plan, self._path, self._listener, self._store = plan, path, listener, store
         self._fence, self._next_look = 0, 0.0
-        self._generations = Generations(self._launch, plan.report)
+        self._generations = Generations(self._launch, make_reporter("version"))
         self._n_restarts = 0  # asked for by SIGHUP and done
         self._signals = SignalPipe()
         self._owner = ChildProcess("The owner of the event log", self._run_owner)
