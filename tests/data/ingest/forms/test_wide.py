@@ -128,3 +128,55 @@ def test_zeros_are_ratings_beside_empty_cells_negative_numbers_or_fewer_of_them(
     given = (row.split(",") for row in rows.split())
     expected = {(user, f"item_{n}", float(cell)) for user, *cells in given for n, cell in enumerate(cells, 1) if cell}
     assert rated(leanrec.ingest(path).data) == expected
+
+
+FILMS = pd.DataFrame(
+    {"Alien": [5, None, 3, 4], "Brazil": [None, 3, 4, 1], "Clue": [2, 5, None, 2]}, index=["ann", "bob", "cem", "dee"]
+)
+RATINGS = {(user, film, FILMS.loc[user, film]) for film in FILMS for user in FILMS.index[FILMS[film].notna()]}
+
+
+def save(path: Path, frame: pd.DataFrame, name: str = "user", sep: str = ",") -> Path:
+    frame.to_csv(path, index_label=name, sep=sep)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("column", "row", "sep"),
+    [
+        ("Total", "Total", ","),
+        ("sum", None, ";"),
+        (None, "Gesamtsumme", "\t"),
+        ("everything", "合计", ","),
+        ("All", "All", "|"),
+    ],
+)
+def test_totals_of_a_matrix_are_left_out(tmp_path: Path, column: str | None, row: str | None, sep: str) -> None:
+    frame = FILMS.copy()
+    if column is not None:
+        frame[column] = frame.sum(axis=1)
+    if row is not None:
+        frame.loc[row] = frame.sum()
+    data, report = leanrec.ingest(save(tmp_path / "matrix.csv", frame, sep=sep), layout="wide")
+    assert rated(data) == RATINGS
+    for what, name in (("column", column), ("row", row)):
+        assert any(f"the {what} {name!r} is the sum" in note for note in report.warnings) == (name is not None)
+
+
+def test_means_and_numbers_of_ratings_are_left_out(tmp_path: Path) -> None:
+    counted = FILMS.assign(Mean=FILMS.mean(axis=1).round(1), n_ratings=FILMS.count(axis=1))
+    counted.loc["average"] = FILMS.mean().round(2)
+    data, _ = leanrec.ingest(save(tmp_path / "matrix.csv", counted), layout="wide")
+    assert rated(data) == RATINGS
+    turned = FILMS.T
+    turned["Total"] = turned.sum(axis=1)
+    data, _ = leanrec.ingest(save(tmp_path / "films.csv", turned, "film"), layout="wide")
+    assert rated(data) == RATINGS
+
+
+def test_items_and_users_that_are_called_like_totals_stay(tmp_path: Path) -> None:
+    frame = FILMS.assign(All=[1, 5, 2, None])
+    frame.loc["Max"] = [4, 4, None, 1]
+    data, _ = leanrec.ingest(save(tmp_path / "matrix.csv", frame), layout="wide")
+    assert {("bob", "All", 5.0), ("Max", "Alien", 4.0)} < rated(data)
+    assert len(rated(data)) == len(RATINGS) + 6

@@ -2,10 +2,10 @@
 
 import dataclasses
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from leanrec.data.engine import SqlEngine, quote_identifier
+from leanrec.data.engine import SqlEngine, quote_identifier, quote_literal
 from leanrec.data.event_types import normalize_name
 from leanrec.data.ingest.forms.nested import find_role, is_nested
 from leanrec.data.ingest.meaning.column_names import guess_role, is_title
@@ -19,6 +19,14 @@ __all__ = ["is_wide", "melt_matrix", "take_header"]
 
 _MIN_ITEMS = 3
 _SAMPLE = 1000
+_TOTAL = re.compile(
+    r"\W*(grand |sub|row |column )?(totals?|sum|summe|gesamt|gesamtsumme|all|mean|average|avg|median|count|std|min|max|n|mittelwert|durchschnitt|anzahl"
+    r"|total général|totale?s?|somme|moyenne|suma|promedio|media|soma|média|somma|razem|итого|всего|среднее|合计|总计|平均|合計|n ratings)\W*",
+    re.IGNORECASE,
+)
+_MIN_ROWS = 3
+_TOTALED = 100  # first rows in which a column is compared with the sum of the others
+_MAX_CELLS = 5  # columns in which a row of totals is compared with the rows above it
 _NUMBERED = re.compile(r"(?P<prefix>\D*?)[ _.-]?\d+")
 
 
@@ -67,6 +75,7 @@ def melt_matrix(
 
     Where the first column has items (``album``), the other columns are the users. Where it has numbers that repeat, it has
     ratings, and the users are the numbers of the rows. In a matrix without an empty cell that is mostly 0, a 0 is no event.
+    Columns and rows that are totals of the others are left out.
 
     Args:
         engine: the connection.
@@ -84,6 +93,9 @@ def melt_matrix(
         raise SourceError(
             f"{part.label} must have a column of users and a column for each item. Got {axes.column!r} only. Pass another layout."
         )
+    totals = _find_total_columns(engine, part, cells)
+    cells = [each for each in cells if each not in totals]
+    rows, row_totals = _find_total_rows(engine, part, axes.column, cells)
     column_type = "VARCHAR" if part.form == "csv" else "DOUBLE"
     # Fields of one struct are named by the path to it: ratings.17.
     prefixes = {each.partition(".")[0] for each in cells if "." in each}
@@ -91,7 +103,7 @@ def melt_matrix(
     names = {each: quote_identifier(each.removeprefix(common)) for each in cells}
     fields = ", ".join(f"{quote_identifier(each)}::{column_type} AS {name}" for each, name in names.items())
     key = "row_number() OVER ()" if axes.column is None else quote_identifier(axes.column)
-    source = f"SELECT {key} AS leanrec_row, {fields} FROM {part.scan}"
+    source = f"SELECT {key} AS leanrec_row, {fields} FROM {rows}"
     unpivot = f"UNPIVOT (rating FOR {axes.other} IN ({', '.join(names.values())}))"
     scan = f"(SELECT leanrec_row AS {quote_identifier(axes.rows)}, {axes.other}, rating FROM ({source}) {unpivot})"
     key_type = "BIGINT" if axes.column is None else part.types[axes.column]
@@ -102,7 +114,11 @@ def melt_matrix(
         form="sql" if part.form == "parquet" else part.form,
         file=None,
         paths=part.paths if axes.column is None else {**part.paths, axes.column: axes.rows},
-        notes=(*part.notes, axes.note + ("" if is_given else ' If that is wrong, pass layout="long".')),
+        notes=(
+            *part.notes,
+            axes.note + ("" if is_given else ' If that is wrong, pass layout="long".'),
+            *_describe_totals(part, totals, row_totals),
+        ),
     )
     sample = f"(SELECT rating FROM ({source} LIMIT {_SAMPLE}) {unpivot})"
     n_rows = int(
@@ -151,6 +167,79 @@ def _find_axes(
         return _Axes("user", None, "item", note)
     note = f"{part.label}: the column {user or first!r} was read as the user, and each other column as an item with ratings."
     return _Axes(user or "user", user or first, "item", note)
+
+
+def _find_total_columns(engine: SqlEngine, part: "SourcePart", cells: Sequence[str]) -> list[str]:
+    """Return the columns that are the sum, the mean or the count of the others in nearly all of the first rows.
+
+    Any name may be that of a total in the last column. A column in between must have such a name too: an item may be called so.
+    """
+    named = [each for each in cells if _TOTAL.fullmatch(each.replace("_", " "))]
+    asked = named or [cells[-1]]
+    others = [each for each in cells if each not in asked]
+    if len(others) < 2:
+        return []
+    numbers = ", ".join(f"try_cast({quote_identifier(each)} AS DOUBLE)" for each in others)
+    fields = ", ".join(f"try_cast({quote_identifier(each)} AS DOUBLE) AS c{i}" for i, each in enumerate(asked))
+    facts = ", ".join(
+        f"count(c{i}), count_if(abs(c{i} - t) <= 0.01 AND n > 1), count_if(abs(c{i} - t / n) <= 0.051 AND n > 1), count_if(c{i} = n), "
+        f"count(DISTINCT c{i})"
+        for i in range(len(asked))
+    )
+    row = engine.fetch_rows(
+        f"SELECT {facts} FROM (SELECT {fields}, coalesce(list_sum(x), 0) AS t, list_count(x) AS n FROM (SELECT *, [{numbers}] AS x "
+        f"FROM {part.scan} LIMIT {_TOTALED}))",
+        part.label,
+    )[0]
+    found = []
+    for i, name in enumerate(asked):
+        filled, *equal, distinct = row[5 * i : 5 * i + 5]
+        # A rating may be the mean of the others, or their number, by chance.
+        is_equal = max(equal if named else equal[:1]) >= 0.9 * filled
+        if filled >= _MIN_ROWS and distinct > 1 and is_equal:
+            found.append(name)
+    return found
+
+
+def _find_total_rows(
+    engine: SqlEngine, part: "SourcePart", key: str | None, cells: Sequence[str]
+) -> tuple[str, list[str]]:
+    """Return the rows without those of totals, as SQL, and the names of these: sums or means of the rows above them."""
+    if key is None or is_number(part.types[key]):
+        return part.scan, []
+    name = f"trim({quote_identifier(key)}::VARCHAR)"
+    pattern = quote_literal(f"(?i){_TOTAL.pattern}")
+    compared = cells[:_MAX_CELLS]
+    numbers = ", ".join(f"try_cast({quote_identifier(each)} AS DOUBLE) AS c{i}" for i, each in enumerate(compared))
+    table = f"(SELECT {name} AS k, coalesce(regexp_full_match({name}, {pattern}), false) AS is_total, {numbers} FROM {part.scan})"
+    above = ", ".join(f"sum(c{i}) AS s{i}, avg(c{i}) AS m{i}, count(c{i}) AS n{i}" for i in range(len(compared)))
+    equal = [
+        " + ".join(f"coalesce(abs(c{i} - {kind}{i}) <= {gap}, c{i} IS NULL)::INTEGER" for i in range(len(compared)))
+        for kind, gap in (("s", 0.01), ("m", 0.051), ("n", 0))
+    ]
+    keys = engine.fetch_rows(
+        f"SELECT DISTINCT k FROM (SELECT * FROM {table} WHERE is_total), (SELECT count(*) AS n, {above} FROM {table} WHERE NOT is_total) "
+        f"WHERE n >= {_MIN_ROWS} AND greatest({', '.join(equal)}) >= {0.9 * len(compared)} ORDER BY k",
+        part.label,
+    )
+    found = [str(each) for (each,) in keys]
+    if not found:
+        return part.scan, []
+    listed = ", ".join(map(quote_literal, found))
+    return f"(SELECT * FROM {part.scan} WHERE coalesce(NOT list_contains([{listed}], {name}), true))", found
+
+
+def _describe_totals(part: "SourcePart", columns: Sequence[str], rows: Sequence[str]) -> list[str]:
+    """Return a sentence about the columns and one about the rows that are totals of the others, and are left out."""
+    told = []
+    for what, names in (("column", columns), ("row", rows)):
+        if names:
+            listed, verb = ", ".join(map(repr, names)), "is" if len(names) == 1 else "are"
+            told.append(
+                f"{part.label}: the {what}{'s' * (len(names) > 1)} {listed} {verb} the sum, the mean or the number of the other {what}s, and "
+                f"{verb} left out."
+            )
+    return told
 
 
 def _repeats_numbers(engine: SqlEngine, part: "SourcePart", column: str) -> bool:
