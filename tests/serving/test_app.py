@@ -86,6 +86,32 @@ class TestRecommendations:
         assert made == {"policy": "ease/", "arm": None, "rung": "full"}
         assert float(got.headers["server-timing"].removeprefix("app;dur=")) > 0
 
+    def test_explored_lists_are_logged_with_propensities_by_every_route(self, log: SQLiteEventStore) -> None:
+        with run_server(create_app(fit(), log, ServingSettings(explore=0.5))) as client:
+            drawn = [
+                client.get("/recommend", params={"user": "user-3", "n": 3}),
+                client.post("/recommend", json={"user": "user-4", "n": 3}),
+                client.post("/recommend", json={"user": "user-5", "n": 3, "deny": [108]}),
+                client.get("/recommend", params={"user": "user-6", "n": 3, "where": '{"genres": "space"}'}),
+            ]
+            again = client.get("/recommend", params={"user": "user-3", "n": 3})
+            item = ids(drawn[0])[1]
+            client.post(
+                "/events", json={"events": [{"user": "user-3", "item": item, "request": drawn[0].json()["request"]}]}
+            ).raise_for_status()
+        served = {each.request: each for each in log.served_lists()}
+        assert {each.json()["policy"] for each in (*drawn, again)} == {"ease/+explore=0.5"}
+        for answer in drawn:
+            propensities = served[answer.json()["request"]].propensities
+            assert propensities is not None
+            assert len(propensities) == len(ids(answer))
+        assert ids(again) == ids(drawn[0])
+        assert served[again.json()["request"]].propensities is None
+        (event,) = log.user_events()
+        assert event.propensity == pytest.approx(served[drawn[0].json()["request"]].propensities[1])  # type: ignore[index]
+        with pytest.raises(SettingError, match="explore must be a number from 0 to 1"):
+            ServingSettings(explore=5)
+
     def test_a_history_in_the_request(self, client: httpx.Client) -> None:
         posted = client.post("/recommend", json={"history": [100, 104], "n": 4, "deny": [108], "exclude_seen": False})
         assert 108 not in ids(posted)
