@@ -57,7 +57,7 @@ class ListOptions:
         reasons: explain each item.
         rung: the best that the list may have.
         end: when it must be ready, by ``time.perf_counter``; infinite where there is no limit.
-        explore: probability with which each place shows an item from behind the end of the list.
+        explore: probability with which each place shows another of the best items.
     """
 
     n: int

@@ -24,7 +24,7 @@ class CacheKey(NamedTuple):
         n: length of the list.
         exclude_seen: whether items of the history are left out.
         reasons: whether items are explained.
-        explore: probability with which a place shows an item from behind the end of the list.
+        explore: probability with which each place shows another of the best items.
     """
 
     user: int

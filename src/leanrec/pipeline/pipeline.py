@@ -328,8 +328,8 @@ class Pipeline:
             rung: the best that the list may be, for a server under load: "full"; "no_reasons"; "cached": an earlier list of
                 the user of up to ten minutes, if there is one; "popular": no list of the model is made. All obey the same
                 rules, such as hidden items. A list that is in the cache anyway is given as it is.
-            explore: probability with which each place of the list shows one of the 50 items behind its end, drawn anew for each
-                list; see ``Recommendations.propensities``. A list from the cache keeps its draw, and has no propensities,
+            explore: probability with which each place of the list shows another of the best n + 50 items, drawn anew for each list;
+                see ``Recommendations.propensities``. A list from the cache keeps its draw, and has no propensities,
                 because nothing was drawn for it.
         """
         _check_n(n)
@@ -427,7 +427,7 @@ class Pipeline:
 
     def _rank(
         self, snapshot: Snapshot, queries: Queries, context: Context, options: ListOptions, request: str
-    ) -> tuple[RankedItems, tuple[float, ...] | None]:
+    ) -> tuple[RankedItems, tuple[float | None, ...] | None]:
         """The list of the model, and the propensities of its items where they were drawn. Times both."""
         start = time.perf_counter()
         length = options.n + (N_CANDIDATES if options.explore else 0)

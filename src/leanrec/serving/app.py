@@ -135,7 +135,7 @@ class ServingSettings:
         tls_cert: file with the certificate of the server and those between it and the root, in PEM; with it answers are by HTTPS.
         tls_key: file with its private key; None: it is in the same file.
         load: how many lists may be in flight, and when they get simpler.
-        explore: probability with which each place of a list shows an item from behind its end; see ``Pipeline.recommend``.
+        explore: probability with which each place of a list shows another of the best items; see ``Pipeline.recommend``.
         log_format: "text" or "json", of the lines that `serve` writes to standard error.
         slow_request: seconds of a request from which on it is logged.
     """
@@ -520,7 +520,7 @@ class _RouteHandlers:
         self.metrics.lists_lost.set(self.log.n_lost)
         self.metrics.free_bytes.set(self.log.guard.free_bytes)
         self.metrics.wal_bytes.set(self.log.guard.wal_bytes)
-        self.metrics.quality_loss.set(1 - self.load.quality.value)
+        self.metrics.quality_loss.set(round(1 - self.load.quality.value, 3))
         self.metrics.users.set(self.pipeline.n_users)
         self.metrics.items.set(len(self.pipeline.catalog))
         return Response(self.metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")

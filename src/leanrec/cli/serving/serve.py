@@ -83,7 +83,7 @@ def serve(
     explore: Annotated[
         float,
         typer.Option(
-            help="Probability with which each place of a list shows an item from behind its end, such as 0.05; the log has the "
+            help="Probability with which each place of a list shows another of the best items, such as 0.05; the log has the "
             "propensities that leanrec experiments --off-policy needs."
         ),
     ] = 0.0,
