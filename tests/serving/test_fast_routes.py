@@ -22,6 +22,8 @@ from leanrec.pipeline.pipeline import Pipeline
 from leanrec.pipeline.responses import Recommendations, RecommendedItem
 from leanrec.serving.app import create_app
 from leanrec.serving.fast_routes import FastRoutes, ListRequest, parse_query
+from leanrec.serving.load.control import LoadControl
+from leanrec.serving.load.quality import LoadLimits
 from leanrec.serving.prometheus import ServingMetrics
 
 
@@ -45,6 +47,7 @@ class TestQuery:
         [
             ("user=7", ListRequest(user="7")),
             ("user=a%20b%2Fc&n=3", ListRequest(user="a b/c", n=3)),
+            ("user=7&time_limit_ms=20", ListRequest(user="7", time_limit_ms=20.0)),
             ("user=a+b&reasons=false", ListRequest(user="a b", reasons=False)),
             ("exclude_seen=false&user=%E5%9B%A2", ListRequest(user="团", exclude_seen=False)),
         ],
@@ -67,6 +70,9 @@ class TestQuery:
             "user=1&history=5",
             "user=1&where=%7B%7D",
             "user=1&unknown=2",
+            "user=1&time_limit_ms=0",
+            "user=1&time_limit_ms=-5",
+            "user=1&time_limit_ms=2.5",
             "user=%FF",
             f"user={'x' * 201}",
         ],
@@ -91,15 +97,19 @@ class TestSameAnswers:
 
     @given(
         st.dictionaries(
-            st.sampled_from(["user", "history", "n", "exclude_seen", "reasons", "other"]),
+            st.sampled_from(["user", "history", "n", "exclude_seen", "reasons", "time_limit_ms", "other"]),
             st.none()
             | st.booleans()
             | st.integers(-2, 1002)
+            | st.sampled_from([600_000, 600_001, 1e6])
             | st.sampled_from(["user-1", "100", "", 2**53, 1.5])
             | st.lists(st.sampled_from([100, 101, "102", "", None, 2**60, True]), max_size=3),
         )
     )
     def test_every_request_is_answered_as_by_the_app(self, client: httpx.Client, body: dict[str, Any]) -> None:
+        limit = body.get("time_limit_ms")
+        if isinstance(limit, int) and 0 < limit < 1003 and limit is not True:
+            body = {**body, "time_limit_ms": 500 * limit}  # so that nothing is left out on a busy machine
         fast = client.post("/recommend", json=body)
         slow = client.post("/recommend", json={**body, "deny": []})
         if fast.status_code != 422 or "deny" not in slow.text:
@@ -127,7 +137,8 @@ class SlowHandlers:
         self.made_in: list[str] = []
         self.found = Recommendations("id", (RecommendedItem(2**60, "title", 1.0),))
 
-    def recommend(self, request: ListRequest) -> Recommendations:
+    def recommend(self, request: ListRequest, rung: str, time_limit_ms: float | None) -> Recommendations:
+        assert (rung, time_limit_ms) == ("full", None)
         self.made_in.append(threading.current_thread().name)
         until = time.thread_time() + 0.1 * (request.n > 50)
         while time.thread_time() < until:
@@ -153,7 +164,13 @@ class TestThreads:
         async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
             raise AssertionError(scope, receive, send)
 
-        routes = FastRoutes(refuse, handlers, NoRecorder(), ServingMetrics())  # type: ignore[arg-type]
+        routes = FastRoutes(
+            refuse,
+            handlers,
+            NoRecorder(),  # type: ignore[arg-type]
+            ServingMetrics(),
+            LoadControl(LoadLimits(), ServingMetrics()),
+        )
         sent: list[Any] = []
 
         async def ask(query: bytes) -> None:

@@ -10,11 +10,13 @@ if TYPE_CHECKING:
     from leanrec.serving.app import ServingSettings as ServingSettings
     from leanrec.serving.app import create_app as create_app
     from leanrec.serving.app import serve as serve
+    from leanrec.serving.load.quality import LoadLimits as LoadLimits
 
 __getattr__, __dir__, __all__ = export_lazily(
     __name__,
     {
         "api_keys": ["ApiKeys", "add_key"],
         "app": ["ServingSettings", "create_app", "serve"],
+        "load.quality": ["LoadLimits"],
     },
 )

@@ -24,7 +24,7 @@ _DESCRIPTIONS = {
     422: "The request is invalid.",
     429: "Too many writes wait for the event log, or the key has sent too many requests. Nothing was stored.",
     500: "A defect in leanrec.",
-    503: "The event log cannot be written.",
+    503: "The event log cannot be written, or as many requests for lists as may be are in flight.",
 }
 
 _HINTS = {

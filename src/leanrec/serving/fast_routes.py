@@ -14,8 +14,16 @@ from leanrec.errors import LeanrecError
 from leanrec.pipeline.responses import Recommendations
 from leanrec.serving.error_handlers import refuse_request
 from leanrec.serving.event_requests import EventBatch, EventRecorder
+from leanrec.serving.load.control import LoadControl
 from leanrec.serving.prometheus import ServingMetrics
-from leanrec.serving.schemas import EXACT_NUMBERS, MAX_LIST_LENGTH, MAX_REQUEST_BYTES, to_exact, with_exact_id
+from leanrec.serving.schemas import (
+    EXACT_NUMBERS,
+    MAX_LIST_LENGTH,
+    MAX_REQUEST_BYTES,
+    MAX_TIME_LIMIT_MS,
+    to_exact,
+    with_exact_id,
+)
 
 __all__ = ["FastRoutes", "ListHandlers", "ListRequest", "parse_query"]
 
@@ -26,6 +34,8 @@ _INLINE_SECONDS = 1.5e-3
 _MAX_INLINE_LENGTH = 100
 _MAX_INLINE_HISTORY = 200
 _N_THREADS = 4
+_LIST_PATHS = frozenset(["/recommend", "/explain"])
+_RUNGS_OF_THE_MODEL = frozenset(["full", "no_reasons"])
 
 
 class ListRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -37,6 +47,7 @@ class ListRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
         n: length of the list.
         exclude_seen: leave out items of the history.
         reasons: explain each item.
+        time_limit_ms: milliseconds in which the list should be ready, or None.
     """
 
     user: int | str | None = None
@@ -44,10 +55,13 @@ class ListRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     n: int = 10
     exclude_seen: bool = True
     reasons: bool = True
+    time_limit_ms: float | None = None
 
     def is_valid(self) -> bool:
         """Whether the app would accept it; if not, the app says why."""
         if not 1 <= self.n <= MAX_LIST_LENGTH or (self.user is None and self.history is None):
+            return False
+        if self.time_limit_ms is not None and not 0 < self.time_limit_ms <= MAX_TIME_LIMIT_MS:
             return False
         ids = [*(() if self.user is None else (self.user,)), *(self.history or ())]
         return len(ids) <= _MAX_INLINE_HISTORY and all(
@@ -75,6 +89,8 @@ def parse_query(query: bytes) -> ListRequest | None:
                 return None
         elif key == "n" and value.isdigit() and len(value) <= 4:
             found[key] = int(value)
+        elif key == "time_limit_ms" and value.isdigit() and len(value) <= 8:
+            found[key] = float(value)
         elif key in {"exclude_seen", "reasons"} and value in _BOOLEANS:
             found[key] = _BOOLEANS[value]
         else:
@@ -86,8 +102,8 @@ def parse_query(query: bytes) -> ListRequest | None:
 class ListHandlers(Protocol):
     """What makes the lists."""
 
-    def recommend(self, request: ListRequest) -> Recommendations:
-        """Make the list of a request, and log it."""
+    def recommend(self, request: ListRequest, rung: str, time_limit_ms: float | None) -> Recommendations:
+        """Make the list of a request, of this rung at best, in the time that is left, and log it."""
 
     def find_cached(self, request: ListRequest) -> Recommendations | None:
         """The list if it is in a cache, logged; None if it must be made."""
@@ -97,17 +113,21 @@ class FastRoutes:
     """ASGI app that answers ``GET`` and ``POST /recommend`` and ``POST /events`` itself and gives all other requests to another app.
 
     A request that it does not take, and a list that fails, is answered by the other app, so that there is one reading of
-    parameters and one form of errors. Lists that take little time are made in the event loop, others in threads.
+    parameters and one form of errors. Lists that take little time are made in the event loop, others in threads. All requests
+    for lists, also those that the other app answers, have their places and turns from the load control.
 
     Attributes:
         app: the other app.
         handlers: make the list of a request, or find it in a cache.
         recorder: records the events of a request.
         metrics: counts and times the requests.
+        load: when lists are made, and how good they may be.
     """
 
-    def __init__(self, app: ASGIApp, handlers: ListHandlers, recorder: EventRecorder, metrics: ServingMetrics) -> None:
-        self.app, self.handlers, self.recorder, self.metrics = app, handlers, recorder, metrics
+    def __init__(
+        self, app: ASGIApp, handlers: ListHandlers, recorder: EventRecorder, metrics: ServingMetrics, load: LoadControl
+    ) -> None:
+        self.app, self.handlers, self.recorder, self.metrics, self.load = app, handlers, recorder, metrics, load
         self._encode = msgspec.json.Encoder().encode
         self._decode_list = msgspec.json.Decoder(ListRequest).decode
         self._decode_events = msgspec.json.Decoder(EventBatch).decode
@@ -121,7 +141,7 @@ class FastRoutes:
         is_answered = False
         if path == "/recommend" and method == "GET":
             request = parse_query(scope["query_string"])
-            is_answered = request is not None and await self._respond(method, request, send)
+            is_answered = request is not None and await self._respond(request, scope, receive, send)
         elif method == "POST" and path in {"/recommend", "/events"}:
             body, receive = await _read_body(receive)
             # Other types than JSON reach a server from a page of another origin without a question.
@@ -134,8 +154,13 @@ class FastRoutes:
                 request = None
                 with contextlib.suppress(msgspec.DecodeError):
                     request = self._decode_list(body)
-                is_answered = request is not None and request.is_valid() and await self._respond(method, request, send)
-        if not is_answered:
+                if request is not None and request.is_valid():
+                    is_answered = await self._respond(request, scope, receive, send)
+        if is_answered:
+            return
+        if path in _LIST_PATHS or path.startswith("/similar/"):
+            await self.load.pass_list(self.app, scope, receive, send)
+        else:
             await self.app(scope, receive, send)
 
     async def _record(self, batch: EventBatch, scope: Scope, receive: Receive, send: Send) -> bool:
@@ -156,17 +181,59 @@ class FastRoutes:
         finally:
             self.metrics.count_request("/events", "POST", status, time.perf_counter() - start)
 
-    async def _respond(self, method: str, request: ListRequest, send: Send) -> bool:
+    async def _respond(self, request: ListRequest, scope: Scope, receive: Receive, send: Send) -> bool:
         """Send the list. Returns False, with nothing sent, where the app must answer."""
-        start, as_of = time.perf_counter(), self.recorder.as_of
+        arrived, load, method = time.perf_counter(), self.load, scope["method"]
+        if not load.turns.enter():
+            await load.refuse(scope, receive, send)
+            return True
         try:
-            recommended = self.handlers.find_cached(request) or await self._make_list(request)
+            await load.turns.wait()
+            body = self._encode_list(*await self._find_list(request, arrived))
         except LeanrecError:
             return False
         except Exception:
-            self.metrics.count_request("/recommend", method, 500, time.perf_counter() - start)
+            seconds = time.perf_counter() - arrived
+            load.quality.add_answer(seconds, is_list=False)
+            self.metrics.count_request("/recommend", method, 500, seconds)
             raise
-        body = self._encode(
+        finally:
+            load.turns.leave()
+        seconds = time.perf_counter() - arrived
+        load.quality.add_answer(seconds)
+        await _send_json(body, seconds, send)
+        self.metrics.count_request("/recommend", method, 200, seconds)
+        return True
+
+    async def _find_list(self, request: ListRequest, arrived: float) -> tuple[Recommendations, int]:
+        """The list, from the cache or made where it delays other requests least, and what it reflects."""
+        as_of, rung = self.recorder.as_of, self.load.find_rung()
+        start = time.perf_counter()
+        recommended = self.handlers.find_cached(request)
+        if recommended is not None:
+            self.load.turns.spend(time.perf_counter() - start)
+            return recommended, as_of
+        time_limit_ms = self.load.limit_time(request.time_limit_ms, arrived)
+        is_usual = request.n <= _MAX_INLINE_LENGTH
+        if is_usual and self._seconds[request.reasons] < _INLINE_SECONDS:
+            recommended, seconds = self._time_list(request, rung, time_limit_ms)
+            self.load.turns.spend(time.perf_counter() - start)
+        else:
+            loop = asyncio.get_running_loop()
+            made = loop.run_in_executor(self._threads, self._time_list, request, rung, time_limit_ms)
+            recommended, seconds = await made
+        if is_usual and recommended.rung in _RUNGS_OF_THE_MODEL:
+            has_reasons = request.reasons and recommended.rung == "full"
+            self._seconds[has_reasons] += _SMOOTHING * (seconds - self._seconds[has_reasons])
+        return recommended, as_of
+
+    def _time_list(self, request: ListRequest, rung: str, time_limit_ms: float | None) -> tuple[Recommendations, float]:
+        """The list, and the seconds of this thread that it took, without what others took meanwhile."""
+        start = time.thread_time()
+        return self.handlers.recommend(request, rung, time_limit_ms), time.thread_time() - start
+
+    def _encode_list(self, recommended: Recommendations, as_of: int) -> bytes:
+        return self._encode(
             {
                 "request": recommended.request,
                 "user": to_exact(recommended.user),
@@ -176,6 +243,7 @@ class FastRoutes:
                 "policy": recommended.policy,
                 "arm": recommended.arm,
                 "rung": recommended.rung,
+                "dropped": recommended.dropped,
                 "as_of": as_of,
                 "fallback": recommended.fallback,
                 "ignored": [to_exact(each) for each in recommended.ignored],
@@ -183,27 +251,6 @@ class FastRoutes:
                 "trace": None,
             }
         )
-        seconds = time.perf_counter() - start
-        await _send_json(body, seconds, send)
-        self.metrics.count_request("/recommend", method, 200, seconds)
-        return True
-
-    async def _make_list(self, request: ListRequest) -> Recommendations:
-        """The list, made where it delays other requests least."""
-        is_usual = request.n <= _MAX_INLINE_LENGTH
-        if is_usual and self._seconds[request.reasons] < _INLINE_SECONDS:
-            recommended, seconds = self._time_list(request)
-        else:
-            loop = asyncio.get_running_loop()
-            recommended, seconds = await loop.run_in_executor(self._threads, self._time_list, request)
-        if is_usual:
-            self._seconds[request.reasons] += _SMOOTHING * (seconds - self._seconds[request.reasons])
-        return recommended
-
-    def _time_list(self, request: ListRequest) -> tuple[Recommendations, float]:
-        """The list, and the seconds of this thread that it took, without what others took meanwhile."""
-        start = time.thread_time()
-        return self.handlers.recommend(request), time.thread_time() - start
 
 
 async def _send_json(body: bytes, seconds: float, send: Send) -> None:

@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["MetricsMiddleware", "ServingMetrics"]
+from leanrec.pipeline.responses import RUNGS
 
 __all__ = ["KNOWN_METHODS", "MetricsMiddleware", "ServingMetrics"]
 
@@ -33,12 +33,22 @@ class ServingMetrics:
         self.ended_connections = Counter(
             "leanrec_connections_timed_out", "Connections ended by the time limit.", registry=self.registry
         )
+        self.lists = Counter("leanrec_lists", "Lists served, by rung.", ("rung",), registry=self.registry)
+        self.refused_lists = Counter(
+            "leanrec_lists_refused",
+            "Requests for lists beyond the number that may be in flight.",
+            registry=self.registry,
+        )
+        self.quality_loss = Gauge(
+            "leanrec_quality_loss", "1 - quality factor: 0 unless lists are too slow.", registry=self.registry
+        )
         self.lists_lost = Gauge("leanrec_lists_lost", "Served lists that could not be logged.", registry=self.registry)
         self.free_bytes = Gauge("leanrec_log_free_bytes", "Free space on the disk of the log.", registry=self.registry)
         self.wal_bytes = Gauge("leanrec_log_wal_bytes", "Size of the log's write-ahead log.", registry=self.registry)
         self.users = Gauge("leanrec_users", "Users known.", registry=self.registry)
         self.items = Gauge("leanrec_items", "Items known.", registry=self.registry)
 
+        self.lists_of_rung = {rung: self.lists.labels(rung) for rung in RUNGS}
         self._bound: dict[tuple[str, str, int], tuple[Histogram, Counter]] = {}
 
     def count_request(self, route: str, method: str, status: int, seconds: float) -> None:

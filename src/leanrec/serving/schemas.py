@@ -6,13 +6,14 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SkipValidation, StrictBool, StrictInt, StrictStr
 from pydantic_core import PydanticKnownError
 
-from leanrec.pipeline.responses import Contribution, HistoryEvent, RecommendedItem, StageTrace
+from leanrec.pipeline.responses import Contribution, DroppedStage, HistoryEvent, RecommendedItem, StageTrace
 
 __all__ = [
     "EXACT_NUMBERS",
     "MAX_EVENTS",
     "MAX_LIST_LENGTH",
     "MAX_REQUEST_BYTES",
+    "MAX_TIME_LIMIT_MS",
     "AddItemsRequest",
     "AddItemsResponse",
     "ChangeItemRequest",
@@ -32,6 +33,7 @@ __all__ = [
     "RecommendResponse",
     "RejectedDetail",
     "StatusResponse",
+    "TimeLimit",
     "UserDetail",
     "UsersResponse",
 ]
@@ -43,6 +45,7 @@ EXACT_NUMBERS = 2**53
 MAX_LIST_LENGTH = 1000
 MAX_REQUEST_BYTES = 4 * 2**20
 MAX_EVENTS = 1000  # of a request
+MAX_TIME_LIMIT_MS = 600_000
 
 
 def to_exact(value: Any) -> Any:
@@ -78,6 +81,7 @@ EventTime = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 EventRank = Annotated[int, Field(ge=0, lt=10_000), BeforeValidator(check_integer)]
 # A tuple would be described by prefixItems, which generators of clients do not read.
 RatingRange = Annotated[list[float], Field(min_length=2, max_length=2)]
+TimeLimit = Annotated[float, Field(gt=0, le=MAX_TIME_LIMIT_MS)]
 ListLength = Annotated[int, Field(ge=1, le=MAX_LIST_LENGTH)]
 
 
@@ -123,6 +127,11 @@ class RecommendRequest(_RequestModel):
     reasons: StrictBool = Field(default=True, description="Explain each item.")
     trace: StrictBool = Field(
         default=False, description="Tell the stages that made the list. It is never from the cache."
+    )
+    time_limit_ms: Annotated[TimeLimit, Field(strict=True)] | None = Field(
+        None,
+        description="Milliseconds from the arrival of the request in which the list should be ready: what would take longer is "
+        "left out.",
     )
 
 
@@ -209,6 +218,7 @@ class RecommendResponse(BaseModel):
         "full",
         description="How much of the work was done: full; no_reasons; cached, an earlier list; or popular, one list for all.",
     )
+    dropped: list[DroppedStage] = Field([], description="The stages that were left out, for a deadline or under load.")
     as_of: int = Field(
         description="Sequence number of the last event in the log that the list reflects, with all before it."
     )

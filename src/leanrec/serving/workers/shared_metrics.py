@@ -12,7 +12,9 @@ from leanrec.serving.workers.messages import Sample
 __all__ = ["SharedMetrics", "keep_counts", "merge_samples"]
 
 # Not leanrec_lists_lost, of which each process counts its own.
-_GAUGES = frozenset(["leanrec_users", "leanrec_items", "leanrec_log_free_bytes", "leanrec_log_wal_bytes"])
+_GAUGES = frozenset(
+    ["leanrec_users", "leanrec_items", "leanrec_log_free_bytes", "leanrec_log_wal_bytes", "leanrec_quality_loss"]
+)
 
 
 def merge_samples(parts: Iterable[Sequence[Sample]]) -> list[Sample]:
