@@ -9,6 +9,10 @@ if TYPE_CHECKING:
     from leanrec.online.experiments.off_policy import LoggedDecisions as LoggedDecisions
     from leanrec.online.experiments.off_policy import PolicyValue as PolicyValue
     from leanrec.online.experiments.off_policy import estimate_value as estimate_value
+    from leanrec.online.experiments.report import ArmComparison as ArmComparison
+    from leanrec.online.experiments.report import ArmSummary as ArmSummary
+    from leanrec.online.experiments.report import ExperimentReport as ExperimentReport
+    from leanrec.online.experiments.report import report_experiment as report_experiment
     from leanrec.online.experiments.sample_ratio import SampleRatioMonitor as SampleRatioMonitor
     from leanrec.online.experiments.sample_ratio import check_sample_ratio as check_sample_ratio
     from leanrec.online.experiments.sequential import BoundedDifference as BoundedDifference
@@ -20,6 +24,7 @@ __getattr__, __dir__, __all__ = export_lazily(
     {
         "assignment": ["Experiment"],
         "off_policy": ["LoggedDecisions", "PolicyValue", "estimate_value"],
+        "report": ["ArmComparison", "ArmSummary", "ExperimentReport", "report_experiment"],
         "sample_ratio": ["SampleRatioMonitor", "check_sample_ratio"],
         "sequential": ["BoundedDifference", "Difference", "RewardDifference"],
     },
