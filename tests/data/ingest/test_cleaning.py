@@ -44,6 +44,14 @@ def test_log_limit_by_hand() -> None:
     assert robust_log_limit(np.array([]), 2.0) == np.inf
 
 
+@pytest.mark.parametrize("sigmas", [0.5, 3.0])
+def test_log_limit_of_counted_values_is_that_of_all_values(sigmas: float) -> None:
+    for seed in range(20):
+        events = np.random.default_rng(seed).geometric(0.05, 300 + seed)
+        values, counts = np.unique(events, return_counts=True)
+        assert robust_log_limit(values, sigmas, counts) == robust_log_limit(events, sigmas)
+
+
 def test_only_bots_lose_their_events() -> None:
     normal = [(u, u % 7 + i) for u in range(50) for i in range(3)]
     frame = pd.DataFrame([*normal, *[(99, i) for i in range(400)]], columns=["user", "item"])

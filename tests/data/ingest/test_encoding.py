@@ -47,6 +47,26 @@ def test_blocks_have_whole_users_in_time_order() -> None:
     assert np.concatenate([block.time for block in blocks]).tolist() == expected["time"].tolist()
 
 
+@pytest.mark.parametrize("block_rows", [1, 7, 60, 1000])
+def test_blocks_are_the_rows_of_the_log_also_beside_users_without_events(block_rows: int) -> None:
+    rng = np.random.default_rng(1)
+    user = rng.integers(0, 20, 200)
+    # The times of some users, the first and the last among them, are all impossible.
+    time = np.where(np.isin(user, [0, 3, 4, 19]), -5, 1_600_000_000 + rng.integers(0, 50, 200))
+    with open_engine(Run()) as engine:
+        log = encode(engine, pd.DataFrame({"user": user, "item": rng.integers(0, 9, 200), "time": time}), block_rows)
+        expected = engine.fetch_arrays("SELECT u, i, t FROM log ORDER BY rowid")
+        blocks = list(log.blocks())
+    assert log.events < 200
+    for name, column in (("u", "user"), ("i", "item"), ("t", "time")):
+        found = np.concatenate([getattr(block, column) for block in blocks])
+        assert found.tolist() == expected[name].tolist()
+    assert {getattr(blocks[0], name).dtype for name in ("user", "item")} == {np.dtype(np.int32)}
+    ends = [set(block.user.tolist()) for block in blocks]
+    assert sum(map(len, ends)) == len(set().union(*ends))
+    assert all(len(block) <= block_rows or len(users) == 1 for block, users in zip(blocks, ends, strict=True))
+
+
 @pytest.mark.parametrize(("odd", "kept"), [(1_700_000_000, True), (4_102_444_800, False), (-4_000_000_000, False)])
 def test_times_that_need_eight_bytes_leave_the_others_as_they_are(odd: int, kept: bool) -> None:
     frame = pd.DataFrame({"user": 1, "item": [3, 2, 1, 4], "time": [1_600_000_002, 1_600_000_001, 1_600_000_002, odd]})

@@ -79,7 +79,9 @@ def _find_bots(log: EncodedLog, cleaning: CleaningRules) -> NDArray[np.bool_] | 
     """(users,) whether the user has far more events than the others, None without such a rule."""
     if cleaning.bot_sigmas is None:
         return None
-    return log.per_user > robust_log_limit(log.per_user[log.per_user > 0], cleaning.bot_sigmas)
+    # Few numbers of events differ, however many users there are.
+    events, users = np.unique(log.per_user[log.per_user > 0], return_counts=True)
+    return log.per_user > robust_log_limit(events, cleaning.bot_sigmas, users)
 
 
 def _is_large(log: EncodedLog, bots: NDArray[np.bool_] | None, cleaning: CleaningRules) -> bool:

@@ -92,28 +92,27 @@ class EncodedLog:
     def blocks(self) -> Iterator[LogBlock]:
         """Yield the log in order. Cost: one scan; memory for one block, or for the largest user."""
         ends = np.cumsum(self.per_user)
-        wide = {"t": "t::BIGINT AS t", "seq": "seq::BIGINT AS seq"}
-        columns = ", ".join(("u", "i", *(wide.get(name, name) for name in self.columns)))
-        start = 0
+        columns = ", ".join(("i", *self.columns))
+        start = first = 0
         while start < self.events:
-            last = np.searchsorted(ends, min(start + self.block_rows, self.events), side="right") - 1
-            # At least one whole user.
-            one_user = last < 0 or ends[last] <= start
-            end = int(ends[np.searchsorted(ends, start, side="right")] if one_user else ends[last])
+            # At least one whole user with events.
+            least = int(np.searchsorted(ends, start, side="right")) + 1
+            stop = max(least, int(np.searchsorted(ends, start + self.block_rows, side="right")))
+            end = int(ends[stop - 1])
             raw = self.engine.fetch_arrays(f"SELECT {columns} FROM log WHERE rowid >= {start} AND rowid < {end}")
             yield LogBlock(
                 start=start,
-                user=raw["u"],
+                user=np.repeat(np.arange(first, stop, dtype=np.int32), self.per_user[first:stop]),
                 item=raw["i"],
                 # The order of a file is often that of its ids: rows keep it, but it must not be used as time.
-                time=raw.get("t", np.zeros(end - start, np.int64)),
+                time=raw["t"].astype(np.int64, copy=False) if "t" in raw else np.zeros(end - start, np.int64),
                 fraction=raw.get("f"),
                 event_type=raw.get("k", np.zeros(end - start, np.int8)),
                 amount=raw.get("w"),
                 rating=raw.get("v"),
-                sequence=raw.get("seq"),
+                sequence=raw["seq"].astype(np.int64, copy=False) if "seq" in raw else None,
             )
-            start = end
+            start, first = end, stop
 
 
 def find_ids(engine: SqlEngine, staged: StagedLog) -> IdForms:

@@ -567,7 +567,7 @@ def _index_log(
         event_weights=task.weights or None,
         keep_sequence=task.quarantine is not None,
         # About a twentieth of the memory, at 100 bytes a row.
-        block_rows=int(min(1_000_000, max(50_000, task.run.available_memory() // 2000))),
+        block_rows=int(min(500_000, max(50_000, task.run.available_memory() // 2000))),
     )
     if staged.is_view and log.events < staged.rows:
         # A view reads its files again, which is needed only where rows are missing.
@@ -577,8 +577,8 @@ def _index_log(
     reason = reject_events(log, task.cleaning, has_clock=has_clock, comparable=comparable)
     # A count of all codes at once would make each an integer of eight bytes.
     blocks = (reason[start : start + _COUNTED_ROWS] for start in range(0, len(reason), _COUNTED_ROWS))
-    by_code = sum(np.bincount(block, minlength=len(REASONS)) for block in blocks)
-    counts |= {REASONS[code]: int(n) for code, n in enumerate(np.atleast_1d(by_code)) if code and n}
+    by_code = sum(np.bincount(block[block > 0], minlength=len(REASONS)) for block in blocks)
+    counts |= {REASONS[code]: int(n) for code, n in enumerate(np.atleast_1d(by_code)) if n}
     if task.quarantine is not None:
         write_quarantine(engine, staged, log, reason, task.quarantine)
     _check_kept(task, engine, read, counts, bool((reason == 0).any()))

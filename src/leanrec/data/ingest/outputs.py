@@ -163,7 +163,9 @@ def write_events(
     """
     size = int(np.count_nonzero(reason == 0))
     counter = EventCounter(int(rows.user.sum()), int(rows.item.sum()), len(log.event_types))
-    new_rows = tuple(np.cumsum(kept, dtype=np.int32) - np.int32(1) for kept in (rows.user, rows.item))
+    new_rows = tuple(
+        None if kept.all() else np.cumsum(kept, dtype=np.int32) - np.int32(1) for kept in (rows.user, rows.item)
+    )
     weights = np.array(list(log.event_types.values()), np.float32)
 
     def write_all(sink: EventSink) -> Events:
@@ -193,11 +195,11 @@ def write_events(
 def _to_events(
     block: LogBlock,
     kept: Any,
-    new_rows: tuple[NDArray[np.int32], ...],
+    new_rows: tuple[NDArray[np.int32] | None, ...],
     weights: NDArray[np.float32],
     positive_from: float | None,
 ) -> Events:
-    """Return the kept events of a block, with internal rows and weights."""
+    """Return the kept events of a block, with internal rows and weights. ``new_rows`` is None where codes are rows."""
     event_type = block.event_type[kept]
     weight = weights[event_type]
     if block.amount is not None:
@@ -205,9 +207,13 @@ def _to_events(
     rating = None if block.rating is None else block.rating[kept]
     if rating is not None and positive_from is not None:
         weight[rating < positive_from] = 0
+    user, item = (
+        codes[kept] if new is None else new[codes[kept]]
+        for codes, new in zip((block.user, block.item), new_rows, strict=True)
+    )
     return Events(
-        user=new_rows[0][block.user[kept]],
-        item=new_rows[1][block.item[kept]],
+        user=user,
+        item=item,
         time=block.time[kept],
         event_type=event_type,
         weight=weight,

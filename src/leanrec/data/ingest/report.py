@@ -192,7 +192,9 @@ class EventCounter:
         """Count events with internal rows."""
         if not len(events):
             return
-        self.of_user += np.bincount(events.user, minlength=len(self.of_user))
+        # Events are mostly sorted by user: a block has few of them.
+        low, high = int(events.user.min()), int(events.user.max())
+        self.of_user[low : high + 1] += np.bincount(events.user - low)
         self.of_item += np.bincount(events.item, minlength=len(self.of_item))
         self.of_type += np.bincount(events.event_type, minlength=len(self.of_type))
         self.positive += int(np.count_nonzero(events.weight > 0))
