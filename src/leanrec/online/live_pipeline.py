@@ -1,25 +1,32 @@
-"""Live pipeline: the version that answers requests, replaced by another one without a dropped or mixed answer."""
+"""Live pipeline: the versions that answer requests, replaced by others without a dropped or mixed answer."""
 
 import dataclasses
 import functools
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Self
+from typing import Any, Protocol, Self
 
 from leanrec.data.table import Table
-from leanrec.data.vocabulary import Id
+from leanrec.data.vocabulary import Id, id_array
 from leanrec.errors import LeanrecError
 from leanrec.events.event_store import EventStore
 from leanrec.events.records import ForgottenUser
 from leanrec.events.user_events import UserEvent, to_events
-from leanrec.online.version_store import VersionStore
+from leanrec.online.trials.guards import TrialGuards
+from leanrec.online.trials.live_trial import CANDIDATE, LiveTrial
+from leanrec.online.version_store import Trial, VersionStore
 from leanrec.pipeline.log_snapshot import save_snapshot
 from leanrec.pipeline.pipeline import Pipeline
-from leanrec.pipeline.replay import ReplayResult, bind_log, replay_hidden
-from leanrec.pipeline.responses import AddItemsResult, RecordResult
+from leanrec.pipeline.replay import ReplayResult, bind_log, replay_hidden, replay_items
+from leanrec.pipeline.responses import AddItemsResult, Recommendations, RecordResult
 
 __all__ = ["LivePipeline", "LiveVersion", "VersionFollower"]
+
+_SWITCH_SECONDS = (
+    5e-4  # a request waits that long for the thread that loads a version, each time that it needs the interpreter
+)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -35,15 +42,30 @@ class LiveVersion:
     n_replayed: int
 
 
-class LivePipeline:
-    """The current version of a pipeline over an event store, and what changes it.
+class _Follower(Protocol):
+    """A version that follows the log: the current one, or the one on trial."""
 
-    Events and new items go to the store first and then to the version that is current, each event exactly once, also
-    while another version takes over. Thread-safe.
+    @property
+    def pipeline(self) -> Pipeline:
+        """The pipeline."""
+
+    @property
+    def n_replayed(self) -> int:
+        """The first events of the log, which the pipeline has from the start."""
+
+
+class LivePipeline:
+    """The current version of a pipeline over an event store, at most one version on trial, and what changes them.
+
+    Events and new items go to the store first and then to both versions, each event exactly once, also while another version
+    takes over. Thread-safe.
 
     Attributes:
         replayed: result of the replay into the first version.
         current: the version that answers requests.
+        trial: the version on trial, which answers some of them, or None.
+        guards: what ends a trial.
+        n_processes: number of processes that serve the same versions, each of which judges a trial by its own lists.
         snapshot_seq: sequence number of the last event in the snapshot of the log, 0 if there is none.
     """
 
@@ -69,6 +91,8 @@ class LivePipeline:
         self._forgotten: dict[str, int] = {}
         self.replayed = bind_log(pipeline, log, rebind=rebind) if replayed is None else replayed
         self.current = LiveVersion(pipeline, self.replayed.last_seq)
+        self.trial: LiveTrial | None = None
+        self.guards, self.n_processes = TrialGuards(), 1
         self._last_seq = self.replayed.last_seq  # of what is recorded
         self._state, self.snapshot_seq = self.replayed.state, self.replayed.snapshot_seq
         self._has_rejected = bool(
@@ -79,6 +103,32 @@ class LivePipeline:
     def pipeline(self) -> Pipeline:
         """The pipeline of the current version."""
         return self.current.pipeline
+
+    @property
+    def versions(self) -> tuple[_Follower, ...]:
+        """The current version, and the one on trial if there is one."""
+        trial = self.trial
+        return (self.current,) if trial is None else (self.current, trial)
+
+    def recommend(self, user: Id | None = None, **options: Any) -> Recommendations:
+        """The list of the version that is due to the user; see ``Pipeline.recommend``."""
+        trial = self.trial
+        if trial is None:
+            return self.current.pipeline.recommend(user, **options)
+        return trial.recommend(self.current.pipeline, user, options)
+
+    def find_cached(self, user: Id, **options: Any) -> Recommendations | None:
+        """The same list if it is in the cache of that version; see ``Pipeline.find_cached``."""
+        trial = self.trial
+        if trial is None:
+            return self.current.pipeline.find_cached(user, **options)
+        return trial.find_cached(self.current.pipeline, user, options)
+
+    def find_pipeline(self, user: Id | None) -> Pipeline:
+        """The pipeline whose lists a user gets."""
+        trial = self.trial
+        is_tried = trial is not None and trial.find_arm(user) == CANDIDATE
+        return trial.pipeline if trial is not None and is_tried else self.current.pipeline
 
     @property
     def last_seq(self) -> int:
@@ -104,29 +154,44 @@ class LivePipeline:
             last_seq: sequence number of the last of them.
         """
         with self._recording:
-            current, first = self.current, last_seq - len(user_events) + 1
-            kept = list(range(max(0, current.n_replayed + 1 - first), len(user_events)))
+            trial, first = self.trial, last_seq - len(user_events) + 1
+            recorded, new = self._record_into(self.current, user_events, first)
+            has_rejected = bool(recorded.rejected)
+            if trial is not None:
+                has_rejected |= bool(self._record_into(trial, user_events, first)[0].rejected)
+                trial.count_events(new)
             if self._forgotten:
-                kept = [at for at in kept if first + at > self._forgotten.get(str(user_events[at].user), 0)]
                 self._forgotten = {user: last for user, last in self._forgotten.items() if last > last_seq}
-            new = user_events if len(kept) == len(user_events) else [user_events[at] for at in kept]
-            recorded = current.pipeline.record_events(to_events(new)) if new else RecordResult(0)
             self._last_seq = max(self._last_seq, last_seq)
-            self._has_rejected |= bool(recorded.rejected)
+            self._has_rejected |= has_rejected
+        return recorded
+
+    def _record_into(
+        self, version: _Follower, user_events: Sequence[UserEvent], first: int
+    ) -> tuple[RecordResult, Sequence[UserEvent]]:
+        """Record events, the first of which has a number in the store, in one version. Returns also those it did not have."""
+        kept = list(range(max(0, version.n_replayed + 1 - first), len(user_events)))
+        if self._forgotten:
+            kept = [at for at in kept if first + at > self._forgotten.get(str(user_events[at].user), 0)]
+        new = user_events if len(kept) == len(user_events) else [user_events[at] for at in kept]
+        recorded = version.pipeline.record_events(to_events(new)) if new else RecordResult(0)
         if len(new) == len(user_events):
-            return recorded
+            return recorded, new
         rejected = tuple(dataclasses.replace(each, position=kept[each.position]) for each in recorded.rejected)
-        return RecordResult(recorded.applied + len(user_events) - len(new), rejected)
+        return RecordResult(recorded.applied + len(user_events) - len(new), rejected), new
 
     def add_items(self, ids: list[Id], table: Table, *, persist: Callable[[], None]) -> AddItemsResult:
-        """Add new items to the store and the current version; see ``Pipeline.add_items``.
+        """Add new items to the store and both versions; see ``Pipeline.add_items``. One on trial that cannot is left as it is.
 
         Events that arrived before their item are then recorded, as they are after a restart. Cost of that: O(E), if an event
         was rejected since the start.
         """
         with self._adding_items:
             result = self.pipeline.add_items(ids, table, persist=persist)
-            if result.added:
+            n_added = result.added
+            if self.trial is not None:
+                n_added += replay_items(self.trial.pipeline, id_array(ids), table)[0]
+            if n_added:
                 self._record_early_events(ids)
             return result
 
@@ -140,12 +205,13 @@ class LivePipeline:
         if early:
             users = {str(each.user) for each in early}
             with self._recording:
-                late = self._log.user_events(after=last, until=self._last_seq)
-                early += [each for each in late if str(each.user) in users]
-                self.pipeline.record_events(to_events(early), replace=True)
+                for version in self.versions:
+                    late = self._log.user_events(after=last, until=max(self._last_seq, version.n_replayed))
+                    late = [each for each in late if str(each.user) in users]
+                    version.pipeline.record_events(to_events([*early, *late]), replace=True)
 
     def set_hidden(self, items: Sequence[Id], *, hidden: bool) -> None:
-        """Hide items in the store and the current version, or show them again; see ``Pipeline.hide_items``.
+        """Hide items in the store and both versions, or show them again; see ``Pipeline.hide_items``.
 
         At the return it is on disk, and lists that are asked for from now on obey it. Raises UnknownIdError.
         """
@@ -153,9 +219,12 @@ class LivePipeline:
         with self._hiding:
             change = self.pipeline.hide_items if hidden else self.pipeline.show_items
             change(items, persist=persist)
+            if self.trial is not None:
+                pipeline = self.trial.pipeline
+                (pipeline.hide_items if hidden else pipeline.show_items)(items, replayed=True)
 
     def forget_user(self, user: Id) -> ForgottenUser:
-        """Forget a user in the store and in the current version; see the methods of both.
+        """Forget a user in the store and in both versions; see the methods of both classes.
 
         Events that arrive after the answer are those of a new user. Waits for a change of the version that is under way.
         """
@@ -165,26 +234,57 @@ class LivePipeline:
         return forgotten
 
     def _apply_forgotten(self, user: Id, forgotten: ForgottenUser) -> None:
-        """Forget a user in the current version who is forgotten in the store."""
+        """Forget a user in both versions who is forgotten in the store."""
         with self._recording:
-            self.pipeline.forget_user(user)
+            for version in self.versions:
+                version.pipeline.forget_user(user)
+                last = max(self._last_seq, version.n_replayed)
+                if forgotten.last_seq < last:  # events after it were recorded, and are forgotten here too
+                    late = self._log.user_events(after=forgotten.last_seq, until=last)
+                    version.pipeline.record_events(to_events([each for each in late if str(each.user) == str(user)]))
             if forgotten.last_seq > self._last_seq:
                 self._forgotten[str(user)] = forgotten.last_seq
-            elif forgotten.last_seq < self._last_seq:  # events after it were recorded, and are forgotten here too
-                late = self._log.user_events(after=forgotten.last_seq, until=self._last_seq)
-                self.pipeline.record_events(to_events([each for each in late if str(each.user) == str(user)]))
 
     def replace(self, pipeline: Pipeline) -> ReplayResult:
         """Serve another version from the next request on; requests that have begun end with the version they began with.
 
         The log is replayed while the old version still answers. Only the events that arrive meanwhile are replayed in the
-        moment of the change, in which no other event is recorded. Raises SourceError, and changes nothing, if the version
-        was fitted on other data than those of the log.
+        moment of the change, in which no other event is recorded. A trial ends, because it was beside another version. Raises
+        SourceError, and changes nothing, if the version was fitted on other data than those of the log.
         """
         with self._forgetting:
-            return self._replace(pipeline)
+            self.stop_trial()
+            replayed = self._take_over(pipeline, self._set_current)
+            self._state, self.snapshot_seq = replayed.state, replayed.snapshot_seq
+        return replayed
 
-    def _replace(self, pipeline: Pipeline) -> ReplayResult:
+    def start_trial(self, pipeline: Pipeline, trial: Trial) -> ReplayResult:
+        """Try another version beside the current one from the next request on, as ``trial`` says.
+
+        The log is replayed into it as by ``replace``, and raises the same. From then on both versions get all events, items,
+        hidden items and forgotten users. Cost: the memory of a second version, and the time to record each event twice.
+        """
+        with self._forgetting:
+            self.stop_trial()
+            return self._take_over(pipeline, functools.partial(self._set_trial, trial))
+
+    def stop_trial(self) -> None:
+        """End the trial in this process, if there is one: all users get lists of the current version."""
+        trial, self.trial = self.trial, None
+        if trial is not None:
+            trial.close()
+
+    def _set_current(self, pipeline: Pipeline, last: int, *, has_rejected: bool) -> None:
+        self._has_rejected = has_rejected
+        self.current = LiveVersion(pipeline, last)
+        self._last_seq = max(self._last_seq, last)
+
+    def _set_trial(self, trial: Trial, pipeline: Pipeline, last: int, *, has_rejected: bool) -> None:
+        self._has_rejected |= has_rejected
+        self.trial = LiveTrial(pipeline, last, trial, self.guards, self.n_processes)
+
+    def _take_over(self, pipeline: Pipeline, install: "_Install") -> ReplayResult:
+        """Replay the log into a version, and install it in a moment in which nothing is recorded."""
         replayed = bind_log(pipeline, self._log, rebind=self._rebind)
         pipeline.warm_up()
         with self._adding_items, self._hiding:
@@ -197,12 +297,16 @@ class LivePipeline:
                 if n_added and (replayed.rejected or replayed.rejected_before):
                     early = self._log.user_events_of(self._log.items()[0].tolist(), until=last)
                     pipeline.record_events(to_events(early), replace=True)
-                self._has_rejected = bool(replayed.rejected or replayed.rejected_before or late.rejected)
-                self.current = LiveVersion(pipeline, last)
-                self._last_seq = max(self._last_seq, last)
-        self._state, self.snapshot_seq = replayed.state, replayed.snapshot_seq
+                has_rejected = bool(replayed.rejected or replayed.rejected_before or late.rejected)
+                install(pipeline, last, has_rejected=has_rejected)
         rejected = (*replayed.rejected, *late.rejected)
         return dataclasses.replace(replayed, applied=replayed.applied + late.applied, rejected=rejected, last_seq=last)
+
+
+class _Install(Protocol):
+    """Lets a version answer that has all events of the store up to a sequence number."""
+
+    def __call__(self, pipeline: Pipeline, last: int, *, has_rejected: bool) -> None: ...
 
 
 def _add_new_items(pipeline: Pipeline, log: EventStore) -> int:
@@ -264,10 +368,13 @@ class VersionFollower:
         """Load a version and let it take over, unless it serves already."""
         if version == self._live.pipeline.version:
             return
-        start = time.monotonic()
+        start, interval = time.monotonic(), sys.getswitchinterval()
         try:
+            sys.setswitchinterval(min(interval, _SWITCH_SECONDS))
             self._live.replace(Pipeline.load(self._store.find(version).path))
         except LeanrecError as error:
             self._report(f"Version {version} cannot be served, so {self._live.pipeline.version} goes on: {error}")
         else:
             self._report(f"Version {version} is served, {time.monotonic() - start:.1f} s after it was promoted.")
+        finally:
+            sys.setswitchinterval(interval)

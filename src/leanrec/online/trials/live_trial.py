@@ -1,0 +1,218 @@
+"""Live trial: the version that is tried in this process, which users get its lists, and how it does."""
+
+import dataclasses
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from leanrec.data.vocabulary import Id
+from leanrec.events.user_events import UserEvent
+from leanrec.online.experiments import Experiment
+from leanrec.online.trials.guards import GuardedComparison, TrialGuards, Verdict
+from leanrec.online.trials.shadow import ShadowLists
+from leanrec.online.version_store import Trial
+from leanrec.pipeline.pipeline import Pipeline
+from leanrec.pipeline.responses import Recommendations
+
+__all__ = ["CANDIDATE", "CONTROL", "LiveTrial"]
+
+CONTROL, CANDIDATE = "control", "candidate"
+_MAX_USERS = 500_000  # later ones are not judged
+_LISTS_OF_A_USER = 20  # that are judged; a bot must not decide
+_REWARDS_OF_A_USER = 20
+
+
+class LiveTrial:
+    """A version beside the current one.
+
+    The users of a canary are divided by a keyed hash of their id: twice its share takes part, half of those gets the lists of the
+    version and the other half is the control. So a user has the same arm in every process, after every restart and with every
+    larger share. Requests without a user take no part.
+
+    Where the version fails, or lists nothing, its users get the list of the current version, and it is counted. As soon
+    as a guard ends the trial, all users get lists of the current version.
+
+    Thread-safe.
+
+    Attributes:
+        pipeline: the version.
+        n_replayed: the first events of the log, which the pipeline has from the start.
+        trial: what was asked for.
+        shadow: makes the lists of a shadow; None for a canary.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        n_replayed: int,
+        trial: Trial,
+        guards: TrialGuards,
+        n_processes: int = 1,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            pipeline: the version, with the events of the log.
+            n_replayed: sequence number of the last of them.
+            trial: what was asked for.
+            guards: what ends it.
+            n_processes: number of processes in which it is judged.
+        """
+        self.pipeline, self.n_replayed, self.trial = pipeline, n_replayed, trial
+        self.shadow = ShadowLists(pipeline, trial.share) if trial.is_shadow else None
+        self._experiment = _make_experiment(trial)
+        self._comparison = GuardedComparison(guards, n_processes)
+        self._lists = {CONTROL: 0, CANDIDATE: 0}
+        self._seen: dict[
+            int, list[int]
+        ] = {}  # by hash of the id: numbers of lists, of rewards and of failures, of which one counts
+        self._lock = threading.Lock()
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """Why a guard has ended the trial in this process, or None."""
+        return self._comparison.verdict
+
+    def change_share(self, trial: Trial) -> None:
+        """Go on with another share of the same trial."""
+        self.trial = trial
+        self._experiment = _make_experiment(trial)
+        if self.shadow is not None:
+            self.shadow.share = trial.share
+
+    def close(self) -> None:
+        """End the thread of a shadow."""
+        if self.shadow is not None:
+            self.shadow.close()
+
+    def find_arm(self, user: Id | None) -> str | None:
+        """The arm of a user: "control", "candidate", or None for a user who takes no part."""
+        if user is None or self.shadow is not None or self.verdict is not None:
+            return None
+        return self._experiment.assign(user)
+
+    def recommend(self, current: Pipeline, user: Id | None, options: Mapping[str, Any]) -> Recommendations:
+        """The list of the version that is due to the user; see ``Pipeline.recommend`` for the options and the errors."""
+        if self.shadow is not None:
+            begin = time.thread_time()
+            made = current.recommend(user, **options)
+            self.shadow.offer(user, options, made, time.thread_time() - begin)
+            return made
+        arm = self.find_arm(user)
+        if arm == CANDIDATE:
+            made, seconds, has_failed = self._make_list(current, user, options)
+        else:
+            start = time.perf_counter()
+            made, has_failed = current.recommend(user, **options), False
+            seconds = time.perf_counter() - start
+        self._count_list(user, arm, seconds, has_failed=has_failed)
+        return made if arm is None else dataclasses.replace(made, arm=arm)
+
+    def find_cached(self, current: Pipeline, user: Id, options: Mapping[str, Any]) -> Recommendations | None:
+        """The same list, if the version has it in its cache."""
+        arm = self.find_arm(user)
+        if arm != CANDIDATE:
+            cached = current.find_cached(user, **options)
+        else:
+            try:
+                cached = self.pipeline.find_cached(user, **options)
+            except Exception:  # noqa: BLE001 - ``recommend`` follows, which counts it
+                return None
+        if cached is None or arm is None:
+            return cached
+        self._count_list(user, arm)
+        return dataclasses.replace(cached, arm=arm)
+
+    def count_events(self, user_events: Sequence[UserEvent]) -> None:
+        """Count positive events of the users who have got a list."""
+        if not self._seen or self.verdict is not None:
+            return
+        for each in user_events:
+            known = self._seen.get(hash(str(each.user))) if each.weight > 0 else None
+            if known is not None and known[1] < _REWARDS_OF_A_USER:
+                with self._lock:
+                    known[1] += 1
+                    self._comparison.add_reward(hash(str(each.user)))
+
+    def describe(self) -> dict[str, Any]:
+        """The trial in this process so far, for JSON: users, lists, failures, milliseconds and positive events of both arms."""
+        with self._lock:
+            comparison = self._comparison
+            described: dict[str, Any] = dataclasses.asdict(self.trial) | {
+                "model": self.pipeline.name,
+                "verdict": None if comparison.verdict is None else comparison.verdict._asdict(),
+            }
+            if self.shadow is not None:
+                return described | {"shadow": _describe_shadow(self.shadow)}
+            found = comparison.rewards.find_interval()
+            arms = {}
+            for position, arm in enumerate((CONTROL, CANDIDATE)):
+                seconds = list(comparison.slowdown.seconds[position])
+                p50, p99 = np.percentile(seconds, (50, 99)).tolist() if seconds else (None, None)
+                arms[arm] = {
+                    "users": comparison.ratio.counts[position],
+                    "lists": self._lists[arm],
+                    "failures": comparison.failures.n_happened if position else 0,
+                    "p50_ms": None if p50 is None else p50 * 1e3,
+                    "p99_ms": None if p99 is None else p99 * 1e3,
+                    "reward": comparison.rewards.means[position],
+                }
+            finite = bool(np.isfinite([found.low, found.high]).all())
+            difference = {"value": found.value, "low": found.low, "high": found.high} if finite else None
+            return described | {"arms": arms, "difference": difference, "ratio_p_value": comparison.ratio.p_value}
+
+    def _make_list(
+        self, current: Pipeline, user: Id | None, options: Mapping[str, Any]
+    ) -> tuple[Recommendations, float, bool]:
+        """A list of the version, its seconds, and False; or one of the current version and True where this one has none."""
+        start = time.perf_counter()
+        try:
+            made = self.pipeline.recommend(user, **options)
+        except Exception:  # noqa: BLE001 - the current version has the last word
+            return current.recommend(user, **options), 0.0, True
+        seconds = time.perf_counter() - start
+        if not made.items:
+            other = current.recommend(user, **options)
+            if other.items:
+                return other, 0.0, True
+        return made, seconds, False
+
+    def _count_list(
+        self, user: Id | None, arm: str | None, seconds: float | None = None, *, has_failed: bool = False
+    ) -> None:
+        """Count a list before it is served; ``seconds`` if it was made and not cached."""
+        is_candidate = arm == CANDIDATE
+        with self._lock:
+            if arm is not None:
+                self._lists[arm] += 1
+                key = hash(str(user))
+                known = self._seen.get(key)
+                if known is None and len(self._seen) < _MAX_USERS:
+                    known = self._seen[key] = [0, 0, 0]
+                    self._comparison.add_user(key, is_candidate=is_candidate)
+                if known is None or known[0] >= _LISTS_OF_A_USER or (has_failed and known[2]):
+                    return
+                known[0] += seconds is not None
+                known[2] += has_failed
+            if seconds is not None:
+                self._comparison.add_list(seconds, is_candidate=is_candidate, has_failed=has_failed)
+
+
+def _make_experiment(trial: Trial) -> Experiment:
+    share = 0.0 if trial.is_shadow else min(1.0, 2 * trial.share)
+    return Experiment(trial.salt, share, (CONTROL, CANDIDATE))
+
+
+def _describe_shadow(shadow: ShadowLists) -> dict[str, Any]:
+    current, candidate = shadow.seconds
+    return {
+        "compared": shadow.n_compared,
+        "failed": shadow.n_failed,
+        "dropped": shadow.n_dropped,
+        "overlap": shadow.overlap,
+        "current_ms": current * 1e3,
+        "candidate_ms": candidate * 1e3,
+    }

@@ -1,0 +1,110 @@
+"""Trial follower: a thread that starts and ends the trial of a store in a process, and writes what the guards say to the store."""
+
+import os
+import socket
+import threading
+from collections.abc import Callable
+from typing import Self
+
+from leanrec.errors import LeanrecError
+from leanrec.online.live_pipeline import LivePipeline
+from leanrec.online.version_store import Trial, VersionStore
+from leanrec.pipeline.pipeline import Pipeline
+
+__all__ = ["TrialFollower"]
+
+
+class TrialFollower:
+    """Looks at the store four times a second.
+
+    A trial that a guard ends gets no users from that moment on in this process; the store has it at the next look, and all
+    other processes end it at theirs. A version that cannot be loaded ends its trial too.
+    """
+
+    def __init__(
+        self,
+        live: LivePipeline,
+        store: VersionStore,
+        report: Callable[[str], None],
+        *,
+        loads: bool = True,
+        interval: float = 0.25,
+    ) -> None:
+        """Start to follow.
+
+        Args:
+            live: what serves.
+            store: the store of versions.
+            report: called with a sentence about each change.
+            loads: load the version of a trial. False: something else starts trials in this process.
+            interval: seconds between two looks at the store.
+        """
+        self._live, self._store, self._report, self._loads, self._interval = live, store, report, loads, interval
+        self._told: set[str] = set()  # salts of trials that were ended from here
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="leanrec-trials", daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop following, after a change that is under way."""
+        self._stopping.set()
+        self._thread.join()
+        self._live.stop_trial()
+
+    def _follow(self) -> None:
+        while not self._stopping.wait(self._interval):
+            try:
+                self._look()
+            except LeanrecError as error:
+                self._report(str(error))
+                self._stopping.wait(10)
+
+    def _look(self) -> None:
+        """Bring the trial of this process to the state of the store, and a verdict of this process into the store."""
+        running, live = self._store.trial(), self._live.trial
+        if live is not None and live.verdict is not None and live.trial.salt not in self._told:
+            verdict = live.verdict
+            if self._abort(live.trial, f"the guard of the {verdict.guard}", verdict.reason):
+                running = None
+        if live is not None and (running is None or running.salt != live.trial.salt):
+            self._live.stop_trial()
+            self._report(f"The trial of version {live.trial.version} has ended: {self._explain_end(live.trial)}")
+            live = None
+        if running is None or running.salt in self._told:
+            return
+        if live is not None:
+            if running != live.trial:
+                live.change_share(running)
+        elif self._loads:
+            self._start(running)
+
+    def _start(self, trial: Trial) -> None:
+        if self._live.pipeline.version == trial.version:  # it was promoted, and the store will say so
+            return
+        try:
+            self._live.start_trial(Pipeline.load(self._store.find(trial.version).path), trial)
+        except LeanrecError as error:
+            self._abort(trial, "the server", f"It cannot be served: {error}")
+            self._report(f"Version {trial.version} cannot be tried, so its trial has ended: {error}")
+        else:
+            self._report(
+                f"Version {trial.version} is on trial {'as a shadow' if trial.is_shadow else 'for users'}, with a share of {trial.share:g}."
+            )
+
+    def _abort(self, trial: Trial, guard: str, reason: str) -> bool:
+        """Write to the store that a trial is aborted. Returns False if it had ended already."""
+        self._told.add(trial.salt)
+        by = f"{guard} in process {os.getpid()} on {socket.gethostname()}"
+        return self._store.stop_trial(reason, by, outcome="aborted", trial=trial) is not None
+
+    def _explain_end(self, trial: Trial) -> str:
+        """What the store says about the end of a trial."""
+        ended = next((each for each in reversed(self._store.trials()) if each.salt == trial.salt), trial)
+        why = f", {ended.reason}" if ended.reason else ""
+        return f"{ended.outcome} by {ended.ended_by or 'a person'}{why}."

@@ -1,0 +1,119 @@
+"""Guards of a trial: a bad version is found soon, an equal one almost never, whenever somebody looks."""
+
+import math
+
+import numpy as np
+import pytest
+
+from leanrec.errors import SettingError
+from leanrec.online.trials.guards import GuardedComparison, RateTest, SlowdownTest, TrialGuards
+
+
+def test_the_gain_of_the_bets_is_the_product_over_the_observations() -> None:
+    for seed in range(20):
+        rng, test = np.random.default_rng(seed), RateTest(0.1, 1e-3)
+        wealth, highest = np.ones(3), 1.0
+        for happened in (rng.random(100) < 0.3).tolist():
+            test.add(happened)
+            wealth *= 1 + np.array([0.02, 0.1, 0.5]) / 0.1 * (happened - 0.1)
+            highest = max(highest, wealth.mean())
+            assert test.is_exceeded == (highest > 1e3)
+
+
+def test_a_rate_that_is_allowed_alarms_no_more_often_than_stated() -> None:
+    rng, alarms = np.random.default_rng(0), 0
+    for _ in range(300):
+        test = RateTest(0.05, 0.05)
+        for happened in (rng.random(400) < 0.05).tolist():
+            test.add(happened)
+        alarms += test.is_exceeded
+    assert alarms <= 0.05 * 300
+
+
+def test_three_errors_in_a_row_are_enough() -> None:
+    test = RateTest(0.01, 1e-2)
+    for _ in range(3):
+        test.add(happened=True)
+    assert test.is_exceeded
+    assert (test.n, test.n_happened) == (3, 3)
+
+
+def _compare_seconds(slowdown: float, seed: int, n: int = 4000) -> SlowdownTest:
+    """Lists of both versions, with a load that doubles all times for a while."""
+    rng, test = np.random.default_rng(seed), SlowdownTest(1.2, 0.0125)
+    for at, seconds in enumerate(rng.lognormal(-7, 0.3, n).tolist()):
+        is_candidate = rng.random() < 0.1
+        test.add(is_candidate, seconds * (1 + (n // 3 < at < n // 2)) * (slowdown if is_candidate else 1.0))
+    return test
+
+
+def test_an_equal_version_is_not_slow_when_the_load_changes() -> None:
+    assert [_compare_seconds(1.0, seed).explain() for seed in range(20)] == [None] * 20
+
+
+def test_a_slow_version_is_found() -> None:
+    assert all("typical one" in (_compare_seconds(1.6, seed).explain() or "") for seed in range(5))
+
+
+def test_a_version_with_slow_lists_now_and_then_is_found() -> None:
+    rng, test = np.random.default_rng(2), SlowdownTest(1.2, 0.0125)
+    for _ in range(3000):
+        test.add(is_candidate=False, seconds=rng.uniform(1, 2))
+        test.add(is_candidate=True, seconds=rng.uniform(1, 2) * (1 if rng.random() > 0.1 else 5))
+    assert "slowest of 200" in (test.explain() or "")
+
+
+def _run_rewards(loss: float, seed: int, guards: TrialGuards = TrialGuards()) -> GuardedComparison:  # noqa: B008
+    rng, comparison = np.random.default_rng(seed), GuardedComparison(guards)
+    for user in range(1500):
+        is_candidate = bool(rng.random() < 0.5)
+        comparison.add_user(user, is_candidate=is_candidate)
+        for _ in range(rng.poisson(2.0 * (1 - loss * is_candidate))):
+            comparison.add_reward(user)
+            if comparison.verdict is not None:
+                return comparison
+    return comparison
+
+
+def test_users_who_act_less_end_a_trial() -> None:
+    for seed in range(5):
+        verdict = _run_rewards(0.3, seed).verdict
+        assert verdict is not None
+        assert verdict.guard == "reward"
+        assert "positive events a user" in verdict.reason
+
+
+def test_equal_versions_are_not_aborted() -> None:
+    assert sum(_run_rewards(0.0, seed).verdict is not None for seed in range(30)) <= 2
+
+
+def test_a_ratio_that_cannot_be_stands_before_a_verdict() -> None:
+    comparison = GuardedComparison(TrialGuards())
+    for user in range(500):
+        comparison.add_user(user, is_candidate=user % 4 == 0)
+    assert comparison.verdict is not None
+    assert comparison.verdict.guard == "sample ratio"
+    assert math.isclose(comparison.ratio.counts[0], 375, rel_tol=0.5)
+
+
+def test_lists_that_fail_are_no_times() -> None:
+    comparison = GuardedComparison(TrialGuards())
+    for _ in range(250):
+        comparison.add_list(1.0, is_candidate=False)
+    for _ in range(3):
+        comparison.add_list(9.0, is_candidate=True, has_failed=True)
+    assert comparison.verdict is not None
+    assert comparison.verdict.guard == "failures"
+    assert not comparison.slowdown.seconds[1]
+
+
+def test_more_processes_share_the_level() -> None:
+    one, four = GuardedComparison(TrialGuards()), GuardedComparison(TrialGuards(), n_processes=4)
+    assert math.isclose(one.failures.alpha, 4 * four.failures.alpha)
+    assert four.rewards.level > one.rewards.level
+
+
+@pytest.mark.parametrize("setting", [{"max_failures": 0.0}, {"max_slowdown": 0.5}, {"level": 1.0}])
+def test_limits_are_checked(setting: dict[str, float]) -> None:
+    with pytest.raises(SettingError):
+        TrialGuards(**setting)
