@@ -21,15 +21,22 @@ DATA = make_dataset(n_users=8, n_items=15, per_user=5)
 KEY = CacheKey(1, 10, exclude_seen=True, reasons=False)
 
 
+@dataclasses.dataclass(eq=False)
+class Version:
+    """What a list depends on of a snapshot."""
+
+    basis: object
+
+
 def make_list(name: str) -> Recommendations:
     return Recommendations(name, ())
 
 
 def test_a_list_is_of_one_snapshot_and_one_history() -> None:
-    lists, snapshot, history = ListCache(2), object(), object()
+    lists, snapshot, history = ListCache(2), Version(object()), object()
     lists.put(KEY, snapshot, history, make_list("a"))
     assert lists.get(KEY, snapshot, history) == make_list("a")
-    assert lists.get(KEY, object(), history) is None
+    assert lists.get(KEY, Version(object()), history) is None
     assert lists.get(KEY, snapshot, None) is None
     assert lists.get(KEY._replace(reasons=True), snapshot, history) is None
 
@@ -54,6 +61,24 @@ def test_a_list_grows_old(monkeypatch: pytest.MonkeyPatch) -> None:
     assert lists.get(KEY, None, None) is not None
     now[0] += 2
     assert lists.get(KEY, None, None) is None
+
+
+@pytest.mark.parametrize(
+    ("made", "seconds"),
+    [(make_list("a"), 3.0), (dataclasses.replace(make_list("a"), fallback="popularity"), 0.25)],
+)
+def test_a_list_lives_on_over_an_update_of_the_model_for_a_while(
+    monkeypatch: pytest.MonkeyPatch, made: Recommendations, seconds: float
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(list_cache.time, "monotonic", lambda: now[0])
+    lists, before = ListCache(2), Version("basis")
+    lists.put(KEY, before, None, made)
+    now[0] += seconds - 0.01
+    assert lists.get(KEY, Version("basis"), None) is made
+    now[0] += 0.02
+    assert lists.get(KEY, Version("basis"), None) is None
+    assert lists.get(KEY, before, None) is made
 
 
 def without_id(recommended: Recommendations) -> Recommendations:

@@ -481,12 +481,12 @@ class TestSaving:
 
     def test_a_model_of_other_items_raises(self, fitted: Pipeline, tmp_path: Path) -> None:
         other = Pipeline.fit(EASE(), make_dataset(n_items=20))
-        fitted_snapshot, other_snapshot = fitted._snapshot, other._snapshot
-        fitted._snapshot = dataclasses.replace(fitted_snapshot, model=other_snapshot.model)
+        fitted_base = fitted._base
+        fitted._base = dataclasses.replace(fitted_base, model=other.model)
         try:
             folder = fitted.save(tmp_path / "m")
         finally:
-            fitted._snapshot = fitted_snapshot
+            fitted._base = fitted_base
         with pytest.raises(ArtifactError, match="must score the 40 items"):
             Pipeline.load(folder)
 

@@ -43,7 +43,7 @@ from leanrec.pipeline.responses import (
     RecordResult,
     RejectedEvent,
 )
-from leanrec.pipeline.scorers import ConstantScores, pad_scorer, single_query, unpad_scorer
+from leanrec.pipeline.scorers import ConstantScores, PaddedScorer, pad_scorer, single_query, unpad_scorer
 from leanrec.pipeline.snapshot import SavedPipeline, Snapshot
 from leanrec.pipeline.stages import RankedItems, StageTimer, build_stages, rank_and_fill, trace_stages
 from leanrec.pipeline.user_histories import UserHistories, UserHistory
@@ -117,6 +117,7 @@ class Pipeline:
         self._hidden: frozenset[Id] = frozenset(catalog.external_id(row) for row in hidden.tolist())
         self._base = self._fitted  # with the items that were added, and without updates
         self._snapshot = self._fitted.with_hidden(hidden)
+        self._n_fitted_items = len(saved.data.items) if saved.n_fitted_items is None else saved.n_fitted_items
         self.learns = False
         self._updated: dict[str, Scorer] = {}
         self._n_known_users = 0
@@ -175,12 +176,9 @@ class Pipeline:
     def load(cls, path: str | Path) -> "Pipeline":
         """Read what ``save`` wrote. Raises ArtifactError unless all of it verifies."""
         saved = artifacts.load(path, SavedPipeline)
-        n_items = saved.model.n_items if isinstance(saved.model, Scorer) else -1
-        # A model that can be updated is saved as it was fitted, whatever items were added since.
-        if n_items != len(saved.data.items) and not (n_items >= 0 and isinstance(saved.model, Updatable)):
-            raise ArtifactError(
-                f"{path} does not verify: the model must score the {len(saved.data.items)} items of the data."
-            )
+        n_items = len(saved.data.items) if saved.n_fitted_items is None else saved.n_fitted_items
+        if not isinstance(saved.model, Scorer) or saved.model.n_items != n_items:
+            raise ArtifactError(f"{path} does not verify: the model must score the {n_items} items of the data.")
         return cls(
             saved, artifacts.read_manifest(path).get("provenance", {}), artifacts.read_digest(path)[:VERSION_LENGTH]
         )
@@ -198,6 +196,7 @@ class Pipeline:
             name=self.name,
             fallback_name=self.fallback_name,
             model=unpad_scorer(self._base.model),
+            n_fitted_items=self._n_fitted_items if isinstance(self._base.model, PaddedScorer) else None,
             fallback=self._base.fallback,
             data=data,
             stale=stale,

@@ -28,7 +28,7 @@ from leanrec.protocols import (
 from leanrec.run import Run
 from leanrec.types import CSR, Float32Array, Int32Array, Queries
 
-__all__ = ["ConstantScores", "PaddedScorer", "make_wrapper_class", "pad_scorer", "single_query"]
+__all__ = ["ConstantScores", "PaddedScorer", "make_wrapper_class", "pad_scorer", "single_query", "unpad_scorer"]
 
 _RUN = Run()
 _TURNS = threading.RLock()  # a list is made within one turn, and so is each of its parts
@@ -86,6 +86,11 @@ def pad_scorer(scorer: Scorer, n_items: int) -> Scorer:
         return scorer
     padded: Scorer = make_wrapper_class(PaddedScorer, _POWERS, scorer)(scorer, n_items)
     return padded
+
+
+def unpad_scorer(scorer: Scorer) -> Scorer:
+    """The scorer over the items that it was fitted on."""
+    return scorer.scorer if isinstance(scorer, PaddedScorer) else scorer
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from leanrec.data.dataset import Dataset
 from leanrec.errors import DataError
 from leanrec.field_checks import ArrayShape, check_codes, find_sizes
+from leanrec.kernels.csr import build_row
 from leanrec.pipeline.catalog import Catalog
 from leanrec.pipeline.scorers import pad_scorer
-from leanrec.pipeline.stages import StagePipeline, build_stages
-from leanrec.protocols import Embedder, Explainable, Scorer, SimilarityEmbedder
+from leanrec.pipeline.stages import StagePipeline, build_stages, rank_and_fill
+from leanrec.protocols import Context, Embedder, Explainable, Scorer, SimilarityEmbedder
 from leanrec.types import Float32Array, Int32Array, Queries, empty_csr
 
 __all__ = ["SavedPipeline", "Snapshot"]
@@ -32,6 +33,7 @@ class SavedPipeline:
         data: events, ids and tables, with all that was recorded until saving.
         stale: (S,) int32 rows of users whose history is not the one that the model was fitted on.
         n_fitted_users: the first users of ``data``, whom the model was fitted on; None = all.
+        n_fitted_items: the first items of ``data``, which a model that takes new items as it learns of them was fitted on; None = all.
         hidden: (H,) int32 rows of items that no list may show; None = no item is hidden.
         forgotten: (F,) int32 rows of users who were forgotten, whose ids belong to no user; None = no user was.
     """
@@ -43,6 +45,7 @@ class SavedPipeline:
     data: Dataset
     stale: Annotated[Int32Array, ArrayShape("S")]
     n_fitted_users: int | None = None
+    n_fitted_items: int | None = None
     hidden: Annotated[Int32Array, ArrayShape("H")] | None = None
     forgotten: Annotated[Int32Array, ArrayShape("F")] | None = None
 
@@ -77,13 +80,14 @@ class Snapshot:
     """One version of model and catalog. It never changes, so a request sees the same items from start to end.
 
     Attributes:
-        model: the fitted scorer over the N items of the catalog.
+        model: the scorer over the N items of the catalog; one that was fitted on fewer is padded.
         fallback: a scorer that needs no history, over the same items or the first of them; None = no fallback.
         catalog: the items.
         rating_range: lowest and highest rating of the data, or None.
         padded_fallback: the fallback over all N items.
         stages: the stages of a request, with the index of the items. New with every version.
         shown: (N,) bool, False for the items that are hidden from every list; None = no item is hidden.
+        basis: the same object in snapshots that differ in updates of model and fallback alone.
     """
 
     model: Scorer
@@ -93,8 +97,10 @@ class Snapshot:
     padded_fallback: Scorer | None = dataclasses.field(init=False)
     stages: StagePipeline = dataclasses.field(init=False)
     shown: NDArray[np.bool_] | None = dataclasses.field(init=False, default=None)
+    basis: object = dataclasses.field(init=False, default_factory=object)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "model", pad_scorer(self.model, len(self.catalog)))
         padded = None if self.fallback is None else pad_scorer(self.fallback, len(self.catalog))
         object.__setattr__(self, "padded_fallback", padded)
         object.__setattr__(self, "stages", build_stages(self.model, padded, self.rating_range))
@@ -105,8 +111,37 @@ class Snapshot:
         shown = np.ones(len(self.catalog), np.bool_)
         shown[rows] = False
         object.__setattr__(changed, "shown", shown if len(rows) else None)
+        object.__setattr__(changed, "basis", object())
         vars(changed).pop("popular", None)
         return changed
+
+    def with_updated(self, model: Scorer | None = None, fallback: Scorer | None = None) -> "Snapshot":
+        """A new snapshot of the same version with an updated model or fallback; None = as before. Hidden items stay hidden.
+
+        The index of the items is shared where the model stays.
+        """
+        changed, n_items = copy.copy(self), len(self.catalog)
+        vars(changed).pop("popular", None)
+        if fallback is not None:
+            padded = pad_scorer(fallback, n_items)
+            stages = self.stages.with_fallback(padded)
+            vars(changed).update(fallback=fallback, padded_fallback=padded, stages=stages)
+        if model is not None:
+            model = pad_scorer(model, n_items)
+            stages = build_stages(model, changed.padded_fallback, self.rating_range)
+            vars(changed).update(model=model, stages=stages)
+            for derived in ("unit_embeddings", "explainer"):
+                vars(changed).pop(derived, None)
+        return changed
+
+    def warm_up(self) -> None:
+        """Build what the first list would otherwise wait for."""
+        if len(self.catalog):
+            n_items = len(self.catalog)
+            history = build_row(np.zeros(1, np.int32), np.ones(1, np.float32), n_items)
+            query = Queries(np.array([-1], np.int32), history, sequences=(np.zeros(1, np.int32),))
+            rank_and_fill(self.stages, query, 1, Context(shown=self.shown))
+            _ = self.unit_embeddings, self.popular
 
     def is_shown(self, rows: Int32Array) -> NDArray[np.bool_]:
         """(R,) whether items may be shown."""

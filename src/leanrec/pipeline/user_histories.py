@@ -131,6 +131,7 @@ class UserHistories:
         self._known: dict[int, UserHistory] = {}  # events that came again: the fit has them
         self._recent: dict[int, list[UserHistory]] = {}  # merged when the user is read, or has too many of them
         self._forgotten: set[int] = set() if forgotten is None else set(forgotten.tolist())
+        self._touched: set[int] | None = None
         self._new_rows: dict[str, int] = {}
         self._new_ids: list[Id] = []
         self.event_types: tuple[str, ...] = data.events.event_types
@@ -138,11 +139,26 @@ class UserHistories:
     @property
     def n_users(self) -> int:
         """Number of users, new ones included and forgotten ones left out."""
-        return self._n_rows - len(self._forgotten)
+        return self.n_rows - len(self._forgotten)
 
     @property
-    def _n_rows(self) -> int:
+    def n_rows(self) -> int:
+        """Number of user rows, those of forgotten users included."""
         return self._n_first + len(self._new_ids)
+
+    def take_touched(self) -> list[int]:
+        """Rows of the users whose histories have changed since the last call; at the first call, since the fit."""
+        with self._lock:
+            touched, self._touched = self._touched, set()
+            if touched is None:
+                late = range(self.n_fitted_users, len(self._data.users))
+                recorded = self._recorded.rows.tolist()
+                touched = {*self._stale, *self._changed, *self._recent, *self._forgotten, *late, *recorded}
+            return sorted(touched)
+
+    def _touch(self, row: int) -> None:
+        if self._touched is not None:
+            self._touched.add(row)
 
     @property
     def _n_first(self) -> int:
@@ -184,6 +200,7 @@ class UserHistories:
                 self._new_ids[row - self._n_first] = ""
             for recorded in (self._recent, self._changed, self._known):
                 recorded.pop(row, None)
+            self._touch(row)
             return row
 
     @property
@@ -206,7 +223,7 @@ class UserHistories:
     def get(self, row: int) -> UserHistory:
         """The history of a user row."""
         changed = self.find_recorded(row)
-        return self._stored(row) if changed is None else changed
+        return self.get_stored(row) if changed is None else changed
 
     def _find_recorded_at_start(self, row: int) -> UserHistory | None:
         """The history of a user row in the state of the log, None if it has none."""
@@ -223,10 +240,10 @@ class UserHistories:
         for found in (self._changed.get(row), self._find_recorded_at_start(row)):
             if found is not None:
                 return found
-        return self._stored(row)
+        return self.get_stored(row)
 
-    def _stored(self, row: int) -> UserHistory:
-        """The history of a user row in the fit."""
+    def get_stored(self, row: int) -> UserHistory:
+        """The history of a user row at the start, without what was recorded since."""
         if row >= len(self._data.users) or row in self._forgotten:
             return _NO_EVENTS
         events = self._data.events
@@ -266,7 +283,7 @@ class UserHistories:
         """
         if row in self._stale or history is None:
             return row in self._stale
-        stored = self._stored(row)
+        stored = self.get_stored(row)
         pairs = zip(stored.columns().items(), history.columns().values(), strict=True)
         if all(np.array_equal(mine, theirs, equal_nan=True) for (name, mine), theirs in pairs if name != "time"):
             return False
@@ -314,6 +331,7 @@ class UserHistories:
             row = self._find_or_add(user)
             events = self._leave_out_known(row, events, replayed=replayed)
             if len(events):
+                self._touch(row)
                 recent = self._recent.setdefault(row, [])
                 recent.append(events)
                 if len(recent) >= _MAX_RECENT:
@@ -324,16 +342,17 @@ class UserHistories:
         """Make the history of a user, who may be new, that of the start and these events, instead of those recorded before."""
         with self._lock:
             row = self._find_or_add(user)
-            stored = self._stored(row)
+            stored = self.get_stored(row)
             self._recent.pop(row, None)
             self._known[row] = _NO_EVENTS
             new = self._leave_out_known(row, events, replayed=False)
             self._changed[row] = stored.merge(new)
+            self._touch(row)
 
     def _find_or_add(self, user: Id) -> int:
         row = self.find_row(user)
         if row is None:
-            row = self._n_rows
+            row = self.n_rows
             self._new_ids.append(user)
             self._changed[row] = _NO_EVENTS
             self._new_rows[str(user)] = row
@@ -341,7 +360,7 @@ class UserHistories:
 
     def _leave_out_known(self, row: int, events: UserHistory, *, replayed: bool) -> UserHistory:
         """The events that the history does not have yet. O(E log L), or O(L log L) for users with events of the same second."""
-        stored = self._stored(row)
+        stored = self.get_stored(row)
         at = np.searchsorted(stored.time, events.time)
         is_same_second = len(stored) > 0 and (stored.time[np.minimum(at, len(stored) - 1)] == events.time).any()
         known = self._find_known(row)

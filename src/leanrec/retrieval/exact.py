@@ -1,5 +1,6 @@
 """Exact retrieval: score all items and keep the top k."""
 
+import copy
 import dataclasses
 import functools
 import threading
@@ -45,6 +46,12 @@ class ExactRetriever:
     scorer: Scorer
     fallback: Scorer | None = None
     context: Context = Context()
+
+    def with_fallback(self, fallback: Scorer | None) -> "ExactRetriever":
+        """The same retriever, with its index, and another fallback."""
+        changed = copy.copy(self)
+        object.__setattr__(changed, "fallback", fallback)
+        return changed
 
     def retrieve(self, queries: Queries, k: int, context: Context | None = None) -> Candidates:
         """Candidates (B, k). If fewer than k items may be recommended, −1 fills the end of the list.

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from conftest import make_dataset
 from leanrec.data.dataset import Dataset
 from leanrec.data.vocabulary import Vocabulary
-from leanrec.online.replacement import replace_histories
+from leanrec.online.learning.replacement import replace_histories
 from leanrec.types import Events
 
 
