@@ -104,6 +104,7 @@ class _LimitedProtocol(HttpToolsProtocol):
     metrics: ServingMetrics
     _timer: asyncio.TimerHandle | None = None
     _is_whole = False  # the last request that has begun
+    _is_prepared = False  # for the end of the server
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         if len(self.connections) >= self.limit:
@@ -154,14 +155,15 @@ class _LimitedProtocol(HttpToolsProtocol):
             late_seconds: how long to wait for a request that has not begun, or of which a part has arrived.
             may_stay: wait for the next request of an idle connection, until its usual time-out.
         """
+        self._is_prepared = True
         is_idle = self.cycle is not None and self._is_whole
         if not (is_idle and may_stay):
             self.loop.call_later(0.0 if is_idle else late_seconds, self._close_if_silent)
 
     def shutdown(self) -> None:
-        """Called by the server at its end, after ``prepare_end``: what is in progress is the last of its connection."""
-        if self._is_answering:
-            self.cycle.keep_alive = False
+        """Called by the server at its end: what is in progress is the last of its connection."""
+        if self._is_answering or not self._is_prepared:
+            super().shutdown()
 
     def timeout_keep_alive_handler(self) -> None:
         self._close_if_silent()

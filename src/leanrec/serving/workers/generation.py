@@ -23,6 +23,7 @@ from leanrec.errors import LeanrecError, WorkerError
 from leanrec.events.records import RetentionPolicy, StorageLimits
 from leanrec.events.sqlite_reader import SQLiteEventReader
 from leanrec.kernels.threads import single_threaded_blas
+from leanrec.online.learning.online_learner import LearningSettings
 from leanrec.pipeline.pipeline import Pipeline
 from leanrec.pipeline.replay import replay_log
 from leanrec.serving.event_requests import EventRecorder
@@ -37,7 +38,7 @@ __all__ = ["Generation", "GenerationPipes", "WorkerPlan", "run_from_file"]
 _START_SECONDS = 60.0  # for the workers, after the version is loaded
 _STOP_SECONDS = 15.0
 _LOOK_SECONDS = 0.1  # between two looks whether the server stops, while a version is loaded
-_LOADING_NICENESS = 10  # so that the loading of a version takes little from the workers that answer meanwhile
+_LOADING_NICENESS = 5  # so that the loading of a version takes little from the workers that answer meanwhile
 _GC_THRESHOLDS = (50_000, 20, 1_000)  # few objects of a request are in cycles
 
 
@@ -55,6 +56,7 @@ class WorkerPlan:
         build_config: makes app and server over a recorder of events.
         report: tells the operator.
         log_format: format of the log of the server.
+        learning: how each worker learns from the events of all users; None = not at all.
     """
 
     n_workers: int
@@ -66,6 +68,7 @@ class WorkerPlan:
     build_config: Callable[[EventRecorder], uvicorn.Config]
     report: Callable[[str], None]
     log_format: str = "text"
+    learning: LearningSettings | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,6 +156,8 @@ class Generation:
     def _build_parts(self) -> WorkerParts:
         plan = self._plan
         pipeline = Pipeline.load(self._path)
+        if plan.learning is not None:
+            pipeline.start_learning()
         bind_remotely(self._address, pipeline.data_origin, rebind=plan.rebind)
         reader = SQLiteEventReader(plan.log_path)
         n_forgotten = max((each.number for each in reader.forgotten_users()), default=0)
@@ -174,7 +179,7 @@ class Generation:
                 os.close(pipe)
             pipes = (self._pipes.serving, self._pipes.lifeline)
             worker = Worker(parts, *pipes, report_ready=lambda: os.write(telling, b"."))
-            worker.run_writing(listener, self._plan.report, writes_snapshots=number == 0)
+            worker.run_writing(listener, self._plan.report, self._plan.learning, writes_snapshots=number == 0)
 
         workers = ChildProcesses(
             [
