@@ -144,6 +144,19 @@ def test_many_events_are_sent_in_parts_and_answered_as_one() -> None:
     assert [each["position"] for each in total["rejected"]] == [3, 503]
 
 
+def test_a_list_that_must_reflect_an_event_is_asked_for_until_it_does() -> None:
+    unknown, old, new = answer(404, {}), answer(200, {"as_of": 6}), answer(200, {"as_of": 7})
+    server = FakeServer(unknown, old, new)
+    with server.run() as client:
+        assert client.recommend("u", after=7) == {"as_of": 7}
+    assert len(server.bodies) == 3
+    server = FakeServer(old)
+    with server.run(RetryPolicy(list_seconds=0.2)) as client:
+        assert client.recommend("u")["as_of"] == 6
+        with pytest.raises(RequestError, match="must reflect the events up to 7"):
+            client.recommend("u", after=7)
+
+
 def test_closing_ends_the_waits_of_other_threads() -> None:
     server = FakeServer(answer(429, {}, "Retry-After: 4"))
     with server.run(RetryPolicy(event_seconds=60)) as client:
@@ -201,6 +214,8 @@ def test_a_server_answers_all_calls(pipeline: Pipeline, tmp_path: Path) -> None:
             assert (stored["stored"], stored["applied"]) == (1, 1)
             assert first not in [each["id"] for each in client.recommend("user-1", n=3)["items"]]
             assert len(client.similar_items(first, 2)["items"]) == 2
+            assert len(client.find_items(limit=3)["items"]) == 3
+            assert admin.read_history("user-1", 1)["events"][0]["id"] == first
             assert client.recommend(history=[first], n=2)["user"] is None
             for _ in range(8):  # beyond the rate of the key: the server says how long to wait
                 client.recommend("user-1")

@@ -17,6 +17,8 @@ from leanrec.errors import RequestError, SettingError
 __all__ = ["Client", "RetryPolicy"]
 
 _EVENTS_OF_A_REQUEST = 500
+_LAG_SECONDS = 0.01  # of one worker behind another, usually
+_MAX_LAG_SECONDS = 0.2
 _TRY_AGAIN = frozenset([408, 429, 502, 503, 504])
 
 
@@ -102,7 +104,13 @@ class Client:
         self._pool.close()
 
     def recommend(
-        self, user: int | str | None = None, *, history: Iterable[int | str] | None = None, n: int = 10, **others: Any
+        self,
+        user: int | str | None = None,
+        *,
+        history: Iterable[int | str] | None = None,
+        n: int = 10,
+        after: int = 0,
+        **others: Any,
     ) -> dict[str, Any]:
         """The list for a user, or for a history, as ``POST /recommend`` answers it.
 
@@ -110,19 +118,44 @@ class Client:
             user: external id.
             history: external ids of items, oldest first, instead of the stored history of the user.
             n: length of the list.
+            after: ``as_of`` of an answer to events that the list must reflect. A server with several workers may need some
+                milliseconds for it; the request is sent again meanwhile. Over one connection it needs none.
             others: further fields of the request: ``exclude_seen``, ``where``, ``allow``, ``deny``, ``reasons``, ….
 
-        Raises RequestError, with the status 404 for an unknown user.
+        Raises RequestError, with the status 404 for an unknown user, and without one if no list reflects ``after`` in time.
         """
         body = {"user": user, "history": None if history is None else list(history), "n": n, **others}
         given = {name: value for name, value in body.items() if value is not None}
-        return self._ask("POST", "/recommend", given, self.policy.list_seconds)
+        end, lag = time.monotonic() + self.policy.list_seconds, _LAG_SECONDS
+        while True:
+            failure = RequestError(f"A list must reflect the events up to {after}. None did in time.")
+            try:
+                answer = self._ask("POST", "/recommend", given, end - time.monotonic())
+                if answer["as_of"] >= after:
+                    return answer
+            except RequestError as error:
+                if error.status != 404 or not after:
+                    raise
+                failure = error  # a new user, whom this worker does not know yet
+            if time.monotonic() + lag >= end or self._stopping.wait(lag):
+                raise failure
+            lag = min(2 * lag, _MAX_LAG_SECONDS)
 
     def similar_items(self, item: int | str, n: int = 10) -> dict[str, Any]:
         """The items most similar to one, as ``GET /similar`` answers. Raises RequestError."""
-        return self._ask(
-            "GET", f"/similar/{urllib.parse.quote(str(item), safe='')}?n={n}", None, self.policy.list_seconds
-        )
+        return self._get(f"/similar/{_quote(item)}", n=n)
+
+    def find_items(self, search: str = "", limit: int = 20) -> dict[str, Any]:
+        """Items whose title contains a text, as ``GET /items`` answers. Raises RequestError."""
+        return self._get("/items", search=search, limit=limit)
+
+    def read_history(self, user: int | str, limit: int = 50) -> dict[str, Any]:
+        """The last events of a user, as ``GET /users`` answers; the key must be that of an admin. Raises RequestError."""
+        return self._get(f"/users/{_quote(user)}", limit=limit)
+
+    def read_health(self) -> dict[str, Any]:
+        """The model that is served, as ``GET /health`` answers. Raises RequestError."""
+        return self._get("/health")
 
     def record_events(self, events: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Record events: at the return all that are right are on disk.
@@ -155,12 +188,11 @@ class Client:
 
     def forget_user(self, user: int | str) -> dict[str, Any]:
         """Forget a user, as ``DELETE /users`` does; the key must be that of an admin. Raises RequestError."""
-        path = f"/users/{urllib.parse.quote(str(user), safe='')}"
-        return self._ask("DELETE", path, None, self.policy.event_seconds)
+        return self._ask("DELETE", f"/users/{_quote(user)}", None, self.policy.event_seconds)
 
-    def read_health(self) -> dict[str, Any]:
-        """The model that is served, as ``GET /health`` answers. Raises RequestError."""
-        return self._ask("GET", "/health", None, self.policy.list_seconds)
+    def _get(self, path: str, **parameters: int | str) -> dict[str, Any]:
+        query = f"?{urllib.parse.urlencode(parameters)}" if parameters else ""
+        return self._ask("GET", f"{path}{query}", None, self.policy.list_seconds)
 
     def _ask(self, method: str, path: str, body: object, seconds: float) -> dict[str, Any]:
         """The answer to a request, sent again until it is answered, the time is over, or the server refuses it for good."""
@@ -194,6 +226,11 @@ class Client:
             if time.monotonic() + pause >= end or self._stopping.wait(pause):
                 raise failure
             wait = min(2 * wait, self.policy.max_wait)
+
+
+def _quote(external_id: int | str) -> str:
+    """An id as a part of a path."""
+    return urllib.parse.quote(str(external_id), safe="")
 
 
 def _make_error(method: str, path: str, answer: Answer) -> RequestError:
