@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from leanrec.online.experiments.off_policy import LoggedDecisions as LoggedDecisions
     from leanrec.online.experiments.off_policy import PolicyValue as PolicyValue
     from leanrec.online.experiments.off_policy import estimate_value as estimate_value
+    from leanrec.online.experiments.replayed_policy import ReplayedPolicy as ReplayedPolicy
+    from leanrec.online.experiments.replayed_policy import replay_policy as replay_policy
     from leanrec.online.experiments.report import ArmComparison as ArmComparison
     from leanrec.online.experiments.report import ArmSummary as ArmSummary
     from leanrec.online.experiments.report import ExperimentReport as ExperimentReport
@@ -24,6 +26,7 @@ __getattr__, __dir__, __all__ = export_lazily(
     {
         "assignment": ["Experiment"],
         "off_policy": ["LoggedDecisions", "PolicyValue", "estimate_value"],
+        "replayed_policy": ["ReplayedPolicy", "replay_policy"],
         "report": ["ArmComparison", "ArmSummary", "ExperimentReport", "report_experiment"],
         "sample_ratio": ["SampleRatioMonitor", "check_sample_ratio"],
         "sequential": ["BoundedDifference", "Difference", "RewardDifference"],

@@ -17,7 +17,7 @@ from leanrec.online.experiments.sample_ratio import SampleRatioMonitor
 from leanrec.online.experiments.sequential import Difference, RewardDifference
 from leanrec.settings import check_positive
 
-__all__ = ["ArmComparison", "ArmSummary", "ExperimentReport", "read_positive_events", "report_experiment"]
+__all__ = ["ArmComparison", "ArmSummary", "ExperimentReport", "read_events", "report_experiment"]
 
 Verdict = Literal["better", "worse", "undecided", "too few users", "same lists", "sample ratio mismatch"]
 
@@ -201,14 +201,10 @@ class _Tally:
         return self.arms[1:] if arm == self.arms[0] else [arm]
 
 
-def read_positive_events(
-    log: SQLiteEventReader, until: float = math.inf, event_type: str | None = None
-) -> Iterator[UserEvent]:
-    """The events with a positive weight before a time, in the order of arrival. Memory: 50,000 events."""
+def read_events(log: SQLiteEventReader) -> Iterator[UserEvent]:
+    """The events of a log in the order of arrival. Memory: 50,000 events."""
     for after in range(0, log.last_seq, _BLOCK_SIZE):
-        for event in log.user_events(after=after, until=after + _BLOCK_SIZE):
-            if event.weight > 0 and event.time < until and event_type in {None, event.event_type}:
-                yield event
+        yield from log.user_events(after=after, until=after + _BLOCK_SIZE)
 
 
 def _read_exposures(log: SQLiteEventReader, since: float, until: float, *, keep_requests: bool) -> _Exposures:
@@ -255,15 +251,21 @@ def _replay(
     adjusted: bool,
 ) -> Iterator[tuple[str, str, float | None]]:
     """In the order of time: (user, arm, positive events before) for a user who comes, and (user, arm, None) for an event."""
+
+    def read_rewards() -> Iterator[UserEvent]:
+        for event in read_events(log):
+            if event.weight > 0 and event.time < until and event_type in {None, event.event_type}:
+                yield event
+
     waiting = collections.deque(sorted((time, user, arm) for user, (time, arm) in exposures.first.items()))
     before = collections.Counter[str]()
     if adjusted:
         before.update(
             str(event.user)
-            for event in read_positive_events(log, until, event_type)
+            for event in read_rewards()
             if event.time < exposures.first.get(str(event.user), (-math.inf,))[0]
         )
-    for event in read_positive_events(log, until, event_type):
+    for event in read_rewards():
         while waiting and waiting[0][0] <= event.time:
             _, user, arm = waiting.popleft()
             yield user, arm, before[user]

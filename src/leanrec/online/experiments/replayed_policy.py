@@ -1,0 +1,146 @@
+"""Replay of a log for another version of a model: what it would have shown at each drawn place (Li et al. 2011)."""
+
+import collections
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from leanrec.data.time_kind import TimeKind
+from leanrec.errors import DataError, UnknownIdError
+from leanrec.events.records import ServedList
+from leanrec.events.sqlite_reader import SQLiteEventReader
+from leanrec.events.user_events import UserEvent, to_events
+from leanrec.online.experiments.off_policy import LoggedDecisions
+from leanrec.online.experiments.report import read_events
+from leanrec.pipeline.pipeline import Pipeline
+from leanrec.pipeline.replay import replay_hidden, replay_items
+
+__all__ = ["ReplayedPolicy", "replay_policy"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ReplayedPolicy:
+    """A log beside the lists of another version.
+
+    Attributes:
+        decisions: one for each drawn place of a list. The reward is 1 if a positive event names the list and the item, else 0.
+        n_lists: number of lists they come from.
+        skipped: reason → number of lists that were left out.
+    """
+
+    decisions: LoggedDecisions
+    n_lists: int
+    skipped: Mapping[str, int]
+
+
+def replay_policy(
+    log: SQLiteEventReader,
+    pipeline: Pipeline,
+    *,
+    since: float = -math.inf,
+    until: float = math.inf,
+    event_type: str | None = None,
+) -> ReplayedPolicy:
+    """Ask a version for the lists of a log, each with the events that there were before it, and compare what is shown.
+
+    The version is asked for lists of the same users and lengths, with all items that are not hidden now and that the user has
+    not seen; other conditions of the requests are not in the log. Lists up to the last event that the version was fitted on are
+    left out, because it knows what happened then. The events of the log are recorded in ``pipeline``.
+
+    Cost: one list of the model for each drawn list of the log.
+
+    Args:
+        log: the event log of a server that explores.
+        pipeline: the version, as it was fitted.
+        since: time of the first list, in seconds since 1970.
+        until: time before which lists count.
+        event_type: count only positive events of this type as a reward.
+
+    Raises SourceError if the log belongs to other data, and DataError if it has no drawn list that can be used.
+    """
+    log.check_origin(pipeline.data_origin)
+    replay_items(pipeline, *log.items())
+    replay_hidden(pipeline, log)
+    rewarded = {
+        (event.request, event.rank)
+        for event in read_events(log)
+        if event.request is not None and event.weight > 0 and event_type in {None, event.event_type}
+    }
+    skipped = collections.Counter[str]()
+    rows: list[tuple[bool, float, bool, str]] = []
+    n_lists, events = 0, _EventQueue(read_events(log))
+    fitted_until = _find_fitted_until(pipeline)
+    for served in log.served_lists():
+        reason = _find_reason(served, since, until, fitted_until)
+        if reason is None:
+            pipeline.record_events(to_events(events.take_until(served.time)), replayed=True)
+            try:
+                rows += _compare_places(served, pipeline, rewarded)
+                n_lists += 1
+            except UnknownIdError:
+                reason = "the version does not know the user"
+        if reason is not None:
+            skipped[reason] += 1
+    return ReplayedPolicy(_to_decisions(rows, skipped), n_lists, dict(skipped))
+
+
+def _compare_places(
+    served: ServedList, pipeline: Pipeline, rewarded: set[tuple[str, int | None]]
+) -> list[tuple[bool, float, bool, str]]:
+    """For each drawn place of a list: reward, propensity, whether the version shows the same, and the user."""
+    target = pipeline.recommend(served.user, n=len(served.items), reasons=False).items
+    wanted = [item.id for item in target] + [None] * (len(served.items) - len(target))
+    return [
+        ((served.request, place) in rewarded, propensity, pipeline.external_item_id(item) == other, str(served.user))
+        for place, (item, other, propensity) in enumerate(
+            zip(served.items, wanted, served.propensities or (), strict=True)
+        )
+        if propensity is not None
+    ]
+
+
+def _to_decisions(rows: list[tuple[bool, float, bool, str]], skipped: Mapping[str, int]) -> LoggedDecisions:
+    if not rows:
+        reasons = "; ".join(f"{count} cannot, because {reason}" for reason, count in skipped.items())
+        raise DataError(
+            f"The log must have drawn lists that can be used ({reasons or 'it has no lists'}). Serve with exploration, such as "
+            "explore=0.05, and choose a version that was fitted before."
+        )
+    rewards, propensities, targets, users = (np.array(column) for column in zip(*rows, strict=True))
+    return LoggedDecisions(rewards, propensities, targets, users)
+
+
+def _find_reason(served: ServedList, since: float, until: float, fitted_until: float) -> str | None:
+    """Why a list cannot be used, or None."""
+    if served.propensities is None:
+        return "nothing was drawn"
+    if served.user is None:
+        return "it was made for no user"
+    if not since <= served.time < until:
+        return "it is of another time"
+    return "the version was fitted on later events" if served.time <= fitted_until else None
+
+
+def _find_fitted_until(pipeline: Pipeline) -> float:
+    """Time of the last event of the fit, if the times are those of a clock."""
+    data = pipeline.fitted_data
+    is_clock = data.time_kind == TimeKind.TIMESTAMP and len(data.events) > 0
+    return float(data.events.time.max()) if is_clock else -math.inf
+
+
+class _EventQueue:
+    """Events that are taken in the order of arrival, up to a time."""
+
+    def __init__(self, events: Iterator[UserEvent]) -> None:
+        self._events = events
+        self._next = next(events, None)
+
+    def take_until(self, time: float) -> list[UserEvent]:
+        """The next events that happened before a time."""
+        taken = []
+        while self._next is not None and self._next.time < time:
+            taken.append(self._next)
+            self._next = next(self._events, None)
+        return taken
