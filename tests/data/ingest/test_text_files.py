@@ -327,3 +327,20 @@ def test_other_backslashes_between_tabs_are_letters(tmp_path: Path, text: str) -
     data = ingest(path, names="user,item,title").data
     assert data.item_table is not None
     assert set(data.item_table.columns["title"]) == {text}
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("block", [1, 5, 1_000_000])
+def test_line_ends_inside_texts_of_mysql_end_no_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int, packed: bool
+) -> None:
+    monkeypatch.setattr(text_files, "_BLOCK", block)
+    rows = ["u1\ti1\tone\\\ntwo", "u2\ti2\ta\\\\", "u3\ti3\ttab\\\tin", "u4\ti4\tone\\\n\\\nthree"]
+    text = ("user\titem\ttitle\n" + "\n".join(rows) + "\n").encode()
+    path = tmp_path / ("log.txt.gz" if packed else "log.txt")
+    path.write_bytes(gzip.compress(text) if packed else text)
+    data, report = ingest(path, columns={"content": "title"})
+    assert (report.rows_read, data.users.ids.tolist()) == (4, ["u1", "u2", "u3", "u4"])
+    assert data.item_table is not None
+    assert sorted(data.item_table.columns["title"].tolist()) == sorted(["one\ntwo", "one\n\nthree", "a\\", "tab\tin"])
+    assert any("joined with the next one, and escapes of a database" in note for note in report.warnings)

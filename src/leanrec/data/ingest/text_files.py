@@ -15,6 +15,7 @@ from leanrec.data.ingest.forms.delimiters import (
     count_comments,
     count_titles,
     find_escaped,
+    find_joint,
     find_layout,
     find_text_marks,
     has_copy_escapes,
@@ -63,6 +64,8 @@ _COPIED = (
     r"""array_to_string(list_transform(string_split(replace(replace(line, '\\', chr(29)), '\' || chr(9), chr(30)), chr(9)), """
     rf"""lambda x: CASE WHEN x = '\N' THEN '' ELSE '"' || {_COPIED_TEXT} || '"' END), ',')"""
 )
+# A line end behind a backslash that no other one escapes.
+_ESCAPED_END = re.compile(rb"(?<!\\)((?:\\\\)*)\\\r?\n")
 _MIN_BUFFER = 4_000_000
 _BLOCK = 1_000_000
 _ENCODINGS = "cp1252, latin-1, gbk, big5, shift_jis, euc_kr or utf-16"
@@ -251,11 +254,20 @@ def open_delimited(
     if not any(line.strip() for line in lines):
         raise SourceError(f"{label} is empty: it has no line of text. Check how it was written.")
     given, note = engine.delimiter, ""
+    if joint := find_joint([line for line in lines if line.strip()]):
+        path = _join_lines(engine, path, joint)
+        with path.open("rb") as handle:
+            lines = _split_head(handle.read(len(head)))
+        note = "lines that end in a backslash were joined with the next one"
     if given is None and (rewriting := _find_rewriting([line for line in lines if line.strip()], label)) is not None:
         path = _copy_lines(engine, path, rewriting.line, buffer)
         with path.open("rb") as handle:
             lines = _split_head(handle.read(len(head)))
-        given, names, note = rewriting.delimiter, names or rewriting.names, rewriting.note
+        given, names, note = (
+            rewriting.delimiter,
+            names or rewriting.names,
+            f"{note}, and {rewriting.note}".removeprefix(", and "),
+        )
     plain = path.with_suffix("") if path.suffix.lower() in PACKED else path
     # A table beside the log may have another delimiter than the given one.
     given = given if given and any(given in line for line in lines) else None
@@ -295,7 +307,7 @@ def open_delimited(
         below=begin.below,
         skipped=skipped,
         titles=tuple(lines[: begin.titles]),
-        note=" ".join(filter(None, (note, begin.note))),
+        note=" ".join(each if each.endswith(".") else f"{each}." for each in (note, begin.note) if each),
     )
 
 
@@ -435,13 +447,14 @@ def _find_marks(lines: Sequence[str]) -> _LineRewriting | None:
         return _LineRewriting(
             line, None, None, 'texts that are written as formulas for Excel, ="001", were read as texts.'
         )
-    if pattern := find_text_marks(lines):
+    pattern, delimiter = find_text_marks(lines)
+    if pattern:
         is_curly, line = "“" in pattern, "line"
         field = r'\1"\2"\3' if is_curly else r"\1\2\3"
         for _ in range(2):  # the delimiter after a field is the one before the next field too
             line = f"regexp_replace({line}, {quote_literal(pattern)}, '{field}', 'g')"
         told = "curly quotation marks around fields" if is_curly else "apostrophes of spreadsheets before numbers"
-        return _LineRewriting(line, None, None, f"{told} were taken off.")
+        return _LineRewriting(line, delimiter or None, None, f"{told} were taken off.")
     return None
 
 
@@ -483,6 +496,26 @@ def _copy_lines(engine: SqlEngine, path: Path, line: str, buffer: int, skip: int
         "(FORMAT csv, HEADER false, QUOTE '', ESCAPE '', DELIM '\x1d')",
         str(path),
     )
+    return target
+
+
+def _join_lines(engine: SqlEngine, path: Path, joint: str) -> Path:
+    """Return a copy in which lines that end in a backslash are joined with the next one. Cost: O(bytes) time and disk."""
+    packed = path.suffix.lower() in PACKED
+    target = engine.new_path(path.stem if packed else path.name)
+    if path.suffix.lower() == ".zst":
+        raise SourceError(
+            f"{path} has lines that end in a backslash, and go on in the next one. Unpack the .zst file first."
+        )
+    with cast("BinaryIO", gzip.open(path)) if packed else path.open("rb") as source, target.open("wb") as copy:
+        rest = b""
+        while block := source.read(_BLOCK):
+            text = rest + block
+            # The last backslashes may belong to the next block.
+            end = len(text.rstrip(b"\\\r"))
+            copy.write(_ESCAPED_END.sub(rb"\1" + joint.encode().replace(b"\\", rb"\\"), text[:end]))
+            rest = text[end:]
+        copy.write(rest)
     return target
 
 

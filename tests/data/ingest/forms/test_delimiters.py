@@ -9,6 +9,7 @@ from leanrec.data.ingest.forms.delimiters import (
     count_comments,
     count_titles,
     find_escaped,
+    find_joint,
     find_layout,
     find_text_marks,
     has_copy_escapes,
@@ -157,19 +158,39 @@ def test_a_delimiter_behind_a_backslash_is_a_letter(lines: list[str], mark: str)
         (["user\titem", "«u1»\t7", "«u2»\t8"], "[u1]\t7"),
         (["user,item", "‘u1’,‘Bob’s’"], "[u1],[Bob’s]"),
         (["user,time", "'07,'2023-05-11", "'08,'2023-05-12"], "[07],[2023-05-11]"),
+        (["user^item", "“u1”^“i1”", "“u2”^“i2”"], "[u1]^[i1]"),
+        (["user::item::n", "«u1»::«a, b»::7", "«u2»::«c»::8"], "[u1]::[a, b]::7"),
+        (["user#item", "「u1」#「i1」", "「u2」#「i2」"], "[u1]#[i1]"),
+        (["user~item", "‹u1›~‹i1›", "‹u2›~‹i2›"], "[u1]~[i1]"),
         # Marks of some texts, and apostrophes of words, are letters.
+        (["user,item", "u1,“Heroes”: live", "u2,“Help!”: live"], ""),
         (["user,item", "u1,“Heroes”", "u2,Help!"], ""),
         (["user,item", "u1,'Tis time", "u2,'Tis late"], ""),
         (["user,item", "'u1','12'", "'u2','13'"], ""),
     ],
 )
 def test_marks_of_texts_and_spreadsheets_are_around_fields(lines: list[str], row: str) -> None:
-    pattern, line = find_text_marks(lines), lines[1]
+    (pattern, _), line = find_text_marks(lines), lines[1]
     assert bool(pattern) == bool(row)
     if pattern:
         for _ in range(2):
             line = re.sub(pattern, r"\1[\2]\3", line)
         assert line == row
+
+
+@pytest.mark.parametrize(
+    ("lines", "joint"),
+    [
+        (["u1\ti1\tx", "u2\ti2\tone\\", "two", "u3\ti3\ty", "u4\ti4\tz"], "\\n"),
+        (["user,item,text", "u1,i1,one\\", "two", "u2,i2,x"], " "),
+        # An escaped backslash, the end of a path, and text where nothing is missing are the ends of lines.
+        (["u1\ti1\tC:\\\\", "u2\ti2\tD:\\\\"], ""),
+        (["u1,C:\\", "u2,D:\\"], ""),
+        (["u1\ti1", "u2\ti2"], ""),
+    ],
+)
+def test_lines_that_go_on_behind_a_backslash_are_joined(lines: list[str], joint: str) -> None:
+    assert find_joint(lines) == joint
 
 
 @pytest.mark.parametrize(

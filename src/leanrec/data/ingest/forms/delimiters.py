@@ -17,6 +17,7 @@ __all__ = [
     "count_comments",
     "count_titles",
     "find_escaped",
+    "find_joint",
     "find_layout",
     "find_text_marks",
     "has_copy_escapes",
@@ -38,11 +39,13 @@ _MIN_LINES = 3
 _AGREEING = 0.7
 _MOST = 0.5
 _WELL_QUOTED = re.compile(r'\s*"(?:[^"]|"")*"\s*')
-_SINGLE_QUOTED = re.compile(r"(?:^|[,;|\t])\s?'(?:[^'\\]|''|\\.)*'\s*(?:[,;|\t]|$)")
-_DOUBLE_QUOTED = re.compile(r'(?:^|[,;|\t])\s?"')
+_SINGLE_QUOTED = re.compile(r"(?:^|[,;|\t^~\x01])\s?'(?:[^'\\]|''|\\.)*'\s*(?:[,;|\t^~\x01]|$)")
+_DOUBLE_QUOTED = re.compile(r'(?:^|[,;|\t^~\x01])\s?"')
 _QUOTED_LINE = re.compile(r'"(?:[^"]|"")*[,;|\t](?:[^"]|"")*"')
 # Programs for texts turn "u1" into “u1”, „u1“ or «u1», and spreadsheets write '12 for a number that is a text.
-_CURLY_QUOTED = r"(^|[,;|\t]) ?[“„”«‘]([^“„”«»‘\"]*)[”“»’] ?([,;|\t]|$)"
+_COMMON = r"[,;|\t]"
+_CURLY_QUOTED = r"(^|{0}) ?[“„”«»‘‚‹「『]([^“„”«»‘‚‹›「」『』\"]*)[”“»«’‘›」』] ?({0}|$)"
+_AFTER_CURLY = re.compile(r"[”“»«’‘›」』] ?([^\w\s\"'.()!?“„”«»‘’‚‹›「」『』-]{1,3}|\t)")
 _APOSTROPHE = r"(^|[,;|\t])'([0-9+=-][^',;|\t]*)([,;|\t]|$)"
 # COPY of PostgreSQL and SELECT INTO OUTFILE of MySQL write \N for a missing value, and \t, \n, \r and \\ inside texts.
 _COPY_ESCAPE = re.compile(r"\\(?:[tnr\\\t])")
@@ -154,16 +157,51 @@ def find_escaped(lines: Sequence[str]) -> str:
     return layout.delimiter if plain.share > layout.share or is_equal else ""
 
 
-def find_text_marks(lines: Sequence[str]) -> str:
-    """Return the pattern of fields in curly quotation marks, or after the apostrophe of a spreadsheet, where nearly all lines have one.
+def find_text_marks(lines: Sequence[str]) -> tuple[str, str]:
+    """Return the pattern of fields in curly quotation marks, or after the apostrophe of a spreadsheet, and their delimiter.
 
-    The second group of the pattern is the field without its marks. "" where there is no such mark.
+    Nearly all lines have such a field. The second group of the pattern is the field without its marks; the delimiter is "" where
+    it is a common one. Both are "" where there is no such mark.
     """
     rows = [line for line in lines[1:] if line.strip()]
-    for pattern in (_CURLY_QUOTED, _APOSTROPHE):
-        if rows and sum(re.search(pattern, row) is not None for row in rows) >= _ENOUGH * len(rows):
-            return pattern
-    return ""
+    after = collections.Counter(mark for row in rows for mark in _AFTER_CURLY.findall(row)).most_common(1)
+    delimiter = next((mark for mark, _ in after if not re.fullmatch(_COMMON, mark)), "")
+    for pattern, mark in (
+        (_CURLY_QUOTED.format(_COMMON), ""),
+        (_CURLY_QUOTED.format(re.escape(delimiter)) if delimiter else "", delimiter),
+        (_APOSTROPHE, ""),
+    ):
+        if rows and pattern and sum(re.search(pattern, row) is not None for row in rows) >= _ENOUGH * len(rows):
+            # One field at the begin or the end of a line has no delimiter of its own before or behind it.
+            if not mark and delimiter and pattern != _APOSTROPHE and not any(re.search(_COMMON, row) for row in rows):
+                continue
+            return pattern, mark
+    return "", ""
+
+
+def find_joint(lines: Sequence[str]) -> str:
+    r"""Return what joins lines that end in a backslash with the next one, as SELECT INTO OUTFILE writes line ends; "" for others.
+
+    Lines with tabs are joined by the escape ``\n``, others by a blank. They are of one record where joined lines have the
+    same number of fields, and single ones have not.
+    """
+    if not any(_ends_in_escape(line) for line in lines[:-1]):
+        return ""
+    joined: list[str] = []
+    for line in lines:
+        if joined and _ends_in_escape(joined[-1]):
+            joined[-1] = joined[-1][:-1] + " " + line
+        else:
+            joined.append(line)
+    # Escaped delimiters end no field either.
+    plain, found = (find_layout([re.sub(r"\\.", "", line) for line in each]) for each in (lines, joined))
+    if found.columns == 1 or found.share < _ENOUGH * 0.9 or found.share <= plain.share:
+        return ""
+    return "\\n" if found.delimiter == "\t" else " "
+
+
+def _ends_in_escape(line: str) -> bool:
+    return (len(line) - len(line.rstrip("\\"))) % 2 == 1
 
 
 def has_copy_escapes(lines: Sequence[str]) -> bool:
