@@ -28,8 +28,10 @@ from leanrec.events.records import RetentionPolicy, ServedList, StorageLimits
 from leanrec.events.sqlite_reader import build_item_table
 from leanrec.events.sqlite_store import SQLiteEventStore
 from leanrec.kernels.threads import single_threaded_blas
+from leanrec.online.learning.online_learner import LearningSettings, OnlineLearner
 from leanrec.online.live_pipeline import LivePipeline, VersionFollower
 from leanrec.online.snapshot_writer import SnapshotWriter
+from leanrec.online.trials.trial_follower import TrialFollower
 from leanrec.online.version_store import VersionStore, find_pipeline_path, is_version_store
 from leanrec.pipeline.catalog import load_conditions
 from leanrec.pipeline.pipeline import Pipeline
@@ -47,6 +49,8 @@ from leanrec.serving.load.control import LoadControl
 from leanrec.serving.load.quality import LoadLimits
 from leanrec.serving.monitoring.request_log import RequestLog
 from leanrec.serving.monitoring.server_log import LOG_FORMATS, log_event, make_reporter, start_logging
+from leanrec.serving.monitoring.service_manager import notify_manager, tell_alive
+from leanrec.serving.monitoring.trial_metrics import TrialCollector
 from leanrec.serving.prometheus import MetricsMiddleware, ServingMetrics
 from leanrec.serving.schemas import (
     MAX_REQUEST_BYTES,
@@ -66,8 +70,10 @@ from leanrec.serving.schemas import (
     RecommendResponse,
     StatusResponse,
     TimeLimit,
+    TrialDetail,
     UserDetail,
     UsersResponse,
+    VersionsResponse,
 )
 from leanrec.serving.workers.generation import WorkerPlan
 from leanrec.serving.workers.supervisor import Supervisor, check_workers
@@ -99,6 +105,7 @@ _ROUTES = (
     ("GET", "/users/{user:path}", "get_history", "History of a user", describe_errors(404, 422)),
     ("DELETE", "/users/{user:path}", "delete_user", "Forget a user", describe_errors(422, 429, 503)),
     ("GET", "/health", "get_health", "Health", describe_errors()),
+    ("GET", "/versions", "get_versions", "Versions that are served and on trial", describe_errors()),
     ("GET", "/livez", "get_liveness", "Whether the process answers", describe_errors()),
     ("GET", "/readyz", "get_readiness", "Whether requests can be answered", describe_errors() | _NOT_READY),
     ("GET", "/metrics", "get_metrics", "Metrics", describe_errors()),
@@ -136,6 +143,7 @@ class ServingSettings:
         tls_key: file with its private key; None: it is in the same file.
         load: how many lists may be in flight, and when they get simpler.
         explore: probability with which each place of a list shows another of the best items; see ``Pipeline.recommend``.
+        learning: how the model learns from the events of all users while it is served; None = not at all.
         log_format: "text" or "json", of the lines that `serve` writes to standard error.
         slow_request: seconds of a request from which on it is logged.
     """
@@ -153,6 +161,7 @@ class ServingSettings:
     tls_key: str | Path | None = None
     load: LoadLimits = LoadLimits()
     explore: float = 0.0
+    learning: LearningSettings | None = None
     log_format: str = "text"
     slow_request: float = 1.0
 
@@ -198,9 +207,11 @@ def assemble_app(recorder: EventRecorder, settings: ServingSettings) -> FastAPI:
         description=_DESCRIPTION.strip(),
         docs_url=None,  # FastAPI's documentation pages load scripts from another host
         redoc_url=None,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # which it would look for at every request
         redirect_slashes=False,  # behind a proxy the redirection would name an address that clients cannot reach
     )
     app.state.metrics = metrics
+    metrics.registry.register(TrialCollector(recorder.live))
     load = LoadControl(settings.load, metrics)
     handlers = _RouteHandlers(recorder, load, settings.explore)
     app.add_middleware(MetricsMiddleware, metrics=metrics, max_bytes=MAX_REQUEST_BYTES)
@@ -257,6 +268,7 @@ def serve(
             print(f"leanrec serves {name} at {url} (Ctrl-C stops)", flush=True)  # noqa: T201
         else:
             ready(url, path)
+        notify_manager(f"READY=1\nSTATUS=serves {name} at {url}")
 
     if pipeline is None:
         with contextlib.closing(listener):
@@ -269,6 +281,8 @@ def serve(
         SQLiteEventStore(path, settings.retention, settings.storage) as log,
         contextlib.suppress(KeyboardInterrupt),
     ):
+        if settings.learning is not None:
+            pipeline.start_learning()
         live = LivePipeline(pipeline, log, rebind=settings.rebind_log)
         app = create_app(live, log, settings)
         pipeline.warm_up()
@@ -276,11 +290,10 @@ def serve(
         del pipeline  # the server keeps no version but the current one
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         config = _configure_server(app, settings)
-        following = (
-            contextlib.nullcontext() if store is None else VersionFollower(live, store, make_reporter("version"))
-        )
+        learning = settings.learning
         with (
-            following,
+            _follow_store(live, store),
+            contextlib.nullcontext() if learning is None else OnlineLearner(live, make_reporter("learning"), learning),
             SnapshotWriter(live, make_reporter("snapshot")),
             _collect_rarely(),
             single_threaded_blas(),
@@ -299,6 +312,7 @@ def _plan_workers(n_workers: int, path: Path, settings: ServingSettings) -> Work
         functools.partial(_build_worker_config, settings),
         make_reporter("process"),
         settings.log_format,
+        settings.learning,
     )
 
 
@@ -309,6 +323,16 @@ def _build_worker_config(settings: ServingSettings, recorder: EventRecorder) -> 
 def _configure_server(app: FastAPI, settings: ServingSettings) -> uvicorn.Config:
     tls = None if settings.tls_cert is None else (settings.tls_cert, settings.tls_key)
     return make_server_config(app, settings.max_connections, settings.request_timeout, tls)
+
+
+@contextlib.contextmanager
+def _follow_store(live: LivePipeline, store: VersionStore | None) -> Iterator[None]:
+    """Serve what is promoted in a store, and try what is on trial there."""
+    if store is None:
+        yield
+        return
+    with VersionFollower(live, store, make_reporter("version")), TrialFollower(live, store, make_reporter("trial")):
+        yield
 
 
 @contextlib.contextmanager
@@ -337,6 +361,17 @@ class _ReportingServer(GracefulServer):
         await super().startup(sockets)
         if self.started and sockets:
             self._ready(_describe_address(sockets[0], is_tls=self.config.is_ssl))
+
+    async def on_tick(self, counter: int) -> bool:
+        """Called by uvicorn ten times a second."""
+        if counter % 10 == 0:
+            tell_alive()
+        return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Tell the service manager, and end the requests."""
+        notify_manager("STOPPING=1")
+        await super().shutdown(sockets)
 
 
 def _describe_address(listener: socket.socket, *, is_tls: bool) -> str:
@@ -387,7 +422,7 @@ class _RouteHandlers:
         as_of = self.recorder.as_of  # before the list is made, which may reflect later events too
         limit = self.load.limit_time(request.time_limit_ms)
         arguments = dict(request) | {"time_limit_ms": limit, "explore": self.explore}
-        return self._respond(self._log_list(self.pipeline.recommend(**arguments, rung=self.load.rung)), as_of)
+        return self._respond(self._log_list(self.live.recommend(**arguments, rung=self.load.rung)), as_of)
 
     def get_recommend(
         self,
@@ -403,7 +438,7 @@ class _RouteHandlers:
     ) -> RecommendResponse:
         """The same with the main parameters in the query string; ``where`` is JSON."""
         as_of, conditions = self.recorder.as_of, None if where is None else load_conditions(where)
-        recommended = self.pipeline.recommend(
+        recommended = self.live.recommend(
             user,
             history=history,
             n=n,
@@ -426,7 +461,8 @@ class _RouteHandlers:
         self, item: TextParameter, user: TextParameter | None = None, history: IdsParameter = None
     ) -> ExplainResponse:
         """Why an item is recommended to a user, or for this history."""
-        return ExplainResponse.model_validate(self.pipeline.explain(user, item, history=history).to_dict())
+        pipeline = self.live.find_pipeline(user)  # which made the list that is explained
+        return ExplainResponse.model_validate(pipeline.explain(user, item, history=history).to_dict())
 
     async def post_events(self, request: EventsRequest) -> EventsResponse:
         """Record events. When the response arrives they are on disk, and the next recommendation uses them.
@@ -499,6 +535,15 @@ class _RouteHandlers:
             rating_range=None if pipeline.rating_range is None else list(pipeline.rating_range),
         )
 
+    def get_versions(self) -> VersionsResponse:
+        """The version that is served and the one on trial, as the process that answers has seen them."""
+        pipeline, trial = self.pipeline, self.live.trial
+        return VersionsResponse(
+            model=pipeline.name,
+            version=pipeline.version,
+            trial=None if trial is None else TrialDetail.model_validate(trial.describe()),
+        )
+
     # These two are async: they answer while all threads wait for a disk or a model.
     async def get_liveness(self) -> StatusResponse:
         """The process answers. A supervisor may restart a server that does not."""
@@ -527,7 +572,7 @@ class _RouteHandlers:
 
     def recommend(self, request: ListRequest, rung: str, time_limit_ms: float | None) -> Recommendations:
         """The list of a request with only the usual parameters, logged."""
-        recommended = self.pipeline.recommend(
+        recommended = self.live.recommend(
             request.user,
             history=request.history,
             n=request.n,
@@ -543,7 +588,7 @@ class _RouteHandlers:
         """The same list if it is in the cache, logged."""
         if request.user is None or request.history is not None:
             return None
-        cached = self.pipeline.find_cached(
+        cached = self.live.find_cached(
             request.user,
             n=request.n,
             exclude_seen=request.exclude_seen,
@@ -555,7 +600,8 @@ class _RouteHandlers:
     def _log_list(self, recommended: Recommendations) -> Recommendations:
         if recommended.fallback is not None:
             self.metrics.fallbacks.inc()
-        self.metrics.lists_of_rung[recommended.rung].inc()
+        if recommended.rung != "full":
+            self.metrics.degraded_lists.labels(recommended.rung).inc()
         served = ServedList(
             request=recommended.request,
             time=time.time(),

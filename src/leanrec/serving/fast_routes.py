@@ -237,7 +237,7 @@ class FastRoutes:
             {
                 "request": recommended.request,
                 "user": to_exact(recommended.user),
-                "items": [with_exact_id(item) for item in recommended.items],
+                "items": [item if type(item.id) is str else with_exact_id(item) for item in recommended.items],
                 "model": recommended.model,
                 "version": recommended.version,
                 "policy": recommended.policy,

@@ -33,7 +33,9 @@ class ServingMetrics:
         self.ended_connections = Counter(
             "leanrec_connections_timed_out", "Connections ended by the time limit.", registry=self.registry
         )
-        self.lists = Counter("leanrec_lists", "Lists served, by rung.", ("rung",), registry=self.registry)
+        self.degraded_lists = Counter(
+            "leanrec_lists_degraded", "Lists below the rung full, by rung.", ("rung",), registry=self.registry
+        )
         self.refused_lists = Counter(
             "leanrec_lists_refused",
             "Requests for lists beyond the number that may be in flight.",
@@ -48,7 +50,8 @@ class ServingMetrics:
         self.users = Gauge("leanrec_users", "Users known.", registry=self.registry)
         self.items = Gauge("leanrec_items", "Items known.", registry=self.registry)
 
-        self.lists_of_rung = {rung: self.lists.labels(rung) for rung in RUNGS}
+        for rung in RUNGS[1:]:
+            self.degraded_lists.labels(rung)
         self._bound: dict[tuple[str, str, int], tuple[Histogram, Counter]] = {}
 
     def count_request(self, route: str, method: str, status: int, seconds: float) -> None:

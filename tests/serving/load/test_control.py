@@ -133,7 +133,7 @@ class TestRungs:
         client.post("/events", json={"events": [{"user": "user-2", "item": first["items"][0]["id"]}]})
         assert client.get("/recommend?user=user-2").json()["rung"] == "cached"
         text = client.get("/metrics").text
-        assert 'leanrec_lists_total{rung="popular"}' in text
+        assert 'leanrec_lists_degraded_total{rung="popular"}' in text
         assert "leanrec_quality_loss 1.0" in text
 
 

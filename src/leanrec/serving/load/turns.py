@@ -28,7 +28,7 @@ class Turns:
         self.max_in_flight, self.in_flight = max_in_flight, 0
         self._waiting: collections.deque[asyncio.Future[None]] = collections.deque()
         self._refused: collections.deque[asyncio.Future[None]] = collections.deque()
-        self._spent = 0.0  # seconds of this round
+        self._spent = 0.0  # seconds since the last round began; without load one of these lasts for many of the loop
         self._n_refused = 0  # of this round
         self._seconds = 1e-3  # of one list in the loop
         self._is_scheduled = False
@@ -53,7 +53,8 @@ class Turns:
         """Count the time in which a list held the event loop."""
         self._spent += seconds
         self._seconds += 0.1 * (seconds - self._seconds)
-        self._schedule()
+        if self._spent >= _ROUND_SECONDS:
+            self._schedule()
 
     async def wait_refused(self) -> None:
         """Wait until a request may be refused."""
