@@ -205,7 +205,7 @@ def test_a_server_answers_all_calls(pipeline: Pipeline, tmp_path: Path) -> None:
     settings = ServingSettings(keys=ApiKeys.read(file))
     with SQLiteEventStore(tmp_path / "log.db") as log, run_server(create_app(pipeline, log, settings)) as plain:
         url = str(plain.base_url)
-        with Client(url, key=client_key, policy=QUICK) as client, Client(url, key=admin_key, policy=QUICK) as admin:
+        with Client(url, key=client_key) as client, Client(url, key=admin_key) as admin:
             assert client.read_health()["model"] == "ease"
             listed = client.recommend("user-1", n=3, reasons=False)
             assert len(listed["items"]) == 3

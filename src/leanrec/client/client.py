@@ -35,7 +35,7 @@ class RetryPolicy:
     """
 
     attempt_seconds: float = 5.0
-    list_seconds: float = 5.0
+    list_seconds: float = 10.0
     event_seconds: float = 60.0
     first_wait: float = 0.05
     max_wait: float = 2.0

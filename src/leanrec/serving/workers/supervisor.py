@@ -17,6 +17,7 @@ from leanrec.errors import LeanrecError, SettingError, WorkerError
 from leanrec.events.sqlite_store import SQLiteEventStore
 from leanrec.online.version_store import VersionStore
 from leanrec.serving.monitoring.server_log import make_reporter
+from leanrec.serving.monitoring.service_manager import notify_manager, tell_alive
 from leanrec.serving.workers.child_processes import ChildProcess, ChildProcesses, SignalPipe
 from leanrec.serving.workers.generation import WorkerPlan
 from leanrec.serving.workers.generations import Generations
@@ -101,6 +102,7 @@ class Supervisor:
                         ready(current.name, current.version)
                     self._wait()
             finally:
+                notify_manager("STOPPING=1")
                 self._stop()
 
     @property
@@ -170,6 +172,7 @@ class Supervisor:
 
     def _wait(self) -> None:
         """Wait until something may have happened."""
+        tell_alive()
         waits = [1.0, self._children.next_start, self._generations.next_attempt - time.monotonic()]
         if self._store is not None:
             waits.append(self._next_look - time.monotonic())
