@@ -34,8 +34,10 @@ __all__ = [
     "RejectedDetail",
     "StatusResponse",
     "TimeLimit",
+    "TrialDetail",
     "UserDetail",
     "UsersResponse",
+    "VersionsResponse",
 ]
 
 _MAX_IDS = 10_000
@@ -330,6 +332,68 @@ class HealthResponse(BaseModel):
     event_types: list[str] = Field(description="Event types that are accepted.")
     columns: list[str] = Field(description="Columns of the item table, for conditions.")
     rating_range: RatingRange | None = Field(None, description="The lowest and the highest rating of the data.")
+
+
+class TrialArm(BaseModel):
+    """The users on one side of a trial."""
+
+    users: int = Field(description="Users who have got a list.")
+    lists: int
+    failures: int = Field(description="Lists of the current version, because the version on trial could not make one.")
+    p50_ms: float | None = Field(None, description="Milliseconds of the last 200 lists that were made: the median.")
+    p99_ms: float | None = None
+    reward: float = Field(description="Positive events for each user, after the first list; at most 20 count.")
+
+
+class TrialDifference(BaseModel):
+    """Difference of the rewards, version on trial − current version, with an interval that holds at every look."""
+
+    value: float
+    low: float
+    high: float
+
+
+class TrialVerdict(BaseModel):
+    """Why a guard has ended a trial."""
+
+    guard: str = Field(description="failures, latency, reward or sample ratio.")
+    reason: str
+
+
+class ShadowDetail(BaseModel):
+    """Lists that were made only to compare them."""
+
+    compared: int
+    failed: int = Field(description="Lists that the version could not make.")
+    dropped: int = Field(description="Lists that were not made because others waited.")
+    overlap: float | None = Field(None, description="Mean share of items that both lists have.")
+    current_ms: float = Field(description="Mean CPU milliseconds of a list.")
+    candidate_ms: float = Field(description="The same for the version on trial.")
+
+
+class TrialDetail(BaseModel):
+    """A version on trial."""
+
+    version: str
+    model: str
+    share: float
+    is_shadow: bool
+    started: str
+    verdict: TrialVerdict | None = None
+    arms: dict[str, TrialArm] | None = Field(None, description="control and candidate; none for a shadow.")
+    difference: TrialDifference | None = Field(None, description="None until both sides have 25 users.")
+    ratio_p_value: float | None = Field(
+        None, description="Whether half of the users are on each side; at most 0.001: nothing can be concluded."
+    )
+    shadow: ShadowDetail | None = None
+
+
+class VersionsResponse(BaseModel):
+    """The version that is served, and the one on trial."""
+
+    model: str
+    version: str
+    trial: TrialDetail | None = None
 
 
 class StatusResponse(BaseModel):

@@ -1,6 +1,7 @@
 """Live trial: the version that is tried in this process, which users get its lists, and how it does."""
 
 import dataclasses
+import math
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -108,7 +109,11 @@ class LiveTrial:
             start = time.perf_counter()
             made, has_failed = current.recommend(user, **options), False
             seconds = time.perf_counter() - start
-        self._count_list(user, arm, seconds, has_failed=has_failed)
+        if options.get("rung", "full") != "full" and not has_failed:
+            self._count_list(user, arm)  # simpler lists were asked for: their time tells nothing
+        else:
+            is_whole = made.rung == "full" or has_failed
+            self._count_list(user, arm, seconds if is_whole else math.inf, has_failed=has_failed)  # out of time
         return made if arm is None else dataclasses.replace(made, arm=arm)
 
     def find_cached(self, current: Pipeline, user: Id, options: Mapping[str, Any]) -> Recommendations | None:
@@ -150,7 +155,7 @@ class LiveTrial:
             found = comparison.rewards.find_interval()
             arms = {}
             for position, arm in enumerate((CONTROL, CANDIDATE)):
-                seconds = list(comparison.slowdown.seconds[position])
+                seconds = [each for each in comparison.slowdown.seconds[position] if math.isfinite(each)]
                 p50, p99 = np.percentile(seconds, (50, 99)).tolist() if seconds else (None, None)
                 arms[arm] = {
                     "users": comparison.ratio.counts[position],

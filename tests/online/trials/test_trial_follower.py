@@ -1,0 +1,129 @@
+"""Trial follower: what the store says is done in the process, and what the guards say is in the store."""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from conftest import make_dataset
+from leanrec.events import SQLiteEventStore
+from leanrec.models import get_model
+from leanrec.online import LivePipeline, VersionStore
+from leanrec.online.trials.guards import Verdict
+from leanrec.online.trials.live_trial import CANDIDATE
+from leanrec.online.trials.trial_follower import TrialFollower
+from leanrec.pipeline import Pipeline
+
+USERS = [f"user-{number}" for number in range(60)]
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Three saved pipelines of the same data."""
+    folder, data = tmp_path_factory.mktemp("models"), make_dataset()
+    return [Pipeline.fit(get_model(name)(), data).save(folder / name) for name in ("popularity", "item_knn", "ease")]
+
+
+@pytest.fixture
+def store(saved: list[Path], tmp_path: Path) -> VersionStore:
+    """A store of the three versions, of which the first is current."""
+    made = VersionStore.create(tmp_path / "store")
+    ids = [made.add(each).id for each in saved]
+    made.promote(ids[0])
+    return made
+
+
+@pytest.fixture
+def live(store: VersionStore, tmp_path: Path) -> Iterator[LivePipeline]:
+    """The current version, served."""
+    current = store.current()
+    assert current is not None
+    with SQLiteEventStore(tmp_path / "events.db") as log:
+        yield LivePipeline(Pipeline.load(current.path), log)
+
+
+def _find(store: VersionStore, model: str) -> str:
+    return next(each.id for each in store.versions() if each.model == model)
+
+
+def _wait(condition: Callable[[], object]) -> None:
+    end = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_a_trial_is_started_changed_and_ended_as_the_store_says(live: LivePipeline, store: VersionStore) -> None:
+    told: list[str] = []
+    with TrialFollower(live, store, told.append, interval=0.01):
+        store.start_trial(_find(store, "item_knn"), 0.1)
+        _wait(lambda: live.trial)
+        trial = live.trial
+        assert trial is not None
+        store.start_trial(_find(store, "item_knn"), 0.5)
+        _wait(lambda: trial.trial.share == 0.5)
+        assert live.trial is trial
+        assert {live.recommend(user).model for user in USERS} == {"popularity", "item_knn"}
+        store.stop_trial("enough seen", "ann")
+        _wait(lambda: live.trial is None)
+        assert {live.recommend(user).model for user in USERS} == {"popularity"}
+        # Another trial is of its own version, whatever was tried before.
+        store.start_trial(_find(store, "ease"), 0.5)
+        _wait(lambda: live.trial)
+        assert {live.recommend(user).model for user in USERS} == {"popularity", "ease"}
+    assert live.trial is None
+    assert "is on trial for users, with a share of 0.1" in told[0]
+    assert "stopped by ann, enough seen" in told[1]
+
+
+def test_a_guard_ends_a_trial_in_the_store(live: LivePipeline, store: VersionStore) -> None:
+    told: list[str] = []
+    with TrialFollower(live, store, told.append, interval=0.01):
+        version = _find(store, "item_knn")
+        store.start_trial(version, 0.5)
+        _wait(lambda: live.trial)
+        trial = live.trial
+        assert trial is not None
+        user = next(user for user in USERS if trial.find_arm(user) == CANDIDATE)
+        assert live.recommend(user).model == "item_knn"
+        trial._comparison.verdict = Verdict("failures", "3 of 4 lists could not be made")
+        assert live.recommend(user).model == "popularity"  # at once
+        _wait(lambda: store.trial() is None)
+        _wait(lambda: live.trial is None)
+    ended = store.trials()[-1]
+    assert (ended.version, ended.outcome, ended.reason) == (version, "aborted", "3 of 4 lists could not be made")
+    assert ended.ended_by is not None
+    assert ended.ended_by.startswith("the guard of the failures in process ")
+    current = store.current()
+    assert current is not None
+    assert current.model == "popularity"
+
+
+def test_a_version_that_cannot_be_loaded_ends_its_trial(live: LivePipeline, store: VersionStore) -> None:
+    version = store.find(_find(store, "item_knn"))
+    file = max(version.path.glob("*.npy"), key=lambda each: each.stat().st_size)
+    content = file.read_bytes()
+    file.unlink()  # a hard link: the original keeps its bytes
+    file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    told: list[str] = []
+    with TrialFollower(live, store, told.append, interval=0.01):
+        store.start_trial(version.id)
+        _wait(lambda: store.trial() is None)
+    assert store.trials()[-1].outcome == "aborted"
+    assert "It cannot be served" in (store.trials()[-1].reason or "")
+    _wait(lambda: told)
+    assert "cannot be tried" in told[0]
+
+
+def test_a_process_whose_trials_are_started_elsewhere_ends_them(live: LivePipeline, store: VersionStore) -> None:
+    trial = store.start_trial(_find(store, "item_knn"), 0.5)
+    with TrialFollower(live, store, lambda _: None, loads=False, interval=0.01):
+        time.sleep(0.05)
+        assert live.trial is None
+        live.start_trial(Pipeline.load(store.find(trial.version).path), trial)
+        time.sleep(0.05)
+        assert live.trial is not None
+        store.promote(trial.version)
+        _wait(lambda: live.trial is None)
+    assert store.trials()[-1].outcome == "promoted"
