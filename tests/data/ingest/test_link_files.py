@@ -29,6 +29,16 @@ def test_a_missing_column_is_reported_with_the_argument() -> None:
     assert data.item_links is not None
 
 
+def test_columns_may_be_named_by_their_numbers() -> None:
+    links = pd.DataFrame({"truster": ["ann"], "trustee": ["bob"], "w": [2.0]})
+    columns = {"user_links.user": "1", "user_links.friend": "2", "user_links.weight": "3"}
+    found = ingest(LOG, user_links=links, columns=columns).data.user_links
+    assert found is not None
+    assert (found.people.ids[found.friend].tolist(), found.weight.tolist()) == (["bob"], [2.0])
+    with pytest.raises(ColumnError, match="no column '4'"):
+        ingest(LOG, user_links=links, columns={**columns, "user_links.friend": "4"})
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [

@@ -237,6 +237,9 @@ def _find_link_columns(table: str, part: SourcePart, given: Mapping[str, str | N
     for position, (role, common) in enumerate(_NAMES[table].items(), 1):
         wanted = given.get(f"{table}.{role}")
         wanted = part.paths.get(wanted or "", wanted)
+        if wanted is not None and normalize_name(wanted) not in by_name and wanted.isdecimal():
+            # As in a log, a column may be named by its number.
+            wanted = dict(enumerate(part.names, 1)).get(int(wanted), wanted)
         names = (str(position),) if has_positions else common
         names = names if wanted is None else (normalize_name(wanted),)
         column = next(
