@@ -1,5 +1,6 @@
 """Sources: files, folders, frames and queries become tables."""
 
+import dataclasses
 import re
 from pathlib import Path
 
@@ -95,3 +96,16 @@ def test_files_of_one_table_may_have_other_columns(tmp_path: Path) -> None:
     (tmp_path / "log-2023.csv").write_text("user,item\na,x\n")
     (tmp_path / "log-2024.csv").write_text("user,item,rating\nb,y,4\n")
     assert ingest(tmp_path).data.shape.users == 2
+
+
+def test_fields_of_delimited_text_are_told_from_computed_columns(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("user,item\n1,2\n3,4\n")
+    with open_engine(Run()) as engine:
+        [part] = open_parts(engine, path)
+        assert part.file is not None
+        assert [part.is_field(name) for name in ("user", "item", "day")] == [True, True, False]
+        file = dataclasses.replace(part.file, computed={"item": "'x'"})
+        computed = dataclasses.replace(part, file=file, scan=file.scan())
+        assert [computed.is_field(name) for name in ("user", "item")] == [True, False]
+        assert not dataclasses.replace(part, scan=f"(SELECT * FROM {part.scan})").is_field("user")

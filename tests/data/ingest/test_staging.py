@@ -57,6 +57,31 @@ def test_whole_floats_are_ids_without_a_fraction() -> None:
         assert engine.fetch_rows(select) == [("12",), ("1.5",), (None,)]
 
 
+@pytest.mark.parametrize("empty", ["", '""', "''"])
+def test_empty_fields_are_missing_ids_quoted_or_not(empty: str, tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    mark = empty[:1] or '"'
+    rows = [f"{mark}u{n % 3}{mark},i{n % 5},{T + n}" for n in range(12)] + [f"{empty},i1,{T}", f"u1,{empty},{T}"]
+    path.write_text("\n".join(["user,item,time", *rows]) + "\n")
+    report = ingest(path).report
+    assert report.rejected == {"missing user": 1, "missing item": 1}
+    assert (report.users, report.items, report.events) == (3, 5, 12)
+
+
+def test_the_parts_of_a_log_are_told_apart(tmp_path: Path) -> None:
+    """Ids of delimited text lose the blanks around them, those of other formats keep them."""
+    frames = {
+        name: pd.DataFrame({"user": [" a", "b"], "item": ["x", "y"], "time": [T + n, T + n + 1]})
+        for n, name in enumerate(("one.csv", "two.parquet"))
+    }
+    frames["one.csv"].to_csv(tmp_path / "one.csv", index=False)
+    frames["two.parquet"].to_parquet(tmp_path / "two.parquet")
+    both = [tmp_path / name for name in frames]
+    users = {len(files): ingest(files).data.users.ids.tolist() for files in ([both[0]], both)}
+    assert users == {1: ["a", "b"], 2: [" a", "a", "b"]}
+    assert ingest(both[1]).data.users.ids.tolist() == [" a", "b"]
+
+
 def test_empty_rows_are_counted_apart(tmp_path: Path) -> None:
     (tmp_path / "log.csv").write_text("user,item,rating\nann,mug,4\nbob,cup,5\n,jar,3\n" + ",,\n" * 20)
     # Twenty rows below the last one of a spreadsheet are not twenty users that are missing.

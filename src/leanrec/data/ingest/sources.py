@@ -107,6 +107,11 @@ class SourcePart:
         """Names of the columns, in the order of the table."""
         return tuple(self.types)
 
+    def is_field(self, name: str) -> bool:
+        """Whether a column has the fields of delimited text as DuckDB reads them: empty ones are NULL, quoted or not."""
+        file = self.file
+        return file is not None and self.scan == file.scan() and name in file.columns and name not in file.computed
+
     @property
     def nested(self) -> frozenset[str]:
         """Names of the columns that hold lists, structs or maps."""

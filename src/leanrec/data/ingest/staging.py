@@ -94,7 +94,9 @@ class RowReader:
         """SQL: the rows of a table. Three levels, so that each cast is written, and done, once."""
         cols = self.columns[number]
         types = {role: "VARCHAR" if part.form == "csv" else part.types[name] for role, name in cols.to_dict().items()}
-        fields = {"part": f"{number}::SMALLINT"} | self._select_fields(part, cols, types)
+        fields = self._select_fields(part, cols, types)
+        if len(self.columns) > 1:
+            fields = {"part": f"{number}::SMALLINT"} | fields
         extra = {"file_row_number": "file_row_number"} if part.form == "parquet" else {}
         if self.raw:
             found = cols.to_dict()
@@ -122,8 +124,11 @@ class RowReader:
     def _select_fields(self, part: SourcePart, cols: ColumnRoles, types: Mapping[str, str]) -> dict[str, str]:
         """Return the name and the SQL of each field of the common form."""
         fields = {
-            "usr": id_expression(cols.user, types["user"], self.integer[0]),
-            "itm": id_expression(cols.item, types["item"], self.integer[1]),
+            name: quote_identifier(column) if part.is_field(column) else id_expression(column, types[role], integer)
+            for name, role, column, integer in (
+                ("usr", "user", cols.user, self.integer[0]),
+                ("itm", "item", cols.item, self.integer[1]),
+            )
         }
         if self._has("time"):
             fields |= self._select_time(cols, types)
@@ -355,17 +360,19 @@ def stage_log(
         times = find_time_format(engine, parts, columns, time_format)
     times = find_fractions(engine, parts, columns, times)
     reader = RowReader(tuple(columns), (integer[0], integer[1]), has_types, times, raw)
+    # Tables of several parts say from which one a row is.
+    number = "" if len(parts) > 1 else "0::SMALLINT AS part, "
     is_view = not raw and all(part.form == "parquet" for part in parts)
     if is_view:
         counts = [int(engine.fetch_rows(f"SELECT count(*) FROM {part.scan}", part.label)[0][0]) for part in parts]
         selects = [
-            f"SELECT file_row_number + {sum(counts[:i])} AS seq, * FROM ({reader.select_rows(part, i)})"
+            f"SELECT file_row_number + {sum(counts[:i])} AS seq, {number}* FROM ({reader.select_rows(part, i)})"
             for i, part in enumerate(parts)
         ]
         engine.execute(f"CREATE TEMP VIEW staged AS {' UNION ALL BY NAME '.join(selects)}", parts[0].label)
     else:
         parts, counts = copy_parts(engine, parts, lambda each: _copy_rows(engine, each, reader))
-        engine.execute("CREATE TEMP VIEW staged AS SELECT rowid AS seq, * FROM staged_rows")
+        engine.execute(f"CREATE TEMP VIEW staged AS SELECT rowid AS seq, {number}* FROM staged_rows")
     firsts = tuple(sum(counts[:i]) for i in range(len(parts)))
     return StagedLog(tuple(parts), reader, firsts, sum(counts), untyped[0], untyped[1], is_view)
 
@@ -385,14 +392,11 @@ def clean_ids(engine: SqlEngine, staged: StagedLog, forms: IdForms) -> int:
     texts = [i for i, part in enumerate(staged.parts) if part.form == "csv"]
     # IN with five or more values would be a join, which reads every row and keeps no order.
     is_text = f"list_contains({texts}, part)" if texts and forms.trim else "false"
-    source = "staged_rows"
-    if staged.is_view:
-        source = "staged_as_read"
-        engine.execute(f"ALTER VIEW staged RENAME TO {source}")
+    engine.execute("ALTER VIEW staged RENAME TO staged_as_read")
     rows = 0
     if forms.trim:
         spaced = f"{is_text} AND (usr <> {trimmed('usr')} OR itm <> {trimmed('itm')})"
-        rows = int(engine.fetch_rows(f"SELECT count(*) FROM {source} WHERE {spaced}")[0][0])
+        rows = int(engine.fetch_rows(f"SELECT count(*) FROM staged_as_read WHERE {spaced}")[0][0])
     usr, itm = (
         form.apply(f"(CASE WHEN {is_text} THEN nullif({trimmed(name)}, '') ELSE {name} END)" if forms.trim else name)
         for name, form in (("usr", forms.users), ("itm", forms.items))
@@ -401,9 +405,8 @@ def clean_ids(engine: SqlEngine, staged: StagedLog, forms: IdForms) -> int:
         f"CASE WHEN ({usr}) IS NULL THEN {CODE['missing user']} WHEN ({itm}) IS NULL AND (bad = 0 OR bad > {CODE['missing item']}) "
         f"THEN {CODE['missing item']} ELSE bad END::TINYINT"
     )
-    sequence = "" if staged.is_view else "rowid AS seq, "
     engine.execute(
-        f"CREATE OR REPLACE TEMP VIEW staged AS SELECT {sequence}* REPLACE ({usr} AS usr, {itm} AS itm, {bad} AS bad) FROM {source}"
+        f"CREATE TEMP VIEW staged AS SELECT * REPLACE ({usr} AS usr, {itm} AS itm, {bad} AS bad) FROM staged_as_read"
     )
     return rows
 
