@@ -232,4 +232,4 @@ def test_a_full_disk_refuses_events_and_says_so(tmp_path: Path) -> None:
         assert client.get("/readyz").status_code == 200
         text = client.get("/metrics").text
     assert "leanrec_log_free_bytes 500.0" in text
-    assert "leanrec_lists_lost 1.0" in text
+    assert "leanrec_lists_lost_total 1.0" in text

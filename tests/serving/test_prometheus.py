@@ -43,3 +43,27 @@ def test_a_too_large_request_is_refused(metrics: ServingMetrics) -> None:
         response = client.post("/echo/a", content=b"x" * 101)
     assert response.status_code == 413
     assert "may have 100 bytes" in response.json()["error"]["message"]
+
+
+def test_names_follow_the_conventions(metrics: ServingMetrics) -> None:
+    for family in metrics.registry.collect():
+        assert family.name.startswith("leanrec_")
+        assert family.documentation.endswith(".")
+        assert not family.name.endswith(("_total", "_count", "_sum", "_bucket", "_ms", "_milliseconds"))
+        if family.type == "histogram":
+            assert family.name.endswith("_seconds")
+
+
+def test_only_the_version_that_is_served_is_told(metrics: ServingMetrics) -> None:
+    sizes = []
+    for number in range(100):
+        metrics.tell_version("ease", f"{number:012x}")
+        sizes.append(len(metrics.render()))
+    assert len(set(sizes)) == 1
+    assert b'leanrec_version_info{model="ease",version="000000000063"} 1.0' in metrics.render()
+
+
+def test_lost_lists_are_a_counter(metrics: ServingMetrics) -> None:
+    for n_lost in (0, 2, 2, 5):
+        metrics.count_lost(n_lost)
+    assert b"leanrec_lists_lost_total 5.0" in metrics.render()

@@ -127,7 +127,7 @@ def test_many_clients_request_and_click_at_once(model: Path) -> None:
         assert errors == []
         metrics = server.client.get("/metrics").text
         assert 'leanrec_events_total{outcome="stored"} 120.0' in metrics
-        assert "leanrec_lists_lost 0.0" in metrics
+        assert "leanrec_lists_lost_total 0.0" in metrics
         assert server.client.get("/health").json()["users"] == 68
         server.stop(signal.SIGKILL)
     with SQLiteEventStore(Path(f"{model}.events.db")) as log:

@@ -562,7 +562,8 @@ class _RouteHandlers:
 
     def get_metrics(self) -> Response:
         """Metrics in the text format of Prometheus."""
-        self.metrics.lists_lost.set(self.log.n_lost)
+        self.metrics.count_lost(self.log.n_lost)
+        self.metrics.tell_version(self.pipeline.name, self.pipeline.version)
         self.metrics.free_bytes.set(self.log.guard.free_bytes)
         self.metrics.wal_bytes.set(self.log.guard.wal_bytes)
         self.metrics.quality_loss.set(round(1 - self.load.quality.value, 3))

@@ -172,7 +172,9 @@ class EventRecorder:
 
     async def _store(self, user_events: Sequence[UserEvent]) -> tuple[AppendResult, RecordResult]:
         """Write events and apply them, whether or not their client still waits for that."""
+        start = time.perf_counter()
         appended, recorded = await self._write(user_events)
+        self.metrics.freshness.observe(time.perf_counter() - start)
         outcomes = {
             "stored": len(appended.new),
             "duplicate": appended.duplicates,

@@ -44,7 +44,18 @@ class ServingMetrics:
         self.quality_loss = Gauge(
             "leanrec_quality_loss", "1 - quality factor: 0 unless lists are too slow.", registry=self.registry
         )
-        self.lists_lost = Gauge("leanrec_lists_lost", "Served lists that could not be logged.", registry=self.registry)
+        self.freshness = Histogram(
+            "leanrec_freshness_seconds",
+            "From the arrival of events until the lists of the same process reflect them.",
+            buckets=_BUCKETS,
+            registry=self.registry,
+        )
+        self.lists_lost = Counter(
+            "leanrec_lists_lost", "Served lists that could not be logged.", registry=self.registry
+        )
+        self.version = Gauge(
+            "leanrec_version_info", "1 for the version that is served.", ("model", "version"), registry=self.registry
+        )
         self.free_bytes = Gauge("leanrec_log_free_bytes", "Free space on the disk of the log.", registry=self.registry)
         self.wal_bytes = Gauge("leanrec_log_wal_bytes", "Size of the log's write-ahead log.", registry=self.registry)
         self.users = Gauge("leanrec_users", "Users known.", registry=self.registry)
@@ -52,6 +63,7 @@ class ServingMetrics:
 
         for rung in RUNGS[1:]:
             self.degraded_lists.labels(rung)
+        self._n_lost = 0
         self._bound: dict[tuple[str, str, int], tuple[Histogram, Counter]] = {}
 
     def count_request(self, route: str, method: str, status: int, seconds: float) -> None:
@@ -62,6 +74,16 @@ class ServingMetrics:
         histogram, counter = self._bound[key]
         histogram.observe(seconds)
         counter.inc()
+
+    def count_lost(self, n_lost: int) -> None:
+        """Bring the counter of lost lists to a number."""
+        self.lists_lost.inc(max(0, n_lost - self._n_lost))
+        self._n_lost = max(n_lost, self._n_lost)
+
+    def tell_version(self, model: str, version: str) -> None:
+        """Tell which version is served, and no other one."""
+        self.version.clear()
+        self.version.labels(model, version).set(1)
 
     def render(self) -> bytes:
         """All metrics in the text format of Prometheus."""

@@ -14,7 +14,8 @@ def _measure(seconds: list[float], users: int) -> SharedMetrics:
     for each in seconds:
         metrics.count_request("/recommend", "GET", 200, each)
     metrics.users.set(users)
-    metrics.lists_lost.set(len(seconds))
+    metrics.count_lost(len(seconds))
+    metrics.tell_version("ease", f"v{users}")
     return metrics
 
 
@@ -26,7 +27,7 @@ def test_counters_are_added_and_gauges_are_the_largest() -> None:
     assert _find(merged, "leanrec_requests_total", route="/events", method="POST", status="503") == [1]
     assert _find(merged, "leanrec_request_seconds_bucket", route="/recommend", method="GET", le="0.0025") == [2]
     assert _find(merged, "leanrec_users") == [12]
-    assert _find(merged, "leanrec_lists_lost") == [3]
+    assert _find(merged, "leanrec_lists_lost_total") == [3]
     created = [_find(each.list_samples(), "leanrec_fallbacks_created")[0] for each in (one, two)]
     assert _find(merged, "leanrec_fallbacks_created") == [min(created)]
 
@@ -34,7 +35,8 @@ def test_counters_are_added_and_gauges_are_the_largest() -> None:
 def test_an_ended_process_leaves_its_counters() -> None:
     kept = keep_counts(_measure([0.002], 10).list_samples())
     assert _find(kept, "leanrec_users") == []
-    assert _find(kept, "leanrec_lists_lost") == [1]
+    assert _find(kept, "leanrec_version_info", model="ease", version="v10") == []
+    assert _find(kept, "leanrec_lists_lost_total") == [1]
     merged = merge_samples([kept, _measure([0.1], 3).list_samples()])
     assert _find(merged, "leanrec_request_seconds_count", route="/recommend", method="GET") == [2]
 
@@ -44,7 +46,8 @@ def test_metrics_that_nobody_else_has_are_rendered_as_by_one_process() -> None:
     for each in (0.002, 9.0):
         alone.count_request("/recommend", "GET", 200, each)
     alone.users.set(4)
-    alone.lists_lost.set(2)
+    alone.count_lost(2)
+    alone.tell_version("ease", "v4")
 
     def lines(content: bytes) -> list[str]:
         return [line for line in content.decode().splitlines() if "_created" not in line]

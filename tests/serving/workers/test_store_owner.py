@@ -248,3 +248,21 @@ def test_metrics_of_ended_workers_are_kept_once(tmp_path: Path, monkeypatch: pyt
         assert sample(10) in answer.samples
 
     run(tmp_path, test)
+
+
+def test_metrics_do_not_grow_with_the_restarts_of_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_owner.psutil, "pid_exists", lambda _: False)
+    mine = ("leanrec_requests", "leanrec_requests_total", (), 1.0)
+
+    async def test(owner: Owner) -> None:
+        sizes = []
+        for process in range(1, 101):
+            worker = await owner.join(process, after=2)
+            await worker.receive()
+            answer = await worker.ask(CollectSamples(1, [mine]))
+            sizes.append(len(answer.samples))
+            worker.writer.close()
+        assert len(set(sizes)) == 1
+        assert ("leanrec_requests", "leanrec_requests_total", (), 100.0) in answer.samples
+
+    run(tmp_path, test)

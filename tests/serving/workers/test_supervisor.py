@@ -154,7 +154,7 @@ def test_metrics_of_any_worker_are_those_of_all(server: Server) -> None:
         with server.only(worker):
             text = httpx.get(f"{server.url}/metrics", timeout=60).text
         assert total in text
-        assert "leanrec_lists_lost 0.0" in text
+        assert "leanrec_lists_lost_total 0.0" in text
         assert re.search(r"leanrec_log_free_bytes [1-9]", text)
         assert 'outcome="stored"} 3.0' in text
     assert httpx.get(f"{server.url}/readyz").status_code == 200

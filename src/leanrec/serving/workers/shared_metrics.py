@@ -11,9 +11,15 @@ from leanrec.serving.workers.messages import Sample
 
 __all__ = ["SharedMetrics", "keep_counts", "merge_samples"]
 
-# Not leanrec_lists_lost, of which each process counts its own.
 _GAUGES = frozenset(
-    ["leanrec_users", "leanrec_items", "leanrec_log_free_bytes", "leanrec_log_wal_bytes", "leanrec_quality_loss"]
+    [
+        "leanrec_users",
+        "leanrec_items",
+        "leanrec_log_free_bytes",
+        "leanrec_log_wal_bytes",
+        "leanrec_quality_loss",
+        "leanrec_version_info",
+    ]
 )
 
 

@@ -276,9 +276,9 @@ class StoreOwner:
             await asyncio.sleep(_STATUS_SECONDS)
 
     def _measure_log(self) -> list[Sample]:
-        values = {
-            "leanrec_lists_lost": self.log.n_lost,
+        gauges = {
             "leanrec_log_free_bytes": self.log.guard.free_bytes,
             "leanrec_log_wal_bytes": self.log.guard.wal_bytes,
         }
-        return [(name, name, (), value) for name, value in values.items()]
+        lost = ("leanrec_lists_lost", "leanrec_lists_lost_total", (), self.log.n_lost)
+        return [lost, *((name, name, (), value) for name, value in gauges.items())]
