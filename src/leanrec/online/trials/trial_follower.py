@@ -11,7 +11,7 @@ from leanrec.online.live_pipeline import LivePipeline
 from leanrec.online.version_store import Trial, VersionStore
 from leanrec.pipeline.pipeline import Pipeline
 
-__all__ = ["TrialFollower"]
+__all__ = ["TrialFollower", "start_stored_trial"]
 
 
 class TrialFollower:
@@ -69,9 +69,10 @@ class TrialFollower:
         """Bring the trial of this process to the state of the store, and a verdict of this process into the store."""
         running, live = self._store.trial(), self._live.trial
         if live is not None and live.verdict is not None and live.trial.salt not in self._told:
-            verdict = live.verdict
-            if self._abort(live.trial, f"the guard of the {verdict.guard}", verdict.reason):
+            guard, reason = live.verdict
+            if _abort_trial(self._store, live.trial, f"the guard of the {guard}", reason):
                 running = None
+            self._told.add(live.trial.salt)
         if live is not None and (running is None or running.salt != live.trial.salt):
             self._live.stop_trial()
             self._report(f"The trial of version {live.trial.version} has ended: {self._explain_end(live.trial)}")
@@ -81,30 +82,45 @@ class TrialFollower:
         if live is not None:
             if running != live.trial:
                 live.change_share(running)
-        elif self._loads:
-            self._start(running)
-
-    def _start(self, trial: Trial) -> None:
-        if self._live.pipeline.version == trial.version:  # it was promoted, and the store will say so
-            return
-        try:
-            self._live.start_trial(Pipeline.load(self._store.find(trial.version).path), trial)
-        except LeanrecError as error:
-            self._abort(trial, "the server", f"It cannot be served: {error}")
-            self._report(f"Version {trial.version} cannot be tried, so its trial has ended: {error}")
-        else:
-            self._report(
-                f"Version {trial.version} is on trial {'as a shadow' if trial.is_shadow else 'for users'}, with a share of {trial.share:g}."
-            )
-
-    def _abort(self, trial: Trial, guard: str, reason: str) -> bool:
-        """Write to the store that a trial is aborted. Returns False if it had ended already."""
-        self._told.add(trial.salt)
-        by = f"{guard} in process {os.getpid()} on {socket.gethostname()}"
-        return self._store.stop_trial(reason, by, outcome="aborted", trial=trial) is not None
+        elif self._loads and not _start_trial(self._live, self._store, running, self._report):
+            self._told.add(running.salt)
 
     def _explain_end(self, trial: Trial) -> str:
         """What the store says about the end of a trial."""
         ended = next((each for each in reversed(self._store.trials()) if each.salt == trial.salt), trial)
         why = f", {ended.reason}" if ended.reason else ""
         return f"{ended.outcome} by {ended.ended_by or 'a person'}{why}."
+
+
+def start_stored_trial(live: LivePipeline, store: VersionStore, report: Callable[[str], None]) -> None:
+    """Start the trial that runs in a store, if there is one. A version that cannot be loaded ends it.
+
+    Args:
+        live: what serves.
+        store: the store of versions.
+        report: called with a sentence about it.
+    """
+    trial = store.trial()
+    if trial is not None:
+        _start_trial(live, store, trial, report)
+
+
+def _start_trial(live: LivePipeline, store: VersionStore, trial: Trial, report: Callable[[str], None]) -> bool:
+    """Load the version of a trial and start it. Returns False if that cannot be."""
+    if live.pipeline.version == trial.version:  # it was promoted, and the store will say so
+        return True
+    try:
+        live.start_trial(Pipeline.load(store.find(trial.version).path), trial)
+    except LeanrecError as error:
+        _abort_trial(store, trial, "the server", f"It cannot be served: {error}")
+        report(f"Version {trial.version} cannot be tried, so its trial has ended: {error}")
+        return False
+    what = "as a shadow" if trial.is_shadow else "for users"
+    report(f"Version {trial.version} is on trial {what}, with a share of {trial.share:g}.")
+    return True
+
+
+def _abort_trial(store: VersionStore, trial: Trial, who: str, reason: str) -> bool:
+    """Write to the store that a trial is aborted. Returns False if it had ended already."""
+    by = f"{who} in process {os.getpid()} on {socket.gethostname()}"
+    return store.stop_trial(reason, by, outcome="aborted", trial=trial) is not None

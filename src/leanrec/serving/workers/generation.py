@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import functools
-import gc
 import json
 import os
 import pickle
@@ -24,9 +23,12 @@ from leanrec.events.records import RetentionPolicy, StorageLimits
 from leanrec.events.sqlite_reader import SQLiteEventReader
 from leanrec.kernels.threads import single_threaded_blas
 from leanrec.online.learning.online_learner import LearningSettings
+from leanrec.online.trials.trial_follower import TrialFollower, start_stored_trial
+from leanrec.online.version_store import VersionStore
 from leanrec.pipeline.pipeline import Pipeline
 from leanrec.pipeline.replay import replay_log
 from leanrec.serving.event_requests import EventRecorder
+from leanrec.serving.load.interpreter import tune_interpreter
 from leanrec.serving.monitoring.server_log import start_logging
 from leanrec.serving.workers.child_processes import ChildProcess, ChildProcesses, SignalPipe
 from leanrec.serving.workers.remote_store import RemoteEventStore, bind_remotely
@@ -39,7 +41,6 @@ _START_SECONDS = 60.0  # for the workers, after the version is loaded
 _STOP_SECONDS = 15.0
 _LOOK_SECONDS = 0.1  # between two looks whether the server stops, while a version is loaded
 _LOADING_NICENESS = 5  # so that the loading of a version takes little from the workers that answer meanwhile
-_GC_THRESHOLDS = (50_000, 20, 1_000)  # few objects of a request are in cycles
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +58,7 @@ class WorkerPlan:
         report: tells the operator.
         log_format: format of the log of the server.
         learning: how each worker learns from the events of all users; None = not at all.
+        store: the versions, one of which may be on trial; None for a single one.
     """
 
     n_workers: int
@@ -69,6 +71,7 @@ class WorkerPlan:
     report: Callable[[str], None]
     log_format: str = "text"
     learning: LearningSettings | None = None
+    store: VersionStore | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,6 +170,9 @@ class Generation:
         pipeline.warm_up()
         log = RemoteEventStore(plan.log_path, self._address, keeps_lists=plan.retention.max_lists > 0)
         live = StreamedPipeline(pipeline, log, replayed, n_forgotten=n_forgotten)
+        live.n_processes = plan.n_workers
+        if plan.store is not None:
+            start_stored_trial(live, plan.store, plan.report)
         return WorkerParts.build(live, log, plan.event_types, plan.build_config)
 
     def _serve(self, parts: WorkerParts, listener: socket.socket, signals: SignalPipe) -> None:
@@ -179,7 +185,11 @@ class Generation:
                 os.close(pipe)
             pipes = (self._pipes.serving, self._pipes.lifeline)
             worker = Worker(parts, *pipes, report_ready=lambda: os.write(telling, b"."))
-            worker.run_writing(listener, self._plan.report, self._plan.learning, writes_snapshots=number == 0)
+            store, report = self._plan.store, self._plan.report
+            live = parts.live
+            following = contextlib.nullcontext() if store is None else TrialFollower(live, store, report, loads=False)
+            with following:
+                worker.run_writing(listener, report, self._plan.learning, writes_snapshots=number == 0)
 
         workers = ChildProcesses(
             [
@@ -213,9 +223,7 @@ class Generation:
 @contextlib.contextmanager
 def _share_memory() -> Iterator[None]:
     """Keep the memory shared: no collection of garbage writes to the objects that are there now."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*_GC_THRESHOLDS)
+    tune_interpreter()
     with single_threaded_blas():
         yield
 

@@ -56,9 +56,13 @@ class Generations:
         if self.current is None or not version or self.current.version != version:
             self._begin(path, version)
 
-    def renew(self) -> None:
-        """Let a new generation of the same version take over, in a new interpreter, with the code that is on disk now."""
-        self._in_new_interpreter = True
+    def renew(self, *, in_new_interpreter: bool = True) -> None:
+        """Let a new generation of the same version take over, which also has the version on trial.
+
+        Args:
+            in_new_interpreter: start Python anew, with the code that is on disk now, for this generation and all later ones.
+        """
+        self._in_new_interpreter |= in_new_interpreter
         wanted = self._wanted or self._served
         if wanted is not None:
             self._drop_next()

@@ -71,10 +71,10 @@ class StreamedPipeline(LivePipeline):
     def _forget(self, user: Id | None, forgotten: ForgottenUser) -> ForgottenUser:
         """Forget a user who is forgotten in the log; without an id it is found by its hash, O(U)."""
         users = [] if user is None else [user]
-        if user is None:
-            known = id_array([each for each, _ in self.pipeline.find_users("", self.pipeline.n_users)])
-            users = known[find_forgotten(known, self._remote.id, [forgotten])].tolist()
-        for each in users:
+        for version in self.versions if user is None else ():
+            known = id_array([each for each, _ in version.pipeline.find_users("", version.pipeline.n_users)])
+            users += known[find_forgotten(known, self._remote.id, [forgotten])].tolist()
+        for each in {str(each): each for each in users}.values():
             self._apply_forgotten(each, forgotten)
         self.n_forgotten = max(self.n_forgotten, forgotten.number)
         return forgotten
@@ -86,8 +86,9 @@ class StreamedPipeline(LivePipeline):
             return self._forget(change.user, change.forgotten)
         if isinstance(change, HideItems):
             with self._hiding:
-                pipeline = self.pipeline
-                (pipeline.hide_items if change.hidden else pipeline.show_items)(change.items, replayed=True)
+                for each in self.versions:
+                    act = each.pipeline.hide_items if change.hidden else each.pipeline.show_items
+                    act(change.items, replayed=True)
             return None
         ids = [item for item, _ in change.items]
         table = build_item_table([content for _, content in change.items])
@@ -95,7 +96,7 @@ class StreamedPipeline(LivePipeline):
             return super().add_items(ids, table, persist=lambda: None)
         except LeanrecError:
             with self._adding_items:
-                if replay_items(self.pipeline, id_array(ids), table)[0]:
+                if sum(replay_items(each.pipeline, id_array(ids), table)[0] for each in self.versions):
                     self._record_early_events(ids)
             raise
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import os
 import shutil
 import signal
@@ -68,7 +69,10 @@ class Supervisor:
         """
         with SQLiteEventStore(plan.log_path, plan.retention, plan.storage):
             pass
-        self._plan, self._path, self._listener, self._store = plan, path, listener, store
+        self._plan = dataclasses.replace(plan, store=store)
+        self._path, self._listener, self._store = path, listener, store
+        trial = None if store is None else store.trial()
+        self._trial = None if trial is None else trial.salt  # of the last trial that a generation was started for
         self._fence, self._next_look = 0, 0.0
         self._generations = Generations(self._launch, make_reporter("version"))
         self._n_restarts = 0  # asked for by SIGHUP and done
@@ -190,13 +194,17 @@ class Supervisor:
         self._generations.look()
 
     def _look_at_store(self, store: VersionStore) -> None:
-        """Ask for a generation of the version that was promoted since the last look."""
+        """Ask for a generation of the version that was promoted since the last look, or with the one that is on trial since."""
         self._next_look = time.monotonic() + _LOOK_SECONDS
         try:
             promotion = store.promotions()[-1]
             if promotion.fence != self._fence:
                 self._fence = promotion.fence
                 self._generations.want(store.find(promotion.version).path, promotion.version)
+            trial = store.trial()
+            if trial is not None and trial.salt != self._trial:
+                self._trial = trial.salt
+                self._generations.renew(in_new_interpreter=False)
         except (LeanrecError, LookupError) as error:
             self._plan.report(f"The promoted version of {store.path} cannot be served: {error}")
             self._next_look = time.monotonic() + _LOOK_AGAIN_SECONDS
