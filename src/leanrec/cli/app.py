@@ -6,7 +6,7 @@ import typer
 
 import leanrec
 from leanrec.cli import demo, doctor, evaluate, fit, frontier, ingest, models, recommend, tune
-from leanrec.cli.serving import event_log, keys, serve, versions
+from leanrec.cli.serving import event_log, experiments, keys, serve, versions
 
 __all__ = ["app"]
 
@@ -50,6 +50,7 @@ for command in (
     models.models,
     serve.serve,
     event_log.forget,
+    experiments.experiments,
     doctor.doctor,
     demo.demo,
 ):

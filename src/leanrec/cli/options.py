@@ -39,6 +39,7 @@ __all__ = [
     "parse_conditions",
     "parse_limit",
     "parse_model",
+    "parse_number",
     "parse_pairs",
     "with_options",
 ]
@@ -77,12 +78,13 @@ def parse_conditions(texts: list[str] | None, items: Table | None) -> dict[str, 
             continue
         low, dots, high = text.partition("..")
         bounds = {"min": low, "max": high}
-        numbers = {bound: _parse_float(f"--where {name}", value) for bound, value in bounds.items() if value}
-        conditions[name] = numbers if dots else _parse_float(f"--where {name}", text)
+        numbers = {bound: parse_number(f"--where {name}", value) for bound, value in bounds.items() if value}
+        conditions[name] = numbers if dots else parse_number(f"--where {name}", text)
     return conditions or None
 
 
-def _parse_float(what: str, text: str) -> float:
+def parse_number(what: str, text: str) -> float:
+    """Parse a number. Raises SettingError that says what it is."""
     try:
         return float(text)
     except ValueError:
@@ -279,7 +281,7 @@ class DataOptions:
             "items": self.items,
             "users": self.users,
             "columns": parse_pairs(self.column or (), "--column"),
-            "event_weights": {name: _parse_float(f"--event-weight {name}", text) for name, text in weights.items()}
+            "event_weights": {name: parse_number(f"--event-weight {name}", text) for name, text in weights.items()}
             or None,
             "positive_from": self.positive_from,
             "cleaning": self.to_cleaning(),
@@ -289,7 +291,7 @@ class DataOptions:
             "layout": self.layout,
             "delimiter": self.delimiter,
             "decimal": self.decimal,
-            "rating_words": {word: _parse_float(f"--rating-word {word}", text) for word, text in words.items()} or None,
+            "rating_words": {word: parse_number(f"--rating-word {word}", text) for word, text in words.items()} or None,
             "names": self.names,
             "item_names": self.item_names,
             "user_names": self.user_names,
@@ -373,7 +375,7 @@ def _parse_range(flag: str, text: str) -> tuple[float, float]:
     low, dots, high = text.partition("..")
     if not dots:
         raise SettingError(f"{flag} must have the form LOW..HIGH, e.g. 1..5. Got {text!r}.")
-    return _parse_float(flag, low), _parse_float(flag, high)
+    return parse_number(flag, low), parse_number(flag, high)
 
 
 @dataclasses.dataclass(frozen=True)

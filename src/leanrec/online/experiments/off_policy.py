@@ -9,7 +9,7 @@ import dataclasses
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy import stats
 
 from leanrec.errors import DataError
@@ -56,7 +56,12 @@ class LoggedDecisions:
             given = getattr(self, field.name)
             if given is None:
                 continue
-            values = np.asarray(given) if field.name == "users" else _to_floats(field.name, given)
+            values = np.asarray(given) if field.name == "users" else np.asarray(given, np.float64)
+            n_missing = 0 if field.name == "users" else np.count_nonzero(~np.isfinite(values))
+            if n_missing:
+                raise DataError(
+                    f"{field.name} must be finite numbers. {n_missing} of {n} are missing. Leave those out."
+                )
             if values.shape != (n,):
                 raise DataError(f"{field.name} must have the shape ({n},), as rewards has. Got {values.shape}.")
             object.__setattr__(self, field.name, values)
@@ -189,11 +194,3 @@ def _check_support(decisions: LoggedDecisions, weights: Float64Array, min_effect
             f"as {effective_n:.1f}. Log more, or with more exploration."
         )
     return effective_n
-
-
-def _to_floats(name: str, given: ArrayLike) -> Float64Array:
-    values = np.asarray(given, np.float64)
-    n_missing = np.count_nonzero(~np.isfinite(values))
-    if n_missing:
-        raise DataError(f"{name} must be finite numbers. {n_missing} of {values.size} are missing. Leave those out.")
-    return values

@@ -71,7 +71,9 @@ def replay_policy(
     skipped = collections.Counter[str]()
     rows: list[tuple[bool, float, bool, str]] = []
     n_lists, events = 0, _EventQueue(read_events(log))
-    fitted_until = _find_fitted_until(pipeline)
+    data = pipeline.fitted_data
+    is_clock = data.time_kind == TimeKind.TIMESTAMP and len(data.events) > 0
+    fitted_until = float(data.events.time.max()) if is_clock else -math.inf
     for served in log.served_lists():
         reason = _find_reason(served, since, until, fitted_until)
         if reason is None:
@@ -121,13 +123,6 @@ def _find_reason(served: ServedList, since: float, until: float, fitted_until: f
     if not since <= served.time < until:
         return "it is of another time"
     return "the version was fitted on later events" if served.time <= fitted_until else None
-
-
-def _find_fitted_until(pipeline: Pipeline) -> float:
-    """Time of the last event of the fit, if the times are those of a clock."""
-    data = pipeline.fitted_data
-    is_clock = data.time_kind == TimeKind.TIMESTAMP and len(data.events) > 0
-    return float(data.events.time.max()) if is_clock else -math.inf
 
 
 class _EventQueue:
