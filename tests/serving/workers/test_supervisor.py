@@ -1,16 +1,11 @@
 """Several workers over one model: fresh, and nothing lost or doubled when processes are killed."""
 
-import contextlib
 import os
 import re
 import signal
-import subprocess
-import sys
 import threading
-import time
 import uuid
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -18,97 +13,23 @@ import psutil
 import pytest
 
 from conftest import make_dataset
+from contracts.worker_server import WorkerServer, start_workers, wait_for
 from leanrec.errors import SettingError
 from leanrec.events import SQLiteEventReader
 from leanrec.models import get_model
 from leanrec.pipeline import Pipeline
 from leanrec.serving.workers.supervisor import check_workers
 
-_SERVE = "import sys; from leanrec.serving.app import serve; serve(sys.argv[1], port=0, workers=2)"
-
-
-class Server:
-    """A running server of two workers."""
-
-    def __init__(self, process: "subprocess.Popen[str]", url: str, log: Path) -> None:
-        self.process, self.url, self.log = process, url, log
-
-    def get(self, path: str) -> Any:
-        """The answer to a request on a connection of its own."""
-        return httpx.get(self.url + path, timeout=60).raise_for_status().json()
-
-    def post(self, path: str, body: object) -> Any:
-        return httpx.post(self.url + path, json=body, timeout=60).raise_for_status().json()
-
-    def click(self, user: str, item: object, **more: object) -> Any:
-        return self.post("/events", {"events": [{"user": user, "item": item} | more]})
-
-    def find_owner(self) -> int:
-        """The process that has the lock of the log."""
-        found = wait_for(lambda: re.match(r"process (\d+)", Path(f"{self.log}.lock").read_text()))
-        return int(found[1])
-
-    def find_generations(self) -> list[int]:
-        """The processes that load versions and start workers."""
-        children = [child.pid for child in psutil.Process(self.process.pid).children()]
-        return [pid for pid in children if pid != self.find_owner()]
-
-    def find_workers(self) -> list[int]:
-        (generation,) = self.find_generations()
-        return [child.pid for child in psutil.Process(generation).children()]
-
-    @contextlib.contextmanager
-    def only(self, worker: int) -> Iterator[None]:
-        """Let only one worker answer new connections."""
-        others = [pid for pid in self.find_workers() if pid != worker]
-        for pid in others:
-            os.kill(pid, signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            for pid in others:
-                os.kill(pid, signal.SIGCONT)
-
-    def ask_each(self, path: str) -> list[Any]:
-        """The answers of all workers."""
-        answers = []
-        for worker in self.find_workers():
-            with self.only(worker):
-                answers.append(self.get(path))
-        return answers
-
-
-def wait_for(condition: Callable[[], Any], seconds: float = 30) -> Any:
-    """Wait until a condition holds, and return its value."""
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end
-        time.sleep(0.02)
-    return found
-
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkerServer]:
     model = Pipeline.fit(get_model("content")(), make_dataset()).save(tmp_path_factory.mktemp("served") / "model")
-    command = [sys.executable, "-c", _SERVE, str(model)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert process.stderr is not None
-    try:
-        url = re.search(r"http://127\.0\.0\.1:\d+", process.stdout.readline())
-        assert url, process.stderr.read()
-        yield Server(process, url[0], Path(f"{model}.events.db"))
-    finally:
-        for child in psutil.Process(process.pid).children(recursive=True) if process.poll() is None else ():
-            child.kill()
-        process.kill()
-        process.wait()
-        process.stdout.close()
-        process.stderr.close()
+    with start_workers(model) as server:
+        yield server
 
 
 @pytest.mark.system
-def test_an_event_that_one_worker_has_acknowledged_is_in_the_lists_of_the_other(server: Server) -> None:
+def test_an_event_that_one_worker_has_acknowledged_is_in_the_lists_of_the_other(server: WorkerServer) -> None:
     first, second = server.find_workers()
     for one, other in ((first, second), (second, first)):
         with server.only(one):
@@ -128,7 +49,7 @@ def test_an_event_that_one_worker_has_acknowledged_is_in_the_lists_of_the_other(
 
 
 @pytest.mark.system
-def test_new_items_and_hidden_ones_are_known_to_all(server: Server) -> None:
+def test_new_items_and_hidden_ones_are_known_to_all(server: WorkerServer) -> None:
     item = {"id": 90_001, "content": {"title": "brand new"}}
     assert server.post("/items", {"items": [item]}) == {"added": 1, "corrected": 0, "unchanged": 0}
     assert server.post("/items", {"items": [item]}) == {"added": 0, "corrected": 0, "unchanged": 1}
@@ -144,7 +65,7 @@ def test_new_items_and_hidden_ones_are_known_to_all(server: Server) -> None:
 
 
 @pytest.mark.system
-def test_metrics_of_any_worker_are_those_of_all(server: Server) -> None:
+def test_metrics_of_any_worker_are_those_of_all(server: WorkerServer) -> None:
     for _ in range(3):
         server.ask_each("/health")
     total = 'leanrec_requests_total{method="GET",route="/health",status="200"} 6.0'
@@ -161,7 +82,7 @@ def test_metrics_of_any_worker_are_those_of_all(server: Server) -> None:
 
 
 @pytest.mark.system
-def test_a_forgotten_user_is_unknown_to_all(server: Server) -> None:
+def test_a_forgotten_user_is_unknown_to_all(server: WorkerServer) -> None:
     server.click("user-9", 101)
     assert httpx.delete(f"{server.url}/users/user-9", timeout=60).json() == {"events": 1}
     os.kill(server.find_workers()[0], signal.SIGKILL)  # the next one has the memory of the start
@@ -174,7 +95,7 @@ def test_a_forgotten_user_is_unknown_to_all(server: Server) -> None:
 class Client(threading.Thread):
     """Sends clicks of one user, each until it is acknowledged, until it is told to stop."""
 
-    def __init__(self, server: Server, user: str) -> None:
+    def __init__(self, server: WorkerServer, user: str) -> None:
         super().__init__()
         self.server, self.user = server, user
         self.acknowledged: list[str] = []
@@ -203,7 +124,7 @@ class Client(threading.Thread):
 
 
 @pytest.mark.system
-def test_killed_processes_lose_and_double_nothing(server: Server) -> None:
+def test_killed_processes_lose_and_double_nothing(server: WorkerServer) -> None:
     before = SQLiteEventReader(server.log).last_seq
     clients = [Client(server, f"killed-{number}") for number in range(3)]
     for client in clients:
@@ -227,7 +148,7 @@ def test_killed_processes_lose_and_double_nothing(server: Server) -> None:
 
 
 @pytest.mark.system
-def test_lists_go_on_while_nobody_writes_the_log(server: Server) -> None:
+def test_lists_go_on_while_nobody_writes_the_log(server: WorkerServer) -> None:
     owner = server.find_owner()
     os.kill(owner, signal.SIGSTOP)
     try:
@@ -239,7 +160,7 @@ def test_lists_go_on_while_nobody_writes_the_log(server: Server) -> None:
 
 
 @pytest.mark.system
-def test_a_stopped_server_ends_all_its_processes_and_writes_the_lists(server: Server) -> None:
+def test_a_stopped_server_ends_all_its_processes_and_writes_the_lists(server: WorkerServer) -> None:
     request = server.get("/recommend?user=user-3")["request"]
     children = psutil.Process(server.process.pid).children(recursive=True)
     assert len(children) == 4
