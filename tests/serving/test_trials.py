@@ -14,7 +14,7 @@ from conftest import make_dataset
 from contracts.server import run_server
 from leanrec.events import SQLiteEventStore
 from leanrec.models import get_model
-from leanrec.online import LivePipeline, Trial
+from leanrec.online import LivePipeline, VersionTrial
 from leanrec.pipeline import Pipeline
 from leanrec.serving.app import create_app
 
@@ -35,7 +35,7 @@ def serve_trial(
     """A client of an app with a trial."""
     with SQLiteEventStore(folder / "events.db") as log:
         live = LivePipeline(pipelines[0], log)
-        live.start_trial(pipelines[1], Trial(2, "v2", share, is_shadow, "salt", "2026-11-30T12:00:00"))
+        live.start_trial(pipelines[1], VersionTrial(2, "v2", share, is_shadow, "salt", "2026-11-30T12:00:00"))
         with run_server(create_app(live, log)) as client:
             yield client, live, log
         live.stop_trial()

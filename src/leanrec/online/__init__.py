@@ -9,14 +9,14 @@ if TYPE_CHECKING:
     from leanrec.online.live_pipeline import LiveVersion as LiveVersion
     from leanrec.online.live_pipeline import VersionFollower as VersionFollower
     from leanrec.online.version_store import Promotion as Promotion
-    from leanrec.online.version_store import Trial as Trial
     from leanrec.online.version_store import Version as Version
     from leanrec.online.version_store import VersionStore as VersionStore
+    from leanrec.online.version_store import VersionTrial as VersionTrial
 
 __getattr__, __dir__, __all__ = export_lazily(
     __name__,
     {
         "live_pipeline": ["LivePipeline", "LiveVersion", "VersionFollower"],
-        "version_store": ["Promotion", "Trial", "Version", "VersionStore"],
+        "version_store": ["Promotion", "Version", "VersionStore", "VersionTrial"],
     },
 )

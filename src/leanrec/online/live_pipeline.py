@@ -16,7 +16,7 @@ from leanrec.events.records import ForgottenUser
 from leanrec.events.user_events import UserEvent, to_events
 from leanrec.online.trials.guards import TrialGuards
 from leanrec.online.trials.live_trial import CANDIDATE, LiveTrial
-from leanrec.online.version_store import Trial, VersionStore
+from leanrec.online.version_store import VersionStore, VersionTrial
 from leanrec.pipeline.log_snapshot import save_snapshot
 from leanrec.pipeline.pipeline import Pipeline
 from leanrec.pipeline.replay import ReplayResult, bind_log, replay_hidden, replay_items
@@ -258,7 +258,7 @@ class LivePipeline:
             self._state, self.snapshot_seq = replayed.state, replayed.snapshot_seq
         return replayed
 
-    def start_trial(self, pipeline: Pipeline, trial: Trial) -> ReplayResult:
+    def start_trial(self, pipeline: Pipeline, trial: VersionTrial) -> ReplayResult:
         """Try another version beside the current one from the next request on, as ``trial`` says.
 
         The log is replayed into it as by ``replace``, and raises the same. From then on both versions get all events, items,
@@ -279,12 +279,14 @@ class LivePipeline:
         self.current = LiveVersion(pipeline, last)
         self._last_seq = max(self._last_seq, last)
 
-    def _set_trial(self, trial: Trial, pipeline: Pipeline, last: int, *, has_rejected: bool) -> None:
+    def _set_trial(self, trial: VersionTrial, pipeline: Pipeline, last: int, *, has_rejected: bool) -> None:
         self._has_rejected |= has_rejected
         self.trial = LiveTrial(pipeline, last, trial, self.guards, self.n_processes)
 
     def _take_over(self, pipeline: Pipeline, install: "_Install") -> ReplayResult:
         """Replay the log into a version, and install it in a moment in which nothing is recorded."""
+        if self.pipeline.learns:
+            pipeline.start_learning()
         replayed = bind_log(pipeline, self._log, rebind=self._rebind)
         pipeline.warm_up()
         with self._adding_items, self._hiding:

@@ -29,7 +29,7 @@ from leanrec.settings import check_between
 if sys.platform != "win32":
     import fcntl
 
-__all__ = ["Promotion", "Trial", "Version", "VersionStore", "find_pipeline_path", "is_version_store"]
+__all__ = ["Promotion", "Version", "VersionStore", "VersionTrial", "find_pipeline_path", "is_version_store"]
 
 _POINTER = "current.json"
 _FOLDER = "versions"
@@ -81,7 +81,7 @@ class Promotion:
 
 
 @dataclasses.dataclass(frozen=True)
-class Trial:
+class VersionTrial:
     """A version that is tried beside the current one.
 
     Attributes:
@@ -114,7 +114,7 @@ class _Changes:
     """The content of the file of a store."""
 
     promotions: tuple[Promotion, ...] = ()
-    trials: tuple[Trial, ...] = ()
+    trials: tuple[VersionTrial, ...] = ()
 
     @property
     def fence(self) -> int:
@@ -123,7 +123,7 @@ class _Changes:
         return max(last, default=0)
 
     @property
-    def running(self) -> Trial | None:
+    def running(self) -> VersionTrial | None:
         """The trial that has not ended."""
         return self.trials[-1] if self.trials and self.trials[-1].ended is None else None
 
@@ -205,11 +205,11 @@ class VersionStore:
         """The promotions, oldest first. Raises ArtifactError if the file cannot be read."""
         return self._read_changes().promotions
 
-    def trials(self) -> tuple[Trial, ...]:
+    def trials(self) -> tuple[VersionTrial, ...]:
         """The trials, oldest first."""
         return self._read_changes().trials
 
-    def trial(self) -> Trial | None:
+    def trial(self) -> VersionTrial | None:
         """The trial that runs, or None."""
         return self._read_changes().running
 
@@ -224,7 +224,7 @@ class VersionStore:
             listed = json.loads(file.read_text(encoding="utf-8"))
             return _Changes(
                 tuple(Promotion(**each) for each in listed["promotions"]),
-                tuple(Trial(**each) for each in listed.get("trials", ())),
+                tuple(VersionTrial(**each) for each in listed.get("trials", ())),
             )
         except FileNotFoundError:
             return _Changes()
@@ -251,7 +251,7 @@ class VersionStore:
 
     def start_trial(
         self, version: str, share: float = 0.05, *, is_shadow: bool = False, fence: int | None = None
-    ) -> Trial:
+    ) -> VersionTrial:
         """Try a version beside the current one, or go on with another share where it is tried already.
 
         Args:
@@ -280,7 +280,7 @@ class VersionStore:
                 )
             now, number = _get_time(), changes.fence + 1
             if running is None:
-                trial = Trial(number, identifier, share, is_shadow, f"{identifier}-{number}", now)
+                trial = VersionTrial(number, identifier, share, is_shadow, f"{identifier}-{number}", now)
                 changes = dataclasses.replace(changes, trials=(*changes.trials, trial))
             else:
                 trial = dataclasses.replace(running, fence=number, share=share)
@@ -294,9 +294,9 @@ class VersionStore:
         by: str | None = None,
         *,
         outcome: str = "stopped",
-        trial: Trial | None = None,
+        trial: VersionTrial | None = None,
         fence: int | None = None,
-    ) -> Trial | None:
+    ) -> VersionTrial | None:
         """End the trial that runs; all users get lists of the current version again.
 
         Args:

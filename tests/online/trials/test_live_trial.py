@@ -17,7 +17,7 @@ from leanrec.data.table import Table
 from leanrec.errors import UnknownIdError
 from leanrec.events import SQLiteEventStore, UserEvent
 from leanrec.models import get_model
-from leanrec.online import LivePipeline, Trial
+from leanrec.online import LivePipeline, VersionTrial
 from leanrec.online.trials.guards import TrialGuards
 from leanrec.online.trials.live_trial import CANDIDATE, CONTROL, LiveTrial
 from leanrec.pipeline import Pipeline, Recommendations
@@ -38,8 +38,8 @@ def _fit(model: str) -> Pipeline:
     return Pipeline(_fit_parts(model))
 
 
-def _make_trial(share: float = 0.5, *, is_shadow: bool = False, salt: str = "salt") -> Trial:
-    return Trial(2, "v2", share, is_shadow, salt, "2026-11-30T12:00:00")
+def _make_trial(share: float = 0.5, *, is_shadow: bool = False, salt: str = "salt") -> VersionTrial:
+    return VersionTrial(2, "v2", share, is_shadow, salt, "2026-11-30T12:00:00")
 
 
 @pytest.fixture

@@ -7,13 +7,13 @@ from prometheus_client import CollectorRegistry, generate_latest
 from conftest import make_dataset
 from leanrec.events import SQLiteEventStore
 from leanrec.models import get_model
-from leanrec.online import LivePipeline, Trial
+from leanrec.online import LivePipeline, VersionTrial
 from leanrec.pipeline import Pipeline
 from leanrec.serving.monitoring.trial_metrics import TrialCollector
 
 
-def _make_trial(share: float, *, is_shadow: bool = False) -> Trial:
-    return Trial(2, "v2", share, is_shadow, "salt", "2026-11-30T12:00:00")
+def _make_trial(share: float, *, is_shadow: bool = False) -> VersionTrial:
+    return VersionTrial(2, "v2", share, is_shadow, "salt", "2026-11-30T12:00:00")
 
 
 def test_both_sides_of_a_trial_are_counted(tmp_path: Path) -> None:

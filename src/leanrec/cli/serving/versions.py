@@ -10,7 +10,7 @@ from leanrec.cli import output
 from leanrec.cli.options import Json
 
 if TYPE_CHECKING:
-    from leanrec.online import Trial, Version
+    from leanrec.online import Version, VersionTrial
 
 __all__ = ["versions"]
 
@@ -68,7 +68,7 @@ def list_versions(store: Store, as_json: Json = False) -> None:
         output.print_note(f"Last change: number {opened.fence}.")
 
 
-def _describe_state(version: "Version", trials: "tuple[Trial, ...]") -> str:
+def _describe_state(version: "Version", trials: "tuple[VersionTrial, ...]") -> str:
     """What a version is used for."""
     if version.is_current:
         return "current"
@@ -76,7 +76,7 @@ def _describe_state(version: "Version", trials: "tuple[Trial, ...]") -> str:
     return "on trial" if is_tried else ""
 
 
-def _describe_trial(trial: "Trial") -> str:
+def _describe_trial(trial: "VersionTrial") -> str:
     what = "shadow" if trial.is_shadow else "canary"
     where = "of the lists are made by it too" if trial.is_shadow else "of the users get its lists"
     if trial.ended is None:

@@ -14,7 +14,7 @@ from leanrec.events.user_events import UserEvent
 from leanrec.online.experiments import Experiment
 from leanrec.online.trials.guards import GuardedComparison, TrialGuards, Verdict
 from leanrec.online.trials.shadow import ShadowLists
-from leanrec.online.version_store import Trial
+from leanrec.online.version_store import VersionTrial
 from leanrec.pipeline.pipeline import Pipeline
 from leanrec.pipeline.responses import Recommendations
 
@@ -49,7 +49,7 @@ class LiveTrial:
         self,
         pipeline: Pipeline,
         n_replayed: int,
-        trial: Trial,
+        trial: VersionTrial,
         guards: TrialGuards,
         n_processes: int = 1,
     ) -> None:
@@ -77,7 +77,7 @@ class LiveTrial:
         """Why a guard has ended the trial in this process, or None."""
         return self._comparison.verdict
 
-    def change_share(self, trial: Trial) -> None:
+    def change_share(self, trial: VersionTrial) -> None:
         """Go on with another share of the same trial."""
         self.trial = trial
         self._experiment = _make_experiment(trial)
@@ -206,7 +206,7 @@ class LiveTrial:
                 self._comparison.add_list(seconds, is_candidate=is_candidate, has_failed=has_failed)
 
 
-def _make_experiment(trial: Trial) -> Experiment:
+def _make_experiment(trial: VersionTrial) -> Experiment:
     share = 0.0 if trial.is_shadow else min(1.0, 2 * trial.share)
     return Experiment(trial.salt, share, (CONTROL, CANDIDATE))
 

@@ -67,7 +67,11 @@ class ShadowLists:
         if random.random() >= self.share:  # noqa: S311
             return
         if self._process != os.getpid():
-            self._start()
+            with self._starting:
+                if self._process != os.getpid():
+                    self._process = os.getpid()
+                    self._thread = threading.Thread(target=self._run, name="leanrec-shadow", daemon=True)
+                    self._thread.start()
         try:
             self._queue.put_nowait((time.monotonic() + _DELAY, user, options, made, seconds))
         except queue.Full:
@@ -86,13 +90,6 @@ class ShadowLists:
                 except queue.Full:
                     self._queue.get_nowait()
             thread.join()
-
-    def _start(self) -> None:
-        with self._starting:
-            if self._process != os.getpid():
-                self._process = os.getpid()
-                self._thread = threading.Thread(target=self._run, name="leanrec-shadow", daemon=True)
-                self._thread.start()
 
     def _run(self) -> None:
         while (waiting := self._queue.get()) is not None:

@@ -8,7 +8,7 @@ from typing import Self
 
 from leanrec.errors import LeanrecError
 from leanrec.online.live_pipeline import LivePipeline
-from leanrec.online.version_store import Trial, VersionStore
+from leanrec.online.version_store import VersionStore, VersionTrial
 from leanrec.pipeline.pipeline import Pipeline
 
 __all__ = ["TrialFollower", "start_stored_trial"]
@@ -75,7 +75,10 @@ class TrialFollower:
             self._told.add(live.trial.salt)
         if live is not None and (running is None or running.salt != live.trial.salt):
             self._live.stop_trial()
-            self._report(f"The trial of version {live.trial.version} has ended: {self._explain_end(live.trial)}")
+            ended = next((each for each in self._store.trials()[::-1] if each.salt == live.trial.salt), live.trial)
+            why = f", {ended.reason}" if ended.reason else ""
+            who = ended.ended_by or "a person"
+            self._report(f"The trial of version {ended.version} has ended: {ended.outcome} by {who}{why}.")
             live = None
         if running is None or running.salt in self._told:
             return
@@ -84,12 +87,6 @@ class TrialFollower:
                 live.change_share(running)
         elif self._loads and not _start_trial(self._live, self._store, running, self._report):
             self._told.add(running.salt)
-
-    def _explain_end(self, trial: Trial) -> str:
-        """What the store says about the end of a trial."""
-        ended = next((each for each in reversed(self._store.trials()) if each.salt == trial.salt), trial)
-        why = f", {ended.reason}" if ended.reason else ""
-        return f"{ended.outcome} by {ended.ended_by or 'a person'}{why}."
 
 
 def start_stored_trial(live: LivePipeline, store: VersionStore, report: Callable[[str], None]) -> None:
@@ -105,7 +102,7 @@ def start_stored_trial(live: LivePipeline, store: VersionStore, report: Callable
         _start_trial(live, store, trial, report)
 
 
-def _start_trial(live: LivePipeline, store: VersionStore, trial: Trial, report: Callable[[str], None]) -> bool:
+def _start_trial(live: LivePipeline, store: VersionStore, trial: VersionTrial, report: Callable[[str], None]) -> bool:
     """Load the version of a trial and start it. Returns False if that cannot be."""
     if live.pipeline.version == trial.version:  # it was promoted, and the store will say so
         return True
@@ -120,7 +117,7 @@ def _start_trial(live: LivePipeline, store: VersionStore, trial: Trial, report: 
     return True
 
 
-def _abort_trial(store: VersionStore, trial: Trial, who: str, reason: str) -> bool:
+def _abort_trial(store: VersionStore, trial: VersionTrial, who: str, reason: str) -> bool:
     """Write to the store that a trial is aborted. Returns False if it had ended already."""
     by = f"{who} in process {os.getpid()} on {socket.gethostname()}"
     return store.stop_trial(reason, by, outcome="aborted", trial=trial) is not None
