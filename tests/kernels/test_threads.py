@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import threadpoolctl
 
+from leanrec.kernels import threads
 from leanrec.kernels.threads import (
     compile_serial_and_parallel,
+    concurrent_kernels,
     run_by_rows,
     run_in_threads,
     single_threaded_blas,
@@ -122,3 +124,16 @@ if __name__ == "__main__":
         [sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, timeout=240, check=False
     )
     assert done.stdout.strip() == "equal", done.stderr[-2000:]
+
+
+@pytest.mark.parametrize(("layer", "is_serial"), [("workqueue", True), ("omp", False)])
+def test_kernels_beside_others_avoid_a_layer_that_cannot_be_entered_twice(
+    monkeypatch: pytest.MonkeyPatch, layer: str, is_serial: bool
+) -> None:
+    monkeypatch.setattr(numba, "threading_layer", lambda: layer)
+    assert not threads._is_serial()
+    with concurrent_kernels():
+        assert threads._is_serial() is is_serial
+        with concurrent_kernels():
+            assert threads._is_serial() is is_serial
+    assert not threads._is_serial()

@@ -17,6 +17,7 @@ __all__ = [
     "CompiledPair",
     "compile_parallel",
     "compile_serial_and_parallel",
+    "concurrent_kernels",
     "run_by_rows",
     "run_in_threads",
     "single_threaded_blas",
@@ -30,16 +31,38 @@ _lock = threading.Lock()
 _active_limits: list[contextlib.ExitStack] = []
 _n_entered = [0]
 _lost_threads = [False]
+_this_thread = threading.local()
 
 
 class CompiledPair(NamedTuple):
     """Two compilations of one function: ``serial`` on the calling thread, ``parallel`` on Numba's threads.
 
-    ``parallel`` is the serial one in a process that was forked after those threads had started.
+    ``parallel`` is the serial one in a process that was forked after those threads had started, and see ``concurrent_kernels``.
     """
 
     serial: Callable[..., None]
     parallel: Callable[..., None]
+
+
+@contextlib.contextmanager
+def concurrent_kernels() -> Iterator[None]:
+    """Let this thread run kernels while others do. Numba's portable threading layer ends a process that it is entered twice in.
+
+    With that layer all kernels run on the calling thread.
+    """
+    before = getattr(_this_thread, "is_concurrent", False)
+    _this_thread.is_concurrent = True
+    try:
+        yield
+    finally:
+        _this_thread.is_concurrent = before
+
+
+def _is_serial() -> bool:
+    if _lost_threads[0] or not getattr(_this_thread, "is_concurrent", False):
+        return _lost_threads[0]
+    numba.get_num_threads()  # the layer is chosen by now
+    return bool(numba.threading_layer() == "workqueue")  # type: ignore[attr-defined]
 
 
 def compile_serial_and_parallel(function: Callable[..., None]) -> CompiledPair:
@@ -59,7 +82,7 @@ def compile_serial_and_parallel(function: Callable[..., None]) -> CompiledPair:
     parallel = numba.njit(cache=True, parallel=True)(copy_as(f"{function.__name__}_parallel"))
 
     def run_unless_forked(*args: Any) -> None:
-        (serial if _lost_threads[0] else parallel)(*args)
+        (serial if _is_serial() else parallel)(*args)
 
     run_unless_forked.py_func = parallel.py_func  # type: ignore[attr-defined]  # as of every dispatcher of Numba
     return CompiledPair(serial, run_unless_forked)

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import dataclasses
 import functools
-import gc
 import inspect
 import ipaddress
 import logging
@@ -46,10 +45,12 @@ from leanrec.serving.fast_routes import FastRoutes, ListRequest
 from leanrec.serving.graceful_server import GracefulServer
 from leanrec.serving.hosts import HostCheck, check_allowed_hosts, is_host
 from leanrec.serving.load.control import LoadControl
+from leanrec.serving.load.interpreter import tuned_interpreter
 from leanrec.serving.load.quality import LoadLimits
 from leanrec.serving.monitoring.request_log import RequestLog
 from leanrec.serving.monitoring.server_log import LOG_FORMATS, log_event, make_reporter, start_logging
 from leanrec.serving.monitoring.service_manager import notify_manager, tell_alive
+from leanrec.serving.monitoring.tracing import Tracing, check_tracing, open_otlp_writer
 from leanrec.serving.monitoring.trial_metrics import TrialCollector
 from leanrec.serving.prometheus import MetricsMiddleware, ServingMetrics
 from leanrec.serving.schemas import (
@@ -82,7 +83,6 @@ from leanrec.settings import check_at_least, check_between, check_one_of, check_
 __all__ = ["ServingSettings", "create_app", "serve"]
 
 _DAY = 86_400
-_GC_THRESHOLDS = (50_000, 20, 1_000)  # few objects of a request are in cycles
 _MAX_EVENT_TYPES = 50
 _MAX_WRITING_SECONDS = 5  # of one transaction of the event log
 _DASHBOARD_FILES = {
@@ -146,6 +146,9 @@ class ServingSettings:
         learning: how the model learns from the events of all users while it is served; None = not at all.
         log_format: "text" or "json", of the lines that `serve` writes to standard error.
         slow_request: seconds of a request from which on it is logged.
+        trace_endpoint: address of a collector of OpenTelemetry, such as ``http://localhost:4318/v1/traces``, to which traces
+            of requests are sent; None: there are none. Needs the extra ``otel``.
+        trace_share: share of the requests that are traced, where the client does not say.
     """
 
     event_types: tuple[str, ...] = _EVENT_TYPES
@@ -164,6 +167,8 @@ class ServingSettings:
     learning: LearningSettings | None = None
     log_format: str = "text"
     slow_request: float = 1.0
+    trace_endpoint: str | None = None
+    trace_share: float = 0.01
 
     def __post_init__(self) -> None:
         check_at_least("max_connections", self.max_connections, 1)
@@ -171,6 +176,9 @@ class ServingSettings:
         check_between("explore", self.explore, 0, 1)
         check_one_of("log_format", self.log_format, LOG_FORMATS)
         check_positive("slow_request", self.slow_request)
+        check_between("trace_share", self.trace_share, 0, 1)
+        if self.trace_endpoint is not None:
+            check_tracing()
         check_allowed_hosts(self.allowed_hosts)
         check_certificate(self.tls_cert, self.tls_key)
         if len(self.event_types) > _MAX_EVENT_TYPES:
@@ -219,6 +227,9 @@ def assemble_app(recorder: EventRecorder, settings: ServingSettings) -> FastAPI:
     if settings.keys is not None:
         app.add_middleware(AccessControl, keys=settings.keys, metrics=metrics)
     app.add_middleware(HostCheck, allowed=settings.allowed_hosts, metrics=metrics)
+    if settings.trace_endpoint is not None:
+        open_writer = functools.partial(open_otlp_writer, settings.trace_endpoint)
+        app.add_middleware(Tracing, share=settings.trace_share, open_writer=open_writer)
     app.add_middleware(RequestLog, slow_seconds=settings.slow_request)
     install_error_handlers(app)
     _add_routes(app, handlers, has_keys=settings.keys is not None)
@@ -295,7 +306,7 @@ def serve(
             _follow_store(live, store),
             contextlib.nullcontext() if learning is None else OnlineLearner(live, make_reporter("learning"), learning),
             SnapshotWriter(live, make_reporter("snapshot")),
-            _collect_rarely(),
+            tuned_interpreter(),
             single_threaded_blas(),
         ):  # to do so for each query takes time
             _ReportingServer(config, told, app.state.metrics).run(sockets=[listener])
@@ -333,20 +344,6 @@ def _follow_store(live: LivePipeline, store: VersionStore | None) -> Iterator[No
         return
     with VersionFollower(live, store, make_reporter("version")), TrialFollower(live, store, make_reporter("trial")):
         yield
-
-
-@contextlib.contextmanager
-def _collect_rarely() -> Iterator[None]:
-    """Collect garbage rarely: a full collection walks over all ids and cached lists and stops each request for 50 ms and more."""
-    before = gc.get_threshold()
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*_GC_THRESHOLDS)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
-        gc.unfreeze()  # some libraries report what is never collected as leaks
 
 
 class _ReportingServer(GracefulServer):

@@ -97,12 +97,28 @@ def serve(
     tls_key: Annotated[
         Path | None, typer.Option(help="Private key of the certificate (PEM), if it is in another file.")
     ] = None,
+    learn: Annotated[
+        bool, typer.Option("--learn", help="Let the model learn from the events of all users while it is served.")
+    ] = False,
+    learning_share: Annotated[
+        float, typer.Option(help="Share of one core that each kind of update may take, with --learn.")
+    ] = 0.1,
+    learning_events: Annotated[
+        int, typer.Option(help="Events since the fit from which on nothing more is learned from a user, with --learn.")
+    ] = 1_000,
     log_format: Annotated[
         str, typer.Option(help="Form of the lines on standard error: text, or json for one object in each.")
     ] = "text",
     slow_request: Annotated[
         float, typer.Option(help="Seconds from which on a request is logged as slow, with its stages.")
     ] = 1.0,
+    trace_endpoint: Annotated[
+        str | None,
+        typer.Option(help="Send traces to a collector of OpenTelemetry, such as http://localhost:4318/v1/traces."),
+    ] = None,
+    trace_share: Annotated[
+        float, typer.Option(help="Share of the requests to trace, where the client does not say.")
+    ] = 0.01,
     workers: Annotated[
         int, typer.Option(help="Processes that answer requests, over one model in shared memory. Not on Windows.")
     ] = 1,
@@ -123,6 +139,7 @@ def serve(
 ) -> None:
     """Serve recommendations over HTTP, record events, and show a demo page."""
     from leanrec.events.records import RetentionPolicy, StorageLimits
+    from leanrec.online.learning.online_learner import LearningSettings
     from leanrec.serving.api_keys import ApiKeys
     from leanrec.serving.app import ServingSettings
     from leanrec.serving.app import serve as run_server
@@ -149,8 +166,11 @@ def serve(
         insecure=insecure,
         tls_cert=tls_cert,
         tls_key=tls_key,
+        learning=LearningSettings(learning_share, learning_events) if learn else None,
         log_format=log_format,
         slow_request=slow_request,
+        trace_endpoint=trace_endpoint,
+        trace_share=trace_share,
         **event_types,
     )
     ready = report_ready(model) if as_json else None

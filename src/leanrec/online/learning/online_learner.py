@@ -12,10 +12,10 @@ import numpy as np
 
 from leanrec.budget import Budget
 from leanrec.errors import LeanrecError
+from leanrec.kernels.threads import concurrent_kernels
 from leanrec.online.learning.learned_data import LearnedData
 from leanrec.online.live_pipeline import LivePipeline
 from leanrec.pipeline.pipeline import Pipeline
-from leanrec.pipeline.scorers import single_query
 from leanrec.protocols import Scorer, Updatable
 from leanrec.run import Run
 from leanrec.settings import check_at_least, check_between
@@ -125,12 +125,12 @@ class PipelineLearner:
         assert isinstance(scorer, Updatable)  # noqa: S101
         free = Run().available_memory()
         run = Run(threads=1, budget=Budget(memory=int(_MEMORY_SHARE * free)))
-        with single_query():  # the threads of requests may be in the same kernels
+        with concurrent_kernels():
             return scorer.update(self._learned.data, changed, run)
 
 
 class OnlineLearner:
-    """A thread that updates the current version of a live pipeline, at low priority.
+    """A thread that updates the versions of a live pipeline, the one on trial too, at low priority.
 
     An update that fails is reported, and this version then answers with what it has learned so far.
     """
@@ -164,16 +164,23 @@ class OnlineLearner:
     def _run(self) -> None:
         if sys.platform == "linux":
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
-        learner: PipelineLearner | None = None
-        pipeline: Pipeline | None = None
+        learners: dict[Pipeline, PipelineLearner | None] = {}  # None where it has failed
         while not self._stopping.wait(_LOOK_SECONDS):
-            if self._live.pipeline is not pipeline:
-                pipeline = self._live.pipeline
-                learner = PipelineLearner(pipeline, self._settings)
-            if learner is not None:
-                try:
-                    learner.update_due()
-                except Exception as error:  # noqa: BLE001 - whatever it is, the server answers on
-                    reason = str(error) if isinstance(error, LeanrecError) else repr(error)
-                    self._report(f"{pipeline.name} answers with what it has learned so far: {reason}")
-                    learner = None
+            pipelines = [version.pipeline for version in self._live.versions]
+            learners = {
+                each: learners[each] if each in learners else PipelineLearner(each, self._settings)
+                for each in pipelines
+            }
+            for pipeline, learner in learners.items():
+                if learner is not None and not self._update(pipeline, learner):
+                    learners[pipeline] = None
+
+    def _update(self, pipeline: Pipeline, learner: PipelineLearner) -> bool:
+        """Update what is due; False if that has failed."""
+        try:
+            learner.update_due()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the server answers on
+            reason = str(error) if isinstance(error, LeanrecError) else repr(error)
+            self._report(f"{pipeline.name} answers with what it has learned so far: {reason}")
+            return False
+        return True

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 import uvicorn
 
+from leanrec.online.learning.online_learner import LearningSettings, OnlineLearner
 from leanrec.online.snapshot_writer import SnapshotWriter
 from leanrec.serving.connections import quiet_accept_errors
 from leanrec.serving.event_requests import EventRecorder
@@ -71,10 +72,19 @@ class Worker(GracefulServer):
         super().__init__(parts.config)
         self._parts, self._serving, self._lifeline, self._report_ready = parts, serving, lifeline, report_ready
 
-    def run_writing(self, listener: socket.socket, report: Callable[[str], None], *, writes_snapshots: bool) -> None:
-        """Serve on a socket, and write the snapshots of the log, which only one worker does."""
-        writer = SnapshotWriter(self._parts.live, report) if writes_snapshots else None
-        with contextlib.suppress(KeyboardInterrupt):
+    def run_writing(
+        self,
+        listener: socket.socket,
+        report: Callable[[str], None],
+        learning: LearningSettings | None = None,
+        *,
+        writes_snapshots: bool,
+    ) -> None:
+        """Serve on a socket, learn, and write the snapshots of the log, which only one worker does."""
+        live = self._parts.live
+        learner = contextlib.nullcontext() if learning is None else OnlineLearner(live, report, learning)
+        writer = SnapshotWriter(live, report) if writes_snapshots else None
+        with contextlib.suppress(KeyboardInterrupt), learner:
             self.run(sockets=[listener])
         if writer is not None:
             writer.close(writes=not self.is_replaced)
