@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -50,6 +49,7 @@ from leanrec.pipeline.user_histories import UserHistories, UserHistory
 from leanrec.protocols import Context, Embedder, Estimator, Explainable, Explanation, Extendable, Scorer, Updatable
 from leanrec.run import Run, measure
 from leanrec.types import Events, Float32Array, IdArray, Int32Array, Queries
+from leanrec.unique_ids import make_id
 
 __all__ = ["VERSION_LENGTH", "Pipeline"]
 
@@ -371,7 +371,7 @@ class Pipeline:
         row = self._find_row(user)
         key = CacheKey(row, n, exclude_seen, reasons, explore)
         cached = self._lists.get(key, self._snapshot, self._histories.find_recorded(row))
-        return None if cached is None else dataclasses.replace(cached, request=uuid.uuid4().hex)
+        return None if cached is None else dataclasses.replace(cached, request=make_id())
 
     def _find_old_list(self, key: CacheKey) -> OldList | None:
         """The last list of the user, with reasons or without."""
@@ -395,7 +395,7 @@ class Pipeline:
             timer.end_stage("rules")
             context = dataclasses.replace(context, end_stage=timer.end_stage)
         queries = query_user.to_queries(n_items)
-        request, propensities = uuid.uuid4().hex, None
+        request, propensities = make_id(), None
         dropped = options.find_dropped("rank", self._times, has_old_list=old is not None)
         if dropped is not None:
             parts = self._list_popular(snapshot, queries, context, options, old)
@@ -552,7 +552,7 @@ class Pipeline:
         items = _build_items(catalog, found, [(f"shares: {', '.join(each)}",) if each else () for each in shared])
         fallback = self.fallback_name if found.from_fallback else None
         return Recommendations(
-            uuid.uuid4().hex,
+            make_id(),
             items,
             fallback,
             note=self._write_note(found, n),
@@ -642,7 +642,7 @@ class Pipeline:
         """Record one event that happened just now, by external id; see ``record_events``."""
         weight = self.evidence_weights.weight(event_type, rating)
         now = int(time.time())
-        return self.record_events(to_events([UserEvent(uuid.uuid4().hex, user, item, event_type, now, weight, rating)]))
+        return self.record_events(to_events([UserEvent(make_id(), user, item, event_type, now, weight, rating)]))
 
     def record_events(self, events: Events, *, replayed: bool = False, replace: bool = False) -> RecordResult:
         """Record events of known and new users; the next recommendation uses them.

@@ -3,7 +3,6 @@
 import asyncio
 import math
 import time
-import uuid
 from collections.abc import Sequence
 from typing import Annotated, NamedTuple
 
@@ -19,6 +18,7 @@ from leanrec.pipeline.pipeline import Pipeline
 from leanrec.pipeline.responses import RecordResult, RejectedEvent
 from leanrec.serving.prometheus import ServingMetrics
 from leanrec.serving.schemas import EXACT_NUMBERS, MAX_EVENTS
+from leanrec.unique_ids import make_id
 
 __all__ = ["EventBatch", "EventMessage", "EventOutcome", "EventRecorder", "RefusedEvent", "Rejection", "read_event"]
 
@@ -218,7 +218,7 @@ class EventRecorder:
         if weight is None:
             weight = self.pipeline.evidence_weights.weight(event.event_type, event.rating)
         return UserEvent(
-            id=event.id or uuid.uuid4().hex,
+            id=event.id or make_id(),
             user=self.pipeline.external_user_id(event.user),
             item=self.pipeline.external_item_id(event.item),
             event_type=event.event_type,
