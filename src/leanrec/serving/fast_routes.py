@@ -15,6 +15,7 @@ from leanrec.pipeline.responses import Recommendations
 from leanrec.serving.error_handlers import refuse_request
 from leanrec.serving.event_requests import EventBatch, EventRecorder
 from leanrec.serving.load.control import LoadControl
+from leanrec.serving.monitoring.request_log import note_stage
 from leanrec.serving.prometheus import ServingMetrics
 from leanrec.serving.schemas import (
     EXACT_NUMBERS,
@@ -170,6 +171,7 @@ class FastRoutes:
         try:
             try:
                 body = self._encode(await self.recorder.record(batch.events))
+                note_stage(scope, "store", start, time.perf_counter())
             except LeanrecError as error:
                 response = refuse_request(error, "/events")
                 status = response.status_code
@@ -189,7 +191,10 @@ class FastRoutes:
             return True
         try:
             await load.turns.wait()
-            body = self._encode_list(*await self._find_list(request, arrived))
+            waited = time.perf_counter()
+            found = await self._find_list(request, arrived)
+            made = time.perf_counter()
+            body = self._encode_list(*found)
         except LeanrecError:
             return False
         except Exception:
@@ -201,6 +206,9 @@ class FastRoutes:
             load.turns.leave()
         seconds = time.perf_counter() - arrived
         load.quality.add_answer(seconds)
+        note_stage(scope, "wait", arrived, waited)
+        note_stage(scope, "list", waited, made)
+        note_stage(scope, "encode", made, arrived + seconds)
         await _send_json(body, seconds, send)
         self.metrics.count_request("/recommend", method, 200, seconds)
         return True

@@ -86,9 +86,9 @@ def test_refused_and_slow_requests_are_logged_and_no_others(stream: io.StringIO)
 
 def test_stages_of_a_slow_request_are_added_up(stream: io.StringIO) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        note_stage(scope, "list", 0.25)
-        note_stage(scope, "list", 0.25)
-        note_stage(scope, "write", 0.001)
+        note_stage(scope, "list", 10.0, 10.25)
+        note_stage(scope, "list", 11.0, 11.25)
+        note_stage(scope, "write", 12.0, 12.001)
         await send({"type": "http.response.start", "status": 200})
 
     sent: list[Any] = []
@@ -106,5 +106,5 @@ def test_stages_of_a_slow_request_are_added_up(stream: io.StringIO) -> None:
 
 def test_stages_are_not_kept_where_nobody_logs_them() -> None:
     scope: dict[str, Any] = {}
-    note_stage(scope, "list", 1.0)
+    note_stage(scope, "list", 1.0, 2.0)
     assert scope == {}

@@ -1,15 +1,15 @@
 """Log of requests: an id for each answer, and a line for slow, refused and failed ones."""
 
 import logging
-import os
 import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from leanrec.serving.monitoring.server_log import log_event
 from leanrec.serving.prometheus import KNOWN_METHODS
+from leanrec.unique_ids import make_id
 
-__all__ = ["RequestLog", "note_stage"]
+__all__ = ["RequestLog", "find_route", "note_stage"]
 
 # What an operator may want to know of; other errors of clients are in the metrics.
 _REFUSALS = frozenset([401, 403, 413, 421, 429, 503])
@@ -35,9 +35,10 @@ class RequestLog:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        request_id = scope["request_id"] = os.urandom(8).hex()
+        request_id = scope["request_id"] = make_id()[:16]
         header = (b"x-request-id", request_id.encode())
-        scope["stages"] = {}
+        stages: list[tuple[str, float, float]] = []
+        scope["stages"] = stages
         start, status = time.perf_counter(), 0
 
         async def send_named(message: Message) -> None:
@@ -59,18 +60,25 @@ class RequestLog:
             _log_request(scope, "slow_request", status, start)
 
 
-def note_stage(scope: Scope, stage: str, seconds: float) -> None:
-    """Keep how long a stage of a request took, for its line in the log."""
+def note_stage(scope: Scope, stage: str, start: float, end: float) -> None:
+    """Keep when a stage of a request began and ended, by ``time.perf_counter``, for its line in the log and its trace."""
     stages = scope.get("stages")
     if stages is not None:
-        stages[stage] = stages.get(stage, 0.0) + seconds
+        stages.append((stage, start, end))
+
+
+def find_route(scope: Scope) -> str:
+    """The route of a request that was answered, as ``/users/{user}``; "other" if there is none."""
+    path: str = scope["path"]
+    return path if path in _PATHS else str(getattr(scope.get("route"), "path", "other"))
 
 
 def _log_request(scope: Scope, event: str, status: int, start: float, error: Exception | None = None) -> None:
-    path, milliseconds = scope["path"], 1e3 * (time.perf_counter() - start)
+    milliseconds, route = 1e3 * (time.perf_counter() - start), find_route(scope)
     method = scope["method"] if scope["method"] in KNOWN_METHODS else "other"
-    route = path if path in _PATHS else getattr(scope.get("route"), "path", "other")
-    stages = {stage: round(1e3 * seconds, 3) for stage, seconds in scope["stages"].items()}
+    stages: dict[str, float] = {}
+    for stage, began, ended in scope["stages"]:
+        stages[stage] = round(stages.get(stage, 0.0) + 1e3 * (ended - began), 3)
     times = ", ".join(f"{stage} {spent:.1f}" for stage, spent in stages.items())
     words = {"error": f"failed with {type(error).__name__}", "refused": f"was refused with status {status}"}
     what = words.get(event, f"took {milliseconds:.0f} ms" + (f" ({times})" if times else ""))
