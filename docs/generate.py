@@ -34,6 +34,7 @@ PUBLIC = (
     "leanrec.evaluation",
     "leanrec.evaluation.metrics",
     "leanrec.online",
+    "leanrec.online.experiments",
     "leanrec.pipeline",
     "leanrec.events",
     "leanrec.serving",
@@ -187,15 +188,18 @@ def build_models_page() -> str:
         "# Models and their settings\n",
         GENERATED,
         MODELS_HEAD,
-        "| model | when to use it | reads | fit |",
-        "|---|---|---|---|",
+        "| model | when to use it | reads | fit | learns while served from |",
+        "|---|---|---|---|---|",
     ]
     for info in infos:
+        learns = "all users" if info.is_updatable else "the user's own events"
         use = find_paragraph(info.settings, "When to use: ").removeprefix("When to use: ") or info.summary
-        lines.append(f"| [`{info.name}`](#{info.name}) | {use} | {format_inputs(info)} | {info.cost} |")
+        lines.append(f"| [`{info.name}`](#{info.name}) | {use} | {format_inputs(info)} | {info.cost} | {learns} |")
     lines += [
         "\n`reads` names what a model can use of the data; what it cannot be fitted without is in bold. `fit` is the order of the time on",
-        f"100,000 events.\n\n{SETTINGS_HEAD}",
+        "100,000 events. Every model scores a user, a new one too, by the events of now; one that learns from all users, with `leanrec serve --learn`,",
+        "also scores new items and follows what others do ([how](../how-to/learn-while-serving.md)).\n",
+        SETTINGS_HEAD,
     ]
     for info in infos:
         lines += [f"## {info.name}\n", *describe_model(info), *describe_model_settings(info.settings), ""]

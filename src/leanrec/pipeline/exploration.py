@@ -1,4 +1,4 @@
-"""Exploration: some of the best items of a list change places, with known probabilities (as epsilon-greedy; Bottou et al. 2013)."""
+"""Exploration: some of the best items of a list change places, with known probabilities (Bottou and others 2013)."""
 
 import dataclasses
 import random

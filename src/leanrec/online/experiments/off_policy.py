@@ -1,4 +1,4 @@
-"""Off-policy estimates: what another policy would have earned, from the log of one that draws (Dudík et al. 2014).
+"""Off-policy estimates: what another policy would have earned, from the log of one that draws (Dudík and others 2014).
 
 IPS weights each logged reward by target probability / propensity. SNIPS divides by the sum of the weights (Swaminathan and
 Joachims 2015), and DR adds a model of the rewards, which need not be right. None of them can tell anything of what logging never

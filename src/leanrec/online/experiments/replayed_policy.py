@@ -1,4 +1,4 @@
-"""Replay of a log for another version of a model: what it would have shown at each drawn place (Li et al. 2011)."""
+"""Replay of a log for another version of a model: what it would have shown at each drawn place (Li and others 2011)."""
 
 import collections
 import dataclasses

@@ -1,4 +1,4 @@
-"""Sample ratio checks: whether the arms of an experiment have the users they should have (Fabijan et al. 2019).
+"""Sample ratio checks: whether the arms of an experiment have the users they should have (Fabijan and others 2019).
 
 Where the numbers do not fit the intended ratio, users or their lists were lost in one arm, and a difference between the arms
 means nothing. So the check stands before every verdict.
