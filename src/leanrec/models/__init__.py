@@ -18,6 +18,7 @@ import dataclasses
 import difflib
 import functools
 import importlib
+import inspect
 import pkgutil
 from collections.abc import Mapping
 from importlib.metadata import entry_points
@@ -114,6 +115,14 @@ class ModelInfo:
     def cost(self) -> str:
         """Order of the time of a fit on 100,000 interactions: "seconds" or "minutes"."""
         return str("minutes" if self.extra else getattr(self.settings, "COST", "seconds"))
+
+    @property
+    def is_updatable(self) -> bool:
+        """Whether its fitted model is `Updatable`: whether it can learn from the events of all users while it is served."""
+        model = inspect.signature(self.settings.fit).return_annotation
+        if isinstance(model, str):
+            model = vars(importlib.import_module(self.module)).get(model)
+        return hasattr(model, "update")
 
     @property
     def variants(self) -> tuple[Mapping[str, Any], ...]:

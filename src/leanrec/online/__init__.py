@@ -5,6 +5,9 @@ from typing import TYPE_CHECKING
 from leanrec._lazy import export_lazily
 
 if TYPE_CHECKING:
+    from leanrec.online.learning.online_learner import LearningSettings as LearningSettings
+    from leanrec.online.learning.online_learner import OnlineLearner as OnlineLearner
+    from leanrec.online.learning.online_learner import PipelineLearner as PipelineLearner
     from leanrec.online.live_pipeline import LivePipeline as LivePipeline
     from leanrec.online.live_pipeline import LiveVersion as LiveVersion
     from leanrec.online.live_pipeline import VersionFollower as VersionFollower
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = export_lazily(
     __name__,
     {
+        "learning.online_learner": ["LearningSettings", "OnlineLearner", "PipelineLearner"],
         "live_pipeline": ["LivePipeline", "LiveVersion", "VersionFollower"],
         "version_store": ["Promotion", "Version", "VersionStore", "VersionTrial"],
     },

@@ -6,6 +6,7 @@ import scipy.sparse as sp
 
 from contracts.estimator import EstimatorContract, OddDataContract
 from contracts.rating import RatingContract
+from contracts.updatable import UpdatableContract
 from leanrec.data.dataset import Dataset
 from leanrec.errors import SettingError
 from leanrec.kernels.solvers.rating_bias import RatingBias
@@ -13,7 +14,7 @@ from leanrec.models.baselines.bias import Bias, BiasModel
 from leanrec.types import Queries
 
 
-class TestBias(RatingContract, EstimatorContract, OddDataContract):
+class TestBias(RatingContract, EstimatorContract, OddDataContract, UpdatableContract):
     estimator = Bias()
     personalized = False
     min_recall = 0.1

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 
 from contracts.estimator import EstimatorContract, OddDataContract
+from contracts.updatable import UpdatableContract
 from leanrec.data.dataset import Dataset
 from leanrec.errors import SettingError
 from leanrec.models.graph.turbo_cf import TurboCF
 
 
-class TestTurboCF(EstimatorContract, OddDataContract):
+class TestTurboCF(EstimatorContract, OddDataContract, UpdatableContract):
     estimator = TurboCF(n_neighbors=20)
 
 

@@ -9,19 +9,20 @@ import scipy.sparse as sp
 from conftest import make_dataset
 from contracts.estimator import EstimatorContract, OddDataContract
 from contracts.rating import RatingContract
+from contracts.updatable import UpdatableContract
 from leanrec.data.dataset import Dataset
 from leanrec.errors import SettingError
 from leanrec.models.neighbors.rating_knn import RatingKNN, RatingKNNModel
 from leanrec.types import Queries
 
 
-class TestByItems(RatingContract, EstimatorContract, OddDataContract):
+class TestByItems(RatingContract, EstimatorContract, OddDataContract, UpdatableContract):
     estimator = RatingKNN(n_neighbors=30, shrinkage=2, damping=1, n_candidates=60)
     min_recall = 0.3
     at_most = 0.85
 
 
-class TestByUsers(RatingContract, EstimatorContract, OddDataContract):
+class TestByUsers(RatingContract, EstimatorContract, OddDataContract, UpdatableContract):
     estimator = RatingKNN(by="users", shrinkage=2, damping=1, n_candidates=60)
     min_recall = 0.3
 

@@ -91,6 +91,10 @@ class BiasModel:
             np.float32(self.baseline.mean) + self.baseline.item_offsets[items] + self._user_offsets(queries)
         )
 
+    def update(self, data: Dataset, changed: Int32Array | None = None, run: Run = Run()) -> "BiasModel":  # noqa: ARG002 - computed in one pass
+        """The model of a fit on ``data``, at the cost of a fit."""
+        return self.settings.fit(data, run)
+
     def explain(self, queries: Queries, items: Int32Array, top_k: int | None = None) -> list[Explanation]:  # noqa: ARG002 - the same for all users
         """The reason is "popularity": the order of the items is the same for all users."""
         return [Explanation("popularity", np.zeros(0, np.int32), np.zeros(0, np.float32))] * len(items)

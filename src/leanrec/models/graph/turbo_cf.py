@@ -120,6 +120,10 @@ class TurboCFModel:
         """History × filter of the graph: (B, N), or (B, K) for ``items``."""
         return self._apply_filter(self.profile(queries), items)
 
+    def update(self, data: Dataset, changed: Int32Array | None = None, run: Run = Run()) -> "TurboCFModel":  # noqa: ARG002 - each filter depends on all items
+        """The model of a fit on ``data``, at the cost of a fit."""
+        return self.settings.fit(data, run)
+
     def explain(self, queries: Queries, items: Int32Array, top_k: int | None = None) -> list[Explanation]:
         """The items of the history and their contributions to the score."""
         history = self.profile(queries)

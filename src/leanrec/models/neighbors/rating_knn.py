@@ -202,6 +202,10 @@ class RatingKNNModel:
         evidence = self.baseline.collect_evidence(queries.history, queries.ratings)
         return self.baseline.clip(self._ratings(queries, evidence, np.asarray(items)[:, None])[:, 0])
 
+    def update(self, data: Dataset, changed: Int32Array | None = None, run: Run = Run()) -> "RatingKNNModel":  # noqa: ARG002 - centered ratings depend on all items
+        """The model of a fit on ``data``, at the cost of a fit."""
+        return self.settings.fit(data, run)
+
     def explain(self, queries: Queries, items: Int32Array, top_k: int | None = None) -> list[Explanation]:
         """Contribution of each rating; by users, split over the items shared with the neighbors."""
         evidence = self.baseline.collect_evidence(queries.history, queries.ratings)
