@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import signal
 import socket
 import threading
 import time
@@ -118,3 +119,25 @@ def test_a_replaced_server_answers_the_next_request_of_an_idle_connection(runnin
         time.sleep(0.4)
         assert b"connection: close" in ask(idle)
         assert idle.recv(1) == b""
+
+
+def test_a_hangup_is_survived_unless_the_terminal_was_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    terminals = iter([True, True, True, False])
+    monkeypatch.setattr(graceful_server, "has_terminal", lambda: next(terminals))
+    before = signal.signal(signal.SIGTERM, lambda *_: told.append("ended"))
+    try:
+        for _ in range(2):
+            with graceful_server.survive_hangup(told.append):
+                signal.raise_signal(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert "restart it instead" in told[0]
+    assert told[1:] == ["ended"]
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with graceful_server.survive_hangup(told.append):
+            signal.raise_signal(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert len(told) == 2

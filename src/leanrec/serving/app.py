@@ -42,7 +42,7 @@ from leanrec.serving.connections import check_certificate, make_server_config, q
 from leanrec.serving.error_handlers import RETRY_HEADER, describe_errors, install_error_handlers
 from leanrec.serving.event_requests import EventRecorder
 from leanrec.serving.fast_routes import FastRoutes, ListRequest
-from leanrec.serving.graceful_server import GracefulServer
+from leanrec.serving.graceful_server import GracefulServer, survive_hangup
 from leanrec.serving.hosts import HostCheck, check_allowed_hosts, is_host
 from leanrec.serving.load.control import LoadControl
 from leanrec.serving.load.interpreter import tuned_interpreter
@@ -256,7 +256,7 @@ def serve(
         settings: settings of the server.
         ready: called with the URL and the event log once requests are answered; None prints a line.
         workers: number of processes that answer requests, over one model in shared memory. With more than one, another
-            process writes the event log. They need fork: not on Windows.
+            process writes the event log, and SIGHUP replaces all that answer without a pause. They need fork: not on Windows.
 
     Raises ArtifactError, SourceError (event log) or SettingError (address) before anything is served.
     """
@@ -306,6 +306,7 @@ def serve(
             _follow_store(live, store),
             contextlib.nullcontext() if learning is None else OnlineLearner(live, make_reporter("learning"), learning),
             SnapshotWriter(live, make_reporter("snapshot")),
+            survive_hangup(make_reporter("process")),
             tuned_interpreter(),
             single_threaded_blas(),
         ):  # to do so for each query takes time

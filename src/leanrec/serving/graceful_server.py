@@ -1,11 +1,16 @@
 """Graceful end of a server: what a client has sent, or is about to send on a connection that was accepted, is answered."""
 
 import asyncio
+import contextlib
+import os
+import signal
 import socket
+import sys
+from collections.abc import Callable, Iterator
 
 import uvicorn
 
-__all__ = ["GracefulServer"]
+__all__ = ["GracefulServer", "has_terminal", "survive_hangup"]
 
 _CLOSE_HEADER = (b"connection", b"close")
 _LATE_SECONDS = 2.0  # for the first request of a connection that was accepted
@@ -34,3 +39,39 @@ class GracefulServer(uvicorn.Server):
         for connection in self.server_state.connections:
             connection.prepare_end(_LATE_SECONDS, may_stay=self.is_replaced)  # type: ignore[union-attr]
         await super().shutdown(sockets)
+
+
+def has_terminal() -> bool:
+    """Whether this process belongs to a terminal that is open."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def survive_hangup(report: Callable[[str], None]) -> Iterator[None]:
+    """Go on at a SIGHUP, which asks for new processes: a server of one process has none. It ends if its terminal was closed.
+
+    Args:
+        report: tells the operator.
+    """
+    if sys.platform == "win32" or signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # as nohup sets it
+        yield
+        return
+    had_terminal = has_terminal()
+
+    def handle(*_: object) -> None:
+        if had_terminal and not has_terminal():
+            signal.raise_signal(signal.SIGTERM)
+        else:
+            report(
+                "SIGHUP starts new processes of a server with at least 2 workers. This one has 1: restart it instead."
+            )
+
+    before = signal.signal(signal.SIGHUP, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)

@@ -1,5 +1,6 @@
 """Generations of workers: versions that take over under load, and processes that are killed at any moment of a change."""
 
+import json
 import os
 import signal
 import subprocess
@@ -12,11 +13,13 @@ import httpx
 import psutil
 import pytest
 
+import leanrec
 from conftest import make_dataset
 from contracts.worker_server import WorkerServer, start_workers, wait_for
 from leanrec.models import EASE, ItemKNN
 from leanrec.online import VersionStore
 from leanrec.pipeline import Pipeline
+from leanrec.serving.workers.generation import run_from_file
 
 pytestmark = pytest.mark.system
 
@@ -208,3 +211,13 @@ def test_workers_answer_by_https_take_a_new_certificate_and_end_with_their_super
         children = psutil.Process(server.process.pid).children(recursive=True)
         server.process.kill()
         wait_for(lambda: not any(child.is_running() for child in children), 120)
+
+
+def test_a_generation_of_another_release_does_not_start(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    run_from_file(str(tmp_path / "plan"), "0.0.1", str(writing))
+    told = json.loads(os.read(reading, 4096))
+    assert told["error"] == "WorkerError"
+    assert f"must have leanrec 0.0.1, which the server has. They have {leanrec.__version__}" in told["reason"]
+    for pipe in (reading, writing):
+        os.close(pipe)

@@ -18,6 +18,7 @@ from typing import Any
 
 import uvicorn
 
+import leanrec
 from leanrec.errors import LeanrecError, WorkerError
 from leanrec.events.records import RetentionPolicy, StorageLimits
 from leanrec.events.sqlite_reader import SQLiteEventReader
@@ -228,8 +229,18 @@ def _share_memory() -> Iterator[None]:
         yield
 
 
-def run_from_file(path: str) -> None:
-    """Run the generation that a file describes, in a new interpreter."""
+def run_from_file(path: str, release: str, reports: str) -> None:
+    """Run the generation that a file describes, in a new interpreter.
+
+    Args:
+        path: the file.
+        release: release of leanrec that the supervisor has; another one may send other messages between processes.
+        reports: number of the pipe to the supervisor.
+    """
+    if release != leanrec.__version__:
+        reason = f"Its processes must have leanrec {release}, which the server has. They have {leanrec.__version__}. Restart the server."
+        os.write(int(reports), json.dumps({"error": WorkerError.__name__, "reason": reason}).encode() + b"\n")
+        return
     for ignored in (signal.SIGINT, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
     file = Path(path)

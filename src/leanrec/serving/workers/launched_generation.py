@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import leanrec
 from leanrec import errors
 from leanrec.errors import LeanrecError, WorkerError
 from leanrec.serving.workers.child_processes import find_end, fork_process
@@ -18,7 +19,7 @@ from leanrec.serving.workers.generation import Generation, GenerationPipes, Work
 
 __all__ = ["LaunchedGeneration"]
 
-_COMMAND = "import sys; from leanrec.serving.workers.generation import run_from_file; run_from_file(sys.argv[1])"
+_COMMAND = "import sys; from leanrec.serving.workers.generation import run_from_file; run_from_file(*sys.argv[1:])"
 
 
 class LaunchedGeneration:
@@ -161,4 +162,5 @@ def _execute(arguments: dict[str, object], folder: Path, pipes: GenerationPipes)
     for each in (pipes.listener, pipes.reports, pipes.serving, pipes.lifeline):
         os.set_inheritable(each, True)  # noqa: FBT003
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(each for each in sys.path if each)}
-    os.execve(sys.executable, [sys.executable, "-c", _COMMAND, file], environment)  # noqa: S606 - this very program
+    command = [sys.executable, "-c", _COMMAND, file, leanrec.__version__, str(pipes.reports)]
+    os.execve(sys.executable, command, environment)  # noqa: S606 - this very program

@@ -17,6 +17,7 @@ import uvicorn
 from leanrec.errors import LeanrecError, SettingError, WorkerError
 from leanrec.events.sqlite_store import SQLiteEventStore
 from leanrec.online.version_store import VersionStore
+from leanrec.serving.graceful_server import has_terminal
 from leanrec.serving.monitoring.server_log import make_reporter
 from leanrec.serving.monitoring.service_manager import notify_manager, tell_alive
 from leanrec.serving.workers.child_processes import ChildProcess, ChildProcesses, SignalPipe
@@ -92,7 +93,7 @@ class Supervisor:
         caught = [signal.SIGTERM, signal.SIGINT]
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup sets it
             caught.append(signal.SIGHUP)
-        self._had_terminal = _has_terminal()
+        self._had_terminal = has_terminal()
         with self._open_files(), self._signals.catch(*caught):
             try:
                 self._wait_for_owner()
@@ -115,7 +116,7 @@ class Supervisor:
 
     @property
     def _is_stopping(self) -> bool:
-        if self._signals.counts.get(signal.SIGHUP, 0) and self._had_terminal and not _has_terminal():
+        if self._signals.counts.get(signal.SIGHUP, 0) and self._had_terminal and not has_terminal():
             return True  # the terminal was closed
         return self._n_signals > 0
 
@@ -233,12 +234,3 @@ class Supervisor:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._owner.pid, signal.SIGTERM)
         self._children.stop(_STOP_SECONDS, is_urgent)
-
-
-def _has_terminal() -> bool:
-    """Whether this process belongs to a terminal that is open."""
-    try:
-        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
-    except OSError:
-        return False
-    return True
