@@ -97,6 +97,8 @@ def test_every_setting_of_a_server_has_a_key(run: Any) -> None:
     special = {
         "event_types": "event-type",
         "allowed_hosts": "allowed-host",
+        "learning": "learn",
+        "load": "latency-target-ms",
         "retention": "retention-days",
         "storage": "max-wal",
     }
