@@ -21,6 +21,7 @@ from leanrec import artifacts
 from leanrec.models.linear.ease import EASE
 from leanrec.models.neighbors.item_knn import ItemKNN
 from leanrec.online import VersionStore
+from leanrec.online.experiments import Experiment
 from leanrec.pipeline.pipeline import Pipeline
 from leanrec.pipeline.snapshot import SavedPipeline
 
@@ -42,18 +43,19 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 @contextlib.contextmanager
-def start(store: VersionStore, workers: int) -> Iterator[httpx.Client]:
-    """A client of a server of the store, with a connection for each request, so that all workers answer."""
+def start(store: VersionStore, workers: int, how: signal.Signals = signal.SIGTERM) -> Iterator[httpx.Client]:
+    """A client of a server of the store, whose workers take turns. ``how``: what ends it."""
     command = [sys.executable, "-c", _SERVE, str(store.path), str(workers)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     assert process.stdout is not None
     try:
         url = re.search(r"http://127\.0\.0\.1:\d+", process.stdout.readline())
         assert url
-        with httpx.Client(base_url=url[0], timeout=60, limits=httpx.Limits(max_keepalive_connections=0)) as client:
+        limits = httpx.Limits(max_keepalive_connections=0 if workers > 1 else 1)
+        with httpx.Client(base_url=url[0], timeout=60, limits=limits) as client:
             yield client
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0
+        process.send_signal(how)
+        assert process.wait(60) == (0 if how == signal.SIGTERM else -how)
     finally:
         for child in psutil.Process(process.pid).children(recursive=True) if process.poll() is None else ():
             child.kill()
@@ -67,66 +69,91 @@ def ask(client: httpx.Client, user: str, **more: object) -> dict[str, Any]:
     return answer
 
 
-def ask_until(client: httpx.Client, condition: Callable[[dict[str, Any]], bool]) -> list[dict[str, Any]]:
-    """The answers to all users in turn, until one of a whole turn meets a condition."""
-    end, answers = time.monotonic() + 60, []
+def ask_until(client: httpx.Client, condition: Callable[[list[dict[str, Any]]], bool]) -> list[dict[str, Any]]:
+    """The answers to all users, again and again until those of one turn meet a condition."""
+    end, answers = time.monotonic() + 60, list[dict[str, Any]]()
     while time.monotonic() < end:
         turn = [ask(client, user) for user in USERS]
         answers += turn
-        if any(map(condition, turn)):
+        if condition(turn):
             return answers
     raise AssertionError(answers[-1])
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_versions_are_tried(saved: list[Path], tmp_path: Path, workers: int) -> None:
-    store = VersionStore.create(tmp_path / "models")
-    first, second, empty = (store.add(each).id for each in saved)
-    store.promote(first)
-    lists = {
-        version: {
-            user: [item.id for item in Pipeline.load(store.find(version).path).recommend(user, n=5).items]
+def find_arms(answers: list[dict[str, Any]]) -> dict[str, str | None]:
+    return {answer["user"]: answer["arm"] for answer in answers}
+
+
+def find_versions(answers: list[dict[str, Any]]) -> set[tuple[str, str | None]]:
+    return {(answer["version"], answer["arm"]) for answer in answers}
+
+
+@pytest.fixture
+def store(saved: list[Path], tmp_path: Path) -> VersionStore:
+    """A store of the three versions, the first of which is current."""
+    made = VersionStore.create(tmp_path / "models")
+    ids = [made.add(each).id for each in saved]
+    made.promote(ids[0])
+    return made
+
+
+class Lists:
+    """The lists of the versions, to which those of a server are compared."""
+
+    def __init__(self, store: VersionStore) -> None:
+        loaded = {version.id: Pipeline.load(version.path) for version in store.versions()}
+        self._lists = {
+            (version, user): [item.id for item in pipeline.recommend(user, n=5).items]
+            for version, pipeline in loaded.items()
             for user in USERS
         }
-        for version in (first, second)
-    }
 
-    def check(answers: list[dict[str, Any]]) -> None:
+    def check(self, answers: list[dict[str, Any]]) -> None:
         for answer in answers:
-            assert [item["id"] for item in answer["items"]] == lists[answer["version"]][answer["user"]]
+            assert [item["id"] for item in answer["items"]] == self._lists[answer["version"], answer["user"]]
 
-    with start(store, workers) as client:
-        bad = store.start_trial(empty, 0.5)
+
+def try_good_version(client: httpx.Client, store: VersionStore, lists: Lists) -> dict[str, str | None]:
+    """Try the second version, and return the arms of the users."""
+    first, second, _ = store.versions()
+    trial = store.start_trial(second.id, 0.3)
+    experiment = Experiment(trial.salt, 0.6, ("control", "candidate"))
+    arms = {user: experiment.assign(user) for user in USERS}
+    assert set(arms.values()) == {"control", "candidate", None}
+    lists.check(ask_until(client, lambda turn: find_arms(turn) == arms))
+    answers = [ask(client, user) for user in USERS]
+    assert find_arms(answers) == arms
+    for answer in answers:
+        assert answer["version"] == (second.id if answer["arm"] == "candidate" else first.id)
+    lists.check(answers)
+    return arms
+
+
+def test_versions_are_tried_aborted_promoted_and_taken_back(store: VersionStore) -> None:
+    first, second, empty = store.versions()
+    lists = Lists(store)
+    with start(store, 1, signal.SIGKILL) as client:
+        store.start_trial(empty.id, 0.5)
         answers = ask_until(client, lambda _: store.trial() is None)
-        assert {answer["version"] for answer in answers} == {first}
-        check(answers)
+        assert find_versions(answers) > {(first.id, "candidate")}
+        assert {answer["version"] for answer in answers} == {first.id}
+        lists.check(answers)
         ended = store.trials()[-1]
-        assert (ended.version, ended.outcome) == (empty, "aborted")
+        assert (ended.version, ended.outcome) == (empty.id, "aborted")
         assert "lists could not be made" in (ended.reason or "")
-        assert {answer["arm"] for answer in answers} > {"candidate"}
+        arms = try_good_version(client, store, lists)
+    with start(store, 1) as client:
+        ask_until(client, lambda turn: find_arms(turn) == arms)  # it is loaded while the current version answers
+        store.promote(second.id)
+        lists.check(ask_until(client, lambda turn: find_versions(turn) == {(second.id, None)}))
+        store.rollback()
+        ask_until(client, lambda turn: find_versions(turn) == {(first.id, None)})
+        assert find_versions([ask(client, user) for user in USERS]) == {(first.id, None)}
 
-        trial = store.start_trial(second, 0.3)
-        assert trial.salt != bad.salt
-        check(ask_until(client, lambda answer: answer["version"] == second))
-        time.sleep(0.5)  # the workers of the generation before have ended
-        turns = [{user: ask(client, user) for user in USERS} for _ in range(2)]
-        arms = {user: answer["arm"] for user, answer in turns[0].items()}
-        assert set(arms.values()) == {"control", "candidate", None}
-        for turn in turns:
-            check(list(turn.values()))
-            assert {user: answer["arm"] for user, answer in turn.items()} == arms
-            for user, answer in turn.items():
-                assert answer["version"] == (second if arms[user] == "candidate" else first)
 
-        if workers > 1:
-            store.promote(second)
-            check(ask_until(client, lambda answer: answer["version"] == second and answer["arm"] is None))
-            store.rollback()
-            ask_until(client, lambda answer: answer["version"] == first)
-            time.sleep(0.5)  # the workers of the generation before have ended
-            answers = [ask(client, user) for user in USERS]
-            assert {(answer["version"], answer["arm"]) for answer in answers} == {(first, None)}
-            return
-    with start(store, workers) as client:
-        ask_until(client, lambda answer: answer["arm"] is not None)  # it is loaded while the current version answers
-        assert {user: ask(client, user)["arm"] for user in USERS} == arms
+def test_all_workers_try_a_version_on_the_same_users(store: VersionStore) -> None:
+    with start(store, 2) as client:
+        try_good_version(client, store, Lists(store))
+        store.stop_trial("enough", "ann")
+        first = store.versions()[0].id
+        ask_until(client, lambda turn: find_versions(turn) == {(first, None)})

@@ -2,7 +2,9 @@
 
 import dataclasses
 import functools
+import math
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -82,6 +84,21 @@ class Broken:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._pipeline, name)
+
+
+class Slow(Broken):
+    """A pipeline that takes its time."""
+
+    def recommend(self, user: Any, **options: Any) -> Recommendations:
+        time.sleep(0.005)
+        return self._pipeline.recommend(user, **options)
+
+
+class Late(Broken):
+    """A pipeline that has no time left."""
+
+    def recommend(self, user: Any, **options: Any) -> Recommendations:
+        return dataclasses.replace(self._pipeline.recommend(user, **options), rung="popular")
 
 
 def _break(live: LivePipeline, *, fails: bool = True) -> LiveTrial:
@@ -241,6 +258,28 @@ class TestGuards:
             live.recommend(user)
         assert trial.describe()["arms"][CANDIDATE]["failures"] == 1
         assert trial.verdict is None
+
+    def test_a_slow_version_is_ended(self, live: LivePipeline) -> None:
+        trial = _get_trial(live)
+        trial.pipeline = Slow(trial.pipeline)  # type: ignore[assignment]
+        for number in range(4000):
+            live.recommend(USERS[number % 60], deny=[number], reasons=False)
+            if number % 60 == 59:  # other users, whose first lists count
+                trial._seen.clear()
+            if trial.verdict is not None:
+                break
+        assert trial.verdict is not None
+        assert trial.verdict.guard == "latency"
+
+    def test_lists_out_of_time_are_slow_and_simpler_ones_that_were_asked_for_are_not(self, live: LivePipeline) -> None:
+        trial = _get_trial(live)
+        live.recommend(USERS[0], rung="no_reasons")
+        assert [len(each) for each in trial._comparison.slowdown.seconds] == [0, 0]
+        trial.pipeline = Late(trial.pipeline)  # type: ignore[assignment]
+        user = next(user for user in USERS if trial.find_arm(user) == CANDIDATE)
+        assert live.recommend(user, time_limit_ms=1).rung == "popular"
+        assert list(trial._comparison.slowdown.seconds[1]) == [math.inf]
+        assert trial.describe()["arms"][CANDIDATE]["p50_ms"] is None
 
     def test_what_the_current_version_refuses_too_is_no_failure(self, live: LivePipeline) -> None:
         for number in range(50):

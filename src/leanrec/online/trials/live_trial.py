@@ -151,7 +151,7 @@ class LiveTrial:
                 "verdict": None if comparison.verdict is None else comparison.verdict._asdict(),
             }
             if self.shadow is not None:
-                return described | {"shadow": _describe_shadow(self.shadow)}
+                return described | {"shadow": self.shadow.describe()}
             found = comparison.rewards.find_interval()
             arms = {}
             for position, arm in enumerate((CONTROL, CANDIDATE)):
@@ -209,15 +209,3 @@ class LiveTrial:
 def _make_experiment(trial: VersionTrial) -> Experiment:
     share = 0.0 if trial.is_shadow else min(1.0, 2 * trial.share)
     return Experiment(trial.salt, share, (CONTROL, CANDIDATE))
-
-
-def _describe_shadow(shadow: ShadowLists) -> dict[str, Any]:
-    current, candidate = shadow.seconds
-    return {
-        "compared": shadow.n_compared,
-        "failed": shadow.n_failed,
-        "dropped": shadow.n_dropped,
-        "overlap": shadow.overlap,
-        "current_ms": current * 1e3,
-        "candidate_ms": candidate * 1e3,
-    }

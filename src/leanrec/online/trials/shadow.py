@@ -77,6 +77,18 @@ class ShadowLists:
         except queue.Full:
             self.n_dropped += 1
 
+    def describe(self) -> dict[str, Any]:
+        """The comparison so far, for JSON."""
+        current, candidate = self.seconds
+        return {
+            "compared": self.n_compared,
+            "failed": self.n_failed,
+            "dropped": self.n_dropped,
+            "overlap": self.overlap,
+            "current_ms": current * 1e3,
+            "candidate_ms": candidate * 1e3,
+        }
+
     def close(self) -> None:
         """Stop the thread, and drop the lists that wait."""
         with self._starting:
