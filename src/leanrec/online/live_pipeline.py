@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -23,10 +22,6 @@ from leanrec.pipeline.replay import ReplayResult, bind_log, replay_hidden, repla
 from leanrec.pipeline.responses import AddItemsResult, Recommendations, RecordResult
 
 __all__ = ["LivePipeline", "LiveVersion", "VersionFollower"]
-
-_SWITCH_SECONDS = (
-    5e-4  # a request waits that long for the thread that loads a version, each time that it needs the interpreter
-)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -253,9 +248,11 @@ class LivePipeline:
         SourceError, and changes nothing, if the version was fitted on other data than those of the log.
         """
         with self._forgetting:
-            self.stop_trial()
+            trial = self.trial
             replayed = self._take_over(pipeline, self._set_current)
             self._state, self.snapshot_seq = replayed.state, replayed.snapshot_seq
+        if trial is not None:
+            trial.close()
         return replayed
 
     def start_trial(self, pipeline: Pipeline, trial: VersionTrial) -> ReplayResult:
@@ -276,7 +273,7 @@ class LivePipeline:
 
     def _set_current(self, pipeline: Pipeline, last: int, *, has_rejected: bool) -> None:
         self._has_rejected = has_rejected
-        self.current = LiveVersion(pipeline, last)
+        self.current, self.trial = LiveVersion(pipeline, last), None
         self._last_seq = max(self._last_seq, last)
 
     def _set_trial(self, trial: VersionTrial, pipeline: Pipeline, last: int, *, has_rejected: bool) -> None:
@@ -370,13 +367,10 @@ class VersionFollower:
         """Load a version and let it take over, unless it serves already."""
         if version == self._live.pipeline.version:
             return
-        start, interval = time.monotonic(), sys.getswitchinterval()
+        start = time.monotonic()
         try:
-            sys.setswitchinterval(min(interval, _SWITCH_SECONDS))
             self._live.replace(Pipeline.load(self._store.find(version).path))
         except LeanrecError as error:
             self._report(f"Version {version} cannot be served, so {self._live.pipeline.version} goes on: {error}")
         else:
             self._report(f"Version {version} is served, {time.monotonic() - start:.1f} s after it was promoted.")
-        finally:
-            sys.setswitchinterval(interval)

@@ -12,7 +12,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +125,8 @@ class Generation:
         if parts is None:
             return
         signals = SignalPipe()
-        with _share_memory(), socket.socket(fileno=os.dup(self._pipes.listener)) as listener, signals.catch():
+        tune_interpreter()  # before the workers are forked, so that no collection of garbage writes to what they share
+        with single_threaded_blas(), socket.socket(fileno=os.dup(self._pipes.listener)) as listener, signals.catch():
             try:
                 self._serve(parts, listener, signals)
             except WorkerError as error:
@@ -219,14 +220,6 @@ class Generation:
                     )
         finally:
             workers.stop(_STOP_SECONDS)
-
-
-@contextlib.contextmanager
-def _share_memory() -> Iterator[None]:
-    """Keep the memory shared: no collection of garbage writes to the objects that are there now."""
-    tune_interpreter()
-    with single_threaded_blas():
-        yield
 
 
 def run_from_file(path: str, release: str, reports: str) -> None:
