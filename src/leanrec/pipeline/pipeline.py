@@ -27,7 +27,6 @@ from leanrec.pipeline.batch import BatchResult, check_list_path, write_lists
 from leanrec.pipeline.catalog import Catalog, ItemRules, Where, extend_ids, to_id_list
 from leanrec.pipeline.degradation import ListOptions, OldList, StageTimes, fill_with_popular, trace_without_model
 from leanrec.pipeline.explanations import MAX_TITLES, get_verb, render_explanation, render_path
-from leanrec.pipeline.exploration import N_CANDIDATES, explore_list
 from leanrec.pipeline.list_cache import CacheKey, ListCache
 from leanrec.pipeline.provenance import build_provenance, check_estimator, get_data_origin, get_model_name
 from leanrec.pipeline.responses import (
@@ -47,6 +46,7 @@ from leanrec.pipeline.snapshot import SavedPipeline, Snapshot
 from leanrec.pipeline.stages import RankedItems, StageTimer, build_stages, rank_and_fill, trace_stages
 from leanrec.pipeline.user_histories import UserHistories, UserHistory
 from leanrec.protocols import Context, Embedder, Estimator, Explainable, Explanation, Extendable, Scorer, Updatable
+from leanrec.retrieval.exploration import N_CANDIDATES, draw_places
 from leanrec.run import Run, measure
 from leanrec.types import Events, Float32Array, IdArray, Int32Array, Queries
 from leanrec.unique_ids import make_id
@@ -434,7 +434,10 @@ class Pipeline:
         if context.end_stage is not None:
             context.end_stage("fill")
         if options.explore:
-            found, propensities = explore_list(found, options.n, options.explore, request)
+            n_same = len(found.rows) if found.from_fallback else found.n_from_model
+            drawn = draw_places(n_same, min(options.n, len(found.rows)), options.explore, request)
+            found = found.take(range(options.n) if drawn is None else drawn.ranks)
+            propensities = None if drawn is None else drawn.propensities
             if context.end_stage is not None:
                 context.end_stage("explore")
         self._times.add("rank", time.perf_counter() - start, is_long=options.is_long)

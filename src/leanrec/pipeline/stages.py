@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import time
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -98,6 +99,16 @@ class RankedItems:
     scores: tuple[float, ...]
     n_from_model: int
     from_fallback: bool
+
+    def take(self, ranks: Sequence[int]) -> "RankedItems":
+        """A list with the items of these ranks, from 0 on; ranks behind its end are left out. None of the fallback comes earlier."""
+        kept = [rank for rank in ranks if rank < len(self.rows)]
+        return RankedItems(
+            tuple([self.rows[rank] for rank in kept]),
+            tuple([self.scores[rank] for rank in kept]),
+            min(len(kept), self.n_from_model),
+            self.from_fallback,
+        )
 
 
 def rank_and_fill(stages: StagePipeline, query: Queries, n: int, context: Context) -> RankedItems:
