@@ -15,6 +15,7 @@ import leanrec
 ROOT = Path(__file__).parents[2]
 PACKAGES = (
     "leanrec",
+    "leanrec.client",
     "leanrec.data",
     "leanrec.evaluation",
     "leanrec.evaluation.metrics",

@@ -54,8 +54,13 @@ class ConnectionPool:
         while (connection := self._take()) is not None:
             with contextlib.suppress(ConnectionError, http.client.HTTPException):
                 return self._exchange(connection, method, path, data, sent, end)
+        left = max(1e-3, end - time.monotonic())
+        if self._tls is None:
+            connection = http.client.HTTPConnection(self._host, self._port, timeout=left)
+        else:
+            connection = http.client.HTTPSConnection(self._host, self._port, timeout=left, context=self._tls)
         try:
-            return self._exchange(self._connect(end), method, path, data, sent, end)
+            return self._exchange(connection, method, path, data, sent, end)
         except http.client.HTTPException as error:
             raise ConnectionError(f"The answer is no HTTP: {type(error).__name__}") from error
 
@@ -71,12 +76,6 @@ class ConnectionPool:
                 while self._idle:
                     self._idle.pop().close()
             return self._idle.pop() if self._idle else None
-
-    def _connect(self, end: float) -> http.client.HTTPConnection:
-        left = max(1e-3, end - time.monotonic())
-        if self._tls is None:
-            return http.client.HTTPConnection(self._host, self._port, timeout=left)
-        return http.client.HTTPSConnection(self._host, self._port, timeout=left, context=self._tls)
 
     def _exchange(
         self,

@@ -111,13 +111,10 @@ class Tracing:
         try:
             await self.app(scope, receive, send_noted)
         finally:
-            self._find_writer().write(_describe_request(scope, parent, start, status))
-
-    def _find_writer(self) -> SpanWriter:
-        """The writer of this process: it may have a thread, which a fork would lose."""
-        if self._writer is None or self._process != os.getpid():
-            self._writer, self._process = self._open_writer(), os.getpid()
-        return self._writer
+            # Each process has a writer of its own: it may have a thread, which a fork would lose.
+            if self._writer is None or self._process != os.getpid():
+                self._writer, self._process = self._open_writer(), os.getpid()
+            self._writer.write(_describe_request(scope, parent, start, status))
 
 
 def _describe_request(scope: Scope, parent: TraceParent | None, start: float, status: int) -> TracedRequest:
