@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from leanrec.online.live_pipeline import LivePipeline as LivePipeline
     from leanrec.online.live_pipeline import LiveVersion as LiveVersion
     from leanrec.online.live_pipeline import VersionFollower as VersionFollower
+    from leanrec.online.trials.guards import TrialGuards as TrialGuards
     from leanrec.online.version_store import Promotion as Promotion
     from leanrec.online.version_store import Version as Version
     from leanrec.online.version_store import VersionStore as VersionStore
@@ -21,6 +22,7 @@ __getattr__, __dir__, __all__ = export_lazily(
     {
         "learning.online_learner": ["LearningSettings", "OnlineLearner", "PipelineLearner"],
         "live_pipeline": ["LivePipeline", "LiveVersion", "VersionFollower"],
+        "trials.guards": ["TrialGuards"],
         "version_store": ["Promotion", "Version", "VersionStore", "VersionTrial"],
     },
 )

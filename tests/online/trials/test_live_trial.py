@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from conftest import make_dataset
 from leanrec.data.table import Table
-from leanrec.errors import UnknownIdError
+from leanrec.errors import SourceError, UnknownIdError
 from leanrec.events import SQLiteEventStore, UserEvent
 from leanrec.models import get_model
 from leanrec.online import LivePipeline, VersionTrial
@@ -204,6 +204,13 @@ class TestState:
         assert live.trial is None
         assert {live.recommend(user).model for user in USERS} == {"item_knn"}
         assert len(live.pipeline.history("new")) == 1
+
+    def test_a_version_that_cannot_take_over_ends_no_trial(self, live: LivePipeline, log: SQLiteEventStore) -> None:
+        log.append([_click(1)])
+        other = dataclasses.replace(make_dataset(), source="elsewhere").with_events(make_dataset().events.take(slice(5)))
+        with pytest.raises(SourceError, match="belongs to other data"):
+            live.replace(Pipeline.fit(get_model("popularity")(), other))
+        assert live.trial is not None
 
     @settings(deadline=None, max_examples=10)
     @given(st.lists(st.sampled_from(["store", "record", "start", "stop", "forget"]), min_size=4, max_size=14))

@@ -14,6 +14,7 @@ from leanrec.events import SQLiteEventStore, UserEvent
 from leanrec.events.records import AppendResult
 from leanrec.events.sqlite_reader import build_item_table
 from leanrec.models import get_model
+from leanrec.online import VersionTrial
 from leanrec.pipeline import Pipeline
 from leanrec.pipeline.replay import ReplayResult
 from leanrec.pipeline.responses import AddItemsResult
@@ -112,6 +113,24 @@ def test_a_forgotten_user_is_found_by_the_id_or_by_its_hash(live: StreamedPipeli
     assert len(live.pipeline.history("new")) == 1
     assert len(live.pipeline.history("user-3")) > 1
 
+
+def test_the_version_on_trial_gets_all_changes_too(live: StreamedPipeline, tmp_path: Path) -> None:
+    trial = VersionTrial(2, "v2", 0.5, is_shadow=False, salt="salt", started="2026-11-30T12:00:00")
+    live._set_trial(trial, Pipeline.load(tmp_path / "model"), 4, has_rejected=False)
+    live.apply_change(HideItems([100], hidden=True))
+    with pytest.raises(DataError):
+        live.apply_change(AddItems([("text", {"title": "no number"}), (90_002, {"title": "brand new"})]))
+    live.record([UserEvent("e-5", "new", 101, "click", 1.7e9, 1.0)], 5)
+    with SQLiteEventStore(live._remote.path) as log:
+        forgotten = log.forget_user("user-2")
+    live.apply_change(ForgetUser(None, forgotten))
+    assert len(live.versions) == 2
+    for each in live.versions:
+        assert each.pipeline.is_hidden(100)
+        assert 90_002 in each.pipeline.catalog.items
+        assert len(each.pipeline.history("new")) == 1
+        with pytest.raises(UnknownIdError):
+            each.pipeline.history("user-2")
 
 
 def _record(live: StreamedPipeline) -> StreamRecorder:

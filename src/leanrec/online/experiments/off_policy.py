@@ -67,7 +67,16 @@ class LoggedDecisions:
             object.__setattr__(self, field.name, values)
         if not n:
             raise DataError("There must be logged decisions. Got none.")
-        _check_propensities(self.propensities)
+        if np.any((self.propensities <= 0) | (self.propensities > 1)):
+            raise DataError(
+                "propensities must be the probabilities with which the logged actions were drawn, above 0 and at most 1. Some are "
+                "not, so they are not those of the policy that made the log."
+            )
+        if np.all(self.propensities == 1):
+            raise DataError(
+                "propensities must be those of a policy that draws. All are 1: it always does the same, so its log tells nothing of "
+                "another policy. Serve with exploration first."
+            )
         if np.any((self.targets < 0) | (self.targets > 1)):
             raise DataError("targets must be probabilities from 0 to 1. Some are not.")
 
@@ -152,19 +161,6 @@ def _find_error(influence: Float64Array, users: NDArray[np.generic] | None) -> f
     if groups < 2:
         return float("inf")
     return float(np.sqrt(groups / (groups - 1) * np.sum(influence**2)) / n)
-
-
-def _check_propensities(propensities: Float64Array) -> None:
-    if np.any((propensities <= 0) | (propensities > 1)):
-        raise DataError(
-            "propensities must be the probabilities with which the logged actions were drawn, above 0 and at most 1. Some are "
-            "not, so they are not those of the policy that made the log."
-        )
-    if np.all(propensities == 1):
-        raise DataError(
-            "propensities must be those of a policy that draws. All are 1: it always does the same, so its log tells nothing of "
-            "another policy. Serve with exploration first."
-        )
 
 
 def _check_support(decisions: LoggedDecisions, weights: Float64Array, min_effective_n: float) -> float:

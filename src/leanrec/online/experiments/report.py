@@ -8,7 +8,7 @@ import collections
 import dataclasses
 import math
 from collections.abc import Iterator, Mapping
-from typing import Literal
+from typing import Any, Literal
 
 from leanrec.errors import DataError
 from leanrec.events.sqlite_reader import SQLiteEventReader
@@ -89,6 +89,15 @@ class ExperimentReport:
     level: float
     first: float
     last: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain dictionaries and lists, for JSON."""
+        described = dataclasses.asdict(self)
+        for each, arm in zip(described["arms"], self.arms, strict=True):
+            each["mean_reward"] = arm.mean_reward
+        for each, comparison in zip(described["comparisons"], self.comparisons, strict=True):
+            each["difference"] = comparison.difference._asdict()
+        return described
 
 
 @dataclasses.dataclass

@@ -100,7 +100,8 @@ class LiveTrial:
         if self.shadow is not None:
             begin = time.thread_time()
             made = current.recommend(user, **options)
-            self.shadow.offer(user, options, made, time.thread_time() - begin)
+            if made.rung == "full":  # a server under load makes no list twice
+                self.shadow.offer(user, options, made, time.thread_time() - begin)
             return made
         arm = self.find_arm(user)
         if arm == CANDIDATE:

@@ -13,6 +13,8 @@ from leanrec.pipeline.pipeline import Pipeline
 
 __all__ = ["TrialFollower", "start_stored_trial"]
 
+_PAUSE_SECONDS = 2.0  # after a store that cannot be read or written
+
 
 class TrialFollower:
     """Looks at the store four times a second.
@@ -58,12 +60,14 @@ class TrialFollower:
         self._live.stop_trial()
 
     def _follow(self) -> None:
-        while not self._stopping.wait(self._interval):
+        pause = 0.0  # something else may have started a trial that has ended since
+        while not self._stopping.wait(pause):
+            pause = self._interval
             try:
                 self._look()
             except LeanrecError as error:
                 self._report(str(error))
-                self._stopping.wait(10)
+                pause = _PAUSE_SECONDS
 
     def _look(self) -> None:
         """Bring the trial of this process to the state of the store, and a verdict of this process into the store."""
@@ -107,11 +111,15 @@ def _start_trial(live: LivePipeline, store: VersionStore, trial: VersionTrial, r
     if live.pipeline.version == trial.version:  # it was promoted, and the store will say so
         return True
     try:
-        live.start_trial(Pipeline.load(store.find(trial.version).path), trial)
+        pipeline = Pipeline.load(store.find(trial.version).path)
+        if store.trial() == trial:  # still, after the time that took
+            live.start_trial(pipeline, trial)
     except LeanrecError as error:
         _abort_trial(store, trial, "the server", f"It cannot be served: {error}")
         report(f"Version {trial.version} cannot be tried, so its trial has ended: {error}")
         return False
+    if live.trial is None:
+        return True
     what = "as a shadow" if trial.is_shadow else "for users"
     report(f"Version {trial.version} is on trial {what}, with a share of {trial.share:g}.")
     return True
