@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from leanrec.data.engine import SqlEngine, open_engine
+from leanrec.data.ingest import staging
 from leanrec.data.ingest.cleaning import CleaningRules
 from leanrec.data.ingest.ingest import ingest
 from leanrec.data.ingest.rejects import REASONS
@@ -129,6 +131,43 @@ def test_event_types_without_blanks_and_words_for_nothing_keep_the_first_reason(
     ]
 
 
+@pytest.mark.parametrize("first", [1, 30, 10_000])
+@pytest.mark.parametrize("several", [False, True])
+def test_event_types_as_numbers_are_those_of_the_text(
+    first: int, several: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows have the types of the first rows as numbers, and all others, and those to clean, as text."""
+    rng = np.random.default_rng(5)
+    names = ["view", "View", " view", "buy", "a, b", "it's", "NULL", "", "-"]
+    frame = pd.DataFrame({"user": rng.integers(0, 9, 300), "item": rng.integers(0, 9, 300)})
+    frame["event"] = ["view", *rng.choice(names[:4], 299)]
+    frame.loc[150:, "event"] = rng.choice(names, 150)
+    frame["time"] = rng.integers(T, T + 40, 300)
+    files = [tmp_path / "one.csv", tmp_path / "two.csv"]
+    frame[:200].to_csv(files[0], index=False)
+    frame[200:].to_csv(files[1], index=False)
+    monkeypatch.setattr(staging, "_FIRST_ROWS", first)
+    results, rejected = [], []
+    for large in (0, 1_000_000):
+        monkeypatch.setattr(staging, "_LARGE", large)
+        with open_engine(Run()) as engine:
+            schema = read_schema(engine, files if several else files[0], {})
+            staged = stage_log(engine, schema.parts, schema.columns, raw=False, key_types=(None, None))
+            validate_rows(engine, staged, CleaningRules())
+            assert bool(staged.short_types) == (large == 0)
+            results.append(engine.fetch_rows("SELECT part, usr, itm, event_type, t, bad FROM staged ORDER BY seq"))
+            results.append(engine.fetch_rows("SELECT * FROM types_found ORDER BY name"))
+        data, report = ingest(files if several else files[0], quarantine=tmp_path / "rejected.csv")
+        rejected.append((tmp_path / "rejected.csv").read_text())
+        results += [[column.tolist() for column in data.events.columns().values()], data.events.event_types]
+        results.append([report.rejected, report.event_types, report.warnings])
+    assert results[: len(results) // 2] == results[len(results) // 2 :]
+    assert rejected[0] == rejected[1]
+    found = dict(results[1])
+    assert {name for name in found if name.casefold() == "view"} == {"view", "View"}
+    assert sum(found.values()) + results[4][0].get("missing event type", 0) == (300 if several else 200)
+
+
 def test_rows_are_staged_without_a_join_which_would_not_keep_their_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -144,10 +183,12 @@ def test_rows_are_staged_without_a_join_which_would_not_keep_their_order(
         execute(engine, sql, *args)
 
     monkeypatch.setattr(SqlEngine, "execute", record)
+    monkeypatch.setattr(staging, "_LARGE", 0)
     with open_engine(Run()) as engine:
         schema = read_schema(engine, path, {"event_type": "event", "weight": "plays"})
         stage_log(engine, schema.parts, schema.columns, raw=False, key_types=(None, None))
         staged = next(sql for sql in statements if "TABLE staged_rows" in sql)
         plan = engine.fetch_rows(f"EXPLAIN {staged}")[0][1]
+    assert " AS k" in staged
     assert "JOIN" not in plan
     assert "MARK" not in plan

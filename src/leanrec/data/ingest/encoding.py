@@ -207,9 +207,7 @@ def encode_log(
     if has_time and staged.has_fractions:
         fields["f"] = "j.f"
     if len(spellings) > 1:
-        codes = [(name, code) for code, names in enumerate(spellings.values()) for name in names]
-        cases = " ".join(f"WHEN {quote_literal(name)} THEN {code}" for name, code in codes)
-        fields["k"] = f"(CASE j.event_type {cases} ELSE 0 END)::TINYINT"
+        fields["k"] = _type_code(staged, spellings)
     if staged.has("weight"):
         fields["w"] = "j.w"
     if staged.has("rating"):
@@ -252,6 +250,17 @@ def encode_log(
         spellings=tuple(", ".join(sorted(each)) for each in spellings.values() if len(each) > 1),
         block_rows=block_rows,
     )
+
+
+def _type_code(staged: StagedLog, spellings: Mapping[str, list[str]]) -> str:
+    """SQL: the code of an event type, which is its position in ``spellings``; 0 where there is none."""
+    codes = {name: code for code, names in enumerate(spellings.values()) for name in names}
+    cases = " ".join(f"WHEN {quote_literal(name)} THEN {code}" for name, code in codes.items())
+    code = f"CASE j.event_type {cases} ELSE 0 END"
+    if staged.short_types:
+        cases = " ".join(f"WHEN {k} THEN {codes.get(name, 0)}" for k, name in enumerate(staged.short_types))
+        code = f"CASE j.k {cases} ELSE {code} END"
+    return f"({code})::TINYINT"
 
 
 def _match_key(engine: SqlEngine, name: str, value: str) -> str:

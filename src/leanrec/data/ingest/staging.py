@@ -47,6 +47,10 @@ __all__ = [
 _TOTALS = ("total", "totals", "grand total", "sum", "summe", "gesamt", "gesamtsumme", "total général", "合计", "总计")
 _DAY = 86_400
 _BLANKS = quote_literal(" \t\u00a0")
+# From this size on, a look at the first event types saves more than it takes.
+_LARGE = 1_000_000
+_FIRST_ROWS = 10_000
+_MOST_TYPES = 12
 _RAW_ROLES = ("user", "item", "time", "rating", "weight")
 
 
@@ -94,9 +98,7 @@ class RowReader:
         """SQL: the rows of a table. Three levels, so that each cast is written, and done, once."""
         cols = self.columns[number]
         types = {role: "VARCHAR" if part.form == "csv" else part.types[name] for role, name in cols.to_dict().items()}
-        fields = self._select_fields(part, cols, types)
-        if len(self.columns) > 1:
-            fields = {"part": f"{number}::SMALLINT"} | fields
+        fields = {"part": f"{number}::SMALLINT"} | self._select_fields(part, cols, types)
         extra = {"file_row_number": "file_row_number"} if part.form == "parquet" else {}
         if self.raw:
             found = cols.to_dict()
@@ -240,6 +242,37 @@ def _is_empty(column: str, column_type: str) -> str:
 
 
 @dataclasses.dataclass(frozen=True)
+class RowPacking:
+    """How the table ``staged_rows`` keeps rows: as few bytes as their values allow before all of them are known.
+
+    Attributes:
+        has_parts: rows come from several tables and say from which.
+        event_types: event types that rows have as their position here (``k``, which is NULL for others).
+    """
+
+    has_parts: bool = True
+    event_types: tuple[str, ...] = ()
+
+    def pack(self, select: str) -> str:
+        """SQL: the rows of a query for the common form, as the table keeps them."""
+        packed = "*" if self.has_parts else "* EXCLUDE (part)"
+        if self.event_types:
+            cases = " ".join(f"WHEN {quote_literal(name)} THEN {k}" for k, name in enumerate(self.event_types))
+            packed += " REPLACE (CASE WHEN k IS NULL THEN event_type END AS event_type)"
+            select = f"SELECT *, (CASE event_type {cases} END)::TINYINT AS k FROM ({select})"
+        return f"SELECT {packed} FROM ({select})"
+
+    def unpack(self) -> str:
+        """SQL: the rows of the table in the common form, with their number."""
+        part = "" if self.has_parts else "0::SMALLINT AS part, "
+        names = ""
+        if self.event_types:
+            cases = " ".join(f"WHEN {k} THEN {quote_literal(name)}" for k, name in enumerate(self.event_types))
+            names = f" REPLACE (CASE k {cases} ELSE event_type END AS event_type)"
+        return f"SELECT rowid AS seq, {part}*{names} FROM staged_rows"
+
+
+@dataclasses.dataclass(frozen=True)
 class StagedLog:
     """The result of ``stage_log``.
 
@@ -250,7 +283,7 @@ class StagedLog:
         rows: rows read, without unreadable lines.
         untyped_users: user ids come from text only, so that "12" may be the number 12.
         untyped_items: the same for items.
-        is_view: the rows stay in their files and are read again by each query.
+        packing: how the table of the rows keeps them; None where they stay in their files and are read again by each query.
     """
 
     parts: tuple[SourcePart, ...]
@@ -259,7 +292,7 @@ class StagedLog:
     rows: int
     untyped_users: bool
     untyped_items: bool
-    is_view: bool = False
+    packing: RowPacking | None
 
     def has(self, role: str) -> bool:
         """Whether any table has a column for ``role``."""
@@ -269,6 +302,16 @@ class StagedLog:
     def columns(self) -> tuple[ColumnRoles, ...]:
         """Column roles of each table."""
         return self.reader.columns
+
+    @property
+    def is_view(self) -> bool:
+        """Whether the rows stay in their files and are read again by each query."""
+        return self.packing is None
+
+    @property
+    def short_types(self) -> tuple[str, ...]:
+        """Event types that rows have as their position here, as ``k``."""
+        return () if self.packing is None else self.packing.event_types
 
     @property
     def integer_users(self) -> bool:
@@ -360,28 +403,44 @@ def stage_log(
         times = find_time_format(engine, parts, columns, time_format)
     times = find_fractions(engine, parts, columns, times)
     reader = RowReader(tuple(columns), (integer[0], integer[1]), has_types, times, raw)
-    # Tables of several parts say from which one a row is.
-    number = "" if len(parts) > 1 else "0::SMALLINT AS part, "
-    is_view = not raw and all(part.form == "parquet" for part in parts)
-    if is_view:
+    packing = None
+    if not raw and all(part.form == "parquet" for part in parts):
         counts = [int(engine.fetch_rows(f"SELECT count(*) FROM {part.scan}", part.label)[0][0]) for part in parts]
         selects = [
-            f"SELECT file_row_number + {sum(counts[:i])} AS seq, {number}* FROM ({reader.select_rows(part, i)})"
+            f"SELECT file_row_number + {sum(counts[:i])} AS seq, * FROM ({reader.select_rows(part, i)})"
             for i, part in enumerate(parts)
         ]
         engine.execute(f"CREATE TEMP VIEW staged AS {' UNION ALL BY NAME '.join(selects)}", parts[0].label)
     else:
-        parts, counts = copy_parts(engine, parts, lambda each: _copy_rows(engine, each, reader))
-        engine.execute(f"CREATE TEMP VIEW staged AS SELECT rowid AS seq, {number}* FROM staged_rows")
+        packing = RowPacking(len(parts) > 1, _find_types(engine, parts, columns))
+        parts, counts = copy_parts(engine, parts, lambda each: _copy_rows(engine, each, reader, packing))
+        engine.execute(f"CREATE TEMP VIEW staged AS {packing.unpack()}")
     firsts = tuple(sum(counts[:i]) for i in range(len(parts)))
-    return StagedLog(tuple(parts), reader, firsts, sum(counts), untyped[0], untyped[1], is_view)
+    return StagedLog(tuple(parts), reader, firsts, sum(counts), untyped[0], untyped[1], packing)
 
 
-def _copy_rows(engine: SqlEngine, parts: Sequence[SourcePart], reader: RowReader) -> list[int]:
+def _find_types(engine: SqlEngine, parts: Sequence[SourcePart], columns: Sequence[ColumnRoles]) -> tuple[str, ...]:
+    """Return the most frequent event types of the first rows of a large log, those that need no cleaning."""
+    if sum(part.size for part in parts) < _LARGE:
+        return ()
+    for part, cols in zip(parts, columns, strict=True):
+        if cols.event_type is not None and (part.file is None or part.is_field(cols.event_type)):
+            scan = part.scan if part.file is None else part.file.preview_scan()
+            text = _text_expression(cols.event_type, part.types[cols.event_type])
+            found = engine.fetch_rows(
+                f"SELECT name FROM (SELECT {text} AS name FROM {scan} LIMIT {_FIRST_ROWS}) WHERE name = trim(name) "
+                f"AND NOT {is_missing('name')} GROUP BY name ORDER BY count(*) DESC, name LIMIT {_MOST_TYPES}",
+                part.label,
+            )
+            return tuple(str(name) for (name,) in found)
+    return ()
+
+
+def _copy_rows(engine: SqlEngine, parts: Sequence[SourcePart], reader: RowReader, packing: RowPacking) -> list[int]:
     """Read the tables into ``staged_rows``; return the number of rows of each."""
-    selects = [reader.select_rows(part, i) for i, part in enumerate(parts)]
-    engine.execute(f"CREATE OR REPLACE TEMP TABLE staged_rows AS {' UNION ALL BY NAME '.join(selects)}", parts[0].label)
-    if len(parts) == 1:
+    rows = " UNION ALL BY NAME ".join(packing.pack(reader.select_rows(part, i)) for i, part in enumerate(parts))
+    engine.execute(f"CREATE OR REPLACE TEMP TABLE staged_rows AS {rows}", parts[0].label)
+    if not packing.has_parts:
         return [int(engine.fetch_rows("SELECT count(*) FROM staged_rows")[0][0])]
     by_part = dict(engine.fetch_rows("SELECT part, count(*) FROM staged_rows GROUP BY part"))
     return [int(by_part.get(i, 0)) for i in range(len(parts))]
@@ -419,6 +478,12 @@ def _count_types(engine: SqlEngine, staged: StagedLog) -> None:
     if not staged.has_event_types:
         return
     counted = "SELECT event_type AS name, count(*) AS n FROM staged WHERE event_type IS NOT NULL GROUP BY event_type"
+    if staged.short_types:
+        # Numbers are counted faster than texts.
+        names = ", ".join(map(quote_literal, staged.short_types))
+        counted = counted.replace("WHERE", "WHERE k IS NULL AND")
+        counted += f" UNION ALL SELECT [{names}][k + 1], n FROM (SELECT k, count(*) AS n FROM staged WHERE k IS NOT NULL GROUP BY k)"
+        counted = f"SELECT name, sum(n)::BIGINT AS n FROM ({counted}) GROUP BY name"
     engine.execute(f"CREATE OR REPLACE TEMP TABLE types_found AS {counted}")
     if not any(columns.event_type for columns in staged.columns):
         return
