@@ -1,6 +1,7 @@
 """What the stream changes in a worker: events and items as if they had been recorded here."""
 
 import asyncio
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 
 from conftest import make_dataset
+from contracts.server_log import restore_loggers
 from leanrec.data.table import Table
 from leanrec.errors import DataError, SettingError, UnknownIdError
 from leanrec.events import SQLiteEventStore, UserEvent
@@ -18,6 +20,7 @@ from leanrec.online import VersionTrial
 from leanrec.pipeline import Pipeline
 from leanrec.pipeline.replay import ReplayResult
 from leanrec.pipeline.responses import AddItemsResult
+from leanrec.serving.monitoring.server_log import start_logging
 from leanrec.serving.prometheus import ServingMetrics
 from leanrec.serving.workers.messages import AddItems, ForgetUser, HideItems
 from leanrec.serving.workers.remote_store import RemoteEventStore
@@ -147,19 +150,21 @@ def test_events_are_applied_from_where_the_replay_ended(live: StreamedPipeline) 
     assert [each.id for each in live.pipeline.history("ann")] == [102, 101, 100]
 
 
-def test_a_defect_is_reported_and_the_stream_goes_on(
-    live: StreamedPipeline, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    recorder = _record(live)
+def test_a_defect_is_reported_and_the_stream_goes_on(live: StreamedPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder, stream = _record(live), io.StringIO()
 
     def fail(*_: object) -> None:
-        raise ZeroDivisionError
+        raise ZeroDivisionError("ann")
 
     monkeypatch.setattr(live, "record", fail)
     click = UserEvent("e", "ann", 100, "click", 1.7e9, 1.0)
-    assert asyncio.run(recorder.apply_events(AppendResult((click,), 0, 5))).applied == 0
+    with restore_loggers():
+        start_logging("text", stream)
+        assert asyncio.run(recorder.apply_events(AppendResult((click,), 0, 5))).applied == 0
     assert recorder.as_of == 5
-    assert "Events up to 5 were not applied: ZeroDivisionError()" in capsys.readouterr().err
+    assert stream.getvalue().startswith("Events up to 5 were not applied.\n")
+    assert "ZeroDivisionError" in stream.getvalue()
+    assert "ann" not in stream.getvalue()
 
 
 def test_a_model_without_content_refuses_new_items(tmp_path: Path) -> None:

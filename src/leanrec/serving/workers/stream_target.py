@@ -1,7 +1,7 @@
 """What the stream of a worker changes: its pipeline, and its recorder of events."""
 
 import asyncio
-import sys
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,6 +16,7 @@ from leanrec.pipeline.pipeline import Pipeline
 from leanrec.pipeline.replay import ReplayResult, replay_items
 from leanrec.pipeline.responses import AddItemsResult, RecordResult
 from leanrec.serving.event_requests import EventRecorder
+from leanrec.serving.monitoring.server_log import log_event
 from leanrec.serving.prometheus import ServingMetrics
 from leanrec.serving.workers.messages import Change, ForgetUser, HideItems
 from leanrec.serving.workers.remote_store import RemoteEventStore
@@ -135,7 +136,8 @@ class StreamRecorder(EventRecorder):
             return await super().apply_events(appended)
         except Exception as error:  # noqa: BLE001 - else the same events would come again for ever
             self.as_of = max(self.as_of, appended.last_seq)
-            print(f"Events up to {appended.last_seq} were not applied: {error!r}", file=sys.stderr, flush=True)  # noqa: T201
+            message = f"Events up to {appended.last_seq} were not applied."
+            log_event("error", message, level=logging.ERROR, error=error)
             return RecordResult(0)
 
     @property
