@@ -1,6 +1,5 @@
 """The report of an experiment: who counts where, what counts, and when there is a verdict."""
 
-import dataclasses
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -194,4 +193,6 @@ def test_a_report_can_be_read_while_the_order_of_lists_is_not_that_of_time(log: 
     report = report_experiment(log)
     assert [arm.rewards for arm in report.arms] == [1, 0]
     assert report.first == START + 10
-    assert dataclasses.asdict(report)["last"] == START + 50
+    described = report.to_dict()
+    assert (described["last"], described["arms"][0]["mean_reward"]) == (START + 50, 1.0)
+    assert described["comparisons"][0]["difference"]["users"] == (1, 1)

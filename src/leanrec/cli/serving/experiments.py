@@ -4,7 +4,7 @@ import dataclasses
 import math
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -98,7 +98,7 @@ def experiments(
         **window,
     )
     if as_json:
-        output.print_json(_to_json(report, tried))
+        output.print_json(report.to_dict() | {"trial": None if tried is None else vars(tried)})
     else:
         _print_report(report, tried)
     if plot is not None:
@@ -139,17 +139,8 @@ def _parse_time(name: str, text: str | None, default: float) -> float:
     return (time if time.tzinfo is not None else time.replace(tzinfo=UTC)).timestamp()
 
 
-def _to_json(report: "ExperimentReport", trial: "VersionTrial | None") -> dict[str, Any]:
-    described = dataclasses.asdict(report)
-    for each, comparison in zip(described["comparisons"], report.comparisons, strict=True):
-        each["difference"] = comparison.difference._asdict()
-    for each, summary in zip(described["arms"], report.arms, strict=True):
-        each["mean_reward"] = summary.mean_reward
-    return described | {"trial": None if trial is None else vars(trial)}
-
-
 def _print_report(report: "ExperimentReport", trial: "VersionTrial | None") -> None:
-    what = "Experiment" if trial is None else f"VersionTrial of {trial.version}"
+    what = "Experiment" if trial is None else f"Trial of {trial.version}"
     first, last = (f"{datetime.fromtimestamp(time, UTC):%Y-%m-%d %H:%M}" for time in (report.first, report.last))
     output.print_table(
         f"{what}, lists from {first} to {last} UTC",
