@@ -231,10 +231,9 @@ class SQLiteEventStore(EventStore):
 
         Raises SourceError if the disk does not answer in time.
         """
-        try:
-            return await asyncio.wait_for(asyncio.shield(done), _WAIT_SECONDS)
-        except TimeoutError:
-            raise self._make_timeout_error() from None
+        if not (await asyncio.wait((done,), timeout=_WAIT_SECONDS))[0]:
+            raise self._make_timeout_error()
+        return done.result()
 
     def add_items(self, contents: Mapping[Id, Mapping[str, Any]]) -> None:
         """Write the content of items, for a later restart of the server. Returns when they are on disk.

@@ -1,6 +1,7 @@
 """Storage guard: the space that an event log leaves on its disk, and the size of its write-ahead log under long readers."""
 
 import contextlib
+import os
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -33,7 +34,8 @@ class StorageGuard:
         self.free_bytes = limits.lists_free_bytes
         self.wal_bytes = 0
         self._wal = Path(f"{path.resolve()}-wal")
-        self._measure_free = measure_free or (lambda folder: shutil.disk_usage(folder).free)
+        self._wal_name, self._folder = str(self._wal), path.parent  # asked for at each transaction
+        self._measure_free = measure_free or _measure_free
 
     def prepare(self, connection: sqlite3.Connection) -> None:
         """Bound the write-ahead log: it is taken over after 1,000 pages, and cut when it is used anew."""
@@ -43,7 +45,7 @@ class StorageGuard:
     def look(self, connection: sqlite3.Connection) -> None:
         """Measure both; take over a write-ahead log that is too large, unless a reader is in the way."""
         with contextlib.suppress(OSError):
-            self.free_bytes = self._measure_free(self.path.parent)
+            self.free_bytes = self._measure_free(self._folder)
         self._measure_wal()
         if self.wal_bytes > self.limits.wal_bytes / 2:
             with contextlib.suppress(sqlite3.Error):
@@ -54,7 +56,7 @@ class StorageGuard:
 
     def _measure_wal(self) -> None:
         with contextlib.suppress(OSError):
-            self.wal_bytes = self._wal.stat().st_size
+            self.wal_bytes = os.stat(self._wal_name).st_size  # noqa: PTH116 - a path takes as long again
 
     @property
     def takes_lists(self) -> bool:
@@ -75,3 +77,11 @@ class StorageGuard:
                 "Nothing of this write was stored: end that program, and send it again."
             )
         return None
+
+
+def _measure_free(folder: Path) -> int:
+    """Free bytes of the disk of a folder."""
+    if hasattr(os, "statvfs"):
+        status = os.statvfs(folder)
+        return status.f_bavail * status.f_frsize
+    return shutil.disk_usage(folder).free  # on Windows

@@ -140,14 +140,14 @@ class RemoteEventStore(EventStore):
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(
-        self, target: StreamTarget, list_samples: Callable[[], list[Sample]] = list, wait: float = _WAIT_SECONDS
+        self, target: StreamTarget, list_samples: Callable[[], list[Sample]] = list, wait: float | None = _WAIT_SECONDS
     ) -> None:
         """Connect, and return when ``target`` has all events of the log, or after ``wait`` seconds without the owner.
 
         Args:
             target: what the stream changes.
             list_samples: the metrics of this worker, which are sent to the owner once a second.
-            wait: seconds.
+            wait: seconds; None: as long as it takes.
         """
         self._loop, self._target, self._list_samples = asyncio.get_running_loop(), target, list_samples
         self._joined = asyncio.Event()
@@ -173,10 +173,9 @@ class RemoteEventStore(EventStore):
 
     async def wait_async(self, done: "asyncio.Future[_Result]") -> "_Result":
         """The result of a write, which is not cancelled. Raises SourceError if it takes too long."""
-        try:
-            return await asyncio.wait_for(asyncio.shield(done), _WAIT_SECONDS)
-        except TimeoutError:
-            raise self._make_timeout_error() from None
+        if not (await asyncio.wait((done,), timeout=_WAIT_SECONDS))[0]:
+            raise self._make_timeout_error()
+        return done.result()
 
     def append_served(self, served: ServedList) -> None:
         """Write a served list. Returns at once; lists that cannot be handed over are counted in ``n_lost``."""
