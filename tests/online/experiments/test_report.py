@@ -8,11 +8,17 @@ from typing import Any
 import numpy as np
 import pytest
 
+from conftest import make_dataset
+from contracts.server import run_server
 from leanrec.errors import DataError
 from leanrec.events.records import ServedList
 from leanrec.events.sqlite_store import SQLiteEventStore
 from leanrec.events.user_events import UserEvent
+from leanrec.models import get_model
+from leanrec.online import LivePipeline, VersionTrial
 from leanrec.online.experiments import RewardDifference, report_experiment
+from leanrec.pipeline import Pipeline
+from leanrec.serving.app import ServingSettings, create_app
 
 START = 1_700_000_000.0
 
@@ -196,3 +202,27 @@ def test_a_report_can_be_read_while_the_order_of_lists_is_not_that_of_time(log: 
     described = report.to_dict()
     assert (described["last"], described["arms"][0]["mean_reward"]) == (START + 50, 1.0)
     assert described["comparisons"][0]["difference"]["users"] == (1, 1)
+
+
+def test_a_trial_of_a_server_is_reported_from_what_it_logged(log: SQLiteEventStore) -> None:
+    data = make_dataset(n_users=80)
+    live = LivePipeline(Pipeline.fit(get_model("popularity")(), data), log)
+    trial = VersionTrial(2, "v2", 0.5, is_shadow=False, salt="salt", started="2026-11-30T12:00:00")
+    live.start_trial(Pipeline.fit(get_model("item_knn")(), data), trial)
+    arms = {}
+    with run_server(create_app(live, log, ServingSettings(explore=0.2))) as client:
+        for user in data.users.ids.tolist():
+            answer = client.get("/recommend", params={"user": user, "n": 3}).json()
+            arms[user] = answer["arm"]
+            event = {"user": user, "item": answer["items"][0]["id"], "request": answer["request"]}
+            if answer["arm"] == "candidate":
+                client.post("/events", json={"events": [event]}).raise_for_status()
+    report = report_experiment(log, attributed=True, expected_users=80)
+    n_treated = sum(arm == "candidate" for arm in arms.values())
+    assert [(arm.name, arm.users, arm.rewards) for arm in report.arms] == [
+        ("control", 80 - n_treated, 0),
+        ("candidate", n_treated, n_treated),
+    ]
+    assert [list(arm.policies) for arm in report.arms] == [["popularity/+explore=0.2"], ["item_knn/+explore=0.2"]]
+    assert report.comparisons[0].verdict == "better"
+    assert all(served.propensities is not None for served in log.served_lists())
