@@ -186,7 +186,8 @@ class Generation:
             for pipe in unused:
                 os.close(pipe)
             pipes = (self._pipes.serving, self._pipes.lifeline)
-            worker = Worker(parts, *pipes, report_ready=lambda: os.write(telling, b"."))
+            waits = n_ready < self._plan.n_workers and not self._is_first
+            worker = Worker(parts, *pipes, lambda: os.write(telling, b"."), waits_for_log=waits)
             store, report = self._plan.store, self._plan.report
             live = parts.live
             following = contextlib.nullcontext() if store is None else TrialFollower(live, store, report, loads=False)

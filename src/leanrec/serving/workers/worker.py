@@ -22,6 +22,8 @@ from leanrec.serving.workers.stream_target import StreamedPipeline, StreamRecord
 
 __all__ = ["Worker", "WorkerParts", "watch_lifeline"]
 
+_WAIT_SECONDS = 10.0
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class WorkerParts:
@@ -60,7 +62,15 @@ class WorkerParts:
 class Worker(GracefulServer):
     """Serves from the moment in which it has all events of the log, until others answer instead or the server stops."""
 
-    def __init__(self, parts: WorkerParts, serving: int, lifeline: int, report_ready: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        parts: WorkerParts,
+        serving: int,
+        lifeline: int,
+        report_ready: Callable[[], object],
+        *,
+        waits_for_log: bool = False,
+    ) -> None:
         """Prepare a worker in its own process.
 
         Args:
@@ -68,8 +78,11 @@ class Worker(GracefulServer):
             serving: a pipe that ends when other workers answer at the same address.
             lifeline: a pipe that ends when the server stops, or with its supervisor.
             report_ready: called when requests are answered.
+            waits_for_log: answer nothing without all events of the log, since others answer meanwhile. False: without the
+                owner of the log, answer after ten seconds.
         """
         super().__init__(parts.config)
+        self._waits_for_log = waits_for_log
         self._parts, self._serving, self._lifeline, self._report_ready = parts, serving, lifeline, report_ready
 
     def run_writing(
@@ -94,7 +107,8 @@ class Worker(GracefulServer):
         watch_lifeline(self._lifeline, self._stop)
         watch_lifeline(self._serving, self._retire)
         quiet_accept_errors(asyncio.get_running_loop(), self._parts.metrics)
-        await self._parts.log.start(self._parts.recorder, self._parts.metrics.list_samples)
+        wait = None if self._waits_for_log else _WAIT_SECONDS
+        await self._parts.log.start(self._parts.recorder, self._parts.metrics.list_samples, wait)
         await super().startup(sockets)
         self._report_ready()
 
