@@ -25,6 +25,7 @@ from leanrec.models.linear.ease import EASE
 from leanrec.pipeline.pipeline import Pipeline
 from leanrec.serving.api_keys import ApiKeys, add_key
 from leanrec.serving.app import ServingSettings, create_app
+from leanrec.serving.connections import make_server_config
 
 QUICK = RetryPolicy(first_wait=0.01, max_wait=0.05, list_seconds=2.0, event_seconds=5.0)
 
@@ -223,6 +224,22 @@ def test_a_server_answers_all_calls(pipeline: Pipeline, tmp_path: Path) -> None:
                 client.forget_user("user-1")
             assert caught.value.status == 403
             assert admin.forget_user("user-1")["events"] >= 1
+
+
+def test_answers_come_by_https_from_a_server_that_is_trusted(pipeline: Pipeline, tmp_path: Path) -> None:
+    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    made = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
+    names = ["-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run([*made.split(), *names, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    with SQLiteEventStore(tmp_path / "log.db") as log:
+        app = create_app(pipeline, log)
+        with run_server(app, make_server_config(app, 10, 5.0, (certificate, key))) as plain:
+            url = str(plain.base_url).replace("http:", "https:")
+            with Client(url, certificates=str(certificate)) as client:
+                assert [client.read_health()["model"] for _ in range(2)] == ["ease", "ease"]
+            with Client(url, policy=RetryPolicy(list_seconds=0.2)) as strange:
+                with pytest.raises(RequestError, match="certificate"):
+                    strange.read_health()
 
 
 _SERVE = "import sys; from leanrec.serving.app import serve; serve(sys.argv[1], port=int(sys.argv[2]))"
