@@ -7,6 +7,8 @@ import pytest
 import scipy.sparse as sp
 
 from contracts.estimator import EstimatorContract, OddDataContract
+from contracts.fitting import fit_once
+from contracts.updatable import UpdatableContract, grow
 from leanrec.budget import Budget
 from leanrec.data.dataset import Dataset
 from leanrec.errors import SettingError
@@ -17,8 +19,20 @@ from leanrec.types import Queries
 SMALL = BPR(embedding_dim=8, epochs=40, learning_rate=0.1)
 
 
-class TestBPR(EstimatorContract, OddDataContract):
+class TestBPR(EstimatorContract, OddDataContract, UpdatableContract):
     estimator = SMALL
+    equals_fit = False
+
+    @pytest.mark.parametrize("n_new", [0, 2])
+    def test_an_update_trains_on_from_the_old_embeddings(self, small: Dataset, n_new: int) -> None:
+        model = fit_once(self.estimator, small, Run(seed=3, threads=1))
+        grown = grow(small, 4, n_new_items=n_new)
+        updated = model.update(grown, run=Run(seed=3, threads=1))
+        assert updated.users.shape == (28, self.estimator.embedding_dim)
+        # A few epochs more turn no vector around, where random ones would be at a right angle.
+        old, new = model.items[:, :-1], updated.items[:20, :-1]
+        cosine = (old * new).sum(axis=1) / np.maximum(np.linalg.norm(old, axis=1) * np.linalg.norm(new, axis=1), 1e-9)
+        assert np.median(cosine) > 0.8
 
 
 class TestPopularNegatives(EstimatorContract):

@@ -5,14 +5,27 @@ import pytest
 import scipy.sparse as sp
 
 from contracts.estimator import EstimatorContract, OddDataContract
+from contracts.fitting import fit_once
+from contracts.updatable import UpdatableContract, grow
 from leanrec.data.dataset import Dataset
 from leanrec.errors import SettingError
 from leanrec.models.factorization.pure_svd import PureSVD
+from leanrec.run import Run
 from leanrec.types import Queries
 
 
-class TestPureSVD(EstimatorContract, OddDataContract):
+class TestPureSVD(EstimatorContract, OddDataContract, UpdatableContract):
     estimator = PureSVD(embedding_dim=8)
+    equals_fit = False
+
+    def test_updates_end_at_the_singular_vectors(self, small: Dataset) -> None:
+        grown = grow(small, 4)
+        model = fit_once(self.estimator, small, Run(seed=3, threads=1))
+        for _ in range(20):
+            model = model.update(grown)
+        X = np.log2(1 + grown.interactions.toarray().astype(np.float64))
+        V = np.linalg.svd(X, full_matrices=False)[2][: model.items.shape[1]].T
+        np.testing.assert_allclose(model.items @ model.items.T, V @ V.T, atol=1e-3)
 
 
 @pytest.mark.parametrize("width", [1, 5, 20])

@@ -76,7 +76,7 @@ def singular_vectors_bytes(n_rows: int, n_columns: int, n_components: int) -> in
 
 
 def right_singular_vectors(
-    X: CSR, Xt: CSR, n_components: int, n_iter: int, rng: np.random.Generator
+    X: CSR, Xt: CSR, n_components: int, n_iter: int, rng: np.random.Generator, start: Float32Array | None = None
 ) -> tuple[Float32Array, Float64Array]:
     """The leading D right singular vectors (N, D) of X (U, N) and their singular values (D,), descending.
 
@@ -91,11 +91,15 @@ def right_singular_vectors(
         n_components: D; reduced to min(U, N).
         n_iter: products with XᵀX; more for a slowly decaying spectrum.
         rng: draws the start.
+        start: (N, D) vectors that are near, instead of some of the random ones.
     """
     n_components = min(n_components, *X.shape)
     if not n_components:
         return np.zeros((X.shape[1], 0), np.float32), np.zeros(0)
     basis = rng.standard_normal((X.shape[1], min(n_components + _OVERSAMPLING, *X.shape)), dtype=np.float32)
+    if start is not None:
+        width = min(start.shape[1], basis.shape[1])
+        basis[:, :width] = start[:, :width]
     basis = _orthonormalize(_orthonormalize(basis))
     for _ in range(max(1, n_iter)):
         basis = _orthonormalize(multiply_sparse(Xt, multiply_sparse(X, basis)))

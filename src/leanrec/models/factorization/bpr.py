@@ -23,6 +23,8 @@ __all__ = ["BPR", "BPRModel"]
 
 # Gradient steps that embed a user who was not in the fit: 0.2 ms at 64 dimensions.
 _FOLD_STEPS = 2000
+# For each epoch of an update there are so many of a fit.
+_FIT_EPOCHS = 12
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,18 +71,28 @@ class BPR:
             f"BPR with {self.embedding_dim} dimensions",
             "Lower embedding_dim or raise the limit.",
         )
-        rng = run.rng()
-        X = data.interactions.sorted_indices()
+        rng, (n_users, n_items) = run.rng(), data.interactions.shape
         with run.limit_threads():
-            users, items = (
-                _init_embeddings(rng, X.shape[0], self.embedding_dim),
-                _init_embeddings(rng, X.shape[1], self.embedding_dim + 1),
-            )
+            users = _init_embeddings(rng, n_users, self.embedding_dim)
+            items = _init_embeddings(rng, n_items, self.embedding_dim + 1)
             items[:, -1] = 0
-            for epoch in run.track(range(self.epochs), "BPR"):
-                run_epoch(X, users, items, self._step(1 - 0.9 * epoch / self.epochs), rng)
-                if run.out_of_time():
-                    break
+            return self.train(data, users, items, 0, rng, run)
+
+    def train(
+        self,
+        data: Dataset,
+        users: Float32Array,
+        items: Float32Array,
+        first: int,
+        rng: np.random.Generator,
+        run: Run,
+    ) -> "BPRModel":
+        """The model after the epochs from ``first`` on. Changes the embeddings (U, D) and (N, D + 1) that it starts from."""
+        X = data.interactions.sorted_indices()
+        for epoch in run.track(range(first, self.epochs), "BPR"):
+            run_epoch(X, users, items, self._step(1 - 0.9 * epoch / self.epochs), rng)
+            if run.out_of_time():
+                break
         # Users without interactions were in no pair: their random embedding is removed.
         users[np.diff(X.indptr) == 0] = 0
         counts = np.bincount(X.indices, minlength=X.shape[1])
@@ -151,6 +163,21 @@ class BPRModel:
     def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
         """User embeddings · item embeddings + biases: (B, N), or (B, K) for ``items``."""
         return dot_scores(self.embed_queries(queries), self.items, items)
+
+    def update(self, data: Dataset, changed: Int32Array | None = None, run: Run = Run()) -> "BPRModel":  # noqa: ARG002 - a pair trains both items
+        """The model after more epochs on ``data``, a twelfth of those of a fit, from the embeddings of this one."""
+        settings, rng = self.settings, run.rng()
+        n_users, n_items = data.interactions.shape
+        with run.limit_threads():
+            users = _init_embeddings(rng, n_users, settings.embedding_dim)
+            items = _init_embeddings(rng, n_items, settings.embedding_dim + 1)
+            items[:, -1] = self.items[:, -1].min(initial=0)  # few have used a new item
+            for ours, known in ((users, self.users), (items, self.items)):
+                # Those without interactions were left without a vector.
+                is_trained = known[:, : settings.embedding_dim].any(axis=1)
+                ours[: len(known)][is_trained] = known[is_trained]
+            n_epochs = max(1, settings.epochs // _FIT_EPOCHS)
+            return settings.train(data, users, items, settings.epochs - n_epochs, rng, run)
 
     def explain(self, queries: Queries, items: Int32Array, top_k: int | None = None) -> list[Explanation]:
         """The items of the history, by the effect of a gradient step on each on the scores of ``items``.

@@ -14,6 +14,7 @@ import scipy.sparse as sp
 from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.field_checks import ArrayShape
 from leanrec.finiteness import require_finite
+from leanrec.kernels.graph.spectral import right_singular_vectors
 from leanrec.kernels.sparse import dot_scores
 from leanrec.kernels.weighting import weight_interactions
 from leanrec.protocols import Explanation, rank_contributions
@@ -109,6 +110,16 @@ class PureSVDModel:
     def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
         """History · V Vᵀ: (B, N), or (B, K) for ``items``."""
         return dot_scores(self.embed_queries(queries), self.items, items)
+
+    def update(self, data: Dataset, changed: Int32Array | None = None, run: Run = Run()) -> "PureSVDModel":  # noqa: ARG002 - each vector depends on all items
+        """The singular vectors after one more iteration, from those of this model; a fit does ``n_iter`` from random ones."""
+        n_items = data.interactions.shape[1]
+        with run.limit_threads():
+            X = weight_interactions(data.interactions, self.settings.weighting)
+            start = np.zeros((n_items, self.items.shape[1]), np.float32)
+            start[: len(self.items)] = self.items
+            V, _ = right_singular_vectors(X, sp.csr_array(X.T), self.settings.embedding_dim, 1, run.rng(), start)
+            return dataclasses.replace(self, items=V)
 
     def explain(self, queries: Queries, items: Int32Array, top_k: int | None = None) -> list[Explanation]:
         """The items of the history and their contributions to the score."""

@@ -12,6 +12,7 @@ import numpy as np
 
 from leanrec.budget import Budget
 from leanrec.errors import LeanrecError
+from leanrec.finiteness import check_finite
 from leanrec.kernels.threads import concurrent_kernels
 from leanrec.online.learning.learned_data import LearnedData
 from leanrec.online.live_pipeline import LivePipeline
@@ -126,7 +127,9 @@ class PipelineLearner:
         free = Run().available_memory()
         run = Run(threads=1, budget=Budget(memory=int(_MEMORY_SHARE * free)))
         with concurrent_kernels():
-            return scorer.update(self._learned.data, changed, run)
+            updated = scorer.update(self._learned.data, changed, run)
+        check_finite(updated, "Fit it again on the log, with a larger l2 or a weighting that damps large weights.")
+        return updated
 
 
 class OnlineLearner:
