@@ -50,7 +50,8 @@ def test_arguments_become_flags(message: str, shown: str) -> None:
 
 
 def test_every_flag_of_the_table_exists() -> None:
-    commands = typer.main.get_command(app).commands.values()  # type: ignore[attr-defined]
+    commands = list(typer.main.get_command(app).commands.values())  # type: ignore[attr-defined]
+    commands += [each for command in commands for each in getattr(command, "commands", {}).values()]
     flags = {flag for command in commands for parameter in command.params for flag in parameter.opts}
     assert set(FLAGS.values()) <= flags
 

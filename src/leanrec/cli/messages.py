@@ -54,6 +54,7 @@ FLAGS: Mapping[str, str] = {
     "request_timeout": "--request-timeout",
     "shard_items": "--shard-embeddings",
     "since": "--since",
+    "share": "--share",
     "slow_request": "--slow-request",
     "space": "--space",
     "store": "--storage",
@@ -78,6 +79,8 @@ _PHRASES = {
     "Make a key with add_key": "Make a key with leanrec keys add",
     "Make it with add_key": "Make it with leanrec keys add",
     "fit the model with this log": "fit the model with this log (fit --event-log)",
+    "Stop that trial first": "Stop that trial first (leanrec versions stop)",
+    "Start one with start_trial": "Start one with leanrec versions try",
     "rebind the log to the model": "rebind the log to the model (serve --rebind-log)",
 }
 

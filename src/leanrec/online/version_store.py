@@ -35,7 +35,8 @@ _POINTER = "current.json"
 _FOLDER = "versions"
 _MAX_PROMOTIONS = 1000
 _MAX_TRIALS = 1000
-MAX_SHARE = 0.5  # of a canary: as many users are its control
+_MIN_SHARE = 0.0001
+_MAX_SHARE = 0.5  # of a canary: as many users are its control
 
 
 @dataclasses.dataclass(frozen=True)
@@ -256,14 +257,14 @@ class VersionStore:
 
         Args:
             version: its id, or the start of it.
-            share: share of the users who get its lists, at most 0.5; of a shadow, share of the lists, at most 1.
+            share: share of the users who get its lists, from 0.0001 to 0.5; of a shadow, share of the lists, at most 1.
             is_shadow: make its lists only to compare them. Nobody gets them.
             fence: see ``promote``.
 
         With a larger share users join and nobody leaves. Raises ConflictError if another version is on trial, or if there was
         another change meanwhile, and ArtifactError if the version is the current one or none is.
         """
-        check_between("share", share, 1e-6, 1.0 if is_shadow else MAX_SHARE)
+        check_between("share", share, _MIN_SHARE, 1.0 if is_shadow else _MAX_SHARE)
         identifier = self.find(version).id
         with self._lock():
             changes = self._read_changes()
@@ -315,7 +316,7 @@ class VersionStore:
             if running is None or (trial is not None and running.salt != trial.salt):
                 if trial is not None:
                     return None
-                raise ArtifactError(f"{self.path} must have a version on trial. None is.")
+                raise ArtifactError(f"{self.path} must have a version on trial. None is. Start one with start_trial.")
             number = changes.fence + 1
             changes = changes.end_trial(fence=number, ended=_get_time(), outcome=outcome, reason=reason, ended_by=by)
             self._write_changes(changes)

@@ -43,13 +43,16 @@ def test_a_version_is_tried_and_the_trial_stopped(run: Any, log: Path, tmp_path:
     assert "on trial" in run("versions", "list", store)[1]
     code, _, err = run("versions", "try", store, ids[1], "--shadow")
     assert code == 2
-    assert "Stop that trial first" in err
+    assert "Stop that trial first (leanrec versions stop)" in err
+    code, _, err = run("versions", "try", store, ids[1], "--share", "0.7")
+    assert code == 2
+    assert "--share must be a number from 0.0001 to 0.5" in err
     _, out, _ = run("versions", "stop", store, "--reason", "enough seen")
     assert f"Last trial: {ids[1]} (canary), stopped by" in out
     assert "enough seen" in out
     listed = json.loads(run("versions", "list", store, "--json")[1])
     assert (listed["fence"], listed["trials"][0]["outcome"]) == (3, "stopped")
-    assert run("versions", "stop", store)[0] == 2
+    assert "Start one with leanrec versions try" in run("versions", "stop", store)[2]
 
 
 def test_a_folder_that_is_no_store_is_told(run: Any, tmp_path: Path) -> None:

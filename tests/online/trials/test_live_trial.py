@@ -207,7 +207,9 @@ class TestState:
 
     def test_a_version_that_cannot_take_over_ends_no_trial(self, live: LivePipeline, log: SQLiteEventStore) -> None:
         log.append([_click(1)])
-        other = dataclasses.replace(make_dataset(), source="elsewhere").with_events(make_dataset().events.take(slice(5)))
+        other = dataclasses.replace(make_dataset(), source="elsewhere").with_events(
+            make_dataset().events.take(slice(5))
+        )
         with pytest.raises(SourceError, match="belongs to other data"):
             live.replace(Pipeline.fit(get_model("popularity")(), other))
         assert live.trial is not None
