@@ -124,6 +124,15 @@ def test_an_interval_has_no_ends_with_few_users():
     assert math.isfinite(difference.find_interval().low)
 
 
+def test_an_interval_has_no_ends_where_all_users_have_the_same_reward():
+    difference = RewardDifference()
+    for user in range(400):
+        difference.add_user(user, is_treated=user % 2 == 0)
+    assert difference.find_interval()[:3] == (0, -math.inf, math.inf)
+    difference.add_reward(7, 1.0)
+    assert math.isfinite(difference.find_interval().low)
+
+
 def test_a_user_stays_in_the_first_arm():
     difference = RewardDifference()
     difference.add_user("a", is_treated=True)

@@ -25,7 +25,7 @@ _WORDS = {
     "better": "{arm} is better than {control}",
     "worse": "{arm} is worse than {control}",
     "undecided": "No difference between {arm} and {control} so far",
-    "too few users": "No verdict on {arm} yet: both arms need 25 users",
+    "too little data": "No verdict on {arm} yet: both arms need 25 users, some with positive events and some without",
     "same lists": "No verdict on {arm}: most lists of both arms are of the same policy, so it was not delivered",
     "sample ratio mismatch": "No verdict on {arm}: the numbers of users do not fit the intended ratio (p = {p:.2g}), so users or lists "
     "were lost. Find out which before anything else",

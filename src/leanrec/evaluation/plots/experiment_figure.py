@@ -33,7 +33,7 @@ def draw_differences(
             axes.fill_between(users, low, high, color=COLORS["blue"], alpha=0.18, linewidth=0)
             axes.plot(users, value, color=COLORS["blue"], linewidth=1.6)
             if len(users) == 0:
-                axes.text(0.5, 0.5, "too few users", transform=axes.transAxes, ha="center")
+                axes.text(0.5, 0.5, "too little data", transform=axes.transAxes, ha="center")
             elif len(users) > 1:  # the first intervals are so wide that nothing else could be seen
                 half = max(high[len(high) // 4] - value[len(value) // 4], abs(value[-1]) * 2)
                 axes.set_ylim(value[-1] - half, value[-1] + half)

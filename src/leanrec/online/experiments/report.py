@@ -19,7 +19,7 @@ from leanrec.settings import check_positive
 
 __all__ = ["ArmComparison", "ArmSummary", "ExperimentReport", "read_events", "report_experiment"]
 
-Verdict = Literal["better", "worse", "undecided", "too few users", "same lists", "sample ratio mismatch"]
+Verdict = Literal["better", "worse", "undecided", "too little data", "same lists", "sample ratio mismatch"]
 
 CONTROL = "control"
 _BLOCK_SIZE = 50_000
@@ -57,7 +57,7 @@ class ArmComparison:
     Attributes:
         arm: its name.
         difference: in the positive events of a user, with an interval that holds at every look.
-        verdict: "better" or "worse" if the interval excludes 0, "undecided" if not. There is no verdict with "too few users", if
+        verdict: "better" or "worse" if the interval excludes 0, "undecided" if not. There is no verdict with "too little data" (see `RewardDifference.find_interval`), if
             both arms have the "same lists", or with a "sample ratio mismatch".
         looks: (users of both arms, value, low, high) as the experiment went on, at most 200.
     """
@@ -294,7 +294,7 @@ def _judge(control: ArmSummary, treatment: ArmSummary, found: Difference, *, is_
     if is_mismatch:
         return "sample ratio mismatch"
     if not math.isfinite(found.low):
-        return "too few users"
+        return "too little data"
     if next(iter(control.policies)) == next(iter(treatment.policies)):
         return "same lists"
     if not found.excludes_zero:

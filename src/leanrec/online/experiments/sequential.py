@@ -148,7 +148,11 @@ class RewardDifference:
         self._arms[is_treated].replace(before, before + reward, baseline)
 
     def find_interval(self) -> Difference:
-        """The difference with its interval; one without ends while an arm has fewer than 25 users."""
+        """The difference with its interval.
+
+        It has no ends while an arm has fewer than 25 users, or while all users of an arm have the same reward, in both arms: then
+        nothing is known of their variance.
+        """
         control, treatment = self._arms
         value = treatment.reward - control.reward
         if min(self.users) < MIN_USERS:
@@ -157,6 +161,8 @@ class RewardDifference:
         slope = (control.products + treatment.products) / spread if spread > 0 else 0.0
         value -= slope * (treatment.baseline - control.baseline)
         error = math.sqrt(control.variance(slope) / control.n + treatment.variance(slope) / treatment.n)
+        if error == 0:
+            return Difference(value, -math.inf, math.inf, self.users)
         half = error * find_multiplier(sum(self.users), self.level, self.tightest_at)
         return Difference(value, value - half, value + half, self.users)
 
