@@ -200,3 +200,43 @@ class TestThreads:
         # JavaScript would round such an id.
         assert b'"id":"1152921504606846976"' in sent[1]["body"]
         assert b'"as_of":7' in sent[1]["body"]
+
+    def test_what_waited_for_a_thread_is_made_by_the_load_and_the_time_of_then(self) -> None:
+        load, asked = LoadControl(LoadLimits(), ServingMetrics()), list[tuple[str, float | None, bool]]()
+        begun, free = threading.Semaphore(0), threading.Event()
+
+        class HeldHandlers(SlowHandlers):
+            def recommend(self, request: ListRequest, rung: str, time_limit_ms: float | None) -> Recommendations:
+                asked.append((rung, time_limit_ms, threading.current_thread() is threading.main_thread()))
+                begun.release()
+                assert free.wait(10)
+                return self.found
+
+        async def send(message: Any) -> None:
+            pass
+
+        async def ask(query: bytes) -> None:
+            scope = {"type": "http", "method": "GET", "path": "/recommend", "query_string": query}
+            await routes(scope, None, send)  # type: ignore[arg-type]
+
+        async def run() -> None:
+            # Four lists hold the threads, and the fifth waits.
+            waiting = [asyncio.ensure_future(ask(b"user=1&time_limit_ms=60000")) for _ in range(5)]
+            for _ in range(4):
+                assert await asyncio.to_thread(begun.acquire, timeout=10)
+            for _ in range(20):
+                load.quality.add_refusal()
+            load.quality._level = 3
+            load.find_rung()
+            await asyncio.sleep(0.02)
+            free.set()
+            await asyncio.gather(*waiting)
+            await ask(b"user=1")  # is made in the loop, because it takes little
+
+        routes = FastRoutes(ListRequest, HeldHandlers(), NoRecorder(), ServingMetrics(), load)  # type: ignore[arg-type]
+        asyncio.run(run())
+        assert [each[0] for each in asked] == ["full"] * 4 + ["popular"] * 2
+        left = [each[1] for each in asked[:5] if each[1] is not None]
+        assert all(0 < each <= 60_000 for each in left[:4])
+        assert left[4] <= 60_000 - 20
+        assert [each[2] for each in asked] == [False] * 5 + [True]

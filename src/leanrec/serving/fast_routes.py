@@ -11,7 +11,7 @@ import msgspec
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from leanrec.errors import LeanrecError
-from leanrec.pipeline.responses import Recommendations
+from leanrec.pipeline.responses import RUNGS, Recommendations
 from leanrec.serving.error_handlers import refuse_request
 from leanrec.serving.event_requests import EventBatch, EventRecorder
 from leanrec.serving.load.control import LoadControl
@@ -36,7 +36,7 @@ _MAX_INLINE_LENGTH = 100
 _MAX_INLINE_HISTORY = 200
 _N_THREADS = 4
 _LIST_PATHS = frozenset(["/recommend", "/explain"])
-_RUNGS_OF_THE_MODEL = frozenset(["full", "no_reasons"])
+_RUNGS_OF_THE_MODEL = frozenset(RUNGS[:2])
 
 
 class ListRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -217,28 +217,30 @@ class FastRoutes:
         """The list, from the cache or made where it delays other requests least, and what it reflects."""
         as_of, rung = self.recorder.as_of, self.load.find_rung()
         start = time.perf_counter()
-        recommended = self.handlers.find_cached(request)
-        if recommended is not None:
+        cached = self.handlers.find_cached(request)
+        if cached is not None:
             self.load.turns.spend(time.perf_counter() - start)
-            return recommended, as_of
-        time_limit_ms = self.load.limit_time(request.time_limit_ms, arrived)
+            return cached, as_of
         is_usual = request.n <= _MAX_INLINE_LENGTH
-        if is_usual and self._seconds[request.reasons] < _INLINE_SECONDS:
-            recommended, seconds = self._time_list(request, rung, time_limit_ms)
+        is_quick = rung == RUNGS[-1] or self._seconds[request.reasons and rung == RUNGS[0]] < _INLINE_SECONDS
+        if is_usual and is_quick:
+            recommended, seconds = self._time_list(request, arrived)
             self.load.turns.spend(time.perf_counter() - start)
         else:
             loop = asyncio.get_running_loop()
-            made = loop.run_in_executor(self._threads, self._time_list, request, rung, time_limit_ms)
-            recommended, seconds = await made
+            recommended, seconds = await loop.run_in_executor(self._threads, self._time_list, request, arrived)
         if is_usual and recommended.rung in _RUNGS_OF_THE_MODEL:
             has_reasons = request.reasons and recommended.rung == "full"
             self._seconds[has_reasons] += _SMOOTHING * (seconds - self._seconds[has_reasons])
         return recommended, as_of
 
-    def _time_list(self, request: ListRequest, rung: str, time_limit_ms: float | None) -> tuple[Recommendations, float]:
-        """The list, and the seconds of this thread that it took, without what others took meanwhile."""
-        start = time.thread_time()
-        return self.handlers.recommend(request, rung, time_limit_ms), time.thread_time() - start
+    def _time_list(self, request: ListRequest, arrived: float) -> tuple[Recommendations, float]:
+        """The list, and the seconds of this thread that it took, without what others took meanwhile.
+
+        It may have waited for the thread, so what is left of its time, and the rung of now, decide.
+        """
+        start, time_limit_ms = time.thread_time(), self.load.limit_time(request.time_limit_ms, arrived)
+        return self.handlers.recommend(request, self.load.rung, time_limit_ms), time.thread_time() - start
 
     def _encode_list(self, recommended: Recommendations, as_of: int) -> bytes:
         return self._encode(
