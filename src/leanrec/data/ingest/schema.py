@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import difflib
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from leanrec.data.engine import SqlEngine, quote_identifier
@@ -29,6 +30,7 @@ from leanrec.data.ingest.meaning.column_values import (
     describe_no_types,
     find_type_column,
     find_weak_role,
+    holds_small_numbers,
 )
 from leanrec.data.ingest.meaning.number_text import NumberMarks, WholeNumbers, find_marks
 from leanrec.data.ingest.meaning.rating_text import (
@@ -99,10 +101,10 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "bewertung", "note", "évaluation", "evaluation", "calificación", "calificacion", "valoración", "valoracion", "puntuación", "puntuacion",
         "avaliação", "avaliacao", "nota", "voto", "beoordeling", "评分", "評分", "評価", "평점", "оценка", "рейтинг",
     ),
-    "weight": ("weight", "plays", "playcount", "hours", "hoursplayed", "playtime", "count", "listens"),
+    "weight": ("weight", "plays", "playcount", "hours", "hoursplayed", "playtime", "playtimeforever", "count", "listens"),
     "event_type": ("event", "behavior", "behaviour", "action", "type", "eventtype", "eventname", "behaviortype", "behaviourtype", "kind", "interaction", "reaction", "reactiontype", "行为", "行为类型"),
     "label": (
-        "label", "click", "clicked", "isclick", "isclicked", "liked", "isliked", "islike", "converted", "isconverted", "recommended",
+        "label", "click", "clicked", "clk", "isclick", "isclicked", "liked", "isliked", "islike", "converted", "isconverted", "recommended",
         "isrecommended", "recommend", "recommends", "wouldrecommend", "votedup", "isvotedup", "upvoted", "purchased", "ispurchased", "bought", "isbought", "vote", "feedback", "target",
     ),
 }  # fmt: skip
@@ -130,6 +132,7 @@ _DESCRIPTIVE = frozenset(
 _VAGUE = frozenset(["note", "nota", "vote", "feedback", "target"])
 _VALUES = frozenset(["value", "score", "overall", "r"])
 _MIN_TITLES = 20
+_MANY = 0.9
 _MIN_MATRIX = 4  # columns without a role of which a matrix without users may consist
 _ORDERS = {"pos", "order", "sequence", "seq", "step"}
 _MUST_BE_NUMBERS = {"rating": "rating", "weight": "weight", "label": "label"}
@@ -285,7 +288,11 @@ def read_schema(
         {*cols.to_dict().values(), *cols.content, *(cols.retail.names if cols.retail else ())} | more
         for cols, more in zip(columns, told, strict=True)
     ]
-    warnings += describe_unused(engine, parts, used)
+    typed = [
+        bool(part.event_type or cols.event_type or (cols.retail and cols.retail.document))
+        for part, cols in zip(parts, columns, strict=True)
+    ]
+    warnings += describe_unused(engine, parts, used, typed)
     return LogSchema(tuple(parts), tuple(columns), tuple(dict.fromkeys(warnings)))
 
 
@@ -315,7 +322,7 @@ def _check_roles(engine: SqlEngine, part: SourcePart, given: Mapping[str, str]) 
         misfit = _find_misfit(engine, part, cols, found) or _find_weak(engine, part, given, passed, found)
         if misfit is None:
             cols, told = _find_event_type(engine, part, cols, given)
-            warnings += [*told, *_check_titles(engine, part, cols, given)]
+            warnings += [*told, *_check_titles(engine, part, cols, given), *_check_users(engine, part, cols, given)]
             cols, told = _find_notations(engine, part, cols, given)
             cols, skipped = _check_types(engine, part, cols, given)
             cols = dataclasses.replace(cols, retail=_find_retail(engine, part, cols, given))
@@ -352,6 +359,9 @@ def _find_misfit(
         return "rating", f"amounts, such as money or quantities; {how})."
     if time is not None and not may_be_time(engine, part, time, cols.is_order):
         return "time", "no values that may be a time"
+    if time is not None and split_words(time)[-1:] == ["times"] and holds_small_numbers(engine, part, time):
+        how = f'as the weight columns={{"weight": "{time}"}}, all the same as an order columns={{"time": "{time}"}}'
+        return "time", f"numbers of times; {how})."
     if time is not None and holds_clocks(engine, part, time):
         order = f'; all the same as an order: columns={{"time": "{time}"}}' if is_number(part.types[time]) else ""
         return "time", f"times of day without a date{order})."
@@ -381,6 +391,24 @@ def _find_event_type(
         'For events of no type pass columns={"event_type": None}.'
     )
     return dataclasses.replace(cols, event_type=found[0]), [note]
+
+
+def _check_users(engine: SqlEngine, part: SourcePart, cols: ColumnRoles, given: Mapping[str, str]) -> list[str]:
+    """Return a note where another column has the users of many rows without one, as an anonymous id has."""
+    if "user" in given:
+        return []
+    free = [name for name in part.names if name not in {*cols.to_dict().values(), *part.nested}]
+    # A name of the user, or what the session of the user is called, fills the rows too.
+    other = next((name for name in map(partial(_find_common_name, "user"), [[name] for name in free]) if name), None)
+    if other is None:
+        return []
+    values = count_values(engine, part, [cols.user, other])
+    one, two = values[cols.user], values[other]
+    if one.filled >= _MANY * one.rows or two.filled < _MANY * two.rows:
+        return []
+    missing = f"{one.rows - one.filled:,} of the first {one.rows:,} rows"
+    how = f'To read users by it, pass columns={{"user": "{other}"}}.'
+    return [f"{cols.user!r} of {part.label} has no value in {missing}; {other!r} has one. {how}"]
 
 
 def _check_titles(engine: SqlEngine, part: SourcePart, cols: ColumnRoles, given: Mapping[str, str]) -> list[str]:
@@ -449,7 +477,10 @@ def _find_meaning(
     """Return other roles for a rating of words (a label), or a label of numbers (none), and warnings; None otherwise."""
     column = getattr(cols, role)
     if role == "label" and not holds_labels(engine, part, column):
-        note = f"{part.label}: the column {column!r} holds other values than 0 and 1 and was not used as the label."
+        note = (
+            f"{part.label}: the column {column!r} holds other values than 0 and 1 and was not used as the label. "
+            f'Where they are ratings, pass columns={{"rating": "{column}"}}.'
+        )
         return {"label": None}, [] if normalize_name(column) in _VAGUE else [note]
     has_types = part.event_type is not None or cols.event_type is not None or cols.label is not None
     if role == "rating" and not has_types and holds_opinions(engine, part, column):

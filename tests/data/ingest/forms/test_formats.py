@@ -35,6 +35,7 @@ def detect(path: Path) -> str:
         (b"<?xml version='1.0'?><Error/>", "is XML, not a log"),
         (b"%PDF-1.7\n", "is a PDF document"),
         (b"1 0:1 7:1\n0 3:1 9:0.5\n", "is in the LIBSVM form.*awk"),
+        (b"1 0:3:1 1:7:1\n0 0:5:1 1:9:0.5\n", "is in the form of libffm.*awk"),
         (pickle.dumps({"user": [1]}), "is a pickle, which may run code"),
         (b"\x89HDF\r\n\x1a\n", r"is an HDF5 file.*pandas\.read_hdf\('"),
         (gzip.compress(b"X\n\0\0\0\3"), r"is an R object.*readRDS\('"),

@@ -10,6 +10,7 @@ from leanrec.data.ingest.meaning.column_names import (
     find_title,
     guess_role,
     holds_codes,
+    names_time,
     split_words,
 )
 from leanrec.data.ingest.schema import find_columns
@@ -114,6 +115,8 @@ def test_a_count_beside_totals_of_the_item_is_no_weight(total: str) -> None:
         ("kullanici_id urun_id", "user item"),
         ("ID_пользователя ID_товара", "user item"),
         ("member_no content_no", "user item"),
+        ("Email_(Billing) SKU date_reviews", "user item time"),
+        ("PatronBarcode ItemBarcode", "user item"),
         ("id id_user id_item", " user item"),
     ],
 )
@@ -138,3 +141,8 @@ def test_reviews_are_told_by_their_columns() -> None:
     assert describes_reviews(["user", "app_id", "review_text", "recommended"])
     assert describes_reviews(["user", "app_id", "hours", "is_recommended"])
     assert not describes_reviews(["customer_id", "product_id", "price", "recommended", "timestamp"])
+
+
+def test_names_of_times_have_a_word_for_one() -> None:
+    assert all(map(names_time, ["Date Paid", "fecha_alta", "stopTime", "review-date"]))
+    assert not any(map(names_time, ["update", "data", "candidate", "times_seen_by"]))

@@ -129,3 +129,24 @@ def test_other_texts_and_other_types_stay_what_they_are() -> None:
     for words in (["view", "email"] * 6, ["complete", "cancelled"] * 6, ["view"] * 12):
         assert list(ingest(frame.assign(op=words)).report.event_types) == ["interaction"]
     assert set(ingest(frame.assign(event=["a", "b"] * 6, op=WORDS)).report.event_types) == {"a", "b"}
+
+
+def test_numbers_of_times_are_no_times() -> None:
+    frame = pd.DataFrame({"user": [1, 1, 2], "item": [1, 2, 1], "watching_times": [0, 3, 1]})
+    report = ingest(frame).report
+    assert "time" not in next(iter(report.columns.values()))
+    assert any('columns={"weight": "watching_times"}' in each for each in report.warnings)
+    assert ingest(frame, columns={"weight": "watching_times"}).data.events.weight.tolist() == [0, 3, 1]
+    seconds = frame.assign(watching_times=[1_600_000_000, 1_600_000_100, 1_600_000_050])
+    assert next(iter(ingest(seconds).report.columns.values()))["time"] == "watching_times"
+
+
+def test_another_column_with_the_users_is_told() -> None:
+    frame = pd.DataFrame({"user_id": ["a", None] * 10, "anonymous_id": list("wxyz") * 5, "item": list("pqrst") * 4})
+    report = ingest(frame).report
+    assert report.rejected == {"missing user": 10}
+    assert any('columns={"user": "anonymous_id"}' in each for each in report.warnings)
+    assert ingest(frame, columns={"user": "anonymous_id"}).report.events == 20
+    assert not any(
+        'anonymous_id"}' in each and "no value" in each for each in ingest(frame.assign(user_id="a")).report.warnings
+    )

@@ -38,6 +38,9 @@ def pairs(data: leanrec.Dataset) -> dict[tuple[str, str], list[float]]:
     ("names", "found"),
     [
         (["InvoiceNo", "StockCode", "Quantity", "CustomerID"], ("InvoiceNo", "Quantity")),
+        (["Email", "Lineitem sku", "Lineitem quantity"], ("Lineitem sku", "Lineitem quantity")),
+        (["customer_id", "order_id", "sku", "qty_ordered"], ("order_id", "qty_ordered")),
+        (["cliente", "producto", "factura", "cantidad"], ("factura", "cantidad")),
         (["order_id", "product_id", "user_id", "qty"], ("order_id", "qty")),
         (["user", "item", "purchase_date"], ("purchase_date", None)),
         (["InvoiceDate", "Invoice", "item"], ("Invoice", None)),

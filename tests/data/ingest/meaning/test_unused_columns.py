@@ -66,3 +66,51 @@ def test_ids_are_never_advised_as_weights(name: str) -> None:
     frame = pd.DataFrame({"user": [1, 1, 2], "item": [1, 2, 1], name: [70, 80, 90]})
     told = [each for each in ingest(frame).report.warnings if each.startswith(f"Not used: {name}")]
     assert told == [f'Not used: {name} (numbers from 70 to 90; about the item: columns={{"content": "{name}"}}).']
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "role"),
+    [
+        ("delivery_day", [20240101, 20240131, 20241231], "time"),
+        ("zone_code_sum", [20249901, 20249902, 20249903], "weight"),
+        ("chance", [float("nan")] * 3, "content"),
+        ("Date Shipped", ["13/02/2024", "14/03/2024", "15/04/2024"], "time"),
+        ("long_view", [0, 1, 0], "label"),
+        ("finished", ["yes", "no", "no"], "label"),
+        ("is_hate", [0, 1, 0], "weight"),
+        ("skipped", ["true", "false", "false"], "content"),
+        ("anonymous_code", ["a", "b", "b"], "content"),
+        ("shelf", ["top", "low", "low"], "event_type"),
+    ],
+)
+def test_the_advice_fits_the_values(name: str, values: list[object], role: str) -> None:
+    frame = pd.DataFrame({"user": [1, 1, 2] * 2, "item": [1, 2, 1] * 2, name: values * 2})
+    told = [each for each in ingest(frame).report.warnings if each.startswith(f"Not used: {name}")]
+    assert len(told) == 1
+    if name != "chance":
+        assert f'columns={{"{role}": "{name}"}}' in told[0]
+
+
+def test_the_advice_about_dates_works() -> None:
+    frame = pd.DataFrame(
+        {"user": [1, 1, 2], "item": [1, 2, 1], "Date Shipped": ["13/02/2024", "14/03/2024", "15/04/2024"]}
+    )
+    assert any('columns={"time": "Date Shipped"}' in each for each in ingest(frame).report.warnings)
+    times = ingest(frame, columns={"time": "Date Shipped"}).data.events.time
+    assert pd.to_datetime(sorted(times.tolist()), unit="s").month.tolist() == [2, 3, 4]
+
+
+def test_a_label_is_not_advised_beside_event_types() -> None:
+    frame = pd.DataFrame({"user": [1, 1, 2], "item": [1, 2, 1], "event": ["a", "b", "b"], "long_view": [0, 1, 0]})
+    told = next(each for each in ingest(frame).report.warnings if each.startswith("Not used: long_view"))
+    assert '"label"' not in told
+    plain = ingest(frame.drop(columns="event"), columns={"label": "long_view"}).data
+    assert sorted(plain.events.weight.tolist()) == [0, 0, 1]
+
+
+def test_labels_that_are_ratings_are_told_with_advice_that_works() -> None:
+    frame = pd.DataFrame({"user": [1, 1, 2], "item": [1, 2, 1], "label": [1, 4, 5]})
+    assert any('columns={"rating": "label"}' in each for each in ingest(frame).report.warnings)
+    rating = ingest(frame, columns={"rating": "label"}).data.events.rating
+    assert rating is not None
+    assert sorted(rating.tolist()) == [1, 4, 5]

@@ -73,6 +73,7 @@ _BSON_TYPES = b"\x01\x02\x03\x07\x09\x10\x12"
 _PICKLE = re.compile(rb"\x80[\x02-\x05](?:\x95|[}\](cX\x8c])")
 _MARKUP = re.compile(rb"\s*<(?:!doctype\s+html|html|head|body)", re.IGNORECASE)
 _XML = re.compile(rb"\s*<\?xml|\s*<[A-Za-z][\w:]*[ >]")
+_FFM = re.compile(r"[^\s,;:]+(?:[ \t]\d+:\d+:[-+.\deE]+)+\s*")
 _LIBSVM = re.compile(r"[^\s,;]+(?: \d+:[-+.\deE]+)+\s*")
 
 
@@ -220,4 +221,11 @@ def _refuse_other_text(data: bytes, text: str, label: str) -> None:
             "index an item, write one line for each pair: "
             f'awk \'{{for (i = 2; i <= NF; i++) {{split($i, f, ":"); print NR "," f[1] "," f[2]}}}}\' {label} > log.csv, '
             'and pass log.csv with names="user,item,weight".'
+        )
+    if whole and sum(_FFM.fullmatch(line) is not None for line in whole) * 2 > len(whole):
+        raise SourceError(
+            f"{label} is in the form of libffm (LABEL FIELD:INDEX:VALUE …), which does not name the fields of users and items. Where these "
+            "are the first and the second, write one line for each: "
+            f'awk \'{{split($2, u, ":"); split($3, i, ":"); print u[2] "," i[2] "," $1}}\' {label} > log.csv, and pass log.csv with '
+            'names="user,item,label".'
         )

@@ -13,6 +13,7 @@ __all__ = [
     "holds_codes",
     "is_title",
     "list_roles",
+    "names_time",
     "split_words",
     "summarizes_opinions",
 ]
@@ -43,6 +44,7 @@ _ID = frozenset(
         "isbn",
         "asin",
         "ref",
+        "barcode",
     ]
 )
 # Words for an id before the noun, as Romance and Slavic languages have them: id_usuario, cod_articulo.
@@ -228,6 +230,9 @@ _BOUGHT = frozenset(
         "achat",
         "vente",
         "avis",
+        "review",
+        "order",
+        "purchase",
         "visite",
         "compra",
         "venta",
@@ -486,7 +491,7 @@ def guess_role(name: str) -> str | None:
         "rating": words[-1] in _RATING and not found & (_DERIVED | _OTHER_RATING),
         "event_type": bool(found & _EVENT)
         and (len(words) == 1 or words[-1] in {"type", "name", "kind", "tipo", "typ", *_EVENT}),
-        "user": _means_id(name, words, _USER),
+        "user": _means_id(name, words, _USER) or ("email" in found and bool(found & {"billing", *_USER})),
         "item": _means_id(name, words, _ITEM),
         "label": bool(found & {"click", "clicked"}) and bool(found & {"is", "was", "has", "label", "flag"}),
         "weight": _means_amount(words, found),
@@ -498,6 +503,11 @@ def list_roles(names: Iterable[str]) -> set[str]:
     """Return the roles that any of the names means as it is, or as the begin of the name of an id: ``movie`` of ``movie_id``."""
     found = {guess_role(each) for name in names if name.strip() for each in (name, f"{name}_id")}
     return {role for role in found if role is not None}
+
+
+def names_time(name: str) -> bool:
+    """Whether a name has a word for a time or a date, of whatever it is: ``date_reviews``, ``Date Paid``."""
+    return bool(set(split_words(name)) & {*_TIME, *_DATE_OF} - {"dat", "dt", "when", "moment", "data"})
 
 
 def summarizes_opinions(name: str) -> bool:

@@ -9,7 +9,15 @@ from leanrec.data.ingest.meaning.column_names import split_words
 from leanrec.data.ingest.meaning.id_forms import is_missing
 from leanrec.data.ingest.sources import SourcePart
 
-__all__ = ["ColumnValues", "count_values", "depends_on_item", "describe_no_types", "find_type_column", "find_weak_role"]
+__all__ = [
+    "ColumnValues",
+    "count_values",
+    "depends_on_item",
+    "describe_no_types",
+    "find_type_column",
+    "find_weak_role",
+    "holds_small_numbers",
+]
 
 _SAMPLE = 1000
 _MIN_ROWS = 20
@@ -120,6 +128,18 @@ def find_type_column(engine: SqlEngine, part: SourcePart, columns: Sequence[str]
         if are_event_types(full):
             return name, full
     return None
+
+
+def holds_small_numbers(engine: SqlEngine, part: SourcePart, column: str) -> bool:
+    """Whether the first thousand values are whole numbers below a million, as counts are and times are not."""
+    scan = part.scan if part.file is None else part.file.preview_scan()
+    text = f"nullif(trim({quote_identifier(column)}::VARCHAR), '')"
+    filled, small = engine.fetch_rows(
+        f"SELECT count(t), count_if(try_cast(t AS DOUBLE) = floor(try_cast(t AS DOUBLE)) AND try_cast(t AS DOUBLE) BETWEEN 0 AND 1e6) "
+        f"FROM (SELECT {text} AS t FROM {scan} LIMIT {_SAMPLE})",
+        part.label,
+    )[0]
+    return bool(filled and small == filled)
 
 
 def depends_on_item(engine: SqlEngine, part: SourcePart, user: str, item: str, column: str, role: str) -> bool:

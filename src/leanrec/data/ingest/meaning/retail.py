@@ -15,7 +15,7 @@ PURCHASE = "purchase"
 RETURN = "return"
 """Event type of a row whose units came back."""
 
-_DOCUMENTS = frozenset(["invoice", "receipt", "factura", "facture", "fattura", "fatura", "rechnung"])
+_DOCUMENTS = frozenset(["invoice", "receipt", "lineitem", "factura", "facture", "fattura", "fatura", "rechnung"])
 _SALES = frozenset(["order", "basket", "transaction", "purchase", "sale", "ticket", "bill", "checkout"])
 _DATES = frozenset(["date", "time", "timestamp", "at"])
 _NUMBERED = frozenset(["id", "no", "nr", "number", "num", "key", "code"]) | _DATES
@@ -75,7 +75,7 @@ def find_retail(names: Sequence[str]) -> RetailColumns | None:
     dates: list[str] = []
     for name in names:
         words = split_words(name)
-        if words and words[-1] in _QUANTITIES:
+        if words and {words[0], words[-1]} & _QUANTITIES:
             quantity = quantity or name
         elif _OF_USERS & set(words):
             continue
