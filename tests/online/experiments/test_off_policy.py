@@ -137,6 +137,7 @@ def test_the_target_that_is_the_logging_policy_earns_what_was_logged():
         ({"targets": np.full(200, -0.1)}, "targets must be probabilities"),
         ({"propensities": np.r_[1.0, np.full(199, 0.5)]}, "No support: for 1 of 200 decisions logging had no choice"),
         ({"propensities": np.full(200, 0.001)}, "the propensities are not those of the policy"),
+        ({"rewards": np.zeros(200)}, "All 200 are 0, so nothing is known of their variance"),
         ({"rewards": np.full(199, 1.0)}, r"must have the shape \(199,\)"),
         ({"rewards": np.zeros(0)}, "must have|There must be"),
     ],

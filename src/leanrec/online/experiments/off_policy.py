@@ -124,11 +124,17 @@ def estimate_value(
         level: probability that the interval holds the value.
         min_effective_n: the smallest ``effective_n`` for which there is an estimate.
 
-    Raises DataError if the log has no support for the target, that is, if the target does what logging never or hardly ever did.
+    Raises DataError if the log has no support for the target, that is, if the target does what logging never or hardly ever did,
+    and if all rewards are equal, because then nothing is known of their variance.
     """
     check_one_of("method", method, ("ips", "snips", "dr", "sndr"))
     check_between("level", level, 0.5, 1 - 1e-9)
     check_at_least("min_effective_n", min_effective_n, 1)
+    if decisions.rewards.min() == decisions.rewards.max():
+        raise DataError(
+            f"Some rewards must differ from others. All {len(decisions.rewards)} are {decisions.rewards[0]:g}, so nothing is known of "
+            "their variance. Log more; an event is a reward of a list only if it names its request."
+        )
     weights = decisions.weights
     effective_n = _check_support(decisions, weights, min_effective_n)
     base, residuals = np.zeros_like(weights), decisions.rewards
