@@ -11,9 +11,10 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import uvicorn
@@ -115,6 +116,9 @@ HEAD answers as GET does, without a body. OPTIONS answers 204 with the methods o
 path does not have is answered with 405 and the same header, and an unknown path with 404. Every error has one form,
 but for 400 in plain text to what is no HTTP or has an address too long to read: send long histories with POST.
 """
+# They may wait for the disk, which must not hold the threads in which lists are made.
+_WRITES = frozenset(["post_items", "patch_item", "delete_item", "delete_user"])
+_N_WRITING_THREADS = 8
 # Event types that a server accepts besides those of the data.
 _EVENT_TYPES = ("view", "click", "like", "cart", "purchase", "rating", "skip")
 # Describes the key; it is checked before a request comes here.
@@ -408,6 +412,7 @@ class _RouteHandlers:
 
     def __init__(self, recorder: EventRecorder, load: LoadControl, explore: float) -> None:
         self.recorder, self.load, self.explore = recorder, load, explore
+        self.writes = ThreadPoolExecutor(_N_WRITING_THREADS, "leanrec-write")
         self.live, self.log, self.metrics = recorder.live, recorder.log, recorder.metrics
 
     @property
@@ -642,6 +647,18 @@ def _describe_item(pipeline: Pipeline, row: int) -> ItemDetail:
     return ItemDetail(id=item, title=catalog.title(row), content=catalog.content(row), hidden=pipeline.is_hidden(item))
 
 
+def _run_in_threads(handler: Callable[..., Any], threads: ThreadPoolExecutor) -> Callable[..., Any]:
+    """The handler, which then waits for threads of its own."""
+
+    @functools.wraps(handler)
+    async def run(*arguments: Any, **named: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(
+            threads, functools.partial(handler, *arguments, **named)
+        )
+
+    return run
+
+
 def _add_routes(app: FastAPI, handlers: _RouteHandlers, *, has_keys: bool) -> None:
     checks = [Depends(_check_query)]
     for method, path, name, summary, described in _ROUTES:
@@ -649,6 +666,8 @@ def _add_routes(app: FastAPI, handlers: _RouteHandlers, *, has_keys: bool) -> No
         refusals = () if role is None else (401, 429) if role == "client" else (401, 403, 429)
         responses = described | describe_errors(*refusals)
         handler = getattr(handlers, name)
+        if name in _WRITES:
+            handler = _run_in_threads(handler, handlers.writes)
         response_class = PlainTextResponse if name == "get_metrics" else JSONResponse
         app.add_api_route(
             path,

@@ -1,6 +1,7 @@
 """Load control of a real server: lists beyond the limit are refused, events and probes are not, and answers name their rung."""
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections.abc import Iterator
@@ -111,6 +112,31 @@ class TestRefusals:
             assert client.get("/recommend?user=nobody").status_code == 404
             assert client.get("/recommend?user=user-5&n=0").status_code == 422
             assert client.get("/similar/100").status_code == 200
+
+
+class TestDependencies:
+    def test_writes_that_wait_for_the_disk_hold_up_no_list(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        pipeline, free = Pipeline.fit(EASE(l2=20.0), make_dataset()), threading.Event()
+        with SQLiteEventStore(tmp_path / "events.db") as log:
+            monkeypatch.setattr(log, "set_hidden", lambda *_, **__: free.wait(30))
+            with (
+                run_server(create_app(pipeline, log)) as client,
+                ThreadPoolExecutor(60) as threads,
+                contextlib.ExitStack() as last,
+            ):
+                last.callback(free.set)
+                waiting = [
+                    threads.submit(client.delete, "/items/100") for _ in range(60)
+                ]  # more than the threads of the app
+                time.sleep(0.2)
+                assert client.post("/recommend", json={"user": "user-1", "deny": [101]}, timeout=10).status_code == 200
+                assert client.get("/similar/101", timeout=10).status_code == 200
+                assert client.get("/metrics", timeout=10).status_code == 200
+                assert not any(each.done() for each in waiting)
+                free.set()
+                assert {each.result().status_code for each in waiting} == {200}
 
 
 class TestRungs:
