@@ -11,10 +11,10 @@ from leanrec.online.trials.guards import GuardedComparison, RateTest, SlowdownTe
 
 def test_the_gain_of_the_bets_is_the_product_over_the_observations() -> None:
     for seed in range(20):
-        rng, test = np.random.default_rng(seed), RateTest(0.1, 1e-3)
+        rng, test = np.random.default_rng(seed), RateTest(1e-3)
         wealth, highest = np.ones(3), 1.0
         for happened in (rng.random(100) < 0.3).tolist():
-            test.add(happened)
+            test.add(happened, 0.1)
             wealth *= 1 + np.array([0.02, 0.1, 0.5]) / 0.1 * (happened - 0.1)
             highest = max(highest, wealth.mean())
             assert test.is_exceeded == (highest > 1e3)
@@ -23,44 +23,46 @@ def test_the_gain_of_the_bets_is_the_product_over_the_observations() -> None:
 def test_a_rate_that_is_allowed_alarms_no_more_often_than_stated() -> None:
     rng, alarms = np.random.default_rng(0), 0
     for _ in range(300):
-        test = RateTest(0.05, 0.05)
+        test = RateTest(0.05)
         for happened in (rng.random(400) < 0.05).tolist():
-            test.add(happened)
+            test.add(happened, 0.05)
         alarms += test.is_exceeded
     assert alarms <= 0.05 * 300
 
 
 def test_three_errors_in_a_row_are_enough() -> None:
-    test = RateTest(0.01, 1e-2)
+    test = RateTest(1e-2)
     for _ in range(3):
-        test.add(happened=True)
+        test.add(happened=True, allowed=0.01)
     assert test.is_exceeded
     assert (test.n, test.n_happened) == (3, 3)
 
 
-def _compare_seconds(slowdown: float, seed: int, n: int = 4000) -> SlowdownTest:
-    """Lists of both versions, with a load that doubles all times for a while."""
-    rng, test = np.random.default_rng(seed), SlowdownTest(1.2, 0.0125)
-    for at, seconds in enumerate(rng.lognormal(-7, 0.3, n).tolist()):
-        is_candidate = rng.random() < 0.1
-        test.add(is_candidate, seconds * (1 + (n // 3 < at < n // 2)) * (slowdown if is_candidate else 1.0))
+def _compare_seconds(seed: int, slowdown: float = 1.0, slow_share: float = 1.0, share: float = 0.2) -> SlowdownTest:
+    """Lists of both versions, while the load trebles all times now and then. A share of those of one version is slower."""
+    rng, test = np.random.default_rng(seed), SlowdownTest(1.1, 0.01)
+    load = np.repeat(rng.choice([1.0, 3.0], 100), 50)
+    for seconds, busy in zip(rng.lognormal(-7, 0.4, len(load)).tolist(), load.tolist(), strict=True):
+        is_candidate = rng.random() < share
+        is_slower = is_candidate and rng.random() < slow_share
+        test.add(is_candidate, seconds * busy * (slowdown if is_slower else 1.0))
     return test
 
 
 def test_an_equal_version_is_not_slow_when_the_load_changes() -> None:
-    assert [_compare_seconds(1.0, seed).explain() for seed in range(20)] == [None] * 20
+    found = [_compare_seconds(seed, share=share).explain() for seed in range(15) for share in (0.05, 0.5)]
+    assert sum(each is not None for each in found) <= 1
 
 
 def test_a_slow_version_is_found() -> None:
-    assert all("typical one" in (_compare_seconds(1.6, seed).explain() or "") for seed in range(5))
+    assert all(
+        "the last one of the current version" in (_compare_seconds(seed, 1.5).explain() or "") for seed in range(5)
+    )
 
 
 def test_a_version_with_slow_lists_now_and_then_is_found() -> None:
-    rng, test = np.random.default_rng(2), SlowdownTest(1.2, 0.0125)
-    for _ in range(3000):
-        test.add(is_candidate=False, seconds=rng.uniform(1, 2))
-        test.add(is_candidate=True, seconds=rng.uniform(1, 2) * (1 if rng.random() > 0.1 else 5))
-    assert "slowest of 200" in (test.explain() or "")
+    for seed in range(5):
+        assert "the slowest of 200 lists" in (_compare_seconds(seed, 10.0, 0.1).explain() or "")
 
 
 def _run_rewards(loss: float, seed: int, guards: TrialGuards = TrialGuards()) -> GuardedComparison:  # noqa: B008
@@ -84,7 +86,7 @@ def test_users_who_act_less_end_a_trial() -> None:
 
 
 def test_equal_versions_are_not_aborted() -> None:
-    assert sum(_run_rewards(0.0, seed).verdict is not None for seed in range(30)) <= 2
+    assert sum(_run_rewards(0.0, seed).verdict is not None for seed in range(15)) <= 1
 
 
 def test_a_ratio_that_cannot_be_stands_before_a_verdict() -> None:

@@ -271,12 +271,8 @@ class TestGuards:
     def test_a_slow_version_is_ended(self, live: LivePipeline) -> None:
         trial = _get_trial(live)
         trial.pipeline = Slow(trial.pipeline)  # type: ignore[assignment]
-        for number in range(4000):
+        for number in range(300):
             live.recommend(USERS[number % 60], deny=[number], reasons=False)
-            if number % 60 == 59:  # other users, whose first lists count
-                trial._seen.clear()
-            if trial.verdict is not None:
-                break
         assert trial.verdict is not None
         assert trial.verdict.guard == "latency"
 

@@ -3,7 +3,6 @@
 import collections
 import dataclasses
 import math
-import statistics
 from typing import NamedTuple
 
 from leanrec.online.experiments import RewardDifference, SampleRatioMonitor
@@ -16,9 +15,8 @@ _BETS = (
     0.1,
     0.5,
 )  # as shares of the largest bet: the first finds a small excess, the last needs few observations
-_WINDOW = 200
-_ALLOWED_SLOW = 0.02  # of the lists above the largest of 200; of an equal version it is 1 in 201
-_N_TESTS = 4
+_BLOCK = 200  # lists
+_N_TESTS = 5
 
 
 class Verdict(NamedTuple):
@@ -39,13 +37,13 @@ class TrialGuards:
 
     Attributes:
         max_failures: largest share of lists that the version may fail to make where the current one makes one.
-        max_slowdown: the version may take this times as long as the current one, for a typical list and for the slowest 1 %.
+        max_slowdown: the version may take this times as long as the current one, for a typical list and for the slowest ones.
         level: probability that no guard ends the trial of a version that keeps both limits and whose users do not act less, in all
             processes and at all looks together.
     """
 
     max_failures: float = 0.01
-    max_slowdown: float = 1.2
+    max_slowdown: float = 1.1
     level: float = 0.95
 
     def __post_init__(self) -> None:
@@ -57,41 +55,40 @@ class TrialGuards:
 class RateTest:
     """A test that something happens at most as often as allowed, which may be looked at after every observation.
 
-    It bets on each observation that the rate is higher. While the rate is at most ``allowed``, the mean of the gains of three
-    bets is a supermartingale, which exceeds 1 / alpha with probability alpha at most, however long it is watched.
+    It bets on each observation that the rate is higher. While the rate is at most the allowed one, the mean of the gains of
+    three bets is a supermartingale, which exceeds 1 / alpha with probability alpha at most, however long it is watched.
 
     Attributes:
-        allowed: largest rate.
         alpha: probability of a false alarm.
         n: number of observations.
         n_happened: how often it happened.
+        is_exceeded: whether the rate is higher.
     """
 
-    def __init__(self, allowed: float, alpha: float) -> None:
-        self.allowed, self.alpha = allowed, alpha
+    def __init__(self, alpha: float) -> None:
+        self.alpha = alpha
         self.n = self.n_happened = 0
         self.is_exceeded = False
-        gains = [math.log1p(bet / allowed * (1 - allowed)) for bet in _BETS]
-        losses = [math.log1p(-bet) for bet in _BETS]
-        self._steps = tuple(zip(gains, losses, strict=True))
+        self._gains = [0.0] * len(_BETS)  # logarithms
 
-    def add(self, happened: bool) -> None:
-        """Add an observation. O(1)."""
+    def add(self, happened: bool, allowed: float) -> None:
+        """Add an observation that may happen with a probability of at most ``allowed``. O(1)."""
         self.n += 1
-        if happened:  # otherwise the gains only fall
-            self.n_happened += 1
-            n_others = self.n - self.n_happened
-            gains = [self.n_happened * gain + n_others * loss for gain, loss in self._steps]
-            top = max(gains)
-            total = top + math.log(sum(math.exp(gain - top) for gain in gains) / len(gains))
-            self.is_exceeded |= total > -math.log(self.alpha)
+        self.n_happened += happened
+        for at, bet in enumerate(_BETS):
+            self._gains[at] += math.log1p(bet / allowed * (1 - allowed)) if happened else math.log1p(-bet)
+        top = max(self._gains)
+        total = top + math.log(sum(math.exp(gain - top) for gain in self._gains) / len(_BETS))
+        self.is_exceeded |= total > -math.log(self.alpha)
 
 
 class SlowdownTest:
-    """A test whether one version takes longer than another, by comparison with the last 200 lists of the other.
+    """A test whether one version takes longer than another, for a typical list and for the slowest ones.
 
-    The comparison is with lists of the same time, so a load that slows both versions is no slowdown. It needs no assumption
-    on the distribution of the times.
+    Each list of the version on trial is compared with the last one of the current version, and of each 200 lists of both
+    the slowest one is looked at. Of equal versions no more than half of the first are slower, and the slowest is one of the
+    version on trial as often as it has lists. That holds for any distribution of the times and any changes of the load, since
+    users are divided without regard to both.
 
     Attributes:
         seconds: the last seconds of the current version and of the one on trial.
@@ -99,25 +96,37 @@ class SlowdownTest:
 
     def __init__(self, max_slowdown: float, alpha: float) -> None:
         self._max_slowdown = max_slowdown
-        self._typical, self._slowest = RateTest(0.5, alpha), RateTest(_ALLOWED_SLOW, alpha)
-        self.seconds = (collections.deque[float](maxlen=_WINDOW), collections.deque[float](maxlen=_WINDOW))
+        self._typical, self._slowest = RateTest(alpha), RateTest(alpha)
+        self.seconds = (collections.deque[float](maxlen=_BLOCK), collections.deque[float](maxlen=_BLOCK))
+        self._block: list[tuple[float, bool]] = []
 
     def add(self, is_candidate: bool, seconds: float) -> None:
-        """Add the seconds of a list. O(1), and O(log 200 · 200) for the version on trial."""
-        others = self.seconds[0]
-        if is_candidate and len(others) == _WINDOW:
-            self._typical.add(seconds > self._max_slowdown * statistics.median(others))
-            self._slowest.add(seconds > self._max_slowdown * max(others))
+        """Add the seconds of a list. O(1) on average."""
+        if is_candidate and self.seconds[0]:
+            self._typical.add(seconds > self._max_slowdown * self.seconds[0][-1], 0.5)
         self.seconds[is_candidate].append(seconds)
+        self._block.append((seconds / self._max_slowdown if is_candidate else seconds, not is_candidate))
+        if len(self._block) == _BLOCK:
+            share = sum(not is_control for _, is_control in self._block) / _BLOCK
+            if 0 < share < 1:
+                _, is_control = max(self._block)  # of two equal ones that of the current version
+                self._slowest.add(not is_control, share)
+            self._block.clear()
 
     def explain(self) -> str | None:
         """What is slower, or None."""
-        for test, what in ((self._typical, "typical one"), (self._slowest, "slowest of 200")):
-            if test.is_exceeded:
-                return (
-                    f"{test.n_happened} of {test.n} lists took more than {self._max_slowdown:g} times as long as the {what} of the "
-                    "current version"
-                )
+        if self._typical.is_exceeded:
+            test = self._typical
+            return (
+                f"{test.n_happened} of {test.n} lists took more than {self._max_slowdown:g} times as long as the last one of the "
+                "current version, where at most half would"
+            )
+        if self._slowest.is_exceeded:
+            test = self._slowest
+            return (
+                f"the slowest of {_BLOCK} lists was one of the version on trial {test.n_happened} times of {test.n}, which is "
+                "more than its share"
+            )
         return None
 
 
@@ -142,7 +151,7 @@ class GuardedComparison:
             n_processes: number of processes that judge the same version, each by its own lists.
         """
         alpha = (1 - guards.level) / _N_TESTS / n_processes
-        self.failures = RateTest(guards.max_failures, alpha)
+        self.failures, self._max_failures = RateTest(alpha), guards.max_failures
         self.slowdown = SlowdownTest(guards.max_slowdown, alpha)
         self.rewards = RewardDifference(level=1 - 2 * alpha)  # alpha on the side of a loss
         self.ratio = SampleRatioMonitor((0.5, 0.5))
@@ -163,7 +172,7 @@ class GuardedComparison:
     def add_list(self, seconds: float, *, is_candidate: bool, has_failed: bool = False) -> None:
         """Add a list that was made; ``has_failed``: by the current version, because the one on trial could not."""
         if is_candidate:
-            self.failures.add(has_failed)
+            self.failures.add(has_failed, self._max_failures)
             if self.failures.is_exceeded:
                 self._end("failures", f"{self.failures.n_happened} of {self.failures.n} lists could not be made")
         if not has_failed:

@@ -22,7 +22,7 @@ __all__ = ["CANDIDATE", "CONTROL", "LiveTrial"]
 
 CONTROL, CANDIDATE = "control", "candidate"
 _MAX_USERS = 500_000  # later ones are not judged
-_LISTS_OF_A_USER = 20  # that are judged; a bot must not decide
+_LISTS_OF_A_USER = 5  # that are judged; a bot must not decide
 _REWARDS_OF_A_USER = 20
 
 
