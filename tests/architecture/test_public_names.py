@@ -23,6 +23,7 @@ PACKAGES = (
     "leanrec.features",
     "leanrec.nn",
     "leanrec.online",
+    "leanrec.online.experiments",
     "leanrec.pipeline",
     "leanrec.retrieval",
     "leanrec.serving",
