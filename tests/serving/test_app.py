@@ -1,5 +1,6 @@
 """The HTTP app: every route, every kind of error, and generated input."""
 
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from conftest import make_dataset
 from contracts.server import run_server
+from contracts.server_log import restore_loggers
 from leanrec.errors import BusyError, SettingError, SourceError
 from leanrec.events.sqlite_store import SQLiteEventStore
 from leanrec.events.user_events import UserEvent
@@ -19,6 +21,7 @@ from leanrec.models import get_model
 from leanrec.models.linear.ease import EASE
 from leanrec.pipeline.pipeline import Pipeline
 from leanrec.serving.app import ServingSettings, create_app
+from leanrec.serving.monitoring.server_log import start_logging
 
 DOCS = Path(__file__).parents[2] / "docs" / "how-to" / "serve.md"
 
@@ -286,15 +289,16 @@ class TestEvents:
             assert len(client.get("/users/user-3").json()["events"]) == 15
             assert client.get("/users/new").json()["events"][0]["id"] == "newer"
 
-    def test_items_of_the_log_that_a_hybrid_cannot_add_are_skipped(
-        self, log: SQLiteEventStore, capsys: pytest.CaptureFixture[str]
-    ) -> None:
+    def test_items_of_the_log_that_a_hybrid_cannot_add_are_skipped(self, log: SQLiteEventStore) -> None:
+        told = io.StringIO()
         with run_server(create_app(fit(get_model("content")()), log)) as client:
             client.post("/items", json={"items": [{"id": 900, "content": {"title": "New", "genres": "space"}}]})
             client.post("/events", json={"events": [{"user": "guest", "item": 900}]})
-        with run_server(create_app(fit(get_model("hybrid")(parts=("ease", "popularity"))), log)) as client:
-            assert client.get("/health").json()["items"] == 40
-        result = capsys.readouterr().err
+        with restore_loggers():
+            start_logging("text", told)
+            with run_server(create_app(fit(get_model("hybrid")(parts=("ease", "popularity"))), log)) as client:
+                assert client.get("/health").json()["items"] == 40
+        result = told.getvalue()
         assert "New items of the log were skipped: No part of this hybrid can take in new items." in result
         assert "1 events of the log cannot be used" in result
 

@@ -265,11 +265,11 @@ def serve(
     Raises ArtifactError, SourceError (event log) or SettingError (address) before anything is served.
     """
     check_workers(workers)
-    start_logging(settings.log_format)
     store = VersionStore(model_path) if is_version_store(model_path) else None
     pipeline_path = find_pipeline_path(model_path)
     pipeline = Pipeline.load(pipeline_path) if workers == 1 else None  # else each generation of workers loads its own
     listener = _open_socket(host, port, is_open=settings.keys is not None or settings.insecure)
+    start_logging(settings.log_format)
     path = Path(log_path) if log_path else default_log_path(model_path)
     if is_host(host):
         settings = dataclasses.replace(settings, allowed_hosts=(*settings.allowed_hosts, host))
