@@ -146,7 +146,8 @@ def test_wrong_values_are_told_with_their_flags(run: Any, model: Path, tmp_path:
         (("--arm", "control"), "--arm must have the form NAME=VALUE"),
         (("--arm", "a=1", "--arm", "b=x"), "must be a number"),
         (("--trial", "1f"), "is a model without versions"),
-        (("--level", "95"), "level must be a number from 0.5 to"),
+        (("--level", "95"), "--level must be a number from 0.5 to"),
+        (("--expected-users", "0"), "--expected-users must be"),
         (("--off-policy", model), "must have drawn lists that can be used"),
     ):
         code, _, err = run(*words, *flags)
