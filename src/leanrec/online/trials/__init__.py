@@ -1,1 +1,1 @@
-"""Trials: a version that answers beside the current one, for a share of the users or for nobody, and the guards that end it."""
+"""Trials: a version that answers beside the current one, for some users or for none, and the guards that end it."""

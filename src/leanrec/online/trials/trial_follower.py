@@ -1,4 +1,4 @@
-"""Trial follower: a thread that starts and ends the trial of a store in a process, and writes what the guards say to the store."""
+"""Trial follower: a thread that starts and ends the trial of a store, and tells the store what the guards say."""
 
 import os
 import socket
