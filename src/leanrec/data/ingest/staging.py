@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from leanrec.data.engine import SqlEngine, match_words, quote_identifier, quote_literal
-from leanrec.data.event_types import name_label
+from leanrec.data.event_types import name_label, normalize_name
 from leanrec.data.ingest.cleaning import CleaningRules
 from leanrec.data.ingest.csv_repair import copy_parts
 from leanrec.data.ingest.forms.values import number_of_text, text_expression
@@ -188,16 +188,21 @@ class RowReader:
         if not (self.integer[0] or self.integer[1]):
             cases.append((f"usr = itm AND {match_words('usr', _TOTALS)}", "row of totals"))
         if not (self.integer[0] or self.integer[1]) and (part.file is None or part.file.header):
-            # Concatenated files repeat the line of names, some with the byte order mark before it.
+            # Concatenated files repeat the line of names, some with the byte order mark before it, or in another spelling.
             above = [(cols.user, cols.item)]
             if part.file is not None:
                 above = list(zip(part.file.find_cells(cols.user), part.file.find_cells(cols.item), strict=True))
+            spelled = dict.fromkeys(
+                (spell(user), spell(item))
+                for user, item in above
+                for spell in (str, str.lower, str.upper, normalize_name)
+            )
             cases[:0] = [
                 (
                     f"itm = {quote_literal(item)} AND ltrim(usr, '\ufeff') = {quote_literal(user)}",
                     "repeated line of names",
                 )
-                for user, item in above
+                for user, item in spelled
             ]
         if part.event_type is None and (cols.event_type or cols.label):
             cases.append(("event_type IS NULL", "missing event type" if cols.event_type else "label is not 0 or 1"))

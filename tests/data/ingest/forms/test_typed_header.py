@@ -105,6 +105,9 @@ def test_files_one_after_another_repeat_names_and_types(tmp_path: Path) -> None:
     path.write_text("user,item,rating\nint,int,float\n1,2,3\n2,2,5\n" * 3)
     _, report = leanrec.ingest(path)
     assert (report.rows_read, report.rejected) == (10, {"repeated line of names": 4, "duplicate": 4})
+    path.write_text("user_id,item_id\na,x\nUSER_ID,ITEM_ID\nb,x\nuserid,itemid\nuserid,y\n")
+    data, report = leanrec.ingest(path)
+    assert (report.rejected, data.users.ids.tolist()) == ({"repeated line of names": 2}, ["a", "b", "userid"])
     frame = pd.DataFrame({"user": ["a", "user", "b"], "item": ["x", "item", "y"]})
     assert leanrec.ingest(frame).report.rejected == {"repeated line of names": 1}
 
