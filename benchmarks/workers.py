@@ -1,4 +1,4 @@
-"""Several workers over one model: memory, requests per second, and how soon one worker shows what another was told.
+"""Several workers over one model: memory, cost of lists and events, and how soon one worker shows what another was told.
 
     python benchmarks/workers.py [--items 1000000] [--users 1000000] [--workers 1 2 8] [--seconds 5] [--events 200]
 
@@ -55,7 +55,12 @@ def make_data(n_users: int, n_items: int, per_user: int = 3) -> Dataset:
 
 def measure_memory(server: psutil.Process) -> int:
     """Bytes of all processes of a server, shared pages counted once."""
-    return sum(each.memory_full_info().pss for each in [server, *server.children()])
+    return sum(each.memory_full_info().pss for each in [server, *server.children(recursive=True)])
+
+
+def measure_cpu(server: psutil.Process) -> float:
+    """Seconds of processor of all processes of a server so far."""
+    return sum(sum(each.cpu_times()[:2]) for each in [server, *server.children(recursive=True)])
 
 
 def connect_to_each(server: psutil.Process, url: str) -> Iterator[http.client.HTTPConnection]:
@@ -66,7 +71,7 @@ def connect_to_each(server: psutil.Process, url: str) -> Iterator[http.client.HT
         connection.request("GET", "/livez")
         connection.getresponse().read()
         port = connection.sock.getsockname()[1]
-        for worker in server.children():
+        for worker in server.children(recursive=True):
             if any(each.raddr and each.raddr.port == port for each in worker.net_connections("tcp")):
                 found.setdefault(worker.pid, connection)
     yield from found.values()
@@ -109,6 +114,10 @@ def main() -> None:
         f"/recommend?user=customer-{user:08d}&n=10&reasons=false"
         for user in rng.integers(0, args.users, 20_000).tolist()
     ]
+    bodies = [
+        json.dumps({"events": [{"user": f"customer-{user:08d}", "item": f"article-{item:08d}"}]}).encode()
+        for user, item in zip(*(rng.integers(0, n, 20_000).tolist() for n in (args.users, args.items)), strict=True)
+    ]
     memory: dict[int, int] = {}
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
@@ -119,14 +128,22 @@ def main() -> None:
             start = time.perf_counter()
             with load.start_server(command, cores) as (url, server):
                 started = time.perf_counter() - start
-                before = sum(sum(each.cpu_times()[:2]) for each in [server, *server.children()])
+                before = measure_cpu(server)
                 loaded = load.measure_closed_loop(url, paths, connections=16, seconds=args.seconds)
-                cpu = sum(sum(each.cpu_times()[:2]) for each in [server, *server.children()]) - before
+                cpu = measure_cpu(server) - before
                 memory[n_workers] = measure_memory(server)
                 print(
                     f"{n_workers} workers: start {started:.1f} s, PSS {memory[n_workers] / 2**20:,.0f} MiB, "
                     f"{loaded.rate:,.0f} requests/s, p50 {loaded.p50 * 1e3:.1f} ms, p99 {loaded.p99 * 1e3:.1f} ms, "
                     f"{cpu / (loaded.rate * args.seconds) * 1e6:,.0f} µs of processor a request, {loaded.failed} failed",
+                    flush=True,
+                )
+                before = measure_cpu(server)
+                posted = load.measure_posts(url, "/events", bodies, connections=1, seconds=args.seconds)
+                cpu = (measure_cpu(server) - before) / (posted.rate * posted.seconds)
+                print(
+                    f"  single events: p50 {posted.p50 * 1e3:.1f} ms, p99 {posted.p99 * 1e3:.1f} ms, {cpu * 1e6:,.0f} µs of processor "
+                    f"an event, {posted.failed} failed",
                     flush=True,
                 )
                 if n_workers > 1:

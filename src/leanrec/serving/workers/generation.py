@@ -185,14 +185,8 @@ class Generation:
         def run_worker(number: int) -> None:
             for pipe in unused:
                 os.close(pipe)
-            pipes = (self._pipes.serving, self._pipes.lifeline)
             waits = n_ready < self._plan.n_workers and not self._is_first
-            worker = Worker(parts, *pipes, lambda: os.write(telling, b"."), waits_for_log=waits)
-            store, report = self._plan.store, self._plan.report
-            live = parts.live
-            following = contextlib.nullcontext() if store is None else TrialFollower(live, store, report, loads=False)
-            with following:
-                worker.run_writing(listener, report, self._plan.learning, writes_snapshots=number == 0)
+            self._run_worker(parts, listener, number, lambda: os.write(telling, b"."), waits_for_log=waits)
 
         workers = ChildProcesses(
             [
@@ -221,6 +215,22 @@ class Generation:
                     )
         finally:
             workers.stop(_STOP_SECONDS)
+
+    def _run_worker(
+        self,
+        parts: WorkerParts,
+        listener: socket.socket,
+        number: int,
+        report_ready: Callable[[], object],
+        *,
+        waits_for_log: bool,
+    ) -> None:
+        """Answer requests, in the process of a worker."""
+        worker = Worker(parts, self._pipes.serving, self._pipes.lifeline, report_ready, waits_for_log=waits_for_log)
+        store, report, live = self._plan.store, self._plan.report, parts.live
+        following = contextlib.nullcontext() if store is None else TrialFollower(live, store, report, loads=False)
+        with following:
+            worker.run_writing(listener, report, self._plan.learning, writes_snapshots=number == 0)
 
 
 def run_from_file(path: str, release: str, reports: str) -> None:

@@ -1,6 +1,7 @@
 """A generation as its supervisor sees it: how it is started, what it tells, and how it is told to end."""
 
 import contextlib
+import functools
 import json
 import os
 import pickle
@@ -10,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import leanrec
 from leanrec import errors
@@ -78,15 +80,8 @@ class LaunchedGeneration:
         lifeline, keeps_alive = os.pipe()
         pipes = GenerationPipes(listener, telling, serving, lifeline)
         arguments = {"plan": plan, "path": path, "address": address, "pipes": pipes, "is_first": is_first}
-
-        def run() -> None:
-            os.setpgid(0, 0)  # so that all its processes can be killed
-            for file in (*private, reports, keeps_serving, keeps_alive):
-                os.close(file)
-            if in_new_interpreter:
-                _execute(arguments, address.parent, pipes)
-            Generation(plan, path, address, pipes, is_first=is_first).run()
-
+        unused = (*private, reports, keeps_serving, keeps_alive)
+        run = functools.partial(_run, arguments, unused, address.parent if in_new_interpreter else None)
         pid = fork_process(run, plan.report)
         with contextlib.suppress(OSError):  # both do it, since nobody knows which is first
             os.setpgid(pid, pid)
@@ -154,11 +149,18 @@ def _close(file: int) -> int:
     return -1
 
 
-def _execute(arguments: dict[str, object], folder: Path, pipes: GenerationPipes) -> None:
-    """Become a new interpreter that runs the generation."""
+def _run(arguments: dict[str, Any], unused: Sequence[int], folder: Path | None) -> None:
+    """Run the generation in the process that was forked; given a folder for its plan, in a new interpreter."""
+    os.setpgid(0, 0)  # so that all its processes can be killed
+    for each in unused:
+        os.close(each)
+    if folder is None:
+        Generation(**arguments).run()
+        return
     handle, file = tempfile.mkstemp(dir=folder)
     with os.fdopen(handle, "wb") as stream:
         pickle.dump(arguments, stream)
+    pipes: GenerationPipes = arguments["pipes"]
     for each in (pipes.listener, pipes.reports, pipes.serving, pipes.lifeline):
         os.set_inheritable(each, True)  # noqa: FBT003
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(each for each in sys.path if each)}
