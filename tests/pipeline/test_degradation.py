@@ -3,6 +3,7 @@
 import math
 import time
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -174,15 +175,24 @@ class TestTimeLimits:
 
 
 class TestStageTimes:
-    def test_estimates_follow_the_times(self) -> None:
-        times = StageTimes()
+    def test_estimates_follow_the_times_and_most_of_them_are_below(self) -> None:
+        times, rng = StageTimes(), np.random.default_rng(0)
         assert times.estimate("rank") == 0
-        for _ in range(200):
-            times.add("rank", 2.0)
-            times.add("rank", 4.0)
-        assert 2.5 < times.estimate("rank") < 3.5
+        taken = rng.normal(10.0, 2.0, 2_000)
+        below = 0
+        for seconds in taken:
+            below += seconds <= times.estimate("rank")
+            times.add("rank", seconds)
+        assert 10 < times.estimate("rank") < 18
+        assert below / len(taken) > 0.85
         times.clear()
         assert times.estimate("rank") == 0
+
+    def test_equal_times_are_their_own_estimate(self) -> None:
+        times = StageTimes()
+        for _ in range(5):
+            times.add("rank", 3.0)
+        assert times.estimate("rank") == 3
 
     def test_one_slow_time_does_not_keep_a_stage_out_for_ever(self) -> None:
         times = StageTimes()

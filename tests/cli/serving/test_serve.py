@@ -62,6 +62,12 @@ def test_json_lines_tell_of_start_and_refusals_without_ids(tmp_path: Path) -> No
 
 def test_invalid_setting_is_refused(run: Any, log: Path, tmp_path: Path) -> None:
     run("fit", "popularity", log, "--out", tmp_path / "m")
-    code, _, err = run("serve", tmp_path / "m", "--retention-days", 0)
-    assert code == 2
-    assert "--retention-days must be a positive number" in err
+    refused = {
+        "--retention-days": "must be a positive number",
+        "--latency-target-ms": "must be a positive number",
+        "--max-in-flight": "must be a number of at least 1",
+    }
+    for flag, reason in refused.items():
+        code, _, err = run("serve", tmp_path / "m", flag, 0)
+        assert code == 2
+        assert f"{flag} {reason}" in err
