@@ -9,13 +9,14 @@ import pytest
 
 from conftest import make_dataset
 from leanrec.data.table import Table
-from leanrec.errors import SettingError
+from leanrec.errors import BudgetError, SettingError
 from leanrec.events.sqlite_store import SQLiteEventStore
 from leanrec.events.user_events import UserEvent, to_events
 from leanrec.models import get_model
 from leanrec.online.learning.online_learner import LearningSettings, OnlineLearner, PipelineLearner
 from leanrec.online.live_pipeline import LivePipeline
 from leanrec.pipeline.pipeline import Pipeline
+from leanrec.pipeline.scorers import unpad_scorer
 from leanrec.pipeline.snapshot import SavedPipeline
 from leanrec.run import Run
 
@@ -191,6 +192,26 @@ def test_a_thread_follows_versions_and_reports_what_fails(tmp_path: Path) -> Non
             wait_for(lambda: bool(reports))
     assert "answers with what it has learned so far: TypeError" in reports[0]
     assert not [each for each in threading.enumerate() if each.name == "leanrec-learning"]
+
+
+def test_what_is_popular_is_learned_on_where_the_model_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise BudgetError("RP3 needs more memory.")
+
+    reports: list[str] = []
+    pipeline = make_pipeline("rp3")
+    monkeypatch.setattr(type(MODELS["rp3"]), "update", fail)
+    with SQLiteEventStore(tmp_path / "events.db") as log:
+        live = LivePipeline(pipeline, log)
+        with OnlineLearner(live, reports.append):
+            for guest in range(30):
+                appended = log.append(click(f"guest-{guest}", [119]))
+                live.record(appended.new, appended.last_seq)
+                if guest == 0:
+                    wait_for(lambda: bool(reports))
+            wait_for(lambda: popular(pipeline)[0] == 119)
+    assert reports == ["rp3 answers with what it has learned so far: RP3 needs more memory."]
+    assert unpad_scorer(pipeline.model) is MODELS["rp3"]
 
 
 def wait_for(condition: Any) -> None:

@@ -59,6 +59,7 @@ class PipelineLearner:
     alone.
 
     Attributes:
+        learns_model: whether the model is updated; False if it cannot be, or once an update has failed.
         n_updates: number of updates so far, by kind: "fallback", "changed", "all".
     """
 
@@ -74,6 +75,7 @@ class PipelineLearner:
         self._learned: LearnedData | None = None
         self._changed = np.zeros(0, np.int32)
         self._is_behind = False  # in what it knows of items without new events
+        self.learns_model = isinstance(self._model, Updatable)
         self._next = dict.fromkeys(_INTERVALS, 0.0)
         self.n_updates = dict.fromkeys(_INTERVALS, 0)
 
@@ -104,7 +106,7 @@ class PipelineLearner:
         changed = self._learned.refresh()
         if changed is None:
             return False
-        if isinstance(self._model, Updatable):
+        if self.learns_model:
             self._changed, self._is_behind = np.union1d(self._changed, changed).astype(np.int32), True
         if self._fallback is not None and isinstance(self._fallback, Updatable):
             self._fallback = self._update(self._fallback, changed)
@@ -113,12 +115,13 @@ class PipelineLearner:
 
     def _update_model(self, changed: Int32Array | None) -> bool:
         assert self._learned is not None  # noqa: S101 - what has changed is known from it
+        self.learns_model = False  # unless the update succeeds
+        behind, self._is_behind, self._changed = self._is_behind, False, np.zeros(0, np.int32)
         updated = self._update(self._model, changed)
+        self.learns_model, self._is_behind = True, behind and changed is not None
         if updated is not self._model:
             self._model = updated
             self._pipeline.use_updated(model=updated, n_users=len(self._learned.data.users))
-        self._changed = np.zeros(0, np.int32)
-        self._is_behind = self._is_behind and changed is not None
         return True
 
     def _update(self, scorer: Scorer, changed: Int32Array | None) -> Scorer:
@@ -135,7 +138,8 @@ class PipelineLearner:
 class OnlineLearner:
     """A thread that updates the versions of a live pipeline, the one on trial too, at low priority.
 
-    An update that fails is reported, and this version then answers with what it has learned so far.
+    An update that fails is reported, and this version then answers with what it has learned so far; what is popular is learned on
+    if the model is what has failed.
     """
 
     def __init__(
@@ -179,11 +183,12 @@ class OnlineLearner:
                     learners[pipeline] = None
 
     def _update(self, pipeline: Pipeline, learner: PipelineLearner) -> bool:
-        """Update what is due; False if that has failed."""
+        """Update what is due; False if nothing more can be learned."""
+        learned_model = learner.learns_model
         try:
             learner.update_due()
         except Exception as error:  # noqa: BLE001 - whatever it is, the server answers on
             reason = str(error) if isinstance(error, LeanrecError) else repr(error)
             self._report(f"{pipeline.name} answers with what it has learned so far: {reason}")
-            return False
+            return learned_model and not learner.learns_model
         return True
