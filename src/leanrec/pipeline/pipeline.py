@@ -118,7 +118,7 @@ class Pipeline:
         self._base = self._fitted  # with the items that were added, and without updates
         self._snapshot = self._fitted.with_hidden(hidden)
         self._n_fitted_items = len(saved.data.items) if saved.n_fitted_items is None else saved.n_fitted_items
-        self.learns = False
+        self.learns = False  # see ``start_learning``
         self._updated: dict[str, Scorer] = {}
         self._n_known_users = 0
         self._adding_items = threading.Lock()
