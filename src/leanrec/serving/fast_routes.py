@@ -232,6 +232,8 @@ class FastRoutes:
         if is_usual and recommended.rung in _RUNGS_OF_THE_MODEL:
             has_reasons = request.reasons and recommended.rung == "full"
             self._seconds[has_reasons] += _SMOOTHING * (seconds - self._seconds[has_reasons])
+            if recommended.rung == "full":
+                self.load.quality.note_cost(self._seconds[request.reasons])
         return recommended, as_of
 
     def _time_list(self, request: ListRequest, arrived: float) -> tuple[Recommendations, float]:

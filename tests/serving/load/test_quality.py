@@ -216,6 +216,19 @@ class TestLaw:
         assert quality.value == 1
 
 
+def test_the_target_that_nobody_has_set_follows_what_a_list_costs() -> None:
+    slow, fixed = QualityFactor(LoadLimits()), QualityFactor(LoadLimits(latency_target_ms=250))
+    for quality in (slow, fixed):
+        quality.add_answer(0.3)
+        quality.note_cost(0.001)
+        quality.add_answer(0.3)
+        assert quality.value == pytest.approx(1 - 2 * 0.099)
+        quality.note_cost(0.3)
+        quality.add_answer(1.1)
+    assert slow.value > 1 - 2 * 0.099
+    assert fixed.value == pytest.approx(1 - 3 * 0.099)
+
+
 def test_limits_are_checked() -> None:
     with pytest.raises(SettingError, match="latency_target_ms must be"):
         LoadLimits(latency_target_ms=0)

@@ -18,6 +18,7 @@ _THRESHOLDS = (0.75, 0.5, 0.25)
 _HYSTERESIS = 0.1
 _DWELL_SECONDS = 0.5
 _STEP = 0.001
+_TARGET_SECONDS, _TARGET_LISTS = 0.25, 4  # a target that nobody has set
 _RECOVERY_SECONDS = 4.0
 
 
@@ -27,17 +28,18 @@ class LoadLimits:
 
     Attributes:
         latency_target_ms: milliseconds from the arrival of a request for a list to its answer; lists get simpler where they
-            would take longer.
+            would take longer. None = 250, or four times the CPU time of one list if that is more.
         percentile: percentage of the requests that is to be answered in this time.
         max_in_flight: largest number of requests for lists that are being answered or wait for it; others get status 503.
     """
 
-    latency_target_ms: float = 250.0
+    latency_target_ms: float | None = None
     percentile: float = 99.0
     max_in_flight: int = 256
 
     def __post_init__(self) -> None:
-        check_positive("latency_target_ms", self.latency_target_ms)
+        if self.latency_target_ms is not None:
+            check_positive("latency_target_ms", self.latency_target_ms)
         check_between("percentile", self.percentile, 1, 99.99)
         check_at_least("max_in_flight", self.max_in_flight, 1)
 
@@ -65,10 +67,15 @@ class QualityFactor:
 
     def __init__(self, limits: LoadLimits, clock: Callable[[], float] = time.monotonic) -> None:
         self.limits, self.value = limits, 1.0
-        self._target = limits.latency_target_ms / 1e3
+        self._target = _TARGET_SECONDS if limits.latency_target_ms is None else limits.latency_target_ms / 1e3
         self._fall = _STEP * limits.percentile / (100 - limits.percentile)
         self._clock = clock
         self._last, self._changed, self._level = -math.inf, -math.inf, 0
+
+    def note_cost(self, seconds: float) -> None:
+        """Take the CPU time of one full list, which does not grow with the load. A target that nobody has set follows it."""
+        if self.limits.latency_target_ms is None:
+            self._target = max(_TARGET_SECONDS, _TARGET_LISTS * seconds)
 
     def add_answer(self, seconds: float, *, is_list: bool = True) -> None:
         """Take the latency of a list; or of an error, which counts only if it came too late: a quick one tells nothing."""
