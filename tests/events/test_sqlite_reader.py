@@ -11,7 +11,7 @@ import pytest
 
 from leanrec.errors import SourceError
 from leanrec.events.records import LogSummary, ServedList
-from leanrec.events.sqlite_reader import FORMAT_VERSION, SQLiteEventReader, build_item_table
+from leanrec.events.sqlite_reader import FORMAT_VERSION, SQLiteEventReader
 from leanrec.events.sqlite_store import SQLiteEventStore
 from leanrec.events.user_events import UserEvent
 
@@ -37,12 +37,6 @@ def test_a_reader_sees_what_a_server_has_written(tmp_path: Path) -> None:
         log.append([UserEvent("b", "user", 8, "click", 6, 1.0)])
         assert len(reader) == 2
         assert reader.id == log.id
-
-
-def test_a_column_of_an_item_table_is_numeric_if_all_its_values_are() -> None:
-    table = build_item_table([{"a": 1, "b": "x"}, {"a": None, "b": 2}, {}])
-    assert table.columns["a"].dtype == np.float64
-    assert table.columns["b"].tolist() == ["x", "2", ""]
 
 
 def test_a_reader_creates_no_file(tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 from leanrec._lazy import export_lazily
 
 if TYPE_CHECKING:
+    from leanrec.events.event_reader import EventReader as EventReader
+    from leanrec.events.event_store import EventStore as EventStore
     from leanrec.events.records import (
         DataOrigin as DataOrigin,
     )
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = export_lazily(
     __name__,
     {
+        "event_reader": ["EventReader"],
+        "event_store": ["EventStore"],
         "records": [
             "DataOrigin",
             "ForgottenUser",

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from leanrec.data.vocabulary import Id
+from leanrec.events.event_reader import EventReader
 from leanrec.events.records import DataOrigin, ForgottenUser, ServedList
-from leanrec.events.sqlite_reader import SQLiteEventReader
 from leanrec.events.user_events import UserEvent
 
 __all__ = ["EventStore"]
@@ -15,7 +15,7 @@ __all__ = ["EventStore"]
 _Result = TypeVar("_Result")
 
 
-class EventStore(SQLiteEventReader, abc.ABC):
+class EventStore(EventReader):
     """An event store that a server reads and writes.
 
     Attributes:

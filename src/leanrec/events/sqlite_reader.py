@@ -1,39 +1,33 @@
 """Read-only access to an SQLite event store, and the checks of its file format."""
 
 import contextlib
-import hashlib
 import json
 import os
 import sqlite3
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from leanrec.data.table import Table
-from leanrec.data.vocabulary import Id, id_array
+from leanrec.data.vocabulary import Id
 from leanrec.errors import SourceError
+from leanrec.events.event_reader import EventReader, build_event_block
 from leanrec.events.lock import is_locked
 from leanrec.events.records import DataOrigin, ForgottenUser, LogSummary, RankCounts, ServedList
-from leanrec.events.user_events import UserEvent, to_events
+from leanrec.events.seals import seal_extended
+from leanrec.events.user_events import UserEvent
 from leanrec.events.wal import check_wal
-from leanrec.types import Events, IdArray, Int32Array
+from leanrec.types import Events
 
 __all__ = [
     "APPLICATION_ID",
     "FORMAT_VERSION",
     "LATER_COLUMNS",
     "SQLiteEventReader",
-    "build_item_table",
     "check_format",
-    "digest_user",
-    "find_forgotten",
     "find_last_seq",
     "make_source_error",
-    "seal_extended",
-    "seal_row",
 ]
 
 APPLICATION_ID = 0x6C656172  # "lear": marks our files among other SQLite files
@@ -47,7 +41,7 @@ _EVENT_COLUMNS = "id, user, item, event_type, time, weight, rating, request, ran
 _LIST_COLUMNS = "request, time, user, fallback, items, scores, version, policy, arm, rung, propensities, checksum"
 
 
-class SQLiteEventReader:
+class SQLiteEventReader(EventReader):
     """Reads an event store, also while a server writes to it.
 
     Every row has a checksum, which is compared whenever the row is read, and the structure of the file is checked when it
@@ -57,7 +51,7 @@ class SQLiteEventReader:
 
     def __init__(self, path: str | Path) -> None:
         """Open an existing store. Raises SourceError if there is none, or if the file is something else."""
-        self.path = Path(path)
+        self.path, self.name = Path(path), str(path)
         with self._open_file() as connection:
             if not is_locked(self.path):  # by a server, which has checked it and goes on writing
                 check_wal(self.path)
@@ -79,23 +73,13 @@ class SQLiteEventReader:
             rows = list(self._read(connection, "SELECT fingerprint, description, checksum FROM origin ORDER BY seq"))
         return tuple(DataOrigin(fingerprint, description) for fingerprint, description in rows)
 
-    def check_origin(self, origin: DataOrigin) -> None:
-        """Raise SourceError if the store is bound to other data, whose ids may mean other users and items.
-
-        It is bound to every data set whose models have used it, and to every data set that it was merged into. An
-        empty store fits any data.
-        """
-        origins = self.origins()
-        known = {each.fingerprint for each in origins}
-        is_ours = origin.fingerprint in known or (origin.log_id and origin.log_id == self.id)
-        if origins and not is_ours and not self._is_empty():
-            bound = origins[-1]
-            raise SourceError(
-                f"The event log {self.path} must belong to the data of this model ({origin.description}; fingerprint "
-                f"{origin.fingerprint[:12]}). It belongs to other data ({bound.description}; fingerprint "
-                f"{bound.fingerprint[:12]}), so its ids may mean other users and items. If they mean the same, fit "
-                "the model with this log, or serve it with rebind_log; otherwise choose another log."
-            )
+    @property
+    def is_empty(self) -> bool:
+        """Whether it has no event and no item."""
+        with self._connect() as connection:
+            hidden = "UNION ALL SELECT 1 FROM hidden" if _has_table(connection, "hidden") else ""
+            query = f"SELECT EXISTS (SELECT 1 FROM event UNION ALL SELECT 1 FROM item {hidden})"  # noqa: S608
+            return not connection.execute(query).fetchone()[0]
 
     @property
     def last_seq(self) -> int:
@@ -106,19 +90,13 @@ class SQLiteEventReader:
         with self._connect() as connection:
             return find_last_seq(connection)
 
-    def events(self, *, after: int = 0, until: int | None = None) -> Events:
-        """Events in the order of arrival, by external id, with request and rank where known. O(E).
-
-        Times are whole seconds, as in every log; the file has them in milliseconds.
+    def user_events(self, *, after: int = 0, until: int | None = None) -> list[UserEvent]:
+        """Events one by one in the order of arrival, with their ids and with times of milliseconds. O(E).
 
         Args:
             after: sequence number of the last event that is left out.
             until: sequence number of the last event; None = the last of the store.
         """
-        return to_events(self.user_events(after=after, until=until))
-
-    def user_events(self, *, after: int = 0, until: int | None = None) -> list[UserEvent]:
-        """The same events one by one, with their ids and with times of milliseconds. O(E)."""
         last = "" if until is None else f"AND seq <= {int(until)}"
         with self._connect() as connection:
             select = f"SELECT {_EVENT_COLUMNS} FROM event WHERE seq > {int(after)} {last} ORDER BY seq"  # noqa: S608
@@ -143,7 +121,7 @@ class SQLiteEventReader:
                     values = (name, user, item, event_type, time, weight, rating, request, rank, propensity)
                     if seal_extended(values, 1) != checksum:
                         raise _make_damage_error(self.path, f"the checksum of a row is wrong: {values!r:.100}")
-                yield _to_columns(block), block[-1][-1]
+                yield build_event_block(list(zip(*block, strict=True))[1:7]), block[-1][-1]
             n_forgotten = sum(each.n_events for each in self.forgotten_users()) if after == 0 else 0
             is_last = until == find_last_seq(connection)
         # Without a later forgetting the numbers behind the first block have no gaps.
@@ -196,13 +174,8 @@ class SQLiteEventReader:
             rows = self._read(connection, select)
             return tuple(ForgottenUser(*row) for row in rows if row[0] > after)
 
-    def items(self) -> tuple[IdArray, Table]:
-        """External ids and content of the items that were added while serving."""
-        contents = self.item_contents()
-        return id_array([item for item, _ in contents]), build_item_table([content for _, content in contents])
-
     def item_contents(self) -> list[tuple[Id, dict[str, Any]]]:
-        """The same items one by one, in the order in which they were added first."""
+        """Items that were added while serving, with their content, in the order in which they were added first."""
         with self._connect() as connection:
             rows = list(self._read(connection, "SELECT id, content, checksum FROM item ORDER BY seq"))
         return [(item, json.loads(content)) for item, content in rows]
@@ -301,12 +274,6 @@ class SQLiteEventReader:
         with self._connect() as connection:
             return int(connection.execute("SELECT count(*) FROM event").fetchone()[0])
 
-    def _is_empty(self) -> bool:
-        with self._connect() as connection:
-            hidden = "UNION ALL SELECT 1 FROM hidden" if _has_table(connection, "hidden") else ""
-            query = f"SELECT EXISTS (SELECT 1 FROM event UNION ALL SELECT 1 FROM item {hidden})"  # noqa: S608
-            return not connection.execute(query).fetchone()[0]
-
     def _read(
         self, connection: sqlite3.Connection, query: str, parameters: tuple[Any, ...] = (), *, n_later: int = 0
     ) -> Iterator[tuple[Any, ...]]:
@@ -371,33 +338,6 @@ def _copy_database(source: sqlite3.Connection, path: Path) -> None:
         raise _CopyError(str(error)) from error
 
 
-def seal_row(*values: Any) -> int:
-    """Checksum of the values of a row, in the types in which they are stored."""
-    return zlib.crc32(repr(values).encode(errors="surrogatepass"))
-
-
-def seal_extended(values: Sequence[Any], n_later: int) -> int:
-    """Checksum of a row that may be from an older file: without the last ``n_later`` values, if all of them are None."""
-    if n_later and all(each is None for each in values[-n_later:]):
-        values = values[:-n_later]
-    return seal_row(*values)
-
-
-def digest_user(log_id: str, user: Id) -> str:
-    """Keyed hash of the id of a user who is forgotten: 12 and "12" have the same, and each store has another.
-
-    Whoever has the store can test a list of ids against it, but cannot read an id from it.
-    """
-    return hashlib.blake2b(str(user).encode(), digest_size=16, key=log_id.encode()).hexdigest()
-
-
-def find_forgotten(ids: IdArray, log_id: str, forgotten: Sequence[ForgottenUser]) -> Int32Array:
-    """Positions of the ids that were forgotten in a store. O(U), or O(1) where none was."""
-    digests = {each.digest for each in forgotten}
-    is_forgotten = [digest_user(log_id, each) in digests for each in ids.tolist()] if digests else []
-    return np.flatnonzero(is_forgotten).astype(np.int32)
-
-
 def find_last_seq(connection: sqlite3.Connection) -> int:
     """Sequence number of the last event that a store has had."""
     last = int(connection.execute("SELECT coalesce(max(seq), 0) FROM event").fetchone()[0])
@@ -456,31 +396,3 @@ def _check_structure(path: Path, connection: sqlite3.Connection) -> None:
     connection.execute("RELEASE counting")
     if first < 1 or count + n_forgotten != last:
         raise _make_damage_error(path, f"it has {count} of {last - n_forgotten} events")
-
-
-def _to_columns(rows: Sequence[tuple[Any, ...]]) -> Events:
-    """Rows of events that begin with seq, user, item, event type, time, weight and rating, as columns."""
-    _, user, item, event_type, time, weight, rating, *_ = zip(*rows, strict=True)
-    event_types = tuple(dict.fromkeys(event_type))
-    code = {name: number for number, name in enumerate(event_types)}
-    return Events(
-        user=id_array(user),
-        item=id_array(item),
-        time=np.array(time, np.int64) // 1000,
-        event_type=np.array([code[name] for name in event_type], np.int16),
-        weight=np.array(weight, np.float32),
-        rating=np.array(rating, np.float32),  # None becomes NaN
-        event_types=event_types,
-    )
-
-
-def build_item_table(contents: Sequence[Mapping[str, Any]]) -> Table:
-    """A table with one row per content. A column of numbers only becomes float64, any other becomes text."""
-    names = dict.fromkeys(name for content in contents for name in content)
-    return Table({name: _build_column([content.get(name) for content in contents]) for name in names})
-
-
-def _build_column(cells: Sequence[Any]) -> np.ndarray:
-    if all(cell is None or (isinstance(cell, int | float) and not isinstance(cell, bool)) for cell in cells):
-        return np.array([np.nan if cell is None else float(cell) for cell in cells])
-    return np.array(["" if cell is None else str(cell) for cell in cells], np.dtypes.StringDType())

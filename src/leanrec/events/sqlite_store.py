@@ -25,16 +25,15 @@ from leanrec.errors import BusyError, DataError, SourceError
 from leanrec.events.event_store import EventStore
 from leanrec.events.lock import FileLock
 from leanrec.events.records import AppendResult, DataOrigin, ForgottenUser, RetentionPolicy, ServedList, StorageLimits
+from leanrec.events.seals import digest_user, seal_extended, seal_row
 from leanrec.events.sqlite_reader import (
     APPLICATION_ID,
     FORMAT_VERSION,
     LATER_COLUMNS,
+    SQLiteEventReader,
     check_format,
-    digest_user,
     find_last_seq,
     make_source_error,
-    seal_extended,
-    seal_row,
 )
 from leanrec.events.storage_guard import StorageGuard
 from leanrec.events.user_events import UserEvent, to_milliseconds
@@ -119,7 +118,7 @@ class _WriteJob:
     adds: bool = True
 
 
-class SQLiteEventStore(EventStore):
+class SQLiteEventStore(SQLiteEventReader, EventStore):
     """User events, served lists and new items in one SQLite file.
 
     One thread does all writes and puts what is waiting into one transaction. ``append`` returns after that
@@ -146,7 +145,7 @@ class SQLiteEventStore(EventStore):
 
         Raises SourceError if it is something else, cannot be written, or is in use by another server.
         """
-        self.path, self.retention = Path(path), retention
+        self.path, self.name, self.retention = Path(path), str(path), retention
         self.n_lost = 0
         self._n_served = 0
         self._clock_offset = time.time() - time.monotonic()  # of the time now, whatever is done to the clock later
@@ -200,7 +199,7 @@ class SQLiteEventStore(EventStore):
         """
         if not rebind:
             self.check_origin(origin)
-        is_empty = self._is_empty()
+        is_empty = self.is_empty
 
         def write(connection: sqlite3.Connection) -> None:
             if is_empty:

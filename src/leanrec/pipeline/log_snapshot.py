@@ -9,7 +9,7 @@ import numpy as np
 from leanrec import artifacts
 from leanrec.data.vocabulary import Vocabulary
 from leanrec.errors import LeanrecError
-from leanrec.events.sqlite_reader import SQLiteEventReader
+from leanrec.events.event_reader import EventReader
 from leanrec.pipeline.pipeline import Pipeline
 from leanrec.pipeline.recorded_state import OF_LOG, RecordedEvents, RecordedState
 from leanrec.pipeline.responses import RejectedEvent
@@ -40,7 +40,7 @@ class LogReplay:
         return int(np.count_nonzero(self.state.origin == OF_LOG))
 
 
-def replay_events(pipeline: Pipeline, log: SQLiteEventReader, until: int) -> LogReplay:
+def replay_events(pipeline: Pipeline, log: EventReader, until: int) -> LogReplay:
     """The histories after the events of a log: from the snapshot beside it, if it fits, and the events behind that.
 
     Cost: O(E) for the events that are read, about 5 s for a million; and 0.3 s for a million events in the snapshot.
@@ -50,10 +50,10 @@ def replay_events(pipeline: Pipeline, log: SQLiteEventReader, until: int) -> Log
     return LogReplay(state, rejected, note, start.last_seq)
 
 
-def load_snapshot(pipeline: Pipeline, log: SQLiteEventReader, until: int) -> tuple[RecordedState, str | None]:
+def load_snapshot(pipeline: Pipeline, log: EventReader, until: int) -> tuple[RecordedState, str | None]:
     """The snapshot of a log, or the state before the first event and the reason why the snapshot is not used."""
     empty = _make_empty(pipeline, log)
-    if not log.snapshot_path.exists():
+    if log.snapshot_path is None or not log.snapshot_path.exists():
         return empty, None
     advice = "The whole log is read instead."
     try:
@@ -73,25 +73,26 @@ def load_snapshot(pipeline: Pipeline, log: SQLiteEventReader, until: int) -> tup
     return state, None
 
 
-def save_snapshot(pipeline: Pipeline, log: SQLiteEventReader, start: RecordedState) -> RecordedState:
+def save_snapshot(pipeline: Pipeline, log: EventReader, start: RecordedState) -> RecordedState:
     """Extend a state by the events behind it, and write it beside the log. Returns it.
 
-    Nothing is written for a pipeline that was not loaded, nor if a user was forgotten since ``start``: the next start reads
-    the whole log. Raises ArtifactError if the disk is full.
+    Nothing is written for a pipeline that was not loaded, for a log without a place for it, nor if a user was forgotten since
+    ``start``: the next start reads the whole log. Raises ArtifactError if the disk is full.
     """
-    if not pipeline.version or start.binding != _bind(pipeline, log):
+    path = log.snapshot_path
+    if path is None or not pipeline.version or start.binding != _bind(pipeline, log):
         return start
     if start.rejected and start.n_items != len(pipeline.catalog):  # an event that had no item may have one now
         start = _make_empty(pipeline, log)
     state, _ = _extend(pipeline, log, start, log.last_seq)
-    artifacts.save(state, log.snapshot_path)
+    artifacts.save(state, path)
     if start.binding != _bind(pipeline, log):  # a user was forgotten meanwhile
-        shutil.rmtree(log.snapshot_path, ignore_errors=True)
+        shutil.rmtree(path, ignore_errors=True)
     return state
 
 
 def _extend(
-    pipeline: Pipeline, log: SQLiteEventReader, start: RecordedState, until: int
+    pipeline: Pipeline, log: EventReader, start: RecordedState, until: int
 ) -> tuple[RecordedState, tuple[RejectedEvent, ...]]:
     """The state with the events of the log behind it, and those that cannot be used."""
     if start.last_seq >= until:
@@ -150,14 +151,14 @@ class _UserRows:
         return rows
 
 
-def _make_empty(pipeline: Pipeline, log: SQLiteEventReader) -> RecordedState:
+def _make_empty(pipeline: Pipeline, log: EventReader) -> RecordedState:
     n_items = len(pipeline.catalog)
     empty = RecordedState.empty(pipeline.fitted_data)
     digest = _digest_items(pipeline, n_items)
     return dataclasses.replace(empty, binding=_bind(pipeline, log), n_items=n_items, items_digest=digest)
 
 
-def _bind(pipeline: Pipeline, log: SQLiteEventReader) -> str:
+def _bind(pipeline: Pipeline, log: EventReader) -> str:
     """What a snapshot is of: the log, the version, and the users forgotten so far."""
     forgotten = log.forgotten_users()
     return f"{log.id} {pipeline.version} {forgotten[-1].number if forgotten else 0}"

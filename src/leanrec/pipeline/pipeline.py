@@ -19,8 +19,9 @@ from leanrec.data.removal import remove_users
 from leanrec.data.table import Table
 from leanrec.data.vocabulary import Id, Vocabulary
 from leanrec.errors import ArtifactError, DataError, SettingError, UnknownIdError
+from leanrec.events.event_reader import EventReader
 from leanrec.events.records import DataOrigin
-from leanrec.events.sqlite_reader import SQLiteEventReader, find_forgotten
+from leanrec.events.seals import find_forgotten
 from leanrec.events.user_events import EvidenceWeights, UserEvent, to_events
 from leanrec.finiteness import check_finite
 from leanrec.pipeline.batch import BatchResult, check_list_path, write_lists
@@ -134,7 +135,7 @@ class Pipeline:
         run: Run = _RUN,
         *,
         fallback: Estimator | None = None,
-        log: SQLiteEventReader | None = None,
+        log: EventReader | None = None,
     ) -> "Pipeline":
         """Fit a model and its fallback, and measure the cost of the fit.
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from leanrec.data.dataset import Dataset
 from leanrec.errors import SettingError
+from leanrec.events.event_reader import EventReader
 from leanrec.events.records import DataOrigin
-from leanrec.events.sqlite_reader import SQLiteEventReader
 from leanrec.protocols import Estimator
 from leanrec.run import Run
 
@@ -34,7 +34,7 @@ def get_model_name(estimator: Estimator) -> str:
 
 
 def build_provenance(
-    estimator: Estimator, data: Dataset, run: Run, cost: Mapping[str, float], log: SQLiteEventReader | None
+    estimator: Estimator, data: Dataset, run: Run, cost: Mapping[str, float], log: EventReader | None
 ) -> dict[str, Any]:
     """The provenance of a fit, as the manifest of a saved pipeline holds it."""
     provenance = {

@@ -7,8 +7,9 @@ import numpy as np
 
 from leanrec.data.table import Table
 from leanrec.errors import DataError, LeanrecError
+from leanrec.events.event_reader import EventReader
 from leanrec.events.event_store import EventStore
-from leanrec.events.sqlite_reader import SQLiteEventReader, find_forgotten
+from leanrec.events.seals import find_forgotten
 from leanrec.pipeline.log_snapshot import replay_events
 from leanrec.pipeline.pipeline import Pipeline
 from leanrec.pipeline.recorded_state import RecordedState
@@ -63,7 +64,7 @@ def default_log_path(model_path: str | Path) -> Path:
     return Path(f"{Path(model_path)}.events.db")
 
 
-def replay_log(pipeline: Pipeline, log: SQLiteEventReader) -> ReplayResult:
+def replay_log(pipeline: Pipeline, log: EventReader) -> ReplayResult:
     """Add the new items of an event store to a pipeline, record its events and hide its hidden items. Idempotent.
 
     Users who were forgotten since the fit are forgotten first. Items that the pipeline cannot add are skipped, and
@@ -102,7 +103,7 @@ def replay_items(pipeline: Pipeline, ids: IdArray, table: Table) -> tuple[int, s
     return _add_items_that_fit(pipeline, ids, table)
 
 
-def replay_hidden(pipeline: Pipeline, log: SQLiteEventReader) -> None:
+def replay_hidden(pipeline: Pipeline, log: EventReader) -> None:
     """Hide the items that an event store has as hidden, and show those that it has as shown again."""
     pipeline.hide_items(log.hidden_items(), replayed=True)
     pipeline.show_items(log.shown_items(), replayed=True)
@@ -125,7 +126,7 @@ def _add_items_that_fit(pipeline: Pipeline, ids: IdArray, table: Table) -> tuple
     return n_items, next(iter(reasons), None)
 
 
-def bind_log(pipeline: Pipeline, log: SQLiteEventReader, *, rebind: bool = False) -> ReplayResult:
+def bind_log(pipeline: Pipeline, log: EventReader, *, rebind: bool = False) -> ReplayResult:
     """Bind an event store to the data of a pipeline, then ``replay_log``.
 
     Args:

@@ -24,8 +24,9 @@ from fastapi.security import HTTPBearer
 
 import leanrec
 from leanrec.errors import SettingError
+from leanrec.events.event_reader import build_item_table
+from leanrec.events.event_store import EventStore
 from leanrec.events.records import RetentionPolicy, ServedList, StorageLimits
-from leanrec.events.sqlite_reader import build_item_table
 from leanrec.events.sqlite_store import SQLiteEventStore
 from leanrec.kernels.threads import single_threaded_blas
 from leanrec.online.learning.online_learner import LearningSettings, OnlineLearner
@@ -190,7 +191,7 @@ class ServingSettings:
 
 
 def create_app(
-    pipeline: Pipeline | LivePipeline, log: SQLiteEventStore, settings: ServingSettings = ServingSettings()
+    pipeline: Pipeline | LivePipeline, log: EventStore, settings: ServingSettings = ServingSettings()
 ) -> FastAPI:
     """Create the HTTP app over a pipeline and an event store, which the caller opens and closes.
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from leanrec.data.time_kind import TimeKind
 from leanrec.errors import DataError, UnknownIdError
+from leanrec.events.event_reader import EventReader
 from leanrec.events.records import ServedList
-from leanrec.events.sqlite_reader import SQLiteEventReader
 from leanrec.events.user_events import UserEvent, to_events
 from leanrec.online.experiments.off_policy import LoggedDecisions
 from leanrec.online.experiments.report import read_events
@@ -36,7 +36,7 @@ class ReplayedPolicy:
 
 
 def replay_policy(
-    log: SQLiteEventReader,
+    log: EventReader,
     pipeline: Pipeline,
     *,
     since: float = -math.inf,

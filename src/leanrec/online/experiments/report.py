@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from leanrec.errors import DataError
-from leanrec.events.sqlite_reader import SQLiteEventReader
+from leanrec.events.event_reader import EventReader
 from leanrec.events.user_events import UserEvent
 from leanrec.online.experiments.sample_ratio import SampleRatioMonitor
 from leanrec.online.experiments.sequential import Difference, RewardDifference
@@ -112,7 +112,7 @@ class _Exposures:
 
 
 def report_experiment(
-    log: SQLiteEventReader,
+    log: EventReader,
     ratio: Mapping[str, float] | None = None,
     *,
     since: float = -math.inf,
@@ -210,13 +210,13 @@ class _Tally:
         return self.arms[1:] if arm == self.arms[0] else [arm]
 
 
-def read_events(log: SQLiteEventReader) -> Iterator[UserEvent]:
+def read_events(log: EventReader) -> Iterator[UserEvent]:
     """The events of a log in the order of arrival. Memory: 50,000 events."""
     for after in range(0, log.last_seq, _BLOCK_SIZE):
         yield from log.user_events(after=after, until=after + _BLOCK_SIZE)
 
 
-def _read_exposures(log: SQLiteEventReader, since: float, until: float, *, keep_requests: bool) -> _Exposures:
+def _read_exposures(log: EventReader, since: float, until: float, *, keep_requests: bool) -> _Exposures:
     found = _Exposures()
     for served in log.served_lists():
         if served.arm is None or served.user is None or not since <= served.time < until:
@@ -251,7 +251,7 @@ def _find_shares(exposures: _Exposures, ratio: Mapping[str, float] | None) -> di
 
 
 def _replay(
-    log: SQLiteEventReader,
+    log: EventReader,
     exposures: _Exposures,
     until: float,
     event_type: str | None,

@@ -16,6 +16,7 @@ from leanrec.data.vocabulary import Id
 from leanrec.errors import BusyError, DataError, LeanrecError, SourceError
 from leanrec.events.event_store import EventStore
 from leanrec.events.records import AppendResult, DataOrigin, ForgottenUser, ServedList
+from leanrec.events.sqlite_reader import SQLiteEventReader
 from leanrec.events.user_events import UserEvent
 from leanrec.pipeline.responses import AddItemsResult, RecordResult
 from leanrec.serving.workers.messages import (
@@ -105,7 +106,7 @@ class _OwnerStatus:
         return None if self._status.problem is None else SourceError(self._status.problem)
 
 
-class RemoteEventStore(EventStore):
+class RemoteEventStore(SQLiteEventReader, EventStore):
     """The event log in a worker.
 
     Reads the file itself. What it writes goes to the owner of the log; what all workers have written comes back as one
@@ -128,7 +129,7 @@ class RemoteEventStore(EventStore):
             address: the Unix socket of the owner.
             keeps_lists: False: served lists are not logged.
         """
-        self.path = Path(path)
+        self.path, self.name = Path(path), str(path)
         self._address, self._keeps_lists = address, keeps_lists
         self.n_lost = 0
         self.guard: _OwnerStatus = _OwnerStatus(self.path)

@@ -8,8 +8,9 @@ from typing import Any
 from leanrec.data.table import Table
 from leanrec.data.vocabulary import Id, id_array
 from leanrec.errors import LeanrecError
+from leanrec.events.event_reader import build_item_table
 from leanrec.events.records import AppendResult, ForgottenUser
-from leanrec.events.sqlite_reader import build_item_table, find_forgotten
+from leanrec.events.seals import find_forgotten
 from leanrec.events.user_events import UserEvent
 from leanrec.online.live_pipeline import LivePipeline
 from leanrec.pipeline.pipeline import Pipeline
