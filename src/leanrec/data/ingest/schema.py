@@ -8,7 +8,6 @@ import contextlib
 import dataclasses
 import difflib
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 from leanrec.data.engine import SqlEngine, quote_identifier
@@ -25,6 +24,7 @@ from leanrec.data.ingest.meaning.column_names import (
     summarizes_opinions,
 )
 from leanrec.data.ingest.meaning.column_values import (
+    ColumnValues,
     count_values,
     depends_on_item,
     describe_no_types,
@@ -319,10 +319,14 @@ def _check_roles(engine: SqlEngine, part: SourcePart, given: Mapping[str, str]) 
     while True:
         cols = find_columns(part.names, given, part.label, part.nested, passed)
         found = {role: column for role, column in cols.to_dict().items() if role not in given}
-        misfit = _find_misfit(engine, part, cols, found) or _find_weak(engine, part, given, passed, found)
+        misfit = _find_misfit(engine, part, cols, found)
+        others = {} if misfit else _find_others(part, given, passed, found)
+        compared = list(dict.fromkeys([*others.values(), *(found[role] for role in others)]))
+        values = count_values(engine, part, compared) if compared else {}
+        misfit = misfit or find_weak_role(found, others, values)
         if misfit is None:
             cols, told = _find_event_type(engine, part, cols, given)
-            warnings += [*told, *_check_titles(engine, part, cols, given), *_check_users(engine, part, cols, given)]
+            warnings += [*told, *_check_titles(engine, part, cols, given), *_describe_gaps(part, found, others, values)]
             cols, told = _find_notations(engine, part, cols, given)
             cols, skipped = _check_types(engine, part, cols, given)
             cols = dataclasses.replace(cols, retail=_find_retail(engine, part, cols, given))
@@ -393,22 +397,21 @@ def _find_event_type(
     return dataclasses.replace(cols, event_type=found[0]), [note]
 
 
-def _check_users(engine: SqlEngine, part: SourcePart, cols: ColumnRoles, given: Mapping[str, str]) -> list[str]:
-    """Return a note where another column has the users of many rows without one, as an anonymous id has."""
-    if "user" in given:
-        return []
-    free = [name for name in part.names if name not in {*cols.to_dict().values(), *part.nested}]
-    # A name of the user, or what the session of the user is called, fills the rows too.
-    other = next((name for name in map(partial(_find_common_name, "user"), [[name] for name in free]) if name), None)
-    if other is None:
-        return []
-    values = count_values(engine, part, [cols.user, other])
-    one, two = values[cols.user], values[other]
-    if one.filled >= _MANY * one.rows or two.filled < _MANY * two.rows:
-        return []
-    missing = f"{one.rows - one.filled:,} of the first {one.rows:,} rows"
-    how = f'To read users by it, pass columns={{"user": "{other}"}}.'
-    return [f"{cols.user!r} of {part.label} has no value in {missing}; {other!r} has one. {how}"]
+def _describe_gaps(
+    part: SourcePart, found: Mapping[str, str], others: Mapping[str, str], values: Mapping[str, ColumnValues]
+) -> list[str]:
+    """Return notes about users, items and times that many rows do not have in a column, and have in another one."""
+    notes = []
+    for role in ("user", "item", "time"):
+        if role not in others:
+            continue
+        one, two = values[found[role]], values[others[role]]
+        if one.filled < _MANY * one.rows and two.filled >= _MANY * two.rows:
+            notes.append(
+                f"{found[role]!r} of {part.label} has no value in {one.rows - one.filled:,} of the first {one.rows:,} rows; "
+                f'{others[role]!r} has one. To read it as the {role}, pass columns={{"{role}": "{others[role]}"}}.'
+            )
+    return notes
 
 
 def _check_titles(engine: SqlEngine, part: SourcePart, cols: ColumnRoles, given: Mapping[str, str]) -> list[str]:
@@ -454,21 +457,19 @@ def _find_notations(
     return dataclasses.replace(cols, notations=notations), [told for _, told in found.values() if told]
 
 
-def _find_weak(
-    engine: SqlEngine, part: SourcePart, given: Mapping[str, str], passed: dict[str, set[str]], found: Mapping[str, str]
-) -> tuple[str, str] | None:
-    """Return a role whose column is worse than the next one of its names, and why; None where there is none."""
-    other: dict[str, str | None] = {}
+def _find_others(
+    part: SourcePart, given: Mapping[str, str], passed: Mapping[str, set[str]], found: Mapping[str, str]
+) -> dict[str, str]:
+    """Return role → the next column of its names, for the roles that have one."""
+    others: dict[str, str] = {}
     for role, column in found.items():
         without = {**passed, role: {*passed.get(role, ()), column}}
         # A role without another column keeps its own.
         with contextlib.suppress(ColumnError):
-            other[role] = getattr(find_columns(part.names, given, part.label, part.nested, without), role)
-    asked = {role: name for role, name in other.items() if name is not None and name not in found.values()}
-    if not asked:
-        return None
-    columns = list(dict.fromkeys([*asked.values(), *(found[role] for role in asked)]))
-    return find_weak_role({role: found[role] for role in asked}, asked, count_values(engine, part, columns))
+            other = getattr(find_columns(part.names, given, part.label, part.nested, without), role)
+            if other is not None and other not in found.values():
+                others[role] = other
+    return others
 
 
 def _find_meaning(

@@ -141,6 +141,18 @@ def test_numbers_of_times_are_no_times() -> None:
     assert next(iter(ingest(seconds).report.columns.values()))["time"] == "watching_times"
 
 
+def test_another_column_with_the_times_is_told() -> None:
+    days = [f"2024-01-{day:02}" for day in range(1, 21)]
+    frame = pd.DataFrame(
+        {"user": list("abcde") * 4, "item": list("pqrst") * 4, "completed_at": days, "started_at": days}
+    )
+    frame.loc[::3, "completed_at"] = None
+    report = ingest(frame).report
+    assert report.rejected == {"missing time": 7}
+    assert any('columns={"time": "started_at"}' in each for each in report.warnings)
+    assert ingest(frame, columns={"time": "started_at"}).report.rejected == {}
+
+
 def test_another_column_with_the_users_is_told() -> None:
     frame = pd.DataFrame({"user_id": ["a", None] * 10, "anonymous_id": list("wxyz") * 5, "item": list("pqrst") * 4})
     report = ingest(frame).report

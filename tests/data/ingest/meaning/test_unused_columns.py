@@ -77,8 +77,6 @@ def test_ids_are_never_advised_as_weights(name: str) -> None:
         ("Date Shipped", ["13/02/2024", "14/03/2024", "15/04/2024"], "time"),
         ("long_view", [0, 1, 0], "label"),
         ("finished", ["yes", "no", "no"], "label"),
-        ("is_hate", [0, 1, 0], "weight"),
-        ("skipped", ["true", "false", "false"], "content"),
         ("anonymous_code", ["a", "b", "b"], "content"),
         ("shelf", ["top", "low", "low"], "event_type"),
     ],
@@ -98,6 +96,20 @@ def test_the_advice_about_dates_works() -> None:
     assert any('columns={"time": "Date Shipped"}' in each for each in ingest(frame).report.warnings)
     times = ingest(frame, columns={"time": "Date Shipped"}).data.events.time
     assert pd.to_datetime(sorted(times.tolist()), unit="s").month.tolist() == [2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [("is_dislike", [0, 1, 0]), ("skipped", ["true", "false", "false"]), ("returned", ["no", "yes", "no"])],
+)
+def test_marks_of_the_opposite_of_a_preference_are_no_role(name: str, values: list[object]) -> None:
+    frame = pd.DataFrame({"user": [1, 1, 2], "item": [1, 2, 1], name: values})
+    told = [each for each in ingest(frame).report.warnings if each.startswith(f"Not used: {name}")]
+    assert len(told) == 1
+    assert "the opposite of a preference" in told[0]
+    assert "columns=" not in told[0]
+    typed = frame.assign(event=["dislike" if value in {1, "true", "yes"} else "view" for value in values])
+    assert sorted(ingest(typed).data.events.weight.tolist()) == [0, 1, 1]
 
 
 def test_a_label_is_not_advised_beside_event_types() -> None:

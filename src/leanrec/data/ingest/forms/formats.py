@@ -73,7 +73,8 @@ _BSON_TYPES = b"\x01\x02\x03\x07\x09\x10\x12"
 _PICKLE = re.compile(rb"\x80[\x02-\x05](?:\x95|[}\](cX\x8c])")
 _MARKUP = re.compile(rb"\s*<(?:!doctype\s+html|html|head|body)", re.IGNORECASE)
 _XML = re.compile(rb"\s*<\?xml|\s*<[A-Za-z][\w:]*[ >]")
-_FFM = re.compile(r"[^\s,;:]+(?:[ \t]\d+:\d+:[-+.\deE]+)+\s*")
+# A date with a time of day has colons too.
+_FFM = re.compile(r"[-+]?\d+(?:\.\d+)?(?:[ \t]\d+:\d+:[-+.\deE]+){2,}\s*")
 _LIBSVM = re.compile(r"[^\s,;]+(?: \d+:[-+.\deE]+)+\s*")
 
 

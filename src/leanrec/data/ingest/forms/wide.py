@@ -97,10 +97,7 @@ def melt_matrix(
     cells = [each for each in cells if each not in totals]
     rows, row_totals = _find_total_rows(engine, part, axes.column, cells)
     column_type = "VARCHAR" if part.form == "csv" else "DOUBLE"
-    # Fields of one struct are named by the path to it: ratings.17.
-    prefixes = {each.partition(".")[0] for each in cells if "." in each}
-    common = f"{prefixes.pop()}." if len(prefixes) == 1 and all("." in each for each in cells) else ""
-    names = {each: quote_identifier(each.removeprefix(common)) for each in cells}
+    names = _name_cells(cells)
     fields = ", ".join(f"{quote_identifier(each)}::{column_type} AS {name}" for each, name in names.items())
     key = "row_number() OVER ()" if axes.column is None else quote_identifier(axes.column)
     source = f"SELECT {key} AS leanrec_row, {fields} FROM {rows}"
@@ -125,6 +122,13 @@ def melt_matrix(
         engine.fetch_rows(f"SELECT count(*) FROM (SELECT 1 FROM {part.scan} LIMIT {_SAMPLE})", part.label)[0][0]
     )
     return _drop_zeros(engine, melted, sample, len(cells) * n_rows)
+
+
+def _name_cells(cells: Sequence[str]) -> dict[str, str]:
+    """Return column → the name of its item in SQL. Fields of one struct are named by the path to it: ratings.17."""
+    prefixes = {each.partition(".")[0] for each in cells if "." in each}
+    common = f"{prefixes.pop()}." if len(prefixes) == 1 and all("." in each for each in cells) else ""
+    return {each: quote_identifier(each.removeprefix(common)) for each in cells}
 
 
 class _Axes(NamedTuple):

@@ -18,6 +18,7 @@ _CLOCK = (8e8, 3e9)
 _CLOCK_UNITS = (1.0, 1e3, 1e6, 1e9)
 _FEW = 20  # distinct texts of a column that may name event types
 _YES_NO = frozenset(["true", "false", "yes", "no", "y", "n", "t", "f"])
+_MARKS = _YES_NO | {"0", "1", "0.0", "1.0"}
 
 
 def describe_unused(
@@ -67,6 +68,12 @@ def _describe_columns(engine: SqlEngine, part: SourcePart, names: Sequence[str],
                 f'for no weight pass columns={{"event_type": "{name}"}}.'
             )
             continue
+        if _is_opposite(name) and (texts and {str(each).strip().lower() for each in texts if each} <= _MARKS):
+            yield (
+                f"Not used: {name}, which marks the opposite of a preference. Such rows count as any other; for no weight remove them from the "
+                "log, or write their event type, such as dislike or return, into a column."
+            )
+            continue
         what, role = _describe_values(name, rows[8 * i : 8 * i + 8], has_types=has_types)
         how = {
             "weight": "as the weight",
@@ -84,12 +91,10 @@ def _describe_values(name: str, facts: Sequence[Any], *, has_types: bool) -> tup
     n, numbers, low, high, distinct, example, dates, texts = facts
     shown = example if len(example) <= _MAX_TEXT else f"{example[:_MAX_TEXT]}…"
     words = {str(each).strip().lower() for each in texts or () if each}
-    # What was skipped or hidden says the opposite of a label.
-    may_be_label = not has_types and resolve_event_weights([name], None)[0][name] > 0
     if numbers >= 0.9 * n:
         what = f"numbers from {low:.10g} to {high:.10g}" if low != high else f"the number {low:.10g}"
         is_clock = any(_CLOCK[0] * unit <= low and high <= _CLOCK[1] * unit for unit in _CLOCK_UNITS)
-        is_mark = (low, high, distinct) == (0, 1, 2) and may_be_label
+        is_mark = (low, high, distinct) == (0, 1, 2) and not has_types
         is_time = is_clock or (_is_day(low) and _is_day(high))
         return what, "content" if holds_codes(name) else "time" if is_time else "label" if is_mark else "weight"
     if dates >= 0.9 * n:
@@ -99,9 +104,14 @@ def _describe_values(name: str, facts: Sequence[Any], *, has_types: bool) -> tup
     if names_time(name) and any(map(str.isdigit, example)):
         return f"texts such as {shown!r}", "time"
     if distinct <= _FEW and distinct * 2 <= n and not holds_codes(name):
-        role = "event_type" if not words <= _YES_NO else "label" if may_be_label else "content"
+        role = "event_type" if not words <= _YES_NO else "content" if has_types else "label"
         return f"{distinct} different texts such as {shown!r}", role
     return f"texts such as {shown!r}", "content"
+
+
+def _is_opposite(name: str) -> bool:
+    """Whether a name says that something was skipped, hidden, disliked or taken back."""
+    return resolve_event_weights([name], None)[0][name] == 0
 
 
 def _is_day(number: float) -> bool:
