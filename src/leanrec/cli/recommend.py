@@ -13,7 +13,7 @@ from leanrec.cli.options import Json, RunOptions, parse_conditions, with_options
 from leanrec.errors import LeanrecError, SettingError
 
 if TYPE_CHECKING:
-    from leanrec.pipeline.batch import BatchResult
+    from leanrec.pipeline.lists.batch import BatchResult
     from leanrec.pipeline.pipeline import Pipeline
     from leanrec.pipeline.responses import Recommendations
 
@@ -164,7 +164,7 @@ def _check_recipients(
             "A user or a history is needed: --user ID, or --history ID,ID for a new user. For all users: --all-users --out FILE."
         )
     if out is not None:
-        from leanrec.pipeline.batch import check_list_path
+        from leanrec.pipeline.lists.batch import check_list_path
 
         check_list_path(out)
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from leanrec._lazy import export_lazily
 
 if TYPE_CHECKING:
-    from leanrec.pipeline.batch import BatchResult as BatchResult
+    from leanrec.pipeline.lists.batch import BatchResult as BatchResult
     from leanrec.pipeline.pipeline import Pipeline as Pipeline
     from leanrec.pipeline.replay import (
         ReplayResult as ReplayResult,
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = export_lazily(
     __name__,
     {
-        "batch": ["BatchResult"],
+        "lists.batch": ["BatchResult"],
         "pipeline": ["Pipeline"],
         "replay": ["ReplayResult", "bind_log", "default_log_path"],
         "responses": [

@@ -24,11 +24,12 @@ from leanrec.events.records import DataOrigin
 from leanrec.events.seals import find_forgotten
 from leanrec.events.user_events import EvidenceWeights, UserEvent, to_events
 from leanrec.finiteness import check_finite
-from leanrec.pipeline.batch import BatchResult, check_list_path, write_lists
 from leanrec.pipeline.catalog import Catalog, ItemRules, Where, extend_ids, to_id_list
-from leanrec.pipeline.degradation import ListOptions, OldList, StageTimes, fill_with_popular, trace_without_model
 from leanrec.pipeline.explanations import MAX_TITLES, get_verb, render_explanation, render_path
-from leanrec.pipeline.list_cache import CacheKey, ListCache
+from leanrec.pipeline.lists.batch import BatchResult, check_list_path, write_lists
+from leanrec.pipeline.lists.degradation import ListOptions, OldList, StageTimes, fill_with_popular, trace_without_model
+from leanrec.pipeline.lists.list_cache import CacheKey, ListCache
+from leanrec.pipeline.lists.stages import RankedItems, StageTimer, build_stages, rank_and_fill, trace_stages
 from leanrec.pipeline.provenance import build_provenance, check_estimator, get_data_origin, get_model_name
 from leanrec.pipeline.responses import (
     AddItemsResult,
@@ -44,7 +45,6 @@ from leanrec.pipeline.responses import (
 )
 from leanrec.pipeline.scorers import ConstantScores, PaddedScorer, pad_scorer, single_query, unpad_scorer
 from leanrec.pipeline.snapshot import SavedPipeline, Snapshot
-from leanrec.pipeline.stages import RankedItems, StageTimer, build_stages, rank_and_fill, trace_stages
 from leanrec.pipeline.user_histories import UserHistories, UserHistory
 from leanrec.protocols import Context, Embedder, Estimator, Explainable, Explanation, Extendable, Scorer, Updatable
 from leanrec.retrieval.exploration import N_CANDIDATES, draw_places

@@ -13,8 +13,8 @@ from leanrec.errors import DataError
 from leanrec.field_checks import ArrayShape, check_codes, find_sizes
 from leanrec.kernels.csr import build_row
 from leanrec.pipeline.catalog import Catalog
+from leanrec.pipeline.lists.stages import StagePipeline, build_stages, rank_and_fill
 from leanrec.pipeline.scorers import pad_scorer
-from leanrec.pipeline.stages import StagePipeline, build_stages, rank_and_fill
 from leanrec.protocols import Context, Embedder, Explainable, Scorer, SimilarityEmbedder
 from leanrec.types import Float32Array, Int32Array, Queries, empty_csr
 

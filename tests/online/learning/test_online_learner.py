@@ -163,7 +163,7 @@ def test_costly_updates_come_less_often() -> None:
 
 def test_cached_lists_follow_within_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [100.0]
-    monkeypatch.setattr("leanrec.pipeline.list_cache.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("leanrec.pipeline.lists.list_cache.time.monotonic", lambda: clock[0])
     pipeline = make_pipeline("item_knn")
     first = pipeline.recommend("user-1")
     pipeline.use_updated(model=MODELS["rp3"])

@@ -12,8 +12,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from conftest import make_dataset
 from leanrec.models import get_model
-from leanrec.pipeline import list_cache
-from leanrec.pipeline.list_cache import CacheKey, ListCache
+from leanrec.pipeline.lists import list_cache
+from leanrec.pipeline.lists.list_cache import CacheKey, ListCache
 from leanrec.pipeline.pipeline import Pipeline
 from leanrec.pipeline.responses import Recommendations
 

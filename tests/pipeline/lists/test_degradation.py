@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from conftest import make_dataset
 from leanrec.errors import SettingError
 from leanrec.models import get_model
-from leanrec.pipeline.degradation import ListOptions, StageTimes
+from leanrec.pipeline.lists.degradation import ListOptions, StageTimes
 from leanrec.pipeline.pipeline import Pipeline
 from leanrec.pipeline.responses import Recommendations
 
@@ -106,7 +106,7 @@ class TestRungs:
         assert pipeline.recommend(USER, rung="cached").rung == "no_reasons"
         pipeline.record_event(USER, DATA.items.ids.tolist()[3])
         now = time.monotonic()
-        monkeypatch.setattr("leanrec.pipeline.list_cache.time.monotonic", lambda: now + 601)
+        monkeypatch.setattr("leanrec.pipeline.lists.list_cache.time.monotonic", lambda: now + 601)
         assert pipeline.recommend(USER, rung="cached").rung == "no_reasons"
         assert pipeline.recommend(history=[DATA.items.ids.tolist()[1]], rung="cached").rung == "no_reasons"
 

@@ -6,9 +6,9 @@ import pytest
 from conftest import make_dataset
 from leanrec.errors import SettingError
 from leanrec.models import get_model
+from leanrec.pipeline.lists.stages import RankedItems
 from leanrec.pipeline.pipeline import Pipeline
 from leanrec.pipeline.responses import Recommendations
-from leanrec.pipeline.stages import RankedItems
 from leanrec.retrieval.exploration import N_CANDIDATES
 
 DATA = make_dataset(n_users=8, n_items=40, per_user=6)

@@ -8,7 +8,7 @@ import pytest
 from leanrec.data.dataset import Dataset
 from leanrec.errors import SettingError, SourceError
 from leanrec.models.linear.ease import EASE
-from leanrec.pipeline.batch import check_list_path
+from leanrec.pipeline.lists.batch import check_list_path
 from leanrec.pipeline.pipeline import Pipeline
 from leanrec.run import Run
 

@@ -6,9 +6,9 @@ import time
 
 import numpy as np
 
+from leanrec.pipeline.lists.stages import RankedItems, StageTimer
 from leanrec.pipeline.responses import RUNGS, DroppedStage, Recommendations, RecommendedItem, StageTrace
 from leanrec.pipeline.snapshot import Snapshot
-from leanrec.pipeline.stages import RankedItems, StageTimer
 from leanrec.protocols import Context
 from leanrec.retrieval.exact import build_item_mask, find_excluded
 from leanrec.settings import check_between, check_one_of, check_positive
