@@ -15,6 +15,7 @@ from leanrec.errors import SourceError
 from leanrec.events.event_reader import EventReader, build_event_block
 from leanrec.events.lock import is_locked
 from leanrec.events.records import DataOrigin, ForgottenUser, LogSummary, RankCounts, ServedList
+from leanrec.events.rows import read_list_row
 from leanrec.events.seals import seal_extended
 from leanrec.events.user_events import UserEvent
 from leanrec.events.wal import check_wal
@@ -198,21 +199,7 @@ class SQLiteEventReader(EventReader):
         """The served lists that are still kept, in the order in which they were written."""
         with self._connect() as connection:
             select = f"SELECT {_LIST_COLUMNS} FROM served ORDER BY seq"  # noqa: S608
-            for request, time, user, fallback, items, scores, *made in self._read(connection, select, n_later=5):
-                version, policy, arm, rung, drawn = made
-                yield ServedList(
-                    request,
-                    time / 1000,
-                    user,
-                    tuple(json.loads(items)),
-                    tuple(json.loads(scores)),
-                    fallback,
-                    version or "",
-                    policy or "",
-                    arm,
-                    rung or "full",
-                    None if drawn is None else tuple(json.loads(drawn)),
-                )
+            yield from map(read_list_row, self._read(connection, select, n_later=5))
 
     def count_by_rank(self) -> RankCounts:
         """Impressions and positive events by rank: the raw numbers of click-through rate and position bias."""

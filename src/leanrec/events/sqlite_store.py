@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import itertools
 import json
-import math
 import queue
 import shutil
 import sqlite3
@@ -18,13 +17,12 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-import numpy as np
-
 from leanrec.data.vocabulary import Id
 from leanrec.errors import BusyError, DataError, SourceError
 from leanrec.events.event_store import EventStore
 from leanrec.events.lock import FileLock
 from leanrec.events.records import AppendResult, DataOrigin, ForgottenUser, RetentionPolicy, ServedList, StorageLimits
+from leanrec.events.rows import build_event_row, build_list_row, index_shown, select_new, to_stored_id
 from leanrec.events.seals import digest_user, seal_extended, seal_row
 from leanrec.events.sqlite_reader import (
     APPLICATION_ID,
@@ -239,7 +237,7 @@ class SQLiteEventStore(SQLiteEventReader, EventStore):
 
         The content of an item that is there already is replaced.
         """
-        rows = [(_to_id(item), json.dumps(content)) for item, content in contents.items()]
+        rows = [(to_stored_id(item), json.dumps(content)) for item, content in contents.items()]
         insert = """
             INSERT INTO item (id, content, checksum) VALUES (?, ?, ?)
             ON CONFLICT (id) DO UPDATE SET content = excluded.content, checksum = excluded.checksum
@@ -252,7 +250,7 @@ class SQLiteEventStore(SQLiteEventReader, EventStore):
 
     def set_hidden(self, items: Sequence[Id], *, hidden: bool) -> None:
         """Write that items are hidden, or that they are shown again. Returns when it is on disk."""
-        rows = [(_to_id(item), int(hidden)) for item in items]
+        rows = [(to_stored_id(item), int(hidden)) for item in items]
         insert = """
             INSERT INTO hidden (id, hidden, checksum) VALUES (?, ?, ?)
             ON CONFLICT (id) DO UPDATE SET hidden = excluded.hidden, checksum = excluded.checksum
@@ -424,11 +422,7 @@ class SQLiteEventStore(SQLiteEventReader, EventStore):
             latest = self._drop_forgotten(latest)
         for each in latest:
             try:
-                user = None if each.user is None else _to_id(each.user)
-                items, scores = json.dumps(each.items), json.dumps(each.scores)
-                drawn = None if each.propensities is None else json.dumps(each.propensities)
-                made = (str(each.version), str(each.policy), each.arm, str(each.rung), drawn)
-                row = (str(each.request), to_milliseconds(each.time), user, each.fallback, items, scores, *made)
+                row = build_list_row(each)
                 rows.append((*row, seal_row(*row)))
             except (TypeError, ValueError, OverflowError):  # an id that is no valid text
                 self.n_lost += 1
@@ -516,19 +510,13 @@ def _append_batches(connection: sqlite3.Connection, batches: Sequence[Sequence[U
         return
     found = connection.execute(_FIND_IDS, (json.dumps([str(each.id) for batch in batches for each in batch]),))
     known = set(json.loads(found.fetchone()[0]))
-    new_of: list[list[UserEvent]] = []
-    for batch in batches:
-        new_of.append([])
-        for each in batch:
-            if each.id not in known:
-                known.add(each.id)
-                new_of[-1].append(each)
+    new_of = select_new(batches, known)
     new = [each for own in new_of for each in own]
     shown = _find_shown(connection, new)
     last = find_last_seq(connection)
     rows = []
     for seq, each in enumerate(new, last + 1):
-        row = _make_row(each, shown)
+        row = build_event_row(each, shown)
         rows.append((seq, *row, seal_extended(row, 1)))
     _insert_rows(connection, _INSERT_EVENTS, rows)
     for batch, own in zip(batches, new_of, strict=True):
@@ -544,31 +532,7 @@ def _find_shown(
     if not requests:
         return {}
     lists = json.loads(connection.execute(_FIND_LISTS, (json.dumps(list(requests)),)).fetchone()[0])
-    return {
-        (request, item): (rank, None if drawn is None else drawn[rank])
-        for request, items, drawn in lists
-        for rank, item in reversed(list(enumerate(items)))
-    }
-
-
-def _make_row(event: UserEvent, shown: Mapping[tuple[str, Id], tuple[int, float | None]]) -> tuple[Any, ...]:
-    """The values of an event in the types of the columns, since the checksum is of what will be read."""
-    item, rank, propensity = _to_id(event.item), event.rank, event.propensity
-    found = None if event.request is None else shown.get((event.request, item))
-    if found is not None:
-        rank, propensity = found[0] if rank is None else rank, found[1]
-    return (
-        str(event.id),
-        _to_id(event.user),
-        item,
-        str(event.event_type),
-        to_milliseconds(event.time),
-        float(event.weight),
-        None if event.rating is None or math.isnan(event.rating) else float(event.rating),
-        event.request,
-        None if rank is None else int(rank),
-        None if propensity is None else float(propensity),
-    )
+    return index_shown(lists)
 
 
 def _insert_rows(connection: sqlite3.Connection, insert: str, rows: Sequence[tuple[Any, ...]]) -> None:
@@ -580,11 +544,6 @@ def _insert_rows(connection: sqlite3.Connection, insert: str, rows: Sequence[tup
             values = ", ".join([f"({', '.join('?' * len(part[0]))})"] * size)
             connection.execute(f"{insert} VALUES {values}", list(itertools.chain.from_iterable(part)))
             start += size
-
-
-def _to_id(value: Id) -> Id:
-    """An external id as SQLite keeps it."""
-    return int(value) if isinstance(value, int | np.integer) else str(value)
 
 
 def _open_database(path: Path) -> sqlite3.Connection:

@@ -1,0 +1,44 @@
+"""Shared event store: one that several servers write at the same time, each of which applies what the others have written."""
+
+import abc
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from leanrec.data.vocabulary import Id
+from leanrec.events.event_store import EventStore
+
+__all__ = ["LogHead", "SharedEventStore"]
+
+
+class LogHead(NamedTuple):
+    """How far a store has been written.
+
+    Attributes:
+        last_seq: sequence number of the last event.
+        revision: number of the last change of items, hidden or not.
+        n_forgotten: number of the last user who was forgotten.
+    """
+
+    last_seq: int
+    revision: int
+    n_forgotten: int
+
+
+class SharedEventStore(EventStore):
+    """An event store that several servers write."""
+
+    @abc.abstractmethod
+    def read_head(self) -> LogHead:
+        """How far it has been written. Raises SourceError if it does not answer."""
+
+    @abc.abstractmethod
+    def watch(self, on_change: Callable[[LogHead], None]) -> None:
+        """Call a function in another thread soon after any server has written: with the first head, and each that differs."""
+
+    @abc.abstractmethod
+    def changed_items(self, after: int) -> list[tuple[Id, dict[str, Any]]]:
+        """Items whose content was written after a revision, in the order in which they were added first."""
+
+    @abc.abstractmethod
+    def changed_visibility(self, after: int) -> list[tuple[Id, bool]]:
+        """Items that were hidden (True) or shown again after a revision."""
