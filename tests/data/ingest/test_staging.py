@@ -70,6 +70,14 @@ def test_empty_fields_are_missing_ids_quoted_or_not(empty: str, tmp_path: Path) 
     assert (report.users, report.items, report.events) == (3, 5, 12)
 
 
+def test_a_line_of_names_has_no_time(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text(f"user,item,time\na,x,{T}\nuser,item,time\nb,y,{T}\nuser,item,\nuser,item,{T}\n")
+    data, report = ingest(path)
+    assert report.rejected == {"repeated line of names": 2}
+    assert data.users.ids.tolist() == ["a", "b", "user"]
+
+
 def test_the_parts_of_a_log_are_told_apart(tmp_path: Path) -> None:
     """Ids of delimited text lose the blanks around them, those of other formats keep them."""
     frames = {

@@ -197,9 +197,11 @@ class RowReader:
                 for user, item in above
                 for spell in (str, str.lower, str.upper, normalize_name)
             )
+            # The name of a time is no time: nearly all rows need no comparison of text.
+            first = "t IS NULL AND " if timed and cols.time is not None else ""
             cases[:0] = [
                 (
-                    f"itm = {quote_literal(item)} AND ltrim(usr, '\ufeff') = {quote_literal(user)}",
+                    f"{first}itm = {quote_literal(item)} AND ltrim(usr, '\ufeff') = {quote_literal(user)}",
                     "repeated line of names",
                 )
                 for user, item in spelled
