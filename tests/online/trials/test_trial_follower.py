@@ -12,7 +12,7 @@ from leanrec.models import get_model
 from leanrec.online import LivePipeline, VersionStore
 from leanrec.online.trials.guards import Verdict
 from leanrec.online.trials.live_trial import CANDIDATE
-from leanrec.online.trials.trial_follower import TrialFollower
+from leanrec.online.trials.trial_follower import TrialFollower, start_stored_trial
 from leanrec.pipeline import Pipeline
 
 USERS = [f"user-{number}" for number in range(60)]
@@ -127,3 +127,22 @@ def test_a_process_whose_trials_are_started_elsewhere_ends_them(live: LivePipeli
         store.promote(trial.version)
         _wait(lambda: live.trial is None)
     assert store.trials()[-1].outcome == "promoted"
+
+
+def test_a_share_that_changes_while_the_version_loads_is_the_one_of_the_trial(
+    live: LivePipeline, store: VersionStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version, load = _find(store, "item_knn"), Pipeline.load
+    store.start_trial(version, 0.1)
+
+    def load_slowly(path: Path) -> Pipeline:
+        store.start_trial(version, 0.4)
+        return load(path)
+
+    told: list[str] = []
+    monkeypatch.setattr(Pipeline, "load", load_slowly)
+    start_stored_trial(live, store, told.append)  # once: nobody starts it again in a worker
+    assert live.trial is not None
+    assert live.trial.trial == store.trial()
+    assert told == [f"Version {version} is on trial for users, with a share of 0.4."]
+    live.stop_trial()

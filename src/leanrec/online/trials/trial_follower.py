@@ -112,8 +112,9 @@ def _start_trial(live: LivePipeline, store: VersionStore, trial: VersionTrial, r
         return True
     try:
         pipeline = Pipeline.load(store.find(trial.version).path)
-        if store.trial() == trial:  # still, after the time that took
-            live.start_trial(pipeline, trial)
+        running = store.trial()  # by now: loading takes time, and the share may have changed meanwhile
+        if running is not None and running.salt == trial.salt:
+            live.start_trial(pipeline, running)
     except LeanrecError as error:
         _abort_trial(store, trial, "the server", f"It cannot be served: {error}")
         report(f"Version {trial.version} cannot be tried, so its trial has ended: {error}")
@@ -121,7 +122,7 @@ def _start_trial(live: LivePipeline, store: VersionStore, trial: VersionTrial, r
     if live.trial is None:
         return True
     what = "as a shadow" if trial.is_shadow else "for users"
-    report(f"Version {trial.version} is on trial {what}, with a share of {trial.share:g}.")
+    report(f"Version {trial.version} is on trial {what}, with a share of {live.trial.trial.share:g}.")
     return True
 
 
