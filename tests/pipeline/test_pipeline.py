@@ -129,7 +129,7 @@ class TestRecommend:
         scores = [item.score for item in recommended.items]
         assert scores == sorted(scores, reverse=True)
         assert 0.5 <= scores[-1] <= scores[0] <= 5.0
-        past = pipeline._make_history(np.array([0, 4, 8], np.int32), None, [5.0, 5.0, 5.0]).to_queries(-1, 40)
+        past = pipeline._users.build_history(np.array([0, 4, 8], np.int32), None, [5.0, 5.0, 5.0]).to_queries(-1, 40)
         raw = pipeline.model.score(past)[0]
         assert ids(recommended) == ids(pipeline.recommend(history=[100, 104, 108], ratings=[5.0, 5.0, 5.0], n=37))
         np.testing.assert_allclose(scores, np.sort(np.delete(raw, [0, 4, 8]))[::-1].clip(0.5, 5.0), rtol=1e-5)
@@ -250,7 +250,7 @@ class TestRecord:
 
     def test_new_events_make_the_history_stale_and_the_user_stays_known(self, pipeline: Pipeline) -> None:
         model = _Spy(pipeline.model)
-        pipeline._snapshot = dataclasses.replace(pipeline._snapshot, model=model)
+        pipeline._current.snapshot = dataclasses.replace(pipeline._snapshot, model=model)
         own = [past.id for past in reversed(pipeline.history("user-3"))]
         for history in (None, own, own[1:], []):
             pipeline.recommend("user-3", history=history)
@@ -481,12 +481,12 @@ class TestSaving:
 
     def test_a_model_of_other_items_raises(self, fitted: Pipeline, tmp_path: Path) -> None:
         other = Pipeline.fit(EASE(), make_dataset(n_items=20))
-        fitted_base = fitted._base
-        fitted._base = dataclasses.replace(fitted_base, model=other.model)
+        fitted_base = fitted._current.base
+        fitted._current.base = dataclasses.replace(fitted_base, model=other.model)
         try:
             folder = fitted.save(tmp_path / "m")
         finally:
-            fitted._base = fitted_base
+            fitted._current.base = fitted_base
         with pytest.raises(ArtifactError, match="must score the 40 items"):
             Pipeline.load(folder)
 

@@ -1,8 +1,6 @@
 """Pipeline: a fitted model with everything needed to serve recommendations by external id."""
 
 import dataclasses
-import functools
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -10,46 +8,45 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from leanrec import artifacts, models
 from leanrec.data.dataset import Dataset
-from leanrec.data.merge import append_rows, find_new_ids, merge_events
+from leanrec.data.merge import merge_events
 from leanrec.data.removal import remove_users
 from leanrec.data.table import Table
-from leanrec.data.vocabulary import Id, Vocabulary
-from leanrec.errors import ArtifactError, DataError, SettingError, UnknownIdError
+from leanrec.data.vocabulary import Id
+from leanrec.errors import ArtifactError, SettingError
 from leanrec.events.event_reader import EventReader
 from leanrec.events.records import DataOrigin
 from leanrec.events.seals import find_forgotten
 from leanrec.events.user_events import EvidenceWeights, UserEvent, to_events
-from leanrec.finiteness import check_finite
-from leanrec.pipeline.catalog import Catalog, ItemRules, Where, extend_ids, to_id_list
-from leanrec.pipeline.explanations import MAX_TITLES, get_verb, render_explanation, render_path
+from leanrec.pipeline.catalog import Catalog, ItemRules, Where
+from leanrec.pipeline.contributions import explain_by_single_items, explain_without_hidden, has_other_evidence
+from leanrec.pipeline.current_snapshot import CurrentSnapshot, find_known
+from leanrec.pipeline.explanations import render_explanation, render_path
 from leanrec.pipeline.lists.batch import BatchResult, check_list_path, write_lists
-from leanrec.pipeline.lists.degradation import ListOptions, OldList, StageTimes, fill_with_popular, trace_without_model
+from leanrec.pipeline.lists.degradation import ListOptions, OldList
 from leanrec.pipeline.lists.list_cache import CacheKey, ListCache
-from leanrec.pipeline.lists.stages import RankedItems, StageTimer, build_stages, rank_and_fill, trace_stages
+from leanrec.pipeline.lists.list_maker import ListMaker
+from leanrec.pipeline.lists.stages import StageTimer
 from leanrec.pipeline.provenance import build_provenance, check_estimator, get_data_origin, get_model_name
+from leanrec.pipeline.query_users import QueryUsers
 from leanrec.pipeline.responses import (
     AddItemsResult,
     Contribution,
-    DroppedStage,
     HistoryEvent,
     ItemEmbeddings,
     ItemExplanation,
     Recommendations,
-    RecommendedItem,
     RecordResult,
     RejectedEvent,
 )
-from leanrec.pipeline.scorers import ConstantScores, PaddedScorer, pad_scorer, single_query, unpad_scorer
+from leanrec.pipeline.scorers import PaddedScorer, single_query, unpad_scorer
 from leanrec.pipeline.snapshot import SavedPipeline, Snapshot
 from leanrec.pipeline.user_histories import UserHistories, UserHistory
-from leanrec.protocols import Context, Embedder, Estimator, Explainable, Explanation, Extendable, Scorer, Updatable
-from leanrec.retrieval.exploration import N_CANDIDATES, draw_places
+from leanrec.protocols import Context, Embedder, Estimator, Scorer
 from leanrec.run import Run, measure
-from leanrec.types import Events, Float32Array, IdArray, Int32Array, Queries
+from leanrec.types import Events, Float32Array, IdArray, Int32Array
 from leanrec.unique_ids import make_id
 
 __all__ = ["VERSION_LENGTH", "Pipeline"]
@@ -59,30 +56,6 @@ _RUN = Run()
 _NO_REASON = "no item of the history contributes to its score"
 _MAX_CACHED_LISTS = 10_000  # 15 to 40 MB of lists of ten
 _MAX_CONTRIBUTIONS = 10
-_MAX_EXPLAINED = 50  # newest history items to score one by one for a model that cannot explain itself
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class _QueryUser:
-    """The user of a request.
-
-    Attributes:
-        user: external id, or None.
-        history: the stored history, or that of the call.
-        row: row of the user in the fit, or −1.
-        is_stale: the model was fitted on another history of the user.
-        ignored: unknown ids of the history of the call.
-    """
-
-    user: Id | None
-    history: UserHistory
-    row: int
-    is_stale: bool = False
-    ignored: tuple[Id, ...] = ()
-
-    def to_queries(self, n_items: int) -> Queries:
-        """One query (B = 1) over N items."""
-        return self.history.to_queries(self.row, n_items, is_stale=self.is_stale)
 
 
 class Pipeline:
@@ -107,25 +80,18 @@ class Pipeline:
             version: the first 12 hexadecimal digits of the SHA-256 of the artifact; "" for a pipeline that was not loaded.
         """
         self.name, self.fallback_name, self.version = saved.name, saved.fallback_name, version
-        self.policy = f"{saved.name}/{version}"
         self.provenance = provenance
         self.evidence_weights = EvidenceWeights.from_events(saved.data.events, saved.data.conventions)
         self._data = saved.data
+        self._n_fitted_items = len(saved.data.items) if saved.n_fitted_items is None else saved.n_fitted_items
         self._histories = UserHistories(saved.data, saved.stale, saved.n_fitted_users, saved.forgotten)
         catalog = Catalog(saved.data.items, saved.data.item_table)
-        self._fitted = Snapshot(saved.model, saved.fallback, catalog, saved.data.rating_range)
+        fitted = Snapshot(saved.model, saved.fallback, catalog, saved.data.rating_range)
         hidden = np.zeros(0, np.int32) if saved.hidden is None else saved.hidden
-        self._hidden: frozenset[Id] = frozenset(catalog.external_id(row) for row in hidden.tolist())
-        self._base = self._fitted  # with the items that were added, and without updates
-        self._snapshot = self._fitted.with_hidden(hidden)
-        self._n_fitted_items = len(saved.data.items) if saved.n_fitted_items is None else saved.n_fitted_items
-        self.learns = False  # see ``start_learning``
-        self._updated: dict[str, Scorer] = {}
-        self._n_known_users = 0
-        self._adding_items = threading.Lock()
-        self._replacing = threading.Lock()  # the snapshot
+        self._current = CurrentSnapshot(fitted, hidden, saved.name)
+        self._users = QueryUsers(saved.data, self._histories, self.evidence_weights)
+        self._maker = ListMaker(saved.name, saved.fallback_name, version, self._users)
         self._lists = ListCache(_MAX_CACHED_LISTS)
-        self._times = StageTimes()
 
     @classmethod
     def fit(
@@ -166,7 +132,7 @@ class Pipeline:
             fallback=other.fit(data, run),
             data=dataclasses.replace(data, events=events),
             stale=np.zeros(0, np.int32),
-            hidden=_find_known(data.items, hidden) if hidden else None,
+            hidden=find_known(data.items, hidden) if hidden else None,
         )
         provenance = build_provenance(estimator, data, run, dataclasses.asdict(meter.cost), log)
         if forgotten:
@@ -196,9 +162,9 @@ class Pipeline:
         return SavedPipeline(
             name=self.name,
             fallback_name=self.fallback_name,
-            model=unpad_scorer(self._base.model),
-            n_fitted_items=self._n_fitted_items if isinstance(self._base.model, PaddedScorer) else None,
-            fallback=self._base.fallback,
+            model=unpad_scorer(self._current.base.model),
+            n_fitted_items=self._n_fitted_items if isinstance(self._current.base.model, PaddedScorer) else None,
+            fallback=self._current.base.fallback,
             data=data,
             stale=stale,
             n_fitted_users=n_fitted_users,
@@ -213,7 +179,7 @@ class Pipeline:
         ``policy`` says so too.
         """
         if not self.learns:
-            self.learns, self.policy = True, f"{self.policy}+learning"
+            self._current.learns, self._maker.policy = True, f"{self.policy}+learning"
 
     def use_updated(self, model: Scorer | None = None, fallback: Scorer | None = None, *, n_users: int = 0) -> None:
         """Answer with an updated model or fallback from the next list on; see ``Updatable``. ``save`` keeps those of the fit.
@@ -225,21 +191,22 @@ class Pipeline:
             fallback: the updated fallback, likewise.
             n_users: number of users that the updated model knows, in rows of ``histories``.
         """
-        updated = {name: each for name, each in (("model", model), ("fallback", fallback)) if each is not None}
-        snapshot = self._snapshot
-        changed = snapshot.with_updated(**updated)
-        changed.warm_up()
-        with self._replacing:
-            self._updated |= updated
-            self._n_known_users = max(self._n_known_users, n_users)
-            if self._snapshot is not snapshot:  # items were added or hidden meanwhile
-                changed = self._snapshot.with_updated(**updated)
-            self._snapshot = changed
+        self._current.use_updated(model, fallback, n_users)
+
+    @property
+    def learns(self) -> bool:
+        """Whether ``start_learning`` was called."""
+        return self._current.learns
+
+    @property
+    def policy(self) -> str:
+        """What makes the lists: name and version of the model, with "+learning" if it is updated while it answers."""
+        return self._maker.policy
 
     @property
     def fitted_scorers(self) -> tuple[Scorer, Scorer | None]:
         """Model and fallback of the fit, before items were added and before updates."""
-        return unpad_scorer(self._fitted.model), self._fitted.fallback
+        return self._current.fitted_scorers
 
     @property
     def data_origin(self) -> DataOrigin:
@@ -279,7 +246,7 @@ class Pipeline:
             self.similar_items(first, 1)
             self.catalog.search("", 1)
         self.find_users("", 1)
-        self._times.clear()
+        self._maker.times.clear()
 
     def to_dataset(self) -> Dataset:
         """The data of the fit with all recorded events and new items, for the next fit. O(E).
@@ -337,23 +304,24 @@ class Pipeline:
         snapshot = self._snapshot
         others = (history, weights, ratings, allow, deny, where, trace or None)
         if user is None or any(each is not None for each in others):
-            query_user = self._find_query_user(user, history, weights, ratings)
+            query_user = self._users.find(snapshot, user, history, weights, ratings)
             timer = StageTimer(options.end) if trace else None
             rules = snapshot.catalog.resolve_rules(allow, deny, where)
-            return self._make_list(snapshot, query_user, rules, options, timer=timer)
+            return self._maker.make(snapshot, query_user, rules, options, timer=timer)
         cached = self.find_cached(user, n=n, exclude_seen=exclude_seen, reasons=reasons, explore=explore)
         if cached is not None:
             return cached
-        dropped = options.find_dropped("explain", self._times) if rung == "no_reasons" else None
+        dropped = options.find_dropped("explain", self._maker.times) if rung == "no_reasons" else None
         if dropped is not None and (
             plain := self.find_cached(user, n=n, exclude_seen=exclude_seen, reasons=False, explore=explore)
         ):
             return dataclasses.replace(plain, rung=rung, dropped=(dropped,))
-        row = self._find_row(user)
+        row = self._users.find_row(user)
         recorded = self._histories.find_recorded(row)  # before the history is read: an event in between makes a new one
-        query_user = self._find_query_user(user, None, None, None)
+        query_user = self._users.find(snapshot, user, None)
         key = CacheKey(row, n, exclude_seen, reasons, explore)
-        made = self._make_list(snapshot, query_user, ItemRules(), options, self._find_old_list(key))
+        old = self._lists.get_old(key) or self._lists.get_old(key._replace(reasons=False))
+        made = self._maker.make(snapshot, query_user, ItemRules(), options, None if old is None else OldList(*old))
         if made.rung == "full":
             kept = made if made.propensities is None else dataclasses.replace(made, propensities=None)
             self._lists.put(key, snapshot, recorded, kept)
@@ -369,136 +337,10 @@ class Pipeline:
 
         Raises UnknownIdError.
         """
-        row = self._find_row(user)
+        row = self._users.find_row(user)
         key = CacheKey(row, n, exclude_seen, reasons, explore)
         cached = self._lists.get(key, self._snapshot, self._histories.find_recorded(row))
         return None if cached is None else dataclasses.replace(cached, request=make_id())
-
-    def _find_old_list(self, key: CacheKey) -> OldList | None:
-        """The last list of the user, with reasons or without."""
-        found = self._lists.get_old(key) or self._lists.get_old(key._replace(reasons=False))
-        return None if found is None else OldList(*found)
-
-    def _make_list(
-        self,
-        snapshot: Snapshot,
-        query_user: _QueryUser,
-        rules: ItemRules,
-        options: ListOptions,
-        old: OldList | None = None,
-        *,
-        timer: StageTimer | None = None,
-    ) -> Recommendations:
-        """A list, as good as rung and deadline allow; ``old`` is an earlier one of the user."""
-        n_items = len(snapshot.catalog)
-        context = Context(options.exclude_seen, rules.allow, rules.deny, snapshot.shown)
-        if timer is not None:
-            timer.end_stage("rules")
-            context = dataclasses.replace(context, end_stage=timer.end_stage)
-        queries = query_user.to_queries(n_items)
-        request, propensities = make_id(), None
-        dropped = options.find_dropped("rank", self._times, has_old_list=old is not None)
-        if dropped is not None:
-            parts = self._list_popular(snapshot, queries, context, options, old)
-            trace = None if timer is None else trace_without_model(timer, parts["rung"], n_items, len(parts["items"]))
-        else:
-            with single_query():
-                found, propensities = self._rank(snapshot, queries, context, options, request)
-                texts, dropped = self._explain_list(snapshot, query_user.history, queries, found, context, options)
-            parts = {
-                "items": _build_items(snapshot.catalog, found, texts),
-                "fallback": self.fallback_name if found.from_fallback else None,
-                "note": self._write_note(found, options.n),
-                "rung": "full" if dropped is None else "no_reasons",
-            }
-            trace = None if timer is None else trace_stages(timer, found, queries, n_items, rules, context)
-        return Recommendations(
-            request=request,
-            user=query_user.user,
-            ignored=(*query_user.ignored, *rules.unknown),
-            model=self.name,
-            version=self.version,
-            policy=f"{self.policy}+explore={options.explore:g}" if options.explore else self.policy,
-            propensities=propensities,
-            dropped=() if dropped is None else (dropped,),
-            trace=trace,
-            **parts,
-        )
-
-    def _rank(
-        self, snapshot: Snapshot, queries: Queries, context: Context, options: ListOptions, request: str
-    ) -> tuple[RankedItems, tuple[float | None, ...] | None]:
-        """The list of the model, and the propensities of its items where they were drawn. Times both."""
-        start = time.perf_counter()
-        length = options.n + (N_CANDIDATES if options.explore else 0)
-        found, propensities = rank_and_fill(snapshot.stages, queries, min(length, len(snapshot.catalog)), context), None
-        if context.end_stage is not None:
-            context.end_stage("fill")
-        if options.explore:
-            n_same = len(found.rows) if found.from_fallback else found.n_from_model
-            drawn = draw_places(n_same, min(options.n, len(found.rows)), options.explore, request)
-            found = found.take(range(options.n) if drawn is None else drawn.ranks)
-            propensities = None if drawn is None else drawn.propensities
-            if context.end_stage is not None:
-                context.end_stage("explore")
-        self._times.add("rank", time.perf_counter() - start, is_long=options.is_long)
-        return found, propensities
-
-    def _explain_list(
-        self,
-        snapshot: Snapshot,
-        history: UserHistory,
-        queries: Queries,
-        found: RankedItems,
-        context: Context,
-        options: ListOptions,
-    ) -> tuple[list[tuple[str, ...]] | None, DroppedStage | None]:
-        """The reasons of a list, and whether they were left out. Times them."""
-        dropped = options.find_dropped("explain", self._times) if options.reasons else None
-        if not options.reasons or dropped is not None:
-            return None, dropped
-        start = time.perf_counter()
-        texts = self._write_reasons(snapshot, history, queries, found)
-        if not found.from_fallback:  # which needs no time for its reasons
-            self._times.add("explain", time.perf_counter() - start, is_long=options.is_long)
-        if context.end_stage is not None:
-            context.end_stage("explain")
-        return texts, None
-
-    def _list_popular(
-        self, snapshot: Snapshot, queries: Queries, context: Context, options: ListOptions, old: OldList | None
-    ) -> dict[str, Any]:
-        """The parts of a list without the model that depend on where its items come from."""
-        kept, found = fill_with_popular(snapshot, queries, context, options.n, old)
-        reasons = self._fallback_reasons(is_whole_list=not kept)
-        items = (
-            *kept,
-            *_build_items(snapshot.catalog, found, [reasons] * len(found.rows) if options.reasons else None),
-        )
-        filled = (
-            f"{len(found.rows)} of {len(items)} items, at the end of the list, are filled from {self.fallback_name}."
-        )
-        short = f"{len(items)} of {options.n} items: no other item may be recommended."
-        is_filled = bool(kept) and len(found.rows) > 0
-        return {
-            "items": items,
-            "fallback": old.recommendations.fallback if old is not None and kept else self.fallback_name,
-            "note": " ".join([filled] * is_filled + [short] * (len(items) < options.n)) or None,
-            "rung": "cached" if kept else "popular",
-        }
-
-    def _write_reasons(
-        self, snapshot: Snapshot, history: UserHistory, queries: Queries, found: RankedItems
-    ) -> list[tuple[str, ...]]:
-        """The reasons of each item of a list, explained all at once."""
-        n_explained = 0 if found.from_fallback else found.n_from_model
-        texts: list[tuple[str, ...]] = [()] * n_explained
-        if n_explained and snapshot.explainer is not None:
-            rows, verb = np.array(found.rows[:n_explained], np.int32), self._main_verb(history)
-            explanations = _explain_without_hidden(snapshot, snapshot.explainer, queries, rows, MAX_TITLES)
-            texts = [render_explanation(each, snapshot.catalog.title, verb) for each in explanations]
-        others = self._fallback_reasons(is_whole_list=found.from_fallback)
-        return texts + [others] * (len(found.rows) - n_explained)
 
     def recommend_all(
         self,
@@ -542,28 +384,7 @@ class Pipeline:
         """
         _check_n(n)
         snapshot = self._snapshot
-        catalog, stages = snapshot.catalog, snapshot.stages
-        row = catalog.items.row(item)
-        rules = catalog.resolve_rules(None, [item], where)
-        queries = self._make_history(np.array([row], np.int32), None, None).to_queries(-1, len(catalog))
-        if snapshot.unit_embeddings is not None:
-            cosine = snapshot.unit_embeddings @ snapshot.unit_embeddings[row]
-            stages = build_stages(ConstantScores(cosine[None, :]), snapshot.padded_fallback, None)
-        context = Context(allow=rules.allow, deny=rules.deny, shown=snapshot.shown)
-        found = rank_and_fill(stages, queries, min(n, len(catalog)), context)
-
-        shared = [catalog.shared_labels(row, other)[:3] for other in found.rows]
-        items = _build_items(catalog, found, [(f"shares: {', '.join(each)}",) if each else () for each in shared])
-        fallback = self.fallback_name if found.from_fallback else None
-        return Recommendations(
-            make_id(),
-            items,
-            fallback,
-            note=self._write_note(found, n),
-            model=self.name,
-            version=self.version,
-            policy=self.policy,
-        )
+        return self._maker.make_similar(snapshot, snapshot.catalog.items.row(item), n, where)
 
     def embed_items(self) -> ItemEmbeddings:
         """The item vectors for a vector store, where the score of the model is a dot product. O(N · D).
@@ -573,10 +394,11 @@ class Pipeline:
 
         Raises SettingError for a model whose score is no dot product.
         """
-        vectors = self._get_embedder().embed_items()
+        snapshot = self._snapshot
+        vectors = self._get_embedder(snapshot).embed_items()
         lengths = np.linalg.norm(vectors, axis=1)
         order = np.argsort(-lengths, kind="stable")[: np.count_nonzero(lengths)]
-        return ItemEmbeddings(self.catalog.items.ids[order], np.asarray(vectors[order], dtype=np.float32))
+        return ItemEmbeddings(snapshot.catalog.items.ids[order], np.asarray(vectors[order], dtype=np.float32))
 
     def embed_user(
         self,
@@ -593,15 +415,16 @@ class Pipeline:
 
         Raises UnknownIdError for an unknown user, and SettingError for a model whose score is no dot product.
         """
-        embedder = self._get_embedder()
-        query_user = self._find_query_user(user, history, weights, ratings)
+        snapshot = self._snapshot
+        embedder = self._get_embedder(snapshot)
+        query_user = self._users.find(snapshot, user, history, weights, ratings)
         with single_query():
-            queries = query_user.to_queries(len(self.catalog))
+            queries = query_user.to_queries(len(snapshot.catalog))
             return np.asarray(embedder.embed_queries(queries)[0], dtype=np.float32)
 
-    def _get_embedder(self) -> Embedder:
+    def _get_embedder(self, snapshot: Snapshot) -> Embedder:
         """The model, if its score is a dot product."""
-        model = self._snapshot.model
+        model = snapshot.model
         if isinstance(model, Embedder):
             return model
         raise SettingError(
@@ -610,21 +433,21 @@ class Pipeline:
 
     def explain(self, user: Id | None, item: Id, *, history: Iterable[Id] | None = None) -> ItemExplanation:
         """Why an item is recommended to a user, or for this history. Raises UnknownIdError."""
-        query_user = self._find_query_user(user, history, None, None)
         snapshot = self._snapshot
+        query_user = self._users.find(snapshot, user, history)
         catalog = snapshot.catalog
         row = catalog.items.row(item)
         item_id, title = catalog.external_id(row), catalog.title(row)
         queries = query_user.to_queries(len(catalog))
-        if not queries.history.nnz and not _has_other_evidence(snapshot, queries):
+        if not queries.history.nnz and not has_other_evidence(snapshot, queries):
             return ItemExplanation(
-                item_id, title, self._fallback_reasons(is_whole_list=True), fallback=self.fallback_name
+                item_id, title, self._maker.give_fallback_reasons(is_whole_list=True), fallback=self.fallback_name
             )
         if snapshot.explainer is None:
-            explanation = self._explain_by_single_items(snapshot, queries, row)
+            explanation = explain_by_single_items(snapshot, queries, row, self._users.build_history)
         else:
             with single_query():
-                (explanation,) = _explain_without_hidden(
+                (explanation,) = explain_without_hidden(
                     snapshot, snapshot.explainer, queries, np.array([row], np.int32), _MAX_CONTRIBUTIONS
                 )
         contributions = [
@@ -632,7 +455,7 @@ class Pipeline:
             for past, weight in zip(explanation.items, explanation.weights, strict=True)
             if weight > 0
         ]
-        reasons = render_explanation(explanation, catalog.title, self._main_verb(query_user.history))
+        reasons = render_explanation(explanation, catalog.title, self._users.find_main_verb(query_user.history))
         return ItemExplanation(
             item_id,
             title,
@@ -735,35 +558,7 @@ class Pipeline:
             persist: writes the items to disk; called when the extended model is ready and before any request uses
                 it. If it raises, nothing has changed.
         """
-        values = ids.tolist() if isinstance(ids, np.ndarray) else list(ids)
-        if not values:
-            return AddItemsResult()
-        with self._adding_items:
-            snapshot, n_fitted = self._base, len(self._fitted.catalog)
-            catalog = snapshot.catalog
-            fresh = find_new_ids(catalog.items, values)
-            will_learn = self.learns and isinstance(snapshot.model, Updatable)
-            if len(fresh) and not (isinstance(snapshot.model, Extendable) or will_learn):
-                raise SettingError(
-                    f"The model must be able to score new items by their content. {self.name} cannot: refit it."
-                )
-            content = catalog.read_content(table, len(values))
-            rows = catalog.items.rows(values, missing=-1).tolist()
-            known = {row: position for position, row in enumerate(rows) if row >= 0}
-            changed = {
-                row: position
-                for row, position in known.items()
-                if row >= n_fitted and content.row(position) != catalog.content(row)
-            }
-            extended = self._extend(values, content, fresh, changed) if len(fresh) or changed else snapshot
-            if persist is not None:
-                persist()
-            with self._replacing:
-                if extended is not snapshot:
-                    self._base = extended
-                    shown = extended.with_hidden(_find_known(extended.catalog.items, self._hidden))
-                    self._snapshot = shown.with_updated(**self._updated)
-            return AddItemsResult(len(fresh), len(changed), len(known) - len(changed))
+        return self._current.add_items(ids, table, persist)
 
     def hide_items(
         self, ids: Iterable[Id], *, persist: Callable[[], None] | None = None, replayed: bool = False
@@ -778,58 +573,21 @@ class Pipeline:
             persist: writes the change to disk; called before any request sees it. If it raises, nothing has changed.
             replayed: an unknown id is kept for an item that is added later. False: it raises UnknownIdError.
         """
-        self._change_hidden(ids, persist, replayed=replayed, hidden=True)
+        self._current.set_hidden(ids, persist, hidden=True, replayed=replayed)
 
     def show_items(
         self, ids: Iterable[Id], *, persist: Callable[[], None] | None = None, replayed: bool = False
     ) -> None:
         """Let lists show items again that were hidden; see ``hide_items`` for the arguments."""
-        self._change_hidden(ids, persist, replayed=replayed, hidden=False)
-
-    def _change_hidden(
-        self, ids: Iterable[Id], persist: Callable[[], None] | None, *, replayed: bool, hidden: bool
-    ) -> None:
-        given = to_id_list("ids", ids)
-        if not replayed:
-            self._snapshot.catalog.items.rows(given)
-        changed = frozenset(self.external_item_id(each) for each in given)
-        with self._replacing:
-            if persist is not None:
-                persist()
-            self._hidden = self._hidden | changed if hidden else self._hidden - changed
-            snapshot = self._snapshot
-            self._snapshot = snapshot.with_hidden(_find_known(snapshot.catalog.items, self._hidden))
+        self._current.set_hidden(ids, persist, hidden=False, replayed=replayed)
 
     def is_hidden(self, item: Id) -> bool:
         """Whether an item is hidden."""
-        return self.external_item_id(item) in self._hidden
-
-    def _extend(
-        self, ids: Sequence[Id], content: Table, fresh: NDArray[np.intp], changed: Mapping[int, int]
-    ) -> Snapshot:
-        """The snapshot with the content of the positions ``fresh`` added and of the rows ``changed`` replaced."""
-        base = self._fitted if changed else self._base
-        catalog, n_base = self._base.catalog, len(base.catalog)
-        items = extend_ids(catalog.items, [ids[position] for position in fresh.tolist()])
-        added = content.take(fresh)
-        if changed:
-            assert catalog.table is not None  # noqa: S101 - the added items have content
-            below = catalog.table.concat(content)
-            rows = np.arange(n_base, len(catalog))
-            rows[np.array(list(changed)) - n_base] = len(catalog) + np.array(list(changed.values()))
-            added = below.take(np.concatenate([rows, len(catalog) + fresh]))
-        model, fallback = base.model, base.fallback
-        model = model.extend(added) if isinstance(model, Extendable) else pad_scorer(model, len(items))
-        fallback = fallback.extend(added) if isinstance(fallback, Extendable) else fallback
-        if model.n_items != len(items):
-            raise DataError(f"The model must have {len(items)} items after the addition. It has {model.n_items}.")
-        check_finite(model, "Check the numbers in the content of the items.")
-        table = append_rows(base.catalog.table, n_base, added)
-        return Snapshot(model, fallback, Catalog(items, table), base.rating_range)
+        return self._current.is_hidden(self.external_item_id(item))
 
     def history(self, user: Id, limit: int | None = None) -> tuple[HistoryEvent, ...]:
         """The events of a user, newest first. Raises UnknownIdError."""
-        past = self._histories.get(self._find_row(user))
+        past = self._histories.get(self._users.find_row(user))
         catalog, event_types = self._snapshot.catalog, self._histories.event_types
         newest = range(len(past) - 1, -1, -1)[:limit]
         return tuple(
@@ -858,110 +616,10 @@ class Pipeline:
         """The id as the data have it: 12 for "12" where they are whole numbers, whether it is known or not."""
         return self._snapshot.catalog.items.normalize_id(item)
 
-    @functools.cached_property
-    def _main_event_type(self) -> int:
-        """Code of the most frequent event type."""
-        return int(np.bincount(self._data.events.event_type, minlength=1).argmax())
-
-    def _main_verb(self, history: UserHistory) -> str:
-        """What the user did with most of the items."""
-        code = int(np.bincount(history.event_type).argmax()) if len(history) else self._main_event_type
-        return get_verb(self._histories.event_types[code])
-
-    def _find_row(self, user: Id) -> int:
-        row = self._histories.find_row(user)
-        if row is None and len(self._histories.forgotten):  # whose ids must not be in a hint
-            raise UnknownIdError(f"No user with the id {str(user)!r} among {self.n_users}.")
-        return self._data.users.row(user) if row is None else row
-
-    def _find_query_user(
-        self,
-        user: Id | None,
-        history: Iterable[Id] | None,
-        weights: Sequence[float] | None,
-        ratings: Sequence[float | None] | None,
-    ) -> _QueryUser:
-        """The user with the stored history, or with the one of the call."""
-        if history is None:
-            if user is None:
-                raise SettingError(
-                    "A user or a history must be given. Got neither; an empty history gives the list of the fallback."
-                )
-            if weights is not None or ratings is not None:
-                raise SettingError("weights and ratings need a history. Got no history.")
-            row = self._find_row(user)
-            return self._describe_user(row, self._histories.get(row), is_given=False)
-        ids = to_id_list("history", history)
-        for name, values in (("weights", weights), ("ratings", ratings)):
-            if values is not None and len(values) != len(ids):
-                raise SettingError(f"{name} must have {len(ids)} entries, as history has. Got {len(values)}.")
-        rows = self._snapshot.catalog.items.rows(ids, missing=-1)
-        ignored = tuple(item for item, row in zip(ids, rows, strict=True) if row < 0)
-        given = self._make_history(rows, weights, ratings)
-        known = None if user is None else self._histories.find_row(user)
-        if known is None:
-            return _QueryUser(user, given, -1, ignored=ignored)
-        return self._describe_user(known, given, ignored)
-
-    def _describe_user(
-        self, row: int, history: UserHistory, ignored: tuple[Id, ...] = (), *, is_given: bool = True
-    ) -> _QueryUser:
-        """A user with a row, and the history that a call gave, or that of the user."""
-        fitted = self._histories.fitted_row(row)
-        if fitted < 0 and row < self._n_known_users:
-            fitted = row  # the updated model has learned of the user
-        is_changed = is_given or self._histories.find_recorded(row) is not None
-        is_stale = fitted >= 0 and self._histories.is_stale(row, history if is_changed else None)
-        return _QueryUser(self._histories.external_id(row), history, fitted, is_stale, ignored)
-
-    def _make_history(
-        self, rows: Int32Array, weights: Sequence[float] | None, ratings: Sequence[float | None] | None
-    ) -> UserHistory:
-        """A history from item rows (−1 = unknown, left out) in time order."""
-        values = [None] * len(rows) if ratings is None else ratings
-        if weights is None:
-            weights = [self.evidence_weights.weight(None, value) for value in values]
-        history = UserHistory(
-            item=rows,
-            event_type=np.full(len(rows), self._main_event_type, np.int8),
-            time=np.arange(len(rows), dtype=np.int64),
-            weight=np.array(weights, np.float32),
-            rating=np.array([np.nan if value is None else value for value in values], np.float32),
-        )
-        return UserHistory(**{name: column[rows >= 0] for name, column in history.columns().items()})
-
-    def _fallback_reasons(self, *, is_whole_list: bool) -> tuple[str, ...]:
-        if self.fallback_name == "popularity":
-            return ("popular with all users",)
-        return (f"no history yet: from {self.fallback_name}" if is_whole_list else f"from {self.fallback_name}",)
-
-    def _write_note(self, found: RankedItems, n: int) -> str | None:
-        """How many items were filled from the fallback, and why the list is short; None if neither applies."""
-        count = len(found.rows)
-        filled = (
-            f"{count - found.n_from_model} of {count} items, at the end of the list, are filled from "
-            f"{self.fallback_name}: the model scored them zero."
-        )
-        short = f"{count} of {n} items: no other item may be recommended."
-        return " ".join([filled] * (found.n_from_model < count) + [short] * (count < n)) or None
-
-    def _explain_by_single_items(self, snapshot: Snapshot, queries: Queries, row: int) -> Explanation:
-        """For a model that cannot explain itself: the score of ``row`` for a history of each single item."""
-        if queries.sequences is None:
-            newest = queries.history.indices
-        else:
-            newest = np.unique(queries.sequences[0][-_MAX_EXPLAINED:])
-        newest = newest[snapshot.is_shown(newest)]
-        single = [
-            self._make_history(np.array([item], np.int32), None, None).to_queries(-1, len(snapshot.catalog))
-            for item in newest
-        ]
-        if not single:
-            return Explanation("history", np.zeros(0, np.int32), np.zeros(0, np.float32))
-        scores = np.concatenate([snapshot.model.score(each) for each in single])
-        above_mean = scores[:, row] - scores.mean(axis=1)
-        order = np.argsort(-above_mean, kind="stable")
-        return Explanation("history", newest[order].astype(np.int32), above_mean[order])
+    @property
+    def _snapshot(self) -> Snapshot:
+        """What a request takes, and keeps to its end."""
+        return self._current.snapshot
 
     def _data_with_new_items(self) -> Dataset:
         """The data of the fit with the current items."""
@@ -972,47 +630,6 @@ class Pipeline:
 def _check_n(n: int) -> None:
     if n < 1:
         raise SettingError(f"n must be 1 or more. Got {n}.")
-
-
-def _build_items(
-    catalog: Catalog, found: RankedItems, reasons: Sequence[tuple[str, ...]] | None
-) -> tuple[RecommendedItem, ...]:
-    """A list with titles, images and the reasons of each item."""
-    items = []
-    for position, (row, score) in enumerate(zip(found.rows, found.scores, strict=True)):
-        item, title, image_url = catalog.label(row)
-        items.append(RecommendedItem(item, title, score, () if reasons is None else reasons[position], image_url))
-    return tuple(items)
-
-
-def _find_known(items: Vocabulary, ids: Iterable[Id]) -> Int32Array:
-    """Rows of the ids that are known."""
-    rows = items.rows(list(ids), missing=-1)
-    return rows[rows >= 0]
-
-
-def _explain_without_hidden(
-    snapshot: Snapshot, explainer: Explainable, queries: Queries, rows: Int32Array, top_k: int
-) -> list[Explanation]:
-    """Explanations with the ``top_k`` largest contributions of items that are not hidden."""
-    if snapshot.shown is None:
-        return explainer.explain(queries, rows, top_k)
-    past = queries.history.indices if queries.seen is None else queries.seen.indices
-    n_hidden = int(np.count_nonzero(~snapshot.shown[past]))
-    explanations = []
-    for each in explainer.explain(queries, rows, top_k + n_hidden):
-        kept = np.flatnonzero(snapshot.is_shown(each.items))[:top_k]
-        paths = tuple(path for path in each.paths if snapshot.shown[path.item])
-        explanations.append(dataclasses.replace(each, items=each.items[kept], weights=each.weights[kept], paths=paths))
-    return explanations
-
-
-def _has_other_evidence(snapshot: Snapshot, queries: Queries) -> bool:
-    """Whether an explainable model has evidence, such as links, for a user without a history."""
-    if queries.users[0] < 0 or snapshot.explainer is None:
-        return False
-    scores = snapshot.model.score(queries)[0]
-    return bool(scores.max(initial=0) > scores.min(initial=0))
 
 
 def _find_rejected(

@@ -87,6 +87,7 @@ class Snapshot:
         padded_fallback: the fallback over all N items.
         stages: the stages of a request, with the index of the items. New with every version.
         shown: (N,) bool, False for the items that are hidden from every list; None = no item is hidden.
+        n_learned_users: number of users that an updated model knows, in rows of the histories; 0 = only those of the fit.
         basis: the same object in snapshots that differ in updates of model and fallback alone.
     """
 
@@ -97,6 +98,7 @@ class Snapshot:
     padded_fallback: Scorer | None = dataclasses.field(init=False)
     stages: StagePipeline = dataclasses.field(init=False)
     shown: NDArray[np.bool_] | None = dataclasses.field(init=False, default=None)
+    n_learned_users: int = dataclasses.field(init=False, default=0)
     basis: object = dataclasses.field(init=False, default_factory=object)
 
     def __post_init__(self) -> None:
@@ -115,13 +117,17 @@ class Snapshot:
         vars(changed).pop("popular", None)
         return changed
 
-    def with_updated(self, model: Scorer | None = None, fallback: Scorer | None = None) -> "Snapshot":
+    def with_updated(
+        self, model: Scorer | None = None, fallback: Scorer | None = None, *, n_users: int = 0
+    ) -> "Snapshot":
         """A new snapshot of the same version with an updated model or fallback; None = as before. Hidden items stay hidden.
 
-        The index of the items is shared where the model stays.
+        The index of the items is shared where the model stays. ``n_users`` is the number of users that the model knows now,
+        in rows of the histories, if they have become more.
         """
         changed, n_items = copy.copy(self), len(self.catalog)
         vars(changed).pop("popular", None)
+        vars(changed).update(n_learned_users=max(self.n_learned_users, n_users))
         if fallback is not None:
             padded = pad_scorer(fallback, n_items)
             stages = self.stages.with_fallback(padded)

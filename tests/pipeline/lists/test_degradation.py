@@ -136,7 +136,7 @@ OF_NOBODY = list_ids(Pipeline.fit(get_model("popularity")(), DATA).recommend(his
 
 class TestTimeLimits:
     def test_slow_reasons_are_left_out(self, pipeline: Pipeline) -> None:
-        pipeline._times.add("explain", 60.0)
+        pipeline._maker.times.add("explain", 60.0)
         made = pipeline.recommend(USER, time_limit_ms=30_000)
         assert made.rung == "no_reasons"
         assert [(each.stage, each.reason, each.milliseconds) for each in made.dropped] == [
@@ -145,13 +145,13 @@ class TestTimeLimits:
         assert pipeline.recommend(USER).rung == "full"
 
     def test_a_slow_model_is_left_out(self, pipeline: Pipeline) -> None:
-        pipeline._times.add("rank", 60.0)
+        pipeline._maker.times.add("rank", 60.0)
         made = pipeline.recommend(USER, time_limit_ms=30_000)
         assert made.rung == "popular"
         assert [(each.stage, each.reason) for each in made.dropped] == [("rank", "deadline")]
         first = pipeline.recommend(USER)
         pipeline.record_event(USER, first.items[0].id)
-        pipeline._times.add("rank", 1000.0)
+        pipeline._maker.times.add("rank", 1000.0)
         assert pipeline.recommend(USER, time_limit_ms=30_000).rung == "cached"
 
     def test_a_quick_model_is_not(self, pipeline: Pipeline) -> None:
@@ -165,7 +165,7 @@ class TestTimeLimits:
         assert budgets == sorted(budgets, reverse=True)  # type: ignore[type-var]
 
     def test_long_lists_have_times_of_their_own(self, pipeline: Pipeline) -> None:
-        pipeline._times.add("rank", 60.0, is_long=True)
+        pipeline._maker.times.add("rank", 60.0, is_long=True)
         assert pipeline.recommend(USER, n=500, time_limit_ms=30_000).rung == "popular"
         assert pipeline.recommend(USER, n=100, time_limit_ms=30_000).rung != "popular"
 

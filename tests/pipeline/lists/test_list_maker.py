@@ -62,7 +62,7 @@ class TestPipeline:
         assert len(shown) > 10
 
     def test_the_same_request_id_gives_the_same_list(self, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("leanrec.pipeline.pipeline.make_id", lambda: "a list")
+        monkeypatch.setattr("leanrec.pipeline.lists.list_maker.make_id", lambda: "a list")
         first, second = (pipeline.recommend(USER, n=5, explore=0.5, trace=True) for _ in range(2))
         assert (first.items, first.propensities) == (second.items, second.propensities)
 

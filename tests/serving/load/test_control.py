@@ -166,7 +166,7 @@ class TestRungs:
 class TestTimeLimits:
     def test_a_request_has_its_own_deadline(self, tmp_path: Path) -> None:
         pipeline = Pipeline.fit(EASE(l2=20.0), make_dataset())
-        pipeline._times.add("explain", 100.0)
+        pipeline._maker.times.add("explain", 100.0)
         with SQLiteEventStore(tmp_path / "e.db") as log, run_server(create_app(pipeline, log)) as client:
             fast = client.get("/recommend?user=user-1&time_limit_ms=9000").json()
             slow = client.get("/recommend?user=user-1&time_limit_ms=9000.5&trace=true").json()

@@ -1,0 +1,218 @@
+"""Makes recommendation lists from a snapshot: ranks, fills, explores and explains."""
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from leanrec.pipeline.catalog import Catalog, ItemRules, Where
+from leanrec.pipeline.contributions import explain_without_hidden
+from leanrec.pipeline.explanations import MAX_TITLES, render_explanation
+from leanrec.pipeline.lists.degradation import (
+    ListOptions,
+    OldList,
+    StageTimes,
+    fill_with_popular,
+    trace_without_model,
+)
+from leanrec.pipeline.lists.stages import RankedItems, StageTimer, build_stages, rank_and_fill, trace_stages
+from leanrec.pipeline.query_users import QueryUser, QueryUsers
+from leanrec.pipeline.responses import DroppedStage, Recommendations, RecommendedItem
+from leanrec.pipeline.scorers import ConstantScores, single_query
+from leanrec.pipeline.snapshot import Snapshot
+from leanrec.pipeline.user_histories import UserHistory
+from leanrec.protocols import Context
+from leanrec.retrieval.exploration import N_CANDIDATES, draw_places
+from leanrec.types import Queries
+from leanrec.unique_ids import make_id
+
+__all__ = ["ListMaker"]
+
+
+class ListMaker:
+    """Makes the lists of one version of a model. Thread-safe.
+
+    Attributes:
+        name: name of the model.
+        fallback_name: name of the fallback.
+        version: id of the version.
+        policy: what the lists are made by; see ``Recommendations.policy``.
+        times: estimates of the seconds of the stages.
+    """
+
+    def __init__(self, name: str, fallback_name: str, version: str, users: QueryUsers) -> None:
+        self.name, self.fallback_name, self.version = name, fallback_name, version
+        self.policy = f"{name}/{version}"
+        self.times = StageTimes()
+        self._users = users
+
+    def make(
+        self,
+        snapshot: Snapshot,
+        query_user: QueryUser,
+        rules: ItemRules,
+        options: ListOptions,
+        old: OldList | None = None,
+        *,
+        timer: StageTimer | None = None,
+    ) -> Recommendations:
+        """A list, as good as rung and deadline allow.
+
+        Args:
+            snapshot: model and catalog.
+            query_user: the user with the history.
+            rules: items that may be in the list.
+            options: length, rung and deadline.
+            old: an earlier list of the user.
+            timer: times the stages, for a list with a trace.
+        """
+        n_items = len(snapshot.catalog)
+        context = Context(options.exclude_seen, rules.allow, rules.deny, snapshot.shown)
+        if timer is not None:
+            timer.end_stage("rules")
+            context = dataclasses.replace(context, end_stage=timer.end_stage)
+        queries = query_user.to_queries(n_items)
+        request, propensities = make_id(), None
+        dropped = options.find_dropped("rank", self.times, has_old_list=old is not None)
+        if dropped is not None:
+            parts = self._list_popular(snapshot, queries, context, options, old)
+            trace = None if timer is None else trace_without_model(timer, parts["rung"], n_items, len(parts["items"]))
+        else:
+            with single_query():
+                found, propensities = self._rank(snapshot, queries, context, options, request)
+                texts, dropped = self._explain(snapshot, query_user.history, queries, found, context, options)
+            parts = {
+                "items": _build_items(snapshot.catalog, found, texts),
+                "fallback": self.fallback_name if found.from_fallback else None,
+                "note": self._write_note(found, options.n),
+                "rung": "full" if dropped is None else "no_reasons",
+            }
+            trace = None if timer is None else trace_stages(timer, found, queries, n_items, rules, context)
+        return Recommendations(
+            request=request,
+            user=query_user.user,
+            ignored=(*query_user.ignored, *rules.unknown),
+            model=self.name,
+            version=self.version,
+            policy=f"{self.policy}+explore={options.explore:g}" if options.explore else self.policy,
+            propensities=propensities,
+            dropped=() if dropped is None else (dropped,),
+            trace=trace,
+            **parts,
+        )
+
+    def make_similar(self, snapshot: Snapshot, row: int, n: int, where: Where | None) -> Recommendations:
+        """The n items most similar to the one of a row; see ``Pipeline.similar_items``."""
+        catalog, stages = snapshot.catalog, snapshot.stages
+        rules = catalog.resolve_rules(None, [catalog.external_id(row)], where)
+        queries = self._users.build_history(np.array([row], np.int32)).to_queries(-1, len(catalog))
+        if snapshot.unit_embeddings is not None:
+            cosine = snapshot.unit_embeddings @ snapshot.unit_embeddings[row]
+            stages = build_stages(ConstantScores(cosine[None, :]), snapshot.padded_fallback, None)
+        context = Context(allow=rules.allow, deny=rules.deny, shown=snapshot.shown)
+        found = rank_and_fill(stages, queries, min(n, len(catalog)), context)
+        shared = [catalog.shared_labels(row, other)[:3] for other in found.rows]
+        return Recommendations(
+            request=make_id(),
+            items=_build_items(catalog, found, [(f"shares: {', '.join(each)}",) if each else () for each in shared]),
+            fallback=self.fallback_name if found.from_fallback else None,
+            note=self._write_note(found, n),
+            model=self.name,
+            version=self.version,
+            policy=self.policy,
+        )
+
+    def _rank(
+        self, snapshot: Snapshot, queries: Queries, context: Context, options: ListOptions, request: str
+    ) -> tuple[RankedItems, tuple[float | None, ...] | None]:
+        """The list of the model, and the propensities of its items where they were drawn. Times both."""
+        start = time.perf_counter()
+        length = options.n + (N_CANDIDATES if options.explore else 0)
+        found, propensities = rank_and_fill(snapshot.stages, queries, min(length, len(snapshot.catalog)), context), None
+        if context.end_stage is not None:
+            context.end_stage("fill")
+        if options.explore:
+            n_same = len(found.rows) if found.from_fallback else found.n_from_model
+            drawn = draw_places(n_same, min(options.n, len(found.rows)), options.explore, request)
+            found = found.take(range(options.n) if drawn is None else drawn.ranks)
+            propensities = None if drawn is None else drawn.propensities
+            if context.end_stage is not None:
+                context.end_stage("explore")
+        self.times.add("rank", time.perf_counter() - start, is_long=options.is_long)
+        return found, propensities
+
+    def _explain(
+        self,
+        snapshot: Snapshot,
+        history: UserHistory,
+        queries: Queries,
+        found: RankedItems,
+        context: Context,
+        options: ListOptions,
+    ) -> tuple[list[tuple[str, ...]] | None, DroppedStage | None]:
+        """The reasons of a list, and whether they were left out. Times them."""
+        dropped = options.find_dropped("explain", self.times) if options.reasons else None
+        if not options.reasons or dropped is not None:
+            return None, dropped
+        start = time.perf_counter()
+        n_explained = 0 if found.from_fallback else found.n_from_model
+        texts: list[tuple[str, ...]] = [()] * n_explained
+        if n_explained and snapshot.explainer is not None:
+            rows, verb = np.array(found.rows[:n_explained], np.int32), self._users.find_main_verb(history)
+            explanations = explain_without_hidden(snapshot, snapshot.explainer, queries, rows, MAX_TITLES)
+            texts = [render_explanation(each, snapshot.catalog.title, verb) for each in explanations]
+        others = self.give_fallback_reasons(is_whole_list=found.from_fallback)
+        texts += [others] * (len(found.rows) - n_explained)
+        if not found.from_fallback:  # which needs no time for its reasons
+            self.times.add("explain", time.perf_counter() - start, is_long=options.is_long)
+        if context.end_stage is not None:
+            context.end_stage("explain")
+        return texts, None
+
+    def _list_popular(
+        self, snapshot: Snapshot, queries: Queries, context: Context, options: ListOptions, old: OldList | None
+    ) -> dict[str, Any]:
+        """The parts of a list without the model that depend on where its items come from."""
+        kept, found = fill_with_popular(snapshot, queries, context, options.n, old)
+        reasons = self.give_fallback_reasons(is_whole_list=not kept)
+        items = (
+            *kept,
+            *_build_items(snapshot.catalog, found, [reasons] * len(found.rows) if options.reasons else None),
+        )
+        n_filled = len(found.rows) if kept else 0
+        return {
+            "items": items,
+            "fallback": old.recommendations.fallback if old is not None and kept else self.fallback_name,
+            "note": _write_note(len(items), n_filled, options.n, f"{self.fallback_name}."),
+            "rung": "cached" if kept else "popular",
+        }
+
+    def give_fallback_reasons(self, *, is_whole_list: bool) -> tuple[str, ...]:
+        """The reasons of an item of the fallback: among those of the model, or where the whole list comes from it."""
+        if self.fallback_name == "popularity":
+            return ("popular with all users",)
+        return (f"no history yet: from {self.fallback_name}" if is_whole_list else f"from {self.fallback_name}",)
+
+    def _write_note(self, found: RankedItems, n: int) -> str | None:
+        n_filled = len(found.rows) - found.n_from_model
+        return _write_note(len(found.rows), n_filled, n, f"{self.fallback_name}: the model scored them zero.")
+
+
+def _write_note(n_listed: int, n_filled: int, n: int, filled_from: str) -> str | None:
+    """How many items were filled from the fallback, and why the list is short; None if neither applies."""
+    filled = f"{n_filled} of {n_listed} items, at the end of the list, are filled from {filled_from}"
+    short = f"{n_listed} of {n} items: no other item may be recommended."
+    return " ".join([filled] * (n_filled > 0) + [short] * (n_listed < n)) or None
+
+
+def _build_items(
+    catalog: Catalog, found: RankedItems, reasons: Sequence[tuple[str, ...]] | None
+) -> tuple[RecommendedItem, ...]:
+    """A list with titles, images and the reasons of each item."""
+    items = []
+    for position, (row, score) in enumerate(zip(found.rows, found.scores, strict=True)):
+        item, title, image_url = catalog.label(row)
+        items.append(RecommendedItem(item, title, score, () if reasons is None else reasons[position], image_url))
+    return tuple(items)
