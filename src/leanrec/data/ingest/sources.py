@@ -32,7 +32,7 @@ from leanrec.data.ingest.forms.lines import open_lines
 from leanrec.data.ingest.forms.nested import is_nested
 from leanrec.data.ingest.forms.programs.record_blocks import convert_blocks
 from leanrec.data.ingest.forms.tables import open_arrow, write_avro_lines
-from leanrec.data.ingest.forms.typed_header import strip_types
+from leanrec.data.ingest.forms.typed_header import drop_below_names, strip_types
 from leanrec.data.ingest.forms.values import convert_columns
 from leanrec.data.ingest.meaning.column_names import list_roles
 from leanrec.data.ingest.text_files import (
@@ -170,7 +170,8 @@ def open_parts(
             engine.register_table(table, each)
             label = describe_source(each)
             found = [SourcePart(label, table, _column_types(engine, table, label), "frame")]
-        found = [_name_positions(convert_columns(engine, part), names) for part in found]
+        found = [drop_below_names(engine, strip_types(convert_columns(engine, part))) for part in found]
+        found = [_name_positions(part, names) for part in found]
         parts += [dataclasses.replace(part, event_type=event_type) for part in found]
     if not parts:
         raise SourceError("A source must name at least one file. Got none.")
@@ -381,8 +382,7 @@ class _FileReader:
             notes.append(
                 f"{label}: the first line has names ({', '.join(file.first[:6])}); the given names replace them."
             )
-        part = SourcePart(label, file.scan(), guess_types(self.engine, file), "csv", file=file, notes=tuple(notes))
-        return strip_types(part)
+        return SourcePart(label, file.scan(), guess_types(self.engine, file), "csv", file=file, notes=tuple(notes))
 
 
 def _is_blank(path: Path) -> bool:

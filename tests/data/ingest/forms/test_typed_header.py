@@ -1,6 +1,7 @@
 """Headers with types, as RecBole writes them, and lines of types, units and meanings below the names."""
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -117,3 +118,59 @@ def test_given_names_replace_a_line_of_types(tmp_path: Path) -> None:
     path.write_text("str,str,bigint\nu1,i1,1600000000\nu2,i2,1600000001\n")
     data, report = leanrec.ingest(path, names="user,item,time")
     assert (report.rows_read, data.users.ids.tolist()) == (2, ["u1", "u2"])
+
+
+ROWS = [
+    ("int", "string", "float", "s"),
+    *((str(u), f"i{u % 3}", str(u % 5 + 1), str(1_600_000_000 + u)) for u in range(6)),
+]
+
+
+@pytest.mark.parametrize("form", ["frame", "parquet", "jsonl", "query", "twice"])
+def test_rows_of_types_are_no_events_in_tables_that_are_no_text(tmp_path: Path, form: str) -> None:
+    frame = pd.DataFrame(ROWS * (2 if form == "twice" else 1), columns=["user", "item", "rating", "time"])
+    path = tmp_path / "log.parquet"
+    frame.to_parquet(path)
+    frame.to_json(tmp_path / "log.jsonl", orient="records", lines=True)
+    source = {"frame": frame, "jsonl": tmp_path / "log.jsonl", "query": f"sql:SELECT * FROM '{path}'"}.get(form, path)
+    data, report = leanrec.ingest(
+        source, items=pd.DataFrame([("string", "string"), ("i0", "A"), ("i1", "B")], columns=["item", "title"])
+    )
+    assert (len(data.events), data.users.ids.tolist()) == (6, list("012345"))
+    assert data.items.ids.tolist() == ["i0", "i1", "i2"]
+    assert data.events.rating is not None
+    assert sorted(data.events.rating.tolist()) == [1, 1, 2, 3, 4, 5]
+    assert (int(data.events.time.min()), report.rejected) == (
+        1_600_000_000,
+        {"duplicate": 6} if form == "twice" else {},
+    )
+    assert any("a row tells about the columns: int, string, float, s." in note for note in report.warnings)
+
+
+def test_a_frame_of_text_without_such_a_row_is_read_whole() -> None:
+    frame = pd.DataFrame(PAIRS, columns=["user", "item"])
+    assert leanrec.ingest(frame).report.rows_read == len(PAIRS)
+
+
+@pytest.mark.parametrize(
+    ("names", "columns"),
+    [
+        (["user_id:token", "item_id:token", "rating:float"], ["user_id", "item_id", "rating"]),
+        ([("user_id", "int"), ("item_id", "int"), ("rating", "stars")], ["user_id", "item_id", "rating"]),
+        (
+            [("customer", "id"), ("product", "id"), ("rating", "Unnamed: 2_level_1")],
+            ["customer id", "product id", "rating"],
+        ),
+    ],
+)
+def test_names_of_a_frame_may_have_types_or_two_levels(tmp_path: Path, names: list[Any], columns: list[str]) -> None:
+    frame = pd.DataFrame([(1, 2, 3.0), (1, 4, 5.0), (2, 2, 4.0)])
+    frame.columns = pd.MultiIndex.from_tuples(names) if isinstance(names[0], tuple) else pd.Index(names)
+    path = tmp_path / "log.parquet"
+    frame.set_axis([str(name) for name in names], axis=1).to_parquet(path)
+    for source in (frame, path):
+        data, report = leanrec.ingest(source)
+        assert list(next(iter(report.columns.values())).values()) == columns
+        assert (data.users.ids.tolist(), data.items.ids.tolist()) == ([1, 2], [2, 4])
+        assert data.events.rating is not None
+        assert sorted(data.events.rating.tolist()) == [3, 4, 5]
