@@ -35,7 +35,7 @@ from leanrec.events import UserEvent, to_events
 from leanrec.models import IALS, get_model
 from leanrec.pipeline import Pipeline
 
-_SERVE = "import sys; from leanrec.serving.app import serve; serve(sys.argv[1], port=0)"
+_SERVE = "import sys; from leanrec.serving import serve; serve(sys.argv[1], port=0)"
 # The cost of a list that is made, which the cache hides from a load that asks for the same users again and again.
 _SERVE_WITHOUT_CACHE = f"from leanrec.pipeline import pipeline; pipeline._MAX_CACHED_LISTS = 0; {_SERVE}"
 _RATE, _EVENT_RATE = 2_000, 200

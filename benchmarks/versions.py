@@ -38,7 +38,7 @@ from leanrec.pipeline import Pipeline
 from leanrec.run import Run
 from serving import make_data
 
-_SERVE = "import sys; from leanrec.serving.app import serve; serve(sys.argv[1], port=0, workers=int(sys.argv[2]))"
+_SERVE = "import sys; from leanrec.serving import serve; serve(sys.argv[1], port=0, workers=int(sys.argv[2]))"
 _N_WARMUP = 10  # changes before the memory is looked at
 
 

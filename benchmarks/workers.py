@@ -28,7 +28,7 @@ from leanrec.pipeline import Pipeline
 from leanrec.types import Events
 
 _TEXT = np.dtypes.StringDType()
-_SERVE = "import sys; from leanrec.serving.app import serve; serve(sys.argv[1], port=0, workers=int(sys.argv[2]))"
+_SERVE = "import sys; from leanrec.serving import serve; serve(sys.argv[1], port=0, workers=int(sys.argv[2]))"
 
 
 def make_data(n_users: int, n_items: int, per_user: int = 3) -> Dataset:

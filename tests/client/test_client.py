@@ -24,8 +24,9 @@ from leanrec.events.sqlite_store import SQLiteEventStore
 from leanrec.models.linear.ease import EASE
 from leanrec.pipeline.pipeline import Pipeline
 from leanrec.serving.api_keys import ApiKeys, add_key
-from leanrec.serving.app import ServingSettings, create_app
+from leanrec.serving.app import create_app
 from leanrec.serving.connections import make_server_config
+from leanrec.serving.serving_settings import ServingSettings
 
 QUICK = RetryPolicy(first_wait=0.01, max_wait=0.05, list_seconds=2.0, event_seconds=5.0)
 
@@ -242,7 +243,7 @@ def test_answers_come_by_https_from_a_server_that_is_trusted(pipeline: Pipeline,
                     strange.read_health()
 
 
-_SERVE = "import sys; from leanrec.serving.app import serve; serve(sys.argv[1], port=int(sys.argv[2]))"
+_SERVE = "import sys; from leanrec.serving import serve; serve(sys.argv[1], port=int(sys.argv[2]))"
 
 
 @contextlib.contextmanager

@@ -19,7 +19,8 @@ __all__ = ["WorkerServer", "start_workers", "wait_for"]
 
 _SERVE = """
 import sys
-from leanrec.serving.app import ServingSettings, serve
+from leanrec.serving.server import serve
+from leanrec.serving.serving_settings import ServingSettings
 settings = ServingSettings(tls_cert=sys.argv[2], tls_key=sys.argv[3]) if len(sys.argv) > 2 else ServingSettings()
 serve(sys.argv[1], port=0, workers=2, settings=settings)
 """

@@ -16,7 +16,9 @@ from leanrec.models import get_model
 from leanrec.pipeline.pipeline import Pipeline
 from leanrec.serving.access import find_role
 from leanrec.serving.api_keys import ApiKey, ApiKeys
-from leanrec.serving.app import ServingSettings, create_app, serve
+from leanrec.serving.app import create_app
+from leanrec.serving.server import serve
+from leanrec.serving.serving_settings import ServingSettings
 
 CLIENT, ADMIN, SLOW = "key-of-a-shop", "key-of-an-admin", "key-of-a-slow-shop"
 ROUTES = [  # method, path, body, role

@@ -20,8 +20,9 @@ from leanrec.events.user_events import UserEvent
 from leanrec.models import get_model
 from leanrec.models.linear.ease import EASE
 from leanrec.pipeline.pipeline import Pipeline
-from leanrec.serving.app import ServingSettings, create_app
+from leanrec.serving.app import create_app
 from leanrec.serving.monitoring.server_log import start_logging
+from leanrec.serving.serving_settings import ServingSettings
 
 DOCS = Path(__file__).parents[2] / "docs" / "how-to" / "serve.md"
 

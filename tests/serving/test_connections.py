@@ -22,9 +22,10 @@ from leanrec.errors import SettingError
 from leanrec.events.sqlite_store import SQLiteEventStore
 from leanrec.models.baselines.popularity import Popularity
 from leanrec.pipeline.pipeline import Pipeline
-from leanrec.serving.app import ServingSettings, create_app
+from leanrec.serving.app import create_app
 from leanrec.serving.connections import check_certificate, make_server_config, quiet_accept_errors
 from leanrec.serving.prometheus import ServingMetrics
+from leanrec.serving.serving_settings import ServingSettings
 
 HALF = b"GET /livez HTTP/1.1\r\nHost: localhost\r\nX-Part: "
 TIMEOUT = 0.4
@@ -169,7 +170,7 @@ def test_answers_come_by_https(tmp_path: Path) -> None:
 @pytest.mark.system
 def test_a_lack_of_descriptors_gives_no_traceback(tmp_path: Path) -> None:
     model = Pipeline.fit(Popularity(), make_dataset()).save(tmp_path / "model")
-    command = "import sys; from leanrec.serving.app import serve; serve(sys.argv[1], port=0)"
+    command = "import sys; from leanrec.serving import serve; serve(sys.argv[1], port=0)"
     process = subprocess.Popen(
         [sys.executable, "-c", command, str(model)],
         stdout=subprocess.PIPE,

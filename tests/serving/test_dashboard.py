@@ -20,7 +20,8 @@ from leanrec.events.sqlite_store import SQLiteEventStore
 from leanrec.models.linear.ease import EASE
 from leanrec.pipeline.pipeline import Pipeline
 from leanrec.serving.api_keys import ApiKeys, add_key
-from leanrec.serving.app import ServingSettings, create_app
+from leanrec.serving.app import create_app
+from leanrec.serving.serving_settings import ServingSettings
 
 # An image of one pixel.
 _PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="

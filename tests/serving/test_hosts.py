@@ -12,7 +12,8 @@ from leanrec.errors import SettingError
 from leanrec.events.sqlite_store import SQLiteEventStore
 from leanrec.models.baselines.popularity import Popularity
 from leanrec.pipeline.pipeline import Pipeline
-from leanrec.serving.app import ServingSettings, create_app
+from leanrec.serving.app import create_app
+from leanrec.serving.serving_settings import ServingSettings
 
 
 @pytest.fixture(scope="module")

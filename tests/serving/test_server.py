@@ -22,11 +22,11 @@ from leanrec.models.linear.ease import EASE
 from leanrec.models.neighbors.item_knn import ItemKNN
 from leanrec.online import VersionStore
 from leanrec.pipeline.pipeline import Pipeline
-from leanrec.serving.app import serve
+from leanrec.serving.server import serve
 
 pytestmark = pytest.mark.system
 
-_SERVE = "import sys; from leanrec.serving.app import serve; serve(sys.argv[1], port=0)"
+_SERVE = "import sys; from leanrec.serving import serve; serve(sys.argv[1], port=0)"
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,7 @@ from leanrec.pipeline.snapshot import SavedPipeline
 pytestmark = pytest.mark.system
 
 USERS = [f"user-{number}" for number in range(30)]
-_SERVE = "import sys; from leanrec.serving.app import serve; serve(sys.argv[1], port=0, workers=int(sys.argv[2]))"
+_SERVE = "import sys; from leanrec.serving import serve; serve(sys.argv[1], port=0, workers=int(sys.argv[2]))"
 
 
 @pytest.fixture(scope="module")

@@ -82,7 +82,7 @@ def run_demo(out: Path, *, serve: bool, port: int, as_json: bool = False) -> Non
             }
         )
     if serve:
-        from leanrec.serving.app import serve as run_server
+        from leanrec.serving.server import serve as run_server
 
         run_server(out / "model", port=port, ready=report_ready(out / "model") if as_json else None)
 

@@ -7,16 +7,18 @@ from leanrec._lazy import export_lazily
 if TYPE_CHECKING:
     from leanrec.serving.api_keys import ApiKeys as ApiKeys
     from leanrec.serving.api_keys import add_key as add_key
-    from leanrec.serving.app import ServingSettings as ServingSettings
     from leanrec.serving.app import create_app as create_app
-    from leanrec.serving.app import serve as serve
     from leanrec.serving.load.quality import LoadLimits as LoadLimits
+    from leanrec.serving.server import serve as serve
+    from leanrec.serving.serving_settings import ServingSettings as ServingSettings
 
 __getattr__, __dir__, __all__ = export_lazily(
     __name__,
     {
         "api_keys": ["ApiKeys", "add_key"],
-        "app": ["ServingSettings", "create_app", "serve"],
+        "app": ["create_app"],
         "load.quality": ["LoadLimits"],
+        "server": ["serve"],
+        "serving_settings": ["ServingSettings"],
     },
 )

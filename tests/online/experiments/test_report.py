@@ -18,7 +18,8 @@ from leanrec.models import get_model
 from leanrec.online import LivePipeline, VersionTrial
 from leanrec.online.experiments import RewardDifference, report_experiment
 from leanrec.pipeline import Pipeline
-from leanrec.serving.app import ServingSettings, create_app
+from leanrec.serving.app import create_app
+from leanrec.serving.serving_settings import ServingSettings
 
 START = 1_700_000_000.0
 

@@ -19,10 +19,11 @@ from leanrec.errors import SourceError
 from leanrec.events.sqlite_store import SQLiteEventStore
 from leanrec.models.linear.ease import EASE
 from leanrec.pipeline.pipeline import Pipeline
-from leanrec.serving.app import ServingSettings, create_app
+from leanrec.serving.app import create_app
 from leanrec.serving.load.control import LoadControl
 from leanrec.serving.load.quality import LoadLimits
 from leanrec.serving.prometheus import ServingMetrics
+from leanrec.serving.serving_settings import ServingSettings
 
 SCOPE = {"type": "http", "method": "GET", "path": "/explain", "headers": []}
 

@@ -65,7 +65,7 @@ def test_only_the_process_that_is_watched_says_that_it_works(
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_server_tells_that_it_is_ready_works_and_stops(manager: socket.socket, tmp_path: Path, workers: int) -> None:
     model = Pipeline.fit(EASE(l2=20.0), make_dataset()).save(tmp_path / "model")
-    code = f"import sys; from leanrec.serving.app import serve; serve(sys.argv[1], port=0, workers={workers})"
+    code = f"import sys; from leanrec.serving import serve; serve(sys.argv[1], port=0, workers={workers})"
     environment = {name: value for name, value in os.environ.items() if name != "WATCHDOG_PID"}
     with subprocess.Popen(
         [sys.executable, "-c", code, str(model)],

@@ -12,7 +12,8 @@ import pytest
 
 from leanrec.errors import ArtifactError
 from leanrec.events.records import RetentionPolicy, StorageLimits
-from leanrec.serving.app import ServingSettings, _build_worker_config
+from leanrec.serving.server import build_worker_config
+from leanrec.serving.serving_settings import ServingSettings
 from leanrec.serving.workers import launched_generation
 from leanrec.serving.workers.generation import Generation, WorkerPlan
 from leanrec.serving.workers.launched_generation import LaunchedGeneration
@@ -29,7 +30,7 @@ def launch(tmp_path: Path) -> Iterator[Launch]:
         storage=StorageLimits(),
         rebind=False,
         event_types=(),
-        build_config=functools.partial(_build_worker_config, ServingSettings()),
+        build_config=functools.partial(build_worker_config, ServingSettings()),
         report=print,
     )
     launched: list[LaunchedGeneration] = []

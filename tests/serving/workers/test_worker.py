@@ -12,7 +12,8 @@ from conftest import make_dataset
 from leanrec.models import get_model
 from leanrec.pipeline import Pipeline
 from leanrec.pipeline.replay import ReplayResult
-from leanrec.serving.app import ServingSettings, assemble_app
+from leanrec.serving.app import assemble_app
+from leanrec.serving.serving_settings import ServingSettings
 from leanrec.serving.workers.remote_store import RemoteEventStore
 from leanrec.serving.workers.stream_target import StreamedPipeline
 from leanrec.serving.workers.worker import Worker, WorkerParts, watch_lifeline

@@ -141,9 +141,9 @@ def serve(
     from leanrec.events.records import RetentionPolicy, StorageLimits
     from leanrec.online.learning.online_learner import LearningSettings
     from leanrec.serving.api_keys import ApiKeys
-    from leanrec.serving.app import ServingSettings
-    from leanrec.serving.app import serve as run_server
     from leanrec.serving.load.quality import LoadLimits
+    from leanrec.serving.server import serve as run_server
+    from leanrec.serving.serving_settings import ServingSettings
     from leanrec.units import parse_bytes
 
     if print_config:
