@@ -12,12 +12,12 @@ SUDO := $(shell test "$$(id -u)" = 0 || echo sudo)
 WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test quick check bench docs changelog browser clean
+.PHONY: demo test quick check bench docs changelog browser postgres clean
 
 demo: $(VENV)/.demo
 	$(BIN)/leanrec demo $(ARGS)
 
-test: $(VENV)/.test browser
+test: $(VENV)/.test browser postgres
 	$(PYTEST) $(ARGS)
 
 # While you work: without browsers, wheels, servers and long training, under three minutes.
@@ -62,6 +62,11 @@ browser:
 	@{ command -v chromium && fc-list :lang=zh | grep -q .; } >/dev/null 2>&1 || { $(SUDO) apt-get update -qq && \
 	  DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq --no-install-recommends chromium fonts-noto-cjk >/dev/null; }
 
+# The tests of an event log in PostgreSQL start a server of their own. Debian keeps its programs out of PATH.
+postgres:
+	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || { $(SUDO) apt-get update -qq && \
+	  DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq --no-install-recommends postgresql >/dev/null; }
+
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --quiet --upgrade "pip>=25.1"
@@ -71,7 +76,7 @@ $(VENV)/.demo: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/.test: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(INSTALL) --editable ".[plots,text,sentiment,deep,tune,formats]" --group test --group check --group docs --group build
+	$(INSTALL) --editable ".[plots,text,sentiment,deep,tune,formats,postgres]" --group test --group check --group docs --group build
 	@touch $@ $(VENV)/.demo
 
 clean:

@@ -23,6 +23,12 @@ def test_a_served_list_comes_back(entries: list[tuple[int | str, float, float]],
     assert all(isinstance(each, int | str | None) for each in row)
 
 
+@pytest.mark.parametrize(("request_id", "user"), [("\ud800", 1), ("r", "\ud800"), ("r", 2**63), ("r", -(2**63) - 1)])
+def test_what_no_store_can_keep_is_no_row(request_id: str, user: int | str) -> None:
+    with pytest.raises((ValueError, OverflowError)):
+        build_list_row(ServedList(request_id, 1, user, (1,), (1.0,)))
+
+
 def test_a_list_of_an_older_store_has_the_defaults() -> None:
     row = ("r", 1_500, None, None, "[1]", "[2.0]", None, None, None, None, None)
     assert read_list_row(row) == ServedList("r", 1.5, None, (1,), (2.0,))

@@ -13,6 +13,7 @@ from leanrec.events.user_events import UserEvent, to_milliseconds
 
 __all__ = ["build_event_row", "build_list_row", "index_shown", "read_list_row", "select_new", "to_stored_id"]
 
+_LARGEST = 2**63
 _Shown = dict[tuple[str, Id], tuple[int, float | None]]
 
 
@@ -68,9 +69,17 @@ def build_event_row(event: UserEvent, shown: Mapping[tuple[str, Id], tuple[int, 
 
 
 def build_list_row(served: ServedList) -> tuple[Any, ...]:
-    """The values of a served list from its request to its propensities. Raises TypeError or ValueError for an id that is none."""
+    """The values of a served list from its request to its propensities. Raises what can be no value of a row.
+
+    Raises TypeError, ValueError or OverflowError, so that one such list does not keep others from being written.
+    """
     user = None if served.user is None else to_stored_id(served.user)
     drawn = None if served.propensities is None else json.dumps(served.propensities)
+    for each in (user, served.request):
+        if isinstance(each, int) and not -_LARGEST <= each < _LARGEST:
+            raise OverflowError(f"{each} has more than 64 bits.")
+        if isinstance(each, str) and not each.isascii():
+            each.encode()
     return (
         str(served.request),
         to_milliseconds(served.time),

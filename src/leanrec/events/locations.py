@@ -1,0 +1,81 @@
+"""Event logs by location: a file on this machine, or a database that the scheme of a URL names."""
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+from leanrec.errors import MissingExtraError, SettingError
+from leanrec.events.event_reader import EventReader
+from leanrec.events.event_store import EventStore
+from leanrec.events.records import RetentionPolicy, StorageLimits
+from leanrec.events.sqlite_reader import SQLiteEventReader
+from leanrec.events.sqlite_store import SQLiteEventStore
+
+__all__ = ["is_url", "open_reader", "open_store", "parse_location"]
+
+# Scheme → extra, the package of which is imported when it is asked for.
+_EXTRAS = {"postgresql": "postgres", "postgres": "postgres"}
+
+
+def is_url(location: str | Path) -> bool:
+    """Whether a location is the URL of a database."""
+    return isinstance(location, str) and "://" in location
+
+
+def parse_location(text: str) -> str | Path:
+    """The location in a text: a URL stays text, anything else is a path. Raises SettingError for a URL of an unknown kind."""
+    if not is_url(text):
+        return Path(text)
+    _find_extra(text)
+    return text
+
+
+def open_reader(location: str | Path) -> EventReader:
+    """Open an event log to read it.
+
+    Args:
+        location: path of an SQLite file, or a URL such as ``postgresql://user@host/database``.
+
+    Raises SourceError if there is none, SettingError for a URL of an unknown kind.
+    """
+    if not is_url(location):
+        return SQLiteEventReader(location)
+    reader: EventReader = _import_backend(str(location)).open_reader(location)
+    return reader
+
+
+def open_store(
+    location: str | Path, retention: RetentionPolicy = RetentionPolicy(), limits: StorageLimits | None = None
+) -> EventStore:
+    """Open an event log to write it, or create it.
+
+    Args:
+        location: path of an SQLite file, or a URL such as ``postgresql://user@host/database``.
+        retention: how long served lists are kept.
+        limits: how much space is left on the disk of a file; None = the defaults.
+
+    Raises SourceError if it cannot be written, SettingError for a URL of an unknown kind.
+    """
+    if not is_url(location):
+        return SQLiteEventStore(location, retention, limits)
+    store: EventStore = _import_backend(str(location)).open_store(location, retention, limits)
+    return store
+
+
+def _find_extra(url: str) -> str:
+    scheme = url.partition("://")[0]
+    if scheme not in _EXTRAS:
+        raise SettingError(
+            f"The URL of an event log must begin with postgresql://. Got {scheme}://. Give such a URL, or the path of a file."
+        )
+    return _EXTRAS[scheme]
+
+
+def _import_backend(url: str) -> Any:
+    extra = _find_extra(url)
+    try:
+        return importlib.import_module(f"leanrec.integrations.{extra}")
+    except ModuleNotFoundError as error:
+        if str(error.name).startswith("leanrec"):
+            raise
+        raise MissingExtraError(f"An event log at {url.partition('://')[0]}://", extra) from error
