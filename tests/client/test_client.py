@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from conftest import make_dataset
+from contracts.certificates import make_certificate
 from contracts.server import run_server
 from leanrec.client import Client, RetryPolicy
 from leanrec.errors import RequestError, SettingError
@@ -228,10 +229,7 @@ def test_a_server_answers_all_calls(pipeline: Pipeline, tmp_path: Path) -> None:
 
 
 def test_answers_come_by_https_from_a_server_that_is_trusted(pipeline: Pipeline, tmp_path: Path) -> None:
-    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    made = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
-    names = ["-addext", "subjectAltName=IP:127.0.0.1"]
-    subprocess.run([*made.split(), *names, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    certificate, key = make_certificate(tmp_path)
     with SQLiteEventStore(tmp_path / "log.db") as log:
         app = create_app(pipeline, log)
         with run_server(app, make_server_config(app, 10, 5.0, (certificate, key))) as plain:

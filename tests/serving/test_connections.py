@@ -17,6 +17,7 @@ import httpx
 import pytest
 
 from conftest import make_dataset
+from contracts.certificates import make_certificate
 from contracts.server import run_server
 from leanrec.errors import SettingError
 from leanrec.events.sqlite_store import SQLiteEventStore
@@ -150,10 +151,7 @@ def test_connections_without_a_descriptor_are_counted_and_other_errors_reported(
 
 
 def test_answers_come_by_https(tmp_path: Path) -> None:
-    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    made = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
-    names = ["-addext", "subjectAltName=IP:127.0.0.1"]
-    subprocess.run([*made.split(), *names, "-keyout", key, "-out", cert], check=True, capture_output=True)
+    cert, key = make_certificate(tmp_path)
     check_certificate(cert, key)
     with pytest.raises(SettingError, match="tls_cert must be a file with a certificate"):
         check_certificate(cert, None)

@@ -4,15 +4,18 @@ import asyncio
 import contextlib
 import signal
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import uvicorn
 from fastapi import FastAPI
 
-from leanrec.serving import graceful_server
+from contracts.certificates import make_certificate
+from leanrec.serving import connections, graceful_server
 from leanrec.serving.connections import make_server_config
 from leanrec.serving.graceful_server import GracefulServer
 from leanrec.serving.prometheus import ServingMetrics
@@ -20,7 +23,7 @@ from leanrec.serving.prometheus import ServingMetrics
 REQUEST = b"GET /%s HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
-def make_config() -> uvicorn.Config:
+def make_config(tls: tuple[Path, Path] | None = None) -> uvicorn.Config:
     app = FastAPI()
     app.state.metrics = ServingMetrics()
 
@@ -33,7 +36,7 @@ def make_config() -> uvicorn.Config:
         await asyncio.sleep(0.3)
         return "slow"
 
-    return make_server_config(app, 100, 20)
+    return make_server_config(app, 100, 20, tls)
 
 
 class Running:
@@ -46,12 +49,11 @@ class Running:
         return socket.create_connection(self.address, timeout=30)
 
 
-@pytest.fixture
-def running(monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
-    monkeypatch.setattr(graceful_server, "_LATE_SECONDS", 0.8)
+@contextlib.contextmanager
+def started(tls: tuple[Path, Path] | None = None) -> Iterator[Running]:
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
-    server = GracefulServer(make_config())
+    server = GracefulServer(make_config(tls))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     address = listener.getsockname()
     thread.start()
@@ -63,6 +65,13 @@ def running(monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
         server.should_exit = True
         thread.join(30)
         listener.close()
+
+
+@pytest.fixture
+def running(monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
+    monkeypatch.setattr(graceful_server, "_LATE_SECONDS", 0.8)
+    with started() as running:
+        yield running
 
 
 def ask(connection: socket.socket, path: bytes = b"fast") -> bytes:
@@ -109,6 +118,23 @@ def test_idle_connections_end_at_once_and_silent_ones_later(running: Running) ->
         assert silent.recv(1) == b""
     running.thread.join(30)
     assert not running.thread.is_alive()
+
+
+def test_idle_clients_that_do_not_answer_the_end_of_tls_hold_up_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(graceful_server, "_LATE_SECONDS", 0.1)
+    monkeypatch.setattr(connections, "_FAREWELL_SECONDS", 0.1)
+    certificate, key = make_certificate(tmp_path)
+    context = ssl.create_default_context(cafile=str(certificate))
+    with started((certificate, key)) as running, contextlib.ExitStack() as stack:
+        idle, _ = (
+            stack.enter_context(context.wrap_socket(running.connect(), server_hostname="127.0.0.1")) for _ in range(2)
+        )
+        assert b"200 OK" in ask(idle)
+        running.server.should_exit = True
+        running.thread.join(8)  # the server gives up after ten seconds
+        assert not running.thread.is_alive()
 
 
 def test_a_replaced_server_answers_the_next_request_of_an_idle_connection(running: Running) -> None:

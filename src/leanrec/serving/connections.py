@@ -25,6 +25,7 @@ __all__ = ["check_certificate", "make_server_config", "quiet_accept_errors"]
 _BACKLOG = 128
 _RESERVED_DESCRIPTORS = 64  # files of the log, of the model and of libraries
 _LOOK_AGAIN_SECONDS = 0.02  # after bytes that the loop has not read yet
+_FAREWELL_SECONDS = 1.0  # for a client to answer the end of a TLS connection
 _BUSY_HINT = "Keep connections open and use them again, or try again after a second."
 
 
@@ -111,8 +112,8 @@ class _LimitedProtocol(HttpToolsProtocol):
             self.metrics.refused_connections.inc()
             message = f"A server may have {self.limit} connections. It has as many."
             transport.write(_make_answer(503, message, "connection", _BUSY_HINT))
-            transport.close()
             self.transport = transport
+            self._close()
             return
         super().connection_made(transport)
         self._start_timer()
@@ -179,7 +180,13 @@ class _LimitedProtocol(HttpToolsProtocol):
         if _count_unread(self.transport):
             self.loop.call_later(_LOOK_AGAIN_SECONDS, self._close_if_silent)
         else:
-            self.transport.close()
+            self._close()
+
+    def _close(self) -> None:
+        """Close the connection, also where the client does not answer the end of TLS, as one with idle connections does not."""
+        self.transport.close()
+        if self.transport.get_extra_info("sslcontext") is not None:
+            self.loop.call_later(_FAREWELL_SECONDS, self.transport.abort)
 
     def _start_timer(self) -> None:
         self._stop_timer()
@@ -200,7 +207,7 @@ class _LimitedProtocol(HttpToolsProtocol):
         if self.headers is not None and not has_begun and not self.pipeline:
             message = f"A request must arrive within {self.timeout:g} s. This one did not."
             self.transport.write(_make_answer(408, message, "request", "Send it again, at once."))
-        self.transport.close()
+        self._close()
 
 
 def _make_answer(status: int, message: str, location: str, hint: str) -> bytes:

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 
 import leanrec
 from conftest import make_dataset
+from contracts.certificates import make_certificate
 from contracts.worker_server import WorkerServer, start_workers, wait_for
 from leanrec.models import EASE, ItemKNN
 from leanrec.online import VersionStore
@@ -184,20 +184,13 @@ def test_a_version_that_cannot_be_served_is_reported_and_the_old_one_goes_on(set
 
 
 def test_workers_answer_by_https_take_a_new_certificate_and_end_with_their_supervisor(tmp_path: Path) -> None:
-    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-
-    def make_certificate() -> None:
-        made = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
-        names = ["-addext", "subjectAltName=IP:127.0.0.1"]
-        subprocess.run([*made.split(), *names, "-keyout", key, "-out", cert], check=True, capture_output=True)
-
-    make_certificate()
+    cert, key = make_certificate(tmp_path)
     model = Pipeline.fit(ItemKNN(), make_dataset()).save(tmp_path / "model")
     with start_workers(model, (cert, key)) as server:
         assert server.url.startswith("https")
         assert len(server.get("/recommend?user=user-1&n=5")["items"]) == 5
         assert server.click("user-1", 101)["applied"] == 1
-        make_certificate()
+        make_certificate(tmp_path)
         server.process.send_signal(signal.SIGHUP)
 
         def is_refused() -> bool:
