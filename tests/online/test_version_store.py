@@ -105,6 +105,18 @@ def _refuse_folder(path: Path) -> None:
     VersionStore.create(path)
 
 
+def test_only_a_version_that_nobody_has_used_is_discarded(store: VersionStore, saved: list[Path]) -> None:
+    current, tried, unused = (store.add(path).id for path in saved)
+    store.promote(current)
+    store.start_trial(tried)
+    assert [store.discard(each) for each in (current, tried, unused[:8])] == [False, False, True]
+    store.stop_trial()
+    assert not store.discard(tried)
+    assert {each.id for each in store.versions()} == {current, tried}
+    with pytest.raises(ArtifactError, match="must begin the id"):
+        store.discard(unused)
+
+
 @pytest.mark.parametrize(
     ("act", "message"),
     [

@@ -6,7 +6,7 @@ import typer
 
 import leanrec
 from leanrec.cli import demo, doctor, evaluate, fit, frontier, ingest, models, recommend, tune
-from leanrec.cli.serving import event_log, experiments, keys, serve, versions
+from leanrec.cli.serving import event_log, experiments, keys, refit, serve, versions
 
 __all__ = ["app"]
 
@@ -49,6 +49,7 @@ for command in (
     recommend.explain,
     models.models,
     serve.serve,
+    refit.refit,
     event_log.forget,
     experiments.experiments,
     doctor.doctor,

@@ -21,6 +21,7 @@ __all__ = [
     "extend_vocabulary",
     "find_new_events",
     "find_new_ids",
+    "join_events",
     "merge_events",
 ]
 
@@ -43,17 +44,27 @@ def merge_events(data: Dataset, events: Events, new_items: tuple[IdArray, Table]
 
     Cost: O(E log E) time for all events together.
     """
+    grown, joined, new = join_events(data, events, new_items)
+    return grown.with_events(joined.take(np.concatenate([np.arange(len(data.events)), new])))
+
+
+def join_events(
+    data: Dataset, events: Events, new_items: tuple[IdArray, Table] | None = None
+) -> tuple[Dataset, Events, NDArray[np.intp]]:
+    """What ``merge_events`` puts together: for callers that must know which events are new, and in which order they came.
+
+    Returns the data set with its old events and all users and items; the old events and all others behind them, in internal
+    rows; and the positions of the new ones among these, in the order of ``events``.
+    """
     if new_items is not None:
         fresh = find_new_ids(data.items, new_items[0])
         table = append_rows(data.item_table, len(data.items), new_items[1].take(fresh))
         items = extend_vocabulary(data.items, new_items[0][fresh])
         data = dataclasses.replace(data, items=items, item_table=None if table is None else table.pad_to(len(items)))
-    known = len(data.events)
     grown = add_ids(data, extend_vocabulary(data.users, events.user), extend_vocabulary(data.items, events.item))
     added = dataclasses.replace(events, user=grown.users.rows(events.user), item=grown.items.rows(events.item))
-    merged = concat_events(data.events, added)
-    new = find_new_events(known, merged.time, merged.event_type, merged.item, merged.user)
-    return grown.with_events(merged.take(np.concatenate([np.arange(known), new])))
+    joined = concat_events(data.events, added)
+    return grown, joined, find_new_events(len(data.events), joined.time, joined.event_type, joined.item, joined.user)
 
 
 def extend_vocabulary(ids: Vocabulary, values: IdArray) -> Vocabulary:

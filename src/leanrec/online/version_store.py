@@ -15,7 +15,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
@@ -52,6 +52,8 @@ class Version:
         events: number of events of the fit.
         n_bytes: size on disk.
         is_current: whether it is the one to serve.
+        refit: what `refit` has measured, for a version that it has proposed: see ``Judgment.to_dict``, and "against", the
+            id of the version that was served.
     """
 
     id: str
@@ -62,6 +64,7 @@ class Version:
     events: int | None
     n_bytes: int
     is_current: bool
+    refit: Mapping[str, Any] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -354,12 +357,25 @@ class VersionStore:
                 used.add(changes.running.version)
             removed = sorted(each.id for each in self.versions() if each.id in last and each.id not in used)
             for identifier in removed:
-                folder = self.path / _FOLDER / identifier
-                # One rename, so that no reader finds half a version.
-                hidden = folder.with_name(f".removed-{identifier}")
-                folder.rename(hidden)
-                shutil.rmtree(hidden, ignore_errors=True)
+                self._remove(identifier)
         return tuple(removed)
+
+    def discard(self, version: str) -> bool:
+        """Remove a version that was never promoted and never tried. Returns whether it was one."""
+        identifier = self.find(version).id
+        with self._lock():
+            changes = self._read_changes()
+            is_unused = identifier not in {each.version for each in (*changes.promotions, *changes.trials)}
+            if is_unused:
+                self._remove(identifier)
+        return is_unused
+
+    def _remove(self, identifier: str) -> None:
+        folder = self.path / _FOLDER / identifier
+        # One rename, so that no reader finds half a version.
+        hidden = folder.with_name(f".removed-{identifier}")
+        folder.rename(hidden)
+        shutil.rmtree(hidden, ignore_errors=True)
 
     def _promote(self, version: str, reason: str, fence: int | None) -> Promotion:
         with self._lock():
@@ -411,6 +427,7 @@ class VersionStore:
             events=data.get("events"),
             n_bytes=artifacts.size_of(folder),
             is_current=folder.name == current,
+            refit=made.get("refit"),
         )
 
     @contextlib.contextmanager

@@ -72,8 +72,13 @@ def _describe_state(version: "Version", trials: "tuple[VersionTrial, ...]") -> s
     """What a version is used for."""
     if version.is_current:
         return "current"
-    is_tried = bool(trials) and trials[-1].ended is None and trials[-1].version == version.id
-    return "on trial" if is_tried else ""
+    if trials and trials[-1].ended is None and trials[-1].version == version.id:
+        return "on trial"
+    if version.refit is not None:
+        return "proposed: {metric} {difference:+.4f} ({low:+.4f} to {high:+.4f}) against {against}".format(
+            **version.refit
+        )
+    return ""
 
 
 def _describe_trial(trial: "VersionTrial") -> str:
