@@ -5,7 +5,6 @@ import functools
 import gc
 import tempfile
 import threading
-import time
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,12 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import make_dataset
-from leanrec import artifacts
 from leanrec.data.table import Table
 from leanrec.errors import SourceError, UnknownIdError
 from leanrec.events import SQLiteEventStore, UserEvent
 from leanrec.models import get_model
-from leanrec.online import LivePipeline, VersionFollower, VersionStore
+from leanrec.online import LivePipeline
 from leanrec.pipeline import Pipeline, RecordResult
 
 
@@ -123,36 +121,6 @@ def test_a_version_of_other_data_is_refused_and_the_old_one_stays(log: SQLiteEve
     with pytest.raises(SourceError):
         live.replace(Pipeline.fit(get_model("popularity")(), make_dataset(seed=1)))
     assert live.pipeline is first
-
-
-def _wait_for(condition: object) -> None:
-    assert callable(condition)
-    for _ in range(1000):
-        if condition():
-            return
-        time.sleep(0.02)
-    raise AssertionError("nothing happened in 20 s")
-
-
-def test_a_promotion_is_followed(log: SQLiteEventStore, tmp_path: Path) -> None:
-    store = VersionStore.create(tmp_path / "store")
-    first, second = (store.add(_fit(model).save(tmp_path / model)) for model in ("popularity", "item_knn"))
-    damaged = store.add(_fit("ease").save(tmp_path / "ease"))
-    for file in damaged.path.glob("*.npy"):
-        file.unlink()
-    store.promote(first.id)
-    live = LivePipeline(Pipeline.load(first.path), log)
-    reports: list[str] = []
-    with VersionFollower(live, store, reports.append, interval=0.01):
-        store.promote(second.id)
-        _wait_for(lambda: live.pipeline.version == second.id)
-        store.promote(damaged.id)
-        _wait_for(lambda: len(reports) == 2)
-        assert live.pipeline.name == "item_knn"
-        assert "cannot be served" in reports[1]
-        store.promote(first.id)
-        _wait_for(lambda: live.pipeline.version == first.id)
-    assert artifacts.read_digest(first.path).startswith(live.pipeline.version)
 
 
 def test_hidden_items_stay_hidden_in_the_next_version(log: SQLiteEventStore) -> None:

@@ -3,9 +3,8 @@
 import dataclasses
 import functools
 import threading
-import time
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 from leanrec.data.table import Table
 from leanrec.data.vocabulary import Id, id_array
@@ -21,7 +20,7 @@ from leanrec.pipeline.pipeline import Pipeline
 from leanrec.pipeline.replay import ReplayResult, bind_log, replay_hidden, replay_items
 from leanrec.pipeline.responses import AddItemsResult, Recommendations, RecordResult
 
-__all__ = ["LivePipeline", "LiveVersion", "VersionFollower"]
+__all__ = ["LivePipeline", "LiveVersion"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -60,6 +59,7 @@ class LivePipeline:
         current: the version that answers requests.
         trial: the version on trial, which answers some of them, or None.
         guards: what ends a trial.
+        store: where the versions are from; None: a pipeline without versions.
         n_processes: number of processes that serve the same versions, each of which judges a trial by its own lists.
         snapshot_seq: sequence number of the last event in the snapshot of the log, 0 if there is none.
     """
@@ -88,6 +88,7 @@ class LivePipeline:
         self.current = LiveVersion(pipeline, self.replayed.last_seq)
         self.trial: LiveTrial | None = None
         self.guards, self.n_processes = TrialGuards(), 1
+        self.store: VersionStore | None = None
         self._last_seq = self.replayed.last_seq  # of what is recorded
         self._state, self.snapshot_seq = self.replayed.state, self.replayed.snapshot_seq
         self._has_rejected = bool(
@@ -315,62 +316,3 @@ def _add_new_items(pipeline: Pipeline, log: EventStore) -> int:
         return pipeline.add_items(ids, table).added if len(ids) > 0 else 0
     except LeanrecError:  # an item that the version cannot have was reported by the replay
         return 0
-
-
-class VersionFollower:
-    """A thread that serves the current version of a store as soon as it is promoted.
-
-    A version that cannot be served is reported once, and the old one goes on.
-    """
-
-    def __init__(
-        self, live: LivePipeline, store: VersionStore, report: Callable[[str], None], interval: float = 0.25
-    ) -> None:
-        """Start to follow.
-
-        Args:
-            live: what serves.
-            store: the store of versions.
-            report: called with a sentence about each change, and about each version that cannot be served.
-            interval: seconds between two looks at the store.
-        """
-        self._live, self._store, self._report, self._interval = live, store, report, interval
-        self._fence = 0  # the first look is at the version that is current by then
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._follow, name="leanrec-versions", daemon=True)
-        self._thread.start()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Stop following, after a change that is under way."""
-        self._stopping.set()
-        self._thread.join()
-
-    def _follow(self) -> None:
-        while not self._stopping.wait(self._interval):
-            try:
-                promotions = self._store.promotions()
-            except LeanrecError as error:
-                self._report(str(error))
-                self._stopping.wait(10)
-                continue
-            if promotions and promotions[-1].fence != self._fence:
-                self._fence = promotions[-1].fence
-                self._serve(promotions[-1].version)
-
-    def _serve(self, version: str) -> None:
-        """Load a version and let it take over, unless it serves already."""
-        if version == self._live.pipeline.version:
-            return
-        start = time.monotonic()
-        try:
-            self._live.replace(Pipeline.load(self._store.find(version).path))
-        except LeanrecError as error:
-            self._report(f"Version {version} cannot be served, so {self._live.pipeline.version} goes on: {error}")
-        else:
-            self._report(f"Version {version} is served, {time.monotonic() - start:.1f} s after it was promoted.")

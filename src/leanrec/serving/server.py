@@ -14,12 +14,13 @@ import uvicorn
 from fastapi import FastAPI
 
 from leanrec.errors import SettingError
-from leanrec.events.sqlite_store import SQLiteEventStore
+from leanrec.events.locations import hide_password, is_url, open_store, parse_location
 from leanrec.kernels.threads import single_threaded_blas
 from leanrec.online.learning.online_learner import OnlineLearner
-from leanrec.online.live_pipeline import LivePipeline, VersionFollower
+from leanrec.online.live_pipeline import LivePipeline
 from leanrec.online.snapshot_writer import SnapshotWriter
 from leanrec.online.trials.trial_follower import TrialFollower
+from leanrec.online.version_follower import VersionFollower
 from leanrec.online.version_store import VersionStore, find_pipeline_path, is_version_store
 from leanrec.pipeline.pipeline import Pipeline
 from leanrec.pipeline.replay import default_log_path
@@ -46,7 +47,7 @@ def serve(
     port: int = 8000,
     log_path: str | Path | None = None,
     settings: ServingSettings = ServingSettings(),
-    ready: Callable[[str, Path], None] | None = None,
+    ready: Callable[[str, str], None] | None = None,
     workers: int = 1,
 ) -> None:
     """Serve a saved pipeline until SIGINT or SIGTERM; requests in progress are answered first.
@@ -56,7 +57,8 @@ def serve(
             promotion on too.
         host: address to listen on; the default accepts connections from this machine only.
         port: port to listen on; 0 = any free one.
-        log_path: the event log; default: beside the model, with the ending ``.events.db``.
+        log_path: the event log: an SQLite file, or a URL such as ``postgresql://user@host/database``, which several servers can
+            share. Default: beside the model, with the ending ``.events.db``.
         settings: settings of the server.
         ready: called with the URL and the event log once requests are answered; None prints a line.
         workers: number of processes that answer requests, over one model in shared memory. With more than one, another
@@ -70,7 +72,12 @@ def serve(
     pipeline = [Pipeline.load(pipeline_path)] if workers == 1 else []  # else each generation of workers loads its own
     listener = _open_socket(host, port, is_open=settings.keys is not None or settings.insecure)
     start_logging(settings.log_format)
-    path = Path(log_path) if log_path else default_log_path(model_path)
+    location = parse_location(str(log_path)) if log_path else default_log_path(model_path)
+    if workers > 1 and not isinstance(location, Path):
+        raise SettingError(
+            f"workers must be 1 with an event log in a database. Got {workers}. Start so many servers with the same log "
+            "instead, on ports of their own behind a proxy: each applies the events of all."
+        )
     if is_host(host):
         settings = dataclasses.replace(settings, allowed_hosts=(*settings.allowed_hosts, host))
 
@@ -83,19 +90,21 @@ def serve(
         if ready is None:
             print(f"leanrec serves {name} at {url} (Ctrl-C stops)", flush=True)  # noqa: T201
         else:
-            ready(url, path)
+            ready(url, hide_password(str(location)) if is_url(location) else str(location))
         notify_manager(f"READY=1\nSTATUS=serves {name} at {url}")
 
     with contextlib.closing(listener):
         if workers > 1:
-            Supervisor(_plan_workers(workers, path, settings), pipeline_path, listener, store).run(report_ready)
+            Supervisor(_plan_workers(workers, Path(location), settings), pipeline_path, listener, store).run(
+                report_ready
+            )
         else:
-            _serve_alone(pipeline.pop(), path, listener, settings, store, report_ready)
+            _serve_alone(pipeline.pop(), location, listener, settings, store, report_ready)
 
 
 def _serve_alone(
     pipeline: Pipeline,
-    log_path: Path,
+    location: str | Path,
     listener: socket.socket,
     settings: ServingSettings,
     store: VersionStore | None,
@@ -103,7 +112,7 @@ def _serve_alone(
 ) -> None:
     """Serve by this process."""
     with (
-        SQLiteEventStore(log_path, settings.retention, settings.storage) as log,
+        open_store(location, settings.retention, settings.storage) as log,
         contextlib.suppress(KeyboardInterrupt),
     ):
         if settings.learning is not None:

@@ -1,12 +1,8 @@
 """Online learner: a thread that updates the model of a served pipeline with the events of all users."""
 
 import dataclasses
-import os
-import sys
-import threading
 import time
 from collections.abc import Callable
-from typing import Self
 
 import numpy as np
 
@@ -14,6 +10,7 @@ from leanrec.budget import Budget
 from leanrec.errors import LeanrecError
 from leanrec.finiteness import check_finite
 from leanrec.kernels.threads import concurrent_kernels
+from leanrec.online.background_loop import BackgroundLoop
 from leanrec.online.learning.learned_data import LearnedData
 from leanrec.online.live_pipeline import LivePipeline
 from leanrec.pipeline.pipeline import Pipeline
@@ -135,7 +132,7 @@ class PipelineLearner:
         return updated
 
 
-class OnlineLearner:
+class OnlineLearner(BackgroundLoop):
     """A thread that updates the versions of a live pipeline, the one on trial too, at low priority.
 
     An update that fails is reported, and this version then answers with what it has learned so far; what is popular is learned on
@@ -152,35 +149,20 @@ class OnlineLearner:
             report: called with a sentence about each version that cannot learn on.
             settings: limits.
         """
-        self._live, self._report, self._settings = live, report, settings
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="leanrec-learning", daemon=True)
-        self._thread.start()
+        self._live, self._settings = live, settings
+        self._learners: dict[Pipeline, PipelineLearner | None] = {}  # None where it has failed
+        super().__init__("leanrec-learning", report, _LOOK_SECONDS, niceness=_NICENESS)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Stop, after an update that is under way."""
-        self._stopping.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        if sys.platform == "linux":
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
-        learners: dict[Pipeline, PipelineLearner | None] = {}  # None where it has failed
-        while not self._stopping.wait(_LOOK_SECONDS):
-            pipelines = [version.pipeline for version in self._live.versions]
-            learners = {
-                each: learners[each] if each in learners else PipelineLearner(each, self._settings)
-                for each in pipelines
-            }
-            for pipeline, learner in learners.items():
-                if learner is not None and not self._update(pipeline, learner):
-                    learners[pipeline] = None
+    def look(self) -> None:
+        """Update what is due of all versions."""
+        learners = self._learners
+        pipelines = [version.pipeline for version in self._live.versions]
+        self._learners = learners = {
+            each: learners[each] if each in learners else PipelineLearner(each, self._settings) for each in pipelines
+        }
+        for pipeline, learner in learners.items():
+            if learner is not None and not self._update(pipeline, learner):
+                learners[pipeline] = None
 
     def _update(self, pipeline: Pipeline, learner: PipelineLearner) -> bool:
         """Update what is due; False if nothing more can be learned."""
@@ -189,6 +171,6 @@ class OnlineLearner:
             learner.update_due()
         except Exception as error:  # noqa: BLE001 - whatever it is, the server answers on
             reason = str(error) if isinstance(error, LeanrecError) else repr(error)
-            self._report(f"{pipeline.name} answers with what it has learned so far: {reason}")
+            self.report(f"{pipeline.name} answers with what it has learned so far: {reason}")
             return learned_model and not learner.learns_model
         return True

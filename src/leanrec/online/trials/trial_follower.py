@@ -2,11 +2,10 @@
 
 import os
 import socket
-import threading
 from collections.abc import Callable
-from typing import Self
 
 from leanrec.errors import LeanrecError
+from leanrec.online.background_loop import BackgroundLoop
 from leanrec.online.live_pipeline import LivePipeline
 from leanrec.online.version_store import VersionStore, VersionTrial
 from leanrec.pipeline.pipeline import Pipeline
@@ -16,7 +15,7 @@ __all__ = ["TrialFollower", "start_stored_trial"]
 _PAUSE_SECONDS = 2.0  # after a store that cannot be read or written
 
 
-class TrialFollower:
+class TrialFollower(BackgroundLoop):
     """Looks at the store four times a second.
 
     A trial that a guard ends gets no users from that moment on in this process; the store has it at the next look, and all
@@ -41,35 +40,17 @@ class TrialFollower:
             loads: load the version of a trial. False: something else starts trials in this process.
             interval: seconds between two looks at the store.
         """
-        self._live, self._store, self._report, self._loads, self._interval = live, store, report, loads, interval
+        self._live, self._store, self._loads = live, store, loads
         self._told: set[str] = set()  # salts of trials that were ended from here
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._follow, name="leanrec-trials", daemon=True)
-        self._thread.start()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+        # The first look is at once: something else may have started a trial that has ended since.
+        super().__init__("leanrec-trials", report, interval, first_wait=0.0, error_pause=_PAUSE_SECONDS)
 
     def close(self) -> None:
         """Stop following, after a change that is under way."""
-        self._stopping.set()
-        self._thread.join()
+        super().close()
         self._live.stop_trial()
 
-    def _follow(self) -> None:
-        pause = 0.0  # something else may have started a trial that has ended since
-        while not self._stopping.wait(pause):
-            pause = self._interval
-            try:
-                self._look()
-            except LeanrecError as error:
-                self._report(str(error))
-                pause = _PAUSE_SECONDS
-
-    def _look(self) -> None:
+    def look(self) -> None:
         """Bring the trial of this process to the state of the store, and a verdict of this process into the store."""
         running, live = self._store.trial(), self._live.trial
         if live is not None and live.verdict is not None and live.trial.salt not in self._told:
@@ -82,14 +63,14 @@ class TrialFollower:
             ended = next((each for each in self._store.trials()[::-1] if each.salt == live.trial.salt), live.trial)
             why = f", {ended.reason}" if ended.reason else ""
             who = ended.ended_by or "a person"
-            self._report(f"The trial of version {ended.version} has ended: {ended.outcome} by {who}{why}.")
+            self.report(f"The trial of version {ended.version} has ended: {ended.outcome} by {who}{why}.")
             live = None
         if running is None or running.salt in self._told:
             return
         if live is not None:
             if running != live.trial:
                 live.change_share(running)
-        elif self._loads and not _start_trial(self._live, self._store, running, self._report):
+        elif self._loads and not _start_trial(self._live, self._store, running, self.report):
             self._told.add(running.salt)
 
 

@@ -9,7 +9,6 @@ import pickle
 import select
 import signal
 import socket
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from leanrec.errors import LeanrecError, WorkerError
 from leanrec.events.records import RetentionPolicy, StorageLimits
 from leanrec.events.sqlite_reader import SQLiteEventReader
 from leanrec.kernels.threads import single_threaded_blas
+from leanrec.online.background_loop import lower_priority
 from leanrec.online.learning.online_learner import LearningSettings
 from leanrec.online.trials.trial_follower import TrialFollower, start_stored_trial
 from leanrec.online.version_store import VersionStore
@@ -142,8 +142,7 @@ class Generation:
 
         def load() -> None:
             try:
-                if not self._is_first and sys.platform == "linux":
-                    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOADING_NICENESS)
+                lower_priority(0 if self._is_first else _LOADING_NICENESS)
                 loaded.append(self._build_parts())
             except BaseException as error:  # noqa: BLE001 - raised below
                 errors.append(error)
@@ -172,7 +171,7 @@ class Generation:
         pipeline.warm_up()
         log = RemoteEventStore(plan.log_path, self._address, keeps_lists=plan.retention.max_lists > 0)
         live = StreamedPipeline(pipeline, log, replayed, n_forgotten=n_forgotten)
-        live.n_processes = plan.n_workers
+        live.n_processes, live.store = plan.n_workers, plan.store
         if plan.store is not None:
             start_stored_trial(live, plan.store, plan.report)
         return WorkerParts.build(live, log, plan.event_types, plan.build_config)

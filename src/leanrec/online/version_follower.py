@@ -1,0 +1,47 @@
+"""Version follower: a thread that serves the current version of a store as soon as it is promoted."""
+
+import time
+from collections.abc import Callable
+
+from leanrec.errors import LeanrecError
+from leanrec.online.background_loop import BackgroundLoop
+from leanrec.online.live_pipeline import LivePipeline
+from leanrec.online.version_store import VersionStore
+from leanrec.pipeline.pipeline import Pipeline
+
+__all__ = ["VersionFollower"]
+
+
+class VersionFollower(BackgroundLoop):
+    """Serves each version that is promoted. One that cannot be served is reported once, and the old one goes on."""
+
+    def __init__(
+        self, live: LivePipeline, store: VersionStore, report: Callable[[str], None], interval: float = 0.25
+    ) -> None:
+        """Start to follow.
+
+        Args:
+            live: what serves.
+            store: the store of versions.
+            report: called with a sentence about each change, and about each version that cannot be served.
+            interval: seconds between two looks at the store.
+        """
+        self._live, self._store = live, store
+        self._fence = 0  # the first look is at the version that is current by then
+        super().__init__("leanrec-versions", report, interval)
+
+    def look(self) -> None:
+        """Load the version that was promoted since the last look and let it take over, unless it serves already."""
+        promotions = self._store.promotions()
+        if not promotions or promotions[-1].fence == self._fence:
+            return
+        self._fence, version = promotions[-1].fence, promotions[-1].version
+        if version == self._live.pipeline.version:
+            return
+        start = time.monotonic()
+        try:
+            self._live.replace(Pipeline.load(self._store.find(version).path))
+        except LeanrecError as error:
+            self.report(f"Version {version} cannot be served, so {self._live.pipeline.version} goes on: {error}")
+        else:
+            self.report(f"Version {version} is served, {time.monotonic() - start:.1f} s after it was promoted.")

@@ -1,0 +1,45 @@
+"""Version follower: what is promoted in a store is served."""
+
+import time
+from pathlib import Path
+
+from conftest import make_dataset
+from leanrec import artifacts
+from leanrec.events import SQLiteEventStore
+from leanrec.models import get_model
+from leanrec.online import LivePipeline, VersionFollower, VersionStore
+from leanrec.pipeline import Pipeline
+
+
+def _wait_for(condition: object) -> None:
+    assert callable(condition)
+    for _ in range(1000):
+        if condition():
+            return
+        time.sleep(0.02)
+    raise AssertionError("nothing happened in 20 s")
+
+
+def test_a_promotion_is_followed(tmp_path: Path) -> None:
+    store = VersionStore.create(tmp_path / "store")
+    first, second = (
+        store.add(Pipeline.fit(get_model(model)(), make_dataset()).save(tmp_path / model))
+        for model in ("popularity", "item_knn")
+    )
+    damaged = store.add(Pipeline.fit(get_model("ease")(), make_dataset()).save(tmp_path / "ease"))
+    for file in damaged.path.glob("*.npy"):
+        file.unlink()
+    store.promote(first.id)
+    reports: list[str] = []
+    with SQLiteEventStore(tmp_path / "events.db") as log:
+        live = LivePipeline(Pipeline.load(first.path), log)
+        with VersionFollower(live, store, reports.append, interval=0.01):
+            store.promote(second.id)
+            _wait_for(lambda: live.pipeline.version == second.id)
+            store.promote(damaged.id)
+            _wait_for(lambda: len(reports) == 2)
+            assert live.pipeline.name == "item_knn"
+            assert "cannot be served" in reports[1]
+            store.promote(first.id)
+            _wait_for(lambda: live.pipeline.version == first.id)
+    assert artifacts.read_digest(first.path).startswith(live.pipeline.version)
