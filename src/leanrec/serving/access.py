@@ -5,12 +5,13 @@ import math
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from leanrec.serving.api_keys import ApiKey, ApiKeys, RateLimit
+from leanrec.serving.dashboard.page_files import PAGE_FILES
 from leanrec.serving.error_handlers import error_response
 from leanrec.serving.prometheus import ServingMetrics
 
 __all__ = ["AccessControl", "find_role"]
 
-_OPEN = frozenset(["/", "/dashboard/style.css", "/dashboard/app.js", "/livez", "/readyz", "/openapi.json"])
+_OPEN = frozenset([*PAGE_FILES, "/livez", "/readyz", "/openapi.json"])
 _READS = frozenset(["GET", "HEAD", "OPTIONS"])
 _CLIENT_READS = frozenset(["/recommend", "/explain", "/items", "/health", "/events"])
 _CLIENT_WRITES = frozenset(["/recommend", "/events"])

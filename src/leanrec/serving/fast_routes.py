@@ -255,6 +255,7 @@ class FastRoutes:
                 "policy": recommended.policy,
                 "arm": recommended.arm,
                 "rung": recommended.rung,
+                "propensities": recommended.propensities,
                 "dropped": recommended.dropped,
                 "as_of": as_of,
                 "fallback": recommended.fallback,

@@ -8,6 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from leanrec.pipeline.responses import RUNGS
+from leanrec.serving.workers.messages import Sample
 
 __all__ = ["KNOWN_METHODS", "MetricsMiddleware", "ServingMetrics"]
 
@@ -91,6 +92,18 @@ class ServingMetrics:
 
 
 class MetricsMiddleware:
+    def list_samples(self) -> list[Sample]:
+        """The values of this process."""
+        return [
+            (family.name, sample.name, tuple(sample.labels.items()), sample.value)
+            for family in self.registry.collect()
+            for sample in family.samples
+        ]
+
+    def collect_samples(self) -> list[Sample]:
+        """The values of the server."""
+        return self.list_samples()
+
     """Counts and times every request, sends the time as ``Server-Timing``, and limits the size of a request."""
 
     def __init__(self, app: ASGIApp, metrics: ServingMetrics, max_bytes: int) -> None:

@@ -220,6 +220,10 @@ class RecommendResponse(BaseModel):
         "full",
         description="How much of the work was done: full; no_reasons; cached, an earlier list; or popular, one list for all.",
     )
+    propensities: list[float | None] | None = Field(
+        None,
+        description="Probability with which each item was shown at its rank, null if it was not drawn. null: none was.",
+    )
     dropped: list[DroppedStage] = Field([], description="The stages that were left out, for a deadline or under load.")
     as_of: int = Field(
         description="Sequence number of the last event in the log that the list reflects, with all before it."

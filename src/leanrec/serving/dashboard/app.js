@@ -1,343 +1,69 @@
-// Dashboard: history of a user, recommendations for them, and the changes that an event makes.
+// Dashboard: its parts, which of them is shown, and how often it asks the server.
 
-const $ = (id) => document.getElementById(id);
-const reducedMotion = matchMedia("(prefers-reduced-motion: reduce)");
-const state = { user: null, isKnown: false, newItems: new Set() };
-let lastResponse = { items: [], request: null };
-let requestCount = 0;
-let errorCount = 0;
+import { refreshExperiment, startExperiment } from "./experiments.js";
+import { startLists } from "./lists.js";
+import { $, fetchJson, formatCount, withErrors } from "./page.js";
+import { refreshTraffic } from "./traffic.js";
+import { refreshVersions } from "./versions.js";
 
-// ---------------------------------------------------------------- requests
+const PARTS = ["lists", "traffic", "versions", "experiment"];
+const REFRESHES = { traffic: [refreshTraffic, 2000], versions: [refreshVersions, 4000], experiment: [refreshExperiment, null] };
+const tabs = PARTS.map((part) => $(`tab-${part}`));
+let shownPart = null;
+let turn = 0;
+let isStarted = false; // of the lists, which ask the server for one and so wait until they are shown
 
-let key = null; // in the memory of this page only
-let askedKey = null;
+// ---------------------------------------------------------------- parts
 
-// One question at a time: all requests that need a key wait for the same answer.
-function askKey() {
-  askedKey ??= new Promise((resolve) => {
-    $("key-form").addEventListener("submit", (event) => {
-      event.preventDefault();
-      key = $("key").value.trim();
-      $("key").value = "";
-      $("key-dialog").close();
-      askedKey = null;
-      resolve();
-    }, { once: true });
-    $("key-dialog").showModal();
-  });
-  return askedKey;
+function showPart(part) {
+  shownPart = part;
+  for (const each of PARTS) {
+    const isShown = each === part;
+    $(`part-${each}`).hidden = !isShown;
+    $(`tab-${each}`).setAttribute("aria-selected", String(isShown));
+    $(`tab-${each}`).tabIndex = isShown ? 0 : -1;
+  }
+  const address = part === "lists" ? location.pathname : `?part=${part}`;
+  history.replaceState(null, "", address + location.hash);
+  if (part === "lists" && !isStarted) {
+    isStarted = true;
+    withErrors(async () => startLists(await described));
+  }
+  watch();
 }
 
-async function fetchJson(path, body) {
-  const start = performance.now();
-  const usedKey = key;
-  const headers = { ...(body && { "content-type": "application/json" }), ...(key && { authorization: `Bearer ${key}` }) };
-  const options = { headers, ...(body && { method: "POST", body: JSON.stringify(body) }) };
-  let response;
-  try {
-    response = await fetch(path, options);
-  } catch {
-    throw new Error("The server does not respond. Is it still running?");
-  }
-  if (response.status === 401) {
-    if (key === usedKey) await askKey(); // else another request has asked
-    return fetchJson(path, body);
-  }
-  const json = await response.json();
-  if (!response.ok) throw new Error(json.error?.message ?? response.statusText);
-  const server = Number(/dur=([\d.]+)/.exec(response.headers.get("server-timing"))?.[1]);
-  return { ...json, milliseconds: { server, total: performance.now() - start } };
-}
-
-// Success hides the error that was shown when the work began, but not one that was shown later.
-async function withErrors(work) {
-  const before = errorCount;
-  try {
-    await work();
-    if (errorCount === before) $("error").hidden = true;
-  } catch (error) {
-    errorCount += 1;
-    $("error").textContent = error.message;
-    $("error").hidden = false;
+// Refreshes the part that is shown until it is another one. While nobody looks at the page it waits.
+async function watch() {
+  const mine = ++turn;
+  const [refresh, pause] = REFRESHES[shownPart] ?? [];
+  while (refresh && mine === turn) {
+    if (!document.hidden) await withErrors(refresh);
+    if (pause === null) return;
+    await new Promise((resolve) => { setTimeout(resolve, pause); });
   }
 }
 
-// ---------------------------------------------------------------- elements
-
-function createElement(tag, className, text) {
-  const element = document.createElement(tag);
-  if (className) element.className = className;
-  if (text !== undefined) element.textContent = text;
-  return element;
+function moveTab(event) {
+  const step = { ArrowRight: 1, ArrowLeft: -1, Home: -PARTS.indexOf(shownPart), End: PARTS.length - 1 - PARTS.indexOf(shownPart) }[event.key];
+  if (step === undefined) return;
+  event.preventDefault();
+  const part = PARTS[(PARTS.indexOf(shownPart) + step + PARTS.length) % PARTS.length];
+  showPart(part);
+  $(`tab-${part}`).focus();
 }
 
-function createBar(share) {
-  const track = createElement("span", "track");
-  const fill = createElement("span", "fill");
-  track.append(fill);
-  requestAnimationFrame(() => { fill.style.width = `${Math.max(2, 100 * share)}%`; });
-  return track;
-}
-
-// The image of an item, over a tile with initials that shows until it is loaded or if there is none.
-function createTile(item) {
-  const tile = createElement("span", "tile", item.title.split(/\s+/).slice(0, 2).map((word) => [...word][0] ?? "").join("").toUpperCase());
-  tile.setAttribute("aria-hidden", "true");
-  tile.style.setProperty("--hue", [...String(item.id)].reduce((sum, letter) => (31 * sum + letter.codePointAt(0)) % 360, 7));
-  if (item.image_url) {
-    const image = createElement("img");
-    Object.assign(image, { loading: "lazy", alt: "", referrerPolicy: "no-referrer", src: item.image_url });
-    image.addEventListener("error", () => image.remove());
-    tile.append(image);
-  }
-  return tile;
-}
-
-const formatNumber = (value) => String(Number(value.toPrecision(3)));
-const formatDate = (seconds) => new Date(1000 * seconds).toISOString().slice(0, 10);
-
-// ---------------------------------------------------------------- user and history
-
-async function showHistory() {
-  const list = $("history");
-  list.replaceChildren();
-  $("history-count").textContent = "";
-  if (!state.isKnown) {
-    list.append(createElement("li", "empty", "No events yet. Add an item above, or click one in the list."));
-    return;
-  }
-  const { events } = await fetchJson(`/users/${encodeURIComponent(state.user)}?limit=100`);
-  $("history-count").textContent = events.length < 100 ? `· ${events.length}` : "· the newest 100";
-  for (const event of events) {
-    const row = createElement("li", state.newItems.has(String(event.id)) ? "new" : "");
-    const label = event.rating === null ? event.event_type : `${event.event_type} ${formatNumber(event.rating)}`;
-    // Small times are positions in an order, not seconds since 1970.
-    const detail = event.time > 1e7 ? `${label} · ${formatDate(event.time)}` : label;
-    row.append(createElement("span", "", event.title), createElement("span", "detail", detail));
-    list.append(row);
-  }
-}
-
-async function selectUser(user, isKnown = true) {
-  Object.assign(state, { user, isKnown, newItems: new Set() });
-  $("user").value = user;
-  $("new-user").setAttribute("aria-pressed", String(!isKnown));
-  for (const button of $("examples").children) button.setAttribute("aria-pressed", String(isKnown && button.textContent === String(user)));
-  history.replaceState(null, "", isKnown ? `#${encodeURIComponent(user)}` : "#");
-  $("list").replaceChildren();
-  $("timing").replaceChildren();
-  $("change").hidden = $("notice").hidden = true;
-  await withErrors(async () => { await showHistory(); await replaceList(); });
-}
-
-// ---------------------------------------------------------------- recommendations
-
-function buildRequest() {
-  const wanted = $("wanted").value.trim();
-  const where = wanted ? { [$("column").value]: parseCondition(wanted) } : undefined;
-  const user = state.isKnown ? { user: state.user } : { history: [] };
-  return { ...user, n: Number($("n").value), where };
-}
-
-function parseCondition(text) {
-  const range = /^(-?[\d.]+)?\s*(?:-|…|\.\.)\s*(-?[\d.]+)?$/.exec(text);
-  if (range && (range[1] || range[2]) && !/^-?[\d.]+$/.test(text)) {
-    return { ...(range[1] && { min: Number(range[1]) }), ...(range[2] && { max: Number(range[2]) }) };
-  }
-  return /^-?\d+(\.\d+)?$/.test(text) ? Number(text) : text;
-}
-
-// Shows a list for another user or other settings: what differs from the last list is not marked as a change.
-async function replaceList() {
-  lastResponse = { items: [], request: null };
-  await refreshList();
-}
-
-async function refreshList() {
-  const turn = ++requestCount;
-  const response = await fetchJson("/recommend", buildRequest());
-  if (turn !== requestCount) return; // a later request is on its way
-  const { server, total } = response.milliseconds;
-  $("timing").replaceChildren("server ", createElement("b", "", `${server.toFixed(1)} ms`), ` · round trip ${total.toFixed(0)} ms`);
-  const notes = [response.fallback && `This user has no history yet, so this list comes from ${response.fallback}.`, response.note];
-  $("notice").textContent = notes.filter(Boolean).join(" ");
-  $("notice").hidden = !notes.some(Boolean);
-  drawList(response);
-}
-
-function drawList(response) {
-  const list = $("list");
-  const tops = new Map([...list.children].map((row) => [row.dataset.id, row.getBoundingClientRect().top]));
-  const oldPositions = new Map(lastResponse.items.map((item, position) => [String(item.id), position]));
-  const scores = response.items.map((item) => item.score);
-  const lowest = Math.min(0, ...scores);
-  const range = Math.max(...scores) - lowest || 1;
-  const rows = response.items.map((item, position) => createRow(item, position, (item.score - lowest) / range, oldPositions));
-  list.replaceChildren(...rows);
-  for (const row of rows) animateRow(row, tops.get(row.dataset.id));
-  $("change").textContent = oldPositions.size ? describeChange(response.items, oldPositions) : "";
-  $("change").hidden = !oldPositions.size;
-  lastResponse = response;
-}
-
-function createRow(item, position, share, oldPositions) {
-  const key = String(item.id);
-  const row = createElement("li");
-  row.dataset.id = key;
-  const name = createElement("div", "name", item.title);
-  if (oldPositions.size) markChange(row, name, position, oldPositions.get(key));
-  const score = createElement("div", "score");
-  score.append(createBar(share), createElement("span", "", formatNumber(item.score)));
-  const clickButton = createElement("button", "", "Click");
-  clickButton.type = "button";
-  clickButton.setAttribute("aria-label", `Click ${item.title}`);
-  clickButton.addEventListener("click", () => sendEvent(item, position, clickButton));
-  const whyButton = createElement("button", "quiet", "Why?");
-  whyButton.type = "button";
-  whyButton.setAttribute("aria-label", `Why ${item.title}?`);
-  whyButton.setAttribute("aria-expanded", "false");
-  whyButton.addEventListener("click", () => withErrors(() => toggleExplanation(row, item, whyButton)));
-  const actions = createElement("div", "actions");
-  actions.append(whyButton, clickButton);
-  const reasons = createElement("div", "reasons", item.reasons.join(" · "));
-  row.append(createElement("span", "position", position + 1), createTile(item), name, actions, score, reasons);
-  return row;
-}
-
-function markChange(row, name, position, oldPosition) {
-  if (oldPosition === undefined) {
-    row.classList.add("new");
-    name.append(createElement("span", "badge", "new"));
-  } else if (oldPosition !== position) {
-    const moved = oldPosition - position;
-    const badge = createElement("span", "badge", `${moved > 0 ? "▲" : "▼"} ${Math.abs(moved)}`);
-    badge.setAttribute("aria-label", `${moved > 0 ? "up" : "down"} ${Math.abs(moved)}`);
-    row.classList.add("moved");
-    name.append(badge);
-  }
-}
-
-function animateRow(row, oldTop) {
-  if (reducedMotion.matches) return;
-  const top = row.getBoundingClientRect().top;
-  if (oldTop === undefined) row.animate([{ opacity: 0 }, { opacity: 1 }], { duration: 350, easing: "ease-out" });
-  else if (oldTop !== top) row.animate([{ transform: `translateY(${oldTop - top}px)` }, { transform: "none" }], { duration: 400, easing: "ease-in-out" });
-}
-
-function describeChange(items, oldPositions) {
-  const isOld = (item) => oldPositions.has(String(item.id));
-  const nNew = items.filter((item) => !isOld(item)).length;
-  const nMoved = items.filter((item, position) => isOld(item) && oldPositions.get(String(item.id)) !== position).length;
-  const ids = new Set(items.map((item) => String(item.id)));
-  const removed = lastResponse.items.filter((item) => !ids.has(String(item.id))).map((item) => item.title);
-  if (!nNew && !nMoved && !removed.length) return "The list did not change.";
-  const titles = `${removed.slice(0, 3).join(", ")}${removed.length > 3 ? ` and ${removed.length - 3} more` : ""}`;
-  return `The list changed: ${nNew} new, ${nMoved} moved.${removed.length ? ` Removed: ${titles}.` : ""}`;
-}
-
-async function toggleExplanation(row, item, button) {
-  const open = row.querySelector(".explanation");
-  button.setAttribute("aria-expanded", String(!open));
-  if (open) return open.remove();
-  const panel = createElement("div", "explanation");
-  const explanation = state.isKnown
-    ? await fetchJson(`/explain?item=${encodeURIComponent(item.id)}&user=${encodeURIComponent(state.user)}`)
-    : { contributions: [], features: [], reasons: item.reasons };
-  const largest = Math.max(...explanation.contributions.map((each) => each.weight), 1e-12);
-  for (const each of explanation.contributions.slice(0, 6)) {
-    panel.append(createElement("span", "", each.title), createBar(each.weight / largest), createElement("span", "", `+${formatNumber(each.weight)}`));
-  }
-  if (explanation.features.length) panel.append(createElement("p", "", `Shares: ${explanation.features.join(", ")}`));
-  if (!panel.children.length) panel.append(createElement("p", "", explanation.reasons.join(" · ") || "The model gives no reason."));
-  row.append(panel);
-}
-
-// ---------------------------------------------------------------- events
-
-async function sendEvent(item, position, button) {
-  if (button) button.disabled = true;
-  await withErrors(async () => {
-    const id = crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`;
-    const event = { id, user: state.user, item: item.id, event_type: "click" };
-    if (position !== undefined) Object.assign(event, { request: lastResponse.request, rank: position });
-    await fetchJson("/events", { events: [event] });
-    state.isKnown = true;
-    state.newItems.add(String(item.id));
-    await Promise.all([showHistory(), refreshList()]);
-  });
-  if (button) button.disabled = false;
-}
-
-// ---------------------------------------------------------------- search
-
-const search = { items: [], selected: -1, turn: 0 };
-
-function closeResults() {
-  $("results").hidden = true;
-  $("search").setAttribute("aria-expanded", "false");
-  $("search").removeAttribute("aria-activedescendant");
-  search.selected = -1;
-}
-
-async function searchItems() {
-  const text = $("search").value.trim();
-  const turn = ++search.turn;
-  if (!text) return closeResults();
-  const { items } = await fetchJson(`/items?limit=12&search=${encodeURIComponent(text)}`);
-  if (turn !== search.turn) return;
-  search.items = items;
-  search.selected = -1;
-  const options = items.map((item, index) => {
-    const option = createElement("li", "", item.title);
-    option.id = `result-${index}`;
-    option.setAttribute("role", "option");
-    const labels = item.content.genres ?? item.content.category ?? item.content.tags;
-    if (labels) option.append(createElement("small", "", String(labels).replaceAll("|", " · ")));
-    option.addEventListener("mousedown", (event) => { event.preventDefault(); addItem(item); });
-    return option;
-  });
-  $("results").replaceChildren(...(options.length ? options : [createElement("li", "empty", "No title contains this text.")]));
-  $("results").hidden = false;
-  $("search").setAttribute("aria-expanded", "true");
-}
-
-function moveSelection(step) {
-  const options = [...$("results").querySelectorAll("[role=option]")];
-  if (!options.length) return;
-  search.selected = (search.selected + step + options.length) % options.length;
-  options.forEach((option, index) => option.setAttribute("aria-selected", String(index === search.selected)));
-  options[search.selected].scrollIntoView({ block: "nearest" });
-  $("search").setAttribute("aria-activedescendant", `result-${search.selected}`);
-}
-
-function addItem(item) {
-  $("search").value = "";
-  closeResults();
-  sendEvent(item);
-}
-
-$("search").addEventListener("input", () => withErrors(searchItems));
-$("search").addEventListener("blur", closeResults);
-$("search").addEventListener("keydown", (event) => {
-  if (event.key === "Escape") closeResults();
-  if (event.key === "ArrowDown") moveSelection(1);
-  if (event.key === "ArrowUp") moveSelection(-1);
-  if (event.key === "Enter" && search.items.length && !$("results").hidden) addItem(search.items[Math.max(0, search.selected)]);
-  if (["ArrowDown", "ArrowUp", "Enter"].includes(event.key)) event.preventDefault();
+tabs.forEach((tab, at) => {
+  tab.addEventListener("click", () => showPart(PARTS[at]));
+  tab.addEventListener("keydown", moveTab);
 });
 
-// ---------------------------------------------------------------- controls and start
-
-$("user-form").addEventListener("submit", (event) => { event.preventDefault(); selectUser($("user").value.trim()); });
-$("new-user").addEventListener("click", () => selectUser(`guest-${Date.now().toString(36)}${Math.floor(1e4 * Math.random())}`, false));
-$("user").addEventListener("input", () => withErrors(suggestUsers));
-$("list-settings").addEventListener("submit", (event) => event.preventDefault());
-$("n").addEventListener("change", () => withErrors(replaceList));
-$("column").addEventListener("change", () => {
-  $("wanted").value = ""; // a value of one column has no meaning in another
-  withErrors(replaceList);
+$("skip").addEventListener("click", (event) => {
+  event.preventDefault(); // the part after # is for a user
+  $(`part-${shownPart}`).focus();
 });
-$("wanted").addEventListener("change", () => withErrors(replaceList));
+
+// ---------------------------------------------------------------- theme and start
+
 $("theme").addEventListener("click", () => {
   const isDark = getComputedStyle(document.documentElement).colorScheme === "dark"
     || (!document.documentElement.dataset.theme && matchMedia("(prefers-color-scheme: dark)").matches);
@@ -350,35 +76,16 @@ function setTheme(theme) {
   localStorage.setItem("leanrec-theme", theme);
 }
 
-async function suggestUsers() {
-  const { users } = await fetchJson(`/users?limit=30&search=${encodeURIComponent($("user").value.trim())}`);
-  $("users").replaceChildren(...users.map((user) => {
-    const option = createElement("option", "", `${user.events} events`);
-    option.value = user.id;
-    return option;
-  }));
-  return users;
-}
-
-async function start() {
-  setTheme(localStorage.getItem("leanrec-theme"));
+async function describeServer() {
   const health = await fetchJson("/health");
-  $("model").textContent = `${health.settings ?? health.model} · ${health.users.toLocaleString("en")} users · ${health.items.toLocaleString("en")} items`;
+  $("model").textContent = `${health.settings ?? health.model} · ${formatCount(health.users)} users · ${formatCount(health.items)} items`;
   document.title = `leanrec · ${health.model}`;
-  $("column").replaceChildren(...health.columns.map((name) => createElement("option", "", name)));
-  const common = ["genres", "category", "categories", "tags", "genre"].find((name) => health.columns.includes(name));
-  if (common) $("column").value = common;
-  $("column-label").hidden = $("wanted").hidden = !health.columns.length;
-  const users = await suggestUsers();
-  $("examples").replaceChildren(...users.slice(0, 4).map((user) => {
-    const button = createElement("button", "quiet", user.id);
-    button.type = "button";
-    button.addEventListener("click", () => selectUser(user.id));
-    return button;
-  }));
-  const userInAddress = decodeURIComponent(location.hash.slice(1));
-  if (userInAddress || users.length) await selectUser(userInAddress || users[0].id);
-  else $("new-user").click();
+  return health;
 }
 
-withErrors(start);
+setTheme(localStorage.getItem("leanrec-theme"));
+startExperiment(withErrors);
+const described = describeServer();
+withErrors(() => described);
+const asked = new URLSearchParams(location.search).get("part");
+showPart(PARTS.includes(asked) ? asked : "lists");

@@ -55,20 +55,16 @@ class SharedMetrics(ServingMetrics):
         super().__init__()
         self.collect = collect
 
-    def list_samples(self) -> list[Sample]:
-        """The values of this process."""
-        return [
-            (family.name, sample.name, tuple(sample.labels.items()), sample.value)
-            for family in self.registry.collect()
-            for sample in family.samples
-        ]
+    def collect_samples(self) -> list[Sample]:
+        """The values of all processes together."""
+        return self.collect(self.list_samples())
 
     def render(self) -> bytes:
         """The metrics of all processes in the text format of Prometheus."""
         families = {
             family.name: Metric(family.name, family.documentation, family.type) for family in self.registry.collect()
         }
-        for family, name, labels, value in self.collect(self.list_samples()):
+        for family, name, labels, value in self.collect_samples():
             families[family].add_sample(name, dict(labels), value)
         registry = CollectorRegistry()
         registry.register(_Families(list(families.values())))

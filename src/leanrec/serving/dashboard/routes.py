@@ -1,0 +1,169 @@
+"""Routes of the dashboard: its page, and the JSON that only this page reads, which may change with it."""
+
+import collections
+import contextlib
+import dataclasses
+import time
+from collections.abc import Callable
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any, Literal
+
+from fastapi import FastAPI, Response
+from pydantic import BaseModel, ConfigDict, Field, StrictInt
+from starlette.exceptions import HTTPException
+
+from leanrec.errors import ArtifactError, ConflictError
+from leanrec.online.version_store import VersionStore
+from leanrec.serving.dashboard.experiment_reports import ExperimentReports
+from leanrec.serving.dashboard.page_files import PAGE_FILES
+from leanrec.serving.dashboard.traffic import sum_traffic
+from leanrec.serving.event_requests import EventRecorder
+from leanrec.serving.load.control import LoadControl
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["add_dashboard"]
+
+_MAX_HISTORY = 30  # promotions and trials
+_MAX_LOOKS = 300  # ten minutes of a page that looks every two seconds
+
+
+class _ChangeVersionRequest(BaseModel):
+    """A change of the version that is served."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    action: Literal["promote", "rollback", "stop"]
+    version: str | None = Field(None, min_length=1, max_length=100)
+    reason: str | None = Field(None, max_length=500)
+    fence: StrictInt = Field(ge=0)
+
+
+def add_dashboard(
+    app: FastAPI, recorder: EventRecorder, load: LoadControl, update_gauges: Callable[[], None], *, has_keys: bool
+) -> None:
+    """Add the routes of the dashboard to an app.
+
+    Args:
+        app: the app.
+        recorder: records the events; it has pipeline, log and metrics.
+        load: the load control.
+        update_gauges: brings the metrics that are measured when they are read up to date.
+        has_keys: whether requests need a key. Without keys nobody can change versions here.
+    """
+    handlers = _DashboardHandlers(recorder, load, update_gauges, may_change=has_keys)
+    app.add_api_route("/dashboard/traffic", handlers.get_traffic, methods=["GET"], include_in_schema=False)
+    app.add_api_route("/dashboard/versions", handlers.get_versions, methods=["GET"], include_in_schema=False)
+    app.add_api_route("/dashboard/experiment", handlers.get_experiment, methods=["GET"], include_in_schema=False)
+    app.add_api_route("/dashboard/versions", handlers.post_versions, methods=["POST"], include_in_schema=False)
+    # The page loads nothing from other hosts, except images that the item table names, and cannot be framed.
+    image_sources = "'self' data: https:" if recorder.live.pipeline.catalog.image_column else "'self' data:"
+    headers = {
+        "Content-Security-Policy": f"default-src 'self'; img-src {image_sources}; frame-ancestors 'none'",
+        "Referrer-Policy": "no-referrer",
+        "X-Content-Type-Options": "nosniff",
+        "Cache-Control": "no-cache",
+    }
+    for path, (name, media_type) in PAGE_FILES.items():
+        handler = _make_file_handler(name, media_type, headers)
+        app.add_api_route(path, handler, methods=["GET", "HEAD"], include_in_schema=False)
+
+
+class _DashboardHandlers:
+    """The handlers of the JSON routes. They run in threads."""
+
+    def __init__(
+        self, recorder: EventRecorder, load: LoadControl, update_gauges: Callable[[], None], *, may_change: bool
+    ) -> None:
+        self._recorder, self._load, self._update_gauges = recorder, load, update_gauges
+        self._live, self._log, self._metrics = recorder.live, recorder.log, recorder.metrics
+        self._path: Path | None = getattr(self._log, "path", None)  # None: a database
+        self._may_change = may_change
+        self._reports: ExperimentReports | None = None
+        self._looks: collections.deque[dict[str, Any]] = collections.deque(maxlen=_MAX_LOOKS)
+
+    def get_traffic(self, after: float = 0.0) -> dict[str, Any]:
+        """Sums of all processes since the start, at each look later than a time, and the state of the server now."""
+        self._update_gauges()
+        totals = sum_traffic(self._metrics.collect_samples())
+        self._looks.append({"time": time.time()} | totals.to_dict())
+        pipeline = self._live.pipeline
+        return {
+            "samples": [each for each in self._looks if each["time"] > after],
+            "rung": self._load.rung,
+            "workers": self._live.n_processes,
+            "users": pipeline.n_users,
+            "items": len(pipeline.catalog),
+            "model": pipeline.name,
+            "version": pipeline.version,
+            "log": self._describe_log(),
+        }
+
+    def get_versions(self) -> dict[str, Any]:
+        """What is served, on trial and stored, and the last changes."""
+        live, store = self._live, self._live.store
+        trial = live.trial
+        described: dict[str, Any] = {
+            "model": live.pipeline.name,
+            "version": live.pipeline.version,
+            "trial": None if trial is None else trial.describe() | {"processes": live.n_processes},
+            "has_store": store is not None,
+            "may_change": store is not None and self._may_change,
+        }
+        if store is None:
+            return described
+        versions, promotions, trials = store.versions(), store.promotions(), store.trials()
+        return described | {
+            "store": str(store.path),
+            "fence": store.fence,
+            "versions": [dataclasses.asdict(each) | {"path": str(each.path)} for each in versions],
+            "promotions": [dataclasses.asdict(each) for each in promotions[-_MAX_HISTORY:]],
+            "trials": [dataclasses.asdict(each) for each in trials[-_MAX_HISTORY:]],
+        }
+
+    def post_versions(self, request: _ChangeVersionRequest) -> dict[str, Any]:
+        """Promote a version, go back to the one before, or stop the trial, unless there was another change meanwhile."""
+        store = self._live.store
+        if store is None:
+            raise HTTPException(409, "The server must serve a store of versions. It serves one model.")
+        if not self._may_change:
+            raise HTTPException(403, "Only a server with keys changes versions here. Use the command leanrec versions.")
+        try:
+            self._change_version(store, request)
+        except (ArtifactError, ConflictError) as error:
+            raise HTTPException(409, str(error)) from error
+        return self.get_versions()
+
+    def get_experiment(self) -> dict[str, Any]:
+        """The report of the last experiment, at most 30 seconds old."""
+        if self._reports is None:
+            self._reports = ExperimentReports(self._log.location, self._live.store)
+        return self._reports.read()
+
+    def _change_version(self, store: VersionStore, request: _ChangeVersionRequest) -> None:
+        if request.action == "rollback":
+            store.rollback(fence=request.fence)
+        elif request.action == "stop":
+            store.stop_trial(request.reason, "the dashboard", fence=request.fence)
+        elif request.version is None:
+            raise HTTPException(422, "version must be the id of the version to promote. Got none.")
+        else:
+            store.promote(request.version, fence=request.fence)
+
+    def _describe_log(self) -> dict[str, Any]:
+        n_bytes = None
+        with contextlib.suppress(OSError):
+            n_bytes = None if self._path is None else self._path.stat().st_size
+        problem = self._log.guard.find_problem()
+        return {
+            "events": self._live.last_seq,
+            "bytes": n_bytes,
+            "waiting_seconds": self._log.waiting_seconds(),
+            "problem": None if problem is None else str(problem),
+        }
+
+
+def _make_file_handler(name: str, media_type: str, headers: dict[str, str]) -> Callable[[], Response]:
+    content = files("leanrec.serving").joinpath("dashboard", name).read_bytes()
+    return lambda: Response(content, media_type=media_type, headers=headers)
