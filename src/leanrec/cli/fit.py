@@ -26,8 +26,10 @@ def fit(
         list[str] | None, typer.Option("--set", help="A setting of the model, NAME=VALUE; repeatable.")
     ] = None,
     event_log: Annotated[
-        Path | None,
-        typer.Option(help="Event log of a server, which may be running: its events and new items join the data."),
+        str | None,
+        typer.Option(
+            help="Event log of a server, which may be running, as a file or URL: its events and new items join the data."
+        ),
     ] = None,
     checkpoint: Annotated[
         Path | None,
@@ -44,7 +46,7 @@ def fit(
     """Fit a model on a data set or a raw log, and save it with everything needed to serve it."""
     from leanrec import artifacts
     from leanrec.callbacks import ModelCheckpoint
-    from leanrec.events.sqlite_reader import SQLiteEventReader
+    from leanrec.events.locations import open_reader
     from leanrec.pipeline.pipeline import Pipeline
     from leanrec.pipeline.replay import default_log_path
     from leanrec.run import Distributed
@@ -59,18 +61,17 @@ def fit(
     if checkpoint is not None:
         run = dataclasses.replace(run, callbacks=(*run.callbacks, ModelCheckpoint(checkpoint)))
     ingested = (data if distributed.is_first() else dataclasses.replace(data, rejected=None)).open_data(source, run)
-    pipeline = Pipeline.fit(
-        estimator, ingested.data, run, log=None if event_log is None else SQLiteEventReader(event_log)
-    )
+    event_reader = None if event_log is None else open_reader(event_log)
+    pipeline = Pipeline.fit(estimator, ingested.data, run, log=event_reader)
     stopped_by_time = run.out_of_time()
     if not distributed.is_first():
         return
     if stopped_by_time:
         output.print_note("The time limit ended the fit early: the model is the best state that it had reached.")
     path = pipeline.save(out)
-    if event_log is not None:
+    if event_reader is not None:
         n_joined = pipeline.provenance["data"]["events"] - ingested.data.shape.events
-        output.print_note(f"{n_joined} events of {event_log} joined the data.")
+        output.print_note(f"{n_joined} events of {event_reader.name} joined the data.")
     elif default_log_path(path).exists():
         log = default_log_path(path)
         output.print_note(f"The events of {log} are not in this fit; --event-log {shlex.quote(str(log))} adds them.")

@@ -30,9 +30,9 @@ History = Annotated[
     ),
 ]
 EventLog = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
-        help="Event log of a server, whose events are added. Default: the log beside the model, if it exists."
+        help="Event log of a server (file or URL), whose events are added. Default: the log beside the model, if it exists."
     ),
 ]
 ListLength = Annotated[int, typer.Option("-n", "--n-items", min=0, help="Number of items to recommend.")]
@@ -51,26 +51,27 @@ def _parse_ids(texts: list[str] | None, pipeline: "Pipeline") -> list[str] | Non
     return [each.strip() for part in parts for each in part if each.strip()]
 
 
-def _load_pipeline(model: Path, event_log: Path | None) -> "Pipeline":
+def _load_pipeline(model: Path, event_log: str | None) -> "Pipeline":
     """Load a pipeline and replay an event log: the one given, or else the one beside the model."""
-    from leanrec.events.sqlite_reader import SQLiteEventReader
+    from leanrec.events.locations import open_reader
     from leanrec.online.version_store import find_pipeline_path
     from leanrec.pipeline.pipeline import Pipeline
     from leanrec.pipeline.replay import bind_log, default_log_path
 
     pipeline = Pipeline.load(find_pipeline_path(model))
-    path = default_log_path(model) if event_log is None else event_log
-    if event_log is None and not path.exists():
+    location = default_log_path(model) if event_log is None else event_log
+    if isinstance(location, Path) and not location.exists():
         return pipeline
     try:
-        replayed = bind_log(pipeline, SQLiteEventReader(path))
+        log = open_reader(location)
+        replayed = bind_log(pipeline, log)
     except LeanrecError as error:
         if event_log is not None:
             raise
         output.print_note(f"The event log beside the model was not used. {error}")
         return pipeline
     output.print_note(
-        f"With the event log {path}: {replayed.applied} events and {replayed.n_items} items added since the fit."
+        f"With the event log {log.name}: {replayed.applied} events and {replayed.n_items} items added since the fit."
     )
     for note in replayed.warnings():
         output.print_note(note)

@@ -25,9 +25,11 @@ class EventReader(abc.ABC):
 
     Attributes:
         name: the store in messages: a path, or a URL without its password.
+        location: by which another process opens it, see ``leanrec.events.locations``.
     """
 
     name: str
+    location: str | Path
 
     @property
     @abc.abstractmethod

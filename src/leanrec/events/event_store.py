@@ -3,14 +3,14 @@
 import abc
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from leanrec.data.vocabulary import Id
 from leanrec.events.event_reader import EventReader
-from leanrec.events.records import DataOrigin, ForgottenUser, ServedList
+from leanrec.events.records import AppendResult, DataOrigin, ForgottenUser, ServedList
 from leanrec.events.user_events import UserEvent
 
-__all__ = ["EventStore"]
+__all__ = ["ClosableEventStore", "EventStore"]
 
 _Result = TypeVar("_Result")
 
@@ -57,3 +57,21 @@ class EventStore(EventReader):
     @abc.abstractmethod
     def waiting_seconds(self) -> float:
         """For how long the same transaction has been written; 0 while nothing is."""
+
+
+class ClosableEventStore(EventStore):
+    """An event store that whoever opens it closes."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Write what is waiting, and close the store. Calling it again does nothing."""
+
+    @abc.abstractmethod
+    def append(self, user_events: Sequence[UserEvent]) -> AppendResult:
+        """Write events, except those whose id is there already. Returns when they are on disk."""

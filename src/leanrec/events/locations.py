@@ -3,15 +3,16 @@
 import importlib
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 from leanrec.errors import MissingExtraError, SettingError
 from leanrec.events.event_reader import EventReader
-from leanrec.events.event_store import EventStore
+from leanrec.events.event_store import ClosableEventStore
 from leanrec.events.records import RetentionPolicy, StorageLimits
 from leanrec.events.sqlite_reader import SQLiteEventReader
 from leanrec.events.sqlite_store import SQLiteEventStore
 
-__all__ = ["is_url", "open_reader", "open_store", "parse_location"]
+__all__ = ["hide_password", "is_url", "open_reader", "open_store", "parse_location"]
 
 # Scheme → extra, the package of which is imported when it is asked for.
 _EXTRAS = {"postgresql": "postgres", "postgres": "postgres"}
@@ -30,6 +31,14 @@ def parse_location(text: str) -> str | Path:
     return text
 
 
+def hide_password(url: str) -> str:
+    """The URL without its password and its parameters, for messages."""
+    parts = urlsplit(url)
+    login, _, host = parts.netloc.rpartition("@")
+    user = login.partition(":")[0]
+    return urlunsplit((parts.scheme, f"{user}@{host}" if user else host, parts.path, "", ""))
+
+
 def open_reader(location: str | Path) -> EventReader:
     """Open an event log to read it.
 
@@ -46,7 +55,7 @@ def open_reader(location: str | Path) -> EventReader:
 
 def open_store(
     location: str | Path, retention: RetentionPolicy = RetentionPolicy(), limits: StorageLimits | None = None
-) -> EventStore:
+) -> ClosableEventStore:
     """Open an event log to write it, or create it.
 
     Args:
@@ -58,7 +67,7 @@ def open_store(
     """
     if not is_url(location):
         return SQLiteEventStore(location, retention, limits)
-    store: EventStore = _import_backend(str(location)).open_store(location, retention, limits)
+    store: ClosableEventStore = _import_backend(str(location)).open_store(location, retention, limits)
     return store
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from leanrec.data.vocabulary import Id
-from leanrec.events.event_store import EventStore
+from leanrec.events.event_store import ClosableEventStore
 
 __all__ = ["LogHead", "SharedEventStore"]
 
@@ -24,7 +24,7 @@ class LogHead(NamedTuple):
     n_forgotten: int
 
 
-class SharedEventStore(EventStore):
+class SharedEventStore(ClosableEventStore):
     """An event store that several servers write."""
 
     @abc.abstractmethod

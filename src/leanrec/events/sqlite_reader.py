@@ -52,7 +52,8 @@ class SQLiteEventReader(EventReader):
 
     def __init__(self, path: str | Path) -> None:
         """Open an existing store. Raises SourceError if there is none, or if the file is something else."""
-        self.path, self.name = Path(path), str(path)
+        self.path = self.location = Path(path)
+        self.name = str(path)
         with self._open_file() as connection:
             if not is_locked(self.path):  # by a server, which has checked it and goes on writing
                 check_wal(self.path)

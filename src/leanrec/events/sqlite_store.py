@@ -15,11 +15,11 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 from leanrec.data.vocabulary import Id
 from leanrec.errors import BusyError, DataError, SourceError
-from leanrec.events.event_store import EventStore
+from leanrec.events.event_store import ClosableEventStore
 from leanrec.events.lock import FileLock
 from leanrec.events.records import AppendResult, DataOrigin, ForgottenUser, RetentionPolicy, ServedList, StorageLimits
 from leanrec.events.rows import build_event_row, build_list_row, index_shown, select_new, to_stored_id
@@ -116,7 +116,7 @@ class _WriteJob:
     adds: bool = True
 
 
-class SQLiteEventStore(SQLiteEventReader, EventStore):
+class SQLiteEventStore(SQLiteEventReader, ClosableEventStore):
     """User events, served lists and new items in one SQLite file.
 
     One thread does all writes and puts what is waiting into one transaction. ``append`` returns after that
@@ -143,7 +143,8 @@ class SQLiteEventStore(SQLiteEventReader, EventStore):
 
         Raises SourceError if it is something else, cannot be written, or is in use by another server.
         """
-        self.path, self.name, self.retention = Path(path), str(path), retention
+        self.path = self.location = Path(path)
+        self.name, self.retention = str(path), retention
         self.n_lost = 0
         self._n_served = 0
         self._clock_offset = time.time() - time.monotonic()  # of the time now, whatever is done to the clock later
@@ -170,12 +171,6 @@ class SQLiteEventStore(SQLiteEventReader, EventStore):
         except BaseException:
             self._lock.close()
             raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """Write what is waiting and close the file. Calling it again does nothing."""

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 __all__ = ["forget", "log"]
 
-Log = Annotated[Path, typer.Argument(help="The event log of a server, such as model.events.db.")]
+Log = Annotated[
+    str, typer.Argument(help="The event log of a server, such as model.events.db or postgresql://USER@HOST/DATABASE.")
+]
 
 log = typer.Typer(help="Check and back up the event log of a server.", no_args_is_help=True)
 
@@ -23,17 +25,18 @@ log = typer.Typer(help="Check and back up the event log of a server.", no_args_i
 @log.command("check")
 def check(event_log: Log, as_json: Json = False) -> None:
     """Read every row of an event log and compare its checksum. A server may be writing to it."""
-    from leanrec.events.sqlite_reader import SQLiteEventReader
+    from leanrec.events.locations import open_reader
 
-    _print_summary(f"{event_log} is whole", SQLiteEventReader(event_log).verify(), as_json=as_json)
+    reader = open_reader(event_log)
+    _print_summary(f"{reader.name} is whole", reader.verify(), as_json=as_json)
 
 
 @log.command("backup")
 def back_up(event_log: Log, file: Annotated[Path, typer.Argument(help="The new file.")], as_json: Json = False) -> None:
-    """Copy an event log to a new file, and verify the copy. A server may be writing to it."""
-    from leanrec.events.sqlite_reader import SQLiteEventReader
+    """Copy an event log to a new SQLite file, and verify the copy. A server may be writing to it."""
+    from leanrec.events.locations import open_reader
 
-    _print_summary(f"{file} is a whole copy", SQLiteEventReader(event_log).back_up(file), as_json=as_json)
+    _print_summary(f"{file} is a whole copy", open_reader(event_log).back_up(file), as_json=as_json)
 
 
 def _print_summary(what: str, summary: "LogSummary", *, as_json: bool) -> None:
@@ -50,24 +53,26 @@ def forget(
     model: Model,
     user: Annotated[str, typer.Option("--user", "-u", help="The id of the user.")],
     event_log: Annotated[
-        Path | None, typer.Option(help="Event log of the server. Default: the log beside the model, if it exists.")
+        str | None,
+        typer.Option(help="Event log of the server (file or URL). Default: the log beside the model, if it exists."),
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Forget a user, in the event log and the model of a server that is stopped. A running one does it by DELETE /users/ID."""
-    from leanrec.events.sqlite_store import SQLiteEventStore
+    from leanrec.events.locations import open_store, parse_location
     from leanrec.online.version_store import find_pipeline_path, is_version_store
     from leanrec.pipeline.pipeline import Pipeline
     from leanrec.pipeline.replay import default_log_path
 
     pipeline = Pipeline.load(find_pipeline_path(model))
-    path = default_log_path(model) if event_log is None else event_log
-    if event_log is not None and not path.exists():
-        raise SourceError(f"{path} must be an event log. There is no such file. Check the path.")
-    n_events = None
-    if path.exists():
-        with SQLiteEventStore(path) as store:
-            n_events = store.forget_user(user).n_events
+    location = default_log_path(model) if event_log is None else parse_location(event_log)
+    is_there = not isinstance(location, Path) or location.exists()
+    if event_log is not None and not is_there:
+        raise SourceError(f"{location} must be an event log. There is no such file. Check the path.")
+    n_events, name = None, ""
+    if is_there:
+        with open_store(location) as store:
+            n_events, name = store.forget_user(user).n_events, store.name
     was_known = pipeline.forget_user(user)
     is_replaced = was_known and not is_version_store(model)
     if is_replaced:
@@ -76,7 +81,7 @@ def forget(
         output.print_json({"events": n_events, "was_in_model": was_known, "model_replaced": is_replaced})
         return
     if n_events is not None:
-        output.print_line(f"Deleted {n_events} events of the user from {path}.")
+        output.print_line(f"Deleted {n_events} events of the user from {name}.")
     if is_replaced:
         output.print_line(f"{model} was written again without the user.")
     elif was_known:

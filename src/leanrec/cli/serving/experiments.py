@@ -14,7 +14,7 @@ from leanrec.cli.recommend import Model
 from leanrec.errors import SettingError
 
 if TYPE_CHECKING:
-    from leanrec.events.sqlite_reader import SQLiteEventReader
+    from leanrec.events.event_reader import EventReader
     from leanrec.online import VersionTrial
     from leanrec.online.experiments import ExperimentReport
 
@@ -35,7 +35,7 @@ _WORDS = {
 def experiments(
     model: Model,
     event_log: Annotated[
-        Path | None, typer.Option(help="Event log of the server. Default: the log beside the model.")
+        str | None, typer.Option(help="Event log of the server (file or URL). Default: the log beside the model.")
     ] = None,
     trial: Annotated[
         str | None, typer.Option(help="Version that was on trial, or the start of its id. Default: the last trial.")
@@ -70,11 +70,11 @@ def experiments(
     as_json: Json = False,
 ) -> None:
     """Report an experiment from the event log of a server: users, differences, and what may be concluded at any time."""
-    from leanrec.events.sqlite_reader import SQLiteEventReader
+    from leanrec.events.locations import open_reader
     from leanrec.online.experiments import report_experiment
     from leanrec.pipeline.replay import default_log_path
 
-    log = SQLiteEventReader(default_log_path(model) if event_log is None else event_log)
+    log = open_reader(default_log_path(model) if event_log is None else event_log)
     window = {"since": _parse_time("since", since, -math.inf), "until": _parse_time("until", until, math.inf)}
     if off_policy is not None:
         _report_off_policy(log, model, off_policy, level, as_json=as_json, event_type=event_type, **window)
@@ -175,7 +175,7 @@ def _print_report(report: "ExperimentReport", trial: "VersionTrial | None") -> N
 
 
 def _report_off_policy(
-    log: "SQLiteEventReader",
+    log: "EventReader",
     model: Path,
     version: str,
     level: float,

@@ -19,7 +19,9 @@ def refit(
     *,
     event_log: Annotated[
         str | None,
-        typer.Option(help="Event log of the server (file or URL). Default: beside the store, with the ending .events.db."),
+        typer.Option(
+            help="Event log of the server (file or URL). Default: beside the store, with the ending .events.db."
+        ),
     ] = None,
     metric: Annotated[str, typer.Option(help="What the verdict is about, with its cut-off.")] = "ndcg@10",
     judged_share: Annotated[

@@ -28,7 +28,11 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on; 0 = a free one.")] = 8000,
     event_log: Annotated[
-        Path | None, typer.Option(help="Event log (SQLite). Default: beside the model, with the ending .events.db.")
+        str | None,
+        typer.Option(
+            help="Event log: a file (SQLite), or postgresql://USER@HOST/DATABASE, which several servers can share. Default: "
+            "beside the model, with the ending .events.db."
+        ),
     ] = None,
     rebind_log: Annotated[
         bool,
@@ -177,6 +181,6 @@ def serve(
     run_server(model, host=host, port=port, log_path=event_log, settings=settings, ready=ready, workers=workers)
 
 
-def report_ready(model: Path) -> Callable[[str, Path], None]:
+def report_ready(model: Path) -> Callable[[str, str], None]:
     """A callback that prints URL, model and log in one line of JSON once the server answers."""
     return lambda url, log: output.print_json_line({"url": url, "model": model, "log": log})

@@ -6,11 +6,11 @@ import dataclasses
 import threading
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any, TypeVar
-from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
 from leanrec.errors import DataError, LeanrecError, SourceError
+from leanrec.events.locations import hide_password
 
 __all__ = [
     "ConnectionLimits",
@@ -112,14 +112,6 @@ async def connected(url: str, limits: ConnectionLimits) -> AsyncIterator[Any]:
         raise translate_error(hide_password(url), error) from error
     finally:
         connection.terminate()
-
-
-def hide_password(url: str) -> str:
-    """The URL without its password and its parameters, for messages."""
-    parts = urlsplit(url)
-    login, _, host = parts.netloc.rpartition("@")
-    user = login.partition(":")[0]
-    return urlunsplit((parts.scheme, f"{user}@{host}" if user else host, parts.path, "", ""))
 
 
 def concerns_data(error: BaseException) -> bool:

@@ -13,12 +13,13 @@ import numpy as np
 from leanrec.data.vocabulary import Id
 from leanrec.errors import SourceError
 from leanrec.events.event_reader import EventReader, build_event_block
+from leanrec.events.locations import hide_password
 from leanrec.events.records import DataOrigin, ForgottenUser, LogSummary, RankCounts, ServedList
 from leanrec.events.rows import read_list_row, to_stored_id
 from leanrec.events.seals import seal_extended
 from leanrec.events.user_events import UserEvent
 from leanrec.integrations.postgres.backup import write_backup
-from leanrec.integrations.postgres.connection import ConnectionLimits, connected, hide_password
+from leanrec.integrations.postgres.connection import ConnectionLimits, connected
 from leanrec.integrations.postgres.schema import FORMAT_VERSION, check_format
 from leanrec.types import Events
 
@@ -52,7 +53,8 @@ class PostgresEventReader(EventReader):
             url: ``postgresql://user@host:port/database``; a password is better in PGPASSWORD or a file .pgpass.
             limits: time-outs.
         """
-        self.url, self.limits, self.name = url, limits, hide_password(url)
+        self.url = self.location = url
+        self.limits, self.name = limits, hide_password(url)
         if self._ask(functools.partial(check_format, self.name)):
             raise SourceError(
                 f"{self.name} must be an event log. The database has none. Serve with it once, or check the name."

@@ -15,6 +15,7 @@ from typing import Any, Self, TypeVar
 
 from leanrec.data.vocabulary import Id
 from leanrec.errors import BusyError, SourceError
+from leanrec.events.locations import hide_password
 from leanrec.events.records import AppendResult, DataOrigin, ForgottenUser, RetentionPolicy, ServedList, StorageLimits
 from leanrec.events.rows import build_list_row, to_stored_id
 from leanrec.events.seals import digest_user, seal_row
@@ -26,7 +27,6 @@ from leanrec.integrations.postgres.connection import (
     LoopThread,
     concerns_data,
     connect,
-    hide_password,
     translate_error,
 )
 from leanrec.integrations.postgres.reader import PostgresEventReader
@@ -100,7 +100,8 @@ class PostgresEventStore(PostgresEventReader, SharedEventStore):
 
         Raises SourceError if the server cannot be reached, or has a log of another version.
         """
-        self.url, self.limits, self.name = url, timeouts, hide_password(url)
+        self.url = self.location = url
+        self.limits, self.name = timeouts, hide_password(url)
         self.retention, self.n_lost, self.guard = retention, 0, _ServerState()
         self._writes: collections.deque[_Write] = collections.deque()
         self._served: collections.deque[ServedList] = collections.deque()
@@ -115,12 +116,6 @@ class PostgresEventStore(PostgresEventReader, SharedEventStore):
         self._thread = LoopThread("leanrec-postgres")
         self._wake, self._look = asyncio.Event(), asyncio.Event()
         self._tasks = [asyncio.run_coroutine_threadsafe(work(), self._thread.loop) for work in (self._run, self._watch)]
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """Write what is waiting and close the connections. Calling it again does nothing."""

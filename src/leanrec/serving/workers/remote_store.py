@@ -129,7 +129,8 @@ class RemoteEventStore(SQLiteEventReader, EventStore):
             address: the Unix socket of the owner.
             keeps_lists: False: served lists are not logged.
         """
-        self.path, self.name = Path(path), str(path)
+        self.path = self.location = Path(path)
+        self.name = str(path)
         self._address, self._keeps_lists = address, keeps_lists
         self.n_lost = 0
         self.guard: _OwnerStatus = _OwnerStatus(self.path)
