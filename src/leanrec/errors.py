@@ -8,6 +8,7 @@
     ├── UnknownIdError (LookupError)   a user or an item that is not in the vocabulary
     ├── ArtifactError                  a saved model or data set does not verify
     ├── BusyError                      too many requests wait already
+    ├── CacheError                     a shared cache did not answer in time
     ├── ConflictError                  the state was changed by another process meanwhile
     ├── RequestError                   a server did not answer in time, or refused a request
     ├── BudgetError                    the work would not fit the memory or time it was given
@@ -25,6 +26,7 @@ __all__ = [
     "ArtifactError",
     "BudgetError",
     "BusyError",
+    "CacheError",
     "ColumnError",
     "ConflictError",
     "DataError",
@@ -50,6 +52,18 @@ class DataError(LeanrecError, ValueError):
 
 class BusyError(LeanrecError):
     """Too many requests wait already, so this one was refused and changed nothing. Try again after a second."""
+
+
+class CacheError(LeanrecError):
+    """A shared cache did not answer in time. That is no miss: it may have what was asked for.
+
+    Attributes:
+        is_asked: whether the cache was asked; False while it is known to fail.
+    """
+
+    def __init__(self, message: str, *, is_asked: bool = True) -> None:
+        super().__init__(message)
+        self.is_asked = is_asked
 
 
 class ConflictError(LeanrecError):

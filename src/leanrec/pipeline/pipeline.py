@@ -28,6 +28,7 @@ from leanrec.pipeline.lists.batch import BatchResult, check_list_path, write_lis
 from leanrec.pipeline.lists.degradation import ListOptions, OldList
 from leanrec.pipeline.lists.list_cache import CacheKey, ListCache
 from leanrec.pipeline.lists.list_maker import ListMaker
+from leanrec.pipeline.lists.shared_lists import ListStore, SharedLists
 from leanrec.pipeline.lists.stages import StageTimer
 from leanrec.pipeline.provenance import build_provenance, check_estimator, get_data_origin, get_model_name
 from leanrec.pipeline.query_users import QueryUsers
@@ -92,6 +93,7 @@ class Pipeline:
         self._users = QueryUsers(saved.data, self._histories, self.evidence_weights)
         self._maker = ListMaker(saved.name, saved.fallback_name, version, self._users)
         self._lists = ListCache(_MAX_CACHED_LISTS)
+        self._shared: SharedLists | None = None  # see ``share_lists``
 
     @classmethod
     def fit(
@@ -180,6 +182,7 @@ class Pipeline:
         """
         if not self.learns:
             self._current.learns, self._maker.policy = True, f"{self.policy}+learning"
+            self._shared = None
 
     def use_updated(self, model: Scorer | None = None, fallback: Scorer | None = None, *, n_users: int = 0) -> None:
         """Answer with an updated model or fallback from the next list on; see ``Updatable``. ``save`` keeps those of the fit.
@@ -191,6 +194,7 @@ class Pipeline:
             fallback: the updated fallback, likewise.
             n_users: number of users that the updated model knows, in rows of ``histories``.
         """
+        self._shared = None  # other servers have other updates
         self._current.use_updated(model, fallback, n_users)
 
     @property
@@ -320,11 +324,17 @@ class Pipeline:
         recorded = self._histories.find_recorded(row)  # before the history is read: an event in between makes a new one
         query_user = self._users.find(snapshot, user, None)
         key = CacheKey(row, n, exclude_seen, reasons, explore)
+        shared = None if explore or rung != "full" else self._shared
+        if shared is not None and shared.is_quick_enough(options.end) and (found := shared.get(key, snapshot, recorded)):
+            self._lists.put(key, snapshot, recorded, found)
+            return found
         old = self._lists.get_old(key) or self._lists.get_old(key._replace(reasons=False))
         made = self._maker.make(snapshot, query_user, ItemRules(), options, None if old is None else OldList(*old))
         if made.rung == "full":
             kept = made if made.propensities is None else dataclasses.replace(made, propensities=None)
             self._lists.put(key, snapshot, recorded, kept)
+            if shared is not None:
+                shared.put(key, snapshot, recorded, kept)
         elif made.rung == "no_reasons":
             whole = dataclasses.replace(made, rung="full", dropped=(), propensities=None)
             self._lists.put(key._replace(reasons=False), snapshot, recorded, whole)
@@ -522,6 +532,26 @@ class Pipeline:
         """The data of the fit."""
         return self._data
 
+    def share_lists(self, store: ListStore | None) -> None:
+        """Keep lists also in a store that other servers use, and look there for those that are not in the cache; None = no longer.
+
+        A list from there is the one that ``recommend`` would make, up to a minute old. Lists that explore and those of a model
+        that learns are not shared, since each server makes its own. Cost: a round trip for each list that is made.
+
+        Raises SettingError for a pipeline without a version, because it was not loaded.
+        """
+        if store is not None and not self.version:
+            raise SettingError("A pipeline that shares its lists must be loaded from disk, so that it has a version.")
+        self._shared = None
+        if store is not None and not self._current.learns:
+            n_items = self.fitted_scorers[0].n_items
+            self._shared = SharedLists(store, self._histories, self.name, self.version, self.policy, n_items)
+
+    @property
+    def list_store(self) -> ListStore | None:
+        """The store of `share_lists`, or None."""
+        return None if self._shared is None else self._shared.store
+
     def forget_user(self, user: Id) -> bool:
         """Forget a user, and return whether there was one: the id, the history and the lists in the cache. O(lists).
 
@@ -529,10 +559,11 @@ class Pipeline:
         neither the id nor the events, the row of the user table or the links of the user. The fitted model stays as it is,
         so what the events of the user contributed to it remains until the next fit.
         """
-        row = self._histories.forget(user)
-        if row is not None:
-            self._lists.close_user(row)
-        return row is not None
+        row = self._histories.find_row(user)
+        for cache in (self._lists, self._shared):
+            if cache is not None and row is not None:
+                cache.close_user(row)
+        return self._histories.forget(user) is not None
 
     @property
     def fitted_user_ids(self) -> IdArray:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from conftest import make_dataset
+from contracts.cache import CacheContract
 from leanrec.models import get_model
 from leanrec.pipeline.lists import list_cache
 from leanrec.pipeline.lists.list_cache import CacheKey, ListCache
@@ -26,6 +27,12 @@ class Version:
     """What a list depends on of a snapshot."""
 
     basis: object
+
+
+class TestListCache(CacheContract):
+    @pytest.fixture
+    def make_cache(self):
+        return lambda _: ListCache(10)
 
 
 def make_list(name: str) -> Recommendations:
@@ -139,15 +146,3 @@ def test_an_array_as_rule_is_no_plain_request() -> None:
     denied = pipeline.recommend(user, n=15, deny=np.array([item]))
     assert item not in [each.id for each in denied.items]
     assert without_id(pipeline.recommend(user, n=15)) == without_id(first)
-
-
-def test_a_closed_user_has_no_lists() -> None:
-    cache, snapshot = ListCache(10), object()
-    made = Recommendations("r", (), None)
-    keys = [CacheKey(user, n, exclude_seen=True, reasons=True) for user, n in ((1, 10), (2, 10), (1, 5))]
-    for key in keys[:2]:
-        cache.put(key, snapshot, None, made)
-    cache.close_user(1)
-    cache.put(keys[2], snapshot, None, made)
-    assert [cache.get(key, snapshot, None) for key in keys] == [None, made, None]
-    assert len(cache) == 1

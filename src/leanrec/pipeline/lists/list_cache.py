@@ -2,12 +2,13 @@
 
 import threading
 import time
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from leanrec.pipeline.responses import Recommendations
 from leanrec.pipeline.snapshot import Snapshot
+from leanrec.pipeline.user_histories import UserHistory
 
-__all__ = ["CacheKey", "ListCache"]
+__all__ = ["Cache", "CacheKey", "ListCache"]
 
 # Some models read the time of a request, so a list must not become old.
 _MAX_SECONDS = 60.0
@@ -32,6 +33,24 @@ class CacheKey(NamedTuple):
     exclude_seen: bool
     reasons: bool
     explore: float = 0.0
+
+
+class Cache(Protocol):
+    """Keeps lists of a pipeline, and has none that an event, a change of the items or another version has made wrong.
+
+    ``history`` is what `UserHistories.find_recorded` has for the user, which is another object after each event.
+    """
+
+    def get(self, key: CacheKey, snapshot: Snapshot, history: UserHistory | None) -> Recommendations | None:
+        """The list of this key, or None."""
+
+    def put(
+        self, key: CacheKey, snapshot: Snapshot, history: UserHistory | None, recommendations: Recommendations
+    ) -> None:
+        """Keep a list that was made from this snapshot and history."""
+
+    def close_user(self, user: int) -> None:
+        """Drop the lists of a user row, and keep no list of it that is still being made."""
 
 
 class ListCache:
