@@ -15,6 +15,7 @@ FLAGS: Mapping[str, str] = {
     "allow_rejects": "--allow-rejects",
     "allow_repeats": "--allow-repeats",
     "allowed_hosts": "--allowed-host",
+    "cache": "--cache",
     "columns": "--column",
     "cooldown_hours": "--cooldown",
     "decimal": "--decimal",

@@ -285,6 +285,7 @@ class LivePipeline:
         """Replay the log into a version, and install it in a moment in which nothing is recorded."""
         if self.pipeline.learns:
             pipeline.start_learning()
+        pipeline.share_lists(self.pipeline.list_store)
         replayed = bind_log(pipeline, self._log, rebind=self._rebind)
         pipeline.warm_up()
         with self._adding_items, self._hiding:

@@ -1,10 +1,11 @@
 """Access control: who may ask for what, with a key in the header ``Authorization: Bearer``."""
 
 import math
+from collections.abc import Callable
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from leanrec.serving.api_keys import ApiKey, ApiKeys, RateLimit
+from leanrec.serving.api_keys import ApiKey, ApiKeys, RateLimit, TokenBucket
 from leanrec.serving.dashboard.page_files import PAGE_FILES
 from leanrec.serving.error_handlers import error_response
 from leanrec.serving.prometheus import ServingMetrics
@@ -39,9 +40,26 @@ class AccessControl:
         metrics: counts what is refused.
     """
 
-    def __init__(self, app: ASGIApp, keys: ApiKeys, metrics: ServingMetrics) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        keys: ApiKeys,
+        metrics: ServingMetrics,
+        make_limit: Callable[[ApiKey], TokenBucket] | None = None,
+    ) -> None:
+        """Guard an app.
+
+        Args:
+            app: the app.
+            keys: the keys.
+            metrics: counts what is refused.
+            make_limit: makes the limit of a key that has a rate; None: one of this process.
+        """
         self.app, self.keys, self.metrics = app, keys, metrics
-        self._limits = {key.name: RateLimit(key.rate) for key in keys.keys if key.rate is not None}
+        limited = [(key, key.rate) for key in keys.keys if key.rate is not None]
+        self._limits: dict[str, TokenBucket] = {
+            key.name: RateLimit(rate) if make_limit is None else make_limit(key) for key, rate in limited
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on or refuse it."""

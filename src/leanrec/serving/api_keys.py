@@ -12,11 +12,11 @@ import time
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from leanrec.errors import SettingError
 
-__all__ = ["ROLES", "ApiKey", "ApiKeys", "RateLimit", "add_key"]
+__all__ = ["ROLES", "ApiKey", "ApiKeys", "RateLimit", "TokenBucket", "add_key"]
 
 ROLES = ("client", "admin")
 _PREFIX = "leanrec_"
@@ -86,8 +86,15 @@ class ApiKeys:
         return found
 
 
+class TokenBucket(Protocol):
+    """A limit of rate, of one server or of several."""
+
+    def take(self) -> float:
+        """Take a token. Returns 0, or the seconds until there is one."""
+
+
 class RateLimit:
-    """A token bucket: a number of requests a second, and as many at once. Thread-safe."""
+    """A token bucket of one process: a number of requests a second, and as many at once. Thread-safe."""
 
     def __init__(self, rate: float) -> None:
         """Start with a full bucket."""

@@ -24,6 +24,7 @@ from leanrec.serving.prometheus import MetricsMiddleware, ServingMetrics
 from leanrec.serving.routes import RouteHandlers, add_routes
 from leanrec.serving.schemas import MAX_REQUEST_BYTES
 from leanrec.serving.serving_settings import ServingSettings
+from leanrec.serving.shared_cache import open_shared_cache
 
 __all__ = ["assemble_app", "create_app"]
 
@@ -69,12 +70,18 @@ def assemble_app(recorder: EventRecorder, settings: ServingSettings) -> FastAPI:
     )
     app.state.metrics = metrics
     metrics.registry.register(TrialCollector(recorder.live))
+    cache = None if settings.cache is None else open_shared_cache(settings.cache, metrics)
+    if cache is not None:
+        for version in recorder.live.versions:
+            version.pipeline.share_lists(cache.lists)
+    app.state.cache = cache
     load = LoadControl(settings.load, metrics)
     handlers = RouteHandlers(recorder, load, settings.explore)
     app.add_middleware(MetricsMiddleware, metrics=metrics, max_bytes=MAX_REQUEST_BYTES)
     app.add_middleware(FastRoutes, handlers=handlers, recorder=handlers.recorder, metrics=metrics, load=load)
     if settings.keys is not None:
-        app.add_middleware(AccessControl, keys=settings.keys, metrics=metrics)
+        make_limit = None if cache is None else cache.limit_rate
+        app.add_middleware(AccessControl, keys=settings.keys, metrics=metrics, make_limit=make_limit)
     app.add_middleware(HostCheck, allowed=settings.allowed_hosts, metrics=metrics)
     if settings.trace_endpoint is not None:
         open_writer = functools.partial(open_otlp_writer, settings.trace_endpoint)

@@ -42,6 +42,12 @@ class ServingMetrics:
             "Requests for lists beyond the number that may be in flight.",
             registry=self.registry,
         )
+        self.shared_lists = Counter(
+            "leanrec_shared_lists",
+            "Questions for a list in the shared cache, by outcome; error and skipped are no misses.",
+            ("outcome",),
+            registry=self.registry,
+        )
         self.quality_loss = Gauge(
             "leanrec_quality_loss", "1 - quality factor: 0 unless lists are too slow.", registry=self.registry
         )

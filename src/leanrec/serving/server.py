@@ -34,6 +34,7 @@ from leanrec.serving.monitoring.server_log import log_event, make_reporter, star
 from leanrec.serving.monitoring.service_manager import notify_manager, tell_alive
 from leanrec.serving.prometheus import ServingMetrics
 from leanrec.serving.serving_settings import ServingSettings
+from leanrec.serving.shared_cache import report_cache_problem
 from leanrec.serving.workers.generation import WorkerPlan
 from leanrec.serving.workers.supervisor import Supervisor, check_workers
 from leanrec.settings import check_between
@@ -94,6 +95,8 @@ def serve(
         notify_manager(f"READY=1\nSTATUS=serves {name} at {url}")
 
     with contextlib.closing(listener):
+        if settings.cache is not None:
+            report_cache_problem(settings.cache)
         if workers > 1:
             Supervisor(_plan_workers(workers, Path(location), settings), pipeline_path, listener, store).run(
                 report_ready
@@ -125,7 +128,9 @@ def _serve_alone(
         del pipeline  # the server keeps no version but the current one
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         learning = settings.learning
+        cache = app.state.cache
         with (
+            contextlib.nullcontext() if cache is None else contextlib.closing(cache),
             _follow_store(live, store),
             contextlib.nullcontext() if learning is None else OnlineLearner(live, make_reporter("learning"), learning),
             SnapshotWriter(live, make_reporter("snapshot")),

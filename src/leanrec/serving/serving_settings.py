@@ -12,6 +12,7 @@ from leanrec.serving.hosts import check_allowed_hosts
 from leanrec.serving.load.quality import LoadLimits
 from leanrec.serving.monitoring.server_log import LOG_FORMATS
 from leanrec.serving.monitoring.tracing import check_tracing
+from leanrec.serving.shared_cache import check_cache_url
 from leanrec.settings import check_at_least, check_between, check_one_of, check_positive
 
 __all__ = ["ServingSettings"]
@@ -42,6 +43,8 @@ class ServingSettings:
         load: how many lists may be in flight, and when they get simpler.
         explore: probability with which each place of a list shows another of the best items; see ``Pipeline.recommend``.
         learning: how the model learns from the events of all users while it is served; None = not at all.
+        cache: URL of a Redis or Valkey server, such as ``redis://localhost:6379/0``, in which servers share lists and the rates of
+            keys; None: each has its own. It pays only where a list takes milliseconds. Needs the extra ``redis``.
         log_format: "text" or "json", of the lines that `serve` writes to standard error.
         slow_request: seconds of a request from which on it is logged.
         trace_endpoint: address of a collector of OpenTelemetry, such as ``http://localhost:4318/v1/traces``, to which traces
@@ -63,6 +66,7 @@ class ServingSettings:
     load: LoadLimits = LoadLimits()
     explore: float = 0.0
     learning: LearningSettings | None = None
+    cache: str | None = dataclasses.field(default=None, repr=False)  # it may have a password
     log_format: str = "text"
     slow_request: float = 1.0
     trace_endpoint: str | None = None
@@ -77,6 +81,8 @@ class ServingSettings:
         check_between("trace_share", self.trace_share, 0, 1)
         if self.trace_endpoint is not None:
             check_tracing()
+        if self.cache is not None:
+            check_cache_url(self.cache)
         check_allowed_hosts(self.allowed_hosts)
         check_certificate(self.tls_cert, self.tls_key)
         if len(self.event_types) > _MAX_EVENT_TYPES:

@@ -110,6 +110,12 @@ def serve(
     learning_events: Annotated[
         int, typer.Option(help="Events since the fit from which on nothing more is learned from a user, with --learn.")
     ] = 1_000,
+    cache: Annotated[
+        str | None,
+        typer.Option(
+            help="Share lists and the rates of keys with other servers in Redis or Valkey, such as redis://localhost:6379/0."
+        ),
+    ] = None,
     log_format: Annotated[
         str, typer.Option(help="Form of the lines on standard error: text, or json for one object in each.")
     ] = "text",
@@ -171,6 +177,7 @@ def serve(
         tls_cert=tls_cert,
         tls_key=tls_key,
         learning=LearningSettings(learning_share, learning_events) if learn else None,
+        cache=cache,
         log_format=log_format,
         slow_request=slow_request,
         trace_endpoint=trace_endpoint,
