@@ -3,6 +3,8 @@
 import pytest
 
 from leanrec.data.event_types import (
+    DISLIKED,
+    LIKED,
     are_event_types,
     find_later_types,
     name_amount,
@@ -74,3 +76,13 @@ def test_texts_are_event_types_where_all_are_words_for_one() -> None:
     assert are_event_types(["浏览", "加购", "购买"])
     for texts in (["view"], ["View", "view"], ["view", "mobile"], ["complete", "cancelled"], ["search", "email"], []):
         assert not are_event_types(texts)
+
+
+def test_likes_and_dislikes_have_words_in_other_languages() -> None:
+    likes, dislikes = (
+        ["Gefällt mir", "J'aime", "いいね", "Нравится", "beğendim"],
+        ["gefällt_mir_nicht", "Je n'aime pas", "不喜欢", "non mi piace"],
+    )
+    weights, unknown = resolve_event_weights([*likes, *dislikes], None)
+    assert (weights, unknown) == (dict.fromkeys(likes, 2.0) | dict.fromkeys(dislikes, 0.0), [])
+    assert not {normalize_name(name) for name in LIKED} & {normalize_name(name) for name in DISLIKED}

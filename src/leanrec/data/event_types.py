@@ -8,6 +8,8 @@ from leanrec.errors import SettingError
 from leanrec.settings import check_at_least
 
 __all__ = [
+    "DISLIKED",
+    "LIKED",
     "are_event_types",
     "find_later_types",
     "name_amount",
@@ -16,6 +18,12 @@ __all__ = [
     "resolve_event_weights",
     "takes_back",
 ]
+
+
+def normalize_name(name: str) -> str:
+    """Return the name of an event type or a column without case, spaces, dots, dashes and underscores."""
+    return re.sub(r"[\s_.\-]+", "", name).lower()
+
 
 _NAMES_BY_WEIGHT = {
     0.0: "impression impressions exposure exposed show shown display skip skipped dislike dislikes downvote thumbsdown hide hidden "
@@ -66,6 +74,21 @@ _BACK = (
     "cancel", "refund", "returned", "chargeback", "voided", "annul", "storn", "retourn", "rembours", "reembols", "devuel", "devol",
     "отмен", "возвр", "取消", "退款", "退货", "退貨", "キャンセル", "返品", "返金", "취소", "환불", "반품",
 )  # fmt: skip
+LIKED = (
+    "gefällt mir", "mag ich", "j'aime", "j’aime", "me gusta", "mi piace", "curtir", "curti", "gosto", "gostei", "leuk", "vind ik leuk",
+    "lubię", "lubię to", "líbí se mi", "нравится", "мне нравится", "beğen", "beğendim", "beğeni", "gillar", "liker", "synes godt om",
+    "tykkään", "tetszik", "いいね", "好き", "喜欢", "喜歡", "赞", "点赞", "讚", "좋아요", "좋아함", "thích", "suka",
+)  # fmt: skip
+"""Words for a like in other languages, in lower case."""
+
+DISLIKED = (
+    "gefällt mir nicht", "mag ich nicht", "je n'aime pas", "je n’aime pas", "j'aime pas", "no me gusta", "non mi piace", "não curtir",
+    "não curti", "não gosto", "não gostei", "descurtir", "niet leuk", "vind ik niet leuk", "nie lubię", "nie lubię tego", "nelíbí se mi",
+    "не нравится", "мне не нравится", "beğenme", "beğenmedim", "ogillar", "gillar inte", "liker ikke", "en tykkää", "nem tetszik", "よくないね",
+    "嫌い", "不喜欢", "不喜歡", "踩", "点踩", "讨厌", "싫어요", "싫어함", "không thích", "tidak suka",
+)  # fmt: skip
+"""Words for a dislike in other languages, in lower case."""
+
 _MORE_WEIGHTS = {
     "see": 1.0, "pv": 1.0, "clk": 1.0, "select": 1.0, "stream": 1.0, "browse": 1.0, "session": 1.0, "add": 2.0, "wish": 2.0,
     "install": 2.0, "book": 3.0, "booking": 3.0, "reserve": 3.0, "reservation": 3.0, "rent": 3.0, "rental": 3.0, "payment": 3.0,
@@ -77,6 +100,7 @@ _MORE_WEIGHTS = {
     "корзина": 2.0, "加购": 2.0, "收藏": 2.0, "カート": 2.0, "compra": 3.0, "achat": 3.0, "acquisto": 3.0, "kauf": 3.0, "kaufen": 3.0,
     "bestellung": 3.0, "pedido": 3.0, "commande": 3.0, "покупка": 3.0, "заказ": 3.0, "购买": 3.0, "購入": 3.0,
 }  # fmt: skip
+_WEIGHTS |= {normalize_name(name): weight for weight, names in ((2.0, LIKED), (0.0, DISLIKED)) for name in names}
 # Word of a column that has amounts → event type of its rows.
 _AMOUNTS = {
     "play": "play", "playcount": "play", "playtime": "play", "hour": "play", "hours": "play", "listen": "play", "stream": "play",
@@ -84,11 +108,6 @@ _AMOUNTS = {
 }  # fmt: skip
 _WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|[^\W\d_A-Za-z]+")
 _MIN_PART = 4  # letters of a known word at the end of a word that is written together with others
-
-
-def normalize_name(name: str) -> str:
-    """Return the name of an event type or a column without case, spaces, dots, dashes and underscores."""
-    return re.sub(r"[\s_.\-]+", "", name).lower()
 
 
 def name_label(column: str) -> tuple[str, str]:

@@ -104,7 +104,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "weight": ("weight", "plays", "playcount", "hours", "hoursplayed", "playtime", "playtimeforever", "count", "listens"),
     "event_type": ("event", "behavior", "behaviour", "action", "type", "eventtype", "eventname", "behaviortype", "behaviourtype", "kind", "interaction", "reaction", "reactiontype", "行为", "行为类型"),
     "label": (
-        "label", "click", "clicked", "clk", "isclick", "isclicked", "liked", "isliked", "islike", "converted", "isconverted", "recommended",
+        "label", "click", "clicked", "clk", "isclick", "isclicked", "liked", "isliked", "islike", "like", "converted", "isconverted", "recommended",
         "isrecommended", "recommend", "recommends", "wouldrecommend", "votedup", "isvotedup", "upvoted", "purchased", "ispurchased", "bought", "isbought", "vote", "feedback", "target",
     ),
 }  # fmt: skip

@@ -61,7 +61,9 @@ def test_nanoseconds_with_a_zone_categories_and_decimals_are_read(tmp_path: Path
         assert not report.rejected
 
 
-@pytest.mark.parametrize(("yes", "no"), [("1", "0"), ("True", "False"), ("yes", "no"), ("t", "f"), (True, False)])
+@pytest.mark.parametrize(
+    ("yes", "no"), [("1", "0"), ("True", "False"), ("yes", "no"), ("t", "f"), (True, False), ("ja", "nein")]
+)
 def test_a_label_of_no_is_no_liking(tmp_path: Path, yes: object, no: object) -> None:
     rows = [{"user": i % 3, "item": i, "click": yes if i % 5 == 0 else no} for i in range(20)]
     (tmp_path / "log.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
@@ -95,8 +97,9 @@ def test_words_are_no_numbers(tmp_path: Path) -> None:
         leanrec.ingest(tmp_path / "log.csv", columns={"rating": "rating"})
 
 
-def test_a_column_of_likes_is_a_label(tmp_path: Path) -> None:
-    rows = [{"user": i, "item": i, "liked": i % 2 == 0} for i in range(6)]
+@pytest.mark.parametrize("name", ["liked", "like"])
+def test_a_column_of_likes_is_a_label(tmp_path: Path, name: str) -> None:
+    rows = [{"user": i, "item": i, name: i % 2 == 0} for i in range(6)]
     (tmp_path / "log.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     data, report = leanrec.ingest(tmp_path / "log.jsonl")
     assert {name: facts["events"] for name, facts in report.event_types.items()} == {"like": 3, "impression": 3}

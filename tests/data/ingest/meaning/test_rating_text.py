@@ -29,6 +29,10 @@ def read_ratings(path: Path, texts: list[str]) -> leanrec.Dataset:
         (["5 - excellent", "1 - bad", "3 - so so"], [5, 1, 3]),
         (["5: Excellent", "1: Bad"], [5, 1]),
         (["5 (sehr gut)", "4,5 (gut)"], [5, 4.5]),
+        (["4 von 5 Sternen", "2 von 5 Sternen"], [4, 2]),
+        (["3,5 su 5 stelle", "1 su 5 stelle"], [3.5, 1]),
+        (["4½", "½", "2 ½ stars"], [4.5, 0.5, 2.5]),
+        (["5星", "3星", "1星"], [5, 3, 1]),
         (["Excellent (5)", "Bad (1)"], [5, 1]),
         (["5 = très bien", "1 = mal"], [5, 1]),
     ],
@@ -56,6 +60,14 @@ def test_several_scales_and_units_are_no_rating(tmp_path: Path, texts: list[str]
         (["A", "B", "F", "C", "D"], [5, 4, 1, 3, 2]),
         (["A+", "B-", "F", "C"], [5.3, 3.7, 1, 3]),
         (["three", "one", "five"], [3, 1, 5]),
+        (["ONE_STAR", "THREE_STARS", "FIVE_STARS"], [1, 3, 5]),
+        (["VERY_GOOD", "BAD", "so-so"], [5, 2, 3]),
+        (["sehr gut", "gut", "mittel", "schlecht", "sehr schlecht"], [5, 4, 3, 2, 1]),
+        (["mangelhaft", "gut", "befriedigend"], [2, 5, 4]),
+        (["Très bien", "mauvais", "moyen"], [5, 2, 3]),
+        (["muy malo", "regular", "bueno"], [1, 3, 4]),
+        (["отлично", "плохо", "хорошо"], [5, 2, 4]),
+        (["力荐", "较差", "还行"], [5, 2, 3]),
         (["love", "like", "hate", "dislike"], [5, 4, 1, 2]),
         (["it was amazing", "liked it", "did not like it"], [5, 3, 1]),
         (["very satisfied", "dissatisfied", "neutral"], [5, 2, 3]),
@@ -72,13 +84,13 @@ def test_words_of_a_scale_are_its_numbers(tmp_path: Path, texts: list[str], valu
 def test_words_of_the_user_are_read_and_unknown_ones_are_told(tmp_path: Path) -> None:
     path = tmp_path / "log.csv"
     path.write_text(
-        "user,item,rating\n" + "".join(f"u{i},i{i},{word}\n" for i, word in enumerate(["gut", "schlecht", "gut"]))
+        "user,item,rating\n" + "".join(f"u{i},i{i},{word}\n" for i, word in enumerate(["knorke", "mies", "knorke"]))
     )
     data, report = leanrec.ingest(path)
     assert (len(data.events), data.events.rating) == (3, None)
     advice = [dict(list_advice(each)) for each in report.warnings if "rating_words" in each]
-    assert [list(each["rating_words"]) for each in advice] == [["gut", "schlecht"]]
-    words = {"Gut": 4, "schlecht": 2}
+    assert [list(each["rating_words"]) for each in advice] == [["knorke", "mies"]]
+    words = {"Knorke": 4, "mies": 2}
     read = leanrec.ingest(path, rating_words=words).data
     assert read.events.rating is not None
     assert sorted(read.events.rating.tolist()) == [2, 4, 4]
@@ -86,7 +98,7 @@ def test_words_of_the_user_are_read_and_unknown_ones_are_told(tmp_path: Path) ->
     assert later.events.rating is not None
     assert sorted(later.events.rating.tolist()) == [2, 4, 4]
     with pytest.raises(SettingError, match="rating_words must map"):
-        leanrec.ingest(path, rating_words={"gut": math.inf})
+        leanrec.ingest(path, rating_words={"knorke": math.inf})
 
 
 def test_a_scale_that_was_found_holds_for_held_out_files(tmp_path: Path) -> None:
@@ -117,7 +129,14 @@ def test_reactions_are_event_types_with_a_sign(tmp_path: Path) -> None:
     assert liked == {"love", "like", "haha", "wow", "👍"}
 
 
-@pytest.mark.parametrize(("yes", "no"), [("like", "dislike"), ("thumbs up", "thumbs down"), ("TRUE", "FALSE")])
+@pytest.mark.parametrize(
+    ("yes", "no"),
+    [
+        ("like", "dislike"), ("thumbs up", "thumbs down"), ("TRUE", "FALSE"), ("Gefällt mir", "Gefällt mir nicht"),
+        ("j'aime", "je n'aime pas"), ("me gusta", "no me gusta"), ("нравится", "не нравится"), ("喜欢", "不喜欢"), ("WAHR", "FALSCH"),
+        ("oui", "non"), ("да", "нет"), ("はい", "いいえ"),
+    ],
+)  # fmt: skip
 def test_words_are_likes_and_dislikes(tmp_path: Path, yes: str, no: str) -> None:
     data = read_ratings(tmp_path / "log.csv", [yes, no, yes])
     assert sorted((data.events.weight > 0).tolist()) == [False, True, True]

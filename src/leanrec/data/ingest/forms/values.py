@@ -5,6 +5,7 @@ import re
 from typing import TYPE_CHECKING
 
 from leanrec.data.engine import SqlEngine, match_words, quote_identifier
+from leanrec.data.event_types import DISLIKED, LIKED
 
 if TYPE_CHECKING:
     from leanrec.data.ingest.sources import SourcePart
@@ -29,10 +30,14 @@ _TRUE = (
     "positive",
     "recommended",
     "👍",
-)
+    # German, French, Spanish, Italian, Portuguese, the Slavic, Nordic and other languages, as spreadsheets write truth values too.
+    "ja", "oui", "si", "sí", "sì", "sim", "tak", "ano", "да", "evet", "kyllä", "igen", "是", "はい", "예", "네", "wahr", "vrai", "verdadero",
+    "vero", "verdadeiro", "waar", "prawda", "истина", "doğru", "真", *LIKED,
+)  # fmt: skip
 _FALSE = (
     "false", "f", "no", "n", "dislike", "disliked", "down", "thumbs down", "thumb down", "thumbs_down", "downvote", "negative",
-    "not recommended", "👎",
+    "not recommended", "👎", "nein", "non", "não", "nao", "nee", "nie", "ne", "нет", "hayır", "hayir", "ei", "nem", "nej", "nei", "否", "いいえ", "아니요",
+    "아니오", "falsch", "faux", "falso", "onwaar", "fałsz", "ложь", "yanlış", "假", *DISLIKED,
 )  # fmt: skip
 _UUID_BYTES = 16
 

@@ -1,6 +1,7 @@
 """Ratings with their scale or a word (``4/5``, ``★★★☆☆``, ``80%``, ``5 - excellent``), and words such as good."""
 
 import dataclasses
+import re
 from collections.abc import Mapping
 
 from leanrec.data.engine import SqlEngine, quote_literal
@@ -12,9 +13,12 @@ __all__ = ["RatingWords", "describe_rating_text", "find_rating_words", "holds_op
 
 _SAMPLE = 1000
 _NEARLY_ALL = 0.95
-_NUMBER = r"[0-9]+(?:[.,][0-9]+)?"
-_SCALE = rf"(?:/|out of|of|von|sur|de)\s*({_NUMBER})"
-_UNIT = r"(?:stars?|★|⭐\x{FE0F}?|sterne?|étoiles?|estrellas?|%|percent|points?|pts)"
+_NUMBER = r"(?:[0-9]+(?:[.,][0-9]+)?|[.][0-9]+)"
+_SCALE = rf"(?:/|out of|of|von|sur|de|su|uit|из|av|af|z)\s*({_NUMBER})"
+_UNIT = (
+    r"(?:stars?|★|⭐\x{FE0F}?|sterne?n?|étoiles?|estrellas?|estrelas?|stell[ae]|sterren|ster|gwiazd\pL*|зв[её]зд\pL*|星|颗星|つ星|"
+    r"%|percent|points?|pts|punkte?n?|puntos?|分|点|점)"
+)
 _WRITTEN = quote_literal(rf"^\s*({_NUMBER})\s*(?:{_SCALE})?\s*{_UNIT}?\s*$")
 # A word beside the number, 5 - excellent, 5: very good, 5 (sehr gut) or excellent (5), only explains it.
 _LABELED = quote_literal(rf"^\s*({_NUMBER})\s*[-–—:=.,;(]\s*\pL[^0-9]*$")
@@ -52,6 +56,20 @@ _SCALES = (
         "ok|okay|average|neutral|so-so|so so|fair|mediocre|medium|acceptable|satisfactory, good|above average, "
         "very good|excellent|great|perfect|amazing|outstanding|awesome|fantastic|superb|best"
     ),
+    # German, French, Spanish, Portuguese, Italian, Dutch, Polish, Russian, Chinese, Japanese and Korean.
+    "sehr schlecht, schlecht, mittel|mittelmäßig|ok|okay|neutral|durchschnittlich, gut, sehr gut|ausgezeichnet|hervorragend",
+    "ungenügend, mangelhaft, ausreichend, befriedigend, gut, sehr gut",
+    "sehr unzufrieden, unzufrieden, neutral|teils teils, zufrieden, sehr zufrieden",
+    "très mauvais|très mauvaise|nul|nulle, mauvais|mauvaise, moyen|moyenne|correct|passable|neutre, bon|bonne|bien, très bon|très bonne|très bien|excellent|excellente",
+    "muy malo|muy mala|muy mal|pésimo|pésima, malo|mala|mal, regular|neutral|normal, bueno|buena|bien, muy bueno|muy buena|muy bien|excelente",
+    "muito ruim|péssimo|péssima, ruim|mau, regular|razoável|médio|neutro, bom|boa, muito bom|muito boa|ótimo|ótima|excelente",
+    "pessimo|pessima|molto scarso, scarso|scarsa|cattivo, discreto|sufficiente|medio|neutro, buono|buona, ottimo|ottima|molto buono|eccellente",
+    "zeer slecht|heel slecht, slecht|matig, gemiddeld|voldoende|neutraal|ok, goed, zeer goed|heel goed|uitstekend",
+    "bardzo zły|bardzo słaby|fatalny, zły|słaby, średni|przeciętny, dobry, bardzo dobry|doskonały|świetny",
+    "очень плохо|ужасно, плохо, нормально|средне|удовлетворительно, хорошо, очень хорошо|отлично|превосходно",
+    "很差|非常差|极差, 差|较差, 一般|中等|还行, 好|较好|不错|推荐, 很好|非常好|优秀|极好|力荐",
+    "とても悪い|非常に悪い|最悪, 悪い, 普通|ふつう, 良い|よい|いい, とても良い|非常に良い|最高",
+    "매우 나쁨|매우 불만족, 나쁨|불만족, 보통, 좋음|만족, 매우 좋음|매우 만족",
 )
 
 
@@ -79,8 +97,16 @@ class RatingWords:
 
     def read(self, column: str) -> str:
         """SQL: a rating in words, or as a number, as DOUBLE; NULL for other text."""
-        cases = " ".join(f"WHEN {quote_literal(word)} THEN {number}" for word, number in self.numbers.items())
-        return f"CASE lower(trim({column})) {cases} ELSE try_cast({column} AS DOUBLE) END"
+        cases = " ".join(
+            f"WHEN {quote_literal(_normalize(word))} THEN {number}" for word, number in self.numbers.items()
+        )
+        word = f"regexp_replace(lower(trim({column}::VARCHAR)), '(\\pL)[_-](.)', '\\1 \\2', 'g')"
+        return f"CASE regexp_replace({word}, ' stars?$', '') {cases} ELSE try_cast({column} AS DOUBLE) END"
+
+
+def _normalize(word: str) -> str:
+    """Return a word for a rating without case, with blanks between its parts: of ``FIVE_STARS`` it is ``five``."""
+    return re.sub(r" stars?$", "", re.sub(r"(?<=[^\W\d_])[_-](?=.)", " ", word.strip().lower()))
 
 
 def rating_of_text(column: str) -> str:
@@ -88,7 +114,7 @@ def rating_of_text(column: str) -> str:
 
     The number is the rating: ``4/5`` and ``4 - good`` are 4, and ``80%`` is 80.
     """
-    text = f"lower({column}::VARCHAR)"
+    text = f"regexp_replace(lower({column}::VARCHAR), ' *½', '.5')"
     number = f"coalesce(nullif(regexp_extract({text}, {_WRITTEN}, 1), ''), nullif(regexp_extract({text}, {_LABELED}, 1), ''), regexp_extract({text}, {_LABEL_FIRST}, 1))"
     written = f"try_cast(replace({number}, ',', '.') AS DOUBLE)"
     halves = f"CASE WHEN contains({column}::VARCHAR, '½') THEN 0.5 ELSE 0 END"
@@ -123,8 +149,10 @@ def find_rating_words(
         given: word → rating, as the user says; {}: one of the common scales.
     """
     counts = list_words(engine, part, column)
-    lowered = {word.lower(): n for word, n in counts.items()}
-    scales = [{word.lower(): float(number) for word, number in given.items()}] if given else [*_NUMBERS, _GRADES]
+    lowered: dict[str, int] = {}
+    for word, n in counts.items():
+        lowered[_normalize(word)] = lowered.get(_normalize(word), 0) + n
+    scales = [{_normalize(word): float(number) for word, number in given.items()}] if given else [*_NUMBERS, _GRADES]
     total = sum(lowered.values())
     for scale in scales:
         known = [word for word in lowered if word in scale]
