@@ -57,6 +57,8 @@ if TYPE_CHECKING:
     from leanrec.evaluation.plots.frontier_figure import draw_frontier as draw_frontier
     from leanrec.evaluation.plots.html_report import write_html_report as write_html_report
     from leanrec.evaluation.plots.tuning_figure import draw_tuning as draw_tuning
+    from leanrec.evaluation.prequential import PrequentialEvaluation as PrequentialEvaluation
+    from leanrec.evaluation.prequential import evaluate_prequentially as evaluate_prequentially
     from leanrec.evaluation.tuning.search_space import Categorical as Categorical
     from leanrec.evaluation.tuning.search_space import NumericRange as NumericRange
     from leanrec.evaluation.tuning.tuning import Search as Search
@@ -80,6 +82,7 @@ __getattr__, __dir__, __all__ = export_lazily(
         "plots.frontier_figure": ["draw_frontier"],
         "plots.html_report": ["write_html_report"],
         "plots.tuning_figure": ["draw_tuning"],
+        "prequential": ["PrequentialEvaluation", "evaluate_prequentially"],
         "tuning.search_space": ["Categorical", "NumericRange"],
         "tuning.tuning": ["Search", "tune"],
         "tuning.tuning_result": ["TuningResult"],

@@ -1,4 +1,4 @@
-"""Judgment of a refit: whether it is better than the served version for people in general, and not for a few items or new users alone."""
+"""Judgment of a refit: whether it is better than the served version for people in general."""
 
 import dataclasses
 from typing import Any
