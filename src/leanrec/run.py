@@ -183,7 +183,8 @@ def measure() -> Iterator[Meter]:
     elsewhere. Freed heap is returned to the system first, so an earlier allocation does not hide a later one.
     """
     gc.collect()
-    _trim_heap()
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
     peak = _PeakMemory()
     meter = Meter()
     wall, cpu = time.perf_counter(), time.process_time()
@@ -231,8 +232,3 @@ def _reset_high_water() -> bool:
 def _read_high_water() -> int:
     match = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
     return int(match[1]) * 1024 if match else 0
-
-
-def _trim_heap() -> None:
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)

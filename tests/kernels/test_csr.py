@@ -8,6 +8,7 @@ from leanrec.kernels.csr import (
     build_row,
     build_single_rows,
     concat_ranges,
+    count_entries,
     csr_arrays,
     entry_rows,
     indptr_from_counts,
@@ -22,6 +23,13 @@ from leanrec.types import compact_indices
 
 def random_csr() -> sp.csr_array:
     return sp.random_array((20, 15), density=0.3, rng=np.random.default_rng(1), format="csr", dtype=np.float32)
+
+
+def test_counts_of_the_columns_of_a_row_are_added() -> None:
+    matrix, counts = random_csr(), np.arange(15)
+    expected = [sum(int(counts[column]) for column in matrix[[row]].indices) for row in range(20)]
+    assert count_entries(matrix, counts).tolist() == expected
+    assert count_entries(matrix[:0], counts).tolist() == []
 
 
 @pytest.mark.parametrize("index_type", [np.int32, np.int64])

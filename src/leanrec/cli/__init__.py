@@ -12,17 +12,12 @@ _INTERRUPTED = "Interrupted. No incomplete file was left."
 def main() -> None:
     """Run the ``leanrec`` command. Exit codes: 0 done, 1 output closed, 2 invalid input, 130 interrupted."""
     if sys.argv[1:2] != ["serve"]:  # the server ends its requests first
-        signal.signal(signal.SIGTERM, _interrupt)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, so that temporary files are removed
     try:
         _run_app()
     except KeyboardInterrupt:
         _print_error(_INTERRUPTED)
         sys.exit(130)
-
-
-def _interrupt(*_: object) -> None:
-    """End the process as Ctrl-C does, so that temporary files are removed."""
-    raise KeyboardInterrupt
 
 
 def _run_app() -> None:

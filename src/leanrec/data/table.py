@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from leanrec.errors import DataError
 from leanrec.types import Int32Array
 
-__all__ = ["Table"]
+__all__ = ["Table", "format_cell"]
 
 _NAMES = ("title", "name", "game name", "item_name", "headline")
 _TITLES = (*_NAMES, "content", "text", "description")
@@ -106,7 +106,7 @@ def _convert_like(name: str, column: NDArray[Any], values: NDArray[Any]) -> NDAr
     if column.dtype.kind == "T":
         if values.dtype.kind == "T":
             return values
-        return np.array([_to_text(each) for each in values.tolist()], dtype=np.dtypes.StringDType())
+        return np.array([format_cell(each) for each in values.tolist()], dtype=np.dtypes.StringDType())
     if values.dtype.kind in "fiub":
         return values.astype(np.float64)
     numbers = [_to_number(each) for each in values.tolist()]
@@ -116,7 +116,8 @@ def _convert_like(name: str, column: NDArray[Any], values: NDArray[Any]) -> NDAr
     return np.array(numbers, np.float64)
 
 
-def _to_text(value: Any) -> str:
+def format_cell(value: Any) -> str:
+    """A cell as text, "" for missing. A whole number has no decimal point."""
     if isinstance(value, float):
         if math.isnan(value):
             return ""

@@ -194,7 +194,9 @@ class _IdIndex:
 
     def find_all(self, values: list[Id]) -> Int32Array:
         """(m,) the row of each id, or −1. O(m log n)."""
-        if not len(self.keys) or (self._is_number and not all(_is_int64(each) for each in values)):
+        if not len(self.keys) or (
+            self._is_number and not all(isinstance(each, int) and _INT64.min <= each <= _INT64.max for each in values)
+        ):
             return np.array([self.find(each) for each in values], np.int32)
         keys = self._make_keys(values)
         at = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
@@ -205,7 +207,3 @@ class _IdIndex:
             for position in found[self.ids[rows[found]] != texts].tolist():  # another text with the same hash
                 rows[position] = self.find(values[position])
         return rows
-
-
-def _is_int64(value: Id) -> bool:
-    return isinstance(value, int) and _INT64.min <= value <= _INT64.max

@@ -2,13 +2,13 @@
 
 import contextlib
 import datetime as dt
-import math
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from leanrec.data.table import format_cell
 from leanrec.features.tokenization import strip_markup
 from leanrec.run import Run
 from leanrec.types import CSR
@@ -67,7 +67,7 @@ def to_csr(matrix: Any) -> CSR:
 def to_texts(column: Column) -> list[str]:
     """The cells as strings without markup (`strip_markup`), "" for missing. A whole number has no decimal point. O(n)."""
     if column.dtype.kind == "f":
-        return [_format_number(cell) for cell in _to_finite(column)]
+        return [format_cell(cell) for cell in _to_finite(column)]
     if column.dtype.kind == "M":
         return ["" if cell == "NaT" else cell for cell in column.astype(str).tolist()]
     return ["" if cell is None else strip_markup(str(cell)) for cell in column.tolist()]
@@ -102,12 +102,6 @@ def to_seconds(column: Column) -> Float64Array:
 def _to_finite(column: Column) -> list[float]:
     numbers = column.astype(np.float64)
     return np.where(np.isfinite(numbers), numbers, np.nan).tolist()  # type: ignore[no-any-return]
-
-
-def _format_number(cell: float) -> str:
-    if math.isnan(cell):
-        return ""
-    return f"{cell:.0f}" if cell == int(cell) else repr(cell)
 
 
 def _parse_number(text: str) -> float:

@@ -14,6 +14,7 @@ __all__ = [
     "build_row",
     "build_single_rows",
     "concat_ranges",
+    "count_entries",
     "csr_arrays",
     "entry_rows",
     "indptr_from_counts",
@@ -23,6 +24,12 @@ __all__ = [
     "replace_values",
     "resize_csr",
 ]
+
+
+def count_entries(matrix: CSR, counts: Int64Array) -> Int64Array:
+    """(M,) for each row of a matrix (M, N) the sum of ``counts`` (N,) over the columns of its entries. O(entries)."""
+    total = np.concatenate([[0], np.cumsum(counts[matrix.indices], dtype=np.int64)])
+    return np.asarray(total[matrix.indptr[1:]] - total[matrix.indptr[:-1]])
 
 
 def csr_arrays(matrix: CSR) -> tuple[Int64Array, Int32Array, Float32Array]:

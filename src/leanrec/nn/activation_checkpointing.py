@@ -1,10 +1,8 @@
 """Activation checkpointing: blocks keep their inputs and are recomputed in the backward pass."""
 
 import functools
-from collections.abc import Callable
-from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from leanrec.errors import SettingError
@@ -23,9 +21,4 @@ def checkpoint_blocks(network: nn.Module) -> None:
     if not isinstance(blocks, nn.ModuleList):
         raise SettingError("activation_checkpointing must be False: this model has no blocks to recompute.")
     for block in blocks:
-        block.forward = functools.partial(_run_checkpointed, block.forward)
-
-
-def _run_checkpointed(forward: Callable[..., Tensor], *inputs: Any, **options: Any) -> Tensor:
-    out: Tensor = checkpoint(forward, *inputs, use_reentrant=False, **options)
-    return out
+        block.forward = functools.partial(checkpoint, block.forward, use_reentrant=False)

@@ -8,7 +8,6 @@ from typing import Any, Protocol
 
 from leanrec.data.table import Table
 from leanrec.data.vocabulary import Id, id_array
-from leanrec.errors import LeanrecError
 from leanrec.events.event_store import EventStore
 from leanrec.events.records import ForgottenUser
 from leanrec.events.user_events import UserEvent, to_events
@@ -290,7 +289,7 @@ class LivePipeline:
         pipeline.warm_up()
         with self._adding_items, self._hiding:
             replay_hidden(pipeline, self._log)
-            n_added = _add_new_items(pipeline, self._log)
+            n_added, _ = replay_items(pipeline, *self._log.items())  # those that arrived meanwhile
             replayed = dataclasses.replace(replayed, n_items=replayed.n_items + n_added)
             with self._recording:
                 last = self._log.last_seq
@@ -308,12 +307,3 @@ class _Install(Protocol):
     """Lets a version answer that has all events of the store up to a sequence number."""
 
     def __call__(self, pipeline: Pipeline, last: int, *, has_rejected: bool) -> None: ...
-
-
-def _add_new_items(pipeline: Pipeline, log: EventStore) -> int:
-    """Add the items of the log that arrived since the replay, and return their number."""
-    ids, table = log.items()
-    try:
-        return pipeline.add_items(ids, table).added if len(ids) > 0 else 0
-    except LeanrecError:  # an item that the version cannot have was reported by the replay
-        return 0

@@ -56,17 +56,14 @@ class SavedPipeline:
             check_codes("SavedPipeline.hidden", self.hidden, len(self.data.items))
         if self.forgotten is not None:
             check_codes("SavedPipeline.forgotten", self.forgotten, len(self.data.users))
+        n_fitted = len(self.data.users) if self.n_fitted_users is None else self.n_fitted_users
         for scorer in (self.model, *(() if self.fallback is None else (self.fallback,))):
             if not isinstance(scorer, Scorer) or scorer.n_items > len(self.data.items):
                 raise DataError(f"Model and fallback must score the {len(self.data.items)} items of the data.")
-            self._check_users(scorer)
-
-    def _check_users(self, scorer: Any) -> None:
-        """Raise DataError if a model lacks a user of the fit; it may know none, and be without learned user vectors."""
-        n_fitted = len(self.data.users) if self.n_fitted_users is None else self.n_fitted_users
-        known = [find_sizes(each).get("U", 0) for each in (scorer, *getattr(scorer, "parts", ()))]
-        if not 0 <= n_fitted <= len(self.data.users) or any(0 < n < n_fitted for n in known):
-            raise DataError(f"The model must know the {n_fitted} users of the fit. It knows {known}.")
+            # A model may know none, and be without learned user vectors.
+            known = [find_sizes(each).get("U", 0) for each in (scorer, *getattr(scorer, "parts", ()))]
+            if not 0 <= n_fitted <= len(self.data.users) or any(0 < n < n_fitted for n in known):
+                raise DataError(f"The model must know the {n_fitted} users of the fit. It knows {known}.")
 
     def queries(self, users: Int32Array) -> Queries:
         """Queries of user rows of ``data``, with what the model may use of each."""

@@ -195,15 +195,12 @@ def _find_top_similar(
     )
     lists = np.empty((rows, k), np.int32), np.empty((rows, k), np.float32), np.zeros(rows, np.int64)
     n_products = _count_products(a[0], a[1], y[0])
+    norms, counts, inverse_norms = y_statistics.squared_norms, y_statistics.counts, y_statistics.inverse_norms
     (_process_rows.serial if few else _process_rows.parallel)(
         1 if few else numba.get_num_threads(), np.argsort(-n_products, kind="stable"), n_products, a, y, settings,
-        (a_statistics.squared_norms, a_statistics.counts, a_statistics.inverse_norms), _reorder(y_statistics, column_order), column_order.astype(np.uint32), lists,
+        (a_statistics.squared_norms, a_statistics.counts, a_statistics.inverse_norms), (norms[column_order], counts[column_order], inverse_norms[column_order]), column_order.astype(np.uint32), lists,
     )  # fmt: skip
     return lists_to_csr(*lists, Yt.shape[1])
-
-
-def _reorder(statistics: RowStatistics, order: np.ndarray) -> tuple[Float32Array, Float32Array, Float32Array]:
-    return statistics.squared_norms[order], statistics.counts[order], statistics.inverse_norms[order]
 
 
 def _sum_duplicates(matrix: CSR) -> CSR:

@@ -6,7 +6,7 @@ import scipy.linalg
 import scipy.sparse as sp
 
 from leanrec.errors import DataError
-from leanrec.kernels.csr import csr_arrays
+from leanrec.kernels.csr import count_entries, csr_arrays
 from leanrec.kernels.solvers.inverse import BLOCK_ROWS, is_in_memory, release_pages, row_blocks
 from leanrec.kernels.threads import compile_parallel
 from leanrec.kernels.topk.selection import sift_down
@@ -62,7 +62,8 @@ def fill_gram(X: CSR, l2: float, gram: Float32Array, block: int = BLOCK_ROWS) ->
     columns = sp.csr_array(positions.T)
     steps = len(gram) if is_in_memory(gram) else block
     for first, last in row_blocks(len(gram), max(1, steps)):
-        order = first + _sort_by_cost(columns[first:last], X)
+        # By descending cost: taken in turn, they give threads equal loads.
+        order = first + np.argsort(-count_entries(columns[first:last], np.diff(X.indptr)), kind="stable")
         starts, users, _ = csr_arrays(columns)
         _add_products(starts, users, columns.data, *csr_arrays(X), order, numba.get_num_threads(), gram)
         gram[np.arange(first, last), np.arange(first, last)] += np.float32(l2)
@@ -155,13 +156,6 @@ def _scale_and_mirror(matrix: Float32Array, scale: Float32Array, block: int) -> 
             if right > first:
                 _mirror_tiles(matrix, scale, first, last, left, right)
                 release_pages(matrix)
-
-
-def _sort_by_cost(columns: CSR, X: CSR) -> Int64Array:
-    """Columns by descending cost: taken in turn, they give threads equal loads."""
-    row_lengths = np.concatenate([[0], np.cumsum(np.diff(X.indptr)[columns.indices])])
-    order: Int64Array = np.argsort(-(row_lengths[columns.indptr[1:]] - row_lengths[columns.indptr[:-1]]), kind="stable")
-    return order
 
 
 @compile_parallel

@@ -12,9 +12,9 @@ thread and is summed in a fixed order, so the result is the same for any number 
 import numba
 import numpy as np
 
-from leanrec.kernels.csr import csr_arrays
+from leanrec.kernels.csr import count_entries, csr_arrays
 from leanrec.kernels.threads import compile_parallel
-from leanrec.types import CSR, Float32Array, Int64Array
+from leanrec.types import CSR, Float32Array
 
 __all__ = ["fit_local_ridges", "local_ridge_bytes"]
 
@@ -63,18 +63,12 @@ def fit_local_ridges(
         _solve_from_gram(gram, first, starts, neighbor_columns, ridge, limits, weights)
     elif max_neighbors:
         arrays = csr_arrays(columns)
-        n_entries = _count_entries(np.diff(columns.indptr), neighbors)
+        n_entries = count_entries(neighbors, np.diff(columns.indptr))
         # Most expensive first and taken in turn, so that threads get equal loads.
         order = np.argsort(-n_entries, kind="stable")
         sizes = columns.shape[1], int(n_entries.max()), first
         _solve_from_columns(arrays, sizes, order, starts, neighbor_columns, ridge, limits, weights)
     return weights
-
-
-def _count_entries(counts: Int64Array, neighbors: CSR) -> Int64Array:
-    """(M,) total number of entries of the columns of each regression."""
-    total = np.concatenate([[0], np.cumsum(counts[neighbors.indices], dtype=np.int64)])
-    return np.asarray(total[neighbors.indptr[1:]] - total[neighbors.indptr[:-1]])
 
 
 @compile_parallel

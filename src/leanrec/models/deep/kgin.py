@@ -77,11 +77,10 @@ class KGIN(HistorySettings):
         def build_network(_: Dataset, counts: Int64Array) -> Any:
             return KnowledgeNetwork(self, self.n_intents, knowledge, counts)
 
-        build_model = functools.partial(self._build_model, knowledge)
-        return build_model(fit_histories(self, data, build_network, run, valid, build_model))
+        def build_model(arrays: dict[str, Float32Array]) -> KGINModel:
+            return KGINModel(settings=self, knowledge=knowledge, **arrays)
 
-    def _build_model(self, knowledge: KnowledgeGraph, arrays: dict[str, Float32Array]) -> "KGINModel":
-        return KGINModel(settings=self, knowledge=knowledge, **arrays)
+        return build_model(fit_histories(self, data, build_network, run, valid, build_model))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -138,7 +138,11 @@ class TwoTower(TrainingSettings):
         features = _fit_features(
             data.item_table, FeatureSpec(columns=self.columns, text=default_text_feature(self.text)), run
         )
-        rows = _FeatureRows(_transform_table(features, data.item_table, len(data.items)), _transform_users(data, run))
+        of_users = _fit_features(data.active_user_table, FeatureSpec(), run)
+        rows = _FeatureRows(
+            _transform_table(features, data.item_table, len(data.items)),
+            _transform_table(of_users, data.user_table, len(data.users)),
+        )
         X = data.interactions
         with torch.random.fork_rng(devices=[]), limit_torch_threads(run):
             torch.manual_seed(run.seed)
@@ -176,11 +180,6 @@ def _fit_features(table: Table | None, spec: FeatureSpec, run: Run) -> FittedFea
 
 def _transform_table(features: FittedFeatures | None, table: Table | None, n: int) -> CSR:
     return empty_csr(n, 0) if features is None or table is None else features.transform(table)
-
-
-def _transform_users(data: Dataset, run: Run) -> CSR:
-    features = _fit_features(data.active_user_table, FeatureSpec(), run)
-    return _transform_table(features, data.user_table, len(data.users))
 
 
 class _TwoTowerNetwork(nn.Module):

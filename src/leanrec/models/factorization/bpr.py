@@ -17,7 +17,7 @@ from leanrec.kernels.sparse import dot_scores
 from leanrec.protocols import Explanation, rank_contributions
 from leanrec.run import Run
 from leanrec.settings import check_settings, setting
-from leanrec.types import CSR, Float32Array, Int32Array, Int64Array, Queries
+from leanrec.types import Float32Array, Int32Array, Int64Array, Queries
 
 __all__ = ["BPR", "BPRModel"]
 
@@ -144,13 +144,12 @@ class BPRModel:
         known = np.flatnonzero(~new)
         out[known, :-1] = self.users[rows[known]]
         if new.any():
-            out[new, :-1] = self._fold_in(queries.history if new.all() else queries.history[np.flatnonzero(new)])
+            history = queries.history if new.all() else queries.history[np.flatnonzero(new)]
+            step = self.settings._step()  # noqa: SLF001 - its own settings
+            out[new, :-1] = fold_in_users(history, self.items, self.frequency, step, _FOLD_STEPS)
         out[:, -1] = 1
         out[empty] = 0
         return out
-
-    def _fold_in(self, history: CSR) -> Float32Array:
-        return fold_in_users(history, self.items, self.frequency, self.settings._step(), _FOLD_STEPS)  # noqa: SLF001 - its own settings
 
     def embed_items(self) -> Float32Array:
         """(N, D + 1) item vectors, the bias last."""

@@ -122,7 +122,10 @@ class EASE:
                 weights = regression_weights(inverse, diagonal, rows or BLOCK_ROWS)
                 # np.asarray turns a memory map into a plain array view.
                 return EASEModel(settings=self, weights=np.asarray(weights))
-            kept = self._select_largest(X, inverse, rows or BLOCK_ROWS)
+            # Row j of the pattern has the items with the largest |weight| · frequency^0.3 in the score of j.
+            mirror_upper_triangle(inverse, rows or BLOCK_ROWS)
+            frequency = (np.bincount(X.indices, minlength=X.shape[1]) ** _FREQUENCY).astype(np.float32)
+            kept = keep_largest_weights(inverse, self.top_k, frequency, rows or BLOCK_ROWS)
             del inverse
             # The weights of the kept pattern are solved for again, each item's in a row; a query needs them in a column.
             gram = dense_gram(X) if is_dense_gram_small(X.shape[1]) else None
@@ -148,12 +151,6 @@ class EASE:
             )
         room = run.available_memory() - self._other_bytes(shape)
         return next(rows for rows in range(most, least - 1, -1) if sweep_inverse_bytes(n, rows) <= room)
-
-    def _select_largest(self, X: CSR, inverse: Float32Array, block: int) -> CSR:
-        """(N, N) pattern: row j has the items with the largest |weight| · frequency^0.3 in the score of j."""
-        mirror_upper_triangle(inverse, block)
-        counts = np.bincount(X.indices, minlength=X.shape[1])
-        return keep_largest_weights(inverse, self.top_k, (counts**_FREQUENCY).astype(np.float32), block)
 
 
 def _invert_in_memory(X: CSR, l2: float) -> tuple[Float32Array, Float32Array]:

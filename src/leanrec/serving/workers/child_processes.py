@@ -165,9 +165,14 @@ class ChildProcesses:
     def start(self) -> None:
         """Start those that do not run and need not wait, and note which have ended."""
         for child in self._children:
+            now = time.monotonic()
             if child.pid and (ended := find_end(child.pid)) is not None:
-                self._note_end(child, ended)
-            if not child.pid and time.monotonic() >= child.next_start:
+                child.n_failures = child.n_failures + 1 if now - child.started < _STABLE_SECONDS else 0
+                pause = find_pause(child.n_failures)
+                when = f" in {pause:.2g} s" if pause else ""
+                self._report(f"{child.name} (process {child.pid}) ended {ended}. It is started again{when}.")
+                child.pid, child.next_start = 0, now + pause
+            if not child.pid and now >= child.next_start:
                 child.pid, child.started = fork_process(child.run, self._report), time.monotonic()
 
     @property
@@ -180,15 +185,6 @@ class ChildProcesses:
     def has_failed(self) -> bool:
         """Whether a process ended three times soon after its start."""
         return any(child.n_failures > 2 for child in self._children)
-
-    def _note_end(self, child: ChildProcess, ended: str) -> None:
-        now = time.monotonic()
-        child.n_failures = child.n_failures + 1 if now - child.started < _STABLE_SECONDS else 0
-        pause = find_pause(child.n_failures)
-        child.next_start = now + pause
-        when = f" in {pause:.2g} s" if pause else ""
-        self._report(f"{child.name} (process {child.pid}) ended {ended}. It is started again{when}.")
-        child.pid = 0
 
     def stop(self, seconds: float, is_urgent: Callable[[], bool] = lambda: False) -> None:
         """Wait until all have ended, and kill those that have not after so many seconds, or when it is urgent."""

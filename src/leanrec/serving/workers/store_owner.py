@@ -256,19 +256,17 @@ class StoreOwner:
             return refuse(0, error)
         return Bound()
 
-    def _note_ends(self) -> None:
-        """Keep the counts of processes that have ended, so that no sum ever falls."""
-        connected = {client.joined.process for client in self._clients.values()}
-        for process in [each for each in self._samples if each not in connected and not psutil.pid_exists(each)]:
-            self._ended = merge_samples([self._ended, keep_counts(self._samples.pop(process))])
-
     def _send_all(self, frame: bytes) -> None:
         for client in self._clients.values():
             client.send(frame)
 
     async def _send_status(self) -> None:
+        """Tell all workers how the log does, and keep the counts of processes that have ended."""
         while True:
-            self._note_ends()
+            connected = {client.joined.process for client in self._clients.values()}
+            for process in [each for each in self._samples if each not in connected and not psutil.pid_exists(each)]:
+                # So that no sum ever falls.
+                self._ended = merge_samples([self._ended, keep_counts(self._samples.pop(process))])
             problem = self.log.guard.find_problem()
             self._send_all(
                 encode_message(LogStatus(self.log.waiting_seconds(), None if problem is None else str(problem)))
